@@ -1,0 +1,270 @@
+//! What a door asks of a node, and what it hears: the one border between gateways and everything below.
+//!
+//! A door decodes its wire protocol into a [`Request`], gives it to [`Door::call`] with a callback, and encodes the
+//! [`Answer`] or [`Failure`]. It holds no state that must survive.
+
+use bytes::Bytes;
+use quorate_base::time::Duration;
+use quorate_base::{Index, NodeId, Term};
+use quorate_wire::kv::{Command, Event, KeyRange, LeaseId, Range, Refused, Reply, Revision, Txn};
+
+/// An operation on the key-value space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// A read; `serializable` is answered from the asked node's own state at once.
+    Range {
+        /// What.
+        range: Range,
+        /// Own state will do.
+        serializable: bool,
+    },
+    /// A transaction without writes, evaluated on one view; serializable if all its ranges allow it.
+    ReadTxn {
+        /// What.
+        txn: Txn,
+        /// Own state will do.
+        serializable: bool,
+    },
+    /// A write. Proposed at most once, wherever the leader is.
+    Write(Command),
+    /// Prolong a lease. Confirmed by a leader that proved its leadership after the request came.
+    LeaseKeepAlive {
+        /// Which.
+        id: LeaseId,
+    },
+    /// What remains of a lease.
+    LeaseTimeToLive {
+        /// Which.
+        id: LeaseId,
+        /// With its keys.
+        keys: bool,
+    },
+    /// All leases.
+    LeaseList,
+    /// The members.
+    Members {
+        /// Through a read index.
+        linearizable: bool,
+    },
+    /// How the asked node does.
+    Status,
+}
+
+/// What stands in the header of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Head {
+    /// The cluster's id.
+    pub cluster: u64,
+    /// The answering node.
+    pub member: u64,
+    /// The revision of the write, or of the state that was read.
+    pub revision: Revision,
+    /// The node's term.
+    pub term: u64,
+}
+
+/// A request's good end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The header.
+    pub head: Head,
+    /// The body.
+    pub body: Body,
+}
+
+/// The body of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// To `Range`, `ReadTxn` and `Write`.
+    Reply(Reply),
+    /// To `LeaseKeepAlive`: the seconds granted, 0 for an unknown lease.
+    KeepAlive {
+        /// Which.
+        id: LeaseId,
+        /// Seconds.
+        ttl: i64,
+    },
+    /// To `LeaseTimeToLive`: `ttl` is -1 for an unknown lease.
+    TimeToLive {
+        /// Which.
+        id: LeaseId,
+        /// Remaining seconds.
+        ttl: i64,
+        /// Granted seconds.
+        granted: i64,
+        /// Its keys, sorted, if asked for.
+        keys: Vec<Bytes>,
+    },
+    /// To `LeaseList`.
+    Leases(Vec<LeaseId>),
+    /// To `Members`.
+    Members(Vec<Member>),
+    /// To `Status`.
+    Status(Status),
+}
+
+/// One member of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Member {
+    /// Its id.
+    pub id: u64,
+    /// Its name; empty until it first started.
+    pub name: String,
+    /// `http://host:port` of its peer port.
+    pub peer_urls: Vec<String>,
+    /// `http://host:port` of its etcd door.
+    pub client_urls: Vec<String>,
+    /// A learner has no vote.
+    pub learner: bool,
+}
+
+/// How a node does.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Status {
+    /// The leader it knows, 0 for none.
+    pub leader: u64,
+    /// Its term.
+    pub term: Term,
+    /// The last index of its log.
+    pub last: Index,
+    /// What it knows to be committed.
+    pub commit: Index,
+    /// What its machine has applied.
+    pub applied: Index,
+    /// Bytes of state on disk.
+    pub db_size: i64,
+    /// Bytes of it in use.
+    pub db_size_in_use: i64,
+    /// It is a learner.
+    pub learner: bool,
+    /// What is unhealthy, in words.
+    pub errors: Vec<String>,
+    /// A digest of the state at `applied`.
+    pub digest: u64,
+}
+
+/// A request's bad end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The machine's own refusal; `head` is filled.
+    Refused(Refused, Head),
+    /// There is no leader to ask. Nothing was done.
+    NoLeader,
+    /// No answer in time: a write is in doubt.
+    TimedOut,
+    /// The leadership changed on the way: a write is in doubt.
+    LeaderChanged,
+    /// Too much is waiting. Nothing was done.
+    Overloaded,
+    /// The command is larger than the log takes. Nothing was done.
+    TooLarge,
+    /// A learner does not serve this.
+    Learner,
+    /// The node stops: a write is in doubt.
+    Stopping,
+    /// The node's disk or state failed; in words.
+    Broken(String),
+}
+
+/// Called once with the end of a request, on the node's own thread; it must not block.
+pub type Done = Box<dyn FnOnce(Result<Answer, Failure>) + Send>;
+
+/// The door's view of its node.
+pub trait Door: Send + Sync {
+    /// Starts a request. `timeout` is the client's own; without one the node's longest wait applies.
+    fn call(&self, request: Request, timeout: Option<Duration>, done: Done);
+    /// The header a reply would have now (streams' own messages use it).
+    fn head(&self) -> Head;
+    /// How long the node has been without a leader; `None` while it has one.
+    fn leaderless(&self) -> Option<Duration>;
+    /// True once the node is stopping: streams end.
+    fn stopping(&self) -> bool;
+    /// Opens a watch stream. `wake` is called when [`WatchStream::poll`] may have something new, also when streams must end.
+    fn watch(&self, wake: Box<dyn Fn() + Send + Sync>) -> Box<dyn WatchStream>;
+    /// The longest a request without a deadline waits; three election timeouts bound a leaderless stream.
+    fn patience(&self) -> Patience;
+}
+
+/// Waits that follow from the cluster's timing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// The longest a request waits.
+    pub request: Duration,
+    /// The longest election timeout.
+    pub election: Duration,
+    /// The smallest lease in seconds.
+    pub least_lease: i64,
+}
+
+/// One client's watch stream: requests in, messages out. Dropping it ends its watches.
+pub trait WatchStream: Send {
+    /// Takes one request of the client.
+    fn request(&mut self, request: WatchRequest);
+    /// The next message for the client, if any is ready.
+    fn poll(&mut self) -> Option<WatchMessage>;
+}
+
+/// What a client asks of its watch stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WatchRequest {
+    /// Begin a watch.
+    Create(WatchCreate),
+    /// End one.
+    Cancel {
+        /// Which.
+        id: i64,
+    },
+    /// Say how far the stream is, if all its watches are synced.
+    Progress,
+}
+
+/// A watch to be made.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct WatchCreate {
+    /// Which keys (an empty key is the single byte 0).
+    pub range: KeyRange,
+    /// From this revision on; 0 is "from now".
+    pub start: Revision,
+    /// Periodic progress messages.
+    pub progress_notify: bool,
+    /// Leave puts out.
+    pub no_put: bool,
+    /// Leave deletions out.
+    pub no_delete: bool,
+    /// With the pairs as they were.
+    pub prev_kv: bool,
+    /// The client's own choice of id, or 0.
+    pub id: i64,
+    /// Large revisions may be split over messages.
+    pub fragment: bool,
+}
+
+/// What a watch stream says.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct WatchMessage {
+    /// The header's revision.
+    pub revision: Revision,
+    /// Which watch; -1 for the stream as a whole.
+    pub id: i64,
+    /// The watch was made.
+    pub created: bool,
+    /// The watch is over.
+    pub canceled: bool,
+    /// Why, in etcd's words; may be empty.
+    pub reason: String,
+    /// Set where a watch fell behind the compaction.
+    pub compact_revision: Revision,
+    /// More of this revision follows.
+    pub fragment: bool,
+    /// The events, whole revisions.
+    pub events: Vec<Event>,
+}
+
+/// A node's name for itself and its peers, for doors that show members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whoami {
+    /// The cluster.
+    pub cluster: u64,
+    /// This node.
+    pub node: NodeId,
+}

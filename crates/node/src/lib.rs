@@ -1,0 +1,3 @@
+//! Lanes, reads, leases, watches: a node without a driver.
+
+pub mod api;

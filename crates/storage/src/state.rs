@@ -1,0 +1,93 @@
+//! What a machine keeps its replicated state in: an ordered map of bytes with cheap consistent views.
+//!
+//! The contract, which the memory form and the LSM form both obey and one model test holds them to:
+//!
+//! - Writes are applied in the order given. A write is seen by [`State::get`], [`State::scan`] and views opened later,
+//!   and by no view opened earlier.
+//! - Nothing is durable by itself. [`State::seal`] marks a cut: the checkpoint made from it holds exactly what was written
+//!   before, and after a crash the state is that of the newest finished checkpoint. All that a machine needs to go on (its
+//!   applied index among it) is therefore written before the cut, so that one checkpoint is one atomic unit.
+//! - An error is about the disk or about damage, never about the caller's data; after one, nothing more is written.
+
+use bytes::Bytes;
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// A failure of the state's store: the node stops serving the shards in it and says why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateError {
+    /// What was being done, and where.
+    pub context: String,
+    /// True if a checksum or a format did not hold, false for input and output errors.
+    pub damaged: bool,
+}
+
+impl std::fmt::Display for StateError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = if self.damaged { "damaged state" } else { "state store failed" };
+        write!(f, "{what}: {}", self.context)
+    }
+}
+
+impl std::error::Error for StateError {}
+
+/// Result of a call on a state.
+pub type StateResult<T> = Result<T, StateError>;
+
+/// Keys and values of a scan, in the order asked for.
+pub type Scan<'a> = Box<dyn Iterator<Item = StateResult<(Bytes, Bytes)>> + 'a>;
+
+/// A range of keys.
+pub type Range<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
+/// Reads at one moment.
+pub trait View: Send + Sync {
+    /// The value of a key.
+    fn get(&self, key: &[u8]) -> StateResult<Option<Bytes>>;
+    /// The pairs in a range, ascending.
+    fn scan<'a>(&'a self, range: Range<'_>) -> Scan<'a>;
+    /// The pairs in a range, descending.
+    fn scan_back<'a>(&'a self, range: Range<'_>) -> Scan<'a>;
+}
+
+/// The writer's side. There is one writer.
+pub trait State: Send {
+    /// Sets a key.
+    fn put(&mut self, key: &[u8], value: &[u8]);
+    /// Removes a key; one that is not there is fine.
+    fn delete(&mut self, key: &[u8]);
+    /// The value of a key, all earlier writes seen.
+    fn get(&self, key: &[u8]) -> StateResult<Option<Bytes>>;
+    /// The pairs in a range, ascending, all earlier writes seen.
+    fn scan<'a>(&'a self, range: Range<'_>) -> Scan<'a>;
+    /// The pairs in a range, descending, all earlier writes seen.
+    fn scan_back<'a>(&'a self, range: Range<'_>) -> Scan<'a>;
+    /// A view of all writes so far. Cheap: it is taken after each batch of entries.
+    fn view(&self) -> Arc<dyn View>;
+    /// Marks the cut of the next checkpoint and gives the work that makes it, which may run on another thread while
+    /// writes go on. At most one is under way.
+    fn seal(&mut self) -> StateResult<Box<dyn CheckpointJob>>;
+    /// Bytes written since the last cut, for whoever decides when to seal.
+    fn unsealed_bytes(&self) -> u64;
+    /// Background work (flush, compaction) that may be run on another thread, if this form has any.
+    fn upkeep(&self) -> Option<Box<dyn Upkeep>>;
+}
+
+/// Makes one checkpoint durable.
+pub trait CheckpointJob: Send {
+    /// Writes checkpoint `generation` and returns once it is complete and synced. It counts from when the journal records
+    /// it; until then a crash leaves the older one in force.
+    fn run(self: Box<Self>, generation: u64) -> StateResult<()>;
+}
+
+/// Background work of a state.
+pub trait Upkeep: Send {
+    /// Does one bounded piece of work; false if nothing was to be done.
+    fn step(&mut self) -> StateResult<bool>;
+}
+
+/// Where states come from: the driver's choice of form.
+pub trait StateStore: Send {
+    /// Opens the state of checkpoint `generation`, or an empty one for `None`, and forgets all others.
+    fn open(&mut self, generation: Option<u64>) -> StateResult<Box<dyn State>>;
+}

@@ -1,0 +1,3 @@
+//! Versioned codecs: commands, replies, peer frames.
+
+pub mod kv;

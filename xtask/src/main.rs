@@ -1,0 +1,2 @@
+//! The menu of tasks.
+fn main() {}
