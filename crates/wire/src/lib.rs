@@ -1,3 +1,4 @@
 //! Versioned codecs: commands, replies, peer frames.
 
+pub mod command;
 pub mod kv;
