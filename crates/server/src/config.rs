@@ -1,0 +1,272 @@
+//! What a node is told at its start, and which of it makes sense.
+//!
+//! The binary fills this from a TOML file and flags; tests fill it by hand. Everything that decides the outcome of a
+//! replicated operation is *not* here: limits of that kind stand in the log.
+
+use crate::error::{ServeError, ServeErrorKind};
+use quorate_base::NodeId;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One member of the cluster as it begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its id.
+    pub id: NodeId,
+    /// Its name in member lists.
+    pub name: String,
+    /// `host:port` of its peer port, as the others reach it.
+    pub address: String,
+    /// `http://host:port` of its etcd door, as clients reach it.
+    pub client_url: String,
+}
+
+/// All that a node is told.
+///
+/// [`ServerConfig::check`] holds: ids are not 0 and differ, the node itself is among `peers`, addresses have a host and a
+/// port, `heartbeat * 3 <= election_min < election_max`, and nothing listens beyond loopback unless `insecure` says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// The cluster's id; nodes of another cluster are refused, and so are their data directories.
+    pub cluster: u64,
+    /// This node.
+    pub node: NodeId,
+    /// Its name in member lists.
+    pub name: String,
+    /// Its data directory.
+    pub data: PathBuf,
+    /// Where the etcd door listens.
+    pub etcd_listen: SocketAddr,
+    /// The URL at which clients reach the etcd door.
+    pub etcd_advertise: String,
+    /// Where the peer port listens.
+    pub peer_listen: SocketAddr,
+    /// The voters with which the cluster begins, this node included.
+    pub peers: Vec<Peer>,
+    /// How often a leader speaks.
+    pub heartbeat: Duration,
+    /// The shortest election timeout.
+    pub election_min: Duration,
+    /// The longest election timeout.
+    pub election_max: Duration,
+    /// Ask for votes at once: for the first node of a cluster that starts.
+    pub campaign_at_once: bool,
+    /// The version that etcd clients are told: plain MAJOR.MINOR.PATCH.
+    pub reported_version: String,
+    /// Listen beyond loopback without TLS and users.
+    pub insecure: bool,
+}
+
+impl ServerConfig {
+    /// Default time between heartbeats.
+    pub const HEARTBEAT: Duration = Duration::from_millis(100);
+    /// Default shortest election timeout.
+    pub const ELECTION_MIN: Duration = Duration::from_millis(700);
+    /// Default longest election timeout.
+    pub const ELECTION_MAX: Duration = Duration::from_millis(1400);
+    /// The version that etcd clients are told unless the configuration says otherwise.
+    pub const REPORTED_VERSION: &str = "3.4.31";
+
+    /// The id of the cluster with this name: FNV-1a over the name, mixed, never 0.
+    pub fn cluster_id(name: &str) -> u64 {
+        let mut h = 0xCBF2_9CE4_8422_2325_u64;
+        for byte in name.bytes() {
+            h = (h ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
+        }
+        h = (h ^ (h >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        h = (h ^ (h >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (h ^ (h >> 31)).max(1)
+    }
+
+    /// Refuses what makes no sense, with what to do about it.
+    pub fn check(&self) -> Result<(), ServeError> {
+        self.check_peers()?;
+        self.check_exposure()?;
+        self.check_timing()?;
+        if !is_plain_version(&self.reported_version) {
+            return Err(refuse(
+                format!("reported_version {:?} is not MAJOR.MINOR.PATCH", self.reported_version),
+                "etcd clients compare it as three numbers: use for example 3.4.31",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_peers(&self) -> Result<(), ServeError> {
+        let mut ids = BTreeSet::new();
+        let mut addresses = BTreeSet::new();
+        for peer in &self.peers {
+            if peer.id == NodeId(0) {
+                return Err(refuse("node id 0 means \"none\"".into(), "number the nodes from 1"));
+            }
+            if !ids.insert(peer.id) {
+                return Err(refuse(
+                    format!("two peers have the id {}", peer.id),
+                    "give each node an id of its own",
+                ));
+            }
+            check_host_port(&peer.address)?;
+            if !addresses.insert(&peer.address) {
+                return Err(refuse(
+                    format!("two peers have the address {}", peer.address),
+                    "give each node a peer address of its own",
+                ));
+            }
+            check_url(&peer.client_url)?;
+        }
+        check_url(&self.etcd_advertise)?;
+        if !ids.contains(&self.node) {
+            return Err(refuse(
+                format!("node {} is not among the peers", self.node),
+                "list all members of the cluster, this node included",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_exposure(&self) -> Result<(), ServeError> {
+        let open = [("etcd", self.etcd_listen), ("peer", self.peer_listen)];
+        match open.iter().find(|(_, address)| !address.ip().is_loopback()) {
+            Some((what, address)) if !self.insecure => Err(refuse(
+                format!(
+                    "the {what} address {address} is open to the network, and there is neither TLS nor users yet"
+                ),
+                "listen on 127.0.0.1, or say --insecure (insecure = true) if the network is trusted",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_timing(&self) -> Result<(), ServeError> {
+        let (beat, min, max) = (self.heartbeat, self.election_min, self.election_max);
+        if beat < Duration::from_millis(5) || max > Duration::from_secs(60) {
+            return Err(refuse(
+                format!("heartbeat {beat:?}, election timeout up to {max:?}"),
+                "a heartbeat is at least 5 ms, an election timeout at most 60 s",
+            ));
+        }
+        if beat * 3 > min || min >= max {
+            return Err(refuse(
+                format!("heartbeat {beat:?}, election timeout {min:?} to {max:?}"),
+                "the shortest election timeout must be at least three heartbeats, and shorter than the longest",
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn refuse(message: String, hint: &str) -> ServeError {
+    ServeError::new(ServeErrorKind::Config, message, hint)
+}
+
+/// `host:port`, host not empty, port not 0; an IPv6 host stands in brackets.
+fn check_host_port(address: &str) -> Result<(), ServeError> {
+    let good = address.rsplit_once(':').is_some_and(|(host, port)| {
+        let bracketed = host.starts_with('[') && host.ends_with(']') && host.len() > 2;
+        let bare = !host.is_empty() && !host.contains([':', '/', '@', ' ', '[', ']']);
+        (bracketed || bare) && port.parse::<u16>().is_ok_and(|port| port != 0)
+    });
+    if good {
+        return Ok(());
+    }
+    Err(refuse(format!("{address:?} is not an address"), "write HOST:PORT, for example 10.0.0.1:7100"))
+}
+
+/// `http://host:port`, perhaps with a slash behind.
+fn check_url(url: &str) -> Result<(), ServeError> {
+    let rest = url.strip_prefix("http://").ok_or_else(|| {
+        refuse(
+            format!("{url:?} is not a client URL"),
+            "write http://HOST:PORT, for example http://10.0.0.1:2379",
+        )
+    })?;
+    check_host_port(rest.strip_suffix('/').unwrap_or(rest))
+}
+
+fn is_plain_version(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('.').collect();
+    parts.len() == 3
+        && parts.iter().all(|p| p.len() < 6 && !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(id: u64) -> Peer {
+        Peer {
+            id: NodeId(id),
+            name: format!("n{id}"),
+            address: format!("127.0.0.1:{}", 7100 + id),
+            client_url: format!("http://127.0.0.1:{}", 2379 + id),
+        }
+    }
+
+    fn good() -> ServerConfig {
+        ServerConfig {
+            cluster: ServerConfig::cluster_id("test"),
+            node: NodeId(1),
+            name: "n1".into(),
+            data: "data".into(),
+            etcd_listen: SocketAddr::from(([127, 0, 0, 1], 2380)),
+            etcd_advertise: "http://127.0.0.1:2380".into(),
+            peer_listen: SocketAddr::from(([127, 0, 0, 1], 7101)),
+            peers: vec![peer(1), peer(2), peer(3)],
+            heartbeat: ServerConfig::HEARTBEAT,
+            election_min: ServerConfig::ELECTION_MIN,
+            election_max: ServerConfig::ELECTION_MAX,
+            campaign_at_once: false,
+            reported_version: ServerConfig::REPORTED_VERSION.into(),
+            insecure: false,
+        }
+    }
+
+    #[test]
+    fn the_defaults_pass_and_each_mistake_is_named() {
+        assert_eq!(good().check(), Ok(()));
+        let bad = |change: &dyn Fn(&mut ServerConfig), word: &str| {
+            let mut config = good();
+            change(&mut config);
+            let error = config.check().expect_err(word);
+            assert_eq!(error.kind, ServeErrorKind::Config);
+            assert!(error.message.contains(word), "{:?} does not say {word:?}", error.message);
+            assert!(!error.hint.is_empty(), "no hint for {word}");
+        };
+        bad(&|c| c.peers[1].id = NodeId(1), "two peers have the id 1");
+        bad(&|c| c.peers[1].id = NodeId(0), "node id 0");
+        bad(&|c| c.node = NodeId(9), "node 9 is not among");
+        bad(&|c| c.peers[1].address = c.peers[0].address.clone(), "two peers have the address");
+        for address in ["host", "host:", ":7100", "host:0", "host:70000", "a b:1", "::1:7100", "x/y:1"] {
+            bad(&|c| c.peers[2].address = address.into(), "is not an address");
+        }
+        bad(&|c| c.peers[2].client_url = "127.0.0.1:2379".into(), "is not a client URL");
+        bad(&|c| c.etcd_advertise = "https://127.0.0.1:2379".into(), "is not a client URL");
+        bad(&|c| c.etcd_listen = SocketAddr::from(([0, 0, 0, 0], 2379)), "open to the network");
+        bad(&|c| c.peer_listen = SocketAddr::from(([10, 0, 0, 1], 2379)), "open to the network");
+        bad(&|c| c.election_min = Duration::from_millis(299), "heartbeat 100ms");
+        bad(&|c| c.election_max = c.election_min, "heartbeat 100ms");
+        bad(&|c| c.heartbeat = Duration::ZERO, "heartbeat 0ns");
+        for version in ["3.6", "3.6.0-quorate", "3..0", "three.6.0"] {
+            bad(&|c| c.reported_version = version.into(), "MAJOR.MINOR.PATCH");
+        }
+    }
+
+    #[test]
+    fn insecure_opens_and_ipv6_passes() {
+        let mut config = good();
+        config.insecure = true;
+        config.etcd_listen = SocketAddr::from(([0, 0, 0, 0], 2379));
+        config.peers[1].address = "[::1]:7100".into();
+        config.peers[1].client_url = "http://[::1]:2379/".into();
+        assert_eq!(config.check(), Ok(()));
+    }
+
+    #[test]
+    fn the_cluster_id_never_changes() {
+        // It stands in every data directory: another value here is another cluster there.
+        assert_eq!(format!("{:016x}", ServerConfig::cluster_id("quorate")), "d35ffb28fc5705fe");
+        assert_ne!(ServerConfig::cluster_id("a"), ServerConfig::cluster_id("b"));
+    }
+}

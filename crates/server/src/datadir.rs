@@ -1,0 +1,303 @@
+//! A node's data directory: whose it is, and that one process uses it.
+//!
+//! Two small files stand beside what the journal and the state keep there:
+//!
+//! - `lock` is held by `flock` for as long as the process lives and names its pid, so that a second process is told who
+//!   has it. The lock is the kernel's: a crash leaves none behind.
+//! - `identity` says in checksummed text which node of which cluster this is and in which format it is kept. It is
+//!   written once, before anything else, and never again: a directory that is not this node's, is damaged, or is newer
+//!   than this program is refused before a byte of it changes.
+
+use crate::config::ServerConfig;
+use crate::error::{ServeError, ServeErrorKind};
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// The format of the directory as a whole. A newer one is refused, an older one is read.
+pub const FORMAT: u32 = 1;
+const IDENTITY: &str = "identity";
+const LOCK: &str = "lock";
+/// What may lie in a directory that is not yet a node's: the lock, a half-written identity, the log of a supervisor, and
+/// what file systems put at their root.
+const HARMLESS: [&str; 5] = [LOCK, "identity.new", "log", "log.old", "lost+found"];
+
+/// An opened data directory; dropping it gives it free.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Opens the directory of `config`'s node, or makes it.
+    pub fn open(config: &ServerConfig) -> Result<Self, ServeError> {
+        let path = config.data.clone();
+        fs::create_dir_all(&path).map_err(|e| io(&path, "create", &e))?;
+        let lock = lock(&path)?;
+        let wanted = Identity { format: FORMAT, cluster: config.cluster, node: config.node.get() };
+        match Identity::load(&path)? {
+            Some(found) => found.must_fit(&wanted, &path)?,
+            None => {
+                must_be_unused(&path)?;
+                wanted.store(&path)?;
+            }
+        }
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Whose directory it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    format: u32,
+    cluster: u64,
+    node: u64,
+}
+
+impl Identity {
+    fn encode(self) -> String {
+        let body = format!(
+            "# Which node this directory belongs to. Written once; changing it loses the node.\n\
+             format = {}\ncluster = {:016x}\nnode = {}\n",
+            self.format, self.cluster, self.node
+        );
+        let sum = crc32c::crc32c(body.as_bytes());
+        format!("{body}checksum = {sum:08x}\n")
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        let at = text.rfind("checksum = ")?;
+        let sum = text[at..].strip_prefix("checksum = ")?.strip_suffix('\n')?;
+        if sum != format!("{:08x}", crc32c::crc32c(&text.as_bytes()[..at])) {
+            return None;
+        }
+        let field = |name: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix('=').map(str::trim))
+        };
+        Some(Self {
+            format: field("format")?.parse().ok()?,
+            cluster: u64::from_str_radix(field("cluster")?, 16).ok()?,
+            node: field("node")?.parse().ok()?,
+        })
+    }
+
+    fn load(dir: &Path) -> Result<Option<Self>, ServeError> {
+        let path = dir.join(IDENTITY);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(io(&path, "read", &e)),
+        };
+        match String::from_utf8(bytes).ok().as_deref().and_then(Self::decode) {
+            Some(identity) => Ok(Some(identity)),
+            None => Err(ServeError::damaged(&format!("{} is damaged", path.display()))),
+        }
+    }
+
+    fn must_fit(&self, wanted: &Self, dir: &Path) -> Result<(), ServeError> {
+        let dir = dir.display();
+        if self.format > FORMAT {
+            return Err(refuse(
+                format!(
+                    "{dir} is kept in format {}, and this program knows formats up to {FORMAT}",
+                    self.format
+                ),
+                "start the newer program that wrote it",
+            ));
+        }
+        if self.cluster != wanted.cluster {
+            return Err(refuse(
+                format!(
+                    "{dir} belongs to another cluster ({:016x}; this one is {:016x})",
+                    self.cluster, wanted.cluster
+                ),
+                "give the cluster name it was made with, or choose another data directory",
+            ));
+        }
+        if self.node != wanted.node {
+            return Err(refuse(
+                format!("{dir} belongs to node {}, and this is node {}", self.node, wanted.node),
+                "two nodes must never share an identity: choose this node's own directory",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Durable before it returns: content, then name.
+    fn store(&self, dir: &Path) -> Result<(), ServeError> {
+        let (new, path) = (dir.join("identity.new"), dir.join(IDENTITY));
+        let write = || -> std::io::Result<()> {
+            let mut file = File::create(&new)?;
+            file.write_all(self.encode().as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&new, &path)?;
+            File::open(dir)?.sync_all()?;
+            match dir.canonicalize()?.parent() {
+                Some(parent) => File::open(parent)?.sync_all(),
+                None => Ok(()),
+            }
+        };
+        write().map_err(|e| io(&path, "write", &e))
+    }
+}
+
+/// Takes the directory's lock and leaves our pid in it.
+fn lock(dir: &Path) -> Result<File, ServeError> {
+    let path = dir.join(LOCK);
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(|e| io(&path, "open", &e))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            let _ = Read::by_ref(&mut file).take(32).read_to_string(&mut pid);
+            let holder = match pid.trim() {
+                "" => "another process".to_string(),
+                pid => format!("process {pid}"),
+            };
+            return Err(refuse(
+                format!("{} is in use by {holder}", dir.display()),
+                "stop that process first, or choose another data directory",
+            ));
+        }
+        Err(fs::TryLockError::Error(e)) => return Err(io(&path, "lock", &e)),
+    }
+    file.set_len(0)
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .map_err(|e| io(&path, "write", &e))?;
+    Ok(file)
+}
+
+/// A directory without an identity must hold nothing that could be somebody's data.
+fn must_be_unused(dir: &Path) -> Result<(), ServeError> {
+    for entry in fs::read_dir(dir).map_err(|e| io(dir, "list", &e))? {
+        let name = entry.map_err(|e| io(dir, "list", &e))?.file_name();
+        if !HARMLESS.iter().any(|known| name == *known) {
+            return Err(refuse(
+                format!("{} holds {:?} but no node's identity", dir.display(), name.to_string_lossy()),
+                "choose an empty directory; if this was a node's, its file `identity` is gone: restore it from a backup",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn refuse(message: String, hint: &str) -> ServeError {
+    ServeError::new(ServeErrorKind::DataDir, message, hint)
+}
+
+fn io(path: &Path, what: &str, error: &std::io::Error) -> ServeError {
+    ServeError::new(
+        ServeErrorKind::DataDir,
+        format!("cannot {what} {}: {error}", path.display()),
+        "the data directory must be on a disk with room that this user may write",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Peer;
+    use quorate_base::NodeId;
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("quorate-datadir-{}-{name}", std::process::id()));
+            let _ = fs::remove_dir_all(&path);
+            Self(path)
+        }
+
+        fn config(&self, cluster: u64, node: u64) -> ServerConfig {
+            ServerConfig {
+                cluster,
+                node: NodeId(node),
+                name: "n".into(),
+                data: self.0.join("n"),
+                etcd_listen: SocketAddr::from(([127, 0, 0, 1], 1)),
+                etcd_advertise: "http://127.0.0.1:1".into(),
+                peer_listen: SocketAddr::from(([127, 0, 0, 1], 2)),
+                peers: Vec::<Peer>::new(),
+                heartbeat: Duration::from_millis(100),
+                election_min: Duration::from_millis(700),
+                election_max: Duration::from_millis(1400),
+                campaign_at_once: false,
+                reported_version: "3.4.31".into(),
+                insecure: false,
+            }
+        }
+
+        fn refusal(&self, cluster: u64, node: u64) -> ServeError {
+            DataDir::open(&self.config(cluster, node)).expect_err("must be refused")
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_directory_is_one_nodes_and_one_process_at_a_time() {
+        let scratch = Scratch::new("owner");
+        let open = DataDir::open(&scratch.config(7, 1)).unwrap();
+        let error = scratch.refusal(7, 1);
+        assert!(error.message.contains(&format!("in use by process {}", std::process::id())), "{error}");
+        drop(open);
+        drop(DataDir::open(&scratch.config(7, 1)).unwrap());
+        assert!(scratch.refusal(8, 1).message.contains("another cluster"));
+        assert!(scratch.refusal(7, 2).message.contains("belongs to node 1, and this is node 2"));
+        DataDir::open(&scratch.config(7, 1)).unwrap();
+    }
+
+    #[test]
+    fn every_flipped_bit_of_the_identity_is_seen() {
+        let scratch = Scratch::new("flips");
+        drop(DataDir::open(&scratch.config(7, 1)).unwrap());
+        let path = scratch.0.join("n/identity");
+        let good = fs::read(&path).unwrap();
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, &bad).unwrap();
+            let error = scratch.refusal(7, 1);
+            assert_eq!(error.kind, ServeErrorKind::Damaged, "bit {bit}: {error}");
+        }
+        for cut in 0..good.len() {
+            fs::write(&path, &good[..cut]).unwrap();
+            assert_eq!(scratch.refusal(7, 1).kind, ServeErrorKind::Damaged, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn newer_formats_and_strangers_data_are_refused_untouched() {
+        let scratch = Scratch::new("strange");
+        let dir = scratch.0.join("n");
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("thesis.txt"), "years of work").unwrap();
+        assert!(scratch.refusal(7, 1).message.contains("thesis.txt"));
+        assert!(!dir.join(IDENTITY).exists());
+        fs::remove_file(dir.join("thesis.txt")).unwrap();
+        fs::write(dir.join("log"), "a supervisor's").unwrap();
+        drop(DataDir::open(&scratch.config(7, 1)).unwrap());
+        let newer = Identity { format: FORMAT + 1, cluster: 7, node: 1 };
+        fs::write(dir.join(IDENTITY), newer.encode()).unwrap();
+        assert!(scratch.refusal(7, 1).message.contains("format 2"));
+    }
+}
