@@ -29,6 +29,11 @@ impl Rng {
         Self::new(seed ^ h.rotate_left(17))
     }
 
+    /// A generator of its own for one purpose, drawn from this one.
+    pub fn fork(&mut self, label: &str) -> Self {
+        Self::stream(self.next_u64(), label)
+    }
+
     /// The next 64 bits.
     pub fn next_u64(&mut self) -> u64 {
         let s = &mut self.s;

@@ -1,4 +1,6 @@
-//! Versioned codecs: commands, replies, peer frames.
+//! Versioned codecs, pure: what stands in the log, what peers say to each other.
 
+pub mod codec;
 pub mod command;
 pub mod kv;
+pub mod peer;

@@ -1,0 +1,235 @@
+//! Who may lead (dissertation, chapters 3.4, 4.2.3, 6.2, 9.6).
+//!
+//! A follower that hears no leader for its election timeout, drawn anew each time, first *asks* whether it could win
+//! (pre-vote), so that a replica that was cut off does not disturb the others with a higher term when it returns. If a
+//! majority would, it campaigns: new term, vote for itself, requests. A voter that heard a leader within the shortest
+//! election timeout says no to both (stickiness), unless that leader itself asked for the campaign.
+
+use super::{EntryKind, Message, Mutant, Progress, Raft, Role, mutant};
+use bytes::Bytes;
+use quorate_base::time::Duration;
+use quorate_base::{EntryId, Instant, NodeId, Term};
+
+impl Raft {
+    pub(super) fn redraw_timeout(&mut self, now: Instant) {
+        let (min, max) = (self.config.election_min.as_nanos() as u64, self.config.election_max.as_nanos() as u64);
+        self.election_at = now + Duration::from_nanos(self.rng.between(min, max));
+    }
+
+    pub(super) fn election_timeout(&mut self, now: Instant) {
+        let late = now.since(self.election_at);
+        self.redraw_timeout(now);
+        if late > self.config.heartbeat {
+            // Paused or starved: the leader's messages may be in the queue behind this tick.
+            return;
+        }
+        if self.leader.is_some() {
+            self.leader = None;
+            self.drop_reads();
+            self.role_changed("the leader was not heard in time", false);
+        }
+        if self.membership().is_voter(self.config.id) {
+            self.ask_pre_votes(now);
+        }
+    }
+
+    fn ask_pre_votes(&mut self, now: Instant) {
+        if self.role != Role::PreCandidate {
+            self.role = Role::PreCandidate;
+            self.role_changed("asks for pre-votes", false);
+        }
+        self.start_poll(true, false);
+        self.count_votes(now);
+    }
+
+    pub(super) fn campaign(&mut self, now: Instant, transfer: bool) {
+        if self.role == Role::Leader || !self.membership().is_voter(self.config.id) {
+            return;
+        }
+        let (term, id) = (self.hard.term.next(), self.config.id);
+        self.set_hard(term, Some(id));
+        self.role = Role::Candidate;
+        self.leader = None;
+        self.leader_heard = None;
+        self.incoming = None;
+        self.drop_reads();
+        self.redraw_timeout(now);
+        let reason = if transfer { "was asked to take over" } else { "won the pre-vote" };
+        self.role_changed(reason, false);
+        self.start_poll(false, transfer);
+        self.count_votes(now);
+    }
+
+    /// Votes for itself and asks all other voters.
+    fn start_poll(&mut self, pre: bool, transfer: bool) {
+        self.votes.clear();
+        self.votes.insert(self.config.id, (true, self.withheld.is_some()));
+        let term = if pre { self.hard.term.next() } else { self.hard.term };
+        let last = self.log.last();
+        let voters: Vec<NodeId> = self.membership().nodes().into_iter().collect();
+        for node in voters {
+            if node != self.config.id && self.membership().is_voter(node) {
+                self.post(node, Message::RequestVote { term, pre, transfer, last });
+            }
+        }
+    }
+
+    pub(super) fn vote_requested(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        term: Term,
+        pre: bool,
+        transfer: bool,
+        last: EntryId,
+    ) {
+        if term < self.hard.term || (pre && term == self.hard.term) {
+            if !mutant(&self.config, Mutant::PrevoteDeadlock) {
+                self.answer_vote(from, self.hard.term, pre, false);
+            }
+            return;
+        }
+        if self.sticks(now) && !transfer {
+            // The leader lives: the sender will hear it, or, if its term is higher, make it step down by its answers.
+            return;
+        }
+        if mutant(&self.config, Mutant::LearnerRefusesVote) && !self.membership().is_voter(self.config.id) {
+            return;
+        }
+        if !pre && term > self.hard.term {
+            self.follow(now, term, None, "a candidate of a higher term asked for its vote");
+        }
+        let complete = last >= self.log.last();
+        if pre {
+            let answer = if complete { term } else { self.hard.term };
+            return self.answer_vote(from, answer, true, complete);
+        }
+        let free = self.hard.vote.is_none_or(|vote| vote == from) && self.leader.is_none();
+        let granted = complete && free;
+        if granted {
+            self.set_hard(term, Some(from));
+            self.redraw_timeout(now);
+        }
+        self.answer_vote(from, self.hard.term, false, granted);
+    }
+
+    fn answer_vote(&mut self, to: NodeId, term: Term, pre: bool, granted: bool) {
+        let withheld = granted && self.withheld.is_some();
+        self.post(to, Message::Vote { term, pre, granted, withheld });
+    }
+
+    /// A leader was heard within the shortest election timeout, or this replica leads with a majority behind it.
+    fn sticks(&self, now: Instant) -> bool {
+        if self.role == Role::Leader {
+            return true;
+        }
+        self.leader.is_some() && self.leader_heard.is_some_and(|at| now.since(at) < self.config.election_min)
+    }
+
+    pub(super) fn vote_came(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        term: Term,
+        pre: bool,
+        granted: bool,
+        withheld: bool,
+    ) {
+        let polled = match self.role {
+            Role::PreCandidate => pre && (!granted || term == self.hard.term.next()),
+            Role::Candidate => !pre && term == self.hard.term,
+            Role::Follower | Role::Leader => false,
+        };
+        if polled && self.membership().is_voter(from) {
+            self.votes.insert(from, (granted, withheld));
+            self.count_votes(now);
+        }
+    }
+
+    fn count_votes(&mut self, now: Instant) {
+        let yes = |n: NodeId| self.votes.get(&n).is_some_and(|&(granted, withheld)| granted && !withheld);
+        let any_yes = |n: NodeId| self.votes.get(&n).is_some_and(|&(granted, _)| granted);
+        let membership = self.membership();
+        let outgoing_ignored = mutant(&self.config, Mutant::JointWithoutOutgoing);
+        let won = if outgoing_ignored {
+            membership.left().is_quorum(yes)
+        } else {
+            membership.is_quorum(yes) || membership.is_unanimous(any_yes)
+        };
+        if !won {
+            return;
+        }
+        match self.role {
+            Role::PreCandidate => self.campaign(now, false),
+            Role::Candidate => self.lead(now),
+            Role::Follower | Role::Leader => {}
+        }
+    }
+
+    fn lead(&mut self, now: Instant) {
+        self.role = Role::Leader;
+        self.leader = Some(self.config.id);
+        self.votes.clear();
+        self.transfer = None;
+        self.heartbeat_at = now + self.config.heartbeat;
+        self.uncommitted_bytes = 0;
+        let next = self.log.last().index.next();
+        self.progress = self
+            .membership()
+            .nodes()
+            .into_iter()
+            .filter(|&n| n != self.config.id)
+            .map(|n| (n, Progress::new(next, now)))
+            .collect();
+        self.reads.lead();
+        self.term_start = self.push_entry(EntryKind::Empty, Bytes::new()).index;
+        self.role_changed("won the election", true);
+        self.send_heartbeats();
+    }
+
+    pub(super) fn leader_tick(&mut self, now: Instant) {
+        if now < self.heartbeat_at {
+            return;
+        }
+        let late = now.since(self.heartbeat_at);
+        self.heartbeat_at = now + self.config.heartbeat;
+        if late > self.config.election_min {
+            // This replica was stalled: its followers' answers may be in the queue behind this tick.
+            for progress in self.progress.values_mut() {
+                progress.heard = now;
+            }
+        }
+        if let Some((_, until)) = self.transfer
+            && now >= until
+        {
+            self.transfer = None;
+        }
+        if !self.has_quorum(now) {
+            let term = self.hard.term;
+            return self.follow(now, term, None, "no majority was heard in time");
+        }
+        self.resend_stalled(now);
+        self.send_heartbeats();
+    }
+
+    /// Check-quorum: a majority said something within the longest election timeout.
+    fn has_quorum(&self, now: Instant) -> bool {
+        let heard = |n: NodeId| {
+            n == self.config.id
+                || self.progress.get(&n).is_some_and(|p| now.since(p.heard) <= self.config.election_max)
+        };
+        self.membership().is_quorum(heard)
+    }
+
+    pub(super) fn send_heartbeats(&mut self) {
+        let (term, commit, round) = (self.hard.term, self.hard.commit, self.reads.round());
+        let peers: Vec<_> = self.progress.iter().map(|(&n, p)| (n, p.matched)).collect();
+        for (node, matched) in peers {
+            let commit = commit.min(matched);
+            if let Some(p) = self.progress.get_mut(&node) {
+                p.told = p.told.max(commit);
+            }
+            self.post(node, Message::Heartbeat { term, commit, round });
+        }
+    }
+}

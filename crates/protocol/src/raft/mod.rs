@@ -1,0 +1,665 @@
+//! Raft (Ongaro, *Consensus: Bridging Theory and Practice*, 2014) as a pure core.
+//!
+//! A group of replicas agrees on a log; entries are commands for a machine that each replica runs. One of them leads: it
+//! alone appends, the others copy, and an entry is *committed* once a majority has it on disk. Everything here follows
+//! from two questions: who may lead ([`election`]), and what is committed ([`replication`]).
+//!
+//! # How it is used
+//!
+//! [`Raft::handle`](Core::handle) takes inputs, any number; [`Raft::drain`](Core::drain) hands out what gathered; between
+//! them nothing happens. Time is an argument, chance a seeded generator, the disk a driver that takes
+//! [`Outbox::write`] and comes back with a [`Durable`](quorate_base::Durable). Inputs and outputs stand in [`types`],
+//! messages in [`message`].
+//!
+//! # What must be durable before what is said
+//!
+//! Every message carries the sender's term, so none leaves before term and vote are durable; `Appended` says "my disk
+//! holds it", so it waits for its entries. Such messages go out as [`Held`](quorate_base::Held), which only the journal
+//! can open. The one funnel is [`Raft::post`]. A leader's entries go to followers *while* its own disk writes them
+//! (dissertation, 10.2.1): they promise nothing about it, and its own log counts for commitment only once durable.
+//! An entry is handed to the machine once it is committed *and* durable here, so that no state is ever ahead of its journal.
+//!
+//! # Safety
+//!
+//! - *Election Safety*: a replica votes once a term, durably; two majorities meet.
+//! - *Leader Completeness*: a vote needs a log at least as complete as the voter's; a leader commits by counting only
+//!   entries of its own term (Figure 8), and starts its term with an empty one.
+//! - *Linearizable reads* (6.4): a leader that has committed in its term confirms, by one round for all reads that wait, that
+//!   it still led after they came; then its commit index is their read index. Any replica may ask it.
+//! - *Membership*: joint consensus always; configurations act from the log ([`membership`]).
+//!
+//! # Replicas that may have forgotten
+//!
+//! After damage, or with a torn tail that may have been acknowledged, a replica *withholds*: it must not help to elect a
+//! leader that lacks what it once confirmed. Its yes is then conditional: it counts only where *every* voter says yes.
+//! A candidate that has them all holds the longest log that is left anywhere, so nothing that survives is lost, and three
+//! torn tails at once recover, where refusing outright never would. It withholds no longer once it holds, committed, an
+//! entry of a term newer than all it knew at its start: what was ever committed before is in that log.
+//! (What remains: a replica that forgot a *vote* and heals in an older term than that vote's could vote twice there.)
+//!
+//! # Departures and omissions
+//!
+//! Pre-vote (9.6), check-quorum (6.2) and leader stickiness (4.2.3) are always on, with the cure for their deadlock: a
+//! vote request of a lower term is always answered, so that its sender learns the term. A replica whose own tick comes
+//! late (it was paused or starved) starts its timer anew and does not campaign: what it missed may still be in its queue.
+//! Left out: leases for reads, witnesses, reading old entries back from the journal (a follower beyond the log in memory
+//! gets a snapshot).
+
+pub mod election;
+mod log;
+pub mod membership;
+pub mod message;
+pub mod progress;
+mod reads;
+mod reconfigure;
+pub mod replication;
+mod snapshot;
+pub mod types;
+
+use crate::Core;
+use log::Log;
+pub use membership::Membership;
+pub use message::Message;
+pub use progress::{Phase, Progress};
+use quorate_base::{
+    Append, Entry, EntryId, EntryKind, HardState, Held, Index, Instant, NodeId, Rng, Term, WriteId,
+};
+use reads::Reads;
+use snapshot::Incoming;
+use std::collections::{BTreeMap, BTreeSet};
+pub use types::*;
+
+/// One replica of one group.
+///
+/// Invariants, asserted by [`Raft::check_invariants`]: `base <= applied <= given <= commit <= last`; `given <= durable`;
+/// a leader's own term is the last term of its log once it has begun; only a leader has `progress`.
+#[derive(Clone)]
+pub struct Raft {
+    config: Config,
+    rng: Rng,
+    hard: HardState,
+    log: Log,
+    /// The configuration at the base, then those of the log, by index.
+    configs: Vec<(Index, Membership)>,
+    role: Role,
+    leader: Option<NodeId>,
+    /// Entries handed to the machine.
+    given: Index,
+    applied: Index,
+    applying_bytes: usize,
+    uncommitted_bytes: usize,
+    withheld: Option<Withheld>,
+
+    // Time.
+    /// When a follower or candidate loses patience.
+    election_at: Instant,
+    /// When a leader next sends heartbeats.
+    heartbeat_at: Instant,
+    /// When the leader was last heard.
+    leader_heard: Option<Instant>,
+
+    // Candidates.
+    votes: BTreeMap<NodeId, (bool, bool)>,
+
+    // Leaders.
+    progress: BTreeMap<NodeId, Progress>,
+    term_start: Index,
+    transfer: Option<(NodeId, Instant)>,
+    next_snapshot: u64,
+
+    reads: Reads,
+    incoming: Option<Incoming>,
+
+    // What gathers until the drain.
+    outgoing: Vec<(NodeId, Message)>,
+    hard_dirty: bool,
+    hard_write: WriteId,
+    next_write: WriteId,
+    durable_write: WriteId,
+    pending: Outbox,
+}
+
+/// See the module page.
+#[derive(Clone, Copy, Debug)]
+struct Withheld {
+    /// The newest term known at the start.
+    term: Term,
+}
+
+impl Core for Raft {
+    type Input = Input;
+    type Out = Outbox;
+
+    fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Message { from, message } => self.step(now, from, message),
+            Input::Propose { id, data } => self.propose(id, data),
+            Input::ChangeMembership { id, target } => self.change_membership(now, id, &target),
+            Input::Transfer { to } => self.transfer_to(now, to),
+            Input::Read { id } => self.read(id),
+            Input::Written { proof } => self.written(now, &proof),
+            Input::Applied { index } => self.applied_upto(index),
+            Input::Compact { upto } => self.compact(upto),
+            Input::SnapshotChunk { to, snapshot, meta, seq, data, last } => {
+                self.send_chunk(now, to, snapshot, meta, seq, data, last);
+            }
+            Input::SnapshotFailed { to, snapshot } => self.snapshot_failed(to, snapshot),
+            Input::ChunkStored { snapshot, seq } => self.chunk_stored(&snapshot, seq),
+            Input::InstallFailed { snapshot } => self.install_failed(&snapshot),
+            Input::Installed { base } => self.installed(&base),
+            Input::Unreachable { peer } => self.unreachable(peer),
+            Input::Tick => self.tick(now),
+        }
+    }
+
+    fn drain(&mut self, now: Instant, out: &mut Outbox) {
+        self.leave_joint(now);
+        self.ask_read_index(now);
+        self.start_read_round();
+        self.send_appends(now);
+        self.tell_commit();
+        self.take_write(out);
+        self.take_messages(out);
+        self.take_apply(out);
+        out.commit = self.hard.commit;
+        let pending = &mut self.pending;
+        out.reads.append(&mut pending.reads);
+        out.dropped_reads.append(&mut pending.dropped_reads);
+        out.accepted.append(&mut pending.accepted);
+        out.refused.append(&mut pending.refused);
+        out.chunks.append(&mut pending.chunks);
+        out.install.append(&mut pending.install);
+        if let Some(change) = pending.role.take() {
+            out.role = Some(change);
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self.role {
+            Role::Leader => Some(self.heartbeat_at),
+            _ => Some(self.reads.retry_at().map_or(self.election_at, |at| at.min(self.election_at))),
+        }
+    }
+}
+
+impl Raft {
+    /// A replica as it stands after recovery.
+    pub fn new(config: Config, rng: Rng, boot: Boot, now: Instant) -> Result<Self, BootError> {
+        let base = Membership::decode(&boot.base.membership).ok_or(BootError::Membership)?;
+        let mut configs = vec![(boot.base.id.index, base)];
+        let mut last = boot.base.id;
+        for entry in &boot.entries {
+            if entry.id.index != last.index.next() || entry.id.term < last.term {
+                return Err(BootError::Gap { found: entry.id, after: last });
+            }
+            last = entry.id;
+            if entry.kind == EntryKind::Membership {
+                let m = Membership::decode(&entry.data).ok_or(BootError::EntryMembership(entry.id))?;
+                configs.push((entry.id.index, m));
+            }
+        }
+        let mut hard = boot.hard;
+        // A term is never below that of an entry; a commit index is a hint and may point past a lost tail.
+        if last.term > hard.term {
+            hard = HardState { term: last.term, vote: None, ..hard };
+        }
+        hard.commit = hard.commit.max(boot.base.id.index).min(last.index);
+        let fresh = hard.term == Term(0);
+        let withheld = (boot.withhold_votes || boot.withheld_upto.is_some_and(|upto| upto > last.index))
+            .then_some(Withheld { term: hard.term });
+        let mut raft = Self {
+            rng,
+            hard,
+            log: Log::new(boot.base.id, boot.entries),
+            configs,
+            role: Role::Follower,
+            leader: None,
+            given: boot.applied,
+            applied: boot.applied,
+            applying_bytes: 0,
+            uncommitted_bytes: 0,
+            withheld,
+            election_at: now,
+            heartbeat_at: now,
+            leader_heard: None,
+            votes: BTreeMap::new(),
+            progress: BTreeMap::new(),
+            term_start: Index(0),
+            transfer: None,
+            next_snapshot: 0,
+            reads: Reads::default(),
+            incoming: None,
+            outgoing: Vec::new(),
+            hard_dirty: false,
+            hard_write: WriteId(0),
+            next_write: WriteId(1),
+            durable_write: WriteId(0),
+            pending: Outbox::default(),
+            config,
+        };
+        raft.reads.seed(raft.rng.next_u64());
+        raft.next_snapshot = raft.rng.next_u64() >> 8;
+        if !(fresh && boot.campaign_at_once) {
+            raft.redraw_timeout(now);
+        }
+        Ok(raft)
+    }
+
+    // ---- the one funnel for messages ----
+
+    /// Queues a message. What it must wait for is decided in [`Raft::take_messages`], where the write is known.
+    fn post(&mut self, to: NodeId, message: Message) {
+        debug_assert_ne!(to, self.config.id, "a replica does not write to itself");
+        match &message {
+            Message::RequestVote { term, pre, .. } => {
+                let own = if *pre { self.hard.term.next() } else { self.hard.term };
+                assert_eq!(*term, own, "a candidate asks for its own term");
+                assert!(*pre || self.hard.vote == Some(self.config.id), "a candidate votes for itself first");
+            }
+            Message::Vote { granted: true, pre: false, term, .. } => {
+                assert_eq!(*term, self.hard.term, "a vote is of the voter's term");
+                assert_eq!(self.hard.vote, Some(to), "a vote is what was recorded");
+            }
+            Message::Appended { matched, .. } => {
+                assert!(*matched <= self.log.last().index, "only what is in the log is confirmed");
+            }
+            m if m.from_leader() => {
+                assert!(self.role == Role::Leader, "only a leader sends {m:?}");
+                assert_eq!(m.term(), self.hard.term, "a leader speaks in its term");
+            }
+            _ => {}
+        }
+        if let Message::Appended { .. } = message {
+            // The newest confirmation says all that the older ones said.
+            self.outgoing.retain(|(t, m)| *t != to || !matches!(m, Message::Appended { .. }));
+        }
+        self.outgoing.push((to, message));
+    }
+
+    fn take_write(&mut self, out: &mut Outbox) {
+        if !self.hard_dirty && !self.log.has_unsaved() {
+            return;
+        }
+        let write = self.next_write;
+        self.next_write = WriteId(write.0 + 1);
+        let hard = self.hard_dirty.then_some(self.hard);
+        if self.hard_dirty {
+            self.hard_write = write;
+            self.hard_dirty = false;
+        }
+        let entries = self.log.take_unsaved(write);
+        out.write = Some(Append { shard: self.config.shard, write, hard, entries });
+    }
+
+    fn take_messages(&mut self, out: &mut Outbox) {
+        let newest = WriteId(self.next_write.0 - 1);
+        for (to, message) in self.outgoing.drain(..) {
+            let mut needs = self.hard_write;
+            if message.promises_log() && !self.log.settled() {
+                needs = newest;
+            }
+            let unsafe_vote = matches!(message, Message::Vote { .. });
+            let early = (unsafe_vote && mutant(&self.config, Mutant::VoteNotDurable))
+                || (message.promises_log() && mutant(&self.config, Mutant::AckBeforeFsync));
+            if needs <= self.durable_write || early {
+                out.send.push((to, message));
+            } else {
+                out.after_write.push(Held::new(self.config.shard, needs, (to, message)));
+            }
+        }
+    }
+
+    fn take_apply(&mut self, out: &mut Outbox) {
+        let upto = self.hard.commit.min(self.log.durable());
+        while self.given < upto && self.applying_bytes < self.config.max_applying_bytes {
+            let Some(entry) = self.log.get(self.given.next()) else { break };
+            self.applying_bytes += log::size(entry);
+            self.given = entry.id.index;
+            out.apply.push(entry.clone());
+        }
+    }
+
+    // ---- in ----
+
+    fn step(&mut self, now: Instant, from: NodeId, message: Message) {
+        if from == self.config.id {
+            return;
+        }
+        let term = message.term();
+        match message {
+            Message::RequestVote { term, pre, transfer, last } => {
+                return self.vote_requested(now, from, term, pre, transfer, last);
+            }
+            Message::Vote { pre: true, granted: true, .. } => {}
+            _ if term > self.hard.term => {
+                let leader = message.from_leader().then_some(from);
+                self.follow(now, term, leader, "a higher term was heard");
+            }
+            _ if term < self.hard.term => return self.refuse_old(from, &message),
+            _ => {}
+        }
+        if message.from_leader() && !self.hear_leader(now, from) {
+            return;
+        }
+        match message {
+            Message::RequestVote { .. } => {}
+            Message::Vote { term, pre, granted, withheld } => {
+                self.vote_came(now, from, term, pre, granted, withheld);
+            }
+            Message::Append { prev, entries, commit, .. } => self.append(from, prev, entries, commit),
+            Message::Appended { matched, .. } => self.appended(now, from, matched),
+            Message::AppendRejected { prev, hint, .. } => self.append_rejected(now, from, prev, hint),
+            Message::Heartbeat { commit, round, .. } => {
+                self.commit_upto(commit.min(self.log.last().index));
+                let term = self.hard.term;
+                self.post(from, Message::HeartbeatResponse { term, round });
+            }
+            Message::HeartbeatResponse { round, .. } => self.heartbeat_answered(now, from, round),
+            Message::Commit { commit, .. } => self.commit_upto(commit.min(self.log.last().index)),
+            Message::ReadIndex { context, .. } => self.read_index_asked(from, context),
+            Message::ReadIndexResponse { context, index, .. } => self.read_index_came(context, index),
+            Message::TimeoutNow { .. } => self.campaign(now, true),
+            Message::SnapshotChunk { snapshot, meta, seq, data, last, .. } => {
+                self.chunk_came(from, snapshot, meta, seq, data, last);
+            }
+            Message::SnapshotWant { snapshot, seq, .. } => self.chunk_wanted(now, from, snapshot, seq),
+        }
+    }
+
+    /// A sender of an older term is told the newer one, so that a deposed leader steps down and a lagging candidate
+    /// comes along; answers are simply late.
+    fn refuse_old(&mut self, from: NodeId, message: &Message) {
+        if message.from_leader() {
+            let (term, hint) = (self.hard.term, self.log.last());
+            self.post(from, Message::AppendRejected { term, prev: Index(0), hint });
+        }
+    }
+
+    /// True if the message of this term's leader counts.
+    fn hear_leader(&mut self, now: Instant, from: NodeId) -> bool {
+        assert!(
+            self.role != Role::Leader,
+            "Election Safety: {from:?} leads in term {:?}, and so does {:?}",
+            self.hard.term,
+            self.config.id
+        );
+        if self.role != Role::Follower || self.leader != Some(from) {
+            let term = self.hard.term;
+            self.follow(now, term, Some(from), "the term's leader was heard");
+        }
+        self.leader_heard = Some(now);
+        self.redraw_timeout(now);
+        true
+    }
+
+    fn written(&mut self, now: Instant, proof: &quorate_base::Durable) {
+        if proof.shard() != self.config.shard || proof.write() <= self.durable_write {
+            return;
+        }
+        self.durable_write = proof.write();
+        self.log.written(proof.write());
+        if self.role == Role::Leader {
+            self.advance_commit(now);
+        }
+        self.heal();
+    }
+
+    fn applied_upto(&mut self, index: Index) {
+        if index <= self.applied {
+            return;
+        }
+        assert!(index <= self.given, "the machine applied {index:?}, only {:?} was given", self.given);
+        while self.applied < index {
+            self.applied = self.applied.next();
+            let bytes = self.log.get(self.applied).map_or(0, log::size);
+            self.applying_bytes = self.applying_bytes.saturating_sub(bytes);
+        }
+        if self.applied == self.given {
+            self.applying_bytes = 0;
+        }
+    }
+
+    fn compact(&mut self, upto: Index) {
+        let upto = upto.min(self.applied);
+        let pin = self
+            .progress
+            .values()
+            .filter_map(|p| match p.phase {
+                Phase::Snapshot { upto, .. } => Some(upto.unwrap_or(self.applied)),
+                _ => None,
+            })
+            .min();
+        let old = self.log.base().index;
+        if let Some(pin) = pin {
+            self.log.compact(upto.min(pin), self.config.log_keep_bytes);
+            self.log.compact(upto, self.config.log_pin_bytes);
+        } else {
+            self.log.compact(upto, self.config.log_keep_bytes);
+        }
+        let base = self.log.base().index;
+        if base > old {
+            let keep = self.configs.iter().rposition(|&(at, _)| at <= base).unwrap_or(0);
+            self.configs.drain(..keep);
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        match self.role {
+            Role::Leader => self.leader_tick(now),
+            Role::Follower | Role::PreCandidate | Role::Candidate => {
+                if now >= self.election_at {
+                    self.election_timeout(now);
+                }
+            }
+        }
+    }
+
+    // ---- shared ----
+
+    fn set_hard(&mut self, term: Term, vote: Option<NodeId>) {
+        if (term, vote) != (self.hard.term, self.hard.vote) {
+            assert!(term >= self.hard.term, "terms never fall");
+            self.hard.term = term;
+            self.hard.vote = vote;
+            self.hard_dirty = true;
+        }
+    }
+
+    /// Becomes a follower of `leader` in `term`.
+    fn follow(&mut self, now: Instant, term: Term, leader: Option<NodeId>, reason: &'static str) {
+        let vote = if term > self.hard.term { None } else { self.hard.vote };
+        let before = (self.role, self.leader, self.hard.term);
+        self.set_hard(term, vote);
+        if self.leader != leader {
+            self.leader_heard = None;
+        }
+        if before.0 == Role::Leader {
+            // The timer of a leader was a heartbeat's.
+            self.redraw_timeout(now);
+        }
+        self.role = Role::Follower;
+        self.leader = leader;
+        self.votes.clear();
+        self.progress.clear();
+        self.transfer = None;
+        if (self.role, self.leader, self.hard.term) != before {
+            self.drop_reads();
+            self.role_changed(reason, false);
+        }
+        if before.2 != term {
+            self.incoming = None;
+        }
+    }
+
+    fn role_changed(&mut self, reason: &'static str, won: bool) {
+        let won = won || self.pending.role.as_ref().is_some_and(|c| c.won && c.term == self.hard.term);
+        self.pending.role =
+            Some(RoleChange { role: self.role, term: self.hard.term, leader: self.leader, reason, won });
+    }
+
+    fn commit_upto(&mut self, index: Index) {
+        if index <= self.hard.commit {
+            return;
+        }
+        assert!(index <= self.log.last().index, "commit {index:?} lies beyond the log {:?}", self.log.last());
+        self.hard.commit = index;
+        self.heal();
+    }
+
+    /// See "Replicas that may have forgotten".
+    fn heal(&mut self) {
+        let Some(withheld) = self.withheld else { return };
+        let at = self.hard.commit.min(self.log.durable());
+        if self.log.term(at).is_some_and(|term| term > withheld.term) {
+            self.withheld = None;
+        }
+    }
+
+    fn push_entry(&mut self, kind: EntryKind, data: bytes::Bytes) -> EntryId {
+        let id = EntryId::new(self.hard.term, self.log.last().index.next());
+        let entry = Entry { id, kind, data };
+        self.uncommitted_bytes += log::size(&entry);
+        self.log.push(entry);
+        id
+    }
+
+    fn push_config(&mut self, index: Index, membership: Membership) {
+        self.configs.push((index, membership));
+    }
+
+    // ---- ask ----
+
+    /// This replica's node.
+    pub fn id(&self) -> NodeId {
+        self.config.id
+    }
+
+    /// Its term.
+    pub fn term(&self) -> Term {
+        self.hard.term
+    }
+
+    /// Its term, vote and commit index.
+    pub fn hard(&self) -> HardState {
+        self.hard
+    }
+
+    /// What it is.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Whether it leads.
+    pub fn is_leader(&self) -> bool {
+        self.role == Role::Leader
+    }
+
+    /// Whether it only listens.
+    pub fn is_learner(&self) -> bool {
+        self.membership().is_learner(self.config.id)
+    }
+
+    /// Whom it follows; itself if it leads.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.leader
+    }
+
+    /// What it knows to be committed.
+    pub fn commit(&self) -> Index {
+        self.hard.commit
+    }
+
+    /// What its machine has applied.
+    pub fn applied(&self) -> Index {
+        self.applied
+    }
+
+    /// The end of its log.
+    pub fn last(&self) -> EntryId {
+        self.log.last()
+    }
+
+    /// What stands for the log's beginning.
+    pub fn base(&self) -> EntryId {
+        self.log.base()
+    }
+
+    /// Up to where its disk holds the log.
+    pub fn durable(&self) -> Index {
+        self.log.durable()
+    }
+
+    /// Bytes of log in memory.
+    pub fn log_bytes(&self) -> usize {
+        self.log.bytes()
+    }
+
+    /// The configuration that acts here.
+    pub fn membership(&self) -> &Membership {
+        // There is always the base's.
+        &self.configs[self.configs.len() - 1].1
+    }
+
+    /// What a leader knows of its followers.
+    pub fn progress(&self) -> &BTreeMap<NodeId, Progress> {
+        &self.progress
+    }
+
+    /// Whether its vote is conditional.
+    pub fn withholds(&self) -> bool {
+        self.withheld.is_some()
+    }
+
+    /// An entry that is still in memory.
+    pub fn entry(&self, index: Index) -> Option<&Entry> {
+        self.log.get(index)
+    }
+
+    /// The term at an index, if known.
+    pub fn term_at(&self, index: Index) -> Option<Term> {
+        self.log.term(index)
+    }
+
+    /// The follower to hand the leadership to: a voter, the most caught up, then the one heard last.
+    pub fn best_successor(&self) -> Option<NodeId> {
+        let voters: BTreeSet<NodeId> = self.membership().voters.clone();
+        self.progress
+            .iter()
+            .filter(|(node, _)| voters.contains(node))
+            .max_by_key(|(_, p)| (p.matched, p.heard))
+            .map(|(&node, _)| node)
+    }
+
+    /// What must hold between any two inputs; the text says what does not.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        self.log.check()?;
+        let (base, last) = (self.log.base().index, self.log.last().index);
+        let order = [base.min(self.applied), self.applied, self.given, self.hard.commit, last];
+        if !order.is_sorted() {
+            return Err(format!("base, applied, given, commit, last are {order:?}"));
+        }
+        if self.given > self.log.durable() {
+            return Err(format!("{:?} was given to the machine, {:?} is durable", self.given, self.log.durable()));
+        }
+        if self.log.last().term > self.hard.term {
+            return Err(format!("the log is at {:?}, the term {:?}", self.log.last(), self.hard.term));
+        }
+        if self.role == Role::Leader && self.log.last().term != self.hard.term {
+            return Err("a leader's log does not end in its term".into());
+        }
+        if self.role != Role::Leader && !self.progress.is_empty() {
+            return Err("only a leader follows its followers".into());
+        }
+        for (node, p) in &self.progress {
+            if p.matched >= p.next || p.matched > last {
+                return Err(format!("{node:?} matched {:?}, next {:?}, last {last:?}", p.matched, p.next));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a planted bug is chosen. Without the feature this is `false` to the compiler.
+fn mutant(config: &Config, which: Mutant) -> bool {
+    cfg!(feature = "mutants") && config.mutant == Some(which)
+}

@@ -1,0 +1,88 @@
+//! What a leader knows of one follower.
+
+use super::types::SnapshotId;
+use quorate_base::{Index, Instant};
+use std::collections::VecDeque;
+
+/// How entries go to a follower.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// The place where the logs agree is not known: one message, then wait for its answer or a heartbeat's.
+    Probe {
+        /// A message is under way.
+        waiting: bool,
+    },
+    /// It is known: messages follow each other within the window.
+    Replicate,
+    /// What it needs is in the log no longer.
+    Snapshot {
+        /// The transfer.
+        id: SnapshotId,
+        /// The chunk under way.
+        seq: u64,
+        /// The last index of the snapshot, once known: the log behind it is pinned.
+        upto: Option<Index>,
+        /// When the chunk was last asked for or sent.
+        since: Instant,
+    },
+}
+
+/// Invariant: `matched < next`; in `Replicate`, `under_way` ascends and lies in `matched + 1 ..= next - 1`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// The follower's durable log equals the leader's up to here.
+    pub matched: Index,
+    /// The next entry to send.
+    pub next: Index,
+    /// How.
+    pub phase: Phase,
+    /// Last index and bytes of each message under way.
+    pub(super) under_way: VecDeque<(Index, usize)>,
+    /// When it last said anything in this term.
+    pub(super) heard: Instant,
+    /// The oldest message under way, and since when it is the oldest.
+    pub(super) stalled: Option<(Index, Instant)>,
+    /// The newest commit index that was sent.
+    pub(super) told: Index,
+}
+
+impl Progress {
+    pub(super) fn new(next: Index, now: Instant) -> Self {
+        Self {
+            matched: Index(0),
+            next,
+            phase: Phase::Probe { waiting: false },
+            under_way: VecDeque::new(),
+            heard: now,
+            stalled: None,
+            told: Index(0),
+        }
+    }
+
+    /// The follower confirmed up to `matched`; true if that is news.
+    pub(super) fn confirm(&mut self, matched: Index) -> bool {
+        while self.under_way.front().is_some_and(|&(last, _)| last <= matched) {
+            self.under_way.pop_front();
+        }
+        let news = matched > self.matched;
+        self.matched = self.matched.max(matched);
+        self.next = self.next.max(self.matched.next());
+        match self.phase {
+            Phase::Probe { .. } => self.phase = Phase::Replicate,
+            Phase::Snapshot { upto, .. } if upto.is_some_and(|u| matched >= u) => self.phase = Phase::Replicate,
+            Phase::Snapshot { .. } | Phase::Replicate => {}
+        }
+        news
+    }
+
+    /// Back to probing from what is confirmed.
+    pub(super) fn probe(&mut self, next: Index) {
+        self.next = next.max(self.matched.next());
+        self.under_way.clear();
+        self.phase = Phase::Probe { waiting: false };
+    }
+
+    pub(super) fn bytes_under_way(&self) -> usize {
+        self.under_way.iter().map(|&(_, bytes)| bytes).sum()
+    }
+}

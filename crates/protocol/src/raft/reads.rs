@@ -1,0 +1,192 @@
+//! Linearizable reads by `ReadIndex` (dissertation, 6.4).
+//!
+//! A read may be served from any state that holds all that was committed when the read began. The leader's commit index is
+//! that point, if it has committed in its own term, and if it still led after the read came. One round of heartbeats
+//! answers the second question for all reads that wait. A read joins only a round that starts after it came. A follower
+//! asks the leader once for all of its reads, under a name that is unique over restarts.
+
+use super::{Message, Mutant, Raft, ReadId, Refusal, Role, mutant};
+use quorate_base::{Index, Instant, NodeId};
+use std::collections::BTreeSet;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Reader {
+    Local(ReadId),
+    Remote(NodeId, u64),
+}
+
+#[derive(Clone, Debug)]
+struct Round {
+    number: u64,
+    index: Index,
+    readers: Vec<Reader>,
+    answered: BTreeSet<NodeId>,
+}
+
+#[derive(Clone, Debug)]
+struct Asked {
+    context: u64,
+    reads: Vec<ReadId>,
+    retry_at: Instant,
+}
+
+/// Reads on their way to an index.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Reads {
+    /// Wait for the next round (at the leader) or the next question (elsewhere).
+    waiting: Vec<Reader>,
+    round: Option<Round>,
+    number: u64,
+    asked: Option<Asked>,
+    context: u64,
+}
+
+impl Reads {
+    pub(super) fn seed(&mut self, context: u64) {
+        self.context = context;
+    }
+
+    pub(super) fn lead(&mut self) {
+        self.round = None;
+        self.number = 0;
+    }
+
+    pub(super) fn round(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.asked.as_ref().map(|a| a.retry_at)
+    }
+
+    fn len(&self) -> usize {
+        self.waiting.len()
+            + self.round.as_ref().map_or(0, |r| r.readers.len())
+            + self.asked.as_ref().map_or(0, |a| a.reads.len())
+    }
+}
+
+impl Raft {
+    pub(super) fn read(&mut self, id: ReadId) {
+        if self.leader.is_none() {
+            self.pending.dropped_reads.push((id, Refusal::NotLeader { leader: None }));
+        } else if self.reads.len() >= self.config.max_pending_reads {
+            self.pending.dropped_reads.push((id, Refusal::Overloaded));
+        } else {
+            self.reads.waiting.push(Reader::Local(id));
+        }
+    }
+
+    /// Leader: starts a round if reads wait and none is under way.
+    pub(super) fn start_read_round(&mut self) {
+        if self.role != Role::Leader || self.reads.round.is_some() || self.reads.waiting.is_empty() {
+            return;
+        }
+        let own_term_committed = self.hard.commit >= self.term_start;
+        if !own_term_committed && !mutant(&self.config, Mutant::ReadIndexBeforeOwnTermCommit) {
+            return;
+        }
+        self.reads.number += 1;
+        let round = Round {
+            number: self.reads.number,
+            index: self.hard.commit,
+            readers: std::mem::take(&mut self.reads.waiting),
+            answered: BTreeSet::new(),
+        };
+        self.reads.round = Some(round);
+        if !self.finish_round() {
+            self.send_heartbeats();
+        }
+    }
+
+    pub(super) fn round_answered(&mut self, from: NodeId, number: u64) {
+        if let Some(round) = &mut self.reads.round
+            && number >= round.number
+        {
+            round.answered.insert(from);
+            self.finish_round();
+        }
+    }
+
+    fn finish_round(&mut self) -> bool {
+        let Some(round) = &self.reads.round else { return false };
+        let id = self.config.id;
+        let proven = self.membership().is_quorum(|n| n == id || round.answered.contains(&n))
+            || mutant(&self.config, Mutant::StaleLeaderRead);
+        if !proven {
+            return false;
+        }
+        let Some(round) = self.reads.round.take() else { return false };
+        let term = self.hard.term;
+        for reader in round.readers {
+            match reader {
+                Reader::Local(id) => self.pending.reads.push((id, round.index)),
+                Reader::Remote(node, context) => {
+                    let index = Some(round.index);
+                    self.post(node, Message::ReadIndexResponse { term, context, index });
+                }
+            }
+        }
+        true
+    }
+
+    /// Leader: a follower asks.
+    pub(super) fn read_index_asked(&mut self, from: NodeId, context: u64) {
+        if self.role == Role::Leader && self.reads.len() < self.config.max_pending_reads {
+            self.reads.waiting.push(Reader::Remote(from, context));
+        }
+    }
+
+    /// Follower: asks once for all reads that wait; what got no answer in time is asked again.
+    pub(super) fn ask_read_index(&mut self, now: Instant) {
+        let Some(leader) = self.leader.filter(|_| self.role != Role::Leader) else { return };
+        if let Some(asked) = &self.reads.asked {
+            if now < asked.retry_at {
+                return;
+            }
+            let again = self.reads.asked.take().map(|a| a.reads).unwrap_or_default();
+            self.reads.waiting.extend(again.into_iter().map(Reader::Local));
+        }
+        let reads: Vec<ReadId> = self
+            .reads
+            .waiting
+            .drain(..)
+            .filter_map(|r| match r {
+                Reader::Local(id) => Some(id),
+                Reader::Remote(..) => None,
+            })
+            .collect();
+        if reads.is_empty() {
+            return;
+        }
+        self.reads.context = self.reads.context.wrapping_add(1);
+        let (term, context) = (self.hard.term, self.reads.context);
+        self.reads.asked = Some(Asked { context, reads, retry_at: now + 2 * self.config.heartbeat });
+        self.post(leader, Message::ReadIndex { term, context });
+    }
+
+    pub(super) fn read_index_came(&mut self, context: u64, index: Option<Index>) {
+        let Some(asked) = self.reads.asked.take_if(|a| a.context == context) else { return };
+        for id in asked.reads {
+            match index {
+                Some(index) => self.pending.reads.push((id, index)),
+                None => {
+                    self.pending.dropped_reads.push((id, Refusal::NotLeader { leader: self.leader }));
+                }
+            }
+        }
+    }
+
+    /// The leader changed: nothing that waits may count on the old one.
+    pub(super) fn drop_reads(&mut self) {
+        let round = self.reads.round.take().map(|r| r.readers).unwrap_or_default();
+        let waiting = std::mem::take(&mut self.reads.waiting);
+        let asked = self.reads.asked.take().map(|a| a.reads).unwrap_or_default();
+        let local = round.into_iter().chain(waiting).filter_map(|r| match r {
+            Reader::Local(id) => Some(id),
+            Reader::Remote(..) => None,
+        });
+        let refusal = Refusal::NotLeader { leader: self.leader };
+        self.pending.dropped_reads.extend(local.chain(asked).map(|id| (id, refusal)));
+    }
+}

@@ -1,0 +1,112 @@
+//! Changes of members and of the leader (dissertation, chapters 3.10 and 4).
+//!
+//! A change goes in two entries: the joint configuration, then, once that is committed, the new one alone. The second is
+//! the leader's own doing, whoever leads by then (else a leader that dies between the two leaves the group joint for ever).
+//! No change begins before the leader has committed in its own term, nor while one is joint, uncommitted or unapplied.
+//! A learner becomes a voter only when it is caught up; a leader that is no longer a voter steps down once that is committed.
+
+use super::{EntryKind, Membership, Message, Mutant, Phase, Progress, ProposalId, Raft, Refusal, Role, mutant};
+use quorate_base::{EntryId, Index, Instant, NodeId};
+
+/// A learner may be promoted once it holds this share of the leader's log.
+const CAUGHT_UP_PERCENT: u64 = 90;
+
+impl Raft {
+    pub(super) fn change_membership(&mut self, now: Instant, id: ProposalId, target: &Membership) {
+        if let Some(refusal) = self.change_refused(target) {
+            self.pending.refused.push((id, refusal));
+            return;
+        }
+        let joint = self.membership().joint(target);
+        let index = self.push_membership(now, joint);
+        self.pending.accepted.push((id, EntryId::new(self.hard.term, index)));
+    }
+
+    fn change_refused(&self, target: &Membership) -> Option<Refusal> {
+        if self.role != Role::Leader {
+            return Some(Refusal::NotLeader { leader: self.leader });
+        }
+        if self.transfer.is_some() {
+            return Some(Refusal::Transferring);
+        }
+        if target.voters.is_empty() || target.is_joint() || !target.voters.is_disjoint(&target.learners) {
+            return Some(Refusal::Invalid);
+        }
+        let (at, current) = &self.configs[self.configs.len() - 1];
+        let pending = current.is_joint() || *at > self.applied || self.hard.commit < self.term_start;
+        if pending && !mutant(&self.config, Mutant::SecondChangeWhileJoint) {
+            return Some(Refusal::ChangePending);
+        }
+        if mutant(&self.config, Mutant::PromoteLaggingLearner) {
+            return None;
+        }
+        let new = target.voters.iter().filter(|&&n| !current.is_voter(n));
+        new.copied().find(|&n| !self.is_caught_up(n)).map(Refusal::NotCaughtUp)
+    }
+
+    fn is_caught_up(&self, node: NodeId) -> bool {
+        let last = self.log.last().index.0;
+        self.membership().is_learner(node)
+            && self.progress.get(&node).is_some_and(|p| {
+                p.phase == Phase::Replicate && p.matched.0.saturating_mul(100) >= last * CAUGHT_UP_PERCENT
+            })
+    }
+
+    fn push_membership(&mut self, now: Instant, membership: Membership) -> Index {
+        let index = self.push_entry(EntryKind::Membership, membership.encode()).index;
+        let nodes = membership.nodes();
+        self.push_config(index, membership);
+        self.progress.retain(|node, _| nodes.contains(node));
+        for node in nodes {
+            if node != self.config.id {
+                self.progress.entry(node).or_insert_with(|| Progress::new(index, now));
+            }
+        }
+        index
+    }
+
+    /// Leaves a joint configuration once it is committed.
+    pub(super) fn leave_joint(&mut self, now: Instant) {
+        if self.role != Role::Leader || self.hard.commit < self.term_start {
+            return;
+        }
+        let (at, current) = &self.configs[self.configs.len() - 1];
+        if !current.is_joint() || *at > self.hard.commit {
+            return;
+        }
+        if mutant(&self.config, Mutant::AutoLeaveLost) && *at < self.term_start {
+            return;
+        }
+        let left = current.left();
+        self.push_membership(now, left);
+    }
+
+    /// A leader that has been removed leaves once that is committed.
+    pub(super) fn leave_if_removed(&mut self, now: Instant) {
+        let (at, current) = &self.configs[self.configs.len() - 1];
+        if *at <= self.hard.commit && !current.is_joint() && !current.is_voter(self.config.id) {
+            // Those who stay hear of the commitment first.
+            self.tell_commit();
+            let term = self.hard.term;
+            self.follow(now, term, None, "was removed from the group");
+        }
+    }
+
+    pub(super) fn transfer_to(&mut self, now: Instant, to: NodeId) {
+        if self.role != Role::Leader || to == self.config.id || !self.membership().voters.contains(&to) {
+            return;
+        }
+        self.transfer = Some((to, now + self.config.election_max));
+        self.finish_transfer(to);
+    }
+
+    pub(super) fn finish_transfer(&mut self, node: NodeId) {
+        if self.role != Role::Leader || self.transfer.is_none_or(|(to, _)| to != node) {
+            return;
+        }
+        if self.progress.get(&node).is_some_and(|p| p.matched == self.log.last().index) {
+            let term = self.hard.term;
+            self.post(node, Message::TimeoutNow { term });
+        }
+    }
+}

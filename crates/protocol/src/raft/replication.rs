@@ -1,0 +1,251 @@
+//! How entries get to a majority, and when they are committed (dissertation, 3.5, 3.6, 10.2).
+//!
+//! Entries flow in pipelined batches within a window. A follower that refuses names the last place where the logs may
+//! still agree, judged by terms, so that a diverged one is found in a few round trips. The commit index is passed on at
+//! once, in the next append or in a message of its own, since whoever forwarded a command or watches there waits for it.
+
+use super::log::size;
+use super::{EntryKind, Membership, Message, Mutant, Phase, ProposalId, Raft, Refusal, Role, mutant};
+use bytes::Bytes;
+use quorate_base::{Entry, EntryId, Index, Instant, NodeId};
+
+impl Raft {
+    pub(super) fn propose(&mut self, id: ProposalId, data: Bytes) {
+        let refusal = if self.role != Role::Leader {
+            Some(Refusal::NotLeader { leader: self.leader })
+        } else if self.transfer.is_some() {
+            Some(Refusal::Transferring)
+        } else if self.uncommitted_bytes > self.config.max_uncommitted_bytes {
+            Some(Refusal::Overloaded)
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            self.pending.refused.push((id, refusal));
+            return;
+        }
+        let entry = self.push_entry(EntryKind::Command, data);
+        self.pending.accepted.push((id, entry));
+    }
+
+    // ---- the leader's side ----
+
+    pub(super) fn send_appends(&mut self, now: Instant) {
+        if self.role != Role::Leader {
+            return;
+        }
+        let peers: Vec<NodeId> = self.progress.keys().copied().collect();
+        for peer in peers {
+            while self.send_append(now, peer) {}
+        }
+    }
+
+    /// Sends one message's worth, if there is something and the window allows it; true if more may follow.
+    fn send_append(&mut self, now: Instant, peer: NodeId) -> bool {
+        let last = self.log.last().index;
+        let Some(p) = self.progress.get(&peer) else { return false };
+        let (next, probing) = match p.phase {
+            Phase::Snapshot { .. } | Phase::Probe { waiting: true } => return false,
+            Phase::Probe { waiting: false } => (p.next, true),
+            Phase::Replicate if p.next > last => return false,
+            Phase::Replicate => (p.next, false),
+        };
+        if !probing
+            && (p.under_way.len() >= self.config.window_messages
+                || (p.bytes_under_way() >= self.config.window_bytes && !p.under_way.is_empty()))
+        {
+            return false;
+        }
+        let Some(prev_term) = self.log.term(next.prev()) else {
+            self.begin_snapshot(now, peer);
+            return false;
+        };
+        let prev = EntryId::new(prev_term, next.prev());
+        let (most, bytes) = (self.config.max_append_entries, self.config.max_append_bytes);
+        let entries = self.log.slice(next, most, bytes);
+        let (term, commit) = (self.hard.term, self.hard.commit);
+        let sent = entries.iter().map(size).sum();
+        let last_sent = entries.last().map_or(prev.index, |e| e.id.index);
+        if let Some(p) = self.progress.get_mut(&peer) {
+            p.told = p.told.max(commit.min(last_sent));
+            if probing {
+                p.phase = Phase::Probe { waiting: true };
+            } else {
+                p.under_way.push_back((last_sent, sent));
+                p.next = last_sent.next();
+            }
+        }
+        self.post(peer, Message::Append { term, prev, entries, commit });
+        !probing
+    }
+
+    pub(super) fn appended(&mut self, now: Instant, from: NodeId, matched: Index) {
+        let last = self.log.last().index;
+        let Some(p) = self.progress.get_mut(&from) else { return };
+        p.heard = now;
+        if matched > last {
+            // Only a confused peer confirms what was never sent.
+            return;
+        }
+        let probing = matches!(p.phase, Phase::Probe { .. });
+        if p.confirm(matched) || probing {
+            self.advance_commit(now);
+            self.finish_transfer(from);
+        }
+    }
+
+    pub(super) fn append_rejected(&mut self, now: Instant, from: NodeId, prev: Index, hint: EntryId) {
+        let agree = self.log.last_not_above(hint.index, hint.term);
+        let Some(p) = self.progress.get_mut(&from) else { return };
+        p.heard = now;
+        let stale = match p.phase {
+            // What was refused is known to be held by now: an old answer.
+            Phase::Replicate => prev <= p.matched,
+            Phase::Probe { .. } => prev != p.next.prev(),
+            Phase::Snapshot { .. } => true,
+        };
+        if !stale {
+            let next = agree.index.next().min(prev.max(Index(1)));
+            p.probe(next);
+        }
+    }
+
+    pub(super) fn advance_commit(&mut self, now: Instant) {
+        let own = (self.config.id, self.log.durable());
+        let reached = |n: NodeId| {
+            if n == own.0 { own.1 } else { self.progress.get(&n).map_or(Index(0), |p| p.matched) }
+        };
+        let membership = self.membership();
+        let index = if mutant(&self.config, Mutant::JointWithoutOutgoing) {
+            membership.left().reached(reached)
+        } else {
+            membership.reached(reached)
+        };
+        let own_term = self.log.term(index) == Some(self.hard.term);
+        if index <= self.hard.commit || !(own_term || mutant(&self.config, Mutant::Fig8Commit)) {
+            return;
+        }
+        for at in self.hard.commit.0 + 1..=index.0 {
+            if let Some(entry) = self.log.get(Index(at)) {
+                self.uncommitted_bytes = self.uncommitted_bytes.saturating_sub(size(entry));
+            }
+        }
+        self.commit_upto(index);
+        self.leave_if_removed(now);
+    }
+
+    /// Passes the commit index on to followers who got no append in this drain.
+    pub(super) fn tell_commit(&mut self) {
+        if self.role != Role::Leader {
+            return;
+        }
+        let (term, commit) = (self.hard.term, self.hard.commit);
+        let mut tell = Vec::new();
+        for (&node, p) in &mut self.progress {
+            let known = commit.min(p.matched);
+            if known > p.told {
+                p.told = known;
+                tell.push((node, known));
+            }
+        }
+        for (node, commit) in tell {
+            self.post(node, Message::Commit { term, commit });
+        }
+    }
+
+    pub(super) fn unreachable(&mut self, peer: NodeId) {
+        if let Some(p) = self.progress.get_mut(&peer)
+            && matches!(p.phase, Phase::Replicate | Phase::Probe { .. })
+        {
+            p.probe(p.matched.next());
+        }
+    }
+
+    /// A message that is lost takes its answer with it: a heartbeat's answer is the sign to try again.
+    pub(super) fn heartbeat_answered(&mut self, now: Instant, from: NodeId, round: u64) {
+        let last = self.log.last().index;
+        let Some(p) = self.progress.get_mut(&from) else { return };
+        p.heard = now;
+        if let Phase::Probe { waiting } = &mut p.phase {
+            *waiting = false;
+        } else if p.phase == Phase::Replicate && p.under_way.is_empty() && p.matched < last && p.next > last {
+            p.probe(p.matched.next());
+        }
+        self.round_answered(from, round);
+    }
+
+    /// What was sent and not confirmed for a while was lost: probe again.
+    pub(super) fn resend_stalled(&mut self, now: Instant) {
+        for p in self.progress.values_mut() {
+            let Some(&(first, _)) = p.under_way.front() else {
+                p.stalled = None;
+                continue;
+            };
+            match p.stalled {
+                Some((at, since)) if at == first => {
+                    if now.since(since) >= 4 * self.config.heartbeat {
+                        p.stalled = None;
+                        p.probe(p.matched.next());
+                    }
+                }
+                _ => p.stalled = Some((first, now)),
+            }
+        }
+        self.resend_chunks(now);
+    }
+
+    // ---- the follower's side ----
+
+    pub(super) fn append(&mut self, from: NodeId, prev: EntryId, entries: Vec<Entry>, commit: Index) {
+        let term = self.hard.term;
+        if prev.index < self.log.base().index {
+            // All up to the commit index is settled: say so, and the leader goes on from there.
+            let matched = self.hard.commit.min(self.log.last().index);
+            return self.post(from, Message::Appended { term, matched });
+        }
+        if !self.log.holds(prev) {
+            let hint = self.log.last_not_above(prev.index.prev(), prev.term);
+            return self.post(from, Message::AppendRejected { term, prev: prev.index, hint });
+        }
+        let matched = entries.last().map_or(prev.index, |e| e.id.index);
+        if mutant(&self.config, Mutant::TruncateOnStaleAppend) && self.log.last().index > prev.index {
+            self.log.truncate(prev.index.next());
+            self.hard.commit = self.hard.commit.min(prev.index).max(self.given);
+        }
+        if !self.take_entries(prev, entries) {
+            return;
+        }
+        self.commit_upto(commit.min(matched));
+        self.post(from, Message::Appended { term, matched });
+    }
+
+    /// Adds what is new; what conflicts goes. False if the sender is confused.
+    fn take_entries(&mut self, prev: EntryId, entries: Vec<Entry>) -> bool {
+        let mut at = prev;
+        for entry in entries {
+            if entry.id.index != at.index.next() || entry.id.term < at.term || entry.id.term > self.hard.term {
+                return false;
+            }
+            at = entry.id;
+            if self.log.holds(entry.id) || entry.id.index <= self.log.base().index {
+                continue;
+            }
+            if entry.id.index <= self.log.last().index {
+                assert!(
+                    entry.id.index > self.hard.commit,
+                    "State Machine Safety: {:?} replaces a committed entry (commit {:?})",
+                    entry.id,
+                    self.hard.commit
+                );
+                self.log.truncate(entry.id.index);
+                self.configs.retain(|&(index, _)| index < entry.id.index);
+            }
+            if entry.kind == EntryKind::Membership {
+                let Some(membership) = Membership::decode(&entry.data) else { return false };
+                self.push_config(entry.id.index, membership);
+            }
+            self.log.push(entry);
+        }
+        true
+    }
+}

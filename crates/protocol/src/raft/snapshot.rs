@@ -1,0 +1,183 @@
+//! Snapshots, in chunks that resume (dissertation, chapter 5).
+//!
+//! A follower that needs what the log no longer holds gets the state itself, one chunk at a time: the leader's driver reads
+//! a chunk, the follower's stores it and asks for the next. A lost chunk is asked for again; a follower that lost its
+//! place, or a leader that lost its view, starts again. While the transfer lasts the log behind the snapshot is pinned,
+//! within `log_pin_bytes`, so that the follower can go on from there. What is at or below the own commit is never installed.
+
+use super::{ChunkWanted, InstallChunk, Membership, Message, Phase, Raft, Role, SnapshotId, SnapshotMeta};
+use bytes::Bytes;
+use quorate_base::{Base, Instant, NodeId};
+
+/// A snapshot on its way in.
+#[derive(Clone, Debug)]
+pub(super) struct Incoming {
+    from: NodeId,
+    snapshot: SnapshotId,
+    meta: SnapshotMeta,
+    /// The next chunk to hand out for storing.
+    next: u64,
+    /// The next chunk that is not stored.
+    stored: u64,
+    last: Option<u64>,
+}
+
+impl Raft {
+    // ---- the leader's side ----
+
+    pub(super) fn begin_snapshot(&mut self, now: Instant, to: NodeId) {
+        self.next_snapshot += 1;
+        let id = SnapshotId(self.next_snapshot);
+        if let Some(p) = self.progress.get_mut(&to) {
+            p.under_way.clear();
+            p.phase = Phase::Snapshot { id, seq: 0, upto: None, since: now };
+            self.pending.chunks.push(ChunkWanted { to, snapshot: id, seq: 0 });
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the fields of one input")]
+    pub(super) fn send_chunk(
+        &mut self,
+        now: Instant,
+        to: NodeId,
+        snapshot: SnapshotId,
+        meta: SnapshotMeta,
+        seq: u64,
+        data: Bytes,
+        last: bool,
+    ) {
+        let Some(p) = self.progress.get_mut(&to) else { return };
+        let Phase::Snapshot { id, seq: wanted, upto, since } = &mut p.phase else { return };
+        if *id != snapshot || *wanted != seq {
+            return;
+        }
+        *upto = Some(meta.id.index);
+        *since = now;
+        let term = self.hard.term;
+        self.post(to, Message::SnapshotChunk { term, snapshot, meta, seq, data, last });
+    }
+
+    pub(super) fn snapshot_failed(&mut self, to: NodeId, snapshot: SnapshotId) {
+        let Some(p) = self.progress.get_mut(&to) else { return };
+        if matches!(p.phase, Phase::Snapshot { id, .. } if id == snapshot) {
+            p.probe(p.matched.next());
+        }
+    }
+
+    /// The follower asks for chunk `seq`.
+    pub(super) fn chunk_wanted(&mut self, now: Instant, from: NodeId, snapshot: SnapshotId, seq: u64) {
+        let Some(p) = self.progress.get_mut(&from) else { return };
+        p.heard = now;
+        let Phase::Snapshot { id, seq: at, since, .. } = &mut p.phase else { return };
+        if *id != snapshot || seq == *at && now.since(*since) < self.config.heartbeat {
+            return;
+        }
+        *at = seq;
+        *since = now;
+        self.pending.chunks.push(ChunkWanted { to: from, snapshot, seq });
+    }
+
+    /// A chunk that was not answered for a while is read and sent again.
+    pub(super) fn resend_chunks(&mut self, now: Instant) {
+        for (&to, p) in &mut self.progress {
+            if let Phase::Snapshot { id, seq, since, .. } = &mut p.phase
+                && now.since(*since) >= 5 * self.config.heartbeat
+            {
+                *since = now;
+                self.pending.chunks.push(ChunkWanted { to, snapshot: *id, seq: *seq });
+            }
+        }
+    }
+
+    // ---- the follower's side ----
+
+    pub(super) fn chunk_came(
+        &mut self,
+        from: NodeId,
+        snapshot: SnapshotId,
+        meta: SnapshotMeta,
+        seq: u64,
+        data: Bytes,
+        last: bool,
+    ) {
+        let term = self.hard.term;
+        if meta.id.index <= self.hard.commit {
+            let matched = self.hard.commit.min(self.log.last().index);
+            return self.post(from, Message::Appended { term, matched });
+        }
+        if Membership::decode(&meta.membership).is_none() {
+            return;
+        }
+        let known = self.incoming.as_ref().is_some_and(|i| i.snapshot == snapshot && i.from == from);
+        if !known {
+            if seq != 0 {
+                return self.post(from, Message::SnapshotWant { term, snapshot, seq: 0 });
+            }
+            if self.incoming.as_ref().is_some_and(|i| i.last.is_some()) {
+                // One is complete and being switched to: the leader will hear of it.
+                return;
+            }
+            self.incoming =
+                Some(Incoming { from, snapshot, meta: meta.clone(), next: 0, stored: 0, last: None });
+        }
+        let Some(incoming) = &mut self.incoming else { return };
+        if seq == incoming.next {
+            incoming.next += 1;
+            if last {
+                incoming.last = Some(seq);
+            }
+            self.pending.install.push(InstallChunk { meta, seq, data, last });
+        } else if seq < incoming.stored && incoming.last.is_none() {
+            let seq = incoming.stored;
+            self.post(from, Message::SnapshotWant { term, snapshot, seq });
+        }
+    }
+
+    pub(super) fn chunk_stored(&mut self, meta: &SnapshotMeta, seq: u64) {
+        let term = self.hard.term;
+        let Some(incoming) = self.incoming.as_mut().filter(|i| i.meta == *meta) else { return };
+        incoming.stored = seq + 1;
+        if incoming.last == Some(seq) {
+            return;
+        }
+        let (to, snapshot) = (incoming.from, incoming.snapshot);
+        if self.role != Role::Leader && to != self.config.id {
+            self.post(to, Message::SnapshotWant { term, snapshot, seq: seq + 1 });
+        }
+    }
+
+    pub(super) fn install_failed(&mut self, meta: &SnapshotMeta) {
+        let Some(incoming) = self.incoming.take_if(|i| i.meta == *meta) else { return };
+        let term = self.hard.term;
+        if self.role != Role::Leader {
+            let (to, snapshot) = (incoming.from, incoming.snapshot);
+            self.post(to, Message::SnapshotWant { term, snapshot, seq: 0 });
+        }
+    }
+
+    pub(super) fn installed(&mut self, base: &Base) {
+        let from = self.incoming.take().map(|i| i.from);
+        let Some(membership) = Membership::decode(&base.membership) else { return };
+        if base.id.index <= self.applied {
+            return;
+        }
+        let index = base.id.index;
+        let kept = self.log.holds(base.id);
+        self.log.install(base.id);
+        if kept {
+            self.configs.retain(|&(at, _)| at > index);
+            self.configs.insert(0, (index, membership));
+        } else {
+            self.configs = vec![(index, membership)];
+        }
+        self.hard.commit = self.hard.commit.max(index);
+        self.given = self.given.max(index);
+        self.applied = index;
+        self.applying_bytes = 0;
+        self.heal();
+        if let Some(to) = from.filter(|_| self.role == Role::Follower) {
+            let term = self.hard.term;
+            self.post(to, Message::Appended { term, matched: index });
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! What goes into the core, what comes out, and what it is made of.
+
+use super::membership::Membership;
+use super::message::Message;
+use bytes::Bytes;
+use quorate_base::time::Duration;
+use quorate_base::{
+    Append, Base, Durable, Entry, EntryId, HardState, Held, Index, NodeId, ShardId, Term,
+};
+
+/// Timing and bounds of one core.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Whose log.
+    pub shard: ShardId,
+    /// This replica's node.
+    pub id: NodeId,
+    /// Between two heartbeats of a leader.
+    pub heartbeat: Duration,
+    /// The shortest election timeout; a follower that heard its leader within it grants nobody a vote.
+    pub election_min: Duration,
+    /// The longest.
+    pub election_max: Duration,
+    /// Entries in one message at most.
+    pub max_append_entries: usize,
+    /// Bytes in one message at most, but always one entry.
+    pub max_append_bytes: usize,
+    /// Messages under way to one follower at most.
+    pub window_messages: usize,
+    /// Bytes under way to one follower at most, but always one message.
+    pub window_bytes: usize,
+    /// Proposals are refused while more than this is uncommitted.
+    pub max_uncommitted_bytes: usize,
+    /// Reads are refused while more than this many wait.
+    pub max_pending_reads: usize,
+    /// Bytes given to the machine and not yet reported applied, at most.
+    pub max_applying_bytes: usize,
+    /// Bytes of applied entries kept for followers that lag.
+    pub log_keep_bytes: usize,
+    /// As above while a snapshot is under way, so that what follows it is still there when it has arrived.
+    pub log_pin_bytes: usize,
+    /// A planted bug; without the feature `mutants` it has no effect.
+    pub mutant: Option<Mutant>,
+}
+
+impl Config {
+    /// The defaults.
+    pub fn new(shard: ShardId, id: NodeId) -> Self {
+        Self {
+            shard,
+            id,
+            heartbeat: Duration::from_millis(100),
+            election_min: Duration::from_millis(700),
+            election_max: Duration::from_millis(1400),
+            max_append_entries: 4096,
+            max_append_bytes: 1 << 20,
+            window_messages: 64,
+            window_bytes: 8 << 20,
+            max_uncommitted_bytes: 64 << 20,
+            max_pending_reads: 100_000,
+            max_applying_bytes: 8 << 20,
+            log_keep_bytes: 16 << 20,
+            log_pin_bytes: 128 << 20,
+            mutant: None,
+        }
+    }
+}
+
+/// Real bugs of the field, to be planted: each names the promise it breaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mutant {
+    /// An entry of an older term is committed by counting replicas (Figure 8).
+    Fig8Commit,
+    /// A vote leaves before it is durable.
+    VoteNotDurable,
+    /// An append is acknowledged before it is durable.
+    AckBeforeFsync,
+    /// A leader serves reads without a round.
+    StaleLeaderRead,
+    /// A new leader serves reads before it has committed an entry of its term.
+    ReadIndexBeforeOwnTermCommit,
+    /// A (pre-)vote request of a lower term is not answered.
+    PrevoteDeadlock,
+    /// A follower truncates at every append.
+    TruncateOnStaleAppend,
+    /// A second change is taken while one is joint or uncommitted.
+    SecondChangeWhileJoint,
+    /// A joint configuration acts without the outgoing majority.
+    JointWithoutOutgoing,
+    /// A new leader does not leave a joint configuration.
+    AutoLeaveLost,
+    /// A learner refuses to vote although it has been promoted and does not know yet.
+    LearnerRefusesVote,
+    /// A learner is promoted although it is far behind.
+    PromoteLaggingLearner,
+}
+
+impl Mutant {
+    /// All, with their names.
+    pub const ALL: [(&'static str, Self); 12] = [
+        ("fig8-commit", Self::Fig8Commit),
+        ("vote-not-durable", Self::VoteNotDurable),
+        ("ack-before-fsync", Self::AckBeforeFsync),
+        ("stale-leader-read", Self::StaleLeaderRead),
+        ("readindex-before-own-term-commit", Self::ReadIndexBeforeOwnTermCommit),
+        ("prevote-deadlock", Self::PrevoteDeadlock),
+        ("truncate-on-stale-append", Self::TruncateOnStaleAppend),
+        ("second-change-while-joint", Self::SecondChangeWhileJoint),
+        ("joint-without-outgoing", Self::JointWithoutOutgoing),
+        ("auto-leave-lost", Self::AutoLeaveLost),
+        ("learner-refuses-vote", Self::LearnerRefusesVote),
+        ("promote-lagging-learner", Self::PromoteLaggingLearner),
+    ];
+
+    /// The mutant of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(n, _)| *n == name).map(|&(_, m)| m)
+    }
+}
+
+/// What a core is booted from: journal and state, as recovery found them.
+#[derive(Clone, Debug)]
+pub struct Boot {
+    /// Term, vote and a commit index.
+    pub hard: HardState,
+    /// What the state holds.
+    pub base: Base,
+    /// The log behind it.
+    pub entries: Vec<Entry>,
+    /// What the machine has applied; equals the base's index.
+    pub applied: Index,
+    /// Entries up to here were once in this log and may have been acknowledged, though they are not all here now.
+    pub withheld_upto: Option<Index>,
+    /// A vote may have been forgotten.
+    pub withhold_votes: bool,
+    /// Campaign without waiting, if there never was a term.
+    pub campaign_at_once: bool,
+}
+
+/// Parts that do not fit together.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum BootError {
+    /// The base's configuration cannot be read.
+    Membership,
+    /// The entries do not follow the base.
+    Gap {
+        /// What came.
+        found: EntryId,
+        /// What it should have followed.
+        after: EntryId,
+    },
+    /// An entry's configuration cannot be read.
+    EntryMembership(EntryId),
+}
+
+/// Names a proposal until it is accepted or refused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct ProposalId(pub u64);
+
+/// Names a read until it has an index or is dropped.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct ReadId(pub u64);
+
+/// Names one transfer of a snapshot: unique for one leader's life.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct SnapshotId(pub u64);
+
+/// What a snapshot holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SnapshotMeta {
+    /// The last entry in it.
+    pub id: EntryId,
+    /// The encoded configuration in force there.
+    pub membership: Bytes,
+}
+
+impl From<Base> for SnapshotMeta {
+    fn from(base: Base) -> Self {
+        Self { id: base.id, membership: base.membership }
+    }
+}
+
+impl From<SnapshotMeta> for Base {
+    fn from(meta: SnapshotMeta) -> Self {
+        Self { id: meta.id, membership: meta.membership }
+    }
+}
+
+/// What happens to a core.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A message came.
+    Message {
+        /// Who sent it.
+        from: NodeId,
+        /// What it says.
+        message: Message,
+    },
+    /// Put a command into the log.
+    Propose {
+        /// Its name.
+        id: ProposalId,
+        /// The command.
+        data: Bytes,
+    },
+    /// Change the members to `target` (which is not joint).
+    ChangeMembership {
+        /// Its name.
+        id: ProposalId,
+        /// Voters and learners to be.
+        target: Membership,
+    },
+    /// Hand the leadership over.
+    Transfer {
+        /// To whom.
+        to: NodeId,
+    },
+    /// A linearizable read wants an index.
+    Read {
+        /// Its name.
+        id: ReadId,
+    },
+    /// A write is durable.
+    Written {
+        /// The proof.
+        proof: Durable,
+    },
+    /// The machine has reached an index.
+    Applied {
+        /// It.
+        index: Index,
+    },
+    /// The state can stand for everything up to here.
+    Compact {
+        /// Here.
+        upto: Index,
+    },
+    /// A chunk that was wanted was read.
+    SnapshotChunk {
+        /// For whom.
+        to: NodeId,
+        /// Which transfer.
+        snapshot: SnapshotId,
+        /// What the snapshot holds.
+        meta: SnapshotMeta,
+        /// From 0 on.
+        seq: u64,
+        /// The bytes.
+        data: Bytes,
+        /// Nothing follows.
+        last: bool,
+    },
+    /// A chunk that was wanted cannot be had; the transfer starts again.
+    SnapshotFailed {
+        /// For whom.
+        to: NodeId,
+        /// Which transfer.
+        snapshot: SnapshotId,
+    },
+    /// A chunk that was handed out for installing is stored.
+    ChunkStored {
+        /// Of which snapshot.
+        snapshot: SnapshotMeta,
+        /// Which.
+        seq: u64,
+    },
+    /// Installing failed; the transfer starts again.
+    InstallFailed {
+        /// Of which snapshot.
+        snapshot: SnapshotMeta,
+    },
+    /// A snapshot is installed, and durable.
+    Installed {
+        /// What the state holds now.
+        base: Base,
+    },
+    /// The connection to a peer is gone; what was under way may be lost.
+    Unreachable {
+        /// Which.
+        peer: NodeId,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// Why something was not done. What is refused is in no log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// This replica does not lead.
+    NotLeader {
+        /// Who does, as far as it knows.
+        leader: Option<NodeId>,
+    },
+    /// Too much waits.
+    Overloaded,
+    /// The leadership is being handed over.
+    Transferring,
+    /// A change of members is under way, or none is allowed yet.
+    ChangePending,
+    /// A learner is not caught up.
+    NotCaughtUp(NodeId),
+    /// The configuration asked for makes no sense.
+    Invalid,
+}
+
+/// A chunk that the core wants read from a snapshot of the state. The snapshot of a new id is one at or above the
+/// applied index; it stays the same for all chunks of that id.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ChunkWanted {
+    /// For whom.
+    pub to: NodeId,
+    /// Which transfer.
+    pub snapshot: SnapshotId,
+    /// From 0 on.
+    pub seq: u64,
+}
+
+/// A chunk to be stored. After the last one the state is switched to the snapshot and made durable, then
+/// [`Input::Installed`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InstallChunk {
+    /// What the snapshot holds.
+    pub meta: SnapshotMeta,
+    /// From 0 on.
+    pub seq: u64,
+    /// The bytes.
+    pub data: Bytes,
+    /// Nothing follows.
+    pub last: bool,
+}
+
+/// What a replica is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Follows a leader, or waits for one.
+    Follower,
+    /// Asks whether it could win.
+    PreCandidate,
+    /// Campaigns.
+    Candidate,
+    /// Leads.
+    Leader,
+}
+
+/// A change of role, leader or term, with its reason for the log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RoleChange {
+    /// What it is now.
+    pub role: Role,
+    /// In which term.
+    pub term: Term,
+    /// Whom it follows, itself for a leader.
+    pub leader: Option<NodeId>,
+    /// Why.
+    pub reason: &'static str,
+    /// It was not leader of this term before.
+    pub(super) won: bool,
+}
+
+impl RoleChange {
+    /// Whether this is the moment at which the replica began to lead.
+    pub fn became_leader(&self) -> bool {
+        self.won
+    }
+}
+
+/// All that a drain hands out. The driver takes what is in it and hands it in again.
+#[derive(Clone, Default, Debug)]
+pub struct Outbox {
+    /// For the journal.
+    pub write: Option<Append>,
+    /// To be sent once their write is durable.
+    pub after_write: Vec<Held<(NodeId, Message)>>,
+    /// To be sent now.
+    pub send: Vec<(NodeId, Message)>,
+    /// Committed, and durable here: for the machine, in order, each exactly once in this life.
+    pub apply: Vec<Entry>,
+    /// What is known to be committed.
+    pub commit: Index,
+    /// Reads with the index that must be applied first.
+    pub reads: Vec<(ReadId, Index)>,
+    /// Reads that got no index.
+    pub dropped_reads: Vec<(ReadId, Refusal)>,
+    /// Proposals with their place in the log.
+    pub accepted: Vec<(ProposalId, EntryId)>,
+    /// Proposals that are in no log.
+    pub refused: Vec<(ProposalId, Refusal)>,
+    /// Chunks to be read.
+    pub chunks: Vec<ChunkWanted>,
+    /// Chunks to be stored, in order.
+    pub install: Vec<InstallChunk>,
+    /// The last change of role since the last drain.
+    pub role: Option<RoleChange>,
+}

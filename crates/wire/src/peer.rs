@@ -1,0 +1,390 @@
+//! What nodes say to each other: a packet is a run of frames, one packet a peer a drain.
+//!
+//! Each frame starts with a kind byte. Entries stand in frames as they stand in the log: index and term of the first,
+//! then each one's kind, term step and data. Frames of a kind that is not known end the packet: peers of one protocol
+//! version (checked when they connect) know the same kinds.
+
+use crate::codec::{Malformed, Read, Reader, Write};
+use bytes::{BufMut, Bytes, BytesMut};
+use quorate_base::{Entry, EntryId, EntryKind, Index, ShardId, Term};
+use quorate_protocol::raft::{Message, SnapshotId, SnapshotMeta};
+
+/// One statement.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Frame {
+    /// A core speaks.
+    Raft {
+        /// Whose.
+        shard: ShardId,
+        /// What.
+        message: Message,
+    },
+    /// A command for the leader of `term`, and of no other.
+    Forward {
+        /// Which log.
+        shard: ShardId,
+        /// Whose leader.
+        term: Term,
+        /// The sender's number for it.
+        request: u64,
+        /// The encoded command.
+        data: Bytes,
+    },
+    /// A question about a lease for the leader.
+    Lease {
+        /// Which space's.
+        shard: ShardId,
+        /// The sender's number for it.
+        request: u64,
+        /// What.
+        ask: LeaseAsk,
+    },
+    /// The answer to `Lease`.
+    LeaseAnswer {
+        /// The asker's number.
+        request: u64,
+        /// Remaining or renewed seconds; -1 or 0 for an unknown lease.
+        ttl: i64,
+        /// Granted seconds.
+        granted: i64,
+    },
+    /// A request was not taken: nothing was done.
+    Refused {
+        /// The asker's number.
+        request: u64,
+        /// Too much waits there; otherwise the receiver does not lead.
+        overloaded: bool,
+    },
+}
+
+/// What is asked about a lease.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LeaseAsk {
+    /// Prolong it.
+    KeepAlive(i64),
+    /// How long does it last?
+    TimeToLive(i64),
+}
+
+const RAFT: u8 = 1;
+const FORWARD: u8 = 2;
+const KEEP_ALIVE: u8 = 3;
+const TIME_TO_LIVE: u8 = 4;
+const LEASE_ANSWER: u8 = 5;
+const REFUSED: u8 = 6;
+
+/// Frames for one peer, as they gather.
+#[derive(Default)]
+pub struct Packet {
+    bytes: BytesMut,
+}
+
+impl Packet {
+    /// Adds a frame.
+    pub fn push(&mut self, frame: &Frame) {
+        let out = &mut self.bytes;
+        match frame {
+            Frame::Raft { shard, message } => {
+                out.put_u8(RAFT);
+                out.varint(u64::from(shard.0));
+                put_message(out, message);
+            }
+            Frame::Forward { shard, term, request, data } => {
+                out.put_u8(FORWARD);
+                out.varint(u64::from(shard.0));
+                out.varint(term.0);
+                out.varint(*request);
+                out.string(data);
+            }
+            Frame::Lease { shard, request, ask } => {
+                let (kind, lease) = match ask {
+                    LeaseAsk::KeepAlive(id) => (KEEP_ALIVE, id),
+                    LeaseAsk::TimeToLive(id) => (TIME_TO_LIVE, id),
+                };
+                out.put_u8(kind);
+                out.varint(u64::from(shard.0));
+                out.varint(*request);
+                out.int(*lease);
+            }
+            Frame::LeaseAnswer { request, ttl, granted } => {
+                out.put_u8(LEASE_ANSWER);
+                out.varint(*request);
+                out.int(*ttl);
+                out.int(*granted);
+            }
+            Frame::Refused { request, overloaded } => {
+                out.put_u8(REFUSED);
+                out.varint(*request);
+                out.flag(*overloaded);
+            }
+        }
+    }
+
+    /// The body of the packet.
+    pub fn finish(self) -> Bytes {
+        self.bytes.freeze()
+    }
+
+    /// The frames of a body. After an error nothing more comes.
+    pub fn read(body: Bytes) -> Frames {
+        Frames { reader: Reader::new(body), failed: false }
+    }
+}
+
+/// Iterates over a packet.
+pub struct Frames {
+    reader: Reader,
+    failed: bool,
+}
+
+impl Iterator for Frames {
+    type Item = Read<Frame>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed || self.reader.remaining() == 0 {
+            return None;
+        }
+        let frame = read_frame(&mut self.reader);
+        self.failed = frame.is_err();
+        Some(frame)
+    }
+}
+
+fn read_frame(r: &mut Reader) -> Read<Frame> {
+    match r.u8()? {
+        RAFT => Ok(Frame::Raft { shard: shard(r)?, message: read_message(r)? }),
+        FORWARD => Ok(Frame::Forward {
+            shard: shard(r)?,
+            term: Term(r.varint()?),
+            request: r.varint()?,
+            data: r.bytes()?,
+        }),
+        KEEP_ALIVE => Ok(Frame::Lease {
+            shard: shard(r)?,
+            request: r.varint()?,
+            ask: LeaseAsk::KeepAlive(r.int()?),
+        }),
+        TIME_TO_LIVE => Ok(Frame::Lease {
+            shard: shard(r)?,
+            request: r.varint()?,
+            ask: LeaseAsk::TimeToLive(r.int()?),
+        }),
+        LEASE_ANSWER => Ok(Frame::LeaseAnswer { request: r.varint()?, ttl: r.int()?, granted: r.int()? }),
+        REFUSED => Ok(Frame::Refused { request: r.varint()?, overloaded: r.flag()? }),
+        _ => Err(Malformed),
+    }
+}
+
+fn shard(r: &mut Reader) -> Read<ShardId> {
+    u32::try_from(r.varint()?).map(ShardId).map_err(|_| Malformed)
+}
+
+fn put_id(out: &mut BytesMut, id: EntryId) {
+    out.varint(id.term.0);
+    out.varint(id.index.0);
+}
+
+fn read_id(r: &mut Reader) -> Read<EntryId> {
+    Ok(EntryId::new(Term(r.varint()?), Index(r.varint()?)))
+}
+
+fn put_entries(out: &mut BytesMut, entries: &[Entry]) {
+    out.varint(entries.len() as u64);
+    for entry in entries {
+        out.put_u8(entry.kind as u8);
+        put_id(out, entry.id);
+        out.string(&entry.data);
+    }
+}
+
+fn read_entries(r: &mut Reader) -> Read<Vec<Entry>> {
+    let count = r.count()?;
+    let mut entries = Vec::with_capacity(count.min(4096));
+    for _ in 0..count {
+        let kind = EntryKind::from_u8(r.u8()?).ok_or(Malformed)?;
+        entries.push(Entry { kind, id: read_id(r)?, data: r.bytes()? });
+    }
+    Ok(entries)
+}
+
+fn put_message(out: &mut BytesMut, message: &Message) {
+    out.put_u8(kind(message));
+    out.varint(message.term().0);
+    match message {
+        Message::RequestVote { pre, transfer, last, .. } => {
+            out.flag(*pre);
+            out.flag(*transfer);
+            put_id(out, *last);
+        }
+        Message::Vote { pre, granted, withheld, .. } => {
+            out.flag(*pre);
+            out.flag(*granted);
+            out.flag(*withheld);
+        }
+        Message::Append { prev, entries, commit, .. } => {
+            put_id(out, *prev);
+            out.varint(commit.0);
+            put_entries(out, entries);
+        }
+        Message::Appended { matched, .. } => out.varint(matched.0),
+        Message::AppendRejected { prev, hint, .. } => {
+            out.varint(prev.0);
+            put_id(out, *hint);
+        }
+        Message::Heartbeat { commit, round, .. } => {
+            out.varint(commit.0);
+            out.varint(*round);
+        }
+        Message::HeartbeatResponse { round, .. } => out.varint(*round),
+        Message::Commit { commit, .. } => out.varint(commit.0),
+        Message::ReadIndex { context, .. } => out.put_u64_le(*context),
+        Message::ReadIndexResponse { context, index, .. } => {
+            out.put_u64_le(*context);
+            out.flag(index.is_some());
+            out.varint(index.map_or(0, |i| i.0));
+        }
+        Message::TimeoutNow { .. } => {}
+        Message::SnapshotChunk { snapshot, meta, seq, data, last, .. } => {
+            out.put_u64_le(snapshot.0);
+            put_id(out, meta.id);
+            out.string(&meta.membership);
+            out.varint(*seq);
+            out.flag(*last);
+            out.string(data);
+        }
+        Message::SnapshotWant { snapshot, seq, .. } => {
+            out.put_u64_le(snapshot.0);
+            out.varint(*seq);
+        }
+    }
+}
+
+const fn kind(message: &Message) -> u8 {
+    match message {
+        Message::RequestVote { .. } => 1,
+        Message::Vote { .. } => 2,
+        Message::Append { .. } => 3,
+        Message::Appended { .. } => 4,
+        Message::AppendRejected { .. } => 5,
+        Message::Heartbeat { .. } => 6,
+        Message::HeartbeatResponse { .. } => 7,
+        Message::Commit { .. } => 8,
+        Message::ReadIndex { .. } => 9,
+        Message::ReadIndexResponse { .. } => 10,
+        Message::TimeoutNow { .. } => 11,
+        Message::SnapshotChunk { .. } => 12,
+        Message::SnapshotWant { .. } => 13,
+    }
+}
+
+fn read_message(r: &mut Reader) -> Read<Message> {
+    let kind = r.u8()?;
+    let term = Term(r.varint()?);
+    Ok(match kind {
+        1 => Message::RequestVote { term, pre: r.flag()?, transfer: r.flag()?, last: read_id(r)? },
+        2 => Message::Vote { term, pre: r.flag()?, granted: r.flag()?, withheld: r.flag()? },
+        3 => {
+            let (prev, commit) = (read_id(r)?, Index(r.varint()?));
+            Message::Append { term, prev, commit, entries: read_entries(r)? }
+        }
+        4 => Message::Appended { term, matched: Index(r.varint()?) },
+        5 => Message::AppendRejected { term, prev: Index(r.varint()?), hint: read_id(r)? },
+        6 => Message::Heartbeat { term, commit: Index(r.varint()?), round: r.varint()? },
+        7 => Message::HeartbeatResponse { term, round: r.varint()? },
+        8 => Message::Commit { term, commit: Index(r.varint()?) },
+        9 => Message::ReadIndex { term, context: r.u64()? },
+        10 => {
+            let (context, some, index) = (r.u64()?, r.flag()?, Index(r.varint()?));
+            Message::ReadIndexResponse { term, context, index: some.then_some(index) }
+        }
+        11 => Message::TimeoutNow { term },
+        12 => {
+            let snapshot = SnapshotId(r.u64()?);
+            let meta = SnapshotMeta { id: read_id(r)?, membership: r.bytes()? };
+            let (seq, last) = (r.varint()?, r.flag()?);
+            Message::SnapshotChunk { term, snapshot, meta, seq, data: r.bytes()?, last }
+        }
+        13 => Message::SnapshotWant { term, snapshot: SnapshotId(r.u64()?), seq: r.varint()? },
+        _ => return Err(Malformed),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_base::Rng;
+
+    fn id(rng: &mut Rng) -> EntryId {
+        EntryId::new(Term(rng.below(1 << 40)), Index(rng.next_u64()))
+    }
+
+    fn bytes(rng: &mut Rng) -> Bytes {
+        (0..rng.below(40)).map(|_| rng.next_u64() as u8).collect::<Vec<_>>().into()
+    }
+
+    fn message(rng: &mut Rng) -> Message {
+        let term = Term(rng.next_u64());
+        match rng.below(13) {
+            0 => {
+                let (pre, transfer) = (rng.chance(1, 2), rng.chance(1, 2));
+                Message::RequestVote { term, pre, transfer, last: id(rng) }
+            }
+            1 => Message::Vote { term, pre: true, granted: rng.chance(1, 2), withheld: rng.chance(1, 2) },
+            2 => {
+                let entry = |rng: &mut Rng| Entry { kind: EntryKind::Command, id: id(rng), data: bytes(rng) };
+                let entries = (0..rng.below(4)).map(|_| entry(rng)).collect();
+                Message::Append { term, prev: id(rng), commit: Index(rng.next_u64()), entries }
+            }
+            3 => Message::Appended { term, matched: Index(rng.next_u64()) },
+            4 => Message::AppendRejected { term, prev: Index(7), hint: id(rng) },
+            5 => Message::Heartbeat { term, commit: Index(rng.next_u64()), round: rng.next_u64() },
+            6 => Message::HeartbeatResponse { term, round: rng.next_u64() },
+            7 => Message::Commit { term, commit: Index(rng.next_u64()) },
+            8 => Message::ReadIndex { term, context: rng.next_u64() },
+            9 => {
+                let index = rng.chance(1, 2).then(|| Index(rng.next_u64()));
+                Message::ReadIndexResponse { term, context: rng.next_u64(), index }
+            }
+            10 => Message::TimeoutNow { term },
+            11 => {
+                let meta = SnapshotMeta { id: id(rng), membership: bytes(rng) };
+                let (snapshot, last) = (SnapshotId(rng.next_u64()), rng.chance(1, 2));
+                Message::SnapshotChunk { term, snapshot, meta, seq: rng.next_u64(), data: bytes(rng), last }
+            }
+            _ => Message::SnapshotWant { term, snapshot: SnapshotId(rng.next_u64()), seq: rng.next_u64() },
+        }
+    }
+
+    fn frame(rng: &mut Rng) -> Frame {
+        let (shard, request) = (ShardId(rng.below(99) as u32), rng.next_u64());
+        match rng.below(6) {
+            0 => Frame::Forward { shard, term: Term(rng.next_u64()), request, data: bytes(rng) },
+            1 => Frame::Lease { shard, request, ask: LeaseAsk::KeepAlive(rng.next_u64() as i64) },
+            2 => Frame::Lease { shard, request, ask: LeaseAsk::TimeToLive(rng.next_u64() as i64) },
+            3 => Frame::LeaseAnswer { request, ttl: -1, granted: rng.next_u64() as i64 },
+            4 => Frame::Refused { request, overloaded: rng.chance(1, 2) },
+            _ => Frame::Raft { shard, message: message(rng) },
+        }
+    }
+
+    #[test]
+    fn packets_come_back_and_garbage_is_an_error() {
+        let mut rng = Rng::new(11);
+        for _ in 0..5_000 {
+            let frames: Vec<Frame> = (0..rng.below(5)).map(|_| frame(&mut rng)).collect();
+            let mut packet = Packet::default();
+            frames.iter().for_each(|f| packet.push(f));
+            let body = packet.finish();
+            let read: Read<Vec<Frame>> = Packet::read(body.clone()).collect();
+            assert_eq!(read, Ok(frames));
+            // Harmed packets end in an error or in other frames, never in a panic.
+            let mut harmed = body.to_vec();
+            if !harmed.is_empty() {
+                let at = rng.below(harmed.len() as u64) as usize;
+                harmed[at] ^= 1 << rng.below(8);
+                harmed.truncate(rng.between(0, harmed.len() as u64) as usize);
+            }
+            Packet::read(harmed.into()).for_each(drop);
+        }
+    }
+}
