@@ -1,2 +1,6 @@
-//! The journal, the State trait with its memory form, and the checkpoint format.
+//! What survives: the journal, the form of checkpoints, and the trait behind which the machines keep their state.
+
+pub mod journal;
+pub mod manifest;
+pub mod memory;
 pub mod state;

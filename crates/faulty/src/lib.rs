@@ -1,0 +1,428 @@
+//! A disk in memory that fails as disks do, from a seed.
+//!
+//! What was written and not synced is kept apart. At a power loss each such write is, by chance, lost, kept, or torn at
+//! some byte, independently of its neighbours; a run of unsynced name changes keeps some prefix. A killed process loses
+//! nothing. Besides: bit flips, reads and syncs that fail, a full disk, an old copy that comes back, and a switch that
+//! freezes the disk after its k-th operation, to crash a program between any two of them.
+
+use quorate_base::Rng;
+use quorate_base::disk::{Disk, DiskError, DiskErrorKind, DiskResult, File};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+type Inode = usize;
+
+#[derive(Clone, Debug, Default)]
+struct Content {
+    /// As a running program sees it.
+    now: Vec<u8>,
+    /// As the platter has it.
+    durable: Vec<u8>,
+    /// What a program sees may differ from the platter.
+    dirty: bool,
+    /// Writes since the last sync, in order.
+    unsynced: Vec<(u64, Vec<u8>)>,
+}
+
+#[derive(Clone, Debug)]
+enum NameChange {
+    Link(String, Inode),
+    Unlink(String),
+}
+
+/// How often which fault fired.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fired {
+    /// Unsynced writes that a power loss dropped.
+    pub lost: u64,
+    /// Unsynced writes that it tore.
+    pub torn: u64,
+    /// Name changes that it undid.
+    pub unnamed: u64,
+    /// Bits flipped.
+    pub flipped: u64,
+    /// Calls that failed on request.
+    pub failed: u64,
+    /// Writes that found no room.
+    pub full: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Inner {
+    contents: Vec<Content>,
+    names: BTreeMap<String, Inode>,
+    durable_names: BTreeMap<String, Inode>,
+    changes: Vec<NameChange>,
+    dirs: BTreeSet<String>,
+    rng: Rng,
+    fired: Fired,
+    capacity: u64,
+    fail_sync: bool,
+    fail_reads: bool,
+    operations: u64,
+    freeze_at: Option<u64>,
+}
+
+/// The disk; clones share it.
+#[derive(Clone, Debug)]
+pub struct FaultyDisk {
+    inner: Arc<Mutex<Inner>>,
+}
+
+/// All of a disk at one moment.
+pub struct Image(Inner);
+
+impl FaultyDisk {
+    /// An empty disk whose failures depend on `seed`.
+    pub fn new(seed: u64) -> Self {
+        let inner = Inner {
+            contents: Vec::new(),
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            changes: Vec::new(),
+            dirs: BTreeSet::new(),
+            rng: Rng::stream(seed, "disk"),
+            fired: Fired::default(),
+            capacity: u64::MAX,
+            fail_sync: false,
+            fail_reads: false,
+            operations: 0,
+            freeze_at: None,
+        };
+        Self { inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The power goes: see the module page. Files that were open must not be used any more.
+    pub fn power_loss(&self) {
+        self.lock().power_loss();
+    }
+
+    /// Flips one bit on the platter and in the cache.
+    pub fn flip_bit(&self, path: &str, bit: u64) {
+        let mut inner = self.lock();
+        let Some(&inode) = inner.names.get(path) else { return };
+        let (byte, mask) = ((bit / 8) as usize, 1 << (bit % 8));
+        let content = &mut inner.contents[inode];
+        for bytes in [&mut content.now, &mut content.durable] {
+            if let Some(b) = bytes.get_mut(byte) {
+                *b ^= mask;
+            }
+        }
+        inner.fired.flipped += 1;
+    }
+
+    /// The next sync fails, and what it should have made durable is lost or kept by chance.
+    pub fn fail_next_sync(&self) {
+        self.lock().fail_sync = true;
+    }
+
+    /// Reads fail until [`FaultyDisk::heal`].
+    pub fn fail_reads(&self) {
+        self.lock().fail_reads = true;
+    }
+
+    /// Writes fail once the files hold this many bytes.
+    pub fn set_capacity(&self, bytes: u64) {
+        self.lock().capacity = bytes;
+    }
+
+    /// Ends failing calls and makes room.
+    pub fn heal(&self) {
+        let mut inner = self.lock();
+        (inner.fail_sync, inner.fail_reads, inner.capacity, inner.freeze_at) = (false, false, u64::MAX, None);
+    }
+
+    /// From the `k`-th changing operation on, everything fails and nothing changes.
+    pub fn freeze_at(&self, k: u64) {
+        self.lock().freeze_at = Some(k);
+    }
+
+    /// Changing operations so far.
+    pub fn operations(&self) -> u64 {
+        self.lock().operations
+    }
+
+    /// All of the disk now, for [`FaultyDisk::restore`].
+    pub fn image(&self) -> Image {
+        Image(self.lock().clone())
+    }
+
+    /// The disk is as it was: an old copy has come back.
+    pub fn restore(&self, image: &Image) {
+        *self.lock() = image.0.clone();
+    }
+
+    /// How often which fault fired.
+    pub fn fired(&self) -> Fired {
+        self.lock().fired.clone()
+    }
+
+    /// All files with their lengths.
+    pub fn files(&self) -> Vec<(String, u64)> {
+        let inner = self.lock();
+        inner.names.iter().map(|(name, &i)| (name.clone(), inner.contents[i].now.len() as u64)).collect()
+    }
+}
+
+impl Inner {
+    fn power_loss(&mut self) {
+        let kept = self.rng.below(self.changes.len() as u64 + 1) as usize;
+        self.fired.unnamed += (self.changes.len() - kept) as u64;
+        let changes = std::mem::take(&mut self.changes);
+        for change in changes.into_iter().take(kept) {
+            apply_name(&mut self.durable_names, change);
+        }
+        self.names = self.durable_names.clone();
+        // A crash costs what was unsynced, however large the disk is.
+        for inode in 0..self.contents.len() {
+            if self.contents[inode].dirty {
+                self.lose_unsynced(inode);
+                self.contents[inode].dirty = false;
+            }
+        }
+    }
+
+    fn lose_unsynced(&mut self, inode: Inode) {
+        let unsynced = std::mem::take(&mut self.contents[inode].unsynced);
+        for (offset, bytes) in unsynced {
+            match self.rng.below(4) {
+                0 | 1 => self.fired.lost += 1,
+                2 => {
+                    let cut = self.rng.below(bytes.len() as u64 + 1) as usize;
+                    // A tear may keep the front or the back.
+                    let (at, part) = if self.rng.chance(3, 4) {
+                        (offset, &bytes[..cut])
+                    } else {
+                        (offset + cut as u64, &bytes[cut..])
+                    };
+                    self.fired.torn += 1;
+                    put(&mut self.contents[inode].durable, at, part);
+                }
+                _ => put(&mut self.contents[inode].durable, offset, &bytes),
+            }
+        }
+        let content = &mut self.contents[inode];
+        content.now.clone_from(&content.durable);
+    }
+
+    fn change(&mut self, context: &str) -> DiskResult<()> {
+        if self.freeze_at.is_some_and(|k| self.operations >= k) {
+            return Err(error(DiskErrorKind::Io, context, "the disk is frozen"));
+        }
+        self.operations += 1;
+        Ok(())
+    }
+
+    fn used(&self) -> u64 {
+        self.names.values().map(|&i| self.contents[i].now.len() as u64).sum()
+    }
+
+    fn room(&mut self, more: u64, context: &str) -> DiskResult<()> {
+        if self.capacity != u64::MAX && self.used() + more > self.capacity {
+            self.fired.full += 1;
+            return Err(error(DiskErrorKind::Full, context, "no space left on the simulated disk"));
+        }
+        Ok(())
+    }
+
+    fn rename_now(&mut self, change: NameChange) {
+        apply_name(&mut self.names, change.clone());
+        self.changes.push(change);
+    }
+}
+
+fn apply_name(names: &mut BTreeMap<String, Inode>, change: NameChange) {
+    match change {
+        NameChange::Link(name, inode) => {
+            names.insert(name, inode);
+        }
+        NameChange::Unlink(name) => {
+            names.remove(&name);
+        }
+    }
+}
+
+fn put(into: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
+    let (from, to) = (offset as usize, offset as usize + bytes.len());
+    if into.len() < to {
+        into.resize(to, 0);
+    }
+    into[from..to].copy_from_slice(bytes);
+}
+
+fn error(kind: DiskErrorKind, context: &str, message: &str) -> DiskError {
+    DiskError { kind, context: context.into(), message: message.into() }
+}
+
+impl Disk for FaultyDisk {
+    fn create(&self, path: &str, len: u64) -> DiskResult<Box<dyn File>> {
+        let mut inner = self.lock();
+        let context = format!("create {path}");
+        if inner.names.contains_key(path) {
+            return Err(error(DiskErrorKind::Exists, &context, "it is there already"));
+        }
+        inner.room(len, &context)?;
+        inner.change(&context)?;
+        let zeros = vec![0; len as usize];
+        inner.contents.push(Content { now: zeros.clone(), durable: zeros, ..Content::default() });
+        let inode = inner.contents.len() - 1;
+        inner.rename_now(NameChange::Link(path.into(), inode));
+        Ok(Box::new(FaultyFile { disk: self.clone(), inode, path: path.into() }))
+    }
+
+    fn open(&self, path: &str) -> DiskResult<Box<dyn File>> {
+        let inner = self.lock();
+        let Some(&inode) = inner.names.get(path) else {
+            return Err(error(DiskErrorKind::NotFound, &format!("open {path}"), "no such file"));
+        };
+        Ok(Box::new(FaultyFile { disk: self.clone(), inode, path: path.into() }))
+    }
+
+    fn create_dir(&self, path: &str) -> DiskResult<()> {
+        self.lock().dirs.insert(path.into());
+        Ok(())
+    }
+
+    fn list(&self, dir: &str) -> DiskResult<Vec<String>> {
+        let inner = self.lock();
+        let prefix = format!("{dir}/");
+        let names = inner.names.keys().filter_map(|n| n.strip_prefix(&prefix));
+        Ok(names.filter(|n| !n.contains('/')).map(str::to_string).collect())
+    }
+
+    fn rename(&self, from: &str, to: &str) -> DiskResult<()> {
+        let mut inner = self.lock();
+        let context = format!("rename {from} to {to}");
+        let Some(&inode) = inner.names.get(from) else {
+            return Err(error(DiskErrorKind::NotFound, &context, "no such file"));
+        };
+        inner.change(&context)?;
+        inner.rename_now(NameChange::Link(to.into(), inode));
+        inner.rename_now(NameChange::Unlink(from.into()));
+        Ok(())
+    }
+
+    fn remove(&self, path: &str) -> DiskResult<()> {
+        let mut inner = self.lock();
+        let context = format!("remove {path}");
+        if !inner.names.contains_key(path) {
+            return Err(error(DiskErrorKind::NotFound, &context, "no such file"));
+        }
+        inner.change(&context)?;
+        inner.rename_now(NameChange::Unlink(path.into()));
+        Ok(())
+    }
+
+    fn sync_dir(&self, dir: &str) -> DiskResult<()> {
+        let mut inner = self.lock();
+        inner.change(&format!("sync {dir}"))?;
+        let changes = std::mem::take(&mut inner.changes);
+        for change in changes {
+            apply_name(&mut inner.durable_names, change);
+        }
+        Ok(())
+    }
+}
+
+struct FaultyFile {
+    disk: FaultyDisk,
+    inode: Inode,
+    path: String,
+}
+
+impl File for FaultyFile {
+    fn size(&self) -> DiskResult<u64> {
+        Ok(self.disk.lock().contents[self.inode].now.len() as u64)
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> DiskResult<()> {
+        let mut inner = self.disk.lock();
+        let context = format!("read {}", self.path);
+        if inner.fail_reads {
+            inner.fired.failed += 1;
+            return Err(error(DiskErrorKind::Io, &context, "input/output error"));
+        }
+        let now = &inner.contents[self.inode].now;
+        let end = offset.saturating_add(buf.len() as u64);
+        if end > now.len() as u64 {
+            return Err(error(DiskErrorKind::Io, &context, "read past the end"));
+        }
+        buf.copy_from_slice(&now[offset as usize..end as usize]);
+        Ok(())
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> DiskResult<()> {
+        let mut inner = self.disk.lock();
+        let context = format!("write {}", self.path);
+        let grows = (offset + bytes.len() as u64).saturating_sub(inner.contents[self.inode].now.len() as u64);
+        inner.room(grows, &context)?;
+        inner.change(&context)?;
+        let content = &mut inner.contents[self.inode];
+        put(&mut content.now, offset, bytes);
+        content.dirty = true;
+        content.unsynced.push((offset, bytes.to_vec()));
+        Ok(())
+    }
+
+    fn sync(&mut self) -> DiskResult<()> {
+        let mut inner = self.disk.lock();
+        let context = format!("sync {}", self.path);
+        inner.change(&context)?;
+        if std::mem::take(&mut inner.fail_sync) {
+            inner.fired.failed += 1;
+            // As Linux does: the pages are clean now, whether they got to the platter or not.
+            let now = inner.contents[self.inode].now.clone();
+            inner.lose_unsynced(self.inode);
+            inner.contents[self.inode].now = now;
+            return Err(error(DiskErrorKind::Io, &context, "input/output error"));
+        }
+        let content = &mut inner.contents[self.inode];
+        for (offset, bytes) in std::mem::take(&mut content.unsynced) {
+            put(&mut content.durable, offset, &bytes);
+        }
+        content.dirty = false;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_synced_is_sure() {
+        let mut seen = BTreeSet::new();
+        for seed in 0..50 {
+            let disk = FaultyDisk::new(seed);
+            let mut file = disk.create("d/a", 8).unwrap();
+            disk.sync_dir("d").unwrap();
+            file.write_at(0, b"good").unwrap();
+            file.sync().unwrap();
+            file.write_at(4, b"lost").unwrap();
+            disk.create("d/b", 1).unwrap();
+            disk.power_loss();
+            let mut buf = [0; 8];
+            disk.open("d/a").unwrap().read_at(0, &mut buf).unwrap();
+            assert_eq!(&buf[..4], b"good");
+            seen.insert((buf.to_vec(), disk.open("d/b").is_ok()));
+        }
+        assert!(seen.len() > 6, "every kind of loss comes up: {seen:?}");
+    }
+
+    #[test]
+    fn a_killed_process_loses_nothing_and_a_frozen_disk_takes_nothing() {
+        let disk = FaultyDisk::new(1);
+        let mut file = disk.create("a", 4).unwrap();
+        file.write_at(0, b"kept").unwrap();
+        disk.freeze_at(disk.operations());
+        assert!(file.write_at(0, b"gone").is_err());
+        disk.heal();
+        let mut buf = [0; 4];
+        disk.open("a").unwrap().read_at(0, &mut buf).unwrap();
+        assert_eq!(&buf, b"kept");
+    }
+}

@@ -1,0 +1,354 @@
+//! The bytes of the journal: segment headers, batches, records. Drawings stand in `docs/journal-format.md`.
+
+use super::{CheckpointMark, Identity};
+use bytes::{Buf, Bytes};
+use quorate_base::{Append, Base, Entry, EntryId, EntryKind, HardState, Index, NodeId, ShardId, Term};
+
+/// The first bytes of a segment.
+pub const MAGIC: [u8; 8] = *b"QRTjrnl\0";
+/// The format's version.
+pub const VERSION: u16 = 1;
+/// Bytes of a segment's header.
+pub const SEGMENT_HEADER: usize = 64;
+/// Bytes of a batch's header.
+pub const BATCH_HEADER: usize = 32;
+/// Batches begin at multiples of this.
+pub const ALIGN: u64 = 8;
+
+// Offsets in a segment's header.
+/// See [`MAGIC`].
+pub const MAGIC_AT: usize = 0;
+/// See [`VERSION`].
+pub const VERSION_AT: usize = 8;
+/// The cluster.
+pub const CLUSTER_AT: usize = 16;
+/// The node.
+pub const NODE_AT: usize = 24;
+/// The segment's number, which is in its name too.
+pub const GENERATION_AT: usize = 32;
+/// The number of its first batch; batches from this number on in older segments are void.
+pub const FIRST_BATCH_AT: usize = 40;
+/// CRC32C of the 48 bytes before it.
+pub const HEADER_CRC_AT: usize = 48;
+
+// Offsets in a batch's header.
+/// Bytes of the payload.
+pub const LEN_AT: usize = 0;
+/// CRC32C, seeded with the place, of the rest of the header and the payload.
+pub const CRC_AT: usize = 4;
+/// The batch's number, one more than the one before it.
+pub const NUMBER_AT: usize = 8;
+/// Batches up to this number were flushed before this one was written.
+pub const DURABLE_AT: usize = 16;
+/// A hash of the place: something was written here in this life, whatever else is harmed.
+pub const MARKER_AT: usize = 24;
+
+/// Where a batch stands; its checksum is seeded with all of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Whose journal.
+    pub identity: Identity,
+    /// Which segment.
+    pub generation: u64,
+    /// Where in it.
+    pub offset: u64,
+}
+
+impl Place {
+    fn seed(&self) -> u32 {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&self.identity.cluster.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.identity.node.0.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.generation.to_le_bytes());
+        bytes[24..].copy_from_slice(&self.offset.to_le_bytes());
+        crc32c::crc32c(&bytes)
+    }
+
+    fn marker(&self) -> u64 {
+        (u64::from(self.seed()) << 32 | u64::from(!self.seed())).rotate_left(13) ^ self.generation ^ self.offset
+    }
+}
+
+/// What stands in a batch's header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Batch {
+    /// Its number.
+    pub number: u64,
+    /// What was flushed when it was written.
+    pub durable: u64,
+}
+
+/// One thing in a batch, on its way to disk.
+pub enum Record<'a> {
+    /// A core's write.
+    Append(&'a Append),
+    /// A hard state, in a segment's opening batch.
+    Hard(ShardId, HardState),
+    /// A checkpoint.
+    Mark(&'a CheckpointMark),
+}
+
+/// One thing in a batch, read back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Stored {
+    /// Entries, consecutive.
+    Entries(ShardId, Vec<Entry>),
+    /// A hard state.
+    Hard(ShardId, HardState),
+    /// A checkpoint.
+    Mark(CheckpointMark),
+}
+
+const ENTRIES: u8 = 1;
+const HARD: u8 = 2;
+const MARK: u8 = 3;
+
+/// A segment's header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SegmentHeader {
+    /// Whose journal.
+    pub identity: Identity,
+    /// The segment's number.
+    pub generation: u64,
+    /// The number of its first batch.
+    pub first_batch: u64,
+}
+
+/// What is wrong with a header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BadHeader {
+    /// Nothing but zeros: it was never written.
+    Empty,
+    /// The checksum or the magic does not hold.
+    Damaged,
+    /// Of a newer format.
+    Newer(u16),
+}
+
+impl SegmentHeader {
+    /// Its bytes.
+    pub fn encode(&self) -> [u8; SEGMENT_HEADER] {
+        let mut out = [0; SEGMENT_HEADER];
+        out[MAGIC_AT..MAGIC_AT + 8].copy_from_slice(&MAGIC);
+        out[VERSION_AT..VERSION_AT + 2].copy_from_slice(&VERSION.to_le_bytes());
+        out[CLUSTER_AT..CLUSTER_AT + 8].copy_from_slice(&self.identity.cluster.to_le_bytes());
+        out[NODE_AT..NODE_AT + 8].copy_from_slice(&self.identity.node.0.to_le_bytes());
+        out[GENERATION_AT..GENERATION_AT + 8].copy_from_slice(&self.generation.to_le_bytes());
+        out[FIRST_BATCH_AT..FIRST_BATCH_AT + 8].copy_from_slice(&self.first_batch.to_le_bytes());
+        let crc = crc32c::crc32c(&out[..HEADER_CRC_AT]);
+        out[HEADER_CRC_AT..HEADER_CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    /// The inverse.
+    pub fn decode(bytes: &[u8; SEGMENT_HEADER]) -> Result<Self, BadHeader> {
+        if bytes.iter().all(|&b| b == 0) {
+            return Err(BadHeader::Empty);
+        }
+        let version = u16::from_le_bytes([bytes[VERSION_AT], bytes[VERSION_AT + 1]]);
+        let crc = read_u32(bytes, HEADER_CRC_AT);
+        if bytes[..8] != MAGIC || crc != crc32c::crc32c(&bytes[..HEADER_CRC_AT]) {
+            return Err(BadHeader::Damaged);
+        }
+        if version != VERSION {
+            return Err(BadHeader::Newer(version));
+        }
+        Ok(Self {
+            identity: Identity {
+                cluster: read_u64(bytes, CLUSTER_AT),
+                node: NodeId(read_u64(bytes, NODE_AT)),
+            },
+            generation: read_u64(bytes, GENERATION_AT),
+            first_batch: read_u64(bytes, FIRST_BATCH_AT),
+        })
+    }
+}
+
+/// Appends a whole batch, padded, to `out`, which is empty or holds what stands before it.
+pub fn put_batch(out: &mut Vec<u8>, place: Place, batch: Batch, records: &[Record<'_>]) {
+    let start = out.len();
+    out.resize(start + BATCH_HEADER, 0);
+    for record in records {
+        put_record(out, record);
+    }
+    let len = (out.len() - start - BATCH_HEADER) as u32;
+    while !(out.len() - start).is_multiple_of(ALIGN as usize) {
+        out.push(0);
+    }
+    let header = &mut out[start..];
+    header[LEN_AT..LEN_AT + 4].copy_from_slice(&len.to_le_bytes());
+    header[NUMBER_AT..NUMBER_AT + 8].copy_from_slice(&batch.number.to_le_bytes());
+    header[DURABLE_AT..DURABLE_AT + 8].copy_from_slice(&batch.durable.to_le_bytes());
+    header[MARKER_AT..MARKER_AT + 8].copy_from_slice(&place.marker().to_le_bytes());
+    let crc = checksum(place, header);
+    header[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Over length, the rest of the header, payload and padding.
+fn checksum(place: Place, batch: &[u8]) -> u32 {
+    let crc = crc32c::crc32c_append(place.seed(), &batch[LEN_AT..LEN_AT + 4]);
+    crc32c::crc32c_append(crc, &batch[NUMBER_AT..])
+}
+
+fn put_record(out: &mut Vec<u8>, record: &Record<'_>) {
+    match record {
+        Record::Append(append) => {
+            if let Some(hard) = append.hard {
+                put_hard(out, append.shard, hard);
+            }
+            if !append.entries.is_empty() {
+                put_entries(out, append.shard, &append.entries);
+            }
+        }
+        Record::Hard(shard, hard) => put_hard(out, *shard, *hard),
+        Record::Mark(mark) => put_mark(out, mark),
+    }
+}
+
+fn put_hard(out: &mut Vec<u8>, shard: ShardId, hard: HardState) {
+    out.push(HARD);
+    put_u32(out, shard.0);
+    put_u64(out, hard.term.0);
+    put_u64(out, hard.vote.map_or(0, |n| n.0));
+    put_u64(out, hard.commit.0);
+}
+
+fn put_entries(out: &mut Vec<u8>, shard: ShardId, entries: &[Entry]) {
+    out.push(ENTRIES);
+    put_u32(out, shard.0);
+    put_u32(out, entries.len() as u32);
+    for entry in entries {
+        out.push(entry.kind as u8);
+        put_id(out, entry.id);
+        put_u32(out, entry.data.len() as u32);
+        out.extend_from_slice(&entry.data);
+    }
+}
+
+fn put_mark(out: &mut Vec<u8>, mark: &CheckpointMark) {
+    out.push(MARK);
+    put_u64(out, mark.generation);
+    put_u32(out, mark.bases.len() as u32);
+    for (shard, base) in &mark.bases {
+        put_u32(out, shard.0);
+        put_id(out, base.id);
+        put_u32(out, base.membership.len() as u32);
+        out.extend_from_slice(&base.membership);
+    }
+}
+
+fn put_id(out: &mut Vec<u8>, id: EntryId) {
+    put_u64(out, id.term.0);
+    put_u64(out, id.index.0);
+}
+
+fn put_u32(out: &mut Vec<u8>, n: u32) {
+    out.extend_from_slice(&n.to_le_bytes());
+}
+
+fn put_u64(out: &mut Vec<u8>, n: u64) {
+    out.extend_from_slice(&n.to_le_bytes());
+}
+
+fn read_u32(bytes: &[u8], at: usize) -> u32 {
+    let mut part = [0; 4];
+    part.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_le_bytes(part)
+}
+
+fn read_u64(bytes: &[u8], at: usize) -> u64 {
+    let mut part = [0; 8];
+    part.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(part)
+}
+
+/// What stands at a place where a batch may begin.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Found {
+    /// A batch that verifies, and where the next would begin.
+    Batch(Batch, Vec<Stored>, u64),
+    /// No batch that verifies. `touched`: something of this life was written here.
+    Nothing {
+        /// A part of the header says that this life wrote here.
+        touched: bool,
+    },
+}
+
+/// Reads what stands at `offset` of a segment; `expected` is the number a batch here should have, if known.
+pub fn read_batch(segment: &Bytes, place: Place, expected: Option<u64>) -> Found {
+    let rest = segment.get(place.offset as usize..).unwrap_or_default();
+    if rest.len() < BATCH_HEADER {
+        return Found::Nothing { touched: false };
+    }
+    let len = read_u32(rest, LEN_AT) as usize;
+    let batch = Batch { number: read_u64(rest, NUMBER_AT), durable: read_u64(rest, DURABLE_AT) };
+    let marked = read_u64(rest, MARKER_AT) == place.marker();
+    // One harmed field must not make a batch that was there look like unused space.
+    let touched = marked || expected.is_some_and(|n| batch.number == n && n != 0);
+    let padded = (BATCH_HEADER + len).next_multiple_of(ALIGN as usize);
+    if len == 0 || padded > rest.len() || !marked {
+        return Found::Nothing { touched };
+    }
+    if checksum(place, &rest[..padded]) != read_u32(rest, CRC_AT) {
+        return Found::Nothing { touched };
+    }
+    let from = place.offset as usize + BATCH_HEADER;
+    match read_records(segment.slice(from..from + len)) {
+        Some(records) => Found::Batch(batch, records, place.offset + padded as u64),
+        None => Found::Nothing { touched: true },
+    }
+}
+
+fn read_records(mut rest: Bytes) -> Option<Vec<Stored>> {
+    let mut out = Vec::new();
+    while !rest.is_empty() {
+        out.push(match rest.get_u8() {
+            ENTRIES => read_entries(&mut rest)?,
+            HARD => Stored::Hard(ShardId(rest.try_get_u32_le().ok()?), read_hard(&mut rest)?),
+            MARK => Stored::Mark(read_mark(&mut rest)?),
+            _ => return None,
+        });
+    }
+    Some(out)
+}
+
+fn read_hard(rest: &mut Bytes) -> Option<HardState> {
+    let term = Term(rest.try_get_u64_le().ok()?);
+    let vote = rest.try_get_u64_le().ok()?;
+    let commit = Index(rest.try_get_u64_le().ok()?);
+    Some(HardState { term, vote: (vote != 0).then_some(NodeId(vote)), commit })
+}
+
+fn read_entries(rest: &mut Bytes) -> Option<Stored> {
+    let shard = ShardId(rest.try_get_u32_le().ok()?);
+    let count = rest.try_get_u32_le().ok()? as usize;
+    let mut entries = Vec::with_capacity(count.min(rest.len() / 21));
+    for _ in 0..count {
+        let kind = EntryKind::from_u8(rest.try_get_u8().ok()?)?;
+        let id = read_id(rest)?;
+        entries.push(Entry { kind, id, data: read_bytes(rest)? });
+    }
+    Some(Stored::Entries(shard, entries))
+}
+
+fn read_mark(rest: &mut Bytes) -> Option<CheckpointMark> {
+    let generation = rest.try_get_u64_le().ok()?;
+    let count = rest.try_get_u32_le().ok()?;
+    let mut bases = Vec::new();
+    for _ in 0..count {
+        let shard = ShardId(rest.try_get_u32_le().ok()?);
+        let id = read_id(rest)?;
+        bases.push((shard, Base { id, membership: read_bytes(rest)? }));
+    }
+    Some(CheckpointMark { generation, bases })
+}
+
+fn read_id(rest: &mut Bytes) -> Option<EntryId> {
+    let term = Term(rest.try_get_u64_le().ok()?);
+    Some(EntryId::new(term, Index(rest.try_get_u64_le().ok()?)))
+}
+
+fn read_bytes(rest: &mut Bytes) -> Option<Bytes> {
+    let len = rest.try_get_u32_le().ok()? as usize;
+    (len <= rest.len()).then(|| rest.split_to(len))
+}

@@ -1,0 +1,442 @@
+//! The journal: one log on disk a node, for all its shards.
+//!
+//! Appends of all shards gather into one batch, one write, one flush; the batch is the unit of recovery. The format, with
+//! drawings and with what is assumed of a disk, stands in `docs/journal-format.md`; how a start decides about what it finds
+//! stands in [`recovery`] as a table.
+//!
+//! # What it promises
+//!
+//! - A [`Durable`] is minted only after a flush that covers its write has returned. A flush that fails poisons the journal
+//!   for ever: what is on the disk is then unknown, and asking again proves nothing (the fsync errors of 2018).
+//! - A record of another node, another cluster, another segment or another place never verifies: checksums are seeded
+//!   with all of these, so that a recycled segment cannot replay its earlier life.
+//! - A start never goes on writing where an earlier life stopped: it opens a new segment, whose header says from which
+//!   batch on everything older is void. What lay behind a torn tail or behind damage can thus not come back later.
+//! - Damage is named by file and offset. What may have been acknowledged and is not readable makes its shards withhold.
+//!
+//! # What is left out
+//!
+//! Entries are not read back while running: the cores keep what they need in memory, and a start reads all that lies
+//! behind the checkpoint.
+
+pub mod format;
+pub mod recovery;
+#[cfg(test)]
+mod tests;
+
+use format::{BATCH_HEADER, Batch, Place, Record, SEGMENT_HEADER, SegmentHeader};
+use quorate_base::disk::{Disk, DiskError, DiskErrorKind, File};
+use quorate_base::{Append, Base, Durable, Entry, HardState, Index, Mint, NodeId, ShardId, WriteId};
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+
+/// Whose journal it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// The cluster.
+    pub cluster: u64,
+    /// The node.
+    pub node: NodeId,
+}
+
+/// Sizes.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Bytes of a segment.
+    pub segment_bytes: u64,
+    /// A planted bug; without the feature `mutants` it has no effect.
+    pub mutant: Option<Mutant>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { segment_bytes: 16 << 20, mutant: None }
+    }
+}
+
+/// Real bugs of the field, to be planted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mutant {
+    /// Damage in the middle is taken for a torn tail.
+    CorruptMiddleTruncated,
+    /// A failed flush is tried again and believed.
+    FsyncErrorRetried,
+}
+
+/// A checkpoint of the state that a start goes on from.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CheckpointMark {
+    /// Its number; 0 stands for the empty state of a new node.
+    pub generation: u64,
+    /// What it holds of each shard.
+    pub bases: Vec<(ShardId, Base)>,
+}
+
+/// What a start found of one shard.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ShardLog {
+    /// Term, vote and commit.
+    pub hard: HardState,
+    /// What the checkpoint holds.
+    pub base: Base,
+    /// The log behind it, without a gap.
+    pub entries: Vec<Entry>,
+    /// Entries up to here were in this log and may have been acknowledged.
+    pub withheld_upto: Option<Index>,
+    /// A term or vote may have been forgotten.
+    pub hard_uncertain: bool,
+    /// What is damaged, if anything.
+    pub damage: Vec<Damage>,
+}
+
+/// A place that does not verify.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Damage {
+    /// The file.
+    pub file: String,
+    /// Where in it.
+    pub offset: u64,
+    /// What it means, in words.
+    pub what: &'static str,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at offset {}: {}", self.file, self.offset, self.what)
+    }
+}
+
+/// What a start found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Recovered {
+    /// Each shard that the newest checkpoint knows.
+    pub shards: BTreeMap<ShardId, ShardLog>,
+    /// The newest checkpoint.
+    pub checkpoint: Option<CheckpointMark>,
+}
+
+/// Why the journal does not go on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum JournalError {
+    /// The disk refused.
+    Disk(DiskError),
+    /// It is another's.
+    Foreign {
+        /// Which file says so.
+        file: String,
+        /// Whose it is.
+        found: Identity,
+    },
+    /// It is of a newer release.
+    Newer {
+        /// Which file says so.
+        file: String,
+        /// Its format version.
+        version: u16,
+    },
+    /// What holds everything together is damaged.
+    Damaged(Damage),
+    /// A flush failed before: nothing more is written.
+    Poisoned,
+}
+
+impl fmt::Display for JournalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disk(error) if error.kind == DiskErrorKind::Full => {
+                write!(f, "no space left ({error}); make room and start the node again")
+            }
+            Self::Disk(error) => error.fmt(f),
+            Self::Foreign { file, found } => write!(
+                f,
+                "{file} belongs to node {} of cluster {:016x}; this is another node's data directory",
+                found.node, found.cluster
+            ),
+            Self::Newer { file, version } => write!(
+                f,
+                "{file} has format version {version}, newer than this release reads; start it with the newer release"
+            ),
+            Self::Damaged(damage) => write!(f, "{damage}"),
+            Self::Poisoned => f.write_str("a flush failed before; what is on the disk is unknown"),
+        }
+    }
+}
+
+impl std::error::Error for JournalError {}
+
+impl From<DiskError> for JournalError {
+    fn from(error: DiskError) -> Self {
+        Self::Disk(error)
+    }
+}
+
+/// A segment that is not written any more.
+#[derive(Clone, Debug)]
+struct Old {
+    name: String,
+    /// The highest index of each shard in it.
+    upto: BTreeMap<ShardId, Index>,
+}
+
+/// The open journal.
+///
+/// Invariants: `end` is where the next batch goes, a multiple of 8; batches up to `durable` are flushed; `hards` and
+/// `mark` are what a segment that opens now begins with.
+pub struct Journal {
+    disk: Arc<dyn Disk>,
+    dir: String,
+    identity: Identity,
+    options: Options,
+    mint: Mint,
+    file: Box<dyn File>,
+    name: String,
+    generation: u64,
+    size: u64,
+    end: u64,
+    next_batch: u64,
+    durable: u64,
+    upto: BTreeMap<ShardId, Index>,
+    old: VecDeque<Old>,
+    /// The bases that are in force once the next flush returns.
+    marking: Option<CheckpointMark>,
+    mark: CheckpointMark,
+    hards: BTreeMap<ShardId, HardState>,
+    writing: BTreeMap<ShardId, WriteId>,
+    buffer: Vec<u8>,
+    /// A file that is ready to become the next segment.
+    spare: bool,
+    poisoned: bool,
+}
+
+const SPARE: &str = "spare.seg";
+
+impl Journal {
+    /// Opens the journal in `dir`, or begins one.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &str,
+        identity: Identity,
+        options: Options,
+        mint: Mint,
+    ) -> Result<(Self, Recovered), JournalError> {
+        disk.create_dir(dir)?;
+        let found = recovery::recover(disk.as_ref(), dir, identity, options.mutant)?;
+        let generation = found.next_generation;
+        let name = segment_name(generation);
+        let recovered = found.recovered;
+        let mark = recovered.checkpoint.clone().unwrap_or_default();
+        let hards = recovered.shards.iter().map(|(&shard, log)| (shard, log.hard)).collect();
+        let file = disk.create(&format!("{dir}/{name}"), options.segment_bytes)?;
+        let mut journal = Self {
+            spare: disk.list(dir)?.iter().any(|n| n == SPARE),
+            disk,
+            dir: dir.to_string(),
+            identity,
+            options,
+            mint,
+            size: options.segment_bytes,
+            file,
+            name,
+            generation,
+            end: SEGMENT_HEADER as u64,
+            next_batch: found.next_batch,
+            durable: found.next_batch.saturating_sub(1),
+            upto: BTreeMap::new(),
+            old: found.segments.into_iter().map(|(name, upto)| Old { name, upto }).collect(),
+            marking: None,
+            mark,
+            hards,
+            writing: BTreeMap::new(),
+            buffer: Vec::new(),
+            poisoned: false,
+        };
+        journal.open_segment()?;
+        journal.file.sync()?;
+        journal.disk.sync_dir(&journal.dir)?;
+        journal.durable = journal.next_batch - 1;
+        journal.drop_old()?;
+        Ok((journal, recovered))
+    }
+
+    /// Writes these as one batch. Nothing is durable before [`Journal::sync`].
+    pub fn append(&mut self, appends: &[Append]) -> Result<(), JournalError> {
+        self.alive()?;
+        for append in appends {
+            if let Some(hard) = append.hard {
+                self.hards.insert(append.shard, hard);
+            }
+            if let Some(last) = append.entries.last() {
+                let upto = self.upto.entry(append.shard).or_default();
+                *upto = (*upto).max(last.id.index);
+            }
+        }
+        let records: Vec<Record<'_>> = appends.iter().map(Record::Append).collect();
+        self.write_batch(&records)?;
+        for append in appends {
+            self.writing.insert(append.shard, append.write);
+        }
+        Ok(())
+    }
+
+    /// Records that a checkpoint is complete: from the next flush on, a start goes on from it.
+    pub fn mark_checkpoint(&mut self, mark: CheckpointMark) -> Result<(), JournalError> {
+        self.alive()?;
+        self.write_batch(&[Record::Mark(&mark)])?;
+        self.marking = Some(mark);
+        Ok(())
+    }
+
+    /// Makes all of it durable, and proves it.
+    pub fn sync(&mut self) -> Result<Vec<Durable>, JournalError> {
+        self.alive()?;
+        if let Err(error) = self.file.sync() {
+            let retried = cfg!(feature = "mutants") && self.options.mutant == Some(Mutant::FsyncErrorRetried);
+            if !retried || self.file.sync().is_err() {
+                self.poisoned = true;
+                return Err(error.into());
+            }
+        }
+        self.durable = self.next_batch - 1;
+        if let Some(mark) = self.marking.take() {
+            self.mark = mark;
+            self.drop_old()?;
+        }
+        let written = std::mem::take(&mut self.writing);
+        Ok(written.into_iter().map(|(shard, write)| self.mint.durable(shard, write)).collect())
+    }
+
+    /// Makes the next segment's file ready before it is needed. Worth calling when nothing else is to be done.
+    pub fn prepare_next(&mut self) -> Result<bool, JournalError> {
+        self.alive()?;
+        if self.spare || self.end < self.size / 4 {
+            return Ok(false);
+        }
+        drop(self.disk.create(&self.path(SPARE), self.options.segment_bytes)?);
+        self.disk.sync_dir(&self.dir)?;
+        self.spare = true;
+        Ok(true)
+    }
+
+    /// The newest recorded checkpoint.
+    pub fn mark(&self) -> &CheckpointMark {
+        &self.mark
+    }
+
+    fn alive(&self) -> Result<(), JournalError> {
+        if self.poisoned { Err(JournalError::Poisoned) } else { Ok(()) }
+    }
+
+    fn path(&self, name: &str) -> String {
+        format!("{}/{name}", self.dir)
+    }
+
+    fn write_batch(&mut self, records: &[Record<'_>]) -> Result<(), JournalError> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let result = self.write_records(records, &mut buffer);
+        self.buffer = buffer;
+        result
+    }
+
+    fn write_records(&mut self, records: &[Record<'_>], buffer: &mut Vec<u8>) -> Result<(), JournalError> {
+        buffer.clear();
+        let place = |j: &Self| Place { identity: j.identity, generation: j.generation, offset: j.end };
+        let batch = Batch { number: self.next_batch, durable: self.durable };
+        format::put_batch(buffer, place(self), batch, records);
+        if self.end + buffer.len() as u64 + BATCH_HEADER as u64 > self.size {
+            self.rotate(buffer.len() as u64)?;
+            buffer.clear();
+            let batch = Batch { number: self.next_batch, durable: self.durable };
+            format::put_batch(buffer, place(self), batch, records);
+        }
+        // After a write that failed half-way the place is written again whole, or never proven durable.
+        self.file.write_at(self.end, buffer)?;
+        self.end += buffer.len() as u64;
+        self.next_batch += 1;
+        Ok(())
+    }
+
+    /// Goes on in a new segment with room for `need` bytes.
+    fn rotate(&mut self, need: u64) -> Result<(), JournalError> {
+        // What is in the full one must be durable before it is left: later flushes are of the new file.
+        if let Err(error) = self.file.sync() {
+            self.poisoned = true;
+            return Err(error.into());
+        }
+        let generation = self.generation + 1;
+        let name = segment_name(generation);
+        let least = need + (SEGMENT_HEADER + 4 * BATCH_HEADER) as u64 + self.opening_bytes();
+        let (path, spare) = (self.path(&name), self.path(SPARE));
+        if self.spare && least <= self.options.segment_bytes {
+            self.disk.rename(&spare, &path)?;
+            self.spare = false;
+            self.file = self.disk.open(&path)?;
+            self.size = self.file.size()?;
+        } else {
+            self.size = self.options.segment_bytes.max(least);
+            self.file = self.disk.create(&path, self.size)?;
+        }
+        self.durable = self.next_batch - 1;
+        let old = std::mem::replace(&mut self.name, name);
+        self.old.push_back(Old { name: old, upto: std::mem::take(&mut self.upto) });
+        self.generation = generation;
+        self.open_segment()?;
+        self.disk.sync_dir(&self.dir)?;
+        Ok(())
+    }
+
+    /// Writes the header and the opening batch: the mark and every hard state, so that older segments can go.
+    fn open_segment(&mut self) -> Result<(), JournalError> {
+        let header =
+            SegmentHeader { identity: self.identity, generation: self.generation, first_batch: self.next_batch };
+        self.file.write_at(0, &header.encode())?;
+        self.end = SEGMENT_HEADER as u64;
+        let mark = self.mark.clone();
+        let hards: Vec<(ShardId, HardState)> = self.hards.iter().map(|(&s, &h)| (s, h)).collect();
+        let mut records = vec![Record::Mark(&mark)];
+        records.extend(hards.iter().map(|&(shard, hard)| Record::Hard(shard, hard)));
+        let mut buffer = Vec::new();
+        let place = Place { identity: self.identity, generation: self.generation, offset: self.end };
+        format::put_batch(
+            &mut buffer,
+            place,
+            Batch { number: self.next_batch, durable: self.durable },
+            &records,
+        );
+        self.file.write_at(self.end, &buffer)?;
+        self.end += buffer.len() as u64;
+        self.next_batch += 1;
+        Ok(())
+    }
+
+    fn opening_bytes(&self) -> u64 {
+        let bases: usize = self.mark.bases.iter().map(|(_, b)| b.membership.len() + 64).sum();
+        (bases + self.hards.len() * 64 + 256) as u64
+    }
+
+    /// Lets the oldest segments go while all that they hold is in the checkpoint.
+    fn drop_old(&mut self) -> Result<(), JournalError> {
+        while let Some(oldest) = self.old.front() {
+            let held = |shard: &ShardId, upto: &Index| {
+                self.mark.bases.iter().any(|(s, base)| s == shard && base.id.index >= *upto)
+            };
+            if !oldest.upto.iter().all(|(shard, upto)| held(shard, upto)) {
+                return Ok(());
+            }
+            let Some(oldest) = self.old.pop_front() else { return Ok(()) };
+            let path = self.path(&oldest.name);
+            let fits = self.disk.open(&path)?.size()? == self.options.segment_bytes;
+            if fits && !self.spare {
+                self.disk.rename(&path, &self.path(SPARE))?;
+                self.spare = true;
+            } else {
+                self.disk.remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn segment_name(generation: u64) -> String {
+    format!("{generation:016}.seg")
+}

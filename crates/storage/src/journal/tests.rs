@@ -1,0 +1,238 @@
+//! The journal against the faulty disk.
+
+use super::*;
+use quorate_base::{EntryId, EntryKind, Rng, Term};
+use quorate_faulty::FaultyDisk;
+
+const ME: Identity = Identity { cluster: 77, node: NodeId(1) };
+const SHARD: ShardId = ShardId(1);
+
+fn open(disk: &FaultyDisk) -> Result<(Journal, Recovered), JournalError> {
+    let options = Options { segment_bytes: 4096, ..Options::default() };
+    Journal::open(Arc::new(disk.clone()), "j", ME, options, Mint::for_journal())
+}
+
+fn begin(disk: &FaultyDisk) -> Journal {
+    let (mut journal, found) = open(disk).unwrap();
+    assert!(found.shards.is_empty());
+    journal.mark_checkpoint(CheckpointMark { generation: 0, bases: vec![(SHARD, Base::default())] }).unwrap();
+    journal.sync().unwrap();
+    journal
+}
+
+fn entry(term: u64, index: u64, len: usize) -> Entry {
+    let data = vec![(term * 31 + index) as u8; len].into();
+    Entry { id: EntryId::new(Term(term), Index(index)), kind: EntryKind::Command, data }
+}
+
+fn append(write: u64, hard: Option<HardState>, entries: Vec<Entry>) -> Append {
+    Append { shard: SHARD, write: WriteId(write), hard, entries }
+}
+
+fn ids(entries: &[Entry]) -> Vec<(u64, u64)> {
+    entries.iter().map(|e| (e.id.term.0, e.id.index.0)).collect()
+}
+
+/// What was proven durable must be there after any number of power losses; what is there must have been written.
+#[test]
+fn what_is_proven_survives_every_power_loss() {
+    let mut torn = 0;
+    for seed in 0..300 {
+        let disk = FaultyDisk::new(seed);
+        let mut rng = Rng::new(seed);
+        let mut journal = begin(&disk);
+        // The log as the core would hold it, and how much of it is proven.
+        let mut log: Vec<Entry> = Vec::new();
+        let (mut proven, mut term, mut write) = (0_usize, 1, 0);
+        let (mut proven_term, mut appended) = (0, 0);
+        for _ in 0..rng.between(5, 40) {
+            match rng.below(10) {
+                0 => {
+                    journal.sync().unwrap();
+                    (proven, proven_term) = (log.len(), appended);
+                    // Nothing else: a power loss now may lose nothing.
+                    disk.power_loss();
+                    let (j, found) = open(&disk).unwrap();
+                    journal = j;
+                    let shard = &found.shards[&SHARD];
+                    assert!(shard.entries == log, "seed {seed}: {:?} for {:?}", ids(&shard.entries), ids(&log));
+                    write = 0;
+                }
+                1 => {
+                    disk.power_loss();
+                    let (j, found) = open(&disk).unwrap();
+                    journal = j;
+                    let shard = &found.shards[&SHARD];
+                    torn += u64::from(!shard.damage.is_empty());
+                    assert!(shard.hard.term.0 >= proven_term || shard.hard_uncertain, "seed {seed}");
+                    assert!(shard.entries.len() >= proven.min(log.len()), "seed {seed}: a proven entry is lost");
+                    log = shard.entries.clone();
+                    (proven, appended) = (log.len(), shard.hard.term.0);
+                    write = 0;
+                }
+                2 if proven < log.len() => {
+                    // A new leader replaces what is not committed.
+                    term += 1;
+                    let at = rng.between(proven as u64, log.len() as u64) as usize;
+                    log.truncate(at);
+                    log.push(entry(term, at as u64 + 1, 20));
+                    write += 1;
+                    appended = term;
+                    let hard = HardState { term: Term(term), vote: None, commit: Index(0) };
+                    journal.append(&[append(write, Some(hard), log[at..].to_vec())]).unwrap();
+                }
+                _ => {
+                    if rng.chance(1, 3) {
+                        term += 1;
+                    }
+                    write += 1;
+                    let first = log.len() as u64 + 1;
+                    let entries: Vec<Entry> = (0..rng.below(4))
+                        .map(|i| entry(term, first + i, rng.below(300) as usize))
+                        .collect();
+                    appended = term;
+                    let hard = HardState { term: Term(term), vote: None, commit: Index(0) };
+                    journal.append(&[append(write, Some(hard), entries.clone())]).unwrap();
+                    log.extend(entries);
+                    if rng.chance(1, 2) {
+                        let proofs = journal.sync().unwrap();
+                        assert_eq!(proofs.len(), 1);
+                        (proven, proven_term) = (log.len(), appended);
+                    }
+                }
+            }
+        }
+    }
+    assert!(torn > 20, "torn tails came up: {torn}");
+}
+
+/// A power loss between any two operations on the disk leaves a journal that opens and holds what was proven.
+#[test]
+fn a_crash_between_any_two_operations_is_recovered() {
+    let run = |disk: &FaultyDisk| -> Result<u64, JournalError> {
+        let mut proven = 0;
+        let result = (|| {
+            let (mut journal, _) = open(disk)?;
+            journal.mark_checkpoint(CheckpointMark { generation: 0, bases: vec![(SHARD, Base::default())] })?;
+            journal.sync()?;
+            for i in 1..=40 {
+                journal.append(&[append(i, None, vec![entry(1, i, 200)])])?;
+                journal.sync()?;
+                proven = i;
+                if i % 10 == 0 {
+                    let base = Base { id: EntryId::new(Term(1), Index(i - 5)), membership: bytes::Bytes::new() };
+                    journal.mark_checkpoint(CheckpointMark { generation: i, bases: vec![(SHARD, base)] })?;
+                    journal.sync()?;
+                }
+                journal.prepare_next()?;
+            }
+            Ok(())
+        })();
+        match result {
+            Ok(()) | Err(JournalError::Disk(_) | JournalError::Poisoned) => Ok(proven),
+            Err(error) => Err(error),
+        }
+    };
+    let whole = FaultyDisk::new(0);
+    assert_eq!(run(&whole), Ok(40));
+    for k in 0..whole.operations() {
+        let disk = FaultyDisk::new(k);
+        disk.freeze_at(k);
+        let proven = run(&disk).unwrap();
+        disk.heal();
+        disk.power_loss();
+        let (_, found) = open(&disk).unwrap();
+        let end = found.shards.get(&SHARD).map_or(0, |s| s.base.id.index.0 + s.entries.len() as u64);
+        assert!(end >= proven, "frozen at {k}: {proven} proven, {end} found: {:?} {:?}", found.checkpoint, found.shards.get(&SHARD).map(|s| (&s.damage, s.withheld_upto)));
+    }
+}
+
+/// Every bit of a small journal: whatever is flipped, no entry comes back wrong, and what is missing is said.
+#[test]
+fn a_flipped_bit_is_never_a_wrong_entry() {
+    let disk = FaultyDisk::new(9);
+    let mut journal = begin(&disk);
+    let log: Vec<Entry> = (1..=12).map(|i| entry(1, i, 40)).collect();
+    for (i, e) in log.iter().enumerate() {
+        let hard = HardState { term: Term(1), vote: None, commit: Index(0) };
+        journal.append(&[append(i as u64 + 1, Some(hard), vec![e.clone()])]).unwrap();
+        journal.sync().unwrap();
+    }
+    let image = disk.image();
+    let (file, size) = disk.files().into_iter().find(|(name, _)| name.ends_with("1.seg")).unwrap();
+    let (mut named, mut unused) = (0, 0);
+    for bit in (0..size * 8).step_by(3) {
+        disk.restore(&image);
+        disk.flip_bit(&file, bit);
+        let found = match open(&disk) {
+            Ok((_, found)) => found,
+            Err(JournalError::Newer { .. } | JournalError::Foreign { .. }) => panic!("bit {bit}: a harmed header is damage"),
+            Err(error) => panic!("bit {bit}: {error}"),
+        };
+        let Some(shard) = found.shards.get(&SHARD) else {
+            // The one record of the checkpoint is gone: the node starts as a new one would, and must be told so.
+            named += 1;
+            continue;
+        };
+        assert!(shard.entries.len() <= log.len() && shard.entries[..] == log[..shard.entries.len()], "bit {bit}");
+        if shard.entries.len() < log.len() {
+            assert!(!shard.damage.is_empty(), "bit {bit}: a loss must be named");
+            assert!(shard.withheld_upto > Some(Index(shard.entries.len() as u64)), "bit {bit}");
+            named += 1;
+        } else if shard.damage.is_empty() {
+            unused += 1;
+        }
+    }
+    assert!(named > 1000 && unused > 1000, "named {named}, unused {unused}");
+}
+
+#[test]
+fn records_of_a_recycled_segment_never_come_back() {
+    let disk = FaultyDisk::new(3);
+    let mut journal = begin(&disk);
+    for i in 1..=200 {
+        journal.append(&[append(i, None, vec![entry(1, i, 300)])]).unwrap();
+        journal.sync().unwrap();
+        let base = Base { id: EntryId::new(Term(1), Index(i)), membership: bytes::Bytes::new() };
+        journal.mark_checkpoint(CheckpointMark { generation: i, bases: vec![(SHARD, base)] }).unwrap();
+        journal.sync().unwrap();
+        if i % 17 == 0 {
+            let (j, found) = open(&disk).unwrap();
+            journal = j;
+            let shard = &found.shards[&SHARD];
+            assert_eq!((shard.base.id.index, shard.entries.len(), shard.damage.len()), (Index(i), 0, 0));
+        }
+    }
+    assert!(disk.files().len() < 6, "old segments go: {:?}", disk.files());
+}
+
+#[test]
+fn a_failed_flush_is_the_end_and_a_full_disk_is_said() {
+    let disk = FaultyDisk::new(4);
+    let mut journal = begin(&disk);
+    journal.append(&[append(1, None, vec![entry(1, 1, 10)])]).unwrap();
+    disk.fail_next_sync();
+    assert!(matches!(journal.sync(), Err(JournalError::Disk(_))));
+    assert_eq!(journal.sync(), Err(JournalError::Poisoned));
+    assert_eq!(journal.append(&[]), Err(JournalError::Poisoned));
+
+    let disk = FaultyDisk::new(5);
+    let mut journal = begin(&disk);
+    journal.append(&[append(1, None, vec![entry(1, 1, 10)])]).unwrap();
+    journal.sync().unwrap();
+    disk.set_capacity(5000);
+    let error = journal.append(&[append(2, None, vec![entry(1, 2, 6000)])]).unwrap_err();
+    assert!(error.to_string().contains("no space left"), "{error}");
+    disk.heal();
+    let (_, found) = open(&disk).unwrap();
+    assert_eq!(found.shards[&SHARD].entries, vec![entry(1, 1, 10)]);
+}
+
+#[test]
+fn anothers_journal_is_refused() {
+    let disk = FaultyDisk::new(6);
+    drop(begin(&disk));
+    let other = Identity { cluster: 78, ..ME };
+    let error = Journal::open(Arc::new(disk), "j", other, Options::default(), Mint::for_journal()).err().unwrap();
+    assert!(matches!(error, JournalError::Foreign { .. }), "{error}");
+}
