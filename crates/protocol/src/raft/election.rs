@@ -12,7 +12,8 @@ use quorate_base::{EntryId, Instant, NodeId, Term};
 
 impl Raft {
     pub(super) fn redraw_timeout(&mut self, now: Instant) {
-        let (min, max) = (self.config.election_min.as_nanos() as u64, self.config.election_max.as_nanos() as u64);
+        let (min, max) =
+            (self.config.election_min.as_nanos() as u64, self.config.election_max.as_nanos() as u64);
         self.election_at = now + Duration::from_nanos(self.rng.between(min, max));
     }
 
@@ -109,6 +110,11 @@ impl Raft {
         if granted {
             self.set_hard(term, Some(from));
             self.redraw_timeout(now);
+            if self.role == Role::PreCandidate {
+                self.role = Role::Follower;
+                self.votes.clear();
+                self.role_changed("voted for another", false);
+            }
         }
         self.answer_vote(from, self.hard.term, false, granted);
     }
@@ -167,8 +173,13 @@ impl Raft {
     }
 
     fn lead(&mut self, now: Instant) {
+        if let Some(other) = self.led_by {
+            let term = self.hard.term;
+            return self.halt(format!("Election Safety: won {term:?}, in which {other:?} leads"));
+        }
         self.role = Role::Leader;
         self.leader = Some(self.config.id);
+        self.led_by = self.leader;
         self.votes.clear();
         self.transfer = None;
         self.heartbeat_at = now + self.config.heartbeat;
@@ -204,10 +215,14 @@ impl Raft {
         {
             self.transfer = None;
         }
+        if let Some((to, _)) = self.transfer {
+            self.finish_transfer(to);
+        }
         if !self.has_quorum(now) {
             let term = self.hard.term;
             return self.follow(now, term, None, "no majority was heard in time");
         }
+        self.forget_the_removed(now);
         self.resend_stalled(now);
         self.send_heartbeats();
     }

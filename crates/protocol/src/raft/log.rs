@@ -10,6 +10,7 @@
 
 use quorate_base::{Entry, EntryId, Index, Term, WriteId};
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 
 /// Invariants: entries are consecutive from `base.index + 1`, terms never fall; `durable <= last`, `unsaved <= last + 1`;
 /// `writes` ascends, and each claim is at most what the log held when it was made.
@@ -184,6 +185,17 @@ impl Log {
             }
         }
         self.base
+    }
+
+    /// See [`super::Raft::fingerprint`].
+    pub(crate) fn fingerprint(&self, to: &mut impl Hasher) {
+        (self.base, self.durable, self.unsaved, self.entries.len()).hash(to);
+        for entry in &self.entries {
+            (entry.id, entry.kind, &entry.data).hash(to);
+        }
+        for (_, claim) in &self.writes {
+            claim.hash(to);
+        }
     }
 
     pub(crate) fn check(&self) -> Result<(), String> {

@@ -8,6 +8,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use quorate_base::{Index, NodeId};
 use std::collections::BTreeSet;
+use std::fmt;
 
 const FORMAT: u8 = 1;
 /// No group is larger: a bound for decoding.
@@ -118,7 +119,11 @@ impl Membership {
         if rest.len() < 2 || rest.get_u8() != FORMAT {
             return None;
         }
-        let joint = rest.get_u8() == 1;
+        let joint = match rest.get_u8() {
+            0 => false,
+            1 => true,
+            _ => return None,
+        };
         let mut sets: [BTreeSet<NodeId>; 3] = Default::default();
         for set in &mut sets {
             let count = usize::from(rest.try_get_u16_le().ok()?);
@@ -126,13 +131,28 @@ impl Membership {
                 return None;
             }
             set.extend((0..count).map(|_| NodeId(rest.get_u64_le())));
+            if set.len() != count {
+                return None;
+            }
         }
         let [voters, outgoing, learners] = sets;
-        (rest.is_empty() && !voters.is_empty()).then_some(Self {
-            voters,
-            outgoing: joint.then_some(outgoing),
-            learners,
-        })
+        let sound = rest.is_empty() && !voters.is_empty() && outgoing.is_empty() != joint;
+        sound.then_some(Self { voters, outgoing: joint.then_some(outgoing), learners })
+    }
+}
+
+/// As in `1 2 3 | 1 2 4 + 5`: voters, those on their way out, learners.
+impl fmt::Display for Membership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |set: &BTreeSet<NodeId>| set.iter().map(|n| n.0.to_string()).collect::<Vec<_>>().join(" ");
+        f.write_str(&list(&self.voters))?;
+        if let Some(outgoing) = &self.outgoing {
+            write!(f, " | {}", list(outgoing))?;
+        }
+        if !self.learners.is_empty() {
+            write!(f, " + {}", list(&self.learners))?;
+        }
+        Ok(())
     }
 }
 

@@ -37,6 +37,13 @@
 //! entry of a term newer than all it knew at its start: what was ever committed before is in that log.
 //! (What remains: a replica that forgot a *vote* and heals in an older term than that vote's could vote twice there.)
 //!
+//! # Where it stops
+//!
+//! Two things can only be if a replica has forgotten what it promised (a lost disk that came back under the old name, a
+//! planted bug): two leaders in one term, and an entry that replaces a committed one. The core then stops for good and
+//! says why in [`Outbox::broken`]; it does not panic, since a peer's message brought it there, and it does not go on,
+//! since that could spread the loss. `assert!` is for what only a bug of this crate or of its driver could cause.
+//!
 //! # Departures and omissions
 //!
 //! Pre-vote (9.6), check-quorum (6.2) and leader stickiness (4.2.3) are always on, with the cure for their deadlock: a
@@ -45,6 +52,7 @@
 //! Left out: leases for reads, witnesses, reading old entries back from the journal (a follower beyond the log in memory
 //! gets a snapshot).
 
+mod ask;
 pub mod election;
 mod log;
 pub mod membership;
@@ -54,6 +62,7 @@ mod reads;
 mod reconfigure;
 pub mod replication;
 mod snapshot;
+mod trace;
 pub mod types;
 
 use crate::Core;
@@ -66,7 +75,7 @@ use quorate_base::{
 };
 use reads::Reads;
 use snapshot::Incoming;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 pub use types::*;
 
 /// One replica of one group.
@@ -109,6 +118,12 @@ pub struct Raft {
 
     reads: Reads,
     incoming: Option<Incoming>,
+    /// The snapshot whose last chunk the driver has: nothing is handed to the machine until it is installed or has failed.
+    installing: Option<EntryId>,
+    /// Whom this replica has known to lead in its term, also when it has lost sight of it since.
+    led_by: Option<NodeId>,
+    /// What can only be if a replica has forgotten what it promised; see "Where it stops".
+    broken: Option<String>,
 
     // What gathers until the drain.
     outgoing: Vec<(NodeId, Message)>,
@@ -131,6 +146,9 @@ impl Core for Raft {
     type Out = Outbox;
 
     fn handle(&mut self, now: Instant, input: Input) {
+        if self.broken.is_some() {
+            return;
+        }
         match input {
             Input::Message { from, message } => self.step(now, from, message),
             Input::Propose { id, data } => self.propose(id, data),
@@ -153,6 +171,10 @@ impl Core for Raft {
     }
 
     fn drain(&mut self, now: Instant, out: &mut Outbox) {
+        if self.broken.is_some() {
+            out.broken.clone_from(&self.broken);
+            return;
+        }
         self.leave_joint(now);
         self.ask_read_index(now);
         self.start_read_round();
@@ -176,6 +198,7 @@ impl Core for Raft {
 
     fn deadline(&self) -> Option<Instant> {
         match self.role {
+            _ if self.broken.is_some() => None,
             Role::Leader => Some(self.heartbeat_at),
             _ => Some(self.reads.retry_at().map_or(self.election_at, |at| at.min(self.election_at))),
         }
@@ -198,12 +221,15 @@ impl Raft {
                 configs.push((entry.id.index, m));
             }
         }
+        if boot.applied < boot.base.id.index || boot.applied > last.index {
+            return Err(BootError::Applied { applied: boot.applied, base: boot.base.id, last });
+        }
         let mut hard = boot.hard;
         // A term is never below that of an entry; a commit index is a hint and may point past a lost tail.
         if last.term > hard.term {
             hard = HardState { term: last.term, vote: None, ..hard };
         }
-        hard.commit = hard.commit.max(boot.base.id.index).min(last.index);
+        hard.commit = hard.commit.max(boot.applied).min(last.index);
         let fresh = hard.term == Term(0);
         let withheld = (boot.withhold_votes || boot.withheld_upto.is_some_and(|upto| upto > last.index))
             .then_some(Withheld { term: hard.term });
@@ -229,6 +255,9 @@ impl Raft {
             next_snapshot: 0,
             reads: Reads::default(),
             incoming: None,
+            installing: None,
+            led_by: None,
+            broken: None,
             outgoing: Vec::new(),
             hard_dirty: false,
             hard_write: WriteId(0),
@@ -310,6 +339,9 @@ impl Raft {
     }
 
     fn take_apply(&mut self, out: &mut Outbox) {
+        if self.installing.is_some() {
+            return;
+        }
         let upto = self.hard.commit.min(self.log.durable());
         while self.given < upto && self.applying_bytes < self.config.max_applying_bytes {
             let Some(entry) = self.log.get(self.given.next()) else { break };
@@ -377,12 +409,11 @@ impl Raft {
 
     /// True if the message of this term's leader counts.
     fn hear_leader(&mut self, now: Instant, from: NodeId) -> bool {
-        assert!(
-            self.role != Role::Leader,
-            "Election Safety: {from:?} leads in term {:?}, and so does {:?}",
-            self.hard.term,
-            self.config.id
-        );
+        if let Some(other) = self.led_by.filter(|&l| l != from) {
+            let term = self.hard.term;
+            self.halt(format!("Election Safety: {from:?} leads in {term:?}, and so does {other:?}"));
+            return false;
+        }
         if self.role != Role::Follower || self.leader != Some(from) {
             let term = self.hard.term;
             self.follow(now, term, Some(from), "the term's leader was heard");
@@ -459,6 +490,9 @@ impl Raft {
     fn set_hard(&mut self, term: Term, vote: Option<NodeId>) {
         if (term, vote) != (self.hard.term, self.hard.vote) {
             assert!(term >= self.hard.term, "terms never fall");
+            if term > self.hard.term {
+                self.led_by = None;
+            }
             self.hard.term = term;
             self.hard.vote = vote;
             self.hard_dirty = true;
@@ -479,6 +513,7 @@ impl Raft {
         }
         self.role = Role::Follower;
         self.leader = leader;
+        self.led_by = self.led_by.or(leader);
         self.votes.clear();
         self.progress.clear();
         self.transfer = None;
@@ -495,6 +530,12 @@ impl Raft {
         let won = won || self.pending.role.as_ref().is_some_and(|c| c.won && c.term == self.hard.term);
         self.pending.role =
             Some(RoleChange { role: self.role, term: self.hard.term, leader: self.leader, reason, won });
+    }
+
+    /// Stops for good: going on could spread a loss that so far is one replica's.
+    fn halt(&mut self, why: String) {
+        self.outgoing.clear();
+        self.broken.get_or_insert(why);
     }
 
     fn commit_upto(&mut self, index: Index) {
@@ -525,137 +566,6 @@ impl Raft {
 
     fn push_config(&mut self, index: Index, membership: Membership) {
         self.configs.push((index, membership));
-    }
-
-    // ---- ask ----
-
-    /// This replica's node.
-    pub fn id(&self) -> NodeId {
-        self.config.id
-    }
-
-    /// Its term.
-    pub fn term(&self) -> Term {
-        self.hard.term
-    }
-
-    /// Its term, vote and commit index.
-    pub fn hard(&self) -> HardState {
-        self.hard
-    }
-
-    /// What it is.
-    pub fn role(&self) -> Role {
-        self.role
-    }
-
-    /// Whether it leads.
-    pub fn is_leader(&self) -> bool {
-        self.role == Role::Leader
-    }
-
-    /// Whether it only listens.
-    pub fn is_learner(&self) -> bool {
-        self.membership().is_learner(self.config.id)
-    }
-
-    /// Whom it follows; itself if it leads.
-    pub fn leader(&self) -> Option<NodeId> {
-        self.leader
-    }
-
-    /// What it knows to be committed.
-    pub fn commit(&self) -> Index {
-        self.hard.commit
-    }
-
-    /// What its machine has applied.
-    pub fn applied(&self) -> Index {
-        self.applied
-    }
-
-    /// The end of its log.
-    pub fn last(&self) -> EntryId {
-        self.log.last()
-    }
-
-    /// What stands for the log's beginning.
-    pub fn base(&self) -> EntryId {
-        self.log.base()
-    }
-
-    /// Up to where its disk holds the log.
-    pub fn durable(&self) -> Index {
-        self.log.durable()
-    }
-
-    /// Bytes of log in memory.
-    pub fn log_bytes(&self) -> usize {
-        self.log.bytes()
-    }
-
-    /// The configuration that acts here.
-    pub fn membership(&self) -> &Membership {
-        // There is always the base's.
-        &self.configs[self.configs.len() - 1].1
-    }
-
-    /// What a leader knows of its followers.
-    pub fn progress(&self) -> &BTreeMap<NodeId, Progress> {
-        &self.progress
-    }
-
-    /// Whether its vote is conditional.
-    pub fn withholds(&self) -> bool {
-        self.withheld.is_some()
-    }
-
-    /// An entry that is still in memory.
-    pub fn entry(&self, index: Index) -> Option<&Entry> {
-        self.log.get(index)
-    }
-
-    /// The term at an index, if known.
-    pub fn term_at(&self, index: Index) -> Option<Term> {
-        self.log.term(index)
-    }
-
-    /// The follower to hand the leadership to: a voter, the most caught up, then the one heard last.
-    pub fn best_successor(&self) -> Option<NodeId> {
-        let voters: BTreeSet<NodeId> = self.membership().voters.clone();
-        self.progress
-            .iter()
-            .filter(|(node, _)| voters.contains(node))
-            .max_by_key(|(_, p)| (p.matched, p.heard))
-            .map(|(&node, _)| node)
-    }
-
-    /// What must hold between any two inputs; the text says what does not.
-    pub fn check_invariants(&self) -> Result<(), String> {
-        self.log.check()?;
-        let (base, last) = (self.log.base().index, self.log.last().index);
-        let order = [base.min(self.applied), self.applied, self.given, self.hard.commit, last];
-        if !order.is_sorted() {
-            return Err(format!("base, applied, given, commit, last are {order:?}"));
-        }
-        if self.given > self.log.durable() {
-            return Err(format!("{:?} was given to the machine, {:?} is durable", self.given, self.log.durable()));
-        }
-        if self.log.last().term > self.hard.term {
-            return Err(format!("the log is at {:?}, the term {:?}", self.log.last(), self.hard.term));
-        }
-        if self.role == Role::Leader && self.log.last().term != self.hard.term {
-            return Err("a leader's log does not end in its term".into());
-        }
-        if self.role != Role::Leader && !self.progress.is_empty() {
-            return Err("only a leader follows its followers".into());
-        }
-        for (node, p) in &self.progress {
-            if p.matched >= p.next || p.matched > last {
-                return Err(format!("{node:?} matched {:?}, next {:?}, last {last:?}", p.matched, p.next));
-            }
-        }
-        Ok(())
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Progress {
     pub(super) stalled: Option<(Index, Instant)>,
     /// The newest commit index that was sent.
     pub(super) told: Index,
+    /// It is in the configuration no longer, since then; it is kept for a while so that it hears so.
+    pub(super) leaving: Option<Instant>,
 }
 
 impl Progress {
@@ -56,6 +58,7 @@ impl Progress {
             heard: now,
             stalled: None,
             told: Index(0),
+            leaving: None,
         }
     }
 
@@ -69,7 +72,9 @@ impl Progress {
         self.next = self.next.max(self.matched.next());
         match self.phase {
             Phase::Probe { .. } => self.phase = Phase::Replicate,
-            Phase::Snapshot { upto, .. } if upto.is_some_and(|u| matched >= u) => self.phase = Phase::Replicate,
+            Phase::Snapshot { upto, .. } if upto.is_some_and(|u| matched >= u) => {
+                self.phase = Phase::Replicate;
+            }
             Phase::Snapshot { .. } | Phase::Replicate => {}
         }
         news

@@ -8,8 +8,9 @@
 use super::{Message, Mutant, Raft, ReadId, Refusal, Role, mutant};
 use quorate_base::{Index, Instant, NodeId};
 use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Reader {
     Local(ReadId),
     Remote(NodeId, u64),
@@ -57,6 +58,14 @@ impl Reads {
 
     pub(super) fn retry_at(&self) -> Option<Instant> {
         self.asked.as_ref().map(|a| a.retry_at)
+    }
+
+    /// See [`super::Raft::fingerprint`].
+    pub(super) fn fingerprint(&self, to: &mut impl Hasher) {
+        self.waiting.hash(to);
+        self.number.hash(to);
+        self.round.as_ref().map(|r| (r.number, r.index, &r.readers, &r.answered)).hash(to);
+        self.asked.as_ref().map(|a| (a.context, &a.reads)).hash(to);
     }
 
     fn len(&self) -> usize {

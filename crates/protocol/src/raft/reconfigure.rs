@@ -5,7 +5,9 @@
 //! No change begins before the leader has committed in its own term, nor while one is joint, uncommitted or unapplied.
 //! A learner becomes a voter only when it is caught up; a leader that is no longer a voter steps down once that is committed.
 
-use super::{EntryKind, Membership, Message, Mutant, Phase, Progress, ProposalId, Raft, Refusal, Role, mutant};
+use super::{
+    EntryKind, Membership, Message, Mutant, Phase, Progress, ProposalId, Raft, Refusal, Role, mutant,
+};
 use quorate_base::{EntryId, Index, Instant, NodeId};
 
 /// A learner may be promoted once it holds this share of the leader's log.
@@ -56,7 +58,9 @@ impl Raft {
         let index = self.push_entry(EntryKind::Membership, membership.encode()).index;
         let nodes = membership.nodes();
         self.push_config(index, membership);
-        self.progress.retain(|node, _| nodes.contains(node));
+        for (node, p) in &mut self.progress {
+            p.leaving = if nodes.contains(node) { None } else { p.leaving.or(Some(now)) };
+        }
         for node in nodes {
             if node != self.config.id {
                 self.progress.entry(node).or_insert_with(|| Progress::new(index, now));
@@ -81,13 +85,26 @@ impl Raft {
         self.push_membership(now, left);
     }
 
-    /// A leader that has been removed leaves once that is committed.
+    /// Forgets nodes that are out of the configuration, once they know it or have had time to.
+    pub(super) fn forget_the_removed(&mut self, now: Instant) {
+        let at = self.configs[self.configs.len() - 1].0;
+        let patience = self.config.election_max;
+        self.progress
+            .retain(|_, p| p.leaving.is_none_or(|since| p.told < at && now.since(since) <= patience));
+    }
+
+    /// A leader that has been removed leaves once that is committed, and asks a successor to campaign at once.
     pub(super) fn leave_if_removed(&mut self, now: Instant) {
         let (at, current) = &self.configs[self.configs.len() - 1];
         if *at <= self.hard.commit && !current.is_joint() && !current.is_voter(self.config.id) {
             // Those who stay hear of the commitment first.
             self.tell_commit();
             let term = self.hard.term;
+            let last = self.log.last().index;
+            let next = self.best_successor();
+            if let Some(to) = next.filter(|n| self.progress.get(n).is_some_and(|p| p.matched == last)) {
+                self.post(to, Message::TimeoutNow { term });
+            }
             self.follow(now, term, None, "was removed from the group");
         }
     }

@@ -99,15 +99,20 @@ impl Raft {
         let Some(p) = self.progress.get_mut(&from) else { return };
         p.heard = now;
         let stale = match p.phase {
-            // What was refused is known to be held by now: an old answer.
-            Phase::Replicate => prev <= p.matched,
+            Phase::Replicate => false,
             Phase::Probe { .. } => prev != p.next.prev(),
             Phase::Snapshot { .. } => true,
         };
-        if !stale {
-            let next = agree.index.next().min(prev.max(Index(1)));
-            p.probe(next);
+        if stale {
+            return;
         }
+        if prev <= p.matched {
+            // Either an old answer came late, or the follower's disk has lost what it confirmed. To believe less than is
+            // true costs one message; to insist would leave the follower without log until the leader changes.
+            p.matched = agree.index.min(prev.prev());
+        }
+        let next = agree.index.next().min(prev.max(Index(1)));
+        p.probe(next);
     }
 
     pub(super) fn advance_commit(&mut self, now: Instant) {
@@ -163,13 +168,10 @@ impl Raft {
 
     /// A message that is lost takes its answer with it: a heartbeat's answer is the sign to try again.
     pub(super) fn heartbeat_answered(&mut self, now: Instant, from: NodeId, round: u64) {
-        let last = self.log.last().index;
         let Some(p) = self.progress.get_mut(&from) else { return };
         p.heard = now;
         if let Phase::Probe { waiting } = &mut p.phase {
             *waiting = false;
-        } else if p.phase == Phase::Replicate && p.under_way.is_empty() && p.matched < last && p.next > last {
-            p.probe(p.matched.next());
         }
         self.round_answered(from, round);
     }
@@ -223,7 +225,8 @@ impl Raft {
     fn take_entries(&mut self, prev: EntryId, entries: Vec<Entry>) -> bool {
         let mut at = prev;
         for entry in entries {
-            if entry.id.index != at.index.next() || entry.id.term < at.term || entry.id.term > self.hard.term {
+            if entry.id.index != at.index.next() || entry.id.term < at.term || entry.id.term > self.hard.term
+            {
                 return false;
             }
             at = entry.id;
@@ -231,12 +234,13 @@ impl Raft {
                 continue;
             }
             if entry.id.index <= self.log.last().index {
-                assert!(
-                    entry.id.index > self.hard.commit,
-                    "State Machine Safety: {:?} replaces a committed entry (commit {:?})",
-                    entry.id,
-                    self.hard.commit
-                );
+                if entry.id.index <= self.hard.commit {
+                    let (id, commit) = (entry.id, self.hard.commit);
+                    self.halt(format!(
+                        "State Machine Safety: {id:?} replaces a committed entry ({commit:?})"
+                    ));
+                    return false;
+                }
                 self.log.truncate(entry.id.index);
                 self.configs.retain(|&(index, _)| index < entry.id.index);
             }

@@ -16,9 +16,9 @@ pub(super) struct Incoming {
     snapshot: SnapshotId,
     meta: SnapshotMeta,
     /// The next chunk to hand out for storing.
-    next: u64,
+    pub(super) next: u64,
     /// The next chunk that is not stored.
-    stored: u64,
+    pub(super) stored: u64,
     last: Option<u64>,
 }
 
@@ -61,6 +61,8 @@ impl Raft {
         let Some(p) = self.progress.get_mut(&to) else { return };
         if matches!(p.phase, Phase::Snapshot { id, .. } if id == snapshot) {
             p.probe(p.matched.next());
+            // Not at once: the next heartbeat's answer tries again.
+            p.phase = Phase::Probe { waiting: true };
         }
     }
 
@@ -108,14 +110,17 @@ impl Raft {
         if Membership::decode(&meta.membership).is_none() {
             return;
         }
-        let known = self.incoming.as_ref().is_some_and(|i| i.snapshot == snapshot && i.from == from);
+        if self.installing.is_some() {
+            // One is complete and being switched to: the leader will hear of it.
+            return;
+        }
+        let known = self
+            .incoming
+            .as_ref()
+            .is_some_and(|i| i.snapshot == snapshot && i.from == from && i.meta == meta);
         if !known {
             if seq != 0 {
                 return self.post(from, Message::SnapshotWant { term, snapshot, seq: 0 });
-            }
-            if self.incoming.as_ref().is_some_and(|i| i.last.is_some()) {
-                // One is complete and being switched to: the leader will hear of it.
-                return;
             }
             self.incoming =
                 Some(Incoming { from, snapshot, meta: meta.clone(), next: 0, stored: 0, last: None });
@@ -125,9 +130,10 @@ impl Raft {
             incoming.next += 1;
             if last {
                 incoming.last = Some(seq);
+                self.installing = Some(meta.id);
             }
             self.pending.install.push(InstallChunk { meta, seq, data, last });
-        } else if seq < incoming.stored && incoming.last.is_none() {
+        } else if seq < incoming.stored {
             let seq = incoming.stored;
             self.post(from, Message::SnapshotWant { term, snapshot, seq });
         }
@@ -147,6 +153,7 @@ impl Raft {
     }
 
     pub(super) fn install_failed(&mut self, meta: &SnapshotMeta) {
+        self.installing.take_if(|id| *id == meta.id);
         let Some(incoming) = self.incoming.take_if(|i| i.meta == *meta) else { return };
         let term = self.hard.term;
         if self.role != Role::Leader {
@@ -156,13 +163,18 @@ impl Raft {
     }
 
     pub(super) fn installed(&mut self, base: &Base) {
-        let from = self.incoming.take().map(|i| i.from);
+        self.installing = None;
+        let from = self.incoming.take_if(|i| i.meta.id == base.id).map(|i| i.from);
         let Some(membership) = Membership::decode(&base.membership) else { return };
         if base.id.index <= self.applied {
             return;
         }
         let index = base.id.index;
         let kept = self.log.holds(base.id);
+        if !kept && (index <= self.hard.commit || self.role == Role::Leader) {
+            let id = base.id;
+            return self.halt(format!("State Machine Safety: a snapshot at {id:?} contradicts the log"));
+        }
         self.log.install(base.id);
         if kept {
             self.configs.retain(|&(at, _)| at > index);

@@ -4,9 +4,7 @@ use super::membership::Membership;
 use super::message::Message;
 use bytes::Bytes;
 use quorate_base::time::Duration;
-use quorate_base::{
-    Append, Base, Durable, Entry, EntryId, HardState, Held, Index, NodeId, ShardId, Term,
-};
+use quorate_base::{Append, Base, Durable, Entry, EntryId, HardState, Held, Index, NodeId, ShardId, Term};
 
 /// Timing and bounds of one core.
 #[derive(Clone, Debug)]
@@ -151,22 +149,31 @@ pub enum BootError {
     },
     /// An entry's configuration cannot be read.
     EntryMembership(EntryId),
+    /// The machine has applied what the log does not reach, or less than the base.
+    Applied {
+        /// What the machine has applied.
+        applied: Index,
+        /// What stands for the log's beginning.
+        base: EntryId,
+        /// The log's end.
+        last: EntryId,
+    },
 }
 
 /// Names a proposal until it is accepted or refused.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ProposalId(pub u64);
 
 /// Names a read until it has an index or is dropped.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ReadId(pub u64);
 
 /// Names one transfer of a snapshot: unique for one leader's life.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SnapshotId(pub u64);
 
 /// What a snapshot holds.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct SnapshotMeta {
     /// The last entry in it.
     pub id: EntryId,
@@ -391,4 +398,6 @@ pub struct Outbox {
     pub install: Vec<InstallChunk>,
     /// The last change of role since the last drain.
     pub role: Option<RoleChange>,
+    /// A promise was broken somewhere: the core has stopped, and the node should too.
+    pub broken: Option<String>,
 }

@@ -1,0 +1,166 @@
+//! What one may ask a replica: where it stands, what it holds, and whether its invariants hold.
+
+use super::{Membership, Phase, Progress, Raft, Role};
+use quorate_base::{Entry, EntryId, HardState, Index, NodeId, Term};
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
+
+impl Raft {
+    /// Feeds `to` with all that decides how this replica goes on, but time, chance and the names of writes: two replicas
+    /// that agree in it are one state to an exhaustive search in which every timer may fire at any moment.
+    pub fn fingerprint(&self, to: &mut impl Hasher) {
+        (self.hard.term, self.hard.vote, self.hard.commit).hash(to);
+        (self.leader, self.led_by, self.given, self.applied, self.term_start).hash(to);
+        (self.role as u8, self.hard_write <= self.durable_write, self.withheld.is_some()).hash(to);
+        self.votes.hash(to);
+        self.log.fingerprint(to);
+        for (node, p) in &self.progress {
+            (node, p.matched, p.next, p.told, p.under_way.len()).hash(to);
+            match p.phase {
+                Phase::Probe { waiting } => (0, u64::from(waiting)).hash(to),
+                Phase::Replicate => (1, 0_u64).hash(to),
+                Phase::Snapshot { seq, .. } => (2, seq).hash(to),
+            }
+        }
+        self.transfer.map(|(to, _)| to).hash(to);
+        self.reads.fingerprint(to);
+        (self.incoming.as_ref().map(|i| (i.next, i.stored)), self.installing).hash(to);
+        self.broken.hash(to);
+    }
+
+    /// This replica's node.
+    pub fn id(&self) -> NodeId {
+        self.config.id
+    }
+
+    /// Its term.
+    pub fn term(&self) -> Term {
+        self.hard.term
+    }
+
+    /// Its term, vote and commit index.
+    pub fn hard(&self) -> HardState {
+        self.hard
+    }
+
+    /// What it is.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Whether it leads.
+    pub fn is_leader(&self) -> bool {
+        self.role == Role::Leader
+    }
+
+    /// Whether it only listens.
+    pub fn is_learner(&self) -> bool {
+        self.membership().is_learner(self.config.id)
+    }
+
+    /// Whom it follows; itself if it leads.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.leader
+    }
+
+    /// What it knows to be committed.
+    pub fn commit(&self) -> Index {
+        self.hard.commit
+    }
+
+    /// What its machine has applied.
+    pub fn applied(&self) -> Index {
+        self.applied
+    }
+
+    /// The end of its log.
+    pub fn last(&self) -> EntryId {
+        self.log.last()
+    }
+
+    /// What stands for the log's beginning.
+    pub fn base(&self) -> EntryId {
+        self.log.base()
+    }
+
+    /// Up to where its disk holds the log.
+    pub fn durable(&self) -> Index {
+        self.log.durable()
+    }
+
+    /// Bytes of log in memory.
+    pub fn log_bytes(&self) -> usize {
+        self.log.bytes()
+    }
+
+    /// The configuration that acts here.
+    pub fn membership(&self) -> &Membership {
+        // There is always the base's.
+        &self.configs[self.configs.len() - 1].1
+    }
+
+    /// What a leader knows of its followers.
+    pub fn progress(&self) -> &BTreeMap<NodeId, Progress> {
+        &self.progress
+    }
+
+    /// Whether its vote is conditional.
+    pub fn withholds(&self) -> bool {
+        self.withheld.is_some()
+    }
+
+    /// An entry that is still in memory.
+    pub fn entry(&self, index: Index) -> Option<&Entry> {
+        self.log.get(index)
+    }
+
+    /// The term at an index, if known.
+    pub fn term_at(&self, index: Index) -> Option<Term> {
+        self.log.term(index)
+    }
+
+    /// The follower to hand the leadership to: a voter, the most caught up, then the one heard last.
+    pub fn best_successor(&self) -> Option<NodeId> {
+        let voters: BTreeSet<NodeId> = self.membership().voters.clone();
+        self.progress
+            .iter()
+            .filter(|(node, _)| voters.contains(node))
+            .max_by_key(|(_, p)| (p.matched, p.heard))
+            .map(|(&node, _)| node)
+    }
+
+    /// What must hold between any two inputs; the text says what does not.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        if let Some(why) = &self.broken {
+            return Err(why.clone());
+        }
+        self.log.check()?;
+        let (base, last) = (self.log.base().index, self.log.last().index);
+        let order = [base.min(self.applied), self.applied, self.given, self.hard.commit, last];
+        if !order.is_sorted() {
+            return Err(format!("base, applied, given, commit, last are {order:?}"));
+        }
+        if self.given > self.log.durable() {
+            return Err(format!(
+                "{:?} was given to the machine, {:?} is durable",
+                self.given,
+                self.log.durable()
+            ));
+        }
+        if self.log.last().term > self.hard.term {
+            return Err(format!("the log is at {:?}, the term {:?}", self.log.last(), self.hard.term));
+        }
+        if self.role == Role::Leader && self.log.last().term != self.hard.term {
+            return Err("a leader's log does not end in its term".into());
+        }
+        if self.role != Role::Leader && !self.progress.is_empty() {
+            return Err("only a leader follows its followers".into());
+        }
+        for (node, p) in &self.progress {
+            if p.matched >= p.next || p.matched > last {
+                return Err(format!("{node:?} matched {:?}, next {:?}, last {last:?}", p.matched, p.next));
+            }
+        }
+        Ok(())
+    }
+}
