@@ -353,9 +353,8 @@ fn split<T>(items: &mut Vec<T>, at: usize) -> Option<Vec<T>> {
 
 /// Merges the child at `at` with a neighbour if both fit into one node.
 fn merge<K: Ord + Clone, V: Clone + Weight>(children: &mut Vec<Child<K, V>>, at: usize) {
-    let fits = |i: usize| {
-        i + 1 < children.len() && children[i].node.len() + children[i + 1].node.len() <= NODE_MAX
-    };
+    let fits =
+        |i: usize| i + 1 < children.len() && children[i].node.len() + children[i + 1].node.len() <= NODE_MAX;
     let left = if at > 0 && fits(at - 1) {
         at - 1
     } else if fits(at) {

@@ -1,5 +1,6 @@
 //! What survives: the journal, the form of checkpoints, and the trait behind which the machines keep their state.
 
+pub mod cow;
 pub mod journal;
 pub mod manifest;
 pub mod memory;

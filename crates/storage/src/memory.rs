@@ -1,42 +1,42 @@
-//! The memory form of [`State`]: an ordered map with versions, for the simulator. Its checkpoints are files on a
-//! [`Disk`], so that the simulated disk can harm them.
+//! The memory form of the state: a persistent ordered map, and checkpoints written through [`Disk`].
+//!
+//! It is the simulator's form, where a faulty disk harms its checkpoints as it would harm real ones, and the standard to
+//! which the LSM form is held. A view is a clone of the map's root, so that neither side ever waits for the other.
+//!
+//! # A checkpoint
+//!
+//! One file, `DIR/GENERATION.state`, written under a name of its own, synced, renamed and only then complete:
+//!
+//! ```text
+//! header := magic(8) version(u32) cluster(u64) node(u64) generation(u64) pairs(u64) crc(u32 of all before)
+//! chunk  := len(u32) crc(u32 of generation, file offset and payload) payload
+//! payload:= { key_len(u32) value_len(u32) key value }        all numbers little-endian
+//! ```
+//!
+//! Checksums are CRC-32C, seeded with generation and offset, so that a chunk of another checkpoint or another place does
+//! not verify. Opening reads and verifies all of it: this form is for small states. Left out for the same reason: partial
+//! checkpoints, compression.
 
+use crate::cow::Tree;
 use crate::journal::Identity;
-use crate::manifest::{FileEntry, Manifest, ManifestError};
-use crate::state::{
-    CheckpointJob, Range, Scan, State, StateError, StateResult, StateStore, Upkeep, View,
-};
-use bytes::{Buf, BufMut, Bytes};
-use quorate_base::disk::{Disk, DiskError, DiskErrorKind};
-use std::collections::BTreeMap;
+use crate::state::{CheckpointJob, Range, Scan, State, StateError, StateResult, StateStore, Upkeep, View};
+use bytes::Bytes;
+use quorate_base::disk::{Disk, DiskError, DiskErrorKind, File};
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-/// A key's values, oldest first, each with the write that made it.
-type Versions = Vec<(u64, Option<Bytes>)>;
+const MAGIC: &[u8; 8] = b"QRSTATE\n";
+const VERSION: u32 = 1;
+const HEADER: usize = 48;
+const CHUNK: usize = 64 << 10;
+const SUFFIX: &str = ".state";
+const UNFINISHED: &str = "unfinished";
 
-#[derive(Default)]
-struct Map {
-    pairs: BTreeMap<Bytes, Versions>,
-    /// Views that are alive, by the write they stand at.
-    views: BTreeMap<u64, usize>,
-}
-
-type Shared = Arc<Mutex<Map>>;
-
-fn lock(map: &Shared) -> MutexGuard<'_, Map> {
-    map.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A state in memory.
-pub struct MemoryState {
-    map: Shared,
-    writes: u64,
-    unsealed: u64,
+/// Where memory states come from and their checkpoints lie.
+pub struct MemoryStore {
     home: Home,
 }
 
-/// Where checkpoints go.
 #[derive(Clone)]
 struct Home {
     disk: Arc<dyn Disk>,
@@ -44,13 +44,8 @@ struct Home {
     identity: Identity,
 }
 
-/// Opens states from checkpoints on a disk.
-pub struct MemoryStore {
-    home: Home,
-}
-
 impl MemoryStore {
-    /// Checkpoints lie in `dir`.
+    /// States of one node, with checkpoints in `dir` of `disk`; a checkpoint of another node is refused.
     pub fn new(disk: Arc<dyn Disk>, dir: &str, identity: Identity) -> Self {
         Self { home: Home { disk, dir: dir.to_string(), identity } }
     }
@@ -58,213 +53,60 @@ impl MemoryStore {
 
 impl StateStore for MemoryStore {
     fn open(&mut self, generation: Option<u64>) -> StateResult<Box<dyn State>> {
-        let pairs = match generation {
-            Some(generation) => self.home.read(generation)?,
-            None => BTreeMap::new(),
+        let home = &self.home;
+        home.disk.create_dir(&home.dir).map_err(failed)?;
+        let tree = match generation {
+            Some(generation) => home.read(generation)?,
+            None => Tree::default(),
         };
-        let map = Map { pairs, views: BTreeMap::new() };
-        Ok(Box::new(MemoryState {
-            map: Arc::new(Mutex::new(map)),
-            writes: 1,
-            unsealed: 0,
-            home: self.home.clone(),
-        }))
-    }
-}
-
-impl Home {
-    fn dir_of(&self, generation: u64) -> String {
-        format!("{}/{generation:016}", self.dir)
-    }
-
-    fn read(&self, generation: u64) -> StateResult<BTreeMap<Bytes, Versions>> {
-        let dir = self.dir_of(generation);
-        let manifest = Manifest::read(self.disk.as_ref(), &dir, self.identity).map_err(|e| manifest_error(&e))?;
-        let mut pairs = BTreeMap::new();
-        for entry in &manifest.files {
-            let path = format!("{dir}/{}", entry.name);
-            let bad = || StateError { context: format!("{path} does not verify"), damaged: true };
-            let file = self.disk.open(&path).map_err(|e| disk_error(&e))?;
-            if file.size().map_err(|e| disk_error(&e))? != entry.size {
-                return Err(bad());
-            }
-            let mut bytes = vec![0; entry.size as usize];
-            file.read_at(0, &mut bytes).map_err(|e| disk_error(&e))?;
-            if entry.crc != Some(crc32c::crc32c(&bytes)) {
-                return Err(bad());
-            }
-            read_pairs(bytes.into(), &mut pairs).ok_or_else(bad)?;
-        }
-        Ok(pairs)
-    }
-
-    fn write(&self, generation: u64, bytes: &[u8]) -> Result<(), ManifestError> {
-        let dir = self.dir_of(generation);
-        self.disk.create_dir(&dir)?;
-        let path = format!("{dir}/pairs");
-        match self.disk.remove(&path) {
-            Ok(()) => {}
-            Err(error) if error.kind == DiskErrorKind::NotFound => {}
-            Err(error) => return Err(error.into()),
-        }
-        let mut file = self.disk.create(&path, bytes.len() as u64)?;
-        file.write_at(0, bytes)?;
-        file.sync()?;
-        let files =
-            vec![FileEntry { name: "pairs".into(), size: bytes.len() as u64, crc: Some(crc32c::crc32c(bytes)) }];
-        Manifest { identity: self.identity, generation, files }.write(self.disk.as_ref(), &dir)?;
-        // The one before may still be the recorded one; those before it are not needed.
-        if let Some(old) = generation.checked_sub(2) {
-            let dir = self.dir_of(old);
-            for name in self.disk.list(&dir)? {
-                self.disk.remove(&format!("{dir}/{name}"))?;
+        let keep = generation.map(file_name);
+        for name in home.disk.list(&home.dir).map_err(failed)? {
+            if Some(&name) != keep.as_ref() {
+                home.disk.remove(&home.path(&name)).map_err(failed)?;
             }
         }
-        Ok(())
+        home.disk.sync_dir(&home.dir).map_err(failed)?;
+        Ok(Box::new(MemoryState { home: self.home.clone(), tree, unsealed: 0 }))
     }
 }
 
-fn read_pairs(mut rest: Bytes, into: &mut BTreeMap<Bytes, Versions>) -> Option<()> {
-    while !rest.is_empty() {
-        let key_len = rest.try_get_u32_le().ok()? as usize;
-        let value_len = rest.try_get_u32_le().ok()? as usize;
-        if key_len + value_len > rest.len() {
-            return None;
-        }
-        let key = rest.split_to(key_len);
-        into.insert(key, vec![(0, Some(rest.split_to(value_len)))]);
-    }
-    Some(())
-}
-
-fn manifest_error(error: &ManifestError) -> StateError {
-    let damaged = !matches!(error, ManifestError::Disk(_));
-    StateError { context: error.to_string(), damaged }
-}
-
-fn disk_error(error: &DiskError) -> StateError {
-    // A file that the manifest names and that is not there is damage.
-    let damaged = error.kind == DiskErrorKind::NotFound;
-    StateError { context: error.to_string(), damaged }
-}
-
-impl MemoryState {
-    fn set(&mut self, key: &[u8], value: Option<Bytes>) {
-        self.writes += 1;
-        self.unsealed += (key.len() + value.as_ref().map_or(0, Bytes::len) + 16) as u64;
-        let mut map = lock(&self.map);
-        let oldest = map.views.first_key_value().map_or(u64::MAX, |(&at, _)| at);
-        let map = &mut *map;
-        match map.pairs.get_mut(key) {
-            Some(versions) => {
-                versions.push((self.writes, value));
-                // What no view can see any more goes.
-                while versions.len() > 1 && versions[1].0 <= oldest {
-                    versions.remove(0);
-                }
-                if versions.len() == 1 && versions[0].1.is_none() {
-                    map.pairs.remove(key);
-                }
-            }
-            None if value.is_some() => {
-                map.pairs.insert(Bytes::copy_from_slice(key), vec![(self.writes, value)]);
-            }
-            None => {}
-        }
-    }
-
-    fn at(&self) -> Reading<'_> {
-        Reading { map: &self.map, at: self.writes }
-    }
-}
-
-struct Reading<'a> {
-    map: &'a Shared,
-    at: u64,
-}
-
-impl<'a> Reading<'a> {
-    fn get(&self, key: &[u8]) -> Option<Bytes> {
-        lock(self.map).pairs.get(key).and_then(|v| value_at(v, self.at))
-    }
-
-    /// One pair at a time, so that the map is never held while the caller works.
-    fn scan(self, range: Range<'_>, back: bool) -> Scan<'a> {
-        let own = |b: Bound<&[u8]>| b.map(Bytes::copy_from_slice);
-        let (mut low, mut high) = (own(range.0), own(range.1));
-        Box::new(std::iter::from_fn(move || {
-            let map = lock(self.map);
-            loop {
-                if is_empty(&low, &high) {
-                    return None;
-                }
-                let mut pairs = map.pairs.range::<Bytes, _>((low.as_ref(), high.as_ref()));
-                let (key, versions) = if back { pairs.next_back()? } else { pairs.next()? };
-                let key = key.clone();
-                if back {
-                    high = Bound::Excluded(key.clone());
-                } else {
-                    low = Bound::Excluded(key.clone());
-                }
-                if let Some(value) = value_at(versions, self.at) {
-                    return Some(Ok((key, value)));
-                }
-            }
-        }))
-    }
-}
-
-/// `BTreeMap::range` panics on such ranges.
-fn is_empty(low: &Bound<Bytes>, high: &Bound<Bytes>) -> bool {
-    match (low, high) {
-        (Bound::Included(a), Bound::Included(b)) => a > b,
-        (Bound::Included(a) | Bound::Excluded(a), Bound::Included(b) | Bound::Excluded(b)) => a >= b,
-        _ => false,
-    }
-}
-
-fn value_at(versions: &Versions, at: u64) -> Option<Bytes> {
-    versions.iter().rev().find(|(made, _)| *made <= at).and_then(|(_, value)| value.clone())
+/// The state as a map.
+struct MemoryState {
+    home: Home,
+    tree: Tree<Bytes, Bytes>,
+    unsealed: u64,
 }
 
 impl State for MemoryState {
     fn put(&mut self, key: &[u8], value: &[u8]) {
-        self.set(key, Some(Bytes::copy_from_slice(value)));
+        self.unsealed += (key.len() + value.len()) as u64;
+        self.tree.insert(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
     }
 
     fn delete(&mut self, key: &[u8]) {
-        self.set(key, None);
+        self.unsealed += key.len() as u64;
+        self.tree.remove(key);
     }
 
     fn get(&self, key: &[u8]) -> StateResult<Option<Bytes>> {
-        Ok(self.at().get(key))
+        Ok(self.tree.get(key).cloned())
     }
 
     fn scan<'a>(&'a self, range: Range<'_>) -> Scan<'a> {
-        self.at().scan(range, false)
+        scan(&self.tree, range)
     }
 
     fn scan_back<'a>(&'a self, range: Range<'_>) -> Scan<'a> {
-        self.at().scan(range, true)
+        scan_back(&self.tree, range)
     }
 
     fn view(&self) -> Arc<dyn View> {
-        *lock(&self.map).views.entry(self.writes).or_default() += 1;
-        Arc::new(MemoryView { map: self.map.clone(), at: self.writes })
+        Arc::new(MemoryView(self.tree.clone()))
     }
 
     fn seal(&mut self) -> StateResult<Box<dyn CheckpointJob>> {
         self.unsealed = 0;
-        let mut bytes = Vec::new();
-        for (key, versions) in &lock(&self.map).pairs {
-            if let Some(value) = value_at(versions, self.writes) {
-                bytes.put_u32_le(key.len() as u32);
-                bytes.put_u32_le(value.len() as u32);
-                bytes.put_slice(key);
-                bytes.put_slice(&value);
-            }
-        }
-        Ok(Box::new(MemoryJob { home: self.home.clone(), bytes }))
+        Ok(Box::new(Job { home: self.home.clone(), tree: self.tree.clone() }))
     }
 
     fn unsealed_bytes(&self) -> u64 {
@@ -276,44 +118,204 @@ impl State for MemoryState {
     }
 }
 
-struct MemoryJob {
-    home: Home,
-    bytes: Vec<u8>,
-}
-
-impl CheckpointJob for MemoryJob {
-    fn run(self: Box<Self>, generation: u64) -> StateResult<()> {
-        self.home.write(generation, &self.bytes).map_err(|e| manifest_error(&e))
-    }
-}
-
-struct MemoryView {
-    map: Shared,
-    at: u64,
-}
-
-impl Drop for MemoryView {
-    fn drop(&mut self) {
-        let mut map = lock(&self.map);
-        if let Some(count) = map.views.get_mut(&self.at) {
-            *count -= 1;
-            if *count == 0 {
-                map.views.remove(&self.at);
-            }
-        }
-    }
-}
+struct MemoryView(Tree<Bytes, Bytes>);
 
 impl View for MemoryView {
     fn get(&self, key: &[u8]) -> StateResult<Option<Bytes>> {
-        Ok(Reading { map: &self.map, at: self.at }.get(key))
+        Ok(self.0.get(key).cloned())
     }
 
     fn scan<'a>(&'a self, range: Range<'_>) -> Scan<'a> {
-        Reading { map: &self.map, at: self.at }.scan(range, false)
+        scan(&self.0, range)
     }
 
     fn scan_back<'a>(&'a self, range: Range<'_>) -> Scan<'a> {
-        Reading { map: &self.map, at: self.at }.scan(range, true)
+        scan_back(&self.0, range)
     }
+}
+
+fn scan<'a>(tree: &'a Tree<Bytes, Bytes>, (from, to): Range<'_>) -> Scan<'a> {
+    let to = to.map(Bytes::copy_from_slice);
+    let inside = move |key: &Bytes| match &to {
+        Bound::Included(to) => key <= to,
+        Bound::Excluded(to) => key < to,
+        Bound::Unbounded => true,
+    };
+    let pairs = tree.iter_from(from).take_while(move |(key, _)| inside(key));
+    Box::new(pairs.map(|(key, value)| Ok((key.clone(), value.clone()))))
+}
+
+fn scan_back<'a>(tree: &'a Tree<Bytes, Bytes>, (from, to): Range<'_>) -> Scan<'a> {
+    let from = from.map(Bytes::copy_from_slice);
+    let inside = move |key: &Bytes| match &from {
+        Bound::Included(from) => key >= from,
+        Bound::Excluded(from) => key > from,
+        Bound::Unbounded => true,
+    };
+    let pairs = tree.iter_back_from(to).take_while(move |(key, _)| inside(key));
+    Box::new(pairs.map(|(key, value)| Ok((key.clone(), value.clone()))))
+}
+
+struct Job {
+    home: Home,
+    tree: Tree<Bytes, Bytes>,
+}
+
+impl CheckpointJob for Job {
+    fn run(self: Box<Self>, generation: u64) -> StateResult<()> {
+        self.home.write(generation, &self.tree).map_err(failed)?;
+        self.home.forget_before(generation.saturating_sub(1)).map_err(failed)
+    }
+}
+
+fn file_name(generation: u64) -> String {
+    format!("{generation:016x}{SUFFIX}")
+}
+
+/// A file that should be there and is not is damage.
+fn failed(error: DiskError) -> StateError {
+    StateError { context: error.to_string(), damaged: error.kind == DiskErrorKind::NotFound }
+}
+
+impl Home {
+    fn path(&self, name: &str) -> String {
+        format!("{}/{name}", self.dir)
+    }
+
+    fn write(&self, generation: u64, tree: &Tree<Bytes, Bytes>) -> Result<(), DiskError> {
+        let unfinished = self.path(UNFINISHED);
+        match self.disk.remove(&unfinished) {
+            Err(error) if error.kind != DiskErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = self.disk.create(&unfinished, 0)?;
+        file.write_at(0, &self.header(generation, tree.len() as u64))?;
+        let (mut offset, mut chunk) = (HEADER as u64, Vec::with_capacity(CHUNK + 1024));
+        for (key, value) in tree.iter() {
+            chunk.extend((key.len() as u32).to_le_bytes());
+            chunk.extend((value.len() as u32).to_le_bytes());
+            chunk.extend_from_slice(key);
+            chunk.extend_from_slice(value);
+            if chunk.len() >= CHUNK {
+                offset = write_chunk(&mut *file, generation, offset, &mut chunk)?;
+            }
+        }
+        write_chunk(&mut *file, generation, offset, &mut chunk)?;
+        file.sync()?;
+        self.disk.rename(&unfinished, &self.path(&file_name(generation)))?;
+        self.disk.sync_dir(&self.dir)
+    }
+
+    /// Removes the checkpoints below `generation`. The one before the newest stays until the next is made, since the
+    /// journal may not yet have recorded the newest.
+    fn forget_before(&self, generation: u64) -> Result<(), DiskError> {
+        for name in self.disk.list(&self.dir)? {
+            let number = name.strip_suffix(SUFFIX).and_then(|hex| u64::from_str_radix(hex, 16).ok());
+            if number.is_some_and(|number| number < generation) {
+                self.disk.remove(&self.path(&name))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn header(&self, generation: u64, pairs: u64) -> Vec<u8> {
+        let mut header = MAGIC.to_vec();
+        header.extend(VERSION.to_le_bytes());
+        for n in [self.identity.cluster, self.identity.node.get(), generation, pairs] {
+            header.extend(n.to_le_bytes());
+        }
+        header.extend(crc32c::crc32c(&header).to_le_bytes());
+        header
+    }
+
+    fn read(&self, generation: u64) -> StateResult<Tree<Bytes, Bytes>> {
+        let path = self.path(&file_name(generation));
+        let file = self.disk.open(&path).map_err(failed)?;
+        let size = file.size().map_err(failed)?;
+        let damaged = |what: &str, offset: u64| StateError {
+            context: format!("{path}: {what} at offset {offset}"),
+            damaged: true,
+        };
+        if size < HEADER as u64 {
+            return Err(damaged("the file ends in its header", size));
+        }
+        let mut header = [0; HEADER];
+        file.read_at(0, &mut header).map_err(failed)?;
+        let pairs = header[36..].first_chunk().map_or(0, |pairs| u64::from_le_bytes(*pairs));
+        if header[..] != self.header(generation, pairs) {
+            return Err(damaged("the header is not that of this node's checkpoint", 0));
+        }
+        let (mut tree, mut offset) = (Tree::default(), HEADER as u64);
+        while offset < size {
+            let chunk = read_chunk(&*file, generation, offset, size)?;
+            let chunk = chunk.ok_or_else(|| damaged("a chunk does not verify", offset))?;
+            offset += 8 + chunk.len() as u64;
+            take_pairs(&chunk, &mut tree).ok_or_else(|| damaged("a malformed chunk ends", offset))?;
+        }
+        if tree.len() as u64 != pairs {
+            return Err(damaged(&format!("{} of {pairs} pairs are there", tree.len()), size));
+        }
+        Ok(tree)
+    }
+}
+
+fn chunk_crc(generation: u64, offset: u64, payload: &[u8]) -> u32 {
+    let seed = crc32c::crc32c_append(crc32c::crc32c(&generation.to_le_bytes()), &offset.to_le_bytes());
+    crc32c::crc32c_append(seed, payload)
+}
+
+/// Writes a chunk if there is anything in it, empties it, and gives the offset behind it.
+fn write_chunk(
+    file: &mut dyn File,
+    generation: u64,
+    offset: u64,
+    chunk: &mut Vec<u8>,
+) -> Result<u64, DiskError> {
+    if chunk.is_empty() {
+        return Ok(offset);
+    }
+    let mut framed = Vec::with_capacity(8 + chunk.len());
+    framed.extend((chunk.len() as u32).to_le_bytes());
+    framed.extend(chunk_crc(generation, offset, chunk).to_le_bytes());
+    framed.append(chunk);
+    file.write_at(offset, &framed)?;
+    Ok(offset + framed.len() as u64)
+}
+
+/// The payload of the chunk at `offset`, or `None` if it does not verify.
+fn read_chunk(file: &dyn File, generation: u64, offset: u64, size: u64) -> StateResult<Option<Bytes>> {
+    if size - offset < 8 {
+        return Ok(None);
+    }
+    let mut frame = [0; 8];
+    file.read_at(offset, &mut frame).map_err(failed)?;
+    let [a, b, c, d, e, f, g, h] = frame;
+    let len = u32::from_le_bytes([a, b, c, d]);
+    if u64::from(len) > size - offset - 8 {
+        return Ok(None);
+    }
+    let mut payload = vec![0; len as usize];
+    file.read_at(offset + 8, &mut payload).map_err(failed)?;
+    let good = chunk_crc(generation, offset, &payload) == u32::from_le_bytes([e, f, g, h]);
+    Ok(good.then(|| payload.into()))
+}
+
+fn take_pairs(chunk: &Bytes, tree: &mut Tree<Bytes, Bytes>) -> Option<()> {
+    let number = |at: usize| {
+        let bytes = chunk.get(at..at + 4)?;
+        Some(u32::from_le_bytes(bytes.try_into().ok()?) as usize)
+    };
+    let mut at = 0;
+    while at < chunk.len() {
+        let (key, value) = (number(at)?, number(at + 4)?);
+        at += 8;
+        if chunk.len() - at < key.checked_add(value)? {
+            return None;
+        }
+        // Copied, so that one small pair does not hold its whole chunk in memory.
+        let copy = |from: usize, len: usize| Bytes::copy_from_slice(&chunk[from..from + len]);
+        tree.insert(copy(at, key), copy(at + key, value));
+        at += key + value;
+    }
+    Some(())
 }
