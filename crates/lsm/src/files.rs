@@ -1,0 +1,167 @@
+//! The directories of the LSM form: `live`, and one a checkpoint.
+
+use quorate_storage::journal::Identity;
+use quorate_storage::manifest::{FileEntry, Manifest, NAME};
+use quorate_storage::state::{StateError, StateResult};
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+const TABLES: &str = "tables";
+
+/// Where everything lies.
+#[derive(Clone)]
+pub(crate) struct Layout {
+    dir: PathBuf,
+    identity: Identity,
+}
+
+impl Layout {
+    pub(crate) fn new(dir: &Path, identity: Identity) -> Self {
+        Self { dir: dir.to_path_buf(), identity }
+    }
+
+    pub(crate) fn live(&self) -> PathBuf {
+        self.dir.join("live")
+    }
+
+    fn of(&self, generation: u64) -> PathBuf {
+        self.dir.join(format!("{generation:016}"))
+    }
+
+    /// Makes the live directory anew from a checkpoint, or empty.
+    pub(crate) fn prepare_live(&self, generation: Option<u64>) -> StateResult<()> {
+        let live = self.live();
+        remove_dir(&live)?;
+        create_dir(&live)?;
+        let Some(generation) = generation else { return Ok(()) };
+        let from = self.of(generation);
+        let manifest = self.read_manifest(&from, generation)?;
+        create_dir(&live.join(TABLES))?;
+        for entry in &manifest.files {
+            let (source, target) = (from.join(&entry.name), live.join(&entry.name));
+            let size = fs::metadata(&source).map_err(|e| failed("reading", &source, &e))?.len();
+            if size != entry.size {
+                return Err(damaged(&source, &format!("it has {size} bytes, {} were written", entry.size)));
+            }
+            match entry.crc {
+                Some(crc) => copy_verified(&source, &target, crc)?,
+                None => fs::hard_link(&source, &target).map_err(|e| failed("linking", &source, &e))?,
+            }
+        }
+        self.remove_others(&[generation])
+    }
+
+    fn read_manifest(&self, dir: &Path, generation: u64) -> StateResult<Manifest> {
+        let path = dir.join(NAME);
+        let bytes = fs::read(&path).map_err(|e| failed("reading", &path, &e))?;
+        let name = path.display().to_string();
+        let manifest = Manifest::decode(&bytes, &name)
+            .map_err(|e| StateError { context: e.to_string(), damaged: true })?;
+        if manifest.identity != self.identity || manifest.generation != generation {
+            return Err(damaged(&path, "it belongs to another node or checkpoint"));
+        }
+        Ok(manifest)
+    }
+
+    /// Links the tree's version `version` with its `tables` into checkpoint `generation`, durably.
+    pub(crate) fn checkpoint(&self, generation: u64, version: u64, tables: &[u64]) -> StateResult<()> {
+        let (live, dir) = (self.live(), self.of(generation));
+        // A try that was not completed leaves an unrecorded directory.
+        remove_dir(&dir)?;
+        create_dir(&dir.join(TABLES))?;
+        let mut files = Vec::new();
+        for table in tables {
+            let name = format!("{TABLES}/{table}");
+            let (source, target) = (live.join(&name), dir.join(&name));
+            fs::hard_link(&source, &target).map_err(|e| failed("linking", &source, &e))?;
+            let size = fs::metadata(&target).map_err(|e| failed("reading", &target, &e))?.len();
+            files.push(FileEntry { name, size, crc: None });
+        }
+        // Whatever else the tree keeps is small, and may be rewritten: copied.
+        for name in small_files(&live, version)? {
+            let source = live.join(&name);
+            let bytes = fs::read(&source).map_err(|e| failed("reading", &source, &e))?;
+            write_synced(&dir.join(&name), &bytes)?;
+            files.push(FileEntry { name, size: bytes.len() as u64, crc: Some(crc32c::crc32c(&bytes)) });
+        }
+        sync_dir(&dir.join(TABLES))?;
+        let manifest = Manifest { identity: self.identity, generation, files };
+        let temporary = dir.join("MANIFEST.tmp");
+        write_synced(&temporary, &manifest.encode())?;
+        fs::rename(&temporary, dir.join(NAME)).map_err(|e| failed("renaming", &temporary, &e))?;
+        sync_dir(&dir)?;
+        sync_dir(&self.dir)?;
+        // The one before stays: the journal has not recorded this one yet.
+        self.remove_others(&[generation, generation.saturating_sub(1)])
+    }
+
+    fn remove_others(&self, keep: &[u64]) -> StateResult<()> {
+        for entry in fs::read_dir(&self.dir).map_err(|e| failed("listing", &self.dir, &e))? {
+            let entry = entry.map_err(|e| failed("listing", &self.dir, &e))?;
+            let generation = entry.file_name().to_str().and_then(|n| n.parse::<u64>().ok());
+            if generation.is_some_and(|g| !keep.contains(&g)) {
+                remove_dir(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The tree's own files beside its tables; of its version files only the current one.
+fn small_files(live: &Path, version: u64) -> StateResult<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(live).map_err(|e| failed("listing", live, &e))? {
+        let entry = entry.map_err(|e| failed("listing", live, &e))?;
+        let Some(name) = entry.file_name().to_str().map(str::to_string) else { continue };
+        let is_file = entry.file_type().is_ok_and(|t| t.is_file());
+        let other_version = name.strip_prefix('v').and_then(|n| n.parse::<u64>().ok()).is_some_and(|v| v != version);
+        if is_file && !other_version && !name.starts_with('.') {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn copy_verified(source: &Path, target: &Path, crc: u32) -> StateResult<()> {
+    let bytes = fs::read(source).map_err(|e| failed("reading", source, &e))?;
+    if crc32c::crc32c(&bytes) != crc {
+        return Err(damaged(source, "its checksum does not hold"));
+    }
+    fs::write(target, bytes).map_err(|e| failed("writing", target, &e))
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> StateResult<()> {
+    let write = || {
+        let mut file = File::create(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(|e| failed("writing", path, &e))
+}
+
+fn sync_dir(path: &Path) -> StateResult<()> {
+    File::open(path).and_then(|d| d.sync_all()).map_err(|e| failed("syncing", path, &e))
+}
+
+fn create_dir(path: &Path) -> StateResult<()> {
+    fs::create_dir_all(path).map_err(|e| failed("creating", path, &e))
+}
+
+fn remove_dir(path: &Path) -> StateResult<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("removing", path, &error)),
+        _ => Ok(()),
+    }
+}
+
+fn failed(doing: &str, path: &Path, error: &std::io::Error) -> StateError {
+    // What a manifest names and is not there, or ends too early, is damage.
+    let damaged = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof);
+    StateError { context: format!("{doing} {}: {error}", path.display()), damaged }
+}
+
+fn damaged(path: &Path, what: &str) -> StateError {
+    StateError { context: format!("{}: {what}", path.display()), damaged: true }
+}
