@@ -36,12 +36,11 @@ impl DataDir {
         fs::create_dir_all(&path).map_err(|e| io(&path, "create", &e))?;
         let lock = lock(&path)?;
         let wanted = Identity { format: FORMAT, cluster: config.cluster, node: config.node.get() };
-        match Identity::load(&path)? {
-            Some(found) => found.must_fit(&wanted, &path)?,
-            None => {
-                must_be_unused(&path)?;
-                wanted.store(&path)?;
-            }
+        if let Some(found) = Identity::load(&path)? {
+            found.must_fit(&wanted, &path)?;
+        } else {
+            must_be_unused(&path)?;
+            wanted.store(&path)?;
         }
         Ok(Self { path, _lock: lock })
     }

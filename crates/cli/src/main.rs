@@ -1,0 +1,40 @@
+//! The `quorate` binary: it parses, calls and prints. What happens stands in the crates it composes.
+
+mod report;
+mod serve;
+
+use clap::{Parser, Subcommand};
+use report::{EXIT_CODES, Problem};
+use std::process::ExitCode;
+
+/// A distributed data store that says what its promises cost.
+#[derive(Parser)]
+#[command(name = "quorate", version, about, after_help = EXIT_CODES, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run one node
+    Serve(serve::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Serve(args) => serve::run(args),
+    };
+    finish(done)
+}
+
+/// Says what went wrong, if anything did.
+fn finish(done: Result<(), Problem>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            problem.print();
+            problem.exit.into()
+        }
+    }
+}

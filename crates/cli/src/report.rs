@@ -1,0 +1,124 @@
+//! How the program ends, and how it speaks about what went wrong.
+//!
+//! A problem is one line that says what happened and one that says what to do, on standard error; the exit code is for
+//! scripts and is the same on every command.
+
+use quorate_server::{ServeError, ServeErrorKind};
+use std::fmt;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+/// The exit codes, for `--help`.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed, or something is unhealthy
+  2  the command line or the configuration makes no sense
+  3  a port is taken
+  4  the data directory is in use, or of another node or cluster, or cannot be used
+  5  the data are damaged; nothing was changed
+  6  the disk failed while serving; the node stopped";
+
+/// What the exit code says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Failed, or something is unhealthy.
+    Failed = 1,
+    /// The command line or the configuration makes no sense.
+    Usage = 2,
+    /// A port is taken.
+    PortTaken = 3,
+    /// The data directory cannot be used by this node.
+    DataDir = 4,
+    /// The data are damaged.
+    Damaged = 5,
+    /// The disk failed while serving.
+    Broken = 6,
+}
+
+impl Exit {
+    /// The meaning of a child's exit code.
+    pub(crate) const fn from_code(code: i32) -> Self {
+        match code {
+            2 => Self::Usage,
+            3 => Self::PortTaken,
+            4 => Self::DataDir,
+            5 => Self::Damaged,
+            6 => Self::Broken,
+            _ => Self::Failed,
+        }
+    }
+
+    /// The word for it in JSON.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Usage => "config",
+            Self::PortTaken => "port-taken",
+            Self::DataDir => "data-dir",
+            Self::Damaged => "damaged",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// The exit code.
+    pub(crate) exit: Exit,
+    /// What happened.
+    pub(crate) message: String,
+    /// What to do; may be empty.
+    pub(crate) hint: String,
+}
+
+impl Problem {
+    /// A problem with a hint.
+    pub(crate) fn new(exit: Exit, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), hint: hint.into() }
+    }
+
+    /// Says it on standard error.
+    pub(crate) fn print(&self) {
+        let (red, cyan, plain) =
+            if colours(&std::io::stderr()) { ("\x1b[1;31m", "\x1b[1;36m", "\x1b[0m") } else { ("", "", "") };
+        eprintln!("{red}error:{plain} {}", self.message);
+        if !self.hint.is_empty() {
+            eprintln!("{cyan}hint:{plain}  {}", self.hint);
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<ServeError> for Problem {
+    fn from(error: ServeError) -> Self {
+        let exit = match error.kind {
+            ServeErrorKind::Config => Exit::Usage,
+            ServeErrorKind::PortTaken => Exit::PortTaken,
+            ServeErrorKind::DataDir => Exit::DataDir,
+            ServeErrorKind::Damaged => Exit::Damaged,
+            ServeErrorKind::Broken => Exit::Broken,
+            ServeErrorKind::Other => Exit::Failed,
+        };
+        Self::new(exit, error.message, error.hint)
+    }
+}
+
+/// Colours are for terminals whose user did not refuse them (see no-color.org).
+pub(crate) fn colours(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}

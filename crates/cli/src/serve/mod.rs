@@ -1,0 +1,163 @@
+//! `quorate serve`: one node, until it is told to stop.
+//!
+//! Logs go to standard error. With `--json`, standard output gets one line a change, for whoever started the process:
+//!
+//! ```text
+//! {"event":"serving","node":1,"pid":4711,"etcd":"http://127.0.0.1:2379","peer":"127.0.0.1:7100"}
+//! {"event":"failed","node":1,"kind":"port-taken","message":"…","hint":"…"}
+//! {"event":"stopped","node":1}
+//! ```
+
+mod settings;
+
+use crate::report::{Exit, Problem, colours};
+use quorate_server::{DoorStart, Ready, ServeDoor};
+use serde_json::json;
+use settings::{Flags, Settings};
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How long a node whose starter is gone may take to stop in order.
+const ORPHAN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Run one node.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Read settings from this TOML file; flags win over it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the effective settings as a commented TOML file, and end
+    #[arg(long)]
+    print_config: bool,
+    #[command(flatten)]
+    flags: Flags,
+    /// Ask for votes at once in place of waiting for a leader to be heard: for the first node of a cluster that starts
+    #[arg(long)]
+    campaign_at_once: bool,
+    /// Say in JSON on standard output when the node serves, and why if it does not
+    #[arg(long)]
+    json: bool,
+    /// Stop when standard input is closed, so that the node does not outlive who started it
+    #[arg(long)]
+    exit_with_stdin: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  quorate serve --print-config > n1.toml      a file to begin with
+  quorate serve --config n1.toml
+  quorate serve --node 1 --data /var/lib/quorate --insecure \\
+    --etcd 10.0.0.1:2379 --peer 10.0.0.1:7100 \\
+    --peers 1=10.0.0.1:7100,2=10.0.0.2:7100,3=10.0.0.3:7100 \\
+    --client-urls 1=http://10.0.0.1:2379,2=http://10.0.0.2:2379,3=http://10.0.0.3:2379
+
+`quorate up` runs a whole cluster on this machine.";
+
+/// Serves until a signal.
+pub(crate) fn run(args: Args) -> Result<(), Problem> {
+    let mut settings = Settings::gather(args.config.as_deref(), &args.flags)?;
+    settings.server.campaign_at_once = args.campaign_at_once;
+    if args.print_config {
+        print!("{}", settings.to_toml());
+        return Ok(());
+    }
+    let node = settings.server.node.get();
+    let done = serve(settings, &args);
+    if args.json {
+        match &done {
+            Ok(()) => say(&json!({"event": "stopped", "node": node})),
+            Err(p) => say(&json!({
+                "event": "failed", "node": node, "kind": p.exit.word(), "message": p.message, "hint": p.hint,
+            })),
+        }
+    }
+    done
+}
+
+fn serve(settings: Settings, args: &Args) -> Result<(), Problem> {
+    settings.server.check()?;
+    start_logging(&settings.log)?;
+    let (node, json) = (settings.server.node.get(), args.json);
+    let advertise = settings.server.etcd_advertise.clone();
+    let ready = move |at: Ready| {
+        if json {
+            let pid = std::process::id();
+            let peer = at.peer.to_string();
+            say(&json!({"event": "serving", "node": node, "pid": pid, "etcd": advertise, "peer": peer}));
+        }
+    };
+    let orphaned = if args.exit_with_stdin { Some(watch_stdin()?) } else { None };
+    quorate_server::run(settings.server, etcd_door(), told_to_stop(orphaned), ready)?;
+    Ok(())
+}
+
+/// One line on standard output; whoever does not read it any more does not stop the node.
+fn say(line: &serde_json::Value) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// The etcd door, as the server starts it.
+fn etcd_door() -> ServeDoor {
+    Box::new(|start: DoorStart| Box::pin(quorate_gateway_etcd::serve(start)))
+}
+
+fn start_logging(filter: &str) -> Result<(), Problem> {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|e| {
+        Problem::new(
+            Exit::Usage,
+            format!("the log filter {filter:?} makes no sense: {e}"),
+            "use error, warn, info, debug or trace, or a list as in warn,quorate_server=debug",
+        )
+    })?;
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours(&std::io::stderr()))
+        .try_init();
+    Ok(())
+}
+
+/// Completes at the first SIGTERM or SIGINT, or when `orphaned` does; the next signal ends the process on the spot.
+async fn told_to_stop(orphaned: Option<tokio::sync::oneshot::Receiver<()>>) {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        // Without handlers a signal still ends the process, only not in order.
+        return std::future::pending().await;
+    };
+    let orphaned = async {
+        match orphaned {
+            Some(closed) => drop(closed.await),
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+        () = orphaned => {}
+    }
+    tokio::spawn(async move {
+        tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
+        std::process::exit(130);
+    });
+}
+
+/// Tells when standard input ends. A node that does not manage to stop then is ended: nobody is left who could do it.
+fn watch_stdin() -> Result<tokio::sync::oneshot::Receiver<()>, Problem> {
+    let (closed, receiver) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new()
+        .name("stdin".into())
+        .spawn(move || {
+            let mut buffer = [0; 256];
+            let mut stdin = std::io::stdin().lock();
+            while !matches!(stdin.read(&mut buffer), Ok(0) | Err(_)) {}
+            let _ = closed.send(());
+            std::thread::sleep(ORPHAN_PATIENCE);
+            std::process::exit(Exit::Failed as i32);
+        })
+        .map_err(|e| Problem::new(Exit::Failed, format!("a thread did not start: {e}"), ""))?;
+    Ok(receiver)
+}

@@ -1,0 +1,345 @@
+//! The settings of one node: a TOML file, overridden by flags, over defaults. Unknown keys are refused by name.
+
+use crate::report::{Exit, Problem};
+use quorate_base::NodeId;
+use quorate_server::{Peer, ServerConfig};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What goes to the log unless told otherwise: warnings, and what the node itself has to say.
+pub(crate) const LOG: &str = "warn,quorate_server=info,quorate_node=info";
+const CLUSTER: &str = "quorate";
+const ETCD: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 2379);
+const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7100);
+
+/// The flags that set one value each; the same names as in the file.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct Flags {
+    /// This node's id, from 1 [default: 1]
+    #[arg(long, value_name = "ID")]
+    pub(crate) node: Option<u64>,
+    /// The cluster's name; nodes of differently named clusters refuse each other [default: quorate]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: Option<String>,
+    /// This node's data directory [default: quorate-data/nID]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Where etcd clients connect [default: 127.0.0.1:2379]
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) etcd: Option<SocketAddr>,
+    /// Where the other nodes connect [default: 127.0.0.1:7100]
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) peer: Option<SocketAddr>,
+    /// All members with their peer addresses, this node included: 1=HOST:PORT,2=HOST:PORT,…
+    #[arg(long, value_name = "ID=HOST:PORT", value_delimiter = ',', value_parser = pair)]
+    pub(crate) peers: Vec<(u64, String)>,
+    /// All members' etcd URLs as clients reach them: 1=http://HOST:PORT,…
+    #[arg(long, value_name = "ID=URL", value_delimiter = ',', value_parser = pair)]
+    pub(crate) client_urls: Vec<(u64, String)>,
+    /// Allow addresses beyond loopback although there is neither TLS nor users yet
+    #[arg(long)]
+    pub(crate) insecure: bool,
+    /// Time between a leader's heartbeats [default: 100]
+    #[arg(long, value_name = "MS")]
+    pub(crate) heartbeat_ms: Option<u64>,
+    /// Shortest election timeout [default: 700]
+    #[arg(long, value_name = "MS")]
+    pub(crate) election_min_ms: Option<u64>,
+    /// Longest election timeout [default: 1400]
+    #[arg(long, value_name = "MS")]
+    pub(crate) election_max_ms: Option<u64>,
+    /// The version that etcd clients are told, MAJOR.MINOR.PATCH
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) reported_version: Option<String>,
+    /// What to log on standard error: a level (error, warn, info, debug, trace) or a list of target=level
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log: Option<String>,
+}
+
+/// Parses `ID=VALUE`.
+fn pair(text: &str) -> Result<(u64, String), String> {
+    let (id, value) = text.split_once('=').ok_or("write ID=VALUE")?;
+    let id = id.trim().parse().map_err(|_| format!("{id:?} is not a node id"))?;
+    Ok((id, value.trim().to_string()))
+}
+
+/// The file. Everything in it is optional.
+#[derive(Deserialize, Clone, Debug, Default)]
+#[serde(deny_unknown_fields)]
+struct File {
+    node: Option<u64>,
+    cluster: Option<String>,
+    data: Option<PathBuf>,
+    insecure: Option<bool>,
+    reported_version: Option<String>,
+    log: Option<String>,
+    #[serde(default)]
+    listen: Listen,
+    #[serde(default)]
+    timing: Timing,
+    #[serde(default)]
+    peers: Vec<FilePeer>,
+}
+
+#[derive(Deserialize, Clone, Debug, Default)]
+#[serde(deny_unknown_fields)]
+struct Listen {
+    etcd: Option<SocketAddr>,
+    peer: Option<SocketAddr>,
+}
+
+#[derive(Deserialize, Clone, Debug, Default)]
+#[serde(deny_unknown_fields)]
+struct Timing {
+    heartbeat_ms: Option<u64>,
+    election_min_ms: Option<u64>,
+    election_max_ms: Option<u64>,
+}
+
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields)]
+struct FilePeer {
+    id: u64,
+    name: Option<String>,
+    address: String,
+    client_url: String,
+}
+
+/// The effective settings of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// The cluster's name.
+    pub(crate) cluster: String,
+    /// What to log.
+    pub(crate) log: String,
+    /// All the rest.
+    pub(crate) server: ServerConfig,
+}
+
+impl Settings {
+    /// The file at `path`, if any, overridden by `flags`. Not yet checked.
+    pub(crate) fn gather(path: Option<&Path>, flags: &Flags) -> Result<Self, Problem> {
+        let file = match path {
+            Some(path) => read(path)?,
+            None => File::default(),
+        };
+        Self::merge(file, flags.clone())
+    }
+
+    fn merge(file: File, flags: Flags) -> Result<Self, Problem> {
+        let node = NodeId(flags.node.or(file.node).unwrap_or(1));
+        let etcd = flags.etcd.or(file.listen.etcd).unwrap_or(ETCD);
+        let peer = flags.peer.or(file.listen.peer).unwrap_or(PEER);
+        let cluster = flags.cluster.or(file.cluster).unwrap_or_else(|| CLUSTER.into());
+        let mut peers = if flags.peers.is_empty() {
+            file.peers.into_iter().map(FilePeer::into_peer).collect()
+        } else {
+            join(flags.peers, flags.client_urls)?
+        };
+        if peers.is_empty() {
+            peers.push(alone(node, etcd, peer));
+        }
+        let me = peers.iter().find(|p| p.id == node).cloned().unwrap_or_else(|| alone(node, etcd, peer));
+        let ms = |flag: Option<u64>, file: Option<u64>, default: Duration| {
+            flag.or(file).map_or(default, Duration::from_millis)
+        };
+        let (f, t) = (&flags, &file.timing);
+        Ok(Self {
+            server: ServerConfig {
+                cluster: ServerConfig::cluster_id(&cluster),
+                node,
+                name: me.name,
+                data: flags.data.or(file.data).unwrap_or_else(|| format!("quorate-data/n{node}").into()),
+                etcd_listen: etcd,
+                etcd_advertise: me.client_url,
+                peer_listen: peer,
+                peers,
+                heartbeat: ms(f.heartbeat_ms, t.heartbeat_ms, ServerConfig::HEARTBEAT),
+                election_min: ms(f.election_min_ms, t.election_min_ms, ServerConfig::ELECTION_MIN),
+                election_max: ms(f.election_max_ms, t.election_max_ms, ServerConfig::ELECTION_MAX),
+                campaign_at_once: false,
+                reported_version: flags
+                    .reported_version
+                    .or(file.reported_version)
+                    .unwrap_or_else(|| ServerConfig::REPORTED_VERSION.into()),
+                insecure: flags.insecure || file.insecure.unwrap_or(false),
+            },
+            log: flags.log.or(file.log).unwrap_or_else(|| LOG.into()),
+            cluster,
+        })
+    }
+
+    /// The settings as a file that gives the same settings again.
+    pub(crate) fn to_toml(&self) -> String {
+        let s = &self.server;
+        let mut out = String::new();
+        let text = |value: &str| toml::Value::String(value.into()).to_string();
+        // Writing to a String cannot fail.
+        let _ = write!(
+            out,
+            "# Settings of one Quorate node. Each key may be left out; flags of `quorate serve` win over this file.\n\n\
+             # This node's id. It must never have been another node's.\nnode = {}\n\
+             # Nodes of differently named clusters refuse each other.\ncluster = {}\n\
+             # Where this node keeps its data. One process at a time.\ndata = {}\n\
+             # Allow addresses beyond loopback although there is neither TLS nor users yet.\ninsecure = {}\n\
+             # The version that etcd clients are told: MAJOR.MINOR.PATCH.\nreported_version = {}\n\
+             # What to log: a level or a list of target=level.\nlog = {}\n\n",
+            s.node,
+            text(&self.cluster),
+            text(&s.data.to_string_lossy()),
+            s.insecure,
+            text(&s.reported_version),
+            text(&self.log),
+        );
+        let _ = write!(
+            out,
+            "[listen]\n# Where etcd clients connect.\netcd = \"{}\"\n# Where the other nodes connect.\npeer = \"{}\"\n\n\
+             [timing]\n# Time between a leader's heartbeats.\nheartbeat_ms = {}\n\
+             # A node that hears no leader for a time drawn from this range asks for votes.\n\
+             election_min_ms = {}\nelection_max_ms = {}\n\n\
+             # The members with which the cluster begins, this node included, as the others and clients reach them.\n",
+            s.etcd_listen,
+            s.peer_listen,
+            s.heartbeat.as_millis(),
+            s.election_min.as_millis(),
+            s.election_max.as_millis(),
+        );
+        for peer in &s.peers {
+            let _ = writeln!(
+                out,
+                "[[peers]]\nid = {}\nname = {}\naddress = {}\nclient_url = {}",
+                peer.id,
+                text(&peer.name),
+                text(&peer.address),
+                text(&peer.client_url),
+            );
+        }
+        out
+    }
+}
+
+impl FilePeer {
+    fn into_peer(self) -> Peer {
+        Peer {
+            id: NodeId(self.id),
+            name: self.name.unwrap_or_else(|| format!("n{}", self.id)),
+            address: self.address,
+            client_url: self.client_url,
+        }
+    }
+}
+
+/// A cluster of one.
+fn alone(node: NodeId, etcd: SocketAddr, peer: SocketAddr) -> Peer {
+    Peer {
+        id: node,
+        name: format!("n{node}"),
+        address: peer.to_string(),
+        client_url: format!("http://{etcd}"),
+    }
+}
+
+/// Peer addresses and client URLs by id.
+fn join(peers: Vec<(u64, String)>, client_urls: Vec<(u64, String)>) -> Result<Vec<Peer>, Problem> {
+    let mut urls: BTreeMap<u64, String> = client_urls.into_iter().collect();
+    let joined: Result<Vec<Peer>, Problem> = peers
+        .into_iter()
+        .map(|(id, address)| {
+            let client_url = urls.remove(&id).ok_or_else(|| {
+                Problem::new(
+                    Exit::Usage,
+                    format!("--peers names node {id}, but --client-urls does not"),
+                    format!("add {id}=http://HOST:PORT to --client-urls: clients learn the members from it"),
+                )
+            })?;
+            Ok(Peer { id: NodeId(id), name: format!("n{id}"), address, client_url })
+        })
+        .collect();
+    let joined = joined?;
+    match urls.first_key_value() {
+        None => Ok(joined),
+        Some((id, _)) => Err(Problem::new(
+            Exit::Usage,
+            format!("--client-urls names node {id}, but --peers does not"),
+            format!("add {id}=HOST:PORT to --peers"),
+        )),
+    }
+}
+
+fn read(path: &Path) -> Result<File, Problem> {
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        Problem::new(
+            Exit::Usage,
+            format!("cannot read {}: {e}", path.display()),
+            "`quorate serve --print-config` prints a file to begin with",
+        )
+    })?;
+    toml::from_str(&text).map_err(|e| {
+        Problem::new(
+            Exit::Usage,
+            format!("{}: {}", path.display(), e.to_string().trim_end()),
+            "`quorate serve --print-config` prints all keys with their meaning",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<Settings, Problem> {
+        let file = toml::from_str(text).map_err(|e| Problem::new(Exit::Usage, e.to_string(), ""))?;
+        Settings::merge(file, Flags::default())
+    }
+
+    #[test]
+    fn what_is_printed_reads_back_the_same() {
+        let flags = Flags {
+            node: Some(2),
+            cluster: Some("a \"quoted\" name".into()),
+            data: Some("/var/lib/quo rate".into()),
+            peers: vec![(1, "10.0.0.1:7100".into()), (2, "10.0.0.2:7100".into())],
+            client_urls: vec![(1, "http://10.0.0.1:2379".into()), (2, "http://10.0.0.2:2379".into())],
+            heartbeat_ms: Some(50),
+            insecure: true,
+            ..Flags::default()
+        };
+        for settings in [
+            Settings::merge(File::default(), flags).unwrap(),
+            Settings::merge(File::default(), Flags::default()).unwrap(),
+        ] {
+            assert_eq!(settings.server.check(), Ok(()));
+            assert_eq!(parsed(&settings.to_toml()), Ok(settings));
+        }
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_by_name() {
+        for text in ["datta = \"x\"", "[listen]\nhttp = \"127.0.0.1:1\"", "[timing]\nheartbeat = 5"] {
+            let problem = parsed(text).unwrap_err();
+            assert!(problem.message.contains("unknown field"), "{}", problem.message);
+        }
+        assert!(parsed("node = \"one\"").is_err());
+        assert!(parsed("[listen]\netcd = \"nowhere\"").is_err());
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_lists_must_match() {
+        let file: File = toml::from_str("node = 1\ncluster = \"file\"\n[timing]\nheartbeat_ms = 70").unwrap();
+        let flags = Flags { node: Some(3), heartbeat_ms: Some(60), ..Flags::default() };
+        let settings = Settings::merge(file, flags).unwrap();
+        assert_eq!((settings.server.node, settings.cluster.as_str()), (NodeId(3), "file"));
+        assert_eq!(settings.server.heartbeat, Duration::from_millis(60));
+        let one = |peers: &[u64], urls: &[u64]| {
+            let list = |ids: &[u64]| ids.iter().map(|&id| (id, format!("http://h:{id}"))).collect();
+            join(list(peers), list(urls)).map(|peers| peers.len()).map_err(|p| p.message)
+        };
+        assert_eq!(one(&[1, 2], &[1, 2]), Ok(2));
+        assert!(one(&[1, 2], &[1]).unwrap_err().contains("node 2"));
+        assert!(one(&[1], &[1, 3]).unwrap_err().contains("node 3"));
+    }
+}
