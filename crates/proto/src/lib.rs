@@ -1,0 +1,12 @@
+//! Generated protobuf and gRPC types of etcd's version 3 interface.
+#![allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, reason = "generated code")]
+
+/// The pair and the event.
+pub mod mvccpb {
+    tonic::include_proto!("mvccpb");
+}
+
+/// The services.
+pub mod etcdserverpb {
+    tonic::include_proto!("etcdserverpb");
+}
