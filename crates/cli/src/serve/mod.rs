@@ -12,7 +12,7 @@ mod settings;
 
 use crate::report::{Exit, Problem, colours};
 use quorate_server::{DoorStart, Ready, ServeDoor};
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 use settings::{Flags, Settings};
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -56,6 +56,18 @@ Examples:
 
 `quorate up` runs a whole cluster on this machine.";
 
+/// What `--json` says.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub(crate) enum Notice {
+    /// Clients and peers can connect.
+    Serving { node: u64, pid: u32, etcd: String, peer: String },
+    /// The node did not start, or stopped because of a failure.
+    Failed { node: u64, kind: String, message: String, hint: String },
+    /// The node stopped because it was told to.
+    Stopped { node: u64 },
+}
+
 /// Serves until a signal.
 pub(crate) fn run(args: Args) -> Result<(), Problem> {
     let mut settings = Settings::gather(args.config.as_deref(), &args.flags)?;
@@ -67,12 +79,15 @@ pub(crate) fn run(args: Args) -> Result<(), Problem> {
     let node = settings.server.node.get();
     let done = serve(settings, &args);
     if args.json {
-        match &done {
-            Ok(()) => say(&json!({"event": "stopped", "node": node})),
-            Err(p) => say(&json!({
-                "event": "failed", "node": node, "kind": p.exit.word(), "message": p.message, "hint": p.hint,
-            })),
-        }
+        say(&match &done {
+            Ok(()) => Notice::Stopped { node },
+            Err(Problem { exit, message, hint }) => Notice::Failed {
+                node,
+                kind: exit.word().into(),
+                message: message.clone(),
+                hint: hint.clone(),
+            },
+        });
     }
     done
 }
@@ -84,9 +99,8 @@ fn serve(settings: Settings, args: &Args) -> Result<(), Problem> {
     let advertise = settings.server.etcd_advertise.clone();
     let ready = move |at: Ready| {
         if json {
-            let pid = std::process::id();
-            let peer = at.peer.to_string();
-            say(&json!({"event": "serving", "node": node, "pid": pid, "etcd": advertise, "peer": peer}));
+            let (pid, peer) = (std::process::id(), at.peer.to_string());
+            say(&Notice::Serving { node, pid, etcd: advertise, peer });
         }
     };
     let orphaned = if args.exit_with_stdin { Some(watch_stdin()?) } else { None };
@@ -95,9 +109,11 @@ fn serve(settings: Settings, args: &Args) -> Result<(), Problem> {
 }
 
 /// One line on standard output; whoever does not read it any more does not stop the node.
-fn say(line: &serde_json::Value) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+fn say(notice: &Notice) {
+    if let Ok(line) = serde_json::to_string(notice) {
+        let mut out = std::io::stdout().lock();
+        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    }
 }
 
 /// The etcd door, as the server starts it.

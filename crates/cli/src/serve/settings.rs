@@ -131,6 +131,9 @@ impl Settings {
     }
 
     fn merge(file: File, flags: Flags) -> Result<Self, Problem> {
+        let ms = |flag: Option<u64>, file: Option<u64>, default: Duration| {
+            flag.or(file).map_or(default, Duration::from_millis)
+        };
         let node = NodeId(flags.node.or(file.node).unwrap_or(1));
         let etcd = flags.etcd.or(file.listen.etcd).unwrap_or(ETCD);
         let peer = flags.peer.or(file.listen.peer).unwrap_or(PEER);
@@ -144,10 +147,9 @@ impl Settings {
             peers.push(alone(node, etcd, peer));
         }
         let me = peers.iter().find(|p| p.id == node).cloned().unwrap_or_else(|| alone(node, etcd, peer));
-        let ms = |flag: Option<u64>, file: Option<u64>, default: Duration| {
-            flag.or(file).map_or(default, Duration::from_millis)
-        };
-        let (f, t) = (&flags, &file.timing);
+        let beat = ms(flags.heartbeat_ms, file.timing.heartbeat_ms, ServerConfig::HEARTBEAT);
+        let shortest = ms(flags.election_min_ms, file.timing.election_min_ms, ServerConfig::ELECTION_MIN);
+        let longest = ms(flags.election_max_ms, file.timing.election_max_ms, ServerConfig::ELECTION_MAX);
         Ok(Self {
             server: ServerConfig {
                 cluster: ServerConfig::cluster_id(&cluster),
@@ -158,9 +160,9 @@ impl Settings {
                 etcd_advertise: me.client_url,
                 peer_listen: peer,
                 peers,
-                heartbeat: ms(f.heartbeat_ms, t.heartbeat_ms, ServerConfig::HEARTBEAT),
-                election_min: ms(f.election_min_ms, t.election_min_ms, ServerConfig::ELECTION_MIN),
-                election_max: ms(f.election_max_ms, t.election_max_ms, ServerConfig::ELECTION_MAX),
+                heartbeat: beat,
+                election_min: shortest,
+                election_max: longest,
                 campaign_at_once: false,
                 reported_version: flags
                     .reported_version
