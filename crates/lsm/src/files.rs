@@ -115,7 +115,8 @@ fn small_files(live: &Path, version: u64) -> StateResult<Vec<String>> {
         let entry = entry.map_err(|e| failed("listing", live, &e))?;
         let Some(name) = entry.file_name().to_str().map(str::to_string) else { continue };
         let is_file = entry.file_type().is_ok_and(|t| t.is_file());
-        let other_version = name.strip_prefix('v').and_then(|n| n.parse::<u64>().ok()).is_some_and(|v| v != version);
+        let other_version =
+            name.strip_prefix('v').and_then(|n| n.parse::<u64>().ok()).is_some_and(|v| v != version);
         if is_file && !other_version && !name.starts_with('.') {
             names.push(name);
         }

@@ -263,10 +263,7 @@ impl Upkeep for Compaction {
         }
         let _turn = lock(&shared.maintaining);
         let strategy = Leveled::default().with_table_target_size(shared.options.table_bytes);
-        shared
-            .tree
-            .compact(Arc::new(strategy), shared.watermark())
-            .map_err(|e| failed("compacting", &e))?;
+        shared.tree.compact(Arc::new(strategy), shared.watermark()).map_err(|e| failed("compacting", &e))?;
         let after = shared.tree.current_version().id();
         if after == before {
             self.compacted_at = after;

@@ -1,3 +1,9 @@
-//! Lanes, reads, leases, watches: a node without a driver.
+//! A node without a driver: lanes of protocol cores, the applier, reads, leases, watches. Deterministic parts, joined by
+//! ordered events; nothing here asks which driver runs it.
 
 pub mod api;
+pub mod applier;
+pub mod boot;
+pub mod lane;
+pub mod lessor;
+pub mod watch;

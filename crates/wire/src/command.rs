@@ -1,298 +1,462 @@
-//! Commands as they stand in the log.
+//! The key-value commands as bytes: what an entry of the log carries.
 //!
-//! `format (1) | origin | request | command`. The command is encoded once, by the node that took the request, and shared
-//! by journal, frames and apply; decoding copies no key and no value. A format or a command that is not known decodes to
-//! an error, which every replica of one release meets alike.
+//! A command is encoded once, at the node that takes the request, and the same bytes are shared by journal, frames and
+//! apply. Decoding copies no key and no value: they are slices of the entry.
+//!
+//! ```text
+//! command  := version(1 byte, 1) origin(varint) request(varint) kind(1 byte) body
+//! varint   := LEB128, at most 10 bytes          signed := zigzag varint
+//! bytes    := length(varint) that many bytes    list   := count(varint) that many elements
+//! range    := key(bytes) end(bytes)
+//! ```
+//!
+//! `origin` and `request` name the node that proposed the entry and the request there that waits for it; they are no part
+//! of the machine's state.
+//!
+//! What peers may send is not trusted: a length is held against the bytes that are left before anything is allocated,
+//! transactions nest at most [`NESTING_MAX`] deep, and bytes left over at the end are an error. An entry of a newer version
+//! is told apart from a damaged one, since the machine answers it with a refusal and goes on.
+//!
+//! What is left out: compression, and any field that a later version might want. A later version gets a number of its own.
 
-use crate::codec::{Malformed, Read, Reader, Write};
 use crate::kv::{
     Command, Compare, CompareResult, CompareTarget, DeleteRange, KeyRange, Op, Put, Range, SortOrder,
     SortTarget, Txn,
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate_base::NodeId;
+use std::fmt;
 
-const FORMAT: u8 = 1;
-/// How deep transactions may nest.
+/// The version that [`encode`] writes.
+pub const VERSION: u8 = 1;
+
+/// How deep transactions may nest; the outermost one counts.
 pub const NESTING_MAX: usize = 32;
 
-/// A command with who asked for it.
+/// A command with the name of the request that brought it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Decoded {
-    /// The node that took the request and answers it.
+    /// The node that proposed it.
     pub origin: NodeId,
-    /// Its number for the request.
+    /// The request that waits for it there.
     pub request: u64,
-    /// What is to be done.
+    /// The command.
     pub command: Command,
 }
 
-/// Encodes a command.
+/// Why bytes are no command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DecodeError {
+    /// They end too early, or a length points past their end.
+    Truncated,
+    /// Of a version that this node does not know.
+    Version(u8),
+    /// A byte that must name something names nothing.
+    Tag {
+        /// What it should name.
+        of: &'static str,
+        /// The byte.
+        tag: u8,
+    },
+    /// A number is longer than 64 bits.
+    Number,
+    /// Transactions nest deeper than [`NESTING_MAX`].
+    Nesting,
+    /// Bytes are left over.
+    Trailing(usize),
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Truncated => f.write_str("a command ends too early"),
+            Self::Version(v) => write!(f, "a command of version {v}; this node knows up to {VERSION}"),
+            Self::Tag { of, tag } => write!(f, "{tag} is no {of} of a command"),
+            Self::Number => f.write_str("a number in a command is too long"),
+            Self::Nesting => write!(f, "transactions nest deeper than {NESTING_MAX}"),
+            Self::Trailing(n) => write!(f, "{n} bytes are left over behind a command"),
+        }
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+/// Encodes a command with the request it answers.
+///
+/// # Panics
+/// If transactions nest deeper than [`NESTING_MAX`]: doors refuse those.
 pub fn encode(origin: NodeId, request: u64, command: &Command) -> Bytes {
-    let mut out = BytesMut::with_capacity(64 + payload(command));
-    out.put_u8(FORMAT);
-    out.varint(origin.0);
+    let mut out = Writer(BytesMut::with_capacity(size_hint(command)));
+    out.0.put_u8(VERSION);
+    out.varint(origin.get());
     out.varint(request);
+    out.command(command);
+    out.0.freeze()
+}
+
+/// Reads the request and the command back; keys and values are slices of `data`.
+pub fn decode(data: &Bytes) -> Result<Decoded, DecodeError> {
+    let mut input = Reader { data, at: 0 };
+    let version = input.byte()?;
+    if version != VERSION {
+        return Err(DecodeError::Version(version));
+    }
+    let origin = NodeId(input.varint()?);
+    let request = input.varint()?;
+    let command = input.command()?;
+    match data.len() - input.at {
+        0 => Ok(Decoded { origin, request, command }),
+        left => Err(DecodeError::Trailing(left)),
+    }
+}
+
+/// Reads `origin` and `request` alone, of any version: who is to hear of an entry that cannot be applied.
+pub fn decode_request(data: &Bytes) -> Option<(NodeId, u64)> {
+    let mut input = Reader { data, at: 1 };
+    Some((NodeId(input.varint().ok()?), input.varint().ok()?))
+}
+
+fn size_hint(command: &Command) -> usize {
     match command {
-        Command::Put(put) => {
-            out.put_u8(1);
-            put_put(&mut out, put);
+        Command::Put(put) => 48 + put.key.len() + put.value.len(),
+        Command::Txn(txn) => 128 + 64 * (txn.compare.len() + txn.success.len() + txn.failure.len()),
+        _ => 64,
+    }
+}
+
+mod kind {
+    pub(super) const PUT: u8 = 1;
+    pub(super) const DELETE: u8 = 2;
+    pub(super) const TXN: u8 = 3;
+    pub(super) const COMPACT: u8 = 4;
+    pub(super) const LEASE_GRANT: u8 = 5;
+    pub(super) const LEASE_REVOKE: u8 = 6;
+    pub(super) const LEASE_CHECKPOINT: u8 = 7;
+    /// Inside transactions only.
+    pub(super) const RANGE: u8 = 8;
+}
+
+const PREV_KV: u8 = 1;
+const IGNORE_VALUE: u8 = 2;
+const IGNORE_LEASE: u8 = 4;
+const KEYS_ONLY: u8 = 1;
+const COUNT_ONLY: u8 = 2;
+
+struct Writer(BytesMut);
+
+impl Writer {
+    fn varint(&mut self, mut n: u64) {
+        while n >= 0x80 {
+            self.0.put_u8(n as u8 | 0x80);
+            n >>= 7;
         }
-        Command::Delete(delete) => {
-            out.put_u8(2);
-            put_delete(&mut out, delete);
-        }
-        Command::Txn(txn) => {
-            out.put_u8(3);
-            put_txn(&mut out, txn);
-        }
-        Command::Compact { revision } => {
-            out.put_u8(4);
-            out.int(*revision);
-        }
-        Command::LeaseGrant { id, ttl } => {
-            out.put_u8(5);
-            out.int(*id);
-            out.int(*ttl);
-        }
-        Command::LeaseRevoke { ids, expired } => {
-            out.put_u8(6);
-            out.flag(*expired);
-            out.varint(ids.len() as u64);
-            ids.iter().for_each(|&id| out.int(id));
-        }
-        Command::LeaseCheckpoint { remaining } => {
-            out.put_u8(7);
-            out.varint(remaining.len() as u64);
-            for &(id, left) in remaining {
-                out.int(id);
-                out.int(left);
+        self.0.put_u8(n as u8);
+    }
+
+    fn signed(&mut self, n: i64) {
+        self.varint(((n << 1) ^ (n >> 63)) as u64);
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.varint(bytes.len() as u64);
+        self.0.put_slice(bytes);
+    }
+
+    fn key_range(&mut self, range: &KeyRange) {
+        self.bytes(&range.key);
+        self.bytes(&range.end);
+    }
+
+    fn command(&mut self, command: &Command) {
+        match command {
+            Command::Put(put) => self.put(put),
+            Command::Delete(delete) => self.delete(delete),
+            Command::Txn(txn) => {
+                self.0.put_u8(kind::TXN);
+                self.txn(txn, 1);
+            }
+            Command::Compact { revision } => {
+                self.0.put_u8(kind::COMPACT);
+                self.signed(*revision);
+            }
+            Command::LeaseGrant { id, ttl } => {
+                self.0.put_u8(kind::LEASE_GRANT);
+                self.signed(*id);
+                self.signed(*ttl);
+            }
+            Command::LeaseRevoke { ids, expired } => {
+                self.0.put_u8(kind::LEASE_REVOKE);
+                self.0.put_u8(u8::from(*expired));
+                self.varint(ids.len() as u64);
+                ids.iter().for_each(|id| self.signed(*id));
+            }
+            Command::LeaseCheckpoint { remaining } => {
+                self.0.put_u8(kind::LEASE_CHECKPOINT);
+                self.varint(remaining.len() as u64);
+                for (id, seconds) in remaining {
+                    self.signed(*id);
+                    self.signed(*seconds);
+                }
             }
         }
     }
-    out.freeze()
-}
 
-/// Decodes what [`encode`] made.
-pub fn decode(data: &Bytes) -> Read<Decoded> {
-    let r = &mut Reader::new(data.clone());
-    if r.u8()? != FORMAT {
-        return Err(Malformed);
+    fn put(&mut self, put: &Put) {
+        let flag = |on, bit| if on { bit } else { 0 };
+        self.0.put_u8(kind::PUT);
+        self.0.put_u8(
+            flag(put.prev_kv, PREV_KV)
+                | flag(put.ignore_value, IGNORE_VALUE)
+                | flag(put.ignore_lease, IGNORE_LEASE),
+        );
+        self.bytes(&put.key);
+        self.bytes(&put.value);
+        self.signed(put.lease);
     }
-    let (origin, request) = (NodeId(r.varint()?), r.varint()?);
-    let command = match r.u8()? {
-        1 => Command::Put(read_put(r)?),
-        2 => Command::Delete(read_delete(r)?),
-        3 => Command::Txn(read_txn(r, 0)?),
-        4 => Command::Compact { revision: r.int()? },
-        5 => Command::LeaseGrant { id: r.int()?, ttl: r.int()? },
-        6 => {
-            let expired = r.flag()?;
-            let ids = (0..r.count()?).map(|_| r.int()).collect::<Read<_>>()?;
-            Command::LeaseRevoke { ids, expired }
+
+    fn delete(&mut self, delete: &DeleteRange) {
+        self.0.put_u8(kind::DELETE);
+        self.0.put_u8(if delete.prev_kv { PREV_KV } else { 0 });
+        self.key_range(&delete.range);
+    }
+
+    fn range(&mut self, range: &Range) {
+        let flag = |on, bit| if on { bit } else { 0 };
+        self.0.put_u8(kind::RANGE);
+        self.0.put_u8(flag(range.keys_only, KEYS_ONLY) | flag(range.count_only, COUNT_ONLY));
+        self.0.put_u8(range.sort_order as u8);
+        self.0.put_u8(range.sort_target as u8);
+        self.key_range(&range.range);
+        for n in [
+            range.limit,
+            range.revision,
+            range.min_mod_revision,
+            range.max_mod_revision,
+            range.min_create_revision,
+            range.max_create_revision,
+        ] {
+            self.signed(n);
         }
-        7 => {
-            let remaining = (0..r.count()?).map(|_| Ok((r.int()?, r.int()?))).collect::<Read<_>>()?;
-            Command::LeaseCheckpoint { remaining }
+    }
+
+    fn txn(&mut self, txn: &Txn, depth: usize) {
+        assert!(depth <= NESTING_MAX, "a transaction nests {depth} deep, {NESTING_MAX} is the limit");
+        self.varint(txn.compare.len() as u64);
+        txn.compare.iter().for_each(|c| self.compare(c));
+        for ops in [&txn.success, &txn.failure] {
+            self.varint(ops.len() as u64);
+            ops.iter().for_each(|op| self.op(op, depth));
         }
-        _ => return Err(Malformed),
-    };
-    r.end()?;
-    Ok(Decoded { origin, request, command })
-}
-
-fn payload(command: &Command) -> usize {
-    match command {
-        Command::Put(put) => put.key.len() + put.value.len(),
-        _ => 0,
     }
-}
 
-fn put_range(out: &mut BytesMut, range: &KeyRange) {
-    out.string(&range.key);
-    out.string(&range.end);
-}
-
-fn read_range(r: &mut Reader) -> Read<KeyRange> {
-    Ok(KeyRange { key: r.bytes()?, end: r.bytes()? })
-}
-
-fn put_put(out: &mut BytesMut, put: &Put) {
-    let flags =
-        u8::from(put.prev_kv) | u8::from(put.ignore_value) << 1 | u8::from(put.ignore_lease) << 2;
-    out.put_u8(flags);
-    out.string(&put.key);
-    out.string(&put.value);
-    out.int(put.lease);
-}
-
-fn read_put(r: &mut Reader) -> Read<Put> {
-    let flags = r.u8()?;
-    if flags > 7 {
-        return Err(Malformed);
+    fn op(&mut self, op: &Op, depth: usize) {
+        match op {
+            Op::Range(range) => self.range(range),
+            Op::Put(put) => self.put(put),
+            Op::Delete(delete) => self.delete(delete),
+            Op::Txn(txn) => {
+                self.0.put_u8(kind::TXN);
+                self.txn(txn, depth + 1);
+            }
+        }
     }
-    Ok(Put {
-        key: r.bytes()?,
-        value: r.bytes()?,
-        lease: r.int()?,
-        prev_kv: flags & 1 != 0,
-        ignore_value: flags & 2 != 0,
-        ignore_lease: flags & 4 != 0,
-    })
-}
 
-fn put_delete(out: &mut BytesMut, delete: &DeleteRange) {
-    out.flag(delete.prev_kv);
-    put_range(out, &delete.range);
-}
-
-fn read_delete(r: &mut Reader) -> Read<DeleteRange> {
-    Ok(DeleteRange { prev_kv: r.flag()?, range: read_range(r)? })
-}
-
-fn put_read(out: &mut BytesMut, range: &Range) {
-    put_range(out, &range.range);
-    out.put_u8(u8::from(range.keys_only) | u8::from(range.count_only) << 1);
-    out.put_u8(range.sort_order as u8);
-    out.put_u8(range.sort_target as u8);
-    for n in [
-        range.limit,
-        range.revision,
-        range.min_mod_revision,
-        range.max_mod_revision,
-        range.min_create_revision,
-        range.max_create_revision,
-    ] {
-        out.int(n);
-    }
-}
-
-fn read_read(r: &mut Reader) -> Read<Range> {
-    let range = read_range(r)?;
-    let flags = r.u8()?;
-    let sort_order = match r.u8()? {
-        0 => SortOrder::None,
-        1 => SortOrder::Ascend,
-        2 => SortOrder::Descend,
-        _ => return Err(Malformed),
-    };
-    let sort_target = match r.u8()? {
-        0 => SortTarget::Key,
-        1 => SortTarget::Version,
-        2 => SortTarget::Create,
-        3 => SortTarget::Mod,
-        4 => SortTarget::Value,
-        _ => return Err(Malformed),
-    };
-    if flags > 3 {
-        return Err(Malformed);
-    }
-    Ok(Range {
-        range,
-        sort_order,
-        sort_target,
-        keys_only: flags & 1 != 0,
-        count_only: flags & 2 != 0,
-        limit: r.int()?,
-        revision: r.int()?,
-        min_mod_revision: r.int()?,
-        max_mod_revision: r.int()?,
-        min_create_revision: r.int()?,
-        max_create_revision: r.int()?,
-    })
-}
-
-fn put_txn(out: &mut BytesMut, txn: &Txn) {
-    out.varint(txn.compare.len() as u64);
-    for compare in &txn.compare {
-        put_range(out, &compare.range);
-        out.put_u8(compare.result as u8);
+    fn compare(&mut self, compare: &Compare) {
+        self.key_range(&compare.range);
+        self.0.put_u8(compare.result as u8);
         match &compare.target {
-            CompareTarget::Version(n) => {
-                out.put_u8(0);
-                out.int(*n);
-            }
-            CompareTarget::Create(n) => {
-                out.put_u8(1);
-                out.int(*n);
-            }
-            CompareTarget::Mod(n) => {
-                out.put_u8(2);
-                out.int(*n);
-            }
+            CompareTarget::Version(n) => self.tagged(0, *n),
+            CompareTarget::Create(n) => self.tagged(1, *n),
+            CompareTarget::Mod(n) => self.tagged(2, *n),
             CompareTarget::Value(value) => {
-                out.put_u8(3);
-                out.string(value);
+                self.0.put_u8(3);
+                self.bytes(value);
             }
-            CompareTarget::Lease(n) => {
-                out.put_u8(4);
-                out.int(*n);
-            }
+            CompareTarget::Lease(n) => self.tagged(4, *n),
         }
     }
-    for ops in [&txn.success, &txn.failure] {
-        out.varint(ops.len() as u64);
-        for op in ops {
-            match op {
-                Op::Range(range) => {
-                    out.put_u8(0);
-                    put_read(out, range);
-                }
-                Op::Put(put) => {
-                    out.put_u8(1);
-                    put_put(out, put);
-                }
-                Op::Delete(delete) => {
-                    out.put_u8(2);
-                    put_delete(out, delete);
-                }
-                Op::Txn(txn) => {
-                    out.put_u8(3);
-                    put_txn(out, txn);
-                }
+
+    fn tagged(&mut self, tag: u8, n: i64) {
+        self.0.put_u8(tag);
+        self.signed(n);
+    }
+}
+
+struct Reader<'a> {
+    data: &'a Bytes,
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn byte(&mut self) -> Result<u8, DecodeError> {
+        let byte = *self.data.get(self.at).ok_or(DecodeError::Truncated)?;
+        self.at += 1;
+        Ok(byte)
+    }
+
+    fn varint(&mut self) -> Result<u64, DecodeError> {
+        let mut n = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            let part = u64::from(byte & 0x7f);
+            if shift == 63 && part > 1 {
+                return Err(DecodeError::Number);
+            }
+            n |= part << shift;
+            if byte & 0x80 == 0 {
+                return Ok(n);
             }
         }
+        Err(DecodeError::Number)
     }
-}
 
-fn read_txn(r: &mut Reader, depth: usize) -> Read<Txn> {
-    if depth > NESTING_MAX {
-        return Err(Malformed);
+    fn signed(&mut self) -> Result<i64, DecodeError> {
+        let n = self.varint()?;
+        Ok((n >> 1) as i64 ^ -((n & 1) as i64))
     }
-    let compare = (0..r.count()?).map(|_| read_compare(r)).collect::<Read<_>>()?;
-    let success = (0..r.count()?).map(|_| read_op(r, depth)).collect::<Read<_>>()?;
-    let failure = (0..r.count()?).map(|_| read_op(r, depth)).collect::<Read<_>>()?;
-    Ok(Txn { compare, success, failure })
-}
 
-fn read_compare(r: &mut Reader) -> Read<Compare> {
-    let range = read_range(r)?;
-    let result = match r.u8()? {
-        0 => CompareResult::Equal,
-        1 => CompareResult::Greater,
-        2 => CompareResult::Less,
-        3 => CompareResult::NotEqual,
-        _ => return Err(Malformed),
-    };
-    let target = match r.u8()? {
-        0 => CompareTarget::Version(r.int()?),
-        1 => CompareTarget::Create(r.int()?),
-        2 => CompareTarget::Mod(r.int()?),
-        3 => CompareTarget::Value(r.bytes()?),
-        4 => CompareTarget::Lease(r.int()?),
-        _ => return Err(Malformed),
-    };
-    Ok(Compare { range, result, target })
-}
+    fn bytes(&mut self) -> Result<Bytes, DecodeError> {
+        let len = usize::try_from(self.varint()?).map_err(|_| DecodeError::Truncated)?;
+        if len > self.data.len() - self.at {
+            return Err(DecodeError::Truncated);
+        }
+        let bytes = self.data.slice(self.at..self.at + len);
+        self.at += len;
+        Ok(bytes)
+    }
 
-fn read_op(r: &mut Reader, depth: usize) -> Read<Op> {
-    Ok(match r.u8()? {
-        0 => Op::Range(read_read(r)?),
-        1 => Op::Put(read_put(r)?),
-        2 => Op::Delete(read_delete(r)?),
-        3 => Op::Txn(read_txn(r, depth + 1)?),
-        _ => return Err(Malformed),
-    })
+    /// A list; each of its elements takes at least `least` bytes, which bounds what a false count can allocate.
+    fn list<T>(
+        &mut self,
+        least: usize,
+        mut element: impl FnMut(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<Vec<T>, DecodeError> {
+        let count = usize::try_from(self.varint()?).map_err(|_| DecodeError::Truncated)?;
+        if count > (self.data.len() - self.at) / least {
+            return Err(DecodeError::Truncated);
+        }
+        let mut list = Vec::with_capacity(count.min(128));
+        for _ in 0..count {
+            list.push(element(self)?);
+        }
+        Ok(list)
+    }
+
+    fn key_range(&mut self) -> Result<KeyRange, DecodeError> {
+        Ok(KeyRange { key: self.bytes()?, end: self.bytes()? })
+    }
+
+    fn flags(&mut self, known: u8) -> Result<u8, DecodeError> {
+        let flags = self.byte()?;
+        if flags & !known == 0 { Ok(flags) } else { Err(DecodeError::Tag { of: "flag", tag: flags }) }
+    }
+
+    fn command(&mut self) -> Result<Command, DecodeError> {
+        Ok(match self.byte()? {
+            kind::PUT => Command::Put(self.put()?),
+            kind::DELETE => Command::Delete(self.delete()?),
+            kind::TXN => Command::Txn(self.txn(1)?),
+            kind::COMPACT => Command::Compact { revision: self.signed()? },
+            kind::LEASE_GRANT => Command::LeaseGrant { id: self.signed()?, ttl: self.signed()? },
+            kind::LEASE_REVOKE => {
+                let expired = self.flags(1)? == 1;
+                Command::LeaseRevoke { ids: self.list(1, Self::signed)?, expired }
+            }
+            kind::LEASE_CHECKPOINT => Command::LeaseCheckpoint {
+                remaining: self.list(2, |input| Ok((input.signed()?, input.signed()?)))?,
+            },
+            tag => return Err(DecodeError::Tag { of: "kind", tag }),
+        })
+    }
+
+    fn put(&mut self) -> Result<Put, DecodeError> {
+        let flags = self.flags(PREV_KV | IGNORE_VALUE | IGNORE_LEASE)?;
+        Ok(Put {
+            key: self.bytes()?,
+            value: self.bytes()?,
+            lease: self.signed()?,
+            prev_kv: flags & PREV_KV != 0,
+            ignore_value: flags & IGNORE_VALUE != 0,
+            ignore_lease: flags & IGNORE_LEASE != 0,
+        })
+    }
+
+    fn delete(&mut self) -> Result<DeleteRange, DecodeError> {
+        let flags = self.flags(PREV_KV)?;
+        Ok(DeleteRange { range: self.key_range()?, prev_kv: flags & PREV_KV != 0 })
+    }
+
+    fn range(&mut self) -> Result<Range, DecodeError> {
+        let flags = self.flags(KEYS_ONLY | COUNT_ONLY)?;
+        let sort_order = match self.byte()? {
+            0 => SortOrder::None,
+            1 => SortOrder::Ascend,
+            2 => SortOrder::Descend,
+            tag => return Err(DecodeError::Tag { of: "sort order", tag }),
+        };
+        let sort_target = match self.byte()? {
+            0 => SortTarget::Key,
+            1 => SortTarget::Version,
+            2 => SortTarget::Create,
+            3 => SortTarget::Mod,
+            4 => SortTarget::Value,
+            tag => return Err(DecodeError::Tag { of: "sort target", tag }),
+        };
+        Ok(Range {
+            range: self.key_range()?,
+            limit: self.signed()?,
+            revision: self.signed()?,
+            sort_order,
+            sort_target,
+            keys_only: flags & KEYS_ONLY != 0,
+            count_only: flags & COUNT_ONLY != 0,
+            min_mod_revision: self.signed()?,
+            max_mod_revision: self.signed()?,
+            min_create_revision: self.signed()?,
+            max_create_revision: self.signed()?,
+        })
+    }
+
+    fn txn(&mut self, depth: usize) -> Result<Txn, DecodeError> {
+        if depth > NESTING_MAX {
+            return Err(DecodeError::Nesting);
+        }
+        Ok(Txn {
+            compare: self.list(5, Self::compare)?,
+            success: self.list(4, |input| input.op(depth))?,
+            failure: self.list(4, |input| input.op(depth))?,
+        })
+    }
+
+    fn op(&mut self, depth: usize) -> Result<Op, DecodeError> {
+        Ok(match self.byte()? {
+            kind::RANGE => Op::Range(self.range()?),
+            kind::PUT => Op::Put(self.put()?),
+            kind::DELETE => Op::Delete(self.delete()?),
+            kind::TXN => Op::Txn(self.txn(depth + 1)?),
+            tag => return Err(DecodeError::Tag { of: "operation", tag }),
+        })
+    }
+
+    fn compare(&mut self) -> Result<Compare, DecodeError> {
+        let range = self.key_range()?;
+        let result = match self.byte()? {
+            0 => CompareResult::Equal,
+            1 => CompareResult::Greater,
+            2 => CompareResult::Less,
+            3 => CompareResult::NotEqual,
+            tag => return Err(DecodeError::Tag { of: "comparison", tag }),
+        };
+        let target = match self.byte()? {
+            0 => CompareTarget::Version(self.signed()?),
+            1 => CompareTarget::Create(self.signed()?),
+            2 => CompareTarget::Mod(self.signed()?),
+            3 => CompareTarget::Value(self.bytes()?),
+            4 => CompareTarget::Lease(self.signed()?),
+            tag => return Err(DecodeError::Tag { of: "compare target", tag }),
+        };
+        Ok(Compare { range, result, target })
+    }
 }
 
 #[cfg(test)]
@@ -301,77 +465,174 @@ mod tests {
     use quorate_base::Rng;
 
     fn bytes(rng: &mut Rng) -> Bytes {
-        (0..rng.below(9)).map(|_| rng.next_u64() as u8).collect::<Vec<_>>().into()
+        let len = rng.below(9) as usize;
+        (0..len).map(|_| rng.below(256) as u8).collect()
     }
 
-    fn range(rng: &mut Rng) -> KeyRange {
+    fn number(rng: &mut Rng) -> i64 {
+        match rng.below(4) {
+            0 => 0,
+            1 => i64::MIN,
+            2 => i64::MAX,
+            _ => rng.next_u64() as i64 >> rng.below(64),
+        }
+    }
+
+    fn key_range(rng: &mut Rng) -> KeyRange {
         KeyRange { key: bytes(rng), end: bytes(rng) }
     }
 
-    fn op(rng: &mut Rng, depth: usize) -> Op {
-        match rng.below(if depth > 3 { 3 } else { 4 }) {
-            0 => Op::Range(Range {
-                range: range(rng),
-                limit: rng.below(9) as i64 - 1,
-                sort_order: SortOrder::Descend,
-                sort_target: SortTarget::Mod,
-                keys_only: rng.chance(1, 2),
-                ..Range::default()
-            }),
-            1 => Op::Put(put(rng)),
-            2 => Op::Delete(DeleteRange { range: range(rng), prev_kv: rng.chance(1, 2) }),
-            _ => Op::Txn(txn(rng, depth + 1)),
+    fn put(rng: &mut Rng) -> Put {
+        Put {
+            key: bytes(rng),
+            value: bytes(rng),
+            lease: number(rng),
+            prev_kv: rng.chance(1, 2),
+            ignore_value: rng.chance(1, 2),
+            ignore_lease: rng.chance(1, 2),
         }
     }
 
-    fn put(rng: &mut Rng) -> Put {
-        let (prev_kv, ignore_lease) = (rng.chance(1, 2), rng.chance(1, 2));
-        Put { key: bytes(rng), value: bytes(rng), lease: -7, prev_kv, ignore_value: false, ignore_lease }
+    fn delete(rng: &mut Rng) -> DeleteRange {
+        DeleteRange { range: key_range(rng), prev_kv: rng.chance(1, 2) }
+    }
+
+    fn range(rng: &mut Rng) -> Range {
+        Range {
+            range: key_range(rng),
+            limit: number(rng),
+            revision: number(rng),
+            sort_order: *rng.pick(&[SortOrder::None, SortOrder::Ascend, SortOrder::Descend]),
+            sort_target: *rng.pick(&[
+                SortTarget::Key,
+                SortTarget::Version,
+                SortTarget::Create,
+                SortTarget::Mod,
+                SortTarget::Value,
+            ]),
+            keys_only: rng.chance(1, 2),
+            count_only: rng.chance(1, 2),
+            min_mod_revision: number(rng),
+            max_mod_revision: number(rng),
+            min_create_revision: number(rng),
+            max_create_revision: number(rng),
+        }
+    }
+
+    fn compare(rng: &mut Rng) -> Compare {
+        Compare {
+            range: key_range(rng),
+            result: *rng.pick(&[
+                CompareResult::Equal,
+                CompareResult::Greater,
+                CompareResult::Less,
+                CompareResult::NotEqual,
+            ]),
+            target: match rng.below(5) {
+                0 => CompareTarget::Version(number(rng)),
+                1 => CompareTarget::Create(number(rng)),
+                2 => CompareTarget::Mod(number(rng)),
+                3 => CompareTarget::Value(bytes(rng)),
+                _ => CompareTarget::Lease(number(rng)),
+            },
+        }
     }
 
     fn txn(rng: &mut Rng, depth: usize) -> Txn {
-        let compare = |rng: &mut Rng| Compare {
-            range: range(rng),
-            result: CompareResult::NotEqual,
-            target: if rng.chance(1, 2) { CompareTarget::Value(bytes(rng)) } else { CompareTarget::Mod(3) },
+        let ops = |rng: &mut Rng| {
+            (0..rng.below(4))
+                .map(|_| match rng.below(if depth < 4 { 4 } else { 3 }) {
+                    0 => Op::Range(range(rng)),
+                    1 => Op::Put(put(rng)),
+                    2 => Op::Delete(delete(rng)),
+                    _ => Op::Txn(txn(rng, depth + 1)),
+                })
+                .collect::<Vec<_>>()
         };
-        Txn {
-            compare: (0..rng.below(3)).map(|_| compare(rng)).collect(),
-            success: (0..rng.below(3)).map(|_| op(rng, depth)).collect(),
-            failure: (0..rng.below(3)).map(|_| op(rng, depth)).collect(),
+        let (success, failure) = (ops(rng), ops(rng));
+        Txn { compare: (0..rng.below(3)).map(|_| compare(rng)).collect(), success, failure }
+    }
+
+    fn command(rng: &mut Rng) -> Command {
+        match rng.below(7) {
+            0 => Command::Put(put(rng)),
+            1 => Command::Delete(delete(rng)),
+            2 => Command::Txn(txn(rng, 1)),
+            3 => Command::Compact { revision: number(rng) },
+            4 => Command::LeaseGrant { id: number(rng), ttl: number(rng) },
+            5 => Command::LeaseRevoke {
+                ids: (0..rng.below(5)).map(|_| number(rng)).collect(),
+                expired: rng.chance(1, 2),
+            },
+            _ => Command::LeaseCheckpoint {
+                remaining: (0..rng.below(5)).map(|_| (number(rng), number(rng))).collect(),
+            },
         }
     }
 
     #[test]
-    fn commands_come_back_and_garbage_is_an_error() {
-        let mut rng = Rng::new(5);
-        for round in 0..5_000 {
-            let command = match rng.below(7) {
-                0 => Command::Put(put(&mut rng)),
-                1 => Command::Delete(DeleteRange { range: range(&mut rng), prev_kv: true }),
-                2 => Command::Compact { revision: rng.next_u64() as i64 },
-                3 => Command::LeaseGrant { id: rng.next_u64() as i64, ttl: 5 },
-                4 => Command::LeaseRevoke { ids: vec![1, -2, i64::MAX], expired: true },
-                5 => Command::LeaseCheckpoint { remaining: vec![(1, 2), (3, 4)] },
-                _ => Command::Txn(txn(&mut rng, 0)),
+    fn what_is_encoded_is_decoded() {
+        let mut rng = Rng::new(1);
+        for _ in 0..5_000 {
+            let decoded = Decoded {
+                origin: NodeId(rng.next_u64()),
+                request: rng.next_u64() >> rng.below(64),
+                command: command(&mut rng),
             };
-            let data = encode(NodeId(3), round, &command);
-            assert_eq!(decode(&data), Ok(Decoded { origin: NodeId(3), request: round, command }));
-            let mut harmed = data.to_vec();
-            let at = rng.below(harmed.len() as u64) as usize;
-            harmed[at] ^= 1 << rng.below(8);
-            let _ = decode(&harmed.clone().into());
-            harmed.truncate(at);
-            assert_eq!(decode(&harmed.into()), Err(Malformed));
+            let data = encode(decoded.origin, decoded.request, &decoded.command);
+            assert_eq!(decode_request(&data), Some((decoded.origin, decoded.request)));
+            assert_eq!(decode(&data), Ok(decoded));
         }
     }
 
     #[test]
-    fn nesting_is_bounded() {
-        let mut txn = Txn::default();
-        for _ in 0..NESTING_MAX + 2 {
-            txn = Txn { success: vec![Op::Txn(txn)], ..Txn::default() };
+    fn keys_and_values_are_slices_of_the_entry() {
+        let put = Put { key: "k".into(), value: vec![7; 4096].into(), ..Put::default() };
+        let data = encode(NodeId(1), 2, &Command::Put(put));
+        let Command::Put(put) = decode(&data).unwrap().command else { panic!("a put") };
+        assert!(data.as_ptr_range().contains(&put.value.as_ptr()));
+    }
+
+    #[test]
+    fn no_bytes_panic_and_every_cut_is_an_error() {
+        let mut rng = Rng::new(2);
+        for _ in 0..20_000 {
+            let len = rng.below(40) as usize;
+            let mut data: Vec<u8> = (0..len).map(|_| rng.below(256) as u8).collect();
+            if let Some(first) = data.first_mut() {
+                *first = VERSION;
+            }
+            let _ = decode(&data.into());
         }
-        assert_eq!(decode(&encode(NodeId(1), 1, &Command::Txn(txn))), Err(Malformed));
+        for _ in 0..500 {
+            let data = encode(NodeId(3), 4, &command(&mut rng));
+            for cut in 0..data.len() {
+                assert!(decode(&data.slice(..cut)).is_err(), "cut at {cut} of {}", data.len());
+            }
+            let mut flipped = data.to_vec();
+            let at = rng.below(flipped.len() as u64) as usize;
+            flipped[at] ^= 1 << rng.below(8);
+            let _ = decode(&flipped.into());
+        }
+    }
+
+    #[test]
+    fn false_lengths_nesting_versions_and_trailing_bytes_are_told() {
+        let huge = vec![VERSION, 0, 0, kind::LEASE_REVOKE, 0, 0xff, 0xff, 0xff, 0xff, 0x7f, 1];
+        assert_eq!(decode(&huge.into()), Err(DecodeError::Truncated));
+        assert_eq!(decode(&Bytes::from_static(&[9, 1, 2])), Err(DecodeError::Version(9)));
+        assert_eq!(
+            decode(&Bytes::from_static(&[VERSION, 0, 0, 77])),
+            Err(DecodeError::Tag { of: "kind", tag: 77 })
+        );
+        let mut data = encode(NodeId(1), 1, &Command::Compact { revision: 3 }).to_vec();
+        data.push(0);
+        assert_eq!(decode(&data.into()), Err(DecodeError::Trailing(1)));
+        let mut deep = vec![VERSION, 0, 0, kind::TXN];
+        for _ in 0..NESTING_MAX {
+            deep.extend([0, 1, kind::TXN]);
+        }
+        deep.extend([0; 64]);
+        assert_eq!(decode(&deep.into()), Err(DecodeError::Nesting));
     }
 }

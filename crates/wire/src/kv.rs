@@ -282,6 +282,8 @@ pub enum Refused {
     LeaseExists,
     /// `ignore_value` or `ignore_lease` on a key that is not there.
     KeyNotFound,
+    /// A key is longer than the state takes.
+    KeyTooLong,
     /// The command is of a newer format than this node knows.
     UnknownCommand,
 }

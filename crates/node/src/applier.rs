@@ -1,0 +1,249 @@
+//! The applier: the one place where a shard's machine runs.
+//!
+//! It is driven by ordered [`Work`] and answers with ordered [`Output`]; whether it runs on a thread of its own or inside
+//! the simulator's loop is the driver's affair. Results depend on the log alone, never on when the work arrived.
+//!
+//! Besides applying entries it decides when to checkpoint (by bytes written since the last cut) and takes snapshots in.
+//! A checkpoint counts only once the journal records it, so its life is: [`Output::Sealed`] -> the driver runs the job
+//! and has the journal record it -> [`Work::Checkpointed`].
+
+use quorate_base::{Base, Entry, EntryId, Index, NodeId};
+use quorate_state::kv::{Kv, KvView, LeaseChange};
+use quorate_storage::state::{CheckpointJob, StateResult};
+use quorate_wire::kv::{Event, Refused, Reply, Revision};
+use std::sync::Arc;
+
+/// What the applier is asked to do, in order.
+#[derive(Debug)]
+pub enum Work {
+    /// Apply these committed entries, consecutive from the applied index on.
+    Apply(Vec<Entry>),
+    /// Take in one chunk of a snapshot whose last entry is `base.id`; `seq` counts from 0.
+    Import {
+        /// What the snapshot holds.
+        base: Base,
+        /// Its place in the stream.
+        seq: u64,
+        /// The bytes.
+        data: bytes::Bytes,
+        /// Nothing follows.
+        last: bool,
+    },
+    /// The journal has recorded the checkpoint that [`Output::Sealed`] asked for.
+    Checkpointed,
+    /// Do a bounded piece of background work, if there is any.
+    Upkeep,
+    /// Make a checkpoint now, whatever was written.
+    Seal,
+}
+
+/// What comes back, in order.
+pub enum Output {
+    /// A batch of entries was applied.
+    Applied(Applied),
+    /// A chunk was stored.
+    Imported {
+        /// Of which snapshot.
+        base: Base,
+        /// Which chunk.
+        seq: u64,
+    },
+    /// A chunk could not be taken in: the snapshot must start again.
+    ImportFailed {
+        /// Of which snapshot.
+        base: Base,
+        /// In words.
+        reason: String,
+    },
+    /// A cut was made; run the job as checkpoint `generation`, then let the journal record it with `base`.
+    Sealed {
+        /// The work, for another thread.
+        job: Box<dyn CheckpointJob>,
+        /// Its number.
+        generation: u64,
+        /// What it holds.
+        base: Base,
+        /// Set if it completes the taking in of a snapshot: what is readable now.
+        installed: Option<Installed>,
+    },
+    /// [`Work::Upkeep`] is through; `more` if it should be asked again.
+    Upkept {
+        /// There is more to do.
+        more: bool,
+    },
+}
+
+/// The state after a snapshot was taken in.
+pub struct Installed {
+    /// What is readable.
+    pub view: Arc<KvView>,
+}
+
+/// The effects of a batch of entries.
+pub struct Applied {
+    /// The last entry of the batch.
+    pub last: EntryId,
+    /// Outcomes of the commands that this node proposed.
+    pub outcomes: Vec<Outcome>,
+    /// What changed, for the watches.
+    pub events: Vec<Event>,
+    /// What changed, for the lessor.
+    pub leases: Vec<LeaseChange>,
+    /// What is readable now.
+    pub view: Arc<KvView>,
+}
+
+/// The outcome of one command.
+pub struct Outcome {
+    /// The request that proposed it.
+    pub request: u64,
+    /// What the machine says.
+    pub result: Result<Reply, Refused>,
+    /// The space's revision then.
+    pub revision: Revision,
+}
+
+/// Runs one shard's machine.
+pub struct Applier {
+    kv: Kv,
+    node: NodeId,
+    seal_bytes: u64,
+    next_generation: u64,
+    sealing: bool,
+    /// A snapshot that is complete but for its checkpoint, which waits for one under way.
+    installing: Option<Base>,
+    importing: Option<(EntryId, u64)>,
+    want_seal: bool,
+}
+
+/// Bytes written since the last cut that bring the next one.
+pub const SEAL_BYTES: u64 = 32 << 20;
+/// How many keys of background compaction one step may touch.
+const COMPACT_BUDGET: usize = 1000;
+
+impl Applier {
+    /// Runs `kv` for `node`; `generation` is that of the newest recorded checkpoint, or 0.
+    pub fn new(kv: Kv, node: NodeId, generation: u64, seal_bytes: u64) -> Self {
+        Self {
+            kv,
+            node,
+            seal_bytes,
+            next_generation: generation + 1,
+            sealing: false,
+            installing: None,
+            importing: None,
+            want_seal: false,
+        }
+    }
+
+    /// The machine.
+    pub fn kv(&self) -> &Kv {
+        &self.kv
+    }
+
+    /// Does one piece of work. After an error the applier must not be used again.
+    pub fn work(&mut self, work: Work, out: &mut Vec<Output>) -> StateResult<()> {
+        match work {
+            Work::Apply(entries) => self.apply(&entries, out)?,
+            Work::Import { base, seq, data, last } => self.import(base, seq, &data, last, out)?,
+            Work::Checkpointed => {
+                self.sealing = false;
+            }
+            Work::Upkeep => {
+                let more = self.kv.compact_step(COMPACT_BUDGET)?;
+                out.push(Output::Upkept { more });
+            }
+            Work::Seal => self.want_seal = true,
+        }
+        self.seal_if_due(out)
+    }
+
+    fn apply(&mut self, entries: &[Entry], out: &mut Vec<Output>) -> StateResult<()> {
+        let mut outcomes = Vec::new();
+        let mut events = Vec::new();
+        let mut leases = Vec::new();
+        // What a snapshot that was just taken in covers already comes once more.
+        let from = self.kv.applied().index;
+        for entry in entries.iter().filter(|e| e.id.index > from) {
+            let applied = self.kv.apply(entry)?;
+            if applied.origin == self.node {
+                outcomes.push(Outcome {
+                    request: applied.request,
+                    result: applied.outcome,
+                    revision: applied.revision,
+                });
+            }
+            events.extend(applied.events);
+            leases.extend(applied.leases);
+        }
+        if self.kv.applied().index > from {
+            let (last, view) = (self.kv.applied(), self.kv.view());
+            out.push(Output::Applied(Applied { last, outcomes, events, leases, view }));
+        }
+        Ok(())
+    }
+
+    fn import(
+        &mut self,
+        base: Base,
+        seq: u64,
+        data: &bytes::Bytes,
+        last: bool,
+        out: &mut Vec<Output>,
+    ) -> StateResult<()> {
+        if base.id.index <= self.kv.applied().index {
+            out.push(Output::ImportFailed { base, reason: "the state is newer than the snapshot".into() });
+            return Ok(());
+        }
+        let expected = match self.importing {
+            Some((id, next)) if id == base.id && seq != 0 => next,
+            _ => 0,
+        };
+        if seq != expected {
+            out.push(Output::ImportFailed { base, reason: format!("chunk {seq} came, {expected} was due") });
+            return Ok(());
+        }
+        if seq == 0 {
+            self.kv.import_begin()?;
+        }
+        if let Err(error) = self.kv.import_chunk(seq, data) {
+            self.importing = None;
+            out.push(Output::ImportFailed { base, reason: error.to_string() });
+            return Ok(());
+        }
+        self.importing = Some((base.id, seq + 1));
+        out.push(Output::Imported { base: base.clone(), seq });
+        if last {
+            self.importing = None;
+            self.kv.import_finish(base.clone())?;
+            self.installing = Some(base);
+        }
+        Ok(())
+    }
+
+    fn seal_if_due(&mut self, out: &mut Vec<Output>) -> StateResult<()> {
+        if self.sealing {
+            return Ok(());
+        }
+        let install = self.installing.take();
+        let importing = self.importing.is_some();
+        let full = self.kv.unsealed_bytes() >= self.seal_bytes && !importing;
+        if install.is_none() && !full && !self.want_seal {
+            return Ok(());
+        }
+        self.want_seal = false;
+        let base = Base { id: self.kv.applied(), membership: self.kv.membership().clone() };
+        let installed = install.map(|_| Installed { view: self.kv.view() });
+        let job = self.kv.seal()?;
+        let generation = self.next_generation;
+        self.next_generation += 1;
+        self.sealing = true;
+        out.push(Output::Sealed { job, generation, base, installed });
+        Ok(())
+    }
+
+    /// The index up to which the machine has applied.
+    pub fn applied(&self) -> Index {
+        self.kv.applied().index
+    }
+}

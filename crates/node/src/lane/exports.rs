@@ -1,0 +1,102 @@
+//! Snapshots on their way out: chunks are read from one view, on a background thread, as the core asks for them.
+//!
+//! A snapshot is a view that was current when the core first asked; it stays until its peer has it all, or starts again.
+//! The cursor behind each chunk is kept, so that a chunk that was lost is read again from the same view.
+
+use bytes::Bytes;
+use quorate_base::{Base, NodeId};
+use quorate_protocol::raft::{ChunkWanted, Input, SnapshotId, SnapshotMeta};
+use quorate_state::kv::KvView;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How large a chunk is at most, about.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// A chunk to be read.
+pub struct Export {
+    to: NodeId,
+    snapshot: SnapshotId,
+    seq: u64,
+    view: Arc<KvView>,
+    cursor: Option<Bytes>,
+}
+
+/// A chunk that was read, or why not.
+pub struct Exported {
+    to: NodeId,
+    snapshot: SnapshotId,
+    seq: u64,
+    result: Result<(Bytes, Option<Bytes>), String>,
+}
+
+impl Export {
+    /// Reads it; this may take a while.
+    pub fn read(self) -> Exported {
+        let result = self.view.export(self.cursor.as_ref(), CHUNK_BYTES).map_err(|e| e.to_string());
+        Exported { to: self.to, snapshot: self.snapshot, seq: self.seq, result }
+    }
+}
+
+struct Outgoing {
+    snapshot: SnapshotId,
+    view: Arc<KvView>,
+    /// The cursor at which chunk `i` starts; chunk 0 starts at `None`.
+    cursors: Vec<Option<Bytes>>,
+}
+
+/// The snapshots under way, one a peer at most.
+#[derive(Default)]
+pub(super) struct Exports {
+    outgoing: BTreeMap<NodeId, Outgoing>,
+    wanted: Vec<Export>,
+}
+
+impl Exports {
+    /// The core wants a chunk. Answers at once if it cannot be had.
+    pub(super) fn want(&mut self, wanted: ChunkWanted, view: &Arc<KvView>) -> Option<Input> {
+        let ChunkWanted { to, snapshot, seq } = wanted;
+        let fresh = self.outgoing.get(&to).is_none_or(|o| o.snapshot != snapshot);
+        if fresh {
+            self.outgoing.insert(to, Outgoing { snapshot, view: view.clone(), cursors: vec![None] });
+        }
+        let outgoing = self.outgoing.get(&to)?;
+        match outgoing.cursors.get(seq as usize) {
+            Some(cursor) => {
+                let (view, cursor) = (outgoing.view.clone(), cursor.clone());
+                self.wanted.push(Export { to, snapshot, seq, view, cursor });
+                None
+            }
+            None => Some(Input::SnapshotFailed { to, snapshot }),
+        }
+    }
+
+    /// A chunk was read: what the core is told.
+    pub(super) fn read(&mut self, chunk: Exported) -> Option<Input> {
+        let Exported { to, snapshot, seq, result } = chunk;
+        let outgoing = self.outgoing.get_mut(&to).filter(|o| o.snapshot == snapshot)?;
+        let Ok((data, next)) = result else {
+            self.outgoing.remove(&to);
+            return Some(Input::SnapshotFailed { to, snapshot });
+        };
+        let last = next.is_none();
+        if !last && outgoing.cursors.len() as u64 == seq + 1 {
+            outgoing.cursors.push(next);
+        }
+        let meta = SnapshotMeta::from(Base {
+            id: outgoing.view.applied(),
+            membership: outgoing.view.membership().clone(),
+        });
+        Some(Input::SnapshotChunk { to, snapshot, meta, seq, data, last })
+    }
+
+    /// The chunks to be read now.
+    pub(super) fn take_wanted(&mut self) -> Vec<Export> {
+        std::mem::take(&mut self.wanted)
+    }
+
+    /// Lets the views go of peers that need no snapshot any more.
+    pub(super) fn retain(&mut self, needed: impl Fn(NodeId) -> bool) {
+        self.outgoing.retain(|&to, _| needed(to));
+    }
+}

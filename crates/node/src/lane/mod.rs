@@ -1,0 +1,586 @@
+//! A lane: the loop's body that drives protocol cores, as a pure value.
+//!
+//! The driver hands in [`Event`]s as they come, then calls [`Lane::drain`] once for all of them and carries out the
+//! [`Effects`]: one journal write a shard, one packet a peer, one batch to the applier. That is where the batching of the
+//! whole node comes from. A lane knows no clock, no socket and no thread; the simulator drives the same code.
+//!
+//! The way of a write through here: [`Event::Call`] -> encoded once -> parked -> proposed to the own core, or forwarded
+//! to the leader's -> journal and peers -> committed -> [`Effects::work`] -> [`Event::Output`] -> its callback.
+
+mod exports;
+mod pending;
+mod reads;
+mod service;
+
+use crate::api::{Done, Failure, Head, Member, Patience, Request};
+use crate::applier::{Applied, Output, Work};
+use crate::lessor::{Lessor, Wish};
+use crate::watch::Hub;
+use bytes::Bytes;
+use exports::Exports;
+pub use exports::{Export, Exported};
+use pending::{Pending, Want};
+use quorate_base::time::Duration;
+use quorate_base::{Append, Base, Durable, Held, Instant, NodeId, Rng, ShardId, Term};
+use quorate_protocol::Core;
+use quorate_protocol::raft::{
+    self, Input, Message, Outbox, Phase, ProposalId, Raft, ReadId, Refusal, RoleChange, SnapshotMeta,
+};
+use quorate_state::kv::{KvView, LeaseChange};
+use quorate_wire::kv::Command;
+use quorate_wire::peer::{Frame, LeaseAsk, Packet};
+use reads::{Read, Reads};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+/// The largest encoded command the log takes.
+pub const COMMAND_MAX: usize = 2 << 20;
+/// How many requests may wait on one node.
+const WAITING_MAX: usize = 200_000;
+/// How often a lane wants to look at its clocks while requests or leases wait.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What a lane is told at its start.
+pub struct Settings {
+    /// The cluster's id.
+    pub cluster: u64,
+    /// This node.
+    pub node: NodeId,
+    /// The timing of the cores, and who they are.
+    pub raft: raft::Config,
+    /// The members' names and addresses, for member lists.
+    pub members: Vec<Member>,
+}
+
+/// What happens to a lane.
+pub enum Event {
+    /// A packet of frames came from a peer.
+    Packet {
+        /// Who sent it.
+        from: NodeId,
+        /// Its body, not yet decoded.
+        body: Bytes,
+    },
+    /// A connection to a peer is there.
+    PeerUp(NodeId),
+    /// It is gone, and what was under way on it may be lost.
+    PeerDown(NodeId),
+    /// A client asks.
+    Call {
+        /// What.
+        request: Request,
+        /// How long it waits at most, if the client said so.
+        timeout: Option<Duration>,
+        /// Whom to answer.
+        done: Done,
+    },
+    /// A flush of the journal is through.
+    Journaled(Vec<Durable>),
+    /// The applier did something.
+    Output(Output),
+    /// The journal has recorded a checkpoint.
+    Checkpointed {
+        /// What it holds.
+        base: Base,
+        /// It completes the taking in of a snapshot.
+        installed: Option<Arc<KvView>>,
+    },
+    /// A chunk to be sent was read.
+    Exported(Exported),
+    /// Time has passed; nothing else may have happened.
+    Tick,
+    /// Hand the leadership over, if this node has it.
+    HandOver,
+    /// The node stops: everything that waits is answered.
+    Stop,
+    /// The journal or the state failed, in words: the node must stop.
+    Broken(String),
+}
+
+/// What a lane wants done, gathered over one drain. The driver empties it and hands it in again.
+#[derive(Default)]
+pub struct Effects {
+    /// For the journal, in order.
+    pub journal: Vec<Append>,
+    /// For the peers, one body each.
+    pub packets: Vec<(NodeId, Bytes)>,
+    /// For the applier, in order.
+    pub work: Vec<Work>,
+    /// Chunks of snapshots to be read from views, on a background thread.
+    pub exports: Vec<Export>,
+    /// Checkpoint jobs: run them, let the journal record the base, then [`Event::Checkpointed`] here and
+    /// [`Work::Checkpointed`] to the applier.
+    pub seals: Vec<Seal>,
+    /// Role changes, for the log.
+    pub roles: Vec<RoleChange>,
+    /// The node cannot go on.
+    pub broken: Option<String>,
+}
+
+/// A checkpoint to be made.
+pub struct Seal {
+    /// The work.
+    pub job: Box<dyn quorate_storage::state::CheckpointJob>,
+    /// Its number.
+    pub generation: u64,
+    /// What the journal has to record.
+    pub base: Base,
+    /// Goes back in [`Event::Checkpointed`].
+    pub installed: Option<Arc<KvView>>,
+}
+
+/// Who made a proposal, until the core has said what became of it.
+enum Proposer {
+    Here(u64),
+    Peer(NodeId, u64),
+    Lessor(Wish),
+}
+
+/// One lane with the key-value space's group.
+pub struct Lane {
+    shard: ShardId,
+    settings: Settings,
+    patience: Patience,
+    raft: Raft,
+    outbox: Outbox,
+    /// Messages that wait for the journal, in the order of their writes.
+    held: VecDeque<Held<(NodeId, Message)>>,
+    pending: Pending,
+    reads: Reads,
+    proposing: BTreeMap<u64, Proposer>,
+    next_proposal: u64,
+    next_request: u64,
+    exports: Exports,
+    lessor: Lessor,
+    hub: Arc<Mutex<Hub>>,
+    view: Arc<KvView>,
+    packets: BTreeMap<NodeId, Packet>,
+    leader: Option<NodeId>,
+    leaderless_since: Option<Instant>,
+    last_applied_term: Term,
+    tick_at: Instant,
+    stopping: bool,
+    broken: Option<String>,
+}
+
+impl Lane {
+    /// A lane over a core that was booted from the journal, and the view of the machine as it was opened.
+    ///
+    /// `rng` makes request numbers unique over restarts: a command of an earlier life in the log must not answer a request
+    /// of this one.
+    pub fn new(
+        settings: Settings,
+        raft: Raft,
+        view: Arc<KvView>,
+        hub: Arc<Mutex<Hub>>,
+        rng: &mut Rng,
+        now: Instant,
+    ) -> Self {
+        let election = settings.raft.election_max;
+        let mut lessor = Lessor::default();
+        lessor.reset(now, view.leases());
+        Self {
+            shard: settings.raft.shard,
+            patience: Patience {
+                request: Duration::from_secs(5) + 2 * election,
+                election,
+                least_lease: least_lease(settings.raft.election_min),
+            },
+            settings,
+            outbox: Outbox::default(),
+            held: VecDeque::new(),
+            pending: Pending::default(),
+            reads: Reads::default(),
+            proposing: BTreeMap::new(),
+            next_proposal: 0,
+            next_request: rng.next_u64() >> 1,
+            exports: Exports::default(),
+            lessor,
+            hub,
+            view,
+            packets: BTreeMap::new(),
+            leader: raft.leader(),
+            leaderless_since: Some(now),
+            last_applied_term: Term(0),
+            tick_at: now,
+            stopping: false,
+            broken: None,
+            raft,
+        }
+    }
+
+    // ---- in ----
+
+    /// Takes one event; any number may come before the next drain.
+    pub fn handle(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Packet { from, body } => self.packet(now, from, body),
+            Event::PeerUp(_) => {}
+            Event::PeerDown(peer) => self.raft.handle(now, Input::Unreachable { peer }),
+            Event::Call { request, timeout, done } => self.call(now, request, timeout, done),
+            Event::Journaled(proofs) => self.journaled(now, &proofs),
+            Event::Output(output) => self.output(now, output),
+            Event::Checkpointed { base, installed } => self.checkpointed(now, base, installed),
+            Event::Exported(chunk) => {
+                if let Some(input) = self.exports.read(chunk) {
+                    self.raft.handle(now, input);
+                }
+            }
+            Event::Tick => {}
+            Event::HandOver => self.hand_over(now),
+            Event::Stop => self.stop(),
+            Event::Broken(why) => self.broken = Some(why),
+        }
+    }
+
+    fn packet(&mut self, now: Instant, from: NodeId, body: Bytes) {
+        for frame in Packet::read(body) {
+            match frame {
+                Ok(frame) => self.frame(now, from, frame),
+                // The sender is of this release and the checksum held: nothing sensible is left to do with the rest.
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn frame(&mut self, now: Instant, from: NodeId, frame: Frame) {
+        match frame {
+            Frame::Raft { shard, message } if shard == self.shard => {
+                self.raft.handle(now, Input::Message { from, message });
+            }
+            Frame::Forward { shard, term, request, data } if shard == self.shard => {
+                if self.raft.is_leader() && self.raft.term() == term {
+                    self.propose(now, Proposer::Peer(from, request), data);
+                } else {
+                    self.to_peer(from, &Frame::Refused { request, overloaded: false });
+                }
+            }
+            Frame::Lease { shard, request, ask } if shard == self.shard => {
+                if self.raft.is_leader() {
+                    let (lease, renew) = match ask {
+                        LeaseAsk::KeepAlive(id) => (id, true),
+                        LeaseAsk::TimeToLive(id) => (id, false),
+                    };
+                    self.reads.gather(Read::Lease { from, request, lease, renew });
+                } else {
+                    self.to_peer(from, &Frame::Refused { request, overloaded: false });
+                }
+            }
+            Frame::LeaseAnswer { request, ttl, granted } => self.lease_answer(request, ttl, granted),
+            Frame::Refused { request, overloaded } => self.refused(request, overloaded),
+            Frame::Raft { .. } | Frame::Forward { .. } | Frame::Lease { .. } => {}
+        }
+    }
+
+    fn journaled(&mut self, now: Instant, proofs: &[Durable]) {
+        for proof in proofs {
+            while let Some(held) = self.held.pop_front() {
+                match held.open(proof) {
+                    Ok((to, message)) => self.raft_frame(to, message),
+                    Err(held) => {
+                        self.held.push_front(held);
+                        break;
+                    }
+                }
+            }
+            self.raft.handle(now, Input::Written { proof: proof.clone() });
+        }
+    }
+
+    fn output(&mut self, now: Instant, output: Output) {
+        match output {
+            Output::Applied(applied) => self.applied(now, applied),
+            Output::Imported { base, seq } => {
+                self.raft.handle(now, Input::ChunkStored { snapshot: SnapshotMeta::from(base), seq });
+            }
+            Output::ImportFailed { base, reason: _ } => {
+                self.raft.handle(now, Input::InstallFailed { snapshot: SnapshotMeta::from(base) });
+            }
+            // The driver takes these two itself.
+            Output::Sealed { .. } | Output::Upkept { .. } => {}
+        }
+    }
+
+    fn applied(&mut self, now: Instant, applied: Applied) {
+        let index = applied.last.index;
+        self.view = applied.view;
+        for change in applied.leases {
+            match change {
+                LeaseChange::Granted { id, ttl } => self.lessor.granted(now, id, ttl),
+                LeaseChange::Revoked { id } => self.lessor.revoked(id),
+                LeaseChange::Checkpointed { id, remaining } => self.lessor.checkpointed(id, remaining),
+            }
+        }
+        for outcome in applied.outcomes {
+            self.answer_write(outcome);
+        }
+        if !applied.events.is_empty() {
+            hub(&self.hub).publish(self.view.clone(), applied.events);
+        }
+        if applied.last.term > self.last_applied_term {
+            self.last_applied_term = applied.last.term;
+            for done in self.pending.overtaken(applied.last.term) {
+                done(Err(Failure::LeaderChanged));
+            }
+        }
+        self.raft.handle(now, Input::Applied { index });
+        // Everything applied can be read from the state and sent as a snapshot: the log keeps what its own bound allows.
+        self.raft.handle(now, Input::Compact { upto: index });
+    }
+
+    fn checkpointed(&mut self, now: Instant, base: Base, installed: Option<Arc<KvView>>) {
+        let Some(view) = installed else { return };
+        self.view = view;
+        self.lessor.reset(now, self.view.leases());
+        hub(&self.hub).reset(self.view.clone());
+        self.raft.handle(now, Input::Installed { base });
+    }
+
+    fn hand_over(&mut self, now: Instant) {
+        if !self.raft.is_leader() {
+            return;
+        }
+        if let Some(to) = self.raft.best_successor() {
+            self.raft.handle(now, Input::Transfer { to });
+        }
+    }
+
+    fn stop(&mut self) {
+        self.stopping = true;
+        let waiting = self.pending.drain_all().into_iter().chain(self.reads.drain_all());
+        for done in waiting {
+            done(Err(Failure::Stopping));
+        }
+        hub(&self.hub).stop();
+    }
+
+    // ---- out ----
+
+    /// Hands out everything that gathered.
+    pub fn drain(&mut self, now: Instant, out: &mut Effects) {
+        self.clockwork(now);
+        self.route(now);
+        self.ask_for_reads(now);
+        self.raft.drain(now, &mut self.outbox);
+        self.take_outbox(now, out);
+        let progress = self.raft.progress();
+        self.exports
+            .retain(|to| progress.get(&to).is_some_and(|p| matches!(p.phase, Phase::Snapshot { .. })));
+        // What the outbox brought (a leader, an index) may let more go at once: no second wake-up for it.
+        self.serve_reads(now);
+        for (to, packet) in std::mem::take(&mut self.packets) {
+            out.packets.push((to, packet.finish()));
+        }
+        out.exports.append(&mut self.exports.take_wanted());
+        out.broken = self.broken.take().or(out.broken.take());
+    }
+
+    fn take_outbox(&mut self, now: Instant, out: &mut Effects) {
+        let mut outbox = std::mem::take(&mut self.outbox);
+        out.journal.extend(outbox.write.take());
+        for (to, message) in outbox.send.drain(..) {
+            self.raft_frame(to, message);
+        }
+        self.held.extend(outbox.after_write.drain(..));
+        if let Some(change) = outbox.role.take() {
+            self.role_changed(now, &change);
+            out.roles.push(change);
+        }
+        for (id, _) in outbox.accepted.drain(..) {
+            self.proposing.remove(&id.0);
+        }
+        for (id, refusal) in outbox.refused.drain(..) {
+            self.proposal_refused(now, id, &refusal);
+        }
+        for (id, index) in outbox.reads.drain(..) {
+            self.reads.indexed(id.0, index);
+        }
+        for (id, _) in outbox.dropped_reads.drain(..) {
+            for (from, request) in self.reads.dropped(id.0) {
+                self.lease_refused(from, request);
+            }
+        }
+        for wanted in outbox.chunks.drain(..) {
+            if let Some(input) = self.exports.want(wanted, &self.view) {
+                self.raft.handle(now, input);
+            }
+        }
+        for chunk in outbox.install.drain(..) {
+            out.work.push(Work::Import {
+                base: chunk.meta.into(),
+                seq: chunk.seq,
+                data: chunk.data,
+                last: chunk.last,
+            });
+        }
+        if !outbox.apply.is_empty() {
+            out.work.push(Work::Apply(std::mem::take(&mut outbox.apply)));
+        }
+        self.broken = outbox.broken.take().or(self.broken.take());
+        self.outbox = outbox;
+    }
+
+    fn role_changed(&mut self, now: Instant, change: &RoleChange) {
+        let leading = self.raft.is_leader();
+        if leading && change.became_leader() {
+            self.lessor.promote(now);
+        } else if !leading {
+            self.lessor.demote();
+        }
+        self.leader = change.leader;
+        match (self.leader, self.leaderless_since) {
+            (Some(_), _) => self.leaderless_since = None,
+            (None, None) => self.leaderless_since = Some(now),
+            (None, Some(_)) => {}
+        }
+    }
+
+    fn proposal_refused(&mut self, now: Instant, id: ProposalId, refusal: &Refusal) {
+        let overloaded = matches!(refusal, Refusal::Overloaded);
+        match self.proposing.remove(&id.0) {
+            Some(Proposer::Here(request)) => self.refused(request, overloaded),
+            Some(Proposer::Peer(from, request)) => {
+                self.to_peer(from, &Frame::Refused { request, overloaded });
+            }
+            Some(Proposer::Lessor(Wish::Revoke(ids))) => self.lessor.not_revoked(now, &ids),
+            Some(Proposer::Lessor(Wish::Checkpoint(_))) | None => {}
+        }
+    }
+
+    /// Time-outs, and what the lessor wants.
+    fn clockwork(&mut self, now: Instant) {
+        for wish in self.lessor.due(now) {
+            let command = match &wish {
+                Wish::Revoke(ids) => Command::LeaseRevoke { ids: ids.clone(), expired: true },
+                Wish::Checkpoint(remaining) => Command::LeaseCheckpoint { remaining: remaining.clone() },
+            };
+            let data = quorate_wire::command::encode(self.settings.node, self.take_request(), &command);
+            self.propose(now, Proposer::Lessor(wish), data);
+        }
+        if now >= self.tick_at {
+            self.tick_at = now + TICK;
+            hub(&self.hub).tick(now);
+            for (done, failure) in self.pending.expired(now).into_iter().chain(self.reads.expired(now)) {
+                done(Err(failure));
+            }
+        }
+        if self.raft.deadline().is_some_and(|at| now >= at) {
+            self.raft.handle(now, Input::Tick);
+        }
+    }
+
+    /// Sends what is parked to the leader, if one is known.
+    fn route(&mut self, now: Instant) {
+        if !self.pending.has_parked() {
+            return;
+        }
+        let Some(leader) = self.raft.leader() else { return };
+        let (here, term) = (leader == self.settings.node, self.raft.term());
+        for (request, want) in self.pending.send_parked(term) {
+            match (want, here) {
+                (Want::Write(data), true) => self.propose(now, Proposer::Here(request), data),
+                (Want::Write(data), false) => {
+                    self.to_peer(leader, &Frame::Forward { shard: self.shard, term, request, data });
+                }
+                (Want::KeepAlive(lease), true) => {
+                    self.reads.gather(Read::Lease { from: leader, request, lease, renew: true });
+                }
+                (Want::TimeToLive(lease, _), true) => {
+                    self.reads.gather(Read::Lease { from: leader, request, lease, renew: false });
+                }
+                (Want::KeepAlive(id), false) => self.ask_lease(leader, request, LeaseAsk::KeepAlive(id)),
+                (Want::TimeToLive(id, _), false) => {
+                    self.ask_lease(leader, request, LeaseAsk::TimeToLive(id));
+                }
+            }
+        }
+    }
+
+    fn ask_lease(&mut self, leader: NodeId, request: u64, ask: LeaseAsk) {
+        self.to_peer(leader, &Frame::Lease { shard: self.shard, request, ask });
+    }
+
+    fn ask_for_reads(&mut self, now: Instant) {
+        if self.raft.leader().is_none() {
+            return;
+        }
+        if let Some(number) = self.reads.ask() {
+            self.raft.handle(now, Input::Read { id: ReadId(number) });
+        }
+    }
+
+    fn propose(&mut self, now: Instant, who: Proposer, data: Bytes) {
+        self.next_proposal += 1;
+        let id = self.next_proposal;
+        self.proposing.insert(id, who);
+        self.raft.handle(now, Input::Propose { id: ProposalId(id), data });
+    }
+
+    fn raft_frame(&mut self, to: NodeId, message: Message) {
+        let shard = self.shard;
+        self.to_peer(to, &Frame::Raft { shard, message });
+    }
+
+    fn to_peer(&mut self, to: NodeId, frame: &Frame) {
+        self.packets.entry(to).or_default().push(frame);
+    }
+
+    fn take_request(&mut self) -> u64 {
+        self.next_request += 1;
+        self.next_request
+    }
+
+    // ---- ask ----
+
+    /// When this lane next wants a tick, if nothing else arrives first.
+    pub fn deadline(&self) -> Option<Instant> {
+        let waiting = self.pending.len() > 0 || self.reads.any() || self.raft.is_leader();
+        let tick = (waiting || hub(&self.hub).wants_ticks()).then_some(self.tick_at);
+        [self.raft.deadline(), tick, self.lessor.deadline()].into_iter().flatten().min()
+    }
+
+    /// The core, to look at.
+    pub fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    /// Whether anybody else is in the group.
+    pub fn has_peers(&self) -> bool {
+        self.raft.membership().nodes().len() > 1
+    }
+
+    /// What is readable now.
+    pub fn view(&self) -> &Arc<KvView> {
+        &self.view
+    }
+
+    /// The header a reply would have now.
+    pub fn head(&self) -> Head {
+        Head {
+            cluster: self.settings.cluster,
+            member: self.settings.node.get(),
+            revision: self.view.revision(),
+            term: self.raft.term().get(),
+        }
+    }
+
+    /// Since when no leader is known.
+    pub fn leaderless_since(&self) -> Option<Instant> {
+        self.leaderless_since
+    }
+
+    /// The waits that follow from the timing.
+    pub fn patience(&self) -> Patience {
+        self.patience
+    }
+}
+
+/// The smallest lease in seconds: one and a half of the shortest election timeout, rounded up, as etcd's.
+fn least_lease(election: Duration) -> i64 {
+    let ms = election.as_millis() as i64 * 3 / 2;
+    ((ms + 999) / 1000).max(1)
+}
+
+fn hub(hub: &Mutex<Hub>) -> std::sync::MutexGuard<'_, Hub> {
+    hub.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,169 @@
+//! Requests on their way: what waits for the leader, for the log, or for another node's answer.
+//!
+//! A write is proposed at most once. It is *parked* while no leader is known (nothing was done: it may go anywhere), then
+//! *sent* in one term: proposed here, or forwarded to the leader of that term, who takes it in that term only. When an
+//! entry of a later term has been applied, everything sent in an earlier term either was applied before it or never will
+//! be, so what still waits is answered "leader changed" at once and nobody waits for a time-out.
+
+use crate::api::{Done, Failure};
+use bytes::Bytes;
+use quorate_base::{Instant, Term};
+use quorate_wire::kv::LeaseId;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a pending request wants from the leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// An entry in the log; the encoded command.
+    Write(Bytes),
+    /// A confirmed keep-alive.
+    KeepAlive(LeaseId),
+    /// The remaining time of a lease, with its keys if set.
+    TimeToLive(LeaseId, bool),
+}
+
+impl Want {
+    /// Doing it twice is harmless, so that it may be asked again of another leader.
+    const fn repeatable(&self) -> bool {
+        !matches!(self, Self::Write(_))
+    }
+}
+
+struct Waiting {
+    want: Want,
+    done: Done,
+    deadline: Instant,
+    /// `None` while parked.
+    sent: Option<Term>,
+}
+
+/// All requests on their way, by request number.
+///
+/// Invariants: `deadlines` holds exactly the waiting ones; `parked` exactly those not sent.
+#[derive(Default)]
+pub(crate) struct Pending {
+    waiting: BTreeMap<u64, Waiting>,
+    deadlines: BTreeSet<(Instant, u64)>,
+    parked: BTreeSet<u64>,
+}
+
+impl Pending {
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Takes a request in, parked.
+    pub(crate) fn park(&mut self, request: u64, want: Want, done: Done, deadline: Instant) {
+        self.deadlines.insert((deadline, request));
+        self.parked.insert(request);
+        self.waiting.insert(request, Waiting { want, done, deadline, sent: None });
+    }
+
+    /// Takes all parked ones out for sending in `term`.
+    pub(crate) fn send_parked(&mut self, term: Term) -> Vec<(u64, Want)> {
+        let parked = std::mem::take(&mut self.parked);
+        let mut out = Vec::with_capacity(parked.len());
+        for request in parked {
+            if let Some(waiting) = self.waiting.get_mut(&request) {
+                waiting.sent = Some(term);
+                out.push((request, waiting.want.clone()));
+            }
+        }
+        out
+    }
+
+    /// A refusal came: nothing was done, so the request is parked again.
+    pub(crate) fn refused(&mut self, request: u64) {
+        if let Some(waiting) = self.waiting.get_mut(&request) {
+            waiting.sent = None;
+            self.parked.insert(request);
+        }
+    }
+
+    /// Takes a request out for its answer.
+    pub(crate) fn finish(&mut self, request: u64) -> Option<(Want, Done)> {
+        let waiting = self.waiting.remove(&request)?;
+        self.deadlines.remove(&(waiting.deadline, request));
+        self.parked.remove(&request);
+        Some((waiting.want, waiting.done))
+    }
+
+    /// An entry of `term` was applied: see the module page.
+    pub(crate) fn overtaken(&mut self, term: Term) -> Vec<Done> {
+        let old: Vec<u64> = self
+            .waiting
+            .iter()
+            .filter(|(_, w)| w.sent.is_some_and(|sent| sent < term))
+            .map(|(&request, _)| request)
+            .collect();
+        let mut lost = Vec::new();
+        for request in old {
+            if self.waiting.get(&request).is_some_and(|w| w.want.repeatable()) {
+                self.refused(request);
+            } else if let Some((_, done)) = self.finish(request) {
+                lost.push(done);
+            }
+        }
+        lost
+    }
+
+    /// Takes out what has waited too long.
+    pub(crate) fn expired(&mut self, now: Instant) -> Vec<(Done, Failure)> {
+        let mut out = Vec::new();
+        while let Some(&(at, request)) = self.deadlines.first() {
+            if at > now {
+                break;
+            }
+            if let Some((_, done)) = self.finish(request) {
+                out.push((done, Failure::TimedOut));
+            } else {
+                self.deadlines.pop_first();
+            }
+        }
+        out
+    }
+
+    /// Takes out all, for a node that stops.
+    pub(crate) fn drain_all(&mut self) -> Vec<Done> {
+        self.deadlines.clear();
+        self.parked.clear();
+        std::mem::take(&mut self.waiting).into_values().map(|w| w.done).collect()
+    }
+
+    /// Whether anything waits for a leader.
+    pub(crate) fn has_parked(&self) -> bool {
+        !self.parked.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    fn done(log: &Arc<Mutex<Vec<String>>>, name: &'static str) -> Done {
+        let log = log.clone();
+        Box::new(move |result| {
+            if let Ok(mut log) = log.lock() {
+                log.push(format!("{name} {result:?}"));
+            }
+        })
+    }
+
+    #[test]
+    fn a_write_is_sent_once_and_lost_when_overtaken() {
+        let log = Arc::default();
+        let mut pending = Pending::default();
+        pending.park(1, Want::Write(Bytes::from_static(b"w")), done(&log, "write"), Instant(100));
+        pending.park(2, Want::KeepAlive(9), done(&log, "keep"), Instant(50));
+        assert_eq!(pending.send_parked(Term(3)).len(), 2);
+        assert_eq!(pending.send_parked(Term(3)), vec![]);
+        assert!(pending.overtaken(Term(3)).is_empty(), "an entry of the same term says nothing");
+        assert_eq!(pending.overtaken(Term(4)).len(), 1, "the write is lost");
+        assert_eq!(pending.send_parked(Term(4)), vec![(2, Want::KeepAlive(9))], "the keep-alive goes again");
+        assert_eq!(pending.expired(Instant(49)).len(), 0);
+        assert_eq!(pending.expired(Instant(50)).len(), 1);
+        assert_eq!(pending.len(), 0);
+    }
+}

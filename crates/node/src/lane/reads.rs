@@ -1,0 +1,129 @@
+//! Linearizable reads: all that gather until a drain share one read index, and run on one view.
+
+use crate::api::{Done, Failure, Request};
+use quorate_base::{Index, Instant, NodeId};
+use quorate_wire::kv::LeaseId;
+use std::collections::BTreeMap;
+
+/// What is to be done once the index is known and applied.
+pub(crate) enum Read {
+    /// A client's read of the state.
+    Local {
+        /// What it asks.
+        request: Request,
+        /// Whom it answers.
+        done: Done,
+        /// Until when.
+        deadline: Instant,
+    },
+    /// This node, as leader, confirms something about a lease for a request of its own (`from` is itself) or a peer's.
+    Lease {
+        /// Who asks.
+        from: NodeId,
+        /// The asker's number for it.
+        request: u64,
+        /// Which lease.
+        lease: LeaseId,
+        /// Prolong it; otherwise only look.
+        renew: bool,
+    },
+}
+
+/// Reads by what they wait for.
+#[derive(Default)]
+pub(crate) struct Reads {
+    /// Waiting for the next read round.
+    gathering: Vec<Read>,
+    /// Waiting for a read index, by read number.
+    asked: BTreeMap<u64, Vec<Read>>,
+    /// Waiting for the machine to reach an index.
+    indexed: BTreeMap<Index, Vec<Read>>,
+    next: u64,
+}
+
+impl Reads {
+    /// Takes a read in.
+    pub(crate) fn gather(&mut self, read: Read) {
+        self.gathering.push(read);
+    }
+
+    /// The number to ask an index for, if reads have gathered.
+    pub(crate) fn ask(&mut self) -> Option<u64> {
+        if self.gathering.is_empty() {
+            return None;
+        }
+        self.next += 1;
+        self.asked.insert(self.next, std::mem::take(&mut self.gathering));
+        Some(self.next)
+    }
+
+    /// Read `number` may run once `index` is applied.
+    pub(crate) fn indexed(&mut self, number: u64, index: Index) {
+        if let Some(mut reads) = self.asked.remove(&number) {
+            self.indexed.entry(index).or_default().append(&mut reads);
+        }
+    }
+
+    /// Read `number` got no index: its reads gather again, leases' excepted, which are handed out as refused.
+    pub(crate) fn dropped(&mut self, number: u64) -> Vec<(NodeId, u64)> {
+        let mut refused = Vec::new();
+        for read in self.asked.remove(&number).unwrap_or_default() {
+            match read {
+                Read::Lease { from, request, .. } => refused.push((from, request)),
+                Read::Local { .. } => self.gathering.push(read),
+            }
+        }
+        refused
+    }
+
+    /// Takes out all that may run now that `applied` is reached.
+    pub(crate) fn ready(&mut self, applied: Index) -> Vec<Read> {
+        let mut out = Vec::new();
+        while let Some(entry) = self.indexed.first_entry() {
+            if *entry.key() > applied {
+                break;
+            }
+            out.append(&mut entry.remove());
+        }
+        out
+    }
+
+    /// Takes out clients' reads that have waited too long.
+    pub(crate) fn expired(&mut self, now: Instant) -> Vec<(Done, Failure)> {
+        let late = |read: &mut Read| matches!(read, Read::Local { deadline, .. } if *deadline <= now);
+        let mut out: Vec<Read> = self.gathering.extract_if(.., late).collect();
+        for reads in self.asked.values_mut().chain(self.indexed.values_mut()) {
+            out.extend(reads.extract_if(.., late));
+        }
+        out.into_iter().filter_map(Read::into_done).map(|done| (done, Failure::TimedOut)).collect()
+    }
+
+    /// Takes out all clients' reads, for a node that stops.
+    pub(crate) fn drain_all(&mut self) -> Vec<Done> {
+        let asked = std::mem::take(&mut self.asked).into_values().flatten();
+        let indexed = std::mem::take(&mut self.indexed).into_values().flatten();
+        let gathering = std::mem::take(&mut self.gathering);
+        asked.chain(indexed).chain(gathering).filter_map(Read::into_done).collect()
+    }
+
+    /// Whether any read waits at all.
+    pub(crate) fn any(&self) -> bool {
+        !(self.gathering.is_empty() && self.asked.is_empty() && self.indexed.is_empty())
+    }
+
+    /// How many reads wait.
+    pub(crate) fn len(&self) -> usize {
+        self.gathering.len()
+            + self.asked.values().map(Vec::len).sum::<usize>()
+            + self.indexed.values().map(Vec::len).sum::<usize>()
+    }
+}
+
+impl Read {
+    fn into_done(self) -> Option<Done> {
+        match self {
+            Self::Local { done, .. } => Some(done),
+            Self::Lease { .. } => None,
+        }
+    }
+}

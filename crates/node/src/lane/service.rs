@@ -1,0 +1,178 @@
+//! What clients ask, answered: calls in, callbacks out.
+
+use super::{COMMAND_MAX, Lane, Read, WAITING_MAX, Want};
+use crate::api::{Answer, Body, Done, Failure, Head, Member, Request, Status};
+use crate::applier::Outcome;
+use quorate_base::time::Duration;
+use quorate_base::{Instant, NodeId};
+use quorate_state::kv::ReadError;
+use quorate_wire::kv::{Command, LeaseId, Reply};
+use quorate_wire::peer::Frame;
+
+impl Lane {
+    pub(super) fn call(&mut self, now: Instant, request: Request, timeout: Option<Duration>, done: Done) {
+        if self.stopping {
+            return done(Err(Failure::Stopping));
+        }
+        if self.raft.is_learner() && !serves_as_learner(&request) {
+            return done(Err(Failure::Learner));
+        }
+        if self.pending.len() + self.reads.len() >= WAITING_MAX {
+            return done(Err(Failure::Overloaded));
+        }
+        let deadline = now + timeout.unwrap_or(self.patience.request).min(self.patience.request);
+        match request {
+            Request::Write(command) => self.call_write(&command, deadline, done),
+            Request::LeaseKeepAlive { id } => self.park(Want::KeepAlive(id), deadline, done),
+            Request::LeaseTimeToLive { id, keys } => self.park(Want::TimeToLive(id, keys), deadline, done),
+            Request::Status
+            | Request::Range { serializable: true, .. }
+            | Request::ReadTxn { serializable: true, .. }
+            | Request::Members { linearizable: false } => self.serve(&request, done),
+            Request::Range { .. }
+            | Request::ReadTxn { .. }
+            | Request::LeaseList
+            | Request::Members { .. } => {
+                self.reads.gather(Read::Local { request, done, deadline });
+            }
+        }
+    }
+
+    fn call_write(&mut self, command: &Command, deadline: Instant, done: Done) {
+        let request = self.take_request();
+        let data = quorate_wire::command::encode(self.settings.node, request, command);
+        if data.len() > COMMAND_MAX {
+            return done(Err(Failure::TooLarge));
+        }
+        self.pending.park(request, Want::Write(data), done, deadline);
+    }
+
+    fn park(&mut self, want: Want, deadline: Instant, done: Done) {
+        let request = self.take_request();
+        self.pending.park(request, want, done, deadline);
+    }
+
+    pub(super) fn answer_write(&mut self, outcome: Outcome) {
+        let Some((_, done)) = self.pending.finish(outcome.request) else { return };
+        let head = Head { revision: outcome.revision, ..self.head() };
+        done(match outcome.result {
+            Ok(reply) => Ok(Answer { head, body: Body::Reply(reply) }),
+            Err(refused) => Err(Failure::Refused(refused, head)),
+        });
+    }
+
+    pub(super) fn refused(&mut self, request: u64, overloaded: bool) {
+        if overloaded {
+            if let Some((_, done)) = self.pending.finish(request) {
+                done(Err(Failure::Overloaded));
+            }
+        } else {
+            self.pending.refused(request);
+        }
+    }
+
+    pub(super) fn serve_reads(&mut self, now: Instant) {
+        for read in self.reads.ready(self.view.applied().index) {
+            match read {
+                Read::Local { request, done, .. } => self.serve(&request, done),
+                Read::Lease { from, request, lease, renew } => {
+                    self.serve_lease(now, from, request, lease, renew);
+                }
+            }
+        }
+    }
+
+    /// Answers from the newest view.
+    fn serve(&self, request: &Request, done: Done) {
+        let head = self.head();
+        let body = match request {
+            Request::Range { range, .. } => self.view.range(range).map(|r| Body::Reply(Reply::Range(r))),
+            Request::ReadTxn { txn, .. } => self.view.txn(txn).map(Body::Reply),
+            Request::LeaseList => {
+                Ok(Body::Leases(self.view.leases().into_iter().map(|(id, ..)| id).collect()))
+            }
+            Request::Members { .. } => Ok(Body::Members(self.members())),
+            Request::Status => Ok(Body::Status(self.status())),
+            Request::Write(_) | Request::LeaseKeepAlive { .. } | Request::LeaseTimeToLive { .. } => {
+                Err(ReadError::Refused(quorate_wire::kv::Refused::UnknownCommand))
+            }
+        };
+        done(match body {
+            Ok(body) => Ok(Answer { head, body }),
+            Err(ReadError::Refused(refused)) => Err(Failure::Refused(refused, head)),
+            Err(ReadError::Store(error)) => Err(Failure::Broken(error.to_string())),
+        });
+    }
+
+    fn serve_lease(&mut self, now: Instant, from: NodeId, request: u64, lease: LeaseId, renew: bool) {
+        let (ttl, granted) = if renew {
+            (self.lessor.renew(now, lease), 0)
+        } else {
+            self.lessor.time_to_live(now, lease).unwrap_or((-1, 0))
+        };
+        if from == self.settings.node {
+            self.lease_answer(request, ttl, granted);
+        } else {
+            self.to_peer(from, &Frame::LeaseAnswer { request, ttl, granted });
+        }
+    }
+
+    pub(super) fn lease_answer(&mut self, request: u64, ttl: i64, granted: i64) {
+        let Some((want, done)) = self.pending.finish(request) else { return };
+        let head = self.head();
+        match want {
+            Want::KeepAlive(id) => done(Ok(Answer { head, body: Body::KeepAlive { id, ttl } })),
+            Want::TimeToLive(id, with_keys) => {
+                let keys = if with_keys { self.view.lease_keys(id) } else { Ok(Vec::new()) };
+                done(match keys {
+                    Ok(keys) => Ok(Answer { head, body: Body::TimeToLive { id, ttl, granted, keys } }),
+                    Err(error) => Err(Failure::Broken(error.to_string())),
+                });
+            }
+            Want::Write(_) => done(Err(Failure::TimedOut)),
+        }
+    }
+
+    /// The leadership was not proven: whoever asked asks again.
+    pub(super) fn lease_refused(&mut self, from: NodeId, request: u64) {
+        if from == self.settings.node {
+            self.pending.refused(request);
+        } else {
+            self.to_peer(from, &Frame::Refused { request, overloaded: false });
+        }
+    }
+
+    fn members(&self) -> Vec<Member> {
+        let membership = self.raft.membership();
+        self.settings
+            .members
+            .iter()
+            .filter(|m| membership.contains(NodeId(m.id)))
+            .map(|m| Member { learner: membership.is_learner(NodeId(m.id)), ..m.clone() })
+            .collect()
+    }
+
+    fn status(&self) -> Status {
+        let (db_size, db_size_in_use) = self.view.sizes();
+        let mut errors = Vec::new();
+        if self.raft.leader().is_none() {
+            errors.push("etcdserver: no leader".to_string());
+        }
+        Status {
+            leader: self.raft.leader().map_or(0, NodeId::get),
+            term: self.raft.term(),
+            last: self.raft.last().index,
+            commit: self.raft.commit(),
+            applied: self.view.applied().index,
+            db_size,
+            db_size_in_use,
+            learner: self.raft.is_learner(),
+            errors,
+            digest: self.view.digest(),
+        }
+    }
+}
+
+fn serves_as_learner(request: &Request) -> bool {
+    matches!(request, Request::Status | Request::Range { serializable: true, .. })
+}

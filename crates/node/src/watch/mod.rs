@@ -1,0 +1,555 @@
+//! Watches: who wants to know what, and how far each has been told.
+//!
+//! One ring holds the newest events for all watches; a watch holds a position and nothing else, so a client that does not
+//! read costs no memory an event. A watch that fell behind the ring reads the history of the state, like one that starts at
+//! an old revision. Messages are made when the client's stream can take them ([`WatchStream::poll`]).
+//!
+//! # What a watch may count on (etcd's names)
+//!
+//! *Ordered* and *unique*: revisions rise and each event comes once. *Reliable*: none is left out, or the watch is canceled
+//! with the revision that was compacted. *Atomic*: the events of one revision come in one message (unless it asked for
+//! fragments). *Resumable*: it may start at any revision that is not compacted, the compacted one itself included.
+//! *Bookmarkable*: a progress message of revision R comes after every event up to R.
+//!
+//! The hub is a pure value: events and ticks in, messages out on request, `wake` called when a stream may have something.
+
+#[cfg(test)]
+mod tests;
+
+use crate::api::{WatchCreate, WatchMessage, WatchRequest, WatchStream};
+use bytes::Bytes;
+use quorate_base::Instant;
+use quorate_base::time::Duration;
+use quorate_state::kv::KvView;
+use quorate_wire::kv::{Event, KeyRange, Revision};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The state that a watch reads when the ring does not reach back far enough.
+pub trait History: Send + Sync {
+    /// The newest revision.
+    fn revision(&self) -> Revision;
+    /// The compacted revision; what lies below is gone.
+    fn compacted(&self) -> Revision;
+    /// Whole revisions from `from` on, about `bytes` of them (at least one revision, if there is one).
+    fn history(&self, from: Revision, bytes: usize) -> Result<Vec<Event>, String>;
+}
+
+impl History for KvView {
+    fn revision(&self) -> Revision {
+        Self::revision(self)
+    }
+
+    fn compacted(&self) -> Revision {
+        Self::compacted(self)
+    }
+
+    fn history(&self, from: Revision, bytes: usize) -> Result<Vec<Event>, String> {
+        Self::history(self, from, bytes).map_err(|e| format!("{e:?}"))
+    }
+}
+
+/// Bounds and times.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Bytes of events in the ring.
+    pub ring_bytes: usize,
+    /// Bytes of events in one message, about.
+    pub message_bytes: usize,
+    /// Between two progress messages of a watch that wants them.
+    pub progress_every: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { ring_bytes: 8 << 20, message_bytes: 1 << 20, progress_every: Duration::from_secs(600) }
+    }
+}
+
+type Wake = Box<dyn Fn() + Send + Sync>;
+type WatchKey = (u64, i64);
+
+struct Watch {
+    range: KeyRange,
+    /// The next revision to look at, while it is ready; otherwise the first one it cares for.
+    next: Revision,
+    no_put: bool,
+    no_delete: bool,
+    prev_kv: bool,
+    fragment: bool,
+    /// When it is due for a progress message, if it wants them.
+    progress_at: Option<Instant>,
+}
+
+struct Stream {
+    wake: Wake,
+    /// Answers to requests, in order.
+    said: VecDeque<WatchMessage>,
+    watches: BTreeMap<i64, Watch>,
+    /// Watches that have something to look at.
+    ready: BTreeSet<i64>,
+    /// The watch whose turn it is.
+    turn: i64,
+    next_id: i64,
+    /// A progress message is owed for this revision, once all is told up to it.
+    progress: Option<Revision>,
+}
+
+/// All watches of a node.
+///
+/// Invariants: the ring holds every event from `ring_from` on; a watch that is not ready has been told everything up to
+/// the newest revision, or starts behind it.
+pub struct Hub {
+    options: Options,
+    view: Arc<dyn History>,
+    ring: VecDeque<Event>,
+    ring_from: Revision,
+    ring_bytes: usize,
+    streams: BTreeMap<u64, Stream>,
+    next_stream: u64,
+    by_key: BTreeMap<Bytes, BTreeSet<WatchKey>>,
+    by_range: BTreeMap<WatchKey, KeyRange>,
+    progress_watches: usize,
+    now: Instant,
+}
+
+fn lock(hub: &Mutex<Hub>) -> MutexGuard<'_, Hub> {
+    hub.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Hub {
+    /// A hub over the state as it is.
+    pub fn new(options: Options, view: Arc<dyn History>) -> Self {
+        Self {
+            options,
+            ring: VecDeque::new(),
+            ring_from: view.revision() + 1,
+            ring_bytes: 0,
+            view,
+            streams: BTreeMap::new(),
+            next_stream: 0,
+            by_key: BTreeMap::new(),
+            by_range: BTreeMap::new(),
+            progress_watches: 0,
+            now: Instant::ZERO,
+        }
+    }
+
+    // ---- in ----
+
+    /// New events, in order, and the state that holds them.
+    pub fn publish(&mut self, view: Arc<dyn History>, events: Vec<Event>) {
+        self.view = view;
+        let mut wake = BTreeSet::new();
+        for event in &events {
+            self.mark_ready(event, &mut wake);
+        }
+        for event in events {
+            self.ring_bytes += size(&event);
+            self.ring.push_back(event);
+        }
+        while self.ring_bytes > self.options.ring_bytes {
+            let Some(event) = self.ring.pop_front() else { break };
+            self.ring_bytes -= size(&event);
+            self.ring_from = event.kv.mod_revision + 1;
+        }
+        // A revision is in the ring whole or not at all.
+        while self.ring.front().is_some_and(|e| e.kv.mod_revision < self.ring_from) {
+            if let Some(event) = self.ring.pop_front() {
+                self.ring_bytes -= size(&event);
+            }
+        }
+        self.wake(&wake);
+    }
+
+    /// The state was replaced by a newer one: what lies between is read from its history.
+    pub fn reset(&mut self, view: Arc<dyn History>) {
+        let told = self.view.revision();
+        self.view = view;
+        self.ring.clear();
+        self.ring_bytes = 0;
+        self.ring_from = self.view.revision() + 1;
+        let mut wake = BTreeSet::new();
+        for (&number, stream) in &mut self.streams {
+            for (&id, watch) in &mut stream.watches {
+                if !stream.ready.contains(&id) {
+                    watch.next = watch.next.max(told + 1);
+                }
+                if watch.next <= self.view.revision() {
+                    stream.ready.insert(id);
+                    wake.insert(number);
+                }
+            }
+        }
+        self.wake(&wake);
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Instant) {
+        self.now = now;
+        if self.progress_watches == 0 {
+            return;
+        }
+        let due: BTreeSet<u64> = self
+            .streams
+            .iter()
+            .filter(|(_, s)| s.watches.values().any(|w| w.progress_at.is_some_and(|at| at <= now)))
+            .map(|(&number, _)| number)
+            .collect();
+        self.wake(&due);
+    }
+
+    /// Whether ticks are of any use now.
+    pub fn wants_ticks(&self) -> bool {
+        self.progress_watches > 0
+    }
+
+    /// The node stops: every stream is woken to find that out.
+    pub fn stop(&mut self) {
+        let all = self.streams.keys().copied().collect();
+        self.wake(&all);
+    }
+
+    /// Opens a stream; `wake` is called whenever it may have something to say.
+    pub fn open_stream(hub: &Arc<Mutex<Self>>, wake: Wake) -> Box<dyn WatchStream> {
+        let mut this = lock(hub);
+        this.next_stream += 1;
+        let number = this.next_stream;
+        let stream = Stream {
+            wake,
+            said: VecDeque::new(),
+            watches: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            turn: i64::MIN,
+            next_id: 0,
+            progress: None,
+        };
+        this.streams.insert(number, stream);
+        drop(this);
+        Box::new(Handle { hub: hub.clone(), number })
+    }
+
+    fn mark_ready(&mut self, event: &Event, wake: &mut BTreeSet<u64>) {
+        let revision = event.kv.mod_revision;
+        let exact = self.by_key.get(&event.kv.key).into_iter().flatten();
+        let ranges = self.by_range.iter().filter(|(_, r)| contains(r, &event.kv.key)).map(|(key, _)| key);
+        for &(number, id) in exact.chain(ranges) {
+            let Some(stream) = self.streams.get_mut(&number) else { continue };
+            let Some(watch) = stream.watches.get_mut(&id) else { continue };
+            if stream.ready.contains(&id) || watch.next > revision {
+                continue;
+            }
+            watch.next = revision;
+            stream.ready.insert(id);
+            wake.insert(number);
+        }
+    }
+
+    fn wake(&self, streams: &BTreeSet<u64>) {
+        for number in streams {
+            if let Some(stream) = self.streams.get(number) {
+                (stream.wake)();
+            }
+        }
+    }
+
+    // ---- requests ----
+
+    fn request(&mut self, number: u64, request: WatchRequest) {
+        match request {
+            WatchRequest::Create(create) => self.create(number, create),
+            WatchRequest::Cancel { id } => self.cancel(number, id),
+            WatchRequest::Progress => self.progress(number),
+        }
+        self.wake(&BTreeSet::from([number]));
+    }
+
+    fn create(&mut self, number: u64, mut create: WatchCreate) {
+        let (revision, now) = (self.view.revision(), self.now);
+        let Some(stream) = self.streams.get_mut(&number) else { return };
+        if create.range.key.is_empty() {
+            create.range.key = Bytes::from_static(&[0]);
+        }
+        let range = &create.range;
+        let empty = !range.end.is_empty() && range.end[..] != [0] && range.key >= range.end;
+        let refusal = if empty {
+            Some("mvcc: watcher range is empty")
+        } else if create.start < 0 {
+            Some("mvcc: required revision has been compacted")
+        } else if create.id != 0 && stream.watches.contains_key(&create.id) {
+            Some("mvcc: duplicate watch ID provided on the WatchStream")
+        } else {
+            None
+        };
+        if let Some(reason) = refusal {
+            let reason = reason.to_string();
+            let said = WatchMessage {
+                revision,
+                id: -1,
+                created: true,
+                canceled: true,
+                reason,
+                ..WatchMessage::default()
+            };
+            stream.said.push_back(said);
+            return;
+        }
+        let id = if create.id == 0 { stream.free_id() } else { create.id };
+        let next = if create.start == 0 { revision + 1 } else { create.start };
+        stream.said.push_back(WatchMessage { revision, id, created: true, ..WatchMessage::default() });
+        if next <= revision {
+            stream.ready.insert(id);
+        }
+        let progress_at = create.progress_notify.then(|| now + self.options.progress_every);
+        self.progress_watches += usize::from(create.progress_notify);
+        let watch = Watch {
+            range: create.range.clone(),
+            next,
+            no_put: create.no_put,
+            no_delete: create.no_delete,
+            prev_kv: create.prev_kv,
+            fragment: create.fragment,
+            progress_at,
+        };
+        stream.watches.insert(id, watch);
+        if create.range.end.is_empty() {
+            self.by_key.entry(create.range.key).or_default().insert((number, id));
+        } else {
+            self.by_range.insert((number, id), create.range);
+        }
+    }
+
+    fn cancel(&mut self, number: u64, id: i64) {
+        let revision = self.view.revision();
+        if self.forget(number, id)
+            && let Some(stream) = self.streams.get_mut(&number)
+        {
+            stream.said.push_back(WatchMessage { revision, id, canceled: true, ..WatchMessage::default() });
+        }
+    }
+
+    fn forget(&mut self, number: u64, id: i64) -> bool {
+        let Some(stream) = self.streams.get_mut(&number) else { return false };
+        let Some(watch) = stream.watches.remove(&id) else { return false };
+        stream.ready.remove(&id);
+        self.progress_watches -= usize::from(watch.progress_at.is_some());
+        self.by_range.remove(&(number, id));
+        if let Some(watches) = self.by_key.get_mut(&watch.range.key) {
+            watches.remove(&(number, id));
+            if watches.is_empty() {
+                self.by_key.remove(&watch.range.key);
+            }
+        }
+        true
+    }
+
+    fn progress(&mut self, number: u64) {
+        let (revision, from) = (self.view.revision(), self.ring_from);
+        let Some(stream) = self.streams.get_mut(&number) else { return };
+        let synced = |(id, w): (&i64, &Watch)| {
+            if stream.ready.contains(id) { w.next >= from } else { w.next <= revision + 1 }
+        };
+        if !stream.watches.is_empty() && stream.watches.iter().all(synced) {
+            stream.progress = Some(revision);
+        }
+    }
+
+    fn close(&mut self, number: u64) {
+        let ids: Vec<i64> =
+            self.streams.get(&number).map(|s| s.watches.keys().copied().collect()).unwrap_or_default();
+        for id in ids {
+            self.forget(number, id);
+        }
+        self.streams.remove(&number);
+    }
+
+    // ---- out ----
+
+    fn poll(&mut self, number: u64) -> Option<WatchMessage> {
+        loop {
+            let stream = self.streams.get_mut(&number)?;
+            if let Some(said) = stream.said.pop_front() {
+                return Some(said);
+            }
+            // In turn, so that one that catches up does not keep the others waiting.
+            let next = stream.ready.range(stream.turn..).next().or_else(|| stream.ready.first());
+            let Some(&id) = next else { break };
+            stream.turn = id.wrapping_add(1);
+            if let Some(message) = self.look(number, id) {
+                return Some(message);
+            }
+        }
+        let (revision, now, every) = (self.view.revision(), self.now, self.options.progress_every);
+        let stream = self.streams.get_mut(&number)?;
+        if stream.progress.take().is_some() {
+            return Some(WatchMessage { revision, id: -1, ..WatchMessage::default() });
+        }
+        for (&id, watch) in &mut stream.watches {
+            if watch.progress_at.is_some_and(|at| at <= now) && watch.next <= revision + 1 {
+                watch.progress_at = Some(now + every);
+                return Some(WatchMessage { revision, id, ..WatchMessage::default() });
+            }
+        }
+        None
+    }
+
+    /// Looks at what watch `id` has not seen; `None` if nothing of it is for the watch (it may not be at the end yet).
+    fn look(&mut self, number: u64, id: i64) -> Option<WatchMessage> {
+        let (revision, compacted) = (self.view.revision(), self.view.compacted());
+        let stream = self.streams.get_mut(&number)?;
+        let watch = stream.watches.get_mut(&id)?;
+        if watch.next < compacted {
+            self.forget(number, id);
+            let message = WatchMessage {
+                revision,
+                id,
+                canceled: true,
+                compact_revision: compacted,
+                ..WatchMessage::default()
+            };
+            return Some(message);
+        }
+        let mut events = Vec::new();
+        let mut bytes = 0;
+        let mut upto = revision;
+        let mut take = |event: &Event| {
+            if watch.wants(event) {
+                bytes += size(event);
+                events.push(watch.trim(event));
+            }
+        };
+        if watch.next >= self.ring_from {
+            let start = self.ring.partition_point(|e| e.kv.mod_revision < watch.next);
+            let mut seen = 0;
+            for event in self.ring.range(start..) {
+                // Only between two revisions may a message end.
+                if seen > self.options.message_bytes && event.kv.mod_revision > upto {
+                    break;
+                }
+                seen += size(event);
+                upto = event.kv.mod_revision;
+                take(event);
+            }
+            if self.ring.back().is_none_or(|last| last.kv.mod_revision == upto) {
+                upto = revision;
+            }
+        } else {
+            match self.view.history(watch.next, self.options.message_bytes) {
+                Ok(old) => {
+                    upto = old.last().map_or(revision, |e| e.kv.mod_revision);
+                    old.iter().for_each(take);
+                }
+                Err(reason) => {
+                    self.forget(number, id);
+                    return Some(WatchMessage {
+                        revision,
+                        id,
+                        canceled: true,
+                        reason,
+                        ..WatchMessage::default()
+                    });
+                }
+            }
+        }
+        watch.next = upto + 1;
+        if watch.next > revision {
+            stream.ready.remove(&id);
+        }
+        if events.is_empty() {
+            return None;
+        }
+        if let Some(at) = &mut watch.progress_at {
+            *at = self.now + self.options.progress_every;
+        }
+        let fragment = watch.fragment && bytes > FRAGMENT_BYTES;
+        let message = WatchMessage { revision, id, events, ..WatchMessage::default() };
+        if !fragment {
+            return Some(message);
+        }
+        let mut parts = split(message);
+        let first = parts.pop_front();
+        // They must come before anything else of this stream.
+        for part in parts.into_iter().rev() {
+            stream.said.push_front(part);
+        }
+        first
+    }
+}
+
+/// A watch that allows it gets messages of about this size.
+const FRAGMENT_BYTES: usize = 1 << 20;
+
+fn split(message: WatchMessage) -> VecDeque<WatchMessage> {
+    let mut parts = VecDeque::new();
+    let empty = WatchMessage { events: Vec::new(), fragment: true, ..message.clone() };
+    let mut part = empty.clone();
+    let mut bytes = 0;
+    for event in message.events {
+        let more = size(&event);
+        if bytes + more > FRAGMENT_BYTES && !part.events.is_empty() {
+            parts.push_back(std::mem::replace(&mut part, empty.clone()));
+            bytes = 0;
+        }
+        bytes += more;
+        part.events.push(event);
+    }
+    part.fragment = false;
+    parts.push_back(part);
+    parts
+}
+
+impl Stream {
+    fn free_id(&mut self) -> i64 {
+        while self.watches.contains_key(&self.next_id) {
+            self.next_id += 1;
+        }
+        self.next_id += 1;
+        self.next_id - 1
+    }
+}
+
+impl Watch {
+    fn wants(&self, event: &Event) -> bool {
+        let filtered = if event.deleted { self.no_delete } else { self.no_put };
+        !filtered && contains(&self.range, &event.kv.key)
+    }
+
+    fn trim(&self, event: &Event) -> Event {
+        let prev = if self.prev_kv { event.prev.clone() } else { None };
+        Event { deleted: event.deleted, kv: event.kv.clone(), prev }
+    }
+}
+
+fn contains(range: &KeyRange, key: &Bytes) -> bool {
+    match &range.end[..] {
+        [] => *key == range.key,
+        [0] => *key >= range.key,
+        end => *key >= range.key && key[..] < *end,
+    }
+}
+
+fn size(event: &Event) -> usize {
+    let prev = event.prev.as_ref().map_or(0, |kv| kv.key.len() + kv.value.len());
+    event.kv.key.len() + event.kv.value.len() + prev + 100
+}
+
+struct Handle {
+    hub: Arc<Mutex<Hub>>,
+    number: u64,
+}
+
+impl WatchStream for Handle {
+    fn request(&mut self, request: WatchRequest) {
+        lock(&self.hub).request(self.number, request);
+    }
+
+    fn poll(&mut self) -> Option<WatchMessage> {
+        lock(&self.hub).poll(self.number)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        lock(&self.hub).close(self.number);
+    }
+}

@@ -1,0 +1,200 @@
+//! The hub against a history that is simply a list.
+
+use super::*;
+use quorate_base::Rng;
+use quorate_wire::kv::KeyValue;
+
+#[derive(Clone, Default)]
+struct Past {
+    events: Vec<Event>,
+    compacted: Revision,
+    revision: Revision,
+}
+
+impl History for Past {
+    fn revision(&self) -> Revision {
+        self.revision
+    }
+    fn compacted(&self) -> Revision {
+        self.compacted
+    }
+    fn history(&self, from: Revision, bytes: usize) -> Result<Vec<Event>, String> {
+        let mut out: Vec<Event> = Vec::new();
+        let mut taken = 0;
+        for event in self.events.iter().filter(|e| e.kv.mod_revision >= from) {
+            if taken > bytes && out.last().is_some_and(|e| e.kv.mod_revision != event.kv.mod_revision) {
+                break;
+            }
+            taken += size(event);
+            out.push(event.clone());
+        }
+        Ok(out)
+    }
+}
+
+fn event(key: &str, revision: Revision, deleted: bool) -> Event {
+    let kv = KeyValue {
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        mod_revision: revision,
+        ..KeyValue::default()
+    };
+    Event { deleted, kv, prev: None }
+}
+
+fn hub(ring_bytes: usize, past: &Past) -> Arc<Mutex<Hub>> {
+    let options = Options { ring_bytes, message_bytes: 300, ..Options::default() };
+    Arc::new(Mutex::new(Hub::new(options, Arc::new(past.clone()))))
+}
+
+fn range(key: &str, end: &str) -> KeyRange {
+    let bytes = |s: &str| Bytes::copy_from_slice(s.as_bytes());
+    KeyRange { key: bytes(key), end: bytes(end) }
+}
+
+/// Every watch gets each event of its range once, in order, whole revisions, whatever the ring, the start and the pace.
+#[test]
+fn watches_are_ordered_unique_reliable_and_atomic() {
+    for seed in 0..200 {
+        let mut rng = Rng::new(seed);
+        let mut past = Past { revision: 1, ..Past::default() };
+        let hub = hub(rng.between(200, 3000) as usize, &past);
+        let keys = ["a", "b", "c", "d"];
+        let mut streams: Vec<(Box<dyn WatchStream>, KeyRange, Revision, Vec<(Bytes, Revision)>)> = Vec::new();
+        for _ in 0..rng.between(20, 120) {
+            match rng.below(6) {
+                0 => {
+                    let from = *rng.pick(&keys);
+                    let r = if rng.chance(1, 2) { range(from, "") } else { range(from, "d") };
+                    let r = if r.key == r.end { range("a", "\0") } else { r };
+                    let start = rng.between(0, past.revision as u64 + 3) as Revision;
+                    let mut stream = Hub::open_stream(&hub, Box::new(|| {}));
+                    stream.request(WatchRequest::Create(WatchCreate {
+                        range: r.clone(),
+                        start,
+                        ..WatchCreate::default()
+                    }));
+                    let first = if start == 0 { past.revision + 1 } else { start };
+                    streams.push((stream, r, first, Vec::new()));
+                }
+                1 if !streams.is_empty() => {
+                    let at = rng.below(streams.len() as u64) as usize;
+                    read(&mut streams[at], rng.below(4) as usize);
+                }
+                _ => {
+                    past.revision += 1;
+                    let mut batch = Vec::new();
+                    for key in keys {
+                        if rng.chance(1, 3) {
+                            batch.push(event(key, past.revision, rng.chance(1, 5)));
+                        }
+                    }
+                    if batch.is_empty() {
+                        batch.push(event("a", past.revision, false));
+                    }
+                    past.events.extend(batch.clone());
+                    lock(&hub).publish(Arc::new(past.clone()), batch);
+                }
+            }
+        }
+        for stream in &mut streams {
+            read(stream, usize::MAX);
+            let (_, r, first, got) = stream;
+            let due: Vec<(Bytes, Revision)> = past
+                .events
+                .iter()
+                .filter(|e| e.kv.mod_revision >= *first && contains(r, &e.kv.key))
+                .map(|e| (e.kv.key.clone(), e.kv.mod_revision))
+                .collect();
+            assert_eq!(*got, due, "seed {seed}: {r:?} from {first}");
+        }
+    }
+}
+
+type Watched = (Box<dyn WatchStream>, KeyRange, Revision, Vec<(Bytes, Revision)>);
+
+fn read((stream, _, _, got): &mut Watched, most: usize) {
+    for _ in 0..most {
+        let Some(message) = stream.poll() else { return };
+        let last = got.last().map_or(0, |(_, r)| *r);
+        assert!(
+            message.events.iter().all(|e| e.kv.mod_revision > last),
+            "a revision is never told in two messages"
+        );
+        got.extend(message.events.into_iter().map(|e| (e.kv.key, e.kv.mod_revision)));
+    }
+}
+
+#[test]
+fn creation_is_answered_first_and_nonsense_is_refused() {
+    let mut past = Past { revision: 9, ..Past::default() };
+    let hub = hub(1 << 20, &past);
+    let mut s = Hub::open_stream(&hub, Box::new(|| {}));
+    let create =
+        |range, start, id| WatchRequest::Create(WatchCreate { range, start, id, ..WatchCreate::default() });
+    s.request(create(range("a", ""), 0, 0));
+    s.request(create(range("b", "a"), 0, 0));
+    s.request(create(range("a", ""), -1, 0));
+    s.request(create(range("a", ""), 0, 7));
+    s.request(create(range("a", ""), 0, 7));
+    let said: Vec<WatchMessage> = std::iter::from_fn(|| s.poll()).collect();
+    let brief: Vec<_> = said.iter().map(|m| (m.id, m.created, m.canceled, m.revision)).collect();
+    assert_eq!(
+        brief,
+        vec![
+            (0, true, false, 9),
+            (-1, true, true, 9),
+            (-1, true, true, 9),
+            (7, true, false, 9),
+            (-1, true, true, 9)
+        ]
+    );
+    past.revision = 10;
+    let e = event("a", 10, false);
+    past.events.push(e.clone());
+    lock(&hub).publish(Arc::new(past), vec![e]);
+    s.request(WatchRequest::Progress);
+    let said: Vec<WatchMessage> = std::iter::from_fn(|| s.poll()).collect();
+    let brief: Vec<_> = said.iter().map(|m| (m.id, m.events.len(), m.revision)).collect();
+    assert_eq!(brief, vec![(0, 1, 10), (7, 1, 10), (-1, 0, 10)], "progress comes after every event");
+    s.request(WatchRequest::Cancel { id: 7 });
+    assert!(s.poll().is_some_and(|m| m.canceled && m.id == 7));
+    s.request(WatchRequest::Cancel { id: 99 });
+    assert_eq!(s.poll(), None);
+}
+
+#[test]
+fn a_compacted_start_is_created_then_canceled_and_the_compacted_revision_itself_is_served() {
+    let events = (2..=9).map(|r| event("a", r, false)).collect();
+    let past = Past { revision: 9, compacted: 5, events };
+    let hub = hub(1 << 20, &past);
+    let mut s = Hub::open_stream(&hub, Box::new(|| {}));
+    for start in [4, 5] {
+        s.request(WatchRequest::Create(WatchCreate {
+            range: range("a", ""),
+            start,
+            ..WatchCreate::default()
+        }));
+    }
+    let said: Vec<WatchMessage> = std::iter::from_fn(|| s.poll()).collect();
+    assert!(said[0].created && said[1].created);
+    assert_eq!(
+        (said[2].id, said[2].canceled, said[2].compact_revision, said[2].reason.as_str()),
+        (0, true, 5, "")
+    );
+    let told: Vec<Revision> = said[3..].iter().flat_map(|m| &m.events).map(|e| e.kv.mod_revision).collect();
+    assert_eq!(told, vec![5, 6, 7, 8, 9]);
+}
+
+#[test]
+fn after_a_snapshot_a_synced_watch_goes_back_to_the_history() {
+    let past = Past { revision: 5, ..Past::default() };
+    let hub = hub(1 << 20, &past);
+    let mut s = Hub::open_stream(&hub, Box::new(|| {}));
+    s.request(WatchRequest::Create(WatchCreate { range: range("a", ""), ..WatchCreate::default() }));
+    assert!(s.poll().is_some_and(|m| m.created));
+    let events = (6..=8).map(|r| event("a", r, false)).collect();
+    lock(&hub).reset(Arc::new(Past { revision: 8, compacted: 0, events }));
+    let told: Vec<Revision> =
+        std::iter::from_fn(|| s.poll()).flat_map(|m| m.events).map(|e| e.kv.mod_revision).collect();
+    assert_eq!(told, vec![6, 7, 8]);
+}

@@ -1,0 +1,26 @@
+//! The node's clock: monotonic, its zero at the start of the process.
+
+use quorate_base::Instant;
+
+/// A monotonic clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    start: std::time::Instant,
+}
+
+impl Clock {
+    /// A clock that starts now.
+    pub(crate) fn start() -> Self {
+        Self { start: std::time::Instant::now() }
+    }
+
+    /// The time now.
+    pub(crate) fn now(&self) -> Instant {
+        Instant(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// The same moment for the runtime's timers.
+    pub(crate) fn tokio(&self, at: Instant) -> tokio::time::Instant {
+        tokio::time::Instant::from_std(self.start + std::time::Duration::from_nanos(at.0))
+    }
+}

@@ -1,0 +1,82 @@
+//! The door's side of a running node.
+
+use crate::clock::Clock;
+use crate::inbox::{Inbox, lock};
+use quorate_base::Instant;
+use quorate_base::time::Duration;
+use quorate_node::api::{Done, Door, Failure, Head, Patience, Request, WatchStream};
+use quorate_node::lane::{Event, Lane};
+use quorate_node::watch::Hub;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// What doors may see without asking the lane: refreshed after each drain.
+#[derive(Clone, Copy)]
+struct Pulse {
+    head: Head,
+    leaderless_since: Option<Instant>,
+}
+
+/// A node as its doors see it.
+pub(crate) struct NodeDoor {
+    inbox: Arc<Inbox>,
+    hub: Arc<Mutex<Hub>>,
+    pulse: Mutex<Pulse>,
+    patience: Patience,
+    clock: Clock,
+    stopping: AtomicBool,
+}
+
+impl NodeDoor {
+    /// The door of `lane`.
+    pub(crate) fn new(lane: &Lane, inbox: Arc<Inbox>, hub: Arc<Mutex<Hub>>, clock: Clock) -> Arc<Self> {
+        Arc::new(Self {
+            inbox,
+            hub,
+            pulse: Mutex::new(Pulse { head: lane.head(), leaderless_since: lane.leaderless_since() }),
+            patience: lane.patience(),
+            clock,
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    /// Takes over what the lane knows now.
+    pub(crate) fn refresh(&self, lane: &Lane) {
+        *lock(&self.pulse) = Pulse { head: lane.head(), leaderless_since: lane.leaderless_since() };
+    }
+
+    /// From now on requests are refused and streams end.
+    pub(crate) fn close(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Door for NodeDoor {
+    fn call(&self, request: Request, timeout: Option<Duration>, done: Done) {
+        if self.stopping() {
+            return done(Err(Failure::Stopping));
+        }
+        self.inbox.push(Event::Call { request, timeout, done });
+    }
+
+    fn head(&self) -> Head {
+        lock(&self.pulse).head
+    }
+
+    fn leaderless(&self) -> Option<Duration> {
+        let since = lock(&self.pulse).leaderless_since?;
+        Some(self.clock.now().since(since))
+    }
+
+    fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    fn watch(&self, wake: Box<dyn Fn() + Send + Sync>) -> Box<dyn WatchStream> {
+        Hub::open_stream(&self.hub, wake)
+    }
+
+    fn patience(&self) -> Patience {
+        self.patience
+    }
+}

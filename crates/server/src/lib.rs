@@ -1,0 +1,16 @@
+//! The real driver: threads, sockets and files around the deterministic parts of a node.
+
+mod clock;
+pub mod config;
+pub mod datadir;
+pub mod disk;
+mod door;
+mod error;
+mod inbox;
+mod run;
+mod transport;
+mod workers;
+
+pub use config::{Peer, ServerConfig};
+pub use error::{ServeError, ServeErrorKind};
+pub use run::{DoorStart, Facts, Ready, ServeDoor, run};

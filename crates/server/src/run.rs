@@ -1,0 +1,286 @@
+//! Putting a node together and running it: recovery, threads, the lane's loop, an orderly end.
+
+use crate::clock::Clock;
+use crate::config::ServerConfig;
+use crate::datadir::DataDir;
+use crate::disk::FsDisk;
+use crate::door::NodeDoor;
+use crate::error::{ServeError, ServeErrorKind};
+use crate::inbox::Inbox;
+use crate::transport::Transport;
+use crate::workers::{Counters, ToBackground, ToJournal, Workers};
+use quorate_base::{Mint, NodeId, Rng, ShardId};
+use quorate_lsm::LsmStore;
+use quorate_node::api::{Door, Member};
+use quorate_node::applier::{Applier, SEAL_BYTES};
+use quorate_node::boot;
+use quorate_node::lane::{Effects, Event, Lane, Settings};
+use quorate_node::watch::Hub;
+use quorate_protocol::raft;
+use quorate_storage::journal::{Identity, Journal, Options};
+use quorate_storage::state::{StateStore, Upkeep};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// The one shard there is: the key-value space.
+const KV: ShardId = ShardId(1);
+/// How long a stopping node waits for its successor to take over.
+const HAND_OVER_PATIENCE: Duration = Duration::from_millis(1500);
+
+/// Where a node that serves can be reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Ready {
+    /// The etcd door.
+    pub etcd: SocketAddr,
+    /// The peer port.
+    pub peer: SocketAddr,
+}
+
+/// What a door needs to serve: composed by the binary, so that this crate knows no door.
+pub struct DoorStart {
+    /// The node.
+    pub door: Arc<dyn Door>,
+    /// Where its clients connect.
+    pub listener: TcpListener,
+    /// The counters and facts of the node for its metrics page.
+    pub facts: Arc<dyn Fn() -> Facts + Send + Sync>,
+}
+
+/// Figures about a running node.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Facts {
+    /// Flushes of the journal since the start.
+    pub flushes: u64,
+}
+
+/// Serves a door until its future ends; the binary passes one in.
+pub type ServeDoor = Box<dyn FnOnce(DoorStart) -> std::pin::Pin<Box<dyn Future<Output = ()>>>>;
+
+/// Runs a node until SIGTERM or SIGINT (or until `stop` completes), or until its disk fails. `ready` is called once it serves.
+pub fn run(
+    config: ServerConfig,
+    serve_door: ServeDoor,
+    stop: impl Future<Output = ()> + 'static,
+    ready: impl FnOnce(Ready),
+) -> Result<(), ServeError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| ServeError::new(ServeErrorKind::Other, format!("the runtime did not start: {e}"), ""))?;
+    let local = tokio::task::LocalSet::new();
+    let result = local.block_on(&runtime, serve(config, serve_door, stop, ready));
+    // Whatever still waits on a socket does not keep a stopped node alive.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    result
+}
+
+async fn serve(
+    config: ServerConfig,
+    serve_door: ServeDoor,
+    stop: impl Future<Output = ()> + 'static,
+    ready: impl FnOnce(Ready),
+) -> Result<(), ServeError> {
+    // Ports first: a taken one must not cost a recovery, nor touch the data.
+    let etcd = bind(config.etcd_listen, "etcd clients", "--etcd").await?;
+    let peer = bind(config.peer_listen, "peers", "--peer").await?;
+    let addresses = Ready { etcd: local_address(&etcd)?, peer: local_address(&peer)? };
+    let _data = DataDir::open(&config)?;
+
+    let clock = Clock::start();
+    let inbox = Arc::new(Inbox::default());
+    let counters = Arc::new(Counters::default());
+    let Recovered { mut lane, workers, hub } = recover(&config, clock, &inbox, &counters)?;
+    let peers: BTreeMap<NodeId, String> = config
+        .peers
+        .iter()
+        .filter(|p| p.id != config.node)
+        .map(|p| (p.id, p.address.clone()))
+        .collect();
+    let transport = Transport::new(config.cluster, config.node, peers, inbox.clone());
+    transport.start(peer);
+
+    let door = NodeDoor::new(&lane, inbox.clone(), hub, clock);
+    let facts = {
+        let counters = counters.clone();
+        Arc::new(move || Facts { flushes: counters.flushes.load(std::sync::atomic::Ordering::Relaxed) })
+    };
+    let served = tokio::task::spawn_local(serve_door(DoorStart { door: door.clone(), listener: etcd, facts }));
+    ready(addresses);
+    tracing::info!(node = %config.node, etcd = %addresses.etcd, peer = %addresses.peer, "serving");
+
+    let result = run_lane(&mut lane, &inbox, &workers, &transport, &door, clock, stop).await;
+    door.close();
+    served.abort();
+    tracing::info!(node = %config.node, "stopped");
+    result
+}
+
+struct Recovered {
+    lane: Lane,
+    workers: Workers,
+    hub: Arc<Mutex<Hub>>,
+}
+
+/// Opens journal and state, and starts the workers.
+fn recover(
+    config: &ServerConfig,
+    clock: Clock,
+    inbox: &Arc<Inbox>,
+    counters: &Arc<Counters>,
+) -> Result<Recovered, ServeError> {
+    let identity = Identity { cluster: config.cluster, node: config.node };
+    let disk = Arc::new(FsDisk::new(&config.data));
+    let (mut journal, found) =
+        Journal::open(disk, "journal", identity, Options::default(), Mint::for_journal())
+            .map_err(|e| ServeError::damaged(&e.to_string()))?;
+    let mut store = LsmStore::new(&config.data.join("state"), identity, quorate_lsm::Options::default());
+    let generation = found.checkpoint.as_ref().map(|mark| mark.generation).filter(|&g| g > 0);
+    let state = store.open(generation).map_err(|e| ServeError::damaged(&e.to_string()))?;
+    let upkeep: Option<Box<dyn Upkeep>> = state.upkeep();
+
+    let mut raft_config = raft::Config::new(KV, config.node);
+    raft_config.heartbeat = config.heartbeat;
+    raft_config.election_min = config.election_min;
+    raft_config.election_max = config.election_max;
+    let voters: Vec<NodeId> = config.peers.iter().map(|p| p.id).collect();
+    let now = clock.now();
+    let mut rng = Rng::new(seed(config));
+    let booted = boot::boot(
+        boot::Parts { raft: raft_config.clone(), found, state, voters, campaign_at_once: config.campaign_at_once },
+        &mut journal,
+        &mut rng,
+        now,
+    )
+    .map_err(|e| ServeError::damaged(&e.to_string()))?;
+    for note in &booted.notes {
+        tracing::warn!("{note}");
+    }
+    let hub = Arc::new(Mutex::new(Hub::new(quorate_node::watch::Options::default(), booted.view.clone())));
+    let settings = Settings {
+        cluster: config.cluster,
+        node: config.node,
+        raft: raft_config,
+        members: config.peers.iter().map(member).collect(),
+    };
+    let lane = Lane::new(settings, booted.raft, booted.view, hub.clone(), &mut rng, now);
+    let applier = Applier::new(booted.kv, config.node, generation.unwrap_or(0), SEAL_BYTES);
+    let workers = Workers::start(KV, journal, applier, upkeep, inbox, counters)
+        .map_err(|e| ServeError::new(ServeErrorKind::Other, format!("a thread did not start: {e}"), ""))?;
+    Ok(Recovered { lane, workers, hub })
+}
+
+fn member(peer: &crate::config::Peer) -> Member {
+    Member {
+        id: peer.id.get(),
+        name: peer.name.clone(),
+        peer_urls: vec![format!("http://{}", peer.address)],
+        client_urls: vec![peer.client_url.clone()],
+        learner: false,
+    }
+}
+
+/// Different on each start and each node: elections must not be drawn in step, request numbers not come again.
+fn seed(config: &ServerConfig) -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    (since.as_nanos() as u64) ^ config.node.get().rotate_left(48) ^ u64::from(std::process::id()).rotate_left(32)
+}
+
+/// The loop: everything that came, then one drain, then its effects.
+async fn run_lane(
+    lane: &mut Lane,
+    inbox: &Arc<Inbox>,
+    workers: &Workers,
+    transport: &Arc<Transport>,
+    door: &NodeDoor,
+    clock: Clock,
+    stop: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let mut stop = std::pin::pin!(stop);
+    let mut stopping: Option<std::time::Instant> = None;
+    let mut events = Vec::new();
+    let mut effects = Effects::default();
+    loop {
+        let deadline = lane.deadline();
+        let timer = async {
+            match deadline {
+                Some(at) => tokio::time::sleep_until(clock.tokio(at)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = inbox.ready() => {}
+            () = timer => {}
+            () = &mut stop, if stopping.is_none() => {
+                stopping = Some(std::time::Instant::now());
+                inbox.push(Event::HandOver);
+            }
+        }
+        let now = clock.now();
+        inbox.take(&mut events);
+        for event in events.drain(..) {
+            lane.handle(now, event);
+        }
+        lane.handle(now, Event::Tick);
+        lane.drain(now, &mut effects);
+        carry_out(&mut effects, workers, transport)?;
+        door.refresh(lane);
+        if let Some(since) = stopping
+            && (!lane.raft().is_leader() || since.elapsed() > HAND_OVER_PATIENCE || !lane.has_peers())
+        {
+            lane.handle(clock.now(), Event::Stop);
+            // Let the answers and the streams' last words out before the sockets close.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            return Ok(());
+        }
+    }
+}
+
+fn carry_out(effects: &mut Effects, workers: &Workers, transport: &Transport) -> Result<(), ServeError> {
+    if !effects.journal.is_empty() {
+        // The leader's flush and its followers' run side by side: the write is on its way before the packets are.
+        let _ = workers.journal.send(ToJournal::Append(std::mem::take(&mut effects.journal)));
+    }
+    for (to, body) in effects.packets.drain(..) {
+        transport.send(to, &body);
+    }
+    for work in effects.work.drain(..) {
+        let _ = workers.applier.send(work);
+    }
+    for export in effects.exports.drain(..) {
+        let _ = workers.background.send(ToBackground::Export(export));
+    }
+    for change in effects.roles.drain(..) {
+        tracing::info!(role = ?change.role, term = %change.term, leader = ?change.leader, reason = %change.reason, "role changed");
+    }
+    match effects.broken.take() {
+        Some(why) => Err(ServeError::new(
+            ServeErrorKind::Broken,
+            why,
+            "the node stopped so that nothing wrong is served; mend the disk and start it again",
+        )),
+        None => Ok(()),
+    }
+}
+
+async fn bind(address: SocketAddr, what: &str, flag: &str) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let kind = if error.kind() == std::io::ErrorKind::AddrInUse {
+            ServeErrorKind::PortTaken
+        } else {
+            ServeErrorKind::Other
+        };
+        ServeError::new(
+            kind,
+            format!("cannot listen on {address} for {what}: {error}"),
+            &format!("stop what uses it, or choose another address with {flag}"),
+        )
+    })
+}
+
+fn local_address(listener: &TcpListener) -> Result<SocketAddr, ServeError> {
+    listener.local_addr().map_err(|e| ServeError::new(ServeErrorKind::Other, e.to_string(), ""))
+}

@@ -1,0 +1,366 @@
+//! Peer connections: one TCP connection a pair of nodes, packets of frames in both directions.
+//!
+//! The node with the smaller id dials, the other listens; whoever connects later replaces the older connection. A
+//! connection starts with a [`Hello`] from each side: magic, format version, cluster, who I am, whom I mean. Anything that
+//! does not fit is answered with nothing and logged here with what to do, and the node goes on.
+//!
+//! A packet is length, CRC32C, body. What is to be sent is written at once, as far as the socket takes it, without waking
+//! a task; the rest waits in a bounded backlog. When the backlog is full the packet is dropped: the protocols above treat
+//! a connection as a network that may lose anything, and a peer that does not read must not cost memory.
+
+use crate::inbox::{Inbox, lock};
+use bytes::{Buf, Bytes, BytesMut};
+use quorate_base::NodeId;
+use quorate_node::lane::Event;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+/// The first bytes of a connection.
+const MAGIC: [u8; 8] = *b"QRTpeer\0";
+/// The version of the packets and frames.
+pub(crate) const VERSION: u16 = 1;
+const HELLO_BYTES: usize = 8 + 2 + 8 * 3 + 4;
+const HEADER_BYTES: usize = 8;
+/// The largest packet that is read. One append and one snapshot chunk fit in it many times.
+const PACKET_MAX: usize = 64 << 20;
+/// How much may wait for a peer that does not read.
+const BACKLOG_MAX: usize = 64 << 20;
+const DIAL_PAUSE_MIN: Duration = Duration::from_millis(20);
+const DIAL_PAUSE_MAX: Duration = Duration::from_millis(500);
+const HELLO_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Who is on which side of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Hello {
+    version: u16,
+    cluster: u64,
+    from: u64,
+    to: u64,
+}
+
+impl Hello {
+    fn encode(self) -> [u8; HELLO_BYTES] {
+        let mut out = [0; HELLO_BYTES];
+        out[..8].copy_from_slice(&MAGIC);
+        out[8..10].copy_from_slice(&self.version.to_le_bytes());
+        out[10..18].copy_from_slice(&self.cluster.to_le_bytes());
+        out[18..26].copy_from_slice(&self.from.to_le_bytes());
+        out[26..34].copy_from_slice(&self.to.to_le_bytes());
+        let crc = crc32c::crc32c(&out[..34]);
+        out[34..].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    fn decode(bytes: &[u8; HELLO_BYTES]) -> Result<Self, String> {
+        let mut rest = &bytes[..];
+        let mut magic = [0; 8];
+        rest.copy_to_slice(&mut magic);
+        if magic != MAGIC {
+            return Err("it does not speak Quorate's peer protocol; only nodes may connect to the peer port".into());
+        }
+        let hello = Self {
+            version: rest.get_u16_le(),
+            cluster: rest.get_u64_le(),
+            from: rest.get_u64_le(),
+            to: rest.get_u64_le(),
+        };
+        if rest.get_u32_le() != crc32c::crc32c(&bytes[..34]) {
+            return Err("its greeting is damaged".into());
+        }
+        Ok(hello)
+    }
+}
+
+/// Who this node is, and who may talk to it.
+pub(crate) struct Transport {
+    cluster: u64,
+    me: NodeId,
+    peers: BTreeMap<NodeId, String>,
+    links: Mutex<BTreeMap<NodeId, Arc<Link>>>,
+    inbox: Arc<Inbox>,
+}
+
+/// One live connection.
+struct Link {
+    write: OwnedWriteHalf,
+    backlog: Mutex<BytesMut>,
+    more: Notify,
+    closed: Notify,
+}
+
+impl Transport {
+    /// The connections of node `me` to `peers` (addresses by id, itself left out).
+    pub(crate) fn new(cluster: u64, me: NodeId, peers: BTreeMap<NodeId, String>, inbox: Arc<Inbox>) -> Arc<Self> {
+        Arc::new(Self { cluster, me, peers, links: Mutex::default(), inbox })
+    }
+
+    /// Starts listening and dialling on the current runtime.
+    pub(crate) fn start(self: &Arc<Self>, listener: TcpListener) {
+        tokio::spawn(self.clone().accept(listener));
+        for (&peer, address) in &self.peers {
+            if self.me < peer {
+                tokio::spawn(self.clone().dial(peer, address.clone()));
+            }
+        }
+    }
+
+    /// Sends one packet with this body, or drops it if there is no connection or the peer does not read.
+    pub(crate) fn send(&self, to: NodeId, body: &[u8]) {
+        let Some(link) = lock(&self.links).get(&to).cloned() else { return };
+        let mut packet = Vec::with_capacity(HEADER_BYTES + body.len());
+        packet.extend_from_slice(&(body.len() as u32).to_le_bytes());
+        packet.extend_from_slice(&crc32c::crc32c(body).to_le_bytes());
+        packet.extend_from_slice(body);
+        let mut backlog = lock(&link.backlog);
+        let mut sent = 0;
+        if backlog.is_empty() {
+            while sent < packet.len() {
+                match link.write.try_write(&packet[sent..]) {
+                    Ok(n) if n > 0 => sent += n,
+                    _ => break,
+                }
+            }
+        } else if backlog.len() + packet.len() > BACKLOG_MAX {
+            return;
+        }
+        if sent < packet.len() {
+            backlog.extend_from_slice(&packet[sent..]);
+            link.more.notify_one();
+        }
+    }
+
+    async fn accept(self: Arc<Self>, listener: TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, address)) => {
+                    let this = self.clone();
+                    tokio::spawn(async move {
+                        if let Err(why) = this.welcome(stream).await {
+                            tracing::warn!(%address, "a peer connection was refused: {why}");
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accepting peer connections failed; trying again");
+                    tokio::time::sleep(DIAL_PAUSE_MAX).await;
+                }
+            }
+        }
+    }
+
+    async fn welcome(self: Arc<Self>, mut stream: TcpStream) -> Result<(), String> {
+        let hello = read_hello(&mut stream).await?;
+        self.check(&hello, None)?;
+        let from = NodeId(hello.from);
+        self.write_hello(&mut stream, from).await?;
+        self.run(from, stream).await;
+        Ok(())
+    }
+
+    async fn dial(self: Arc<Self>, peer: NodeId, address: String) {
+        let mut pause = DIAL_PAUSE_MIN;
+        let mut told = false;
+        loop {
+            match self.call(peer, &address).await {
+                Ok(stream) => {
+                    (pause, told) = (DIAL_PAUSE_MIN, false);
+                    self.clone().run(peer, stream).await;
+                }
+                Err(Some(why)) if !told => {
+                    tracing::warn!(%peer, address, "the peer refused or is not a peer: {why}");
+                    told = true;
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(DIAL_PAUSE_MAX);
+        }
+    }
+
+    /// Connects and greets; `Err(None)` if nobody is there.
+    async fn call(&self, peer: NodeId, address: &str) -> Result<TcpStream, Option<String>> {
+        let mut stream = TcpStream::connect(address).await.map_err(|_| None)?;
+        self.write_hello(&mut stream, peer).await?;
+        let hello = read_hello(&mut stream).await?;
+        self.check(&hello, Some(peer))?;
+        Ok(stream)
+    }
+
+    async fn write_hello(&self, stream: &mut TcpStream, to: NodeId) -> Result<(), String> {
+        let hello = Hello { version: VERSION, cluster: self.cluster, from: self.me.get(), to: to.get() };
+        stream.set_nodelay(true).map_err(|e| e.to_string())?;
+        stream.write_all(&hello.encode()).await.map_err(|e| e.to_string())
+    }
+
+    fn check(&self, hello: &Hello, expected: Option<NodeId>) -> Result<(), String> {
+        let from = NodeId(hello.from);
+        if hello.version != VERSION {
+            return Err(format!(
+                "node {from} speaks version {} of the peer protocol, this one {VERSION}; run the same release on all nodes",
+                hello.version
+            ));
+        }
+        if hello.cluster != self.cluster {
+            return Err(format!(
+                "node {from} is of cluster {:016x}, this is {:016x}; check the peer addresses of both",
+                hello.cluster, self.cluster
+            ));
+        }
+        if hello.to != self.me.get() {
+            return Err(format!(
+                "node {from} looks for node {}, this is node {}; check its peer addresses",
+                hello.to, self.me
+            ));
+        }
+        if from == self.me || !self.peers.contains_key(&from) || expected.is_some_and(|e| e != from) {
+            return Err(format!("node {from} is not expected here; check the list of peers"));
+        }
+        Ok(())
+    }
+
+    /// Serves a greeted connection until it ends.
+    async fn run(self: Arc<Self>, peer: NodeId, stream: TcpStream) {
+        let (read, write) = stream.into_split();
+        let link =
+            Arc::new(Link { write, backlog: Mutex::default(), more: Notify::new(), closed: Notify::new() });
+        if let Some(old) = lock(&self.links).insert(peer, link.clone()) {
+            old.closed.notify_one();
+        }
+        tracing::debug!(%peer, "connected");
+        self.inbox.push(Event::PeerUp(peer));
+        let why = tokio::select! {
+            why = self.read(peer, read) => why,
+            why = link.flush() => why,
+            () = link.closed.notified() => "replaced by a newer connection".to_string(),
+        };
+        let current = {
+            let mut links = lock(&self.links);
+            let current = links.get(&peer).is_some_and(|l| Arc::ptr_eq(l, &link));
+            if current {
+                links.remove(&peer);
+            }
+            current
+        };
+        if current {
+            tracing::debug!(%peer, "connection ended: {why}");
+            self.inbox.push(Event::PeerDown(peer));
+        }
+    }
+
+    /// Reads packets into the inbox; ends with the reason.
+    async fn read(&self, from: NodeId, mut read: OwnedReadHalf) -> String {
+        let mut buffer = BytesMut::with_capacity(256 << 10);
+        loop {
+            match take_packet(&mut buffer) {
+                Ok(Some(body)) => {
+                    self.inbox.push(Event::Packet { from, body });
+                    continue;
+                }
+                Ok(None) => {}
+                Err(why) => {
+                    tracing::warn!(%from, "the connection is closed: {why}");
+                    return why;
+                }
+            }
+            match read.read_buf(&mut buffer).await {
+                Ok(0) => return "closed by the peer".into(),
+                Ok(_) => {}
+                Err(error) => return error.to_string(),
+            }
+        }
+    }
+}
+
+impl Link {
+    /// Writes the backlog whenever there is one; ends with the reason.
+    async fn flush(&self) -> String {
+        loop {
+            self.more.notified().await;
+            loop {
+                if lock(&self.backlog).is_empty() {
+                    break;
+                }
+                if let Err(error) = self.write.writable().await {
+                    return error.to_string();
+                }
+                let mut backlog = lock(&self.backlog);
+                match self.write.try_write(&backlog) {
+                    Ok(n) => backlog.advance(n),
+                    Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+                    Err(error) => return error.to_string(),
+                }
+            }
+        }
+    }
+}
+
+async fn read_hello(stream: &mut TcpStream) -> Result<Hello, String> {
+    let mut bytes = [0; HELLO_BYTES];
+    match tokio::time::timeout(HELLO_PATIENCE, stream.read_exact(&mut bytes)).await {
+        Err(_) => Err("it did not greet in time".into()),
+        Ok(Err(error)) => Err(format!("it closed before its greeting: {error}")),
+        Ok(Ok(_)) => Hello::decode(&bytes),
+    }
+}
+
+/// Cuts one whole packet off the front of `buffer`.
+fn take_packet(buffer: &mut BytesMut) -> Result<Option<Bytes>, String> {
+    if buffer.len() < HEADER_BYTES {
+        buffer.reserve(HEADER_BYTES);
+        return Ok(None);
+    }
+    let len = u32::from_le_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]) as usize;
+    let crc = u32::from_le_bytes([buffer[4], buffer[5], buffer[6], buffer[7]]);
+    if len > PACKET_MAX {
+        return Err(format!("a packet claims {len} bytes, more than the {PACKET_MAX} allowed"));
+    }
+    if buffer.len() < HEADER_BYTES + len {
+        buffer.reserve(HEADER_BYTES + len - buffer.len());
+        return Ok(None);
+    }
+    buffer.advance(HEADER_BYTES);
+    let body = buffer.split_to(len).freeze();
+    if crc32c::crc32c(&body) != crc {
+        return Err("a packet's checksum does not hold".into());
+    }
+    Ok(Some(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_survive_any_cut_and_nothing_else_passes() {
+        let body = b"frames".as_slice();
+        let mut packet = (body.len() as u32).to_le_bytes().to_vec();
+        packet.extend_from_slice(&crc32c::crc32c(body).to_le_bytes());
+        packet.extend_from_slice(body);
+        for cut in 0..packet.len() {
+            let mut buffer = BytesMut::from(&packet[..cut]);
+            assert_eq!(take_packet(&mut buffer), Ok(None), "cut at {cut}");
+            buffer.extend_from_slice(&packet[cut..]);
+            assert_eq!(take_packet(&mut buffer), Ok(Some(Bytes::from_static(b"frames"))));
+        }
+        packet[9] ^= 1;
+        assert!(take_packet(&mut BytesMut::from(&packet[..])).is_err());
+        assert!(take_packet(&mut BytesMut::from(&[0xFF; 16][..])).is_err(), "a huge length is refused");
+    }
+
+    #[test]
+    fn a_hello_must_be_whole() {
+        let hello = Hello { version: VERSION, cluster: 7, from: 1, to: 2 };
+        let bytes = hello.encode();
+        assert_eq!(Hello::decode(&bytes), Ok(hello));
+        for i in 0..bytes.len() {
+            let mut bad = bytes;
+            bad[i] ^= 0x10;
+            assert!(Hello::decode(&bad).is_err(), "byte {i}");
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The node's own threads beside the lane's: journal, applier, background.
+//!
+//! Each is a loop over a queue; ordered events join them. None of them decides anything: what to write, apply or
+//! checkpoint comes from the lane and the applier.
+//!
+//! - **journal** takes all appends that gathered while it flushed, writes them as one batch and flushes once: group commit
+//!   without a timer. A failed flush is the node's end, since what is on the disk is then unknown.
+//! - **applier** runs the machine.
+//! - **background** makes checkpoints durable, reads chunks of snapshots, and lets the state's store flush and compact.
+
+use crate::inbox::Inbox;
+use quorate_base::{Append, Base, ShardId};
+use quorate_node::applier::{Applier, Output, Work};
+use quorate_node::lane::{Event, Export, Seal};
+use quorate_state::kv::KvView;
+use quorate_storage::journal::{CheckpointMark, Journal, JournalError};
+use quorate_storage::state::Upkeep;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+/// What the journal's thread is asked.
+pub(crate) enum ToJournal {
+    /// Write and flush.
+    Append(Vec<Append>),
+    /// Record a checkpoint.
+    Mark { generation: u64, base: Base, installed: Option<Arc<KvView>> },
+}
+
+/// What the background thread is asked.
+pub(crate) enum ToBackground {
+    /// Make a checkpoint.
+    Seal(Seal),
+    /// Read a chunk.
+    Export(Export),
+}
+
+/// Counters of the journal's work.
+#[derive(Default)]
+pub(crate) struct Counters {
+    /// Flushes so far.
+    pub(crate) flushes: AtomicU64,
+}
+
+/// The queues into the workers; dropping it ends them.
+pub(crate) struct Workers {
+    pub(crate) journal: Sender<ToJournal>,
+    pub(crate) applier: Sender<Work>,
+    pub(crate) background: Sender<ToBackground>,
+}
+
+impl Workers {
+    /// Starts the three threads.
+    pub(crate) fn start(
+        shard: ShardId,
+        journal: Journal,
+        applier: Applier,
+        upkeep: Option<Box<dyn Upkeep>>,
+        inbox: &Arc<Inbox>,
+        counters: &Arc<Counters>,
+    ) -> std::io::Result<Self> {
+        let (to_journal, journal_queue) = channel();
+        let (to_applier, applier_queue) = channel();
+        let (to_background, background_queue) = channel();
+        let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new().name(name.into()).spawn(body)
+        };
+        let (i, a, c) = (inbox.clone(), to_applier.clone(), counters.clone());
+        spawn(
+            "journal",
+            Box::new(move || journal_loop(shard, journal, &journal_queue, &i, &a, &c)),
+        )?;
+        let (i, b) = (inbox.clone(), to_background.clone());
+        spawn("applier", Box::new(move || applier_loop(applier, &applier_queue, &i, &b)))?;
+        let (i, j) = (inbox.clone(), to_journal.clone());
+        spawn(
+            "background",
+            Box::new(move || background_loop(&background_queue, upkeep, &i, &j)),
+        )?;
+        Ok(Self { journal: to_journal, applier: to_applier, background: to_background })
+    }
+}
+
+fn journal_loop(
+    shard: ShardId,
+    mut journal: Journal,
+    queue: &Receiver<ToJournal>,
+    inbox: &Inbox,
+    applier: &Sender<Work>,
+    counters: &Counters,
+) {
+    while let Some(first) = next(queue, Duration::from_millis(50), || journal.prepare_next().map(|_| ())) {
+        let first = match first {
+            Ok(first) => first,
+            Err(error) => return inbox.push(broken("preparing the journal", &error)),
+        };
+        let mut appends = Vec::new();
+        let mut marks = Vec::new();
+        for message in std::iter::once(first).chain(queue.try_iter()) {
+            match message {
+                ToJournal::Append(mut more) => appends.append(&mut more),
+                ToJournal::Mark { generation, base, installed } => marks.push((generation, base, installed)),
+            }
+        }
+        if !appends.is_empty()
+            && let Err(error) = journal.append(&appends)
+        {
+            return inbox.push(broken("writing the journal", &error));
+        }
+        for (generation, base, _) in &marks {
+            let mark = CheckpointMark { generation: *generation, bases: vec![(shard, base.clone())] };
+            if let Err(error) = journal.mark_checkpoint(mark) {
+                return inbox.push(broken("recording a checkpoint", &error));
+            }
+        }
+        match journal.sync() {
+            Ok(proofs) => {
+                counters.flushes.fetch_add(1, Ordering::Relaxed);
+                if !proofs.is_empty() {
+                    inbox.push(Event::Journaled(proofs));
+                }
+            }
+            Err(error) => return inbox.push(broken("flushing the journal", &error)),
+        }
+        for (_, base, installed) in marks {
+            inbox.push(Event::Checkpointed { base, installed });
+            let _ = applier.send(Work::Checkpointed);
+        }
+    }
+}
+
+/// The next message, or `None` once nobody can send; `idle` runs when none came for a while.
+fn next<E>(
+    queue: &Receiver<ToJournal>,
+    patience: Duration,
+    mut idle: impl FnMut() -> Result<(), E>,
+) -> Option<Result<ToJournal, E>> {
+    if let Ok(message) = queue.try_recv() {
+        return Some(Ok(message));
+    }
+    loop {
+        match queue.recv_timeout(patience) {
+            Ok(message) => return Some(Ok(message)),
+            Err(RecvTimeoutError::Timeout) => {
+                if let Err(error) = idle() {
+                    return Some(Err(error));
+                }
+                return queue.recv().ok().map(Ok);
+            }
+            Err(RecvTimeoutError::Disconnected) => return None,
+        }
+    }
+}
+
+fn broken(doing: &str, error: &JournalError) -> Event {
+    Event::Broken(format!("{doing} failed: {error}"))
+}
+
+fn applier_loop(
+    mut applier: Applier,
+    queue: &Receiver<Work>,
+    inbox: &Inbox,
+    background: &Sender<ToBackground>,
+) {
+    let mut outputs = Vec::new();
+    let mut more = true;
+    loop {
+        // Upkeep runs only when nothing else waits, a bounded step at a time.
+        let work = match queue.try_recv() {
+            Ok(work) => work,
+            Err(_) if more => Work::Upkeep,
+            Err(_) => match queue.recv() {
+                Ok(work) => work,
+                Err(_) => return,
+            },
+        };
+        more |= matches!(work, Work::Apply(_));
+        if let Err(error) = applier.work(work, &mut outputs) {
+            return inbox.push(Event::Broken(format!("applying failed: {error}")));
+        }
+        for output in outputs.drain(..) {
+            match output {
+                Output::Sealed { job, generation, base, installed } => {
+                    let installed = installed.map(|i| i.view);
+                    let _ = background.send(ToBackground::Seal(Seal { job, generation, base, installed }));
+                }
+                Output::Upkept { more: again } => more = again,
+                output => inbox.push(Event::Output(output)),
+            }
+        }
+    }
+}
+
+fn background_loop(
+    queue: &Receiver<ToBackground>,
+    mut upkeep: Option<Box<dyn Upkeep>>,
+    inbox: &Inbox,
+    journal: &Sender<ToJournal>,
+) {
+    loop {
+        let message = match queue.recv_timeout(Duration::from_millis(20)) {
+            Ok(message) => message,
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {
+                if let Some(upkeep) = upkeep.as_mut()
+                    && let Err(error) = upkeep.step()
+                {
+                    return inbox.push(Event::Broken(format!("maintaining the state failed: {error}")));
+                }
+                continue;
+            }
+        };
+        match message {
+            ToBackground::Seal(Seal { job, generation, base, installed }) => match job.run(generation) {
+                Ok(()) => {
+                    let _ = journal.send(ToJournal::Mark { generation, base, installed });
+                }
+                Err(error) => {
+                    return inbox.push(Event::Broken(format!("making checkpoint {generation} failed: {error}")));
+                }
+            },
+            ToBackground::Export(export) => inbox.push(Event::Exported(export.read())),
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The whole cluster from one seed: virtual time, network, disks, crashes, clients, and the judge of what they saw.
+
+mod digest;
+mod invariants;
+mod plan;
+mod world;
+
+pub use digest::Digest;
+pub use plan::{Outcome, Plan};
+pub use world::{Counts, Knobs, Script, World};

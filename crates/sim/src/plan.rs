@@ -1,0 +1,526 @@
+//! One run: clients that put, read and count, a nemesis that breaks things, and the judgement at the end.
+//!
+//! Safety phase: clients and faults for a while. Liveness phase: everything is healed, and within ten of the longest
+//! election timeouts there must be a leader, a committed write and a linearizable read; then all nodes come to one digest.
+//!
+//! The judgement leans on the revision that each answer carries. A write's revision is its place in the history, so a
+//! read is linearizable if its revision is not below that of any write that was acknowledged before the read began, and
+//! if what it returned is what the acknowledged history says for that key at that revision. An operation whose answer
+//! never came may or may not have happened: it can explain a value, never excuse a missing one.
+
+use crate::world::{Counts, Knobs, Script, World};
+use bytes::Bytes;
+use quorate_base::time::Duration;
+use quorate_base::{Instant, NodeId, Rng};
+use quorate_node::api::{Answer, Body, Failure, Request};
+use quorate_wire::kv::{
+    Command, Compare, CompareResult, CompareTarget, DeleteRange, KeyRange, Op, Put, Range, Reply, Revision,
+    Txn,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+/// What a run is asked to do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The seed of everything.
+    pub seed: u64,
+    /// How long faults go on.
+    pub span: Duration,
+    /// How many clients.
+    pub clients: usize,
+    /// Whether faults are injected at all.
+    pub faults: bool,
+    /// A planted bug for the core.
+    pub mutant: Option<quorate_protocol::raft::Mutant>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The digest of all events.
+    pub digest: String,
+    /// What fired how often.
+    pub counts: Counts,
+    /// Events of the world.
+    pub events: u64,
+    /// Simulated time.
+    pub simulated: Duration,
+    /// Client operations that were answered.
+    pub answered: u64,
+    /// The broken promise, if one was.
+    pub violation: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+enum Asked {
+    Put {
+        key: u64,
+        value: u64,
+    },
+    Delete {
+        key: u64,
+    },
+    Get {
+        key: u64,
+    },
+    /// Adds one to a counter by compare-and-set on its version: applied twice would show.
+    Count {
+        version: i64,
+    },
+    ReadCount,
+}
+
+struct Sent {
+    asked: Asked,
+    at: Instant,
+    floor: Revision,
+}
+
+type Mailbox = Arc<Mutex<Vec<(usize, Result<Answer, Failure>)>>>;
+
+/// Where an answer goes. A node that dies takes its callbacks with it: the client then sees its connection end.
+struct ReplyTo {
+    client: usize,
+    mail: Option<Mailbox>,
+}
+
+impl ReplyTo {
+    fn give(&mut self, result: Result<Answer, Failure>) {
+        if let Some(mail) = self.mail.take()
+            && let Ok(mut mail) = mail.lock()
+        {
+            mail.push((self.client, result));
+        }
+    }
+}
+
+impl Drop for ReplyTo {
+    fn drop(&mut self) {
+        self.give(Err(Failure::TimedOut));
+    }
+}
+
+/// A run in progress.
+struct Run {
+    world: World,
+    rng: Rng,
+    nemesis: Rng,
+    mail: Mailbox,
+    sent: BTreeMap<usize, Sent>,
+    clients: usize,
+    next_value: u64,
+    /// Acknowledged writes of each key by revision; `None` is a deletion.
+    history: BTreeMap<u64, BTreeMap<Revision, Option<u64>>>,
+    /// Who wrote which value: a value read must have been written.
+    written: BTreeMap<u64, u64>,
+    acknowledged: Revision,
+    counted: i64,
+    /// The versions whose successor was acknowledged.
+    counted_at: BTreeSet<i64>,
+    count_tries: i64,
+    answered: u64,
+    faults: bool,
+    calm: bool,
+}
+
+const COUNTER: &[u8] = b"counter";
+const KEYS: u64 = 8;
+
+impl Plan {
+    /// Runs it.
+    pub fn run(&self) -> Outcome {
+        let mut knobs = Knobs::draw(self.seed);
+        knobs.mutant = self.mutant;
+        if !self.faults {
+            (knobs.drop, knobs.duplicate) = (0, 0);
+        }
+        let mut run = Run::new(self, knobs);
+        let violation = run.go(self.span).err();
+        Outcome {
+            digest: run.world.digest.to_string(),
+            counts: run.world.counts.clone(),
+            events: run.world.events,
+            simulated: run.world.now.since(Instant::ZERO),
+            answered: run.answered,
+            violation,
+        }
+    }
+}
+
+impl Run {
+    fn new(plan: &Plan, knobs: Knobs) -> Self {
+        Self {
+            world: World::new(plan.seed, knobs),
+            rng: Rng::stream(plan.seed, "clients"),
+            nemesis: Rng::stream(plan.seed, "nemesis"),
+            mail: Mailbox::default(),
+            sent: BTreeMap::new(),
+            clients: plan.clients,
+            next_value: 0,
+            history: BTreeMap::new(),
+            written: BTreeMap::new(),
+            acknowledged: 0,
+            counted: 0,
+            counted_at: BTreeSet::new(),
+            count_tries: 0,
+            answered: 0,
+            faults: plan.faults,
+            calm: false,
+        }
+    }
+
+    fn go(&mut self, span: Duration) -> Result<(), String> {
+        for n in 1..=self.world.knobs.nodes {
+            self.world.start(NodeId(n));
+        }
+        for client in 0..self.clients {
+            self.world.schedule(Duration::from_millis(client as u64 + 1), Script::Client(client));
+        }
+        if self.faults {
+            self.world.schedule(Duration::from_millis(1500), Script::Nemesis);
+        }
+        let end = self.world.now + span;
+        self.until(end, |_| false)?;
+        self.liveness()
+    }
+
+    /// Steps until `end` or until `enough`.
+    fn until(&mut self, end: Instant, enough: impl Fn(&Self) -> bool) -> Result<bool, String> {
+        while self.world.now < end {
+            if enough(self) {
+                return Ok(true);
+            }
+            match self.world.step()? {
+                Some(Script::Client(client)) => self.client(client),
+                Some(Script::Nemesis) => self.nemesis(),
+                None => {}
+            }
+            self.world.check()?;
+            self.read_mail()?;
+        }
+        Ok(enough(self))
+    }
+
+    fn liveness(&mut self) -> Result<(), String> {
+        self.calm = true;
+        self.world.heal();
+        for n in 1..=self.world.knobs.nodes {
+            self.world.start(NodeId(n));
+        }
+        let before = self.acknowledged;
+        let end = self.world.now + Duration::from_millis(14_000);
+        if !self.until(end, |run| run.acknowledged > before + 5)? {
+            return Err(format!(
+                "Liveness: 14 s after healing no write was acknowledged (leader: {:?}, {})",
+                self.world.leader(),
+                self.stuck()
+            ));
+        }
+        // Let what is under way end, then all nodes must agree.
+        self.clients = 0;
+        let end = self.world.now + Duration::from_millis(6_000);
+        self.until(end, |_| false)?;
+        self.converged()?;
+        self.final_reads()
+    }
+
+    fn stuck(&self) -> String {
+        let states: Vec<String> = self
+            .world
+            .places
+            .iter()
+            .map(|p| match (&p.running, &p.stopped_why) {
+                (Some(r), _) => {
+                    let raft = r.lane.raft();
+                    format!("{}: {:?} term {} last {:?}", p.id, raft.role(), raft.term(), raft.last())
+                }
+                (None, why) => format!("{}: down ({})", p.id, why.as_deref().unwrap_or("stopped")),
+            })
+            .collect();
+        states.join("; ")
+    }
+
+    fn converged(&self) -> Result<(), String> {
+        let mut seen = None;
+        for place in &self.world.places {
+            let Some(r) = place.running.as_ref() else {
+                return Err(format!("node {} is still down: {:?}", place.id, place.stopped_why));
+            };
+            let kv = r.applier.kv();
+            let state = (kv.applied(), kv.digest());
+            match seen {
+                None => seen = Some(state),
+                Some(first) if first != state => {
+                    return Err(format!("node {} ends at {state:?}, another at {first:?}", place.id));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Every acknowledged write is there, at every node.
+    fn final_reads(&self) -> Result<(), String> {
+        for place in &self.world.places {
+            let Some(r) = place.running.as_ref() else { continue };
+            let view = r.lane.view();
+            for (&key, revisions) in &self.history {
+                let Some((&revision, value)) = revisions.last_key_value() else { continue };
+                let found = view
+                    .range(&Range { range: point(key), ..Range::default() })
+                    .map_err(|e| format!("the final read failed: {e:?}"))?;
+                let stored = found.kvs.first().map(|kv| (kv.mod_revision, number(&kv.value)));
+                match (stored, value) {
+                    (Some((at, v)), Some(value)) if at == revision && v == *value => {}
+                    (Some((at, _)), _) if at > revision => {}
+                    (None, None) => {}
+                    // A later write whose answer was lost may have deleted it: it must then be in the history.
+                    (None, Some(_)) if self.deleted_after(view, key, revision) => {}
+                    (stored, value) => {
+                        return Err(format!(
+                            "lost write: key {key} was {value:?} at revision {revision}, node {} has {stored:?}",
+                            place.id
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn deleted_after(&self, view: &quorate_state::kv::KvView, key: u64, revision: Revision) -> bool {
+        let wanted = key_bytes(key);
+        let mut from = revision + 1;
+        while from <= view.revision() {
+            let Ok(events) = view.history(from, 1 << 20) else { return false };
+            let Some(last) = events.last().map(|e| e.kv.mod_revision) else { return false };
+            if events.iter().any(|e| e.deleted && e.kv.key == wanted) {
+                return true;
+            }
+            from = last + 1;
+        }
+        false
+    }
+
+    fn client(&mut self, client: usize) {
+        if client >= self.clients || self.sent.contains_key(&client) {
+            return;
+        }
+        let asked = self.choose();
+        let request = self.request(&asked);
+        let node = NodeId(self.rng.between(1, self.world.knobs.nodes));
+        self.sent.insert(client, Sent { asked, at: self.world.now, floor: self.acknowledged });
+        let mut reply = ReplyTo { client, mail: Some(self.mail.clone()) };
+        self.world.call(node, request, Box::new(move |result| reply.give(result)));
+    }
+
+    fn choose(&mut self) -> Asked {
+        let key = self.rng.below(KEYS);
+        match self.rng.below(10) {
+            0..=3 => {
+                self.next_value += 1;
+                self.written.insert(self.next_value, key);
+                Asked::Put { key, value: self.next_value }
+            }
+            4 => Asked::Delete { key },
+            5 => {
+                self.count_tries += 1;
+                Asked::Count { version: self.counted }
+            }
+            6 => Asked::ReadCount,
+            _ => Asked::Get { key },
+        }
+    }
+
+    fn request(&self, asked: &Asked) -> Request {
+        let read = |range| Request::Range { range: Range { range, ..Range::default() }, serializable: false };
+        match *asked {
+            Asked::Put { key, value } => Request::Write(Command::Put(Put {
+                key: key_bytes(key),
+                value: Bytes::from(value.to_string()),
+                ..Put::default()
+            })),
+            Asked::Delete { key } => {
+                Request::Write(Command::Delete(DeleteRange { range: point(key), prev_kv: false }))
+            }
+            Asked::Get { key } => read(point(key)),
+            Asked::ReadCount => read(KeyRange { key: Bytes::from_static(COUNTER), end: Bytes::new() }),
+            Asked::Count { version } => Request::Write(Command::Txn(Txn {
+                compare: vec![Compare {
+                    range: KeyRange { key: Bytes::from_static(COUNTER), end: Bytes::new() },
+                    result: CompareResult::Equal,
+                    target: CompareTarget::Version(version),
+                }],
+                success: vec![Op::Put(Put { key: Bytes::from_static(COUNTER), ..Put::default() })],
+                failure: vec![],
+            })),
+        }
+    }
+
+    fn read_mail(&mut self) -> Result<(), String> {
+        let mail = match self.mail.lock() {
+            Ok(mut mail) => std::mem::take(&mut *mail),
+            Err(_) => return Err("a callback panicked".into()),
+        };
+        for (client, result) in mail {
+            let Some(sent) = self.sent.remove(&client) else { continue };
+            let pause = Duration::from_micros(self.rng.between(100, 20_000));
+            self.world.schedule(pause, Script::Client(client));
+            match result {
+                Ok(answer) => {
+                    self.answered += 1;
+                    self.judge(&sent, &answer)?;
+                }
+                Err(Failure::Refused(refused, _)) => {
+                    return Err(format!("{:?} was refused: {refused:?}", sent.asked));
+                }
+                Err(Failure::Broken(why)) => return Err(format!("{:?} failed: {why}", sent.asked)),
+                Err(_) => self.world.counts.add("operations in doubt or refused"),
+            }
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, sent: &Sent, answer: &Answer) -> Result<(), String> {
+        let revision = answer.head.revision;
+        if revision < sent.floor {
+            return Err(format!(
+                "stale: {:?}, asked at {:?}, was answered at revision {revision} after {} was acknowledged",
+                sent.asked, sent.at, sent.floor
+            ));
+        }
+        match (&sent.asked, &answer.body) {
+            (Asked::Put { key, value }, _) => self.wrote(*key, revision, Some(*value)),
+            (Asked::Delete { key }, Body::Reply(Reply::Delete { deleted: 1, .. })) => {
+                self.wrote(*key, revision, None)
+            }
+            (Asked::Count { version }, Body::Reply(Reply::Txn { succeeded: true, .. })) => {
+                if !self.counted_at.insert(*version) {
+                    return Err(format!("counted twice: version {version} was counted before"));
+                }
+                self.counted = self.counted.max(version + 1);
+                self.acknowledged = self.acknowledged.max(revision);
+                Ok(())
+            }
+            (Asked::Count { .. }, Body::Reply(Reply::Txn { succeeded: false, .. })) => Ok(()),
+            (Asked::ReadCount, Body::Reply(Reply::Range(range))) => {
+                let version = range.kvs.first().map_or(0, |kv| kv.version);
+                if version > self.count_tries {
+                    return Err(format!("the counter is at {version} after {} tries", self.count_tries));
+                }
+                self.counted = self.counted.max(version);
+                Ok(())
+            }
+            (Asked::Get { key }, Body::Reply(Reply::Range(range))) => {
+                let found = range.kvs.first().map(|kv| (kv.mod_revision, number(&kv.value)));
+                self.read(*key, revision, found)
+            }
+            (Asked::Delete { .. }, Body::Reply(Reply::Delete { deleted: 0, .. })) => Ok(()),
+            (asked, body) => Err(format!("{asked:?} was answered {body:?}")),
+        }
+    }
+
+    fn wrote(&mut self, key: u64, revision: Revision, value: Option<u64>) -> Result<(), String> {
+        self.acknowledged = self.acknowledged.max(revision);
+        match self.history.entry(key).or_default().insert(revision, value) {
+            None => Ok(()),
+            Some(other) => {
+                Err(format!("key {key}: revision {revision} was given to {other:?} and {value:?}"))
+            }
+        }
+    }
+
+    fn read(&mut self, key: u64, revision: Revision, found: Option<(Revision, u64)>) -> Result<(), String> {
+        let known = self.history.entry(key).or_default();
+        let newest = known.range(..=revision).next_back().map(|(&at, &value)| (at, value));
+        if let Some((at, value)) = found {
+            if self.written.get(&value) != Some(&key) {
+                return Err(format!("key {key}: the value {value} was never written there"));
+            }
+            if let Some(&there) = known.get(&at)
+                && there != Some(value)
+            {
+                return Err(format!("key {key} at revision {at}: {there:?} was written, {value} was read"));
+            }
+        }
+        let at = found.map_or(0, |(at, _)| at);
+        match newest {
+            Some((newest, Some(value))) if found.is_some() && at < newest => Err(format!(
+                "stale: key {key} was {value} since revision {newest}; a read at {revision} got {found:?}"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn nemesis(&mut self) {
+        if self.calm {
+            return;
+        }
+        let pause = Duration::from_millis(self.nemesis.between(50, 2500));
+        self.world.schedule(pause, Script::Nemesis);
+        let nodes = self.world.knobs.nodes;
+        let one = NodeId(self.nemesis.between(1, nodes));
+        match self.nemesis.below(16) {
+            0..=2 => self.world.kill(one),
+            3..=4 => self.world.power_loss(one),
+            5 => (1..=nodes).for_each(|n| self.world.power_loss(NodeId(n))),
+            6 => (1..=nodes).for_each(|n| self.world.kill(NodeId(n))),
+            7 => {
+                let span = Duration::from_millis(self.nemesis.between(10, 4000));
+                self.world.pause(one, span);
+            }
+            8 => self.isolate(one, true, true),
+            9 => self.isolate(one, true, false),
+            10 => self.isolate(one, false, true),
+            11 => {
+                let other = NodeId(self.nemesis.between(1, nodes));
+                self.world.cut(one, other);
+                self.world.cut(other, one);
+                self.world.counts.add("links cut");
+            }
+            12 => {
+                if let Some(leader) = self.world.leader() {
+                    self.isolate(leader, true, true);
+                }
+            }
+            13 => {
+                if let Some(leader) = self.world.leader() {
+                    self.world.power_loss(leader);
+                }
+            }
+            _ => self.mend(),
+        }
+    }
+
+    fn isolate(&mut self, node: NodeId, out: bool, into: bool) {
+        self.world.counts.add(if out && into { "isolations" } else { "one-way isolations" });
+        for n in (1..=self.world.knobs.nodes).map(NodeId).filter(|&n| n != node) {
+            if out {
+                self.world.cut(node, n);
+            }
+            if into {
+                self.world.cut(n, node);
+            }
+        }
+    }
+
+    fn mend(&mut self) {
+        self.world.cut.clear();
+        for n in 1..=self.world.knobs.nodes {
+            self.world.start(NodeId(n));
+        }
+    }
+}
+
+fn key_bytes(key: u64) -> Bytes {
+    Bytes::from(format!("key{key}"))
+}
+
+fn point(key: u64) -> KeyRange {
+    KeyRange { key: key_bytes(key), end: Bytes::new() }
+}
+
+fn number(value: &[u8]) -> u64 {
+    std::str::from_utf8(value).ok().and_then(|s| s.parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,617 @@
+//! The simulated world: virtual time, one queue of events, a network and disks that misbehave, nodes that die.
+//!
+//! A node here is the node as it ships: the same lane, journal, applier and machine. Only the driver differs: where the
+//! server has threads and sockets, this has a heap of `(time, sequence)`. Everything random comes from streams of one seed,
+//! one stream a purpose, so that switching one kind of fault off leaves the others in place.
+//!
+//! The simulated clock is the only clock. Each node's own clock runs at a slightly different rate and jumps with pauses.
+
+use crate::digest::Digest;
+use crate::invariants::Invariants;
+use bytes::Bytes;
+use quorate_base::time::Duration;
+use quorate_base::{Base, Instant, Mint, NodeId, Rng, ShardId};
+use quorate_faulty::FaultyDisk;
+use quorate_node::api::{Failure, Member, Request};
+use quorate_node::applier::{Applier, Output, Work};
+use quorate_node::boot;
+use quorate_node::lane::{Effects, Event, Lane, Seal, Settings};
+use quorate_node::watch::Hub;
+use quorate_protocol::raft;
+use quorate_state::kv::KvView;
+use quorate_storage::journal::{CheckpointMark, Identity, Journal, Options};
+use quorate_storage::memory::MemoryStore;
+use quorate_storage::state::StateStore;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+/// The one shard.
+pub(crate) const KV: ShardId = ShardId(1);
+const CLUSTER: u64 = 0x0051_5545;
+
+/// How often what fired.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts(pub BTreeMap<&'static str, u64>);
+
+impl Counts {
+    /// One more.
+    pub fn add(&mut self, what: &'static str) {
+        *self.0.entry(what).or_default() += 1;
+    }
+}
+
+/// Knobs of one run, drawn from its seed.
+#[derive(Clone, Debug)]
+pub struct Knobs {
+    /// How many nodes.
+    pub nodes: u64,
+    /// Packets lost, of 1,000.
+    pub drop: u64,
+    /// Packets sent twice, of 1,000.
+    pub duplicate: u64,
+    /// The longest delay of a packet.
+    pub delay_max: Duration,
+    /// The longest flush.
+    pub flush_max: Duration,
+    /// Entries a message.
+    pub append_entries: usize,
+    /// Bytes of log kept for slow followers.
+    pub log_keep_bytes: usize,
+    /// Bytes between checkpoints.
+    pub seal_bytes: u64,
+    /// Bytes of a journal segment.
+    pub segment_bytes: u64,
+    /// A planted bug.
+    pub mutant: Option<raft::Mutant>,
+}
+
+impl Knobs {
+    /// The knobs of a seed.
+    pub fn draw(seed: u64) -> Self {
+        let mut rng = Rng::stream(seed, "knobs");
+        Self {
+            nodes: if rng.chance(1, 4) { 5 } else { 3 },
+            drop: *rng.pick(&[0, 5, 30]),
+            duplicate: *rng.pick(&[0, 5, 30]),
+            delay_max: Duration::from_micros(*rng.pick(&[300, 2_000, 30_000])),
+            flush_max: Duration::from_micros(*rng.pick(&[200, 5_000, 40_000])),
+            append_entries: *rng.pick(&[1, 4, 64, 1024]),
+            log_keep_bytes: *rng.pick(&[200, 4_000, 100_000]),
+            seal_bytes: *rng.pick(&[2_000, 20_000, 200_000]),
+            segment_bytes: *rng.pick(&[8 << 10, 64 << 10]),
+            mutant: None,
+        }
+    }
+}
+
+/// What can happen.
+enum Happening {
+    Packet { from: NodeId, to: NodeId, body: Bytes },
+    Tick { node: NodeId, life: u64 },
+    Flushed { node: NodeId, life: u64 },
+    Apply { node: NodeId, life: u64 },
+    Sealed { node: NodeId, life: u64 },
+    Run(Script),
+}
+
+/// What a plan does at a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Script {
+    /// A process of the workload takes its next step.
+    Client(usize),
+    /// The nemesis takes its next step.
+    Nemesis,
+}
+
+struct Timed {
+    at: Instant,
+    seq: u64,
+    what: Happening,
+}
+
+impl PartialEq for Timed {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.seq) == (other.at, other.seq)
+    }
+}
+impl Eq for Timed {}
+impl PartialOrd for Timed {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Timed {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.seq).cmp(&(other.at, other.seq))
+    }
+}
+
+/// A live node.
+pub(crate) struct Running {
+    pub(crate) lane: Lane,
+    journal: Journal,
+    pub(crate) applier: Applier,
+    effects: Effects,
+    to_write: Vec<quorate_base::Append>,
+    marks: Vec<(u64, Base, Option<Arc<KvView>>)>,
+    flushing: bool,
+    marking: Vec<(u64, Base, Option<Arc<KvView>>)>,
+    work: VecDeque<Work>,
+    applying: bool,
+    seals: VecDeque<Seal>,
+    tick_at: Option<Instant>,
+}
+
+/// A node's place, live or not.
+pub(crate) struct Place {
+    pub(crate) id: NodeId,
+    pub(crate) disk: FaultyDisk,
+    pub(crate) running: Option<Box<Running>>,
+    pub(crate) life: u64,
+    pub(crate) paused_until: Option<Instant>,
+    pub(crate) stopped_why: Option<String>,
+    queued: Vec<Event>,
+}
+
+/// The world.
+pub struct World {
+    /// The knobs of this run.
+    pub knobs: Knobs,
+    /// What fired.
+    pub counts: Counts,
+    /// Now.
+    pub now: Instant,
+    pub(crate) places: Vec<Place>,
+    heap: BinaryHeap<Reverse<Timed>>,
+    seq: u64,
+    net: Rng,
+    timing: Rng,
+    seeds: Rng,
+    /// Directed links that are cut.
+    pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
+    faults_on: bool,
+    pub(crate) invariants: Invariants,
+    /// The digest of all events so far.
+    pub digest: Digest,
+    /// How many events so far.
+    pub events: u64,
+}
+
+impl World {
+    /// A world of `knobs.nodes` new nodes, none started.
+    pub fn new(seed: u64, knobs: Knobs) -> Self {
+        let places = (1..=knobs.nodes)
+            .map(|n| Place {
+                id: NodeId(n),
+                disk: FaultyDisk::new(seed ^ (n << 40)),
+                running: None,
+                life: 0,
+                paused_until: None,
+                stopped_why: None,
+                queued: Vec::new(),
+            })
+            .collect();
+        Self {
+            counts: Counts::default(),
+            now: Instant(1_000_000),
+            places,
+            heap: BinaryHeap::new(),
+            seq: 0,
+            net: Rng::stream(seed, "net"),
+            timing: Rng::stream(seed, "timing"),
+            seeds: Rng::stream(seed, "lives"),
+            cut: BTreeSet::new(),
+            faults_on: true,
+            invariants: Invariants::default(),
+            digest: Digest::default(),
+            events: 0,
+            knobs,
+        }
+    }
+
+    // ---- what plans do ----
+
+    /// Schedules a step of the plan.
+    pub fn schedule(&mut self, after: Duration, script: Script) {
+        self.push(self.now + after, Happening::Run(script));
+    }
+
+    /// Starts a node from its disk. A node whose disk is damaged beyond its own power stays down and says why.
+    pub fn start(&mut self, id: NodeId) {
+        let at = self.place(id);
+        if self.places[at].running.is_some() {
+            return;
+        }
+        self.places[at].life += 1;
+        match self.boot(at) {
+            Ok(running) => {
+                self.places[at].running = Some(Box::new(running));
+                self.places[at].stopped_why = None;
+                self.counts.add("starts");
+                for peer in 1..=self.knobs.nodes {
+                    if NodeId(peer) != id {
+                        self.deliver(id, Event::PeerUp(NodeId(peer)));
+                    }
+                }
+                self.settle(at);
+            }
+            Err(why) => {
+                self.counts.add("refused to start");
+                self.places[at].stopped_why = Some(why);
+            }
+        }
+    }
+
+    /// Kills a node's process: what was written stays, flushed or not.
+    pub fn kill(&mut self, id: NodeId) {
+        let at = self.place(id);
+        if self.places[at].running.take().is_some() {
+            self.places[at].life += 1;
+            self.places[at].queued.clear();
+            self.counts.add("kills");
+            self.tell_down(id);
+        }
+    }
+
+    /// Cuts a node's power: what was not flushed is lost, torn, reordered or kept, as the disk pleases.
+    pub fn power_loss(&mut self, id: NodeId) {
+        let at = self.place(id);
+        if self.places[at].running.take().is_some() {
+            self.places[at].life += 1;
+            self.places[at].queued.clear();
+            self.places[at].disk.power_loss();
+            self.counts.add("power losses");
+            self.tell_down(id);
+        }
+    }
+
+    /// Stops a node's process for a while; what arrives meanwhile waits.
+    pub fn pause(&mut self, id: NodeId, span: Duration) {
+        let at = self.place(id);
+        if self.places[at].running.is_some() {
+            self.places[at].paused_until = Some(self.now + span);
+            self.counts.add("pauses");
+            let life = self.places[at].life;
+            self.push(self.now + span, Happening::Tick { node: id, life });
+        }
+    }
+
+    /// Cuts one direction of a link.
+    pub fn cut(&mut self, from: NodeId, to: NodeId) {
+        self.cut.insert((from, to));
+    }
+
+    /// Mends all links, ends pauses and random loss.
+    pub fn heal(&mut self) {
+        self.cut.clear();
+        self.faults_on = false;
+        for at in 0..self.places.len() {
+            self.places[at].paused_until = None;
+            self.places[at].disk.heal();
+        }
+    }
+
+    /// Asks a node something; false if it is not up.
+    pub fn call(&mut self, id: NodeId, request: Request, done: quorate_node::api::Done) {
+        if self.places[self.place(id)].running.is_none() {
+            return done(Err(Failure::Stopping));
+        }
+        self.deliver(id, Event::Call { request, timeout: Some(Duration::from_secs(3)), done });
+        self.settle(self.place(id));
+    }
+
+    /// The node that leads, by its own belief in the highest term.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.places
+            .iter()
+            .filter_map(|p| p.running.as_ref().map(|r| (p.id, r)))
+            .filter(|(_, r)| r.lane.raft().is_leader())
+            .max_by_key(|(_, r)| r.lane.raft().term())
+            .map(|(id, _)| id)
+    }
+
+    // ---- the loop ----
+
+    /// Runs one event; gives the plan's step if it was one. `Err` names a broken invariant.
+    pub fn step(&mut self) -> Result<Option<Script>, String> {
+        let Some(Reverse(timed)) = self.heap.pop() else { return Err("nothing is left to happen".into()) };
+        self.now = self.now.max(timed.at);
+        self.events += 1;
+        let script = self.happen(timed.what);
+        Ok(script)
+    }
+
+    /// Looks at every node. Called after each step.
+    pub fn check(&mut self) -> Result<(), String> {
+        self.invariants.check(&self.places)
+    }
+
+    fn happen(&mut self, what: Happening) -> Option<Script> {
+        match what {
+            Happening::Run(script) => return Some(script),
+            Happening::Packet { from, to, body } => {
+                self.digest.feed(self.now, to, 1, &body);
+                if self.cut.contains(&(from, to)) {
+                    self.counts.add("packets cut");
+                } else {
+                    self.deliver(to, Event::Packet { from, body });
+                    self.settle(self.place(to));
+                }
+            }
+            Happening::Tick { node, life } => {
+                let at = self.place(node);
+                if self.places[at].life == life {
+                    self.digest.feed(self.now, node, 2, &[]);
+                    self.settle(at);
+                }
+            }
+            Happening::Flushed { node, life } => self.alive(node, life, 3, Self::flushed),
+            Happening::Apply { node, life } => self.alive(node, life, 4, Self::apply),
+            Happening::Sealed { node, life } => self.alive(node, life, 5, Self::sealed),
+        }
+        None
+    }
+
+    fn alive(&mut self, node: NodeId, life: u64, kind: u8, then: fn(&mut Self, usize)) {
+        let at = self.place(node);
+        if self.places[at].life == life && self.places[at].running.is_some() {
+            self.digest.feed(self.now, node, kind, &[]);
+            then(self, at);
+        }
+    }
+
+    /// The flush that was under way returns.
+    fn flushed(&mut self, at: usize) {
+        let id = self.places[at].id;
+        let Some(r) = self.places[at].running.as_mut() else { return };
+        r.flushing = false;
+        match r.journal.sync() {
+            Ok(proofs) => {
+                let marks = std::mem::take(&mut r.marking);
+                self.deliver(id, Event::Journaled(proofs));
+                for (_, base, installed) in marks {
+                    self.deliver(id, Event::Checkpointed { base, installed });
+                    if let Some(r) = self.places[at].running.as_mut() {
+                        r.work.push_back(Work::Checkpointed);
+                    }
+                }
+            }
+            Err(error) => return self.break_down(at, format!("flush: {error}")),
+        }
+        self.start_flush(at);
+        self.start_apply(at);
+        self.settle(at);
+    }
+
+    fn apply(&mut self, at: usize) {
+        let Some(r) = self.places[at].running.as_mut() else { return };
+        r.applying = false;
+        let Some(work) = r.work.pop_front() else { return };
+        let mut outputs = Vec::new();
+        if let Err(error) = r.applier.work(work, &mut outputs) {
+            return self.break_down(at, format!("apply: {error}"));
+        }
+        let id = self.places[at].id;
+        for output in outputs {
+            match output {
+                Output::Sealed { job, generation, base, installed } => {
+                    let installed = installed.map(|i| i.view);
+                    let life = self.places[at].life;
+                    if let Some(r) = self.places[at].running.as_mut() {
+                        r.seals.push_back(Seal { job, generation, base, installed });
+                    }
+                    let after = self.up_to(Duration::from_millis(20));
+                    self.push(self.now + after, Happening::Sealed { node: id, life });
+                }
+                Output::Upkept { .. } => {}
+                output => self.deliver(id, Event::Output(output)),
+            }
+        }
+        self.start_apply(at);
+        self.settle(at);
+    }
+
+    fn sealed(&mut self, at: usize) {
+        let Some(r) = self.places[at].running.as_mut() else { return };
+        let Some(Seal { job, generation, base, installed }) = r.seals.pop_front() else { return };
+        match job.run(generation) {
+            Ok(()) => r.marks.push((generation, base, installed)),
+            Err(error) => return self.break_down(at, format!("checkpoint: {error}")),
+        }
+        self.counts.add("checkpoints");
+        self.start_flush(at);
+    }
+
+    fn start_flush(&mut self, at: usize) {
+        let Some(r) = self.places[at].running.as_mut() else { return };
+        if r.flushing || (r.to_write.is_empty() && r.marks.is_empty()) {
+            return;
+        }
+        let mut result = Ok(());
+        if !r.to_write.is_empty() {
+            result = r.journal.append(&std::mem::take(&mut r.to_write));
+        }
+        for (generation, base, installed) in std::mem::take(&mut r.marks) {
+            let mark = CheckpointMark { generation, bases: vec![(KV, base.clone())] };
+            result = result.and_then(|()| r.journal.mark_checkpoint(mark));
+            r.marking.push((generation, base, installed));
+        }
+        if let Err(error) = result {
+            return self.break_down(at, format!("journal: {error}"));
+        }
+        r.flushing = true;
+        let (id, life) = (self.places[at].id, self.places[at].life);
+        let after = self.up_to(self.knobs.flush_max);
+        self.push(self.now + after, Happening::Flushed { node: id, life });
+    }
+
+    fn start_apply(&mut self, at: usize) {
+        let Some(r) = self.places[at].running.as_mut() else { return };
+        if r.applying || r.work.is_empty() {
+            return;
+        }
+        r.applying = true;
+        let (id, life) = (self.places[at].id, self.places[at].life);
+        let after = self.up_to(Duration::from_micros(300));
+        self.push(self.now + after, Happening::Apply { node: id, life });
+    }
+
+    /// A disk failed: a node that obeys stops and says why.
+    fn break_down(&mut self, at: usize, why: String) {
+        let id = self.places[at].id;
+        self.places[at].running = None;
+        self.places[at].queued.clear();
+        self.places[at].life += 1;
+        self.places[at].stopped_why = Some(why);
+        self.counts.add("stopped by its disk");
+        self.tell_down(id);
+    }
+
+    fn deliver(&mut self, to: NodeId, event: Event) {
+        let at = self.place(to);
+        if self.places[at].running.is_some() {
+            self.places[at].queued.push(event);
+        }
+    }
+
+    /// Hands the lane all that came, drains it and carries its effects out.
+    fn settle(&mut self, at: usize) {
+        let place = &mut self.places[at];
+        let (id, life) = (place.id, place.life);
+        if place.paused_until.is_some_and(|until| until > self.now) {
+            return;
+        }
+        place.paused_until = None;
+        let Some(r) = place.running.as_mut() else { return };
+        for event in place.queued.drain(..) {
+            r.lane.handle(self.now, event);
+        }
+        r.lane.handle(self.now, Event::Tick);
+        r.lane.drain(self.now, &mut r.effects);
+        r.to_write.append(&mut r.effects.journal);
+        r.work.extend(r.effects.work.drain(..));
+        let packets = std::mem::take(&mut r.effects.packets);
+        let exports = std::mem::take(&mut r.effects.exports);
+        let roles = std::mem::take(&mut r.effects.roles);
+        let broken = r.effects.broken.take();
+        let next = r.lane.deadline();
+        let retick =
+            next.is_some() && (r.tick_at.is_none() || next < r.tick_at || r.tick_at <= Some(self.now));
+        if retick {
+            r.tick_at = next;
+        }
+        if let (true, Some(tick)) = (retick, next) {
+            self.push(tick.max(self.now + Duration::from_nanos(1)), Happening::Tick { node: id, life });
+        }
+        for change in roles {
+            self.counts.add(if change.became_leader() { "elections won" } else { "role changes" });
+        }
+        if let Some(why) = broken {
+            return self.break_down(at, why);
+        }
+        for (to, body) in packets {
+            self.send(id, to, body);
+        }
+        self.start_flush(at);
+        self.start_apply(at);
+        let mut read = false;
+        for export in exports {
+            self.counts.add("snapshot chunks");
+            self.deliver(id, Event::Exported(export.read()));
+            read = true;
+        }
+        if read {
+            self.settle(at);
+        }
+    }
+
+    fn send(&mut self, from: NodeId, to: NodeId, body: Bytes) {
+        if self.cut.contains(&(from, to)) {
+            self.counts.add("packets cut");
+            return;
+        }
+        if self.faults_on && self.net.chance(self.knobs.drop, 1000) {
+            self.counts.add("packets lost");
+            return;
+        }
+        let times = if self.faults_on && self.net.chance(self.knobs.duplicate, 1000) {
+            self.counts.add("packets doubled");
+            2
+        } else {
+            1
+        };
+        for _ in 0..times {
+            let span = self.net.below(self.knobs.delay_max.as_nanos() as u64);
+            let late = if self.faults_on && self.net.chance(1, 200) { span * 50 } else { span };
+            let after = Duration::from_nanos(20_000 + late);
+            self.push(self.now + after, Happening::Packet { from, to, body: body.clone() });
+        }
+    }
+
+    fn tell_down(&mut self, id: NodeId) {
+        for peer in 1..=self.knobs.nodes {
+            if NodeId(peer) != id {
+                self.deliver(NodeId(peer), Event::PeerDown(id));
+            }
+        }
+    }
+
+    fn boot(&mut self, at: usize) -> Result<Running, String> {
+        let id = self.places[at].id;
+        let mut rng = Rng::new(self.seeds.next_u64());
+        let disk = Arc::new(self.places[at].disk.clone());
+        let identity = Identity { cluster: CLUSTER, node: id };
+        let options = Options { segment_bytes: self.knobs.segment_bytes, ..Options::default() };
+        let (mut journal, found) =
+            Journal::open(disk.clone(), "journal", identity, options, Mint::for_journal())
+                .map_err(|e| e.to_string())?;
+        let generation = found.checkpoint.as_ref().map(|m| m.generation).filter(|&g| g > 0);
+        let mut store = MemoryStore::new(disk, "state", identity);
+        let state = store.open(generation).map_err(|e| e.to_string())?;
+        let mut config = raft::Config::new(KV, id);
+        config.max_append_entries = self.knobs.append_entries;
+        config.log_keep_bytes = self.knobs.log_keep_bytes;
+        config.mutant = self.knobs.mutant;
+        let voters = (1..=self.knobs.nodes).map(NodeId).collect();
+        let parts =
+            boot::Parts { raft: config.clone(), found, state, voters, campaign_at_once: id == NodeId(1) };
+        let booted = boot::boot(parts, &mut journal, &mut rng, self.now).map_err(|e| e.to_string())?;
+        if !booted.notes.is_empty() {
+            self.counts.add("damage named");
+        }
+        let hub =
+            Arc::new(Mutex::new(Hub::new(quorate_node::watch::Options::default(), booted.view.clone())));
+        let members = (1..=self.knobs.nodes).map(|n| Member { id: n, ..Member::default() }).collect();
+        let settings = Settings { cluster: CLUSTER, node: id, raft: config, members };
+        let lane = Lane::new(settings, booted.raft, booted.view, hub, &mut rng, self.now);
+        let applier = Applier::new(booted.kv, id, generation.unwrap_or(0), self.knobs.seal_bytes);
+        Ok(Running {
+            lane,
+            journal,
+            applier,
+            effects: Effects::default(),
+            to_write: Vec::new(),
+            marks: Vec::new(),
+            flushing: false,
+            marking: Vec::new(),
+            work: VecDeque::new(),
+            applying: false,
+            seals: VecDeque::new(),
+            tick_at: None,
+        })
+    }
+
+    pub(crate) fn place(&self, id: NodeId) -> usize {
+        id.get() as usize - 1
+    }
+
+    fn up_to(&mut self, most: Duration) -> Duration {
+        Duration::from_nanos(10_000 + self.timing.below(most.as_nanos() as u64))
+    }
+
+    fn push(&mut self, at: Instant, what: Happening) {
+        self.seq += 1;
+        self.heap.push(Reverse(Timed { at, seq: self.seq, what }));
+    }
+}

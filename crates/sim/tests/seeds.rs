@@ -1,0 +1,23 @@
+//! A handful of seeds in each test run; CI and the nightly run hundreds and thousands by `quorate sim`.
+
+use quorate_base::time::Duration;
+use quorate_sim::Plan;
+
+fn plan(seed: u64) -> Plan {
+    Plan { seed, span: Duration::from_secs(20), clients: 6, faults: true, mutant: None }
+}
+
+#[test]
+fn seeds_are_clean() {
+    for seed in 0..12 {
+        let outcome = plan(seed).run();
+        assert_eq!(outcome.violation, None, "seed {seed}: {:?}", outcome.counts);
+        assert!(outcome.answered > 100, "seed {seed} did little: {}", outcome.answered);
+    }
+}
+
+#[test]
+fn a_seed_gives_the_same_run_twice() {
+    let (a, b) = (plan(3).run(), plan(3).run());
+    assert_eq!((a.digest, a.events, a.counts), (b.digest, b.events, b.counts));
+}
