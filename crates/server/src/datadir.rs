@@ -34,7 +34,7 @@ impl DataDir {
     pub fn open(config: &ServerConfig) -> Result<Self, ServeError> {
         let path = config.data.clone();
         fs::create_dir_all(&path).map_err(|e| io(&path, "create", &e))?;
-        let lock = lock(&path)?;
+        let lock = lock_dir(&path)?;
         let wanted = Identity { format: FORMAT, cluster: config.cluster, node: config.node.get() };
         if let Some(found) = Identity::load(&path)? {
             found.must_fit(&wanted, &path)?;
@@ -147,8 +147,8 @@ impl Identity {
     }
 }
 
-/// Takes the directory's lock and leaves our pid in it.
-fn lock(dir: &Path) -> Result<File, ServeError> {
+/// Takes a directory's lock and leaves our pid in it; dropping the file gives the lock free.
+pub fn lock_dir(dir: &Path) -> Result<File, ServeError> {
     let path = dir.join(LOCK);
     let mut file = OpenOptions::new()
         .read(true)

@@ -231,6 +231,8 @@ async fn run_lane(
         if let Some(since) = stopping
             && (!lane.raft().is_leader() || since.elapsed() > HAND_OVER_PATIENCE || !lane.has_peers())
         {
+            // From now on requests are refused; then what waits is answered, and streams are woken to end.
+            door.close();
             lane.handle(clock.now(), Event::Stop);
             // Let the answers and the streams' last words out before the sockets close.
             tokio::time::sleep(Duration::from_millis(50)).await;

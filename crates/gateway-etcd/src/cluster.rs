@@ -1,0 +1,168 @@
+//! The Cluster, Maintenance and Auth services, as far as they are there.
+
+use crate::failure::not_yet;
+use crate::{Gateway, convert, unexpected};
+use quorate_node::api::{Answer, Body, Head, Request};
+use quorate_proto::etcdserverpb as pb;
+use std::pin::Pin;
+use tokio_stream::Stream;
+use tonic::{Response, Status};
+
+type Done<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl pb::cluster_server::Cluster for Gateway {
+    async fn member_list(&self, r: tonic::Request<pb::MemberListRequest>) -> Done<pb::MemberListResponse> {
+        let (metadata, _, message) = r.into_parts();
+        let request = Request::Members { linearizable: message.linearizable };
+        match self.ask(&metadata, request).await? {
+            Answer { head, body: Body::Members(members) } => {
+                // Replies of this service carry no revision.
+                let header = Some(convert::header(Head { revision: 0, ..head }));
+                let members = members
+                    .into_iter()
+                    .map(|m| pb::Member {
+                        id: m.id,
+                        name: m.name,
+                        peer_ur_ls: m.peer_urls,
+                        client_ur_ls: m.client_urls,
+                        is_learner: m.learner,
+                    })
+                    .collect();
+                Ok(Response::new(pb::MemberListResponse { header, members }))
+            }
+            other => Err(unexpected(&other.body)),
+        }
+    }
+
+    async fn member_add(&self, _: tonic::Request<pb::MemberAddRequest>) -> Done<pb::MemberAddResponse> {
+        Err(not_yet("adding a member"))
+    }
+
+    async fn member_remove(
+        &self,
+        _: tonic::Request<pb::MemberRemoveRequest>,
+    ) -> Done<pb::MemberRemoveResponse> {
+        Err(not_yet("removing a member"))
+    }
+
+    async fn member_update(
+        &self,
+        _: tonic::Request<pb::MemberUpdateRequest>,
+    ) -> Done<pb::MemberUpdateResponse> {
+        Err(not_yet("updating a member"))
+    }
+
+    async fn member_promote(
+        &self,
+        _: tonic::Request<pb::MemberPromoteRequest>,
+    ) -> Done<pb::MemberPromoteResponse> {
+        Err(not_yet("promoting a member"))
+    }
+}
+
+#[tonic::async_trait]
+impl pb::maintenance_server::Maintenance for Gateway {
+    async fn status(&self, r: tonic::Request<pb::StatusRequest>) -> Done<pb::StatusResponse> {
+        match self.ask(r.metadata(), Request::Status).await? {
+            Answer { head, body: Body::Status(s) } => Ok(Response::new(pb::StatusResponse {
+                header: Some(convert::header(head)),
+                version: self.version.to_string(),
+                db_size: s.db_size,
+                leader: s.leader,
+                raft_index: s.last.get(),
+                raft_term: s.term.get(),
+                raft_applied_index: s.applied.get(),
+                errors: s.errors,
+                db_size_in_use: s.db_size_in_use,
+                is_learner: s.learner,
+                storage_version: self
+                    .version
+                    .rsplit_once('.')
+                    .map_or(String::new(), |(v, _)| format!("{v}.0")),
+                db_size_quota: 0,
+                downgrade_info: Some(pb::DowngradeInfo { enabled: false, target_version: String::new() }),
+            })),
+            other => Err(unexpected(&other.body)),
+        }
+    }
+
+    /// No alarm can be raised yet, so there is none; what asks for the list (a health check) is answered.
+    async fn alarm(&self, r: tonic::Request<pb::AlarmRequest>) -> Done<pb::AlarmResponse> {
+        if r.get_ref().action == 0 {
+            return Ok(Response::new(pb::AlarmResponse { header: Some(self.header()), alarms: vec![] }));
+        }
+        Err(not_yet("raising or disarming an alarm"))
+    }
+
+    async fn defragment(&self, _: tonic::Request<pb::DefragmentRequest>) -> Done<pb::DefragmentResponse> {
+        Err(not_yet("defragmentation"))
+    }
+
+    async fn hash(&self, _: tonic::Request<pb::HashRequest>) -> Done<pb::HashResponse> {
+        Err(not_yet("a hash of the store"))
+    }
+
+    async fn hash_kv(&self, _: tonic::Request<pb::HashKvRequest>) -> Done<pb::HashKvResponse> {
+        Err(not_yet("a hash of the keys"))
+    }
+
+    type SnapshotStream = Pin<Box<dyn Stream<Item = Result<pb::SnapshotResponse, Status>> + Send + 'static>>;
+
+    async fn snapshot(&self, _: tonic::Request<pb::SnapshotRequest>) -> Done<Self::SnapshotStream> {
+        Err(not_yet("saving a snapshot"))
+    }
+
+    async fn move_leader(&self, _: tonic::Request<pb::MoveLeaderRequest>) -> Done<pb::MoveLeaderResponse> {
+        Err(not_yet("moving the leader"))
+    }
+
+    async fn downgrade(&self, _: tonic::Request<pb::DowngradeRequest>) -> Done<pb::DowngradeResponse> {
+        Err(not_yet("a downgrade"))
+    }
+}
+
+/// The service with every call about users and roles that changes or shows something refused.
+macro_rules! auth_service {
+    ($($refused:ident),* $(,)?) => {
+        #[tonic::async_trait]
+        impl pb::auth_server::Auth for Gateway {
+            async fn authenticate(
+                &self,
+                _: tonic::Request<pb::AuthenticateRequest>,
+            ) -> Done<pb::AuthenticateResponse> {
+                // Clients with a user name go on without a token on just this text.
+                Err(Status::failed_precondition("etcdserver: authentication is not enabled"))
+            }
+
+            async fn auth_status(&self, _: tonic::Request<pb::AuthRequest>) -> Done<pb::AuthStatusResponse> {
+                let header = Some(self.header());
+                Ok(Response::new(pb::AuthStatusResponse { header, enabled: false, auth_revision: 0 }))
+            }
+
+            $(
+                async fn $refused(&self, _: tonic::Request<pb::AuthRequest>) -> Done<pb::AuthResponse> {
+                    Err(not_yet("authentication"))
+                }
+            )*
+        }
+    };
+}
+
+auth_service!(
+    auth_enable,
+    auth_disable,
+    user_add,
+    user_get,
+    user_list,
+    user_delete,
+    user_change_password,
+    user_grant_role,
+    user_revoke_role,
+    role_add,
+    role_get,
+    role_list,
+    role_delete,
+    role_grant_permission,
+    role_revoke_permission,
+);

@@ -1,0 +1,194 @@
+//! etcd's messages to operations, and answers back. Keys and values are shared, never copied.
+
+use crate::failure::invalid;
+use bytes::Bytes;
+use quorate_node::api::Head;
+use quorate_proto::{etcdserverpb as pb, mvccpb};
+use quorate_wire::kv::{
+    Compare, CompareResult, CompareTarget, DeleteRange, Event, KeyRange, KeyValue, Op, Put, Range,
+    RangeReply, Reply, Revision, SortOrder, SortTarget, Txn,
+};
+use tonic::Status;
+
+pub(crate) fn header(head: Head) -> pb::ResponseHeader {
+    pb::ResponseHeader {
+        cluster_id: head.cluster,
+        member_id: head.member,
+        revision: head.revision,
+        raft_term: head.term,
+    }
+}
+
+pub(crate) fn range(r: pb::RangeRequest) -> Range {
+    Range {
+        sort_order: sort_order(r.sort_order),
+        sort_target: sort_target(r.sort_target),
+        range: KeyRange { key: r.key, end: r.range_end },
+        limit: r.limit,
+        revision: r.revision,
+        keys_only: r.keys_only,
+        count_only: r.count_only,
+        min_mod_revision: r.min_mod_revision,
+        max_mod_revision: r.max_mod_revision,
+        min_create_revision: r.min_create_revision,
+        max_create_revision: r.max_create_revision,
+    }
+}
+
+fn sort_order(n: i32) -> SortOrder {
+    match n {
+        1 => SortOrder::Ascend,
+        2 => SortOrder::Descend,
+        _ => SortOrder::None,
+    }
+}
+
+fn sort_target(n: i32) -> SortTarget {
+    match n {
+        1 => SortTarget::Version,
+        2 => SortTarget::Create,
+        3 => SortTarget::Mod,
+        4 => SortTarget::Value,
+        _ => SortTarget::Key,
+    }
+}
+
+pub(crate) fn put(p: pb::PutRequest) -> Put {
+    Put {
+        key: p.key,
+        value: p.value,
+        lease: p.lease,
+        prev_kv: p.prev_kv,
+        ignore_value: p.ignore_value,
+        ignore_lease: p.ignore_lease,
+    }
+}
+
+pub(crate) fn delete(d: pb::DeleteRangeRequest) -> DeleteRange {
+    DeleteRange { range: KeyRange { key: d.key, end: d.range_end }, prev_kv: d.prev_kv }
+}
+
+pub(crate) fn txn(t: pb::TxnRequest) -> Result<Txn, Status> {
+    Ok(Txn {
+        compare: t.compare.into_iter().map(compare).collect::<Result<_, _>>()?,
+        success: t.success.into_iter().map(op).collect::<Result<_, _>>()?,
+        failure: t.failure.into_iter().map(op).collect::<Result<_, _>>()?,
+    })
+}
+
+fn op(op: pb::RequestOp) -> Result<Op, Status> {
+    use pb::request_op::Request;
+    Ok(match op.request {
+        Some(Request::RequestRange(r)) => Op::Range(range(r)),
+        Some(Request::RequestPut(p)) => Op::Put(put(p)),
+        Some(Request::RequestDeleteRange(d)) => Op::Delete(delete(d)),
+        Some(Request::RequestTxn(t)) => Op::Txn(txn(t)?),
+        None => return Err(invalid("etcdserver: key not found")),
+    })
+}
+
+/// What is compared is said twice, by `target` and by which member of the union is set; etcd goes by `target` and takes a
+/// member that is not set for zero.
+fn compare(c: pb::Compare) -> Result<Compare, Status> {
+    use pb::compare::TargetUnion;
+    let number = |of: fn(&TargetUnion) -> Option<i64>| c.target_union.as_ref().and_then(of).unwrap_or(0);
+    let target = match c.target {
+        0 => CompareTarget::Version(number(|u| match u {
+            TargetUnion::Version(n) => Some(*n),
+            _ => None,
+        })),
+        1 => CompareTarget::Create(number(|u| match u {
+            TargetUnion::CreateRevision(n) => Some(*n),
+            _ => None,
+        })),
+        2 => CompareTarget::Mod(number(|u| match u {
+            TargetUnion::ModRevision(n) => Some(*n),
+            _ => None,
+        })),
+        3 => CompareTarget::Value(match &c.target_union {
+            Some(TargetUnion::Value(value)) => value.clone(),
+            _ => Bytes::new(),
+        }),
+        4 => CompareTarget::Lease(number(|u| match u {
+            TargetUnion::Lease(n) => Some(*n),
+            _ => None,
+        })),
+        _ => return Err(invalid("etcdserver: the target of a compare is unknown")),
+    };
+    let result = match c.result {
+        0 => CompareResult::Equal,
+        1 => CompareResult::Greater,
+        2 => CompareResult::Less,
+        3 => CompareResult::NotEqual,
+        _ => return Err(invalid("etcdserver: the result of a compare is unknown")),
+    };
+    Ok(Compare { range: KeyRange { key: c.key, end: c.range_end }, result, target })
+}
+
+pub(crate) fn key_value(kv: KeyValue) -> mvccpb::KeyValue {
+    mvccpb::KeyValue {
+        key: kv.key,
+        create_revision: kv.create_revision,
+        mod_revision: kv.mod_revision,
+        version: kv.version,
+        value: kv.value,
+        lease: kv.lease,
+    }
+}
+
+pub(crate) fn event(event: Event) -> mvccpb::Event {
+    mvccpb::Event {
+        r#type: i32::from(event.deleted),
+        kv: Some(key_value(event.kv)),
+        prev_kv: event.prev.map(key_value),
+    }
+}
+
+pub(crate) fn range_response(header: Option<pb::ResponseHeader>, reply: RangeReply) -> pb::RangeResponse {
+    pb::RangeResponse {
+        header,
+        kvs: reply.kvs.into_iter().map(key_value).collect(),
+        more: reply.more,
+        count: reply.count,
+    }
+}
+
+pub(crate) fn put_response(header: Option<pb::ResponseHeader>, prev: Option<KeyValue>) -> pb::PutResponse {
+    pb::PutResponse { header, prev_kv: prev.map(key_value) }
+}
+
+pub(crate) fn delete_response(
+    header: Option<pb::ResponseHeader>,
+    deleted: i64,
+    prev: Vec<KeyValue>,
+) -> pb::DeleteRangeResponse {
+    pb::DeleteRangeResponse { header, deleted, prev_kvs: prev.into_iter().map(key_value).collect() }
+}
+
+/// Replies inside a transaction carry a header with the revision alone.
+pub(crate) fn txn_response(
+    header: Option<pb::ResponseHeader>,
+    revision: Revision,
+    succeeded: bool,
+    replies: Vec<Reply>,
+) -> pb::TxnResponse {
+    let responses = replies.into_iter().map(|reply| response_op(revision, reply)).collect();
+    pb::TxnResponse { header, succeeded, responses }
+}
+
+fn response_op(revision: Revision, reply: Reply) -> pb::ResponseOp {
+    use pb::response_op::Response;
+    let header = Some(pb::ResponseHeader { revision, ..pb::ResponseHeader::default() });
+    let response = match reply {
+        Reply::Range(reply) => Some(Response::ResponseRange(range_response(header, reply))),
+        Reply::Put { prev } => Some(Response::ResponsePut(put_response(header, prev))),
+        Reply::Delete { deleted, prev } => {
+            Some(Response::ResponseDeleteRange(delete_response(header, deleted, prev)))
+        }
+        Reply::Txn { succeeded, replies } => {
+            Some(Response::ResponseTxn(txn_response(header, revision, succeeded, replies)))
+        }
+        Reply::Compact | Reply::LeaseGrant { .. } | Reply::Lease => None,
+    };
+    pb::ResponseOp { response }
+}

@@ -1,0 +1,50 @@
+//! Why there is no answer, in etcd's codes and texts. Clients compare these texts; each stands here once.
+
+use quorate_node::api::Failure;
+use quorate_wire::kv::Refused;
+use tonic::{Code, Status};
+
+pub(crate) fn status(failure: &Failure) -> Status {
+    let (code, text) = match failure {
+        Failure::Refused(refused, _) => return refused_status(refused),
+        Failure::NoLeader => (Code::Unavailable, "etcdserver: no leader"),
+        Failure::TimedOut => (Code::Unavailable, "etcdserver: request timed out"),
+        Failure::LeaderChanged => (Code::Unavailable, "etcdserver: leader changed"),
+        Failure::Overloaded => (Code::ResourceExhausted, "etcdserver: too many requests"),
+        Failure::TooLarge => (Code::InvalidArgument, "etcdserver: request is too large"),
+        Failure::Learner => (Code::FailedPrecondition, "etcdserver: rpc not supported for learner"),
+        Failure::Stopping => (Code::Unavailable, "etcdserver: server stopped"),
+        Failure::Broken(why) => return Status::data_loss(format!("etcdserver: corrupt cluster: {why}")),
+    };
+    Status::new(code, text)
+}
+
+fn refused_status(refused: &Refused) -> Status {
+    let (code, text) = match refused {
+        Refused::Compacted { .. } => {
+            (Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted")
+        }
+        Refused::FutureRevision => {
+            (Code::OutOfRange, "etcdserver: mvcc: required revision is a future revision")
+        }
+        Refused::LeaseNotFound => (Code::NotFound, "etcdserver: requested lease not found"),
+        Refused::LeaseExists => (Code::FailedPrecondition, "etcdserver: lease already exists"),
+        Refused::KeyNotFound => (Code::InvalidArgument, "etcdserver: key not found"),
+        Refused::UnknownCommand => {
+            (Code::Unimplemented, "quorate: a node of this cluster is of an older release; update it")
+        }
+        #[allow(unreachable_patterns, reason = "the machine may learn to refuse more")]
+        _ => (Code::InvalidArgument, "etcdserver: the request was refused"),
+    };
+    Status::new(code, text)
+}
+
+/// A request that makes no sense.
+pub(crate) fn invalid(text: &'static str) -> Status {
+    Status::invalid_argument(text)
+}
+
+/// What is not there yet.
+pub(crate) fn not_yet(what: &str) -> Status {
+    Status::unimplemented(format!("quorate: {what} is not available in this release"))
+}

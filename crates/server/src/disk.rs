@@ -1,0 +1,133 @@
+//! The real disk: files below one directory.
+//!
+//! New files are really written with zeros and synced: blocks that are merely reserved are marked unwritten, and the
+//! first sync after writing into them would have to commit that change of metadata.
+
+use quorate_base::disk::{Disk, DiskError, DiskErrorKind, DiskResult, File};
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Files below a directory.
+pub struct FsDisk {
+    root: PathBuf,
+}
+
+impl FsDisk {
+    /// Everything lies below `root`, which must exist.
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_path_buf() }
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+}
+
+fn failed(call: &str, path: &Path, error: &std::io::Error) -> DiskError {
+    let kind = match error.kind() {
+        ErrorKind::NotFound => DiskErrorKind::NotFound,
+        ErrorKind::AlreadyExists => DiskErrorKind::Exists,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => DiskErrorKind::Full,
+        _ => DiskErrorKind::Io,
+    };
+    DiskError { kind, context: format!("{call} {}", path.display()), message: error.to_string() }
+}
+
+impl Disk for FsDisk {
+    fn create(&self, path: &str, len: u64) -> DiskResult<Box<dyn File>> {
+        let path = self.at(path);
+        let mut options = fs::OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        let create = || -> std::io::Result<fs::File> {
+            let mut file = options.open(&path)?;
+            let zeros = vec![0; (len as usize).min(1 << 20)];
+            let mut left = len as usize;
+            while left > 0 {
+                let now = left.min(zeros.len());
+                file.write_all(&zeros[..now])?;
+                left -= now;
+            }
+            file.sync_all()?;
+            Ok(file)
+        };
+        match create() {
+            Ok(file) => Ok(Box::new(FsFile { file, path })),
+            Err(error) => {
+                if error.kind() != ErrorKind::AlreadyExists {
+                    // A file that found no room must not be taken for a whole one.
+                    let _ = fs::remove_file(&path);
+                }
+                Err(failed("create", &path, &error))
+            }
+        }
+    }
+
+    fn open(&self, path: &str) -> DiskResult<Box<dyn File>> {
+        let path = self.at(path);
+        let file = fs::OpenOptions::new().read(true).write(true).open(&path);
+        match file {
+            Ok(file) => Ok(Box::new(FsFile { file, path })),
+            Err(error) => Err(failed("open", &path, &error)),
+        }
+    }
+
+    fn create_dir(&self, path: &str) -> DiskResult<()> {
+        let path = self.at(path);
+        fs::create_dir_all(&path).map_err(|e| failed("create", &path, &e))
+    }
+
+    fn list(&self, dir: &str) -> DiskResult<Vec<String>> {
+        let path = self.at(dir);
+        let list = || -> std::io::Result<Vec<String>> {
+            let mut names = Vec::new();
+            for entry in fs::read_dir(&path)? {
+                if let Some(name) = entry?.file_name().to_str() {
+                    names.push(name.to_string());
+                }
+            }
+            names.sort();
+            Ok(names)
+        };
+        list().map_err(|e| failed("list", &path, &e))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> DiskResult<()> {
+        let (from, to) = (self.at(from), self.at(to));
+        fs::rename(&from, &to).map_err(|e| failed("rename", &from, &e))
+    }
+
+    fn remove(&self, path: &str) -> DiskResult<()> {
+        let path = self.at(path);
+        fs::remove_file(&path).map_err(|e| failed("remove", &path, &e))
+    }
+
+    fn sync_dir(&self, dir: &str) -> DiskResult<()> {
+        let path = self.at(dir);
+        fs::File::open(&path).and_then(|d| d.sync_all()).map_err(|e| failed("sync", &path, &e))
+    }
+}
+
+struct FsFile {
+    file: fs::File,
+    path: PathBuf,
+}
+
+impl File for FsFile {
+    fn size(&self) -> DiskResult<u64> {
+        self.file.metadata().map(|m| m.len()).map_err(|e| failed("read", &self.path, &e))
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> DiskResult<()> {
+        self.file.read_exact_at(buf, offset).map_err(|e| failed("read", &self.path, &e))
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> DiskResult<()> {
+        self.file.write_all_at(bytes, offset).map_err(|e| failed("write", &self.path, &e))
+    }
+
+    fn sync(&mut self) -> DiskResult<()> {
+        self.file.sync_data().map_err(|e| failed("sync", &self.path, &e))
+    }
+}
