@@ -1,7 +1,10 @@
 //! The `quorate` binary: it parses, calls and prints. What happens stands in the crates it composes.
 
+mod probe;
 mod report;
 mod serve;
+mod status;
+mod up;
 
 use clap::{Parser, Subcommand};
 use report::{EXIT_CODES, Problem};
@@ -17,13 +20,19 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run a cluster of processes on this machine
+    Up(up::Args),
     /// Run one node
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
+    /// Show members, roles, terms, lag, and what is unhealthy
+    Status(status::Args),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Serve(args) => serve::run(args),
+        Command::Up(args) => up::run(&args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Status(args) => status::run(&args),
     };
     finish(done)
 }

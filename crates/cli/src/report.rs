@@ -37,16 +37,10 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    /// The meaning of a child's exit code.
-    pub(crate) const fn from_code(code: i32) -> Self {
-        match code {
-            2 => Self::Usage,
-            3 => Self::PortTaken,
-            4 => Self::DataDir,
-            5 => Self::Damaged,
-            6 => Self::Broken,
-            _ => Self::Failed,
-        }
+    /// The exit that [`Exit::word`] names.
+    pub(crate) fn from_word(word: &str) -> Self {
+        let all = [Self::Usage, Self::PortTaken, Self::DataDir, Self::Damaged, Self::Broken];
+        all.into_iter().find(|exit| exit.word() == word).unwrap_or(Self::Failed)
     }
 
     /// The word for it in JSON.

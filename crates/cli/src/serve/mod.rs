@@ -69,7 +69,7 @@ pub(crate) enum Notice {
 }
 
 /// Serves until a signal.
-pub(crate) fn run(args: Args) -> Result<(), Problem> {
+pub(crate) fn run(args: &Args) -> Result<(), Problem> {
     let mut settings = Settings::gather(args.config.as_deref(), &args.flags)?;
     settings.server.campaign_at_once = args.campaign_at_once;
     if args.print_config {
@@ -77,7 +77,7 @@ pub(crate) fn run(args: Args) -> Result<(), Problem> {
         return Ok(());
     }
     let node = settings.server.node.get();
-    let done = serve(settings, &args);
+    let done = serve(settings, args);
     if args.json {
         say(&match &done {
             Ok(()) => Notice::Stopped { node },
@@ -104,7 +104,8 @@ fn serve(settings: Settings, args: &Args) -> Result<(), Problem> {
         }
     };
     let orphaned = if args.exit_with_stdin { Some(watch_stdin()?) } else { None };
-    quorate_server::run(settings.server, etcd_door(), told_to_stop(orphaned), ready)?;
+    let door = etcd_door(settings.server.reported_version.clone());
+    quorate_server::run(settings.server, door, told_to_stop(orphaned), ready)?;
     Ok(())
 }
 
@@ -117,8 +118,18 @@ fn say(notice: &Notice) {
 }
 
 /// The etcd door, as the server starts it.
-fn etcd_door() -> ServeDoor {
-    Box::new(|start: DoorStart| Box::pin(quorate_gateway_etcd::serve(start)))
+fn etcd_door(version: String) -> ServeDoor {
+    Box::new(|start: DoorStart| {
+        Box::pin(async move {
+            let options = quorate_gateway_etcd::Options { version };
+            let DoorStart { door, listener, .. } = start;
+            if let Err(error) =
+                quorate_gateway_etcd::serve(listener, door, options, std::future::pending()).await
+            {
+                tracing::error!(%error, "the etcd door stopped");
+            }
+        })
+    })
 }
 
 fn start_logging(filter: &str) -> Result<(), Problem> {

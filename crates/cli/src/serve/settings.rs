@@ -94,6 +94,7 @@ struct Listen {
 
 #[derive(Deserialize, Clone, Debug, Default)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the unit belongs to each key of the file")]
 struct Timing {
     heartbeat_ms: Option<u64>,
     election_min_ms: Option<u64>,

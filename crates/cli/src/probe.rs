@@ -1,0 +1,117 @@
+//! Asking nodes how they do, through the etcd interface: `up` waits with it, `status` shows it. It works against any
+//! etcd v3 endpoint.
+
+use quorate_proto::etcdserverpb as pb;
+use std::time::Duration;
+use tonic::transport::{Channel, Endpoint};
+
+/// What one node says about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NodeStatus {
+    /// Its id.
+    pub(crate) id: u64,
+    /// Its cluster.
+    pub(crate) cluster: u64,
+    /// The version it reports to etcd clients.
+    pub(crate) version: String,
+    /// The leader it knows; 0 for none.
+    pub(crate) leader: u64,
+    /// Its term.
+    pub(crate) term: u64,
+    /// The last index it knows.
+    pub(crate) index: u64,
+    /// The index its machine has applied.
+    pub(crate) applied: u64,
+    /// Its revision.
+    pub(crate) revision: i64,
+    /// Bytes of state on its disk.
+    pub(crate) db_size: i64,
+    /// It has no vote.
+    pub(crate) learner: bool,
+    /// What it says is wrong.
+    pub(crate) errors: Vec<String>,
+}
+
+impl NodeStatus {
+    /// Its part in the cluster, in one word.
+    pub(crate) fn role(&self) -> &'static str {
+        match self {
+            Self { learner: true, .. } => "learner",
+            Self { leader, id, .. } if leader == id => "leader",
+            Self { leader: 0, .. } => "no leader",
+            _ => "follower",
+        }
+    }
+}
+
+/// One line of the member list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MemberInfo {
+    /// Its id.
+    pub(crate) id: u64,
+    /// Its name.
+    pub(crate) name: String,
+    /// Where clients reach it.
+    pub(crate) client_urls: Vec<String>,
+}
+
+async fn connect(endpoint: &str, patience: Duration) -> Result<Channel, String> {
+    let url = if endpoint.contains("://") { endpoint.to_string() } else { format!("http://{endpoint}") };
+    Endpoint::from_shared(url)
+        .map_err(|e| format!("not an address: {e}"))?
+        .connect_timeout(patience)
+        .timeout(patience)
+        .connect()
+        .await
+        .map_err(|e| format!("cannot connect: {}", root_cause(&e)))
+}
+
+/// The innermost reason; what stands around it says only that there was one.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+/// Asks one node for its status.
+pub(crate) async fn status(endpoint: &str, patience: Duration) -> Result<NodeStatus, String> {
+    let channel = connect(endpoint, patience).await?;
+    let mut client = pb::maintenance_client::MaintenanceClient::new(channel);
+    let reply = client
+        .status(pb::StatusRequest {})
+        .await
+        .map_err(|status| status.message().to_string())?
+        .into_inner();
+    let header = reply.header.unwrap_or_default();
+    Ok(NodeStatus {
+        id: header.member_id,
+        cluster: header.cluster_id,
+        version: reply.version,
+        leader: reply.leader,
+        term: reply.raft_term,
+        index: reply.raft_index,
+        applied: reply.raft_applied_index,
+        revision: header.revision,
+        db_size: reply.db_size,
+        learner: reply.is_learner,
+        errors: reply.errors,
+    })
+}
+
+/// Asks one node for the members it knows; its own view will do.
+pub(crate) async fn members(endpoint: &str, patience: Duration) -> Result<Vec<MemberInfo>, String> {
+    let channel = connect(endpoint, patience).await?;
+    let mut client = pb::cluster_client::ClusterClient::new(channel);
+    let reply = client
+        .member_list(pb::MemberListRequest { linearizable: false })
+        .await
+        .map_err(|status| status.message().to_string())?
+        .into_inner();
+    Ok(reply
+        .members
+        .into_iter()
+        .map(|m| MemberInfo { id: m.id, name: m.name, client_urls: m.client_ur_ls })
+        .collect())
+}

@@ -1,0 +1,264 @@
+//! `quorate status`: members, roles, terms, lag, and what is unhealthy.
+//!
+//! It asks the given endpoints for the members, then every member for itself. Nothing here needs a quorum: a cluster
+//! that has lost its majority is when one wants to see this most. It works against any etcd v3 endpoint.
+
+use crate::probe::{self, NodeStatus};
+use crate::report::{Exit, Problem, colours};
+use crate::up::screen::table;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::time::Duration;
+
+/// An entry count behind the most advanced node that is worth a word.
+const LAG_WORTH_A_WORD: u64 = 1000;
+
+/// Show how a cluster does.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Nodes to begin with; the other members are found through them
+    #[arg(long, value_name = "URL", value_delimiter = ',', default_value = "http://127.0.0.1:2379")]
+    endpoints: Vec<String>,
+    /// How long one node may take to answer
+    #[arg(long, value_name = "MS", default_value_t = 1000)]
+    timeout_ms: u64,
+    /// Speak JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  quorate status
+  quorate status --endpoints 10.0.0.1:2379,10.0.0.2:2379 --json
+
+Ends with 0 if every member answers and all agree on one leader, else with 1.";
+
+/// One member, asked.
+#[derive(Serialize, Clone, Debug, PartialEq, Eq)]
+struct Line {
+    id: u64,
+    name: String,
+    endpoint: String,
+    role: &'static str,
+    version: String,
+    term: u64,
+    index: u64,
+    applied: u64,
+    /// Entries behind the most advanced node.
+    lag: u64,
+    revision: i64,
+    db_size: i64,
+    /// What is wrong with it; empty when all is well.
+    unhealthy: Vec<String>,
+}
+
+#[derive(Serialize, Debug, PartialEq, Eq)]
+struct Report {
+    healthy: bool,
+    /// The leader that all who answered agree on; 0 for none.
+    leader: u64,
+    unhealthy: Vec<String>,
+    nodes: Vec<Line>,
+}
+
+/// Shows it.
+pub(crate) fn run(args: &Args) -> Result<(), Problem> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Problem::new(Exit::Failed, format!("the runtime did not start: {e}"), ""))?;
+    let report = runtime.block_on(ask(args))?;
+    let text = if args.json {
+        serde_json::to_string(&report).unwrap_or_default()
+    } else {
+        render(&report, colours(&std::io::stdout()))
+    };
+    let _ = writeln!(std::io::stdout(), "{text}");
+    if report.healthy {
+        return Ok(());
+    }
+    let count = report.unhealthy.len() + report.nodes.iter().filter(|n| !n.unhealthy.is_empty()).count();
+    Err(Problem::new(Exit::Failed, format!("{count} things are not well"), ""))
+}
+
+async fn ask(args: &Args) -> Result<Report, Problem> {
+    let patience = Duration::from_millis(args.timeout_ms.max(1));
+    let mut failures = Vec::new();
+    let mut targets: Vec<(String, Option<(u64, String)>)> = Vec::new();
+    for endpoint in &args.endpoints {
+        match probe::members(endpoint, patience).await {
+            Ok(members) => {
+                targets = members
+                    .into_iter()
+                    .filter_map(|m| Some((m.client_urls.first()?.clone(), Some((m.id, m.name)))))
+                    .collect();
+                break;
+            }
+            Err(why) => failures.push(format!("{endpoint}: {why}")),
+        }
+    }
+    if targets.is_empty() {
+        return Err(Problem::new(
+            Exit::Failed,
+            format!("no endpoint answers: {}", failures.join("; ")),
+            "is the cluster up? `quorate up` starts one here; --endpoints names others",
+        ));
+    }
+    let asked: Vec<_> = targets
+        .into_iter()
+        .map(|(endpoint, member)| {
+            tokio::spawn(async move {
+                let status = probe::status(&endpoint, patience).await;
+                (endpoint, member, status)
+            })
+        })
+        .collect();
+    let mut answers = Vec::new();
+    for task in asked {
+        if let Ok(answer) = task.await {
+            answers.push(answer);
+        }
+    }
+    Ok(judge(answers))
+}
+
+type Answer = (String, Option<(u64, String)>, Result<NodeStatus, String>);
+
+/// What the answers say together.
+fn judge(answers: Vec<Answer>) -> Report {
+    let good = || answers.iter().filter_map(|(_, _, status)| status.as_ref().ok());
+    let furthest = good().map(|s| s.index).max().unwrap_or(0);
+    let mut votes: BTreeMap<u64, usize> = BTreeMap::new();
+    for status in good().filter(|s| s.leader != 0) {
+        *votes.entry(status.leader).or_default() += 1;
+    }
+    let clusters: std::collections::BTreeSet<u64> = good().map(|s| s.cluster).collect();
+    let mut unhealthy = Vec::new();
+    if votes.is_empty() {
+        unhealthy.push("no node knows a leader".to_string());
+    }
+    if votes.len() > 1 {
+        unhealthy.push(format!("the nodes disagree on the leader: {:?}", votes.keys().collect::<Vec<_>>()));
+    }
+    if clusters.len() > 1 {
+        unhealthy.push("the nodes belong to different clusters".to_string());
+    }
+    let leader = if votes.len() == 1 { votes.keys().next().copied().unwrap_or(0) } else { 0 };
+    let nodes: Vec<Line> = answers.into_iter().map(|answer| line(answer, furthest)).collect();
+    let healthy = unhealthy.is_empty() && nodes.iter().all(|n| n.unhealthy.is_empty());
+    Report { healthy, leader, unhealthy, nodes }
+}
+
+fn line((endpoint, member, status): Answer, furthest: u64) -> Line {
+    let (id, name) = member.unwrap_or_default();
+    let mut unhealthy = Vec::new();
+    let status = status.unwrap_or_else(|why| {
+        unhealthy.push(why);
+        NodeStatus::default()
+    });
+    let answered = unhealthy.is_empty();
+    if answered && status.leader == 0 {
+        unhealthy.push("it knows no leader".into());
+    }
+    let lag = if answered { furthest.saturating_sub(status.applied) } else { 0 };
+    if lag > LAG_WORTH_A_WORD {
+        unhealthy.push(format!("it is {lag} entries behind"));
+    }
+    unhealthy.extend(status.errors.iter().cloned());
+    Line {
+        id: if answered { status.id } else { id },
+        name,
+        endpoint,
+        role: if answered { status.role() } else { "unreachable" },
+        version: status.version,
+        term: status.term,
+        index: status.index,
+        applied: status.applied,
+        lag,
+        revision: status.revision,
+        db_size: status.db_size,
+        unhealthy,
+    }
+}
+
+fn render(report: &Report, colours: bool) -> String {
+    let header =
+        ["node", "name", "role", "term", "applied", "lag", "revision", "size", "version", "endpoint"]
+            .map(String::from);
+    let mut rows = vec![header];
+    rows.extend(report.nodes.iter().cloned().map(|n| {
+        let mib = format!("{:.1} MiB", n.db_size as f64 / f64::from(1 << 20));
+        [
+            format!("{:x}", n.id),
+            n.name,
+            n.role.to_string(),
+            n.term.to_string(),
+            n.applied.to_string(),
+            n.lag.to_string(),
+            n.revision.to_string(),
+            mib,
+            n.version,
+            n.endpoint,
+        ]
+    }));
+    let mut lines = table(&rows);
+    let (red, plain) = if colours { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
+    lines.extend(report.unhealthy.iter().map(|what| format!("{red}unhealthy:{plain} {what}")));
+    for node in &report.nodes {
+        lines.extend(
+            node.unhealthy.iter().map(|what| format!("{red}unhealthy:{plain} {}: {what}", node.endpoint)),
+        );
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(id: u64, status: Result<NodeStatus, String>) -> Answer {
+        (format!("http://h:{id}"), Some((id, format!("n{id}"))), status)
+    }
+
+    fn well(id: u64, leader: u64, applied: u64) -> Answer {
+        let status =
+            NodeStatus { id, cluster: 7, leader, term: 3, index: 5000, applied, ..NodeStatus::default() };
+        answer(id, Ok(status))
+    }
+
+    #[test]
+    fn a_healthy_cluster_is_called_so() {
+        let report = judge(vec![well(1, 1, 5000), well(2, 1, 4990), well(3, 1, 5000)]);
+        assert_eq!((report.healthy, report.leader), (true, 1));
+        let roles: Vec<&str> = report.nodes.iter().map(|n| n.role).collect();
+        assert_eq!(roles, ["leader", "follower", "follower"]);
+        assert_eq!(report.nodes[1].lag, 10);
+        assert_eq!(render(&report, false).lines().count(), 4);
+    }
+
+    #[test]
+    fn each_illness_is_named() {
+        let ill = |answers: Vec<Answer>, word: &str| {
+            let report = judge(answers);
+            assert!(!report.healthy);
+            let text = render(&report, false);
+            assert!(text.contains(word), "{text:?} does not say {word:?}");
+        };
+        ill(
+            vec![well(1, 1, 5000), answer(2, Err("cannot connect: refused".into()))],
+            "http://h:2: cannot connect",
+        );
+        ill(vec![well(1, 1, 5000), well(2, 2, 5000)], "disagree on the leader");
+        ill(vec![well(1, 0, 5000)], "no node knows a leader");
+        ill(vec![well(1, 1, 5000), well(2, 1, 0)], "5000 entries behind");
+        let mut other = well(2, 1, 5000);
+        other.2.as_mut().unwrap().cluster = 8;
+        ill(vec![well(1, 1, 5000), other], "different clusters");
+        let mut full = well(1, 1, 5000);
+        full.2.as_mut().unwrap().errors.push("NOSPACE".into());
+        ill(vec![full], "NOSPACE");
+    }
+}

@@ -1,0 +1,329 @@
+//! The processes of a local cluster as one thing: started together, watched over, stopped in order.
+
+use super::child::{self, Event, Handle, Order};
+use super::plan::Plan;
+use super::screen::{NodeLine, Screen};
+use crate::probe;
+use crate::report::{Exit, Problem};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+/// How often a cluster that begins is asked whether it has a leader.
+const POLL: Duration = Duration::from_millis(10);
+/// How long one such question may take.
+const POLL_PATIENCE: Duration = Duration::from_secs(1);
+/// A cluster that has not begun to serve by then will not.
+const START_PATIENCE: Duration = Duration::from_secs(120);
+/// How long nodes that were told to stop may take.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// A node that served this long has recovered: its next death begins with the shortest pause again.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// The signals that end a cluster.
+pub(super) struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    /// From here on they no longer end the process by themselves.
+    pub(super) fn listen() -> Result<Self, Problem> {
+        let on = |kind| {
+            signal(kind).map_err(|e| Problem::new(Exit::Failed, format!("cannot handle signals: {e}"), ""))
+        };
+        Ok(Self {
+            term: on(SignalKind::terminate())?,
+            int: on(SignalKind::interrupt())?,
+            hup: on(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+            _ = self.hup.recv() => {}
+        }
+    }
+}
+
+/// How a start ended.
+pub(super) enum Began {
+    /// All serve; these are their lines.
+    Serving(Vec<NodeLine>),
+    /// A signal came first.
+    Interrupted,
+}
+
+/// One node's process over its lives.
+struct Node {
+    handle: Option<Handle>,
+    serving: bool,
+    started: Instant,
+    pause: Duration,
+    restart_at: Option<Instant>,
+}
+
+/// The processes.
+pub(super) struct Cluster {
+    home: PathBuf,
+    plan: Plan,
+    extra: Vec<String>,
+    nodes: BTreeMap<u64, Node>,
+    events: UnboundedReceiver<Event>,
+    sender: UnboundedSender<Event>,
+}
+
+impl Cluster {
+    /// The cluster of `plan` with its data in `home`; nothing runs yet. `extra` goes to each node's command line.
+    pub(super) fn new(home: PathBuf, plan: Plan, extra: Vec<String>) -> Self {
+        let (sender, events) = unbounded_channel();
+        Self { home, plan, extra, nodes: BTreeMap::new(), events, sender }
+    }
+
+    /// The cluster's name.
+    pub(super) fn name(&self) -> &str {
+        &self.plan.cluster
+    }
+
+    /// Starts all nodes and waits until they serve and agree on a leader.
+    pub(super) async fn begin(&mut self, signals: &mut Signals) -> Result<Began, Problem> {
+        // The others first: the first node's call for votes should find them listening.
+        let ids: Vec<u64> = self.plan.nodes.iter().map(|n| n.id).rev().collect();
+        for id in ids {
+            self.launch(id, id == 1)?;
+        }
+        let urls: Vec<String> = self.plan.nodes.iter().map(super::plan::PlannedNode::url).collect();
+        let mut roles = std::pin::pin!(agreed_roles(urls));
+        let mut late = std::pin::pin!(sleep(START_PATIENCE));
+        let roles = loop {
+            let all_serve = self.nodes.values().all(|n| n.serving);
+            tokio::select! {
+                biased;
+                () = signals.next() => return Ok(Began::Interrupted),
+                event = self.events.recv() => match event {
+                    Some(Event::Serving { node }) => self.mark_serving(node),
+                    Some(Event::Exited { node, pid, status, why }) => {
+                        self.mark_exited(node);
+                        return Err(self.stillborn(node, pid, status, why));
+                    }
+                    None => {}
+                },
+                roles = &mut roles, if all_serve => break roles,
+                () = &mut late => return Err(self.too_late()),
+            }
+        };
+        Ok(Began::Serving(self.lines(&roles)))
+    }
+
+    /// Watches over the nodes until a signal comes, or until none is left.
+    pub(super) async fn watch_over(
+        &mut self,
+        signals: &mut Signals,
+        screen: &Screen,
+        restart: bool,
+    ) -> Result<(), Problem> {
+        loop {
+            let due = self.nodes.values().filter_map(|n| n.restart_at).min();
+            let timer = async {
+                match due {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = signals.next() => return Ok(()),
+                event = self.events.recv() => match event {
+                    Some(Event::Serving { node }) => {
+                        self.mark_serving(node);
+                        screen.started(node, self.pid(node));
+                    }
+                    Some(Event::Exited { node, pid, status, .. }) => {
+                        self.mark_exited(node);
+                        let log = child::log_file(&self.home, node);
+                        screen.exited(node, pid, &child::describe(status), &child::tail(&log), &log);
+                        if restart {
+                            self.plan_restart(node);
+                        } else if self.nodes.values().all(|n| n.handle.is_none()) {
+                            return Err(Problem::new(Exit::Failed, "no node is left", "see the logs; --restart starts a node again that died"));
+                        }
+                    }
+                    None => {}
+                },
+                () = timer => self.restart_due(screen),
+            }
+        }
+    }
+
+    /// Stops all nodes, the leader last; a second signal, or too long a wait, ends them at once.
+    pub(super) async fn stop(&mut self, signals: &mut Signals) {
+        let leader = self.leader().await;
+        let running = |me: &Self, last: bool| -> BTreeSet<u64> {
+            let of = |(&id, node): (&u64, &Node)| node.handle.is_some().then_some(id);
+            me.nodes.iter().filter_map(of).filter(|id| last || Some(*id) != leader).collect()
+        };
+        for last in [false, true] {
+            let group = running(self, last);
+            self.tell(&group, Order::Stop);
+            let gone = tokio::select! {
+                gone = timeout(STOP_PATIENCE, self.gone(&group)) => gone.is_ok(),
+                () = signals.next() => false,
+            };
+            if !gone {
+                let all = running(self, true);
+                self.tell(&all, Order::Kill);
+                let _ = timeout(STOP_PATIENCE, self.gone(&all)).await;
+                return;
+            }
+        }
+    }
+
+    fn launch(&mut self, id: u64, campaign: bool) -> Result<(), Problem> {
+        let Some(planned) = self.plan.nodes.iter().find(|n| n.id == id) else { return Ok(()) };
+        let mut extra = self.extra.clone();
+        if campaign {
+            extra.push("--campaign-at-once".into());
+        }
+        let handle = child::start(&self.home, &self.plan, planned, &extra, self.sender.clone())?;
+        let pause = self.nodes.get(&id).map_or(PAUSE_MIN, |n| n.pause);
+        let node =
+            Node { handle: Some(handle), serving: false, started: Instant::now(), pause, restart_at: None };
+        self.nodes.insert(id, node);
+        Ok(())
+    }
+
+    fn mark_serving(&mut self, id: u64) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.serving = true;
+        }
+    }
+
+    fn mark_exited(&mut self, id: u64) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.handle = None;
+            node.serving = false;
+        }
+    }
+
+    fn plan_restart(&mut self, id: u64) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            if node.started.elapsed() > STEADY {
+                node.pause = PAUSE_MIN;
+            }
+            node.restart_at = Some(Instant::now() + node.pause);
+            node.pause = (node.pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    fn restart_due(&mut self, screen: &Screen) {
+        let now = Instant::now();
+        let due: Vec<u64> = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.restart_at.is_some_and(|at| at <= now))
+            .map(|(&id, _)| id)
+            .collect();
+        for id in due {
+            if let Err(problem) = self.launch(id, false) {
+                screen.text(&format!("node {id} cannot be started again: {problem}"));
+                self.plan_restart(id);
+            }
+        }
+    }
+
+    fn pid(&self, id: u64) -> u32 {
+        self.nodes.get(&id).and_then(|n| n.handle.as_ref()).map_or(0, |h| h.pid)
+    }
+
+    fn tell(&self, group: &BTreeSet<u64>, order: Order) {
+        for handle in group.iter().filter_map(|id| self.nodes.get(id)?.handle.as_ref()) {
+            handle.tell(order);
+        }
+    }
+
+    /// Completes when no node of `group` runs.
+    async fn gone(&mut self, group: &BTreeSet<u64>) {
+        while group.iter().any(|id| self.nodes.get(id).is_some_and(|n| n.handle.is_some())) {
+            match self.events.recv().await {
+                Some(Event::Exited { node, .. }) => self.mark_exited(node),
+                Some(Event::Serving { .. }) => {}
+                None => return,
+            }
+        }
+    }
+
+    /// Who leads, if somebody who knows answers quickly.
+    async fn leader(&self) -> Option<u64> {
+        let serving =
+            self.plan.nodes.iter().find(|n| self.nodes.get(&n.id).is_some_and(|node| node.serving))?;
+        let status = probe::status(&serving.url(), Duration::from_millis(200)).await.ok()?;
+        (status.leader != 0).then_some(status.leader)
+    }
+
+    fn lines(&self, roles: &[&'static str]) -> Vec<NodeLine> {
+        let line = |(node, &role): (&super::plan::PlannedNode, &&'static str)| NodeLine {
+            id: node.id,
+            role,
+            pid: self.pid(node.id),
+            etcd: node.url(),
+            peer: node.peer.to_string(),
+            data: child::data_dir(&self.home, node.id).display().to_string(),
+            log: child::log_file(&self.home, node.id).display().to_string(),
+        };
+        self.plan.nodes.iter().zip(roles).map(line).collect()
+    }
+
+    /// Why a node that was just started is gone: in its own words if it had any, else in its log's.
+    fn stillborn(&self, node: u64, pid: u32, status: ExitStatus, why: Option<Problem>) -> Problem {
+        why.unwrap_or_else(|| {
+            let log = child::log_file(&self.home, node);
+            let mut message = format!("node {node} (pid {pid}) did not start: {}", child::describe(status));
+            for line in child::tail(&log) {
+                message.push_str("\n  | ");
+                message.push_str(&line);
+            }
+            Problem::new(Exit::Failed, message, format!("the whole log is {}", log.display()))
+        })
+    }
+
+    fn too_late(&self) -> Problem {
+        let silent: Vec<String> =
+            self.nodes.iter().filter(|(_, n)| !n.serving).map(|(id, _)| id.to_string()).collect();
+        let message = if silent.is_empty() {
+            "the nodes serve, but have no leader".to_string()
+        } else {
+            format!("still not serving: node {}", silent.join(", "))
+        };
+        Problem::new(
+            Exit::Failed,
+            format!("{message} after {} s", START_PATIENCE.as_secs()),
+            format!("see the logs in {}", self.home.join("n*").join("log").display()),
+        )
+    }
+}
+
+/// Completes with the role of each node once all know the same leader.
+async fn agreed_roles(urls: Vec<String>) -> Vec<&'static str> {
+    loop {
+        let mut seen = Vec::new();
+        for url in &urls {
+            match probe::status(url, POLL_PATIENCE).await {
+                Ok(status) if status.leader != 0 => seen.push(status),
+                _ => break,
+            }
+        }
+        let leaders: BTreeSet<u64> = seen.iter().map(|s| s.leader).collect();
+        if seen.len() == urls.len() && leaders.len() == 1 {
+            return seen.iter().map(probe::NodeStatus::role).collect();
+        }
+        sleep(POLL).await;
+    }
+}

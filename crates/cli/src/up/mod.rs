@@ -1,0 +1,111 @@
+//! `quorate up`: a whole cluster of real processes on this machine, for development, demonstrations and tests.
+//!
+//! Each node is a `quorate serve` of this very program on loopback. Ports and the cluster's name are kept in the data
+//! directory (`cluster.toml`), so that the next `up` goes on with the same cluster; each node keeps its data and its log
+//! beside it, in `n1`, `n2` and so on.
+
+mod child;
+mod cluster;
+mod home;
+mod plan;
+pub(crate) mod screen;
+
+use crate::report::{Exit, Problem};
+use cluster::{Began, Cluster, Signals};
+use home::Home;
+use screen::Screen;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// How often a start is tried again when somebody took a port between its choice and its use.
+const PORT_RACES: usize = 3;
+
+/// Run a cluster on this machine.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// How many nodes a new cluster has [default: 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=plan::MOST_NODES))]
+    nodes: Option<u64>,
+    /// Where the cluster is kept
+    #[arg(long, value_name = "DIR", default_value = "quorate-data")]
+    data: PathBuf,
+    /// Keep the data in a temporary directory and remove it at the end
+    #[arg(long, conflicts_with = "data")]
+    ephemeral: bool,
+    /// Take a free port where the usual one is taken
+    #[arg(long)]
+    any_port: bool,
+    /// Start a node again that dies
+    #[arg(long)]
+    restart: bool,
+    /// Speak JSON: one line when ready, then one a change
+    #[arg(long)]
+    json: bool,
+    /// What the nodes log: a level, or a list of target=level
+    #[arg(long, value_name = "LEVEL")]
+    log: Option<String>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  quorate up                          three nodes, data in ./quorate-data
+  quorate up --ephemeral --any-port   three nodes for a test run, wherever there is room
+  quorate up --nodes 5 --data /tmp/five --restart
+
+Node 1 serves etcd clients on port 2379, node 2 on 12379, node 3 on 22379; peers use 7100, 17100, 27100.
+Further nodes take free ports, which are printed and kept.";
+
+/// Runs a cluster until a signal.
+pub(crate) fn run(args: &Args) -> Result<(), Problem> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Problem::new(Exit::Failed, format!("the runtime did not start: {e}"), ""))?;
+    runtime.block_on(up(args))
+}
+
+async fn up(args: &Args) -> Result<(), Problem> {
+    let began = Instant::now();
+    let screen = Screen::new(args.json);
+    let mut signals = Signals::listen()?;
+    let home = if args.ephemeral { Home::ephemeral()? } else { Home::open(&args.data)? };
+    let mut races = 0;
+    loop {
+        let mut cluster = prepare(args, &home, &screen)?;
+        let done = match cluster.begin(&mut signals).await {
+            Ok(Began::Serving(nodes)) => {
+                let name = cluster.name().to_string();
+                screen.ready(&name, &nodes, home.path(), args.ephemeral, began.elapsed());
+                cluster.watch_over(&mut signals, &screen, args.restart).await
+            }
+            Ok(Began::Interrupted) => Ok(()),
+            Err(problem) if problem.exit == Exit::PortTaken && args.any_port && races < PORT_RACES => {
+                races += 1;
+                cluster.stop(&mut signals).await;
+                continue;
+            }
+            Err(problem) => Err(problem),
+        };
+        if done.is_ok() {
+            screen.stopping();
+        }
+        cluster.stop(&mut signals).await;
+        if done.is_ok() {
+            screen.stopped();
+        }
+        return done;
+    }
+}
+
+/// The cluster that lives in `home`, or a new one, on ports that are free now.
+fn prepare(args: &Args, home: &Home, screen: &Screen) -> Result<Cluster, Problem> {
+    let (mut plan, new) = home.plan(args.nodes)?;
+    let chosen = plan.settle(args.any_port, &plan::is_free)?;
+    screen.chosen(&chosen);
+    if new || !chosen.is_empty() {
+        plan.store(home.path())?;
+    }
+    let extra = args.log.iter().flat_map(|level| ["--log".to_string(), level.clone()]).collect();
+    Ok(Cluster::new(home.path().to_path_buf(), plan, extra))
+}

@@ -1,0 +1,217 @@
+//! Which nodes a local cluster has and on which ports they listen: chosen once, kept in the data directory.
+//!
+//! Nodes 1 to 3 have fixed ports, so that a client's configuration can be written down once: node k adds (k-1)·10000 to
+//! 2379 and 7100. From node 4 on such ports would lie among those that the kernel hands to outgoing connections, and node
+//! 7's would not exist: they take free ones, below that range. So does a node whose port is taken, if that is allowed.
+
+use crate::report::{Exit, Problem};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+
+const FILE: &str = "cluster.toml";
+const FORMAT: u32 = 1;
+const ETCD: u16 = 2379;
+const PEER: u16 = 7100;
+const STEP: u16 = 10_000;
+/// The last node with fixed ports.
+const LAST_FIXED: u64 = 3;
+/// Where free ports are looked for: above the well-known ones, below Linux's ephemeral ones.
+const FREE: std::ops::Range<u16> = 20_000..32_000;
+/// More than this on one machine is a mistake.
+pub(super) const MOST_NODES: u64 = 9;
+
+/// A local cluster.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Plan {
+    format: u32,
+    /// The cluster's name.
+    pub(super) cluster: String,
+    /// Its nodes, by id.
+    pub(super) nodes: Vec<PlannedNode>,
+}
+
+/// One node of it.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PlannedNode {
+    /// Its id.
+    pub(super) id: u64,
+    /// Its etcd door.
+    pub(super) etcd: SocketAddr,
+    /// Its peer port.
+    pub(super) peer: SocketAddr,
+}
+
+impl PlannedNode {
+    /// The URL of its etcd door.
+    pub(super) fn url(&self) -> String {
+        format!("http://{}", self.etcd)
+    }
+}
+
+impl Plan {
+    /// A new cluster of `count` nodes whose name nobody else has.
+    pub(super) fn new(count: u64, cluster: String) -> Self {
+        // Port 0 is "to be chosen", see `settle`.
+        let port = |base: u16, id: u64| match u16::try_from(id - 1) {
+            Ok(k) if id <= LAST_FIXED => base + k * STEP,
+            _ => 0,
+        };
+        let node = |id| PlannedNode { id, etcd: local(port(ETCD, id)), peer: local(port(PEER, id)) };
+        Self { format: FORMAT, cluster, nodes: (1..=count).map(node).collect() }
+    }
+
+    /// The plan kept in `dir`, if there is one.
+    pub(super) fn load(dir: &Path) -> Result<Option<Self>, Problem> {
+        let path = dir.join(FILE);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(unusable(format!("cannot read {}: {e}", path.display()))),
+        };
+        let plan: Self = toml::from_str(&text)
+            .map_err(|e| unusable(format!("{}: {}", path.display(), e.to_string().trim_end())))?;
+        if plan.format > FORMAT {
+            return Err(Problem::new(
+                Exit::DataDir,
+                format!("{} has format {}, and this program knows {FORMAT}", path.display(), plan.format),
+                "start the newer program that wrote it, or choose another directory with --data",
+            ));
+        }
+        let in_order = plan.nodes.iter().zip(1..).all(|(node, id)| node.id == id);
+        if plan.nodes.is_empty() || !in_order {
+            return Err(unusable(format!("{}: the nodes are not numbered from 1", path.display())));
+        }
+        Ok(Some(plan))
+    }
+
+    /// Keeps the plan in `dir`, in one step.
+    pub(super) fn store(&self, dir: &Path) -> Result<(), Problem> {
+        let (new, path) = (dir.join("cluster.toml.new"), dir.join(FILE));
+        let text = toml::to_string(self).map_err(|e| unusable(e.to_string()))?;
+        let write = || -> std::io::Result<()> {
+            let head = "# The cluster that `quorate up` runs from this directory. Ports may be changed while it is stopped.\n";
+            std::fs::write(&new, format!("{head}{text}"))?;
+            std::fs::File::open(&new)?.sync_all()?;
+            std::fs::rename(&new, &path)?;
+            std::fs::File::open(dir)?.sync_all()
+        };
+        write().map_err(|e| unusable(format!("cannot write {}: {e}", path.display())))
+    }
+
+    /// Gives every node ports that are free now. A taken one is replaced if `any_port`, else it is the caller's problem.
+    /// Returns the ports that were chosen, as `(node, what, port)`.
+    pub(super) fn settle(
+        &mut self,
+        any_port: bool,
+        is_free: &dyn Fn(u16) -> bool,
+    ) -> Result<Vec<(u64, &'static str, u16)>, Problem> {
+        let mut used: BTreeSet<u16> = self
+            .nodes
+            .iter()
+            .flat_map(|n| [n.etcd.port(), n.peer.port()])
+            .filter(|&port| port != 0)
+            .collect();
+        let mut candidates = rotated(&self.cluster);
+        let mut chosen = Vec::new();
+        for node in &mut self.nodes {
+            for (what, address) in [("etcd clients", &mut node.etcd), ("peers", &mut node.peer)] {
+                if address.port() != 0 && is_free(address.port()) {
+                    continue;
+                }
+                if address.port() != 0 && !any_port {
+                    return Err(Problem::new(
+                        Exit::PortTaken,
+                        format!("{address}, for {what} of node {}, is taken", node.id),
+                        "stop what uses it (perhaps another `quorate up`), or add --any-port to take free ports",
+                    ));
+                }
+                let port =
+                    candidates.find(|&port| !used.contains(&port) && is_free(port)).ok_or_else(|| {
+                        Problem::new(
+                            Exit::PortTaken,
+                            format!("no port in {FREE:?} is free"),
+                            "stop something",
+                        )
+                    })?;
+                used.insert(port);
+                *address = local(port);
+                chosen.push((node.id, what, port));
+            }
+        }
+        Ok(chosen)
+    }
+}
+
+/// True if nobody listens there.
+pub(super) fn is_free(port: u16) -> bool {
+    TcpListener::bind(local(port)).is_ok()
+}
+
+const fn local(port: u16) -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+/// The candidates for free ports, begun at a place that depends on the cluster: two that start together do not race.
+fn rotated(cluster: &str) -> impl Iterator<Item = u16> + use<> {
+    let width = u64::from(FREE.end - FREE.start);
+    let start = FREE.start + (quorate_server::ServerConfig::cluster_id(cluster) % width) as u16;
+    (start..FREE.end).chain(FREE.start..start)
+}
+
+fn unusable(message: String) -> Problem {
+    Problem::new(Exit::DataDir, message, "mend or remove that file, or choose another directory with --data")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_nodes_have_the_ports_of_the_manual_and_more_take_free_ones() {
+        let mut plan = Plan::new(5, "c".into());
+        let chosen = plan.settle(false, &|_| true).unwrap();
+        let ports: Vec<(u16, u16)> = plan.nodes.iter().map(|n| (n.etcd.port(), n.peer.port())).collect();
+        assert_eq!(ports[..3], [(2379, 7100), (12379, 17100), (22379, 27100)]);
+        assert_eq!(chosen.len(), 4, "{chosen:?}");
+        let all: BTreeSet<u16> = ports.iter().flat_map(|&(a, b)| [a, b]).collect();
+        assert_eq!(all.len(), 10, "no port twice: {ports:?}");
+        assert!(ports[3..].iter().all(|(a, b)| FREE.contains(a) && FREE.contains(b)), "{ports:?}");
+    }
+
+    #[test]
+    fn a_taken_port_is_named_or_replaced() {
+        let taken = |port| port != 12379;
+        let problem = Plan::new(3, "c".into()).settle(false, &taken).unwrap_err();
+        assert_eq!(problem.exit, Exit::PortTaken);
+        assert!(
+            problem.message.contains("127.0.0.1:12379") && problem.message.contains("node 2"),
+            "{problem}"
+        );
+        let mut plan = Plan::new(3, "c".into());
+        let chosen = plan.settle(true, &taken).unwrap();
+        assert_eq!(chosen, [(2, "etcd clients", plan.nodes[1].etcd.port())]);
+        assert_eq!(plan.nodes[1].peer.port(), 17100);
+        assert!(Plan::new(4, "c".into()).settle(true, &|_| false).is_err());
+    }
+
+    #[test]
+    fn a_plan_is_kept_and_a_broken_one_refused() {
+        let dir = std::env::temp_dir().join(format!("quorate-plan-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        assert_eq!(Plan::load(&dir), Ok(None));
+        let plan = Plan::new(4, "name".into());
+        plan.store(&dir).unwrap();
+        assert_eq!(Plan::load(&dir), Ok(Some(plan.clone())));
+        for (from, to) in [("format = 1", "format = 2"), ("id = 2", "id = 7"), ("cluster", "clutter")] {
+            let text = std::fs::read_to_string(dir.join(FILE)).unwrap();
+            std::fs::write(dir.join(FILE), text.replace(from, to)).unwrap();
+            assert_eq!(Plan::load(&dir).unwrap_err().exit, Exit::DataDir, "{to}");
+            plan.store(&dir).unwrap();
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}

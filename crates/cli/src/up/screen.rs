@@ -1,0 +1,182 @@
+//! What `up` says: a table and sentences for people, or a line of JSON a change for scripts.
+//!
+//! ```text
+//! {"ready":true,"cluster":"…","nodes":[{"id":1,"role":"leader","pid":4711,"etcd":"http://127.0.0.1:2379",
+//!   "peer":"127.0.0.1:7100","data":"quorate-data/n1","log":"quorate-data/n1/log"},…]}     (one line)
+//! {"event":"exited","node":2,"pid":4712,"status":"signal 9","log":["…"]}
+//! {"event":"started","node":2,"pid":4800}
+//! {"event":"stopping"}
+//! {"event":"stopped"}
+//! ```
+
+use crate::report::colours;
+use serde::Serialize;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+/// One node, as it is shown when all are ready.
+#[derive(Serialize, Clone, Debug)]
+pub(super) struct NodeLine {
+    pub(super) id: u64,
+    pub(super) role: &'static str,
+    pub(super) pid: u32,
+    pub(super) etcd: String,
+    pub(super) peer: String,
+    pub(super) data: String,
+    pub(super) log: String,
+}
+
+#[derive(Serialize)]
+struct ReadyLine<'a> {
+    ready: bool,
+    cluster: &'a str,
+    nodes: &'a [NodeLine],
+}
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum EventLine<'a> {
+    Exited { node: u64, pid: u32, status: &'a str, log: &'a [String] },
+    Started { node: u64, pid: u32 },
+    Stopping,
+    Stopped,
+}
+
+/// Where it is said, and how.
+#[derive(Debug)]
+pub(super) struct Screen {
+    json: bool,
+    colours: bool,
+}
+
+impl Screen {
+    /// For people, or for scripts.
+    pub(super) fn new(json: bool) -> Self {
+        Self { json, colours: !json && colours(&std::io::stdout()) }
+    }
+
+    /// Ports that were not the usual ones.
+    pub(super) fn chosen(&self, chosen: &[(u64, &'static str, u16)]) {
+        for (node, what, port) in chosen {
+            self.text(&format!("node {node} takes port {port} for {what}"));
+        }
+    }
+
+    /// All nodes serve, and one leads.
+    pub(super) fn ready(
+        &self,
+        cluster: &str,
+        nodes: &[NodeLine],
+        home: &Path,
+        ephemeral: bool,
+        took: Duration,
+    ) {
+        self.line(&ReadyLine { ready: true, cluster, nodes });
+        if self.json {
+            return;
+        }
+        let (bold, plain) = if self.colours { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+        let many = if nodes.len() == 1 { "1 node serves" } else { &format!("{} nodes serve", nodes.len()) };
+        self.text(&format!("{many}, after {} ms\n", took.as_millis()));
+        let mut rows = vec![["node", "role", "pid", "etcd clients", "peers", "data"].map(String::from)];
+        rows.extend(
+            nodes
+                .iter()
+                .cloned()
+                .map(|n| [n.id.to_string(), n.role.to_string(), n.pid.to_string(), n.etcd, n.peer, n.data]),
+        );
+        for (i, row) in table(&rows).into_iter().enumerate() {
+            let (on, off) = if i == 0 { (bold, plain) } else { ("", "") };
+            self.text(&format!("  {on}{row}{off}"));
+        }
+        let first = nodes.first().map_or("", |n| n.etcd.as_str());
+        let program = program();
+        let endpoints =
+            if first == "http://127.0.0.1:2379" { String::new() } else { format!(" --endpoints {first}") };
+        self.text(&format!(
+            "\nTry next, from another terminal:\n\n  {program} kv put{endpoints} greeting hello\n  \
+             etcdctl --endpoints={} get greeting\n  {program} status{endpoints}\n",
+            first.trim_start_matches("http://"),
+        ));
+        self.text(&if ephemeral {
+            "Ctrl-C stops the nodes and forgets their data.".to_string()
+        } else {
+            format!("Ctrl-C stops the nodes; `up` goes on with the data in {}.", home.display())
+        });
+    }
+
+    /// A node is gone that nobody told to go.
+    pub(super) fn exited(&self, node: u64, pid: u32, status: &str, log: &[String], log_file: &Path) {
+        self.line(&EventLine::Exited { node, pid, status, log });
+        self.text(&format!("node {node} (pid {pid}) died: {status}; the end of {}:", log_file.display()));
+        for line in log {
+            self.text(&format!("  | {line}"));
+        }
+    }
+
+    /// A node serves again.
+    pub(super) fn started(&self, node: u64, pid: u32) {
+        self.line(&EventLine::Started { node, pid });
+        self.text(&format!("node {node} serves again (pid {pid})"));
+    }
+
+    /// The end begins.
+    pub(super) fn stopping(&self) {
+        self.line(&EventLine::Stopping);
+        self.text("stopping (again to stop at once)");
+    }
+
+    /// The end.
+    pub(super) fn stopped(&self) {
+        self.line(&EventLine::Stopped);
+    }
+
+    /// Something for people only.
+    pub(super) fn text(&self, text: &str) {
+        if !self.json {
+            write(text);
+        }
+    }
+
+    fn line(&self, line: &impl Serialize) {
+        if self.json
+            && let Ok(line) = serde_json::to_string(line)
+        {
+            write(&line);
+        }
+    }
+}
+
+/// A reader who has gone away must not stop a cluster.
+fn write(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// Rows with aligned columns.
+pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    rows.iter()
+        .map(|row| {
+            let cells: Vec<String> =
+                row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+            cells.join("  ").trim_end().to_string()
+        })
+        .collect()
+}
+
+/// This program, as it can be typed here.
+fn program() -> String {
+    let Ok(path) = std::env::current_exe() else { return "quorate".into() };
+    let on_path = std::env::var_os("PATH")
+        .is_some_and(|dirs| std::env::split_paths(&dirs).any(|dir| path.parent() == Some(dir.as_path())));
+    if on_path {
+        return "quorate".into();
+    }
+    match std::env::current_dir() {
+        Ok(here) => path.strip_prefix(&here).unwrap_or(&path).display().to_string(),
+        Err(_) => path.display().to_string(),
+    }
+}

@@ -1,0 +1,318 @@
+//! The binary as its users meet it: real processes, real signals, real ports.
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn quorate(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+    command.args(args).stdin(Stdio::null()).env("NO_COLOR", "1");
+    command
+}
+
+fn output(args: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = quorate(args).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+/// A directory that goes away with the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("quorate-cli-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_string()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A running `quorate up --json`.
+struct Up {
+    child: Child,
+    lines: Receiver<Value>,
+}
+
+impl Up {
+    fn start(args: &[&str]) -> Self {
+        let mut all = vec!["up", "--json", "--any-port"];
+        all.extend(args);
+        let mut child = quorate(&all).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = follow(child.stdout.take().unwrap());
+        Self { child, lines }
+    }
+
+    fn line(&self) -> Value {
+        self.lines.recv_timeout(PATIENCE).expect("another line of JSON")
+    }
+
+    /// The line that says that all serve.
+    fn ready(&self) -> Value {
+        let line = self.line();
+        assert_eq!(line["ready"], true, "{line}");
+        line
+    }
+
+    fn signal(&self, signal: Signal) {
+        send(i64::from(self.child.id()), signal);
+    }
+
+    fn wait(mut self) -> (ExitStatus, String) {
+        let end = Instant::now() + PATIENCE;
+        let status = loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => break status,
+                None => assert!(Instant::now() < end, "up does not end"),
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        let mut stderr = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        (status, stderr)
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn follow(stdout: ChildStdout) -> Receiver<Value> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            let _ = sender.send(serde_json::from_str(&line).expect("JSON alone on standard output"));
+        }
+    });
+    receiver
+}
+
+fn pid(value: &Value) -> i64 {
+    value["pid"].as_i64().unwrap()
+}
+
+fn send(pid: i64, signal: Signal) {
+    kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
+}
+
+fn lives(pid: i64) -> bool {
+    test_kill_process(Pid::from_raw(pid as i32).unwrap()).is_ok()
+}
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "not so after {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Claim: three nodes serve, one leads, a signal stops them in order, and nothing of an ephemeral cluster stays.
+#[test]
+fn an_ephemeral_cluster_comes_and_goes() {
+    let up = Up::start(&["--ephemeral"]);
+    let ready = up.ready();
+    let nodes = ready["nodes"].as_array().unwrap().clone();
+    assert_eq!(nodes.len(), 3);
+    assert_eq!(nodes.iter().filter(|n| n["role"] == "leader").count(), 1, "{ready}");
+    for node in &nodes {
+        assert!(lives(pid(node)));
+        assert!(node["etcd"].as_str().unwrap().starts_with("http://127.0.0.1:"));
+        assert!(Path::new(node["log"].as_str().unwrap()).exists());
+    }
+    let home = Path::new(nodes[0]["data"].as_str().unwrap()).parent().unwrap().to_path_buf();
+    up.signal(Signal::TERM);
+    assert_eq!(up.line()["event"], "stopping");
+    assert_eq!(up.line()["event"], "stopped");
+    let (status, stderr) = up.wait();
+    assert!(status.success(), "{status} {stderr}");
+    assert!(nodes.iter().all(|n| !lives(pid(n))), "a node outlived up");
+    assert!(!home.exists(), "{} is still there", home.display());
+}
+
+/// Claim: a node that is killed is reported with its log, and started again under `--restart`.
+#[test]
+fn a_dead_node_is_reported_and_restarted() {
+    let up = Up::start(&["--ephemeral", "--restart"]);
+    let ready = up.ready();
+    let victim = &ready["nodes"][1];
+    send(pid(victim), Signal::KILL);
+    let exited = up.line();
+    assert_eq!((&exited["event"], &exited["node"]), (&"exited".into(), &2.into()), "{exited}");
+    assert_eq!(exited["status"], "signal 9");
+    assert_eq!(pid(&exited), pid(victim));
+    assert!(!exited["log"].as_array().unwrap().is_empty(), "{exited}");
+    let started = up.line();
+    assert_eq!((&started["event"], &started["node"]), (&"started".into(), &2.into()), "{started}");
+    assert_ne!(pid(&started), pid(victim));
+    assert!(lives(pid(&started)));
+    up.signal(Signal::INT);
+    assert!(up.wait().0.success());
+}
+
+/// Claim: without `--restart` the others go on; when none is left, up ends with 1.
+#[test]
+fn a_cluster_without_nodes_is_over() {
+    let up = Up::start(&["--ephemeral"]);
+    for node in up.ready()["nodes"].as_array().unwrap() {
+        send(pid(node), Signal::KILL);
+        assert_eq!(up.line()["event"], "exited");
+    }
+    let (status, stderr) = up.wait();
+    assert_eq!(status.code(), Some(1));
+    assert!(stderr.contains("no node is left"), "{stderr}");
+}
+
+/// Claim: nodes do not outlive an `up` that was killed.
+#[test]
+fn nodes_die_with_up() {
+    let up = Up::start(&["--ephemeral"]);
+    let ready = up.ready();
+    let nodes = ready["nodes"].as_array().unwrap();
+    up.signal(Signal::KILL);
+    eventually("all nodes are gone", || nodes.iter().all(|n| !lives(pid(n))));
+    let home = Path::new(nodes[0]["data"].as_str().unwrap()).parent().unwrap();
+    let _ = std::fs::remove_dir_all(home);
+}
+
+/// Claim: a second `up` goes on with the same cluster; one beside the first, or for another one, is told what to do.
+#[test]
+fn data_are_picked_up_and_guarded() {
+    let scratch = Scratch::new("again");
+    let data = scratch.path("data");
+    let up = Up::start(&["--data", &data]);
+    let first = up.ready();
+    let (code, _, stderr) = output(&["up", "--data", &data]);
+    assert_eq!(code, 4, "{stderr}");
+    assert!(stderr.contains("in use by process") && stderr.contains("hint:"), "{stderr}");
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+
+    let (code, _, stderr) = output(&["up", "--data", &data, "--nodes", "5"]);
+    assert_eq!(code, 4, "{stderr}");
+    assert!(stderr.contains("3 nodes, not 5"), "{stderr}");
+
+    let up = Up::start(&["--data", &data]);
+    assert_eq!(up.ready()["cluster"], first["cluster"]);
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+
+    // A node's directory of another cluster in this one's place.
+    let other = scratch.path("other");
+    let up = Up::start(&["--data", &other]);
+    up.ready();
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+    std::fs::remove_dir_all(Path::new(&data).join("n2")).unwrap();
+    std::fs::rename(Path::new(&other).join("n2"), Path::new(&data).join("n2")).unwrap();
+    let (status, stderr) = Up::start(&["--data", &data]).wait();
+    assert_eq!(status.code(), Some(4), "{stderr}");
+    assert!(stderr.contains("belongs to another cluster"), "{stderr}");
+
+    let (code, _, stderr) = output(&["up", "--data", scratch.0.to_str().unwrap()]);
+    assert_eq!(code, 4);
+    assert!(stderr.contains("no cluster.toml"), "{stderr}");
+}
+
+/// Claim: a taken port is named, and nothing is started.
+#[test]
+fn a_taken_port_is_named() {
+    let scratch = Scratch::new("port");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let serve =
+        ["serve", "--data", &scratch.path("n1"), "--peer", &address, "--etcd", "127.0.0.1:0", "--json"];
+    let (code, stdout, stderr) = output(&serve);
+    // Port 0 is no address to tell others; that is found first.
+    assert_eq!(code, 2, "{stderr}");
+    assert!(stdout.contains(r#""event":"failed""#), "{stdout}");
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let serve = ["serve", "--data", &scratch.path("n1"), "--peer", &address, "--etcd", &free, "--json"];
+    let (code, stdout, stderr) = output(&serve);
+    assert_eq!(code, 3, "{stderr}");
+    assert!(stdout.contains(r#""kind":"port-taken""#) && stderr.contains(&address), "{stdout}{stderr}");
+    assert!(!scratch.0.join("n1").exists(), "the data directory was touched");
+}
+
+/// Claim: what makes no sense is refused by name, with a hint and exit code 2.
+#[test]
+fn mistakes_are_refused_by_name() {
+    let scratch = Scratch::new("config");
+    let file = scratch.path("node.toml");
+    for (text, word) in [("noode = 1", "noode"), ("node = \"x\"", "node"), ("[listen]\nhttp = 1", "http")] {
+        std::fs::write(&file, text).unwrap();
+        let (code, _, stderr) = output(&["serve", "--config", &file]);
+        assert_eq!(code, 2);
+        assert!(stderr.contains(word) && stderr.contains("hint:"), "{stderr}");
+    }
+    for args in [
+        vec!["serve", "--etcd", "0.0.0.0:2379"],
+        vec!["serve", "--unknown"],
+        vec!["serve", "--config", "/nowhere/at/all.toml"],
+        vec!["serve", "--node", "0"],
+        vec!["serve", "--log", "quorate=loud"],
+        vec!["up", "--nodes", "0"],
+        vec!["up", "--ephemeral", "--data", "x"],
+        vec!["frobnicate"],
+    ] {
+        let (code, _, stderr) = output(&args);
+        assert_eq!(code, 2, "{args:?}: {stderr}");
+        assert!(stderr.starts_with("error:"), "{args:?}: {stderr}");
+    }
+}
+
+/// Claim: the printed configuration is itself a configuration, and the same one.
+#[test]
+fn the_printed_configuration_reads_back() {
+    let scratch = Scratch::new("print");
+    let (code, first, _) = output(&["serve", "--print-config", "--node", "3", "--heartbeat-ms", "50"]);
+    assert_eq!(code, 0);
+    let file = scratch.path("n3.toml");
+    std::fs::write(&file, &first).unwrap();
+    let (code, second, _) = output(&["serve", "--print-config", "--config", &file]);
+    assert_eq!((code, second), (0, first));
+}
+
+/// Claim: `status` sees a healthy cluster as such, and says so when there is none.
+#[test]
+fn status_tells_health() {
+    let up = Up::start(&["--ephemeral"]);
+    let ready = up.ready();
+    let endpoint = ready["nodes"][2]["etcd"].as_str().unwrap().to_string();
+    let (code, stdout, stderr) = output(&["status", "--json", "--endpoints", &endpoint]);
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    let status: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(status["nodes"].as_array().unwrap().len(), 3);
+    assert_eq!(status["healthy"], true);
+    send(pid(&ready["nodes"][0]), Signal::KILL);
+    assert_eq!(up.line()["event"], "exited");
+    let (code, stdout, _) = output(&["status", "--endpoints", &endpoint]);
+    assert_eq!(code, 1);
+    assert!(stdout.contains("unreachable"), "{stdout}");
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+    let (code, _, stderr) = output(&["status", "--endpoints", &endpoint]);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("no endpoint answers") && stderr.contains("hint:"), "{stderr}");
+}
