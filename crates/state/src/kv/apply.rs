@@ -1,0 +1,403 @@
+//! Applying entries: the one place where the state changes by the log.
+//!
+//! A transaction is checked as a whole before its first write, so that it is refused without a trace or done to its end.
+//! Its branches are chosen on the state before it; its operations see the writes of those before them.
+
+use super::Kv;
+use super::layout::{Change, KEY_MAX, PREFIX, Record, Rev, TOMBSTONE_BYTES, damaged, table};
+use super::lease::{LeaseChange, LeaseInfo, keys_of};
+use super::read::{Chosen, ChosenOp, ReadError, Snapshot, Span};
+use super::source::Written;
+use super::sweep::history_bytes;
+use super::{counts::latest_range, read::End};
+use crate::digest::Digest;
+use bytes::Bytes;
+use quorate_base::{Entry, EntryId, EntryKind, NodeId};
+use quorate_storage::state::StateResult;
+use quorate_wire::command::{self, Decoded};
+use quorate_wire::kv::{
+    Command, DeleteRange, Event, KeyRange, KeyValue, LeaseId, Op, Put, Refused, Reply, Revision, Txn,
+};
+
+/// What came of one entry.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Applied {
+    /// The entry.
+    pub id: EntryId,
+    /// The node that proposed it; 0 where no client waits.
+    pub origin: NodeId,
+    /// The request that waits for it there.
+    pub request: u64,
+    /// The answer.
+    pub outcome: Result<Reply, Refused>,
+    /// The space's revision behind it.
+    pub revision: Revision,
+    /// What changed, in the order of the changes.
+    pub events: Vec<Event>,
+    /// What changed about leases.
+    pub leases: Vec<LeaseChange>,
+}
+
+/// The effects of an entry while they gather.
+struct Effect {
+    /// The revision that the next change gets.
+    main: Revision,
+    /// How many changes it has so far.
+    sub: u32,
+    events: Vec<Event>,
+    leases: Vec<LeaseChange>,
+    digest: Digest,
+}
+
+impl Effect {
+    fn next(&mut self) -> Rev {
+        let rev = Rev::new(self.main, self.sub);
+        self.sub += 1;
+        rev
+    }
+}
+
+/// Why a command stops: refused, or the store failed.
+type Outcome<T> = Result<T, ReadError>;
+
+impl Kv {
+    /// Applies the next entry of the log. An error is the store's, after which the machine must not be used again.
+    ///
+    /// # Panics
+    /// If the entry is not the one behind [`Kv::applied`].
+    pub fn apply(&mut self, entry: &Entry) -> StateResult<Applied> {
+        let expected = self.meta.applied.index.next();
+        assert_eq!(entry.id.index, expected, "the entry to apply and the one behind the last");
+        let mut effect = Effect {
+            main: self.meta.revision + 1,
+            sub: 0,
+            events: Vec::new(),
+            leases: Vec::new(),
+            digest: Digest::new(self.meta.digest),
+        };
+        effect.digest.number(entry.id.index.get());
+        let (mut origin, mut request, mut outcome) = (NodeId(0), 0, Ok(Reply::Lease));
+        match entry.kind {
+            EntryKind::Empty => {}
+            EntryKind::Membership => {
+                effect.digest.bytes(&entry.data);
+                self.meta.membership = Bytes::copy_from_slice(&entry.data);
+            }
+            EntryKind::Command => {
+                (origin, request, outcome) = self.apply_command(&entry.data, &mut effect)?;
+            }
+        }
+        self.close(&mut effect);
+        self.meta.applied = entry.id;
+        self.meta.digest = effect.digest.value();
+        let Effect { events, leases, .. } = effect;
+        Ok(Applied { id: entry.id, origin, request, outcome, revision: self.meta.revision, events, leases })
+    }
+
+    fn apply_command(
+        &mut self,
+        data: &Bytes,
+        effect: &mut Effect,
+    ) -> StateResult<(NodeId, u64, Result<Reply, Refused>)> {
+        let Ok(Decoded { origin, request, command }) = command::decode(data) else {
+            let (origin, request) = command::decode_request(data).unwrap_or_default();
+            effect.digest.number(REFUSED);
+            return Ok((origin, request, Err(Refused::UnknownCommand)));
+        };
+        let outcome = match self.execute(command, effect) {
+            Ok(reply) => Ok(reply),
+            Err(ReadError::Refused(refused)) => {
+                assert_eq!(effect.sub, 0, "a refused command has changed something");
+                effect.digest.number(REFUSED);
+                Err(refused)
+            }
+            Err(ReadError::Store(error)) => return Err(error),
+        };
+        Ok((origin, request, outcome))
+    }
+
+    fn execute(&mut self, command: Command, effect: &mut Effect) -> Outcome<Reply> {
+        match command {
+            Command::Put(put) => {
+                self.check_put(&put, true)?;
+                Ok(self.put(&put, effect)?)
+            }
+            Command::Delete(delete) => Ok(self.delete(&delete, effect)?),
+            Command::Txn(txn) => self.txn(&txn, effect),
+            Command::Compact { revision } => self.compact(revision, effect),
+            Command::LeaseGrant { id, ttl } => self.lease_grant(id, ttl, effect),
+            Command::LeaseRevoke { ids, expired } => self.lease_revoke(&ids, expired, effect),
+            Command::LeaseCheckpoint { remaining } => {
+                self.lease_checkpoint(&remaining, effect);
+                Ok(Reply::Lease)
+            }
+        }
+    }
+
+    /// Ends the revision under way, if anything changed in it.
+    fn close(&mut self, effect: &mut Effect) {
+        if effect.sub > 0 {
+            self.meta.revision = effect.main;
+            effect.main += 1;
+            effect.sub = 0;
+        }
+    }
+
+    /// Reads the state as it is, at the newest revision or, behind a first write, at the one under way.
+    fn read<T>(&self, effect: &Effect, with: impl FnOnce(&Snapshot<'_>) -> T) -> T {
+        with(&Snapshot {
+            source: &Written(&*self.state),
+            keys: &self.keys,
+            blocks: self.counts.blocks(),
+            revision: if effect.sub > 0 { effect.main } else { self.meta.revision },
+            compacted: self.meta.compacted,
+        })
+    }
+
+    /// Whether a put can be done. Alone, it is asked for its lease before its key; in a transaction after.
+    fn check_put(&mut self, put: &Put, alone: bool) -> Outcome<()> {
+        if put.key.len() > KEY_MAX {
+            return Err(Refused::KeyTooLong.into());
+        }
+        let lease_missing = put.lease != 0 && self.leases.get(&put.lease).is_none();
+        if alone && lease_missing {
+            return Err(Refused::LeaseNotFound.into());
+        }
+        if (put.ignore_value || put.ignore_lease) && self.stored(&put.key)?.is_none() {
+            return Err(Refused::KeyNotFound.into());
+        }
+        if lease_missing {
+            return Err(Refused::LeaseNotFound.into());
+        }
+        Ok(())
+    }
+
+    fn stored(&mut self, key: &[u8]) -> StateResult<Option<Bytes>> {
+        self.state.get(self.keys.raw(&mut self.key_buf, table::LATEST, key))
+    }
+
+    fn put(&mut self, put: &Put, effect: &mut Effect) -> StateResult<Reply> {
+        let stored = self.stored(&put.key)?;
+        let old = match &stored {
+            Some(stored) => Some(decode_latest(stored.clone())?),
+            None => None,
+        };
+        let rev = effect.next();
+        let kept = old.as_ref();
+        let record = Record {
+            create: kept.map_or(rev.main, |old| old.create),
+            rev,
+            version: kept.map_or(1, |old| old.version + 1),
+            lease: if put.ignore_lease { kept.map_or(0, |old| old.lease) } else { put.lease },
+            value: if put.ignore_value {
+                kept.map_or_else(Bytes::new, |old| old.value.clone())
+            } else {
+                put.value.clone()
+            },
+        };
+        // The key of table `LATEST` is still in its buffer.
+        let latest = record.encode(&mut self.value_buf);
+        self.state.put(&self.key_buf, latest);
+        self.meta.live_bytes += latest.len() as i64;
+        if stored.is_none() {
+            self.meta.live_bytes += put.key.len() as i64;
+            self.counts.created(&put.key, &Written(&*self.state), &self.keys)?;
+        }
+        self.log(&put.key, false, rev, old.as_ref().zip(stored.as_ref()));
+        self.move_lease(&put.key, kept.map_or(0, |old| old.lease), record.lease);
+        let digest = &mut effect.digest;
+        digest.number(PUT);
+        digest.bytes(&put.key);
+        digest.bytes(&record.value);
+        digest.number(record.version as u64);
+        digest.number(record.lease as u64);
+        let prev = old.map(|old| old.into_pair(put.key.clone()));
+        let reply = Reply::Put { prev: if put.prev_kv { prev.clone() } else { None } };
+        effect.events.push(Event { deleted: false, kv: record.into_pair(put.key.clone()), prev });
+        Ok(reply)
+    }
+
+    /// Writes what a change adds to the history: the version it replaces and the event.
+    fn log(&mut self, key: &[u8], deleted: bool, rev: Rev, old: Option<(&Record, &Bytes)>) {
+        let (mut prev, mut prev_bytes) = (Rev::NONE, 0);
+        if let Some((record, stored)) = old {
+            (prev, prev_bytes) = (record.rev, stored.len() as u64);
+            self.state.put(self.keys.old(&mut self.key_buf, key, prev), stored);
+            self.meta.live_bytes -= prev_bytes as i64;
+        }
+        let change = Change::encode(&mut self.value_buf, deleted, prev, prev_bytes, key);
+        self.state.put(self.keys.event(&mut self.key_buf, rev), change);
+        self.meta.history_bytes += history_bytes(key, deleted, !prev.is_none(), prev_bytes);
+    }
+
+    fn move_lease(&mut self, key: &[u8], from: LeaseId, to: LeaseId) {
+        if from == to {
+            return;
+        }
+        if from != 0 {
+            self.state.delete(self.keys.lease_key(&mut self.key_buf, from, key));
+        }
+        if to != 0 {
+            self.state.put(self.keys.lease_key(&mut self.key_buf, to, key), b"");
+        }
+    }
+
+    fn delete(&mut self, delete: &DeleteRange, effect: &mut Effect) -> StateResult<Reply> {
+        let found = self.found(&delete.range)?;
+        let mut prev = Vec::new();
+        for (key, stored) in &found {
+            let pair = self.delete_key(key, stored, effect)?;
+            if delete.prev_kv {
+                prev.push(pair);
+            }
+        }
+        Ok(Reply::Delete { deleted: found.len() as i64, prev })
+    }
+
+    /// The keys of a range with their records, as stored.
+    fn found(&mut self, range: &KeyRange) -> StateResult<Vec<(Bytes, Bytes)>> {
+        match Span::of(range) {
+            Span::One(key) if key.len() > KEY_MAX => Ok(Vec::new()),
+            Span::One(key) => Ok(self.stored(&key)?.map(|stored| (key, stored)).into_iter().collect()),
+            Span::From(from, end) if !end.is_above(&from) => Ok(Vec::new()),
+            Span::From(from, end) => self.latest(&from, &end),
+        }
+    }
+
+    fn latest(&self, from: &[u8], end: &End) -> StateResult<Vec<(Bytes, Bytes)>> {
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        let scan = self.state.scan(latest_range(&self.keys, from, end, &mut a, &mut b));
+        scan.map(|pair| pair.map(|(key, stored)| (key.slice(PREFIX + 1..), stored))).collect()
+    }
+
+    fn delete_key(&mut self, key: &Bytes, stored: &Bytes, effect: &mut Effect) -> StateResult<KeyValue> {
+        let old = decode_latest(stored.clone())?;
+        let rev = effect.next();
+        self.state.delete(self.keys.raw(&mut self.key_buf, table::LATEST, key));
+        self.state.put(self.keys.old(&mut self.key_buf, key, rev), TOMBSTONE_BYTES);
+        self.meta.live_bytes -= key.len() as i64;
+        self.counts.deleted(key);
+        self.log(key, true, rev, Some((&old, stored)));
+        self.move_lease(key, old.lease, 0);
+        effect.digest.number(DELETE);
+        effect.digest.bytes(key);
+        let kv = KeyValue { key: key.clone(), mod_revision: rev.main, ..KeyValue::default() };
+        let prev = old.into_pair(key.clone());
+        effect.events.push(Event { deleted: true, kv, prev: Some(prev.clone()) });
+        Ok(prev)
+    }
+
+    fn txn(&mut self, txn: &Txn, effect: &mut Effect) -> Outcome<Reply> {
+        let chosen = self.read(effect, |snapshot| snapshot.choose(txn))?;
+        self.check(&chosen, effect)?;
+        self.run(&chosen, effect)
+    }
+
+    /// Finds what would refuse an operation of a transaction, before any is done.
+    fn check(&mut self, chosen: &Chosen<'_>, effect: &Effect) -> Outcome<()> {
+        for op in &chosen.ops {
+            match op {
+                ChosenOp::Op(Op::Range(range)) => {
+                    self.read(effect, |snapshot| snapshot.check_revision(range.revision))?;
+                }
+                ChosenOp::Op(Op::Put(put)) => self.check_put(put, false)?,
+                ChosenOp::Op(_) => {}
+                ChosenOp::Txn(inner) => self.check(inner, effect)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, chosen: &Chosen<'_>, effect: &mut Effect) -> Outcome<Reply> {
+        let mut replies = Vec::with_capacity(chosen.ops.len());
+        for op in &chosen.ops {
+            replies.push(match op {
+                ChosenOp::Op(Op::Range(range)) => {
+                    Reply::Range(self.read(effect, |snapshot| snapshot.range(range))?)
+                }
+                ChosenOp::Op(Op::Put(put)) => self.put(put, effect)?,
+                ChosenOp::Op(Op::Delete(delete)) => self.delete(delete, effect)?,
+                ChosenOp::Txn(inner) => self.run(inner, effect)?,
+                ChosenOp::Op(Op::Txn(_)) => unreachable!("inner transactions are chosen as such"),
+            });
+        }
+        effect.digest.number(TXN + u64::from(chosen.succeeded));
+        Ok(Reply::Txn { succeeded: chosen.succeeded, replies })
+    }
+
+    fn compact(&mut self, revision: Revision, effect: &mut Effect) -> Outcome<Reply> {
+        if revision <= self.meta.compacted {
+            return Err(Refused::Compacted { revision: self.meta.compacted }.into());
+        }
+        if revision > self.meta.revision {
+            return Err(Refused::FutureRevision.into());
+        }
+        self.meta.compacted = revision;
+        effect.digest.number(COMPACT);
+        effect.digest.number(revision as u64);
+        Ok(Reply::Compact)
+    }
+
+    fn lease_grant(&mut self, id: LeaseId, ttl: i64, effect: &mut Effect) -> Outcome<Reply> {
+        // Id 0 means "no lease" everywhere else.
+        if id == 0 || self.leases.get(&id).is_some() {
+            return Err(Refused::LeaseExists.into());
+        }
+        self.set_lease(id, LeaseInfo { ttl, remaining: 0 }, effect);
+        effect.leases.push(LeaseChange::Granted { id, ttl });
+        Ok(Reply::LeaseGrant { id, ttl })
+    }
+
+    fn set_lease(&mut self, id: LeaseId, info: LeaseInfo, effect: &mut Effect) {
+        self.state.put(self.keys.lease(&mut self.key_buf, id), &info.encode());
+        self.leases.insert(id, info);
+        effect.digest.number(LEASE);
+        effect.digest.number(id as u64);
+        effect.digest.number(info.ttl as u64);
+        effect.digest.number(info.remaining as u64);
+    }
+
+    fn lease_revoke(&mut self, ids: &[LeaseId], expired: bool, effect: &mut Effect) -> Outcome<Reply> {
+        if !expired && ids.iter().any(|id| self.leases.get(id).is_none()) {
+            return Err(Refused::LeaseNotFound.into());
+        }
+        for id in ids {
+            if self.leases.remove(id).is_none() {
+                continue;
+            }
+            for key in keys_of(&Written(&*self.state), &self.keys, *id)? {
+                let stored =
+                    self.stored(&key)?.ok_or_else(|| damaged("a lease's key that is not there, which"))?;
+                self.delete_key(&key, &stored, effect)?;
+            }
+            self.close(effect);
+            self.state.delete(self.keys.lease(&mut self.key_buf, *id));
+            effect.digest.number(REVOKE);
+            effect.digest.number(*id as u64);
+            effect.leases.push(LeaseChange::Revoked { id: *id });
+        }
+        Ok(Reply::Lease)
+    }
+
+    fn lease_checkpoint(&mut self, remaining: &[(LeaseId, i64)], effect: &mut Effect) {
+        for (id, seconds) in remaining {
+            if let Some(info) = self.leases.get(id).copied() {
+                self.set_lease(*id, LeaseInfo { remaining: *seconds, ..info }, effect);
+                effect.leases.push(LeaseChange::Checkpointed { id: *id, remaining: *seconds });
+            }
+        }
+    }
+}
+
+fn decode_latest(stored: Bytes) -> StateResult<Record> {
+    Record::decode(stored)?.ok_or_else(|| damaged("a tombstone among the latest versions"))
+}
+
+/// What the digest calls the effects.
+const REFUSED: u64 = 1;
+const PUT: u64 = 2;
+const DELETE: u64 = 3;
+const COMPACT: u64 = 4;
+const LEASE: u64 = 5;
+const REVOKE: u64 = 6;
+const TXN: u64 = 7;

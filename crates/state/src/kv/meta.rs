@@ -1,0 +1,112 @@
+//! The machine's own few numbers, kept as one record that is written at a seal.
+//!
+//! Between seals they live in memory alone: after a crash everything since the last checkpoint is gone with them, and what
+//! the log holds behind it is applied again.
+
+use super::layout::{Cursor, Rev, damaged, varint};
+use bytes::Bytes;
+use quorate_base::{EntryId, Index, Term};
+use quorate_storage::state::StateResult;
+use quorate_wire::kv::Revision;
+
+const FORMAT: u8 = 1;
+
+/// The numbers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Meta {
+    /// The last entry that is in the state.
+    pub(super) applied: EntryId,
+    /// The configuration in force there, encoded.
+    pub(super) membership: Bytes,
+    /// The newest revision.
+    pub(super) revision: Revision,
+    /// The oldest revision that can be read; -1 before the first compaction.
+    pub(super) compacted: Revision,
+    /// Everything before this place of the event log is swept.
+    pub(super) swept: Rev,
+    /// See [`crate::kv`].
+    pub(super) digest: u64,
+    /// Bytes of the newest versions, about.
+    pub(super) live_bytes: i64,
+    /// Bytes of superseded versions and of the event log, about.
+    pub(super) history_bytes: i64,
+}
+
+impl Meta {
+    pub(super) fn new() -> Self {
+        Self {
+            applied: EntryId::ZERO,
+            membership: Bytes::new(),
+            revision: 1,
+            compacted: -1,
+            swept: Rev::NONE,
+            digest: 0,
+            live_bytes: 0,
+            history_bytes: 0,
+        }
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = vec![FORMAT];
+        for n in [
+            self.applied.term.get(),
+            self.applied.index.get(),
+            self.revision as u64,
+            self.compacted as u64,
+            self.swept.main as u64,
+            u64::from(self.swept.sub),
+            self.digest,
+            self.live_bytes as u64,
+            self.history_bytes as u64,
+            self.membership.len() as u64,
+        ] {
+            varint(&mut out, n);
+        }
+        out.extend_from_slice(&self.membership);
+        out.extend(crc32c::crc32c(&out).to_le_bytes());
+        out
+    }
+
+    pub(super) fn decode(stored: &[u8]) -> StateResult<Self> {
+        let bad = || damaged("the record of applied index and revision");
+        let (body, crc) = stored.split_last_chunk::<4>().ok_or_else(bad)?;
+        if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
+            return Err(bad());
+        }
+        if body.first() != Some(&FORMAT) {
+            return Err(damaged("the format of the key-value state is of a newer release, or it"));
+        }
+        let mut at = Cursor { bytes: body, at: 1 };
+        let mut next = || at.varint().ok_or_else(bad);
+        let applied = EntryId::new(Term(next()?), Index(next()?));
+        let (revision, compacted) = (next()? as i64, next()? as i64);
+        let swept = Rev::new(next()? as i64, u32::try_from(next()?).map_err(|_| bad())?);
+        let (digest, live_bytes, history_bytes) = (next()?, next()? as i64, next()? as i64);
+        let len = usize::try_from(next()?).map_err(|_| bad())?;
+        let membership = Bytes::copy_from_slice(at.take(len).ok_or_else(bad)?);
+        Ok(Self { applied, membership, revision, compacted, swept, digest, live_bytes, history_bytes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_parses_back_and_a_flipped_bit_is_an_error() {
+        let meta = Meta {
+            applied: EntryId::new(Term(3), Index(900)),
+            membership: Bytes::from_static(b"voters"),
+            digest: u64::MAX,
+            live_bytes: -5,
+            ..Meta::new()
+        };
+        let stored = meta.encode();
+        assert_eq!(Meta::decode(&stored), Ok(meta));
+        for bit in 0..stored.len() * 8 {
+            let mut flipped = stored.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(Meta::decode(&flipped).is_err(), "bit {bit}");
+        }
+    }
+}

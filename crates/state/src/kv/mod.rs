@@ -1,0 +1,246 @@
+//! The key-value machine: etcd's data model, version 3, as a pure function of log and state.
+//!
+//! A space has one revision counter, which starts at 1 and which every entry that changes a key raises by one. A key's
+//! record knows the revision of its creation and of its last change, its version and its lease; superseded records stay
+//! readable at their revision until a compaction. All changes of one transaction share a revision and are told apart by
+//! their place in it. What each operation answers is written down in etcd's API documentation and followed to the letter;
+//! where that is silent, its server's behaviour is.
+//!
+//! # Layout
+//!
+//! Everything lies in one ordered store, under `shard(u32 BE) incarnation(u32 BE) table(1 byte)`:
+//!
+//! | table | key behind the prefix | value |
+//! | --- | --- | --- |
+//! | `L` latest | key | record: create, revision, version, lease, value |
+//! | `O` old | escaped key, revision (8+4 bytes BE) | a superseded record, or a tombstone |
+//! | `R` events | revision (8+4 bytes BE) | put or delete, the revision it replaced, key |
+//! | `E` leases | lease id, order-preserving | granted and remaining seconds |
+//! | `K` lease keys | lease id, key | nothing |
+//! | `C` counted blocks | first key of a block | how many keys it holds |
+//! | `M` meta | nothing | applied index, membership, revision, compacted, progress, digest |
+//! | `P` pointer (incarnation 0) | nothing | which incarnation is in force |
+//!
+//! What an operation costs; a *write* is one pair into the store, a *seek* one look-up:
+//!
+//! | operation | reads | writes |
+//! | --- | --- | --- |
+//! | put of a new key | 1 seek | `L`, `R`; and `K` with a lease |
+//! | put over a key | 1 seek | `L`, `R`, `O` (the old value is written a second time) |
+//! | delete of n keys | 1 seek, n sequential | n of each `L`, `R`, `O` twice (old record, tombstone) |
+//! | get, newest | 1 seek | |
+//! | range of n, newest | 1 seek, n sequential; `count` at most two partial blocks | |
+//! | range of n, older | 2 seeks, n and the superseded versions between, sequential | |
+//! | watch catch-up of n events | 1 seek, n sequential, then 2 seeks an event (its value and the one before) | |
+//! | lease look-up; its k keys | none (in memory); 1 seek, k sequential | |
+//! | compaction over n events | n sequential, in steps | up to 3n deletions, each in one run of its table |
+//! | seal | | `M`, `P`, and each `C` whose block changed |
+//!
+//! A put of v bytes under a key of k bytes thus writes about v+2k bytes when the key is new and 2v+4k when not, before
+//! what the store itself adds. Point reads, ranges and the event log each find their own order, and compaction deletes
+//! from `O` and `R` alone: `L`, which ranges walk, never has a deleted version in it.
+//!
+//! # Compaction
+//!
+//! Logically it is one number and takes effect at once. The sweep behind it ([`Kv::compact_step`]) walks the event log up
+//! to that revision in bounded steps and deletes what no read can reach: the version that an event replaced, its own
+//! tombstone, the event. Events *at* the compacted revision stay, tombstones among them, since a watch may start there.
+//! No answer and no digest depends on how far the sweep has come.
+//!
+//! # Atomicity
+//!
+//! Nothing is durable between checkpoints. [`Kv::seal`] writes the machine's numbers and then cuts the store, so that every
+//! checkpoint holds the applied index together with exactly its effects. A snapshot from a peer is written under the next
+//! incarnation and becomes the state by one pair, the pointer; an incarnation that is not in force is swept away.
+//!
+//! # Digest
+//!
+//! Each entry folds the digest before it, its index and its effect into a new one. Equal entries give equal digests on all
+//! replicas, whatever their batches, seals and sweeps; unequal digests at one index mean damage or a bug.
+//!
+//! # Left out
+//!
+//! Keys longer than [`KEY_MAX`] are refused. A key that one transaction both deletes and puts with `ignore_value` takes an
+//! empty value (doors refuse such transactions). Quotas, alarms and fences are not here yet.
+
+mod apply;
+mod counts;
+mod layout;
+mod lease;
+mod meta;
+mod read;
+mod source;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod transfer;
+mod view;
+
+pub use apply::Applied;
+pub use layout::KEY_MAX;
+pub use lease::{LeaseChange, LeaseInfo};
+pub use read::ReadError;
+pub use view::KvView;
+
+use bytes::Bytes;
+use counts::Counts;
+use layout::{Keys, PREFIX, damaged, table};
+use lease::Leases;
+use meta::Meta;
+use quorate_base::{EntryId, ShardId};
+use quorate_storage::state::{CheckpointJob, State, StateResult, Upkeep};
+use quorate_wire::kv::Revision;
+use source::{Source, Written};
+use std::ops::Bound;
+use std::sync::Arc;
+use sweep::Purge;
+use transfer::Incoming;
+
+/// The machine of one key-value space. There is one writer: entries come in through [`Kv::apply`], reads run on views.
+///
+/// Invariants: `meta.applied` is the last entry whose effects are in `state`; `counts` and `leases` agree with tables `L` and
+/// `E`; `meta.compacted` is below or at `meta.revision`, and `meta.swept` not above it.
+pub struct Kv {
+    state: Box<dyn State>,
+    shard: ShardId,
+    incarnation: u32,
+    keys: Keys,
+    meta: Meta,
+    counts: Counts,
+    leases: Leases,
+    /// A snapshot that is being taken in.
+    incoming: Option<Incoming>,
+    /// Incarnations to be swept away.
+    purges: Vec<Purge>,
+    /// The highest incarnation that was ever written here.
+    highest: u32,
+    /// Buffers for keys and values on their way into the store.
+    key_buf: Vec<u8>,
+    value_buf: Vec<u8>,
+}
+
+impl Kv {
+    /// The machine of `shard` as the last checkpoint in `state` left it, or of an empty space.
+    pub fn open(shard: ShardId, state: Box<dyn State>) -> StateResult<Self> {
+        let source = Written(&*state);
+        let incarnation = pointed_to(&source, shard)?;
+        let keys = Keys::new(shard, incarnation.unwrap_or(1));
+        let mut buf = Vec::new();
+        let (meta, counts, leases) = match incarnation {
+            None => (Meta::new(), Counts::new(), Leases::default()),
+            Some(_) => {
+                let stored = source.get(keys.raw(&mut buf, table::META, b""))?;
+                let stored =
+                    stored.ok_or_else(|| damaged("the state without its record of the applied index"))?;
+                (Meta::decode(&stored)?, Counts::load(&source, &keys)?, lease::load(&source, &keys)?)
+            }
+        };
+        let others = sweep::other_incarnations(&source, shard, incarnation)?;
+        let highest = others.iter().copied().chain(incarnation).max().unwrap_or(0);
+        // Without a pointer nothing that is there was ever in force.
+        let incarnation = incarnation.unwrap_or(highest + 1);
+        Ok(Self {
+            state,
+            shard,
+            incarnation,
+            keys: Keys::new(shard, incarnation),
+            meta,
+            counts,
+            leases,
+            incoming: None,
+            purges: others.into_iter().map(Purge::new).collect(),
+            highest: highest.max(incarnation),
+            key_buf: Vec::new(),
+            value_buf: Vec::new(),
+        })
+    }
+
+    /// The last entry that was applied.
+    pub fn applied(&self) -> EntryId {
+        self.meta.applied
+    }
+
+    /// The configuration in force there, encoded.
+    pub fn membership(&self) -> &Bytes {
+        &self.meta.membership
+    }
+
+    /// Gives a new group its first configuration, which no entry carries. No effect once there is one.
+    pub fn begin(&mut self, membership: &Bytes) {
+        if self.meta.membership.is_empty() {
+            self.meta.membership = membership.clone();
+        }
+    }
+
+    /// The newest revision.
+    pub fn revision(&self) -> Revision {
+        self.meta.revision
+    }
+
+    /// The oldest revision that can be read; 0 before the first compaction.
+    pub fn compacted(&self) -> Revision {
+        self.meta.compacted.max(0)
+    }
+
+    /// See the module page.
+    pub fn digest(&self) -> u64 {
+        self.meta.digest
+    }
+
+    /// What is readable now. Cheap: it is taken after each batch of entries.
+    pub fn view(&self) -> Arc<KvView> {
+        Arc::new(KvView {
+            view: self.state.view(),
+            keys: self.keys,
+            blocks: self.counts.blocks().clone(),
+            leases: self.leases.clone(),
+            meta: self.meta.clone(),
+        })
+    }
+
+    /// Cuts the state: the job makes a checkpoint that holds exactly what was applied so far.
+    pub fn seal(&mut self) -> StateResult<Box<dyn CheckpointJob>> {
+        self.counts.save(&mut *self.state, &self.keys);
+        self.state.put(self.keys.raw(&mut self.key_buf, table::META, b""), &self.meta.encode());
+        let pointer = pointer(self.shard);
+        self.state.put(&pointer, &self.incarnation.to_le_bytes());
+        self.state.seal()
+    }
+
+    /// Bytes written since the last cut.
+    pub fn unsealed_bytes(&self) -> u64 {
+        self.state.unsealed_bytes()
+    }
+
+    /// The store's own background work, for another thread.
+    pub fn upkeep(&self) -> Option<Box<dyn Upkeep>> {
+        self.state.upkeep()
+    }
+}
+
+/// The key of the pair that says which incarnation is in force.
+fn pointer(shard: ShardId) -> Vec<u8> {
+    let mut key = Vec::with_capacity(PREFIX + 1);
+    Keys::new(shard, 0).start(&mut key, table::POINTER);
+    key
+}
+
+fn pointed_to(source: &dyn Source, shard: ShardId) -> StateResult<Option<u32>> {
+    let Some(stored) = source.get(&pointer(shard))? else { return Ok(None) };
+    let bytes = stored.as_ref().try_into().map_err(|_| damaged("the pointer to the incarnation in force"))?;
+    match u32::from_le_bytes(bytes) {
+        0 => Err(damaged("the pointer to the incarnation in force")),
+        incarnation => Ok(Some(incarnation)),
+    }
+}
+
+/// The range of all keys of one incarnation.
+fn all_of(keys: &Keys, after: Option<&[u8]>) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+    let mut from = keys.prefix().to_vec();
+    let mut to = from.clone();
+    to.extend([0xff]);
+    if let Some(after) = after {
+        from = after.to_vec();
+    }
+    (Bound::Excluded(from), Bound::Excluded(to))
+}

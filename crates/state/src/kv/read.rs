@@ -1,0 +1,519 @@
+//! Reads: ranges at the newest and at older revisions, compares, and read-only transactions.
+//!
+//! A range at the newest revision is one seek and a sequential read of table `LATEST`. One at an older revision merges
+//! `LATEST`, whose records that are not newer hold then too, with `OLD`, in which a key's superseded versions and
+//! tombstones lie in the order of their revisions. Both tables sort by key, so both are read sequentially.
+
+use super::counts::{self, Blocks, latest_range};
+use super::layout::{Change, KEY_MAX, Keys, Record, Rev, damaged, parse_event_key, parse_old, table};
+use super::source::Source;
+use bytes::Bytes;
+use quorate_storage::state::{Scan, StateError, StateResult};
+use quorate_wire::kv::{
+    Compare, CompareResult, CompareTarget, KeyRange, KeyValue, Op, Range, RangeReply, Refused, Reply,
+    Revision, SortOrder, SortTarget, Txn,
+};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::iter::Peekable;
+use std::ops::Bound;
+
+/// A count at an older revision walks at most so many revisions of the event log back from now; beyond it scans.
+const COUNT_BACK_MAX: Revision = 50_000;
+
+/// Why a read gave no answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ReadError {
+    /// The machine's own refusal.
+    Refused(Refused),
+    /// The store failed.
+    Store(StateError),
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refused) => write!(f, "refused: {refused:?}"),
+            Self::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ReadError {}
+
+impl From<StateError> for ReadError {
+    fn from(error: StateError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Refused> for ReadError {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+/// Where a range of keys ends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum End {
+    Before(Bytes),
+    Open,
+}
+
+impl End {
+    pub(super) fn is_above(&self, key: &[u8]) -> bool {
+        match self {
+            Self::Before(end) => &end[..] > key,
+            Self::Open => true,
+        }
+    }
+}
+
+/// What a [`KeyRange`] means. Bounds longer than any key are cut: of keys that long at most, the same ones lie beyond.
+pub(super) enum Span {
+    One(Bytes),
+    From(Bytes, End),
+}
+
+impl Span {
+    pub(super) fn of(range: &KeyRange) -> Self {
+        if range.end.is_empty() {
+            return Self::One(range.key.clone());
+        }
+        let end = if range.end[..] == [0] { End::Open } else { End::Before(bound(&range.end)) };
+        Self::From(bound(&range.key), end)
+    }
+
+    fn contains(&self, key: &[u8]) -> bool {
+        match self {
+            Self::One(one) => one == key,
+            Self::From(from, end) => &from[..] <= key && end.is_above(key),
+        }
+    }
+}
+
+/// A bound as it can be looked for: the first key that is not below it, were it too long to be a key, is the first one
+/// above its beginning.
+fn bound(key: &Bytes) -> Bytes {
+    if key.len() <= KEY_MAX {
+        return key.clone();
+    }
+    let mut cut = key[..KEY_MAX].to_vec();
+    cut.push(0);
+    cut.into()
+}
+
+/// The data as of one moment, with what is needed to read it.
+pub(super) struct Snapshot<'a> {
+    pub(super) source: &'a dyn Source,
+    pub(super) keys: &'a Keys,
+    pub(super) blocks: &'a Blocks,
+    /// The newest revision that is readable here.
+    pub(super) revision: Revision,
+    pub(super) compacted: Revision,
+}
+
+impl Snapshot<'_> {
+    /// The newest record of a key.
+    pub(super) fn latest(&self, key: &[u8]) -> StateResult<Option<Record>> {
+        if key.len() > KEY_MAX {
+            return Ok(None);
+        }
+        match self.source.get(self.keys.raw(&mut Vec::new(), table::LATEST, key))? {
+            Some(stored) => Record::decode(stored)?
+                .map(Some)
+                .ok_or_else(|| damaged("a tombstone among the latest versions")),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether a revision can be read here; 0 and below mean the newest.
+    pub(super) fn check_revision(&self, revision: Revision) -> Result<(), Refused> {
+        if revision > self.revision {
+            Err(Refused::FutureRevision)
+        } else if revision > 0 && revision < self.compacted {
+            Err(Refused::Compacted { revision: self.compacted })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Answers a range.
+    pub(super) fn range(&self, range: &Range) -> Result<RangeReply, ReadError> {
+        self.check_revision(range.revision)?;
+        let at = if range.revision > 0 { range.revision } else { self.revision };
+        let span = Span::of(&range.range);
+        if range.count_only {
+            return Ok(RangeReply { count: self.count(&span, at)? as i64, ..RangeReply::default() });
+        }
+        let sorted = !matches!(
+            (range.sort_target, range.sort_order),
+            (_, SortOrder::None) | (SortTarget::Key, SortOrder::Ascend)
+        );
+        let early = range.limit > 0 && !sorted && !has_filters(range);
+        let fetch = if early { (range.limit as usize).saturating_add(1) } else { usize::MAX };
+        let mut kvs = self.fetch(&span, at, fetch)?;
+        let count = if kvs.len() < fetch { kvs.len() as i64 } else { self.count_all(&span, at, &kvs)? };
+        if has_filters(range) {
+            kvs.retain(|kv| passes(range, kv));
+        }
+        sort(range, &mut kvs);
+        let more = range.limit > 0 && kvs.len() as i64 > range.limit;
+        if more {
+            kvs.truncate(range.limit as usize);
+        }
+        if range.keys_only {
+            kvs.iter_mut().for_each(|kv| kv.value = Bytes::new());
+        }
+        Ok(RangeReply { kvs, more, count })
+    }
+
+    /// The pairs of a span at a revision, in the order of their keys, `limit` of them at most.
+    pub(super) fn fetch(&self, span: &Span, at: Revision, limit: usize) -> StateResult<Vec<KeyValue>> {
+        match span {
+            Span::One(key) => {
+                let record = if at >= self.revision { self.latest(key)? } else { self.record_at(key, at)? };
+                Ok(record.map(|record| record.into_pair(key.clone())).into_iter().collect())
+            }
+            Span::From(from, end) if !end.is_above(from) => Ok(Vec::new()),
+            Span::From(from, end) => self.walk(from, end, at).take(limit).collect(),
+        }
+    }
+
+    fn walk<'s>(
+        &'s self,
+        from: &[u8],
+        end: &End,
+        at: Revision,
+    ) -> Box<dyn Iterator<Item = StateResult<KeyValue>> + 's> {
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        let cut = super::layout::PREFIX + 1;
+        let latest = self.source.scan(latest_range(self.keys, from, end, &mut a, &mut b)).map(move |pair| {
+            let (key, value) = pair?;
+            let record =
+                Record::decode(value)?.ok_or_else(|| damaged("a tombstone among the latest versions"))?;
+            Ok((key.slice(cut..), record))
+        });
+        if at >= self.revision {
+            return Box::new(latest.map(|pair| pair.map(|(key, record)| record.into_pair(key))));
+        }
+        let from = Bound::Included(self.keys.old_of(&mut a, from));
+        let to = match end {
+            End::Before(end) => self.keys.old_of(&mut b, end),
+            End::Open => {
+                self.keys.start(&mut b, table::OLD + 1);
+                b.as_slice()
+            }
+        };
+        let latest: Box<dyn Iterator<Item = StateResult<(Bytes, Record)>> + 's> = Box::new(latest);
+        let old = Old { scan: self.source.scan((from, Bound::Excluded(to))).peekable(), at };
+        Box::new(Merged { latest: latest.peekable(), old: old.peekable(), at })
+    }
+
+    /// The version of a key that was the newest at a revision.
+    fn record_at(&self, key: &[u8], at: Revision) -> StateResult<Option<Record>> {
+        match self.latest(key)? {
+            Some(record) if record.rev.main <= at => return Ok(Some(record)),
+            _ if key.len() > KEY_MAX => return Ok(None),
+            _ => {}
+        }
+        let (mut from, mut to) = (Vec::new(), Vec::new());
+        let range = (
+            Bound::Included(self.keys.old_of(&mut from, key)),
+            Bound::Included(self.keys.old(&mut to, key, Rev::new(at, u32::MAX))),
+        );
+        match self.source.scan_back(range).next() {
+            Some(pair) => Record::decode(pair?.1),
+            None => Ok(None),
+        }
+    }
+
+    /// How many keys a span holds at a revision.
+    fn count(&self, span: &Span, at: Revision) -> StateResult<u64> {
+        match span {
+            Span::One(_) => Ok(self.fetch(span, at, 1)?.len() as u64),
+            Span::From(from, end) if !end.is_above(from) => Ok(0),
+            Span::From(from, end) if at < self.revision && self.revision - at > COUNT_BACK_MAX => {
+                self.walk(from, end, at).try_fold(0, |n, pair| pair.map(|_| n + 1))
+            }
+            Span::From(from, end) => {
+                let now = counts::count(self.blocks, self.source, self.keys, from, end)?;
+                let gone = if at < self.revision { self.changed_since(span, at)? } else { 0 };
+                Ok(now.saturating_add_signed(gone))
+            }
+        }
+    }
+
+    /// The count of a range of which only the first pairs were fetched.
+    fn count_all(&self, span: &Span, at: Revision, fetched: &[KeyValue]) -> StateResult<i64> {
+        let (Span::From(_, end), Some(last)) = (span, fetched.last()) else {
+            return Ok(fetched.len() as i64);
+        };
+        let mut next = last.key.to_vec();
+        next.push(0);
+        let rest = self.count(&Span::From(next.into(), end.clone()), at)?;
+        Ok(fetched.len() as i64 + rest as i64)
+    }
+
+    /// How many more keys of a span there were at a revision than there are now: the event log says which came and went.
+    fn changed_since(&self, span: &Span, at: Revision) -> StateResult<i64> {
+        let (mut from, mut to) = (Vec::new(), Vec::new());
+        self.keys.event(&mut from, Rev::new(at + 1, 0));
+        self.keys.start(&mut to, table::EVENT + 1);
+        let mut keys: BTreeMap<Bytes, (bool, bool)> = BTreeMap::new();
+        for pair in self.source.scan((Bound::Included(&from), Bound::Excluded(&to))) {
+            let change = Change::decode(pair?.1)?;
+            if span.contains(&change.key) {
+                let was = !change.prev.is_none();
+                keys.entry(change.key).or_insert((was, false)).1 = !change.deleted;
+            }
+        }
+        Ok(keys.values().map(|(was, is)| i64::from(*was) - i64::from(*is)).sum())
+    }
+
+    /// Whether a condition holds, on the newest revision.
+    pub(super) fn holds(&self, compare: &Compare) -> StateResult<bool> {
+        match Span::of(&compare.range) {
+            Span::One(key) => {
+                let kv = self.latest(&key)?.map(|record| record.into_pair(key));
+                Ok(kv.as_ref().map_or_else(|| holds_for_none(compare), |kv| holds_for(compare, kv)))
+            }
+            Span::From(from, end) if !end.is_above(&from) => Ok(holds_for_none(compare)),
+            Span::From(from, end) => {
+                let mut any = false;
+                for kv in self.walk(&from, &end, self.revision) {
+                    any = true;
+                    if !holds_for(compare, &kv?) {
+                        return Ok(false);
+                    }
+                }
+                Ok(any || holds_for_none(compare))
+            }
+        }
+    }
+
+    /// Which way a transaction goes, and those inside it: all conditions are held against this state, before any write.
+    pub(super) fn choose<'t>(&self, txn: &'t Txn) -> StateResult<Chosen<'t>> {
+        let mut succeeded = true;
+        for compare in &txn.compare {
+            if !self.holds(compare)? {
+                succeeded = false;
+                break;
+            }
+        }
+        let ops = if succeeded { &txn.success } else { &txn.failure };
+        let ops = ops
+            .iter()
+            .map(|op| {
+                Ok(match op {
+                    Op::Txn(inner) => ChosenOp::Txn(self.choose(inner)?),
+                    op => ChosenOp::Op(op),
+                })
+            })
+            .collect::<StateResult<_>>()?;
+        Ok(Chosen { succeeded, ops })
+    }
+
+    /// Answers a transaction that only reads.
+    pub(super) fn read_txn(&self, txn: &Txn) -> Result<Reply, ReadError> {
+        self.read_chosen(&self.choose(txn)?)
+    }
+
+    fn read_chosen(&self, chosen: &Chosen<'_>) -> Result<Reply, ReadError> {
+        let replies = chosen
+            .ops
+            .iter()
+            .map(|op| match op {
+                ChosenOp::Op(Op::Range(range)) => Ok(Reply::Range(self.range(range)?)),
+                ChosenOp::Txn(inner) => self.read_chosen(inner),
+                ChosenOp::Op(_) => Err(Refused::UnknownCommand.into()),
+            })
+            .collect::<Result<_, ReadError>>()?;
+        Ok(Reply::Txn { succeeded: chosen.succeeded, replies })
+    }
+
+    /// The changes of whole revisions from `from` on, until `max_bytes` of them are gathered.
+    pub(super) fn history(
+        &self,
+        from: Revision,
+        max_bytes: usize,
+    ) -> Result<Vec<quorate_wire::kv::Event>, ReadError> {
+        if from < self.compacted {
+            return Err(Refused::Compacted { revision: self.compacted }.into());
+        }
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        self.keys.event(&mut a, Rev::new(from.max(0), 0));
+        self.keys.start(&mut b, table::EVENT + 1);
+        let (mut events, mut bytes, mut last) = (Vec::new(), 0, 0);
+        for pair in self.source.scan((Bound::Included(&a), Bound::Excluded(&b))) {
+            let (key, value) = pair?;
+            let rev = parse_event_key(&key)?;
+            if rev.main != last && bytes >= max_bytes {
+                break;
+            }
+            last = rev.main;
+            let event = self.event(rev, Change::decode(value)?)?;
+            bytes += 64 + event.kv.key.len() + event.kv.value.len();
+            bytes += event.prev.as_ref().map_or(0, |kv| kv.value.len());
+            events.push(event);
+        }
+        Ok(events)
+    }
+
+    fn event(&self, rev: Rev, change: Change) -> StateResult<quorate_wire::kv::Event> {
+        let Change { deleted, prev, key, .. } = change;
+        let kv = if deleted {
+            KeyValue { key: key.clone(), mod_revision: rev.main, ..KeyValue::default() }
+        } else {
+            let record = match self.latest(&key)? {
+                Some(record) if record.rev == rev => Some(record),
+                _ => self.old(&key, rev)?,
+            };
+            record.ok_or_else(|| damaged("an event without its version"))?.into_pair(key.clone())
+        };
+        // The version before the compacted revision may be gone or not: it is absent in either case.
+        let prev = if prev.is_none() || rev.main <= self.compacted { None } else { self.old(&key, prev)? };
+        Ok(quorate_wire::kv::Event { deleted, kv, prev: prev.map(|record| record.into_pair(key)) })
+    }
+
+    fn old(&self, key: &[u8], rev: Rev) -> StateResult<Option<Record>> {
+        match self.source.get(self.keys.old(&mut Vec::new(), key, rev))? {
+            Some(stored) => Record::decode(stored),
+            None => Ok(None),
+        }
+    }
+}
+
+/// A transaction whose branches are chosen.
+pub(super) struct Chosen<'t> {
+    pub(super) succeeded: bool,
+    pub(super) ops: Vec<ChosenOp<'t>>,
+}
+
+/// An operation of a chosen branch.
+pub(super) enum ChosenOp<'t> {
+    Op(&'t Op),
+    Txn(Chosen<'t>),
+}
+
+/// For each key with superseded versions, the one that was the newest at a revision; `None` if it was a tombstone.
+struct Old<'s> {
+    scan: Peekable<Scan<'s>>,
+    at: Revision,
+}
+
+impl Iterator for Old<'_> {
+    type Item = StateResult<(Bytes, Option<Record>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut found: Option<(Bytes, Bytes)> = None;
+        loop {
+            let parsed = match self.scan.peek() {
+                Some(Ok((stored, _))) => parse_old(stored),
+                Some(Err(_)) => {
+                    return self.scan.next().map(|pair| Err(pair.err().unwrap_or_else(|| damaged("a scan"))));
+                }
+                None => break,
+            };
+            let (key, rev) = match parsed {
+                Ok(parsed) => parsed,
+                Err(error) => return Some(Err(error)),
+            };
+            if found.as_ref().is_some_and(|(known, _)| *known != key) {
+                break;
+            }
+            if let Some(Ok((_, value))) = self.scan.next()
+                && rev.main <= self.at
+            {
+                found = Some((key, value));
+            }
+        }
+        found.map(|(key, value)| Record::decode(value).map(|record| (key, record)))
+    }
+}
+
+/// The pairs as they were at a revision.
+struct Merged<'s> {
+    latest: Peekable<Box<dyn Iterator<Item = StateResult<(Bytes, Record)>> + 's>>,
+    old: Peekable<Old<'s>>,
+    at: Revision,
+}
+
+impl Iterator for Merged<'_> {
+    type Item = StateResult<KeyValue>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let order = match (self.latest.peek(), self.old.peek()) {
+                (None, None) => return None,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(Ok((latest, _))), Some(Ok((old, _)))) => latest.cmp(old),
+                (Some(Err(_)), _) => Ordering::Less,
+                (_, Some(Err(_))) => Ordering::Greater,
+            };
+            let latest = if order == Ordering::Greater { None } else { self.latest.next() };
+            let old = if order == Ordering::Less { None } else { self.old.next() };
+            match (latest, old) {
+                (Some(Err(error)), _) | (_, Some(Err(error))) => return Some(Err(error)),
+                (Some(Ok((key, record))), _) if record.rev.main <= self.at => {
+                    return Some(Ok(record.into_pair(key)));
+                }
+                (_, Some(Ok((key, Some(record))))) => return Some(Ok(record.into_pair(key))),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn has_filters(range: &Range) -> bool {
+    range.min_mod_revision != 0
+        || range.max_mod_revision != 0
+        || range.min_create_revision != 0
+        || range.max_create_revision != 0
+}
+
+fn passes(range: &Range, kv: &KeyValue) -> bool {
+    let least = |bound: Revision, n: Revision| bound == 0 || n >= bound;
+    let most = |bound: Revision, n: Revision| bound == 0 || n <= bound;
+    least(range.min_mod_revision, kv.mod_revision)
+        && most(range.max_mod_revision, kv.mod_revision)
+        && least(range.min_create_revision, kv.create_revision)
+        && most(range.max_create_revision, kv.create_revision)
+}
+
+/// Sorts what came in the order of keys; pairs that are equal in what is asked for stay in the order of their keys,
+/// or in its reverse.
+fn sort(range: &Range, kvs: &mut [KeyValue]) {
+    match range.sort_target {
+        SortTarget::Key => {}
+        SortTarget::Version => kvs.sort_by_key(|kv| kv.version),
+        SortTarget::Create => kvs.sort_by_key(|kv| kv.create_revision),
+        SortTarget::Mod => kvs.sort_by_key(|kv| kv.mod_revision),
+        SortTarget::Value => kvs.sort_by(|a, b| a.value.cmp(&b.value)),
+    }
+    if range.sort_order == SortOrder::Descend {
+        kvs.reverse();
+    }
+}
+
+fn holds_for_none(compare: &Compare) -> bool {
+    !matches!(compare.target, CompareTarget::Value(_)) && holds_for(compare, &KeyValue::default())
+}
+
+fn holds_for(compare: &Compare, kv: &KeyValue) -> bool {
+    let order = match &compare.target {
+        CompareTarget::Version(n) => kv.version.cmp(n),
+        CompareTarget::Create(n) => kv.create_revision.cmp(n),
+        CompareTarget::Mod(n) => kv.mod_revision.cmp(n),
+        CompareTarget::Value(value) => kv.value.cmp(value),
+        CompareTarget::Lease(n) => kv.lease.cmp(n),
+    };
+    match compare.result {
+        CompareResult::Equal => order == Ordering::Equal,
+        CompareResult::Greater => order == Ordering::Greater,
+        CompareResult::Less => order == Ordering::Less,
+        CompareResult::NotEqual => order != Ordering::Equal,
+    }
+}

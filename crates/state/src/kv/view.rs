@@ -1,0 +1,117 @@
+//! What is readable at one moment: a consistent view that any thread may hold while the machine goes on.
+
+use super::counts::Blocks;
+use super::layout::{KEY_MAX, Keys, PREFIX, table};
+use super::lease::{LeaseInfo, Leases};
+use super::meta::Meta;
+use super::read::{ReadError, Snapshot};
+use super::source::Viewed;
+use bytes::Bytes;
+use quorate_base::EntryId;
+use quorate_storage::state::{StateResult, View};
+use quorate_wire::kv::{Event, LeaseId, Range, RangeReply, Reply, Revision, Txn};
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// The key-value space at one applied entry.
+pub struct KvView {
+    pub(super) view: Arc<dyn View>,
+    pub(super) keys: Keys,
+    pub(super) blocks: Blocks,
+    pub(super) leases: Leases,
+    pub(super) meta: Meta,
+}
+
+impl KvView {
+    /// The last entry that is in it.
+    pub fn applied(&self) -> EntryId {
+        self.meta.applied
+    }
+
+    /// The configuration in force there, encoded.
+    pub fn membership(&self) -> &Bytes {
+        &self.meta.membership
+    }
+
+    /// The newest revision.
+    pub fn revision(&self) -> Revision {
+        self.meta.revision
+    }
+
+    /// The oldest revision that can be read; 0 before the first compaction.
+    pub fn compacted(&self) -> Revision {
+        self.meta.compacted.max(0)
+    }
+
+    /// The digest of all that was done up to [`KvView::applied`]; equal on all replicas.
+    pub fn digest(&self) -> u64 {
+        self.meta.digest
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> u64 {
+        self.blocks.weight()
+    }
+
+    /// True without keys.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of all versions and of the newest ones alone, about.
+    pub fn sizes(&self) -> (i64, i64) {
+        let live = self.meta.live_bytes.max(0);
+        (live + self.meta.history_bytes.max(0), live)
+    }
+
+    /// Answers a range.
+    pub fn range(&self, range: &Range) -> Result<RangeReply, ReadError> {
+        self.read(|snapshot| snapshot.range(range))
+    }
+
+    /// Answers a transaction that only reads; a write in the branch it takes is refused.
+    pub fn txn(&self, txn: &Txn) -> Result<Reply, ReadError> {
+        self.read(|snapshot| snapshot.read_txn(txn))
+    }
+
+    /// The changes of whole revisions from `from` on, in order, until about `max_bytes` are gathered; empty only if there
+    /// is none. `prev` is given where it is known: not at the compacted revision.
+    pub fn history(&self, from: Revision, max_bytes: usize) -> Result<Vec<Event>, ReadError> {
+        self.read(|snapshot| snapshot.history(from, max_bytes))
+    }
+
+    /// One lease.
+    pub fn lease(&self, id: LeaseId) -> Option<LeaseInfo> {
+        self.leases.get(&id).copied()
+    }
+
+    /// All leases by id: id, granted seconds, and what remained at the last checkpoint of it (0 for none).
+    pub fn leases(&self) -> Vec<(LeaseId, i64, i64)> {
+        self.leases.iter().map(|(id, lease)| (*id, lease.ttl, lease.remaining)).collect()
+    }
+
+    /// The keys attached to a lease, sorted.
+    pub fn lease_keys(&self, id: LeaseId) -> StateResult<Vec<Bytes>> {
+        super::lease::keys_of(&Viewed(&*self.view), &self.keys, id)
+    }
+
+    /// The pairs of the store from behind `after` on, for the export.
+    pub(super) fn stored_after(&self, after: &[u8]) -> quorate_storage::state::Scan<'_> {
+        assert!(after.len() <= 2 * KEY_MAX + 64, "a cursor of {} bytes", after.len());
+        let (mut from, mut to) = (self.keys.prefix().to_vec(), self.keys.prefix().to_vec());
+        from.extend_from_slice(after);
+        to.push(table::EVENT + 1);
+        debug_assert!(from.len() >= PREFIX);
+        self.view.scan((Bound::Excluded(&from), Bound::Excluded(&to)))
+    }
+
+    fn read<T>(&self, with: impl FnOnce(&Snapshot<'_>) -> T) -> T {
+        with(&Snapshot {
+            source: &Viewed(&*self.view),
+            keys: &self.keys,
+            blocks: &self.blocks,
+            revision: self.meta.revision,
+            compacted: self.meta.compacted,
+        })
+    }
+}
