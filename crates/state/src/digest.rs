@@ -27,6 +27,8 @@ impl Digest {
     }
 
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        // The length first and by itself: mixed into the last block it could cancel a bit there.
+        self.number(bytes.len() as u64);
         let mut blocks = bytes.chunks_exact(16);
         for block in &mut blocks {
             let (left, right) = block.split_at(8);
@@ -34,7 +36,7 @@ impl Digest {
         }
         let rest = blocks.remainder();
         let (left, right) = rest.split_at(rest.len().min(8));
-        self.pair(word(left) ^ (bytes.len() as u64).rotate_left(32), word(right));
+        self.pair(word(left), word(right));
     }
 
     fn pair(&mut self, left: u64, right: u64) {

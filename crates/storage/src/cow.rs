@@ -229,10 +229,19 @@ impl<K: Ord + Clone, V: Clone + Weight> Tree<K, V> {
         assert_eq!(count, self.len, "entries counted and entries kept count of");
         assert!(depths.windows(2).all(|d| d[0] == d[1]), "leaves at depths {depths:?}");
         let mut last: Option<&K> = None;
-        for (key, _) in self.iter() {
+        for (key, _) in self {
             assert!(last.is_none_or(|last| last < key), "{key:?} behind {last:?}");
             last = Some(key);
         }
+    }
+}
+
+impl<'a, K: Ord + Clone, V: Clone + Weight> IntoIterator for &'a Tree<K, V> {
+    type Item = (&'a K, &'a V);
+    type IntoIter = Iter<'a, K, V>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
     }
 }
 

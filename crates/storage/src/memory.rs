@@ -54,18 +54,18 @@ impl MemoryStore {
 impl StateStore for MemoryStore {
     fn open(&mut self, generation: Option<u64>) -> StateResult<Box<dyn State>> {
         let home = &self.home;
-        home.disk.create_dir(&home.dir).map_err(failed)?;
+        home.disk.create_dir(&home.dir).map_err(|e| failed(&e))?;
         let tree = match generation {
             Some(generation) => home.read(generation)?,
             None => Tree::default(),
         };
         let keep = generation.map(file_name);
-        for name in home.disk.list(&home.dir).map_err(failed)? {
+        for name in home.disk.list(&home.dir).map_err(|e| failed(&e))? {
             if Some(&name) != keep.as_ref() {
-                home.disk.remove(&home.path(&name)).map_err(failed)?;
+                home.disk.remove(&home.path(&name)).map_err(|e| failed(&e))?;
             }
         }
-        home.disk.sync_dir(&home.dir).map_err(failed)?;
+        home.disk.sync_dir(&home.dir).map_err(|e| failed(&e))?;
         Ok(Box::new(MemoryState { home: self.home.clone(), tree, unsealed: 0 }))
     }
 }
@@ -163,8 +163,8 @@ struct Job {
 
 impl CheckpointJob for Job {
     fn run(self: Box<Self>, generation: u64) -> StateResult<()> {
-        self.home.write(generation, &self.tree).map_err(failed)?;
-        self.home.forget_before(generation.saturating_sub(1)).map_err(failed)
+        self.home.write(generation, &self.tree).map_err(|e| failed(&e))?;
+        self.home.forget_before(generation.saturating_sub(1)).map_err(|e| failed(&e))
     }
 }
 
@@ -173,7 +173,7 @@ fn file_name(generation: u64) -> String {
 }
 
 /// A file that should be there and is not is damage.
-fn failed(error: DiskError) -> StateError {
+fn failed(error: &DiskError) -> StateError {
     StateError { context: error.to_string(), damaged: error.kind == DiskErrorKind::NotFound }
 }
 
@@ -191,7 +191,7 @@ impl Home {
         let mut file = self.disk.create(&unfinished, 0)?;
         file.write_at(0, &self.header(generation, tree.len() as u64))?;
         let (mut offset, mut chunk) = (HEADER as u64, Vec::with_capacity(CHUNK + 1024));
-        for (key, value) in tree.iter() {
+        for (key, value) in tree {
             chunk.extend((key.len() as u32).to_le_bytes());
             chunk.extend((value.len() as u32).to_le_bytes());
             chunk.extend_from_slice(key);
@@ -230,8 +230,8 @@ impl Home {
 
     fn read(&self, generation: u64) -> StateResult<Tree<Bytes, Bytes>> {
         let path = self.path(&file_name(generation));
-        let file = self.disk.open(&path).map_err(failed)?;
-        let size = file.size().map_err(failed)?;
+        let file = self.disk.open(&path).map_err(|e| failed(&e))?;
+        let size = file.size().map_err(|e| failed(&e))?;
         let damaged = |what: &str, offset: u64| StateError {
             context: format!("{path}: {what} at offset {offset}"),
             damaged: true,
@@ -240,7 +240,7 @@ impl Home {
             return Err(damaged("the file ends in its header", size));
         }
         let mut header = [0; HEADER];
-        file.read_at(0, &mut header).map_err(failed)?;
+        file.read_at(0, &mut header).map_err(|e| failed(&e))?;
         let pairs = header[36..].first_chunk().map_or(0, |pairs| u64::from_le_bytes(*pairs));
         if header[..] != self.header(generation, pairs) {
             return Err(damaged("the header is not that of this node's checkpoint", 0));
@@ -288,15 +288,15 @@ fn read_chunk(file: &dyn File, generation: u64, offset: u64, size: u64) -> State
         return Ok(None);
     }
     let mut frame = [0; 8];
-    file.read_at(offset, &mut frame).map_err(failed)?;
-    let [a, b, c, d, e, f, g, h] = frame;
-    let len = u32::from_le_bytes([a, b, c, d]);
+    file.read_at(offset, &mut frame).map_err(|e| failed(&e))?;
+    let number = |at: usize| frame[at..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+    let (len, crc) = (number(0), number(4));
     if u64::from(len) > size - offset - 8 {
         return Ok(None);
     }
     let mut payload = vec![0; len as usize];
-    file.read_at(offset + 8, &mut payload).map_err(failed)?;
-    let good = chunk_crc(generation, offset, &payload) == u32::from_le_bytes([e, f, g, h]);
+    file.read_at(offset + 8, &mut payload).map_err(|e| failed(&e))?;
+    let good = chunk_crc(generation, offset, &payload) == crc;
     Ok(good.then(|| payload.into()))
 }
 

@@ -188,7 +188,9 @@ impl Writer {
                 self.0.put_u8(kind::LEASE_REVOKE);
                 self.0.put_u8(u8::from(*expired));
                 self.varint(ids.len() as u64);
-                ids.iter().for_each(|id| self.signed(*id));
+                for id in ids {
+                    self.signed(*id);
+                }
             }
             Command::LeaseCheckpoint { remaining } => {
                 self.0.put_u8(kind::LEASE_CHECKPOINT);
@@ -242,10 +244,14 @@ impl Writer {
     fn txn(&mut self, txn: &Txn, depth: usize) {
         assert!(depth <= NESTING_MAX, "a transaction nests {depth} deep, {NESTING_MAX} is the limit");
         self.varint(txn.compare.len() as u64);
-        txn.compare.iter().for_each(|c| self.compare(c));
+        for compare in &txn.compare {
+            self.compare(compare);
+        }
         for ops in [&txn.success, &txn.failure] {
             self.varint(ops.len() as u64);
-            ops.iter().for_each(|op| self.op(op, depth));
+            for op in ops {
+                self.op(op, depth);
+            }
         }
     }
 

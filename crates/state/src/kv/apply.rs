@@ -147,7 +147,7 @@ impl Kv {
     fn read<T>(&self, effect: &Effect, with: impl FnOnce(&Snapshot<'_>) -> T) -> T {
         with(&Snapshot {
             source: &Written(&*self.state),
-            keys: &self.keys,
+            keys: self.keys,
             blocks: self.counts.blocks(),
             revision: if effect.sub > 0 { effect.main } else { self.meta.revision },
             compacted: self.meta.compacted,
@@ -201,7 +201,7 @@ impl Kv {
         self.meta.live_bytes += latest.len() as i64;
         if stored.is_none() {
             self.meta.live_bytes += put.key.len() as i64;
-            self.counts.created(&put.key, &Written(&*self.state), &self.keys)?;
+            self.counts.created(&put.key, &Written(&*self.state), self.keys)?;
         }
         self.log(&put.key, false, rev, old.as_ref().zip(stored.as_ref()));
         self.move_lease(&put.key, kept.map_or(0, |old| old.lease), record.lease);
@@ -266,7 +266,7 @@ impl Kv {
 
     fn latest(&self, from: &[u8], end: &End) -> StateResult<Vec<(Bytes, Bytes)>> {
         let (mut a, mut b) = (Vec::new(), Vec::new());
-        let scan = self.state.scan(latest_range(&self.keys, from, end, &mut a, &mut b));
+        let scan = self.state.scan(latest_range(self.keys, from, end, &mut a, &mut b));
         scan.map(|pair| pair.map(|(key, stored)| (key.slice(PREFIX + 1..), stored))).collect()
     }
 
@@ -365,7 +365,7 @@ impl Kv {
             if self.leases.remove(id).is_none() {
                 continue;
             }
-            for key in keys_of(&Written(&*self.state), &self.keys, *id)? {
+            for key in keys_of(&Written(&*self.state), self.keys, *id)? {
                 let stored =
                     self.stored(&key)?.ok_or_else(|| damaged("a lease's key that is not there, which"))?;
                 self.delete_key(&key, &stored, effect)?;

@@ -52,7 +52,7 @@ impl Counts {
     }
 
     /// The counts that the last seal wrote.
-    pub(super) fn load(source: &dyn Source, keys: &Keys) -> StateResult<Self> {
+    pub(super) fn load(source: &dyn Source, keys: Keys) -> StateResult<Self> {
         let (mut from, mut to, mut blocks) = (Vec::new(), Vec::new(), Tree::default());
         let range = (
             Bound::Included(keys.raw(&mut from, table::BLOCK, b"")),
@@ -77,7 +77,7 @@ impl Counts {
     }
 
     /// `key` was created; it is in table `LATEST` already.
-    pub(super) fn created(&mut self, key: &Bytes, source: &dyn Source, keys: &Keys) -> StateResult<()> {
+    pub(super) fn created(&mut self, key: &Bytes, source: &dyn Source, keys: Keys) -> StateResult<()> {
         let (boundary, count) = self.block_of(key);
         self.set(boundary.clone(), count + 1);
         if count < BLOCK_MAX {
@@ -122,7 +122,7 @@ impl Counts {
     }
 
     /// Writes what changed since the last time.
-    pub(super) fn save(&mut self, state: &mut dyn State, keys: &Keys) {
+    pub(super) fn save(&mut self, state: &mut dyn State, keys: Keys) {
         let mut stored = Vec::new();
         for boundary in std::mem::take(&mut self.dirty) {
             let stored = keys.raw(&mut stored, table::BLOCK, &boundary);
@@ -147,7 +147,7 @@ impl Counts {
 
 /// The stored range of table `LATEST` for the keys from `from` to `end`.
 pub(super) fn latest_range<'a>(
-    keys: &Keys,
+    keys: Keys,
     from: &[u8],
     end: &End,
     from_out: &'a mut Vec<u8>,
@@ -168,7 +168,7 @@ pub(super) fn latest_range<'a>(
 pub(super) fn count(
     blocks: &Blocks,
     source: &dyn Source,
-    keys: &Keys,
+    keys: Keys,
     from: &[u8],
     end: &End,
 ) -> StateResult<u64> {

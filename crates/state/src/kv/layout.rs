@@ -57,51 +57,51 @@ impl Keys {
         Self { prefix }
     }
 
-    pub(super) fn prefix(&self) -> &[u8; PREFIX] {
-        &self.prefix
+    pub(super) fn prefix(self) -> [u8; PREFIX] {
+        self.prefix
     }
 
     /// A key of a table that ends in raw bytes: `LATEST`, `BLOCK`, and what comes from an export.
-    pub(super) fn raw<'a>(&self, out: &'a mut Vec<u8>, table: u8, rest: &[u8]) -> &'a [u8] {
+    pub(super) fn raw<'a>(self, out: &'a mut Vec<u8>, table: u8, rest: &[u8]) -> &'a [u8] {
         self.start(out, table);
         out.extend_from_slice(rest);
         out
     }
 
-    pub(super) fn start(&self, out: &mut Vec<u8>, table: u8) {
+    pub(super) fn start(self, out: &mut Vec<u8>, table: u8) {
         out.clear();
         out.extend_from_slice(&self.prefix);
         out.push(table);
     }
 
     /// The place before all old versions of `key`.
-    pub(super) fn old_of<'a>(&self, out: &'a mut Vec<u8>, key: &[u8]) -> &'a [u8] {
+    pub(super) fn old_of<'a>(self, out: &'a mut Vec<u8>, key: &[u8]) -> &'a [u8] {
         self.start(out, table::OLD);
         escape(out, key);
         out
     }
 
-    pub(super) fn old<'a>(&self, out: &'a mut Vec<u8>, key: &[u8], rev: Rev) -> &'a [u8] {
+    pub(super) fn old<'a>(self, out: &'a mut Vec<u8>, key: &[u8], rev: Rev) -> &'a [u8] {
         self.old_of(out, key);
         out.extend_from_slice(&rev.main.to_be_bytes());
         out.extend_from_slice(&rev.sub.to_be_bytes());
         out
     }
 
-    pub(super) fn event<'a>(&self, out: &'a mut Vec<u8>, rev: Rev) -> &'a [u8] {
+    pub(super) fn event(self, out: &mut Vec<u8>, rev: Rev) -> &[u8] {
         self.start(out, table::EVENT);
         out.extend_from_slice(&rev.main.to_be_bytes());
         out.extend_from_slice(&rev.sub.to_be_bytes());
         out
     }
 
-    pub(super) fn lease<'a>(&self, out: &'a mut Vec<u8>, id: LeaseId) -> &'a [u8] {
+    pub(super) fn lease(self, out: &mut Vec<u8>, id: LeaseId) -> &[u8] {
         self.start(out, table::LEASE);
         out.extend_from_slice(&ordered(id));
         out
     }
 
-    pub(super) fn lease_key<'a>(&self, out: &'a mut Vec<u8>, id: LeaseId, key: &[u8]) -> &'a [u8] {
+    pub(super) fn lease_key<'a>(self, out: &'a mut Vec<u8>, id: LeaseId, key: &[u8]) -> &'a [u8] {
         self.start(out, table::LEASE_KEY);
         out.extend_from_slice(&ordered(id));
         out.extend_from_slice(key);

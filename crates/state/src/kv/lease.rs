@@ -67,7 +67,7 @@ impl LeaseInfo {
 }
 
 /// The leases in the store.
-pub(super) fn load(source: &dyn Source, keys: &Keys) -> StateResult<Leases> {
+pub(super) fn load(source: &dyn Source, keys: Keys) -> StateResult<Leases> {
     let (mut from, mut to) = (Vec::new(), Vec::new());
     keys.start(&mut from, table::LEASE);
     keys.start(&mut to, table::LEASE + 1);
@@ -80,16 +80,14 @@ pub(super) fn load(source: &dyn Source, keys: &Keys) -> StateResult<Leases> {
 }
 
 /// The keys attached to a lease, sorted.
-pub(super) fn keys_of(source: &dyn Source, keys: &Keys, id: LeaseId) -> StateResult<Vec<Bytes>> {
+pub(super) fn keys_of(source: &dyn Source, keys: Keys, id: LeaseId) -> StateResult<Vec<Bytes>> {
     let (mut from, mut to) = (Vec::new(), Vec::new());
     keys.lease_key(&mut from, id, b"");
-    match id.checked_add(1) {
-        Some(next) => keys.lease_key(&mut to, next, b""),
-        None => {
-            keys.start(&mut to, table::LEASE_KEY + 1);
-            &to
-        }
-    };
+    if let Some(next) = id.checked_add(1) {
+        keys.lease_key(&mut to, next, b"");
+    } else {
+        keys.start(&mut to, table::LEASE_KEY + 1);
+    }
     let scan = source.scan((Bound::Included(&from), Bound::Excluded(&to)));
     scan.map(|pair| pair.map(|(key, _)| key.slice(PREFIX + 9..))).collect()
 }

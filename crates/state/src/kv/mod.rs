@@ -132,7 +132,7 @@ impl Kv {
                 let stored = source.get(keys.raw(&mut buf, table::META, b""))?;
                 let stored =
                     stored.ok_or_else(|| damaged("the state without its record of the applied index"))?;
-                (Meta::decode(&stored)?, Counts::load(&source, &keys)?, lease::load(&source, &keys)?)
+                (Meta::decode(&stored)?, Counts::load(&source, keys)?, lease::load(&source, keys)?)
             }
         };
         let others = sweep::other_incarnations(&source, shard, incarnation)?;
@@ -200,7 +200,7 @@ impl Kv {
 
     /// Cuts the state: the job makes a checkpoint that holds exactly what was applied so far.
     pub fn seal(&mut self) -> StateResult<Box<dyn CheckpointJob>> {
-        self.counts.save(&mut *self.state, &self.keys);
+        self.counts.save(&mut *self.state, self.keys);
         self.state.put(self.keys.raw(&mut self.key_buf, table::META, b""), &self.meta.encode());
         let pointer = pointer(self.shard);
         self.state.put(&pointer, &self.incarnation.to_le_bytes());
@@ -235,7 +235,7 @@ fn pointed_to(source: &dyn Source, shard: ShardId) -> StateResult<Option<u32>> {
 }
 
 /// The range of all keys of one incarnation.
-fn all_of(keys: &Keys, after: Option<&[u8]>) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+fn all_of(keys: Keys, after: Option<&[u8]>) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
     let mut from = keys.prefix().to_vec();
     let mut to = from.clone();
     to.extend([0xff]);

@@ -107,7 +107,7 @@ fn bound(key: &Bytes) -> Bytes {
 /// The data as of one moment, with what is needed to read it.
 pub(super) struct Snapshot<'a> {
     pub(super) source: &'a dyn Source,
-    pub(super) keys: &'a Keys,
+    pub(super) keys: Keys,
     pub(super) blocks: &'a Blocks,
     /// The newest revision that is readable here.
     pub(super) revision: Revision,
@@ -164,7 +164,9 @@ impl Snapshot<'_> {
             kvs.truncate(range.limit as usize);
         }
         if range.keys_only {
-            kvs.iter_mut().for_each(|kv| kv.value = Bytes::new());
+            for kv in &mut kvs {
+                kv.value = Bytes::new();
+            }
         }
         Ok(RangeReply { kvs, more, count })
     }
@@ -206,7 +208,7 @@ impl Snapshot<'_> {
                 b.as_slice()
             }
         };
-        let latest: Box<dyn Iterator<Item = StateResult<(Bytes, Record)>> + 's> = Box::new(latest);
+        let latest: Latest<'s> = Box::new(latest);
         let old = Old { scan: self.source.scan((from, Bound::Excluded(to))).peekable(), at };
         Box::new(Merged { latest: latest.peekable(), old: old.peekable(), at })
     }
@@ -433,9 +435,12 @@ impl Iterator for Old<'_> {
     }
 }
 
+/// The newest versions of a span.
+type Latest<'s> = Box<dyn Iterator<Item = StateResult<(Bytes, Record)>> + 's>;
+
 /// The pairs as they were at a revision.
 struct Merged<'s> {
-    latest: Peekable<Box<dyn Iterator<Item = StateResult<(Bytes, Record)>> + 's>>,
+    latest: Peekable<Latest<'s>>,
     old: Peekable<Old<'s>>,
     at: Revision,
 }
@@ -447,11 +452,9 @@ impl Iterator for Merged<'_> {
         loop {
             let order = match (self.latest.peek(), self.old.peek()) {
                 (None, None) => return None,
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
                 (Some(Ok((latest, _))), Some(Ok((old, _)))) => latest.cmp(old),
-                (Some(Err(_)), _) => Ordering::Less,
-                (_, Some(Err(_))) => Ordering::Greater,
+                (Some(Err(_)), _) | (Some(_), None) => Ordering::Less,
+                (_, Some(_)) => Ordering::Greater,
             };
             let latest = if order == Ordering::Greater { None } else { self.latest.next() };
             let old = if order == Ordering::Less { None } else { self.old.next() };

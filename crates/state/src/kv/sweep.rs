@@ -88,7 +88,7 @@ impl Kv {
         let Some(purge) = self.purges.last_mut() else { return Ok(false) };
         assert_ne!(purge.incarnation, self.incarnation, "the incarnation in force is not swept away");
         let keys = Keys::new(self.shard, purge.incarnation);
-        let (from, to) = all_of(&keys, purge.after.as_deref());
+        let (from, to) = all_of(keys, purge.after.as_deref());
         let range = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
         let found: Vec<Bytes> = self
             .state

@@ -177,8 +177,8 @@ impl Kv {
             }
         };
         let source = Written(&*self.state);
-        let counts = Counts::load(&source, &incoming.keys)?;
-        let leases = lease::load(&source, &incoming.keys)?;
+        let counts = Counts::load(&source, incoming.keys)?;
+        let leases = lease::load(&source, incoming.keys)?;
         self.purges.push(Purge::new(self.incarnation));
         self.incarnation = incoming.incarnation;
         self.keys = incoming.keys;

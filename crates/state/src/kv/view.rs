@@ -92,7 +92,7 @@ impl KvView {
 
     /// The keys attached to a lease, sorted.
     pub fn lease_keys(&self, id: LeaseId) -> StateResult<Vec<Bytes>> {
-        super::lease::keys_of(&Viewed(&*self.view), &self.keys, id)
+        super::lease::keys_of(&Viewed(&*self.view), self.keys, id)
     }
 
     /// The pairs of the store from behind `after` on, for the export.
@@ -108,7 +108,7 @@ impl KvView {
     fn read<T>(&self, with: impl FnOnce(&Snapshot<'_>) -> T) -> T {
         with(&Snapshot {
             source: &Viewed(&*self.view),
-            keys: &self.keys,
+            keys: self.keys,
             blocks: &self.blocks,
             revision: self.meta.revision,
             compacted: self.meta.compacted,
