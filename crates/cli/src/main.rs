@@ -3,6 +3,7 @@
 mod probe;
 mod report;
 mod serve;
+mod sim;
 mod status;
 mod up;
 
@@ -26,6 +27,8 @@ enum Command {
     Serve(Box<serve::Args>),
     /// Show members, roles, terms, lag, and what is unhealthy
     Status(status::Args),
+    /// Run whole clusters in one process, from seeds
+    Sim(sim::Args),
 }
 
 fn main() -> ExitCode {
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         Command::Up(args) => up::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Sim(args) => sim::run(&args),
     };
     finish(done)
 }

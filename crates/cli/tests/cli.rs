@@ -316,3 +316,14 @@ fn status_tells_health() {
     assert_eq!(code, 1);
     assert!(stderr.contains("no endpoint answers") && stderr.contains("hint:"), "{stderr}");
 }
+
+/// Claim: the simulator runs from the binary, the same way twice, and says what it did.
+#[test]
+fn seeds_run_from_the_binary() {
+    let (code, stdout, stderr) = output(&["sim", "--seeds", "0..2", "--span", "5", "--twice", "--json"]);
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    let sum: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(sum["seeds"], 2);
+    assert_eq!(sum["failed"].as_array().unwrap().len(), 0);
+    assert!(sum["answered"].as_u64().unwrap() > 0, "{sum}");
+}

@@ -175,8 +175,10 @@ fn program() -> String {
     if on_path {
         return "quorate".into();
     }
-    match std::env::current_dir() {
-        Ok(here) => path.strip_prefix(&here).unwrap_or(&path).display().to_string(),
+    let here = std::env::current_dir().unwrap_or_default();
+    match path.strip_prefix(&here) {
+        Ok(name) if name.components().count() == 1 => format!("./{}", name.display()),
+        Ok(name) => name.display().to_string(),
         Err(_) => path.display().to_string(),
     }
 }

@@ -1,0 +1,245 @@
+//! `quorate sim`: whole clusters in one process, each from a seed, with every fault that the world knows.
+//!
+//! A seed decides everything; a failure is printed with the command that gives the same run again. Seeds are shared out
+//! over threads, which decides nothing but who waits.
+
+use crate::report::{Exit, Problem};
+use indicatif::{ProgressBar, ProgressStyle};
+use quorate_base::time::Duration;
+use quorate_sim::{Outcome, Plan};
+use serde::Serialize;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+
+/// As many failing seeds are shown before the run is given up.
+const MOST_FAILURES: usize = 10;
+
+/// Run whole clusters in one process, from seeds.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Run these seeds: FROM..TO, the last one left out
+    #[arg(long, value_name = "FROM..TO", value_parser = range, default_value = "0..100", conflicts_with = "seed")]
+    seeds: (u64, u64),
+    /// Run this seed alone
+    #[arg(long, value_name = "SEED")]
+    seed: Option<u64>,
+    /// Simulated seconds during which things break
+    #[arg(long, value_name = "S", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    span: u64,
+    /// Clients
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    clients: u16,
+    /// Break nothing
+    #[arg(long)]
+    calm: bool,
+    /// Run every seed twice and compare the digests of all events
+    #[arg(long)]
+    twice: bool,
+    /// Seeds at a time [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: Option<u16>,
+    /// Speak JSON: one line at the end
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  quorate sim --seeds 0..1000
+  quorate sim --seed 17               one seed, with what fired in it
+  quorate sim --seeds 0..20 --twice   are runs really the same?
+
+Ends with 1 if a promise was broken; the failing seed is printed with the command that replays it.";
+
+/// Parses `FROM..TO`.
+fn range(text: &str) -> Result<(u64, u64), String> {
+    let parse = |part: &str| part.parse::<u64>().map_err(|_| format!("{part:?} is not a number"));
+    let (from, to) = text.split_once("..").ok_or("write FROM..TO, for example 0..1000")?;
+    let (from, to) = (parse(from)?, parse(to)?);
+    if from < to { Ok((from, to)) } else { Err(format!("{from}..{to} holds no seed")) }
+}
+
+/// All runs together.
+#[derive(Serialize, Default, Debug)]
+struct Sum {
+    seeds: u64,
+    events: u64,
+    simulated_s: f64,
+    answered: u64,
+    faults: BTreeMap<&'static str, u64>,
+    failed: Vec<Failed>,
+}
+
+#[derive(Serialize, Clone, Debug)]
+struct Failed {
+    seed: u64,
+    violation: String,
+    replay: String,
+}
+
+impl Sum {
+    fn add(&mut self, outcome: &Outcome) {
+        self.seeds += 1;
+        self.events += outcome.events;
+        self.simulated_s += outcome.simulated.as_secs_f64();
+        self.answered += outcome.answered;
+        for (what, times) in &outcome.counts.0 {
+            *self.faults.entry(what).or_default() += times;
+        }
+    }
+}
+
+thread_local! {
+    /// The seed that this thread runs, for the words of a panic.
+    static SEED: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// Runs them.
+pub(crate) fn run(args: &Args) -> Result<(), Problem> {
+    say_seed_on_panic(args);
+    let (from, to) = args.seed.map_or(args.seeds, |seed| (seed, seed.saturating_add(1)));
+    let began = std::time::Instant::now();
+    let sum = run_all(args, from, to);
+    report(args, &sum, began.elapsed());
+    match sum.failed.first() {
+        None => Ok(()),
+        Some(first) => Err(Problem::new(
+            Exit::Failed,
+            format!("{} of {} seeds broke a promise", sum.failed.len(), sum.seeds),
+            format!("replay the first: {}", first.replay),
+        )),
+    }
+}
+
+fn run_all(args: &Args, from: u64, to: u64) -> Sum {
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    let jobs = args.jobs.map_or(cores, u64::from).min(to - from);
+    let (next, enough) = (AtomicU64::new(from), AtomicBool::new(false));
+    let bar = progress(to - from, args.json);
+    let mut sum = Sum::default();
+    std::thread::scope(|scope| {
+        let (sender, results) = channel();
+        for _ in 0..jobs {
+            let (sender, next, enough) = (sender.clone(), &next, &enough);
+            scope.spawn(move || work(args, next, to, enough, &sender));
+        }
+        drop(sender);
+        for (seed, outcome) in results {
+            sum.add(&outcome);
+            bar.inc(1);
+            if let Some(violation) = outcome.violation {
+                let failed = Failed { seed, violation, replay: replay(args, seed) };
+                bar.suspend(|| eprintln!("seed {seed}: {}\n  replay: {}", failed.violation, failed.replay));
+                sum.failed.push(failed);
+                enough.store(sum.failed.len() >= MOST_FAILURES, Ordering::Relaxed);
+            }
+        }
+    });
+    bar.finish_and_clear();
+    sum.failed.sort_by_key(|failed| failed.seed);
+    sum
+}
+
+/// Takes seeds until none is left.
+fn work(args: &Args, next: &AtomicU64, to: u64, enough: &AtomicBool, results: &Sender<(u64, Outcome)>) {
+    while !enough.load(Ordering::Relaxed) {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= to {
+            return;
+        }
+        SEED.set(Some(seed));
+        let plan = Plan {
+            seed,
+            span: Duration::from_secs(args.span),
+            clients: usize::from(args.clients),
+            faults: !args.calm,
+            mutant: None,
+        };
+        let mut outcome = plan.run();
+        if args.twice && outcome.violation.is_none() {
+            let again = plan.run();
+            if (&again.digest, again.events) != (&outcome.digest, outcome.events) {
+                outcome.violation = Some(format!(
+                    "two runs differ: {} after {} events, {} after {}",
+                    outcome.digest, outcome.events, again.digest, again.events
+                ));
+            }
+        }
+        if results.send((seed, outcome)).is_err() {
+            return;
+        }
+    }
+}
+
+/// The command that gives the same run again.
+fn replay(args: &Args, seed: u64) -> String {
+    let calm = if args.calm { " --calm" } else { "" };
+    format!("quorate sim --seed {seed} --span {} --clients {}{calm}", args.span, args.clients)
+}
+
+/// A panic is a failed invariant of our own: its seed must not be lost with it.
+fn say_seed_on_panic(args: &Args) {
+    let before = std::panic::take_hook();
+    let (span, clients, calm) = (args.span, args.clients, if args.calm { " --calm" } else { "" });
+    std::panic::set_hook(Box::new(move |info| {
+        before(info);
+        if let Some(seed) = SEED.get() {
+            let mut err = std::io::stderr().lock();
+            let _ = writeln!(
+                err,
+                "seed {seed} panicked\n  replay: quorate sim --seed {seed} --span {span} --clients {clients}{calm}"
+            );
+        }
+    }));
+}
+
+fn progress(seeds: u64, json: bool) -> ProgressBar {
+    if json || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(seeds);
+    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} seeds, {eta} left") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn report(args: &Args, sum: &Sum, took: Duration) {
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let line = serde_json::to_string(sum).unwrap_or_default();
+        let _ = writeln!(out, "{line}");
+        return;
+    }
+    let clean = sum.seeds - sum.failed.len() as u64;
+    let _ = writeln!(
+        out,
+        "{clean} of {} seeds clean: {} events in {:.0} simulated minutes, {} operations answered, {:.1} s",
+        sum.seeds,
+        sum.events,
+        sum.simulated_s / 60.0,
+        sum.answered,
+        took.as_secs_f64()
+    );
+    let _ = writeln!(out, "what fired:");
+    for (what, times) in &sum.faults {
+        let _ = writeln!(out, "  {times:>10}  {what}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read_as_written() {
+        assert_eq!(range("0..200"), Ok((0, 200)));
+        for bad in ["", "5", "5..5", "9..2", "a..b", "0...9", "-1..4"] {
+            assert!(range(bad).is_err(), "{bad:?}");
+        }
+    }
+}
