@@ -319,3 +319,74 @@ fn take_pairs(chunk: &Bytes, tree: &mut Tree<Bytes, Bytes>) -> Option<()> {
     }
     Some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_base::NodeId;
+    use quorate_faulty::FaultyDisk;
+
+    fn store(disk: &FaultyDisk) -> MemoryStore {
+        MemoryStore::new(Arc::new(disk.clone()), "state", Identity { cluster: 9, node: NodeId(1) })
+    }
+
+    fn filled(disk: &FaultyDisk) -> Vec<(Bytes, Bytes)> {
+        let mut state = store(disk).open(None).unwrap();
+        for n in 0_u32..600 {
+            state.put(&n.to_be_bytes(), &vec![n as u8; (n % 300) as usize]);
+        }
+        state.seal().unwrap().run(1).unwrap();
+        state.scan((Bound::Unbounded, Bound::Unbounded)).collect::<Result<_, _>>().unwrap()
+    }
+
+    #[test]
+    fn it_keeps_the_contract() {
+        for seed in 0..20 {
+            let done = crate::contract::check(&mut store(&FaultyDisk::new(seed)), seed, 4_000);
+            assert!(
+                done.recorded > 5 && done.unrecorded > 0 && done.restarts > 3 && done.old_views > 50,
+                "{done:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_checkpoint_is_found() {
+        let disk = FaultyDisk::new(1);
+        filled(&disk);
+        let path = format!("state/{}", file_name(1));
+        let bits = disk.open(&path).unwrap().size().unwrap() * 8;
+        for bit in (0..bits).step_by(61).chain(0..8 * 64) {
+            disk.flip_bit(&path, bit);
+            let error = store(&disk).open(Some(1)).err().unwrap_or_else(|| panic!("bit {bit} is not found"));
+            assert!(error.damaged && error.context.contains(&path), "{error}");
+            disk.flip_bit(&path, bit);
+        }
+        store(&disk).open(Some(1)).unwrap();
+    }
+
+    #[test]
+    fn what_is_of_another_node_cut_short_or_missing_is_refused() {
+        let disk = FaultyDisk::new(1);
+        let pairs = filled(&disk);
+        let mut other =
+            MemoryStore::new(Arc::new(disk.clone()), "state", Identity { cluster: 9, node: NodeId(2) });
+        assert!(other.open(Some(1)).is_err_and(|e| e.damaged));
+        assert!(store(&disk).open(Some(2)).is_err_and(|e| e.damaged));
+        let state = store(&disk).open(Some(1)).unwrap();
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        assert_eq!(state.scan(all).collect::<Result<Vec<_>, _>>().unwrap(), pairs);
+    }
+
+    #[test]
+    fn a_checkpoint_that_returned_survives_a_power_loss() {
+        for seed in 0..50 {
+            let disk = FaultyDisk::new(seed);
+            let pairs = filled(&disk);
+            disk.power_loss();
+            let state = store(&disk).open(Some(1)).unwrap();
+            let all = (Bound::Unbounded, Bound::Unbounded);
+            assert_eq!(state.scan(all).collect::<Result<Vec<_>, _>>().unwrap(), pairs, "seed {seed}");
+        }
+    }
+}
