@@ -1,0 +1,152 @@
+#!/usr/bin/env bash
+# End-to-end tests: the real binary, real clients. Each part installs what it needs, if it is missing.
+#
+#   e2e/run.sh etcdctl [TARGET]        Debian's etcdctl against each of three nodes
+#   e2e/run.sh rust    [TARGET]        the crate etcd-client against each of three nodes
+#   e2e/run.sh python  [TARGET]        a Python client against each of three nodes
+#   e2e/run.sh diff N  [TARGET]        N random requests, compared with Debian's etcd, and with a current one where Go is
+#   e2e/run.sh kill ROUNDS [TARGET]    kill -9 of random nodes under load; every acknowledged write is checked
+#   e2e/run.sh failover TIMES [TARGET] how long writes stop when the leader is killed or frozen
+#
+# TARGET is quorate (default; the program is $QUORATE, else built in release mode), etcd, or goetcd (one member).
+# SEED chooses the random parts (default: drawn and printed). KEEP=1 keeps the data directories.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+root="$(cd .. && pwd)"
+export ETCDCTL_API=3
+
+part="${1:-}"
+case "$part" in
+etcdctl | rust | python) target="${2:-quorate}" ;;
+diff | kill | failover) count="${2:?how many?}"; target="${3:-quorate}" ;;
+*) sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+esac
+
+# need COMMAND PACKAGE: installs the package where the command is missing.
+need() {
+    command -v "$1" >/dev/null && return
+    echo "e2e: installing $2" >&2
+    local sudo=
+    [ "$(id -u)" = 0 ] || sudo=sudo
+    $sudo apt-get update -qq >/dev/null 2>&1 || true
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq "$2" >/dev/null
+    command -v "$1" >/dev/null || { echo "e2e: $2 has brought no $1" >&2; exit 1; }
+}
+
+# etcd's package starts a server of its own on the usual ports; here only the program is wanted.
+need_etcd() {
+    command -v etcd >/dev/null && return
+    need etcd etcd-server
+    if [ -d /run/systemd/system ]; then
+        if [ "$(id -u)" = 0 ]; then systemctl disable --now etcd; else sudo systemctl disable --now etcd; fi
+    fi >/dev/null 2>&1 || true
+}
+
+build() {
+    cargo build --quiet --locked -p "$1"
+}
+
+bin="${CARGO_TARGET_DIR:-$PWD/target}/debug"
+scratch="$(mktemp -d "${TMPDIR:-/tmp}/quorate-e2e.XXXXXX")"
+starter=
+cleanup() {
+    local status=$?
+    if [ -n "$starter" ]; then
+        kill "$starter" 2>/dev/null || true
+        wait "$starter" 2>/dev/null || true
+    fi
+    if [ "$status" -ne 0 ] && [ -d "$scratch" ]; then
+        echo "e2e: $part failed; the ends of the logs:" >&2
+        find "$scratch" -name '*.log' -o -name log | sort | while read -r log; do
+            echo "-- $log" >&2
+            tail -n 5 "$log" >&2
+        done
+    fi
+    [ -n "${KEEP:-}" ] && echo "e2e: data kept in $scratch" >&2 || rm -rf "$scratch"
+    exit "$status"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+case "$target" in
+quorate)
+    if [ -z "${QUORATE:-}" ]; then
+        (cd "$root" && env -u CARGO_TARGET_DIR cargo build --release --quiet --locked)
+        QUORATE="$root/target/release/quorate"
+    fi
+    export QUORATE
+    ;;
+etcd) need_etcd ;;
+goetcd) ;;
+*) echo "e2e: no target is called $target" >&2; exit 2 ;;
+esac
+
+# The newer reference, where Go is new enough to build it; GOETCD is empty otherwise.
+goetcd() {
+    [ -n "${GOETCD:-}" ] && return
+    local go
+    GOETCD=
+    go="$(command -v go || echo /usr/local/go/bin/go)"
+    "$go" version >/dev/null 2>&1 || { echo "e2e: no Go, so no current etcd beside Debian's" >&2; return 0; }
+    if (cd goetcd && GOFLAGS=-mod=readonly GOTOOLCHAIN=local timeout 900 "$go" build -o goetcd . 2>"$scratch/go.log"); then
+        GOETCD="$PWD/goetcd/goetcd"
+    else
+        echo "e2e: the current etcd was not built: $(tail -n 1 "$scratch/go.log")" >&2
+    fi
+    export GOETCD
+}
+[ "$target" != goetcd ] || goetcd
+
+# Starts a cluster of the target and leaves its endpoints, comma separated, in $endpoints.
+start_cluster() {
+    local line
+    if [ "$target" = quorate ]; then
+        exec {from_cluster}< <(exec "$QUORATE" up --json --any-port --data "$scratch/data" 2>"$scratch/up.log")
+    else
+        build e2e-cluster
+        exec {from_cluster}< <(exec "$bin/e2e-cluster" "$target" --data "$scratch/data" 2>"$scratch/up.log" </dev/null)
+    fi
+    starter=$!
+    IFS= read -r -t 60 -u "$from_cluster" line || { cat "$scratch/up.log" >&2; echo "e2e: no cluster" >&2; exit 1; }
+    endpoints="$(printf '%s' "$line" | grep -o '"etcd":"[^"]*"' | cut -d'"' -f4 | paste -sd,)"
+    [ -n "$endpoints" ] || { echo "e2e: not understood: $line" >&2; exit 1; }
+}
+
+seed="${SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}"
+
+case "$part" in
+etcdctl)
+    need etcdctl etcd-client
+    start_cluster
+    ./etcdctl.sh "$endpoints"
+    ;;
+rust)
+    need protoc protobuf-compiler
+    build e2e-rust
+    start_cluster
+    "$bin/e2e-rust" --endpoints "$endpoints"
+    ;;
+python)
+    ./python/venv.sh
+    start_cluster
+    python/.venv/bin/python python/client.py "$endpoints"
+    ;;
+diff)
+    need_etcd
+    goetcd
+    build e2e-difffuzz
+    "$bin/e2e-difffuzz" --start-a etcd --start-b "$target" --data "$scratch" --requests "$count" --seed "$seed"
+    if [ -n "$GOETCD" ] && [ "$target" != goetcd ]; then
+        "$bin/e2e-difffuzz" --start-a goetcd --start-b "$target" --data "$scratch/new" \
+            --requests "$count" --seed "$seed"
+    fi
+    ;;
+kill)
+    build e2e-kill
+    "$bin/e2e-kill" rounds --target "$target" --data "$scratch" --rounds "$count" --seed "$seed"
+    ;;
+failover)
+    build e2e-kill
+    "$bin/e2e-kill" failover --target "$target" --data "$scratch" --times "$count"
+    ;;
+esac
