@@ -23,7 +23,7 @@ const fn real(name: &'static str, knows: &'static [&'static str]) -> Room {
 }
 
 /// From the ground up.
-const ROOMS: [Room; 15] = [
+const ROOMS: [Room; 14] = [
     pure("base", &[]),
     pure("protocol", &["base"]),
     pure("wire", &["base", "protocol"]),
@@ -36,8 +36,7 @@ const ROOMS: [Room; 15] = [
     real("proto", &[]),
     real("gateway-etcd", &["base", "wire", "node", "proto"]),
     real("client", &["base", "proto"]),
-    pure("workload", &["base", "wire"]),
-    pure("sim", &["base", "protocol", "wire", "storage", "faulty", "state", "node", "workload"]),
+    pure("sim", &["base", "protocol", "wire", "storage", "faulty", "state", "node"]),
     real(
         "cli",
         &[

@@ -196,6 +196,12 @@ mod tests {
         assert_eq!(chosen, [(2, "etcd clients", plan.nodes[1].etcd.port())]);
         assert_eq!(plan.nodes[1].peer.port(), 17100);
         assert!(Plan::new(4, "c".into()).settle(true, &|_| false).is_err());
+        // A port that another node of the plan keeps is not up for choice, even while nobody listens there.
+        let mut plan = Plan::new(4, "c".into());
+        plan.settle(false, &|_| true).unwrap();
+        plan.settle(true, &|port| port != 2379).unwrap();
+        let all: BTreeSet<u16> = plan.nodes.iter().flat_map(|n| [n.etcd.port(), n.peer.port()]).collect();
+        assert_eq!(all.len(), 8, "{plan:?}");
     }
 
     #[test]
