@@ -51,7 +51,6 @@ const ROOMS: [Room; 14] = [
             "proto",
             "gateway-etcd",
             "client",
-            "workload",
             "sim",
         ],
     ),
