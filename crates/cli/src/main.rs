@@ -1,5 +1,7 @@
 //! The `quorate` binary: it parses, calls and prints. What happens stands in the crates it composes.
 
+mod bench;
+mod kv;
 mod probe;
 mod report;
 mod serve;
@@ -27,6 +29,10 @@ enum Command {
     Serve(Box<serve::Args>),
     /// Show members, roles, terms, lag, and what is unhealthy
     Status(status::Args),
+    /// Read, write and watch keys
+    Kv(kv::Args),
+    /// Measure a cluster
+    Bench(bench::Args),
     /// Run whole clusters in one process, from seeds
     Sim(sim::Args),
 }
@@ -36,6 +42,8 @@ fn main() -> ExitCode {
         Command::Up(args) => up::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Kv(args) => kv::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Sim(args) => sim::run(&args),
     };
     finish(done)

@@ -209,7 +209,7 @@ impl Run {
             self.world.start(NodeId(n));
         }
         let before = self.acknowledged;
-        let end = self.world.now + Duration::from_millis(14_000);
+        let end = self.world.now + Duration::from_secs(14);
         if !self.until(end, |run| run.acknowledged > before + 5)? {
             return Err(format!(
                 "Liveness: 14 s after healing no write was acknowledged (leader: {:?}, {})",
@@ -219,7 +219,7 @@ impl Run {
         }
         // Let what is under way end, then all nodes must agree.
         self.clients = 0;
-        let end = self.world.now + Duration::from_millis(6_000);
+        let end = self.world.now + Duration::from_secs(6);
         self.until(end, |_| false)?;
         self.converged()?;
         self.final_reads()

@@ -215,7 +215,7 @@ impl Lane {
     pub fn handle(&mut self, now: Instant, event: Event) {
         match event {
             Event::Packet { from, body } => self.packet(now, from, body),
-            Event::PeerUp(_) => {}
+            Event::PeerUp(peer) => self.raft.handle(now, Input::Reachable { peer }),
             Event::PeerDown(peer) => self.raft.handle(now, Input::Unreachable { peer }),
             Event::Call { request, timeout, done } => self.call(now, request, timeout, done),
             Event::Journaled(proofs) => self.journaled(now, &proofs),
@@ -252,7 +252,7 @@ impl Lane {
                 if self.raft.is_leader() && self.raft.term() == term {
                     self.propose(now, Proposer::Peer(from, request), data);
                 } else {
-                    self.to_peer(from, &Frame::Refused { request, overloaded: false });
+                    self.send_frame(from, &Frame::Refused { request, overloaded: false });
                 }
             }
             Frame::Lease { shard, request, ask } if shard == self.shard => {
@@ -263,7 +263,7 @@ impl Lane {
                     };
                     self.reads.gather(Read::Lease { from, request, lease, renew });
                 } else {
-                    self.to_peer(from, &Frame::Refused { request, overloaded: false });
+                    self.send_frame(from, &Frame::Refused { request, overloaded: false });
                 }
             }
             Frame::LeaseAnswer { request, ttl, granted } => self.lease_answer(request, ttl, granted),
@@ -440,7 +440,7 @@ impl Lane {
         match self.proposing.remove(&id.0) {
             Some(Proposer::Here(request)) => self.refused(request, overloaded),
             Some(Proposer::Peer(from, request)) => {
-                self.to_peer(from, &Frame::Refused { request, overloaded });
+                self.send_frame(from, &Frame::Refused { request, overloaded });
             }
             Some(Proposer::Lessor(Wish::Revoke(ids))) => self.lessor.not_revoked(now, &ids),
             Some(Proposer::Lessor(Wish::Checkpoint(_))) | None => {}
@@ -480,7 +480,7 @@ impl Lane {
             match (want, here) {
                 (Want::Write(data), true) => self.propose(now, Proposer::Here(request), data),
                 (Want::Write(data), false) => {
-                    self.to_peer(leader, &Frame::Forward { shard: self.shard, term, request, data });
+                    self.send_frame(leader, &Frame::Forward { shard: self.shard, term, request, data });
                 }
                 (Want::KeepAlive(lease), true) => {
                     self.reads.gather(Read::Lease { from: leader, request, lease, renew: true });
@@ -497,7 +497,7 @@ impl Lane {
     }
 
     fn ask_lease(&mut self, leader: NodeId, request: u64, ask: LeaseAsk) {
-        self.to_peer(leader, &Frame::Lease { shard: self.shard, request, ask });
+        self.send_frame(leader, &Frame::Lease { shard: self.shard, request, ask });
     }
 
     fn ask_for_reads(&mut self, now: Instant) {
@@ -518,10 +518,10 @@ impl Lane {
 
     fn raft_frame(&mut self, to: NodeId, message: Message) {
         let shard = self.shard;
-        self.to_peer(to, &Frame::Raft { shard, message });
+        self.send_frame(to, &Frame::Raft { shard, message });
     }
 
-    fn to_peer(&mut self, to: NodeId, frame: &Frame) {
+    fn send_frame(&mut self, to: NodeId, frame: &Frame) {
         self.packets.entry(to).or_default().push(frame);
     }
 

@@ -113,7 +113,7 @@ impl Lane {
         if from == self.settings.node {
             self.lease_answer(request, ttl, granted);
         } else {
-            self.to_peer(from, &Frame::LeaseAnswer { request, ttl, granted });
+            self.send_frame(from, &Frame::LeaseAnswer { request, ttl, granted });
         }
     }
 
@@ -138,7 +138,7 @@ impl Lane {
         if from == self.settings.node {
             self.pending.refused(request);
         } else {
-            self.to_peer(from, &Frame::Refused { request, overloaded: false });
+            self.send_frame(from, &Frame::Refused { request, overloaded: false });
         }
     }
 

@@ -29,9 +29,19 @@ impl Raft {
             self.drop_reads();
             self.role_changed("the leader was not heard in time", false);
         }
-        if self.membership().is_voter(self.config.id) {
+        if self.may_campaign() {
             self.ask_pre_votes(now);
         }
+    }
+
+    /// A voter may; and so may one that is on its way out, until it knows that this is committed (dissertation, 4.2.2). If it
+    /// alone holds the entry that removes it, those who stay cannot win against its longer log, and all would wait for ever:
+    /// its own configuration lets them elect it, it commits the entry, and leaves.
+    fn may_campaign(&self) -> bool {
+        let id = self.config.id;
+        let uncommitted = self.configs.iter().rev().take_while(|&&(at, _)| at > self.hard.commit).count();
+        let from = self.configs.len().saturating_sub(uncommitted + 1);
+        self.configs[from..].iter().any(|(_, m)| m.is_voter(id))
     }
 
     fn ask_pre_votes(&mut self, now: Instant) {
@@ -44,7 +54,7 @@ impl Raft {
     }
 
     pub(super) fn campaign(&mut self, now: Instant, transfer: bool) {
-        if self.role == Role::Leader || !self.membership().is_voter(self.config.id) {
+        if self.role == Role::Leader || !self.may_campaign() {
             return;
         }
         let (term, id) = (self.hard.term.next(), self.config.id);
@@ -72,6 +82,20 @@ impl Raft {
             if node != self.config.id && self.membership().is_voter(node) {
                 self.post(node, Message::RequestVote { term, pre, transfer, last });
             }
+        }
+    }
+
+    /// A voter that could not be reached when the poll began can be now: it is asked without waiting for a time-out.
+    pub(super) fn ask_again(&mut self, peer: NodeId) {
+        let pre = match self.role {
+            Role::PreCandidate => true,
+            Role::Candidate => false,
+            Role::Follower | Role::Leader => return,
+        };
+        if self.membership().is_voter(peer) && !self.votes.contains_key(&peer) {
+            let term = if pre { self.hard.term.next() } else { self.hard.term };
+            let last = self.log.last();
+            self.post(peer, Message::RequestVote { term, pre, transfer: false, last });
         }
     }
 

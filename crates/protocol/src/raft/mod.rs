@@ -166,6 +166,7 @@ impl Core for Raft {
             Input::InstallFailed { snapshot } => self.install_failed(&snapshot),
             Input::Installed { base } => self.installed(&base),
             Input::Unreachable { peer } => self.unreachable(peer),
+            Input::Reachable { peer } => self.ask_again(peer),
             Input::Tick => self.tick(now),
         }
     }

@@ -286,6 +286,11 @@ pub enum Input {
         /// Which.
         peer: NodeId,
     },
+    /// A connection to a peer is there (again).
+    Reachable {
+        /// Which.
+        peer: NodeId,
+    },
     /// Time has passed.
     Tick,
 }

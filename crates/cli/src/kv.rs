@@ -1,0 +1,281 @@
+//! `quorate kv`: keys and values from the command line, against any etcd v3 endpoint.
+
+use crate::report::{Exit, Problem};
+use bytes::Bytes;
+use quorate_client::{Client, ClientError};
+use quorate_proto::{etcdserverpb as pb, mvccpb};
+use serde::Serialize;
+use std::io::Write;
+use std::time::Duration;
+
+const EXAMPLES: &str = "\
+Examples:
+  quorate kv put greeting hello
+  quorate kv get greeting
+  quorate kv get users/ --prefix --limit 10
+  quorate kv del greeting
+  quorate kv watch users/ --prefix --rev 1";
+
+/// Read, write and watch keys
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+    /// Where the cluster is
+    #[arg(
+        long,
+        value_name = "URL[,URL...]",
+        value_delimiter = ',',
+        global = true,
+        default_value = "http://127.0.0.1:2379"
+    )]
+    endpoints: Vec<String>,
+    /// Speak JSON: one line a result
+    #[arg(long, global = true)]
+    json: bool,
+    /// How long to wait, in seconds
+    #[arg(long, value_name = "S", global = true, default_value_t = 5)]
+    timeout: u64,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    /// Show keys
+    Get {
+        /// The key
+        key: String,
+        /// All keys that begin with it
+        #[arg(long)]
+        prefix: bool,
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        limit: i64,
+        /// As they were at this revision
+        #[arg(long, value_name = "REVISION", default_value_t = 0)]
+        rev: i64,
+        /// From the asked node's own state, which may be behind
+        #[arg(long)]
+        serializable: bool,
+        /// Without values
+        #[arg(long)]
+        keys_only: bool,
+    },
+    /// Set a key
+    Put {
+        /// The key
+        key: String,
+        /// The value
+        value: String,
+        /// Attach it to this lease
+        #[arg(long, value_name = "ID", default_value_t = 0)]
+        lease: i64,
+    },
+    /// Remove keys
+    Del {
+        /// The key
+        key: String,
+        /// All keys that begin with it
+        #[arg(long)]
+        prefix: bool,
+    },
+    /// Show changes as they come
+    Watch {
+        /// The key
+        key: String,
+        /// All keys that begin with it
+        #[arg(long)]
+        prefix: bool,
+        /// From this revision on
+        #[arg(long, value_name = "REVISION", default_value_t = 0)]
+        rev: i64,
+    },
+}
+
+/// One pair, for JSON. Bytes that are no text are shown with replacement characters.
+#[derive(Serialize)]
+struct Pair<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'a str>,
+    key: String,
+    value: String,
+    create_revision: i64,
+    mod_revision: i64,
+    version: i64,
+    lease: i64,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Args) -> Result<(), Problem> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Problem::new(Exit::Failed, format!("the runtime did not start: {e}"), ""))?;
+    runtime.block_on(async {
+        let patience = Duration::from_secs(args.timeout.max(1));
+        let client = Client::connect(&args.endpoints, 1, patience).await.map_err(|e| problem(&e))?;
+        if let Command::Watch { key, prefix, rev } = &args.command {
+            return watch(&client, key, *prefix, *rev, args.json).await;
+        }
+        match tokio::time::timeout(patience, once(&client, args)).await {
+            Ok(done) => done,
+            Err(_) => Err(Problem::new(
+                Exit::Failed,
+                format!("no answer within {} s; a write may or may not have happened", args.timeout),
+                "quorate status shows whether the cluster has a leader; --timeout waits longer",
+            )),
+        }
+    })
+}
+
+async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
+    match &args.command {
+        Command::Get { key, prefix, limit, rev, serializable, keys_only } => {
+            let request = pb::RangeRequest {
+                key: Bytes::from(key.clone()),
+                range_end: end(key, *prefix),
+                limit: *limit,
+                revision: *rev,
+                serializable: *serializable,
+                keys_only: *keys_only,
+                ..pb::RangeRequest::default()
+            };
+            let reply = client.range(request).await.map_err(|e| problem(&e))?;
+            if reply.kvs.is_empty() && !args.json {
+                eprintln!("no such key at revision {}", reply.header.map_or(0, |h| h.revision));
+            }
+            reply.kvs.iter().for_each(|kv| show(None, kv, args.json));
+        }
+        Command::Put { key, value, lease } => {
+            let request = pb::PutRequest {
+                key: Bytes::from(key.clone()),
+                value: Bytes::from(value.clone()),
+                lease: *lease,
+                ..pb::PutRequest::default()
+            };
+            let reply = client.put(request).await.map_err(|e| problem(&e))?;
+            done(args.json, 1, reply.header);
+        }
+        Command::Del { key, prefix } => {
+            let request = pb::DeleteRangeRequest {
+                key: Bytes::from(key.clone()),
+                range_end: end(key, *prefix),
+                prev_kv: false,
+            };
+            let reply = client.delete(request).await.map_err(|e| problem(&e))?;
+            done(args.json, reply.deleted, reply.header);
+        }
+        Command::Watch { .. } => {}
+    }
+    Ok(())
+}
+
+async fn watch(client: &Client, key: &str, prefix: bool, rev: i64, json: bool) -> Result<(), Problem> {
+    let create = pb::WatchCreateRequest {
+        key: Bytes::from(key.to_string()),
+        range_end: end(key, prefix),
+        start_revision: rev,
+        ..pb::WatchCreateRequest::default()
+    };
+    let union = Some(pb::watch_request::RequestUnion::CreateRequest(create));
+    let (give, take) = tokio::sync::mpsc::channel(1);
+    let _ = give.send(pb::WatchRequest { request_union: union }).await;
+    let requests = tokio_stream::wrappers::ReceiverStream::new(take);
+    let failed = |status: tonic::Status| problem(&ClientError::Status(status));
+    let mut stream = client.watch(0).watch(requests).await.map_err(failed)?.into_inner();
+    while let Some(message) = stream.message().await.map_err(failed)? {
+        if message.canceled {
+            let hint = if message.compact_revision > 0 {
+                format!("begin at revision {} or later with --rev", message.compact_revision)
+            } else {
+                String::new()
+            };
+            let why = if message.cancel_reason.is_empty() {
+                "the revision asked for has been compacted".to_string()
+            } else {
+                message.cancel_reason
+            };
+            return Err(Problem::new(Exit::Failed, why, hint));
+        }
+        for event in &message.events {
+            if let Some(kv) = &event.kv {
+                show(Some(if event.r#type == 1 { "delete" } else { "put" }), kv, json);
+            }
+        }
+    }
+    Err(Problem::new(Exit::Failed, "the node ended the watch", "begin again at the next revision with --rev"))
+}
+
+/// The end of a prefix: its last byte that can be raised, raised; the byte 0 where none can.
+fn end(key: &str, prefix: bool) -> Bytes {
+    if !prefix {
+        return Bytes::new();
+    }
+    let mut end = key.as_bytes().to_vec();
+    while let Some(last) = end.pop() {
+        if last < 0xFF {
+            end.push(last + 1);
+            return Bytes::from(end);
+        }
+    }
+    Bytes::from_static(&[0])
+}
+
+fn show(event: Option<&str>, kv: &mvccpb::KeyValue, json: bool) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut out = std::io::stdout().lock();
+    let line = if json {
+        let pair = Pair {
+            event,
+            key: text(&kv.key),
+            value: text(&kv.value),
+            create_revision: kv.create_revision,
+            mod_revision: kv.mod_revision,
+            version: kv.version,
+            lease: kv.lease,
+        };
+        serde_json::to_string(&pair).unwrap_or_default()
+    } else {
+        let event = event.map_or(String::new(), |e| format!("{:>6} {e} ", kv.mod_revision));
+        format!("{event}{} = {}", text(&kv.key), text(&kv.value))
+    };
+    // Whoever stops reading has seen enough.
+    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+fn done(json: bool, keys: i64, header: Option<pb::ResponseHeader>) {
+    let revision = header.map_or(0, |h| h.revision);
+    if json {
+        println!("{{\"keys\":{keys},\"revision\":{revision}}}");
+    } else {
+        println!("{keys} key{} at revision {revision}", if keys == 1 { "" } else { "s" });
+    }
+}
+
+fn problem(error: &ClientError) -> Problem {
+    let hint = match error {
+        ClientError::Address(_) => "write endpoints as http://host:port, separated by commas",
+        ClientError::Unreachable(_) => {
+            "is the cluster up? `quorate up` starts one; --endpoints says where it is"
+        }
+        ClientError::Status(status) if status.code() == tonic::Code::Unavailable => {
+            "a write may or may not have happened; `quorate status` shows how the cluster is"
+        }
+        ClientError::Status(_) => "",
+    };
+    Problem::new(Exit::Failed, error.to_string(), hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_ends_where_no_key_has_it_any_more() {
+        assert_eq!(end("ab", true), Bytes::from_static(b"ac"));
+        assert_eq!(end("", true), Bytes::from_static(&[0]));
+        assert_eq!(end("ab", false), Bytes::new());
+    }
+}

@@ -1,0 +1,159 @@
+//! A thin client of the etcd interface: several connections to several endpoints, and one rule about trying again.
+//!
+//! The rule ([`retry`]) is pure. The rest forwards to generated clients; it works against any etcd v3 endpoint.
+
+pub mod retry;
+
+use quorate_proto::etcdserverpb as pb;
+use retry::{Decision, Kind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+
+/// The largest reply that is read.
+const REPLY_MAX: usize = i32::MAX as usize;
+
+/// Why nothing came of a request.
+#[derive(Clone, Debug)]
+pub enum ClientError {
+    /// An endpoint is no address.
+    Address(String),
+    /// Nobody could be reached; the last reason.
+    Unreachable(String),
+    /// A node answered with an error, or the answer of a write is missing: then it may or may not have happened.
+    Status(Status),
+}
+
+impl std::fmt::Display for ClientError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(text) => write!(f, "not an endpoint: {text}"),
+            Self::Unreachable(why) => write!(f, "no endpoint could be reached: {why}"),
+            Self::Status(status) => f.write_str(status.message()),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+/// Connections to a cluster, used in turn.
+#[derive(Debug)]
+pub struct Client {
+    channels: Vec<Channel>,
+    turn: AtomicUsize,
+}
+
+impl Client {
+    /// Opens `connections` connections (at least one to each endpoint), spread over the endpoints in turn. Endpoints that
+    /// cannot be reached are passed over, unless none can.
+    pub async fn connect(
+        endpoints: &[String],
+        connections: usize,
+        patience: Duration,
+    ) -> Result<Self, ClientError> {
+        let mut channels = Vec::new();
+        let mut reason = "no endpoint was given".to_string();
+        for at in 0..connections.max(endpoints.len()) {
+            let Some(url) = endpoints.get(at % endpoints.len().max(1)) else { break };
+            match endpoint(url, patience)?.connect().await {
+                Ok(channel) => channels.push(channel),
+                Err(error) => reason = format!("{url}: {}", root_cause(&error)),
+            }
+        }
+        if channels.is_empty() {
+            return Err(ClientError::Unreachable(reason));
+        }
+        Ok(Self { channels, turn: AtomicUsize::new(0) })
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// One connection of them all, by number.
+    pub fn channel(&self, at: usize) -> Channel {
+        self.channels[at % self.channels.len()].clone()
+    }
+
+    /// The KV service on one connection.
+    pub fn kv(&self, at: usize) -> pb::kv_client::KvClient<Channel> {
+        pb::kv_client::KvClient::new(self.channel(at)).max_decoding_message_size(REPLY_MAX)
+    }
+
+    /// The Watch service on one connection.
+    pub fn watch(&self, at: usize) -> pb::watch_client::WatchClient<Channel> {
+        pb::watch_client::WatchClient::new(self.channel(at)).max_decoding_message_size(REPLY_MAX)
+    }
+
+    /// Reads; another connection is tried while one fails for a passing reason.
+    pub async fn range(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse, ClientError> {
+        self.call(Kind::Read, |at| {
+            let (mut kv, request) = (self.kv(at), request.clone());
+            async move { kv.range(request).await.map(tonic::Response::into_inner) }
+        })
+        .await
+    }
+
+    /// Writes one key. It is tried again only where it cannot have been done.
+    pub async fn put(&self, request: pb::PutRequest) -> Result<pb::PutResponse, ClientError> {
+        self.call(Kind::Write, |at| {
+            let (mut kv, request) = (self.kv(at), request.clone());
+            async move { kv.put(request).await.map(tonic::Response::into_inner) }
+        })
+        .await
+    }
+
+    /// Deletes; as [`Client::put`].
+    pub async fn delete(
+        &self,
+        request: pb::DeleteRangeRequest,
+    ) -> Result<pb::DeleteRangeResponse, ClientError> {
+        self.call(Kind::Write, |at| {
+            let (mut kv, request) = (self.kv(at), request.clone());
+            async move { kv.delete_range(request).await.map(tonic::Response::into_inner) }
+        })
+        .await
+    }
+
+    async fn call<T, F>(&self, kind: Kind, try_on: impl Fn(usize) -> F) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
+        let mut tries = 0;
+        loop {
+            let at = self.turn.fetch_add(1, Ordering::Relaxed);
+            match try_on(at).await {
+                Ok(reply) => return Ok(reply),
+                Err(status) => {
+                    tries += 1;
+                    match retry::decide(kind, status.code(), status.message(), tries) {
+                        Decision::GiveUp => return Err(ClientError::Status(status)),
+                        Decision::TryAgainAfter(pause) => tokio::time::sleep(pause).await,
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn endpoint(url: &str, patience: Duration) -> Result<Endpoint, ClientError> {
+    let url = if url.contains("://") { url.to_string() } else { format!("http://{url}") };
+    let endpoint =
+        Endpoint::from_shared(url.clone()).map_err(|e| ClientError::Address(format!("{url}: {e}")))?;
+    Ok(endpoint
+        .connect_timeout(patience)
+        .tcp_nodelay(true)
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(16 << 20))
+}
+
+/// The innermost reason of an error.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
