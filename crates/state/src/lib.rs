@@ -6,3 +6,5 @@
 
 mod digest;
 pub mod kv;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

@@ -62,7 +62,9 @@ impl KvView {
         let mut pairs = self.stream(after).peekable();
         let (mut body, mut last_key) = (vec![0], Bytes::new());
         put_bytes(&mut body, after);
-        while body.len() < max_bytes.max(1) {
+        // At least one pair, however long the cursor is: a chunk without any would not move on.
+        let start = body.len();
+        while body.len() - start < max_bytes.max(1) {
             let Some(pair) = pairs.next() else { break };
             let (key, value) = pair?;
             put_bytes(&mut body, &key);
