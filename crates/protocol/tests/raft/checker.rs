@@ -1,0 +1,174 @@
+//! What must hold, whatever happens: the five properties of Raft (dissertation, Figure 3.2), and every promise kept.
+//!
+//! - *Election Safety*: at most one leader a term.
+//! - *Log Matching*: two logs with one id in common are equal up to it.
+//! - *Leader Completeness*: who leads in a later term holds what was committed before.
+//! - *State Machine Safety*: no two machines differ at one index.
+//! - What a leader commits is on the disks of a majority, of both while joint.
+//! - A vote or a confirmation that leaves a node is on that node's disk.
+
+use crate::cluster::{Disk, Machine, Member, chain};
+use quorate_base::{Entry, EntryId, Index, NodeId, Term};
+use quorate_protocol::raft::{Message, Raft};
+use std::collections::BTreeMap;
+
+/// What has been seen so far.
+#[derive(Clone, Default)]
+pub struct Checker {
+    leaders: BTreeMap<Term, NodeId>,
+    /// From index 1 on: the entry, the digest of all up to it, the term in which it was first committed.
+    committed: Vec<(EntryId, u64, Term)>,
+    /// Up to where each node's commitments were compared, in its life.
+    looked: BTreeMap<NodeId, Index>,
+}
+
+impl Checker {
+    /// The newest index that anybody ever committed.
+    pub fn committed(&self) -> Index {
+        Index(self.committed.len() as u64)
+    }
+
+    /// Whether this entry is the committed one at its place.
+    pub fn has(&self, id: EntryId) -> bool {
+        self.committed.get((id.index.0 as usize).wrapping_sub(1)).is_some_and(|c| c.0 == id)
+    }
+
+    pub fn looked(&self, node: NodeId) -> Index {
+        self.looked.get(&node).copied().unwrap_or_default()
+    }
+
+    pub fn forget(&mut self, node: NodeId) {
+        self.looked.remove(&node);
+    }
+
+    pub fn look(&mut self, node: NodeId, members: &BTreeMap<NodeId, Member>) -> Result<(), String> {
+        let Some(raft) = members.get(&node).and_then(|m| m.raft.as_ref()) else { return Ok(()) };
+        raft.check_invariants().map_err(|why| format!("{node:?}: {why}"))?;
+        if raft.is_leader() {
+            self.leads(raft)?;
+        }
+        let from = self.looked(node).max(raft.base().index);
+        for at in from.0 + 1..=raft.commit().0 {
+            if let Some(entry) = raft.entry(Index(at)) {
+                self.commits(raft, entry, members)?;
+            }
+        }
+        self.looked.insert(node, raft.commit());
+        Ok(())
+    }
+
+    fn leads(&mut self, raft: &Raft) -> Result<(), String> {
+        let (id, term) = (raft.id(), raft.term());
+        match self.leaders.insert(term, id) {
+            Some(other) if other != id => {
+                return Err(format!("Election Safety: {other:?} and {id:?} lead in {term:?}"));
+            }
+            Some(_) => return Ok(()),
+            None => {}
+        }
+        for &(must, _, since) in &self.committed {
+            if since < term && must.index > raft.base().index && raft.term_at(must.index) != Some(must.term) {
+                return Err(format!(
+                    "Leader Completeness: {id:?} leads in {term:?} and has {:?} at {must:?}, committed in {since:?}",
+                    raft.term_at(must.index)
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn commits(
+        &mut self,
+        raft: &Raft,
+        entry: &Entry,
+        members: &BTreeMap<NodeId, Member>,
+    ) -> Result<(), String> {
+        let at = entry.id.index.0 as usize;
+        let before = if at < 2 { 0 } else { self.committed.get(at - 2).map_or(0, |c| c.1) };
+        let digest = chain(before, entry);
+        match self.committed.get(at - 1) {
+            Some(&(id, known, _)) if (id, known) == (entry.id, digest) => Ok(()),
+            Some(&(id, ..)) => Err(format!(
+                "State Machine Safety: {:?} commits {:?}, but {id:?} is committed there",
+                raft.id(),
+                entry.id
+            )),
+            None if at == self.committed.len() + 1 => {
+                self.committed.push((entry.id, digest, raft.term()));
+                on_a_quorum(raft, entry.id, members)
+            }
+            None => Err(format!("{:?} commits {:?} before what precedes it", raft.id(), entry.id)),
+        }
+    }
+
+    pub fn state(&self, node: NodeId, machine: &Machine) -> Result<(), String> {
+        let at = machine.at;
+        match self.committed.get((at.index.0 as usize).wrapping_sub(1)) {
+            _ if at.index == Index(0) => Ok(()),
+            Some(&(id, digest, _)) if (id, digest) == (at, machine.digest) => Ok(()),
+            Some(&(id, ..)) => {
+                Err(format!("State Machine Safety: {node:?} is at {at:?}, {id:?} was committed"))
+            }
+            None => Err(format!("State Machine Safety: {node:?} is at {at:?}, which nobody committed")),
+        }
+    }
+}
+
+fn on_a_quorum(raft: &Raft, id: EntryId, members: &BTreeMap<NodeId, Member>) -> Result<(), String> {
+    let holds = |n: NodeId| members.get(&n).is_some_and(|m| m.disk.holds(id));
+    // An older entry is committed by a newer one behind it, whose configuration decides; only the newest is judged.
+    if raft.is_leader() && id.index == raft.commit() && !raft.membership().is_quorum(holds) {
+        let disks: Vec<String> = members
+            .values()
+            .map(|m| format!("{:?} {:?}..{:?}", m.id, m.disk.base.id.index, m.disk.last()))
+            .collect();
+        return Err(format!(
+            "{:?} commits {id:?}, which is not on the disks of a majority of ({}): {}",
+            raft.id(),
+            raft.membership(),
+            disks.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+/// Log Matching, for all pairs of running nodes.
+pub fn log_matching(members: &BTreeMap<NodeId, Member>) -> Result<(), String> {
+    let rafts: Vec<&Raft> = members.values().filter_map(|m| m.raft.as_ref()).collect();
+    for (i, a) in rafts.iter().enumerate() {
+        for b in &rafts[i + 1..] {
+            let from = a.base().index.max(b.base().index).0 + 1;
+            let mut equal_below = None;
+            for at in (from..=a.last().index.min(b.last().index).0).rev() {
+                let (x, y) = (a.entry(Index(at)), b.entry(Index(at)));
+                let same_id = x.map(|e| e.id) == y.map(|e| e.id);
+                if equal_below.is_some_and(|_| x != y) || (same_id && x != y) {
+                    return Err(format!("Log Matching: {:?} and {:?} differ at {at}", a.id(), b.id()));
+                }
+                if same_id {
+                    equal_below.get_or_insert(at);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a disk keeps what a message that leaves it promises.
+pub fn promise(disk: &Disk, to: NodeId, message: &Message) -> Result<(), String> {
+    let term = message.term();
+    match message {
+        Message::RequestVote { pre: true, .. } | Message::Vote { pre: true, .. } => return Ok(()),
+        Message::Vote { granted: true, .. } if disk.hard.term == term && disk.hard.vote != Some(to) => {
+            return Err(format!("its disk has {:?}", disk.hard));
+        }
+        Message::Appended { matched, .. } if disk.last().index < *matched => {
+            return Err(format!("its disk ends at {:?}", disk.last()));
+        }
+        _ => {}
+    }
+    if disk.hard.term < term {
+        return Err(format!("its disk is in {:?}", disk.hard.term));
+    }
+    Ok(())
+}

@@ -1,0 +1,312 @@
+//! Random schedules: every fault that the model knows, at any moment, and after each step every property.
+//!
+//! A seed gives one run. First the *faulty* phase: messages late, lost, doubled and out of order, links cut, processes
+//! stopped and started, unflushed writes lost or kept, checkpoints and compactions, snapshots, changes of members and of
+//! the leader, clocks that stand still for a node. Then the *healed* phase: no more faults, and within a bound the group
+//! must have one leader, no joint configuration, and every machine at the same state with a new command in it.
+//!
+//! `SEEDS=from..to cargo test -p quorate-protocol random` runs others than the default.
+
+use crate::checker::log_matching;
+use crate::cluster::{Cluster, Fate, Options, n};
+use quorate_base::time::Duration;
+use quorate_base::{Index, NodeId, Rng};
+use quorate_protocol::raft::{Input, Membership, Mutant, Raft};
+use std::collections::BTreeSet;
+
+const NODES: u64 = 5;
+
+/// One random run.
+pub fn run(seed: u64, steps: usize, mutant: Option<Mutant>) -> Result<(), String> {
+    let mut rng = Rng::stream(seed, "schedule");
+    let mut options = Options { seed, mutant, ..Options::default() };
+    // Swarm: each run has its own mix, so that rare combinations are common in some runs.
+    options.auto_disk = rng.chance(1, 4);
+    options.auto_work = rng.chance(1, 2);
+    options.auto_compact = rng.chance(1, 3);
+    options.config.max_append_entries = *rng.pick(&[1, 1, 2, 100]);
+    options.config.window_messages = *rng.pick(&[1, 2, 16]);
+    options.config.log_keep_bytes = *rng.pick(&[0, 200, 100_000]);
+    options.config.log_pin_bytes = 4 * options.config.log_keep_bytes;
+    let voters = *rng.pick(&[1_u64, 2, 3, 3, 3, 4, 5]);
+    let ids: Vec<u64> = (1..=voters).collect();
+    let mut schedule = Schedule { cluster: Cluster::new(options, &ids, &[]), mix: Mix::draw(&mut rng), rng };
+    let first = schedule.cluster.raft(1).membership().clone();
+    for spare in voters + 1..=NODES {
+        // Not members yet; they hear of the group once they are.
+        schedule.cluster.add(n(spare), &first);
+    }
+    for _ in 0..steps {
+        schedule.step();
+        schedule.cluster.verdict()?;
+    }
+    log_matching(&schedule.cluster.members)?;
+    schedule.heal()
+}
+
+/// How often each thing happens, of 1000 steps.
+struct Mix {
+    lose: u64,
+    double: u64,
+    reorder: u64,
+    crash: u64,
+    cut: u64,
+    checkpoint: u64,
+    change: u64,
+    transfer: u64,
+    disconnect: u64,
+    timeout: u64,
+}
+
+impl Mix {
+    fn draw(rng: &mut Rng) -> Self {
+        let mut of = |most: u64| if rng.chance(1, 3) { 0 } else { rng.between(1, most) };
+        Self {
+            lose: of(150),
+            double: of(100),
+            reorder: of(500),
+            crash: of(20),
+            cut: of(20),
+            checkpoint: of(20),
+            change: of(20),
+            transfer: of(15),
+            disconnect: of(20),
+            timeout: 3 + of(20),
+        }
+    }
+}
+
+struct Schedule {
+    cluster: Cluster,
+    mix: Mix,
+    rng: Rng,
+}
+
+impl Schedule {
+    fn step(&mut self) {
+        let roll = self.rng.below(1000);
+        let mix = &self.mix;
+        let mut upto = 0;
+        let mut within = |weight: u64| {
+            upto += weight;
+            roll < upto
+        };
+        if within(mix.crash) {
+            self.crash_or_start();
+        } else if within(mix.cut) {
+            self.cut_or_heal();
+        } else if within(mix.checkpoint) {
+            let node = self.node();
+            self.cluster.checkpoint(node);
+        } else if within(mix.change) {
+            self.change();
+        } else if within(mix.transfer) {
+            let (node, to) = (self.leader_or_any(), self.node());
+            self.cluster.step(node, Input::Transfer { to });
+        } else if within(mix.disconnect) {
+            let (node, peer) = (self.node(), self.node());
+            self.cluster.step(node, Input::Unreachable { peer });
+        } else if within(mix.timeout) {
+            let node = self.node();
+            self.cluster.time_out(node);
+        } else if within(60) {
+            let node = self.leader_or_any();
+            let text = format!("c{}", self.cluster.proposals.len());
+            self.cluster.propose(node, &text);
+        } else if within(30) {
+            let node = self.leader_or_any();
+            self.cluster.read(node);
+        } else if within(60) {
+            let by = Duration::from_millis(self.rng.between(1, 120));
+            self.cluster.advance(by);
+        } else if within(120) {
+            let (node, count) = (self.node(), self.rng.between(1, 3) as usize);
+            self.cluster.flush(node, count);
+        } else if within(120) {
+            let (node, count) = (self.node(), self.rng.between(1, 3) as usize);
+            self.cluster.work(node, count);
+        } else {
+            self.packet();
+        }
+        if self.rng.chance(1, 200)
+            && let Err(why) = log_matching(&self.cluster.members)
+        {
+            self.cluster.fail(why);
+        }
+    }
+
+    fn node(&mut self) -> NodeId {
+        n(self.rng.between(1, NODES))
+    }
+
+    fn leader_or_any(&mut self) -> NodeId {
+        let any = self.node();
+        if self.rng.chance(1, 5) { any } else { self.cluster.leader().unwrap_or(any) }
+    }
+
+    fn packet(&mut self) {
+        let count = self.cluster.net.len();
+        if count == 0 {
+            return;
+        }
+        let at =
+            if self.rng.chance(self.mix.reorder, 1000) { self.rng.below(count as u64) as usize } else { 0 };
+        if self.rng.chance(self.mix.double, 1000) && count < 2000 {
+            let again = self.cluster.net[at].clone();
+            self.cluster.net.push_back(again);
+        }
+        if self.rng.chance(self.mix.lose, 1000) || count > 2000 {
+            self.cluster.net.remove(at);
+        } else {
+            self.cluster.deliver_at(at);
+        }
+    }
+
+    fn crash_or_start(&mut self) {
+        if self.rng.chance(1, 10) {
+            // Everybody at once.
+            for node in 1..=NODES {
+                let kept = self.rng.below(4) as usize;
+                self.cluster.restart(n(node), kept);
+            }
+            return;
+        }
+        let node = self.node();
+        if self.cluster.up(node) {
+            let kept = self.rng.below(4) as usize;
+            self.cluster.crash(node, kept);
+        }
+        let back = if self.rng.chance(1, 2) { node } else { self.node() };
+        if !self.cluster.up(back) {
+            self.cluster.start(back);
+        }
+    }
+
+    fn cut_or_heal(&mut self) {
+        match self.rng.below(5) {
+            0 | 1 => self.cluster.heal(),
+            2 => {
+                let node = self.leader_or_any();
+                self.cluster.isolate(node);
+            }
+            3 => {
+                let link = (self.node(), self.node());
+                self.cluster.cut.insert(link);
+            }
+            _ => {
+                let side: BTreeSet<NodeId> = (1..=NODES).filter(|_| self.rng.chance(1, 2)).map(n).collect();
+                for a in 1..=NODES {
+                    for b in 1..=NODES {
+                        if side.contains(&n(a)) != side.contains(&n(b)) {
+                            self.cluster.cut.insert((n(a), n(b)));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn change(&mut self) {
+        let node = self.leader_or_any();
+        let Some(raft) = self.cluster.members[&node].raft.as_ref() else { return };
+        let mut target = Membership { outgoing: None, ..raft.membership().clone() };
+        for _ in 0..self.rng.between(1, 2) {
+            let who = self.node();
+            let was_learner = target.learners.remove(&who);
+            if target.voters.contains(&who) {
+                if target.voters.len() > 1 {
+                    target.voters.remove(&who);
+                    if self.rng.chance(1, 3) {
+                        target.learners.insert(who);
+                    }
+                }
+            } else if was_learner {
+                if self.rng.chance(4, 5) {
+                    target.voters.insert(who);
+                }
+            } else {
+                target.learners.insert(who);
+            }
+        }
+        self.cluster.change(node, target);
+    }
+
+    // ---- the healed phase ----
+
+    fn heal(mut self) -> Result<(), String> {
+        let c = &mut self.cluster;
+        c.heal();
+        (c.options.auto_disk, c.options.auto_work) = (true, true);
+        for node in 1..=NODES {
+            c.start(n(node));
+        }
+        let mut wanted = None;
+        for _ in 0..400 {
+            c.advance(Duration::from_millis(50));
+            let rest = c.stabilize();
+            c.verdict()?;
+            if !rest {
+                return Err("liveness: messages breed messages".into());
+            }
+            let Some(leader) = c.leader() else { continue };
+            let accepted = wanted.and_then(|p| match c.proposals.get(&p) {
+                Some(Fate::Accepted(at)) if c.checker.has(*at) => Some(at.index),
+                _ => None,
+            });
+            match accepted {
+                Some(index) if c.settled(leader, index) => return log_matching(&c.members),
+                Some(_) => {}
+                None => wanted = Some(c.propose(leader, "after healing")),
+            }
+        }
+        Err(format!("liveness: {}", c.why_stuck()))
+    }
+}
+
+impl Cluster {
+    /// Every member of the leader's configuration, which is not joint, has applied all, at least up to `index`.
+    fn settled(&self, leader: NodeId, index: Index) -> bool {
+        let raft = self.raft(leader.0);
+        let at = raft.applied();
+        !raft.membership().is_joint()
+            && at >= index
+            && raft.membership().nodes().iter().all(|&node| self.raft(node.0).applied() == at)
+    }
+
+    fn why_stuck(&self) -> String {
+        let line = |raft: &Raft| {
+            format!(
+                "{:?} {:?} {:?} last {:?} commit {:?} applied {:?} ({}) withholds {} {:?}",
+                raft.id(),
+                raft.role(),
+                raft.term(),
+                raft.last(),
+                raft.commit(),
+                raft.applied(),
+                raft.membership(),
+                raft.withholds(),
+                raft.progress()
+            )
+        };
+        let all: Vec<String> = self.members.values().filter_map(|m| m.raft.as_ref()).map(line).collect();
+        format!("after 20 s without faults the group has not settled:\n{}", all.join("\n"))
+    }
+}
+
+pub fn seeds(default: std::ops::Range<u64>) -> std::ops::Range<u64> {
+    let given = std::env::var("SEEDS").ok();
+    let parsed = given.as_deref().and_then(|s| s.split_once("..")).map(|(a, b)| (a.parse(), b.parse()));
+    match parsed {
+        Some((Ok(from), Ok(to))) => from..to,
+        _ => default,
+    }
+}
+
+#[test]
+fn random_schedules_keep_every_property() {
+    for seed in seeds(0..150) {
+        if let Err(why) = run(seed, 2000, None) {
+            panic!("seed {seed}: {why}");
+        }
+    }
+}

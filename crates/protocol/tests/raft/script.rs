@@ -1,0 +1,279 @@
+//! Scripts that one can read: a claim in the first line, then blocks of commands, a rule, and the exact trace.
+//!
+//! `UPDATE=1 cargo test -p quorate-protocol scripts` rewrites the traces; commit only a difference that you understand.
+//!
+//! | verb | what it does |
+//! | --- | --- |
+//! | `nodes 1 2 3 + 4` | a cluster of voters and learners |
+//! | `set NAME VALUE` | `disk`, `work`, `compact`: `auto` or `hand`; `entries`, `window`, `keep`, `pin`, `uncommitted`, `reads`: a bound |
+//! | `tick N`, `late N MS`, `advance MS` | time: to N's next deadline; that much past it; for everybody |
+//! | `deliver [N [from M]]`, `drop …`, `twice …` | what is in flight now, to N, from M: arrives, is lost, is doubled |
+//! | `stabilize` | all is delivered, flushed and worked off until nothing is under way |
+//! | `flush N [K]`, `work N [K]` | the first K writes are durable; the machine does K jobs |
+//! | `crash N [K]`, `start N`, `restart N [K]` | the process ends, K of its unflushed writes are on disk anyway |
+//! | `tear N I`, `forget N` | its disk loses the log from I on; its next start knows that a vote may be forgotten |
+//! | `isolate N`, `cut A B`, `heal` | links |
+//! | `propose N TEXT`, `read N`, `change N 1 2 + 3`, `transfer N M` | clients and operators |
+//! | `checkpoint N`, `compact N`, `unreachable N M`, `add N` | the driver |
+//! | `install-fails N`, `read-fails N` | the machine's next job, a chunk to store or to read, fails |
+//! | `status`, `log N`, `mute`, `unmute` | what is shown |
+
+use crate::cluster::{Cluster, Options, Work, n};
+use crate::trace;
+use quorate_base::time::Duration;
+use quorate_base::{Index, NodeId};
+use quorate_protocol::Core;
+use quorate_protocol::raft::{Input, Membership, Phase, Role};
+use std::fmt::Write as _;
+
+/// Runs a script; the same text with the traces as they are now.
+pub fn run(text: &str, options: Options) -> String {
+    let mut runner = Runner { cluster: Cluster::new(options, &[], &[]), muted: false };
+    let mut out = String::new();
+    let mut commands = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line == "----" {
+            let _ = writeln!(out, "----\n{}", runner.block(&commands));
+            commands.clear();
+            // The old trace ends at an empty line.
+            for old in lines.by_ref() {
+                if old.is_empty() {
+                    let _ = writeln!(out);
+                    break;
+                }
+            }
+            continue;
+        }
+        let _ = writeln!(out, "{line}");
+        if !line.starts_with('#') && !line.is_empty() {
+            commands.push(line.to_owned());
+        }
+    }
+    out.trim_end().to_owned() + "\n"
+}
+
+struct Runner {
+    cluster: Cluster,
+    muted: bool,
+}
+
+impl Runner {
+    fn block(&mut self, commands: &[String]) -> String {
+        let mut shown = Vec::new();
+        for command in commands {
+            self.cluster.trace = (!self.muted).then(Vec::new);
+            if let Some(said) = self.command(command) {
+                shown.push(said);
+            }
+            shown.extend(self.cluster.trace.take().unwrap_or_default());
+        }
+        if shown.is_empty() { "ok".into() } else { shown.join("\n") }
+    }
+
+    fn command(&mut self, line: &str) -> Option<String> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [verb, args @ ..] = words.as_slice() else { return None };
+        let numbers: Vec<u64> = args.iter().map_while(|w| w.parse().ok()).collect();
+        let node = numbers.first().map(|&i| n(i)).unwrap_or_default();
+        let second = numbers.get(1).copied();
+        let c = &mut self.cluster;
+        match *verb {
+            "nodes" => {
+                let m = members(args);
+                let (voters, learners) = (ids(&m.voters), ids(&m.learners));
+                *c = Cluster::new(c.options.clone(), &voters, &learners);
+            }
+            "set" => set(&mut c.options, args[0], args[1]),
+            "tick" => c.time_out(node),
+            "late" => {
+                let deadline = c.members[&node].raft.as_ref()?.deadline()?;
+                c.now = deadline + Duration::from_millis(second.unwrap_or(0));
+                c.step(node, Input::Tick);
+            }
+            "advance" => c.advance(Duration::from_millis(node.0)),
+            "deliver" | "drop" | "twice" => self.packets(verb, node, args),
+            "stabilize" => assert!(c.stabilize(), "it does not come to rest"),
+            "flush" => c.flush(node, second.map_or(usize::MAX, |k| k as usize)),
+            "work" => c.work(node, second.map_or(usize::MAX, |k| k as usize)),
+            "crash" => c.crash(node, second.unwrap_or(0) as usize),
+            "start" => c.start(node),
+            "restart" => c.restart(node, second.unwrap_or(0) as usize),
+            "tear" => c.tear(node, Index(second?)),
+            "forget" => c.members.get_mut(&node)?.withhold_votes = true,
+            "isolate" => c.isolate(node),
+            "cut" => drop(c.cut.insert((node, n(second?)))),
+            "heal" => c.heal(),
+            "propose" => drop(c.propose(node, &args[1..].join(" "))),
+            "read" => drop(c.read(node)),
+            "change" => drop(c.change(node, members(&args[1..]))),
+            "transfer" => c.step(node, Input::Transfer { to: n(second?) }),
+            "checkpoint" => c.checkpoint(node),
+            "compact" => {
+                let upto = c.members[&node].machine.at.index;
+                c.step(node, Input::Compact { upto });
+            }
+            "unreachable" => c.step(node, Input::Unreachable { peer: n(second?) }),
+            "add" => {
+                let of = c.leader().map(|l| c.raft(l.0).membership().clone())?;
+                c.add(node, &of);
+            }
+            "install-fails" | "read-fails" => self.job_fails(node),
+            "status" => return Some(self.status()),
+            "log" => return Some(self.log(node)),
+            "mute" => self.muted = true,
+            "unmute" => self.muted = false,
+            _ => panic!("what is {verb:?}?"),
+        }
+        None
+    }
+
+    /// Those in flight now; what they cause waits for the next command.
+    fn packets(&mut self, verb: &str, node: NodeId, args: &[&str]) {
+        let from = args.get(2).filter(|_| args.get(1) == Some(&"from")).and_then(|w| w.parse().ok()).map(n);
+        let c = &mut self.cluster;
+        let mut at = 0;
+        for _ in 0..c.net.len() {
+            let packet = &c.net[at];
+            let chosen = (args.is_empty() || packet.to == node) && from.is_none_or(|f| f == packet.from);
+            match verb {
+                _ if !chosen => at += 1,
+                "deliver" => c.deliver_at(at),
+                "drop" => {
+                    let p = c.net.remove(at).unwrap();
+                    c.note(|| format!("lost: n{} -> n{}: {}", p.from, p.to, p.message));
+                }
+                _ => {
+                    let again = packet.clone();
+                    c.net.push_back(again);
+                    at += 1;
+                }
+            }
+        }
+    }
+
+    fn job_fails(&mut self, node: NodeId) {
+        let c = &mut self.cluster;
+        match c.members.get_mut(&node).and_then(|m| m.work.pop_front()) {
+            Some(Work::Install(chunk)) => c.step(node, Input::InstallFailed { snapshot: chunk.meta }),
+            Some(Work::Read(w)) => c.step(node, Input::SnapshotFailed { to: w.to, snapshot: w.snapshot }),
+            other => panic!("the next job is {other:?}"),
+        }
+    }
+
+    fn status(&self) -> String {
+        let mut out = Vec::new();
+        for m in self.cluster.members.values() {
+            let Some(raft) = &m.raft else {
+                out.push(format!(
+                    "n{} is down; disk t{} up to {}",
+                    m.id,
+                    m.disk.hard.term,
+                    trace::id(m.disk.last())
+                ));
+                continue;
+            };
+            let role = match raft.role() {
+                Role::Leader => "leads".into(),
+                _ => raft.leader().map_or("follows nobody".into(), |l| format!("follows n{l}")),
+            };
+            let mut line = format!(
+                "n{} {role} in t{}: log {}..{} durable {} commit {} applied {}; {}",
+                m.id,
+                raft.term(),
+                raft.base().index,
+                trace::id(raft.last()),
+                raft.durable(),
+                raft.commit(),
+                raft.applied(),
+                raft.membership()
+            );
+            if raft.withholds() {
+                line += "; withholds";
+            }
+            for (node, p) in raft.progress() {
+                let phase = match p.phase {
+                    Phase::Probe { waiting: true } => "probe, waiting",
+                    Phase::Probe { waiting: false } => "probe",
+                    Phase::Replicate => "replicate",
+                    Phase::Snapshot { .. } => "snapshot",
+                };
+                let _ = write!(line, "\n  n{node} {phase}: matched {} next {}", p.matched, p.next);
+            }
+            out.push(line);
+        }
+        out.join("\n")
+    }
+
+    fn log(&self, node: NodeId) -> String {
+        let Some(raft) = self.cluster.members[&node].raft.as_ref() else { return "down".into() };
+        let ids: Vec<String> = (raft.base().index.0 + 1..=raft.last().index.0)
+            .filter_map(|i| raft.entry(Index(i)))
+            .map(|e| trace::id(e.id))
+            .collect();
+        format!("n{node}: ({}) {}", trace::id(raft.base()), ids.join(" "))
+    }
+}
+
+fn ids(of: &std::collections::BTreeSet<NodeId>) -> Vec<u64> {
+    of.iter().map(|n| n.0).collect()
+}
+
+fn members(words: &[&str]) -> Membership {
+    let mut sets =
+        words.split(|w| *w == "+").map(|part| part.iter().filter_map(|w| w.parse().ok()).map(n).collect());
+    Membership {
+        voters: sets.next().unwrap_or_default(),
+        learners: sets.next().unwrap_or_default(),
+        outgoing: None,
+    }
+}
+
+fn set(options: &mut Options, name: &str, value: &str) {
+    let number = value.parse().unwrap_or(0);
+    let auto = value == "auto";
+    let config = &mut options.config;
+    match name {
+        "disk" => options.auto_disk = auto,
+        "work" => options.auto_work = auto,
+        "compact" => options.auto_compact = auto,
+        "entries" => config.max_append_entries = number,
+        "window" => config.window_messages = number,
+        "keep" => config.log_keep_bytes = number,
+        "pin" => config.log_pin_bytes = number,
+        "uncommitted" => config.max_uncommitted_bytes = number,
+        "reads" => config.max_pending_reads = number,
+        _ => panic!("what is {name:?}?"),
+    }
+}
+
+/// Every script next to the code says what it says.
+#[test]
+fn scripts() {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/raft");
+    let update = std::env::var_os("UPDATE").is_some();
+    let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|f| f.unwrap().path()).collect();
+    files.sort();
+    assert!(update || files.len() >= 30, "only {} scripts", files.len());
+    let mut wrong = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.starts_with("# "), "{}: the first line is the claim", file.display());
+        let now = run(&text, Options::default());
+        if now == text {
+            continue;
+        }
+        if update {
+            std::fs::write(&file, now).unwrap();
+        } else {
+            wrong.push(format!("{}:\n{}", file.display(), first_difference(&text, &now)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}\n(UPDATE=1 rewrites the traces)", wrong.join("\n"));
+}
+
+fn first_difference(old: &str, new: &str) -> String {
+    let at = old.lines().zip(new.lines()).take_while(|(a, b)| a == b).count();
+    let show = |text: &str| text.lines().nth(at).unwrap_or("(the end)").to_owned();
+    format!("  line {}:\n  - {}\n  + {}", at + 1, show(old), show(new))
+}
