@@ -126,14 +126,13 @@ impl Kv {
         let incarnation = pointed_to(&source, shard)?;
         let keys = Keys::new(shard, incarnation.unwrap_or(1));
         let mut buf = Vec::new();
-        let (meta, counts, leases) = match incarnation {
-            None => (Meta::new(), Counts::new(), Leases::default()),
-            Some(_) => {
-                let stored = source.get(keys.raw(&mut buf, table::META, b""))?;
-                let stored =
-                    stored.ok_or_else(|| damaged("the state without its record of the applied index"))?;
-                (Meta::decode(&stored)?, Counts::load(&source, keys)?, lease::load(&source, keys)?)
-            }
+        let (meta, counts, leases) = if incarnation.is_some() {
+            let stored = source.get(keys.raw(&mut buf, table::META, b""))?;
+            let stored =
+                stored.ok_or_else(|| damaged("the state without its record of the applied index"))?;
+            (Meta::decode(&stored)?, Counts::load(&source, keys)?, lease::load(&source, keys)?)
+        } else {
+            (Meta::new(), Counts::new(), Leases::default())
         };
         let others = sweep::other_incarnations(&source, shard, incarnation)?;
         let highest = others.iter().copied().chain(incarnation).max().unwrap_or(0);

@@ -302,14 +302,15 @@ impl Run<'_> {
         let base = Base { id: view.applied(), membership: view.membership().clone() };
         let max_bytes = *self.workload.rng().pick(&[200, 5_000, 1 << 20]);
         let break_at = if self.chance(4) == 0 { self.chance(5) } else { u64::MAX };
-        let harm = self.chance(3);
+        let harm = self.chance(4);
         self.kv(at).import_begin().expect("an import begins");
         let (mut cursor, mut seq) = (None, 0);
         loop {
             let (chunk, next) = view.export(cursor.as_ref(), max_bytes).expect("an export");
             assert_eq!(view.export(cursor.as_ref(), max_bytes), Ok((chunk.clone(), next.clone())));
             if seq == break_at {
-                self.harm(at, seq, &chunk, harm);
+                let after = next.map(|next| view.export(Some(&next), max_bytes).expect("an export").0);
+                self.harm(at, seq, &chunk, after.as_ref(), harm);
                 return;
             }
             self.kv(at).import_chunk(seq, &chunk).expect("a good chunk");
@@ -333,7 +334,7 @@ impl Run<'_> {
     }
 
     /// A chunk comes damaged, in the wrong place, or not at all.
-    fn harm(&mut self, at: usize, seq: u64, chunk: &Bytes, how: u64) {
+    fn harm(&mut self, at: usize, seq: u64, chunk: &Bytes, after: Option<&Bytes>, how: u64) {
         let bit = self.chance(chunk.len() as u64 * 8);
         let kv = self.kv(at);
         match how {
@@ -343,6 +344,10 @@ impl Run<'_> {
                 assert!(kv.import_chunk(seq, &flipped).is_err_and(|e| e.damaged), "bit {bit}");
             }
             1 => assert!(kv.import_chunk(seq + 1, chunk).is_err()),
+            2 if after.is_some() => {
+                // The chunk is lost, and the one behind it comes in its place.
+                assert!(after.is_some_and(|after| kv.import_chunk(seq, after).is_err_and(|e| e.damaged)));
+            }
             _ => {}
         }
         self.done.broken_imports += 1;
