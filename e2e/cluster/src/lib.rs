@@ -83,18 +83,24 @@ impl Target {
                     .arg("--data-dir")
                     .arg(&me.data)
                     .args(["--listen-client-urls", &me.url(), "--advertise-client-urls", &me.url()])
-                    .args(["--listen-peer-urls", &me.peer_url(), "--initial-advertise-peer-urls", &me.peer_url()])
+                    .args([
+                        "--listen-peer-urls",
+                        &me.peer_url(),
+                        "--initial-advertise-peer-urls",
+                        &me.peer_url(),
+                    ])
                     .args(["--initial-cluster", &all(&|n| format!("n{}={}", n.id, n.peer_url()))])
                     .args(["--initial-cluster-state", "new", "--initial-cluster-token", token]);
                 command
             }
             Self::GoEtcd(program) => {
                 let mut command = Command::new(program);
-                command
-                    .arg("-stdin")
-                    .arg("-data")
-                    .arg(&me.data)
-                    .args(["-client", &me.url(), "-peer", &me.peer_url()]);
+                command.arg("-stdin").arg("-data").arg(&me.data).args([
+                    "-client",
+                    &me.url(),
+                    "-peer",
+                    &me.peer_url(),
+                ]);
                 command
             }
         }
@@ -262,7 +268,9 @@ impl Cluster {
             let Ok(channel) = connect(&place.url()) else { continue };
             let mut maintenance = MaintenanceClient::new(channel);
             let asked = maintenance.status(pb::StatusRequest {});
-            let Ok(Ok(reply)) = tokio::time::timeout(Duration::from_millis(500), asked).await else { continue };
+            let Ok(Ok(reply)) = tokio::time::timeout(Duration::from_millis(500), asked).await else {
+                continue;
+            };
             let reply = reply.into_inner();
             if reply.header.is_some_and(|h| h.member_id == reply.leader) {
                 return Some(place.id as usize - 1);
