@@ -1,13 +1,26 @@
 //! The directories of the LSM form: `live`, and one a checkpoint.
+//!
+//! A checkpoint holds `tables/N` (hard links), the tree's small files (copies), [`ENDS`], and the MANIFEST, written last.
+//!
+//! ```text
+//! ENDS := { table(u64) length(u32) crc(u32, CRC-32C of the table's last `length` bytes) }      little-endian
+//! ```
 
 use quorate_storage::journal::Identity;
 use quorate_storage::manifest::{FileEntry, Manifest, NAME};
 use quorate_storage::state::{StateError, StateResult};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 const TABLES: &str = "tables";
+/// The checksums of the ends of tables. It is ours, so it does not go into the live directory.
+const ENDS: &str = "ENDS";
+/// How much of a table's end is verified at a start: its list of parts and its numbers are there, and more.
+const END_BYTES: u64 = 16 << 10;
+const END_ENTRY: usize = 16;
 
 /// Where everything lies.
 #[derive(Clone)]
@@ -38,7 +51,11 @@ impl Layout {
         let from = self.of(generation);
         let manifest = self.read_manifest(&from, generation)?;
         create_dir(&live.join(TABLES))?;
+        let ends = read_ends(&from, &manifest)?;
         for entry in &manifest.files {
+            if entry.name == ENDS {
+                continue;
+            }
             let (source, target) = (from.join(&entry.name), live.join(&entry.name));
             let size = fs::metadata(&source).map_err(|e| failed("reading", &source, &e))?.len();
             if size != entry.size {
@@ -46,7 +63,10 @@ impl Layout {
             }
             match entry.crc {
                 Some(crc) => copy_verified(&source, &target, crc)?,
-                None => fs::hard_link(&source, &target).map_err(|e| failed("linking", &source, &e))?,
+                None => {
+                    verify_end(&source, &entry.name, size, &ends)?;
+                    fs::hard_link(&source, &target).map_err(|e| failed("linking", &source, &e))?;
+                }
             }
         }
         self.remove_others(&[generation])
@@ -70,14 +90,24 @@ impl Layout {
         // A try that was not completed leaves an unrecorded directory.
         remove_dir(&dir)?;
         create_dir(&dir.join(TABLES))?;
-        let mut files = Vec::new();
+        let (mut files, mut ends) = (Vec::new(), Vec::new());
         for table in tables {
             let name = format!("{TABLES}/{table}");
             let (source, target) = (live.join(&name), dir.join(&name));
             fs::hard_link(&source, &target).map_err(|e| failed("linking", &source, &e))?;
             let size = fs::metadata(&target).map_err(|e| failed("reading", &target, &e))?.len();
+            let (len, crc) = end_of(&target, size)?;
+            ends.extend(table.to_le_bytes());
+            ends.extend(len.to_le_bytes());
+            ends.extend(crc.to_le_bytes());
             files.push(FileEntry { name, size, crc: None });
         }
+        write_synced(&dir.join(ENDS), &ends)?;
+        files.push(FileEntry {
+            name: ENDS.into(),
+            size: ends.len() as u64,
+            crc: Some(crc32c::crc32c(&ends)),
+        });
         // Whatever else the tree keeps is small, and may be rewritten: copied.
         for name in small_files(&live, version)? {
             let source = live.join(&name);
@@ -105,6 +135,40 @@ impl Layout {
             }
         }
         Ok(())
+    }
+}
+
+/// The length and the checksum of the end of a file.
+fn end_of(path: &Path, size: u64) -> StateResult<(u32, u32)> {
+    let len = size.min(END_BYTES);
+    let mut end = vec![0; len as usize];
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut end, size - len));
+    read.map_err(|e| failed("reading", path, &e))?;
+    Ok((len as u32, crc32c::crc32c(&end)))
+}
+
+/// What the ends of a checkpoint's tables should be.
+fn read_ends(dir: &Path, manifest: &Manifest) -> StateResult<BTreeMap<u64, (u32, u32)>> {
+    let path = dir.join(ENDS);
+    let bytes = fs::read(&path).map_err(|e| failed("reading", &path, &e))?;
+    let crc = manifest.files.iter().find(|entry| entry.name == ENDS).and_then(|entry| entry.crc);
+    if crc != Some(crc32c::crc32c(&bytes)) || bytes.len() % END_ENTRY != 0 {
+        return Err(damaged(&path, "its checksum does not hold"));
+    }
+    let number = |bytes: &[u8]| bytes.iter().rev().fold(0_u64, |n, b| (n << 8) | u64::from(*b));
+    Ok(bytes
+        .chunks_exact(END_ENTRY)
+        .map(|entry| (number(&entry[..8]), (number(&entry[8..12]) as u32, number(&entry[12..]) as u32)))
+        .collect())
+}
+
+fn verify_end(path: &Path, name: &str, size: u64, ends: &BTreeMap<u64, (u32, u32)>) -> StateResult<()> {
+    let table = name.strip_prefix("tables/").and_then(|id| id.parse::<u64>().ok());
+    let expected = table.and_then(|id| ends.get(&id));
+    if expected == Some(&end_of(path, size)?) {
+        Ok(())
+    } else {
+        Err(damaged(path, "its end does not verify"))
     }
 }
 

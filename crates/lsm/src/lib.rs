@@ -9,10 +9,26 @@
 //! written last. A start verifies the manifest, each table's presence and size, and the checksums of the small files;
 //! blocks of tables are verified by the tree at each read, so that a start does not read all data.
 //!
+//! What no block checksum covers is the end of a table, with the list of its parts: a false length there makes the tree ask
+//! for more memory than there is, which is an abort and no error. So a checkpoint holds the checksum of each table's last
+//! bytes ([`files`]), and a start verifies those too before the tree sees the file.
+//!
 //! # Sequence numbers
 //!
 //! Each write takes the next number. A view at `n` sees all entries below `n`; the tree keeps what the oldest view that
-//! is alive can see. The applier is the only writer; the background thread flushes and compacts.
+//! is alive can see. The applier is the only writer, and reads at [`NEWEST`]; the background thread flushes and compacts.
+//! A read at the counter's value would be a race: two flushes between taking the number and using it may drop the version
+//! of the tree that the number needs, which only a registered view holds back.
+//!
+//! # Memory
+//!
+//! A memtable that grows past its limit is set aside and flushed in the background. Not while a checkpoint is under way:
+//! whatever is set aside then would be flushed into it, and it must hold what was written before its cut and no more. If
+//! the background falls behind, the writer flushes itself.
+//!
+//! # Left out
+//!
+//! A scrub that reads all blocks in the background; compression; more than one tree.
 
 mod files;
 
@@ -25,8 +41,10 @@ use quorate_storage::state::{
     CheckpointJob, Range, Scan, State, StateError, StateResult, StateStore, Upkeep, View,
 };
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::ops::Bound;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -38,13 +56,20 @@ pub struct Options {
     pub cache_bytes: u64,
     /// Bytes of a table that compaction makes.
     pub table_bytes: u64,
+    /// Bytes of a memtable, as the tree counts them, beyond which it is flushed.
+    pub memtable_bytes: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 24 << 20, table_bytes: 32 << 20 }
+        Self { cache_bytes: 24 << 20, table_bytes: 32 << 20, memtable_bytes: 24 << 20 }
     }
 }
+
+/// Sees everything. Numbers with the highest bit set are the tree's own.
+const NEWEST: u64 = u64::MAX >> 1;
+/// With so many memtables set aside, the writer flushes itself.
+const SET_ASIDE_MAX: usize = 3;
 
 /// Opens states from checkpoints in a directory.
 pub struct LsmStore {
@@ -81,8 +106,9 @@ impl StateStore for LsmStore {
             layout: self.layout.clone(),
             options: self.options,
             maintaining: Mutex::new(()),
+            sealing: AtomicBool::new(false),
         });
-        Ok(Box::new(LsmState { shared, unsealed: 0 }))
+        Ok(Box::new(LsmState { shared, unsealed: 0, failed: None }))
     }
 }
 
@@ -95,6 +121,8 @@ struct Shared {
     options: Options,
     /// Flushing and compacting take turns.
     maintaining: Mutex<()>,
+    /// A checkpoint is under way: no memtable is set aside.
+    sealing: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -109,17 +137,17 @@ impl Shared {
     }
 
     fn get(&self, key: &[u8], at: u64) -> StateResult<Option<Bytes>> {
-        let value = self.tree.get(key, at).map_err(|e| failed("reading", &e))?;
+        let value = self.tree.get(key, at).map_err(|e| self.failed("reading", &e))?;
         Ok(value.map(Bytes::from))
     }
 
-    fn scan(&self, range: Range<'_>, at: u64, back: bool) -> Scan<'static> {
+    fn scan<'a>(&'a self, range: Range<'_>, at: u64, back: bool) -> Scan<'a> {
         if is_empty(&range) {
             return Box::new(std::iter::empty());
         }
         let pairs = self.tree.range::<&[u8], (Bound<&[u8]>, Bound<&[u8]>)>(range, at, None);
         let read = |guard: lsm_tree::IterGuardImpl| {
-            let (key, value) = guard.into_inner().map_err(|e| failed("scanning", &e))?;
+            let (key, value) = guard.into_inner().map_err(|e| self.failed("scanning", &e))?;
             Ok((Bytes::from(key), Bytes::from(value)))
         };
         if back { Box::new(pairs.rev().map(read)) } else { Box::new(pairs.map(read)) }
@@ -144,35 +172,86 @@ fn failed(doing: &str, error: &lsm_tree::Error) -> StateError {
     StateError { context: format!("{doing}: {error}"), damaged }
 }
 
+impl Shared {
+    /// The error of a read, with the files that are damaged: the tree does not say in which one its checksum failed, so
+    /// all are read. The node stops serving after this, and its operator needs the name.
+    fn failed(&self, doing: &str, error: &lsm_tree::Error) -> StateError {
+        let mut error = failed(doing, error);
+        if error.damaged {
+            let version = self.tree.current_version();
+            for table in version.iter_tables() {
+                let whole = table.scan().and_then(|mut scan| scan.try_for_each(|item| item.map(drop)));
+                if whole.is_err() {
+                    let _ = write!(error.context, "; {} does not verify", table.path.display());
+                }
+            }
+        }
+        error
+    }
+
+    /// Flushes what was set aside. The caller holds `maintaining`.
+    fn flush(&self) -> StateResult<()> {
+        let flushing = self.tree.get_flush_lock();
+        self.tree.flush(&flushing, self.watermark()).map_err(|e| self.failed("flushing", &e))?;
+        Ok(())
+    }
+}
+
 /// A state on disk, larger than memory.
 pub struct LsmState {
     shared: Arc<Shared>,
     unsealed: u64,
+    /// A flush that the writer had to do failed: the next call that can say so does.
+    failed: Option<StateError>,
+}
+
+impl LsmState {
+    /// Sets the memtable aside if it has grown to `bytes` and nothing forbids it.
+    fn relieve(&mut self, bytes: u64) {
+        let shared = &self.shared;
+        if bytes < shared.options.memtable_bytes || shared.sealing.load(Ordering::Acquire) {
+            return;
+        }
+        shared.tree.rotate_memtable();
+        if shared.tree.sealed_memtable_count() > SET_ASIDE_MAX {
+            let _turn = lock(&shared.maintaining);
+            if let Err(error) = shared.flush() {
+                self.failed.get_or_insert(error);
+            }
+        }
+    }
+
+    fn check(&self) -> StateResult<()> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
 }
 
 impl State for LsmState {
     fn put(&mut self, key: &[u8], value: &[u8]) {
         let at = self.shared.seqno.next();
-        self.shared.tree.insert(key, value, at);
+        let (_, bytes) = self.shared.tree.insert(key, value, at);
         self.unsealed += (key.len() + value.len() + 32) as u64;
+        self.relieve(bytes);
     }
 
     fn delete(&mut self, key: &[u8]) {
         let at = self.shared.seqno.next();
-        self.shared.tree.remove(key, at);
+        let (_, bytes) = self.shared.tree.remove(key, at);
         self.unsealed += (key.len() + 32) as u64;
+        self.relieve(bytes);
     }
 
     fn get(&self, key: &[u8]) -> StateResult<Option<Bytes>> {
-        self.shared.get(key, self.shared.seqno.get())
+        self.check()?;
+        self.shared.get(key, NEWEST)
     }
 
     fn scan<'a>(&'a self, range: Range<'_>) -> Scan<'a> {
-        self.shared.scan(range, self.shared.seqno.get(), false)
+        self.shared.scan(range, NEWEST, false)
     }
 
     fn scan_back<'a>(&'a self, range: Range<'_>) -> Scan<'a> {
-        self.shared.scan(range, self.shared.seqno.get(), true)
+        self.shared.scan(range, NEWEST, true)
     }
 
     fn view(&self) -> Arc<dyn View> {
@@ -185,6 +264,8 @@ impl State for LsmState {
     }
 
     fn seal(&mut self) -> StateResult<Box<dyn CheckpointJob>> {
+        self.check()?;
+        self.shared.sealing.store(true, Ordering::Release);
         self.shared.tree.rotate_memtable();
         self.unsealed = 0;
         Ok(Box::new(SealJob { shared: self.shared.clone() }))
@@ -239,15 +320,20 @@ impl CheckpointJob for SealJob {
     fn run(self: Box<Self>, generation: u64) -> StateResult<()> {
         let shared = &self.shared;
         let _turn = lock(&shared.maintaining);
-        let flushing = shared.tree.get_flush_lock();
-        shared.tree.flush(&flushing, shared.watermark()).map_err(|e| failed("flushing", &e))?;
+        shared.flush()?;
         let version = shared.tree.current_version();
         let tables: Vec<u64> = version.iter_tables().map(lsm_tree::Table::id).collect();
         shared.layout.checkpoint(generation, version.id(), &tables)
     }
 }
 
-/// Merges tables in the background.
+impl Drop for SealJob {
+    fn drop(&mut self) {
+        self.shared.sealing.store(false, Ordering::Release);
+    }
+}
+
+/// Flushes what was set aside and merges tables, in the background.
 struct Compaction {
     shared: Arc<Shared>,
     /// The version after the last compaction: without a new one there is nothing to do.
@@ -257,13 +343,20 @@ struct Compaction {
 impl Upkeep for Compaction {
     fn step(&mut self) -> StateResult<bool> {
         let shared = &self.shared;
+        let _turn = lock(&shared.maintaining);
+        if shared.tree.sealed_memtable_count() > 0 {
+            shared.flush()?;
+            return Ok(true);
+        }
         let before = shared.tree.current_version().id();
         if before == self.compacted_at {
             return Ok(false);
         }
-        let _turn = lock(&shared.maintaining);
         let strategy = Leveled::default().with_table_target_size(shared.options.table_bytes);
-        shared.tree.compact(Arc::new(strategy), shared.watermark()).map_err(|e| failed("compacting", &e))?;
+        shared
+            .tree
+            .compact(Arc::new(strategy), shared.watermark())
+            .map_err(|e| shared.failed("compacting", &e))?;
         let after = shared.tree.current_version().id();
         if after == before {
             self.compacted_at = after;

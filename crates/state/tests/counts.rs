@@ -77,7 +77,8 @@ fn key(n: u64) -> Bytes {
 fn apply(kv: &mut Kv, command: &Command) {
     let id = EntryId::new(Term(1), Index(kv.applied().index.get() + 1));
     let data = command::encode(NodeId(1), 1, command);
-    kv.apply(&Entry { id, kind: EntryKind::Command, data }).unwrap().outcome.unwrap();
+    let applied = kv.apply(&Entry { id, kind: EntryKind::Command, data }).expect("the store works");
+    applied.outcome.expect("the command is taken");
 }
 
 #[test]

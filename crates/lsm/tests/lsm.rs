@@ -1,0 +1,182 @@
+//! The LSM form held to the contract of the state, and its checkpoints against damage.
+
+use quorate_base::NodeId;
+use quorate_lsm::{LsmStore, Options};
+use quorate_storage::contract;
+use quorate_storage::journal::Identity;
+use quorate_storage::state::{State, StateStore};
+use std::fs;
+use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A directory of its own for a test, removed behind it.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("quorate-lsm-{name}-{}-{n}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+const IDENTITY: Identity = Identity { cluster: 5, node: NodeId(1) };
+
+/// So small that tests flush and merge.
+const SMALL: Options = Options { cache_bytes: 256 << 10, table_bytes: 64 << 10, memtable_bytes: 32 << 10 };
+
+fn store(dir: &Path) -> LsmStore {
+    LsmStore::new(dir, IDENTITY, SMALL)
+}
+
+#[test]
+fn it_keeps_the_contract() {
+    let mut upkeep = 0;
+    for seed in 0..8 {
+        let dir = Dir::new("contract");
+        let done = contract::check(&mut store(&dir.0), seed, 2_500);
+        assert!(done.recorded > 3 && done.restarts > 3 && done.old_views > 50, "seed {seed}: {done:?}");
+        upkeep += done.upkeep;
+    }
+    assert!(upkeep > 20, "{upkeep} pieces of upkeep");
+}
+
+#[test]
+fn the_key_value_machine_is_its_model_over_it() {
+    let mut done = quorate_state::testing::Done::default();
+    for seed in 0..6 {
+        let dirs = [Dir::new("kv"), Dir::new("kv"), Dir::new("kv")];
+        let mut stores: Vec<Box<dyn StateStore>> =
+            dirs.iter().map(|dir| Box::new(store(&dir.0)) as Box<dyn StateStore>).collect();
+        done.add(quorate_state::testing::check(&mut stores, seed, 1_500));
+    }
+    assert!(done.least() > 2, "{done:?}");
+}
+
+type Pairs = Vec<(bytes::Bytes, bytes::Bytes)>;
+
+fn all(state: &dyn State) -> Result<Pairs, quorate_storage::state::StateError> {
+    state.scan((Bound::Unbounded, Bound::Unbounded)).collect()
+}
+
+/// Two flushed tables and a merged one, in checkpoint 1.
+fn filled(dir: &Path) -> Pairs {
+    let mut state = store(dir).open(None).unwrap();
+    let mut upkeep = state.upkeep().unwrap();
+    for round in 0..5_u32 {
+        for n in 0..40_u32 {
+            let key = (n * 7 + round).to_be_bytes();
+            state.put(&key, &[round as u8; 33]);
+            state.put(&[b"old".as_slice(), &key].concat(), &[1]);
+            if n % 5 == 0 {
+                state.delete(&(n * 3).to_be_bytes());
+            }
+        }
+        state.seal().unwrap().run(1).unwrap();
+        if round == 3 {
+            while upkeep.step().unwrap() {}
+        }
+    }
+    all(&*state).unwrap()
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files.extend(self::files(&path)) } else { files.push(path) }
+    }
+    files.sort();
+    files
+}
+
+/// Opens checkpoint 1 and reads all of it in every way.
+fn read_all(dir: &Path, pairs: &Pairs) -> Result<Pairs, String> {
+    let state = store(dir).open(Some(1)).map_err(|e| e.to_string())?;
+    for (key, value) in pairs {
+        let found = state.get(key).map_err(|e| e.to_string())?;
+        if found.as_ref() != Some(value) {
+            return Ok(Vec::new());
+        }
+    }
+    let mut back: Pairs = state
+        .scan_back((Bound::Unbounded, Bound::Unbounded))
+        .collect::<Result<_, _>>()
+        .map_err(|e| e.to_string())?;
+    back.reverse();
+    let forth = all(&*state).map_err(|e| e.to_string())?;
+    if back != forth {
+        return Ok(Vec::new());
+    }
+    // Merging reads each block, too, in a way of its own.
+    let mut upkeep = state.upkeep().ok_or("no upkeep")?;
+    while upkeep.step().map_err(|e| e.to_string())? {}
+    Ok(forth)
+}
+
+#[test]
+fn a_flipped_bit_in_any_file_of_a_checkpoint_never_gives_a_wrong_answer() {
+    let dir = Dir::new("flips");
+    let pairs = filled(&dir.0);
+    assert_eq!(read_all(&dir.0, &pairs).unwrap(), pairs);
+    let checkpoint = dir.0.join(format!("{:016}", 1));
+    let (mut named, mut unused) = (0, 0);
+    for path in files(&checkpoint) {
+        let good = fs::read(&path).unwrap();
+        let step = if cfg!(debug_assertions) { 23 } else { 1 };
+        for bit in (0..good.len() * 8).step_by(step) {
+            let mut bytes = good.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            // Written in place: the live directory links to the same file.
+            fs::write(&path, &bytes).unwrap();
+            let what = catch_unwind(AssertUnwindSafe(|| read_all(&dir.0, &pairs)));
+            let name = path.file_name().unwrap().to_str().unwrap();
+            match what {
+                Ok(Err(why)) => {
+                    assert!(why.contains(name), "bit {bit} of {}: {why}", path.display());
+                    named += 1;
+                }
+                Ok(Ok(found)) => {
+                    assert!(found == pairs, "bit {bit} of {} gives a wrong answer", path.display());
+                    unused += 1;
+                }
+                Err(_) => panic!("bit {bit} of {} panics", path.display()),
+            }
+        }
+        fs::write(&path, &good).unwrap();
+    }
+    println!("{named} flips were named, {unused} changed nothing");
+    assert!(named > 50 * unused, "{named} flips were named, {unused} changed nothing");
+    assert_eq!(read_all(&dir.0, &pairs).unwrap(), pairs);
+}
+
+#[test]
+fn what_is_missing_cut_short_or_of_another_node_is_refused_by_name() {
+    let dir = Dir::new("missing");
+    let pairs = filled(&dir.0);
+    let checkpoint = dir.0.join(format!("{:016}", 1));
+    for path in files(&checkpoint) {
+        let good = fs::read(&path).unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        fs::write(&path, &good[..good.len() - 1]).unwrap();
+        let error = store(&dir.0).open(Some(1)).err().unwrap();
+        assert!(error.damaged && error.context.contains(name), "{name} cut short: {error}");
+        fs::remove_file(&path).unwrap();
+        let error = store(&dir.0).open(Some(1)).err().unwrap();
+        assert!(error.damaged && error.context.contains(name), "{name} missing: {error}");
+        fs::write(&path, &good).unwrap();
+    }
+    let other = Identity { node: NodeId(2), ..IDENTITY };
+    assert!(LsmStore::new(&dir.0, other, SMALL).open(Some(1)).is_err_and(|e| e.damaged));
+    assert_eq!(read_all(&dir.0, &pairs).unwrap(), pairs);
+}
