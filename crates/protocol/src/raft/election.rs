@@ -176,7 +176,13 @@ impl Raft {
         }
     }
 
-    fn count_votes(&mut self, now: Instant) {
+    /// A candidate's own vote counts like any other: once it is durable. (Else the only voter of a group would lead at once,
+    /// lose power, and vote for another in the same term; it would have said nothing, but it would have led.)
+    pub(super) fn count_votes(&mut self, now: Instant) {
+        let voted = !self.hard_dirty && self.hard_write <= self.durable_write;
+        if self.role == Role::Candidate && !voted && !mutant(&self.config, Mutant::VoteNotDurable) {
+            return;
+        }
         let yes = |n: NodeId| self.votes.get(&n).is_some_and(|&(granted, withheld)| granted && !withheld);
         let any_yes = |n: NodeId| self.votes.get(&n).is_some_and(|&(granted, _)| granted);
         let membership = self.membership();

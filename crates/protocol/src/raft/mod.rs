@@ -161,7 +161,7 @@ impl Core for Raft {
             Input::SnapshotChunk { to, snapshot, meta, seq, data, last } => {
                 self.send_chunk(now, to, snapshot, meta, seq, data, last);
             }
-            Input::SnapshotFailed { to, snapshot } => self.snapshot_failed(to, snapshot),
+            Input::SnapshotFailed { to, snapshot } => self.snapshot_failed(now, to, snapshot),
             Input::ChunkStored { snapshot, seq } => self.chunk_stored(&snapshot, seq),
             Input::InstallFailed { snapshot } => self.install_failed(&snapshot),
             Input::Installed { base } => self.installed(&base),
@@ -430,8 +430,10 @@ impl Raft {
         }
         self.durable_write = proof.write();
         self.log.written(proof.write());
-        if self.role == Role::Leader {
-            self.advance_commit(now);
+        match self.role {
+            Role::Leader => self.advance_commit(now),
+            Role::Candidate => self.count_votes(now),
+            Role::Follower | Role::PreCandidate => {}
         }
         self.heal();
     }

@@ -38,6 +38,8 @@ pub struct Progress {
     pub phase: Phase,
     /// Last index and bytes of each message under way.
     pub(super) under_way: VecDeque<(Index, usize)>,
+    /// When the last probe was sent: a heartbeat's answer that comes sooner says nothing about it.
+    pub(super) probed: Instant,
     /// When it last said anything in this term.
     pub(super) heard: Instant,
     /// The oldest message under way, and since when it is the oldest.
@@ -55,6 +57,7 @@ impl Progress {
             next,
             phase: Phase::Probe { waiting: false },
             under_way: VecDeque::new(),
+            probed: now,
             heard: now,
             stalled: None,
             told: Index(0),

@@ -70,6 +70,7 @@ impl Raft {
             p.told = p.told.max(commit.min(last_sent));
             if probing {
                 p.phase = Phase::Probe { waiting: true };
+                p.probed = now;
             } else {
                 p.under_way.push_back((last_sent, sent));
                 p.next = last_sent.next();
@@ -171,7 +172,7 @@ impl Raft {
         let Some(p) = self.progress.get_mut(&from) else { return };
         p.heard = now;
         if let Phase::Probe { waiting } = &mut p.phase {
-            *waiting = false;
+            *waiting &= now.since(p.probed) < self.config.heartbeat;
         }
         self.round_answered(from, round);
     }

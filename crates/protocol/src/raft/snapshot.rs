@@ -57,12 +57,13 @@ impl Raft {
         self.post(to, Message::SnapshotChunk { term, snapshot, meta, seq, data, last });
     }
 
-    pub(super) fn snapshot_failed(&mut self, to: NodeId, snapshot: SnapshotId) {
+    pub(super) fn snapshot_failed(&mut self, now: Instant, to: NodeId, snapshot: SnapshotId) {
         let Some(p) = self.progress.get_mut(&to) else { return };
         if matches!(p.phase, Phase::Snapshot { id, .. } if id == snapshot) {
             p.probe(p.matched.next());
             // Not at once: the next heartbeat's answer tries again.
             p.phase = Phase::Probe { waiting: true };
+            p.probed = now;
         }
     }
 

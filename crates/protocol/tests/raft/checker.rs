@@ -162,7 +162,8 @@ pub fn promise(disk: &Disk, to: NodeId, message: &Message) -> Result<(), String>
         Message::Vote { granted: true, .. } if disk.hard.term == term && disk.hard.vote != Some(to) => {
             return Err(format!("its disk has {:?}", disk.hard));
         }
-        Message::Appended { matched, .. } if disk.last().index < *matched => {
+        // In a newer term the log may have been cut since: then this is an old truth that comes late.
+        Message::Appended { matched, .. } if disk.hard.term == term && disk.last().index < *matched => {
             return Err(format!("its disk ends at {:?}", disk.last()));
         }
         _ => {}

@@ -36,6 +36,8 @@ pub struct Options {
     pub auto_work: bool,
     /// What is applied may leave the log.
     pub auto_compact: bool,
+    /// The properties are checked.
+    pub check: bool,
     /// For every node; shard and id are filled in.
     pub config: Config,
 }
@@ -43,7 +45,15 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let config = Config::new(SHARD, NodeId(0));
-        Self { seed: 1, mutant: None, auto_disk: true, auto_work: true, auto_compact: false, config }
+        Self {
+            seed: 1,
+            mutant: None,
+            auto_disk: true,
+            auto_work: true,
+            auto_compact: false,
+            check: true,
+            config,
+        }
     }
 }
 
@@ -141,6 +151,8 @@ pub struct Member {
     /// For the next start: what recovery would find out about forgotten promises.
     pub withheld_upto: Option<Index>,
     pub withhold_votes: bool,
+    /// Its disk flushes by hand only, whatever the options say.
+    pub by_hand: bool,
     exports: BTreeMap<SnapshotId, (SnapshotMeta, u64)>,
     staged: u64,
 }
@@ -223,6 +235,7 @@ impl Cluster {
             life: 0,
             withheld_upto: None,
             withhold_votes: false,
+            by_hand: false,
             exports: BTreeMap::new(),
             staged: 0,
         };
@@ -259,6 +272,7 @@ impl Cluster {
 
     /// The process is gone; of what it had not flushed the first `kept` writes are on disk anyway.
     pub fn crash(&mut self, node: NodeId, kept: usize) {
+        self.note(|| format!("n{node} crashes, {kept} unflushed writes kept"));
         let Some(m) = self.members.get_mut(&node) else { return };
         if m.raft.take().is_none() {
             return;
@@ -342,7 +356,7 @@ impl Cluster {
             self.reads_done.insert(id, Err(refusal));
         }
         self.look(node);
-        if self.options.auto_disk {
+        if self.options.auto_disk && !self.members[&node].by_hand {
             self.flush(node, usize::MAX);
         }
         if self.options.auto_work {
@@ -373,6 +387,9 @@ impl Cluster {
     }
 
     fn look(&mut self, node: NodeId) {
+        if !self.options.check {
+            return;
+        }
         if let Err(why) = self.checker.look(node, &self.members) {
             self.fail(why);
         }
@@ -519,8 +536,11 @@ impl Cluster {
     pub fn stabilize(&mut self) -> bool {
         for _ in 0..10_000 {
             let nodes: Vec<NodeId> = self.members.keys().copied().collect();
-            if let Some(&node) = nodes.iter().find(|n| !self.members[n].unflushed.is_empty() && self.up(**n))
-            {
+            let waits = |n: &&NodeId| {
+                let m = &self.members[*n];
+                !m.unflushed.is_empty() && !m.by_hand && m.raft.is_some()
+            };
+            if let Some(&node) = nodes.iter().find(waits) {
                 self.flush(node, usize::MAX);
             } else if let Some(&node) =
                 nodes.iter().find(|n| !self.members[n].work.is_empty() && self.up(**n))

@@ -5,7 +5,7 @@
 //! the leader, clocks that stand still for a node. Then the *healed* phase: no more faults, and within a bound the group
 //! must have one leader, no joint configuration, and every machine at the same state with a new command in it.
 //!
-//! `SEEDS=from..to cargo test -p quorate-protocol random` runs others than the default.
+//! `SEEDS=from..to cargo test -p quorate-protocol random` runs others than the default, `TRACE=1` shows what happened.
 
 use crate::checker::log_matching;
 use crate::cluster::{Cluster, Fate, Options, n};
@@ -36,8 +36,14 @@ pub fn run(seed: u64, steps: usize, mutant: Option<Mutant>) -> Result<(), String
         // Not members yet; they hear of the group once they are.
         schedule.cluster.add(n(spare), &first);
     }
+    if std::env::var_os("TRACE").is_some() {
+        schedule.cluster.trace = Some(Vec::new());
+    }
     for _ in 0..steps {
         schedule.step();
+        for line in schedule.cluster.trace.iter_mut().flat_map(std::mem::take) {
+            println!("{line}");
+        }
         schedule.cluster.verdict()?;
     }
     log_matching(&schedule.cluster.members)?;

@@ -12,6 +12,8 @@
 //! | `flush N [K]`, `work N [K]` | the first K writes are durable; the machine does K jobs |
 //! | `crash N [K]`, `start N`, `restart N [K]` | the process ends, K of its unflushed writes are on disk anyway |
 //! | `tear N I`, `forget N` | its disk loses the log from I on; its next start knows that a vote may be forgotten |
+//! | `hold N` | its disk flushes by hand only, also in `stabilize` |
+//! | `unvote N` | damage: its disk loses its vote, and nobody notices (with `set check off`) |
 //! | `isolate N`, `cut A B`, `heal` | links |
 //! | `propose N TEXT`, `read N`, `change N 1 2 + 3`, `transfer N M` | clients and operators |
 //! | `checkpoint N`, `compact N`, `unreachable N M`, `add N` | the driver |
@@ -100,6 +102,8 @@ impl Runner {
             "start" => c.start(node),
             "restart" => c.restart(node, second.unwrap_or(0) as usize),
             "tear" => c.tear(node, Index(second?)),
+            "hold" => c.members.get_mut(&node)?.by_hand = true,
+            "unvote" => c.members.get_mut(&node)?.disk.hard.vote = None,
             "forget" => c.members.get_mut(&node)?.withhold_votes = true,
             "isolate" => c.isolate(node),
             "cut" => drop(c.cut.insert((node, n(second?)))),
@@ -237,6 +241,7 @@ fn set(options: &mut Options, name: &str, value: &str) {
         "disk" => options.auto_disk = auto,
         "work" => options.auto_work = auto,
         "compact" => options.auto_compact = auto,
+        "check" => options.check = value != "off",
         "entries" => config.max_append_entries = number,
         "window" => config.window_messages = number,
         "keep" => config.log_keep_bytes = number,
