@@ -5,8 +5,8 @@
 
 use crate::journal::Identity;
 use bytes::{Buf, BufMut, Bytes};
-use quorate_base::disk::{Disk, DiskError, DiskErrorKind};
 use quorate_base::NodeId;
+use quorate_base::disk::{Disk, DiskError, DiskErrorKind};
 use std::fmt;
 
 const MAGIC: [u8; 8] = *b"QRTmanif";
@@ -56,7 +56,9 @@ impl fmt::Display for ManifestError {
         match self {
             Self::Disk(error) => error.fmt(f),
             Self::Damaged(path) => write!(f, "{path} is damaged"),
-            Self::Newer(version) => write!(f, "the checkpoint has format version {version}, newer than this release"),
+            Self::Newer(version) => {
+                write!(f, "the checkpoint has format version {version}, newer than this release")
+            }
             Self::Foreign(found) => {
                 write!(f, "the checkpoint belongs to node {} of cluster {:016x}", found.node, found.cluster)
             }

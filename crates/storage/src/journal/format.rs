@@ -65,7 +65,9 @@ impl Place {
     }
 
     fn marker(&self) -> u64 {
-        (u64::from(self.seed()) << 32 | u64::from(!self.seed())).rotate_left(13) ^ self.generation ^ self.offset
+        (u64::from(self.seed()) << 32 | u64::from(!self.seed())).rotate_left(13)
+            ^ self.generation
+            ^ self.offset
     }
 }
 

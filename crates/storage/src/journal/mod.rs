@@ -222,6 +222,11 @@ impl Journal {
     ) -> Result<(Self, Recovered), JournalError> {
         disk.create_dir(dir)?;
         let found = recovery::recover(disk.as_ref(), dir, identity, options.mutant)?;
+        // What was read may be in the cache alone: written by a process that was killed before its flush. The cores will
+        // count on it, so it must be on the disk before they hear of it (found by the simulator, seed 101).
+        for (name, _) in &found.segments {
+            disk.open(&format!("{dir}/{name}"))?.sync()?;
+        }
         let generation = found.next_generation;
         let name = segment_name(generation);
         let recovered = found.recovered;
@@ -387,8 +392,11 @@ impl Journal {
 
     /// Writes the header and the opening batch: the mark and every hard state, so that older segments can go.
     fn open_segment(&mut self) -> Result<(), JournalError> {
-        let header =
-            SegmentHeader { identity: self.identity, generation: self.generation, first_batch: self.next_batch };
+        let header = SegmentHeader {
+            identity: self.identity,
+            generation: self.generation,
+            first_batch: self.next_batch,
+        };
         self.file.write_at(0, &header.encode())?;
         self.end = SEGMENT_HEADER as u64;
         let mark = self.mark.clone();

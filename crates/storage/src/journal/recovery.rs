@@ -118,7 +118,9 @@ fn read_segments(
     let mut segments: Vec<Segment> = Vec::new();
     let mut damage = Vec::new();
     for name in disk.list(dir)? {
-        let Some(generation) = name.strip_suffix(".seg").and_then(|n| n.parse::<u64>().ok()) else { continue };
+        let Some(generation) = name.strip_suffix(".seg").and_then(|n| n.parse::<u64>().ok()) else {
+            continue;
+        };
         outcome.next_generation = outcome.next_generation.max(generation + 1);
         let path = format!("{dir}/{name}");
         let bytes = read_file(disk, &path)?;
@@ -223,7 +225,9 @@ impl SegmentReader<'_> {
                 Decision::EndOfLog => return next.max(self.newer.unwrap_or(0)),
                 Decision::Damaged | Decision::MaybeTorn if truncates => return next,
                 Decision::Damaged => {
-                    replay.damaged(self.damage(offset, "a batch does not verify; it comes back from the peers"));
+                    replay.damaged(
+                        self.damage(offset, "a batch does not verify; it comes back from the peers"),
+                    );
                     match later {
                         Some((batch, at)) => (next, offset) = (batch.number, at),
                         None => return self.newer.unwrap_or(next),

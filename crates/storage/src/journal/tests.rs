@@ -55,7 +55,12 @@ fn what_is_proven_survives_every_power_loss() {
                     let (j, found) = open(&disk).unwrap();
                     journal = j;
                     let shard = &found.shards[&SHARD];
-                    assert!(shard.entries == log, "seed {seed}: {:?} for {:?}", ids(&shard.entries), ids(&log));
+                    assert!(
+                        shard.entries == log,
+                        "seed {seed}: {:?} for {:?}",
+                        ids(&shard.entries),
+                        ids(&log)
+                    );
                     write = 0;
                 }
                 1 => {
@@ -65,7 +70,10 @@ fn what_is_proven_survives_every_power_loss() {
                     let shard = &found.shards[&SHARD];
                     torn += u64::from(!shard.damage.is_empty());
                     assert!(shard.hard.term.0 >= proven_term || shard.hard_uncertain, "seed {seed}");
-                    assert!(shard.entries.len() >= proven.min(log.len()), "seed {seed}: a proven entry is lost");
+                    assert!(
+                        shard.entries.len() >= proven.min(log.len()),
+                        "seed {seed}: a proven entry is lost"
+                    );
                     log = shard.entries.clone();
                     (proven, appended) = (log.len(), shard.hard.term.0);
                     write = 0;
@@ -87,9 +95,8 @@ fn what_is_proven_survives_every_power_loss() {
                     }
                     write += 1;
                     let first = log.len() as u64 + 1;
-                    let entries: Vec<Entry> = (0..rng.below(4))
-                        .map(|i| entry(term, first + i, rng.below(300) as usize))
-                        .collect();
+                    let entries: Vec<Entry> =
+                        (0..rng.below(4)).map(|i| entry(term, first + i, rng.below(300) as usize)).collect();
                     appended = term;
                     let hard = HardState { term: Term(term), vote: None, commit: Index(0) };
                     journal.append(&[append(write, Some(hard), entries.clone())]).unwrap();
@@ -113,14 +120,16 @@ fn a_crash_between_any_two_operations_is_recovered() {
         let mut proven = 0;
         let result = (|| {
             let (mut journal, _) = open(disk)?;
-            journal.mark_checkpoint(CheckpointMark { generation: 0, bases: vec![(SHARD, Base::default())] })?;
+            journal
+                .mark_checkpoint(CheckpointMark { generation: 0, bases: vec![(SHARD, Base::default())] })?;
             journal.sync()?;
             for i in 1..=40 {
                 journal.append(&[append(i, None, vec![entry(1, i, 200)])])?;
                 journal.sync()?;
                 proven = i;
                 if i % 10 == 0 {
-                    let base = Base { id: EntryId::new(Term(1), Index(i - 5)), membership: bytes::Bytes::new() };
+                    let base =
+                        Base { id: EntryId::new(Term(1), Index(i - 5)), membership: bytes::Bytes::new() };
                     journal.mark_checkpoint(CheckpointMark { generation: i, bases: vec![(SHARD, base)] })?;
                     journal.sync()?;
                 }
@@ -143,7 +152,12 @@ fn a_crash_between_any_two_operations_is_recovered() {
         disk.power_loss();
         let (_, found) = open(&disk).unwrap();
         let end = found.shards.get(&SHARD).map_or(0, |s| s.base.id.index.0 + s.entries.len() as u64);
-        assert!(end >= proven, "frozen at {k}: {proven} proven, {end} found: {:?} {:?}", found.checkpoint, found.shards.get(&SHARD).map(|s| (&s.damage, s.withheld_upto)));
+        assert!(
+            end >= proven,
+            "frozen at {k}: {proven} proven, {end} found: {:?} {:?}",
+            found.checkpoint,
+            found.shards.get(&SHARD).map(|s| (&s.damage, s.withheld_upto))
+        );
     }
 }
 
@@ -166,7 +180,9 @@ fn a_flipped_bit_is_never_a_wrong_entry() {
         disk.flip_bit(&file, bit);
         let found = match open(&disk) {
             Ok((_, found)) => found,
-            Err(JournalError::Newer { .. } | JournalError::Foreign { .. }) => panic!("bit {bit}: a harmed header is damage"),
+            Err(JournalError::Newer { .. } | JournalError::Foreign { .. }) => {
+                panic!("bit {bit}: a harmed header is damage")
+            }
             Err(error) => panic!("bit {bit}: {error}"),
         };
         let Some(shard) = found.shards.get(&SHARD) else {
@@ -174,7 +190,10 @@ fn a_flipped_bit_is_never_a_wrong_entry() {
             named += 1;
             continue;
         };
-        assert!(shard.entries.len() <= log.len() && shard.entries[..] == log[..shard.entries.len()], "bit {bit}");
+        assert!(
+            shard.entries.len() <= log.len() && shard.entries[..] == log[..shard.entries.len()],
+            "bit {bit}"
+        );
         if shard.entries.len() < log.len() {
             assert!(!shard.damage.is_empty(), "bit {bit}: a loss must be named");
             assert!(shard.withheld_upto > Some(Index(shard.entries.len() as u64)), "bit {bit}");
@@ -184,6 +203,24 @@ fn a_flipped_bit_is_never_a_wrong_entry() {
         }
     }
     assert!(named > 1000 && unused > 1000, "named {named}, unused {unused}");
+}
+
+/// A process is killed between its write and its flush, the next one reads the write from the cache and tells the world,
+/// then the power goes.
+#[test]
+fn what_a_start_has_read_is_durable() {
+    for seed in 0..20 {
+        let disk = FaultyDisk::new(seed);
+        let mut journal = begin(&disk);
+        journal.append(&[append(1, None, vec![entry(1, 1, 50)])]).unwrap();
+        drop(journal);
+        let (journal, found) = open(&disk).unwrap();
+        assert_eq!(found.shards[&SHARD].entries.len(), 1);
+        drop(journal);
+        disk.power_loss();
+        let (_, found) = open(&disk).unwrap();
+        assert_eq!(found.shards[&SHARD].entries.len(), 1, "seed {seed}");
+    }
 }
 
 #[test]
@@ -233,6 +270,7 @@ fn anothers_journal_is_refused() {
     let disk = FaultyDisk::new(6);
     drop(begin(&disk));
     let other = Identity { cluster: 78, ..ME };
-    let error = Journal::open(Arc::new(disk), "j", other, Options::default(), Mint::for_journal()).err().unwrap();
+    let error =
+        Journal::open(Arc::new(disk), "j", other, Options::default(), Mint::for_journal()).err().unwrap();
     assert!(matches!(error, JournalError::Foreign { .. }), "{error}");
 }
