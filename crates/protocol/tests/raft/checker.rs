@@ -8,8 +8,8 @@
 //! - A vote or a confirmation that leaves a node is on that node's disk.
 
 use crate::cluster::{Disk, Machine, Member, chain};
-use quorate_base::{Entry, EntryId, Index, NodeId, Term};
-use quorate_protocol::raft::{Message, Raft};
+use quorate_base::{Entry, EntryId, EntryKind, Index, NodeId, Term};
+use quorate_protocol::raft::{Membership, Message, Raft};
 use std::collections::BTreeMap;
 
 /// What has been seen so far.
@@ -18,6 +18,8 @@ pub struct Checker {
     leaders: BTreeMap<Term, NodeId>,
     /// From index 1 on: the entry, the digest of all up to it, the term in which it was first committed.
     committed: Vec<(EntryId, u64, Term)>,
+    /// The newest committed configuration.
+    membership: Option<Membership>,
     /// Up to where each node's commitments were compared, in its life.
     looked: BTreeMap<NodeId, Index>,
 }
@@ -95,10 +97,34 @@ impl Checker {
             )),
             None if at == self.committed.len() + 1 => {
                 self.committed.push((entry.id, digest, raft.term()));
+                if entry.kind == EntryKind::Membership {
+                    self.configuration(entry)?;
+                }
                 on_a_quorum(raft, entry.id, members)
             }
             None => Err(format!("{:?} commits {:?} before what precedes it", raft.id(), entry.id)),
         }
+    }
+
+    /// Quorums of neighbouring configurations overlap: into a joint one that carries the old voters, and out of it again.
+    fn configuration(&mut self, entry: &Entry) -> Result<(), String> {
+        let next = Membership::decode(&entry.data).ok_or("a configuration that cannot be read")?;
+        let legal = match &self.membership {
+            Some(now) if now.is_joint() => next == now.left(),
+            Some(now) => next.outgoing.as_ref() == Some(&now.voters),
+            None => true,
+        };
+        let now = self.membership.replace(next.clone());
+        if legal {
+            return Ok(());
+        }
+        let now = now.map(|m| m.to_string()).unwrap_or_default();
+        Err(format!("a change from ({now}) to ({next}) at {:?} overlaps in no quorum", entry.id))
+    }
+
+    /// The configuration that everything begins with.
+    pub fn founded(&mut self, membership: Membership) {
+        self.membership = Some(membership);
     }
 
     pub fn state(&self, node: NodeId, machine: &Machine) -> Result<(), String> {
@@ -112,6 +138,18 @@ impl Checker {
             None => Err(format!("State Machine Safety: {node:?} is at {at:?}, which nobody committed")),
         }
     }
+}
+
+/// Who becomes a voter was a learner and holds what the leader holds, but for a little.
+pub fn admission(raft: &Raft, before: &Membership, target: &Membership) -> Result<(), String> {
+    let last = raft.last().index.prev();
+    for &node in target.voters.iter().filter(|&&n| !before.is_voter(n)) {
+        let matched = raft.progress().get(&node).map(|p| p.matched).unwrap_or_default();
+        if !before.is_learner(node) || matched.0 * 10 < last.0 * 9 {
+            return Err(format!("{node:?} becomes a voter with {matched:?} of {last:?}"));
+        }
+    }
+    Ok(())
 }
 
 fn on_a_quorum(raft: &Raft, id: EntryId, members: &BTreeMap<NodeId, Member>) -> Result<(), String> {

@@ -213,6 +213,7 @@ impl Cluster {
             reads: BTreeMap::new(),
             reads_done: BTreeMap::new(),
         };
+        cluster.checker.founded(membership.clone());
         for node in membership.nodes() {
             cluster.add(node, &membership);
         }
@@ -594,10 +595,32 @@ impl Cluster {
 
     /// Jumps to the moment at which one node loses patience; the others' clocks stand by.
     pub fn time_out(&mut self, node: NodeId) {
-        if let Some(at) = self.members.get(&node).and_then(|m| m.raft.as_ref()?.deadline()) {
+        let deadline = |c: &Self| c.members.get(&node).and_then(|m| m.raft.as_ref()?.deadline());
+        let Some(at) = deadline(self) else { return };
+        let leads = self.members[&node].raft.as_ref().is_some_and(Raft::is_leader);
+        if !leads && at + self.options.config.heartbeat < self.now {
+            // Late: this one only starts the timer anew.
+            self.step(node, Input::Tick);
+        }
+        if let Some(at) = deadline(self) {
             self.now = self.now.max(at);
             self.step(node, Input::Tick);
         }
+    }
+
+    /// Starts a node over a disk with these terms as its log and nothing applied.
+    pub fn seed(&mut self, node: NodeId, term: u64, terms: &[u64]) {
+        self.crash(node, 0);
+        let entry = |(i, &t): (usize, &u64)| Entry {
+            id: EntryId::new(Term(t), Index(i as u64 + 1)),
+            kind: EntryKind::Command,
+            data: Bytes::new(),
+        };
+        if let Some(m) = self.members.get_mut(&node) {
+            m.disk.hard = HardState { term: Term(term), ..HardState::default() };
+            m.disk.entries = terms.iter().enumerate().map(entry).collect();
+        }
+        self.start(node);
     }
 
     // ---- clients ----
@@ -612,7 +635,14 @@ impl Cluster {
     pub fn change(&mut self, node: NodeId, target: Membership) -> ProposalId {
         let id = ProposalId(self.proposals.len() as u64 + 1);
         self.proposals.insert(id, Fate::Open);
-        self.step(node, Input::ChangeMembership { id, target });
+        let before = self.members.get(&node).and_then(|m| m.raft.as_ref()).map(|r| r.membership().clone());
+        self.step(node, Input::ChangeMembership { id, target: target.clone() });
+        let raft = self.members.get(&node).and_then(|m| m.raft.as_ref());
+        if let (Some(before), Some(raft), Some(Fate::Accepted(_))) = (before, raft, self.proposals.get(&id))
+            && let Err(why) = crate::checker::admission(raft, &before, &target)
+        {
+            self.fail(why);
+        }
         id
     }
 

@@ -11,6 +11,7 @@
 //! | `stabilize` | all is delivered, flushed and worked off until nothing is under way |
 //! | `flush N [K]`, `work N [K]` | the first K writes are durable; the machine does K jobs |
 //! | `crash N [K]`, `start N`, `restart N [K]` | the process ends, K of its unflushed writes are on disk anyway |
+//! | `seed N TERM T T T` | it starts over a disk with this term and a log of these terms |
 //! | `tear N I`, `forget N` | its disk loses the log from I on; its next start knows that a vote may be forgotten |
 //! | `hold N` | its disk flushes by hand only, also in `stabilize` |
 //! | `unvote N` | damage: its disk loses its vote, and nobody notices (with `set check off`) |
@@ -102,6 +103,7 @@ impl Runner {
             "start" => c.start(node),
             "restart" => c.restart(node, second.unwrap_or(0) as usize),
             "tear" => c.tear(node, Index(second?)),
+            "seed" => c.seed(node, second?, &numbers[2..]),
             "hold" => c.members.get_mut(&node)?.by_hand = true,
             "unvote" => c.members.get_mut(&node)?.disk.hard.vote = None,
             "forget" => c.members.get_mut(&node)?.withhold_votes = true,
