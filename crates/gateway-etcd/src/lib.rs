@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Server;
@@ -65,6 +65,8 @@ pub async fn serve(
     let cluster = pb::cluster_server::ClusterServer::new(gateway.clone());
     let maintenance = pb::maintenance_server::MaintenanceServer::new(gateway.clone());
     let auth = pb::auth_server::AuthServer::new(gateway);
+    // Small replies must not wait for the acknowledgement of earlier ones.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Server::builder()
         // A window that is filled by one message of many small ones, and a connection's by many streams.
         .initial_stream_window_size(1 << 20)
@@ -73,14 +75,13 @@ pub async fn serve(
         .http2_max_pending_accept_reset_streams(Some(20_000))
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
-        .tcp_nodelay(true)
         .add_service(kv)
         .add_service(watch)
         .add_service(lease)
         .add_service(cluster)
         .add_service(maintenance)
         .add_service(auth)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown)
+        .serve_with_incoming_shutdown(incoming, shutdown)
         .await
         .map_err(|e| e.to_string())
 }

@@ -93,12 +93,8 @@ async fn serve(
     let inbox = Arc::new(Inbox::default());
     let counters = Arc::new(Counters::default());
     let Recovered { mut lane, workers, hub } = recover(&config, clock, &inbox, &counters)?;
-    let peers: BTreeMap<NodeId, String> = config
-        .peers
-        .iter()
-        .filter(|p| p.id != config.node)
-        .map(|p| (p.id, p.address.clone()))
-        .collect();
+    let peers: BTreeMap<NodeId, String> =
+        config.peers.iter().filter(|p| p.id != config.node).map(|p| (p.id, p.address.clone())).collect();
     let transport = Transport::new(config.cluster, config.node, peers, inbox.clone());
     transport.start(peer);
 
@@ -107,7 +103,8 @@ async fn serve(
         let counters = counters.clone();
         Arc::new(move || Facts { flushes: counters.flushes.load(std::sync::atomic::Ordering::Relaxed) })
     };
-    let served = tokio::task::spawn_local(serve_door(DoorStart { door: door.clone(), listener: etcd, facts }));
+    let served =
+        tokio::task::spawn_local(serve_door(DoorStart { door: door.clone(), listener: etcd, facts }));
     ready(addresses);
     tracing::info!(node = %config.node, etcd = %addresses.etcd, peer = %addresses.peer, "serving");
 
@@ -149,7 +146,13 @@ fn recover(
     let now = clock.now();
     let mut rng = Rng::new(seed(config));
     let booted = boot::boot(
-        boot::Parts { raft: raft_config.clone(), found, state, voters, campaign_at_once: config.campaign_at_once },
+        boot::Parts {
+            raft: raft_config.clone(),
+            found,
+            state,
+            voters,
+            campaign_at_once: config.campaign_at_once,
+        },
         &mut journal,
         &mut rng,
         now,
@@ -185,7 +188,9 @@ fn member(peer: &crate::config::Peer) -> Member {
 /// Different on each start and each node: elections must not be drawn in step, request numbers not come again.
 fn seed(config: &ServerConfig) -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    (since.as_nanos() as u64) ^ config.node.get().rotate_left(48) ^ u64::from(std::process::id()).rotate_left(32)
+    (since.as_nanos() as u64)
+        ^ config.node.get().rotate_left(48)
+        ^ u64::from(std::process::id()).rotate_left(32)
 }
 
 /// The loop: everything that came, then one drain, then its effects.

@@ -61,7 +61,9 @@ impl Hello {
         let mut magic = [0; 8];
         rest.copy_to_slice(&mut magic);
         if magic != MAGIC {
-            return Err("it does not speak Quorate's peer protocol; only nodes may connect to the peer port".into());
+            return Err(
+                "it does not speak Quorate's peer protocol; only nodes may connect to the peer port".into()
+            );
         }
         let hello = Self {
             version: rest.get_u16_le(),
@@ -95,7 +97,12 @@ struct Link {
 
 impl Transport {
     /// The connections of node `me` to `peers` (addresses by id, itself left out).
-    pub(crate) fn new(cluster: u64, me: NodeId, peers: BTreeMap<NodeId, String>, inbox: Arc<Inbox>) -> Arc<Self> {
+    pub(crate) fn new(
+        cluster: u64,
+        me: NodeId,
+        peers: BTreeMap<NodeId, String>,
+        inbox: Arc<Inbox>,
+    ) -> Arc<Self> {
         Arc::new(Self { cluster, me, peers, links: Mutex::default(), inbox })
     }
 

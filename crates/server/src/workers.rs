@@ -67,17 +67,11 @@ impl Workers {
             std::thread::Builder::new().name(name.into()).spawn(body)
         };
         let (i, a, c) = (inbox.clone(), to_applier.clone(), counters.clone());
-        spawn(
-            "journal",
-            Box::new(move || journal_loop(shard, journal, &journal_queue, &i, &a, &c)),
-        )?;
+        spawn("journal", Box::new(move || journal_loop(shard, journal, &journal_queue, &i, &a, &c)))?;
         let (i, b) = (inbox.clone(), to_background.clone());
         spawn("applier", Box::new(move || applier_loop(applier, &applier_queue, &i, &b)))?;
         let (i, j) = (inbox.clone(), to_journal.clone());
-        spawn(
-            "background",
-            Box::new(move || background_loop(&background_queue, upkeep, &i, &j)),
-        )?;
+        spawn("background", Box::new(move || background_loop(&background_queue, upkeep, &i, &j)))?;
         Ok(Self { journal: to_journal, applier: to_applier, background: to_background })
     }
 }
@@ -217,7 +211,8 @@ fn background_loop(
                     let _ = journal.send(ToJournal::Mark { generation, base, installed });
                 }
                 Err(error) => {
-                    return inbox.push(Event::Broken(format!("making checkpoint {generation} failed: {error}")));
+                    return inbox
+                        .push(Event::Broken(format!("making checkpoint {generation} failed: {error}")));
                 }
             },
             ToBackground::Export(export) => inbox.push(Event::Exported(export.read())),

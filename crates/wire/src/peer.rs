@@ -159,16 +159,12 @@ fn read_frame(r: &mut Reader) -> Read<Frame> {
             request: r.varint()?,
             data: r.bytes()?,
         }),
-        KEEP_ALIVE => Ok(Frame::Lease {
-            shard: shard(r)?,
-            request: r.varint()?,
-            ask: LeaseAsk::KeepAlive(r.int()?),
-        }),
-        TIME_TO_LIVE => Ok(Frame::Lease {
-            shard: shard(r)?,
-            request: r.varint()?,
-            ask: LeaseAsk::TimeToLive(r.int()?),
-        }),
+        KEEP_ALIVE => {
+            Ok(Frame::Lease { shard: shard(r)?, request: r.varint()?, ask: LeaseAsk::KeepAlive(r.int()?) })
+        }
+        TIME_TO_LIVE => {
+            Ok(Frame::Lease { shard: shard(r)?, request: r.varint()?, ask: LeaseAsk::TimeToLive(r.int()?) })
+        }
         LEASE_ANSWER => Ok(Frame::LeaseAnswer { request: r.varint()?, ttl: r.int()?, granted: r.int()? }),
         REFUSED => Ok(Frame::Refused { request: r.varint()?, overloaded: r.flag()? }),
         _ => Err(Malformed),
