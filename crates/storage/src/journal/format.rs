@@ -20,8 +20,6 @@ pub const ALIGN: u64 = 8;
 pub const MAGIC_AT: usize = 0;
 /// See [`VERSION`].
 pub const VERSION_AT: usize = 8;
-/// 1 if the file had an earlier life, so that unused space may hold anything; 0 if unused space is zeros.
-pub const RECYCLED_AT: usize = 10;
 /// The cluster.
 pub const CLUSTER_AT: usize = 16;
 /// The node.
@@ -82,36 +80,12 @@ pub struct Batch {
     pub durable: u64,
 }
 
-/// What may have been forgotten of a shard, until its peers have shown it the log again.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Withheld {
-    /// Entries up to here may have been acknowledged.
-    pub upto: Index,
-    /// A term or a vote may have been forgotten.
-    pub votes: bool,
-    /// The newest term known when it was found. An entry of a newer term that is committed here settles it.
-    pub term: Term,
-}
-
-/// How a shard stands when a segment begins.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Standing {
-    /// The batch that holds the shard's previous record.
-    pub chain: u64,
-    /// Term, vote and commit.
-    pub hard: HardState,
-    /// The log has nothing behind this.
-    pub last: EntryId,
-    /// What an earlier start found missing.
-    pub withheld: Option<Withheld>,
-}
-
 /// One thing in a batch, on its way to disk.
 pub enum Record<'a> {
-    /// A core's write, and the batch that holds the shard's previous record.
-    Append(u64, &'a Append),
-    /// How a shard stands, in a segment's opening batch.
-    Standing(ShardId, Standing),
+    /// A core's write.
+    Append(&'a Append),
+    /// A hard state, in a segment's opening batch.
+    Hard(ShardId, HardState),
     /// A checkpoint.
     Mark(&'a CheckpointMark),
 }
@@ -119,35 +93,17 @@ pub enum Record<'a> {
 /// One thing in a batch, read back.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Stored {
-    /// A core's write.
-    Append {
-        /// Whose.
-        shard: ShardId,
-        /// The batch that holds the shard's previous record.
-        chain: u64,
-        /// Term, vote and commit, if they changed.
-        hard: Option<HardState>,
-        /// Consecutive entries.
-        entries: Vec<Entry>,
-    },
-    /// How a shard stands.
-    Standing(ShardId, Standing),
+    /// Entries, consecutive.
+    Entries(ShardId, Vec<Entry>),
+    /// A hard state.
+    Hard(ShardId, HardState),
     /// A checkpoint.
     Mark(CheckpointMark),
 }
 
-/// The kind of [`Record::Append`].
-pub const APPEND: u8 = 1;
-/// The kind of [`Record::Standing`].
-pub const STANDING: u8 = 2;
-/// The kind of [`Record::Mark`].
-pub const MARK: u8 = 3;
-/// No log is longer, so that arithmetic on what was read cannot overflow.
-const INDEX_MAX: u64 = 1 << 62;
-/// Bytes of an entry without its data.
-pub const ENTRY_HEADER: usize = 21;
-/// Bytes of a [`Standing`] record.
-pub const STANDING_BYTES: usize = 70;
+const ENTRIES: u8 = 1;
+const HARD: u8 = 2;
+const MARK: u8 = 3;
 
 /// A segment's header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -158,8 +114,6 @@ pub struct SegmentHeader {
     pub generation: u64,
     /// The number of its first batch.
     pub first_batch: u64,
-    /// Whether the file had an earlier life.
-    pub recycled: bool,
 }
 
 /// What is wrong with a header.
@@ -179,7 +133,6 @@ impl SegmentHeader {
         let mut out = [0; SEGMENT_HEADER];
         out[MAGIC_AT..MAGIC_AT + 8].copy_from_slice(&MAGIC);
         out[VERSION_AT..VERSION_AT + 2].copy_from_slice(&VERSION.to_le_bytes());
-        out[RECYCLED_AT] = u8::from(self.recycled);
         out[CLUSTER_AT..CLUSTER_AT + 8].copy_from_slice(&self.identity.cluster.to_le_bytes());
         out[NODE_AT..NODE_AT + 8].copy_from_slice(&self.identity.node.0.to_le_bytes());
         out[GENERATION_AT..GENERATION_AT + 8].copy_from_slice(&self.generation.to_le_bytes());
@@ -209,7 +162,6 @@ impl SegmentHeader {
             },
             generation: read_u64(bytes, GENERATION_AT),
             first_batch: read_u64(bytes, FIRST_BATCH_AT),
-            recycled: bytes[RECYCLED_AT] != 0,
         })
     }
 }
@@ -242,46 +194,37 @@ fn checksum(place: Place, batch: &[u8]) -> u32 {
 
 fn put_record(out: &mut Vec<u8>, record: &Record<'_>) {
     match record {
-        Record::Append(chain, append) => put_append(out, *chain, append),
-        Record::Standing(shard, standing) => put_standing(out, *shard, standing),
+        Record::Append(append) => {
+            if let Some(hard) = append.hard {
+                put_hard(out, append.shard, hard);
+            }
+            if !append.entries.is_empty() {
+                put_entries(out, append.shard, &append.entries);
+            }
+        }
+        Record::Hard(shard, hard) => put_hard(out, *shard, *hard),
         Record::Mark(mark) => put_mark(out, mark),
     }
 }
 
-fn put_append(out: &mut Vec<u8>, chain: u64, append: &Append) {
-    out.push(APPEND);
-    put_u32(out, append.shard.0);
-    put_u64(out, chain);
-    out.push(u8::from(append.hard.is_some()));
-    if let Some(hard) = append.hard {
-        put_hard(out, hard);
-    }
-    put_u32(out, append.entries.len() as u32);
-    for entry in &append.entries {
+fn put_hard(out: &mut Vec<u8>, shard: ShardId, hard: HardState) {
+    out.push(HARD);
+    put_u32(out, shard.0);
+    put_u64(out, hard.term.0);
+    put_u64(out, hard.vote.map_or(0, |n| n.0));
+    put_u64(out, hard.commit.0);
+}
+
+fn put_entries(out: &mut Vec<u8>, shard: ShardId, entries: &[Entry]) {
+    out.push(ENTRIES);
+    put_u32(out, shard.0);
+    put_u32(out, entries.len() as u32);
+    for entry in entries {
         out.push(entry.kind as u8);
         put_id(out, entry.id);
         put_u32(out, entry.data.len() as u32);
         out.extend_from_slice(&entry.data);
     }
-}
-
-fn put_standing(out: &mut Vec<u8>, shard: ShardId, standing: &Standing) {
-    out.push(STANDING);
-    put_u32(out, shard.0);
-    put_u64(out, standing.chain);
-    put_hard(out, standing.hard);
-    put_id(out, standing.last);
-    // Bit 0: something is withheld. Bit 1: votes too.
-    let withheld = standing.withheld.unwrap_or(Withheld { upto: Index(0), votes: false, term: Term(0) });
-    out.push(u8::from(standing.withheld.is_some()) | u8::from(withheld.votes) << 1);
-    put_u64(out, withheld.upto.0);
-    put_u64(out, withheld.term.0);
-}
-
-fn put_hard(out: &mut Vec<u8>, hard: HardState) {
-    put_u64(out, hard.term.0);
-    put_u64(out, hard.vote.map_or(0, |n| n.0));
-    put_u64(out, hard.commit.0);
 }
 
 fn put_mark(out: &mut Vec<u8>, mark: &CheckpointMark) {
@@ -362,8 +305,8 @@ fn read_records(mut rest: Bytes) -> Option<Vec<Stored>> {
     let mut out = Vec::new();
     while !rest.is_empty() {
         out.push(match rest.get_u8() {
-            APPEND => read_append(&mut rest)?,
-            STANDING => read_standing(&mut rest)?,
+            ENTRIES => read_entries(&mut rest)?,
+            HARD => Stored::Hard(ShardId(rest.try_get_u32_le().ok()?), read_hard(&mut rest)?),
             MARK => Stored::Mark(read_mark(&mut rest)?),
             _ => return None,
         });
@@ -371,46 +314,23 @@ fn read_records(mut rest: Bytes) -> Option<Vec<Stored>> {
     Some(out)
 }
 
-fn read_append(rest: &mut Bytes) -> Option<Stored> {
-    let shard = ShardId(rest.try_get_u32_le().ok()?);
-    let chain = rest.try_get_u64_le().ok()?;
-    let hard = match rest.try_get_u8().ok()? {
-        0 => None,
-        1 => Some(read_hard(rest)?),
-        _ => return None,
-    };
-    let count = rest.try_get_u32_le().ok()? as usize;
-    // A count is believed only as far as that many entries could be there.
-    let mut entries: Vec<Entry> = Vec::with_capacity(count.min(rest.len() / ENTRY_HEADER));
-    for _ in 0..count {
-        let kind = EntryKind::from_u8(rest.try_get_u8().ok()?)?;
-        let id = read_id(rest)?;
-        let consecutive = entries.last().is_none_or(|e| id.index.0.checked_sub(1) == Some(e.id.index.0));
-        if !consecutive || id.index.0 == 0 || id.index.0 > INDEX_MAX {
-            return None;
-        }
-        entries.push(Entry { kind, id, data: read_bytes(rest)? });
-    }
-    Some(Stored::Append { shard, chain, hard, entries })
-}
-
-fn read_standing(rest: &mut Bytes) -> Option<Stored> {
-    let shard = ShardId(rest.try_get_u32_le().ok()?);
-    let chain = rest.try_get_u64_le().ok()?;
-    let hard = read_hard(rest)?;
-    let last = read_id(rest)?;
-    let flags = rest.try_get_u8().ok()?;
-    let upto = Index(rest.try_get_u64_le().ok()?);
-    let term = Term(rest.try_get_u64_le().ok()?);
-    let withheld = (flags & 1 != 0).then_some(Withheld { upto, votes: flags & 2 != 0, term });
-    Some(Stored::Standing(shard, Standing { chain, hard, last, withheld }))
-}
-
 fn read_hard(rest: &mut Bytes) -> Option<HardState> {
     let term = Term(rest.try_get_u64_le().ok()?);
     let vote = rest.try_get_u64_le().ok()?;
     let commit = Index(rest.try_get_u64_le().ok()?);
     Some(HardState { term, vote: (vote != 0).then_some(NodeId(vote)), commit })
+}
+
+fn read_entries(rest: &mut Bytes) -> Option<Stored> {
+    let shard = ShardId(rest.try_get_u32_le().ok()?);
+    let count = rest.try_get_u32_le().ok()? as usize;
+    let mut entries = Vec::with_capacity(count.min(rest.len() / 21));
+    for _ in 0..count {
+        let kind = EntryKind::from_u8(rest.try_get_u8().ok()?)?;
+        let id = read_id(rest)?;
+        entries.push(Entry { kind, id, data: read_bytes(rest)? });
+    }
+    Some(Stored::Entries(shard, entries))
 }
 
 fn read_mark(rest: &mut Bytes) -> Option<CheckpointMark> {
