@@ -4,6 +4,7 @@
 //! - *Log Matching*: two logs with one id in common are equal up to it.
 //! - *Leader Completeness*: who leads in a later term holds what was committed before.
 //! - *State Machine Safety*: no two machines differ at one index.
+//! - A leader commits by an entry of its own term (5.4.2, Figure 8).
 //! - What a leader commits is on the disks of a majority, of both while joint.
 //! - A vote or a confirmation that leaves a node is on that node's disk.
 
@@ -49,7 +50,16 @@ impl Checker {
         if raft.is_leader() {
             self.leads(raft)?;
         }
-        let from = self.looked(node).max(raft.base().index);
+        let looked = self.looked(node);
+        if raft.is_leader() && raft.commit() > looked && raft.term_at(raft.commit()) != Some(raft.term()) {
+            let at = raft.commit();
+            return Err(format!(
+                "Figure 8: {node:?} commits {at:?} of {:?} in {:?}",
+                raft.term_at(at),
+                raft.term()
+            ));
+        }
+        let from = looked.max(raft.base().index);
         for at in from.0 + 1..=raft.commit().0 {
             if let Some(entry) = raft.entry(Index(at)) {
                 self.commits(raft, entry, members)?;

@@ -3,6 +3,7 @@
 
 mod checker;
 mod cluster;
+mod mutants;
 mod properties;
 mod script;
 mod trace;

@@ -28,9 +28,15 @@ pub fn run(seed: u64, steps: usize, mutant: Option<Mutant>) -> Result<(), String
     options.config.window_messages = *rng.pick(&[1, 2, 16]);
     options.config.log_keep_bytes = *rng.pick(&[0, 200, 100_000]);
     options.config.log_pin_bytes = 4 * options.config.log_keep_bytes;
-    let voters = *rng.pick(&[1_u64, 2, 3, 3, 3, 4, 5]);
+    let mix = Mix::draw(&mut rng);
+    let mut voters = *rng.pick(&[1_u64, 2, 3, 3, 3, 4, 5]);
+    if mix.storm {
+        voters = 5;
+        options.auto_disk = true;
+        options.config.max_append_entries = 1;
+    }
     let ids: Vec<u64> = (1..=voters).collect();
-    let mut schedule = Schedule { cluster: Cluster::new(options, &ids, &[]), mix: Mix::draw(&mut rng), rng };
+    let mut schedule = Schedule { cluster: Cluster::new(options, &ids, &[]), mix, rng };
     let first = schedule.cluster.raft(1).membership().clone();
     for spare in voters + 1..=NODES {
         // Not members yet; they hear of the group once they are.
@@ -62,10 +68,28 @@ struct Mix {
     transfer: u64,
     disconnect: u64,
     timeout: u64,
+    /// Leaders fall as soon as they are made, and messages trickle: what Figure 8 needs.
+    storm: bool,
 }
 
 impl Mix {
     fn draw(rng: &mut Rng) -> Self {
+        let storm = rng.chance(1, 8);
+        if storm {
+            return Self {
+                lose: rng.between(50, 400),
+                double: 0,
+                reorder: 0,
+                crash: rng.between(10, 60),
+                cut: rng.between(0, 20),
+                checkpoint: 0,
+                change: 0,
+                transfer: 0,
+                disconnect: 0,
+                timeout: rng.between(20, 100),
+                storm,
+            };
+        }
         let mut of = |most: u64| if rng.chance(1, 3) { 0 } else { rng.between(1, most) };
         Self {
             lose: of(150),
@@ -78,6 +102,7 @@ impl Mix {
             transfer: of(15),
             disconnect: of(20),
             timeout: 3 + of(20),
+            storm,
         }
     }
 }
@@ -177,12 +202,12 @@ impl Schedule {
             }
             return;
         }
-        let node = self.node();
+        let node = if self.mix.storm { self.leader_or_any() } else { self.node() };
         if self.cluster.up(node) {
             let kept = self.rng.below(4) as usize;
             self.cluster.crash(node, kept);
         }
-        let back = if self.rng.chance(1, 2) { node } else { self.node() };
+        let back = if self.rng.chance(1, 2) && !self.mix.storm { node } else { self.node() };
         if !self.cluster.up(back) {
             self.cluster.start(back);
         }

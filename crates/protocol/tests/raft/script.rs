@@ -8,6 +8,7 @@
 //! | `set NAME VALUE` | `disk`, `work`, `compact`: `auto` or `hand`; `entries`, `window`, `keep`, `pin`, `uncommitted`, `reads`: a bound |
 //! | `tick N`, `late N MS`, `advance MS` | time: to N's next deadline; that much past it; for everybody |
 //! | `deliver [N [from M]]`, `drop …`, `twice …` | what is in flight now, to N, from M: arrives, is lost, is doubled |
+//! | `one N` | the oldest message to N arrives |
 //! | `stabilize` | all is delivered, flushed and worked off until nothing is under way |
 //! | `flush N [K]`, `work N [K]` | the first K writes are durable; the machine does K jobs |
 //! | `crash N [K]`, `start N`, `restart N [K]` | the process ends, K of its unflushed writes are on disk anyway |
@@ -31,7 +32,7 @@ use std::fmt::Write as _;
 
 /// Runs a script; the same text with the traces as they are now.
 pub fn run(text: &str, options: Options) -> String {
-    let mut runner = Runner { cluster: Cluster::new(options, &[], &[]), muted: false };
+    let mut runner = Runner { cluster: Cluster::new(options, &[], &[]), muted: false, faulty: false };
     let mut out = String::new();
     let mut commands = Vec::new();
     let mut lines = text.lines();
@@ -59,6 +60,8 @@ pub fn run(text: &str, options: Options) -> String {
 struct Runner {
     cluster: Cluster,
     muted: bool,
+    /// The fault was shown.
+    faulty: bool,
 }
 
 impl Runner {
@@ -70,6 +73,12 @@ impl Runner {
                 shown.push(said);
             }
             shown.extend(self.cluster.trace.take().unwrap_or_default());
+            if let Some(fault) = self.cluster.fault.clone().filter(|_| !self.faulty) {
+                self.faulty = true;
+                if self.muted {
+                    shown.push(format!("FAULT {fault}"));
+                }
+            }
         }
         if shown.is_empty() { "ok".into() } else { shown.join("\n") }
     }
@@ -96,6 +105,10 @@ impl Runner {
             }
             "advance" => c.advance(Duration::from_millis(node.0)),
             "deliver" | "drop" | "twice" => self.packets(verb, node, args),
+            "one" => {
+                let at = c.net.iter().position(|p| p.to == node)?;
+                c.deliver_at(at);
+            }
             "stabilize" => assert!(c.stabilize(), "it does not come to rest"),
             "flush" => c.flush(node, second.map_or(usize::MAX, |k| k as usize)),
             "work" => c.work(node, second.map_or(usize::MAX, |k| k as usize)),

@@ -1,0 +1,97 @@
+//! Each planted bug is caught: by a script that was made for it, and by random schedules.
+//!
+//! `cargo test -p quorate-protocol --features mutants`. A script catches a mutant if a property fails in it, or if what its
+//! last block must show does not come about (a bug of liveness breaks no property). The healthy core passes both.
+
+use crate::cluster::Options;
+use crate::properties;
+use crate::script;
+use quorate_protocol::raft::Mutant;
+
+/// What a healthy core shows, and this mutant does not.
+enum Healthy {
+    /// No property fails.
+    NoFault,
+    /// This line comes.
+    Shows(&'static str),
+}
+
+use Healthy::{NoFault, Shows};
+
+const DIRECTED: [(Mutant, &str, Healthy); 12] = [
+    (Mutant::Fig8Commit, "figure8", NoFault),
+    (Mutant::VoteNotDurable, "vote_waits_for_disk", NoFault),
+    (Mutant::AckBeforeFsync, "replicates_and_commits", NoFault),
+    (Mutant::StaleLeaderRead, "deposed_leader_serves_no_read", NoFault),
+    (Mutant::ReadIndexBeforeOwnTermCommit, "read_waits_for_own_term", NoFault),
+    (Mutant::PrevoteDeadlock, "lower_term_is_told", Shows("n2 leads in t3: won the election")),
+    (Mutant::TruncateOnStaleAppend, "stale_append_truncates_nothing", NoFault),
+    (Mutant::SecondChangeWhileJoint, "one_change_at_a_time", NoFault),
+    (Mutant::JointWithoutOutgoing, "joint_needs_both_majorities", NoFault),
+    (Mutant::AutoLeaveLost, "auto_leave_survives_the_leader", Shows("n2 applies 2@6 (1 2 4)")),
+    (Mutant::LearnerRefusesVote, "learner_must_vote", Shows("n2 leads in t2: won the election")),
+    (Mutant::PromoteLaggingLearner, "promote_only_who_is_caught_up", NoFault),
+];
+
+/// Why a script finds this core sick.
+fn judge(script: &str, healthy: &Healthy, mutant: Option<Mutant>) -> Result<(), String> {
+    let file = format!("{}/scripts/raft/{script}.txt", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(file).unwrap();
+    let trace = script::run(&text, Options { mutant, ..Options::default() });
+    if let Some(fault) = trace.lines().find(|l| l.starts_with("FAULT")) {
+        return Err(fault.to_owned());
+    }
+    match healthy {
+        NoFault => Ok(()),
+        Shows(line) if trace.lines().any(|l| l == *line) => Ok(()),
+        Shows(line) => Err(format!("it never came to: {line}")),
+    }
+}
+
+#[test]
+fn the_healthy_core_passes_what_is_made_for_mutants() {
+    for (mutant, script, healthy) in &DIRECTED {
+        if let Err(why) = judge(script, healthy, None) {
+            panic!("{mutant:?}, {script}: {why}");
+        }
+    }
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn every_mutant_is_caught_by_its_script() {
+    for (name, mutant) in Mutant::ALL {
+        let (_, script, healthy) = DIRECTED.iter().find(|(m, ..)| *m == mutant).expect("each has a script");
+        match judge(script, healthy, Some(mutant)) {
+            Ok(()) => panic!("{name} survives {script}"),
+            Err(why) => println!("{name}: {script}: {why}"),
+        }
+    }
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn every_mutant_is_caught_by_random_schedules() {
+    let mut survivors = Vec::new();
+    for (name, mutant) in Mutant::ALL {
+        if std::env::var("ONLY").is_ok_and(|o| o != name) {
+            continue;
+        }
+        let caught = properties::seeds(0..4000).find_map(|seed| {
+            let why = properties::run(seed, 2000, Some(mutant)).err()?;
+            Some((seed, why))
+        });
+        match caught {
+            Some((seed, why)) => println!("{name}: seed {seed}: {}", why.lines().next().unwrap_or_default()),
+            None => survivors.push(name),
+        }
+    }
+    assert!(survivors.is_empty(), "these survive: {survivors:?}");
+}
+
+/// Without the feature the field of the configuration is there, and does nothing.
+#[cfg(not(feature = "mutants"))]
+#[test]
+fn without_the_feature_no_mutant_acts() {
+    assert_eq!(properties::run(1, 500, Some(Mutant::AckBeforeFsync)), Ok(()));
+}
