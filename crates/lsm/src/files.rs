@@ -18,8 +18,6 @@ use std::path::{Path, PathBuf};
 const TABLES: &str = "tables";
 /// The checksums of the ends of tables. It is ours, so it does not go into the live directory.
 const ENDS: &str = "ENDS";
-/// How much of a table's end is verified at a start: its list of parts and its numbers are there, and more.
-const END_BYTES: u64 = 16 << 10;
 const END_ENTRY: usize = 16;
 
 /// Where everything lies.
@@ -27,11 +25,13 @@ const END_ENTRY: usize = 16;
 pub(crate) struct Layout {
     dir: PathBuf,
     identity: Identity,
+    /// See [`crate::Options::end_bytes`].
+    end_bytes: u64,
 }
 
 impl Layout {
-    pub(crate) fn new(dir: &Path, identity: Identity) -> Self {
-        Self { dir: dir.to_path_buf(), identity }
+    pub(crate) fn new(dir: &Path, identity: Identity, end_bytes: u64) -> Self {
+        Self { dir: dir.to_path_buf(), identity, end_bytes }
     }
 
     pub(crate) fn live(&self) -> PathBuf {
@@ -61,12 +61,11 @@ impl Layout {
             if size != entry.size {
                 return Err(damaged(&source, &format!("it has {size} bytes, {} were written", entry.size)));
             }
-            match entry.crc {
-                Some(crc) => copy_verified(&source, &target, crc)?,
-                None => {
-                    verify_end(&source, &entry.name, size, &ends)?;
-                    fs::hard_link(&source, &target).map_err(|e| failed("linking", &source, &e))?;
-                }
+            if let Some(crc) = entry.crc {
+                copy_verified(&source, &target, crc)?;
+            } else {
+                verify_end(&source, &entry.name, size, &ends)?;
+                fs::hard_link(&source, &target).map_err(|e| failed("linking", &source, &e))?;
             }
         }
         self.remove_others(&[generation])
@@ -96,7 +95,8 @@ impl Layout {
             let (source, target) = (live.join(&name), dir.join(&name));
             fs::hard_link(&source, &target).map_err(|e| failed("linking", &source, &e))?;
             let size = fs::metadata(&target).map_err(|e| failed("reading", &target, &e))?.len();
-            let (len, crc) = end_of(&target, size)?;
+            let len = size.min(self.end_bytes) as u32;
+            let crc = end_crc(&target, size, len)?;
             ends.extend(table.to_le_bytes());
             ends.extend(len.to_le_bytes());
             ends.extend(crc.to_le_bytes());
@@ -138,13 +138,13 @@ impl Layout {
     }
 }
 
-/// The length and the checksum of the end of a file.
-fn end_of(path: &Path, size: u64) -> StateResult<(u32, u32)> {
-    let len = size.min(END_BYTES);
+/// The checksum of the last `len` bytes of a file.
+fn end_crc(path: &Path, size: u64, len: u32) -> StateResult<u32> {
     let mut end = vec![0; len as usize];
-    let read = File::open(path).and_then(|file| file.read_exact_at(&mut end, size - len));
+    let at = size.saturating_sub(u64::from(len));
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut end, at));
     read.map_err(|e| failed("reading", path, &e))?;
-    Ok((len as u32, crc32c::crc32c(&end)))
+    Ok(crc32c::crc32c(&end))
 }
 
 /// What the ends of a checkpoint's tables should be.
@@ -164,12 +164,10 @@ fn read_ends(dir: &Path, manifest: &Manifest) -> StateResult<BTreeMap<u64, (u32,
 
 fn verify_end(path: &Path, name: &str, size: u64, ends: &BTreeMap<u64, (u32, u32)>) -> StateResult<()> {
     let table = name.strip_prefix("tables/").and_then(|id| id.parse::<u64>().ok());
-    let expected = table.and_then(|id| ends.get(&id));
-    if expected == Some(&end_of(path, size)?) {
-        Ok(())
-    } else {
-        Err(damaged(path, "its end does not verify"))
-    }
+    let Some((len, crc)) = table.and_then(|id| ends.get(&id)) else {
+        return Err(damaged(path, "the checksum of its end is missing"));
+    };
+    if end_crc(path, size, *len)? == *crc { Ok(()) } else { Err(damaged(path, "its end does not verify")) }
 }
 
 /// The tree's own files beside its tables; of its version files only the current one.

@@ -58,11 +58,13 @@ pub struct Options {
     pub table_bytes: u64,
     /// Bytes of a memtable, as the tree counts them, beyond which it is flushed.
     pub memtable_bytes: u64,
+    /// Bytes of a table's end that are verified at a start: its list of parts and its numbers must fit.
+    pub end_bytes: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 24 << 20, table_bytes: 32 << 20, memtable_bytes: 24 << 20 }
+        Self { cache_bytes: 24 << 20, table_bytes: 32 << 20, memtable_bytes: 24 << 20, end_bytes: 16 << 10 }
     }
 }
 
@@ -80,7 +82,7 @@ pub struct LsmStore {
 impl LsmStore {
     /// Everything lies below `dir`.
     pub fn new(dir: &Path, identity: Identity, options: Options) -> Self {
-        Self { layout: Layout::new(dir, identity), options }
+        Self { layout: Layout::new(dir, identity, options.end_bytes), options }
     }
 }
 

@@ -20,7 +20,7 @@ use std::ops::Bound;
 /// The most keys of a block. Small in the crate's own tests, so that few keys make many blocks.
 pub(super) const BLOCK_MAX: u32 = if cfg!(test) { 8 } else { 256 };
 /// A block below this joins the one before it, if both make no full one.
-const BLOCK_THIN: u32 = BLOCK_MAX / 8;
+const BLOCK_THIN: u32 = BLOCK_MAX / 4;
 
 /// The number of keys in a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

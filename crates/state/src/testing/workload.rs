@@ -84,7 +84,9 @@ impl Workload {
     }
 
     fn delete(&mut self) -> DeleteRange {
-        let range = if self.rng.chance(1, 3) {
+        // Where there are many keys they are to stay, so that a range can be long.
+        let ranges = if self.keys > 100 { 60 } else { 3 };
+        let range = if self.rng.chance(1, ranges) {
             self.key_range()
         } else {
             KeyRange { key: self.key(), end: Bytes::new() }
