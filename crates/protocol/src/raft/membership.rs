@@ -15,7 +15,7 @@ const FORMAT: u8 = 1;
 const NODES_MAX: usize = 1024;
 
 /// Who votes and who only listens.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Membership {
     /// The voters; while joint, the incoming ones.
     pub voters: BTreeSet<NodeId>,

@@ -12,6 +12,7 @@ use crate::cluster::{Disk, Machine, Member, chain};
 use quorate_base::{Entry, EntryId, EntryKind, Index, NodeId, Term};
 use quorate_protocol::raft::{Membership, Message, Raft};
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 
 /// What has been seen so far.
 #[derive(Clone, Default)]
@@ -29,6 +30,12 @@ impl Checker {
     /// The newest index that anybody ever committed.
     pub fn committed(&self) -> Index {
         Index(self.committed.len() as u64)
+    }
+
+    /// For a search: what decides later verdicts.
+    pub fn fingerprint(&self, to: &mut impl Hasher) {
+        (&self.leaders, &self.committed, &self.looked).hash(to);
+        self.membership.as_ref().map(Membership::encode).hash(to);
     }
 
     /// Whether this entry is the committed one at its place.

@@ -6,4 +6,5 @@ mod cluster;
 mod mutants;
 mod properties;
 mod script;
+mod search;
 mod trace;

@@ -335,7 +335,7 @@ pub fn seeds(default: std::ops::Range<u64>) -> std::ops::Range<u64> {
 
 #[test]
 fn random_schedules_keep_every_property() {
-    for seed in seeds(0..150) {
+    for seed in seeds(0..400) {
         if let Err(why) = run(seed, 2000, None) {
             panic!("seed {seed}: {why}");
         }
