@@ -1,6 +1,8 @@
 //! Searches a small configuration to its end: `cargo run -p quorate-protocol --example search -- NAME [STATES [MUTANT]]`.
 //! Without a name it lists them. A mutant needs `--features mutants`.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "the tests' harness, of which this uses a part")]
+#![allow(clippy::disallowed_methods, reason = "a command has arguments")]
+#![allow(clippy::unwrap_used, reason = "a test may fail so")]
 
 #[path = "../tests/raft/checker.rs"]
 mod checker;

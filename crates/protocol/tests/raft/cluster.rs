@@ -632,14 +632,14 @@ impl Cluster {
         id
     }
 
-    pub fn change(&mut self, node: NodeId, target: Membership) -> ProposalId {
+    pub fn change(&mut self, node: NodeId, target: &Membership) -> ProposalId {
         let id = ProposalId(self.proposals.len() as u64 + 1);
         self.proposals.insert(id, Fate::Open);
         let before = self.members.get(&node).and_then(|m| m.raft.as_ref()).map(|r| r.membership().clone());
         self.step(node, Input::ChangeMembership { id, target: target.clone() });
         let raft = self.members.get(&node).and_then(|m| m.raft.as_ref());
         if let (Some(before), Some(raft), Some(Fate::Accepted(_))) = (before, raft, self.proposals.get(&id))
-            && let Err(why) = crate::checker::admission(raft, &before, &target)
+            && let Err(why) = crate::checker::admission(raft, &before, target)
         {
             self.fail(why);
         }
@@ -666,7 +666,7 @@ impl Cluster {
     /// The leader of the newest term, if it is up.
     pub fn leader(&self) -> Option<NodeId> {
         let leads = |m: &&Member| m.raft.as_ref().is_some_and(Raft::is_leader);
-        let term = |m: &&Member| m.raft.as_ref().map(Raft::term).unwrap_or(Term(0));
+        let term = |m: &&Member| m.raft.as_ref().map_or(Term(0), Raft::term);
         self.members.values().filter(leads).max_by_key(term).map(|m| m.id)
     }
 

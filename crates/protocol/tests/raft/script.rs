@@ -125,7 +125,7 @@ impl Runner {
             "heal" => c.heal(),
             "propose" => drop(c.propose(node, &args[1..].join(" "))),
             "read" => drop(c.read(node)),
-            "change" => drop(c.change(node, members(&args[1..]))),
+            "change" => drop(c.change(node, &members(&args[1..]))),
             "transfer" => c.step(node, Input::Transfer { to: n(second?) }),
             "checkpoint" => c.checkpoint(node),
             "compact" => {

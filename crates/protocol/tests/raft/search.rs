@@ -238,7 +238,7 @@ impl State {
             }
             Action::Change(node, i) => {
                 let target = b.changes.remove(i);
-                c.change(node, target);
+                c.change(node, &target);
             }
         }
         next
@@ -280,7 +280,9 @@ impl State {
             links.entry((p.from, p.to)).or_default().push(digest(&p.message));
         }
         if self.budget.reorder {
-            links.values_mut().for_each(|l| l.sort());
+            for link in links.values_mut() {
+                link.sort_unstable();
+            }
         }
         links.hash(to);
         c.checker.fingerprint(to);
@@ -295,7 +297,9 @@ fn digest(message: &Message) -> u64 {
     match message {
         Message::Append { term, prev, entries, commit } => {
             (0, term, prev, commit).hash(&mut h);
-            entries.iter().for_each(|e| (e.id, e.kind, &e.data).hash(&mut h));
+            for e in entries {
+                (e.id, e.kind, &e.data).hash(&mut h);
+            }
         }
         Message::RequestVote { term, pre, transfer, last } => (1, term, pre, transfer, last).hash(&mut h),
         Message::Vote { term, pre, granted, withheld } => (2, term, pre, granted, withheld).hash(&mut h),
@@ -341,11 +345,11 @@ pub const SETUPS: &[Setup] = &[
     },
     Setup {
         name: "three",
-        about: "three nodes from empty, two terms, disks at once",
+        about: "three nodes from empty, two time-outs of nodes 1 and 2, two terms, disks at once",
         start: |mutant| {
             let mut cluster = timeless(&[1, 2, 3], mutant);
             cluster.options.auto_disk = true;
-            (cluster, Budget { campaigners: vec![1, 2], ..Budget::default() })
+            (cluster, Budget { campaigners: vec![1, 2], timeouts: 2, ..Budget::default() })
         },
     },
     Setup {
@@ -386,14 +390,14 @@ pub const SETUPS: &[Setup] = &[
     },
     Setup {
         name: "change-2015",
-        about: "four voters; node 1 alone has begun to add 5 as a learner, node 2 may remove 1 (the schedule of 2015, by joint steps)",
+        about: "four voters; node 1 alone has begun to remove 4, node 2 may remove 1 (the schedule of 2015, by joint steps)",
         start: |mutant| {
             let mut cluster = timeless(&[1, 2, 3, 4], mutant);
             cluster.options.auto_disk = true;
             cluster.step(n(1), Input::Tick);
             cluster.stabilize();
             let voters = |ids: &[u64]| Membership::of_voters(ids.iter().map(|&i| n(i)));
-            cluster.change(n(1), voters(&[1, 2, 3]));
+            cluster.change(n(1), &voters(&[1, 2, 3]));
             cluster.net.clear();
             let changes = vec![voters(&[2, 3, 4])];
             let budget = Budget { campaigners: vec![1, 2], term_max: 3, changes, ..Budget::default() };
