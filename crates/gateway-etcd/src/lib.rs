@@ -23,10 +23,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tonic::transport::server::TcpIncoming;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 
 /// The largest request that is taken, encoded.
 const REQUEST_MAX: usize = 3 << 19;

@@ -2,8 +2,8 @@
 //!
 //! The checkpoint that the journal names is the state; the entries behind it are the log. Nothing is applied here: what is
 //! committed comes through the core again. A journal that says it may have forgotten something (damage, a torn tail that
-//! may have been acknowledged) makes the replica *withhold*: it neither votes nor acknowledges until its peers have shown
-//! it the log again.
+//! may have been acknowledged) makes the replica *withhold*: its yes to a candidate is conditional until its
+//! peers have shown it the log again (see the page of the core).
 
 use quorate_base::{Base, EntryId, HardState, Index, Instant, NodeId, Rng};
 use quorate_protocol::raft::{self, BootError, Membership, Raft};

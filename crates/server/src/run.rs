@@ -234,7 +234,7 @@ async fn run_lane(
         carry_out(&mut effects, workers, transport)?;
         door.refresh(lane);
         if let Some(since) = stopping
-            && (!lane.raft().is_leader() || since.elapsed() > HAND_OVER_PATIENCE || !lane.has_peers())
+            && (!lane.raft().is_leader() || since.elapsed() > HAND_OVER_PATIENCE || !transport.any())
         {
             // From now on requests are refused; then what waits is answered, and streams are woken to end.
             door.close();

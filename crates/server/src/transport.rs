@@ -116,6 +116,11 @@ impl Transport {
         }
     }
 
+    /// Whether any peer is connected now.
+    pub(crate) fn any(&self) -> bool {
+        !lock(&self.links).is_empty()
+    }
+
     /// Sends one packet with this body, or drops it if there is no connection or the peer does not read.
     pub(crate) fn send(&self, to: NodeId, body: &[u8]) {
         let Some(link) = lock(&self.links).get(&to).cloned() else { return };

@@ -66,12 +66,15 @@ impl Workers {
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new().name(name.into()).spawn(body)
         };
-        let (i, a, c) = (inbox.clone(), to_applier.clone(), counters.clone());
-        spawn("journal", Box::new(move || journal_loop(shard, journal, &journal_queue, &i, &a, &c)))?;
-        let (i, b) = (inbox.clone(), to_background.clone());
-        spawn("applier", Box::new(move || applier_loop(applier, &applier_queue, &i, &b)))?;
-        let (i, j) = (inbox.clone(), to_journal.clone());
-        spawn("background", Box::new(move || background_loop(&background_queue, upkeep, &i, &j)))?;
+        let (lane, apply, count) = (inbox.clone(), to_applier.clone(), counters.clone());
+        spawn(
+            "journal",
+            Box::new(move || journal_loop(shard, journal, &journal_queue, &lane, &apply, &count)),
+        )?;
+        let (lane, seal) = (inbox.clone(), to_background.clone());
+        spawn("applier", Box::new(move || applier_loop(applier, &applier_queue, &lane, &seal)))?;
+        let (lane, mark) = (inbox.clone(), to_journal.clone());
+        spawn("background", Box::new(move || background_loop(&background_queue, upkeep, &lane, &mark)))?;
         Ok(Self { journal: to_journal, applier: to_applier, background: to_background })
     }
 }
@@ -133,17 +136,13 @@ fn next<E>(
     if let Ok(message) = queue.try_recv() {
         return Some(Ok(message));
     }
-    loop {
-        match queue.recv_timeout(patience) {
-            Ok(message) => return Some(Ok(message)),
-            Err(RecvTimeoutError::Timeout) => {
-                if let Err(error) = idle() {
-                    return Some(Err(error));
-                }
-                return queue.recv().ok().map(Ok);
-            }
-            Err(RecvTimeoutError::Disconnected) => return None,
-        }
+    match queue.recv_timeout(patience) {
+        Ok(message) => Some(Ok(message)),
+        Err(RecvTimeoutError::Timeout) => match idle() {
+            Ok(()) => queue.recv().ok().map(Ok),
+            Err(error) => Some(Err(error)),
+        },
+        Err(RecvTimeoutError::Disconnected) => None,
     }
 }
 

@@ -276,7 +276,7 @@ impl Run {
                     (Some((at, _)), _) if at > revision => {}
                     (None, None) => {}
                     // A later write whose answer was lost may have deleted it: it must then be in the history.
-                    (None, Some(_)) if self.deleted_after(view, key, revision) => {}
+                    (None, Some(_)) if Self::deleted_after(view, key, revision) => {}
                     (stored, value) => {
                         return Err(format!(
                             "lost write: key {key} was {value:?} at revision {revision}, node {} has {stored:?}",
@@ -289,7 +289,7 @@ impl Run {
         Ok(())
     }
 
-    fn deleted_after(&self, view: &quorate_state::kv::KvView, key: u64, revision: Revision) -> bool {
+    fn deleted_after(view: &quorate_state::kv::KvView, key: u64, revision: Revision) -> bool {
         let wanted = key_bytes(key);
         let mut from = revision + 1;
         while from <= view.revision() {
@@ -308,7 +308,7 @@ impl Run {
             return;
         }
         let asked = self.choose();
-        let request = self.request(&asked);
+        let request = Self::request(&asked);
         let node = NodeId(self.rng.between(1, self.world.knobs.nodes));
         self.sent.insert(client, Sent { asked, at: self.world.now, floor: self.acknowledged });
         let mut reply = ReplyTo { client, mail: Some(self.mail.clone()) };
@@ -333,7 +333,7 @@ impl Run {
         }
     }
 
-    fn request(&self, asked: &Asked) -> Request {
+    fn request(asked: &Asked) -> Request {
         let read = |range| Request::Range { range: Range { range, ..Range::default() }, serializable: false };
         match *asked {
             Asked::Put { key, value } => Request::Write(Command::Put(Put {
@@ -403,7 +403,6 @@ impl Run {
                 self.acknowledged = self.acknowledged.max(revision);
                 Ok(())
             }
-            (Asked::Count { .. }, Body::Reply(Reply::Txn { succeeded: false, .. })) => Ok(()),
             (Asked::ReadCount, Body::Reply(Reply::Range(range))) => {
                 let version = range.kvs.first().map_or(0, |kv| kv.version);
                 if version > self.count_tries {
@@ -416,7 +415,8 @@ impl Run {
                 let found = range.kvs.first().map(|kv| (kv.mod_revision, number(&kv.value)));
                 self.read(*key, revision, found)
             }
-            (Asked::Delete { .. }, Body::Reply(Reply::Delete { deleted: 0, .. })) => Ok(()),
+            (Asked::Count { .. }, Body::Reply(Reply::Txn { succeeded: false, .. }))
+            | (Asked::Delete { .. }, Body::Reply(Reply::Delete { deleted: 0, .. })) => Ok(()),
             (asked, body) => Err(format!("{asked:?} was answered {body:?}")),
         }
     }

@@ -219,7 +219,7 @@ impl World {
 
     /// Starts a node from its disk. A node whose disk is damaged beyond its own power stays down and says why.
     pub fn start(&mut self, id: NodeId) {
-        let at = self.place(id);
+        let at = place_of(id);
         if self.places[at].running.is_some() {
             return;
         }
@@ -245,7 +245,7 @@ impl World {
 
     /// Kills a node's process: what was written stays, flushed or not.
     pub fn kill(&mut self, id: NodeId) {
-        let at = self.place(id);
+        let at = place_of(id);
         if self.places[at].running.take().is_some() {
             self.places[at].life += 1;
             self.places[at].queued.clear();
@@ -256,7 +256,7 @@ impl World {
 
     /// Cuts a node's power: what was not flushed is lost, torn, reordered or kept, as the disk pleases.
     pub fn power_loss(&mut self, id: NodeId) {
-        let at = self.place(id);
+        let at = place_of(id);
         if self.places[at].running.take().is_some() {
             self.places[at].life += 1;
             self.places[at].queued.clear();
@@ -268,7 +268,7 @@ impl World {
 
     /// Stops a node's process for a while; what arrives meanwhile waits.
     pub fn pause(&mut self, id: NodeId, span: Duration) {
-        let at = self.place(id);
+        let at = place_of(id);
         if self.places[at].running.is_some() {
             self.places[at].paused_until = Some(self.now + span);
             self.counts.add("pauses");
@@ -294,11 +294,11 @@ impl World {
 
     /// Asks a node something; false if it is not up.
     pub fn call(&mut self, id: NodeId, request: Request, done: quorate_node::api::Done) {
-        if self.places[self.place(id)].running.is_none() {
+        if self.places[place_of(id)].running.is_none() {
             return done(Err(Failure::Stopping));
         }
         self.deliver(id, Event::Call { request, timeout: Some(Duration::from_secs(3)), done });
-        self.settle(self.place(id));
+        self.settle(place_of(id));
     }
 
     /// The node that leads, by its own belief in the highest term.
@@ -336,11 +336,11 @@ impl World {
                     self.counts.add("packets cut");
                 } else {
                     self.deliver(to, Event::Packet { from, body });
-                    self.settle(self.place(to));
+                    self.settle(place_of(to));
                 }
             }
             Happening::Tick { node, life } => {
-                let at = self.place(node);
+                let at = place_of(node);
                 if self.places[at].life == life {
                     self.digest.feed(self.now, node, 2, &[]);
                     self.settle(at);
@@ -354,7 +354,7 @@ impl World {
     }
 
     fn alive(&mut self, node: NodeId, life: u64, kind: u8, then: fn(&mut Self, usize)) {
-        let at = self.place(node);
+        let at = place_of(node);
         if self.places[at].life == life && self.places[at].running.is_some() {
             self.digest.feed(self.now, node, kind, &[]);
             then(self, at);
@@ -469,7 +469,7 @@ impl World {
     }
 
     fn deliver(&mut self, to: NodeId, event: Event) {
-        let at = self.place(to);
+        let at = place_of(to);
         if self.places[at].running.is_some() {
             self.places[at].queued.push(event);
         }
@@ -511,7 +511,7 @@ impl World {
             return self.break_down(at, why);
         }
         for (to, body) in packets {
-            self.send(id, to, body);
+            self.send(id, to, &body);
         }
         self.start_flush(at);
         self.start_apply(at);
@@ -526,7 +526,7 @@ impl World {
         }
     }
 
-    fn send(&mut self, from: NodeId, to: NodeId, body: Bytes) {
+    fn send(&mut self, from: NodeId, to: NodeId, body: &Bytes) {
         if self.cut.contains(&(from, to)) {
             self.counts.add("packets cut");
             return;
@@ -602,10 +602,6 @@ impl World {
         })
     }
 
-    pub(crate) fn place(&self, id: NodeId) -> usize {
-        id.get() as usize - 1
-    }
-
     fn up_to(&mut self, most: Duration) -> Duration {
         Duration::from_nanos(10_000 + self.timing.below(most.as_nanos() as u64))
     }
@@ -614,4 +610,9 @@ impl World {
         self.seq += 1;
         self.heap.push(Reverse(Timed { at, seq: self.seq, what }));
     }
+}
+
+/// Nodes are numbered from 1, their places from 0.
+fn place_of(id: NodeId) -> usize {
+    id.get() as usize - 1
 }

@@ -146,8 +146,12 @@ mod tests {
         let mut out = BytesMut::new();
         let numbers = [0, 1, 127, 128, 300, u64::MAX];
         let ints = [0, -1, 1, i64::MIN, i64::MAX];
-        numbers.iter().for_each(|&n| out.varint(n));
-        ints.iter().for_each(|&n| out.int(n));
+        for n in numbers {
+            out.varint(n);
+        }
+        for n in ints {
+            out.int(n);
+        }
         out.string(b"key");
         let mut reader = Reader::new(out.freeze());
         for n in numbers {

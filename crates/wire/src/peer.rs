@@ -369,7 +369,9 @@ mod tests {
         for _ in 0..5_000 {
             let frames: Vec<Frame> = (0..rng.below(5)).map(|_| frame(&mut rng)).collect();
             let mut packet = Packet::default();
-            frames.iter().for_each(|f| packet.push(f));
+            for frame in &frames {
+                packet.push(frame);
+            }
             let body = packet.finish();
             let read: Read<Vec<Frame>> = Packet::read(body.clone()).collect();
             assert_eq!(read, Ok(frames));

@@ -544,11 +544,6 @@ impl Lane {
         &self.raft
     }
 
-    /// Whether anybody else is in the group.
-    pub fn has_peers(&self) -> bool {
-        self.raft.membership().nodes().len() > 1
-    }
-
     /// What is readable now.
     pub fn view(&self) -> &Arc<KvView> {
         &self.view

@@ -59,7 +59,7 @@ fn watches_are_ordered_unique_reliable_and_atomic() {
         let mut past = Past { revision: 1, ..Past::default() };
         let hub = hub(rng.between(200, 3000) as usize, &past);
         let keys = ["a", "b", "c", "d"];
-        let mut streams: Vec<(Box<dyn WatchStream>, KeyRange, Revision, Vec<(Bytes, Revision)>)> = Vec::new();
+        let mut streams: Vec<Watched> = Vec::new();
         for _ in 0..rng.between(20, 120) {
             match rng.below(6) {
                 0 => {

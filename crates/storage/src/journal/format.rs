@@ -354,3 +354,38 @@ fn read_bytes(rest: &mut Bytes) -> Option<Bytes> {
     let len = rest.try_get_u32_le().ok()? as usize;
     (len <= rest.len()).then(|| rest.split_to(len))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The page and the constants say the same.
+    #[test]
+    fn the_page_names_these_offsets() {
+        let page = include_str!("../../../../docs/journal-format.md");
+        let (segment, batch) = page.split_once("## A batch").unwrap();
+        let row = |at: usize, what: &str| format!("| {at} | ") + what;
+        for (at, start) in [
+            (MAGIC_AT, "8 | magic"),
+            (VERSION_AT, "2 | format version, 1"),
+            (CLUSTER_AT, "8 | cluster"),
+            (NODE_AT, "8 | node"),
+            (GENERATION_AT, "8 | the segment's number"),
+            (FIRST_BATCH_AT, "8 | the number of its first batch"),
+            (HEADER_CRC_AT, "4 | CRC32C"),
+            (SEGMENT_HEADER, "| batches"),
+        ] {
+            assert!(segment.contains(&row(at, start)), "{at} {start}");
+        }
+        for (at, start) in [
+            (LEN_AT, "4 | bytes of the payload"),
+            (CRC_AT, "4 | CRC32C"),
+            (NUMBER_AT, "8 | its number"),
+            (DURABLE_AT, "8 | batches up to"),
+            (MARKER_AT, "8 | a hash of"),
+            (BATCH_HEADER, "| records"),
+        ] {
+            assert!(batch.contains(&row(at, start)), "{at} {start}");
+        }
+    }
+}
