@@ -159,6 +159,9 @@ pub struct Lane {
     leaderless_since: Option<Instant>,
     last_applied_term: Term,
     tick_at: Instant,
+    /// A leader that was believed in refused: what is parked waits for the next tick or for news, or it would go back and
+    /// forth at the network's speed (found by the simulator, seed 7).
+    holding: bool,
     stopping: bool,
     broken: Option<String>,
 }
@@ -203,6 +206,7 @@ impl Lane {
             leaderless_since: Some(now),
             last_applied_term: Term(0),
             tick_at: now,
+            holding: false,
             stopping: false,
             broken: None,
             raft,
@@ -428,6 +432,7 @@ impl Lane {
             self.lessor.demote();
         }
         self.leader = change.leader;
+        self.holding = false;
         match (self.leader, self.leaderless_since) {
             (Some(_), _) => self.leaderless_since = None,
             (None, None) => self.leaderless_since = Some(now),
@@ -459,6 +464,7 @@ impl Lane {
         }
         if now >= self.tick_at {
             self.tick_at = now + TICK;
+            self.holding = false;
             hub(&self.hub).tick(now);
             for (done, failure) in self.pending.expired(now).into_iter().chain(self.reads.expired(now)) {
                 done(Err(failure));
@@ -471,7 +477,7 @@ impl Lane {
 
     /// Sends what is parked to the leader, if one is known.
     fn route(&mut self, now: Instant) {
-        if !self.pending.has_parked() {
+        if self.holding || !self.pending.has_parked() {
             return;
         }
         let Some(leader) = self.raft.leader() else { return };

@@ -68,6 +68,7 @@ impl Lane {
             }
         } else {
             self.pending.refused(request);
+            self.holding = true;
         }
     }
 
@@ -137,6 +138,7 @@ impl Lane {
     pub(super) fn lease_refused(&mut self, from: NodeId, request: u64) {
         if from == self.settings.node {
             self.pending.refused(request);
+            self.holding = true;
         } else {
             self.send_frame(from, &Frame::Refused { request, overloaded: false });
         }
