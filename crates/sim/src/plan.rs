@@ -126,6 +126,8 @@ struct Run {
 
 const COUNTER: &[u8] = b"counter";
 const KEYS: u64 = 8;
+/// Many times what a run needs.
+const EVENTS_MAX: u64 = 2_000_000;
 
 impl Plan {
     /// Runs it.
@@ -191,6 +193,10 @@ impl Run {
             if enough(self) {
                 return Ok(true);
             }
+            if self.world.events > EVENTS_MAX {
+                let (now, stuck) = (self.world.now.since(Instant::ZERO), self.stuck());
+                return Err(format!("Livelock: {EVENTS_MAX} events, and it is only {now:?} ({stuck})"));
+            }
             match self.world.step()? {
                 Some(Script::Client(client)) => self.client(client),
                 Some(Script::Nemesis) => self.nemesis(),
@@ -233,7 +239,9 @@ impl Run {
             .map(|p| match (&p.running, &p.stopped_why) {
                 (Some(r), _) => {
                     let raft = r.lane.raft();
-                    format!("{}: {:?} term {} last {:?}", p.id, raft.role(), raft.term(), raft.last())
+                    let (role, term, last, leader) = (raft.role(), raft.term(), raft.last(), raft.leader());
+                    let next = r.lane.deadline();
+                    format!("{}: {role:?} term {term} last {last:?} leader {leader:?} next {next:?}", p.id)
                 }
                 (None, why) => format!("{}: down ({})", p.id, why.as_deref().unwrap_or("stopped")),
             })
