@@ -82,7 +82,7 @@ impl Run<'_> {
     fn key(&mut self) -> Vec<u8> {
         let n = self.rng.below(self.keys);
         // Keys of all lengths, and such as are the beginnings of others.
-        format!("{n:04}").into_bytes()[..1 + (n % 4) as usize].to_vec()
+        format!("{n:04}").into_bytes()[..=(n % 4) as usize].to_vec()
     }
 
     fn write(&mut self) {
