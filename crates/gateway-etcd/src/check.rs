@@ -277,7 +277,12 @@ mod tests {
     fn a_large_transaction_is_checked_quickly() {
         // Three levels, as deep as the limit lets them be wide.
         let deletes = |i: usize| (0..24).map(move |j| delete_of_owned(format!("d{i:05}/{j:02}")));
-        let leaf = |i: usize| op(Request::RequestTxn(pb::TxnRequest { success: deletes(i).collect(), ..pb::TxnRequest::default() }));
+        let leaf = |i: usize| {
+            op(Request::RequestTxn(pb::TxnRequest {
+                success: deletes(i).collect(),
+                ..pb::TxnRequest::default()
+            }))
+        };
         let middle = |i: usize| {
             let success = (0..52).map(|j| leaf(i * 52 + j)).collect();
             op(Request::RequestTxn(pb::TxnRequest { success, ..pb::TxnRequest::default() }))

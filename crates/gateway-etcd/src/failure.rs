@@ -33,8 +33,7 @@ fn refused_status(refused: &Refused) -> Status {
         Refused::UnknownCommand => {
             (Code::Unimplemented, "quorate: a node of this cluster is of an older release; update it")
         }
-        #[allow(unreachable_patterns, reason = "the machine may learn to refuse more")]
-        _ => (Code::InvalidArgument, "etcdserver: the request was refused"),
+        Refused::KeyTooLong => (Code::InvalidArgument, "quorate: the key is too long"),
     };
     Status::new(code, text)
 }
