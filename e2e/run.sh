@@ -7,6 +7,7 @@
 #   e2e/run.sh diff N  [TARGET]        N random requests, compared with Debian's etcd, and with a current one where Go is
 #   e2e/run.sh kill ROUNDS [TARGET]    kill -9 of random nodes under load; every acknowledged write is checked
 #   e2e/run.sh failover TIMES [TARGET] how long writes stop when the leader is killed or frozen
+#   e2e/run.sh steady SECONDS [TARGET] a leader stays under full load of all processors
 #
 # TARGET is quorate (default; the program is $QUORATE, else built in release mode), etcd, or goetcd (one member).
 # SEED chooses the random parts (default: drawn and printed). KEEP=1 keeps the data directories.
@@ -18,8 +19,8 @@ export ETCDCTL_API=3
 part="${1:-}"
 case "$part" in
 etcdctl | rust | python) target="${2:-quorate}" ;;
-diff | kill | failover) count="${2:?how many?}"; target="${3:-quorate}" ;;
-*) sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+diff | kill | failover | steady) count="${2:?how many?}"; target="${3:-quorate}" ;;
+*) sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac
 
 # need COMMAND PACKAGE: installs the package where the command is missing.
@@ -148,5 +149,9 @@ kill)
 failover)
     build e2e-kill
     "$bin/e2e-kill" failover --target "$target" --data "$scratch" --times "$count"
+    ;;
+steady)
+    build e2e-kill
+    "$bin/e2e-kill" steady --target "$target" --data "$scratch" --seconds "$count"
     ;;
 esac

@@ -70,16 +70,13 @@ impl pb::maintenance_server::Maintenance for Gateway {
                 version: self.version.to_string(),
                 db_size: s.db_size,
                 leader: s.leader,
-                raft_index: s.last.get(),
+                raft_index: s.commit.get(),
                 raft_term: s.term.get(),
                 raft_applied_index: s.applied.get(),
                 errors: s.errors,
                 db_size_in_use: s.db_size_in_use,
                 is_learner: s.learner,
-                storage_version: self
-                    .version
-                    .rsplit_once('.')
-                    .map_or(String::new(), |(v, _)| format!("{v}.0")),
+                storage_version: self.storage_version(),
                 db_size_quota: 0,
                 downgrade_info: Some(pb::DowngradeInfo { enabled: false, target_version: String::new() }),
             })),

@@ -33,7 +33,7 @@ fn refused_status(refused: &Refused) -> Status {
         Refused::UnknownCommand => {
             (Code::Unimplemented, "quorate: a node of this cluster is of an older release; update it")
         }
-        Refused::KeyTooLong => (Code::InvalidArgument, "quorate: the key is longer than a key may be"),
+        Refused::KeyTooLong => (Code::InvalidArgument, "quorate: the key is too long"),
     };
     Status::new(code, text)
 }

@@ -1,15 +1,17 @@
 //! The Lease service.
 
-use crate::{Gateway, convert, unexpected, wants_leader};
-use quorate_node::api::{Answer, Body, Request};
+use crate::ending::Ending;
+use crate::{Gateway, answered, convert, refused_message, unexpected, wants_leader};
+use quorate_node::api::{Answer, Body, Failure, Request};
 use quorate_proto::etcdserverpb as pb;
 use quorate_wire::kv::{Command, Reply};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 use tokio_stream::Stream;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status, Streaming};
 
 /// The longest lease, in seconds.
@@ -53,23 +55,12 @@ impl pb::lease_server::Lease for Gateway {
         &self,
         r: tonic::Request<Streaming<pb::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
-        let (metadata, _, mut requests) = r.into_parts();
+        let (metadata, _, requests) = r.into_parts();
         self.require_leader(&metadata)?;
-        let (give, take) = mpsc::channel(16);
-        let gateway = self.clone();
-        tokio::spawn(async move {
-            while let Some(message) = gateway.next(&mut requests, wants_leader(&metadata)).await {
-                let answer = match message {
-                    Ok(message) => gateway.keep_alive(message.id).await,
-                    Err(status) => Err(status),
-                };
-                let over = answer.is_err();
-                if give.send(answer).await.is_err() || over {
-                    return;
-                }
-            }
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(take))))
+        let ending = self.endings.listen(wants_leader(&metadata));
+        let waiting = VecDeque::new();
+        let answers = KeepAlives { gateway: self.clone(), requests: Some(requests), waiting, ending };
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn lease_time_to_live(
@@ -102,16 +93,6 @@ impl pb::lease_server::Lease for Gateway {
 }
 
 impl Gateway {
-    async fn keep_alive(&self, id: i64) -> Result<pb::LeaseKeepAliveResponse, Status> {
-        let nothing = tonic::metadata::MetadataMap::new();
-        match self.ask(&nothing, Request::LeaseKeepAlive { id }).await? {
-            Answer { head, body: Body::KeepAlive { id, ttl } } => {
-                Ok(pb::LeaseKeepAliveResponse { header: Some(convert::header(head)), id, ttl })
-            }
-            other => Err(unexpected(&other.body)),
-        }
-    }
-
     /// A positive number that no other lease has, as far as chance can see to it; the machine refuses one that is taken.
     fn pick_lease_id(&self) -> i64 {
         static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -121,5 +102,67 @@ impl Gateway {
         x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         (((x ^ (x >> 31)) >> 1) as i64).max(1)
+    }
+}
+
+/// Keep-alives of one stream that may wait for their answers.
+const WAITING_MAX: usize = 256;
+
+/// The answers of one keep-alive stream, in the order of the requests. A client keeps all its leases alive over one stream,
+/// so the requests that are there go out together: they share a round of the leader's proof.
+struct KeepAlives {
+    gateway: Gateway,
+    /// What the client asks, until it has closed its side.
+    requests: Option<Streaming<pb::LeaseKeepAliveRequest>>,
+    waiting: VecDeque<oneshot::Receiver<Result<Answer, Failure>>>,
+    ending: Ending,
+}
+
+impl Stream for KeepAlives {
+    type Item = Result<pb::LeaseKeepAliveResponse, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if let Poll::Ready(status) = this.ending.poll(cx) {
+            return Poll::Ready(Some(Err(status)));
+        }
+        if let Err(status) = this.hear(cx) {
+            return Poll::Ready(Some(Err(status)));
+        }
+        let Some(first) = this.waiting.front_mut() else {
+            return if this.requests.is_some() { Poll::Pending } else { Poll::Ready(None) };
+        };
+        let result = ready!(Pin::new(first).poll(cx));
+        this.waiting.pop_front();
+        Poll::Ready(Some(answered(result).and_then(response)))
+    }
+}
+
+impl KeepAlives {
+    /// Passes on what the client has asked meanwhile.
+    fn hear(&mut self, cx: &mut Context<'_>) -> Result<(), Status> {
+        while self.waiting.len() < WAITING_MAX
+            && let Some(requests) = &mut self.requests
+            && let Poll::Ready(request) = Pin::new(requests).poll_next(cx)
+        {
+            match request {
+                Some(Ok(message)) => {
+                    let request = Request::LeaseKeepAlive { id: message.id };
+                    self.waiting.push_back(self.gateway.call(request, None));
+                }
+                Some(Err(status)) => return Err(refused_message(status)),
+                None => self.requests = None,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn response(answer: Answer) -> Result<pb::LeaseKeepAliveResponse, Status> {
+    match answer {
+        Answer { head, body: Body::KeepAlive { id, ttl } } => {
+            Ok(pb::LeaseKeepAliveResponse { header: Some(convert::header(head)), id, ttl })
+        }
+        other => Err(unexpected(&other.body)),
     }
 }

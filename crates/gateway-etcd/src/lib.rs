@@ -4,17 +4,22 @@
 //! there is none, is turned back, with etcd's codes and texts, since clients decide by them. Nothing here survives a
 //! connection.
 //!
+//! The same port answers a few plain HTTP pages ([`front`]).
+//!
 //! What is not there yet answers UNIMPLEMENTED with a sentence: changes of members, alarms, defragmentation, hashes and
 //! snapshots of the maintenance service, and users.
 
 mod check;
 mod cluster;
 mod convert;
+mod ending;
 mod failure;
+mod front;
 mod kv;
 mod lease;
 mod watch;
 
+use ending::Endings;
 use prost::Message;
 use quorate_node::api::{Answer, Body, Door, Failure, Request};
 use quorate_proto::etcdserverpb as pb;
@@ -35,11 +40,16 @@ const DECODE_MAX: usize = REQUEST_MAX + (512 << 10);
 /// The largest message that is written.
 const ENCODE_MAX: usize = i32::MAX as usize;
 
+/// A page of metrics, made when it is asked for.
+pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
+
 /// What the door is told beside its node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Default)]
 pub struct Options {
     /// The version that clients are told: plain MAJOR.MINOR.PATCH.
     pub version: String,
+    /// What stands on `/metrics`, if anything does.
+    pub metrics: Option<Metrics>,
 }
 
 /// The door's share of every service.
@@ -47,6 +57,8 @@ pub struct Options {
 pub(crate) struct Gateway {
     pub(crate) door: Arc<dyn Door>,
     pub(crate) version: Arc<str>,
+    pub(crate) metrics: Option<Metrics>,
+    pub(crate) endings: Endings,
 }
 
 /// Serves clients on `listener` until `shutdown` completes.
@@ -56,31 +68,37 @@ pub async fn serve(
     options: Options,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), String> {
-    let gateway = Gateway { door, version: options.version.into() };
-    let kv = pb::kv_server::KvServer::new(gateway.clone())
-        .max_decoding_message_size(DECODE_MAX)
-        .max_encoding_message_size(ENCODE_MAX);
-    let watch = pb::watch_server::WatchServer::new(gateway.clone()).max_encoding_message_size(ENCODE_MAX);
-    let lease = pb::lease_server::LeaseServer::new(gateway.clone());
-    let cluster = pb::cluster_server::ClusterServer::new(gateway.clone());
-    let maintenance = pb::maintenance_server::MaintenanceServer::new(gateway.clone());
-    let auth = pb::auth_server::AuthServer::new(gateway);
+    let endings = Endings::start(door.clone());
+    let Options { version, metrics } = options;
+    let gateway = Gateway { door, version: version.into(), metrics, endings };
+    macro_rules! service {
+        ($module:ident, $server:ident) => {
+            pb::$module::$server::new(gateway.clone())
+                .max_decoding_message_size(DECODE_MAX)
+                .max_encoding_message_size(ENCODE_MAX)
+        };
+    }
     // Small replies must not wait for the acknowledgement of earlier ones.
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Server::builder()
+        .layer(front::FrontLayer(gateway.clone()))
+        // Pages are asked for over HTTP/1.1, gRPC comes as HTTP/2.
+        .accept_http1(true)
         // A window that is filled by one message of many small ones, and a connection's by many streams.
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(16 << 20)
+        // As many watches and calls over one connection as a client likes, and as many of them cancelled.
         .max_concurrent_streams(u32::MAX)
         .http2_max_pending_accept_reset_streams(Some(20_000))
+        .http2_max_local_error_reset_streams(Some(20_000))
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
-        .add_service(kv)
-        .add_service(watch)
-        .add_service(lease)
-        .add_service(cluster)
-        .add_service(maintenance)
-        .add_service(auth)
+        .add_service(service!(kv_server, KvServer))
+        .add_service(service!(watch_server, WatchServer))
+        .add_service(service!(lease_server, LeaseServer))
+        .add_service(service!(cluster_server, ClusterServer))
+        .add_service(service!(maintenance_server, MaintenanceServer))
+        .add_service(service!(auth_server, AuthServer))
         .serve_with_incoming_shutdown(incoming, shutdown)
         .await
         .map_err(|e| e.to_string())
@@ -90,15 +108,19 @@ impl Gateway {
     /// Asks the node and waits.
     pub(crate) async fn ask(&self, metadata: &MetadataMap, request: Request) -> Result<Answer, Status> {
         self.require_leader(metadata)?;
+        answered(self.call(request, timeout(metadata)).await)
+    }
+
+    /// Asks the node; the answer comes later.
+    pub(crate) fn call(
+        &self,
+        request: Request,
+        timeout: Option<Duration>,
+    ) -> oneshot::Receiver<Result<Answer, Failure>> {
         let (give, take) = oneshot::channel();
-        let done = Box::new(move |result| drop(give.send(result)));
-        self.door.call(request, timeout(metadata), done);
-        match take.await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(failure)) => Err(failure::status(&failure)),
-            // The node dropped the request with everything else.
-            Err(_) => Err(failure::status(&Failure::Stopping)),
-        }
+        // Whoever asked may be gone by then.
+        self.door.call(request, timeout, Box::new(move |result| drop(give.send(result))));
+        take
     }
 
     /// Clients that say so would rather have an error than an answer without a leader.
@@ -113,6 +135,19 @@ impl Gateway {
     pub(crate) fn header(&self) -> pb::ResponseHeader {
         convert::header(self.door.head())
     }
+}
+
+/// What the node said, or did not say.
+pub(crate) fn answered(
+    result: Result<Result<Answer, Failure>, oneshot::error::RecvError>,
+) -> Result<Answer, Status> {
+    // A node that drops a request drops it with everything else.
+    result.unwrap_or(Err(Failure::Stopping)).map_err(|failure| failure::status(&failure))
+}
+
+/// A stream's own error, when a request on it cannot be read.
+pub(crate) fn refused_message(status: Status) -> Status {
+    front::too_large(&status).unwrap_or(status)
 }
 
 pub(crate) fn wants_leader(metadata: &MetadataMap) -> bool {

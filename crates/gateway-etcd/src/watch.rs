@@ -1,25 +1,22 @@
-//! The Watch service, and what ends any stream.
+//! The Watch service.
 //!
-//! A stream is one task: it takes requests as they come and makes the next message only when the client's window has
-//! room for it, so that a client that does not read costs nothing but its position.
+//! A watch stream is pulled: the next message is made when the connection has room for it, so that a client that does not
+//! read costs nothing but its position in the history. It ends when the node says so ([`crate::ending`]) or the client is
+//! gone. A client that only closes its own side goes on hearing of its watches, as with etcd.
+//!
+//! What is left out: requests are read when messages are written, so a client that does not read its messages does not have
+//! its cancellations heard either, until it does.
 
-use crate::failure::status;
-use crate::{Gateway, convert, wants_leader};
-use quorate_node::api::{Failure, WatchCreate, WatchMessage, WatchRequest};
+use crate::ending::Ending;
+use crate::{Gateway, convert, refused_message, wants_leader};
+use quorate_node::api::{Head, WatchCreate, WatchMessage, WatchRequest, WatchStream};
 use quorate_proto::etcdserverpb as pb;
 use quorate_wire::kv::KeyRange;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 use tokio_stream::Stream;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status, Streaming};
-
-/// Messages that may wait for the connection.
-const AHEAD: usize = 8;
-/// How often a stream looks whether it must end.
-const LOOK: Duration = Duration::from_millis(250);
 
 #[tonic::async_trait]
 impl pb::watch_server::Watch for Gateway {
@@ -31,114 +28,109 @@ impl pb::watch_server::Watch for Gateway {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let (metadata, _, requests) = r.into_parts();
         self.require_leader(&metadata)?;
-        let (give, take) = mpsc::channel(AHEAD);
+        let bell = Arc::new(Bell::default());
+        let rung = bell.clone();
+        let watches = self.door.watch(Box::new(move || rung.ring()));
+        let ending = self.endings.listen(wants_leader(&metadata));
         let gateway = self.clone();
-        let needs_leader = wants_leader(&metadata);
-        tokio::spawn(async move {
-            if let Err(status) = gateway.run_watch(requests, &give, needs_leader).await {
-                // The client may be gone, and then it does not need to hear it.
-                let _ = give.send(Err(status)).await;
-            }
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(take))))
+        Ok(Response::new(Box::pin(Messages { gateway, watches, bell, requests: Some(requests), ending })))
     }
 }
 
-impl Gateway {
-    async fn run_watch(
-        &self,
-        mut requests: Streaming<pb::WatchRequest>,
-        give: &mpsc::Sender<Result<pb::WatchResponse, Status>>,
-        needs_leader: bool,
-    ) -> Result<(), Status> {
-        let news = Arc::new(Notify::new());
-        let wake = news.clone();
-        let mut stream = self.door.watch(Box::new(move || wake.notify_one()));
-        loop {
-            tokio::select! {
-                request = self.next(&mut requests, needs_leader) => match request {
-                    // The client closed its side, or is gone: the stream is over.
-                    None => return Ok(()),
-                    Some(Err(status)) => return Err(status),
-                    Some(Ok(request)) => {
-                        if let Some(request) = watch_request(request) {
-                            stream.request(request);
-                        }
-                    }
-                },
-                () = news.notified() => {}
-                () = give.closed() => return Ok(()),
-            }
-            while let Ok(permit) = give.try_reserve() {
-                let Some(message) = stream.poll() else { break };
-                permit.send(Ok(self.watch_response(message)));
-            }
-            if give.capacity() == 0 {
-                // Wait for room, but hear requests meanwhile.
-                tokio::select! {
-                    _ = give.reserve() => news.notify_one(),
-                    request = self.next(&mut requests, needs_leader) => match request {
-                        None => return Ok(()),
-                        Some(Err(status)) => return Err(status),
-                        Some(Ok(request)) => {
-                            if let Some(request) = watch_request(request) {
-                                stream.request(request);
-                            }
-                            news.notify_one();
-                        }
-                    },
+/// Wakes the task that polls a stream, from whatever thread has news for it.
+#[derive(Default)]
+struct Bell(Mutex<Option<Waker>>);
+
+impl Bell {
+    fn ring(&self) {
+        let waker = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// From now on `ring` wakes this one, once.
+    fn listen(&self, waker: &Waker) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !held.as_ref().is_some_and(|held| held.will_wake(waker)) {
+            *held = Some(waker.clone());
+        }
+    }
+}
+
+/// The messages of one stream.
+struct Messages {
+    gateway: Gateway,
+    watches: Box<dyn WatchStream>,
+    bell: Arc<Bell>,
+    /// What the client asks, until it has closed its side.
+    requests: Option<Streaming<pb::WatchRequest>>,
+    ending: Ending,
+}
+
+impl Stream for Messages {
+    type Item = Result<pb::WatchResponse, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if let Poll::Ready(status) = this.ending.poll(cx) {
+            return Poll::Ready(Some(Err(status)));
+        }
+        // One stream that catches up must not keep the others of this thread waiting.
+        let turn = ready!(tokio::task::coop::poll_proceed(cx));
+        if let Err(status) = this.hear(cx) {
+            return Poll::Ready(Some(Err(status)));
+        }
+        // Listen first: news that come between are news then.
+        this.bell.listen(cx.waker());
+        let Some(message) = this.watches.poll() else { return Poll::Pending };
+        turn.made_progress();
+        Poll::Ready(Some(Ok(response(this.gateway.door.head(), message))))
+    }
+}
+
+impl Messages {
+    /// Takes what the client has asked meanwhile.
+    fn hear(&mut self, cx: &mut Context<'_>) -> Result<(), Status> {
+        let Some(requests) = &mut self.requests else { return Ok(()) };
+        while let Poll::Ready(request) = Pin::new(&mut *requests).poll_next(cx) {
+            match request {
+                Some(Ok(request)) => request_of(request).into_iter().for_each(|r| self.watches.request(r)),
+                Some(Err(status)) => return Err(refused_message(status)),
+                None => {
+                    self.requests = None;
+                    break;
                 }
             }
         }
-    }
-
-    /// The next request of a stream; an error when the stream must end, since the node stops or, for clients that care,
-    /// has been without a leader for three election timeouts.
-    pub(crate) async fn next<T>(
-        &self,
-        requests: &mut Streaming<T>,
-        needs_leader: bool,
-    ) -> Option<Result<T, Status>> {
-        loop {
-            if self.door.stopping() {
-                return Some(Err(status(&Failure::Stopping)));
-            }
-            let patience = 3 * self.door.patience().election;
-            if needs_leader && self.door.leaderless().is_some_and(|since| since > patience) {
-                return Some(Err(status(&Failure::NoLeader)));
-            }
-            match tokio::time::timeout(LOOK, requests.message()).await {
-                Err(_) => {}
-                Ok(Ok(Some(request))) => return Some(Ok(request)),
-                Ok(Ok(None) | Err(_)) => return None,
-            }
-        }
-    }
-
-    fn watch_response(&self, message: WatchMessage) -> pb::WatchResponse {
-        let header = pb::ResponseHeader { revision: message.revision, ..self.header() };
-        pb::WatchResponse {
-            header: Some(header),
-            watch_id: message.id,
-            created: message.created,
-            canceled: message.canceled,
-            compact_revision: message.compact_revision,
-            cancel_reason: message.reason,
-            fragment: message.fragment,
-            events: message.events.into_iter().map(convert::event).collect(),
-        }
+        Ok(())
     }
 }
 
-fn watch_request(request: pb::WatchRequest) -> Option<WatchRequest> {
+fn response(head: Head, message: WatchMessage) -> pb::WatchResponse {
+    pb::WatchResponse {
+        header: Some(convert::header(Head { revision: message.revision, ..head })),
+        watch_id: message.id,
+        created: message.created,
+        canceled: message.canceled,
+        compact_revision: message.compact_revision,
+        cancel_reason: message.reason,
+        fragment: message.fragment,
+        events: message.events.into_iter().map(convert::event).collect(),
+    }
+}
+
+/// `None` for a request without content, which etcd passes over, too.
+fn request_of(request: pb::WatchRequest) -> Option<WatchRequest> {
+    use pb::watch_create_request::FilterType;
     use pb::watch_request::RequestUnion;
     Some(match request.request_union? {
         RequestUnion::CreateRequest(create) => WatchRequest::Create(WatchCreate {
+            no_put: create.filters.contains(&(FilterType::Noput as i32)),
+            no_delete: create.filters.contains(&(FilterType::Nodelete as i32)),
             range: KeyRange { key: create.key, end: create.range_end },
             start: create.start_revision,
             progress_notify: create.progress_notify,
-            no_put: create.filters.contains(&0),
-            no_delete: create.filters.contains(&1),
             prev_kv: create.prev_kv,
             id: create.watch_id,
             fragment: create.fragment,
@@ -146,4 +138,49 @@ fn watch_request(request: pb::WatchRequest) -> Option<WatchRequest> {
         RequestUnion::CancelRequest(cancel) => WatchRequest::Cancel { id: cancel.watch_id },
         RequestUnion::ProgressRequest(_) => WatchRequest::Progress,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_wire::kv::{Event, KeyValue};
+
+    #[test]
+    fn requests_are_taken_field_for_field() {
+        let create = pb::WatchCreateRequest {
+            key: "a".into(),
+            range_end: "b".into(),
+            start_revision: 3,
+            progress_notify: true,
+            filters: vec![pb::watch_create_request::FilterType::Nodelete as i32],
+            prev_kv: true,
+            watch_id: 9,
+            fragment: true,
+        };
+        let union = pb::watch_request::RequestUnion::CreateRequest(create);
+        let asked = request_of(pb::WatchRequest { request_union: Some(union) });
+        let expected = WatchCreate {
+            range: KeyRange { key: "a".into(), end: "b".into() },
+            start: 3,
+            progress_notify: true,
+            no_put: false,
+            no_delete: true,
+            prev_kv: true,
+            id: 9,
+            fragment: true,
+        };
+        assert_eq!(asked, Some(WatchRequest::Create(expected)));
+        assert_eq!(request_of(pb::WatchRequest { request_union: None }), None);
+    }
+
+    #[test]
+    fn a_message_has_its_own_revision_and_a_deletion_its_type() {
+        let head = Head { cluster: 1, member: 2, revision: 99, term: 3 };
+        let kv = KeyValue { key: "k".into(), mod_revision: 7, ..KeyValue::default() };
+        let events = vec![Event { deleted: true, kv, prev: None }];
+        let said = response(head, WatchMessage { revision: 8, id: 4, events, ..WatchMessage::default() });
+        let header = pb::ResponseHeader { cluster_id: 1, member_id: 2, revision: 8, raft_term: 3 };
+        assert_eq!(said.header, Some(header));
+        assert_eq!((said.watch_id, said.events.len(), said.events[0].r#type), (4, 1, 1));
+    }
 }

@@ -68,7 +68,7 @@ fn key(n: u64) -> Bytes {
 fn puts(kv: &mut Kv, keys: u64, round: u64, background: &Background) -> Result<(), Trouble> {
     // A walk over all keys in no order: a step that shares no divisor with their number.
     let step = (keys * 5 / 8) | 1;
-    let step = (step..step + keys).find(|s| gcd(*s, keys) == 1).unwrap_or(1);
+    let step = (step..=2 * keys).find(|s| gcd(*s, keys) == 1).unwrap_or(1);
     let value = Bytes::from(vec![round as u8; 256]);
     for i in 0..keys {
         let put = Put { key: key(i * step % keys), value: value.clone(), ..Put::default() };

@@ -64,14 +64,14 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 24 << 20, table_bytes: 32 << 20, memtable_bytes: 24 << 20, end_bytes: 16 << 10 }
+        Self { cache_bytes: 24 << 20, table_bytes: 32 << 20, memtable_bytes: 16 << 20, end_bytes: 16 << 10 }
     }
 }
 
 /// Sees everything. Numbers with the highest bit set are the tree's own.
 const NEWEST: u64 = u64::MAX >> 1;
 /// With so many memtables set aside, the writer flushes itself.
-const SET_ASIDE_MAX: usize = 3;
+const SET_ASIDE_MAX: usize = 1;
 
 /// Opens states from checkpoints in a directory.
 pub struct LsmStore {
@@ -94,8 +94,12 @@ impl StateStore for LsmStore {
         let tree = Config::new(self.layout.live(), seqno.clone(), visible.clone())
             .use_cache(Arc::new(Cache::with_capacity_bytes(self.options.cache_bytes)))
             .data_block_size_policy(BlockSizePolicy::all(4096))
+            // What level 0 needs at each read stays in memory. Below it indexes and filters are cut into blocks that
+            // come and go through the cache: whole, one look-up would pull half a megabyte through it.
             .filter_block_pinning_policy(PinningPolicy::new([true, false]))
             .index_block_pinning_policy(PinningPolicy::new([true, false]))
+            .filter_block_partitioning_policy(PinningPolicy::new([false, true]))
+            .index_block_partitioning_policy(PinningPolicy::new([false, true]))
             .open()
             .map_err(|e| failed("opening the tree", &e))?;
         let highest = tree.get_highest_seqno().unwrap_or(0);
@@ -121,7 +125,7 @@ struct Shared {
     views: Mutex<BTreeMap<u64, usize>>,
     layout: Layout,
     options: Options,
-    /// Flushing and compacting take turns.
+    /// Compacting and linking a checkpoint take turns.
     maintaining: Mutex<()>,
     /// A checkpoint is under way: no memtable is set aside.
     sealing: AtomicBool,
@@ -191,7 +195,7 @@ impl Shared {
         error
     }
 
-    /// Flushes what was set aside. The caller holds `maintaining`.
+    /// Flushes what was set aside; the tree lets one flush at a time, and compactions beside it.
     fn flush(&self) -> StateResult<()> {
         let flushing = self.tree.get_flush_lock();
         self.tree.flush(&flushing, self.watermark()).map_err(|e| self.failed("flushing", &e))?;
@@ -215,11 +219,11 @@ impl LsmState {
             return;
         }
         shared.tree.rotate_memtable();
-        if shared.tree.sealed_memtable_count() > SET_ASIDE_MAX {
-            let _turn = lock(&shared.maintaining);
-            if let Err(error) = shared.flush() {
-                self.failed.get_or_insert(error);
-            }
+        // Beside a compaction if need be, which may take seconds; a checkpoint is not under way.
+        if shared.tree.sealed_memtable_count() > SET_ASIDE_MAX
+            && let Err(error) = shared.flush()
+        {
+            self.failed.get_or_insert(error);
         }
     }
 

@@ -6,11 +6,12 @@ use quorate_base::NodeId;
 use quorate_lsm::{LsmStore, Options};
 use quorate_storage::contract;
 use quorate_storage::journal::Identity;
-use quorate_storage::state::{State, StateStore};
+use quorate_storage::state::{CheckpointJob, State, StateStore, View};
 use std::fs;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A directory of its own for a test, removed behind it.
@@ -52,6 +53,55 @@ fn it_keeps_the_contract() {
         upkeep += done.upkeep;
     }
     assert!(upkeep > 20, "{upkeep} pieces of upkeep");
+}
+
+/// A writer that reads what it writes, the background thread, and a reader of views, all at once.
+#[test]
+fn threads_beside_each_other_see_what_they_should() {
+    let dir = Dir::new("threads");
+    let mut state = store(&dir.0).open(None).unwrap();
+    let mut upkeep = state.upkeep().unwrap();
+    let (jobs, queue) = std::sync::mpsc::channel::<Box<dyn CheckpointJob>>();
+    let (views, to_read) = std::sync::mpsc::sync_channel::<(Arc<dyn View>, u32)>(4);
+    let made = Arc::new(AtomicU64::new(0));
+    let count = made.clone();
+    let background = std::thread::spawn(move || {
+        loop {
+            match queue.try_recv() {
+                Ok(job) => job.run(count.fetch_add(1, Ordering::AcqRel) + 1).unwrap(),
+                Err(std::sync::mpsc::TryRecvError::Disconnected) => return,
+                Err(std::sync::mpsc::TryRecvError::Empty) => {}
+            }
+            upkeep.step().unwrap();
+        }
+    });
+    let reader = std::thread::spawn(move || {
+        for (view, round) in to_read {
+            let all = view.scan((Bound::Unbounded, Bound::Unbounded)).collect::<Result<Vec<_>, _>>().unwrap();
+            assert_eq!(all.len(), 50);
+            assert!(all.iter().all(|(_, value)| value[..4] == round.to_be_bytes()), "round {round}");
+        }
+    });
+    let (mut sealed, rounds) = (0, 1_500_u32);
+    for round in 0..rounds {
+        for key in 0..50_u8 {
+            state.put(&[key], &[round.to_be_bytes().as_slice(), &[7; 60]].concat());
+            assert_eq!(state.get(&[key]).unwrap().unwrap()[..4], round.to_be_bytes());
+        }
+        views.send((state.view(), round)).unwrap();
+        if round % 100 == 99 && made.load(Ordering::Acquire) == sealed {
+            jobs.send(state.seal().unwrap()).unwrap();
+            sealed += 1;
+        }
+    }
+    drop((views, jobs));
+    background.join().unwrap();
+    reader.join().unwrap();
+    assert!(sealed > 2, "{sealed} checkpoints");
+    drop(state);
+    let state = store(&dir.0).open(Some(sealed)).unwrap();
+    let rounds: Vec<_> = all(&*state).unwrap().iter().map(|(_, value)| value.slice(..4)).collect();
+    assert!(rounds.len() == 50 && rounds.iter().all(|round| *round == rounds[0]), "a checkpoint is one cut");
 }
 
 #[test]

@@ -3,13 +3,14 @@
 use crate::op::Op;
 use crate::side::Reply;
 use crate::watch::Item;
+use tonic::Code;
 
 /// How far two clocks may be apart, in seconds of a lease's remaining time.
 const CLOCKS: i64 = 2;
 
 /// The ids of all rules.
 #[cfg(test)]
-const IDS: [&str; 0] = [];
+const IDS: [&str; 3] = ["3.4-alarm-header", "3.4-auth-status", "3.4-progress"];
 
 /// Takes the difference of clocks out of a reply: what remains of a lease was read at two moments.
 pub fn clocks(a: &Reply, b: &mut Reply) {
@@ -25,12 +26,25 @@ pub fn clocks(a: &Reply, b: &mut Reply) {
 }
 
 /// The rule that allows these replies to differ, if one does. Each comes with the version that its side reports.
-pub fn reply(
-    _op: &Op,
-    (_a, _version_a): (&Reply, &str),
-    (_b, _version_b): (&Reply, &str),
-) -> Option<&'static str> {
-    None
+pub fn reply(op: &Op, a: (&Reply, &str), b: (&Reply, &str)) -> Option<&'static str> {
+    let old = |version: &str| version.starts_with("3.4.");
+    match (old(a.1), old(b.1)) {
+        (true, false) => of_3_4(op, a.0, b.0),
+        (false, true) => of_3_4(op, b.0, a.0),
+        _ => None,
+    }
+}
+
+/// What changed between etcd 3.4, which answered `old`, and what is current.
+fn of_3_4(op: &Op, old: &Reply, new: &Reply) -> Option<&'static str> {
+    match (op, old, new) {
+        (Op::Alarms, Reply::Alarms(old), Reply::Alarms(new)) => {
+            (old.header.is_none() && old.alarms == new.alarms).then_some("3.4-alarm-header")
+        }
+        (Op::AuthStatus, Reply::Error { code: Code::Unimplemented, .. }, _) => Some("3.4-auth-status"),
+        (Op::WatchProgress { .. }, Reply::Progress(Some(_)), Reply::Progress(None)) => Some("3.4-progress"),
+        _ => None,
+    }
 }
 
 /// The rule that allows what two watches say to differ, if one does.

@@ -357,7 +357,7 @@ impl Generator {
                 75..88 => 0,
                 88..92 => self.revision + 1,
                 92..97 => self.revision + self.rng.between(2, 30) as i64,
-                97..99 => -1,
+                97..99 if self.newer => -1,
                 _ => FAR,
             },
             progress_notify: self.one_in(10),

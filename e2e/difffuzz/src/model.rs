@@ -93,6 +93,16 @@ impl Model {
         self.live.contains_key(&(stream, id))
     }
 
+    /// What is known of a watch, for a message.
+    pub fn describe(&self, stream: usize, id: i64) -> String {
+        let Some(live) = self.live.get(&(stream, id)) else { return "cancelled".into() };
+        let seen: Vec<_> = self.history.iter().filter(|change| live.sees(change)).collect();
+        let last = seen[seen.len().saturating_sub(12)..].iter().map(|change| {
+            format!("{} {:?}{}", change.revision, change.key, if change.delete { " deleted" } else { "" })
+        });
+        format!("{live:?}, last due {:?}; compacted {}", last.collect::<Vec<_>>(), self.compacted)
+    }
+
     /// A watch that lives was cancelled.
     pub fn canceled(&mut self, stream: usize, id: i64) {
         if self.live.remove(&(stream, id)).is_some() {

@@ -132,7 +132,7 @@ impl Run {
                 if request.start_revision > 0 && request.start_revision <= self.model.revision {
                     self.old_watch = Instant::now();
                 }
-                let events = self.a.streams[*stream].tally(*id).events;
+                let events = self.a.streams[*stream].created.last().map_or(0, |birth| birth.events);
                 self.model.created(*stream, *id, request, events);
             }
             (Op::WatchCancel { stream, id }, _) => self.model.canceled(*stream, *id),
@@ -192,12 +192,24 @@ impl Run {
                 return Ok(());
             }
             return Err(Difference {
-                what: format!("stream {at}: both sides owe the same"),
+                what: format!("stream {at}: both sides owe the same: {}", self.debtors(at, &due)),
                 a: debts(&self.a.streams[at], &due),
                 b: debts(&self.b.streams[at], &due),
             });
         }
         self.grace(at).await
+    }
+
+    /// What the model knows of the watches of side A that owe something.
+    fn debtors(&self, at: usize, due: &[(i64, u64, u64)]) -> String {
+        let tally = |id: i64| self.a.streams[at].tally(id);
+        let owing = due
+            .iter()
+            .filter(|(id, events, cancels)| tally(*id).events < *events || tally(*id).canceled < *cancels);
+        owing
+            .map(|(id, ..)| format!("watch {id}: {}", self.model.describe(at, *id)))
+            .collect::<Vec<_>>()
+            .join("; ")
     }
 
     /// What only one side has said so far may be on its way on the other.

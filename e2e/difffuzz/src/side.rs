@@ -4,7 +4,7 @@
 //! alone is preceded by a linearizable read on the same node, so that the answer is determined.
 
 use crate::op::{BIAS, Names, Op};
-use crate::watch::Stream;
+use crate::watch::{Birth, Stream};
 use bytes::Bytes;
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::auth_client::AuthClient;
@@ -378,7 +378,7 @@ impl Side {
         stream.ask(RequestUnion::CreateRequest(request)).await;
         stream.until(&self.names, PATIENCE, |stream| stream.created.len() > before).await;
         match stream.created.get(before) {
-            Some(&(id, refused)) => Reply::Created { id, refused },
+            Some(&Birth { id, refused, .. }) => Reply::Created { id, refused },
             None => Reply::Silence,
         }
     }

@@ -41,6 +41,15 @@ pub struct Tally {
     fragment: bool,
 }
 
+/// A watch was created, or refused.
+#[derive(Clone, Copy, Debug)]
+pub struct Birth {
+    pub id: i64,
+    pub refused: bool,
+    /// Events that came under this id before.
+    pub events: u64,
+}
+
 /// One stream.
 pub struct Stream {
     requests: mpsc::Sender<pb::WatchRequest>,
@@ -48,8 +57,8 @@ pub struct Stream {
     /// Not yet compared.
     pub queues: BTreeMap<i64, VecDeque<Item>>,
     pub tallies: BTreeMap<i64, Tally>,
-    /// Watch ids in the order of their creation, with whether creation was refused.
-    pub created: Vec<(i64, bool)>,
+    /// What was created, in order.
+    pub created: Vec<Birth>,
     /// Revisions of progress replies about the whole stream.
     pub progress: Vec<i64>,
     pub ended: bool,
@@ -136,10 +145,11 @@ impl Stream {
         let queue = self.queues.entry(id).or_default();
         let (compact_revision, reason) = (reply.compact_revision, reply.cancel_reason);
         if reply.created {
-            self.created.push((id, reply.canceled));
+            let tally = self.tallies.entry(id).or_default();
+            self.created.push(Birth { id, refused: reply.canceled, events: tally.events });
             queue.push_back(Item::Created { revision, canceled: reply.canceled, compact_revision, reason });
             // A watch begins anew under an id that was used before.
-            self.tallies.entry(id).or_default().revision = 0;
+            tally.revision = 0;
             return;
         }
         let tally = self.tallies.entry(id).or_default();

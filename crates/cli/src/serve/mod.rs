@@ -121,7 +121,7 @@ fn say(notice: &Notice) {
 fn etcd_door(version: String) -> ServeDoor {
     Box::new(|start: DoorStart| {
         Box::pin(async move {
-            let options = quorate_gateway_etcd::Options { version };
+            let options = quorate_gateway_etcd::Options { version, metrics: None };
             let DoorStart { door, listener, .. } = start;
             if let Err(error) =
                 quorate_gateway_etcd::serve(listener, door, options, std::future::pending()).await

@@ -276,7 +276,7 @@ impl Kv {
         self.state.delete(self.keys.raw(&mut self.key_buf, table::LATEST, key));
         self.state.put(self.keys.old(&mut self.key_buf, key, rev), TOMBSTONE_BYTES);
         self.meta.live_bytes -= key.len() as i64;
-        self.counts.deleted(key);
+        self.counts.deleted(key)?;
         self.log(key, true, rev, Some((&old, stored)));
         self.move_lease(key, old.lease, 0);
         effect.digest.number(DELETE);

@@ -103,10 +103,9 @@ impl Counts {
     }
 
     /// `key` was deleted.
-    pub(super) fn deleted(&mut self, key: &[u8]) {
+    pub(super) fn deleted(&mut self, key: &[u8]) -> StateResult<()> {
         let (boundary, count) = self.block_of(key);
-        assert!(count > 0, "a key was deleted from a block of none at {boundary:?}");
-        let count = count - 1;
+        let count = count.checked_sub(1).ok_or_else(|| damaged("the count of a block"))?;
         if count < BLOCK_THIN
             && let Some((before, Block(n))) =
                 self.blocks.iter_back_from(Bound::Excluded(&boundary[..])).next()
@@ -119,6 +118,7 @@ impl Counts {
         } else {
             self.set(boundary, count);
         }
+        Ok(())
     }
 
     /// Writes what changed since the last time.
@@ -134,9 +134,8 @@ impl Counts {
     }
 
     fn block_of(&self, key: &[u8]) -> (Bytes, u32) {
-        let (boundary, Block(count)) =
-            self.blocks.floor(key).expect("the first block's boundary is below all keys");
-        (boundary.clone(), *count)
+        // The first block's boundary is empty and below all keys; it never goes.
+        self.blocks.floor(key).map_or((Bytes::new(), 0), |(boundary, block)| (boundary.clone(), block.0))
     }
 
     fn set(&mut self, boundary: Bytes, count: u32) {
