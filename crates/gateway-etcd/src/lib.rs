@@ -4,7 +4,7 @@
 //! there is none, is turned back, with etcd's codes and texts, since clients decide by them. Nothing here survives a
 //! connection.
 //!
-//! The same port answers a few plain HTTP pages ([`front`]).
+//! The same port answers a few plain HTTP pages (`front.rs`).
 //!
 //! What is not there yet answers UNIMPLEMENTED with a sentence: changes of members, alarms, defragmentation, hashes and
 //! snapshots of the maintenance service, and users.

@@ -11,12 +11,12 @@
 //!
 //! What no block checksum covers is the end of a table, with the list of its parts: a false length there makes the tree ask
 //! for more memory than there is, which is an abort and no error. So a checkpoint holds the checksum of each table's last
-//! bytes ([`files`]), and a start verifies those too before the tree sees the file.
+//! bytes (`files`), and a start verifies those too before the tree sees the file.
 //!
 //! # Sequence numbers
 //!
 //! Each write takes the next number. A view at `n` sees all entries below `n`; the tree keeps what the oldest view that
-//! is alive can see. The applier is the only writer, and reads at [`NEWEST`]; the background thread flushes and compacts.
+//! is alive can see. The applier is the only writer, and reads at `NEWEST`; the background thread flushes and compacts.
 //! A read at the counter's value would be a race: two flushes between taking the number and using it may drop the version
 //! of the tree that the number needs, which only a registered view holds back.
 //!

@@ -8,7 +8,7 @@
 //! in one descent.
 //!
 //! Invariants, asserted by [`Tree::check`]: all leaves are equally deep; no node but the root is empty or holds more than
-//! [`NODE_MAX`]; keys ascend; a child's `first` is above all keys of the child before it and not above its own; the weights
+//! `NODE_MAX`; keys ascend; a child's `first` is above all keys of the child before it and not above its own; the weights
 //! are the sums.
 //!
 //! Left out: a lower bound on the fill of nodes. Removal merges a thin node with a neighbour if both fit into one, and

@@ -307,6 +307,7 @@ impl Lane {
 
     fn applied(&mut self, now: Instant, applied: Applied) {
         let index = applied.last.index;
+        let compacted = self.view.compacted();
         self.view = applied.view;
         for change in applied.leases {
             match change {
@@ -318,7 +319,8 @@ impl Lane {
         for outcome in applied.outcomes {
             self.answer_write(outcome);
         }
-        if !applied.events.is_empty() {
+        // A compaction has no events, but watches must hear what is gone.
+        if !applied.events.is_empty() || self.view.compacted() != compacted {
             hub(&self.hub).publish(self.view.clone(), applied.events);
         }
         if applied.last.term > self.last_applied_term {

@@ -15,7 +15,7 @@
 //!
 //! Every message carries the sender's term, so none leaves before term and vote are durable; `Appended` says "my disk
 //! holds it", so it waits for its entries. Such messages go out as [`Held`](quorate_base::Held), which only the journal
-//! can open. The one funnel is [`Raft::post`]. A leader's entries go to followers *while* its own disk writes them
+//! can open. The one funnel is `Raft::post`. A leader's entries go to followers *while* its own disk writes them
 //! (dissertation, 10.2.1): they promise nothing about it, and its own log counts for commitment only once durable.
 //! An entry is handed to the machine once it is committed *and* durable here, so that no state is ever ahead of its journal.
 //!
