@@ -6,6 +6,8 @@
 set -euo pipefail
 export ETCDCTL_API=3
 endpoints="${1:?etcdctl.sh URL[,URL...]}"
+# etcdctl 3.4 sends a scheme along as the name of the host in "endpoint status", which HTTP/2 does not allow and our server refuses.
+endpoints="${endpoints//http:\/\//}"
 IFS=, read -ra urls <<<"$endpoints"
 scratch="$(mktemp -d)"
 background=()
@@ -209,7 +211,7 @@ cluster() {
     list="$(ctl member list)"
     is "member list" "$(grep -Ec '^[0-9a-f]+, started, [^,]+, http://[^,]+, http://[^,]+, false$' <<<"$list")" "${#urls[@]}"
     is "the same members everywhere" "$(other member list | sort)" "$(sort <<<"$list")"
-    for each in "${urls[@]}"; do has "its URL is in the list" "$list" ", ${each}, false$"; done
+    for each in "${urls[@]}"; do has "its URL is in the list" "$list" ", http://${each}, false$"; done
 }
 
 for at in "${!urls[@]}"; do
