@@ -59,7 +59,6 @@ impl Generator {
     /// The next request.
     pub fn next_op(&mut self) -> Op {
         match self.rng.below(1000) {
-            0..250 => Op::Range(self.range()),
             250..450 => Op::Put(self.put()),
             450..540 => Op::Delete(self.delete()),
             540..760 => {
@@ -95,6 +94,7 @@ impl Generator {
             998 if self.rng.chance(1, 4) => {
                 Op::Expire { keys: (0..self.rng.between(1, 4)).map(|_| self.key()).collect() }
             }
+            // 0 to 250, and what is left above.
             _ => Op::Range(self.range()),
         }
     }
@@ -349,12 +349,11 @@ impl Generator {
             range_end: self.range_end(&key),
             key,
             start_revision: match self.rng.below(100) {
-                0..45 => 0,
                 45..75 => self.past_revision().max(self.compacted + i64::from(!self.newer)),
                 75..80 if self.newer => self.compacted,
                 80..84 => self.compacted - 1,
                 84..88 if self.revision > self.compacted => self.revision,
-                75..88 => 0,
+                0..88 => 0,
                 88..92 => self.revision + 1,
                 92..97 => self.revision + self.rng.between(2, 30) as i64,
                 97..99 if self.newer => -1,

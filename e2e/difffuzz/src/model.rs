@@ -88,11 +88,6 @@ impl Model {
         self.live.insert((stream, id), live);
     }
 
-    /// Whether this watch lives.
-    pub fn lives(&self, stream: usize, id: i64) -> bool {
-        self.live.contains_key(&(stream, id))
-    }
-
     /// What is known of a watch, for a message.
     pub fn describe(&self, stream: usize, id: i64) -> String {
         let Some(live) = self.live.get(&(stream, id)) else { return "cancelled".into() };

@@ -150,20 +150,19 @@ impl Side {
         kv.compact(pb::CompactionRequest { revision: base, physical: true }).await?;
         self.names = Names::new(base);
         for at in 0..streams {
-            let stream = self.open(at).await?;
+            let stream = self.open(at);
             self.streams.push(stream);
         }
         Ok(())
     }
 
-    async fn open(&self, at: usize) -> Result<Stream, Status> {
-        Stream::open(self.doors[at % self.doors.len()].watch.clone()).await
+    fn open(&self, at: usize) -> Stream {
+        Stream::open(self.doors[at % self.doors.len()].watch.clone())
     }
 
     /// Closes a stream and opens it anew.
-    pub async fn reopen(&mut self, at: usize) -> Result<(), Status> {
-        self.streams[at] = self.open(at).await?;
-        Ok(())
+    fn reopen(&mut self, at: usize) {
+        self.streams[at] = self.open(at);
     }
 
     /// Carries out one step.
@@ -244,10 +243,10 @@ impl Side {
                 self.streams[*stream].ask(RequestUnion::CancelRequest(cancel)).await;
                 Reply::Done
             }
-            Op::WatchReopen { stream } => match self.reopen(*stream).await {
-                Ok(()) => Reply::Done,
-                Err(status) => Reply::Error { code: status.code(), text: status.message().to_string() },
-            },
+            Op::WatchReopen { stream } => {
+                self.reopen(*stream);
+                Reply::Done
+            }
             Op::Settle => Reply::Done,
         }
     }

@@ -68,7 +68,7 @@ pub struct Stream {
 
 impl Stream {
     /// Opens a stream.
-    pub async fn open(mut client: WatchClient<Channel>) -> Result<Self, Status> {
+    pub fn open(mut client: WatchClient<Channel>) -> Self {
         let (requests, outgoing) = mpsc::channel(64);
         let (heard, replies) = mpsc::unbounded_channel();
         // Servers may wait for the first request before they send headers, so nothing here waits for them.
@@ -89,7 +89,7 @@ impl Stream {
                 }
             }
         });
-        Ok(Self {
+        Self {
             requests,
             replies,
             queues: BTreeMap::new(),
@@ -98,7 +98,7 @@ impl Stream {
             progress: Vec::new(),
             ended: false,
             broken: None,
-        })
+        }
     }
 
     /// Asks for something.

@@ -42,7 +42,10 @@ impl Follower {
                 };
                 match stretch(&url, &mut next, SILENCE, take).await {
                     Ok(()) => {}
-                    Err(Cut::Wrong(what)) => return drop(shared.borrow_mut().wrong.insert(what)),
+                    Err(Cut::Wrong(what)) => {
+                        shared.borrow_mut().wrong = Some(what);
+                        return;
+                    }
                     Err(Cut::Lost(_)) => {
                         shared.borrow_mut().resumed += 1;
                         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -79,7 +82,10 @@ impl Follower {
                 }
                 if Instant::now() > end {
                     let (told, all) = (state.events.len(), events.len());
-                    return Err(format!("watch over {}: {told} of {all} events after {patience:?}", self.url));
+                    return Err(format!(
+                        "watch over {}: {told} of {all} events after {patience:?}",
+                        self.url
+                    ));
                 }
             }
             tokio::time::sleep(Duration::from_millis(10)).await;

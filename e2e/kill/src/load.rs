@@ -225,22 +225,19 @@ impl Writer {
             let done = outcome.is_ok();
             {
                 let mut shared = self.shared.borrow_mut();
-                match outcome {
-                    Ok(reply) => {
-                        let revision = reply.header.map_or(0, |h| h.revision);
-                        if revision <= acked {
-                            shared.complain(format!("key {key}: {n} at revision {revision}, after {acked}"));
-                        }
-                        acked = revision;
-                        if let Err(wrong) = shared.ledger.acked(key, n, revision, began, ended) {
-                            shared.complain(wrong);
-                        }
-                        shared.ack();
+                if let Ok(reply) = outcome {
+                    let revision = reply.header.map_or(0, |h| h.revision);
+                    if revision <= acked {
+                        shared.complain(format!("key {key}: {n} at revision {revision}, after {acked}"));
                     }
-                    Err(_) => {
-                        shared.ledger.unknown(key, n);
-                        shared.unknowns += 1;
+                    acked = revision;
+                    if let Err(wrong) = shared.ledger.acked(key, n, revision, began, ended) {
+                        shared.complain(wrong);
                     }
+                    shared.ack();
+                } else {
+                    shared.ledger.unknown(key, n);
+                    shared.unknowns += 1;
                 }
             }
             self.end(pause, done).await;

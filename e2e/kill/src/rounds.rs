@@ -29,7 +29,8 @@ struct Tally {
 
 /// Runs the rounds.
 pub async fn run(target: Target, data: &Path, rounds: u64, seed: u64) -> Result<(), String> {
-    let mut cluster = Cluster::serving(target, 3, data, Duration::from_secs(30)).await.map_err(|e| e.to_string())?;
+    let mut cluster =
+        Cluster::serving(target, 3, data, Duration::from_secs(30)).await.map_err(|e| e.to_string())?;
     let urls = cluster.urls();
     let first = revision(&urls[0]).await?;
     let shape = Shape { owners: 56, counters: 4, raisers: 8, pause: Duration::from_millis(2) };
@@ -41,7 +42,8 @@ pub async fn run(target: Target, data: &Path, rounds: u64, seed: u64) -> Result<
         let killed = faults(&mut cluster, &mut rng, &mut tally).await?;
         cluster.wait(RECOVERY).await.map_err(|e| format!("round {round}: {e}"))?;
         let back = load.until_acked(RECOVERY).await.map_err(|e| format!("round {round}: {e}"))?;
-        let events = verify(&load, &followers, &urls, &mut rng).await.map_err(|e| format!("round {round}: {e}"))?;
+        let events =
+            verify(&load, &followers, &urls, &mut rng).await.map_err(|e| format!("round {round}: {e}"))?;
         let shared = load.shared.borrow();
         println!(
             "round {round}: killed {killed}; {events} events checked, {} acknowledged and {} in doubt so far, \
@@ -49,9 +51,10 @@ pub async fn run(target: Target, data: &Path, rounds: u64, seed: u64) -> Result<
             shared.acks, shared.unknowns
         );
     }
-    let shared = load.shared.borrow();
-    let (last, digest) = (shared.ledger.revision, shared.ledger.digest);
-    drop(shared);
+    let (last, digest) = {
+        let shared = load.shared.borrow();
+        (shared.ledger.revision, shared.ledger.digest)
+    };
     whole(&load, &urls, first, last, digest).await?;
     let resumed: u64 = followers.iter().map(Follower::resumed).sum();
     let shared = load.shared.borrow();
@@ -60,7 +63,9 @@ pub async fn run(target: Target, data: &Path, rounds: u64, seed: u64) -> Result<
          {resumed} watches resumed, none lost or doubled an event",
         shared.acks, shared.unknowns, shared.ledger.late
     );
-    if shared.acks == 0 || (rounds >= 20 && (tally.one == 0 || tally.two == 0 || tally.all == 0 || tally.leaders == 0)) {
+    if shared.acks == 0
+        || (rounds >= 20 && (tally.one == 0 || tally.two == 0 || tally.all == 0 || tally.leaders == 0))
+    {
         return Err("a fault never fired, so nothing was shown".into());
     }
     Ok(())
@@ -71,7 +76,7 @@ async fn faults(cluster: &mut Cluster, rng: &mut Rng, tally: &mut Tally) -> Resu
     let broken = |e: std::io::Error| e.to_string();
     sleep_ms(rng.between(150, 600)).await;
     let leader = cluster.leader().await;
-    let mut order = vec![0, 1, 2];
+    let mut order = [0, 1, 2];
     for at in (1..order.len()).rev() {
         order.swap(at, rng.below(at as u64 + 1) as usize);
     }
@@ -140,7 +145,12 @@ async fn revision(url: &str) -> Result<i64, String> {
 }
 
 /// Stops the writers, checks all since the last time, and lets them go on. Gives the number of events.
-async fn verify(load: &Load, followers: &[Follower], urls: &[String], rng: &mut Rng) -> Result<usize, String> {
+async fn verify(
+    load: &Load,
+    followers: &[Follower],
+    urls: &[String],
+    rng: &mut Rng,
+) -> Result<usize, String> {
     load.pause().await;
     let from = rng.below(urls.len() as u64) as usize;
     let last = revision(&urls[from]).await?;
@@ -179,7 +189,12 @@ async fn whole(load: &Load, urls: &[String], first: i64, last: i64, expected: u6
 async fn holds(load: &Load, url: &str, last: i64) -> Result<(), String> {
     let mut client = KvClient::new(e2e_cluster::connect(url).map_err(|e| e.to_string())?)
         .max_decoding_message_size(1 << 30);
-    let range = pb::RangeRequest { key: PREFIX.into(), range_end: "kill0".into(), revision: last, ..Default::default() };
+    let range = pb::RangeRequest {
+        key: PREFIX.into(),
+        range_end: "kill0".into(),
+        revision: last,
+        ..Default::default()
+    };
     let reply = client.range(range).await.map_err(|e| e.to_string())?.into_inner();
     let mut found: Vec<Option<Event>> = vec![None; load.shape.owners + load.shape.counters];
     for kv in &reply.kvs {
