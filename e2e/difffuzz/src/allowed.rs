@@ -3,6 +3,7 @@
 use crate::op::Op;
 use crate::side::Reply;
 use crate::watch::Item;
+use quorate_proto::mvccpb::Event;
 use tonic::Code;
 
 /// How far two clocks may be apart, in seconds of a lease's remaining time.
@@ -10,7 +11,15 @@ const CLOCKS: i64 = 2;
 
 /// The ids of all rules.
 #[cfg(test)]
-const IDS: [&str; 3] = ["3.4-alarm-header", "3.4-auth-status", "3.4-progress"];
+const IDS: [&str; 7] = [
+    "3.4-alarm-header",
+    "3.4-auth-status",
+    "3.4-progress",
+    "compacted-prev-kv",
+    "progress-after-compaction",
+    "same-revision-prev-kv",
+    "unknown-compare",
+];
 
 /// Takes the difference of clocks out of a reply: what remains of a lease was read at two moments.
 pub fn clocks(a: &Reply, b: &mut Reply) {
@@ -25,14 +34,26 @@ pub fn clocks(a: &Reply, b: &mut Reply) {
     }
 }
 
-/// The rule that allows these replies to differ, if one does. Each comes with the version that its side reports.
-pub fn reply(op: &Op, a: (&Reply, &str), b: (&Reply, &str)) -> Option<&'static str> {
-    let old = |version: &str| version.starts_with("3.4.");
-    match (old(a.1), old(b.1)) {
+/// The rule that allows these replies to differ, if one does. Each comes with whether its side is etcd 3.4; `overtaken`
+/// says that the step is about a stream of which a compaction cancelled a watch.
+pub fn reply(op: &Op, overtaken: bool, a: (&Reply, bool), b: (&Reply, bool)) -> Option<&'static str> {
+    if matches!(op, Op::Txn(_)) && [a.0, b.0].into_iter().any(refuses_compare) {
+        return Some("unknown-compare");
+    }
+    if overtaken && matches!((a.0, b.0), (Reply::Progress(_), Reply::Progress(_))) {
+        return Some("progress-after-compaction");
+    }
+    match (a.1, b.1) {
         (true, false) => of_3_4(op, a.0, b.0),
         (false, true) => of_3_4(op, b.0, a.0),
         _ => None,
     }
+}
+
+/// Quorate's answer to a compare that does not exist.
+fn refuses_compare(reply: &Reply) -> bool {
+    matches!(reply, Reply::Error { code: Code::InvalidArgument, text }
+        if text.starts_with("etcdserver: the ") && text.ends_with(" of a compare is unknown"))
 }
 
 /// What changed between etcd 3.4, which answered `old`, and what is current.
@@ -47,9 +68,24 @@ fn of_3_4(op: &Op, old: &Reply, new: &Reply) -> Option<&'static str> {
     }
 }
 
-/// The rule that allows what two watches say to differ, if one does.
-pub fn watch(_a: &Item, _b: &Item, _versions: (&str, &str)) -> Option<&'static str> {
-    None
+/// The rule that allows what two watches say to differ, if one does; the store is compacted at `compacted`.
+pub fn watch(a: &Item, b: &Item, compacted: i64) -> Option<&'static str> {
+    match (a, b) {
+        (Item::Event(a), Item::Event(b)) => {
+            let revision = a.kv.as_ref().map_or(i64::MAX, |kv| kv.mod_revision);
+            let alike = Event { prev_kv: None, ..a.clone() } == Event { prev_kv: None, ..b.clone() };
+            let gone = a.prev_kv.is_none() || b.prev_kv.is_none();
+            let of = |event: &Event| event.prev_kv.as_ref().map(|kv| kv.mod_revision);
+            if alike && gone && revision <= compacted {
+                Some("compacted-prev-kv")
+            } else if alike && (of(a) == Some(revision) || of(b) == Some(revision)) {
+                Some("same-revision-prev-kv")
+            } else {
+                None
+            }
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -90,7 +90,8 @@ impl Generator {
             987..990 => Op::Alarms,
             990..992 => Op::Put(self.large_put()),
             992..995 => Op::Txn(self.long_txn()),
-            995..998 => Op::WatchReopen { stream: self.stream() },
+            995 => Op::Txn(self.unknown_compare()),
+            996..998 => Op::WatchReopen { stream: self.stream() },
             998 if self.rng.chance(1, 4) => {
                 Op::Expire { keys: (0..self.rng.between(1, 4)).map(|_| self.key()).collect() }
             }
@@ -192,8 +193,8 @@ impl Generator {
                 _ => i64::MIN,
             },
             revision: self.read_revision(),
-            sort_order: self.enumeration(3, self.newer),
-            sort_target: self.enumeration(5, self.newer),
+            sort_order: self.enumeration(3),
+            sort_target: self.enumeration(5),
             serializable: self.one_in(8),
             keys_only: self.one_in(8),
             count_only: self.one_in(8),
@@ -204,9 +205,9 @@ impl Generator {
         }
     }
 
-    /// One of `count` values, and rarely, where `odd`, one that does not exist.
-    fn enumeration(&mut self, count: i32, odd: bool) -> i32 {
-        if odd && self.one_in(80) {
+    /// One of `count` values, and rarely one that does not exist.
+    fn enumeration(&mut self, count: i32) -> i32 {
+        if self.newer && self.one_in(80) {
             *self.rng.pick(&[count, -1, 99])
         } else {
             self.rng.below(count as u64) as i32
@@ -268,6 +269,18 @@ impl Generator {
         pb::RequestOp { request }
     }
 
+    /// A compare that does not exist, in a transaction that changes nothing.
+    fn unknown_compare(&mut self) -> pb::TxnRequest {
+        let mut compare = pb::Compare { range_end: Bytes::new(), ..self.compare() };
+        let unknown = *self.rng.pick(&[5, -1, 99]);
+        if self.one_in(2) {
+            compare.result = unknown;
+        } else {
+            compare.target = unknown;
+        }
+        pb::TxnRequest { compare: vec![compare], ..Default::default() }
+    }
+
     /// A transaction about as long as is allowed, here or there.
     fn long_txn(&mut self) -> pb::TxnRequest {
         let count = self.rng.between(127, 129);
@@ -307,8 +320,8 @@ impl Generator {
         pb::Compare {
             range_end: if self.one_in(4) { self.range_end(&key) } else { Bytes::new() },
             key,
-            result: self.enumeration(4, true),
-            target: if self.one_in(60) { *self.rng.pick(&[5, -1]) } else { target },
+            result: self.rng.below(4) as i32,
+            target,
             target_union,
         }
     }

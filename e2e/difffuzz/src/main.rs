@@ -39,6 +39,9 @@ struct Args {
     /// Start side B
     #[arg(long, conflicts_with = "b", requires = "data")]
     start_b: Option<Target>,
+    /// Which sides given by endpoints are Quorate: a or b
+    #[arg(long)]
+    quorate: Vec<String>,
     /// How many nodes of Quorate are started; of etcd it is one
     #[arg(long, default_value_t = 3)]
     nodes: usize,
@@ -54,6 +57,9 @@ struct Args {
     /// Spoil what side B says, to see it found
     #[arg(long)]
     plant: Option<Plant>,
+    /// Go on behind a difference in a reply; show each kind once and count them
+    #[arg(long)]
+    keep_going: bool,
     /// Do not look for fewer requests that differ
     #[arg(long)]
     no_shrink: bool,
@@ -79,11 +85,13 @@ async fn side(
     start: Option<&Target>,
     urls: &[String],
 ) -> Result<(Side, Option<Cluster>), Box<dyn std::error::Error>> {
-    let Some(target) = start else { return Ok((Side::connect(name, urls).await?, None)) };
+    let Some(target) = start else {
+        return Ok((Side::connect(name, urls, args.quorate.iter().any(|q| q == name)).await?, None));
+    };
     let nodes = if matches!(target, Target::Quorate(_)) { args.nodes } else { 1 };
     let data = args.data.as_deref().unwrap_or(Path::new(".")).join(name);
     let cluster = Cluster::serving(target.clone(), nodes, &data, Duration::from_secs(30)).await?;
-    Ok((Side::connect(name, &cluster.urls()).await?, Some(cluster)))
+    Ok((Side::connect(name, &cluster.urls(), matches!(target, Target::Quorate(_))).await?, Some(cluster)))
 }
 
 /// Runs all requests; false where a difference was found.
@@ -92,9 +100,9 @@ async fn fuzz(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
     let (b, _cluster_b) = side(args, "b", args.start_b.as_ref(), &args.b).await?;
     println!("difffuzz: a reports {}, b reports {}; seed {}", a.version, b.version, args.seed);
     let mut run = Run::new(a, b, args.plant);
+    run.keep_going = args.keep_going;
     let began = Instant::now();
-    let mut generator =
-        Generator::new(args.seed, ![&run.a, &run.b].iter().any(|side| side.version.starts_with("3.4.")));
+    let mut generator = Generator::new(args.seed, !run.a.old && !run.b.old);
     let mut ops = Vec::new();
     let mut outcome = run.begin().await;
     while outcome.is_ok() && (ops.len() as u64) < args.requests {
@@ -108,7 +116,11 @@ async fn fuzz(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
         outcome = run.settle().await;
     }
     report(&run.counts, ops.len(), began.elapsed());
-    let Err(difference) = outcome else { return Ok(true) };
+    run.keep_going = false;
+    for (kind, n) in &run.found {
+        println!("{n:6} differences in {kind}");
+    }
+    let Err(difference) = outcome else { return Ok(run.found.is_empty()) };
     println!("\nDIFFERENCE after {} requests, seed {}:\n{difference}", ops.len(), args.seed);
     if args.no_shrink {
         println!("\nthe last requests:");

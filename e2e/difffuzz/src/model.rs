@@ -5,7 +5,7 @@ use crate::op::{BIAS, FAR};
 use bytes::Bytes;
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::mvccpb::Event;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One change of one key.
 #[derive(Clone, Debug)]
@@ -36,6 +36,8 @@ pub struct Model {
     live: BTreeMap<(usize, i64), Live>,
     /// Cancellations due, by watch, since the stream was opened.
     cancels: BTreeMap<(usize, i64), u64>,
+    /// Watches that a compaction cancelled.
+    burnt: BTreeSet<(usize, i64)>,
     /// The store's revision.
     pub revision: i64,
     /// The compacted revision.
@@ -48,6 +50,7 @@ impl Model {
             history: Vec::new(),
             live: BTreeMap::new(),
             cancels: BTreeMap::new(),
+            burnt: BTreeSet::new(),
             revision: BIAS,
             compacted: BIAS,
         }
@@ -73,6 +76,7 @@ impl Model {
     pub fn created(&mut self, stream: usize, id: i64, request: &pb::WatchCreateRequest, events: u64) {
         let start = if request.start_revision == 0 { self.revision + 1 } else { request.start_revision };
         if start < self.compacted {
+            self.burnt.insert((stream, id));
             return *self.cancels.entry((stream, id)).or_default() += 1;
         }
         let nul = Bytes::from_static(b"\0");
@@ -98,6 +102,16 @@ impl Model {
         format!("{live:?}, last due {:?}; compacted {}", last.collect::<Vec<_>>(), self.compacted)
     }
 
+    /// Whether a compaction cancelled any watch of this stream.
+    pub fn any_burnt(&self, stream: usize) -> bool {
+        self.burnt.iter().any(|(of, _)| *of == stream)
+    }
+
+    /// Whether a compaction cancelled this watch.
+    pub fn burnt(&self, stream: usize, id: i64) -> bool {
+        self.burnt.contains(&(stream, id))
+    }
+
     /// A watch that lives was cancelled.
     pub fn canceled(&mut self, stream: usize, id: i64) {
         if self.live.remove(&(stream, id)).is_some() {
@@ -109,6 +123,7 @@ impl Model {
     pub fn reopened(&mut self, stream: usize) {
         self.live.retain(|(of, _), _| *of != stream);
         self.cancels.retain(|(of, _), _| *of != stream);
+        self.burnt.retain(|(of, _)| *of != stream);
     }
 
     /// What is due on a stream by now: watch, events, cancellations.

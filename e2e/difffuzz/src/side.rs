@@ -112,6 +112,8 @@ pub struct Side {
     pub name: String,
     /// What it calls its version.
     pub version: String,
+    /// It is etcd 3.4, of which some things cannot be asked, and which answers others in its own way.
+    pub old: bool,
     pub names: Names,
     pub streams: Vec<Stream>,
     doors: Vec<Door>,
@@ -119,15 +121,20 @@ pub struct Side {
 }
 
 impl Side {
-    /// Connects to all endpoints.
-    pub async fn connect(name: &str, urls: &[String]) -> Result<Self, Box<dyn std::error::Error>> {
+    /// Connects to all endpoints. Quorate may call itself 3.4, but answers as later ones do.
+    pub async fn connect(
+        name: &str,
+        urls: &[String],
+        quorate: bool,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
         for url in urls {
             e2e_cluster::wait_for(url, PATIENCE).await?;
         }
         let doors = urls.iter().map(|url| Door::new(url)).collect::<Result<Vec<_>, _>>()?;
         let mut maintenance = doors.first().ok_or("a side needs an endpoint")?.maintenance.clone();
         let version = maintenance.status(pb::StatusRequest {}).await?.into_inner().version;
-        Ok(Self { name: name.into(), version, names: Names::new(BIAS), streams: vec![], doors, turn: 0 })
+        let old = version.starts_with("3.4.") && !quorate;
+        Ok(Self { name: name.into(), version, old, names: Names::new(BIAS), streams: vec![], doors, turn: 0 })
     }
 
     /// Leaves no key, no lease and no history behind, opens `streams` streams and begins a run.
@@ -396,7 +403,9 @@ impl Side {
 fn local(op: &Op) -> bool {
     match op {
         Op::Range(request) => request.serializable,
-        Op::Leases | Op::TimeToLive(_) | Op::WatchCreate { .. } | Op::WatchProgress { .. } => true,
+        Op::Alarms | Op::Leases | Op::TimeToLive(_) | Op::WatchCreate { .. } | Op::WatchProgress { .. } => {
+            true
+        }
         _ => false,
     }
 }
