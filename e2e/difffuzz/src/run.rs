@@ -123,8 +123,11 @@ impl Run {
     fn askable(&self, op: &Op) -> Op {
         let mut op = op.clone();
         match &mut op {
-            Op::WatchCreate { stream, request } if self.model.burnt(*stream, request.watch_id) => {
-                request.watch_id = 0;
+            Op::WatchCreate { stream, request } => {
+                let compacted = (1..self.model.compacted).contains(&request.start_revision);
+                if compacted || self.model.burnt(*stream, request.watch_id) {
+                    request.watch_id = 0;
+                }
             }
             Op::WatchCancel { stream, id } if self.model.burnt(*stream, *id) => op = Op::Settle,
             _ => {}
