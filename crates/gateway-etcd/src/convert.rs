@@ -165,28 +165,44 @@ pub(crate) fn delete_response(
     pb::DeleteRangeResponse { header, deleted, prev_kvs: prev.into_iter().map(key_value).collect() }
 }
 
-/// Replies inside a transaction carry a header with the revision alone.
+/// `revision` is the one behind the transaction. Replies inside it carry a header with a revision alone: the one that was
+/// newest when the operation was done, so that a range before the first change names the one before.
 pub(crate) fn txn_response(
     header: Option<pb::ResponseHeader>,
     revision: Revision,
     succeeded: bool,
     replies: Vec<Reply>,
 ) -> pb::TxnResponse {
-    let responses = replies.into_iter().map(|reply| response_op(revision, reply)).collect();
+    let mut newest = if replies.iter().any(changes) { revision - 1 } else { revision };
+    let responses = replies.into_iter().map(|reply| response_op(&mut newest, revision, reply)).collect();
     pb::TxnResponse { header, succeeded, responses }
 }
 
-fn response_op(revision: Revision, reply: Reply) -> pb::ResponseOp {
+fn changes(reply: &Reply) -> bool {
+    match reply {
+        Reply::Put { .. } => true,
+        Reply::Delete { deleted, .. } => *deleted > 0,
+        Reply::Txn { replies, .. } => replies.iter().any(changes),
+        _ => false,
+    }
+}
+
+fn response_op(newest: &mut Revision, revision: Revision, reply: Reply) -> pb::ResponseOp {
     use pb::response_op::Response;
-    let header = Some(pb::ResponseHeader { revision, ..pb::ResponseHeader::default() });
+    let header = |revision| Some(pb::ResponseHeader { revision, ..pb::ResponseHeader::default() });
+    if !matches!(reply, Reply::Txn { .. }) && changes(&reply) {
+        *newest = revision;
+    }
     let response = match reply {
-        Reply::Range(reply) => Some(Response::ResponseRange(range_response(header, reply))),
-        Reply::Put { prev } => Some(Response::ResponsePut(put_response(header, prev))),
+        Reply::Range(reply) => Some(Response::ResponseRange(range_response(header(*newest), reply))),
+        Reply::Put { prev } => Some(Response::ResponsePut(put_response(header(*newest), prev))),
         Reply::Delete { deleted, prev } => {
-            Some(Response::ResponseDeleteRange(delete_response(header, deleted, prev)))
+            Some(Response::ResponseDeleteRange(delete_response(header(*newest), deleted, prev)))
         }
         Reply::Txn { succeeded, replies } => {
-            Some(Response::ResponseTxn(txn_response(header, revision, succeeded, replies)))
+            let responses = replies.into_iter().map(|reply| response_op(newest, revision, reply)).collect();
+            let header = Some(pb::ResponseHeader::default());
+            Some(Response::ResponseTxn(pb::TxnResponse { header, succeeded, responses }))
         }
         Reply::Compact | Reply::LeaseGrant { .. } | Reply::Lease => None,
     };

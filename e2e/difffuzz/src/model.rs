@@ -102,6 +102,17 @@ impl Model {
         format!("{live:?}, last due {:?}; compacted {}", last.collect::<Vec<_>>(), self.compacted)
     }
 
+    /// Whether a revision changed a key twice.
+    pub fn doubled(&self, revision: i64) -> bool {
+        let first = self.history.partition_point(|change| change.revision < revision);
+        let of = self.history[first..].iter().take_while(|change| change.revision == revision);
+        let mut keys: Vec<&Bytes> = of.map(|change| &change.key).collect();
+        let all = keys.len();
+        keys.sort();
+        keys.dedup();
+        keys.len() < all
+    }
+
     /// Whether a compaction cancelled any watch of this stream.
     pub fn any_burnt(&self, stream: usize) -> bool {
         self.burnt.iter().any(|(of, _)| *of == stream)

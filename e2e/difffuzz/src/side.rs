@@ -399,13 +399,12 @@ impl Side {
     }
 }
 
-/// Whether a node may answer this without asking the others.
+/// Whether a node may answer this, or a part of it, without asking the others.
 fn local(op: &Op) -> bool {
     match op {
         Op::Range(request) => request.serializable,
-        Op::Alarms | Op::Leases | Op::TimeToLive(_) | Op::WatchCreate { .. } | Op::WatchProgress { .. } => {
-            true
-        }
+        Op::Alarms | Op::Leases | Op::TimeToLive(_) | Op::KeepAlive(_) => true,
+        Op::Authenticate | Op::AuthStatus | Op::WatchCreate { .. } | Op::WatchProgress { .. } => true,
         _ => false,
     }
 }
