@@ -197,7 +197,7 @@ def flush_count(url):
         return None
     except Exception:  # a server that does not speak HTTP/1.1 there answers with what http.client does not understand
         return None
-    found = re.search(r"^etcd_disk_wal_fsync_duration_seconds_count\S* (\S+)", text, re.MULTILINE)
+    found = re.search(r"^(?:etcd_disk_wal_fsync_duration_seconds_count|quorate_journal_flushes_total) (\S+)", text, re.MULTILINE)
     return float(found.group(1)) if found else None
 
 

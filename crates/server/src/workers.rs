@@ -191,6 +191,7 @@ fn background_loop(
     inbox: &Inbox,
     journal: &Sender<ToJournal>,
 ) {
+    yield_to_requests();
     loop {
         let message = match queue.recv_timeout(Duration::from_millis(20)) {
             Ok(message) => message,
@@ -218,3 +219,15 @@ fn background_loop(
         }
     }
 }
+
+/// Lowers the priority of the calling thread: on a full machine merging tables must not hold up who waits for an answer.
+/// Not by much, or memtables would pile up behind it. Where the system refuses, everything works without.
+fn yield_to_requests() {
+    // On Linux "this process" is the calling thread.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, BACKGROUND_NICE);
+}
+
+/// A third of the share of a thread that serves.
+#[cfg(target_os = "linux")]
+const BACKGROUND_NICE: i32 = 5;

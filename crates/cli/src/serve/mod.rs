@@ -11,11 +11,12 @@
 mod settings;
 
 use crate::report::{Exit, Problem, colours};
-use quorate_server::{DoorStart, Ready, ServeDoor};
+use quorate_server::{DoorStart, Facts, Ready, ServeDoor};
 use serde::{Deserialize, Serialize};
 use settings::{Flags, Settings};
 use std::io::{Read, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -121,8 +122,9 @@ fn say(notice: &Notice) {
 fn etcd_door(version: String) -> ServeDoor {
     Box::new(|start: DoorStart| {
         Box::pin(async move {
-            let options = quorate_gateway_etcd::Options { version, metrics: None };
-            let DoorStart { door, listener, .. } = start;
+            let DoorStart { door, listener, facts } = start;
+            let metrics: quorate_gateway_etcd::Metrics = Arc::new(move || metrics_page(facts()));
+            let options = quorate_gateway_etcd::Options { version, metrics: Some(metrics) };
             if let Err(error) =
                 quorate_gateway_etcd::serve(listener, door, options, std::future::pending()).await
             {
@@ -130,6 +132,16 @@ fn etcd_door(version: String) -> ServeDoor {
             }
         })
     })
+}
+
+/// The node's figures in the text form of Prometheus.
+fn metrics_page(facts: Facts) -> String {
+    let Facts { flushes } = facts;
+    format!(
+        "# HELP quorate_journal_flushes_total Flushes of the journal since the start.\n\
+         # TYPE quorate_journal_flushes_total counter\n\
+         quorate_journal_flushes_total {flushes}\n"
+    )
 }
 
 fn start_logging(filter: &str) -> Result<(), Problem> {

@@ -172,8 +172,13 @@ impl Kv {
         Ok(())
     }
 
+    /// The newest version of a key, as stored. Leaves its key of table `LATEST` in the buffer.
     fn stored(&mut self, key: &[u8]) -> StateResult<Option<Bytes>> {
-        self.state.get(self.keys.raw(&mut self.key_buf, table::LATEST, key))
+        let key = self.keys.raw(&mut self.key_buf, table::LATEST, key);
+        match self.recent.get(key) {
+            Some(stored) => Ok(Some(stored)),
+            None => self.state.get(key),
+        }
     }
 
     fn put(&mut self, put: &Put, effect: &mut Effect) -> StateResult<Reply> {
@@ -198,6 +203,7 @@ impl Kv {
         // The key of table `LATEST` is still in its buffer.
         let latest = record.encode(&mut self.value_buf);
         self.state.put(&self.key_buf, latest);
+        self.recent.put(&self.key_buf, latest);
         self.meta.live_bytes += latest.len() as i64;
         if stored.is_none() {
             self.meta.live_bytes += put.key.len() as i64;
@@ -273,7 +279,9 @@ impl Kv {
     fn delete_key(&mut self, key: &Bytes, stored: &Bytes, effect: &mut Effect) -> StateResult<KeyValue> {
         let old = decode_latest(stored.clone())?;
         let rev = effect.next();
-        self.state.delete(self.keys.raw(&mut self.key_buf, table::LATEST, key));
+        let latest = self.keys.raw(&mut self.key_buf, table::LATEST, key);
+        self.state.delete(latest);
+        self.recent.delete(latest);
         self.state.put(self.keys.old(&mut self.key_buf, key, rev), TOMBSTONE_BYTES);
         self.meta.live_bytes -= key.len() as i64;
         self.counts.deleted(key)?;

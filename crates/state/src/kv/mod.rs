@@ -69,6 +69,7 @@ mod layout;
 mod lease;
 mod meta;
 mod read;
+mod recent;
 mod source;
 mod sweep;
 #[cfg(test)]
@@ -90,6 +91,7 @@ use meta::Meta;
 use quorate_base::{EntryId, ShardId};
 use quorate_storage::state::{CheckpointJob, State, StateResult, Upkeep};
 use quorate_wire::kv::Revision;
+use recent::Recent;
 use source::{Source, Written};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -108,6 +110,7 @@ pub struct Kv {
     meta: Meta,
     counts: Counts,
     leases: Leases,
+    recent: Recent,
     /// A snapshot that is being taken in.
     incoming: Option<Incoming>,
     /// Incarnations to be swept away.
@@ -146,6 +149,7 @@ impl Kv {
             meta,
             counts,
             leases,
+            recent: Recent::default(),
             incoming: None,
             purges: others.into_iter().map(Purge::new).collect(),
             highest: highest.max(incarnation),

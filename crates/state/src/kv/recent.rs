@@ -1,0 +1,87 @@
+//! The newest versions of the keys that were written last, as they are stored: a put must know the version that it
+//! replaces, and keys that are written are written again. Without it each such look-up is half the cost of a put.
+//!
+//! Two generations: what is used moves to the young one; once that is full, it becomes the old one, and what was still in
+//! the old one is forgotten. Keys are those of the store, so that a state taken in from a peer, which has keys of its own
+//! (see the incarnations in [`super`]), makes nothing here wrong.
+
+#![expect(clippy::disallowed_types, reason = "nothing walks over these maps, so their order shows nowhere")]
+
+use bytes::Bytes;
+use std::collections::HashMap;
+
+/// Bytes of keys and values that a generation holds. Few in the crate's own tests, so that they fill it.
+const GENERATION_BYTES: usize = if cfg!(test) { 1 << 10 } else { 4 << 20 };
+
+/// See the module page. Nothing depends on the order of its entries.
+#[derive(Default)]
+pub(super) struct Recent {
+    young: HashMap<Bytes, Bytes>,
+    old: HashMap<Bytes, Bytes>,
+    /// Bytes put into `young`; what was replaced there counts twice.
+    bytes: usize,
+}
+
+impl Recent {
+    /// The record under a stored key, if it is remembered.
+    pub(super) fn get(&mut self, key: &[u8]) -> Option<Bytes> {
+        if let Some(stored) = self.young.get(key) {
+            return Some(stored.clone());
+        }
+        let (key, stored) = self.old.remove_entry(key)?;
+        self.insert(key, stored.clone());
+        Some(stored)
+    }
+
+    /// The record under `key` is now `stored`.
+    pub(super) fn put(&mut self, key: &[u8], stored: &[u8]) {
+        self.old.remove(key);
+        self.insert(Bytes::copy_from_slice(key), Bytes::copy_from_slice(stored));
+    }
+
+    /// There is no record under `key` any more.
+    pub(super) fn delete(&mut self, key: &[u8]) {
+        self.young.remove(key);
+        self.old.remove(key);
+    }
+
+    fn insert(&mut self, key: Bytes, stored: Bytes) {
+        self.bytes += key.len() + stored.len();
+        if self.bytes > GENERATION_BYTES {
+            self.bytes = key.len() + stored.len();
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, stored);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_used_stays_and_what_is_not_goes() {
+        let mut recent = Recent::default();
+        for n in 0..100u32 {
+            recent.put(&n.to_be_bytes(), &[0; 100]);
+            assert_eq!(recent.get(&0u32.to_be_bytes()).map(|v| v.len()), Some(100), "used each time");
+        }
+        assert_eq!(recent.get(&1u32.to_be_bytes()), None);
+        assert!(recent.get(&99u32.to_be_bytes()).is_some());
+    }
+
+    #[test]
+    fn what_is_deleted_or_replaced_is_not_remembered_by_any_generation() {
+        let mut recent = Recent::default();
+        for n in 0..12u8 {
+            recent.put(&[n], &[n; 100]);
+        }
+        // Whichever generation they lie in.
+        for n in 0..12u8 {
+            recent.put(&[n], b"new");
+            assert_eq!(recent.get(&[n]).as_deref(), Some(&b"new"[..]));
+            recent.delete(&[n]);
+            assert_eq!(recent.get(&[n]), None);
+        }
+    }
+}
