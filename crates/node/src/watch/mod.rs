@@ -400,8 +400,8 @@ impl Hub {
         let watch = stream.watches.get_mut(&id)?;
         if watch.next < compacted {
             self.forget(number, id);
+            // etcd's header has no revision here: nothing was promised up to any.
             let message = WatchMessage {
-                revision,
                 id,
                 canceled: true,
                 compact_revision: compacted,

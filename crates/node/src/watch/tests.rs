@@ -181,6 +181,7 @@ fn a_compacted_start_is_created_then_canceled_and_the_compacted_revision_itself_
         (said[2].id, said[2].canceled, said[2].compact_revision, said[2].reason.as_str()),
         (0, true, 5, "")
     );
+    assert_eq!(said[2].revision, 0, "the cancel of a compacted watch has no revision in its header");
     let told: Vec<Revision> = said[3..].iter().flat_map(|m| &m.events).map(|e| e.kv.mod_revision).collect();
     assert_eq!(told, vec![5, 6, 7, 8, 9]);
 }

@@ -488,17 +488,20 @@ fn passes(range: &Range, kv: &KeyValue) -> bool {
 }
 
 /// Sorts what came in the order of keys; pairs that are equal in what is asked for stay in the order of their keys,
-/// or in its reverse.
+/// whichever way it goes, as with etcd.
 fn sort(range: &Range, kvs: &mut [KeyValue]) {
+    let descend = range.sort_order == SortOrder::Descend;
+    let by = |of: fn(&KeyValue, &KeyValue) -> Ordering| {
+        move |a: &KeyValue, b: &KeyValue| if descend { of(b, a) } else { of(a, b) }
+    };
     match range.sort_target {
+        // The order in which they came, and no key comes twice.
+        SortTarget::Key if descend => kvs.reverse(),
         SortTarget::Key => {}
-        SortTarget::Version => kvs.sort_by_key(|kv| kv.version),
-        SortTarget::Create => kvs.sort_by_key(|kv| kv.create_revision),
-        SortTarget::Mod => kvs.sort_by_key(|kv| kv.mod_revision),
-        SortTarget::Value => kvs.sort_by(|a, b| a.value.cmp(&b.value)),
-    }
-    if range.sort_order == SortOrder::Descend {
-        kvs.reverse();
+        SortTarget::Version => kvs.sort_by(by(|a, b| a.version.cmp(&b.version))),
+        SortTarget::Create => kvs.sort_by(by(|a, b| a.create_revision.cmp(&b.create_revision))),
+        SortTarget::Mod => kvs.sort_by(by(|a, b| a.mod_revision.cmp(&b.mod_revision))),
+        SortTarget::Value => kvs.sort_by(by(|a, b| a.value.cmp(&b.value))),
     }
 }
 

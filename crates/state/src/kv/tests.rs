@@ -8,7 +8,7 @@ use quorate_storage::journal::Identity;
 use quorate_storage::memory::MemoryStore;
 use quorate_storage::state::StateStore;
 use quorate_wire::command;
-use quorate_wire::kv::{Command, DeleteRange, KeyRange, Put};
+use quorate_wire::kv::{Command, DeleteRange, KeyRange, Put, Range, SortOrder, SortTarget};
 use std::sync::Arc;
 
 fn stores(seed: u64) -> Vec<Box<dyn StateStore>> {
@@ -70,4 +70,23 @@ fn a_sweep_leaves_nothing_behind_that_no_read_can_reach() {
     let swept = kv.view().sizes();
     assert_eq!(swept.1, full.1);
     assert!(swept.0 < swept.1 + 200, "{swept:?} after {full:?}");
+}
+
+#[test]
+fn ties_stay_in_the_order_of_their_keys_whichever_way_a_range_is_sorted() {
+    let state = stores(1).remove(0).open(None).unwrap();
+    let mut kv = Kv::open(ShardId(1), state).unwrap();
+    for (key, value) in [("c", "1"), ("a", "1"), ("b", "2"), ("d", "1")] {
+        apply(&mut kv, &Command::Put(Put { key: key.into(), value: value.into(), ..Put::default() }));
+    }
+    let sorted = |sort_target, sort_order| {
+        let range = KeyRange { key: "a".into(), end: "z".into() };
+        let reply = kv.view().range(&Range { range, sort_target, sort_order, ..Range::default() }).unwrap();
+        reply.kvs.iter().map(|kv| String::from_utf8_lossy(&kv.key).into_owned()).collect::<String>()
+    };
+    assert_eq!(sorted(SortTarget::Value, SortOrder::Ascend), "acdb");
+    assert_eq!(sorted(SortTarget::Value, SortOrder::Descend), "bacd");
+    assert_eq!(sorted(SortTarget::Version, SortOrder::Descend), "abcd");
+    assert_eq!(sorted(SortTarget::Mod, SortOrder::Descend), "dbac");
+    assert_eq!(sorted(SortTarget::Key, SortOrder::Descend), "dcba");
 }

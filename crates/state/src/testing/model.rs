@@ -302,16 +302,17 @@ fn answer(range: &Range, pairs: &Pairs) -> RangeReply {
         |n: Revision, least: Revision, most: Revision| (least == 0 || n >= least) && (most == 0 || n <= most);
     kvs.retain(|kv| bounds(kv.mod_revision, filters[0], filters[1]));
     kvs.retain(|kv| bounds(kv.create_revision, filters[2], filters[3]));
-    kvs.sort_by(|a, b| match range.sort_target {
-        SortTarget::Key => a.key.cmp(&b.key),
-        SortTarget::Version => a.version.cmp(&b.version),
-        SortTarget::Create => a.create_revision.cmp(&b.create_revision),
-        SortTarget::Mod => a.mod_revision.cmp(&b.mod_revision),
-        SortTarget::Value => a.value.cmp(&b.value),
+    // The sort is stable: ties stay in the ascending order of their keys, also where it descends.
+    kvs.sort_by(|a, b| {
+        let order = match range.sort_target {
+            SortTarget::Key => a.key.cmp(&b.key),
+            SortTarget::Version => a.version.cmp(&b.version),
+            SortTarget::Create => a.create_revision.cmp(&b.create_revision),
+            SortTarget::Mod => a.mod_revision.cmp(&b.mod_revision),
+            SortTarget::Value => a.value.cmp(&b.value),
+        };
+        if range.sort_order == SortOrder::Descend { order.reverse() } else { order }
     });
-    if range.sort_order == SortOrder::Descend {
-        kvs.reverse();
-    }
     let more = range.limit > 0 && kvs.len() > range.limit as usize;
     if more {
         kvs.truncate(range.limit as usize);
