@@ -165,7 +165,7 @@ impl Core for Raft {
             Input::ChunkStored { snapshot, seq } => self.chunk_stored(&snapshot, seq),
             Input::InstallFailed { snapshot } => self.install_failed(&snapshot),
             Input::Installed { base } => self.installed(&base),
-            Input::Unreachable { peer } => self.unreachable(peer),
+            Input::Unreachable { peer } => self.unreachable(now, peer),
             Input::Reachable { peer } => self.ask_again(peer),
             Input::Tick => self.tick(now),
         }

@@ -159,7 +159,10 @@ impl Raft {
         }
     }
 
-    pub(super) fn unreachable(&mut self, peer: NodeId) {
+    pub(super) fn unreachable(&mut self, now: Instant, peer: NodeId) {
+        if self.leader == Some(peer) {
+            self.leader_out_of_reach(now);
+        }
         if let Some(p) = self.progress.get_mut(&peer)
             && matches!(p.phase, Phase::Replicate | Phase::Probe { .. })
         {
