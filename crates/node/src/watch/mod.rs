@@ -401,12 +401,8 @@ impl Hub {
         if watch.next < compacted {
             self.forget(number, id);
             // etcd's header has no revision here: nothing was promised up to any.
-            let message = WatchMessage {
-                id,
-                canceled: true,
-                compact_revision: compacted,
-                ..WatchMessage::default()
-            };
+            let message =
+                WatchMessage { id, canceled: true, compact_revision: compacted, ..WatchMessage::default() };
             return Some(message);
         }
         let mut events = Vec::new();
