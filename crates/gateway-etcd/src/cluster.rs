@@ -134,7 +134,7 @@ macro_rules! auth_service {
 
             async fn auth_status(&self, _: tonic::Request<pb::AuthRequest>) -> Done<pb::AuthStatusResponse> {
                 let header = Some(self.header());
-                Ok(Response::new(pb::AuthStatusResponse { header, enabled: false, auth_revision: 0 }))
+                Ok(Response::new(pb::AuthStatusResponse { header, enabled: false, auth_revision: 1 }))
             }
 
             $(

@@ -3,7 +3,10 @@
 use crate::op::Op;
 use crate::side::Reply;
 use crate::watch::Item;
-use quorate_proto::mvccpb::Event;
+use quorate_proto::etcdserverpb as pb;
+use quorate_proto::etcdserverpb::{request_op::Request, response_op::Response};
+use quorate_proto::mvccpb::{Event, KeyValue};
+use std::cmp::Ordering;
 use tonic::Code;
 
 /// How far two clocks may be apart, in seconds of a lease's remaining time.
@@ -11,13 +14,15 @@ const CLOCKS: i64 = 2;
 
 /// The ids of all rules.
 #[cfg(test)]
-const IDS: [&str; 7] = [
+const IDS: [&str; 9] = [
     "3.4-alarm-header",
     "3.4-auth-status",
     "3.4-progress",
+    "3.4-puts-first",
     "compacted-prev-kv",
     "progress-after-compaction",
     "same-revision-prev-kv",
+    "tied-sort",
     "unknown-compare",
 ];
 
@@ -32,6 +37,73 @@ pub fn clocks(a: &Reply, b: &mut Reply) {
         }
         _ => {}
     }
+}
+
+/// Up to so many pairs etcd's sort leaves ties in the order of their keys.
+const STABLE_SORT: i64 = 12;
+
+/// Gives the ties of sorted ranges on side B the order of side A, where there are so many pairs that etcd's sort is free;
+/// says whether there was anything to do.
+pub fn ties(op: &Op, a: &Reply, b: &mut Reply) -> bool {
+    match (op, a, b) {
+        (Op::Range(request), Reply::Range(a), Reply::Range(b)) => ties_of_range(request, a, b),
+        (Op::Txn(request), Reply::Txn(a), Reply::Txn(b)) => ties_of_txn(request, a, b),
+        _ => false,
+    }
+}
+
+fn ties_of_txn(request: &pb::TxnRequest, a: &pb::TxnResponse, b: &mut pb::TxnResponse) -> bool {
+    let ops = if a.succeeded { &request.success } else { &request.failure };
+    let mut any = false;
+    for ((op, a), b) in ops.iter().zip(&a.responses).zip(&mut b.responses) {
+        any |= match (&op.request, &a.response, &mut b.response) {
+            (
+                Some(Request::RequestRange(request)),
+                Some(Response::ResponseRange(a)),
+                Some(Response::ResponseRange(b)),
+            ) => ties_of_range(request, a, b),
+            (
+                Some(Request::RequestTxn(request)),
+                Some(Response::ResponseTxn(a)),
+                Some(Response::ResponseTxn(b)),
+            ) => ties_of_txn(request, a, b),
+            _ => false,
+        };
+    }
+    any
+}
+
+fn ties_of_range(request: &pb::RangeRequest, a: &pb::RangeResponse, b: &mut pb::RangeResponse) -> bool {
+    use pb::range_request::SortTarget;
+    // A pair without its value cannot be held to the order of values, so its neighbours may be anything.
+    let tied = |a: &KeyValue, b: &KeyValue| match request.sort_target() {
+        SortTarget::Key => a.key == b.key,
+        SortTarget::Version => a.version == b.version,
+        SortTarget::Create => a.create_revision == b.create_revision,
+        SortTarget::Mod => a.mod_revision == b.mod_revision,
+        SortTarget::Value => request.keys_only || a.value == b.value,
+    };
+    let alike = a.count == b.count && a.more == b.more && a.kvs.len() == b.kvs.len();
+    if a.kvs == b.kvs || !alike || a.count <= STABLE_SORT || request.sort_target() == SortTarget::Key {
+        return false;
+    }
+    if !a.kvs.iter().zip(&b.kvs).all(|(a, b)| tied(a, b)) {
+        return false;
+    }
+    let by_key = |a: &KeyValue, b: &KeyValue| -> Ordering { a.key.cmp(&b.key) };
+    let (mut of_a, mut of_b) = (a.kvs.clone(), b.kvs.clone());
+    if let (true, Some(last)) = (a.more, a.kvs.last()) {
+        // The limit cut the last ties: which of them came is as free as their order.
+        of_a.retain(|kv| !tied(kv, last));
+        of_b.retain(|kv| !tied(kv, last));
+    }
+    of_a.sort_by(by_key);
+    of_b.sort_by(by_key);
+    if of_a != of_b {
+        return false;
+    }
+    b.kvs.clone_from(&a.kvs);
+    true
 }
 
 /// The rule that allows these replies to differ, if one does. Each comes with whether its side is etcd 3.4; `overtaken`
@@ -64,6 +136,15 @@ fn of_3_4(op: &Op, old: &Reply, new: &Reply) -> Option<&'static str> {
         }
         (Op::AuthStatus, Reply::Error { code: Code::Unimplemented, .. }, _) => Some("3.4-auth-status"),
         (Op::WatchProgress { .. }, Reply::Progress(Some(_)), Reply::Progress(None)) => Some("3.4-progress"),
+        (
+            Op::Txn(_),
+            Reply::Error { code: Code::InvalidArgument | Code::NotFound, text: old },
+            Reply::Error { code: Code::OutOfRange, text: new },
+        ) => {
+            let of_put = ["etcdserver: key not found", "etcdserver: requested lease not found"];
+            let of_range = new.starts_with("etcdserver: mvcc: required revision ");
+            (of_put.contains(&old.as_str()) && of_range).then_some("3.4-puts-first")
+        }
         _ => None,
     }
 }
@@ -90,7 +171,7 @@ pub fn watch(a: &Item, b: &Item, compacted: i64) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::IDS;
+    use super::*;
 
     #[test]
     fn every_rule_is_explained_and_every_explanation_has_a_rule() {
@@ -98,5 +179,27 @@ mod tests {
         let explained: Vec<&str> =
             page.lines().filter_map(|line| line.strip_prefix("## `")?.split('`').next()).collect();
         assert_eq!(explained, IDS);
+    }
+
+    #[test]
+    fn only_ties_of_long_sorted_ranges_are_free() {
+        let kvs = |keys: &[(i64, &'static str)]| -> Vec<KeyValue> {
+            keys.iter()
+                .map(|&(version, key)| KeyValue { key: key.into(), version, ..KeyValue::default() })
+                .collect()
+        };
+        let range = pb::RangeRequest { sort_target: 1, sort_order: 2, ..pb::RangeRequest::default() };
+        let reply = |count, more, keys: &[(i64, &'static str)]| {
+            Reply::Range(pb::RangeResponse { count, more, kvs: kvs(keys), ..pb::RangeResponse::default() })
+        };
+        let free = |a: &Reply, mut b: Reply| ties(&Op::Range(range.clone()), a, &mut b) && *a == b;
+        let a = reply(13, false, &[(2, "c"), (1, "a"), (1, "b")]);
+        assert!(free(&a, reply(13, false, &[(2, "c"), (1, "b"), (1, "a")])));
+        assert!(!free(&reply(12, false, &[(1, "a"), (1, "b")]), reply(12, false, &[(1, "b"), (1, "a")])));
+        assert!(!free(&a, reply(13, false, &[(1, "a"), (2, "c"), (1, "b")])), "not the order asked for");
+        assert!(!free(&a, reply(13, false, &[(2, "c"), (1, "b"), (1, "d")])), "other keys");
+        let cut = reply(13, true, &[(2, "c"), (1, "a")]);
+        assert!(free(&cut, reply(13, true, &[(2, "c"), (1, "d")])), "the limit cuts the ties");
+        assert!(!free(&cut, reply(13, true, &[(2, "d"), (1, "a")])));
     }
 }

@@ -317,10 +317,13 @@ impl Generator {
             3 => Some(TargetUnion::Value(self.value())),
             _ => Some(TargetUnion::Lease(if self.one_in(2) { 0 } else { self.lease() })),
         };
+        // Which of two ids is the greater is chance where the server chose one of them.
+        let chosen =
+            matches!(target_union, Some(TargetUnion::Lease(id)) if id >= CHOSEN && id != i64::MAX - 1);
         pb::Compare {
             range_end: if self.one_in(4) { self.range_end(&key) } else { Bytes::new() },
             key,
-            result: self.rng.below(4) as i32,
+            result: if chosen { *self.rng.pick(&[0, 3]) } else { self.rng.below(4) as i32 },
             target,
             target_union,
         }

@@ -306,7 +306,7 @@ impl Kv {
         for op in &chosen.ops {
             match op {
                 ChosenOp::Op(Op::Range(range)) => {
-                    self.read(effect, |snapshot| snapshot.check_revision(range.revision))?;
+                    self.read(effect, |snapshot| snapshot.check_revision_in_txn(range.revision))?;
                 }
                 ChosenOp::Op(Op::Put(put)) => self.check_put(put, false)?,
                 ChosenOp::Op(_) => {}

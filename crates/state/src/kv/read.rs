@@ -140,6 +140,15 @@ impl Snapshot<'_> {
         }
     }
 
+    /// Whether a range inside a transaction can be read; there etcd takes only 0 for the newest revision, and one below
+    /// zero lies below what was compacted (-1 where nothing was yet).
+    pub(super) fn check_revision_in_txn(&self, revision: Revision) -> Result<(), Refused> {
+        if revision < 0 && revision < self.compacted {
+            return Err(Refused::Compacted { revision: self.compacted });
+        }
+        self.check_revision(revision)
+    }
+
     /// Answers a range.
     pub(super) fn range(&self, range: &Range) -> Result<RangeReply, ReadError> {
         self.check_revision(range.revision)?;
@@ -328,7 +337,10 @@ impl Snapshot<'_> {
             .ops
             .iter()
             .map(|op| match op {
-                ChosenOp::Op(Op::Range(range)) => Ok(Reply::Range(self.range(range)?)),
+                ChosenOp::Op(Op::Range(range)) => {
+                    self.check_revision_in_txn(range.revision)?;
+                    Ok(Reply::Range(self.range(range)?))
+                }
                 ChosenOp::Txn(inner) => self.read_chosen(inner),
                 ChosenOp::Op(_) => Err(Refused::UnknownCommand.into()),
             })

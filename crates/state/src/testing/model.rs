@@ -220,6 +220,10 @@ impl Model {
         let ops = if path.next() == Some(true) { &txn.success } else { &txn.failure };
         for op in ops {
             match op {
+                // Inside a transaction only 0 is the newest revision.
+                Op::Range(range) if range.revision < 0 && range.revision < self.compacted => {
+                    return Err(Refused::Compacted { revision: self.compacted });
+                }
                 Op::Range(range) => self.readable(range.revision, self.revision(), self.compacted)?,
                 Op::Put(put) => {
                     if put.key.len() > KEY_MAX {
