@@ -272,10 +272,10 @@ impl Hub {
         }
         let range = &create.range;
         let empty = !range.end.is_empty() && range.end[..] != [0] && range.key >= range.end;
-        let refusal = if empty {
+        let refusal = if create.start < 0 {
+            Some("etcdserver: mvcc: required revision has been compacted")
+        } else if empty {
             Some("mvcc: watcher range is empty")
-        } else if create.start < 0 {
-            Some("mvcc: required revision has been compacted")
         } else if create.id != 0 && stream.watches.contains_key(&create.id) {
             Some("mvcc: duplicate watch ID provided on the WatchStream")
         } else {

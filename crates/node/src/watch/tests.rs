@@ -138,6 +138,15 @@ fn creation_is_answered_first_and_nonsense_is_refused() {
     s.request(create(range("a", ""), 0, 7));
     let said: Vec<WatchMessage> = std::iter::from_fn(|| s.poll()).collect();
     let brief: Vec<_> = said.iter().map(|m| (m.id, m.created, m.canceled, m.revision)).collect();
+    let reasons: Vec<&str> = said.iter().map(|m| m.reason.as_str()).filter(|r| !r.is_empty()).collect();
+    assert_eq!(
+        reasons,
+        vec![
+            "mvcc: watcher range is empty",
+            "etcdserver: mvcc: required revision has been compacted",
+            "mvcc: duplicate watch ID provided on the WatchStream",
+        ]
+    );
     assert_eq!(
         brief,
         vec![
