@@ -12,6 +12,7 @@ impl Raft {
         (self.hard.term, self.hard.vote, self.hard.commit).hash(to);
         (self.leader, self.led_by, self.given, self.applied, self.term_start).hash(to);
         (self.role as u8, self.hard_write <= self.durable_write, self.withheld.is_some()).hash(to);
+        self.state_lost.hash(to);
         self.votes.hash(to);
         self.log.fingerprint(to);
         for (node, p) in &self.progress {
@@ -109,6 +110,11 @@ impl Raft {
         self.withheld.is_some()
     }
 
+    /// Whether its state is gone, and a snapshot has not yet brought another.
+    pub fn state_lost(&self) -> bool {
+        self.state_lost
+    }
+
     /// An entry that is still in memory.
     pub fn entry(&self, index: Index) -> Option<&Entry> {
         self.log.get(index)
@@ -119,12 +125,12 @@ impl Raft {
         self.log.term(index)
     }
 
-    /// The follower to hand the leadership to: a voter, the most caught up, then the one heard last.
+    /// The follower to hand the leadership to: a voter that has a state, the most caught up, then the one heard last.
     pub fn best_successor(&self) -> Option<NodeId> {
         let voters: BTreeSet<NodeId> = self.membership().voters.clone();
         self.progress
             .iter()
-            .filter(|(node, _)| voters.contains(node))
+            .filter(|(node, p)| voters.contains(node) && !matches!(p.phase, Phase::Snapshot { .. }))
             .max_by_key(|(_, p)| (p.matched, p.heard))
             .map(|(&node, _)| node)
     }

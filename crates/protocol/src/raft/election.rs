@@ -48,7 +48,12 @@ impl Raft {
     /// A voter may; and so may one that is on its way out, until it knows that this is committed (dissertation, 4.2.2). If it
     /// alone holds the entry that removes it, those who stay cannot win against its longer log, and all would wait for ever:
     /// its own configuration lets them elect it, it commits the entry, and leaves.
+    ///
+    /// Not one that has lost its state: it could show nobody what its log begins with.
     fn may_campaign(&self) -> bool {
+        if self.state_lost && !mutant(&self.config, Mutant::LostStateCampaigns) {
+            return false;
+        }
         let id = self.config.id;
         let uncommitted = self.configs.iter().rev().take_while(|&&(at, _)| at > self.hard.commit).count();
         let from = self.configs.len().saturating_sub(uncommitted + 1);

@@ -37,6 +37,17 @@
 //! entry of a term newer than all it knew at its start: what was ever committed before is in that log.
 //! (What remains: a replica that forgot a *vote* and heals in an older term than that vote's could vote twice there.)
 //!
+//! # Replicas that have lost their state
+//!
+//! A state that does not open, or failed a read, is not the log: what the replica promised stands in its journal, with the
+//! id of the last entry that the lost state held, and all of that stays in force. So it goes on as a *voter with a log*: it
+//! judges candidates by its true last entry, which keeps Leader Completeness, and it confirms new entries, which are on its
+//! disk as it says. (Entries up to its base it can no longer show; they were committed before, so nobody counts them.) What
+//! it must not do is *lead*: a leader serves reads and snapshots from the state. So it never campaigns, hands nothing to its
+//! machine, and at each heartbeat asks its leader for a snapshot, until one at or above its base is installed. Two of three
+//! may lose their states at once and are healed by the third; where all voters have, nobody campaigns, and nobody serves.
+//! (What remains: a voter that lost its state, with the longest log of all that are left, keeps the others from a leader.)
+//!
 //! # Where it stops
 //!
 //! Two things can only be if a replica has forgotten what it promised (a lost disk that came back under the old name, a
@@ -98,6 +109,8 @@ pub struct Raft {
     applying_bytes: usize,
     uncommitted_bytes: usize,
     withheld: Option<Withheld>,
+    /// The state up to the base is gone; see "Replicas that have lost their state".
+    state_lost: bool,
 
     // Time.
     /// When a follower or candidate loses patience.
@@ -246,6 +259,7 @@ impl Raft {
             applying_bytes: 0,
             uncommitted_bytes: 0,
             withheld,
+            state_lost: boot.state_lost,
             election_at: now,
             heartbeat_at: now,
             leader_heard: None,
@@ -340,7 +354,7 @@ impl Raft {
     }
 
     fn take_apply(&mut self, out: &mut Outbox) {
-        if self.installing.is_some() {
+        if self.installing.is_some() || self.state_lost {
             return;
         }
         let upto = self.hard.commit.min(self.log.durable());
@@ -386,6 +400,7 @@ impl Raft {
                 self.commit_upto(commit.min(self.log.last().index));
                 let term = self.hard.term;
                 self.post(from, Message::HeartbeatResponse { term, round });
+                self.ask_for_state(from);
             }
             Message::HeartbeatResponse { round, .. } => self.heartbeat_answered(now, from, round),
             Message::Commit { commit, .. } => self.commit_upto(commit.min(self.log.last().index)),

@@ -3,11 +3,15 @@
 //! A follower that needs what the log no longer holds gets the state itself, one chunk at a time: the leader's driver reads
 //! a chunk, the follower's stores it and asks for the next. A lost chunk is asked for again; a follower that lost its
 //! place, or a leader that lost its view, starts again. While the transfer lasts the log behind the snapshot is pinned,
-//! within `log_pin_bytes`, so that the follower can go on from there. What is at or below the own commit is never installed.
+//! within `log_pin_bytes`, so that the follower can go on from there. What is at or below the own commit is never installed,
+//! but where the state is lost: there everything from the log's base on will do.
 
 use super::{ChunkWanted, InstallChunk, Membership, Message, Phase, Raft, Role, SnapshotId, SnapshotMeta};
 use bytes::Bytes;
-use quorate_base::{Base, Instant, NodeId};
+use quorate_base::{Base, EntryId, Index, Instant, NodeId, Term};
+
+/// A snapshot of less holds nothing.
+const FIRST: EntryId = EntryId::new(Term(0), Index(1));
 
 /// A snapshot on its way in.
 #[derive(Clone, Debug)]
@@ -71,6 +75,12 @@ impl Raft {
     pub(super) fn chunk_wanted(&mut self, now: Instant, from: NodeId, snapshot: SnapshotId, seq: u64) {
         let Some(p) = self.progress.get_mut(&from) else { return };
         p.heard = now;
+        if snapshot == SnapshotId::ANY {
+            if !matches!(p.phase, Phase::Snapshot { .. }) {
+                self.begin_snapshot(now, from);
+            }
+            return;
+        }
         let Phase::Snapshot { id, seq: at, since, .. } = &mut p.phase else { return };
         if *id != snapshot || seq == *at && now.since(*since) < self.config.heartbeat {
             return;
@@ -94,6 +104,19 @@ impl Raft {
 
     // ---- the follower's side ----
 
+    /// A follower without its state asks for it at each heartbeat: the leader hears it once, or again if it was lost.
+    pub(super) fn ask_for_state(&mut self, leader: NodeId) {
+        if self.state_lost && self.installing.is_none() {
+            let (term, snapshot) = (self.hard.term, SnapshotId::ANY);
+            self.post(leader, Message::SnapshotWant { term, snapshot, seq: 0 });
+        }
+    }
+
+    /// Whether a snapshot up to here brings what is not here.
+    fn wants_snapshot(&self, meta: &SnapshotMeta) -> bool {
+        if self.state_lost { meta.id >= self.log.base().max(FIRST) } else { meta.id.index > self.hard.commit }
+    }
+
     pub(super) fn chunk_came(
         &mut self,
         from: NodeId,
@@ -104,7 +127,7 @@ impl Raft {
         last: bool,
     ) {
         let term = self.hard.term;
-        if meta.id.index <= self.hard.commit {
+        if !self.wants_snapshot(&meta) {
             let matched = self.hard.commit.min(self.log.last().index);
             return self.post(from, Message::Appended { term, matched });
         }
@@ -167,7 +190,7 @@ impl Raft {
         self.installing = None;
         let from = self.incoming.take_if(|i| i.meta.id == base.id).map(|i| i.from);
         let Some(membership) = Membership::decode(&base.membership) else { return };
-        if base.id.index <= self.applied {
+        if base.id.index < self.applied || (base.id.index == self.applied && !self.state_lost) {
             return;
         }
         let index = base.id.index;
@@ -187,6 +210,7 @@ impl Raft {
         self.given = self.given.max(index);
         self.applied = index;
         self.applying_bytes = 0;
+        self.state_lost = false;
         self.heal();
         if let Some(to) = from.filter(|_| self.role == Role::Follower) {
             let term = self.hard.term;

@@ -1,6 +1,6 @@
 //! Messages in words, one line each, for traces and scripts: `Append t2 prev 1@3 [2@4] commit 3`. An entry is `term@index`.
 
-use super::Message;
+use super::{Message, SnapshotId};
 use quorate_base::EntryId;
 use std::fmt;
 
@@ -59,6 +59,7 @@ impl fmt::Display for Message {
                 let end = if *last { " last" } else { "" };
                 write!(f, "SnapshotChunk t{term} of {} chunk {seq}{end}", Id(meta.id))
             }
+            Self::SnapshotWant { snapshot: SnapshotId::ANY, .. } => write!(f, "SnapshotWant t{term} of any"),
             Self::SnapshotWant { seq, .. } => write!(f, "SnapshotWant t{term} chunk {seq}"),
         }
     }

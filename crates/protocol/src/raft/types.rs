@@ -91,11 +91,13 @@ pub enum Mutant {
     LearnerRefusesVote,
     /// A learner is promoted although it is far behind.
     PromoteLaggingLearner,
+    /// A replica that has lost its state campaigns.
+    LostStateCampaigns,
 }
 
 impl Mutant {
     /// All, with their names.
-    pub const ALL: [(&'static str, Self); 12] = [
+    pub const ALL: [(&'static str, Self); 13] = [
         ("fig8-commit", Self::Fig8Commit),
         ("vote-not-durable", Self::VoteNotDurable),
         ("ack-before-fsync", Self::AckBeforeFsync),
@@ -108,6 +110,7 @@ impl Mutant {
         ("auto-leave-lost", Self::AutoLeaveLost),
         ("learner-refuses-vote", Self::LearnerRefusesVote),
         ("promote-lagging-learner", Self::PromoteLaggingLearner),
+        ("lost-state-campaigns", Self::LostStateCampaigns),
     ];
 
     /// The mutant of this name.
@@ -131,6 +134,8 @@ pub struct Boot {
     pub withheld_upto: Option<Index>,
     /// A vote may have been forgotten.
     pub withhold_votes: bool,
+    /// What stands for the log's beginning is not there any more: the machine is empty, whatever `applied` says.
+    pub state_lost: bool,
     /// Campaign without waiting, if there never was a term.
     pub campaign_at_once: bool,
 }
@@ -171,6 +176,11 @@ pub struct ReadId(pub u64);
 /// Names one transfer of a snapshot: unique for one leader's life.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SnapshotId(pub u64);
+
+impl SnapshotId {
+    /// No transfer's: a follower that lost its state asks with it for whatever its leader can send.
+    pub const ANY: Self = Self(0);
+}
 
 /// What a snapshot holds.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

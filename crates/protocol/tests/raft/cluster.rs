@@ -151,6 +151,8 @@ pub struct Member {
     /// For the next start: what recovery would find out about forgotten promises.
     pub withheld_upto: Option<Index>,
     pub withhold_votes: bool,
+    /// Its disk's state is gone; what stands for it in the journal is still there.
+    pub state_lost: bool,
     /// Its disk flushes by hand only, whatever the options say.
     pub by_hand: bool,
     exports: BTreeMap<SnapshotId, (SnapshotMeta, u64)>,
@@ -236,6 +238,7 @@ impl Cluster {
             life: 0,
             withheld_upto: None,
             withhold_votes: false,
+            state_lost: false,
             by_hand: false,
             exports: BTreeMap::new(),
             staged: 0,
@@ -255,6 +258,9 @@ impl Cluster {
         let Some(m) = self.members.get_mut(&node).filter(|m| m.raft.is_none()) else { return };
         m.life += 1;
         m.machine = m.disk.state.clone();
+        if m.state_lost {
+            m.machine.at = EntryId::ZERO;
+        }
         let boot = Boot {
             hard: m.disk.hard,
             base: m.disk.base.clone(),
@@ -262,6 +268,7 @@ impl Cluster {
             applied: m.disk.base.id.index,
             withheld_upto: m.withheld_upto,
             withhold_votes: m.withhold_votes,
+            state_lost: m.state_lost,
             campaign_at_once: false,
         };
         let rng = Rng::stream(seed ^ (m.life << 32) ^ node.0, "raft");
@@ -502,6 +509,7 @@ impl Cluster {
         }
         let membership = Membership::decode(&meta.membership).unwrap();
         m.machine = Machine { at: meta.id, digest, membership };
+        m.state_lost = false;
         m.disk.checkpoint(m.machine.clone());
         if let Err(why) = self.checker.state(node, &m.machine) {
             self.fail(why);
@@ -514,7 +522,9 @@ impl Cluster {
     pub fn checkpoint(&mut self, node: NodeId) {
         self.work(node, usize::MAX);
         self.flush(node, usize::MAX);
-        let Some(m) = self.members.get_mut(&node).filter(|m| m.raft.is_some()) else { return };
+        let Some(m) = self.members.get_mut(&node).filter(|m| m.raft.is_some() && !m.state_lost) else {
+            return;
+        };
         let at = m.machine.at;
         if m.disk.last().index < at.index {
             let last = m.disk.last();

@@ -18,7 +18,7 @@ enum Healthy {
 
 use Healthy::{NoFault, Shows};
 
-const DIRECTED: [(Mutant, &str, Healthy); 12] = [
+const DIRECTED: [(Mutant, &str, Healthy); 13] = [
     (Mutant::Fig8Commit, "figure8", NoFault),
     (Mutant::VoteNotDurable, "vote_waits_for_disk", NoFault),
     (Mutant::AckBeforeFsync, "replicates_and_commits", NoFault),
@@ -31,6 +31,11 @@ const DIRECTED: [(Mutant, &str, Healthy); 12] = [
     (Mutant::AutoLeaveLost, "auto_leave_survives_the_leader", Shows("n2 applies 2@6 (1 2 4)")),
     (Mutant::LearnerRefusesVote, "learner_must_vote", Shows("n2 leads in t2: won the election")),
     (Mutant::PromoteLaggingLearner, "promote_only_who_is_caught_up", NoFault),
+    (
+        Mutant::LostStateCampaigns,
+        "all_states_lost",
+        Shows("n1 follows nobody in t1: log 2..1@2 durable 2 commit 2 applied 2; 1 2 3; without its state"),
+    ),
 ];
 
 /// Why a script finds this core sick.

@@ -68,6 +68,8 @@ struct Mix {
     transfer: u64,
     disconnect: u64,
     timeout: u64,
+    /// Of 10 crashes, how many cost the state, while no other is lost. Where members change, one may be alone with its loss.
+    lose_state: u64,
     /// Leaders fall as soon as they are made, and messages trickle: what Figure 8 needs.
     storm: bool,
 }
@@ -87,11 +89,12 @@ impl Mix {
                 transfer: 0,
                 disconnect: 0,
                 timeout: rng.between(20, 100),
+                lose_state: 0,
                 storm,
             };
         }
         let mut of = |most: u64| if rng.chance(1, 3) { 0 } else { rng.between(1, most) };
-        Self {
+        let mut mix = Self {
             lose: of(150),
             double: of(100),
             reorder: of(500),
@@ -102,8 +105,13 @@ impl Mix {
             transfer: of(15),
             disconnect: of(20),
             timeout: 3 + of(20),
+            lose_state: 0,
             storm,
+        };
+        if mix.change == 0 {
+            mix.lose_state = of(8);
         }
+        mix
     }
 }
 
@@ -211,10 +219,27 @@ impl Schedule {
         if self.cluster.up(node) {
             let kept = self.rng.below(4) as usize;
             self.cluster.crash(node, kept);
+            self.lose_state(node);
         }
         let back = if self.rng.chance(1, 2) && !self.mix.storm { node } else { self.node() };
         if !self.cluster.up(back) {
             self.cluster.start(back);
+        }
+    }
+
+    /// The state of a node that is down is gone. One at a time, and in a group that can do without it.
+    fn lose_state(&mut self, node: NodeId) {
+        let members = &mut self.cluster.members;
+        let voters = |m: &crate::cluster::Member| m.disk.state.membership.voters.len();
+        if self.mix.lose_state == 0
+            || members.values().any(|m| m.state_lost)
+            || members.values().any(|m| voters(m) < 3)
+            || !self.rng.chance(self.mix.lose_state, 10)
+        {
+            return;
+        }
+        if let Some(m) = members.get_mut(&node) {
+            m.state_lost = true;
         }
     }
 
@@ -312,7 +337,7 @@ impl Cluster {
     fn why_stuck(&self) -> String {
         let line = |raft: &Raft| {
             format!(
-                "{:?} {:?} {:?} last {:?} commit {:?} applied {:?} ({}) withholds {} {:?}",
+                "{:?} {:?} {:?} last {:?} commit {:?} applied {:?} ({}) withholds {} lost {} {:?}",
                 raft.id(),
                 raft.role(),
                 raft.term(),
@@ -321,6 +346,7 @@ impl Cluster {
                 raft.applied(),
                 raft.membership(),
                 raft.withholds(),
+                raft.state_lost(),
                 raft.progress()
             )
         };

@@ -14,6 +14,7 @@
 //! | `crash N [K]`, `start N`, `restart N [K]` | the process ends, K of its unflushed writes are on disk anyway |
 //! | `seed N TERM T T T` | it starts over a disk with this term and a log of these terms |
 //! | `tear N I`, `forget N` | its disk loses the log from I on; its next start knows that a vote may be forgotten |
+//! | `lose N` | its disk loses the state of its checkpoint, which its journal still names |
 //! | `hold N` | its disk flushes by hand only, also in `stabilize` |
 //! | `unvote N` | damage: its disk loses its vote, and nobody notices (with `set check off`) |
 //! | `isolate N`, `cut A B`, `heal` | links |
@@ -117,6 +118,7 @@ impl Runner {
             "restart" => c.restart(node, second.unwrap_or(0) as usize),
             "tear" => c.tear(node, Index(second?)),
             "seed" => c.seed(node, second?, &numbers[2..]),
+            "lose" => c.members.get_mut(&node)?.state_lost = true,
             "hold" => c.members.get_mut(&node)?.by_hand = true,
             "unvote" => c.members.get_mut(&node)?.disk.hard.vote = None,
             "forget" => c.members.get_mut(&node)?.withhold_votes = true,
@@ -209,6 +211,9 @@ impl Runner {
             );
             if raft.withholds() {
                 line += "; withholds";
+            }
+            if raft.state_lost() {
+                line += "; without its state";
             }
             for (node, p) in raft.progress() {
                 let phase = match p.phase {
