@@ -93,6 +93,8 @@ pub fn boot(parts: Parts, journal: &mut Journal, rng: &mut Rng, now: Instant) ->
         applied: log.base.id.index,
         withheld_upto: log.withheld_upto,
         withhold_votes: log.hard_uncertain,
+        // A state that does not open stops the start (see `Error::State`).
+        state_lost: false,
         base: log.base,
         entries: log.entries,
         campaign_at_once: new && parts.campaign_at_once,
