@@ -208,3 +208,43 @@ fn response_op(newest: &mut Revision, revision: Revision, reply: Reply) -> pb::R
     };
     pb::ResponseOp { response }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nested(reply: pb::TxnResponse) -> Vec<i64> {
+        use pb::response_op::Response;
+        let of = |op: pb::ResponseOp| match op.response.unwrap() {
+            Response::ResponseRange(r) => vec![r.header.unwrap().revision],
+            Response::ResponsePut(r) => vec![r.header.unwrap().revision],
+            Response::ResponseDeleteRange(r) => vec![r.header.unwrap().revision],
+            Response::ResponseTxn(r) => {
+                let own = r.header.as_ref().unwrap().revision;
+                std::iter::once(own).chain(nested(r)).collect()
+            }
+        };
+        reply.responses.into_iter().flat_map(of).collect()
+    }
+
+    #[test]
+    fn replies_in_a_transaction_name_the_revision_of_their_moment() {
+        let range = || Reply::Range(RangeReply::default());
+        let delete = |deleted| Reply::Delete { deleted, prev: Vec::new() };
+        let put = || Reply::Put { prev: None };
+        let inner = |replies| Reply::Txn { succeeded: true, replies };
+        let of = |replies| nested(txn_response(None, 9, true, replies));
+        assert_eq!(of(vec![range(), put(), range()]), [8, 9, 9], "before and behind the first change");
+        assert_eq!(of(vec![range(), delete(0), range()]), [9, 9, 9], "nothing changed: 9 was there before");
+        assert_eq!(
+            of(vec![delete(0), delete(2), range()]),
+            [8, 9, 9],
+            "what deletes nothing changes nothing"
+        );
+        assert_eq!(
+            of(vec![range(), inner(vec![range(), put()]), range()]),
+            [8, 0, 8, 9, 9],
+            "also within another"
+        );
+    }
+}

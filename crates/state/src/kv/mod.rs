@@ -26,7 +26,7 @@
 //! | operation | reads | writes |
 //! | --- | --- | --- |
 //! | put of a new key | 1 seek | `L`, `R`; and `K` with a lease |
-//! | put over a key | 1 seek | `L`, `R`, `O` (the old value is written a second time) |
+//! | put over a key | 1 seek, none if it was written lately ([`recent`]) | `L`, `R`, `O` (the old value is written a second time) |
 //! | delete of n keys | 1 seek, n sequential | n of each `L`, `R`, `O` twice (old record, tombstone) |
 //! | get, newest | 1 seek | |
 //! | range of n, newest | 1 seek, n sequential; `count` at most two partial blocks | |

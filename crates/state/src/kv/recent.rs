@@ -1,5 +1,5 @@
 //! The newest versions of the keys that were written last, as they are stored: a put must know the version that it
-//! replaces, and keys that are written are written again. Without it each such look-up is half the cost of a put.
+//! replaces, and keys that are written are written again. Without it that look-up was half the processor time of applying a put.
 //!
 //! Two generations: what is used moves to the young one; once that is full, it becomes the old one, and what was still in
 //! the old one is forgotten. Keys are those of the store, so that a state taken in from a peer, which has keys of its own

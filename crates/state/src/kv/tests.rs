@@ -8,7 +8,7 @@ use quorate_storage::journal::Identity;
 use quorate_storage::memory::MemoryStore;
 use quorate_storage::state::StateStore;
 use quorate_wire::command;
-use quorate_wire::kv::{Command, DeleteRange, KeyRange, Put, Range, SortOrder, SortTarget};
+use quorate_wire::kv::{Command, DeleteRange, KeyRange, Op, Put, Range, Refused, SortOrder, SortTarget, Txn};
 use std::sync::Arc;
 
 fn stores(seed: u64) -> Vec<Box<dyn StateStore>> {
@@ -89,4 +89,26 @@ fn ties_stay_in_the_order_of_their_keys_whichever_way_a_range_is_sorted() {
     assert_eq!(sorted(SortTarget::Version, SortOrder::Descend), "abcd");
     assert_eq!(sorted(SortTarget::Mod, SortOrder::Descend), "dbac");
     assert_eq!(sorted(SortTarget::Key, SortOrder::Descend), "dcba");
+}
+
+#[test]
+fn a_range_below_revision_zero_is_the_newest_alone_and_compacted_in_a_transaction() {
+    let state = stores(1).remove(0).open(None).unwrap();
+    let mut kv = Kv::open(ShardId(1), state).unwrap();
+    apply(&mut kv, &Command::Put(Put { key: "a".into(), ..Put::default() }));
+    apply(&mut kv, &Command::Compact { revision: 1 });
+    let below =
+        Range { range: KeyRange { key: "a".into(), end: "".into() }, revision: -1, ..Range::default() };
+    assert_eq!(kv.view().range(&below).unwrap().count, 1);
+
+    let put = Op::Put(Put { key: "b".into(), ..Put::default() });
+    for also in [None, Some(put)] {
+        let success = std::iter::once(Op::Range(below.clone())).chain(also).collect();
+        let txn = Txn { success, ..Txn::default() };
+        let data = command::encode(NodeId(1), 1, &Command::Txn(txn));
+        let id = EntryId { index: kv.applied().index.next(), ..kv.applied() };
+        let applied = kv.apply(&Entry { id, kind: EntryKind::Command, data }).unwrap();
+        assert_eq!(applied.outcome, Err(Refused::Compacted { revision: 1 }));
+        assert!(applied.events.is_empty());
+    }
 }
