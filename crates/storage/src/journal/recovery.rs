@@ -20,10 +20,10 @@
 use super::format::{
     ALIGN, BadHeader, Batch, Found, Place, SEGMENT_HEADER, SegmentHeader, Stored, read_batch,
 };
-use super::{CheckpointMark, Damage, Identity, JournalError, Mutant, Recovered, ShardLog};
+use super::{CheckpointMark, Damage, Identity, JournalError, Mutant, Old, Recovered, ShardLog};
 use bytes::Bytes;
 use quorate_base::disk::{Disk, DiskError, DiskErrorKind};
-use quorate_base::{Base, Entry, HardState, Index, ShardId};
+use quorate_base::{Base, Entry, HardState, Index, ShardId, Term};
 use std::collections::BTreeMap;
 
 /// The answers at one place.
@@ -76,8 +76,23 @@ pub(super) struct Outcome {
     pub(super) recovered: Recovered,
     pub(super) next_generation: u64,
     pub(super) next_batch: u64,
-    /// The segments found, oldest first, with the highest index of each shard.
-    pub(super) segments: Vec<(String, BTreeMap<ShardId, Index>)>,
+    /// The segments found, oldest first.
+    pub(super) segments: Vec<ReadSegment>,
+}
+
+/// A segment as it was read.
+pub(super) struct ReadSegment {
+    pub(super) name: String,
+    /// The highest index of each shard in it.
+    upto: BTreeMap<ShardId, Index>,
+    harmed: bool,
+}
+
+impl ReadSegment {
+    /// To the journal it is an old one; `newest` is the newest term that is known.
+    pub(super) fn into_old(self, newest: Term) -> Old {
+        Old { name: self.name, upto: self.upto, witness_of: self.harmed.then_some(newest) }
+    }
 }
 
 struct Segment {
@@ -101,8 +116,10 @@ pub(super) fn recover(
         let newer = segments.get(at + 1).map(|s| s.header.first_batch);
         let mut reader = SegmentReader { dir, segment, identity, newer };
         replay.upto = BTreeMap::new();
+        let damage = replay.any_damage.len();
         next_batch = reader.read(&mut replay, next_batch.max(segment.header.first_batch), mutant);
-        outcome.segments.push((segment.name.clone(), std::mem::take(&mut replay.upto)));
+        let (name, upto) = (segment.name.clone(), std::mem::take(&mut replay.upto));
+        outcome.segments.push(ReadSegment { name, upto, harmed: replay.any_damage.len() > damage });
     }
     outcome.next_batch = next_batch;
     outcome.recovered = replay.finish();
@@ -125,10 +142,9 @@ fn read_segments(
         let path = format!("{dir}/{name}");
         let bytes = read_file(disk, &path)?;
         let mut head = [0; SEGMENT_HEADER];
-        match bytes.get(..SEGMENT_HEADER) {
-            Some(part) => head.copy_from_slice(part),
-            None => continue,
-        }
+        // One that was cut off in its creation holds nothing but zeros.
+        let part = &bytes[..bytes.len().min(SEGMENT_HEADER)];
+        head[..part.len()].copy_from_slice(part);
         match SegmentHeader::decode(&head) {
             Ok(header) if header.identity != identity => {
                 return Err(JournalError::Foreign { file: path, found: header.identity });
@@ -137,7 +153,9 @@ fn read_segments(
                 segments.push(Segment { name, header, bytes });
             }
             // A recycled file that was renamed and not yet begun.
-            Ok(_) | Err(BadHeader::Empty) => outcome.segments.push((name, BTreeMap::new())),
+            Ok(_) | Err(BadHeader::Empty) => {
+                outcome.segments.push(ReadSegment { name, upto: BTreeMap::new(), harmed: false });
+            }
             Err(BadHeader::Newer(version)) => return Err(JournalError::Newer { file: path, version }),
             Err(BadHeader::Damaged) => {
                 let what = "the segment's header is damaged; its entries come back from the peers";
@@ -148,7 +166,10 @@ fn read_segments(
                         let header = SegmentHeader { identity, generation, first_batch };
                         segments.push(Segment { name, header, bytes });
                     }
-                    None => damage.push(Damage { file: path, offset: 0, what }),
+                    None => {
+                        damage.push(Damage { file: path, offset: 0, what, certain: false });
+                        outcome.segments.push(ReadSegment { name, upto: BTreeMap::new(), harmed: true });
+                    }
                 }
             }
         }
@@ -225,9 +246,8 @@ impl SegmentReader<'_> {
                 Decision::EndOfLog => return next.max(self.newer.unwrap_or(0)),
                 Decision::Damaged | Decision::MaybeTorn if truncates => return next,
                 Decision::Damaged => {
-                    replay.damaged(
-                        self.damage(offset, "a batch does not verify; it comes back from the peers"),
-                    );
+                    let what = "a batch does not verify; it comes back from the peers";
+                    replay.damaged(Damage { certain: later.is_some(), ..self.damage(offset, what) });
                     match later {
                         Some((batch, at)) => (next, offset) = (batch.number, at),
                         None => return self.newer.unwrap_or(next),
@@ -249,7 +269,7 @@ impl SegmentReader<'_> {
     }
 
     fn damage(&self, offset: u64, what: &'static str) -> Damage {
-        Damage { file: format!("{}/{}", self.dir, self.segment.name), offset, what }
+        Damage { file: format!("{}/{}", self.dir, self.segment.name), offset, what, certain: false }
     }
 
     /// The next place behind `offset` where a batch with a number above `next - 1` verifies.
@@ -285,6 +305,8 @@ struct Shard {
     base: Base,
     entries: BTreeMap<Index, Entry>,
     seen: Index,
+    /// Where flushed batches were damaged, and no entries have followed yet.
+    harmed_behind: bool,
 }
 
 impl Replay {
@@ -309,6 +331,7 @@ impl Replay {
         *upto = (*upto).max(last.id.index);
         let shard = self.shards.entry(shard).or_default();
         shard.seen = last.id.index;
+        shard.harmed_behind = false;
         shard.entries.split_off(&first.id.index);
         let base = shard.base.id.index;
         shard.entries.extend(entries.into_iter().filter(|e| e.id.index > base).map(|e| (e.id.index, e)));
@@ -325,17 +348,23 @@ impl Replay {
     }
 
     fn damaged(&mut self, damage: Damage) {
+        for shard in self.shards.values_mut() {
+            shard.harmed_behind |= damage.certain;
+        }
         self.any_damage.push(damage);
     }
 
     fn finish(self) -> Recovered {
-        let Some(mark) = self.mark else { return Recovered::default() };
-        let known = |id: &ShardId| mark.bases.iter().any(|(s, _)| s == id);
-        // A shard that no checkpoint knows was never begun.
-        let shards = self.shards.into_iter().filter(|(id, _)| known(id));
-        let damage = &self.any_damage;
-        let shards = shards.map(|(id, shard)| (id, shard.finish(damage))).collect();
-        Recovered { shards, checkpoint: Some(mark) }
+        let damage = self.any_damage;
+        let bases = self.mark.as_ref().map_or(&[][..], |mark| &mark.bases);
+        let known = |id: &ShardId| bases.iter().any(|(s, _)| s == id);
+        let finish = |(id, shard): (ShardId, Shard)| match known(&id) {
+            true => Some((id, shard.finish(&damage))),
+            // A shard that no checkpoint knows was never begun; unless that record is what was damaged.
+            false => (!damage.is_empty()).then(|| (id, shard.finish_without_base(&damage))),
+        };
+        let shards = self.shards.into_iter().filter_map(finish).collect();
+        Recovered { shards, checkpoint: self.mark, damage }
     }
 }
 
@@ -366,13 +395,29 @@ impl Shard {
         }
         let harmed = !damage.is_empty();
         let withheld_upto = (harmed || self.seen > end).then(|| self.seen.max(end.next()));
+        let certain = damage.iter().any(|d| d.certain);
         ShardLog {
+            based: true,
+            entries_lost: self.harmed_behind || (certain && self.seen > end),
             hard: self.hard,
             base: self.base,
             entries,
             withheld_upto,
             hard_uncertain: harmed,
             damage: damage.to_vec(),
+        }
+    }
+
+    /// All that was read; whoever finds the base elsewhere takes what follows it.
+    fn finish_without_base(self, damage: &[Damage]) -> ShardLog {
+        ShardLog {
+            hard: self.hard,
+            entries: self.entries.into_values().collect(),
+            withheld_upto: Some(self.seen.next()),
+            hard_uncertain: true,
+            entries_lost: self.harmed_behind,
+            damage: damage.to_vec(),
+            ..ShardLog::default()
         }
     }
 }
