@@ -109,7 +109,7 @@ pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant
     if !log.based {
         log.base = Base { id: EntryId::ZERO, membership: founders };
     }
-    let mut notes: Vec<String> = log.damage.iter().map(ToString::to_string).collect();
+    let mut notes: Vec<String> = found.harmless.iter().chain(&log.damage).map(ToString::to_string).collect();
     let alone = is_only_voter(&log, id);
     if alone && log.entries_lost {
         return Err(Error::Alone { damage: notes.join("; ") });

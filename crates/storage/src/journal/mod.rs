@@ -122,6 +122,8 @@ pub struct Recovered {
     pub checkpoint: Option<CheckpointMark>,
     /// What is damaged, also where no shard is known by it.
     pub damage: Vec<Damage>,
+    /// What is damaged and cost nothing, since the same is known from another place.
+    pub harmless: Vec<Damage>,
 }
 
 /// Why the journal does not go on.

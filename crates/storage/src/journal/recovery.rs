@@ -78,6 +78,7 @@ pub(super) struct Outcome {
     pub(super) next_batch: u64,
     /// The segments found, oldest first.
     pub(super) segments: Vec<ReadSegment>,
+    harmless: Vec<Damage>,
 }
 
 /// A segment as it was read.
@@ -122,7 +123,7 @@ pub(super) fn recover(
         outcome.segments.push(ReadSegment { name, upto, harmed: replay.any_damage.len() > damage });
     }
     outcome.next_batch = next_batch;
-    outcome.recovered = replay.finish();
+    outcome.recovered = Recovered { harmless: std::mem::take(&mut outcome.harmless), ..replay.finish() };
     Ok(outcome)
 }
 
@@ -163,6 +164,8 @@ fn read_segments(
                 let first = first_batch(&bytes, identity, generation);
                 match first {
                     Some(first_batch) => {
+                        let what = "the segment's header is damaged; its first batch says the same";
+                        outcome.harmless.push(Damage { file: path, offset: 0, what, certain: false });
                         let header = SegmentHeader { identity, generation, first_batch };
                         segments.push(Segment { name, header, bytes });
                     }
@@ -364,7 +367,7 @@ impl Replay {
             false => (!damage.is_empty()).then(|| (id, shard.finish_without_base(&damage))),
         };
         let shards = self.shards.into_iter().filter_map(finish).collect();
-        Recovered { shards, checkpoint: self.mark, damage }
+        Recovered { shards, checkpoint: self.mark, damage, harmless: Vec::new() }
     }
 }
 
