@@ -37,6 +37,8 @@ const ADDED: u64 = 6;
 const PATIENCE: Duration = Duration::from_secs(30);
 const PREFIX: &str = "flip/";
 const PAGE: i64 = 400;
+/// So many bytes of a value are looked for.
+const NEEDLE: usize = 48;
 /// No batch of a segment is longer in this test.
 const BATCH_MAX: u64 = 4 << 20;
 /// The exit code of a node whose state failed a read: it is to be started again.
@@ -125,18 +127,12 @@ impl Test {
 
     /// The same bit of the same entry on two nodes, which stop at once.
     async fn two(&mut self) -> Result<String, String> {
-        self.write(ADDED).await?;
         let out = self.rng.below(NODES as u64) as usize;
         let pair: Vec<usize> = (0..NODES).filter(|&n| n != out).collect();
-        self.cluster.kill_all(&pair).map_err(said)?;
-        let key = self.keys - 1 - self.rng.below(ADDED);
-        let needle = value(key)[..48].to_vec();
-        let bit = self.rng.below(48 * 8);
+        let (key, places) = self.entry_of_both(&pair).await?;
+        let bit = self.rng.below(NEEDLE as u64 * 8);
         let mut flips = Vec::new();
-        for &node in &pair {
-            let (path, at) = self.find(node, &needle)?.ok_or_else(|| {
-                format!("node {} has acknowledged key {key}, and no segment of it holds the value", node + 1)
-            })?;
+        for (&node, (path, at)) in pair.iter().zip(places) {
             flips.push((Flip::make(node, path, at * 8 + bit)?, self.log(node).len()));
         }
         for &node in &pair {
@@ -148,6 +144,29 @@ impl Test {
             verdicts.push(self.heal(flip, *logged).await?);
         }
         Ok(format!("nodes {pair:?} (from 0), the entry of key {key}: {}", verdicts.join("; ")))
+    }
+
+    /// Stops two nodes, in whose journals an entry stands that was acknowledged: its key, and where. A node that was just healed
+    /// has the newest entries in its state instead; then there are newer ones.
+    async fn entry_of_both(&mut self, pair: &[usize]) -> Result<(u64, Vec<(PathBuf, u64)>), String> {
+        for _ in 0..10 {
+            self.write(ADDED).await?;
+            for &node in pair {
+                self.until_whole(node, None).await?;
+            }
+            self.cluster.kill_all(pair).map_err(said)?;
+            let key = self.keys - 1 - self.rng.below(ADDED);
+            let needle = value(key).slice(..NEEDLE);
+            let places: Result<Vec<_>, _> = pair.iter().map(|&node| self.find(node, &needle)).collect();
+            let places: Vec<(PathBuf, u64)> = places?.into_iter().flatten().collect();
+            if places.len() == pair.len() {
+                return Ok((key, places));
+            }
+            for &node in pair {
+                self.cluster.restart(node).map_err(said)?;
+            }
+        }
+        Err(format!("nodes {pair:?} (from 0) never hold the same new entry in their journals"))
     }
 
     /// Starts the node of a flip, reads from it until it holds everything, and says what it said of the damage.

@@ -20,6 +20,8 @@
 //! behind the checkpoint.
 
 pub mod format;
+#[cfg(test)]
+mod mutants;
 pub mod recovery;
 #[cfg(test)]
 mod tests;
@@ -62,6 +64,17 @@ pub enum Mutant {
     CorruptMiddleTruncated,
     /// A failed flush is tried again and believed.
     FsyncErrorRetried,
+    /// A damaged segment goes once a checkpoint covers what could be read of it.
+    DamageForgotten,
+}
+
+impl Mutant {
+    /// All, with their names.
+    pub const ALL: [(&'static str, Self); 3] = [
+        ("corrupt-middle-truncated", Self::CorruptMiddleTruncated),
+        ("fsync-error-retried", Self::FsyncErrorRetried),
+        ("damage-forgotten", Self::DamageForgotten),
+    ];
 }
 
 /// A checkpoint of the state that a start goes on from.
@@ -443,13 +456,15 @@ impl Journal {
         let held = |mark: &CheckpointMark, shard: &ShardId, upto: &Index| {
             mark.bases.iter().any(|(s, base)| s == shard && base.id.index >= *upto)
         };
+        let forgets = cfg!(feature = "mutants") && self.options.mutant == Some(Mutant::DamageForgotten);
         let mut at = 0;
         while let Some(oldest) = self.old.get(at) {
             if !oldest.upto.iter().all(|(shard, upto)| held(&self.mark, shard, upto)) {
                 return Ok(());
             }
             let shown_again = |term| self.mark.bases.iter().all(|(_, base)| base.id.term > term);
-            if oldest.witness_of.is_some_and(|term| self.mark.bases.is_empty() || !shown_again(term)) {
+            let bears_witness = |term| self.mark.bases.is_empty() || !shown_again(term);
+            if !forgets && oldest.witness_of.is_some_and(bears_witness) {
                 at += 1;
                 continue;
             }
