@@ -114,15 +114,7 @@ pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant
     if alone && log.entries_lost {
         return Err(Error::Alone { damage: notes.join("; ") });
     }
-    let (mut kv, mut lost) = match open(shard, store, generation) {
-        Ok(kv) => (kv, false),
-        Err(error) if error.damaged && alone => return Err(Error::Alone { damage: error.to_string() }),
-        Err(error) if error.damaged => {
-            notes.push(set_aside(store, &error)?);
-            (open(shard, store, 0).map_err(Error::State)?, true)
-        }
-        Err(error) => return Err(Error::State(error)),
-    };
+    let (mut kv, mut lost) = open_or_set_aside(shard, store, generation, alone, &mut notes)?;
     if !log.based && !lost {
         lost = !find_base(&mut log, &kv);
         if lost && alone {
@@ -130,9 +122,7 @@ pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant
         }
         if !lost {
             // From here on a start finds it where it looks for it.
-            let mark = CheckpointMark { generation, bases: vec![(shard, log.base.clone())] };
-            journal.mark_checkpoint(mark).map_err(Error::Journal)?;
-            journal.sync().map_err(Error::Journal)?;
+            record(journal, generation, shard, &log.base)?;
         }
     }
     if lost {
@@ -164,14 +154,27 @@ fn open(shard: ShardId, store: &mut dyn StateStore, generation: u64) -> StateRes
     Kv::open(shard, store.open((generation > 0).then_some(generation))?)
 }
 
-fn set_aside(store: &mut dyn StateStore, error: &StateError) -> Result<String, Error> {
-    let place = store.set_aside().map_err(Error::State)?;
-    Ok(match place {
+/// The machine, and whether it is empty because its state is damaged. The only voter's state is left where it is.
+fn open_or_set_aside(
+    shard: ShardId,
+    store: &mut dyn StateStore,
+    generation: u64,
+    alone: bool,
+    notes: &mut Vec<String>,
+) -> Result<(Kv, bool), Error> {
+    let error = match open(shard, store, generation) {
+        Ok(kv) => return Ok((kv, false)),
+        Err(error) if !error.damaged => return Err(Error::State(error)),
+        Err(error) if alone => return Err(Error::Alone { damage: error.to_string() }),
+        Err(error) => error,
+    };
+    notes.push(match store.set_aside().map_err(Error::State)? {
         Some(place) => format!(
             "{error}; it was set aside as {place}, which this node never reads again: remove it when it is not needed"
         ),
         None => format!("{error}; there is no other checkpoint"),
-    })
+    });
+    Ok((open(shard, store, 0).map_err(Error::State)?, true))
 }
 
 /// A journal whose records of this shard are all damaged is not a new one, and neither is one beside a checkpoint. But for
@@ -228,9 +231,12 @@ fn found_the_group(
     journal: &mut Journal,
 ) -> Result<ShardLog, Error> {
     let base = Base { id: EntryId::ZERO, membership: founders.clone() };
-    let mark = CheckpointMark { generation: 0, bases: vec![(shard, base.clone())] };
-    journal.mark_checkpoint(mark).map_err(Error::Journal)?;
-    journal.sync().map_err(Error::Journal)?;
+    record(journal, 0, shard, &base)?;
     let hard = HardState { commit: Index(0), ..HardState::default() };
     Ok(ShardLog { hard, base, based: true, ..ShardLog::default() })
+}
+
+fn record(journal: &mut Journal, generation: u64, shard: ShardId, base: &Base) -> Result<(), Error> {
+    let mark = CheckpointMark { generation, bases: vec![(shard, base.clone())] };
+    journal.mark_checkpoint(mark).and_then(|()| journal.sync()).map(drop).map_err(Error::Journal)
 }

@@ -259,7 +259,7 @@ impl Journal {
         let mark = recovered.checkpoint.clone().unwrap_or_default();
         let hards: BTreeMap<ShardId, HardState> =
             recovered.shards.iter().map(|(&shard, log)| (shard, log.hard)).collect();
-        let terms = recovered.shards.values().flat_map(|log| log.entries.last().map(|e| e.id.term));
+        let terms = recovered.shards.values().filter_map(|log| log.entries.last().map(|e| e.id.term));
         let newest = hards.values().map(|hard| hard.term).chain(terms).max().unwrap_or_default();
         let file = disk.create(&format!("{dir}/{name}"), options.segment_bytes)?;
         let mut journal = Self {

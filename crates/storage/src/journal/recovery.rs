@@ -162,17 +162,14 @@ fn read_segments(
                 let what = "the segment's header is damaged; its entries come back from the peers";
                 // Its first batch still tells its number, if it verifies: a header is only a label.
                 let first = first_batch(&bytes, identity, generation);
-                match first {
-                    Some(first_batch) => {
-                        let what = "the segment's header is damaged; its first batch says the same";
-                        outcome.harmless.push(Damage { file: path, offset: 0, what, certain: false });
-                        let header = SegmentHeader { identity, generation, first_batch };
-                        segments.push(Segment { name, header, bytes });
-                    }
-                    None => {
-                        damage.push(Damage { file: path, offset: 0, what, certain: false });
-                        outcome.segments.push(ReadSegment { name, upto: BTreeMap::new(), harmed: true });
-                    }
+                if let Some(first_batch) = first {
+                    let what = "the segment's header is damaged; its first batch says the same";
+                    outcome.harmless.push(Damage { file: path, offset: 0, what, certain: false });
+                    let header = SegmentHeader { identity, generation, first_batch };
+                    segments.push(Segment { name, header, bytes });
+                } else {
+                    damage.push(Damage { file: path, offset: 0, what, certain: false });
+                    outcome.segments.push(ReadSegment { name, upto: BTreeMap::new(), harmed: true });
                 }
             }
         }
@@ -361,10 +358,12 @@ impl Replay {
         let damage = self.any_damage;
         let bases = self.mark.as_ref().map_or(&[][..], |mark| &mark.bases);
         let known = |id: &ShardId| bases.iter().any(|(s, _)| s == id);
-        let finish = |(id, shard): (ShardId, Shard)| match known(&id) {
-            true => Some((id, shard.finish(&damage))),
+        let finish = |(id, shard): (ShardId, Shard)| {
+            if known(&id) {
+                return Some((id, shard.finish(&damage)));
+            }
             // A shard that no checkpoint knows was never begun; unless that record is what was damaged.
-            false => (!damage.is_empty()).then(|| (id, shard.finish_without_base(&damage))),
+            (!damage.is_empty()).then(|| (id, shard.finish_without_base(&damage)))
         };
         let shards = self.shards.into_iter().filter_map(finish).collect();
         Recovered { shards, checkpoint: self.mark, damage, harmless: Vec::new() }
