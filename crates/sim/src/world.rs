@@ -150,6 +150,8 @@ pub(crate) struct Place {
     pub(crate) life: u64,
     pub(crate) paused_until: Option<Instant>,
     pub(crate) stopped_why: Option<String>,
+    /// A bit of its journal was flipped, and it has not yet been seen whole again.
+    harmed: bool,
     queued: Vec<Event>,
 }
 
@@ -188,6 +190,7 @@ impl World {
                 life: 0,
                 paused_until: None,
                 stopped_why: None,
+                harmed: false,
                 queued: Vec::new(),
             })
             .collect();
@@ -263,6 +266,27 @@ impl World {
             self.counts.add("power losses");
             self.tell_down(id);
         }
+    }
+
+    /// Flips a bit in the journal of a node that is down; one node at a time, until it is whole again. `rng` says where.
+    pub fn flip(&mut self, id: NodeId, rng: &mut Rng) {
+        for place in &mut self.places {
+            let whole = |r: &Running| !r.lane.raft().withholds() && !r.lane.raft().state_lost();
+            place.harmed &= !place.running.as_deref().is_some_and(whole);
+        }
+        let place = &mut self.places[place_of(id)];
+        let files: Vec<_> =
+            place.disk.files().into_iter().filter(|(f, n)| f.starts_with("journal/") && *n > 0).collect();
+        if place.running.is_some() || files.is_empty() || self.places.iter().any(|p| p.harmed) {
+            return;
+        }
+        let (file, size) = rng.pick(&files).clone();
+        // Most of a segment is not yet written.
+        let bit = if rng.chance(1, 4) { rng.below(size * 8) } else { rng.below((size * 8).min(16_000)) };
+        let place = &mut self.places[place_of(id)];
+        place.disk.flip_bit(&file, bit);
+        place.harmed = true;
+        self.counts.add("bits flipped");
     }
 
     /// Stops a node's process for a while; what arrives meanwhile waits.
