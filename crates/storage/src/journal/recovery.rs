@@ -16,6 +16,12 @@
 //! A torn tail looks like damage of the last batch (Alagappan et al., FAST'18), so R6 withholds: the replica neither votes
 //! nor counts on what it has, until its peers have shown it the log again. After R4 and R5 reading goes on behind the
 //! place, to learn which entries were here; the log of a shard ends at its first gap.
+//!
+//! What remains: a damaged batch may have *replaced* entries. Where a log ended in t1:150, t2:150 replaced it and was damaged,
+//! and t2:151 followed, the indexes leave no gap, and t2:151 is joined to t1:150, which no leader's log ever had (simulator,
+//! seed 2321, about one of 3,000 with flips). To end the log wherever a term changes behind damage is no cure: it cuts what
+//! later starts, which began with the shorter log, have since proven. What would do is a record of the log's last id in each
+//! start's opening batch, so that a reading knows whether that start had seen the same log.
 
 use super::format::{
     ALIGN, BadHeader, Batch, Found, Place, SEGMENT_HEADER, SegmentHeader, Stored, read_batch,
