@@ -7,6 +7,7 @@
 #   e2e/run.sh diff N  [TARGET]        N random requests, compared with Debian's etcd, and with a current one where Go is
 #   e2e/run.sh kill ROUNDS [TARGET]    kill -9 of random nodes under load; every acknowledged write is checked
 #   e2e/run.sh failover TIMES [TARGET] how long writes stop when the leader is killed or frozen
+#   e2e/run.sh flips N                 bits flip in the files of a stopped node: never a wrong answer, named, and healed
 #   e2e/run.sh steady SECONDS [TARGET] a leader stays under full load of all processors
 #
 # TARGET is quorate (default; the program is $QUORATE, else built in release mode), etcd, or goetcd (one member).
@@ -19,8 +20,8 @@ export ETCDCTL_API=3
 part="${1:-}"
 case "$part" in
 etcdctl | rust | python) target="${2:-quorate}" ;;
-diff | kill | failover | steady) count="${2:?how many?}"; target="${3:-quorate}" ;;
-*) sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+diff | kill | failover | steady | flips) count="${2:?how many?}"; target="${3:-quorate}" ;;
+*) sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac
 
 # need COMMAND PACKAGE: installs the package where the command is missing.
@@ -149,6 +150,10 @@ kill)
 failover)
     build e2e-kill
     "$bin/e2e-kill" failover --target "$target" --data "$scratch" --times "$count"
+    ;;
+flips)
+    build e2e-kill
+    "$bin/e2e-kill" flips --target "$target" --data "$scratch" --flips "$count" --seed "$seed"
     ;;
 steady)
     build e2e-kill

@@ -17,7 +17,8 @@ Exit codes:
   3  a port is taken
   4  the data directory is in use, or of another node or cluster, or cannot be used
   5  the data are damaged; nothing was changed
-  6  the disk failed while serving; the node stopped";
+  6  the disk failed while serving; the node stopped
+  7  the state failed a read; the node stopped, and heals from its peers when it is started again";
 
 /// What the exit code says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +35,15 @@ pub(crate) enum Exit {
     Damaged = 5,
     /// The disk failed while serving.
     Broken = 6,
+    /// The state failed a read while serving.
+    StateDamaged = 7,
 }
 
 impl Exit {
     /// The exit that [`Exit::word`] names.
     pub(crate) fn from_word(word: &str) -> Self {
-        let all = [Self::Usage, Self::PortTaken, Self::DataDir, Self::Damaged, Self::Broken];
+        let all =
+            [Self::Usage, Self::PortTaken, Self::DataDir, Self::Damaged, Self::Broken, Self::StateDamaged];
         all.into_iter().find(|exit| exit.word() == word).unwrap_or(Self::Failed)
     }
 
@@ -52,6 +56,7 @@ impl Exit {
             Self::DataDir => "data-dir",
             Self::Damaged => "damaged",
             Self::Broken => "broken",
+            Self::StateDamaged => "state-damaged",
         }
     }
 }
@@ -104,6 +109,7 @@ impl From<ServeError> for Problem {
             ServeErrorKind::DataDir => Exit::DataDir,
             ServeErrorKind::Damaged => Exit::Damaged,
             ServeErrorKind::Broken => Exit::Broken,
+            ServeErrorKind::StateDamaged => Exit::StateDamaged,
             ServeErrorKind::Other => Exit::Failed,
         };
         Self::new(exit, error.message, error.hint)

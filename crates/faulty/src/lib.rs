@@ -20,6 +20,8 @@ struct Content {
     durable: Vec<u8>,
     /// What a program sees may differ from the platter.
     dirty: bool,
+    /// A sync failed: what it lost is still seen, and no later sync brings it to the platter.
+    parted: bool,
     /// Writes since the last sync, in order.
     unsynced: Vec<(u64, Vec<u8>)>,
 }
@@ -182,6 +184,7 @@ impl Inner {
             if self.contents[inode].dirty {
                 self.lose_unsynced(inode);
                 self.contents[inode].dirty = false;
+                self.contents[inode].parted = false;
             }
         }
     }
@@ -378,13 +381,14 @@ impl File for FaultyFile {
             let now = inner.contents[self.inode].now.clone();
             inner.lose_unsynced(self.inode);
             inner.contents[self.inode].now = now;
+            inner.contents[self.inode].parted = true;
             return Err(error(DiskErrorKind::Io, &context, "input/output error"));
         }
         let content = &mut inner.contents[self.inode];
         for (offset, bytes) in std::mem::take(&mut content.unsynced) {
             put(&mut content.durable, offset, &bytes);
         }
-        content.dirty = false;
+        content.dirty = content.parted;
         Ok(())
     }
 }

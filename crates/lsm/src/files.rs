@@ -19,6 +19,8 @@ const TABLES: &str = "tables";
 /// The checksums of the ends of tables. It is ours, so it does not go into the live directory.
 const ENDS: &str = "ENDS";
 const END_ENTRY: usize = 16;
+/// What says that a read of this state failed.
+const CONDEMNED: &str = "DAMAGED";
 
 /// Where everything lies.
 #[derive(Clone)]
@@ -48,6 +50,10 @@ impl Layout {
         remove_dir(&live)?;
         create_dir(&live)?;
         let Some(generation) = generation else { return Ok(()) };
+        let condemned = self.dir.join(CONDEMNED);
+        if let Ok(why) = fs::read(&condemned) {
+            return Err(damaged(&condemned, &String::from_utf8_lossy(&why)));
+        }
         let from = self.of(generation);
         let manifest = self.read_manifest(&from, generation)?;
         create_dir(&live.join(TABLES))?;
@@ -127,14 +133,48 @@ impl Layout {
     }
 
     fn remove_others(&self, keep: &[u64]) -> StateResult<()> {
-        for entry in fs::read_dir(&self.dir).map_err(|e| failed("listing", &self.dir, &e))? {
-            let entry = entry.map_err(|e| failed("listing", &self.dir, &e))?;
-            let generation = entry.file_name().to_str().and_then(|n| n.parse::<u64>().ok());
-            if generation.is_some_and(|g| !keep.contains(&g)) {
-                remove_dir(&entry.path())?;
+        for generation in self.generations()? {
+            if !keep.contains(&generation) {
+                remove_dir(&self.of(generation))?;
             }
         }
         Ok(())
+    }
+
+    /// The checkpoints that are there.
+    pub(crate) fn generations(&self) -> StateResult<Vec<u64>> {
+        create_dir(&self.dir)?;
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(|e| failed("listing", &self.dir, &e))? {
+            let entry = entry.map_err(|e| failed("listing", &self.dir, &e))?;
+            found.extend(entry.file_name().to_str().and_then(|n| n.parse::<u64>().ok()));
+        }
+        Ok(found)
+    }
+
+    /// Gives the whole directory a name that says that it is damaged, if there is a checkpoint in it.
+    pub(crate) fn set_aside(&self) -> StateResult<Option<PathBuf>> {
+        if self.generations()?.is_empty() {
+            remove_file(&self.dir.join(CONDEMNED))?;
+            return Ok(None);
+        }
+        // What runs is a copy; the checkpoints are what was damaged.
+        remove_dir(&self.live())?;
+        let name = self.dir.file_name().map_or_else(|| "state".into(), |name| name.to_string_lossy());
+        let free = (1_u64..).map(|n| self.dir.with_file_name(format!("{name}.damaged-{n}")));
+        let Some(aside) = free.into_iter().find(|path| !path.exists()) else { return Ok(None) };
+        fs::rename(&self.dir, &aside).map_err(|e| failed("setting aside", &self.dir, &e))?;
+        create_dir(&self.dir)?;
+        if let Some(parent) = self.dir.parent() {
+            sync_dir(parent)?;
+        }
+        Ok(Some(aside))
+    }
+
+    /// Leaves word that this state failed a read.
+    pub(crate) fn condemn(&self, why: &str) -> StateResult<()> {
+        write_synced(&self.dir.join(CONDEMNED), why.as_bytes())?;
+        sync_dir(&self.dir)
     }
 }
 
@@ -210,6 +250,13 @@ fn sync_dir(path: &Path) -> StateResult<()> {
 
 fn create_dir(path: &Path) -> StateResult<()> {
     fs::create_dir_all(path).map_err(|e| failed("creating", path, &e))
+}
+
+fn remove_file(path: &Path) -> StateResult<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("removing", path, &error)),
+        _ => Ok(()),
+    }
 }
 
 fn remove_dir(path: &Path) -> StateResult<()> {

@@ -116,6 +116,18 @@ impl StateStore for LsmStore {
         });
         Ok(Box::new(LsmState { shared, unsealed: 0, failed: None }))
     }
+
+    fn newest(&mut self) -> StateResult<Option<u64>> {
+        Ok(self.layout.generations()?.into_iter().max())
+    }
+
+    fn set_aside(&mut self) -> StateResult<Option<String>> {
+        Ok(self.layout.set_aside()?.map(|path| path.display().to_string()))
+    }
+
+    fn condemn(&mut self, why: &str) -> StateResult<()> {
+        self.layout.condemn(why)
+    }
 }
 
 struct Shared {

@@ -215,7 +215,11 @@ impl Applier {
         out.push(Output::Imported { base: base.clone(), seq });
         if last {
             self.importing = None;
-            self.kv.import_finish(base.clone())?;
+            if let Err(error) = self.kv.import_finish(base.clone()) {
+                // The last chunk is stored, and the whole is not what was announced: all of it comes again.
+                out.push(Output::ImportFailed { base, reason: error.to_string() });
+                return Ok(());
+            }
             self.installing = Some(base);
         }
         Ok(())
@@ -227,8 +231,10 @@ impl Applier {
         }
         let install = self.installing.take();
         let importing = self.importing.is_some();
-        let full = self.kv.unsealed_bytes() >= self.seal_bytes && !importing;
-        if install.is_none() && !full && !self.want_seal {
+        // What has applied nothing needs no checkpoint: it is new, or lost its state and must not take that for one.
+        let empty = self.kv.applied() == EntryId::ZERO;
+        let full = self.kv.unsealed_bytes() >= self.seal_bytes && !importing && !empty;
+        if install.is_none() && !full && (!self.want_seal || empty) {
             return Ok(());
         }
         self.want_seal = false;

@@ -4,23 +4,33 @@
 //! committed comes through the core again. A journal that says it may have forgotten something (damage, a torn tail that
 //! may have been acknowledged) makes the replica *withhold*: its yes to a candidate is conditional until its
 //! peers have shown it the log again (see the page of the core).
+//!
+//! # What is damaged, and what is done
+//!
+//! | damaged | done |
+//! | --- | --- |
+//! | entries, a vote, a torn tail | the replica withholds |
+//! | the state: it does not open, or has failed a read | set aside; the log is kept, the state comes from the peers, and till then nothing is served |
+//! | the journal's record of the checkpoint | the newest checkpoint that is there says itself how far it goes; the replica withholds |
+//! | that record, and there is no checkpoint | the log alone will do if it is whole from its first entry; else as a state that is lost |
+//! | flushed entries or the state, and there is no other voter | the node does not start: whatever it served would lack what was acknowledged |
 
-use quorate_base::{Base, EntryId, HardState, Index, Instant, NodeId, Rng};
+use quorate_base::{Base, Entry, EntryId, EntryKind, HardState, Index, Instant, NodeId, Rng, ShardId};
 use quorate_protocol::raft::{self, BootError, Membership, Raft};
 use quorate_state::kv::{Kv, KvView};
-use quorate_storage::journal::{CheckpointMark, Journal, JournalError, Recovered, ShardLog};
-use quorate_storage::state::{State, StateError};
+use quorate_storage::journal::{CheckpointMark, Damage, Journal, JournalError, Recovered, ShardLog};
+use quorate_storage::state::{StateError, StateResult, StateStore};
 use std::fmt;
 use std::sync::Arc;
 
 /// What a node is made of at its start.
-pub struct Parts {
+pub struct Parts<'a> {
     /// Timing, and who the core is.
     pub raft: raft::Config,
     /// What the journal's recovery found.
     pub found: Recovered,
-    /// The state of the checkpoint that the journal names, or an empty one.
-    pub state: Box<dyn State>,
+    /// Where the states of checkpoints are.
+    pub store: &'a mut dyn StateStore,
     /// The first configuration's voters, for a node that is new.
     pub voters: Vec<NodeId>,
     /// A new node of a new cluster campaigns without waiting for a time-out.
@@ -35,6 +45,8 @@ pub struct Booted {
     pub kv: Kv,
     /// What is readable.
     pub view: Arc<KvView>,
+    /// The newest checkpoint's number, or 0.
+    pub generation: u64,
     /// What the operator should know, a sentence each.
     pub notes: Vec<String>,
 }
@@ -55,6 +67,11 @@ pub enum Error {
         /// What the journal says the checkpoint holds.
         base: EntryId,
     },
+    /// What was acknowledged is damaged, and no other replica has it.
+    Alone {
+        /// What is damaged, in words.
+        damage: String,
+    },
 }
 
 impl fmt::Display for Error {
@@ -66,6 +83,9 @@ impl fmt::Display for Error {
             Self::Ahead { applied, base } => {
                 write!(f, "the state stands at {applied:?}, its journal's checkpoint at {base:?}")
             }
+            Self::Alone { damage } => {
+                write!(f, "{damage}; this node is the only voter, so no other has what is missing")
+            }
         }
     }
 }
@@ -73,46 +93,150 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 /// Puts core and machine together.
-pub fn boot(parts: Parts, journal: &mut Journal, rng: &mut Rng, now: Instant) -> Result<Booted, Error> {
-    let shard = parts.raft.shard;
-    let mut found = parts.found;
-    let log = found.shards.remove(&shard);
-    let new = log.is_none();
-    let log = match log {
+pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant) -> Result<Booted, Error> {
+    let Parts { raft: config, mut found, store, voters, campaign_at_once } = parts;
+    let (shard, id) = (config.shard, config.id);
+    let founders = Membership::of_voters(voters).encode();
+    let newest = store.newest().map_err(Error::State)?;
+    let begun = found.shards.remove(&shard).or_else(|| unread(&found, newest, &founders, id));
+    let new = begun.is_none();
+    let mut log = match begun {
         Some(log) => log,
-        None => found_the_group(shard, parts.voters, journal)?,
+        None => found_the_group(shard, &founders, journal)?,
     };
-    let mut kv = Kv::open(shard, parts.state).map_err(Error::State)?;
+    let named = found.checkpoint.map_or(0, |mark| mark.generation);
+    let generation = if log.based { named } else { newest.unwrap_or(0) };
+    if !log.based {
+        log.base = Base { id: EntryId::ZERO, membership: founders };
+    }
+    let mut notes: Vec<String> = found.harmless.iter().chain(&log.damage).map(ToString::to_string).collect();
+    let alone = is_only_voter(&log, id);
+    if alone && log.entries_lost {
+        return Err(Error::Alone { damage: notes.join("; ") });
+    }
+    let (mut kv, mut lost) = open_or_set_aside(shard, store, generation, alone, &mut notes)?;
+    if !log.based && !lost {
+        lost = !find_base(&mut log, &kv);
+        if lost && alone {
+            return Err(Error::Alone { damage: notes.join("; ") });
+        }
+        if !lost {
+            // From here on a start finds it where it looks for it.
+            record(journal, generation, shard, &log.base)?;
+        }
+    }
+    if lost {
+        if !log.based {
+            log.entries.clear();
+        }
+        notes.push("the state comes from the peers; until it is here this node serves no client".into());
+    }
     kv.begin(&log.base.membership);
-    if kv.applied() != log.base.id {
+    if !lost && kv.applied() != log.base.id {
         return Err(Error::Ahead { applied: kv.applied(), base: log.base.id });
     }
-    let notes = log.damage.iter().map(ToString::to_string).collect();
     let boot = raft::Boot {
         hard: log.hard,
         applied: log.base.id.index,
         withheld_upto: log.withheld_upto,
         withhold_votes: log.hard_uncertain,
-        // A state that does not open stops the start (see `Error::State`).
-        state_lost: false,
+        state_lost: lost,
         base: log.base,
         entries: log.entries,
-        campaign_at_once: new && parts.campaign_at_once,
+        campaign_at_once: new && campaign_at_once,
     };
-    let raft = Raft::new(parts.raft, rng.fork("raft"), boot, now).map_err(Error::Boot)?;
+    let raft = Raft::new(config, rng.fork("raft"), boot, now).map_err(Error::Boot)?;
     let view = kv.view();
-    Ok(Booted { raft, kv, view, notes })
+    Ok(Booted { raft, kv, view, generation: generation.max(named), notes })
+}
+
+fn open(shard: ShardId, store: &mut dyn StateStore, generation: u64) -> StateResult<Kv> {
+    Kv::open(shard, store.open((generation > 0).then_some(generation))?)
+}
+
+/// The machine, and whether it is empty because its state is damaged. The only voter's state is left where it is.
+fn open_or_set_aside(
+    shard: ShardId,
+    store: &mut dyn StateStore,
+    generation: u64,
+    alone: bool,
+    notes: &mut Vec<String>,
+) -> Result<(Kv, bool), Error> {
+    let error = match open(shard, store, generation) {
+        Ok(kv) => return Ok((kv, false)),
+        Err(error) if !error.damaged => return Err(Error::State(error)),
+        Err(error) if alone => return Err(Error::Alone { damage: error.to_string() }),
+        Err(error) => error,
+    };
+    notes.push(match store.set_aside().map_err(Error::State)? {
+        Some(place) => format!(
+            "{error}; it was set aside as {place}, which this node never reads again: remove it when it is not needed"
+        ),
+        None => format!("{error}; there is no other checkpoint"),
+    });
+    Ok((open(shard, store, 0).map_err(Error::State)?, true))
+}
+
+/// A journal whose records of this shard are all damaged is not a new one, and neither is one beside a checkpoint. But for
+/// a group of one that was cut off in its first write: nothing was promised to anybody, and nobody else could help.
+fn unread(found: &Recovered, newest: Option<u64>, founders: &bytes::Bytes, id: NodeId) -> Option<ShardLog> {
+    let mut log = ShardLog {
+        damage: found.damage.clone(),
+        hard_uncertain: true,
+        entries_lost: newest.is_some() || found.damage.iter().any(|d| d.certain),
+        ..ShardLog::default()
+    };
+    log.base.membership.clone_from(founders);
+    let first_write = found.damage.len() == 1 && is_only_voter(&log, id);
+    let fresh = newest.is_none() && (found.damage.is_empty() || (first_write && !log.entries_lost));
+    if log.damage.is_empty() {
+        let what = "nothing of the log is there, though there is a checkpoint of it";
+        log.damage.push(Damage { file: "journal".into(), offset: 0, what, certain: false });
+    }
+    (!fresh).then_some(log)
+}
+
+/// Whether nobody else votes, by the newest configuration in the log.
+fn is_only_voter(log: &ShardLog, id: NodeId) -> bool {
+    let mut changes = log.entries.iter().rev().filter(|e| e.kind == EntryKind::Membership);
+    let newest = changes.next().map_or(&log.base.membership, |entry| &entry.data);
+    Membership::decode(newest).is_some_and(|m| m.outgoing.is_none() && m.voters.iter().eq([&id]))
+}
+
+/// The base of a log whose record of it is damaged: what the state says that it holds, or the beginning, if the log goes
+/// back to it. False if neither will do.
+fn find_base(log: &mut ShardLog, kv: &Kv) -> bool {
+    if kv.applied() != EntryId::ZERO {
+        log.base = Base { id: kv.applied(), membership: kv.membership().clone() };
+    }
+    let base = log.base.id;
+    let last = log.entries.last().map(|e| e.id.index);
+    let mut at = base;
+    let mut kept: Vec<Entry> = Vec::new();
+    for entry in log.entries.drain(..).filter(|e| e.id.index > base.index) {
+        if entry.id.index != at.index.next() || entry.id.term < at.term {
+            break;
+        }
+        at = entry.id;
+        kept.push(entry);
+    }
+    log.entries = kept;
+    base != EntryId::ZERO || (last.is_some() && log.entries.last().map(|e| e.id.index) == last)
 }
 
 /// A new node writes down the first configuration before anything else, so that it never depends on flags again.
 fn found_the_group(
-    shard: quorate_base::ShardId,
-    voters: Vec<NodeId>,
+    shard: ShardId,
+    founders: &bytes::Bytes,
     journal: &mut Journal,
 ) -> Result<ShardLog, Error> {
-    let base = Base { id: EntryId::ZERO, membership: Membership::of_voters(voters).encode() };
-    let mark = CheckpointMark { generation: 0, bases: vec![(shard, base.clone())] };
-    journal.mark_checkpoint(mark).map_err(Error::Journal)?;
-    journal.sync().map_err(Error::Journal)?;
-    Ok(ShardLog { hard: HardState { commit: Index(0), ..HardState::default() }, base, ..ShardLog::default() })
+    let base = Base { id: EntryId::ZERO, membership: founders.clone() };
+    record(journal, 0, shard, &base)?;
+    let hard = HardState { commit: Index(0), ..HardState::default() };
+    Ok(ShardLog { hard, base, based: true, ..ShardLog::default() })
+}
+
+fn record(journal: &mut Journal, generation: u64, shard: ShardId, base: &Base) -> Result<(), Error> {
+    let mark = CheckpointMark { generation, bases: vec![(shard, base.clone())] };
+    journal.mark_checkpoint(mark).and_then(|()| journal.sync()).map(drop).map_err(Error::Journal)
 }

@@ -15,6 +15,8 @@ pub enum ServeErrorKind {
     Damaged,
     /// The disk failed while serving.
     Broken,
+    /// The state failed a read while serving: the next start sets it aside and fetches it from the peers.
+    StateDamaged,
     /// Anything else.
     Other,
 }

@@ -14,21 +14,25 @@ use quorate_lsm::LsmStore;
 use quorate_node::api::{Door, Member};
 use quorate_node::applier::{Applier, SEAL_BYTES};
 use quorate_node::boot;
-use quorate_node::lane::{Effects, Event, Lane, Settings};
+use quorate_node::lane::{Broken, Effects, Event, Lane, Settings};
 use quorate_node::watch::Hub;
 use quorate_protocol::raft;
 use quorate_storage::journal::{Identity, Journal, Options};
-use quorate_storage::state::{StateStore, Upkeep};
+use quorate_storage::state::StateStore;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 /// The one shard there is: the key-value space.
 const KV: ShardId = ShardId(1);
 /// How long a stopping node waits for its successor to take over.
 const HAND_OVER_PATIENCE: Duration = Duration::from_millis(1500);
+/// How often a node that waits for its state says so.
+const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// Where a node that serves can be reached.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +68,7 @@ pub fn run(
     config: ServerConfig,
     serve_door: ServeDoor,
     stop: impl Future<Output = ()> + 'static,
-    ready: impl FnOnce(Ready),
+    ready: impl FnOnce(Ready) + 'static,
 ) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -81,7 +85,7 @@ async fn serve(
     config: ServerConfig,
     serve_door: ServeDoor,
     stop: impl Future<Output = ()> + 'static,
-    ready: impl FnOnce(Ready),
+    ready: impl FnOnce(Ready) + 'static,
 ) -> Result<(), ServeError> {
     // Ports first: a taken one must not cost a recovery, nor touch the data.
     let etcd = bind(config.etcd_listen, "etcd clients", "--etcd").await?;
@@ -92,7 +96,7 @@ async fn serve(
     let clock = Clock::start();
     let inbox = Arc::new(Inbox::default());
     let counters = Arc::new(Counters::default());
-    let Recovered { mut lane, workers, hub } = recover(&config, clock, &inbox, &counters)?;
+    let Recovered { mut lane, workers, hub, mut store } = recover(&config, clock, &inbox, &counters)?;
     let peers: BTreeMap<NodeId, String> =
         config.peers.iter().filter(|p| p.id != config.node).map(|p| (p.id, p.address.clone())).collect();
     let transport = Transport::new(config.cluster, config.node, peers, inbox.clone());
@@ -103,22 +107,95 @@ async fn serve(
         let counters = counters.clone();
         Arc::new(move || Facts { flushes: counters.flushes.load(std::sync::atomic::Ordering::Relaxed) })
     };
-    let served =
-        tokio::task::spawn_local(serve_door(DoorStart { door: door.clone(), listener: etcd, facts }));
-    ready(addresses);
-    tracing::info!(node = %config.node, etcd = %addresses.etcd, peer = %addresses.peer, "serving");
+    let mut front = Front::new();
+    let (start, opened) = (DoorStart { door: door.clone(), listener: etcd, facts }, front.opened.clone());
+    let served = tokio::task::spawn_local(async move {
+        turn_away(&start.listener, &opened).await;
+        ready(addresses);
+        tracing::info!(node = %config.node, etcd = %addresses.etcd, peer = %addresses.peer, "serving");
+        serve_door(start).await;
+    });
 
-    let result = run_lane(&mut lane, &inbox, &workers, &transport, &door, clock, stop).await;
+    let result = run_lane(&mut lane, &inbox, &workers, &transport, &door, &mut front, clock, stop).await;
+    let result = result.map_err(|broken| condemn(&mut store, &lane, broken));
     door.close();
     served.abort();
     tracing::info!(node = %config.node, "stopped");
     result
 }
 
+/// A node without its state serves no client: its connections are closed at once, so that clients go to other nodes, until
+/// the state is there.
+struct Front {
+    opened: Rc<Notify>,
+    closed_since: Option<std::time::Instant>,
+    warned: u64,
+}
+
+impl Front {
+    fn new() -> Self {
+        Self { opened: Rc::default(), closed_since: Some(std::time::Instant::now()), warned: 0 }
+    }
+
+    fn open_if(&mut self, state_lost: bool) {
+        let Some(since) = self.closed_since else { return };
+        if !state_lost {
+            self.closed_since = None;
+            self.opened.notify_one();
+            return;
+        }
+        let spans = since.elapsed().as_secs() / WARN_EVERY.as_secs();
+        if spans > self.warned {
+            self.warned = spans;
+            tracing::warn!(
+                seconds = since.elapsed().as_secs(),
+                "still without the state: no peer that leads has sent it; where all voters have lost theirs, one must be \
+                 restored from a backup"
+            );
+        }
+    }
+}
+
+async fn turn_away(listener: &TcpListener, opened: &Notify) {
+    loop {
+        tokio::select! {
+            biased;
+            () = opened.notified() => return,
+            _ = listener.accept() => {}
+        }
+    }
+}
+
+/// Why the node stops; a state that failed a read is condemned, unless it is the only one there is.
+fn condemn(store: &mut LsmStore, lane: &Lane, broken: Broken) -> ServeError {
+    let Broken { why, state_damaged } = broken;
+    let stopped = "the node stopped so that nothing wrong is served";
+    if !state_damaged || lane.raft().membership().voters.iter().eq([&lane.raft().id()]) {
+        return ServeError::new(
+            ServeErrorKind::Broken,
+            why,
+            &format!("{stopped}; mend the disk and start it again"),
+        );
+    }
+    match store.condemn(&why) {
+        Ok(()) => ServeError::new(
+            ServeErrorKind::StateDamaged,
+            why,
+            &format!("{stopped}; start it again: it sets this state aside and fetches it from its peers"),
+        ),
+        Err(error) => ServeError::new(
+            ServeErrorKind::Broken,
+            format!("{why}; and this could not be noted: {error}"),
+            &format!("{stopped}; rename the directory `state`, and start the node again"),
+        ),
+    }
+}
+
 struct Recovered {
     lane: Lane,
     workers: Workers,
     hub: Arc<Mutex<Hub>>,
+    store: LsmStore,
 }
 
 /// Opens journal and state, and starts the workers.
@@ -134,9 +211,6 @@ fn recover(
         Journal::open(disk, "journal", identity, Options::default(), Mint::for_journal())
             .map_err(|e| ServeError::damaged(&e.to_string()))?;
     let mut store = LsmStore::new(&config.data.join("state"), identity, quorate_lsm::Options::default());
-    let generation = found.checkpoint.as_ref().map(|mark| mark.generation).filter(|&g| g > 0);
-    let state = store.open(generation).map_err(|e| ServeError::damaged(&e.to_string()))?;
-    let upkeep: Option<Box<dyn Upkeep>> = state.upkeep();
 
     let mut raft_config = raft::Config::new(KV, config.node);
     raft_config.heartbeat = config.heartbeat;
@@ -149,7 +223,7 @@ fn recover(
         boot::Parts {
             raft: raft_config.clone(),
             found,
-            state,
+            store: &mut store,
             voters,
             campaign_at_once: config.campaign_at_once,
         },
@@ -169,10 +243,11 @@ fn recover(
         members: config.peers.iter().map(member).collect(),
     };
     let lane = Lane::new(settings, booted.raft, booted.view, hub.clone(), &mut rng, now);
-    let applier = Applier::new(booted.kv, config.node, generation.unwrap_or(0), SEAL_BYTES);
+    let upkeep = booted.kv.upkeep();
+    let applier = Applier::new(booted.kv, config.node, booted.generation, SEAL_BYTES);
     let workers = Workers::start(KV, journal, applier, upkeep, inbox, counters)
         .map_err(|e| ServeError::new(ServeErrorKind::Other, format!("a thread did not start: {e}"), ""))?;
-    Ok(Recovered { lane, workers, hub })
+    Ok(Recovered { lane, workers, hub, store })
 }
 
 fn member(peer: &crate::config::Peer) -> Member {
@@ -194,15 +269,17 @@ fn seed(config: &ServerConfig) -> u64 {
 }
 
 /// The loop: everything that came, then one drain, then its effects.
+#[allow(clippy::too_many_arguments, reason = "the parts of a node")]
 async fn run_lane(
     lane: &mut Lane,
     inbox: &Arc<Inbox>,
     workers: &Workers,
     transport: &Arc<Transport>,
     door: &NodeDoor,
+    front: &mut Front,
     clock: Clock,
     stop: impl Future<Output = ()>,
-) -> Result<(), ServeError> {
+) -> Result<(), Broken> {
     let mut stop = std::pin::pin!(stop);
     let mut stopping: Option<std::time::Instant> = None;
     let mut events = Vec::new();
@@ -231,22 +308,31 @@ async fn run_lane(
         }
         lane.handle(now, Event::Tick);
         lane.drain(now, &mut effects);
-        carry_out(&mut effects, workers, transport)?;
+        let broken = carry_out(&mut effects, workers, transport);
         door.refresh(lane);
+        front.open_if(lane.raft().state_lost());
+        if let Err(broken) = broken {
+            end(lane, door, clock).await;
+            return Err(broken);
+        }
         if let Some(since) = stopping
             && (!lane.raft().is_leader() || since.elapsed() > HAND_OVER_PATIENCE || !transport.any())
         {
-            // From now on requests are refused; then what waits is answered, and streams are woken to end.
-            door.close();
-            lane.handle(clock.now(), Event::Stop);
-            // Let the answers and the streams' last words out before the sockets close.
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            end(lane, door, clock).await;
             return Ok(());
         }
     }
 }
 
-fn carry_out(effects: &mut Effects, workers: &Workers, transport: &Transport) -> Result<(), ServeError> {
+/// From now on requests are refused; then what waits is answered, and streams are woken to end.
+async fn end(lane: &mut Lane, door: &NodeDoor, clock: Clock) {
+    door.close();
+    lane.handle(clock.now(), Event::Stop);
+    // Let the answers and the streams' last words out before the sockets close.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+fn carry_out(effects: &mut Effects, workers: &Workers, transport: &Transport) -> Result<(), Broken> {
     if !effects.journal.is_empty() {
         // The leader's flush and its followers' run side by side: the write is on its way before the packets are.
         let _ = workers.journal.send(ToJournal::Append(std::mem::take(&mut effects.journal)));
@@ -263,14 +349,7 @@ fn carry_out(effects: &mut Effects, workers: &Workers, transport: &Transport) ->
     for change in effects.roles.drain(..) {
         tracing::info!(role = ?change.role, term = %change.term, leader = ?change.leader, reason = %change.reason, "role changed");
     }
-    match effects.broken.take() {
-        Some(why) => Err(ServeError::new(
-            ServeErrorKind::Broken,
-            why,
-            "the node stopped so that nothing wrong is served; mend the disk and start it again",
-        )),
-        None => Ok(()),
-    }
+    effects.broken.take().map_or(Ok(()), Err)
 }
 
 async fn bind(address: SocketAddr, what: &str, flag: &str) -> Result<TcpListener, ServeError> {

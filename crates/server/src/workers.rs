@@ -11,7 +11,7 @@
 use crate::inbox::Inbox;
 use quorate_base::{Append, Base, ShardId};
 use quorate_node::applier::{Applier, Output, Work};
-use quorate_node::lane::{Event, Export, Seal};
+use quorate_node::lane::{Broken, Event, Export, Seal};
 use quorate_state::kv::KvView;
 use quorate_storage::journal::{CheckpointMark, Journal, JournalError};
 use quorate_storage::state::Upkeep;
@@ -147,7 +147,7 @@ fn next<E>(
 }
 
 fn broken(doing: &str, error: &JournalError) -> Event {
-    Event::Broken(format!("{doing} failed: {error}"))
+    Event::Broken(Broken::new(format!("{doing} failed: {error}")))
 }
 
 fn applier_loop(
@@ -170,7 +170,7 @@ fn applier_loop(
         };
         more |= matches!(work, Work::Apply(_));
         if let Err(error) = applier.work(work, &mut outputs) {
-            return inbox.push(Event::Broken(format!("applying failed: {error}")));
+            return inbox.push(Event::Broken(Broken::state("applying", &error)));
         }
         for output in outputs.drain(..) {
             match output {
@@ -200,7 +200,7 @@ fn background_loop(
                 if let Some(upkeep) = upkeep.as_mut()
                     && let Err(error) = upkeep.step()
                 {
-                    return inbox.push(Event::Broken(format!("maintaining the state failed: {error}")));
+                    return inbox.push(Event::Broken(Broken::state("maintaining the state", &error)));
                 }
                 continue;
             }
@@ -211,8 +211,8 @@ fn background_loop(
                     let _ = journal.send(ToJournal::Mark { generation, base, installed });
                 }
                 Err(error) => {
-                    return inbox
-                        .push(Event::Broken(format!("making checkpoint {generation} failed: {error}")));
+                    let doing = format!("making checkpoint {generation}");
+                    return inbox.push(Event::Broken(Broken::state(&doing, &error)));
                 }
             },
             ToBackground::Export(export) => inbox.push(Event::Exported(export.read())),

@@ -106,6 +106,7 @@ struct Run {
     world: World,
     rng: Rng,
     nemesis: Rng,
+    flips: Rng,
     mail: Mailbox,
     sent: BTreeMap<usize, Sent>,
     clients: usize,
@@ -156,6 +157,7 @@ impl Run {
             world: World::new(plan.seed, knobs),
             rng: Rng::stream(plan.seed, "clients"),
             nemesis: Rng::stream(plan.seed, "nemesis"),
+            flips: Rng::stream(plan.seed, "flips"),
             mail: Mailbox::default(),
             sent: BTreeMap::new(),
             clients: plan.clients,
@@ -470,8 +472,14 @@ impl Run {
         let nodes = self.world.knobs.nodes;
         let one = NodeId(self.nemesis.between(1, nodes));
         match self.nemesis.below(16) {
-            0..=2 => self.world.kill(one),
-            3..=4 => self.world.power_loss(one),
+            0..=2 => {
+                self.world.kill(one);
+                self.flip(one);
+            }
+            3..=4 => {
+                self.world.power_loss(one);
+                self.flip(one);
+            }
             5 => (1..=nodes).for_each(|n| self.world.power_loss(NodeId(n))),
             6 => (1..=nodes).for_each(|n| self.world.kill(NodeId(n))),
             7 => {
@@ -498,6 +506,13 @@ impl Run {
                 }
             }
             _ => self.mend(),
+        }
+    }
+
+    /// A stream of its own: without flips all else stays as it was.
+    fn flip(&mut self, node: NodeId) {
+        if self.flips.chance(1, 2) {
+            self.world.flip(node, &mut self.flips);
         }
     }
 

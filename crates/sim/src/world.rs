@@ -21,7 +21,6 @@ use quorate_protocol::raft;
 use quorate_state::kv::KvView;
 use quorate_storage::journal::{CheckpointMark, Identity, Journal, Options};
 use quorate_storage::memory::MemoryStore;
-use quorate_storage::state::StateStore;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -151,6 +150,8 @@ pub(crate) struct Place {
     pub(crate) life: u64,
     pub(crate) paused_until: Option<Instant>,
     pub(crate) stopped_why: Option<String>,
+    /// A bit of its journal was flipped, and it has not yet been seen whole again.
+    harmed: bool,
     queued: Vec<Event>,
 }
 
@@ -189,6 +190,7 @@ impl World {
                 life: 0,
                 paused_until: None,
                 stopped_why: None,
+                harmed: false,
                 queued: Vec::new(),
             })
             .collect();
@@ -264,6 +266,27 @@ impl World {
             self.counts.add("power losses");
             self.tell_down(id);
         }
+    }
+
+    /// Flips a bit in the journal of a node that is down; one node at a time, until it is whole again. `rng` says where.
+    pub fn flip(&mut self, id: NodeId, rng: &mut Rng) {
+        for place in &mut self.places {
+            let whole = |r: &Running| !r.lane.raft().withholds() && !r.lane.raft().state_lost();
+            place.harmed &= !place.running.as_deref().is_some_and(whole);
+        }
+        let place = &mut self.places[place_of(id)];
+        let files: Vec<_> =
+            place.disk.files().into_iter().filter(|(f, n)| f.starts_with("journal/") && *n > 0).collect();
+        if place.running.is_some() || files.is_empty() || self.places.iter().any(|p| p.harmed) {
+            return;
+        }
+        let (file, size) = rng.pick(&files).clone();
+        // Most of a segment is not yet written.
+        let bit = if rng.chance(1, 4) { rng.below(size * 8) } else { rng.below((size * 8).min(16_000)) };
+        let place = &mut self.places[place_of(id)];
+        place.disk.flip_bit(&file, bit);
+        place.harmed = true;
+        self.counts.add("bits flipped");
     }
 
     /// Stops a node's process for a while; what arrives meanwhile waits.
@@ -507,8 +530,8 @@ impl World {
         for change in roles {
             self.counts.add(if change.became_leader() { "elections won" } else { "role changes" });
         }
-        if let Some(why) = broken {
-            return self.break_down(at, why);
+        if let Some(broken) = broken {
+            return self.break_down(at, broken.why);
         }
         for (to, body) in packets {
             self.send(id, to, &body);
@@ -566,26 +589,32 @@ impl World {
         let (mut journal, found) =
             Journal::open(disk.clone(), "journal", identity, options, Mint::for_journal())
                 .map_err(|e| e.to_string())?;
-        let generation = found.checkpoint.as_ref().map(|m| m.generation).filter(|&g| g > 0);
         let mut store = MemoryStore::new(disk, "state", identity);
-        let state = store.open(generation).map_err(|e| e.to_string())?;
         let mut config = raft::Config::new(KV, id);
         config.max_append_entries = self.knobs.append_entries;
         config.log_keep_bytes = self.knobs.log_keep_bytes;
         config.mutant = self.knobs.mutant;
         let voters = (1..=self.knobs.nodes).map(NodeId).collect();
-        let parts =
-            boot::Parts { raft: config.clone(), found, state, voters, campaign_at_once: id == NodeId(1) };
+        let parts = boot::Parts {
+            raft: config.clone(),
+            found,
+            store: &mut store,
+            voters,
+            campaign_at_once: id == NodeId(1),
+        };
         let booted = boot::boot(parts, &mut journal, &mut rng, self.now).map_err(|e| e.to_string())?;
         if !booted.notes.is_empty() {
             self.counts.add("damage named");
+        }
+        if booted.raft.state_lost() {
+            self.counts.add("states lost");
         }
         let hub =
             Arc::new(Mutex::new(Hub::new(quorate_node::watch::Options::default(), booted.view.clone())));
         let members = (1..=self.knobs.nodes).map(|n| Member { id: n, ..Member::default() }).collect();
         let settings = Settings { cluster: CLUSTER, node: id, raft: config, members };
         let lane = Lane::new(settings, booted.raft, booted.view, hub, &mut rng, self.now);
-        let applier = Applier::new(booted.kv, id, generation.unwrap_or(0), self.knobs.seal_bytes);
+        let applier = Applier::new(booted.kv, id, booted.generation, self.knobs.seal_bytes);
         Ok(Running {
             lane,
             journal,

@@ -31,6 +31,9 @@ const HEADER: usize = 48;
 const CHUNK: usize = 64 << 10;
 const SUFFIX: &str = ".state";
 const UNFINISHED: &str = "unfinished";
+/// What a checkpoint that was set aside is called in addition.
+const ASIDE: &str = ".damaged";
+const CONDEMNED: &str = "DAMAGED";
 
 /// Where memory states come from and their checkpoints lie.
 pub struct MemoryStore {
@@ -55,19 +58,56 @@ impl StateStore for MemoryStore {
     fn open(&mut self, generation: Option<u64>) -> StateResult<Box<dyn State>> {
         let home = &self.home;
         home.disk.create_dir(&home.dir).map_err(|e| failed(&e))?;
+        if generation.is_some() && home.disk.open(&home.path(CONDEMNED)).is_ok() {
+            let context = format!("{} says that a read failed before", home.path(CONDEMNED));
+            return Err(StateError { context, damaged: true });
+        }
         let tree = match generation {
             Some(generation) => home.read(generation)?,
             None => Tree::default(),
         };
         let keep = generation.map(file_name);
         for name in home.disk.list(&home.dir).map_err(|e| failed(&e))? {
-            if Some(&name) != keep.as_ref() {
+            if Some(&name) != keep.as_ref() && !name.ends_with(ASIDE) {
                 home.disk.remove(&home.path(&name)).map_err(|e| failed(&e))?;
             }
         }
         home.disk.sync_dir(&home.dir).map_err(|e| failed(&e))?;
         Ok(Box::new(MemoryState { home: self.home.clone(), tree, unsealed: 0 }))
     }
+
+    fn newest(&mut self) -> StateResult<Option<u64>> {
+        self.home.disk.create_dir(&self.home.dir).map_err(|e| failed(&e))?;
+        let names = self.home.disk.list(&self.home.dir).map_err(|e| failed(&e))?;
+        Ok(names.iter().filter_map(|name| generation_of(name)).max())
+    }
+
+    fn set_aside(&mut self) -> StateResult<Option<String>> {
+        let home = &self.home;
+        let mut last = None;
+        for name in home.disk.list(&home.dir).map_err(|e| failed(&e))? {
+            if generation_of(&name).is_some() {
+                let aside = home.path(&format!("{name}{ASIDE}"));
+                home.disk.rename(&home.path(&name), &aside).map_err(|e| failed(&e))?;
+                last = Some(aside);
+            }
+        }
+        home.disk.sync_dir(&home.dir).map_err(|e| failed(&e))?;
+        Ok(last)
+    }
+
+    fn condemn(&mut self, why: &str) -> StateResult<()> {
+        let home = &self.home;
+        let path = home.path(CONDEMNED);
+        let mut file =
+            home.disk.create(&path, 0).or_else(|_| home.disk.open(&path)).map_err(|e| failed(&e))?;
+        file.write_at(0, why.as_bytes()).and_then(|()| file.sync()).map_err(|e| failed(&e))?;
+        home.disk.sync_dir(&home.dir).map_err(|e| failed(&e))
+    }
+}
+
+fn generation_of(name: &str) -> Option<u64> {
+    u64::from_str_radix(name.strip_suffix(SUFFIX)?, 16).ok()
 }
 
 /// The state as a map.
@@ -210,8 +250,7 @@ impl Home {
     /// journal may not yet have recorded the newest.
     fn forget_before(&self, generation: u64) -> Result<(), DiskError> {
         for name in self.disk.list(&self.dir)? {
-            let number = name.strip_suffix(SUFFIX).and_then(|hex| u64::from_str_radix(hex, 16).ok());
-            if number.is_some_and(|number| number < generation) {
+            if generation_of(&name).is_some_and(|number| number < generation) {
                 self.disk.remove(&self.path(&name))?;
             }
         }

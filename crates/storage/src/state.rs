@@ -90,4 +90,11 @@ pub trait Upkeep: Send {
 pub trait StateStore: Send {
     /// Opens the state of checkpoint `generation`, or an empty one for `None`, and forgets all others.
     fn open(&mut self, generation: Option<u64>) -> StateResult<Box<dyn State>>;
+    /// The newest checkpoint that is there, whole or not: what to try if the journal's record of it is damaged.
+    fn newest(&mut self) -> StateResult<Option<u64>>;
+    /// Puts all checkpoints that are there out of the way, under a name that says so, and deletes none; the name, or
+    /// `None` if there were none.
+    fn set_aside(&mut self) -> StateResult<Option<String>>;
+    /// Notes durably that what is here failed a read: no checkpoint that is here now is opened again.
+    fn condemn(&mut self, why: &str) -> StateResult<()>;
 }

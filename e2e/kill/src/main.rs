@@ -3,11 +3,14 @@
 //! `rounds` kills random nodes, sometimes all at once, and checks every acknowledged write and every watch; `failover`
 //! measures how long writes stop when the leader is killed or frozen; `steady` sees that a leader stays under full load.
 //!
+//! `flips` damages the files of stopped nodes, one bit at a time.
+//!
 //! Left out: `kill -9` loses nothing that the kernel holds, so it proves nothing about flushes. What a power cut loses is
 //! tested in the simulator and on disks that drop what was not flushed.
 
 mod check;
 mod failover;
+mod flips;
 mod follow;
 mod load;
 mod rounds;
@@ -45,6 +48,11 @@ enum Command {
         #[arg(long, default_value_t = 20)]
         times: u64,
     },
+    /// Flip bits in the files of stopped nodes, and check
+    Flips {
+        #[arg(long, default_value_t = 20)]
+        flips: u64,
+    },
     /// See that a leader stays under full load
     Steady {
         #[arg(long, default_value_t = 600)]
@@ -60,6 +68,10 @@ async fn main() -> ExitCode {
             Command::Rounds { rounds } => {
                 println!("kill: seed {}", args.seed);
                 rounds::run(args.target, &args.data, rounds, args.seed).await
+            }
+            Command::Flips { flips } => {
+                println!("flips: seed {}", args.seed);
+                flips::run(args.target, &args.data, flips, args.seed).await
             }
             Command::Failover { times } => failover::run(args.target, &args.data, times, args.seed).await,
             Command::Steady { seconds } => {

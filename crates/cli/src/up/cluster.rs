@@ -150,7 +150,8 @@ impl Cluster {
                         self.mark_exited(node);
                         let log = child::log_file(&self.home, node);
                         screen.exited(node, pid, &child::describe(status), &child::tail(&log), &log);
-                        if restart {
+                        // A node whose state failed a read heals by starting again.
+                        if restart || status.code() == Some(Exit::StateDamaged as i32) {
                             self.plan_restart(node);
                         } else if self.nodes.values().all(|n| n.handle.is_none()) {
                             return Err(Problem::new(Exit::Failed, "no node is left", "see the logs; --restart starts a node again that died"));

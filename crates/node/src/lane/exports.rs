@@ -7,6 +7,7 @@ use bytes::Bytes;
 use quorate_base::{Base, NodeId};
 use quorate_protocol::raft::{ChunkWanted, Input, SnapshotId, SnapshotMeta};
 use quorate_state::kv::KvView;
+use quorate_storage::state::{StateError, StateResult};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -27,13 +28,20 @@ pub struct Exported {
     to: NodeId,
     snapshot: SnapshotId,
     seq: u64,
-    result: Result<(Bytes, Option<Bytes>), String>,
+    result: StateResult<(Bytes, Option<Bytes>)>,
+}
+
+impl Exported {
+    /// The state could not be read.
+    pub(super) fn damage(&self) -> Option<&StateError> {
+        self.result.as_ref().err().filter(|error| error.damaged)
+    }
 }
 
 impl Export {
     /// Reads it; this may take a while.
     pub fn read(self) -> Exported {
-        let result = self.view.export(self.cursor.as_ref(), CHUNK_BYTES).map_err(|e| e.to_string());
+        let result = self.view.export(self.cursor.as_ref(), CHUNK_BYTES);
         Exported { to: self.to, snapshot: self.snapshot, seq: self.seq, result }
     }
 }

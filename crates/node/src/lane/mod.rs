@@ -27,6 +27,7 @@ use quorate_protocol::raft::{
     self, Input, Message, Outbox, Phase, ProposalId, Raft, ReadId, Refusal, RoleChange, SnapshotMeta,
 };
 use quorate_state::kv::{KvView, LeaseChange};
+use quorate_storage::state::StateError;
 use quorate_wire::kv::Command;
 use quorate_wire::peer::{Frame, LeaseAsk, Packet};
 use reads::{Read, Reads};
@@ -93,8 +94,29 @@ pub enum Event {
     HandOver,
     /// The node stops: everything that waits is answered.
     Stop,
-    /// The journal or the state failed, in words: the node must stop.
-    Broken(String),
+    /// The journal or the state failed: the node must stop.
+    Broken(Broken),
+}
+
+/// Why a node cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// In words.
+    pub why: String,
+    /// A read of the state failed: the next start must set it aside.
+    pub state_damaged: bool,
+}
+
+impl Broken {
+    /// The journal failed, or a promise was broken.
+    pub fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into(), state_damaged: false }
+    }
+
+    /// The state failed.
+    pub fn state(doing: &str, error: &StateError) -> Self {
+        Self { why: format!("{doing} failed: {error}"), state_damaged: error.damaged }
+    }
 }
 
 /// What a lane wants done, gathered over one drain. The driver empties it and hands it in again.
@@ -114,7 +136,7 @@ pub struct Effects {
     /// Role changes, for the log.
     pub roles: Vec<RoleChange>,
     /// The node cannot go on.
-    pub broken: Option<String>,
+    pub broken: Option<Broken>,
 }
 
 /// A checkpoint to be made.
@@ -163,7 +185,7 @@ pub struct Lane {
     /// forth at the network's speed (found by the simulator, seed 7).
     holding: bool,
     stopping: bool,
-    broken: Option<String>,
+    broken: Option<Broken>,
 }
 
 impl Lane {
@@ -226,6 +248,9 @@ impl Lane {
             Event::Output(output) => self.output(now, output),
             Event::Checkpointed { base, installed } => self.checkpointed(now, base, installed),
             Event::Exported(chunk) => {
+                if let Some(error) = chunk.damage() {
+                    self.broken = Some(Broken::state("reading a snapshot", error));
+                }
                 if let Some(input) = self.exports.read(chunk) {
                     self.raft.handle(now, input);
                 }
@@ -233,7 +258,7 @@ impl Lane {
             Event::Tick => {}
             Event::HandOver => self.hand_over(now),
             Event::Stop => self.stop(),
-            Event::Broken(why) => self.broken = Some(why),
+            Event::Broken(broken) => self.broken = Some(broken),
         }
     }
 
@@ -378,6 +403,9 @@ impl Lane {
             out.packets.push((to, packet.finish()));
         }
         out.exports.append(&mut self.exports.take_wanted());
+        if let Some(error) = hub(&self.hub).take_damage() {
+            self.broken = Some(Broken::state("reading for a watch", &error));
+        }
         out.broken = self.broken.take().or(out.broken.take());
     }
 
@@ -422,7 +450,7 @@ impl Lane {
         if !outbox.apply.is_empty() {
             out.work.push(Work::Apply(std::mem::take(&mut outbox.apply)));
         }
-        self.broken = outbox.broken.take().or(self.broken.take());
+        self.broken = outbox.broken.take().map(Broken::new).or(self.broken.take());
         self.outbox = outbox;
     }
 

@@ -1,11 +1,12 @@
 //! What clients ask, answered: calls in, callbacks out.
 
-use super::{COMMAND_MAX, Lane, Read, WAITING_MAX, Want};
+use super::{Broken, COMMAND_MAX, Lane, Read, WAITING_MAX, Want};
 use crate::api::{Answer, Body, Done, Failure, Head, Member, Request, Status};
 use crate::applier::Outcome;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId};
 use quorate_state::kv::ReadError;
+use quorate_storage::state::StateError;
 use quorate_wire::kv::{Command, LeaseId, Reply};
 use quorate_wire::peer::Frame;
 
@@ -13,6 +14,12 @@ impl Lane {
     pub(super) fn call(&mut self, now: Instant, request: Request, timeout: Option<Duration>, done: Done) {
         if self.stopping {
             return done(Err(Failure::Stopping));
+        }
+        if self.raft.state_lost() && !matches!(request, Request::Status) {
+            // What is readable here is no state of the space, not even an old one.
+            return done(Err(Failure::Broken(
+                "this node lost its state, and fetches it from its peers".into(),
+            )));
         }
         if self.raft.is_learner() && !serves_as_learner(&request) {
             return done(Err(Failure::Learner));
@@ -84,7 +91,7 @@ impl Lane {
     }
 
     /// Answers from the newest view.
-    fn serve(&self, request: &Request, done: Done) {
+    fn serve(&mut self, request: &Request, done: Done) {
         let head = self.head();
         let body = match request {
             Request::Range { range, .. } => self.view.range(range).map(|r| Body::Reply(Reply::Range(r))),
@@ -101,8 +108,14 @@ impl Lane {
         done(match body {
             Ok(body) => Ok(Answer { head, body }),
             Err(ReadError::Refused(refused)) => Err(Failure::Refused(refused, head)),
-            Err(ReadError::Store(error)) => Err(Failure::Broken(error.to_string())),
+            Err(ReadError::Store(error)) => Err(self.read_failed(&error)),
         });
+    }
+
+    /// Whoever asked hears of it, and the node stops: the next read might not be so lucky as to fail.
+    fn read_failed(&mut self, error: &StateError) -> Failure {
+        self.broken = Some(Broken::state("reading", error));
+        Failure::Broken(error.to_string())
     }
 
     fn serve_lease(&mut self, now: Instant, from: NodeId, request: u64, lease: LeaseId, renew: bool) {
@@ -127,7 +140,7 @@ impl Lane {
                 let keys = if with_keys { self.view.lease_keys(id) } else { Ok(Vec::new()) };
                 done(match keys {
                     Ok(keys) => Ok(Answer { head, body: Body::TimeToLive { id, ttl, granted, keys } }),
-                    Err(error) => Err(Failure::Broken(error.to_string())),
+                    Err(error) => Err(self.read_failed(&error)),
                 });
             }
             Want::Write(_) => done(Err(Failure::TimedOut)),
@@ -159,6 +172,9 @@ impl Lane {
         let mut errors = Vec::new();
         if self.raft.leader().is_none() {
             errors.push("etcdserver: no leader".to_string());
+        }
+        if self.raft.state_lost() {
+            errors.push("quorate: the state was lost and comes from the peers".to_string());
         }
         Status {
             leader: self.raft.leader().map_or(0, NodeId::get),

@@ -20,7 +20,8 @@ use crate::api::{WatchCreate, WatchMessage, WatchRequest, WatchStream};
 use bytes::Bytes;
 use quorate_base::Instant;
 use quorate_base::time::Duration;
-use quorate_state::kv::KvView;
+use quorate_state::kv::{KvView, ReadError};
+use quorate_storage::state::{StateError, StateResult};
 use quorate_wire::kv::{Event, KeyRange, Revision};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,7 +33,7 @@ pub trait History: Send + Sync {
     /// The compacted revision; what lies below is gone.
     fn compacted(&self) -> Revision;
     /// Whole revisions from `from` on, about `bytes` of them (at least one revision, if there is one).
-    fn history(&self, from: Revision, bytes: usize) -> Result<Vec<Event>, String>;
+    fn history(&self, from: Revision, bytes: usize) -> StateResult<Vec<Event>>;
 }
 
 impl History for KvView {
@@ -44,8 +45,11 @@ impl History for KvView {
         Self::compacted(self)
     }
 
-    fn history(&self, from: Revision, bytes: usize) -> Result<Vec<Event>, String> {
-        Self::history(self, from, bytes).map_err(|e| format!("{e:?}"))
+    fn history(&self, from: Revision, bytes: usize) -> StateResult<Vec<Event>> {
+        Self::history(self, from, bytes).map_err(|error| match error {
+            ReadError::Store(error) => error,
+            refused @ ReadError::Refused(_) => StateError { context: refused.to_string(), damaged: false },
+        })
     }
 }
 
@@ -111,6 +115,8 @@ pub struct Hub {
     by_range: BTreeMap<WatchKey, KeyRange>,
     progress_watches: usize,
     now: Instant,
+    /// A read of the state failed.
+    damage: Option<StateError>,
 }
 
 fn lock(hub: &Mutex<Hub>) -> MutexGuard<'_, Hub> {
@@ -132,6 +138,7 @@ impl Hub {
             by_range: BTreeMap::new(),
             progress_watches: 0,
             now: Instant::ZERO,
+            damage: None,
         }
     }
 
@@ -182,6 +189,11 @@ impl Hub {
             }
         }
         self.wake(&wake);
+    }
+
+    /// A read of the state failed since this was last asked.
+    pub fn take_damage(&mut self) -> Option<StateError> {
+        self.damage.take()
     }
 
     /// Time has passed.
@@ -435,7 +447,9 @@ impl Hub {
                     upto = old.last().map_or(revision, |e| e.kv.mod_revision);
                     old.iter().for_each(take);
                 }
-                Err(reason) => {
+                Err(error) => {
+                    let reason = error.to_string();
+                    self.damage = Some(error).filter(|error| error.damaged).or(self.damage.take());
                     self.forget(number, id);
                     return Some(WatchMessage {
                         revision,

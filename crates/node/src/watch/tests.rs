@@ -2,6 +2,7 @@
 
 use super::*;
 use quorate_base::Rng;
+use quorate_storage::state::StateResult;
 use quorate_wire::kv::KeyValue;
 
 #[derive(Clone, Default)]
@@ -18,7 +19,7 @@ impl History for Past {
     fn compacted(&self) -> Revision {
         self.compacted
     }
-    fn history(&self, from: Revision, bytes: usize) -> Result<Vec<Event>, String> {
+    fn history(&self, from: Revision, bytes: usize) -> StateResult<Vec<Event>> {
         let mut out: Vec<Event> = Vec::new();
         let mut taken = 0;
         for event in self.events.iter().filter(|e| e.kv.mod_revision >= from) {

@@ -20,13 +20,15 @@
 //! behind the checkpoint.
 
 pub mod format;
+#[cfg(test)]
+mod mutants;
 pub mod recovery;
 #[cfg(test)]
 mod tests;
 
 use format::{BATCH_HEADER, Batch, Place, Record, SEGMENT_HEADER, SegmentHeader};
 use quorate_base::disk::{Disk, DiskError, DiskErrorKind, File};
-use quorate_base::{Append, Base, Durable, Entry, HardState, Index, Mint, NodeId, ShardId, WriteId};
+use quorate_base::{Append, Base, Durable, Entry, HardState, Index, Mint, NodeId, ShardId, Term, WriteId};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
@@ -62,6 +64,17 @@ pub enum Mutant {
     CorruptMiddleTruncated,
     /// A failed flush is tried again and believed.
     FsyncErrorRetried,
+    /// A damaged segment goes once a checkpoint covers what could be read of it.
+    DamageForgotten,
+}
+
+impl Mutant {
+    /// All, with their names.
+    pub const ALL: [(&'static str, Self); 3] = [
+        ("corrupt-middle-truncated", Self::CorruptMiddleTruncated),
+        ("fsync-error-retried", Self::FsyncErrorRetried),
+        ("damage-forgotten", Self::DamageForgotten),
+    ];
 }
 
 /// A checkpoint of the state that a start goes on from.
@@ -86,6 +99,10 @@ pub struct ShardLog {
     pub withheld_upto: Option<Index>,
     /// A term or vote may have been forgotten.
     pub hard_uncertain: bool,
+    /// The record of the checkpoint was read. Where it was not, `base` says nothing, and `entries` may have gaps.
+    pub based: bool,
+    /// Entries that were flushed are missing: not a torn write, but damage.
+    pub entries_lost: bool,
     /// What is damaged, if anything.
     pub damage: Vec<Damage>,
 }
@@ -99,6 +116,8 @@ pub struct Damage {
     pub offset: u64,
     /// What it means, in words.
     pub what: &'static str,
+    /// A later batch beside it says that it was flushed: no power loss explains this.
+    pub certain: bool,
 }
 
 impl fmt::Display for Damage {
@@ -114,6 +133,10 @@ pub struct Recovered {
     pub shards: BTreeMap<ShardId, ShardLog>,
     /// The newest checkpoint.
     pub checkpoint: Option<CheckpointMark>,
+    /// What is damaged, also where no shard is known by it.
+    pub damage: Vec<Damage>,
+    /// What is damaged and cost nothing, since the same is known from another place.
+    pub harmless: Vec<Damage>,
 }
 
 /// Why the journal does not go on.
@@ -177,6 +200,9 @@ struct Old {
     name: String,
     /// The highest index of each shard in it.
     upto: BTreeMap<ShardId, Index>,
+    /// It is damaged, and the newest term known at the start was this: it stays, as the only witness of what may have been
+    /// forgotten, until a checkpoint of a newer term stands for what the peers have shown again.
+    witness_of: Option<Term>,
 }
 
 /// The open journal.
@@ -224,14 +250,17 @@ impl Journal {
         let found = recovery::recover(disk.as_ref(), dir, identity, options.mutant)?;
         // What was read may be in the cache alone: written by a process that was killed before its flush. The cores will
         // count on it, so it must be on the disk before they hear of it (found by the simulator, seed 101).
-        for (name, _) in &found.segments {
-            disk.open(&format!("{dir}/{name}"))?.sync()?;
+        for segment in &found.segments {
+            disk.open(&format!("{dir}/{}", segment.name))?.sync()?;
         }
         let generation = found.next_generation;
         let name = segment_name(generation);
         let recovered = found.recovered;
         let mark = recovered.checkpoint.clone().unwrap_or_default();
-        let hards = recovered.shards.iter().map(|(&shard, log)| (shard, log.hard)).collect();
+        let hards: BTreeMap<ShardId, HardState> =
+            recovered.shards.iter().map(|(&shard, log)| (shard, log.hard)).collect();
+        let terms = recovered.shards.values().filter_map(|log| log.entries.last().map(|e| e.id.term));
+        let newest = hards.values().map(|hard| hard.term).chain(terms).max().unwrap_or_default();
         let file = disk.create(&format!("{dir}/{name}"), options.segment_bytes)?;
         let mut journal = Self {
             spare: disk.list(dir)?.iter().any(|n| n == SPARE),
@@ -248,7 +277,7 @@ impl Journal {
             next_batch: found.next_batch,
             durable: found.next_batch.saturating_sub(1),
             upto: BTreeMap::new(),
-            old: found.segments.into_iter().map(|(name, upto)| Old { name, upto }).collect(),
+            old: found.segments.into_iter().map(|read| read.into_old(newest)).collect(),
             marking: None,
             mark,
             hards,
@@ -383,7 +412,7 @@ impl Journal {
         }
         self.durable = self.next_batch - 1;
         let old = std::mem::replace(&mut self.name, name);
-        self.old.push_back(Old { name: old, upto: std::mem::take(&mut self.upto) });
+        self.old.push_back(Old { name: old, upto: std::mem::take(&mut self.upto), witness_of: None });
         self.generation = generation;
         self.open_segment()?;
         self.disk.sync_dir(&self.dir)?;
@@ -422,16 +451,24 @@ impl Journal {
         (bases + self.hards.len() * 64 + 256) as u64
     }
 
-    /// Lets the oldest segments go while all that they hold is in the checkpoint.
+    /// Lets the oldest segments go while all that they hold is in the checkpoint; those that bear witness stay behind.
     fn drop_old(&mut self) -> Result<(), JournalError> {
-        while let Some(oldest) = self.old.front() {
-            let held = |shard: &ShardId, upto: &Index| {
-                self.mark.bases.iter().any(|(s, base)| s == shard && base.id.index >= *upto)
-            };
-            if !oldest.upto.iter().all(|(shard, upto)| held(shard, upto)) {
+        let held = |mark: &CheckpointMark, shard: &ShardId, upto: &Index| {
+            mark.bases.iter().any(|(s, base)| s == shard && base.id.index >= *upto)
+        };
+        let forgets = cfg!(feature = "mutants") && self.options.mutant == Some(Mutant::DamageForgotten);
+        let mut at = 0;
+        while let Some(oldest) = self.old.get(at) {
+            if !oldest.upto.iter().all(|(shard, upto)| held(&self.mark, shard, upto)) {
                 return Ok(());
             }
-            let Some(oldest) = self.old.pop_front() else { return Ok(()) };
+            let shown_again = |term| self.mark.bases.iter().all(|(_, base)| base.id.term > term);
+            let bears_witness = |term| self.mark.bases.is_empty() || !shown_again(term);
+            if !forgets && oldest.witness_of.is_some_and(bears_witness) {
+                at += 1;
+                continue;
+            }
+            let Some(oldest) = self.old.remove(at) else { return Ok(()) };
             let path = self.path(&oldest.name);
             let fits = self.disk.open(&path)?.size()? == self.options.segment_bytes;
             if fits && !self.spare {
