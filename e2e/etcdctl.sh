@@ -6,8 +6,6 @@
 set -euo pipefail
 export ETCDCTL_API=3
 endpoints="${1:?etcdctl.sh URL[,URL...]}"
-# etcdctl 3.4 sends a scheme along as the name of the host in "endpoint status", which HTTP/2 does not allow and our server refuses.
-endpoints="${endpoints//http:\/\//}"
 IFS=, read -ra urls <<<"$endpoints"
 scratch="$(mktemp -d)"
 background=()

@@ -9,6 +9,7 @@
 //! What is not there yet answers UNIMPLEMENTED with a sentence: changes of members, alarms, defragmentation, hashes and
 //! snapshots of the maintenance service, and users.
 
+mod authority;
 mod check;
 mod cluster;
 mod convert;
@@ -19,6 +20,7 @@ mod kv;
 mod lease;
 mod watch;
 
+use authority::Tolerant;
 use ending::Endings;
 use prost::Message;
 use quorate_node::api::{Answer, Body, Door, Failure, Request};
@@ -28,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio_stream::StreamExt;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Server;
@@ -80,6 +83,7 @@ pub async fn serve(
     }
     // Small replies must not wait for the acknowledgement of earlier ones.
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = incoming.map(|accepted| accepted.map(Tolerant::new));
     Server::builder()
         .layer(front::FrontLayer(gateway.clone()))
         // Pages are asked for over HTTP/1.1, gRPC comes as HTTP/2.

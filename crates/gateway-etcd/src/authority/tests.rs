@@ -1,0 +1,205 @@
+use super::*;
+use quorate_base::Rng;
+use tonic::codegen::http::uri::Authority;
+
+/// The codes (RFC 7541, appendix B) of what stands in the tests' strings.
+const CODES: [(u8, &str); 26] = [
+    (b'0', "00000"),
+    (b'1', "00001"),
+    (b'2', "00010"),
+    (b'a', "00011"),
+    (b'e', "00101"),
+    (b'i', "00110"),
+    (b'o', "00111"),
+    (b's', "01000"),
+    (b't', "01001"),
+    (b'-', "010110"),
+    (b'.', "010111"),
+    (b'/', "011000"),
+    (b'3', "011001"),
+    (b'7', "011101"),
+    (b'9', "011111"),
+    (b'd', "100100"),
+    (b'h', "100111"),
+    (b'l', "101000"),
+    (b'n', "101010"),
+    (b'p', "101011"),
+    (b'r', "101100"),
+    (b'u', "101101"),
+    (b':', "1011100"),
+    (b'y', "1111010"),
+    (b'x', "1111001"),
+    (b'c', "00100"),
+];
+
+fn huffman(text: &str) -> Vec<u8> {
+    let code = |byte| CODES.iter().find(|(b, _)| *b == byte).map(|(_, code)| *code).expect("a code");
+    let mut bits: String = text.bytes().map(code).collect();
+    while bits.len() % 8 != 0 {
+        bits.push('1');
+    }
+    let byte = |at| u8::from_str_radix(&bits[at..at + 8], 2).expect("bits");
+    (0..bits.len()).step_by(8).map(byte).collect()
+}
+
+fn text(bytes: &[u8], coded: bool) -> Vec<u8> {
+    let length = bytes.len() as u8;
+    // 127 and more goes on in a second byte.
+    let mut out = if length < 127 { vec![length] } else { vec![127, length - 127] };
+    out[0] |= if coded { 0x80 } else { 0 };
+    out.extend_from_slice(bytes);
+    out
+}
+
+/// A block as a client would send it: method, scheme, path, authority, and something behind.
+fn block(authority: &str, coded: bool, name: &[u8]) -> Vec<u8> {
+    let value = if coded { huffman(authority) } else { authority.as_bytes().to_vec() };
+    let mut block = vec![0x83, 0x86, 0x3f, 0xe1, 0x1f, 0x44];
+    block.extend(text(b"/etcdserverpb.Maintenance/Status", false));
+    block.extend_from_slice(name);
+    block.extend(text(&value, coded));
+    block.extend([0x40]);
+    block.extend(text(b"te", false));
+    block.extend(text(b"trailers", false));
+    block
+}
+
+fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+    let mut out = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    out.extend([kind, flags, 0, 0, 0, 1]);
+    out.extend_from_slice(payload);
+    out
+}
+
+/// What comes out where this goes in, so many bytes at a time.
+fn through(bytes: &[u8], step: usize, room: usize) -> (Vec<u8>, Filter) {
+    let mut filter = Filter::default();
+    let mut out = Vec::new();
+    let drain = |filter: &mut Filter, out: &mut Vec<u8>| {
+        loop {
+            let mut space = vec![0; room];
+            let mut buf = ReadBuf::new(&mut space);
+            if !filter.give(&mut buf) {
+                return;
+            }
+            out.extend_from_slice(buf.filled());
+        }
+    };
+    for part in bytes.chunks(step) {
+        filter.take(part);
+        drain(&mut filter, &mut out);
+    }
+    filter.end();
+    drain(&mut filter, &mut out);
+    (out, filter)
+}
+
+/// All the ways to write the name of the field.
+fn names() -> Vec<Vec<u8>> {
+    let mut names = vec![vec![0x41], vec![0x01], vec![0x11]];
+    for first in [0x40, 0x00, 0x10] {
+        names.push([vec![first], text(b":authority", false)].concat());
+        names.push([vec![first], text(&huffman(":authority"), true)].concat());
+    }
+    names
+}
+
+#[test]
+fn a_url_becomes_a_host_in_every_form_of_a_literal() {
+    let long = format!("http://{}:2379", "aa".repeat(70));
+    for name in names() {
+        for (url, host) in [
+            ("http://127.0.0.1:2379", "httpx--127.0.0.1:2379"),
+            ("https://etcd.internal:2379", "httpsx--etcd.internal:2379"),
+            (long.as_str(), &long.replacen("://", "x--", 1)),
+        ] {
+            for coded in [false, true] {
+                let mut mended = block(url, coded, &name);
+                assert_eq!(mend(&mut mended), Found::Url, "{url} {coded} {name:?}");
+                assert_eq!(mended, block(host, coded, &name));
+                let mut again = mended.clone();
+                assert_eq!(mend(&mut again), Found::Nothing, "it is right now");
+                assert!(host.parse::<Authority>().is_ok());
+            }
+        }
+    }
+    assert!("httpx--[::1]:2379".parse::<Authority>().is_ok());
+}
+
+#[test]
+fn the_rest_of_a_connection_is_given_on_as_it_came_however_it_is_cut() {
+    for (coded, flags) in [(false, 0x04), (true, 0x04 | PADDED), (false, 0x04 | PRIORITY), (true, 0x2c)] {
+        let wire = |authority: &str| {
+            let mut payload = Vec::new();
+            payload.extend((flags & PADDED != 0).then_some(3));
+            payload.extend_from_slice(if flags & PRIORITY != 0 { &[0, 0, 0, 0, 16] } else { &[] });
+            payload.extend(block(authority, coded, &[0x41]));
+            payload.extend_from_slice(if flags & PADDED != 0 { &[0, 0, 0] } else { &[] });
+            let mut wire = PREFACE.to_vec();
+            wire.extend(frame(4, 0, &[0, 3, 0, 0, 0, 100]));
+            wire.extend(frame(8, 0, &[0, 1, 0, 0]));
+            wire.extend(frame(HEADERS, flags, &payload));
+            wire.extend(frame(0, 1, b"http://not.a.header:2379"));
+            // The client's table is full and it spells its authority out again.
+            wire.extend(frame(HEADERS, flags, &payload));
+            wire.extend(frame(0, 1, &[0; 5]));
+            wire
+        };
+        let (bad, good) = (wire("http://127.0.0.1:2379"), wire("httpx--127.0.0.1:2379"));
+        for step in 1..bad.len() {
+            let (out, filter) = through(&bad, step, 1 + step % 50);
+            assert_eq!(out, good, "{step} bytes at a time");
+            assert!(filter.is_through());
+        }
+        let plain = wire("127.0.0.1:2379");
+        assert_eq!(through(&plain, 7, 16).0, plain);
+    }
+}
+
+#[test]
+fn a_connection_without_urls_is_let_through_from_its_first_request_on() {
+    let mut filter = Filter::default();
+    filter.take(PREFACE);
+    assert!(matches!(filter.stage, Stage::First));
+    filter.take(&frame(HEADERS, 4, &block("127.0.0.1:2379", true, &[0x41])));
+    assert!(matches!(filter.stage, Stage::Through));
+    // Nothing waits for the rest of a preface that it cannot become.
+    let mut filter = Filter::default();
+    filter.take(b"P");
+    assert!(filter.seen == 0 && matches!(filter.stage, Stage::Preface));
+    filter.take(b"OST / HTTP/1.1\r\n");
+    assert!(filter.seen == 17 && matches!(filter.stage, Stage::Through));
+}
+
+#[test]
+fn whatever_comes_all_of_it_is_given_on() {
+    let mut rng = Rng::stream(1, "authority");
+    for _ in 0..20_000 {
+        let mut wire = PREFACE[..if rng.chance(1, 8) { rng.below(24) as usize } else { 24 }].to_vec();
+        for _ in 0..rng.below(4) {
+            let mut payload: Vec<u8> = if rng.chance(1, 2) {
+                block("http://127.0.0.1:2379", rng.chance(1, 2), &[0x41])
+            } else {
+                (0..rng.below(60)).map(|_| rng.below(256) as u8).collect()
+            };
+            for _ in 0..rng.below(3) {
+                let n = payload.len().max(1) as u64;
+                if let Some(byte) = payload.get_mut(rng.below(n) as usize) {
+                    *byte ^= 1 << rng.below(8);
+                }
+            }
+            let kind = *rng.pick(&[HEADERS, HEADERS, 0, 9]);
+            wire.extend(frame(kind, rng.below(256) as u8, &payload));
+        }
+        if rng.chance(1, 2) {
+            wire.truncate(rng.below(wire.len() as u64 + 1) as usize);
+        }
+        let (out, filter) = through(&wire, rng.between(1, 40) as usize, rng.between(1, 40) as usize);
+        assert_eq!(out.len(), wire.len());
+        assert!(filter.is_through());
+        assert!(
+            out.iter().zip(&wire).filter(|(a, b)| a != b).count() <= 3 * 4,
+            "only what was mended differs"
+        );
+    }
+}
