@@ -209,7 +209,7 @@ cluster() {
     list="$(ctl member list)"
     is "member list" "$(grep -Ec '^[0-9a-f]+, started, [^,]+, http://[^,]+, http://[^,]+, false$' <<<"$list")" "${#urls[@]}"
     is "the same members everywhere" "$(other member list | sort)" "$(sort <<<"$list")"
-    for each in "${urls[@]}"; do has "its URL is in the list" "$list" ", http://${each}, false$"; done
+    for each in "${urls[@]}"; do has "its URL is in the list" "$list" ", ${each}, false$"; done
 }
 
 for at in "${!urls[@]}"; do

@@ -8,6 +8,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -46,19 +47,24 @@ impl Drop for Scratch {
     }
 }
 
+/// One cluster at a time: one that takes the ports of a node that another test has just killed would be in its way.
+static ONE_CLUSTER: Mutex<()> = Mutex::new(());
+
 /// A running `quorate up --json`.
 struct Up {
     child: Child,
     lines: Receiver<Value>,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Up {
     fn start(args: &[&str]) -> Self {
+        let alone = ONE_CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all = vec!["up", "--json", "--any-port"];
         all.extend(args);
         let mut child = quorate(&all).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = follow(child.stdout.take().unwrap());
-        Self { child, lines }
+        Self { child, lines, _alone: alone }
     }
 
     fn line(&self) -> Value {

@@ -7,8 +7,9 @@
 use crate::report::{Exit, Problem};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use tokio::net::TcpSocket;
 
 const FILE: &str = "cluster.toml";
 const FORMAT: u32 = 1;
@@ -146,9 +147,15 @@ impl Plan {
     }
 }
 
-/// True if nobody listens there.
+/// True if nobody listens there. The port is bound and not listened on, so that the question is never in the way of a
+/// node, of this cluster or of another one, that takes the port at the same moment.
 pub(super) fn is_free(port: u16) -> bool {
-    TcpListener::bind(local(port)).is_ok()
+    let probe = || {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(local(port))
+    };
+    probe().is_ok()
 }
 
 const fn local(port: u16) -> SocketAddr {
