@@ -6,6 +6,7 @@
 #   e2e/run.sh python  [TARGET]        a Python client against each of three nodes
 #   e2e/run.sh diff N  [TARGET]        N random requests, compared with Debian's etcd, and with a current one where Go is
 #   e2e/run.sh kill ROUNDS [TARGET]    kill -9 of random nodes under load; every acknowledged write is checked
+#   e2e/run.sh powercut ROUNDS [TARGET] the same, and a killed node loses what it had not synced
 #   e2e/run.sh failover TIMES [TARGET] how long writes stop when the leader is killed or frozen
 #   e2e/run.sh flips N                 bits flip in the files of a stopped node: never a wrong answer, named, and healed
 #   e2e/run.sh steady SECONDS [TARGET] a leader stays under full load of all processors
@@ -20,8 +21,8 @@ export ETCDCTL_API=3
 part="${1:-}"
 case "$part" in
 etcdctl | rust | python) target="${2:-quorate}" ;;
-diff | kill | failover | steady | flips) count="${2:?how many?}"; target="${3:-quorate}" ;;
-*) sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+diff | kill | powercut | failover | steady | flips) count="${2:?how many?}"; target="${3:-quorate}" ;;
+*) sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac
 
 # need COMMAND PACKAGE: installs the package where the command is missing.
@@ -146,6 +147,12 @@ diff)
 kill)
     build e2e-kill
     "$bin/e2e-kill" rounds --target "$target" --data "$scratch" --rounds "$count" --seed "$seed"
+    ;;
+powercut)
+    build e2e-kill
+    build e2e-powercut
+    "$bin/e2e-kill" rounds --target "$target" --data "$scratch" --rounds "$count" --seed "$seed" \
+        --power-cut "$bin/libe2e_powercut.so"
     ;;
 failover)
     build e2e-kill

@@ -49,7 +49,7 @@ pub trait Disk: Send + Sync {
     fn create(&self, path: &str, len: u64) -> DiskResult<Box<dyn File>>;
     /// Opens an existing file for reading and writing.
     fn open(&self, path: &str) -> DiskResult<Box<dyn File>>;
-    /// Creates a directory and its parents; an existing one is fine.
+    /// Creates a directory and its parents, durably; an existing one is fine.
     fn create_dir(&self, path: &str) -> DiskResult<()>;
     /// The names in a directory, sorted, without their path.
     fn list(&self, dir: &str) -> DiskResult<Vec<String>>;

@@ -143,7 +143,7 @@ impl Layout {
 
     /// The checkpoints that are there.
     pub(crate) fn generations(&self) -> StateResult<Vec<u64>> {
-        create_dir(&self.dir)?;
+        self.create_home()?;
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(|e| failed("listing", &self.dir, &e))? {
             let entry = entry.map_err(|e| failed("listing", &self.dir, &e))?;
@@ -164,11 +164,14 @@ impl Layout {
         let free = (1_u64..).map(|n| self.dir.with_file_name(format!("{name}.damaged-{n}")));
         let Some(aside) = free.into_iter().find(|path| !path.exists()) else { return Ok(None) };
         fs::rename(&self.dir, &aside).map_err(|e| failed("setting aside", &self.dir, &e))?;
-        create_dir(&self.dir)?;
-        if let Some(parent) = self.dir.parent() {
-            sync_dir(parent)?;
-        }
+        self.create_home()?;
         Ok(Some(aside))
+    }
+
+    /// Makes the directory itself, and its name durable: whoever made it may have died before that.
+    fn create_home(&self) -> StateResult<()> {
+        create_dir(&self.dir)?;
+        self.dir.parent().map_or(Ok(()), sync_dir)
     }
 
     /// Leaves word that this state failed a read.

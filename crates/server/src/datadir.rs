@@ -33,7 +33,7 @@ impl DataDir {
     /// Opens the directory of `config`'s node, or makes it.
     pub fn open(config: &ServerConfig) -> Result<Self, ServeError> {
         let path = config.data.clone();
-        fs::create_dir_all(&path).map_err(|e| io(&path, "create", &e))?;
+        create_dir_durably(&path).map_err(|e| io(&path, "create", &e))?;
         let lock = lock_dir(&path)?;
         let wanted = Identity { format: FORMAT, cluster: config.cluster, node: config.node.get() };
         if let Some(found) = Identity::load(&path)? {
@@ -137,14 +137,27 @@ impl Identity {
             file.write_all(self.encode().as_bytes())?;
             file.sync_all()?;
             fs::rename(&new, &path)?;
-            File::open(dir)?.sync_all()?;
-            match dir.canonicalize()?.parent() {
-                Some(parent) => File::open(parent)?.sync_all(),
-                None => Ok(()),
-            }
+            File::open(dir)?.sync_all()
         };
         write().map_err(|e| io(&path, "write", &e))
     }
+}
+
+/// Creates a directory and what is missing above it; an existing one is fine. A name outlives a power cut only where the
+/// directory that holds it was synced, and whoever made an existing one may have died before it could do that: its parent
+/// is synced in any case.
+pub fn create_dir_durably(path: &Path) -> std::io::Result<()> {
+    let path = std::path::absolute(path)?;
+    let missing = path.ancestors().take_while(|dir| !dir.exists()).count();
+    fs::create_dir_all(&path)?;
+    for parent in path.ancestors().skip(1).take(missing.max(1)) {
+        match File::open(parent) {
+            // What this user may not even read was not made by it.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+            parent => parent?.sync_all()?,
+        }
+    }
+    Ok(())
 }
 
 /// Takes a directory's lock and leaves our pid in it; dropping the file gives the lock free.

@@ -3,6 +3,7 @@
 //! New files are really written with zeros and synced: blocks that are merely reserved are marked unwritten, and the
 //! first sync after writing into them would have to commit that change of metadata.
 
+use crate::datadir::create_dir_durably;
 use quorate_base::disk::{Disk, DiskError, DiskErrorKind, DiskResult, File};
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -75,7 +76,7 @@ impl Disk for FsDisk {
 
     fn create_dir(&self, path: &str) -> DiskResult<()> {
         let path = self.at(path);
-        fs::create_dir_all(&path).map_err(|e| failed("create", &path, &e))
+        create_dir_durably(&path).map_err(|e| failed("create", &path, &e))
     }
 
     fn list(&self, dir: &str) -> DiskResult<Vec<String>> {

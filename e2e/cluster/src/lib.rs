@@ -7,6 +7,9 @@
 //!
 //! Left out: machines other than this one, TLS, and any change of membership.
 
+mod powercut;
+
+pub use powercut::{Lost, PowerCut};
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::{kv_client::KvClient, maintenance_client::MaintenanceClient};
 use rustix::process::{Pid, Signal, kill_process};
@@ -143,11 +146,13 @@ pub struct Cluster {
     token: String,
     places: Vec<Place>,
     children: Vec<Option<Child>>,
+    power_cut: Option<PowerCut>,
 }
 
 impl Cluster {
-    /// Starts `nodes` nodes with their data under `dir`, which is created. They may not serve yet.
-    pub fn start(target: Target, nodes: usize, dir: &Path) -> io::Result<Self> {
+    /// Starts `nodes` nodes with their data under `dir`, which is created. They may not serve yet. With a power cut, a
+    /// killed node loses what it had not synced.
+    pub fn start(target: Target, nodes: usize, dir: &Path, power_cut: Option<PowerCut>) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
         let ports = free_ports(2 * nodes)?;
         let places = (0..nodes)
@@ -159,7 +164,8 @@ impl Cluster {
             })
             .collect();
         let token = format!("e2e-{}-{}", std::process::id(), ports[0]);
-        let mut cluster = Self { target, token, places, children: (0..nodes).map(|_| None).collect() };
+        let children = (0..nodes).map(|_| None).collect();
+        let mut cluster = Self { target, token, places, children, power_cut };
         for at in 0..nodes {
             cluster.restart(at)?;
         }
@@ -168,7 +174,7 @@ impl Cluster {
 
     /// Starts nodes and waits until each serves.
     pub async fn serving(target: Target, nodes: usize, dir: &Path, patience: Duration) -> io::Result<Self> {
-        let cluster = Self::start(target, nodes, dir)?;
+        let cluster = Self::start(target, nodes, dir, None)?;
         cluster.wait(patience).await?;
         Ok(cluster)
     }
@@ -197,6 +203,9 @@ impl Cluster {
         let log = OpenOptions::new().create(true).append(true).open(place.log())?;
         let mut command = self.target.command(&self.places, at, &self.token);
         command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
+        if let Some(power_cut) = &self.power_cut {
+            power_cut.watch(&mut command, &place.data)?;
+        }
         let child = command
             .spawn()
             .map_err(|e| Error::new(e.kind(), format!("{}: {e}", command.get_program().to_string_lossy())))?;
@@ -209,8 +218,16 @@ impl Cluster {
         if let Some(mut child) = self.children[at].take() {
             child.kill()?;
             child.wait()?;
+            if let Some(power_cut) = &mut self.power_cut {
+                power_cut.cut(&self.places[at].data)?;
+            }
         }
         Ok(())
+    }
+
+    /// What the power cuts have cost so far.
+    pub fn lost(&self) -> Option<Lost> {
+        self.power_cut.as_ref().map(PowerCut::lost)
     }
 
     /// Kills several nodes before waiting for any of them.
@@ -294,6 +311,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        self.power_cut = None;
         let all: Vec<usize> = (0..self.children.len()).collect();
         let _ = self.kill_all(&all);
     }

@@ -5,8 +5,8 @@
 //!
 //! `flips` damages the files of stopped nodes, one bit at a time.
 //!
-//! Left out: `kill -9` loses nothing that the kernel holds, so it proves nothing about flushes. What a power cut loses is
-//! tested in the simulator and on disks that drop what was not flushed.
+//! `kill -9` loses nothing that the kernel holds, so it proves nothing about flushes. With `rounds --power-cut LIBRARY` each
+//! kill costs what a power cut costs: what the node had not synced; see [`e2e_cluster::PowerCut`].
 
 mod check;
 mod failover;
@@ -16,7 +16,7 @@ mod load;
 mod rounds;
 
 use clap::{Parser, Subcommand};
-use e2e_cluster::Target;
+use e2e_cluster::{PowerCut, Target};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -42,6 +42,9 @@ enum Command {
     Rounds {
         #[arg(long, default_value_t = 10)]
         rounds: u64,
+        /// The library of e2e/powercut: what a killed node had not synced is lost
+        #[arg(long)]
+        power_cut: Option<PathBuf>,
     },
     /// Measure how long writes stop
     Failover {
@@ -65,9 +68,14 @@ async fn main() -> ExitCode {
     let args = Args::parse();
     let work = async {
         match args.command {
-            Command::Rounds { rounds } => {
+            Command::Rounds { rounds, power_cut } => {
                 println!("kill: seed {}", args.seed);
-                rounds::run(args.target, &args.data, rounds, args.seed).await
+                let power_cut = match power_cut.map(|library| PowerCut::new(&library, args.seed)).transpose()
+                {
+                    Ok(power_cut) => power_cut,
+                    Err(error) => return Err(format!("the library of power cuts: {error}")),
+                };
+                rounds::run(args.target, &args.data, rounds, args.seed, power_cut).await
             }
             Command::Flips { flips } => {
                 println!("flips: seed {}", args.seed);

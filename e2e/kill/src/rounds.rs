@@ -4,7 +4,7 @@
 use crate::check::{self, Event};
 use crate::follow::{Follower, history};
 use crate::load::{Load, PREFIX, Shape, parse};
-use e2e_cluster::{Cluster, Target, tail};
+use e2e_cluster::{Cluster, PowerCut, Target, tail};
 use quorate_base::Rng;
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::kv_client::KvClient;
@@ -28,9 +28,15 @@ struct Tally {
 }
 
 /// Runs the rounds.
-pub async fn run(target: Target, data: &Path, rounds: u64, seed: u64) -> Result<(), String> {
-    let mut cluster =
-        Cluster::serving(target, 3, data, Duration::from_secs(30)).await.map_err(|e| e.to_string())?;
+pub async fn run(
+    target: Target,
+    data: &Path,
+    rounds: u64,
+    seed: u64,
+    power_cut: Option<PowerCut>,
+) -> Result<(), String> {
+    let mut cluster = Cluster::start(target, 3, data, power_cut).map_err(|e| e.to_string())?;
+    cluster.wait(Duration::from_secs(30)).await.map_err(|e| e.to_string())?;
     let urls = cluster.urls();
     let first = revision(&urls[0]).await?;
     let shape = Shape { owners: 56, counters: 4, raisers: 8, pause: Duration::from_millis(2) };
@@ -63,7 +69,12 @@ pub async fn run(target: Target, data: &Path, rounds: u64, seed: u64) -> Result<
          {resumed} watches resumed, none lost or doubled an event",
         shared.acks, shared.unknowns, shared.ledger.late
     );
+    let lost = cluster.lost();
+    if let Some(lost) = lost {
+        println!("kill: {lost:?}");
+    }
     if shared.acks == 0
+        || lost.is_some_and(|lost| lost.writes == 0 || lost.torn == 0 || lost.names == 0)
         || (rounds >= 20 && (tally.one == 0 || tally.two == 0 || tally.all == 0 || tally.leaders == 0))
     {
         return Err("a fault never fired, so nothing was shown".into());

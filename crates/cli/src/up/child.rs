@@ -7,6 +7,7 @@
 use super::plan::{Plan, PlannedNode};
 use crate::report::{Exit, Problem};
 use crate::serve::Notice;
+use quorate_server::datadir::create_dir_durably;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom};
@@ -78,7 +79,7 @@ pub(super) fn start(
     let failed = |what: &str, e: &std::io::Error| {
         Problem::new(Exit::Failed, format!("cannot {what} of node {}: {e}", node.id), "")
     };
-    std::fs::create_dir_all(data_dir(home, node.id)).map_err(|e| failed("create the data directory", &e))?;
+    create_dir_durably(&data_dir(home, node.id)).map_err(|e| failed("create the data directory", &e))?;
     let log = open_log(&log_file(home, node.id)).map_err(|e| failed("open the log", &e))?;
     let program = std::env::current_exe().map_err(|e| failed("find the program", &e))?;
     let mut child = Command::new(program)

@@ -3,7 +3,7 @@
 use super::plan::Plan;
 use crate::report::{Exit, Problem};
 use quorate_server::ServerConfig;
-use quorate_server::datadir::lock_dir;
+use quorate_server::datadir::{create_dir_durably, lock_dir};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ impl Home {
     }
 
     fn prepare(path: PathBuf, ephemeral: bool) -> Result<Self, Problem> {
-        std::fs::create_dir_all(&path).map_err(|e| {
+        create_dir_durably(&path).map_err(|e| {
             Problem::new(
                 Exit::DataDir,
                 format!("cannot create {}: {e}", path.display()),
