@@ -9,6 +9,8 @@
 #   e2e/run.sh powercut ROUNDS [TARGET] the same, and a killed node loses what it had not synced
 #   e2e/run.sh failover TIMES [TARGET] how long writes stop when the leader is killed or frozen
 #   e2e/run.sh flips N                 bits flip in the files of a stopped node: never a wrong answer, named, and healed
+#   e2e/run.sh startup KEYS [TARGET]   how long a cluster with that many keys takes to serve again
+#   e2e/run.sh away WRITES [TARGET]    a follower that was away for that many writes catches up while writes go on
 #   e2e/run.sh steady SECONDS [TARGET] a leader stays under full load of all processors
 #
 # TARGET is quorate (default; the program is $QUORATE, else built in release mode), etcd, or goetcd (one member).
@@ -21,8 +23,8 @@ export ETCDCTL_API=3
 part="${1:-}"
 case "$part" in
 etcdctl | rust | python) target="${2:-quorate}" ;;
-diff | kill | powercut | failover | steady | flips) count="${2:?how many?}"; target="${3:-quorate}" ;;
-*) sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+diff | kill | powercut | failover | startup | away | steady | flips) count="${2:?how many?}"; target="${3:-quorate}" ;;
+*) sed -n '2,18s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac
 
 # need COMMAND PACKAGE: installs the package where the command is missing.
@@ -157,6 +159,14 @@ powercut)
 failover)
     build e2e-kill
     "$bin/e2e-kill" failover --target "$target" --data "$scratch" --times "$count"
+    ;;
+startup)
+    build e2e-kill
+    "$bin/e2e-kill" startup --target "$target" --data "$scratch" --keys "$count"
+    ;;
+away)
+    build e2e-kill
+    "$bin/e2e-kill" away --target "$target" --data "$scratch" --writes "$count"
     ;;
 flips)
     build e2e-kill

@@ -3,11 +3,14 @@
 //! `rounds` kills random nodes, sometimes all at once, and checks every acknowledged write and every watch; `failover`
 //! measures how long writes stop when the leader is killed or frozen; `steady` sees that a leader stays under full load.
 //!
+//! `startup` and `away` do with many keys: see [`bulk`].
+//!
 //! `flips` damages the files of stopped nodes, one bit at a time.
 //!
 //! `kill -9` loses nothing that the kernel holds, so it proves nothing about flushes. With `rounds --power-cut LIBRARY` each
 //! kill costs what a power cut costs: what the node had not synced; see [`e2e_cluster::PowerCut`].
 
+mod bulk;
 mod check;
 mod failover;
 mod flips;
@@ -56,6 +59,16 @@ enum Command {
         #[arg(long, default_value_t = 20)]
         flips: u64,
     },
+    /// Measure how long a cluster with many keys takes to serve again
+    Startup {
+        #[arg(long, default_value_t = 1_000_000)]
+        keys: u64,
+    },
+    /// Take a follower away for many writes, and see it come back
+    Away {
+        #[arg(long, default_value_t = 1_000_000)]
+        writes: u64,
+    },
     /// See that a leader stays under full load
     Steady {
         #[arg(long, default_value_t = 600)]
@@ -81,6 +94,8 @@ async fn main() -> ExitCode {
                 println!("flips: seed {}", args.seed);
                 flips::run(args.target, &args.data, flips, args.seed).await
             }
+            Command::Startup { keys } => bulk::startup(args.target, &args.data, keys).await,
+            Command::Away { writes } => bulk::away(args.target, &args.data, writes).await,
             Command::Failover { times } => failover::run(args.target, &args.data, times, args.seed).await,
             Command::Steady { seconds } => {
                 failover::steady(args.target, &args.data, Duration::from_secs(seconds), args.seed).await
