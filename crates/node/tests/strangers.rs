@@ -4,6 +4,7 @@
 //! lead in one term. What one packet may cost is bounded.
 
 #![allow(clippy::unwrap_used, reason = "a test's panic is its failure")]
+#![allow(clippy::disallowed_methods, reason = "seeds to run may be named in the environment")]
 
 use bytes::Bytes;
 use quorate_base::time::Duration;

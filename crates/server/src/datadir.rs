@@ -303,6 +303,7 @@ mod tests {
     /// Seed 3: a checksum that holds over nonsense. Damaged, or an identity.
     #[test]
     fn no_text_is_a_panic() {
+        use std::fmt::Write as _;
         let mut rng = quorate_base::Rng::new(3);
         let good = Identity { format: FORMAT, cluster: u64::MAX, node: 7 }.encode();
         let good = good[..good.rfind("checksum = ").unwrap()].to_string();
@@ -323,9 +324,9 @@ mod tests {
             let mut text = good.clone();
             let at: usize = rng.below(text.len() as u64) as usize;
             let upto = (at + rng.below(8) as usize).min(text.len());
-            text.replace_range(at..upto, *rng.pick::<&str>(&words));
+            text.replace_range(at..upto, rng.pick::<&str>(&words));
             let sum = crc32c::crc32c(text.as_bytes());
-            text.push_str(&format!("checksum = {sum:08x}\n"));
+            writeln!(&mut text, "checksum = {sum:08x}").unwrap();
             if let Some(identity) = Identity::decode(&text) {
                 assert_eq!(Identity::decode(&identity.encode()), Some(identity));
                 read += 1;

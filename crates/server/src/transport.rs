@@ -498,7 +498,7 @@ mod tests {
         let mut rng = Rng::new(2);
         for _ in 0..10_000 {
             let mut bad = [0; HELLO_BYTES];
-            bad.iter_mut().for_each(|byte| *byte = rng.next_u64() as u8);
+            bad.fill_with(|| rng.next_u64() as u8);
             bad[..8].copy_from_slice(&MAGIC);
             assert!(Hello::decode(&bad).is_err(), "noise, seed 2");
             let crc = crc32c::crc32c(&bad[..34]);

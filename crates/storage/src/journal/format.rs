@@ -459,7 +459,7 @@ mod tests {
                 look(&huge);
             }
             let mut header = [0; SEGMENT_HEADER];
-            header.iter_mut().for_each(|byte| *byte = rng.next_u64() as u8);
+            header.fill_with(|| rng.next_u64() as u8);
             assert!(SegmentHeader::decode(&header).is_err());
             let _ = read_batch(&random(&mut rng, 200), place(), None);
         }
