@@ -4,6 +4,7 @@
 //! fixed moments, and a latency counts from when a request was due, so that a stall is not hidden by the requests that it
 //! kept from being sent. One thread; its CPU time is reported, since on a small machine it takes its share.
 
+use crate::probe::endpoint;
 use crate::report::{Exit, Problem};
 use bytes::Bytes;
 use hdrhistogram::Histogram;
@@ -41,7 +42,7 @@ enum What {
 #[command(after_help = EXAMPLES)]
 struct KvArgs {
     /// Where the cluster is
-    #[arg(long, value_name = "URL[,URL...]", value_delimiter = ',', default_value = "http://127.0.0.1:2379")]
+    #[arg(long, value_name = "URL[,URL...]", value_delimiter = ',', value_parser = endpoint, default_value = "http://127.0.0.1:2379")]
     endpoints: Vec<String>,
     /// What the clients do
     #[arg(long, value_enum, default_value_t = Op::Put)]

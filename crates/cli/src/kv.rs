@@ -1,5 +1,6 @@
 //! `quorate kv`: keys and values from the command line, against any etcd v3 endpoint.
 
+use crate::probe::endpoint;
 use crate::report::{Exit, Problem};
 use bytes::Bytes;
 use quorate_client::{Client, ClientError};
@@ -27,6 +28,7 @@ pub(crate) struct Args {
         long,
         value_name = "URL[,URL...]",
         value_delimiter = ',',
+        value_parser = endpoint,
         global = true,
         default_value = "http://127.0.0.1:2379"
     )]

@@ -2,6 +2,7 @@
 //! etcd v3 endpoint.
 
 use quorate_proto::etcdserverpb as pb;
+use quorate_server::config::check_url;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 
@@ -55,9 +56,18 @@ pub(crate) struct MemberInfo {
     pub(crate) client_urls: Vec<String>,
 }
 
+/// Parses an endpoint as it stands on the command line, `http://` left out or not.
+pub(crate) fn endpoint(text: &str) -> Result<String, String> {
+    let url = if text.contains("://") { text.to_string() } else { format!("http://{text}") };
+    if url.starts_with("https://") {
+        return Err("there is no TLS yet; write http://HOST:PORT".into());
+    }
+    check_url(&url).map_err(|error| error.hint)?;
+    Ok(url)
+}
+
 async fn connect(endpoint: &str, patience: Duration) -> Result<Channel, String> {
-    let url = if endpoint.contains("://") { endpoint.to_string() } else { format!("http://{endpoint}") };
-    Endpoint::from_shared(url)
+    Endpoint::from_shared(endpoint.to_string())
         .map_err(|e| format!("not an address: {e}"))?
         .connect_timeout(patience)
         .timeout(patience)
@@ -114,4 +124,29 @@ pub(crate) async fn members(endpoint: &str, patience: Duration) -> Result<Vec<Me
         .into_iter()
         .map(|m| MemberInfo { id: m.id, name: m.name, client_urls: m.client_ur_ls })
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::endpoint;
+
+    #[test]
+    fn endpoints_are_hosts_with_ports() {
+        for good in ["127.0.0.1:2379", "http://127.0.0.1:2379", "http://[::1]:1/", "db.example:2379"] {
+            assert!(endpoint(good).is_ok_and(|url| url.starts_with("http://")), "{good}");
+        }
+        for bad in [
+            "",
+            ":::",
+            "%%",
+            "127.0.0.1",
+            "127.0.0.1:0",
+            "http://127.0.0.1:99999",
+            "http://a:1/v3",
+            "ftp://a:1",
+        ] {
+            assert!(endpoint(bad).unwrap_err().contains("HOST:PORT"), "{bad}");
+        }
+        assert!(endpoint("https://a:1").unwrap_err().contains("no TLS yet"));
+    }
 }

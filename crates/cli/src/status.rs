@@ -3,7 +3,7 @@
 //! It asks the given endpoints for the members, then every member for itself. Nothing here needs a quorum: a cluster
 //! that has lost its majority is when one wants to see this most. It works against any etcd v3 endpoint.
 
-use crate::probe::{self, NodeStatus};
+use crate::probe::{self, NodeStatus, endpoint};
 use crate::report::{Exit, Problem, colours};
 use crate::up::screen::table;
 use serde::Serialize;
@@ -19,7 +19,7 @@ const LAG_WORTH_A_WORD: u64 = 1000;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Nodes to begin with; the other members are found through them
-    #[arg(long, value_name = "URL", value_delimiter = ',', default_value = "http://127.0.0.1:2379")]
+    #[arg(long, value_name = "URL", value_delimiter = ',', value_parser = endpoint, default_value = "http://127.0.0.1:2379")]
     endpoints: Vec<String>,
     /// How long one node may take to answer
     #[arg(long, value_name = "MS", default_value_t = 1000)]

@@ -24,7 +24,10 @@ use bytes::{Buf, BytesMut};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Sleep;
 use tonic::transport::server::Connected;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -36,15 +39,19 @@ const PRIORITY: u8 = 0x20;
 const FRAME_MAX: usize = 16_384;
 const READ: usize = 16 << 10;
 
-/// A connection in which authorities are put right.
+/// A connection in which authorities are put right. It has to begin in time, and holds its place among the others.
 pub(crate) struct Tolerant<S> {
     inner: S,
     filter: Filter,
+    /// Ends the wait for a connection that does not begin.
+    begin_by: Option<Pin<Box<Sleep>>>,
+    _place: OwnedSemaphorePermit,
 }
 
 impl<S> Tolerant<S> {
-    pub(crate) fn new(inner: S) -> Self {
-        Self { inner, filter: Filter::default() }
+    pub(crate) fn new(inner: S, place: OwnedSemaphorePermit, patience: Duration) -> Self {
+        let begin_by = Some(Box::pin(tokio::time::sleep(patience)));
+        Self { inner, filter: Filter::default(), begin_by, _place: place }
     }
 }
 
@@ -54,7 +61,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tolerant<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { inner, filter } = &mut *self;
+        let Self { inner, filter, begin_by, .. } = &mut *self;
         if filter.is_through() {
             return Pin::new(inner).poll_read(cx, buf);
         }
@@ -64,13 +71,22 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tolerant<S> {
             }
             let mut space = [0; READ];
             let mut more = ReadBuf::new(&mut space);
-            ready!(Pin::new(&mut *inner).poll_read(cx, &mut more))?;
+            if Pin::new(&mut *inner).poll_read(cx, &mut more)?.is_pending() {
+                if let Some(late) = begin_by {
+                    ready!(late.as_mut().poll(cx));
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+                return Poll::Pending;
+            }
             if more.filled().is_empty() {
                 filter.end();
                 filter.give(buf);
                 return Poll::Ready(Ok(()));
             }
             filter.take(more.filled());
+            if !matches!(filter.stage, Stage::Preface) {
+                *begin_by = None;
+            }
         }
     }
 }
@@ -333,7 +349,7 @@ fn mend_plain(value: &mut [u8]) -> bool {
 
 /// The Huffman code (appendix B) of what is looked for and of what takes its place, from the highest bit on, and how many
 /// bits they have.
-#[allow(clippy::unusual_byte_groupings, reason = "one group a letter")]
+#[allow(clippy::unusual_byte_groupings, reason = "a group is a character's code")]
 const HUFFMAN: [(u64, u64, u32); 2] = [
     // h 100111, t 01001, t 01001, p 101011, then `:` 1011100, `/` 011000, `/` 011000 or x 1111001, - 010110, - 010110
     (

@@ -3,6 +3,7 @@
 use crate::failure::invalid;
 use bytes::Bytes;
 use quorate_proto::etcdserverpb as pb;
+use quorate_wire::command::NESTING_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 use tonic::Status;
 
@@ -36,14 +37,18 @@ pub(crate) fn delete(d: &pb::DeleteRangeRequest) -> Result<(), Status> {
 }
 
 pub(crate) fn txn(t: &pb::TxnRequest) -> Result<(), Status> {
-    sizes(t, TXN_OPS_MAX)?;
+    sizes(t, TXN_OPS_MAX, 1)?;
     overlaps(&t.success)?;
     overlaps(&t.failure)?;
     Ok(())
 }
 
-/// `most` is what the enclosing transactions have left over.
-fn sizes(t: &pb::TxnRequest, most: usize) -> Result<(), Status> {
+/// `most` is what the enclosing transactions have left over; `depth` counts them, this one included.
+fn sizes(t: &pb::TxnRequest, most: usize, depth: usize) -> Result<(), Status> {
+    if depth > NESTING_MAX {
+        // etcd would take it, as deep as its library parses; the log does not.
+        return Err(invalid("quorate: transactions nest too deeply"));
+    }
     let ops = t.compare.len().max(t.success.len()).max(t.failure.len());
     let Some(left) = most.checked_sub(ops) else {
         return Err(invalid("etcdserver: too many operations in txn request"));
@@ -51,16 +56,16 @@ fn sizes(t: &pb::TxnRequest, most: usize) -> Result<(), Status> {
     if t.compare.iter().any(|c| c.key.is_empty()) {
         return Err(invalid(EMPTY_KEY));
     }
-    t.success.iter().chain(&t.failure).try_for_each(|op| operation(op, left))
+    t.success.iter().chain(&t.failure).try_for_each(|op| operation(op, left, depth))
 }
 
-fn operation(op: &pb::RequestOp, left: usize) -> Result<(), Status> {
+fn operation(op: &pb::RequestOp, left: usize, depth: usize) -> Result<(), Status> {
     use pb::request_op::Request;
     match &op.request {
         Some(Request::RequestRange(r)) => range(r),
         Some(Request::RequestPut(p)) => put(p),
         Some(Request::RequestDeleteRange(d)) => delete(d),
-        Some(Request::RequestTxn(t)) => sizes(t, left),
+        Some(Request::RequestTxn(t)) => sizes(t, left, depth + 1),
         None => Err(invalid("etcdserver: key not found")),
     }
 }
@@ -187,6 +192,8 @@ fn all_serializable(t: &pb::TxnRequest, reads: &mut usize) -> bool {
 mod tests {
     use super::*;
     use pb::request_op::Request;
+    use prost::Message;
+    use quorate_base::Rng;
 
     fn op(request: Request) -> pb::RequestOp {
         pb::RequestOp { request: Some(request) }
@@ -245,6 +252,129 @@ mod tests {
         assert_eq!(verdict(puts(129).collect()), too_many);
         assert_eq!(verdict(vec![nested(puts(127).collect(), vec![])]), "ok");
         assert_eq!(verdict(vec![nested(puts(128).collect(), vec![])]), too_many);
+    }
+
+    /// What passes here is encoded for the log, and that takes no deeper one: a client's transaction of 33 levels ended the node.
+    #[test]
+    fn what_nests_deeper_than_the_log_takes_is_refused() {
+        let deep = |levels: usize| {
+            let inner = (2..levels).fold(put_of("a"), |op, _| nested(vec![op], vec![]));
+            pb::TxnRequest { success: vec![nested(vec![inner], vec![])], ..pb::TxnRequest::default() }
+        };
+        assert_eq!(txn(&deep(NESTING_MAX)).map_err(|s| s.message().to_string()), Ok(()));
+        let command = quorate_wire::kv::Command::Txn(crate::convert::txn(deep(NESTING_MAX)).unwrap());
+        let encoded = quorate_wire::command::encode(quorate_base::NodeId(1), 1, &command);
+        assert!(quorate_wire::command::decode(&encoded).is_ok());
+        let refused = txn(&deep(NESTING_MAX + 1)).unwrap_err();
+        assert_eq!(refused.message(), "quorate: transactions nest too deeply");
+    }
+
+    fn any_number(rng: &mut Rng) -> i64 {
+        *rng.pick(&[0, 1, -1, 7, i64::MIN, i64::MAX, 1 << 31])
+    }
+
+    fn any_key(rng: &mut Rng) -> Bytes {
+        (0..rng.below(3)).map(|_| *rng.pick(&[0, b'a', b'b', 0xff])).collect()
+    }
+
+    fn any_op(rng: &mut Rng, depth: usize) -> pb::RequestOp {
+        let request = match rng.below(if depth < 40 { 6 } else { 4 }) {
+            0 => return pb::RequestOp { request: None },
+            1 => Request::RequestRange(any_range(rng)),
+            2 => Request::RequestPut(any_put(rng)),
+            3 => Request::RequestDeleteRange(pb::DeleteRangeRequest {
+                key: any_key(rng),
+                range_end: any_key(rng),
+                prev_kv: true,
+            }),
+            _ => Request::RequestTxn(any_txn(rng, depth + 1)),
+        };
+        op(request)
+    }
+
+    fn any_range(rng: &mut Rng) -> pb::RangeRequest {
+        pb::RangeRequest {
+            key: any_key(rng),
+            range_end: any_key(rng),
+            limit: any_number(rng),
+            revision: any_number(rng),
+            sort_order: any_number(rng) as i32,
+            sort_target: any_number(rng) as i32,
+            ..pb::RangeRequest::default()
+        }
+    }
+
+    fn any_put(rng: &mut Rng) -> pb::PutRequest {
+        let (ignore_value, ignore_lease) = (rng.chance(1, 2), rng.chance(1, 2));
+        let (key, value, lease) = (any_key(rng), any_key(rng), any_number(rng));
+        pb::PutRequest { key, value, lease, ignore_value, ignore_lease, ..pb::PutRequest::default() }
+    }
+
+    fn any_txn(rng: &mut Rng, depth: usize) -> pb::TxnRequest {
+        let compare = |rng: &mut Rng| pb::Compare {
+            result: rng.below(6) as i32 - 1,
+            target: rng.below(7) as i32 - 1,
+            key: any_key(rng),
+            range_end: any_key(rng),
+            target_union: Some(pb::compare::TargetUnion::ModRevision(any_number(rng))),
+        };
+        let compare = (0..rng.below(2)).map(|_| compare(rng)).collect();
+        let ops = rng.below(3);
+        let success = (0..ops).map(|_| any_op(rng, depth)).collect();
+        pb::TxnRequest { compare, success, failure: Vec::new() }
+    }
+
+    /// What the door makes of a message: a command for the log, as the log has it, or an answer.
+    fn through_the_door(bytes: &[u8]) -> bool {
+        let node = quorate_base::NodeId(1);
+        let logged = |command: quorate_wire::kv::Command| {
+            let encoded = quorate_wire::command::encode(node, 1, &command);
+            assert_eq!(quorate_wire::command::decode(&encoded).map(|d| d.command), Ok(command));
+        };
+        let mut passed = false;
+        if let Ok(t) = pb::TxnRequest::decode(bytes)
+            && txn(&t).is_ok()
+            && let Ok(t) = crate::convert::txn(t)
+        {
+            logged(quorate_wire::kv::Command::Txn(t));
+            passed = true;
+        }
+        if let Ok(p) = pb::PutRequest::decode(bytes)
+            && put(&p).is_ok()
+        {
+            logged(quorate_wire::kv::Command::Put(crate::convert::put(p)));
+        }
+        if let Ok(r) = pb::RangeRequest::decode(bytes)
+            && range(&r).is_ok()
+        {
+            let _ = crate::convert::range(r);
+        }
+        let _ = pb::WatchRequest::decode(bytes);
+        let _ = pb::LeaseGrantRequest::decode(bytes);
+        passed
+    }
+
+    /// Seed 9: messages of every shape, harmed ones and noise: an answer, or a command that the log takes. Never a panic.
+    #[test]
+    fn whatever_is_asked_is_answered_or_logged() {
+        let mut rng = Rng::new(9);
+        let mut passed = 0;
+        for _ in 0..4_000 {
+            let mut bytes = any_txn(&mut rng, 1).encode_to_vec();
+            passed += u32::from(through_the_door(&bytes));
+            through_the_door(&any_put(&mut rng).encode_to_vec());
+            if !bytes.is_empty() {
+                let at = rng.below(bytes.len() as u64) as usize;
+                through_the_door(&bytes[..at]);
+                bytes[at] ^= 1 << rng.below(8);
+                through_the_door(&bytes);
+                let end = (at + 9).min(bytes.len());
+                bytes[at..end].fill(0xff);
+                through_the_door(&bytes);
+            }
+            through_the_door(&(0..rng.below(60)).map(|_| rng.next_u64() as u8).collect::<Vec<u8>>());
+        }
+        assert!(passed > 500, "{passed}");
     }
 
     /// Against a list of ranges that is searched from end to end.

@@ -54,6 +54,7 @@ where
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let content = request.headers().get(http::header::CONTENT_TYPE);
         if content.is_some_and(|c| c.as_bytes().starts_with(b"application/grpc")) {
+            let request = request.map(|body| self.gateway.unfinished.count(body));
             return Answer::Grpc { answer: self.services.call(request) };
         }
         let gateway = self.gateway.clone();

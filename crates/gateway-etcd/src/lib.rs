@@ -9,6 +9,7 @@
 //! What is not there yet answers UNIMPLEMENTED with a sentence: changes of members, alarms, defragmentation, hashes and
 //! snapshots of the maintenance service, and users.
 
+mod arrivals;
 mod authority;
 mod check;
 mod cluster;
@@ -18,23 +19,24 @@ mod failure;
 mod front;
 mod kv;
 mod lease;
+mod unfinished;
 mod watch;
 
-use authority::Tolerant;
+use arrivals::Arrivals;
 use ending::Endings;
 use prost::Message;
 use quorate_node::api::{Answer, Body, Door, Failure, Request};
 use quorate_proto::etcdserverpb as pb;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio_stream::StreamExt;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use unfinished::Unfinished;
 
 /// The largest request that is taken, encoded.
 const REQUEST_MAX: usize = 3 << 19;
@@ -53,6 +55,17 @@ pub struct Options {
     pub version: String,
     /// What stands on `/metrics`, if anything does.
     pub metrics: Option<Metrics>,
+    /// How many connections there may be at once.
+    pub clients_max: usize,
+    /// Where the door counts.
+    pub counters: Arc<Counters>,
+}
+
+/// What the door counts.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Connections for which there was no place.
+    pub turned_away: AtomicU64,
 }
 
 /// The door's share of every service.
@@ -62,6 +75,7 @@ pub(crate) struct Gateway {
     pub(crate) version: Arc<str>,
     pub(crate) metrics: Option<Metrics>,
     pub(crate) endings: Endings,
+    pub(crate) unfinished: Arc<Unfinished>,
 }
 
 /// Serves clients on `listener` until `shutdown` completes.
@@ -72,8 +86,9 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), String> {
     let endings = Endings::start(door.clone());
-    let Options { version, metrics } = options;
-    let gateway = Gateway { door, version: version.into(), metrics, endings };
+    let Options { version, metrics, clients_max, counters } = options;
+    let unfinished = Arc::default();
+    let gateway = Gateway { door, version: version.into(), metrics, endings, unfinished };
     macro_rules! service {
         ($module:ident, $server:ident) => {
             pb::$module::$server::new(gateway.clone())
@@ -81,17 +96,17 @@ pub async fn serve(
                 .max_encoding_message_size(ENCODE_MAX)
         };
     }
-    // Small replies must not wait for the acknowledgement of earlier ones.
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let incoming = incoming.map(|accepted| accepted.map(Tolerant::new));
+    let incoming = Arrivals::new(listener, clients_max, counters);
     Server::builder()
         .layer(front::FrontLayer(gateway.clone()))
         // Pages are asked for over HTTP/1.1, gRPC comes as HTTP/2.
         .accept_http1(true)
-        // A window that is filled by one message of many small ones, and a connection's by many streams.
+        // A window that is filled by one message of many small ones, and a connection's by some streams: so much a client
+        // can make the door hold that nobody has read yet.
         .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(16 << 20)
-        // As many watches and calls over one connection as a client likes, and as many of them cancelled.
+        .initial_connection_window_size(4 << 20)
+        // As many watches and calls over one connection as a client likes (`unfinished.rs` counts them over all of them),
+        // and as many of them cancelled.
         .max_concurrent_streams(u32::MAX)
         .http2_max_pending_accept_reset_streams(Some(20_000))
         .http2_max_local_error_reset_streams(Some(20_000))

@@ -9,6 +9,7 @@
 
 use crate::ending::Ending;
 use crate::{Gateway, convert, refused_message, wants_leader};
+use bytes::Bytes;
 use quorate_node::api::{Head, WatchCreate, WatchMessage, WatchRequest, WatchStream};
 use quorate_proto::etcdserverpb as pb;
 use quorate_wire::kv::KeyRange;
@@ -58,6 +59,9 @@ impl Bell {
     }
 }
 
+/// So many requests are answered ahead of what the client reads; the next are read when it has read these.
+const OWED_MAX: usize = 256;
+
 /// The messages of one stream.
 struct Messages {
     gateway: Gateway,
@@ -93,7 +97,9 @@ impl Messages {
     /// Takes what the client has asked meanwhile.
     fn hear(&mut self, cx: &mut Context<'_>) -> Result<(), Status> {
         let Some(requests) = &mut self.requests else { return Ok(()) };
-        while let Poll::Ready(request) = Pin::new(&mut *requests).poll_next(cx) {
+        while self.watches.owed() < OWED_MAX
+            && let Poll::Ready(request) = Pin::new(&mut *requests).poll_next(cx)
+        {
             match request {
                 Some(Ok(request)) => request_of(request).into_iter().for_each(|r| self.watches.request(r)),
                 Some(Err(status)) => return Err(refused_message(status)),
@@ -128,7 +134,11 @@ fn request_of(request: pb::WatchRequest) -> Option<WatchRequest> {
         RequestUnion::CreateRequest(create) => WatchRequest::Create(WatchCreate {
             no_put: create.filters.contains(&(FilterType::Noput as i32)),
             no_delete: create.filters.contains(&(FilterType::Nodelete as i32)),
-            range: KeyRange { key: create.key, end: create.range_end },
+            // Copies: a slice of what came would keep all that came with it for as long as the watch lives.
+            range: KeyRange {
+                key: Bytes::copy_from_slice(&create.key),
+                end: Bytes::copy_from_slice(&create.range_end),
+            },
             start: create.start_revision,
             progress_notify: create.progress_notify,
             prev_kv: create.prev_kv,

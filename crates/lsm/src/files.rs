@@ -7,7 +7,7 @@
 //! ```
 
 use quorate_storage::journal::Identity;
-use quorate_storage::manifest::{FileEntry, Manifest, NAME};
+use quorate_storage::manifest::{FileEntry, Manifest, ManifestError, NAME};
 use quorate_storage::state::{StateError, StateResult};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -81,8 +81,11 @@ impl Layout {
         let path = dir.join(NAME);
         let bytes = fs::read(&path).map_err(|e| failed("reading", &path, &e))?;
         let name = path.display().to_string();
-        let manifest = Manifest::decode(&bytes, &name)
-            .map_err(|e| StateError { context: e.to_string(), damaged: true })?;
+        // What a newer release wrote is whole, and must not be set aside.
+        let manifest = Manifest::decode(&bytes, &name).map_err(|e| match e {
+            ManifestError::Newer(_) => StateError { context: format!("{name}: {e}"), damaged: false },
+            _ => StateError { context: e.to_string(), damaged: true },
+        })?;
         if manifest.identity != self.identity || manifest.generation != generation {
             return Err(damaged(&path, "it belongs to another node or checkpoint"));
         }

@@ -238,3 +238,22 @@ fn what_is_missing_cut_short_or_of_another_node_is_refused_by_name() {
     assert!(LsmStore::new(&dir.0, other, SMALL).open(Some(1)).is_err_and(|e| e.damaged));
     assert_eq!(read_all(&dir.0, &pairs).unwrap(), pairs);
 }
+
+/// A checkpoint of a newer release is whole: it is refused, and not called damaged, which would have it set aside.
+#[test]
+fn what_a_newer_release_wrote_is_refused_and_not_called_damaged() {
+    let dir = Dir::new("newer");
+    let pairs = filled(&dir.0);
+    let path = dir.0.join(format!("{:016}", 1)).join("MANIFEST");
+    let good = fs::read(&path).unwrap();
+    let mut newer = good.clone();
+    newer[8] = 9;
+    let body = newer.len() - 4;
+    let crc = crc32c::crc32c(&newer[..body]);
+    newer[body..].copy_from_slice(&crc.to_le_bytes());
+    fs::write(&path, &newer).unwrap();
+    let error = store(&dir.0).open(Some(1)).err().unwrap();
+    assert!(!error.damaged && error.context.contains("version 9"), "{error}");
+    fs::write(&path, &good).unwrap();
+    assert_eq!(read_all(&dir.0, &pairs).unwrap(), pairs);
+}

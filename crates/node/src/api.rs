@@ -202,6 +202,8 @@ pub trait WatchStream: Send {
     fn request(&mut self, request: WatchRequest);
     /// The next message for the client, if any is ready.
     fn poll(&mut self) -> Option<WatchMessage>;
+    /// How many answers to requests wait to be polled: whoever takes more requests meanwhile lets them grow.
+    fn owed(&self) -> usize;
 }
 
 /// What a client asks of its watch stream.

@@ -175,7 +175,7 @@ fn check_host_port(address: &str) -> Result<(), ServeError> {
 }
 
 /// `http://host:port`, perhaps with a slash behind.
-fn check_url(url: &str) -> Result<(), ServeError> {
+pub fn check_url(url: &str) -> Result<(), ServeError> {
     let rest = url.strip_prefix("http://").ok_or_else(|| {
         refuse(
             format!("{url:?} is not a client URL"),

@@ -312,4 +312,41 @@ mod tests {
         fs::write(dir.join(IDENTITY), newer.encode()).unwrap();
         assert!(scratch.refusal(7, 1).message.contains("format 2"));
     }
+
+    /// Seed 3: a checksum that holds over nonsense. Damaged, or an identity.
+    #[test]
+    fn no_text_is_a_panic() {
+        use std::fmt::Write as _;
+        let mut rng = quorate_base::Rng::new(3);
+        let good = Identity { format: FORMAT, cluster: u64::MAX, node: 7 }.encode();
+        let good = good[..good.rfind("checksum = ").unwrap()].to_string();
+        let words = [
+            "",
+            "-1",
+            "0x7",
+            "18446744073709551616",
+            "99999999999",
+            "ffffffffffffffffff",
+            "\0",
+            "é",
+            "=",
+            "\n",
+        ];
+        let mut read = 0;
+        for _ in 0..20_000 {
+            let mut text = good.clone();
+            let at: usize = rng.below(text.len() as u64) as usize;
+            let upto = (at + rng.below(8) as usize).min(text.len());
+            text.replace_range(at..upto, rng.pick::<&str>(&words));
+            let sum = crc32c::crc32c(text.as_bytes());
+            writeln!(&mut text, "checksum = {sum:08x}").unwrap();
+            if let Some(identity) = Identity::decode(&text) {
+                assert_eq!(Identity::decode(&identity.encode()), Some(identity));
+                read += 1;
+            }
+            text.truncate(text.floor_char_boundary(rng.below(text.len() as u64) as usize));
+            assert_eq!(Identity::decode(&text), None);
+        }
+        assert!(read > 1_000, "{read}");
+    }
 }

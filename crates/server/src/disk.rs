@@ -30,7 +30,7 @@ fn failed(call: &str, path: &Path, error: &std::io::Error) -> DiskError {
     let kind = match error.kind() {
         ErrorKind::NotFound => DiskErrorKind::NotFound,
         ErrorKind::AlreadyExists => DiskErrorKind::Exists,
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => DiskErrorKind::Full,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => DiskErrorKind::Full,
         _ => DiskErrorKind::Io,
     };
     DiskError { kind, context: format!("{call} {}", path.display()), message: error.to_string() }

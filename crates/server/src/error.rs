@@ -1,6 +1,14 @@
 //! Why a node does not serve, for people and for programs.
 
+use quorate_node::boot;
+use quorate_storage::journal::JournalError;
 use std::fmt;
+
+const ROOM: &str =
+    "nothing was changed; the data directory must be on a disk with room that this user may write";
+const NEWER: &str = "nothing was changed; start the newer program that wrote it";
+const ROOM_OR_NEWER: &str = "nothing was changed; if a newer program wrote it, start that one; else the data directory must \
+                             be on a disk with room that this user may write";
 
 /// The class, which decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +44,31 @@ impl ServeError {
     /// An error of `kind`.
     pub fn new(kind: ServeErrorKind, message: impl Into<String>, hint: &str) -> Self {
         Self { kind, message: message.into(), hint: hint.to_string() }
+    }
+
+    /// The journal does not open.
+    pub(crate) fn of_journal(error: &JournalError) -> Self {
+        let (kind, hint) = match error {
+            JournalError::Disk(_) => (ServeErrorKind::DataDir, ROOM),
+            JournalError::Foreign { .. } => {
+                (ServeErrorKind::DataDir, "choose this node's own data directory")
+            }
+            JournalError::Newer { .. } => (ServeErrorKind::DataDir, NEWER),
+            JournalError::Damaged(_) | JournalError::Poisoned => return Self::damaged(&error.to_string()),
+        };
+        Self::new(kind, error.to_string(), hint)
+    }
+
+    /// Journal and state do not come to a node.
+    pub(crate) fn of_boot(error: &boot::Error) -> Self {
+        match error {
+            boot::Error::Journal(error) => Self::of_journal(error),
+            // Not damage: the disk refused, or a newer release wrote it.
+            boot::Error::State(error) if !error.damaged => {
+                Self::new(ServeErrorKind::DataDir, error.to_string(), ROOM_OR_NEWER)
+            }
+            _ => Self::damaged(&error.to_string()),
+        }
     }
 
     pub(crate) fn damaged(message: &str) -> Self {

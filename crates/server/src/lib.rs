@@ -3,10 +3,12 @@
 mod clock;
 pub mod config;
 pub mod datadir;
+mod descriptors;
 pub mod disk;
 mod door;
 mod error;
 mod inbox;
+mod mistakes;
 mod run;
 mod transport;
 mod workers;

@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::config::ServerConfig;
 use crate::datadir::DataDir;
+use crate::descriptors;
 use crate::disk::FsDisk;
 use crate::door::NodeDoor;
 use crate::error::{ServeError, ServeErrorKind};
@@ -31,6 +32,8 @@ use tokio::sync::Notify;
 const KV: ShardId = ShardId(1);
 /// How long a stopping node waits for its successor to take over.
 const HAND_OVER_PATIENCE: Duration = Duration::from_millis(1500);
+/// How long a node that turns clients away rests when even that fails.
+const TURN_AWAY_PAUSE: Duration = Duration::from_millis(100);
 /// How often a node that waits for its state says so.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
@@ -49,6 +52,8 @@ pub struct DoorStart {
     pub door: Arc<dyn Door>,
     /// Where its clients connect.
     pub listener: TcpListener,
+    /// How many connections of clients there may be at once.
+    pub clients_max: usize,
     /// The counters and facts of the node for its metrics page.
     pub facts: Arc<dyn Fn() -> Facts + Send + Sync>,
 }
@@ -58,6 +63,8 @@ pub struct DoorStart {
 pub struct Facts {
     /// Flushes of the journal since the start.
     pub flushes: u64,
+    /// Connections and packets on the peer port that were refused.
+    pub peer_mistakes: u64,
 }
 
 /// Serves a door until its future ends; the binary passes one in.
@@ -87,6 +94,8 @@ async fn serve(
     stop: impl Future<Output = ()> + 'static,
     ready: impl FnOnce(Ready) + 'static,
 ) -> Result<(), ServeError> {
+    let clients_max = descriptors::claim()?;
+    let _large = refuse_instead_of_dying();
     // Ports first: a taken one must not cost a recovery, nor touch the data.
     let etcd = bind(config.etcd_listen, "etcd clients", "--etcd").await?;
     let peer = bind(config.peer_listen, "peers", "--peer").await?;
@@ -99,16 +108,20 @@ async fn serve(
     let Recovered { mut lane, workers, hub, mut store } = recover(&config, clock, &inbox, &counters)?;
     let peers: BTreeMap<NodeId, String> =
         config.peers.iter().filter(|p| p.id != config.node).map(|p| (p.id, p.address.clone())).collect();
-    let transport = Transport::new(config.cluster, config.node, peers, inbox.clone());
+    let transport = Transport::new(config.cluster, config.node, peers, inbox.clone(), clock);
     transport.start(peer);
 
     let door = NodeDoor::new(&lane, inbox.clone(), hub, clock);
     let facts = {
-        let counters = counters.clone();
-        Arc::new(move || Facts { flushes: counters.flushes.load(std::sync::atomic::Ordering::Relaxed) })
+        let (counters, transport) = (counters.clone(), transport.clone());
+        Arc::new(move || Facts {
+            flushes: counters.flushes.load(std::sync::atomic::Ordering::Relaxed),
+            peer_mistakes: transport.mistakes().count(),
+        })
     };
     let mut front = Front::new();
-    let (start, opened) = (DoorStart { door: door.clone(), listener: etcd, facts }, front.opened.clone());
+    let start = DoorStart { door: door.clone(), listener: etcd, clients_max, facts };
+    let opened = front.opened.clone();
     let served = tokio::task::spawn_local(async move {
         turn_away(&start.listener, &opened).await;
         ready(addresses);
@@ -122,6 +135,13 @@ async fn serve(
     served.abort();
     tracing::info!(node = %config.node, "stopped");
     result
+}
+
+/// A file that would grow beyond what the system allows this process must be an error of that write, which stops the node in
+/// order and by name; left alone, the signal that comes with it would end the process on the spot.
+fn refuse_instead_of_dying() -> Option<tokio::signal::unix::Signal> {
+    const SIGXFSZ: i32 = 25;
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(SIGXFSZ)).ok()
 }
 
 /// A node without its state serves no client: its connections are closed at once, so that clients go to other nodes, until
@@ -161,7 +181,12 @@ async fn turn_away(listener: &TcpListener, opened: &Notify) {
         tokio::select! {
             biased;
             () = opened.notified() => return,
-            _ = listener.accept() => {}
+            accepted = listener.accept() => {
+                if accepted.is_err() {
+                    // No descriptor is free: it would fail again at once.
+                    tokio::time::sleep(TURN_AWAY_PAUSE).await;
+                }
+            }
         }
     }
 }
@@ -209,7 +234,7 @@ fn recover(
     let disk = Arc::new(FsDisk::new(&config.data));
     let (mut journal, found) =
         Journal::open(disk, "journal", identity, Options::default(), Mint::for_journal())
-            .map_err(|e| ServeError::damaged(&e.to_string()))?;
+            .map_err(|e| ServeError::of_journal(&e))?;
     let mut store = LsmStore::new(&config.data.join("state"), identity, quorate_lsm::Options::default());
 
     let mut raft_config = raft::Config::new(KV, config.node);
@@ -231,7 +256,7 @@ fn recover(
         &mut rng,
         now,
     )
-    .map_err(|e| ServeError::damaged(&e.to_string()))?;
+    .map_err(|e| ServeError::of_boot(&e))?;
     for note in &booted.notes {
         tracing::warn!("{note}");
     }
@@ -339,6 +364,9 @@ fn carry_out(effects: &mut Effects, workers: &Workers, transport: &Transport) ->
     }
     for (to, body) in effects.packets.drain(..) {
         transport.send(to, &body);
+    }
+    for peer in effects.malformed.drain(..) {
+        transport.malformed(peer);
     }
     for work in effects.work.drain(..) {
         let _ = workers.applier.send(work);

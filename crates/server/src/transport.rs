@@ -2,23 +2,29 @@
 //!
 //! The node with the smaller id dials, the other listens; whoever connects later replaces the older connection. A
 //! connection starts with a [`Hello`] from each side: magic, format version, cluster, who I am, whom I mean. Anything that
-//! does not fit is answered with nothing and logged here with what to do, and the node goes on.
+//! does not fit is answered with nothing, logged with what to do (once a minute for each mistake of each host: who errs
+//! tries again) and counted, and the node goes on. So many may be about to greet and no more, each for a short while.
 //!
 //! A packet is length, CRC32C, body. What is to be sent is written at once, as far as the socket takes it, without waking
 //! a task; the rest waits in a bounded backlog. When the backlog is full the packet is dropped: the protocols above treat
-//! a connection as a network that may lose anything, and a peer that does not read must not cost memory.
+//! a connection as a network that may lose anything, and a peer that does not read must not cost memory. Nor does a length
+//! that a peer merely claims: room is made as the bytes come.
 
+use crate::clock::Clock;
 use crate::inbox::{Inbox, lock};
+use crate::mistakes::{Mistake, MistakeKind, Mistakes, TELL_EVERY};
 use bytes::{Buf, Bytes, BytesMut};
 use quorate_base::NodeId;
-use quorate_node::lane::Event;
+use quorate_base::time::Throttle;
+use quorate_node::lane::{Event, PACKET_BYTES};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 /// The first bytes of a connection.
 const MAGIC: [u8; 8] = *b"QRTpeer\0";
@@ -26,14 +32,17 @@ const MAGIC: [u8; 8] = *b"QRTpeer\0";
 pub(crate) const VERSION: u16 = 1;
 const HELLO_BYTES: usize = 8 + 2 + 8 * 3 + 4;
 const HEADER_BYTES: usize = 8;
-/// The largest packet that is read. One append and one snapshot chunk fit in it many times.
-const PACKET_MAX: usize = 64 << 20;
+/// The largest packet that is read: what a lane makes, and room for its last frame to be the largest there is.
+const PACKET_MAX: usize = PACKET_BYTES + (12 << 20);
+/// How much is read at once, and how much room is made for bytes that were announced.
+const READ_BYTES: usize = 256 << 10;
 /// How much may wait for a peer that does not read.
 const BACKLOG_MAX: usize = 64 << 20;
 const DIAL_PAUSE_MIN: Duration = Duration::from_millis(20);
 const DIAL_PAUSE_MAX: Duration = Duration::from_millis(500);
 const HELLO_PATIENCE: Duration = Duration::from_secs(2);
-
+/// So many may be connected and not have greeted yet.
+const GREETING_MAX: usize = 64;
 /// Who is on which side of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Hello {
@@ -56,14 +65,16 @@ impl Hello {
         out
     }
 
-    fn decode(bytes: &[u8; HELLO_BYTES]) -> Result<Self, String> {
+    fn decode(bytes: &[u8; HELLO_BYTES]) -> Result<Self, Mistake> {
         let mut rest = &bytes[..];
         let mut magic = [0; 8];
         rest.copy_to_slice(&mut magic);
         if magic != MAGIC {
-            return Err(
-                "it does not speak Quorate's peer protocol; only nodes may connect to the peer port".into()
-            );
+            return Err(Mistake::new(
+                MistakeKind::NoPeer,
+                "it does not speak Quorate's peer protocol; only nodes may connect to the peer port, clients use the \
+                 etcd port",
+            ));
         }
         let hello = Self {
             version: rest.get_u16_le(),
@@ -72,7 +83,10 @@ impl Hello {
             to: rest.get_u64_le(),
         };
         if rest.get_u32_le() != crc32c::crc32c(&bytes[..34]) {
-            return Err("its greeting is damaged".into());
+            return Err(Mistake::new(
+                MistakeKind::Damaged,
+                "its greeting is damaged; look for what changes bytes on the way between the nodes",
+            ));
         }
         Ok(hello)
     }
@@ -85,6 +99,8 @@ pub(crate) struct Transport {
     peers: BTreeMap<NodeId, String>,
     links: Mutex<BTreeMap<NodeId, Arc<Link>>>,
     inbox: Arc<Inbox>,
+    clock: Clock,
+    mistakes: Mistakes,
 }
 
 /// One live connection.
@@ -102,8 +118,33 @@ impl Transport {
         me: NodeId,
         peers: BTreeMap<NodeId, String>,
         inbox: Arc<Inbox>,
+        clock: Clock,
     ) -> Arc<Self> {
-        Arc::new(Self { cluster, me, peers, links: Mutex::default(), inbox })
+        let (links, mistakes) = (Mutex::default(), Mistakes::default());
+        Arc::new(Self { cluster, me, peers, links, inbox, clock, mistakes })
+    }
+
+    /// What others did wrong so far.
+    pub(crate) fn mistakes(&self) -> &Mistakes {
+        &self.mistakes
+    }
+
+    /// A peer sent a frame that makes no sense here.
+    pub(crate) fn malformed(&self, peer: NodeId) {
+        if let Some(missed) = self.mistakes.note(MistakeKind::Frame, None, self.clock.now()) {
+            tracing::warn!(
+                %peer,
+                missed,
+                "a frame of the peer is malformed or unknown here; the rest of its packet is left unread; run the same \
+                 release on all nodes"
+            );
+        }
+    }
+
+    fn refused(&self, address: SocketAddr, mistake: &Mistake) {
+        if let Some(missed) = self.mistakes.note(mistake.kind, Some(address.ip()), self.clock.now()) {
+            tracing::warn!(%address, missed, "a peer connection was refused: {}", mistake.why);
+        }
     }
 
     /// Starts listening and dialling on the current runtime.
@@ -147,31 +188,45 @@ impl Transport {
     }
 
     async fn accept(self: Arc<Self>, listener: TcpListener) {
+        let greeting = Arc::new(Semaphore::new(GREETING_MAX));
+        let mut failed = Throttle::new(TELL_EVERY);
         loop {
             match listener.accept().await {
                 Ok((stream, address)) => {
+                    let Ok(place) = greeting.clone().try_acquire_owned() else {
+                        self.refused(address, &crowded());
+                        continue;
+                    };
                     let this = self.clone();
                     tokio::spawn(async move {
-                        if let Err(why) = this.welcome(stream).await {
-                            tracing::warn!(%address, "a peer connection was refused: {why}");
+                        let welcomed = this.welcome(stream).await;
+                        drop(place);
+                        match welcomed {
+                            Ok((from, stream)) => this.run(from, stream).await,
+                            Err(mistake) => this.refused(address, &mistake),
                         }
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "accepting peer connections failed; trying again");
+                    if let Some(missed) = failed.pass(self.clock.now()) {
+                        tracing::warn!(
+                            %error,
+                            missed,
+                            "accepting peer connections failed and is tried again; if files ran out, raise `ulimit -n`"
+                        );
+                    }
                     tokio::time::sleep(DIAL_PAUSE_MAX).await;
                 }
             }
         }
     }
 
-    async fn welcome(self: Arc<Self>, mut stream: TcpStream) -> Result<(), String> {
+    async fn welcome(&self, mut stream: TcpStream) -> Result<(NodeId, TcpStream), Mistake> {
         let hello = read_hello(&mut stream).await?;
         self.check(&hello, None)?;
         let from = NodeId(hello.from);
         self.write_hello(&mut stream, from).await?;
-        self.run(from, stream).await;
-        Ok(())
+        Ok((from, stream))
     }
 
     async fn dial(self: Arc<Self>, peer: NodeId, address: String) {
@@ -183,8 +238,8 @@ impl Transport {
                     (pause, told) = (DIAL_PAUSE_MIN, false);
                     self.clone().run(peer, stream).await;
                 }
-                Err(Some(why)) if !told => {
-                    tracing::warn!(%peer, address, "the peer refused or is not a peer: {why}");
+                Err(Some(mistake)) if !told => {
+                    tracing::warn!(%peer, address, "the peer refused or is not a peer: {}", mistake.why);
                     told = true;
                 }
                 Err(_) => {}
@@ -195,7 +250,7 @@ impl Transport {
     }
 
     /// Connects and greets; `Err(None)` if nobody is there.
-    async fn call(&self, peer: NodeId, address: &str) -> Result<TcpStream, Option<String>> {
+    async fn call(&self, peer: NodeId, address: &str) -> Result<TcpStream, Option<Mistake>> {
         let mut stream = TcpStream::connect(address).await.map_err(|_| None)?;
         self.write_hello(&mut stream, peer).await?;
         let hello = read_hello(&mut stream).await?;
@@ -203,34 +258,46 @@ impl Transport {
         Ok(stream)
     }
 
-    async fn write_hello(&self, stream: &mut TcpStream, to: NodeId) -> Result<(), String> {
+    async fn write_hello(&self, stream: &mut TcpStream, to: NodeId) -> Result<(), Mistake> {
         let hello = Hello { version: VERSION, cluster: self.cluster, from: self.me.get(), to: to.get() };
-        stream.set_nodelay(true).map_err(|e| e.to_string())?;
-        stream.write_all(&hello.encode()).await.map_err(|e| e.to_string())
+        stream.set_nodelay(true).map_err(|e| Mistake::broken(&e))?;
+        stream.write_all(&hello.encode()).await.map_err(|e| Mistake::broken(&e))
     }
 
-    fn check(&self, hello: &Hello, expected: Option<NodeId>) -> Result<(), String> {
+    fn check(&self, hello: &Hello, expected: Option<NodeId>) -> Result<(), Mistake> {
         let from = NodeId(hello.from);
         if hello.version != VERSION {
-            return Err(format!(
-                "node {from} speaks version {} of the peer protocol, this one {VERSION}; run the same release on all nodes",
-                hello.version
+            return Err(Mistake::new(
+                MistakeKind::Version,
+                format!(
+                    "node {from} speaks version {} of the peer protocol, this one {VERSION}; run the same release on all nodes",
+                    hello.version
+                ),
             ));
         }
         if hello.cluster != self.cluster {
-            return Err(format!(
-                "node {from} is of cluster {:016x}, this is {:016x}; check the peer addresses of both",
-                hello.cluster, self.cluster
+            return Err(Mistake::new(
+                MistakeKind::Cluster,
+                format!(
+                    "node {from} is of cluster {:016x}, this is {:016x}; check the peer addresses of both",
+                    hello.cluster, self.cluster
+                ),
             ));
         }
         if hello.to != self.me.get() {
-            return Err(format!(
-                "node {from} looks for node {}, this is node {}; check its peer addresses",
-                hello.to, self.me
+            return Err(Mistake::new(
+                MistakeKind::Addressee,
+                format!(
+                    "node {from} looks for node {}, this is node {}; check its peer addresses",
+                    hello.to, self.me
+                ),
             ));
         }
         if from == self.me || !self.peers.contains_key(&from) || expected.is_some_and(|e| e != from) {
-            return Err(format!("node {from} is not expected here; check the list of peers"));
+            return Err(Mistake::new(
+                MistakeKind::Stranger,
+                format!("node {from} is not expected here; check the list of peers"),
+            ));
         }
         Ok(())
     }
@@ -266,7 +333,7 @@ impl Transport {
 
     /// Reads packets into the inbox; ends with the reason.
     async fn read(&self, from: NodeId, mut read: OwnedReadHalf) -> String {
-        let mut buffer = BytesMut::with_capacity(256 << 10);
+        let mut buffer = BytesMut::with_capacity(READ_BYTES);
         loop {
             match take_packet(&mut buffer) {
                 Ok(Some(body)) => {
@@ -275,7 +342,9 @@ impl Transport {
                 }
                 Ok(None) => {}
                 Err(why) => {
-                    tracing::warn!(%from, "the connection is closed: {why}");
+                    if let Some(missed) = self.mistakes.note(MistakeKind::Packet, None, self.clock.now()) {
+                        tracing::warn!(%from, missed, "the peer's connection is closed and made anew: {why}");
+                    }
                     return why;
                 }
             }
@@ -311,11 +380,26 @@ impl Link {
     }
 }
 
-async fn read_hello(stream: &mut TcpStream) -> Result<Hello, String> {
+fn crowded() -> Mistake {
+    Mistake::new(
+        MistakeKind::Crowded,
+        format!(
+            "{GREETING_MAX} others have connected and not greeted yet; only nodes may connect to the peer port"
+        ),
+    )
+}
+
+async fn read_hello(stream: &mut TcpStream) -> Result<Hello, Mistake> {
     let mut bytes = [0; HELLO_BYTES];
     match tokio::time::timeout(HELLO_PATIENCE, stream.read_exact(&mut bytes)).await {
-        Err(_) => Err("it did not greet in time".into()),
-        Ok(Err(error)) => Err(format!("it closed before its greeting: {error}")),
+        Err(_) => Err(Mistake::new(
+            MistakeKind::Silent,
+            "it did not greet in time; only nodes may connect to the peer port, clients use the etcd port",
+        )),
+        Ok(Err(error)) => Err(Mistake::new(
+            MistakeKind::Silent,
+            format!("it closed before its greeting: {error}; only nodes may connect to the peer port"),
+        )),
         Ok(Ok(_)) => Hello::decode(&bytes),
     }
 }
@@ -329,16 +413,20 @@ fn take_packet(buffer: &mut BytesMut) -> Result<Option<Bytes>, String> {
     let len = u32::from_le_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]) as usize;
     let crc = u32::from_le_bytes([buffer[4], buffer[5], buffer[6], buffer[7]]);
     if len > PACKET_MAX {
-        return Err(format!("a packet claims {len} bytes, more than the {PACKET_MAX} allowed"));
+        return Err(format!(
+            "a packet claims {len} bytes, more than the {PACKET_MAX} allowed; run the same release on all nodes"
+        ));
     }
     if buffer.len() < HEADER_BYTES + len {
-        buffer.reserve(HEADER_BYTES + len - buffer.len());
+        // Twice what has come, at most: a claim alone makes no room.
+        let missing = HEADER_BYTES + len - buffer.len();
+        buffer.reserve(missing.min(buffer.len().max(READ_BYTES)));
         return Ok(None);
     }
     buffer.advance(HEADER_BYTES);
     let body = buffer.split_to(len).freeze();
     if crc32c::crc32c(&body) != crc {
-        return Err("a packet's checksum does not hold".into());
+        return Err("a packet's checksum does not hold; look for what changes bytes on the way".into());
     }
     Ok(Some(body))
 }
@@ -346,6 +434,7 @@ fn take_packet(buffer: &mut BytesMut) -> Result<Option<Bytes>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quorate_base::Rng;
 
     #[test]
     fn packets_survive_any_cut_and_nothing_else_passes() {
@@ -365,6 +454,38 @@ mod tests {
     }
 
     #[test]
+    fn a_claimed_length_makes_no_room() {
+        let mut buffer = BytesMut::new();
+        buffer.extend_from_slice(&(PACKET_MAX as u32).to_le_bytes());
+        buffer.extend_from_slice(&[0; 12]);
+        assert_eq!(take_packet(&mut buffer), Ok(None));
+        assert!(buffer.capacity() <= 2 * READ_BYTES, "{} bytes for 16", buffer.capacity());
+        buffer.extend_from_slice(&vec![0; READ_BYTES]);
+        assert_eq!(take_packet(&mut buffer), Ok(None));
+        assert!(buffer.capacity() <= 4 * READ_BYTES, "{}", buffer.capacity());
+    }
+
+    /// Seed 1: any bytes are a packet, not yet one, or an error; and none makes more room than a few times what came.
+    #[test]
+    fn no_bytes_on_a_greeted_connection_are_a_panic() {
+        let mut rng = Rng::new(1);
+        for round in 0..2_000 {
+            let mut buffer = BytesMut::new();
+            for _ in 0..rng.between(1, 6) {
+                let body: Vec<u8> = (0..rng.below(60)).map(|_| rng.next_u64() as u8).collect();
+                let huge = [u32::MAX, i32::MAX as u32, PACKET_MAX as u32, PACKET_MAX as u32 + 1, 1 << 24];
+                let len = if rng.chance(1, 4) { *rng.pick(&huge) } else { body.len() as u32 };
+                let crc = if rng.chance(1, 4) { rng.next_u64() as u32 } else { crc32c::crc32c(&body) };
+                buffer.extend_from_slice(&len.to_le_bytes());
+                buffer.extend_from_slice(&crc.to_le_bytes());
+                buffer.extend_from_slice(&body);
+            }
+            while let Ok(Some(_)) = take_packet(&mut buffer) {}
+            assert!(buffer.capacity() <= 2 * READ_BYTES, "seed 1, round {round}: {}", buffer.capacity());
+        }
+    }
+
+    #[test]
     fn a_hello_must_be_whole() {
         let hello = Hello { version: VERSION, cluster: 7, from: 1, to: 2 };
         let bytes = hello.encode();
@@ -373,6 +494,16 @@ mod tests {
             let mut bad = bytes;
             bad[i] ^= 0x10;
             assert!(Hello::decode(&bad).is_err(), "byte {i}");
+        }
+        let mut rng = Rng::new(2);
+        for _ in 0..10_000 {
+            let mut bad = [0; HELLO_BYTES];
+            bad.fill_with(|| rng.next_u64() as u8);
+            bad[..8].copy_from_slice(&MAGIC);
+            assert!(Hello::decode(&bad).is_err(), "noise, seed 2");
+            let crc = crc32c::crc32c(&bad[..34]);
+            bad[34..].copy_from_slice(&crc.to_le_bytes());
+            assert_eq!(Hello::decode(&bad).map(Hello::encode), Ok(bad), "any numbers, seed 2");
         }
     }
 }

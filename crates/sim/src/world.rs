@@ -517,6 +517,7 @@ impl World {
         let packets = std::mem::take(&mut r.effects.packets);
         let exports = std::mem::take(&mut r.effects.exports);
         let roles = std::mem::take(&mut r.effects.roles);
+        let malformed = r.effects.malformed.pop();
         let broken = r.effects.broken.take();
         let next = r.lane.deadline();
         let retick =
@@ -529,6 +530,9 @@ impl World {
         }
         for change in roles {
             self.counts.add(if change.became_leader() { "elections won" } else { "role changes" });
+        }
+        if let Some(from) = malformed {
+            return self.break_down(at, format!("a packet of {from:?} is malformed"));
         }
         if let Some(broken) = broken {
             return self.break_down(at, broken.why);

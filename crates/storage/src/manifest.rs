@@ -171,6 +171,7 @@ fn read_body(rest: &mut Bytes) -> Option<Manifest> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quorate_base::Rng;
 
     #[test]
     fn every_flipped_bit_is_seen() {
@@ -189,5 +190,46 @@ mod tests {
             bad[bit / 8] ^= 1 << (bit % 8);
             assert!(Manifest::decode(&bad, "m").is_err(), "bit {bit}");
         }
+    }
+
+    /// Seed 7: checksums that hold over nonsense are an error or a manifest, and one that is read is written the same.
+    #[test]
+    fn no_bytes_are_a_panic() {
+        let mut rng = Rng::new(7);
+        let (mut read, mut refused) = (0, 0);
+        for round in 0..20_000 {
+            let files = (0..rng.below(4)).map(|n| FileEntry {
+                name: format!("tables/{n}"),
+                size: rng.next_u64(),
+                crc: rng.chance(1, 2).then(|| rng.next_u64() as u32),
+            });
+            let files = files.collect();
+            let identity = Identity { cluster: rng.next_u64(), node: NodeId(rng.next_u64()) };
+            let mut bytes = Manifest { identity, generation: rng.next_u64(), files }.encode();
+            bytes.truncate(bytes.len() - 4);
+            let at = rng.between(MAGIC.len() as u64, bytes.len() as u64 - 1) as usize;
+            match rng.below(4) {
+                0 => bytes.truncate(at),
+                1 => bytes[at] ^= 1 << rng.below(8),
+                2 => {
+                    let end = (at + 4).min(bytes.len());
+                    bytes[at..end].fill(0xff);
+                }
+                _ => bytes.extend((0..rng.below(9)).map(|_| rng.next_u64() as u8)),
+            }
+            bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
+            match Manifest::decode(&bytes, "m") {
+                Ok(manifest) => {
+                    assert_eq!(
+                        Manifest::decode(&manifest.encode(), "m"),
+                        Ok(manifest),
+                        "seed 7, round {round}"
+                    );
+                    read += 1;
+                }
+                Err(_) => refused += 1,
+            }
+        }
+        assert!(read > 1_000 && refused > 1_000, "{read} read, {refused} refused");
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Each frame starts with a kind byte. Entries stand in frames as they stand in the log: index and term of the first,
 //! then each one's kind, term step and data. Frames of a kind that is not known end the packet: peers of one protocol
-//! version (checked when they connect) know the same kinds.
+//! version (checked when they connect) know the same kinds. Terms and indices are below 2^62, so that whoever counts on
+//! from what a peer says does not run over: no cluster lives to see a larger one.
 
 use crate::codec::{Malformed, Read, Reader, Write};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -120,6 +121,16 @@ impl Packet {
         }
     }
 
+    /// Bytes so far.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Nothing was added yet.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// The body of the packet.
     pub fn finish(self) -> Bytes {
         self.bytes.freeze()
@@ -153,12 +164,9 @@ impl Iterator for Frames {
 fn read_frame(r: &mut Reader) -> Read<Frame> {
     match r.u8()? {
         RAFT => Ok(Frame::Raft { shard: shard(r)?, message: read_message(r)? }),
-        FORWARD => Ok(Frame::Forward {
-            shard: shard(r)?,
-            term: Term(r.varint()?),
-            request: r.varint()?,
-            data: r.bytes()?,
-        }),
+        FORWARD => {
+            Ok(Frame::Forward { shard: shard(r)?, term: term(r)?, request: r.varint()?, data: r.bytes()? })
+        }
         KEEP_ALIVE => {
             Ok(Frame::Lease { shard: shard(r)?, request: r.varint()?, ask: LeaseAsk::KeepAlive(r.int()?) })
         }
@@ -175,13 +183,29 @@ fn shard(r: &mut Reader) -> Read<ShardId> {
     u32::try_from(r.varint()?).map(ShardId).map_err(|_| Malformed)
 }
 
+/// See the module page.
+const NUMBER_MAX: u64 = 1 << 62;
+
+fn number(r: &mut Reader) -> Read<u64> {
+    let n = r.varint()?;
+    if n < NUMBER_MAX { Ok(n) } else { Err(Malformed) }
+}
+
+fn term(r: &mut Reader) -> Read<Term> {
+    number(r).map(Term)
+}
+
+fn index(r: &mut Reader) -> Read<Index> {
+    number(r).map(Index)
+}
+
 fn put_id(out: &mut BytesMut, id: EntryId) {
     out.varint(id.term.0);
     out.varint(id.index.0);
 }
 
 fn read_id(r: &mut Reader) -> Read<EntryId> {
-    Ok(EntryId::new(Term(r.varint()?), Index(r.varint()?)))
+    Ok(EntryId::new(term(r)?, index(r)?))
 }
 
 fn put_entries(out: &mut BytesMut, entries: &[Entry]) {
@@ -275,22 +299,22 @@ const fn kind(message: &Message) -> u8 {
 
 fn read_message(r: &mut Reader) -> Read<Message> {
     let kind = r.u8()?;
-    let term = Term(r.varint()?);
+    let term = term(r)?;
     Ok(match kind {
         1 => Message::RequestVote { term, pre: r.flag()?, transfer: r.flag()?, last: read_id(r)? },
         2 => Message::Vote { term, pre: r.flag()?, granted: r.flag()?, withheld: r.flag()? },
         3 => {
-            let (prev, commit) = (read_id(r)?, Index(r.varint()?));
+            let (prev, commit) = (read_id(r)?, index(r)?);
             Message::Append { term, prev, commit, entries: read_entries(r)? }
         }
-        4 => Message::Appended { term, matched: Index(r.varint()?) },
-        5 => Message::AppendRejected { term, prev: Index(r.varint()?), hint: read_id(r)? },
-        6 => Message::Heartbeat { term, commit: Index(r.varint()?), round: r.varint()? },
+        4 => Message::Appended { term, matched: index(r)? },
+        5 => Message::AppendRejected { term, prev: index(r)?, hint: read_id(r)? },
+        6 => Message::Heartbeat { term, commit: index(r)?, round: r.varint()? },
         7 => Message::HeartbeatResponse { term, round: r.varint()? },
-        8 => Message::Commit { term, commit: Index(r.varint()?) },
+        8 => Message::Commit { term, commit: index(r)? },
         9 => Message::ReadIndex { term, context: r.u64()? },
         10 => {
-            let (context, some, index) = (r.u64()?, r.flag()?, Index(r.varint()?));
+            let (context, some, index) = (r.u64()?, r.flag()?, index(r)?);
             Message::ReadIndexResponse { term, context, index: some.then_some(index) }
         }
         11 => Message::TimeoutNow { term },
@@ -311,7 +335,15 @@ mod tests {
     use quorate_base::Rng;
 
     fn id(rng: &mut Rng) -> EntryId {
-        EntryId::new(Term(rng.below(1 << 40)), Index(rng.next_u64()))
+        EntryId::new(Term(rng.below(1 << 40)), index(rng))
+    }
+
+    fn index(rng: &mut Rng) -> Index {
+        Index(rng.below(NUMBER_MAX) >> rng.below(62))
+    }
+
+    fn term(rng: &mut Rng) -> Term {
+        Term(rng.below(NUMBER_MAX) >> rng.below(62))
     }
 
     fn bytes(rng: &mut Rng) -> Bytes {
@@ -319,7 +351,7 @@ mod tests {
     }
 
     fn message(rng: &mut Rng) -> Message {
-        let term = Term(rng.next_u64());
+        let term = term(rng);
         match rng.below(13) {
             0 => {
                 let (pre, transfer) = (rng.chance(1, 2), rng.chance(1, 2));
@@ -329,16 +361,16 @@ mod tests {
             2 => {
                 let entry = |rng: &mut Rng| Entry { kind: EntryKind::Command, id: id(rng), data: bytes(rng) };
                 let entries = (0..rng.below(4)).map(|_| entry(rng)).collect();
-                Message::Append { term, prev: id(rng), commit: Index(rng.next_u64()), entries }
+                Message::Append { term, prev: id(rng), commit: index(rng), entries }
             }
-            3 => Message::Appended { term, matched: Index(rng.next_u64()) },
+            3 => Message::Appended { term, matched: index(rng) },
             4 => Message::AppendRejected { term, prev: Index(7), hint: id(rng) },
-            5 => Message::Heartbeat { term, commit: Index(rng.next_u64()), round: rng.next_u64() },
+            5 => Message::Heartbeat { term, commit: index(rng), round: rng.next_u64() },
             6 => Message::HeartbeatResponse { term, round: rng.next_u64() },
-            7 => Message::Commit { term, commit: Index(rng.next_u64()) },
+            7 => Message::Commit { term, commit: index(rng) },
             8 => Message::ReadIndex { term, context: rng.next_u64() },
             9 => {
-                let index = rng.chance(1, 2).then(|| Index(rng.next_u64()));
+                let index = rng.chance(1, 2).then(|| index(rng));
                 Message::ReadIndexResponse { term, context: rng.next_u64(), index }
             }
             10 => Message::TimeoutNow { term },
@@ -354,7 +386,7 @@ mod tests {
     fn frame(rng: &mut Rng) -> Frame {
         let (shard, request) = (ShardId(rng.below(99) as u32), rng.next_u64());
         match rng.below(6) {
-            0 => Frame::Forward { shard, term: Term(rng.next_u64()), request, data: bytes(rng) },
+            0 => Frame::Forward { shard, term: term(rng), request, data: bytes(rng) },
             1 => Frame::Lease { shard, request, ask: LeaseAsk::KeepAlive(rng.next_u64() as i64) },
             2 => Frame::Lease { shard, request, ask: LeaseAsk::TimeToLive(rng.next_u64() as i64) },
             3 => Frame::LeaseAnswer { request, ttl: -1, granted: rng.next_u64() as i64 },
@@ -384,5 +416,84 @@ mod tests {
             }
             Packet::read(harmed.into()).for_each(drop);
         }
+    }
+
+    /// Every number of a frame is replaced by every other kind of number, and bytes come from nowhere: an error or frames,
+    /// and frames that come out go in and come out again.
+    #[test]
+    fn no_bytes_are_a_panic_and_what_is_read_is_written_back() {
+        let mut rng = Rng::new(12);
+        let (mut read, mut refused) = (0, 0);
+        let mut look = |body: Vec<u8>, round: u32| {
+            for frame in Packet::read(body.into()) {
+                let Ok(frame) = frame else {
+                    refused += 1;
+                    continue;
+                };
+                read += 1;
+                let mut again = Packet::default();
+                again.push(&frame);
+                let again: Vec<Read<Frame>> = Packet::read(again.finish()).collect();
+                assert_eq!(again, [Ok(frame)], "seed 12, round {round}");
+            }
+        };
+        for round in 0..3_000 {
+            let noise: Vec<u8> = (0..rng.below(80)).map(|_| rng.next_u64() as u8).collect();
+            look(noise, round);
+            let mut packet = Packet::default();
+            packet.push(&frame(&mut rng));
+            let body = packet.finish();
+            for cut in 0..body.len() {
+                look(body[..cut].to_vec(), round);
+                let mut huge = BytesMut::from(&body[..cut]);
+                huge.varint(*rng.pick(&[
+                    u64::MAX,
+                    1 << 63,
+                    1 << 62,
+                    u64::from(u32::MAX),
+                    i64::MAX as u64,
+                    1 << 20,
+                ]));
+                huge.extend_from_slice(&body[cut + 1..]);
+                look(huge.to_vec(), round);
+            }
+            let mut longer = body.to_vec();
+            longer.push(rng.next_u64() as u8);
+            look(longer, round);
+        }
+        assert!(read > 20_000 && refused > 20_000, "{read} read, {refused} refused");
+    }
+
+    #[test]
+    fn terms_and_indices_that_would_run_over_are_refused() {
+        for n in [NUMBER_MAX - 1, NUMBER_MAX, u64::MAX] {
+            for message in [
+                Message::Commit { term: Term(1), commit: Index(n) },
+                Message::Commit { term: Term(n), commit: Index(1) },
+                Message::AppendRejected {
+                    term: Term(1),
+                    prev: Index(1),
+                    hint: EntryId::new(Term(n), Index(1)),
+                },
+                Message::AppendRejected {
+                    term: Term(1),
+                    prev: Index(1),
+                    hint: EntryId::new(Term(1), Index(n)),
+                },
+            ] {
+                let mut packet = Packet::default();
+                packet.push(&Frame::Raft { shard: ShardId(1), message });
+                let read: Read<Vec<Frame>> = Packet::read(packet.finish()).collect();
+                assert_eq!(read.is_ok(), n < NUMBER_MAX, "{n}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_false_count_of_entries_makes_no_room() {
+        let mut body = BytesMut::from(&[RAFT, 1, 3, 1, 1, 1, 1][..]);
+        body.varint(1 << 40);
+        body.extend_from_slice(&[0; 1000]);
+        assert_eq!(Packet::read(body.freeze()).next(), Some(Err(Malformed)));
     }
 }

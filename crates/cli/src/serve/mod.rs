@@ -11,12 +11,15 @@
 mod settings;
 
 use crate::report::{Exit, Problem, colours};
+use quorate_gateway_etcd::Counters;
 use quorate_server::{DoorStart, Facts, Ready, ServeDoor};
 use serde::{Deserialize, Serialize};
 use settings::{Flags, Settings};
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -122,9 +125,12 @@ fn say(notice: &Notice) {
 fn etcd_door(version: String) -> ServeDoor {
     Box::new(|start: DoorStart| {
         Box::pin(async move {
-            let DoorStart { door, listener, facts } = start;
-            let metrics: quorate_gateway_etcd::Metrics = Arc::new(move || metrics_page(facts()));
-            let options = quorate_gateway_etcd::Options { version, metrics: Some(metrics) };
+            let DoorStart { door, listener, clients_max, facts } = start;
+            let counters = Arc::<Counters>::default();
+            let counted = counters.clone();
+            let metrics: quorate_gateway_etcd::Metrics = Arc::new(move || metrics_page(facts(), &counted));
+            let options =
+                quorate_gateway_etcd::Options { version, metrics: Some(metrics), clients_max, counters };
             if let Err(error) =
                 quorate_gateway_etcd::serve(listener, door, options, std::future::pending()).await
             {
@@ -135,13 +141,21 @@ fn etcd_door(version: String) -> ServeDoor {
 }
 
 /// The node's figures in the text form of Prometheus.
-fn metrics_page(facts: Facts) -> String {
-    let Facts { flushes } = facts;
-    format!(
-        "# HELP quorate_journal_flushes_total Flushes of the journal since the start.\n\
-         # TYPE quorate_journal_flushes_total counter\n\
-         quorate_journal_flushes_total {flushes}\n"
-    )
+fn metrics_page(facts: Facts, counters: &Counters) -> String {
+    let Facts { flushes, peer_mistakes } = facts;
+    let turned_away = counters.turned_away.load(Ordering::Relaxed);
+    let mut page = String::new();
+    for (name, help, n) in [
+        ("journal_flushes", "Flushes of the journal since the start.", flushes),
+        ("peer_mistakes", "Connections and packets refused on the peer port since the start.", peer_mistakes),
+        ("clients_turned_away", "Connections for which there was no place since the start.", turned_away),
+    ] {
+        let _ = write!(
+            page,
+            "# HELP quorate_{name}_total {help}\n# TYPE quorate_{name}_total counter\nquorate_{name}_total {n}\n"
+        );
+    }
+    page
 }
 
 fn start_logging(filter: &str) -> Result<(), Problem> {

@@ -4,7 +4,7 @@ use crate::report::{Exit, Problem};
 use quorate_base::NodeId;
 use quorate_server::{Peer, ServerConfig};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -139,6 +139,10 @@ impl Settings {
         let etcd = flags.etcd.or(file.listen.etcd).unwrap_or(ETCD);
         let peer = flags.peer.or(file.listen.peer).unwrap_or(PEER);
         let cluster = flags.cluster.or(file.cluster).unwrap_or_else(|| CLUSTER.into());
+        if cluster.is_empty() {
+            let hint = "give it one, the same on all nodes";
+            return Err(Problem::new(Exit::Usage, "the cluster has no name", hint));
+        }
         let mut peers = if flags.peers.is_empty() {
             file.peers.into_iter().map(FilePeer::into_peer).collect()
         } else {
@@ -248,6 +252,16 @@ fn alone(node: NodeId, etcd: SocketAddr, peer: SocketAddr) -> Peer {
 
 /// Peer addresses and client URLs by id.
 fn join(peers: Vec<(u64, String)>, client_urls: Vec<(u64, String)>) -> Result<Vec<Peer>, Problem> {
+    for (flag, list) in [("--peers", &peers), ("--client-urls", &client_urls)] {
+        let mut seen = BTreeSet::new();
+        if let Some((id, _)) = list.iter().find(|(id, _)| !seen.insert(*id)) {
+            return Err(Problem::new(
+                Exit::Usage,
+                format!("{flag} names node {id} twice"),
+                "give each node an id of its own",
+            ));
+        }
+    }
     let mut urls: BTreeMap<u64, String> = client_urls.into_iter().collect();
     let joined: Result<Vec<Peer>, Problem> = peers
         .into_iter()
@@ -344,5 +358,57 @@ mod tests {
         assert_eq!(one(&[1, 2], &[1, 2]), Ok(2));
         assert!(one(&[1, 2], &[1]).unwrap_err().contains("node 2"));
         assert!(one(&[1], &[1, 3]).unwrap_err().contains("node 3"));
+        assert!(one(&[1, 2, 1], &[1, 2]).unwrap_err().contains("--peers names node 1 twice"));
+        assert!(one(&[1, 2], &[1, 2, 2]).unwrap_err().contains("--client-urls names node 2 twice"));
+        assert!(parsed("cluster = \"\"").unwrap_err().message.contains("no name"));
+    }
+
+    /// Seed 1: a good file with parts of it replaced. Settings that pass, or a problem that names itself; never a panic.
+    #[test]
+    fn no_file_is_a_panic() {
+        let mut rng = quorate_base::Rng::new(1);
+        let good = Settings::merge(File::default(), Flags::default()).unwrap().to_toml();
+        let (mut passed, mut refused) = (0, 0);
+        for round in 0..3_000 {
+            let mut text = good.clone();
+            for _ in 0..rng.between(1, 2) {
+                let at = text.floor_char_boundary(rng.below(text.len() as u64) as usize);
+                let upto = text.floor_char_boundary((at + rng.below(12) as usize).min(text.len()));
+                let word = *rng.pick(&[
+                    "",
+                    "0",
+                    "-1",
+                    "18446744073709551615",
+                    "9223372036854775807",
+                    "1e400",
+                    "nan",
+                    "true",
+                    "[[peers]]",
+                    "\"",
+                    "\n",
+                    "\u{0}",
+                    "é",
+                    "{",
+                    "[",
+                    "127.0.0.1:65536",
+                    "http://",
+                    "node = 1\n",
+                ]);
+                text.replace_range(at..upto, word);
+            }
+            match parsed(&text).and_then(|s| s.server.check().map_err(Problem::from)) {
+                Ok(()) => passed += 1,
+                Err(problem) => {
+                    assert_eq!(problem.exit, Exit::Usage, "seed 1, round {round}");
+                    assert!(!problem.message.is_empty(), "seed 1, round {round}: {text}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(passed > 100 && refused > 500, "{passed} passed, {refused} refused");
+        let deep = format!("peers = {}{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(parsed(&deep).is_err());
+        let dotted = format!("{}a = 1", "a.".repeat(100_000));
+        assert!(parsed(&dotted).is_err());
     }
 }

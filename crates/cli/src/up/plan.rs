@@ -86,7 +86,25 @@ impl Plan {
         if plan.nodes.is_empty() || !in_order {
             return Err(unusable(format!("{}: the nodes are not numbered from 1", path.display())));
         }
+        if let Err(what) = plan.check() {
+            return Err(unusable(format!("{}: {what}", path.display())));
+        }
         Ok(Some(plan))
+    }
+
+    /// What a hand that changed the file may have got wrong.
+    fn check(&self) -> Result<(), String> {
+        if self.cluster.is_empty() {
+            return Err("the cluster has no name".into());
+        }
+        if self.nodes.len() as u64 > MOST_NODES {
+            return Err(format!("{} nodes, and a local cluster has at most {MOST_NODES}", self.nodes.len()));
+        }
+        let mut seen = BTreeSet::new();
+        let mut addresses = self.nodes.iter().flat_map(|n| [n.etcd, n.peer]).filter(|a| a.port() != 0);
+        addresses
+            .find(|a| !seen.insert(*a))
+            .map_or(Ok(()), |twice| Err(format!("{twice} stands there twice")))
     }
 
     /// Keeps the plan in `dir`, in one step.
@@ -225,6 +243,42 @@ mod tests {
             assert_eq!(Plan::load(&dir).unwrap_err().exit, Exit::DataDir, "{to}");
             plan.store(&dir).unwrap();
         }
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_plan_that_makes_no_sense_is_refused_by_name() {
+        let dir = std::env::temp_dir().join(format!("quorate-plan-bad-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let node = |id: u64, etcd: u16, peer: u16| {
+            format!("[[nodes]]\nid = {id}\netcd = \"127.0.0.1:{etcd}\"\npeer = \"127.0.0.1:{peer}\"\n")
+        };
+        let head = "format = 1\ncluster = \"c\"\n";
+        for (text, word) in [
+            (String::new(), "format"),
+            ("format = 99999999999999999999".into(), "expected u32"),
+            (format!("{head}nodes = []"), "not numbered from 1"),
+            (format!("{head}{}{}", node(1, 2379, 7100), node(1, 2380, 7101)), "not numbered from 1"),
+            (format!("{head}{}", node(2, 2379, 7100)), "not numbered from 1"),
+            (format!("{head}{}{}", node(1, 2379, 7100), node(2, 2379, 7101)), "2379"),
+            (format!("{head}{}", node(1, 2379, 2379)), "2379"),
+            (
+                format!(
+                    "{head}{}",
+                    (1..=MOST_NODES + 1).map(|n| node(n, n as u16, 100 + n as u16)).collect::<String>()
+                ),
+                "at most",
+            ),
+            ("format = 1\ncluster = \"\"\n".to_string() + &node(1, 2379, 7100), "name"),
+            (format!("{head}[[nodes]]\nid = 1\netcd = \"nowhere\"\npeer = \"127.0.0.1:1\""), "nowhere"),
+        ] {
+            std::fs::write(dir.join(FILE), &text).unwrap();
+            let problem = Plan::load(&dir).expect_err(word);
+            assert_eq!(problem.exit, Exit::DataDir, "{text}");
+            assert!(problem.message.contains(word) && !problem.hint.is_empty(), "{text}: {problem}");
+        }
+        std::fs::write(dir.join(FILE), [0xff, 0xfe]).unwrap();
+        assert_eq!(Plan::load(&dir).unwrap_err().exit, Exit::DataDir);
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -8,6 +8,7 @@
 //! to the leader's -> journal and peers -> committed -> [`Effects::work`] -> [`Event::Output`] -> its callback.
 
 mod exports;
+mod packets;
 mod pending;
 mod reads;
 mod service;
@@ -19,6 +20,7 @@ use crate::watch::Hub;
 use bytes::Bytes;
 use exports::Exports;
 pub use exports::{Export, Exported};
+use packets::Packets;
 use pending::{Pending, Want};
 use quorate_base::time::Duration;
 use quorate_base::{Append, Base, Durable, Held, Instant, NodeId, Rng, ShardId, Term};
@@ -36,8 +38,13 @@ use std::sync::{Arc, Mutex};
 
 /// The largest encoded command the log takes.
 pub const COMMAND_MAX: usize = 2 << 20;
+/// A packet that has grown to this size takes no more frames. (Its last frame may make it larger: the largest holds a
+/// command, or a chunk of a snapshot.)
+pub const PACKET_BYTES: usize = 4 << 20;
 /// How many requests may wait on one node.
 const WAITING_MAX: usize = 200_000;
+/// How many bytes of commands may wait on one node.
+const WAITING_BYTES_MAX: usize = 256 << 20;
 /// How often a lane wants to look at its clocks while requests or leases wait.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -135,6 +142,8 @@ pub struct Effects {
     pub seals: Vec<Seal>,
     /// Role changes, for the log.
     pub roles: Vec<RoleChange>,
+    /// Peers of whose packets a part could not be read, once a packet.
+    pub malformed: Vec<NodeId>,
     /// The node cannot go on.
     pub broken: Option<Broken>,
 }
@@ -176,7 +185,8 @@ pub struct Lane {
     lessor: Lessor,
     hub: Arc<Mutex<Hub>>,
     view: Arc<KvView>,
-    packets: BTreeMap<NodeId, Packet>,
+    packets: Packets,
+    malformed: Vec<NodeId>,
     leader: Option<NodeId>,
     leaderless_since: Option<Instant>,
     last_applied_term: Term,
@@ -223,7 +233,8 @@ impl Lane {
             lessor,
             hub,
             view,
-            packets: BTreeMap::new(),
+            packets: Packets::default(),
+            malformed: Vec::new(),
             leader: raft.leader(),
             leaderless_since: Some(now),
             last_applied_term: Term(0),
@@ -266,8 +277,9 @@ impl Lane {
         for frame in Packet::read(body) {
             match frame {
                 Ok(frame) => self.frame(now, from, frame),
-                // The sender is of this release and the checksum held: nothing sensible is left to do with the rest.
-                Err(_) => return,
+                // The checksum held, so the sender speaks otherwise than this release: nothing sensible is left to do with
+                // the rest, but somebody should hear of it.
+                Err(_) => return self.malformed.push(from),
             }
         }
     }
@@ -277,6 +289,8 @@ impl Lane {
             Frame::Raft { shard, message } if shard == self.shard => {
                 self.raft.handle(now, Input::Message { from, message });
             }
+            // Its sender would not have taken it from a client either.
+            Frame::Forward { data, .. } if data.len() > COMMAND_MAX => self.malformed.push(from),
             Frame::Forward { shard, term, request, data } if shard == self.shard => {
                 if self.raft.is_leader() && self.raft.term() == term {
                     self.propose(now, Proposer::Peer(from, request), data);
@@ -285,7 +299,9 @@ impl Lane {
                 }
             }
             Frame::Lease { shard, request, ask } if shard == self.shard => {
-                if self.raft.is_leader() {
+                if self.waiting_full() {
+                    self.send_frame(from, &Frame::Refused { request, overloaded: true });
+                } else if self.raft.is_leader() {
                     let (lease, renew) = match ask {
                         LeaseAsk::KeepAlive(id) => (id, true),
                         LeaseAsk::TimeToLive(id) => (id, false),
@@ -399,9 +415,8 @@ impl Lane {
             .retain(|to| progress.get(&to).is_some_and(|p| matches!(p.phase, Phase::Snapshot { .. })));
         // What the outbox brought (a leader, an index) may let more go at once: no second wake-up for it.
         self.serve_reads(now);
-        for (to, packet) in std::mem::take(&mut self.packets) {
-            out.packets.push((to, packet.finish()));
-        }
+        out.packets.extend(self.packets.take());
+        out.malformed.append(&mut self.malformed);
         out.exports.append(&mut self.exports.take_wanted());
         if let Some(error) = hub(&self.hub).take_damage() {
             self.broken = Some(Broken::state("reading for a watch", &error));
@@ -558,7 +573,7 @@ impl Lane {
     }
 
     fn send_frame(&mut self, to: NodeId, frame: &Frame) {
-        self.packets.entry(to).or_default().push(frame);
+        self.packets.push(to, frame);
     }
 
     fn take_request(&mut self) -> u64 {

@@ -23,6 +23,13 @@ pub(crate) enum Want {
 }
 
 impl Want {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Write(data) => data.len(),
+            Self::KeepAlive(_) | Self::TimeToLive(..) => 0,
+        }
+    }
+
     /// Doing it twice is harmless, so that it may be asked again of another leader.
     const fn repeatable(&self) -> bool {
         !matches!(self, Self::Write(_))
@@ -39,12 +46,13 @@ struct Waiting {
 
 /// All requests on their way, by request number.
 ///
-/// Invariants: `deadlines` holds exactly the waiting ones; `parked` exactly those not sent.
+/// Invariants: `deadlines` holds exactly the waiting ones; `parked` exactly those not sent; `bytes` is what they hold.
 #[derive(Default)]
 pub(crate) struct Pending {
     waiting: BTreeMap<u64, Waiting>,
     deadlines: BTreeSet<(Instant, u64)>,
     parked: BTreeSet<u64>,
+    bytes: usize,
 }
 
 impl Pending {
@@ -53,10 +61,16 @@ impl Pending {
         self.waiting.len()
     }
 
+    /// How many bytes of commands wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Takes a request in, parked.
     pub(crate) fn park(&mut self, request: u64, want: Want, done: Done, deadline: Instant) {
         self.deadlines.insert((deadline, request));
         self.parked.insert(request);
+        self.bytes += want.bytes();
         self.waiting.insert(request, Waiting { want, done, deadline, sent: None });
     }
 
@@ -86,6 +100,7 @@ impl Pending {
         let waiting = self.waiting.remove(&request)?;
         self.deadlines.remove(&(waiting.deadline, request));
         self.parked.remove(&request);
+        self.bytes -= waiting.want.bytes();
         Some((waiting.want, waiting.done))
     }
 
@@ -128,6 +143,7 @@ impl Pending {
     pub(crate) fn drain_all(&mut self) -> Vec<Done> {
         self.deadlines.clear();
         self.parked.clear();
+        self.bytes = 0;
         std::mem::take(&mut self.waiting).into_values().map(|w| w.done).collect()
     }
 
@@ -157,6 +173,7 @@ mod tests {
         let mut pending = Pending::default();
         pending.park(1, Want::Write(Bytes::from_static(b"w")), done(&log, "write"), Instant(100));
         pending.park(2, Want::KeepAlive(9), done(&log, "keep"), Instant(50));
+        assert_eq!(pending.bytes(), 1);
         assert_eq!(pending.send_parked(Term(3)).len(), 2);
         assert_eq!(pending.send_parked(Term(3)), vec![]);
         assert!(pending.overtaken(Term(3)).is_empty(), "an entry of the same term says nothing");
@@ -164,6 +181,6 @@ mod tests {
         assert_eq!(pending.send_parked(Term(4)), vec![(2, Want::KeepAlive(9))], "the keep-alive goes again");
         assert_eq!(pending.expired(Instant(49)).len(), 0);
         assert_eq!(pending.expired(Instant(50)).len(), 1);
-        assert_eq!(pending.len(), 0);
+        assert_eq!((pending.len(), pending.bytes()), (0, 0));
     }
 }

@@ -1,6 +1,6 @@
 //! What clients ask, answered: calls in, callbacks out.
 
-use super::{Broken, COMMAND_MAX, Lane, Read, WAITING_MAX, Want};
+use super::{Broken, COMMAND_MAX, Lane, Read, WAITING_BYTES_MAX, WAITING_MAX, Want};
 use crate::api::{Answer, Body, Done, Failure, Head, Member, Request, Status};
 use crate::applier::Outcome;
 use quorate_base::time::Duration;
@@ -24,7 +24,7 @@ impl Lane {
         if self.raft.is_learner() && !serves_as_learner(&request) {
             return done(Err(Failure::Learner));
         }
-        if self.pending.len() + self.reads.len() >= WAITING_MAX {
+        if self.waiting_full() {
             return done(Err(Failure::Overloaded));
         }
         let deadline = now + timeout.unwrap_or(self.patience.request).min(self.patience.request);
@@ -43,6 +43,11 @@ impl Lane {
                 self.reads.gather(Read::Local { request, done, deadline });
             }
         }
+    }
+
+    /// As much waits as may.
+    pub(super) fn waiting_full(&self) -> bool {
+        self.pending.len() + self.reads.len() >= WAITING_MAX || self.pending.bytes() >= WAITING_BYTES_MAX
     }
 
     fn call_write(&mut self, command: &Command, deadline: Instant, done: Done) {

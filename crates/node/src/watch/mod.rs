@@ -62,11 +62,18 @@ pub struct Options {
     pub message_bytes: usize,
     /// Between two progress messages of a watch that wants them.
     pub progress_every: Duration,
+    /// What all watches of the node may take, keys included.
+    pub watch_bytes: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ring_bytes: 8 << 20, message_bytes: 1 << 20, progress_every: Duration::from_secs(600) }
+        Self {
+            ring_bytes: 8 << 20,
+            message_bytes: 1 << 20,
+            progress_every: Duration::from_secs(600),
+            watch_bytes: 512 << 20,
+        }
     }
 }
 
@@ -114,6 +121,8 @@ pub struct Hub {
     by_key: BTreeMap<Bytes, BTreeSet<WatchKey>>,
     by_range: BTreeMap<WatchKey, KeyRange>,
     progress_watches: usize,
+    /// What the watches take, about.
+    watch_bytes: usize,
     now: Instant,
     /// A read of the state failed.
     damage: Option<StateError>,
@@ -137,6 +146,7 @@ impl Hub {
             by_key: BTreeMap::new(),
             by_range: BTreeMap::new(),
             progress_watches: 0,
+            watch_bytes: 0,
             now: Instant::ZERO,
             damage: None,
         }
@@ -282,6 +292,7 @@ impl Hub {
         if create.range.key.is_empty() {
             create.range.key = Bytes::from_static(&[0]);
         }
+        let full = self.watch_bytes + watch_size(&create.range) > self.options.watch_bytes;
         let range = &create.range;
         let empty = !range.end.is_empty() && range.end[..] != [0] && range.key >= range.end;
         let refusal = if create.start < 0 {
@@ -290,6 +301,8 @@ impl Hub {
             Some("mvcc: watcher range is empty")
         } else if create.id != 0 && stream.watches.contains_key(&create.id) {
             Some("mvcc: duplicate watch ID provided on the WatchStream")
+        } else if full {
+            Some("quorate: this node has as many watches as it may; watch on another node, or with fewer")
         } else {
             None
         };
@@ -314,6 +327,7 @@ impl Hub {
         }
         let progress_at = create.progress_notify.then(|| now + self.options.progress_every);
         self.progress_watches += usize::from(create.progress_notify);
+        self.watch_bytes += watch_size(&create.range);
         let watch = Watch {
             range: create.range.clone(),
             next,
@@ -345,6 +359,7 @@ impl Hub {
         let Some(watch) = stream.watches.remove(&id) else { return false };
         stream.ready.remove(&id);
         self.progress_watches -= usize::from(watch.progress_at.is_some());
+        self.watch_bytes -= watch_size(&watch.range);
         self.by_range.remove(&(number, id));
         if let Some(watches) = self.by_key.get_mut(&watch.range.key) {
             watches.remove(&(number, id));
@@ -543,6 +558,11 @@ fn size(event: &Event) -> usize {
     event.kv.key.len() + event.kv.value.len() + prev + 100
 }
 
+/// What a watch takes, about: it stands in its stream and in the index by key or range.
+fn watch_size(range: &KeyRange) -> usize {
+    range.key.len() + range.end.len() + 400
+}
+
 struct Handle {
     hub: Arc<Mutex<Hub>>,
     number: u64,
@@ -555,6 +575,10 @@ impl WatchStream for Handle {
 
     fn poll(&mut self) -> Option<WatchMessage> {
         lock(&self.hub).poll(self.number)
+    }
+
+    fn owed(&self) -> usize {
+        lock(&self.hub).streams.get(&self.number).map_or(0, |stream| stream.said.len())
     }
 }
 

@@ -209,3 +209,27 @@ fn after_a_snapshot_a_synced_watch_goes_back_to_the_history() {
         std::iter::from_fn(|| s.poll()).flat_map(|m| m.events).map(|e| e.kv.mod_revision).collect();
     assert_eq!(told, vec![6, 7, 8]);
 }
+
+/// What the watches may take is bounded, a refusal says so, and an end gives the room back.
+#[test]
+fn too_many_watches_are_refused_until_some_end() {
+    let past = Past { revision: 1, ..Past::default() };
+    let options = Options { watch_bytes: 3 * watch_size(&range("a", "")), ..Options::default() };
+    let hub = Arc::new(Mutex::new(Hub::new(options, Arc::new(past))));
+    let create = |stream: &mut Box<dyn WatchStream>| {
+        stream.request(WatchRequest::Create(WatchCreate { range: range("a", ""), ..WatchCreate::default() }));
+        stream.poll().unwrap()
+    };
+    let mut stream = Hub::open_stream(&hub, Box::new(|| {}));
+    for _ in 0..3 {
+        assert!(!create(&mut stream).canceled);
+    }
+    let refused = create(&mut stream);
+    assert!(refused.canceled && refused.reason.contains("as many watches as it may"), "{refused:?}");
+    stream.request(WatchRequest::Cancel { id: 0 });
+    assert_eq!(stream.owed(), 1);
+    assert!(stream.poll().unwrap().canceled);
+    assert!(!create(&mut stream).canceled);
+    drop(stream);
+    assert_eq!(lock(&hub).watch_bytes, 0);
+}

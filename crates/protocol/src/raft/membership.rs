@@ -185,4 +185,28 @@ mod tests {
         assert_eq!(old.reached(|n| Index(n.0)), Index(2));
         assert_eq!(Membership::of_voters(ids(&[1, 2, 3, 4])).reached(|n| Index(n.0)), Index(2));
     }
+
+    /// Seed 8.
+    #[test]
+    fn no_bytes_are_a_panic_and_what_is_read_is_written_the_same() {
+        let mut rng = quorate_base::Rng::new(8);
+        let mut read = 0;
+        for _ in 0..50_000 {
+            let m = Membership { voters: ids(&[1, 2]), outgoing: Some(ids(&[1])), learners: ids(&[9]) };
+            let mut bytes = m.encode().to_vec();
+            for _ in 0..rng.between(1, 3) {
+                let at = rng.below(bytes.len() as u64) as usize;
+                bytes[at] = *rng.pick(&[0, 1, 2, 0xff, rng.clone().next_u64() as u8]);
+            }
+            bytes.truncate(
+                bytes.len() - if rng.chance(1, 4) { rng.below(bytes.len() as u64) as usize } else { 0 },
+            );
+            if let Some(m) = Membership::decode(&bytes) {
+                assert_eq!(Membership::decode(&m.encode()), Some(m));
+                read += 1;
+            }
+            let _ = Membership::decode(&(0..rng.below(40)).map(|_| rng.next_u64() as u8).collect::<Vec<_>>());
+        }
+        assert!(read > 1_000, "{read}");
+    }
 }

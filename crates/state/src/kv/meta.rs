@@ -6,10 +6,12 @@
 use super::layout::{Cursor, Rev, damaged, varint};
 use bytes::Bytes;
 use quorate_base::{EntryId, Index, Term};
-use quorate_storage::state::StateResult;
+use quorate_storage::state::{StateError, StateResult};
 use quorate_wire::kv::Revision;
 
 const FORMAT: u8 = 1;
+/// No log grows so long, and no state so large.
+const NUMBER_MAX: i64 = 1 << 62;
 
 /// The numbers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -74,7 +76,9 @@ impl Meta {
             return Err(bad());
         }
         if body.first() != Some(&FORMAT) {
-            return Err(damaged("the format of the key-value state is of a newer release, or it"));
+            // Its checksum holds: it is whole, and must not be set aside.
+            let context = "key-value state: its format is newer than this release reads".into();
+            return Err(StateError { context, damaged: false });
         }
         let mut at = Cursor { bytes: body, at: 1 };
         let mut next = || at.varint().ok_or_else(bad);
@@ -84,6 +88,13 @@ impl Meta {
         let (digest, live_bytes, history_bytes) = (next()?, next()? as i64, next()? as i64);
         let len = usize::try_from(next()?).map_err(|_| bad())?;
         let membership = Bytes::copy_from_slice(at.take(len).ok_or_else(bad)?);
+        // Whoever counts on from these must not run over.
+        let small = |n: i64| (-NUMBER_MAX..NUMBER_MAX).contains(&n);
+        let sound = (0..NUMBER_MAX).contains(&revision) && (-1..=revision).contains(&compacted);
+        let small = small(swept.main) && small(live_bytes) && small(history_bytes);
+        if !(sound && small && applied.index.get() < NUMBER_MAX as u64) {
+            return Err(bad());
+        }
         Ok(Self { applied, membership, revision, compacted, swept, digest, live_bytes, history_bytes })
     }
 }
@@ -107,6 +118,34 @@ mod tests {
             let mut flipped = stored.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(Meta::decode(&flipped).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn what_a_newer_release_wrote_is_not_damaged() {
+        let mut stored = Meta::new().encode();
+        stored[0] = FORMAT + 1;
+        let body = stored.len() - 4;
+        let crc = crc32c::crc32c(&stored[..body]);
+        stored[body..].copy_from_slice(&crc.to_le_bytes());
+        assert!(Meta::decode(&stored).is_err_and(|e| !e.damaged && e.context.contains("newer")));
+    }
+
+    #[test]
+    fn numbers_that_would_run_over_are_refused() {
+        let huge: [fn(&mut Meta); 6] = [
+            |m| m.revision = i64::MAX,
+            |m| m.revision = -1,
+            |m| m.compacted = m.revision + 1,
+            |m| m.live_bytes = i64::MAX,
+            |m| m.history_bytes = i64::MIN,
+            |m| m.applied.index = Index(u64::MAX),
+        ];
+        for change in huge {
+            let mut meta = Meta::new();
+            assert_eq!(Meta::decode(&meta.encode()), Ok(meta.clone()));
+            change(&mut meta);
+            assert!(Meta::decode(&meta.encode()).is_err(), "{meta:?}");
         }
     }
 }

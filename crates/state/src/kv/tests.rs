@@ -1,14 +1,15 @@
-use super::layout::{PREFIX, table};
-use super::{Kv, all_of};
+use super::layout::{KEY_MAX, PREFIX, table};
+use super::{Kv, ReadError, all_of};
 use crate::testing;
 use bytes::Bytes;
-use quorate_base::{Entry, EntryId, EntryKind, NodeId, ShardId};
+use quorate_base::{Base, Entry, EntryId, EntryKind, NodeId, Rng, ShardId};
 use quorate_faulty::FaultyDisk;
 use quorate_storage::journal::Identity;
 use quorate_storage::memory::MemoryStore;
 use quorate_storage::state::StateStore;
 use quorate_wire::command;
 use quorate_wire::kv::{Command, DeleteRange, KeyRange, Op, Put, Range, Refused, SortOrder, SortTarget, Txn};
+use std::ops::Bound;
 use std::sync::Arc;
 
 fn stores(seed: u64) -> Vec<Box<dyn StateStore>> {
@@ -111,4 +112,158 @@ fn a_range_below_revision_zero_is_the_newest_alone_and_compacted_in_a_transactio
         assert_eq!(applied.outcome, Err(Refused::Compacted { revision: 1 }));
         assert!(applied.events.is_empty());
     }
+}
+
+/// Numbers at the ends of their range and beside them, keys of all lengths, ranges of all kinds.
+struct Extremes(Rng);
+
+impl Extremes {
+    fn number(&mut self) -> i64 {
+        *self.0.pick(&[0, 0, 1, 2, 3, 5, -1, i64::MIN, i64::MIN + 1, i64::MAX - 1, i64::MAX, 1 << 32])
+    }
+
+    fn key(&mut self) -> Bytes {
+        let len = *self.0.pick(&[0, 1, 1, 1, 2, KEY_MAX - 1, KEY_MAX, KEY_MAX + 1]);
+        vec![*self.0.pick(&[0, 1, b'a', 0xff]); len].into()
+    }
+
+    fn range(&mut self) -> KeyRange {
+        let end = if self.0.chance(1, 2) { Bytes::new() } else { self.key() };
+        KeyRange { key: self.key(), end }
+    }
+
+    fn op(&mut self, depth: usize) -> Op {
+        match self.0.below(if depth < 4 { 5 } else { 4 }) {
+            0 => Op::Range(Range {
+                range: self.range(),
+                limit: self.number(),
+                revision: self.number(),
+                sort_order: *self.0.pick(&[SortOrder::None, SortOrder::Descend]),
+                sort_target: *self.0.pick(&[SortTarget::Key, SortTarget::Mod, SortTarget::Value]),
+                count_only: self.0.chance(1, 4),
+                min_mod_revision: self.number(),
+                max_create_revision: self.number(),
+                ..Range::default()
+            }),
+            1 | 2 => Op::Put(self.put()),
+            3 => Op::Delete(DeleteRange { range: self.range(), prev_kv: self.0.chance(1, 2) }),
+            _ => Op::Txn(self.txn(depth + 1)),
+        }
+    }
+
+    fn put(&mut self) -> Put {
+        let (key, lease) = (self.key(), if self.0.chance(2, 3) { 0 } else { self.number() });
+        let ignore_value = self.0.chance(1, 5);
+        Put { key, value: "v".into(), lease, ignore_value, ..Put::default() }
+    }
+
+    fn txn(&mut self, depth: usize) -> Txn {
+        let ops = self.0.below(4);
+        let success = (0..ops).map(|_| self.op(depth)).collect();
+        Txn { success, failure: vec![self.op(depth)], ..Txn::default() }
+    }
+
+    fn command(&mut self) -> Command {
+        match self.0.below(8) {
+            0 | 1 => Command::Put(self.put()),
+            2 => Command::Delete(DeleteRange { range: self.range(), prev_kv: true }),
+            3 => Command::Txn(self.txn(1)),
+            4 => Command::Compact { revision: self.number() },
+            5 => Command::LeaseGrant { id: self.number(), ttl: self.number() },
+            6 => Command::LeaseRevoke { ids: vec![self.number(), self.number()], expired: true },
+            _ => Command::LeaseCheckpoint { remaining: vec![(self.number(), self.number())] },
+        }
+    }
+}
+
+/// Seed 1 and on: commands that no door would let pass, and harmed ones. Each is done or refused, two replicas agree, and
+/// what comes of it can be read, sealed, swept and sent.
+#[test]
+fn whatever_stands_in_the_log_is_done_or_refused() {
+    for seed in 1..30 {
+        let mut extremes = Extremes(Rng::stream(seed, "extremes"));
+        let mut replicas: Vec<Kv> = stores(seed)
+            .iter_mut()
+            .take(2)
+            .map(|store| Kv::open(ShardId(1), store.open(None).unwrap()).unwrap())
+            .collect();
+        for _ in 0..200 {
+            let mut data = command::encode(NodeId(1), 1, &extremes.command()).to_vec();
+            if extremes.0.chance(1, 5) {
+                let at = extremes.0.below(data.len() as u64) as usize;
+                data[at] ^= 1 << extremes.0.below(8);
+            }
+            let id = EntryId { index: replicas[0].applied().index.next(), ..replicas[0].applied() };
+            let entry = Entry { id, kind: EntryKind::Command, data: data.into() };
+            let done: Vec<_> = replicas.iter_mut().map(|kv| kv.apply(&entry).unwrap()).collect();
+            assert_eq!(done[0], done[1], "seed {seed}, entry {id:?}");
+        }
+        replicas[0].compact_step(50).unwrap();
+        let view = replicas[0].view();
+        assert_eq!(view.digest(), replicas[1].view().digest(), "seed {seed}");
+        view.txn(&extremes.txn(1)).err().into_iter().for_each(|e| assert!(!matches!(e, ReadError::Store(_))));
+        let (chunk, next) = view.export(None, usize::MAX).unwrap();
+        assert!(next.is_none());
+        let base = Base { id: view.applied(), membership: Bytes::new() };
+        replicas[1].import_begin().unwrap();
+        replicas[1].import_chunk(0, &chunk).unwrap();
+        replicas[1].import_finish(base).unwrap();
+        assert_eq!(replicas[1].view().digest(), view.digest(), "seed {seed}");
+    }
+}
+
+/// Seed 2: chunks whose checksums hold over nonsense. What is in force stays as it is, or the snapshot fits.
+#[test]
+fn no_chunk_is_a_panic() {
+    let mut rng = Rng::stream(2, "chunks");
+    let mut kv = Kv::open(ShardId(1), stores(1).remove(0).open(None).unwrap()).unwrap();
+    for n in 0..40_u8 {
+        apply(&mut kv, &Command::Put(Put { key: vec![n % 7, 0, n].into(), ..Put::default() }));
+        apply(&mut kv, &Command::LeaseGrant { id: i64::from(n) + 1, ttl: 9 });
+    }
+    let (good, base) = (kv.view().export(None, usize::MAX).unwrap().0, kv.applied());
+    let base = Base { id: base, membership: Bytes::new() };
+    let (mut taken, mut refused) = (0, 0);
+    for round in 0..4_000 {
+        let mut body = good[9..].to_vec();
+        for _ in 0..rng.between(1, 3) {
+            let at = rng.below(body.len() as u64) as usize;
+            match rng.below(4) {
+                0 => body[at] ^= 1 << rng.below(8),
+                1 => body.truncate(at.max(1)),
+                2 => {
+                    let end = (at + 10).min(body.len());
+                    body[at..end].fill(0xff);
+                }
+                _ => body.extend((0..rng.below(9)).map(|_| rng.next_u64() as u8)),
+            }
+        }
+        let mut chunk = vec![1];
+        chunk.extend((body.len() as u32).to_le_bytes());
+        chunk.extend(crc32c::crc32c(&body).to_le_bytes());
+        chunk.append(&mut body);
+        let digest = kv.view().digest();
+        kv.import_begin().unwrap();
+        let done = kv.import_chunk(0, &chunk).and_then(|()| kv.import_finish(base.clone()));
+        if done.is_ok() {
+            taken += 1;
+            kv.import_begin().unwrap();
+            kv.import_chunk(0, &good).unwrap();
+            kv.import_finish(base.clone()).unwrap();
+        } else {
+            refused += 1;
+            assert_eq!(kv.view().digest(), digest, "seed 2, round {round}");
+        }
+        while kv.compact_step(10_000).unwrap() {}
+    }
+    assert!(taken > 50 && refused > 1_000, "{taken} taken, {refused} refused");
+    let (from, to) = all_of(kv.keys, None);
+    let range = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
+    let everything = kv.state.scan((Bound::Unbounded, Bound::Unbounded)).count();
+    assert_eq!(
+        everything,
+        kv.state.scan(range).count() + 1,
+        "of what was refused something stays (but the pointer)"
+    );
+    assert_eq!(pairs(&kv, table::LATEST), 40);
 }

@@ -179,8 +179,15 @@ impl Kv {
             }
         };
         let source = Written(&*self.state);
-        let counts = Counts::load(&source, incoming.keys)?;
-        let leases = lease::load(&source, incoming.keys)?;
+        let loaded = Counts::load(&source, incoming.keys)
+            .and_then(|counts| Ok((counts, lease::load(&source, incoming.keys)?)));
+        let (counts, leases) = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                self.purges.push(Purge::new(incoming.incarnation));
+                return Err(error);
+            }
+        };
         self.purges.push(Purge::new(self.incarnation));
         self.incarnation = incoming.incarnation;
         self.keys = incoming.keys;

@@ -358,6 +358,7 @@ fn read_bytes(rest: &mut Bytes) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quorate_base::Rng;
 
     /// The page and the constants say the same.
     #[test]
@@ -387,5 +388,107 @@ mod tests {
         ] {
             assert!(batch.contains(&row(at, start)), "{at} {start}");
         }
+    }
+
+    fn place() -> Place {
+        let identity = Identity { cluster: 1, node: NodeId(2) };
+        Place { identity, generation: 3, offset: SEGMENT_HEADER as u64 }
+    }
+
+    /// A segment with one batch of this payload, whose checksum holds whatever the payload is.
+    fn sealed(payload: &[u8]) -> Bytes {
+        let mut out = vec![0; SEGMENT_HEADER];
+        put_batch(&mut out, place(), Batch { number: 7, durable: 6 }, &[]);
+        out.extend_from_slice(payload);
+        while !out.len().is_multiple_of(ALIGN as usize) {
+            out.push(0);
+        }
+        let batch = &mut out[SEGMENT_HEADER..];
+        batch[LEN_AT..LEN_AT + 4].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+        let crc = checksum(place(), batch);
+        batch[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
+        out.into()
+    }
+
+    fn random(rng: &mut Rng, most: u64) -> Bytes {
+        (0..rng.below(most)).map(|_| rng.next_u64() as u8).collect()
+    }
+
+    fn records(rng: &mut Rng) -> (Append, CheckpointMark) {
+        let shard = ShardId(rng.next_u64() as u32);
+        let id = |rng: &mut Rng| EntryId::new(Term(rng.next_u64()), Index(rng.next_u64()));
+        let entry = |rng: &mut Rng| Entry { kind: EntryKind::Command, id: id(rng), data: random(rng, 30) };
+        let entries = (0..rng.below(4)).map(|_| entry(rng)).collect();
+        let vote = rng.chance(1, 2).then(|| NodeId(rng.between(1, u64::MAX - 1)));
+        let hard = HardState { term: Term(rng.next_u64()), vote, commit: Index(rng.next_u64()) };
+        let base = Base { id: id(rng), membership: random(rng, 30) };
+        let mark = CheckpointMark { generation: rng.next_u64(), bases: vec![(shard, base)] };
+        (Append { shard, write: quorate_base::WriteId(1), hard: Some(hard), entries }, mark)
+    }
+
+    /// Seed 5: checksums that hold over nonsense, headers of noise. An error or a value, never a panic, and no room for what
+    /// only a number claims.
+    #[test]
+    fn no_bytes_are_a_panic() {
+        let mut rng = Rng::new(5);
+        let (mut read, mut refused) = (0, 0);
+        let mut look = |payload: &[u8]| match read_batch(&sealed(payload), place(), Some(7)) {
+            Found::Batch(_, records, _) => {
+                let entries = |r: &Stored| if let Stored::Entries(_, e) = r { e.capacity() } else { 0 };
+                assert!(records.iter().map(entries).sum::<usize>() <= payload.len().max(4));
+                read += 1;
+            }
+            Found::Nothing { touched } => {
+                assert!(touched || payload.is_empty(), "a batch that was sealed is not unused space");
+                refused += 1;
+            }
+        };
+        for _ in 0..1_000 {
+            look(&random(&mut rng, 100));
+            let (append, mark) = records(&mut rng);
+            let mut payload = Vec::new();
+            put_record(&mut payload, &Record::Append(&append));
+            put_record(&mut payload, &Record::Mark(&mark));
+            look(&payload);
+            for cut in 0..payload.len() {
+                look(&payload[..cut]);
+                let mut huge = payload.clone();
+                let n = *rng.pick(&[u32::MAX, i32::MAX as u32, 1 << 31, 1 << 20]);
+                let end = (cut + 4).min(huge.len());
+                huge[cut..end].copy_from_slice(&n.to_le_bytes()[..end - cut]);
+                look(&huge);
+            }
+            let mut header = [0; SEGMENT_HEADER];
+            header.fill_with(|| rng.next_u64() as u8);
+            assert!(SegmentHeader::decode(&header).is_err());
+            let _ = read_batch(&random(&mut rng, 200), place(), None);
+        }
+        assert!(read > 1_000 && refused > 1_000, "{read} read, {refused} refused");
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mut rng = Rng::new(6);
+        for round in 0..500 {
+            let (append, mark) = records(&mut rng);
+            let mut out = vec![0; SEGMENT_HEADER];
+            let batch = Batch { number: 7, durable: 6 };
+            put_batch(&mut out, place(), batch, &[Record::Append(&append), Record::Mark(&mark)]);
+            let mut expected = vec![Stored::Hard(append.shard, append.hard.unwrap())];
+            if !append.entries.is_empty() {
+                expected.push(Stored::Entries(append.shard, append.entries));
+            }
+            expected.push(Stored::Mark(mark));
+            let end = out.len() as u64;
+            let found = read_batch(&out.into(), place(), None);
+            assert_eq!(found, Found::Batch(batch, expected, end), "seed 6, round {round}");
+        }
+        let header = SegmentHeader { identity: place().identity, generation: 3, first_batch: 7 };
+        assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
+        let mut newer = header.encode();
+        newer[VERSION_AT] = 9;
+        let crc = crc32c::crc32c(&newer[..HEADER_CRC_AT]);
+        newer[HEADER_CRC_AT..HEADER_CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(SegmentHeader::decode(&newer), Err(BadHeader::Newer(9)));
     }
 }

@@ -1,0 +1,168 @@
+//! Clients as they connect: so many at once and no more, and none that says nothing.
+//!
+//! Each connection costs a file descriptor and some memory, so a node has places for a certain number of them, which leaves
+//! the files that hold its data alone; who finds no place is turned away at once. Where the system itself has no descriptor
+//! left, accepting is tried again after a pause: it fails at once while a client waits, and would be tried without end.
+//!
+//! A client has a few seconds to begin an HTTP/2 connection or a request of HTTP/1; from then on the library's own times
+//! hold (pings there, the time for a request's head here).
+
+use crate::Counters;
+use crate::authority::Tolerant;
+use quorate_base::Instant;
+use quorate_base::time::{Duration, Throttle};
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::Sleep;
+use tokio_stream::Stream;
+
+/// How long accepting rests when the system refuses.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How often the log tells of clients that could not be served.
+const TELL_EVERY: Duration = Duration::from_secs(30);
+/// How long a client may take to begin.
+const BEGIN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Those who connect; it does not end.
+pub(crate) struct Arrivals {
+    listener: TcpListener,
+    most: usize,
+    places: Arc<Semaphore>,
+    pause: Option<Pin<Box<Sleep>>>,
+    counters: Arc<Counters>,
+    started: std::time::Instant,
+    full: Throttle,
+    failed: Throttle,
+}
+
+impl Arrivals {
+    /// Takes at most `most` at once from `listener`.
+    pub(crate) fn new(listener: TcpListener, most: usize, counters: Arc<Counters>) -> Self {
+        Self {
+            listener,
+            most,
+            places: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
+            pause: None,
+            counters,
+            started: std::time::Instant::now(),
+            full: Throttle::new(TELL_EVERY),
+            failed: Throttle::new(TELL_EVERY),
+        }
+    }
+
+    fn now(&self) -> Instant {
+        Instant::ZERO + self.started.elapsed()
+    }
+
+    fn turned_away(&mut self) {
+        self.counters.turned_away.fetch_add(1, Ordering::Relaxed);
+        let now = self.now();
+        if let Some(missed) = self.full.pass(now) {
+            tracing::warn!(
+                places = self.most,
+                missed,
+                "a client was turned away, all places are taken; spread the clients over the nodes, let them share \
+                 connections, or raise `ulimit -n` if it is what limits the places"
+            );
+        }
+    }
+
+    fn refused(&mut self, error: &io::Error) {
+        let now = self.now();
+        if let Some(missed) = self.failed.pass(now) {
+            tracing::warn!(
+                %error,
+                missed,
+                "accepting a client failed and is tried again; if files ran out, raise `ulimit -n`"
+            );
+        }
+        self.pause = Some(Box::pin(tokio::time::sleep(PAUSE)));
+    }
+}
+
+impl Stream for Arrivals {
+    type Item = io::Result<Tolerant<TcpStream>>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(pause) = &mut this.pause {
+                ready!(pause.as_mut().poll(cx));
+                this.pause = None;
+            }
+            match ready!(this.listener.poll_accept(cx)) {
+                Ok((stream, _)) => match this.places.clone().try_acquire_owned() {
+                    Ok(place) => {
+                        // Small replies must not wait for the acknowledgement of earlier ones; who is gone already is
+                        // found by reading.
+                        let _ = stream.set_nodelay(true);
+                        return Poll::Ready(Some(Ok(Tolerant::new(stream, place, BEGIN_PATIENCE))));
+                    }
+                    Err(_) => this.turned_away(),
+                },
+                // That one was gone before it was here.
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
+                Err(error) => this.refused(&error),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio_stream::StreamExt;
+
+    async fn arrivals(most: usize) -> (Arrivals, std::net::SocketAddr, Arc<Counters>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, counters) = (listener.local_addr().unwrap(), Arc::<Counters>::default());
+        (Arrivals::new(listener, most, counters.clone()), address, counters)
+    }
+
+    #[tokio::test]
+    async fn who_finds_no_place_is_turned_away_until_one_leaves() {
+        let (mut arrivals, address, counters) = arrivals(1).await;
+        let _first = TcpStream::connect(address).await.unwrap();
+        let served = arrivals.next().await.unwrap().unwrap();
+        let mut second = TcpStream::connect(address).await.unwrap();
+        let mut buffer = [0; 100];
+        let turned_away = tokio::select! {
+            read = second.read(&mut buffer) => read,
+            _ = arrivals.next() => panic!("there was no place"),
+        };
+        assert_eq!(turned_away.unwrap(), 0, "closed");
+        assert_eq!(counters.turned_away.load(Ordering::Relaxed), 1);
+        drop(served);
+        let _third = TcpStream::connect(address).await.unwrap();
+        arrivals.next().await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_does_not_begin_is_left() {
+        let place = || Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let patience = Duration::from_millis(30);
+        for said in [&b""[..], b"PRI * HTTP"] {
+            let (mut client, server) = tokio::io::duplex(100);
+            let mut server = Tolerant::new(server, place(), patience);
+            client.write_all(said).await.unwrap();
+            let mut buffer = [0; 100];
+            let read = tokio::time::timeout(100 * patience, server.read(&mut buffer));
+            let error = read.await.expect("an end").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::TimedOut, "after {said:?}");
+        }
+        let (mut client, server) = tokio::io::duplex(100);
+        let mut server = Tolerant::new(server, place(), patience);
+        client.write_all(b"GET").await.unwrap();
+        assert_eq!(server.read(&mut [0; 100]).await.unwrap(), 3);
+        let mut buffer = [0; 100];
+        let later = tokio::time::timeout(5 * patience, server.read(&mut buffer));
+        assert!(later.await.is_err(), "one that has begun is not this file's affair");
+    }
+}
