@@ -3,6 +3,7 @@
 use super::{Broken, COMMAND_MAX, Lane, Read, WAITING_MAX, Want};
 use crate::api::{Answer, Body, Done, Failure, Head, Member, Request, Status};
 use crate::applier::Outcome;
+use crate::lessor::Renewal;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId};
 use quorate_state::kv::ReadError;
@@ -30,7 +31,9 @@ impl Lane {
         let deadline = now + timeout.unwrap_or(self.patience.request).min(self.patience.request);
         match request {
             Request::Write(command) => self.call_write(&command, deadline, done),
-            Request::LeaseKeepAlive { id } => self.park(Want::KeepAlive(id), deadline, done),
+            Request::LeaseKeepAlive { id } => {
+                self.park(Want::KeepAlive(id, self.view.revision()), deadline, done);
+            }
             Request::LeaseTimeToLive { id, keys } => self.park(Want::TimeToLive(id, keys), deadline, done),
             Request::Status
             | Request::Range { serializable: true, .. }
@@ -119,11 +122,40 @@ impl Lane {
     }
 
     fn serve_lease(&mut self, now: Instant, from: NodeId, request: u64, lease: LeaseId, renew: bool) {
-        let (ttl, granted) = if renew {
-            (self.lessor.renew(now, lease), 0)
+        if !self.lessor.is_leading() {
+            // The proof came in time, the state did not.
+            return self.lease_refused(from, request);
+        }
+        if renew {
+            match self.lessor.renew(now, lease) {
+                Renewal::Granted(ttl) => self.lease_served(from, request, ttl, 0),
+                Renewal::Unknown => self.lease_served(from, request, 0, 0),
+                Renewal::Wait => self.renewals.entry(lease).or_default().push((from, request)),
+                Renewal::NotLeading => self.lease_refused(from, request),
+            }
         } else {
-            self.lessor.time_to_live(now, lease).unwrap_or((-1, 0))
-        };
+            let (ttl, granted) = self.lessor.time_to_live(now, lease).unwrap_or((-1, 0));
+            self.lease_served(from, request, ttl, granted);
+        }
+    }
+
+    /// The log has said something about a lease: its keep-alives that wait are looked at again.
+    pub(super) fn renew_held(&mut self, now: Instant, lease: LeaseId) {
+        for (from, request) in self.renewals.remove(&lease).unwrap_or_default() {
+            self.serve_lease(now, from, request, lease, true);
+        }
+    }
+
+    /// The log did not take what was to be said about these leases: who waits for it asks again.
+    pub(super) fn refuse_held(&mut self, leases: &[LeaseId]) {
+        for lease in leases {
+            for (from, request) in self.renewals.remove(lease).unwrap_or_default() {
+                self.lease_refused(from, request);
+            }
+        }
+    }
+
+    fn lease_served(&mut self, from: NodeId, request: u64, ttl: i64, granted: i64) {
         if from == self.settings.node {
             self.lease_answer(request, ttl, granted);
         } else {
@@ -135,7 +167,10 @@ impl Lane {
         let Some((want, done)) = self.pending.finish(request) else { return };
         let head = self.head();
         match want {
-            Want::KeepAlive(id) => done(Ok(Answer { head, body: Body::KeepAlive { id, ttl } })),
+            Want::KeepAlive(id, revision) => {
+                let head = Head { revision, ..head };
+                done(Ok(Answer { head, body: Body::KeepAlive { id, ttl } }));
+            }
             Want::TimeToLive(id, with_keys) => {
                 let keys = if with_keys { self.view.lease_keys(id) } else { Ok(Vec::new()) };
                 done(match keys {
