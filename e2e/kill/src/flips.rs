@@ -34,7 +34,7 @@ const LOAD_BYTES: usize = 44 << 20;
 /// Keys each round adds.
 const ADDED: u64 = 6;
 /// How long a node may take to hold everything again.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 const PREFIX: &str = "flip/";
 const PAGE: i64 = 400;
 /// So many bytes of a value are looked for.
@@ -515,7 +515,7 @@ fn key(n: u64) -> Bytes {
 /// Bytes that follow from the number and look like chance.
 fn value(n: u64) -> Bytes {
     let mut rng = Rng::new(n ^ 0x666C_6970);
-    let len = if n % 7 == 0 { rng.between(4_000, 16_000) } else { rng.between(64, 2_000) };
+    let len = if n.is_multiple_of(7) { rng.between(4_000, 16_000) } else { rng.between(64, 2_000) };
     let mut out = Vec::with_capacity(len as usize + 8);
     while (out.len() as u64) < len {
         out.extend(rng.next_u64().to_le_bytes());
@@ -541,6 +541,7 @@ fn client(url: &str) -> Result<KvClient<Channel>, String> {
     Ok(KvClient::new(connect(url).map_err(said)?).max_decoding_message_size(64 << 20))
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
 fn said(error: std::io::Error) -> String {
     error.to_string()
 }
