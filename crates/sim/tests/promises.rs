@@ -98,6 +98,27 @@ fn a_watch_behind_a_write_does_not_see_it() {
     }
 }
 
+/// A lease's keys are told as they were when the request came, on a node that lags behind, too (found by `e2e/run.sh rust`).
+#[test]
+fn a_lagging_node_tells_all_keys_of_a_lease() {
+    for seed in 0..20 {
+        let mut world = world(seed);
+        let leader = world.leader().expect("there is one");
+        let other = NodeId(leader.get() % 3 + 1);
+        answer(&mut world, leader, Request::Write(Command::LeaseGrant { id: 7, ttl: 60 }));
+        for (n, key) in ["a", "b", "c", "d"].into_iter().enumerate() {
+            answer(&mut world, leader, put(key, 7));
+            match answer(&mut world, other, Request::LeaseTimeToLive { id: 7, keys: true }).body {
+                Body::TimeToLive { ttl, granted, keys, .. } => {
+                    assert_eq!((granted, keys.len()), (60, n + 1), "seed {seed}");
+                    assert!((50..=60).contains(&ttl), "seed {seed}: {ttl} s are left of 60");
+                }
+                other => panic!("seed {seed}: {other:?}"),
+            }
+        }
+    }
+}
+
 /// The header of a keep-alive's answer is of the moment when it came, though more was written since.
 #[test]
 fn a_keep_alive_does_not_seem_newer_than_it_is() {

@@ -298,7 +298,7 @@ impl Lane {
                     self.send_frame(from, &Frame::Refused { request, overloaded: false });
                 }
             }
-            Frame::LeaseAnswer { request, ttl, granted } => self.lease_answer(request, ttl, granted),
+            Frame::LeaseAnswer { request, ttl, granted } => self.lease_answer(request, ttl, granted, false),
             Frame::Refused { request, overloaded } => self.refused(request, overloaded),
             Frame::Raft { .. } | Frame::Forward { .. } | Frame::Lease { .. } => {}
         }

@@ -82,6 +82,11 @@ impl Pending {
         }
     }
 
+    /// Until when a request waits.
+    pub(crate) fn deadline(&self, request: u64) -> Option<Instant> {
+        Some(self.waiting.get(&request)?.deadline)
+    }
+
     /// Takes a request out for its answer.
     pub(crate) fn finish(&mut self, request: u64) -> Option<(Want, Done)> {
         let waiting = self.waiting.remove(&request)?;

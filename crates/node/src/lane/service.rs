@@ -104,7 +104,12 @@ impl Lane {
             }
             Request::Members { .. } => Ok(Body::Members(self.members())),
             Request::Status => Ok(Body::Status(self.status())),
-            Request::Write(_) | Request::LeaseKeepAlive { .. } | Request::LeaseTimeToLive { .. } => {
+            // What the leader says of its time is filled in behind this.
+            Request::LeaseTimeToLive { id, .. } => {
+                let keys = self.view.lease_keys(*id).map_err(ReadError::Store);
+                keys.map(|keys| Body::TimeToLive { id: *id, ttl: 0, granted: 0, keys })
+            }
+            Request::Write(_) | Request::LeaseKeepAlive { .. } => {
                 Err(ReadError::Refused(quorate_wire::kv::Refused::UnknownCommand))
             }
         };
@@ -157,19 +162,30 @@ impl Lane {
 
     fn lease_served(&mut self, from: NodeId, request: u64, ttl: i64, granted: i64) {
         if from == self.settings.node {
-            self.lease_answer(request, ttl, granted);
+            self.lease_answer(request, ttl, granted, true);
         } else {
             self.send_frame(from, &Frame::LeaseAnswer { request, ttl, granted });
         }
     }
 
-    pub(super) fn lease_answer(&mut self, request: u64, ttl: i64, granted: i64) {
+    /// The leader's word about a lease; `fresh` says that this node's state is as new as that.
+    pub(super) fn lease_answer(&mut self, request: u64, ttl: i64, granted: i64, fresh: bool) {
+        let Some(deadline) = self.pending.deadline(request) else { return };
         let Some((want, done)) = self.pending.finish(request) else { return };
         let head = self.head();
         match want {
             Want::KeepAlive(id, revision) => {
                 let head = Head { revision, ..head };
                 done(Ok(Answer { head, body: Body::KeepAlive { id, ttl } }));
+            }
+            Want::TimeToLive(id, true) if !fresh => {
+                // The leader counts, but the keys are read here, and this node may lag behind what a client has been told.
+                let done: Done = Box::new(move |result| done(with_time(result, ttl, granted)));
+                self.reads.gather(Read::Local {
+                    request: Request::LeaseTimeToLive { id, keys: true },
+                    done,
+                    deadline,
+                });
             }
             Want::TimeToLive(id, with_keys) => {
                 let keys = if with_keys { self.view.lease_keys(id) } else { Ok(Vec::new()) };
@@ -223,6 +239,16 @@ impl Lane {
             errors,
             digest: self.view.digest(),
         }
+    }
+}
+
+/// The keys of a lease that were read here, with its time as the leader told it.
+fn with_time(result: Result<Answer, Failure>, ttl: i64, granted: i64) -> Result<Answer, Failure> {
+    match result? {
+        Answer { head, body: Body::TimeToLive { id, keys, .. } } => {
+            Ok(Answer { head, body: Body::TimeToLive { id, ttl, granted, keys } })
+        }
+        other => Ok(other),
     }
 }
 
