@@ -1,4 +1,6 @@
-# Sourced: installs packages, and never asks anybody anything.
+#!/usr/bin/env bash
+# To be sourced: installs packages, and never asks anybody anything.
+set -euo pipefail
 
 # need COMMAND PACKAGE: installs the package where the command is missing.
 need() {

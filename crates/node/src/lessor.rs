@@ -432,9 +432,15 @@ mod tests {
             for wish in lessor.due(at(ms)) {
                 entries += 1;
                 match wish {
-                    Wish::Revoke(ids) => ids.into_iter().for_each(|id| lessor.revoked(id)),
+                    Wish::Revoke(ids) => {
+                        for id in ids {
+                            lessor.revoked(id);
+                        }
+                    }
                     Wish::Checkpoint(all) => {
-                        all.into_iter().for_each(|(id, left)| lessor.checkpointed(at(ms), id, left))
+                        for (id, left) in all {
+                            lessor.checkpointed(at(ms), id, left);
+                        }
                     }
                 }
             }

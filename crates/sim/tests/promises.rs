@@ -14,7 +14,9 @@ type Heard = Arc<Mutex<Option<Result<Answer, Failure>>>>;
 fn world(seed: u64) -> World {
     let knobs = Knobs { nodes: 3, drop: 0, duplicate: 0, ..Knobs::draw(seed) };
     let mut world = World::new(seed, knobs);
-    (1..=3).for_each(|n| world.start(NodeId(n)));
+    for n in 1..=3 {
+        world.start(NodeId(n));
+    }
     let end = world.now + Duration::from_secs(10);
     while world.leader().is_none() {
         assert!(world.now < end, "no leader in 10 s");
@@ -129,7 +131,9 @@ fn a_keep_alive_does_not_seem_newer_than_it_is() {
         answer(&mut world, node, Request::Write(Command::LeaseGrant { id: 7, ttl: 100 }));
         let before = answer(&mut world, node, put("a", 7)).head.revision;
         let kept = ask(&mut world, node, Request::LeaseKeepAlive { id: 7 });
-        (0..5).for_each(|_| drop(ask(&mut world, node, put("b", 0))));
+        for _ in 0..5 {
+            ask(&mut world, node, put("b", 0));
+        }
         let end = world.now + Duration::from_secs(2);
         run_until(&mut world, end);
         let kept = kept.lock().expect("one thread").take().expect("heard").expect("kept alive");
