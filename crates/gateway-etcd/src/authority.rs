@@ -333,6 +333,7 @@ fn mend_plain(value: &mut [u8]) -> bool {
 
 /// The Huffman code (appendix B) of what is looked for and of what takes its place, from the highest bit on, and how many
 /// bits they have.
+#[allow(clippy::unusual_byte_groupings, reason = "one group a letter")]
 const HUFFMAN: [(u64, u64, u32); 2] = [
     // h 100111, t 01001, t 01001, p 101011, then `:` 1011100, `/` 011000, `/` 011000 or x 1111001, - 010110, - 010110
     (

@@ -206,7 +206,9 @@ mod tests {
         fn call(&self, request: Request, _: Option<Span>, done: Done) {
             let head = Head { revision: 9, ..Head::default() };
             done(match request {
-                Request::Status => Ok(Answer { head, body: Body::Status(Default::default()) }),
+                Request::Status => {
+                    Ok(Answer { head, body: Body::Status(quorate_node::api::Status::default()) })
+                }
                 _ => Err(Failure::TimedOut),
             });
         }

@@ -35,7 +35,7 @@ const CODES: [(u8, &str); 26] = [
 fn huffman(text: &str) -> Vec<u8> {
     let code = |byte| CODES.iter().find(|(b, _)| *b == byte).map(|(_, code)| *code).expect("a code");
     let mut bits: String = text.bytes().map(code).collect();
-    while bits.len() % 8 != 0 {
+    while !bits.len().is_multiple_of(8) {
         bits.push('1');
     }
     let byte = |at| u8::from_str_radix(&bits[at..at + 8], 2).expect("bits");
