@@ -27,24 +27,15 @@ diff | kill | powercut | failover | startup | away | steady | flips) count="${2:
 *) sed -n '2,18s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac
 
-# need COMMAND PACKAGE: installs the package where the command is missing.
-need() {
-    command -v "$1" >/dev/null && return
-    echo "e2e: installing $2" >&2
-    local sudo=
-    [ "$(id -u)" = 0 ] || sudo=sudo
-    $sudo apt-get update -qq >/dev/null 2>&1 || true
-    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq "$2" >/dev/null
-    command -v "$1" >/dev/null || { echo "e2e: $2 has brought no $1" >&2; exit 1; }
-}
+. ./apt.sh
 
 # etcd's package starts a server of its own on the usual ports; here only the program is wanted.
 need_etcd() {
     command -v etcd >/dev/null && return
     need etcd etcd-server
     if [ -d /run/systemd/system ]; then
-        if [ "$(id -u)" = 0 ]; then systemctl disable --now etcd; else sudo systemctl disable --now etcd; fi
-    fi >/dev/null 2>&1 || true
+        if [ "$(id -u)" = 0 ]; then systemctl disable --now etcd; else sudo -n systemctl disable --now etcd; fi
+    fi </dev/null >/dev/null 2>&1 || true
 }
 
 build() {
@@ -112,7 +103,7 @@ start_cluster() {
         exec {from_cluster}< <(exec "$bin/e2e-cluster" "$target" --data "$scratch/data" 2>"$scratch/up.log" </dev/null)
     fi
     starter=$!
-    IFS= read -r -t 60 -u "$from_cluster" line || { cat "$scratch/up.log" >&2; echo "e2e: no cluster" >&2; exit 1; }
+    IFS= read -r -t 120 -u "$from_cluster" line || { cat "$scratch/up.log" >&2; echo "e2e: no cluster" >&2; exit 1; }
     endpoints="$(printf '%s' "$line" | grep -o '"etcd":"[^"]*"' | cut -d'"' -f4 | paste -sd,)"
     [ -n "$endpoints" ] || { echo "e2e: not understood: $line" >&2; exit 1; }
 }

@@ -2,16 +2,23 @@
 # Makes e2e/python/.venv with the pinned client, once for each state of requirements.txt.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
+. ../apt.sh
 cmp -s requirements.txt .venv/requirements.txt && exit 0
+
+install() {
+    "$@" install --quiet --disable-pip-version-check --retries 5 --timeout 60 -r requirements.txt
+}
+
 rm -rf .venv
-if ! python3 -m venv .venv >/dev/null 2>&1; then
-    # Debian ships venv apart from Python.
-    sudo=
-    [ "$(id -u)" = 0 ] || sudo=sudo
-    $sudo apt-get update -qq >/dev/null 2>&1 || true
-    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq python3-venv >/dev/null
+if python3 -m venv .venv >/dev/null 2>&1; then
+    install .venv/bin/python -m pip
+elif rm -rf .venv && python3 -m venv --without-pip .venv >/dev/null 2>&1 && python3 -m pip --version >/dev/null 2>&1; then
+    # Debian ships venv's pip apart from Python; the one outside can install into it, if it is not too old.
+    install python3 -m pip --python .venv/bin/python
+else
     rm -rf .venv
+    apt_install python3-venv
     python3 -m venv .venv
+    install .venv/bin/python -m pip
 fi
-.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 cp requirements.txt .venv/requirements.txt

@@ -84,12 +84,15 @@ impl pb::maintenance_server::Maintenance for Gateway {
         }
     }
 
-    /// No alarm can be raised yet, so there is none; what asks for the list (a health check) is answered.
+    /// No alarm can be raised yet, so there is none to list (a health check asks) and none to disarm.
     async fn alarm(&self, r: tonic::Request<pb::AlarmRequest>) -> Done<pb::AlarmResponse> {
-        if r.get_ref().action == 0 {
-            return Ok(Response::new(pb::AlarmResponse { header: Some(self.header()), alarms: vec![] }));
+        use pb::alarm_request::AlarmAction;
+        let header = Some(self.header_now(r.metadata()).await?);
+        let action = r.get_ref().action;
+        if action == AlarmAction::Get as i32 || action == AlarmAction::Deactivate as i32 {
+            return Ok(Response::new(pb::AlarmResponse { header, alarms: vec![] }));
         }
-        Err(not_yet("raising or disarming an alarm"))
+        Err(not_yet("raising an alarm"))
     }
 
     async fn defragment(&self, _: tonic::Request<pb::DefragmentRequest>) -> Done<pb::DefragmentResponse> {
@@ -126,14 +129,15 @@ macro_rules! auth_service {
         impl pb::auth_server::Auth for Gateway {
             async fn authenticate(
                 &self,
-                _: tonic::Request<pb::AuthenticateRequest>,
+                r: tonic::Request<pb::AuthenticateRequest>,
             ) -> Done<pb::AuthenticateResponse> {
+                self.require_leader(r.metadata())?;
                 // Clients with a user name go on without a token on just this text.
                 Err(Status::failed_precondition("etcdserver: authentication is not enabled"))
             }
 
-            async fn auth_status(&self, _: tonic::Request<pb::AuthRequest>) -> Done<pb::AuthStatusResponse> {
-                let header = Some(self.header());
+            async fn auth_status(&self, r: tonic::Request<pb::AuthRequest>) -> Done<pb::AuthStatusResponse> {
+                let header = Some(self.header_now(r.metadata()).await?);
                 Ok(Response::new(pb::AuthStatusResponse { header, enabled: false, auth_revision: 1 }))
             }
 

@@ -150,9 +150,10 @@ impl Gateway {
         Ok(())
     }
 
-    /// The header of a stream's own message.
-    pub(crate) fn header(&self) -> pb::ResponseHeader {
-        convert::header(self.door.head())
+    /// The header of an answer that the door gives itself. The node is asked for it: what the door knows without asking
+    /// may be behind an answer that was given before.
+    pub(crate) async fn header_now(&self, metadata: &MetadataMap) -> Result<pb::ResponseHeader, Status> {
+        Ok(convert::header(self.ask(metadata, Request::Status).await?.head))
     }
 }
 
@@ -210,6 +211,119 @@ pub(crate) fn unexpected(body: &Body) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quorate_base::time::Duration as Span;
+    use quorate_node::api::{Done, Head, Patience, WatchStream};
+
+    /// A node without a leader: its own state is all that it answers from.
+    struct Alone;
+
+    impl Door for Alone {
+        fn call(&self, request: Request, _: Option<Span>, done: Done) {
+            let head = Head { revision: 9, ..Head::default() };
+            done(match request {
+                Request::Status => {
+                    Ok(Answer { head, body: Body::Status(quorate_node::api::Status::default()) })
+                }
+                _ => Err(Failure::TimedOut),
+            });
+        }
+
+        fn head(&self) -> Head {
+            Head::default()
+        }
+
+        fn leaderless(&self) -> Option<Span> {
+            Some(Span::from_secs(1))
+        }
+
+        fn stopping(&self) -> bool {
+            false
+        }
+
+        fn watch(&self, _: Box<dyn Fn() + Send + Sync>) -> Box<dyn WatchStream> {
+            unreachable!("nobody watches here")
+        }
+
+        fn patience(&self) -> Patience {
+            let second = Span::from_secs(1);
+            Patience { request: second, election: second, least_lease: 1 }
+        }
+    }
+
+    /// Calls a unary method with and without `hasleader` and gives what came of it.
+    macro_rules! both {
+        ($gateway:expr, $trait:path, $method:ident, $request:expr) => {{
+            use $trait as Service;
+            let mut with = tonic::Request::new($request);
+            with.metadata_mut().insert("hasleader", tonic::metadata::MetadataValue::from_static("true"));
+            let without = tonic::Request::new($request);
+            let with = Service::$method(&$gateway, with).await.map(drop);
+            let without = Service::$method(&$gateway, without).await.map(drop);
+            let text = |r: Result<(), Status>| r.err().map_or("ok".to_string(), |s| s.message().to_string());
+            (stringify!($method), text(with), text(without))
+        }};
+    }
+
+    /// Clients that say `hasleader` hear from a node without a leader that it has none, whatever they ask.
+    #[tokio::test]
+    async fn every_unary_call_honours_hasleader() {
+        use pb::{
+            auth_server::Auth, cluster_server::Cluster, kv_server::Kv, lease_server::Lease,
+            maintenance_server::Maintenance,
+        };
+        let door: Arc<dyn Door> = Arc::new(Alone);
+        let endings = Endings::start(door.clone());
+        let gateway = Gateway { door, version: "3.6.0".into(), metrics: None, endings };
+        let key = bytes::Bytes::from_static(b"k");
+        let range = pb::RangeRequest { key: key.clone(), ..Default::default() };
+        let put = pb::PutRequest { key: key.clone(), ..Default::default() };
+        let delete = pb::DeleteRangeRequest { key, ..Default::default() };
+        let authenticate = pb::AuthenticateRequest { name: "root".into(), password: "p".into() };
+        let all = [
+            both!(gateway, Kv, range, range.clone()),
+            both!(gateway, Kv, put, put.clone()),
+            both!(gateway, Kv, delete_range, delete.clone()),
+            both!(gateway, Kv, txn, pb::TxnRequest::default()),
+            both!(gateway, Kv, compact, pb::CompactionRequest::default()),
+            both!(gateway, Lease, lease_grant, pb::LeaseGrantRequest::default()),
+            both!(gateway, Lease, lease_revoke, pb::LeaseRevokeRequest::default()),
+            both!(gateway, Lease, lease_time_to_live, pb::LeaseTimeToLiveRequest::default()),
+            both!(gateway, Lease, lease_leases, pb::LeaseLeasesRequest::default()),
+            both!(gateway, Cluster, member_list, pb::MemberListRequest::default()),
+            both!(gateway, Maintenance, status, pb::StatusRequest::default()),
+            both!(gateway, Maintenance, alarm, pb::AlarmRequest::default()),
+            both!(gateway, Auth, auth_status, pb::AuthRequest::default()),
+            both!(gateway, Auth, authenticate, authenticate.clone()),
+        ];
+        for (method, with, without) in all {
+            assert_eq!(with, "etcdserver: no leader", "{method}");
+            assert_ne!(without, "etcdserver: no leader", "{method} of a client that did not ask for it");
+        }
+    }
+
+    /// What the door answers itself is not behind what the node has answered.
+    #[tokio::test]
+    async fn own_answers_have_the_nodes_revision_and_alarms_can_be_disarmed() {
+        use pb::{auth_server::Auth, maintenance_server::Maintenance};
+        let door: Arc<dyn Door> = Arc::new(Alone);
+        let endings = Endings::start(door.clone());
+        let gateway = Gateway { door, version: "3.6.0".into(), metrics: None, endings };
+        let status = gateway.auth_status(tonic::Request::new(pb::AuthRequest {})).await.expect("answered");
+        let status = status.into_inner();
+        assert_eq!((status.enabled, status.auth_revision), (false, 1));
+        assert_eq!(status.header.map(|h| h.revision), Some(9));
+        for (action, code) in [(0, tonic::Code::Ok), (1, tonic::Code::Unimplemented), (2, tonic::Code::Ok)] {
+            let request = pb::AlarmRequest { action, member_id: 0, alarm: 1 };
+            match gateway.alarm(tonic::Request::new(request)).await {
+                Ok(reply) => {
+                    let reply = reply.into_inner();
+                    assert_eq!((reply.header.map(|h| h.revision), reply.alarms.len()), (Some(9), 0));
+                    assert_eq!(code, tonic::Code::Ok, "action {action}");
+                }
+                Err(status) => assert_eq!(status.code(), code, "action {action}"),
+            }
+        }
+    }
 
     #[test]
     fn timeouts_are_read_as_grpc_writes_them() {

@@ -9,6 +9,9 @@
 //!   to a read round and calls [`Lessor::renew`] when that is through.
 //! - A new leader cannot know the last keep-alives of the old one, so it starts every lease anew, from its time to live
 //!   or from what the last checkpoint says remained. Checkpoints keep repeated leader changes from prolonging a lease for ever.
+//!   They begin when half of the time is over, so a client that renews in time costs the log nothing; a keep-alive of a lease
+//!   with a checkpoint is confirmed only when the log has taken that back, or the next leader would end the lease too early.
+//! - A keep-alive of a lease that has run out waits for what becomes of its revocation, as with etcd.
 //! - A leader that was stalled (paused, starved) could not hear keep-alives meanwhile: the stall is given back to every lease.
 //!
 //! What is left out: deadlines survive neither restart nor leader change, by design.
@@ -22,20 +25,45 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const REVOKE_BATCH: usize = 1000;
 /// How many revocation entries may be in the log unapplied.
 const REVOCATIONS_IN_FLIGHT: usize = 4;
-/// How often remaining times are checkpointed.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
-/// Leases shorter than this are not worth a checkpoint.
-const CHECKPOINT_LEAST_TTL: i64 = 120;
+/// Two entries with checkpoints are so far apart at least.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+/// One lease is checkpointed again when this part of its life has passed, ...
+const CHECKPOINT_PART: i64 = 16;
+/// ... but after so many seconds at the latest.
+const CHECKPOINT_LATEST: i64 = 300;
 /// A gap between two looks at the clock that counts as a stall.
 const STALL: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Copy, Debug)]
 struct Lease {
     ttl: i64,
-    /// What the last checkpoint said remained, in seconds; 0 for none.
+    /// What the last checkpoint that was applied said remained, in seconds; 0 for none.
     remaining: i64,
+    /// This node, as leader, has proposed one since, or may have.
+    proposed: bool,
     /// Set while this node leads.
     deadline: Option<Instant>,
+    /// When it is next worth a checkpoint.
+    mark: Option<Instant>,
+}
+
+impl Lease {
+    fn new(ttl: i64, remaining: i64) -> Self {
+        Self { ttl, remaining, proposed: false, deadline: None, mark: None }
+    }
+}
+
+/// What comes of a keep-alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// The lease lives on for so many seconds.
+    Granted(i64),
+    /// There is no such lease.
+    Unknown,
+    /// The log has to speak first: ask again when it has said something about this lease.
+    Wait,
+    /// Another node counts.
+    NotLeading,
 }
 
 /// What the lessor wants proposed.
@@ -43,18 +71,24 @@ struct Lease {
 pub enum Wish {
     /// These have ended.
     Revoke(Vec<LeaseId>),
-    /// Remember these remaining seconds.
+    /// Remember these remaining seconds; 0 takes back what was remembered.
     Checkpoint(Vec<(LeaseId, i64)>),
 }
 
 /// The countdown of all leases of one space.
 ///
-/// Invariant: `queue` holds `(deadline, id)` for exactly the leases with a deadline that are not being revoked.
+/// Invariants: `queue` holds `(deadline, id)` for exactly the leases with a deadline that are not being revoked, `marks`
+/// holds `(mark, id)` for exactly those with a mark.
 #[derive(Debug, Default)]
 pub struct Lessor {
     leases: BTreeMap<LeaseId, Lease>,
     queue: BTreeSet<(Instant, LeaseId)>,
     revoking: BTreeSet<LeaseId>,
+    marks: BTreeSet<(Instant, LeaseId)>,
+    /// Their checkpoint is to be taken back, ...
+    to_clear: BTreeSet<LeaseId>,
+    /// ... or the log is being asked to.
+    clearing: BTreeSet<LeaseId>,
     leading: bool,
     seen: Instant,
     checkpoint_at: Instant,
@@ -63,12 +97,9 @@ pub struct Lessor {
 impl Lessor {
     /// Takes over the leases of a state that was opened or installed: id, granted and remaining seconds.
     pub fn reset(&mut self, now: Instant, leases: impl IntoIterator<Item = (LeaseId, i64, i64)>) {
-        self.leases = leases
-            .into_iter()
-            .map(|(id, ttl, remaining)| (id, Lease { ttl, remaining, deadline: None }))
-            .collect();
-        self.queue.clear();
-        self.revoking.clear();
+        self.leases =
+            leases.into_iter().map(|(id, ttl, remaining)| (id, Lease::new(ttl, remaining))).collect();
+        self.stop_counting();
         if self.leading {
             self.promote(now);
         }
@@ -79,34 +110,41 @@ impl Lessor {
         self.leading = true;
         self.seen = now;
         self.checkpoint_at = now + CHECKPOINT_EVERY;
-        self.queue.clear();
-        self.revoking.clear();
+        self.stop_counting();
         for (&id, lease) in &mut self.leases {
-            let left = if lease.remaining > 0 { lease.remaining.min(lease.ttl) } else { lease.ttl };
-            let at = now + seconds(left);
-            lease.deadline = Some(at);
+            let told = if lease.remaining > 0 { lease.remaining.min(lease.ttl) } else { lease.ttl };
+            let at = now + seconds(told);
+            let mark = now + if lease.remaining > 0 { step(lease.ttl) } else { half(lease.ttl) };
+            (lease.deadline, lease.mark) = (Some(at), Some(mark));
             self.queue.insert((at, id));
+            self.marks.insert((mark, id));
         }
     }
 
     /// This node leads no longer.
     pub fn demote(&mut self) {
         self.leading = false;
+        self.stop_counting();
+    }
+
+    fn stop_counting(&mut self) {
         self.queue.clear();
+        self.marks.clear();
         self.revoking.clear();
+        self.to_clear.clear();
+        self.clearing.clear();
         for lease in self.leases.values_mut() {
-            lease.deadline = None;
+            *lease = Lease::new(lease.ttl, lease.remaining);
         }
     }
 
     /// A grant was applied.
     pub fn granted(&mut self, now: Instant, id: LeaseId, ttl: i64) {
         self.forget(id);
-        let deadline = self.leading.then(|| now + seconds(ttl));
-        if let Some(at) = deadline {
-            self.queue.insert((at, id));
+        self.leases.insert(id, Lease::new(ttl, 0));
+        if self.leading {
+            self.count(now, id);
         }
-        self.leases.insert(id, Lease { ttl, remaining: 0, deadline });
     }
 
     /// A revocation was applied.
@@ -115,24 +153,57 @@ impl Lessor {
     }
 
     /// A checkpoint was applied.
-    pub fn checkpointed(&mut self, id: LeaseId, remaining: i64) {
+    pub fn checkpointed(&mut self, now: Instant, id: LeaseId, remaining: i64) {
+        if remaining == 0 {
+            self.clearing.remove(&id);
+            // Also where an earlier leader asked for it, and this one began to count before it had applied that.
+            if self.leading && !self.revoking.contains(&id) {
+                self.count(now, id);
+            }
+        }
         if let Some(lease) = self.leases.get_mut(&id) {
+            lease.proposed &= remaining != 0;
             lease.remaining = remaining;
         }
     }
 
-    /// A keep-alive was confirmed: the seconds granted, or 0 for a lease that is unknown or about to end.
-    pub fn renew(&mut self, now: Instant, id: LeaseId) -> i64 {
-        if !self.leading || self.revoking.contains(&id) {
-            return 0;
+    /// A keep-alive was confirmed by a leader that has proved itself.
+    pub fn renew(&mut self, now: Instant, id: LeaseId) -> Renewal {
+        if !self.leading {
+            return Renewal::NotLeading;
         }
-        let Some(lease) = self.leases.get_mut(&id) else { return 0 };
-        let at = now + seconds(lease.ttl);
+        let Some(lease) = self.leases.get(&id) else { return Renewal::Unknown };
+        if self.revoking.contains(&id) {
+            return Renewal::Wait;
+        }
+        if lease.remaining > 0 || lease.proposed {
+            if !self.clearing.contains(&id) {
+                self.to_clear.insert(id);
+            }
+            return Renewal::Wait;
+        }
+        let ttl = lease.ttl;
+        self.count(now, id);
+        Renewal::Granted(ttl)
+    }
+
+    /// Counts a lease's time from now on.
+    fn count(&mut self, now: Instant, id: LeaseId) {
+        let Some(lease) = self.leases.get_mut(&id) else { return };
+        let (at, mark) = (now + seconds(lease.ttl), now + half(lease.ttl));
         if let Some(old) = lease.deadline.replace(at) {
             self.queue.remove(&(old, id));
         }
+        if let Some(old) = lease.mark.replace(mark) {
+            self.marks.remove(&(old, id));
+        }
         self.queue.insert((at, id));
-        lease.ttl
+        self.marks.insert((mark, id));
+    }
+
+    /// Whether this node counts.
+    pub fn is_leading(&self) -> bool {
+        self.leading
     }
 
     /// Remaining and granted seconds of a lease, while this node leads.
@@ -156,9 +227,14 @@ impl Lessor {
             }
             wishes.push(Wish::Revoke(ended));
         }
-        if now >= self.checkpoint_at {
+        let cleared: Vec<_> = std::mem::take(&mut self.to_clear).into_iter().map(|id| (id, 0)).collect();
+        if !cleared.is_empty() {
+            self.clearing.extend(cleared.iter().map(|(id, _)| id));
+            wishes.push(Wish::Checkpoint(cleared));
+        }
+        if now >= self.checkpoint_at && self.marks.first().is_some_and(|&(at, _)| at <= now) {
             self.checkpoint_at = now + CHECKPOINT_EVERY;
-            let remaining = self.remaining(now);
+            let remaining = self.checkpoints(now);
             if !remaining.is_empty() {
                 wishes.push(Wish::Checkpoint(remaining));
             }
@@ -180,20 +256,40 @@ impl Lessor {
         }
     }
 
+    /// Checkpoints that were wished for did not get into the log. Those that only tell what remains come again by
+    /// themselves; a keep-alive that waits for one to be taken back has to be asked for again.
+    pub fn not_checkpointed(&mut self, remaining: &[(LeaseId, i64)]) {
+        for (id, left) in remaining {
+            if *left == 0 {
+                self.clearing.remove(id);
+            }
+        }
+    }
+
     /// When [`Lessor::due`] next has something.
     pub fn deadline(&self) -> Option<Instant> {
         if !self.leading || self.leases.is_empty() {
             return None;
         }
+        if !self.to_clear.is_empty() {
+            return Some(self.seen);
+        }
         let full = self.revoking.len() >= REVOKE_BATCH * REVOCATIONS_IN_FLIGHT;
-        let first = if full { None } else { self.queue.first().map(|&(at, _)| at) };
-        Some(first.map_or(self.checkpoint_at, |at| at.min(self.checkpoint_at)))
+        let end = if full { None } else { self.queue.first().map(|&(at, _)| at) };
+        let mark = self.marks.first().map(|&(at, _)| at.max(self.checkpoint_at));
+        [end, mark].into_iter().flatten().min()
     }
 
     fn forget(&mut self, id: LeaseId) {
         self.revoking.remove(&id);
-        if let Some(Lease { deadline: Some(at), .. }) = self.leases.remove(&id) {
+        self.to_clear.remove(&id);
+        self.clearing.remove(&id);
+        let Some(Lease { deadline, mark, .. }) = self.leases.remove(&id) else { return };
+        if let Some(at) = deadline {
             self.queue.remove(&(at, id));
+        }
+        if let Some(at) = mark {
+            self.marks.remove(&(at, id));
         }
     }
 
@@ -211,13 +307,30 @@ impl Lessor {
         ended
     }
 
-    fn remaining(&self, now: Instant) -> Vec<(LeaseId, i64)> {
-        self.leases
-            .iter()
-            .filter(|(_, lease)| lease.ttl >= CHECKPOINT_LEAST_TTL)
-            .filter_map(|(&id, lease)| Some((id, (lease.deadline?.since(now).as_secs() as i64).max(1))))
-            .take(REVOKE_BATCH)
-            .collect()
+    /// What remains of the leases whose marks have come.
+    fn checkpoints(&mut self, now: Instant) -> Vec<(LeaseId, i64)> {
+        let mut out = Vec::new();
+        while out.len() < REVOKE_BATCH
+            && let Some(&(at, id)) = self.marks.first()
+            && at <= now
+        {
+            self.marks.pop_first();
+            let Some(lease) = self.leases.get_mut(&id) else { continue };
+            lease.mark = None;
+            let Some(end) = lease.deadline.filter(|_| !self.revoking.contains(&id)) else { continue };
+            let left = (end.since(now).as_secs() as i64).max(1);
+            // A keep-alive that waits for its checkpoint to be taken back would wait for the next one, too.
+            if !self.clearing.contains(&id) {
+                lease.proposed = true;
+                out.push((id, left));
+            }
+            if left > 1 {
+                let next = now + step(lease.ttl);
+                lease.mark = Some(next);
+                self.marks.insert((next, id));
+            }
+        }
+        out
     }
 
     fn give_back_stall(&mut self, now: Instant) {
@@ -237,6 +350,16 @@ impl Lessor {
     }
 }
 
+/// Until a lease that nobody renews is first worth a checkpoint.
+fn half(ttl: i64) -> Duration {
+    Duration::from_millis(u64::try_from(ttl.saturating_mul(500)).unwrap_or(0))
+}
+
+/// Between two checkpoints of one lease.
+fn step(ttl: i64) -> Duration {
+    seconds((ttl / CHECKPOINT_PART).clamp(1, CHECKPOINT_LATEST))
+}
+
 fn seconds(n: i64) -> Duration {
     Duration::from_secs(u64::try_from(n).unwrap_or(0))
 }
@@ -254,16 +377,29 @@ mod tests {
         (from..=to).step_by(100).flat_map(|ms| lessor.due(at(ms)).into_iter().map(move |w| (ms, w))).collect()
     }
 
+    /// What ended, and when.
+    fn ends(wishes: Vec<(u64, Wish)>) -> Vec<(u64, Wish)> {
+        wishes.into_iter().filter(|(_, wish)| matches!(wish, Wish::Revoke(_))).collect()
+    }
+
     #[test]
     fn a_lease_ends_after_its_time_and_not_before() {
         let mut lessor = Lessor::default();
         lessor.promote(at(0));
         lessor.granted(at(0), 7, 2);
-        assert_eq!(walk(&mut lessor, 0, 1900), vec![]);
+        assert_eq!(ends(walk(&mut lessor, 0, 1900)), vec![]);
         assert_eq!(walk(&mut lessor, 2000, 2500), vec![(2000, Wish::Revoke(vec![7]))]);
-        assert_eq!(lessor.renew(at(2600), 7), 0, "a lease that is being revoked is not renewed");
+        assert_eq!(
+            lessor.renew(at(2600), 7),
+            Renewal::Wait,
+            "what becomes of its revocation is not known yet"
+        );
         lessor.not_revoked(at(2600), &[7]);
-        assert_eq!(lessor.renew(at(2700), 7), 2, "one whose revocation was refused is");
+        lessor.checkpointed(at(2600), 7, 0);
+        assert_eq!(lessor.renew(at(2700), 7), Renewal::Granted(2), "the revocation was refused");
+        assert_eq!(ends(walk(&mut lessor, 2700, 5000)), vec![(4700, Wish::Revoke(vec![7]))]);
+        lessor.revoked(7);
+        assert_eq!(lessor.renew(at(5000), 7), Renewal::Unknown);
     }
 
     #[test]
@@ -271,8 +407,9 @@ mod tests {
         let mut lessor = Lessor::default();
         lessor.reset(at(0), [(1, 10, 0), (2, 10, 3)]);
         assert_eq!(lessor.due(at(50_000)), vec![], "a follower ends nothing");
+        assert_eq!(lessor.renew(at(50_000), 1), Renewal::NotLeading, "nor does it say that a lease is gone");
         lessor.promote(at(50_000));
-        let ended = walk(&mut lessor, 50_000, 61_000);
+        let ended = ends(walk(&mut lessor, 50_000, 61_000));
         assert_eq!(ended, vec![(53_000, Wish::Revoke(vec![2])), (60_000, Wish::Revoke(vec![1]))]);
     }
 
@@ -281,9 +418,88 @@ mod tests {
         let mut lessor = Lessor::default();
         lessor.promote(at(0));
         lessor.granted(at(0), 1, 2);
-        walk(&mut lessor, 0, 1000);
-        assert_eq!(lessor.due(at(9000)), vec![], "8 s of silence are no reason to end a lease");
-        assert_eq!(walk(&mut lessor, 9100, 9900), vec![]);
-        assert_eq!(walk(&mut lessor, 10_000, 10_200), vec![(10_000, Wish::Revoke(vec![1]))]);
+        walk(&mut lessor, 0, 900);
+        let due = lessor.due(at(9000)).into_iter().map(|wish| (9000, wish)).collect();
+        assert_eq!(ends(due), vec![], "8 s of silence are no reason to end a lease");
+        assert_eq!(ends(walk(&mut lessor, 9100, 10_000)), vec![]);
+        assert_eq!(ends(walk(&mut lessor, 10_000, 10_200)), vec![(10_100, Wish::Revoke(vec![1]))]);
+    }
+
+    /// Lets the log take what is wished for at once, and counts it.
+    fn walk_and_apply(lessor: &mut Lessor, from: u64, to: u64) -> usize {
+        let mut entries = 0;
+        for ms in (from..to).step_by(100) {
+            for wish in lessor.due(at(ms)) {
+                entries += 1;
+                match wish {
+                    Wish::Revoke(ids) => {
+                        for id in ids {
+                            lessor.revoked(id);
+                        }
+                    }
+                    Wish::Checkpoint(all) => {
+                        for (id, left) in all {
+                            lessor.checkpointed(at(ms), id, left);
+                        }
+                    }
+                }
+            }
+        }
+        entries
+    }
+
+    #[test]
+    fn leader_changes_do_not_keep_a_lease_alive_for_ever() {
+        for ttl in [5, 10, 60, 120, 3600] {
+            let mut lessor = Lessor::default();
+            lessor.granted(at(0), 1, ttl);
+            let every = (ttl as u64 * 1000 * 5 / 8).max(1500);
+            let mut now = 0;
+            while lessor.leases.contains_key(&1) {
+                assert!(now < 4 * ttl as u64 * 1000, "a lease of {ttl} s lives {now} ms");
+                lessor.promote(at(now));
+                walk_and_apply(&mut lessor, now, now + every);
+                lessor.demote();
+                now += every;
+            }
+        }
+    }
+
+    #[test]
+    fn a_client_that_renews_in_time_costs_the_log_nothing() {
+        let mut lessor = Lessor::default();
+        lessor.promote(at(0));
+        lessor.granted(at(0), 1, 9);
+        for round in 0..100 {
+            assert_eq!(walk_and_apply(&mut lessor, round * 3000, round * 3000 + 3000), 0);
+            assert_eq!(lessor.renew(at(round * 3000 + 3000), 1), Renewal::Granted(9));
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_is_taken_back_before_a_keep_alive_is_confirmed() {
+        let mut lessor = Lessor::default();
+        lessor.promote(at(0));
+        lessor.granted(at(0), 1, 100);
+        let told = walk(&mut lessor, 0, 60_000);
+        assert_eq!(
+            told,
+            vec![(50_000, Wish::Checkpoint(vec![(1, 50)])), (56_000, Wish::Checkpoint(vec![(1, 44)]))]
+        );
+        // The second one is still on its way through the log.
+        lessor.checkpointed(at(60_000), 1, 50);
+        assert_eq!(lessor.renew(at(60_000), 1), Renewal::Wait);
+        assert!(lessor.deadline().is_some_and(|when| when <= at(60_000)), "the log is asked at once");
+        assert_eq!(lessor.due(at(60_000)), vec![Wish::Checkpoint(vec![(1, 0)])]);
+        assert_eq!(lessor.renew(at(60_050), 1), Renewal::Wait, "and only once");
+        lessor.checkpointed(at(60_100), 1, 44);
+        assert_eq!(walk(&mut lessor, 60_100, 70_000), vec![], "nor is it told again meanwhile");
+        lessor.checkpointed(at(70_000), 1, 0);
+        assert_eq!(lessor.renew(at(70_000), 1), Renewal::Granted(100));
+        // One that is lost with the leadership was none; the next leader gives the lease its whole time.
+        assert_eq!(walk(&mut lessor, 70_000, 120_000), vec![(120_000, Wish::Checkpoint(vec![(1, 50)]))]);
+        lessor.demote();
+        lessor.promote(at(121_000));
+        assert_eq!(ends(walk(&mut lessor, 121_000, 221_000)), vec![(221_000, Wish::Revoke(vec![1]))]);
     }
 }

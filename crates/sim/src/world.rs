@@ -129,6 +129,7 @@ impl Ord for Timed {
 /// A live node.
 pub(crate) struct Running {
     pub(crate) lane: Lane,
+    hub: Arc<Mutex<Hub>>,
     journal: Journal,
     pub(crate) applier: Applier,
     effects: Effects,
@@ -322,6 +323,11 @@ impl World {
         }
         self.deliver(id, Event::Call { request, timeout: Some(Duration::from_secs(3)), done });
         self.settle(place_of(id));
+    }
+
+    /// The watches of a node that is up.
+    pub fn hub(&self, id: NodeId) -> Option<Arc<Mutex<Hub>>> {
+        self.places[place_of(id)].running.as_ref().map(|r| r.hub.clone())
     }
 
     /// The node that leads, by its own belief in the highest term.
@@ -617,10 +623,11 @@ impl World {
             Arc::new(Mutex::new(Hub::new(quorate_node::watch::Options::default(), booted.view.clone())));
         let members = (1..=self.knobs.nodes).map(|n| Member { id: n, ..Member::default() }).collect();
         let settings = Settings { cluster: CLUSTER, node: id, raft: config, members };
-        let lane = Lane::new(settings, booted.raft, booted.view, hub, &mut rng, self.now);
+        let lane = Lane::new(settings, booted.raft, booted.view, hub.clone(), &mut rng, self.now);
         let applier = Applier::new(booted.kv, id, booted.generation, self.knobs.seal_bytes);
         Ok(Running {
             lane,
+            hub,
             journal,
             applier,
             effects: Effects::default(),

@@ -6,7 +6,6 @@ use e2e_cluster::{Cluster, Target};
 use std::io::Error;
 use std::path::PathBuf;
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
@@ -28,20 +27,25 @@ struct Args {
 async fn main() -> std::io::Result<()> {
     let args = Args::parse();
     let nodes = args.nodes.unwrap_or_else(|| args.target.default_nodes());
-    let cluster = Cluster::serving(args.target, nodes, &args.data, Duration::from_secs(30)).await?;
+    let cluster = Cluster::serving(args.target, nodes, &args.data, Duration::from_secs(60)).await?;
     println!("{}", serde_json::to_string(&cluster.ready_line()).map_err(Error::other)?);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut stdin = tokio::io::stdin();
-    let mut ignored = [0; 64];
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            read = stdin.read(&mut ignored), if args.exit_with_stdin => if !matches!(read, Ok(1..)) { break },
-        }
+    let (open, closed) = tokio::sync::oneshot::channel::<()>();
+    if args.exit_with_stdin {
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            drop(open);
+        });
+    } else {
+        std::mem::forget(open);
+    }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        _ = closed => {}
     }
     drop(cluster);
-    // A read of standard input cannot be called off; the runtime would wait for it.
+    // A read of standard input cannot be called off.
     std::process::exit(0)
 }

@@ -7,9 +7,10 @@ use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::{request_op::Request, response_op::Response};
 use quorate_proto::mvccpb::{Event, KeyValue};
 use std::cmp::Ordering;
+use std::time::Duration;
 use tonic::Code;
 
-/// How far two clocks may be apart, in seconds of a lease's remaining time.
+/// How far two clocks may be apart, in seconds of a lease's remaining time, where calls take no time.
 const CLOCKS: i64 = 2;
 
 /// The ids of all rules.
@@ -26,14 +27,16 @@ const IDS: [&str; 9] = [
     "unknown-compare",
 ];
 
-/// Takes the difference of clocks out of a reply: what remains of a lease was read at two moments.
-pub fn clocks(a: &Reply, b: &mut Reply) {
+/// Takes the difference of clocks out of a reply: what remains of a lease was read at two moments, and counts from two
+/// moments. `slowest` is the longest that any call took so far.
+pub fn clocks(a: &Reply, b: &mut Reply, slowest: Duration) {
+    let apart = CLOCKS + 2 * slowest.as_secs() as i64;
     match (a, b) {
-        (Reply::TimeToLive(a), Reply::TimeToLive(b)) if a.ttl > 0 && (a.ttl - b.ttl).abs() <= CLOCKS => {
+        (Reply::TimeToLive(a), Reply::TimeToLive(b)) if a.ttl > 0 && (a.ttl - b.ttl).abs() <= apart => {
             b.ttl = a.ttl;
         }
         (Reply::Several(a), Reply::Several(b)) => {
-            a.iter().zip(b).for_each(|(a, b)| clocks(a, b));
+            a.iter().zip(b).for_each(|(a, b)| clocks(a, b, slowest));
         }
         _ => {}
     }
@@ -131,11 +134,13 @@ fn refuses_compare(reply: &Reply) -> bool {
 /// What changed between etcd 3.4, which answered `old`, and what is current.
 fn of_3_4(op: &Op, old: &Reply, new: &Reply) -> Option<&'static str> {
     match (op, old, new) {
-        (Op::Alarms, Reply::Alarms(old), Reply::Alarms(new)) => {
+        (Op::Alarms(_), Reply::Alarms(old), Reply::Alarms(new)) => {
             (old.header.is_none() && old.alarms == new.alarms).then_some("3.4-alarm-header")
         }
         (Op::AuthStatus, Reply::Error { code: Code::Unimplemented, .. }, _) => Some("3.4-auth-status"),
-        (Op::WatchProgress { .. }, Reply::Progress(Some(_)), Reply::Progress(None)) => Some("3.4-progress"),
+        (Op::WatchProgress { .. }, Reply::Progress(old), Reply::Progress(new)) => {
+            (!old.is_empty() && new.is_empty()).then_some("3.4-progress")
+        }
         (
             Op::Txn(_),
             Reply::Error { code: Code::InvalidArgument | Code::NotFound, text: old },

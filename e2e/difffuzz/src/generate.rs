@@ -11,7 +11,7 @@ use quorate_proto::etcdserverpb::{compare::TargetUnion, request_op::Request};
 /// Watch streams of a run; one more, the last, watches everything from the beginning.
 pub const STREAMS: usize = 3;
 
-const KEYS: [&[u8]; 18] = [
+const KEYS: [&[u8]; 19] = [
     b"a",
     b"b",
     b"c",
@@ -30,12 +30,13 @@ const KEYS: [&[u8]; 18] = [
     b"k4",
     b"k5",
     b"k\xff",
+    &[b'z'; 5000],
 ];
 /// Values that sort, repeat, are empty, and are longer than a short string.
 const VALUES: [&[u8]; 8] =
     [b"", b"0", b"1", b"2", b"10", b"a", b"\xff\0", b"a value that is a little longer than others"];
 /// Ids that the client chooses.
-const LEASES: [i64; 5] = [1, 2, 3, 77, i64::MAX - 1];
+const LEASES: [i64; 6] = [1, 2, 3, 77, -7, i64::MAX - 1];
 /// Lives of leases that outlive any run, and what is refused or raised.
 const TTLS: [i64; 6] = [3600, 4000, 100_000, 9_000_000_000, 9_000_000_001, i64::MAX];
 
@@ -83,12 +84,18 @@ impl Generator {
             868..872 => Op::Brief { ttl: *self.rng.pick(&[-1, 0, 1, 2, 3, 5]), id: *self.rng.pick(&[0, 5]) },
             872..922 => Op::WatchCreate { stream: self.stream(), request: self.watch() },
             922..952 => Op::WatchCancel { stream: self.stream(), id: self.rng.below(14) as i64 - 1 },
-            952..960 => Op::WatchProgress { stream: self.stream() },
-            960..982 => Op::Settle,
+            952..964 => {
+                Op::WatchProgress { stream: self.stream(), times: if self.one_in(4) { 2 } else { 1 } }
+            }
+            964..966 => Op::WatchNothing { stream: self.stream() },
+            966..971 => Op::Status,
+            971..975 => Op::Members { linearizable: self.rng.chance(1, 2) },
+            975..982 => Op::Settle,
             982..985 => Op::Authenticate,
             985..987 => Op::AuthStatus,
-            987..990 => Op::Alarms,
-            990..992 => Op::Put(self.large_put()),
+            987..990 => Op::Alarms(self.alarm()),
+            990 => Op::Put(self.large_put()),
+            991 => Op::Txn(large_txn()),
             992..995 => Op::Txn(self.long_txn()),
             995 => Op::Txn(self.unknown_compare()),
             996..998 => Op::WatchReopen { stream: self.stream() },
@@ -173,8 +180,8 @@ impl Generator {
     /// A bound on revisions in a filter: mostly none.
     fn bound(&mut self) -> i64 {
         match self.rng.below(40) {
-            0..36 => 0,
-            36..39 => self.past_revision(),
+            0..33 => 0,
+            33..39 => self.past_revision(),
             _ => -1,
         }
     }
@@ -232,6 +239,11 @@ impl Generator {
         let limit = 3 << 19;
         let size = *self.rng.pick(&[limit - 1000, limit, limit + 1, (2 << 20) + 1]);
         pb::PutRequest { key: self.key(), value: vec![b'x'; size].into(), ..Default::default() }
+    }
+
+    /// No alarm is ever raised; others than these say so, or disarm it.
+    fn alarm(&mut self) -> pb::AlarmRequest {
+        pb::AlarmRequest { action: *self.rng.pick(&[0, 0, 2]), member_id: 0, alarm: self.rng.below(3) as i32 }
     }
 
     fn delete(&mut self) -> pb::DeleteRangeRequest {
@@ -367,27 +379,43 @@ impl Generator {
             start_revision: match self.rng.below(100) {
                 45..75 => self.past_revision().max(self.compacted + i64::from(!self.newer)),
                 75..80 if self.newer => self.compacted,
-                80..84 => self.compacted - 1,
-                84..88 if self.revision > self.compacted => self.revision,
-                0..88 => 0,
-                88..92 => self.revision + 1,
+                80..82 => self.compacted - 1,
+                82..86 if self.revision > self.compacted => self.revision,
+                0..86 => 0,
+                86..92 => self.revision + 1,
                 92..97 => self.revision + self.rng.between(2, 30) as i64,
                 97..99 if self.newer => -1,
                 _ => FAR,
             },
             progress_notify: self.one_in(10),
             filters: match self.rng.below(20) {
-                0..14 => vec![],
+                0..13 => vec![],
+                // One that does not exist filters nothing.
+                13 => vec![7, self.rng.below(2) as i32],
                 14..16 => vec![0],
                 16..18 => vec![1],
                 18 => vec![0, 1],
                 _ => vec![*self.rng.pick(&[0, 1]); 2],
             },
             prev_kv: self.one_in(2),
-            watch_id: if self.one_in(4) { self.rng.between(1, 6) as i64 } else { 0 },
-            fragment: self.one_in(6),
+            watch_id: match self.rng.below(20) {
+                0..5 => self.rng.between(1, 6) as i64,
+                5 => -2,
+                _ => 0,
+            },
+            fragment: self.one_in(4),
         }
     }
+}
+
+/// Two values in one revision; with the values before, the events are more than one reply of a watch with fragments.
+fn large_txn() -> pb::TxnRequest {
+    let put = |key: &'static [u8]| {
+        let value = vec![b'x'; 700 << 10].into();
+        let put = pb::PutRequest { key: Bytes::from_static(key), value, ..Default::default() };
+        pb::RequestOp { request: Some(Request::RequestPut(put)) }
+    };
+    pb::TxnRequest { success: vec![put(b"k0"), put(b"k1")], ..Default::default() }
 }
 
 /// Whether a transaction deletes everything from some key on. etcd's check for overlaps does not see that such a delete

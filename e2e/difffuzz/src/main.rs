@@ -7,6 +7,7 @@
 
 mod allowed;
 mod generate;
+mod metrics;
 mod model;
 mod op;
 mod plant;
@@ -90,7 +91,7 @@ async fn side(
     };
     let nodes = if matches!(target, Target::Quorate(_)) { args.nodes } else { 1 };
     let data = args.data.as_deref().unwrap_or(Path::new(".")).join(name);
-    let cluster = Cluster::serving(target.clone(), nodes, &data, Duration::from_secs(30)).await?;
+    let cluster = Cluster::serving(target.clone(), nodes, &data, Duration::from_secs(60)).await?;
     Ok((Side::connect(name, &cluster.urls(), matches!(target, Target::Quorate(_))).await?, Some(cluster)))
 }
 

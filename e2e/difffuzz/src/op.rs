@@ -47,7 +47,13 @@ pub enum Op {
     Leases,
     Authenticate,
     AuthStatus,
-    Alarms,
+    /// The alarms, or the disarming of one that is not raised.
+    Alarms(pb::AlarmRequest),
+    /// How the asked member does.
+    Status,
+    Members {
+        linearizable: bool,
+    },
     WatchCreate {
         stream: usize,
         request: pb::WatchCreateRequest,
@@ -56,10 +62,16 @@ pub enum Op {
         stream: usize,
         id: i64,
     },
+    /// How far the stream is, asked so many times at once.
     WatchProgress {
         stream: usize,
+        times: usize,
     },
     WatchReopen {
+        stream: usize,
+    },
+    /// A request on a watch stream that asks for nothing.
+    WatchNothing {
         stream: usize,
     },
     /// All that watches have to say is waited for and compared.

@@ -8,13 +8,20 @@ use crate::watch::{Birth, Stream};
 use bytes::Bytes;
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::auth_client::AuthClient;
+use quorate_proto::etcdserverpb::cluster_client::ClusterClient;
 use quorate_proto::etcdserverpb::kv_client::KvClient;
 use quorate_proto::etcdserverpb::lease_client::LeaseClient;
 use quorate_proto::etcdserverpb::maintenance_client::MaintenanceClient;
+use quorate_proto::etcdserverpb::request_op::Request;
 use quorate_proto::etcdserverpb::watch_client::WatchClient;
 use quorate_proto::etcdserverpb::watch_request::RequestUnion;
 use std::future::Future;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tonic::metadata::{AsciiMetadataValue, BinaryMetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
@@ -24,6 +31,10 @@ const MESSAGE_MAX: usize = 64 << 20;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// The id of leases that run out.
 const EXPIRING: i64 = 4242;
+/// So many seconds after they were granted: long enough for a slow machine to attach keys to them.
+const EXPIRES_AFTER: i64 = 4;
+/// How long a watch stream may take to say that all it was asked before is dealt with, and what that is.
+const BEHIND: Duration = Duration::from_millis(250);
 
 /// What a side answered.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,19 +52,24 @@ pub enum Reply {
     Authenticate(pb::AuthenticateResponse),
     AuthStatus(pb::AuthStatusResponse),
     Alarms(pb::AlarmResponse),
+    Status(Box<pb::StatusResponse>),
+    Members(pb::MemberListResponse),
     Several(Vec<Reply>),
     /// A watch was created under this id, or refused.
     Created {
         id: i64,
         refused: bool,
     },
-    Progress(Option<i64>),
+    /// The revisions of the answers.
+    Progress(Vec<i64>),
     Done,
     Error {
         code: Code,
         text: String,
     },
     Silence,
+    /// This side was too slow for what was to be seen.
+    Late,
 }
 
 impl Reply {
@@ -65,6 +81,7 @@ impl Reply {
             Self::Delete(r) => r.header,
             Self::Txn(r) => r.header,
             Self::Revoke(r) => r.header,
+            Self::Status(r) => r.header,
             Self::Several(all) => return all.iter().filter_map(Self::revision).max(),
             _ => None,
         };
@@ -72,25 +89,56 @@ impl Reply {
     }
 }
 
+/// A channel whose requests carry metadata.
+pub type Line = InterceptedService<Channel, Dress>;
+
+/// The metadata of requests, in turn: none, what etcd's clients send, and what no server knows.
+#[derive(Clone, Default)]
+pub struct Dress(Arc<AtomicUsize>);
+
+impl Interceptor for Dress {
+    fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, Status> {
+        let metadata = request.metadata_mut();
+        match self.0.fetch_add(1, Ordering::Relaxed) % 4 {
+            0 => {}
+            1 => {
+                metadata.insert("hasleader", AsciiMetadataValue::from_static("true"));
+                metadata.insert("client-api-version", AsciiMetadataValue::from_static("3.5.9"));
+            }
+            2 => {
+                metadata.insert("hasleader", AsciiMetadataValue::from_static("perhaps"));
+                metadata.insert("user-agent", AsciiMetadataValue::from_static("difffuzz"));
+            }
+            _ => {
+                metadata.insert("x-nobody-knows", AsciiMetadataValue::from_static("this"));
+                metadata.insert_bin("x-nobody-knows-bin", BinaryMetadataValue::from_bytes(b"\0\xff"));
+            }
+        }
+        Ok(request)
+    }
+}
+
 /// The clients of one endpoint.
 #[derive(Clone)]
 struct Door {
-    kv: KvClient<Channel>,
-    lease: LeaseClient<Channel>,
-    watch: WatchClient<Channel>,
-    auth: AuthClient<Channel>,
-    maintenance: MaintenanceClient<Channel>,
+    kv: KvClient<Line>,
+    lease: LeaseClient<Line>,
+    watch: WatchClient<Line>,
+    auth: AuthClient<Line>,
+    maintenance: MaintenanceClient<Line>,
+    cluster: ClusterClient<Line>,
 }
 
 impl Door {
     fn new(url: &str) -> std::io::Result<Self> {
-        let channel = e2e_cluster::connect(url)?;
+        let line = InterceptedService::new(e2e_cluster::connect(url)?, Dress::default());
         Ok(Self {
-            kv: KvClient::new(channel.clone()).max_decoding_message_size(MESSAGE_MAX),
-            lease: LeaseClient::new(channel.clone()),
-            watch: WatchClient::new(channel.clone()).max_decoding_message_size(MESSAGE_MAX),
-            auth: AuthClient::new(channel.clone()),
-            maintenance: MaintenanceClient::new(channel),
+            kv: KvClient::new(line.clone()).max_decoding_message_size(MESSAGE_MAX),
+            lease: LeaseClient::new(line.clone()),
+            watch: WatchClient::new(line.clone()).max_decoding_message_size(MESSAGE_MAX),
+            auth: AuthClient::new(line.clone()),
+            maintenance: MaintenanceClient::new(line.clone()),
+            cluster: ClusterClient::new(line),
         })
     }
 }
@@ -116,6 +164,10 @@ pub struct Side {
     pub old: bool,
     pub names: Names,
     pub streams: Vec<Stream>,
+    /// The longest that a call took.
+    pub slowest: Duration,
+    /// Where etcd tells how many of its watches have not caught up.
+    metrics: Option<String>,
     doors: Vec<Door>,
     turn: usize,
 }
@@ -133,8 +185,32 @@ impl Side {
         let doors = urls.iter().map(|url| Door::new(url)).collect::<Result<Vec<_>, _>>()?;
         let mut maintenance = doors.first().ok_or("a side needs an endpoint")?.maintenance.clone();
         let version = maintenance.status(pb::StatusRequest {}).await?.into_inner().version;
-        let old = version.starts_with("3.4.") && !quorate;
-        Ok(Self { name: name.into(), version, old, names: Names::new(BIAS), streams: vec![], doors, turn: 0 })
+        Ok(Self {
+            name: name.into(),
+            old: version.starts_with("3.4.") && !quorate,
+            version,
+            names: Names::new(BIAS),
+            streams: vec![],
+            slowest: Duration::ZERO,
+            metrics: urls.first().filter(|_| !quorate).cloned(),
+            doors,
+            turn: 0,
+        })
+    }
+
+    /// Waits until all watches have caught up. A watch that begins in the past and owes nothing does not tell; etcd looks
+    /// after such watches ten times a second, and a compaction in between would cancel them. It counts them.
+    pub async fn catch_up(&self) {
+        let Some(url) = &self.metrics else { return };
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            match crate::metrics::gauge(url, "etcd_debugging_mvcc_slow_watcher_total").await {
+                Ok(Some(0.0)) => return,
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+        // What this costs, the comparison shows.
+        eprintln!("difffuzz: side {} has watches that do not catch up, or does not say so", self.name);
     }
 
     /// Leaves no key, no lease and no history behind, opens `streams` streams and begins a run.
@@ -174,6 +250,15 @@ impl Side {
 
     /// Carries out one step.
     pub async fn call(&mut self, op: &Op) -> Reply {
+        let began = Instant::now();
+        let reply = self.answer(op).await;
+        if !matches!(op, Op::Expire { .. } | Op::WatchProgress { .. }) {
+            self.slowest = self.slowest.max(began.elapsed());
+        }
+        reply
+    }
+
+    async fn answer(&mut self, op: &Op) -> Reply {
         let mut door = self.doors[self.at(op)].clone();
         self.turn += 1;
         if self.doors.len() > 1 && local(op) {
@@ -236,15 +321,21 @@ impl Side {
                 })
                 .await
             }
-            Op::Alarms => {
-                outcome(door.maintenance.alarm(pb::AlarmRequest::default()), |mut reply| {
+            Op::Alarms(request) => {
+                outcome(door.maintenance.alarm(*request), |mut reply| {
                     self.names.seen_header(&mut reply.header);
                     Reply::Alarms(reply)
                 })
                 .await
             }
+            Op::Status => self.status(&mut door).await,
+            Op::Members { linearizable } => self.members(&mut door, *linearizable).await,
+            Op::WatchNothing { stream } => {
+                self.streams[*stream].send(None).await;
+                Reply::Done
+            }
             Op::WatchCreate { stream, request } => self.watch_create(*stream, request).await,
-            Op::WatchProgress { stream } => self.watch_progress(*stream).await,
+            Op::WatchProgress { stream, times } => self.watch_progress(*stream, *times).await,
             Op::WatchCancel { stream, id } => {
                 let cancel = pb::WatchCancelRequest { watch_id: *id };
                 self.streams[*stream].ask(RequestUnion::CancelRequest(cancel)).await;
@@ -261,7 +352,10 @@ impl Side {
     /// Which endpoint is asked: a stream stays with its own.
     fn at(&self, op: &Op) -> usize {
         let turn = match op {
-            Op::WatchCreate { stream, .. } | Op::WatchProgress { stream } => *stream,
+            Op::WatchCreate { stream, .. }
+            | Op::WatchCancel { stream, .. }
+            | Op::WatchProgress { stream, .. }
+            | Op::WatchNothing { stream } => *stream,
             _ => self.turn,
         };
         turn % self.doors.len()
@@ -347,21 +441,70 @@ impl Side {
     }
 
     async fn brief(&mut self, door: &mut Door, ttl: i64, id: i64) -> Reply {
+        let began = Instant::now();
         let slot = crate::op::CHOSEN - 1;
         let granted = self.grant(door, pb::LeaseGrantRequest { ttl, id }, slot).await;
         let id = if id == 0 { slot } else { id };
         let seen = self.time_to_live(door, pb::LeaseTimeToLiveRequest { id, keys: true }).await;
         let revoked = self.revoke(door, id).await;
-        Reply::Several(vec![granted, seen, revoked])
+        // It may have run out meanwhile.
+        if began.elapsed() > Duration::from_secs(1) {
+            Reply::Late
+        } else {
+            Reply::Several(vec![granted, seen, revoked])
+        }
+    }
+
+    /// What clusters of the same history have in common of a status.
+    async fn status(&self, door: &mut Door) -> Reply {
+        outcome(door.maintenance.status(pb::StatusRequest {}), |mut reply| {
+            self.names.seen_header(&mut reply.header);
+            let numbers = [reply.raft_index, reply.raft_applied_index, reply.raft_term, reply.leader];
+            // An empty store of Quorate has no bytes.
+            let sizes = (0..=reply.db_size).contains(&reply.db_size_in_use);
+            let told = numbers.iter().all(|n| *n > 0) && sizes;
+            let told = told && reply.raft_applied_index <= reply.raft_index && !reply.version.is_empty();
+            let seen = pb::StatusResponse {
+                header: reply.header,
+                is_learner: reply.is_learner,
+                errors: reply.errors,
+                version: if told { "told" } else { "something is missing" }.into(),
+                ..Default::default()
+            };
+            Reply::Status(Box::new(seen))
+        })
+        .await
+    }
+
+    /// Members as one of them, where all are told in full.
+    async fn members(&self, door: &mut Door, linearizable: bool) -> Reply {
+        let told = |m: &pb::Member| {
+            let urls = m.peer_ur_ls.iter().chain(&m.client_ur_ls);
+            let whole = m.id != 0 && !m.name.is_empty() && !m.is_learner;
+            whole && urls.clone().count() == 2 && urls.clone().all(|url| url.starts_with("http://"))
+        };
+        outcome(door.cluster.member_list(pb::MemberListRequest { linearizable }), |mut reply| {
+            self.names.seen_header(&mut reply.header);
+            if reply.members.iter().all(told) {
+                reply.members.truncate(1);
+                reply
+                    .members
+                    .iter_mut()
+                    .for_each(|m| *m = pb::Member { name: "told".into(), ..Default::default() });
+            }
+            Reply::Members(reply)
+        })
+        .await
     }
 
     async fn expire(&mut self, door: &mut Door, keys: &[Bytes]) -> Reply {
-        let mut all = vec![self.grant(door, pb::LeaseGrantRequest { ttl: 1, id: EXPIRING }, 0).await];
+        let mut all =
+            vec![self.grant(door, pb::LeaseGrantRequest { ttl: EXPIRES_AFTER, id: EXPIRING }, 0).await];
         for key in keys {
             let put = pb::PutRequest { key: key.clone(), lease: EXPIRING, ..Default::default() };
             all.push(self.put(door, &put).await);
         }
-        for _ in 0..200 {
+        for _ in 0..1200 {
             tokio::time::sleep(Duration::from_millis(50)).await;
             let asked = pb::LeaseTimeToLiveRequest { id: EXPIRING, keys: false };
             // A lease that has run out may be shown for a while, until its end has gone through the log.
@@ -389,13 +532,19 @@ impl Side {
         }
     }
 
-    async fn watch_progress(&mut self, stream: usize) -> Reply {
+    async fn watch_progress(&mut self, stream: usize, times: usize) -> Reply {
         let stream = &mut self.streams[stream];
-        let before = stream.progress.len();
-        stream.ask(RequestUnion::ProgressRequest(pb::WatchProgressRequest {})).await;
-        // Silence is an answer, too: not all watches of the stream have caught up, or one begins in the future.
-        stream.until(&self.names, Duration::from_millis(250), |stream| stream.progress.len() > before).await;
-        Reply::Progress(stream.progress.get(before).copied())
+        let (before, created) = (stream.progress.len(), stream.created.len());
+        for _ in 0..times {
+            stream.ask(RequestUnion::ProgressRequest(pb::WatchProgressRequest {})).await;
+        }
+        // Silence is an answer, too: not all watches of the stream have caught up, or one begins in the future. It is known
+        // by a request behind this one that is always answered, an empty range, whose answer may pass this one's.
+        let empty = pb::WatchCreateRequest { key: "b".into(), range_end: "a".into(), ..Default::default() };
+        stream.ask(RequestUnion::CreateRequest(empty)).await;
+        stream.until(&self.names, PATIENCE, |stream| stream.created.len() > created).await;
+        stream.until(&self.names, BEHIND, |stream| stream.progress.len() >= before + times).await;
+        Reply::Progress(stream.progress.split_off(before))
     }
 }
 
@@ -403,8 +552,28 @@ impl Side {
 fn local(op: &Op) -> bool {
     match op {
         Op::Range(request) => request.serializable,
-        Op::Alarms | Op::Leases | Op::TimeToLive(_) | Op::KeepAlive(_) => true,
-        Op::Authenticate | Op::AuthStatus | Op::WatchCreate { .. } | Op::WatchProgress { .. } => true,
+        Op::Txn(request) => reads_locally(request),
+        // Headers of a watch's creation and of its end have the revision of the node that serves the stream.
+        Op::WatchCreate { .. }
+        | Op::WatchCancel { .. }
+        | Op::WatchProgress { .. }
+        | Op::Alarms(_)
+        | Op::Authenticate
+        | Op::AuthStatus
+        | Op::KeepAlive(_)
+        | Op::Leases
+        | Op::Members { .. }
+        | Op::Status
+        | Op::TimeToLive(_) => true,
         _ => false,
     }
+}
+
+/// Whether a transaction has a read that need not be linearizable; if all are so, the node answers alone.
+fn reads_locally(txn: &pb::TxnRequest) -> bool {
+    txn.success.iter().chain(&txn.failure).any(|op| match &op.request {
+        Some(Request::RequestRange(range)) => range.serializable,
+        Some(Request::RequestTxn(inner)) => reads_locally(inner),
+        _ => false,
+    })
 }

@@ -6,6 +6,7 @@
 //! revision is never below the events beside it.
 
 use crate::op::Names;
+use crate::side::Line;
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::watch_client::WatchClient;
 use quorate_proto::etcdserverpb::watch_request::RequestUnion;
@@ -15,7 +16,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 /// The watch id of what concerns a whole stream.
@@ -68,7 +68,7 @@ pub struct Stream {
 
 impl Stream {
     /// Opens a stream.
-    pub fn open(mut client: WatchClient<Channel>) -> Self {
+    pub fn open(mut client: WatchClient<Line>) -> Self {
         let (requests, outgoing) = mpsc::channel(64);
         let (heard, replies) = mpsc::unbounded_channel();
         // Servers may wait for the first request before they send headers, so nothing here waits for them.
@@ -103,8 +103,13 @@ impl Stream {
 
     /// Asks for something.
     pub async fn ask(&self, request: RequestUnion) {
+        self.send(Some(request)).await;
+    }
+
+    /// Sends a request, perhaps one that asks for nothing.
+    pub async fn send(&self, request_union: Option<RequestUnion>) {
         // A stream that ended says so by its last item.
-        let _ = self.requests.send(pb::WatchRequest { request_union: Some(request) }).await;
+        let _ = self.requests.send(pb::WatchRequest { request_union }).await;
     }
 
     /// Takes what comes until `enough`, or until the end of `patience`; says which.

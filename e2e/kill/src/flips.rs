@@ -34,7 +34,7 @@ const LOAD_BYTES: usize = 44 << 20;
 /// Keys each round adds.
 const ADDED: u64 = 6;
 /// How long a node may take to hold everything again.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 const PREFIX: &str = "flip/";
 const PAGE: i64 = 400;
 /// So many bytes of a value are looked for.

@@ -13,9 +13,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long a cluster may take to serve again once its nodes run.
-const RECOVERY: Duration = Duration::from_secs(20);
+const RECOVERY: Duration = Duration::from_secs(60);
 /// How long a watch may lag behind once writes rest.
-const CATCH_UP: Duration = Duration::from_secs(20);
+const CATCH_UP: Duration = Duration::from_secs(60);
 
 /// What happened in all rounds.
 #[derive(Default, Debug)]
@@ -36,7 +36,7 @@ pub async fn run(
     power_cut: Option<PowerCut>,
 ) -> Result<(), String> {
     let mut cluster = Cluster::start(target, 3, data, power_cut).map_err(|e| e.to_string())?;
-    cluster.wait(Duration::from_secs(30)).await.map_err(|e| e.to_string())?;
+    cluster.wait(Duration::from_secs(60)).await.map_err(|e| e.to_string())?;
     let urls = cluster.urls();
     let first = revision(&urls[0]).await?;
     let shape = Shape { owners: 56, counters: 4, raisers: 8, pause: Duration::from_millis(2) };

@@ -30,7 +30,7 @@ use quorate_protocol::raft::{
 };
 use quorate_state::kv::{KvView, LeaseChange};
 use quorate_storage::state::StateError;
-use quorate_wire::kv::Command;
+use quorate_wire::kv::{Command, LeaseId};
 use quorate_wire::peer::{Frame, LeaseAsk, Packet};
 use reads::{Read, Reads};
 use std::collections::{BTreeMap, VecDeque};
@@ -183,6 +183,8 @@ pub struct Lane {
     next_request: u64,
     exports: Exports,
     lessor: Lessor,
+    /// Keep-alives that wait for what the log says about their lease: who asks, and the asker's number for it.
+    renewals: BTreeMap<LeaseId, Vec<(NodeId, u64)>>,
     hub: Arc<Mutex<Hub>>,
     view: Arc<KvView>,
     packets: Packets,
@@ -231,6 +233,7 @@ impl Lane {
             next_request: rng.next_u64() >> 1,
             exports: Exports::default(),
             lessor,
+            renewals: BTreeMap::new(),
             hub,
             view,
             packets: Packets::default(),
@@ -311,7 +314,7 @@ impl Lane {
                     self.send_frame(from, &Frame::Refused { request, overloaded: false });
                 }
             }
-            Frame::LeaseAnswer { request, ttl, granted } => self.lease_answer(request, ttl, granted),
+            Frame::LeaseAnswer { request, ttl, granted } => self.lease_answer(request, ttl, granted, false),
             Frame::Refused { request, overloaded } => self.refused(request, overloaded),
             Frame::Raft { .. } | Frame::Forward { .. } | Frame::Lease { .. } => {}
         }
@@ -350,19 +353,30 @@ impl Lane {
         let index = applied.last.index;
         let compacted = self.view.compacted();
         self.view = applied.view;
+        let mut changed = Vec::new();
         for change in applied.leases {
             match change {
                 LeaseChange::Granted { id, ttl } => self.lessor.granted(now, id, ttl),
-                LeaseChange::Revoked { id } => self.lessor.revoked(id),
-                LeaseChange::Checkpointed { id, remaining } => self.lessor.checkpointed(id, remaining),
+                LeaseChange::Revoked { id } => {
+                    self.lessor.revoked(id);
+                    changed.push(id);
+                }
+                LeaseChange::Checkpointed { id, remaining } => {
+                    self.lessor.checkpointed(now, id, remaining);
+                    changed.push(id);
+                }
             }
+        }
+        // Before any answer: whoever knows of a write may watch from there on, and must not be told of it then.
+        // A compaction has no events, but watches must hear what is gone.
+        if !applied.events.is_empty() || self.view.compacted() != compacted {
+            hub(&self.hub).publish(self.view.clone(), applied.events);
         }
         for outcome in applied.outcomes {
             self.answer_write(outcome);
         }
-        // A compaction has no events, but watches must hear what is gone.
-        if !applied.events.is_empty() || self.view.compacted() != compacted {
-            hub(&self.hub).publish(self.view.clone(), applied.events);
+        for id in changed {
+            self.renew_held(now, id);
         }
         if applied.last.term > self.last_applied_term {
             self.last_applied_term = applied.last.term;
@@ -471,6 +485,10 @@ impl Lane {
 
     fn role_changed(&mut self, now: Instant, change: &RoleChange) {
         let leading = self.raft.is_leader();
+        // What waits for the log's word waits for this leader's word no longer.
+        for (from, request) in std::mem::take(&mut self.renewals).into_values().flatten() {
+            self.lease_refused(from, request);
+        }
         if leading && change.became_leader() {
             self.lessor.promote(now);
         } else if !leading {
@@ -492,8 +510,16 @@ impl Lane {
             Some(Proposer::Peer(from, request)) => {
                 self.send_frame(from, &Frame::Refused { request, overloaded });
             }
-            Some(Proposer::Lessor(Wish::Revoke(ids))) => self.lessor.not_revoked(now, &ids),
-            Some(Proposer::Lessor(Wish::Checkpoint(_))) | None => {}
+            Some(Proposer::Lessor(Wish::Revoke(ids))) => {
+                self.lessor.not_revoked(now, &ids);
+                self.refuse_held(&ids);
+            }
+            Some(Proposer::Lessor(Wish::Checkpoint(remaining))) => {
+                self.lessor.not_checkpointed(&remaining);
+                let ids: Vec<_> = remaining.iter().map(|(id, _)| *id).collect();
+                self.refuse_held(&ids);
+            }
+            None => {}
         }
     }
 
@@ -533,13 +559,13 @@ impl Lane {
                 (Want::Write(data), false) => {
                     self.send_frame(leader, &Frame::Forward { shard: self.shard, term, request, data });
                 }
-                (Want::KeepAlive(lease), true) => {
+                (Want::KeepAlive(lease, _), true) => {
                     self.reads.gather(Read::Lease { from: leader, request, lease, renew: true });
                 }
                 (Want::TimeToLive(lease, _), true) => {
                     self.reads.gather(Read::Lease { from: leader, request, lease, renew: false });
                 }
-                (Want::KeepAlive(id), false) => self.ask_lease(leader, request, LeaseAsk::KeepAlive(id)),
+                (Want::KeepAlive(id, _), false) => self.ask_lease(leader, request, LeaseAsk::KeepAlive(id)),
                 (Want::TimeToLive(id, _), false) => {
                     self.ask_lease(leader, request, LeaseAsk::TimeToLive(id));
                 }

@@ -8,7 +8,7 @@
 use crate::api::{Done, Failure};
 use bytes::Bytes;
 use quorate_base::{Instant, Term};
-use quorate_wire::kv::LeaseId;
+use quorate_wire::kv::{LeaseId, Revision};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a pending request wants from the leader.
@@ -16,8 +16,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) enum Want {
     /// An entry in the log; the encoded command.
     Write(Bytes),
-    /// A confirmed keep-alive.
-    KeepAlive(LeaseId),
+    /// A confirmed keep-alive. With the revision of the asked node's state when the request came: its answer must not seem
+    /// newer than the keep-alive was.
+    KeepAlive(LeaseId, Revision),
     /// The remaining time of a lease, with its keys if set.
     TimeToLive(LeaseId, bool),
 }
@@ -93,6 +94,11 @@ impl Pending {
             waiting.sent = None;
             self.parked.insert(request);
         }
+    }
+
+    /// Until when a request waits.
+    pub(crate) fn deadline(&self, request: u64) -> Option<Instant> {
+        Some(self.waiting.get(&request)?.deadline)
     }
 
     /// Takes a request out for its answer.
@@ -172,13 +178,17 @@ mod tests {
         let log = Arc::default();
         let mut pending = Pending::default();
         pending.park(1, Want::Write(Bytes::from_static(b"w")), done(&log, "write"), Instant(100));
-        pending.park(2, Want::KeepAlive(9), done(&log, "keep"), Instant(50));
+        pending.park(2, Want::KeepAlive(9, 1), done(&log, "keep"), Instant(50));
         assert_eq!(pending.bytes(), 1);
         assert_eq!(pending.send_parked(Term(3)).len(), 2);
         assert_eq!(pending.send_parked(Term(3)), vec![]);
         assert!(pending.overtaken(Term(3)).is_empty(), "an entry of the same term says nothing");
         assert_eq!(pending.overtaken(Term(4)).len(), 1, "the write is lost");
-        assert_eq!(pending.send_parked(Term(4)), vec![(2, Want::KeepAlive(9))], "the keep-alive goes again");
+        assert_eq!(
+            pending.send_parked(Term(4)),
+            vec![(2, Want::KeepAlive(9, 1))],
+            "the keep-alive goes again"
+        );
         assert_eq!(pending.expired(Instant(49)).len(), 0);
         assert_eq!(pending.expired(Instant(50)).len(), 1);
         assert_eq!((pending.len(), pending.bytes()), (0, 0));

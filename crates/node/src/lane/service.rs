@@ -3,6 +3,7 @@
 use super::{Broken, COMMAND_MAX, Lane, Read, WAITING_BYTES_MAX, WAITING_MAX, Want};
 use crate::api::{Answer, Body, Done, Failure, Head, Member, Request, Status};
 use crate::applier::Outcome;
+use crate::lessor::Renewal;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId};
 use quorate_state::kv::ReadError;
@@ -30,7 +31,9 @@ impl Lane {
         let deadline = now + timeout.unwrap_or(self.patience.request).min(self.patience.request);
         match request {
             Request::Write(command) => self.call_write(&command, deadline, done),
-            Request::LeaseKeepAlive { id } => self.park(Want::KeepAlive(id), deadline, done),
+            Request::LeaseKeepAlive { id } => {
+                self.park(Want::KeepAlive(id, self.view.revision()), deadline, done);
+            }
             Request::LeaseTimeToLive { id, keys } => self.park(Want::TimeToLive(id, keys), deadline, done),
             Request::Status
             | Request::Range { serializable: true, .. }
@@ -106,7 +109,12 @@ impl Lane {
             }
             Request::Members { .. } => Ok(Body::Members(self.members())),
             Request::Status => Ok(Body::Status(self.status())),
-            Request::Write(_) | Request::LeaseKeepAlive { .. } | Request::LeaseTimeToLive { .. } => {
+            // What the leader says of its time is filled in behind this.
+            Request::LeaseTimeToLive { id, .. } => {
+                let keys = self.view.lease_keys(*id).map_err(ReadError::Store);
+                keys.map(|keys| Body::TimeToLive { id: *id, ttl: 0, granted: 0, keys })
+            }
+            Request::Write(_) | Request::LeaseKeepAlive { .. } => {
                 Err(ReadError::Refused(quorate_wire::kv::Refused::UnknownCommand))
             }
         };
@@ -124,23 +132,66 @@ impl Lane {
     }
 
     fn serve_lease(&mut self, now: Instant, from: NodeId, request: u64, lease: LeaseId, renew: bool) {
-        let (ttl, granted) = if renew {
-            (self.lessor.renew(now, lease), 0)
+        if !self.lessor.is_leading() {
+            // The proof came in time, the state did not.
+            return self.lease_refused(from, request);
+        }
+        if renew {
+            match self.lessor.renew(now, lease) {
+                Renewal::Granted(ttl) => self.lease_served(from, request, ttl, 0),
+                Renewal::Unknown => self.lease_served(from, request, 0, 0),
+                Renewal::Wait => self.renewals.entry(lease).or_default().push((from, request)),
+                Renewal::NotLeading => self.lease_refused(from, request),
+            }
         } else {
-            self.lessor.time_to_live(now, lease).unwrap_or((-1, 0))
-        };
+            let (ttl, granted) = self.lessor.time_to_live(now, lease).unwrap_or((-1, 0));
+            self.lease_served(from, request, ttl, granted);
+        }
+    }
+
+    /// The log has said something about a lease: its keep-alives that wait are looked at again.
+    pub(super) fn renew_held(&mut self, now: Instant, lease: LeaseId) {
+        for (from, request) in self.renewals.remove(&lease).unwrap_or_default() {
+            self.serve_lease(now, from, request, lease, true);
+        }
+    }
+
+    /// The log did not take what was to be said about these leases: who waits for it asks again.
+    pub(super) fn refuse_held(&mut self, leases: &[LeaseId]) {
+        for lease in leases {
+            for (from, request) in self.renewals.remove(lease).unwrap_or_default() {
+                self.lease_refused(from, request);
+            }
+        }
+    }
+
+    fn lease_served(&mut self, from: NodeId, request: u64, ttl: i64, granted: i64) {
         if from == self.settings.node {
-            self.lease_answer(request, ttl, granted);
+            self.lease_answer(request, ttl, granted, true);
         } else {
             self.send_frame(from, &Frame::LeaseAnswer { request, ttl, granted });
         }
     }
 
-    pub(super) fn lease_answer(&mut self, request: u64, ttl: i64, granted: i64) {
+    /// The leader's word about a lease; `fresh` says that this node's state is as new as that.
+    pub(super) fn lease_answer(&mut self, request: u64, ttl: i64, granted: i64, fresh: bool) {
+        let Some(deadline) = self.pending.deadline(request) else { return };
         let Some((want, done)) = self.pending.finish(request) else { return };
         let head = self.head();
         match want {
-            Want::KeepAlive(id) => done(Ok(Answer { head, body: Body::KeepAlive { id, ttl } })),
+            Want::KeepAlive(id, revision) => {
+                let head = Head { revision, ..head };
+                done(Ok(Answer { head, body: Body::KeepAlive { id, ttl } }));
+            }
+            Want::TimeToLive(id, true) if !fresh => {
+                // The leader counts, but the keys are read here, and this node may lag behind what a client has been told.
+                let done: Done = Box::new(move |result| done(with_time(result, ttl, granted)));
+                self.reads.gather(Read::Local {
+                    request: Request::LeaseTimeToLive { id, keys: true },
+                    done,
+                    deadline,
+                });
+            }
             Want::TimeToLive(id, with_keys) => {
                 let keys = if with_keys { self.view.lease_keys(id) } else { Ok(Vec::new()) };
                 done(match keys {
@@ -193,6 +244,16 @@ impl Lane {
             errors,
             digest: self.view.digest(),
         }
+    }
+}
+
+/// The keys of a lease that were read here, with its time as the leader told it.
+fn with_time(result: Result<Answer, Failure>, ttl: i64, granted: i64) -> Result<Answer, Failure> {
+    match result? {
+        Answer { head, body: Body::TimeToLive { id, keys, .. } } => {
+            Ok(Answer { head, body: Body::TimeToLive { id, ttl, granted, keys } })
+        }
+        other => Ok(other),
     }
 }
 

@@ -84,6 +84,8 @@ struct Watch {
     range: KeyRange,
     /// The next revision to look at, while it is ready; otherwise the first one it cares for.
     next: Revision,
+    /// The revision that it asked to begin at; 0 for none.
+    start: Revision,
     no_put: bool,
     no_delete: bool,
     prev_kv: bool,
@@ -102,8 +104,8 @@ struct Stream {
     /// The watch whose turn it is.
     turn: i64,
     next_id: i64,
-    /// A progress message is owed for this revision, once all is told up to it.
-    progress: Option<Revision>,
+    /// So many progress messages are owed, once all is told: one for each request.
+    progress: u64,
 }
 
 /// All watches of a node.
@@ -244,7 +246,7 @@ impl Hub {
             ready: BTreeSet::new(),
             turn: i64::MIN,
             next_id: 0,
-            progress: None,
+            progress: 0,
         };
         this.streams.insert(number, stream);
         drop(this);
@@ -331,6 +333,7 @@ impl Hub {
         let watch = Watch {
             range: create.range.clone(),
             next,
+            start: create.start,
             no_put: create.no_put,
             no_delete: create.no_delete,
             prev_kv: create.prev_kv,
@@ -374,10 +377,11 @@ impl Hub {
         let (revision, from) = (self.view.revision(), self.ring_from);
         let Some(stream) = self.streams.get_mut(&number) else { return };
         let synced = |(id, w): (&i64, &Watch)| {
-            if stream.ready.contains(id) { w.next >= from } else { w.next <= revision + 1 }
+            let caught_up = if stream.ready.contains(id) { w.next >= from } else { w.next <= revision + 1 };
+            caught_up && w.start <= revision
         };
         if !stream.watches.is_empty() && stream.watches.iter().all(synced) {
-            stream.progress = Some(revision);
+            stream.progress += 1;
         }
     }
 
@@ -408,11 +412,12 @@ impl Hub {
         }
         let (revision, now, every) = (self.view.revision(), self.now, self.options.progress_every);
         let stream = self.streams.get_mut(&number)?;
-        if stream.progress.take().is_some() {
+        if let Some(left) = stream.progress.checked_sub(1) {
+            stream.progress = left;
             return Some(WatchMessage { revision, id: -1, ..WatchMessage::default() });
         }
         for (&id, watch) in &mut stream.watches {
-            if watch.progress_at.is_some_and(|at| at <= now) && watch.next <= revision + 1 {
+            if watch.progress_at.is_some_and(|at| at <= now) && watch.start <= revision {
                 watch.progress_at = Some(now + every);
                 return Some(WatchMessage { revision, id, ..WatchMessage::default() });
             }

@@ -172,6 +172,58 @@ fn creation_is_answered_first_and_nonsense_is_refused() {
     assert_eq!(s.poll(), None);
 }
 
+/// etcd looks at a negative start first, then at the range, then at the id.
+#[test]
+fn of_several_kinds_of_nonsense_the_first_is_named() {
+    let hub = hub(1 << 20, &Past { revision: 9, ..Past::default() });
+    let mut s = Hub::open_stream(&hub, Box::new(|| {}));
+    let mut refusal = |range, start, id| {
+        s.request(WatchRequest::Create(WatchCreate { range, start, id, ..WatchCreate::default() }));
+        s.poll().map_or_else(String::new, |m| m.reason)
+    };
+    let (compacted, empty) =
+        ("etcdserver: mvcc: required revision has been compacted", "mvcc: watcher range is empty");
+    assert_eq!(refusal(range("a", ""), 0, 5), "");
+    assert_eq!(refusal(range("b", "a"), -1, 5), compacted);
+    assert_eq!(refusal(range("a", ""), -1, 5), compacted);
+    assert_eq!(refusal(range("b", "a"), 0, 5), empty);
+    assert_eq!(refusal(range("b", "b"), 0, 0), empty);
+    assert_eq!(refusal(range("", "\0"), 0, 0), "", "an empty key is the byte 0, and \\0 as the end is none");
+}
+
+/// A promise about revisions before a watch's beginning is none that it asked for.
+#[test]
+fn progress_waits_for_watches_that_have_not_begun() {
+    let mut past = Past { revision: 9, ..Past::default() };
+    let hub = hub(1 << 20, &past);
+    let mut s = Hub::open_stream(&hub, Box::new(|| {}));
+    s.request(WatchRequest::Progress);
+    assert_eq!(s.poll(), None, "a stream without watches");
+    for start in [0, 10] {
+        let progress_notify = true;
+        s.request(WatchRequest::Create(WatchCreate {
+            range: range("a", ""),
+            start,
+            progress_notify,
+            ..WatchCreate::default()
+        }));
+        assert!(s.poll().is_some_and(|m| m.created));
+    }
+    s.request(WatchRequest::Progress);
+    assert_eq!(s.poll(), None, "one of its watches begins in the future");
+    let soon = Instant::ZERO + Options::default().progress_every;
+    lock(&hub).tick(soon);
+    let told: Vec<_> = std::iter::from_fn(|| s.poll()).map(|m| (m.id, m.revision)).collect();
+    assert_eq!(told, vec![(0, 9)], "and is told nothing by the clock either");
+    past.revision = 10;
+    past.events.push(event("b", 10, false));
+    lock(&hub).publish(Arc::new(past), vec![event("b", 10, false)]);
+    s.request(WatchRequest::Progress);
+    s.request(WatchRequest::Progress);
+    let told: Vec<_> = std::iter::from_fn(|| s.poll()).map(|m| (m.id, m.revision)).collect();
+    assert_eq!(told, vec![(-1, 10), (-1, 10), (1, 10)], "it has begun, and each request has its answer");
+}
+
 #[test]
 fn a_compacted_start_is_created_then_canceled_and_the_compacted_revision_itself_is_served() {
     let events = (2..=9).map(|r| event("a", r, false)).collect();

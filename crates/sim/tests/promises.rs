@@ -1,0 +1,203 @@
+//! What a node promises its clients about watches and leases, in small worlds with a script instead of random clients.
+
+use quorate_base::time::Duration;
+use quorate_base::{Instant, NodeId};
+use quorate_node::api::{Answer, Body, Failure, Request, WatchCreate, WatchRequest};
+use quorate_node::watch::Hub;
+use quorate_sim::{Knobs, World};
+use quorate_wire::kv::{Command, KeyRange, Put, Range, Reply};
+use std::sync::{Arc, Mutex};
+
+type Heard = Arc<Mutex<Option<Result<Answer, Failure>>>>;
+
+/// Three nodes without faults, with a leader.
+fn world(seed: u64) -> World {
+    let knobs = Knobs { nodes: 3, drop: 0, duplicate: 0, ..Knobs::draw(seed) };
+    let mut world = World::new(seed, knobs);
+    for n in 1..=3 {
+        world.start(NodeId(n));
+    }
+    let end = world.now + Duration::from_secs(10);
+    while world.leader().is_none() {
+        assert!(world.now < end, "no leader in 10 s");
+        world.step().expect("a sound world");
+    }
+    world
+}
+
+fn run_until(world: &mut World, end: Instant) {
+    while world.now < end {
+        world.step().expect("a sound world");
+    }
+}
+
+fn ask(world: &mut World, node: NodeId, request: Request) -> Heard {
+    let heard = Heard::default();
+    let tell = heard.clone();
+    world.call(node, request, Box::new(move |result| *tell.lock().expect("one thread") = Some(result)));
+    heard
+}
+
+/// Asks and runs the world until the answer is there.
+fn answer(world: &mut World, node: NodeId, request: Request) -> Answer {
+    let heard = ask(world, node, request);
+    loop {
+        if let Some(result) = heard.lock().expect("one thread").take() {
+            return result.expect("an answer");
+        }
+        world.step().expect("a sound world");
+    }
+}
+
+fn put(key: &'static str, lease: i64) -> Request {
+    Request::Write(Command::Put(Put { key: key.into(), lease, ..Put::default() }))
+}
+
+fn keep_alive(world: &mut World, node: NodeId, id: i64) -> i64 {
+    match answer(world, node, Request::LeaseKeepAlive { id }).body {
+        Body::KeepAlive { ttl, .. } => ttl,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn there(world: &mut World, node: NodeId, key: &'static str) -> bool {
+    let range = Range { range: KeyRange { key: key.into(), end: "".into() }, ..Range::default() };
+    match answer(world, node, Request::Range { range, serializable: false }).body {
+        Body::Reply(Reply::Range(reply)) => reply.count == 1,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Whoever hears that a write is done and watches from then on, on the same node, is not told of that write.
+#[test]
+fn a_watch_behind_a_write_does_not_see_it() {
+    for seed in 0..5 {
+        let mut world = world(seed);
+        for node in [1, 2, 3].map(NodeId) {
+            let hub = world.hub(node).expect("it is up");
+            let seen = Arc::new(Mutex::new(None));
+            let tell = seen.clone();
+            let done = Box::new(move |result: Result<Answer, Failure>| {
+                let mut stream = Hub::open_stream(&hub, Box::new(|| {}));
+                stream.request(WatchRequest::Create(WatchCreate {
+                    range: KeyRange { key: "k".into(), end: "".into() },
+                    ..WatchCreate::default()
+                }));
+                let created = stream.poll().expect("creation is answered");
+                *tell.lock().expect("one thread") =
+                    Some((result.expect("done").head.revision, created.revision));
+            });
+            world.call(node, put("k", 0), done);
+            while seen.lock().expect("one thread").is_none() {
+                world.step().expect("a sound world");
+            }
+            let (written, watched) = seen.lock().expect("one thread").take().expect("heard");
+            assert_eq!(
+                watched, written,
+                "seed {seed}, {node:?}: a write was answered before the watches knew it"
+            );
+        }
+    }
+}
+
+/// A lease's keys are told as they were when the request came, on a node that lags behind, too (found by `e2e/run.sh rust`).
+#[test]
+fn a_lagging_node_tells_all_keys_of_a_lease() {
+    for seed in 0..20 {
+        let mut world = world(seed);
+        let leader = world.leader().expect("there is one");
+        let other = NodeId(leader.get() % 3 + 1);
+        answer(&mut world, leader, Request::Write(Command::LeaseGrant { id: 7, ttl: 60 }));
+        for (n, key) in ["a", "b", "c", "d"].into_iter().enumerate() {
+            answer(&mut world, leader, put(key, 7));
+            match answer(&mut world, other, Request::LeaseTimeToLive { id: 7, keys: true }).body {
+                Body::TimeToLive { ttl, granted, keys, .. } => {
+                    assert_eq!((granted, keys.len()), (60, n + 1), "seed {seed}");
+                    assert!((50..=60).contains(&ttl), "seed {seed}: {ttl} s are left of 60");
+                }
+                other => panic!("seed {seed}: {other:?}"),
+            }
+        }
+    }
+}
+
+/// The header of a keep-alive's answer is of the moment when it came, though more was written since.
+#[test]
+fn a_keep_alive_does_not_seem_newer_than_it_is() {
+    for seed in 0..10 {
+        let mut world = world(seed);
+        let leader = world.leader().expect("there is one");
+        let node = NodeId(leader.get() % 3 + 1);
+        answer(&mut world, node, Request::Write(Command::LeaseGrant { id: 7, ttl: 100 }));
+        let before = answer(&mut world, node, put("a", 7)).head.revision;
+        let kept = ask(&mut world, node, Request::LeaseKeepAlive { id: 7 });
+        for _ in 0..5 {
+            ask(&mut world, node, put("b", 0));
+        }
+        let end = world.now + Duration::from_secs(2);
+        run_until(&mut world, end);
+        let kept = kept.lock().expect("one thread").take().expect("heard").expect("kept alive");
+        assert_eq!(kept.head.revision, before, "seed {seed}");
+    }
+}
+
+/// A lease lives for its time after the last confirmed keep-alive, whoever leads and whatever was checkpointed before; and
+/// it ends though leaders come and go.
+#[test]
+fn a_lease_outlives_a_checkpoint_and_a_leader() {
+    for seed in 0..10 {
+        let mut world = world(seed);
+        let leader = world.leader().expect("there is one");
+        let other = NodeId(leader.get() % 3 + 1);
+        answer(&mut world, other, Request::Write(Command::LeaseGrant { id: 7, ttl: 12 }));
+        answer(&mut world, other, put("leased", 7));
+        // Nobody renews it for most of its life, and that is remembered.
+        let late = world.now + Duration::from_secs(10);
+        run_until(&mut world, late);
+        assert_eq!(keep_alive(&mut world, other, 7), 12, "seed {seed}");
+        let confirmed = world.now;
+        let leader = world.leader().expect("there is one");
+        let other = NodeId(leader.get() % 3 + 1);
+        world.kill(leader);
+        run_until(&mut world, confirmed + Duration::from_millis(11_500));
+        assert!(there(&mut world, other, "leased"), "seed {seed}: the lease ended before its time");
+        run_until(&mut world, confirmed + Duration::from_secs(25));
+        assert!(!there(&mut world, other, "leased"), "seed {seed}: the lease does not end");
+        assert_eq!(keep_alive(&mut world, other, 7), 0, "seed {seed}");
+    }
+}
+
+/// A leader that was paused may find the proof for a keep-alive and the message that deposes it in one heap. It must not
+/// say then that the lease is gone, only because it counts no leases any more.
+#[test]
+fn a_leader_that_was_deposed_does_not_declare_leases_gone() {
+    let mut answered = 0;
+    for seed in 0..20 {
+        let mut world = world(seed);
+        answer(&mut world, NodeId(1), Request::Write(Command::LeaseGrant { id: 7, ttl: 60 }));
+        for round in 0..5 {
+            let Some(leader) = world.leader() else { break };
+            let mut kept = Vec::new();
+            for _ in 0..10 {
+                kept.push(ask(&mut world, leader, Request::LeaseKeepAlive { id: 7 }));
+                let next = world.now + Duration::from_micros(100 + 100 * round);
+                run_until(&mut world, next);
+            }
+            // Longer than an election, and shorter than the clients wait.
+            world.pause(leader, Duration::from_millis(2900));
+            let next = world.now + Duration::from_secs(8);
+            run_until(&mut world, next);
+            for heard in kept {
+                match heard.lock().expect("one thread").take() {
+                    Some(Ok(Answer { body: Body::KeepAlive { ttl, .. }, .. })) => {
+                        assert_eq!(ttl, 60, "seed {seed}: a lease that is there was called gone");
+                        answered += 1;
+                    }
+                    Some(Ok(other)) => panic!("seed {seed}: {other:?}"),
+                    Some(Err(_)) | None => {}
+                }
+            }
+        }
+    }
+    assert!(answered > 100, "{answered} answers show nothing");
+}
