@@ -250,6 +250,12 @@ mod tests {
         }
     }
 
+    fn alone() -> Gateway {
+        let door: Arc<dyn Door> = Arc::new(Alone);
+        let endings = Endings::start(door.clone());
+        Gateway { door, version: "3.6.0".into(), metrics: None, endings, unfinished: Arc::default() }
+    }
+
     /// Calls a unary method with and without `hasleader` and gives what came of it.
     macro_rules! both {
         ($gateway:expr, $trait:path, $method:ident, $request:expr) => {{
@@ -271,9 +277,7 @@ mod tests {
             auth_server::Auth, cluster_server::Cluster, kv_server::Kv, lease_server::Lease,
             maintenance_server::Maintenance,
         };
-        let door: Arc<dyn Door> = Arc::new(Alone);
-        let endings = Endings::start(door.clone());
-        let gateway = Gateway { door, version: "3.6.0".into(), metrics: None, endings };
+        let gateway = alone();
         let key = bytes::Bytes::from_static(b"k");
         let range = pb::RangeRequest { key: key.clone(), ..Default::default() };
         let put = pb::PutRequest { key: key.clone(), ..Default::default() };
@@ -305,9 +309,7 @@ mod tests {
     #[tokio::test]
     async fn own_answers_have_the_nodes_revision_and_alarms_can_be_disarmed() {
         use pb::{auth_server::Auth, maintenance_server::Maintenance};
-        let door: Arc<dyn Door> = Arc::new(Alone);
-        let endings = Endings::start(door.clone());
-        let gateway = Gateway { door, version: "3.6.0".into(), metrics: None, endings };
+        let gateway = alone();
         let status = gateway.auth_status(tonic::Request::new(pb::AuthRequest {})).await.expect("answered");
         let status = status.into_inner();
         assert_eq!((status.enabled, status.auth_revision), (false, 1));

@@ -27,7 +27,7 @@ impl Want {
     fn bytes(&self) -> usize {
         match self {
             Self::Write(data) => data.len(),
-            Self::KeepAlive(_) | Self::TimeToLive(..) => 0,
+            Self::KeepAlive(..) | Self::TimeToLive(..) => 0,
         }
     }
 
