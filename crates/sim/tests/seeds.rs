@@ -16,6 +16,12 @@ fn seeds_are_clean() {
     }
 }
 
+/// A damaged batch had replaced entries, and a log came back that no leader ever had.
+#[test]
+fn a_seed_that_found_a_joint_that_never_was_is_clean() {
+    assert_eq!(plan(2321).run().violation, None);
+}
+
 #[test]
 fn a_seed_gives_the_same_run_twice() {
     let (a, b) = (plan(3).run(), plan(3).run());

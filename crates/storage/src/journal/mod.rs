@@ -28,7 +28,9 @@ mod tests;
 
 use format::{BATCH_HEADER, Batch, Place, Record, SEGMENT_HEADER, SegmentHeader};
 use quorate_base::disk::{Disk, DiskError, DiskErrorKind, File};
-use quorate_base::{Append, Base, Durable, Entry, HardState, Index, Mint, NodeId, ShardId, Term, WriteId};
+use quorate_base::{
+    Append, Base, Durable, Entry, EntryId, HardState, Index, Mint, NodeId, ShardId, Term, WriteId,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
@@ -66,14 +68,17 @@ pub enum Mutant {
     FsyncErrorRetried,
     /// A damaged segment goes once a checkpoint covers what could be read of it.
     DamageForgotten,
+    /// Entries behind damage are joined to the log by their indexes alone.
+    ReplacedEntriesRejoined,
 }
 
 impl Mutant {
     /// All, with their names.
-    pub const ALL: [(&'static str, Self); 3] = [
+    pub const ALL: [(&'static str, Self); 4] = [
         ("corrupt-middle-truncated", Self::CorruptMiddleTruncated),
         ("fsync-error-retried", Self::FsyncErrorRetried),
         ("damage-forgotten", Self::DamageForgotten),
+        ("replaced-entries-rejoined", Self::ReplacedEntriesRejoined),
     ];
 }
 
@@ -95,16 +100,27 @@ pub struct ShardLog {
     pub base: Base,
     /// The log behind it, without a gap.
     pub entries: Vec<Entry>,
+    /// All that was read of the log, where it is not known what it begins with: see `based`.
+    pub runs: Vec<Run>,
     /// Entries up to here were in this log and may have been acknowledged.
     pub withheld_upto: Option<Index>,
     /// A term or vote may have been forgotten.
     pub hard_uncertain: bool,
-    /// The record of the checkpoint was read. Where it was not, `base` says nothing, and `entries` may have gaps.
+    /// The record of the checkpoint was read. Where it was not, `base` says nothing, and the log stands in `runs`.
     pub based: bool,
     /// Entries that were flushed are missing: not a torn write, but damage.
     pub entries_lost: bool,
     /// What is damaged, if anything.
     pub damage: Vec<Damage>,
+}
+
+/// Entries without a gap.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Run {
+    /// What the first was appended to.
+    pub prev: EntryId,
+    /// One or more.
+    pub entries: Vec<Entry>,
 }
 
 /// A place that does not verify.
@@ -151,8 +167,8 @@ pub enum JournalError {
         /// Whose it is.
         found: Identity,
     },
-    /// It is of a newer release.
-    Newer {
+    /// It is of a release whose journals this one does not read.
+    Version {
         /// Which file says so.
         file: String,
         /// Its format version.
@@ -176,9 +192,15 @@ impl fmt::Display for JournalError {
                 "{file} belongs to node {} of cluster {:016x}; this is another node's data directory",
                 found.node, found.cluster
             ),
-            Self::Newer { file, version } => write!(
+            Self::Version { file, version } if *version > format::VERSION => write!(
                 f,
                 "{file} has format version {version}, newer than this release reads; start it with the newer release"
+            ),
+            Self::Version { file, version } => write!(
+                f,
+                "{file} has format version {version}, older than this release reads ({}); start it with the release that \
+                 wrote it",
+                format::VERSION
             ),
             Self::Damaged(damage) => write!(f, "{damage}"),
             Self::Poisoned => f.write_str("a flush failed before; what is on the disk is unknown"),
@@ -300,7 +322,12 @@ impl Journal {
             if let Some(hard) = append.hard {
                 self.hards.insert(append.shard, hard);
             }
-            if let Some(last) = append.entries.last() {
+            if let (Some(first), Some(last)) = (append.entries.first(), append.entries.last()) {
+                assert_eq!(
+                    first.id.index,
+                    append.prev.index.next(),
+                    "entries follow what they are appended to"
+                );
                 let upto = self.upto.entry(append.shard).or_default();
                 *upto = (*upto).max(last.id.index);
             }
