@@ -466,17 +466,20 @@ impl Shard {
         runs
     }
 
-    /// Term and vote; where a record of them was damaged, the entries still tell of a newer term.
-    fn hard(&self) -> HardState {
-        if self.newest > self.hard.term {
-            return HardState { term: self.newest, vote: None, ..self.hard };
+    /// Term and vote; where a record of them was damaged, the entries still tell of a newer term. A commit index says
+    /// nothing about a log that may not be the one that it was written for.
+    fn hard(&self, harmed: bool) -> HardState {
+        let newer = self.newest > self.hard.term;
+        HardState {
+            term: self.hard.term.max(self.newest),
+            vote: self.hard.vote.filter(|_| !newer),
+            commit: if harmed { Index(0) } else { self.hard.commit },
         }
-        self.hard
     }
 
     /// The run behind the base; what stands apart from it was here, and may have been acknowledged.
     fn finish(self, damage: &[Damage], by_index: bool) -> ShardLog {
-        let hard = self.hard();
+        let (hard, hard_if_harmed) = (self.hard(false), self.hard(true));
         let mut log = Run { prev: self.base.id, entries: Vec::new() };
         let mut runs = Self::runs(self.entries, by_index).into_iter().peekable();
         if let Some(run) = runs.next_if(|run| log.joins(run.prev, by_index) == Joint::Joined) {
@@ -492,7 +495,7 @@ impl Shard {
         ShardLog {
             based: true,
             entries_lost: self.harmed_behind || (certain && self.seen > end),
-            hard,
+            hard: if damage.is_empty() { hard } else { hard_if_harmed },
             base: self.base,
             entries: log.entries,
             runs: Vec::new(),
@@ -505,7 +508,7 @@ impl Shard {
     /// All that was read; whoever finds the base elsewhere takes what follows it.
     fn finish_without_base(self, damage: &[Damage]) -> ShardLog {
         ShardLog {
-            hard: self.hard(),
+            hard: self.hard(true),
             runs: Self::runs(self.entries, false),
             withheld_upto: Some(self.seen.next()),
             hard_uncertain: true,

@@ -348,6 +348,26 @@ fn what_followed_a_damaged_replacement_does_not_join_what_was_replaced() {
     assert_eq!(ids(&log.entries[148..]), [(1, 149), (2, 150), (2, 151)]);
 }
 
+/// The replacement was committed, and that is on record; what it replaced was not (found by the simulator, seed 2321).
+#[test]
+fn a_commit_index_says_nothing_about_what_was_replaced() {
+    let disk = FaultyDisk::new(13);
+    let mut journal = begin(&disk);
+    put(&mut journal, (0, 0), (1, 1));
+    put(&mut journal, (1, 1), (1, 2));
+    put(&mut journal, (1, 1), (2, 2));
+    let hard = HardState { term: Term(3), vote: None, commit: Index(2) };
+    journal.append(&[append_to(EntryId::ZERO, 4, Some(hard), vec![])]).unwrap();
+    journal.sync().unwrap();
+    drop(journal);
+    harm(&disk, 2, 2);
+    let (_, log) = reopen(&disk);
+    assert_eq!(
+        (ids(&log.entries), log.hard.term, log.hard.commit),
+        (vec![(1, 1), (1, 2)], Term(3), Index(0))
+    );
+}
+
 /// As before, where a checkpoint stands for the damaged replacement: what follows it joins.
 #[test]
 fn what_followed_a_damaged_replacement_joins_a_checkpoint_of_it() {
