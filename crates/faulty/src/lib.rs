@@ -60,7 +60,7 @@ struct Inner {
     fired: Fired,
     capacity: u64,
     fail_sync: bool,
-    fail_reads: bool,
+    fail_reads: Option<String>,
     operations: u64,
     freeze_at: Option<u64>,
 }
@@ -87,7 +87,7 @@ impl FaultyDisk {
             fired: Fired::default(),
             capacity: u64::MAX,
             fail_sync: false,
-            fail_reads: false,
+            fail_reads: None,
             operations: 0,
             freeze_at: None,
         };
@@ -122,9 +122,9 @@ impl FaultyDisk {
         self.lock().fail_sync = true;
     }
 
-    /// Reads fail until [`FaultyDisk::heal`].
-    pub fn fail_reads(&self) {
-        self.lock().fail_reads = true;
+    /// Reads of files whose path begins so fail until [`FaultyDisk::heal`].
+    pub fn fail_reads(&self, prefix: &str) {
+        self.lock().fail_reads = Some(prefix.into());
     }
 
     /// Writes fail once the files hold this many bytes.
@@ -132,10 +132,16 @@ impl FaultyDisk {
         self.lock().capacity = bytes;
     }
 
+    /// Bytes that the files hold.
+    pub fn used(&self) -> u64 {
+        self.lock().used()
+    }
+
     /// Ends failing calls and makes room.
     pub fn heal(&self) {
         let mut inner = self.lock();
-        (inner.fail_sync, inner.fail_reads, inner.capacity, inner.freeze_at) = (false, false, u64::MAX, None);
+        (inner.fail_sync, inner.fail_reads) = (false, None);
+        (inner.capacity, inner.freeze_at) = (u64::MAX, None);
     }
 
     /// From the `k`-th changing operation on, everything fails and nothing changes.
@@ -345,7 +351,7 @@ impl File for FaultyFile {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> DiskResult<()> {
         let mut inner = self.disk.lock();
         let context = format!("read {}", self.path);
-        if inner.fail_reads {
+        if inner.fail_reads.as_ref().is_some_and(|prefix| self.path.starts_with(prefix)) {
             inner.fired.failed += 1;
             return Err(error(DiskErrorKind::Io, &context, "input/output error"));
         }

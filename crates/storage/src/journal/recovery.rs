@@ -122,6 +122,8 @@ pub(super) struct Outcome {
     pub(super) next_batch: u64,
     /// The segments found, oldest first.
     pub(super) segments: Vec<ReadSegment>,
+    /// From where on no flush is known to have covered each shard's entries.
+    pub(super) unproven: BTreeMap<ShardId, Index>,
     harmless: Vec<Damage>,
 }
 
@@ -167,6 +169,7 @@ pub(super) fn recover(
         outcome.segments.push(ReadSegment { name, upto, harmed: replay.any_damage.len() > damage });
     }
     outcome.next_batch = next_batch;
+    outcome.unproven = replay.unproven();
     outcome.recovered = Recovered { harmless: std::mem::take(&mut outcome.harmless), ..replay.finish() };
     Ok(outcome)
 }
@@ -280,8 +283,8 @@ impl SegmentReader<'_> {
             let truncates = cfg!(feature = "mutants") && mutant == Some(Mutant::CorruptMiddleTruncated);
             match decide(at) {
                 Decision::Take => {
-                    if let Found::Batch(_, records, end) = found {
-                        replay.take(records);
+                    if let Found::Batch(batch, records, end) = found {
+                        replay.take(batch, records);
                         offset = end;
                         next += 1;
                     }
@@ -339,6 +342,9 @@ impl SegmentReader<'_> {
 struct Replay {
     shards: BTreeMap<ShardId, Shard>,
     mark: Option<CheckpointMark>,
+    /// The batch that is being taken, and the newest that a later one says was flushed.
+    batch: u64,
+    proven: u64,
     upto: BTreeMap<ShardId, Index>,
     any_damage: Vec<Damage>,
     mutant: Option<Mutant>,
@@ -354,6 +360,8 @@ struct Shard {
     seen: Index,
     /// The newest term of an entry that was read, joined or not.
     newest: Term,
+    /// The first entries of batches that no flush is known to have covered, with the numbers of these.
+    unproven: Vec<(u64, Index)>,
     /// Where flushed batches were damaged, and no entries have followed yet.
     harmed_behind: bool,
 }
@@ -365,7 +373,9 @@ struct Link {
 }
 
 impl Replay {
-    fn take(&mut self, records: Vec<Stored>) {
+    fn take(&mut self, batch: Batch, records: Vec<Stored>) {
+        self.batch = batch.number;
+        self.proven = self.proven.max(batch.durable);
         for record in records {
             match record {
                 Stored::Hard(shard, hard) => {
@@ -388,6 +398,8 @@ impl Replay {
         shard.seen = last.id.index;
         shard.newest = shard.newest.max(last.id.term);
         shard.harmed_behind = false;
+        shard.unproven.retain(|&(batch, _)| batch > self.proven);
+        shard.unproven.push((self.batch, first.id.index));
         shard.entries.split_off(&first.id.index);
         for entry in entries {
             let link = Link { prev, entry };
@@ -406,6 +418,13 @@ impl Replay {
             self.shards.entry(*shard).or_default().rebase(base);
         }
         self.mark = Some(mark);
+    }
+
+    fn unproven(&self) -> BTreeMap<ShardId, Index> {
+        let from = |shard: &Shard| {
+            shard.unproven.iter().filter(|(batch, _)| *batch > self.proven).map(|&(_, first)| first).min()
+        };
+        self.shards.iter().filter_map(|(&id, shard)| Some((id, from(shard)?))).collect()
     }
 
     fn damaged(&mut self, damage: Damage) {

@@ -288,6 +288,32 @@ fn anothers_journal_is_refused() {
     assert!(matches!(error, JournalError::Foreign { .. }), "{error}");
 }
 
+/// A flush fails, the process stops, the next one reads the write from the cache: a flush that succeeds now proves nothing
+/// about it, and yet it is told to the world.
+#[test]
+fn what_a_start_has_read_is_durable_after_a_flush_that_failed() {
+    for seed in 0..20 {
+        let disk = FaultyDisk::new(seed);
+        let mut journal = begin(&disk);
+        journal.append(&[append(1, None, vec![entry(1, 1, 50), entry(1, 2, 50)])]).unwrap();
+        journal.sync().unwrap();
+        journal.append(&[append(2, None, vec![entry(1, 3, 5000)])]).unwrap();
+        disk.fail_next_sync();
+        journal.sync().unwrap_err();
+        drop(journal);
+        // Nor does it help to start twice.
+        for _ in 0..2 {
+            let (journal, log) = reopen(&disk);
+            assert_eq!(log.entries.len(), 3);
+            drop(journal);
+        }
+        disk.power_loss();
+        let (_, log) = reopen(&disk);
+        assert_eq!(log.entries.len(), 3, "seed {seed}");
+        assert!(!log.entries_lost, "seed {seed}: {:?}", log.damage);
+    }
+}
+
 /// Appends one entry in a batch of its own.
 fn put(journal: &mut Journal, prev: (u64, u64), (term, index): (u64, u64)) {
     let prev = EntryId::new(Term(prev.0), Index(prev.1));
