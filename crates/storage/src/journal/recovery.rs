@@ -200,24 +200,24 @@ fn read_segments(
             Ok(header) if header.generation == generation => {
                 segments.push(Segment { name, header, bytes });
             }
+            Err(BadHeader::Version(version)) => return Err(JournalError::Version { file: path, version }),
+            // A header is only a label: the first batch tells its number too, and that it was begun.
+            Ok(_) | Err(BadHeader::Empty | BadHeader::Damaged)
+                if let Some(first_batch) = first_batch(&bytes, identity, generation) =>
+            {
+                let what = "the segment's header is damaged; its first batch says the same";
+                outcome.harmless.push(Damage { file: path, offset: 0, what, certain: false });
+                let header = SegmentHeader { identity, generation, first_batch };
+                segments.push(Segment { name, header, bytes });
+            }
             // A recycled file that was renamed and not yet begun.
             Ok(_) | Err(BadHeader::Empty) => {
                 outcome.segments.push(ReadSegment { name, upto: BTreeMap::new(), harmed: false });
             }
-            Err(BadHeader::Version(version)) => return Err(JournalError::Version { file: path, version }),
             Err(BadHeader::Damaged) => {
                 let what = "the segment's header is damaged; its entries come back from the peers";
-                // Its first batch still tells its number, if it verifies: a header is only a label.
-                let first = first_batch(&bytes, identity, generation);
-                if let Some(first_batch) = first {
-                    let what = "the segment's header is damaged; its first batch says the same";
-                    outcome.harmless.push(Damage { file: path, offset: 0, what, certain: false });
-                    let header = SegmentHeader { identity, generation, first_batch };
-                    segments.push(Segment { name, header, bytes });
-                } else {
-                    damage.push(Damage { file: path, offset: 0, what, certain: false });
-                    outcome.segments.push(ReadSegment { name, upto: BTreeMap::new(), harmed: true });
-                }
+                damage.push(Damage { file: path, offset: 0, what, certain: false });
+                outcome.segments.push(ReadSegment { name, upto: BTreeMap::new(), harmed: true });
             }
         }
     }

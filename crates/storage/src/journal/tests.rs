@@ -470,6 +470,28 @@ fn entries_that_do_not_join_are_named_where_no_damage_is() {
     }
 }
 
+/// The write of a header landed elsewhere: what was written behind it was acknowledged all the same.
+#[test]
+fn a_segment_without_its_header_is_read() {
+    for start in 1..=2 {
+        let disk = FaultyDisk::new(14);
+        let mut journal = begin(&disk);
+        put(&mut journal, (0, 0), (1, 1));
+        if start == 2 {
+            drop(journal);
+            journal = reopen(&disk).0;
+        }
+        put(&mut journal, (1, 1), (1, 2));
+        drop(journal);
+        let mut file = disk.open(&format!("j/{}", segment_name(start))).unwrap();
+        file.write_at(0, &[0; SEGMENT_HEADER]).unwrap();
+        let (_, found) = open(&disk).unwrap();
+        let log = &found.shards[&SHARD];
+        assert_eq!((ids(&log.entries), log.withheld_upto), (vec![(1, 1), (1, 2)], None));
+        assert_eq!(found.harmless.len(), 1);
+    }
+}
+
 #[test]
 fn a_journal_of_another_version_is_refused_in_words() {
     for (version, words) in [(1_u16, "older than this release reads"), (3, "newer than this release reads")] {
