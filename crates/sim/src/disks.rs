@@ -9,6 +9,7 @@
 
 use crate::world::{Running, World, place_of};
 use quorate_base::{NodeId, Rng};
+use quorate_protocol::raft;
 
 impl World {
     /// Flips a bit in the journal of a node that is down, or in its checkpoints if `states`. `rng` says where.
@@ -49,7 +50,7 @@ impl World {
     /// withholds. Asked before a group without a leader is held against the core.
     pub(crate) fn beyond_help(&self) -> bool {
         let rafts = || self.places.iter().filter_map(|place| place.running.as_ref()).map(|r| r.lane.raft());
-        let longest = rafts().map(|raft| raft.last()).max();
+        let longest = rafts().map(raft::Raft::last).max();
         let lost = rafts().any(|raft| raft.state_lost() && Some(raft.last()) == longest);
         lost && rafts().filter(|raft| raft.withholds() || raft.state_lost()).count() > 1
     }

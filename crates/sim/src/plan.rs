@@ -208,7 +208,7 @@ impl Run {
             self.world.schedule(Duration::from_millis(1500), Script::Nemesis);
         }
         if self.disks {
-            self.world.schedule(Duration::from_millis(2000), Script::Disks);
+            self.world.schedule(Duration::from_secs(2), Script::Disks);
         }
         for watcher in 0..self.watchers.count() {
             self.world.schedule(Duration::from_millis(50), Script::Watcher(watcher));

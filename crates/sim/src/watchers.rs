@@ -21,7 +21,7 @@ struct Watcher {
 
 /// All watchers, and what they were told.
 pub(crate) struct Watchers {
-    watchers: Vec<Watcher>,
+    all: Vec<Watcher>,
     told: BTreeMap<Revision, Vec<Event>>,
     rng: Rng,
 }
@@ -29,19 +29,19 @@ pub(crate) struct Watchers {
 impl Watchers {
     pub(crate) fn new(seed: u64, watchers: usize) -> Self {
         Self {
-            watchers: (0..watchers).map(|_| Watcher::default()).collect(),
+            all: (0..watchers).map(|_| Watcher::default()).collect(),
             told: BTreeMap::new(),
             rng: Rng::stream(seed, "watchers"),
         }
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.watchers.len()
+        self.all.len()
     }
 
     /// A watcher reads what there is; now and then it goes to another node, as it does where its node went away.
     pub(crate) fn look(&mut self, at: usize, world: &mut World) -> Result<(), String> {
-        let watcher = &mut self.watchers[at];
+        let watcher = &mut self.all[at];
         if self.rng.chance(1, 12) {
             watcher.stream = None;
         }
@@ -67,14 +67,14 @@ impl Watchers {
         while let Some(message) = stream.poll() {
             let who = format!("watcher {at} at node {node}");
             world.digest.feed(world.now, *node, 6, &message.revision.to_le_bytes());
-            hear(&mut watcher.next, &mut self.told, message).map_err(|why| format!("{who}: {why}"))?;
+            hear(&mut watcher.next, &mut self.told, &message).map_err(|why| format!("{who}: {why}"))?;
         }
         Ok(())
     }
 
     /// All has been told to all, and it is what the state's own history says.
     pub(crate) fn judge(&self, view: &KvView) -> Result<(), String> {
-        for (at, watcher) in self.watchers.iter().enumerate() {
+        for (at, watcher) in self.all.iter().enumerate() {
             if watcher.next != view.revision() + 1 {
                 return Err(format!(
                     "watcher {at} still waits for revision {}, the state stands at {}",
@@ -108,7 +108,7 @@ fn same(a: &[Event], b: &[Event]) -> bool {
 fn hear(
     next: &mut Revision,
     told: &mut BTreeMap<Revision, Vec<Event>>,
-    message: WatchMessage,
+    message: &WatchMessage,
 ) -> Result<(), String> {
     if message.canceled {
         return Err(format!("the watch was canceled: {:?}", message.reason));
