@@ -87,6 +87,8 @@ pub struct Append {
     pub write: WriteId,
     /// Term and vote, if they changed; written with or before the entries.
     pub hard: Option<HardState>,
-    /// Consecutive entries. The first one's index says what is replaced: all that stands at it and behind it.
+    /// The entry of the log that these follow. All that stood behind it is replaced.
+    pub prev: EntryId,
+    /// Consecutive entries; the first has the index after `prev`.
     pub entries: Vec<Entry>,
 }

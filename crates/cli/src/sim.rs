@@ -157,6 +157,8 @@ fn work(args: &Args, next: &AtomicU64, to: u64, enough: &AtomicBool, results: &S
             span: Duration::from_secs(args.span),
             clients: usize::from(args.clients),
             faults: !args.calm,
+            disks: true,
+            doors: true,
             mutant: None,
         };
         let mut outcome = plan.run();

@@ -24,6 +24,8 @@ struct Content {
     parted: bool,
     /// Writes since the last sync, in order.
     unsynced: Vec<(u64, Vec<u8>)>,
+    /// Where the synced writes since the last one at the file's beginning went, and how long they were.
+    made: Vec<(u64, usize)>,
 }
 
 #[derive(Clone, Debug)]
@@ -43,8 +45,12 @@ pub struct Fired {
     pub unnamed: u64,
     /// Bits flipped.
     pub flipped: u64,
-    /// Calls that failed on request.
-    pub failed: u64,
+    /// Syncs that failed on request.
+    pub failed_syncs: u64,
+    /// Reads that failed on request.
+    pub failed_reads: u64,
+    /// Writes that had landed elsewhere.
+    pub misplaced: u64,
     /// Writes that found no room.
     pub full: u64,
 }
@@ -60,7 +66,7 @@ struct Inner {
     fired: Fired,
     capacity: u64,
     fail_sync: bool,
-    fail_reads: bool,
+    fail_reads: Option<String>,
     operations: u64,
     freeze_at: Option<u64>,
 }
@@ -87,7 +93,7 @@ impl FaultyDisk {
             fired: Fired::default(),
             capacity: u64::MAX,
             fail_sync: false,
-            fail_reads: false,
+            fail_reads: None,
             operations: 0,
             freeze_at: None,
         };
@@ -117,14 +123,52 @@ impl FaultyDisk {
         inner.fired.flipped += 1;
     }
 
+    /// A write of some time ago to `path` had landed in another place or another file of those that begin with `prefix`:
+    /// where it should be are zeros. It is never the newest of its file, nor does it cover one that was made later, since
+    /// nothing could ever tell of that. False if there is no such write.
+    pub fn misplace(&self, path: &str, prefix: &str) -> bool {
+        let mut inner = self.lock();
+        let Some(&inode) = inner.names.get(path) else { return false };
+        let made = inner.contents[inode].made.clone();
+        if made.len() < 2 {
+            return false;
+        }
+        let (from, len) = made[inner.rng.below(made.len() as u64 - 1) as usize];
+        let files: Vec<Inode> =
+            inner.names.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(_, &i)| i).collect();
+        if files.is_empty() {
+            return false;
+        }
+        let into = *inner.rng.pick(&files);
+        let size = if into == inode { from } else { inner.contents[into].now.len() as u64 };
+        let to = inner.rng.below(size + 1) & !7;
+        for durable in [false, true] {
+            let whole = |content: &Content| if durable { content.durable.len() } else { content.now.len() };
+            let (from, to) = (from as usize, to as usize);
+            let end = whole(&inner.contents[inode]).min(from + len);
+            let source = &mut inner.contents[inode];
+            let bytes = if durable { &mut source.durable } else { &mut source.now };
+            let moved = bytes[from.min(end)..end].to_vec();
+            bytes[from.min(end)..end].fill(0);
+            let room = whole(&inner.contents[into]).saturating_sub(to).min(moved.len());
+            let target = &mut inner.contents[into];
+            let bytes = if durable { &mut target.durable } else { &mut target.now };
+            if room > 0 {
+                bytes[to..to + room].copy_from_slice(&moved[..room]);
+            }
+        }
+        inner.fired.misplaced += 1;
+        true
+    }
+
     /// The next sync fails, and what it should have made durable is lost or kept by chance.
     pub fn fail_next_sync(&self) {
         self.lock().fail_sync = true;
     }
 
-    /// Reads fail until [`FaultyDisk::heal`].
-    pub fn fail_reads(&self) {
-        self.lock().fail_reads = true;
+    /// Reads of files whose path begins so fail until [`FaultyDisk::heal`].
+    pub fn fail_reads(&self, prefix: &str) {
+        self.lock().fail_reads = Some(prefix.into());
     }
 
     /// Writes fail once the files hold this many bytes.
@@ -132,10 +176,16 @@ impl FaultyDisk {
         self.lock().capacity = bytes;
     }
 
+    /// Bytes that the files hold.
+    pub fn used(&self) -> u64 {
+        self.lock().used()
+    }
+
     /// Ends failing calls and makes room.
     pub fn heal(&self) {
         let mut inner = self.lock();
-        (inner.fail_sync, inner.fail_reads, inner.capacity, inner.freeze_at) = (false, false, u64::MAX, None);
+        (inner.fail_sync, inner.fail_reads) = (false, None);
+        (inner.capacity, inner.freeze_at) = (u64::MAX, None);
     }
 
     /// From the `k`-th changing operation on, everything fails and nothing changes.
@@ -345,8 +395,8 @@ impl File for FaultyFile {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> DiskResult<()> {
         let mut inner = self.disk.lock();
         let context = format!("read {}", self.path);
-        if inner.fail_reads {
-            inner.fired.failed += 1;
+        if inner.fail_reads.as_ref().is_some_and(|prefix| self.path.starts_with(prefix)) {
+            inner.fired.failed_reads += 1;
             return Err(error(DiskErrorKind::Io, &context, "input/output error"));
         }
         let now = &inner.contents[self.inode].now;
@@ -376,7 +426,7 @@ impl File for FaultyFile {
         let context = format!("sync {}", self.path);
         inner.change(&context)?;
         if std::mem::take(&mut inner.fail_sync) {
-            inner.fired.failed += 1;
+            inner.fired.failed_syncs += 1;
             // As Linux does: the pages are clean now, whether they got to the platter or not.
             let now = inner.contents[self.inode].now.clone();
             inner.lose_unsynced(self.inode);
@@ -387,6 +437,10 @@ impl File for FaultyFile {
         let content = &mut inner.contents[self.inode];
         for (offset, bytes) in std::mem::take(&mut content.unsynced) {
             put(&mut content.durable, offset, &bytes);
+            if offset == 0 {
+                content.made.clear();
+            }
+            content.made.push((offset, bytes.len()));
         }
         content.dirty = content.parted;
         Ok(())

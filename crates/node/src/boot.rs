@@ -15,7 +15,7 @@
 //! | that record, and there is no checkpoint | the log alone will do if it is whole from its first entry; else as a state that is lost |
 //! | flushed entries or the state, and there is no other voter | the node does not start: whatever it served would lack what was acknowledged |
 
-use quorate_base::{Base, Entry, EntryId, EntryKind, HardState, Index, Instant, NodeId, Rng, ShardId};
+use quorate_base::{Base, EntryId, EntryKind, HardState, Index, Instant, NodeId, Rng, ShardId};
 use quorate_protocol::raft::{self, BootError, Membership, Raft};
 use quorate_state::kv::{Kv, KvView};
 use quorate_storage::journal::{CheckpointMark, Damage, Journal, JournalError, Recovered, ShardLog};
@@ -116,10 +116,11 @@ pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant
     }
     let (mut kv, mut lost) = open_or_set_aside(shard, store, generation, alone, &mut notes)?;
     if !log.based && !lost {
-        lost = !find_base(&mut log, &kv);
-        if lost && alone {
+        let whole = find_base(&mut log, &kv);
+        if alone && !whole {
             return Err(Error::Alone { damage: notes.join("; ") });
         }
+        lost = log.base.id == EntryId::ZERO && !whole;
         if !lost {
             // From here on a start finds it where it looks for it.
             record(journal, generation, shard, &log.base)?;
@@ -198,30 +199,30 @@ fn unread(found: &Recovered, newest: Option<u64>, founders: &bytes::Bytes, id: N
 
 /// Whether nobody else votes, by the newest configuration in the log.
 fn is_only_voter(log: &ShardLog, id: NodeId) -> bool {
-    let mut changes = log.entries.iter().rev().filter(|e| e.kind == EntryKind::Membership);
-    let newest = changes.next().map_or(&log.base.membership, |entry| &entry.data);
+    let entries = log.entries.iter().chain(log.runs.iter().flat_map(|run| &run.entries));
+    let newest = entries.rev().find(|e| e.kind == EntryKind::Membership);
+    let newest = newest.map_or(&log.base.membership, |entry| &entry.data);
     Membership::decode(newest).is_some_and(|m| m.outgoing.is_none() && m.voters.iter().eq([&id]))
 }
 
-/// The base of a log whose record of it is damaged: what the state says that it holds, or the beginning, if the log goes
-/// back to it. False if neither will do.
+/// The base of a log whose record of it is damaged: what the state says that it holds, or the beginning. Takes the entries
+/// that follow it; false if some do not.
 fn find_base(log: &mut ShardLog, kv: &Kv) -> bool {
     if kv.applied() != EntryId::ZERO {
         log.base = Base { id: kv.applied(), membership: kv.membership().clone() };
     }
     let base = log.base.id;
-    let last = log.entries.last().map(|e| e.id.index);
-    let mut at = base;
-    let mut kept: Vec<Entry> = Vec::new();
-    for entry in log.entries.drain(..).filter(|e| e.id.index > base.index) {
-        if entry.id.index != at.index.next() || entry.id.term < at.term {
-            break;
+    let runs = std::mem::take(&mut log.runs);
+    let last = runs.last().and_then(|run| run.entries.last()).map_or(Index(0), |e| e.id.index);
+    for mut run in runs {
+        if let Some(at) = run.entries.iter().position(|e| e.id == base) {
+            log.entries = run.entries.split_off(at + 1);
+        } else if run.prev == base {
+            log.entries = run.entries;
         }
-        at = entry.id;
-        kept.push(entry);
     }
-    log.entries = kept;
-    base != EntryId::ZERO || (last.is_some() && log.entries.last().map(|e| e.id.index) == last)
+    let end = log.entries.last().map_or(base.index, |e| e.id.index);
+    end >= last && end > Index(0)
 }
 
 /// A new node writes down the first configuration before anything else, so that it never depends on flags again.

@@ -53,8 +53,9 @@ fn lived(voters: u64, checkpoint: bool) -> FaultyDisk {
     let mut applier = Applier::new(booted.kv, ME, booted.generation, u64::MAX);
     for index in 1..=LAST {
         let hard = HardState { term: Term(3), vote: Some(NodeId(2)), commit: Index(index - 1) };
+        let prev = if index == 1 { EntryId::ZERO } else { entry(index - 1).id };
         let append =
-            Append { shard: KV, write: WriteId(index), hard: Some(hard), entries: vec![entry(index)] };
+            Append { shard: KV, write: WriteId(index), hard: Some(hard), prev, entries: vec![entry(index)] };
         journal.append(&[append]).unwrap();
         journal.sync().unwrap();
         if index == SEALED && checkpoint {

@@ -6,7 +6,7 @@ use std::fmt;
 
 const ROOM: &str =
     "nothing was changed; the data directory must be on a disk with room that this user may write";
-const NEWER: &str = "nothing was changed; start the newer program that wrote it";
+const OTHER_RELEASE: &str = "nothing was changed; start the program of the release that wrote it";
 const ROOM_OR_NEWER: &str = "nothing was changed; if a newer program wrote it, start that one; else the data directory must \
                              be on a disk with room that this user may write";
 
@@ -53,7 +53,7 @@ impl ServeError {
             JournalError::Foreign { .. } => {
                 (ServeErrorKind::DataDir, "choose this node's own data directory")
             }
-            JournalError::Newer { .. } => (ServeErrorKind::DataDir, NEWER),
+            JournalError::Version { .. } => (ServeErrorKind::DataDir, OTHER_RELEASE),
             JournalError::Damaged(_) | JournalError::Poisoned => return Self::damaged(&error.to_string()),
         };
         Self::new(kind, error.to_string(), hint)

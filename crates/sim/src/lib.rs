@@ -1,8 +1,11 @@
 //! The whole cluster from one seed: virtual time, network, disks, crashes, clients, and the judge of what they saw.
 
 mod digest;
+mod disks;
 mod invariants;
+mod leases;
 mod plan;
+mod watchers;
 mod world;
 
 pub use digest::Digest;

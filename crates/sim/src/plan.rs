@@ -1,4 +1,5 @@
-//! One run: clients that put, read and count, a nemesis that breaks things, and the judgement at the end.
+//! One run: clients that put, read, count and hold leases, watchers, a nemesis that breaks things, another for the disks,
+//! and the judgement, after every step and at the end.
 //!
 //! Safety phase: clients and faults for a while. Liveness phase: everything is healed, and within ten of the longest
 //! election timeouts there must be a leader, a committed write and a linearizable read; then all nodes come to one digest.
@@ -6,16 +7,19 @@
 //! The judgement leans on the revision that each answer carries. A write's revision is its place in the history, so a
 //! read is linearizable if its revision is not below that of any write that was acknowledged before the read began, and
 //! if what it returned is what the acknowledged history says for that key at that revision. An operation whose answer
-//! never came may or may not have happened: it can explain a value, never excuse a missing one.
+//! never came may or may not have happened: it can explain a value, never excuse a missing one. How watchers and leases are
+//! judged stands in `watchers.rs` and `leases.rs`.
 
+use crate::leases::{Leases, Step};
+use crate::watchers::Watchers;
 use crate::world::{Counts, Knobs, Script, World};
 use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId, Rng};
 use quorate_node::api::{Answer, Body, Failure, Request};
 use quorate_wire::kv::{
-    Command, Compare, CompareResult, CompareTarget, DeleteRange, KeyRange, Op, Put, Range, Reply, Revision,
-    Txn,
+    Command, Compare, CompareResult, CompareTarget, DeleteRange, KeyRange, LeaseId, Op, Put, Range, Refused,
+    Reply, Revision, Txn,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -31,6 +35,10 @@ pub struct Plan {
     pub clients: usize,
     /// Whether faults are injected at all.
     pub faults: bool,
+    /// Whether disks fail too, in more ways than by power losses and flipped bits.
+    pub disks: bool,
+    /// Whether there are leases and watchers too.
+    pub doors: bool,
     /// A planted bug for the core.
     pub mutant: Option<quorate_protocol::raft::Mutant>,
 }
@@ -69,6 +77,10 @@ enum Asked {
         version: i64,
     },
     ReadCount,
+    Lease {
+        id: LeaseId,
+        step: Step,
+    },
 }
 
 struct Sent {
@@ -107,6 +119,9 @@ struct Run {
     rng: Rng,
     nemesis: Rng,
     flips: Rng,
+    lies: Rng,
+    leases: Option<Leases>,
+    watchers: Watchers,
     mail: Mailbox,
     sent: BTreeMap<usize, Sent>,
     clients: usize,
@@ -122,11 +137,14 @@ struct Run {
     count_tries: i64,
     answered: u64,
     faults: bool,
+    disks: bool,
     calm: bool,
 }
 
 const COUNTER: &[u8] = b"counter";
 const KEYS: u64 = 8;
+const WATCHERS: usize = 2;
+const LEASED: &str = "leased";
 /// Many times what a run needs.
 const EVENTS_MAX: u64 = 2_000_000;
 
@@ -140,6 +158,7 @@ impl Plan {
         }
         let mut run = Run::new(self, knobs);
         let violation = run.go(self.span).err();
+        run.world.count_disks();
         Outcome {
             digest: run.world.digest.to_string(),
             counts: run.world.counts.clone(),
@@ -158,6 +177,9 @@ impl Run {
             rng: Rng::stream(plan.seed, "clients"),
             nemesis: Rng::stream(plan.seed, "nemesis"),
             flips: Rng::stream(plan.seed, "flips"),
+            lies: Rng::stream(plan.seed, "disks"),
+            leases: plan.doors.then(|| Leases::new(plan.seed)),
+            watchers: Watchers::new(plan.seed, if plan.doors { WATCHERS } else { 0 }),
             mail: Mailbox::default(),
             sent: BTreeMap::new(),
             clients: plan.clients,
@@ -170,6 +192,7 @@ impl Run {
             count_tries: 0,
             answered: 0,
             faults: plan.faults,
+            disks: plan.faults && plan.disks,
             calm: false,
         }
     }
@@ -183,6 +206,12 @@ impl Run {
         }
         if self.faults {
             self.world.schedule(Duration::from_millis(1500), Script::Nemesis);
+        }
+        if self.disks {
+            self.world.schedule(Duration::from_secs(2), Script::Disks);
+        }
+        for watcher in 0..self.watchers.count() {
+            self.world.schedule(Duration::from_millis(50), Script::Watcher(watcher));
         }
         let end = self.world.now + span;
         self.until(end, |_| false)?;
@@ -202,6 +231,8 @@ impl Run {
             match self.world.step()? {
                 Some(Script::Client(client)) => self.client(client),
                 Some(Script::Nemesis) => self.nemesis(),
+                Some(Script::Disks) => self.harm_disks(),
+                Some(Script::Watcher(watcher)) => self.watcher(watcher)?,
                 None => {}
             }
             self.world.check()?;
@@ -219,6 +250,10 @@ impl Run {
         let before = self.acknowledged;
         let end = self.world.now + Duration::from_secs(14);
         if !self.until(end, |run| run.acknowledged > before + 5)? {
+            if self.world.beyond_help() {
+                self.world.counts.add("groups left without a leader, beyond what is promised");
+                return Ok(());
+            }
             return Err(format!(
                 "Liveness: 14 s after healing no write was acknowledged (leader: {:?}, {})",
                 self.world.leader(),
@@ -230,7 +265,8 @@ impl Run {
         let end = self.world.now + Duration::from_secs(6);
         self.until(end, |_| false)?;
         self.converged()?;
-        self.final_reads()
+        self.final_reads()?;
+        self.final_streams()
     }
 
     fn stuck(&self) -> String {
@@ -326,6 +362,9 @@ impl Run {
     }
 
     fn choose(&mut self) -> Asked {
+        if let Some((id, step)) = self.leases.as_mut().and_then(Leases::choose) {
+            return Asked::Lease { id, step };
+        }
         let key = self.rng.below(KEYS);
         match self.rng.below(10) {
             0..=3 => {
@@ -355,6 +394,7 @@ impl Run {
                 Request::Write(Command::Delete(DeleteRange { range: point(key), prev_kv: false }))
             }
             Asked::Get { key } => read(point(key)),
+            Asked::Lease { id, step } => lease_request(id, step),
             Asked::ReadCount => read(KeyRange { key: Bytes::from_static(COUNTER), end: Bytes::new() }),
             Asked::Count { version } => Request::Write(Command::Txn(Txn {
                 compare: vec![Compare {
@@ -382,8 +422,16 @@ impl Run {
                     self.answered += 1;
                     self.judge(&sent, &answer)?;
                 }
+                Err(Failure::Refused(Refused::LeaseNotFound, _))
+                    if let Asked::Lease { id, .. } = sent.asked =>
+                {
+                    self.leases.as_mut().map_or(Ok(()), |leases| leases.gone(id, self.world.now))?;
+                }
                 Err(Failure::Refused(refused, _)) => {
                     return Err(format!("{:?} was refused: {refused:?}", sent.asked));
+                }
+                Err(Failure::Broken(why)) if why.starts_with("this node lost its state") => {
+                    self.world.counts.add("refused by a node without its state");
                 }
                 Err(Failure::Broken(why)) => return Err(format!("{:?} failed: {why}", sent.asked)),
                 Err(_) => self.world.counts.add("operations in doubt or refused"),
@@ -394,6 +442,9 @@ impl Run {
 
     fn judge(&mut self, sent: &Sent, answer: &Answer) -> Result<(), String> {
         let revision = answer.head.revision;
+        if let Asked::Lease { id, step } = sent.asked {
+            return self.judge_lease(id, step, sent, answer);
+        }
         if revision < sent.floor {
             return Err(format!(
                 "stale: {:?}, asked at {:?}, was answered at revision {revision} after {} was acknowledged",
@@ -463,6 +514,79 @@ impl Run {
         }
     }
 
+    fn judge_lease(&mut self, id: LeaseId, step: Step, sent: &Sent, answer: &Answer) -> Result<(), String> {
+        let (now, revision) = (self.world.now, answer.head.revision);
+        let Some(leases) = &mut self.leases else { return Ok(()) };
+        match (step, &answer.body) {
+            (Step::Grant { .. }, Body::Reply(Reply::LeaseGrant { ttl, .. })) => {
+                leases.granted(id, *ttl, sent.at);
+            }
+            (Step::Attach, Body::Reply(Reply::Put { .. })) => {
+                self.acknowledged = self.acknowledged.max(revision);
+                leases.attached(id, now);
+            }
+            (Step::KeepAlive, Body::KeepAlive { ttl: 0, .. }) => return leases.gone(id, now),
+            (Step::KeepAlive, Body::KeepAlive { .. }) => leases.kept(id, sent.at),
+            (Step::Read, Body::Reply(Reply::Range(range))) if range.kvs.is_empty() => {
+                return leases.unread(id, sent.at, now);
+            }
+            (Step::Read, Body::Reply(Reply::Range(_))) => {}
+            (step, body) => return Err(format!("{step:?} was answered {body:?}")),
+        }
+        self.world.counts.add("steps with leases");
+        Ok(())
+    }
+
+    fn watcher(&mut self, watcher: usize) -> Result<(), String> {
+        self.watchers.look(watcher, &mut self.world)?;
+        self.world.schedule(Duration::from_millis(40), Script::Watcher(watcher));
+        Ok(())
+    }
+
+    /// Every watcher has been told everything, and leases that were left alone are gone with their keys.
+    fn final_streams(&self) -> Result<(), String> {
+        let Some(running) = self.world.places.iter().find_map(|p| p.running.as_ref()) else { return Ok(()) };
+        let view = running.lane.view();
+        let range = KeyRange { key: LEASED.into(), end: "leasee".into() };
+        let left = view
+            .range(&Range { range, ..Range::default() })
+            .map_err(|e| format!("the final read failed: {e:?}"))?;
+        if let Some(kv) = left.kvs.first() {
+            return Err(format!("{:?} is still there, long after its lease was left alone", kv.key));
+        }
+        if self.watchers.count() > 0 { self.watchers.judge(view) } else { Ok(()) }
+    }
+
+    /// Disks fail for a while. None of these may cost anything but the node's time.
+    fn harm_disks(&mut self) {
+        if self.calm {
+            return;
+        }
+        let pause = Duration::from_millis(self.lies.between(100, 5000));
+        self.world.schedule(pause, Script::Disks);
+        let one = NodeId(self.lies.between(1, self.world.knobs.nodes));
+        match self.lies.below(8) {
+            0..=1 => {
+                let room = self.lies.below(20_000);
+                self.world.fill(one, room);
+            }
+            2..=3 => self.world.fail_flush(one),
+            4 => {
+                let states = self.lies.chance(1, 2);
+                self.world.fail_reads(one, states);
+            }
+            5 => {
+                self.world.kill(one);
+                self.world.misplace(one, &mut self.lies);
+            }
+            6 => {
+                self.world.kill(one);
+                self.world.flip(one, true, &mut self.lies);
+            }
+            _ => self.world.mend_disks(),
+        }
+    }
+
     fn nemesis(&mut self) {
         if self.calm {
             return;
@@ -512,7 +636,7 @@ impl Run {
     /// A stream of its own: without flips all else stays as it was.
     fn flip(&mut self, node: NodeId) {
         if self.flips.chance(1, 2) {
-            self.world.flip(node, &mut self.flips);
+            self.world.flip(node, false, &mut self.flips);
         }
     }
 
@@ -530,6 +654,7 @@ impl Run {
 
     fn mend(&mut self) {
         self.world.cut.clear();
+        self.world.mend_disks();
         for n in 1..=self.world.knobs.nodes {
             self.world.start(NodeId(n));
         }
@@ -542,6 +667,19 @@ fn key_bytes(key: u64) -> Bytes {
 
 fn point(key: u64) -> KeyRange {
     KeyRange { key: key_bytes(key), end: Bytes::new() }
+}
+
+fn lease_request(id: LeaseId, step: Step) -> Request {
+    let key = Bytes::from(format!("{LEASED}{id}"));
+    match step {
+        Step::Grant { ttl } => Request::Write(Command::LeaseGrant { id, ttl }),
+        Step::Attach => Request::Write(Command::Put(Put { key, lease: id, ..Put::default() })),
+        Step::KeepAlive => Request::LeaseKeepAlive { id },
+        Step::Read => {
+            let range = Range { range: KeyRange { key, end: Bytes::new() }, ..Range::default() };
+            Request::Range { range, serializable: false }
+        }
+    }
 }
 
 fn number(value: &[u8]) -> u64 {

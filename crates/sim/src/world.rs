@@ -12,7 +12,7 @@ use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{Base, Instant, Mint, NodeId, Rng, ShardId};
 use quorate_faulty::FaultyDisk;
-use quorate_node::api::{Failure, Member, Request};
+use quorate_node::api::{Failure, Member, Request, WatchStream};
 use quorate_node::applier::{Applier, Output, Work};
 use quorate_node::boot;
 use quorate_node::lane::{Effects, Event, Lane, Seal, Settings};
@@ -36,7 +36,14 @@ pub struct Counts(pub BTreeMap<&'static str, u64>);
 impl Counts {
     /// One more.
     pub fn add(&mut self, what: &'static str) {
-        *self.0.entry(what).or_default() += 1;
+        self.times(what, 1);
+    }
+
+    /// So many more.
+    pub fn times(&mut self, what: &'static str, times: u64) {
+        if times > 0 {
+            *self.0.entry(what).or_default() += times;
+        }
     }
 }
 
@@ -101,6 +108,10 @@ pub enum Script {
     Client(usize),
     /// The nemesis takes its next step.
     Nemesis,
+    /// The nemesis of the disks takes its next step.
+    Disks,
+    /// A watcher looks at its stream.
+    Watcher(usize),
 }
 
 struct Timed {
@@ -129,9 +140,9 @@ impl Ord for Timed {
 /// A live node.
 pub(crate) struct Running {
     pub(crate) lane: Lane,
-    hub: Arc<Mutex<Hub>>,
     journal: Journal,
     pub(crate) applier: Applier,
+    pub(crate) hub: Arc<Mutex<Hub>>,
     effects: Effects,
     to_write: Vec<quorate_base::Append>,
     marks: Vec<(u64, Base, Option<Arc<KvView>>)>,
@@ -151,8 +162,8 @@ pub(crate) struct Place {
     pub(crate) life: u64,
     pub(crate) paused_until: Option<Instant>,
     pub(crate) stopped_why: Option<String>,
-    /// A bit of its journal was flipped, and it has not yet been seen whole again.
-    harmed: bool,
+    /// What was durable on its disk was harmed, and it has not yet been seen whole again.
+    pub(crate) harmed: bool,
     queued: Vec<Event>,
 }
 
@@ -269,27 +280,6 @@ impl World {
         }
     }
 
-    /// Flips a bit in the journal of a node that is down; one node at a time, until it is whole again. `rng` says where.
-    pub fn flip(&mut self, id: NodeId, rng: &mut Rng) {
-        for place in &mut self.places {
-            let whole = |r: &Running| !r.lane.raft().withholds() && !r.lane.raft().state_lost();
-            place.harmed &= !place.running.as_deref().is_some_and(whole);
-        }
-        let place = &mut self.places[place_of(id)];
-        let files: Vec<_> =
-            place.disk.files().into_iter().filter(|(f, n)| f.starts_with("journal/") && *n > 0).collect();
-        if place.running.is_some() || files.is_empty() || self.places.iter().any(|p| p.harmed) {
-            return;
-        }
-        let (file, size) = rng.pick(&files).clone();
-        // Most of a segment is not yet written.
-        let bit = if rng.chance(1, 4) { rng.below(size * 8) } else { rng.below((size * 8).min(16_000)) };
-        let place = &mut self.places[place_of(id)];
-        place.disk.flip_bit(&file, bit);
-        place.harmed = true;
-        self.counts.add("bits flipped");
-    }
-
     /// Stops a node's process for a while; what arrives meanwhile waits.
     pub fn pause(&mut self, id: NodeId, span: Duration) {
         let at = place_of(id);
@@ -328,6 +318,19 @@ impl World {
     /// The watches of a node that is up.
     pub fn hub(&self, id: NodeId) -> Option<Arc<Mutex<Hub>>> {
         self.places[place_of(id)].running.as_ref().map(|r| r.hub.clone())
+    }
+
+    /// A watch stream at a node that is up, with the node's life: it ends with that.
+    pub(crate) fn watch(&self, id: NodeId) -> Option<(u64, Box<dyn WatchStream>)> {
+        let place = &self.places[place_of(id)];
+        let running = place.running.as_ref()?;
+        Some((place.life, Hub::open_stream(&running.hub, Box::new(|| {}))))
+    }
+
+    /// Whether a node still lives that life.
+    pub(crate) fn lives(&self, id: NodeId, life: u64) -> bool {
+        let place = &self.places[place_of(id)];
+        place.running.is_some() && place.life == life
     }
 
     /// The node that leads, by its own belief in the highest term.
@@ -627,9 +630,9 @@ impl World {
         let applier = Applier::new(booted.kv, id, booted.generation, self.knobs.seal_bytes);
         Ok(Running {
             lane,
-            hub,
             journal,
             applier,
+            hub,
             effects: Effects::default(),
             to_write: Vec::new(),
             marks: Vec::new(),
@@ -653,6 +656,6 @@ impl World {
 }
 
 /// Nodes are numbered from 1, their places from 0.
-fn place_of(id: NodeId) -> usize {
+pub(crate) fn place_of(id: NodeId) -> usize {
     id.get() as usize - 1
 }

@@ -110,13 +110,16 @@ impl Log {
         }
     }
 
-    /// What the journal has not been given yet; it is given now, as `write`.
-    pub(crate) fn take_unsaved(&mut self, write: WriteId) -> Vec<Entry> {
+    /// What the journal has not been given yet, and what it follows; it is given now, as `write`.
+    pub(crate) fn take_unsaved(&mut self, write: WriteId) -> (EntryId, Vec<Entry>) {
         let last = self.last().index;
         self.writes.push_back((write, last));
+        let before = self.unsaved.prev();
+        // The base never passes what the journal has not been given.
+        let prev = EntryId::new(self.term(before).unwrap_or_default(), before);
         let entries = self.slice(self.unsaved, usize::MAX, usize::MAX);
         self.unsaved = last.next();
-        entries
+        (prev, entries)
     }
 
     pub(crate) fn has_unsaved(&self) -> bool {

@@ -331,8 +331,8 @@ impl Raft {
             self.hard_write = write;
             self.hard_dirty = false;
         }
-        let entries = self.log.take_unsaved(write);
-        out.write = Some(Append { shard: self.config.shard, write, hard, entries });
+        let (prev, entries) = self.log.take_unsaved(write);
+        out.write = Some(Append { shard: self.config.shard, write, hard, prev, entries });
     }
 
     fn take_messages(&mut self, out: &mut Outbox) {

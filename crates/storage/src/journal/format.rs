@@ -7,7 +7,7 @@ use quorate_base::{Append, Base, Entry, EntryId, EntryKind, HardState, Index, No
 /// The first bytes of a segment.
 pub const MAGIC: [u8; 8] = *b"QRTjrnl\0";
 /// The format's version.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Bytes of a segment's header.
 pub const SEGMENT_HEADER: usize = 64;
 /// Bytes of a batch's header.
@@ -93,8 +93,8 @@ pub enum Record<'a> {
 /// One thing in a batch, read back.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Stored {
-    /// Entries, consecutive.
-    Entries(ShardId, Vec<Entry>),
+    /// Consecutive entries, and the entry of the log that they were appended to.
+    Entries(ShardId, EntryId, Vec<Entry>),
     /// A hard state.
     Hard(ShardId, HardState),
     /// A checkpoint.
@@ -123,8 +123,8 @@ pub enum BadHeader {
     Empty,
     /// The checksum or the magic does not hold.
     Damaged,
-    /// Of a newer format.
-    Newer(u16),
+    /// Of another version of the format.
+    Version(u16),
 }
 
 impl SegmentHeader {
@@ -153,7 +153,7 @@ impl SegmentHeader {
             return Err(BadHeader::Damaged);
         }
         if version != VERSION {
-            return Err(BadHeader::Newer(version));
+            return Err(BadHeader::Version(version));
         }
         Ok(Self {
             identity: Identity {
@@ -199,7 +199,7 @@ fn put_record(out: &mut Vec<u8>, record: &Record<'_>) {
                 put_hard(out, append.shard, hard);
             }
             if !append.entries.is_empty() {
-                put_entries(out, append.shard, &append.entries);
+                put_entries(out, append.shard, append.prev, &append.entries);
             }
         }
         Record::Hard(shard, hard) => put_hard(out, *shard, *hard),
@@ -215,9 +215,10 @@ fn put_hard(out: &mut Vec<u8>, shard: ShardId, hard: HardState) {
     put_u64(out, hard.commit.0);
 }
 
-fn put_entries(out: &mut Vec<u8>, shard: ShardId, entries: &[Entry]) {
+fn put_entries(out: &mut Vec<u8>, shard: ShardId, prev: EntryId, entries: &[Entry]) {
     out.push(ENTRIES);
     put_u32(out, shard.0);
+    put_id(out, prev);
     put_u32(out, entries.len() as u32);
     for entry in entries {
         out.push(entry.kind as u8);
@@ -323,14 +324,20 @@ fn read_hard(rest: &mut Bytes) -> Option<HardState> {
 
 fn read_entries(rest: &mut Bytes) -> Option<Stored> {
     let shard = ShardId(rest.try_get_u32_le().ok()?);
+    let prev = read_id(rest)?;
     let count = rest.try_get_u32_le().ok()? as usize;
     let mut entries = Vec::with_capacity(count.min(rest.len() / 21));
+    let mut last = prev;
     for _ in 0..count {
         let kind = EntryKind::from_u8(rest.try_get_u8().ok()?)?;
         let id = read_id(rest)?;
+        if last.index.0.checked_add(1) != Some(id.index.0) || id.term < last.term {
+            return None;
+        }
+        last = id;
         entries.push(Entry { kind, id, data: read_bytes(rest)? });
     }
-    Some(Stored::Entries(shard, entries))
+    Some(Stored::Entries(shard, prev, entries))
 }
 
 fn read_mark(rest: &mut Bytes) -> Option<CheckpointMark> {
@@ -368,7 +375,7 @@ mod tests {
         let row = |at: usize, what: &str| format!("| {at} | ") + what;
         for (at, start) in [
             (MAGIC_AT, "8 | magic"),
-            (VERSION_AT, "2 | format version, 1"),
+            (VERSION_AT, "2 | format version, 2"),
             (CLUSTER_AT, "8 | cluster"),
             (NODE_AT, "8 | node"),
             (GENERATION_AT, "8 | the segment's number"),
@@ -417,13 +424,18 @@ mod tests {
     fn records(rng: &mut Rng) -> (Append, CheckpointMark) {
         let shard = ShardId(rng.next_u64() as u32);
         let id = |rng: &mut Rng| EntryId::new(Term(rng.next_u64()), Index(rng.next_u64()));
-        let entry = |rng: &mut Rng| Entry { kind: EntryKind::Command, id: id(rng), data: random(rng, 30) };
+        let prev = EntryId::new(Term(rng.below(1 << 40)), Index(rng.below(1 << 40)));
+        let mut last = prev;
+        let mut entry = |rng: &mut Rng| {
+            last = EntryId::new(Term(last.term.0 + rng.below(2)), last.index.next());
+            Entry { kind: EntryKind::Command, id: last, data: random(rng, 30) }
+        };
         let entries = (0..rng.below(4)).map(|_| entry(rng)).collect();
         let vote = rng.chance(1, 2).then(|| NodeId(rng.between(1, u64::MAX - 1)));
         let hard = HardState { term: Term(rng.next_u64()), vote, commit: Index(rng.next_u64()) };
         let base = Base { id: id(rng), membership: random(rng, 30) };
         let mark = CheckpointMark { generation: rng.next_u64(), bases: vec![(shard, base)] };
-        (Append { shard, write: quorate_base::WriteId(1), hard: Some(hard), entries }, mark)
+        (Append { shard, write: quorate_base::WriteId(1), hard: Some(hard), prev, entries }, mark)
     }
 
     /// Seed 5: checksums that hold over nonsense, headers of noise. An error or a value, never a panic, and no room for what
@@ -434,7 +446,7 @@ mod tests {
         let (mut read, mut refused) = (0, 0);
         let mut look = |payload: &[u8]| match read_batch(&sealed(payload), place(), Some(7)) {
             Found::Batch(_, records, _) => {
-                let entries = |r: &Stored| if let Stored::Entries(_, e) = r { e.capacity() } else { 0 };
+                let entries = |r: &Stored| if let Stored::Entries(_, _, e) = r { e.capacity() } else { 0 };
                 assert!(records.iter().map(entries).sum::<usize>() <= payload.len().max(4));
                 read += 1;
             }
@@ -476,7 +488,7 @@ mod tests {
             put_batch(&mut out, place(), batch, &[Record::Append(&append), Record::Mark(&mark)]);
             let mut expected = vec![Stored::Hard(append.shard, append.hard.unwrap())];
             if !append.entries.is_empty() {
-                expected.push(Stored::Entries(append.shard, append.entries));
+                expected.push(Stored::Entries(append.shard, append.prev, append.entries));
             }
             expected.push(Stored::Mark(mark));
             let end = out.len() as u64;
@@ -489,6 +501,6 @@ mod tests {
         newer[VERSION_AT] = 9;
         let crc = crc32c::crc32c(&newer[..HEADER_CRC_AT]);
         newer[HEADER_CRC_AT..HEADER_CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(SegmentHeader::decode(&newer), Err(BadHeader::Newer(9)));
+        assert_eq!(SegmentHeader::decode(&newer), Err(BadHeader::Version(9)));
     }
 }

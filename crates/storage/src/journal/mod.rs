@@ -28,7 +28,9 @@ mod tests;
 
 use format::{BATCH_HEADER, Batch, Place, Record, SEGMENT_HEADER, SegmentHeader};
 use quorate_base::disk::{Disk, DiskError, DiskErrorKind, File};
-use quorate_base::{Append, Base, Durable, Entry, HardState, Index, Mint, NodeId, ShardId, Term, WriteId};
+use quorate_base::{
+    Append, Base, Durable, Entry, EntryId, HardState, Index, Mint, NodeId, ShardId, Term, WriteId,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
@@ -66,14 +68,17 @@ pub enum Mutant {
     FsyncErrorRetried,
     /// A damaged segment goes once a checkpoint covers what could be read of it.
     DamageForgotten,
+    /// Entries behind damage are joined to the log by their indexes alone.
+    ReplacedEntriesRejoined,
 }
 
 impl Mutant {
     /// All, with their names.
-    pub const ALL: [(&'static str, Self); 3] = [
+    pub const ALL: [(&'static str, Self); 4] = [
         ("corrupt-middle-truncated", Self::CorruptMiddleTruncated),
         ("fsync-error-retried", Self::FsyncErrorRetried),
         ("damage-forgotten", Self::DamageForgotten),
+        ("replaced-entries-rejoined", Self::ReplacedEntriesRejoined),
     ];
 }
 
@@ -95,16 +100,42 @@ pub struct ShardLog {
     pub base: Base,
     /// The log behind it, without a gap.
     pub entries: Vec<Entry>,
+    /// All that was read of the log, where it is not known what it begins with: see `based`.
+    pub runs: Vec<Run>,
     /// Entries up to here were in this log and may have been acknowledged.
     pub withheld_upto: Option<Index>,
     /// A term or vote may have been forgotten.
     pub hard_uncertain: bool,
-    /// The record of the checkpoint was read. Where it was not, `base` says nothing, and `entries` may have gaps.
+    /// The record of the checkpoint was read. Where it was not, `base` says nothing, and the log stands in `runs`.
     pub based: bool,
     /// Entries that were flushed are missing: not a torn write, but damage.
     pub entries_lost: bool,
     /// What is damaged, if anything.
     pub damage: Vec<Damage>,
+}
+
+impl ShardLog {
+    /// The entries from `from` on, as they would be appended again; not where more was there than could be read, which they
+    /// would seem to replace.
+    fn tail(&self, shard: ShardId, from: Index) -> Option<Append> {
+        let at = self.entries.partition_point(|e| e.id.index < from);
+        let end = self.entries.last()?.id.index;
+        let all =
+            self.based && !self.entries_lost && self.withheld_upto.is_none_or(|upto| upto <= end.next());
+        let prev = if at == 0 { self.base.id } else { self.entries[at - 1].id };
+        let entries = self.entries[at..].to_vec();
+        let write = WriteId(0);
+        (all && !entries.is_empty()).then_some(Append { shard, write, hard: None, prev, entries })
+    }
+}
+
+/// Entries without a gap.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Run {
+    /// What the first was appended to.
+    pub prev: EntryId,
+    /// One or more.
+    pub entries: Vec<Entry>,
 }
 
 /// A place that does not verify.
@@ -151,8 +182,8 @@ pub enum JournalError {
         /// Whose it is.
         found: Identity,
     },
-    /// It is of a newer release.
-    Newer {
+    /// It is of a release whose journals this one does not read.
+    Version {
         /// Which file says so.
         file: String,
         /// Its format version.
@@ -176,9 +207,15 @@ impl fmt::Display for JournalError {
                 "{file} belongs to node {} of cluster {:016x}; this is another node's data directory",
                 found.node, found.cluster
             ),
-            Self::Newer { file, version } => write!(
+            Self::Version { file, version } if *version > format::VERSION => write!(
                 f,
                 "{file} has format version {version}, newer than this release reads; start it with the newer release"
+            ),
+            Self::Version { file, version } => write!(
+                f,
+                "{file} has format version {version}, older than this release reads ({}); start it with the release that \
+                 wrote it",
+                format::VERSION
             ),
             Self::Damaged(damage) => write!(f, "{damage}"),
             Self::Poisoned => f.write_str("a flush failed before; what is on the disk is unknown"),
@@ -249,7 +286,9 @@ impl Journal {
         disk.create_dir(dir)?;
         let found = recovery::recover(disk.as_ref(), dir, identity, options.mutant)?;
         // What was read may be in the cache alone: written by a process that was killed before its flush. The cores will
-        // count on it, so it must be on the disk before they hear of it (found by the simulator, seed 101).
+        // count on it, so it must be on the disk before they hear of it (found by the simulator, seed 101). And where that
+        // process had stopped since a flush failed, this one proves nothing: what no flush is known to have covered is
+        // written again, to the new segment.
         for segment in &found.segments {
             disk.open(&format!("{dir}/{}", segment.name))?.sync()?;
         }
@@ -261,7 +300,14 @@ impl Journal {
             recovered.shards.iter().map(|(&shard, log)| (shard, log.hard)).collect();
         let terms = recovered.shards.values().filter_map(|log| log.entries.last().map(|e| e.id.term));
         let newest = hards.values().map(|hard| hard.term).chain(terms).max().unwrap_or_default();
-        let file = disk.create(&format!("{dir}/{name}"), options.segment_bytes)?;
+        let copies = recovered.shards.iter().filter_map(|(&shard, log)| {
+            let from = *found.unproven.get(&shard)?;
+            log.tail(shard, from)
+        });
+        let copies: Vec<Append> = copies.collect();
+        let copied: usize = copies.iter().flat_map(|a| &a.entries).map(|e| e.data.len() + 64).sum();
+        let size = options.segment_bytes.max((SEGMENT_HEADER + 8 * BATCH_HEADER + 2 * copied) as u64);
+        let file = disk.create(&format!("{dir}/{name}"), size)?;
         let mut journal = Self {
             spare: disk.list(dir)?.iter().any(|n| n == SPARE),
             disk,
@@ -269,7 +315,7 @@ impl Journal {
             identity,
             options,
             mint,
-            size: options.segment_bytes,
+            size,
             file,
             name,
             generation,
@@ -285,7 +331,7 @@ impl Journal {
             buffer: Vec::new(),
             poisoned: false,
         };
-        journal.open_segment()?;
+        journal.open_segment(&copies)?;
         journal.file.sync()?;
         journal.disk.sync_dir(&journal.dir)?;
         journal.durable = journal.next_batch - 1;
@@ -300,7 +346,12 @@ impl Journal {
             if let Some(hard) = append.hard {
                 self.hards.insert(append.shard, hard);
             }
-            if let Some(last) = append.entries.last() {
+            if let (Some(first), Some(last)) = (append.entries.first(), append.entries.last()) {
+                assert_eq!(
+                    first.id.index,
+                    append.prev.index.next(),
+                    "entries follow what they are appended to"
+                );
                 let upto = self.upto.entry(append.shard).or_default();
                 *upto = (*upto).max(last.id.index);
             }
@@ -414,13 +465,14 @@ impl Journal {
         let old = std::mem::replace(&mut self.name, name);
         self.old.push_back(Old { name: old, upto: std::mem::take(&mut self.upto), witness_of: None });
         self.generation = generation;
-        self.open_segment()?;
+        self.open_segment(&[])?;
         self.disk.sync_dir(&self.dir)?;
         Ok(())
     }
 
-    /// Writes the header and the opening batch: the mark and every hard state, so that older segments can go.
-    fn open_segment(&mut self) -> Result<(), JournalError> {
+    /// Writes the header and the opening batch: the mark and every hard state, so that older segments can go, and what a
+    /// start has copied from them.
+    fn open_segment(&mut self, copies: &[Append]) -> Result<(), JournalError> {
         let header = SegmentHeader {
             identity: self.identity,
             generation: self.generation,
@@ -432,6 +484,10 @@ impl Journal {
         let hards: Vec<(ShardId, HardState)> = self.hards.iter().map(|(&s, &h)| (s, h)).collect();
         let mut records = vec![Record::Mark(&mark)];
         records.extend(hards.iter().map(|&(shard, hard)| Record::Hard(shard, hard)));
+        records.extend(copies.iter().map(Record::Append));
+        for append in copies {
+            self.upto.extend(append.entries.last().map(|last| (append.shard, last.id.index)));
+        }
         let mut buffer = Vec::new();
         let place = Place { identity: self.identity, generation: self.generation, offset: self.end };
         format::put_batch(

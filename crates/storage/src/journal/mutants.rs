@@ -10,13 +10,14 @@ const ME: Identity = Identity { cluster: 77, node: NodeId(1) };
 const SHARD: ShardId = ShardId(1);
 const ENTRIES: u64 = 12;
 
-type Run = fn(Option<Mutant>) -> Result<(), String>;
+type Drive = fn(Option<Mutant>) -> Result<(), String>;
 
 /// Which run catches which.
-const RUNS: [(&str, Mutant, Run); 3] = [
+const RUNS: [(&str, Mutant, Drive); 4] = [
     ("damage in the middle", Mutant::CorruptMiddleTruncated, damage_in_the_middle),
     ("a flush fails, then the power", Mutant::FsyncErrorRetried, a_flush_fails_then_the_power),
     ("damage, a checkpoint, two starts", Mutant::DamageForgotten, damage_a_checkpoint_two_starts),
+    ("damage of what replaced the last entry", Mutant::ReplacedEntriesRejoined, damage_of_a_replacement),
 ];
 
 fn open(disk: &FaultyDisk, mutant: Option<Mutant>) -> Result<(Journal, Recovered), String> {
@@ -31,7 +32,8 @@ fn entry(index: u64) -> Entry {
 
 fn append(index: u64) -> Append {
     let hard = HardState { term: Term(1), vote: None, commit: Index(index - 1) };
-    Append { shard: SHARD, write: WriteId(index), hard: Some(hard), entries: vec![entry(index)] }
+    let prev = if index == 1 { EntryId::ZERO } else { entry(index - 1).id };
+    Append { shard: SHARD, write: WriteId(index), hard: Some(hard), prev, entries: vec![entry(index)] }
 }
 
 fn mark(journal: &mut Journal, generation: u64, id: EntryId) -> Result<(), String> {
@@ -125,6 +127,30 @@ fn damage_a_checkpoint_two_starts(mutant: Option<Mutant>) -> Result<(), String> 
     let (_, found) = open(&disk, mutant)?;
     let log = shard(&found)?;
     if log.hard_uncertain { Err(format!("it withholds for ever: {:?}", log.damage)) } else { Ok(()) }
+}
+
+/// The last entry was replaced by a later leader's, which is damaged; what was appended to that is intact. It never was
+/// behind the entry that was replaced.
+fn damage_of_a_replacement(mutant: Option<Mutant>) -> Result<(), String> {
+    let disk = FaultyDisk::new(4);
+    let mut journal = written(&disk, mutant)?;
+    let id = |term, index| EntryId::new(Term(term), Index(index));
+    for (prev, index) in [(id(1, ENTRIES - 1), ENTRIES), (id(2, ENTRIES), ENTRIES + 1)] {
+        let data = vec![100 + index as u8; 60].into();
+        let entries = vec![Entry { id: id(2, index), kind: EntryKind::Command, data }];
+        let append = Append { shard: SHARD, write: WriteId(index), hard: None, prev, entries };
+        journal.append(&[append]).and_then(|()| journal.sync()).map_err(|e| e.to_string())?;
+    }
+    drop(journal);
+    harm(&disk, 100 + ENTRIES)?;
+    let (_, found) = open(&disk, mutant)?;
+    let log = shard(&found)?;
+    let ids: Vec<EntryId> = log.entries.iter().map(|e| e.id).collect();
+    let joined = ids.windows(2).all(|pair| pair != [id(1, ENTRIES), id(2, ENTRIES + 1)]);
+    if joined && log.withheld_upto >= Some(Index(ENTRIES + 1)) && log.hard.term == Term(2) {
+        return Ok(());
+    }
+    Err(format!("the log is {ids:?}, withheld up to {:?}, {:?}", log.withheld_upto, log.hard))
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a start makes of the segments it finds.
 //!
-//! Segments are read in order. Where a place does not hold the batch that should stand there, six questions are asked, and
-//! [`decide`] answers for every combination of their answers; a test walks through all of them.
+//! Segments are read in order. At each place where a batch may begin five questions are asked, and [`decide`] answers for every
+//! combination of their answers; a test walks through all of them.
 //!
 //! | row | place | decision |
 //! | --- | --- | --- |
@@ -15,26 +15,35 @@
 //!
 //! A torn tail looks like damage of the last batch (Alagappan et al., FAST'18), so R6 withholds: the replica neither votes
 //! nor counts on what it has, until its peers have shown it the log again. After R4 and R5 reading goes on behind the
-//! place, to learn which entries were here; the log of a shard ends at its first gap.
+//! place, to learn which entries were here; the log of a shard ends where its entries are no longer joined.
 //!
-//! What remains: a damaged batch may have *replaced* entries. Where a log ended in t1:150, t2:150 replaced it and was damaged,
-//! and t2:151 followed, the indexes leave no gap, and t2:151 is joined to t1:150, which no leader's log ever had (simulator,
-//! seed 2321, about one of 3,000 with flips). To end the log wherever a term changes behind damage is no cure: it cuts what
-//! later starts, which began with the shorter log, have since proven. What would do is a record of the log's last id in each
-//! start's opening batch, so that a reading knows whether that start had seen the same log.
+//! # What is joined
+//!
+//! Indexes do not tell. A damaged batch may have *replaced* entries: a log ended in t1:150, t2:150 replaced it and was
+//! damaged, t2:151 followed and is intact. So entries are written together with the id of what they were appended to, and
+//! by Log Matching that id stands for all that is before it. [`join`] decides between each entry and the one before it:
+//!
+//! | row | what the entry was appended to | decision |
+//! | --- | --- | --- |
+//! | J1 | stands before it: the entry there, or the base, has its id | joined |
+//! | J2 | had replaced what stands before it, and is damaged | the log ends before it |
+//! | J3 | is missing, and nothing stands in its place | the log ends before it |
+//!
+//! It is asked once all has been read, since the record of the base may come last. What J2 and J3 leave behind was in this
+//! log and may have been acknowledged: the replica withholds. Its log is then one that it has had, if not its newest.
 
 use super::format::{
     ALIGN, BadHeader, Batch, Found, Place, SEGMENT_HEADER, SegmentHeader, Stored, read_batch,
 };
-use super::{CheckpointMark, Damage, Identity, JournalError, Mutant, Old, Recovered, ShardLog};
+use super::{CheckpointMark, Damage, Identity, JournalError, Mutant, Old, Recovered, Run, ShardLog};
 use bytes::Bytes;
 use quorate_base::disk::{Disk, DiskError, DiskErrorKind};
-use quorate_base::{Base, Entry, HardState, Index, ShardId, Term};
+use quorate_base::{Base, Entry, EntryId, HardState, Index, ShardId, Term};
 use std::collections::BTreeMap;
 
 /// The answers at one place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Place6 {
+pub struct Spot {
     /// A batch verifies here.
     pub verifies: bool,
     /// A newer segment says that batches of this number are void, or that its own begin with the number due here.
@@ -65,14 +74,43 @@ pub enum Decision {
 }
 
 /// The table.
-pub const fn decide(at: Place6) -> Decision {
+pub const fn decide(at: Spot) -> Decision {
     match at {
-        Place6 { superseded: true, .. } => Decision::EndOfSegment,
-        Place6 { verifies: true, .. } => Decision::Take,
-        Place6 { later: true, proven: true, .. } => Decision::Damaged,
-        Place6 { later: true, proven: false, .. } => Decision::MaybeTorn,
-        Place6 { later: false, touched: true, .. } => Decision::TornTail,
-        Place6 { later: false, touched: false, .. } => Decision::EndOfLog,
+        Spot { superseded: true, .. } => Decision::EndOfSegment,
+        Spot { verifies: true, .. } => Decision::Take,
+        Spot { later: true, proven: true, .. } => Decision::Damaged,
+        Spot { later: true, proven: false, .. } => Decision::MaybeTorn,
+        Spot { later: false, touched: true, .. } => Decision::TornTail,
+        Spot { later: false, touched: false, .. } => Decision::EndOfLog,
+    }
+}
+
+/// What stands before an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Before {
+    /// An entry, or the base, has the index before it.
+    pub held: bool,
+    /// It is what the entry was appended to.
+    pub same: bool,
+}
+
+/// What an entry is to the log before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Joint {
+    /// J1.
+    Joined,
+    /// J2.
+    Replaced,
+    /// J3.
+    Missing,
+}
+
+/// The second table.
+pub const fn join(at: Before) -> Joint {
+    match at {
+        Before { held: true, same: true } => Joint::Joined,
+        Before { held: true, same: false } => Joint::Replaced,
+        Before { held: false, .. } => Joint::Missing,
     }
 }
 
@@ -84,6 +122,8 @@ pub(super) struct Outcome {
     pub(super) next_batch: u64,
     /// The segments found, oldest first.
     pub(super) segments: Vec<ReadSegment>,
+    /// From where on no flush is known to have covered each shard's entries.
+    pub(super) unproven: BTreeMap<ShardId, Index>,
     harmless: Vec<Damage>,
 }
 
@@ -117,7 +157,7 @@ pub(super) fn recover(
 ) -> Result<Outcome, JournalError> {
     let mut outcome = Outcome { next_generation: 1, next_batch: 1, ..Outcome::default() };
     let (segments, damage) = read_segments(disk, dir, identity, &mut outcome)?;
-    let mut replay = Replay { any_damage: damage, ..Replay::default() };
+    let mut replay = Replay { any_damage: damage, mutant, ..Replay::default() };
     let mut next_batch = 1;
     for (at, segment) in segments.iter().enumerate() {
         let newer = segments.get(at + 1).map(|s| s.header.first_batch);
@@ -129,6 +169,7 @@ pub(super) fn recover(
         outcome.segments.push(ReadSegment { name, upto, harmed: replay.any_damage.len() > damage });
     }
     outcome.next_batch = next_batch;
+    outcome.unproven = replay.unproven();
     outcome.recovered = Recovered { harmless: std::mem::take(&mut outcome.harmless), ..replay.finish() };
     Ok(outcome)
 }
@@ -159,24 +200,24 @@ fn read_segments(
             Ok(header) if header.generation == generation => {
                 segments.push(Segment { name, header, bytes });
             }
+            Err(BadHeader::Version(version)) => return Err(JournalError::Version { file: path, version }),
+            // A header is only a label: the first batch tells its number too, and that it was begun.
+            Ok(_) | Err(BadHeader::Empty | BadHeader::Damaged)
+                if let Some(first_batch) = first_batch(&bytes, identity, generation) =>
+            {
+                let what = "the segment's header is damaged; its first batch says the same";
+                outcome.harmless.push(Damage { file: path, offset: 0, what, certain: false });
+                let header = SegmentHeader { identity, generation, first_batch };
+                segments.push(Segment { name, header, bytes });
+            }
             // A recycled file that was renamed and not yet begun.
             Ok(_) | Err(BadHeader::Empty) => {
                 outcome.segments.push(ReadSegment { name, upto: BTreeMap::new(), harmed: false });
             }
-            Err(BadHeader::Newer(version)) => return Err(JournalError::Newer { file: path, version }),
             Err(BadHeader::Damaged) => {
                 let what = "the segment's header is damaged; its entries come back from the peers";
-                // Its first batch still tells its number, if it verifies: a header is only a label.
-                let first = first_batch(&bytes, identity, generation);
-                if let Some(first_batch) = first {
-                    let what = "the segment's header is damaged; its first batch says the same";
-                    outcome.harmless.push(Damage { file: path, offset: 0, what, certain: false });
-                    let header = SegmentHeader { identity, generation, first_batch };
-                    segments.push(Segment { name, header, bytes });
-                } else {
-                    damage.push(Damage { file: path, offset: 0, what, certain: false });
-                    outcome.segments.push(ReadSegment { name, upto: BTreeMap::new(), harmed: true });
-                }
+                damage.push(Damage { file: path, offset: 0, what, certain: false });
+                outcome.segments.push(ReadSegment { name, upto: BTreeMap::new(), harmed: true });
             }
         }
     }
@@ -232,7 +273,7 @@ impl SegmentReader<'_> {
             let later = if verifies || superseded { None } else { self.next_valid(offset, next) };
             let proven = later.as_ref().is_some_and(|(batch, _)| batch.durable >= next)
                 || (later.is_none() && self.newer.is_some());
-            let at = Place6 {
+            let at = Spot {
                 verifies,
                 superseded,
                 later: later.is_some() || (!verifies && !superseded && self.newer.is_some()),
@@ -242,8 +283,8 @@ impl SegmentReader<'_> {
             let truncates = cfg!(feature = "mutants") && mutant == Some(Mutant::CorruptMiddleTruncated);
             match decide(at) {
                 Decision::Take => {
-                    if let Found::Batch(_, records, end) = found {
-                        replay.take(records);
+                    if let Found::Batch(batch, records, end) = found {
+                        replay.take(batch, records);
                         offset = end;
                         next += 1;
                     }
@@ -253,7 +294,9 @@ impl SegmentReader<'_> {
                 Decision::Damaged | Decision::MaybeTorn if truncates => return next,
                 Decision::Damaged => {
                     let what = "a batch does not verify; it comes back from the peers";
-                    replay.damaged(Damage { certain: later.is_some(), ..self.damage(offset, what) });
+                    // A start behind a torn tail leaves out one number, and no more.
+                    let certain = later.is_some() || self.newer.is_some_and(|first| first > next + 1);
+                    replay.damaged(Damage { certain, ..self.damage(offset, what) });
                     match later {
                         Some((batch, at)) => (next, offset) = (batch.number, at),
                         None => return self.newer.unwrap_or(next),
@@ -299,8 +342,12 @@ impl SegmentReader<'_> {
 struct Replay {
     shards: BTreeMap<ShardId, Shard>,
     mark: Option<CheckpointMark>,
+    /// The batch that is being taken, and the newest that a later one says was flushed.
+    batch: u64,
+    proven: u64,
     upto: BTreeMap<ShardId, Index>,
     any_damage: Vec<Damage>,
+    mutant: Option<Mutant>,
 }
 
 /// One shard's log as far as it was read. Entries may stand apart: what lies between may be damaged, or in segments that
@@ -309,14 +356,26 @@ struct Replay {
 struct Shard {
     hard: HardState,
     base: Base,
-    entries: BTreeMap<Index, Entry>,
+    entries: BTreeMap<Index, Link>,
     seen: Index,
+    /// The newest term of an entry that was read, joined or not.
+    newest: Term,
+    /// The first entries of batches that no flush is known to have covered, with the numbers of these.
+    unproven: Vec<(u64, Index)>,
     /// Where flushed batches were damaged, and no entries have followed yet.
     harmed_behind: bool,
 }
 
+struct Link {
+    /// What the entry was appended to.
+    prev: EntryId,
+    entry: Entry,
+}
+
 impl Replay {
-    fn take(&mut self, records: Vec<Stored>) {
+    fn take(&mut self, batch: Batch, records: Vec<Stored>) {
+        self.batch = batch.number;
+        self.proven = self.proven.max(batch.durable);
         for record in records {
             match record {
                 Stored::Hard(shard, hard) => {
@@ -325,22 +384,30 @@ impl Replay {
                         shard.hard = hard;
                     }
                 }
-                Stored::Entries(shard, entries) => self.entries(shard, entries),
+                Stored::Entries(shard, prev, entries) => self.entries(shard, prev, entries),
                 Stored::Mark(mark) => self.mark(mark),
             }
         }
     }
 
-    fn entries(&mut self, shard: ShardId, entries: Vec<Entry>) {
+    fn entries(&mut self, shard: ShardId, mut prev: EntryId, entries: Vec<Entry>) {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
         let upto = self.upto.entry(shard).or_default();
         *upto = (*upto).max(last.id.index);
         let shard = self.shards.entry(shard).or_default();
         shard.seen = last.id.index;
+        shard.newest = shard.newest.max(last.id.term);
         shard.harmed_behind = false;
+        shard.unproven.retain(|&(batch, _)| batch > self.proven);
+        shard.unproven.push((self.batch, first.id.index));
         shard.entries.split_off(&first.id.index);
-        let base = shard.base.id.index;
-        shard.entries.extend(entries.into_iter().filter(|e| e.id.index > base).map(|e| (e.id.index, e)));
+        for entry in entries {
+            let link = Link { prev, entry };
+            prev = link.entry.id;
+            if prev.index > shard.base.id.index {
+                shard.entries.insert(prev.index, link);
+            }
+        }
     }
 
     fn mark(&mut self, mark: CheckpointMark) {
@@ -351,6 +418,13 @@ impl Replay {
             self.shards.entry(*shard).or_default().rebase(base);
         }
         self.mark = Some(mark);
+    }
+
+    fn unproven(&self) -> BTreeMap<ShardId, Index> {
+        let from = |shard: &Shard| {
+            shard.unproven.iter().filter(|(batch, _)| *batch > self.proven).map(|&(_, first)| first).min()
+        };
+        self.shards.iter().filter_map(|(&id, shard)| Some((id, from(shard)?))).collect()
     }
 
     fn damaged(&mut self, damage: Damage) {
@@ -364,9 +438,10 @@ impl Replay {
         let damage = self.any_damage;
         let bases = self.mark.as_ref().map_or(&[][..], |mark| &mark.bases);
         let known = |id: &ShardId| bases.iter().any(|(s, _)| s == id);
+        let by_index = cfg!(feature = "mutants") && self.mutant == Some(Mutant::ReplacedEntriesRejoined);
         let finish = |(id, shard): (ShardId, Shard)| {
             if known(&id) {
-                return Some((id, shard.finish(&damage)));
+                return Some((id, shard.finish(&damage, by_index)));
             }
             // A shard that no checkpoint knows was never begun; unless that record is what was damaged.
             (!damage.is_empty()).then(|| (id, shard.finish_without_base(&damage)))
@@ -382,45 +457,78 @@ impl Shard {
         if base.id.index < self.base.id.index {
             return;
         }
-        let at = base.id.index;
-        let other = self.entries.get(&at).is_some_and(|e| e.id != base.id);
-        // Terms never fall along a log, so a lower one belongs to a log that the snapshot replaced.
-        let older = self.entries.get(&at.next()).is_some_and(|e| e.id.term < base.id.term);
-        self.entries = if other || older { BTreeMap::new() } else { self.entries.split_off(&at.next()) };
         self.base = base.clone();
+        self.entries = self.entries.split_off(&base.id.index.next());
+        // What was appended to something else belongs to a log that a snapshot replaced. What stands apart from it may not.
+        let mut end = match self.entries.get(&base.id.index.next()) {
+            Some(link) if link.prev != base.id => link.prev,
+            _ => return,
+        };
+        while let Some(link) = self.entries.get(&end.index.next()).filter(|link| link.prev == end) {
+            end = link.entry.id;
+            self.entries.remove(&end.index);
+        }
+        if self.entries.is_empty() {
+            self.seen = base.id.index;
+        }
     }
 
-    /// The longest run behind the base; what stands apart from it was here, and may have been acknowledged.
-    fn finish(self, damage: &[Damage]) -> ShardLog {
-        let mut end = self.base.id.index;
-        let mut entries = Vec::new();
-        for (index, entry) in self.entries {
-            if index != end.next() {
-                break;
+    /// The log in runs, each joined in itself and not to the one before it.
+    fn runs(entries: BTreeMap<Index, Link>, by_index: bool) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        for Link { prev, entry } in entries.into_values() {
+            match runs.last_mut() {
+                Some(run) if run.joins(prev, by_index) == Joint::Joined => run.entries.push(entry),
+                _ => runs.push(Run { prev, entries: vec![entry] }),
             }
-            end = index;
-            entries.push(entry);
         }
+        runs
+    }
+
+    /// Term and vote; where a record of them was damaged, the entries still tell of a newer term. A commit index says
+    /// nothing about a log that may not be the one that it was written for.
+    fn hard(&self, harmed: bool) -> HardState {
+        let newer = self.newest > self.hard.term;
+        HardState {
+            term: self.hard.term.max(self.newest),
+            vote: self.hard.vote.filter(|_| !newer),
+            commit: if harmed { Index(0) } else { self.hard.commit },
+        }
+    }
+
+    /// The run behind the base; what stands apart from it was here, and may have been acknowledged.
+    fn finish(self, damage: &[Damage], by_index: bool) -> ShardLog {
+        let (hard, hard_if_harmed) = (self.hard(false), self.hard(true));
+        let mut log = Run { prev: self.base.id, entries: Vec::new() };
+        let mut runs = Self::runs(self.entries, by_index).into_iter().peekable();
+        if let Some(run) = runs.next_if(|run| log.joins(run.prev, by_index) == Joint::Joined) {
+            log.entries = run.entries;
+        }
+        let end = log.last().index;
         let harmed = !damage.is_empty();
-        let withheld_upto = (harmed || self.seen > end).then(|| self.seen.max(end.next()));
+        let mut damage = damage.to_vec();
+        if let (Some(apart), false) = (runs.next(), harmed) {
+            damage.push(stands_apart(log.joins(apart.prev, by_index)));
+        }
         let certain = damage.iter().any(|d| d.certain);
         ShardLog {
             based: true,
             entries_lost: self.harmed_behind || (certain && self.seen > end),
-            hard: self.hard,
+            hard: if damage.is_empty() { hard } else { hard_if_harmed },
             base: self.base,
-            entries,
-            withheld_upto,
+            entries: log.entries,
+            runs: Vec::new(),
+            withheld_upto: (!damage.is_empty()).then(|| self.seen.max(end.next())),
             hard_uncertain: harmed,
-            damage: damage.to_vec(),
+            damage,
         }
     }
 
     /// All that was read; whoever finds the base elsewhere takes what follows it.
     fn finish_without_base(self, damage: &[Damage]) -> ShardLog {
         ShardLog {
-            hard: self.hard,
-            entries: self.entries.into_values().collect(),
+            hard: self.hard(true),
+            runs: Self::runs(self.entries, false),
             withheld_upto: Some(self.seen.next()),
             hard_uncertain: true,
             entries_lost: self.harmed_behind,
@@ -428,6 +536,28 @@ impl Shard {
             ..ShardLog::default()
         }
     }
+}
+
+impl Run {
+    fn last(&self) -> EntryId {
+        self.entries.last().map_or(self.prev, |entry| entry.id)
+    }
+
+    /// What an entry that was appended to `prev` is to this run.
+    fn joins(&self, prev: EntryId, by_index: bool) -> Joint {
+        let last = self.last();
+        let held = last.index == prev.index;
+        join(Before { held, same: last == prev || (by_index && held) })
+    }
+}
+
+/// No place that does not verify explains it.
+fn stands_apart(joint: Joint) -> Damage {
+    let what = match joint {
+        Joint::Replaced => "entries were appended to others than those that stand before them",
+        Joint::Joined | Joint::Missing => "entries were appended to others that are not there",
+    };
+    Damage { file: "journal".into(), offset: 0, what, certain: true }
 }
 
 #[cfg(test)]
@@ -444,7 +574,7 @@ mod tests {
                 for later in bools {
                     for proven in bools {
                         for touched in bools {
-                            let at = Place6 { verifies, superseded, later, proven, touched };
+                            let at = Spot { verifies, superseded, later, proven, touched };
                             let rows = [
                                 (Decision::Take, verifies && !superseded),
                                 (Decision::EndOfSegment, superseded),
@@ -463,5 +593,22 @@ mod tests {
             }
         }
         assert_eq!(seen.len(), 6, "every decision occurs: {seen:?}");
+    }
+
+    #[test]
+    fn the_second_table_is_total_and_says_what_the_page_says() {
+        for held in [false, true] {
+            for same in [false, true] {
+                let at = Before { held, same };
+                let rows = [
+                    (Joint::Joined, held && same),
+                    (Joint::Replaced, held && !same),
+                    (Joint::Missing, !held),
+                ];
+                let hits: Vec<_> = rows.iter().filter(|(_, hit)| *hit).collect();
+                assert_eq!(hits.len(), 1, "{at:?} is in exactly one row");
+                assert_eq!(join(at), hits[0].0, "{at:?}");
+            }
+        }
     }
 }

@@ -1,0 +1,97 @@
+//! What disks do to nodes: they fill, fail, rot, and put writes where they do not belong.
+//!
+//! A disk that fails says so, and any number may at a time: the node stops, and starts again once it can. One that *lies* (a
+//! bit that flips, a write that landed elsewhere) may cost what was acknowledged, so it is one node's at a time, until that
+//! node has been seen whole again: more than that a group of three does not promise to survive.
+//!
+//! What is left out, since nothing in a node could tell of it: the newest write lost without a trace, and an old copy of a
+//! whole disk.
+
+use crate::world::{Running, World, place_of};
+use quorate_base::{NodeId, Rng};
+use quorate_protocol::raft;
+
+impl World {
+    /// Flips a bit in the journal of a node that is down, or in its checkpoints if `states`. `rng` says where.
+    pub fn flip(&mut self, id: NodeId, states: bool, rng: &mut Rng) {
+        let Some(files) = self.files_to_harm(id, if states { "state/" } else { "journal/" }) else { return };
+        let (file, size) = rng.pick(&files).clone();
+        // Most of a segment is not yet written.
+        let bit =
+            if states || rng.chance(1, 4) { rng.below(size * 8) } else { rng.below((size * 8).min(16_000)) };
+        let place = &mut self.places[place_of(id)];
+        place.disk.flip_bit(&file, bit);
+        place.harmed = true;
+        self.counts.add(if states { "bits flipped in checkpoints" } else { "bits flipped" });
+    }
+
+    /// A write of some time ago to the journal of a node that is down had landed elsewhere.
+    pub fn misplace(&mut self, id: NodeId, rng: &mut Rng) {
+        let Some(files) = self.files_to_harm(id, "journal/") else { return };
+        let (file, _) = rng.pick(&files).clone();
+        let place = &mut self.places[place_of(id)];
+        place.harmed = place.disk.misplace(&file, if rng.chance(1, 4) { "state/" } else { "journal/" });
+    }
+
+    /// The files below `prefix`, if the node is down and none is harmed now.
+    fn files_to_harm(&mut self, id: NodeId, prefix: &str) -> Option<Vec<(String, u64)>> {
+        for place in &mut self.places {
+            let whole = |r: &Running| !r.lane.raft().withholds() && !r.lane.raft().state_lost();
+            place.harmed &= !place.running.as_deref().is_some_and(whole);
+        }
+        let place = &self.places[place_of(id)];
+        let files: Vec<_> =
+            place.disk.files().into_iter().filter(|(f, n)| f.starts_with(prefix) && *n > 0).collect();
+        let may = place.running.is_none() && !files.is_empty() && !self.places.iter().any(|p| p.harmed);
+        may.then_some(files)
+    }
+
+    /// What the core's page names as remaining: a voter has lost its state, holds the longest log that is left, and another
+    /// withholds. Asked before a group without a leader is held against the core.
+    pub(crate) fn beyond_help(&self) -> bool {
+        let rafts = || self.places.iter().filter_map(|place| place.running.as_ref()).map(|r| r.lane.raft());
+        let longest = rafts().map(raft::Raft::last).max();
+        let lost = rafts().any(|raft| raft.state_lost() && Some(raft.last()) == longest);
+        lost && rafts().filter(|raft| raft.withholds() || raft.state_lost()).count() > 1
+    }
+
+    /// A node's disk takes `room` bytes more, and then none.
+    pub fn fill(&mut self, id: NodeId, room: u64) {
+        let disk = &self.places[place_of(id)].disk;
+        disk.set_capacity(disk.used() + room);
+        self.counts.add("disks filled");
+    }
+
+    /// The next flush of a node fails.
+    pub fn fail_flush(&mut self, id: NodeId) {
+        self.places[place_of(id)].disk.fail_next_sync();
+    }
+
+    /// A node's disk fails all reads of its journal, or of its checkpoints.
+    pub fn fail_reads(&mut self, id: NodeId, states: bool) {
+        self.places[place_of(id)].disk.fail_reads(if states { "state/" } else { "journal/" });
+    }
+
+    /// Disks have room again, and fail no more.
+    pub fn mend_disks(&mut self) {
+        self.places.iter().for_each(|place| place.disk.heal());
+    }
+
+    /// Adds what the disks did to the counts, once, at the end.
+    pub fn count_disks(&mut self) {
+        for at in 0..self.places.len() {
+            let fired = self.places[at].disk.fired();
+            for (what, times) in [
+                ("unflushed writes lost", fired.lost),
+                ("unflushed writes torn", fired.torn),
+                ("names undone", fired.unnamed),
+                ("flushes failed", fired.failed_syncs),
+                ("reads failed", fired.failed_reads),
+                ("writes that found no room", fired.full),
+                ("writes misplaced", fired.misplaced),
+            ] {
+                self.counts.times(what, times);
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Leases, as clients see them: granted, a key attached, kept alive, left alone.
+//!
+//! The promise: a lease does not end before its time to live has passed since the request of its grant, or of the last
+//! keep-alive that was confirmed; and one that is left alone does end.
+
+use quorate_base::time::Duration;
+use quorate_base::{Instant, Rng};
+use quorate_wire::kv::LeaseId;
+use std::collections::BTreeMap;
+
+/// So many are looked after at a time.
+const HELD: usize = 3;
+
+/// What a client does to a lease.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    Grant { ttl: i64 },
+    Attach,
+    KeepAlive,
+    Read,
+}
+
+struct Lease {
+    ttl: i64,
+    /// It does not end before.
+    until: Instant,
+    /// When its key was seen to be there.
+    attached: Option<Instant>,
+}
+
+/// The leases of a run.
+pub(crate) struct Leases {
+    rng: Rng,
+    next: LeaseId,
+    held: BTreeMap<LeaseId, Lease>,
+}
+
+impl Leases {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { rng: Rng::stream(seed, "leases"), next: 0, held: BTreeMap::new() }
+    }
+
+    /// A client's next step with one of them, if it is their turn.
+    pub(crate) fn choose(&mut self) -> Option<(LeaseId, Step)> {
+        if !self.rng.chance(1, 4) {
+            return None;
+        }
+        if self.held.len() < HELD && self.rng.chance(1, 2) {
+            self.next += 1;
+            return Some((self.next, Step::Grant { ttl: self.rng.between(1, 3) as i64 }));
+        }
+        let ids: Vec<LeaseId> = self.held.keys().copied().collect();
+        if ids.is_empty() {
+            return None;
+        }
+        let id = *self.rng.pick(&ids);
+        let attached = self.held.get(&id).is_some_and(|lease| lease.attached.is_some());
+        match self.rng.below(12) {
+            // Left alone from here on.
+            0 => {
+                self.held.remove(&id);
+                None
+            }
+            1..=5 => Some((id, Step::KeepAlive)),
+            _ if attached => Some((id, Step::Read)),
+            _ => Some((id, Step::Attach)),
+        }
+    }
+
+    pub(crate) fn granted(&mut self, id: LeaseId, ttl: i64, asked: Instant) {
+        self.held.insert(id, Lease { ttl, until: after(asked, ttl), attached: None });
+    }
+
+    pub(crate) fn attached(&mut self, id: LeaseId, now: Instant) {
+        if let Some(lease) = self.held.get_mut(&id) {
+            lease.attached.get_or_insert(now);
+        }
+    }
+
+    pub(crate) fn kept(&mut self, id: LeaseId, asked: Instant) {
+        if let Some(lease) = self.held.get_mut(&id) {
+            lease.until = lease.until.max(after(asked, lease.ttl));
+        }
+    }
+
+    /// It was said not to be there.
+    pub(crate) fn gone(&mut self, id: LeaseId, now: Instant) -> Result<(), String> {
+        match self.held.remove(&id) {
+            Some(lease) if now < lease.until => {
+                Err(format!("lease {id} of {} s ended {:?} too early", lease.ttl, lease.until.since(now)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Its key was not there at a read that was asked at `asked`.
+    pub(crate) fn unread(&mut self, id: LeaseId, asked: Instant, now: Instant) -> Result<(), String> {
+        let attached = self.held.get(&id).and_then(|lease| lease.attached);
+        if attached.is_some_and(|at| at < asked) { self.gone(id, now) } else { Ok(()) }
+    }
+}
+
+fn after(at: Instant, ttl: i64) -> Instant {
+    at + Duration::from_secs(ttl.unsigned_abs())
+}
