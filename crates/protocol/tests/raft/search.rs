@@ -361,6 +361,15 @@ pub const SETUPS: &[Setup] = &[
         },
     },
     Setup {
+        name: "three-once",
+        about: "as three-faults, with one time-out: four million states",
+        start: |mutant| {
+            let budget =
+                Budget { timeouts: 1, lose: 1, double: 1, crash: 1, propose: 1, ..Budget::default() };
+            (timeless(&[1, 2, 3], mutant), budget)
+        },
+    },
+    Setup {
         name: "three-reads",
         about: "three nodes, one leads in term 1 with a command committed; nodes 1 and 2 campaign once more, one read, one command",
         start: |mutant| {
