@@ -11,6 +11,8 @@
 //!   or from what the last checkpoint says remained. Checkpoints keep repeated leader changes from prolonging a lease for ever.
 //!   They begin when half of the time is over, so a client that renews in time costs the log nothing; a keep-alive of a lease
 //!   with a checkpoint is confirmed only when the log has taken that back, or the next leader would end the lease too early.
+//! - A new leader does not count before it has applied an entry of its own term, and with it all that was committed before:
+//!   a checkpoint that the log has taken back long ago would end a lease whose keep-alive was confirmed since.
 //! - A keep-alive of a lease that has run out waits for what becomes of its revocation, as with etcd.
 //! - A leader that was stalled (paused, starved) could not hear keep-alives meanwhile: the stall is given back to every lease.
 //!
@@ -105,7 +107,7 @@ impl Lessor {
         }
     }
 
-    /// This node leads now: every lease starts anew.
+    /// This node leads now, and knows all that earlier leaders confirmed: every lease starts anew.
     pub fn promote(&mut self, now: Instant) {
         self.leading = true;
         self.seen = now;
@@ -318,7 +320,8 @@ impl Lessor {
             let Some(lease) = self.leases.get_mut(&id) else { continue };
             lease.mark = None;
             let Some(end) = lease.deadline.filter(|_| !self.revoking.contains(&id)) else { continue };
-            let left = (end.since(now).as_secs() as i64).max(1);
+            // Rounded up: the next leader may begin to count at once, and what is not told here would be missing.
+            let left = (end.since(now).as_millis().div_ceil(1000) as i64).max(1);
             // A keep-alive that waits for its checkpoint to be taken back would wait for the next one, too.
             if !self.clearing.contains(&id) {
                 lease.proposed = true;
@@ -411,6 +414,29 @@ mod tests {
         lessor.promote(at(50_000));
         let ended = ends(walk(&mut lessor, 50_000, 61_000));
         assert_eq!(ended, vec![(53_000, Wish::Revoke(vec![2])), (60_000, Wish::Revoke(vec![1]))]);
+    }
+
+    /// The next leader counts from the moment it leads, which may be the one in which the checkpoint was taken.
+    #[test]
+    fn a_checkpoint_tells_no_less_than_what_remains() {
+        for late in 0..10 {
+            let mut lessor = Lessor::default();
+            lessor.promote(at(0));
+            lessor.granted(at(0), 1, 3);
+            let now = 1500 + 50 * late;
+            walk(&mut lessor, 0, 1400);
+            let Some(Wish::Checkpoint(told)) = lessor.due(at(now)).pop() else {
+                panic!("no checkpoint at {now}")
+            };
+            lessor.checkpointed(at(now), 1, told[0].1);
+            lessor.demote();
+            lessor.promote(at(now));
+            let ended = ends(walk(&mut lessor, now, now + 4000));
+            assert!(
+                ended.first().is_some_and(|&(when, _)| when >= 3000),
+                "{ended:?} after a checkpoint at {now}"
+            );
+        }
     }
 
     #[test]

@@ -167,6 +167,41 @@ fn a_lease_outlives_a_checkpoint_and_a_leader() {
     }
 }
 
+/// A keep-alive takes a checkpoint back, and the leader that confirmed it dies before the others hear that this is
+/// committed. The next one cannot commit anything for longer than that checkpoint said remains.
+#[test]
+fn a_leader_that_lags_does_not_count_from_a_checkpoint_that_was_taken_back() {
+    for seed in 0..10 {
+        let mut world = world(seed);
+        let leader = world.leader().expect("there is one");
+        answer(&mut world, leader, Request::Write(Command::LeaseGrant { id: 7, ttl: 12 }));
+        answer(&mut world, leader, put("leased", 7));
+        // What is remembered now is one second.
+        let late = world.now + Duration::from_millis(11_300);
+        run_until(&mut world, late);
+        let leader = world.leader().expect("there is one");
+        assert_eq!(keep_alive(&mut world, leader, 7), 12, "seed {seed}");
+        let confirmed = world.now;
+        let others: Vec<NodeId> = [1, 2, 3].map(NodeId).into_iter().filter(|&n| n != leader).collect();
+        for &n in &others {
+            world.cut(leader, n);
+        }
+        world.kill(leader);
+        while world.leader().is_none() {
+            world.step().expect("a sound world");
+        }
+        world.cut(others[0], others[1]);
+        world.cut(others[1], others[0]);
+        let mended = world.now + Duration::from_millis(1200);
+        run_until(&mut world, mended);
+        world.heal();
+        run_until(&mut world, confirmed + Duration::from_secs(7));
+        assert!(there(&mut world, others[0], "leased"), "seed {seed}: the lease ended before its time");
+        run_until(&mut world, confirmed + Duration::from_secs(35));
+        assert!(!there(&mut world, others[0], "leased"), "seed {seed}: the lease does not end");
+    }
+}
+
 /// A leader that was paused may find the proof for a keep-alive and the message that deposes it in one heap. It must not
 /// say then that the lease is gone, only because it counts no leases any more.
 #[test]

@@ -24,6 +24,12 @@ fn a_seed_that_found_a_joint_that_never_was_is_clean() {
     assert_eq!(plan.run().violation, None);
 }
 
+/// A leader deposed between the proof for a keep-alive and its answer had called a lease gone that was there.
+#[test]
+fn a_seed_that_found_a_lease_called_gone_is_clean() {
+    assert_eq!(plan(2747).run().violation, None);
+}
+
 #[test]
 fn a_seed_gives_the_same_run_twice() {
     let (a, b) = (plan(3).run(), plan(3).run());

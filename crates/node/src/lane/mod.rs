@@ -367,6 +367,10 @@ impl Lane {
                 }
             }
         }
+        if self.raft.is_leader() && !self.lessor.is_leading() && applied.last.term == self.raft.term() {
+            // All that earlier leaders confirmed is applied now, keep-alives that took a checkpoint back among it.
+            self.lessor.promote(now);
+        }
         // Before any answer: whoever knows of a write may watch from there on, and must not be told of it then.
         // A compaction has no events, but watches must hear what is gone.
         if !applied.events.is_empty() || self.view.compacted() != compacted {
@@ -489,9 +493,8 @@ impl Lane {
         for (from, request) in std::mem::take(&mut self.renewals).into_values().flatten() {
             self.lease_refused(from, request);
         }
-        if leading && change.became_leader() {
-            self.lessor.promote(now);
-        } else if !leading {
+        if !leading || change.became_leader() {
+            // A new leader counts from its first entry on, see `applied`.
             self.lessor.demote();
         }
         self.leader = change.leader;
