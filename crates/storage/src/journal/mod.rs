@@ -343,9 +343,6 @@ impl Journal {
     pub fn append(&mut self, appends: &[Append]) -> Result<(), JournalError> {
         self.alive()?;
         for append in appends {
-            if let Some(hard) = append.hard {
-                self.hards.insert(append.shard, hard);
-            }
             if let (Some(first), Some(last)) = (append.entries.first(), append.entries.last()) {
                 assert_eq!(
                     first.id.index,
@@ -359,6 +356,11 @@ impl Journal {
         let records: Vec<Record<'_>> = appends.iter().map(Record::Append).collect();
         self.write_batch(&records)?;
         for append in appends {
+            // Not before: the batch may have opened a segment, whose opening batch must not say that something is
+            // committed that only the batch behind it brings.
+            if let Some(hard) = append.hard {
+                self.hards.insert(append.shard, hard);
+            }
             self.writing.insert(append.shard, append.write);
         }
         Ok(())
