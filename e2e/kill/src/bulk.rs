@@ -1,17 +1,16 @@
 //! Many keys: how long a cluster with a million of them takes to serve again, and whether a follower that was away for a
 //! million writes comes back while writes go on, in bounded memory.
 
+use crate::client::{client, said};
 use bytes::Bytes;
-use e2e_cluster::{Cluster, Target, connect};
+use e2e_cluster::{Cluster, Target};
 use quorate_proto::etcdserverpb as pb;
-use quorate_proto::etcdserverpb::kv_client::KvClient;
 use quorate_proto::etcdserverpb::request_op::Request;
 use std::cell::Cell;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
-use tonic::transport::Channel;
 
 const PREFIX: &str = "bulk/";
 /// So many writers at once.
@@ -271,13 +270,4 @@ fn watch_memory(cluster: &Cluster, peak: &mut [u64; 3]) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-fn client(url: &str) -> Result<KvClient<Channel>, String> {
-    Ok(KvClient::new(connect(url).map_err(said)?).max_decoding_message_size(64 << 20))
-}
-
-#[allow(clippy::needless_pass_by_value, reason = "as `map_err` passes it")]
-fn said(error: std::io::Error) -> String {
-    error.to_string()
 }

@@ -14,11 +14,11 @@
 //!
 //! Every tenth round flips the same bit of the same entry on two nodes at once.
 
+use crate::client::{client, said};
 use bytes::Bytes;
-use e2e_cluster::{Cluster, Target, connect, tail};
+use e2e_cluster::{Cluster, Target, tail};
 use quorate_base::Rng;
 use quorate_proto::etcdserverpb as pb;
-use quorate_proto::etcdserverpb::kv_client::KvClient;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
@@ -26,7 +26,6 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
-use tonic::transport::Channel;
 
 const NODES: usize = 3;
 /// Bytes written before the first round: enough for checkpoints, and for segments behind them.
@@ -535,13 +534,4 @@ fn list(dir: &Path, out: &mut Vec<(PathBuf, u64)>) -> Result<(), String> {
     }
     out.sort();
     Ok(())
-}
-
-fn client(url: &str) -> Result<KvClient<Channel>, String> {
-    Ok(KvClient::new(connect(url).map_err(said)?).max_decoding_message_size(64 << 20))
-}
-
-#[allow(clippy::needless_pass_by_value, reason = "as `map_err` passes it")]
-fn said(error: std::io::Error) -> String {
-    error.to_string()
 }

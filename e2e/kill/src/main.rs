@@ -12,6 +12,7 @@
 
 mod bulk;
 mod check;
+mod client;
 mod failover;
 mod flips;
 mod follow;

@@ -163,10 +163,14 @@ impl Raft {
         if self.leader == Some(peer) {
             self.leader_out_of_reach(now);
         }
-        if let Some(p) = self.progress.get_mut(&peer)
-            && matches!(p.phase, Phase::Replicate | Phase::Probe { .. })
-        {
-            p.probe(p.matched.next());
+        let base = self.log.base().index;
+        let Some(p) = self.progress.get_mut(&peer) else { return };
+        match &mut p.phase {
+            // Nothing is known to match that the log still holds: from there on only the whole state would help. It goes
+            // on where it is looking.
+            Phase::Probe { waiting } if p.matched < base => *waiting = false,
+            Phase::Probe { .. } | Phase::Replicate => p.probe(p.matched.next()),
+            Phase::Snapshot { .. } => {}
         }
     }
 

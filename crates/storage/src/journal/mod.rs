@@ -399,7 +399,12 @@ impl Journal {
         if self.spare || self.end < self.size / 4 {
             return Ok(false);
         }
-        drop(self.disk.create(&self.path(SPARE), self.options.segment_bytes)?);
+        match self.disk.create(&self.path(SPARE), self.options.segment_bytes) {
+            Ok(file) => drop(file),
+            // There may be room again by the time it is needed.
+            Err(error) if error.kind == DiskErrorKind::Full => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
         self.disk.sync_dir(&self.dir)?;
         self.spare = true;
         Ok(true)

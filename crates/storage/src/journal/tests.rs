@@ -174,6 +174,38 @@ fn a_crash_between_any_two_operations_is_recovered() {
     }
 }
 
+/// The batch that opens a segment is a write of its own, before the batch that the segment is for: it must not say that
+/// something is committed that only that one brings.
+#[test]
+fn a_commit_index_never_comes_before_what_it_is_of() {
+    let hard = |term, commit| Some(HardState { term: Term(term), vote: None, commit: Index(commit) });
+    let run = |disk: &FaultyDisk| -> Result<(), JournalError> {
+        let mut journal = open(disk)?.0;
+        journal.mark_checkpoint(CheckpointMark { generation: 0, bases: vec![(SHARD, Base::default())] })?;
+        let old = (1..=10).map(|i| entry(1, i, 200)).collect();
+        journal.append(&[append(1, hard(1, 0), old)])?;
+        journal.sync()?;
+        let replaced = EntryId::new(Term(1), Index(9));
+        journal.append(&[append_to(replaced, 2, hard(2, 10), vec![entry(2, 10, 2500)])])?;
+        journal.sync().map(|_| ())
+    };
+    let whole = FaultyDisk::new(0);
+    run(&whole).unwrap();
+    let mut committed = 0;
+    for k in 0..=whole.operations() {
+        let disk = FaultyDisk::new(k);
+        disk.freeze_at(k);
+        let _ = run(&disk);
+        // The process is gone, and the disk has all that was written.
+        disk.heal();
+        let found = open(&disk).unwrap().1;
+        let Some(log) = found.shards.get(&SHARD).filter(|log| log.hard.commit == Index(10)) else { continue };
+        assert_eq!(last(&log.entries), EntryId::new(Term(2), Index(10)), "frozen at {k}");
+        committed += 1;
+    }
+    assert!(committed > 0);
+}
+
 /// Every bit of a small journal: whatever is flipped, no entry comes back wrong, and what is missing is said.
 #[test]
 fn a_flipped_bit_is_never_a_wrong_entry() {
@@ -271,11 +303,13 @@ fn a_failed_flush_is_the_end_and_a_full_disk_is_said() {
     journal.append(&[append(1, None, vec![entry(1, 1, 10)])]).unwrap();
     journal.sync().unwrap();
     disk.set_capacity(5000);
-    let error = journal.append(&[append(2, None, vec![entry(1, 2, 6000)])]).unwrap_err();
+    journal.append(&[append(2, None, vec![entry(1, 2, 1500)])]).unwrap();
+    assert_eq!(journal.prepare_next(), Ok(false), "a spare segment is no need");
+    let error = journal.append(&[append(3, None, vec![entry(1, 3, 6000)])]).unwrap_err();
     assert!(error.to_string().contains("no space left"), "{error}");
     disk.heal();
     let (_, found) = open(&disk).unwrap();
-    assert_eq!(found.shards[&SHARD].entries, vec![entry(1, 1, 10)]);
+    assert_eq!(found.shards[&SHARD].entries, vec![entry(1, 1, 10), entry(1, 2, 1500)]);
 }
 
 #[test]
