@@ -35,7 +35,9 @@
 //! A candidate that has them all holds the longest log that is left anywhere, so nothing that survives is lost, and three
 //! torn tails at once recover, where refusing outright never would. It withholds no longer once it holds, committed, an
 //! entry of a term newer than all it knew at its start: what was ever committed before is in that log.
-//! (What remains: a replica that forgot a *vote* and heals in an older term than that vote's could vote twice there.)
+//! (What remains: a replica that forgot a *vote* and heals in an older term than that vote's could vote twice there. And it
+//! withholds votes only: it still confirms the entries and the read rounds of a leader of that older term, which may commit
+//! with it beside the leader that it had voted for.)
 //!
 //! # Replicas that have lost their state
 //!
