@@ -98,7 +98,7 @@ pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant
     let (shard, id) = (config.shard, config.id);
     let founders = Membership::of_voters(voters).encode();
     let newest = store.newest().map_err(Error::State)?;
-    let begun = found.shards.remove(&shard).or_else(|| unread(&found, newest, &founders, id));
+    let begun = found.shards.remove(&shard).or_else(|| unread(&found, shard, newest, &founders, id));
     let new = begun.is_none();
     let mut log = match begun {
         Some(log) => log,
@@ -180,8 +180,16 @@ fn open_or_set_aside(
 
 /// A journal whose records of this shard are all damaged is not a new one, and neither is one beside a checkpoint. But for
 /// a group of one that was cut off in its first write: nothing was promised to anybody, and nobody else could help.
-fn unread(found: &Recovered, newest: Option<u64>, founders: &bytes::Bytes, id: NodeId) -> Option<ShardLog> {
+fn unread(
+    found: &Recovered,
+    shard: ShardId,
+    newest: Option<u64>,
+    founders: &bytes::Bytes,
+    id: NodeId,
+) -> Option<ShardLog> {
+    let promised = found.votes.get(&shard).copied();
     let mut log = ShardLog {
+        hard: promised.unwrap_or_default(),
         damage: found.damage.clone(),
         hard_uncertain: true,
         entries_lost: newest.is_some() || found.damage.iter().any(|d| d.certain),
@@ -189,9 +197,11 @@ fn unread(found: &Recovered, newest: Option<u64>, founders: &bytes::Bytes, id: N
     };
     log.base.membership.clone_from(founders);
     let first_write = found.damage.len() == 1 && is_only_voter(&log, id);
-    let fresh = newest.is_none() && (found.damage.is_empty() || (first_write && !log.entries_lost));
+    let fresh = newest.is_none()
+        && promised.is_none()
+        && (found.damage.is_empty() || (first_write && !log.entries_lost));
     if log.damage.is_empty() {
-        let what = "nothing of the log is there, though there is a checkpoint of it";
+        let what = "nothing of the log is there, though there is a checkpoint of it or a vote";
         log.damage.push(Damage { file: "journal".into(), offset: 0, what, certain: false });
     }
     (!fresh).then_some(log)

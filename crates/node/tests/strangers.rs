@@ -199,7 +199,10 @@ impl Liar<'_> {
             5 => Message::Appended { term, matched: commit },
             6 => Message::AppendRejected { term, prev: commit, hint: self.id() },
             7 => Message::Heartbeat { term, commit, round: self.rng.next_u64() },
-            8 => Message::HeartbeatResponse { term, round: self.rng.next_u64() },
+            8 => {
+                let withheld = self.rng.chance(1, 5);
+                Message::HeartbeatResponse { term, round: self.rng.next_u64(), withheld }
+            }
             9 => Message::Commit { term, commit },
             10 => Message::ReadIndex { term, context: self.rng.next_u64() },
             11 => Message::TimeoutNow { term },

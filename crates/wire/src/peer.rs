@@ -255,7 +255,10 @@ fn put_message(out: &mut BytesMut, message: &Message) {
             out.varint(commit.0);
             out.varint(*round);
         }
-        Message::HeartbeatResponse { round, .. } => out.varint(*round),
+        Message::HeartbeatResponse { round, withheld, .. } => {
+            out.varint(*round);
+            out.flag(*withheld);
+        }
         Message::Commit { commit, .. } => out.varint(commit.0),
         Message::ReadIndex { context, .. } => out.put_u64_le(*context),
         Message::ReadIndexResponse { context, index, .. } => {
@@ -310,7 +313,7 @@ fn read_message(r: &mut Reader) -> Read<Message> {
         4 => Message::Appended { term, matched: index(r)? },
         5 => Message::AppendRejected { term, prev: index(r)?, hint: read_id(r)? },
         6 => Message::Heartbeat { term, commit: index(r)?, round: r.varint()? },
-        7 => Message::HeartbeatResponse { term, round: r.varint()? },
+        7 => Message::HeartbeatResponse { term, round: r.varint()?, withheld: r.flag()? },
         8 => Message::Commit { term, commit: index(r)? },
         9 => Message::ReadIndex { term, context: r.u64()? },
         10 => {
@@ -366,7 +369,7 @@ mod tests {
             3 => Message::Appended { term, matched: index(rng) },
             4 => Message::AppendRejected { term, prev: Index(7), hint: id(rng) },
             5 => Message::Heartbeat { term, commit: index(rng), round: rng.next_u64() },
-            6 => Message::HeartbeatResponse { term, round: rng.next_u64() },
+            6 => Message::HeartbeatResponse { term, round: rng.next_u64(), withheld: rng.chance(1, 2) },
             7 => Message::Commit { term, commit: index(rng) },
             8 => Message::ReadIndex { term, context: rng.next_u64() },
             9 => {

@@ -16,7 +16,7 @@ impl Raft {
         self.votes.hash(to);
         self.log.fingerprint(to);
         for (node, p) in &self.progress {
-            (node, p.matched, p.next, p.told, p.under_way.len()).hash(to);
+            (node, p.matched, p.next, p.told, p.under_way.len(), p.withholds.is_some()).hash(to);
             match p.phase {
                 Phase::Probe { waiting } => (0, u64::from(waiting)).hash(to),
                 Phase::Replicate => (1, 0_u64).hash(to),
@@ -125,12 +125,15 @@ impl Raft {
         self.log.term(index)
     }
 
-    /// The follower to hand the leadership to: a voter that has a state, the most caught up, then the one heard last.
+    /// The follower to hand the leadership to: a voter that has a state, does not withhold, the most caught up, then the one heard last.
     pub fn best_successor(&self) -> Option<NodeId> {
         let voters: BTreeSet<NodeId> = self.membership().voters.clone();
         self.progress
             .iter()
-            .filter(|(node, p)| voters.contains(node) && !matches!(p.phase, Phase::Snapshot { .. }))
+            .filter(|(node, p)| {
+                let able = !matches!(p.phase, Phase::Snapshot { .. }) && p.withholds.is_none();
+                voters.contains(node) && able
+            })
             .max_by_key(|(_, p)| (p.matched, p.heard))
             .map(|(&node, _)| node)
     }

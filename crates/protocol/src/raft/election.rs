@@ -6,7 +6,7 @@
 //! election timeout says no to both (stickiness), unless that leader itself asked for the campaign
 //! or the connection to it broke meanwhile.
 
-use super::{EntryKind, Message, Mutant, Progress, Raft, Role, mutant};
+use super::{EntryKind, Message, Mutant, Phase, Progress, Raft, Role, mutant};
 use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{EntryId, Instant, NodeId, Term};
@@ -269,6 +269,9 @@ impl Raft {
             return self.follow(now, term, None, "no majority was heard in time");
         }
         self.forget_the_removed(now);
+        if self.renewal_would_heal(now) {
+            return self.renew(now);
+        }
         self.resend_stalled(now);
         self.send_heartbeats();
     }
@@ -280,6 +283,34 @@ impl Raft {
                 || self.progress.get(&n).is_some_and(|p| now.since(p.heard) <= self.config.election_max)
         };
         self.membership().is_quorum(heard)
+    }
+
+    /// A voter withholds, and goes on so for as long as this term lasts: were this leader lost, its yes would count for
+    /// nothing. Not while a majority without such voters is not at hand, which alone could elect this leader again, nor
+    /// while something is under way that would have to begin anew.
+    fn renewal_would_heal(&self, now: Instant) -> bool {
+        let membership = self.membership();
+        let long = |since: Instant| now.since(since) >= self.config.election_min;
+        let patient =
+            self.progress.iter().any(|(&n, p)| membership.is_voter(n) && p.withholds.is_some_and(long));
+        let at_hand = |n: NodeId| {
+            n == self.config.id
+                || self
+                    .progress
+                    .get(&n)
+                    .is_some_and(|p| p.withholds.is_none() && now.since(p.heard) <= 2 * self.config.heartbeat)
+        };
+        patient
+            && self.transfer.is_none()
+            && !self.progress.values().any(|p| matches!(p.phase, Phase::Snapshot { .. }))
+            && membership.is_quorum(at_hand)
+    }
+
+    /// See "Replicas that may have forgotten".
+    fn renew(&mut self, now: Instant) {
+        let term = self.hard.term;
+        self.follow(now, term, None, "renews its term, as a voter may have forgotten entries");
+        self.campaign(now, true);
     }
 
     pub(super) fn send_heartbeats(&mut self) {

@@ -71,6 +71,8 @@ pub enum Message {
         term: Term,
         /// The round that was asked.
         round: u64,
+        /// Its votes are conditional, as it may have forgotten entries.
+        withheld: bool,
     },
     /// "This much is committed." Wants no answer.
     Commit {

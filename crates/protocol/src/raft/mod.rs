@@ -34,10 +34,13 @@
 //! leader that lacks what it once confirmed. Its yes is then conditional: it counts only where *every* voter says yes.
 //! A candidate that has them all holds the longest log that is left anywhere, so nothing that survives is lost, and three
 //! torn tails at once recover, where refusing outright never would. It withholds no longer once it holds, committed, an
-//! entry of a term newer than all it knew at its start: what was ever committed before is in that log.
-//! (What remains: a replica that forgot a *vote* and heals in an older term than that vote's could vote twice there. And it
-//! withholds votes only: it still confirms the entries and the read rounds of a leader of that older term, which may commit
-//! with it beside the leader that it had voted for.)
+//! entry of a term newer than all it knew at its start: what was ever committed before is in that log. Since a leader may
+//! stay for months, and the group could not replace it as long as one of three withholds, a leader that is told so *renews*
+//! its term: it campaigns, and wins with a majority of the others.
+//!
+//! That is about entries. A *term* or a *vote* must not be forgotten at all, since no peer can give it back: the journal
+//! keeps both in two places, so that one damaged place loses neither. (What remains: where both are lost, a replica could
+//! vote a second time, or confirm the entries of a leader older than the one it had voted for.)
 //!
 //! # Replicas that have lost their state
 //!
@@ -401,10 +404,13 @@ impl Raft {
             Message::Heartbeat { commit, round, .. } => {
                 self.commit_upto(commit.min(self.log.last().index));
                 let term = self.hard.term;
-                self.post(from, Message::HeartbeatResponse { term, round });
+                let withheld = self.withheld.is_some();
+                self.post(from, Message::HeartbeatResponse { term, round, withheld });
                 self.ask_for_state(from);
             }
-            Message::HeartbeatResponse { round, .. } => self.heartbeat_answered(now, from, round),
+            Message::HeartbeatResponse { round, withheld, .. } => {
+                self.heartbeat_answered(now, from, round, withheld);
+            }
             Message::Commit { commit, .. } => self.commit_upto(commit.min(self.log.last().index)),
             Message::ReadIndex { context, .. } => self.read_index_asked(from, context),
             Message::ReadIndexResponse { context, index, .. } => self.read_index_came(context, index),

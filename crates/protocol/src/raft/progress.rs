@@ -46,6 +46,8 @@ pub struct Progress {
     pub(super) stalled: Option<(Index, Instant)>,
     /// The newest commit index that was sent.
     pub(super) told: Index,
+    /// It withholds, though it has been shown a committed entry of this term, since then: only a newer term heals it.
+    pub(super) withholds: Option<Instant>,
     /// It is in the configuration no longer, since then; it is kept for a while so that it hears so.
     pub(super) leaving: Option<Instant>,
 }
@@ -61,6 +63,7 @@ impl Progress {
             heard: now,
             stalled: None,
             told: Index(0),
+            withholds: None,
             leaving: None,
         }
     }

@@ -46,7 +46,10 @@ impl fmt::Display for Message {
             Self::Heartbeat { commit, round, .. } => {
                 write!(f, "Heartbeat t{term} commit {commit} round {round}")
             }
-            Self::HeartbeatResponse { round, .. } => write!(f, "HeartbeatResponse t{term} round {round}"),
+            Self::HeartbeatResponse { round, withheld, .. } => {
+                let but = if *withheld { ", withholds" } else { "" };
+                write!(f, "HeartbeatResponse t{term} round {round}{but}")
+            }
             Self::Commit { commit, .. } => write!(f, "Commit t{term} commit {commit}"),
             // The context is random: a trace that is compared must not show it.
             Self::ReadIndex { .. } => write!(f, "ReadIndex t{term}"),

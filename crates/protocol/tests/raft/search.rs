@@ -306,7 +306,7 @@ fn digest(message: &Message) -> u64 {
         Message::Appended { term, matched } => (3, term, matched).hash(&mut h),
         Message::AppendRejected { term, prev, hint } => (4, term, prev, hint).hash(&mut h),
         Message::Heartbeat { term, commit, round } => (5, term, commit, round).hash(&mut h),
-        Message::HeartbeatResponse { term, round } => (6, term, round).hash(&mut h),
+        Message::HeartbeatResponse { term, round, withheld } => (6, term, round, withheld).hash(&mut h),
         Message::Commit { term, commit } => (7, term, commit).hash(&mut h),
         other => format!("{other:?}").hash(&mut h),
     }

@@ -12,6 +12,7 @@
 //!   with all of these, so that a recycled segment cannot replay its earlier life.
 //! - A start never goes on writing where an earlier life stopped: it opens a new segment, whose header says from which
 //!   batch on everything older is void. What lay behind a torn tail or behind damage can thus not come back later.
+//! - A term or a vote is kept in two files ([`votes`]): one damaged place forgets neither.
 //! - Damage is named by file and offset. What may have been acknowledged and is not readable makes its shards withhold.
 //!
 //! # What is left out
@@ -25,6 +26,7 @@ mod mutants;
 pub mod recovery;
 #[cfg(test)]
 mod tests;
+mod votes;
 
 use format::{BATCH_HEADER, Batch, Place, Record, SEGMENT_HEADER, SegmentHeader};
 use quorate_base::disk::{Disk, DiskError, DiskErrorKind, File};
@@ -34,6 +36,7 @@ use quorate_base::{
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
+use votes::Votes;
 
 /// Whose journal it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,15 +73,18 @@ pub enum Mutant {
     DamageForgotten,
     /// Entries behind damage are joined to the log by their indexes alone.
     ReplacedEntriesRejoined,
+    /// The second record of terms and votes is not looked at.
+    VoteKeptOnce,
 }
 
 impl Mutant {
     /// All, with their names.
-    pub const ALL: [(&'static str, Self); 4] = [
+    pub const ALL: [(&'static str, Self); 5] = [
         ("corrupt-middle-truncated", Self::CorruptMiddleTruncated),
         ("fsync-error-retried", Self::FsyncErrorRetried),
         ("damage-forgotten", Self::DamageForgotten),
         ("replaced-entries-rejoined", Self::ReplacedEntriesRejoined),
+        ("vote-kept-once", Self::VoteKeptOnce),
     ];
 }
 
@@ -164,6 +170,8 @@ pub struct Recovered {
     pub shards: BTreeMap<ShardId, ShardLog>,
     /// The newest checkpoint.
     pub checkpoint: Option<CheckpointMark>,
+    /// The second record of terms and votes, also of shards that nothing else tells of.
+    pub votes: BTreeMap<ShardId, HardState>,
     /// What is damaged, also where no shard is known by it.
     pub damage: Vec<Damage>,
     /// What is damaged and cost nothing, since the same is known from another place.
@@ -265,6 +273,7 @@ pub struct Journal {
     marking: Option<CheckpointMark>,
     mark: CheckpointMark,
     hards: BTreeMap<ShardId, HardState>,
+    votes: Votes,
     writing: BTreeMap<ShardId, WriteId>,
     buffer: Vec<u8>,
     /// A file that is ready to become the next segment.
@@ -294,10 +303,11 @@ impl Journal {
         }
         let generation = found.next_generation;
         let name = segment_name(generation);
-        let recovered = found.recovered;
+        let mut recovered = found.recovered;
+        let votes = read_votes(disk.as_ref(), dir, identity, options, &mut recovered)?;
         let mark = recovered.checkpoint.clone().unwrap_or_default();
-        let hards: BTreeMap<ShardId, HardState> =
-            recovered.shards.iter().map(|(&shard, log)| (shard, log.hard)).collect();
+        let mut hards = recovered.votes.clone();
+        hards.extend(recovered.shards.iter().map(|(&shard, log)| (shard, log.hard)));
         let terms = recovered.shards.values().filter_map(|log| log.entries.last().map(|e| e.id.term));
         let newest = hards.values().map(|hard| hard.term).chain(terms).max().unwrap_or_default();
         let copies = recovered.shards.iter().filter_map(|(&shard, log)| {
@@ -327,11 +337,15 @@ impl Journal {
             marking: None,
             mark,
             hards,
+            votes,
             writing: BTreeMap::new(),
             buffer: Vec::new(),
             poisoned: false,
         };
         journal.open_segment(&copies)?;
+        // Both records say the same again, whichever was damaged.
+        journal.votes.write(&journal.hards)?;
+        journal.votes.sync()?;
         journal.file.sync()?;
         journal.disk.sync_dir(&journal.dir)?;
         journal.durable = journal.next_batch - 1;
@@ -363,6 +377,9 @@ impl Journal {
             }
             self.writing.insert(append.shard, append.write);
         }
+        if appends.iter().any(|append| append.hard.is_some()) {
+            self.votes.write(&self.hards)?;
+        }
         Ok(())
     }
 
@@ -377,6 +394,10 @@ impl Journal {
     /// Makes all of it durable, and proves it.
     pub fn sync(&mut self) -> Result<Vec<Durable>, JournalError> {
         self.alive()?;
+        if let Err(error) = self.votes.sync() {
+            self.poisoned = true;
+            return Err(error);
+        }
         if let Err(error) = self.file.sync() {
             let retried = cfg!(feature = "mutants") && self.options.mutant == Some(Mutant::FsyncErrorRetried);
             if !retried || self.file.sync().is_err() {
@@ -543,6 +564,28 @@ impl Journal {
         }
         Ok(())
     }
+}
+
+/// What the second record knows better goes into what the segments told.
+fn read_votes(
+    disk: &dyn Disk,
+    dir: &str,
+    identity: Identity,
+    options: Options,
+    recovered: &mut Recovered,
+) -> Result<Votes, JournalError> {
+    let (votes, second, damage) = Votes::open(disk, dir, identity)?;
+    recovered.harmless.extend(damage);
+    if cfg!(feature = "mutants") && options.mutant == Some(Mutant::VoteKeptOnce) {
+        return Ok(votes);
+    }
+    for (shard, &hard) in &second {
+        if let Some(log) = recovered.shards.get_mut(shard) {
+            log.hard = votes::newer(log.hard, hard);
+        }
+    }
+    recovered.votes = second;
+    Ok(votes)
 }
 
 fn segment_name(generation: u64) -> String {

@@ -13,11 +13,12 @@ const ENTRIES: u64 = 12;
 type Drive = fn(Option<Mutant>) -> Result<(), String>;
 
 /// Which run catches which.
-const RUNS: [(&str, Mutant, Drive); 4] = [
+const RUNS: [(&str, Mutant, Drive); 5] = [
     ("damage in the middle", Mutant::CorruptMiddleTruncated, damage_in_the_middle),
     ("a flush fails, then the power", Mutant::FsyncErrorRetried, a_flush_fails_then_the_power),
     ("damage, a checkpoint, two starts", Mutant::DamageForgotten, damage_a_checkpoint_two_starts),
     ("damage of what replaced the last entry", Mutant::ReplacedEntriesRejoined, damage_of_a_replacement),
+    ("damage of a vote", Mutant::VoteKeptOnce, damage_of_a_vote),
 ];
 
 fn open(disk: &FaultyDisk, mutant: Option<Mutant>) -> Result<(Journal, Recovered), String> {
@@ -89,7 +90,8 @@ fn a_flush_fails_then_the_power(mutant: Option<Mutant>) -> Result<(), String> {
     for seed in 0..8 {
         let disk = FaultyDisk::new(seed);
         let mut journal = written(&disk, mutant)?;
-        journal.append(&[append(ENTRIES + 1)]).map_err(|e| e.to_string())?;
+        let append = Append { hard: None, ..append(ENTRIES + 1) };
+        journal.append(&[append]).map_err(|e| e.to_string())?;
         disk.fail_next_sync();
         let proven = if journal.sync().is_ok() { ENTRIES + 1 } else { ENTRIES };
         disk.power_loss();
@@ -151,6 +153,25 @@ fn damage_of_a_replacement(mutant: Option<Mutant>) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("the log is {ids:?}, withheld up to {:?}, {:?}", log.withheld_upto, log.hard))
+}
+
+/// The batch that records a vote is damaged; the vote is known all the same, and at the start after that.
+fn damage_of_a_vote(mutant: Option<Mutant>) -> Result<(), String> {
+    let disk = FaultyDisk::new(5);
+    let mut journal = written(&disk, mutant)?;
+    let voted = HardState { term: Term(5), vote: Some(NodeId(3)), commit: Index(3) };
+    let append = Append { hard: Some(voted), ..append(ENTRIES + 1) };
+    journal.append(&[append]).and_then(|()| journal.sync()).map_err(|e| e.to_string())?;
+    drop(journal);
+    harm(&disk, ENTRIES + 1)?;
+    for start in 1..=2 {
+        let (_, found) = open(&disk, mutant)?;
+        let hard = shard(&found)?.hard;
+        if (hard.term, hard.vote) != (voted.term, voted.vote) {
+            return Err(format!("start {start}: it voted as {voted:?} and remembers {hard:?}"));
+        }
+    }
+    Ok(())
 }
 
 #[test]

@@ -447,7 +447,7 @@ impl Replay {
             (!damage.is_empty()).then(|| (id, shard.finish_without_base(&damage)))
         };
         let shards = self.shards.into_iter().filter_map(finish).collect();
-        Recovered { shards, checkpoint: self.mark, damage, harmless: Vec::new() }
+        Recovered { shards, checkpoint: self.mark, damage, ..Recovered::default() }
     }
 }
 
