@@ -29,7 +29,7 @@ use tokio::sync::{Notify, Semaphore};
 /// The first bytes of a connection.
 const MAGIC: [u8; 8] = *b"QRTpeer\0";
 /// The version of the packets and frames.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 const HELLO_BYTES: usize = 8 + 2 + 8 * 3 + 4;
 const HEADER_BYTES: usize = 8;
 /// The largest packet that is read: what a lane makes, and room for its last frame to be the largest there is.

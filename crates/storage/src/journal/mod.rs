@@ -574,17 +574,15 @@ fn read_votes(
     options: Options,
     recovered: &mut Recovered,
 ) -> Result<Votes, JournalError> {
-    let (votes, second, damage) = Votes::open(disk, dir, identity)?;
-    recovered.harmless.extend(damage);
+    let votes = Votes::open(disk, dir, identity, recovered)?;
     if cfg!(feature = "mutants") && options.mutant == Some(Mutant::VoteKeptOnce) {
-        return Ok(votes);
+        recovered.votes.clear();
     }
-    for (shard, &hard) in &second {
+    for (shard, &hard) in &recovered.votes {
         if let Some(log) = recovered.shards.get_mut(shard) {
             log.hard = votes::newer(log.hard, hard);
         }
     }
-    recovered.votes = second;
     Ok(votes)
 }
 

@@ -7,7 +7,7 @@
 //! not exist. Elections are rare: this costs one flush in each, and nothing else.
 
 use super::format::{self, Batch, Found, Place, Record, Stored};
-use super::{Damage, Identity, JournalError};
+use super::{Damage, Identity, JournalError, Recovered};
 use quorate_base::disk::{Disk, DiskErrorKind, File};
 use quorate_base::{HardState, ShardId};
 use std::collections::BTreeMap;
@@ -28,12 +28,13 @@ pub(super) struct Votes {
 }
 
 impl Votes {
-    /// Opens the file, or makes an empty one; with what it says, and what in it is damaged.
+    /// Opens the file, or makes an empty one; what it says, and what in it is damaged, goes into `found`.
     pub(super) fn open(
         disk: &dyn Disk,
         dir: &str,
         identity: Identity,
-    ) -> Result<(Self, BTreeMap<ShardId, HardState>, Vec<Damage>), JournalError> {
+        found: &mut Recovered,
+    ) -> Result<Self, JournalError> {
         let path = format!("{dir}/{NAME}");
         let file = match disk.open(&path) {
             Err(error) if error.kind == DiskErrorKind::NotFound => {
@@ -47,22 +48,26 @@ impl Votes {
         let mut bytes = vec![0; size as usize];
         file.read_at(0, &mut bytes)?;
         let bytes = bytes.into();
-        let mut newest = (0, BTreeMap::new());
-        let mut damage = Vec::new();
+        let mut number = 0;
         for slot in 0..2 {
             match format::read_batch(&bytes, place(identity, slot), None) {
-                Found::Batch(batch, stored, _) if batch.number > newest.0 => {
-                    newest = (batch.number, stored.into_iter().filter_map(hard).collect());
+                Found::Batch(batch, stored, _) if batch.number > number => {
+                    number = batch.number;
+                    found.votes = stored.iter().filter_map(hard).collect();
                 }
                 Found::Batch(..) | Found::Nothing { touched: false } => {}
                 Found::Nothing { touched: true } => {
                     let what = "a second record of terms and votes was cut off or is damaged; the journal has the first";
-                    damage.push(Damage { file: path.clone(), offset: slot * SLOT, what, certain: false });
+                    found.harmless.push(Damage {
+                        file: path.clone(),
+                        offset: slot * SLOT,
+                        what,
+                        certain: false,
+                    });
                 }
             }
         }
-        let (number, held) = newest;
-        Ok((Self { file, identity, number, dirty: false }, held, damage))
+        Ok(Self { file, identity, number, dirty: false })
     }
 
     /// Writes these into the older slot. Nothing is durable before [`Votes::sync`].
@@ -101,9 +106,9 @@ const fn place(identity: Identity, slot: u64) -> Place {
     Place { identity, generation: 0, offset: slot * SLOT }
 }
 
-fn hard(stored: Stored) -> Option<(ShardId, HardState)> {
+fn hard(stored: &Stored) -> Option<(ShardId, HardState)> {
     match stored {
-        Stored::Hard(shard, hard) => Some((shard, hard)),
+        Stored::Hard(shard, hard) => Some((*shard, *hard)),
         Stored::Entries(..) | Stored::Mark(_) => None,
     }
 }
