@@ -8,7 +8,7 @@ use crate::disk::FsDisk;
 use crate::door::NodeDoor;
 use crate::error::{ServeError, ServeErrorKind};
 use crate::inbox::Inbox;
-use crate::transport::Transport;
+use crate::transport::{Patience, Transport};
 use crate::workers::{Counters, ToBackground, ToJournal, Workers};
 use quorate_base::{Mint, NodeId, Rng, ShardId};
 use quorate_lsm::LsmStore;
@@ -108,8 +108,9 @@ async fn serve(
     let Recovered { mut lane, workers, hub, mut store } = recover(&config, clock, &inbox, &counters)?;
     let peers: BTreeMap<NodeId, String> =
         config.peers.iter().filter(|p| p.id != config.node).map(|p| (p.id, p.address.clone())).collect();
-    let transport = Transport::new(config.cluster, config.node, peers, inbox.clone(), clock);
-    transport.start(peer);
+    let patience = Patience::of(config.election_max);
+    let transport = Transport::new(config.cluster, config.node, peers, patience, inbox.clone(), clock);
+    transport.start(peer, &mut Rng::new(seed(&config)));
 
     let door = NodeDoor::new(&lane, inbox.clone(), hub, clock);
     let facts = {
@@ -320,7 +321,7 @@ async fn run_lane(
         tokio::select! {
             biased;
             () = inbox.ready() => {}
-            () = timer => {}
+            () = timer => read_what_waits().await,
             () = &mut stop, if stopping.is_none() => {
                 stopping = Some(std::time::Instant::now());
                 inbox.push(Event::HandOver);
@@ -346,6 +347,14 @@ async fn run_lane(
             end(lane, door, clock).await;
             return Ok(());
         }
+    }
+}
+
+/// Lets those who read the sockets go first, so that a node that stood still hears what came meanwhile before it acts on the
+/// time that passed: one turn for the system to say what has come, one to read it.
+pub(crate) async fn read_what_waits() {
+    for _ in 0..2 {
+        tokio::task::yield_now().await;
     }
 }
 

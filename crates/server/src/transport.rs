@@ -9,16 +9,26 @@
 //! a task; the rest waits in a bounded backlog. When the backlog is full the packet is dropped: the protocols above treat
 //! a connection as a network that may lose anything, and a peer that does not read must not cost memory. Nor does a length
 //! that a peer merely claims: room is made as the bytes come.
+//!
+//! TCP alone notices a peer behind a cut cable after a quarter of an hour, and one whose process is frozen never, for its
+//! kernel goes on to acknowledge. So each side sends an empty packet now and then, and leaves a connection on which nothing
+//! came for a while (as etcd's rafthttp does). Both listen, so it does not matter which direction is dead. What passes while
+//! this process itself stands still counts as one step of that while, not as the peer's silence. Dialling, too, has an end:
+//! a host that swallows the first packet of a connection would hold it for minutes.
+
+mod outage;
 
 use crate::clock::Clock;
 use crate::inbox::{Inbox, lock};
 use crate::mistakes::{Mistake, MistakeKind, Mistakes, TELL_EVERY};
 use bytes::{Buf, Bytes, BytesMut};
-use quorate_base::NodeId;
+use outage::{Outage, Told};
 use quorate_base::time::Throttle;
+use quorate_base::{NodeId, Rng};
 use quorate_node::lane::{Event, PACKET_BYTES};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -29,6 +39,9 @@ use tokio::sync::{Notify, Semaphore};
 /// The first bytes of a connection.
 const MAGIC: [u8; 8] = *b"QRTpeer\0";
 /// The version of the packets and frames.
+///
+/// 2: a node says that it is there, with an empty packet, also when it has nothing to say; and in its answers to heartbeats,
+/// whether it withholds.
 pub(crate) const VERSION: u16 = 2;
 const HELLO_BYTES: usize = 8 + 2 + 8 * 3 + 4;
 const HEADER_BYTES: usize = 8;
@@ -43,6 +56,11 @@ const DIAL_PAUSE_MAX: Duration = Duration::from_millis(500);
 const HELLO_PATIENCE: Duration = Duration::from_secs(2);
 /// So many may be connected and not have greeted yet.
 const GREETING_MAX: usize = 64;
+/// How often a node says that it is there: the same on all nodes, whatever the timing they are set to.
+const STEP: Duration = Duration::from_millis(500);
+/// So many steps without a byte are no silence yet.
+const STEPS_MIN: u32 = 4;
+
 /// Who is on which side of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Hello {
@@ -97,10 +115,32 @@ pub(crate) struct Transport {
     cluster: u64,
     me: NodeId,
     peers: BTreeMap<NodeId, String>,
+    patience: Patience,
     links: Mutex<BTreeMap<NodeId, Arc<Link>>>,
+    told: Mutex<BTreeMap<NodeId, Told>>,
     inbox: Arc<Inbox>,
     clock: Clock,
     mistakes: Mistakes,
+}
+
+/// How long a node waits for its peers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// For a connection to be made.
+    pub(crate) dial: Duration,
+    /// For any byte on one that is made.
+    pub(crate) silence: Duration,
+    /// How often it says itself that it is there.
+    pub(crate) step: Duration,
+}
+
+impl Patience {
+    /// An answer that comes later than the longest election timeout is of no use; a connection is given twice that, so that
+    /// an election comes before it is given up.
+    pub(crate) fn of(election_max: Duration) -> Self {
+        let silence = (2 * election_max).max(STEP * STEPS_MIN);
+        Self { dial: silence / 2, silence, step: STEP }
+    }
 }
 
 /// One live connection.
@@ -109,6 +149,8 @@ struct Link {
     backlog: Mutex<BytesMut>,
     more: Notify,
     closed: Notify,
+    /// Something came since the last step.
+    heard: AtomicBool,
 }
 
 impl Transport {
@@ -117,11 +159,12 @@ impl Transport {
         cluster: u64,
         me: NodeId,
         peers: BTreeMap<NodeId, String>,
+        patience: Patience,
         inbox: Arc<Inbox>,
         clock: Clock,
     ) -> Arc<Self> {
-        let (links, mistakes) = (Mutex::default(), Mistakes::default());
-        Arc::new(Self { cluster, me, peers, links, inbox, clock, mistakes })
+        let (links, told, mistakes) = (Mutex::default(), Mutex::default(), Mistakes::default());
+        Arc::new(Self { cluster, me, peers, patience, links, told, inbox, clock, mistakes })
     }
 
     /// What others did wrong so far.
@@ -148,11 +191,13 @@ impl Transport {
     }
 
     /// Starts listening and dialling on the current runtime.
-    pub(crate) fn start(self: &Arc<Self>, listener: TcpListener) {
+    ///
+    /// `rng` draws the pauses between attempts.
+    pub(crate) fn start(self: &Arc<Self>, listener: TcpListener, rng: &mut Rng) {
         tokio::spawn(self.clone().accept(listener));
         for (&peer, address) in &self.peers {
             if self.me < peer {
-                tokio::spawn(self.clone().dial(peer, address.clone()));
+                tokio::spawn(self.clone().dial(peer, address.clone(), Rng::new(rng.next_u64())));
             }
         }
     }
@@ -165,26 +210,7 @@ impl Transport {
     /// Sends one packet with this body, or drops it if there is no connection or the peer does not read.
     pub(crate) fn send(&self, to: NodeId, body: &[u8]) {
         let Some(link) = lock(&self.links).get(&to).cloned() else { return };
-        let mut packet = Vec::with_capacity(HEADER_BYTES + body.len());
-        packet.extend_from_slice(&(body.len() as u32).to_le_bytes());
-        packet.extend_from_slice(&crc32c::crc32c(body).to_le_bytes());
-        packet.extend_from_slice(body);
-        let mut backlog = lock(&link.backlog);
-        let mut sent = 0;
-        if backlog.is_empty() {
-            while sent < packet.len() {
-                match link.write.try_write(&packet[sent..]) {
-                    Ok(n) if n > 0 => sent += n,
-                    _ => break,
-                }
-            }
-        } else if backlog.len() + packet.len() > BACKLOG_MAX {
-            return;
-        }
-        if sent < packet.len() {
-            backlog.extend_from_slice(&packet[sent..]);
-            link.more.notify_one();
-        }
+        link.send(body);
     }
 
     async fn accept(self: Arc<Self>, listener: TcpListener) {
@@ -229,29 +255,31 @@ impl Transport {
         Ok((from, stream))
     }
 
-    async fn dial(self: Arc<Self>, peer: NodeId, address: String) {
+    async fn dial(self: Arc<Self>, peer: NodeId, address: String, mut rng: Rng) {
         let mut pause = DIAL_PAUSE_MIN;
-        let mut told = false;
+        let mut outage = Outage::new(self.clock.now());
         loop {
             match self.call(peer, &address).await {
                 Ok(stream) => {
-                    (pause, told) = (DIAL_PAUSE_MIN, false);
+                    let since = self.clock.now();
                     self.clone().run(peer, stream).await;
+                    outage = Outage::new(self.clock.now());
+                    // One that is closed as soon as it is made is no reason to hurry.
+                    if self.clock.now().since(since) > self.patience.silence {
+                        pause = DIAL_PAUSE_MIN;
+                    }
                 }
-                Err(Some(mistake)) if !told => {
-                    tracing::warn!(%peer, address, "the peer refused or is not a peer: {}", mistake.why);
-                    told = true;
-                }
-                Err(_) => {}
+                Err(mistake) => outage.tell(peer, &address, &mistake, self.clock.now()),
             }
-            tokio::time::sleep(pause).await;
+            let most = pause.as_nanos() as u64;
+            tokio::time::sleep(Duration::from_nanos(rng.between(most / 2, most))).await;
             pause = (pause * 2).min(DIAL_PAUSE_MAX);
         }
     }
 
-    /// Connects and greets; `Err(None)` if nobody is there.
-    async fn call(&self, peer: NodeId, address: &str) -> Result<TcpStream, Option<Mistake>> {
-        let mut stream = TcpStream::connect(address).await.map_err(|_| None)?;
+    /// Connects and greets.
+    async fn call(&self, peer: NodeId, address: &str) -> Result<TcpStream, Mistake> {
+        let mut stream = connect(address, self.patience.dial).await.map_err(|e| Mistake::broken(&e))?;
         self.write_hello(&mut stream, peer).await?;
         let hello = read_hello(&mut stream).await?;
         self.check(&hello, Some(peer))?;
@@ -305,16 +333,16 @@ impl Transport {
     /// Serves a greeted connection until it ends.
     async fn run(self: Arc<Self>, peer: NodeId, stream: TcpStream) {
         let (read, write) = stream.into_split();
-        let link =
-            Arc::new(Link { write, backlog: Mutex::default(), more: Notify::new(), closed: Notify::new() });
+        let link = Arc::new(Link::new(write));
         if let Some(old) = lock(&self.links).insert(peer, link.clone()) {
             old.closed.notify_one();
         }
-        tracing::debug!(%peer, "connected");
+        self.changed(peer, String::new());
         self.inbox.push(Event::PeerUp(peer));
         let why = tokio::select! {
-            why = self.read(peer, read) => why,
+            why = self.read(peer, read, &link) => why,
             why = link.flush() => why,
+            why = link.keep_alive(self.patience) => why,
             () = link.closed.notified() => "replaced by a newer connection".to_string(),
         };
         let current = {
@@ -326,16 +354,18 @@ impl Transport {
             current
         };
         if current {
-            tracing::debug!(%peer, "connection ended: {why}");
+            self.changed(peer, why);
             self.inbox.push(Event::PeerDown(peer));
         }
     }
 
     /// Reads packets into the inbox; ends with the reason.
-    async fn read(&self, from: NodeId, mut read: OwnedReadHalf) -> String {
+    async fn read(&self, from: NodeId, mut read: OwnedReadHalf, link: &Link) -> String {
         let mut buffer = BytesMut::with_capacity(READ_BYTES);
         loop {
             match take_packet(&mut buffer) {
+                // Somebody is there, no more.
+                Ok(Some(body)) if body.is_empty() => continue,
                 Ok(Some(body)) => {
                     self.inbox.push(Event::Packet { from, body });
                     continue;
@@ -350,7 +380,7 @@ impl Transport {
             }
             match read.read_buf(&mut buffer).await {
                 Ok(0) => return "closed by the peer".into(),
-                Ok(_) => {}
+                Ok(_) => link.heard.store(true, Ordering::Relaxed),
                 Err(error) => return error.to_string(),
             }
         }
@@ -358,6 +388,46 @@ impl Transport {
 }
 
 impl Link {
+    fn new(write: OwnedWriteHalf) -> Self {
+        let (more, closed) = (Notify::new(), Notify::new());
+        Self { write, backlog: Mutex::default(), more, closed, heard: AtomicBool::new(true) }
+    }
+
+    /// Sends one packet with this body, or drops it if too much waits already.
+    fn send(&self, body: &[u8]) {
+        let mut packet = Vec::with_capacity(HEADER_BYTES + body.len());
+        packet.extend_from_slice(&(body.len() as u32).to_le_bytes());
+        packet.extend_from_slice(&crc32c::crc32c(body).to_le_bytes());
+        packet.extend_from_slice(body);
+        let mut backlog = lock(&self.backlog);
+        let mut sent = 0;
+        if backlog.is_empty() {
+            while sent < packet.len() {
+                match self.write.try_write(&packet[sent..]) {
+                    Ok(n) if n > 0 => sent += n,
+                    _ => break,
+                }
+            }
+        } else if backlog.len() + packet.len() > BACKLOG_MAX {
+            return;
+        }
+        if sent < packet.len() {
+            backlog.extend_from_slice(&packet[sent..]);
+            self.more.notify_one();
+        }
+    }
+
+    /// Says now and then that this node is there; ends with the reason when nothing came from the peer for so long.
+    async fn keep_alive(&self, patience: Patience) -> String {
+        let mut silent = 0;
+        while patience.step * silent < patience.silence {
+            tokio::time::sleep(patience.step).await;
+            self.send(&[]);
+            silent = if self.heard.swap(false, Ordering::Relaxed) { 0 } else { silent + 1 };
+        }
+        format!("nothing came from the peer for {:?}", patience.silence)
+    }
+
     /// Writes the backlog whenever there is one; ends with the reason.
     async fn flush(&self) -> String {
         loop {
@@ -378,6 +448,20 @@ impl Link {
             }
         }
     }
+}
+
+/// Connects to the first address of a name that answers within `patience` each. (How long a name is looked up is the
+/// system's affair: with a dead server on its list it takes many seconds, and yet succeeds.)
+async fn connect(name: &str, patience: Duration) -> std::io::Result<TcpStream> {
+    let mut failed = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
+    for address in tokio::net::lookup_host(name).await? {
+        match tokio::time::timeout(patience, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => failed = error,
+            Err(_) => failed = std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time"),
+        }
+    }
+    Err(failed)
 }
 
 fn crowded() -> Mistake {
@@ -432,78 +516,4 @@ fn take_packet(buffer: &mut BytesMut) -> Result<Option<Bytes>, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use quorate_base::Rng;
-
-    #[test]
-    fn packets_survive_any_cut_and_nothing_else_passes() {
-        let body = b"frames".as_slice();
-        let mut packet = (body.len() as u32).to_le_bytes().to_vec();
-        packet.extend_from_slice(&crc32c::crc32c(body).to_le_bytes());
-        packet.extend_from_slice(body);
-        for cut in 0..packet.len() {
-            let mut buffer = BytesMut::from(&packet[..cut]);
-            assert_eq!(take_packet(&mut buffer), Ok(None), "cut at {cut}");
-            buffer.extend_from_slice(&packet[cut..]);
-            assert_eq!(take_packet(&mut buffer), Ok(Some(Bytes::from_static(b"frames"))));
-        }
-        packet[9] ^= 1;
-        assert!(take_packet(&mut BytesMut::from(&packet[..])).is_err());
-        assert!(take_packet(&mut BytesMut::from(&[0xFF; 16][..])).is_err(), "a huge length is refused");
-    }
-
-    #[test]
-    fn a_claimed_length_makes_no_room() {
-        let mut buffer = BytesMut::new();
-        buffer.extend_from_slice(&(PACKET_MAX as u32).to_le_bytes());
-        buffer.extend_from_slice(&[0; 12]);
-        assert_eq!(take_packet(&mut buffer), Ok(None));
-        assert!(buffer.capacity() <= 2 * READ_BYTES, "{} bytes for 16", buffer.capacity());
-        buffer.extend_from_slice(&vec![0; READ_BYTES]);
-        assert_eq!(take_packet(&mut buffer), Ok(None));
-        assert!(buffer.capacity() <= 4 * READ_BYTES, "{}", buffer.capacity());
-    }
-
-    /// Seed 1: any bytes are a packet, not yet one, or an error; and none makes more room than a few times what came.
-    #[test]
-    fn no_bytes_on_a_greeted_connection_are_a_panic() {
-        let mut rng = Rng::new(1);
-        for round in 0..2_000 {
-            let mut buffer = BytesMut::new();
-            for _ in 0..rng.between(1, 6) {
-                let body: Vec<u8> = (0..rng.below(60)).map(|_| rng.next_u64() as u8).collect();
-                let huge = [u32::MAX, i32::MAX as u32, PACKET_MAX as u32, PACKET_MAX as u32 + 1, 1 << 24];
-                let len = if rng.chance(1, 4) { *rng.pick(&huge) } else { body.len() as u32 };
-                let crc = if rng.chance(1, 4) { rng.next_u64() as u32 } else { crc32c::crc32c(&body) };
-                buffer.extend_from_slice(&len.to_le_bytes());
-                buffer.extend_from_slice(&crc.to_le_bytes());
-                buffer.extend_from_slice(&body);
-            }
-            while let Ok(Some(_)) = take_packet(&mut buffer) {}
-            assert!(buffer.capacity() <= 2 * READ_BYTES, "seed 1, round {round}: {}", buffer.capacity());
-        }
-    }
-
-    #[test]
-    fn a_hello_must_be_whole() {
-        let hello = Hello { version: VERSION, cluster: 7, from: 1, to: 2 };
-        let bytes = hello.encode();
-        assert_eq!(Hello::decode(&bytes), Ok(hello));
-        for i in 0..bytes.len() {
-            let mut bad = bytes;
-            bad[i] ^= 0x10;
-            assert!(Hello::decode(&bad).is_err(), "byte {i}");
-        }
-        let mut rng = Rng::new(2);
-        for _ in 0..10_000 {
-            let mut bad = [0; HELLO_BYTES];
-            bad.fill_with(|| rng.next_u64() as u8);
-            bad[..8].copy_from_slice(&MAGIC);
-            assert!(Hello::decode(&bad).is_err(), "noise, seed 2");
-            let crc = crc32c::crc32c(&bad[..34]);
-            bad[34..].copy_from_slice(&crc.to_le_bytes());
-            assert_eq!(Hello::decode(&bad).map(Hello::encode), Ok(bad), "any numbers, seed 2");
-        }
-    }
-}
+mod tests;

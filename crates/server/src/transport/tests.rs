@@ -1,0 +1,301 @@
+//! Packets and greetings as bytes; then connections on real sockets whose other end is silent, frozen, or behind a proxy that
+//! swallows bytes.
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
+
+use super::*;
+use tokio::net::TcpSocket;
+
+#[test]
+fn packets_survive_any_cut_and_nothing_else_passes() {
+    let body = b"frames".as_slice();
+    let mut packet = (body.len() as u32).to_le_bytes().to_vec();
+    packet.extend_from_slice(&crc32c::crc32c(body).to_le_bytes());
+    packet.extend_from_slice(body);
+    for cut in 0..packet.len() {
+        let mut buffer = BytesMut::from(&packet[..cut]);
+        assert_eq!(take_packet(&mut buffer), Ok(None), "cut at {cut}");
+        buffer.extend_from_slice(&packet[cut..]);
+        assert_eq!(take_packet(&mut buffer), Ok(Some(Bytes::from_static(b"frames"))));
+    }
+    packet[9] ^= 1;
+    assert!(take_packet(&mut BytesMut::from(&packet[..])).is_err());
+    assert!(take_packet(&mut BytesMut::from(&[0xFF; 16][..])).is_err(), "a huge length is refused");
+}
+
+#[test]
+fn a_claimed_length_makes_no_room() {
+    let mut buffer = BytesMut::new();
+    buffer.extend_from_slice(&(PACKET_MAX as u32).to_le_bytes());
+    buffer.extend_from_slice(&[0; 12]);
+    assert_eq!(take_packet(&mut buffer), Ok(None));
+    assert!(buffer.capacity() <= 2 * READ_BYTES, "{} bytes for 16", buffer.capacity());
+    buffer.extend_from_slice(&vec![0; READ_BYTES]);
+    assert_eq!(take_packet(&mut buffer), Ok(None));
+    assert!(buffer.capacity() <= 4 * READ_BYTES, "{}", buffer.capacity());
+}
+
+/// Seed 1: any bytes are a packet, not yet one, or an error; and none makes more room than a few times what came.
+#[test]
+fn no_bytes_on_a_greeted_connection_are_a_panic() {
+    let mut rng = Rng::new(1);
+    for round in 0..2_000 {
+        let mut buffer = BytesMut::new();
+        for _ in 0..rng.between(1, 6) {
+            let body: Vec<u8> = (0..rng.below(60)).map(|_| rng.next_u64() as u8).collect();
+            let huge = [u32::MAX, i32::MAX as u32, PACKET_MAX as u32, PACKET_MAX as u32 + 1, 1 << 24];
+            let len = if rng.chance(1, 4) { *rng.pick(&huge) } else { body.len() as u32 };
+            let crc = if rng.chance(1, 4) { rng.next_u64() as u32 } else { crc32c::crc32c(&body) };
+            buffer.extend_from_slice(&len.to_le_bytes());
+            buffer.extend_from_slice(&crc.to_le_bytes());
+            buffer.extend_from_slice(&body);
+        }
+        while let Ok(Some(_)) = take_packet(&mut buffer) {}
+        assert!(buffer.capacity() <= 2 * READ_BYTES, "seed 1, round {round}: {}", buffer.capacity());
+    }
+}
+
+#[test]
+fn a_hello_must_be_whole() {
+    let hello = Hello { version: VERSION, cluster: 7, from: 1, to: 2 };
+    let bytes = hello.encode();
+    assert_eq!(Hello::decode(&bytes), Ok(hello));
+    for i in 0..bytes.len() {
+        let mut bad = bytes;
+        bad[i] ^= 0x10;
+        assert!(Hello::decode(&bad).is_err(), "byte {i}");
+    }
+    let mut rng = Rng::new(2);
+    for _ in 0..10_000 {
+        let mut bad = [0; HELLO_BYTES];
+        bad.fill_with(|| rng.next_u64() as u8);
+        bad[..8].copy_from_slice(&MAGIC);
+        assert!(Hello::decode(&bad).is_err(), "noise, seed 2");
+        let crc = crc32c::crc32c(&bad[..34]);
+        bad[34..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(Hello::decode(&bad).map(Hello::encode), Ok(bad), "any numbers, seed 2");
+    }
+}
+
+/// Short, so that a test is; none of them depends on how long it is.
+const PATIENCE: Patience = Patience {
+    dial: Duration::from_millis(200),
+    silence: Duration::from_millis(400),
+    step: Duration::from_millis(100),
+};
+const CLUSTER: u64 = 7;
+
+struct Node {
+    transport: Arc<Transport>,
+    inbox: Arc<Inbox>,
+    /// What was taken from the inbox and not asked for yet.
+    seen: Vec<String>,
+}
+
+impl Node {
+    /// Node `me` on `listener`, whose only peer is at `address`.
+    fn start(me: u64, listener: TcpListener, peer: u64, address: SocketAddr) -> Self {
+        let inbox = Arc::new(Inbox::default());
+        let peers = BTreeMap::from([(NodeId(peer), address.to_string())]);
+        let transport = Transport::new(CLUSTER, NodeId(me), peers, PATIENCE, inbox.clone(), Clock::start());
+        transport.start(listener, &mut Rng::new(me));
+        Self { transport, inbox, seen: Vec::new() }
+    }
+
+    /// Waits until all of `wanted` have happened, in this order and whatever else happens between.
+    async fn expect(&mut self, wanted: &[&str]) {
+        for &event in wanted {
+            eventually(event, async || {
+                let mut events = Vec::new();
+                self.inbox.take(&mut events);
+                self.seen.extend(events.iter().map(name));
+                let at = self.seen.iter().position(|e| e == event);
+                at.map(|at| self.seen.drain(..=at).count())
+            })
+            .await;
+        }
+    }
+}
+
+fn name(event: &Event) -> String {
+    match event {
+        Event::PeerUp(_) => "up".into(),
+        Event::PeerDown(_) => "down".into(),
+        Event::Packet { body, .. } => String::from_utf8_lossy(body).into(),
+        _ => "?".into(),
+    }
+}
+
+/// Tries until there is something; a long while without it is a failure.
+async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let end = std::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(std::time::Instant::now() < end, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+/// Takes the dialling node 1's next connection as node 2 would.
+async fn greet(listener: &TcpListener) -> TcpStream {
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        if read_hello(&mut stream).await.is_ok() {
+            let hello = Hello { version: VERSION, cluster: CLUSTER, from: 2, to: 1 };
+            stream.write_all(&hello.encode()).await.unwrap();
+            return stream;
+        }
+    }
+}
+
+/// Claim: a host that swallows the first packet of a connection is given up, long before the system gives it up.
+#[tokio::test]
+async fn a_host_that_swallows_dials_is_given_up() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let full = socket.listen(1).unwrap();
+    let address = full.local_addr().unwrap();
+    let name = address.to_string();
+    // A full queue answers nothing.
+    let mut queue = Vec::new();
+    while let Ok(Ok(stream)) =
+        tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await
+    {
+        queue.push(stream);
+    }
+    let dialled = connect(&name, PATIENCE.dial);
+    let error = tokio::time::timeout(Duration::from_secs(30), dialled).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+}
+
+/// Claim: a peer that takes connections and does not greet holds up no later attempt.
+#[tokio::test]
+async fn one_that_does_not_greet_is_tried_again() {
+    let (there, address) = listen().await;
+    let mut node = Node::start(1, listen().await.0, 2, address);
+    let (silent, _) = there.accept().await.unwrap();
+    let _stream = greet(&there).await;
+    node.expect(&["up"]).await;
+    drop(silent);
+}
+
+/// Claim: a peer whose process is frozen, while its kernel still acknowledges, is left; meanwhile what waits for it is bounded,
+/// and when it thaws, a new connection is made.
+#[tokio::test]
+async fn a_frozen_peer_is_left_and_costs_no_memory() {
+    let (there, address) = listen().await;
+    let mut node = Node::start(1, listen().await.0, 2, address);
+    let frozen = greet(&there).await;
+    node.expect(&["up"]).await;
+    let link = lock(&node.transport.links)[&NodeId(2)].clone();
+    let body = vec![0; 4 << 20];
+    for _ in 0..40 {
+        node.transport.send(NodeId(2), &body);
+    }
+    let waits = lock(&link.backlog).len();
+    assert!((1..=BACKLOG_MAX).contains(&waits), "{waits} bytes wait");
+    node.expect(&["down"]).await;
+    assert!(!node.transport.any());
+    let _thawed = greet(&there).await;
+    node.expect(&["up"]).await;
+    drop(frozen);
+}
+
+/// Claim: a connection on which there is nothing to say stays, as each side hears that the other is there.
+#[tokio::test]
+async fn an_idle_connection_stays() {
+    let (there, address) = listen().await;
+    let mut node = Node::start(1, listen().await.0, 2, address);
+    let mut stream = greet(&there).await;
+    node.expect(&["up"]).await;
+    for _ in 0..20 {
+        let mut empty = [1; HEADER_BYTES];
+        stream.read_exact(&mut empty).await.unwrap();
+        assert_eq!(empty, [0; HEADER_BYTES], "somebody is there, no more");
+        stream.write_all(&empty).await.unwrap();
+    }
+    let mut events = Vec::new();
+    node.inbox.take(&mut events);
+    assert!(events.is_empty(), "{:?}", events.iter().map(name).collect::<Vec<_>>());
+}
+
+/// Claim: a network that swallows all bytes of a connection, in one direction or both, and then lets new ones through, costs
+/// the connection and no more: both nodes leave it, and a new one carries what is said then.
+#[tokio::test]
+async fn a_connection_into_the_void_is_replaced() {
+    for (there, back) in [(true, true), (true, false), (false, true)] {
+        let (proxy, front) = listen().await;
+        let (listener, behind) = listen().await;
+        let mut second = Node::start(2, listener, 1, front);
+        let mut first = Node::start(1, listen().await.0, 2, front);
+        let swallow = proxy_one(&proxy, behind).await;
+        first.expect(&["up"]).await;
+        second.expect(&["up"]).await;
+        first.transport.send(NodeId(2), b"before");
+        second.expect(&["before"]).await;
+        swallow.0.store(there, Ordering::Relaxed);
+        swallow.1.store(back, Ordering::Relaxed);
+        first.transport.send(NodeId(2), b"lost, maybe");
+        let _new = proxy_one(&proxy, behind).await;
+        first.expect(&["down", "up"]).await;
+        second.expect(&["up"]).await;
+        first.transport.send(NodeId(2), b"after");
+        second.expect(&["after"]).await;
+        second.transport.send(NodeId(1), b"and back");
+        first.expect(&["and back"]).await;
+    }
+}
+
+/// Claim: what waits in the sockets of a node that stood still is read before its timers act.
+#[tokio::test]
+async fn what_waits_in_the_sockets_is_read_first() {
+    let (there, address) = listen().await;
+    let mut node = Node::start(1, listen().await.0, 2, address);
+    let stream = greet(&there).await;
+    node.expect(&["up"]).await;
+    for n in 0..20 {
+        let (body, mut packet) = (b"heartbeat", Vec::new());
+        packet.extend_from_slice(&(body.len() as u32).to_le_bytes());
+        packet.extend_from_slice(&crc32c::crc32c(body).to_le_bytes());
+        packet.extend_from_slice(body);
+        assert_eq!(stream.try_write(&packet).unwrap(), packet.len());
+        crate::run::read_what_waits().await;
+        let mut events = Vec::new();
+        node.inbox.take(&mut events);
+        assert_eq!(events.iter().map(name).collect::<Vec<_>>(), ["heartbeat"], "round {n}");
+    }
+}
+
+type Swallow = Arc<(AtomicBool, AtomicBool)>;
+
+/// Passes on the bytes of the next connection, as long as it is not told to swallow them, there or back.
+async fn proxy_one(proxy: &TcpListener, behind: SocketAddr) -> Swallow {
+    let swallow = Swallow::default();
+    let (near, _) = proxy.accept().await.unwrap();
+    let far = TcpStream::connect(behind).await.unwrap();
+    let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
+    let (there, back) = (swallow.clone(), swallow.clone());
+    tokio::spawn(async move { pump(near_read, far_write, &there.0).await });
+    tokio::spawn(async move { pump(far_read, near_write, &back.1).await });
+    swallow
+}
+
+/// Nor does it pass on that an end was closed, once it swallows.
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, swallow: &AtomicBool) {
+    let mut buffer = [0; 4096];
+    while let Ok(n @ 1..) = from.read(&mut buffer).await {
+        if !swallow.load(Ordering::Relaxed) && to.write_all(&buffer[..n]).await.is_err() {
+            return;
+        }
+    }
+    if swallow.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
+    }
+}
