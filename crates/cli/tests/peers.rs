@@ -1,13 +1,18 @@
-//! A node that freezes: what its peers make of it, and what stands in their logs.
+//! A node whose peers freeze, or that has lost its state to them: what the others make of it, what its pages say, and what
+//! stands in the logs.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
 
 mod common;
 
-use common::{Up, eventually, pid, send};
+use common::{Scratch, Up, eventually, output, pid, quorate, send};
+use quorate_proto::etcdserverpb as pb;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
 
 fn nodes(ready: &Value) -> Vec<Value> {
     ready["nodes"].as_array().unwrap().clone()
@@ -46,6 +51,89 @@ fn a_frozen_node_is_left_and_found_again() {
         assert_eq!(lines(other, &lost), 1);
         assert!(lines(other, &["cannot be reached", "peer=3"]) <= 1);
     }
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+}
+
+/// The status of a page, 0 if it does not come.
+fn page(etcd: &str, path: &str) -> u16 {
+    let ask = || {
+        let mut stream = TcpStream::connect(etcd.trim_start_matches("http://"))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
+        let mut said = String::new();
+        stream.read_to_string(&mut said)?;
+        Ok::<_, std::io::Error>(said)
+    };
+    ask().ok().and_then(|said| said.split(' ').nth(1)?.parse().ok()).unwrap_or(0)
+}
+
+/// Writes more than two checkpoints wait for.
+fn load(etcd: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut kv = pb::kv_client::KvClient::connect(etcd.to_string()).await.unwrap();
+        for n in 0..80 {
+            let (key, value) = (format!("k{n}").into(), vec![n; 1 << 20].into());
+            kv.put(pb::PutRequest { key, value, ..Default::default() }).await.unwrap();
+        }
+    });
+}
+
+/// Node 1 of a cluster that `up` made, without the others.
+fn alone(home: &str, cluster: &str, nodes: &[Value]) -> Child {
+    let all = |key| {
+        let of = |node: &Value| format!("{}={}", node["id"], text(node, key));
+        nodes.iter().map(of).collect::<Vec<_>>().join(",")
+    };
+    let (data, etcd) = (format!("{home}/n1"), text(&nodes[0], "etcd").trim_start_matches("http://"));
+    let (peer, peers, urls) = (text(&nodes[0], "peer"), all("peer"), all("etcd"));
+    let args = ["serve", "--data", &data, "--cluster", cluster, "--etcd", etcd, "--peer", peer];
+    let args = [&args[..], &["--peers", &peers, "--client-urls", &urls]].concat();
+    quorate(&args).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Claim: a node that has lost its state, and waits for its peers to send it, is alive and not ready, so that whoever watches
+/// over it lets it wait; its clients go elsewhere. When its peers are there, it is ready.
+#[test]
+fn a_node_without_its_state_is_alive_and_not_ready() {
+    let scratch = Scratch::new("lost-state");
+    let home = scratch.path("home");
+    let up = Up::start(&["--data", &home]);
+    let ready = up.ready();
+    let (nodes, cluster) = (nodes(&ready), text(&ready, "cluster").to_string());
+    let etcd = text(&nodes[0], "etcd").to_string();
+    assert_eq!([page(&etcd, "/livez"), page(&etcd, "/readyz")], [200, 200]);
+    load(&etcd);
+    let state = format!("{home}/n1/state");
+    // The second one is begun when the first one counts.
+    eventually("there is a checkpoint", || {
+        let names = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter_map(|name| name.to_str()?.parse::<u64>().ok()).any(|generation| generation >= 2)
+    });
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+    // As a node leaves it whose read of it failed.
+    fs::write(format!("{state}/DAMAGED"), "a read failed").unwrap();
+
+    let mut node = alone(&home, &cluster, &nodes);
+    eventually("it is alive", || page(&etcd, "/livez") == 200);
+    for path in ["/readyz", "/health", "/health?serializable=true"] {
+        assert_eq!(page(&etcd, path), 503, "{path}");
+    }
+    assert_eq!(page(&etcd, "/metrics"), 200);
+    let (code, _, said) =
+        output(&["kv", "get", "k1", "--serializable", "--timeout", "2s", "--endpoints", &etcd]);
+    assert_eq!(code, 1, "a client was served: {said}");
+    node.kill().unwrap();
+    node.wait().unwrap();
+
+    let up = Up::start(&["--data", &home]);
+    let ready = up.ready();
+    let etcd = text(&ready["nodes"][0], "etcd");
+    eventually("it is ready", || page(etcd, "/readyz") == 200);
+    let (code, said, _) = output(&["kv", "get", "k1", "--serializable", "--endpoints", etcd]);
+    assert!(code == 0 && said.contains("k1"), "{said}");
+    assert!(fs::exists(format!("{home}/n1/state.damaged-1")).unwrap(), "it was not lost");
     up.signal(Signal::TERM);
     assert!(up.wait().0.success());
 }

@@ -6,11 +6,16 @@
 //!
 //! A client has a few seconds to begin an HTTP/2 connection or a request of HTTP/1; from then on the library's own times
 //! hold (pings there, the time for a request's head here).
+//!
+//! A node that has lost its state, and fetches it from its peers, serves pages alone: whoever watches over it must see that it
+//! lives, or would start it again, and with it the transfer. Clients come over HTTP/2, are closed at once, and go to
+//! other nodes.
 
 use crate::Counters;
 use crate::authority::Tolerant;
 use quorate_base::Instant;
 use quorate_base::time::{Duration, Throttle};
+use quorate_node::api::Door;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -33,6 +38,7 @@ pub(crate) struct Arrivals {
     listener: TcpListener,
     most: usize,
     places: Arc<Semaphore>,
+    door: Arc<dyn Door>,
     pause: Option<Pin<Box<Sleep>>>,
     counters: Arc<Counters>,
     started: std::time::Instant,
@@ -42,9 +48,15 @@ pub(crate) struct Arrivals {
 
 impl Arrivals {
     /// Takes at most `most` at once from `listener`.
-    pub(crate) fn new(listener: TcpListener, most: usize, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(
+        listener: TcpListener,
+        most: usize,
+        counters: Arc<Counters>,
+        door: Arc<dyn Door>,
+    ) -> Self {
         Self {
             listener,
+            door,
             most,
             places: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
             pause: None,
@@ -101,7 +113,8 @@ impl Stream for Arrivals {
                         // Small replies must not wait for the acknowledgement of earlier ones; who is gone already is
                         // found by reading.
                         let _ = stream.set_nodelay(true);
-                        return Poll::Ready(Some(Ok(Tolerant::new(stream, place, BEGIN_PATIENCE))));
+                        let stream = Tolerant::new(stream, place, BEGIN_PATIENCE);
+                        return Poll::Ready(Some(Ok(stream.pages_only(this.door.away()))));
                     }
                     Err(_) => this.turned_away(),
                 },
@@ -123,7 +136,8 @@ mod tests {
     async fn arrivals(most: usize) -> (Arrivals, std::net::SocketAddr, Arc<Counters>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, counters) = (listener.local_addr().unwrap(), Arc::<Counters>::default());
-        (Arrivals::new(listener, most, counters.clone()), address, counters)
+        let door = Arc::new(crate::tests::Alone::default());
+        (Arrivals::new(listener, most, counters.clone(), door), address, counters)
     }
 
     #[tokio::test]
@@ -142,6 +156,23 @@ mod tests {
         drop(served);
         let _third = TcpStream::connect(address).await.unwrap();
         arrivals.next().await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_node_without_its_state_serves_pages_alone() {
+        let place = || Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        for (said, served) in
+            [(&b"GET /livez HTTP/1.1"[..], true), (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", false)]
+        {
+            let (mut client, server) = tokio::io::duplex(100);
+            let mut server = Tolerant::new(server, place(), Duration::from_secs(10)).pages_only(true);
+            // One byte after the other, as a network may bring them.
+            for byte in &said[..said.len() - 1] {
+                client.write_all(&[*byte]).await.unwrap();
+            }
+            client.write_all(&said[said.len() - 1..]).await.unwrap();
+            assert_eq!(server.read(&mut [0; 100]).await.is_ok(), served, "{said:?}");
+        }
     }
 
     #[tokio::test]

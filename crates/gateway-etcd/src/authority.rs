@@ -45,13 +45,20 @@ pub(crate) struct Tolerant<S> {
     filter: Filter,
     /// Ends the wait for a connection that does not begin.
     begin_by: Option<Pin<Box<Sleep>>>,
+    /// Nothing but pages is served on it: one that begins HTTP/2 is closed, so that its client goes to another node.
+    pages_only: bool,
     _place: OwnedSemaphorePermit,
 }
 
 impl<S> Tolerant<S> {
     pub(crate) fn new(inner: S, place: OwnedSemaphorePermit, patience: Duration) -> Self {
         let begin_by = Some(Box::pin(tokio::time::sleep(patience)));
-        Self { inner, filter: Filter::default(), begin_by, _place: place }
+        Self { inner, filter: Filter::default(), begin_by, pages_only: false, _place: place }
+    }
+
+    /// One on which nothing but pages is served, if so.
+    pub(crate) fn pages_only(self, pages_only: bool) -> Self {
+        Self { pages_only, ..self }
     }
 }
 
@@ -61,7 +68,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tolerant<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { inner, filter, begin_by, .. } = &mut *self;
+        let Self { inner, filter, begin_by, pages_only, .. } = &mut *self;
         if filter.is_through() {
             return Pin::new(inner).poll_read(cx, buf);
         }
@@ -84,6 +91,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tolerant<S> {
                 return Poll::Ready(Ok(()));
             }
             filter.take(more.filled());
+            if *pages_only && filter.http2 {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionRefused.into()));
+            }
             if !matches!(filter.stage, Stage::Preface) {
                 *begin_by = None;
             }
@@ -143,6 +153,8 @@ enum Stage {
 #[derive(Debug, Default)]
 struct Filter {
     stage: Stage,
+    /// It began as HTTP/2 does.
+    http2: bool,
     held: BytesMut,
     /// So many of `held` may be given on.
     seen: usize,
@@ -196,7 +208,7 @@ impl Filter {
             if n < PREFACE.len() {
                 return;
             }
-            (self.stage, self.seen) = (Stage::First, n);
+            (self.stage, self.seen, self.http2) = (Stage::First, n, true);
         }
         loop {
             if matches!(self.stage, Stage::Through) {

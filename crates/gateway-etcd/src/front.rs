@@ -4,6 +4,10 @@
 //! them. A message above the limit is refused by the gRPC library with `OUT_OF_RANGE`; gRPC in Go, and with it etcd's
 //! clients, know that refusal as `RESOURCE_EXHAUSTED` and tell by it that trying again is of no use.
 //!
+//! `/livez` says that the node's loop turns, `/readyz` and `/health` that it serves, which for them takes a leader. A node that
+//! fetches its state from its peers is alive and not ready, and so is one with too much to do: whoever restarts what is not
+//! alive would only make them begin again. (etcd's `/livez` is a serializable read; it has no such states.)
+//!
 //! What is left out: JSON requests (`/v3/...`) and the parts of `/readyz` one by one.
 
 use crate::Gateway;
@@ -133,8 +137,7 @@ impl Gateway {
                 None => json(200, r#"{"health":"true","reason":""}"#.into()),
                 Some(reason) => json(503, format!(r#"{{"health":"false","reason":"{reason}"}}"#)),
             },
-            // Alive is a node that answers; ready is one that serves its clients.
-            "/livez" => verdict(self.unhealthy(true).await),
+            "/livez" => verdict(self.stuck().await),
             "/readyz" => verdict(self.unhealthy(false).await),
             "/metrics" => match &self.metrics {
                 Some(metrics) => typed(200, "text/plain; version=0.0.4", metrics()),
@@ -153,10 +156,24 @@ impl Gateway {
         format!(r#"{{"etcdserver":"{version}","etcdcluster":"{cluster}","storage":"{cluster}"}}"#)
     }
 
+    /// Why the node is not alive; `None` if it is: its loop answers, whatever it answers.
+    async fn stuck(&self) -> Option<&'static str> {
+        if self.door.stopping() {
+            return Some("STOPPING");
+        }
+        match self.call(Request::Status, Some(PAGE_PATIENCE)).await {
+            Ok(Ok(_) | Err(Failure::Overloaded)) => None,
+            _ => Some("STATUS ERROR"),
+        }
+    }
+
     /// Why a client would not be served; `None` if it would.
     async fn unhealthy(&self, serializable: bool) -> Option<&'static str> {
         if self.door.stopping() {
             return Some("STOPPING");
+        }
+        if self.door.away() {
+            return Some("STATE LOST");
         }
         if !serializable && self.door.leaderless().is_some() {
             return Some("RAFT NO LEADER");
@@ -198,6 +215,26 @@ fn typed(status: u16, content: &'static str, body: String) -> Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::{Alone, gateway};
+
+    /// Claim: a node that must not be restarted is alive, and one that does not serve is not ready.
+    #[tokio::test]
+    async fn alive_is_not_ready() {
+        let (lost, overloaded) =
+            (Alone { lost: true, ..Alone::default() }, Alone { overloaded: true, ..Alone::default() });
+        for (node, alive, healthy) in [(Alone::default(), 200, 200), (lost, 200, 503), (overloaded, 200, 503)]
+        {
+            let gateway = gateway(node);
+            let status = async |path: &str| {
+                let asked = http::Request::get(path).body(()).unwrap().into_parts().0;
+                gateway.page(&asked).await.status().as_u16()
+            };
+            assert_eq!(status("/livez").await, alive);
+            assert_eq!(status("/health?serializable=true").await, healthy);
+            assert_eq!(status("/health").await, 503, "there is no leader");
+            assert_eq!(status("/readyz").await, 503, "there is no leader");
+        }
+    }
 
     #[test]
     fn a_refusal_for_size_is_resource_exhausted_and_other_statuses_stay() {

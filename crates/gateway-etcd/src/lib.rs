@@ -96,7 +96,7 @@ pub async fn serve(
                 .max_encoding_message_size(ENCODE_MAX)
         };
     }
-    let incoming = Arrivals::new(listener, clients_max, counters);
+    let incoming = Arrivals::new(listener, clients_max, counters, gateway.door.clone());
     Server::builder()
         .layer(front::FrontLayer(gateway.clone()))
         // Pages are asked for over HTTP/1.1, gRPC comes as HTTP/2.
@@ -213,14 +213,23 @@ mod tests {
     use super::*;
     use quorate_base::time::Duration as Span;
     use quorate_node::api::{Done, Head, Patience, WatchStream};
+    use quorate_wire::kv::{RangeReply, Reply};
 
-    /// A node without a leader: its own state is all that it answers from.
-    struct Alone;
+    /// A node without a leader: its own state is all that it answers from, if it has one.
+    #[derive(Default)]
+    pub(crate) struct Alone {
+        pub(crate) lost: bool,
+        pub(crate) overloaded: bool,
+    }
 
     impl Door for Alone {
         fn call(&self, request: Request, _: Option<Span>, done: Done) {
             let head = Head { revision: 9, ..Head::default() };
             done(match request {
+                _ if self.overloaded => Err(Failure::Overloaded),
+                Request::Range { serializable: true, .. } if !self.lost => {
+                    Ok(Answer { head, body: Body::Reply(Reply::Range(RangeReply::default())) })
+                }
                 Request::Status => {
                     Ok(Answer { head, body: Body::Status(quorate_node::api::Status::default()) })
                 }
@@ -234,6 +243,10 @@ mod tests {
 
         fn leaderless(&self) -> Option<Span> {
             Some(Span::from_secs(1))
+        }
+
+        fn away(&self) -> bool {
+            self.lost
         }
 
         fn stopping(&self) -> bool {
@@ -251,7 +264,11 @@ mod tests {
     }
 
     fn alone() -> Gateway {
-        let door: Arc<dyn Door> = Arc::new(Alone);
+        gateway(Alone::default())
+    }
+
+    pub(crate) fn gateway(node: Alone) -> Gateway {
+        let door: Arc<dyn Door> = Arc::new(node);
         let endings = Endings::start(door.clone());
         Gateway { door, version: "3.6.0".into(), metrics: None, endings, unfinished: Arc::default() }
     }

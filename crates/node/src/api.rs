@@ -177,6 +177,8 @@ pub trait Door: Send + Sync {
     fn head(&self) -> Head;
     /// How long the node has been without a leader; `None` while it has one.
     fn leaderless(&self) -> Option<Duration>;
+    /// True while the node has no state to serve from, and fetches it from its peers: clients are to go elsewhere.
+    fn away(&self) -> bool;
     /// True once the node is stopping: streams end.
     fn stopping(&self) -> bool;
     /// Opens a watch stream. `wake` is called when [`WatchStream::poll`] may have something new, also when streams must end.

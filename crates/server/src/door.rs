@@ -15,6 +15,14 @@ use std::sync::{Arc, Mutex};
 struct Pulse {
     head: Head,
     leaderless_since: Option<Instant>,
+    away: bool,
+}
+
+impl Pulse {
+    fn of(lane: &Lane) -> Self {
+        let (head, leaderless_since) = (lane.head(), lane.leaderless_since());
+        Self { head, leaderless_since, away: lane.raft().state_lost() }
+    }
 }
 
 /// A node as its doors see it.
@@ -33,7 +41,7 @@ impl NodeDoor {
         Arc::new(Self {
             inbox,
             hub,
-            pulse: Mutex::new(Pulse { head: lane.head(), leaderless_since: lane.leaderless_since() }),
+            pulse: Mutex::new(Pulse::of(lane)),
             patience: lane.patience(),
             clock,
             stopping: AtomicBool::new(false),
@@ -42,7 +50,7 @@ impl NodeDoor {
 
     /// Takes over what the lane knows now.
     pub(crate) fn refresh(&self, lane: &Lane) {
-        *lock(&self.pulse) = Pulse { head: lane.head(), leaderless_since: lane.leaderless_since() };
+        *lock(&self.pulse) = Pulse::of(lane);
     }
 
     /// From now on requests are refused and streams end.
@@ -66,6 +74,10 @@ impl Door for NodeDoor {
     fn leaderless(&self) -> Option<Duration> {
         let since = lock(&self.pulse).leaderless_since?;
         Some(self.clock.now().since(since))
+    }
+
+    fn away(&self) -> bool {
+        lock(&self.pulse).away
     }
 
     fn stopping(&self) -> bool {

@@ -22,18 +22,14 @@ use quorate_storage::journal::{Identity, Journal, Options};
 use quorate_storage::state::StateStore;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
 
 /// The one shard there is: the key-value space.
 const KV: ShardId = ShardId(1);
 /// How long a stopping node waits for its successor to take over.
 const HAND_OVER_PATIENCE: Duration = Duration::from_millis(1500);
-/// How long a node that turns clients away rests when even that fails.
-const TURN_AWAY_PAUSE: Duration = Duration::from_millis(100);
 /// How often a node that waits for its state says so.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
@@ -120,15 +116,12 @@ async fn serve(
             peer_mistakes: transport.mistakes().count(),
         })
     };
-    let mut front = Front::new();
     let start = DoorStart { door: door.clone(), listener: etcd, clients_max, facts };
-    let opened = front.opened.clone();
-    let served = tokio::task::spawn_local(async move {
-        turn_away(&start.listener, &opened).await;
+    let served = tokio::task::spawn_local(async move { serve_door(start).await });
+    let mut front = Front::new(Box::new(move || {
         ready(addresses);
         tracing::info!(node = %config.node, etcd = %addresses.etcd, peer = %addresses.peer, "serving");
-        serve_door(start).await;
-    });
+    }));
 
     let result = run_lane(&mut lane, &inbox, &workers, &transport, &door, &mut front, clock, stop).await;
     let result = result.map_err(|broken| condemn(&mut store, &lane, broken));
@@ -145,49 +138,38 @@ fn refuse_instead_of_dying() -> Option<tokio::signal::unix::Signal> {
     tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(SIGXFSZ)).ok()
 }
 
-/// A node without its state serves no client: its connections are closed at once, so that clients go to other nodes, until
-/// the state is there.
+/// Says once that the node serves, which a node without its state does not do before that is there: till then its door sends
+/// clients elsewhere (`Door::away`).
 struct Front {
-    opened: Rc<Notify>,
-    closed_since: Option<std::time::Instant>,
+    opened: Option<Box<dyn FnOnce()>>,
+    since: std::time::Instant,
     warned: u64,
 }
 
 impl Front {
-    fn new() -> Self {
-        Self { opened: Rc::default(), closed_since: Some(std::time::Instant::now()), warned: 0 }
+    fn new(opened: Box<dyn FnOnce()>) -> Self {
+        Self { opened: Some(opened), since: std::time::Instant::now(), warned: 0 }
     }
 
     fn open_if(&mut self, state_lost: bool) {
-        let Some(since) = self.closed_since else { return };
-        if !state_lost {
-            self.closed_since = None;
-            self.opened.notify_one();
+        if self.opened.is_none() {
             return;
         }
-        let spans = since.elapsed().as_secs() / WARN_EVERY.as_secs();
+        if !state_lost {
+            if let Some(opened) = self.opened.take() {
+                opened();
+            }
+            return;
+        }
+        let seconds = self.since.elapsed().as_secs();
+        let spans = seconds / WARN_EVERY.as_secs();
         if spans > self.warned {
             self.warned = spans;
             tracing::warn!(
-                seconds = since.elapsed().as_secs(),
+                seconds,
                 "still without the state: no peer that leads has sent it; where all voters have lost theirs, one must be \
                  restored from a backup"
             );
-        }
-    }
-}
-
-async fn turn_away(listener: &TcpListener, opened: &Notify) {
-    loop {
-        tokio::select! {
-            biased;
-            () = opened.notified() => return,
-            accepted = listener.accept() => {
-                if accepted.is_err() {
-                    // No descriptor is free: it would fail again at once.
-                    tokio::time::sleep(TURN_AWAY_PAUSE).await;
-                }
-            }
         }
     }
 }
