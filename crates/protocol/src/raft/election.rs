@@ -16,6 +16,7 @@ impl Raft {
         let (min, max) =
             (self.config.election_min.as_nanos() as u64, self.config.election_max.as_nanos() as u64);
         self.election_at = now + Duration::from_nanos(self.rng.between(min, max));
+        self.excused = false;
     }
 
     /// The connection to the leader broke: most often its process is gone, which no heartbeat that fails to come tells as
@@ -30,9 +31,13 @@ impl Raft {
 
     pub(super) fn election_timeout(&mut self, now: Instant) {
         let late = now.since(self.election_at);
+        let excused = self.excused;
         self.redraw_timeout(now);
-        if late > self.config.heartbeat {
-            // Paused or starved: the leader's messages may be in the queue behind this tick.
+        if late > self.config.heartbeat && !excused {
+            // Paused or starved: the leader's messages may be in the queue behind this tick. What was lost is given back, and
+            // once: where ticks are always late, somebody must lead, too.
+            self.excused = true;
+            self.election_at = self.election_at.min(now + late);
             return;
         }
         if self.leader.is_some() {

@@ -64,7 +64,9 @@
 //!
 //! Pre-vote (9.6), check-quorum (6.2) and leader stickiness (4.2.3) are always on, with the cure for their deadlock: a
 //! vote request of a lower term is always answered, so that its sender learns the term. A replica whose own tick comes
-//! late (it was paused or starved) starts its timer anew and does not campaign: what it missed may still be in its queue.
+//! late (it was paused or starved) does not campaign at once, for what it missed may still be in its queue: it waits for as
+//! long again as the tick was late, and no longer than a fresh timer. A silence is excused once, or a machine on which every
+//! tick is late would wait for ever.
 //! Left out: leases for reads, witnesses, reading old entries back from the journal (a follower beyond the log in memory
 //! gets a snapshot).
 
@@ -120,6 +122,8 @@ pub struct Raft {
     // Time.
     /// When a follower or candidate loses patience.
     election_at: Instant,
+    /// The timer ran out once already, and the tick came late.
+    excused: bool,
     /// When a leader next sends heartbeats.
     heartbeat_at: Instant,
     /// When the leader was last heard.
@@ -266,6 +270,7 @@ impl Raft {
             withheld,
             state_lost: boot.state_lost,
             election_at: now,
+            excused: false,
             heartbeat_at: now,
             leader_heard: None,
             votes: BTreeMap::new(),
