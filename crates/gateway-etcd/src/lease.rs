@@ -43,7 +43,7 @@ impl pb::lease_server::Lease for Gateway {
         r: tonic::Request<pb::LeaseRevokeRequest>,
     ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
         let (metadata, _, message) = r.into_parts();
-        let command = Command::LeaseRevoke { ids: vec![message.id], expired: false };
+        let command = Command::LeaseRevoke { ids: vec![message.id] };
         let answer = self.ask(&metadata, Request::Write(command)).await?;
         Ok(Response::new(pb::LeaseRevokeResponse { header: Some(convert::header(answer.head)) }))
     }

@@ -14,13 +14,16 @@
 //! - A new leader does not count before it has applied an entry of its own term, and with it all that was committed before:
 //!   a checkpoint that the log has taken back long ago would end a lease whose keep-alive was confirmed since.
 //! - A keep-alive of a lease that has run out waits for what becomes of its revocation, as with etcd.
+//! - What it decides names the grant of the lease, not its id alone: a revocation by a client and a new grant of that id may
+//!   lie in the log before it, and the new lease has its own time. (etcd names the id.)
 //! - A leader that was stalled (paused, starved) could not hear keep-alives meanwhile: the stall is given back to every lease.
 //!
 //! What is left out: deadlines survive neither restart nor leader change, by design.
 
-use quorate_base::Instant;
 use quorate_base::time::Duration;
-use quorate_wire::kv::LeaseId;
+use quorate_base::{Index, Instant};
+use quorate_state::kv::LeaseInfo;
+use quorate_wire::kv::{Grant, LeaseId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How many leases one revocation entry names at most.
@@ -38,6 +41,8 @@ const STALL: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Copy, Debug)]
 struct Lease {
+    /// The entry that granted it.
+    at: Index,
     ttl: i64,
     /// What the last checkpoint that was applied said remained, in seconds; 0 for none.
     remaining: i64,
@@ -50,8 +55,8 @@ struct Lease {
 }
 
 impl Lease {
-    fn new(ttl: i64, remaining: i64) -> Self {
-        Self { ttl, remaining, proposed: false, deadline: None, mark: None }
+    fn new(at: Index, ttl: i64, remaining: i64) -> Self {
+        Self { at, ttl, remaining, proposed: false, deadline: None, mark: None }
     }
 }
 
@@ -72,9 +77,9 @@ pub enum Renewal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
     /// These have ended.
-    Revoke(Vec<LeaseId>),
+    Revoke(Vec<Grant>),
     /// Remember these remaining seconds; 0 takes back what was remembered.
-    Checkpoint(Vec<(LeaseId, i64)>),
+    Checkpoint(Vec<(Grant, i64)>),
 }
 
 /// The countdown of all leases of one space.
@@ -97,10 +102,10 @@ pub struct Lessor {
 }
 
 impl Lessor {
-    /// Takes over the leases of a state that was opened or installed: id, granted and remaining seconds.
-    pub fn reset(&mut self, now: Instant, leases: impl IntoIterator<Item = (LeaseId, i64, i64)>) {
-        self.leases =
-            leases.into_iter().map(|(id, ttl, remaining)| (id, Lease::new(ttl, remaining))).collect();
+    /// Takes over the leases of a state that was opened or installed.
+    pub fn reset(&mut self, now: Instant, leases: impl IntoIterator<Item = (LeaseId, LeaseInfo)>) {
+        let lease = |LeaseInfo { ttl, remaining, at }| Lease::new(at, ttl, remaining);
+        self.leases = leases.into_iter().map(|(id, info)| (id, lease(info))).collect();
         self.stop_counting();
         if self.leading {
             self.promote(now);
@@ -136,14 +141,15 @@ impl Lessor {
         self.to_clear.clear();
         self.clearing.clear();
         for lease in self.leases.values_mut() {
-            *lease = Lease::new(lease.ttl, lease.remaining);
+            *lease = Lease::new(lease.at, lease.ttl, lease.remaining);
         }
     }
 
     /// A grant was applied.
-    pub fn granted(&mut self, now: Instant, id: LeaseId, ttl: i64) {
+    pub fn granted(&mut self, now: Instant, grant: Grant, ttl: i64) {
+        let Grant { id, at } = grant;
         self.forget(id);
-        self.leases.insert(id, Lease::new(ttl, 0));
+        self.leases.insert(id, Lease::new(at, ttl, 0));
         if self.leading {
             self.count(now, id);
         }
@@ -229,9 +235,10 @@ impl Lessor {
             }
             wishes.push(Wish::Revoke(ended));
         }
-        let cleared: Vec<_> = std::mem::take(&mut self.to_clear).into_iter().map(|id| (id, 0)).collect();
+        let to_clear = std::mem::take(&mut self.to_clear);
+        let cleared: Vec<_> = to_clear.iter().filter_map(|&id| Some((self.grant(id)?, 0))).collect();
         if !cleared.is_empty() {
-            self.clearing.extend(cleared.iter().map(|(id, _)| id));
+            self.clearing.extend(to_clear);
             wishes.push(Wish::Checkpoint(cleared));
         }
         if now >= self.checkpoint_at && self.marks.first().is_some_and(|&(at, _)| at <= now) {
@@ -245,8 +252,8 @@ impl Lessor {
     }
 
     /// A revocation that was wished for did not get into the log: it is wished for again a little later.
-    pub fn not_revoked(&mut self, now: Instant, ids: &[LeaseId]) {
-        for &id in ids {
+    pub fn not_revoked(&mut self, now: Instant, grants: &[Grant]) {
+        for &Grant { id, .. } in grants {
             if !self.revoking.remove(&id) {
                 continue;
             }
@@ -260,10 +267,10 @@ impl Lessor {
 
     /// Checkpoints that were wished for did not get into the log. Those that only tell what remains come again by
     /// themselves; a keep-alive that waits for one to be taken back has to be asked for again.
-    pub fn not_checkpointed(&mut self, remaining: &[(LeaseId, i64)]) {
-        for (id, left) in remaining {
+    pub fn not_checkpointed(&mut self, remaining: &[(Grant, i64)]) {
+        for (grant, left) in remaining {
             if *left == 0 {
-                self.clearing.remove(id);
+                self.clearing.remove(&grant.id);
             }
         }
     }
@@ -295,7 +302,11 @@ impl Lessor {
         }
     }
 
-    fn take_ended(&mut self, now: Instant) -> Vec<LeaseId> {
+    fn grant(&self, id: LeaseId) -> Option<Grant> {
+        self.leases.get(&id).map(|lease| Grant { id, at: lease.at })
+    }
+
+    fn take_ended(&mut self, now: Instant) -> Vec<Grant> {
         let mut ended = Vec::new();
         while ended.len() < REVOKE_BATCH {
             let Some(&(at, id)) = self.queue.first() else { break };
@@ -304,13 +315,13 @@ impl Lessor {
             }
             self.queue.pop_first();
             self.revoking.insert(id);
-            ended.push(id);
+            ended.extend(self.grant(id));
         }
         ended
     }
 
     /// What remains of the leases whose marks have come.
-    fn checkpoints(&mut self, now: Instant) -> Vec<(LeaseId, i64)> {
+    fn checkpoints(&mut self, now: Instant) -> Vec<(Grant, i64)> {
         let mut out = Vec::new();
         while out.len() < REVOKE_BATCH
             && let Some(&(at, id)) = self.marks.first()
@@ -325,7 +336,7 @@ impl Lessor {
             // A keep-alive that waits for its checkpoint to be taken back would wait for the next one, too.
             if !self.clearing.contains(&id) {
                 lease.proposed = true;
-                out.push((id, left));
+                out.push((Grant { id, at: lease.at }, left));
             }
             if left > 1 {
                 let next = now + step(lease.ttl);
@@ -375,6 +386,10 @@ mod tests {
         Instant::ZERO + Duration::from_millis(ms)
     }
 
+    fn grant(id: LeaseId) -> Grant {
+        Grant { id, at: Index(1) }
+    }
+
     /// Looks at the clock as often as the lane does.
     fn walk(lessor: &mut Lessor, from: u64, to: u64) -> Vec<(u64, Wish)> {
         (from..=to).step_by(100).flat_map(|ms| lessor.due(at(ms)).into_iter().map(move |w| (ms, w))).collect()
@@ -389,31 +404,49 @@ mod tests {
     fn a_lease_ends_after_its_time_and_not_before() {
         let mut lessor = Lessor::default();
         lessor.promote(at(0));
-        lessor.granted(at(0), 7, 2);
+        lessor.granted(at(0), grant(7), 2);
         assert_eq!(ends(walk(&mut lessor, 0, 1900)), vec![]);
-        assert_eq!(walk(&mut lessor, 2000, 2500), vec![(2000, Wish::Revoke(vec![7]))]);
+        assert_eq!(walk(&mut lessor, 2000, 2500), vec![(2000, Wish::Revoke(vec![grant(7)]))]);
         assert_eq!(
             lessor.renew(at(2600), 7),
             Renewal::Wait,
             "what becomes of its revocation is not known yet"
         );
-        lessor.not_revoked(at(2600), &[7]);
+        lessor.not_revoked(at(2600), &[grant(7)]);
         lessor.checkpointed(at(2600), 7, 0);
         assert_eq!(lessor.renew(at(2700), 7), Renewal::Granted(2), "the revocation was refused");
-        assert_eq!(ends(walk(&mut lessor, 2700, 5000)), vec![(4700, Wish::Revoke(vec![7]))]);
+        assert_eq!(ends(walk(&mut lessor, 2700, 5000)), vec![(4700, Wish::Revoke(vec![grant(7)]))]);
         lessor.revoked(7);
         assert_eq!(lessor.renew(at(5000), 7), Renewal::Unknown);
     }
 
     #[test]
+    fn what_is_wished_for_names_the_grant() {
+        let mut lessor = Lessor::default();
+        lessor.promote(at(0));
+        for granted in [4, 9] {
+            let grant = Grant { id: 7, at: Index(granted) };
+            lessor.granted(at(0), grant, 2);
+            lessor.revoked(7);
+            lessor.granted(at(0), Grant { at: Index(granted + 1), ..grant }, 2);
+            let grants = vec![Grant { at: Index(granted + 1), ..grant }];
+            assert_eq!(ends(walk(&mut lessor, 0, 2000)), vec![(2000, Wish::Revoke(grants))]);
+        }
+    }
+
+    #[test]
     fn a_new_leader_starts_leases_anew_from_the_checkpoint() {
         let mut lessor = Lessor::default();
-        lessor.reset(at(0), [(1, 10, 0), (2, 10, 3)]);
+        let lease = |remaining| LeaseInfo { ttl: 10, remaining, at: Index(1) };
+        lessor.reset(at(0), [(1, lease(0)), (2, lease(3))]);
         assert_eq!(lessor.due(at(50_000)), vec![], "a follower ends nothing");
         assert_eq!(lessor.renew(at(50_000), 1), Renewal::NotLeading, "nor does it say that a lease is gone");
         lessor.promote(at(50_000));
         let ended = ends(walk(&mut lessor, 50_000, 61_000));
-        assert_eq!(ended, vec![(53_000, Wish::Revoke(vec![2])), (60_000, Wish::Revoke(vec![1]))]);
+        assert_eq!(
+            ended,
+            vec![(53_000, Wish::Revoke(vec![grant(2)])), (60_000, Wish::Revoke(vec![grant(1)]))]
+        );
     }
 
     /// The next leader counts from the moment it leads, which may be the one in which the checkpoint was taken.
@@ -422,7 +455,7 @@ mod tests {
         for late in 0..10 {
             let mut lessor = Lessor::default();
             lessor.promote(at(0));
-            lessor.granted(at(0), 1, 3);
+            lessor.granted(at(0), grant(1), 3);
             let now = 1500 + 50 * late;
             walk(&mut lessor, 0, 1400);
             let Some(Wish::Checkpoint(told)) = lessor.due(at(now)).pop() else {
@@ -443,12 +476,12 @@ mod tests {
     fn a_stall_is_given_back() {
         let mut lessor = Lessor::default();
         lessor.promote(at(0));
-        lessor.granted(at(0), 1, 2);
+        lessor.granted(at(0), grant(1), 2);
         walk(&mut lessor, 0, 900);
         let due = lessor.due(at(9000)).into_iter().map(|wish| (9000, wish)).collect();
         assert_eq!(ends(due), vec![], "8 s of silence are no reason to end a lease");
         assert_eq!(ends(walk(&mut lessor, 9100, 10_000)), vec![]);
-        assert_eq!(ends(walk(&mut lessor, 10_000, 10_200)), vec![(10_100, Wish::Revoke(vec![1]))]);
+        assert_eq!(ends(walk(&mut lessor, 10_000, 10_200)), vec![(10_100, Wish::Revoke(vec![grant(1)]))]);
     }
 
     /// Lets the log take what is wished for at once, and counts it.
@@ -458,14 +491,14 @@ mod tests {
             for wish in lessor.due(at(ms)) {
                 entries += 1;
                 match wish {
-                    Wish::Revoke(ids) => {
-                        for id in ids {
-                            lessor.revoked(id);
+                    Wish::Revoke(grants) => {
+                        for grant in grants {
+                            lessor.revoked(grant.id);
                         }
                     }
                     Wish::Checkpoint(all) => {
-                        for (id, left) in all {
-                            lessor.checkpointed(at(ms), id, left);
+                        for (grant, left) in all {
+                            lessor.checkpointed(at(ms), grant.id, left);
                         }
                     }
                 }
@@ -478,7 +511,7 @@ mod tests {
     fn leader_changes_do_not_keep_a_lease_alive_for_ever() {
         for ttl in [5, 10, 60, 120, 3600] {
             let mut lessor = Lessor::default();
-            lessor.granted(at(0), 1, ttl);
+            lessor.granted(at(0), grant(1), ttl);
             let every = (ttl as u64 * 1000 * 5 / 8).max(1500);
             let mut now = 0;
             while lessor.leases.contains_key(&1) {
@@ -495,7 +528,7 @@ mod tests {
     fn a_client_that_renews_in_time_costs_the_log_nothing() {
         let mut lessor = Lessor::default();
         lessor.promote(at(0));
-        lessor.granted(at(0), 1, 9);
+        lessor.granted(at(0), grant(1), 9);
         for round in 0..100 {
             assert_eq!(walk_and_apply(&mut lessor, round * 3000, round * 3000 + 3000), 0);
             assert_eq!(lessor.renew(at(round * 3000 + 3000), 1), Renewal::Granted(9));
@@ -506,26 +539,32 @@ mod tests {
     fn a_checkpoint_is_taken_back_before_a_keep_alive_is_confirmed() {
         let mut lessor = Lessor::default();
         lessor.promote(at(0));
-        lessor.granted(at(0), 1, 100);
+        lessor.granted(at(0), grant(1), 100);
         let told = walk(&mut lessor, 0, 60_000);
         assert_eq!(
             told,
-            vec![(50_000, Wish::Checkpoint(vec![(1, 50)])), (56_000, Wish::Checkpoint(vec![(1, 44)]))]
+            vec![
+                (50_000, Wish::Checkpoint(vec![(grant(1), 50)])),
+                (56_000, Wish::Checkpoint(vec![(grant(1), 44)]))
+            ]
         );
         // The second one is still on its way through the log.
         lessor.checkpointed(at(60_000), 1, 50);
         assert_eq!(lessor.renew(at(60_000), 1), Renewal::Wait);
         assert!(lessor.deadline().is_some_and(|when| when <= at(60_000)), "the log is asked at once");
-        assert_eq!(lessor.due(at(60_000)), vec![Wish::Checkpoint(vec![(1, 0)])]);
+        assert_eq!(lessor.due(at(60_000)), vec![Wish::Checkpoint(vec![(grant(1), 0)])]);
         assert_eq!(lessor.renew(at(60_050), 1), Renewal::Wait, "and only once");
         lessor.checkpointed(at(60_100), 1, 44);
         assert_eq!(walk(&mut lessor, 60_100, 70_000), vec![], "nor is it told again meanwhile");
         lessor.checkpointed(at(70_000), 1, 0);
         assert_eq!(lessor.renew(at(70_000), 1), Renewal::Granted(100));
         // One that is lost with the leadership was none; the next leader gives the lease its whole time.
-        assert_eq!(walk(&mut lessor, 70_000, 120_000), vec![(120_000, Wish::Checkpoint(vec![(1, 50)]))]);
+        assert_eq!(
+            walk(&mut lessor, 70_000, 120_000),
+            vec![(120_000, Wish::Checkpoint(vec![(grant(1), 50)]))]
+        );
         lessor.demote();
         lessor.promote(at(121_000));
-        assert_eq!(ends(walk(&mut lessor, 121_000, 221_000)), vec![(221_000, Wish::Revoke(vec![1]))]);
+        assert_eq!(ends(walk(&mut lessor, 121_000, 221_000)), vec![(221_000, Wish::Revoke(vec![grant(1)]))]);
     }
 }

@@ -4,11 +4,16 @@
 //! apply. Decoding copies no key and no value: they are slices of the entry.
 //!
 //! ```text
-//! command  := version(1 byte, 1) origin(varint) request(varint) kind(1 byte) body
+//! command  := version(1 byte) origin(varint) request(varint) kind(1 byte) body
 //! varint   := LEB128, at most 10 bytes          signed := zigzag varint
 //! bytes    := length(varint) that many bytes    list   := count(varint) that many elements
 //! range    := key(bytes) end(bytes)
+//! grant    := id(signed) at(varint)
 //! ```
+//!
+//! The version of an entry is the first that has its kind, so that an older release refuses no more than it must. Version 2
+//! brought the kinds that name a lease by its grant; in version 1 what a node's clock had decided named the id alone, and still
+//! means whichever grant of it there is.
 //!
 //! `origin` and `request` name the node that proposed the entry and the request there that waits for it; they are no part
 //! of the machine's state.
@@ -20,15 +25,15 @@
 //! What is left out: compression, and any field that a later version might want. A later version gets a number of its own.
 
 use crate::kv::{
-    Command, Compare, CompareResult, CompareTarget, DeleteRange, KeyRange, Op, Put, Range, SortOrder,
+    Command, Compare, CompareResult, CompareTarget, DeleteRange, Grant, KeyRange, Op, Put, Range, SortOrder,
     SortTarget, Txn,
 };
 use bytes::{BufMut, Bytes, BytesMut};
-use quorate_base::NodeId;
+use quorate_base::{Index, NodeId};
 use std::fmt;
 
-/// The version that [`encode`] writes.
-pub const VERSION: u8 = 1;
+/// The newest version; [`encode`] writes an older one where that will do.
+pub const VERSION: u8 = 2;
 
 /// How deep transactions may nest; the outermost one counts.
 pub const NESTING_MAX: usize = 32;
@@ -87,7 +92,10 @@ impl std::error::Error for DecodeError {}
 /// If transactions nest deeper than [`NESTING_MAX`]: doors refuse those.
 pub fn encode(origin: NodeId, request: u64, command: &Command) -> Bytes {
     let mut out = Writer(BytesMut::with_capacity(size_hint(command)));
-    out.0.put_u8(VERSION);
+    out.0.put_u8(match command {
+        Command::LeaseExpire { .. } | Command::LeaseCheckpoint { .. } => 2,
+        _ => 1,
+    });
     out.varint(origin.get());
     out.varint(request);
     out.command(command);
@@ -98,12 +106,12 @@ pub fn encode(origin: NodeId, request: u64, command: &Command) -> Bytes {
 pub fn decode(data: &Bytes) -> Result<Decoded, DecodeError> {
     let mut input = Reader { data, at: 0 };
     let version = input.byte()?;
-    if version != VERSION {
+    if !(1..=VERSION).contains(&version) {
         return Err(DecodeError::Version(version));
     }
     let origin = NodeId(input.varint()?);
     let request = input.varint()?;
-    let command = input.command()?;
+    let command = input.command(version)?;
     match data.len() - input.at {
         0 => Ok(Decoded { origin, request, command }),
         left => Err(DecodeError::Trailing(left)),
@@ -131,9 +139,13 @@ mod kind {
     pub(super) const COMPACT: u8 = 4;
     pub(super) const LEASE_GRANT: u8 = 5;
     pub(super) const LEASE_REVOKE: u8 = 6;
-    pub(super) const LEASE_CHECKPOINT: u8 = 7;
+    /// Of version 1.
+    pub(super) const LEASE_CHECKPOINT_BY_ID: u8 = 7;
     /// Inside transactions only.
     pub(super) const RANGE: u8 = 8;
+    /// From version 2 on.
+    pub(super) const LEASE_EXPIRE: u8 = 9;
+    pub(super) const LEASE_CHECKPOINT: u8 = 10;
 }
 
 const PREV_KV: u8 = 1;
@@ -184,23 +196,35 @@ impl Writer {
                 self.signed(*id);
                 self.signed(*ttl);
             }
-            Command::LeaseRevoke { ids, expired } => {
+            Command::LeaseRevoke { ids } => {
                 self.0.put_u8(kind::LEASE_REVOKE);
-                self.0.put_u8(u8::from(*expired));
+                self.0.put_u8(0);
                 self.varint(ids.len() as u64);
                 for id in ids {
                     self.signed(*id);
                 }
             }
+            Command::LeaseExpire { grants } => {
+                self.0.put_u8(kind::LEASE_EXPIRE);
+                self.varint(grants.len() as u64);
+                for grant in grants {
+                    self.grant(*grant);
+                }
+            }
             Command::LeaseCheckpoint { remaining } => {
                 self.0.put_u8(kind::LEASE_CHECKPOINT);
                 self.varint(remaining.len() as u64);
-                for (id, seconds) in remaining {
-                    self.signed(*id);
+                for (grant, seconds) in remaining {
+                    self.grant(*grant);
                     self.signed(*seconds);
                 }
             }
         }
+    }
+
+    fn grant(&mut self, grant: Grant) {
+        self.signed(grant.id);
+        self.varint(grant.at.get());
     }
 
     fn put(&mut self, put: &Put) {
@@ -357,7 +381,7 @@ impl Reader<'_> {
         if flags & !known == 0 { Ok(flags) } else { Err(DecodeError::Tag { of: "flag", tag: flags }) }
     }
 
-    fn command(&mut self) -> Result<Command, DecodeError> {
+    fn command(&mut self, version: u8) -> Result<Command, DecodeError> {
         Ok(match self.byte()? {
             kind::PUT => Command::Put(self.put()?),
             kind::DELETE => Command::Delete(self.delete()?),
@@ -365,14 +389,31 @@ impl Reader<'_> {
             kind::COMPACT => Command::Compact { revision: self.signed()? },
             kind::LEASE_GRANT => Command::LeaseGrant { id: self.signed()?, ttl: self.signed()? },
             kind::LEASE_REVOKE => {
-                let expired = self.flags(1)? == 1;
-                Command::LeaseRevoke { ids: self.list(1, Self::signed)?, expired }
+                // Version 1 had the node's own revocations here, too.
+                if self.flags(u8::from(version == 1))? == 1 {
+                    Command::LeaseExpire { grants: self.list(1, Self::any_grant)? }
+                } else {
+                    Command::LeaseRevoke { ids: self.list(1, Self::signed)? }
+                }
             }
-            kind::LEASE_CHECKPOINT => Command::LeaseCheckpoint {
-                remaining: self.list(2, |input| Ok((input.signed()?, input.signed()?)))?,
+            kind::LEASE_CHECKPOINT_BY_ID if version == 1 => Command::LeaseCheckpoint {
+                remaining: self.list(2, |input| Ok((input.any_grant()?, input.signed()?)))?,
+            },
+            kind::LEASE_EXPIRE if version >= 2 => Command::LeaseExpire { grants: self.list(2, Self::grant)? },
+            kind::LEASE_CHECKPOINT if version >= 2 => Command::LeaseCheckpoint {
+                remaining: self.list(3, |input| Ok((input.grant()?, input.signed()?)))?,
             },
             tag => return Err(DecodeError::Tag { of: "kind", tag }),
         })
+    }
+
+    fn grant(&mut self) -> Result<Grant, DecodeError> {
+        Ok(Grant { id: self.signed()?, at: Index(self.varint()?) })
+    }
+
+    /// A lease that is named by its id alone.
+    fn any_grant(&mut self) -> Result<Grant, DecodeError> {
+        Ok(Grant { id: self.signed()?, at: Index(0) })
     }
 
     fn put(&mut self) -> Result<Put, DecodeError> {
@@ -559,19 +600,21 @@ mod tests {
         Txn { compare: (0..rng.below(3)).map(|_| compare(rng)).collect(), success, failure }
     }
 
+    fn grant(rng: &mut Rng) -> Grant {
+        Grant { id: number(rng), at: Index(number(rng) as u64) }
+    }
+
     fn command(rng: &mut Rng) -> Command {
-        match rng.below(7) {
+        match rng.below(8) {
             0 => Command::Put(put(rng)),
             1 => Command::Delete(delete(rng)),
             2 => Command::Txn(txn(rng, 1)),
             3 => Command::Compact { revision: number(rng) },
             4 => Command::LeaseGrant { id: number(rng), ttl: number(rng) },
-            5 => Command::LeaseRevoke {
-                ids: (0..rng.below(5)).map(|_| number(rng)).collect(),
-                expired: rng.chance(1, 2),
-            },
+            5 => Command::LeaseRevoke { ids: (0..rng.below(5)).map(|_| number(rng)).collect() },
+            6 => Command::LeaseExpire { grants: (0..rng.below(5)).map(|_| grant(rng)).collect() },
             _ => Command::LeaseCheckpoint {
-                remaining: (0..rng.below(5)).map(|_| (number(rng), number(rng))).collect(),
+                remaining: (0..rng.below(5)).map(|_| (grant(rng), number(rng))).collect(),
             },
         }
     }
@@ -591,6 +634,26 @@ mod tests {
         }
     }
 
+    /// Recorded from the release that wrote version 1.
+    #[test]
+    fn version_1_is_still_read() {
+        let any = |id| Grant { id, at: Index(0) };
+        let remaining = vec![(any(7), 50), (any(-1), 0)];
+        for (bytes, command) in [
+            (&[1, 3, 9, 6, 0, 1, 14][..], Command::LeaseRevoke { ids: vec![7] }),
+            (&[1, 3, 9, 6, 1, 2, 14, 1], Command::LeaseExpire { grants: vec![any(7), any(-1)] }),
+            (&[1, 3, 9, 7, 2, 14, 100, 1, 0], Command::LeaseCheckpoint { remaining }),
+            (&[1, 3, 9, 5, 14, 120], Command::LeaseGrant { id: 7, ttl: 60 }),
+        ] {
+            let read = decode(&Bytes::from_static(bytes));
+            assert_eq!(read, Ok(Decoded { origin: NodeId(3), request: 9, command }));
+        }
+        for kind in [kind::LEASE_EXPIRE, kind::LEASE_CHECKPOINT] {
+            let newer = vec![1, 3, 9, kind, 0];
+            assert_eq!(decode(&newer.into()), Err(DecodeError::Tag { of: "kind", tag: kind }));
+        }
+    }
+
     #[test]
     fn keys_and_values_are_slices_of_the_entry() {
         let put = Put { key: "k".into(), value: vec![7; 4096].into(), ..Put::default() };
@@ -606,7 +669,7 @@ mod tests {
             let len = rng.below(40) as usize;
             let mut data: Vec<u8> = (0..len).map(|_| rng.below(256) as u8).collect();
             if let Some(first) = data.first_mut() {
-                *first = VERSION;
+                *first = 1 + rng.below(u64::from(VERSION)) as u8;
             }
             let _ = decode(&data.into());
         }

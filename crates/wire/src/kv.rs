@@ -2,12 +2,30 @@
 //! machine answers. Field for field the data model of etcd's version 3 interface.
 
 use bytes::Bytes;
+use quorate_base::Index;
 
 /// A position in the history of a key-value space; an empty space is at 1.
 pub type Revision = i64;
 
 /// A lease's id; 0 means none.
 pub type LeaseId = i64;
+
+/// One grant of a lease. An id that was revoked can be granted again, and what was decided about the one must not meet the
+/// other.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Grant {
+    /// The lease.
+    pub id: LeaseId,
+    /// The entry that granted it; 0 if that is not known.
+    pub at: Index,
+}
+
+impl Grant {
+    /// Whether this is the grant that stands at `at`. Where either is not known, as far as one can know.
+    pub fn is(self, at: Index) -> bool {
+        self.at == at || self.at == Index(0) || at == Index(0)
+    }
+}
 
 /// A key with its metadata.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -204,17 +222,22 @@ pub enum Command {
         /// Seconds, within the limits already.
         ttl: i64,
     },
-    /// End leases, each with its keys in a revision of its own.
+    /// End leases because a client asks, each with its keys in a revision of its own. Refused as a whole if one is gone.
     LeaseRevoke {
-        /// Which. One that is gone is an error for the client who asked (one id), and passed over for expiry (many).
+        /// Which.
         ids: Vec<LeaseId>,
-        /// True if the node's clockwork asks, not a client.
-        expired: bool,
     },
-    /// Remember what remains of leases, so that leader changes do not prolong them for ever.
+    /// End leases whose time is over, each with its keys in a revision of its own. Those that are gone are passed over, also
+    /// where their ids have been granted again since.
+    LeaseExpire {
+        /// Which.
+        grants: Vec<Grant>,
+    },
+    /// Remember what remains of leases, so that leader changes do not prolong them for ever. Those that are gone are passed
+    /// over, as above.
     LeaseCheckpoint {
         /// Lease and its remaining seconds.
-        remaining: Vec<(LeaseId, i64)>,
+        remaining: Vec<(Grant, i64)>,
     },
 }
 
@@ -251,7 +274,7 @@ pub enum Reply {
         /// Its time to live in seconds.
         ttl: i64,
     },
-    /// To `LeaseRevoke` and `LeaseCheckpoint`.
+    /// To `LeaseRevoke`, `LeaseExpire` and `LeaseCheckpoint`.
     Lease,
 }
 

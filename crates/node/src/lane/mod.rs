@@ -30,7 +30,7 @@ use quorate_protocol::raft::{
 };
 use quorate_state::kv::{KvView, LeaseChange};
 use quorate_storage::state::StateError;
-use quorate_wire::kv::{Command, LeaseId};
+use quorate_wire::kv::{Command, Grant, LeaseId};
 use quorate_wire::peer::{Frame, LeaseAsk, Packet};
 use reads::{Read, Reads};
 use std::collections::{BTreeMap, VecDeque};
@@ -356,7 +356,7 @@ impl Lane {
         let mut changed = Vec::new();
         for change in applied.leases {
             match change {
-                LeaseChange::Granted { id, ttl } => self.lessor.granted(now, id, ttl),
+                LeaseChange::Granted { id, ttl, at } => self.lessor.granted(now, Grant { id, at }, ttl),
                 LeaseChange::Revoked { id } => {
                     self.lessor.revoked(id);
                     changed.push(id);
@@ -513,14 +513,13 @@ impl Lane {
             Some(Proposer::Peer(from, request)) => {
                 self.send_frame(from, &Frame::Refused { request, overloaded });
             }
-            Some(Proposer::Lessor(Wish::Revoke(ids))) => {
-                self.lessor.not_revoked(now, &ids);
-                self.refuse_held(&ids);
+            Some(Proposer::Lessor(Wish::Revoke(grants))) => {
+                self.lessor.not_revoked(now, &grants);
+                self.refuse_held(grants.iter().map(|grant| grant.id));
             }
             Some(Proposer::Lessor(Wish::Checkpoint(remaining))) => {
                 self.lessor.not_checkpointed(&remaining);
-                let ids: Vec<_> = remaining.iter().map(|(id, _)| *id).collect();
-                self.refuse_held(&ids);
+                self.refuse_held(remaining.iter().map(|(grant, _)| grant.id));
             }
             None => {}
         }
@@ -530,7 +529,7 @@ impl Lane {
     fn clockwork(&mut self, now: Instant) {
         for wish in self.lessor.due(now) {
             let command = match &wish {
-                Wish::Revoke(ids) => Command::LeaseRevoke { ids: ids.clone(), expired: true },
+                Wish::Revoke(grants) => Command::LeaseExpire { grants: grants.clone() },
                 Wish::Checkpoint(remaining) => Command::LeaseCheckpoint { remaining: remaining.clone() },
             };
             let data = quorate_wire::command::encode(self.settings.node, self.take_request(), &command);

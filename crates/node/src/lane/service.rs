@@ -157,9 +157,9 @@ impl Lane {
     }
 
     /// The log did not take what was to be said about these leases: who waits for it asks again.
-    pub(super) fn refuse_held(&mut self, leases: &[LeaseId]) {
+    pub(super) fn refuse_held(&mut self, leases: impl IntoIterator<Item = LeaseId>) {
         for lease in leases {
-            for (from, request) in self.renewals.remove(lease).unwrap_or_default() {
+            for (from, request) in self.renewals.remove(&lease).unwrap_or_default() {
                 self.lease_refused(from, request);
             }
         }

@@ -16,7 +16,7 @@ use quorate_base::{Entry, EntryId, EntryKind, NodeId};
 use quorate_storage::state::StateResult;
 use quorate_wire::command::{self, Decoded};
 use quorate_wire::kv::{
-    Command, DeleteRange, Event, KeyRange, KeyValue, LeaseId, Op, Put, Refused, Reply, Revision, Txn,
+    Command, DeleteRange, Event, Grant, KeyRange, KeyValue, LeaseId, Op, Put, Refused, Reply, Revision, Txn,
 };
 
 /// What came of one entry.
@@ -126,7 +126,8 @@ impl Kv {
             Command::Txn(txn) => self.txn(&txn, effect),
             Command::Compact { revision } => self.compact(revision, effect),
             Command::LeaseGrant { id, ttl } => self.lease_grant(id, ttl, effect),
-            Command::LeaseRevoke { ids, expired } => self.lease_revoke(&ids, expired, effect),
+            Command::LeaseRevoke { ids } => self.lease_revoke(&ids, effect),
+            Command::LeaseExpire { grants } => self.lease_expire(&grants, effect),
             Command::LeaseCheckpoint { remaining } => {
                 self.lease_checkpoint(&remaining, effect);
                 Ok(Reply::Lease)
@@ -351,8 +352,10 @@ impl Kv {
         if id == 0 || self.leases.get(&id).is_some() {
             return Err(Refused::LeaseExists.into());
         }
-        self.set_lease(id, LeaseInfo { ttl, remaining: 0 }, effect);
-        effect.leases.push(LeaseChange::Granted { id, ttl });
+        // The entry under way.
+        let at = self.meta.applied.index.next();
+        self.set_lease(id, LeaseInfo { ttl, remaining: 0, at }, effect);
+        effect.leases.push(LeaseChange::Granted { id, ttl, at });
         Ok(Reply::LeaseGrant { id, ttl })
     }
 
@@ -365,33 +368,52 @@ impl Kv {
         effect.digest.number(info.remaining as u64);
     }
 
-    fn lease_revoke(&mut self, ids: &[LeaseId], expired: bool, effect: &mut Effect) -> Outcome<Reply> {
-        if !expired && ids.iter().any(|id| self.leases.get(id).is_none()) {
+    fn lease_revoke(&mut self, ids: &[LeaseId], effect: &mut Effect) -> Outcome<Reply> {
+        if ids.iter().any(|id| self.leases.get(id).is_none()) {
             return Err(Refused::LeaseNotFound.into());
         }
         for id in ids {
-            if self.leases.remove(id).is_none() {
-                continue;
-            }
-            for key in keys_of(&Written(&*self.state), self.keys, *id)? {
-                let stored =
-                    self.stored(&key)?.ok_or_else(|| damaged("a lease's key that is not there, which"))?;
-                self.delete_key(&key, &stored, effect)?;
-            }
-            self.close(effect);
-            self.state.delete(self.keys.lease(&mut self.key_buf, *id));
-            effect.digest.number(REVOKE);
-            effect.digest.number(*id as u64);
-            effect.leases.push(LeaseChange::Revoked { id: *id });
+            self.end_lease(*id, effect)?;
         }
         Ok(Reply::Lease)
     }
 
-    fn lease_checkpoint(&mut self, remaining: &[(LeaseId, i64)], effect: &mut Effect) {
-        for (id, seconds) in remaining {
-            if let Some(info) = self.leases.get(id).copied() {
-                self.set_lease(*id, LeaseInfo { remaining: *seconds, ..info }, effect);
-                effect.leases.push(LeaseChange::Checkpointed { id: *id, remaining: *seconds });
+    fn lease_expire(&mut self, grants: &[Grant], effect: &mut Effect) -> Outcome<Reply> {
+        for grant in grants {
+            if self.granted(*grant).is_some() {
+                self.end_lease(grant.id, effect)?;
+            }
+        }
+        Ok(Reply::Lease)
+    }
+
+    /// The lease, if it is still this grant of it.
+    fn granted(&self, grant: Grant) -> Option<LeaseInfo> {
+        self.leases.get(&grant.id).filter(|info| grant.is(info.at)).copied()
+    }
+
+    fn end_lease(&mut self, id: LeaseId, effect: &mut Effect) -> StateResult<()> {
+        if self.leases.remove(&id).is_none() {
+            return Ok(());
+        }
+        for key in keys_of(&Written(&*self.state), self.keys, id)? {
+            let stored =
+                self.stored(&key)?.ok_or_else(|| damaged("a lease's key that is not there, which"))?;
+            self.delete_key(&key, &stored, effect)?;
+        }
+        self.close(effect);
+        self.state.delete(self.keys.lease(&mut self.key_buf, id));
+        effect.digest.number(REVOKE);
+        effect.digest.number(id as u64);
+        effect.leases.push(LeaseChange::Revoked { id });
+        Ok(())
+    }
+
+    fn lease_checkpoint(&mut self, remaining: &[(Grant, i64)], effect: &mut Effect) {
+        for (grant, seconds) in remaining {
+            if let Some(info) = self.granted(*grant) {
+                self.set_lease(grant.id, LeaseInfo { remaining: *seconds, ..info }, effect);
+                effect.leases.push(LeaseChange::Checkpointed { id: grant.id, remaining: *seconds });
             }
         }
     }

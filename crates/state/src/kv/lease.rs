@@ -4,6 +4,7 @@
 use super::layout::{Cursor, Keys, PREFIX, damaged, lease_of, table, varint};
 use super::source::Source;
 use bytes::Bytes;
+use quorate_base::Index;
 use quorate_storage::cow::{Tree, Weight};
 use quorate_storage::state::StateResult;
 use quorate_wire::kv::LeaseId;
@@ -16,6 +17,8 @@ pub struct LeaseInfo {
     pub ttl: i64,
     /// The seconds that remained at its last checkpoint, or 0.
     pub remaining: i64,
+    /// The entry that granted it; 0 where an older release did, which did not write that down.
+    pub at: Index,
 }
 
 impl Weight for LeaseInfo {
@@ -33,6 +36,8 @@ pub enum LeaseChange {
         id: LeaseId,
         /// Its seconds.
         ttl: i64,
+        /// The entry that grants it.
+        at: Index,
     },
     /// It is gone, with its keys.
     Revoked {
@@ -56,13 +61,16 @@ impl LeaseInfo {
         let mut out = Vec::with_capacity(8);
         varint(&mut out, self.ttl as u64);
         varint(&mut out, self.remaining as u64);
+        varint(&mut out, self.at.get());
         out
     }
 
     fn decode(stored: &[u8]) -> StateResult<Self> {
         let mut at = Cursor { bytes: stored, at: 0 };
         let mut next = || at.varint().ok_or_else(|| damaged("a lease"));
-        Ok(Self { ttl: next()? as i64, remaining: next()? as i64 })
+        let (ttl, remaining) = (next()? as i64, next()? as i64);
+        let granted = if at.at < stored.len() { at.varint().ok_or_else(|| damaged("a lease"))? } else { 0 };
+        Ok(Self { ttl, remaining, at: Index(granted) })
     }
 }
 

@@ -85,9 +85,9 @@ impl KvView {
         self.leases.get(&id).copied()
     }
 
-    /// All leases by id: id, granted seconds, and what remained at the last checkpoint of it (0 for none).
-    pub fn leases(&self) -> Vec<(LeaseId, i64, i64)> {
-        self.leases.iter().map(|(id, lease)| (*id, lease.ttl, lease.remaining)).collect()
+    /// All leases by id.
+    pub fn leases(&self) -> Vec<(LeaseId, LeaseInfo)> {
+        self.leases.iter().map(|(id, lease)| (*id, *lease)).collect()
     }
 
     /// The keys attached to a lease, sorted.

@@ -10,7 +10,7 @@ mod workload;
 pub use model::{Model, Outcome};
 pub use workload::Workload;
 
-use crate::kv::{Kv, KvView, ReadError};
+use crate::kv::{Kv, KvView, LeaseInfo, ReadError};
 use bytes::Bytes;
 use quorate_base::{Base, Entry, EntryId, EntryKind, Index, NodeId, ShardId, Term};
 use quorate_storage::state::{CheckpointJob, StateStore};
@@ -62,7 +62,7 @@ struct Moment {
     outcome: Option<Outcome>,
     revision: Revision,
     compacted: Revision,
-    leases: BTreeMap<LeaseId, (i64, i64)>,
+    leases: BTreeMap<LeaseId, LeaseInfo>,
     membership: Bytes,
     digest: Option<u64>,
 }
@@ -178,7 +178,7 @@ impl Run<'_> {
             }
             _ => {
                 let command = self.workload.command(&self.model);
-                let outcome = self.model.apply(&command);
+                let outcome = self.model.apply(index, &command);
                 let data = command::encode(NodeId(7), index.get() * 3, &command);
                 (Entry { id, kind: EntryKind::Command, data }, Some(outcome))
             }
@@ -226,7 +226,7 @@ impl Run<'_> {
         assert_eq!((view.revision(), view.compacted()), (newest, compacted.max(0)));
         assert_eq!(*view.membership(), moment.membership);
         assert_eq!(Some(view.digest()), moment.digest);
-        let leases: Vec<_> = moment.leases.iter().map(|(id, (ttl, left))| (*id, *ttl, *left)).collect();
+        let leases: Vec<_> = moment.leases.iter().map(|(id, info)| (*id, *info)).collect();
         assert_eq!(view.leases(), leases);
         for (id, ..) in leases.iter().take(2) {
             assert_eq!(view.lease_keys(*id), Ok(self.model.lease_keys(*id, newest)));

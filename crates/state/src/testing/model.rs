@@ -1,7 +1,8 @@
 //! A key-value space in the plainest way: every revision's pairs are kept whole.
 
-use crate::kv::{KEY_MAX, LeaseChange};
+use crate::kv::{KEY_MAX, LeaseChange, LeaseInfo};
 use bytes::Bytes;
+use quorate_base::Index;
 use quorate_wire::kv::{
     Command, Compare, CompareResult, CompareTarget, DeleteRange, Event, KeyRange, KeyValue, LeaseId, Op, Put,
     Range, RangeReply, Refused, Reply, Revision, SortOrder, SortTarget, Txn,
@@ -33,8 +34,8 @@ pub struct Model {
     pub events: Vec<Event>,
     /// See [`crate::kv::KvView::compacted`]; -1 before.
     pub compacted: Revision,
-    /// Id, seconds granted and remaining.
-    pub leases: BTreeMap<LeaseId, (i64, i64)>,
+    /// The leases.
+    pub leases: BTreeMap<LeaseId, LeaseInfo>,
     pending: Vec<Event>,
     lease_changes: Vec<LeaseChange>,
 }
@@ -69,10 +70,10 @@ impl Model {
         self.at[revision as usize].values().filter(|kv| kv.lease == id).map(|kv| kv.key.clone()).collect()
     }
 
-    /// Does a command.
-    pub fn apply(&mut self, command: &Command) -> Outcome {
+    /// Does a command, which stands at `at` in the log.
+    pub fn apply(&mut self, at: Index, command: &Command) -> Outcome {
         let before = self.events.len();
-        let reply = self.execute(command);
+        let reply = self.execute(at, command);
         self.close();
         let events = self.events[before..].to_vec();
         Outcome { reply, events, leases: std::mem::take(&mut self.lease_changes) }
@@ -85,7 +86,7 @@ impl Model {
         }
     }
 
-    fn execute(&mut self, command: &Command) -> Result<Reply, Refused> {
+    fn execute(&mut self, at: Index, command: &Command) -> Result<Reply, Refused> {
         match command {
             Command::Put(put) => {
                 if put.key.len() > KEY_MAX {
@@ -117,37 +118,51 @@ impl Model {
                 if *id == 0 || self.leases.contains_key(id) {
                     return Err(Refused::LeaseExists);
                 }
-                self.leases.insert(*id, (*ttl, 0));
-                self.lease_changes.push(LeaseChange::Granted { id: *id, ttl: *ttl });
+                self.leases.insert(*id, LeaseInfo { ttl: *ttl, remaining: 0, at });
+                self.lease_changes.push(LeaseChange::Granted { id: *id, ttl: *ttl, at });
                 Ok(Reply::LeaseGrant { id: *id, ttl: *ttl })
             }
-            Command::LeaseRevoke { ids, expired } => {
-                if !expired && !ids.iter().all(|id| self.leases.contains_key(id)) {
+            Command::LeaseRevoke { ids } => {
+                if !ids.iter().all(|id| self.leases.contains_key(id)) {
                     return Err(Refused::LeaseNotFound);
                 }
                 for id in ids {
-                    if self.leases.remove(id).is_some() {
-                        let keys: Vec<Bytes> =
-                            self.now.values().filter(|kv| kv.lease == *id).map(|kv| kv.key.clone()).collect();
-                        for key in keys {
-                            self.remove(&key);
-                        }
-                        self.close();
-                        self.lease_changes.push(LeaseChange::Revoked { id: *id });
+                    self.end_lease(*id);
+                }
+                Ok(Reply::Lease)
+            }
+            Command::LeaseExpire { grants } => {
+                for grant in grants {
+                    if self.leases.get(&grant.id).is_some_and(|info| grant.is(info.at)) {
+                        self.end_lease(grant.id);
                     }
                 }
                 Ok(Reply::Lease)
             }
             Command::LeaseCheckpoint { remaining } => {
-                for (id, seconds) in remaining {
-                    if let Some(lease) = self.leases.get_mut(id) {
-                        lease.1 = *seconds;
-                        self.lease_changes.push(LeaseChange::Checkpointed { id: *id, remaining: *seconds });
+                for (grant, seconds) in remaining {
+                    if let Some(lease) = self.leases.get_mut(&grant.id).filter(|info| grant.is(info.at)) {
+                        lease.remaining = *seconds;
+                        let change = LeaseChange::Checkpointed { id: grant.id, remaining: *seconds };
+                        self.lease_changes.push(change);
                     }
                 }
                 Ok(Reply::Lease)
             }
         }
+    }
+
+    fn end_lease(&mut self, id: LeaseId) {
+        if self.leases.remove(&id).is_none() {
+            return;
+        }
+        let keys: Vec<Bytes> =
+            self.now.values().filter(|kv| kv.lease == id).map(|kv| kv.key.clone()).collect();
+        for key in keys {
+            self.remove(&key);
+        }
+        self.close();
+        self.lease_changes.push(LeaseChange::Revoked { id });
     }
 
     fn put(&mut self, put: &Put) -> Reply {

@@ -2,10 +2,10 @@
 
 use super::model::Model;
 use bytes::Bytes;
-use quorate_base::Rng;
+use quorate_base::{Index, Rng};
 use quorate_wire::kv::{
-    Command, Compare, CompareResult, CompareTarget, DeleteRange, KeyRange, LeaseId, Op, Put, Range, Revision,
-    SortOrder, SortTarget, Txn,
+    Command, Compare, CompareResult, CompareTarget, DeleteRange, Grant, KeyRange, LeaseId, Op, Put, Range,
+    Revision, SortOrder, SortTarget, Txn,
 };
 
 /// Makes commands.
@@ -175,14 +175,24 @@ impl Workload {
                 id: self.rng.below(10) as i64 * if self.rng.chance(1, 4) { -1 } else { 1 },
                 ttl: self.rng.between(1, 1_000) as i64,
             },
-            94..98 => Command::LeaseRevoke {
-                ids: (0..self.rng.between(1, 2)).map(|_| self.lease(model)).collect(),
-                expired: self.rng.chance(1, 2),
+            94..96 => {
+                Command::LeaseRevoke { ids: (0..self.rng.between(1, 2)).map(|_| self.lease(model)).collect() }
+            }
+            96..98 => Command::LeaseExpire {
+                grants: (0..self.rng.between(1, 2)).map(|_| self.grant(model)).collect(),
             },
             _ => Command::LeaseCheckpoint {
-                remaining: (0..2).map(|_| (self.lease(model), self.rng.below(100) as i64)).collect(),
+                remaining: (0..2).map(|_| (self.grant(model), self.rng.below(100) as i64)).collect(),
             },
         }
+    }
+
+    /// A lease by its grant, one before, or whichever there is.
+    fn grant(&mut self, model: &Model) -> Grant {
+        let id = self.lease(model);
+        let at = model.leases.get(&id).map_or(Index(1), |info| info.at);
+        let at = *self.rng.pick(&[at, at, at, at.prev(), Index(0)]);
+        Grant { id, at }
     }
 
     /// Chance, for whoever drives it.
