@@ -27,6 +27,7 @@ Examples:
 
 /// Measure a cluster
 #[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(subcommand)]
     what: What,
@@ -62,7 +63,7 @@ struct KvArgs {
     /// Connections, spread over the endpoints [default: 8, or fewer clients]
     #[arg(long, value_name = "C")]
     connections: Option<u32>,
-    /// Requests a second, whatever the answers (open loop)
+    /// Requests a second, whatever the answers (open loop) [default: each client's next when its last is answered]
     #[arg(long, value_name = "R", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     rate: Option<u64>,
     /// Speak JSON: one line at the end

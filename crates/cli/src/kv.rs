@@ -1,6 +1,6 @@
 //! `quorate kv`: keys and values from the command line, against any etcd v3 endpoint.
 
-use crate::probe::endpoint;
+use crate::probe::{endpoint, time};
 use crate::report::{Exit, Problem};
 use bytes::Bytes;
 use quorate_client::{Client, ClientError};
@@ -14,6 +14,7 @@ Examples:
   quorate kv put greeting hello
   quorate kv get greeting
   quorate kv get users/ --prefix --limit 10
+  quorate kv get greeting --serializable --timeout 300ms --endpoints 127.0.0.1:12379,127.0.0.1:22379
   quorate kv del greeting
   quorate kv watch users/ --prefix --rev 1";
 
@@ -36,9 +37,9 @@ pub(crate) struct Args {
     /// Speak JSON: one line a result
     #[arg(long, global = true)]
     json: bool,
-    /// How long to wait, in seconds
-    #[arg(long, value_name = "S", global = true, default_value_t = 5)]
-    timeout: u64,
+    /// How long to wait
+    #[arg(long, value_name = "TIME", global = true, value_parser = time, default_value = "5s")]
+    timeout: Duration,
 }
 
 #[derive(clap::Subcommand, Debug)]
@@ -50,10 +51,10 @@ enum Command {
         /// All keys that begin with it
         #[arg(long)]
         prefix: bool,
-        /// At most so many
+        /// At most so many; 0 for all
         #[arg(long, value_name = "N", default_value_t = 0)]
         limit: i64,
-        /// As they were at this revision
+        /// As they were at this revision; 0 for now
         #[arg(long, value_name = "REVISION", default_value_t = 0)]
         rev: i64,
         /// From the asked node's own state, which may be behind
@@ -69,7 +70,7 @@ enum Command {
         key: String,
         /// The value
         value: String,
-        /// Attach it to this lease
+        /// Attach it to this lease; 0 for none
         #[arg(long, value_name = "ID", default_value_t = 0)]
         lease: i64,
     },
@@ -88,7 +89,7 @@ enum Command {
         /// All keys that begin with it
         #[arg(long)]
         prefix: bool,
-        /// From this revision on
+        /// From this revision on; 0 for now
         #[arg(long, value_name = "REVISION", default_value_t = 0)]
         rev: i64,
     },
@@ -114,7 +115,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
         .build()
         .map_err(|e| Problem::new(Exit::Failed, format!("the runtime did not start: {e}"), ""))?;
     runtime.block_on(async {
-        let patience = Duration::from_secs(args.timeout.max(1));
+        let patience = args.timeout;
         let client = Client::connect(&args.endpoints, 1, patience).await.map_err(|e| problem(&e))?;
         if let Command::Watch { key, prefix, rev } = &args.command {
             return watch(&client, key, *prefix, *rev, args.json).await;
@@ -123,7 +124,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
             Ok(done) => done,
             Err(_) => Err(Problem::new(
                 Exit::Failed,
-                format!("no answer within {} s; a write may or may not have happened", args.timeout),
+                format!("no answer within {patience:?}; a write may or may not have happened"),
                 "quorate status shows whether the cluster has a leader; --timeout waits longer",
             )),
         }

@@ -56,6 +56,22 @@ pub(crate) struct MemberInfo {
     pub(crate) client_urls: Vec<String>,
 }
 
+/// Parses a time as it stands on the command line: `300ms`, `5s`, `2m`; a number alone is seconds.
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = match &text[digits.len()..] {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        _ => 0,
+    };
+    match digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)) {
+        // A day is more than anybody waits, and no sum with it runs over.
+        Some(ms @ 1..=86_400_000) => Ok(Duration::from_millis(ms)),
+        _ => Err(format!("{text:?} is no time: write for example 300ms, 5s or 2m")),
+    }
+}
+
 /// Parses an endpoint as it stands on the command line, `http://` left out or not.
 pub(crate) fn endpoint(text: &str) -> Result<String, String> {
     let url = if text.contains("://") { text.to_string() } else { format!("http://{text}") };
@@ -128,7 +144,19 @@ pub(crate) async fn members(endpoint: &str, patience: Duration) -> Result<Vec<Me
 
 #[cfg(test)]
 mod tests {
-    use super::endpoint;
+    use super::{endpoint, time};
+
+    #[test]
+    fn times_have_a_unit() {
+        for (text, ms) in [("300ms", 300), ("5s", 5_000), ("5", 5_000), ("2m", 120_000), ("24m", 1_440_000)] {
+            assert_eq!(time(text).unwrap().as_millis(), ms, "{text}");
+        }
+        for bad in
+            ["", "s", "-1", "1h", "1.5s", "0", "0ms", "5 s", "99999999999999999999", "18446744073709551615m"]
+        {
+            assert!(time(bad).unwrap_err().contains("5s"), "{bad}");
+        }
+    }
 
     #[test]
     fn endpoints_are_hosts_with_ports() {

@@ -3,7 +3,7 @@
 //! It asks the given endpoints for the members, then every member for itself. Nothing here needs a quorum: a cluster
 //! that has lost its majority is when one wants to see this most. It works against any etcd v3 endpoint.
 
-use crate::probe::{self, NodeStatus, endpoint};
+use crate::probe::{self, NodeStatus, endpoint, time};
 use crate::report::{Exit, Problem, colours};
 use crate::up::screen::table;
 use serde::Serialize;
@@ -19,11 +19,11 @@ const LAG_WORTH_A_WORD: u64 = 1000;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Nodes to begin with; the other members are found through them
-    #[arg(long, value_name = "URL", value_delimiter = ',', value_parser = endpoint, default_value = "http://127.0.0.1:2379")]
+    #[arg(long, value_name = "URL[,URL...]", value_delimiter = ',', value_parser = endpoint, default_value = "http://127.0.0.1:2379")]
     endpoints: Vec<String>,
     /// How long one node may take to answer
-    #[arg(long, value_name = "MS", default_value_t = 1000)]
-    timeout_ms: u64,
+    #[arg(long, value_name = "TIME", value_parser = time, default_value = "1s")]
+    timeout: Duration,
     /// Speak JSON
     #[arg(long)]
     json: bool,
@@ -33,6 +33,7 @@ const EXAMPLES: &str = "\
 Examples:
   quorate status
   quorate status --endpoints 10.0.0.1:2379,10.0.0.2:2379 --json
+  quorate status --timeout 300ms
 
 Ends with 0 if every member answers and all agree on one leader, else with 1.";
 
@@ -85,7 +86,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
 }
 
 async fn ask(args: &Args) -> Result<Report, Problem> {
-    let patience = Duration::from_millis(args.timeout_ms.max(1));
+    let patience = args.timeout;
     let mut failures = Vec::new();
     let mut targets: Vec<(String, Option<(u64, String)>)> = Vec::new();
     for endpoint in &args.endpoints {

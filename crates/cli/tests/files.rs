@@ -20,7 +20,9 @@ fn no_command_line_is_guessed_at() {
         "kv frobnicate",
         "status --endpoints %%",
         "status --endpoints https://127.0.0.1:1",
-        "status --timeout-ms -1",
+        "status --timeout -1",
+        "status --timeout 1h",
+        "kv get a --timeout 0",
         "status --frobnicate",
         "bench kv --clients 0",
         "bench kv --value-size 99999999999999999999",
@@ -153,6 +155,40 @@ fn newer_segment(bytes: &mut [u8]) {
     bytes[8] = 9;
     let crc = common::wire::crc32c(&bytes[..48]);
     bytes[48..52].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Claim: a node on its own does not start where `up` keeps its cluster, whether its directory is there or not; it says whose
+/// place that is, and what to do.
+#[test]
+fn a_node_on_its_own_is_refused_beside_ups() {
+    let scratch = Scratch::new("beside-up");
+    let home = scratch.path("home");
+    fs::create_dir_all(&home).unwrap();
+    let nodes = "[[nodes]]\nid = 1\netcd = \"127.0.0.1:2379\"\npeer = \"127.0.0.1:7100\"\n";
+    fs::write(format!("{home}/cluster.toml"), format!("format = 1\ncluster = \"up-1\"\n{nodes}")).unwrap();
+    let data = format!("{home}/n1");
+    let (code, said) = refused(&data, "", &[]);
+    assert!(
+        code == 4 && said.contains("keeps the cluster up-1") && said.contains("quorate up --data"),
+        "{said}"
+    );
+    assert!(!Path::new(&data).exists(), "something was made");
+    Alone::start_with(&data, "", &["--cluster", "up-1"]).unwrap().stop();
+}
+
+/// Claim: each command shows an example, and options of one meaning have one name.
+#[test]
+fn help_shows_examples_and_one_way_to_write_a_time() {
+    for command in ["up", "serve", "status", "kv", "bench", "bench kv", "sim"] {
+        let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
+        let (code, help, _) = output(&words);
+        assert!(code == 0 && help.contains("Examples:"), "{command}: {help}");
+        assert!(
+            !help.contains("--timeout-ms")
+                && (!help.contains("--timeout") || help.contains("--timeout <TIME>"))
+        );
+        assert!(!help.contains("--endpoints <URL>"), "{command} takes a list: {help}");
+    }
 }
 
 /// Claim: a `cluster.toml` that makes no sense is named, and so is a directory that is none.

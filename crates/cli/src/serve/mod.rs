@@ -98,6 +98,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
 
 fn serve(settings: Settings, args: &Args) -> Result<(), Problem> {
     settings.server.check()?;
+    not_beside_up(&settings)?;
     start_logging(&settings.log)?;
     let (node, json) = (settings.server.node.get(), args.json);
     let advertise = settings.server.etcd_advertise.clone();
@@ -111,6 +112,27 @@ fn serve(settings: Settings, args: &Args) -> Result<(), Problem> {
     let door = etcd_door(settings.server.reported_version.clone());
     quorate_server::run(settings.server, door, told_to_stop(orphaned), ready)?;
     Ok(())
+}
+
+/// The directory in which `quorate up` keeps its cluster is no place for a node of another one. `up` and a node on its own
+/// have the same one unless told otherwise.
+fn not_beside_up(settings: &Settings) -> Result<(), Problem> {
+    let Some(home) = settings.server.data.parent() else { return Ok(()) };
+    match crate::up::cluster_in(home) {
+        Some(cluster) if cluster != settings.cluster => {
+            let (home, data) = (home.display(), settings.server.data.display());
+            Err(Problem::new(
+                Exit::DataDir,
+                format!(
+                    "{home} is where `quorate up` keeps the cluster {cluster}, and {data} would be a node of another one"
+                ),
+                format!(
+                    "go on with that cluster by `quorate up --data {home}`, or choose another directory with --data"
+                ),
+            ))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// One line on standard output; whoever does not read it any more does not stop the node.

@@ -34,10 +34,10 @@ pub(crate) struct Flags {
     /// Where the other nodes connect [default: 127.0.0.1:7100]
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) peer: Option<SocketAddr>,
-    /// All members with their peer addresses, this node included: 1=HOST:PORT,2=HOST:PORT,…
+    /// All members with their peer addresses, this node included: 1=HOST:PORT,2=HOST:PORT,… [default: this node alone]
     #[arg(long, value_name = "ID=HOST:PORT", value_delimiter = ',', value_parser = pair)]
     pub(crate) peers: Vec<(u64, String)>,
-    /// All members' etcd URLs as clients reach them: 1=http://HOST:PORT,…
+    /// All members' etcd URLs as clients reach them, one for each of --peers: 1=http://HOST:PORT,…
     #[arg(long, value_name = "ID=URL", value_delimiter = ',', value_parser = pair)]
     pub(crate) client_urls: Vec<(u64, String)>,
     /// Allow addresses beyond loopback although there is neither TLS nor users yet
@@ -52,10 +52,11 @@ pub(crate) struct Flags {
     /// Longest election timeout [default: 1400]
     #[arg(long, value_name = "MS")]
     pub(crate) election_max_ms: Option<u64>,
-    /// The version that etcd clients are told, MAJOR.MINOR.PATCH
+    /// The version that etcd clients are told, MAJOR.MINOR.PATCH [default: 3.4.31]
     #[arg(long, value_name = "VERSION")]
     pub(crate) reported_version: Option<String>,
-    /// What to log on standard error: a level (error, warn, info, debug, trace) or a list of target=level
+    /// What to log on standard error: a level (error, warn, info, debug, trace) or a list of target=level [default: warnings,
+    /// and what the node itself has to say]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log: Option<String>,
 }

@@ -14,7 +14,7 @@ use crate::report::{Exit, Problem};
 use cluster::{Began, Cluster, Signals};
 use home::Home;
 use screen::Screen;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// How often a start is tried again when somebody took a port between its choice and its use.
@@ -42,7 +42,7 @@ pub(crate) struct Args {
     /// Speak JSON: one line when ready, then one a change
     #[arg(long)]
     json: bool,
-    /// What the nodes log: a level, or a list of target=level
+    /// What the nodes log: a level, or a list of target=level [default: as `quorate serve`]
     #[arg(long, value_name = "LEVEL")]
     log: Option<String>,
 }
@@ -55,6 +55,11 @@ Examples:
 
 Node 1 serves etcd clients on port 2379, node 2 on 12379, node 3 on 22379; peers use 7100, 17100, 27100.
 Further nodes take free ports, which are printed and kept.";
+
+/// The name of the cluster that `up` keeps in `dir`, if it does.
+pub(crate) fn cluster_in(dir: &Path) -> Option<String> {
+    plan::Plan::load(dir).ok().flatten().map(|plan| plan.cluster)
+}
 
 /// Runs a cluster until a signal.
 pub(crate) fn run(args: &Args) -> Result<(), Problem> {
