@@ -72,6 +72,8 @@ enum Asked {
     Get {
         key: u64,
     },
+    /// Reads all keys at once.
+    List,
     /// Adds one to a counter by compare-and-set on its version: applied twice would show.
     Count {
         version: i64,
@@ -120,6 +122,7 @@ struct Run {
     nemesis: Rng,
     flips: Rng,
     lies: Rng,
+    lists: Rng,
     leases: Option<Leases>,
     watchers: Watchers,
     mail: Mailbox,
@@ -178,6 +181,7 @@ impl Run {
             nemesis: Rng::stream(plan.seed, "nemesis"),
             flips: Rng::stream(plan.seed, "flips"),
             lies: Rng::stream(plan.seed, "disks"),
+            lists: Rng::stream(plan.seed, "lists"),
             leases: plan.doors.then(|| Leases::new(plan.seed)),
             watchers: Watchers::new(plan.seed, if plan.doors { WATCHERS } else { 0 }),
             mail: Mailbox::default(),
@@ -378,6 +382,8 @@ impl Run {
                 Asked::Count { version: self.counted }
             }
             6 => Asked::ReadCount,
+            // A stream of its own, as for all that came later.
+            _ if self.lists.chance(1, 3) => Asked::List,
             _ => Asked::Get { key },
         }
     }
@@ -394,6 +400,9 @@ impl Run {
                 Request::Write(Command::Delete(DeleteRange { range: point(key), prev_kv: false }))
             }
             Asked::Get { key } => read(point(key)),
+            Asked::List => {
+                read(KeyRange { key: Bytes::from_static(b"key"), end: Bytes::from_static(b"kez") })
+            }
             Asked::Lease { id, step } => lease_request(id, step),
             Asked::ReadCount => read(KeyRange { key: Bytes::from_static(COUNTER), end: Bytes::new() }),
             Asked::Count { version } => Request::Write(Command::Txn(Txn {
@@ -475,6 +484,13 @@ impl Run {
             (Asked::Get { key }, Body::Reply(Reply::Range(range))) => {
                 let found = range.kvs.first().map(|kv| (kv.mod_revision, number(&kv.value)));
                 self.read(*key, revision, found)
+            }
+            (Asked::List, Body::Reply(Reply::Range(range))) => {
+                self.world.counts.add("lists");
+                (0..KEYS).try_for_each(|key| {
+                    let found = range.kvs.iter().find(|kv| kv.key == key_bytes(key));
+                    self.read(key, revision, found.map(|kv| (kv.mod_revision, number(&kv.value))))
+                })
             }
             (Asked::Count { .. }, Body::Reply(Reply::Txn { succeeded: false, .. }))
             | (Asked::Delete { .. }, Body::Reply(Reply::Delete { deleted: 0, .. })) => Ok(()),

@@ -1,8 +1,13 @@
 //! Watches: who wants to know what, and how far each has been told.
 //!
 //! One ring holds the newest events for all watches; a watch holds a position and nothing else, so a client that does not
-//! read costs no memory an event. A watch that fell behind the ring reads the history of the state, like one that starts at
-//! an old revision. Messages are made when the client's stream can take them ([`WatchStream::poll`]).
+//! read costs no memory an event. Messages are made when the client's stream can take them ([`WatchStream::poll`]).
+//!
+//! A watch that fell behind the ring is told the history of the state, like one that starts at an old revision. Reading it
+//! takes long, and would hold up whoever polls: so it is read a batch at a time on another thread ([`CatchUp`]), from the
+//! view that was the newest when the batch was handed out, and the watch's position moves when a batch is told. Events that
+//! come meanwhile move nothing. A stream has one batch under way at most, so its watches take turns; of batches that wait
+//! to be told only the newest few stay, since who is slow to take one can have it read again.
 //!
 //! # What a watch may count on (etcd's names)
 //!
@@ -11,7 +16,8 @@
 //! fragments). *Resumable*: it may start at any revision that is not compacted, the compacted one itself included.
 //! *Bookmarkable*: a progress message of revision R comes after every event up to R.
 //!
-//! The hub is a pure value: events and ticks in, messages out on request, `wake` called when a stream may have something.
+//! The hub is a pure value: events, ticks and batches in, messages out on request, `wake` called when a stream may have
+//! something, `bell` rung when history is to be read.
 
 #[cfg(test)]
 mod tests;
@@ -77,7 +83,8 @@ impl Default for Options {
     }
 }
 
-type Wake = Box<dyn Fn() + Send + Sync>;
+/// Called when there may be something to do; it must neither block nor call the hub.
+pub type Wake = Box<dyn Fn() + Send + Sync>;
 type WatchKey = (u64, i64);
 
 struct Watch {
@@ -94,6 +101,53 @@ struct Watch {
     progress_at: Option<Instant>,
 }
 
+/// So many batches of history are read at once, or wait for the thread that reads them.
+const READING_MAX: usize = 4;
+/// So many batches wait at most to be told.
+const CAUGHT_MAX: usize = 32;
+
+/// A batch of history to be read for a watch.
+pub struct CatchUp {
+    stream: u64,
+    number: u64,
+    view: Arc<dyn History>,
+    from: Revision,
+    bytes: usize,
+}
+
+/// A batch of history, or why there is none.
+pub struct Caught {
+    stream: u64,
+    number: u64,
+    batch: StateResult<Batch>,
+}
+
+/// All events from a watch's position up to a revision.
+struct Batch {
+    events: Vec<Event>,
+    upto: Revision,
+}
+
+impl CatchUp {
+    /// Reads it; this may take a while.
+    pub fn read(self) -> Caught {
+        let batch = self.view.history(self.from, self.bytes).map(|events| {
+            let upto = events.last().map_or(self.view.revision(), |event| event.kv.mod_revision);
+            Batch { events, upto }
+        });
+        Caught { stream: self.stream, number: self.number, batch }
+    }
+}
+
+/// The watch of a stream that catches up.
+struct Catching {
+    id: i64,
+    /// The number of its batch, so that one that was asked for before is not taken for it.
+    number: u64,
+    /// The batch, once it was read.
+    batch: Option<StateResult<Batch>>,
+}
+
 struct Stream {
     wake: Wake,
     /// Answers to requests, in order.
@@ -103,6 +157,12 @@ struct Stream {
     ready: BTreeSet<i64>,
     /// The watch whose turn it is.
     turn: i64,
+    /// Watches that fell behind the ring and wait for their turn to catch up.
+    behind: BTreeSet<i64>,
+    /// The one whose turn it is; it is ready once its batch was read.
+    catching: Option<Catching>,
+    /// The watch behind the ring whose turn is next.
+    next_behind: i64,
     next_id: i64,
     /// So many progress messages are owed, once all is told: one for each request.
     progress: u64,
@@ -110,8 +170,8 @@ struct Stream {
 
 /// All watches of a node.
 ///
-/// Invariants: the ring holds every event from `ring_from` on; a watch that is not ready has been told everything up to
-/// the newest revision, or starts behind it.
+/// Invariants: the ring holds every event from `ring_from` on; a watch that is neither ready nor behind the ring has been
+/// told everything up to the newest revision, or starts after it.
 pub struct Hub {
     options: Options,
     view: Arc<dyn History>,
@@ -126,6 +186,14 @@ pub struct Hub {
     /// What the watches take, about.
     watch_bytes: usize,
     now: Instant,
+    bell: Wake,
+    /// Batches to be read, by number, with their streams.
+    wanted: BTreeMap<u64, u64>,
+    next_batch: u64,
+    /// How many batches are being read.
+    reading: usize,
+    /// Batches that wait to be told, by number, with their streams.
+    caught: BTreeMap<u64, u64>,
     /// A read of the state failed.
     damage: Option<StateError>,
 }
@@ -135,8 +203,8 @@ fn lock(hub: &Mutex<Hub>) -> MutexGuard<'_, Hub> {
 }
 
 impl Hub {
-    /// A hub over the state as it is.
-    pub fn new(options: Options, view: Arc<dyn History>) -> Self {
+    /// A hub over the state as it is; `bell` is rung when [`Hub::take_wanted`] has something.
+    pub fn new(options: Options, view: Arc<dyn History>, bell: Wake) -> Self {
         Self {
             options,
             ring: VecDeque::new(),
@@ -150,6 +218,11 @@ impl Hub {
             progress_watches: 0,
             watch_bytes: 0,
             now: Instant::ZERO,
+            bell,
+            wanted: BTreeMap::new(),
+            next_batch: 0,
+            reading: 0,
+            caught: BTreeMap::new(),
             damage: None,
         }
     }
@@ -191,9 +264,10 @@ impl Hub {
         let mut wake = BTreeSet::new();
         for (&number, stream) in &mut self.streams {
             for (&id, watch) in &mut stream.watches {
-                if !stream.ready.contains(&id) {
-                    watch.next = watch.next.max(told + 1);
+                if is_pending(&stream.ready, &stream.behind, stream.catching.as_ref(), id) {
+                    continue;
                 }
+                watch.next = watch.next.max(told + 1);
                 if watch.next <= self.view.revision() {
                     stream.ready.insert(id);
                     wake.insert(number);
@@ -206,6 +280,55 @@ impl Hub {
     /// A read of the state failed since this was last asked.
     pub fn take_damage(&mut self) -> Option<StateError> {
         self.damage.take()
+    }
+
+    /// The history to be read now, each batch to come back by [`Hub::caught_up`].
+    pub fn take_wanted(&mut self) -> Vec<CatchUp> {
+        let (mut out, mut wake) = (Vec::new(), BTreeSet::new());
+        while self.reading < READING_MAX
+            && let Some((batch, number)) = self.wanted.pop_first()
+        {
+            let Some(stream) = self.streams.get_mut(&number) else { continue };
+            let Some(id) = stream.catching.as_ref().filter(|c| c.number == batch).map(|c| c.id) else {
+                continue;
+            };
+            let Some(watch) = stream.watches.get(&id) else { continue };
+            if watch.next < self.view.compacted() {
+                // There is nothing to be read; the stream says so when it looks.
+                stream.catching = None;
+                stream.ready.insert(id);
+                wake.insert(number);
+                continue;
+            }
+            self.reading += 1;
+            let (view, from, bytes) = (self.view.clone(), watch.next, self.options.message_bytes);
+            out.push(CatchUp { stream: number, number: batch, view, from, bytes });
+        }
+        self.wake(&wake);
+        out
+    }
+
+    /// A batch of history was read.
+    pub fn caught_up(&mut self, caught: Caught) {
+        self.reading = self.reading.saturating_sub(1);
+        if let Err(error) = &caught.batch
+            && error.damaged
+        {
+            self.damage = Some(error.clone());
+        }
+        let Some(stream) = self.streams.get_mut(&caught.stream) else { return };
+        let Some(catching) = stream.catching.as_mut().filter(|c| c.number == caught.number) else { return };
+        catching.batch = Some(caught.batch);
+        stream.ready.insert(catching.id);
+        self.caught.insert(caught.number, caught.stream);
+        if self.caught.len() > CAUGHT_MAX
+            && let Some((_, slow)) = self.caught.pop_first()
+            && let Some(stream) = self.streams.get_mut(&slow)
+        {
+            // Its watch stays ready, and asks again when it is looked at.
+            stream.catching = None;
+        }
+        self.wake(&BTreeSet::from([caught.stream]));
     }
 
     /// Time has passed.
@@ -245,6 +368,9 @@ impl Hub {
             watches: BTreeMap::new(),
             ready: BTreeSet::new(),
             turn: i64::MIN,
+            behind: BTreeSet::new(),
+            catching: None,
+            next_behind: i64::MIN,
             next_id: 0,
             progress: 0,
         };
@@ -260,7 +386,8 @@ impl Hub {
         for &(number, id) in exact.chain(ranges) {
             let Some(stream) = self.streams.get_mut(&number) else { continue };
             let Some(watch) = stream.watches.get_mut(&id) else { continue };
-            if stream.ready.contains(&id) || watch.next > revision {
+            let pending = is_pending(&stream.ready, &stream.behind, stream.catching.as_ref(), id);
+            if pending || watch.next > revision {
                 continue;
             }
             watch.next = revision;
@@ -361,6 +488,11 @@ impl Hub {
         let Some(stream) = self.streams.get_mut(&number) else { return false };
         let Some(watch) = stream.watches.remove(&id) else { return false };
         stream.ready.remove(&id);
+        stream.behind.remove(&id);
+        if let Some(catching) = stream.catching.take_if(|catching| catching.id == id) {
+            self.wanted.remove(&catching.number);
+            self.caught.remove(&catching.number);
+        }
         self.progress_watches -= usize::from(watch.progress_at.is_some());
         self.watch_bytes -= watch_size(&watch.range);
         self.by_range.remove(&(number, id));
@@ -377,7 +509,8 @@ impl Hub {
         let (revision, from) = (self.view.revision(), self.ring_from);
         let Some(stream) = self.streams.get_mut(&number) else { return };
         let synced = |(id, w): (&i64, &Watch)| {
-            let caught_up = if stream.ready.contains(id) { w.next >= from } else { w.next <= revision + 1 };
+            let pending = is_pending(&stream.ready, &stream.behind, stream.catching.as_ref(), *id);
+            let caught_up = if pending { w.next >= from } else { w.next <= revision + 1 };
             caught_up && w.start <= revision
         };
         if !stream.watches.is_empty() && stream.watches.iter().all(synced) {
@@ -398,6 +531,7 @@ impl Hub {
 
     fn poll(&mut self, number: u64) -> Option<WatchMessage> {
         loop {
+            self.ask(number);
             let stream = self.streams.get_mut(&number)?;
             if let Some(said) = stream.said.pop_front() {
                 return Some(said);
@@ -412,12 +546,17 @@ impl Hub {
         }
         let (revision, now, every) = (self.view.revision(), self.now, self.options.progress_every);
         let stream = self.streams.get_mut(&number)?;
-        if let Some(left) = stream.progress.checked_sub(1) {
+        // A promise about all revisions so far is none to make for a watch that catches up.
+        if let Some(left) = stream.progress.checked_sub(1)
+            && stream.behind.is_empty()
+            && stream.catching.is_none()
+        {
             stream.progress = left;
             return Some(WatchMessage { revision, id: -1, ..WatchMessage::default() });
         }
         for (&id, watch) in &mut stream.watches {
-            if watch.progress_at.is_some_and(|at| at <= now) && watch.start <= revision {
+            let pending = is_pending(&stream.ready, &stream.behind, stream.catching.as_ref(), id);
+            if !pending && watch.progress_at.is_some_and(|at| at <= now) && watch.start <= revision {
                 watch.progress_at = Some(now + every);
                 return Some(WatchMessage { revision, id, ..WatchMessage::default() });
             }
@@ -425,12 +564,36 @@ impl Hub {
         None
     }
 
-    /// Looks at what watch `id` has not seen; `None` if nothing of it is for the watch (it may not be at the end yet).
+    /// Has history read for the watch of a stream whose turn it is to catch up.
+    fn ask(&mut self, number: u64) {
+        let Some(stream) = self.streams.get_mut(&number) else { return };
+        if stream.catching.is_some() {
+            return;
+        }
+        let next = stream.behind.range(stream.next_behind..).next().or_else(|| stream.behind.first());
+        let Some(&id) = next else { return };
+        stream.behind.remove(&id);
+        stream.next_behind = id.wrapping_add(1);
+        self.next_batch += 1;
+        stream.catching = Some(Catching { id, number: self.next_batch, batch: None });
+        self.wanted.insert(self.next_batch, number);
+        (self.bell)();
+    }
+
+    /// Looks at what watch `id` has not seen; `None` if nothing of it is for the watch (it may not be at the end yet), or
+    /// if history must be read first.
     fn look(&mut self, number: u64, id: i64) -> Option<WatchMessage> {
         let (revision, compacted) = (self.view.revision(), self.view.compacted());
         let stream = self.streams.get_mut(&number)?;
+        let batch = match stream.catching.take_if(|catching| catching.id == id) {
+            Some(catching) => {
+                self.caught.remove(&catching.number);
+                catching.batch
+            }
+            None => None,
+        };
         let watch = stream.watches.get_mut(&id)?;
-        if watch.next < compacted {
+        if batch.is_none() && watch.next < compacted {
             self.forget(number, id);
             // etcd's header has no revision here: nothing was promised up to any.
             let message =
@@ -439,48 +602,49 @@ impl Hub {
         }
         let mut events = Vec::new();
         let mut bytes = 0;
-        let mut upto = revision;
         let mut take = |event: &Event| {
             if watch.wants(event) {
                 bytes += size(event);
                 events.push(watch.trim(event));
             }
         };
-        if watch.next >= self.ring_from {
-            let start = self.ring.partition_point(|e| e.kv.mod_revision < watch.next);
-            let mut seen = 0;
-            for event in self.ring.range(start..) {
-                // Only between two revisions may a message end.
-                if seen > self.options.message_bytes && event.kv.mod_revision > upto {
-                    break;
-                }
-                seen += size(event);
-                upto = event.kv.mod_revision;
-                take(event);
+        let upto = match batch {
+            Some(Ok(batch)) => {
+                batch.events.iter().for_each(take);
+                batch.upto
             }
-            if self.ring.back().is_none_or(|last| last.kv.mod_revision == upto) {
-                upto = revision;
+            Some(Err(error)) => {
+                let reason = error.to_string();
+                self.forget(number, id);
+                return Some(WatchMessage {
+                    revision,
+                    id,
+                    canceled: true,
+                    reason,
+                    ..WatchMessage::default()
+                });
             }
-        } else {
-            match self.view.history(watch.next, self.options.message_bytes) {
-                Ok(old) => {
-                    upto = old.last().map_or(revision, |e| e.kv.mod_revision);
-                    old.iter().for_each(take);
-                }
-                Err(error) => {
-                    let reason = error.to_string();
-                    self.damage = Some(error).filter(|error| error.damaged).or(self.damage.take());
-                    self.forget(number, id);
-                    return Some(WatchMessage {
-                        revision,
-                        id,
-                        canceled: true,
-                        reason,
-                        ..WatchMessage::default()
-                    });
-                }
+            None if watch.next < self.ring_from => {
+                stream.ready.remove(&id);
+                stream.behind.insert(id);
+                return None;
             }
-        }
+            None => {
+                let (mut upto, mut seen) = (revision, 0);
+                let start = self.ring.partition_point(|e| e.kv.mod_revision < watch.next);
+                for event in self.ring.range(start..) {
+                    // Only between two revisions may a message end.
+                    if seen > self.options.message_bytes && event.kv.mod_revision > upto {
+                        break;
+                    }
+                    seen += size(event);
+                    upto = event.kv.mod_revision;
+                    take(event);
+                }
+                let all = self.ring.back().is_none_or(|last| last.kv.mod_revision == upto);
+                if all { revision } else { upto }
+            }
+        };
         watch.next = upto + 1;
         if watch.next > revision {
             stream.ready.remove(&id);
@@ -526,6 +690,11 @@ fn split(message: WatchMessage) -> VecDeque<WatchMessage> {
     part.fragment = false;
     parts.push_back(part);
     parts
+}
+
+/// Whether a watch has something to look at, now or once it was read.
+fn is_pending(ready: &BTreeSet<i64>, behind: &BTreeSet<i64>, catching: Option<&Catching>, id: i64) -> bool {
+    ready.contains(&id) || behind.contains(&id) || catching.is_some_and(|catching| catching.id == id)
 }
 
 impl Stream {
