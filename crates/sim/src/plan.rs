@@ -10,9 +10,10 @@
 //! never came may or may not have happened: it can explain a value, never excuse a missing one. How watchers and leases are
 //! judged stands in `watchers.rs` and `leases.rs`.
 
+use crate::knobs::{Counts, Knobs};
 use crate::leases::{Leases, Step};
 use crate::watchers::Watchers;
-use crate::world::{Counts, Knobs, Script, World};
+use crate::world::{Script, World};
 use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId, Rng};
@@ -72,7 +73,6 @@ enum Asked {
     Get {
         key: u64,
     },
-    /// Reads all keys at once.
     List,
     /// Adds one to a counter by compare-and-set on its version: applied twice would show.
     Count {
@@ -382,7 +382,6 @@ impl Run {
                 Asked::Count { version: self.counted }
             }
             6 => Asked::ReadCount,
-            // A stream of its own, as for all that came later.
             _ if self.lists.chance(1, 3) => Asked::List,
             _ => Asked::Get { key },
         }
@@ -400,9 +399,7 @@ impl Run {
                 Request::Write(Command::Delete(DeleteRange { range: point(key), prev_kv: false }))
             }
             Asked::Get { key } => read(point(key)),
-            Asked::List => {
-                read(KeyRange { key: Bytes::from_static(b"key"), end: Bytes::from_static(b"kez") })
-            }
+            Asked::List => read(KeyRange { key: "key".into(), end: "kez".into() }),
             Asked::Lease { id, step } => lease_request(id, step),
             Asked::ReadCount => read(KeyRange { key: Bytes::from_static(COUNTER), end: Bytes::new() }),
             Asked::Count { version } => Request::Write(Command::Txn(Txn {

@@ -122,8 +122,12 @@ impl Large {
 
     /// Takes out what has waited too long.
     pub(super) fn expired(&mut self, now: Instant) -> Vec<(Done, Failure)> {
-        let late = self.waiting.extract_if(.., |_, waiting| waiting.deadline <= now);
-        late.map(|(_, waiting)| (waiting.done, Failure::TimedOut)).collect()
+        let late = self.waiting.iter().filter(|(_, waiting)| waiting.deadline <= now);
+        let late: Vec<u64> = late.map(|(&number, _)| number).collect();
+        late.iter()
+            .filter_map(|number| self.finish(*number))
+            .map(|(_, done)| (done, Failure::TimedOut))
+            .collect()
     }
 
     /// Takes out all, for a node that stops.

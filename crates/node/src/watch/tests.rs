@@ -1,5 +1,6 @@
 //! The hub against a history that is simply a list.
 
+use super::behind::{CAUGHT_MAX, READING_MAX};
 use super::*;
 use quorate_base::Rng;
 use quorate_storage::state::StateResult;
@@ -135,9 +136,13 @@ fn watches_are_ordered_unique_reliable_and_atomic() {
             }
         }
         caught.extend(wanted.into_iter().map(CatchUp::read));
-        caught.into_iter().for_each(|caught| lock(&hub).caught_up(caught));
+        for caught in caught {
+            lock(&hub).caught_up(caught);
+        }
         loop {
-            streams.iter_mut().for_each(|stream| read(stream, usize::MAX));
+            for stream in &mut streams {
+                read(stream, usize::MAX);
+            }
             if catch_up(&hub) == 0 {
                 break;
             }
@@ -228,7 +233,9 @@ fn a_compaction_while_history_is_read_is_told_behind_what_was_read() {
         let wanted = if handed_out { lock(&hub).take_wanted() } else { Vec::new() };
         let events = (8..=9).map(|r| event("a", r, false)).collect();
         lock(&hub).publish(Arc::new(Past { revision: 9, compacted: 8, events }), Vec::new());
-        wanted.into_iter().for_each(|wanted| lock(&hub).caught_up(wanted.read()));
+        for wanted in wanted {
+            lock(&hub).caught_up(wanted.read());
+        }
         let said = all(&hub, &mut s);
         let (last, before) = said.split_last().unwrap();
         assert_eq!((last.id, last.canceled, last.compact_revision), (0, true, 8));
