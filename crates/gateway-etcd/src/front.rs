@@ -1,4 +1,5 @@
-//! What stands before the services: the plain HTTP pages of the same port, and one code that must be another.
+//! What stands before the services: the plain HTTP pages of the same port, one code that must be another, and the sending of
+//! large replies (`aside.rs`).
 //!
 //! A request whose content is not gRPC is for a page: `/health`, `/livez`, `/readyz`, `/version` and `/metrics`, as etcd has
 //! them. A message above the limit is refused by the gRPC library with `OUT_OF_RANGE`; gRPC in Go, and with it etcd's
@@ -11,6 +12,7 @@
 //! What is left out: JSON requests (`/v3/...`) and the parts of `/readyz` one by one.
 
 use crate::Gateway;
+use crate::aside::{Aside, Large};
 use pin_project_lite::pin_project;
 use quorate_node::api::{Failure, Request};
 use quorate_wire::kv::{KeyRange, Range};
@@ -59,7 +61,8 @@ where
         let content = request.headers().get(http::header::CONTENT_TYPE);
         if content.is_some_and(|c| c.as_bytes().starts_with(b"application/grpc")) {
             let request = request.map(|body| self.gateway.unfinished.count(body));
-            return Answer::Grpc { answer: self.services.call(request) };
+            let aside = self.gateway.aside.clone();
+            return Answer::Grpc { answer: self.services.call(request), aside };
         }
         let gateway = self.gateway.clone();
         let (asked, _) = request.into_parts();
@@ -71,7 +74,7 @@ pin_project! {
     /// What comes of a request.
     #[project = AnswerProjected]
     pub(crate) enum Answer<F> {
-        Grpc { #[pin] answer: F },
+        Grpc { #[pin] answer: F, aside: Aside },
         Page { page: Pin<Box<dyn Future<Output = Page> + Send>> },
     }
 }
@@ -85,10 +88,13 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
             AnswerProjected::Page { page } => page.as_mut().poll(cx).map(Ok),
-            AnswerProjected::Grpc { answer } => {
+            AnswerProjected::Grpc { answer, aside } => {
                 let mut response = ready!(answer.poll(cx))?;
                 if response.headers().contains_key(Status::GRPC_STATUS) {
                     recode(response.headers_mut());
+                }
+                if response.extensions_mut().remove::<Large>().is_some() {
+                    response = response.map(|body| aside.encode(body));
                 }
                 Poll::Ready(Ok(response))
             }

@@ -1,7 +1,7 @@
 //! The KV service.
 
 use crate::failure::status;
-use crate::{Gateway, check, check_size, convert, unexpected};
+use crate::{Gateway, aside, check, check_size, convert, unexpected};
 use quorate_node::api::{Answer, Body, Failure, Request};
 use quorate_proto::etcdserverpb as pb;
 use quorate_wire::kv::{Command, Reply, Revision};
@@ -19,7 +19,8 @@ impl pb::kv_server::Kv for Gateway {
         let request = Request::Range { range: convert::range(message), serializable };
         match self.ask(&metadata, request).await? {
             Answer { head, body: Body::Reply(Reply::Range(reply)) } => {
-                Ok(Response::new(convert::range_response(Some(convert::header(head)), reply)))
+                let (large, header) = (aside::is_large(&reply), Some(convert::header(head)));
+                self.aside.reply(large, move || convert::range_response(header, reply)).await
             }
             other => Err(unexpected(&other.body)),
         }
@@ -64,8 +65,9 @@ impl pb::kv_server::Kv for Gateway {
             if reads { Request::ReadTxn { txn, serializable } } else { Request::Write(Command::Txn(txn)) };
         match self.ask(&metadata, request).await? {
             Answer { head, body: Body::Reply(Reply::Txn { succeeded, replies }) } => {
-                let header = Some(convert::header(head));
-                Ok(Response::new(convert::txn_response(header, head.revision, succeeded, replies)))
+                let (large, header) = (aside::are_large(&replies), Some(convert::header(head)));
+                let make = move || convert::txn_response(header, head.revision, succeeded, replies);
+                self.aside.reply(large, make).await
             }
             other => Err(unexpected(&other.body)),
         }

@@ -10,6 +10,7 @@
 //! snapshots of the maintenance service, and users.
 
 mod arrivals;
+mod aside;
 mod authority;
 mod check;
 mod cluster;
@@ -23,6 +24,7 @@ mod unfinished;
 mod watch;
 
 use arrivals::Arrivals;
+use aside::Aside;
 use ending::Endings;
 use prost::Message;
 use quorate_node::api::{Answer, Body, Door, Failure, Request};
@@ -76,6 +78,7 @@ pub(crate) struct Gateway {
     pub(crate) metrics: Option<Metrics>,
     pub(crate) endings: Endings,
     pub(crate) unfinished: Arc<Unfinished>,
+    pub(crate) aside: Aside,
 }
 
 /// Serves clients on `listener` until `shutdown` completes.
@@ -87,8 +90,8 @@ pub async fn serve(
 ) -> Result<(), String> {
     let endings = Endings::start(door.clone());
     let Options { version, metrics, clients_max, counters } = options;
-    let unfinished = Arc::default();
-    let gateway = Gateway { door, version: version.into(), metrics, endings, unfinished };
+    let (version, unfinished, aside) = (version.into(), Arc::default(), Aside::default());
+    let gateway = Gateway { door, version, metrics, endings, unfinished, aside };
     macro_rules! service {
         ($module:ident, $server:ident) => {
             pb::$module::$server::new(gateway.clone())
@@ -270,7 +273,8 @@ mod tests {
     pub(crate) fn gateway(node: Alone) -> Gateway {
         let door: Arc<dyn Door> = Arc::new(node);
         let endings = Endings::start(door.clone());
-        Gateway { door, version: "3.6.0".into(), metrics: None, endings, unfinished: Arc::default() }
+        let (unfinished, aside) = (Arc::default(), Aside::default());
+        Gateway { door, version: "3.6.0".into(), metrics: None, endings, unfinished, aside }
     }
 
     /// Calls a unary method with and without `hasleader` and gives what came of it.

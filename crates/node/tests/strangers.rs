@@ -13,7 +13,7 @@ use quorate_faulty::FaultyDisk;
 use quorate_node::api::{Answer, Body, Failure, Request};
 use quorate_node::applier::{Applier, Output, Work};
 use quorate_node::boot::{self, Parts};
-use quorate_node::lane::{COMMAND_MAX, Effects, Event, Lane, PACKET_BYTES, Settings};
+use quorate_node::lane::{AT_ONCE, COMMAND_MAX, Effects, Event, Lane, PACKET_BYTES, Settings};
 use quorate_node::watch::Hub;
 use quorate_protocol::raft::{self, Membership, Message, SnapshotId, SnapshotMeta};
 use quorate_storage::journal::{CheckpointMark, Identity, Journal, Options};
@@ -50,9 +50,9 @@ impl Node {
         let parts = Parts { raft: config.clone(), found, store: &mut store, voters, campaign_at_once: false };
         let (mut rng, now) = (Rng::new(seed), Instant(1));
         let booted = boot::boot(parts, &mut journal, &mut rng, now).unwrap();
-        let hub =
-            Arc::new(Mutex::new(Hub::new(quorate_node::watch::Options::default(), booted.view.clone())));
-        let settings = Settings { cluster: 5, node: ME, raft: config, members: Vec::new() };
+        let options = quorate_node::watch::Options::default();
+        let hub = Arc::new(Mutex::new(Hub::new(options, booted.view.clone(), Box::new(|| {}))));
+        let settings = Settings { cluster: 5, node: ME, raft: config, members: Vec::new(), at_once: AT_ONCE };
         let lane = Lane::new(settings, booted.raft, booted.view, hub, &mut rng, now);
         let applier = Applier::new(booted.kv, ME, booted.generation, 2_000);
         let (effects, answers) = (Effects::default(), Arc::default());
@@ -85,6 +85,7 @@ impl Node {
             self.packets.append(&mut self.effects.packets);
             self.effects.roles.clear();
             events.extend(self.effects.exports.drain(..).map(|export| Event::Exported(export.read())));
+            events.extend(self.effects.reads.drain(..).map(|reading| Event::Read(reading.run())));
             let work: Vec<Work> = self.effects.work.drain(..).collect();
             for work in work {
                 self.work(work, &mut events);

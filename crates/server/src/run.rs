@@ -15,7 +15,7 @@ use quorate_lsm::LsmStore;
 use quorate_node::api::{Door, Member};
 use quorate_node::applier::{Applier, SEAL_BYTES};
 use quorate_node::boot;
-use quorate_node::lane::{Broken, Effects, Event, Lane, Settings};
+use quorate_node::lane::{AT_ONCE, Broken, Effects, Event, Lane, Settings};
 use quorate_node::watch::Hub;
 use quorate_protocol::raft;
 use quorate_storage::journal::{Identity, Journal, Options};
@@ -243,12 +243,19 @@ fn recover(
     for note in &booted.notes {
         tracing::warn!("{note}");
     }
-    let hub = Arc::new(Mutex::new(Hub::new(quorate_node::watch::Options::default(), booted.view.clone())));
+    let bell = inbox.clone();
+    let hub = Arc::new(Mutex::new(Hub::new(
+        quorate_node::watch::Options::default(),
+        booted.view.clone(),
+        // One more round of the lane's loop is all that it takes.
+        Box::new(move || bell.push(Event::Tick)),
+    )));
     let settings = Settings {
         cluster: config.cluster,
         node: config.node,
         raft: raft_config,
         members: config.peers.iter().map(member).collect(),
+        at_once: AT_ONCE,
     };
     let lane = Lane::new(settings, booted.raft, booted.view, hub.clone(), &mut rng, now);
     let upkeep = booted.kv.upkeep();
@@ -364,6 +371,12 @@ fn carry_out(effects: &mut Effects, workers: &Workers, transport: &Transport) ->
     }
     for export in effects.exports.drain(..) {
         let _ = workers.background.send(ToBackground::Export(export));
+    }
+    for reading in effects.reads.drain(..) {
+        let _ = workers.readers.send(reading);
+    }
+    for catch_up in effects.catch_ups.drain(..) {
+        let _ = workers.history.send(catch_up);
     }
     for change in effects.roles.drain(..) {
         tracing::info!(role = ?change.role, term = %change.term, leader = ?change.leader, reason = %change.reason, "role changed");

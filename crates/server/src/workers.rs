@@ -1,4 +1,4 @@
-//! The node's own threads beside the lane's: journal, applier, background.
+//! The node's own threads beside the lane's: journal, applier, background, readers, history.
 //!
 //! Each is a loop over a queue; ordered events join them. None of them decides anything: what to write, apply or
 //! checkpoint comes from the lane and the applier.
@@ -7,17 +7,20 @@
 //!   without a timer. A failed flush is the node's end, since what is on the disk is then unknown.
 //! - **applier** runs the machine.
 //! - **background** makes checkpoints durable, reads chunks of snapshots, and lets the state's store flush and compact.
+//! - **readers** run the reads that are too large for the lane, each on whichever of them is free.
+//! - **history** reads what watches that fell behind are to be told, so that no large read keeps them waiting.
 
-use crate::inbox::Inbox;
+use crate::inbox::{Inbox, lock};
 use quorate_base::{Append, Base, ShardId};
 use quorate_node::applier::{Applier, Output, Work};
-use quorate_node::lane::{Broken, Event, Export, Seal};
+use quorate_node::lane::{Broken, Event, Export, Reading, Seal};
+use quorate_node::watch::CatchUp;
 use quorate_state::kv::KvView;
 use quorate_storage::journal::{CheckpointMark, Journal, JournalError};
 use quorate_storage::state::Upkeep;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What the journal's thread is asked.
@@ -48,10 +51,15 @@ pub(crate) struct Workers {
     pub(crate) journal: Sender<ToJournal>,
     pub(crate) applier: Sender<Work>,
     pub(crate) background: Sender<ToBackground>,
+    pub(crate) readers: Sender<Reading>,
+    pub(crate) history: Sender<CatchUp>,
 }
 
+/// So many large reads run side by side: one that takes seconds must not keep all others waiting.
+const READERS: usize = 2;
+
 impl Workers {
-    /// Starts the three threads.
+    /// Starts the threads.
     pub(crate) fn start(
         shard: ShardId,
         journal: Journal,
@@ -63,6 +71,8 @@ impl Workers {
         let (to_journal, journal_queue) = channel();
         let (to_applier, applier_queue) = channel();
         let (to_background, background_queue) = channel();
+        let (to_readers, readers_queue) = channel();
+        let (to_history, history_queue) = channel();
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new().name(name.into()).spawn(body)
         };
@@ -75,7 +85,20 @@ impl Workers {
         spawn("applier", Box::new(move || applier_loop(applier, &applier_queue, &lane, &seal)))?;
         let (lane, mark) = (inbox.clone(), to_journal.clone());
         spawn("background", Box::new(move || background_loop(&background_queue, upkeep, &lane, &mark)))?;
-        Ok(Self { journal: to_journal, applier: to_applier, background: to_background })
+        let readers_queue = Arc::new(Mutex::new(readers_queue));
+        for _ in 0..READERS {
+            let (lane, queue) = (inbox.clone(), readers_queue.clone());
+            spawn("reader", Box::new(move || reader_loop(&queue, &lane)))?;
+        }
+        let lane = inbox.clone();
+        spawn("history", Box::new(move || history_loop(&history_queue, &lane)))?;
+        Ok(Self {
+            journal: to_journal,
+            applier: to_applier,
+            background: to_background,
+            readers: to_readers,
+            history: to_history,
+        })
     }
 }
 
@@ -220,7 +243,22 @@ fn background_loop(
     }
 }
 
-/// Lowers the priority of the calling thread: on a full machine merging tables must not hold up who waits for an answer.
+fn reader_loop(queue: &Mutex<Receiver<Reading>>, inbox: &Inbox) {
+    yield_to_requests();
+    // Whoever waits in the queue holds its lock; the others wait for that.
+    while let Ok(reading) = { lock(queue).recv() } {
+        inbox.push(Event::Read(reading.run()));
+    }
+}
+
+fn history_loop(queue: &Receiver<CatchUp>, inbox: &Inbox) {
+    yield_to_requests();
+    while let Ok(catch_up) = queue.recv() {
+        inbox.push(Event::Caught(catch_up.read()));
+    }
+}
+
+/// Lowers the priority of the calling thread: on a full machine merging tables and long reads must not hold up who waits for a short answer.
 /// Not by much, or memtables would pile up behind it. Where the system refuses, everything works without.
 fn yield_to_requests() {
     // On Linux "this process" is the calling thread.

@@ -3,11 +3,13 @@
 mod digest;
 mod disks;
 mod invariants;
+mod knobs;
 mod leases;
 mod plan;
 mod watchers;
 mod world;
 
 pub use digest::Digest;
+pub use knobs::{Counts, Knobs};
 pub use plan::{Outcome, Plan};
-pub use world::{Counts, Knobs, Script, World};
+pub use world::{Script, World};

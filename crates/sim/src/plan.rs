@@ -10,9 +10,10 @@
 //! never came may or may not have happened: it can explain a value, never excuse a missing one. How watchers and leases are
 //! judged stands in `watchers.rs` and `leases.rs`.
 
+use crate::knobs::{Counts, Knobs};
 use crate::leases::{Leases, Step};
 use crate::watchers::Watchers;
-use crate::world::{Counts, Knobs, Script, World};
+use crate::world::{Script, World};
 use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId, Rng};
@@ -72,6 +73,7 @@ enum Asked {
     Get {
         key: u64,
     },
+    List,
     /// Adds one to a counter by compare-and-set on its version: applied twice would show.
     Count {
         version: i64,
@@ -120,6 +122,7 @@ struct Run {
     nemesis: Rng,
     flips: Rng,
     lies: Rng,
+    lists: Rng,
     leases: Option<Leases>,
     watchers: Watchers,
     mail: Mailbox,
@@ -178,6 +181,7 @@ impl Run {
             nemesis: Rng::stream(plan.seed, "nemesis"),
             flips: Rng::stream(plan.seed, "flips"),
             lies: Rng::stream(plan.seed, "disks"),
+            lists: Rng::stream(plan.seed, "lists"),
             leases: plan.doors.then(|| Leases::new(plan.seed)),
             watchers: Watchers::new(plan.seed, if plan.doors { WATCHERS } else { 0 }),
             mail: Mailbox::default(),
@@ -378,6 +382,7 @@ impl Run {
                 Asked::Count { version: self.counted }
             }
             6 => Asked::ReadCount,
+            _ if self.lists.chance(1, 3) => Asked::List,
             _ => Asked::Get { key },
         }
     }
@@ -394,6 +399,7 @@ impl Run {
                 Request::Write(Command::Delete(DeleteRange { range: point(key), prev_kv: false }))
             }
             Asked::Get { key } => read(point(key)),
+            Asked::List => read(KeyRange { key: "key".into(), end: "kez".into() }),
             Asked::Lease { id, step } => lease_request(id, step),
             Asked::ReadCount => read(KeyRange { key: Bytes::from_static(COUNTER), end: Bytes::new() }),
             Asked::Count { version } => Request::Write(Command::Txn(Txn {
@@ -475,6 +481,13 @@ impl Run {
             (Asked::Get { key }, Body::Reply(Reply::Range(range))) => {
                 let found = range.kvs.first().map(|kv| (kv.mod_revision, number(&kv.value)));
                 self.read(*key, revision, found)
+            }
+            (Asked::List, Body::Reply(Reply::Range(range))) => {
+                self.world.counts.add("lists");
+                (0..KEYS).try_for_each(|key| {
+                    let found = range.kvs.iter().find(|kv| kv.key == key_bytes(key));
+                    self.read(key, revision, found.map(|kv| (kv.mod_revision, number(&kv.value))))
+                })
             }
             (Asked::Count { .. }, Body::Reply(Reply::Txn { succeeded: false, .. }))
             | (Asked::Delete { .. }, Body::Reply(Reply::Delete { deleted: 0, .. })) => Ok(()),

@@ -8,6 +8,7 @@
 
 use crate::digest::Digest;
 use crate::invariants::Invariants;
+use crate::knobs::{Counts, Knobs};
 use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{Base, Instant, Mint, NodeId, Rng, ShardId};
@@ -15,82 +16,20 @@ use quorate_faulty::FaultyDisk;
 use quorate_node::api::{Failure, Member, Request, WatchStream};
 use quorate_node::applier::{Applier, Output, Work};
 use quorate_node::boot;
-use quorate_node::lane::{Effects, Event, Lane, Seal, Settings};
-use quorate_node::watch::Hub;
+use quorate_node::lane::{Effects, Event, Lane, Reading, Seal, Settings};
+use quorate_node::watch::{CatchUp, Hub};
 use quorate_protocol::raft;
 use quorate_state::kv::KvView;
 use quorate_storage::journal::{CheckpointMark, Identity, Journal, Options};
 use quorate_storage::memory::MemoryStore;
 use quorate_wire::peer::{Frame, Packet};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 /// The one shard.
 pub(crate) const KV: ShardId = ShardId(1);
 const CLUSTER: u64 = 0x0051_5545;
-
-/// How often what fired.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts(pub BTreeMap<&'static str, u64>);
-
-impl Counts {
-    /// One more.
-    pub fn add(&mut self, what: &'static str) {
-        self.times(what, 1);
-    }
-
-    /// So many more.
-    pub fn times(&mut self, what: &'static str, times: u64) {
-        if times > 0 {
-            *self.0.entry(what).or_default() += times;
-        }
-    }
-}
-
-/// Knobs of one run, drawn from its seed.
-#[derive(Clone, Debug)]
-pub struct Knobs {
-    /// How many nodes.
-    pub nodes: u64,
-    /// Packets lost, of 1,000.
-    pub drop: u64,
-    /// Packets sent twice, of 1,000.
-    pub duplicate: u64,
-    /// The longest delay of a packet.
-    pub delay_max: Duration,
-    /// The longest flush.
-    pub flush_max: Duration,
-    /// Entries a message.
-    pub append_entries: usize,
-    /// Bytes of log kept for slow followers.
-    pub log_keep_bytes: usize,
-    /// Bytes between checkpoints.
-    pub seal_bytes: u64,
-    /// Bytes of a journal segment.
-    pub segment_bytes: u64,
-    /// A planted bug.
-    pub mutant: Option<raft::Mutant>,
-}
-
-impl Knobs {
-    /// The knobs of a seed.
-    pub fn draw(seed: u64) -> Self {
-        let mut rng = Rng::stream(seed, "knobs");
-        Self {
-            nodes: if rng.chance(1, 4) { 5 } else { 3 },
-            drop: *rng.pick(&[0, 5, 30]),
-            duplicate: *rng.pick(&[0, 5, 30]),
-            delay_max: Duration::from_micros(*rng.pick(&[300, 2_000, 30_000])),
-            flush_max: Duration::from_micros(*rng.pick(&[200, 5_000, 40_000])),
-            append_entries: *rng.pick(&[1, 4, 64, 1024]),
-            log_keep_bytes: *rng.pick(&[200, 4_000, 100_000]),
-            seal_bytes: *rng.pick(&[2_000, 20_000, 200_000]),
-            segment_bytes: *rng.pick(&[8 << 10, 64 << 10]),
-            mutant: None,
-        }
-    }
-}
 
 /// What can happen.
 enum Happening {
@@ -99,6 +38,8 @@ enum Happening {
     Flushed { node: NodeId, life: u64 },
     Apply { node: NodeId, life: u64 },
     Sealed { node: NodeId, life: u64 },
+    Read { node: NodeId, life: u64, reading: Box<Reading> },
+    CatchUp { node: NodeId, life: u64, catch_up: Box<CatchUp> },
     Run(Script),
 }
 
@@ -181,6 +122,9 @@ pub struct World {
     seq: u64,
     net: Rng,
     timing: Rng,
+    reading: Rng,
+    /// Nodes whose watches want history read.
+    bells: Arc<Mutex<BTreeSet<NodeId>>>,
     seeds: Rng,
     /// Directed links that are cut.
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
@@ -215,6 +159,8 @@ impl World {
             seq: 0,
             net: Rng::stream(seed, "net"),
             timing: Rng::stream(seed, "timing"),
+            reading: Rng::stream(seed, "reading"),
+            bells: Arc::default(),
             seeds: Rng::stream(seed, "lives"),
             cut: BTreeSet::new(),
             faults_on: true,
@@ -348,6 +294,7 @@ impl World {
 
     /// Runs one event; gives the plan's step if it was one. `Err` names a broken invariant.
     pub fn step(&mut self) -> Result<Option<Script>, String> {
+        self.answer_bells();
         let Some(Reverse(timed)) = self.heap.pop() else { return Err("nothing is left to happen".into()) };
         self.now = self.now.max(timed.at);
         self.events += 1;
@@ -382,6 +329,12 @@ impl World {
             Happening::Flushed { node, life } => self.alive(node, life, 3, Self::flushed),
             Happening::Apply { node, life } => self.alive(node, life, 4, Self::apply),
             Happening::Sealed { node, life } => self.alive(node, life, 5, Self::sealed),
+            Happening::Read { node, life, reading } => {
+                self.read(node, life, 7, || Event::Read(reading.run()));
+            }
+            Happening::CatchUp { node, life, catch_up } => {
+                self.read(node, life, 8, || Event::Caught(catch_up.read()));
+            }
         }
         None
     }
@@ -391,6 +344,25 @@ impl World {
         if self.places[at].life == life && self.places[at].running.is_some() {
             self.digest.feed(self.now, node, kind, &[]);
             then(self, at);
+        }
+    }
+
+    /// A reader is through. What it reads is what its view was, whenever it reads.
+    fn read(&mut self, node: NodeId, life: u64, kind: u8, read: impl FnOnce() -> Event) {
+        if self.lives(node, life) {
+            self.digest.feed(self.now, node, kind, &[]);
+            self.deliver(node, read());
+            self.settle(place_of(node));
+        }
+    }
+
+    fn answer_bells(&mut self) {
+        let rung = match self.bells.lock() {
+            Ok(mut bells) => std::mem::take(&mut *bells),
+            Err(_) => return,
+        };
+        for node in rung {
+            self.settle(place_of(node));
         }
     }
 
@@ -490,6 +462,29 @@ impl World {
         self.push(self.now + after, Happening::Apply { node: id, life });
     }
 
+    /// Each read takes its own time, as if there were a thread for each.
+    fn start_reads(&mut self, at: usize) {
+        let (node, life) = (self.places[at].id, self.places[at].life);
+        let Some(r) = self.places[at].running.as_mut() else { return };
+        let (reads, catch_ups) =
+            (std::mem::take(&mut r.effects.reads), std::mem::take(&mut r.effects.catch_ups));
+        self.counts.times("large reads", reads.len() as u64);
+        self.counts.times("batches of history", catch_ups.len() as u64);
+        for reading in reads {
+            let at = self.now + self.reading_time(self.knobs.read_max);
+            self.push(at, Happening::Read { node, life, reading: Box::new(reading) });
+        }
+        for catch_up in catch_ups {
+            // A batch is bounded, a read is not.
+            let at = self.now + self.reading_time(self.knobs.read_max.min(Duration::from_millis(30)));
+            self.push(at, Happening::CatchUp { node, life, catch_up: Box::new(catch_up) });
+        }
+    }
+
+    fn reading_time(&mut self, most: Duration) -> Duration {
+        Duration::from_nanos(10_000 + self.reading.below(most.as_nanos() as u64))
+    }
+
     /// A disk failed: a node that obeys stops and says why.
     fn break_down(&mut self, at: usize, why: String) {
         let id = self.places[at].id;
@@ -552,6 +547,7 @@ impl World {
         }
         self.start_flush(at);
         self.start_apply(at);
+        self.start_reads(at);
         let mut read = false;
         for export in exports {
             self.counts.add("snapshot chunks");
@@ -623,10 +619,18 @@ impl World {
         if booted.raft.state_lost() {
             self.counts.add("states lost");
         }
-        let hub =
-            Arc::new(Mutex::new(Hub::new(quorate_node::watch::Options::default(), booted.view.clone())));
+        let (ring_bytes, message_bytes) = (self.knobs.ring_bytes, self.knobs.message_bytes);
+        let options = quorate_node::watch::Options { ring_bytes, message_bytes, ..Default::default() };
+        let bells = self.bells.clone();
+        let bell = move || {
+            if let Ok(mut bells) = bells.lock() {
+                bells.insert(id);
+            }
+        };
+        let hub = Arc::new(Mutex::new(Hub::new(options, booted.view.clone(), Box::new(bell))));
         let members = (1..=self.knobs.nodes).map(|n| Member { id: n, ..Member::default() }).collect();
-        let settings = Settings { cluster: CLUSTER, node: id, raft: config, members };
+        let settings =
+            Settings { cluster: CLUSTER, node: id, raft: config, members, at_once: self.knobs.at_once };
         let lane = Lane::new(settings, booted.raft, booted.view, hub.clone(), &mut rng, self.now);
         let applier = Applier::new(booted.kv, id, booted.generation, self.knobs.seal_bytes);
         Ok(Running {

@@ -5,14 +5,23 @@ use quorate_base::{Instant, NodeId};
 use quorate_node::api::{Answer, Body, Failure, Request, WatchCreate, WatchRequest};
 use quorate_node::watch::Hub;
 use quorate_sim::{Knobs, World};
-use quorate_wire::kv::{Command, KeyRange, Put, Range, Reply};
+use quorate_wire::kv::{Command, KeyRange, Put, Range, Refused, Reply};
 use std::sync::{Arc, Mutex};
 
 type Heard = Arc<Mutex<Option<Result<Answer, Failure>>>>;
 
+/// Three nodes whose large reads take up to two seconds, and every read is one.
+fn slow_readers(seed: u64) -> World {
+    let knobs = Knobs { nodes: 3, drop: 0, duplicate: 0, ..Knobs::draw(seed) };
+    world_with(seed, Knobs { at_once: 0, read_max: Duration::from_secs(2), ..knobs })
+}
+
 /// Three nodes without faults, with a leader.
 fn world(seed: u64) -> World {
-    let knobs = Knobs { nodes: 3, drop: 0, duplicate: 0, ..Knobs::draw(seed) };
+    world_with(seed, Knobs { nodes: 3, drop: 0, duplicate: 0, ..Knobs::draw(seed) })
+}
+
+fn world_with(seed: u64, knobs: Knobs) -> World {
     let mut world = World::new(seed, knobs);
     for n in 1..=3 {
         world.start(NodeId(n));
@@ -98,6 +107,105 @@ fn a_watch_behind_a_write_does_not_see_it() {
             );
         }
     }
+}
+
+fn all_keys(revision: i64) -> Request {
+    let range = KeyRange { key: vec![0].into(), end: vec![0].into() };
+    Request::Range { range: Range { range, revision, ..Range::default() }, serializable: false }
+}
+
+/// Asks, and runs the world until the request is with a reader.
+fn begin_reading(world: &mut World, node: NodeId, request: Request) -> Heard {
+    let large = |world: &World| world.counts.0.get("large reads").copied().unwrap_or(0);
+    let before = large(world);
+    let heard = ask(world, node, request);
+    while large(world) == before {
+        assert!(heard.lock().expect("one thread").is_none(), "it was answered at once");
+        world.step().expect("a sound world");
+    }
+    heard
+}
+
+fn wait_for(world: &mut World, heard: &Heard) -> Result<Answer, Failure> {
+    loop {
+        if let Some(result) = heard.lock().expect("one thread").take() {
+            return result;
+        }
+        world.step().expect("a sound world");
+    }
+}
+
+fn keys_of(answer: &Answer) -> Vec<&[u8]> {
+    match &answer.body {
+        Body::Reply(Reply::Range(reply)) => reply.kvs.iter().map(|kv| &kv.key[..]).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// While a leader's reader is busy the leader leads, writes are answered, and what they change is not in the reader's answer.
+#[test]
+fn a_large_read_holds_up_neither_heartbeats_nor_writes() {
+    let mut longest = 0;
+    for seed in 0..10 {
+        let mut world = slow_readers(seed);
+        let leader = world.leader().expect("there is one");
+        let written = answer(&mut world, leader, put("a", 0)).head.revision;
+        let elections = world.counts.clone();
+        let read = begin_reading(&mut world, leader, all_keys(0));
+        let mut writes = 0;
+        while read.lock().expect("one thread").is_none() {
+            answer(&mut world, leader, put("b", 0));
+            writes += 1;
+        }
+        longest = longest.max(writes);
+        let read = wait_for(&mut world, &read).expect("an answer");
+        assert_eq!((read.head.revision, keys_of(&read)), (written, vec![&b"a"[..]]), "seed {seed}");
+        let won = |counts: &quorate_sim::Counts| counts.0.get("elections won").copied();
+        assert_eq!((world.leader(), won(&world.counts)), (Some(leader), won(&elections)), "seed {seed}");
+    }
+    assert!(longest > 20, "{longest} writes during a read show nothing");
+}
+
+/// A compaction while a reader holds its view changes nothing of the answer; who asks behind it hears of it.
+#[test]
+fn a_compaction_under_a_read_changes_no_answer() {
+    for seed in 0..10 {
+        let mut world = slow_readers(seed);
+        let leader = world.leader().expect("there is one");
+        let first = answer(&mut world, leader, put("a", 0)).head.revision;
+        let second = answer(&mut world, leader, put("b", 0)).head.revision;
+        let old = begin_reading(&mut world, leader, all_keys(first));
+        let delete = KeyRange { key: "a".into(), end: "".into() };
+        let delete = quorate_wire::kv::DeleteRange { range: delete, prev_kv: false };
+        let third = answer(&mut world, leader, Request::Write(Command::Delete(delete))).head.revision;
+        answer(&mut world, leader, Request::Write(Command::Compact { revision: third }));
+        assert!(old.lock().expect("one thread").is_none(), "seed {seed}: the read should be under way still");
+        let late = ask(&mut world, leader, all_keys(first));
+        let late = wait_for(&mut world, &late);
+        assert!(
+            matches!(late, Err(Failure::Refused(Refused::Compacted { revision }, _)) if revision == third),
+            "seed {seed}: {late:?}"
+        );
+        let old = wait_for(&mut world, &old).expect("an answer");
+        assert_eq!((old.head.revision, keys_of(&old)), (second, vec![&b"a"[..]]), "seed {seed}");
+    }
+}
+
+/// A read that takes longer than its client waits ends at the client's time, and nothing of it stays behind.
+#[test]
+fn a_large_read_ends_at_its_deadline() {
+    let knobs = Knobs { nodes: 3, drop: 0, duplicate: 0, ..Knobs::draw(1) };
+    let knobs = Knobs { at_once: 0, read_max: Duration::from_secs(1000), ..knobs };
+    let mut world = world_with(1, knobs);
+    let leader = world.leader().expect("there is one");
+    answer(&mut world, leader, put("a", 0));
+    let asked = world.now;
+    let read = begin_reading(&mut world, leader, all_keys(0));
+    assert_eq!(wait_for(&mut world, &read), Err(Failure::TimedOut));
+    assert!(world.now.since(asked) < Duration::from_secs(4), "the client waits for three seconds");
+    let later = world.now + Duration::from_secs(1000);
+    run_until(&mut world, later);
+    assert_eq!(world.leader(), Some(leader));
 }
 
 /// A lease's keys are told as they were when the request came, on a node that lags behind, too (found by `e2e/run.sh rust`).

@@ -8,6 +8,7 @@
 //! to the leader's -> journal and peers -> committed -> [`Effects::work`] -> [`Event::Output`] -> its callback.
 
 mod exports;
+mod large;
 mod packets;
 mod pending;
 mod reads;
@@ -16,10 +17,12 @@ mod service;
 use crate::api::{Done, Failure, Head, Member, Patience, Request};
 use crate::applier::{Applied, Output, Work};
 use crate::lessor::{Lessor, Wish};
-use crate::watch::Hub;
+use crate::watch::{CatchUp, Caught, Hub};
 use bytes::Bytes;
 use exports::Exports;
 pub use exports::{Export, Exported};
+use large::Large;
+pub use large::{AT_ONCE, Found, Reading};
 use packets::Packets;
 use pending::{Pending, Want};
 use quorate_base::time::Duration;
@@ -58,6 +61,8 @@ pub struct Settings {
     pub raft: raft::Config,
     /// The members' names and addresses, for member lists.
     pub members: Vec<Member>,
+    /// What a read may cost that the lane answers itself: [`AT_ONCE`], but for those who test.
+    pub at_once: usize,
 }
 
 /// What happens to a lane.
@@ -95,6 +100,10 @@ pub enum Event {
     },
     /// A chunk to be sent was read.
     Exported(Exported),
+    /// A large read is through.
+    Read(Found),
+    /// History was read for a watch.
+    Caught(Caught),
     /// Time has passed; nothing else may have happened.
     Tick,
     /// Hand the leadership over, if this node has it.
@@ -137,6 +146,10 @@ pub struct Effects {
     pub work: Vec<Work>,
     /// Chunks of snapshots to be read from views, on a background thread.
     pub exports: Vec<Export>,
+    /// Large reads, for the readers' threads.
+    pub reads: Vec<Reading>,
+    /// History for watches that fell behind, for a thread that is not busy with large reads.
+    pub catch_ups: Vec<CatchUp>,
     /// Checkpoint jobs: run them, let the journal record the base, then [`Event::Checkpointed`] here and
     /// [`Work::Checkpointed`] to the applier.
     pub seals: Vec<Seal>,
@@ -178,6 +191,9 @@ pub struct Lane {
     held: VecDeque<Held<(NodeId, Message)>>,
     pending: Pending,
     reads: Reads,
+    large: Large,
+    /// What reads of more than one key may still cost before the next drain.
+    at_once: usize,
     proposing: BTreeMap<u64, Proposer>,
     next_proposal: u64,
     next_request: u64,
@@ -223,11 +239,13 @@ impl Lane {
                 election,
                 least_lease: least_lease(settings.raft.election_min),
             },
+            at_once: settings.at_once * large::AT_ONCE_READS,
             settings,
             outbox: Outbox::default(),
             held: VecDeque::new(),
             pending: Pending::default(),
             reads: Reads::default(),
+            large: Large::default(),
             proposing: BTreeMap::new(),
             next_proposal: 0,
             next_request: rng.next_u64() >> 1,
@@ -269,6 +287,8 @@ impl Lane {
                     self.raft.handle(now, input);
                 }
             }
+            Event::Read(found) => self.found(found),
+            Event::Caught(caught) => hub(&self.hub).caught_up(caught),
             Event::Tick => {}
             Event::HandOver => self.hand_over(now),
             Event::Stop => self.stop(),
@@ -412,7 +432,8 @@ impl Lane {
 
     fn stop(&mut self) {
         self.stopping = true;
-        let waiting = self.pending.drain_all().into_iter().chain(self.reads.drain_all());
+        let reads = self.reads.drain_all().into_iter().chain(self.large.drain_all());
+        let waiting = self.pending.drain_all().into_iter().chain(reads);
         for done in waiting {
             done(Err(Failure::Stopping));
         }
@@ -436,9 +457,14 @@ impl Lane {
         out.packets.extend(self.packets.take());
         out.malformed.append(&mut self.malformed);
         out.exports.append(&mut self.exports.take_wanted());
-        if let Some(error) = hub(&self.hub).take_damage() {
+        out.reads.append(&mut self.large.take_begun());
+        self.at_once = self.settings.at_once * large::AT_ONCE_READS;
+        let mut hub = hub(&self.hub);
+        out.catch_ups.append(&mut hub.take_wanted());
+        if let Some(error) = hub.take_damage() {
             self.broken = Some(Broken::state("reading for a watch", &error));
         }
+        drop(hub);
         out.broken = self.broken.take().or(out.broken.take());
     }
 
@@ -539,7 +565,8 @@ impl Lane {
             self.tick_at = now + TICK;
             self.holding = false;
             hub(&self.hub).tick(now);
-            for (done, failure) in self.pending.expired(now).into_iter().chain(self.reads.expired(now)) {
+            let reads = self.reads.expired(now).into_iter().chain(self.large.expired(now));
+            for (done, failure) in self.pending.expired(now).into_iter().chain(reads) {
                 done(Err(failure));
             }
         }
@@ -613,7 +640,8 @@ impl Lane {
 
     /// When this lane next wants a tick, if nothing else arrives first.
     pub fn deadline(&self) -> Option<Instant> {
-        let waiting = self.pending.len() > 0 || self.reads.any() || self.raft.is_leader();
+        let waiting =
+            self.pending.len() > 0 || self.reads.any() || self.large.len() > 0 || self.raft.is_leader();
         let tick = (waiting || hub(&self.hub).wants_ticks()).then_some(self.tick_at);
         [self.raft.deadline(), tick, self.lessor.deadline()].into_iter().flatten().min()
     }

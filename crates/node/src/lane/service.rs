@@ -1,6 +1,6 @@
 //! What clients ask, answered: calls in, callbacks out.
 
-use super::{Broken, COMMAND_MAX, Lane, Read, WAITING_BYTES_MAX, WAITING_MAX, Want};
+use super::{Broken, COMMAND_MAX, Found, Lane, Read, WAITING_BYTES_MAX, WAITING_MAX, Want, large};
 use crate::api::{Answer, Body, Done, Failure, Head, Member, Request, Status};
 use crate::applier::Outcome;
 use crate::lessor::Renewal;
@@ -8,8 +8,9 @@ use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId};
 use quorate_state::kv::ReadError;
 use quorate_storage::state::StateError;
-use quorate_wire::kv::{Command, LeaseId, Reply};
+use quorate_wire::kv::{Command, LeaseId};
 use quorate_wire::peer::Frame;
+use std::cell::Cell;
 
 impl Lane {
     pub(super) fn call(&mut self, now: Instant, request: Request, timeout: Option<Duration>, done: Done) {
@@ -38,7 +39,7 @@ impl Lane {
             Request::Status
             | Request::Range { serializable: true, .. }
             | Request::ReadTxn { serializable: true, .. }
-            | Request::Members { linearizable: false } => self.serve(&request, done),
+            | Request::Members { linearizable: false } => self.serve(request, deadline, done),
             Request::Range { .. }
             | Request::ReadTxn { .. }
             | Request::LeaseList
@@ -50,7 +51,8 @@ impl Lane {
 
     /// As much waits as may.
     pub(super) fn waiting_full(&self) -> bool {
-        self.pending.len() + self.reads.len() >= WAITING_MAX || self.pending.bytes() >= WAITING_BYTES_MAX
+        self.pending.len() + self.reads.len() + self.large.len() >= WAITING_MAX
+            || self.pending.bytes() >= WAITING_BYTES_MAX
     }
 
     fn call_write(&mut self, command: &Command, deadline: Instant, done: Done) {
@@ -90,7 +92,7 @@ impl Lane {
     pub(super) fn serve_reads(&mut self, now: Instant) {
         for read in self.reads.ready(self.view.applied().index) {
             match read {
-                Read::Local { request, done, .. } => self.serve(&request, done),
+                Read::Local { request, done, deadline } => self.serve(request, deadline, done),
                 Read::Lease { from, request, lease, renew } => {
                     self.serve_lease(now, from, request, lease, renew);
                 }
@@ -98,31 +100,58 @@ impl Lane {
         }
     }
 
-    /// Answers from the newest view.
-    fn serve(&mut self, request: &Request, done: Done) {
+    /// Answers from the newest view, or hands the read on with it.
+    fn serve(&mut self, request: Request, deadline: Instant, done: Done) {
         let head = self.head();
-        let body = match request {
-            Request::Range { range, .. } => self.view.range(range).map(|r| Body::Reply(Reply::Range(r))),
-            Request::ReadTxn { txn, .. } => self.view.txn(txn).map(Body::Reply),
-            Request::LeaseList => {
-                Ok(Body::Leases(self.view.leases().into_iter().map(|(id, ..)| id).collect()))
-            }
-            Request::Members { .. } => Ok(Body::Members(self.members())),
-            Request::Status => Ok(Body::Status(self.status())),
-            // What the leader says of its time is filled in behind this.
-            Request::LeaseTimeToLive { id, .. } => {
-                let keys = self.view.lease_keys(*id).map_err(ReadError::Store);
-                keys.map(|keys| Body::TimeToLive { id: *id, ttl: 0, granted: 0, keys })
-            }
-            Request::Write(_) | Request::LeaseKeepAlive { .. } => {
-                Err(ReadError::Refused(quorate_wire::kv::Refused::UnknownCommand))
-            }
+        let result = match &request {
+            Request::Members { .. } => Ok(Some(Body::Members(self.members()))),
+            Request::Status => Ok(Some(Body::Status(self.status()))),
+            request => self.read_at_once(request),
         };
-        done(match body {
-            Ok(body) => Ok(Answer { head, body }),
+        if !matches!(result, Ok(None)) {
+            return done(self.read_result(head, result));
+        }
+        if let Err(done) = self.large.begin(&self.view, request, head, deadline, done) {
+            done(Err(Failure::Overloaded));
+        }
+    }
+
+    /// Reads from the newest view, if it costs little.
+    fn read_at_once(&mut self, request: &Request) -> Result<Option<Body>, ReadError> {
+        let one = matches!(request, Request::Range { range, .. } if range.range.end.is_empty());
+        let most = if one { self.settings.at_once } else { self.settings.at_once.min(self.at_once) };
+        let left = Cell::new(Some(most));
+        let go_on = |cost| {
+            left.set(left.get().and_then(|left| left.checked_sub(cost)));
+            left.get().is_some()
+        };
+        let result = large::read(&self.view, request, &go_on);
+        if !one {
+            self.at_once = self.at_once.saturating_sub(most - left.get().unwrap_or(0));
+        }
+        result
+    }
+
+    /// A reader is through with a read.
+    pub(super) fn found(&mut self, found: Found) {
+        match self.large.finish(found.number) {
+            Some((head, done)) => done(self.read_result(head, found.result)),
+            // Nobody waits for it, and still the node must hear of a disk that fails.
+            None => drop(self.read_result(Head::default(), found.result)),
+        }
+    }
+
+    fn read_result(
+        &mut self,
+        head: Head,
+        result: Result<Option<Body>, ReadError>,
+    ) -> Result<Answer, Failure> {
+        match result {
+            Ok(Some(body)) => Ok(Answer { head, body }),
+            Ok(None) => Err(Failure::TimedOut),
             Err(ReadError::Refused(refused)) => Err(Failure::Refused(refused, head)),
             Err(ReadError::Store(error)) => Err(self.read_failed(&error)),
-        });
+        }
     }
 
     /// Whoever asked hears of it, and the node stops: the next read might not be so lucky as to fail.
@@ -183,21 +212,19 @@ impl Lane {
                 let head = Head { revision, ..head };
                 done(Ok(Answer { head, body: Body::KeepAlive { id, ttl } }));
             }
-            Want::TimeToLive(id, true) if !fresh => {
-                // The leader counts, but the keys are read here, and this node may lag behind what a client has been told.
+            Want::TimeToLive(id, true) => {
                 let done: Done = Box::new(move |result| done(with_time(result, ttl, granted)));
-                self.reads.gather(Read::Local {
-                    request: Request::LeaseTimeToLive { id, keys: true },
-                    done,
-                    deadline,
-                });
+                let request = Request::LeaseTimeToLive { id, keys: true };
+                if fresh {
+                    self.serve(request, deadline, done);
+                } else {
+                    // The leader counts, but the keys are read here, and this node may lag behind what a client has been
+                    // told.
+                    self.reads.gather(Read::Local { request, done, deadline });
+                }
             }
-            Want::TimeToLive(id, with_keys) => {
-                let keys = if with_keys { self.view.lease_keys(id) } else { Ok(Vec::new()) };
-                done(match keys {
-                    Ok(keys) => Ok(Answer { head, body: Body::TimeToLive { id, ttl, granted, keys } }),
-                    Err(error) => Err(self.read_failed(&error)),
-                });
+            Want::TimeToLive(id, false) => {
+                done(Ok(Answer { head, body: Body::TimeToLive { id, ttl, granted, keys: Vec::new() } }));
             }
             Want::Write(_) => done(Err(Failure::TimedOut)),
         }

@@ -1,8 +1,13 @@
 //! Watches: who wants to know what, and how far each has been told.
 //!
 //! One ring holds the newest events for all watches; a watch holds a position and nothing else, so a client that does not
-//! read costs no memory an event. A watch that fell behind the ring reads the history of the state, like one that starts at
-//! an old revision. Messages are made when the client's stream can take them ([`WatchStream::poll`]).
+//! read costs no memory an event. Messages are made when the client's stream can take them ([`WatchStream::poll`]).
+//!
+//! A watch that fell behind the ring is told the history of the state, like one that starts at an old revision. Reading it
+//! takes long, and would hold up whoever polls: so it is read a batch at a time on another thread ([`CatchUp`]), from the
+//! view that was the newest when the batch was handed out, and the watch's position moves when a batch is told. Events that
+//! come meanwhile move nothing. A stream has one batch under way at most, so its watches take turns; of batches that wait
+//! to be told only the newest few stay, since who is slow to take one can have it read again.
 //!
 //! # What a watch may count on (etcd's names)
 //!
@@ -11,12 +16,16 @@
 //! fragments). *Resumable*: it may start at any revision that is not compacted, the compacted one itself included.
 //! *Bookmarkable*: a progress message of revision R comes after every event up to R.
 //!
-//! The hub is a pure value: events and ticks in, messages out on request, `wake` called when a stream may have something.
+//! The hub is a pure value: events, ticks and batches in, messages out on request, `wake` called when a stream may have
+//! something, `bell` rung when history is to be read.
 
+mod behind;
 #[cfg(test)]
 mod tests;
 
 use crate::api::{WatchCreate, WatchMessage, WatchRequest, WatchStream};
+pub use behind::{CatchUp, Caught};
+use behind::{Catching, is_pending};
 use bytes::Bytes;
 use quorate_base::Instant;
 use quorate_base::time::Duration;
@@ -77,7 +86,8 @@ impl Default for Options {
     }
 }
 
-type Wake = Box<dyn Fn() + Send + Sync>;
+/// Called when there may be something to do; it must neither block nor call the hub.
+pub type Wake = Box<dyn Fn() + Send + Sync>;
 type WatchKey = (u64, i64);
 
 struct Watch {
@@ -103,6 +113,12 @@ struct Stream {
     ready: BTreeSet<i64>,
     /// The watch whose turn it is.
     turn: i64,
+    /// Watches that fell behind the ring and wait for their turn to catch up.
+    behind: BTreeSet<i64>,
+    /// The one whose turn it is; it is ready once its batch was read.
+    catching: Option<Catching>,
+    /// The watch behind the ring whose turn is next.
+    next_behind: i64,
     next_id: i64,
     /// So many progress messages are owed, once all is told: one for each request.
     progress: u64,
@@ -110,8 +126,8 @@ struct Stream {
 
 /// All watches of a node.
 ///
-/// Invariants: the ring holds every event from `ring_from` on; a watch that is not ready has been told everything up to
-/// the newest revision, or starts behind it.
+/// Invariants: the ring holds every event from `ring_from` on; a watch that is neither ready nor behind the ring has been
+/// told everything up to the newest revision, or starts after it.
 pub struct Hub {
     options: Options,
     view: Arc<dyn History>,
@@ -126,6 +142,14 @@ pub struct Hub {
     /// What the watches take, about.
     watch_bytes: usize,
     now: Instant,
+    bell: Wake,
+    /// Batches to be read, by number, with their streams.
+    wanted: BTreeMap<u64, u64>,
+    next_batch: u64,
+    /// How many batches are being read.
+    reading: usize,
+    /// Batches that wait to be told, by number, with their streams.
+    caught: BTreeMap<u64, u64>,
     /// A read of the state failed.
     damage: Option<StateError>,
 }
@@ -135,8 +159,8 @@ fn lock(hub: &Mutex<Hub>) -> MutexGuard<'_, Hub> {
 }
 
 impl Hub {
-    /// A hub over the state as it is.
-    pub fn new(options: Options, view: Arc<dyn History>) -> Self {
+    /// A hub over the state as it is; `bell` is rung when [`Hub::take_wanted`] has something.
+    pub fn new(options: Options, view: Arc<dyn History>, bell: Wake) -> Self {
         Self {
             options,
             ring: VecDeque::new(),
@@ -150,6 +174,11 @@ impl Hub {
             progress_watches: 0,
             watch_bytes: 0,
             now: Instant::ZERO,
+            bell,
+            wanted: BTreeMap::new(),
+            next_batch: 0,
+            reading: 0,
+            caught: BTreeMap::new(),
             damage: None,
         }
     }
@@ -191,9 +220,10 @@ impl Hub {
         let mut wake = BTreeSet::new();
         for (&number, stream) in &mut self.streams {
             for (&id, watch) in &mut stream.watches {
-                if !stream.ready.contains(&id) {
-                    watch.next = watch.next.max(told + 1);
+                if is_pending(&stream.ready, &stream.behind, stream.catching.as_ref(), id) {
+                    continue;
                 }
+                watch.next = watch.next.max(told + 1);
                 if watch.next <= self.view.revision() {
                     stream.ready.insert(id);
                     wake.insert(number);
@@ -245,6 +275,9 @@ impl Hub {
             watches: BTreeMap::new(),
             ready: BTreeSet::new(),
             turn: i64::MIN,
+            behind: BTreeSet::new(),
+            catching: None,
+            next_behind: i64::MIN,
             next_id: 0,
             progress: 0,
         };
@@ -260,7 +293,8 @@ impl Hub {
         for &(number, id) in exact.chain(ranges) {
             let Some(stream) = self.streams.get_mut(&number) else { continue };
             let Some(watch) = stream.watches.get_mut(&id) else { continue };
-            if stream.ready.contains(&id) || watch.next > revision {
+            let pending = is_pending(&stream.ready, &stream.behind, stream.catching.as_ref(), id);
+            if pending || watch.next > revision {
                 continue;
             }
             watch.next = revision;
@@ -361,6 +395,11 @@ impl Hub {
         let Some(stream) = self.streams.get_mut(&number) else { return false };
         let Some(watch) = stream.watches.remove(&id) else { return false };
         stream.ready.remove(&id);
+        stream.behind.remove(&id);
+        if let Some(catching) = stream.catching.take_if(|catching| catching.id == id) {
+            self.wanted.remove(&catching.number);
+            self.caught.remove(&catching.number);
+        }
         self.progress_watches -= usize::from(watch.progress_at.is_some());
         self.watch_bytes -= watch_size(&watch.range);
         self.by_range.remove(&(number, id));
@@ -377,7 +416,8 @@ impl Hub {
         let (revision, from) = (self.view.revision(), self.ring_from);
         let Some(stream) = self.streams.get_mut(&number) else { return };
         let synced = |(id, w): (&i64, &Watch)| {
-            let caught_up = if stream.ready.contains(id) { w.next >= from } else { w.next <= revision + 1 };
+            let pending = is_pending(&stream.ready, &stream.behind, stream.catching.as_ref(), *id);
+            let caught_up = if pending { w.next >= from } else { w.next <= revision + 1 };
             caught_up && w.start <= revision
         };
         if !stream.watches.is_empty() && stream.watches.iter().all(synced) {
@@ -398,6 +438,7 @@ impl Hub {
 
     fn poll(&mut self, number: u64) -> Option<WatchMessage> {
         loop {
+            self.ask(number);
             let stream = self.streams.get_mut(&number)?;
             if let Some(said) = stream.said.pop_front() {
                 return Some(said);
@@ -412,12 +453,17 @@ impl Hub {
         }
         let (revision, now, every) = (self.view.revision(), self.now, self.options.progress_every);
         let stream = self.streams.get_mut(&number)?;
-        if let Some(left) = stream.progress.checked_sub(1) {
+        // A promise about all revisions so far is none to make for a watch that catches up.
+        if let Some(left) = stream.progress.checked_sub(1)
+            && stream.behind.is_empty()
+            && stream.catching.is_none()
+        {
             stream.progress = left;
             return Some(WatchMessage { revision, id: -1, ..WatchMessage::default() });
         }
         for (&id, watch) in &mut stream.watches {
-            if watch.progress_at.is_some_and(|at| at <= now) && watch.start <= revision {
+            let pending = is_pending(&stream.ready, &stream.behind, stream.catching.as_ref(), id);
+            if !pending && watch.progress_at.is_some_and(|at| at <= now) && watch.start <= revision {
                 watch.progress_at = Some(now + every);
                 return Some(WatchMessage { revision, id, ..WatchMessage::default() });
             }
@@ -425,12 +471,20 @@ impl Hub {
         None
     }
 
-    /// Looks at what watch `id` has not seen; `None` if nothing of it is for the watch (it may not be at the end yet).
+    /// Looks at what watch `id` has not seen; `None` if nothing of it is for the watch (it may not be at the end yet), or
+    /// if history must be read first.
     fn look(&mut self, number: u64, id: i64) -> Option<WatchMessage> {
         let (revision, compacted) = (self.view.revision(), self.view.compacted());
         let stream = self.streams.get_mut(&number)?;
+        let batch = match stream.catching.take_if(|catching| catching.id == id) {
+            Some(catching) => {
+                self.caught.remove(&catching.number);
+                catching.batch
+            }
+            None => None,
+        };
         let watch = stream.watches.get_mut(&id)?;
-        if watch.next < compacted {
+        if batch.is_none() && watch.next < compacted {
             self.forget(number, id);
             // etcd's header has no revision here: nothing was promised up to any.
             let message =
@@ -439,48 +493,49 @@ impl Hub {
         }
         let mut events = Vec::new();
         let mut bytes = 0;
-        let mut upto = revision;
         let mut take = |event: &Event| {
             if watch.wants(event) {
                 bytes += size(event);
                 events.push(watch.trim(event));
             }
         };
-        if watch.next >= self.ring_from {
-            let start = self.ring.partition_point(|e| e.kv.mod_revision < watch.next);
-            let mut seen = 0;
-            for event in self.ring.range(start..) {
-                // Only between two revisions may a message end.
-                if seen > self.options.message_bytes && event.kv.mod_revision > upto {
-                    break;
-                }
-                seen += size(event);
-                upto = event.kv.mod_revision;
-                take(event);
+        let upto = match batch {
+            Some(Ok(batch)) => {
+                batch.events.iter().for_each(take);
+                batch.upto
             }
-            if self.ring.back().is_none_or(|last| last.kv.mod_revision == upto) {
-                upto = revision;
+            Some(Err(error)) => {
+                let reason = error.to_string();
+                self.forget(number, id);
+                return Some(WatchMessage {
+                    revision,
+                    id,
+                    canceled: true,
+                    reason,
+                    ..WatchMessage::default()
+                });
             }
-        } else {
-            match self.view.history(watch.next, self.options.message_bytes) {
-                Ok(old) => {
-                    upto = old.last().map_or(revision, |e| e.kv.mod_revision);
-                    old.iter().for_each(take);
-                }
-                Err(error) => {
-                    let reason = error.to_string();
-                    self.damage = Some(error).filter(|error| error.damaged).or(self.damage.take());
-                    self.forget(number, id);
-                    return Some(WatchMessage {
-                        revision,
-                        id,
-                        canceled: true,
-                        reason,
-                        ..WatchMessage::default()
-                    });
-                }
+            None if watch.next < self.ring_from => {
+                stream.ready.remove(&id);
+                stream.behind.insert(id);
+                return None;
             }
-        }
+            None => {
+                let (mut upto, mut seen) = (revision, 0);
+                let start = self.ring.partition_point(|e| e.kv.mod_revision < watch.next);
+                for event in self.ring.range(start..) {
+                    // Only between two revisions may a message end.
+                    if seen > self.options.message_bytes && event.kv.mod_revision > upto {
+                        break;
+                    }
+                    seen += size(event);
+                    upto = event.kv.mod_revision;
+                    take(event);
+                }
+                let all = self.ring.back().is_none_or(|last| last.kv.mod_revision == upto);
+                if all { revision } else { upto }
+            }
+        };
         watch.next = upto + 1;
         if watch.next > revision {
             stream.ready.remove(&id);

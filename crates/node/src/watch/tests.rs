@@ -1,5 +1,6 @@
 //! The hub against a history that is simply a list.
 
+use super::behind::{CAUGHT_MAX, READING_MAX};
 use super::*;
 use quorate_base::Rng;
 use quorate_storage::state::StateResult;
@@ -44,7 +45,7 @@ fn event(key: &str, revision: Revision, deleted: bool) -> Event {
 
 fn hub(ring_bytes: usize, past: &Past) -> Arc<Mutex<Hub>> {
     let options = Options { ring_bytes, message_bytes: 300, ..Options::default() };
-    Arc::new(Mutex::new(Hub::new(options, Arc::new(past.clone()))))
+    Arc::new(Mutex::new(Hub::new(options, Arc::new(past.clone()), Box::new(|| {}))))
 }
 
 fn range(key: &str, end: &str) -> KeyRange {
@@ -52,7 +53,36 @@ fn range(key: &str, end: &str) -> KeyRange {
     KeyRange { key: bytes(key), end: bytes(end) }
 }
 
-/// Every watch gets each event of its range once, in order, whole revisions, whatever the ring, the start and the pace.
+/// Reads all history that is wanted, and hands it in; how many batches there were.
+fn catch_up(hub: &Arc<Mutex<Hub>>) -> usize {
+    let wanted = lock(hub).take_wanted();
+    let n = wanted.len();
+    wanted.into_iter().map(CatchUp::read).for_each(|caught| lock(hub).caught_up(caught));
+    n
+}
+
+/// All that a stream says, history read as it is wanted.
+fn all(hub: &Arc<Mutex<Hub>>, stream: &mut Box<dyn WatchStream>) -> Vec<WatchMessage> {
+    let mut said: Vec<WatchMessage> = std::iter::from_fn(|| stream.poll()).collect();
+    loop {
+        let (batches, before) = (catch_up(hub), said.len());
+        said.extend(std::iter::from_fn(|| stream.poll()));
+        if batches == 0 && said.len() == before {
+            return said;
+        }
+    }
+}
+
+fn create(range: KeyRange, start: Revision) -> WatchRequest {
+    WatchRequest::Create(WatchCreate { range, start, ..WatchCreate::default() })
+}
+
+fn told(said: &[WatchMessage]) -> Vec<Revision> {
+    said.iter().flat_map(|m| &m.events).map(|e| e.kv.mod_revision).collect()
+}
+
+/// Every watch gets each event of its range once, in order, whole revisions, whatever the ring, the start and the pace, and
+/// whenever the history is read and comes back; and a promise that all is told up to a revision holds.
 #[test]
 fn watches_are_ordered_unique_reliable_and_atomic() {
     for seed in 0..200 {
@@ -61,8 +91,10 @@ fn watches_are_ordered_unique_reliable_and_atomic() {
         let hub = hub(rng.between(200, 3000) as usize, &past);
         let keys = ["a", "b", "c", "d"];
         let mut streams: Vec<Watched> = Vec::new();
+        let (mut wanted, mut caught) = (Vec::new(), Vec::new());
         for _ in 0..rng.between(20, 120) {
-            match rng.below(6) {
+            wanted.append(&mut lock(&hub).take_wanted());
+            match rng.below(9) {
                 0 => {
                     let from = *rng.pick(&keys);
                     let r = if rng.chance(1, 2) { range(from, "") } else { range(from, "d") };
@@ -75,9 +107,15 @@ fn watches_are_ordered_unique_reliable_and_atomic() {
                         ..WatchCreate::default()
                     }));
                     let first = if start == 0 { past.revision + 1 } else { start };
-                    streams.push((stream, r, first, Vec::new()));
+                    streams.push(Watched { stream, range: r, first, got: Vec::new(), promised: Vec::new() });
                 }
-                1 if !streams.is_empty() => {
+                1 if !wanted.is_empty() => caught.push(wanted.swap_remove(0).read()),
+                2 if !caught.is_empty() => lock(&hub).caught_up(caught.swap_remove(0)),
+                3 if !streams.is_empty() => {
+                    let at = rng.below(streams.len() as u64) as usize;
+                    streams[at].stream.request(WatchRequest::Progress);
+                }
+                4 if !streams.is_empty() => {
                     let at = rng.below(streams.len() as u64) as usize;
                     read(&mut streams[at], rng.below(4) as usize);
                 }
@@ -97,31 +135,159 @@ fn watches_are_ordered_unique_reliable_and_atomic() {
                 }
             }
         }
-        for stream in &mut streams {
-            read(stream, usize::MAX);
-            let (_, r, first, got) = stream;
+        caught.extend(wanted.into_iter().map(CatchUp::read));
+        for caught in caught {
+            lock(&hub).caught_up(caught);
+        }
+        loop {
+            for stream in &mut streams {
+                read(stream, usize::MAX);
+            }
+            if catch_up(&hub) == 0 {
+                break;
+            }
+        }
+        for Watched { range, first, got, promised, .. } in &streams {
             let due: Vec<(Bytes, Revision)> = past
                 .events
                 .iter()
-                .filter(|e| e.kv.mod_revision >= *first && contains(r, &e.kv.key))
+                .filter(|e| e.kv.mod_revision >= *first && contains(range, &e.kv.key))
                 .map(|e| (e.kv.key.clone(), e.kv.mod_revision))
                 .collect();
-            assert_eq!(*got, due, "seed {seed}: {r:?} from {first}");
+            assert_eq!(*got, due, "seed {seed}: {range:?} from {first}");
+            for (revision, told) in promised {
+                let before = due.iter().filter(|(_, at)| at <= revision).count();
+                assert!(before <= *told, "seed {seed}: {told} of {before} told up to {revision}");
+            }
         }
     }
 }
 
-type Watched = (Box<dyn WatchStream>, KeyRange, Revision, Vec<(Bytes, Revision)>);
+struct Watched {
+    stream: Box<dyn WatchStream>,
+    range: KeyRange,
+    first: Revision,
+    got: Vec<(Bytes, Revision)>,
+    /// Revisions up to which all was said to be told, and how much had been told then.
+    promised: Vec<(Revision, usize)>,
+}
 
-fn read((stream, _, _, got): &mut Watched, most: usize) {
+fn read(watched: &mut Watched, most: usize) {
     for _ in 0..most {
-        let Some(message) = stream.poll() else { return };
-        let last = got.last().map_or(0, |(_, r)| *r);
+        let Some(message) = watched.stream.poll() else { return };
+        let last = watched.got.last().map_or(0, |(_, r)| *r);
         assert!(
             message.events.iter().all(|e| e.kv.mod_revision > last),
             "a revision is never told in two messages"
         );
-        got.extend(message.events.into_iter().map(|e| (e.kv.key, e.kv.mod_revision)));
+        if message.id < 0 {
+            watched.promised.push((message.revision, watched.got.len()));
+        }
+        watched.got.extend(message.events.into_iter().map(|e| (e.kv.key, e.kv.mod_revision)));
+    }
+}
+
+/// A watch that catches up keeps no other of its stream waiting, and is told what came meanwhile behind its history.
+#[test]
+fn live_events_go_on_while_history_is_read() {
+    let mut past = Past { revision: 1, ..Past::default() };
+    let hub = hub(250, &past);
+    let publish = |past: &mut Past| {
+        past.revision += 1;
+        let batch = vec![event("a", past.revision, false), event("b", past.revision, false)];
+        past.events.extend(batch.clone());
+        lock(&hub).publish(Arc::new(past.clone()), batch);
+    };
+    (0..4).for_each(|_| publish(&mut past));
+    let mut s = Hub::open_stream(&hub, Box::new(|| {}));
+    s.request(create(range("a", ""), 2));
+    s.request(create(range("b", ""), 0));
+    assert!(s.poll().unwrap().created && s.poll().unwrap().created);
+    assert_eq!(s.poll(), None, "one must read, the other has seen all");
+    let mut wanted = lock(&hub).take_wanted();
+    assert_eq!(wanted.len(), 1);
+    for revision in 6..=8 {
+        publish(&mut past);
+        s.request(WatchRequest::Progress);
+        let said: Vec<_> = std::iter::from_fn(|| s.poll()).collect();
+        assert_eq!((said.len(), said[0].id, told(&said)), (1, 1, vec![revision]), "no promise, no history");
+    }
+    lock(&hub).caught_up(wanted.remove(0).read());
+    let said = all(&hub, &mut s);
+    assert!(said.iter().all(|m| m.id == 0));
+    assert_eq!(told(&said), vec![2, 3, 4, 5, 6, 7, 8]);
+    s.request(WatchRequest::Progress);
+    assert_eq!(s.poll().map(|m| (m.id, m.revision)), Some((-1, 8)));
+}
+
+/// What was read before a compaction is still told; what was not is called compacted, and nothing is left out in between.
+#[test]
+fn a_compaction_while_history_is_read_is_told_behind_what_was_read() {
+    let events = (2..=9).map(|r| event("a", r, false)).collect();
+    let past = Past { revision: 9, compacted: 0, events };
+    for handed_out in [false, true] {
+        let hub = hub(1 << 20, &past);
+        let mut s = Hub::open_stream(&hub, Box::new(|| {}));
+        s.request(create(range("a", ""), 2));
+        assert!(s.poll().unwrap().created && s.poll().is_none());
+        let wanted = if handed_out { lock(&hub).take_wanted() } else { Vec::new() };
+        let events = (8..=9).map(|r| event("a", r, false)).collect();
+        lock(&hub).publish(Arc::new(Past { revision: 9, compacted: 8, events }), Vec::new());
+        for wanted in wanted {
+            lock(&hub).caught_up(wanted.read());
+        }
+        let said = all(&hub, &mut s);
+        let (last, before) = said.split_last().unwrap();
+        assert_eq!((last.id, last.canceled, last.compact_revision), (0, true, 8));
+        let expected: Vec<Revision> = if handed_out { vec![2, 3, 4] } else { Vec::new() };
+        assert_eq!(told(before), expected, "a batch is about 300 bytes");
+    }
+}
+
+/// A batch belongs to the watch that it was read for, not to a later one of the same name.
+#[test]
+fn a_batch_for_a_watch_that_is_gone_is_told_to_nobody() {
+    let events = (2..=9).map(|r| event("a", r, false)).collect();
+    let hub = hub(1 << 20, &Past { revision: 9, compacted: 0, events });
+    let mut s = Hub::open_stream(&hub, Box::new(|| {}));
+    let create = |start| {
+        WatchRequest::Create(WatchCreate { range: range("a", ""), start, id: 5, ..WatchCreate::default() })
+    };
+    s.request(create(2));
+    assert!(s.poll().unwrap().created && s.poll().is_none());
+    let old = lock(&hub).take_wanted().remove(0);
+    s.request(WatchRequest::Cancel { id: 5 });
+    s.request(create(8));
+    assert!(s.poll().unwrap().canceled && s.poll().unwrap().created && s.poll().is_none());
+    lock(&hub).caught_up(old.read());
+    assert_eq!(s.poll(), None);
+    assert_eq!(told(&all(&hub, &mut s)), vec![8, 9]);
+    drop(s);
+    let hub = lock(&hub);
+    assert_eq!((hub.reading, hub.wanted.len(), hub.caught.len()), (0, 0, 0), "nothing stays behind");
+}
+
+/// Streams that do not read hold a bounded number of batches, and lose nothing by it.
+#[test]
+fn batches_that_nobody_takes_are_dropped_and_read_again() {
+    let events = (2..=9).map(|r| event("a", r, false)).collect();
+    let hub = hub(1 << 20, &Past { revision: 9, compacted: 0, events });
+    let mut streams: Vec<_> = (0..2 * CAUGHT_MAX)
+        .map(|_| {
+            let mut s = Hub::open_stream(&hub, Box::new(|| {}));
+            s.request(create(range("a", ""), 2));
+            assert!(s.poll().unwrap().created && s.poll().is_none());
+            s
+        })
+        .collect();
+    let mut batches = 0;
+    while let n @ 1.. = catch_up(&hub) {
+        assert!(n <= READING_MAX);
+        batches += n;
+    }
+    assert_eq!((batches, lock(&hub).caught.len()), (2 * CAUGHT_MAX, CAUGHT_MAX));
+    for s in &mut streams {
+        assert_eq!(told(&all(&hub, s)), (2..=9).collect::<Vec<_>>());
     }
 }
 
@@ -237,15 +403,14 @@ fn a_compacted_start_is_created_then_canceled_and_the_compacted_revision_itself_
             ..WatchCreate::default()
         }));
     }
-    let said: Vec<WatchMessage> = std::iter::from_fn(|| s.poll()).collect();
+    let said = all(&hub, &mut s);
     assert!(said[0].created && said[1].created);
     assert_eq!(
         (said[2].id, said[2].canceled, said[2].compact_revision, said[2].reason.as_str()),
         (0, true, 5, "")
     );
     assert_eq!(said[2].revision, 0, "the cancel of a compacted watch has no revision in its header");
-    let told: Vec<Revision> = said[3..].iter().flat_map(|m| &m.events).map(|e| e.kv.mod_revision).collect();
-    assert_eq!(told, vec![5, 6, 7, 8, 9]);
+    assert_eq!(told(&said[3..]), vec![5, 6, 7, 8, 9]);
 }
 
 #[test]
@@ -257,9 +422,7 @@ fn after_a_snapshot_a_synced_watch_goes_back_to_the_history() {
     assert!(s.poll().is_some_and(|m| m.created));
     let events = (6..=8).map(|r| event("a", r, false)).collect();
     lock(&hub).reset(Arc::new(Past { revision: 8, compacted: 0, events }));
-    let told: Vec<Revision> =
-        std::iter::from_fn(|| s.poll()).flat_map(|m| m.events).map(|e| e.kv.mod_revision).collect();
-    assert_eq!(told, vec![6, 7, 8]);
+    assert_eq!(told(&all(&hub, &mut s)), vec![6, 7, 8]);
 }
 
 /// What the watches may take is bounded, a refusal says so, and an end gives the room back.
@@ -267,7 +430,7 @@ fn after_a_snapshot_a_synced_watch_goes_back_to_the_history() {
 fn too_many_watches_are_refused_until_some_end() {
     let past = Past { revision: 1, ..Past::default() };
     let options = Options { watch_bytes: 3 * watch_size(&range("a", "")), ..Options::default() };
-    let hub = Arc::new(Mutex::new(Hub::new(options, Arc::new(past))));
+    let hub = Arc::new(Mutex::new(Hub::new(options, Arc::new(past), Box::new(|| {}))));
     let create = |stream: &mut Box<dyn WatchStream>| {
         stream.request(WatchRequest::Create(WatchCreate { range: range("a", ""), ..WatchCreate::default() }));
         stream.poll().unwrap()

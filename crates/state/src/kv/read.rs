@@ -163,7 +163,10 @@ impl Snapshot<'_> {
         );
         let early = range.limit > 0 && !sorted && !has_filters(range);
         let fetch = if early { (range.limit as usize).saturating_add(1) } else { usize::MAX };
-        let mut kvs = self.fetch(&span, at, fetch)?;
+        // Values lie beside their keys in the store, so they are read in any case; but what is kept of a pair keeps the
+        // page that it came from, and a million keys must not keep all the pages of their values.
+        let bare = range.keys_only && range.sort_target != SortTarget::Value;
+        let mut kvs = self.fetch(&span, at, fetch, bare)?;
         let count = if kvs.len() < fetch { kvs.len() as i64 } else { self.count_all(&span, at, &kvs)? };
         if has_filters(range) {
             kvs.retain(|kv| passes(range, kv));
@@ -181,15 +184,23 @@ impl Snapshot<'_> {
         Ok(RangeReply { kvs, more, count })
     }
 
-    /// The pairs of a span at a revision, in the order of their keys, `limit` of them at most.
-    pub(super) fn fetch(&self, span: &Span, at: Revision, limit: usize) -> StateResult<Vec<KeyValue>> {
+    /// The pairs of a span at a revision, in the order of their keys, `limit` of them at most; `bare` ones have no value.
+    fn fetch(&self, span: &Span, at: Revision, limit: usize, bare: bool) -> StateResult<Vec<KeyValue>> {
         match span {
             Span::One(key) => {
                 let record = if at >= self.revision { self.latest(key)? } else { self.record_at(key, at)? };
                 Ok(record.map(|record| record.into_pair(key.clone())).into_iter().collect())
             }
             Span::From(from, end) if !end.is_above(from) => Ok(Vec::new()),
-            Span::From(from, end) => self.walk(from, end, at).take(limit).collect(),
+            Span::From(from, end) => {
+                let strip = |kv: KeyValue| KeyValue {
+                    key: Bytes::copy_from_slice(&kv.key),
+                    value: Bytes::new(),
+                    ..kv
+                };
+                let pairs = self.walk(from, end, at).take(limit);
+                pairs.map(|pair| if bare { pair.map(strip) } else { pair }).collect()
+            }
         }
     }
 
@@ -244,7 +255,7 @@ impl Snapshot<'_> {
     /// How many keys a span holds at a revision.
     fn count(&self, span: &Span, at: Revision) -> StateResult<u64> {
         match span {
-            Span::One(_) => Ok(self.fetch(span, at, 1)?.len() as u64),
+            Span::One(_) => Ok(self.fetch(span, at, 1, true)?.len() as u64),
             Span::From(from, end) if !end.is_above(from) => Ok(0),
             Span::From(from, end) if at < self.revision && self.revision - at > COUNT_BACK_MAX => {
                 self.walk(from, end, at).try_fold(0, |n, pair| pair.map(|_| n + 1))

@@ -1,7 +1,9 @@
-//! The two sides a read may run on: the writer's own state, inside a transaction, and a view.
+//! The two sides a read may run on: the writer's own state, inside a transaction, and a view; and the limit that whoever
+//! reads a view may set.
 
 use bytes::Bytes;
-use quorate_storage::state::{Range, Scan, State, StateResult, View};
+use quorate_storage::state::{Range, Scan, State, StateError, StateResult, View};
+use std::cell::Cell;
 
 /// Something to read from.
 pub(super) trait Source {
@@ -41,5 +43,59 @@ impl Source for Viewed<'_> {
 
     fn scan_back<'a>(&'a self, range: Range<'_>) -> Scan<'a> {
         self.0.scan_back(range)
+    }
+}
+
+/// Bytes of a pair that cost as much as finding it, about.
+const BYTES_A_UNIT: usize = 1 << 10;
+
+/// A source that is asked for no more once `go_on` has said no, which it hears at each pair, with what the pair costs:
+/// one unit, and one more for each [`BYTES_A_UNIT`].
+pub(super) struct Limited<'s> {
+    source: &'s dyn Source,
+    go_on: &'s dyn Fn(usize) -> bool,
+    ended: Cell<bool>,
+}
+
+impl<'s> Limited<'s> {
+    pub(super) fn new(source: &'s dyn Source, go_on: &'s dyn Fn(usize) -> bool) -> Self {
+        Self { source, go_on, ended: Cell::new(false) }
+    }
+
+    /// True if it was, so that what was read is no answer.
+    pub(super) fn ended(&self) -> bool {
+        self.ended.get()
+    }
+
+    fn pass(&self, bytes: usize) -> StateResult<()> {
+        if !self.ended.get() && (self.go_on)(1 + bytes / BYTES_A_UNIT) {
+            return Ok(());
+        }
+        self.ended.set(true);
+        Err(StateError { context: "the read was ended".into(), damaged: false })
+    }
+
+    fn passing<'a>(&'a self, scan: Scan<'a>) -> Scan<'a> {
+        Box::new(scan.map(|pair| {
+            let (key, value) = pair?;
+            self.pass(key.len() + value.len())?;
+            Ok((key, value))
+        }))
+    }
+}
+
+impl Source for Limited<'_> {
+    fn get(&self, key: &[u8]) -> StateResult<Option<Bytes>> {
+        let found = self.source.get(key)?;
+        self.pass(found.as_ref().map_or(0, Bytes::len))?;
+        Ok(found)
+    }
+
+    fn scan<'a>(&'a self, range: Range<'_>) -> Scan<'a> {
+        self.passing(self.source.scan(range))
+    }
+
+    fn scan_back<'a>(&'a self, range: Range<'_>) -> Scan<'a> {
+        self.passing(self.source.scan_back(range))
     }
 }

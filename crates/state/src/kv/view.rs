@@ -5,7 +5,7 @@ use super::layout::{KEY_MAX, Keys, PREFIX, table};
 use super::lease::{LeaseInfo, Leases};
 use super::meta::Meta;
 use super::read::{ReadError, Snapshot};
-use super::source::Viewed;
+use super::source::{Limited, Source, Viewed};
 use bytes::Bytes;
 use quorate_base::EntryId;
 use quorate_storage::state::{StateResult, View};
@@ -64,14 +64,25 @@ impl KvView {
         (live + self.meta.history_bytes.max(0), live)
     }
 
-    /// Answers a range.
+    /// Answers a range, however much it reads.
     pub fn range(&self, range: &Range) -> Result<RangeReply, ReadError> {
         self.read(|snapshot| snapshot.range(range))
     }
 
-    /// Answers a transaction that only reads; a write in the branch it takes is refused.
-    pub fn txn(&self, txn: &Txn) -> Result<Reply, ReadError> {
-        self.read(|snapshot| snapshot.read_txn(txn))
+    /// Answers a range unless `go_on` ends it: that is asked at each pair, with the pair's cost in units (one, and one for
+    /// each KiB), and `None` says that it said no.
+    pub fn range_while(
+        &self,
+        range: &Range,
+        go_on: &dyn Fn(usize) -> bool,
+    ) -> Result<Option<RangeReply>, ReadError> {
+        self.read_while(go_on, |snapshot| snapshot.range(range))
+    }
+
+    /// Answers a transaction that only reads, unless `go_on` ends it as it may end [`KvView::range_while`]; a write in the
+    /// branch it takes is refused.
+    pub fn txn_while(&self, txn: &Txn, go_on: &dyn Fn(usize) -> bool) -> Result<Option<Reply>, ReadError> {
+        self.read_while(go_on, |snapshot| snapshot.read_txn(txn))
     }
 
     /// The changes of whole revisions from `from` on, in order, until about `max_bytes` are gathered; empty only if there
@@ -90,9 +101,21 @@ impl KvView {
         self.leases.iter().map(|(id, lease)| (*id, *lease)).collect()
     }
 
-    /// The keys attached to a lease, sorted.
-    pub fn lease_keys(&self, id: LeaseId) -> StateResult<Vec<Bytes>> {
-        super::lease::keys_of(&Viewed(&*self.view), self.keys, id)
+    /// How many leases there are.
+    pub fn leases_len(&self) -> u64 {
+        self.leases.weight()
+    }
+
+    /// The keys attached to a lease, sorted, unless `go_on` ends it as it may end [`KvView::range_while`].
+    pub fn lease_keys_while(
+        &self,
+        id: LeaseId,
+        go_on: &dyn Fn(usize) -> bool,
+    ) -> StateResult<Option<Vec<Bytes>>> {
+        let source = Viewed(&*self.view);
+        let limited = Limited::new(&source, go_on);
+        let keys = super::lease::keys_of(&limited, self.keys, id);
+        if limited.ended() { Ok(None) } else { keys.map(Some) }
     }
 
     /// The pairs of the store from behind `after` on, for the export.
@@ -106,12 +129,27 @@ impl KvView {
     }
 
     fn read<T>(&self, with: impl FnOnce(&Snapshot<'_>) -> T) -> T {
-        with(&Snapshot {
-            source: &Viewed(&*self.view),
+        with(&self.snapshot(&Viewed(&*self.view)))
+    }
+
+    fn read_while<T>(
+        &self,
+        go_on: &dyn Fn(usize) -> bool,
+        with: impl FnOnce(&Snapshot<'_>) -> Result<T, ReadError>,
+    ) -> Result<Option<T>, ReadError> {
+        let source = Viewed(&*self.view);
+        let limited = Limited::new(&source, go_on);
+        let result = with(&self.snapshot(&limited));
+        if limited.ended() { Ok(None) } else { result.map(Some) }
+    }
+
+    fn snapshot<'s>(&'s self, source: &'s dyn Source) -> Snapshot<'s> {
+        Snapshot {
+            source,
             keys: self.keys,
             blocks: &self.blocks,
             revision: self.meta.revision,
             compacted: self.meta.compacted,
-        })
+        }
     }
 }

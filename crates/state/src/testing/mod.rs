@@ -229,12 +229,24 @@ impl Run<'_> {
         let leases: Vec<_> = moment.leases.iter().map(|(id, info)| (*id, *info)).collect();
         assert_eq!(view.leases(), leases);
         for (id, ..) in leases.iter().take(2) {
-            assert_eq!(view.lease_keys(*id), Ok(self.model.lease_keys(*id, newest)));
+            assert_eq!(view.lease_keys_while(*id, &|_| true), Ok(Some(self.model.lease_keys(*id, newest))));
         }
         for _ in 0..4 {
             let range = self.workload.range(newest);
             let expected = self.model.range(&range, newest, compacted).map_err(ReadError::Refused);
             assert_eq!(view.range(&range), expected, "{range:?} at {newest}, compacted {compacted}");
+            let left = std::cell::Cell::new(self.chance(30));
+            let go_on = |cost: usize| match left.get().checked_sub(cost as u64) {
+                Some(less) => {
+                    left.set(less);
+                    true
+                }
+                None => false,
+            };
+            match view.range_while(&range, &go_on) {
+                Ok(None) => assert!(view.range(&range).is_ok(), "{range:?} was ended, and is refused"),
+                whole => assert_eq!(whole, expected.map(Some), "{range:?} at {newest} within a limit"),
+            }
         }
         self.read_history(view, newest, compacted);
     }

@@ -1,0 +1,188 @@
+//! Reads that are too large for the lane: a thread of readers runs them, and they come back as events.
+//!
+//! While the lane reads it sends no heartbeat, so a client that asks for a million keys would depose a leader. What a read
+//! costs is known only while it runs: the lane begins each one, and where it comes to cost more than [`AT_ONCE`], drops what
+//! it has and hands the request on, with the view and the header that it had. Such a read takes its place among the writes
+//! when its view is taken, as any read does, and that is after its index was confirmed and applied; the view stays
+//! readable whatever is written, compacted or taken in meanwhile.
+//!
+//! What waits here is bounded, and ends at its deadline: a reader looks at each pair whether anybody still waits.
+
+use crate::api::{Body, Done, Failure, Head, Request};
+use quorate_base::Instant;
+use quorate_state::kv::{KvView, ReadError};
+use quorate_wire::kv::{Refused, Reply};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+/// What a read may cost that the lane answers itself, in pairs; a KiB of values costs as much as a pair. Enough for any one
+/// key, and for a page of 500 pairs with its count, which reads up to two blocks of 256 keys: a millisecond or two.
+pub const AT_ONCE: usize = 2048;
+/// What all reads of one drain may cost but those of single keys, in such reads.
+pub(super) const AT_ONCE_READS: usize = 8;
+/// How many reads may be with the readers, or wait for them.
+pub(super) const LARGE_MAX: usize = 4096;
+
+/// A read for a reader's thread.
+pub struct Reading {
+    number: u64,
+    view: Arc<KvView>,
+    request: Request,
+    wanted: Weak<()>,
+}
+
+/// What was read; goes back in [`Event::Read`](super::Event::Read).
+pub struct Found {
+    pub(super) number: u64,
+    /// `None`: nobody waited any more.
+    pub(super) result: Result<Option<Body>, ReadError>,
+}
+
+impl Reading {
+    /// Reads it; this may take seconds.
+    pub fn run(self) -> Found {
+        let wanted = |_| self.wanted.strong_count() > 0;
+        let result = read(&self.view, &self.request, &wanted);
+        // What nobody waits for is dropped here: a million pairs take their time.
+        Found { number: self.number, result: if wanted(0) { result } else { result.map(|_| None) } }
+    }
+}
+
+/// Answers from a view unless `go_on` ends it, see [`KvView::range_while`].
+pub(super) fn read(
+    view: &KvView,
+    request: &Request,
+    go_on: &dyn Fn(usize) -> bool,
+) -> Result<Option<Body>, ReadError> {
+    Ok(match request {
+        Request::Range { range, .. } => view.range_while(range, go_on)?.map(|r| Body::Reply(Reply::Range(r))),
+        Request::ReadTxn { txn, .. } => view.txn_while(txn, go_on)?.map(Body::Reply),
+        Request::LeaseList => go_on(view.leases_len() as usize)
+            .then(|| Body::Leases(view.leases().into_iter().map(|(id, ..)| id).collect())),
+        // What the leader says of its time is filled in behind this.
+        Request::LeaseTimeToLive { id, .. } => view
+            .lease_keys_while(*id, go_on)?
+            .map(|keys| Body::TimeToLive { id: *id, ttl: 0, granted: 0, keys }),
+        Request::Write(_) | Request::LeaseKeepAlive { .. } | Request::Members { .. } | Request::Status => {
+            return Err(Refused::UnknownCommand.into());
+        }
+    })
+}
+
+struct Waiting {
+    head: Head,
+    done: Done,
+    deadline: Instant,
+    /// The reading knows by it whether it is wanted.
+    _wanted: Arc<()>,
+}
+
+/// The reads that are with the readers.
+#[derive(Default)]
+pub(super) struct Large {
+    waiting: BTreeMap<u64, Waiting>,
+    begun: Vec<Reading>,
+    next: u64,
+}
+
+impl Large {
+    /// Hands a read on; as many wait as may, if `done` comes back.
+    pub(super) fn begin(
+        &mut self,
+        view: &Arc<KvView>,
+        request: Request,
+        head: Head,
+        deadline: Instant,
+        done: Done,
+    ) -> Result<(), Done> {
+        if self.waiting.len() >= LARGE_MAX {
+            return Err(done);
+        }
+        self.next += 1;
+        let wanted = Arc::new(());
+        self.begun.push(Reading {
+            number: self.next,
+            view: view.clone(),
+            request,
+            wanted: Arc::downgrade(&wanted),
+        });
+        self.waiting.insert(self.next, Waiting { head, done, deadline, _wanted: wanted });
+        Ok(())
+    }
+
+    /// The reads to be handed to the readers now.
+    pub(super) fn take_begun(&mut self) -> Vec<Reading> {
+        std::mem::take(&mut self.begun)
+    }
+
+    /// One is through: whom it answers, and with which header.
+    pub(super) fn finish(&mut self, number: u64) -> Option<(Head, Done)> {
+        self.waiting.remove(&number).map(|waiting| (waiting.head, waiting.done))
+    }
+
+    /// Takes out what has waited too long.
+    pub(super) fn expired(&mut self, now: Instant) -> Vec<(Done, Failure)> {
+        let late = self.waiting.iter().filter(|(_, waiting)| waiting.deadline <= now);
+        let late: Vec<u64> = late.map(|(&number, _)| number).collect();
+        late.iter()
+            .filter_map(|number| self.finish(*number))
+            .map(|(_, done)| (done, Failure::TimedOut))
+            .collect()
+    }
+
+    /// Takes out all, for a node that stops.
+    pub(super) fn drain_all(&mut self) -> Vec<Done> {
+        std::mem::take(&mut self.waiting).into_values().map(|waiting| waiting.done).collect()
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_base::{NodeId, ShardId};
+    use quorate_faulty::FaultyDisk;
+    use quorate_state::kv::Kv;
+    use quorate_storage::journal::Identity;
+    use quorate_storage::memory::MemoryStore;
+    use quorate_storage::state::StateStore;
+    use quorate_wire::kv::{KeyRange, Range};
+
+    fn view() -> Arc<KvView> {
+        let identity = Identity { cluster: 1, node: NodeId(1) };
+        let mut store = MemoryStore::new(Arc::new(FaultyDisk::new(1)), "state", identity);
+        Kv::open(ShardId(1), store.open(None).unwrap()).unwrap().view()
+    }
+
+    fn everything() -> Request {
+        let range = KeyRange { key: vec![0].into(), end: vec![0].into() };
+        Request::Range { range: Range { range, ..Range::default() }, serializable: true }
+    }
+
+    /// What waits is bounded, and what nobody waits for any more is not read.
+    #[test]
+    fn so_many_wait_and_no_more_and_late_ones_are_not_read() {
+        let (view, mut large) = (view(), Large::default());
+        let begin = |large: &mut Large, at| {
+            large.begin(&view, everything(), Head::default(), Instant(at), Box::new(drop))
+        };
+        for at in 0..LARGE_MAX as u64 {
+            assert!(begin(&mut large, at).is_ok());
+        }
+        assert!(begin(&mut large, 1).is_err(), "no place is left");
+        assert_eq!(large.expired(Instant(9)).len(), 10);
+        assert!(begin(&mut large, 1).is_ok(), "ten places are free");
+        let mut begun = large.take_begun();
+        assert_eq!(begun.len(), LARGE_MAX + 1);
+        assert_eq!(begun.remove(0).run().result, Ok(None), "it expired");
+        let found = begun.pop().unwrap().run();
+        assert!(matches!(found.result, Ok(Some(Body::Reply(_)))));
+        assert!(large.finish(found.number).is_some() && large.finish(found.number).is_none());
+        assert_eq!(large.drain_all().len(), LARGE_MAX - 10);
+        assert_eq!(begun.remove(0).run().result, Ok(None), "the node stops");
+    }
+}

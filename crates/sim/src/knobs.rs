@@ -1,0 +1,82 @@
+//! What a run draws from its seed before it begins, and what it counts while it goes on.
+
+use quorate_base::Rng;
+use quorate_base::time::Duration;
+use quorate_node::lane::AT_ONCE;
+use quorate_protocol::raft;
+use std::collections::BTreeMap;
+
+/// How often what fired.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts(pub BTreeMap<&'static str, u64>);
+
+impl Counts {
+    /// One more.
+    pub fn add(&mut self, what: &'static str) {
+        self.times(what, 1);
+    }
+
+    /// So many more.
+    pub fn times(&mut self, what: &'static str, times: u64) {
+        if times > 0 {
+            *self.0.entry(what).or_default() += times;
+        }
+    }
+}
+
+/// Knobs of one run, drawn from its seed.
+#[derive(Clone, Debug)]
+pub struct Knobs {
+    /// How many nodes.
+    pub nodes: u64,
+    /// Packets lost, of 1,000.
+    pub drop: u64,
+    /// Packets sent twice, of 1,000.
+    pub duplicate: u64,
+    /// The longest delay of a packet.
+    pub delay_max: Duration,
+    /// The longest flush.
+    pub flush_max: Duration,
+    /// Entries a message.
+    pub append_entries: usize,
+    /// Bytes of log kept for slow followers.
+    pub log_keep_bytes: usize,
+    /// Bytes between checkpoints.
+    pub seal_bytes: u64,
+    /// Bytes of a journal segment.
+    pub segment_bytes: u64,
+    /// What a read may cost that the lane answers itself.
+    pub at_once: usize,
+    /// Bytes of events that watches are told without reading history.
+    pub ring_bytes: usize,
+    /// Bytes of events in one message to a watch.
+    pub message_bytes: usize,
+    /// The longest large read.
+    pub read_max: Duration,
+    /// A planted bug.
+    pub mutant: Option<raft::Mutant>,
+}
+
+impl Knobs {
+    /// The knobs of a seed.
+    pub fn draw(seed: u64) -> Self {
+        let mut rng = Rng::stream(seed, "knobs");
+        let mut reads = Rng::stream(seed, "reading knobs");
+        Self {
+            nodes: if rng.chance(1, 4) { 5 } else { 3 },
+            drop: *rng.pick(&[0, 5, 30]),
+            duplicate: *rng.pick(&[0, 5, 30]),
+            delay_max: Duration::from_micros(*rng.pick(&[300, 2_000, 30_000])),
+            flush_max: Duration::from_micros(*rng.pick(&[200, 5_000, 40_000])),
+            append_entries: *rng.pick(&[1, 4, 64, 1024]),
+            log_keep_bytes: *rng.pick(&[200, 4_000, 100_000]),
+            seal_bytes: *rng.pick(&[2_000, 20_000, 200_000]),
+            segment_bytes: *rng.pick(&[8 << 10, 64 << 10]),
+            at_once: *reads.pick(&[0, 3, AT_ONCE]),
+            ring_bytes: *reads.pick(&[300, 2_000, 8 << 20]),
+            message_bytes: *reads.pick(&[4_000, 1 << 20]),
+            read_max: Duration::from_micros(*reads.pick(&[500, 5_000, 30_000, 3_000_000])),
+            mutant: None,
+        }
+    }
+}
