@@ -430,7 +430,7 @@ impl Lane {
         self.take_outbox(now, out);
         let progress = self.raft.progress();
         self.exports
-            .retain(|to| progress.get(&to).is_some_and(|p| matches!(p.phase, Phase::Snapshot { .. })));
+            .retain(|to| progress.get(&to).is_some_and(|p| matches!(p.phase, Phase::Snapshot(_))));
         // What the outbox brought (a leader, an index) may let more go at once: no second wake-up for it.
         self.serve_reads(now);
         out.packets.extend(self.packets.take());

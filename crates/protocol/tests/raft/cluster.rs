@@ -156,7 +156,8 @@ pub struct Member {
     /// Its disk flushes by hand only, whatever the options say.
     pub by_hand: bool,
     exports: BTreeMap<SnapshotId, (SnapshotMeta, u64)>,
-    staged: u64,
+    /// Chunks stored of the snapshot that comes in; none if one of them could not be.
+    pub staged: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -241,7 +242,7 @@ impl Cluster {
             state_lost: false,
             by_hand: false,
             exports: BTreeMap::new(),
-            staged: 0,
+            staged: Some(0),
         };
         self.members.insert(node, member);
         self.start(node);
@@ -291,7 +292,7 @@ impl Cluster {
         m.held.clear();
         m.work.clear();
         m.exports.clear();
-        m.staged = 0;
+        m.staged = Some(0);
         self.checker.forget(node);
     }
 
@@ -485,13 +486,15 @@ impl Cluster {
     fn install(&mut self, node: NodeId, chunk: InstallChunk) {
         let Some(m) = self.members.get_mut(&node) else { return };
         if chunk.seq == 0 {
-            m.staged = 0;
+            m.staged = Some(0);
         }
-        if chunk.seq != m.staged {
-            let held = m.staged;
+        let Some(held) = m.staged else {
+            return self.step(node, Input::InstallFailed { snapshot: chunk.meta });
+        };
+        if chunk.seq != held {
             return self.fail(format!("{node:?} is to store chunk {}, but holds {held} chunks", chunk.seq));
         }
-        m.staged += 1;
+        m.staged = Some(held + 1);
         let digest = chunk.data.clone().get_u64_le() ^ chunk.seq;
         self.step(node, Input::ChunkStored { snapshot: chunk.meta.clone(), seq: chunk.seq });
         if chunk.last {
