@@ -36,7 +36,7 @@ pub struct Config {
     /// A follower confirms no further entries while more than this is committed and not applied. With the leader's window
     /// this bounds what waits in its memory for its machine.
     pub max_unapplied_bytes: usize,
-    /// Bytes of applied entries kept for followers that lag.
+    /// Bytes of applied entries kept for followers that lag; more than the window, or one that lags by that needs a snapshot.
     pub log_keep_bytes: usize,
     /// As above for a follower that takes a snapshot in, so that what follows it is still there when it has arrived. It
     /// rises with each byte of the snapshot that is stored.

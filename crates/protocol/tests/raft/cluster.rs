@@ -22,9 +22,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 pub const SHARD: ShardId = ShardId(1);
-/// A snapshot has this many chunks.
-pub const CHUNKS: u64 = 3;
-
 /// How the cluster behaves by itself.
 #[derive(Clone)]
 pub struct Options {
@@ -38,6 +35,8 @@ pub struct Options {
     pub auto_compact: bool,
     /// The properties are checked.
     pub check: bool,
+    /// Chunks of a snapshot, and bytes of each (eight at least).
+    pub chunks: (u64, usize),
     /// For every node; shard and id are filled in.
     pub config: Config,
 }
@@ -52,6 +51,7 @@ impl Default for Options {
             auto_work: true,
             auto_compact: false,
             check: true,
+            chunks: (3, 8),
             config,
         }
     }
@@ -470,6 +470,7 @@ impl Cluster {
     }
 
     fn read_chunk(&mut self, node: NodeId, wanted: ChunkWanted) {
+        let (chunks, bytes) = self.options.chunks;
         let Some(m) = self.members.get_mut(&node) else { return };
         let ChunkWanted { to, snapshot, seq } = wanted;
         let machine = &m.machine;
@@ -478,8 +479,9 @@ impl Cluster {
             .entry(snapshot)
             .or_insert_with(|| (SnapshotMeta::from(machine.base()), machine.digest))
             .clone();
-        let data = Bytes::copy_from_slice(&(digest ^ seq).to_le_bytes());
-        let last = seq + 1 >= CHUNKS;
+        let mut data = (digest ^ seq).to_le_bytes().to_vec();
+        data.resize(bytes, 0);
+        let (data, last) = (data.into(), seq + 1 >= chunks);
         self.step(node, Input::SnapshotChunk { to, snapshot, meta, seq, data, last });
     }
 
