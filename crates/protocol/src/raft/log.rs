@@ -160,6 +160,10 @@ impl Log {
                 self.base = entry.id;
             }
         }
+        // What a pin had held was much.
+        if self.entries.capacity() / 4 > self.entries.len().max(1024) {
+            self.entries.shrink_to(2 * self.entries.len());
+        }
     }
 
     /// A snapshot stands in place of everything up to `base`. Entries behind it stay only if they continue it.
