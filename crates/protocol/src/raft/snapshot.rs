@@ -13,7 +13,8 @@
 //! sent, not only until it is installed. A pin may hold `log_pin_bytes`, and one more byte for each byte of the state that
 //! the follower has stored. Hence a transfer that moves state at least as fast as the log grows ends with the log still
 //! there, however large the state is; what is left to send then shrinks if the follower takes entries faster than they come.
-//! The log lies in memory, so `log_pin_bytes_max` bounds this, and a follower that moves nothing for a while loses its pin.
+//! The log lies in memory, so there is a most, `log_pin_bytes_max`: if more than that is written during one transfer, it was
+//! in vain. And a follower that moves nothing for a while loses its pin.
 
 use super::{ChunkWanted, InstallChunk, Membership, Message, Phase, Raft, Role, SnapshotId, SnapshotMeta};
 use bytes::Bytes;

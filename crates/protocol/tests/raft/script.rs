@@ -5,7 +5,8 @@
 //! | verb | what it does |
 //! | --- | --- |
 //! | `nodes 1 2 3 + 4` | a cluster of voters and learners |
-//! | `set NAME VALUE` | `disk`, `work`, `compact`: `auto` or `hand`; `entries`, `window`, `keep`, `pin`, `uncommitted`, `unapplied`, `reads`: a bound |
+//! | `set NAME VALUE` | `disk`, `work`, `compact`: `auto` or `hand` |
+//! | `set NAME VALUE` | `entries`, `window`, `keep`, `pin`, `uncommitted`, `unapplied`, `reads`: a bound |
 //! | `tick N`, `late N MS`, `advance MS` | time: to N's next deadline; that much past it; for everybody |
 //! | `deliver [N [from M]]`, `drop …`, `twice …` | what is in flight now, to N, from M: arrives, is lost, is doubled |
 //! | `one N` | the oldest message to N arrives |
