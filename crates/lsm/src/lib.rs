@@ -26,7 +26,7 @@
 //! whatever is set aside then would be flushed into it, and it must hold what was written before its cut and no more. If
 //! the background falls behind, the writer flushes itself. That holds for a checkpoint, too: at twice the limit the writer
 //! makes its cut (flushes what was set aside before it, and notes which files belong to it), and the background has only
-//! to link them.
+//! to link them. And for merging: the indexes and filters of what was flushed and is not merged stay in memory.
 //!
 //! The tree finds the memtables and tables of a view by its number, and keeps all that there were since the oldest number
 //! that may be asked for: also memtables flushed long ago. Views are therefore replaced as the state goes on. One that has
@@ -77,6 +77,8 @@ impl Default for Options {
 const NEWEST: u64 = u64::MAX >> 1;
 /// With so many memtables set aside, the writer flushes itself.
 const SET_ASIDE_MAX: usize = 1;
+/// With so many flushed memtables that are not merged yet, the writer merges them itself.
+const UNMERGED_MAX: usize = 24;
 /// A memtable that has grown to so many times its limit while a checkpoint waits to be cut makes the writer cut it.
 const SEALING_MEMTABLES: u64 = 2;
 
@@ -243,6 +245,26 @@ impl Shared {
         Ok(())
     }
 
+    /// Does what the background has fallen behind with.
+    fn keep_up(&self) -> StateResult<()> {
+        // Beside a compaction if need be, which may take seconds; no checkpoint waits for its cut.
+        if self.tree.sealed_memtable_count() > SET_ASIDE_MAX {
+            self.flush()?;
+        }
+        if self.tree.l0_run_count() < UNMERGED_MAX {
+            return Ok(());
+        }
+        let _turn = lock(&self.maintaining);
+        // Who had the turn may have done it.
+        if self.tree.l0_run_count() < UNMERGED_MAX { Ok(()) } else { self.merge() }
+    }
+
+    /// Merges tables, as the tree thinks best.
+    fn merge(&self) -> StateResult<()> {
+        let strategy = Leveled::default().with_table_target_size(self.options.table_bytes);
+        self.tree.compact(Arc::new(strategy), self.watermark()).map_err(|e| self.failed("compacting", &e))
+    }
+
     /// Flushes what was set aside for a checkpoint, and notes the files that hold it.
     fn cut(&self, sealing: &mut Sealing) -> StateResult<()> {
         if !matches!(sealing, Sealing::SetAside) {
@@ -291,10 +313,7 @@ impl LsmState {
         }
         drop(sealing);
         shared.tree.rotate_memtable();
-        // Beside a compaction if need be, which may take seconds; a checkpoint is not under way.
-        if shared.tree.sealed_memtable_count() > SET_ASIDE_MAX
-            && let Err(error) = shared.flush()
-        {
+        if let Err(error) = shared.keep_up() {
             self.failed.get_or_insert(error);
         }
     }
@@ -485,11 +504,7 @@ impl Upkeep for Compaction {
         if before == self.compacted_at {
             return Ok(false);
         }
-        let strategy = Leveled::default().with_table_target_size(shared.options.table_bytes);
-        shared
-            .tree
-            .compact(Arc::new(strategy), shared.watermark())
-            .map_err(|e| shared.failed("compacting", &e))?;
+        shared.merge()?;
         let after = shared.tree.current_version().id();
         if after == before {
             self.compacted_at = after;

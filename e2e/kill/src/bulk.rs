@@ -21,8 +21,8 @@ const VALUE: usize = 128;
 /// How long a node may take to serve, or to come up with the others.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// What a node may hold in memory of its own, in MiB: tables, caches and buffers are bounded, whatever is stored and however
-/// much a follower missed. (Measured on two cores: 177 after half a million missed writes, 213 after one, 246 after two; when
-/// what a snapshot brought stayed in memory until its end, it was 353 and 669.)
+/// much a follower missed. (Measured on two cores: 190 after a million missed writes, 240 after three; when what a snapshot
+/// brought stayed in memory until its end, it was 669 after a million.)
 const MEMORY_MIB: u64 = 512;
 const STARTS: usize = 5;
 
