@@ -92,8 +92,25 @@ impl Layout {
         Ok(manifest)
     }
 
-    /// Links the tree's version `version` with its `tables` into checkpoint `generation`, durably.
-    pub(crate) fn checkpoint(&self, generation: u64, version: u64, tables: &[u64]) -> StateResult<()> {
+    /// The tree's own files beside its tables, with their bytes; of its version files only that of `version`. Whatever
+    /// these are, they are small, and may be rewritten: a checkpoint gets copies.
+    pub(crate) fn small_files(&self, version: u64) -> StateResult<Vec<(String, Vec<u8>)>> {
+        let live = self.live();
+        let read = |name: String| {
+            let path = live.join(&name);
+            let bytes = fs::read(&path).map_err(|e| failed("reading", &path, &e))?;
+            Ok((name, bytes))
+        };
+        small_files(&live, version)?.into_iter().map(read).collect()
+    }
+
+    /// Links `tables` and writes the tree's `small` files into checkpoint `generation`, durably.
+    pub(crate) fn checkpoint(
+        &self,
+        generation: u64,
+        tables: &[u64],
+        small: Vec<(String, Vec<u8>)>,
+    ) -> StateResult<()> {
         let (live, dir) = (self.live(), self.of(generation));
         // A try that was not completed leaves an unrecorded directory.
         remove_dir(&dir)?;
@@ -117,10 +134,7 @@ impl Layout {
             size: ends.len() as u64,
             crc: Some(crc32c::crc32c(&ends)),
         });
-        // Whatever else the tree keeps is small, and may be rewritten: copied.
-        for name in small_files(&live, version)? {
-            let source = live.join(&name);
-            let bytes = fs::read(&source).map_err(|e| failed("reading", &source, &e))?;
+        for (name, bytes) in small {
             write_synced(&dir.join(&name), &bytes)?;
             files.push(FileEntry { name, size: bytes.len() as u64, crc: Some(crc32c::crc32c(&bytes)) });
         }

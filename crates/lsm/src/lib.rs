@@ -24,7 +24,13 @@
 //!
 //! A memtable that grows past its limit is set aside and flushed in the background. Not while a checkpoint is under way:
 //! whatever is set aside then would be flushed into it, and it must hold what was written before its cut and no more. If
-//! the background falls behind, the writer flushes itself.
+//! the background falls behind, the writer flushes itself. That holds for a checkpoint, too: at twice the limit the writer
+//! makes its cut (flushes what was set aside before it, and notes which files belong to it), and the background has only
+//! to link them. And for merging: the indexes and filters of what was flushed and is not merged stay in memory.
+//!
+//! The tree finds the memtables and tables of a view by its number, and keeps all that there were since the oldest number
+//! that may be asked for: also memtables flushed long ago. Views are therefore replaced as the state goes on. One that has
+//! to stay ([`View::lasting`]) holds on to its own memtables and tables, and the tree may forget its number.
 //!
 //! # Left out
 //!
@@ -35,7 +41,7 @@ mod files;
 use files::Layout;
 use lsm_tree::compaction::Leveled;
 use lsm_tree::config::{BlockSizePolicy, PinningPolicy};
-use lsm_tree::{AbstractTree, AnyTree, Cache, Config, Guard as _, SequenceNumberCounter};
+use lsm_tree::{AbstractTree, AnyTree, Cache, Config, Guard as _, SequenceNumberCounter, Tree};
 use quorate_storage::journal::Identity;
 use quorate_storage::state::{
     CheckpointJob, Range, Scan, State, StateError, StateResult, StateStore, Upkeep, View,
@@ -44,7 +50,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -72,6 +77,10 @@ impl Default for Options {
 const NEWEST: u64 = u64::MAX >> 1;
 /// With so many memtables set aside, the writer flushes itself.
 const SET_ASIDE_MAX: usize = 1;
+/// With so many flushed memtables that are not merged yet, the writer merges them itself.
+const UNMERGED_MAX: usize = 24;
+/// A memtable that has grown to so many times its limit while a checkpoint waits to be cut makes the writer cut it.
+const SEALING_MEMTABLES: u64 = 2;
 
 /// Opens states from checkpoints in a directory.
 pub struct LsmStore {
@@ -84,10 +93,8 @@ impl LsmStore {
     pub fn new(dir: &Path, identity: Identity, options: Options) -> Self {
         Self { layout: Layout::new(dir, identity, options.end_bytes), options }
     }
-}
 
-impl StateStore for LsmStore {
-    fn open(&mut self, generation: Option<u64>) -> StateResult<Box<dyn State>> {
+    fn opened(&self, generation: Option<u64>) -> StateResult<LsmState> {
         self.layout.prepare_live(generation)?;
         let seqno = SequenceNumberCounter::new(1);
         let visible = SequenceNumberCounter::new(1);
@@ -112,9 +119,15 @@ impl StateStore for LsmStore {
             layout: self.layout.clone(),
             options: self.options,
             maintaining: Mutex::new(()),
-            sealing: AtomicBool::new(false),
+            sealing: Mutex::default(),
         });
-        Ok(Box::new(LsmState { shared, unsealed: 0, failed: None }))
+        Ok(LsmState { shared, unsealed: 0, failed: None })
+    }
+}
+
+impl StateStore for LsmStore {
+    fn open(&mut self, generation: Option<u64>) -> StateResult<Box<dyn State>> {
+        Ok(Box::new(self.opened(generation)?))
     }
 
     fn newest(&mut self) -> StateResult<Option<u64>> {
@@ -139,8 +152,26 @@ struct Shared {
     options: Options,
     /// Compacting and linking a checkpoint take turns.
     maintaining: Mutex<()>,
-    /// A checkpoint is under way: no memtable is set aside.
-    sealing: AtomicBool,
+    sealing: Mutex<Sealing>,
+}
+
+/// How far a checkpoint is.
+#[derive(Default)]
+enum Sealing {
+    /// None is under way.
+    #[default]
+    Not,
+    /// All that belongs to it is set aside, and nothing else may be.
+    SetAside,
+    /// It is known which files belong to it.
+    Cut(Cut),
+}
+
+/// The files of a checkpoint.
+struct Cut {
+    /// Held on to, since they may be merged into others meanwhile.
+    tables: Vec<lsm_tree::Table>,
+    small: Vec<(String, Vec<u8>)>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -213,6 +244,46 @@ impl Shared {
         self.tree.flush(&flushing, self.watermark()).map_err(|e| self.failed("flushing", &e))?;
         Ok(())
     }
+
+    /// Does what the background has fallen behind with.
+    fn keep_up(&self) -> StateResult<()> {
+        // Beside a compaction if need be, which may take seconds; no checkpoint waits for its cut.
+        if self.tree.sealed_memtable_count() > SET_ASIDE_MAX {
+            self.flush()?;
+        }
+        if self.tree.l0_run_count() < UNMERGED_MAX {
+            return Ok(());
+        }
+        let _turn = lock(&self.maintaining);
+        // Who had the turn may have done it.
+        if self.tree.l0_run_count() < UNMERGED_MAX { Ok(()) } else { self.merge() }
+    }
+
+    /// Merges tables, as the tree thinks best.
+    fn merge(&self) -> StateResult<()> {
+        let strategy = Leveled::default().with_table_target_size(self.options.table_bytes);
+        self.tree.compact(Arc::new(strategy), self.watermark()).map_err(|e| self.failed("compacting", &e))
+    }
+
+    /// Flushes what was set aside for a checkpoint, and notes the files that hold it.
+    fn cut(&self, sealing: &mut Sealing) -> StateResult<()> {
+        if !matches!(sealing, Sealing::SetAside) {
+            return Ok(());
+        }
+        self.flush()?;
+        loop {
+            let version = self.tree.current_version();
+            // Under this lock no merge beside us goes over to another version, so that its files are as they should be.
+            let history = self.tree.get_version_history_lock();
+            let small = self.layout.small_files(version.id());
+            drop(history);
+            if self.tree.current_version().id() == version.id() {
+                *sealing =
+                    Sealing::Cut(Cut { tables: version.iter_tables().cloned().collect(), small: small? });
+                return Ok(());
+            }
+        }
+    }
 }
 
 /// A state on disk, larger than memory.
@@ -227,14 +298,22 @@ impl LsmState {
     /// Sets the memtable aside if it has grown to `bytes` and nothing forbids it.
     fn relieve(&mut self, bytes: u64) {
         let shared = &self.shared;
-        if bytes < shared.options.memtable_bytes || shared.sealing.load(Ordering::Acquire) {
+        if bytes < shared.options.memtable_bytes {
             return;
         }
+        let mut sealing = lock(&shared.sealing);
+        if matches!(*sealing, Sealing::SetAside) {
+            if bytes < SEALING_MEMTABLES * shared.options.memtable_bytes {
+                return;
+            }
+            if let Err(error) = shared.cut(&mut sealing) {
+                self.failed.get_or_insert(error);
+                return;
+            }
+        }
+        drop(sealing);
         shared.tree.rotate_memtable();
-        // Beside a compaction if need be, which may take seconds; a checkpoint is not under way.
-        if shared.tree.sealed_memtable_count() > SET_ASIDE_MAX
-            && let Err(error) = shared.flush()
-        {
+        if let Err(error) = shared.keep_up() {
             self.failed.get_or_insert(error);
         }
     }
@@ -283,8 +362,10 @@ impl State for LsmState {
 
     fn seal(&mut self) -> StateResult<Box<dyn CheckpointJob>> {
         self.check()?;
-        self.shared.sealing.store(true, Ordering::Release);
+        let mut sealing = lock(&self.shared.sealing);
         self.shared.tree.rotate_memtable();
+        *sealing = Sealing::SetAside;
+        drop(sealing);
         self.unsealed = 0;
         Ok(Box::new(SealJob { shared: self.shared.clone() }))
     }
@@ -327,6 +408,55 @@ impl View for LsmView {
     fn scan_back<'a>(&'a self, range: Range<'_>) -> Scan<'a> {
         self.shared.scan(range, self.at, true)
     }
+
+    fn lasting(&self) -> Arc<dyn View> {
+        let at = self.at;
+        let version = self.shared.tree.get_version_history_lock().get_version_for_snapshot(at);
+        let pairs = move |range: Range<'_>| -> Pairs {
+            Box::new(Tree::create_internal_range::<&[u8], _>(version.clone(), &range, at, None))
+        };
+        Arc::new(LastingView { shared: self.shared.clone(), pairs: Arc::new(pairs) })
+    }
+}
+
+type Pairs = Box<dyn DoubleEndedIterator<Item = lsm_tree::Result<lsm_tree::InternalValue>>>;
+
+/// A view with memtables and tables of its own.
+struct LastingView {
+    shared: Arc<Shared>,
+    pairs: Arc<dyn Fn(Range<'_>) -> Pairs + Send + Sync>,
+}
+
+impl LastingView {
+    fn read(&self, pair: lsm_tree::Result<lsm_tree::InternalValue>) -> StateResult<(Bytes, Bytes)> {
+        let pair = pair.map_err(|e| self.shared.failed("scanning", &e))?;
+        Ok((Bytes::from(pair.key.user_key), Bytes::from(pair.value)))
+    }
+}
+
+impl View for LastingView {
+    fn get(&self, key: &[u8]) -> StateResult<Option<Bytes>> {
+        let found = self.scan((Bound::Included(key), Bound::Included(key))).next().transpose()?;
+        Ok(found.map(|(_, value)| value))
+    }
+
+    fn scan<'a>(&'a self, range: Range<'_>) -> Scan<'a> {
+        if is_empty(&range) {
+            return Box::new(std::iter::empty());
+        }
+        Box::new((self.pairs)(range).map(|pair| self.read(pair)))
+    }
+
+    fn scan_back<'a>(&'a self, range: Range<'_>) -> Scan<'a> {
+        if is_empty(&range) {
+            return Box::new(std::iter::empty());
+        }
+        Box::new((self.pairs)(range).rev().map(|pair| self.read(pair)))
+    }
+
+    fn lasting(&self) -> Arc<dyn View> {
+        Arc::new(Self { shared: self.shared.clone(), pairs: self.pairs.clone() })
+    }
 }
 
 /// Flushes what was sealed, and links it all into a checkpoint.
@@ -338,16 +468,20 @@ impl CheckpointJob for SealJob {
     fn run(self: Box<Self>, generation: u64) -> StateResult<()> {
         let shared = &self.shared;
         let _turn = lock(&shared.maintaining);
-        shared.flush()?;
-        let version = shared.tree.current_version();
-        let tables: Vec<u64> = version.iter_tables().map(lsm_tree::Table::id).collect();
-        shared.layout.checkpoint(generation, version.id(), &tables)
+        let mut sealing = lock(&shared.sealing);
+        shared.cut(&mut sealing)?;
+        let Sealing::Cut(Cut { tables, small }) = std::mem::replace(&mut *sealing, Sealing::Not) else {
+            return Ok(());
+        };
+        drop(sealing);
+        let ids: Vec<u64> = tables.iter().map(lsm_tree::Table::id).collect();
+        shared.layout.checkpoint(generation, &ids, small)
     }
 }
 
 impl Drop for SealJob {
     fn drop(&mut self) {
-        self.shared.sealing.store(false, Ordering::Release);
+        *lock(&self.shared.sealing) = Sealing::Not;
     }
 }
 
@@ -370,15 +504,77 @@ impl Upkeep for Compaction {
         if before == self.compacted_at {
             return Ok(false);
         }
-        let strategy = Leveled::default().with_table_target_size(shared.options.table_bytes);
-        shared
-            .tree
-            .compact(Arc::new(strategy), shared.watermark())
-            .map_err(|e| shared.failed("compacting", &e))?;
+        shared.merge()?;
         let after = shared.tree.current_version().id();
         if after == before {
             self.compacted_at = after;
         }
         Ok(after != before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_base::NodeId;
+
+    const MEMTABLE: u64 = 64 << 10;
+
+    /// A state in a directory of its own, with small memtables.
+    fn open(name: &str) -> (std::path::PathBuf, LsmState) {
+        let dir = std::env::temp_dir().join(format!("quorate-lsm-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        let identity = Identity { cluster: 5, node: NodeId(1) };
+        let options = Options { memtable_bytes: MEMTABLE, table_bytes: 256 << 10, ..Options::default() };
+        let layout = Layout::new(&dir, identity, options.end_bytes);
+        layout.generations().unwrap();
+        (dir, LsmStore { layout, options }.opened(None).unwrap())
+    }
+
+    fn fill(state: &mut LsmState, round: u32) {
+        for n in 0..2_000_u32 {
+            state.put(&n.to_be_bytes(), &[round as u8; 100]);
+        }
+    }
+
+    fn in_memory(state: &LsmState) -> u64 {
+        state.shared.tree.get_version_history_lock().memtable_size_sum()
+    }
+
+    #[test]
+    fn a_lasting_view_reads_its_moment_and_holds_no_memory() {
+        let (dir, mut state) = open("lasting");
+        let mut upkeep = state.upkeep().unwrap();
+        fill(&mut state, 0);
+        let view = state.view().lasting();
+        for round in 1..30 {
+            fill(&mut state, round);
+            while upkeep.step().unwrap() {}
+        }
+        assert!(in_memory(&state) < 4 * MEMTABLE, "{} bytes", in_memory(&state));
+        let all: Vec<_> = view.scan((Bound::Unbounded, Bound::Unbounded)).map(Result::unwrap).collect();
+        assert!(all.len() == 2_000 && all.iter().all(|(_, value)| value[..] == [0; 100]));
+        assert_eq!(view.get(&7_u32.to_be_bytes()).unwrap().unwrap()[..], [0; 100]);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    /// The background thread does nothing, as if it were merging tables all the while.
+    #[test]
+    fn a_checkpoint_that_waits_holds_no_memory_and_is_one_cut() {
+        let (dir, mut state) = open("waits");
+        fill(&mut state, 0);
+        let job = state.seal().unwrap();
+        for round in 1..30 {
+            fill(&mut state, round);
+            assert!(in_memory(&state) < 8 * MEMTABLE, "round {round}: {} bytes", in_memory(&state));
+        }
+        job.run(1).unwrap();
+        let (layout, options) = (state.shared.layout.clone(), state.shared.options);
+        drop(state);
+        let state = LsmStore { layout, options }.opened(Some(1)).unwrap();
+        let all: Vec<_> = state.scan((Bound::Unbounded, Bound::Unbounded)).map(Result::unwrap).collect();
+        assert!(all.len() == 2_000 && all.iter().all(|(_, value)| value[..] == [0; 100]));
+        drop((all, state));
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -47,6 +47,8 @@ pub enum Output {
         base: Base,
         /// Which chunk.
         seq: u64,
+        /// What was readable before and still is, as of now: no older view need stay.
+        view: Arc<KvView>,
     },
     /// A chunk could not be taken in: the snapshot must start again.
     ImportFailed {
@@ -212,7 +214,7 @@ impl Applier {
             return Ok(());
         }
         self.importing = Some((base.id, seq + 1));
-        out.push(Output::Imported { base: base.clone(), seq });
+        out.push(Output::Imported { base: base.clone(), seq, view: self.kv.view() });
         if last {
             self.importing = None;
             if let Err(error) = self.kv.import_finish(base.clone()) {

@@ -21,7 +21,7 @@ use quorate_storage::state::Upkeep;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What the journal's thread is asked.
 pub(crate) enum ToJournal {
@@ -208,6 +208,11 @@ fn applier_loop(
     }
 }
 
+/// The background thread turns to the state's upkeep when nobody has asked for anything for so long, ...
+const UPKEEP_PAUSE: Duration = Duration::from_millis(20);
+/// ... or when it has not for so long.
+const UPKEEP_AT_LEAST: Duration = Duration::from_secs(1);
+
 fn background_loop(
     queue: &Receiver<ToBackground>,
     mut upkeep: Option<Box<dyn Upkeep>>,
@@ -215,8 +220,12 @@ fn background_loop(
     journal: &Sender<ToJournal>,
 ) {
     yield_to_requests();
+    let mut kept_up = Instant::now();
     loop {
-        let message = match queue.recv_timeout(Duration::from_millis(20)) {
+        // Chunks of a large snapshot may be asked for without a pause; the state wants its turn all the same.
+        let due = kept_up.elapsed() > UPKEEP_AT_LEAST;
+        let message = if due { Err(RecvTimeoutError::Timeout) } else { queue.recv_timeout(UPKEEP_PAUSE) };
+        let message = match message {
             Ok(message) => message,
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
@@ -225,6 +234,7 @@ fn background_loop(
                 {
                     return inbox.push(Event::Broken(Broken::state("maintaining the state", &error)));
                 }
+                kept_up = Instant::now();
                 continue;
             }
         };

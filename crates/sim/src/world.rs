@@ -603,6 +603,8 @@ impl World {
         let mut config = raft::Config::new(KV, id);
         config.max_append_entries = self.knobs.append_entries;
         config.log_keep_bytes = self.knobs.log_keep_bytes;
+        config.log_pin_bytes = 4 * self.knobs.log_keep_bytes;
+        config.max_unapplied_bytes = 2 * self.knobs.log_keep_bytes;
         config.mutant = self.knobs.mutant;
         let voters = (1..=self.knobs.nodes).map(NodeId).collect();
         let parts = boot::Parts {

@@ -68,6 +68,9 @@ impl View for CountingView {
             self.read.fetch_add(1, Ordering::Relaxed);
         }))
     }
+    fn lasting(&self) -> Arc<dyn View> {
+        Arc::new(Self { inner: self.inner.lasting(), read: self.read.clone() })
+    }
 }
 
 fn key(n: u64) -> Bytes {

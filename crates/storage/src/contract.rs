@@ -123,7 +123,9 @@ impl Run<'_> {
 
     fn take_view(&mut self) {
         if self.views.len() < 20 {
-            self.views.push((self.state.view(), self.now.clone()));
+            let view = self.state.view();
+            let view = if self.rng.chance(1, 2) { view.lasting() } else { view };
+            self.views.push((view, self.now.clone()));
         }
     }
 

@@ -172,6 +172,10 @@ impl View for MemoryView {
     fn scan_back<'a>(&'a self, range: Range<'_>) -> Scan<'a> {
         scan_back(&self.0, range)
     }
+
+    fn lasting(&self) -> Arc<dyn View> {
+        Arc::new(Self(self.0.clone()))
+    }
 }
 
 fn scan<'a>(tree: &'a Tree<Bytes, Bytes>, (from, to): Range<'_>) -> Scan<'a> {

@@ -48,6 +48,9 @@ pub trait View: Send + Sync {
     fn scan<'a>(&'a self, range: Range<'_>) -> Scan<'a>;
     /// The pairs in a range, descending.
     fn scan_back<'a>(&'a self, range: Range<'_>) -> Scan<'a>;
+    /// The same moment for a reader that takes its time, a snapshot's for instance: however much is written meanwhile, it
+    /// holds no memory for that. Single keys may cost it more.
+    fn lasting(&self) -> Arc<dyn View>;
 }
 
 /// The writer's side. There is one writer.
@@ -62,7 +65,8 @@ pub trait State: Send {
     fn scan<'a>(&'a self, range: Range<'_>) -> Scan<'a>;
     /// The pairs in a range, descending, all earlier writes seen.
     fn scan_back<'a>(&'a self, range: Range<'_>) -> Scan<'a>;
-    /// A view of all writes so far. Cheap: it is taken after each batch of entries.
+    /// A view of all writes so far. Cheap: it is taken after each batch of entries, and should give way to the next one,
+    /// since what was in memory when it was taken may stay there as long as it does.
     fn view(&self) -> Arc<dyn View>;
     /// Marks the cut of the next checkpoint and gives the work that makes it, which may run on another thread while
     /// writes go on. At most one is under way.

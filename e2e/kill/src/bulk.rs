@@ -20,8 +20,10 @@ const BATCH: u64 = 128;
 const VALUE: usize = 128;
 /// How long a node may take to serve, or to come up with the others.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// What a node may hold in memory of its own, in MiB: tables, caches and buffers are bounded, whatever is stored.
-const MEMORY_MIB: u64 = 1024;
+/// What a node may hold in memory of its own, in MiB: tables, caches and buffers are bounded, whatever is stored and however
+/// much a follower missed. (Measured on two cores: 190 after a million missed writes, 240 after three; when what a snapshot
+/// brought stayed in memory until its end, it was 669 after a million.)
+const MEMORY_MIB: u64 = 512;
 const STARTS: usize = 5;
 
 /// Loads `keys` keys, then stops and starts all nodes, several times, and measures how long until each serves.
@@ -56,6 +58,8 @@ pub async fn startup(target: Target, data: &Path, keys: u64) -> Result<(), Strin
 
 /// Takes a follower away for `writes` writes, and sees it come back while writes go on.
 pub async fn away(target: Target, data: &Path, writes: u64) -> Result<(), String> {
+    // Other systems promise something else.
+    let bound = if matches!(target, Target::Quorate(_)) { MEMORY_MIB } else { u64::MAX };
     let mut cluster = serving(target, data).await?;
     let urls = cluster.urls();
     let leader = cluster.leader().await.ok_or("nobody leads")?;
@@ -66,7 +70,7 @@ pub async fn away(target: Target, data: &Path, writes: u64) -> Result<(), String
     let mut peak = [0; 3];
     let began = Instant::now();
     while traffic.done.get() < writes {
-        watch_memory(&cluster, &mut peak)?;
+        watch_memory(&cluster, &mut peak, bound)?;
         traffic.healthy()?;
         sleep(Duration::from_millis(100)).await;
     }
@@ -76,7 +80,7 @@ pub async fn away(target: Target, data: &Path, writes: u64) -> Result<(), String
     let began = Instant::now();
     cluster.restart(away).map_err(said)?;
     while local_revision(&urls[away]).await.unwrap_or(0) < target_revision {
-        watch_memory(&cluster, &mut peak)?;
+        watch_memory(&cluster, &mut peak, bound)?;
         traffic.healthy()?;
         if began.elapsed() > PATIENCE {
             return Err(format!("node {} has not caught up after {PATIENCE:?}", away + 1));
@@ -86,7 +90,7 @@ pub async fn away(target: Target, data: &Path, writes: u64) -> Result<(), String
     let (took, meanwhile) = (began.elapsed(), traffic.done.get() - before);
     traffic.stop().await?;
     same_everywhere(&urls).await?;
-    watch_memory(&cluster, &mut peak)?;
+    watch_memory(&cluster, &mut peak, bound)?;
     println!(
         "away: node {} had caught up after {took:?}, with {meanwhile} writes meanwhile; most memory of the nodes {peak:?} \
          MiB (RssAnon)",
@@ -257,16 +261,16 @@ async fn ask(url: &str, range: pb::RangeRequest) -> Result<(i64, i64), String> {
     Ok((reply.header.map_or(0, |h| h.revision), reply.count))
 }
 
-/// Reads what each node holds in memory of its own; too much is an error.
-fn watch_memory(cluster: &Cluster, peak: &mut [u64; 3]) -> Result<(), String> {
+/// Reads what each node holds in memory of its own; more than `bound` MiB is an error.
+fn watch_memory(cluster: &Cluster, peak: &mut [u64; 3], bound: u64) -> Result<(), String> {
     for (at, most) in peak.iter_mut().enumerate() {
         let Some(pid) = cluster.pid(at) else { continue };
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
         let kib: u64 = line.and_then(|l| l.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0);
         *most = (*most).max(kib >> 10);
-        if *most > MEMORY_MIB {
-            return Err(format!("node {} holds {most} MiB", at + 1));
+        if *most > bound {
+            return Err(format!("node {} holds {most} MiB, more than {bound}", at + 1));
         }
     }
     Ok(())

@@ -1,7 +1,8 @@
 //! Snapshots on their way out: chunks are read from one view, on a background thread, as the core asks for them.
 //!
 //! A snapshot is a view that was current when the core first asked; it stays until its peer has it all, or starts again.
-//! The cursor behind each chunk is kept, so that a chunk that was lost is read again from the same view.
+//! The cursor behind each chunk is kept, so that a chunk that was lost is read again from the same view. The core asks for
+//! one chunk at a time and peer, so that nothing piles up while the thread that reads them makes a checkpoint.
 
 use bytes::Bytes;
 use quorate_base::{Base, NodeId};
@@ -66,7 +67,8 @@ impl Exports {
         let ChunkWanted { to, snapshot, seq } = wanted;
         let fresh = self.outgoing.get(&to).is_none_or(|o| o.snapshot != snapshot);
         if fresh {
-            self.outgoing.insert(to, Outgoing { snapshot, view: view.clone(), cursors: vec![None] });
+            let view = Arc::new(view.lasting());
+            self.outgoing.insert(to, Outgoing { snapshot, view, cursors: vec![None] });
         }
         let outgoing = self.outgoing.get(&to)?;
         match outgoing.cursors.get(seq as usize) {

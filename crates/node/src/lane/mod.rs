@@ -358,7 +358,8 @@ impl Lane {
     fn output(&mut self, now: Instant, output: Output) {
         match output {
             Output::Applied(applied) => self.applied(now, applied),
-            Output::Imported { base, seq } => {
+            Output::Imported { base, seq, view } => {
+                self.renew(view);
                 self.raft.handle(now, Input::ChunkStored { snapshot: SnapshotMeta::from(base), seq });
             }
             Output::ImportFailed { base, reason: _ } => {
@@ -369,9 +370,14 @@ impl Lane {
         }
     }
 
+    /// The view gives way to one of the same content: one that stays keeps in memory what is written meanwhile.
+    fn renew(&mut self, view: Arc<KvView>) {
+        self.view = view;
+        hub(&self.hub).publish(self.view.clone(), Vec::new());
+    }
+
     fn applied(&mut self, now: Instant, applied: Applied) {
         let index = applied.last.index;
-        let compacted = self.view.compacted();
         self.view = applied.view;
         let mut changed = Vec::new();
         for change in applied.leases {
@@ -392,10 +398,8 @@ impl Lane {
             self.lessor.promote(now);
         }
         // Before any answer: whoever knows of a write may watch from there on, and must not be told of it then.
-        // A compaction has no events, but watches must hear what is gone.
-        if !applied.events.is_empty() || self.view.compacted() != compacted {
-            hub(&self.hub).publish(self.view.clone(), applied.events);
-        }
+        // Also without events: of a compaction watches must hear what is gone, and no older view should stay.
+        hub(&self.hub).publish(self.view.clone(), applied.events);
         for outcome in applied.outcomes {
             self.answer_write(outcome);
         }
@@ -450,8 +454,7 @@ impl Lane {
         self.raft.drain(now, &mut self.outbox);
         self.take_outbox(now, out);
         let progress = self.raft.progress();
-        self.exports
-            .retain(|to| progress.get(&to).is_some_and(|p| matches!(p.phase, Phase::Snapshot { .. })));
+        self.exports.retain(|to| progress.get(&to).is_some_and(|p| matches!(p.phase, Phase::Snapshot(_))));
         // What the outbox brought (a leader, an index) may let more go at once: no second wake-up for it.
         self.serve_reads(now);
         out.packets.extend(self.packets.take());

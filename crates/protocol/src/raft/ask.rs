@@ -12,15 +12,18 @@ impl Raft {
         (self.hard.term, self.hard.vote, self.hard.commit).hash(to);
         (self.leader, self.led_by, self.given, self.applied, self.term_start).hash(to);
         (self.role as u8, self.hard_write <= self.durable_write, self.withheld.is_some()).hash(to);
-        self.state_lost.hash(to);
+        (self.state_lost, self.owed).hash(to);
         self.votes.hash(to);
         self.log.fingerprint(to);
         for (node, p) in &self.progress {
             (node, p.matched, p.next, p.told, p.under_way.len(), p.withholds.is_some()).hash(to);
-            match p.phase {
-                Phase::Probe { waiting } => (0, u64::from(waiting)).hash(to),
-                Phase::Replicate => (1, 0_u64).hash(to),
-                Phase::Snapshot { seq, .. } => (2, seq).hash(to),
+            match &p.phase {
+                Phase::Probe { waiting } => (0, waiting).hash(to),
+                Phase::Replicate => 1.hash(to),
+                Phase::Snapshot(outgoing) => {
+                    2.hash(to);
+                    outgoing.fingerprint(to);
+                }
             }
         }
         self.transfer.map(|(to, _)| to).hash(to);
@@ -131,7 +134,7 @@ impl Raft {
         self.progress
             .iter()
             .filter(|(node, p)| {
-                let able = !matches!(p.phase, Phase::Snapshot { .. }) && p.withholds.is_none();
+                let able = !matches!(p.phase, Phase::Snapshot(_)) && p.withholds.is_none();
                 voters.contains(node) && able
             })
             .max_by_key(|(_, p)| (p.matched, p.heard))

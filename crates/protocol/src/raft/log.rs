@@ -74,6 +74,11 @@ impl Log {
         self.entries.get(offset as usize)
     }
 
+    /// Bytes of the entries behind `after` and up to `upto`.
+    pub(crate) fn bytes_of(&self, after: Index, upto: Index) -> usize {
+        (after.0 + 1..=upto.0).filter_map(|index| self.get(Index(index))).map(size).sum()
+    }
+
     /// Entries from `from` on, until `most` entries or `bytes` bytes are taken (at least one, if there is one).
     pub(crate) fn slice(&self, from: Index, most: usize, bytes: usize) -> Vec<Entry> {
         let mut taken = 0;
@@ -154,6 +159,10 @@ impl Log {
                 self.bytes -= size(&entry);
                 self.base = entry.id;
             }
+        }
+        // What a pin had held was much.
+        if self.entries.capacity() / 4 > self.entries.len().max(1024) {
+            self.entries.shrink_to(2 * self.entries.len());
         }
     }
 

@@ -114,6 +114,10 @@ pub struct Raft {
     given: Index,
     applied: Index,
     applying_bytes: usize,
+    /// Of the entries that are committed and not applied.
+    unapplied_bytes: usize,
+    /// A confirmation to this leader that waits for the machine; see [`Config::max_unapplied_bytes`].
+    owed: Option<(NodeId, Index)>,
     uncommitted_bytes: usize,
     withheld: Option<Withheld>,
     /// The state up to the base is gone; see "Replicas that have lost their state".
@@ -179,7 +183,7 @@ impl Core for Raft {
             Input::Read { id } => self.read(id),
             Input::Written { proof } => self.written(now, &proof),
             Input::Applied { index } => self.applied_upto(index),
-            Input::Compact { upto } => self.compact(upto),
+            Input::Compact { upto } => self.compact(now, upto),
             Input::SnapshotChunk { to, snapshot, meta, seq, data, last } => {
                 self.send_chunk(now, to, snapshot, meta, seq, data, last);
             }
@@ -199,6 +203,7 @@ impl Core for Raft {
             return;
         }
         self.leave_joint(now);
+        self.confirm_owed();
         self.ask_read_index(now);
         self.start_read_round();
         self.send_appends(now);
@@ -266,6 +271,8 @@ impl Raft {
             given: boot.applied,
             applied: boot.applied,
             applying_bytes: 0,
+            unapplied_bytes: 0,
+            owed: None,
             uncommitted_bytes: 0,
             withheld,
             state_lost: boot.state_lost,
@@ -291,6 +298,7 @@ impl Raft {
             pending: Outbox::default(),
             config,
         };
+        raft.unapplied_bytes = raft.log.bytes_of(raft.applied, raft.hard.commit);
         raft.reads.seed(raft.rng.next_u64());
         raft.next_snapshot = raft.rng.next_u64() >> 8;
         if !(fresh && boot.campaign_at_once) {
@@ -475,28 +483,22 @@ impl Raft {
             self.applied = self.applied.next();
             let bytes = self.log.get(self.applied).map_or(0, log::size);
             self.applying_bytes = self.applying_bytes.saturating_sub(bytes);
+            self.unapplied_bytes = self.unapplied_bytes.saturating_sub(bytes);
         }
         if self.applied == self.given {
             self.applying_bytes = 0;
         }
     }
 
-    fn compact(&mut self, upto: Index) {
+    fn compact(&mut self, now: Instant, upto: Index) {
         let upto = upto.min(self.applied);
-        let pin = self
-            .progress
-            .values()
-            .filter_map(|p| match p.phase {
-                Phase::Snapshot { upto, .. } => Some(upto.unwrap_or(self.applied)),
-                _ => None,
-            })
-            .min();
         let old = self.log.base().index;
-        if let Some(pin) = pin {
-            self.log.compact(upto.min(pin), self.config.log_keep_bytes);
-            self.log.compact(upto, self.config.log_pin_bytes);
+        let keep = self.config.log_keep_bytes;
+        if let Some((from, bytes)) = self.pinned(now) {
+            self.log.compact(upto.min(from), keep);
+            self.log.compact(upto, bytes.max(keep));
         } else {
-            self.log.compact(upto, self.config.log_keep_bytes);
+            self.log.compact(upto, keep);
         }
         let base = self.log.base().index;
         if base > old {
@@ -523,6 +525,7 @@ impl Raft {
             assert!(term >= self.hard.term, "terms never fall");
             if term > self.hard.term {
                 self.led_by = None;
+                self.owed = None;
             }
             self.hard.term = term;
             self.hard.vote = vote;
@@ -574,6 +577,7 @@ impl Raft {
             return;
         }
         assert!(index <= self.log.last().index, "commit {index:?} lies beyond the log {:?}", self.log.last());
+        self.unapplied_bytes += self.log.bytes_of(self.hard.commit, index);
         self.hard.commit = index;
         self.heal();
     }

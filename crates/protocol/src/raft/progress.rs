@@ -1,6 +1,6 @@
 //! What a leader knows of one follower.
 
-use super::types::SnapshotId;
+use super::snapshot::{Outgoing, Pin};
 use quorate_base::{Index, Instant};
 use std::collections::VecDeque;
 
@@ -15,16 +15,7 @@ pub enum Phase {
     /// It is known: messages follow each other within the window.
     Replicate,
     /// What it needs is in the log no longer.
-    Snapshot {
-        /// The transfer.
-        id: SnapshotId,
-        /// The chunk under way.
-        seq: u64,
-        /// The last index of the snapshot, once known: the log behind it is pinned.
-        upto: Option<Index>,
-        /// When the chunk was last asked for or sent.
-        since: Instant,
-    },
+    Snapshot(Outgoing),
 }
 
 /// Invariant: `matched < next`; in `Replicate`, `under_way` ascends and lies in `matched + 1 ..= next - 1`.
@@ -50,6 +41,8 @@ pub struct Progress {
     pub(super) withholds: Option<Instant>,
     /// It is in the configuration no longer, since then; it is kept for a while so that it hears so.
     pub(super) leaving: Option<Instant>,
+    /// The log that is kept for it, from the beginning of a snapshot until what follows the snapshot is sent.
+    pub(super) pin: Option<Pin>,
 }
 
 impl Progress {
@@ -65,6 +58,7 @@ impl Progress {
             told: Index(0),
             withholds: None,
             leaving: None,
+            pin: None,
         }
     }
 
@@ -76,12 +70,10 @@ impl Progress {
         let news = matched > self.matched;
         self.matched = self.matched.max(matched);
         self.next = self.next.max(self.matched.next());
-        match self.phase {
+        match &self.phase {
             Phase::Probe { .. } => self.phase = Phase::Replicate,
-            Phase::Snapshot { upto, .. } if upto.is_some_and(|u| matched >= u) => {
-                self.phase = Phase::Replicate;
-            }
-            Phase::Snapshot { .. } | Phase::Replicate => {}
+            Phase::Snapshot(outgoing) if outgoing.brings(matched) => self.phase = Phase::Replicate,
+            Phase::Snapshot(_) | Phase::Replicate => {}
         }
         news
     }

@@ -43,11 +43,14 @@ impl Raft {
     /// Sends one message's worth, if there is something and the window allows it; true if more may follow.
     fn send_append(&mut self, now: Instant, peer: NodeId) -> bool {
         let last = self.log.last().index;
-        let Some(p) = self.progress.get(&peer) else { return false };
+        let Some(p) = self.progress.get_mut(&peer) else { return false };
         let (next, probing) = match p.phase {
-            Phase::Snapshot { .. } | Phase::Probe { waiting: true } => return false,
+            Phase::Snapshot(_) | Phase::Probe { waiting: true } => return false,
             Phase::Probe { waiting: false } => (p.next, true),
-            Phase::Replicate if p.next > last => return false,
+            Phase::Replicate if p.next > last => {
+                p.pin = None;
+                return false;
+            }
             Phase::Replicate => (p.next, false),
         };
         if !probing
@@ -89,7 +92,11 @@ impl Raft {
             return;
         }
         let probing = matches!(p.phase, Phase::Probe { .. });
-        if p.confirm(matched) || probing {
+        let news = p.confirm(matched);
+        if news && let Some(pin) = &mut p.pin {
+            pin.moves(matched, now);
+        }
+        if news || probing {
             self.advance_commit(now);
             self.finish_transfer(from);
         }
@@ -102,7 +109,7 @@ impl Raft {
         let stale = match p.phase {
             Phase::Replicate => false,
             Phase::Probe { .. } => prev != p.next.prev(),
-            Phase::Snapshot { .. } => true,
+            Phase::Snapshot(_) => true,
         };
         if stale {
             return;
@@ -170,7 +177,7 @@ impl Raft {
             // on where it is looking.
             Phase::Probe { waiting } if p.matched < base => *waiting = false,
             Phase::Probe { .. } | Phase::Replicate => p.probe(p.matched.next()),
-            Phase::Snapshot { .. } => {}
+            Phase::Snapshot(_) => {}
         }
     }
 
@@ -228,7 +235,19 @@ impl Raft {
             return;
         }
         self.commit_upto(commit.min(matched));
-        self.post(from, Message::Appended { term, matched });
+        let owed = self.owed.map_or(matched, |(_, owed)| owed.max(matched));
+        self.owed = Some((from, owed.min(self.log.last().index)));
+    }
+
+    /// Confirms what was appended, unless the machine is too far behind: what is sent beyond the leader's window would only
+    /// wait here in memory. Where the state is lost the machine gets nothing until a snapshot has come.
+    pub(super) fn confirm_owed(&mut self) {
+        if self.unapplied_bytes > self.config.max_unapplied_bytes && !self.state_lost {
+            return;
+        }
+        let Some((to, matched)) = self.owed.take() else { return };
+        let term = self.hard.term;
+        self.post(to, Message::Appended { term, matched });
     }
 
     /// Adds what is new; what conflicts goes. False if the sender is confused.

@@ -33,10 +33,16 @@ pub struct Config {
     pub max_pending_reads: usize,
     /// Bytes given to the machine and not yet reported applied, at most.
     pub max_applying_bytes: usize,
-    /// Bytes of applied entries kept for followers that lag.
+    /// A follower confirms no further entries while more than this is committed and not applied. With the leader's window
+    /// this bounds what waits in its memory for its machine.
+    pub max_unapplied_bytes: usize,
+    /// Bytes of applied entries kept for followers that lag; more than the window, or one that lags by that needs a snapshot.
     pub log_keep_bytes: usize,
-    /// As above while a snapshot is under way, so that what follows it is still there when it has arrived.
+    /// As above for a follower that takes a snapshot in, so that what follows it is still there when it has arrived. It
+    /// rises with each byte of the snapshot that is stored.
     pub log_pin_bytes: usize,
+    /// The most that the above may rise to.
+    pub log_pin_bytes_max: usize,
     /// A planted bug; without the feature `mutants` it has no effect.
     pub mutant: Option<Mutant>,
 }
@@ -57,8 +63,10 @@ impl Config {
             max_uncommitted_bytes: 64 << 20,
             max_pending_reads: 100_000,
             max_applying_bytes: 8 << 20,
+            max_unapplied_bytes: 16 << 20,
             log_keep_bytes: 16 << 20,
             log_pin_bytes: 128 << 20,
+            log_pin_bytes_max: 1 << 30,
             mutant: None,
         }
     }

@@ -22,9 +22,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 pub const SHARD: ShardId = ShardId(1);
-/// A snapshot has this many chunks.
-pub const CHUNKS: u64 = 3;
-
 /// How the cluster behaves by itself.
 #[derive(Clone)]
 pub struct Options {
@@ -38,6 +35,8 @@ pub struct Options {
     pub auto_compact: bool,
     /// The properties are checked.
     pub check: bool,
+    /// Chunks of a snapshot, and bytes of each (eight at least).
+    pub chunks: (u64, usize),
     /// For every node; shard and id are filled in.
     pub config: Config,
 }
@@ -52,6 +51,7 @@ impl Default for Options {
             auto_work: true,
             auto_compact: false,
             check: true,
+            chunks: (3, 8),
             config,
         }
     }
@@ -156,7 +156,8 @@ pub struct Member {
     /// Its disk flushes by hand only, whatever the options say.
     pub by_hand: bool,
     exports: BTreeMap<SnapshotId, (SnapshotMeta, u64)>,
-    staged: u64,
+    /// Chunks stored of the snapshot that comes in; none if one of them could not be.
+    pub staged: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -241,7 +242,7 @@ impl Cluster {
             state_lost: false,
             by_hand: false,
             exports: BTreeMap::new(),
-            staged: 0,
+            staged: Some(0),
         };
         self.members.insert(node, member);
         self.start(node);
@@ -291,7 +292,7 @@ impl Cluster {
         m.held.clear();
         m.work.clear();
         m.exports.clear();
-        m.staged = 0;
+        m.staged = Some(0);
         self.checker.forget(node);
     }
 
@@ -469,6 +470,7 @@ impl Cluster {
     }
 
     fn read_chunk(&mut self, node: NodeId, wanted: ChunkWanted) {
+        let (chunks, bytes) = self.options.chunks;
         let Some(m) = self.members.get_mut(&node) else { return };
         let ChunkWanted { to, snapshot, seq } = wanted;
         let machine = &m.machine;
@@ -477,21 +479,24 @@ impl Cluster {
             .entry(snapshot)
             .or_insert_with(|| (SnapshotMeta::from(machine.base()), machine.digest))
             .clone();
-        let data = Bytes::copy_from_slice(&(digest ^ seq).to_le_bytes());
-        let last = seq + 1 >= CHUNKS;
+        let mut data = (digest ^ seq).to_le_bytes().to_vec();
+        data.resize(bytes, 0);
+        let (data, last) = (data.into(), seq + 1 >= chunks);
         self.step(node, Input::SnapshotChunk { to, snapshot, meta, seq, data, last });
     }
 
     fn install(&mut self, node: NodeId, chunk: InstallChunk) {
         let Some(m) = self.members.get_mut(&node) else { return };
         if chunk.seq == 0 {
-            m.staged = 0;
+            m.staged = Some(0);
         }
-        if chunk.seq != m.staged {
-            let held = m.staged;
+        let Some(held) = m.staged else {
+            return self.step(node, Input::InstallFailed { snapshot: chunk.meta });
+        };
+        if chunk.seq != held {
             return self.fail(format!("{node:?} is to store chunk {}, but holds {held} chunks", chunk.seq));
         }
-        m.staged += 1;
+        m.staged = Some(held + 1);
         let digest = chunk.data.clone().get_u64_le() ^ chunk.seq;
         self.step(node, Input::ChunkStored { snapshot: chunk.meta.clone(), seq: chunk.seq });
         if chunk.last {

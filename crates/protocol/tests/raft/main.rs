@@ -9,4 +9,5 @@ mod mutants;
 mod properties;
 mod script;
 mod search;
+mod steady;
 mod trace;

@@ -28,6 +28,7 @@ pub fn run(seed: u64, steps: usize, mutant: Option<Mutant>) -> Result<(), String
     options.config.window_messages = *rng.pick(&[1, 2, 16]);
     options.config.log_keep_bytes = *rng.pick(&[0, 200, 100_000]);
     options.config.log_pin_bytes = 4 * options.config.log_keep_bytes;
+    options.config.max_unapplied_bytes = *rng.pick(&[0, 200, 100_000]);
     let mix = Mix::draw(&mut rng);
     let mut voters = *rng.pick(&[1_u64, 2, 3, 3, 3, 4, 5]);
     if mix.storm {

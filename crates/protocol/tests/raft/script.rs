@@ -5,7 +5,8 @@
 //! | verb | what it does |
 //! | --- | --- |
 //! | `nodes 1 2 3 + 4` | a cluster of voters and learners |
-//! | `set NAME VALUE` | `disk`, `work`, `compact`: `auto` or `hand`; `entries`, `window`, `keep`, `pin`, `uncommitted`, `reads`: a bound |
+//! | `set NAME VALUE` | `disk`, `work`, `compact`: `auto` or `hand` |
+//! | `set NAME VALUE` | `entries`, `window`, `keep`, `pin`, `uncommitted`, `unapplied`, `reads`: a bound |
 //! | `tick N`, `late N MS`, `advance MS` | time: to N's next deadline; that much past it; for everybody |
 //! | `deliver [N [from M]]`, `drop …`, `twice …` | what is in flight now, to N, from M: arrives, is lost, is doubled |
 //! | `one N` | the oldest message to N arrives |
@@ -176,7 +177,12 @@ impl Runner {
     fn job_fails(&mut self, node: NodeId) {
         let c = &mut self.cluster;
         match c.members.get_mut(&node).and_then(|m| m.work.pop_front()) {
-            Some(Work::Install(chunk)) => c.step(node, Input::InstallFailed { snapshot: chunk.meta }),
+            Some(Work::Install(chunk)) => {
+                if let Some(m) = c.members.get_mut(&node) {
+                    m.staged = None;
+                }
+                c.step(node, Input::InstallFailed { snapshot: chunk.meta });
+            }
             Some(Work::Read(w)) => c.step(node, Input::SnapshotFailed { to: w.to, snapshot: w.snapshot }),
             other => panic!("the next job is {other:?}"),
         }
@@ -220,7 +226,7 @@ impl Runner {
                     Phase::Probe { waiting: true } => "probe, waiting",
                     Phase::Probe { waiting: false } => "probe",
                     Phase::Replicate => "replicate",
-                    Phase::Snapshot { .. } => "snapshot",
+                    Phase::Snapshot(_) => "snapshot",
                 };
                 let _ = write!(line, "\n  n{node} {phase}: matched {} next {}", p.matched, p.next);
             }
@@ -266,6 +272,7 @@ fn set(options: &mut Options, name: &str, value: &str) {
         "window" => config.window_messages = number,
         "keep" => config.log_keep_bytes = number,
         "pin" => config.log_pin_bytes = number,
+        "unapplied" => config.max_unapplied_bytes = number,
         "uncommitted" => config.max_uncommitted_bytes = number,
         "reads" => config.max_pending_reads = number,
         _ => panic!("what is {name:?}?"),

@@ -23,6 +23,17 @@ pub struct KvView {
 }
 
 impl KvView {
+    /// The same moment for whoever takes long over it; see [`View::lasting`].
+    pub fn lasting(&self) -> Self {
+        Self {
+            view: self.view.lasting(),
+            keys: self.keys,
+            blocks: self.blocks.clone(),
+            leases: self.leases.clone(),
+            meta: self.meta.clone(),
+        }
+    }
+
     /// The last entry that is in it.
     pub fn applied(&self) -> EntryId {
         self.meta.applied

@@ -1,0 +1,69 @@
+//! No view outlives the next one: what is in memory when a view is taken may stay there as long as the view does.
+
+#![allow(clippy::unwrap_used, reason = "a test's panic is its failure")]
+
+use quorate_base::{Base, EntryId, Index, Instant, Mint, NodeId, Rng, ShardId, Term};
+use quorate_faulty::FaultyDisk;
+use quorate_node::applier::{Applied, Applier, Output, Work};
+use quorate_node::boot::{self, Parts};
+use quorate_node::lane::{Event, Lane, Settings};
+use quorate_node::watch::{Hub, Options};
+use quorate_protocol::raft::{self, Membership};
+use quorate_state::kv::KvView;
+use quorate_storage::journal::{self, Identity, Journal};
+use quorate_storage::memory::MemoryStore;
+use std::sync::{Arc, Mutex, Weak};
+
+const KV: ShardId = ShardId(1);
+const ME: NodeId = NodeId(1);
+
+fn start() -> (Lane, Applier) {
+    let identity = Identity { cluster: 5, node: ME };
+    let disk = Arc::new(FaultyDisk::new(1));
+    let options = journal::Options::default();
+    let (mut journal, found) =
+        Journal::open(disk.clone(), "journal", identity, options, Mint::for_journal()).unwrap();
+    let mut store = MemoryStore::new(disk, "state", identity);
+    let config = raft::Config::new(KV, ME);
+    let voters = (1..=3).map(NodeId).collect();
+    let parts = Parts { raft: config.clone(), found, store: &mut store, voters, campaign_at_once: false };
+    let (mut rng, now) = (Rng::new(1), Instant(1));
+    let booted = boot::boot(parts, &mut journal, &mut rng, now).unwrap();
+    let hub = Arc::new(Mutex::new(Hub::new(Options::default(), booted.view.clone())));
+    let settings = Settings { cluster: 5, node: ME, raft: config, members: Vec::new() };
+    let lane = Lane::new(settings, booted.raft, booted.view, hub, &mut rng, now);
+    (lane, Applier::new(booted.kv, ME, booted.generation, 1 << 20))
+}
+
+fn view(lane: &Lane) -> Weak<KvView> {
+    Arc::downgrade(lane.view())
+}
+
+#[test]
+fn while_a_snapshot_comes_in() {
+    let (sender, mut receiver) = (start().1, start());
+    let base = Base {
+        id: EntryId::new(Term(1), Index(9)),
+        membership: Membership::of_voters((1..=3).map(NodeId)).encode(),
+    };
+    let (data, _) = sender.kv().view().export(None, 1 << 20).unwrap();
+    let (lane, applier) = (&mut receiver.0, &mut receiver.1);
+    let before = view(lane);
+    let mut outputs = Vec::new();
+    applier.work(Work::Import { base, seq: 0, data, last: false }, &mut outputs).unwrap();
+    assert!(matches!(outputs[..], [Output::Imported { .. }]));
+    for output in outputs {
+        lane.handle(Instant(2), Event::Output(output));
+    }
+    assert!(before.upgrade().is_none(), "the view from before the chunk is still held");
+}
+
+#[test]
+fn while_entries_bring_no_events() {
+    let (mut lane, applier) = start();
+    let before = view(&lane);
+    let (outcomes, events, leases) = Default::default();
+    let applied = Applied { last: EntryId::ZERO, outcomes, events, leases, view: applier.kv().view() };
+    lane.handle(Instant(2), Event::Output(Output::Applied(applied)));
+    assert!(before.upgrade().is_none(), "the view from before the batch is still held");
+}
