@@ -6,7 +6,7 @@ use quorate_base::{Base, EntryId, Index, Instant, Mint, NodeId, Rng, ShardId, Te
 use quorate_faulty::FaultyDisk;
 use quorate_node::applier::{Applied, Applier, Output, Work};
 use quorate_node::boot::{self, Parts};
-use quorate_node::lane::{Event, Lane, Settings};
+use quorate_node::lane::{AT_ONCE, Event, Lane, Settings};
 use quorate_node::watch::{Hub, Options};
 use quorate_protocol::raft::{self, Membership};
 use quorate_state::kv::KvView;
@@ -29,8 +29,8 @@ fn start() -> (Lane, Applier) {
     let parts = Parts { raft: config.clone(), found, store: &mut store, voters, campaign_at_once: false };
     let (mut rng, now) = (Rng::new(1), Instant(1));
     let booted = boot::boot(parts, &mut journal, &mut rng, now).unwrap();
-    let hub = Arc::new(Mutex::new(Hub::new(Options::default(), booted.view.clone())));
-    let settings = Settings { cluster: 5, node: ME, raft: config, members: Vec::new() };
+    let hub = Arc::new(Mutex::new(Hub::new(Options::default(), booted.view.clone(), Box::new(|| {}))));
+    let settings = Settings { cluster: 5, node: ME, raft: config, members: Vec::new(), at_once: AT_ONCE };
     let lane = Lane::new(settings, booted.raft, booted.view, hub, &mut rng, now);
     (lane, Applier::new(booted.kv, ME, booted.generation, 1 << 20))
 }

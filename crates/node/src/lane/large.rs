@@ -102,7 +102,8 @@ impl Large {
         let wanted = Arc::new(());
         self.begun.push(Reading {
             number: self.next,
-            view: view.clone(),
+            // It may take seconds, and must not keep in memory what is written meanwhile.
+            view: Arc::new(view.lasting()),
             request,
             wanted: Arc::downgrade(&wanted),
         });
