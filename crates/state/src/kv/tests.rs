@@ -197,7 +197,7 @@ fn what_was_decided_of_one_grant_does_not_meet_the_next() {
             let second = kv.applied().index;
             apply(&mut kv, &Command::Put(Put { key: "held".into(), lease: 7, ..Put::default() }));
             apply(&mut kv, &Command::LeaseCheckpoint { remaining: vec![(first, 1)] });
-            let remaining = if name_the_grant { 0 } else { 1 };
+            let remaining = i64::from(!name_the_grant);
             assert_eq!(kv.view().lease(7), Some(LeaseInfo { ttl: 100, remaining, at: second }));
             apply(&mut kv, &Command::LeaseExpire { grants: vec![first] });
             assert_eq!(kv.view().lease(7).is_some(), name_the_grant);
