@@ -182,7 +182,7 @@ fn condemn(store: &mut LsmStore, lane: &Lane, broken: Broken) -> ServeError {
         return ServeError::new(
             ServeErrorKind::Broken,
             why,
-            &format!("{stopped}; mend the disk and start it again"),
+            &format!("{stopped}; where the disk is full make room, else mend it, and start the node again"),
         );
     }
     match store.condemn(&why) {

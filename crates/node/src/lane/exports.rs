@@ -1,6 +1,7 @@
 //! Snapshots on their way out: chunks are read from one view, on a background thread, as the core asks for them.
 //!
-//! A snapshot is a view that was current when the core first asked; it stays until its peer has it all, or starts again.
+//! A snapshot is a view that was current when the core first asked; it stays until its peer has it all, starts again,
+//! or has not been heard for long.
 //! The cursor behind each chunk is kept, so that a chunk that was lost is read again from the same view. The core asks for
 //! one chunk at a time and peer, so that nothing piles up while the thread that reads them makes a checkpoint.
 

@@ -82,6 +82,8 @@ struct Waiting {
 pub(super) struct Large {
     waiting: BTreeMap<u64, Waiting>,
     begun: Vec<Reading>,
+    /// How many are out, also of those that nobody waits for any more: each holds its request and a view.
+    out: usize,
     next: u64,
 }
 
@@ -95,10 +97,11 @@ impl Large {
         deadline: Instant,
         done: Done,
     ) -> Result<(), Done> {
-        if self.waiting.len() >= LARGE_MAX {
+        if self.out >= LARGE_MAX {
             return Err(done);
         }
         self.next += 1;
+        self.out += 1;
         let wanted = Arc::new(());
         self.begun.push(Reading {
             number: self.next,
@@ -116,8 +119,13 @@ impl Large {
         std::mem::take(&mut self.begun)
     }
 
-    /// One is through: whom it answers, and with which header.
-    pub(super) fn finish(&mut self, number: u64) -> Option<(Head, Done)> {
+    /// One came back: whom it answers, and with which header.
+    pub(super) fn came_back(&mut self, number: u64) -> Option<(Head, Done)> {
+        self.out = self.out.saturating_sub(1);
+        self.finish(number)
+    }
+
+    fn finish(&mut self, number: u64) -> Option<(Head, Done)> {
         self.waiting.remove(&number).map(|waiting| (waiting.head, waiting.done))
     }
 
@@ -176,13 +184,16 @@ mod tests {
         }
         assert!(begin(&mut large, 1).is_err(), "no place is left");
         assert_eq!(large.expired(Instant(9)).len(), 10);
-        assert!(begin(&mut large, 1).is_ok(), "ten places are free");
+        assert!(begin(&mut large, 1).is_err(), "what expired still waits for a reader");
         let mut begun = large.take_begun();
-        assert_eq!(begun.len(), LARGE_MAX + 1);
-        assert_eq!(begun.remove(0).run().result, Ok(None), "it expired");
+        assert_eq!(begun.len(), LARGE_MAX);
+        let expired = begun.remove(0).run();
+        assert_eq!(expired.result, Ok(None));
+        assert!(large.came_back(expired.number).is_none());
+        assert!(begin(&mut large, 1).is_ok(), "a place is free");
         let found = begun.pop().unwrap().run();
         assert!(matches!(found.result, Ok(Some(Body::Reply(_)))));
-        assert!(large.finish(found.number).is_some() && large.finish(found.number).is_none());
+        assert!(large.came_back(found.number).is_some() && large.came_back(found.number).is_none());
         assert_eq!(large.drain_all().len(), LARGE_MAX - 10);
         assert_eq!(begun.remove(0).run().result, Ok(None), "the node stops");
     }

@@ -134,7 +134,7 @@ impl Lane {
 
     /// A reader is through with a read.
     pub(super) fn found(&mut self, found: Found) {
-        match self.large.finish(found.number) {
+        match self.large.came_back(found.number) {
             Some((head, done)) => done(self.read_result(head, found.result)),
             // Nobody waits for it, and still the node must hear of a disk that fails.
             None => drop(self.read_result(Head::default(), found.result)),

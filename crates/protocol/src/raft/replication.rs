@@ -15,7 +15,7 @@ impl Raft {
             Some(Refusal::NotLeader { leader: self.leader })
         } else if self.transfer.is_some() {
             Some(Refusal::Transferring)
-        } else if self.uncommitted_bytes > self.config.max_uncommitted_bytes {
+        } else if self.uncommitted_bytes + self.unapplied_bytes > self.config.max_uncommitted_bytes {
             Some(Refusal::Overloaded)
         } else {
             None
@@ -231,12 +231,17 @@ impl Raft {
             self.log.truncate(prev.index.next());
             self.hard.commit = self.hard.commit.min(prev.index).max(self.given);
         }
-        if !self.take_entries(prev, entries) {
+        if !self.follow_each_other(prev, &entries) || !self.take_entries(entries) {
             return;
         }
         self.commit_upto(commit.min(matched));
+        self.owe(from, matched);
+    }
+
+    /// What is to be confirmed: the newest word says all that the older ones said.
+    pub(super) fn owe(&mut self, to: NodeId, matched: Index) {
         let owed = self.owed.map_or(matched, |(_, owed)| owed.max(matched));
-        self.owed = Some((from, owed.min(self.log.last().index)));
+        self.owed = Some((to, owed));
     }
 
     /// Confirms what was appended, unless the machine is too far behind: what is sent beyond the leader's window would only
@@ -246,19 +251,24 @@ impl Raft {
             return;
         }
         let Some((to, matched)) = self.owed.take() else { return };
-        let term = self.hard.term;
+        // A confused leader may have replaced meanwhile what it had sent.
+        let (term, matched) = (self.hard.term, matched.min(self.log.last().index));
         self.post(to, Message::Appended { term, matched });
     }
 
-    /// Adds what is new; what conflicts goes. False if the sender is confused.
-    fn take_entries(&mut self, prev: EntryId, entries: Vec<Entry>) -> bool {
+    /// False if the sender is confused: nothing of its message is taken then.
+    fn follow_each_other(&self, prev: EntryId, entries: &[Entry]) -> bool {
         let mut at = prev;
+        entries.iter().all(|Entry { id, kind, data }| {
+            let follows = id.index == at.index.next() && id.term >= at.term && id.term <= self.hard.term;
+            at = *id;
+            follows && (*kind != EntryKind::Membership || Membership::decode(data).is_some())
+        })
+    }
+
+    /// Adds what is new; what conflicts goes. False if that cannot be.
+    fn take_entries(&mut self, entries: Vec<Entry>) -> bool {
         for entry in entries {
-            if entry.id.index != at.index.next() || entry.id.term < at.term || entry.id.term > self.hard.term
-            {
-                return false;
-            }
-            at = entry.id;
             if self.log.holds(entry.id) || entry.id.index <= self.log.base().index {
                 continue;
             }

@@ -143,6 +143,9 @@ impl Pin {
 /// snapshot, or for a follower to start again.
 const PIN_PATIENCE: u32 = 20;
 
+/// For a follower that is heard and lags, so many times as much log is kept.
+const KEEP_FOR_HEARD: usize = 8;
+
 impl Raft {
     // ---- the leader's side ----
 
@@ -230,6 +233,9 @@ impl Raft {
                 pin.bytes = (pin.bytes + bytes).min(most);
                 pin.moved = now;
             }
+        } else if seq == 0 && outgoing.stored > 0 && p.pin.is_none() {
+            // It has lost its place, and what follows this snapshot is gone: a newer one, or it would need two.
+            return self.begin_snapshot(now, from);
         } else if seq < outgoing.stored || now.since(outgoing.since) >= heartbeat {
             outgoing.go_back(seq);
         } else {
@@ -242,8 +248,18 @@ impl Raft {
     /// A chunk that was not answered for a while is read and sent again.
     pub(super) fn resend_chunks(&mut self, now: Instant) {
         let patience = 5 * self.config.heartbeat;
+        let gone = PIN_PATIENCE * self.config.election_max;
         let peers: Vec<NodeId> = self.progress.keys().copied().collect();
         for to in peers {
+            if let Some(p) = self.progress.get_mut(&to)
+                && matches!(p.phase, Phase::Snapshot(_))
+                && now.since(p.heard) > gone
+            {
+                // Its view holds files and memory, for somebody who may never come back.
+                p.probe(p.matched.next());
+                p.phase = Phase::Probe { waiting: true };
+                continue;
+            }
             if let Some(outgoing) = self.outgoing(to)
                 && !outgoing.under_way.is_empty()
                 && now.since(outgoing.since) >= patience
@@ -265,9 +281,14 @@ impl Raft {
         for p in self.progress.values_mut() {
             // Where the log has begun to go, the rest is no use.
             p.pin.take_if(|pin| pin.from < base || now.since(pin.moved) > patience);
-            if let Some(pin) = &p.pin {
-                let (from, bytes) = all.unwrap_or((pin.from, pin.bytes));
-                all = Some((from.min(pin.from), bytes.max(pin.bytes)));
+            // One that is heard and lags (its machine stalls, its disk is slow) is not to need the whole state for that.
+            let lags = now.since(p.heard) <= self.config.election_max && p.matched >= base;
+            let own = p.pin.as_ref().map(|pin| (pin.from, pin.bytes));
+            if let Some((from, bytes)) =
+                own.or(lags.then_some((p.matched, KEEP_FOR_HEARD * self.config.log_keep_bytes)))
+            {
+                let (least, most) = all.unwrap_or((from, bytes));
+                all = Some((least.min(from), most.max(bytes)));
             }
         }
         all
@@ -387,8 +408,7 @@ impl Raft {
         self.state_lost = false;
         self.heal();
         if let Some(to) = from.filter(|_| self.role == Role::Follower) {
-            let term = self.hard.term;
-            self.post(to, Message::Appended { term, matched: index });
+            self.owe(to, index);
         }
     }
 }

@@ -27,7 +27,7 @@ pub struct Config {
     pub window_messages: usize,
     /// Bytes under way to one follower at most, but always one message.
     pub window_bytes: usize,
-    /// Proposals are refused while more than this is uncommitted.
+    /// Proposals are refused while more than this is uncommitted, or committed and not applied.
     pub max_uncommitted_bytes: usize,
     /// Reads are refused while more than this many wait.
     pub max_pending_reads: usize,
@@ -36,7 +36,8 @@ pub struct Config {
     /// A follower confirms no further entries while more than this is committed and not applied. With the leader's window
     /// this bounds what waits in its memory for its machine.
     pub max_unapplied_bytes: usize,
-    /// Bytes of applied entries kept for followers that lag; more than the window, or one that lags by that needs a snapshot.
+    /// Bytes of applied entries kept for followers that lag, and eight times as many for one that is heard meanwhile: a
+    /// stall of its machine or its disk is not to cost it a snapshot.
     pub log_keep_bytes: usize,
     /// As above for a follower that takes a snapshot in, so that what follows it is still there when it has arrived. It
     /// rises with each byte of the snapshot that is stored.

@@ -5,6 +5,7 @@
 
 mod checker;
 mod cluster;
+mod confused;
 mod mutants;
 mod properties;
 mod script;

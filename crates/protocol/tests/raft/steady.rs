@@ -34,7 +34,7 @@ fn one_snapshot_is_enough_if_it_moves_faster_than_the_log_grows() {
     c.time_out(n(1));
     assert!(c.stabilize());
     c.isolate(n(3));
-    for _ in 0..20 {
+    for _ in 0..200 {
         c.propose(n(1), "missed");
         assert!(c.stabilize());
     }
