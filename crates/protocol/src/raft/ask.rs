@@ -13,7 +13,10 @@ impl Raft {
         (self.leader, self.led_by, self.given, self.applied, self.term_start).hash(to);
         (self.role as u8, self.hard_write <= self.durable_write, self.withheld.is_some()).hash(to);
         (self.state_lost, self.owed).hash(to);
-        self.votes.hash(to);
+        // A no counts as silence does, but where a peer becomes reachable again.
+        for (node, &(_, withheld)) in self.votes.iter().filter(|(_, (granted, _))| *granted) {
+            (node, withheld).hash(to);
+        }
         self.log.fingerprint(to);
         for (node, p) in &self.progress {
             (node, p.matched, p.next, p.told, p.under_way.len(), p.withholds.is_some()).hash(to);

@@ -8,11 +8,63 @@
 //! - What a leader commits is on the disks of a majority, of both while joint.
 //! - A vote or a confirmation that leaves a node is on that node's disk.
 
-use crate::cluster::{Disk, Machine, Member, chain};
+use crate::cluster::{Disk, Member, chain};
 use quorate_base::{Entry, EntryId, EntryKind, Index, NodeId, Term};
-use quorate_protocol::raft::{Membership, Message, Raft};
+use quorate_protocol::raft::{Membership, Message, Raft, ReadId};
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
+
+/// What one node shows and only the past of all can judge.
+#[derive(Clone, Debug)]
+pub enum Sight {
+    /// It has begun to lead, or has committed more than when it was last looked at.
+    Raft(RaftSight),
+    /// Its machine has applied up to here.
+    Machine {
+        node: NodeId,
+        at: EntryId,
+        digest: u64,
+    },
+    ReadBegins(ReadId),
+    /// With its index, or dropped.
+    ReadEnds(NodeId, ReadId, Option<Index>),
+}
+
+impl Sight {
+    /// Whether the disks of the others decide about it, not only what was seen before.
+    pub fn is_by_disks(&self) -> bool {
+        matches!(self, Self::Raft(s) if s.leads && s.commit > s.looked)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct RaftSight {
+    pub node: NodeId,
+    pub term: Term,
+    pub leads: bool,
+    pub commit: Index,
+    /// Its commit index when it was last looked at.
+    pub looked: Index,
+    pub base: EntryId,
+    /// All behind the base.
+    pub log: Vec<Entry>,
+    pub membership: Membership,
+    /// Its own disk holds the entry at its commit index.
+    pub on_disk: bool,
+}
+
+impl RaftSight {
+    fn entry(&self, index: Index) -> Option<&Entry> {
+        self.log.get(index.0.checked_sub(self.base.index.0 + 1)? as usize)
+    }
+
+    fn term_at(&self, index: Index) -> Option<Term> {
+        if index == self.base.index { Some(self.base.term) } else { self.entry(index).map(|e| e.id.term) }
+    }
+}
+
+/// Whether this node's disk holds this entry.
+pub type Holds<'a> = &'a dyn Fn(NodeId, EntryId) -> bool;
 
 /// What has been seen so far.
 #[derive(Clone, Default)]
@@ -22,8 +74,8 @@ pub struct Checker {
     committed: Vec<(EntryId, u64, Term)>,
     /// The newest committed configuration.
     membership: Option<Membership>,
-    /// Up to where each node's commitments were compared, in its life.
-    looked: BTreeMap<NodeId, Index>,
+    /// Reads under way, with the newest index that was committed when they began.
+    reads: BTreeMap<ReadId, Index>,
 }
 
 impl Checker {
@@ -34,7 +86,7 @@ impl Checker {
 
     /// For a search: what decides later verdicts.
     pub fn fingerprint(&self, to: &mut impl Hasher) {
-        (&self.leaders, &self.committed, &self.looked).hash(to);
+        (&self.leaders, &self.committed, &self.reads).hash(to);
         self.membership.as_ref().map(Membership::encode).hash(to);
     }
 
@@ -43,41 +95,48 @@ impl Checker {
         self.committed.get((id.index.0 as usize).wrapping_sub(1)).is_some_and(|c| c.0 == id)
     }
 
-    pub fn looked(&self, node: NodeId) -> Index {
-        self.looked.get(&node).copied().unwrap_or_default()
+    pub fn judge(&mut self, sight: &Sight, holds: Holds) -> Result<(), String> {
+        match sight {
+            Sight::Raft(sight) => self.raft(sight, holds),
+            Sight::Machine { node, at, digest } => self.machine(*node, *at, *digest),
+            Sight::ReadBegins(id) => {
+                self.reads.insert(*id, self.committed());
+                Ok(())
+            }
+            Sight::ReadEnds(node, id, index) => match (self.reads.remove(id), index) {
+                (Some(floor), Some(index)) if *index < floor => Err(format!(
+                    "{node:?} may read at {index:?}, {floor:?} was committed when read {} began",
+                    id.0
+                )),
+                _ => Ok(()),
+            },
+        }
     }
 
-    pub fn forget(&mut self, node: NodeId) {
-        self.looked.remove(&node);
-    }
-
-    pub fn look(&mut self, node: NodeId, members: &BTreeMap<NodeId, Member>) -> Result<(), String> {
-        let Some(raft) = members.get(&node).and_then(|m| m.raft.as_ref()) else { return Ok(()) };
-        raft.check_invariants().map_err(|why| format!("{node:?}: {why}"))?;
-        if raft.is_leader() {
+    fn raft(&mut self, raft: &RaftSight, holds: Holds) -> Result<(), String> {
+        if raft.leads {
             self.leads(raft)?;
         }
-        let looked = self.looked(node);
-        if raft.is_leader() && raft.commit() > looked && raft.term_at(raft.commit()) != Some(raft.term()) {
-            let at = raft.commit();
+        let news = raft.commit > raft.looked;
+        if raft.leads && news && raft.term_at(raft.commit) != Some(raft.term) {
+            let at = raft.commit;
             return Err(format!(
-                "Figure 8: {node:?} commits {at:?} of {:?} in {:?}",
+                "Figure 8: {:?} commits {at:?} of {:?} in {:?}",
+                raft.node,
                 raft.term_at(at),
-                raft.term()
+                raft.term
             ));
         }
-        let from = looked.max(raft.base().index);
-        for at in from.0 + 1..=raft.commit().0 {
+        for at in raft.looked.max(raft.base.index).0 + 1..=raft.commit.0 {
             if let Some(entry) = raft.entry(Index(at)) {
-                self.commits(raft, entry, members)?;
+                self.commits(raft, entry, holds)?;
             }
         }
-        self.looked.insert(node, raft.commit());
         Ok(())
     }
 
-    fn leads(&mut self, raft: &Raft) -> Result<(), String> {
-        let (id, term) = (raft.id(), raft.term());
+    fn leads(&mut self, raft: &RaftSight) -> Result<(), String> {
+        let (id, term) = (raft.node, raft.term);
         match self.leaders.insert(term, id) {
             Some(other) if other != id => {
                 return Err(format!("Election Safety: {other:?} and {id:?} lead in {term:?}"));
@@ -86,7 +145,7 @@ impl Checker {
             None => {}
         }
         for &(must, _, since) in &self.committed {
-            if since < term && must.index > raft.base().index && raft.term_at(must.index) != Some(must.term) {
+            if since < term && must.index > raft.base.index && raft.term_at(must.index) != Some(must.term) {
                 return Err(format!(
                     "Leader Completeness: {id:?} leads in {term:?} and has {:?} at {must:?}, committed in {since:?}",
                     raft.term_at(must.index)
@@ -96,12 +155,7 @@ impl Checker {
         Ok(())
     }
 
-    fn commits(
-        &mut self,
-        raft: &Raft,
-        entry: &Entry,
-        members: &BTreeMap<NodeId, Member>,
-    ) -> Result<(), String> {
+    fn commits(&mut self, raft: &RaftSight, entry: &Entry, holds: Holds) -> Result<(), String> {
         let at = entry.id.index.0 as usize;
         let before = if at < 2 { 0 } else { self.committed.get(at - 2).map_or(0, |c| c.1) };
         let digest = chain(before, entry);
@@ -109,17 +163,16 @@ impl Checker {
             Some(&(id, known, _)) if (id, known) == (entry.id, digest) => Ok(()),
             Some(&(id, ..)) => Err(format!(
                 "State Machine Safety: {:?} commits {:?}, but {id:?} is committed there",
-                raft.id(),
-                entry.id
+                raft.node, entry.id
             )),
             None if at == self.committed.len() + 1 => {
-                self.committed.push((entry.id, digest, raft.term()));
+                self.committed.push((entry.id, digest, raft.term));
                 if entry.kind == EntryKind::Membership {
                     self.configuration(entry)?;
                 }
-                on_a_quorum(raft, entry.id, members)
+                on_a_quorum(raft, entry.id, holds)
             }
-            None => Err(format!("{:?} commits {:?} before what precedes it", raft.id(), entry.id)),
+            None => Err(format!("{:?} commits {:?} before what precedes it", raft.node, entry.id)),
         }
     }
 
@@ -144,11 +197,10 @@ impl Checker {
         self.membership = Some(membership);
     }
 
-    pub fn state(&self, node: NodeId, machine: &Machine) -> Result<(), String> {
-        let at = machine.at;
+    fn machine(&self, node: NodeId, at: EntryId, digest: u64) -> Result<(), String> {
         match self.committed.get((at.index.0 as usize).wrapping_sub(1)) {
             _ if at.index == Index(0) => Ok(()),
-            Some(&(id, digest, _)) if (id, digest) == (at, machine.digest) => Ok(()),
+            Some(&(id, known, _)) if (id, known) == (at, digest) => Ok(()),
             Some(&(id, ..)) => {
                 Err(format!("State Machine Safety: {node:?} is at {at:?}, {id:?} was committed"))
             }
@@ -169,18 +221,16 @@ pub fn admission(raft: &Raft, before: &Membership, target: &Membership) -> Resul
     Ok(())
 }
 
-fn on_a_quorum(raft: &Raft, id: EntryId, members: &BTreeMap<NodeId, Member>) -> Result<(), String> {
-    let holds = |n: NodeId| members.get(&n).is_some_and(|m| m.disk.holds(id));
+fn on_a_quorum(raft: &RaftSight, id: EntryId, holds: Holds) -> Result<(), String> {
+    let has = |n: NodeId| if n == raft.node { raft.on_disk } else { holds(n, id) };
     // An older entry is committed by a newer one behind it, whose configuration decides; only the newest is judged.
-    if raft.is_leader() && id.index == raft.commit() && !raft.membership().is_quorum(holds) {
-        let disks: Vec<String> = members
-            .values()
-            .map(|m| format!("{:?} {:?}..{:?}", m.id, m.disk.base.id.index, m.disk.last()))
-            .collect();
+    if raft.leads && id.index == raft.commit && !raft.membership.is_quorum(has) {
+        let nodes = raft.membership.nodes();
+        let disks: Vec<String> = nodes.iter().filter(|&&n| has(n)).map(|n| format!("{n:?}")).collect();
         return Err(format!(
-            "{:?} commits {id:?}, which is not on the disks of a majority of ({}): {}",
-            raft.id(),
-            raft.membership(),
+            "{:?} commits {id:?}, which is not on the disks of a majority of ({}), but of: {}",
+            raft.node,
+            raft.membership,
             disks.join(", ")
         ));
     }
@@ -192,18 +242,23 @@ pub fn log_matching(members: &BTreeMap<NodeId, Member>) -> Result<(), String> {
     let rafts: Vec<&Raft> = members.values().filter_map(|m| m.raft.as_ref()).collect();
     for (i, a) in rafts.iter().enumerate() {
         for b in &rafts[i + 1..] {
-            let from = a.base().index.max(b.base().index).0 + 1;
-            let mut equal_below = None;
-            for at in (from..=a.last().index.min(b.last().index).0).rev() {
-                let (x, y) = (a.entry(Index(at)), b.entry(Index(at)));
-                let same_id = x.map(|e| e.id) == y.map(|e| e.id);
-                if equal_below.is_some_and(|_| x != y) || (same_id && x != y) {
-                    return Err(format!("Log Matching: {:?} and {:?} differ at {at}", a.id(), b.id()));
-                }
-                if same_id {
-                    equal_below.get_or_insert(at);
-                }
-            }
+            logs_match(a, b)?;
+        }
+    }
+    Ok(())
+}
+
+pub fn logs_match(a: &Raft, b: &Raft) -> Result<(), String> {
+    let from = a.base().index.max(b.base().index).0 + 1;
+    let mut equal_below = None;
+    for at in (from..=a.last().index.min(b.last().index).0).rev() {
+        let (x, y) = (a.entry(Index(at)), b.entry(Index(at)));
+        let same_id = x.map(|e| e.id) == y.map(|e| e.id);
+        if equal_below.is_some_and(|_| x != y) || (same_id && x != y) {
+            return Err(format!("Log Matching: {:?} and {:?} differ at {at}", a.id(), b.id()));
+        }
+        if same_id {
+            equal_below.get_or_insert(at);
         }
     }
     Ok(())

@@ -6,7 +6,7 @@
 //! the promises and the safety properties are checked ([`crate::checker`]); the first thing that is wrong is kept in
 //! `fault`, and nothing happens after it.
 
-use crate::checker::Checker;
+use crate::checker::{Checker, RaftSight, Sight};
 use bytes::{Buf, Bytes};
 use quorate_base::time::Duration;
 use quorate_base::{
@@ -155,9 +155,43 @@ pub struct Member {
     pub state_lost: bool,
     /// Its disk flushes by hand only, whatever the options say.
     pub by_hand: bool,
+    /// Its commit index when it was last looked at, and the last term in which it was seen to lead; in this life.
+    pub looked: Index,
+    pub led: Term,
     exports: BTreeMap<SnapshotId, (SnapshotMeta, u64)>,
     /// Chunks stored of the snapshot that comes in; none if one of them could not be.
     pub staged: Option<u64>,
+}
+
+impl Member {
+    /// What there is to judge that was not there at the last look.
+    fn look(&mut self) -> Result<Option<Sight>, String> {
+        let Some(raft) = &self.raft else { return Ok(None) };
+        raft.check_invariants().map_err(|why| format!("{:?}: {why}", self.id))?;
+        let (term, leads, commit, looked) = (raft.term(), raft.is_leader(), raft.commit(), self.looked);
+        let news = commit > looked || (leads && term != self.led);
+        self.looked = commit;
+        if leads {
+            self.led = term;
+        }
+        if !news {
+            return Ok(None);
+        }
+        let base = raft.base();
+        let log = (base.index.0 + 1..=raft.last().index.0).filter_map(|at| raft.entry(Index(at))).cloned();
+        let at = EntryId::new(raft.term_at(commit).unwrap_or_default(), commit);
+        Ok(Some(Sight::Raft(RaftSight {
+            node: self.id,
+            term,
+            leads,
+            commit,
+            looked,
+            base,
+            log: log.collect(),
+            membership: raft.membership().clone(),
+            on_disk: self.disk.holds(at),
+        })))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -184,11 +218,12 @@ pub struct Cluster {
     /// Cut links, one way each.
     pub cut: BTreeSet<(NodeId, NodeId)>,
     pub checker: Checker,
+    /// What was seen, if somebody else is to judge it.
+    pub sights: Option<Vec<Sight>>,
     pub fault: Option<String>,
     pub trace: Option<Vec<String>>,
     pub proposals: BTreeMap<ProposalId, Fate>,
-    /// Reads under way, with the newest index that was committed when they began.
-    pub reads: BTreeMap<ReadId, Index>,
+    pub reads: u64,
     pub reads_done: BTreeMap<ReadId, Result<Index, Refusal>>,
 }
 
@@ -210,10 +245,11 @@ impl Cluster {
             net: VecDeque::new(),
             cut: BTreeSet::new(),
             checker: Checker::default(),
+            sights: None,
             fault: None,
             trace: None,
             proposals: BTreeMap::new(),
-            reads: BTreeMap::new(),
+            reads: 0,
             reads_done: BTreeMap::new(),
         };
         cluster.checker.founded(membership.clone());
@@ -241,6 +277,8 @@ impl Cluster {
             withhold_votes: false,
             state_lost: false,
             by_hand: false,
+            looked: Index(0),
+            led: Term(0),
             exports: BTreeMap::new(),
             staged: Some(0),
         };
@@ -293,7 +331,7 @@ impl Cluster {
         m.work.clear();
         m.exports.clear();
         m.staged = Some(0);
-        self.checker.forget(node);
+        (m.looked, m.led) = (Index(0), Term(0));
     }
 
     /// A crash and, at once, the next start.
@@ -361,7 +399,7 @@ impl Cluster {
             self.read_done(node, id, index);
         }
         for (id, refusal) in out.dropped_reads {
-            self.reads.remove(&id);
+            self.sees(Sight::ReadEnds(node, id, None));
             self.reads_done.insert(id, Err(refusal));
         }
         self.look(node);
@@ -384,14 +422,7 @@ impl Cluster {
     }
 
     fn read_done(&mut self, node: NodeId, id: ReadId, index: Index) {
-        if let Some(floor) = self.reads.remove(&id)
-            && index < floor
-        {
-            self.fail(format!(
-                "{node:?} may read at {index:?}, {floor:?} was committed when read {} began",
-                id.0
-            ));
-        }
+        self.sees(Sight::ReadEnds(node, id, Some(index)));
         self.reads_done.insert(id, Ok(index));
     }
 
@@ -399,7 +430,20 @@ impl Cluster {
         if !self.options.check {
             return;
         }
-        if let Err(why) = self.checker.look(node, &self.members) {
+        match self.members.get_mut(&node).map(Member::look) {
+            Some(Ok(Some(sight))) => self.sees(sight),
+            Some(Err(why)) => self.fail(why),
+            Some(Ok(None)) | None => {}
+        }
+    }
+
+    fn sees(&mut self, sight: Sight) {
+        if let Some(sights) = &mut self.sights {
+            return sights.push(sight);
+        }
+        let members = &self.members;
+        let holds = |n: NodeId, id: EntryId| members.get(&n).is_some_and(|m| m.disk.holds(id));
+        if let Err(why) = self.checker.judge(&sight, &holds) {
             self.fail(why);
         }
     }
@@ -459,10 +503,9 @@ impl Cluster {
         for entry in entries {
             m.machine.apply(entry);
         }
-        let index = m.machine.at.index;
-        if let Err(why) = self.checker.state(node, &m.machine) {
-            self.fail(why);
-        }
+        let (at, digest) = (m.machine.at, m.machine.digest);
+        let index = at.index;
+        self.sees(Sight::Machine { node, at, digest });
         self.step(node, Input::Applied { index });
         if self.options.auto_compact {
             self.step(node, Input::Compact { upto: index });
@@ -516,9 +559,7 @@ impl Cluster {
         m.machine = Machine { at: meta.id, digest, membership };
         m.state_lost = false;
         m.disk.checkpoint(m.machine.clone());
-        if let Err(why) = self.checker.state(node, &m.machine) {
-            self.fail(why);
-        }
+        self.sees(Sight::Machine { node, at: meta.id, digest });
         self.note(|| format!("n{node} has installed {}@{}", meta.id.term, meta.id.index));
         self.step(node, Input::Installed { base: meta.into() });
     }
@@ -662,10 +703,15 @@ impl Cluster {
     }
 
     pub fn read(&mut self, node: NodeId) -> ReadId {
-        let id = ReadId((self.reads.len() + self.reads_done.len()) as u64 + 1);
-        self.reads.insert(id, self.checker.committed());
-        self.step(node, Input::Read { id });
+        self.reads += 1;
+        let id = ReadId(self.reads);
+        self.read_as(node, id);
         id
+    }
+
+    pub fn read_as(&mut self, node: NodeId, id: ReadId) {
+        self.sees(Sight::ReadBegins(id));
+        self.step(node, Input::Read { id });
     }
 
     // ---- ask ----

@@ -6,9 +6,12 @@
 mod checker;
 mod cluster;
 mod confused;
+mod locals;
 mod mutants;
+mod plain;
 mod properties;
 mod script;
 mod search;
+mod setups;
 mod steady;
 mod trace;

@@ -38,6 +38,21 @@ const DIRECTED: [(Mutant, &str, Healthy); 13] = [
     ),
 ];
 
+/// What each configuration of the exhaustive search is for, in bugs.
+#[cfg(feature = "mutants")]
+const SEARCHED: [(&str, Mutant); 10] = [
+    ("two", Mutant::VoteNotDurable),
+    ("three-faults", Mutant::AckBeforeFsync),
+    ("three-once", Mutant::VoteNotDurable),
+    ("three-once", Mutant::AckBeforeFsync),
+    ("figure7", Mutant::TruncateOnStaleAppend),
+    ("three-reads", Mutant::StaleLeaderRead),
+    ("three-reads", Mutant::ReadIndexBeforeOwnTermCommit),
+    ("figure8", Mutant::Fig8Commit),
+    ("change-2015", Mutant::SecondChangeWhileJoint),
+    ("change-2015", Mutant::JointWithoutOutgoing),
+];
+
 /// Why a script finds this core sick.
 fn judge(script: &str, healthy: &Healthy, mutant: Option<Mutant>) -> Result<(), String> {
     let file = format!("{}/scripts/raft/{script}.txt", env!("CARGO_MANIFEST_DIR"));
@@ -92,6 +107,21 @@ fn every_mutant_is_caught_by_random_schedules() {
         }
     }
     assert!(survivors.is_empty(), "these survive: {survivors:?}");
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn each_search_finds_the_bugs_that_it_is_for() {
+    let mut survivors = Vec::new();
+    for (name, mutant) in SEARCHED {
+        let setup = crate::setups::SETUPS.iter().find(|s| s.name == name).unwrap();
+        let (cluster, budget) = (setup.start)(Some(mutant));
+        match crate::search::search(&cluster, budget, 100_000) {
+            Ok(report) => survivors.push(format!("{mutant:?} in {name}: {report}")),
+            Err(why) => println!("{mutant:?}: {name}: {why}"),
+        }
+    }
+    assert!(survivors.is_empty(), "these survive: {survivors:#?}");
 }
 
 /// Without the feature the field of the configuration is there, and does nothing.
