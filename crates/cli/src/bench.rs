@@ -5,7 +5,7 @@
 //! kept from being sent. One thread; its CPU time is reported, since on a small machine it takes its share.
 
 use crate::probe::endpoint;
-use crate::report::{Exit, Problem};
+use crate::report::{Exit, Problem, say};
 use bytes::Bytes;
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -126,7 +126,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
     let local = tokio::task::LocalSet::new();
     let report = local.block_on(&runtime, measure(args))?;
     if args.json {
-        println!("{}", serde_json::to_string(&report).unwrap_or_default());
+        say(&serde_json::to_string(&report).unwrap_or_default());
     } else {
         show(&report);
     }
@@ -373,15 +373,15 @@ fn cpu_time() -> Duration {
 }
 
 fn show(r: &Report) {
-    println!("{:>12.0}  operations a second ({} in {:.1} s)", r.ops_per_s, r.ops, r.seconds);
-    println!("{:>9} us  median", r.p50_us);
-    println!("{:>9} us  90 of 100", r.p90_us);
-    println!("{:>9} us  99 of 100", r.p99_us);
-    println!("{:>9} us  slowest", r.max_us);
-    println!("{:>9.1} us  CPU of this client an operation", r.client_cpu_us_per_op);
-    println!("{:>12}  connections, {} clients", r.connections, r.clients);
+    say(&format!("{:>12.0}  operations a second ({} in {:.1} s)", r.ops_per_s, r.ops, r.seconds));
+    say(&format!("{:>9} us  median", r.p50_us));
+    say(&format!("{:>9} us  90 of 100", r.p90_us));
+    say(&format!("{:>9} us  99 of 100", r.p99_us));
+    say(&format!("{:>9} us  slowest", r.max_us));
+    say(&format!("{:>9.1} us  CPU of this client an operation", r.client_cpu_us_per_op));
+    say(&format!("{:>12}  connections, {} clients", r.connections, r.clients));
     match &r.first_error {
-        Some(error) => println!("{:>12}  errors, the first: {error}", r.errors),
-        None => println!("{:>12}  errors", r.errors),
+        Some(error) => say(&format!("{:>12}  errors, the first: {error}", r.errors)),
+        None => say(&format!("{:>12}  errors", r.errors)),
     }
 }

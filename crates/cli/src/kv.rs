@@ -1,7 +1,7 @@
 //! `quorate kv`: keys and values from the command line, against any etcd v3 endpoint.
 
 use crate::probe::{endpoint, time};
-use crate::report::{Exit, Problem};
+use crate::report::{Exit, Problem, say};
 use bytes::Bytes;
 use quorate_client::{Client, ClientError};
 use quorate_proto::{etcdserverpb as pb, mvccpb};
@@ -135,7 +135,7 @@ async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
     match &args.command {
         Command::Get { key, prefix, limit, rev, serializable, keys_only } => {
             let request = pb::RangeRequest {
-                key: Bytes::from(key.clone()),
+                key: start(key, *prefix),
                 range_end: end(key, *prefix),
                 limit: *limit,
                 revision: *rev,
@@ -161,7 +161,7 @@ async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
         }
         Command::Del { key, prefix } => {
             let request = pb::DeleteRangeRequest {
-                key: Bytes::from(key.clone()),
+                key: start(key, *prefix),
                 range_end: end(key, *prefix),
                 prev_kv: false,
             };
@@ -175,7 +175,7 @@ async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
 
 async fn watch(client: &Client, key: &str, prefix: bool, rev: i64, json: bool) -> Result<(), Problem> {
     let create = pb::WatchCreateRequest {
-        key: Bytes::from(key.to_string()),
+        key: start(key, prefix),
         range_end: end(key, prefix),
         start_revision: rev,
         ..pb::WatchCreateRequest::default()
@@ -207,6 +207,11 @@ async fn watch(client: &Client, key: &str, prefix: bool, rev: i64, json: bool) -
         }
     }
     Err(Problem::new(Exit::Failed, "the node ended the watch", "begin again at the next revision with --rev"))
+}
+
+/// Where a prefix starts: every key has the empty one, and the least key is the byte 0.
+fn start(key: &str, prefix: bool) -> Bytes {
+    if prefix && key.is_empty() { Bytes::from_static(&[0]) } else { Bytes::from(key.to_string()) }
 }
 
 /// The end of a prefix: its last byte that can be raised, raised; the byte 0 where none can.
@@ -251,9 +256,9 @@ fn show(event: Option<&str>, kv: &mvccpb::KeyValue, json: bool) {
 fn done(json: bool, keys: i64, header: Option<pb::ResponseHeader>) {
     let revision = header.map_or(0, |h| h.revision);
     if json {
-        println!("{{\"keys\":{keys},\"revision\":{revision}}}");
+        say(&format!("{{\"keys\":{keys},\"revision\":{revision}}}"));
     } else {
-        println!("{keys} key{} at revision {revision}", if keys == 1 { "" } else { "s" });
+        say(&format!("{keys} key{} at revision {revision}", if keys == 1 { "" } else { "s" }));
     }
 }
 

@@ -5,7 +5,7 @@
 
 use quorate_server::{ServeError, ServeErrorKind};
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 /// The exit codes, for `--help`.
@@ -121,4 +121,9 @@ pub(crate) fn colours(stream: &impl IsTerminal) -> bool {
     stream.is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Prints a line to standard output. That its reader is gone, or its disk is full, ends nothing that is done already.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }

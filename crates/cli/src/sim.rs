@@ -25,7 +25,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FROM..TO", value_parser = range, default_value = "0..100", conflicts_with = "seed")]
     seeds: (u64, u64),
     /// Run this seed alone
-    #[arg(long, value_name = "SEED")]
+    #[arg(long, value_name = "SEED", value_parser = clap::value_parser!(u64).range(..u64::MAX))]
     seed: Option<u64>,
     /// Simulated seconds during which things break
     #[arg(long, value_name = "S", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100_000))]
@@ -101,7 +101,7 @@ thread_local! {
 /// Runs them.
 pub(crate) fn run(args: &Args) -> Result<(), Problem> {
     say_seed_on_panic(args);
-    let (from, to) = args.seed.map_or(args.seeds, |seed| (seed, seed.saturating_add(1)));
+    let (from, to) = args.seed.map_or(args.seeds, |seed| (seed, seed + 1));
     let began = std::time::Instant::now();
     let sum = run_all(args, from, to);
     report(args, &sum, began.elapsed());

@@ -13,6 +13,23 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A node that is started again wants its ports back: no other test may draw them meanwhile.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Killed when the test ends, however it does.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 fn nodes(ready: &Value) -> Vec<Value> {
     ready["nodes"].as_array().unwrap().clone()
@@ -32,6 +49,7 @@ fn lines(node: &Value, words: &[&str]) -> usize {
 /// goes on; their logs have one line for each of the two, however often they tried.
 #[test]
 fn a_frozen_node_is_left_and_found_again() {
+    let _turn = one_at_a_time();
     let up = Up::start(&["--ephemeral"]);
     let nodes = nodes(&up.ready());
     let (frozen, others) = nodes.split_last().unwrap();
@@ -79,23 +97,26 @@ fn load(etcd: &str) {
     });
 }
 
-/// Node 1 of a cluster that `up` made, without the others.
-fn alone(home: &str, cluster: &str, nodes: &[Value]) -> Child {
+/// One node of a cluster that `up` made, without the others.
+fn one(home: &str, cluster: &str, nodes: &[Value], at: usize, log: Stdio) -> Process {
     let all = |key| {
         let of = |node: &Value| format!("{}={}", node["id"], text(node, key));
         nodes.iter().map(of).collect::<Vec<_>>().join(",")
     };
-    let (data, etcd) = (format!("{home}/n1"), text(&nodes[0], "etcd").trim_start_matches("http://"));
-    let (peer, peers, urls) = (text(&nodes[0], "peer"), all("peer"), all("etcd"));
-    let args = ["serve", "--data", &data, "--cluster", cluster, "--etcd", etcd, "--peer", peer];
+    let (node, id) = (&nodes[at], nodes[at]["id"].to_string());
+    let (data, etcd) = (format!("{home}/n{id}"), text(node, "etcd").trim_start_matches("http://"));
+    let (peer, peers, urls) = (text(node, "peer"), all("peer"), all("etcd"));
+    let args =
+        ["serve", "--node", &id, "--data", &data, "--cluster", cluster, "--etcd", etcd, "--peer", peer];
     let args = [&args[..], &["--peers", &peers, "--client-urls", &urls]].concat();
-    quorate(&args).stderr(Stdio::null()).spawn().unwrap()
+    Process(quorate(&args).stdout(Stdio::null()).stderr(log).spawn().unwrap())
 }
 
 /// Claim: a node that has lost its state, and waits for its peers to send it, is alive and not ready, so that whoever watches
 /// over it lets it wait; its clients go elsewhere. When its peers are there, it is ready.
 #[test]
 fn a_node_without_its_state_is_alive_and_not_ready() {
+    let _turn = one_at_a_time();
     let scratch = Scratch::new("lost-state");
     let home = scratch.path("home");
     let up = Up::start(&["--data", &home]);
@@ -115,7 +136,7 @@ fn a_node_without_its_state_is_alive_and_not_ready() {
     // As a node leaves it whose read of it failed.
     fs::write(format!("{state}/DAMAGED"), "a read failed").unwrap();
 
-    let mut node = alone(&home, &cluster, &nodes);
+    let node = one(&home, &cluster, &nodes, 0, Stdio::null());
     eventually("it is alive", || page(&etcd, "/livez") == 200);
     for path in ["/readyz", "/health", "/health?serializable=true"] {
         assert_eq!(page(&etcd, path), 503, "{path}");
@@ -124,8 +145,7 @@ fn a_node_without_its_state_is_alive_and_not_ready() {
     let (code, _, said) =
         output(&["kv", "get", "k1", "--serializable", "--timeout", "2s", "--endpoints", &etcd]);
     assert_eq!(code, 1, "a client was served: {said}");
-    node.kill().unwrap();
-    node.wait().unwrap();
+    drop(node);
 
     let up = Up::start(&["--data", &home]);
     let ready = up.ready();
@@ -136,4 +156,30 @@ fn a_node_without_its_state_is_alive_and_not_ready() {
     assert!(fs::exists(format!("{home}/n1/state.damaged-1")).unwrap(), "it was not lost");
     up.signal(Signal::TERM);
     assert!(up.wait().0.success());
+}
+
+/// Claim: a node that comes back with an empty directory is refused by one that had met it, and does not help it to a
+/// majority, since what it had confirmed is lost; that one's log says what to do, and that helps.
+#[test]
+fn a_node_that_lost_its_directory_does_not_vote() {
+    let _turn = one_at_a_time();
+    let scratch = Scratch::new("lost-directory");
+    let home = scratch.path("home");
+    let up = Up::start(&["--data", &home]);
+    let ready = up.ready();
+    let (nodes, cluster) = (nodes(&ready), text(&ready, "cluster").to_string());
+    let etcd = text(&nodes[0], "etcd").to_string();
+    eventually("all have met", || fs::exists(format!("{home}/n1/met/3")).unwrap());
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+    fs::remove_dir_all(format!("{home}/n3")).unwrap();
+
+    let log = scratch.path("log");
+    let _first = one(&home, &cluster, &nodes, 0, fs::File::create(&log).unwrap().into());
+    let _third = one(&home, &cluster, &nodes, 2, Stdio::null());
+    eventually("it is refused", || fs::read_to_string(&log).unwrap().contains("another data directory"));
+    let put = ["kv", "put", "a", "b", "--timeout", "2s", "--endpoints", &etcd];
+    assert_eq!(output(&put).0, 1, "two of three served, and one of them had forgotten everything");
+    fs::remove_file(format!("{home}/n1/met/3")).unwrap();
+    eventually("it is taken as new", || output(&put).0 == 0);
 }

@@ -34,6 +34,7 @@ struct Node {
     pid: i64,
     etcd: String,
     peer: String,
+    data: String,
     log: String,
     client: pb::kv_client::KvClient<Channel>,
     channel: Channel,
@@ -117,6 +118,7 @@ fn node(n: &Value, runtime: &tokio::runtime::Runtime) -> Node {
         pid: pid(n),
         etcd: text("etcd").trim_start_matches("http://").to_string(),
         peer: text("peer"),
+        data: text("data"),
         log: text("log"),
         client: pb::kv_client::KvClient::new(channel.clone()),
         channel,
@@ -411,8 +413,8 @@ async fn extremes(channel: Channel) {
 }
 
 /// Greetings for the peer port of node 2 that it must refuse, with what its log says about each.
-fn greetings(cluster: u64) -> Vec<(&'static str, Vec<u8>)> {
-    let good = Hello { version: 2, cluster, from: 3, to: 2 };
+fn greetings(cluster: u64, life: u64) -> Vec<(&'static str, Vec<u8>)> {
+    let good = Hello { version: 3, cluster, from: 3, to: 2, life };
     let mut damaged = good.encode();
     damaged[20] ^= 1;
     vec![
@@ -421,10 +423,11 @@ fn greetings(cluster: u64) -> Vec<(&'static str, Vec<u8>)> {
             b"GET / HTTP/1.1\r\nHost: a-peer-port.example\r\n\r\n".to_vec(),
         ),
         ("its greeting is damaged", damaged),
-        ("speaks version 9 of the peer protocol, this one 2", Hello { version: 9, ..good }.encode()),
+        ("speaks version 9 of the peer protocol, this one 3", Hello { version: 9, ..good }.encode()),
         ("is of cluster 00000000000000ff", Hello { cluster: 255, ..good }.encode()),
         ("looks for node 1, this is node 2", Hello { to: 1, ..good }.encode()),
         ("node 77 is not expected here", Hello { from: 77, ..good }.encode()),
+        ("node 3 comes with another data directory", Hello { life: !life, ..good }.encode()),
     ]
 }
 
@@ -468,19 +471,27 @@ fn packets() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// What a data directory greets with.
+fn life(data: &str) -> u64 {
+    let identity = std::fs::read_to_string(format!("{data}/identity")).unwrap();
+    let life = identity.lines().find_map(|line| line.strip_prefix("life = ")).unwrap();
+    u64::from_str_radix(life, 16).unwrap()
+}
+
 /// Claim: whatever comes to the peer port, the cluster serves, and the log has each mistake once, with what to do.
 #[test]
 fn the_peer_port_takes_anything() {
     let mut cluster = Cluster::start();
     let target = cluster.nodes[1].peer.clone();
     let id = ServerConfig::cluster_id(&cluster.name);
+    let life = life(&cluster.nodes[2].data);
     let mut rng = Rng::new(14);
     for _ in 0..20 {
         let len = rng.between(40, 5000) as usize;
         throw(&target, &random(&mut rng, len));
     }
     cluster.check("random bytes, seed 14");
-    for (said, bytes) in greetings(id) {
+    for (said, bytes) in greetings(id, life) {
         for _ in 0..3 {
             let answer = throw(&target, &[&bytes[..], &[0; 100]].concat());
             assert!(answer.is_empty(), "{said}: it was answered");
@@ -488,9 +499,9 @@ fn the_peer_port_takes_anything() {
         cluster.check(said);
         assert_eq!(cluster.log_has(1, said), 1, "{said}");
     }
-    throw(&target, &Hello { version: 2, cluster: id, from: 2, to: 2 }.encode());
+    throw(&target, &Hello { version: 3, cluster: id, from: 2, to: 2, life }.encode());
     cluster.check("its own id");
-    let good = Hello { version: 2, cluster: id, from: 3, to: 2 }.encode();
+    let good = Hello { version: 3, cluster: id, from: 3, to: 2, life }.encode();
     for (name, bytes) in packets() {
         let answer = throw(&target, &[&good[..], &bytes].concat());
         assert!(answer.starts_with(b"QRTpeer\0"), "{name}: not greeted");

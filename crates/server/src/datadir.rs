@@ -4,13 +4,14 @@
 //!
 //! - `lock` is held by `flock` for as long as the process lives and names its pid, so that a second process is told who
 //!   has it. The lock is the kernel's: a crash leaves none behind.
-//! - `identity` says in checksummed text which node of which cluster this is and in which format it is kept. It is
-//!   written once, before anything else, and never again: a directory that is not this node's, is damaged, or is newer
+//! - `identity` says in checksummed text which node of which cluster this is, in which format it is kept, and its *life*: a
+//!   number drawn when it was made, by which peers tell it from another of the same node ([`crate::met`]). It is written once, before anything else, and never again: a directory that is not this node's, is damaged, or is newer
 //!   than this program is refused before a byte of it changes.
 
 use crate::config::ServerConfig;
 use crate::error::{ServeError, ServeErrorKind};
 use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -26,6 +27,7 @@ const HARMLESS: [&str; 5] = [LOCK, "identity.new", "log", "log.old", "lost+found
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
+    life: u64,
     _lock: File,
 }
 
@@ -35,19 +37,28 @@ impl DataDir {
         let path = config.data.clone();
         create_dir_durably(&path).map_err(|e| io(&path, "create", &e))?;
         let lock = lock_dir(&path)?;
-        let wanted = Identity { format: FORMAT, cluster: config.cluster, node: config.node.get() };
-        if let Some(found) = Identity::load(&path)? {
+        // Randomly seeded by the standard library, for each process anew.
+        let life = RandomState::new().build_hasher().finish();
+        let wanted = Identity { format: FORMAT, cluster: config.cluster, node: config.node.get(), life };
+        let identity = if let Some(found) = Identity::load(&path)? {
             found.must_fit(&wanted, &path)?;
+            found
         } else {
             must_be_unused(&path)?;
             wanted.store(&path)?;
-        }
-        Ok(Self { path, _lock: lock })
+            wanted
+        };
+        Ok(Self { path, life: identity.life, _lock: lock })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The number that tells it from every other directory of the same node.
+    pub fn life(&self) -> u64 {
+        self.life
     }
 }
 
@@ -57,14 +68,15 @@ struct Identity {
     format: u32,
     cluster: u64,
     node: u64,
+    life: u64,
 }
 
 impl Identity {
     fn encode(self) -> String {
         let body = format!(
             "# Which node this directory belongs to. Written once; changing it loses the node.\n\
-             format = {}\ncluster = {:016x}\nnode = {}\n",
-            self.format, self.cluster, self.node
+             format = {}\ncluster = {:016x}\nnode = {}\nlife = {:016x}\n",
+            self.format, self.cluster, self.node, self.life
         );
         let sum = crc32c::crc32c(body.as_bytes());
         format!("{body}checksum = {sum:08x}\n")
@@ -84,6 +96,8 @@ impl Identity {
             format: field("format")?.parse().ok()?,
             cluster: u64::from_str_radix(field("cluster")?, 16).ok()?,
             node: field("node")?.parse().ok()?,
+            // The first directories had none.
+            life: field("life").map_or(Some(0), |life| u64::from_str_radix(life, 16).ok())?,
         })
     }
 
@@ -308,7 +322,7 @@ mod tests {
         fs::remove_file(dir.join("thesis.txt")).unwrap();
         fs::write(dir.join("log"), "a supervisor's").unwrap();
         drop(DataDir::open(&scratch.config(7, 1)).unwrap());
-        let newer = Identity { format: FORMAT + 1, cluster: 7, node: 1 };
+        let newer = Identity { format: FORMAT + 1, cluster: 7, node: 1, life: 3 };
         fs::write(dir.join(IDENTITY), newer.encode()).unwrap();
         assert!(scratch.refusal(7, 1).message.contains("format 2"));
     }
@@ -318,7 +332,7 @@ mod tests {
     fn no_text_is_a_panic() {
         use std::fmt::Write as _;
         let mut rng = quorate_base::Rng::new(3);
-        let good = Identity { format: FORMAT, cluster: u64::MAX, node: 7 }.encode();
+        let good = Identity { format: FORMAT, cluster: u64::MAX, node: 7, life: u64::MAX }.encode();
         let good = good[..good.rfind("checksum = ").unwrap()].to_string();
         let words = [
             "",

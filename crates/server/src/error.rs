@@ -75,8 +75,8 @@ impl ServeError {
         Self::new(
             ServeErrorKind::Damaged,
             message,
-            "nothing was changed; keep a copy of the directory, then start the node with an empty one under a new id, \
-             or restore it from a backup",
+            "nothing was changed; keep a copy of the directory. Where all other nodes are up and serve, start this one with an \
+             empty directory: they say what else is to be done",
         )
     }
 }

@@ -8,6 +8,7 @@ pub mod disk;
 mod door;
 mod error;
 mod inbox;
+mod met;
 mod mistakes;
 mod run;
 mod transport;

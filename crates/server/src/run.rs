@@ -8,6 +8,7 @@ use crate::disk::FsDisk;
 use crate::door::NodeDoor;
 use crate::error::{ServeError, ServeErrorKind};
 use crate::inbox::Inbox;
+use crate::met::Met;
 use crate::transport::{Patience, Transport};
 use crate::workers::{Counters, ToBackground, ToJournal, Workers};
 use quorate_base::{Mint, NodeId, Rng, ShardId};
@@ -22,6 +23,7 @@ use quorate_storage::journal::{Identity, Journal, Options};
 use quorate_storage::state::StateStore;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -96,7 +98,7 @@ async fn serve(
     let etcd = bind(config.etcd_listen, "etcd clients", "--etcd").await?;
     let peer = bind(config.peer_listen, "peers", "--peer").await?;
     let addresses = Ready { etcd: local_address(&etcd)?, peer: local_address(&peer)? };
-    let _data = DataDir::open(&config)?;
+    let data = DataDir::open(&config)?;
 
     let clock = Clock::start();
     let inbox = Arc::new(Inbox::default());
@@ -105,7 +107,8 @@ async fn serve(
     let peers: BTreeMap<NodeId, String> =
         config.peers.iter().filter(|p| p.id != config.node).map(|p| (p.id, p.address.clone())).collect();
     let patience = Patience::of(config.election_max);
-    let transport = Transport::new(config.cluster, config.node, peers, patience, inbox.clone(), clock);
+    let life = (data.life(), Met::beside(data.path()));
+    let transport = Transport::new(config.cluster, config.node, life, peers, patience, inbox.clone(), clock);
     transport.start(peer, &mut Rng::new(seed(&config)));
 
     let door = NodeDoor::new(&lane, inbox.clone(), hub, clock);
@@ -214,6 +217,7 @@ fn recover(
     counters: &Arc<Counters>,
 ) -> Result<Recovered, ServeError> {
     let identity = Identity { cluster: config.cluster, node: config.node };
+    journal_must_be_there(&config.data)?;
     let disk = Arc::new(FsDisk::new(&config.data));
     let (mut journal, found) =
         Journal::open(disk, "journal", identity, Options::default(), Mint::for_journal())
@@ -263,6 +267,17 @@ fn recover(
     let workers = Workers::start(KV, journal, applier, upkeep, inbox, counters)
         .map_err(|e| ServeError::new(ServeErrorKind::Other, format!("a thread did not start: {e}"), ""))?;
     Ok(Recovered { lane, workers, hub, store })
+}
+
+/// The state's directory is made once the journal is durable: where it is and the journal is not, this is no new node.
+fn journal_must_be_there(data: &Path) -> Result<(), ServeError> {
+    let journal = data.join("journal");
+    let empty = std::fs::read_dir(&journal).map_or(true, |mut entries| entries.next().is_none());
+    if empty && data.join("state").exists() {
+        let message = format!("{} holds nothing, though this node has run before", journal.display());
+        return Err(ServeError::damaged(&message));
+    }
+    Ok(())
 }
 
 fn member(peer: &crate::config::Peer) -> Member {

@@ -20,6 +20,7 @@ mod outage;
 
 use crate::clock::Clock;
 use crate::inbox::{Inbox, lock};
+use crate::met::Met;
 use crate::mistakes::{Mistake, MistakeKind, Mistakes, TELL_EVERY};
 use bytes::{Buf, Bytes, BytesMut};
 use outage::{Outage, Told};
@@ -42,8 +43,8 @@ const MAGIC: [u8; 8] = *b"QRTpeer\0";
 ///
 /// 2: a node says that it is there, with an empty packet, also when it has nothing to say; and in its answers to heartbeats,
 /// whether it withholds.
-pub(crate) const VERSION: u16 = 2;
-const HELLO_BYTES: usize = 8 + 2 + 8 * 3 + 4;
+pub(crate) const VERSION: u16 = 3;
+const HELLO_BYTES: usize = 8 + 2 + 8 * 4 + 4;
 const HEADER_BYTES: usize = 8;
 /// The largest packet that is read: what a lane makes, and room for its last frame to be the largest there is.
 const PACKET_MAX: usize = PACKET_BYTES + (12 << 20);
@@ -68,6 +69,8 @@ struct Hello {
     cluster: u64,
     from: u64,
     to: u64,
+    /// Of the sender's data directory.
+    life: u64,
 }
 
 impl Hello {
@@ -78,8 +81,9 @@ impl Hello {
         out[10..18].copy_from_slice(&self.cluster.to_le_bytes());
         out[18..26].copy_from_slice(&self.from.to_le_bytes());
         out[26..34].copy_from_slice(&self.to.to_le_bytes());
-        let crc = crc32c::crc32c(&out[..34]);
-        out[34..].copy_from_slice(&crc.to_le_bytes());
+        out[34..42].copy_from_slice(&self.life.to_le_bytes());
+        let crc = crc32c::crc32c(&out[..42]);
+        out[42..].copy_from_slice(&crc.to_le_bytes());
         out
     }
 
@@ -99,8 +103,9 @@ impl Hello {
             cluster: rest.get_u64_le(),
             from: rest.get_u64_le(),
             to: rest.get_u64_le(),
+            life: rest.get_u64_le(),
         };
-        if rest.get_u32_le() != crc32c::crc32c(&bytes[..34]) {
+        if rest.get_u32_le() != crc32c::crc32c(&bytes[..42]) {
             return Err(Mistake::new(
                 MistakeKind::Damaged,
                 "its greeting is damaged; look for what changes bytes on the way between the nodes",
@@ -114,6 +119,8 @@ impl Hello {
 pub(crate) struct Transport {
     cluster: u64,
     me: NodeId,
+    life: u64,
+    met: Met,
     peers: BTreeMap<NodeId, String>,
     patience: Patience,
     links: Mutex<BTreeMap<NodeId, Arc<Link>>>,
@@ -154,17 +161,18 @@ struct Link {
 }
 
 impl Transport {
-    /// The connections of node `me` to `peers` (addresses by id, itself left out).
+    /// The connections of node `me`, with a data directory of this life, to `peers` (addresses by id, itself left out).
     pub(crate) fn new(
         cluster: u64,
         me: NodeId,
+        (life, met): (u64, Met),
         peers: BTreeMap<NodeId, String>,
         patience: Patience,
         inbox: Arc<Inbox>,
         clock: Clock,
     ) -> Arc<Self> {
         let (links, told, mistakes) = (Mutex::default(), Mutex::default(), Mistakes::default());
-        Arc::new(Self { cluster, me, peers, patience, links, told, inbox, clock, mistakes })
+        Arc::new(Self { cluster, me, life, met, peers, patience, links, told, inbox, clock, mistakes })
     }
 
     /// What others did wrong so far.
@@ -287,7 +295,8 @@ impl Transport {
     }
 
     async fn write_hello(&self, stream: &mut TcpStream, to: NodeId) -> Result<(), Mistake> {
-        let hello = Hello { version: VERSION, cluster: self.cluster, from: self.me.get(), to: to.get() };
+        let (from, to, life) = (self.me.get(), to.get(), self.life);
+        let hello = Hello { version: VERSION, cluster: self.cluster, from, to, life };
         stream.set_nodelay(true).map_err(|e| Mistake::broken(&e))?;
         stream.write_all(&hello.encode()).await.map_err(|e| Mistake::broken(&e))
     }
@@ -327,7 +336,7 @@ impl Transport {
                 format!("node {from} is not expected here; check the list of peers"),
             ));
         }
-        Ok(())
+        self.met.meet(from, hello.life).map_err(|why| Mistake::new(MistakeKind::Forgetful, why))
     }
 
     /// Serves a greeted connection until it ends.

@@ -77,8 +77,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
     let mut settings = Settings::gather(args.config.as_deref(), &args.flags)?;
     settings.server.campaign_at_once = args.campaign_at_once;
     if args.print_config {
-        print!("{}", settings.to_toml());
-        return Ok(());
+        let printed = write!(std::io::stdout(), "{}", settings.to_toml());
+        return printed
+            .map_err(|e| Problem::new(Exit::Failed, format!("cannot print the settings: {e}"), ""));
     }
     let node = settings.server.node.get();
     let done = serve(settings, args);

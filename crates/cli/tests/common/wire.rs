@@ -76,13 +76,14 @@ pub(crate) struct Hello {
     pub(crate) cluster: u64,
     pub(crate) from: u64,
     pub(crate) to: u64,
+    pub(crate) life: u64,
 }
 
 impl Hello {
     pub(crate) fn encode(self) -> Vec<u8> {
         let mut out = b"QRTpeer\0".to_vec();
         out.extend_from_slice(&self.version.to_le_bytes());
-        for n in [self.cluster, self.from, self.to] {
+        for n in [self.cluster, self.from, self.to, self.life] {
             out.extend_from_slice(&n.to_le_bytes());
         }
         out.extend_from_slice(&crc32c(&out).to_le_bytes());

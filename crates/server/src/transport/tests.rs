@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
 
 use super::*;
+use std::path::PathBuf;
 use tokio::net::TcpSocket;
 
 #[test]
@@ -56,7 +57,7 @@ fn no_bytes_on_a_greeted_connection_are_a_panic() {
 
 #[test]
 fn a_hello_must_be_whole() {
-    let hello = Hello { version: VERSION, cluster: 7, from: 1, to: 2 };
+    let hello = Hello { version: VERSION, cluster: 7, from: 1, to: 2, life: 3 };
     let bytes = hello.encode();
     assert_eq!(Hello::decode(&bytes), Ok(hello));
     for i in 0..bytes.len() {
@@ -70,8 +71,8 @@ fn a_hello_must_be_whole() {
         bad.fill_with(|| rng.next_u64() as u8);
         bad[..8].copy_from_slice(&MAGIC);
         assert!(Hello::decode(&bad).is_err(), "noise, seed 2");
-        let crc = crc32c::crc32c(&bad[..34]);
-        bad[34..].copy_from_slice(&crc.to_le_bytes());
+        let crc = crc32c::crc32c(&bad[..42]);
+        bad[42..].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(Hello::decode(&bad).map(Hello::encode), Ok(bad), "any numbers, seed 2");
     }
 }
@@ -89,6 +90,13 @@ struct Node {
     inbox: Arc<Inbox>,
     /// What was taken from the inbox and not asked for yet.
     seen: Vec<String>,
+    data: PathBuf,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.data);
+    }
 }
 
 impl Node {
@@ -96,9 +104,16 @@ impl Node {
     fn start(me: u64, listener: TcpListener, peer: u64, address: SocketAddr) -> Self {
         let inbox = Arc::new(Inbox::default());
         let peers = BTreeMap::from([(NodeId(peer), address.to_string())]);
-        let transport = Transport::new(CLUSTER, NodeId(me), peers, PATIENCE, inbox.clone(), Clock::start());
+        let data = std::env::temp_dir().join(format!(
+            "quorate-links-{}-{}",
+            std::process::id(),
+            listener.local_addr().unwrap().port()
+        ));
+        let life = (me, Met::beside(&data));
+        let transport =
+            Transport::new(CLUSTER, NodeId(me), life, peers, PATIENCE, inbox.clone(), Clock::start());
         transport.start(listener, &mut Rng::new(me));
-        Self { transport, inbox, seen: Vec::new() }
+        Self { transport, inbox, seen: Vec::new(), data }
     }
 
     /// Waits until all of `wanted` have happened, in this order and whatever else happens between.
@@ -148,7 +163,7 @@ async fn greet(listener: &TcpListener) -> TcpStream {
     loop {
         let (mut stream, _) = listener.accept().await.unwrap();
         if read_hello(&mut stream).await.is_ok() {
-            let hello = Hello { version: VERSION, cluster: CLUSTER, from: 2, to: 1 };
+            let hello = Hello { version: VERSION, cluster: CLUSTER, from: 2, to: 1, life: 3 };
             stream.write_all(&hello.encode()).await.unwrap();
             return stream;
         }

@@ -72,6 +72,9 @@ impl Votes {
 
     /// Writes these into the older slot. Nothing is durable before [`Votes::sync`].
     pub(super) fn write(&mut self, hards: &BTreeMap<ShardId, HardState>) -> Result<(), JournalError> {
+        if hards.is_empty() {
+            return Ok(());
+        }
         self.number += 1;
         let slot = self.number % 2;
         let records: Vec<Record<'_>> =

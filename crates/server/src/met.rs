@@ -1,0 +1,96 @@
+//! Which data directory each peer had when it was met.
+//!
+//! A replica that lost its disk and comes back under its old name has forgotten what it confirmed, and its vote could elect a
+//! leader that lacks acknowledged writes. Its directory tells: each has a number, its *life*, drawn when it is made. Nodes
+//! greet with it, and write down durably whom they met with which. A peer that comes with another life is refused until a
+//! person says that it may be taken as new, by removing the note. (etcd refuses a member that "has already been
+//! bootstrapped" for the same reason.)
+
+use quorate_base::NodeId;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+/// The notes, one file a peer.
+pub(crate) struct Met {
+    dir: PathBuf,
+}
+
+impl Met {
+    /// Those of the node with this data directory.
+    pub(crate) fn beside(data: &Path) -> Self {
+        Self { dir: data.join("met") }
+    }
+
+    /// A peer greets with its directory's life: fine the first time, and as long as it is the same. The error says what to do.
+    pub(crate) fn meet(&self, peer: NodeId, life: u64) -> Result<(), String> {
+        let path = self.dir.join(peer.to_string());
+        match known(&path) {
+            Some(known) if known == life => Ok(()),
+            Some(_) => Err(format!(
+                "node {peer} comes with another data directory than it had, so what it had confirmed is lost or elsewhere; \
+                 give it the old one back. If that is lost: once all other nodes are up and serve, remove {} here and the \
+                 same file of each of them, and it is taken as new",
+                path.display()
+            )),
+            None => self.write_down(&path, life).map_err(|e| format!("cannot write {}: {e}", path.display())),
+        }
+    }
+
+    /// Durable before it returns.
+    fn write_down(&self, path: &Path, life: u64) -> std::io::Result<()> {
+        crate::datadir::create_dir_durably(&self.dir)?;
+        let new = path.with_extension("new");
+        let mut file = File::create(&new)?;
+        file.write_all(line(life).as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        File::open(&self.dir)?.sync_all()
+    }
+}
+
+/// What is written there; nothing if that is damaged, as it can be written again.
+fn known(path: &Path) -> Option<u64> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return None,
+        Err(error) => {
+            tracing::warn!("{} cannot be read and is written anew: {error}", path.display());
+            return None;
+        }
+    };
+    let life = text.get(..16).and_then(|hex| u64::from_str_radix(hex, 16).ok());
+    let life = life.filter(|&life| text == line(life));
+    if life.is_none() {
+        tracing::warn!("{} is damaged and is written anew", path.display());
+    }
+    life
+}
+
+fn line(life: u64) -> String {
+    let life = format!("{life:016x}");
+    format!("{life} {:08x}\n", crc32c::crc32c(life.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_life_is_refused_until_the_note_is_gone() {
+        let data = std::env::temp_dir().join(format!("quorate-met-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&data);
+        let met = || Met::beside(&data);
+        assert_eq!(met().meet(NodeId(2), 7), Ok(()));
+        assert_eq!(met().meet(NodeId(3), 8), Ok(()));
+        assert_eq!(met().meet(NodeId(2), 7), Ok(()));
+        let why = met().meet(NodeId(2), 8).unwrap_err();
+        assert!(why.contains("another data directory") && why.contains("met/2"), "{why}");
+        fs::write(data.join("met/3"), "0000000000000008 00000000\n").unwrap();
+        assert_eq!(met().meet(NodeId(3), 8), Ok(()), "a damaged note is no note");
+        fs::remove_file(data.join("met/2")).unwrap();
+        assert_eq!(met().meet(NodeId(2), 8), Ok(()));
+        assert!(met().meet(NodeId(2), 7).is_err());
+        fs::remove_dir_all(&data).unwrap();
+    }
+}
