@@ -8,7 +8,7 @@
 
 use quorate_storage::journal::Identity;
 use quorate_storage::manifest::{FileEntry, Manifest, ManifestError, NAME};
-use quorate_storage::state::{StateError, StateResult};
+use quorate_storage::state::{StateError, StateErrorKind, StateResult};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -83,8 +83,8 @@ impl Layout {
         let name = path.display().to_string();
         // What a newer release wrote is whole, and must not be set aside.
         let manifest = Manifest::decode(&bytes, &name).map_err(|e| match e {
-            ManifestError::Newer(_) => StateError { context: format!("{name}: {e}"), damaged: false },
-            _ => StateError { context: e.to_string(), damaged: true },
+            ManifestError::Newer(_) => StateError::newer(format!("{name}: {e}")),
+            _ => StateError::of_damage(e.to_string()),
         })?;
         if manifest.identity != self.identity || manifest.generation != generation {
             return Err(damaged(&path, "it belongs to another node or checkpoint"));
@@ -287,11 +287,18 @@ fn remove_dir(path: &Path) -> StateResult<()> {
 }
 
 fn failed(doing: &str, path: &Path, error: &std::io::Error) -> StateError {
-    // What a manifest names and is not there, or ends too early, is damage.
-    let damaged = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof);
-    StateError { context: format!("{doing} {}: {error}", path.display()), damaged }
+    StateError::new(kind_of(error), format!("{doing} {}: {error}", path.display()))
+}
+
+/// What a manifest names and is not there, or ends too early, is damage.
+pub(crate) fn kind_of(error: &std::io::Error) -> StateErrorKind {
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::UnexpectedEof => StateErrorKind::Damaged,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => StateErrorKind::Full,
+        _ => StateErrorKind::Io,
+    }
 }
 
 fn damaged(path: &Path, what: &str) -> StateError {
-    StateError { context: format!("{}: {what}", path.display()), damaged: true }
+    StateError::of_damage(format!("{}: {what}", path.display()))
 }

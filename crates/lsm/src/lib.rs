@@ -44,7 +44,7 @@ use lsm_tree::config::{BlockSizePolicy, PinningPolicy};
 use lsm_tree::{AbstractTree, AnyTree, Cache, Config, Guard as _, SequenceNumberCounter, Tree};
 use quorate_storage::journal::Identity;
 use quorate_storage::state::{
-    CheckpointJob, Range, Scan, State, StateError, StateResult, StateStore, Upkeep, View,
+    CheckpointJob, Range, Scan, State, StateError, StateErrorKind, StateResult, StateStore, Upkeep, View,
 };
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -212,13 +212,11 @@ fn is_empty(range: &Range<'_>) -> bool {
 }
 
 fn failed(doing: &str, error: &lsm_tree::Error) -> StateError {
-    let damaged = match error {
-        lsm_tree::Error::Io(e) => {
-            matches!(e.kind(), std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::NotFound)
-        }
-        _ => true,
+    let kind = match error {
+        lsm_tree::Error::Io(error) => files::kind_of(error),
+        _ => StateErrorKind::Damaged,
     };
-    StateError { context: format!("{doing}: {error}"), damaged }
+    StateError::new(kind, format!("{doing}: {error}"))
 }
 
 impl Shared {
@@ -226,7 +224,7 @@ impl Shared {
     /// all are read. The node stops serving after this, and its operator needs the name.
     fn failed(&self, doing: &str, error: &lsm_tree::Error) -> StateError {
         let mut error = failed(doing, error);
-        if error.damaged {
+        if error.damaged() {
             let version = self.tree.current_version();
             for table in version.iter_tables() {
                 let whole = table.scan().and_then(|mut scan| scan.try_for_each(|item| item.map(drop)));

@@ -228,14 +228,14 @@ fn what_is_missing_cut_short_or_of_another_node_is_refused_by_name() {
         let name = path.file_name().unwrap().to_str().unwrap();
         fs::write(&path, &good[..good.len() - 1]).unwrap();
         let error = store(&dir.0).open(Some(1)).err().unwrap();
-        assert!(error.damaged && error.context.contains(name), "{name} cut short: {error}");
+        assert!(error.damaged() && error.context.contains(name), "{name} cut short: {error}");
         fs::remove_file(&path).unwrap();
         let error = store(&dir.0).open(Some(1)).err().unwrap();
-        assert!(error.damaged && error.context.contains(name), "{name} missing: {error}");
+        assert!(error.damaged() && error.context.contains(name), "{name} missing: {error}");
         fs::write(&path, &good).unwrap();
     }
     let other = Identity { node: NodeId(2), ..IDENTITY };
-    assert!(LsmStore::new(&dir.0, other, SMALL).open(Some(1)).is_err_and(|e| e.damaged));
+    assert!(LsmStore::new(&dir.0, other, SMALL).open(Some(1)).is_err_and(|e| e.damaged()));
     assert_eq!(read_all(&dir.0, &pairs).unwrap(), pairs);
 }
 
@@ -253,7 +253,7 @@ fn what_a_newer_release_wrote_is_refused_and_not_called_damaged() {
     newer[body..].copy_from_slice(&crc.to_le_bytes());
     fs::write(&path, &newer).unwrap();
     let error = store(&dir.0).open(Some(1)).err().unwrap();
-    assert!(!error.damaged && error.context.contains("version 9"), "{error}");
+    assert!(!error.damaged() && error.context.contains("version 9"), "{error}");
     fs::write(&path, &good).unwrap();
     assert_eq!(read_all(&dir.0, &pairs).unwrap(), pairs);
 }

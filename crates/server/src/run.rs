@@ -20,7 +20,7 @@ use quorate_node::lane::{AT_ONCE, Broken, Effects, Event, Lane, Settings};
 use quorate_node::watch::Hub;
 use quorate_protocol::raft;
 use quorate_storage::journal::{Identity, Journal, Options};
-use quorate_storage::state::StateStore;
+use quorate_storage::state::{StateErrorKind, StateStore};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -179,9 +179,15 @@ impl Front {
 
 /// Why the node stops; a state that failed a read is condemned, unless it is the only one there is.
 fn condemn(store: &mut LsmStore, lane: &Lane, broken: Broken) -> ServeError {
-    let Broken { why, state_damaged } = broken;
+    let Broken { why, state } = broken;
     let stopped = "the node stopped so that nothing wrong is served";
-    if !state_damaged || lane.raft().membership().voters.iter().eq([&lane.raft().id()]) {
+    if state == Some(StateErrorKind::Newer) {
+        let hint = format!("{stopped}; start the newer release that the other nodes run");
+        return ServeError::new(ServeErrorKind::DataDir, why, &hint);
+    }
+    if state != Some(StateErrorKind::Damaged)
+        || lane.raft().membership().voters.iter().eq([&lane.raft().id()])
+    {
         return ServeError::new(
             ServeErrorKind::Broken,
             why,

@@ -20,7 +20,8 @@
 //!
 //! What peers may send is not trusted: a length is held against the bytes that are left before anything is allocated,
 //! transactions nest at most [`NESTING_MAX`] deep, and bytes left over at the end are an error. An entry of a newer version
-//! is told apart from a damaged one, since the machine answers it with a refusal and goes on.
+//! is told apart from a damaged one: passed over, it would leave this node with another state than those that know it, so
+//! the node stops at it. What is malformed is so on all nodes, and is refused by all.
 //!
 //! What is left out: compression, and any field that a later version might want. A later version gets a number of its own.
 
@@ -116,6 +117,11 @@ pub fn decode(data: &Bytes) -> Result<Decoded, DecodeError> {
         0 => Ok(Decoded { origin, request, command }),
         left => Err(DecodeError::Trailing(left)),
     }
+}
+
+/// Whether these bytes say that they are a command of a newer release than this one.
+pub fn is_newer(data: &[u8]) -> bool {
+    data.first().is_some_and(|&version| version > VERSION)
 }
 
 /// Reads `origin` and `request` alone, of any version: who is to hear of an entry that cannot be applied.

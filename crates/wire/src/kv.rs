@@ -307,7 +307,7 @@ pub enum Refused {
     KeyNotFound,
     /// A key is longer than the state takes.
     KeyTooLong,
-    /// The command is of a newer format than this node knows.
+    /// The command is no command, or of a newer release than the node that should have proposed it.
     UnknownCommand,
 }
 

@@ -32,9 +32,10 @@ use quorate_protocol::raft::{
     self, Input, Message, Outbox, Phase, ProposalId, Raft, ReadId, Refusal, RoleChange, SnapshotMeta,
 };
 use quorate_state::kv::{KvView, LeaseChange};
-use quorate_storage::state::StateError;
+use quorate_storage::state::{StateError, StateErrorKind};
+use quorate_wire::command;
 use quorate_wire::kv::{Command, Grant, LeaseId};
-use quorate_wire::peer::{Frame, LeaseAsk, Packet};
+use quorate_wire::peer::{Declined, Frame, LeaseAsk, Packet};
 use reads::{Read, Reads};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -119,19 +120,21 @@ pub enum Event {
 pub struct Broken {
     /// In words.
     pub why: String,
-    /// A read of the state failed: the next start must set it aside.
-    pub state_damaged: bool,
+    /// What about the state failed, if it was the state: a damaged one must be set aside by the next start.
+    pub state: Option<StateErrorKind>,
 }
 
 impl Broken {
     /// The journal failed, or a promise was broken.
     pub fn new(why: impl Into<String>) -> Self {
-        Self { why: why.into(), state_damaged: false }
+        Self { why: why.into(), state: None }
     }
 
     /// The state failed.
     pub fn state(doing: &str, error: &StateError) -> Self {
-        Self { why: format!("{doing} failed: {error}"), state_damaged: error.damaged }
+        let newer = error.kind == StateErrorKind::Newer;
+        let why = if newer { error.to_string() } else { format!("{doing} failed: {error}") };
+        Self { why, state: Some(error.kind) }
     }
 }
 
@@ -314,16 +317,20 @@ impl Lane {
             }
             // Its sender would not have taken it from a client either.
             Frame::Forward { data, .. } if data.len() > COMMAND_MAX => self.malformed.push(from),
+            // In the log it would stop every node of this release.
+            Frame::Forward { request, data, .. } if command::is_newer(&data) => {
+                self.send_frame(from, &Frame::Refused { request, why: Declined::Unknown });
+            }
             Frame::Forward { shard, term, request, data } if shard == self.shard => {
                 if self.raft.is_leader() && self.raft.term() == term {
                     self.propose(now, Proposer::Peer(from, request), data);
                 } else {
-                    self.send_frame(from, &Frame::Refused { request, overloaded: false });
+                    self.send_frame(from, &Frame::Refused { request, why: Declined::NotLeading });
                 }
             }
             Frame::Lease { shard, request, ask } if shard == self.shard => {
                 if self.waiting_full() {
-                    self.send_frame(from, &Frame::Refused { request, overloaded: true });
+                    self.send_frame(from, &Frame::Refused { request, why: Declined::Overloaded });
                 } else if self.raft.is_leader() {
                     let (lease, renew) = match ask {
                         LeaseAsk::KeepAlive(id) => (id, true),
@@ -331,11 +338,11 @@ impl Lane {
                     };
                     self.reads.gather(Read::Lease { from, request, lease, renew });
                 } else {
-                    self.send_frame(from, &Frame::Refused { request, overloaded: false });
+                    self.send_frame(from, &Frame::Refused { request, why: Declined::NotLeading });
                 }
             }
             Frame::LeaseAnswer { request, ttl, granted } => self.lease_answer(request, ttl, granted, false),
-            Frame::Refused { request, overloaded } => self.refused(request, overloaded),
+            Frame::Refused { request, why } => self.refused(request, why),
             Frame::Raft { .. } | Frame::Forward { .. } | Frame::Lease { .. } => {}
         }
     }
@@ -536,11 +543,12 @@ impl Lane {
     }
 
     fn proposal_refused(&mut self, now: Instant, id: ProposalId, refusal: &Refusal) {
-        let overloaded = matches!(refusal, Refusal::Overloaded);
+        let why =
+            if matches!(refusal, Refusal::Overloaded) { Declined::Overloaded } else { Declined::NotLeading };
         match self.proposing.remove(&id.0) {
-            Some(Proposer::Here(request)) => self.refused(request, overloaded),
+            Some(Proposer::Here(request)) => self.refused(request, why),
             Some(Proposer::Peer(from, request)) => {
-                self.send_frame(from, &Frame::Refused { request, overloaded });
+                self.send_frame(from, &Frame::Refused { request, why });
             }
             Some(Proposer::Lessor(Wish::Revoke(grants))) => {
                 self.lessor.not_revoked(now, &grants);
@@ -561,7 +569,7 @@ impl Lane {
                 Wish::Revoke(grants) => Command::LeaseExpire { grants: grants.clone() },
                 Wish::Checkpoint(remaining) => Command::LeaseCheckpoint { remaining: remaining.clone() },
             };
-            let data = quorate_wire::command::encode(self.settings.node, self.take_request(), &command);
+            let data = command::encode(self.settings.node, self.take_request(), &command);
             self.propose(now, Proposer::Lessor(wish), data);
         }
         if now >= self.tick_at {

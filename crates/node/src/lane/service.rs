@@ -8,8 +8,8 @@ use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId};
 use quorate_state::kv::ReadError;
 use quorate_storage::state::StateError;
-use quorate_wire::kv::{Command, LeaseId};
-use quorate_wire::peer::Frame;
+use quorate_wire::kv::{Command, LeaseId, Refused};
+use quorate_wire::peer::{Declined, Frame};
 use std::cell::Cell;
 
 impl Lane {
@@ -78,14 +78,19 @@ impl Lane {
         });
     }
 
-    pub(super) fn refused(&mut self, request: u64, overloaded: bool) {
-        if overloaded {
-            if let Some((_, done)) = self.pending.finish(request) {
-                done(Err(Failure::Overloaded));
+    /// Nothing was done about a request: it is tried again where that helps.
+    pub(super) fn refused(&mut self, request: u64, why: Declined) {
+        let failure = match why {
+            Declined::NotLeading => {
+                self.pending.refused(request);
+                self.holding = true;
+                return;
             }
-        } else {
-            self.pending.refused(request);
-            self.holding = true;
+            Declined::Overloaded => Failure::Overloaded,
+            Declined::Unknown => Failure::Refused(Refused::UnknownCommand, self.head()),
+        };
+        if let Some((_, done)) = self.pending.finish(request) {
+            done(Err(failure));
         }
     }
 
@@ -236,7 +241,7 @@ impl Lane {
             self.pending.refused(request);
             self.holding = true;
         } else {
-            self.send_frame(from, &Frame::Refused { request, overloaded: false });
+            self.send_frame(from, &Frame::Refused { request, why: Declined::NotLeading });
         }
     }
 

@@ -165,7 +165,7 @@ fn parse_rev(bytes: &[u8]) -> Option<Rev> {
 
 /// The error of a record that cannot be: the store's checksums hold, and still it is not what this code writes.
 pub(super) fn damaged(what: &str) -> StateError {
-    StateError { context: format!("key-value state: {what} is malformed"), damaged: true }
+    StateError::of_damage(format!("key-value state: {what} is malformed"))
 }
 
 /// One version of one key, as in tables `LATEST` and `OLD`: `01 create rev sub version lease value`, numbers as LEB128.

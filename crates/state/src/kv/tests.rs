@@ -6,7 +6,7 @@ use quorate_base::{Base, Entry, EntryId, EntryKind, Index, NodeId, Rng, ShardId}
 use quorate_faulty::FaultyDisk;
 use quorate_storage::journal::Identity;
 use quorate_storage::memory::MemoryStore;
-use quorate_storage::state::StateStore;
+use quorate_storage::state::{StateErrorKind, StateStore};
 use quorate_wire::command;
 use quorate_wire::kv::{
     Command, DeleteRange, Grant, KeyRange, Op, Put, Range, Refused, SortOrder, SortTarget, Txn,
@@ -73,6 +73,21 @@ fn a_sweep_leaves_nothing_behind_that_no_read_can_reach() {
     let swept = kv.view().sizes();
     assert_eq!(swept.1, full.1);
     assert!(swept.0 < swept.1 + 200, "{swept:?} after {full:?}");
+}
+
+/// Passed over, it would leave this replica with another state than those whose release knows it.
+#[test]
+fn an_entry_of_a_newer_release_is_an_error_and_changes_nothing() {
+    let state = stores(1).remove(0).open(None).unwrap();
+    let mut kv = Kv::open(ShardId(1), state).unwrap();
+    apply(&mut kv, &Command::Put(Put { key: "a".into(), ..Put::default() }));
+    let (applied, digest) = (kv.applied(), kv.digest());
+    let data = vec![command::VERSION + 1, 1, 2, 99].into();
+    let id = EntryId::new(applied.term, applied.index.next());
+    let error = kv.apply(&Entry { id, kind: EntryKind::Command, data }).unwrap_err();
+    assert_eq!(error.kind, StateErrorKind::Newer);
+    assert!(error.to_string().starts_with("entry 2 of the log is a command of version "), "{error}");
+    assert_eq!((kv.applied(), kv.digest()), (applied, digest));
 }
 
 #[test]

@@ -228,7 +228,7 @@ impl Incoming {
 }
 
 fn bad(what: &str) -> StateError {
-    StateError { context: format!("the snapshot cannot be taken in: {what}"), damaged: true }
+    StateError::of_damage(format!("the snapshot cannot be taken in: {what}"))
 }
 
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {

@@ -353,12 +353,12 @@ impl Run<'_> {
             0 => {
                 let mut flipped = chunk.to_vec();
                 flipped[(bit / 8) as usize] ^= 1 << (bit % 8);
-                assert!(kv.import_chunk(seq, &flipped).is_err_and(|e| e.damaged), "bit {bit}");
+                assert!(kv.import_chunk(seq, &flipped).is_err_and(|e| e.damaged()), "bit {bit}");
             }
             1 => assert!(kv.import_chunk(seq + 1, chunk).is_err()),
             2 if after.is_some() => {
                 // The chunk is lost, and the one behind it comes in its place.
-                assert!(after.is_some_and(|after| kv.import_chunk(seq, after).is_err_and(|e| e.damaged)));
+                assert!(after.is_some_and(|after| kv.import_chunk(seq, after).is_err_and(|e| e.damaged())));
             }
             _ => {}
         }
