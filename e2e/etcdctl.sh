@@ -212,11 +212,16 @@ cluster() {
     for each in "${urls[@]}"; do has "its URL is in the list" "$list" ", ${each}, false$"; done
 }
 
+alarms() {
+    is "no alarm" "$(ctl alarm list)" ""
+    is "disarming none" "$(ctl alarm disarm)" ""
+}
+
 for at in "${!urls[@]}"; do
     url="${urls[$at]}"
     next="${urls[$(((at + 1) % ${#urls[@]}))]}"
     p="e2e-$at"
-    for part in keys_and_values ranges transactions watches leases compaction cluster; do "$part"; done
+    for part in keys_and_values ranges transactions watches leases compaction cluster alarms; do "$part"; done
     echo "etcdctl: $url: ok"
 done
 echo "etcdctl: $checks checks passed"

@@ -1,7 +1,7 @@
 //! The Cluster, Maintenance and Auth services, as far as they are there.
 
 use crate::failure::not_yet;
-use crate::{Gateway, convert, unexpected};
+use crate::{Gateway, convert, maintenance, unexpected};
 use quorate_node::api::{Answer, Body, Head, Request};
 use quorate_proto::etcdserverpb as pb;
 use std::pin::Pin;
@@ -73,26 +73,19 @@ impl pb::maintenance_server::Maintenance for Gateway {
                 raft_index: s.commit.get(),
                 raft_term: s.term.get(),
                 raft_applied_index: s.applied.get(),
-                errors: s.errors,
+                errors: maintenance::errors(&s),
                 db_size_in_use: s.db_size_in_use,
                 is_learner: s.learner,
                 storage_version: self.storage_version(),
-                db_size_quota: 0,
+                db_size_quota: s.quota,
                 downgrade_info: Some(pb::DowngradeInfo { enabled: false, target_version: String::new() }),
             })),
             other => Err(unexpected(&other.body)),
         }
     }
 
-    /// No alarm can be raised yet, so there is none to list (a health check asks) and none to disarm.
     async fn alarm(&self, r: tonic::Request<pb::AlarmRequest>) -> Done<pb::AlarmResponse> {
-        use pb::alarm_request::AlarmAction;
-        let header = Some(self.header_now(r.metadata()).await?);
-        let action = r.get_ref().action;
-        if action == AlarmAction::Get as i32 || action == AlarmAction::Deactivate as i32 {
-            return Ok(Response::new(pb::AlarmResponse { header, alarms: vec![] }));
-        }
-        Err(not_yet("raising an alarm"))
+        maintenance::alarm(self, r).await
     }
 
     async fn defragment(&self, _: tonic::Request<pb::DefragmentRequest>) -> Done<pb::DefragmentResponse> {

@@ -111,6 +111,20 @@ impl Layout {
         tables: &[u64],
         small: Vec<(String, Vec<u8>)>,
     ) -> StateResult<()> {
+        let made = self.make_checkpoint(generation, tables, small);
+        if made.is_err() {
+            // Its links would hold on to the room of tables that are merged meanwhile.
+            let _ = remove_dir(&self.of(generation));
+        }
+        made
+    }
+
+    fn make_checkpoint(
+        &self,
+        generation: u64,
+        tables: &[u64],
+        small: Vec<(String, Vec<u8>)>,
+    ) -> StateResult<()> {
         let (live, dir) = (self.live(), self.of(generation));
         // A try that was not completed leaves an unrecorded directory.
         remove_dir(&dir)?;
@@ -153,6 +167,19 @@ impl Layout {
         for generation in self.generations()? {
             if !keep.contains(&generation) {
                 remove_dir(&self.of(generation))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the tables from number `first` on but for these: what a merge or a flush left behind that found no room.
+    pub(crate) fn remove_tables(&self, first: u64, keep: &[u64]) -> StateResult<()> {
+        let tables = self.live().join(TABLES);
+        for entry in fs::read_dir(&tables).map_err(|e| failed("listing", &tables, &e))? {
+            let entry = entry.map_err(|e| failed("listing", &tables, &e))?;
+            let number = entry.file_name().to_str().and_then(|name| name.parse::<u64>().ok());
+            if number.is_some_and(|number| number >= first && !keep.contains(&number)) {
+                remove_file(&entry.path())?;
             }
         }
         Ok(())

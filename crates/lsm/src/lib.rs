@@ -32,6 +32,11 @@
 //! that may be asked for: also memtables flushed long ago. Views are therefore replaced as the state goes on. One that has
 //! to stay ([`View::lasting`]) holds on to its own memtables and tables, and the tree may forget its number.
 //!
+//! # Without room
+//!
+//! A flush or a merge that finds no room changes nothing, and is tried again by the background; so is a checkpoint. Only a
+//! writer that has set aside more than fits into memory gives up.
+//!
 //! # Left out
 //!
 //! A scrub that reads all blocks in the background; compression; more than one tree.
@@ -77,6 +82,8 @@ impl Default for Options {
 const NEWEST: u64 = u64::MAX >> 1;
 /// With so many memtables set aside, the writer flushes itself.
 const SET_ASIDE_MAX: usize = 1;
+/// So many may be set aside while the disk has no room for them.
+const SET_ASIDE_WITHOUT_ROOM: usize = 8;
 /// With so many flushed memtables that are not merged yet, the writer merges them itself.
 const UNMERGED_MAX: usize = 24;
 /// A memtable that has grown to so many times its limit while a checkpoint waits to be cut makes the writer cut it.
@@ -243,6 +250,20 @@ impl Shared {
         Ok(())
     }
 
+    /// Runs a merge, and removes what it leaves behind where it finds no room: the tree would keep that till the next start.
+    /// Nothing else may merge meanwhile.
+    fn merging(&self, merge: impl FnOnce() -> lsm_tree::Result<()>) -> StateResult<()> {
+        let first = self.tree.next_table_id();
+        let merged = merge().map_err(|e| self.failed("compacting", &e));
+        if merged.as_ref().is_err_and(|e| e.kind == StateErrorKind::Full) {
+            // No flush beside us has tables that the version does not know of yet.
+            let _flushing = self.tree.get_flush_lock();
+            let keep: Vec<u64> = self.tree.current_version().iter_tables().map(lsm_tree::Table::id).collect();
+            self.layout.remove_tables(first, &keep)?;
+        }
+        merged
+    }
+
     /// Does what the background has fallen behind with.
     fn keep_up(&self) -> StateResult<()> {
         // Beside a compaction if need be, which may take seconds; no checkpoint waits for its cut.
@@ -260,7 +281,7 @@ impl Shared {
     /// Merges tables, as the tree thinks best.
     fn merge(&self) -> StateResult<()> {
         let strategy = Leveled::default().with_table_target_size(self.options.table_bytes);
-        self.tree.compact(Arc::new(strategy), self.watermark()).map_err(|e| self.failed("compacting", &e))
+        self.merging(|| self.tree.compact(Arc::new(strategy), self.watermark()))
     }
 
     /// Flushes what was set aside for a checkpoint, and notes the files that hold it.
@@ -311,8 +332,15 @@ impl LsmState {
         }
         drop(sealing);
         shared.tree.rotate_memtable();
-        if let Err(error) = shared.keep_up() {
-            self.failed.get_or_insert(error);
+        match shared.keep_up() {
+            // The background tries again; so much may wait in memory meanwhile.
+            Err(error)
+                if error.kind == StateErrorKind::Full
+                    && shared.tree.sealed_memtable_count() <= SET_ASIDE_WITHOUT_ROOM => {}
+            Err(error) => {
+                self.failed.get_or_insert(error);
+            }
+            Ok(()) => {}
         }
     }
 

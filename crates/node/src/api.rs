@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{Index, NodeId, Term};
-use quorate_wire::kv::{Command, Event, KeyRange, LeaseId, Range, Refused, Reply, Revision, Txn};
+use quorate_wire::kv::{Alarm, Command, Event, KeyRange, LeaseId, Range, Refused, Reply, Revision, Txn};
 
 /// An operation on the key-value space.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub enum Request {
     },
     /// How the asked node does.
     Status,
+    /// The alarms that stand, through a read index.
+    Alarms,
 }
 
 /// What stands in the header of an answer.
@@ -75,7 +77,7 @@ pub struct Answer {
 /// The body of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// To `Range`, `ReadTxn` and `Write`.
+    /// To `Range`, `ReadTxn`, `Write` and `Alarms`.
     Reply(Reply),
     /// To `LeaseKeepAlive`: the seconds granted, 0 for an unknown lease.
     KeepAlive {
@@ -141,6 +143,10 @@ pub struct Status {
     pub errors: Vec<String>,
     /// A digest of the state at `applied`.
     pub digest: u64,
+    /// The alarms that stand there.
+    pub alarms: Vec<Alarm>,
+    /// Bytes beyond which the node raises the alarm for want of room; 0 for no bound.
+    pub quota: i64,
 }
 
 /// A request's bad end.

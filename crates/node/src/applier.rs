@@ -31,6 +31,8 @@ pub enum Work {
     },
     /// The journal has recorded the checkpoint that [`Output::Sealed`] asked for.
     Checkpointed,
+    /// The checkpoint that [`Output::Sealed`] asked for could not be made, for want of room: another may be asked for.
+    SealFailed,
     /// Do a bounded piece of background work, if there is any.
     Upkeep,
     /// Make a checkpoint now, whatever was written.
@@ -148,9 +150,7 @@ impl Applier {
         match work {
             Work::Apply(entries) => self.apply(&entries, out)?,
             Work::Import { base, seq, data, last } => self.import(base, seq, &data, last, out)?,
-            Work::Checkpointed => {
-                self.sealing = false;
-            }
+            Work::Checkpointed | Work::SealFailed => self.sealing = false,
             Work::Upkeep => {
                 let more = self.kv.compact_step(COMPACT_BUDGET)?;
                 out.push(Output::Upkept { more });

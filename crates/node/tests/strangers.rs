@@ -13,7 +13,9 @@ use quorate_faulty::FaultyDisk;
 use quorate_node::api::{Answer, Body, Failure, Request};
 use quorate_node::applier::{Applier, Output, Work};
 use quorate_node::boot::{self, Parts};
-use quorate_node::lane::{AT_ONCE, Broken, COMMAND_MAX, Effects, Event, Lane, PACKET_BYTES, Settings};
+use quorate_node::lane::{
+    AT_ONCE, Broken, COMMAND_MAX, Effects, Event, Lane, PACKET_BYTES, Settings, Upkeep,
+};
 use quorate_node::watch::Hub;
 use quorate_protocol::raft::{self, Membership, Message, SnapshotId, SnapshotMeta};
 use quorate_storage::journal::{CheckpointMark, Identity, Journal, Options};
@@ -54,7 +56,14 @@ impl Node {
         let booted = boot::boot(parts, &mut journal, &mut rng, now).unwrap();
         let options = quorate_node::watch::Options::default();
         let hub = Arc::new(Mutex::new(Hub::new(options, booted.view.clone(), Box::new(|| {}))));
-        let settings = Settings { cluster: 5, node: ME, raft: config, members: Vec::new(), at_once: AT_ONCE };
+        let settings = Settings {
+            cluster: 5,
+            node: ME,
+            raft: config,
+            members: Vec::new(),
+            at_once: AT_ONCE,
+            upkeep: Upkeep::default(),
+        };
         let lane = Lane::new(settings, booted.raft, booted.view, hub, &mut rng, now);
         let applier = Applier::new(booted.kv, ME, booted.generation, 2_000);
         let (effects, answers) = (Effects::default(), Arc::default());

@@ -57,6 +57,18 @@ pub struct ServerConfig {
     pub reported_version: String,
     /// Listen beyond loopback without TLS and users.
     pub insecure: bool,
+    /// What the node does unasked.
+    pub upkeep: Upkeep,
+}
+
+/// What a node does unasked about the space and its disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Upkeep {
+    /// Bytes of the space beyond which the alarm for want of room is raised; 0 for no bound.
+    pub quota_bytes: u64,
+    /// Free bytes of the disk below which that alarm is raised; unless set a tenth of it, but 64 MiB at least and 2 GiB at
+    /// most.
+    pub min_free_bytes: Option<u64>,
 }
 
 impl ServerConfig {
@@ -220,6 +232,7 @@ mod tests {
             campaign_at_once: false,
             reported_version: ServerConfig::REPORTED_VERSION.into(),
             insecure: false,
+            upkeep: Upkeep::default(),
         }
     }
 

@@ -265,6 +265,7 @@ mod tests {
                 campaign_at_once: false,
                 reported_version: "3.4.31".into(),
                 insecure: false,
+                upkeep: crate::config::Upkeep::default(),
             }
         }
 

@@ -10,10 +10,11 @@ mod error;
 mod inbox;
 mod met;
 mod mistakes;
+mod room;
 mod run;
 mod transport;
 mod workers;
 
-pub use config::{Peer, ServerConfig};
+pub use config::{Peer, ServerConfig, Upkeep};
 pub use error::{ServeError, ServeErrorKind};
 pub use run::{DoorStart, Facts, Ready, ServeDoor, run};

@@ -9,6 +9,7 @@ use crate::door::NodeDoor;
 use crate::error::{ServeError, ServeErrorKind};
 use crate::inbox::Inbox;
 use crate::met::Met;
+use crate::room::{self, Room};
 use crate::transport::{Patience, Transport};
 use crate::workers::{Counters, ToBackground, ToJournal, Workers};
 use quorate_base::{Mint, NodeId, Rng, ShardId};
@@ -16,7 +17,7 @@ use quorate_lsm::LsmStore;
 use quorate_node::api::{Door, Member};
 use quorate_node::applier::{Applier, SEAL_BYTES};
 use quorate_node::boot;
-use quorate_node::lane::{AT_ONCE, Broken, Effects, Event, Lane, Settings};
+use quorate_node::lane::{AT_ONCE, Broken, Effects, Event, Lane, Settings, Upkeep};
 use quorate_node::watch::Hub;
 use quorate_protocol::raft;
 use quorate_storage::journal::{Identity, Journal, Options};
@@ -99,11 +100,13 @@ async fn serve(
     let peer = bind(config.peer_listen, "peers", "--peer").await?;
     let addresses = Ready { etcd: local_address(&etcd)?, peer: local_address(&peer)? };
     let data = DataDir::open(&config)?;
+    let room = Room::open(data.path(), config.upkeep.min_free_bytes);
 
     let clock = Clock::start();
     let inbox = Arc::new(Inbox::default());
     let counters = Arc::new(Counters::default());
     let Recovered { mut lane, workers, hub, mut store } = recover(&config, clock, &inbox, &counters)?;
+    let _watching = room::watch(room, inbox.clone()).map_err(|e| no_thread(&e))?;
     let peers: BTreeMap<NodeId, String> =
         config.peers.iter().filter(|p| p.id != config.node).map(|p| (p.id, p.address.clone())).collect();
     let patience = Patience::of(config.election_max);
@@ -266,13 +269,17 @@ fn recover(
         raft: raft_config,
         members: config.peers.iter().map(member).collect(),
         at_once: AT_ONCE,
+        upkeep: Upkeep { quota: i64::try_from(config.upkeep.quota_bytes).unwrap_or(i64::MAX) },
     };
     let lane = Lane::new(settings, booted.raft, booted.view, hub.clone(), &mut rng, now);
     let upkeep = booted.kv.upkeep();
     let applier = Applier::new(booted.kv, config.node, booted.generation, SEAL_BYTES);
-    let workers = Workers::start(KV, journal, applier, upkeep, inbox, counters)
-        .map_err(|e| ServeError::new(ServeErrorKind::Other, format!("a thread did not start: {e}"), ""))?;
+    let workers = Workers::start(KV, journal, applier, upkeep, inbox, counters).map_err(|e| no_thread(&e))?;
     Ok(Recovered { lane, workers, hub, store })
+}
+
+fn no_thread(error: &std::io::Error) -> ServeError {
+    ServeError::new(ServeErrorKind::Other, format!("a thread did not start: {error}"), "")
 }
 
 /// The state's directory is made once the journal is durable: where it is and the journal is not, this is no new node.

@@ -17,7 +17,7 @@ use quorate_node::lane::{Broken, Event, Export, Reading, Seal};
 use quorate_node::watch::CatchUp;
 use quorate_state::kv::KvView;
 use quorate_storage::journal::{CheckpointMark, Journal, JournalError};
-use quorate_storage::state::Upkeep;
+use quorate_storage::state::{StateErrorKind, Upkeep};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -84,7 +84,11 @@ impl Workers {
         let (lane, seal) = (inbox.clone(), to_background.clone());
         spawn("applier", Box::new(move || applier_loop(applier, &applier_queue, &lane, &seal)))?;
         let (lane, mark) = (inbox.clone(), to_journal.clone());
-        spawn("background", Box::new(move || background_loop(&background_queue, upkeep, &lane, &mark)))?;
+        let apply = to_applier.clone();
+        spawn(
+            "background",
+            Box::new(move || background_loop(&background_queue, upkeep, &lane, &mark, &apply)),
+        )?;
         let readers_queue = Arc::new(Mutex::new(readers_queue));
         for _ in 0..READERS {
             let (lane, queue) = (inbox.clone(), readers_queue.clone());
@@ -212,16 +216,25 @@ fn applier_loop(
 const UPKEEP_PAUSE: Duration = Duration::from_millis(20);
 /// ... or when it has not for so long.
 const UPKEEP_AT_LEAST: Duration = Duration::from_secs(1);
+/// What found no room is tried again after so long.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 fn background_loop(
     queue: &Receiver<ToBackground>,
     mut upkeep: Option<Box<dyn Upkeep>>,
     inbox: &Inbox,
     journal: &Sender<ToJournal>,
+    applier: &Sender<Work>,
 ) {
     yield_to_requests();
     let mut kept_up = Instant::now();
+    // What found no room is tried again from then on.
+    let (mut upkeep_from, mut seal_from) = (kept_up, None);
     loop {
+        if seal_from.is_some_and(|from| from <= Instant::now()) {
+            seal_from = None;
+            let _ = applier.send(Work::Seal);
+        }
         // Chunks of a large snapshot may be asked for without a pause; the state wants its turn all the same.
         let due = kept_up.elapsed() > UPKEEP_AT_LEAST;
         let message = if due { Err(RecvTimeoutError::Timeout) } else { queue.recv_timeout(UPKEEP_PAUSE) };
@@ -229,12 +242,17 @@ fn background_loop(
             Ok(message) => message,
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
-                if let Some(upkeep) = upkeep.as_mut()
-                    && let Err(error) = upkeep.step()
-                {
-                    return inbox.push(Event::Broken(Broken::state("maintaining the state", &error)));
-                }
                 kept_up = Instant::now();
+                match upkeep.as_mut().filter(|_| kept_up >= upkeep_from).map(|upkeep| upkeep.step()) {
+                    None | Some(Ok(_)) => {}
+                    Some(Err(error)) if error.kind == StateErrorKind::Full => {
+                        tracing::warn!(%error, "the state's upkeep found no room, and is tried again");
+                        upkeep_from = kept_up + TRY_AGAIN;
+                    }
+                    Some(Err(error)) => {
+                        return inbox.push(Event::Broken(Broken::state("maintaining the state", &error)));
+                    }
+                }
                 continue;
             }
         };
@@ -242,6 +260,12 @@ fn background_loop(
             ToBackground::Seal(Seal { job, generation, base, installed }) => match job.run(generation) {
                 Ok(()) => {
                     let _ = journal.send(ToJournal::Mark { generation, base, installed });
+                }
+                // What completes a snapshot cannot be left out: the node takes that in again when it is started again.
+                Err(error) if error.kind == StateErrorKind::Full && installed.is_none() => {
+                    tracing::warn!(%error, "checkpoint {generation} found no room, and is tried again");
+                    let _ = applier.send(Work::SealFailed);
+                    seal_from = Some(Instant::now() + TRY_AGAIN);
                 }
                 Err(error) => {
                     let doing = format!("making checkpoint {generation}");

@@ -7,17 +7,20 @@
 //! The way of a write through here: [`Event::Call`] -> encoded once -> parked -> proposed to the own core, or forwarded
 //! to the leader's -> journal and peers -> committed -> [`Effects::work`] -> [`Event::Output`] -> its callback.
 
+mod broken;
 mod exports;
 mod large;
 mod packets;
 mod pending;
 mod reads;
+mod room;
 mod service;
 
 use crate::api::{Done, Failure, Head, Member, Patience, Request};
 use crate::applier::{Applied, Output, Work};
 use crate::lessor::{Lessor, Wish};
 use crate::watch::{CatchUp, Caught, Hub};
+pub use broken::Broken;
 use bytes::Bytes;
 use exports::Exports;
 pub use exports::{Export, Exported};
@@ -32,11 +35,12 @@ use quorate_protocol::raft::{
     self, Input, Message, Outbox, Phase, ProposalId, Raft, ReadId, Refusal, RoleChange, SnapshotMeta,
 };
 use quorate_state::kv::{KvView, LeaseChange};
-use quorate_storage::state::{StateError, StateErrorKind};
 use quorate_wire::command;
 use quorate_wire::kv::{Command, Grant, LeaseId};
 use quorate_wire::peer::{Declined, Frame, LeaseAsk, Packet};
 use reads::{Read, Reads};
+use room::Room;
+pub use room::Upkeep;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
@@ -64,6 +68,8 @@ pub struct Settings {
     pub members: Vec<Member>,
     /// What a read may cost that the lane answers itself: [`AT_ONCE`], but for those who test.
     pub at_once: usize,
+    /// What the node does unasked.
+    pub upkeep: Upkeep,
 }
 
 /// What happens to a lane.
@@ -105,6 +111,11 @@ pub enum Event {
     Read(Found),
     /// History was read for a watch.
     Caught(Caught),
+    /// The disk is nearly full, or is not any more.
+    Room {
+        /// It is.
+        short: bool,
+    },
     /// Time has passed; nothing else may have happened.
     Tick,
     /// Hand the leadership over, if this node has it.
@@ -113,29 +124,6 @@ pub enum Event {
     Stop,
     /// The journal or the state failed: the node must stop.
     Broken(Broken),
-}
-
-/// Why a node cannot go on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken {
-    /// In words.
-    pub why: String,
-    /// What about the state failed, if it was the state: a damaged one must be set aside by the next start.
-    pub state: Option<StateErrorKind>,
-}
-
-impl Broken {
-    /// The journal failed, or a promise was broken.
-    pub fn new(why: impl Into<String>) -> Self {
-        Self { why: why.into(), state: None }
-    }
-
-    /// The state failed.
-    pub fn state(doing: &str, error: &StateError) -> Self {
-        let newer = error.kind == StateErrorKind::Newer;
-        let why = if newer { error.to_string() } else { format!("{doing} failed: {error}") };
-        Self { why, state: Some(error.kind) }
-    }
 }
 
 /// What a lane wants done, gathered over one drain. The driver empties it and hands it in again.
@@ -212,6 +200,7 @@ pub struct Lane {
     leaderless_since: Option<Instant>,
     last_applied_term: Term,
     tick_at: Instant,
+    room: Room,
     /// A leader that was believed in refused: what is parked waits for the next tick or for news, or it would go back and
     /// forth at the network's speed (found by the simulator, seed 7).
     holding: bool,
@@ -263,6 +252,7 @@ impl Lane {
             leaderless_since: Some(now),
             last_applied_term: Term(0),
             tick_at: now,
+            room: Room::default(),
             holding: false,
             stopping: false,
             broken: None,
@@ -292,6 +282,7 @@ impl Lane {
             }
             Event::Read(found) => self.found(found),
             Event::Caught(caught) => hub(&self.hub).caught_up(caught),
+            Event::Room { short } => self.room.disk_short = short,
             Event::Tick => {}
             Event::HandOver => self.hand_over(now),
             Event::Stop => self.stop(),
@@ -564,6 +555,7 @@ impl Lane {
 
     /// Time-outs, and what the lessor wants.
     fn clockwork(&mut self, now: Instant) {
+        self.watch_room(now);
         for wish in self.lessor.due(now) {
             let command = match &wish {
                 Wish::Revoke(grants) => Command::LeaseExpire { grants: grants.clone() },
@@ -651,8 +643,11 @@ impl Lane {
 
     /// When this lane next wants a tick, if nothing else arrives first.
     pub fn deadline(&self) -> Option<Instant> {
-        let waiting =
-            self.pending.len() > 0 || self.reads.any() || self.large.len() > 0 || self.raft.is_leader();
+        let waiting = self.pending.len() > 0
+            || self.reads.any()
+            || self.large.len() > 0
+            || self.raft.is_leader()
+            || self.wants_alarm();
         let tick = (waiting || hub(&self.hub).wants_ticks()).then_some(self.tick_at);
         [self.raft.deadline(), tick, self.lessor.deadline()].into_iter().flatten().min()
     }

@@ -8,7 +8,7 @@ use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId};
 use quorate_state::kv::ReadError;
 use quorate_storage::state::StateError;
-use quorate_wire::kv::{Command, LeaseId, Refused};
+use quorate_wire::kv::{Command, LeaseId, Refused, Reply};
 use quorate_wire::peer::{Declined, Frame};
 use std::cell::Cell;
 
@@ -43,6 +43,7 @@ impl Lane {
             Request::Range { .. }
             | Request::ReadTxn { .. }
             | Request::LeaseList
+            | Request::Alarms
             | Request::Members { .. } => {
                 self.reads.gather(Read::Local { request, done, deadline });
             }
@@ -56,6 +57,9 @@ impl Lane {
     }
 
     fn call_write(&mut self, command: &Command, deadline: Instant, done: Done) {
+        if command.grows() && self.is_short_of_room() {
+            return done(Err(Failure::Refused(Refused::NoSpace, self.head())));
+        }
         let request = self.take_request();
         let data = quorate_wire::command::encode(self.settings.node, request, command);
         if data.len() > COMMAND_MAX {
@@ -111,6 +115,9 @@ impl Lane {
         let result = match &request {
             Request::Members { .. } => Ok(Some(Body::Members(self.members()))),
             Request::Status => Ok(Some(Body::Status(self.status()))),
+            Request::Alarms => {
+                Ok(Some(Body::Reply(Reply::Alarms(self.view.alarms().iter().copied().collect()))))
+            }
             request => self.read_at_once(request),
         };
         if !matches!(result, Ok(None)) {
@@ -275,6 +282,8 @@ impl Lane {
             learner: self.raft.is_learner(),
             errors,
             digest: self.view.digest(),
+            alarms: self.view.alarms().iter().copied().collect(),
+            quota: self.settings.upkeep.quota,
         }
     }
 }

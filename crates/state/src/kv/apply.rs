@@ -39,14 +39,14 @@ pub struct Applied {
 }
 
 /// The effects of an entry while they gather.
-struct Effect {
+pub(super) struct Effect {
     /// The revision that the next change gets.
     main: Revision,
     /// How many changes it has so far.
     sub: u32,
     events: Vec<Event>,
     leases: Vec<LeaseChange>,
-    digest: Digest,
+    pub(super) digest: Digest,
 }
 
 impl Effect {
@@ -120,6 +120,7 @@ impl Kv {
     }
 
     fn execute(&mut self, command: Command, effect: &mut Effect) -> Outcome<Reply> {
+        self.check_alarms(&command)?;
         match command {
             Command::Put(put) => {
                 self.check_put(&put, true)?;
@@ -135,6 +136,7 @@ impl Kv {
                 self.lease_checkpoint(&remaining, effect);
                 Ok(Reply::Lease)
             }
+            Command::Alarm { alarm, on } => Ok(self.set_alarm(alarm, on, effect)?),
         }
     }
 

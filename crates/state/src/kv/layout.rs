@@ -16,6 +16,7 @@ pub(super) mod table {
     pub(in crate::kv) const LEASE_KEY: u8 = b'K';
     pub(in crate::kv) const LATEST: u8 = b'L';
     pub(in crate::kv) const META: u8 = b'M';
+    pub(in crate::kv) const ALARM: u8 = b'N';
     pub(in crate::kv) const OLD: u8 = b'O';
     pub(in crate::kv) const POINTER: u8 = b'P';
     pub(in crate::kv) const EVENT: u8 = b'R';

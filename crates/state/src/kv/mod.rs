@@ -16,6 +16,7 @@
 //! | `O` old | escaped key, revision (8+4 bytes BE) | a superseded record, or a tombstone |
 //! | `R` events | revision (8+4 bytes BE) | put or delete, the revision it replaced, key |
 //! | `E` leases | lease id, order-preserving | granted and remaining seconds |
+//! | `N` alarms | kind, member | nothing |
 //! | `K` lease keys | lease id, key | nothing |
 //! | `C` counted blocks | first key of a block | how many keys it holds |
 //! | `M` meta | nothing | applied index, membership, revision, compacted, progress, digest |
@@ -61,8 +62,9 @@
 //! # Left out
 //!
 //! Keys longer than [`KEY_MAX`] are refused. A key that one transaction both deletes and puts with `ignore_value` takes an
-//! empty value (doors refuse such transactions). Quotas, alarms and fences are not here yet.
+//! empty value (doors refuse such transactions). Fences are not here yet.
 
+mod alarm;
 mod apply;
 mod counts;
 mod layout;
@@ -83,6 +85,7 @@ pub use lease::{LeaseChange, LeaseInfo};
 pub use read::ReadError;
 pub use view::KvView;
 
+use alarm::Alarms;
 use bytes::Bytes;
 use counts::Counts;
 use layout::{Keys, PREFIX, damaged, table};
@@ -100,8 +103,8 @@ use transfer::Incoming;
 
 /// The machine of one key-value space. There is one writer: entries come in through [`Kv::apply`], reads run on views.
 ///
-/// Invariants: `meta.applied` is the last entry whose effects are in `state`; `counts` and `leases` agree with tables `L` and
-/// `E`; `meta.compacted` is below or at `meta.revision`, and `meta.swept` not above it.
+/// Invariants: `meta.applied` is the last entry whose effects are in `state`; `counts`, `leases` and `alarms` agree with tables
+/// `L`, `E` and `N`; `meta.compacted` is below or at `meta.revision`, and `meta.swept` not above it.
 pub struct Kv {
     state: Box<dyn State>,
     shard: ShardId,
@@ -110,6 +113,7 @@ pub struct Kv {
     meta: Meta,
     counts: Counts,
     leases: Leases,
+    alarms: Alarms,
     recent: Recent,
     /// A snapshot that is being taken in.
     incoming: Option<Incoming>,
@@ -129,13 +133,14 @@ impl Kv {
         let incarnation = pointed_to(&source, shard)?;
         let keys = Keys::new(shard, incarnation.unwrap_or(1));
         let mut buf = Vec::new();
-        let (meta, counts, leases) = if incarnation.is_some() {
+        let (meta, counts, leases, alarms) = if incarnation.is_some() {
             let stored = source.get(keys.raw(&mut buf, table::META, b""))?;
             let stored =
                 stored.ok_or_else(|| damaged("the state without its record of the applied index"))?;
-            (Meta::decode(&stored)?, Counts::load(&source, keys)?, lease::load(&source, keys)?)
+            let (counts, leases) = (Counts::load(&source, keys)?, lease::load(&source, keys)?);
+            (Meta::decode(&stored)?, counts, leases, alarm::load(&source, keys)?)
         } else {
-            (Meta::new(), Counts::new(), Leases::default())
+            (Meta::new(), Counts::new(), Leases::default(), Alarms::default())
         };
         let others = sweep::other_incarnations(&source, shard, incarnation)?;
         let highest = others.iter().copied().chain(incarnation).max().unwrap_or(0);
@@ -149,6 +154,7 @@ impl Kv {
             meta,
             counts,
             leases,
+            alarms,
             recent: Recent::default(),
             incoming: None,
             purges: others.into_iter().map(Purge::new).collect(),
@@ -197,6 +203,7 @@ impl Kv {
             keys: self.keys,
             blocks: self.counts.blocks().clone(),
             leases: self.leases.clone(),
+            alarms: self.alarms.clone(),
             meta: self.meta.clone(),
         })
     }

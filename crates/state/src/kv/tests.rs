@@ -9,7 +9,8 @@ use quorate_storage::memory::MemoryStore;
 use quorate_storage::state::{StateErrorKind, StateStore};
 use quorate_wire::command;
 use quorate_wire::kv::{
-    Command, DeleteRange, Grant, KeyRange, Op, Put, Range, Refused, SortOrder, SortTarget, Txn,
+    Alarm, AlarmKind, Command, DeleteRange, Grant, KeyRange, Op, Put, Range, Refused, Reply, SortOrder,
+    SortTarget, Txn,
 };
 use std::ops::Bound;
 use std::sync::Arc;
@@ -88,6 +89,86 @@ fn an_entry_of_a_newer_release_is_an_error_and_changes_nothing() {
     assert_eq!(error.kind, StateErrorKind::Newer);
     assert!(error.to_string().starts_with("entry 2 of the log is a command of version "), "{error}");
     assert_eq!((kv.applied(), kv.digest()), (applied, digest));
+}
+
+fn put(key: &str) -> Put {
+    Put { key: Bytes::copy_from_slice(key.as_bytes()), ..Put::default() }
+}
+
+fn outcome(kv: &mut Kv, command: &Command) -> Result<Reply, Refused> {
+    let id = EntryId { index: kv.applied().index.next(), ..kv.applied() };
+    let data = command::encode(NodeId(1), 1, command);
+    kv.apply(&Entry { id, kind: EntryKind::Command, data }).unwrap().outcome
+}
+
+/// Claim: while an alarm for want of room stands nothing makes the space grow, whatever branch a transaction would take; what
+/// makes it smaller goes on, and the alarm goes when it is taken back.
+#[test]
+fn without_room_nothing_grows_and_all_else_goes_on() {
+    let state = stores(1).remove(0).open(None).unwrap();
+    let mut kv = Kv::open(ShardId(1), state).unwrap();
+    apply(&mut kv, &Command::Put(put("a")));
+    apply(&mut kv, &Command::LeaseGrant { id: 7, ttl: 60 });
+    let alarm = Alarm { kind: AlarmKind::NoSpace, member: 2 };
+    let raised = Ok(Reply::Alarms(vec![alarm]));
+    assert_eq!(outcome(&mut kv, &Command::Alarm { alarm, on: true }), raised);
+    assert_eq!(outcome(&mut kv, &Command::Alarm { alarm, on: true }), raised, "it stands already");
+    let delete = || {
+        Op::Delete(DeleteRange { range: KeyRange { key: "b".into(), ..KeyRange::default() }, prev_kv: false })
+    };
+    let inner = Op::Txn(Txn { failure: vec![Op::Put(put("b"))], ..Txn::default() });
+    for command in [
+        Command::Put(put("b")),
+        Command::Put(Put { lease: 99, ..put("b") }),
+        Command::LeaseGrant { id: 8, ttl: 60 },
+        Command::Txn(Txn { success: vec![delete()], failure: vec![Op::Put(put("b"))], ..Txn::default() }),
+        Command::Txn(Txn { success: vec![delete(), inner], ..Txn::default() }),
+    ] {
+        let before = kv.revision();
+        assert_eq!(outcome(&mut kv, &command), Err(Refused::NoSpace), "{command:?}");
+        assert_eq!(kv.revision(), before);
+    }
+    apply(&mut kv, &Command::Txn(Txn { success: vec![delete()], ..Txn::default() }));
+    let range = KeyRange { key: "a".into(), end: Bytes::new() };
+    apply(&mut kv, &Command::Delete(DeleteRange { range, prev_kv: false }));
+    apply(&mut kv, &Command::LeaseRevoke { ids: vec![7] });
+    let revision = kv.revision();
+    apply(&mut kv, &Command::Compact { revision });
+    let other = Alarm { member: 3, ..alarm };
+    assert_eq!(outcome(&mut kv, &Command::Alarm { alarm: other, on: false }), Ok(Reply::Alarms(vec![])));
+    assert_eq!(outcome(&mut kv, &Command::Put(put("b"))), Err(Refused::NoSpace), "it was another's");
+    assert_eq!(outcome(&mut kv, &Command::Alarm { alarm, on: false }), raised);
+    apply(&mut kv, &Command::Put(put("b")));
+}
+
+/// Claim: alarms are in a checkpoint and in a snapshot, and there is a bound to them.
+#[test]
+fn alarms_survive_and_are_bounded() {
+    let mut stores = stores(2);
+    let mut kv = Kv::open(ShardId(1), stores[0].open(None).unwrap()).unwrap();
+    kv.begin(&Bytes::from_static(b"voters"));
+    let alarm = |member| Alarm { kind: AlarmKind::NoSpace, member };
+    for member in 0..super::alarm::ALARMS_MAX as u64 {
+        apply(&mut kv, &Command::Alarm { alarm: alarm(member), on: true });
+    }
+    let more = Command::Alarm { alarm: alarm(u64::MAX), on: true };
+    assert_eq!(outcome(&mut kv, &more), Err(Refused::TooManyAlarms));
+    apply(&mut kv, &Command::Alarm { alarm: alarm(0), on: false });
+    apply(&mut kv, &more);
+    let expected = kv.view().alarms().clone();
+    let (applied, membership) = (kv.applied(), kv.membership().clone());
+    let (chunk, next) = kv.view().export(None, 1 << 20).unwrap();
+    assert_eq!(next, None);
+    kv.seal().unwrap().run(1).unwrap();
+    drop(kv);
+    let kv = Kv::open(ShardId(1), stores[0].open(Some(1)).unwrap()).unwrap();
+    assert_eq!(*kv.view().alarms(), expected, "opened again");
+    let mut kv = Kv::open(ShardId(1), stores[1].open(None).unwrap()).unwrap();
+    kv.import_begin().unwrap();
+    kv.import_chunk(0, &chunk).unwrap();
+    kv.import_finish(Base { id: applied, membership }).unwrap();
+    assert_eq!(*kv.view().alarms(), expected, "taken in");
+    assert_eq!(outcome(&mut kv, &Command::Put(put("b"))), Err(Refused::NoSpace));
 }
 
 #[test]
@@ -243,6 +324,8 @@ fn whatever_stands_in_the_log_is_done_or_refused() {
                 let at = extremes.0.below(data.len() as u64) as usize;
                 data[at] ^= 1 << extremes.0.below(8);
             }
+            // One of a newer release is neither.
+            data[0] = data[0].min(command::VERSION);
             let id = EntryId { index: replicas[0].applied().index.next(), ..replicas[0].applied() };
             let entry = Entry { id, kind: EntryKind::Command, data: data.into() };
             let done: Vec<_> = replicas.iter_mut().map(|kv| kv.apply(&entry).unwrap()).collect();

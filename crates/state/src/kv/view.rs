@@ -1,5 +1,6 @@
 //! What is readable at one moment: a consistent view that any thread may hold while the machine goes on.
 
+use super::alarm::Alarms;
 use super::counts::Blocks;
 use super::layout::{KEY_MAX, Keys, PREFIX, table};
 use super::lease::{LeaseInfo, Leases};
@@ -9,7 +10,8 @@ use super::source::{Limited, Source, Viewed};
 use bytes::Bytes;
 use quorate_base::EntryId;
 use quorate_storage::state::{StateResult, View};
-use quorate_wire::kv::{Event, LeaseId, Range, RangeReply, Reply, Revision, Txn};
+use quorate_wire::kv::{Alarm, Event, LeaseId, Range, RangeReply, Reply, Revision, Txn};
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -19,6 +21,7 @@ pub struct KvView {
     pub(super) keys: Keys,
     pub(super) blocks: Blocks,
     pub(super) leases: Leases,
+    pub(super) alarms: Alarms,
     pub(super) meta: Meta,
 }
 
@@ -30,6 +33,7 @@ impl KvView {
             keys: self.keys,
             blocks: self.blocks.clone(),
             leases: self.leases.clone(),
+            alarms: self.alarms.clone(),
             meta: self.meta.clone(),
         }
     }
@@ -100,6 +104,11 @@ impl KvView {
     /// is none. `prev` is given where it is known: not at the compacted revision.
     pub fn history(&self, from: Revision, max_bytes: usize) -> Result<Vec<Event>, ReadError> {
         self.read(|snapshot| snapshot.history(from, max_bytes))
+    }
+
+    /// The alarms that stand.
+    pub fn alarms(&self) -> &BTreeSet<Alarm> {
+        &self.alarms
     }
 
     /// One lease.

@@ -1,0 +1,157 @@
+//! A node whose disk is nearly full, on a file system of a limited size: a tmpfs in namespaces of its own, for which nobody
+//! need be root. Where the system allows none the tests say so and pass.
+
+#![allow(clippy::unwrap_used, reason = "a test's panic is its failure")]
+
+mod common;
+
+use common::{Alone, PATIENCE, Scratch, eventually};
+use quorate_proto::etcdserverpb as pb;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::Command;
+use tonic::transport::Channel;
+
+const MIB: usize = 1 << 20;
+
+/// A node on a disk of its own.
+struct Small {
+    node: Alone,
+    runtime: tokio::runtime::Runtime,
+    channel: Channel,
+    /// Its data directory, as it is seen from here.
+    data: String,
+    _scratch: Scratch,
+}
+
+impl Small {
+    /// With so many MiB in all, and more on its command line; `None` where there are no such file systems.
+    fn start(name: &str, mib: usize, more: &[&str]) -> Option<Self> {
+        if !Command::new("unshare").args(["-rm", "true"]).status().is_ok_and(|status| status.success()) {
+            eprintln!("skipped: this system lets no user make a file system of a limited size");
+            return None;
+        }
+        let scratch = Scratch::new(name);
+        let data = scratch.path("n1");
+        std::fs::create_dir(&data).unwrap();
+        let before = format!(
+            "exec unshare -rm sh -c 'mount -t tmpfs -o size={mib}m tmpfs {data} && exec \"$0\" \"$@\"' \"$0\" \"$@\" \
+             2>{data}.log;"
+        );
+        let node = Alone::start_with(&data, &before, more).ok()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", node.etcd)).unwrap();
+        let channel = runtime.block_on(endpoint.timeout(PATIENCE).connect()).unwrap();
+        let data = format!("/proc/{}/root{data}", node.pid());
+        Some(Self { node, runtime, channel, data, _scratch: scratch })
+    }
+
+    fn put(&self, key: &str, bytes: usize) -> Result<(), String> {
+        // What does not shrink.
+        let mut state = key.len() as u64 * 977 + key.bytes().map(u64::from).sum::<u64>();
+        let value: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        })
+        .take(bytes)
+        .collect();
+        let put = pb::PutRequest { key: key.to_string().into(), value: value.into(), ..Default::default() };
+        let mut client = pb::kv_client::KvClient::new(self.channel.clone());
+        self.runtime.block_on(client.put(put)).map(drop).map_err(|status| {
+            assert_eq!(status.code(), tonic::Code::ResourceExhausted, "{status:?}");
+            status.message().to_string()
+        })
+    }
+
+    fn delete_all(&self) -> i64 {
+        let all = bytes::Bytes::from_static(&[0]);
+        let delete = pb::DeleteRangeRequest { key: all.clone(), range_end: all, prev_kv: false };
+        let mut client = pb::kv_client::KvClient::new(self.channel.clone());
+        self.runtime.block_on(client.delete_range(delete)).unwrap().into_inner().deleted
+    }
+
+    fn compact(&self) {
+        let mut client = pb::kv_client::KvClient::new(self.channel.clone());
+        let status = self.status();
+        let revision = status.header.unwrap().revision;
+        self.runtime.block_on(client.compact(pb::CompactionRequest { revision, physical: false })).unwrap();
+    }
+
+    fn status(&self) -> pb::StatusResponse {
+        let mut client = pb::maintenance_client::MaintenanceClient::new(self.channel.clone());
+        self.runtime.block_on(client.status(pb::StatusRequest {})).unwrap().into_inner()
+    }
+
+    /// The alarms, each with its member, behind an action on that of this node.
+    fn alarm(&self, action: pb::alarm_request::AlarmAction) -> Vec<(u64, i32)> {
+        let request = pb::AlarmRequest { action: action as i32, member_id: 1, alarm: 1 };
+        let mut client = pb::maintenance_client::MaintenanceClient::new(self.channel.clone());
+        let reply = self.runtime.block_on(client.alarm(request)).unwrap().into_inner();
+        reply.alarms.iter().map(|a| (a.member_id, a.alarm)).collect()
+    }
+
+    fn disarm(&self) {
+        assert_eq!(self.alarm(pb::alarm_request::AlarmAction::Deactivate), [(1, 1)]);
+    }
+
+    fn alarms(&self) -> Vec<(u64, i32)> {
+        self.alarm(pb::alarm_request::AlarmAction::Get)
+    }
+
+    fn page(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(&self.node.etcd).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        let mut page = String::new();
+        stream.read_to_string(&mut page).unwrap();
+        page
+    }
+
+    /// Takes so many MiB of the disk away, or all that is left.
+    fn fill(&self, mib: usize) {
+        let mut file = File::create(format!("{}/filler", self.data)).unwrap();
+        let zeros = vec![0; MIB / 4];
+        let _ = (0..4 * mib).try_for_each(|_| file.write_all(&zeros));
+    }
+
+    fn empty(&self) {
+        std::fs::remove_file(format!("{}/filler", self.data)).unwrap();
+    }
+}
+
+const NO_SPACE: &str = "etcdserver: mvcc: database space exceeded";
+
+/// Claim: a disk that others fill makes the node refuse what needs room, by an alarm that all can see; taking away goes on,
+/// also where nothing at all is left, and once there is room and the alarm is disarmed it serves as before.
+#[test]
+fn a_nearly_full_disk_refuses_writes_and_serves_again() {
+    let Some(small) = Small::start("room-full", 320, &[]) else { return };
+    for n in 0..20 {
+        small.put(&format!("k{n}"), 10_000).unwrap();
+    }
+    small.fill(240);
+    eventually("the alarm is raised", || small.alarms() == [(1, 1)]);
+    assert_eq!(small.put("more", 10), Err(NO_SPACE.into()));
+    assert_eq!(small.status().errors, ["memberID:1 alarm:NOSPACE "]);
+    assert!(small.page("/health").contains("503 Service Unavailable"));
+    assert!(small.page("/health").contains(r#"{"health":"false","reason":"ALARM NOSPACE"}"#));
+    assert!(small.page("/health?exclude=NOSPACE").contains(r#"{"health":"true","reason":""}"#));
+    assert!(small.page("/readyz").contains("200 OK"));
+    small.disarm();
+    eventually("what is still short is raised again", || small.alarms() == [(1, 1)]);
+
+    small.fill(1_000);
+    eventually("the reserve is given", || !std::fs::exists(format!("{}/reserve", small.data)).unwrap());
+    assert_eq!(small.delete_all(), 20);
+    small.compact();
+    assert_eq!(small.put("more", 10), Err(NO_SPACE.into()));
+
+    small.empty();
+    eventually("the reserve is back", || std::fs::exists(format!("{}/reserve", small.data)).unwrap());
+    assert_eq!(small.put("more", 10), Err(NO_SPACE.into()), "the alarm stands until it is disarmed");
+    small.disarm();
+    small.put("more", 10).unwrap();
+    assert!(small.alarms().is_empty() && small.status().errors.is_empty());
+    assert!(small.page("/health").contains("200 OK"));
+    small.node.stop();
+}
