@@ -6,6 +6,7 @@ mod probe;
 mod report;
 mod serve;
 mod sim;
+mod snapshot;
 mod status;
 mod up;
 
@@ -38,6 +39,8 @@ enum Command {
     Kv(kv::Args),
     /// Measure a cluster
     Bench(bench::Args),
+    /// Save a space into a file, look into one, make a new cluster of one
+    Snapshot(snapshot::Args),
     /// Run whole clusters in one process, from seeds
     Sim(sim::Args),
 }
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Kv(args) => kv::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Snapshot(args) => snapshot::run(&args),
         Command::Sim(args) => sim::run(&args),
     };
     finish(done)

@@ -1,11 +1,9 @@
 //! The Cluster, Maintenance and Auth services, as far as they are there.
 
 use crate::failure::not_yet;
-use crate::{Gateway, convert, maintenance, unexpected};
+use crate::{Gateway, convert, maintenance, snapshot, unexpected};
 use quorate_node::api::{Answer, Body, Head, Request};
 use quorate_proto::etcdserverpb as pb;
-use std::pin::Pin;
-use tokio_stream::Stream;
 use tonic::{Response, Status};
 
 type Done<T> = Result<Response<T>, Status>;
@@ -88,22 +86,22 @@ impl pb::maintenance_server::Maintenance for Gateway {
         maintenance::alarm(self, r).await
     }
 
-    async fn defragment(&self, _: tonic::Request<pb::DefragmentRequest>) -> Done<pb::DefragmentResponse> {
-        Err(not_yet("defragmentation"))
+    async fn defragment(&self, r: tonic::Request<pb::DefragmentRequest>) -> Done<pb::DefragmentResponse> {
+        maintenance::defragment(self, r.metadata()).await
     }
 
-    async fn hash(&self, _: tonic::Request<pb::HashRequest>) -> Done<pb::HashResponse> {
-        Err(not_yet("a hash of the store"))
+    async fn hash(&self, r: tonic::Request<pb::HashRequest>) -> Done<pb::HashResponse> {
+        maintenance::hash(self, r.metadata()).await
     }
 
-    async fn hash_kv(&self, _: tonic::Request<pb::HashKvRequest>) -> Done<pb::HashKvResponse> {
-        Err(not_yet("a hash of the keys"))
+    async fn hash_kv(&self, r: tonic::Request<pb::HashKvRequest>) -> Done<pb::HashKvResponse> {
+        maintenance::hash_kv(self, r).await
     }
 
-    type SnapshotStream = Pin<Box<dyn Stream<Item = Result<pb::SnapshotResponse, Status>> + Send + 'static>>;
+    type SnapshotStream = snapshot::Messages;
 
-    async fn snapshot(&self, _: tonic::Request<pb::SnapshotRequest>) -> Done<Self::SnapshotStream> {
-        Err(not_yet("saving a snapshot"))
+    async fn snapshot(&self, r: tonic::Request<pb::SnapshotRequest>) -> Done<Self::SnapshotStream> {
+        snapshot::open(self, r.metadata()).await.map(Response::new)
     }
 
     async fn move_leader(&self, _: tonic::Request<pb::MoveLeaderRequest>) -> Done<pb::MoveLeaderResponse> {

@@ -6,8 +6,7 @@
 //!
 //! The same port answers a few plain HTTP pages (`front.rs`).
 //!
-//! What is not there yet answers UNIMPLEMENTED with a sentence: changes of members, defragmentation, hashes and
-//! snapshots of the maintenance service, and users.
+//! What is not there yet answers UNIMPLEMENTED with a sentence: changes of members, and users.
 
 mod arrivals;
 mod aside;
@@ -22,6 +21,7 @@ mod health;
 mod kv;
 mod lease;
 mod maintenance;
+mod snapshot;
 mod unfinished;
 mod watch;
 
@@ -209,6 +209,8 @@ pub(crate) fn unexpected(body: &Body) -> Status {
         Body::Leases(_) => "leases",
         Body::Members(_) => "members",
         Body::Status(_) => "a status",
+        Body::HashSpace(_) | Body::HashAll(_) => "a hash",
+        Body::Done => "that it is done",
     };
     Status::internal(format!("quorate: the node answered with {kind}"))
 }
@@ -273,6 +275,10 @@ mod tests {
 
         fn watch(&self, _: Box<dyn Fn() + Send + Sync>) -> Box<dyn WatchStream> {
             unreachable!("nobody watches here")
+        }
+
+        fn snapshot(&self, opened: quorate_node::api::Opened) {
+            opened(Err(Failure::Overloaded));
         }
 
         fn patience(&self) -> Patience {

@@ -1,4 +1,4 @@
-//! The Maintenance service's work on the store: alarms, and how the node does.
+//! The Maintenance service's work on the store: alarms, hashes, defragmentation, and how the node does.
 
 use crate::{Gateway, convert, unexpected};
 use quorate_node::api::{self, Answer, Body, Request};
@@ -33,6 +33,45 @@ pub(crate) async fn alarm(
     let wanted = |found: &Alarm| !get || kind.is_none_or(|kind| kind == found.kind);
     let alarms = alarms.into_iter().filter(wanted).map(member).collect();
     Ok(Response::new(pb::AlarmResponse { header: Some(convert::header(head)), alarms }))
+}
+
+/// Gives back the room of what nothing readable needs, on the asked node. Answered when it is done.
+pub(crate) async fn defragment(
+    gateway: &Gateway,
+    metadata: &MetadataMap,
+) -> Result<Response<pb::DefragmentResponse>, Status> {
+    let answer = gateway.ask(metadata, Request::Defragment).await?;
+    Ok(Response::new(pb::DefragmentResponse { header: Some(convert::header(answer.head)) }))
+}
+
+/// A hash of all that the asked node holds.
+pub(crate) async fn hash(
+    gateway: &Gateway,
+    metadata: &MetadataMap,
+) -> Result<Response<pb::HashResponse>, Status> {
+    match gateway.ask(metadata, Request::HashAll).await? {
+        Answer { head, body: Body::HashAll(hash) } => {
+            Ok(Response::new(pb::HashResponse { header: Some(convert::header(head)), hash }))
+        }
+        other => Err(unexpected(&other.body)),
+    }
+}
+
+/// A hash of what can be read of the keys at the asked node, up to a revision.
+pub(crate) async fn hash_kv(
+    gateway: &Gateway,
+    r: tonic::Request<pb::HashKvRequest>,
+) -> Result<Response<pb::HashKvResponse>, Status> {
+    let revision = r.get_ref().revision;
+    match gateway.ask(r.metadata(), Request::HashSpace { revision }).await? {
+        Answer { head, body: Body::HashSpace(found) } => Ok(Response::new(pb::HashKvResponse {
+            header: Some(convert::header(head)),
+            hash: found.hash,
+            compact_revision: found.compacted,
+            hash_revision: found.revision,
+        })),
+        other => Err(unexpected(&other.body)),
+    }
 }
 
 async fn alarms(

@@ -163,6 +163,14 @@ impl Layout {
         self.remove_others(&[generation, generation.saturating_sub(1)])
     }
 
+    /// Removes all checkpoints before this one.
+    pub(crate) fn remove_before(&self, generation: u64) -> StateResult<()> {
+        for older in self.generations()?.into_iter().filter(|&older| older < generation) {
+            remove_dir(&self.of(older))?;
+        }
+        Ok(())
+    }
+
     fn remove_others(&self, keep: &[u64]) -> StateResult<()> {
         for generation in self.generations()? {
             if !keep.contains(&generation) {

@@ -127,6 +127,7 @@ impl LsmStore {
             options: self.options,
             maintaining: Mutex::new(()),
             sealing: Mutex::default(),
+            litter: Mutex::default(),
         });
         Ok(LsmState { shared, unsealed: 0, failed: None })
     }
@@ -160,6 +161,8 @@ struct Shared {
     /// Compacting and linking a checkpoint take turns.
     maintaining: Mutex<()>,
     sealing: Mutex<Sealing>,
+    /// From this number on there may be tables that are in no version.
+    litter: Mutex<Option<u64>>,
 }
 
 /// How far a checkpoint is.
@@ -246,22 +249,39 @@ impl Shared {
     /// Flushes what was set aside; the tree lets one flush at a time, and compactions beside it.
     fn flush(&self) -> StateResult<()> {
         let flushing = self.tree.get_flush_lock();
-        self.tree.flush(&flushing, self.watermark()).map_err(|e| self.failed("flushing", &e))?;
-        Ok(())
+        let first = self.tree.next_table_id();
+        let flushed = self.tree.flush(&flushing, self.watermark()).map_err(|e| self.failed("flushing", &e));
+        self.note_litter(first, flushed.map(drop))
     }
 
-    /// Runs a merge, and removes what it leaves behind where it finds no room: the tree would keep that till the next start.
-    /// Nothing else may merge meanwhile.
+    /// Runs a merge. Nothing else may merge meanwhile.
     fn merging(&self, merge: impl FnOnce() -> lsm_tree::Result<()>) -> StateResult<()> {
         let first = self.tree.next_table_id();
-        let merged = merge().map_err(|e| self.failed("compacting", &e));
-        if merged.as_ref().is_err_and(|e| e.kind == StateErrorKind::Full) {
-            // No flush beside us has tables that the version does not know of yet.
-            let _flushing = self.tree.get_flush_lock();
-            let keep: Vec<u64> = self.tree.current_version().iter_tables().map(lsm_tree::Table::id).collect();
-            self.layout.remove_tables(first, &keep)?;
+        self.note_litter(first, merge().map_err(|e| self.failed("compacting", &e)))
+    }
+
+    /// What finds no room leaves half a table behind, of number `first` or above, which the tree would keep till the next start.
+    fn note_litter(&self, first: u64, done: StateResult<()>) -> StateResult<()> {
+        if done.as_ref().is_err_and(|e| e.kind == StateErrorKind::Full) {
+            let mut litter = lock(&self.litter);
+            *litter = Some(litter.map_or(first, |known| known.min(first)));
         }
-        merged
+        done
+    }
+
+    /// Lets go of versions that no view needs any more, and with them of their tables: the tree does so only beside other work.
+    fn let_go(&self) -> StateResult<()> {
+        let mut history = self.tree.get_version_history_lock();
+        history.maintenance(&self.layout.live(), self.watermark()).map_err(|e| failed("tidying up", &e))
+    }
+
+    /// Removes what was left behind. Nothing may merge meanwhile, and nothing has merged since: what the version does not know
+    /// from there on was never in one.
+    fn tidy(&self) -> StateResult<()> {
+        let _flushing = self.tree.get_flush_lock();
+        let Some(first) = lock(&self.litter).take() else { return Ok(()) };
+        let keep: Vec<u64> = self.tree.current_version().iter_tables().map(lsm_tree::Table::id).collect();
+        self.layout.remove_tables(first, &keep)
     }
 
     /// Does what the background has fallen behind with.
@@ -274,6 +294,7 @@ impl Shared {
             return Ok(());
         }
         let _turn = lock(&self.maintaining);
+        self.tidy()?;
         // Who had the turn may have done it.
         if self.tree.l0_run_count() < UNMERGED_MAX { Ok(()) } else { self.merge() }
     }
@@ -522,12 +543,14 @@ impl Upkeep for Compaction {
     fn step(&mut self) -> StateResult<bool> {
         let shared = &self.shared;
         let _turn = lock(&shared.maintaining);
+        shared.tidy()?;
         if shared.tree.sealed_memtable_count() > 0 {
             shared.flush()?;
             return Ok(true);
         }
         let before = shared.tree.current_version().id();
         if before == self.compacted_at {
+            shared.let_go()?;
             return Ok(false);
         }
         shared.merge()?;
@@ -536,6 +559,26 @@ impl Upkeep for Compaction {
             self.compacted_at = after;
         }
         Ok(after != before)
+    }
+
+    fn settle(&mut self) -> StateResult<()> {
+        let shared = &self.shared;
+        let _turn = lock(&shared.maintaining);
+        shared.tidy()?;
+        // Not while a checkpoint waits for its cut: what was set aside then would be in it.
+        let sealing = lock(&shared.sealing);
+        if !matches!(*sealing, Sealing::SetAside) {
+            shared.tree.rotate_memtable();
+        }
+        drop(sealing);
+        shared.flush()?;
+        shared.merging(|| shared.tree.major_compact(shared.options.table_bytes, shared.watermark()))?;
+        self.compacted_at = shared.tree.current_version().id();
+        Ok(())
+    }
+
+    fn recorded(&mut self, generation: u64) -> StateResult<()> {
+        self.shared.layout.remove_before(generation)
     }
 }
 

@@ -33,6 +33,8 @@ pub enum Work {
     Checkpointed,
     /// The checkpoint that [`Output::Sealed`] asked for could not be made, for want of room: another may be asked for.
     SealFailed,
+    /// Say by this number when no background work is left.
+    Settle(u64),
     /// Do a bounded piece of background work, if there is any.
     Upkeep,
     /// Make a checkpoint now, whatever was written.
@@ -69,6 +71,13 @@ pub enum Output {
         base: Base,
         /// Set if it completes the taking in of a snapshot: what is readable now.
         installed: Option<Installed>,
+    },
+    /// All background work is done for now, which [`Work::Settle`] may have asked to hear.
+    Settled {
+        /// By these numbers; perhaps none.
+        numbers: Vec<u64>,
+        /// What was readable before and still is, without what was swept: no older view need hold on to that.
+        view: Arc<KvView>,
     },
     /// [`Work::Upkeep`] is through; `more` if it should be asked again.
     Upkept {
@@ -118,6 +127,9 @@ pub struct Applier {
     installing: Option<Base>,
     importing: Option<(EntryId, u64)>,
     want_seal: bool,
+    settling: Vec<u64>,
+    /// Something was swept since the last time that nothing was left.
+    swept: bool,
 }
 
 /// Bytes written since the last cut that bring the next one.
@@ -137,6 +149,8 @@ impl Applier {
             installing: None,
             importing: None,
             want_seal: false,
+            settling: Vec::new(),
+            swept: false,
         }
     }
 
@@ -153,8 +167,15 @@ impl Applier {
             Work::Checkpointed | Work::SealFailed => self.sealing = false,
             Work::Upkeep => {
                 let more = self.kv.compact_step(COMPACT_BUDGET)?;
+                self.swept |= more;
+                if !more && (self.swept || !self.settling.is_empty()) {
+                    self.swept = false;
+                    let numbers = std::mem::take(&mut self.settling);
+                    out.push(Output::Settled { numbers, view: self.kv.view() });
+                }
                 out.push(Output::Upkept { more });
             }
+            Work::Settle(number) => self.settling.push(number),
             Work::Seal => self.want_seal = true,
         }
         self.seal_if_due(out)

@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod applier;
+pub mod backup;
 pub mod boot;
 pub mod lane;
 pub mod lessor;

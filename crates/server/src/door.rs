@@ -2,10 +2,12 @@
 
 use crate::clock::Clock;
 use crate::inbox::{Inbox, lock};
+use bytes::Bytes;
 use quorate_base::Instant;
 use quorate_base::time::Duration;
-use quorate_node::api::{Done, Door, Failure, Head, Patience, Request, WatchStream};
-use quorate_node::lane::{Event, Lane};
+use quorate_node::api::{Done, Door, Failure, Head, Opened, Patience, Pieces, Request, WatchStream};
+use quorate_node::backup::Backup;
+use quorate_node::lane::{Broken, Event, Lane};
 use quorate_node::watch::Hub;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -88,7 +90,37 @@ impl Door for NodeDoor {
         Hub::open_stream(&self.hub, wake)
     }
 
+    fn snapshot(&self, opened: Opened) {
+        if self.stopping() {
+            return opened(Err(Failure::Stopping));
+        }
+        let inbox = self.inbox.clone();
+        let opened = Box::new(move |backup: Result<Backup, Failure>| {
+            opened(backup.map(|backup| Box::new(Saving { backup, inbox }) as Box<dyn Pieces>));
+        });
+        self.inbox.push(Event::Backup { opened });
+    }
+
     fn patience(&self) -> Patience {
         self.patience
+    }
+}
+
+/// A snapshot that is being saved: a read that fails is the node's affair too.
+struct Saving {
+    backup: Backup,
+    inbox: Arc<Inbox>,
+}
+
+impl Pieces for Saving {
+    fn next(&mut self) -> Option<Result<Bytes, Failure>> {
+        Some(self.backup.next()?.map_err(|error| {
+            self.inbox.push(Event::Broken(Broken::state("reading a snapshot", &error)));
+            Failure::Broken(error.to_string())
+        }))
+    }
+
+    fn size_hint(&self) -> u64 {
+        self.backup.size_hint()
     }
 }

@@ -1,5 +1,6 @@
 //! The real driver: threads, sockets and files around the deterministic parts of a node.
 
+pub mod backup;
 mod clock;
 pub mod config;
 pub mod datadir;

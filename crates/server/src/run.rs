@@ -30,7 +30,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 /// The one shard there is: the key-value space.
-const KV: ShardId = ShardId(1);
+pub(crate) const KV: ShardId = ShardId(1);
 /// How long a stopping node waits for its successor to take over.
 const HAND_OVER_PATIENCE: Duration = Duration::from_millis(1500);
 /// How often a node that waits for its state says so.
@@ -100,6 +100,14 @@ async fn serve(
     let peer = bind(config.peer_listen, "peers", "--peer").await?;
     let addresses = Ready { etcd: local_address(&etcd)?, peer: local_address(&peer)? };
     let data = DataDir::open(&config)?;
+    if crate::backup::was_interrupted(data.path()) {
+        let message = format!("the restore of a snapshot into {} was interrupted", data.path().display());
+        return Err(ServeError::new(
+            ServeErrorKind::DataDir,
+            message,
+            "run `quorate snapshot restore` again",
+        ));
+    }
     let room = Room::open(data.path(), config.upkeep.min_free_bytes);
 
     let clock = Clock::start();
@@ -405,6 +413,9 @@ fn carry_out(effects: &mut Effects, workers: &Workers, transport: &Transport) ->
     }
     for catch_up in effects.catch_ups.drain(..) {
         let _ = workers.history.send(catch_up);
+    }
+    for number in effects.defragment.drain(..) {
+        let _ = workers.background.send(ToBackground::Defragment(number));
     }
     for change in effects.roles.drain(..) {
         tracing::info!(role = ?change.role, term = %change.term, leader = ?change.leader, reason = %change.reason, "role changed");

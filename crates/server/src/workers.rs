@@ -13,7 +13,7 @@
 use crate::inbox::{Inbox, lock};
 use quorate_base::{Append, Base, ShardId};
 use quorate_node::applier::{Applier, Output, Work};
-use quorate_node::lane::{Broken, Event, Export, Reading, Seal};
+use quorate_node::lane::{Broken, Defragmented, Event, Export, Reading, Seal};
 use quorate_node::watch::CatchUp;
 use quorate_state::kv::KvView;
 use quorate_storage::journal::{CheckpointMark, Journal, JournalError};
@@ -37,6 +37,10 @@ pub(crate) enum ToBackground {
     Seal(Seal),
     /// Read a chunk.
     Export(Export),
+    /// Give the state's room back.
+    Defragment(u64),
+    /// The journal has recorded a checkpoint.
+    Recorded(u64),
 }
 
 /// Counters of the journal's work.
@@ -76,10 +80,11 @@ impl Workers {
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new().name(name.into()).spawn(body)
         };
-        let (lane, apply, count) = (inbox.clone(), to_applier.clone(), counters.clone());
+        let (lane, apply, back, count) =
+            (inbox.clone(), to_applier.clone(), to_background.clone(), counters.clone());
         spawn(
             "journal",
-            Box::new(move || journal_loop(shard, journal, &journal_queue, &lane, &apply, &count)),
+            Box::new(move || journal_loop(shard, journal, &journal_queue, &lane, &apply, &back, &count)),
         )?;
         let (lane, seal) = (inbox.clone(), to_background.clone());
         spawn("applier", Box::new(move || applier_loop(applier, &applier_queue, &lane, &seal)))?;
@@ -112,6 +117,7 @@ fn journal_loop(
     queue: &Receiver<ToJournal>,
     inbox: &Inbox,
     applier: &Sender<Work>,
+    background: &Sender<ToBackground>,
     counters: &Counters,
 ) {
     while let Some(first) = next(queue, Duration::from_millis(50), || journal.prepare_next().map(|_| ())) {
@@ -147,7 +153,8 @@ fn journal_loop(
             }
             Err(error) => return inbox.push(broken("flushing the journal", &error)),
         }
-        for (_, base, installed) in marks {
+        for (generation, base, installed) in marks {
+            let _ = background.send(ToBackground::Recorded(generation));
             inbox.push(Event::Checkpointed { base, installed });
             let _ = applier.send(Work::Checkpointed);
         }
@@ -195,7 +202,7 @@ fn applier_loop(
                 Err(_) => return,
             },
         };
-        more |= matches!(work, Work::Apply(_));
+        more |= matches!(work, Work::Apply(_) | Work::Settle(_));
         if let Err(error) = applier.work(work, &mut outputs) {
             return inbox.push(Event::Broken(Broken::state("applying", &error)));
         }
@@ -273,6 +280,16 @@ fn background_loop(
                 }
             },
             ToBackground::Export(export) => inbox.push(Event::Exported(export.read())),
+            ToBackground::Defragment(number) => {
+                let result = upkeep.as_mut().map_or(Ok(()), |upkeep| upkeep.settle());
+                inbox.push(Event::Defragmented(Defragmented { number, result }));
+            }
+            ToBackground::Recorded(generation) => {
+                // What stays for want of this goes with the next one.
+                if let Some(Err(error)) = upkeep.as_mut().map(|upkeep| upkeep.recorded(generation)) {
+                    tracing::warn!(%error, "an older checkpoint could not be removed");
+                }
+            }
         }
     }
 }

@@ -133,6 +133,11 @@ pub trait CheckpointJob: Send {
 pub trait Upkeep: Send {
     /// Does one bounded piece of work; false if nothing was to be done.
     fn step(&mut self) -> StateResult<bool>;
+    /// Gives back all room that nothing readable needs, however long that takes. What older checkpoints hold on to goes with
+    /// them.
+    fn settle(&mut self) -> StateResult<()>;
+    /// Checkpoint `generation` is recorded: those before it are not needed any more.
+    fn recorded(&mut self, generation: u64) -> StateResult<()>;
 }
 
 /// Where states come from: the driver's choice of form.

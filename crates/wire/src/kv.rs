@@ -242,6 +242,17 @@ pub struct Alarm {
     pub member: u64,
 }
 
+/// A hash of what can be read of a space.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SpaceHash {
+    /// The hash.
+    pub hash: u32,
+    /// The compacted revision, which is part of what it is of; 0 before the first compaction.
+    pub compacted: Revision,
+    /// Up to this revision.
+    pub revision: Revision,
+}
+
 /// What the log carries.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {

@@ -8,7 +8,7 @@
 //! {"event":"stopped","node":1}
 //! ```
 
-mod settings;
+pub(crate) mod settings;
 
 use crate::report::{Exit, Problem, colours};
 use quorate_gateway_etcd::Counters;

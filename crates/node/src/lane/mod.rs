@@ -8,6 +8,7 @@
 //! to the leader's -> journal and peers -> committed -> [`Effects::work`] -> [`Event::Output`] -> its callback.
 
 mod broken;
+mod effects;
 mod exports;
 mod large;
 mod packets;
@@ -15,13 +16,16 @@ mod pending;
 mod reads;
 mod room;
 mod service;
+mod settle;
 
 use crate::api::{Done, Failure, Head, Member, Patience, Request};
 use crate::applier::{Applied, Output, Work};
+use crate::backup::Backup;
 use crate::lessor::{Lessor, Wish};
-use crate::watch::{CatchUp, Caught, Hub};
+use crate::watch::{Caught, Hub};
 pub use broken::Broken;
 use bytes::Bytes;
+pub use effects::{Effects, Seal};
 use exports::Exports;
 pub use exports::{Export, Exported};
 use large::Large;
@@ -29,7 +33,7 @@ pub use large::{AT_ONCE, Found, Reading};
 use packets::Packets;
 use pending::{Pending, Want};
 use quorate_base::time::Duration;
-use quorate_base::{Append, Base, Durable, Held, Instant, NodeId, Rng, ShardId, Term};
+use quorate_base::{Base, Durable, Held, Instant, NodeId, Rng, ShardId, Term};
 use quorate_protocol::Core;
 use quorate_protocol::raft::{
     self, Input, Message, Outbox, Phase, ProposalId, Raft, ReadId, Refusal, RoleChange, SnapshotMeta,
@@ -41,8 +45,10 @@ use quorate_wire::peer::{Declined, Frame, LeaseAsk, Packet};
 use reads::{Read, Reads};
 use room::Room;
 pub use room::Upkeep;
+pub use settle::Defragmented;
+use settle::Settling;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 /// The largest encoded command the log takes.
 pub const COMMAND_MAX: usize = 2 << 20;
@@ -116,6 +122,13 @@ pub enum Event {
         /// It is.
         short: bool,
     },
+    /// A client wants a snapshot as a file.
+    Backup {
+        /// Gets it.
+        opened: Box<dyn FnOnce(Result<Backup, Failure>) + Send>,
+    },
+    /// Room was given back, or could not be.
+    Defragmented(Defragmented),
     /// Time has passed; nothing else may have happened.
     Tick,
     /// Hand the leadership over, if this node has it.
@@ -124,44 +137,6 @@ pub enum Event {
     Stop,
     /// The journal or the state failed: the node must stop.
     Broken(Broken),
-}
-
-/// What a lane wants done, gathered over one drain. The driver empties it and hands it in again.
-#[derive(Default)]
-pub struct Effects {
-    /// For the journal, in order.
-    pub journal: Vec<Append>,
-    /// For the peers, one body each.
-    pub packets: Vec<(NodeId, Bytes)>,
-    /// For the applier, in order.
-    pub work: Vec<Work>,
-    /// Chunks of snapshots to be read from views, on a background thread.
-    pub exports: Vec<Export>,
-    /// Large reads, for the readers' threads.
-    pub reads: Vec<Reading>,
-    /// History for watches that fell behind, for a thread that is not busy with large reads.
-    pub catch_ups: Vec<CatchUp>,
-    /// Checkpoint jobs: run them, let the journal record the base, then [`Event::Checkpointed`] here and
-    /// [`Work::Checkpointed`] to the applier.
-    pub seals: Vec<Seal>,
-    /// Role changes, for the log.
-    pub roles: Vec<RoleChange>,
-    /// Peers of whose packets a part could not be read, once a packet.
-    pub malformed: Vec<NodeId>,
-    /// The node cannot go on.
-    pub broken: Option<Broken>,
-}
-
-/// A checkpoint to be made.
-pub struct Seal {
-    /// The work.
-    pub job: Box<dyn quorate_storage::state::CheckpointJob>,
-    /// Its number.
-    pub generation: u64,
-    /// What the journal has to record.
-    pub base: Base,
-    /// Goes back in [`Event::Checkpointed`].
-    pub installed: Option<Arc<KvView>>,
 }
 
 /// Who made a proposal, until the core has said what became of it.
@@ -201,6 +176,9 @@ pub struct Lane {
     last_applied_term: Term,
     tick_at: Instant,
     room: Room,
+    settling: Settling,
+    /// Snapshots that somebody saves.
+    backups: Vec<Weak<()>>,
     /// A leader that was believed in refused: what is parked waits for the next tick or for news, or it would go back and
     /// forth at the network's speed (found by the simulator, seed 7).
     holding: bool,
@@ -253,6 +231,8 @@ impl Lane {
             last_applied_term: Term(0),
             tick_at: now,
             room: Room::default(),
+            settling: Settling::default(),
+            backups: Vec::new(),
             holding: false,
             stopping: false,
             broken: None,
@@ -283,6 +263,8 @@ impl Lane {
             Event::Read(found) => self.found(found),
             Event::Caught(caught) => hub(&self.hub).caught_up(caught),
             Event::Room { short } => self.room.disk_short = short,
+            Event::Backup { opened } => opened(self.backup()),
+            Event::Defragmented(defragmented) => self.defragmented(defragmented),
             Event::Tick => {}
             Event::HandOver => self.hand_over(now),
             Event::Stop => self.stop(),
@@ -365,6 +347,10 @@ impl Lane {
             }
             // The driver takes these two itself.
             Output::Sealed { .. } | Output::Upkept { .. } => {}
+            Output::Settled { numbers, view } => {
+                self.renew(view);
+                self.swept(numbers);
+            }
         }
     }
 
@@ -435,6 +421,7 @@ impl Lane {
     fn stop(&mut self) {
         self.stopping = true;
         let reads = self.reads.drain_all().into_iter().chain(self.large.drain_all());
+        let reads = reads.chain(self.settling.drain_all());
         let waiting = self.pending.drain_all().into_iter().chain(reads);
         for done in waiting {
             done(Err(Failure::Stopping));
@@ -459,6 +446,8 @@ impl Lane {
         out.malformed.append(&mut self.malformed);
         out.exports.append(&mut self.exports.take_wanted());
         out.reads.append(&mut self.large.take_begun());
+        out.work.append(&mut self.settling.work);
+        out.defragment.append(&mut self.settling.defragment);
         self.at_once = self.settings.at_once * large::AT_ONCE_READS;
         let mut hub = hub(&self.hub);
         out.catch_ups.append(&mut hub.take_wanted());
@@ -569,6 +558,7 @@ impl Lane {
             self.holding = false;
             hub(&self.hub).tick(now);
             let reads = self.reads.expired(now).into_iter().chain(self.large.expired(now));
+            let reads = reads.chain(self.settling.expired(now));
             for (done, failure) in self.pending.expired(now).into_iter().chain(reads) {
                 done(Err(failure));
             }
@@ -647,7 +637,8 @@ impl Lane {
             || self.reads.any()
             || self.large.len() > 0
             || self.raft.is_leader()
-            || self.wants_alarm();
+            || self.wants_alarm()
+            || self.settling.any();
         let tick = (waiting || hub(&self.hub).wants_ticks()).then_some(self.tick_at);
         [self.raft.deadline(), tick, self.lessor.deadline()].into_iter().flatten().min()
     }

@@ -3,6 +3,7 @@
 use super::{Broken, COMMAND_MAX, Found, Lane, Read, WAITING_BYTES_MAX, WAITING_MAX, Want, large};
 use crate::api::{Answer, Body, Done, Failure, Head, Member, Request, Status};
 use crate::applier::Outcome;
+use crate::backup::{Backup, Header};
 use crate::lessor::Renewal;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId};
@@ -11,6 +12,11 @@ use quorate_storage::state::StateError;
 use quorate_wire::kv::{Command, LeaseId, Refused, Reply};
 use quorate_wire::peer::{Declined, Frame};
 use std::cell::Cell;
+use std::sync::Arc;
+
+/// So many snapshots may be saved at once: each holds on to what it reads.
+const BACKUPS_MAX: usize = 4;
+const STATE_LOST: &str = "this node lost its state, and fetches it from its peers";
 
 impl Lane {
     pub(super) fn call(&mut self, now: Instant, request: Request, timeout: Option<Duration>, done: Done) {
@@ -19,9 +25,7 @@ impl Lane {
         }
         if self.raft.state_lost() && !matches!(request, Request::Status) {
             // What is readable here is no state of the space, not even an old one.
-            return done(Err(Failure::Broken(
-                "this node lost its state, and fetches it from its peers".into(),
-            )));
+            return done(Err(Failure::Broken(STATE_LOST.into())));
         }
         if self.raft.is_learner() && !serves_as_learner(&request) {
             return done(Err(Failure::Learner));
@@ -36,7 +40,12 @@ impl Lane {
                 self.park(Want::KeepAlive(id, self.view.revision()), deadline, done);
             }
             Request::LeaseTimeToLive { id, keys } => self.park(Want::TimeToLive(id, keys), deadline, done),
+            Request::Swept | Request::Defragment => {
+                self.settle(now, request == Request::Defragment, timeout, done);
+            }
             Request::Status
+            | Request::HashSpace { .. }
+            | Request::HashAll
             | Request::Range { serializable: true, .. }
             | Request::ReadTxn { serializable: true, .. }
             | Request::Members { linearizable: false } => self.serve(request, deadline, done),
@@ -250,6 +259,24 @@ impl Lane {
         } else {
             self.send_frame(from, &Frame::Refused { request, why: Declined::NotLeading });
         }
+    }
+
+    /// A snapshot of what is readable now, unless as many are under way as may.
+    pub(super) fn backup(&mut self) -> Result<Backup, Failure> {
+        if self.stopping {
+            return Err(Failure::Stopping);
+        }
+        if self.raft.state_lost() {
+            return Err(Failure::Broken(STATE_LOST.into()));
+        }
+        self.backups.retain(|backup| backup.strong_count() > 0);
+        if self.backups.len() >= BACKUPS_MAX {
+            return Err(Failure::Overloaded);
+        }
+        let counted = Arc::new(());
+        self.backups.push(Arc::downgrade(&counted));
+        let header = Header { cluster: self.settings.cluster, node: self.settings.node };
+        Ok(Backup::new(&self.view, header, counted))
     }
 
     fn members(&self) -> Vec<Member> {

@@ -45,7 +45,8 @@
 //!
 //! Logically it is one number and takes effect at once. The sweep behind it ([`Kv::compact_step`]) walks the event log up
 //! to that revision in bounded steps and deletes what no read can reach: the version that an event replaced, its own
-//! tombstone, the event. Events *at* the compacted revision stay, tombstones among them, since a watch may start there.
+//! tombstone, the event. Events *at* the compacted revision stay, tombstones among them, since a watch may start there; what
+//! they replaced goes.
 //! No answer and no digest depends on how far the sweep has come.
 //!
 //! # Atomicity
@@ -67,12 +68,14 @@
 mod alarm;
 mod apply;
 mod counts;
+mod hash;
 mod layout;
 mod lease;
 mod meta;
 mod read;
 mod recent;
 mod source;
+mod survey;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -83,12 +86,13 @@ pub use apply::Applied;
 pub use layout::KEY_MAX;
 pub use lease::{LeaseChange, LeaseInfo};
 pub use read::ReadError;
+pub use survey::{Contents, Survey, base_of};
 pub use view::KvView;
 
 use alarm::Alarms;
 use bytes::Bytes;
 use counts::Counts;
-use layout::{Keys, PREFIX, damaged, table};
+use layout::{Keys, PREFIX, Rev, damaged, table};
 use lease::Leases;
 use meta::Meta;
 use quorate_base::{EntryId, ShardId};
@@ -117,6 +121,8 @@ pub struct Kv {
     recent: Recent,
     /// A snapshot that is being taken in.
     incoming: Option<Incoming>,
+    /// Everything before this place of the event log is swept or freed: only where this life has come to, found again by the next.
+    freed: Rev,
     /// Incarnations to be swept away.
     purges: Vec<Purge>,
     /// The highest incarnation that was ever written here.
@@ -157,6 +163,7 @@ impl Kv {
             alarms,
             recent: Recent::default(),
             incoming: None,
+            freed: Rev::NONE,
             purges: others.into_iter().map(Purge::new).collect(),
             highest: highest.max(incarnation),
             key_buf: Vec::new(),

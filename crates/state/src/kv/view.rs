@@ -152,7 +152,7 @@ impl KvView {
         with(&self.snapshot(&Viewed(&*self.view)))
     }
 
-    fn read_while<T>(
+    pub(super) fn read_while<T>(
         &self,
         go_on: &dyn Fn(usize) -> bool,
         with: impl FnOnce(&Snapshot<'_>) -> Result<T, ReadError>,

@@ -1,0 +1,114 @@
+//! Snapshots as files: saved from a node, looked into, restored into a new cluster.
+
+#![allow(clippy::unwrap_used, reason = "a test's panic is its failure")]
+
+mod common;
+
+use common::{Alone, Scratch, output};
+use serde_json::Value;
+use std::fs;
+
+fn json(args: &[&str]) -> Value {
+    let (code, stdout, stderr) = output(args);
+    assert_eq!(code, 0, "{args:?}: {stderr}");
+    serde_json::from_str(&stdout).unwrap()
+}
+
+/// Claim: what was saved comes back in a new cluster, with its revisions; the old one's name is refused for it, and so is a
+/// directory that is a node's already.
+#[test]
+fn a_snapshot_is_saved_told_and_restored() {
+    let scratch = Scratch::new("snapshot");
+    let (data, file, again) = (scratch.path("n1"), scratch.path("s.snap"), scratch.path("again"));
+    let node = Alone::start(&data, "").unwrap();
+    for n in 0..300 {
+        assert_eq!(node.put(&format!("k{}", n % 200), &"v".repeat(n)).0, 0);
+    }
+    let told = json(&["snapshot", "save", &file, "--endpoint", &node.etcd, "--json"]);
+    assert_eq!(
+        (&told["keys"], &told["revision"], &told["versions"]),
+        (&200.into(), &301.into(), &100.into())
+    );
+    assert_eq!(json(&["snapshot", "inspect", &file, "--json"]), told);
+    assert_eq!(fs::metadata(&file).unwrap().len() % 512, 32);
+    assert!(!fs::exists(format!("{file}.part")).unwrap());
+    let (code, _, stderr) = output(&["snapshot", "save", &file, "--endpoint", &node.etcd]);
+    assert!(code == 2 && stderr.contains("is there already"), "{code}: {stderr}");
+    node.stop();
+
+    let restore = |more: &[&str]| output(&[&["snapshot", "restore", &file, "--data", &again], more].concat());
+    let (code, _, stderr) = restore(&[]);
+    assert!(code == 2 && stderr.contains("another name"), "{code}: {stderr}");
+    assert!(!fs::exists(&again).unwrap());
+    let (code, stdout, stderr) = restore(&["--cluster", "new"]);
+    assert!(code == 0 && stdout.contains("200 keys at revision 301"), "{code}: {stdout}{stderr}");
+    let (code, _, stderr) = restore(&["--cluster", "new"]);
+    assert!(code == 4 && stderr.contains("a node's data directory already"), "{code}: {stderr}");
+    let (code, _, stderr) = output(&["snapshot", "restore", &file, "--data", &data, "--cluster", "new"]);
+    assert!(code == 4, "{code}: {stderr}");
+
+    let node = Alone::start_with(&again, "", &["--cluster", "new"]).unwrap();
+    assert_eq!(node.get("k150").1.trim(), format!("k150 = {}", "v".repeat(150)));
+    let other = scratch.path("other.snap");
+    let now = json(&["snapshot", "save", &other, "--endpoint", &node.etcd, "--json"]);
+    assert_eq!(now["revision"], told["revision"]);
+    assert_ne!(now["cluster"], told["cluster"]);
+    assert_eq!(node.put("k1", "more").0, 0);
+    node.stop();
+    // And it is a node as any other.
+    let node = Alone::start_with(&again, "", &["--cluster", "new"]).unwrap();
+    assert!(node.get("k1").1.contains("more"));
+    node.stop();
+}
+
+/// Claim: whichever byte of a file is harmed, it is named and nothing is made of it; so is a file that is cut short, one of
+/// etcd, and a restore that was interrupted.
+#[test]
+fn damaged_and_foreign_files_are_named() {
+    let scratch = Scratch::new("snapshot-damaged");
+    let (data, file, bad) = (scratch.path("n1"), scratch.path("s.snap"), scratch.path("bad.snap"));
+    let node = Alone::start(&data, "").unwrap();
+    assert_eq!(node.put("a", "b").0, 0);
+    json(&["snapshot", "save", &file, "--endpoint", &node.etcd, "--json"]);
+    node.stop();
+    let good = fs::read(&file).unwrap();
+    for at in (0..good.len()).step_by(29).chain(good.len() - 33..good.len()) {
+        let mut harmed = good.clone();
+        harmed[at] ^= 4;
+        fs::write(&bad, harmed).unwrap();
+        let (code, _, stderr) = output(&["snapshot", "inspect", &bad]);
+        assert!((code == 5 || code == 2) && stderr.contains(&bad), "byte {at}: {code}: {stderr}");
+        assert!(code == 2 || stderr.contains(" at offset "), "byte {at}: {stderr}");
+    }
+    for cut in [0, 1, 31, 32, 40, good.len() / 2, good.len() - 1] {
+        fs::write(&bad, &good[..cut]).unwrap();
+        let (code, _, stderr) = output(&["snapshot", "restore", &bad, "--data", &data, "--cluster", "new"]);
+        assert!(code == 5 && stderr.contains("it ends too early"), "cut at {cut}: {code}: {stderr}");
+    }
+    let mut bbolt = vec![0; 8192];
+    bbolt[16..20].copy_from_slice(&[0xed, 0xda, 0x0c, 0xed]);
+    fs::write(&bad, bbolt).unwrap();
+    let (code, _, stderr) = output(&["snapshot", "inspect", &bad]);
+    assert!(code == 2 && stderr.contains("is a snapshot of etcd"), "{code}: {stderr}");
+
+    let again = scratch.path("again");
+    let restore = || output(&["snapshot", "restore", &file, "--data", &again, "--cluster", "new"]);
+    assert_eq!(restore().0, 0);
+    // As if it had been cut off before its journal was there.
+    fs::write(format!("{again}/restoring"), "").unwrap();
+    fs::remove_dir_all(format!("{again}/journal")).unwrap();
+    let (code, log) = Alone::start_with(&again, "", &["--cluster", "new"]).err().unwrap();
+    assert!(code == 4 && log.contains("was interrupted"), "{code}: {log}");
+    assert_eq!(restore().0, 0);
+    Alone::start_with(&again, "", &["--cluster", "new"]).unwrap().stop();
+}
+
+/// Claim: a save that comes to nothing leaves nothing.
+#[test]
+fn a_save_that_fails_leaves_no_file() {
+    let scratch = Scratch::new("snapshot-fails");
+    let file = scratch.path("s.snap");
+    let (code, _, stderr) = output(&["snapshot", "save", &file, "--endpoint", "127.0.0.1:1"]);
+    assert!(code == 1 && stderr.contains("gave no snapshot"), "{code}: {stderr}");
+    assert!(!fs::exists(&file).unwrap() && !fs::exists(format!("{file}.part")).unwrap());
+}
