@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 const TABLES: &str = "tables";
 /// The checksums of the ends of tables. It is ours, so it does not go into the live directory.
-const ENDS: &str = "ENDS";
+pub(crate) const ENDS: &str = "ENDS";
 const END_ENTRY: usize = 16;
 /// What says that a read of this state failed.
 const CONDEMNED: &str = "DAMAGED";
@@ -40,8 +40,13 @@ impl Layout {
         self.dir.join("live")
     }
 
-    fn of(&self, generation: u64) -> PathBuf {
+    pub(crate) fn of(&self, generation: u64) -> PathBuf {
         self.dir.join(format!("{generation:016}"))
+    }
+
+    /// Where it is noted that a read failed.
+    pub(crate) fn condemned(&self) -> PathBuf {
+        self.dir.join(CONDEMNED)
     }
 
     /// Makes the live directory anew from a checkpoint, or empty.
@@ -50,7 +55,7 @@ impl Layout {
         remove_dir(&live)?;
         create_dir(&live)?;
         let Some(generation) = generation else { return Ok(()) };
-        let condemned = self.dir.join(CONDEMNED);
+        let condemned = self.condemned();
         if let Ok(why) = fs::read(&condemned) {
             return Err(damaged(&condemned, &String::from_utf8_lossy(&why)));
         }
@@ -77,7 +82,7 @@ impl Layout {
         self.remove_others(&[generation])
     }
 
-    fn read_manifest(&self, dir: &Path, generation: u64) -> StateResult<Manifest> {
+    pub(crate) fn read_manifest(&self, dir: &Path, generation: u64) -> StateResult<Manifest> {
         let path = dir.join(NAME);
         let bytes = fs::read(&path).map_err(|e| failed("reading", &path, &e))?;
         let name = path.display().to_string();
@@ -234,7 +239,7 @@ impl Layout {
 }
 
 /// The checksum of the last `len` bytes of a file.
-fn end_crc(path: &Path, size: u64, len: u32) -> StateResult<u32> {
+pub(crate) fn end_crc(path: &Path, size: u64, len: u32) -> StateResult<u32> {
     let mut end = vec![0; len as usize];
     let at = size.saturating_sub(u64::from(len));
     let read = File::open(path).and_then(|file| file.read_exact_at(&mut end, at));
@@ -243,7 +248,7 @@ fn end_crc(path: &Path, size: u64, len: u32) -> StateResult<u32> {
 }
 
 /// What the ends of a checkpoint's tables should be.
-fn read_ends(dir: &Path, manifest: &Manifest) -> StateResult<BTreeMap<u64, (u32, u32)>> {
+pub(crate) fn read_ends(dir: &Path, manifest: &Manifest) -> StateResult<BTreeMap<u64, (u32, u32)>> {
     let path = dir.join(ENDS);
     let bytes = fs::read(&path).map_err(|e| failed("reading", &path, &e))?;
     let crc = manifest.files.iter().find(|entry| entry.name == ENDS).and_then(|entry| entry.crc);

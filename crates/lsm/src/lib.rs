@@ -39,10 +39,14 @@
 //!
 //! # Left out
 //!
-//! A scrub that reads all blocks in the background; compression; more than one tree.
+//! Compression; more than one tree.
 
+mod blocks;
+mod examine;
 mod files;
+mod scrub;
 
+pub use examine::{Examined, Fault, examine};
 use files::Layout;
 use lsm_tree::compaction::Leveled;
 use lsm_tree::config::{BlockSizePolicy, PinningPolicy};
@@ -51,6 +55,7 @@ use quorate_storage::journal::Identity;
 use quorate_storage::state::{
     CheckpointJob, Range, Scan, State, StateError, StateErrorKind, StateResult, StateStore, Upkeep, View,
 };
+use scrub::Scrub;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::Bound;
@@ -422,7 +427,7 @@ impl State for LsmState {
     }
 
     fn upkeep(&self) -> Option<Box<dyn Upkeep>> {
-        Some(Box::new(Compaction { shared: self.shared.clone(), compacted_at: 0 }))
+        Some(Box::new(Compaction { shared: self.shared.clone(), compacted_at: 0, scrub: Scrub::default() }))
     }
 }
 
@@ -537,6 +542,7 @@ struct Compaction {
     shared: Arc<Shared>,
     /// The version after the last compaction: without a new one there is nothing to do.
     compacted_at: u64,
+    scrub: Scrub,
 }
 
 impl Upkeep for Compaction {
@@ -575,6 +581,18 @@ impl Upkeep for Compaction {
         shared.merging(|| shared.tree.major_compact(shared.options.table_bytes, shared.watermark()))?;
         self.compacted_at = shared.tree.current_version().id();
         Ok(())
+    }
+
+    fn scrub(&mut self, budget: u64) -> StateResult<bool> {
+        let (shared, end) = (&self.shared, self.shared.options.end_bytes);
+        self.scrub.step(budget, || {
+            let version = shared.tree.current_version();
+            let tables = version.iter_tables().map(|table| {
+                let size = std::fs::metadata(&*table.path).map_or(0, |meta| meta.len());
+                (table.path.to_path_buf(), size.saturating_sub(end))
+            });
+            tables.collect()
+        })
     }
 
     fn recorded(&mut self, generation: u64) -> StateResult<()> {

@@ -6,6 +6,7 @@ pub mod config;
 pub mod datadir;
 mod descriptors;
 pub mod disk;
+pub mod doctor;
 mod door;
 mod error;
 mod inbox;

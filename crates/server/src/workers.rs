@@ -223,6 +223,12 @@ fn applier_loop(
 const UPKEEP_PAUSE: Duration = Duration::from_millis(20);
 /// ... or when it has not for so long.
 const UPKEEP_AT_LEAST: Duration = Duration::from_secs(1);
+/// So much is scrubbed at once, ...
+const SCRUB_BYTES: u64 = 256 << 10;
+/// ... so often: a megabyte a second, ...
+const SCRUB_EVERY: Duration = Duration::from_millis(250);
+/// ... and after a round through everything it rests.
+const SCRUB_REST: Duration = Duration::from_secs(3600);
 /// What found no room is tried again after so long.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
@@ -237,6 +243,7 @@ fn background_loop(
     let mut kept_up = Instant::now();
     // What found no room is tried again from then on.
     let (mut upkeep_from, mut seal_from) = (kept_up, None);
+    let mut scrub_from = kept_up + SCRUB_EVERY;
     loop {
         if seal_from.is_some_and(|from| from <= Instant::now()) {
             seal_from = None;
@@ -250,6 +257,14 @@ fn background_loop(
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
                 kept_up = Instant::now();
+                if let Some(upkeep) = upkeep.as_mut().filter(|_| kept_up >= scrub_from) {
+                    match upkeep.scrub(SCRUB_BYTES) {
+                        Ok(more) => scrub_from = kept_up + if more { SCRUB_EVERY } else { SCRUB_REST },
+                        Err(error) => {
+                            return inbox.push(Event::Broken(Broken::state("scrubbing the state", &error)));
+                        }
+                    }
+                }
                 match upkeep.as_mut().filter(|_| kept_up >= upkeep_from).map(|upkeep| upkeep.step()) {
                     None | Some(Ok(_)) => {}
                     Some(Err(error)) if error.kind == StateErrorKind::Full => {
