@@ -91,6 +91,8 @@ const SET_ASIDE_MAX: usize = 1;
 const SET_ASIDE_WITHOUT_ROOM: usize = 8;
 /// With so many flushed memtables that are not merged yet, the writer merges them itself.
 const UNMERGED_MAX: usize = 24;
+/// Beyond twice what is live so much may be wasted, in tables, before everything is merged.
+const WASTE_TABLES: u64 = 2;
 /// A memtable that has grown to so many times its limit while a checkpoint waits to be cut makes the writer cut it.
 const SEALING_MEMTABLES: u64 = 2;
 
@@ -272,6 +274,11 @@ impl Shared {
             *litter = Some(litter.map_or(first, |known| known.min(first)));
         }
         done
+    }
+
+    /// Bytes of all tables.
+    fn table_bytes(&self) -> u64 {
+        self.tree.current_version().iter_tables().map(|table| table.metadata.file_size).sum()
     }
 
     /// Lets go of versions that no view needs any more, and with them of their tables: the tree does so only beside other work.
@@ -565,6 +572,14 @@ impl Upkeep for Compaction {
             self.compacted_at = after;
         }
         Ok(after != before)
+    }
+
+    fn tidy(&mut self, live: u64) -> StateResult<bool> {
+        let wasted = self.shared.table_bytes().saturating_sub(live.saturating_mul(2));
+        if wasted <= WASTE_TABLES * self.shared.options.table_bytes {
+            return Ok(false);
+        }
+        self.settle().map(|()| true)
     }
 
     fn settle(&mut self) -> StateResult<()> {

@@ -76,6 +76,8 @@ pub enum Output {
     Settled {
         /// By these numbers; perhaps none.
         numbers: Vec<u64>,
+        /// Something was swept.
+        swept: bool,
         /// What was readable before and still is, without what was swept: no older view need hold on to that.
         view: Arc<KvView>,
     },
@@ -169,9 +171,9 @@ impl Applier {
                 let more = self.kv.compact_step(COMPACT_BUDGET)?;
                 self.swept |= more;
                 if !more && (self.swept || !self.settling.is_empty()) {
-                    self.swept = false;
-                    let numbers = std::mem::take(&mut self.settling);
-                    out.push(Output::Settled { numbers, view: self.kv.view() });
+                    let (numbers, swept) =
+                        (std::mem::take(&mut self.settling), std::mem::take(&mut self.swept));
+                    out.push(Output::Settled { numbers, swept, view: self.kv.view() });
                 }
                 out.push(Output::Upkept { more });
             }

@@ -8,7 +8,7 @@ use quorate_faulty::FaultyDisk;
 use quorate_node::api::{Answer, Body, Failure, Request};
 use quorate_node::applier::{Applier, Output, Work};
 use quorate_node::boot::{self, Parts};
-use quorate_node::lane::{AT_ONCE, Effects, Event, Lane, Settings, Upkeep};
+use quorate_node::lane::{AT_ONCE, AutoCompaction, Effects, Event, Lane, Settings, Upkeep};
 use quorate_node::watch::{Hub, Options};
 use quorate_protocol::raft;
 use quorate_storage::journal::{self, Identity, Journal};
@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex};
 
 const KV: ShardId = ShardId(1);
 const ME: NodeId = NodeId(1);
+const EVERY_SECOND: AutoCompaction = AutoCompaction::Periodic(Duration::from_secs(1));
 const OWN: Alarm = Alarm { kind: AlarmKind::NoSpace, member: 1 };
 
 /// A node that is its own group.
@@ -53,7 +54,7 @@ impl Node {
         let (mut rng, now) = (Rng::new(1), Instant(1));
         let booted = boot::boot(parts, &mut journal, &mut rng, now).unwrap();
         let hub = Arc::new(Mutex::new(Hub::new(Options::default(), booted.view.clone(), Box::new(|| {}))));
-        let upkeep = Upkeep { quota };
+        let upkeep = Upkeep { quota, auto_compaction: (quota == 0).then_some(EVERY_SECOND) };
         let settings =
             Settings { cluster: 5, node: ME, raft: config, members: Vec::new(), at_once: AT_ONCE, upkeep };
         let lane = Lane::new(settings, booted.raft, booted.view, hub, &mut rng, now);
@@ -174,4 +175,16 @@ fn the_quota_is_held_and_compaction_gives_room_again() {
     node.disarm();
     assert!(node.put(1_000));
     assert!(node.alarms().is_empty());
+}
+
+/// Claim: the leader compacts unasked, and keeps the period.
+#[test]
+fn history_beyond_the_period_is_compacted() {
+    let mut node = Node::start(0);
+    for _ in 0..30 {
+        assert!(node.put(10));
+        node.pass(100);
+    }
+    let (revision, compacted) = (node.lane.view().revision(), node.lane.view().compacted());
+    assert!((8..=22).contains(&(revision - compacted)), "{compacted} of {revision}");
 }

@@ -17,6 +17,6 @@ mod run;
 mod transport;
 mod workers;
 
-pub use config::{Peer, ServerConfig, Upkeep};
+pub use config::{AutoCompaction, Peer, ServerConfig, Upkeep};
 pub use error::{ServeError, ServeErrorKind};
 pub use run::{DoorStart, Facts, Ready, ServeDoor, run};

@@ -1,7 +1,7 @@
 //! Putting a node together and running it: recovery, threads, the lane's loop, an orderly end.
 
 use crate::clock::Clock;
-use crate::config::ServerConfig;
+use crate::config::{AutoCompaction, ServerConfig};
 use crate::datadir::DataDir;
 use crate::descriptors;
 use crate::disk::FsDisk;
@@ -277,7 +277,10 @@ fn recover(
         raft: raft_config,
         members: config.peers.iter().map(member).collect(),
         at_once: AT_ONCE,
-        upkeep: Upkeep { quota: i64::try_from(config.upkeep.quota_bytes).unwrap_or(i64::MAX) },
+        upkeep: Upkeep {
+            quota: i64::try_from(config.upkeep.quota_bytes).unwrap_or(i64::MAX),
+            auto_compaction: config.upkeep.auto_compaction.map(AutoCompaction::for_lane),
+        },
     };
     let lane = Lane::new(settings, booted.raft, booted.view, hub.clone(), &mut rng, now);
     let upkeep = booted.kv.upkeep();
@@ -413,6 +416,9 @@ fn carry_out(effects: &mut Effects, workers: &Workers, transport: &Transport) ->
     }
     for catch_up in effects.catch_ups.drain(..) {
         let _ = workers.history.send(catch_up);
+    }
+    if let Some(live) = effects.tidy.take() {
+        let _ = workers.background.send(ToBackground::Tidy(live));
     }
     for number in effects.defragment.drain(..) {
         let _ = workers.background.send(ToBackground::Defragment(number));

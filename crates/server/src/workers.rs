@@ -39,6 +39,8 @@ pub(crate) enum ToBackground {
     Export(Export),
     /// Give the state's room back.
     Defragment(u64),
+    /// So many bytes of the state are needed: give back the rest, if it is worth it.
+    Tidy(u64),
     /// The journal has recorded a checkpoint.
     Recorded(u64),
 }
@@ -299,6 +301,20 @@ fn background_loop(
                 let result = upkeep.as_mut().map_or(Ok(()), |upkeep| upkeep.settle());
                 inbox.push(Event::Defragmented(Defragmented { number, result }));
             }
+            ToBackground::Tidy(live) => match upkeep.as_mut().map_or(Ok(false), |upkeep| upkeep.tidy(live)) {
+                Ok(false) => {}
+                Ok(true) => {
+                    // The checkpoint, and what is readable, hold on to what was merged.
+                    let _ = applier.send(Work::Settle(0));
+                    let _ = applier.send(Work::Seal);
+                }
+                Err(error) if error.kind == StateErrorKind::Full => {
+                    tracing::warn!(%error, "there is no room to give room back");
+                }
+                Err(error) => {
+                    return inbox.push(Event::Broken(Broken::state("giving room back", &error)));
+                }
+            },
             ToBackground::Recorded(generation) => {
                 // What stays for want of this goes with the next one.
                 if let Some(Err(error)) = upkeep.as_mut().map(|upkeep| upkeep.recorded(generation)) {

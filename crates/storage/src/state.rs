@@ -136,6 +136,8 @@ pub trait Upkeep: Send {
     /// Gives back all room that nothing readable needs, however long that takes. What older checkpoints hold on to goes with
     /// them.
     fn settle(&mut self) -> StateResult<()>;
+    /// Does that if it is worth it: `live` bytes of what is stored are needed, about. True if it was.
+    fn tidy(&mut self, live: u64) -> StateResult<bool>;
     /// Reads about so many bytes of what is stored, to find damage where nobody else reads; false at the end of a round.
     fn scrub(&mut self, budget: u64) -> StateResult<bool>;
     /// Checkpoint `generation` is recorded: those before it are not needed any more.

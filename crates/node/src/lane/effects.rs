@@ -29,6 +29,9 @@ pub struct Effects {
     pub seals: Vec<Seal>,
     /// Give the room of the state back, on the background thread, for each of these; then [`super::Event::Defragmented`].
     pub defragment: Vec<u64>,
+    /// A sweep is through, and so many bytes of the state are needed: give room back if it is worth it, and then let the applier
+    /// settle (by number 0) and seal.
+    pub tidy: Option<u64>,
     /// Role changes, for the log.
     pub roles: Vec<RoleChange>,
     /// Peers of whose packets a part could not be read, once a packet.

@@ -8,6 +8,7 @@
 //! to the leader's -> journal and peers -> committed -> [`Effects::work`] -> [`Event::Output`] -> its callback.
 
 mod broken;
+mod compactor;
 mod effects;
 mod exports;
 mod large;
@@ -25,6 +26,8 @@ use crate::lessor::{Lessor, Wish};
 use crate::watch::{Caught, Hub};
 pub use broken::Broken;
 use bytes::Bytes;
+pub use compactor::AutoCompaction;
+use compactor::Compactor;
 pub use effects::{Effects, Seal};
 use exports::Exports;
 pub use exports::{Export, Exported};
@@ -177,6 +180,7 @@ pub struct Lane {
     tick_at: Instant,
     room: Room,
     settling: Settling,
+    compactor: Option<Compactor>,
     /// Snapshots that somebody saves.
     backups: Vec<Weak<()>>,
     /// A leader that was believed in refused: what is parked waits for the next tick or for news, or it would go back and
@@ -199,7 +203,7 @@ impl Lane {
         rng: &mut Rng,
         now: Instant,
     ) -> Self {
-        let election = settings.raft.election_max;
+        let (election, auto) = (settings.raft.election_max, settings.upkeep.auto_compaction);
         let mut lessor = Lessor::default();
         lessor.reset(now, view.leases());
         Self {
@@ -232,6 +236,7 @@ impl Lane {
             tick_at: now,
             room: Room::default(),
             settling: Settling::default(),
+            compactor: auto.map(|mode| Compactor::new(mode, now)),
             backups: Vec::new(),
             holding: false,
             stopping: false,
@@ -347,9 +352,9 @@ impl Lane {
             }
             // The driver takes these two itself.
             Output::Sealed { .. } | Output::Upkept { .. } => {}
-            Output::Settled { numbers, view } => {
+            Output::Settled { numbers, swept, view } => {
                 self.renew(view);
-                self.swept(numbers);
+                self.swept(numbers, swept);
             }
         }
     }
@@ -447,6 +452,7 @@ impl Lane {
         out.exports.append(&mut self.exports.take_wanted());
         out.reads.append(&mut self.large.take_begun());
         out.work.append(&mut self.settling.work);
+        out.tidy = self.settling.tidy.take().or(out.tidy);
         out.defragment.append(&mut self.settling.defragment);
         self.at_once = self.settings.at_once * large::AT_ONCE_READS;
         let mut hub = hub(&self.hub);
@@ -545,6 +551,7 @@ impl Lane {
     /// Time-outs, and what the lessor wants.
     fn clockwork(&mut self, now: Instant) {
         self.watch_room(now);
+        self.auto_compact(now);
         for wish in self.lessor.due(now) {
             let command = match &wish {
                 Wish::Revoke(grants) => Command::LeaseExpire { grants: grants.clone() },
@@ -640,7 +647,8 @@ impl Lane {
             || self.wants_alarm()
             || self.settling.any();
         let tick = (waiting || hub(&self.hub).wants_ticks()).then_some(self.tick_at);
-        [self.raft.deadline(), tick, self.lessor.deadline()].into_iter().flatten().min()
+        let compactor = self.compactor.as_ref().map(Compactor::deadline);
+        [self.raft.deadline(), tick, self.lessor.deadline(), compactor].into_iter().flatten().min()
     }
 
     /// The core, to look at.

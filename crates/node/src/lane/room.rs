@@ -5,7 +5,7 @@
 //! make the space grow are refused here, so that a flood of them does not eat what is kept for taking things away.
 //! The alarm stands until somebody takes it back, also where there is room again: whoever filled the disk may do so again.
 
-use super::{Lane, Want};
+use super::{AutoCompaction, Lane, Want};
 use quorate_base::Instant;
 use quorate_base::time::Duration;
 use quorate_wire::command;
@@ -19,6 +19,8 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 pub struct Upkeep {
     /// Bytes of the space beyond which the node raises the alarm for want of room; 0 for no bound.
     pub quota: i64,
+    /// How much history is kept; all of it unless set.
+    pub auto_compaction: Option<AutoCompaction>,
 }
 
 /// What is known about the room of this node.

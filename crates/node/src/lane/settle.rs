@@ -39,6 +39,8 @@ pub(super) struct Settling {
     next: u64,
     pub(super) work: Vec<Work>,
     pub(super) defragment: Vec<u64>,
+    /// So many bytes are needed, now that a sweep is through.
+    pub(super) tidy: Option<u64>,
 }
 
 impl Settling {
@@ -76,7 +78,10 @@ impl Lane {
     }
 
     /// The applier has swept all there was.
-    pub(super) fn swept(&mut self, numbers: Vec<u64>) {
+    pub(super) fn swept(&mut self, numbers: Vec<u64>, any: bool) {
+        if any {
+            self.settling.tidy = Some(u64::try_from(self.view.sizes().0).unwrap_or(0));
+        }
         for number in numbers {
             match self.settling.waiting.get(&number) {
                 Some(Waiting { defragment: true, .. }) => self.settling.defragment.push(number),
