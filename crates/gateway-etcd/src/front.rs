@@ -6,11 +6,13 @@
 //!
 //! What is left out: JSON requests (`/v3/...`).
 
-use crate::Gateway;
 use crate::aside::{Aside, Large};
+use crate::calls::Call;
+use crate::{Counters, Gateway};
 use pin_project_lite::pin_project;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
@@ -52,9 +54,11 @@ where
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let content = request.headers().get(http::header::CONTENT_TYPE);
         if content.is_some_and(|c| c.as_bytes().starts_with(b"application/grpc")) {
+            let call = self.gateway.counters.calls.begin(request.uri().path());
             let request = request.map(|body| self.gateway.unfinished.count(body));
             let aside = self.gateway.aside.clone();
-            return Answer::Grpc { answer: self.services.call(request), aside };
+            let calls = call.map(|call| (call, self.gateway.counters.clone()));
+            return Answer::Grpc { answer: self.services.call(request), aside, calls };
         }
         let gateway = self.gateway.clone();
         let (asked, _) = request.into_parts();
@@ -66,7 +70,7 @@ pin_project! {
     /// What comes of a request.
     #[project = AnswerProjected]
     pub(crate) enum Answer<F> {
-        Grpc { #[pin] answer: F, aside: Aside },
+        Grpc { #[pin] answer: F, aside: Aside, calls: Option<(Call, Arc<Counters>)> },
         Page { page: Pin<Box<dyn Future<Output = Page> + Send>> },
     }
 }
@@ -80,10 +84,15 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
             AnswerProjected::Page { page } => page.as_mut().poll(cx).map(Ok),
-            AnswerProjected::Grpc { answer, aside } => {
+            AnswerProjected::Grpc { answer, aside, calls } => {
                 let mut response = ready!(answer.poll(cx))?;
                 if response.headers().contains_key(Status::GRPC_STATUS) {
                     recode(response.headers_mut());
+                }
+                if let Some((call, counters)) = calls.take() {
+                    // An answer that is not refused has its status behind it.
+                    let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |s| s.code());
+                    counters.calls.end(call, code);
                 }
                 if response.extensions_mut().remove::<Large>().is_some() {
                     response = response.map(|body| aside.encode(body));

@@ -11,9 +11,11 @@
 mod arrivals;
 mod aside;
 mod authority;
+mod calls;
 mod check;
 mod cluster;
 mod convert;
+mod counted;
 mod ending;
 mod failure;
 mod front;
@@ -27,6 +29,7 @@ mod watch;
 
 use arrivals::Arrivals;
 use aside::Aside;
+pub use calls::Calls;
 use ending::Endings;
 use prost::Message;
 use quorate_node::api::{Answer, Body, Door, Failure, Request};
@@ -70,6 +73,12 @@ pub struct Options {
 pub struct Counters {
     /// Connections for which there was no place.
     pub turned_away: AtomicU64,
+    /// Calls by method.
+    pub calls: Calls,
+    /// Bytes read from clients.
+    pub received: AtomicU64,
+    /// Bytes written to clients.
+    pub sent: AtomicU64,
 }
 
 /// The door's share of every service.
@@ -81,6 +90,7 @@ pub(crate) struct Gateway {
     pub(crate) endings: Endings,
     pub(crate) unfinished: Arc<Unfinished>,
     pub(crate) aside: Aside,
+    pub(crate) counters: Arc<Counters>,
 }
 
 /// Serves clients on `listener` until `shutdown` completes.
@@ -93,7 +103,7 @@ pub async fn serve(
     let endings = Endings::start(door.clone());
     let Options { version, metrics, clients_max, counters } = options;
     let (version, unfinished, aside) = (version.into(), Arc::default(), Aside::default());
-    let gateway = Gateway { door, version, metrics, endings, unfinished, aside };
+    let gateway = Gateway { door, version, metrics, endings, unfinished, aside, counters: counters.clone() };
     macro_rules! service {
         ($module:ident, $server:ident) => {
             pb::$module::$server::new(gateway.clone())
@@ -295,7 +305,15 @@ mod tests {
         let door: Arc<dyn Door> = Arc::new(node);
         let endings = Endings::start(door.clone());
         let (unfinished, aside) = (Arc::default(), Aside::default());
-        Gateway { door, version: "3.6.0".into(), metrics: None, endings, unfinished, aside }
+        Gateway {
+            door,
+            version: "3.6.0".into(),
+            metrics: None,
+            endings,
+            unfinished,
+            aside,
+            counters: Arc::default(),
+        }
     }
 
     /// Calls a unary method with and without `hasleader` and gives what came of it.

@@ -7,6 +7,7 @@ use quorate_base::Instant;
 use quorate_base::time::Duration;
 use quorate_node::api::{Done, Door, Failure, Head, Opened, Patience, Pieces, Request, WatchStream};
 use quorate_node::backup::Backup;
+use quorate_node::figures::Figures;
 use quorate_node::lane::{Broken, Event, Lane};
 use quorate_node::watch::Hub;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,12 +19,13 @@ struct Pulse {
     head: Head,
     leaderless_since: Option<Instant>,
     away: bool,
+    figures: Figures,
 }
 
 impl Pulse {
     fn of(lane: &Lane) -> Self {
         let (head, leaderless_since) = (lane.head(), lane.leaderless_since());
-        Self { head, leaderless_since, away: lane.raft().state_lost() }
+        Self { head, leaderless_since, away: lane.raft().state_lost(), figures: lane.figures() }
     }
 }
 
@@ -53,6 +55,11 @@ impl NodeDoor {
     /// Takes over what the lane knows now.
     pub(crate) fn refresh(&self, lane: &Lane) {
         *lock(&self.pulse) = Pulse::of(lane);
+    }
+
+    /// What the lane counts, as of the last refresh.
+    pub(crate) fn figures(&self) -> Figures {
+        lock(&self.pulse).figures
     }
 
     /// From now on requests are refused and streams end.

@@ -20,3 +20,4 @@ mod workers;
 pub use config::{AutoCompaction, Peer, ServerConfig, Upkeep};
 pub use error::{ServeError, ServeErrorKind};
 pub use run::{DoorStart, Facts, Ready, ServeDoor, run};
+pub use transport::PeerBytes;

@@ -10,13 +10,14 @@ use crate::error::{ServeError, ServeErrorKind};
 use crate::inbox::Inbox;
 use crate::met::Met;
 use crate::room::{self, Room};
-use crate::transport::{Patience, Transport};
+use crate::transport::{Patience, PeerBytes, Transport};
 use crate::workers::{Counters, ToBackground, ToJournal, Workers};
 use quorate_base::{Mint, NodeId, Rng, ShardId};
 use quorate_lsm::LsmStore;
 use quorate_node::api::{Door, Member};
 use quorate_node::applier::{Applier, SEAL_BYTES};
 use quorate_node::boot;
+use quorate_node::figures::{Figures, Histogram};
 use quorate_node::lane::{AT_ONCE, Broken, Effects, Event, Lane, Settings, Upkeep};
 use quorate_node::watch::Hub;
 use quorate_protocol::raft;
@@ -58,8 +59,16 @@ pub struct DoorStart {
 }
 
 /// Figures about a running node.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Facts {
+    /// The lane's.
+    pub lane: Figures,
+    /// How long flushes of the journal take.
+    pub flush: Arc<Histogram>,
+    /// How long checkpoints of the state take.
+    pub checkpoint: Arc<Histogram>,
+    /// Bytes to and from peers, and packets for which there was no connection.
+    pub peers: PeerBytes,
     /// Flushes of the journal since the start.
     pub flushes: u64,
     /// Connections and packets on the peer port that were refused.
@@ -124,8 +133,12 @@ async fn serve(
 
     let door = NodeDoor::new(&lane, inbox.clone(), hub, clock);
     let facts = {
-        let (counters, transport) = (counters.clone(), transport.clone());
+        let (counters, transport, figures) = (counters.clone(), transport.clone(), door.clone());
         Arc::new(move || Facts {
+            lane: figures.figures(),
+            flush: counters.flush.clone(),
+            checkpoint: counters.checkpoint.clone(),
+            peers: transport.bytes(),
             flushes: counters.flushes.load(std::sync::atomic::Ordering::Relaxed),
             peer_mistakes: transport.mistakes().count(),
         })

@@ -13,11 +13,12 @@
 use crate::inbox::{Inbox, lock};
 use quorate_base::{Append, Base, ShardId};
 use quorate_node::applier::{Applier, Output, Work};
+use quorate_node::figures::{DISK_BOUNDS, Histogram};
 use quorate_node::lane::{Broken, Defragmented, Event, Export, Reading, Seal};
 use quorate_node::watch::CatchUp;
 use quorate_state::kv::KvView;
 use quorate_storage::journal::{CheckpointMark, Journal, JournalError};
-use quorate_storage::state::{StateErrorKind, Upkeep};
+use quorate_storage::state::{CheckpointJob, StateErrorKind, Upkeep};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -46,10 +47,25 @@ pub(crate) enum ToBackground {
 }
 
 /// Counters of the journal's work.
-#[derive(Default)]
 pub(crate) struct Counters {
     /// Flushes so far.
     pub(crate) flushes: AtomicU64,
+    /// How long they take.
+    pub(crate) flush: Arc<Histogram>,
+    /// How long checkpoints take.
+    pub(crate) checkpoint: Arc<Histogram>,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        let disk = || Arc::new(Histogram::new(DISK_BOUNDS));
+        Self { flushes: AtomicU64::default(), flush: disk(), checkpoint: disk() }
+    }
+}
+
+fn since(begun: Instant) -> quorate_base::time::Duration {
+    let nanos = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    quorate_base::time::Duration::from_nanos(nanos)
 }
 
 /// The queues into the workers; dropping it ends them.
@@ -91,10 +107,10 @@ impl Workers {
         let (lane, seal) = (inbox.clone(), to_background.clone());
         spawn("applier", Box::new(move || applier_loop(applier, &applier_queue, &lane, &seal)))?;
         let (lane, mark) = (inbox.clone(), to_journal.clone());
-        let apply = to_applier.clone();
+        let (apply, count) = (to_applier.clone(), counters.clone());
         spawn(
             "background",
-            Box::new(move || background_loop(&background_queue, upkeep, &lane, &mark, &apply)),
+            Box::new(move || background_loop(&background_queue, upkeep, &lane, &mark, &apply, &count)),
         )?;
         let readers_queue = Arc::new(Mutex::new(readers_queue));
         for _ in 0..READERS {
@@ -146,8 +162,10 @@ fn journal_loop(
                 return inbox.push(broken("recording a checkpoint", &error));
             }
         }
+        let begun = Instant::now();
         match journal.sync() {
             Ok(proofs) => {
+                counters.flush.observe(since(begun));
                 counters.flushes.fetch_add(1, Ordering::Relaxed);
                 if !proofs.is_empty() {
                     inbox.push(Event::Journaled(proofs));
@@ -240,8 +258,15 @@ fn background_loop(
     inbox: &Inbox,
     journal: &Sender<ToJournal>,
     applier: &Sender<Work>,
+    counters: &Counters,
 ) {
     yield_to_requests();
+    let timed = |job: Box<dyn CheckpointJob>, generation| {
+        let begun = Instant::now();
+        let done = job.run(generation);
+        counters.checkpoint.observe(since(begun));
+        done
+    };
     let mut kept_up = Instant::now();
     // What found no room is tried again from then on.
     let (mut upkeep_from, mut seal_from) = (kept_up, None);
@@ -281,7 +306,7 @@ fn background_loop(
             }
         };
         match message {
-            ToBackground::Seal(Seal { job, generation, base, installed }) => match job.run(generation) {
+            ToBackground::Seal(Seal { job, generation, base, installed }) => match timed(job, generation) {
                 Ok(()) => {
                     let _ = journal.send(ToJournal::Mark { generation, base, installed });
                 }

@@ -22,7 +22,7 @@ mod settle;
 use crate::api::{Done, Failure, Head, Member, Patience, Request};
 use crate::applier::{Applied, Output, Work};
 use crate::backup::Backup;
-use crate::lessor::{Lessor, Wish};
+use crate::lessor::{Lessor, Wish, least_lease};
 use crate::watch::{Caught, Hub};
 pub use broken::Broken;
 use bytes::Bytes;
@@ -180,6 +180,8 @@ pub struct Lane {
     tick_at: Instant,
     room: Room,
     settling: Settling,
+    leader_changes: u64,
+    failed: u64,
     compactor: Option<Compactor>,
     /// Snapshots that somebody saves.
     backups: Vec<Weak<()>>,
@@ -236,6 +238,8 @@ impl Lane {
             tick_at: now,
             room: Room::default(),
             settling: Settling::default(),
+            leader_changes: 0,
+            failed: 0,
             compactor: auto.map(|mode| Compactor::new(mode, now)),
             backups: Vec::new(),
             holding: false,
@@ -398,6 +402,7 @@ impl Lane {
         if applied.last.term > self.last_applied_term {
             self.last_applied_term = applied.last.term;
             for done in self.pending.overtaken(applied.last.term) {
+                self.failed += 1;
                 done(Err(Failure::LeaderChanged));
             }
         }
@@ -519,6 +524,7 @@ impl Lane {
             // A new leader counts from its first entry on, see `applied`.
             self.lessor.demote();
         }
+        self.leader_changes += u64::from(change.leader.is_some() && change.leader != self.leader);
         self.leader = change.leader;
         self.holding = false;
         match (self.leader, self.leaderless_since) {
@@ -566,7 +572,9 @@ impl Lane {
             hub(&self.hub).tick(now);
             let reads = self.reads.expired(now).into_iter().chain(self.large.expired(now));
             let reads = reads.chain(self.settling.expired(now));
-            for (done, failure) in self.pending.expired(now).into_iter().chain(reads) {
+            let late = self.pending.expired(now);
+            self.failed += late.len() as u64;
+            for (done, failure) in late.into_iter().chain(reads) {
                 done(Err(failure));
             }
         }
@@ -680,12 +688,6 @@ impl Lane {
     pub fn patience(&self) -> Patience {
         self.patience
     }
-}
-
-/// The smallest lease in seconds: one and a half of the shortest election timeout, rounded up, as etcd's.
-fn least_lease(election: Duration) -> i64 {
-    let ms = election.as_millis() as i64 * 3 / 2;
-    ((ms + 999) / 1000).max(1)
 }
 
 fn hub(hub: &Mutex<Hub>) -> std::sync::MutexGuard<'_, Hub> {

@@ -4,6 +4,7 @@ use super::{Broken, COMMAND_MAX, Found, Lane, Read, WAITING_BYTES_MAX, WAITING_M
 use crate::api::{Answer, Body, Done, Failure, Head, Member, Request, Status};
 use crate::applier::Outcome;
 use crate::backup::{Backup, Header};
+use crate::figures::Figures;
 use crate::lessor::Renewal;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId};
@@ -103,6 +104,7 @@ impl Lane {
             Declined::Unknown => Failure::Refused(Refused::UnknownCommand, self.head()),
         };
         if let Some((_, done)) = self.pending.finish(request) {
+            self.failed += 1;
             done(Err(failure));
         }
     }
@@ -277,6 +279,26 @@ impl Lane {
         self.backups.push(Arc::downgrade(&counted));
         let header = Header { cluster: self.settings.cluster, node: self.settings.node };
         Ok(Backup::new(&self.view, header, counted))
+    }
+
+    /// What is counted here.
+    pub fn figures(&self) -> Figures {
+        let (db_size, db_size_in_use) = self.view.sizes();
+        Figures {
+            has_leader: self.raft.leader().is_some(),
+            leads: self.raft.is_leader(),
+            learner: self.raft.is_learner(),
+            leader_changes: self.leader_changes,
+            committed: self.raft.commit().get(),
+            applied: self.view.applied().index.get(),
+            pending: self.pending.len() as u64,
+            failed: self.failed,
+            db_size,
+            db_size_in_use,
+            quota: self.settings.upkeep.quota,
+            keys: self.view.len(),
+            leases: self.view.leases_len(),
+        }
     }
 
     fn members(&self) -> Vec<Member> {
