@@ -78,15 +78,17 @@ Examples:
   quorate snapshot restore backup.snap --node 1 --data /var/lib/quorate --cluster after-the-fire
 
 Each node of the new cluster is restored from the same file, with the same members, and then started by `quorate serve` with the
-same settings. Revisions and leases are as they were. `etcdctl snapshot save` writes the same file.";
+same settings. Revisions and leases are as they were. `etcdctl snapshot save` writes the same file. A snapshot of etcd is restored,
+too, without its members, users and alarms.";
 
 /// What `--json` says of a file.
 #[derive(Serialize, Debug)]
 struct Told {
     file: String,
     bytes: u64,
-    cluster: String,
-    node: u64,
+    /// Left out for a snapshot of etcd.
+    cluster: Option<String>,
+    node: Option<u64>,
     term: u64,
     index: u64,
     revision: i64,
@@ -123,8 +125,8 @@ fn tell(path: &Path, found: &Inspected, json: bool, verb: &str) -> Result<(), Pr
     let told = Told {
         file: path.display().to_string(),
         bytes: *size,
-        cluster: format!("{:016x}", header.cluster),
-        node: header.node.get(),
+        cluster: header.map(|header| format!("{:016x}", header.cluster)),
+        node: header.map(|header| header.node.get()),
         term: c.base.id.term.get(),
         index: c.base.id.index.get(),
         revision: c.revision,
@@ -145,10 +147,13 @@ fn tell(path: &Path, found: &Inspected, json: bool, verb: &str) -> Result<(), Pr
         "{} {verb} {} keys at revision {} ({} older versions, compacted at {}), {} leases, {} alarms",
         told.file, told.keys, told.revision, told.versions, told.compacted, told.leases, told.alarms
     ));
-    say(&format!(
-        "  {} bytes, all checksums hold; of node {} of cluster {}, behind entry {} of term {}",
-        told.bytes, told.node, told.cluster, told.index, told.term
-    ));
+    let whose = match (told.node, told.cluster) {
+        (Some(node), Some(cluster)) => {
+            format!("of node {node} of cluster {cluster}, behind entry {} of term {}", told.index, told.term)
+        }
+        _ => "of etcd".to_string(),
+    };
+    say(&format!("  {} bytes, all checksums hold; {whose}", told.bytes));
     Ok(())
 }
 

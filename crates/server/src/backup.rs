@@ -8,11 +8,13 @@
 //! with the same members; since all begin at one entry, their logs fit. The new cluster has another identity than the old one,
 //! or a node of the old one that comes back would be taken for a member, with a log that goes further.
 
+use crate::bbolt::{self, MAGIC, MAGIC_AT};
 use crate::config::ServerConfig;
 use crate::datadir::DataDir;
 use crate::disk::FsDisk;
 use crate::error::{ServeError, ServeErrorKind};
-use quorate_base::{Base, Mint};
+use bytes::Bytes;
+use quorate_base::{Base, EntryId, Index, Mint, Term};
 use quorate_lsm::LsmStore;
 use quorate_node::backup::{ALIGN, BadHeader, CHUNK_MAX, HEADER, Header, SUM};
 use quorate_protocol::raft::Membership;
@@ -31,8 +33,8 @@ const RESTORING: &str = "restoring";
 /// What is in a snapshot file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Inspected {
-    /// Whose it is.
-    pub header: Header,
+    /// Whose it is; `None` for one of etcd.
+    pub header: Option<Header>,
     /// What is in it.
     pub contents: Contents,
     /// Bytes of the file.
@@ -42,10 +44,9 @@ pub struct Inspected {
 /// Reads and verifies all of a snapshot file.
 pub fn inspect(path: &Path) -> Result<Inspected, ServeError> {
     let mut survey = Survey::default();
-    let mut file = SnapshotFile::open(path)?;
-    let header = file.read(|chunk| survey.chunk(chunk))?;
-    let contents = survey.finish().map_err(|e| file.damaged(0, &e.context))?;
-    Ok(Inspected { header, contents, size: file.size })
+    let (header, size) = read(path, |chunk| survey.chunk(chunk))?;
+    let contents = survey.finish().map_err(|e| damaged(path, 0, &e.context))?;
+    Ok(Inspected { header, contents, size })
 }
 
 /// Makes the data directory of `config`'s node out of a snapshot file. It must not exist, or hold nothing but a restore that was
@@ -53,7 +54,7 @@ pub fn inspect(path: &Path) -> Result<Inspected, ServeError> {
 pub fn restore(path: &Path, config: &ServerConfig) -> Result<Inspected, ServeError> {
     config.check()?;
     let found = inspect(path)?;
-    if found.header.cluster == config.cluster {
+    if found.header.is_some_and(|header| header.cluster == config.cluster) {
         return Err(ServeError::new(
             ServeErrorKind::Config,
             format!("{} is of the cluster that it is to be restored into", path.display()),
@@ -102,7 +103,7 @@ fn restore_state(path: &Path, data: &Path, identity: Identity, base: &Base) -> R
     let mut kv = Kv::open(crate::run::KV, state).map_err(|e| of_state(&e))?;
     kv.import_begin().map_err(|e| of_state(&e))?;
     let mut seq = 0;
-    SnapshotFile::open(path)?.read(|chunk| {
+    read(path, |chunk| {
         let taken = kv.import_chunk(seq, chunk);
         seq += 1;
         taken
@@ -121,6 +122,47 @@ fn restore_journal(data: &Path, identity: Identity, base: Base) -> Result<(), Se
         journal.sync().map(drop)
     };
     write().map_err(|e| ServeError::of_journal(&e))
+}
+
+/// Reads and verifies a file of either kind, and gives each chunk; whose it is and how long.
+fn read(
+    path: &Path,
+    each: impl FnMut(&[u8]) -> Result<(), StateError>,
+) -> Result<(Option<Header>, u64), ServeError> {
+    let mut file = SnapshotFile::open(path)?;
+    let mut start = [0; MAGIC_AT + MAGIC.len()];
+    let begun = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    if begun.is_ok() && start[MAGIC_AT..] == MAGIC {
+        return read_etcd(path, each).map(|()| (None, file.size));
+    }
+    Ok((Some(file.read(each)?), file.size))
+}
+
+/// A snapshot of etcd: all of it is read into memory. It stands behind one entry, the same for whoever restores it.
+fn read_etcd(path: &Path, mut each: impl FnMut(&[u8]) -> Result<(), StateError>) -> Result<(), ServeError> {
+    let file: Bytes = fs::read(path).map_err(|e| io("read", path, &e))?.into();
+    let store = file.len().saturating_sub(SUM as usize);
+    if file.len() as u64 % ALIGN != SUM {
+        return Err(damaged(
+            path,
+            file.len() as u64,
+            "a snapshot of etcd ends with a sum, and this does not",
+        ));
+    }
+    let sum = Sha256::digest(&file[..store]);
+    if sum[..] != file[store..] {
+        return Err(damaged(path, store as u64, "the sum over the whole file does not hold"));
+    }
+    let foreign = bbolt::read(&file.slice(..store)).map_err(|e| damaged(path, e.at, e.what))?;
+    let digest = sum.iter().take(8).fold(0, |n, byte| n << 8 | u64::from(*byte));
+    let chunks = foreign.into_chunks(EntryId::new(Term(1), Index(1)), digest);
+    for chunk in chunks.map_err(|e| damaged(path, 0, &e.context))? {
+        each(&chunk).map_err(|error| match error.kind {
+            StateErrorKind::Damaged => damaged(path, 0, &error.context),
+            _ => of_state(&error),
+        })?;
+    }
+    Ok(())
 }
 
 /// A snapshot file while it is read.
@@ -144,7 +186,7 @@ impl SnapshotFile {
     fn read(&mut self, mut each: impl FnMut(&[u8]) -> Result<(), StateError>) -> Result<Header, ServeError> {
         let mut head = [0; HEADER];
         self.take(&mut head)?;
-        let header = Header::decode(&head).map_err(|e| self.bad_header(e, &head))?;
+        let header = Header::decode(&head).map_err(|e| self.bad_header(e))?;
         loop {
             let begun = self.at;
             let mut length = [0; 4];
@@ -202,20 +244,13 @@ impl SnapshotFile {
         }
     }
 
-    fn bad_header(&self, error: BadHeader, head: &[u8; HEADER]) -> ServeError {
-        // The first page of etcd's own store.
-        const BBOLT: [u8; 4] = 0xED0C_DAED_u32.to_le_bytes();
+    fn bad_header(&self, error: BadHeader) -> ServeError {
         let path = self.path.display();
         match error {
-            BadHeader::Foreign if head[16..20] == BBOLT => ServeError::new(
-                ServeErrorKind::Config,
-                format!("{path} is a snapshot of etcd, which this release does not read"),
-                "give a file that `quorate snapshot save` or `etcdctl snapshot save` took from a Quorate node",
-            ),
             BadHeader::Foreign => ServeError::new(
                 ServeErrorKind::Config,
                 format!("{path} is no snapshot, or its first bytes are damaged"),
-                "give a file that `quorate snapshot save` or `etcdctl snapshot save` took from a Quorate node",
+                "give a file of `quorate snapshot save` or `etcdctl snapshot save`, from a Quorate node or from etcd",
             ),
             BadHeader::Version(version) => ServeError::new(
                 ServeErrorKind::Config,
@@ -227,12 +262,16 @@ impl SnapshotFile {
     }
 
     fn damaged(&self, at: u64, what: &str) -> ServeError {
-        ServeError::new(
-            ServeErrorKind::Damaged,
-            format!("{} at offset {at}: {what}", self.path.display()),
-            "use another snapshot; nothing was changed",
-        )
+        damaged(&self.path, at, what)
     }
+}
+
+fn damaged(path: &Path, at: u64, what: &str) -> ServeError {
+    ServeError::new(
+        ServeErrorKind::Damaged,
+        format!("{} at offset {at}: {what}", path.display()),
+        "use another snapshot; nothing was changed",
+    )
 }
 
 fn of_state(error: &StateError) -> ServeError {

@@ -1,6 +1,7 @@
 //! The real driver: threads, sockets and files around the deterministic parts of a node.
 
 pub mod backup;
+mod bbolt;
 mod clock;
 pub mod config;
 pub mod datadir;

@@ -68,6 +68,7 @@
 mod alarm;
 mod apply;
 mod counts;
+mod foreign;
 mod hash;
 mod layout;
 mod lease;
@@ -83,6 +84,7 @@ mod transfer;
 mod view;
 
 pub use apply::Applied;
+pub use foreign::{Foreign, ForeignVersion};
 pub use layout::KEY_MAX;
 pub use lease::{LeaseChange, LeaseInfo};
 pub use read::ReadError;

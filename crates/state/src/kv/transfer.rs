@@ -73,12 +73,7 @@ impl KvView {
         }
         let last = pairs.peek().is_none();
         body[0] = u8::from(last);
-        let mut chunk = Vec::with_capacity(FRAME + body.len());
-        chunk.push(VERSION);
-        chunk.extend((body.len() as u32).to_le_bytes());
-        chunk.extend(crc32c::crc32c(&body).to_le_bytes());
-        chunk.append(&mut body);
-        Ok((chunk.into(), (!last).then(|| Bytes::copy_from_slice(&last_key))))
+        Ok((framed(body), (!last).then(|| Bytes::copy_from_slice(&last_key))))
     }
 
     /// The pairs behind `after`: numbers, blocks, and what is stored.
@@ -255,7 +250,17 @@ pub(super) fn bad(what: &str) -> StateError {
     StateError::of_damage(format!("the snapshot cannot be taken in: {what}"))
 }
 
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+/// A chunk with this body.
+pub(super) fn framed(mut body: Vec<u8>) -> Bytes {
+    let mut chunk = Vec::with_capacity(FRAME + body.len());
+    chunk.push(VERSION);
+    chunk.extend((body.len() as u32).to_le_bytes());
+    chunk.extend(crc32c::crc32c(&body).to_le_bytes());
+    chunk.append(&mut body);
+    chunk.into()
+}
+
+pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
