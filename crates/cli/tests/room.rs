@@ -134,6 +134,14 @@ impl Small {
         assert_eq!(self.alarm(pb::alarm_request::AlarmAction::Deactivate), [(1, 1)]);
     }
 
+    /// Disarms till a put is taken: it looks at its disk a few times a second, and raises again what is short as it knows.
+    fn serves_again(&self, key: &str) {
+        eventually("it serves again", || {
+            self.alarm(pb::alarm_request::AlarmAction::Deactivate);
+            self.put(key, 10).is_ok()
+        });
+    }
+
     fn alarms(&self) -> Vec<(u64, i32)> {
         self.alarm(pb::alarm_request::AlarmAction::Get)
     }
@@ -199,8 +207,7 @@ fn a_nearly_full_disk_refuses_writes_and_serves_again() {
     small.empty();
     eventually("the reserve is back", || std::fs::exists(format!("{}/reserve", small.data)).unwrap());
     assert_eq!(small.put("more", 10), Err(NO_SPACE.into()), "the alarm stands until it is disarmed");
-    small.disarm();
-    small.put("more", 10).unwrap();
+    small.serves_again("more");
     assert!(small.alarms().is_empty() && small.status().errors.is_empty());
     assert!(small.page("/health").contains("200 OK"));
     small.node.stop();
@@ -221,11 +228,7 @@ fn a_disk_that_a_node_filled_itself_is_given_back() {
     }
     small.defragment();
     eventually("the room is back", || small.free() > 300 * MIB as u64);
-    // It looks at its disk a few times a second.
-    eventually("it serves again", || {
-        small.alarm(pb::alarm_request::AlarmAction::Deactivate);
-        small.put("again", MIB).is_ok()
-    });
+    small.serves_again("again");
     for n in 0..20 {
         small.put(&format!("again{n}"), MIB).unwrap();
     }

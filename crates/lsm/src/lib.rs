@@ -93,6 +93,9 @@ const SET_ASIDE_WITHOUT_ROOM: usize = 8;
 const UNMERGED_MAX: usize = 24;
 /// Beyond twice what is live so much may be wasted, in tables, before everything is merged.
 const WASTE_TABLES: u64 = 2;
+/// More than this is not merged at once unasked: while it lasts nothing else is merged, and a busy writer would have to wait. Level
+/// by level it goes by and by.
+const TIDY_MAX: u64 = 1 << 30;
 /// A memtable that has grown to so many times its limit while a checkpoint waits to be cut makes the writer cut it.
 const SEALING_MEMTABLES: u64 = 2;
 
@@ -575,8 +578,9 @@ impl Upkeep for Compaction {
     }
 
     fn tidy(&mut self, live: u64) -> StateResult<bool> {
-        let wasted = self.shared.table_bytes().saturating_sub(live.saturating_mul(2));
-        if wasted <= WASTE_TABLES * self.shared.options.table_bytes {
+        let all = self.shared.table_bytes();
+        let wasted = all.saturating_sub(live.saturating_mul(2));
+        if wasted <= WASTE_TABLES * self.shared.options.table_bytes || all > TIDY_MAX {
             return Ok(false);
         }
         self.settle().map(|()| true)
