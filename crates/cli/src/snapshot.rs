@@ -65,6 +65,10 @@ struct Restore {
     config: Option<PathBuf>,
     #[command(flatten)]
     flags: Flags,
+    /// Raise the revision by so much and compact all before it, so that who has read or watched the old cluster notices: as
+    /// much as may have been written since the snapshot, and the same on each node
+    #[arg(long, value_name = "REVISIONS")]
+    bump_revision: Option<u64>,
     /// Speak JSON
     #[arg(long)]
     json: bool,
@@ -111,7 +115,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
 
 fn restore(args: &Restore) -> Result<(), Problem> {
     let settings = Settings::gather(args.config.as_deref(), &args.flags)?;
-    let restored = backup::restore(&args.file, &settings.server)?;
+    let restored = backup::restore(&args.file, &settings.server, args.bump_revision)?;
     tell(&args.file, &restored, args.json, "was restored:")?;
     if !args.json {
         let (node, data) = (settings.server.node, settings.server.data.display());

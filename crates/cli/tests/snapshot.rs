@@ -183,3 +183,19 @@ async fn as_it_was(etcd: &str) {
     let now = range(0).await.unwrap();
     assert!(!now.contains("leased") && now.contains("t2=b"), "{now}");
 }
+
+/// Claim: a restore that bumps the revision goes on behind it, and what was before is compacted for every reader.
+#[test]
+fn a_bumped_restore_is_behind_all_that_was() {
+    let scratch = Scratch::new("snapshot-bump");
+    let (data, file, again) = (scratch.path("n1"), scratch.path("etcd.snap"), scratch.path("again.snap"));
+    fs::write(&file, ETCD).unwrap();
+    json(&["snapshot", "restore", &file, "--data", &data, "--bump-revision", "1000", "--json"]);
+    let node = Alone::start(&data, "").unwrap();
+    assert!(node.get("k1").1.contains("again"));
+    let (code, said) = node.put("k1", "more");
+    assert_eq!(code, 0, "{said}");
+    let told = json(&["snapshot", "save", &again, "--endpoint", &node.etcd, "--json"]);
+    assert_eq!((&told["revision"], &told["compacted"]), (&1015.into(), &1014.into()));
+    node.stop();
+}

@@ -50,8 +50,8 @@ pub fn inspect(path: &Path) -> Result<Inspected, ServeError> {
 }
 
 /// Makes the data directory of `config`'s node out of a snapshot file. It must not exist, or hold nothing but a restore that was
-/// interrupted.
-pub fn restore(path: &Path, config: &ServerConfig) -> Result<Inspected, ServeError> {
+/// interrupted. `bump` raises its revision by so much, and compacts all before ([`Kv::bump`]): the same on each node.
+pub fn restore(path: &Path, config: &ServerConfig, bump: Option<u64>) -> Result<Inspected, ServeError> {
     config.check()?;
     let found = inspect(path)?;
     if found.header.is_some_and(|header| header.cluster == config.cluster) {
@@ -73,7 +73,7 @@ pub fn restore(path: &Path, config: &ServerConfig) -> Result<Inspected, ServeErr
         membership: Membership::of_voters(config.peers.iter().map(|p| p.id)).encode(),
     };
     let identity = Identity { cluster: config.cluster, node: config.node };
-    restore_state(path, data.path(), identity, &base)?;
+    restore_state(path, data.path(), identity, &base, bump)?;
     restore_journal(data.path(), identity, base)?;
     fs::remove_file(&marker).map_err(|e| io("remove", &marker, &e))?;
     File::open(data.path()).and_then(|d| d.sync_all()).map_err(|e| io("sync", data.path(), &e))?;
@@ -97,7 +97,13 @@ fn must_be_new(data: &Path) -> Result<(), ServeError> {
     Ok(())
 }
 
-fn restore_state(path: &Path, data: &Path, identity: Identity, base: &Base) -> Result<(), ServeError> {
+fn restore_state(
+    path: &Path,
+    data: &Path,
+    identity: Identity,
+    base: &Base,
+    bump: Option<u64>,
+) -> Result<(), ServeError> {
     let mut store = LsmStore::new(&data.join("state"), identity, quorate_lsm::Options::default());
     let state = store.open(None).map_err(|e| of_state(&e))?;
     let mut kv = Kv::open(crate::run::KV, state).map_err(|e| of_state(&e))?;
@@ -109,6 +115,9 @@ fn restore_state(path: &Path, data: &Path, identity: Identity, base: &Base) -> R
         taken
     })?;
     kv.import_finish(base.clone()).map_err(|e| of_state(&e))?;
+    if let Some(by) = bump {
+        kv.bump(i64::try_from(by).unwrap_or(i64::MAX));
+    }
     let checkpoint = kv.seal().map_err(|e| of_state(&e))?;
     checkpoint.run(1).map_err(|e| of_state(&e))
 }

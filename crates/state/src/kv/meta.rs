@@ -11,7 +11,7 @@ use quorate_wire::kv::Revision;
 
 const FORMAT: u8 = 1;
 /// No log grows so long, and no state so large.
-const NUMBER_MAX: i64 = 1 << 62;
+pub(super) const NUMBER_MAX: i64 = 1 << 62;
 
 /// The numbers.
 #[derive(Clone, PartialEq, Eq, Debug)]

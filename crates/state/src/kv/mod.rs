@@ -91,6 +91,7 @@ pub use read::ReadError;
 pub use survey::{Contents, Survey, base_of};
 pub use view::KvView;
 
+use crate::digest::Digest;
 use alarm::Alarms;
 use bytes::Bytes;
 use counts::Counts;
@@ -188,6 +189,16 @@ impl Kv {
         if self.meta.membership.is_empty() {
             self.meta.membership = membership.clone();
         }
+    }
+
+    /// Raises the revision without a change, and compacts all before: what was read or watched at a revision of the space that
+    /// this one was restored from cannot be taken for one of its own. Every replica must do the same.
+    pub fn bump(&mut self, by: Revision) {
+        self.meta.revision = self.meta.revision.saturating_add(by.max(0)).min(meta::NUMBER_MAX - 1);
+        self.meta.compacted = self.meta.revision;
+        let mut digest = Digest::new(self.meta.digest);
+        digest.number(self.meta.revision as u64);
+        self.meta.digest = digest.value();
     }
 
     /// The newest revision.
