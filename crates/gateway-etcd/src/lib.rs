@@ -6,8 +6,8 @@
 //!
 //! The same port answers a few plain HTTP pages (`front.rs`).
 //!
-//! What is not there yet answers UNIMPLEMENTED with a sentence: changes of members, alarms, defragmentation, hashes and
-//! snapshots of the maintenance service, and users.
+//! What is not there yet answers UNIMPLEMENTED with a sentence: alarms, defragmentation, hashes and snapshots of the
+//! maintenance service, and users.
 
 mod arrivals;
 mod aside;
@@ -20,6 +20,7 @@ mod failure;
 mod front;
 mod kv;
 mod lease;
+mod members;
 mod unfinished;
 mod watch;
 
@@ -207,6 +208,8 @@ pub(crate) fn unexpected(body: &Body) -> Status {
         Body::Leases(_) => "leases",
         Body::Members(_) => "members",
         Body::Status(_) => "a status",
+        Body::MembersChanged { .. } => "changed members",
+        Body::Moved => "a moved leader",
     };
     Status::internal(format!("quorate: the node answered with {kind}"))
 }
@@ -315,6 +318,9 @@ mod tests {
             both!(gateway, Lease, lease_time_to_live, pb::LeaseTimeToLiveRequest::default()),
             both!(gateway, Lease, lease_leases, pb::LeaseLeasesRequest::default()),
             both!(gateway, Cluster, member_list, pb::MemberListRequest::default()),
+            both!(gateway, Cluster, member_remove, pb::MemberRemoveRequest::default()),
+            both!(gateway, Cluster, member_promote, pb::MemberPromoteRequest::default()),
+            both!(gateway, Maintenance, move_leader, pb::MoveLeaderRequest::default()),
             both!(gateway, Maintenance, status, pb::StatusRequest::default()),
             both!(gateway, Maintenance, alarm, pb::AlarmRequest::default()),
             both!(gateway, Auth, auth_status, pb::AuthRequest::default()),

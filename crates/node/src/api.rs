@@ -7,6 +7,7 @@ use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{Index, NodeId, Term};
 use quorate_wire::kv::{Command, Event, KeyRange, LeaseId, Range, Refused, Reply, Revision, Txn};
+use quorate_wire::members;
 
 /// An operation on the key-value space.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +49,13 @@ pub enum Request {
     },
     /// How the asked node does.
     Status,
+    /// Change the members; made at most once, wherever the leader is.
+    ChangeMembers(members::Change),
+    /// Hand the leadership of the asked node over.
+    MoveLeader {
+        /// To whom.
+        to: u64,
+    },
 }
 
 /// What stands in the header of an answer.
@@ -101,6 +109,15 @@ pub enum Body {
     Members(Vec<Member>),
     /// To `Status`.
     Status(Status),
+    /// To `ChangeMembers`, once the change is in force.
+    MembersChanged {
+        /// The member that it is about.
+        id: u64,
+        /// All members then.
+        members: Vec<Member>,
+    },
+    /// To `MoveLeader`, once the other leads.
+    Moved,
 }
 
 /// One member of the cluster.
@@ -164,6 +181,12 @@ pub enum Failure {
     Stopping,
     /// The node's disk or state failed; in words.
     Broken(String),
+    /// The leader will not change the members so. Nothing was done.
+    Members(members::Refusal),
+    /// The asked node does not lead. Nothing was done.
+    NotLeader,
+    /// Who is to lead is no voter. Nothing was done.
+    BadTransferee,
 }
 
 /// Called once with the end of a request, on the node's own thread; it must not block.

@@ -6,4 +6,5 @@ pub mod applier;
 pub mod boot;
 pub mod lane;
 pub mod lessor;
+mod strict;
 pub mod watch;

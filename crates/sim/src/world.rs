@@ -606,12 +606,12 @@ impl World {
         config.log_pin_bytes = 4 * self.knobs.log_keep_bytes;
         config.max_unapplied_bytes = 2 * self.knobs.log_keep_bytes;
         config.mutant = self.knobs.mutant;
-        let voters = (1..=self.knobs.nodes).map(NodeId).collect();
+        let founders = raft::Membership::of_voters((1..=self.knobs.nodes).map(NodeId));
         let parts = boot::Parts {
             raft: config.clone(),
             found,
             store: &mut store,
-            voters,
+            founders,
             campaign_at_once: id == NodeId(1),
         };
         let booted = boot::boot(parts, &mut journal, &mut rng, self.now).map_err(|e| e.to_string())?;

@@ -63,7 +63,12 @@ pub(super) fn read(
         Request::LeaseTimeToLive { id, .. } => view
             .lease_keys_while(*id, go_on)?
             .map(|keys| Body::TimeToLive { id: *id, ttl: 0, granted: 0, keys }),
-        Request::Write(_) | Request::LeaseKeepAlive { .. } | Request::Members { .. } | Request::Status => {
+        Request::Write(_)
+        | Request::LeaseKeepAlive { .. }
+        | Request::Members { .. }
+        | Request::Status
+        | Request::ChangeMembers(_)
+        | Request::MoveLeader { .. } => {
             return Err(Refused::UnknownCommand.into());
         }
     })

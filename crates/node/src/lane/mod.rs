@@ -7,8 +7,10 @@
 //! The way of a write through here: [`Event::Call`] -> encoded once -> parked -> proposed to the own core, or forwarded
 //! to the leader's -> journal and peers -> committed -> [`Effects::work`] -> [`Event::Output`] -> its callback.
 
+mod effects;
 mod exports;
 mod large;
+mod members;
 mod packets;
 mod pending;
 mod reads;
@@ -19,20 +21,22 @@ use crate::applier::{Applied, Output, Work};
 use crate::lessor::{Lessor, Wish};
 use crate::watch::{CatchUp, Caught, Hub};
 use bytes::Bytes;
+pub use effects::{Broken, Effects, Seal};
 use exports::Exports;
 pub use exports::{Export, Exported};
 use large::Large;
 pub use large::{AT_ONCE, Found, Reading};
+use members::Members;
+pub use members::Roster;
 use packets::Packets;
 use pending::{Pending, Want};
 use quorate_base::time::Duration;
-use quorate_base::{Append, Base, Durable, Held, Instant, NodeId, Rng, ShardId, Term};
+use quorate_base::{Base, Durable, Held, Instant, NodeId, Rng, ShardId, Term};
 use quorate_protocol::Core;
 use quorate_protocol::raft::{
     self, Input, Message, Outbox, Phase, ProposalId, Raft, ReadId, Refusal, RoleChange, SnapshotMeta,
 };
 use quorate_state::kv::{KvView, LeaseChange};
-use quorate_storage::state::StateError;
 use quorate_wire::kv::{Command, Grant, LeaseId};
 use quorate_wire::peer::{Frame, LeaseAsk, Packet};
 use reads::{Read, Reads};
@@ -114,70 +118,13 @@ pub enum Event {
     Broken(Broken),
 }
 
-/// Why a node cannot go on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken {
-    /// In words.
-    pub why: String,
-    /// A read of the state failed: the next start must set it aside.
-    pub state_damaged: bool,
-}
-
-impl Broken {
-    /// The journal failed, or a promise was broken.
-    pub fn new(why: impl Into<String>) -> Self {
-        Self { why: why.into(), state_damaged: false }
-    }
-
-    /// The state failed.
-    pub fn state(doing: &str, error: &StateError) -> Self {
-        Self { why: format!("{doing} failed: {error}"), state_damaged: error.damaged }
-    }
-}
-
-/// What a lane wants done, gathered over one drain. The driver empties it and hands it in again.
-#[derive(Default)]
-pub struct Effects {
-    /// For the journal, in order.
-    pub journal: Vec<Append>,
-    /// For the peers, one body each.
-    pub packets: Vec<(NodeId, Bytes)>,
-    /// For the applier, in order.
-    pub work: Vec<Work>,
-    /// Chunks of snapshots to be read from views, on a background thread.
-    pub exports: Vec<Export>,
-    /// Large reads, for the readers' threads.
-    pub reads: Vec<Reading>,
-    /// History for watches that fell behind, for a thread that is not busy with large reads.
-    pub catch_ups: Vec<CatchUp>,
-    /// Checkpoint jobs: run them, let the journal record the base, then [`Event::Checkpointed`] here and
-    /// [`Work::Checkpointed`] to the applier.
-    pub seals: Vec<Seal>,
-    /// Role changes, for the log.
-    pub roles: Vec<RoleChange>,
-    /// Peers of whose packets a part could not be read, once a packet.
-    pub malformed: Vec<NodeId>,
-    /// The node cannot go on.
-    pub broken: Option<Broken>,
-}
-
-/// A checkpoint to be made.
-pub struct Seal {
-    /// The work.
-    pub job: Box<dyn quorate_storage::state::CheckpointJob>,
-    /// Its number.
-    pub generation: u64,
-    /// What the journal has to record.
-    pub base: Base,
-    /// Goes back in [`Event::Checkpointed`].
-    pub installed: Option<Arc<KvView>>,
-}
-
 /// Who made a proposal, until the core has said what became of it.
 enum Proposer {
     Here(u64),
     Peer(NodeId, u64),
     Lessor(Wish),
+    /// Nobody waits.
+    Nobody,
 }
 
 /// One lane with the key-value space's group.
@@ -195,6 +142,7 @@ pub struct Lane {
     /// What reads of more than one key may still cost before the next drain.
     at_once: usize,
     proposing: BTreeMap<u64, Proposer>,
+    members: Members,
     next_proposal: u64,
     next_request: u64,
     exports: Exports,
@@ -232,7 +180,7 @@ impl Lane {
         let election = settings.raft.election_max;
         let mut lessor = Lessor::default();
         lessor.reset(now, view.leases());
-        Self {
+        let mut lane = Self {
             shard: settings.raft.shard,
             patience: Patience {
                 request: Duration::from_secs(5) + 2 * election,
@@ -247,6 +195,7 @@ impl Lane {
             reads: Reads::default(),
             large: Large::default(),
             proposing: BTreeMap::new(),
+            members: Members::default(),
             next_proposal: 0,
             next_request: rng.next_u64() >> 1,
             exports: Exports::default(),
@@ -264,7 +213,9 @@ impl Lane {
             stopping: false,
             broken: None,
             raft,
-        }
+        };
+        lane.renew_roster();
+        lane
     }
 
     // ---- in ----
@@ -336,7 +287,15 @@ impl Lane {
             }
             Frame::LeaseAnswer { request, ttl, granted } => self.lease_answer(request, ttl, granted, false),
             Frame::Refused { request, overloaded } => self.refused(request, overloaded),
-            Frame::Raft { .. } | Frame::Forward { .. } | Frame::Lease { .. } => {}
+            Frame::Members { shard, term, request, change } if shard == self.shard => {
+                if self.raft.term() == term {
+                    self.change_for(now, from, request, &change);
+                } else {
+                    self.send_frame(from, &Frame::Refused { request, overloaded: false });
+                }
+            }
+            Frame::MembersRefused { request, why } => self.change_refused(request, why),
+            Frame::Raft { .. } | Frame::Forward { .. } | Frame::Lease { .. } | Frame::Members { .. } => {}
         }
     }
 
@@ -403,6 +362,7 @@ impl Lane {
         for outcome in applied.outcomes {
             self.answer_write(outcome);
         }
+        self.answer_changes(applied.members);
         for id in changed {
             self.renew_held(now, id);
         }
@@ -437,7 +397,8 @@ impl Lane {
     fn stop(&mut self) {
         self.stopping = true;
         let reads = self.reads.drain_all().into_iter().chain(self.large.drain_all());
-        let waiting = self.pending.drain_all().into_iter().chain(reads);
+        let moves = self.drain_moves();
+        let waiting = self.pending.drain_all().into_iter().chain(reads).chain(moves);
         for done in waiting {
             done(Err(Failure::Stopping));
         }
@@ -453,6 +414,8 @@ impl Lane {
         self.ask_for_reads(now);
         self.raft.drain(now, &mut self.outbox);
         self.take_outbox(now, out);
+        self.renew_roster();
+        self.answer_moves(now);
         let progress = self.raft.progress();
         self.exports.retain(|to| progress.get(&to).is_some_and(|p| matches!(p.phase, Phase::Snapshot(_))));
         // What the outbox brought (a leader, an index) may let more go at once: no second wake-up for it.
@@ -537,7 +500,11 @@ impl Lane {
 
     fn proposal_refused(&mut self, now: Instant, id: ProposalId, refusal: &Refusal) {
         let overloaded = matches!(refusal, Refusal::Overloaded);
-        match self.proposing.remove(&id.0) {
+        let who = self.proposing.remove(&id.0);
+        if who.as_ref().is_some_and(|who| self.change_not_proposed(who, refusal)) {
+            return;
+        }
+        match who {
             Some(Proposer::Here(request)) => self.refused(request, overloaded),
             Some(Proposer::Peer(from, request)) => {
                 self.send_frame(from, &Frame::Refused { request, overloaded });
@@ -550,7 +517,7 @@ impl Lane {
                 self.lessor.not_checkpointed(&remaining);
                 self.refuse_held(remaining.iter().map(|(grant, _)| grant.id));
             }
-            None => {}
+            Some(Proposer::Nobody) | None => {}
         }
     }
 
@@ -568,6 +535,7 @@ impl Lane {
             self.tick_at = now + TICK;
             self.holding = false;
             hub(&self.hub).tick(now);
+            self.tend_members(now);
             let reads = self.reads.expired(now).into_iter().chain(self.large.expired(now));
             for (done, failure) in self.pending.expired(now).into_iter().chain(reads) {
                 done(Err(failure));
@@ -596,6 +564,10 @@ impl Lane {
                 }
                 (Want::TimeToLive(lease, _), true) => {
                     self.reads.gather(Read::Lease { from: leader, request, lease, renew: false });
+                }
+                (Want::Members(change), true) => self.change_here(now, request, &change),
+                (Want::Members(change), false) => {
+                    self.send_frame(leader, &Frame::Members { shard: self.shard, term, request, change });
                 }
                 (Want::KeepAlive(id, _), false) => self.ask_lease(leader, request, LeaseAsk::KeepAlive(id)),
                 (Want::TimeToLive(id, _), false) => {
@@ -643,8 +615,8 @@ impl Lane {
 
     /// When this lane next wants a tick, if nothing else arrives first.
     pub fn deadline(&self) -> Option<Instant> {
-        let waiting =
-            self.pending.len() > 0 || self.reads.any() || self.large.len() > 0 || self.raft.is_leader();
+        let asked = self.pending.len() > 0 || self.reads.any() || self.large.len() > 0;
+        let waiting = asked || self.raft.is_leader() || self.members.any_wait();
         let tick = (waiting || hub(&self.hub).wants_ticks()).then_some(self.tick_at);
         [self.raft.deadline(), tick, self.lessor.deadline()].into_iter().flatten().min()
     }

@@ -1,7 +1,7 @@
 //! What clients ask, answered: calls in, callbacks out.
 
 use super::{Broken, COMMAND_MAX, Found, Lane, Read, WAITING_BYTES_MAX, WAITING_MAX, Want, large};
-use crate::api::{Answer, Body, Done, Failure, Head, Member, Request, Status};
+use crate::api::{Answer, Body, Done, Failure, Head, Request, Status};
 use crate::applier::Outcome;
 use crate::lessor::Renewal;
 use quorate_base::time::Duration;
@@ -36,6 +36,8 @@ impl Lane {
                 self.park(Want::KeepAlive(id, self.view.revision()), deadline, done);
             }
             Request::LeaseTimeToLive { id, keys } => self.park(Want::TimeToLive(id, keys), deadline, done),
+            Request::ChangeMembers(change) => self.park(Want::Members(change), deadline, done),
+            Request::MoveLeader { to } => self.move_leader(now, NodeId(to), deadline, done),
             Request::Status
             | Request::Range { serializable: true, .. }
             | Request::ReadTxn { serializable: true, .. }
@@ -104,7 +106,7 @@ impl Lane {
     fn serve(&mut self, request: Request, deadline: Instant, done: Done) {
         let head = self.head();
         let result = match &request {
-            Request::Members { .. } => Ok(Some(Body::Members(self.members()))),
+            Request::Members { .. } => Ok(Some(Body::Members(self.member_list()))),
             Request::Status => Ok(Some(Body::Status(self.status()))),
             request => self.read_at_once(request),
         };
@@ -226,7 +228,7 @@ impl Lane {
             Want::TimeToLive(id, false) => {
                 done(Ok(Answer { head, body: Body::TimeToLive { id, ttl, granted, keys: Vec::new() } }));
             }
-            Want::Write(_) => done(Err(Failure::TimedOut)),
+            Want::Write(_) | Want::Members(_) => done(Err(Failure::TimedOut)),
         }
     }
 
@@ -238,16 +240,6 @@ impl Lane {
         } else {
             self.send_frame(from, &Frame::Refused { request, overloaded: false });
         }
-    }
-
-    fn members(&self) -> Vec<Member> {
-        let membership = self.raft.membership();
-        self.settings
-            .members
-            .iter()
-            .filter(|m| membership.contains(NodeId(m.id)))
-            .map(|m| Member { learner: membership.is_learner(NodeId(m.id)), ..m.clone() })
-            .collect()
     }
 
     fn status(&self) -> Status {
