@@ -159,3 +159,51 @@ fn who_was_away_hears_of_it_and_a_leader_leaves() {
     eventually("the others serve", || put(&other));
     assert_eq!(runtime.block_on(members(&other)).len(), 2);
 }
+
+/// The lines that a command says, as JSON, and its exit code.
+fn steps(args: &[&str]) -> (i32, Vec<Value>) {
+    let (code, said, _) = output(&[args, &["--json"]].concat());
+    (code, said.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+}
+
+fn names(steps: &[Value]) -> Vec<&str> {
+    steps.iter().map(|step| step["step"].as_str().unwrap()).collect()
+}
+
+/// Claim: `quorate node` leads through adding and replacing a member, and a command that is given again goes on where it was.
+#[test]
+fn a_command_leads_through_and_goes_on_where_it_stopped() {
+    let scratch = Scratch::new("members-guided");
+    let up = Up::start(&["--ephemeral"]);
+    let first = urls(&up).remove(0);
+    let on = ["--endpoints", first.as_str()];
+    let (four, five) = (free(), free());
+    let (code, said) = steps(&[&["node", "add", &four, "--no-wait"], &on[..]].concat());
+    assert_eq!((code, names(&said)), (0, vec!["added"]));
+    assert!(said[0]["start"].as_str().unwrap().contains(&format!("--peer {four}")), "{said:?}");
+    let (code, said) = steps(&[&["node", "add", &four, "--timeout", "300ms"], &on[..]].concat());
+    assert_eq!((code, names(&said)), (1, vec!["there", "starts"]), "nobody started it");
+    let (code, table, _) = output(&[&["status"], &on[..]].concat());
+    assert!(code == 1 && table.contains("unstarted") && table.contains("quorate node remove 4"), "{table}");
+
+    let _four = Joined::start(&first, &scratch.path("n4"), &free(), &four);
+    let (code, said) = steps(&[&["node", "add", &four], &on[..]].concat());
+    assert_eq!((code, names(&said).last()), (0, Some(&"votes")), "{said:?}");
+    let (code, _, table) = output(&[&["status"], &on[..]].concat());
+    assert_eq!(code, 0, "{table}");
+
+    let (code, said) =
+        steps(&[&["node", "replace", "n4", "--with", &five, "--timeout", "300ms"], &on[..]].concat());
+    assert_eq!((code, names(&said)), (1, vec!["added", "starts"]));
+    let _five = Joined::start(&first, &scratch.path("n5"), &free(), &five);
+    let replace = ["node", "replace", "n4", "--with", five.as_str()];
+    let (code, said) = steps(&[&replace[..], &on[..]].concat());
+    assert_eq!(code, 0, "{said:?}");
+    assert_eq!(names(&said).last(), Some(&"removed"));
+    let (code, said) = steps(&[&replace[..], &on[..]].concat());
+    assert_eq!((code, names(&said)), (0, vec!["gone", "there", "votes"]));
+    let (code, _, said) = output(&[&["node", "remove", "n4"], &on[..]].concat());
+    assert!(code == 1 && said.contains("there is no member \"n4\""), "{said}");
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+}

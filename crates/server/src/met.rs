@@ -29,10 +29,11 @@ impl Met {
             Some(known) if known == life => Ok(()),
             Some(_) => Err(format!(
                 "node {peer} comes with another data directory than it had, so what it had confirmed is lost or elsewhere; \
-                 give it the old one back. If that is lost, replace it: `quorate node replace {peer}` removes it and adds a \
+                 give it the old one back. If that is lost, replace it: `quorate node replace {peer:x}` removes it and adds a \
                  new one under a new id. (Or, once all other nodes are up and serve, remove {} here and the same file of \
                  each of them, and it is taken as new.)",
-                path.display()
+                path.display(),
+                peer = peer.get()
             )),
             None => self.write_down(&path, life).map_err(|e| format!("cannot write {}: {e}", path.display())),
         }

@@ -123,7 +123,7 @@ fn find(members: &[MemberInfo], join: &Join) -> Result<NodeId, Problem> {
             member.id, member.name, join.peer
         ),
         format!(
-            "start it with its own data directory (--data); if that is lost, `quorate node replace {}` removes it and adds \
+            "start it with its own data directory (--data); if that is lost, `quorate node replace {:x}` removes it and adds \
              a new member in its place",
             member.id
         ),

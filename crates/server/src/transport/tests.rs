@@ -319,7 +319,7 @@ async fn members_come_and_go() {
     let (one_is, four_is) = ((1, at_one.to_string()), (4, at_four.to_string()));
     // Node 4 lags behind: it does not know that node 1 is a member.
     let mut lagging = Node::start(4, four, 4, at_four);
-    lagging.transport.follow(&roster(&[four_is.clone()], 0));
+    lagging.transport.follow(&roster(std::slice::from_ref(&four_is), 0));
     let mut node = Node::start(1, one, 1, at_one);
     node.transport.follow(&roster(&[one_is.clone(), four_is.clone()], 7));
     node.expect(&["up"]).await;
