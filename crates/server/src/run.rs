@@ -387,8 +387,13 @@ async fn run_lane(
         if let Some(since) = stopping
             && (!lane.raft().is_leader() || since.elapsed() > HAND_OVER_PATIENCE || !transport.any())
         {
-            end(lane, door, clock).await;
-            return Ok(());
+            // What is new goes elsewhere; what was taken is answered first: the successor has it in its log.
+            door.close();
+            let answered = !lane.owes() || lane.raft().leader().is_none();
+            if answered || since.elapsed() > HAND_OVER_PATIENCE || !transport.any() {
+                end(lane, door, clock).await;
+                return Ok(());
+            }
         }
     }
 }

@@ -615,10 +615,14 @@ impl Lane {
 
     /// When this lane next wants a tick, if nothing else arrives first.
     pub fn deadline(&self) -> Option<Instant> {
-        let asked = self.pending.len() > 0 || self.reads.any() || self.large.len() > 0;
-        let waiting = asked || self.raft.is_leader() || self.members.any_wait();
+        let waiting = self.owes() || self.raft.is_leader() || self.members.any_wait();
         let tick = (waiting || hub(&self.hub).wants_ticks()).then_some(self.tick_at);
         [self.raft.deadline(), tick, self.lessor.deadline()].into_iter().flatten().min()
+    }
+
+    /// Whether somebody waits for the answer to a request that was taken.
+    pub fn owes(&self) -> bool {
+        self.pending.len() > 0 || self.reads.any() || self.large.len() > 0
     }
 
     /// The core, to look at.
