@@ -1,12 +1,14 @@
 //! The `quorate` binary: it parses, calls and prints. What happens stands in the crates it composes.
 
 mod bench;
+mod doctor;
 mod kv;
 mod node;
 mod probe;
 mod report;
 mod serve;
 mod sim;
+mod snapshot;
 mod status;
 mod up;
 
@@ -41,6 +43,10 @@ enum Command {
     Kv(kv::Args),
     /// Measure a cluster
     Bench(bench::Args),
+    /// Save a space into a file, look into one, make a new cluster of one
+    Snapshot(snapshot::Args),
+    /// Read all of a data directory and name what is damaged
+    Doctor(doctor::Args),
     /// Run whole clusters in one process, from seeds
     Sim(sim::Args),
 }
@@ -53,6 +59,8 @@ fn main() -> ExitCode {
         Command::Node(args) => node::run(&args),
         Command::Kv(args) => kv::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Snapshot(args) => snapshot::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Sim(args) => sim::run(&args),
     };
     finish(done)

@@ -21,6 +21,7 @@
 //! this process itself stands still counts as one step of that while, not as the peer's silence. Dialling, too, has an end:
 //! a host that swallows the first packet of a connection would hold it for minutes.
 
+mod hello;
 mod outage;
 
 use crate::clock::Clock;
@@ -28,13 +29,14 @@ use crate::inbox::{Inbox, lock};
 use crate::met::Met;
 use crate::mistakes::{Mistake, MistakeKind, Mistakes, TELL_EVERY};
 use bytes::{Buf, Bytes, BytesMut};
+use hello::{Hello, read_hello};
 use outage::{Outage, Told};
 use quorate_base::time::Throttle;
 use quorate_base::{NodeId, Rng};
 use quorate_node::lane::{Event, PACKET_BYTES, Roster};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -42,17 +44,11 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 
-/// The first bytes of a connection.
-const MAGIC: [u8; 8] = *b"QRTpeer\0";
 /// The version of the packets and frames.
 ///
 /// 2: a node says that it is there, with an empty packet, also when it has nothing to say; and in its answers to heartbeats,
 /// whether it withholds. 4: members come and go.
 pub(crate) const VERSION: u16 = 4;
-/// The part of a greeting that all versions have, by which they know each other's version; its checksum stands at its end.
-const HELLO_BYTES: usize = 8 + 2 + 8 * 4 + 4;
-/// What follows it, with a checksum over both.
-const MORE_BYTES: usize = 8 + 1 + 4;
 const HEADER_BYTES: usize = 8;
 /// The largest packet that is read: what a lane makes, and room for its last frame to be the largest there is.
 const PACKET_MAX: usize = PACKET_BYTES + (12 << 20);
@@ -69,72 +65,6 @@ const GREETING_MAX: usize = 64;
 const STEP: Duration = Duration::from_millis(500);
 /// So many steps without a byte are no silence yet.
 const STEPS_MIN: u32 = 4;
-
-/// Who is on which side of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Hello {
-    version: u16,
-    cluster: u64,
-    from: u64,
-    to: u64,
-    /// Of the sender's data directory.
-    life: u64,
-    /// The place in the log of the newest committed configuration by which the sender is a member; 0 if it knows none.
-    member_at: u64,
-    /// The receiver was a member of the cluster and is none any more: the sender will not talk to it.
-    removed: bool,
-}
-
-impl Hello {
-    fn encode(self) -> [u8; HELLO_BYTES + MORE_BYTES] {
-        let mut out = [0; HELLO_BYTES + MORE_BYTES];
-        out[..8].copy_from_slice(&MAGIC);
-        out[8..10].copy_from_slice(&self.version.to_le_bytes());
-        out[10..18].copy_from_slice(&self.cluster.to_le_bytes());
-        out[18..26].copy_from_slice(&self.from.to_le_bytes());
-        out[26..34].copy_from_slice(&self.to.to_le_bytes());
-        out[34..42].copy_from_slice(&self.life.to_le_bytes());
-        let crc = crc32c::crc32c(&out[..42]);
-        out[42..46].copy_from_slice(&crc.to_le_bytes());
-        out[46..54].copy_from_slice(&self.member_at.to_le_bytes());
-        out[54] = u8::from(self.removed);
-        let crc = crc32c::crc32c(&out[..55]);
-        out[55..].copy_from_slice(&crc.to_le_bytes());
-        out
-    }
-
-    /// Reads the part that all versions have.
-    fn decode(bytes: &[u8; HELLO_BYTES]) -> Result<Self, Mistake> {
-        let mut rest = &bytes[..];
-        let mut magic = [0; 8];
-        rest.copy_to_slice(&mut magic);
-        if magic != MAGIC {
-            return Err(Mistake::new(
-                MistakeKind::NoPeer,
-                "it does not speak Quorate's peer protocol; only nodes may connect to the peer port, clients use the \
-                 etcd port",
-            ));
-        }
-        let hello = Self {
-            version: rest.get_u16_le(),
-            cluster: rest.get_u64_le(),
-            from: rest.get_u64_le(),
-            to: rest.get_u64_le(),
-            life: rest.get_u64_le(),
-            member_at: 0,
-            removed: false,
-        };
-        if rest.get_u32_le() == crc32c::crc32c(&bytes[..42]) { Ok(hello) } else { Err(damaged()) }
-    }
-
-    /// Reads the rest.
-    fn decode_more(&mut self, first: &[u8; HELLO_BYTES], more: &[u8; MORE_BYTES]) -> Result<(), Mistake> {
-        let mut rest = &more[..];
-        (self.member_at, self.removed) = (rest.get_u64_le(), rest.get_u8() == 1);
-        let crc = crc32c::crc32c_append(crc32c::crc32c(first), &more[..9]);
-        if rest.get_u32_le() == crc { Ok(()) } else { Err(damaged()) }
-    }
-}
 
 /// Who this node is, and who may talk to it.
 pub(crate) struct Transport {
@@ -155,6 +85,26 @@ pub(crate) struct Transport {
     inbox: Arc<Inbox>,
     clock: Clock,
     mistakes: Mistakes,
+    bytes: Traffic,
+}
+
+/// What went over the connections to all peers.
+#[derive(Default)]
+struct Traffic {
+    sent: AtomicU64,
+    received: AtomicU64,
+    dropped: AtomicU64,
+}
+
+/// What went over the connections to all peers since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerBytes {
+    /// Bytes given to the connections.
+    pub sent: u64,
+    /// Bytes read.
+    pub received: u64,
+    /// Packets for which there was no connection.
+    pub dropped: u64,
 }
 
 /// How long a node waits for its peers.
@@ -214,6 +164,7 @@ impl Transport {
             inbox,
             clock,
             mistakes: Mistakes::default(),
+            bytes: Traffic::default(),
         })
     }
 
@@ -257,6 +208,13 @@ impl Transport {
         lock(&self.links).contains_key(&peer)
     }
 
+    /// How much was sent and received so far.
+    pub(crate) fn bytes(&self) -> PeerBytes {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let Traffic { sent, received, dropped } = &self.bytes;
+        PeerBytes { sent: of(sent), received: of(received), dropped: of(dropped) }
+    }
+
     /// What others did wrong so far.
     pub(crate) fn mistakes(&self) -> &Mistakes {
         &self.mistakes
@@ -293,7 +251,11 @@ impl Transport {
 
     /// Sends one packet with this body, or drops it if there is no connection or the peer does not read.
     pub(crate) fn send(&self, to: NodeId, body: &[u8]) {
-        let Some(link) = lock(&self.links).get(&to).cloned() else { return };
+        let Some(link) = lock(&self.links).get(&to).cloned() else {
+            self.bytes.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        self.bytes.sent.fetch_add(body.len() as u64, Ordering::Relaxed);
         link.send(body);
     }
 
@@ -520,7 +482,10 @@ impl Transport {
             }
             match read.read_buf(&mut buffer).await {
                 Ok(0) => return "closed by the peer".into(),
-                Ok(_) => link.heard.store(true, Ordering::Relaxed),
+                Ok(len) => {
+                    self.bytes.received.fetch_add(len as u64, Ordering::Relaxed);
+                    link.heard.store(true, Ordering::Relaxed);
+                }
                 Err(error) => return error.to_string(),
             }
         }
@@ -604,11 +569,6 @@ async fn connect(name: &str, patience: Duration) -> std::io::Result<TcpStream> {
     Err(failed)
 }
 
-fn damaged() -> Mistake {
-    let why = "its greeting is damaged; look for what changes bytes on the way between the nodes";
-    Mistake::new(MistakeKind::Damaged, why)
-}
-
 fn crowded() -> Mistake {
     Mistake::new(
         MistakeKind::Crowded,
@@ -616,32 +576,6 @@ fn crowded() -> Mistake {
             "{GREETING_MAX} others have connected and not greeted yet; only nodes may connect to the peer port"
         ),
     )
-}
-
-async fn read_hello(stream: &mut TcpStream) -> Result<Hello, Mistake> {
-    let mut bytes = [0; HELLO_BYTES];
-    read_greeting(stream, &mut bytes).await?;
-    let mut hello = Hello::decode(&bytes)?;
-    if hello.version == VERSION {
-        let mut more = [0; MORE_BYTES];
-        read_greeting(stream, &mut more).await?;
-        hello.decode_more(&bytes, &more)?;
-    }
-    Ok(hello)
-}
-
-async fn read_greeting(stream: &mut TcpStream, into: &mut [u8]) -> Result<(), Mistake> {
-    match tokio::time::timeout(HELLO_PATIENCE, stream.read_exact(into)).await {
-        Err(_) => Err(Mistake::new(
-            MistakeKind::Silent,
-            "it did not greet in time; only nodes may connect to the peer port, clients use the etcd port",
-        )),
-        Ok(Err(error)) => Err(Mistake::new(
-            MistakeKind::Silent,
-            format!("it closed before its greeting: {error}; only nodes may connect to the peer port"),
-        )),
-        Ok(Ok(_)) => Ok(()),
-    }
 }
 
 /// Cuts one whole packet off the front of `buffer`.

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a node says of itself that joins a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Join {
+pub(crate) struct Join {
     /// Members' etcd doors.
     pub(super) endpoints: Vec<String>,
     /// Its name; `n` and its id unless told otherwise.

@@ -1,34 +1,13 @@
-//! What a lane wants done, and why it may end its node.
+//! What a lane wants done by whoever drives it.
 
-use super::{CatchUp, Export, Reading};
+use super::{Broken, Export, Reading};
 use crate::applier::Work;
+use crate::watch::CatchUp;
 use bytes::Bytes;
 use quorate_base::{Append, Base, NodeId};
 use quorate_protocol::raft::RoleChange;
 use quorate_state::kv::KvView;
-use quorate_storage::state::StateError;
 use std::sync::Arc;
-
-/// Why a node cannot go on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken {
-    /// In words.
-    pub why: String,
-    /// A read of the state failed: the next start must set it aside.
-    pub state_damaged: bool,
-}
-
-impl Broken {
-    /// The journal failed, or a promise was broken.
-    pub fn new(why: impl Into<String>) -> Self {
-        Self { why: why.into(), state_damaged: false }
-    }
-
-    /// The state failed.
-    pub fn state(doing: &str, error: &StateError) -> Self {
-        Self { why: format!("{doing} failed: {error}"), state_damaged: error.damaged }
-    }
-}
 
 /// What a lane wants done, gathered over one drain. The driver empties it and hands it in again.
 #[derive(Default)]
@@ -45,9 +24,14 @@ pub struct Effects {
     pub reads: Vec<Reading>,
     /// History for watches that fell behind, for a thread that is not busy with large reads.
     pub catch_ups: Vec<CatchUp>,
-    /// Checkpoint jobs: run them, let the journal record the base, then [`Event::Checkpointed`](super::Event::Checkpointed) here and
+    /// Checkpoint jobs: run them, let the journal record the base, then [`super::Event::Checkpointed`] here and
     /// [`Work::Checkpointed`] to the applier.
     pub seals: Vec<Seal>,
+    /// Give the room of the state back, on the background thread, for each of these; then [`super::Event::Defragmented`].
+    pub defragment: Vec<u64>,
+    /// A sweep is through, and so many bytes of the state are needed: give room back if it is worth it, and then let the applier
+    /// settle (by number 0) and seal.
+    pub tidy: Option<u64>,
     /// Role changes, for the log.
     pub roles: Vec<RoleChange>,
     /// Peers of whose packets a part could not be read, once a packet.
@@ -64,6 +48,6 @@ pub struct Seal {
     pub generation: u64,
     /// What the journal has to record.
     pub base: Base,
-    /// Goes back in [`Event::Checkpointed`](super::Event::Checkpointed).
+    /// Goes back in [`super::Event::Checkpointed`].
     pub installed: Option<Arc<KvView>>,
 }

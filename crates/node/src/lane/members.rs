@@ -15,7 +15,7 @@ use quorate_base::{Index, Instant, NodeId};
 use quorate_protocol::Core;
 use quorate_protocol::raft::{Input, Membership, ProposalId, Refusal as NotProposed};
 use quorate_wire::members::{Asked, Book, Change, Info, Refusal};
-use quorate_wire::peer::Frame;
+use quorate_wire::peer::{Declined, Frame};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::pending::Want;
@@ -118,7 +118,7 @@ impl Lane {
         let me = self.settings.node;
         match self.begin_change(now, me, request, change) {
             Ok(true) => {}
-            Ok(false) => self.refused(request, false),
+            Ok(false) => self.refused(request, Declined::NotLeading),
             Err(why) => self.change_refused(request, why),
         }
     }
@@ -127,7 +127,7 @@ impl Lane {
     pub(super) fn change_for(&mut self, now: Instant, from: NodeId, request: u64, change: &Change) {
         match self.begin_change(now, from, request, change) {
             Ok(true) => {}
-            Ok(false) => self.send_frame(from, &Frame::Refused { request, overloaded: false }),
+            Ok(false) => self.send_frame(from, &Frame::Refused { request, why: Declined::NotLeading }),
             Err(why) => self.send_frame(from, &Frame::MembersRefused { request, why }),
         }
     }

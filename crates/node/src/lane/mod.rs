@@ -7,6 +7,9 @@
 //! The way of a write through here: [`Event::Call`] -> encoded once -> parked -> proposed to the own core, or forwarded
 //! to the leader's -> journal and peers -> committed -> [`Effects::work`] -> [`Event::Output`] -> its callback.
 
+mod ask;
+mod broken;
+mod compactor;
 mod effects;
 mod exports;
 mod large;
@@ -14,14 +17,20 @@ mod members;
 mod packets;
 mod pending;
 mod reads;
+mod room;
 mod service;
+mod settle;
 
-use crate::api::{Done, Failure, Head, Member, Patience, Request};
+use crate::api::{Done, Failure, Member, Patience, Request};
 use crate::applier::{Applied, Output, Work};
-use crate::lessor::{Lessor, Wish};
-use crate::watch::{CatchUp, Caught, Hub};
+use crate::backup::Backup;
+use crate::lessor::{Lessor, Wish, least_lease};
+use crate::watch::{Caught, Hub};
+pub use broken::Broken;
 use bytes::Bytes;
-pub use effects::{Broken, Effects, Seal};
+pub use compactor::AutoCompaction;
+use compactor::Compactor;
+pub use effects::{Effects, Seal};
 use exports::Exports;
 pub use exports::{Export, Exported};
 use large::Large;
@@ -37,11 +46,16 @@ use quorate_protocol::raft::{
     self, Input, Message, Outbox, Phase, ProposalId, Raft, ReadId, Refusal, RoleChange, SnapshotMeta,
 };
 use quorate_state::kv::{KvView, LeaseChange};
+use quorate_wire::command;
 use quorate_wire::kv::{Command, Grant, LeaseId};
-use quorate_wire::peer::{Frame, LeaseAsk, Packet};
+use quorate_wire::peer::{Declined, Frame, LeaseAsk, Packet};
 use reads::{Read, Reads};
+use room::Room;
+pub use room::Upkeep;
+pub use settle::Defragmented;
+use settle::Settling;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 /// The largest encoded command the log takes.
 pub const COMMAND_MAX: usize = 2 << 20;
@@ -67,6 +81,8 @@ pub struct Settings {
     pub members: Vec<Member>,
     /// What a read may cost that the lane answers itself: [`AT_ONCE`], but for those who test.
     pub at_once: usize,
+    /// What the node does unasked.
+    pub upkeep: Upkeep,
 }
 
 /// What happens to a lane.
@@ -108,6 +124,18 @@ pub enum Event {
     Read(Found),
     /// History was read for a watch.
     Caught(Caught),
+    /// The disk is nearly full, or is not any more.
+    Room {
+        /// It is.
+        short: bool,
+    },
+    /// A client wants a snapshot as a file.
+    Backup {
+        /// Gets it.
+        opened: Box<dyn FnOnce(Result<Backup, Failure>) + Send>,
+    },
+    /// Room was given back, or could not be.
+    Defragmented(Defragmented),
     /// Time has passed; nothing else may have happened.
     Tick,
     /// Hand the leadership over, if this node has it.
@@ -157,6 +185,13 @@ pub struct Lane {
     leaderless_since: Option<Instant>,
     last_applied_term: Term,
     tick_at: Instant,
+    room: Room,
+    settling: Settling,
+    leader_changes: u64,
+    failed: u64,
+    compactor: Option<Compactor>,
+    /// Snapshots that somebody saves.
+    backups: Vec<Weak<()>>,
     /// A leader that was believed in refused: what is parked waits for the next tick or for news, or it would go back and
     /// forth at the network's speed (found by the simulator, seed 7).
     holding: bool,
@@ -177,7 +212,7 @@ impl Lane {
         rng: &mut Rng,
         now: Instant,
     ) -> Self {
-        let election = settings.raft.election_max;
+        let (election, auto) = (settings.raft.election_max, settings.upkeep.auto_compaction);
         let mut lessor = Lessor::default();
         lessor.reset(now, view.leases());
         let mut lane = Self {
@@ -209,6 +244,12 @@ impl Lane {
             leaderless_since: Some(now),
             last_applied_term: Term(0),
             tick_at: now,
+            room: Room::default(),
+            settling: Settling::default(),
+            leader_changes: 0,
+            failed: 0,
+            compactor: auto.map(|mode| Compactor::new(mode, now)),
+            backups: Vec::new(),
             holding: false,
             stopping: false,
             broken: None,
@@ -240,6 +281,9 @@ impl Lane {
             }
             Event::Read(found) => self.found(found),
             Event::Caught(caught) => hub(&self.hub).caught_up(caught),
+            Event::Room { short } => self.room.disk_short = short,
+            Event::Backup { opened } => opened(self.backup()),
+            Event::Defragmented(defragmented) => self.defragmented(defragmented),
             Event::Tick => {}
             Event::HandOver => self.hand_over(now),
             Event::Stop => self.stop(),
@@ -265,16 +309,20 @@ impl Lane {
             }
             // Its sender would not have taken it from a client either.
             Frame::Forward { data, .. } if data.len() > COMMAND_MAX => self.malformed.push(from),
+            // In the log it would stop every node of this release.
+            Frame::Forward { request, data, .. } if command::is_newer(&data) => {
+                self.send_frame(from, &Frame::Refused { request, why: Declined::Unknown });
+            }
             Frame::Forward { shard, term, request, data } if shard == self.shard => {
                 if self.raft.is_leader() && self.raft.term() == term {
                     self.propose(now, Proposer::Peer(from, request), data);
                 } else {
-                    self.send_frame(from, &Frame::Refused { request, overloaded: false });
+                    self.send_frame(from, &Frame::Refused { request, why: Declined::NotLeading });
                 }
             }
             Frame::Lease { shard, request, ask } if shard == self.shard => {
                 if self.waiting_full() {
-                    self.send_frame(from, &Frame::Refused { request, overloaded: true });
+                    self.send_frame(from, &Frame::Refused { request, why: Declined::Overloaded });
                 } else if self.raft.is_leader() {
                     let (lease, renew) = match ask {
                         LeaseAsk::KeepAlive(id) => (id, true),
@@ -282,16 +330,16 @@ impl Lane {
                     };
                     self.reads.gather(Read::Lease { from, request, lease, renew });
                 } else {
-                    self.send_frame(from, &Frame::Refused { request, overloaded: false });
+                    self.send_frame(from, &Frame::Refused { request, why: Declined::NotLeading });
                 }
             }
             Frame::LeaseAnswer { request, ttl, granted } => self.lease_answer(request, ttl, granted, false),
-            Frame::Refused { request, overloaded } => self.refused(request, overloaded),
+            Frame::Refused { request, why } => self.refused(request, why),
             Frame::Members { shard, term, request, change } if shard == self.shard => {
                 if self.raft.term() == term {
                     self.change_for(now, from, request, &change);
                 } else {
-                    self.send_frame(from, &Frame::Refused { request, overloaded: false });
+                    self.send_frame(from, &Frame::Refused { request, why: Declined::NotLeading });
                 }
             }
             Frame::MembersRefused { request, why } => self.change_refused(request, why),
@@ -326,6 +374,10 @@ impl Lane {
             }
             // The driver takes these two itself.
             Output::Sealed { .. } | Output::Upkept { .. } => {}
+            Output::Settled { numbers, swept, view } => {
+                self.renew(view);
+                self.swept(numbers, swept);
+            }
         }
     }
 
@@ -369,6 +421,7 @@ impl Lane {
         if applied.last.term > self.last_applied_term {
             self.last_applied_term = applied.last.term;
             for done in self.pending.overtaken(applied.last.term) {
+                self.failed += 1;
                 done(Err(Failure::LeaderChanged));
             }
         }
@@ -397,6 +450,7 @@ impl Lane {
     fn stop(&mut self) {
         self.stopping = true;
         let reads = self.reads.drain_all().into_iter().chain(self.large.drain_all());
+        let reads = reads.chain(self.settling.drain_all());
         let moves = self.drain_moves();
         let waiting = self.pending.drain_all().into_iter().chain(reads).chain(moves);
         for done in waiting {
@@ -424,6 +478,9 @@ impl Lane {
         out.malformed.append(&mut self.malformed);
         out.exports.append(&mut self.exports.take_wanted());
         out.reads.append(&mut self.large.take_begun());
+        out.work.append(&mut self.settling.work);
+        out.tidy = self.settling.tidy.take().or(out.tidy);
+        out.defragment.append(&mut self.settling.defragment);
         self.at_once = self.settings.at_once * large::AT_ONCE_READS;
         let mut hub = hub(&self.hub);
         out.catch_ups.append(&mut hub.take_wanted());
@@ -489,6 +546,7 @@ impl Lane {
             // A new leader counts from its first entry on, see `applied`.
             self.lessor.demote();
         }
+        self.leader_changes += u64::from(change.leader.is_some() && change.leader != self.leader);
         self.leader = change.leader;
         self.holding = false;
         match (self.leader, self.leaderless_since) {
@@ -499,15 +557,16 @@ impl Lane {
     }
 
     fn proposal_refused(&mut self, now: Instant, id: ProposalId, refusal: &Refusal) {
-        let overloaded = matches!(refusal, Refusal::Overloaded);
         let who = self.proposing.remove(&id.0);
         if who.as_ref().is_some_and(|who| self.change_not_proposed(who, refusal)) {
             return;
         }
+        let why =
+            if matches!(refusal, Refusal::Overloaded) { Declined::Overloaded } else { Declined::NotLeading };
         match who {
-            Some(Proposer::Here(request)) => self.refused(request, overloaded),
+            Some(Proposer::Here(request)) => self.refused(request, why),
             Some(Proposer::Peer(from, request)) => {
-                self.send_frame(from, &Frame::Refused { request, overloaded });
+                self.send_frame(from, &Frame::Refused { request, why });
             }
             Some(Proposer::Lessor(Wish::Revoke(grants))) => {
                 self.lessor.not_revoked(now, &grants);
@@ -523,12 +582,14 @@ impl Lane {
 
     /// Time-outs, and what the lessor wants.
     fn clockwork(&mut self, now: Instant) {
+        self.watch_room(now);
+        self.auto_compact(now);
         for wish in self.lessor.due(now) {
             let command = match &wish {
                 Wish::Revoke(grants) => Command::LeaseExpire { grants: grants.clone() },
                 Wish::Checkpoint(remaining) => Command::LeaseCheckpoint { remaining: remaining.clone() },
             };
-            let data = quorate_wire::command::encode(self.settings.node, self.take_request(), &command);
+            let data = command::encode(self.settings.node, self.take_request(), &command);
             self.propose(now, Proposer::Lessor(wish), data);
         }
         if now >= self.tick_at {
@@ -537,7 +598,10 @@ impl Lane {
             hub(&self.hub).tick(now);
             self.tend_members(now);
             let reads = self.reads.expired(now).into_iter().chain(self.large.expired(now));
-            for (done, failure) in self.pending.expired(now).into_iter().chain(reads) {
+            let reads = reads.chain(self.settling.expired(now));
+            let late = self.pending.expired(now);
+            self.failed += late.len() as u64;
+            for (done, failure) in late.into_iter().chain(reads) {
                 done(Err(failure));
             }
         }
@@ -610,56 +674,6 @@ impl Lane {
         self.next_request += 1;
         self.next_request
     }
-
-    // ---- ask ----
-
-    /// When this lane next wants a tick, if nothing else arrives first.
-    pub fn deadline(&self) -> Option<Instant> {
-        let waiting = self.owes() || self.raft.is_leader() || self.members.any_wait();
-        let tick = (waiting || hub(&self.hub).wants_ticks()).then_some(self.tick_at);
-        [self.raft.deadline(), tick, self.lessor.deadline()].into_iter().flatten().min()
-    }
-
-    /// Whether somebody waits for the answer to a request that was taken.
-    pub fn owes(&self) -> bool {
-        self.pending.len() > 0 || self.reads.any() || self.large.len() > 0
-    }
-
-    /// The core, to look at.
-    pub fn raft(&self) -> &Raft {
-        &self.raft
-    }
-
-    /// What is readable now.
-    pub fn view(&self) -> &Arc<KvView> {
-        &self.view
-    }
-
-    /// The header a reply would have now.
-    pub fn head(&self) -> Head {
-        Head {
-            cluster: self.settings.cluster,
-            member: self.settings.node.get(),
-            revision: self.view.revision(),
-            term: self.raft.term().get(),
-        }
-    }
-
-    /// Since when no leader is known.
-    pub fn leaderless_since(&self) -> Option<Instant> {
-        self.leaderless_since
-    }
-
-    /// The waits that follow from the timing.
-    pub fn patience(&self) -> Patience {
-        self.patience
-    }
-}
-
-/// The smallest lease in seconds: one and a half of the shortest election timeout, rounded up, as etcd's.
-fn least_lease(election: Duration) -> i64 {
-    let ms = election.as_millis() as i64 * 3 / 2;
-    ((ms + 999) / 1000).max(1)
 }
 
 fn hub(hub: &Mutex<Hub>) -> std::sync::MutexGuard<'_, Hub> {

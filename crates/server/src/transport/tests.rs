@@ -2,6 +2,7 @@
 //! swallows bytes.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
 
+use super::hello::{HELLO_BYTES, MAGIC, MORE_BYTES};
 use super::*;
 use quorate_base::Index;
 use std::path::PathBuf;
