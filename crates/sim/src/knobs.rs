@@ -53,6 +53,8 @@ pub struct Knobs {
     pub message_bytes: usize,
     /// The longest large read.
     pub read_max: Duration,
+    /// Members come and go.
+    pub members: bool,
     /// A planted bug.
     pub mutant: Option<raft::Mutant>,
 }
@@ -76,6 +78,7 @@ impl Knobs {
             ring_bytes: *reads.pick(&[300, 2_000, 8 << 20]),
             message_bytes: *reads.pick(&[4_000, 1 << 20]),
             read_max: Duration::from_micros(*reads.pick(&[500, 5_000, 30_000, 3_000_000])),
+            members: Rng::stream(seed, "member knobs").chance(1, 2),
             mutant: None,
         }
     }
