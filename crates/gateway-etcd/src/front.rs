@@ -230,7 +230,7 @@ mod tests {
             (Alone { lost: true, ..Alone::default() }, Alone { overloaded: true, ..Alone::default() });
         for (node, alive, healthy) in [(Alone::default(), 200, 200), (lost, 200, 503), (overloaded, 200, 503)]
         {
-            let gateway = gateway(node);
+            let gateway = gateway(std::sync::Arc::new(node));
             let status = async |path: &str| {
                 let asked = http::Request::get(path).body(()).unwrap().into_parts().0;
                 gateway.page(&asked).await.status().as_u16()

@@ -94,7 +94,7 @@ impl pb::lease_server::Lease for Gateway {
 
 impl Gateway {
     /// A positive number that no other lease has, as far as chance can see to it; the machine refuses one that is taken.
-    fn pick_lease_id(&self) -> i64 {
+    pub(crate) fn pick_lease_id(&self) -> i64 {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
