@@ -12,6 +12,7 @@ use std::time::Duration;
 const EXAMPLES: &str = "\
 Examples:
   quorate kv put greeting hello
+  quorate kv put report done --fence nightly=42
   quorate kv get greeting
   quorate kv get users/ --prefix --limit 10
   quorate kv get greeting --serializable --timeout 300ms --endpoints 127.0.0.1:12379,127.0.0.1:22379
@@ -73,6 +74,9 @@ enum Command {
         /// Attach it to this lease; 0 for none
         #[arg(long, value_name = "ID", default_value_t = 0)]
         lease: i64,
+        /// Refused once a higher token was shown for the name
+        #[arg(long, value_name = "NAME=TOKEN", value_parser = crate::fence::metadata)]
+        fence: Option<String>,
     },
     /// Remove keys
     Del {
@@ -149,15 +153,18 @@ async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
             }
             reply.kvs.iter().for_each(|kv| show(None, kv, args.json));
         }
-        Command::Put { key, value, lease } => {
+        Command::Put { key, value, lease, fence } => {
             let request = pb::PutRequest {
                 key: Bytes::from(key.clone()),
                 value: Bytes::from(value.clone()),
                 lease: *lease,
                 ..pb::PutRequest::default()
             };
-            let reply = client.put(request).await.map_err(|e| problem(&e))?;
-            done(args.json, 1, reply.header);
+            let reply = match fence {
+                Some(fence) => fenced_put(client, request, fence).await,
+                None => client.put(request).await,
+            };
+            done(args.json, 1, reply.map_err(|e| problem(&e))?.header);
         }
         Command::Del { key, prefix } => {
             let request = pb::DeleteRangeRequest {
@@ -171,6 +178,17 @@ async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
         Command::Watch { .. } => {}
     }
     Ok(())
+}
+
+async fn fenced_put(
+    client: &Client,
+    request: pb::PutRequest,
+    fence: &str,
+) -> Result<pb::PutResponse, ClientError> {
+    let mut request = tonic::Request::new(request);
+    let fence = fence.parse().map_err(|_| ClientError::Address(format!("{fence:?} is no metadata")))?;
+    request.metadata_mut().insert("quorate-fence", fence);
+    client.kv(0).put(request).await.map(tonic::Response::into_inner).map_err(ClientError::Status)
 }
 
 async fn watch(client: &Client, key: &str, prefix: bool, rev: i64, json: bool) -> Result<(), Problem> {
@@ -262,7 +280,7 @@ fn done(json: bool, keys: i64, header: Option<pb::ResponseHeader>) {
     }
 }
 
-fn problem(error: &ClientError) -> Problem {
+pub(crate) fn problem(error: &ClientError) -> Problem {
     let hint = match error {
         ClientError::Address(_) => "write endpoints as http://host:port, separated by commas",
         ClientError::Unreachable(_) => {
@@ -270,6 +288,9 @@ fn problem(error: &ClientError) -> Problem {
         }
         ClientError::Status(status) if status.code() == tonic::Code::Unavailable => {
             "a write may or may not have happened; `quorate status` shows how the cluster is"
+        }
+        ClientError::Status(status) if status.message().starts_with("quorate: fenced") => {
+            "somebody else got the name since; take it again, and read again what this write stands on"
         }
         ClientError::Status(_) => "",
     };

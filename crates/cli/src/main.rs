@@ -1,6 +1,7 @@
 //! The `quorate` binary: it parses, calls and prints. What happens stands in the crates it composes.
 
 mod bench;
+mod fence;
 mod kv;
 mod probe;
 mod report;
@@ -36,6 +37,8 @@ enum Command {
     Status(status::Args),
     /// Read, write and watch keys
     Kv(kv::Args),
+    /// Show and drop fencing tokens
+    Fence(fence::Args),
     /// Measure a cluster
     Bench(bench::Args),
     /// Run whole clusters in one process, from seeds
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Kv(args) => kv::run(&args),
+        Command::Fence(args) => fence::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Sim(args) => sim::run(&args),
     };

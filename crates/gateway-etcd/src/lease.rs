@@ -29,7 +29,7 @@ impl pb::lease_server::Lease for Gateway {
         }
         let ttl = message.ttl.max(self.door.patience().least_lease);
         let id = if message.id == 0 { self.pick_lease_id() } else { message.id };
-        match self.ask(&metadata, Request::Write(Command::LeaseGrant { id, ttl })).await? {
+        match self.write(&metadata, Command::LeaseGrant { id, ttl }).await? {
             Answer { head, body: Body::Reply(Reply::LeaseGrant { id, ttl }) } => {
                 let header = Some(convert::header(head));
                 Ok(Response::new(pb::LeaseGrantResponse { header, id, ttl, error: String::new() }))
@@ -44,7 +44,7 @@ impl pb::lease_server::Lease for Gateway {
     ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
         let (metadata, _, message) = r.into_parts();
         let command = Command::LeaseRevoke { ids: vec![message.id] };
-        let answer = self.ask(&metadata, Request::Write(command)).await?;
+        let answer = self.write(&metadata, command).await?;
         Ok(Response::new(pb::LeaseRevokeResponse { header: Some(convert::header(answer.head)) }))
     }
 

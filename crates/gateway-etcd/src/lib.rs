@@ -18,6 +18,7 @@ mod convert;
 mod election;
 mod ending;
 mod failure;
+mod fence;
 mod front;
 mod kv;
 mod lease;
@@ -31,7 +32,7 @@ use aside::Aside;
 use ending::Endings;
 use prost::Message;
 use quorate_node::api::{Answer, Body, Door, Failure, Request};
-use quorate_proto::{etcdserverpb as pb, v3electionpb, v3lockpb};
+use quorate_proto::{etcdserverpb as pb, quoratepb, v3electionpb, v3lockpb};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -136,6 +137,7 @@ pub async fn serve(
         .add_service(service!(pb, auth_server, AuthServer))
         .add_service(service!(v3lockpb, lock_server, LockServer))
         .add_service(service!(v3electionpb, election_server, ElectionServer))
+        .add_service(service!(quoratepb, fences_server, FencesServer))
         .serve_with_incoming_shutdown(incoming, shutdown)
         .await
         .map_err(|e| e.to_string())
@@ -222,6 +224,7 @@ pub(crate) fn unexpected(body: &Body) -> Status {
         Body::Leases(_) => "leases",
         Body::Members(_) => "members",
         Body::Status(_) => "a status",
+        Body::Fences(_) => "fences",
     };
     Status::internal(format!("quorate: the node answered with {kind}"))
 }

@@ -48,6 +48,8 @@ pub enum Request {
     },
     /// How the asked node does.
     Status,
+    /// All fences.
+    Fences,
 }
 
 /// What stands in the header of an answer.
@@ -101,6 +103,8 @@ pub enum Body {
     Members(Vec<Member>),
     /// To `Status`.
     Status(Status),
+    /// To `Fences`: names, each with the highest token that was shown for it.
+    Fences(Vec<(Bytes, u64)>),
 }
 
 /// One member of the cluster.

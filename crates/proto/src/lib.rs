@@ -20,3 +20,8 @@ pub mod v3lockpb {
 pub mod v3electionpb {
     tonic::include_proto!("v3electionpb");
 }
+
+/// What Quorate serves beside etcd's interface.
+pub mod quoratepb {
+    tonic::include_proto!("quoratepb");
+}

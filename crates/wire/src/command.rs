@@ -13,7 +13,7 @@
 //!
 //! The version of an entry is the first that has its kind, so that an older release refuses no more than it must. Version 2
 //! brought the kinds that name a lease by its grant; in version 1 what a node's clock had decided named the id alone, and still
-//! means whichever grant of it there is.
+//! means whichever grant of it there is. Version 3 brought fences.
 //!
 //! `origin` and `request` name the node that proposed the entry and the request there that waits for it; they are no part
 //! of the machine's state.
@@ -25,15 +25,15 @@
 //! What is left out: compression, and any field that a later version might want. A later version gets a number of its own.
 
 use crate::kv::{
-    Command, Compare, CompareResult, CompareTarget, DeleteRange, Grant, KeyRange, Op, Put, Range, SortOrder,
-    SortTarget, Txn,
+    Command, Compare, CompareResult, CompareTarget, DeleteRange, Fence, Grant, KeyRange, Op, Put, Range,
+    SortOrder, SortTarget, Txn,
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate_base::{Index, NodeId};
 use std::fmt;
 
 /// The newest version; [`encode`] writes an older one where that will do.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// How deep transactions may nest; the outermost one counts.
 pub const NESTING_MAX: usize = 32;
@@ -94,6 +94,7 @@ pub fn encode(origin: NodeId, request: u64, command: &Command) -> Bytes {
     let mut out = Writer(BytesMut::with_capacity(size_hint(command)));
     out.0.put_u8(match command {
         Command::LeaseExpire { .. } | Command::LeaseCheckpoint { .. } => 2,
+        Command::Fenced { .. } | Command::FenceDrop { .. } => 3,
         _ => 1,
     });
     out.varint(origin.get());
@@ -146,6 +147,9 @@ mod kind {
     /// From version 2 on.
     pub(super) const LEASE_EXPIRE: u8 = 9;
     pub(super) const LEASE_CHECKPOINT: u8 = 10;
+    /// From version 3 on: a name, a token, and the kind and body of a command that is not fenced itself.
+    pub(super) const FENCED: u8 = 16;
+    pub(super) const FENCE_DROP: u8 = 17;
 }
 
 const PREV_KV: u8 = 1;
@@ -218,6 +222,16 @@ impl Writer {
                     self.grant(*grant);
                     self.signed(*seconds);
                 }
+            }
+            Command::Fenced { fence, command } => {
+                self.0.put_u8(kind::FENCED);
+                self.bytes(&fence.name);
+                self.varint(fence.token);
+                self.command(command);
+            }
+            Command::FenceDrop { name } => {
+                self.0.put_u8(kind::FENCE_DROP);
+                self.bytes(name);
             }
         }
     }
@@ -403,6 +417,14 @@ impl Reader<'_> {
             kind::LEASE_CHECKPOINT if version >= 2 => Command::LeaseCheckpoint {
                 remaining: self.list(3, |input| Ok((input.grant()?, input.signed()?)))?,
             },
+            kind::FENCED if version >= 3 => {
+                let fence = Fence { name: self.bytes()?, token: self.varint()? };
+                if self.data.get(self.at) == Some(&kind::FENCED) {
+                    return Err(DecodeError::Nesting);
+                }
+                Command::Fenced { fence, command: Box::new(self.command(version)?) }
+            }
+            kind::FENCE_DROP if version >= 3 => Command::FenceDrop { name: self.bytes()? },
             tag => return Err(DecodeError::Tag { of: "kind", tag }),
         })
     }
@@ -605,7 +627,16 @@ mod tests {
     }
 
     fn command(rng: &mut Rng) -> Command {
-        match rng.below(8) {
+        match rng.below(10) {
+            8 => {
+                let fence = Fence { name: bytes(rng), token: rng.next_u64() };
+                let command = match command(rng) {
+                    Command::Fenced { command, .. } => command,
+                    other => Box::new(other),
+                };
+                Command::Fenced { fence, command }
+            }
+            9 => Command::FenceDrop { name: bytes(rng) },
             0 => Command::Put(put(rng)),
             1 => Command::Delete(delete(rng)),
             2 => Command::Txn(txn(rng, 1)),

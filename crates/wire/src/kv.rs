@@ -27,6 +27,21 @@ impl Grant {
     }
 }
 
+/// The longest name of a fence in bytes, and how many fences there may be. Outcomes depend on both, so that another release may
+/// change them only with another version of the commands.
+pub const FENCE_NAME_MAX: usize = 256;
+/// See [`FENCE_NAME_MAX`].
+pub const FENCES_MAX: u64 = 10_000;
+
+/// What a client shows of its right to a name: the token that it got with it. A higher one was given later.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fence {
+    /// The name; not empty.
+    pub name: Bytes,
+    /// The token.
+    pub token: u64,
+}
+
 /// A key with its metadata.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct KeyValue {
@@ -239,6 +254,19 @@ pub enum Command {
         /// Lease and its remaining seconds.
         remaining: Vec<(Grant, i64)>,
     },
+    /// Do `command`, unless a higher token has been seen for the fence's name; the token has been seen from then on, also where
+    /// the command itself is refused.
+    Fenced {
+        /// What is shown.
+        fence: Fence,
+        /// What is to be done; not fenced itself.
+        command: Box<Command>,
+    },
+    /// Forget the tokens that were seen for a name.
+    FenceDrop {
+        /// Which.
+        name: Bytes,
+    },
 }
 
 /// What an operation answers.
@@ -276,6 +304,8 @@ pub enum Reply {
     },
     /// To `LeaseRevoke`, `LeaseExpire` and `LeaseCheckpoint`.
     Lease,
+    /// To `FenceDrop`.
+    FenceDrop,
 }
 
 /// The pairs of a range.
@@ -309,6 +339,17 @@ pub enum Refused {
     KeyTooLong,
     /// The command is of a newer format than this node knows.
     UnknownCommand,
+    /// A higher token has been seen for the name.
+    Fenced {
+        /// It.
+        token: u64,
+    },
+    /// As many names are fenced as may be.
+    FencesFull,
+    /// The name of a fence is empty or too long.
+    FenceName,
+    /// No token was seen for that name.
+    NoFence,
 }
 
 /// One change of one key, in the order of its revision.

@@ -3,6 +3,8 @@
 mod solo;
 
 use crate::{Gateway, Mutant};
+use quorate_proto::etcdserverpb::{self as pb, kv_server::Kv, lease_server::Lease};
+use quorate_proto::quoratepb::{self, fences_server::Fences};
 use quorate_proto::v3electionpb::election_server::Election;
 use quorate_proto::v3lockpb::lock_server::Lock;
 use quorate_proto::{v3electionpb as epb, v3lockpb as lpb};
@@ -203,4 +205,55 @@ async fn a_leader_is_elected_proclaims_and_resigns() {
     assert!(leader(&door).await.is_err());
     let missing = door.resign(Request::new(epb::ResignRequest::default())).await.unwrap_err();
     assert_eq!(missing.message(), "\"leader\" field must be provided");
+}
+
+/// A request that shows a token.
+fn fenced<T>(message: T, fence: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("quorate-fence", fence.parse().unwrap());
+    request
+}
+
+fn put_of(value: &'static str) -> pb::PutRequest {
+    pb::PutRequest { key: "k".into(), value: value.into(), ..pb::PutRequest::default() }
+}
+
+/// Claim: once a higher token was shown, by a write or a read, every request with a lower one is refused and does nothing;
+/// equal ones pass, and so does who shows none or another name's, or comes after the fence was dropped.
+#[tokio::test]
+async fn a_lower_token_is_refused_by_every_request_that_heeds_it() {
+    let (solo, door) = solo(&[]);
+    door.put(fenced(put_of("33"), "n=33")).await.unwrap();
+    door.put(fenced(put_of("33 again"), "n=33")).await.unwrap();
+    let get = || pb::RangeRequest { key: "k".into(), serializable: true, ..pb::RangeRequest::default() };
+    let read = door.range(fenced(get(), "n=34")).await.unwrap().into_inner();
+    assert_eq!((&read.kvs[0].value[..], read.header.unwrap().revision), (&b"33 again"[..], 3));
+    let delete = pb::DeleteRangeRequest { key: "k".into(), ..pb::DeleteRangeRequest::default() };
+    let refusals: [Result<(), Status>; 7] = [
+        door.put(fenced(put_of("late"), "n=33")).await.map(drop),
+        door.delete_range(fenced(delete, "n=33")).await.map(drop),
+        door.txn(fenced(pb::TxnRequest::default(), "n=33")).await.map(drop),
+        door.range(fenced(get(), "n=33")).await.map(drop),
+        door.compact(fenced(pb::CompactionRequest { revision: 2, physical: false }, "n=33")).await.map(drop),
+        door.lease_grant(fenced(pb::LeaseGrantRequest { ttl: 9, id: 9 }, "n=33")).await.map(drop),
+        door.lease_revoke(fenced(pb::LeaseRevokeRequest { id: 9 }, "n=33")).await.map(drop),
+    ];
+    for refused in refusals {
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+        assert!(refused.message().contains("fenced: token 34"), "{refused}");
+    }
+    let read = door.range(Request::new(get())).await.unwrap().into_inner();
+    assert_eq!(&read.kvs[0].value[..], b"33 again");
+    door.put(fenced(put_of("other"), "m=1")).await.unwrap();
+    door.put(Request::new(put_of("none"))).await.unwrap();
+    let list = async || door.list(Request::new(quoratepb::FenceListRequest {})).await.unwrap().into_inner();
+    let of = |name: &'static str, token| quoratepb::Fence { name: name.into(), token };
+    assert_eq!(list().await.fences, [of("m", 1), of("n", 34)]);
+    let forget = || Request::new(quoratepb::FenceDropRequest { name: "n".into() });
+    Fences::drop(&door, forget()).await.unwrap();
+    assert_eq!(Fences::drop(&door, forget()).await.unwrap_err().code(), Code::NotFound);
+    door.put(fenced(put_of("back"), "n=33")).await.unwrap();
+    assert_eq!(list().await.fences, [of("m", 1), of("n", 33)]);
+    assert_eq!(solo.keys(), ["k"]);
 }

@@ -43,6 +43,7 @@ impl Lane {
             Request::Range { .. }
             | Request::ReadTxn { .. }
             | Request::LeaseList
+            | Request::Fences
             | Request::Members { .. } => {
                 self.reads.gather(Read::Local { request, done, deadline });
             }

@@ -16,6 +16,7 @@
 //! | `O` old | escaped key, revision (8+4 bytes BE) | a superseded record, or a tombstone |
 //! | `R` events | revision (8+4 bytes BE) | put or delete, the revision it replaced, key |
 //! | `E` leases | lease id, order-preserving | granted and remaining seconds |
+//! | `F` fences | name | the highest token that was shown |
 //! | `K` lease keys | lease id, key | nothing |
 //! | `C` counted blocks | first key of a block | how many keys it holds |
 //! | `M` meta | nothing | applied index, membership, revision, compacted, progress, digest |
@@ -61,10 +62,11 @@
 //! # Left out
 //!
 //! Keys longer than [`KEY_MAX`] are refused. A key that one transaction both deletes and puts with `ignore_value` takes an
-//! empty value (doors refuse such transactions). Quotas, alarms and fences are not here yet.
+//! empty value (doors refuse such transactions). Quotas and alarms are not here yet.
 
 mod apply;
 mod counts;
+mod fence;
 mod layout;
 mod lease;
 mod meta;
@@ -85,6 +87,7 @@ pub use view::KvView;
 
 use bytes::Bytes;
 use counts::Counts;
+use fence::Fences;
 use layout::{Keys, PREFIX, damaged, table};
 use lease::Leases;
 use meta::Meta;
@@ -110,6 +113,7 @@ pub struct Kv {
     meta: Meta,
     counts: Counts,
     leases: Leases,
+    fences: Fences,
     recent: Recent,
     /// A snapshot that is being taken in.
     incoming: Option<Incoming>,
@@ -129,13 +133,14 @@ impl Kv {
         let incarnation = pointed_to(&source, shard)?;
         let keys = Keys::new(shard, incarnation.unwrap_or(1));
         let mut buf = Vec::new();
-        let (meta, counts, leases) = if incarnation.is_some() {
+        let (meta, counts, leases, fences) = if incarnation.is_some() {
             let stored = source.get(keys.raw(&mut buf, table::META, b""))?;
             let stored =
                 stored.ok_or_else(|| damaged("the state without its record of the applied index"))?;
-            (Meta::decode(&stored)?, Counts::load(&source, keys)?, lease::load(&source, keys)?)
+            let (counts, leases) = (Counts::load(&source, keys)?, lease::load(&source, keys)?);
+            (Meta::decode(&stored)?, counts, leases, fence::load(&source, keys)?)
         } else {
-            (Meta::new(), Counts::new(), Leases::default())
+            (Meta::new(), Counts::new(), Leases::default(), Fences::default())
         };
         let others = sweep::other_incarnations(&source, shard, incarnation)?;
         let highest = others.iter().copied().chain(incarnation).max().unwrap_or(0);
@@ -149,6 +154,7 @@ impl Kv {
             meta,
             counts,
             leases,
+            fences,
             recent: Recent::default(),
             incoming: None,
             purges: others.into_iter().map(Purge::new).collect(),
@@ -197,6 +203,7 @@ impl Kv {
             keys: self.keys,
             blocks: self.counts.blocks().clone(),
             leases: self.leases.clone(),
+            fences: self.fences.clone(),
             meta: self.meta.clone(),
         })
     }

@@ -19,7 +19,7 @@ use super::meta::Meta;
 use super::source::Written;
 use super::sweep::Purge;
 use super::view::KvView;
-use super::{lease, pointer};
+use super::{fence, lease, pointer};
 use bytes::Bytes;
 use quorate_base::Base;
 use quorate_storage::state::{StateError, StateResult};
@@ -180,8 +180,9 @@ impl Kv {
         };
         let source = Written(&*self.state);
         let loaded = Counts::load(&source, incoming.keys)
-            .and_then(|counts| Ok((counts, lease::load(&source, incoming.keys)?)));
-        let (counts, leases) = match loaded {
+            .and_then(|counts| Ok((counts, lease::load(&source, incoming.keys)?)))
+            .and_then(|loaded| Ok((loaded, fence::load(&source, incoming.keys)?)));
+        let ((counts, leases), fences) = match loaded {
             Ok(loaded) => loaded,
             Err(error) => {
                 self.purges.push(Purge::new(incoming.incarnation));
@@ -193,6 +194,7 @@ impl Kv {
         self.keys = incoming.keys;
         self.counts = counts;
         self.leases = leases;
+        self.fences = fences;
         self.meta = Meta { membership: base.membership, ..meta };
         self.state.put(&pointer(self.shard), &self.incarnation.to_le_bytes());
         Ok(())
@@ -216,7 +218,7 @@ impl Incoming {
                     self.counted += u64::from(u32::from_le_bytes(*count));
                 }
                 table::LATEST => self.latest += 1,
-                table::LEASE | table::LEASE_KEY | table::OLD | table::EVENT => {}
+                table::LEASE | table::FENCE | table::LEASE_KEY | table::OLD | table::EVENT => {}
                 other => return Err(bad(&format!("it has a table {other:#x}"))),
             }
         }

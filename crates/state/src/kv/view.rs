@@ -1,6 +1,7 @@
 //! What is readable at one moment: a consistent view that any thread may hold while the machine goes on.
 
 use super::counts::Blocks;
+use super::fence::Fences;
 use super::layout::{KEY_MAX, Keys, PREFIX, table};
 use super::lease::{LeaseInfo, Leases};
 use super::meta::Meta;
@@ -19,6 +20,7 @@ pub struct KvView {
     pub(super) keys: Keys,
     pub(super) blocks: Blocks,
     pub(super) leases: Leases,
+    pub(super) fences: Fences,
     pub(super) meta: Meta,
 }
 
@@ -30,6 +32,7 @@ impl KvView {
             keys: self.keys,
             blocks: self.blocks.clone(),
             leases: self.leases.clone(),
+            fences: self.fences.clone(),
             meta: self.meta.clone(),
         }
     }
@@ -110,6 +113,11 @@ impl KvView {
     /// All leases by id.
     pub fn leases(&self) -> Vec<(LeaseId, LeaseInfo)> {
         self.leases.iter().map(|(id, lease)| (*id, *lease)).collect()
+    }
+
+    /// All fences by name, with the highest token that was shown for each.
+    pub fn fences(&self) -> Vec<(Bytes, u64)> {
+        self.fences.iter().map(|(name, token)| (name.clone(), token.0)).collect()
     }
 
     /// How many leases there are.

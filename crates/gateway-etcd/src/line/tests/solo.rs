@@ -70,6 +70,7 @@ impl Solo {
             Request::ReadTxn { txn, .. } => {
                 Body::Reply(view.txn_while(&txn, &|_| true).map_err(refused)?.unwrap())
             }
+            Request::Fences => Body::Fences(view.fences()),
             other => panic!("{other:?} is not asked here"),
         })
     }
