@@ -3,6 +3,7 @@
 mod bench;
 mod fence;
 mod kv;
+mod lock;
 mod probe;
 mod report;
 mod serve;
@@ -37,6 +38,8 @@ enum Command {
     Status(status::Args),
     /// Read, write and watch keys
     Kv(kv::Args),
+    /// Run a command while holding a lock
+    Lock(lock::Args),
     /// Show and drop fencing tokens
     Fence(fence::Args),
     /// Measure a cluster
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Kv(args) => kv::run(&args),
+        Command::Lock(args) => lock::run(&args),
         Command::Fence(args) => fence::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Sim(args) => sim::run(&args),

@@ -238,3 +238,59 @@ fn an_old_token_is_refused_by_every_node_and_after_a_restart() {
     assert!(code == 1 && stderr.contains("no token was shown"), "{stderr}");
     assert_eq!(put(&url, "job").0, 2);
 }
+
+/// Claim: a command runs under the lock with its token, one after the other, and its exit code is passed on.
+#[test]
+fn a_command_runs_under_a_lock_with_its_token() {
+    let up = Up::start(&["--ephemeral"]);
+    let url = up.ready()["nodes"][2]["etcd"].as_str().unwrap().to_string();
+    let run = |script: &str| output(&["lock", "job", "--endpoints", &url, "--", "sh", "-c", script]);
+    let (code, first, stderr) = run("echo $QUORATE_FENCE; exit 7");
+    assert_eq!(code, 7, "{stderr}");
+    let (code, second, stderr) = run("echo $QUORATE_FENCE; kill -9 $$");
+    assert_eq!(code, 137, "{stderr}");
+    let token = |said: &str| said.trim().strip_prefix("job=").unwrap().parse::<i64>().unwrap();
+    assert!(token(&second) > token(&first), "{first} and then {second}");
+    assert!(
+        output(&["kv", "get", "job/", "--prefix", "--endpoints", &url]).1.is_empty(),
+        "it is still locked"
+    );
+    assert_eq!(output(&["lock", "job", "--endpoints", &url]).0, 2);
+}
+
+/// Claim: a command whose lock is lost is ended, and that is said.
+#[test]
+fn a_command_is_ended_when_its_lock_is_lost() {
+    let up = Up::start(&["--ephemeral"]);
+    let ready = up.ready();
+    let url = ready["nodes"][0]["etcd"].as_str().unwrap().to_string();
+    let child = common::quorate(&[
+        "lock",
+        "job",
+        "--ttl",
+        "3s",
+        "--endpoints",
+        &url,
+        "--",
+        "sh",
+        "-c",
+        "trap '' TERM; while :; do sleep 0.1; done",
+    ])
+    .stdout(std::process::Stdio::piped())
+    .stderr(std::process::Stdio::piped())
+    .spawn()
+    .unwrap();
+    eventually("the lock is held", || {
+        !output(&["kv", "get", "job/", "--prefix", "--endpoints", &url]).1.is_empty()
+    });
+    for node in ready["nodes"].as_array().unwrap() {
+        send(pid(node), Signal::STOP);
+    }
+    let ended = child.wait_with_output().unwrap();
+    for node in ready["nodes"].as_array().unwrap() {
+        send(pid(node), Signal::CONT);
+    }
+    let stderr = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("lease was lost while the command ran"), "{stderr}");
+}
