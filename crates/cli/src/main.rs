@@ -1,6 +1,7 @@
 //! The `quorate` binary: it parses, calls and prints. What happens stands in the crates it composes.
 
 mod bench;
+mod doctor;
 mod fence;
 mod kv;
 mod lock;
@@ -8,6 +9,7 @@ mod probe;
 mod report;
 mod serve;
 mod sim;
+mod snapshot;
 mod status;
 mod up;
 
@@ -44,6 +46,10 @@ enum Command {
     Fence(fence::Args),
     /// Measure a cluster
     Bench(bench::Args),
+    /// Save a space into a file, look into one, make a new cluster of one
+    Snapshot(snapshot::Args),
+    /// Read all of a data directory and name what is damaged
+    Doctor(doctor::Args),
     /// Run whole clusters in one process, from seeds
     Sim(sim::Args),
 }
@@ -57,6 +63,8 @@ fn main() -> ExitCode {
         Command::Lock(args) => lock::run(&args),
         Command::Fence(args) => fence::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Snapshot(args) => snapshot::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Sim(args) => sim::run(&args),
     };
     finish(done)

@@ -44,6 +44,11 @@ fn refused_status(refused: &Refused) -> Status {
         ),
         Refused::FenceName => (Code::InvalidArgument, "quorate: the name of a fence has 1 to 256 bytes"),
         Refused::NoFence => (Code::NotFound, "quorate: no token was shown for this name"),
+        Refused::NoSpace => (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded"),
+        Refused::Corrupt => (Code::DataLoss, "etcdserver: corrupt cluster"),
+        Refused::TooManyAlarms => {
+            (Code::ResourceExhausted, "quorate: too many alarms stand; disarm some of them")
+        }
         Refused::KeyTooLong => (Code::InvalidArgument, "quorate: the key is too long"),
     };
     Status::new(code, text)

@@ -11,22 +11,23 @@
 //! grant    := id(signed) at(varint)
 //! ```
 //!
-//! The version of an entry is the first that has its kind, so that an older release refuses no more than it must. Version 2
+//! The version of an entry is the first that has its kind, so that an older release stops at no more than it must. Version 2
 //! brought the kinds that name a lease by its grant; in version 1 what a node's clock had decided named the id alone, and still
-//! means whichever grant of it there is. Version 3 brought fences.
+//! means whichever grant of it there is. Version 3 brought fences and alarms.
 //!
 //! `origin` and `request` name the node that proposed the entry and the request there that waits for it; they are no part
 //! of the machine's state.
 //!
 //! What peers may send is not trusted: a length is held against the bytes that are left before anything is allocated,
 //! transactions nest at most [`NESTING_MAX`] deep, and bytes left over at the end are an error. An entry of a newer version
-//! is told apart from a damaged one, since the machine answers it with a refusal and goes on.
+//! is told apart from a damaged one: passed over, it would leave this node with another state than those that know it, so
+//! the node stops at it. What is malformed is so on all nodes, and is refused by all.
 //!
 //! What is left out: compression, and any field that a later version might want. A later version gets a number of its own.
 
 use crate::kv::{
-    Command, Compare, CompareResult, CompareTarget, DeleteRange, Fence, Grant, KeyRange, Op, Put, Range,
-    SortOrder, SortTarget, Txn,
+    Alarm, AlarmKind, Command, Compare, CompareResult, CompareTarget, DeleteRange, Fence, Grant, KeyRange,
+    Op, Put, Range, SortOrder, SortTarget, Txn,
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate_base::{Index, NodeId};
@@ -93,8 +94,8 @@ impl std::error::Error for DecodeError {}
 pub fn encode(origin: NodeId, request: u64, command: &Command) -> Bytes {
     let mut out = Writer(BytesMut::with_capacity(size_hint(command)));
     out.0.put_u8(match command {
+        Command::Fenced { .. } | Command::FenceDrop { .. } | Command::Alarm { .. } => 3,
         Command::LeaseExpire { .. } | Command::LeaseCheckpoint { .. } => 2,
-        Command::Fenced { .. } | Command::FenceDrop { .. } => 3,
         _ => 1,
     });
     out.varint(origin.get());
@@ -117,6 +118,11 @@ pub fn decode(data: &Bytes) -> Result<Decoded, DecodeError> {
         0 => Ok(Decoded { origin, request, command }),
         left => Err(DecodeError::Trailing(left)),
     }
+}
+
+/// Whether these bytes say that they are a command of a newer release than this one.
+pub fn is_newer(data: &[u8]) -> bool {
+    data.first().is_some_and(|&version| version > VERSION)
 }
 
 /// Reads `origin` and `request` alone, of any version: who is to hear of an entry that cannot be applied.
@@ -150,6 +156,7 @@ mod kind {
     /// From version 3 on: a name, a token, and the kind and body of a command that is not fenced itself.
     pub(super) const FENCED: u8 = 16;
     pub(super) const FENCE_DROP: u8 = 17;
+    pub(super) const ALARM: u8 = 21;
 }
 
 const PREV_KV: u8 = 1;
@@ -232,6 +239,12 @@ impl Writer {
             Command::FenceDrop { name } => {
                 self.0.put_u8(kind::FENCE_DROP);
                 self.bytes(name);
+            }
+            Command::Alarm { alarm, on } => {
+                self.0.put_u8(kind::ALARM);
+                self.0.put_u8(alarm.kind as u8);
+                self.varint(alarm.member);
+                self.0.put_u8(u8::from(*on));
             }
         }
     }
@@ -425,6 +438,12 @@ impl Reader<'_> {
                 Command::Fenced { fence, command: Box::new(self.command(version)?) }
             }
             kind::FENCE_DROP if version >= 3 => Command::FenceDrop { name: self.bytes()? },
+            kind::ALARM if version >= 3 => {
+                let tag = self.byte()?;
+                let kind = AlarmKind::from_u8(tag).ok_or(DecodeError::Tag { of: "alarm", tag })?;
+                let alarm = Alarm { kind, member: self.varint()? };
+                Command::Alarm { alarm, on: self.flags(1)? == 1 }
+            }
             tag => return Err(DecodeError::Tag { of: "kind", tag }),
         })
     }
@@ -627,7 +646,7 @@ mod tests {
     }
 
     fn command(rng: &mut Rng) -> Command {
-        match rng.below(10) {
+        match rng.below(11) {
             8 => {
                 let fence = Fence { name: bytes(rng), token: rng.next_u64() };
                 let command = match command(rng) {
@@ -637,6 +656,11 @@ mod tests {
                 Command::Fenced { fence, command }
             }
             9 => Command::FenceDrop { name: bytes(rng) },
+            10 => {
+                let kind = *rng.pick(&[AlarmKind::NoSpace, AlarmKind::Corrupt]);
+                let alarm = Alarm { kind, member: number(rng) as u64 };
+                Command::Alarm { alarm, on: rng.chance(1, 2) }
+            }
             0 => Command::Put(put(rng)),
             1 => Command::Delete(delete(rng)),
             2 => Command::Txn(txn(rng, 1)),

@@ -103,6 +103,10 @@ impl Door for Solo {
         Hub::open_stream(&self.hub, wake)
     }
 
+    fn snapshot(&self, _: quorate_node::api::Opened) {
+        panic!("no snapshot is asked for here");
+    }
+
     fn patience(&self) -> Patience {
         let second = Duration::from_secs(1);
         Patience { request: second, election: second, least_lease: 1 }
