@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Stands in a directory while it is being restored.
-const RESTORING: &str = "restoring";
+pub(crate) const RESTORING: &str = "restoring";
 
 /// What is in a snapshot file.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -8,6 +8,7 @@
 //!   number drawn when it was made, by which peers tell it from another of the same node ([`crate::met`]). It is written once, before anything else, and never again: a directory that is not this node's, is damaged, or is newer
 //!   than this program is refused before a byte of it changes.
 
+use crate::backup::RESTORING;
 use crate::config::ServerConfig;
 use crate::error::{ServeError, ServeErrorKind};
 use quorate_base::NodeId;
@@ -20,9 +21,9 @@ use std::path::{Path, PathBuf};
 pub const FORMAT: u32 = 1;
 const IDENTITY: &str = "identity";
 const LOCK: &str = "lock";
-/// What may lie in a directory that is not yet a node's: the lock, a half-written identity, the log of a supervisor, and
-/// what file systems put at their root.
-const HARMLESS: [&str; 5] = [LOCK, "identity.new", "log", "log.old", "lost+found"];
+/// What may lie in a directory that is not yet a node's: the lock, a half-written identity, the mark of a restore (which
+/// comes before all else), the log of a supervisor, and what file systems put at their root.
+const HARMLESS: [&str; 6] = [LOCK, "identity.new", RESTORING, "log", "log.old", "lost+found"];
 
 /// An opened data directory; dropping it gives it free.
 #[derive(Debug)]
