@@ -14,6 +14,7 @@ Examples:
   quorate kv put greeting hello
   quorate kv put report done --fence nightly=42
   quorate kv get greeting
+  quorate kv get report --fence nightly=42          a read that is refused, too, once another holds the name
   quorate kv get users/ --prefix --limit 10
   quorate kv get greeting --serializable --timeout 300ms --endpoints 127.0.0.1:12379,127.0.0.1:22379
   quorate kv del greeting
@@ -41,6 +42,9 @@ pub(crate) struct Args {
     /// How long to wait
     #[arg(long, value_name = "TIME", global = true, value_parser = time, default_value = "5s")]
     timeout: Duration,
+    /// Refused once a higher token was shown for the name; not for `watch`
+    #[arg(long, value_name = "NAME=TOKEN", global = true, value_parser = crate::fence::metadata)]
+    fence: Option<String>,
 }
 
 #[derive(clap::Subcommand, Debug)]
@@ -74,9 +78,6 @@ enum Command {
         /// Attach it to this lease; 0 for none
         #[arg(long, value_name = "ID", default_value_t = 0)]
         lease: i64,
-        /// Refused once a higher token was shown for the name
-        #[arg(long, value_name = "NAME=TOKEN", value_parser = crate::fence::metadata)]
-        fence: Option<String>,
     },
     /// Remove keys
     Del {
@@ -120,8 +121,15 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
         .map_err(|e| Problem::new(Exit::Failed, format!("the runtime did not start: {e}"), ""))?;
     runtime.block_on(async {
         let patience = args.timeout;
-        let client = Client::connect(&args.endpoints, 1, patience).await.map_err(|e| problem(&e))?;
+        let mut client = Client::connect(&args.endpoints, 1, patience).await.map_err(|e| problem(&e))?;
+        if let Some(fence) = &args.fence {
+            client = client.fenced(fence).map_err(|e| problem(&e))?;
+        }
         if let Command::Watch { key, prefix, rev } = &args.command {
+            if args.fence.is_some() {
+                let hint = "a watch changes nothing; show the token with what you do about it";
+                return Err(Problem::new(Exit::Usage, "a watch shows no token: leave out --fence", hint));
+            }
             return watch(&client, key, *prefix, *rev, args.json).await;
         }
         match tokio::time::timeout(patience, once(&client, args)).await {
@@ -153,18 +161,15 @@ async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
             }
             reply.kvs.iter().for_each(|kv| show(None, kv, args.json));
         }
-        Command::Put { key, value, lease, fence } => {
+        Command::Put { key, value, lease } => {
             let request = pb::PutRequest {
                 key: Bytes::from(key.clone()),
                 value: Bytes::from(value.clone()),
                 lease: *lease,
                 ..pb::PutRequest::default()
             };
-            let reply = match fence {
-                Some(fence) => fenced_put(client, request, fence).await,
-                None => client.put(request).await,
-            };
-            done(args.json, 1, reply.map_err(|e| problem(&e))?.header);
+            let reply = client.put(request).await.map_err(|e| problem(&e))?;
+            done(args.json, 1, reply.header);
         }
         Command::Del { key, prefix } => {
             let request = pb::DeleteRangeRequest {
@@ -178,17 +183,6 @@ async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
         Command::Watch { .. } => {}
     }
     Ok(())
-}
-
-async fn fenced_put(
-    client: &Client,
-    request: pb::PutRequest,
-    fence: &str,
-) -> Result<pb::PutResponse, ClientError> {
-    let mut request = tonic::Request::new(request);
-    let fence = fence.parse().map_err(|_| ClientError::Address(format!("{fence:?} is no metadata")))?;
-    request.metadata_mut().insert("quorate-fence", fence);
-    client.kv(0).put(request).await.map(tonic::Response::into_inner).map_err(ClientError::Status)
 }
 
 async fn watch(client: &Client, key: &str, prefix: bool, rev: i64, json: bool) -> Result<(), Problem> {

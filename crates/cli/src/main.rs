@@ -3,8 +3,8 @@
 mod bench;
 mod doctor;
 mod fence;
+mod hold;
 mod kv;
-mod lock;
 mod probe;
 mod report;
 mod serve;
@@ -41,7 +41,9 @@ enum Command {
     /// Read, write and watch keys
     Kv(kv::Args),
     /// Run a command while holding a lock
-    Lock(lock::Args),
+    Lock(hold::LockArgs),
+    /// Run a command while being the leader
+    Elect(hold::ElectArgs),
     /// Show and drop fencing tokens
     Fence(fence::Args),
     /// Measure a cluster
@@ -60,7 +62,8 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Kv(args) => kv::run(&args),
-        Command::Lock(args) => lock::run(&args),
+        Command::Lock(args) => hold::lock(&args),
+        Command::Elect(args) => hold::elect(&args),
         Command::Fence(args) => fence::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),

@@ -18,7 +18,8 @@ Exit codes:
   4  the data directory is in use, or of another node or cluster, or cannot be used
   5  the data are damaged; nothing was changed
   6  the disk failed while serving; the node stopped
-  7  the state failed a read; the node stopped, and heals from its peers when it is started again";
+  7  the state failed a read; the node stopped, and heals from its peers when it is started again
+`quorate lock` and `quorate elect` pass on their command's; their own are 124 to 127.";
 
 /// What the exit code says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,14 @@ pub(crate) enum Exit {
     Broken = 6,
     /// The state failed a read while serving.
     StateDamaged = 7,
+    /// A lock or a leadership was lost while its command ran.
+    Lost = 124,
+    /// A lock or a leadership was not got.
+    NotHeld = 125,
+    /// The command to run under it cannot be run.
+    NotRun = 126,
+    /// There is no such command.
+    NoCommand = 127,
 }
 
 impl Exit {
@@ -57,6 +66,10 @@ impl Exit {
             Self::Damaged => "damaged",
             Self::Broken => "broken",
             Self::StateDamaged => "state-damaged",
+            Self::Lost => "lost",
+            Self::NotHeld => "not-held",
+            Self::NotRun => "not-run",
+            Self::NoCommand => "no-command",
         }
     }
 }
