@@ -2,6 +2,8 @@
 
 mod bench;
 mod doctor;
+mod fence;
+mod hold;
 mod kv;
 mod node;
 mod probe;
@@ -41,6 +43,12 @@ enum Command {
     Node(node::Args),
     /// Read, write and watch keys
     Kv(kv::Args),
+    /// Run a command while holding a lock
+    Lock(hold::LockArgs),
+    /// Run a command while being the leader
+    Elect(hold::ElectArgs),
+    /// Show and drop fencing tokens
+    Fence(fence::Args),
     /// Measure a cluster
     Bench(bench::Args),
     /// Save a space into a file, look into one, make a new cluster of one
@@ -58,6 +66,9 @@ fn main() -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Node(args) => node::run(&args),
         Command::Kv(args) => kv::run(&args),
+        Command::Lock(args) => hold::lock(&args),
+        Command::Elect(args) => hold::elect(&args),
+        Command::Fence(args) => fence::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),
         Command::Doctor(args) => doctor::run(&args),

@@ -22,8 +22,8 @@ const IDENTITY: &str = "identity";
 const LOCK: &str = "lock";
 /// Stands in a directory while a snapshot is restored into it.
 pub(crate) const RESTORING: &str = "restoring";
-/// What may lie in a directory that is not yet a node's: the lock, a half-written identity, the log of a supervisor, and
-/// what file systems put at their root.
+/// What may lie in a directory that is not yet a node's: the lock, a half-written identity, the mark of a restore (which
+/// comes before all else), the log of a supervisor, and what file systems put at their root.
 const HARMLESS: [&str; 6] = [LOCK, "identity.new", RESTORING, "log", "log.old", "lost+found"];
 
 /// An opened data directory; dropping it gives it free.
