@@ -14,6 +14,7 @@ pub mod model;
 pub mod models;
 pub mod read;
 pub mod search;
+pub mod sessions;
 mod shrink;
 mod table;
 pub mod value;

@@ -25,7 +25,8 @@ type Answer = Result<Option<Bad>, Spent>;
 
 /// Who read whose write.
 fn reads_from(cells: &Cells, session: Option<u32>) -> Edges {
-    let reads = cells.accesses.iter().enumerate().filter(|(_, access)| session.is_none_or(|it| it == access.session));
+    let reads =
+        cells.accesses.iter().enumerate().filter(|(_, access)| session.is_none_or(|it| it == access.session));
     reads
         .filter_map(|(place, access)| match access.what {
             What::Read(Some(write)) => Some((write, place as u32)),
@@ -34,11 +35,9 @@ fn reads_from(cells: &Cells, session: Option<u32>) -> Edges {
         .collect()
 }
 
-fn bad<T>(kind: &'static str, chain: Vec<u32>) -> Result<Option<T>, Spent>
-where
-    Bad: Into<T>,
-{
-    Ok(Some(Bad { kind, chain }.into()))
+#[allow(clippy::unnecessary_wraps, reason = "it is an answer like the others")]
+fn bad(kind: &'static str, chain: Vec<u32>) -> Answer {
+    Ok(Some(Bad { kind, chain }))
 }
 
 /// Weak causal consistency.
@@ -125,7 +124,13 @@ fn saturate_all(cells: &Cells, base: impl Fn(u32) -> Edges, budget: &mut Budget<
 }
 
 /// Adds what the reads of one session force, until nothing more is forced.
-fn saturate(cells: &Cells, session: u32, mut edges: Edges, writes: &Writes, budget: &mut Budget<'_>) -> Answer {
+fn saturate(
+    cells: &Cells,
+    session: u32,
+    mut edges: Edges,
+    writes: &Writes,
+    budget: &mut Budget<'_>,
+) -> Answer {
     loop {
         let clocks = match Clocks::new(cells, &edges, budget)? {
             Ok(clocks) => clocks,

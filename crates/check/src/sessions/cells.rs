@@ -1,13 +1,11 @@
 //! A history as sessions that read and write cells, where each read names the write that it saw.
 
-use super::super::models::Register;
 use crate::budget::Spent;
 use crate::history::{History, Moment, NEVER, Operation};
 use crate::model::Model;
-use crate::models::RegisterAction;
-use crate::read::BadInput;
+use crate::models::{Register, RegisterAction};
 use crate::table::Table;
-use crate::value::{Value, Values};
+use crate::value::Value;
 use crate::verdict::Witness;
 
 /// What an access did.
@@ -43,8 +41,8 @@ pub struct Cells {
     pub accesses: Vec<Access>,
     /// Where each session begins, and the end.
     pub(crate) begins: Vec<u32>,
-    /// How many cells there are.
-    pub(crate) keys: u32,
+    /// By cell: a write of unknown outcome may still come.
+    pub(crate) restless: Vec<bool>,
 }
 
 impl Cells {
@@ -64,16 +62,20 @@ impl Cells {
     }
 
     /// Sorts accesses whose reads name their writes by place in `accesses`.
-    fn new(accesses: Vec<Access>, keys: u32) -> Self {
+    fn new(accesses: Vec<Access>, restless: Vec<bool>) -> Self {
         let mut order: Vec<u32> = (0..accesses.len() as u32).collect();
         order.sort_by_key(|&place| {
-            (accesses[place as usize].session, accesses[place as usize].invoked, accesses[place as usize].source)
+            (
+                accesses[place as usize].session,
+                accesses[place as usize].invoked,
+                accesses[place as usize].source,
+            )
         });
         let mut new = vec![0; accesses.len()];
         for (to, &from) in order.iter().enumerate() {
             new[from as usize] = to as u32;
         }
-        let mut cells = Self { accesses: Vec::with_capacity(accesses.len()), begins: vec![0], keys };
+        let mut cells = Self { accesses: Vec::with_capacity(accesses.len()), begins: vec![0], restless };
         let mut last = None;
         for &from in &order {
             let mut access = accesses[from as usize];
@@ -106,7 +108,7 @@ impl Cells {
                 access.what = What::Read(Some(new[write as usize]));
             }
         }
-        Self::new(kept, self.keys)
+        Self::new(kept, self.restless.clone())
     }
 }
 
@@ -123,20 +125,22 @@ pub enum Cut {
 
 impl Cut {
     /// Cuts a history.
-    pub fn new(history: &History, initial: Value) -> Result<Self, BadInput> {
+    pub fn new(history: &History, initial: Value) -> Self {
         let register = Register { initial, cas: true };
         let mut accesses: Vec<(Access, Value, bool)> = Vec::new();
         let mut keys: Table<Value, u32> = Table::default();
         let mut names: Vec<Value> = Vec::new();
         for (source, operation) in history.operations.iter().enumerate() {
-            let action = match action(&register, operation, &history.values) {
+            let action = match register.action(operation, &history.values) {
                 Ok(action) => action,
-                Err(why) => return Ok(Self::Unsupported(why)),
+                Err(why) => return Self::Unsupported(why),
             };
             let (what, value) = match action {
                 None | Some(RegisterAction::Differs(_)) => continue,
                 Some(RegisterAction::Swap(..)) => {
-                    return Ok(Self::Unsupported("compare-and-set is known to the sequential level alone".into()));
+                    return Self::Unsupported(
+                        "compare-and-set is known to the sequential level alone".into(),
+                    );
                 }
                 Some(RegisterAction::Write(value)) => (What::Write, value),
                 Some(RegisterAction::Read(value)) => (What::Read(None), value),
@@ -150,16 +154,8 @@ impl Cut {
             let access = Access { session: process, key, what, source: source as u32, invoked, returned };
             accesses.push((access, value, false));
         }
-        Ok(name_writes(accesses, &names, initial, history))
+        name_writes(accesses, &names, initial, history)
     }
-}
-
-fn action(
-    register: &Register,
-    operation: &Operation,
-    values: &Values,
-) -> Result<Option<RegisterAction>, String> {
-    register.action(operation, values)
 }
 
 /// Finds the write of each read.
@@ -187,7 +183,10 @@ fn name_writes(
             return Cut::Unsupported(format!("{why}: it is not known what its readers saw"));
         }
         if writers.insert((access.key, value), place as u32).is_some() {
-            let why = format!("{} is written twice: it is not known which of them its readers saw", shown(access.key, value));
+            let why = format!(
+                "{} is written twice: it is not known which of them its readers saw",
+                shown(access.key, value)
+            );
             return Cut::Unsupported(why);
         }
     }
@@ -208,9 +207,14 @@ fn name_writes(
         accesses[write as usize].2 = true;
     }
     // A pending write that nobody read may as well never have happened.
-    let read: Vec<bool> = accesses.iter().map(|&(access, _, read)| read || access.returned != NEVER).collect();
+    let read: Vec<bool> =
+        accesses.iter().map(|&(access, _, read)| read || access.returned != NEVER).collect();
+    let mut restless = vec![false; names.len()];
+    for (access, ..) in &accesses {
+        restless[access.key as usize] |= access.returned == NEVER;
+    }
     let all = accesses.into_iter().map(|(access, ..)| access).collect();
-    let all = Cells { accesses: all, begins: vec![0], keys: names.len() as u32 };
+    let all = Cells { accesses: all, begins: vec![0], restless };
     Cut::Cells(all.only(|place| read[place as usize]))
 }
 

@@ -128,7 +128,9 @@ pub fn read_your_writes(cells: &Cells, budget: &mut Budget<'_>) -> Answer {
             match (access.what, last.get(&access.key).copied()) {
                 (What::Write, _) => _ = last.insert(access.key, place),
                 (What::Read(Some(from)), Some(own)) => graph.edge(own, from),
-                (What::Read(None), Some(own)) => return Ok(Some(Bad { kind: KIND, chain: vec![own, place] })),
+                (What::Read(None), Some(own)) => {
+                    return Ok(Some(Bad { kind: KIND, chain: vec![own, place] }));
+                }
                 (What::Read(_), None) => {}
             }
         }

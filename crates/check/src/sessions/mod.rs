@@ -149,8 +149,10 @@ pub fn judge(
     budget: &mut Budget<'_>,
 ) -> Result<Vec<Found>, BadInput> {
     let cells = match cell_model(model) {
-        Some(()) => Cut::new(history, initial)?,
-        None => Cut::Unsupported(format!("these levels are decided for reads and writes of cells, not for {model}")),
+        Some(()) => Cut::new(history, initial),
+        None => Cut::Unsupported(format!(
+            "these levels are decided for reads and writes of cells, not for {model}"
+        )),
     };
     let mut all: Vec<Found> = Vec::new();
     for &level in levels {
@@ -237,7 +239,8 @@ fn last_reads_agree(cells: &Cells, budget: &mut Budget<'_>) -> Result<Option<cel
         for place in cells.session(session).rev() {
             budget.step()?;
             let access = &cells.accesses[place as usize];
-            let quiet = over.get(&access.key).is_none_or(|&end| end < access.invoked);
+            let quiet = !cells.restless[access.key as usize]
+                && over.get(&access.key).is_none_or(|&end| end < access.invoked);
             if access.what == What::Write || !quiet || last.insert(access.key, place).is_some() {
                 continue;
             }

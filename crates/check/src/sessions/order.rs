@@ -15,7 +15,11 @@ pub(super) struct Clocks<'a> {
 
 impl<'a> Clocks<'a> {
     /// The clocks under these edges, or a cycle: each is before the next, the last before the first.
-    pub(super) fn new(cells: &'a Cells, edges: &Edges, budget: &mut Budget<'_>) -> Result<Result<Self, Vec<u32>>, Spent> {
+    pub(super) fn new(
+        cells: &'a Cells,
+        edges: &Edges,
+        budget: &mut Budget<'_>,
+    ) -> Result<Result<Self, Vec<u32>>, Spent> {
         let (len, width) = (cells.accesses.len(), cells.sessions() as usize);
         let bytes = 4 * (len as u64) * (width as u64) + 12 * (len + edges.len()) as u64;
         budget.take(bytes)?;
@@ -121,8 +125,10 @@ pub(super) struct Writes(Vec<Vec<(u32, Vec<u32>)>>);
 
 impl Writes {
     pub(super) fn new(cells: &Cells) -> Self {
-        let mut all: Vec<Vec<(u32, Vec<u32>)>> = vec![Vec::new(); cells.keys as usize];
-        for (place, access) in cells.accesses.iter().enumerate().filter(|(_, access)| access.what == What::Write) {
+        let mut all: Vec<Vec<(u32, Vec<u32>)>> = vec![Vec::new(); cells.restless.len()];
+        for (place, access) in
+            cells.accesses.iter().enumerate().filter(|(_, access)| access.what == What::Write)
+        {
             let of_key = &mut all[access.key as usize];
             match of_key.last_mut() {
                 Some((session, places)) if *session == access.session => places.push(place as u32),
@@ -133,7 +139,12 @@ impl Writes {
     }
 
     /// Of each session, its last write to an access's cell that is before the access.
-    pub(super) fn latest_before(&self, cells: &Cells, clocks: &Clocks<'_>, access: u32) -> impl Iterator<Item = u32> {
+    pub(super) fn latest_before(
+        &self,
+        cells: &Cells,
+        clocks: &Clocks<'_>,
+        access: u32,
+    ) -> impl Iterator<Item = u32> {
         self.0[cells.accesses[access as usize].key as usize].iter().filter_map(move |(session, places)| {
             let seen = cells.begins[*session as usize] + clocks.seen(access, *session);
             let many = places.partition_point(|&place| place < seen);
