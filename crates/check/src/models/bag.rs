@@ -1,7 +1,8 @@
 //! Sets and multisets: what was added is in them until it is taken out, in no order.
 
 use super::{function, is_false, unknown};
-use crate::history::{NEVER, Operation, Outcome};
+use crate::fast::{Answer, Case, bag};
+use crate::history::{Call, NEVER, Operation, Outcome};
 use crate::model::{Flow, Model, Next};
 use crate::value::{Datum, Value, Values};
 use std::sync::Arc;
@@ -159,6 +160,10 @@ impl Model for Multiset {
 
     fn flow(&self, action: &BagAction) -> Flow {
         bag_flow(*action)
+    }
+
+    fn fast(&self, calls: &[Call<BagAction>], case: &mut Case<'_, '_>) -> Answer {
+        bag::decide(calls, case)
     }
 
     fn show(&self, state: &Members, values: &Values) -> String {
