@@ -12,6 +12,8 @@
 //! | multiset | taken values are added once | [`bag`] | O(n log n) |
 //! | FIFO queue | likewise | [`fifo`] | O(n log n) |
 //! | priority queue | likewise | [`smallest`] | O(n log n) |
+//! | set | each value on its own; or all members are read and none is removed | [`set`] | O(n log n) |
+//! | counter | all add the same amount | [`counter`] | O(n log n) |
 //! | stack | likewise | [`stack`] | O(n · depth), at most O(n²) |
 //!
 //! A moment is never shared by two events, so that `<` between moments is all that real time says. Pending operations return
@@ -19,9 +21,11 @@
 
 pub(crate) mod bag;
 pub(crate) mod cell;
+pub(crate) mod counter;
 pub(crate) mod cover;
 pub(crate) mod fifo;
 mod numbers;
+pub(crate) mod set;
 pub(crate) mod smallest;
 pub(crate) mod stack;
 

@@ -1,7 +1,7 @@
 //! Sets and multisets: what was added is in them until it is taken out, in no order.
 
 use super::{function, is_false, unknown};
-use crate::fast::{Answer, Case, bag};
+use crate::fast::{Answer, Case, bag, set};
 use crate::history::{Call, NEVER, Operation, Outcome};
 use crate::model::{Flow, Model, Next};
 use crate::value::{Datum, Value, Values};
@@ -80,6 +80,10 @@ impl Model for Set {
             }
             SetAction::Contains(_, false) => Flow::Free,
         }
+    }
+
+    fn fast(&self, calls: &[Call<SetAction>], case: &mut Case<'_, '_>) -> Answer {
+        set::decide(calls, case)
     }
 
     fn show(&self, state: &Members, values: &Values) -> String {

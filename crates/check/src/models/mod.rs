@@ -1,7 +1,7 @@
 //! The models that stand ready, by name.
 
 pub(crate) mod bag;
-mod counter;
+pub(crate) mod counter;
 mod kv;
 mod mutex;
 mod queue;

@@ -144,8 +144,15 @@ pub(crate) fn random(object: Object, distinct: bool, dice: &mut Dice) -> Vec<Op>
     let (size, processes, mut values) =
         (2 + dice.below(7) as usize, 1 + dice.below(4) as u32, 1 + dice.below(3) as i64);
     if distinct {
-        values = 1;
+        values = if object == Object::Counter { 3 } else { 1 };
     }
+    // A set is asked for single values, or for all and never shrinks, or anything.
+    let kind = if distinct && object == Object::Set { dice.below(5) } else { 4 };
+    let asked = |ask: &Ask| match ask {
+        Ask::Read => kind > 1,
+        Ask::Remove(_) | Ask::Contains(_) => kind != 2 && kind != 3,
+        _ => true,
+    };
     let mut state = State::default();
     // By process: the open operation, and what it will hear once it took effect.
     let mut open: Vec<Option<(usize, Option<Heard>)>> = vec![None; processes as usize];
@@ -157,7 +164,8 @@ pub(crate) fn random(object: Object, distinct: bool, dice: &mut Dice) -> Vec<Op>
         let process = dice.below(u64::from(processes)) as usize;
         match open[process] {
             None if ops.len() < size => {
-                let asks = asks(object, values);
+                let mut asks = asks(object, values);
+                asks.retain(asked);
                 let mut ask = asks[dice.below(asks.len() as u64) as usize];
                 if distinct && dice.below(16) > 0 {
                     ask = fresh(object, ask, &state, &mut values, dice);
@@ -220,6 +228,8 @@ pub(crate) fn random(object: Object, distinct: bool, dice: &mut Dice) -> Vec<Op>
 fn fresh(object: Object, ask: Ask, state: &State, values: &mut i64, dice: &mut Dice) -> Ask {
     let new = match object {
         Object::PriorityQueue => 1 + dice.below(40) as i64,
+        // A read of a set is eight bits.
+        Object::Set => (*values + 1).min(6),
         _ => *values + 1,
     };
     let fresh = match ask {
