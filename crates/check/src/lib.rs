@@ -7,6 +7,7 @@
 //! Order in a history is the order of appearance; an interval is closed, so that operations that touch are concurrent.
 
 pub mod budget;
+pub mod fast;
 pub mod history;
 pub mod judge;
 mod machine;

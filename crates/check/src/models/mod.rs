@@ -1,11 +1,11 @@
 //! The models that stand ready, by name.
 
-mod bag;
-mod counter;
+pub(crate) mod bag;
+pub(crate) mod counter;
 mod kv;
 mod mutex;
 mod queue;
-mod register;
+pub(crate) mod register;
 
 pub use bag::{Multiset, Set};
 pub use counter::Counter;

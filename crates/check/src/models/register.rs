@@ -1,7 +1,8 @@
 //! A register: reads, writes, and compare-and-sets.
 
 use super::{function, is_false, pair, unknown};
-use crate::history::{NEVER, Operation, Outcome};
+use crate::fast::{Answer, Case, cell};
+use crate::history::{Call, NEVER, Operation, Outcome};
 use crate::model::{Flow, Model, Next};
 use crate::value::{Value, Values};
 
@@ -82,6 +83,11 @@ impl Model for Register {
             Action::Differs(old) => (None, None, Some(old)),
         };
         Flow::Cell { needs, gives, differs }
+    }
+
+    fn fast(&self, calls: &[Call<Action>], case: &mut Case<'_, '_>) -> Answer {
+        let values = &case.history.values;
+        cell::decide(self.initial, calls, &|value| values.show(value), case)
     }
 
     fn show(&self, state: &Value, values: &Values) -> String {

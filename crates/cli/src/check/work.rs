@@ -283,7 +283,12 @@ fn judge_parts(
         Ok(Some((_, part, judged))) => (part, judged),
         _ => (
             0,
-            Judged { verdict: Verdict::Proved { by: "nothing to order" }, order: Vec::new(), longest: None },
+            Judged {
+                verdict: Verdict::Proved { by: "nothing to order" },
+                order: Vec::new(),
+                searched: String::new(),
+                longest: None,
+            },
         ),
     }
 }
