@@ -1,0 +1,77 @@
+//! The general search alone: each model without its fast algorithm.
+
+use crate::brute::Object;
+use quorate_check::budget::Budget;
+use quorate_check::history::{History, Operation};
+use quorate_check::judge;
+use quorate_check::model::{Flow, Model, Next};
+use quorate_check::models::{Counter, FencedMutex, Multiset, Mutex, Order, Queue, Register, Set};
+use quorate_check::search;
+use quorate_check::value::{Value, Values};
+use quorate_check::verdict::Verdict;
+
+struct Slow<M>(M);
+
+impl<M: Model> Model for Slow<M> {
+    type State = M::State;
+    type Action = M::Action;
+
+    fn initial(&self) -> M::State {
+        self.0.initial()
+    }
+
+    fn action(&self, operation: &Operation, values: &Values) -> Result<Option<M::Action>, String> {
+        self.0.action(operation, values)
+    }
+
+    fn step(&self, state: &M::State, action: &M::Action, next: &mut Next<'_, '_, M::State>) {
+        self.0.step(state, action, next);
+    }
+
+    fn observes(&self, action: &M::Action) -> bool {
+        self.0.observes(action)
+    }
+
+    fn flow(&self, action: &M::Action) -> Flow {
+        self.0.flow(action)
+    }
+
+    fn show(&self, state: &M::State, values: &Values) -> String {
+        self.0.show(state, values)
+    }
+}
+
+fn search_says<M: Model + Send + 'static>(model: M, history: &History) -> bool
+where
+    M::Action: Send,
+{
+    let judge = judge::judge(Slow(model), history).expect("a history that the model knows");
+    let never = || false;
+    (0..judge.parts()).all(|part| {
+        match judge.linearizable(part, history, &mut Budget::new(&never, 1 << 30)).verdict {
+            Verdict::Proved { by } => {
+                assert_eq!(by, search::NAME);
+                true
+            }
+            Verdict::Refuted(_) => false,
+            other => panic!("no verdict: {other:?}"),
+        }
+    })
+}
+
+/// What the search says.
+pub(crate) fn holds(object: Object, history: &History) -> bool {
+    let initial = Value::NIL;
+    match object {
+        Object::Register => search_says(Register { initial, cas: false }, history),
+        Object::CasRegister => search_says(Register { initial, cas: true }, history),
+        Object::Counter => search_says(Counter { initial: 0 }, history),
+        Object::Set => search_says(Set, history),
+        Object::Multiset => search_says(Multiset, history),
+        Object::Queue => search_says(Queue { order: Order::Fifo }, history),
+        Object::PriorityQueue => search_says(Queue { order: Order::Smallest }, history),
+        Object::Stack => search_says(Queue { order: Order::Lifo }, history),
+        Object::Mutex => search_says(Mutex, history),
+        Object::FencedMutex => search_says(FencedMutex, history),
+    }
+}
