@@ -74,5 +74,5 @@ fn staleness_is_what_brute_force_finds() {
         exact += u32::from(least == most);
     }
     println!("{stale} of {seeds} are stale; the versions are exact for {exact}");
-    assert!(stale > seeds as u32 / 30);
+    assert!(stale > seeds as u32 / 200);
 }
