@@ -141,8 +141,13 @@ fn grow(which: All, ops: &mut Vec<Op>, now: u32, names: u32, each: &mut impl FnM
 /// A random history: a real object is asked, and answers at random moments within the operations; then, mostly, a result or
 /// two are changed. Where it is asked to be `distinct`, what is written and added is mostly new.
 pub(crate) fn random(object: Object, distinct: bool, dice: &mut Dice) -> Vec<Op> {
-    let (size, processes, mut values) =
-        (2 + dice.below(7) as usize, 1 + dice.below(4) as u32, 1 + dice.below(3) as i64);
+    let size = 2 + dice.below(7) as usize;
+    random_of(object, size, distinct, dice)
+}
+
+/// One of so many operations.
+pub(crate) fn random_of(object: Object, size: usize, distinct: bool, dice: &mut Dice) -> Vec<Op> {
+    let (processes, mut values) = (1 + dice.below(4) as u32, 1 + dice.below(3) as i64);
     if distinct {
         values = if object == Object::Counter { 3 } else { 1 };
     }
