@@ -9,5 +9,6 @@
 pub mod budget;
 pub mod history;
 mod table;
+pub mod txn;
 pub mod value;
 pub mod verdict;

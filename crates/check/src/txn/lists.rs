@@ -1,0 +1,152 @@
+//! The judge of list-append: inference, anomalies, cycles, verdicts. The pages of [`super::append`] and [`super::cycles`] say
+//! what each step does.
+
+use super::append::Versions;
+use super::cycles::{self, Found};
+use super::findings::{Findings, name, why_order};
+use super::graph::{Edge, Graph, Kind};
+use super::history::{Act, History, Id, NONE};
+use super::levels::Level;
+use super::observe::observe;
+use super::{Report, findings};
+use crate::budget::{Budget, Spent};
+use crate::verdict::Verdict;
+
+/// The name of the algorithm in witnesses.
+const BY: &str = "Elle's inference over list-append";
+
+/// What came out of the search.
+struct Judged {
+    found: Found,
+    /// True where no cycle is in the whole graph, real time included.
+    acyclic: bool,
+    /// True where every version order is known.
+    complete: bool,
+    /// True where edges were left out, or a key gave none.
+    partial: bool,
+}
+
+/// Judges by every level.
+pub(super) fn check(history: &History, budget: &mut Budget<'_>) -> Report {
+    let mut findings = Findings::new(history, BY);
+    let judged = search(history, &mut findings, budget);
+    let verdicts = Level::all().map(|level| (level, verdict(level, &judged, &findings, history))).collect();
+    let notes = findings.ambiguous_write().map(|write| {
+        format!("{write}: elements must be unique for each key. Keys that break this are not followed.")
+    });
+    Report { findings: findings.all().cloned().collect(), verdicts, notes: notes.into_iter().collect() }
+}
+
+fn search(history: &History, findings: &mut Findings<'_>, budget: &mut Budget<'_>) -> Result<Judged, Spent> {
+    let mut versions = Versions::new(history, findings, budget)?;
+    observe(history, &mut versions, findings, budget)?;
+    let graph = Graph::new(history, budget, &mut |take| versions.edges(history, take))?;
+    let components = graph.components(budget)?;
+    let mut found = Found::default();
+    let writes = |id: Id| history.ops(id).iter().any(|micro| matches!(micro.act(), Act::Append(_)));
+    cycles::search(&graph, &components, &|id| !writes(id), &mut found, budget)?;
+    for (cycle, count) in found.named.values() {
+        findings.cycle(cycle, *count, &|history, edge| why(history, &versions, edge));
+    }
+    Ok(Judged {
+        found,
+        acyclic: components.is_empty(),
+        complete: versions.complete(),
+        partial: versions.capped() || versions.any_tainted(),
+    })
+}
+
+fn verdict(
+    level: Level,
+    judged: &Result<Judged, Spent>,
+    findings: &Findings<'_>,
+    history: &History,
+) -> Verdict {
+    let below = || Level::all().filter(|&below| level.includes(below));
+    for below in below() {
+        for &anomaly in below.row().anomalies {
+            if let Some(finding) = findings.get(anomaly) {
+                return Verdict::Refuted(finding.witness.clone());
+            }
+        }
+        let cycle =
+            below.row().cycles.and_then(|(pattern, class)| judged.as_ref().ok()?.found.of(pattern, class));
+        if let Some(cycle) = cycle {
+            let named = findings.get(super::anomaly::Anomaly::Cycle(cycle.shape(), cycle.class()));
+            if let Some(finding) = named {
+                return Verdict::Refuted(finding.witness.clone());
+            }
+        }
+    }
+    let judged = match judged {
+        Ok(judged) => judged,
+        Err(spent) => return Verdict::Unknown { why: findings::spent(*spent, history.len()) },
+    };
+    let cut = |below: Level| {
+        below.row().cycles.is_some_and(|(pattern, class)| judged.found.unsearched(pattern, class))
+    };
+    if below().any(cut) {
+        return Verdict::Unknown { why: "the search for cycles came to the end of its steps".to_owned() };
+    }
+    if judged.acyclic && !judged.partial {
+        return Verdict::Proved {
+            by: "Elle's inference: no cycle in the whole graph, whose order gives the unseen ones",
+        };
+    }
+    if judged.complete && level.name() != "causal" {
+        return Verdict::Proved { by: "Elle's inference, with every version order known" };
+    }
+    let why = if judged.partial {
+        "some keys gave no order: their reads contradict each other, or too many appends were never read"
+    } else if level.name() == "causal" {
+        "cycles were searched, causal pasts were not"
+    } else {
+        "the order of some appends that no read shows is not known: end with a read of every key"
+    };
+    Verdict::NotRefuted { why: why.to_owned() }
+}
+
+/// Why one transaction comes before the other.
+fn why(history: &History, versions: &Versions, edge: Edge) -> String {
+    why_order(history, edge)
+        .or_else(|| why_lists(history, versions, edge))
+        .unwrap_or_else(|| "their versions say so".to_owned())
+}
+
+fn why_lists(history: &History, versions: &Versions, edge: Edge) -> Option<String> {
+    let Edge { from, to, kind } = edge;
+    let (reader, writer) = match kind {
+        Kind::Wr => (to, from),
+        _ => (from, to),
+    };
+    for (op, micro) in (history.first_op(writer)..).zip(history.ops(writer)) {
+        let Act::Append(element) = micro.act() else { continue };
+        let key = micro.key();
+        let place = versions.place(op);
+        let (element, shown) = (history.show(element), name(history, key));
+        for (other_op, other) in (history.first_op(reader)..).zip(history.ops(reader)) {
+            if other.key() != key || !versions.ordered(key) {
+                continue;
+            }
+            match (kind, other.act()) {
+                (Kind::Wr, Act::List(len)) if place < len => {
+                    return Some(format!("T{reader} saw its append of {element} to key {shown}"));
+                }
+                (Kind::Rw, Act::List(len)) if place >= len => {
+                    return Some(format!(
+                        "T{reader} read key {shown} and did not see T{writer} append {element}"
+                    ));
+                }
+                (Kind::Ww, Act::Append(first)) if versions.place(other_op) < place => {
+                    let first = history.show(first);
+                    let unseen = if place == NONE { ", which no read shows" } else { "" };
+                    return Some(format!(
+                        "in key {shown} its {first} stands before T{writer}'s {element}{unseen}"
+                    ));
+                }
+                _ => {}
+            }
+        }
+    }
+    None
+}

@@ -1,0 +1,71 @@
+//! Transactions: which levels of isolation a history refutes, which it proves.
+//!
+//! The way: a reader feeds [`history::Builder`]; [`check`] infers from reads in what order versions were written, collects
+//! what is wrong with single reads, builds the graph of what must come before what, searches its cycles, and asks for each
+//! level of the lattice ([`levels`]) whether something that it forbids was found.
+//!
+//! A level is *refuted* with a witness; *proved* where the inference is complete for this history (each page says when); else
+//! *not refuted*, with the reason. The summary names the minimal refuted and the maximal unrefuted levels.
+
+pub mod anomaly;
+pub mod append;
+pub mod cycles;
+pub mod findings;
+pub mod generate;
+pub mod graph;
+pub mod history;
+pub mod levels;
+mod lists;
+mod observe;
+
+use crate::budget::Budget;
+use crate::verdict::Verdict;
+use findings::Finding;
+use history::History;
+use levels::Level;
+
+/// What the transactions do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Model {
+    /// They append unique elements to lists and read whole lists.
+    ListAppend,
+}
+
+/// What a history says of every level.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What was found, by name.
+    pub findings: Vec<Finding>,
+    /// The verdict on each level, weaker ones first.
+    pub verdicts: Vec<(Level, Verdict)>,
+    /// What the reader should know of how it was judged.
+    pub notes: Vec<String>,
+}
+
+impl Report {
+    /// The verdict on one level.
+    pub fn verdict(&self, level: Level) -> &Verdict {
+        &self.verdicts[level.index()].1
+    }
+
+    /// The least of the levels that are refuted.
+    pub fn minimal_refuted(&self) -> Vec<Level> {
+        Level::minimal(&self.levels(|verdict| matches!(verdict, Verdict::Refuted(_))))
+    }
+
+    /// The greatest of the levels that are not refuted.
+    pub fn maximal_unrefuted(&self) -> Vec<Level> {
+        Level::maximal(&self.levels(|verdict| !matches!(verdict, Verdict::Refuted(_))))
+    }
+
+    fn levels(&self, fits: impl Fn(&Verdict) -> bool) -> Vec<Level> {
+        self.verdicts.iter().filter(|(_, verdict)| fits(verdict)).map(|&(level, _)| level).collect()
+    }
+}
+
+/// Judges a history by every level.
+pub fn check(history: &History, model: Model, budget: &mut Budget<'_>) -> Report {
+    match model {
+        Model::ListAppend => lists::check(history, budget),
+    }
+}

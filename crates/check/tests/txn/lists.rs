@@ -1,0 +1,242 @@
+//! List-append against the definitions.
+
+use crate::oracle::{History, Op, Txn, holds};
+use quorate_check::budget::Budget;
+use quorate_check::history::Outcome;
+use quorate_check::txn::generate::Chance;
+use quorate_check::txn::history::{Builder, Element};
+use quorate_check::txn::levels::Level;
+use quorate_check::txn::{Model, Report, check};
+use quorate_check::verdict::Verdict;
+use std::collections::BTreeMap;
+
+/// The history as the judge takes it.
+pub fn build(history: &History) -> quorate_check::txn::history::History {
+    let mut builder = Builder::new();
+    let mut events: Vec<(usize, usize, bool)> = Vec::new();
+    for (id, txn) in history.iter().enumerate() {
+        events.push((txn.invoked, id, true));
+        events.push((txn.completed, id, false));
+    }
+    events.sort_unstable();
+    for (_, id, invoked) in events {
+        let txn = &history[id];
+        for op in &txn.ops {
+            match op {
+                Op::Append(key, element) => {
+                    let (key, element) = (builder.int(*key as i64), builder.int((*element).into()));
+                    builder.append(key, element);
+                }
+                Op::Read(key, Some(list)) if !invoked => {
+                    let list: Vec<Element> =
+                        list.iter().map(|&element| builder.int(element.into())).collect();
+                    let key = builder.int(*key as i64);
+                    builder.list(key, &list);
+                }
+                Op::Read(key, _) => {
+                    let key = builder.int(*key as i64);
+                    builder.unknown(key);
+                }
+            }
+        }
+        let process = builder.int(txn.process as i64);
+        if invoked { builder.invoke(process) } else { builder.complete(process, txn.outcome) }.unwrap();
+    }
+    builder.finish().unwrap()
+}
+
+pub fn judge(history: &History) -> Report {
+    let go_on = || false;
+    check(&build(history), Model::ListAppend, &mut Budget::new(&go_on, 1 << 30))
+}
+
+/// A history in a few lines, for a failure.
+fn told(level: &str, history: &History, report: &Report) -> String {
+    let txn = |(id, txn): (usize, &Txn)| {
+        let (from, to) = (txn.invoked, txn.completed);
+        format!("T{id} process {} {from}..{to} {:?}: {:?}", txn.process, txn.outcome, txn.ops)
+    };
+    let txns: Vec<String> = history.iter().enumerate().map(txn).collect();
+    let names: Vec<String> = report.findings.iter().map(|finding| finding.anomaly.name()).collect();
+    format!("{level}\n{}\nfound {names:?}", txns.join("\n"))
+}
+
+/// What came of comparing many histories.
+#[derive(Default)]
+struct Tally {
+    histories: u64,
+    refuted: BTreeMap<&'static str, u64>,
+    proved: BTreeMap<&'static str, u64>,
+    open: u64,
+    missed: BTreeMap<&'static str, u64>,
+    names: BTreeMap<String, u64>,
+}
+
+impl Tally {
+    fn compare(&mut self, history: &History, keys: usize) {
+        self.histories += 1;
+        let report = judge(history);
+        for finding in &report.findings {
+            *self.names.entry(finding.anomaly.name()).or_default() += 1;
+        }
+        for (level, verdict) in &report.verdicts {
+            let truth = holds(history, keys, level.name());
+            let told = || told(level.name(), history, &report);
+            match verdict {
+                Verdict::Refuted(_) => {
+                    assert!(!truth, "a false alarm: {}", told());
+                    *self.refuted.entry(level.name()).or_default() += 1;
+                }
+                Verdict::Proved { .. } => {
+                    assert!(truth, "a false proof: {}", told());
+                    *self.proved.entry(level.name()).or_default() += 1;
+                }
+                _ if truth => self.open += 1,
+                _ => *self.missed.entry(level.name()).or_default() += 1,
+            }
+        }
+    }
+
+    fn print(&self, what: &str) {
+        println!(
+            "{what}: {} histories, {} levels compared",
+            self.histories,
+            self.histories * Level::all().count() as u64
+        );
+        println!(
+            "refuted {:?}\nproved {:?}\nopen {}, missed {:?}",
+            self.refuted, self.proved, self.open, self.missed
+        );
+        println!("names {:?}", self.names);
+    }
+}
+
+/// Events in some order: each transaction's invocation before its completion, a process after the other.
+fn schedule(history: &mut History, chance: &mut Chance) {
+    let mut next: BTreeMap<usize, Vec<(usize, bool)>> = BTreeMap::new();
+    for (id, txn) in history.iter().enumerate() {
+        next.entry(txn.process).or_default().extend([(id, true), (id, false)]);
+    }
+    let mut place = 0;
+    while !next.is_empty() {
+        let processes: Vec<usize> = next.keys().copied().collect();
+        let process = processes[chance.below(processes.len() as u32) as usize];
+        let events = next.get_mut(&process).unwrap();
+        let (id, invoked) = events.remove(0);
+        if events.is_empty() {
+            next.remove(&process);
+        }
+        if invoked {
+            history[id].invoked = place
+        } else {
+            history[id].completed = place
+        }
+        place += 1;
+    }
+}
+
+/// A random history: reads mostly follow a hidden order of each key's elements.
+fn random(chance: &mut Chance, txns: u32, ops: u32, keys: usize) -> History {
+    let processes = 1 + chance.below(3);
+    let mut history: History = Vec::new();
+    let mut hidden: Vec<Vec<u32>> = vec![Vec::new(); keys];
+    let odds = [0, 0, 0, 5, 20][chance.below(5) as usize];
+    for id in 0..txns {
+        let mut own = Vec::new();
+        for at in 0..=chance.below(ops) {
+            let key = chance.below(keys as u32) as usize;
+            if chance.below(2) == 0 {
+                let element = id * 10 + at + 1;
+                let place = hidden[key].len() - chance.below(hidden[key].len().min(2) as u32 + 1) as usize;
+                hidden[key].insert(place, element);
+                own.push(Op::Append(key, element));
+            } else {
+                own.push(Op::Read(key, None));
+            }
+        }
+        let outcome = match chance.below(100) {
+            _ if odds == 0 => Outcome::Ok,
+            0..10 => Outcome::Info,
+            10..15 => Outcome::Fail,
+            _ => Outcome::Ok,
+        };
+        let process = chance.below(processes) as usize;
+        history.push(Txn { process, outcome, ops: own, invoked: 0, completed: 0 });
+    }
+    for txn in &mut history {
+        let own: Vec<u32> = txn
+            .ops
+            .iter()
+            .filter_map(|op| match op {
+                Op::Append(_, element) => Some(*element),
+                Op::Read(..) => None,
+            })
+            .collect();
+        let mut seen: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
+        let steady = chance.below(12) > 0;
+        for op in &mut txn.ops {
+            match op {
+                Op::Append(key, element) => {
+                    seen.entry(*key).or_insert_with(|| version(chance, &hidden[*key], &own)).push(*element)
+                }
+                Op::Read(key, list) => {
+                    let mut read = version(chance, &hidden[*key], if steady { &own } else { &[] });
+                    if steady {
+                        read = seen.entry(*key).or_insert(read).clone();
+                    }
+                    if chance.below(100) < odds && read.len() > 1 {
+                        let at = chance.below(read.len() as u32 - 1) as usize;
+                        read.swap(at, at + 1);
+                    }
+                    if chance.below(300) < odds {
+                        read.push([99, 1, 11][chance.below(3) as usize]);
+                    }
+                    *list = Some(read);
+                }
+            }
+        }
+        if txn.outcome != Outcome::Ok {
+            for op in &mut txn.ops {
+                if let Op::Read(_, list) = op {
+                    *list = None;
+                }
+            }
+        }
+    }
+    schedule(&mut history, chance);
+    history
+}
+
+/// A beginning of a key's hidden order, before the first of a transaction's own elements.
+fn version(chance: &mut Chance, hidden: &[u32], own: &[u32]) -> Vec<u32> {
+    let most = hidden.iter().position(|element| own.contains(element)).unwrap_or(hidden.len());
+    // Late versions are likelier: most histories should be nearly right.
+    let len = chance.below(most as u32 + 1).max(chance.below(most as u32 + 1));
+    hidden[..len as usize].to_vec()
+}
+
+fn random_histories(seed: u64, count: u32, txns: u32, ops: u32) -> Tally {
+    let mut chance = Chance::new(seed);
+    let mut tally = Tally::default();
+    for _ in 0..count {
+        let keys = 1 + chance.below(2) as usize;
+        let txns = 1 + chance.below(txns);
+        let history = random(&mut chance, txns, ops, keys);
+        tally.compare(&history, keys);
+    }
+    tally
+}
+
+/// Claim: over random histories, what is refuted does not hold, and what is proved holds, by the definitions.
+#[test]
+fn random_lists_are_judged_as_defined() {
+    random_histories(1, 1500, 4, 3).print("random, up to 4 transactions of 3");
+}
+
+/// Claim: as above, at length.
+#[test]
+#[ignore = "minutes; the nightly run asks for it"]
+fn very_many_random_lists_are_judged_as_defined() {
+    random_histories(2, 1_000_000, 4, 3).print("random, up to 4 transactions of 3");
+    random_histories(3, 30_000, 5, 4).print("random, up to 5 transactions of 4");
+}

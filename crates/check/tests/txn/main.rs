@@ -1,0 +1,4 @@
+//! Judges of transactions against brute force over their axioms.
+
+mod lists;
+mod oracle;
