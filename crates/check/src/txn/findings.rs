@@ -1,8 +1,9 @@
 //! Anomalies as they are found: each name with its count and its first example, told in words.
 
 use super::anomaly::{Anomaly, Cycle};
+use super::axioms::{Step, Why};
 use super::graph::{Edge, Kind};
-use super::history::{Act, Element, History, Id, Micro};
+use super::history::{Act, Element, History, Id, Micro, NONE};
 use crate::history::Outcome;
 use crate::verdict::Witness;
 use std::collections::BTreeMap;
@@ -64,6 +65,19 @@ impl<'a> Findings<'a> {
         let words = format!("{}. {}\n{}", anomaly.meaning(), words(self.history), told.join("\n"));
         let witness = Witness { kind: anomaly.name(), words, core, by: self.by };
         self.found.insert(anomaly, Finding { anomaly, count: 1, witness });
+    }
+
+    /// A cycle in the order of commits.
+    pub fn steps(&mut self, anomaly: Anomaly, steps: &[Step]) {
+        let reader = |step: &Step| match step.why {
+            Why::Missed { reader, .. } => Some(reader),
+            _ => None,
+        };
+        let core: Vec<Id> = steps.iter().flat_map(|step| [Some(step.from), reader(step)]).flatten().collect();
+        self.add(anomaly, &core, |history| {
+            let told: Vec<String> = steps.iter().map(|&each| step(history, each)).collect();
+            told.join("; ") + "."
+        });
     }
 
     /// Takes a cycle over, with the number of those that were like it.
@@ -194,6 +208,24 @@ pub fn why_order(history: &History, edge: Edge) -> Option<String> {
         }
         Kind::Realtime => Some(format!("T{} had completed before T{} began", edge.from, edge.to)),
         _ => None,
+    }
+}
+
+/// A step of a cycle of commits in words.
+pub fn step(history: &History, step: Step) -> String {
+    let Step { from, to, why } = step;
+    let to = if to == NONE { "the initial state".to_owned() } else { format!("T{to}") };
+    match why {
+        Why::Session => {
+            let process = history.process_name(history.txn(from).process);
+            format!("T{from} comes before {to}: process {process} ran it first")
+        }
+        Why::Read => format!("T{from} comes before {to}, which read from it"),
+        Why::Version => format!("T{from} comes before {to} in the order of versions"),
+        Why::Missed { reader, key } => {
+            let key = name(history, key as usize);
+            format!("T{from} must come before {to}, as T{reader} must see T{from} and read key {key} from {to}")
+        }
     }
 }
 

@@ -179,7 +179,7 @@ impl Graph {
 }
 
 /// The next transaction of each one's process. A process whose transaction has no known end begins a new session with the next.
-fn sessions(history: &History) -> Vec<Id> {
+pub(super) fn sessions(history: &History) -> Vec<Id> {
     let mut next = vec![NONE; history.len()];
     let mut last = vec![NONE; history.process_count()];
     for (id, txn) in history.txns().iter().enumerate() {

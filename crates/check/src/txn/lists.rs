@@ -1,10 +1,13 @@
 //! The judge of list-append: inference, anomalies, cycles, verdicts. The pages of [`super::append`] and [`super::cycles`] say
 //! what each step does.
 
-use super::append::Versions;
+use super::anomaly::Anomaly;
+use super::append::{Reader, Seen, Versions};
+use super::axioms::{self, Axiom};
 use super::cycles::{self, Found};
+use super::facts::{Facts, Read};
 use super::findings::{Findings, name, why_order};
-use super::graph::{Edge, Graph, Kind};
+use super::graph::{self, Edge, Graph, Kind};
 use super::history::{Act, History, Id, NONE};
 use super::levels::Level;
 use super::observe::observe;
@@ -48,12 +51,68 @@ fn search(history: &History, findings: &mut Findings<'_>, budget: &mut Budget<'_
     for (cycle, count) in found.named.values() {
         findings.cycle(cycle, *count, &|history, edge| why(history, &versions, edge));
     }
+    if !components.is_empty() {
+        // A graph without a cycle has no causal violation either.
+        causal(history, &versions, findings, budget)?;
+    }
     Ok(Judged {
         found,
         acyclic: components.is_empty(),
         complete: versions.complete(),
         partial: versions.capped() || versions.any_tainted(),
     })
+}
+
+/// Causal consistency, by its axiom.
+fn causal(
+    history: &History,
+    versions: &Versions,
+    findings: &mut Findings<'_>,
+    budget: &mut Budget<'_>,
+) -> Result<(), Spent> {
+    let facts = facts(history, versions);
+    let taken = budget.bytes();
+    budget.take(facts.bytes())?;
+    let mut order = Vec::new();
+    versions.edges(history, &mut |edge| {
+        if edge.kind == Kind::Ww {
+            order.push((edge.from, edge.to));
+        }
+    });
+    if let Some(steps) = axioms::refute(&facts, Axiom::Causal, true, &order, budget)? {
+        findings.steps(Anomaly::CausalViolation, &steps);
+    }
+    budget.give(budget.bytes() - taken);
+    Ok(())
+}
+
+/// What was read from whom.
+fn facts(history: &History, versions: &Versions) -> Facts {
+    let mut facts = Facts::new(history.keys().len(), graph::sessions(history));
+    let mut reader = Reader::new(history);
+    let (mut reads, mut writes) = (Vec::new(), Vec::new());
+    for id in 0..history.len() as Id {
+        reads.clear();
+        writes.clear();
+        for &micro in history.ops(id).iter().filter(|_| versions.happened(id)) {
+            let key = micro.key();
+            if !versions.ordered(key) {
+                continue;
+            }
+            match reader.step(versions, id, micro) {
+                Seen::First(version) => {
+                    let of = versions.version_writer(key, version).unwrap_or(NONE);
+                    if of != id {
+                        reads.push(Read { key: key as u32, of });
+                    }
+                }
+                _ if matches!(micro.act(), Act::Append(_)) => writes.push(key as u32),
+                _ => {}
+            }
+        }
+        facts.push(&reads, &mut writes);
+    }
+    facts
 }
 
 fn verdict(
@@ -72,7 +131,7 @@ fn verdict(
         let cycle =
             below.row().cycles.and_then(|(pattern, class)| judged.as_ref().ok()?.found.of(pattern, class));
         if let Some(cycle) = cycle {
-            let named = findings.get(super::anomaly::Anomaly::Cycle(cycle.shape(), cycle.class()));
+            let named = findings.get(Anomaly::Cycle(cycle.shape(), cycle.class()));
             if let Some(finding) = named {
                 return Verdict::Refuted(finding.witness.clone());
             }
@@ -93,13 +152,11 @@ fn verdict(
             by: "Elle's inference: no cycle in the whole graph, whose order gives the unseen ones",
         };
     }
-    if judged.complete && level.name() != "causal" {
+    if judged.complete {
         return Verdict::Proved { by: "Elle's inference, with every version order known" };
     }
     let why = if judged.partial {
         "some keys gave no order: their reads contradict each other, or too many appends were never read"
-    } else if level.name() == "causal" {
-        "cycles were searched, causal pasts were not"
     } else {
         "the order of some appends that no read shows is not known: end with a read of every key"
     };

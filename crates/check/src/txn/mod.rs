@@ -9,7 +9,9 @@
 
 pub mod anomaly;
 pub mod append;
+pub mod axioms;
 pub mod cycles;
+pub mod facts;
 pub mod findings;
 pub mod generate;
 pub mod graph;

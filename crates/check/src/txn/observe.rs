@@ -173,6 +173,10 @@ impl Pass<'_> {
                 format!("See what T{id} did to key {}.", name(history, key))
             }),
             Seen::First(version) => self.version(id, key, len, version, findings),
+            // A read again, before any own append, of less than the reads since then ask for.
+            Seen::Again if self.updates[key].version != NONE && self.versions.ordered(key) => {
+                self.vanished(id, key, len, findings);
+            }
             Seen::Again | Seen::Nothing => {}
         }
     }
@@ -216,13 +220,18 @@ impl Pass<'_> {
             }
         }
         self.first.push((key, len));
-        let need = self.needs[key];
-        if need.txn == id && len < need.len {
-            findings.add(Anomaly::Otv, &[id, need.of], |history| vanished(history, id, key, need.of));
-        }
+        self.vanished(id, key, len, findings);
         let Some(of) = versions.version_writer(key, version).filter(|&of| of != id) else { return };
         for (op, micro) in (self.history.first_op(of)..).zip(self.history.ops(of)) {
             self.need(id, of, op, *micro);
+        }
+    }
+
+    /// A read of less than earlier reads ask for.
+    fn vanished(&self, id: Id, key: usize, len: u32, findings: &mut Findings<'_>) {
+        let need = self.needs[key];
+        if need.txn == id && len < need.len {
+            findings.add(Anomaly::Otv, &[id, need.of], |history| vanished(history, id, key, need.of));
         }
     }
 

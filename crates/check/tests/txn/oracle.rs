@@ -32,6 +32,7 @@ type Order = Vec<u32>;
 
 /// The first read of a key by a transaction: what it saw of others.
 struct External {
+    place: usize,
     key: usize,
     version: Vec<u32>,
 }
@@ -44,7 +45,7 @@ fn externals(txn: &Txn) -> (Vec<External>, bool) {
     for key in keys {
         let mut expected: Option<Vec<u32>> = None;
         let mut own = Vec::new();
-        for op in &txn.ops {
+        for (place, op) in txn.ops.iter().enumerate() {
             match op {
                 Op::Append(of, element) if *of == key => {
                     own.push(*element);
@@ -56,7 +57,7 @@ fn externals(txn: &Txn) -> (Vec<External>, bool) {
                     let version = match &expected {
                         Some(expected) => {
                             fits &= expected == list;
-                            None
+                            (expected == list && own.is_empty()).then(|| list.clone())
                         }
                         None if list.ends_with(&own) => Some(list[..list.len() - own.len()].to_vec()),
                         None => {
@@ -65,16 +66,14 @@ fn externals(txn: &Txn) -> (Vec<External>, bool) {
                         }
                     };
                     expected = Some(list.clone());
-                    found.extend(version.map(|version| External { key, version }));
+                    found.extend(version.map(|version| External { place, key, version }));
                 }
                 _ => {}
             }
         }
     }
     // The order of the operations, as some axioms look at it.
-    found.sort_by_key(|read| {
-        txn.ops.iter().position(|op| matches!(op, Op::Read(key, Some(_)) if *key == read.key))
-    });
+    found.sort_by_key(|read| read.place);
     let own_later = txn.ops.iter().enumerate().any(|(at, op)| match op {
         Op::Read(_, Some(list)) => {
             txn.ops[at..].iter().any(|op| matches!(op, Op::Append(_, element) if list.contains(element)))
