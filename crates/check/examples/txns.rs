@@ -6,11 +6,11 @@
 use quorate_check::budget::Budget;
 use quorate_check::history::Outcome;
 use quorate_check::txn::generate::{Event, Isolation, Op, Plan, generate, history};
-use quorate_check::txn::{Model, check};
+use quorate_check::txn::{Model, Options, check};
 use std::io::Write;
 
 const HELP: &str =
-    "txns edn|judge [txns=N] [sessions=N] [ops=N] [keys=N] [writes=N] [info=PER-MILLE] [fail=PER-MILLE]
+    "txns edn|judge|complete [txns=N] [sessions=N] [ops=N] [keys=N] [writes=N] [info=PER-MILLE] [fail=PER-MILLE]
   [isolation=strict|snapshot|lagging|committed|uncommitted] [registers] [read-first] [final-reads] [seed=N]";
 
 fn main() -> Result<(), String> {
@@ -19,7 +19,8 @@ fn main() -> Result<(), String> {
     let plan = plan(settings)?;
     match what.as_str() {
         "edn" => edn(&plan).map_err(|error| error.to_string()),
-        "judge" => judge(&plan),
+        "judge" => judge(&plan, &Options::default()),
+        "complete" => judge(&plan, &Options { complete: true, ..Options::default() }),
         _ => Err(HELP.to_owned()),
     }
 }
@@ -59,14 +60,19 @@ fn plan(settings: &[String]) -> Result<Plan, String> {
 
 // The example measures: it is outside of the room, and may look at a clock.
 #[allow(clippy::disallowed_types, clippy::disallowed_methods)]
-fn judge(plan: &Plan) -> Result<(), String> {
+fn judge(plan: &Plan, options: &Options) -> Result<(), String> {
     let begin = std::time::Instant::now();
     let history = history(plan).map_err(|fault| fault.to_string())?;
     println!("made {} transactions in {:.3} s", history.len(), begin.elapsed().as_secs_f64());
     let begin = std::time::Instant::now();
     let go_on = || false;
     let mut budget = Budget::new(&go_on, 8 << 30);
-    let report = check(&history, Model::ListAppend, &mut budget);
+    let report = check(
+        &history,
+        if plan.registers { Model::RwRegister } else { Model::ListAppend },
+        options,
+        &mut budget,
+    );
     println!("judged in {:.3} s, {} MB metered", begin.elapsed().as_secs_f64(), budget.bytes() >> 20);
     for finding in &report.findings {
         println!("\n{} x {}: {}", finding.count, finding.anomaly.name(), finding.witness.words);

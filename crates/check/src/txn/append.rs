@@ -73,6 +73,8 @@ struct State {
     last: u32,
     /// Its own appends since.
     own: u32,
+    /// It appended before.
+    appended: bool,
 }
 
 /// What a micro-operation is to its transaction.
@@ -82,6 +84,8 @@ pub enum Seen {
     Nothing,
     /// The first read of the key: the length of the version, own appends left out.
     First(u32),
+    /// A later read that sees another version than the one before it, without an own append.
+    Changed(u32),
     /// A read that says no more than the one before it.
     Again,
     /// A read that contradicts the transaction's own reads and appends.
@@ -91,18 +95,19 @@ pub enum Seen {
 impl Reader {
     /// For a history's keys.
     pub fn new(history: &History) -> Self {
-        Self { keys: vec![State { txn: NONE, last: NONE, own: 0 }; history.keys().len()] }
+        Self { keys: vec![State { txn: NONE, last: NONE, own: 0, appended: false }; history.keys().len()] }
     }
 
     /// The next micro-operation.
     pub fn step(&mut self, versions: &Versions, id: Id, micro: Micro) -> Seen {
         let state = &mut self.keys[micro.key()];
         if state.txn != id {
-            *state = State { txn: id, last: NONE, own: 0 };
+            *state = State { txn: id, last: NONE, own: 0, appended: false };
         }
         match micro.act() {
             Act::Append(_) => {
                 state.own += 1;
+                state.appended = true;
                 Seen::Nothing
             }
             Act::List(len) => {
@@ -117,6 +122,7 @@ impl Reader {
                 match version {
                     Some(version) if fits(version) && last == NONE => Seen::First(version),
                     Some(version) if fits(version) => Seen::Again,
+                    _ if last != NONE && !state.appended => Seen::Changed(len),
                     _ => Seen::Broken,
                 }
             }
@@ -330,7 +336,7 @@ impl Versions {
                 continue;
             }
             for &micro in history.ops(id) {
-                if let Seen::First(version) = reader.step(self, id, micro) {
+                if let Seen::First(version) | Seen::Changed(version) = reader.step(self, id, micro) {
                     self.read(history, id, micro.key(), version, take);
                 }
             }

@@ -218,7 +218,11 @@ fn own_session(facts: &Facts, edges: &mut Edges) {
             for read in facts.reads(id) {
                 let (session, writer) = last[read.key as usize];
                 if session == first && writer != read.of {
-                    edges.add(Step { from: writer, to: read.of, why: Why::Missed { reader: id, key: read.key } });
+                    edges.add(Step {
+                        from: writer,
+                        to: read.of,
+                        why: Why::Missed { reader: id, key: read.key },
+                    });
                 }
             }
             for &key in facts.writes(id) {
@@ -261,8 +265,13 @@ impl Clocks {
     fn new(facts: &Facts, order: &[Id], budget: &mut Budget<'_>) -> Result<Self, Spent> {
         let n = facts.len();
         budget.take(n as u64 * 24)?;
-        let mut clocks =
-            Self { from: vec![0; n], len: vec![0; n], values: Vec::new(), chain: vec![NONE; n], place: vec![0; n] };
+        let mut clocks = Self {
+            from: vec![0; n],
+            len: vec![0; n],
+            values: Vec::new(),
+            chain: vec![NONE; n],
+            place: vec![0; n],
+        };
         let mut before = vec![NONE; n];
         for id in 0..n {
             if facts.next[id] != NONE {
@@ -352,7 +361,8 @@ fn last_seen(clocks: &Clocks, reader: Id, of: Id, mut writers: &[Writer], call: 
         let chain = first.chain;
         let seen = clock.get(chain as usize).copied().unwrap_or(0);
         // The reader's own write is not in its past.
-        let seen = if chain == clocks.chain[reader as usize] { clocks.place[reader as usize] - 1 } else { seen };
+        let seen =
+            if chain == clocks.chain[reader as usize] { clocks.place[reader as usize] - 1 } else { seen };
         let end = writers.partition_point(|writer| writer.chain == chain);
         let past = writers[..end].partition_point(|writer| writer.place <= seen);
         if past > 0 {
@@ -374,7 +384,8 @@ fn topological(facts: &Facts, edges: &[Step]) -> Vec<Id> {
     to.iter().for_each(|&at| waits[edges[at as usize].to as usize] += 1);
     let mut order: Vec<Id> = Vec::with_capacity(n);
     // Transactions that wait for none come first by number: neighbours in time stay neighbours in memory.
-    let mut ready: std::collections::VecDeque<Id> = (0..n as Id).filter(|&id| waits[id as usize] == 0).collect();
+    let mut ready: std::collections::VecDeque<Id> =
+        (0..n as Id).filter(|&id| waits[id as usize] == 0).collect();
     while let Some(id) = ready.pop_front() {
         order.push(id);
         for &at in &to[start[id as usize] as usize..start[id as usize + 1] as usize] {

@@ -224,7 +224,9 @@ pub fn step(history: &History, step: Step) -> String {
         Why::Version => format!("T{from} comes before {to} in the order of versions"),
         Why::Missed { reader, key } => {
             let key = name(history, key as usize);
-            format!("T{from} must come before {to}, as T{reader} must see T{from} and read key {key} from {to}")
+            format!(
+                "T{from} must come before {to}, as T{reader} must see T{from} and read key {key} from {to}"
+            )
         }
     }
 }

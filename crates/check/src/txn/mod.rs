@@ -10,15 +10,21 @@
 pub mod anomaly;
 pub mod append;
 pub mod axioms;
+pub mod complete;
 pub mod cycles;
 pub mod facts;
 pub mod findings;
 pub mod generate;
 pub mod graph;
 pub mod history;
+mod judge;
+mod judge_lists;
+mod judge_registers;
 pub mod levels;
-mod lists;
+
 mod observe;
+mod polygraph;
+pub mod registers;
 
 use crate::budget::Budget;
 use crate::verdict::Verdict;
@@ -31,6 +37,28 @@ use levels::Level;
 pub enum Model {
     /// They append unique elements to lists and read whole lists.
     ListAppend,
+    /// They read and write registers, each value written once.
+    RwRegister,
+}
+
+impl Model {
+    /// The model of a name, as the command line has it.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "list-append" | "elle-list-append" => Some(Self::ListAppend),
+            "rw-register" | "elle-rw-register" => Some(Self::RwRegister),
+            _ => None,
+        }
+    }
+}
+
+/// What a user may ask beyond the model.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Orders of versions that are assumed and not seen; registers only.
+    pub assume: Vec<registers::Assume>,
+    /// Search over the orders of versions where inference ends; registers only.
+    pub complete: bool,
 }
 
 /// What a history says of every level.
@@ -66,8 +94,9 @@ impl Report {
 }
 
 /// Judges a history by every level.
-pub fn check(history: &History, model: Model, budget: &mut Budget<'_>) -> Report {
+pub fn check(history: &History, model: Model, options: &Options, budget: &mut Budget<'_>) -> Report {
     match model {
-        Model::ListAppend => lists::check(history, budget),
+        Model::ListAppend => judge_lists::check(history, budget),
+        Model::RwRegister => judge_registers::check(history, options, budget),
     }
 }

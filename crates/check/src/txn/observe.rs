@@ -168,16 +168,18 @@ impl Pass<'_> {
         }
         self.updates[key].longest = self.updates[key].longest.max(len);
         self.holes(id, key, len, findings);
-        match seen {
-            Seen::Broken => findings.add(Anomaly::Internal, &[id], |history| {
+        if matches!(seen, Seen::Broken | Seen::Changed(_)) {
+            findings.add(Anomaly::Internal, &[id], |history| {
                 format!("See what T{id} did to key {}.", name(history, key))
-            }),
-            Seen::First(version) => self.version(id, key, len, version, findings),
+            });
+        }
+        match seen {
+            Seen::First(version) | Seen::Changed(version) => self.version(id, key, len, version, findings),
             // A read again, before any own append, of less than the reads since then ask for.
             Seen::Again if self.updates[key].version != NONE && self.versions.ordered(key) => {
                 self.vanished(id, key, len, findings);
             }
-            Seen::Again | Seen::Nothing => {}
+            Seen::Again | Seen::Nothing | Seen::Broken => {}
         }
     }
 
@@ -205,7 +207,8 @@ impl Pass<'_> {
     fn version(&mut self, id: Id, key: usize, len: u32, version: u32, findings: &mut Findings<'_>) {
         let versions = self.versions;
         if len == version {
-            self.updates[key].version = version;
+            let update = &mut self.updates[key];
+            update.version = update.version.min(version);
         }
         if !versions.ordered(key) {
             return;

@@ -9,23 +9,25 @@ use std::collections::BTreeSet;
 
 /// One micro-operation; keys and elements are small numbers, each element is appended once in a history.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Op {
+pub(crate) enum Op {
     Append(usize, u32),
     /// `None` where nobody knows.
     Read(usize, Option<Vec<u32>>),
 }
 
 #[derive(Clone, Debug)]
-pub struct Txn {
-    pub process: usize,
-    pub outcome: Outcome,
-    pub ops: Vec<Op>,
+pub(crate) struct Txn {
+    pub(crate) process: usize,
+    pub(crate) outcome: Outcome,
+    pub(crate) ops: Vec<Op>,
+    /// An append is a write of a register, a list that was read is its one value or empty.
+    pub(crate) registers: bool,
     /// The places of invocation and completion among all events.
-    pub invoked: usize,
-    pub completed: usize,
+    pub(crate) invoked: usize,
+    pub(crate) completed: usize,
 }
 
-pub type History = Vec<Txn>;
+pub(crate) type History = Vec<Txn>;
 
 /// A list as a version: who wrote each element.
 type Order = Vec<u32>;
@@ -49,15 +51,17 @@ fn externals(txn: &Txn) -> (Vec<External>, bool) {
             match op {
                 Op::Append(of, element) if *of == key => {
                     own.push(*element);
-                    if let Some(list) = &mut expected {
-                        list.push(*element);
+                    match &mut expected {
+                        _ if txn.registers => expected = Some(vec![*element]),
+                        Some(list) => list.push(*element),
+                        None => {}
                     }
                 }
                 Op::Read(of, Some(list)) if *of == key => {
                     let version = match &expected {
                         Some(expected) => {
                             fits &= expected == list;
-                            (expected == list && own.is_empty()).then(|| list.clone())
+                            own.is_empty().then(|| list.clone())
                         }
                         None if list.ends_with(&own) => Some(list[..list.len() - own.len()].to_vec()),
                         None => {
@@ -113,12 +117,12 @@ struct Edge {
     key: usize,
 }
 
-pub fn precedes(history: &History, first: usize, second: usize) -> bool {
+pub(crate) fn precedes(history: &History, first: usize, second: usize) -> bool {
     history[first].outcome == Outcome::Ok && history[first].completed < history[second].invoked
 }
 
 /// The order of a process: a session ends with a transaction of unknown end.
-pub fn session(history: &History, first: usize, second: usize) -> bool {
+pub(crate) fn session(history: &History, first: usize, second: usize) -> bool {
     let (one, other) = (&history[first], &history[second]);
     let broken = |txn: &Txn| {
         txn.process == one.process
@@ -160,13 +164,11 @@ impl World<'_> {
                 if let Some(from) = last.filter(|&from| from != id) {
                     edges.insert(Edge { from, to: id, kind: Kind::Wr, key: read.key });
                 }
-                let seen = |element: &u32| !read.version.contains(element);
-                let next = self.orders[read.key]
-                    .iter()
-                    .copied()
-                    .filter(seen)
-                    .filter_map(|element| self.writer(element))
-                    .find(|&next| Some(next) != last);
+                let order = &self.orders[read.key];
+                let place = |element: &u32| order.iter().position(|on| on == element);
+                let begin = read.version.iter().rev().find_map(place).map_or(0, |place| place + 1);
+                let mut next = order[begin..].iter().filter_map(|&element| self.writer(element));
+                let next = next.find(|&next| Some(next) != last);
                 if let Some(to) = next.filter(|&to| to != id) {
                     edges.insert(Edge { from: id, to, kind: Kind::Rw, key: read.key });
                 }
@@ -222,7 +224,8 @@ impl World<'_> {
                         Op::Read(key, Some(list)) => Some((*key, list)),
                         _ => None,
                     });
-                    let whole = lists.clone().all(|(key, list)| self.orders[key].starts_with(list));
+                    let whole =
+                        txn.registers || lists.clone().all(|(key, list)| self.orders[key].starts_with(list));
                     let own = |element| self.writer(element) == Some(id);
                     let fine = lists
                         .clone()
@@ -437,7 +440,7 @@ fn happenings(history: &History) -> Vec<Vec<bool>> {
 }
 
 /// What holds of a history, level by level.
-pub fn holds(history: &History, keys: usize, level: &str) -> bool {
+pub(crate) fn holds(history: &History, keys: usize, level: &str) -> bool {
     happenings(history).into_iter().any(|happened| match axioms(level) {
         Some((sees, order)) => by_commits(history, keys, &happened, level, sees, order),
         None => by_versions(history, keys, &happened, level),
@@ -487,7 +490,9 @@ fn orders_of(history: &History, happened: &[bool], key: usize) -> Vec<Order> {
         for op in &txn.ops {
             match op {
                 Op::Append(of, element) if *of == key && happened[id] => elements.push(*element),
-                Op::Read(of, Some(list)) if *of == key && txn.outcome == Outcome::Ok => lists.push(list),
+                Op::Read(of, Some(list)) if *of == key && txn.outcome == Outcome::Ok && !txn.registers => {
+                    lists.push(list)
+                }
                 _ => {}
             }
         }

@@ -9,9 +9,8 @@ use super::facts::{Facts, Read};
 use super::findings::{Findings, name, why_order};
 use super::graph::{self, Edge, Graph, Kind};
 use super::history::{Act, History, Id, NONE};
-use super::levels::Level;
 use super::observe::observe;
-use super::{Report, findings};
+use super::{Report, judge};
 use crate::budget::{Budget, Spent};
 use crate::verdict::Verdict;
 
@@ -33,7 +32,9 @@ struct Judged {
 pub(super) fn check(history: &History, budget: &mut Budget<'_>) -> Report {
     let mut findings = Findings::new(history, BY);
     let judged = search(history, &mut findings, budget);
-    let verdicts = Level::all().map(|level| (level, verdict(level, &judged, &findings, history))).collect();
+    let found = judged.as_ref().map(|judged| &judged.found).map_err(|&spent| spent);
+    let open = |_| judged.as_ref().map_or_else(|_| Verdict::Unknown { why: String::new() }, rest);
+    let verdicts = judge::verdicts(found, &findings, history.len(), &open);
     let notes = findings.ambiguous_write().map(|write| {
         format!("{write}: elements must be unique for each key. Keys that break this are not followed.")
     });
@@ -100,7 +101,7 @@ fn facts(history: &History, versions: &Versions) -> Facts {
                 continue;
             }
             match reader.step(versions, id, micro) {
-                Seen::First(version) => {
+                Seen::First(version) | Seen::Changed(version) => {
                     let of = versions.version_writer(key, version).unwrap_or(NONE);
                     if of != id {
                         reads.push(Read { key: key as u32, of });
@@ -115,38 +116,8 @@ fn facts(history: &History, versions: &Versions) -> Facts {
     facts
 }
 
-fn verdict(
-    level: Level,
-    judged: &Result<Judged, Spent>,
-    findings: &Findings<'_>,
-    history: &History,
-) -> Verdict {
-    let below = || Level::all().filter(|&below| level.includes(below));
-    for below in below() {
-        for &anomaly in below.row().anomalies {
-            if let Some(finding) = findings.get(anomaly) {
-                return Verdict::Refuted(finding.witness.clone());
-            }
-        }
-        let cycle =
-            below.row().cycles.and_then(|(pattern, class)| judged.as_ref().ok()?.found.of(pattern, class));
-        if let Some(cycle) = cycle {
-            let named = findings.get(Anomaly::Cycle(cycle.shape(), cycle.class()));
-            if let Some(finding) = named {
-                return Verdict::Refuted(finding.witness.clone());
-            }
-        }
-    }
-    let judged = match judged {
-        Ok(judged) => judged,
-        Err(spent) => return Verdict::Unknown { why: findings::spent(*spent, history.len()) },
-    };
-    let cut = |below: Level| {
-        below.row().cycles.is_some_and(|(pattern, class)| judged.found.unsearched(pattern, class))
-    };
-    if below().any(cut) {
-        return Verdict::Unknown { why: "the search for cycles came to the end of its steps".to_owned() };
-    }
+/// Levels that nothing refuted.
+fn rest(judged: &Judged) -> Verdict {
     if judged.acyclic && !judged.partial {
         return Verdict::Proved {
             by: "Elle's inference: no cycle in the whole graph, whose order gives the unseen ones",
