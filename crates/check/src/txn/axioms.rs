@@ -12,15 +12,17 @@
 //! of one session only the last writer of a key, and none that the order of reads and sessions has already.
 //!
 //! Complete for unique writes. Cost: O(n^1.5) for the first two (of a transaction's reads and another's writes the fewer are
-//! walked), O(n·k) for causal, k sessions: a vector clock a transaction. A session that begins when another's end is in its
-//! past takes that one's place in the clocks.
+//! walked), O(n·k) for causal, k sessions: a vector clock a transaction ([`super::clocks`]).
 //!
 //! `info` and `fail`: what was read from happened; what was never read is left out, as no other transaction can tell.
 
+use super::clocks::Clocks;
 use super::facts::Facts;
 use super::graph::tarjan;
 use super::history::{Id, NONE};
 use crate::budget::{Budget, Spent};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 /// Which axiom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,79 +243,6 @@ struct Writer {
     id: Id,
 }
 
-/// Vector clocks over chains of transactions.
-struct Clocks {
-    /// Where each one's clock begins; it is as long as there were chains then.
-    from: Vec<u64>,
-    len: Vec<u32>,
-    values: Vec<u32>,
-    chain: Vec<u32>,
-    place: Vec<u32>,
-}
-
-impl Clocks {
-    fn of(&self, id: Id) -> &[u32] {
-        let from = self.from[id as usize] as usize;
-        &self.values[from..from + self.len[id as usize] as usize]
-    }
-
-    /// True where one is the other or in its past.
-    fn includes(&self, id: Id, chain: u32, place: u32) -> bool {
-        self.of(id).get(chain as usize).is_some_and(|&seen| seen >= place)
-    }
-
-    fn new(facts: &Facts, order: &[Id], budget: &mut Budget<'_>) -> Result<Self, Spent> {
-        let n = facts.len();
-        budget.take(n as u64 * 24)?;
-        let mut clocks = Self {
-            from: vec![0; n],
-            len: vec![0; n],
-            values: Vec::new(),
-            chain: vec![NONE; n],
-            place: vec![0; n],
-        };
-        let mut before = vec![NONE; n];
-        for id in 0..n {
-            if facts.next[id] != NONE {
-                before[facts.next[id] as usize] = id as u32;
-            }
-        }
-        let mut chains: Vec<(u32, bool)> = Vec::new();
-        let mut clock: Vec<u32> = Vec::new();
-        for &id in order {
-            budget.step()?;
-            clock.clear();
-            clock.resize(chains.len(), 0);
-            let past = facts.reads(id).iter().map(|read| read.of).filter(|&of| of != NONE && of != id);
-            for other in past.chain(Some(before[id as usize]).filter(|&id| id != NONE)) {
-                for (mine, other) in clock.iter_mut().zip(clocks.of(other)) {
-                    *mine = (*mine).max(*other);
-                }
-            }
-            let chain = match before[id as usize] {
-                NONE => chains.iter().zip(&clock).position(|(&(len, open), &seen)| !open && seen == len),
-                before => Some(clocks.chain[before as usize] as usize),
-            };
-            let chain = chain.unwrap_or_else(|| {
-                chains.push((0, true));
-                clock.push(0);
-                chains.len() - 1
-            });
-            let (len, open) = &mut chains[chain];
-            *len += 1;
-            *open = facts.next[id as usize] != NONE;
-            clock[chain] = *len;
-            clocks.chain[id as usize] = chain as u32;
-            clocks.place[id as usize] = *len;
-            budget.take(clock.len() as u64 * 4)?;
-            clocks.from[id as usize] = clocks.values.len() as u64;
-            clocks.len[id as usize] = clock.len() as u32;
-            clocks.values.extend_from_slice(&clock);
-        }
-        Ok(clocks)
-    }
-}
-
 /// The edges of the causal axiom. There is no cycle among reads and sessions.
 fn causal(facts: &Facts, edges: &mut Edges, budget: &mut Budget<'_>) -> Result<(), Spent> {
     let order = topological(facts, &edges.all);
@@ -340,11 +269,16 @@ fn causal(facts: &Facts, edges: &mut Edges, budget: &mut Budget<'_>) -> Result<(
     for key in 0..facts.keys {
         writers[from[key] as usize..from[key + 1] as usize].sort_unstable();
     }
+    let chains = clocks.chains();
+    let mut clock = Vec::new();
     for reader in 0..facts.len() as Id {
         budget.step()?;
+        if !facts.reads(reader).is_empty() {
+            clocks.read(reader, chains, &mut clock);
+        }
         for read in facts.reads(reader) {
             let of_key = &writers[from[read.key as usize] as usize..from[read.key as usize + 1] as usize];
-            last_seen(&clocks, reader, read.of, of_key, &mut |from| {
+            last_seen(&clocks, &clock, reader, read.of, of_key, &mut |from| {
                 edges.add(Step { from, to: read.of, why: Why::Missed { reader, key: read.key } });
             });
         }
@@ -355,8 +289,14 @@ fn causal(facts: &Facts, edges: &mut Edges, budget: &mut Budget<'_>) -> Result<(
 }
 
 /// Calls for the last writer in each chain that is in the reader's past, and neither who was read nor in its past.
-fn last_seen(clocks: &Clocks, reader: Id, of: Id, mut writers: &[Writer], call: &mut dyn FnMut(Id)) {
-    let clock = clocks.of(reader);
+fn last_seen(
+    clocks: &Clocks,
+    clock: &[u32],
+    reader: Id,
+    of: Id,
+    mut writers: &[Writer],
+    call: &mut dyn FnMut(Id),
+) {
     while let Some(first) = writers.first() {
         let chain = first.chain;
         let seen = clock.get(chain as usize).copied().unwrap_or(0);
@@ -383,16 +323,16 @@ fn topological(facts: &Facts, edges: &[Step]) -> Vec<Id> {
     let mut waits = vec![0_u32; n];
     to.iter().for_each(|&at| waits[edges[at as usize].to as usize] += 1);
     let mut order: Vec<Id> = Vec::with_capacity(n);
-    // Transactions that wait for none come first by number: neighbours in time stay neighbours in memory.
-    let mut ready: std::collections::VecDeque<Id> =
-        (0..n as Id).filter(|&id| waits[id as usize] == 0).collect();
-    while let Some(id) = ready.pop_front() {
+    // By number where it can be: neighbours in time have nearly the same clock.
+    let mut ready: BinaryHeap<Reverse<Id>> =
+        (0..n as Id).filter(|&id| waits[id as usize] == 0).map(Reverse).collect();
+    while let Some(Reverse(id)) = ready.pop() {
         order.push(id);
         for &at in &to[start[id as usize] as usize..start[id as usize + 1] as usize] {
             let next = edges[at as usize].to;
             waits[next as usize] -= 1;
             if waits[next as usize] == 0 {
-                ready.push_back(next);
+                ready.push(Reverse(next));
             }
         }
     }

@@ -31,12 +31,17 @@ pub struct Found {
     /// Patterns that were not searched to the end in some class.
     unsearched: BTreeSet<(Pattern, Class)>,
     steps_left: u64,
+    /// How many components were searched.
+    components: u64,
     /// The states that a search was in, a bit for each, by node; all zero between searches.
     visited: Vec<u128>,
 }
 
 /// Steps for the searches of one history: seconds at most.
 const STEPS: u64 = 300_000_000;
+
+/// After so many components only patterns are looked for that were not found yet.
+const ENOUGH: u64 = 5000;
 
 /// So many edges of a component are tried for one name.
 const TRIES: usize = 48;
@@ -51,6 +56,7 @@ impl Default for Found {
             of_pattern: BTreeMap::new(),
             unsearched: BTreeSet::new(),
             steps_left: STEPS,
+            components: 0,
             visited: Vec::new(),
         }
     }
@@ -65,6 +71,11 @@ impl Found {
     /// True where a search for the pattern was cut short.
     pub fn unsearched(&self, pattern: Pattern, class: Class) -> bool {
         self.unsearched.contains(&(pattern, class))
+    }
+
+    /// True where there is no need to look for more of a pattern: many components were searched, and it is known.
+    fn enough(&self, pattern: Pattern, class: Class) -> bool {
+        self.components > ENOUGH && self.of_pattern.contains_key(&(pattern, class))
     }
 
     fn record(&mut self, cycle: &Cycle) {
@@ -107,6 +118,7 @@ pub fn search(
     let mut place = vec![NONE; graph.nodes()];
     for component in order {
         budget.look()?;
+        found.components += 1;
         let local = Local::new(graph, component, &mut place, reader);
         for class in CLASSES {
             local.patterns(class, found, budget)?;
@@ -212,42 +224,67 @@ impl<'a> Local<'a> {
         if extra != 0 && !self.edges.iter().any(|&(_, kind)| kind.bit() & extra != 0) {
             return Ok(());
         }
-        let top = |kind: u8| if class == Class::Plain { kind } else { extra };
-        // Without rw.
-        for (bits, pattern) in [(WW | extra, Pattern::Ww), (WW | WR | extra, Pattern::NoRw)] {
-            let parts = self.split(1, budget, &|edge| once(edge.kind.bit() & bits != 0))?;
-            let newest = if pattern == Pattern::Ww { WW } else { WR };
-            let need =
-                if pattern == Pattern::Ww { 0 } else { SEEN_WR } | if extra == 0 { 0 } else { SEEN_CLASS };
-            let want = Want { bits, extra, rule: pattern, need };
-            self.try_edges(&parts, 1, top(newest), &want, found, budget)?;
-            if pattern == Pattern::NoRw {
-                self.one_rw(&parts, extra, found, budget)?;
-            }
-        }
-        let class_need = if extra == 0 { 0 } else { SEEN_CLASS };
+        self.without_rw(class, found, budget)?;
+        let need = if extra == 0 { 0 } else { SEEN_CLASS };
         let bits = WW | WR | RW | extra;
+        let other = |kind: Kind| once_of(kind.bit() & bits != 0, &[(0, 0), (1, 0)]);
         // Two copies of each node: from the first an rw may go out.
-        let parts = self.split(2, budget, &|edge| match edge.kind {
-            Kind::Rw => &[(0, 1)],
-            kind => once_of(kind.bit() & bits != 0, &[(0, 0), (1, 0)]),
-        })?;
-        let want = Want { bits, extra, rule: Pattern::NonadjacentRw, need: class_need | SEEN_TWO };
-        self.try_edges(&parts, 2, RW, &want, found, budget)?;
-        let parts = self.split(2, budget, &|edge| match edge.kind {
-            Kind::Rw => &[(0, 1)],
-            Kind::Ww => &[(0, 1), (1, 1)],
-            kind => once_of(kind.bit() & bits != 0, &[(0, 0), (1, 0)]),
-        })?;
-        let want = Want { bits, extra, rule: Pattern::SeenRw, need: class_need };
-        self.try_edges(&parts, 2, RW, &want, found, budget)?;
-        let parts = self.split(1, budget, &|edge| once(edge.kind.bit() & bits != 0))?;
-        let want = Want { bits, extra, rule: Pattern::Any, need: class_need | SEEN_ADJACENT };
-        self.try_edges(&parts, 1, RW, &want, found, budget)?;
-        if class == Class::Plain {
+        if !found.enough(Pattern::NonadjacentRw, class) {
+            let parts = self.split(2, budget, &|edge| match edge.kind {
+                Kind::Rw => &[(0, 1)],
+                kind => other(kind),
+            })?;
+            let want = Want { bits, extra, rule: Pattern::NonadjacentRw, need: need | SEEN_TWO };
+            self.try_edges(&parts, 2, RW, &want, found, budget)?;
+        }
+        if !found.enough(Pattern::SeenRw, class) {
+            let parts = self.split(2, budget, &|edge| match edge.kind {
+                Kind::Rw => &[(0, 1)],
+                Kind::Ww => &[(0, 1), (1, 1)],
+                kind => other(kind),
+            })?;
+            let want = Want { bits, extra, rule: Pattern::SeenRw, need };
+            self.try_edges(&parts, 2, RW, &want, found, budget)?;
+        }
+        if !found.enough(Pattern::Any, class) {
+            let parts = self.split(1, budget, &|edge| once(edge.kind.bit() & bits != 0))?;
+            let want = Want { bits, extra, rule: Pattern::Any, need: need | SEEN_ADJACENT };
+            self.try_edges(&parts, 1, RW, &want, found, budget)?;
+        }
+        if class == Class::Plain && !found.enough(Pattern::OneReader, class) {
             self.one_reader(found, budget)?;
         }
         Ok(())
+    }
+
+    /// Cycles of at most one rw.
+    fn without_rw(&self, class: Class, found: &mut Found, budget: &mut Budget<'_>) -> Result<(), Spent> {
+        let extra = class.bits();
+        let top = |kind: u8| if class == Class::Plain { kind } else { extra };
+        let need = if extra == 0 { 0 } else { SEEN_CLASS };
+        if !found.enough(Pattern::Ww, class) {
+            let bits = WW | extra;
+            let parts = self.split(1, budget, &|edge| once(edge.kind.bit() & bits != 0))?;
+            self.try_edges(
+                &parts,
+                1,
+                top(WW),
+                &Want { bits, extra, rule: Pattern::Ww, need },
+                found,
+                budget,
+            )?;
+        }
+        if found.enough(Pattern::NoRw, class) && found.enough(Pattern::OneRw, class) {
+            return Ok(());
+        }
+        let bits = WW | WR | extra;
+        let parts = self.split(1, budget, &|edge| once(edge.kind.bit() & bits != 0))?;
+        let want = Want { bits, extra, rule: Pattern::NoRw, need: need | SEEN_WR };
+        self.try_edges(&parts, 1, top(WR), &want, found, budget)?;
+        if found.enough(Pattern::OneRw, class) {
+            return Ok(());
+        }
+        self.one_rw(&parts, extra, found, budget)
     }
 
     /// Looks for cycles through edges of some kinds inside the parts; keeps what it finds. One edge at least of each part that

@@ -6,9 +6,10 @@ use super::append::{Reader, Seen, Versions};
 use super::axioms::{self, Axiom};
 use super::cycles::{self, Found};
 use super::facts::{Facts, Read};
-use super::findings::{Findings, name, why_order};
+use super::findings::{Findings, name, spent, why_order};
 use super::graph::{self, Edge, Graph, Kind};
 use super::history::{Act, History, Id, NONE};
+use super::levels::Level;
 use super::observe::observe;
 use super::{Report, judge};
 use crate::budget::{Budget, Spent};
@@ -24,8 +25,11 @@ struct Judged {
     acyclic: bool,
     /// True where every version order is known.
     complete: bool,
+    /// What ended the search for causal violations, where something did.
+    causal_spent: Option<Spent>,
     /// True where edges were left out, or a key gave none.
     partial: bool,
+    txns: usize,
 }
 
 /// Judges by every level.
@@ -33,7 +37,9 @@ pub(super) fn check(history: &History, budget: &mut Budget<'_>) -> Report {
     let mut findings = Findings::new(history, BY);
     let judged = search(history, &mut findings, budget);
     let found = judged.as_ref().map(|judged| &judged.found).map_err(|&spent| spent);
-    let open = |_| judged.as_ref().map_or_else(|_| Verdict::Unknown { why: String::new() }, rest);
+    let open = |level| {
+        judged.as_ref().map_or_else(|_| Verdict::Unknown { why: String::new() }, |judged| rest(level, judged))
+    };
     let verdicts = judge::verdicts(found, &findings, history.len(), &open);
     let notes = findings.ambiguous_write().map(|write| {
         format!("{write}: elements must be unique for each key. Keys that break this are not followed.")
@@ -52,15 +58,18 @@ fn search(history: &History, findings: &mut Findings<'_>, budget: &mut Budget<'_
     for (cycle, count) in found.named.values() {
         findings.cycle(cycle, *count, &|history, edge| why(history, &versions, edge));
     }
+    let mut causal_spent = None;
     if !components.is_empty() {
         // A graph without a cycle has no causal violation either.
-        causal(history, &versions, findings, budget)?;
+        causal_spent = causal(history, &versions, findings, budget).err();
     }
     Ok(Judged {
         found,
         acyclic: components.is_empty(),
         complete: versions.complete(),
+        causal_spent,
         partial: versions.capped() || versions.any_tainted(),
+        txns: history.len(),
     })
 }
 
@@ -117,7 +126,10 @@ fn facts(history: &History, versions: &Versions) -> Facts {
 }
 
 /// Levels that nothing refuted.
-fn rest(judged: &Judged) -> Verdict {
+fn rest(level: Level, judged: &Judged) -> Verdict {
+    if let ("causal", Some(by)) = (level.name(), judged.causal_spent) {
+        return Verdict::Unknown { why: spent(by, judged.txns) };
+    }
     if judged.acyclic && !judged.partial {
         return Verdict::Proved {
             by: "Elle's inference: no cycle in the whole graph, whose order gives the unseen ones",

@@ -5,7 +5,7 @@ use super::anomaly::{Anomaly, Class};
 use super::axioms::{self, Axiom};
 use super::complete::{self, Settled};
 use super::cycles::{self, Found};
-use super::findings::{Findings, name, why_order};
+use super::findings::{Findings, name, spent, why_order};
 use super::graph::{Edge, Graph, Kind};
 use super::history::{Act, History, Id};
 use super::levels::Level;
@@ -25,6 +25,9 @@ struct Judged {
     ambiguous: bool,
     /// What the search for an order settled, by level.
     settled: Vec<(Level, Settled)>,
+    /// What ended the search for what an axiom forbids.
+    ended: Vec<(Anomaly, Spent)>,
+    txns: usize,
 }
 
 /// Judges by every level.
@@ -81,15 +84,16 @@ fn search(
         findings.cycle(cycle, *count, &|history, edge| why(history, edge));
     }
     let acyclic = components.is_empty();
+    let mut ended = Vec::new();
     if !(acyclic && registers.chained()) {
-        by_axioms(history, &registers, findings, budget)?;
+        ended = by_axioms(history, &registers, findings, budget)?;
     }
     let mut settled = Vec::new();
     if options.complete && !registers.chained() && !registers.ambiguous() {
         settled = settle(history, &registers, findings, budget);
     }
     let (chained, ambiguous) = (registers.chained(), registers.ambiguous());
-    Ok(Judged { found, acyclic, chained, ambiguous, settled })
+    Ok(Judged { found, acyclic, chained, ambiguous, settled, ended, txns: history.len() })
 }
 
 /// The three levels that their axioms decide.
@@ -98,22 +102,25 @@ fn by_axioms(
     registers: &Registers,
     findings: &mut Findings<'_>,
     budget: &mut Budget<'_>,
-) -> Result<(), Spent> {
+) -> Result<Vec<(Anomaly, Spent)>, Spent> {
     let facts = registers.facts(history);
     budget.take(facts.bytes())?;
+    let mut ended = Vec::new();
     for (axiom, sessions, anomaly) in [
         (Axiom::Monotonic, false, Anomaly::Otv),
         (Axiom::Atomic, false, Anomaly::FracturedRead),
         (Axiom::Causal, true, Anomaly::CausalViolation),
     ] {
         let taken = budget.bytes();
-        if let Some(steps) = axioms::refute(&facts, axiom, sessions, &[], budget)? {
-            findings.steps(anomaly, &steps);
+        match axioms::refute(&facts, axiom, sessions, &[], budget) {
+            Ok(Some(steps)) => findings.steps(anomaly, &steps),
+            Ok(None) => {}
+            Err(by) => ended.push((anomaly, by)),
         }
         budget.give(budget.bytes() - taken);
     }
     budget.give(facts.bytes());
-    Ok(())
+    Ok(ended)
 }
 
 /// Serializable and snapshot isolation, plain and strong, by search. A level that a proved one includes is not asked again.
@@ -161,6 +168,9 @@ fn rest(level: Level, judged: &Judged) -> Verdict {
             Settled::Unknown(why) => return Verdict::Unknown { why: why.clone() },
             Settled::Fails => {}
         }
+    }
+    if let Some(&(_, by)) = judged.ended.iter().find(|(anomaly, _)| level.row().anomalies.contains(anomaly)) {
+        return Verdict::Unknown { why: spent(by, judged.txns) };
     }
     match level.name() {
         "read-committed" | "strong-session-read-committed" | "strong-read-committed" => {

@@ -10,6 +10,7 @@
 pub mod anomaly;
 pub mod append;
 pub mod axioms;
+mod clocks;
 pub mod complete;
 pub mod cycles;
 pub mod facts;
