@@ -8,6 +8,13 @@
 
 pub mod budget;
 pub mod history;
+pub mod judge;
+mod machine;
+pub mod model;
+pub mod models;
+pub mod read;
+pub mod search;
+mod shrink;
 mod table;
 pub mod txn;
 pub mod value;

@@ -1,6 +1,7 @@
 //! The `quorate` binary: it parses, calls and prints. What happens stands in the crates it composes.
 
 mod bench;
+mod check;
 mod kv;
 mod probe;
 mod report;
@@ -40,16 +41,23 @@ enum Command {
     Bench(bench::Args),
     /// Run whole clusters in one process, from seeds
     Sim(sim::Args),
+    /// Judge histories of any system: are they what it promised?
+    Check(check::Args),
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return check::refuse_usage(&error),
+    };
+    let done = match cli.command {
         Command::Up(args) => up::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Kv(args) => kv::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Sim(args) => sim::run(&args),
+        Command::Check(args) => return check::run(&args),
     };
     finish(done)
 }
