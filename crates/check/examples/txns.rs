@@ -1,16 +1,20 @@
 //! Makes a transactional history as EDN, or judges it at once and says how long that took.
 //!
 //!     cargo run --release -p quorate-check --example txns -- edn txns=1000 isolation=snapshot seed=7 > txns.edn
+//!     cargo run --release -p quorate-check --example txns -- read < txns.edn
 //!     cargo run --release -p quorate-check --example txns -- judge txns=1000000
 
 use quorate_check::budget::Budget;
 use quorate_check::history::Outcome;
+use quorate_check::txn::feed::Reader;
 use quorate_check::txn::generate::{Event, Isolation, Op, Plan, generate, history};
+use quorate_check::txn::history::History;
+use quorate_check::txn::levels::Level;
 use quorate_check::txn::{Model, Options, check};
-use std::io::Write;
+use std::io::{Read, Write};
 
 const HELP: &str =
-    "txns edn|judge|complete [txns=N] [sessions=N] [ops=N] [keys=N] [writes=N] [info=PER-MILLE] [fail=PER-MILLE]
+    "txns edn|read|judge|complete [txns=N] [sessions=N] [ops=N] [keys=N] [writes=N] [info=PER-MILLE] [fail=PER-MILLE]
   [isolation=strict|snapshot|lagging|committed|uncommitted] [registers] [read-first] [final-reads] [seed=N]";
 
 fn main() -> Result<(), String> {
@@ -19,6 +23,7 @@ fn main() -> Result<(), String> {
     let plan = plan(settings)?;
     match what.as_str() {
         "edn" => edn(&plan).map_err(|error| error.to_string()),
+        "read" => from_input(&plan),
         "judge" => judge(&plan, &Options::default()),
         "complete" => judge(&plan, &Options { complete: true, ..Options::default() }),
         _ => Err(HELP.to_owned()),
@@ -64,15 +69,35 @@ fn judge(plan: &Plan, options: &Options) -> Result<(), String> {
     let begin = std::time::Instant::now();
     let history = history(plan).map_err(|fault| fault.to_string())?;
     println!("made {} transactions in {:.3} s", history.len(), begin.elapsed().as_secs_f64());
+    report(&history, plan, options);
+    Ok(())
+}
+
+#[allow(clippy::disallowed_types, clippy::disallowed_methods)]
+fn from_input(plan: &Plan) -> Result<(), String> {
+    let begin = std::time::Instant::now();
+    let mut reader = Reader::new(if plan.registers { Model::RwRegister } else { Model::ListAppend });
+    let (mut input, mut bytes) = (std::io::stdin().lock(), vec![0; 1 << 18]);
+    loop {
+        let len = input.read(&mut bytes).map_err(|error| error.to_string())?;
+        if len == 0 {
+            break;
+        }
+        reader.feed(&bytes[..len]).map_err(|bad| format!("{bad}: {}", bad.hint))?;
+    }
+    let history = reader.finish().map_err(|bad| format!("{bad}: {}", bad.hint))?;
+    println!("read {} transactions in {:.3} s", history.len(), begin.elapsed().as_secs_f64());
+    report(&history, plan, &Options::default());
+    Ok(())
+}
+
+#[allow(clippy::disallowed_types, clippy::disallowed_methods)]
+fn report(history: &History, plan: &Plan, options: &Options) {
     let begin = std::time::Instant::now();
     let go_on = || false;
     let mut budget = Budget::new(&go_on, 8 << 30);
-    let report = check(
-        &history,
-        if plan.registers { Model::RwRegister } else { Model::ListAppend },
-        options,
-        &mut budget,
-    );
+    let model = if plan.registers { Model::RwRegister } else { Model::ListAppend };
+    let report = check(history, model, options, &mut budget);
     println!("judged in {:.3} s, {} MB metered", begin.elapsed().as_secs_f64(), budget.bytes() >> 20);
     for finding in &report.findings {
         println!("\n{} x {}: {}", finding.count, finding.anomaly.name(), finding.witness.words);
@@ -80,12 +105,9 @@ fn judge(plan: &Plan, options: &Options) -> Result<(), String> {
     for (level, verdict) in &report.verdicts {
         println!("{:36} {}", level.name(), format!("{verdict:?}").chars().take(120).collect::<String>());
     }
-    let names = |levels: Vec<quorate_check::txn::levels::Level>| {
-        levels.iter().map(|level| level.name()).collect::<Vec<_>>().join(", ")
-    };
+    let names = |levels: Vec<Level>| levels.iter().map(|level| level.name()).collect::<Vec<_>>().join(", ");
     println!("minimal refuted: {}", names(report.minimal_refuted()));
     println!("maximal unrefuted: {}", names(report.maximal_unrefuted()));
-    Ok(())
 }
 
 fn edn(plan: &Plan) -> std::io::Result<()> {

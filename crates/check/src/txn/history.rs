@@ -196,33 +196,13 @@ impl History {
         match element {
             Element::NIL => "nil".to_owned(),
             Element(number) if number < INTERNED => number.to_string(),
-            Element(number) => show(&self.values, self.interned[(number - INTERNED) as usize]),
+            Element(number) => self.values.show(self.interned[(number - INTERNED) as usize]),
         }
     }
 
     /// True where one completed before the other was invoked.
     pub fn precedes(&self, first: Id, second: Id) -> bool {
         self.txn(first).after <= self.txn(second).group
-    }
-}
-
-/// A value as a person writes it.
-fn show(values: &Values, value: Value) -> String {
-    let all = |list: &[Value]| list.iter().map(|&value| show(values, value)).collect::<Vec<_>>().join(" ");
-    match values.datum(value) {
-        Datum::Nil => "nil".to_owned(),
-        Datum::Bool(truth) => truth.to_string(),
-        Datum::Int(number) => number.to_string(),
-        Datum::Number(text) => text.to_string(),
-        Datum::Text(text) => format!("{text:?}"),
-        Datum::Keyword(word) => word.to_string(),
-        Datum::List(list) => format!("[{}]", all(list)),
-        Datum::Set(set) => format!("#{{{}}}", all(set)),
-        Datum::Map(pairs) => {
-            let pairs =
-                pairs.iter().map(|&(key, value)| format!("{} {}", show(values, key), show(values, value)));
-            format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
-        }
     }
 }
 

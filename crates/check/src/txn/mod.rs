@@ -14,6 +14,7 @@ mod clocks;
 pub mod complete;
 pub mod cycles;
 pub mod facts;
+pub mod feed;
 pub mod findings;
 pub mod generate;
 pub mod graph;
