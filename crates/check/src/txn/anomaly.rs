@@ -47,6 +47,8 @@ pub enum Anomaly {
     CausalViolation,
     /// A cycle.
     Cycle(Shape, Class),
+    /// A cycle that needs what a read of a range did not find, or found.
+    Phantom(Shape, Class),
 }
 
 /// The names of cycles.
@@ -99,6 +101,7 @@ impl Anomaly {
             Self::FracturedRead => "fractured-read",
             Self::CausalViolation => "causal-violation",
             Self::Cycle(shape, class) => return format!("{}{}", shape.name(), class.suffix()),
+            Self::Phantom(shape, class) => return format!("{}-predicate{}", shape.whole(), class.suffix()),
         };
         name.to_owned()
     }
@@ -106,6 +109,9 @@ impl Anomaly {
     /// What it means, in one sentence.
     pub fn meaning(self) -> &'static str {
         match self {
+            Self::Phantom(..) => {
+                "phantom: a circle in which a read of a range missed, or saw, rows that came or went"
+            }
             Self::DuplicateElements => "a read holds the same element twice, though it was appended once",
             Self::Garbage => "a read saw an element that no transaction wrote",
             Self::IncompatibleOrder => {
@@ -150,6 +156,13 @@ impl Shape {
             Self::GNonadjacent => "G-nonadjacent",
             Self::G2Item => "G2-item",
         }
+    }
+}
+
+impl Shape {
+    /// Its name where predicates are part of it.
+    fn whole(self) -> &'static str {
+        if self == Self::G2Item { "G2" } else { self.name() }
     }
 }
 

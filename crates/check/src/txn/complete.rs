@@ -10,11 +10,22 @@
 
 use super::anomaly::Class;
 use super::findings::spent;
-use super::graph::{self, Kind};
+use super::graph::{self, Edge, Kind};
 use super::history::{History, Id, NONE};
 use super::polygraph::{self, Arc, Choice};
 use super::registers::{INITIAL, Registers, Version};
 use crate::budget::{Budget, Spent};
+
+/// The levels that are settled: stronger ones first, as what they prove needs no second search. The order that each adds, and
+/// whether it is a snapshot isolation.
+pub const LEVELS: [(&str, Class, bool); 6] = [
+    ("strict-serializable", Class::Realtime, false),
+    ("strong-session-serializable", Class::Process, false),
+    ("serializable", Class::Plain, false),
+    ("strong-snapshot-isolation", Class::Realtime, true),
+    ("strong-session-snapshot-isolation", Class::Process, true),
+    ("snapshot-isolation", Class::Plain, true),
+];
 
 /// What the search said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +50,32 @@ pub fn settle(
         return Settled::Fails;
     }
     match search(history, registers, class, snapshot, budget) {
+        Ok(true) => Settled::Holds,
+        Ok(false) => Settled::Fails,
+        Err(by) => Settled::Unknown(spent(by, history.len())),
+    }
+}
+
+/// The same for edges of which some are one or the other.
+pub fn settle_edges(
+    history: &History,
+    edges: &[Edge],
+    either: &[[Edge; 2]],
+    class: Class,
+    snapshot: bool,
+    budget: &mut Budget<'_>,
+) -> Settled {
+    let layout = Layout { txns: history.len() as u32, snapshot };
+    let mut fixed = Vec::new();
+    edges.iter().for_each(|edge| layout.add(edge.from, edge.to, edge.kind, &mut fixed));
+    let side = |edge: Edge| {
+        let mut arcs = Vec::new();
+        layout.add(edge.from, edge.to, edge.kind, &mut arcs);
+        arcs
+    };
+    let choices = either.iter().map(|&[one, other]| Choice { sides: [side(one), side(other)] }).collect();
+    let nodes = ordered(history, &layout, class, &mut fixed);
+    match polygraph::solve(nodes, fixed, choices, budget) {
         Ok(true) => Settled::Holds,
         Ok(false) => Settled::Fails,
         Err(by) => Settled::Unknown(spent(by, history.len())),
@@ -81,6 +118,13 @@ fn search(
     let layout = Layout { txns: history.len() as u32, snapshot };
     let mut fixed = Vec::new();
     registers.edges(&mut |edge| layout.add(edge.from, edge.to, edge.kind, &mut fixed));
+    let nodes = ordered(history, &layout, class, &mut fixed);
+    let choices = choices(history, registers, &layout, &mut fixed, budget)?;
+    polygraph::solve(nodes, fixed, choices, budget)
+}
+
+/// Adds the order of a class; how many nodes there are then.
+fn ordered(history: &History, layout: &Layout, class: Class, fixed: &mut Vec<Arc>) -> usize {
     let mut nodes = layout.moment(0) as usize;
     match class {
         Class::Plain => {}
@@ -88,13 +132,12 @@ fn search(
             for (id, next) in
                 graph::sessions(history).into_iter().enumerate().filter(|&(_, next)| next != NONE)
             {
-                layout.add(id as Id, next, Kind::Process, &mut fixed);
+                layout.add(id as Id, next, Kind::Process, fixed);
             }
         }
-        Class::Realtime => nodes += realtime(history, &layout, &mut fixed),
+        Class::Realtime => nodes += realtime(history, layout, fixed),
     }
-    let choices = choices(history, registers, &layout, &mut fixed, budget)?;
-    polygraph::solve(nodes, fixed, choices, budget)
+    nodes
 }
 
 /// Real time by moments, as in the graph of the inference.

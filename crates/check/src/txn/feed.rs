@@ -3,7 +3,8 @@
 //!     {:process 0 :type :invoke :f :txn :value [[:append 3 1] [:r 3 nil]]}
 //!     {:process 0 :type :ok     :f :txn :value [[:append 3 1] [:r 3 [1]]]}
 //!
-//! A micro-operation is `[:append KEY ELEMENT]`, `[:w KEY VALUE]` or `[:r KEY RESULT]`. Keys and elements are any values; small
+//! A micro-operation is `[:append KEY ELEMENT]`, `[:w KEY VALUE]` or `[:r KEY RESULT]`; with rows `[:insert KEY VALUE]`,
+//! `[:delete KEY]`, `[:r KEY RESULT]` or `[:scan LOW HIGH {KEY VALUE, …}]`, whose keys are whole numbers. Else keys and elements are any values; small
 //! whole numbers cost least. A read of nil that is `:ok` read the empty list, or the register's initial state. The elements of
 //! a list go from the bytes to the trunks of [`super::history`] with no value made of them.
 
@@ -156,6 +157,23 @@ impl Feeding {
                     "try --model list-append",
                 ));
             }
+            (Micro::Write, Model::Predicate) => {
+                let value = self.element(tokens)?;
+                self.row_key(begin, key)?;
+                self.builder.write(key, value);
+            }
+            (Micro::Delete, Model::Predicate) => {
+                self.row_key(begin, key)?;
+                self.builder.delete(key);
+            }
+            (Micro::Scan, Model::Predicate) => self.scan(begin, key, tokens, counts)?,
+            (Micro::Delete | Micro::Scan, _) => {
+                return Err(mistake(
+                    begin,
+                    "a delete or scan, in a history without rows",
+                    "try --model predicate",
+                ));
+            }
             (Micro::Write, _) => {
                 return Err(mistake(begin, "a write, in a history of lists", "try --model rw-register"));
             }
@@ -175,7 +193,7 @@ impl Feeding {
             self.builder.unknown(key);
             return Ok(());
         }
-        if self.model == Model::RwRegister {
+        if self.model != Model::ListAppend {
             let element = self.element(tokens)?;
             self.builder.read(key, element);
             return Ok(());
@@ -203,6 +221,56 @@ impl Feeding {
         Ok(())
     }
 
+    /// Ranges are of whole numbers.
+    fn row_key(&self, begin: usize, key: Element) -> Result<(), Mistake> {
+        if key.number().is_some() {
+            return Ok(());
+        }
+        Err(mistake(begin, "a row's key is no whole number", "number the rows from 0; ranges are of numbers"))
+    }
+
+    /// `[:scan LOW HIGH {KEY VALUE, …}]`.
+    fn scan(
+        &mut self,
+        begin: usize,
+        low: Element,
+        tokens: &mut Tokens<'_>,
+        counts: bool,
+    ) -> Result<(), Mistake> {
+        let high = self.element(tokens)?;
+        self.row_key(begin, low)?;
+        self.row_key(begin, high)?;
+        let at = tokens.at();
+        if !counts {
+            tokens.skip()?;
+            self.builder.unknown(low);
+            return Ok(());
+        }
+        if tokens.pull()? != Token::Open(Shape::Map) {
+            return Err(mistake(
+                at,
+                "what was scanned is no map",
+                "a scan gives the rows that it saw, like {3 1, 4 2}",
+            ));
+        }
+        let mut rows = Vec::new();
+        loop {
+            let key = match tokens.pull()? {
+                Token::Close(_) => break,
+                Token::Int(number) => self.builder.int(number),
+                // JSON has no other keys than strings.
+                Token::Text(text) if text.parse::<i64>().is_ok() => {
+                    self.builder.int(text.parse().unwrap_or_default())
+                }
+                token => self.other(token, tokens)?,
+            };
+            self.row_key(begin, key)?;
+            rows.push((key, self.element(tokens)?));
+        }
+        self.builder.scan(low, high, &rows);
+        Ok(())
+    }
+
     fn element(&mut self, tokens: &mut Tokens<'_>) -> Result<Element, Mistake> {
         match tokens.pull()? {
             Token::Int(number) => Ok(self.builder.int(number)),
@@ -223,13 +291,17 @@ enum Micro {
     Append,
     Write,
     Read,
+    Delete,
+    Scan,
 }
 
 impl Micro {
     fn of(word: &str) -> Option<Self> {
         Some(match word {
             "append" => Self::Append,
-            "w" | "write" => Self::Write,
+            "w" | "write" | "insert" => Self::Write,
+            "delete" => Self::Delete,
+            "scan" => Self::Scan,
             "r" | "read" => Self::Read,
             _ => return None,
         })

@@ -82,8 +82,18 @@ impl<'a> Findings<'a> {
 
     /// Takes a cycle over, with the number of those that were like it.
     pub fn cycle(&mut self, cycle: &Cycle, count: u64, why: &dyn Fn(&History, Edge) -> String) {
-        let anomaly = Anomaly::Cycle(cycle.shape(), cycle.class());
-        let witness = self.witness(cycle, why);
+        self.named_cycle(Anomaly::Cycle(cycle.shape(), cycle.class()), cycle, count, why);
+    }
+
+    /// Takes a cycle over under a name of its own.
+    pub fn named_cycle(
+        &mut self,
+        anomaly: Anomaly,
+        cycle: &Cycle,
+        count: u64,
+        why: &dyn Fn(&History, Edge) -> String,
+    ) {
+        let witness = Witness { kind: anomaly.name(), ..self.witness(cycle, why) };
         self.found.insert(anomaly, Finding { anomaly, count, witness });
     }
 
@@ -108,6 +118,12 @@ impl<'a> Findings<'a> {
         }
         words.truncate(words.trim_end().len());
         Witness { kind: anomaly.name(), words, core: cycle.txns().collect(), by: self.by }
+    }
+
+    /// Takes over what another found of some anomalies.
+    pub fn take_over(&mut self, other: &Self, of: &[Anomaly]) {
+        let found = other.found.iter().filter(|(anomaly, _)| of.contains(anomaly));
+        self.found.extend(found.map(|(&anomaly, finding)| (anomaly, finding.clone())));
     }
 
     /// A read holds an element twice.
@@ -177,6 +193,15 @@ fn micro(history: &History, micro: Micro) -> String {
         Act::Write(element) => format!("write {} to {key}", history.show(element)),
         Act::Read(element) => format!("read {key} as {}", history.show(element)),
         Act::Unknown => format!("read {key}"),
+        Act::Delete => format!("delete {key}"),
+        Act::Scan(at) => {
+            let scan = history.scan(at);
+            let row = |&(key, value): &(u32, Element)| {
+                format!("{} {}", name(history, key as usize), history.show(value))
+            };
+            let rows: Vec<String> = scan.rows.iter().map(row).collect();
+            format!("scan {}..{} as {{{}}}", history.show(scan.low), history.show(scan.high), rows.join(", "))
+        }
     }
 }
 

@@ -28,6 +28,11 @@ const INTERNED: u32 = 1 << 31;
 impl Element {
     /// What a register holds before any write.
     pub const NIL: Self = Self(u32::MAX);
+
+    /// The number that it is, where it is a small whole one.
+    pub fn number(self) -> Option<u32> {
+        Some(self.0).filter(|&number| number < INTERNED)
+    }
 }
 
 /// A micro-operation, packed.
@@ -57,6 +62,21 @@ pub enum Act {
     Read(Element),
     /// Read, and nobody knows what.
     Unknown,
+    /// Deleted a row.
+    Delete,
+    /// Read all rows in a range: its place in [`History::scan`].
+    Scan(u32),
+}
+
+/// A read of all rows between two keys, both included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scan {
+    /// The first key.
+    pub low: Element,
+    /// The last key.
+    pub high: Element,
+    /// The rows that were there: key (as numbered in the history) and value.
+    pub rows: Vec<(u32, Element)>,
 }
 
 impl Micro {
@@ -68,6 +88,8 @@ impl Micro {
             Act::Write(element) => (3, element.0),
             Act::Read(element) => (4, element.0),
             Act::Unknown => (5, 0),
+            Act::Delete => (6, 0),
+            Act::Scan(at) => (7, at),
         };
         Self { word: key << KINDS | kind, what }
     }
@@ -85,6 +107,8 @@ impl Micro {
             2 => Act::Odd(self.what),
             3 => Act::Write(Element(self.what)),
             4 => Act::Read(Element(self.what)),
+            6 => Act::Delete,
+            7 => Act::Scan(self.what),
             _ => Act::Unknown,
         }
     }
@@ -121,6 +145,7 @@ pub struct History {
     ops: Vec<Micro>,
     keys: Vec<Key>,
     odd: Vec<Box<[Element]>>,
+    scans: Vec<Scan>,
     /// The first transaction of each group of invocations.
     groups: Vec<Id>,
     processes: Vec<Element>,
@@ -174,6 +199,11 @@ impl History {
     /// A list that is no beginning of its key's trunk.
     pub fn odd(&self, at: u32) -> &[Element] {
         &self.odd[at as usize]
+    }
+
+    /// A read of a range.
+    pub fn scan(&self, at: u32) -> &Scan {
+        &self.scans[at as usize]
     }
 
     /// The first transaction of each group of invocations.
@@ -335,6 +365,18 @@ impl Builder {
         self.push(key, Act::Unknown);
     }
 
+    /// The transaction of the next event deletes a row.
+    pub fn delete(&mut self, key: Element) {
+        self.push(key, Act::Delete);
+    }
+
+    /// The transaction of the next event read all rows from one key to another.
+    pub fn scan(&mut self, low: Element, high: Element, rows: &[(Element, Element)]) {
+        let rows = rows.iter().map(|&(key, value)| (self.key(key), value)).collect();
+        self.history.scans.push(Scan { low, high, rows });
+        self.push(low, Act::Scan(self.history.scans.len() as u32 - 1));
+    }
+
     fn push(&mut self, key: Element, act: Act) {
         let key = self.key(key);
         self.scratch.push(Micro::new(key, act));
@@ -476,7 +518,9 @@ impl Builder {
 /// What was read by a transaction that is not `Ok` counts for nothing.
 fn forget(micro: Micro) -> Micro {
     match micro.act() {
-        Act::List(_) | Act::Odd(_) | Act::Read(_) => Micro::new(micro.key() as u32, Act::Unknown),
+        Act::List(_) | Act::Odd(_) | Act::Read(_) | Act::Scan(_) => {
+            Micro::new(micro.key() as u32, Act::Unknown)
+        }
         _ => micro,
     }
 }

@@ -45,7 +45,10 @@ fn refutation(level: Level, found: Option<&Found>, findings: &Findings<'_>) -> O
         let cycle = || {
             let (pattern, class) = below.row().cycles?;
             let cycle = found?.of(pattern, class)?;
-            findings.get(Anomaly::Cycle(cycle.shape(), cycle.class()))
+            let (shape, class) = (cycle.shape(), cycle.class());
+            findings
+                .get(Anomaly::Phantom(shape, class))
+                .or_else(|| findings.get(Anomaly::Cycle(shape, class)))
         };
         single.or_else(cycle).map(|finding| finding.witness.clone())
     })

@@ -1,7 +1,7 @@
 //! The judge of registers that are read and written. The pages of [`super::registers`], [`super::axioms`], [`super::cycles`]
 //! and [`super::complete`] say what each step does.
 
-use super::anomaly::{Anomaly, Class};
+use super::anomaly::Anomaly;
 use super::axioms::{self, Axiom};
 use super::complete::{self, Settled};
 use super::cycles::{self, Found};
@@ -40,7 +40,7 @@ pub(super) fn check(history: &History, options: &Options, budget: &mut Budget<'_
     };
     let mut verdicts = judge::verdicts(found, &findings, history.len(), &open);
     if let Ok(judged) = &judged {
-        refute_settled(&mut verdicts, judged, options);
+        refute_settled(&mut verdicts, judged);
     }
     Report { findings: findings.all().cloned().collect(), verdicts, notes: notes(&findings, options) }
 }
@@ -135,14 +135,7 @@ fn settle(
     if wrong.into_iter().any(|anomaly| findings.get(anomaly).is_some()) {
         return settled;
     }
-    for (level, class, snapshot) in [
-        ("strict-serializable", Class::Realtime, false),
-        ("strong-session-serializable", Class::Process, false),
-        ("serializable", Class::Plain, false),
-        ("strong-snapshot-isolation", Class::Realtime, true),
-        ("strong-session-snapshot-isolation", Class::Process, true),
-        ("snapshot-isolation", Class::Plain, true),
-    ] {
+    for (level, class, snapshot) in complete::LEVELS {
         let Some(level) = Level::named(level) else { continue };
         let done = settled.iter().any(|(proved, answer)| *answer == Settled::Holds && proved.includes(level));
         if !done {
@@ -188,7 +181,7 @@ fn rest(level: Level, judged: &Judged) -> Verdict {
 }
 
 /// What the search for an order refuted: the witness is the level's own core.
-fn refute_settled(verdicts: &mut [(Level, Verdict)], judged: &Judged, _: &Options) {
+fn refute_settled(verdicts: &mut [(Level, Verdict)], judged: &Judged) {
     for (refuted, _) in judged.settled.iter().filter(|(_, settled)| *settled == Settled::Fails) {
         for (level, verdict) in verdicts.iter_mut() {
             if level.includes(*refuted) && !matches!(verdict, Verdict::Refuted(_)) {

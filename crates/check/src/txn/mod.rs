@@ -22,11 +22,13 @@ pub mod history;
 mod judge;
 mod judge_lists;
 mod judge_registers;
+mod judge_rows;
 pub mod levels;
 
 mod observe;
 mod polygraph;
 pub mod registers;
+pub mod rows;
 
 use crate::budget::Budget;
 use crate::verdict::Verdict;
@@ -41,6 +43,8 @@ pub enum Model {
     ListAppend,
     /// They read and write registers, each value written once.
     RwRegister,
+    /// They insert and delete rows, read single rows, and read ranges.
+    Predicate,
 }
 
 impl Model {
@@ -49,6 +53,7 @@ impl Model {
         match name {
             "list-append" | "elle-list-append" => Some(Self::ListAppend),
             "rw-register" | "elle-rw-register" => Some(Self::RwRegister),
+            "predicate" => Some(Self::Predicate),
             _ => None,
         }
     }
@@ -100,5 +105,6 @@ pub fn check(history: &History, model: Model, options: &Options, budget: &mut Bu
     match model {
         Model::ListAppend => judge_lists::check(history, budget),
         Model::RwRegister => judge_registers::check(history, options, budget),
+        Model::Predicate => judge_rows::check(history, budget),
     }
 }
