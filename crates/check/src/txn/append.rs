@@ -387,10 +387,10 @@ impl Versions {
 }
 
 /// The places of the trunks among all, the places of each key's appends, and these.
-fn by_key(
-    history: &History,
-    budget: &mut Budget<'_>,
-) -> Result<(Vec<usize>, Vec<usize>, Vec<Append>), Spent> {
+type ByKey = (Vec<usize>, Vec<usize>, Vec<Append>);
+
+/// Sorts all appends by key.
+fn by_key(history: &History, budget: &mut Budget<'_>) -> Result<ByKey, Spent> {
     let keys = history.keys().len();
     let mut base = Vec::with_capacity(keys + 1);
     let mut total = 0;

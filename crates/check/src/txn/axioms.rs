@@ -6,7 +6,7 @@
 //!
 //! - monotonic atomic view (their "read committed"): from whom an earlier read of t3 was;
 //! - read atomic: from whom any read of t3 was, and who precedes it in its session;
-//! - causal: whoever is in its causal past. This is the transactional form of CCv, not CM and not weak causal consistency.
+//! - causal: whoever is in its causal past. This is the transactional form of `CCv`, not CM and not weak causal consistency.
 //!
 //! The edges from t2 to t1 do not depend on the order that is looked for, so that a cycle decides. Not all edges are needed:
 //! of one session only the last writer of a key, and none that the order of reads and sessions has already.
@@ -321,7 +321,9 @@ fn topological(facts: &Facts, edges: &[Step]) -> Vec<Id> {
     let n = facts.len();
     let (start, to) = flat(n, edges);
     let mut waits = vec![0_u32; n];
-    to.iter().for_each(|&at| waits[edges[at as usize].to as usize] += 1);
+    for &at in &to {
+        waits[edges[at as usize].to as usize] += 1;
+    }
     let mut order: Vec<Id> = Vec::with_capacity(n);
     // By number where it can be: neighbours in time have nearly the same clock.
     let mut ready: BinaryHeap<Reverse<Id>> =

@@ -109,12 +109,11 @@ impl Clocks {
     ) {
         let read = facts.reads(id).iter().map(|read| read.of).filter(|&of| of != NONE && of != id);
         let mut past = read.chain(Some(before).filter(|&id| id != NONE));
-        match past.next() {
-            Some(first) => self.read(first, chains, clock),
-            None => {
-                clock.clear();
-                clock.resize(chains, 0);
-            }
+        if let Some(first) = past.next() {
+            self.read(first, chains, clock);
+        } else {
+            clock.clear();
+            clock.resize(chains, 0);
         }
         for next in past {
             self.read(next, chains, other);

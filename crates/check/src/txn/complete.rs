@@ -67,7 +67,9 @@ pub fn settle_edges(
 ) -> Settled {
     let layout = Layout { txns: history.len() as u32, snapshot };
     let mut fixed = Vec::new();
-    edges.iter().for_each(|edge| layout.add(edge.from, edge.to, edge.kind, &mut fixed));
+    for edge in edges {
+        layout.add(edge.from, edge.to, edge.kind, &mut fixed);
+    }
     let side = |edge: Edge| {
         let mut arcs = Vec::new();
         layout.add(edge.from, edge.to, edge.kind, &mut arcs);

@@ -1,12 +1,15 @@
 //! Reads transactional histories: Elle's EDN and JSON Lines of the same shape.
 //!
-//!     {:process 0 :type :invoke :f :txn :value [[:append 3 1] [:r 3 nil]]}
-//!     {:process 0 :type :ok     :f :txn :value [[:append 3 1] [:r 3 [1]]]}
+//! ```text
+//! {:process 0 :type :invoke :f :txn :value [[:append 3 1] [:r 3 nil]]}
+//! {:process 0 :type :ok     :f :txn :value [[:append 3 1] [:r 3 [1]]]}
+//! ```
 //!
 //! A micro-operation is `[:append KEY ELEMENT]`, `[:w KEY VALUE]` or `[:r KEY RESULT]`; with rows `[:insert KEY VALUE]`,
-//! `[:delete KEY]`, `[:r KEY RESULT]` or `[:scan LOW HIGH {KEY VALUE, …}]`, whose keys are whole numbers. Else keys and elements are any values; small
-//! whole numbers cost least. A read of nil that is `:ok` read the empty list, or the register's initial state. The elements of
-//! a list go from the bytes to the trunks of [`super::history`] with no value made of them.
+//! `[:delete KEY]`, `[:r KEY RESULT]` or `[:scan LOW HIGH {KEY VALUE, …}]`, whose keys are whole numbers. Else keys and
+//! elements are any values; small whole numbers cost least. A read of nil that is `:ok` read the empty list, or the
+//! register's initial state. The elements of a list go from the bytes to the trunks of [`super::history`] with no value made
+//! of them.
 
 use super::Model;
 use super::history::{Builder, Element, Fault, History};
@@ -96,6 +99,14 @@ impl Sink for Feeding {
     }
 }
 
+/// Ranges are of whole numbers.
+fn row_key(begin: usize, key: Element) -> Result<(), Mistake> {
+    if key.number().is_some() {
+        return Ok(());
+    }
+    Err(mistake(begin, "a row's key is no whole number", "number the rows from 0; ranges are of numbers"))
+}
+
 fn mistake(at: usize, what: impl Into<String>, hint: &'static str) -> Mistake {
     Mistake { at, what: what.into(), hint, cut: false }
 }
@@ -159,11 +170,11 @@ impl Feeding {
             }
             (Micro::Write, Model::Predicate) => {
                 let value = self.element(tokens)?;
-                self.row_key(begin, key)?;
+                row_key(begin, key)?;
                 self.builder.write(key, value);
             }
             (Micro::Delete, Model::Predicate) => {
-                self.row_key(begin, key)?;
+                row_key(begin, key)?;
                 self.builder.delete(key);
             }
             (Micro::Scan, Model::Predicate) => self.scan(begin, key, tokens, counts)?,
@@ -221,14 +232,6 @@ impl Feeding {
         Ok(())
     }
 
-    /// Ranges are of whole numbers.
-    fn row_key(&self, begin: usize, key: Element) -> Result<(), Mistake> {
-        if key.number().is_some() {
-            return Ok(());
-        }
-        Err(mistake(begin, "a row's key is no whole number", "number the rows from 0; ranges are of numbers"))
-    }
-
     /// `[:scan LOW HIGH {KEY VALUE, …}]`.
     fn scan(
         &mut self,
@@ -238,8 +241,8 @@ impl Feeding {
         counts: bool,
     ) -> Result<(), Mistake> {
         let high = self.element(tokens)?;
-        self.row_key(begin, low)?;
-        self.row_key(begin, high)?;
+        row_key(begin, low)?;
+        row_key(begin, high)?;
         let at = tokens.at();
         if !counts {
             tokens.skip()?;
@@ -264,7 +267,7 @@ impl Feeding {
                 }
                 token => self.other(token, tokens)?,
             };
-            self.row_key(begin, key)?;
+            row_key(begin, key)?;
             rows.push((key, self.element(tokens)?));
         }
         self.builder.scan(low, high, &rows);

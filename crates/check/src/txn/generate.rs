@@ -119,7 +119,7 @@ impl Chance {
         word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         word ^= word >> 31;
-        ((word >> 32) * u64::from(n) >> 32) as u32
+        (((word >> 32) * u64::from(n)) >> 32) as u32
     }
 }
 
@@ -332,10 +332,10 @@ impl Database {
                     Isolation::ReadCommitted | Isolation::StrictSerializable => self.now - 1,
                 };
                 let all = &self.written[*key as usize];
-                let shown = all.iter().filter(|write| write.at <= most || write.of == session.txn);
+                let mut shown = all.iter().filter(|write| write.at <= most || write.of == session.txn);
                 let before = session.values.len();
                 if self.plan.registers {
-                    session.values.extend(shown.last().map(|write| write.value));
+                    session.values.extend(shown.next_back().map(|write| write.value));
                 } else {
                     session.values.extend(shown.map(|write| write.value));
                 }

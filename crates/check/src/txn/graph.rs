@@ -50,6 +50,9 @@ pub struct Edge {
     pub kind: Kind,
 }
 
+/// Who gives edges to whoever takes them.
+pub type Emit<'a> = &'a mut dyn FnMut(&mut dyn FnMut(Edge));
+
 /// Transactions (nodes from 0) and moments (the nodes above them).
 #[derive(Debug)]
 pub struct Graph {
@@ -66,11 +69,7 @@ pub struct Graph {
 
 impl Graph {
     /// The graph of a history. `edges` gives the inferred edges twice, in the same order.
-    pub fn new(
-        history: &History,
-        budget: &mut Budget<'_>,
-        edges: &mut dyn FnMut(&mut dyn FnMut(Edge)),
-    ) -> Result<Self, Spent> {
+    pub fn new(history: &History, budget: &mut Budget<'_>, edges: Emit<'_>) -> Result<Self, Spent> {
         let txns = history.len();
         budget.take(txns as u64 * 12 + history.groups().len() as u64 * 4)?;
         let mut start = vec![0_u32; txns + 1];

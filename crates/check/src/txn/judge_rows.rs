@@ -71,9 +71,10 @@ fn search<'a>(
         matches!(edge.kind, Kind::Rw | Kind::Wr) && !known.contains(&(edge.from, edge.to, edge.kind))
     };
     for (cycle, count) in found.named.values() {
-        let anomaly = match cycle.edges.iter().any(by_range) {
-            true => Anomaly::Phantom(cycle.shape(), cycle.class()),
-            false => Anomaly::Cycle(cycle.shape(), cycle.class()),
+        let anomaly = if cycle.edges.iter().any(by_range) {
+            Anomaly::Phantom(cycle.shape(), cycle.class())
+        } else {
+            Anomaly::Cycle(cycle.shape(), cycle.class())
         };
         findings.named_cycle(anomaly, cycle, *count, &why);
     }

@@ -213,14 +213,17 @@ impl Pass<'_> {
         if !versions.ordered(key) {
             return;
         }
-        if version > 0 && versions.followed(key, version - 1) {
-            if let Some(writer) = versions.writer(key, version - 1).filter(|&writer| writer != id) {
-                findings.add(Anomaly::G1b, &[id, writer], |history| {
-                    let element = history.show(history.keys()[key].trunk[version as usize - 1]);
-                    let key = name(history, key);
-                    format!("T{id} read key {key} as it was right after {element}, but T{writer} appended more to it.")
-                });
-            }
+        if version > 0
+            && versions.followed(key, version - 1)
+            && let Some(writer) = versions.writer(key, version - 1).filter(|&writer| writer != id)
+        {
+            findings.add(Anomaly::G1b, &[id, writer], |history| {
+                let element = history.show(history.keys()[key].trunk[version as usize - 1]);
+                let key = name(history, key);
+                format!(
+                    "T{id} read key {key} as it was right after {element}, but T{writer} appended more to it."
+                )
+            });
         }
         self.first.push((key, len));
         self.vanished(id, key, len, findings);

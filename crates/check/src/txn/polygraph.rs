@@ -109,7 +109,9 @@ impl Closure {
 
 fn flat(nodes: usize, arcs: &[Arc]) -> (Vec<u32>, Vec<u32>) {
     let mut start = vec![0_u32; nodes + 1];
-    arcs.iter().for_each(|&(from, _)| start[from as usize + 1] += 1);
+    for &(from, _) in arcs {
+        start[from as usize + 1] += 1;
+    }
     for at in 0..nodes {
         start[at + 1] += start[at];
     }
@@ -126,7 +128,9 @@ fn flat(nodes: usize, arcs: &[Arc]) -> (Vec<u32>, Vec<u32>) {
 fn topological(nodes: usize, arcs: &[Arc]) -> Option<Vec<u32>> {
     let (start, to) = flat(nodes, arcs);
     let mut waits = vec![0_u32; nodes];
-    arcs.iter().for_each(|&(_, to)| waits[to as usize] += 1);
+    for &(_, to) in arcs {
+        waits[to as usize] += 1;
+    }
     let mut ready: std::collections::BinaryHeap<std::cmp::Reverse<u32>> =
         (0..nodes as u32).filter(|&node| waits[node as usize] == 0).map(std::cmp::Reverse).collect();
     let mut order = Vec::with_capacity(nodes);
@@ -218,23 +222,17 @@ impl Search {
 
     fn run(&mut self, budget: &mut Budget<'_>) -> Result<bool, Spent> {
         loop {
-            match self.propagate(budget)? {
-                Some(conflict) => {
-                    if self.levels.is_empty() {
-                        return Ok(false);
-                    }
-                    budget.take(conflict.len() as u64 * 4 + 32)?;
-                    if !self.learn(conflict) {
-                        return Ok(false);
-                    }
+            if let Some(conflict) = self.propagate(budget)? {
+                budget.take(conflict.len() as u64 * 4 + 32)?;
+                if !self.learn(conflict) {
+                    return Ok(false);
                 }
-                None => {
-                    let Some(&(_, choice)) = self.undecided.first() else { return Ok(true) };
-                    self.levels.push(self.trail.len());
-                    let second = self.suggests(choice);
-                    self.assign(choice * 2 + u32::from(second), NONE);
-                }
+                continue;
             }
+            let Some(&(_, choice)) = self.undecided.first() else { return Ok(true) };
+            self.levels.push(self.trail.len());
+            let second = self.suggests(choice);
+            self.assign(choice * 2 + u32::from(second), NONE);
         }
     }
 

@@ -265,14 +265,13 @@ impl Registers {
         for seen in &self.seen {
             touches[seen.key as usize].push((seen.txn, seen.version));
         }
-        for key in 0..history.keys().len() {
-            touches[key].extend(self.versions(key).map(|version| (self.writer(version), version)));
+        for (key, touches) in touches.iter_mut().enumerate() {
+            touches.extend(self.versions(key).map(|version| (self.writer(version), version)));
             // What a transaction wrote is later than what it read.
-            touches[key]
-                .sort_by_key(|&(txn, version)| (txn, version != INITIAL && self.writer(version) == txn));
+            touches.sort_by_key(|&(txn, version)| (txn, version != INITIAL && self.writer(version) == txn));
             let mut pairs = match assume {
-                Assume::SequentialKeys => sequential(history, &touches[key]),
-                Assume::LinearizableKeys => linearizable(history, &touches[key]),
+                Assume::SequentialKeys => sequential(history, touches),
+                Assume::LinearizableKeys => linearizable(history, touches),
             };
             pairs.sort_unstable();
             pairs.dedup();

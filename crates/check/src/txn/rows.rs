@@ -59,7 +59,7 @@ enum Seen {
 /// All reads and the lives of all rows.
 #[derive(Debug)]
 pub struct Rows {
-    rows: Vec<Row>,
+    lives: Vec<Row>,
     looks: Vec<Look>,
     happened: Vec<bool>,
     /// Something is not known that a proof would need.
@@ -76,12 +76,12 @@ impl Rows {
         let none = Row { insert: NONE, value: Element::NIL, delete: NONE, twice: false, unsure: false };
         budget.take(history.keys().len() as u64 * 16 + history.len() as u64)?;
         let mut all = Self {
-            rows: vec![none; history.keys().len()],
+            lives: vec![none; history.keys().len()],
             looks: Vec::new(),
             happened: history.txns().iter().map(|txn| txn.outcome == Outcome::Ok).collect(),
             open: false,
         };
-        all.lives(history, findings);
+        all.find_lives(history, findings);
         let mut sorted: Vec<u32> = (0..history.keys().len() as u32).collect();
         sorted.sort_by_key(|&key| history.keys()[key as usize].name);
         for id in (0..history.len() as Id).filter(|&id| history.txn(id).outcome == Outcome::Ok) {
@@ -92,10 +92,10 @@ impl Rows {
     }
 
     /// Who inserts and deletes each row.
-    fn lives(&mut self, history: &History, findings: &mut Findings<'_>) {
+    fn find_lives(&mut self, history: &History, findings: &mut Findings<'_>) {
         for id in 0..history.len() as Id {
             for micro in history.ops(id) {
-                let row = &mut self.rows[micro.key()];
+                let row = &mut self.lives[micro.key()];
                 let failed = |id: Id| id != NONE && history.txn(id).outcome == Outcome::Fail;
                 match micro.act() {
                     Act::Write(value) if row.insert == NONE || failed(row.insert) => {
@@ -111,14 +111,14 @@ impl Rows {
                 }
             }
         }
-        for key in 0..self.rows.len() {
+        for key in 0..self.lives.len() {
             self.deleted(history, key, findings);
         }
     }
 
     /// A delete that holds saw its row.
     fn deleted(&mut self, history: &History, key: usize, findings: &mut Findings<'_>) {
-        let Row { insert, delete, twice, .. } = self.rows[key];
+        let Row { insert, delete, twice, .. } = self.lives[key];
         if delete == NONE || !self.happened[delete as usize] || twice {
             return;
         }
@@ -147,7 +147,7 @@ impl Rows {
             match micro.act() {
                 Act::Read(value) => {
                     let seen = Some(value).filter(|&value| value != Element::NIL);
-                    self.look(history, id, at, micro.key() as u32, seen, false, findings);
+                    self.look(history, id, at, (micro.key() as u32, false), seen, findings);
                 }
                 Act::Scan(scan) => {
                     let scan = history.scan(scan);
@@ -156,7 +156,7 @@ impl Rows {
                     for &key in sorted[from..].iter().take_while(|key| name(key) <= scan.high) {
                         budget.step()?;
                         let row = scan.rows.iter().find(|&&(row, _)| row == key);
-                        self.look(history, id, at, key, row.map(|&(_, value)| value), true, findings);
+                        self.look(history, id, at, (key, true), row.map(|&(_, value)| value), findings);
                     }
                     budget.take(scan.rows.len() as u64 * 12)?;
                 }
@@ -171,9 +171,8 @@ impl Rows {
         history: &History,
         id: Id,
         at: usize,
-        key: u32,
+        (key, range): (u32, bool),
         value: Option<Element>,
-        range: bool,
         findings: &mut Findings<'_>,
     ) {
         let own = history.ops(id)[..at].iter().rev().find_map(|micro| match micro.act() {
@@ -190,7 +189,7 @@ impl Rows {
             }
             return;
         }
-        let row = self.rows[key as usize];
+        let row = self.lives[key as usize];
         if row.twice {
             return;
         }
@@ -224,7 +223,7 @@ impl Rows {
 
     /// What did not happen has no part in a life; then absence is told where it can be.
     fn resolve(&mut self, history: &History) {
-        for row in &mut self.rows {
+        for row in &mut self.lives {
             let happened = |id: Id| id != NONE && self.happened[id as usize];
             // An insert that nobody saw may be left out; a delete may have hidden its row from others.
             let unknown = row.delete != NONE && history.txn(row.delete).outcome == Outcome::Info;
@@ -237,10 +236,10 @@ impl Rows {
                 row.delete = NONE;
             }
         }
-        let rows = &self.rows;
+        let rows = &self.lives;
         self.looks.retain(|look| look.seen == Seen::There || !rows[look.key as usize].unsure);
         for look in &mut self.looks {
-            let row = self.rows[look.key as usize];
+            let row = self.lives[look.key as usize];
             let gone = row.delete != NONE && row.delete != look.txn && row.insert != look.txn;
             if look.seen == Seen::Absent && !gone {
                 look.seen = Seen::NotYet;
@@ -261,11 +260,11 @@ impl Rows {
                 edges.push(Edge { from, to, kind });
             }
         };
-        for row in self.rows.iter().filter(|row| !row.twice) {
+        for row in self.lives.iter().filter(|row| !row.twice) {
             add(row.insert, row.delete, Kind::Ww);
         }
         for look in self.looks.iter().filter(|look| ranges || !look.range) {
-            let row = self.rows[look.key as usize];
+            let row = self.lives[look.key as usize];
             match look.seen {
                 Seen::There => {
                     add(row.insert, look.txn, Kind::Wr);
@@ -282,7 +281,7 @@ impl Rows {
     pub fn either(&self) -> Vec<[Edge; 2]> {
         let absent = self.looks.iter().filter(|look| look.seen == Seen::Absent);
         absent
-            .map(|look| (look.txn, self.rows[look.key as usize]))
+            .map(|look| (look.txn, self.lives[look.key as usize]))
             .filter(|(_, row)| row.insert != NONE)
             .map(|(txn, row)| {
                 [
@@ -303,7 +302,7 @@ impl Rows {
             writes.clear();
             while let Some(look) = looks.next_if(|look| look.txn == id) {
                 let of = match look.seen {
-                    Seen::There => self.rows[look.key as usize].insert,
+                    Seen::There => self.lives[look.key as usize].insert,
                     Seen::NotYet => NONE,
                     Seen::Absent => continue,
                 };

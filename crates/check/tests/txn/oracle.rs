@@ -189,30 +189,7 @@ impl World<'_> {
     /// True where some simple cycle fits.
     fn cycle(&self, edges: &BTreeSet<Edge>, fits: &dyn Fn(&[Edge]) -> bool) -> bool {
         let mut path = Vec::new();
-        (0..self.history.len()).any(|start| self.extend(start, start, edges, &mut path, fits))
-    }
-
-    fn extend(
-        &self,
-        start: usize,
-        at: usize,
-        edges: &BTreeSet<Edge>,
-        path: &mut Vec<Edge>,
-        fits: &dyn Fn(&[Edge]) -> bool,
-    ) -> bool {
-        for edge in edges.iter().filter(|edge| edge.from == at && edge.to >= start) {
-            if path.iter().any(|on| on.from == edge.to && edge.to != start) {
-                continue;
-            }
-            path.push(*edge);
-            let found =
-                if edge.to == start { fits(path) } else { self.extend(start, edge.to, edges, path, fits) };
-            path.pop();
-            if found {
-                return true;
-            }
-        }
-        false
+        (0..self.history.len()).any(|start| extend(start, start, edges, &mut path, fits))
     }
 
     /// G1a, G1b, reads of nobody's elements, and whether the reads are beginnings of the orders.
@@ -309,6 +286,28 @@ impl World<'_> {
         }
         true
     }
+}
+
+/// Goes on from the end of a path, over nodes above the one that it began with.
+fn extend(
+    start: usize,
+    at: usize,
+    edges: &BTreeSet<Edge>,
+    path: &mut Vec<Edge>,
+    fits: &dyn Fn(&[Edge]) -> bool,
+) -> bool {
+    for edge in edges.iter().filter(|edge| edge.from == at && edge.to >= start) {
+        if path.iter().any(|on| on.from == edge.to && edge.to != start) {
+            continue;
+        }
+        path.push(*edge);
+        let found = if edge.to == start { fits(path) } else { extend(start, edge.to, edges, path, fits) };
+        path.pop();
+        if found {
+            return true;
+        }
+    }
+    false
 }
 
 /// The relations of one world under one order of commits.
@@ -491,7 +490,7 @@ fn orders_of(history: &History, happened: &[bool], key: usize) -> Vec<Order> {
             match op {
                 Op::Append(of, element) if *of == key && happened[id] => elements.push(*element),
                 Op::Read(of, Some(list)) if *of == key && txn.outcome == Outcome::Ok && !txn.registers => {
-                    lists.push(list)
+                    lists.push(list);
                 }
                 _ => {}
             }

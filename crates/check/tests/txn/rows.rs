@@ -225,9 +225,9 @@ fn schedule(history: &mut [Txn], chance: &mut Chance) {
             next.remove(&process);
         }
         if invoked {
-            history[id].invoked = place
+            history[id].invoked = place;
         } else {
-            history[id].completed = place
+            history[id].completed = place;
         }
         place += 1;
     }
