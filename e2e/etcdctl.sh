@@ -212,11 +212,36 @@ cluster() {
     for each in "${urls[@]}"; do has "its URL is in the list" "$list" ", ${each}, false$"; done
 }
 
+alarms() {
+    is "no alarm" "$(ctl alarm list)" ""
+    is "disarming none" "$(ctl alarm disarm)" ""
+}
+
+maintenance() {
+    local size
+    ctl put "$p/m" 1 >/dev/null
+    has "defrag" "$(ctl defrag 2>&1)" "^Finished defragmenting etcd member\\[$url\\]"
+    # Followers may be a heartbeat behind.
+    for _ in $(seq 50); do
+        [ "$(timeout 30 etcdctl --endpoints="$endpoints" endpoint hashkv --rev="$(revision)" 2>/dev/null |
+            cut -d, -f2 | sort | uniq -c | wc -l)" = 1 ] && break
+        sleep 0.1
+    done
+    is "the same hash everywhere" "$(timeout 30 etcdctl --endpoints="$endpoints" endpoint hashkv --rev="$(revision)" |
+        cut -d, -f2 | sort | uniq -c | awk '{print $1}')" "${#urls[@]}"
+    refused "hash of the future" "required revision is a future revision" ctl endpoint hashkv --rev=$(($(revision) + 1000))
+    has "snapshot save" "$(ctl snapshot save "$scratch/snap-$at" 2>&1)" "^Snapshot saved at $scratch/snap-$at\$"
+    size="$(stat -c %s "$scratch/snap-$at")"
+    is "its sum" "$(tail -c 32 "$scratch/snap-$at" | od -An -tx1 | tr -d ' \n')" \
+        "$(head -c $((size - 32)) "$scratch/snap-$at" | sha256sum | cut -d' ' -f1)"
+    ctl del "$p/m" >/dev/null
+}
+
 for at in "${!urls[@]}"; do
     url="${urls[$at]}"
     next="${urls[$(((at + 1) % ${#urls[@]}))]}"
     p="e2e-$at"
-    for part in keys_and_values ranges transactions watches leases compaction cluster; do "$part"; done
+    for part in keys_and_values ranges transactions watches leases compaction cluster alarms maintenance; do "$part"; done
     echo "etcdctl: $url: ok"
 done
 echo "etcdctl: $checks checks passed"

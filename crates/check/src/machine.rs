@@ -22,6 +22,8 @@ pub(crate) struct Machine<'m, M: Model> {
     rows: Vec<Box<[u32]>>,
     room: usize,
     many: Vec<Box<[u32]>>,
+    /// By action: there is a state in which it cannot be.
+    choosy: Vec<bool>,
     found: Vec<M::State>,
 }
 
@@ -39,6 +41,7 @@ impl<'m, M: Model> Machine<'m, M> {
             rows: Vec::new(),
             room: ROWS,
             many: Vec::new(),
+            choosy: vec![false; actions.len()],
             found: Vec::new(),
         };
         machine.intern(model.initial(), budget)?;
@@ -66,6 +69,11 @@ impl<'m, M: Model> Machine<'m, M> {
         })
     }
 
+    /// True where it is known that the action does not fit in every state.
+    pub(crate) fn choosy(&self, action: u32) -> bool {
+        self.choosy[action as usize]
+    }
+
     /// True where some state may follow.
     #[inline]
     pub(crate) fn enabled(
@@ -86,7 +94,10 @@ impl<'m, M: Model> Machine<'m, M> {
         budget.step()?;
         let mut numbers = Vec::new();
         let entry = match found.len() {
-            0 => NONE,
+            0 => {
+                self.choosy[action as usize] = true;
+                NONE
+            }
             1 => self.intern(found.swap_remove(0), budget)?,
             _ => {
                 for state in found.drain(..) {

@@ -30,6 +30,12 @@ pub trait Model: Sync {
     /// True where the action never changes any state: it is then placed as soon as it fits, and dropped while pending.
     fn observes(&self, action: &Self::Action) -> bool;
 
+    /// True where the object is a cell that the action fills: it fits in every state, and leads from all to the same. Only for
+    /// models of which no other action leads from two states to the same one, unless it [observes](Self::observes).
+    fn fills(&self, _action: &Self::Action) -> bool {
+        false
+    }
+
     /// True where keys are independent objects, so that each is judged alone.
     fn keyed(&self) -> bool {
         true

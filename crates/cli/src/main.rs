@@ -2,11 +2,13 @@
 
 mod bench;
 mod check;
+mod doctor;
 mod kv;
 mod probe;
 mod report;
 mod serve;
 mod sim;
+mod snapshot;
 mod status;
 mod up;
 
@@ -39,6 +41,10 @@ enum Command {
     Kv(kv::Args),
     /// Measure a cluster
     Bench(bench::Args),
+    /// Save a space into a file, look into one, make a new cluster of one
+    Snapshot(snapshot::Args),
+    /// Read all of a data directory and name what is damaged
+    Doctor(doctor::Args),
     /// Run whole clusters in one process, from seeds
     Sim(sim::Args),
     /// Judge histories of any system: are they what it promised?
@@ -56,6 +62,8 @@ fn main() -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Kv(args) => kv::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Snapshot(args) => snapshot::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Sim(args) => sim::run(&args),
         Command::Check(args) => return check::run(&args),
     };

@@ -82,7 +82,7 @@ pub(crate) fn endpoint(text: &str) -> Result<String, String> {
     Ok(url)
 }
 
-async fn connect(endpoint: &str, patience: Duration) -> Result<Channel, String> {
+pub(crate) async fn connect(endpoint: &str, patience: Duration) -> Result<Channel, String> {
     Endpoint::from_shared(endpoint.to_string())
         .map_err(|e| format!("not an address: {e}"))?
         .connect_timeout(patience)

@@ -168,7 +168,7 @@ fn line((endpoint, member, status): Answer, furthest: u64) -> Line {
     if lag > LAG_WORTH_A_WORD {
         unhealthy.push(format!("it is {lag} entries behind"));
     }
-    unhealthy.extend(status.errors.iter().cloned());
+    unhealthy.extend(status.errors.iter().map(|error| told(error)));
     Line {
         id: if answered { status.id } else { id },
         name,
@@ -183,6 +183,18 @@ fn line((endpoint, member, status): Answer, furthest: u64) -> Line {
         db_size: status.db_size,
         unhealthy,
     }
+}
+
+/// What a node says is wrong, with what to do about it.
+fn told(error: &str) -> String {
+    let advice = if error.contains("alarm:NOSPACE") {
+        "; writes are refused: delete, compact and defragment, or make room on that member's disk, then `etcdctl alarm disarm`"
+    } else if error.contains("alarm:CORRUPT") {
+        "; nothing is changed any more: compare the members by `etcdctl endpoint hashkv --cluster`"
+    } else {
+        ""
+    };
+    format!("{}{advice}", error.trim_end())
 }
 
 fn render(report: &Report, colours: bool) -> String {

@@ -13,6 +13,7 @@
 
 use crate::Counters;
 use crate::authority::Tolerant;
+use crate::counted::Counted;
 use quorate_base::Instant;
 use quorate_base::time::{Duration, Throttle};
 use quorate_node::api::Door;
@@ -21,7 +22,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::Sleep;
 use tokio_stream::Stream;
@@ -98,7 +99,7 @@ impl Arrivals {
 }
 
 impl Stream for Arrivals {
-    type Item = io::Result<Tolerant<TcpStream>>;
+    type Item = io::Result<Tolerant<Counted>>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
@@ -113,6 +114,7 @@ impl Stream for Arrivals {
                         // Small replies must not wait for the acknowledgement of earlier ones; who is gone already is
                         // found by reading.
                         let _ = stream.set_nodelay(true);
+                        let stream = Counted { stream, counters: this.counters.clone() };
                         let stream = Tolerant::new(stream, place, BEGIN_PATIENCE);
                         return Poll::Ready(Some(Ok(stream.pages_only(this.door.away()))));
                     }
@@ -131,6 +133,7 @@ impl Stream for Arrivals {
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
     use tokio_stream::StreamExt;
 
     async fn arrivals(most: usize) -> (Arrivals, std::net::SocketAddr, Arc<Counters>) {

@@ -1,11 +1,9 @@
 //! The Cluster, Maintenance and Auth services, as far as they are there.
 
 use crate::failure::not_yet;
-use crate::{Gateway, convert, unexpected};
+use crate::{Gateway, convert, maintenance, snapshot, unexpected};
 use quorate_node::api::{Answer, Body, Head, Request};
 use quorate_proto::etcdserverpb as pb;
-use std::pin::Pin;
-use tokio_stream::Stream;
 use tonic::{Response, Status};
 
 type Done<T> = Result<Response<T>, Status>;
@@ -73,44 +71,37 @@ impl pb::maintenance_server::Maintenance for Gateway {
                 raft_index: s.commit.get(),
                 raft_term: s.term.get(),
                 raft_applied_index: s.applied.get(),
-                errors: s.errors,
+                errors: maintenance::errors(&s),
                 db_size_in_use: s.db_size_in_use,
                 is_learner: s.learner,
                 storage_version: self.storage_version(),
-                db_size_quota: 0,
+                db_size_quota: s.quota,
                 downgrade_info: Some(pb::DowngradeInfo { enabled: false, target_version: String::new() }),
             })),
             other => Err(unexpected(&other.body)),
         }
     }
 
-    /// No alarm can be raised yet, so there is none to list (a health check asks) and none to disarm.
     async fn alarm(&self, r: tonic::Request<pb::AlarmRequest>) -> Done<pb::AlarmResponse> {
-        use pb::alarm_request::AlarmAction;
-        let header = Some(self.header_now(r.metadata()).await?);
-        let action = r.get_ref().action;
-        if action == AlarmAction::Get as i32 || action == AlarmAction::Deactivate as i32 {
-            return Ok(Response::new(pb::AlarmResponse { header, alarms: vec![] }));
-        }
-        Err(not_yet("raising an alarm"))
+        maintenance::alarm(self, r).await
     }
 
-    async fn defragment(&self, _: tonic::Request<pb::DefragmentRequest>) -> Done<pb::DefragmentResponse> {
-        Err(not_yet("defragmentation"))
+    async fn defragment(&self, r: tonic::Request<pb::DefragmentRequest>) -> Done<pb::DefragmentResponse> {
+        maintenance::defragment(self, r.metadata()).await
     }
 
-    async fn hash(&self, _: tonic::Request<pb::HashRequest>) -> Done<pb::HashResponse> {
-        Err(not_yet("a hash of the store"))
+    async fn hash(&self, r: tonic::Request<pb::HashRequest>) -> Done<pb::HashResponse> {
+        maintenance::hash(self, r.metadata()).await
     }
 
-    async fn hash_kv(&self, _: tonic::Request<pb::HashKvRequest>) -> Done<pb::HashKvResponse> {
-        Err(not_yet("a hash of the keys"))
+    async fn hash_kv(&self, r: tonic::Request<pb::HashKvRequest>) -> Done<pb::HashKvResponse> {
+        maintenance::hash_kv(self, r).await
     }
 
-    type SnapshotStream = Pin<Box<dyn Stream<Item = Result<pb::SnapshotResponse, Status>> + Send + 'static>>;
+    type SnapshotStream = snapshot::Messages;
 
-    async fn snapshot(&self, _: tonic::Request<pb::SnapshotRequest>) -> Done<Self::SnapshotStream> {
-        Err(not_yet("saving a snapshot"))
+    async fn snapshot(&self, r: tonic::Request<pb::SnapshotRequest>) -> Done<Self::SnapshotStream> {
+        snapshot::open(self, r.metadata()).await.map(Response::new)
     }
 
     async fn move_leader(&self, _: tonic::Request<pb::MoveLeaderRequest>) -> Done<pb::MoveLeaderResponse> {

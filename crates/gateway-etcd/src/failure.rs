@@ -33,6 +33,11 @@ fn refused_status(refused: &Refused) -> Status {
         Refused::UnknownCommand => {
             (Code::Unimplemented, "quorate: a node of this cluster is of an older release; update it")
         }
+        Refused::NoSpace => (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded"),
+        Refused::Corrupt => (Code::DataLoss, "etcdserver: corrupt cluster"),
+        Refused::TooManyAlarms => {
+            (Code::ResourceExhausted, "quorate: too many alarms stand; disarm some of them")
+        }
         Refused::KeyTooLong => (Code::InvalidArgument, "quorate: the key is too long"),
     };
     Status::new(code, text)

@@ -1,25 +1,19 @@
 //! What stands before the services: the plain HTTP pages of the same port, one code that must be another, and the sending of
 //! large replies (`aside.rs`).
 //!
-//! A request whose content is not gRPC is for a page: `/health`, `/livez`, `/readyz`, `/version` and `/metrics`, as etcd has
-//! them. A message above the limit is refused by the gRPC library with `OUT_OF_RANGE`; gRPC in Go, and with it etcd's
+//! A request whose content is not gRPC is for a page: `/version`, `/metrics` and those of `health.rs`, as etcd has them. A message above the limit is refused by the gRPC library with `OUT_OF_RANGE`; gRPC in Go, and with it etcd's
 //! clients, know that refusal as `RESOURCE_EXHAUSTED` and tell by it that trying again is of no use.
 //!
-//! `/livez` says that the node's loop turns, `/readyz` and `/health` that it serves, which for them takes a leader. A node that
-//! fetches its state from its peers is alive and not ready, and so is one with too much to do: whoever restarts what is not
-//! alive would only make them begin again. (etcd's `/livez` is a serializable read; it has no such states.)
-//!
-//! What is left out: JSON requests (`/v3/...`) and the parts of `/readyz` one by one.
+//! What is left out: JSON requests (`/v3/...`).
 
-use crate::Gateway;
 use crate::aside::{Aside, Large};
+use crate::calls::Call;
+use crate::{Counters, Gateway};
 use pin_project_lite::pin_project;
-use quorate_node::api::{Failure, Request};
-use quorate_wire::kv::{KeyRange, Range};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic::{Code, Status};
@@ -43,7 +37,7 @@ pub(crate) struct Front<S> {
     gateway: Gateway,
 }
 
-type Page = http::Response<Body>;
+pub(crate) type Page = http::Response<Body>;
 
 impl<S> Service<http::Request<Body>> for Front<S>
 where
@@ -60,9 +54,11 @@ where
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let content = request.headers().get(http::header::CONTENT_TYPE);
         if content.is_some_and(|c| c.as_bytes().starts_with(b"application/grpc")) {
+            let call = self.gateway.counters.calls.begin(request.uri().path());
             let request = request.map(|body| self.gateway.unfinished.count(body));
             let aside = self.gateway.aside.clone();
-            return Answer::Grpc { answer: self.services.call(request), aside };
+            let calls = call.map(|call| (call, self.gateway.counters.clone()));
+            return Answer::Grpc { answer: self.services.call(request), aside, calls };
         }
         let gateway = self.gateway.clone();
         let (asked, _) = request.into_parts();
@@ -74,7 +70,7 @@ pin_project! {
     /// What comes of a request.
     #[project = AnswerProjected]
     pub(crate) enum Answer<F> {
-        Grpc { #[pin] answer: F, aside: Aside },
+        Grpc { #[pin] answer: F, aside: Aside, calls: Option<(Call, Arc<Counters>)> },
         Page { page: Pin<Box<dyn Future<Output = Page> + Send>> },
     }
 }
@@ -88,10 +84,15 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
             AnswerProjected::Page { page } => page.as_mut().poll(cx).map(Ok),
-            AnswerProjected::Grpc { answer, aside } => {
+            AnswerProjected::Grpc { answer, aside, calls } => {
                 let mut response = ready!(answer.poll(cx))?;
                 if response.headers().contains_key(Status::GRPC_STATUS) {
                     recode(response.headers_mut());
+                }
+                if let Some((call, counters)) = calls.take() {
+                    // An answer that is not refused has its status behind it.
+                    let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |s| s.code());
+                    counters.calls.end(call, code);
                 }
                 if response.extensions_mut().remove::<Large>().is_some() {
                     response = response.map(|body| aside.encode(body));
@@ -126,25 +127,19 @@ pub(crate) fn too_large(status: &Status) -> Option<Status> {
     Some(Status::resource_exhausted(text))
 }
 
-/// How long a page waits for the node.
-const PAGE_PATIENCE: Duration = Duration::from_secs(5);
-
 impl Gateway {
-    async fn page(&self, asked: &http::request::Parts) -> Page {
+    pub(crate) async fn page(&self, asked: &http::request::Parts) -> Page {
         let reads = matches!(asked.method, http::Method::GET | http::Method::HEAD);
         let (path, query) = (asked.uri.path(), asked.uri.query().unwrap_or_default());
-        let serializable = query.split('&').any(|q| q == "serializable=true");
+        let known = ["/health", "/livez", "/readyz", "/version", "/metrics"];
+        if !reads && known.iter().any(|page| path.starts_with(page)) {
+            return text(405, "only GET is served here\n".into());
+        }
+        if let Some(page) = self.health_page(path, query).await {
+            return page;
+        }
         match path {
-            "/health" | "/livez" | "/readyz" | "/version" | "/metrics" if !reads => {
-                text(405, "only GET is served here\n".into())
-            }
             "/version" => json(200, self.version_page()),
-            "/health" => match self.unhealthy(serializable).await {
-                None => json(200, r#"{"health":"true","reason":""}"#.into()),
-                Some(reason) => json(503, format!(r#"{{"health":"false","reason":"{reason}"}}"#)),
-            },
-            "/livez" => verdict(self.stuck().await),
-            "/readyz" => verdict(self.unhealthy(false).await),
             "/metrics" => match &self.metrics {
                 Some(metrics) => typed(200, "text/plain; version=0.0.4", metrics()),
                 None => text(404, "no metrics here\n".into()),
@@ -162,52 +157,17 @@ impl Gateway {
         format!(r#"{{"etcdserver":"{version}","etcdcluster":"{cluster}","storage":"{cluster}"}}"#)
     }
 
-    /// Why the node is not alive; `None` if it is: its loop answers, whatever it answers.
-    async fn stuck(&self) -> Option<&'static str> {
-        if self.door.stopping() {
-            return Some("STOPPING");
-        }
-        match self.call(Request::Status, Some(PAGE_PATIENCE)).await {
-            Ok(Ok(_) | Err(Failure::Overloaded)) => None,
-            _ => Some("STATUS ERROR"),
-        }
-    }
-
-    /// Why a client would not be served; `None` if it would.
-    async fn unhealthy(&self, serializable: bool) -> Option<&'static str> {
-        if self.door.stopping() {
-            return Some("STOPPING");
-        }
-        if self.door.away() {
-            return Some("STATE LOST");
-        }
-        if !serializable && self.door.leaderless().is_some() {
-            return Some("RAFT NO LEADER");
-        }
-        let range = KeyRange { key: vec![0].into(), end: vec![0].into() };
-        let range = Range { range, limit: 1, keys_only: true, ..Range::default() };
-        match self.call(Request::Range { range, serializable }, Some(PAGE_PATIENCE)).await {
-            Ok(Ok(_)) => None,
-            Ok(Err(Failure::NoLeader)) => Some("RAFT NO LEADER"),
-            _ => Some("RANGE ERROR"),
-        }
-    }
-
     /// The cluster's version: the node's without its patch.
     pub(crate) fn storage_version(&self) -> String {
         self.version.rsplit_once('.').map_or(String::new(), |(version, _)| format!("{version}.0"))
     }
 }
 
-fn verdict(unhealthy: Option<&str>) -> Page {
-    unhealthy.map_or_else(|| text(200, "ok\n".into()), |reason| text(503, format!("{reason}\n")))
-}
-
-fn json(status: u16, body: String) -> Page {
+pub(crate) fn json(status: u16, body: String) -> Page {
     typed(status, "application/json", body)
 }
 
-fn text(status: u16, body: String) -> Page {
+pub(crate) fn text(status: u16, body: String) -> Page {
     typed(status, "text/plain; charset=utf-8", body)
 }
 
@@ -221,27 +181,6 @@ fn typed(status: u16, content: &'static str, body: String) -> Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests::{Alone, gateway};
-
-    /// Claim: a node that must not be restarted is alive, and one that does not serve is not ready.
-    #[tokio::test]
-    async fn alive_is_not_ready() {
-        let (lost, overloaded) =
-            (Alone { lost: true, ..Alone::default() }, Alone { overloaded: true, ..Alone::default() });
-        for (node, alive, healthy) in [(Alone::default(), 200, 200), (lost, 200, 503), (overloaded, 200, 503)]
-        {
-            let gateway = gateway(node);
-            let status = async |path: &str| {
-                let asked = http::Request::get(path).body(()).unwrap().into_parts().0;
-                gateway.page(&asked).await.status().as_u16()
-            };
-            assert_eq!(status("/livez").await, alive);
-            assert_eq!(status("/health?serializable=true").await, healthy);
-            assert_eq!(status("/health").await, 503, "there is no leader");
-            assert_eq!(status("/readyz").await, 503, "there is no leader");
-        }
-    }
-
     #[test]
     fn a_refusal_for_size_is_resource_exhausted_and_other_statuses_stay() {
         let text =

@@ -79,10 +79,13 @@ impl pb::kv_server::Kv for Gateway {
     ) -> Result<Response<pb::CompactionResponse>, Status> {
         let (metadata, _, message) = r.into_parts();
         let revision: Revision = message.revision;
-        // Logical compaction is at once; `physical` waits for nothing here, since what is forgotten is invisible already.
+        // Logical compaction is at once; `physical` waits till the asked node has deleted what was forgotten, too.
         let answer = self.ask(&metadata, Request::Write(Command::Compact { revision })).await?;
         match answer.body {
             Body::Reply(Reply::Compact) => {
+                if message.physical {
+                    self.ask(&metadata, Request::Swept).await?;
+                }
                 Ok(Response::new(pb::CompactionResponse { header: Some(convert::header(answer.head)) }))
             }
             Body::Reply(_) => {

@@ -6,25 +6,30 @@
 //!
 //! The same port answers a few plain HTTP pages (`front.rs`).
 //!
-//! What is not there yet answers UNIMPLEMENTED with a sentence: changes of members, alarms, defragmentation, hashes and
-//! snapshots of the maintenance service, and users.
+//! What is not there yet answers UNIMPLEMENTED with a sentence: changes of members, and users.
 
 mod arrivals;
 mod aside;
 mod authority;
+mod calls;
 mod check;
 mod cluster;
 mod convert;
+mod counted;
 mod ending;
 mod failure;
 mod front;
+mod health;
 mod kv;
 mod lease;
+mod maintenance;
+mod snapshot;
 mod unfinished;
 mod watch;
 
 use arrivals::Arrivals;
 use aside::Aside;
+pub use calls::Calls;
 use ending::Endings;
 use prost::Message;
 use quorate_node::api::{Answer, Body, Door, Failure, Request};
@@ -68,6 +73,12 @@ pub struct Options {
 pub struct Counters {
     /// Connections for which there was no place.
     pub turned_away: AtomicU64,
+    /// Calls by method.
+    pub calls: Calls,
+    /// Bytes read from clients.
+    pub received: AtomicU64,
+    /// Bytes written to clients.
+    pub sent: AtomicU64,
 }
 
 /// The door's share of every service.
@@ -79,6 +90,7 @@ pub(crate) struct Gateway {
     pub(crate) endings: Endings,
     pub(crate) unfinished: Arc<Unfinished>,
     pub(crate) aside: Aside,
+    pub(crate) counters: Arc<Counters>,
 }
 
 /// Serves clients on `listener` until `shutdown` completes.
@@ -91,7 +103,7 @@ pub async fn serve(
     let endings = Endings::start(door.clone());
     let Options { version, metrics, clients_max, counters } = options;
     let (version, unfinished, aside) = (version.into(), Arc::default(), Aside::default());
-    let gateway = Gateway { door, version, metrics, endings, unfinished, aside };
+    let gateway = Gateway { door, version, metrics, endings, unfinished, aside, counters: counters.clone() };
     macro_rules! service {
         ($module:ident, $server:ident) => {
             pb::$module::$server::new(gateway.clone())
@@ -207,6 +219,8 @@ pub(crate) fn unexpected(body: &Body) -> Status {
         Body::Leases(_) => "leases",
         Body::Members(_) => "members",
         Body::Status(_) => "a status",
+        Body::HashSpace(_) | Body::HashAll(_) => "a hash",
+        Body::Done => "that it is done",
     };
     Status::internal(format!("quorate: the node answered with {kind}"))
 }
@@ -216,25 +230,38 @@ mod tests {
     use super::*;
     use quorate_base::time::Duration as Span;
     use quorate_node::api::{Done, Head, Patience, WatchStream};
-    use quorate_wire::kv::{RangeReply, Reply};
+    use quorate_wire::kv::{Alarm, Command, RangeReply, Reply};
 
     /// A node without a leader: its own state is all that it answers from, if it has one.
     #[derive(Default)]
     pub(crate) struct Alone {
         pub(crate) lost: bool,
         pub(crate) overloaded: bool,
+        pub(crate) alarms: Vec<Alarm>,
     }
 
     impl Door for Alone {
         fn call(&self, request: Request, _: Option<Span>, done: Done) {
             let head = Head { revision: 9, ..Head::default() };
+            let none = || Reply::Alarms(Vec::new());
             done(match request {
                 _ if self.overloaded => Err(Failure::Overloaded),
                 Request::Range { serializable: true, .. } if !self.lost => {
                     Ok(Answer { head, body: Body::Reply(Reply::Range(RangeReply::default())) })
                 }
                 Request::Status => {
-                    Ok(Answer { head, body: Body::Status(quorate_node::api::Status::default()) })
+                    let alarms = self.alarms.clone();
+                    Ok(Answer {
+                        head,
+                        body: Body::Status(quorate_node::api::Status { alarms, ..Default::default() }),
+                    })
+                }
+                Request::Alarms => Ok(Answer { head, body: Body::Reply(none()) }),
+                Request::Write(Command::Alarm { on: false, .. }) => {
+                    Ok(Answer { head, body: Body::Reply(none()) })
+                }
+                Request::Write(Command::Alarm { alarm, .. }) => {
+                    Ok(Answer { head, body: Body::Reply(Reply::Alarms(vec![alarm])) })
                 }
                 _ => Err(Failure::TimedOut),
             });
@@ -260,6 +287,10 @@ mod tests {
             unreachable!("nobody watches here")
         }
 
+        fn snapshot(&self, opened: quorate_node::api::Opened) {
+            opened(Err(Failure::Overloaded));
+        }
+
         fn patience(&self) -> Patience {
             let second = Span::from_secs(1);
             Patience { request: second, election: second, least_lease: 1 }
@@ -274,7 +305,15 @@ mod tests {
         let door: Arc<dyn Door> = Arc::new(node);
         let endings = Endings::start(door.clone());
         let (unfinished, aside) = (Arc::default(), Aside::default());
-        Gateway { door, version: "3.6.0".into(), metrics: None, endings, unfinished, aside }
+        Gateway {
+            door,
+            version: "3.6.0".into(),
+            metrics: None,
+            endings,
+            unfinished,
+            aside,
+            counters: Arc::default(),
+        }
     }
 
     /// Calls a unary method with and without `hasleader` and gives what came of it.
@@ -328,23 +367,22 @@ mod tests {
 
     /// What the door answers itself is not behind what the node has answered.
     #[tokio::test]
-    async fn own_answers_have_the_nodes_revision_and_alarms_can_be_disarmed() {
+    async fn own_answers_have_the_nodes_revision_and_alarms_are_asked_of_it() {
         use pb::{auth_server::Auth, maintenance_server::Maintenance};
         let gateway = alone();
         let status = gateway.auth_status(tonic::Request::new(pb::AuthRequest {})).await.expect("answered");
         let status = status.into_inner();
         assert_eq!((status.enabled, status.auth_revision), (false, 1));
         assert_eq!(status.header.map(|h| h.revision), Some(9));
-        for (action, code) in [(0, tonic::Code::Ok), (1, tonic::Code::Unimplemented), (2, tonic::Code::Ok)] {
-            let request = pb::AlarmRequest { action, member_id: 0, alarm: 1 };
-            match gateway.alarm(tonic::Request::new(request)).await {
-                Ok(reply) => {
-                    let reply = reply.into_inner();
-                    assert_eq!((reply.header.map(|h| h.revision), reply.alarms.len()), (Some(9), 0));
-                    assert_eq!(code, tonic::Code::Ok, "action {action}");
-                }
-                Err(status) => assert_eq!(status.code(), code, "action {action}"),
-            }
+        for (action, kind, stand) in [(0, 1, 0), (1, 1, 1), (1, 2, 1), (2, 1, 0), (1, 0, 0), (9, 1, 0)] {
+            let request = pb::AlarmRequest { action, member_id: 7, alarm: kind };
+            let reply = gateway.alarm(tonic::Request::new(request)).await.expect("answered").into_inner();
+            assert_eq!(
+                (reply.header.map(|h| h.revision), reply.alarms.len()),
+                (Some(9), stand),
+                "{request:?}"
+            );
+            assert!(reply.alarms.iter().all(|a| a.member_id == 7 && a.alarm == kind), "{reply:?}");
         }
     }
 

@@ -8,7 +8,7 @@
 
 use quorate_storage::journal::Identity;
 use quorate_storage::manifest::{FileEntry, Manifest, ManifestError, NAME};
-use quorate_storage::state::{StateError, StateResult};
+use quorate_storage::state::{StateError, StateErrorKind, StateResult};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 const TABLES: &str = "tables";
 /// The checksums of the ends of tables. It is ours, so it does not go into the live directory.
-const ENDS: &str = "ENDS";
+pub(crate) const ENDS: &str = "ENDS";
 const END_ENTRY: usize = 16;
 /// What says that a read of this state failed.
 const CONDEMNED: &str = "DAMAGED";
@@ -40,8 +40,13 @@ impl Layout {
         self.dir.join("live")
     }
 
-    fn of(&self, generation: u64) -> PathBuf {
+    pub(crate) fn of(&self, generation: u64) -> PathBuf {
         self.dir.join(format!("{generation:016}"))
+    }
+
+    /// Where it is noted that a read failed.
+    pub(crate) fn condemned(&self) -> PathBuf {
+        self.dir.join(CONDEMNED)
     }
 
     /// Makes the live directory anew from a checkpoint, or empty.
@@ -50,7 +55,7 @@ impl Layout {
         remove_dir(&live)?;
         create_dir(&live)?;
         let Some(generation) = generation else { return Ok(()) };
-        let condemned = self.dir.join(CONDEMNED);
+        let condemned = self.condemned();
         if let Ok(why) = fs::read(&condemned) {
             return Err(damaged(&condemned, &String::from_utf8_lossy(&why)));
         }
@@ -77,14 +82,14 @@ impl Layout {
         self.remove_others(&[generation])
     }
 
-    fn read_manifest(&self, dir: &Path, generation: u64) -> StateResult<Manifest> {
+    pub(crate) fn read_manifest(&self, dir: &Path, generation: u64) -> StateResult<Manifest> {
         let path = dir.join(NAME);
         let bytes = fs::read(&path).map_err(|e| failed("reading", &path, &e))?;
         let name = path.display().to_string();
         // What a newer release wrote is whole, and must not be set aside.
         let manifest = Manifest::decode(&bytes, &name).map_err(|e| match e {
-            ManifestError::Newer(_) => StateError { context: format!("{name}: {e}"), damaged: false },
-            _ => StateError { context: e.to_string(), damaged: true },
+            ManifestError::Newer(_) => StateError::newer(format!("{name}: {e}")),
+            _ => StateError::of_damage(e.to_string()),
         })?;
         if manifest.identity != self.identity || manifest.generation != generation {
             return Err(damaged(&path, "it belongs to another node or checkpoint"));
@@ -106,6 +111,20 @@ impl Layout {
 
     /// Links `tables` and writes the tree's `small` files into checkpoint `generation`, durably.
     pub(crate) fn checkpoint(
+        &self,
+        generation: u64,
+        tables: &[u64],
+        small: Vec<(String, Vec<u8>)>,
+    ) -> StateResult<()> {
+        let made = self.make_checkpoint(generation, tables, small);
+        if made.is_err() {
+            // Its links would hold on to the room of tables that are merged meanwhile.
+            let _ = remove_dir(&self.of(generation));
+        }
+        made
+    }
+
+    fn make_checkpoint(
         &self,
         generation: u64,
         tables: &[u64],
@@ -149,10 +168,31 @@ impl Layout {
         self.remove_others(&[generation, generation.saturating_sub(1)])
     }
 
+    /// Removes all checkpoints before this one.
+    pub(crate) fn remove_before(&self, generation: u64) -> StateResult<()> {
+        for older in self.generations()?.into_iter().filter(|&older| older < generation) {
+            remove_dir(&self.of(older))?;
+        }
+        Ok(())
+    }
+
     fn remove_others(&self, keep: &[u64]) -> StateResult<()> {
         for generation in self.generations()? {
             if !keep.contains(&generation) {
                 remove_dir(&self.of(generation))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the tables from number `first` on but for these: what a merge or a flush left behind that found no room.
+    pub(crate) fn remove_tables(&self, first: u64, keep: &[u64]) -> StateResult<()> {
+        let tables = self.live().join(TABLES);
+        for entry in fs::read_dir(&tables).map_err(|e| failed("listing", &tables, &e))? {
+            let entry = entry.map_err(|e| failed("listing", &tables, &e))?;
+            let number = entry.file_name().to_str().and_then(|name| name.parse::<u64>().ok());
+            if number.is_some_and(|number| number >= first && !keep.contains(&number)) {
+                remove_file(&entry.path())?;
             }
         }
         Ok(())
@@ -199,7 +239,7 @@ impl Layout {
 }
 
 /// The checksum of the last `len` bytes of a file.
-fn end_crc(path: &Path, size: u64, len: u32) -> StateResult<u32> {
+pub(crate) fn end_crc(path: &Path, size: u64, len: u32) -> StateResult<u32> {
     let mut end = vec![0; len as usize];
     let at = size.saturating_sub(u64::from(len));
     let read = File::open(path).and_then(|file| file.read_exact_at(&mut end, at));
@@ -208,7 +248,7 @@ fn end_crc(path: &Path, size: u64, len: u32) -> StateResult<u32> {
 }
 
 /// What the ends of a checkpoint's tables should be.
-fn read_ends(dir: &Path, manifest: &Manifest) -> StateResult<BTreeMap<u64, (u32, u32)>> {
+pub(crate) fn read_ends(dir: &Path, manifest: &Manifest) -> StateResult<BTreeMap<u64, (u32, u32)>> {
     let path = dir.join(ENDS);
     let bytes = fs::read(&path).map_err(|e| failed("reading", &path, &e))?;
     let crc = manifest.files.iter().find(|entry| entry.name == ENDS).and_then(|entry| entry.crc);
@@ -287,11 +327,18 @@ fn remove_dir(path: &Path) -> StateResult<()> {
 }
 
 fn failed(doing: &str, path: &Path, error: &std::io::Error) -> StateError {
-    // What a manifest names and is not there, or ends too early, is damage.
-    let damaged = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof);
-    StateError { context: format!("{doing} {}: {error}", path.display()), damaged }
+    StateError::new(kind_of(error), format!("{doing} {}: {error}", path.display()))
+}
+
+/// What a manifest names and is not there, or ends too early, is damage.
+pub(crate) fn kind_of(error: &std::io::Error) -> StateErrorKind {
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::UnexpectedEof => StateErrorKind::Damaged,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => StateErrorKind::Full,
+        _ => StateErrorKind::Io,
+    }
 }
 
 fn damaged(path: &Path, what: &str) -> StateError {
-    StateError { context: format!("{}: {what}", path.display()), damaged: true }
+    StateError::of_damage(format!("{}: {what}", path.display()))
 }

@@ -32,20 +32,30 @@
 //! that may be asked for: also memtables flushed long ago. Views are therefore replaced as the state goes on. One that has
 //! to stay ([`View::lasting`]) holds on to its own memtables and tables, and the tree may forget its number.
 //!
+//! # Without room
+//!
+//! A flush or a merge that finds no room changes nothing, and is tried again by the background; so is a checkpoint. Only a
+//! writer that has set aside more than fits into memory gives up.
+//!
 //! # Left out
 //!
-//! A scrub that reads all blocks in the background; compression; more than one tree.
+//! Compression; more than one tree.
 
+mod blocks;
+mod examine;
 mod files;
+mod scrub;
 
+pub use examine::{Examined, Fault, examine};
 use files::Layout;
 use lsm_tree::compaction::Leveled;
 use lsm_tree::config::{BlockSizePolicy, PinningPolicy};
 use lsm_tree::{AbstractTree, AnyTree, Cache, Config, Guard as _, SequenceNumberCounter, Tree};
 use quorate_storage::journal::Identity;
 use quorate_storage::state::{
-    CheckpointJob, Range, Scan, State, StateError, StateResult, StateStore, Upkeep, View,
+    CheckpointJob, Range, Scan, State, StateError, StateErrorKind, StateResult, StateStore, Upkeep, View,
 };
+use scrub::Scrub;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::Bound;
@@ -77,8 +87,15 @@ impl Default for Options {
 const NEWEST: u64 = u64::MAX >> 1;
 /// With so many memtables set aside, the writer flushes itself.
 const SET_ASIDE_MAX: usize = 1;
+/// So many may be set aside while the disk has no room for them.
+const SET_ASIDE_WITHOUT_ROOM: usize = 8;
 /// With so many flushed memtables that are not merged yet, the writer merges them itself.
 const UNMERGED_MAX: usize = 24;
+/// Beyond twice what is live so much may be wasted, in tables, before everything is merged.
+const WASTE_TABLES: u64 = 2;
+/// More than this is not merged at once unasked: while it lasts nothing else is merged, and a busy writer would have to wait. Level
+/// by level it goes by and by.
+const TIDY_MAX: u64 = 1 << 30;
 /// A memtable that has grown to so many times its limit while a checkpoint waits to be cut makes the writer cut it.
 const SEALING_MEMTABLES: u64 = 2;
 
@@ -120,6 +137,7 @@ impl LsmStore {
             options: self.options,
             maintaining: Mutex::new(()),
             sealing: Mutex::default(),
+            litter: Mutex::default(),
         });
         Ok(LsmState { shared, unsealed: 0, failed: None })
     }
@@ -153,6 +171,8 @@ struct Shared {
     /// Compacting and linking a checkpoint take turns.
     maintaining: Mutex<()>,
     sealing: Mutex<Sealing>,
+    /// From this number on there may be tables that are in no version.
+    litter: Mutex<Option<u64>>,
 }
 
 /// How far a checkpoint is.
@@ -212,13 +232,11 @@ fn is_empty(range: &Range<'_>) -> bool {
 }
 
 fn failed(doing: &str, error: &lsm_tree::Error) -> StateError {
-    let damaged = match error {
-        lsm_tree::Error::Io(e) => {
-            matches!(e.kind(), std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::NotFound)
-        }
-        _ => true,
+    let kind = match error {
+        lsm_tree::Error::Io(error) => files::kind_of(error),
+        _ => StateErrorKind::Damaged,
     };
-    StateError { context: format!("{doing}: {error}"), damaged }
+    StateError::new(kind, format!("{doing}: {error}"))
 }
 
 impl Shared {
@@ -226,7 +244,7 @@ impl Shared {
     /// all are read. The node stops serving after this, and its operator needs the name.
     fn failed(&self, doing: &str, error: &lsm_tree::Error) -> StateError {
         let mut error = failed(doing, error);
-        if error.damaged {
+        if error.damaged() {
             let version = self.tree.current_version();
             for table in version.iter_tables() {
                 let whole = table.scan().and_then(|mut scan| scan.try_for_each(|item| item.map(drop)));
@@ -241,8 +259,44 @@ impl Shared {
     /// Flushes what was set aside; the tree lets one flush at a time, and compactions beside it.
     fn flush(&self) -> StateResult<()> {
         let flushing = self.tree.get_flush_lock();
-        self.tree.flush(&flushing, self.watermark()).map_err(|e| self.failed("flushing", &e))?;
-        Ok(())
+        let first = self.tree.next_table_id();
+        let flushed = self.tree.flush(&flushing, self.watermark()).map_err(|e| self.failed("flushing", &e));
+        self.note_litter(first, flushed.map(drop))
+    }
+
+    /// Runs a merge. Nothing else may merge meanwhile.
+    fn merging(&self, merge: impl FnOnce() -> lsm_tree::Result<()>) -> StateResult<()> {
+        let first = self.tree.next_table_id();
+        self.note_litter(first, merge().map_err(|e| self.failed("compacting", &e)))
+    }
+
+    /// What finds no room leaves half a table behind, of number `first` or above, which the tree would keep till the next start.
+    fn note_litter(&self, first: u64, done: StateResult<()>) -> StateResult<()> {
+        if done.as_ref().is_err_and(|e| e.kind == StateErrorKind::Full) {
+            let mut litter = lock(&self.litter);
+            *litter = Some(litter.map_or(first, |known| known.min(first)));
+        }
+        done
+    }
+
+    /// Bytes of all tables.
+    fn table_bytes(&self) -> u64 {
+        self.tree.current_version().iter_tables().map(|table| table.metadata.file_size).sum()
+    }
+
+    /// Lets go of versions that no view needs any more, and with them of their tables: the tree does so only beside other work.
+    fn let_go(&self) -> StateResult<()> {
+        let mut history = self.tree.get_version_history_lock();
+        history.maintenance(&self.layout.live(), self.watermark()).map_err(|e| failed("tidying up", &e))
+    }
+
+    /// Removes what was left behind. Nothing may merge meanwhile, and nothing has merged since: what the version does not know
+    /// from there on was never in one.
+    fn tidy(&self) -> StateResult<()> {
+        let _flushing = self.tree.get_flush_lock();
+        let Some(first) = lock(&self.litter).take() else { return Ok(()) };
+        let keep: Vec<u64> = self.tree.current_version().iter_tables().map(lsm_tree::Table::id).collect();
+        self.layout.remove_tables(first, &keep)
     }
 
     /// Does what the background has fallen behind with.
@@ -255,6 +309,7 @@ impl Shared {
             return Ok(());
         }
         let _turn = lock(&self.maintaining);
+        self.tidy()?;
         // Who had the turn may have done it.
         if self.tree.l0_run_count() < UNMERGED_MAX { Ok(()) } else { self.merge() }
     }
@@ -262,7 +317,7 @@ impl Shared {
     /// Merges tables, as the tree thinks best.
     fn merge(&self) -> StateResult<()> {
         let strategy = Leveled::default().with_table_target_size(self.options.table_bytes);
-        self.tree.compact(Arc::new(strategy), self.watermark()).map_err(|e| self.failed("compacting", &e))
+        self.merging(|| self.tree.compact(Arc::new(strategy), self.watermark()))
     }
 
     /// Flushes what was set aside for a checkpoint, and notes the files that hold it.
@@ -313,8 +368,15 @@ impl LsmState {
         }
         drop(sealing);
         shared.tree.rotate_memtable();
-        if let Err(error) = shared.keep_up() {
-            self.failed.get_or_insert(error);
+        match shared.keep_up() {
+            // The background tries again; so much may wait in memory meanwhile.
+            Err(error)
+                if error.kind == StateErrorKind::Full
+                    && shared.tree.sealed_memtable_count() <= SET_ASIDE_WITHOUT_ROOM => {}
+            Err(error) => {
+                self.failed.get_or_insert(error);
+            }
+            Ok(()) => {}
         }
     }
 
@@ -375,7 +437,7 @@ impl State for LsmState {
     }
 
     fn upkeep(&self) -> Option<Box<dyn Upkeep>> {
-        Some(Box::new(Compaction { shared: self.shared.clone(), compacted_at: 0 }))
+        Some(Box::new(Compaction { shared: self.shared.clone(), compacted_at: 0, scrub: Scrub::default() }))
     }
 }
 
@@ -490,18 +552,21 @@ struct Compaction {
     shared: Arc<Shared>,
     /// The version after the last compaction: without a new one there is nothing to do.
     compacted_at: u64,
+    scrub: Scrub,
 }
 
 impl Upkeep for Compaction {
     fn step(&mut self) -> StateResult<bool> {
         let shared = &self.shared;
         let _turn = lock(&shared.maintaining);
+        shared.tidy()?;
         if shared.tree.sealed_memtable_count() > 0 {
             shared.flush()?;
             return Ok(true);
         }
         let before = shared.tree.current_version().id();
         if before == self.compacted_at {
+            shared.let_go()?;
             return Ok(false);
         }
         shared.merge()?;
@@ -510,6 +575,47 @@ impl Upkeep for Compaction {
             self.compacted_at = after;
         }
         Ok(after != before)
+    }
+
+    fn tidy(&mut self, live: u64) -> StateResult<bool> {
+        let all = self.shared.table_bytes();
+        let wasted = all.saturating_sub(live.saturating_mul(2));
+        if wasted <= WASTE_TABLES * self.shared.options.table_bytes || all > TIDY_MAX {
+            return Ok(false);
+        }
+        self.settle().map(|()| true)
+    }
+
+    fn settle(&mut self) -> StateResult<()> {
+        let shared = &self.shared;
+        let _turn = lock(&shared.maintaining);
+        shared.tidy()?;
+        // Not while a checkpoint waits for its cut: what was set aside then would be in it.
+        let sealing = lock(&shared.sealing);
+        if !matches!(*sealing, Sealing::SetAside) {
+            shared.tree.rotate_memtable();
+        }
+        drop(sealing);
+        shared.flush()?;
+        shared.merging(|| shared.tree.major_compact(shared.options.table_bytes, shared.watermark()))?;
+        self.compacted_at = shared.tree.current_version().id();
+        Ok(())
+    }
+
+    fn scrub(&mut self, budget: u64) -> StateResult<bool> {
+        let (shared, end) = (&self.shared, self.shared.options.end_bytes);
+        self.scrub.step(budget, || {
+            let version = shared.tree.current_version();
+            let tables = version.iter_tables().map(|table| {
+                let size = std::fs::metadata(&*table.path).map_or(0, |meta| meta.len());
+                (table.path.to_path_buf(), size.saturating_sub(end))
+            });
+            tables.collect()
+        })
+    }
+
+    fn recorded(&mut self, generation: u64) -> StateResult<()> {
+        self.shared.layout.remove_before(generation)
     }
 }
 

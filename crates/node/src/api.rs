@@ -6,7 +6,9 @@
 use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{Index, NodeId, Term};
-use quorate_wire::kv::{Command, Event, KeyRange, LeaseId, Range, Refused, Reply, Revision, Txn};
+use quorate_wire::kv::{
+    Alarm, Command, Event, KeyRange, LeaseId, Range, Refused, Reply, Revision, SpaceHash, Txn,
+};
 
 /// An operation on the key-value space.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +50,19 @@ pub enum Request {
     },
     /// How the asked node does.
     Status,
+    /// The alarms that stand, through a read index.
+    Alarms,
+    /// A hash of what can be read at the asked node, up to a revision; 0 and below mean all.
+    HashSpace {
+        /// Up to which revision.
+        revision: Revision,
+    },
+    /// A hash of all that is replicated, at the asked node.
+    HashAll,
+    /// Answered when the asked node has deleted what the compactions so far have put out of reach.
+    Swept,
+    /// The same, and when it has given the room back.
+    Defragment,
 }
 
 /// What stands in the header of an answer.
@@ -75,7 +90,7 @@ pub struct Answer {
 /// The body of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// To `Range`, `ReadTxn` and `Write`.
+    /// To `Range`, `ReadTxn`, `Write` and `Alarms`.
     Reply(Reply),
     /// To `LeaseKeepAlive`: the seconds granted, 0 for an unknown lease.
     KeepAlive {
@@ -101,6 +116,12 @@ pub enum Body {
     Members(Vec<Member>),
     /// To `Status`.
     Status(Status),
+    /// To `HashSpace`.
+    HashSpace(SpaceHash),
+    /// To `HashAll`.
+    HashAll(u32),
+    /// To `Swept` and `Defragment`.
+    Done,
 }
 
 /// One member of the cluster.
@@ -141,6 +162,10 @@ pub struct Status {
     pub errors: Vec<String>,
     /// A digest of the state at `applied`.
     pub digest: u64,
+    /// The alarms that stand there.
+    pub alarms: Vec<Alarm>,
+    /// Bytes beyond which the node raises the alarm for want of room; 0 for no bound.
+    pub quota: i64,
 }
 
 /// A request's bad end.
@@ -166,6 +191,17 @@ pub enum Failure {
     Broken(String),
 }
 
+/// A snapshot of the space as a file, piece by piece; see [`crate::backup`].
+pub trait Pieces: Send {
+    /// The next piece; `None` behind the last one. It reads the disk, and is not to be called on the node's own thread.
+    fn next(&mut self) -> Option<Result<Bytes, Failure>>;
+    /// How many bytes all of them are, about.
+    fn size_hint(&self) -> u64;
+}
+
+/// Called once, as [`Done`], with a snapshot that was opened.
+pub type Opened = Box<dyn FnOnce(Result<Box<dyn Pieces>, Failure>) + Send>;
+
 /// Called once with the end of a request, on the node's own thread; it must not block.
 pub type Done = Box<dyn FnOnce(Result<Answer, Failure>) + Send>;
 
@@ -183,6 +219,8 @@ pub trait Door: Send + Sync {
     fn stopping(&self) -> bool;
     /// Opens a watch stream. `wake` is called when [`WatchStream::poll`] may have something new, also when streams must end.
     fn watch(&self, wake: Box<dyn Fn() + Send + Sync>) -> Box<dyn WatchStream>;
+    /// Opens a snapshot of the asked node's own state.
+    fn snapshot(&self, opened: Opened);
     /// The longest a request without a deadline waits; three election timeouts bound a leaderless stream.
     fn patience(&self) -> Patience;
 }

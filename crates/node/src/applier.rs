@@ -31,6 +31,10 @@ pub enum Work {
     },
     /// The journal has recorded the checkpoint that [`Output::Sealed`] asked for.
     Checkpointed,
+    /// The checkpoint that [`Output::Sealed`] asked for could not be made, for want of room: another may be asked for.
+    SealFailed,
+    /// Say by this number when no background work is left.
+    Settle(u64),
     /// Do a bounded piece of background work, if there is any.
     Upkeep,
     /// Make a checkpoint now, whatever was written.
@@ -67,6 +71,15 @@ pub enum Output {
         base: Base,
         /// Set if it completes the taking in of a snapshot: what is readable now.
         installed: Option<Installed>,
+    },
+    /// All background work is done for now, which [`Work::Settle`] may have asked to hear.
+    Settled {
+        /// By these numbers; perhaps none.
+        numbers: Vec<u64>,
+        /// Something was swept.
+        swept: bool,
+        /// What was readable before and still is, without what was swept: no older view need hold on to that.
+        view: Arc<KvView>,
     },
     /// [`Work::Upkeep`] is through; `more` if it should be asked again.
     Upkept {
@@ -116,6 +129,9 @@ pub struct Applier {
     installing: Option<Base>,
     importing: Option<(EntryId, u64)>,
     want_seal: bool,
+    settling: Vec<u64>,
+    /// Something was swept since the last time that nothing was left.
+    swept: bool,
 }
 
 /// Bytes written since the last cut that bring the next one.
@@ -135,6 +151,8 @@ impl Applier {
             installing: None,
             importing: None,
             want_seal: false,
+            settling: Vec::new(),
+            swept: false,
         }
     }
 
@@ -148,13 +166,18 @@ impl Applier {
         match work {
             Work::Apply(entries) => self.apply(&entries, out)?,
             Work::Import { base, seq, data, last } => self.import(base, seq, &data, last, out)?,
-            Work::Checkpointed => {
-                self.sealing = false;
-            }
+            Work::Checkpointed | Work::SealFailed => self.sealing = false,
             Work::Upkeep => {
                 let more = self.kv.compact_step(COMPACT_BUDGET)?;
+                self.swept |= more;
+                if !more && (self.swept || !self.settling.is_empty()) {
+                    let (numbers, swept) =
+                        (std::mem::take(&mut self.settling), std::mem::take(&mut self.swept));
+                    out.push(Output::Settled { numbers, swept, view: self.kv.view() });
+                }
                 out.push(Output::Upkept { more });
             }
+            Work::Settle(number) => self.settling.push(number),
             Work::Seal => self.want_seal = true,
         }
         self.seal_if_due(out)

@@ -165,7 +165,7 @@ fn open_or_set_aside(
 ) -> Result<(Kv, bool), Error> {
     let error = match open(shard, store, generation) {
         Ok(kv) => return Ok((kv, false)),
-        Err(error) if !error.damaged => return Err(Error::State(error)),
+        Err(error) if !error.damaged() => return Err(Error::State(error)),
         Err(error) if alone => return Err(Error::Alone { damage: error.to_string() }),
         Err(error) => error,
     };

@@ -39,6 +39,12 @@ const CHECKPOINT_LATEST: i64 = 300;
 /// A gap between two looks at the clock that counts as a stall.
 const STALL: Duration = Duration::from_millis(500);
 
+/// The smallest lease in seconds: one and a half of the shortest election timeout, rounded up, as etcd's.
+pub(crate) fn least_lease(election: Duration) -> i64 {
+    let ms = election.as_millis() as i64 * 3 / 2;
+    ((ms + 999) / 1000).max(1)
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Lease {
     /// The entry that granted it.

@@ -3,7 +3,9 @@
 
 pub mod api;
 pub mod applier;
+pub mod backup;
 pub mod boot;
+pub mod figures;
 pub mod lane;
 pub mod lessor;
 pub mod watch;

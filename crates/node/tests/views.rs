@@ -6,7 +6,7 @@ use quorate_base::{Base, EntryId, Index, Instant, Mint, NodeId, Rng, ShardId, Te
 use quorate_faulty::FaultyDisk;
 use quorate_node::applier::{Applied, Applier, Output, Work};
 use quorate_node::boot::{self, Parts};
-use quorate_node::lane::{AT_ONCE, Event, Lane, Settings};
+use quorate_node::lane::{AT_ONCE, Event, Lane, Settings, Upkeep};
 use quorate_node::watch::{Hub, Options};
 use quorate_protocol::raft::{self, Membership};
 use quorate_state::kv::KvView;
@@ -30,7 +30,14 @@ fn start() -> (Lane, Applier) {
     let (mut rng, now) = (Rng::new(1), Instant(1));
     let booted = boot::boot(parts, &mut journal, &mut rng, now).unwrap();
     let hub = Arc::new(Mutex::new(Hub::new(Options::default(), booted.view.clone(), Box::new(|| {}))));
-    let settings = Settings { cluster: 5, node: ME, raft: config, members: Vec::new(), at_once: AT_ONCE };
+    let settings = Settings {
+        cluster: 5,
+        node: ME,
+        raft: config,
+        members: Vec::new(),
+        at_once: AT_ONCE,
+        upkeep: Upkeep::default(),
+    };
     let lane = Lane::new(settings, booted.raft, booted.view, hub, &mut rng, now);
     (lane, Applier::new(booted.kv, ME, booted.generation, 1 << 20))
 }

@@ -57,6 +57,52 @@ pub struct ServerConfig {
     pub reported_version: String,
     /// Listen beyond loopback without TLS and users.
     pub insecure: bool,
+    /// What the node does unasked.
+    pub upkeep: Upkeep,
+}
+
+/// What a node does unasked about the space and its disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Upkeep {
+    /// Bytes of the space beyond which the alarm for want of room is raised; 0 for no bound.
+    pub quota_bytes: u64,
+    /// Free bytes of the disk below which that alarm is raised; unless set a tenth of it, but 64 MiB at least and 2 GiB at
+    /// most.
+    pub min_free_bytes: Option<u64>,
+    /// How much history is kept; all of it unless set.
+    pub auto_compaction: Option<AutoCompaction>,
+}
+
+/// How much history is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AutoCompaction {
+    /// So much time of it.
+    Periodic(Duration),
+    /// So many revisions.
+    Revisions(i64),
+}
+
+impl AutoCompaction {
+    fn makes_sense(self) -> bool {
+        match self {
+            Self::Periodic(period) => {
+                (Duration::from_secs(1)..=Duration::from_secs(10 << 25)).contains(&period)
+            }
+            Self::Revisions(kept) => kept > 0,
+        }
+    }
+
+    /// As the lane takes it.
+    pub(crate) fn for_lane(self) -> quorate_node::lane::AutoCompaction {
+        use quorate_base::time::Duration;
+        match self {
+            Self::Periodic(period) => {
+                let nanos = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
+                quorate_node::lane::AutoCompaction::Periodic(Duration::from_nanos(nanos))
+            }
+            Self::Revisions(kept) => quorate_node::lane::AutoCompaction::Revisions(kept),
+        }
+    }
 }
 
 impl ServerConfig {
@@ -85,6 +131,12 @@ impl ServerConfig {
         self.check_peers()?;
         self.check_exposure()?;
         self.check_timing()?;
+        if let Some(mode) = self.upkeep.auto_compaction.filter(|mode| !mode.makes_sense()) {
+            return Err(refuse(
+                format!("a compaction that keeps {mode:?} makes no sense"),
+                "keep a second of history or more, or one revision or more",
+            ));
+        }
         if !is_plain_version(&self.reported_version) {
             return Err(refuse(
                 format!("reported_version {:?} is not MAJOR.MINOR.PATCH", self.reported_version),
@@ -220,6 +272,7 @@ mod tests {
             campaign_at_once: false,
             reported_version: ServerConfig::REPORTED_VERSION.into(),
             insecure: false,
+            upkeep: Upkeep::default(),
         }
     }
 
@@ -248,6 +301,11 @@ mod tests {
         bad(&|c| c.election_min = Duration::from_millis(299), "heartbeat 100ms");
         bad(&|c| c.election_max = c.election_min, "heartbeat 100ms");
         bad(&|c| c.heartbeat = Duration::ZERO, "heartbeat 0ns");
+        bad(&|c| c.upkeep.auto_compaction = Some(AutoCompaction::Revisions(0)), "a compaction that keeps");
+        bad(
+            &|c| c.upkeep.auto_compaction = Some(AutoCompaction::Periodic(Duration::ZERO)),
+            "a compaction that keeps",
+        );
         for version in ["3.6", "3.6.0-quorate", "3..0", "three.6.0"] {
             bad(&|c| c.reported_version = version.into(), "MAJOR.MINOR.PATCH");
         }

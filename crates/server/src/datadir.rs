@@ -10,6 +10,7 @@
 
 use crate::config::ServerConfig;
 use crate::error::{ServeError, ServeErrorKind};
+use quorate_base::NodeId;
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{ErrorKind, Read, Write};
@@ -64,7 +65,7 @@ impl DataDir {
 
 /// Whose directory it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity {
+pub(crate) struct Identity {
     format: u32,
     cluster: u64,
     node: u64,
@@ -101,7 +102,15 @@ impl Identity {
         })
     }
 
-    fn load(dir: &Path) -> Result<Option<Self>, ServeError> {
+    pub(crate) fn cluster(self) -> u64 {
+        self.cluster
+    }
+
+    pub(crate) fn node(self) -> NodeId {
+        NodeId(self.node)
+    }
+
+    pub(crate) fn load(dir: &Path) -> Result<Option<Self>, ServeError> {
         let path = dir.join(IDENTITY);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
@@ -206,6 +215,24 @@ pub fn lock_dir(dir: &Path) -> Result<File, ServeError> {
     Ok(file)
 }
 
+/// Refuses a directory that a process uses; what comes back keeps others from using it. Unlike [`lock_dir`] it writes nothing.
+pub(crate) fn must_be_free(dir: &Path) -> Result<Option<File>, ServeError> {
+    let path = dir.join(LOCK);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == ErrorKind::NotFound && dir.is_dir() => return Ok(None),
+        Err(e) => return Err(io(&path, "open", &e)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Some(file)),
+        Err(fs::TryLockError::WouldBlock) => Err(refuse(
+            format!("{} is in use by a process", dir.display()),
+            "stop that process first; a node that runs reads its own files again and again (scrub)",
+        )),
+        Err(fs::TryLockError::Error(e)) => Err(io(&path, "lock", &e)),
+    }
+}
+
 /// A directory without an identity must hold nothing that could be somebody's data.
 fn must_be_unused(dir: &Path) -> Result<(), ServeError> {
     for entry in fs::read_dir(dir).map_err(|e| io(dir, "list", &e))? {
@@ -236,7 +263,6 @@ fn io(path: &Path, what: &str, error: &std::io::Error) -> ServeError {
 mod tests {
     use super::*;
     use crate::config::Peer;
-    use quorate_base::NodeId;
     use std::net::SocketAddr;
     use std::time::Duration;
 
@@ -265,6 +291,7 @@ mod tests {
                 campaign_at_once: false,
                 reported_version: "3.4.31".into(),
                 insecure: false,
+                upkeep: crate::config::Upkeep::default(),
             }
         }
 

@@ -2,10 +2,13 @@
 
 use crate::clock::Clock;
 use crate::inbox::{Inbox, lock};
+use bytes::Bytes;
 use quorate_base::Instant;
 use quorate_base::time::Duration;
-use quorate_node::api::{Done, Door, Failure, Head, Patience, Request, WatchStream};
-use quorate_node::lane::{Event, Lane};
+use quorate_node::api::{Done, Door, Failure, Head, Opened, Patience, Pieces, Request, WatchStream};
+use quorate_node::backup::Backup;
+use quorate_node::figures::Figures;
+use quorate_node::lane::{Broken, Event, Lane};
 use quorate_node::watch::Hub;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,12 +19,13 @@ struct Pulse {
     head: Head,
     leaderless_since: Option<Instant>,
     away: bool,
+    figures: Figures,
 }
 
 impl Pulse {
     fn of(lane: &Lane) -> Self {
         let (head, leaderless_since) = (lane.head(), lane.leaderless_since());
-        Self { head, leaderless_since, away: lane.raft().state_lost() }
+        Self { head, leaderless_since, away: lane.raft().state_lost(), figures: lane.figures() }
     }
 }
 
@@ -51,6 +55,11 @@ impl NodeDoor {
     /// Takes over what the lane knows now.
     pub(crate) fn refresh(&self, lane: &Lane) {
         *lock(&self.pulse) = Pulse::of(lane);
+    }
+
+    /// What the lane counts, as of the last refresh.
+    pub(crate) fn figures(&self) -> Figures {
+        lock(&self.pulse).figures
     }
 
     /// From now on requests are refused and streams end.
@@ -88,7 +97,37 @@ impl Door for NodeDoor {
         Hub::open_stream(&self.hub, wake)
     }
 
+    fn snapshot(&self, opened: Opened) {
+        if self.stopping() {
+            return opened(Err(Failure::Stopping));
+        }
+        let inbox = self.inbox.clone();
+        let opened = Box::new(move |backup: Result<Backup, Failure>| {
+            opened(backup.map(|backup| Box::new(Saving { backup, inbox }) as Box<dyn Pieces>));
+        });
+        self.inbox.push(Event::Backup { opened });
+    }
+
     fn patience(&self) -> Patience {
         self.patience
+    }
+}
+
+/// A snapshot that is being saved: a read that fails is the node's affair too.
+struct Saving {
+    backup: Backup,
+    inbox: Arc<Inbox>,
+}
+
+impl Pieces for Saving {
+    fn next(&mut self) -> Option<Result<Bytes, Failure>> {
+        Some(self.backup.next()?.map_err(|error| {
+            self.inbox.push(Event::Broken(Broken::state("reading a snapshot", &error)));
+            Failure::Broken(error.to_string())
+        }))
+    }
+
+    fn size_hint(&self) -> u64 {
+        self.backup.size_hint()
     }
 }

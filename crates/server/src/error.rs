@@ -64,7 +64,7 @@ impl ServeError {
         match error {
             boot::Error::Journal(error) => Self::of_journal(error),
             // Not damage: the disk refused, or a newer release wrote it.
-            boot::Error::State(error) if !error.damaged => {
+            boot::Error::State(error) if !error.damaged() => {
                 Self::new(ServeErrorKind::DataDir, error.to_string(), ROOM_OR_NEWER)
             }
             _ => Self::damaged(&error.to_string()),

@@ -1,19 +1,24 @@
 //! The real driver: threads, sockets and files around the deterministic parts of a node.
 
+pub mod backup;
+mod bbolt;
 mod clock;
 pub mod config;
 pub mod datadir;
 mod descriptors;
 pub mod disk;
+pub mod doctor;
 mod door;
 mod error;
 mod inbox;
 mod met;
 mod mistakes;
+mod room;
 mod run;
 mod transport;
 mod workers;
 
-pub use config::{Peer, ServerConfig};
+pub use config::{AutoCompaction, Peer, ServerConfig, Upkeep};
 pub use error::{ServeError, ServeErrorKind};
 pub use run::{DoorStart, Facts, Ready, ServeDoor, run};
+pub use transport::PeerBytes;

@@ -59,12 +59,24 @@ fn known(path: &Path) -> Option<u64> {
             return None;
         }
     };
-    let life = text.get(..16).and_then(|hex| u64::from_str_radix(hex, 16).ok());
-    let life = life.filter(|&life| text == line(life));
+    let life = read(&text);
     if life.is_none() {
         tracing::warn!("{} is damaged and is written anew", path.display());
     }
     life
+}
+
+/// The notes in a data directory that are damaged.
+pub(crate) fn damaged(data: &Path) -> Vec<String> {
+    let entries = fs::read_dir(data.join("met")).into_iter().flatten().flatten();
+    let notes = entries.filter(|entry| entry.file_name().to_string_lossy().parse::<u64>().is_ok());
+    let harmed = notes.filter(|entry| fs::read_to_string(entry.path()).ok().and_then(|t| read(&t)).is_none());
+    harmed.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+fn read(text: &str) -> Option<u64> {
+    let life = text.get(..16).and_then(|hex| u64::from_str_radix(hex, 16).ok());
+    life.filter(|&life| text == line(life))
 }
 
 fn line(life: u64) -> String {

@@ -1,7 +1,7 @@
 //! Putting a node together and running it: recovery, threads, the lane's loop, an orderly end.
 
 use crate::clock::Clock;
-use crate::config::ServerConfig;
+use crate::config::{AutoCompaction, ServerConfig};
 use crate::datadir::DataDir;
 use crate::descriptors;
 use crate::disk::FsDisk;
@@ -9,18 +9,20 @@ use crate::door::NodeDoor;
 use crate::error::{ServeError, ServeErrorKind};
 use crate::inbox::Inbox;
 use crate::met::Met;
-use crate::transport::{Patience, Transport};
+use crate::room::{self, Room};
+use crate::transport::{Patience, PeerBytes, Transport};
 use crate::workers::{Counters, ToBackground, ToJournal, Workers};
 use quorate_base::{Mint, NodeId, Rng, ShardId};
 use quorate_lsm::LsmStore;
 use quorate_node::api::{Door, Member};
 use quorate_node::applier::{Applier, SEAL_BYTES};
 use quorate_node::boot;
-use quorate_node::lane::{AT_ONCE, Broken, Effects, Event, Lane, Settings};
+use quorate_node::figures::{Figures, Histogram};
+use quorate_node::lane::{AT_ONCE, Broken, Effects, Event, Lane, Settings, Upkeep};
 use quorate_node::watch::Hub;
 use quorate_protocol::raft;
 use quorate_storage::journal::{Identity, Journal, Options};
-use quorate_storage::state::StateStore;
+use quorate_storage::state::{StateErrorKind, StateStore};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -29,7 +31,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 /// The one shard there is: the key-value space.
-const KV: ShardId = ShardId(1);
+pub(crate) const KV: ShardId = ShardId(1);
 /// How long a stopping node waits for its successor to take over.
 const HAND_OVER_PATIENCE: Duration = Duration::from_millis(1500);
 /// How often a node that waits for its state says so.
@@ -57,8 +59,16 @@ pub struct DoorStart {
 }
 
 /// Figures about a running node.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Facts {
+    /// The lane's.
+    pub lane: Figures,
+    /// How long flushes of the journal take.
+    pub flush: Arc<Histogram>,
+    /// How long checkpoints of the state take.
+    pub checkpoint: Arc<Histogram>,
+    /// Bytes to and from peers, and packets for which there was no connection.
+    pub peers: PeerBytes,
     /// Flushes of the journal since the start.
     pub flushes: u64,
     /// Connections and packets on the peer port that were refused.
@@ -99,11 +109,21 @@ async fn serve(
     let peer = bind(config.peer_listen, "peers", "--peer").await?;
     let addresses = Ready { etcd: local_address(&etcd)?, peer: local_address(&peer)? };
     let data = DataDir::open(&config)?;
+    if crate::backup::was_interrupted(data.path()) {
+        let message = format!("the restore of a snapshot into {} was interrupted", data.path().display());
+        return Err(ServeError::new(
+            ServeErrorKind::DataDir,
+            message,
+            "run `quorate snapshot restore` again",
+        ));
+    }
+    let room = Room::open(data.path(), config.upkeep.min_free_bytes);
 
     let clock = Clock::start();
     let inbox = Arc::new(Inbox::default());
     let counters = Arc::new(Counters::default());
     let Recovered { mut lane, workers, hub, mut store } = recover(&config, clock, &inbox, &counters)?;
+    let _watching = room::watch(room, inbox.clone()).map_err(|e| no_thread(&e))?;
     let peers: BTreeMap<NodeId, String> =
         config.peers.iter().filter(|p| p.id != config.node).map(|p| (p.id, p.address.clone())).collect();
     let patience = Patience::of(config.election_max);
@@ -113,8 +133,12 @@ async fn serve(
 
     let door = NodeDoor::new(&lane, inbox.clone(), hub, clock);
     let facts = {
-        let (counters, transport) = (counters.clone(), transport.clone());
+        let (counters, transport, figures) = (counters.clone(), transport.clone(), door.clone());
         Arc::new(move || Facts {
+            lane: figures.figures(),
+            flush: counters.flush.clone(),
+            checkpoint: counters.checkpoint.clone(),
+            peers: transport.bytes(),
             flushes: counters.flushes.load(std::sync::atomic::Ordering::Relaxed),
             peer_mistakes: transport.mistakes().count(),
         })
@@ -179,9 +203,15 @@ impl Front {
 
 /// Why the node stops; a state that failed a read is condemned, unless it is the only one there is.
 fn condemn(store: &mut LsmStore, lane: &Lane, broken: Broken) -> ServeError {
-    let Broken { why, state_damaged } = broken;
+    let Broken { why, state } = broken;
     let stopped = "the node stopped so that nothing wrong is served";
-    if !state_damaged || lane.raft().membership().voters.iter().eq([&lane.raft().id()]) {
+    if state == Some(StateErrorKind::Newer) {
+        let hint = format!("{stopped}; start the newer release that the other nodes run");
+        return ServeError::new(ServeErrorKind::DataDir, why, &hint);
+    }
+    if state != Some(StateErrorKind::Damaged)
+        || lane.raft().membership().voters.iter().eq([&lane.raft().id()])
+    {
         return ServeError::new(
             ServeErrorKind::Broken,
             why,
@@ -260,13 +290,20 @@ fn recover(
         raft: raft_config,
         members: config.peers.iter().map(member).collect(),
         at_once: AT_ONCE,
+        upkeep: Upkeep {
+            quota: i64::try_from(config.upkeep.quota_bytes).unwrap_or(i64::MAX),
+            auto_compaction: config.upkeep.auto_compaction.map(AutoCompaction::for_lane),
+        },
     };
     let lane = Lane::new(settings, booted.raft, booted.view, hub.clone(), &mut rng, now);
     let upkeep = booted.kv.upkeep();
     let applier = Applier::new(booted.kv, config.node, booted.generation, SEAL_BYTES);
-    let workers = Workers::start(KV, journal, applier, upkeep, inbox, counters)
-        .map_err(|e| ServeError::new(ServeErrorKind::Other, format!("a thread did not start: {e}"), ""))?;
+    let workers = Workers::start(KV, journal, applier, upkeep, inbox, counters).map_err(|e| no_thread(&e))?;
     Ok(Recovered { lane, workers, hub, store })
+}
+
+fn no_thread(error: &std::io::Error) -> ServeError {
+    ServeError::new(ServeErrorKind::Other, format!("a thread did not start: {error}"), "")
 }
 
 /// The state's directory is made once the journal is durable: where it is and the journal is not, this is no new node.
@@ -392,6 +429,12 @@ fn carry_out(effects: &mut Effects, workers: &Workers, transport: &Transport) ->
     }
     for catch_up in effects.catch_ups.drain(..) {
         let _ = workers.history.send(catch_up);
+    }
+    if let Some(live) = effects.tidy.take() {
+        let _ = workers.background.send(ToBackground::Tidy(live));
+    }
+    for number in effects.defragment.drain(..) {
+        let _ = workers.background.send(ToBackground::Defragment(number));
     }
     for change in effects.roles.drain(..) {
         tracing::info!(role = ?change.role, term = %change.term, leader = ?change.leader, reason = %change.reason, "role changed");

@@ -29,7 +29,7 @@ use quorate_base::{NodeId, Rng};
 use quorate_node::lane::{Event, PACKET_BYTES};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -128,6 +128,26 @@ pub(crate) struct Transport {
     inbox: Arc<Inbox>,
     clock: Clock,
     mistakes: Mistakes,
+    bytes: Traffic,
+}
+
+/// What went over the connections to all peers.
+#[derive(Default)]
+struct Traffic {
+    sent: AtomicU64,
+    received: AtomicU64,
+    dropped: AtomicU64,
+}
+
+/// What went over the connections to all peers since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerBytes {
+    /// Bytes given to the connections.
+    pub sent: u64,
+    /// Bytes read.
+    pub received: u64,
+    /// Packets for which there was no connection.
+    pub dropped: u64,
 }
 
 /// How long a node waits for its peers.
@@ -172,7 +192,27 @@ impl Transport {
         clock: Clock,
     ) -> Arc<Self> {
         let (links, told, mistakes) = (Mutex::default(), Mutex::default(), Mistakes::default());
-        Arc::new(Self { cluster, me, life, met, peers, patience, links, told, inbox, clock, mistakes })
+        Arc::new(Self {
+            cluster,
+            me,
+            life,
+            met,
+            peers,
+            patience,
+            links,
+            told,
+            inbox,
+            clock,
+            mistakes,
+            bytes: Traffic::default(),
+        })
+    }
+
+    /// How much was sent and received so far.
+    pub(crate) fn bytes(&self) -> PeerBytes {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let Traffic { sent, received, dropped } = &self.bytes;
+        PeerBytes { sent: of(sent), received: of(received), dropped: of(dropped) }
     }
 
     /// What others did wrong so far.
@@ -217,7 +257,11 @@ impl Transport {
 
     /// Sends one packet with this body, or drops it if there is no connection or the peer does not read.
     pub(crate) fn send(&self, to: NodeId, body: &[u8]) {
-        let Some(link) = lock(&self.links).get(&to).cloned() else { return };
+        let Some(link) = lock(&self.links).get(&to).cloned() else {
+            self.bytes.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        self.bytes.sent.fetch_add(body.len() as u64, Ordering::Relaxed);
         link.send(body);
     }
 
@@ -389,7 +433,10 @@ impl Transport {
             }
             match read.read_buf(&mut buffer).await {
                 Ok(0) => return "closed by the peer".into(),
-                Ok(_) => link.heard.store(true, Ordering::Relaxed),
+                Ok(len) => {
+                    self.bytes.received.fetch_add(len as u64, Ordering::Relaxed);
+                    link.heard.store(true, Ordering::Relaxed);
+                }
                 Err(error) => return error.to_string(),
             }
         }

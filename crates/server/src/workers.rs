@@ -13,11 +13,12 @@
 use crate::inbox::{Inbox, lock};
 use quorate_base::{Append, Base, ShardId};
 use quorate_node::applier::{Applier, Output, Work};
-use quorate_node::lane::{Broken, Event, Export, Reading, Seal};
+use quorate_node::figures::{DISK_BOUNDS, Histogram};
+use quorate_node::lane::{Broken, Defragmented, Event, Export, Reading, Seal};
 use quorate_node::watch::CatchUp;
 use quorate_state::kv::KvView;
 use quorate_storage::journal::{CheckpointMark, Journal, JournalError};
-use quorate_storage::state::Upkeep;
+use quorate_storage::state::{CheckpointJob, StateErrorKind, Upkeep};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -37,13 +38,34 @@ pub(crate) enum ToBackground {
     Seal(Seal),
     /// Read a chunk.
     Export(Export),
+    /// Give the state's room back.
+    Defragment(u64),
+    /// So many bytes of the state are needed: give back the rest, if it is worth it.
+    Tidy(u64),
+    /// The journal has recorded a checkpoint.
+    Recorded(u64),
 }
 
 /// Counters of the journal's work.
-#[derive(Default)]
 pub(crate) struct Counters {
     /// Flushes so far.
     pub(crate) flushes: AtomicU64,
+    /// How long they take.
+    pub(crate) flush: Arc<Histogram>,
+    /// How long checkpoints take.
+    pub(crate) checkpoint: Arc<Histogram>,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        let disk = || Arc::new(Histogram::new(DISK_BOUNDS));
+        Self { flushes: AtomicU64::default(), flush: disk(), checkpoint: disk() }
+    }
+}
+
+fn since(begun: Instant) -> quorate_base::time::Duration {
+    let nanos = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    quorate_base::time::Duration::from_nanos(nanos)
 }
 
 /// The queues into the workers; dropping it ends them.
@@ -76,15 +98,20 @@ impl Workers {
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new().name(name.into()).spawn(body)
         };
-        let (lane, apply, count) = (inbox.clone(), to_applier.clone(), counters.clone());
+        let (lane, apply, back, count) =
+            (inbox.clone(), to_applier.clone(), to_background.clone(), counters.clone());
         spawn(
             "journal",
-            Box::new(move || journal_loop(shard, journal, &journal_queue, &lane, &apply, &count)),
+            Box::new(move || journal_loop(shard, journal, &journal_queue, &lane, &apply, &back, &count)),
         )?;
         let (lane, seal) = (inbox.clone(), to_background.clone());
         spawn("applier", Box::new(move || applier_loop(applier, &applier_queue, &lane, &seal)))?;
         let (lane, mark) = (inbox.clone(), to_journal.clone());
-        spawn("background", Box::new(move || background_loop(&background_queue, upkeep, &lane, &mark)))?;
+        let (apply, count) = (to_applier.clone(), counters.clone());
+        spawn(
+            "background",
+            Box::new(move || background_loop(&background_queue, upkeep, &lane, &mark, &apply, &count)),
+        )?;
         let readers_queue = Arc::new(Mutex::new(readers_queue));
         for _ in 0..READERS {
             let (lane, queue) = (inbox.clone(), readers_queue.clone());
@@ -108,6 +135,7 @@ fn journal_loop(
     queue: &Receiver<ToJournal>,
     inbox: &Inbox,
     applier: &Sender<Work>,
+    background: &Sender<ToBackground>,
     counters: &Counters,
 ) {
     while let Some(first) = next(queue, Duration::from_millis(50), || journal.prepare_next().map(|_| ())) {
@@ -134,8 +162,10 @@ fn journal_loop(
                 return inbox.push(broken("recording a checkpoint", &error));
             }
         }
+        let begun = Instant::now();
         match journal.sync() {
             Ok(proofs) => {
+                counters.flush.observe(since(begun));
                 counters.flushes.fetch_add(1, Ordering::Relaxed);
                 if !proofs.is_empty() {
                     inbox.push(Event::Journaled(proofs));
@@ -143,7 +173,8 @@ fn journal_loop(
             }
             Err(error) => return inbox.push(broken("flushing the journal", &error)),
         }
-        for (_, base, installed) in marks {
+        for (generation, base, installed) in marks {
+            let _ = background.send(ToBackground::Recorded(generation));
             inbox.push(Event::Checkpointed { base, installed });
             let _ = applier.send(Work::Checkpointed);
         }
@@ -191,7 +222,7 @@ fn applier_loop(
                 Err(_) => return,
             },
         };
-        more |= matches!(work, Work::Apply(_));
+        more |= matches!(work, Work::Apply(_) | Work::Settle(_));
         if let Err(error) = applier.work(work, &mut outputs) {
             return inbox.push(Event::Broken(Broken::state("applying", &error)));
         }
@@ -212,16 +243,39 @@ fn applier_loop(
 const UPKEEP_PAUSE: Duration = Duration::from_millis(20);
 /// ... or when it has not for so long.
 const UPKEEP_AT_LEAST: Duration = Duration::from_secs(1);
+/// So much is scrubbed at once, ...
+const SCRUB_BYTES: u64 = 256 << 10;
+/// ... so often: a megabyte a second, ...
+const SCRUB_EVERY: Duration = Duration::from_millis(250);
+/// ... and after a round through everything it rests.
+const SCRUB_REST: Duration = Duration::from_secs(3600);
+/// What found no room is tried again after so long.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 fn background_loop(
     queue: &Receiver<ToBackground>,
     mut upkeep: Option<Box<dyn Upkeep>>,
     inbox: &Inbox,
     journal: &Sender<ToJournal>,
+    applier: &Sender<Work>,
+    counters: &Counters,
 ) {
     yield_to_requests();
+    let timed = |job: Box<dyn CheckpointJob>, generation| {
+        let begun = Instant::now();
+        let done = job.run(generation);
+        counters.checkpoint.observe(since(begun));
+        done
+    };
     let mut kept_up = Instant::now();
+    // What found no room is tried again from then on.
+    let (mut upkeep_from, mut seal_from) = (kept_up, None);
+    let mut scrub_from = kept_up + SCRUB_EVERY;
     loop {
+        if seal_from.is_some_and(|from| from <= Instant::now()) {
+            seal_from = None;
+            let _ = applier.send(Work::Seal);
+        }
         // Chunks of a large snapshot may be asked for without a pause; the state wants its turn all the same.
         let due = kept_up.elapsed() > UPKEEP_AT_LEAST;
         let message = if due { Err(RecvTimeoutError::Timeout) } else { queue.recv_timeout(UPKEEP_PAUSE) };
@@ -229,19 +283,38 @@ fn background_loop(
             Ok(message) => message,
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
-                if let Some(upkeep) = upkeep.as_mut()
-                    && let Err(error) = upkeep.step()
-                {
-                    return inbox.push(Event::Broken(Broken::state("maintaining the state", &error)));
-                }
                 kept_up = Instant::now();
+                if let Some(upkeep) = upkeep.as_mut().filter(|_| kept_up >= scrub_from) {
+                    match upkeep.scrub(SCRUB_BYTES) {
+                        Ok(more) => scrub_from = kept_up + if more { SCRUB_EVERY } else { SCRUB_REST },
+                        Err(error) => {
+                            return inbox.push(Event::Broken(Broken::state("scrubbing the state", &error)));
+                        }
+                    }
+                }
+                match upkeep.as_mut().filter(|_| kept_up >= upkeep_from).map(|upkeep| upkeep.step()) {
+                    None | Some(Ok(_)) => {}
+                    Some(Err(error)) if error.kind == StateErrorKind::Full => {
+                        tracing::warn!(%error, "the state's upkeep found no room, and is tried again");
+                        upkeep_from = kept_up + TRY_AGAIN;
+                    }
+                    Some(Err(error)) => {
+                        return inbox.push(Event::Broken(Broken::state("maintaining the state", &error)));
+                    }
+                }
                 continue;
             }
         };
         match message {
-            ToBackground::Seal(Seal { job, generation, base, installed }) => match job.run(generation) {
+            ToBackground::Seal(Seal { job, generation, base, installed }) => match timed(job, generation) {
                 Ok(()) => {
                     let _ = journal.send(ToJournal::Mark { generation, base, installed });
+                }
+                // What completes a snapshot cannot be left out: the node takes that in again when it is started again.
+                Err(error) if error.kind == StateErrorKind::Full && installed.is_none() => {
+                    tracing::warn!(%error, "checkpoint {generation} found no room, and is tried again");
+                    let _ = applier.send(Work::SealFailed);
+                    seal_from = Some(Instant::now() + TRY_AGAIN);
                 }
                 Err(error) => {
                     let doing = format!("making checkpoint {generation}");
@@ -249,6 +322,30 @@ fn background_loop(
                 }
             },
             ToBackground::Export(export) => inbox.push(Event::Exported(export.read())),
+            ToBackground::Defragment(number) => {
+                let result = upkeep.as_mut().map_or(Ok(()), |upkeep| upkeep.settle());
+                inbox.push(Event::Defragmented(Defragmented { number, result }));
+            }
+            ToBackground::Tidy(live) => match upkeep.as_mut().map_or(Ok(false), |upkeep| upkeep.tidy(live)) {
+                Ok(false) => {}
+                Ok(true) => {
+                    // The checkpoint, and what is readable, hold on to what was merged.
+                    let _ = applier.send(Work::Settle(0));
+                    let _ = applier.send(Work::Seal);
+                }
+                Err(error) if error.kind == StateErrorKind::Full => {
+                    tracing::warn!(%error, "there is no room to give room back");
+                }
+                Err(error) => {
+                    return inbox.push(Event::Broken(Broken::state("giving room back", &error)));
+                }
+            },
+            ToBackground::Recorded(generation) => {
+                // What stays for want of this goes with the next one.
+                if let Some(Err(error)) = upkeep.as_mut().map(|upkeep| upkeep.recorded(generation)) {
+                    tracing::warn!(%error, "an older checkpoint could not be removed");
+                }
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use quorate_faulty::FaultyDisk;
 use quorate_node::api::{Failure, Member, Request, WatchStream};
 use quorate_node::applier::{Applier, Output, Work};
 use quorate_node::boot;
-use quorate_node::lane::{Effects, Event, Lane, Reading, Seal, Settings};
+use quorate_node::lane::{Effects, Event, Lane, Reading, Seal, Settings, Upkeep};
 use quorate_node::watch::{CatchUp, Hub};
 use quorate_protocol::raft;
 use quorate_state::kv::KvView;
@@ -631,8 +631,14 @@ impl World {
         };
         let hub = Arc::new(Mutex::new(Hub::new(options, booted.view.clone(), Box::new(bell))));
         let members = (1..=self.knobs.nodes).map(|n| Member { id: n, ..Member::default() }).collect();
-        let settings =
-            Settings { cluster: CLUSTER, node: id, raft: config, members, at_once: self.knobs.at_once };
+        let settings = Settings {
+            cluster: CLUSTER,
+            node: id,
+            raft: config,
+            members,
+            at_once: self.knobs.at_once,
+            upkeep: Upkeep::default(),
+        };
         let lane = Lane::new(settings, booted.raft, booted.view, hub.clone(), &mut rng, self.now);
         let applier = Applier::new(booted.kv, id, booted.generation, self.knobs.seal_bytes);
         Ok(Running {

@@ -19,7 +19,9 @@
 
 use crate::cow::Tree;
 use crate::journal::Identity;
-use crate::state::{CheckpointJob, Range, Scan, State, StateError, StateResult, StateStore, Upkeep, View};
+use crate::state::{
+    CheckpointJob, Range, Scan, State, StateError, StateErrorKind, StateResult, StateStore, Upkeep, View,
+};
 use bytes::Bytes;
 use quorate_base::disk::{Disk, DiskError, DiskErrorKind, File};
 use std::ops::Bound;
@@ -60,7 +62,7 @@ impl StateStore for MemoryStore {
         home.disk.create_dir(&home.dir).map_err(|e| failed(&e))?;
         if generation.is_some() && home.disk.open(&home.path(CONDEMNED)).is_ok() {
             let context = format!("{} says that a read failed before", home.path(CONDEMNED));
-            return Err(StateError { context, damaged: true });
+            return Err(StateError::of_damage(context));
         }
         let tree = match generation {
             Some(generation) => home.read(generation)?,
@@ -218,7 +220,12 @@ fn file_name(generation: u64) -> String {
 
 /// A file that should be there and is not is damage.
 fn failed(error: &DiskError) -> StateError {
-    StateError { context: error.to_string(), damaged: error.kind == DiskErrorKind::NotFound }
+    let kind = match error.kind {
+        DiskErrorKind::NotFound => StateErrorKind::Damaged,
+        DiskErrorKind::Full => StateErrorKind::Full,
+        DiskErrorKind::Exists | DiskErrorKind::Io => StateErrorKind::Io,
+    };
+    StateError::new(kind, error.to_string())
 }
 
 impl Home {
@@ -275,10 +282,8 @@ impl Home {
         let path = self.path(&file_name(generation));
         let file = self.disk.open(&path).map_err(|e| failed(&e))?;
         let size = file.size().map_err(|e| failed(&e))?;
-        let damaged = |what: &str, offset: u64| StateError {
-            context: format!("{path}: {what} at offset {offset}"),
-            damaged: true,
-        };
+        let damaged =
+            |what: &str, offset: u64| StateError::of_damage(format!("{path}: {what} at offset {offset}"));
         if size < HEADER as u64 {
             return Err(damaged("the file ends in its header", size));
         }
@@ -402,7 +407,7 @@ mod tests {
         for bit in (0..bits).step_by(61).chain(0..8 * 64) {
             disk.flip_bit(&path, bit);
             let error = store(&disk).open(Some(1)).err().unwrap_or_else(|| panic!("bit {bit} is not found"));
-            assert!(error.damaged && error.context.contains(&path), "{error}");
+            assert!(error.damaged() && error.context.contains(&path), "{error}");
             disk.flip_bit(&path, bit);
         }
         store(&disk).open(Some(1)).unwrap();
@@ -414,8 +419,8 @@ mod tests {
         let pairs = filled(&disk);
         let mut other =
             MemoryStore::new(Arc::new(disk.clone()), "state", Identity { cluster: 9, node: NodeId(2) });
-        assert!(other.open(Some(1)).is_err_and(|e| e.damaged));
-        assert!(store(&disk).open(Some(2)).is_err_and(|e| e.damaged));
+        assert!(other.open(Some(1)).is_err_and(|e| e.damaged()));
+        assert!(store(&disk).open(Some(2)).is_err_and(|e| e.damaged()));
         let state = store(&disk).open(Some(1)).unwrap();
         let all = (Bound::Unbounded, Bound::Unbounded);
         assert_eq!(state.scan(all).collect::<Result<Vec<_>, _>>().unwrap(), pairs);

@@ -18,14 +18,59 @@ use std::sync::Arc;
 pub struct StateError {
     /// What was being done, and where.
     pub context: String,
-    /// True if a checksum or a format did not hold, false for input and output errors.
-    pub damaged: bool,
+    /// What it was.
+    pub kind: StateErrorKind,
+}
+
+/// What failed, for whoever decides what is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateErrorKind {
+    /// Input or output.
+    Io,
+    /// There is no room on the disk.
+    Full,
+    /// A checksum or a format did not hold.
+    Damaged,
+    /// It is whole, and of a newer release than this one: nothing of it may be passed over or set aside.
+    Newer,
+}
+
+impl StateError {
+    /// An error of a kind.
+    pub fn new(kind: StateErrorKind, context: impl Into<String>) -> Self {
+        Self { context: context.into(), kind }
+    }
+
+    /// Input or output failed.
+    pub fn io(context: impl Into<String>) -> Self {
+        Self::new(StateErrorKind::Io, context)
+    }
+
+    /// A checksum or a format did not hold.
+    pub fn of_damage(context: impl Into<String>) -> Self {
+        Self::new(StateErrorKind::Damaged, context)
+    }
+
+    /// What is there is of a newer release.
+    pub fn newer(context: impl Into<String>) -> Self {
+        Self::new(StateErrorKind::Newer, context)
+    }
+
+    /// A checksum or a format did not hold.
+    pub fn damaged(&self) -> bool {
+        self.kind == StateErrorKind::Damaged
+    }
 }
 
 impl std::fmt::Display for StateError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let what = if self.damaged { "damaged state" } else { "state store failed" };
-        write!(f, "{what}: {}", self.context)
+        let what = match self.kind {
+            StateErrorKind::Io => "state store failed: ",
+            StateErrorKind::Full => "no space left for the state: ",
+            StateErrorKind::Damaged => "damaged state: ",
+            StateErrorKind::Newer => "",
+        };
+        write!(f, "{what}{}", self.context)
     }
 }
 
@@ -88,6 +133,15 @@ pub trait CheckpointJob: Send {
 pub trait Upkeep: Send {
     /// Does one bounded piece of work; false if nothing was to be done.
     fn step(&mut self) -> StateResult<bool>;
+    /// Gives back all room that nothing readable needs, however long that takes. What older checkpoints hold on to goes with
+    /// them.
+    fn settle(&mut self) -> StateResult<()>;
+    /// Does that if it is worth it: `live` bytes of what is stored are needed, about. True if it was.
+    fn tidy(&mut self, live: u64) -> StateResult<bool>;
+    /// Reads about so many bytes of what is stored, to find damage where nobody else reads; false at the end of a round.
+    fn scrub(&mut self, budget: u64) -> StateResult<bool>;
+    /// Checkpoint `generation` is recorded: those before it are not needed any more.
+    fn recorded(&mut self, generation: u64) -> StateResult<()>;
 }
 
 /// Where states come from: the driver's choice of form.

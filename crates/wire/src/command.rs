@@ -11,8 +11,8 @@
 //! grant    := id(signed) at(varint)
 //! ```
 //!
-//! The version of an entry is the first that has its kind, so that an older release refuses no more than it must. Version 2
-//! brought the kinds that name a lease by its grant; in version 1 what a node's clock had decided named the id alone, and still
+//! The version of an entry is the first that has its kind, so that an older release stops at no more than it must. Version 3
+//! brought alarms. Version 2 brought the kinds that name a lease by its grant; in version 1 what a node's clock had decided named the id alone, and still
 //! means whichever grant of it there is.
 //!
 //! `origin` and `request` name the node that proposed the entry and the request there that waits for it; they are no part
@@ -20,20 +20,21 @@
 //!
 //! What peers may send is not trusted: a length is held against the bytes that are left before anything is allocated,
 //! transactions nest at most [`NESTING_MAX`] deep, and bytes left over at the end are an error. An entry of a newer version
-//! is told apart from a damaged one, since the machine answers it with a refusal and goes on.
+//! is told apart from a damaged one: passed over, it would leave this node with another state than those that know it, so
+//! the node stops at it. What is malformed is so on all nodes, and is refused by all.
 //!
 //! What is left out: compression, and any field that a later version might want. A later version gets a number of its own.
 
 use crate::kv::{
-    Command, Compare, CompareResult, CompareTarget, DeleteRange, Grant, KeyRange, Op, Put, Range, SortOrder,
-    SortTarget, Txn,
+    Alarm, AlarmKind, Command, Compare, CompareResult, CompareTarget, DeleteRange, Grant, KeyRange, Op, Put,
+    Range, SortOrder, SortTarget, Txn,
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate_base::{Index, NodeId};
 use std::fmt;
 
 /// The newest version; [`encode`] writes an older one where that will do.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// How deep transactions may nest; the outermost one counts.
 pub const NESTING_MAX: usize = 32;
@@ -93,6 +94,7 @@ impl std::error::Error for DecodeError {}
 pub fn encode(origin: NodeId, request: u64, command: &Command) -> Bytes {
     let mut out = Writer(BytesMut::with_capacity(size_hint(command)));
     out.0.put_u8(match command {
+        Command::Alarm { .. } => 3,
         Command::LeaseExpire { .. } | Command::LeaseCheckpoint { .. } => 2,
         _ => 1,
     });
@@ -116,6 +118,11 @@ pub fn decode(data: &Bytes) -> Result<Decoded, DecodeError> {
         0 => Ok(Decoded { origin, request, command }),
         left => Err(DecodeError::Trailing(left)),
     }
+}
+
+/// Whether these bytes say that they are a command of a newer release than this one.
+pub fn is_newer(data: &[u8]) -> bool {
+    data.first().is_some_and(|&version| version > VERSION)
 }
 
 /// Reads `origin` and `request` alone, of any version: who is to hear of an entry that cannot be applied.
@@ -146,6 +153,8 @@ mod kind {
     /// From version 2 on.
     pub(super) const LEASE_EXPIRE: u8 = 9;
     pub(super) const LEASE_CHECKPOINT: u8 = 10;
+    /// From version 3 on.
+    pub(super) const ALARM: u8 = 21;
 }
 
 const PREV_KV: u8 = 1;
@@ -218,6 +227,12 @@ impl Writer {
                     self.grant(*grant);
                     self.signed(*seconds);
                 }
+            }
+            Command::Alarm { alarm, on } => {
+                self.0.put_u8(kind::ALARM);
+                self.0.put_u8(alarm.kind as u8);
+                self.varint(alarm.member);
+                self.0.put_u8(u8::from(*on));
             }
         }
     }
@@ -403,6 +418,12 @@ impl Reader<'_> {
             kind::LEASE_CHECKPOINT if version >= 2 => Command::LeaseCheckpoint {
                 remaining: self.list(3, |input| Ok((input.grant()?, input.signed()?)))?,
             },
+            kind::ALARM if version >= 3 => {
+                let tag = self.byte()?;
+                let kind = AlarmKind::from_u8(tag).ok_or(DecodeError::Tag { of: "alarm", tag })?;
+                let alarm = Alarm { kind, member: self.varint()? };
+                Command::Alarm { alarm, on: self.flags(1)? == 1 }
+            }
             tag => return Err(DecodeError::Tag { of: "kind", tag }),
         })
     }
@@ -605,7 +626,12 @@ mod tests {
     }
 
     fn command(rng: &mut Rng) -> Command {
-        match rng.below(8) {
+        match rng.below(9) {
+            8 => {
+                let kind = *rng.pick(&[AlarmKind::NoSpace, AlarmKind::Corrupt]);
+                let alarm = Alarm { kind, member: number(rng) as u64 };
+                Command::Alarm { alarm, on: rng.chance(1, 2) }
+            }
             0 => Command::Put(put(rng)),
             1 => Command::Delete(delete(rng)),
             2 => Command::Txn(txn(rng, 1)),

@@ -201,6 +201,58 @@ pub struct Txn {
     pub failure: Vec<Op>,
 }
 
+impl Txn {
+    /// Whether there is a put in it, in whichever branch, however deep.
+    pub fn puts(&self) -> bool {
+        self.success.iter().chain(&self.failure).any(|op| match op {
+            Op::Put(_) => true,
+            Op::Txn(inner) => inner.puts(),
+            Op::Range(_) | Op::Delete(_) => false,
+        })
+    }
+}
+
+/// What is wrong with a member, so that it concerns the whole space.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum AlarmKind {
+    /// Its disk is nearly full, or its space larger than it may be: nothing is taken that makes the space grow.
+    NoSpace = 1,
+    /// Its state is not that of the others: nothing is changed.
+    Corrupt = 2,
+}
+
+impl AlarmKind {
+    /// The kind of this number.
+    pub const fn from_u8(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::NoSpace),
+            2 => Some(Self::Corrupt),
+            _ => None,
+        }
+    }
+}
+
+/// An alarm stands until somebody takes it back.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Alarm {
+    /// What is wrong.
+    pub kind: AlarmKind,
+    /// With whom; any number is taken.
+    pub member: u64,
+}
+
+/// A hash of what can be read of a space.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SpaceHash {
+    /// The hash.
+    pub hash: u32,
+    /// The compacted revision, which is part of what it is of; 0 before the first compaction.
+    pub compacted: Revision,
+    /// Up to this revision.
+    pub revision: Revision,
+}
+
 /// What the log carries.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
@@ -239,6 +291,29 @@ pub enum Command {
         /// Lease and its remaining seconds.
         remaining: Vec<(Grant, i64)>,
     },
+    /// Raise an alarm, or take it back.
+    Alarm {
+        /// Which.
+        alarm: Alarm,
+        /// Raise it.
+        on: bool,
+    },
+}
+
+impl Command {
+    /// Whether it makes the space grow: what is refused for want of room.
+    pub fn grows(&self) -> bool {
+        match self {
+            Self::Put(_) | Self::LeaseGrant { .. } => true,
+            Self::Txn(txn) => txn.puts(),
+            Self::Delete(_)
+            | Self::Compact { .. }
+            | Self::LeaseRevoke { .. }
+            | Self::LeaseExpire { .. }
+            | Self::LeaseCheckpoint { .. }
+            | Self::Alarm { .. } => false,
+        }
+    }
 }
 
 /// What an operation answers.
@@ -276,6 +351,8 @@ pub enum Reply {
     },
     /// To `LeaseRevoke`, `LeaseExpire` and `LeaseCheckpoint`.
     Lease,
+    /// To `Alarm`: the alarm that was raised (or stood already) or taken back, if there was one.
+    Alarms(Vec<Alarm>),
 }
 
 /// The pairs of a range.
@@ -307,8 +384,14 @@ pub enum Refused {
     KeyNotFound,
     /// A key is longer than the state takes.
     KeyTooLong,
-    /// The command is of a newer format than this node knows.
+    /// The command is no command, or of a newer release than the node that should have proposed it.
     UnknownCommand,
+    /// It would make the space grow, and an alarm says that a member has no room.
+    NoSpace,
+    /// It would change the space, and an alarm says that the members' states differ.
+    Corrupt,
+    /// So many alarms stand that no more are taken.
+    TooManyAlarms,
 }
 
 /// One change of one key, in the order of its revision.

@@ -53,9 +53,21 @@ pub enum Frame {
     Refused {
         /// The asker's number.
         request: u64,
-        /// Too much waits there; otherwise the receiver does not lead.
-        overloaded: bool,
+        /// Why.
+        why: Declined,
     },
+}
+
+/// Why a request was not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Declined {
+    /// Who was asked does not lead.
+    NotLeading = 0,
+    /// Too much waits there.
+    Overloaded = 1,
+    /// The command is of a newer release than the node that was asked.
+    Unknown = 2,
 }
 
 /// What is asked about a lease.
@@ -113,10 +125,10 @@ impl Packet {
                 out.int(*ttl);
                 out.int(*granted);
             }
-            Frame::Refused { request, overloaded } => {
+            Frame::Refused { request, why } => {
                 out.put_u8(REFUSED);
                 out.varint(*request);
-                out.flag(*overloaded);
+                out.put_u8(*why as u8);
             }
         }
     }
@@ -174,7 +186,16 @@ fn read_frame(r: &mut Reader) -> Read<Frame> {
             Ok(Frame::Lease { shard: shard(r)?, request: r.varint()?, ask: LeaseAsk::TimeToLive(r.int()?) })
         }
         LEASE_ANSWER => Ok(Frame::LeaseAnswer { request: r.varint()?, ttl: r.int()?, granted: r.int()? }),
-        REFUSED => Ok(Frame::Refused { request: r.varint()?, overloaded: r.flag()? }),
+        REFUSED => Ok(Frame::Refused { request: r.varint()?, why: declined(r)? }),
+        _ => Err(Malformed),
+    }
+}
+
+fn declined(r: &mut Reader) -> Read<Declined> {
+    match r.u8()? {
+        0 => Ok(Declined::NotLeading),
+        1 => Ok(Declined::Overloaded),
+        2 => Ok(Declined::Unknown),
         _ => Err(Malformed),
     }
 }
@@ -393,7 +414,10 @@ mod tests {
             1 => Frame::Lease { shard, request, ask: LeaseAsk::KeepAlive(rng.next_u64() as i64) },
             2 => Frame::Lease { shard, request, ask: LeaseAsk::TimeToLive(rng.next_u64() as i64) },
             3 => Frame::LeaseAnswer { request, ttl: -1, granted: rng.next_u64() as i64 },
-            4 => Frame::Refused { request, overloaded: rng.chance(1, 2) },
+            4 => Frame::Refused {
+                request,
+                why: *rng.pick(&[Declined::NotLeading, Declined::Overloaded, Declined::Unknown]),
+            },
             _ => Frame::Raft { shard, message: message(rng) },
         }
     }

@@ -7,8 +7,8 @@
 //!
 //! - *named*: it told the file, or refused to start because of it (`identity`; the bit is then flipped back, as a restored
 //!   backup would);
-//! - *unused*: the byte lay where nothing reads: the unwritten rest of a segment, a spare one, a lock, the live copy that each
-//!   start makes anew, a checkpoint that is not in force;
+//! - *unused*: the byte lay where nothing reads: the unwritten rest of a segment, a spare one, a lock, the reserve, the live
+//!   copy that each start makes anew, a checkpoint that is not in force;
 //! - *unread*: a block of a table in which no newest value lies. Its checksum is looked at when it is read, which a scrub
 //!   or a compaction does; the bit is flipped back, so that rounds do not add up.
 //!
@@ -448,7 +448,7 @@ impl Flip {
             ("journal", "spare.seg") => "spare",
             ("journal", _) => "segment",
             (_, "identity") => "identity",
-            (_, "lock") => "lock",
+            (_, "lock" | "reserve") => "lock",
             _ => "small",
         }
     }

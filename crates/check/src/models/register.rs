@@ -70,6 +70,10 @@ impl Model for Register {
         matches!(action, Action::Read(_) | Action::Differs(_))
     }
 
+    fn fills(&self, action: &Action) -> bool {
+        matches!(action, Action::Write(_))
+    }
+
     fn flow(&self, action: &Action) -> Flow {
         let (needs, gives, differs) = match *action {
             Action::Read(value) => (Some(value), None, None),

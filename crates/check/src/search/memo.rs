@@ -22,7 +22,7 @@ pub(super) struct Place<const W: usize> {
 #[derive(Clone, Copy, Debug)]
 struct Slot<const W: usize> {
     place: Place<W>,
-    /// The first of the used sets: a place in `links`.
+    /// The first of what it was visited with: a place in `links`.
     head: u32,
 }
 
@@ -34,13 +34,25 @@ const LAST: u32 = u32::MAX;
 pub(super) struct Memo<const W: usize> {
     slots: Vec<Slot<W>>,
     filled: usize,
-    /// A used set, and the next of the same place.
-    links: Vec<(u32, u32)>,
+    links: Vec<Link<W>>,
+    /// Nothing can be loose: then a place with nothing used has no link.
+    plain: bool,
+}
+
+/// What a place was visited with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Link<const W: usize> {
+    /// The loose ones: more are better.
+    loose: [u64; W],
+    /// The used pending ones: fewer are better.
+    used: u32,
+    /// The next link of the same place.
+    next: u32,
 }
 
 impl<const W: usize> Memo<W> {
-    pub(super) fn new() -> Self {
-        Self { slots: Vec::new(), filled: 0, links: Vec::new() }
+    pub(super) fn new(plain: bool) -> Self {
+        Self { slots: Vec::new(), filled: 0, links: Vec::new(), plain }
     }
 
     /// Notes that the search is at a place with these pending operations used. False: it has been there, or at one that was
@@ -49,6 +61,7 @@ impl<const W: usize> Memo<W> {
         &mut self,
         place: &Place<W>,
         used: u32,
+        loose: [u64; W],
         sets: &Sets,
         budget: &mut Budget<'_>,
     ) -> Result<bool, Spent> {
@@ -63,46 +76,54 @@ impl<const W: usize> Memo<W> {
                 break;
             }
             if slot.place == *place {
-                return self.note(at, used, sets, budget);
+                return self.note(at, used, loose, sets, budget);
             }
             at = (at + 1) & mask;
         }
-        let head = self.link(used, LAST, budget)?;
+        let head = self.link(used, loose, LAST, budget)?;
         self.slots[at] = Slot { place: *place, head };
         self.filled += 1;
         Ok(true)
     }
 
-    fn note(&mut self, at: usize, used: u32, sets: &Sets, budget: &mut Budget<'_>) -> Result<bool, Spent> {
+    fn note(
+        &mut self,
+        at: usize,
+        used: u32,
+        loose: [u64; W],
+        sets: &Sets,
+        budget: &mut Budget<'_>,
+    ) -> Result<bool, Spent> {
         let mut link = self.slots[at].head;
-        // A place without any used pending operation needs no link: none is better.
+        // A place with nothing used and nothing to be loose: none is better.
         if link == LAST {
             return Ok(false);
         }
         while link != LAST {
-            let (known, next) = self.links[link as usize];
-            if sets.within(known, used) {
+            let known = self.links[link as usize];
+            if part_of(loose, known.loose) && sets.within(known.used, used) {
                 return Ok(false);
             }
-            if sets.within(used, known) {
-                self.links[link as usize].0 = used;
+            if part_of(known.loose, loose) && sets.within(used, known.used) {
+                self.links[link as usize] = Link { loose, used, ..known };
                 return Ok(true);
             }
-            link = next;
+            link = known.next;
         }
-        self.slots[at].head = self.link(used, self.slots[at].head, budget)?;
+        self.slots[at].head = self.link(used, loose, self.slots[at].head, budget)?;
         Ok(true)
     }
 
-    fn link(&mut self, used: u32, next: u32, budget: &mut Budget<'_>) -> Result<u32, Spent> {
-        if used == Sets::NONE && next == LAST {
+    fn link(&mut self, used: u32, loose: [u64; W], next: u32, budget: &mut Budget<'_>) -> Result<u32, Spent> {
+        if self.plain && used == Sets::NONE && next == LAST {
             return Ok(LAST);
         }
         if self.links.len() == self.links.capacity() {
-            budget.take(8 * (self.links.len().max(16)) as u64)?;
-            self.links.reserve_exact(self.links.len().max(16));
+            let more = self.links.len().max(16);
+            budget.take((more * size_of::<Link<W>>()) as u64)?;
+            self.links.reserve_exact(more);
         }
-        self.links.push((used, next));
+        self.links.push(Link { loose, used, next });
         Ok(self.links.len() as u32 - 1)
     }
 
@@ -124,6 +145,10 @@ impl<const W: usize> Memo<W> {
         budget.give((old.len() * size_of::<Slot<W>>()) as u64);
         Ok(())
     }
+}
+
+fn part_of<const W: usize>(one: [u64; W], other: [u64; W]) -> bool {
+    one.iter().zip(other).all(|(one, other)| one & !other == 0)
 }
 
 fn hash<const W: usize>(place: &Place<W>) -> u64 {

@@ -169,12 +169,11 @@ pub(crate) fn answers(object: Object, state: &State, ask: Ask) -> Vec<(Heard, St
             next.number = 0;
             one(Heard::Done, next)
         }
-        // The number is twice the last token, counted from one far below all that occur, and one more while it is held.
-        // Tokens may skip.
-        (Object::FencedMutex, Ask::Acquire) if state.number % 2 == 0 => (state.number / 2 + 1..=20)
+        // The number is twice the last token, and one more while it is held. Tokens may skip.
+        (Object::FencedMutex, Ask::Acquire) if state.number % 2 == 0 => (state.number.div_euclid(2) + 1..=20)
             .map(|token| (Heard::Got(Some(token - 8)), State { items: Vec::new(), number: 2 * token + 1 }))
             .collect(),
-        (Object::FencedMutex, Ask::Release) if state.number % 2 == 1 => {
+        (Object::FencedMutex, Ask::Release) if state.number.rem_euclid(2) == 1 => {
             next.number -= 1;
             one(Heard::Done, next)
         }
@@ -200,7 +199,9 @@ pub(crate) fn orderable(object: Object, ops: &[Op]) -> bool {
         })
     }
     let told: Vec<Op> = ops.iter().filter(|op| op.heard != Heard::Fail).copied().collect();
-    go(object, &told, 0, &State::default())
+    // Before all tokens that were heard there may have been lower ones of those who heard nothing.
+    let number = if object == Object::FencedMutex { -20 } else { 0 };
+    go(object, &told, 0, &State { items: Vec::new(), number })
 }
 
 /// The same operations as the crate takes them.

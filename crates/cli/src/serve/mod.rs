@@ -8,18 +8,17 @@
 //! {"event":"stopped","node":1}
 //! ```
 
-mod settings;
+mod metrics;
+pub(crate) mod settings;
 
 use crate::report::{Exit, Problem, colours};
 use quorate_gateway_etcd::Counters;
-use quorate_server::{DoorStart, Facts, Ready, ServeDoor};
+use quorate_server::{DoorStart, Ready, ServeDoor};
 use serde::{Deserialize, Serialize};
 use settings::{Flags, Settings};
-use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -151,7 +150,7 @@ fn etcd_door(version: String) -> ServeDoor {
             let DoorStart { door, listener, clients_max, facts } = start;
             let counters = Arc::<Counters>::default();
             let counted = counters.clone();
-            let metrics: quorate_gateway_etcd::Metrics = Arc::new(move || metrics_page(facts(), &counted));
+            let metrics: quorate_gateway_etcd::Metrics = Arc::new(move || metrics::page(&facts(), &counted));
             let options =
                 quorate_gateway_etcd::Options { version, metrics: Some(metrics), clients_max, counters };
             if let Err(error) =
@@ -161,24 +160,6 @@ fn etcd_door(version: String) -> ServeDoor {
             }
         })
     })
-}
-
-/// The node's figures in the text form of Prometheus.
-fn metrics_page(facts: Facts, counters: &Counters) -> String {
-    let Facts { flushes, peer_mistakes } = facts;
-    let turned_away = counters.turned_away.load(Ordering::Relaxed);
-    let mut page = String::new();
-    for (name, help, n) in [
-        ("journal_flushes", "Flushes of the journal since the start.", flushes),
-        ("peer_mistakes", "Connections and packets refused on the peer port since the start.", peer_mistakes),
-        ("clients_turned_away", "Connections for which there was no place since the start.", turned_away),
-    ] {
-        let _ = write!(
-            page,
-            "# HELP quorate_{name}_total {help}\n# TYPE quorate_{name}_total counter\nquorate_{name}_total {n}\n"
-        );
-    }
-    page
 }
 
 fn start_logging(filter: &str) -> Result<(), Problem> {

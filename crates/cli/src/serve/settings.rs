@@ -2,7 +2,7 @@
 
 use crate::report::{Exit, Problem};
 use quorate_base::NodeId;
-use quorate_server::{Peer, ServerConfig};
+use quorate_server::{AutoCompaction, Peer, ServerConfig, Upkeep};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -55,10 +55,57 @@ pub(crate) struct Flags {
     /// The version that etcd clients are told, MAJOR.MINOR.PATCH [default: 3.4.31]
     #[arg(long, value_name = "VERSION")]
     pub(crate) reported_version: Option<String>,
+    /// Bytes of the key-value space beyond which writes are refused by an alarm; K, M and G may stand behind; 0 for no bound
+    /// [default: 0]
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) quota: Option<u64>,
+    /// Free bytes of the disk below which writes are refused by an alarm [default: a tenth of the disk, 64M to 2G]
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) min_free: Option<u64>,
+    /// How much history is kept without being asked: a time, as in 1h, or a number of revisions; `off` for all of it
+    /// [default: off]
+    #[arg(long, value_name = "TIME|REVISIONS")]
+    pub(crate) auto_compaction: Option<String>,
     /// What to log on standard error: a level (error, warn, info, debug, trace) or a list of target=level [default: warnings,
     /// and what the node itself has to say]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log: Option<String>,
+}
+
+/// Parses a number of bytes, with K, M, G or T for powers of 1024.
+fn bytes(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.char_indices().next_back() {
+        Some((at, unit)) if "KMGT".contains(unit) => (&text[..at], " KMGT".find(unit).unwrap_or(0)),
+        _ => (text, 0),
+    };
+    let number = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(1 << (10 * unit)));
+    number.ok_or_else(|| format!("{text:?} is no number of bytes: write for example 8G"))
+}
+
+/// Parses how much history is kept.
+fn auto_compaction(text: &str) -> Result<Option<AutoCompaction>, Problem> {
+    if text == "off" {
+        return Ok(None);
+    }
+    if let Ok(revisions) = text.parse() {
+        return Ok(Some(AutoCompaction::Revisions(revisions)));
+    }
+    // Hours and days, which other times have no use for.
+    let (digits, unit) = text.split_at(text.len() - text.chars().next_back().map_or(0, char::len_utf8));
+    let hours = match unit {
+        "h" => digits.parse::<u64>().ok(),
+        "d" => digits.parse::<u64>().ok().and_then(|days| days.checked_mul(24)),
+        _ => None,
+    };
+    let seconds = hours.and_then(|hours| hours.checked_mul(3600)).map(Duration::from_secs);
+    match seconds.or_else(|| crate::probe::time(text).ok()) {
+        Some(period) => Ok(Some(AutoCompaction::Periodic(period))),
+        None => Err(Problem::new(
+            Exit::Usage,
+            format!("{text:?} says not how much history is kept"),
+            "write a time, as in 1h or 30m, a number of revisions, or off",
+        )),
+    }
 }
 
 /// Parses `ID=VALUE`.
@@ -83,7 +130,17 @@ struct File {
     #[serde(default)]
     timing: Timing,
     #[serde(default)]
+    disk: Disk,
+    #[serde(default)]
     peers: Vec<FilePeer>,
+}
+
+#[derive(Deserialize, Clone, Debug, Default)]
+#[serde(deny_unknown_fields)]
+struct Disk {
+    quota_bytes: Option<u64>,
+    min_free_bytes: Option<u64>,
+    auto_compaction: Option<String>,
 }
 
 #[derive(Deserialize, Clone, Debug, Default)]
@@ -144,6 +201,8 @@ impl Settings {
             let hint = "give it one, the same on all nodes";
             return Err(Problem::new(Exit::Usage, "the cluster has no name", hint));
         }
+        let kept = flags.auto_compaction.or(file.disk.auto_compaction);
+        let kept = kept.as_deref().map_or(Ok(None), auto_compaction)?;
         let mut peers = if flags.peers.is_empty() {
             file.peers.into_iter().map(FilePeer::into_peer).collect()
         } else {
@@ -175,6 +234,11 @@ impl Settings {
                     .or(file.reported_version)
                     .unwrap_or_else(|| ServerConfig::REPORTED_VERSION.into()),
                 insecure: flags.insecure || file.insecure.unwrap_or(false),
+                upkeep: Upkeep {
+                    quota_bytes: flags.quota.or(file.disk.quota_bytes).unwrap_or(0),
+                    min_free_bytes: flags.min_free.or(file.disk.min_free_bytes),
+                    auto_compaction: kept,
+                },
             },
             log: flags.log.or(file.log).unwrap_or_else(|| LOG.into()),
             cluster,
@@ -209,12 +273,26 @@ impl Settings {
              [timing]\n# Time between a leader's heartbeats.\nheartbeat_ms = {}\n\
              # A node that hears no leader for a time drawn from this range asks for votes.\n\
              election_min_ms = {}\nelection_max_ms = {}\n\n\
+             [disk]\n# Bytes of the key-value space beyond which writes are refused by an alarm; 0 for no bound.\n\
+             quota_bytes = {}\n\
+             # Free bytes of the disk below which writes are refused by an alarm; by default a tenth of it.\n{}\n\
+             # How much history is kept without being asked: a time, as in \"1h\", or a number of revisions; \"off\" for all.\n\
+             auto_compaction = {}\n\n\
              # The members with which the cluster begins, this node included, as the others and clients reach them.\n",
             s.etcd_listen,
             s.peer_listen,
             s.heartbeat.as_millis(),
             s.election_min.as_millis(),
             s.election_max.as_millis(),
+            s.upkeep.quota_bytes,
+            s.upkeep
+                .min_free_bytes
+                .map_or("# min_free_bytes = 1073741824".into(), |n| format!("min_free_bytes = {n}")),
+            text(&match s.upkeep.auto_compaction {
+                None => "off".to_string(),
+                Some(AutoCompaction::Revisions(kept)) => kept.to_string(),
+                Some(AutoCompaction::Periodic(period)) => format!("{}ms", period.as_millis()),
+            }),
         );
         for peer in &s.peers {
             let _ = writeln!(

@@ -206,6 +206,10 @@ impl Alone {
         self.kv(&["get", key])
     }
 
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
     pub(crate) fn log_has(&self, text: &str) -> usize {
         let log = std::fs::read_to_string(&self.log).unwrap();
         log.lines().filter(|line| line.contains(text)).count()

@@ -36,7 +36,7 @@ pub struct Exported {
 impl Exported {
     /// The state could not be read.
     pub(super) fn damage(&self) -> Option<&StateError> {
-        self.result.as_ref().err().filter(|error| error.damaged)
+        self.result.as_ref().err().filter(|error| error.damaged())
     }
 }
 

@@ -63,7 +63,15 @@ pub(super) fn read(
         Request::LeaseTimeToLive { id, .. } => view
             .lease_keys_while(*id, go_on)?
             .map(|keys| Body::TimeToLive { id: *id, ttl: 0, granted: 0, keys }),
-        Request::Write(_) | Request::LeaseKeepAlive { .. } | Request::Members { .. } | Request::Status => {
+        Request::HashSpace { revision } => view.hash_while(*revision, go_on)?.map(Body::HashSpace),
+        Request::HashAll => view.hash_all_while(go_on)?.map(Body::HashAll),
+        Request::Swept
+        | Request::Defragment
+        | Request::Write(_)
+        | Request::LeaseKeepAlive { .. }
+        | Request::Members { .. }
+        | Request::Status
+        | Request::Alarms => {
             return Err(Refused::UnknownCommand.into());
         }
     })

@@ -7,18 +7,28 @@
 //! The way of a write through here: [`Event::Call`] -> encoded once -> parked -> proposed to the own core, or forwarded
 //! to the leader's -> journal and peers -> committed -> [`Effects::work`] -> [`Event::Output`] -> its callback.
 
+mod broken;
+mod compactor;
+mod effects;
 mod exports;
 mod large;
 mod packets;
 mod pending;
 mod reads;
+mod room;
 mod service;
+mod settle;
 
 use crate::api::{Done, Failure, Head, Member, Patience, Request};
 use crate::applier::{Applied, Output, Work};
-use crate::lessor::{Lessor, Wish};
-use crate::watch::{CatchUp, Caught, Hub};
+use crate::backup::Backup;
+use crate::lessor::{Lessor, Wish, least_lease};
+use crate::watch::{Caught, Hub};
+pub use broken::Broken;
 use bytes::Bytes;
+pub use compactor::AutoCompaction;
+use compactor::Compactor;
+pub use effects::{Effects, Seal};
 use exports::Exports;
 pub use exports::{Export, Exported};
 use large::Large;
@@ -26,18 +36,22 @@ pub use large::{AT_ONCE, Found, Reading};
 use packets::Packets;
 use pending::{Pending, Want};
 use quorate_base::time::Duration;
-use quorate_base::{Append, Base, Durable, Held, Instant, NodeId, Rng, ShardId, Term};
+use quorate_base::{Base, Durable, Held, Instant, NodeId, Rng, ShardId, Term};
 use quorate_protocol::Core;
 use quorate_protocol::raft::{
     self, Input, Message, Outbox, Phase, ProposalId, Raft, ReadId, Refusal, RoleChange, SnapshotMeta,
 };
 use quorate_state::kv::{KvView, LeaseChange};
-use quorate_storage::state::StateError;
+use quorate_wire::command;
 use quorate_wire::kv::{Command, Grant, LeaseId};
-use quorate_wire::peer::{Frame, LeaseAsk, Packet};
+use quorate_wire::peer::{Declined, Frame, LeaseAsk, Packet};
 use reads::{Read, Reads};
+use room::Room;
+pub use room::Upkeep;
+pub use settle::Defragmented;
+use settle::Settling;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 /// The largest encoded command the log takes.
 pub const COMMAND_MAX: usize = 2 << 20;
@@ -63,6 +77,8 @@ pub struct Settings {
     pub members: Vec<Member>,
     /// What a read may cost that the lane answers itself: [`AT_ONCE`], but for those who test.
     pub at_once: usize,
+    /// What the node does unasked.
+    pub upkeep: Upkeep,
 }
 
 /// What happens to a lane.
@@ -104,6 +120,18 @@ pub enum Event {
     Read(Found),
     /// History was read for a watch.
     Caught(Caught),
+    /// The disk is nearly full, or is not any more.
+    Room {
+        /// It is.
+        short: bool,
+    },
+    /// A client wants a snapshot as a file.
+    Backup {
+        /// Gets it.
+        opened: Box<dyn FnOnce(Result<Backup, Failure>) + Send>,
+    },
+    /// Room was given back, or could not be.
+    Defragmented(Defragmented),
     /// Time has passed; nothing else may have happened.
     Tick,
     /// Hand the leadership over, if this node has it.
@@ -112,65 +140,6 @@ pub enum Event {
     Stop,
     /// The journal or the state failed: the node must stop.
     Broken(Broken),
-}
-
-/// Why a node cannot go on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken {
-    /// In words.
-    pub why: String,
-    /// A read of the state failed: the next start must set it aside.
-    pub state_damaged: bool,
-}
-
-impl Broken {
-    /// The journal failed, or a promise was broken.
-    pub fn new(why: impl Into<String>) -> Self {
-        Self { why: why.into(), state_damaged: false }
-    }
-
-    /// The state failed.
-    pub fn state(doing: &str, error: &StateError) -> Self {
-        Self { why: format!("{doing} failed: {error}"), state_damaged: error.damaged }
-    }
-}
-
-/// What a lane wants done, gathered over one drain. The driver empties it and hands it in again.
-#[derive(Default)]
-pub struct Effects {
-    /// For the journal, in order.
-    pub journal: Vec<Append>,
-    /// For the peers, one body each.
-    pub packets: Vec<(NodeId, Bytes)>,
-    /// For the applier, in order.
-    pub work: Vec<Work>,
-    /// Chunks of snapshots to be read from views, on a background thread.
-    pub exports: Vec<Export>,
-    /// Large reads, for the readers' threads.
-    pub reads: Vec<Reading>,
-    /// History for watches that fell behind, for a thread that is not busy with large reads.
-    pub catch_ups: Vec<CatchUp>,
-    /// Checkpoint jobs: run them, let the journal record the base, then [`Event::Checkpointed`] here and
-    /// [`Work::Checkpointed`] to the applier.
-    pub seals: Vec<Seal>,
-    /// Role changes, for the log.
-    pub roles: Vec<RoleChange>,
-    /// Peers of whose packets a part could not be read, once a packet.
-    pub malformed: Vec<NodeId>,
-    /// The node cannot go on.
-    pub broken: Option<Broken>,
-}
-
-/// A checkpoint to be made.
-pub struct Seal {
-    /// The work.
-    pub job: Box<dyn quorate_storage::state::CheckpointJob>,
-    /// Its number.
-    pub generation: u64,
-    /// What the journal has to record.
-    pub base: Base,
-    /// Goes back in [`Event::Checkpointed`].
-    pub installed: Option<Arc<KvView>>,
 }
 
 /// Who made a proposal, until the core has said what became of it.
@@ -209,6 +178,13 @@ pub struct Lane {
     leaderless_since: Option<Instant>,
     last_applied_term: Term,
     tick_at: Instant,
+    room: Room,
+    settling: Settling,
+    leader_changes: u64,
+    failed: u64,
+    compactor: Option<Compactor>,
+    /// Snapshots that somebody saves.
+    backups: Vec<Weak<()>>,
     /// A leader that was believed in refused: what is parked waits for the next tick or for news, or it would go back and
     /// forth at the network's speed (found by the simulator, seed 7).
     holding: bool,
@@ -229,7 +205,7 @@ impl Lane {
         rng: &mut Rng,
         now: Instant,
     ) -> Self {
-        let election = settings.raft.election_max;
+        let (election, auto) = (settings.raft.election_max, settings.upkeep.auto_compaction);
         let mut lessor = Lessor::default();
         lessor.reset(now, view.leases());
         Self {
@@ -260,6 +236,12 @@ impl Lane {
             leaderless_since: Some(now),
             last_applied_term: Term(0),
             tick_at: now,
+            room: Room::default(),
+            settling: Settling::default(),
+            leader_changes: 0,
+            failed: 0,
+            compactor: auto.map(|mode| Compactor::new(mode, now)),
+            backups: Vec::new(),
             holding: false,
             stopping: false,
             broken: None,
@@ -289,6 +271,9 @@ impl Lane {
             }
             Event::Read(found) => self.found(found),
             Event::Caught(caught) => hub(&self.hub).caught_up(caught),
+            Event::Room { short } => self.room.disk_short = short,
+            Event::Backup { opened } => opened(self.backup()),
+            Event::Defragmented(defragmented) => self.defragmented(defragmented),
             Event::Tick => {}
             Event::HandOver => self.hand_over(now),
             Event::Stop => self.stop(),
@@ -314,16 +299,20 @@ impl Lane {
             }
             // Its sender would not have taken it from a client either.
             Frame::Forward { data, .. } if data.len() > COMMAND_MAX => self.malformed.push(from),
+            // In the log it would stop every node of this release.
+            Frame::Forward { request, data, .. } if command::is_newer(&data) => {
+                self.send_frame(from, &Frame::Refused { request, why: Declined::Unknown });
+            }
             Frame::Forward { shard, term, request, data } if shard == self.shard => {
                 if self.raft.is_leader() && self.raft.term() == term {
                     self.propose(now, Proposer::Peer(from, request), data);
                 } else {
-                    self.send_frame(from, &Frame::Refused { request, overloaded: false });
+                    self.send_frame(from, &Frame::Refused { request, why: Declined::NotLeading });
                 }
             }
             Frame::Lease { shard, request, ask } if shard == self.shard => {
                 if self.waiting_full() {
-                    self.send_frame(from, &Frame::Refused { request, overloaded: true });
+                    self.send_frame(from, &Frame::Refused { request, why: Declined::Overloaded });
                 } else if self.raft.is_leader() {
                     let (lease, renew) = match ask {
                         LeaseAsk::KeepAlive(id) => (id, true),
@@ -331,11 +320,11 @@ impl Lane {
                     };
                     self.reads.gather(Read::Lease { from, request, lease, renew });
                 } else {
-                    self.send_frame(from, &Frame::Refused { request, overloaded: false });
+                    self.send_frame(from, &Frame::Refused { request, why: Declined::NotLeading });
                 }
             }
             Frame::LeaseAnswer { request, ttl, granted } => self.lease_answer(request, ttl, granted, false),
-            Frame::Refused { request, overloaded } => self.refused(request, overloaded),
+            Frame::Refused { request, why } => self.refused(request, why),
             Frame::Raft { .. } | Frame::Forward { .. } | Frame::Lease { .. } => {}
         }
     }
@@ -367,6 +356,10 @@ impl Lane {
             }
             // The driver takes these two itself.
             Output::Sealed { .. } | Output::Upkept { .. } => {}
+            Output::Settled { numbers, swept, view } => {
+                self.renew(view);
+                self.swept(numbers, swept);
+            }
         }
     }
 
@@ -409,6 +402,7 @@ impl Lane {
         if applied.last.term > self.last_applied_term {
             self.last_applied_term = applied.last.term;
             for done in self.pending.overtaken(applied.last.term) {
+                self.failed += 1;
                 done(Err(Failure::LeaderChanged));
             }
         }
@@ -437,6 +431,7 @@ impl Lane {
     fn stop(&mut self) {
         self.stopping = true;
         let reads = self.reads.drain_all().into_iter().chain(self.large.drain_all());
+        let reads = reads.chain(self.settling.drain_all());
         let waiting = self.pending.drain_all().into_iter().chain(reads);
         for done in waiting {
             done(Err(Failure::Stopping));
@@ -461,6 +456,9 @@ impl Lane {
         out.malformed.append(&mut self.malformed);
         out.exports.append(&mut self.exports.take_wanted());
         out.reads.append(&mut self.large.take_begun());
+        out.work.append(&mut self.settling.work);
+        out.tidy = self.settling.tidy.take().or(out.tidy);
+        out.defragment.append(&mut self.settling.defragment);
         self.at_once = self.settings.at_once * large::AT_ONCE_READS;
         let mut hub = hub(&self.hub);
         out.catch_ups.append(&mut hub.take_wanted());
@@ -526,6 +524,7 @@ impl Lane {
             // A new leader counts from its first entry on, see `applied`.
             self.lessor.demote();
         }
+        self.leader_changes += u64::from(change.leader.is_some() && change.leader != self.leader);
         self.leader = change.leader;
         self.holding = false;
         match (self.leader, self.leaderless_since) {
@@ -536,11 +535,12 @@ impl Lane {
     }
 
     fn proposal_refused(&mut self, now: Instant, id: ProposalId, refusal: &Refusal) {
-        let overloaded = matches!(refusal, Refusal::Overloaded);
+        let why =
+            if matches!(refusal, Refusal::Overloaded) { Declined::Overloaded } else { Declined::NotLeading };
         match self.proposing.remove(&id.0) {
-            Some(Proposer::Here(request)) => self.refused(request, overloaded),
+            Some(Proposer::Here(request)) => self.refused(request, why),
             Some(Proposer::Peer(from, request)) => {
-                self.send_frame(from, &Frame::Refused { request, overloaded });
+                self.send_frame(from, &Frame::Refused { request, why });
             }
             Some(Proposer::Lessor(Wish::Revoke(grants))) => {
                 self.lessor.not_revoked(now, &grants);
@@ -556,12 +556,14 @@ impl Lane {
 
     /// Time-outs, and what the lessor wants.
     fn clockwork(&mut self, now: Instant) {
+        self.watch_room(now);
+        self.auto_compact(now);
         for wish in self.lessor.due(now) {
             let command = match &wish {
                 Wish::Revoke(grants) => Command::LeaseExpire { grants: grants.clone() },
                 Wish::Checkpoint(remaining) => Command::LeaseCheckpoint { remaining: remaining.clone() },
             };
-            let data = quorate_wire::command::encode(self.settings.node, self.take_request(), &command);
+            let data = command::encode(self.settings.node, self.take_request(), &command);
             self.propose(now, Proposer::Lessor(wish), data);
         }
         if now >= self.tick_at {
@@ -569,7 +571,10 @@ impl Lane {
             self.holding = false;
             hub(&self.hub).tick(now);
             let reads = self.reads.expired(now).into_iter().chain(self.large.expired(now));
-            for (done, failure) in self.pending.expired(now).into_iter().chain(reads) {
+            let reads = reads.chain(self.settling.expired(now));
+            let late = self.pending.expired(now);
+            self.failed += late.len() as u64;
+            for (done, failure) in late.into_iter().chain(reads) {
                 done(Err(failure));
             }
         }
@@ -643,10 +648,15 @@ impl Lane {
 
     /// When this lane next wants a tick, if nothing else arrives first.
     pub fn deadline(&self) -> Option<Instant> {
-        let waiting =
-            self.pending.len() > 0 || self.reads.any() || self.large.len() > 0 || self.raft.is_leader();
+        let waiting = self.pending.len() > 0
+            || self.reads.any()
+            || self.large.len() > 0
+            || self.raft.is_leader()
+            || self.wants_alarm()
+            || self.settling.any();
         let tick = (waiting || hub(&self.hub).wants_ticks()).then_some(self.tick_at);
-        [self.raft.deadline(), tick, self.lessor.deadline()].into_iter().flatten().min()
+        let compactor = self.compactor.as_ref().map(Compactor::deadline);
+        [self.raft.deadline(), tick, self.lessor.deadline(), compactor].into_iter().flatten().min()
     }
 
     /// The core, to look at.
@@ -678,12 +688,6 @@ impl Lane {
     pub fn patience(&self) -> Patience {
         self.patience
     }
-}
-
-/// The smallest lease in seconds: one and a half of the shortest election timeout, rounded up, as etcd's.
-fn least_lease(election: Duration) -> i64 {
-    let ms = election.as_millis() as i64 * 3 / 2;
-    ((ms + 999) / 1000).max(1)
 }
 
 fn hub(hub: &Mutex<Hub>) -> std::sync::MutexGuard<'_, Hub> {

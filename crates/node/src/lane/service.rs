@@ -3,14 +3,21 @@
 use super::{Broken, COMMAND_MAX, Found, Lane, Read, WAITING_BYTES_MAX, WAITING_MAX, Want, large};
 use crate::api::{Answer, Body, Done, Failure, Head, Member, Request, Status};
 use crate::applier::Outcome;
+use crate::backup::{Backup, Header};
+use crate::figures::Figures;
 use crate::lessor::Renewal;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId};
 use quorate_state::kv::ReadError;
 use quorate_storage::state::StateError;
-use quorate_wire::kv::{Command, LeaseId};
-use quorate_wire::peer::Frame;
+use quorate_wire::kv::{Command, LeaseId, Refused, Reply};
+use quorate_wire::peer::{Declined, Frame};
 use std::cell::Cell;
+use std::sync::Arc;
+
+/// So many snapshots may be saved at once: each holds on to what it reads.
+const BACKUPS_MAX: usize = 4;
+const STATE_LOST: &str = "this node lost its state, and fetches it from its peers";
 
 impl Lane {
     pub(super) fn call(&mut self, now: Instant, request: Request, timeout: Option<Duration>, done: Done) {
@@ -19,9 +26,7 @@ impl Lane {
         }
         if self.raft.state_lost() && !matches!(request, Request::Status) {
             // What is readable here is no state of the space, not even an old one.
-            return done(Err(Failure::Broken(
-                "this node lost its state, and fetches it from its peers".into(),
-            )));
+            return done(Err(Failure::Broken(STATE_LOST.into())));
         }
         if self.raft.is_learner() && !serves_as_learner(&request) {
             return done(Err(Failure::Learner));
@@ -36,13 +41,19 @@ impl Lane {
                 self.park(Want::KeepAlive(id, self.view.revision()), deadline, done);
             }
             Request::LeaseTimeToLive { id, keys } => self.park(Want::TimeToLive(id, keys), deadline, done),
+            Request::Swept | Request::Defragment => {
+                self.settle(now, request == Request::Defragment, timeout, done);
+            }
             Request::Status
+            | Request::HashSpace { .. }
+            | Request::HashAll
             | Request::Range { serializable: true, .. }
             | Request::ReadTxn { serializable: true, .. }
             | Request::Members { linearizable: false } => self.serve(request, deadline, done),
             Request::Range { .. }
             | Request::ReadTxn { .. }
             | Request::LeaseList
+            | Request::Alarms
             | Request::Members { .. } => {
                 self.reads.gather(Read::Local { request, done, deadline });
             }
@@ -56,6 +67,9 @@ impl Lane {
     }
 
     fn call_write(&mut self, command: &Command, deadline: Instant, done: Done) {
+        if command.grows() && self.is_short_of_room() {
+            return done(Err(Failure::Refused(Refused::NoSpace, self.head())));
+        }
         let request = self.take_request();
         let data = quorate_wire::command::encode(self.settings.node, request, command);
         if data.len() > COMMAND_MAX {
@@ -78,14 +92,20 @@ impl Lane {
         });
     }
 
-    pub(super) fn refused(&mut self, request: u64, overloaded: bool) {
-        if overloaded {
-            if let Some((_, done)) = self.pending.finish(request) {
-                done(Err(Failure::Overloaded));
+    /// Nothing was done about a request: it is tried again where that helps.
+    pub(super) fn refused(&mut self, request: u64, why: Declined) {
+        let failure = match why {
+            Declined::NotLeading => {
+                self.pending.refused(request);
+                self.holding = true;
+                return;
             }
-        } else {
-            self.pending.refused(request);
-            self.holding = true;
+            Declined::Overloaded => Failure::Overloaded,
+            Declined::Unknown => Failure::Refused(Refused::UnknownCommand, self.head()),
+        };
+        if let Some((_, done)) = self.pending.finish(request) {
+            self.failed += 1;
+            done(Err(failure));
         }
     }
 
@@ -106,6 +126,9 @@ impl Lane {
         let result = match &request {
             Request::Members { .. } => Ok(Some(Body::Members(self.members()))),
             Request::Status => Ok(Some(Body::Status(self.status()))),
+            Request::Alarms => {
+                Ok(Some(Body::Reply(Reply::Alarms(self.view.alarms().iter().copied().collect()))))
+            }
             request => self.read_at_once(request),
         };
         if !matches!(result, Ok(None)) {
@@ -236,7 +259,45 @@ impl Lane {
             self.pending.refused(request);
             self.holding = true;
         } else {
-            self.send_frame(from, &Frame::Refused { request, overloaded: false });
+            self.send_frame(from, &Frame::Refused { request, why: Declined::NotLeading });
+        }
+    }
+
+    /// A snapshot of what is readable now, unless as many are under way as may.
+    pub(super) fn backup(&mut self) -> Result<Backup, Failure> {
+        if self.stopping {
+            return Err(Failure::Stopping);
+        }
+        if self.raft.state_lost() {
+            return Err(Failure::Broken(STATE_LOST.into()));
+        }
+        self.backups.retain(|backup| backup.strong_count() > 0);
+        if self.backups.len() >= BACKUPS_MAX {
+            return Err(Failure::Overloaded);
+        }
+        let counted = Arc::new(());
+        self.backups.push(Arc::downgrade(&counted));
+        let header = Header { cluster: self.settings.cluster, node: self.settings.node };
+        Ok(Backup::new(&self.view, header, counted))
+    }
+
+    /// What is counted here.
+    pub fn figures(&self) -> Figures {
+        let (db_size, db_size_in_use) = self.view.sizes();
+        Figures {
+            has_leader: self.raft.leader().is_some(),
+            leads: self.raft.is_leader(),
+            learner: self.raft.is_learner(),
+            leader_changes: self.leader_changes,
+            committed: self.raft.commit().get(),
+            applied: self.view.applied().index.get(),
+            pending: self.pending.len() as u64,
+            failed: self.failed,
+            db_size,
+            db_size_in_use,
+            quota: self.settings.upkeep.quota,
+            keys: self.view.len(),
+            leases: self.view.leases_len(),
         }
     }
 
@@ -270,6 +331,8 @@ impl Lane {
             learner: self.raft.is_learner(),
             errors,
             digest: self.view.digest(),
+            alarms: self.view.alarms().iter().copied().collect(),
+            quota: self.settings.upkeep.quota,
         }
     }
 }

@@ -84,7 +84,7 @@ impl Hub {
     pub fn caught_up(&mut self, caught: Caught) {
         self.reading = self.reading.saturating_sub(1);
         if let Err(error) = &caught.batch
-            && error.damaged
+            && error.damaged()
         {
             self.damage = Some(error.clone());
         }

@@ -57,7 +57,7 @@ impl History for KvView {
     fn history(&self, from: Revision, bytes: usize) -> StateResult<Vec<Event>> {
         Self::history(self, from, bytes).map_err(|error| match error {
             ReadError::Store(error) => error,
-            refused @ ReadError::Refused(_) => StateError { context: refused.to_string(), damaged: false },
+            refused @ ReadError::Refused(_) => StateError::io(refused.to_string()),
         })
     }
 }

@@ -12,8 +12,8 @@ use super::sweep::history_bytes;
 use super::{counts::latest_range, read::End};
 use crate::digest::Digest;
 use bytes::Bytes;
-use quorate_base::{Entry, EntryId, EntryKind, NodeId};
-use quorate_storage::state::StateResult;
+use quorate_base::{Entry, EntryId, EntryKind, Index, NodeId};
+use quorate_storage::state::{StateError, StateResult};
 use quorate_wire::command::{self, Decoded};
 use quorate_wire::kv::{
     Command, DeleteRange, Event, Grant, KeyRange, KeyValue, LeaseId, Op, Put, Refused, Reply, Revision, Txn,
@@ -39,14 +39,14 @@ pub struct Applied {
 }
 
 /// The effects of an entry while they gather.
-struct Effect {
+pub(super) struct Effect {
     /// The revision that the next change gets.
     main: Revision,
     /// How many changes it has so far.
     sub: u32,
     events: Vec<Event>,
     leases: Vec<LeaseChange>,
-    digest: Digest,
+    pub(super) digest: Digest,
 }
 
 impl Effect {
@@ -99,6 +99,9 @@ impl Kv {
         data: &Bytes,
         effect: &mut Effect,
     ) -> StateResult<(NodeId, u64, Result<Reply, Refused>)> {
+        if command::is_newer(data) {
+            return Err(newer(self.meta.applied.index.next(), data));
+        }
         let Ok(Decoded { origin, request, command }) = command::decode(data) else {
             let (origin, request) = command::decode_request(data).unwrap_or_default();
             effect.digest.number(REFUSED);
@@ -117,6 +120,7 @@ impl Kv {
     }
 
     fn execute(&mut self, command: Command, effect: &mut Effect) -> Outcome<Reply> {
+        self.check_alarms(&command)?;
         match command {
             Command::Put(put) => {
                 self.check_put(&put, true)?;
@@ -132,6 +136,7 @@ impl Kv {
                 self.lease_checkpoint(&remaining, effect);
                 Ok(Reply::Lease)
             }
+            Command::Alarm { alarm, on } => Ok(self.set_alarm(alarm, on, effect)?),
         }
     }
 
@@ -417,6 +422,15 @@ impl Kv {
             }
         }
     }
+}
+
+/// What a newer release wrote into the log must not be passed over: the state would be another than where it was applied.
+fn newer(index: Index, data: &[u8]) -> StateError {
+    let version = data.first().copied().unwrap_or_default();
+    StateError::newer(format!(
+        "entry {index} of the log is a command of version {version}, and this release knows up to {}",
+        command::VERSION
+    ))
 }
 
 fn decode_latest(stored: Bytes) -> StateResult<Record> {

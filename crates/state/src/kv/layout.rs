@@ -16,6 +16,7 @@ pub(super) mod table {
     pub(in crate::kv) const LEASE_KEY: u8 = b'K';
     pub(in crate::kv) const LATEST: u8 = b'L';
     pub(in crate::kv) const META: u8 = b'M';
+    pub(in crate::kv) const ALARM: u8 = b'N';
     pub(in crate::kv) const OLD: u8 = b'O';
     pub(in crate::kv) const POINTER: u8 = b'P';
     pub(in crate::kv) const EVENT: u8 = b'R';
@@ -165,7 +166,7 @@ fn parse_rev(bytes: &[u8]) -> Option<Rev> {
 
 /// The error of a record that cannot be: the store's checksums hold, and still it is not what this code writes.
 pub(super) fn damaged(what: &str) -> StateError {
-    StateError { context: format!("key-value state: {what} is malformed"), damaged: true }
+    StateError::of_damage(format!("key-value state: {what} is malformed"))
 }
 
 /// One version of one key, as in tables `LATEST` and `OLD`: `01 create rev sub version lease value`, numbers as LEB128.

@@ -11,7 +11,7 @@ use quorate_wire::kv::Revision;
 
 const FORMAT: u8 = 1;
 /// No log grows so long, and no state so large.
-const NUMBER_MAX: i64 = 1 << 62;
+pub(super) const NUMBER_MAX: i64 = 1 << 62;
 
 /// The numbers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -77,8 +77,7 @@ impl Meta {
         }
         if body.first() != Some(&FORMAT) {
             // Its checksum holds: it is whole, and must not be set aside.
-            let context = "key-value state: its format is newer than this release reads".into();
-            return Err(StateError { context, damaged: false });
+            return Err(StateError::newer("key-value state: its format is newer than this release reads"));
         }
         let mut at = Cursor { bytes: body, at: 1 };
         let mut next = || at.varint().ok_or_else(bad);
@@ -128,7 +127,7 @@ mod tests {
         let body = stored.len() - 4;
         let crc = crc32c::crc32c(&stored[..body]);
         stored[body..].copy_from_slice(&crc.to_le_bytes());
-        assert!(Meta::decode(&stored).is_err_and(|e| !e.damaged && e.context.contains("newer")));
+        assert!(Meta::decode(&stored).is_err_and(|e| !e.damaged() && e.context.contains("newer")));
     }
 
     #[test]

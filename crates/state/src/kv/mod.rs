@@ -16,6 +16,7 @@
 //! | `O` old | escaped key, revision (8+4 bytes BE) | a superseded record, or a tombstone |
 //! | `R` events | revision (8+4 bytes BE) | put or delete, the revision it replaced, key |
 //! | `E` leases | lease id, order-preserving | granted and remaining seconds |
+//! | `N` alarms | kind, member | nothing |
 //! | `K` lease keys | lease id, key | nothing |
 //! | `C` counted blocks | first key of a block | how many keys it holds |
 //! | `M` meta | nothing | applied index, membership, revision, compacted, progress, digest |
@@ -44,7 +45,8 @@
 //!
 //! Logically it is one number and takes effect at once. The sweep behind it ([`Kv::compact_step`]) walks the event log up
 //! to that revision in bounded steps and deletes what no read can reach: the version that an event replaced, its own
-//! tombstone, the event. Events *at* the compacted revision stay, tombstones among them, since a watch may start there.
+//! tombstone, the event. Events *at* the compacted revision stay, tombstones among them, since a watch may start there; what
+//! they replaced goes.
 //! No answer and no digest depends on how far the sweep has come.
 //!
 //! # Atomicity
@@ -61,16 +63,20 @@
 //! # Left out
 //!
 //! Keys longer than [`KEY_MAX`] are refused. A key that one transaction both deletes and puts with `ignore_value` takes an
-//! empty value (doors refuse such transactions). Quotas, alarms and fences are not here yet.
+//! empty value (doors refuse such transactions). Fences are not here yet.
 
+mod alarm;
 mod apply;
 mod counts;
+mod foreign;
+mod hash;
 mod layout;
 mod lease;
 mod meta;
 mod read;
 mod recent;
 mod source;
+mod survey;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -78,14 +84,18 @@ mod transfer;
 mod view;
 
 pub use apply::Applied;
+pub use foreign::{Foreign, ForeignVersion};
 pub use layout::KEY_MAX;
 pub use lease::{LeaseChange, LeaseInfo};
 pub use read::ReadError;
+pub use survey::{Contents, Survey, base_of};
 pub use view::KvView;
 
+use crate::digest::Digest;
+use alarm::Alarms;
 use bytes::Bytes;
 use counts::Counts;
-use layout::{Keys, PREFIX, damaged, table};
+use layout::{Keys, PREFIX, Rev, damaged, table};
 use lease::Leases;
 use meta::Meta;
 use quorate_base::{EntryId, ShardId};
@@ -100,8 +110,8 @@ use transfer::Incoming;
 
 /// The machine of one key-value space. There is one writer: entries come in through [`Kv::apply`], reads run on views.
 ///
-/// Invariants: `meta.applied` is the last entry whose effects are in `state`; `counts` and `leases` agree with tables `L` and
-/// `E`; `meta.compacted` is below or at `meta.revision`, and `meta.swept` not above it.
+/// Invariants: `meta.applied` is the last entry whose effects are in `state`; `counts`, `leases` and `alarms` agree with tables
+/// `L`, `E` and `N`; `meta.compacted` is below or at `meta.revision`, and `meta.swept` not above it.
 pub struct Kv {
     state: Box<dyn State>,
     shard: ShardId,
@@ -110,9 +120,12 @@ pub struct Kv {
     meta: Meta,
     counts: Counts,
     leases: Leases,
+    alarms: Alarms,
     recent: Recent,
     /// A snapshot that is being taken in.
     incoming: Option<Incoming>,
+    /// Everything before this place of the event log is swept or freed: only where this life has come to, found again by the next.
+    freed: Rev,
     /// Incarnations to be swept away.
     purges: Vec<Purge>,
     /// The highest incarnation that was ever written here.
@@ -129,13 +142,14 @@ impl Kv {
         let incarnation = pointed_to(&source, shard)?;
         let keys = Keys::new(shard, incarnation.unwrap_or(1));
         let mut buf = Vec::new();
-        let (meta, counts, leases) = if incarnation.is_some() {
+        let (meta, counts, leases, alarms) = if incarnation.is_some() {
             let stored = source.get(keys.raw(&mut buf, table::META, b""))?;
             let stored =
                 stored.ok_or_else(|| damaged("the state without its record of the applied index"))?;
-            (Meta::decode(&stored)?, Counts::load(&source, keys)?, lease::load(&source, keys)?)
+            let (counts, leases) = (Counts::load(&source, keys)?, lease::load(&source, keys)?);
+            (Meta::decode(&stored)?, counts, leases, alarm::load(&source, keys)?)
         } else {
-            (Meta::new(), Counts::new(), Leases::default())
+            (Meta::new(), Counts::new(), Leases::default(), Alarms::default())
         };
         let others = sweep::other_incarnations(&source, shard, incarnation)?;
         let highest = others.iter().copied().chain(incarnation).max().unwrap_or(0);
@@ -149,8 +163,10 @@ impl Kv {
             meta,
             counts,
             leases,
+            alarms,
             recent: Recent::default(),
             incoming: None,
+            freed: Rev::NONE,
             purges: others.into_iter().map(Purge::new).collect(),
             highest: highest.max(incarnation),
             key_buf: Vec::new(),
@@ -175,6 +191,16 @@ impl Kv {
         }
     }
 
+    /// Raises the revision without a change, and compacts all before: what was read or watched at a revision of the space that
+    /// this one was restored from cannot be taken for one of its own. Every replica must do the same.
+    pub fn bump(&mut self, by: Revision) {
+        self.meta.revision = self.meta.revision.saturating_add(by.max(0)).min(meta::NUMBER_MAX - 1);
+        self.meta.compacted = self.meta.revision;
+        let mut digest = Digest::new(self.meta.digest);
+        digest.number(self.meta.revision as u64);
+        self.meta.digest = digest.value();
+    }
+
     /// The newest revision.
     pub fn revision(&self) -> Revision {
         self.meta.revision
@@ -197,6 +223,7 @@ impl Kv {
             keys: self.keys,
             blocks: self.counts.blocks().clone(),
             leases: self.leases.clone(),
+            alarms: self.alarms.clone(),
             meta: self.meta.clone(),
         })
     }

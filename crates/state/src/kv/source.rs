@@ -72,7 +72,7 @@ impl<'s> Limited<'s> {
             return Ok(());
         }
         self.ended.set(true);
-        Err(StateError { context: "the read was ended".into(), damaged: false })
+        Err(StateError::io("the read was ended"))
     }
 
     fn passing<'a>(&'a self, scan: Scan<'a>) -> Scan<'a> {

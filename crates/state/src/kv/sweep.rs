@@ -44,7 +44,7 @@ impl Kv {
         }
         let target = Rev::new(self.meta.compacted.max(0), 0);
         if self.meta.swept >= target {
-            return Ok(false);
+            return self.free_step(target, budget);
         }
         let changes = self.events(self.meta.swept, target, budget)?;
         let done = changes.len() < budget;
@@ -55,7 +55,35 @@ impl Kv {
             Some((rev, _)) if !done => Rev::new(rev.main, rev.sub.saturating_add(1)),
             _ => target,
         };
-        Ok(!done || !self.purges.is_empty())
+        Ok(true)
+    }
+
+    /// Deletes what the events *at* the compacted revision replaced, which no read reaches: a deletion of everything, compacted
+    /// at once, would else keep all of it. The event stays, without the name of what it replaced.
+    fn free_step(&mut self, target: Rev, budget: usize) -> StateResult<bool> {
+        let end = Rev::new(target.main.saturating_add(1), 0);
+        let from = self.freed.max(target);
+        if from >= end {
+            return Ok(false);
+        }
+        let changes = self.events(from, end, budget)?;
+        let done = changes.len() < budget;
+        for (rev, change) in &changes {
+            // What the same revision had put is an event of its own.
+            if change.prev.is_none() || change.prev.main >= target.main {
+                continue;
+            }
+            self.state.delete(self.keys.old(&mut self.key_buf, &change.key, change.prev));
+            let kept = Change::encode(&mut self.value_buf, change.deleted, Rev::NONE, 0, &change.key);
+            self.state.put(self.keys.event(&mut self.key_buf, *rev), kept);
+            let bytes = |replaces, of| history_bytes(&change.key, change.deleted, replaces, of);
+            self.meta.history_bytes -= bytes(true, change.prev_bytes) - bytes(false, 0);
+        }
+        self.freed = match changes.last() {
+            Some((rev, _)) if !done => Rev::new(rev.main, rev.sub.saturating_add(1)),
+            _ => end,
+        };
+        Ok(!done)
     }
 
     fn events(&self, from: Rev, before: Rev, limit: usize) -> StateResult<Vec<(Rev, Change)>> {

@@ -14,21 +14,21 @@
 
 use super::Kv;
 use super::counts::Counts;
-use super::layout::{Cursor, KEY_MAX, Keys, damaged, table, varint};
+use super::layout::{Cursor, KEY_MAX, Keys, Rev, damaged, table, varint};
 use super::meta::Meta;
 use super::source::Written;
 use super::sweep::Purge;
 use super::view::KvView;
-use super::{lease, pointer};
+use super::{alarm, lease, pointer};
 use bytes::Bytes;
-use quorate_base::Base;
+use quorate_base::{Base, ShardId};
 use quorate_storage::state::{StateError, StateResult};
 use std::ops::Bound;
 
 const VERSION: u8 = 1;
 const FRAME: usize = 9;
 /// The machine's numbers, in the stream only: before all tables.
-const NUMBERS: u8 = b'A';
+pub(super) const NUMBERS: u8 = b'A';
 /// The longest key of the stream: a table's letter, an escaped key and a revision.
 const STREAM_KEY_MAX: usize = 2 * KEY_MAX + 32;
 
@@ -45,10 +45,10 @@ pub(super) struct Incoming {
     complete: bool,
 }
 
-struct Chunk<'a> {
-    last: bool,
-    after: &'a [u8],
-    pairs: Vec<(&'a [u8], &'a [u8])>,
+pub(super) struct Chunk<'a> {
+    pub(super) last: bool,
+    pub(super) after: &'a [u8],
+    pub(super) pairs: Vec<(&'a [u8], &'a [u8])>,
 }
 
 impl KvView {
@@ -73,12 +73,7 @@ impl KvView {
         }
         let last = pairs.peek().is_none();
         body[0] = u8::from(last);
-        let mut chunk = Vec::with_capacity(FRAME + body.len());
-        chunk.push(VERSION);
-        chunk.extend((body.len() as u32).to_le_bytes());
-        chunk.extend(crc32c::crc32c(&body).to_le_bytes());
-        chunk.append(&mut body);
-        Ok((chunk.into(), (!last).then(|| Bytes::copy_from_slice(&last_key))))
+        Ok((framed(body), (!last).then(|| Bytes::copy_from_slice(&last_key))))
     }
 
     /// The pairs behind `after`: numbers, blocks, and what is stored.
@@ -114,16 +109,7 @@ impl Kv {
         self.import_abandon();
         self.highest =
             self.highest.checked_add(1).ok_or_else(|| damaged("the number of the next incarnation"))?;
-        self.incoming = Some(Incoming {
-            incarnation: self.highest,
-            keys: Keys::new(self.shard, self.highest),
-            seq: 0,
-            last_key: Bytes::new(),
-            meta: None,
-            latest: 0,
-            counted: 0,
-            complete: false,
-        });
+        self.incoming = Some(Incoming::new(self.shard, self.highest));
         Ok(())
     }
 
@@ -149,19 +135,13 @@ impl Kv {
         if incoming.complete || incoming.seq != seq {
             return Err(bad(&format!("chunk {seq} came, {} was due", incoming.seq)));
         }
-        let chunk = parse(data).ok_or_else(|| bad(&format!("chunk {seq} does not verify")))?;
-        if chunk.after != incoming.last_key {
-            return Err(bad(&format!("chunk {seq} does not follow the one before")));
-        }
-        incoming.note(&chunk)?;
+        let chunk = incoming.take(data)?;
         let mut stored = Vec::new();
         for (key, value) in &chunk.pairs {
             if key[0] != NUMBERS {
                 self.state.put(incoming.keys.raw(&mut stored, key[0], &key[1..]), value);
             }
         }
-        incoming.seq += 1;
-        incoming.complete = chunk.last;
         Ok(())
     }
 
@@ -170,29 +150,32 @@ impl Kv {
     /// An error says that the snapshot is not whole or not the one announced (it is given up), or that the store failed.
     pub fn import_finish(&mut self, base: Base) -> StateResult<()> {
         let incoming = self.incoming.take().ok_or_else(|| bad("no snapshot was begun"))?;
-        let whole = incoming.complete && incoming.counted == incoming.latest;
-        let meta = match incoming.meta {
-            Some(meta) if whole && meta.applied == base.id => meta,
+        let (incarnation, keys) = (incoming.incarnation, incoming.keys);
+        let meta = match incoming.whole() {
+            Some((meta, _)) if meta.applied == base.id => meta,
             _ => {
-                self.purges.push(Purge::new(incoming.incarnation));
+                self.purges.push(Purge::new(incarnation));
                 return Err(bad("it is not whole, or not the one that was announced"));
             }
         };
         let source = Written(&*self.state);
-        let loaded = Counts::load(&source, incoming.keys)
-            .and_then(|counts| Ok((counts, lease::load(&source, incoming.keys)?)));
-        let (counts, leases) = match loaded {
+        let loaded = Counts::load(&source, keys)
+            .and_then(|counts| Ok((counts, lease::load(&source, keys)?)))
+            .and_then(|(counts, leases)| Ok((counts, leases, alarm::load(&source, keys)?)));
+        let (counts, leases, alarms) = match loaded {
             Ok(loaded) => loaded,
             Err(error) => {
-                self.purges.push(Purge::new(incoming.incarnation));
+                self.purges.push(Purge::new(incarnation));
                 return Err(error);
             }
         };
         self.purges.push(Purge::new(self.incarnation));
-        self.incarnation = incoming.incarnation;
-        self.keys = incoming.keys;
+        self.incarnation = incarnation;
+        self.keys = keys;
         self.counts = counts;
         self.leases = leases;
+        self.alarms = alarms;
+        self.freed = Rev::NONE;
         self.meta = Meta { membership: base.membership, ..meta };
         self.state.put(&pointer(self.shard), &self.incarnation.to_le_bytes());
         Ok(())
@@ -200,6 +183,42 @@ impl Kv {
 }
 
 impl Incoming {
+    pub(super) fn new(shard: ShardId, incarnation: u32) -> Self {
+        Self {
+            incarnation,
+            keys: Keys::new(shard, incarnation),
+            seq: 0,
+            last_key: Bytes::new(),
+            meta: None,
+            latest: 0,
+            counted: 0,
+            complete: false,
+        }
+    }
+
+    /// Verifies the chunk that is due, and takes down what is in it.
+    pub(super) fn take<'a>(&mut self, data: &'a [u8]) -> StateResult<Chunk<'a>> {
+        let seq = self.seq;
+        if self.complete {
+            return Err(bad("more came behind its last chunk"));
+        }
+        let chunk = parse(data).ok_or_else(|| bad(&format!("chunk {seq} does not verify")))?;
+        if chunk.after != self.last_key {
+            return Err(bad(&format!("chunk {seq} does not follow the one before")));
+        }
+        self.note(&chunk)?;
+        self.seq += 1;
+        self.complete = chunk.last;
+        Ok(chunk)
+    }
+
+    /// The numbers and how many keys there are, if all of it came.
+    pub(super) fn whole(self) -> Option<(Meta, u64)> {
+        let latest = self.latest;
+        let whole = self.complete && self.counted == latest;
+        self.meta.filter(|_| whole).map(|meta| (meta, latest))
+    }
+
     /// Checks the pairs of a chunk and takes down what is counted.
     fn note(&mut self, chunk: &Chunk<'_>) -> StateResult<()> {
         let mut before = &self.last_key[..];
@@ -216,7 +235,7 @@ impl Incoming {
                     self.counted += u64::from(u32::from_le_bytes(*count));
                 }
                 table::LATEST => self.latest += 1,
-                table::LEASE | table::LEASE_KEY | table::OLD | table::EVENT => {}
+                table::LEASE | table::LEASE_KEY | table::ALARM | table::OLD | table::EVENT => {}
                 other => return Err(bad(&format!("it has a table {other:#x}"))),
             }
         }
@@ -227,16 +246,26 @@ impl Incoming {
     }
 }
 
-fn bad(what: &str) -> StateError {
-    StateError { context: format!("the snapshot cannot be taken in: {what}"), damaged: true }
+pub(super) fn bad(what: &str) -> StateError {
+    StateError::of_damage(format!("the snapshot cannot be taken in: {what}"))
 }
 
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+/// A chunk with this body.
+pub(super) fn framed(mut body: Vec<u8>) -> Bytes {
+    let mut chunk = Vec::with_capacity(FRAME + body.len());
+    chunk.push(VERSION);
+    chunk.extend((body.len() as u32).to_le_bytes());
+    chunk.extend(crc32c::crc32c(&body).to_le_bytes());
+    chunk.append(&mut body);
+    chunk.into()
+}
+
+pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-fn parse(data: &[u8]) -> Option<Chunk<'_>> {
+pub(super) fn parse(data: &[u8]) -> Option<Chunk<'_>> {
     let (&version, frame) = data.split_first()?;
     let (len, frame) = frame.split_first_chunk::<4>()?;
     let (crc, body) = frame.split_first_chunk::<4>()?;

@@ -1,5 +1,6 @@
 //! What is readable at one moment: a consistent view that any thread may hold while the machine goes on.
 
+use super::alarm::Alarms;
 use super::counts::Blocks;
 use super::layout::{KEY_MAX, Keys, PREFIX, table};
 use super::lease::{LeaseInfo, Leases};
@@ -9,7 +10,8 @@ use super::source::{Limited, Source, Viewed};
 use bytes::Bytes;
 use quorate_base::EntryId;
 use quorate_storage::state::{StateResult, View};
-use quorate_wire::kv::{Event, LeaseId, Range, RangeReply, Reply, Revision, Txn};
+use quorate_wire::kv::{Alarm, Event, LeaseId, Range, RangeReply, Reply, Revision, Txn};
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -19,6 +21,7 @@ pub struct KvView {
     pub(super) keys: Keys,
     pub(super) blocks: Blocks,
     pub(super) leases: Leases,
+    pub(super) alarms: Alarms,
     pub(super) meta: Meta,
 }
 
@@ -30,6 +33,7 @@ impl KvView {
             keys: self.keys,
             blocks: self.blocks.clone(),
             leases: self.leases.clone(),
+            alarms: self.alarms.clone(),
             meta: self.meta.clone(),
         }
     }
@@ -102,6 +106,11 @@ impl KvView {
         self.read(|snapshot| snapshot.history(from, max_bytes))
     }
 
+    /// The alarms that stand.
+    pub fn alarms(&self) -> &BTreeSet<Alarm> {
+        &self.alarms
+    }
+
     /// One lease.
     pub fn lease(&self, id: LeaseId) -> Option<LeaseInfo> {
         self.leases.get(&id).copied()
@@ -143,7 +152,7 @@ impl KvView {
         with(&self.snapshot(&Viewed(&*self.view)))
     }
 
-    fn read_while<T>(
+    pub(super) fn read_while<T>(
         &self,
         go_on: &dyn Fn(usize) -> bool,
         with: impl FnOnce(&Snapshot<'_>) -> Result<T, ReadError>,

@@ -15,8 +15,8 @@ use bytes::Bytes;
 use quorate_base::{Base, Entry, EntryId, EntryKind, Index, NodeId, ShardId, Term};
 use quorate_storage::state::{CheckpointJob, StateStore};
 use quorate_wire::command;
-use quorate_wire::kv::{Event, LeaseId, Revision};
-use std::collections::BTreeMap;
+use quorate_wire::kv::{Alarm, Event, LeaseId, Revision};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How often what was done.
@@ -63,6 +63,7 @@ struct Moment {
     revision: Revision,
     compacted: Revision,
     leases: BTreeMap<LeaseId, LeaseInfo>,
+    alarms: BTreeSet<Alarm>,
     membership: Bytes,
     digest: Option<u64>,
 }
@@ -105,6 +106,7 @@ pub fn check(stores: &mut [Box<dyn StateStore>], seed: u64, steps: u64) -> Done 
         revision: 1,
         compacted: -1,
         leases: BTreeMap::new(),
+        alarms: BTreeSet::new(),
         membership: Bytes::new(),
         digest: Some(0),
     };
@@ -191,6 +193,7 @@ impl Run<'_> {
             revision: self.model.revision(),
             compacted: self.model.compacted,
             leases: self.model.leases.clone(),
+            alarms: self.model.alarms.clone(),
             membership,
             digest: None,
         });
@@ -228,6 +231,7 @@ impl Run<'_> {
         assert_eq!(Some(view.digest()), moment.digest);
         let leases: Vec<_> = moment.leases.iter().map(|(id, info)| (*id, *info)).collect();
         assert_eq!(view.leases(), leases);
+        assert_eq!(*view.alarms(), moment.alarms);
         for (id, ..) in leases.iter().take(2) {
             assert_eq!(view.lease_keys_while(*id, &|_| true), Ok(Some(self.model.lease_keys(*id, newest))));
         }
@@ -353,12 +357,12 @@ impl Run<'_> {
             0 => {
                 let mut flipped = chunk.to_vec();
                 flipped[(bit / 8) as usize] ^= 1 << (bit % 8);
-                assert!(kv.import_chunk(seq, &flipped).is_err_and(|e| e.damaged), "bit {bit}");
+                assert!(kv.import_chunk(seq, &flipped).is_err_and(|e| e.damaged()), "bit {bit}");
             }
             1 => assert!(kv.import_chunk(seq + 1, chunk).is_err()),
             2 if after.is_some() => {
                 // The chunk is lost, and the one behind it comes in its place.
-                assert!(after.is_some_and(|after| kv.import_chunk(seq, after).is_err_and(|e| e.damaged)));
+                assert!(after.is_some_and(|after| kv.import_chunk(seq, after).is_err_and(|e| e.damaged())));
             }
             _ => {}
         }

@@ -4,11 +4,11 @@ use crate::kv::{KEY_MAX, LeaseChange, LeaseInfo};
 use bytes::Bytes;
 use quorate_base::Index;
 use quorate_wire::kv::{
-    Command, Compare, CompareResult, CompareTarget, DeleteRange, Event, KeyRange, KeyValue, LeaseId, Op, Put,
-    Range, RangeReply, Refused, Reply, Revision, SortOrder, SortTarget, Txn,
+    Alarm, AlarmKind, Command, Compare, CompareResult, CompareTarget, DeleteRange, Event, KeyRange, KeyValue,
+    LeaseId, Op, Put, Range, RangeReply, Refused, Reply, Revision, SortOrder, SortTarget, Txn,
 };
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 type Pairs = BTreeMap<Bytes, KeyValue>;
 
@@ -36,6 +36,8 @@ pub struct Model {
     pub compacted: Revision,
     /// The leases.
     pub leases: BTreeMap<LeaseId, LeaseInfo>,
+    /// The alarms that stand.
+    pub alarms: BTreeSet<Alarm>,
     pending: Vec<Event>,
     lease_changes: Vec<LeaseChange>,
 }
@@ -48,6 +50,7 @@ impl Default for Model {
             events: Vec::new(),
             compacted: -1,
             leases: BTreeMap::new(),
+            alarms: BTreeSet::new(),
             pending: Vec::new(),
             lease_changes: Vec::new(),
         }
@@ -87,6 +90,7 @@ impl Model {
     }
 
     fn execute(&mut self, at: Index, command: &Command) -> Result<Reply, Refused> {
+        self.check_alarms(command)?;
         match command {
             Command::Put(put) => {
                 if put.key.len() > KEY_MAX {
@@ -149,7 +153,27 @@ impl Model {
                 }
                 Ok(Reply::Lease)
             }
+            Command::Alarm { alarm, on } => {
+                let stood = if *on { self.alarms.insert(*alarm) } else { self.alarms.remove(alarm) };
+                Ok(Reply::Alarms(if *on || stood { vec![*alarm] } else { Vec::new() }))
+            }
         }
+    }
+
+    fn check_alarms(&self, command: &Command) -> Result<(), Refused> {
+        let puts = matches!(command, Command::Put(_) | Command::LeaseGrant { .. })
+            || matches!(command, Command::Txn(txn) if txn.puts());
+        let own = matches!(
+            command,
+            Command::Alarm { .. } | Command::LeaseExpire { .. } | Command::LeaseCheckpoint { .. }
+        );
+        if !own && self.alarms.iter().any(|alarm| alarm.kind == AlarmKind::Corrupt) {
+            return Err(Refused::Corrupt);
+        }
+        if puts && self.alarms.iter().any(|alarm| alarm.kind == AlarmKind::NoSpace) {
+            return Err(Refused::NoSpace);
+        }
+        Ok(())
     }
 
     fn end_lease(&mut self, id: LeaseId) {

@@ -4,8 +4,8 @@ use super::model::Model;
 use bytes::Bytes;
 use quorate_base::{Index, Rng};
 use quorate_wire::kv::{
-    Command, Compare, CompareResult, CompareTarget, DeleteRange, Grant, KeyRange, LeaseId, Op, Put, Range,
-    Revision, SortOrder, SortTarget, Txn,
+    Alarm, AlarmKind, Command, Compare, CompareResult, CompareTarget, DeleteRange, Grant, KeyRange, LeaseId,
+    Op, Put, Range, Revision, SortOrder, SortTarget, Txn,
 };
 
 /// Makes commands.
@@ -164,7 +164,17 @@ impl Workload {
 
     /// The next command for a space that stands where the model does.
     pub fn command(&mut self, model: &Model) -> Command {
-        match self.rng.below(100) {
+        // One that stands goes soon, or little else would be tried.
+        if let Some(&alarm) = model.alarms.first()
+            && self.rng.chance(1, 6)
+        {
+            return Command::Alarm { alarm, on: false };
+        }
+        match self.rng.below(101) {
+            100 => {
+                let kind = *self.rng.pick(&[AlarmKind::NoSpace, AlarmKind::NoSpace, AlarmKind::Corrupt]);
+                Command::Alarm { alarm: Alarm { kind, member: self.rng.below(3) }, on: self.rng.chance(3, 4) }
+            }
             0..45 => Command::Put(self.put(model)),
             45..60 => Command::Delete(self.delete()),
             60..84 => Command::Txn(self.txn(model, 1)),

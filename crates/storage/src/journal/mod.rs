@@ -566,6 +566,13 @@ impl Journal {
     }
 }
 
+/// Reads all that a start would read, every record of every file, and changes nothing.
+pub fn examine(disk: &dyn Disk, dir: &str, identity: Identity) -> Result<Recovered, JournalError> {
+    let mut recovered = recovery::recover(disk, dir, identity, None)?.recovered;
+    votes::examine(disk, dir, identity, &mut recovered)?;
+    Ok(recovered)
+}
+
 /// What the second record knows better goes into what the segments told.
 fn read_votes(
     disk: &dyn Disk,

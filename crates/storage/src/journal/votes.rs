@@ -44,29 +44,7 @@ impl Votes {
             }
             opened => opened?,
         };
-        let size = file.size()?.min(2 * SLOT);
-        let mut bytes = vec![0; size as usize];
-        file.read_at(0, &mut bytes)?;
-        let bytes = bytes.into();
-        let mut number = 0;
-        for slot in 0..2 {
-            match format::read_batch(&bytes, place(identity, slot), None) {
-                Found::Batch(batch, stored, _) if batch.number > number => {
-                    number = batch.number;
-                    found.votes = stored.iter().filter_map(hard).collect();
-                }
-                Found::Batch(..) | Found::Nothing { touched: false } => {}
-                Found::Nothing { touched: true } => {
-                    let what = "a second record of terms and votes was cut off or is damaged; the journal has the first";
-                    found.harmless.push(Damage {
-                        file: path.clone(),
-                        offset: slot * SLOT,
-                        what,
-                        certain: false,
-                    });
-                }
-            }
-        }
+        let number = read(&*file, &path, identity, found)?;
         Ok(Self { file, identity, number, dirty: false })
     }
 
@@ -95,6 +73,53 @@ impl Votes {
         }
         Ok(())
     }
+}
+
+/// Reads what `file` says, and what in it is damaged, into `found`; the newest slot's number.
+fn read(file: &dyn File, path: &str, identity: Identity, found: &mut Recovered) -> Result<u64, JournalError> {
+    let size = file.size()?.min(2 * SLOT);
+    let mut bytes = vec![0; size as usize];
+    file.read_at(0, &mut bytes)?;
+    let bytes = bytes.into();
+    let mut number = 0;
+    for slot in 0..2 {
+        match format::read_batch(&bytes, place(identity, slot), None) {
+            Found::Batch(batch, stored, _) if batch.number > number => {
+                number = batch.number;
+                found.votes = stored.iter().filter_map(hard).collect();
+            }
+            Found::Batch(..) | Found::Nothing { touched: false } => {}
+            Found::Nothing { touched: true } => {
+                let what =
+                    "a second record of terms and votes was cut off or is damaged; the journal has the first";
+                found.harmless.push(Damage {
+                    file: path.to_string(),
+                    offset: slot * SLOT,
+                    what,
+                    certain: false,
+                });
+            }
+        }
+    }
+    Ok(number)
+}
+
+/// The same, of a file that nobody writes to.
+pub(super) fn examine(
+    disk: &dyn Disk,
+    dir: &str,
+    identity: Identity,
+    found: &mut Recovered,
+) -> Result<(), JournalError> {
+    let path = format!("{dir}/{NAME}");
+    match disk.open(&path) {
+        Err(error) if error.kind == DiskErrorKind::NotFound => {
+            let what = "the second record of terms and votes is missing; the journal has the first";
+            found.harmless.push(Damage { file: path, offset: 0, what, certain: false });
+        }
+        opened => drop(read(&*opened?, &path, identity, found)?),
+    }
+    Ok(())
 }
 
 /// What is known of one shard from both places: the newer term, and a vote in it if one place has it.

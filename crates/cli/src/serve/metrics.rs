@@ -1,0 +1,121 @@
+//! The page of metrics, in the text form of Prometheus: Quorate's own names, and those of etcd that its dashboards and alerts ask
+//! for. `docs/metrics.md` lists the latter, and a test holds the page to the list.
+
+use quorate_gateway_etcd::Counters;
+use quorate_server::Facts;
+use std::fmt::{Display, Write as _};
+use std::sync::atomic::Ordering;
+
+/// The page.
+pub(crate) fn page(facts: &Facts, counters: &Counters) -> String {
+    let mut page = Page(String::new());
+    own(&mut page, facts, counters);
+    server(&mut page, facts);
+    network(&mut page, facts, counters);
+    counters.calls.write(&mut page.0);
+    process(&mut page);
+    page.0
+}
+
+struct Page(String);
+
+impl Page {
+    fn title(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn value(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
+        self.title(name, kind, help);
+        let _ = writeln!(self.0, "{name} {value}");
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.value(name, "counter", help, value);
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.value(name, "gauge", help, value);
+    }
+}
+
+fn own(page: &mut Page, facts: &Facts, counters: &Counters) {
+    page.counter("quorate_journal_flushes_total", "Flushes of the journal since the start.", facts.flushes);
+    let help = "Connections and packets refused on the peer port since the start.";
+    page.counter("quorate_peer_mistakes_total", help, facts.peer_mistakes);
+    let help = "Connections for which there was no place since the start.";
+    page.counter("quorate_clients_turned_away_total", help, counters.turned_away.load(Ordering::Relaxed));
+}
+
+fn server(page: &mut Page, facts: &Facts) {
+    let lane = &facts.lane;
+    page.gauge("etcd_server_has_leader", "Whether the node knows a leader.", u8::from(lane.has_leader));
+    page.gauge("etcd_server_is_leader", "Whether the node leads.", u8::from(lane.leads));
+    page.gauge("etcd_server_is_learner", "Whether the node is a learner.", u8::from(lane.learner));
+    let help = "Leaders that the node has heard of since its start.";
+    page.counter("etcd_server_leader_changes_seen_total", help, lane.leader_changes);
+    let help = "The last entry that the node knows to be committed.";
+    page.gauge("etcd_server_proposals_committed_total", help, lane.committed);
+    page.gauge("etcd_server_proposals_applied_total", "The last entry that is applied.", lane.applied);
+    page.gauge("etcd_server_proposals_pending", "Requests that wait for the log.", lane.pending);
+    let help = "Writes that came to nothing, or are in doubt, since the start.";
+    page.counter("etcd_server_proposals_failed_total", help, lane.failed);
+    let help = "Bytes of the space beyond which an alarm is raised; 0 for no bound.";
+    page.gauge("etcd_server_quota_backend_bytes", help, lane.quota);
+    page.gauge("etcd_mvcc_db_total_size_in_bytes", "Bytes of all versions of all keys, about.", lane.db_size);
+    let help = "Bytes of the newest versions, about.";
+    page.gauge("etcd_mvcc_db_total_size_in_use_in_bytes", help, lane.db_size_in_use);
+    page.gauge("etcd_debugging_mvcc_keys_total", "Keys that there are.", lane.keys);
+    page.gauge("quorate_leases", "Leases that there are.", lane.leases);
+    let name = "etcd_disk_wal_fsync_duration_seconds";
+    page.title(name, "histogram", "How long flushes of the journal take.");
+    facts.flush.write(&mut page.0, name, "");
+    let name = "etcd_disk_backend_commit_duration_seconds";
+    page.title(name, "histogram", "How long checkpoints of the state take.");
+    facts.checkpoint.write(&mut page.0, name, "");
+}
+
+fn network(page: &mut Page, facts: &Facts, counters: &Counters) {
+    let (received, sent) = (counters.received.load(Ordering::Relaxed), counters.sent.load(Ordering::Relaxed));
+    page.counter("etcd_network_client_grpc_received_bytes_total", "Bytes read from clients.", received);
+    page.counter("etcd_network_client_grpc_sent_bytes_total", "Bytes written to clients.", sent);
+    let peers = facts.peers;
+    page.counter("etcd_network_peer_received_bytes_total", "Bytes read from peers.", peers.received);
+    page.counter("etcd_network_peer_sent_bytes_total", "Bytes of packets sent to peers.", peers.sent);
+    let help = "Packets to peers for which there was no connection.";
+    page.counter("etcd_network_peer_sent_failures_total", help, peers.dropped);
+}
+
+/// What the system knows of the process; where it does not say, the lines are left out.
+fn process(page: &mut Page) {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let ticks = rustix::param::clock_ticks_per_second() as f64;
+    let stat = read("/proc/self/stat").unwrap_or_default();
+    // The name in parentheses may hold anything; numbers follow it.
+    let fields: Vec<&str> =
+        stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
+    let number = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok());
+    if let (Some(user), Some(system)) = (number(11), number(12)) {
+        let help = "Seconds of processor time, user and system.";
+        page.value("process_cpu_seconds_total", "counter", help, (user + system) / ticks);
+    }
+    let booted = read("/proc/stat").and_then(|stat| {
+        let line = stat.lines().find_map(|line| line.strip_prefix("btime ").map(str::to_string))?;
+        line.trim().parse::<f64>().ok()
+    });
+    if let (Some(booted), Some(started)) = (booted, number(19)) {
+        let help = "When the process started, in seconds since 1970.";
+        page.gauge("process_start_time_seconds", help, booted + started / ticks);
+    }
+    if let (Some(size), Some(pages)) = (number(20), number(21)) {
+        page.gauge("process_virtual_memory_bytes", "Bytes of address space.", size);
+        let resident = pages * rustix::param::page_size() as f64;
+        page.gauge("process_resident_memory_bytes", "Bytes of memory.", resident);
+    }
+    if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
+        page.gauge("process_open_fds", "Open files.", open.count());
+    }
+    if let Some(most) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
+        page.gauge("process_max_fds", "Files that may be open.", most);
+    }
+}

@@ -1,0 +1,215 @@
+//! `quorate snapshot`: a space as a file. `save` takes it from a node, `inspect` says what is in it, `restore` makes a node of a new
+//! cluster of it.
+//!
+//! A file has its name only once it is whole: what is being saved is called `NAME.part`, and is verified before it is renamed.
+
+use crate::probe::{connect, endpoint, time};
+use crate::report::{Exit, Problem, say};
+use crate::serve::settings::{Flags, Settings};
+use quorate_proto::etcdserverpb as pb;
+use quorate_server::backup::{self, Inspected};
+use serde::Serialize;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Save, inspect and restore snapshots.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    /// Take a snapshot from a node into a file
+    Save(Save),
+    /// Verify a file and say what is in it
+    Inspect(Inspect),
+    /// Make the data directory of one node of a new cluster out of a file
+    Restore(Box<Restore>),
+}
+
+#[derive(clap::Args, Debug)]
+struct Save {
+    /// The file to make; one that is there is not replaced
+    file: PathBuf,
+    /// The node to take it from
+    #[arg(long, value_name = "URL", value_parser = endpoint, default_value = "http://127.0.0.1:2379")]
+    endpoint: String,
+    /// How long a connection may take
+    #[arg(long, value_name = "TIME", value_parser = time, default_value = "5s")]
+    timeout: Duration,
+    /// Speak JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args, Debug)]
+struct Inspect {
+    /// The file
+    file: PathBuf,
+    /// Speak JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args, Debug)]
+struct Restore {
+    /// The file
+    file: PathBuf,
+    /// Read the node's settings from this TOML file, as `quorate serve` does; flags win over it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
+    /// Raise the revision by so much and compact all before it, so that who has read or watched the old cluster notices: as
+    /// much as may have been written since the snapshot, and the same on each node
+    #[arg(long, value_name = "REVISIONS")]
+    bump_revision: Option<u64>,
+    /// Speak JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  quorate snapshot save backup.snap --endpoint 10.0.0.1:2379
+  quorate snapshot inspect backup.snap
+  quorate snapshot restore backup.snap --config n1.toml --cluster after-the-fire
+  quorate snapshot restore backup.snap --node 1 --data /var/lib/quorate --cluster after-the-fire
+
+Each node of the new cluster is restored from the same file, with the same members, and then started by `quorate serve` with the
+same settings. Revisions and leases are as they were. `etcdctl snapshot save` writes the same file. A snapshot of etcd is restored,
+too, without its members, users and alarms.";
+
+/// What `--json` says of a file.
+#[derive(Serialize, Debug)]
+struct Told {
+    file: String,
+    bytes: u64,
+    /// Left out for a snapshot of etcd.
+    cluster: Option<String>,
+    node: Option<u64>,
+    term: u64,
+    index: u64,
+    revision: i64,
+    compacted: i64,
+    keys: u64,
+    versions: u64,
+    leases: u64,
+    alarms: u64,
+    digest: String,
+}
+
+/// Does what is asked.
+pub(crate) fn run(args: &Args) -> Result<(), Problem> {
+    match &args.command {
+        Command::Save(args) => save(args),
+        Command::Inspect(args) => tell(&args.file, &backup::inspect(&args.file)?, args.json, "holds"),
+        Command::Restore(args) => restore(args),
+    }
+}
+
+fn restore(args: &Restore) -> Result<(), Problem> {
+    let settings = Settings::gather(args.config.as_deref(), &args.flags)?;
+    let restored = backup::restore(&args.file, &settings.server, args.bump_revision)?;
+    tell(&args.file, &restored, args.json, "was restored:")?;
+    if !args.json {
+        let (node, data) = (settings.server.node, settings.server.data.display());
+        say(&format!("node {node} of cluster {:?} can be started on {data}", settings.cluster));
+    }
+    Ok(())
+}
+
+fn tell(path: &Path, found: &Inspected, json: bool, verb: &str) -> Result<(), Problem> {
+    let Inspected { header, contents: c, size } = found;
+    let told = Told {
+        file: path.display().to_string(),
+        bytes: *size,
+        cluster: header.map(|header| format!("{:016x}", header.cluster)),
+        node: header.map(|header| header.node.get()),
+        term: c.base.id.term.get(),
+        index: c.base.id.index.get(),
+        revision: c.revision,
+        compacted: c.compacted,
+        keys: c.keys,
+        versions: c.versions,
+        leases: c.leases,
+        alarms: c.alarms,
+        digest: format!("{:016x}", c.digest),
+    };
+    if json {
+        let line = serde_json::to_string(&told)
+            .map_err(|e| Problem::new(Exit::Failed, format!("cannot say it in JSON: {e}"), ""))?;
+        say(&line);
+        return Ok(());
+    }
+    say(&format!(
+        "{} {verb} {} keys at revision {} ({} older versions, compacted at {}), {} leases, {} alarms",
+        told.file, told.keys, told.revision, told.versions, told.compacted, told.leases, told.alarms
+    ));
+    let whose = match (told.node, told.cluster) {
+        (Some(node), Some(cluster)) => {
+            format!("of node {node} of cluster {cluster}, behind entry {} of term {}", told.index, told.term)
+        }
+        _ => "of etcd".to_string(),
+    };
+    say(&format!("  {} bytes, all checksums hold; {whose}", told.bytes));
+    Ok(())
+}
+
+fn save(args: &Save) -> Result<(), Problem> {
+    if args.file.exists() {
+        let message = format!("{} is there already", args.file.display());
+        return Err(Problem::new(Exit::Usage, message, "choose another name, or remove it"));
+    }
+    let mut part = args.file.clone().into_os_string();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    let saved = save_to(args, &part);
+    if saved.is_err() {
+        let _ = fs::remove_file(&part);
+    }
+    tell(&args.file, &saved?, args.json, "holds")
+}
+
+/// Writes and verifies the part, and gives it its name.
+fn save_to(args: &Save, part: &Path) -> Result<Inspected, Problem> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Problem::new(Exit::Failed, format!("the runtime did not start: {e}"), ""))?;
+    let mut file = File::create(part).map_err(|e| cannot("write", part, &e))?;
+    runtime.block_on(receive(args, &mut file, part))?;
+    file.sync_all().map_err(|e| cannot("write", part, &e))?;
+    let found = backup::inspect(part)?;
+    fs::rename(part, &args.file).map_err(|e| cannot("rename", part, &e))?;
+    let dir = args.file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| cannot("sync", dir, &e))?;
+    Ok(found)
+}
+
+async fn receive(args: &Save, file: &mut File, part: &Path) -> Result<(), Problem> {
+    let failed = |why: String| {
+        Problem::new(
+            Exit::Failed,
+            format!("{} gave no snapshot: {why}", args.endpoint),
+            "is it up? try another",
+        )
+    };
+    let channel = connect(&args.endpoint, args.timeout).await.map_err(failed)?;
+    let mut client = pb::maintenance_client::MaintenanceClient::new(channel);
+    let reply = client.snapshot(pb::SnapshotRequest {}).await.map_err(|s| failed(s.message().into()))?;
+    let mut stream = reply.into_inner();
+    while let Some(message) = stream.message().await.map_err(|s| failed(s.message().into()))? {
+        file.write_all(&message.blob).map_err(|e| cannot("write", part, &e))?;
+    }
+    Ok(())
+}
+
+fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Problem {
+    Problem::new(Exit::Failed, format!("cannot {what} {}: {error}", path.display()), "no snapshot was saved")
+}

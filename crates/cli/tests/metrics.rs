@@ -1,0 +1,73 @@
+//! The page of metrics, held to the list of what etcd's dashboards and alerts ask for.
+
+#![allow(clippy::unwrap_used, reason = "a test's panic is its failure")]
+
+mod common;
+
+use common::{Alone, Scratch};
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+fn page(node: &Alone) -> String {
+    let mut stream = TcpStream::connect(&node.etcd).unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+    page
+}
+
+/// The sum of the values of a name, whatever its labels; `None` if there is none.
+fn sum(page: &str, name: &str) -> Option<f64> {
+    let of = |line: &str| {
+        let rest = line.strip_prefix(name).filter(|rest| rest.starts_with([' ', '{']))?;
+        rest.rsplit(' ').next()?.parse::<f64>().ok()
+    };
+    let values: Vec<f64> = page.lines().filter_map(of).collect();
+    (!values.is_empty()).then(|| values.iter().sum())
+}
+
+/// Claim: the list in `docs/metrics.md` says of each name whether it is served, and the numbers move with what is done.
+#[test]
+fn the_page_is_what_the_list_says() {
+    let scratch = Scratch::new("metrics");
+    let node = Alone::start(&scratch.path("n1"), "").unwrap();
+    for n in 0..20 {
+        assert_eq!(node.put(&format!("k{n}"), "v").0, 0);
+    }
+    let served = page(&node);
+    let list = include_str!("../../../docs/metrics.md");
+    let rows = list.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let listed: BTreeMap<&str, bool> = rows.map(|(name, rest)| (name, rest.starts_with("yes"))).collect();
+    assert!(listed.len() > 25, "{listed:?}");
+    for (name, yes) in &listed {
+        assert_eq!(sum(&served, name).is_some(), *yes, "{name}");
+    }
+    let at_least = |name: &str, least: f64| {
+        let found = sum(&served, name).unwrap();
+        assert!(found >= least, "{name} is {found}");
+    };
+    for (name, least) in [
+        ("etcd_server_has_leader", 1.0),
+        ("etcd_server_is_leader", 1.0),
+        ("etcd_server_leader_changes_seen_total", 1.0),
+        ("etcd_server_proposals_applied_total", 20.0),
+        ("etcd_disk_wal_fsync_duration_seconds_count", 10.0),
+        ("etcd_network_client_grpc_received_bytes_total", 1_000.0),
+        ("etcd_mvcc_db_total_size_in_bytes", 20.0),
+        ("process_resident_memory_bytes", 1e6),
+        ("process_open_fds", 5.0),
+        ("process_start_time_seconds", 1e9),
+    ] {
+        at_least(name, least);
+    }
+    let puts = "grpc_server_handled_total{grpc_type=\"unary\",grpc_service=\"etcdserverpb.KV\",grpc_method=\"Put\",\
+                grpc_code=\"OK\"} 20\n";
+    assert!(served.contains(puts), "{served}");
+    // Each name is told of once, with its kind.
+    for line in served.lines().filter(|line| line.starts_with("# TYPE ")) {
+        assert_eq!(served.matches(&format!("{line}\n")).count(), 1, "{line}");
+    }
+    node.stop();
+}

@@ -1,0 +1,201 @@
+//! Snapshots as files: saved from a node, looked into, restored into a new cluster.
+
+#![allow(clippy::unwrap_used, reason = "a test's panic is its failure")]
+
+mod common;
+
+use common::{Alone, Scratch, output};
+use quorate_proto::etcdserverpb as pb;
+use serde_json::Value;
+use std::fs;
+
+/// Taken by Debian's etcdctl 3.4 from an etcd with some keys, a lease, deletions and a compaction at 8.
+const ETCD: &[u8] = include_bytes!("../../server/tests/etcd-3.4.snap");
+
+fn json(args: &[&str]) -> Value {
+    let (code, stdout, stderr) = output(args);
+    assert_eq!(code, 0, "{args:?}: {stderr}");
+    serde_json::from_str(&stdout).unwrap()
+}
+
+/// Claim: what was saved comes back in a new cluster, with its revisions; the old one's name is refused for it, and so is a
+/// directory that is a node's already.
+#[test]
+fn a_snapshot_is_saved_told_and_restored() {
+    let scratch = Scratch::new("snapshot");
+    let (data, file, again) = (scratch.path("n1"), scratch.path("s.snap"), scratch.path("again"));
+    let node = Alone::start(&data, "").unwrap();
+    for n in 0..300 {
+        assert_eq!(node.put(&format!("k{}", n % 200), &"v".repeat(n)).0, 0);
+    }
+    let told = json(&["snapshot", "save", &file, "--endpoint", &node.etcd, "--json"]);
+    assert_eq!(
+        (&told["keys"], &told["revision"], &told["versions"]),
+        (&200.into(), &301.into(), &100.into())
+    );
+    assert_eq!(json(&["snapshot", "inspect", &file, "--json"]), told);
+    assert_eq!(fs::metadata(&file).unwrap().len() % 512, 32);
+    assert!(!fs::exists(format!("{file}.part")).unwrap());
+    let (code, _, stderr) = output(&["snapshot", "save", &file, "--endpoint", &node.etcd]);
+    assert!(code == 2 && stderr.contains("is there already"), "{code}: {stderr}");
+    node.stop();
+
+    let restore = |more: &[&str]| output(&[&["snapshot", "restore", &file, "--data", &again], more].concat());
+    let (code, _, stderr) = restore(&[]);
+    assert!(code == 2 && stderr.contains("another name"), "{code}: {stderr}");
+    assert!(!fs::exists(&again).unwrap());
+    let (code, stdout, stderr) = restore(&["--cluster", "new"]);
+    assert!(code == 0 && stdout.contains("200 keys at revision 301"), "{code}: {stdout}{stderr}");
+    let (code, _, stderr) = restore(&["--cluster", "new"]);
+    assert!(code == 4 && stderr.contains("a node's data directory already"), "{code}: {stderr}");
+    let (code, _, stderr) = output(&["snapshot", "restore", &file, "--data", &data, "--cluster", "new"]);
+    assert!(code == 4, "{code}: {stderr}");
+
+    let node = Alone::start_with(&again, "", &["--cluster", "new"]).unwrap();
+    assert_eq!(node.get("k150").1.trim(), format!("k150 = {}", "v".repeat(150)));
+    let other = scratch.path("other.snap");
+    let now = json(&["snapshot", "save", &other, "--endpoint", &node.etcd, "--json"]);
+    assert_eq!(now["revision"], told["revision"]);
+    assert_ne!(now["cluster"], told["cluster"]);
+    assert_eq!(node.put("k1", "more").0, 0);
+    node.stop();
+    // And it is a node as any other.
+    let node = Alone::start_with(&again, "", &["--cluster", "new"]).unwrap();
+    assert!(node.get("k1").1.contains("more"));
+    node.stop();
+}
+
+/// Claim: whichever byte of a file is harmed, it is named and nothing is made of it; so is a file that is cut short, one of
+/// etcd, and a restore that was interrupted.
+#[test]
+fn damaged_and_foreign_files_are_named() {
+    let scratch = Scratch::new("snapshot-damaged");
+    let (data, file, bad) = (scratch.path("n1"), scratch.path("s.snap"), scratch.path("bad.snap"));
+    let node = Alone::start(&data, "").unwrap();
+    assert_eq!(node.put("a", "b").0, 0);
+    json(&["snapshot", "save", &file, "--endpoint", &node.etcd, "--json"]);
+    node.stop();
+    let good = fs::read(&file).unwrap();
+    for at in (0..good.len()).step_by(29).chain(good.len() - 33..good.len()) {
+        let mut harmed = good.clone();
+        harmed[at] ^= 4;
+        fs::write(&bad, harmed).unwrap();
+        let (code, _, stderr) = output(&["snapshot", "inspect", &bad]);
+        assert!((code == 5 || code == 2) && stderr.contains(&bad), "byte {at}: {code}: {stderr}");
+        assert!(code == 2 || stderr.contains(" at offset "), "byte {at}: {stderr}");
+    }
+    for cut in [0, 1, 31, 32, 40, good.len() / 2, good.len() - 1] {
+        fs::write(&bad, &good[..cut]).unwrap();
+        let (code, _, stderr) = output(&["snapshot", "restore", &bad, "--data", &data, "--cluster", "new"]);
+        assert!(code == 5 && stderr.contains("it ends too early"), "cut at {cut}: {code}: {stderr}");
+    }
+    for at in (0..ETCD.len()).step_by(997).chain(ETCD.len() - 40..ETCD.len()) {
+        let mut harmed = ETCD.to_vec();
+        harmed[at] ^= 4;
+        fs::write(&bad, harmed).unwrap();
+        let (code, _, stderr) = output(&["snapshot", "inspect", &bad]);
+        assert!((code == 5 || code == 2) && stderr.contains(&bad), "byte {at} of etcd's: {code}: {stderr}");
+    }
+
+    let again = scratch.path("again");
+    let restore = || output(&["snapshot", "restore", &file, "--data", &again, "--cluster", "new"]);
+    assert_eq!(restore().0, 0);
+    // As if it had been cut off before its journal was there.
+    fs::write(format!("{again}/restoring"), "").unwrap();
+    fs::remove_dir_all(format!("{again}/journal")).unwrap();
+    let (code, log) = Alone::start_with(&again, "", &["--cluster", "new"]).err().unwrap();
+    assert!(code == 4 && log.contains("was interrupted"), "{code}: {log}");
+    assert_eq!(restore().0, 0);
+    Alone::start_with(&again, "", &["--cluster", "new"]).unwrap().stop();
+}
+
+/// Claim: a save that comes to nothing leaves nothing.
+#[test]
+fn a_save_that_fails_leaves_no_file() {
+    let scratch = Scratch::new("snapshot-fails");
+    let file = scratch.path("s.snap");
+    let (code, _, stderr) = output(&["snapshot", "save", &file, "--endpoint", "127.0.0.1:1"]);
+    assert!(code == 1 && stderr.contains("gave no snapshot"), "{code}: {stderr}");
+    assert!(!fs::exists(&file).unwrap() && !fs::exists(format!("{file}.part")).unwrap());
+}
+
+/// Claim: what etcd kept comes over with its revisions, its history behind the compaction, and its leases; and the space goes on
+/// from there.
+#[test]
+fn a_snapshot_of_etcd_is_restored() {
+    let scratch = Scratch::new("snapshot-etcd");
+    let (data, file) = (scratch.path("n1"), scratch.path("etcd.snap"));
+    fs::write(&file, ETCD).unwrap();
+    let told = json(&["snapshot", "inspect", &file, "--json"]);
+    assert_eq!(
+        (&told["revision"], &told["compacted"], &told["keys"], &told["leases"], &told["cluster"]),
+        (&14.into(), &8.into(), &7.into(), &1.into(), &Value::Null)
+    );
+    assert_eq!(json(&["snapshot", "restore", &file, "--data", &data, "--json"]), told);
+    let node = Alone::start(&data, "").unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(as_it_was(&node.etcd));
+    // What was restored is a state as any other.
+    let again = scratch.path("again.snap");
+    assert_eq!(json(&["snapshot", "save", &again, "--endpoint", &node.etcd, "--json"])["revision"], 15);
+    node.stop();
+    let (code, _, stderr) = output(&["doctor", &data]);
+    assert_eq!(code, 0, "{stderr}");
+}
+
+async fn as_it_was(etcd: &str) {
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{etcd}")).unwrap();
+    let channel = channel.connect().await.unwrap();
+    let mut kv = pb::kv_client::KvClient::new(channel.clone());
+    let mut range = async |revision| {
+        let request = pb::RangeRequest {
+            key: bytes::Bytes::from_static(&[0]),
+            range_end: bytes::Bytes::from_static(&[0]),
+            revision,
+            ..Default::default()
+        };
+        kv.range(request).await.map(|reply| {
+            let pairs = reply.into_inner().kvs.into_iter().map(|kv| {
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                format!("{}={}@{}v{}", text(&kv.key), text(&kv.value), kv.mod_revision, kv.version)
+            });
+            pairs.collect::<Vec<_>>().join(" ")
+        })
+    };
+    // As etcd itself answered.
+    for (revision, pairs) in [
+        (8, "k1=again@7v2 k3=v3@4v1 k4=v4@5v1 k5=v5@6v1"),
+        (10, "k1=again@7v2 k3=new@10v2 k4=v4@5v1 k5=v5@6v1 leased=x@9v1"),
+        (12, "k1=again@7v2 k3=new@10v2 k4=newer@11v2 leased=x@9v1"),
+        (0, "k1=again@7v2 k2=back@14v1 k3=new@10v2 k4=newer@11v2 leased=x@9v1 t1=a@13v1 t2=b@13v1"),
+    ] {
+        assert_eq!(range(revision).await.unwrap(), pairs, "at {revision}");
+    }
+    let compacted = range(7).await.unwrap_err();
+    assert!(compacted.message().contains("has been compacted"), "{compacted:?}");
+    let mut leases = pb::lease_client::LeaseClient::new(channel.clone());
+    let list = leases.lease_leases(pb::LeaseLeasesRequest {}).await.unwrap().into_inner().leases;
+    let [lease] = &list[..] else { panic!("{list:?}") };
+    let asked = pb::LeaseTimeToLiveRequest { id: lease.id, keys: true };
+    let told = leases.lease_time_to_live(asked).await.unwrap().into_inner();
+    assert_eq!((told.granted_ttl, told.keys.len()), (600, 1));
+    leases.lease_revoke(pb::LeaseRevokeRequest { id: lease.id }).await.unwrap();
+    let now = range(0).await.unwrap();
+    assert!(!now.contains("leased") && now.contains("t2=b"), "{now}");
+}
+
+/// Claim: a restore that bumps the revision goes on behind it, and what was before is compacted for every reader.
+#[test]
+fn a_bumped_restore_is_behind_all_that_was() {
+    let scratch = Scratch::new("snapshot-bump");
+    let (data, file, again) = (scratch.path("n1"), scratch.path("etcd.snap"), scratch.path("again.snap"));
+    fs::write(&file, ETCD).unwrap();
+    json(&["snapshot", "restore", &file, "--data", &data, "--bump-revision", "1000", "--json"]);
+    let node = Alone::start(&data, "").unwrap();
+    assert!(node.get("k1").1.contains("again"));
+    let (code, said) = node.put("k1", "more");
+    assert_eq!(code, 0, "{said}");
+    let told = json(&["snapshot", "save", &again, "--endpoint", &node.etcd, "--json"]);
+    assert_eq!((&told["revision"], &told["compacted"]), (&1015.into(), &1014.into()));
+    node.stop();
+}

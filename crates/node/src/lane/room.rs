@@ -1,0 +1,64 @@
+//! Room for what is written: when a node says that it has none.
+//!
+//! The driver tells when its disk is nearly full; how large the space may grow is a setting. Either makes the node ask the log
+//! for an alarm in its name, since only the log may refuse what others would take. Till that stands its own clients' writes that
+//! make the space grow are refused here, so that a flood of them does not eat what is kept for taking things away.
+//! The alarm stands until somebody takes it back, also where there is room again: whoever filled the disk may do so again.
+
+use super::{AutoCompaction, Lane, Want};
+use quorate_base::Instant;
+use quorate_base::time::Duration;
+use quorate_wire::command;
+use quorate_wire::kv::{Alarm, AlarmKind, Command};
+
+/// A node asks again after so long, if its alarm does not stand.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// What a node does unasked about the space that it serves.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Upkeep {
+    /// Bytes of the space beyond which the node raises the alarm for want of room; 0 for no bound.
+    pub quota: i64,
+    /// How much history is kept; all of it unless set.
+    pub auto_compaction: Option<AutoCompaction>,
+}
+
+/// What is known about the room of this node.
+#[derive(Default)]
+pub(super) struct Room {
+    /// Its disk is nearly full.
+    pub(super) disk_short: bool,
+    /// It has asked for the alarm, and asks again from then on.
+    asked_until: Option<Instant>,
+}
+
+impl Lane {
+    /// Whether this node has no room for more.
+    pub(super) fn is_short_of_room(&self) -> bool {
+        let quota = self.settings.upkeep.quota;
+        self.room.disk_short || (quota > 0 && self.view.sizes().0 > quota)
+    }
+
+    /// Whether this node is short of room and the log does not say so yet.
+    pub(super) fn wants_alarm(&self) -> bool {
+        self.is_short_of_room() && !self.view.alarms().contains(&self.own_alarm())
+    }
+
+    fn own_alarm(&self) -> Alarm {
+        Alarm { kind: AlarmKind::NoSpace, member: self.settings.node.get() }
+    }
+
+    /// Asks the log for the alarm, if it is to stand and does not.
+    pub(super) fn watch_room(&mut self, now: Instant) {
+        let asked = self.room.asked_until.is_some_and(|until| now < until);
+        if asked || self.stopping || self.raft.state_lost() || !self.wants_alarm() {
+            return;
+        }
+        let until = now + ASK_EVERY;
+        self.room.asked_until = Some(until);
+        let request = self.take_request();
+        let command = Command::Alarm { alarm: self.own_alarm(), on: true };
+        let data = command::encode(self.settings.node, request, &command);
+        self.pending.park(request, Want::Write(data), Box::new(drop), until);
+    }
+}

@@ -1,0 +1,119 @@
+//! Requests that wait until the node has tidied up: swept what compactions put out of reach, and given the room back.
+//!
+//! The sweep is the applier's, and the giving back the background's; a request goes to the one, then to the other. Nothing here
+//! changes an answer, so each node is asked for itself.
+
+use super::{Broken, Lane};
+use crate::api::{Answer, Body, Done, Failure};
+use crate::applier::Work;
+use quorate_base::Instant;
+use quorate_base::time::Duration;
+use quorate_storage::state::{StateErrorKind, StateResult};
+use quorate_wire::kv::Refused;
+use std::collections::BTreeMap;
+
+/// Giving room back may take as long as reading and writing all data; who does not say how long it waits waits so long.
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+/// So many may wait.
+const SETTLING_MAX: usize = 64;
+
+/// Room was given back, or why not; goes back in [`Event::Defragmented`](super::Event::Defragmented).
+pub struct Defragmented {
+    /// The number in [`Effects::defragment`](super::Effects::defragment).
+    pub number: u64,
+    /// What came of it.
+    pub result: StateResult<()>,
+}
+
+struct Waiting {
+    done: Done,
+    deadline: Instant,
+    /// The room is to be given back, too.
+    defragment: bool,
+}
+
+/// The requests that wait.
+#[derive(Default)]
+pub(super) struct Settling {
+    waiting: BTreeMap<u64, Waiting>,
+    next: u64,
+    pub(super) work: Vec<Work>,
+    pub(super) defragment: Vec<u64>,
+    /// So many bytes are needed, now that a sweep is through.
+    pub(super) tidy: Option<u64>,
+}
+
+impl Settling {
+    /// Takes out what has waited too long.
+    pub(super) fn expired(&mut self, now: Instant) -> Vec<(Done, Failure)> {
+        let late: Vec<u64> =
+            self.waiting.iter().filter(|(_, w)| w.deadline <= now).map(|(&number, _)| number).collect();
+        late.iter()
+            .filter_map(|number| self.waiting.remove(number))
+            .map(|waiting| (waiting.done, Failure::TimedOut))
+            .collect()
+    }
+
+    /// Takes out all, for a node that stops.
+    pub(super) fn drain_all(&mut self) -> Vec<Done> {
+        std::mem::take(&mut self.waiting).into_values().map(|waiting| waiting.done).collect()
+    }
+
+    /// Whether anybody waits.
+    pub(super) fn any(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+}
+
+impl Lane {
+    pub(super) fn settle(&mut self, now: Instant, defragment: bool, timeout: Option<Duration>, done: Done) {
+        let settling = &mut self.settling;
+        if settling.waiting.len() >= SETTLING_MAX {
+            return done(Err(Failure::Overloaded));
+        }
+        settling.next += 1;
+        let deadline = now + timeout.unwrap_or(PATIENCE).min(PATIENCE);
+        settling.waiting.insert(settling.next, Waiting { done, deadline, defragment });
+        settling.work.push(Work::Settle(settling.next));
+    }
+
+    /// The applier has swept all there was.
+    pub(super) fn swept(&mut self, numbers: Vec<u64>, any: bool) {
+        if any {
+            self.settling.tidy = Some(u64::try_from(self.view.sizes().0).unwrap_or(0));
+        }
+        for number in numbers {
+            match self.settling.waiting.get(&number) {
+                Some(Waiting { defragment: true, .. }) => self.settling.defragment.push(number),
+                Some(_) => self.settled(number, Ok(Body::Done)),
+                None => {}
+            }
+        }
+    }
+
+    pub(super) fn defragmented(&mut self, Defragmented { number, result }: Defragmented) {
+        let body = match result {
+            Ok(()) => {
+                // The older checkpoint holds on to the tables that were merged, and so does what is readable here: new ones
+                // let them go. (Nobody waits for number 0.)
+                self.settling.work.extend([Work::Settle(0), Work::Seal]);
+                Ok(Body::Done)
+            }
+            Err(error) if error.kind == StateErrorKind::Full => {
+                Err(Failure::Refused(Refused::NoSpace, self.head()))
+            }
+            Err(error) => {
+                self.broken = Some(Broken::state("defragmenting", &error));
+                Err(Failure::Broken(error.to_string()))
+            }
+        };
+        self.settled(number, body);
+    }
+
+    fn settled(&mut self, number: u64, body: Result<Body, Failure>) {
+        let head = self.head();
+        if let Some(waiting) = self.settling.waiting.remove(&number) {
+            (waiting.done)(body.map(|body| Answer { head, body }));
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Snapshot files: verified, looked into, and made into the data directory of a node of a new cluster.
+//!
+//! A file is read once to verify it before anything is written. What is damaged is named by file and offset: each chunk has a
+//! checksum of its own, and the whole one more (`quorate_node::backup` draws it).
+//!
+//! A restored directory holds a checkpoint with the snapshot's state, and a journal whose log begins behind it, with the members
+//! of the new cluster as its configuration. Revisions and leases are as they were. Each member is restored from the same file,
+//! with the same members; since all begin at one entry, their logs fit. The new cluster has another identity than the old one,
+//! or a node of the old one that comes back would be taken for a member, with a log that goes further.
+
+use crate::bbolt::{self, MAGIC, MAGIC_AT};
+use crate::config::ServerConfig;
+use crate::datadir::{DataDir, create_dir_durably};
+use crate::disk::FsDisk;
+use crate::error::{ServeError, ServeErrorKind};
+use bytes::Bytes;
+use quorate_base::{Base, EntryId, Index, Mint, Term};
+use quorate_lsm::LsmStore;
+use quorate_node::backup::{ALIGN, BadHeader, CHUNK_MAX, HEADER, Header, SUM};
+use quorate_protocol::raft::Membership;
+use quorate_state::kv::{Contents, Kv, Survey};
+use quorate_storage::journal::{CheckpointMark, Identity, Journal, Options};
+use quorate_storage::state::{StateError, StateErrorKind, StateStore};
+use sha2::{Digest, Sha256};
+use std::fs::{self, File};
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Stands in a directory while it is being restored.
+const RESTORING: &str = "restoring";
+
+/// What is in a snapshot file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Inspected {
+    /// Whose it is; `None` for one of etcd.
+    pub header: Option<Header>,
+    /// What is in it.
+    pub contents: Contents,
+    /// Bytes of the file.
+    pub size: u64,
+}
+
+/// Reads and verifies all of a snapshot file.
+pub fn inspect(path: &Path) -> Result<Inspected, ServeError> {
+    let mut survey = Survey::default();
+    let (header, size) = read(path, |chunk| survey.chunk(chunk))?;
+    let contents = survey.finish().map_err(|e| damaged(path, 0, &e.context))?;
+    Ok(Inspected { header, contents, size })
+}
+
+/// Makes the data directory of `config`'s node out of a snapshot file. It must not exist, or hold nothing but a restore that was
+/// interrupted. `bump` raises its revision by so much, and compacts all before ([`Kv::bump`]): the same on each node.
+pub fn restore(path: &Path, config: &ServerConfig, bump: Option<u64>) -> Result<Inspected, ServeError> {
+    config.check()?;
+    let found = inspect(path)?;
+    if found.header.is_some_and(|header| header.cluster == config.cluster) {
+        return Err(ServeError::new(
+            ServeErrorKind::Config,
+            format!("{} is of the cluster that it is to be restored into", path.display()),
+            "give the new cluster another name with --cluster: a node of the old one could otherwise come back into it",
+        ));
+    }
+    must_be_new(&config.data)?;
+    let marker = mark(&config.data)?;
+    let data = DataDir::open(config)?;
+    for part in ["state", "journal"] {
+        remove_dir(&data.path().join(part))?;
+    }
+    let base = Base {
+        id: found.contents.base.id,
+        membership: Membership::of_voters(config.peers.iter().map(|p| p.id)).encode(),
+    };
+    let identity = Identity { cluster: config.cluster, node: config.node };
+    restore_state(path, data.path(), identity, &base, bump)?;
+    restore_journal(data.path(), identity, base)?;
+    fs::remove_file(&marker).map_err(|e| io("remove", &marker, &e))?;
+    sync_dir(data.path())?;
+    Ok(found)
+}
+
+/// Marks a directory as being restored, before anything else stands in it: whatever is half done at a loss of power is known by it.
+fn mark(data: &Path) -> Result<PathBuf, ServeError> {
+    create_dir_durably(data).map_err(|e| io("create", data, &e))?;
+    let marker = data.join(RESTORING);
+    fs::write(&marker, "").map_err(|e| io("write", &marker, &e))?;
+    sync_dir(data)?;
+    Ok(marker)
+}
+
+fn sync_dir(path: &Path) -> Result<(), ServeError> {
+    File::open(path).and_then(|dir| dir.sync_all()).map_err(|e| io("sync", path, &e))
+}
+
+/// Whether a restore into this directory was interrupted.
+pub(crate) fn was_interrupted(data: &Path) -> bool {
+    data.join(RESTORING).exists()
+}
+
+fn must_be_new(data: &Path) -> Result<(), ServeError> {
+    let has = |part: &str| data.join(part).exists();
+    if (has("identity") || has("journal") || has("state")) && !was_interrupted(data) {
+        return Err(ServeError::new(
+            ServeErrorKind::DataDir,
+            format!("{} is a node's data directory already", data.display()),
+            "restore into a new directory; nothing was changed",
+        ));
+    }
+    Ok(())
+}
+
+fn restore_state(
+    path: &Path,
+    data: &Path,
+    identity: Identity,
+    base: &Base,
+    bump: Option<u64>,
+) -> Result<(), ServeError> {
+    let mut store = LsmStore::new(&data.join("state"), identity, quorate_lsm::Options::default());
+    let state = store.open(None).map_err(|e| of_state(&e))?;
+    let mut kv = Kv::open(crate::run::KV, state).map_err(|e| of_state(&e))?;
+    kv.import_begin().map_err(|e| of_state(&e))?;
+    let mut seq = 0;
+    read(path, |chunk| {
+        let taken = kv.import_chunk(seq, chunk);
+        seq += 1;
+        taken
+    })?;
+    kv.import_finish(base.clone()).map_err(|e| of_state(&e))?;
+    if let Some(by) = bump {
+        kv.bump(i64::try_from(by).unwrap_or(i64::MAX));
+    }
+    let checkpoint = kv.seal().map_err(|e| of_state(&e))?;
+    checkpoint.run(1).map_err(|e| of_state(&e))
+}
+
+fn restore_journal(data: &Path, identity: Identity, base: Base) -> Result<(), ServeError> {
+    let disk = Arc::new(FsDisk::new(data));
+    let write = || {
+        let opened = Journal::open(disk, "journal", identity, Options::default(), Mint::for_journal());
+        let mut journal = opened?.0;
+        journal.mark_checkpoint(CheckpointMark { generation: 1, bases: vec![(crate::run::KV, base)] })?;
+        journal.sync().map(drop)
+    };
+    write().map_err(|e| ServeError::of_journal(&e))
+}
+
+/// Reads and verifies a file of either kind, and gives each chunk; whose it is and how long.
+fn read(
+    path: &Path,
+    each: impl FnMut(&[u8]) -> Result<(), StateError>,
+) -> Result<(Option<Header>, u64), ServeError> {
+    let mut file = SnapshotFile::open(path)?;
+    let mut start = [0; MAGIC_AT + MAGIC.len()];
+    let begun = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    if begun.is_ok() && start[MAGIC_AT..] == MAGIC {
+        return read_etcd(path, each).map(|()| (None, file.size));
+    }
+    Ok((Some(file.read(each)?), file.size))
+}
+
+/// A snapshot of etcd: all of it is read into memory. It stands behind one entry, the same for whoever restores it.
+fn read_etcd(path: &Path, mut each: impl FnMut(&[u8]) -> Result<(), StateError>) -> Result<(), ServeError> {
+    let file: Bytes = fs::read(path).map_err(|e| io("read", path, &e))?.into();
+    let store = file.len().saturating_sub(SUM as usize);
+    if file.len() as u64 % ALIGN != SUM {
+        return Err(damaged(
+            path,
+            file.len() as u64,
+            "a snapshot of etcd ends with a sum, and this does not",
+        ));
+    }
+    let sum = Sha256::digest(&file[..store]);
+    if sum[..] != file[store..] {
+        return Err(damaged(path, store as u64, "the sum over the whole file does not hold"));
+    }
+    let foreign = bbolt::read(&file.slice(..store)).map_err(|e| damaged(path, e.at, e.what))?;
+    let digest = sum.iter().take(8).fold(0, |n, byte| n << 8 | u64::from(*byte));
+    let chunks = foreign.into_chunks(EntryId::new(Term(1), Index(1)), digest);
+    for chunk in chunks.map_err(|e| damaged(path, 0, &e.context))? {
+        each(&chunk).map_err(|error| match error.kind {
+            StateErrorKind::Damaged => damaged(path, 0, &error.context),
+            _ => of_state(&error),
+        })?;
+    }
+    Ok(())
+}
+
+/// A snapshot file while it is read.
+struct SnapshotFile {
+    path: PathBuf,
+    file: BufReader<File>,
+    sum: Sha256,
+    size: u64,
+    at: u64,
+}
+
+impl SnapshotFile {
+    fn open(path: &Path) -> Result<Self, ServeError> {
+        let file = File::open(path).map_err(|e| io("open", path, &e))?;
+        let size = file.metadata().map_err(|e| io("read", path, &e))?.len();
+        let file = BufReader::with_capacity(1 << 20, file);
+        Ok(Self { path: path.to_path_buf(), file, sum: Sha256::new(), size, at: 0 })
+    }
+
+    /// Reads all of it and gives each chunk; what does not verify is named by its place.
+    fn read(&mut self, mut each: impl FnMut(&[u8]) -> Result<(), StateError>) -> Result<Header, ServeError> {
+        let mut head = [0; HEADER];
+        self.take(&mut head)?;
+        let header = Header::decode(&head).map_err(|e| self.bad_header(e))?;
+        loop {
+            let begun = self.at;
+            let mut length = [0; 4];
+            self.take(&mut length)?;
+            let length = u32::from_le_bytes(length) as usize;
+            if length == 0 {
+                break;
+            }
+            if length > CHUNK_MAX {
+                return Err(self.damaged(begun, "the length of a chunk makes no sense"));
+            }
+            let mut chunk = vec![0; length];
+            self.take(&mut chunk)?;
+            each(&chunk).map_err(|error| match error.kind {
+                StateErrorKind::Damaged => self.damaged(begun, &error.context),
+                _ => of_state(&error),
+            })?;
+        }
+        self.end()?;
+        Ok(header)
+    }
+
+    /// Padding and sum.
+    fn end(&mut self) -> Result<(), ServeError> {
+        let begun = self.at;
+        let mut padding = vec![0; (begun.next_multiple_of(ALIGN) - begun) as usize];
+        self.take(&mut padding)?;
+        if padding.iter().any(|&byte| byte != 0) {
+            return Err(self.damaged(begun, "the padding is not empty"));
+        }
+        let expected = std::mem::take(&mut self.sum).finalize();
+        let begun = self.at;
+        let mut sum = [0; SUM as usize];
+        self.take(&mut sum)?;
+        if expected[..] != sum {
+            return Err(self.damaged(begun, "the sum over the whole file does not hold"));
+        }
+        if self.at != self.size {
+            return Err(self.damaged(self.at, "more follows the sum"));
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, into: &mut [u8]) -> Result<(), ServeError> {
+        match self.file.read_exact(into) {
+            Ok(()) => {
+                self.at += into.len() as u64;
+                self.sum.update(&into);
+                Ok(())
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                Err(self.damaged(self.size, "it ends too early"))
+            }
+            Err(error) => Err(io("read", &self.path, &error)),
+        }
+    }
+
+    fn bad_header(&self, error: BadHeader) -> ServeError {
+        let path = self.path.display();
+        match error {
+            BadHeader::Foreign => ServeError::new(
+                ServeErrorKind::Config,
+                format!("{path} is no snapshot, or its first bytes are damaged"),
+                "give a file of `quorate snapshot save` or `etcdctl snapshot save`, from a Quorate node or from etcd",
+            ),
+            BadHeader::Version(version) => ServeError::new(
+                ServeErrorKind::Config,
+                format!("{path} has format version {version}, which this release does not read"),
+                "use the release that wrote it",
+            ),
+            BadHeader::Damaged => self.damaged(0, "the header does not verify"),
+        }
+    }
+
+    fn damaged(&self, at: u64, what: &str) -> ServeError {
+        damaged(&self.path, at, what)
+    }
+}
+
+fn damaged(path: &Path, at: u64, what: &str) -> ServeError {
+    ServeError::new(
+        ServeErrorKind::Damaged,
+        format!("{} at offset {at}: {what}", path.display()),
+        "use another snapshot; nothing was changed",
+    )
+}
+
+fn of_state(error: &StateError) -> ServeError {
+    ServeError::new(
+        ServeErrorKind::DataDir,
+        error.to_string(),
+        "mend it, then restore again: the directory goes on being restored until that is through",
+    )
+}
+
+fn remove_dir(path: &Path) -> Result<(), ServeError> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(io("remove", path, &e)),
+        _ => Ok(()),
+    }
+}
+
+fn io(what: &str, path: &Path, error: &std::io::Error) -> ServeError {
+    ServeError::new(ServeErrorKind::DataDir, format!("cannot {what} {}: {error}", path.display()), "")
+}

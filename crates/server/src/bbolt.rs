@@ -1,0 +1,323 @@
+//! Reading a snapshot of etcd: the file of its store, bbolt, and what etcd keeps in it.
+//!
+//! The file is a run of pages; two of them, of which the newer that verifies counts, name the root bucket. A bucket is a tree of
+//! pages with sorted keys, and a value may be a bucket again. etcd keeps every version of every key in the bucket `key`, under its
+//! revision, and leases in `lease`; what it has compacted is in `meta`. Members, users and alarms are left out: they are the old
+//! cluster's.
+//!
+//! What is not trusted: every offset and every length is held against the file, and no page is read twice.
+
+use bytes::Bytes;
+use prost::Message;
+use quorate_state::kv::{Foreign, ForeignVersion};
+use quorate_wire::kv::KeyValue;
+use std::collections::BTreeSet;
+
+/// How the file of a store begins, at [`MAGIC_AT`] of each of its two first pages.
+pub(crate) const MAGIC: [u8; 4] = 0xED0C_DAED_u32.to_le_bytes();
+/// See [`MAGIC`].
+pub(crate) const MAGIC_AT: usize = 16;
+const VERSION: u32 = 2;
+const PAGE_HEADER: usize = 16;
+const BRANCH: u16 = 1;
+const LEAF: u16 = 2;
+const ELEMENT: usize = 16;
+const BUCKET: u32 = 1;
+const DEPTH_MAX: usize = 64;
+
+/// Where the file makes no sense, and why.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct BadStore {
+    /// The offset.
+    pub(crate) at: u64,
+    /// In words.
+    pub(crate) what: &'static str,
+}
+
+type Read<T> = Result<T, BadStore>;
+
+fn bad<T>(at: usize, what: &'static str) -> Read<T> {
+    Err(BadStore { at: at as u64, what })
+}
+
+/// A pair as etcd keeps it.
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Pair {
+    #[prost(bytes = "bytes", tag = "1")]
+    key: Bytes,
+    #[prost(int64, tag = "2")]
+    create_revision: i64,
+    #[prost(int64, tag = "3")]
+    mod_revision: i64,
+    #[prost(int64, tag = "4")]
+    version: i64,
+    #[prost(bytes = "bytes", tag = "5")]
+    value: Bytes,
+    #[prost(int64, tag = "6")]
+    lease: i64,
+}
+
+/// A lease as etcd keeps it.
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Lease {
+    #[prost(int64, tag = "1")]
+    id: i64,
+    #[prost(int64, tag = "2")]
+    ttl: i64,
+    #[prost(int64, tag = "3")]
+    remaining: i64,
+}
+
+/// All that is kept in the file of a store.
+pub(crate) fn read(file: &Bytes) -> Read<Foreign> {
+    let mut store = Store { file, page_size: 4096, seen: BTreeSet::new() };
+    let root = store.root()?;
+    let mut buckets = Vec::new();
+    store.walk(Place::Page(root), 0, &mut |at, flags, key, value| {
+        if flags & BUCKET != 0 {
+            buckets.push((key, at, value));
+        }
+        Ok(())
+    })?;
+    let mut foreign = Foreign::default();
+    for (name, at, value) in buckets {
+        match &name[..] {
+            b"key" => store.bucket(at, &value, &mut |at, key, value| {
+                foreign.versions.push(version(at, &key, value)?);
+                Ok(())
+            })?,
+            b"lease" => store.bucket(at, &value, &mut |at, _, value| {
+                let Ok(Lease { id, ttl, remaining }) = Lease::decode(value) else {
+                    return bad(at, "a lease is malformed");
+                };
+                foreign.leases.push((id, ttl, remaining));
+                Ok(())
+            })?,
+            b"meta" => store.bucket(at, &value, &mut |_, key, value| {
+                // What is scheduled is compacted already for whoever reads.
+                if matches!(&key[..], b"scheduledCompactRev" | b"finishedCompactRev")
+                    && let Some(main) = value.first_chunk::<8>()
+                {
+                    foreign.compacted = foreign.compacted.max(i64::from_be_bytes(*main));
+                }
+                Ok(())
+            })?,
+            _ => {}
+        }
+    }
+    let newest = foreign.versions.last().map_or(1, |version| version.revision);
+    foreign.revision = newest.max(foreign.compacted);
+    Ok(foreign)
+}
+
+/// `main(8 bytes BE) _ sub(8 bytes BE)`, and a `t` behind it for a deletion.
+fn version(at: usize, key: &[u8], value: Bytes) -> Read<ForeignVersion> {
+    let deleted = key.len() == 18 && key[17] == b't';
+    let main = key.first_chunk::<8>().map(|main| i64::from_be_bytes(*main));
+    let sub = key.get(9..17).and_then(|sub| sub.try_into().ok()).map(u64::from_be_bytes);
+    let (Some(revision), Some(Ok(sub)), true) = (main, sub.map(u32::try_from), key.len() == 17 || deleted)
+    else {
+        return bad(at, "a revision is malformed");
+    };
+    let Ok(pair) = Pair::decode(value) else { return bad(at, "a pair is malformed") };
+    let key = pair.key.clone();
+    let pair = (!deleted).then_some(KeyValue {
+        key: pair.key,
+        value: pair.value,
+        create_revision: pair.create_revision,
+        mod_revision: pair.mod_revision,
+        version: pair.version,
+        lease: pair.lease,
+    });
+    if !(0..1 << 62).contains(&revision) {
+        return bad(at, "a revision makes no sense");
+    }
+    Ok(ForeignVersion { key, revision, sub, pair })
+}
+
+struct Store<'f> {
+    file: &'f Bytes,
+    page_size: usize,
+    /// Pages that were read.
+    seen: BTreeSet<u64>,
+}
+
+/// Where a page is: in the file by its number, or in the value of a small bucket.
+#[derive(Clone, Copy)]
+enum Place {
+    Page(u64),
+    Inline(usize, usize),
+}
+
+/// Takes each pair: its place, its flags, key and value.
+type Each<'e> = dyn FnMut(usize, u32, Bytes, Bytes) -> Read<()> + 'e;
+
+impl Store<'_> {
+    fn number<const N: usize>(&self, at: usize) -> Read<u64> {
+        match self.file.get(at..at.saturating_add(N)) {
+            Some(bytes) => Ok(bytes.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte))),
+            None => bad(self.file.len(), "the file ends too early"),
+        }
+    }
+
+    /// The page of the root bucket, by the newer description that verifies.
+    fn root(&mut self) -> Read<u64> {
+        let mut best = None;
+        // The second stands one page further; how large pages are is in it, too.
+        for at in [0, 4096, 8192, 16384, 65536] {
+            let Ok(Some((size, root, txid))) = self.description(at) else { continue };
+            if best.is_none_or(|(_, _, newest)| txid > newest) {
+                best = Some((size, root, txid));
+            }
+        }
+        let Some((size, root, _)) = best else { return bad(0, "neither description of the store verifies") };
+        self.page_size = size;
+        Ok(root)
+    }
+
+    fn description(&self, page: usize) -> Read<Option<(usize, u64, u64)>> {
+        let at = page + MAGIC_AT;
+        let Some(bytes) = self.file.get(at..at + 64) else { return Ok(None) };
+        // FNV-1a over all before it.
+        let sum = bytes[..56].iter().fold(0xCBF2_9CE4_8422_2325_u64, |h, byte| {
+            (h ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3)
+        });
+        let sound = bytes[..4] == MAGIC
+            && self.number::<4>(at + 4)? == u64::from(VERSION)
+            && self.number::<8>(at + 56)? == sum;
+        let size = self.number::<4>(at + 8)? as usize;
+        if !sound || !(512..=1 << 20).contains(&size) {
+            return Ok(None);
+        }
+        Ok(Some((size, self.number::<8>(at + 16)?, self.number::<8>(at + 48)?)))
+    }
+
+    /// The pairs of a bucket whose value stands at `at`.
+    fn bucket(
+        &mut self,
+        at: usize,
+        value: &Bytes,
+        each: &mut dyn FnMut(usize, Bytes, Bytes) -> Read<()>,
+    ) -> Read<()> {
+        if value.len() < PAGE_HEADER {
+            return bad(at, "a bucket is malformed");
+        }
+        let place = match self.number::<8>(at)? {
+            0 => Place::Inline(at + PAGE_HEADER, value.len() - PAGE_HEADER),
+            root => Place::Page(root),
+        };
+        self.walk(place, 0, &mut |at, _, key, value| each(at, key, value))
+    }
+
+    fn walk(&mut self, place: Place, depth: usize, each: &mut Each<'_>) -> Read<()> {
+        let (at, len) = match place {
+            Place::Inline(at, len) => (at, len),
+            Place::Page(number) => self.page(number)?,
+        };
+        let (flags, count) = (self.number::<2>(at + 8)? as u16, self.number::<2>(at + 10)? as usize);
+        if depth > DEPTH_MAX || PAGE_HEADER + count * ELEMENT > len {
+            return bad(at, "a page makes no sense");
+        }
+        for n in 0..count {
+            let element = at + PAGE_HEADER + n * ELEMENT;
+            match flags {
+                BRANCH => {
+                    let child = self.number::<8>(element + 8)?;
+                    self.walk(Place::Page(child), depth + 1, each)?;
+                }
+                LEAF => {
+                    let field = |n: usize| self.number::<4>(element + 4 * n).map(|n| n as usize);
+                    let (flags, begin) = (field(0)? as u32, element + field(1)?);
+                    let (key, value) = (field(2)?, field(3)?);
+                    if begin + key + value > at + len {
+                        return bad(element, "a pair reaches beyond its page");
+                    }
+                    let value = self.file.slice(begin + key..begin + key + value);
+                    each(begin + key, flags, self.file.slice(begin..begin + key), value)?;
+                }
+                _ => return bad(at, "a page is of no kind that a tree has"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a page begins, and how long it is with what it overflows into.
+    fn page(&mut self, number: u64) -> Read<(usize, usize)> {
+        let at = usize::try_from(number).ok().and_then(|n| n.checked_mul(self.page_size));
+        let Some(at) = at.filter(|&at| at < self.file.len()) else {
+            return bad(self.file.len(), "a page lies beyond the end");
+        };
+        if !self.seen.insert(number) {
+            return bad(at, "a page is in two places of a tree");
+        }
+        let overflow = self.number::<4>(at + 12)? as usize;
+        let len = (overflow + 1).checked_mul(self.page_size);
+        match len.filter(|len| len.checked_add(at).is_some_and(|end| end <= self.file.len())) {
+            Some(len) => Ok((at, len)),
+            None => bad(at, "a page reaches beyond the end"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Taken by Debian's etcdctl 3.4 from an etcd with some keys, a lease, deletions and a compaction at 8.
+    const SNAPSHOT: &[u8] = include_bytes!("../tests/etcd-3.4.snap");
+
+    fn store() -> Bytes {
+        Bytes::from_static(&SNAPSHOT[..SNAPSHOT.len() - 32])
+    }
+
+    #[test]
+    fn what_etcd_kept_is_read() {
+        let foreign = read(&store()).unwrap();
+        assert_eq!((foreign.revision, foreign.compacted, foreign.leases.len()), (14, 8, 1));
+        assert_eq!(foreign.leases[0].1, 600);
+        let told: Vec<String> = foreign
+            .versions
+            .iter()
+            .map(|v| {
+                let key = String::from_utf8_lossy(&v.key);
+                let value = v.pair.as_ref().map_or("-".into(), |pair| String::from_utf8_lossy(&pair.value));
+                format!("{}.{} {key}={value}", v.revision, v.sub)
+            })
+            .collect();
+        let newer = ["9.0 leased=x", "10.0 k3=new", "11.0 k4=newer", "12.0 k5=-", "13.0 t1=a", "13.1 t2=b"];
+        assert!(newer.iter().all(|version| told.contains(&(*version).to_string())), "{told:?}");
+        assert!(
+            told.contains(&"7.0 k1=again".to_string()) && !told.contains(&"2.0 k1=v1".to_string()),
+            "{told:?}"
+        );
+    }
+
+    /// Seed 9: whatever is harmed, it is read or refused, and ends.
+    #[test]
+    fn no_bytes_are_a_panic() {
+        let mut rng = quorate_base::Rng::new(9);
+        let good = store();
+        let (mut read_well, mut refused) = (0, 0);
+        for _ in 0..3_000 {
+            let mut bytes = good.to_vec();
+            for _ in 0..rng.between(1, 3) {
+                let at = rng.below(bytes.len() as u64) as usize;
+                let end = (at + rng.between(1, 8) as usize).min(bytes.len());
+                let byte = *rng.pick(&[0, 0xff, rng_byte(at)]);
+                bytes[at..end].fill(byte);
+            }
+            if rng.chance(1, 10) {
+                bytes.truncate(rng.below(bytes.len() as u64) as usize);
+            }
+            match read(&bytes.into()) {
+                Ok(_) => read_well += 1,
+                Err(_) => refused += 1,
+            }
+        }
+        assert!(read_well > 100 && refused > 100, "{read_well} read, {refused} refused");
+    }
+
+    fn rng_byte(at: usize) -> u8 {
+        (at as u8).wrapping_mul(37)
+    }
+}

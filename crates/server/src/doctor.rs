@@ -1,0 +1,216 @@
+//! The doctor: reads every record and file of a data directory that no node uses, and names what is damaged. It changes nothing,
+//! not even the lock.
+//!
+//! What it reads: the identity; every batch of the journal, in the way a start does, and the second record of votes; of every
+//! checkpoint the manifest, every small file, every block of every table and its end; the notes of peers. What it does not: the
+//! directory `live`, which each start makes anew from a checkpoint, and the journal's spare segment.
+
+use crate::datadir::{self, Identity};
+use crate::error::{ServeError, ServeErrorKind};
+use crate::met;
+use quorate_base::NodeId;
+use quorate_base::disk::{Disk, DiskError, DiskErrorKind, DiskResult, File};
+use quorate_storage::journal;
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// What was found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Report {
+    /// Whose directory it is: cluster and node, where that can be read.
+    pub owner: Option<(u64, NodeId)>,
+    /// The checkpoint that the journal names.
+    pub checkpoint: Option<u64>,
+    /// Entries of the log behind it.
+    pub entries: u64,
+    /// Files of checkpoints that were read, and bytes of them.
+    pub files: u64,
+    /// See `files`.
+    pub bytes: u64,
+    /// What is damaged, harmless or not.
+    pub findings: Vec<Finding>,
+}
+
+/// A place that is damaged.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finding {
+    /// The file, below the directory.
+    pub file: String,
+    /// Where in it, if that can be told.
+    pub offset: Option<u64>,
+    /// What is wrong, and what comes of it.
+    pub what: String,
+    /// The same is known from another place: a start mends it without loss.
+    pub harmless: bool,
+}
+
+impl Report {
+    /// Nothing is damaged but what costs nothing.
+    pub fn is_healthy(&self) -> bool {
+        self.findings.iter().all(|finding| finding.harmless)
+    }
+
+    fn find(
+        &mut self,
+        file: impl Into<String>,
+        offset: Option<u64>,
+        what: impl Into<String>,
+        harmless: bool,
+    ) {
+        self.findings.push(Finding { file: file.into(), offset, what: what.into(), harmless });
+    }
+}
+
+/// Reads all of `dir`. An error says that it is in use, is no data directory, or cannot be read.
+pub fn examine(dir: &Path) -> Result<Report, ServeError> {
+    let _free = datadir::must_be_free(dir)?;
+    let mut report = Report::default();
+    let identity = match Identity::load(dir) {
+        Ok(Some(identity)) => identity,
+        Ok(None) => {
+            let message = format!("{} holds no node's identity", dir.display());
+            let hint = "give a node's data directory, as in quorate-data/n1";
+            return Err(ServeError::new(ServeErrorKind::DataDir, message, hint));
+        }
+        Err(error) if error.kind == ServeErrorKind::Damaged => {
+            report.find("identity", Some(0), "it is damaged; without it nothing else can be verified", false);
+            return Ok(report);
+        }
+        Err(error) => return Err(error),
+    };
+    let owner = (identity.cluster(), identity.node());
+    report.owner = Some(owner);
+    let owner = journal::Identity { cluster: owner.0, node: owner.1 };
+    examine_journal(dir, owner, &mut report)?;
+    examine_state(dir, owner, &mut report)?;
+    for note in met::damaged(dir) {
+        report.find(format!("met/{note}"), Some(0), "a note of a peer is damaged; it is written anew", true);
+    }
+    if crate::backup::was_interrupted(dir) {
+        report.find("restoring", None, "the restore of a snapshot was interrupted; run it again", false);
+    }
+    Ok(report)
+}
+
+fn examine_journal(dir: &Path, owner: journal::Identity, report: &mut Report) -> Result<(), ServeError> {
+    if !dir.join("journal").exists() {
+        if dir.join("state").exists() {
+            report.find("journal", None, "it is missing, though this node has run before", false);
+        }
+        return Ok(());
+    }
+    let found = match journal::examine(&Looking(dir.to_path_buf()), "journal", owner) {
+        Ok(found) => found,
+        Err(journal::JournalError::Damaged(damage)) => {
+            report.find(damage.file, Some(damage.offset), damage.what, false);
+            return Ok(());
+        }
+        Err(error) => return Err(ServeError::of_journal(&error)),
+    };
+    for (damage, harmless) in
+        found.damage.iter().map(|d| (d, false)).chain(found.harmless.iter().map(|d| (d, true)))
+    {
+        report.find(damage.file.clone(), Some(damage.offset), damage.what, harmless);
+    }
+    report.entries = found.shards.values().map(|log| log.entries.len() as u64).sum();
+    report.checkpoint = found.checkpoint.map(|mark| mark.generation).filter(|&generation| generation > 0);
+    Ok(())
+}
+
+fn examine_state(dir: &Path, owner: journal::Identity, report: &mut Report) -> Result<(), ServeError> {
+    let state = dir.join("state");
+    let found = quorate_lsm::examine(&state, owner, report.checkpoint).map_err(|e| {
+        ServeError::new(ServeErrorKind::DataDir, format!("cannot read {}: {e}", state.display()), "")
+    })?;
+    (report.files, report.bytes) = (found.files, found.bytes);
+    if let Some(named) = report.checkpoint.filter(|named| !found.generations.contains(named)) {
+        let what = "the checkpoint that the journal names is missing";
+        report.find(format!("state/{named:016}"), None, what, false);
+    }
+    for fault in found.faults {
+        let path = fault.path.strip_prefix(dir).unwrap_or(&fault.path).display().to_string();
+        // One that the journal does not name is not opened.
+        let unused = report.checkpoint.is_some_and(|named| !path.contains(&format!("/{named:016}/")));
+        report.find(path, fault.offset, fault.what, unused && fault.path.parent() != Some(&state));
+    }
+    Ok(())
+}
+
+/// A disk that can be looked at and no more.
+struct Looking(PathBuf);
+
+struct Seen(fs::File, PathBuf);
+
+fn failed(path: &Path, error: &std::io::Error) -> DiskError {
+    let kind = match error.kind() {
+        std::io::ErrorKind::NotFound => DiskErrorKind::NotFound,
+        _ => DiskErrorKind::Io,
+    };
+    DiskError { kind, context: format!("read {}", path.display()), message: error.to_string() }
+}
+
+fn refused<T>(call: &str) -> DiskResult<T> {
+    let message = "nothing is written here".to_string();
+    Err(DiskError { kind: DiskErrorKind::Io, context: call.to_string(), message })
+}
+
+impl Disk for Looking {
+    fn create(&self, _: &str, _: u64) -> DiskResult<Box<dyn File>> {
+        refused("create")
+    }
+
+    fn open(&self, path: &str) -> DiskResult<Box<dyn File>> {
+        let path = self.0.join(path);
+        match fs::File::open(&path) {
+            Ok(file) => Ok(Box::new(Seen(file, path))),
+            Err(error) => Err(failed(&path, &error)),
+        }
+    }
+
+    fn create_dir(&self, _: &str) -> DiskResult<()> {
+        refused("create_dir")
+    }
+
+    fn list(&self, dir: &str) -> DiskResult<Vec<String>> {
+        let path = self.0.join(dir);
+        let entries = fs::read_dir(&path).and_then(|entries| {
+            entries
+                .map(|e| Ok(e?.file_name().to_string_lossy().into_owned()))
+                .collect::<std::io::Result<Vec<_>>>()
+        });
+        let mut names = entries.map_err(|e| failed(&path, &e))?;
+        names.sort();
+        Ok(names)
+    }
+
+    fn rename(&self, _: &str, _: &str) -> DiskResult<()> {
+        refused("rename")
+    }
+
+    fn remove(&self, _: &str) -> DiskResult<()> {
+        refused("remove")
+    }
+
+    fn sync_dir(&self, _: &str) -> DiskResult<()> {
+        refused("sync_dir")
+    }
+}
+
+impl File for Seen {
+    fn size(&self) -> DiskResult<u64> {
+        self.0.metadata().map(|meta| meta.len()).map_err(|e| failed(&self.1, &e))
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> DiskResult<()> {
+        self.0.read_exact_at(buf, offset).map_err(|e| failed(&self.1, &e))
+    }
+
+    fn write_at(&mut self, _: u64, _: &[u8]) -> DiskResult<()> {
+        refused("write")
+    }
+
+    fn sync(&mut self) -> DiskResult<()> {
+        refused("sync")
+    }
+}

@@ -1,0 +1,142 @@
+//! A space made of the versions that another store with etcd's data model kept: as the chunks of a snapshot, so that it comes in by
+//! the same way as any other.
+//!
+//! Revisions, versions and leases stay as they were. Below the compacted revision there are only the versions that are readable
+//! at it, and no events.
+
+use super::counts::BLOCK_MAX;
+use super::layout::{Change, KEY_MAX, Keys, PREFIX, Record, Rev, TOMBSTONE_BYTES, table};
+use super::lease::LeaseInfo;
+use super::meta::Meta;
+use super::sweep::history_bytes;
+use super::transfer::{NUMBERS, bad, framed, put_bytes};
+use bytes::Bytes;
+use quorate_base::{EntryId, Index, ShardId};
+use quorate_storage::state::StateResult;
+use quorate_wire::kv::{KeyValue, LeaseId, Revision};
+use std::collections::BTreeMap;
+
+/// How large a chunk is, about.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// One change of one key, as another store kept it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ForeignVersion {
+    /// The key.
+    pub key: Bytes,
+    /// Its revision.
+    pub revision: Revision,
+    /// Its place in that.
+    pub sub: u32,
+    /// The pair, or `None` where it was deleted.
+    pub pair: Option<KeyValue>,
+}
+
+/// All of another store.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Foreign {
+    /// The newest revision.
+    pub revision: Revision,
+    /// The compacted one, 0 for none.
+    pub compacted: Revision,
+    /// Leases with their seconds, granted and remaining (0 where it is not known).
+    pub leases: Vec<(LeaseId, i64, i64)>,
+    /// In the order of their revisions.
+    pub versions: Vec<ForeignVersion>,
+}
+
+impl Foreign {
+    /// The space as a snapshot behind the entry `applied`; `digest` stands for what was done before.
+    pub fn into_chunks(self, applied: EntryId, digest: u64) -> StateResult<Vec<Bytes>> {
+        let keys = Keys::new(ShardId(0), 0);
+        let mut stream: BTreeMap<Vec<u8>, Bytes> = BTreeMap::new();
+        let mut meta = Meta {
+            applied,
+            revision: self.revision.max(1),
+            compacted: if self.compacted > 0 { self.compacted } else { -1 },
+            swept: Rev::new(self.compacted.max(0), 0),
+            digest,
+            ..Meta::new()
+        };
+        let mut put = |key: &[u8], value: Bytes| drop(stream.insert(key[PREFIX..].to_vec(), value));
+        let (mut buf, mut out) = (Vec::new(), Vec::new());
+        for &(id, ttl, remaining) in &self.leases {
+            let info = LeaseInfo { ttl, remaining, at: Index(0) };
+            put(keys.lease(&mut buf, id), info.encode().into());
+        }
+        let mut latest: BTreeMap<Bytes, (Rev, Option<Record>)> = BTreeMap::new();
+        for version in self.versions {
+            let ForeignVersion { key, revision, sub, pair } = version;
+            if key.is_empty() || key.len() > KEY_MAX {
+                return Err(bad(&format!("a key of {} bytes; this release takes 1 to {KEY_MAX}", key.len())));
+            }
+            let rev = Rev::new(revision, sub);
+            let record = pair.map(|pair| Record {
+                create: pair.create_revision,
+                rev,
+                version: pair.version,
+                lease: pair.lease,
+                value: pair.value,
+            });
+            let deleted = record.is_none();
+            let (mut prev, mut prev_bytes) = (Rev::NONE, 0);
+            if let Some((old_rev, old)) = latest.insert(key.clone(), (rev, record)) {
+                match old {
+                    Some(old) => {
+                        let stored = Bytes::copy_from_slice(old.encode(&mut out));
+                        (prev, prev_bytes) = (old_rev, stored.len() as u64);
+                        put(keys.old(&mut buf, &key, old_rev), stored);
+                    }
+                    None => put(keys.old(&mut buf, &key, old_rev), Bytes::from_static(TOMBSTONE_BYTES)),
+                }
+            }
+            if revision >= self.compacted {
+                let change = Change::encode(&mut out, deleted, prev, prev_bytes, &key);
+                put(keys.event(&mut buf, rev), Bytes::copy_from_slice(change));
+                meta.history_bytes += history_bytes(&key, deleted, !prev.is_none(), prev_bytes);
+            }
+        }
+        let (mut boundary, mut count) = (Bytes::new(), 0_u32);
+        for (key, (rev, record)) in &latest {
+            let Some(record) = record else {
+                put(keys.old(&mut buf, key, *rev), Bytes::from_static(TOMBSTONE_BYTES));
+                continue;
+            };
+            let stored = Bytes::copy_from_slice(record.encode(&mut out));
+            meta.live_bytes += (key.len() + stored.len()) as i64;
+            put(keys.raw(&mut buf, table::LATEST, key), stored);
+            if record.lease != 0 {
+                put(keys.lease_key(&mut buf, record.lease, key), Bytes::new());
+            }
+            if count == BLOCK_MAX / 2 {
+                put(
+                    keys.raw(&mut buf, table::BLOCK, &boundary),
+                    Bytes::copy_from_slice(&count.to_le_bytes()),
+                );
+                (boundary, count) = (key.clone(), 0);
+            }
+            count += 1;
+        }
+        put(keys.raw(&mut buf, table::BLOCK, &boundary), Bytes::copy_from_slice(&count.to_le_bytes()));
+        stream.insert(vec![NUMBERS], meta.encode().into());
+        Ok(pack(&stream))
+    }
+}
+
+fn pack(stream: &BTreeMap<Vec<u8>, Bytes>) -> Vec<Bytes> {
+    let (mut chunks, mut after) = (Vec::new(), Vec::new());
+    let mut pairs = stream.iter().peekable();
+    while pairs.peek().is_some() {
+        let mut body = vec![0];
+        put_bytes(&mut body, &after);
+        while body.len() < CHUNK_BYTES {
+            let Some((key, value)) = pairs.next() else { break };
+            put_bytes(&mut body, key);
+            put_bytes(&mut body, value);
+            after.clone_from(key);
+        }
+        body[0] = u8::from(pairs.peek().is_none());
+        chunks.push(framed(body));
+    }
+    chunks
+}

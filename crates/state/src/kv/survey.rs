@@ -1,0 +1,89 @@
+//! What is in a snapshot, told from its chunks without a store: for whoever wants to know before it is restored.
+
+use super::layout::table;
+use super::meta::Meta;
+use super::transfer::{Chunk, Incoming, NUMBERS, bad, parse};
+use bytes::Bytes;
+use quorate_base::{Base, ShardId};
+use quorate_storage::state::StateResult;
+use quorate_wire::kv::Revision;
+
+/// Takes a snapshot's chunks, in order, and counts.
+pub struct Survey {
+    incoming: Incoming,
+    counts: Counts,
+}
+
+/// How much of what there is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Counts {
+    versions: u64,
+    leases: u64,
+    alarms: u64,
+    bytes: u64,
+}
+
+/// What is in a snapshot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Contents {
+    /// The last entry in it, and the configuration in force there.
+    pub base: Base,
+    /// The newest revision.
+    pub revision: Revision,
+    /// The oldest revision that can be read; 0 before the first compaction.
+    pub compacted: Revision,
+    /// The digest of all that was done.
+    pub digest: u64,
+    /// How many keys there are.
+    pub keys: u64,
+    /// How many superseded versions and tombstones there are beside them.
+    pub versions: u64,
+    /// How many leases there are.
+    pub leases: u64,
+    /// How many alarms stand.
+    pub alarms: u64,
+    /// Bytes of keys and values with all that belongs to them.
+    pub bytes: u64,
+}
+
+impl Default for Survey {
+    fn default() -> Self {
+        Self { incoming: Incoming::new(ShardId(0), 0), counts: Counts::default() }
+    }
+}
+
+impl Survey {
+    /// Takes the next chunk. After an error nothing more is to be taken.
+    pub fn chunk(&mut self, data: &[u8]) -> StateResult<()> {
+        let Chunk { last, after, pairs } = self.incoming.take(data)?;
+        debug_assert!(last || !pairs.is_empty() || after.is_empty());
+        for (key, value) in &pairs {
+            self.counts.bytes += (key.len() + value.len()) as u64;
+            match key[0] {
+                table::OLD => self.counts.versions += 1,
+                table::LEASE => self.counts.leases += 1,
+                table::ALARM => self.counts.alarms += 1,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The result, once all chunks are taken.
+    pub fn finish(self) -> StateResult<Contents> {
+        let Counts { versions, leases, alarms, bytes } = self.counts;
+        let (meta, keys) = self.incoming.whole().ok_or_else(|| bad("it is not whole"))?;
+        let Meta { applied, membership, revision, compacted, digest, .. } = meta;
+        let base = Base { id: applied, membership };
+        let compacted = compacted.max(0);
+        Ok(Contents { base, revision, compacted, digest, keys, versions, leases, alarms, bytes })
+    }
+}
+
+/// The configuration and the last entry that a snapshot tells of, by its first chunk.
+pub fn base_of(first: &[u8]) -> StateResult<Base> {
+    let chunk = parse(first).ok_or_else(|| bad("its first chunk does not verify"))?;
+    let numbers = chunk.pairs.first().filter(|(key, _)| *key == [NUMBERS]);
+    let meta = Meta::decode(numbers.ok_or_else(|| bad("it does not begin with its numbers"))?.1)?;
+    Ok(Base { id: meta.applied, membership: Bytes::copy_from_slice(&meta.membership) })
+}
