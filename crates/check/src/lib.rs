@@ -18,5 +18,6 @@ pub mod search;
 pub mod sessions;
 mod shrink;
 mod table;
+pub mod txn;
 pub mod value;
 pub mod verdict;
