@@ -23,9 +23,10 @@ const fn real(name: &'static str, knows: &'static [&'static str]) -> Room {
 }
 
 /// From the ground up.
-const ROOMS: [Room; 14] = [
+const ROOMS: [Room; 15] = [
     pure("base", &[]),
     pure("protocol", &["base"]),
+    pure("policy", &[]),
     pure("wire", &["base", "protocol"]),
     pure("storage", &["base"]),
     pure("faulty", &["base"]),
@@ -42,6 +43,7 @@ const ROOMS: [Room; 14] = [
         &[
             "base",
             "protocol",
+            "policy",
             "wire",
             "storage",
             "state",
