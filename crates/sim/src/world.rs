@@ -8,7 +8,8 @@
 
 use crate::digest::Digest;
 use crate::invariants::Invariants;
-use crate::knobs::{Counts, Knobs};
+use crate::knobs::{Counts, Knobs, Swarm};
+use crate::planted::Planted;
 use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{Base, Instant, Mint, NodeId, Rng, ShardId};
@@ -54,6 +55,12 @@ pub enum Script {
     Disks,
     /// A watcher looks at its stream.
     Watcher(usize),
+    /// A node that went down comes back.
+    Start(NodeId),
+    /// A new leader is harmed.
+    HarmLeader(NodeId),
+    /// A node's links are mended.
+    Rejoin(NodeId),
 }
 
 struct Timed {
@@ -126,6 +133,7 @@ pub struct World {
     /// Nodes whose watches want history read.
     bells: Arc<Mutex<BTreeSet<NodeId>>>,
     seeds: Rng,
+    swarm: Rng,
     /// Directed links that are cut.
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
     faults_on: bool,
@@ -162,6 +170,7 @@ impl World {
             reading: Rng::stream(seed, "reading"),
             bells: Arc::default(),
             seeds: Rng::stream(seed, "lives"),
+            swarm: Rng::stream(seed, "swarm in the world"),
             cut: BTreeSet::new(),
             faults_on: true,
             invariants: Invariants::default(),
@@ -212,6 +221,7 @@ impl World {
             self.places[at].queued.clear();
             self.counts.add("kills");
             self.tell_down(id);
+            self.come_back(id);
         }
     }
 
@@ -224,6 +234,14 @@ impl World {
             self.places[at].disk.power_loss();
             self.counts.add("power losses");
             self.tell_down(id);
+            self.come_back(id);
+        }
+    }
+
+    fn come_back(&mut self, id: NodeId) {
+        if let (true, Some(most)) = (self.faults_on, self.knobs.swarm.down_at_most) {
+            let after = Duration::from_nanos(self.swarm.below(most.as_nanos() as u64));
+            self.schedule(after, Script::Start(id));
         }
     }
 
@@ -517,6 +535,7 @@ impl World {
         }
         r.lane.handle(self.now, Event::Tick);
         r.lane.drain(self.now, &mut r.effects);
+        let voted = r.effects.journal.iter().any(|append| append.hard.is_some());
         r.to_write.append(&mut r.effects.journal);
         r.work.extend(r.effects.work.drain(..));
         let packets = std::mem::take(&mut r.effects.packets);
@@ -535,6 +554,12 @@ impl World {
         }
         for change in roles {
             self.counts.add(if change.became_leader() { "elections won" } else { "role changes" });
+            if let (true, true, Some(most)) =
+                (change.became_leader(), self.faults_on, self.knobs.swarm.leaders_last)
+            {
+                let after = Duration::from_nanos(self.swarm.below(most.as_nanos() as u64));
+                self.schedule(after, Script::HarmLeader(id));
+            }
         }
         if let Some(from) = malformed {
             return self.break_down(at, format!("a packet of {from:?} is malformed"));
@@ -546,6 +571,10 @@ impl World {
             self.send(id, to, &body);
         }
         self.start_flush(at);
+        if self.faults_on && self.power_goes(voted) {
+            self.counts.add("power lost between two effects");
+            return self.power_loss(id);
+        }
         self.start_apply(at);
         self.start_reads(at);
         let mut read = false;
@@ -557,6 +586,13 @@ impl World {
         if read {
             self.settle(at);
         }
+    }
+
+    /// Whether a node loses its power here, with what it has said on its way and what it has written not flushed.
+    fn power_goes(&mut self, voted: bool) -> bool {
+        let Swarm { cut_at_effects, cut_at_votes, .. } = self.knobs.swarm;
+        (cut_at_effects > 0 && self.swarm.chance(cut_at_effects, 100_000))
+            || (voted && cut_at_votes > 0 && self.swarm.chance(cut_at_votes, 100))
     }
 
     fn send(&mut self, from: NodeId, to: NodeId, body: &Bytes) {
@@ -595,17 +631,21 @@ impl World {
         let mut rng = Rng::new(self.seeds.next_u64());
         let disk = Arc::new(self.places[at].disk.clone());
         let identity = Identity { cluster: CLUSTER, node: id };
-        let options = Options { segment_bytes: self.knobs.segment_bytes, ..Options::default() };
+        let options = Options {
+            segment_bytes: self.knobs.segment_bytes,
+            mutant: self.knobs.planted.and_then(Planted::journal),
+        };
         let (mut journal, found) =
             Journal::open(disk.clone(), "journal", identity, options, Mint::for_journal())
                 .map_err(|e| e.to_string())?;
         let mut store = MemoryStore::new(disk, "state", identity);
         let mut config = raft::Config::new(KV, id);
+        (config.election_min, config.election_max) = (self.knobs.election_min, self.knobs.election_max);
         config.max_append_entries = self.knobs.append_entries;
         config.log_keep_bytes = self.knobs.log_keep_bytes;
         config.log_pin_bytes = 4 * self.knobs.log_keep_bytes;
         config.max_unapplied_bytes = 2 * self.knobs.log_keep_bytes;
-        config.mutant = self.knobs.mutant;
+        config.mutant = self.knobs.planted.and_then(Planted::raft);
         let voters = (1..=self.knobs.nodes).map(NodeId).collect();
         let parts = boot::Parts {
             raft: config.clone(),
