@@ -202,6 +202,7 @@ fn work(
             swarm: true,
             doors: true,
             planted,
+            members: true,
         };
         let mut outcome = plan.run();
         if args.twice && outcome.violation.is_none() {

@@ -4,7 +4,8 @@
 //! checksum of its own, and the whole one more (`quorate_node::backup` draws it).
 //!
 //! A restored directory holds a checkpoint with the snapshot's state, and a journal whose log begins behind it, with the members
-//! of the new cluster as its configuration. Revisions and leases are as they were. Each member is restored from the same file,
+//! of the new cluster as its configuration; names and addresses go into the log once one of them leads, so that all have the
+//! same ones. Revisions and leases are as they were. Each member is restored from the same file,
 //! with the same members; since all begin at one entry, their logs fit. The new cluster has another identity than the old one,
 //! or a node of the old one that comes back would be taken for a member, with a log that goes further.
 

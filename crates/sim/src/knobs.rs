@@ -133,6 +133,8 @@ pub struct Knobs {
     pub read_max: Duration,
     /// What the faults are like.
     pub swarm: Swarm,
+    /// Members come and go.
+    pub members: bool,
     /// A planted bug.
     pub planted: Option<Planted>,
 }
@@ -160,6 +162,7 @@ impl Knobs {
             read_max: Duration::from_micros(*reads.pick(&[500, 5_000, 30_000, 3_000_000])),
             swarm: Swarm::all(),
             planted: None,
+            members: Rng::stream(seed, "member knobs").chance(1, 2),
         }
     }
 

@@ -85,7 +85,7 @@ pub mod types;
 
 use crate::Core;
 use log::Log;
-pub use membership::Membership;
+pub use membership::{BOOK_MAX, Membership};
 pub use message::Message;
 pub use progress::{Phase, Progress};
 use quorate_base::{

@@ -28,7 +28,7 @@ const DIRECTED: [(Mutant, &str, Healthy); 13] = [
     (Mutant::TruncateOnStaleAppend, "stale_append_truncates_nothing", NoFault),
     (Mutant::SecondChangeWhileJoint, "one_change_at_a_time", NoFault),
     (Mutant::JointWithoutOutgoing, "joint_needs_both_majorities", NoFault),
-    (Mutant::AutoLeaveLost, "auto_leave_survives_the_leader", Shows("n2 applies 2@6 (1 2 4)")),
+    (Mutant::AutoLeaveLost, "auto_leave_survives_the_leader", Shows("n2 applies 2@5 (1 2 4)")),
     (Mutant::LearnerRefusesVote, "learner_must_vote", Shows("n2 leads in t2: won the election")),
     (Mutant::PromoteLaggingLearner, "promote_only_who_is_caught_up", NoFault),
     (
