@@ -7,6 +7,7 @@
 //! - The commit index of a life never goes back, and what is applied is durable in the own journal or in its checkpoint.
 //! - *Quorums*: who leads was elected by a majority of each set of voters of its configuration, and what it commits was
 //!   confirmed by one, as far as was heard on the wire. So no vote of a node that is no voter (any more) has counted.
+//! - *Admission*: who gets a vote holds most of the log.
 //! - *Identities*: an id that has left the committed configuration does not come back, and none is above the highest that the
 //!   book says was given.
 //!
@@ -142,6 +143,11 @@ impl Invariants {
             Some(led) if led.at == at => return Ok(()),
             Some(_) => {}
         }
+        if let Some(led) =
+            self.led.get(&node).filter(|led| (led.life, led.term) == (life, term) && led.at < at)
+        {
+            self.admitted(node, raft, &led.membership)?;
+        }
         self.led.insert(node, Led { life, term, commit, at, membership: raft.membership().clone() });
         Ok(())
     }
@@ -171,6 +177,20 @@ impl Invariants {
         Err(format!(
             "Quorums: node {node} committed {commit:?} in {term:?}, confirmed by {confirmed:?}, of the voters {membership}"
         ))
+    }
+
+    /// Who gets a vote holds most of the log: the group could else not do without any of the others. (In the step in which it
+    /// gets it the log may grow.)
+    fn admitted(&self, node: NodeId, raft: &Raft, before: &Membership) -> Result<(), String> {
+        let confirmed = self.confirmed.get(&(raft.term(), node));
+        let last = raft.last().index;
+        for new in raft.membership().voters.iter().filter(|&&n| !before.is_voter(n)) {
+            let upto = confirmed.and_then(|by| by.get(new)).copied().unwrap_or_default();
+            if upto.0 * 2 < last.0 {
+                return Err(format!("Admission: {new:?} gets a vote and holds {upto:?} of {last:?}"));
+            }
+        }
+        Ok(())
     }
 
     /// The newest configuration that anybody has known to be committed.

@@ -13,7 +13,7 @@ use crate::strict::{Judge, arrived};
 use quorate_base::time::Duration;
 use quorate_base::{Index, Instant, NodeId};
 use quorate_protocol::Core;
-use quorate_protocol::raft::{Input, Membership, ProposalId, Refusal as NotProposed};
+use quorate_protocol::raft::{Input, Membership, Mutant, ProposalId, Refusal as NotProposed, mutant};
 use quorate_wire::members::{Asked, Book, Change, Info, Refusal};
 use quorate_wire::peer::{Declined, Frame};
 use std::collections::{BTreeMap, BTreeSet};
@@ -144,20 +144,28 @@ impl Lane {
             return Ok(false);
         }
         let (mut target, mut book, member) = self.judge(now, |judge| judge.target(change))?;
-        book.asked = Some(Asked { origin: from, request, member });
+        let asked = Asked { origin: from, request, member };
+        book.asked = Some(asked);
         target.book = book.encode().ok_or(Refusal::TooLarge)?;
         let who =
             if from == self.settings.node { Proposer::Here(request) } else { Proposer::Peer(from, request) };
         self.propose_members(now, who, target);
+        if mutant(&self.settings.raft, Mutant::ChangeAnsweredEarly) {
+            self.answer_changes(vec![asked]);
+        }
         Ok(true)
     }
 
     fn judge<T>(&self, now: Instant, with: impl FnOnce(&Judge<'_>) -> T) -> T {
         let membership = self.raft.membership();
+        let mut book = self.book_or_told(membership);
+        if mutant(&self.settings.raft, Mutant::IdGivenTwice) {
+            book.used = membership.nodes().last().copied().unwrap_or_default();
+        }
         let (hears, caught_up) = (|id| self.raft.hears(id, now), |id| self.raft.is_caught_up(id));
         with(&Judge {
             now: membership,
-            book: &self.book_or_told(membership),
+            book: &book,
             hears: &hears,
             caught_up: &caught_up,
             learners_max: LEARNERS_MAX,

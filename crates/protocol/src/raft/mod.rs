@@ -605,6 +605,6 @@ impl Raft {
 }
 
 /// Whether a planted bug is chosen. Without the feature this is `false` to the compiler.
-fn mutant(config: &Config, which: Mutant) -> bool {
+pub fn mutant(config: &Config, which: Mutant) -> bool {
     cfg!(feature = "mutants") && config.mutant == Some(which)
 }

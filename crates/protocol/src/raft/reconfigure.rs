@@ -40,9 +40,6 @@ impl Raft {
         if self.change_pending() && !mutant(&self.config, Mutant::SecondChangeWhileJoint) {
             return Some(Refusal::ChangePending);
         }
-        if mutant(&self.config, Mutant::PromoteLaggingLearner) {
-            return None;
-        }
         let new = target.voters.iter().filter(|&&n| !current.is_voter(n));
         new.copied().find(|&n| !self.is_caught_up(n)).map(Refusal::NotCaughtUp)
     }
@@ -56,6 +53,9 @@ impl Raft {
     /// Whether a learner holds so much of this leader's log that it may be promoted.
     pub fn is_caught_up(&self, node: NodeId) -> bool {
         let last = self.log.last().index.0;
+        if mutant(&self.config, Mutant::PromoteLaggingLearner) {
+            return true;
+        }
         self.membership().is_learner(node)
             && self.progress.get(&node).is_some_and(|p| {
                 p.phase == Phase::Replicate && p.matched.0.saturating_mul(100) >= last * CAUGHT_UP_PERCENT

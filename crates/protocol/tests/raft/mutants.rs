@@ -18,7 +18,7 @@ enum Healthy {
 
 use Healthy::{NoFault, Shows};
 
-const DIRECTED: [(Mutant, &str, Healthy); 13] = [
+const DIRECTED: [(Mutant, &str, Healthy); 14] = [
     (Mutant::Fig8Commit, "figure8", NoFault),
     (Mutant::VoteNotDurable, "vote_waits_for_disk", NoFault),
     (Mutant::AckBeforeFsync, "replicates_and_commits", NoFault),
@@ -35,6 +35,11 @@ const DIRECTED: [(Mutant, &str, Healthy); 13] = [
         Mutant::LostStateCampaigns,
         "all_states_lost",
         Shows("n1 follows nobody in t1: log 2..1@2 durable 2 commit 2 applied 2; 1 2 3; without its state"),
+    ),
+    (
+        Mutant::LearnerVoteCounts,
+        "learner_does_not_elect",
+        Shows("n1 follows nobody in t0: log 0..0@0 durable 0 commit 0 applied 0; 1 2 3 + 4 5"),
     ),
 ];
 
