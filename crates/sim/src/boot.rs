@@ -1,5 +1,6 @@
 //! A node made from its disk, of the parts that ship.
 
+use crate::planted::Planted;
 use crate::world::{CLUSTER, KV, Running, World};
 use quorate_base::{Mint, NodeId, Rng};
 use quorate_node::applier::Applier;
@@ -18,17 +19,21 @@ impl World {
         let mut rng = Rng::new(self.seeds.next_u64());
         let disk = Arc::new(self.places[at].disk.clone());
         let identity = Identity { cluster: CLUSTER, node: id };
-        let options = Options { segment_bytes: self.knobs.segment_bytes, ..Options::default() };
+        let options = Options {
+            segment_bytes: self.knobs.segment_bytes,
+            mutant: self.knobs.planted.and_then(Planted::journal),
+        };
         let (mut journal, found) =
             Journal::open(disk.clone(), "journal", identity, options, Mint::for_journal())
                 .map_err(|e| e.to_string())?;
         let mut store = MemoryStore::new(disk, "state", identity);
         let mut config = raft::Config::new(KV, id);
+        (config.election_min, config.election_max) = (self.knobs.election_min, self.knobs.election_max);
         config.max_append_entries = self.knobs.append_entries;
         config.log_keep_bytes = self.knobs.log_keep_bytes;
         config.log_pin_bytes = 4 * self.knobs.log_keep_bytes;
         config.max_unapplied_bytes = 2 * self.knobs.log_keep_bytes;
-        config.mutant = self.knobs.mutant;
+        config.mutant = self.knobs.planted.and_then(Planted::raft);
         let founders = self.places[at].founders.clone();
         let parts = boot::Parts {
             raft: config.clone(),

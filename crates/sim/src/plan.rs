@@ -13,8 +13,9 @@
 mod churn;
 mod end;
 
-use crate::knobs::{Counts, Knobs};
+use crate::knobs::{Counts, Knobs, Swarm};
 use crate::leases::{Leases, Step};
+use crate::planted::Planted;
 use crate::watchers::Watchers;
 use crate::world::{Script, World};
 use bytes::Bytes;
@@ -42,12 +43,14 @@ pub struct Plan {
     pub faults: bool,
     /// Whether disks fail too, in more ways than by power losses and flipped bits.
     pub disks: bool,
+    /// Whether the seed draws which faults there are; else all are.
+    pub swarm: bool,
     /// Whether there are leases and watchers too.
     pub doors: bool,
+    /// A planted bug.
+    pub planted: Option<Planted>,
     /// Whether members come and go, in about half of all seeds.
     pub members: bool,
-    /// A planted bug for the core.
-    pub mutant: Option<quorate_protocol::raft::Mutant>,
 }
 
 /// How a run ended.
@@ -148,9 +151,12 @@ struct Run {
     answered: u64,
     faults: bool,
     disks: bool,
+    swarm: Swarm,
     calm: bool,
 }
 
+/// The nemesis' steps from this number on mend.
+const MENDS: u64 = 14;
 const COUNTER: &[u8] = b"counter";
 const KEYS: u64 = 8;
 const WATCHERS: usize = 2;
@@ -162,7 +168,10 @@ impl Plan {
     /// Runs it.
     pub fn run(&self) -> Outcome {
         let mut knobs = Knobs::draw(self.seed);
-        knobs.mutant = self.mutant;
+        knobs.planted = self.planted;
+        if self.swarm && self.faults {
+            knobs = knobs.swarm(self.seed);
+        }
         knobs.members &= self.members;
         if !self.faults {
             (knobs.drop, knobs.duplicate) = (0, 0);
@@ -185,7 +194,6 @@ impl Run {
     fn new(plan: &Plan, knobs: Knobs) -> Self {
         Self {
             churn: knobs.members.then(|| Churn::new(plan.seed)),
-            world: World::new(plan.seed, knobs),
             rng: Rng::stream(plan.seed, "clients"),
             nemesis: Rng::stream(plan.seed, "nemesis"),
             flips: Rng::stream(plan.seed, "flips"),
@@ -205,7 +213,9 @@ impl Run {
             count_tries: 0,
             answered: 0,
             faults: plan.faults,
-            disks: plan.faults && plan.disks,
+            disks: plan.faults && plan.disks && knobs.swarm.disks,
+            swarm: knobs.swarm.clone(),
+            world: World::new(plan.seed, knobs),
             calm: false,
         }
     }
@@ -245,6 +255,9 @@ impl Run {
             match self.world.step()? {
                 Some(Script::Client(client)) => self.client(client),
                 Some(Script::Nemesis) => self.nemesis(),
+                Some(Script::Start(node)) => self.world.start(node),
+                Some(Script::HarmLeader(node)) => self.harm_leader(node),
+                Some(Script::Rejoin(node)) => self.rejoin(node),
                 Some(Script::Disks) => self.harm_disks(),
                 Some(Script::Watcher(watcher)) => self.watcher(watcher)?,
                 Some(Script::Members) => self.change_members(),
@@ -542,11 +555,16 @@ impl Run {
         if self.calm {
             return;
         }
-        let pause = Duration::from_millis(self.nemesis.between(50, 2500));
+        let longest = self.swarm.pause_max.as_nanos() as u64 / 1_000_000;
+        let pause = Duration::from_millis(self.nemesis.between(50, longest));
         self.world.schedule(pause, Script::Nemesis);
         let nodes = self.world.nodes();
         let one = NodeId(self.nemesis.between(1, nodes));
-        match self.nemesis.below(16) {
+        let step = self.nemesis.below(16);
+        if step < MENDS && self.swarm.steps & 1 << step == 0 {
+            return;
+        }
+        match step {
             0..=2 => {
                 self.world.kill(one);
                 self.flip(one);
@@ -580,13 +598,35 @@ impl Run {
                     self.world.power_loss(leader);
                 }
             }
-            _ => self.mend(),
+            MENDS.. => self.mend(),
         }
+    }
+
+    /// What happens to those who were just elected.
+    fn harm_leader(&mut self, leader: NodeId) {
+        if self.calm {
+            return;
+        }
+        self.world.counts.add("new leaders harmed");
+        match self.nemesis.below(4) {
+            0 => self.world.kill(leader),
+            1 => self.world.power_loss(leader),
+            _ => {
+                self.isolate(leader, true, true);
+                let after = Duration::from_millis(self.nemesis.between(1, 2_000));
+                self.world.schedule(after, Script::Rejoin(leader));
+            }
+        }
+    }
+
+    /// The links of a node are mended.
+    fn rejoin(&mut self, node: NodeId) {
+        self.world.cut.retain(|&(from, to)| from != node && to != node);
     }
 
     /// A stream of its own: without flips all else stays as it was.
     fn flip(&mut self, node: NodeId) {
-        if self.flips.chance(1, 2) {
+        if self.swarm.flips && self.flips.chance(1, 2) {
             self.world.flip(node, false, &mut self.flips);
         }
     }
