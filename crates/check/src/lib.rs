@@ -8,6 +8,7 @@
 
 pub mod budget;
 pub mod history;
+pub mod invariants;
 pub mod judge;
 mod machine;
 pub mod model;
