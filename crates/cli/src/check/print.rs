@@ -35,6 +35,7 @@ pub(super) fn models() {
     ] {
         say(&format!("{name}\n    {about}"));
     }
+    super::whole::models();
 }
 
 /// One file.
@@ -263,7 +264,14 @@ fn line(args: &Args, found: &Found, surprise: Option<&str>) -> Json {
 pub(super) fn page(path: &Path, found: &Found) -> Result<(), Problem> {
     let title = format!("{}: {}", found.path.display(), found.outcome.word());
     let Some(page) = found.told.as_ref().and_then(|told| told.page(&title)) else {
-        return Ok(());
+        if found.bad.is_some() {
+            return Ok(());
+        }
+        return Err(Problem::new(
+            report::Exit::Usage,
+            "there is no page on such a history",
+            "--html shows histories of transactions",
+        ));
     };
     std::fs::write(path, page).map_err(|error| {
         Problem::new(report::Exit::Usage, format!("cannot write {}: {error}", path.display()), "")

@@ -1,7 +1,6 @@
 //! The work itself: files over threads, or the keys of one file over threads, under a budget, with progress told.
 
 use super::input::{self, File};
-use super::txns::Asked;
 use super::{Args, Exit};
 use crate::report::{self, Problem};
 use quorate_check::budget::Budget;
@@ -12,7 +11,7 @@ use quorate_check::read::{BadInput, value};
 use quorate_check::value::Value;
 use quorate_check::verdict::Verdict;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -48,6 +47,17 @@ pub(super) struct Found {
     /// The same of what is no single object.
     pub(super) told: Option<Box<dyn Told + Send>>,
     pub(super) took: Duration,
+}
+
+/// What is asked of histories that are not of single objects.
+pub(super) trait Asks {
+    /// Reads and judges a file.
+    fn judge(
+        &self,
+        args: &Args,
+        path: &Path,
+        began: Instant,
+    ) -> Result<(Outcome, Box<dyn Told + Send>), BadInput>;
 }
 
 /// How a judgement is told that is not about a single object.
@@ -156,7 +166,7 @@ fn initial(args: &Args, history: &mut History) -> Result<Value, BadInput> {
 /// Judges the files; `each` hears of them in their order.
 pub(super) fn judge(
     args: &Args,
-    asked: Option<&Asked>,
+    asked: Option<&(dyn Asks + Sync)>,
     files: &[File],
     mut each: impl FnMut(&Found),
 ) -> Vec<Found> {
@@ -224,7 +234,7 @@ fn progress(over: &std::sync::mpsc::Receiver<()>, files: usize, done: &AtomicUsi
 }
 
 /// Nothing where a file of a folder is no history at all.
-fn judge_file(args: &Args, asked: Option<&Asked>, file: &File, jobs: usize) -> Option<Found> {
+fn judge_file(args: &Args, asked: Option<&(dyn Asks + Sync)>, file: &File, jobs: usize) -> Option<Found> {
     let began = Instant::now();
     let mut found = Found {
         path: file.path.clone(),
