@@ -58,7 +58,11 @@ fn ask(model: &str, state: &mut State, dice: &mut Dice) -> Ask {
         ("set", what) if newest > 0 => {
             let value = newest - dice.below(newest.min(50));
             // Each is removed once at most.
-            if what == 2 && state.sorted.insert(value) { ("remove", Some(value)) } else { ("contains", Some(value)) }
+            if what == 2 && state.sorted.insert(value) {
+                ("remove", Some(value))
+            } else {
+                ("contains", Some(value))
+            }
         }
         ("set", _) => ("contains", Some(0)),
         ("priority-queue", 0 | 1) => ("insert", Some(fresh() << 20 | dice.below(1 << 20))),
@@ -177,7 +181,9 @@ fn main() -> std::io::Result<()> {
                 }
                 ("ok", ask.f, told, names[place])
             }
-            Client::Done(ask, None) => ("fail", ask.f, format!("{} :error :refused", ask.argument), names[place]),
+            Client::Done(ask, None) => {
+                ("fail", ask.f, format!("{} :error :refused", ask.argument), names[place])
+            }
         };
         writeln!(
             out,

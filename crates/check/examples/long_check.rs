@@ -35,7 +35,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let verdict = match &judged.verdict {
                 Verdict::Proved { by } => format!("holds by {by} {}", judged.searched),
                 Verdict::Refuted(witness) => {
-                    format!("violated, {} by {}: {}, core {}", witness.kind, witness.by, witness.words, witness.core.len())
+                    format!(
+                        "violated, {} by {}: {}, core {}",
+                        witness.kind,
+                        witness.by,
+                        witness.words,
+                        witness.core.len()
+                    )
                 }
                 other => format!("{other:?} {}", judged.searched),
             };
@@ -44,7 +50,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let all = began.elapsed();
         let status = std::fs::read_to_string("/proc/self/status")?;
         let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("");
-        println!("  reading {read:?}, splitting {split:?}, judging {:?}, all {all:?}; {peak}", all - read - split);
+        println!(
+            "  reading {read:?}, splitting {split:?}, judging {:?}, all {all:?}; {peak}",
+            all - read - split
+        );
     }
     Ok(())
 }

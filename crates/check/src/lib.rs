@@ -6,17 +6,22 @@
 //!
 //! Order in a history is the order of appearance; an interval is closed, so that operations that touch are concurrent.
 
+mod brute;
 pub mod budget;
 pub mod fast;
 pub mod history;
 pub mod judge;
+pub mod logs;
 mod machine;
 pub mod model;
 pub mod models;
+pub mod promises;
 pub mod read;
 pub mod search;
 pub mod sessions;
 mod shrink;
+pub mod stale;
 mod table;
 pub mod value;
 pub mod verdict;
+pub mod watches;

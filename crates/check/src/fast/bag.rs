@@ -131,11 +131,18 @@ impl<'a, A> Items<'a, A> {
             let words = |what: &str| format!("{} {what}", case.show(call));
             match adds.first[number] {
                 NONE => {
-                    return Err(self.refuted("a value from nowhere", words("was never added"), vec![place as u32]));
+                    return Err(self.refuted(
+                        "a value from nowhere",
+                        words("was never added"),
+                        vec![place as u32],
+                    ));
                 }
                 _ if adds.several[number] => return Err(several(value, case)),
                 add if call.returned < self.calls[add as usize].invoked => {
-                    let words = words(&format!("returned before {} was invoked", case.show(&self.calls[add as usize])));
+                    let words = words(&format!(
+                        "returned before {} was invoked",
+                        case.show(&self.calls[add as usize])
+                    ));
                     return Err(self.refuted("a value from the future", words, vec![add, place as u32]));
                 }
                 _ => {}
@@ -254,5 +261,8 @@ impl Candidates {
 }
 
 fn several(value: Value, case: &Case<'_, '_>) -> Answer {
-    Answer::Passed(format!("{} was taken, and may have been added by several", case.history.values.show(value)))
+    Answer::Passed(format!(
+        "{} was taken, and may have been added by several",
+        case.history.values.show(value)
+    ))
 }

@@ -218,10 +218,12 @@ impl<'a> Cells<'a> {
     /// True where the call is left out: it is pending and nothing needs what it would write.
     fn dropped(&self, call: &Call<Action>) -> bool {
         match Self::parts(call) {
-            (_, Some(wrote)) => call.pending() && {
-                let number = self.numbers.of(wrote);
-                self.needed[number] == NONE
-            },
+            (_, Some(wrote)) => {
+                call.pending() && {
+                    let number = self.numbers.of(wrote);
+                    self.needed[number] == NONE
+                }
+            }
             _ => call.pending(),
         }
     }
@@ -238,8 +240,11 @@ impl<'a> Cells<'a> {
         let (forward, backward) = self.between(zones, case)?;
         // What did not see a value that was never there fits anywhere; it is rare, and not worth a place.
         let differs = || self.calls.iter().any(|call| matches!(call.action, Action::Differs(_)));
-        let order =
-            if self.calls.len() <= ORDERED && !differs() { self.order(&forward, &backward) } else { Vec::new() };
+        let order = if self.calls.len() <= ORDERED && !differs() {
+            self.order(&forward, &backward)
+        } else {
+            Vec::new()
+        };
         Ok(Answer::Holds(self.by, order))
     }
 
@@ -268,7 +273,10 @@ impl<'a> Cells<'a> {
             if let Some(value) = saw {
                 let number = self.numbers.of(value);
                 if self.needed[number] != NONE && self.several[number] {
-                    let why = format!("{} is seen, and more than one operation may have written it", (self.shown)(value));
+                    let why = format!(
+                        "{} is seen, and more than one operation may have written it",
+                        (self.shown)(value)
+                    );
                     return Err(Answer::Passed(why));
                 }
             }
@@ -280,7 +288,8 @@ impl<'a> Cells<'a> {
                         || self.several[number]
                         || !self.dropped(&self.calls[writer as usize]));
                 if there {
-                    let why = format!("a compare-and-set failed because it did not see {}", (self.shown)(value));
+                    let why =
+                        format!("a compare-and-set failed because it did not see {}", (self.shown)(value));
                     return Err(Answer::Passed(why));
                 }
             }
@@ -417,7 +426,9 @@ impl<'a> Cells<'a> {
         let [first, second] = [early.call, late.0.call].map(|call| case.show(self.call(call)));
         let value = self.show_block(late.1);
         if block == late.1 {
-            let words = format!("{first} returned before {second} was invoked: {value} was seen before it was written");
+            let words = format!(
+                "{first} returned before {second} was invoked: {value} was seen before it was written"
+            );
             return self.refuted("a value from the future", words, guilty);
         }
         let words = format!(
@@ -542,7 +553,8 @@ impl<'a> Cells<'a> {
                 _ => (at, 0),
             }
         };
-        let mut keyed: Vec<((Moment, u8), u32)> = backward.iter().map(|zone| (point(zone), zone.root)).collect();
+        let mut keyed: Vec<((Moment, u8), u32)> =
+            backward.iter().map(|zone| (point(zone), zone.root)).collect();
         keyed.extend(forward.iter().map(|zone| ((zone.f.0.at, 0), zone.root)));
         keyed.sort_unstable();
         // By block: where it stands; its reads follow it.

@@ -65,7 +65,8 @@ impl Counter<'_> {
         if self.fits_until(NEVER) {
             return Ok(Answer::Holds(NAME, Vec::new()));
         }
-        let mut returns: Vec<(Moment, u32)> = self.calls.iter().zip(0..).map(|(call, place)| (call.returned, place)).collect();
+        let mut returns: Vec<(Moment, u32)> =
+            self.calls.iter().zip(0..).map(|(call, place)| (call.returned, place)).collect();
         returns.retain(|(returned, _)| *returned != NEVER);
         returns.sort_unstable();
         let (mut fits, mut not) = (0, returns.len());
@@ -83,7 +84,8 @@ impl Counter<'_> {
             Action::Add(_) => call.invoked < last,
             Action::Read(_) => call.returned <= last,
         };
-        let guilty = (0..self.calls.len() as u32).filter(|&place| has_part(&self.calls[place as usize])).collect();
+        let guilty =
+            (0..self.calls.len() as u32).filter(|&place| has_part(&self.calls[place as usize])).collect();
         let words = format!(
             "{} has no place: what returned before fits, but with it there are too many or too few additions for what was read",
             case.show(&self.calls[blocked as usize])

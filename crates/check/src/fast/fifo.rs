@@ -39,9 +39,8 @@ pub(crate) fn decide<A>(
 /// Looks for a value that was certainly enqueued before another and certainly dequeued behind it.
 fn in_order<A>(items: &Items<'_, A>, case: &mut Case<'_, '_>) -> Early<()> {
     case.budget.take(items.items.len() as u64 * 12)?;
-    let mut enqueued: Vec<(Moment, u32)> = (0..items.items.len() as u32)
-        .map(|item| (items.presence(item).0, item))
-        .collect();
+    let mut enqueued: Vec<(Moment, u32)> =
+        (0..items.items.len() as u32).map(|item| (items.presence(item).0, item)).collect();
     enqueued.sort_unstable();
     case.budget.look()?;
     let mut next = 0;
@@ -69,6 +68,11 @@ fn overtaken<A>(items: &Items<'_, A>, one: u32, two: u32, case: &Case<'_, '_>) -
         None => "the first was never dequeued".to_string(),
         Some(_) => format!("it returned before {} was invoked", show(a.take)),
     };
-    let words = format!("{} was over before {} began, but {} came out; {behind}", show(a.add), show(b.add), show(b.take));
+    let words = format!(
+        "{} was over before {} began, but {} came out; {behind}",
+        show(a.add),
+        show(b.add),
+        show(b.take)
+    );
     items.refuted("out of order", words, items.both(one).chain(items.both(two)).collect())
 }

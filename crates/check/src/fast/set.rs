@@ -33,7 +33,8 @@ use crate::value::{Value, Values};
 
 /// The names of these algorithms in verdicts.
 const BY_VALUE: &str = "set, value by value";
-const BY_VALUE_SEARCHED: &str = "set, value by value; those added or removed more than once by Wing-Gong-Lowe search";
+const BY_VALUE_SEARCHED: &str =
+    "set, value by value; those added or removed more than once by Wing-Gong-Lowe search";
 const BY_GROWTH: &str = "set by growth";
 
 /// Why it ends early.
@@ -152,9 +153,17 @@ impl Life {
         }
         let Some(remove) = remove else {
             let words = if self.first.0 < add.invoked {
-                format!("{} returned before {} was invoked", self.show(self.first, calls, case), case.show(add))
+                format!(
+                    "{} returned before {} was invoked",
+                    self.show(self.first, calls, case),
+                    case.show(add)
+                )
             } else if add.returned < self.absent.0 && add.returned < self.first.0 {
-                format!("{} returned before {} was invoked", case.show(add), self.show(self.absent, calls, case))
+                format!(
+                    "{} returned before {} was invoked",
+                    case.show(add),
+                    self.show(self.absent, calls, case)
+                )
             } else {
                 let [seen, missed] = [self.first, self.absent].map(|end| self.show(end, calls, case));
                 format!("{seen} returned before {missed} was invoked, and nobody removed it")
@@ -298,14 +307,21 @@ fn by_growth(calls: &[Call<SetAction>], case: &mut Case<'_, '_>) -> Early<&'stat
         match &call.action {
             SetAction::Read(members) => reads.push((members, place as u32)),
             SetAction::Add(_) => {}
-            SetAction::Remove(_) => return Err(Answer::Passed("members are removed, and all members are read".into())),
+            SetAction::Remove(_) => {
+                return Err(Answer::Passed("members are removed, and all members are read".into()));
+            }
             SetAction::Contains(..) => {
                 return Err(Answer::Passed("single members are asked for, and all members are read".into()));
             }
         }
     }
     reads.sort_by_key(|(members, place)| (members.len(), *place));
-    let numbers = Numbers::new(calls.iter().filter_map(|call| value_of(&call.action)).chain(reads.iter().flat_map(|read| read.0.iter().copied())));
+    let numbers = Numbers::new(
+        calls
+            .iter()
+            .filter_map(|call| value_of(&call.action))
+            .chain(reads.iter().flat_map(|read| read.0.iter().copied())),
+    );
     case.budget.take(numbers.room() as u64 * 8 + calls.len() as u64 * 16)?;
     // By value: the piece of its addition, one more than the place of its class.
     let mut level = vec![0u32; numbers.room()];
@@ -363,7 +379,8 @@ fn pieces(
         let SetAction::Read(members) = &calls[place as usize].action else { continue };
         if let Some(&member) = members.iter().find(|&&member| adds[numbers.of(member)] == 0) {
             let value = case.history.values.show(member);
-            let words = format!("a read has {value}, which was never added (line {})", line(calls, place, case));
+            let words =
+                format!("a read has {value}, which was never added (line {})", line(calls, place, case));
             return Err(refuted(BY_GROWTH, "a value from nowhere", words, with_members(calls, &[place])));
         }
         pieces[2 * class as usize - 1].calls.push(place);

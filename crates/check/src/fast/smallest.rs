@@ -35,14 +35,20 @@ pub(crate) fn decide<A>(
     let priority = |items: &Items<'_, A>, item: u32| {
         what(&items.calls[items.items[item as usize].add as usize].action).1
     };
-    Items::decide(calls, |action| what(action).0, NAME, case, |items, case| {
-        let mut sorted: Vec<(i64, u32)> =
-            (0..items.items.len() as u32).map(|item| (priority(items, item), item)).collect();
-        sorted.sort_unstable();
-        case.budget.take((sorted.len() * 32 + items.calls.len() * 4) as u64)?;
-        case.budget.look()?;
-        Picture { items, free: Free::new(items.calls.len()), known: Vec::new() }.run(&sorted, case)
-    })
+    Items::decide(
+        calls,
+        |action| what(action).0,
+        NAME,
+        case,
+        |items, case| {
+            let mut sorted: Vec<(i64, u32)> =
+                (0..items.items.len() as u32).map(|item| (priority(items, item), item)).collect();
+            sorted.sort_unstable();
+            case.budget.take((sorted.len() * 32 + items.calls.len() * 4) as u64)?;
+            case.budget.look()?;
+            Picture { items, free: Free::new(items.calls.len()), known: Vec::new() }.run(&sorted, case)
+        },
+    )
 }
 
 struct Picture<'a, 'c, A> {
@@ -76,7 +82,8 @@ impl<A> Picture<'_, '_, A> {
         }
         for &empty in &self.items.empties {
             let call = &self.items.calls[empty as usize];
-            let free = self.items.calls.get(self.free.next(empty as usize)).map_or(NEVER, |call| call.invoked);
+            let free =
+                self.items.calls.get(self.free.next(empty as usize)).map_or(NEVER, |call| call.invoked);
             if free > call.returned {
                 let cover = self.cover(call.invoked, call.returned, self.known.len());
                 return Err(self.items.not_empty_words(empty, &cover, case));

@@ -117,8 +117,11 @@ fn no_bottom<A>(items: &Items<'_, A>, heap: &[Layer], last: Moment, case: &Case<
     let first = &heap[0];
     let mut few = vec![first.zone.item];
     few.extend(chain(&zones, first.zone.to, last));
-    let shown: Vec<String> =
-        few.iter().take(4).map(|&item| case.show(&items.calls[items.items[item as usize].add as usize])).collect();
+    let shown: Vec<String> = few
+        .iter()
+        .take(4)
+        .map(|&item| case.show(&items.calls[items.items[item as usize].add as usize]))
+        .collect();
     let words = format!(
         "what was pushed by {}{} lay on the stack in turn, so that one of them lay below all others all the time, but none was pushed before and popped after the others",
         shown.join(", "),

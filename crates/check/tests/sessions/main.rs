@@ -47,7 +47,10 @@ fn history(ops: &[Op]) -> History {
 fn verdict(level: Level, history: &History) -> Verdict {
     let never = || false;
     let mut budget = Budget::new(&never, 1 << 30);
-    sessions::judge(&[level], "register", Value::NIL, history, &mut budget).unwrap().swap_remove(0).verdict
+    sessions::judge(&[level], "register", Value::NIL, history, false, &mut budget)
+        .unwrap()
+        .swap_remove(0)
+        .verdict
 }
 
 fn compare(ops: &[Op], counts: &mut [[u64; 2]; 10]) {
@@ -165,7 +168,7 @@ fn any_model_is_judged_as_sequential() {
     let queue = read(text.as_bytes()).unwrap();
     let never = || false;
     let judge = |level, history| {
-        sessions::judge(&[level], "queue", Value::NIL, history, &mut Budget::new(&never, 1 << 30))
+        sessions::judge(&[level], "queue", Value::NIL, history, false, &mut Budget::new(&never, 1 << 30))
             .unwrap()
             .swap_remove(0)
             .verdict

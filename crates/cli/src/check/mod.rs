@@ -4,8 +4,11 @@
 //! What is a verdict and how it is found stands in the crate `quorate-check`; here are files, time, threads and words.
 
 mod expect;
+mod follow;
+mod html;
 mod input;
 mod print;
+mod table;
 mod work;
 
 use crate::report::Problem;
@@ -18,20 +21,23 @@ use work::{Found, Summary};
 #[command(after_help = HELP)]
 pub(crate) struct Args {
     /// Histories: files, folders, or - for standard input
-    #[arg(value_name = "FILE", required_unless_present = "models")]
+    #[arg(value_name = "FILE", required_unless_present_any = ["models", "explain"])]
     files: Vec<PathBuf>,
     /// What the object is: register, cas-register, kv, queue, …; --models lists them
-    #[arg(long, value_name = "NAME", required_unless_present = "models")]
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["models", "explain"])]
     model: Option<String>,
     /// What it holds at first, in EDN [default: nil, or what is empty for the model]
     #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
     initial: Option<String>,
-    /// What it promised
-    #[arg(long, value_name = "NAME", default_value = "linearizable")]
-    level: String,
+    /// What it promised, several with commas: linearizable, sequential, causal, pram, …; all
+    #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "linearizable")]
+    level: Vec<String>,
     /// Are values [key value] pairs, as Jepsen's independent workloads write them? [default: by looking]
     #[arg(long, value_name = "BOOL")]
     tuples: Option<bool>,
+    /// Measure too how stale reads of a register were, in time and in versions
+    #[arg(long)]
+    staleness: bool,
     /// Compare with this list of verdicts: a file's name, then linearizable or not linearizable
     #[arg(long, value_name = "FILE")]
     expect: Option<PathBuf>,
@@ -44,15 +50,27 @@ pub(crate) struct Args {
     /// Threads [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: Option<u16>,
-    /// Say more: what was chosen and why, the witness of each file
+    /// Say more: what was chosen and why, the witness of each file. Without files: what can be decided at which cost
     #[arg(long)]
     explain: bool,
+    /// Judge one file (or standard input) while it grows; end at the first violation
+    #[arg(long, conflicts_with_all = ["expect", "html", "junit"])]
+    follow: bool,
+    /// With --follow: the run is over when nothing came for so many seconds [default: at the end of a pipe; never]
+    #[arg(long, value_name = "S", requires = "follow", value_parser = seconds)]
+    idle: Option<f64>,
+    /// With --follow: run this by `sh -c` at the first violation, to stop the run
+    #[arg(long, value_name = "COMMAND", requires = "follow")]
+    on_violation: Option<String>,
     /// Speak JSON: one line a file, one at the end
     #[arg(long)]
     json: bool,
     /// Write a `JUnit` report there
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    /// Write a page with the timeline there; with several files a folder of pages
+    #[arg(long, value_name = "PATH")]
+    html: Option<PathBuf>,
     /// List the models and what they know
     #[arg(long)]
     models: bool,
@@ -66,6 +84,10 @@ Examples:
   quorate check runs/ --model register --initial 0 --expect VERDICTS.txt
   quorate check queue.jsonl --model queue --json
   grep jepsen.util jepsen.log | quorate check - --model mutex
+  quorate check run.edn --model register --level all --html report.html
+  quorate check --follow run.jsonl --model register --on-violation 'kill $(cat run.pid)'
+  ./run-test | quorate check --follow - --model register
+  quorate check --explain
 
 Exit codes:
   0  it holds, or all is as expected
@@ -113,7 +135,12 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         print::models();
         return Exit::Holds.into();
     }
-    match judge_all(args) {
+    if args.files.is_empty() {
+        table::print();
+        return Exit::Holds.into();
+    }
+    let done = if args.follow { follow::run(args) } else { judge_all(args) };
+    match done {
         Ok(exit) => exit.into(),
         Err(problem) => {
             problem.print();
@@ -142,6 +169,9 @@ fn judge_all(args: &Args) -> Result<Exit, Problem> {
     print::summary(args, &summary, expected.is_some(), several);
     if let Some(path) = &args.junit {
         print::junit(path, args, &found, expected.as_ref())?;
+    }
+    if let Some(path) = &args.html {
+        html::write(path, args, &found)?;
     }
     Ok(summary.exit(expected.is_some()))
 }

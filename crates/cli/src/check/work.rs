@@ -6,10 +6,12 @@ use crate::report::{self, Problem};
 use quorate_check::budget::Budget;
 use quorate_check::history::History;
 use quorate_check::judge::{Core, Judge, Judged};
-use quorate_check::models;
 use quorate_check::read::{BadInput, value};
+use quorate_check::sessions::{self, LEVELS, Level};
+use quorate_check::stale::{self, Staleness};
 use quorate_check::value::Value;
 use quorate_check::verdict::Verdict;
+use quorate_check::{models, promises};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -54,10 +56,41 @@ pub(super) struct Judgement {
     pub(super) objects: usize,
     /// The object that decided, and what was found of it.
     pub(super) key: Value,
-    pub(super) judged: Judged,
+    /// Whether it is linearizable, where that was asked.
+    pub(super) judged: Option<Judged>,
+    /// The other levels that were asked.
+    pub(super) levels: Vec<sessions::Found>,
+    /// The promises of a model whose system gives the order itself.
+    pub(super) promises: Vec<(&'static str, Verdict)>,
+    /// How stale its reads were, or why that is not known; where it was asked.
+    pub(super) staleness: Option<Result<Staleness, String>>,
     pub(super) core: Option<Core>,
     /// What the search itself took, reading not counted.
     pub(super) judging: Duration,
+}
+
+impl Judgement {
+    /// All verdicts, each with the name of its level.
+    pub(super) fn verdicts(&self) -> impl Iterator<Item = (&'static str, &Verdict)> {
+        let first = self.judged.iter().map(|judged| ("linearizable", &judged.verdict));
+        first
+            .chain(self.levels.iter().map(|found| (found.level.name(), &found.verdict)))
+            .chain(self.promises.iter().map(|(name, verdict)| (*name, verdict)))
+    }
+
+    /// The worst of the verdicts decides.
+    pub(super) fn outcome(&self) -> Outcome {
+        let rank = |verdict: &Verdict| match verdict {
+            Verdict::Refuted(_) => 0,
+            Verdict::Proved { .. } => 2,
+            _ => 1,
+        };
+        match self.verdicts().map(|(_, verdict)| rank(verdict)).min() {
+            Some(0) => Outcome::Violated,
+            Some(1) => Outcome::Unknown,
+            _ => Outcome::Holds,
+        }
+    }
 }
 
 /// All files together.
@@ -107,17 +140,65 @@ impl Summary {
 pub(super) fn check_names(args: &Args) -> Result<(), Problem> {
     let problem = |bad: BadInput| Problem::new(report::Exit::Usage, bad.what, bad.hint);
     let model = args.model.as_deref().unwrap_or_default();
+    if let Some(model) = promises::Model::named(model) {
+        return asked(args, model).map(|_| ()).map_err(problem);
+    }
     let mut empty = History::default();
     let initial = initial(args, &mut empty).map_err(problem)?;
     models::judge(model, initial, &empty).map_err(problem)?;
-    if args.level != "linearizable" {
-        return Err(Problem::new(
-            report::Exit::Usage,
-            format!("there is no level {} for single objects", args.level),
-            "there is linearizable",
-        ));
-    }
+    levels(args).map_err(problem)?;
     Ok(())
+}
+
+/// Which promises are asked: all, unless some are named.
+fn asked(args: &Args, model: &promises::Model) -> Result<Vec<&'static str>, BadInput> {
+    let all: Vec<&str> = model.promises.iter().map(|(name, _)| *name).collect();
+    match args.level.iter().find(|level| !all.contains(&level.as_str())) {
+        None => Ok(all.into_iter().filter(|name| args.level.iter().any(|level| level == name)).collect()),
+        Some(level) if args.level.len() == 1 && matches!(level.as_str(), "linearizable" | "all") => Ok(all),
+        Some(level) => {
+            let what = format!("the model {} has no level {level}", model.name);
+            Err(BadInput::new(what, format!("there are all, {}", all.join(", "))))
+        }
+    }
+}
+
+fn judge_promises(args: &Args, model: &promises::Model, history: &History) -> Result<Judgement, BadInput> {
+    let started = Instant::now();
+    let asked = asked(args, model)?;
+    let mut promises = model.judge(history)?;
+    promises.retain(|(name, _)| asked.contains(name));
+    Ok(Judgement {
+        objects: 1,
+        history: History::default(),
+        key: Value::NIL,
+        judged: None,
+        levels: Vec::new(),
+        promises,
+        staleness: None,
+        core: None,
+        judging: started.elapsed(),
+    })
+}
+
+/// Whether it must be linearizable, and the other levels that are asked, those that imply others first.
+pub(super) fn levels(args: &Args) -> Result<(bool, Vec<Level>), BadInput> {
+    let mut asked = Vec::new();
+    let mut linearizable = false;
+    for name in &args.level {
+        match (name.as_str(), Level::named(name)) {
+            ("all", _) => (linearizable, asked) = (true, LEVELS.to_vec()),
+            ("linearizable", _) => linearizable = true,
+            (_, Some(level)) => asked.push(level),
+            _ => {
+                let names: Vec<&str> = LEVELS.iter().map(|level| level.name()).collect();
+                let hint = format!("there are linearizable, {} and all", names.join(", "));
+                return Err(BadInput::new(format!("there is no level {name} for single objects"), hint));
+            }
+        }
+    }
+    let asked = LEVELS.into_iter().filter(|level| asked.contains(level)).collect();
+    Ok((linearizable, asked))
 }
 
 fn initial(args: &Args, history: &mut History) -> Result<Value, BadInput> {
@@ -199,11 +280,7 @@ fn judge_file(args: &Args, file: &File, jobs: usize) -> Option<Found> {
     let path = file.path.clone();
     match read_and_judge(args, file, jobs, began) {
         Ok(judgement) => {
-            let outcome = match &judgement.judged.verdict {
-                Verdict::Proved { .. } => Outcome::Holds,
-                Verdict::Refuted(_) => Outcome::Violated,
-                _ => Outcome::Unknown,
-            };
+            let outcome = judgement.outcome();
             Some(Found { path, outcome, bad: None, judgement: Some(judgement), took: began.elapsed() })
         }
         Err(bad) if bad.nothing && file.by_chance => None,
@@ -219,21 +296,60 @@ fn judge_file(args: &Args, file: &File, jobs: usize) -> Option<Found> {
 
 fn read_and_judge(args: &Args, file: &File, jobs: usize, began: Instant) -> Result<Judgement, BadInput> {
     let mut history = input::read(&file.path)?;
-    if args.tuples.unwrap_or_else(|| history.has_tuples()) {
+    let name = args.model.as_deref().unwrap_or_default();
+    let pairs = || promises::Model::named(name).is_none() && history.has_tuples();
+    if args.tuples.unwrap_or_else(pairs) {
         history.split_tuples();
     }
     let initial = initial(args, &mut history)?;
-    let judge = models::judge(args.model.as_deref().unwrap_or_default(), initial, &history)?;
-    let deadline = began + Duration::from_secs_f64(args.time);
+    let mut found = judge_history(args, &history, initial, jobs, began + Duration::from_secs_f64(args.time))?;
+    found.history = history;
+    Ok(found)
+}
+
+/// Judges a history; it is not in what comes back.
+pub(super) fn judge_history(
+    args: &Args,
+    history: &History,
+    initial: Value,
+    jobs: usize,
+    deadline: Instant,
+) -> Result<Judgement, BadInput> {
+    let model = args.model.as_deref().unwrap_or_default();
+    if let Some(model) = promises::Model::named(model) {
+        return judge_promises(args, model, history);
+    }
+    let (linearizable, levels) = levels(args)?;
+    let judge = models::judge(model, initial, history)?;
     let started = Instant::now();
-    let (part, judged) = judge_parts(&*judge, &history, args, jobs, deadline);
+    let (part, judged) = if linearizable {
+        let (part, judged) = judge_parts(&*judge, history, args, jobs, deadline);
+        (part, Some(judged))
+    } else {
+        (0, None)
+    };
+    let stop = || Instant::now() >= deadline;
+    let mut budget = Budget::new(&stop, args.memory << 20);
+    let is_linearizable =
+        judged.as_ref().is_some_and(|judged| matches!(judged.verdict, Verdict::Proved { .. }));
+    let levels = sessions::judge(&levels, model, initial, history, is_linearizable, &mut budget)?;
+    let staleness = args.staleness.then(|| stale::staleness(history, initial));
     let judging = started.elapsed();
-    let core = judged.longest.as_ref().map(|longest| {
-        let stop = || Instant::now() >= deadline;
-        judge.core(part, longest, &mut Budget::new(&stop, args.memory << 20))
-    });
+    let longest = judged.as_ref().and_then(|judged| judged.longest.as_ref());
+    let core = longest.map(|longest| judge.core(part, longest, &mut Budget::new(&stop, args.memory << 20)));
     let key = if judge.parts() == 0 { Value::NIL } else { judge.key(part) };
-    Ok(Judgement { objects: judge.parts(), history, key, judged, core, judging })
+    let history = History::default();
+    Ok(Judgement {
+        objects: judge.parts(),
+        history,
+        key,
+        judged,
+        levels,
+        promises: Vec::new(),
+        staleness,
+        core,
+        judging,
+    })
 }
 
 /// Judges each part. The first that is violated decides, then the first that is unknown.
@@ -296,5 +412,6 @@ fn judge_parts(
 /// The model's own name.
 pub(super) fn model(args: &Args) -> &str {
     let given = args.model.as_deref().unwrap_or_default();
-    models::named(given).map_or(given, |model| model.name)
+    let other = || promises::Model::named(given).map_or(given, |model| model.name);
+    models::named(given).map_or_else(other, |model| model.name)
 }
