@@ -8,6 +8,7 @@
 
 mod brute;
 pub mod budget;
+pub mod etcd;
 pub mod fast;
 pub mod history;
 pub mod judge;

@@ -3,7 +3,7 @@
 use crate::history::History;
 use crate::read::BadInput;
 use crate::verdict::Verdict;
-use crate::{logs, watches};
+use crate::{etcd, logs, watches};
 
 /// Such a model.
 pub struct Model {
@@ -19,7 +19,7 @@ pub struct Model {
 }
 
 /// All of them.
-pub const MODELS: [Model; 2] = [
+pub const MODELS: [Model; 3] = [
     Model {
         name: "log",
         aliases: &["kafka", "stream"],
@@ -33,6 +33,13 @@ pub const MODELS: [Model; 2] = [
         about: "put, delete, txn with a revision as version; watch with its responses",
         promises: &watches::PROMISES,
         judge: watches::judge,
+    },
+    Model {
+        name: "etcd",
+        aliases: &["etcd-kv", "mvcc"],
+        about: "put, delete, get, txn, grant, revoke, each answer with its revision as version",
+        promises: &etcd::PROMISES,
+        judge: etcd::judge,
     },
 ];
 

@@ -15,7 +15,7 @@ fn broken(model: &str, text: &str) -> Vec<&'static str> {
             assert!(!witness.core.is_empty() && !witness.words.is_empty(), "{name} without a witness");
             Some(name)
         }
-        Verdict::Proved { .. } => None,
+        Verdict::Proved { .. } | Verdict::NotRefuted { .. } => None,
         other => panic!("{name}: {other:?}"),
     };
     found.into_iter().filter_map(refuted).collect()
@@ -145,4 +145,150 @@ fn watches() {
     assert_eq!(told(no_put, &[first, third]), ["filter"]);
     let other = x.replace("\"x\"", "\"v\"");
     assert_eq!(told(r#"{"key":"a1","start":2}"#, &[&events(&[&other])]), ["agreement"]);
+}
+
+/// One line an operation, one after the other: `f key argument / result @ version`; `?` in front: nobody heard of it.
+fn etcd(lines: &[&str]) -> String {
+    let mut text = String::new();
+    for (place, line) in lines.iter().enumerate() {
+        let (lost, line) = line.strip_prefix('?').map_or((false, *line), |line| (true, line));
+        let (rest, version) = line.split_once(" @ ").unwrap_or((line, "nil"));
+        let (head, result) = rest.split_once(" / ").unwrap_or((rest, "nil"));
+        let mut words = head.splitn(3, ' ');
+        let (f, key, argument) =
+            (words.next().unwrap(), words.next().unwrap(), words.next().unwrap_or("nil"));
+        let end = if lost { "info" } else { "ok" };
+        text += &format!("{{:process {place} :type :invoke :f :{f} :key {key} :value {argument}}}\n");
+        text += &format!(
+            "{{:process {place} :type :{end} :f :{f} :key {key} :value {result} :version {version}}}\n"
+        );
+    }
+    text
+}
+
+#[test]
+fn etcd_by_revisions() {
+    let told = |lines: &[&str]| broken("etcd", &etcd(lines));
+    let none: [&str; 0] = [];
+    let put = "put :a 1 / nil @ 2";
+    let again = "put :a 2 / nil @ 3";
+    let get = "get :a nil / [{:key :a :value 2 :mod 3 :create 2 :ver 2 :lease 0}] @ 3";
+    assert_eq!(told(&[put, again, get]), none);
+    assert_eq!(told(&[put, again, "get :a nil / [{:key :a :value 1 :mod 2}] @ 3"]), ["state"]);
+    assert_eq!(told(&[put, again, "get :a nil / [{:key :a :value 1 :mod 2}] @ 2"]), ["real-time"]);
+    assert_eq!(told(&[put, again, "get :a {:serializable true} / [{:key :a :value 1}] @ 2"]), none);
+    assert_eq!(told(&[put, again, "get :a {:revision 2} / [{:key :a :value 1}] @ 3"]), none);
+    assert_eq!(told(&[put, "put :a 2 / nil @ 2"]), ["unique-revisions", "real-time"]);
+    assert_eq!(told(&[put, "put :a 2 / nil @ 4"]), ["state"], "nobody made revision 3");
+    // A lost write fills a revision, where it shows, once.
+    assert_eq!(
+        told(&[put, "?put :b 5", "put :a 2 / nil @ 4", "get :b nil / [{:key :b :value 5 :mod 3}] @ 4"]),
+        none
+    );
+    assert_eq!(told(&[put, "?put :b 5", "put :a 2 / nil @ 4", "get :b nil / [] @ 4"]), ["state"]);
+    assert_eq!(told(&[put, "?put :b 5", "put :a 2 / nil @ 5"]), ["state"]);
+    assert_eq!(
+        told(&[put, "put :a 2 / nil @ 4", "?put :b 5", "get :a nil / [{:key :a :value 2}] @ 4"]),
+        ["state"]
+    );
+    // Which of two lost writes it was is found out later.
+    let either = [put, "?put :b 5", "?put :b 6", "put :a 2 / nil @ 4"];
+    for value in [5, 6] {
+        let get = format!("get :b nil / [{{:key :b :value {value}}}] @ 4");
+        assert_eq!(told(&[&either[..], &[&get]].concat()), none);
+    }
+    assert_eq!(told(&[&either[..], &["get :b nil / [{:key :b :value 7}] @ 4"]].concat()), ["state"]);
+    let txn =
+        "txn :t {:if [[value :a = 1] [ver :a < 2]] :then [[put :b 9] [get :a \"c\"]] :else [[delete :a]]}";
+    let yes = "{:succeeded true :results [nil [{:key :a :value 1} {:key :b :value 9 :mod 3}]]}";
+    assert_eq!(told(&[put, &format!("{txn} / {yes} @ 3")]), none);
+    assert_eq!(told(&[put, again, &format!("{txn} / {yes} @ 4")]), ["state"]);
+    let no = "{:succeeded false :results [1]}";
+    assert_eq!(told(&[put, again, &format!("{txn} / {no} @ 4"), "get :a {:prefix true} / [] @ 4"]), none);
+    assert_eq!(told(&[put, &format!("{txn} / {no} @ 3")]), ["state"]);
+    let range = "get :a {:end :c} / [{:key :a :value 1} {:key :b :value 2}] @ 3";
+    assert_eq!(told(&[put, "put :b 2 / nil @ 3", range]), none);
+    assert_eq!(told(&[put, "put :c 2 / nil @ 3", range]), ["state"]);
+    assert_eq!(
+        told(&[put, "delete :a {:end :c} / 1 @ 3", "delete :a nil / 0 @ 3", "get :a nil / [] @ 3"]),
+        none
+    );
+    assert_eq!(told(&[put, "delete :a {:end :c} / 2 @ 3"]), ["state"]);
+    // A lease may end at any time, and a revoked one takes its keys along.
+    let leased = "put :l {:value 1 :lease 7} / nil @ 2";
+    assert_eq!(told(&[leased, "put :a 1 / nil @ 4", "get :l nil / [] @ 4"]), none);
+    assert_eq!(told(&["put :l 1 / nil @ 2", "put :a 1 / nil @ 4", "get :l nil / [] @ 4"]), ["state"]);
+    assert_eq!(told(&[leased, "revoke nil 7 / nil @ 3", "get :l nil / [] @ 3"]), none);
+    assert_eq!(told(&[leased, "revoke nil 7 / nil @ 3", "get :l nil / [{:key :l :value 1}] @ 3"]), ["state"]);
+    // What was there before the history began.
+    assert_eq!(
+        told(&["get :a nil / [{:key :a :value 3 :mod 5 :create 4 :ver 2}] @ 9", "put :a 1 / nil @ 10"]),
+        none
+    );
+    let history = read(etcd(&["put :a 1 / nil"]).as_bytes()).unwrap();
+    assert!(Model::named("etcd").unwrap().judge(&history).unwrap_err().what.contains("give it a version"));
+}
+
+/// Claim: what a store did is never refuted, whatever was heard of it; and where all was heard, every wrong value is found.
+#[test]
+fn etcd_at_random() {
+    let (mut held, mut found) = (0, 0);
+    for seed in 1..400u64 {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut below = |n: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 11) % n
+        };
+        let mut store: std::collections::BTreeMap<u64, (u64, u64, u64, u64)> =
+            std::collections::BTreeMap::new();
+        let (mut revision, mut lines, mut gets) = (1, Vec::new(), Vec::new());
+        let lossy = seed % 2 == 0;
+        for value in 1..=12 {
+            let key = below(3);
+            let lost = lossy && below(4) == 0;
+            let applied = !lost || below(2) == 0;
+            let mut line = match below(4) {
+                0 => {
+                    let there = store.contains_key(&key);
+                    if applied && there {
+                        revision += 1;
+                        store.remove(&key);
+                    }
+                    format!("delete :k{key} nil / {} @ {revision}", u64::from(there))
+                }
+                1 => {
+                    let shown = store.get(&key).map(|(value, modified, create, ver)| {
+                        format!("{{:key :k{key} :value {value} :mod {modified} :create {create} :ver {ver}}}")
+                    });
+                    gets.extend(shown.is_some().then_some(lines.len()));
+                    format!("get :k{key} nil / [{}] @ {revision}", shown.unwrap_or_default())
+                }
+                _ => {
+                    if applied {
+                        revision += 1;
+                        let (create, ver) = store.get(&key).map_or((revision, 0), |held| (held.2, held.3));
+                        store.insert(key, (value, revision, create, ver + 1));
+                    }
+                    format!("put :k{key} {value} / nil @ {revision}")
+                }
+            };
+            if lost {
+                line = format!("?{}", line.split(" / ").next().unwrap());
+            }
+            lines.push(line);
+        }
+        let shown: Vec<&str> = lines.iter().map(String::as_str).collect();
+        assert_eq!(broken("etcd", &etcd(&shown)), [""; 0], "{lines:#?}");
+        held += 1;
+        if let (false, Some(&get)) = (lossy, gets.first()) {
+            let wrong = lines[get].replacen(":ver ", ":ver 1", 1);
+            let mut shown = shown.clone();
+            shown[get] = &wrong;
+            assert_eq!(broken("etcd", &etcd(&shown)), ["state"], "{shown:#?}");
+            found += 1;
+        }
+    }
+    assert!(held > 300 && found > 50, "{held} {found}");
 }
