@@ -71,7 +71,7 @@ pub fn judge(history: &History) -> Result<Vec<(&'static str, Verdict)>, (u32, St
     ])
 }
 
-fn witness(history: &History, kind: &str, what: String, core: &[u32]) -> Witness {
+fn witness(history: &History, kind: &str, what: &str, core: &[u32]) -> Witness {
     let mut core = core.to_vec();
     core.sort_unstable();
     core.dedup();
@@ -351,7 +351,7 @@ fn unique(history: &History, asked: &[Asked]) -> Option<Witness> {
         Some(witness(
             history,
             "shared revision",
-            format!("two changes have revision {}", it.version),
+            &format!("two changes have revision {}", it.version),
             &[other, it.place],
         ))
     })
@@ -386,7 +386,7 @@ fn real_time(history: &History, asked: &[Asked]) -> Option<Witness> {
             "revision {} was there before what got revision {} was asked for",
             newest.version, it.version
         );
-        Some(witness(history, "back in time", what, &[newest.place, it.place]))
+        Some(witness(history, "back in time", &what, &[newest.place, it.place]))
     })
 }
 
@@ -463,6 +463,9 @@ impl Store {
     }
 }
 
+/// A key that was read: its value, and the numbers told.
+type Seen = (String, Value, [Option<i64>; 4]);
+
 /// A cause of a revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
@@ -482,7 +485,7 @@ struct Replay<'a> {
     known: BTreeMap<i64, usize>,
     answers: BTreeMap<i64, Vec<usize>>,
     /// What was read of a revision: key, value, and the numbers told.
-    seen: BTreeMap<i64, Vec<(String, Value, [Option<i64>; 4])>>,
+    seen: BTreeMap<i64, Vec<Seen>>,
     base: i64,
     /// The first revision of an answer: what was read of earlier ones may have been there before.
     first: i64,
@@ -577,7 +580,12 @@ impl<'a> Replay<'a> {
                     let what = format!("nothing that is known made revision {revision}");
                     worst = (
                         revision,
-                        Some(witness(self.history, "revision without a cause", what, &self.around(revision))),
+                        Some(witness(
+                            self.history,
+                            "revision without a cause",
+                            &what,
+                            &self.around(revision),
+                        )),
                     );
                 }
                 continue;
@@ -614,7 +622,7 @@ impl<'a> Replay<'a> {
         witness(
             self.history,
             "wrong answer",
-            format!("this is not what the store gives as revision {revision}"),
+            &format!("this is not what the store gives as revision {revision}"),
             &[place],
         )
     }
@@ -784,7 +792,7 @@ impl<'a> Replay<'a> {
             let fits = self.play(&asked[place], revision) && self.store.done.len() == before;
             (!fits).then(|| {
                 let what = format!("this is not the store at revision {revision}");
-                witness(self.history, "wrong answer", what, &[asked[place].place])
+                witness(self.history, "wrong answer", &what, &[asked[place].place])
             })
         })
     }

@@ -49,13 +49,16 @@ struct Polled {
     operation: u32,
 }
 
+/// Offset, value, and who told of it.
+type Record = (i64, Value, u32);
+
 /// Everything that was told.
 #[derive(Default)]
 struct Told {
     sent: Vec<Sent>,
     polled: Vec<Polled>,
     /// By log: offsets and values, sorted; of one offset the first value told.
-    logs: Vec<(Value, Vec<(i64, Value, u32)>)>,
+    logs: Vec<(Value, Vec<Record>)>,
     number: Table<Value, usize>,
 }
 
@@ -88,14 +91,14 @@ fn witness(history: &History, kind: &str, what: &str, core: &[u32]) -> Witness {
     Witness { kind: kind.into(), words: format!("{what}: {}", shown.join("; ")), core, by: BY }
 }
 
-fn word<'a>(value: Value, values: &'a Values) -> &'a str {
+fn word(value: Value, values: &Values) -> &str {
     match values.datum(value) {
         Datum::Keyword(word) | Datum::Text(word) => word,
         _ => "",
     }
 }
 
-fn list<'a>(value: Value, values: &'a Values) -> &'a [Value] {
+fn list(value: Value, values: &Values) -> &[Value] {
     match values.datum(value) {
         Datum::List(members) => members,
         _ => &[],

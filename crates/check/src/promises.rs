@@ -5,6 +5,9 @@ use crate::read::BadInput;
 use crate::verdict::Verdict;
 use crate::{etcd, logs, watches};
 
+/// A verdict for each promise; or an operation, and what cannot be understood about it.
+type Told = Result<Vec<(&'static str, Verdict)>, (u32, String)>;
+
 /// Such a model.
 pub struct Model {
     /// Its name.
@@ -15,7 +18,7 @@ pub struct Model {
     pub about: &'static str,
     /// What is promised: the name, and what it means.
     pub promises: &'static [(&'static str, &'static str)],
-    judge: fn(&History) -> Result<Vec<(&'static str, Verdict)>, (u32, String)>,
+    judge: fn(&History) -> Told,
 }
 
 /// All of them.

@@ -2,7 +2,7 @@
 //!
 //! What truly happened is put together from what carries the system's own order: acknowledged writes with a `version`, the
 //! events of all streams, and the previous values that events tell. Times are never inferred from it. What no source tells of
-//! is not known here, so *Reliable*, *Resumable*, *Bookmarkable*, *PrevKV* and *IsCreate* are judged against all that is known.
+//! is not known here, so *Reliable*, *Resumable*, *Bookmarkable*, *Prev KV* and *Is Create* are judged against all that is known.
 //!
 //! Operations (maps; in EDN with keywords, in JSON with strings):
 //!
@@ -60,8 +60,15 @@ struct Event {
     revision: i64,
     value: Option<Value>,
     create: Option<i64>,
-    /// Told at all; then what it was, and its revision.
-    prev: Option<Option<(Value, Option<i64>)>>,
+    prev: Prev,
+}
+
+/// What an event tells of the value before.
+#[derive(Clone, Copy, Debug)]
+enum Prev {
+    NotTold,
+    Nothing,
+    Was(Value, Option<i64>),
 }
 
 enum Response {
@@ -98,7 +105,7 @@ impl Range {
 
 impl Stream {
     fn wants(&self, key: &str, put: bool) -> bool {
-        self.range.holds(key) && !(put && self.no_put) && !(!put && self.no_delete)
+        self.range.holds(key) && !(if put { self.no_put } else { self.no_delete })
     }
 }
 
@@ -136,7 +143,7 @@ pub fn judge(history: &History) -> Result<Vec<(&'static str, Verdict)>, (u32, St
         for event in stream.events() {
             let fact = Fact { value: event.value, operation: stream.operation };
             truth.learn(history, (event.revision, event.key.clone()), fact, &mut found);
-            if let Some(Some((value, Some(revision)))) = event.prev {
+            if let Prev::Was(value, Some(revision)) = event.prev {
                 let fact = Fact { value: Some(value), operation: stream.operation };
                 truth.learn(history, (revision, event.key.clone()), fact, &mut found);
             }
@@ -257,10 +264,10 @@ fn event(told: Value, values: &Values) -> Result<Event, String> {
         _ => return Err(wrong()),
     };
     let prev = match held(told, "prev", values) {
-        None => None,
-        Some(Value::NIL) => Some(None),
+        None => Prev::NotTold,
+        Some(Value::NIL) => Prev::Nothing,
         Some(prev) => {
-            Some(Some((field(prev, "value", values).unwrap_or(Value::NIL), number(prev, "mod", values)?)))
+            Prev::Was(field(prev, "value", values).unwrap_or(Value::NIL), number(prev, "mod", values)?)
         }
     };
     Ok(Event {
@@ -272,7 +279,7 @@ fn event(told: Value, values: &Values) -> Result<Event, String> {
     })
 }
 
-fn witness(history: &History, kind: &str, what: String, core: &[u32]) -> Witness {
+fn witness(history: &History, kind: &str, what: &str, core: &[u32]) -> Witness {
     let mut core = core.to_vec();
     core.sort_unstable();
     core.dedup();
@@ -294,7 +301,7 @@ impl Truth {
                     |fact: &Fact| fact.value.map_or("deleted".into(), |value| history.values.show(value));
                 let what =
                     format!("revision {} of {:?} is {} and {}", at.0, at.1, shown(known), shown(&fact));
-                let witness = witness(history, "disagreement", what, &[known.operation, fact.operation]);
+                let witness = witness(history, "disagreement", &what, &[known.operation, fact.operation]);
                 found.push(("agreement", witness));
             }
             return;
@@ -325,7 +332,7 @@ impl Stream {
 
     fn judge(&self, truth: &Truth, history: &History, found: &mut Findings) {
         let mut tell = |promise, what: String, others: &[u32]| {
-            found.push((promise, witness(history, promise, what, &[others, &[self.operation]].concat())));
+            found.push((promise, witness(history, promise, &what, &[others, &[self.operation]].concat())));
         };
         let mut got: BTreeSet<(i64, String)> = BTreeSet::new();
         let mut last: Option<i64> = None;
@@ -385,7 +392,7 @@ impl Stream {
                     );
                 }
                 last = last.max(Some(revision));
-                self.previous(truth, history, event, &mut tell);
+                previous(truth, history, event, &mut tell);
             }
         }
         self.gaps(truth, &got, compacted, &mut tell);
@@ -436,38 +443,38 @@ impl Stream {
             tell("resumable", what, &[fact.operation]);
         }
     }
+}
 
-    /// What an event says of what was before it.
-    fn previous(
-        &self,
-        truth: &Truth,
-        history: &History,
-        event: &Event,
-        tell: &mut impl FnMut(&'static str, String, &[u32]),
-    ) {
-        let before = truth.before(&event.key, event.revision);
-        let (key, revision) = (&event.key, event.revision);
-        if let (Some(told), Some((at, fact))) = (&event.prev, before)
-            && told.map(|(value, _)| value) != fact.value
-        {
-            let shown =
-                |value: Option<Value>| value.map_or("nothing".into(), |value| history.values.show(value));
-            let told = shown(told.map(|(value, _)| value));
-            let what = format!(
-                "revision {revision} of {key:?} says {told} was before; revision {at} made it {}",
-                shown(fact.value)
-            );
-            tell("prev-kv", what, &[fact.operation]);
-        }
-        if let (Some(create), Some(_), Some((at, fact))) = (event.create, event.value, before) {
-            let new = create == revision;
-            if new == fact.value.is_some() {
-                let (says, was) = if new { ("new", "there") } else { ("old", "deleted") };
-                let what = format!(
-                    "revision {revision} says that {key:?} is {says}; since revision {at} it was {was}"
-                );
-                tell("is-create", what, &[fact.operation]);
-            }
+/// What an event says of what was before it.
+fn previous(
+    truth: &Truth,
+    history: &History,
+    event: &Event,
+    tell: &mut impl FnMut(&'static str, String, &[u32]),
+) {
+    let before = truth.before(&event.key, event.revision);
+    let (key, revision) = (&event.key, event.revision);
+    let told = match event.prev {
+        Prev::NotTold => None,
+        Prev::Nothing => Some(None),
+        Prev::Was(value, _) => Some(Some(value)),
+    };
+    if let (Some(told), Some((at, fact))) = (told, before)
+        && told != fact.value
+    {
+        let shown = |value: Option<Value>| value.map_or("nothing".into(), |value| history.values.show(value));
+        let (told, was) = (shown(told), shown(fact.value));
+        let what =
+            format!("revision {revision} of {key:?} says {told} was before; revision {at} made it {was}");
+        tell("prev-kv", what, &[fact.operation]);
+    }
+    if let (Some(create), Some(_), Some((at, fact))) = (event.create, event.value, before) {
+        let new = create == revision;
+        if new == fact.value.is_some() {
+            let (says, was) = if new { ("new", "there") } else { ("old", "deleted") };
+            let what =
+                format!("revision {revision} says that {key:?} is {says}; since revision {at} it was {was}");
+            tell("is-create", what, &[fact.operation]);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Claim: each promise of logs and watches is broken by a history that shows it, and kept by one that just avoids it.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::format_push_string, clippy::type_complexity)]
 
 use quorate_check::promises::Model;
 use quorate_check::read::read;

@@ -1,6 +1,6 @@
 //! Claim: staleness is the smallest shift, and the smallest number of versions, under which a search finds an order.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::format_push_string, clippy::type_complexity)]
 
 use quorate_check::history::History;
 use quorate_check::read::read;
