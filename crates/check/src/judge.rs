@@ -3,7 +3,7 @@
 
 use crate::brute;
 use crate::budget::{Budget, Spent};
-use crate::fast::{Answer, Case, Refuted};
+use crate::fast::{Answer, Case, Refuted, Staleness};
 use crate::history::{Call, History, NEVER, Operation};
 use crate::model::Model;
 use crate::read::BadInput;
@@ -26,6 +26,9 @@ pub trait Judge: Sync + Send {
 
     /// Judges a part.
     fn linearizable(&self, part: usize, history: &History, budget: &mut Budget<'_>) -> Judged;
+
+    /// How stale the reads of a part were, where that is defined and known how.
+    fn staleness(&self, part: usize, history: &History, budget: &mut Budget<'_>) -> Option<Staleness>;
 
     /// A smallest set of operations that still cannot be ordered, by their places in the history. `stuck` is what
     /// [`linearizable`](Self::linearizable) found.
@@ -73,6 +76,9 @@ pub struct Core {
     /// Every order of them was tried too, by the plainest means, and none fits; `None` where they are too many for that.
     pub tried_all: Option<bool>,
 }
+
+/// More guilty operations are not shrunk.
+const MOST_TO_SHRINK: usize = 2000;
 
 /// The operations of one key.
 struct Part<A> {
@@ -175,7 +181,18 @@ where
         }
     }
 
+    fn staleness(&self, part: usize, history: &History, budget: &mut Budget<'_>) -> Option<Staleness> {
+        let before = budget.bytes();
+        let stale = self.model.staleness(&self.parts[part].calls, &mut Case { history, budget });
+        budget.give(budget.bytes() - before);
+        stale.ok().flatten()
+    }
+
     fn core(&self, part: usize, longest: &Longest, budget: &mut Budget<'_>) -> Core {
+        // To shrink is to search again and again: that ends only where few are guilty.
+        if longest.guilty.len() > MOST_TO_SHRINK {
+            return Core { operations: longest.guilty.clone(), minimal: false, tried_all: None };
+        }
         let calls = &self.parts[part].calls;
         let (actions, mut calls) = classes(calls);
         if !longest.guilty.is_empty() {

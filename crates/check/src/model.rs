@@ -5,7 +5,7 @@
 //! and concurrency.
 
 use crate::budget::{Budget, Spent};
-use crate::fast::{Answer, Case};
+use crate::fast::{Answer, Case, Staleness};
 use crate::history::{Call, Operation};
 use crate::value::{Value, Values};
 use std::hash::Hash;
@@ -50,6 +50,15 @@ pub trait Model: Sync {
     /// invocation; what is pending and only observes is not among them.
     fn fast(&self, _calls: &[Call<Self::Action>], _case: &mut Case<'_, '_>) -> Answer {
         Answer::Passed("no fast algorithm is known for this object".into())
+    }
+
+    /// How stale the reads among such calls were; `None` where that is not defined or not known.
+    fn staleness(
+        &self,
+        _calls: &[Call<Self::Action>],
+        _case: &mut Case<'_, '_>,
+    ) -> Result<Option<Staleness>, Spent> {
+        Ok(None)
     }
 
     /// The state in words.

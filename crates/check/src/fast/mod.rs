@@ -28,6 +28,9 @@ mod numbers;
 pub(crate) mod set;
 pub(crate) mod smallest;
 pub(crate) mod stack;
+pub(crate) mod stale;
+
+pub use stale::Staleness;
 
 use crate::budget::{Budget, Spent};
 use crate::history::{Call, History};

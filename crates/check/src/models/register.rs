@@ -1,7 +1,8 @@
 //! A register: reads, writes, and compare-and-sets.
 
 use super::{function, is_false, pair, unknown};
-use crate::fast::{Answer, Case, cell};
+use crate::budget::Spent;
+use crate::fast::{Answer, Case, Staleness, cell, stale};
 use crate::history::{Call, NEVER, Operation, Outcome};
 use crate::model::{Flow, Model, Next};
 use crate::value::{Value, Values};
@@ -88,6 +89,10 @@ impl Model for Register {
     fn fast(&self, calls: &[Call<Action>], case: &mut Case<'_, '_>) -> Answer {
         let values = &case.history.values;
         cell::decide(self.initial, calls, &|value| values.show(value), case)
+    }
+
+    fn staleness(&self, calls: &[Call<Action>], case: &mut Case<'_, '_>) -> Result<Option<Staleness>, Spent> {
+        stale::measure(self.initial, calls, case.history, case.budget)
     }
 
     fn show(&self, state: &Value, values: &Values) -> String {

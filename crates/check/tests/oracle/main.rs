@@ -6,6 +6,8 @@
 mod brute;
 mod fast;
 mod make;
+mod slow;
+mod stale;
 
 use brute::{Heard, OBJECTS, Object, Op, history, orderable};
 use make::{All, Dice};

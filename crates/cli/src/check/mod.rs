@@ -35,7 +35,7 @@ pub(crate) struct Args {
     /// Are values [key value] pairs, as Jepsen's independent workloads write them? [default: by looking]
     #[arg(long, value_name = "BOOL")]
     tuples: Option<bool>,
-    /// Measure too how stale reads of a register were, in time and in versions
+    /// Measure too how stale reads of a register were by the versions that its writes carry
     #[arg(long)]
     staleness: bool,
     /// Compare with this list of verdicts: a file's name, then linearizable or not linearizable

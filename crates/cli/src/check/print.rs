@@ -4,11 +4,11 @@ use super::Args;
 use super::expect::Expected;
 use super::work::{Found, Judgement, Outcome, Summary, model};
 use crate::report::{self, Problem, colours, say};
+use quorate_check::fast::Staleness;
 use quorate_check::judge::Judged;
 use quorate_check::models::NAMES;
 use quorate_check::promises::MODELS;
 use quorate_check::sessions;
-use quorate_check::stale::Staleness;
 use quorate_check::value::Value;
 use quorate_check::verdict::Verdict;
 use serde_json::{Value as Json, json};
@@ -63,28 +63,14 @@ pub(super) fn file(args: &Args, found: &Found, surprise: Option<&str>, several: 
     if let Some(surprise) = surprise {
         say(&format!("  {red}surprise{plain}: {surprise}"));
     }
-    if let Some(staleness) = &judgement.staleness {
-        say(&format!("  staleness: {}", stale_words(staleness)));
+    match &judgement.versions {
+        Some(Ok(1)) => say("  by the order of versions no read is behind"),
+        Some(Ok(versions)) => say(&format!("  by the order of versions the {versions} newest were read")),
+        Some(Err(why)) => say(&format!("  by the order of versions: not known, {why}")),
+        None => {}
     }
     if args.explain || !several {
         details(args, judgement);
-    }
-}
-
-fn stale_words(staleness: &Result<Staleness, String>) -> String {
-    match staleness {
-        Err(why) => format!("not known: {why}"),
-        Ok(Staleness { time, least, most, .. }) => {
-            let time = match time {
-                Some(time) => format!("{time} in the history's unit of time"),
-                None => "the history tells no times".into(),
-            };
-            match (least, most) {
-                (1, 1) => format!("{time}; no read is behind any order of writes"),
-                (least, most) if least == most => format!("{time}; the {least} newest versions were read"),
-                (least, most) => format!("{time}; the {least} newest versions were read, {most} at most"),
-            }
-        }
     }
 }
 
@@ -166,9 +152,7 @@ fn time(took: Duration) -> String {
 
 /// The witness: what cannot be, and the smallest piece of the history that shows it.
 fn details(args: &Args, judgement: &Judgement) {
-    if args.explain {
-        chosen(judgement);
-    }
+    algorithms(args, judgement);
     let several = judgement.verdicts().count() > 1;
     let first = usize::from(judgement.judged.is_some());
     for (name, verdict) in judgement.verdicts().skip(first) {
@@ -186,13 +170,23 @@ fn details(args: &Args, judgement: &Judgement) {
         say(&format!("  key {}", history.values.show(judgement.key)));
     }
     say(&format!(
-        "  {} operations returned before this one and can be ordered; it cannot be placed:",
-        longest.returns
+        "  {} operations returned before this one{}:",
+        longest.returns,
+        if longest.guilty.is_empty() {
+            " and can be ordered; it cannot be placed"
+        } else {
+            "; not later than with it there is no order"
+        }
     ));
     say(&format!("      {}", history.show(longest.blocked)));
-    say(&format!("  behind the longest order, {}; its last operations:", longest.state));
-    let from = longest.order.len().saturating_sub(if args.explain { SHOWN } else { 5 });
-    list(history, &longest.order[from..]);
+    if let (Verdict::Refuted(witness), false) = (&judged.verdict, longest.guilty.is_empty()) {
+        say(&format!("  {}: {}", witness.kind, witness.words));
+    }
+    if longest.guilty.is_empty() {
+        say(&format!("  behind the longest order, {}; its last operations:", longest.state));
+        let from = longest.order.len().saturating_sub(if args.explain { SHOWN } else { 5 });
+        list(history, &longest.order[from..]);
+    }
     if !longest.open.is_empty() {
         say("  open there, and no help in any order:");
         list(history, &longest.open);
@@ -211,6 +205,33 @@ fn details(args: &Args, judgement: &Judgement) {
         ));
         list(history, &core.operations);
     }
+    if let Some(staleness) = &judgement.staleness {
+        say(&format!("  {}", stale(*staleness)));
+    }
+}
+
+/// Who judged, where that is not said already, and what was searched because no fast algorithm takes it.
+fn algorithms(args: &Args, judgement: &Judgement) {
+    if judgement.ran.len() > 1 || (args.explain && judgement.objects > 1) {
+        let each = judgement.ran.iter().map(|(name, keys)| format!("{name} {keys}"));
+        say(&format!("  keys judged, by algorithm: {}", each.collect::<Vec<_>>().join(", ")));
+    }
+    for (key, why) in &judgement.searched {
+        match *key {
+            Value::NIL => say(&format!("  searched: {why}")),
+            key => say(&format!("  key {} was searched: {why}", judgement.history.values.show(key))),
+        }
+    }
+}
+
+/// How stale reads were at worst, in words. Jepsen's times are nanoseconds.
+fn stale(staleness: Staleness) -> String {
+    let (least, most) = staleness.versions;
+    let versions = if least == most { format!("{least}") } else { format!("{least} to {most}") };
+    let time = staleness.time.map_or(String::new(), |time| {
+        format!("; the stalest is {:.6} s old, if times are nanoseconds", time as f64 / 1e9)
+    });
+    format!("each read returns one of the last {versions} values{time}")
 }
 
 fn list(history: &quorate_check::history::History, operations: &[u32]) {
@@ -226,13 +247,6 @@ fn explain_order(judgement: &Judgement, judged: &Judged) {
     if judgement.objects == 1 && !judged.order.is_empty() {
         say("  an order that fits begins with");
         list(&judgement.history, &judged.order);
-    }
-}
-
-/// Why no fast algorithm ran, where none did.
-fn chosen(judgement: &Judgement) {
-    if let Some(judged) = judgement.judged.as_ref().filter(|judged| !judged.searched.is_empty()) {
-        say(&format!("  it was searched: {}", judged.searched));
     }
 }
 
@@ -323,20 +337,18 @@ fn line(args: &Args, found: &Found, surprise: Option<&str>) -> Json {
         }
         line["levels"][name] = one;
     }
-    match &judgement.staleness {
-        Some(Ok(found)) => {
-            line["staleness"] = json!({
-                "time": found.time, "versions_least": found.least, "versions_most": found.most,
-                "order_given": found.ordered,
-            });
-        }
-        Some(Err(why)) => line["staleness"] = json!({"unknown": why}),
+    line["algorithms"] = json!(judgement.ran);
+    let why = |(key, why): &(Value, String)| json!({"key": history.values.show(*key), "why": why});
+    line["searched"] = judgement.searched.iter().map(why).collect();
+    if let Some(Staleness { time, versions: (least, most) }) = judgement.staleness {
+        line["staleness"] = json!({"time": time, "versions_min": least, "versions_max": most});
+    }
+    match &judgement.versions {
+        Some(Ok(versions)) => line["versions_by_order"] = (*versions).into(),
+        Some(Err(why)) => line["versions_by_order"] = json!({"unknown": why}),
         None => {}
     }
     let Some(judged) = &judgement.judged else { return line };
-    if !judged.searched.is_empty() {
-        line["searched"] = judged.searched.clone().into();
-    }
     if let Some(longest) = &judged.longest {
         line["key"] = history.values.show(judgement.key).into();
         line["blocked"] = show(&[longest.blocked]);

@@ -4,14 +4,15 @@ use super::input::{self, File};
 use super::{Args, Exit};
 use crate::report::{self, Problem};
 use quorate_check::budget::Budget;
+use quorate_check::fast::Staleness;
 use quorate_check::history::History;
 use quorate_check::judge::{Core, Judge, Judged};
 use quorate_check::read::{BadInput, value};
 use quorate_check::sessions::{self, LEVELS, Level};
-use quorate_check::stale::{self, Staleness};
 use quorate_check::value::Value;
 use quorate_check::verdict::Verdict;
-use quorate_check::{models, promises};
+use quorate_check::{models, promises, versions};
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -62,9 +63,16 @@ pub(super) struct Judgement {
     pub(super) levels: Vec<sessions::Found>,
     /// The promises of a model whose system gives the order itself.
     pub(super) promises: Vec<(&'static str, Verdict)>,
-    /// How stale its reads were, or why that is not known; where it was asked.
-    pub(super) staleness: Option<Result<Staleness, String>>,
     pub(super) core: Option<Core>,
+    /// How stale the reads of the object that decided were, where it is violated and that is known.
+    pub(super) staleness: Option<Staleness>,
+    /// How many of the newest versions reads returned, by the order that the system gave, or why that is not known; where it
+    /// was asked.
+    pub(super) versions: Option<Result<u32, String>>,
+    /// Who judged how many objects.
+    pub(super) ran: BTreeMap<&'static str, usize>,
+    /// Objects that no fast algorithm took, by their keys, and why: the first few.
+    pub(super) searched: Vec<(Value, String)>,
     /// What the search itself took, reading not counted.
     pub(super) judging: Duration,
 }
@@ -175,8 +183,11 @@ fn judge_promises(args: &Args, model: &promises::Model, history: &History) -> Re
         judged: None,
         levels: Vec::new(),
         promises,
-        staleness: None,
         core: None,
+        staleness: None,
+        versions: None,
+        ran: BTreeMap::new(),
+        searched: Vec::new(),
         judging: started.elapsed(),
     })
 }
@@ -322,8 +333,10 @@ pub(super) fn judge_history(
     let (linearizable, levels) = levels(args)?;
     let judge = models::judge(model, initial, history)?;
     let started = Instant::now();
+    let Tally { worst, ran, searched } =
+        if linearizable { judge_parts(&*judge, history, args, jobs, deadline) } else { Tally::default() };
     let (part, judged) = if linearizable {
-        let (part, judged) = judge_parts(&*judge, history, args, jobs, deadline);
+        let (part, judged) = worst.map_or_else(nothing, |(_, part, judged)| (part, judged));
         (part, Some(judged))
     } else {
         (0, None)
@@ -333,10 +346,13 @@ pub(super) fn judge_history(
     let is_linearizable =
         judged.as_ref().is_some_and(|judged| matches!(judged.verdict, Verdict::Proved { .. }));
     let levels = sessions::judge(&levels, model, initial, history, is_linearizable, &mut budget)?;
-    let staleness = args.staleness.then(|| stale::staleness(history, initial));
+    let versions = args.staleness.then(|| versions::by_order(history, initial));
     let judging = started.elapsed();
     let longest = judged.as_ref().and_then(|judged| judged.longest.as_ref());
     let core = longest.map(|longest| judge.core(part, longest, &mut Budget::new(&stop, args.memory << 20)));
+    let staleness =
+        longest.and_then(|_| judge.staleness(part, history, &mut Budget::new(&stop, args.memory << 20)));
+    let searched = searched.into_iter().map(|(part, why)| (judge.key(part), why)).collect();
     let key = if judge.parts() == 0 { Value::NIL } else { judge.key(part) };
     let history = History::default();
     Ok(Judgement {
@@ -346,27 +362,61 @@ pub(super) fn judge_history(
         judged,
         levels,
         promises: Vec::new(),
-        staleness,
         core,
+        staleness,
+        versions,
+        ran,
+        searched,
         judging,
     })
 }
 
+/// What judging all parts gave.
+#[derive(Default)]
+struct Tally {
+    /// The part that decides: how bad, which, and what was found of it.
+    worst: Option<(u8, usize, Judged)>,
+    ran: BTreeMap<&'static str, usize>,
+    /// The first parts that were searched, and why.
+    searched: Vec<(usize, String)>,
+}
+
+/// Of so many parts that were searched it is said why.
+const SEARCHED: usize = 8;
+
+impl Tally {
+    fn add(&mut self, rank: u8, part: usize, mut judged: Judged) {
+        match &judged.verdict {
+            Verdict::Proved { by } => *self.ran.entry(by).or_default() += 1,
+            Verdict::Refuted(witness) => *self.ran.entry(witness.by).or_default() += 1,
+            _ => {}
+        }
+        let why = std::mem::take(&mut judged.searched);
+        if !why.is_empty() {
+            let place = self.searched.partition_point(|other| other.0 < part);
+            self.searched.insert(place, (part, why));
+            self.searched.truncate(SEARCHED);
+        }
+        if self.worst.as_ref().is_none_or(|(other, place, _)| (rank, part) < (*other, *place)) {
+            self.worst = Some((rank, part, judged));
+        }
+    }
+}
+
+fn nothing() -> (usize, Judged) {
+    let verdict = Verdict::Proved { by: "nothing to order" };
+    (0, Judged { verdict, order: Vec::new(), searched: String::new(), longest: None })
+}
+
 /// Judges each part. The first that is violated decides, then the first that is unknown.
-fn judge_parts(
-    judge: &dyn Judge,
-    history: &History,
-    args: &Args,
-    jobs: usize,
-    deadline: Instant,
-) -> (usize, Judged) {
+fn judge_parts(judge: &dyn Judge, history: &History, args: &Args, jobs: usize, deadline: Instant) -> Tally {
     let stop = || Instant::now() >= deadline;
     let jobs = jobs.min(judge.parts()).max(1);
     let memory = (args.memory << 20) / jobs as u64;
     let next = AtomicUsize::new(0);
     // Parts behind a violated one need no look: the first one is what is told.
     let violated = AtomicUsize::new(usize::MAX);
-    let worst: Mutex<Option<(u8, usize, Judged)>> = Mutex::new(None);
+    let tally: Mutex<Tally> = Mutex::default();
     let run = || {
         let mut budget = Budget::new(&stop, memory);
         loop {
@@ -383,10 +433,8 @@ fn judge_parts(
             if rank == 0 {
                 violated.fetch_min(part, Ordering::Relaxed);
             }
-            let Ok(mut worst) = worst.lock() else { return };
-            if worst.as_ref().is_none_or(|(other, place, _)| (rank, part) < (*other, *place)) {
-                *worst = Some((rank, part, judged));
-            }
+            let Ok(mut tally) = tally.lock() else { return };
+            tally.add(rank, part, judged);
         }
     };
     std::thread::scope(|scope| {
@@ -395,18 +443,7 @@ fn judge_parts(
         }
         run();
     });
-    match worst.into_inner() {
-        Ok(Some((_, part, judged))) => (part, judged),
-        _ => (
-            0,
-            Judged {
-                verdict: Verdict::Proved { by: "nothing to order" },
-                order: Vec::new(),
-                searched: String::new(),
-                longest: None,
-            },
-        ),
-    }
+    tally.into_inner().unwrap_or_default()
 }
 
 /// The model's own name.
