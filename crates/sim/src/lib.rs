@@ -3,6 +3,7 @@
 mod boot;
 mod digest;
 mod disks;
+mod fences;
 mod invariants;
 mod knobs;
 mod leases;
