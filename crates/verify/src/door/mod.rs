@@ -1,0 +1,54 @@
+//! How clients reach a system: an operation in, what is known of its end out.
+//!
+//! The one rule: whatever may have happened is of unknown outcome. Only what the system itself, or the lack of a
+//! connection, says did not happen is a failure.
+
+mod etcd;
+
+use crate::op::{Ended, Op};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How the clients of a run reach their system.
+#[derive(Serialize, Deserialize, Clone, Debug)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub(crate) enum Way {
+    /// Over etcd's protocol.
+    Etcd {
+        /// All nodes, in order.
+        endpoints: Vec<String>,
+        /// Before every key of this workload.
+        prefix: String,
+    },
+}
+
+/// An open door.
+pub(crate) enum Door {
+    /// etcd's.
+    Etcd(etcd::Etcd),
+}
+
+impl Door {
+    /// Opens it at node `at` (from 0) first; to another one after a failure unless `pinned`.
+    pub(crate) fn open(way: &Way, at: usize, pinned: bool, patience: Duration) -> Self {
+        match way {
+            Way::Etcd { endpoints, prefix } => {
+                Self::Etcd(etcd::Etcd::new(endpoints.clone(), prefix.clone(), at, pinned, patience))
+            }
+        }
+    }
+
+    /// The node that is asked, from 1.
+    pub(crate) fn node(&self) -> u64 {
+        match self {
+            Self::Etcd(door) => door.node(),
+        }
+    }
+
+    /// Does it.
+    pub(crate) async fn perform(&mut self, op: &Op) -> Ended {
+        match self {
+            Self::Etcd(door) => door.perform(op).await,
+        }
+    }
+}
