@@ -23,7 +23,7 @@ const fn real(name: &'static str, knows: &'static [&'static str]) -> Room {
 }
 
 /// From the ground up.
-const ROOMS: [Room; 14] = [
+const ROOMS: [Room; 15] = [
     pure("base", &[]),
     pure("protocol", &["base"]),
     pure("wire", &["base", "protocol"]),
@@ -37,6 +37,7 @@ const ROOMS: [Room; 14] = [
     real("gateway-etcd", &["base", "wire", "node", "proto"]),
     real("client", &["base", "proto"]),
     pure("sim", &["base", "protocol", "wire", "storage", "faulty", "state", "node"]),
+    pure("check", &[]),
     real(
         "cli",
         &[
@@ -52,6 +53,7 @@ const ROOMS: [Room; 14] = [
             "gateway-etcd",
             "client",
             "sim",
+            "check",
         ],
     ),
 ];

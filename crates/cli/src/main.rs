@@ -1,6 +1,7 @@
 //! The `quorate` binary: it parses, calls and prints. What happens stands in the crates it composes.
 
 mod bench;
+mod check;
 mod doctor;
 mod kv;
 mod probe;
@@ -46,10 +47,16 @@ enum Command {
     Doctor(doctor::Args),
     /// Run whole clusters in one process, from seeds
     Sim(sim::Args),
+    /// Judge histories of any system: are they what it promised?
+    Check(check::Args),
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return check::refuse_usage(&error),
+    };
+    let done = match cli.command {
         Command::Up(args) => up::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Status(args) => status::run(&args),
@@ -58,6 +65,7 @@ fn main() -> ExitCode {
         Command::Snapshot(args) => snapshot::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Sim(args) => sim::run(&args),
+        Command::Check(args) => return check::run(&args),
     };
     finish(done)
 }
