@@ -23,7 +23,7 @@ const fn real(name: &'static str, knows: &'static [&'static str]) -> Room {
 }
 
 /// From the ground up.
-const ROOMS: [Room; 15] = [
+const ROOMS: [Room; 16] = [
     pure("base", &[]),
     pure("protocol", &["base"]),
     pure("wire", &["base", "protocol"]),
@@ -38,6 +38,7 @@ const ROOMS: [Room; 15] = [
     real("client", &["base", "proto"]),
     pure("sim", &["base", "protocol", "wire", "storage", "faulty", "state", "node"]),
     pure("check", &[]),
+    real("verify", &["base", "proto", "check"]),
     real(
         "cli",
         &[
@@ -54,6 +55,7 @@ const ROOMS: [Room; 15] = [
             "client",
             "sim",
             "check",
+            "verify",
         ],
     ),
 ];

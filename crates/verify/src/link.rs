@@ -66,11 +66,6 @@ pub(crate) struct Done {
 }
 
 impl Done {
-    /// The whole of it.
-    pub(crate) fn sum(self) -> u64 {
-        self.held + self.broken + self.delayed
-    }
-
     /// What was done since.
     pub(crate) fn since(self, before: Self) -> Self {
         Self {
@@ -287,7 +282,9 @@ fn hex(address: SocketAddr) -> Option<String> {
 fn holds(pid: u32, inode: u64) -> bool {
     let link = format!("socket:[{inode}]");
     let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-    entries.flatten().any(|entry| std::fs::read_link(entry.path()).is_ok_and(|to| to.as_os_str() == link.as_str()))
+    entries
+        .flatten()
+        .any(|entry| std::fs::read_link(entry.path()).is_ok_and(|to| to.as_os_str() == link.as_str()))
 }
 
 /// The first of these ports of loopback that are free, `count` of them, bound.

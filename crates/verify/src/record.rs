@@ -220,7 +220,10 @@ mod tests {
 
     #[test]
     fn operations_that_touch_are_concurrent() {
-        let ordered = in_order(vec![event(20, 1, Kind::Ok), event(20, 2, Kind::Invoke), event(10, 1, Kind::Invoke)], 10);
+        let ordered = in_order(
+            vec![event(20, 1, Kind::Ok), event(20, 2, Kind::Invoke), event(10, 1, Kind::Invoke)],
+            10,
+        );
         let seen: Vec<(i64, Kind)> = ordered.iter().map(|e| (e.time, e.kind)).collect();
         assert_eq!(seen, [(0, Kind::Invoke), (10, Kind::Invoke), (10, Kind::Ok)]);
     }
@@ -240,7 +243,12 @@ mod tests {
         assert!(read_lines(&path).unwrap_err().to_string().contains("h.jsonl:1:"));
         write_edn(&path, &events).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
-        assert!(text.starts_with("{:index 0, :time 1, :process 1, :type :invoke, :f :read, :value [\"k\" [1 nil]]}"), "{text}");
+        assert!(
+            text.starts_with(
+                "{:index 0, :time 1, :process 1, :type :invoke, :f :read, :value [\"k\" [1 nil]]}"
+            ),
+            "{text}"
+        );
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

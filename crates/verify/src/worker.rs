@@ -170,8 +170,8 @@ impl Client {
         self.record(op, Kind::Invoke, op.value.clone(), None, None, node)?;
         let ended = self.door.perform(op).await;
         let Ended { kind, value, version, error } = ended.clone();
-        // What did not happen has the value that was asked for, as everybody writes it.
-        let value = if kind == Kind::Ok { value } else { op.value.clone() };
+        // What did not happen has the value that was asked for, as everybody writes it, unless it is known only now.
+        let value = if kind == Kind::Ok || !value.is_null() { value } else { op.value.clone() };
         self.record(op, kind, value, version, error, node)?;
         if kind == Kind::Info {
             // Whose operation may still happen is gone for good.

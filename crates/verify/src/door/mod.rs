@@ -5,6 +5,8 @@
 
 mod etcd;
 
+pub(crate) use etcd::{LOCK_TTL, Strength};
+
 use crate::op::{Ended, Op};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -19,6 +21,9 @@ pub(crate) enum Way {
         endpoints: Vec<String>,
         /// Before every key of this workload.
         prefix: String,
+        /// How a lock protects, where there is one.
+        #[serde(default)]
+        strength: Strength,
     },
 }
 
@@ -32,8 +37,9 @@ impl Door {
     /// Opens it at node `at` (from 0) first; to another one after a failure unless `pinned`.
     pub(crate) fn open(way: &Way, at: usize, pinned: bool, patience: Duration) -> Self {
         match way {
-            Way::Etcd { endpoints, prefix } => {
-                Self::Etcd(etcd::Etcd::new(endpoints.clone(), prefix.clone(), at, pinned, patience))
+            Way::Etcd { endpoints, prefix, strength } => {
+                let (endpoints, prefix) = (endpoints.clone(), prefix.clone());
+                Self::Etcd(etcd::Etcd::new(endpoints, prefix, at, pinned, patience, *strength))
             }
         }
     }

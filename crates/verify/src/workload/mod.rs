@@ -4,6 +4,10 @@
 //! Each workload is the smallest one that shows a promise being broken: see [`crate::catalog`] for what each is for.
 
 mod register;
+mod set;
+mod small;
+
+pub(crate) use small::{ACCOUNTS, BALANCE};
 
 use crate::op::{Ended, Op};
 use crate::record::Event;
@@ -41,6 +45,13 @@ pub(crate) trait Workload {
 pub(crate) fn generator(name: &str, seat: &Seat) -> Option<Box<dyn Workload>> {
     Some(match name {
         "register" => Box::new(register::Registers::new(seat)),
+        "set" => Box::new(set::Adds::new(seat)),
+        "ids" => Box::new(small::Ids),
+        "bank" => Box::new(small::Bank::new(seat)),
+        "lease" => Box::new(small::Leases::new(seat)),
+        "lock" | "lock-guarded" | "lock-fenced" => Box::new(small::Lock::new(seat)),
+        "stale" => Box::new(small::Stale::new(seat)),
+        "watch" => Box::new(small::Watch::new(seat)),
         _ => return None,
     })
 }
@@ -49,6 +60,10 @@ pub(crate) fn generator(name: &str, seat: &Seat) -> Option<Box<dyn Workload>> {
 pub(crate) fn finals(name: &str, events: &[Event]) -> Vec<Op> {
     match name {
         "register" => register::finals(events),
+        "set" => set::finals(events),
+        "bank" => vec![Op::new("read-bank", serde_json::Value::Null, serde_json::Value::Null)],
+        "lease" => small::lease_finals(events),
+        "watch" => small::watch_finals(events),
         _ => Vec::new(),
     }
 }

@@ -1,5 +1,11 @@
 //! etcd's protocol, spoken to one node at a time. Values are JSON as text.
 
+mod lease;
+mod watch;
+mod whole;
+
+pub(crate) use lease::{LOCK_TTL, Strength};
+
 use crate::op::{Ended, Kind, Op};
 use bytes::Bytes;
 use quorate_proto::etcdserverpb as pb;
@@ -23,6 +29,8 @@ pub(crate) struct Etcd {
     pinned: bool,
     patience: Duration,
     channel: Option<Channel>,
+    strength: Strength,
+    held: Option<lease::Held>,
 }
 
 /// Why there is no reply.
@@ -71,9 +79,10 @@ impl Etcd {
         at: usize,
         pinned: bool,
         patience: Duration,
+        strength: Strength,
     ) -> Self {
         let at = at % endpoints.len().max(1);
-        Self { endpoints, prefix, at, pinned, patience, channel: None }
+        Self { endpoints, prefix, at, pinned, patience, channel: None, strength, held: None }
     }
 
     /// The node that is asked, from 1.
@@ -104,6 +113,19 @@ impl Etcd {
             "write" if op.value.is_null() => self.delete(channel, op).await,
             "write" => self.write(channel, op).await,
             "cas" => self.cas(channel, op).await,
+            "add" => self.add(channel, op).await,
+            "read-set" => self.read_set(channel, op).await,
+            "generate" => self.generate(channel).await,
+            "open" => self.open_bank(channel, op).await,
+            "read-bank" => self.read_bank(channel).await,
+            "transfer" => self.transfer(channel, op).await,
+            "lease" => self.lease(channel, op).await,
+            "gone" => self.gone(channel, op).await,
+            "acquire" => self.acquire(channel).await,
+            "update" => self.update(channel, op).await,
+            "release" => self.release(channel).await,
+            "watch" => self.watch(channel, op).await,
+            "write-both" => self.write_both(channel, op).await,
             other => Ended::failed(format!("this door knows no {other}")),
         }
     }
@@ -144,8 +166,7 @@ impl Etcd {
     }
 
     async fn write(&self, channel: Channel, op: &Op) -> Ended {
-        let request =
-            pb::PutRequest { key: self.key(&op.key), value: text(&op.value), ..Default::default() };
+        let request = pb::PutRequest { key: self.key(&op.key), value: text(&op.value), ..Default::default() };
         match self.within(kv(channel).put(request)).await {
             Ok(reply) => Ended::ok(op.value.clone(), revision(reply.header.as_ref())),
             Err(trouble) => trouble.of_write(),
@@ -155,7 +176,10 @@ impl Etcd {
     async fn delete(&self, channel: Channel, op: &Op) -> Ended {
         let request = pb::DeleteRangeRequest { key: self.key(&op.key), ..Default::default() };
         match self.within(kv(channel).delete_range(request)).await {
-            Ok(reply) => Ended::ok(Value::Null, revision(reply.header.as_ref())),
+            // Where nothing was deleted there is no revision of it.
+            Ok(reply) => {
+                Ended::ok(Value::Null, revision(reply.header.as_ref()).filter(|_| reply.deleted > 0))
+            }
             Err(trouble) => trouble.of_write(),
         }
     }
@@ -207,6 +231,17 @@ fn equals(key: &Bytes, value: &Value) -> pb::Compare {
         target: target.into(),
         result: CompareResult::Equal.into(),
         target_union: Some(union),
+        ..Default::default()
+    }
+}
+
+/// True where a key is as it was read.
+fn at_revision(kv: &KeyValue) -> pb::Compare {
+    pb::Compare {
+        key: kv.key.clone(),
+        target: pb::compare::CompareTarget::Mod.into(),
+        result: pb::compare::CompareResult::Equal.into(),
+        target_union: Some(pb::compare::TargetUnion::ModRevision(kv.mod_revision)),
         ..Default::default()
     }
 }

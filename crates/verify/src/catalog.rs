@@ -1,0 +1,307 @@
+//! What there is: workloads, nemeses, targets and checks, each with a paragraph that teaches. The one table of what works on
+//! what stands here; `--list` prints it, and a plan is held to it.
+
+use crate::plan::{BadPlan, Plan};
+use std::fmt::Write as _;
+
+/// Something that can be chosen.
+pub struct Entry {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is, why it is there, and what it has shown elsewhere.
+    pub about: &'static str,
+    /// What its effect is counted in; empty but for nemeses.
+    unit: &'static str,
+    /// What it works on, target by target, in the order of [`TARGETS`]; empty: works.
+    on: [&'static str; 2],
+}
+
+const WORKS: [&str; 2] = ["", ""];
+
+/// The systems.
+pub const TARGETS: [(&str, &str); 2] = [
+    (
+        "quorate",
+        "Three nodes of the running program itself, or of --binary. Peers and clients pass through proxies, so that every \
+         link can be cut. Nodes keep their data under the report, and flush to the real disk.",
+    ),
+    (
+        "etcd",
+        "Three members of etcd (Debian: etcd-server), started as the other is. It makes the promises that Quorate's door \
+         makes, so that a workload that finds fault with both is wrong itself, and one that finds fault with neither may be \
+         blind.",
+    ),
+];
+
+/// What clients do.
+pub const WORKLOADS: [Entry; 10] = [
+    Entry {
+        name: "register",
+        about: "Reads, writes, deletions and compare-and-sets on a few keys. It shows stale reads, lost updates \
+                and writes that come back from the dead. A compare-and-set that is answered `no` tells as much as \
+                a read. Keys are given up for new ones all the time, so that absent keys are read too.",
+        unit: "",
+        on: WORKS,
+    },
+    Entry {
+        name: "set",
+        about: "Unique elements are added, the whole set is read. It needs no search: an element that was \
+                confirmed and is missing was lost, one that nobody can have added is a phantom. It finds what a \
+                register hides, since nothing is ever written over.",
+        unit: "",
+        on: WORKS,
+    },
+    Entry {
+        name: "ids",
+        about: "Asks for unique ids: the revision that a write is given. Two leaders at once would give one twice; \
+                a leader that forgot would give a smaller one.",
+        unit: "",
+        on: WORKS,
+    },
+    Entry {
+        name: "bank",
+        about: "Money is moved between accounts by transactions, and all accounts are read at once: the sum never \
+                changes. It shows half-done transactions, lost updates, and reads of two moments.",
+        unit: "",
+        on: WORKS,
+    },
+    Entry {
+        name: "watch",
+        about: "Half of the clients write, the others watch, each watch going on where the last one ended, at \
+                another node after an error. Held against what the writers were told, and against each other, by \
+                etcd's names of what a watch promises.",
+        unit: "",
+        on: WORKS,
+    },
+    Entry {
+        name: "lease",
+        about: "Keys under leases that nobody keeps alive are read until they are gone: not before the lease's \
+                time is over, counted from before it was asked for, but some day. Leaders that change often are \
+                what leases suffer from.",
+        unit: "",
+        on: WORKS,
+    },
+    Entry {
+        name: "lock",
+        about: "Each client takes a lock made of a lease, reads what it protects, thinks, writes, gives the lock \
+                back. A client that is paused beyond its lease (`pause` does that here) wakes up, believes that it \
+                holds, and writes over what its successor wrote. This one is bare, and broken on every system: a \
+                lease alone is no mutual exclusion (Kleppmann, 2016).",
+        unit: "",
+        on: WORKS,
+    },
+    Entry {
+        name: "lock-guarded",
+        about: "The same, but the write is a transaction that asks whether the lock's key is still the one that \
+                this client created. That is etcd's answer, and it holds, for what lies in the same store.",
+        unit: "",
+        on: WORKS,
+    },
+    Entry {
+        name: "lock-fenced",
+        about: "The same, but read and write show the lock's token, and the store refuses an older one than it has \
+                seen. It holds too, with no transaction, and also where the write goes to another shard.",
+        unit: "",
+        on: ["", "no tokens"],
+    },
+    Entry {
+        name: "stale",
+        about: "Writes, and reads that any node answers from what it has (`serializable` in etcd's words). Nobody \
+                promises that they are linearizable, and the check says so; with --pinned a client's reads never \
+                go back, without they may.",
+        unit: "",
+        on: WORKS,
+    },
+];
+
+/// What is broken.
+pub const NEMESES: [Entry; 4] = [
+    Entry {
+        name: "kill",
+        about: "kill -9 of a node, of the leader in half of the cases, of all at once in a sixth; started again within \
+                seconds. It shows what a process had promised and kept in memory only. The kernel keeps what was written, flushed \
+                or not: a missing flush is invisible to it.",
+        unit: "processes killed",
+        on: WORKS,
+    },
+    Entry {
+        name: "pause",
+        about: "SIGSTOP of a node or of a majority, SIGCONT after a while; where a workload uses a lock, mostly of the client that holds it, beyond its lease. A paused leader wakes up and believes that it leads; \
+                a client that asks it must not hear of the past. No clock helps: the process does not know that time went by.",
+        unit: "processes stopped",
+        on: WORKS,
+    },
+    Entry {
+        name: "partition",
+        about: "Links are cut by a proxy before each node, direction by direction: halves, a ring, a bridge, one way, the leader \
+                alone with every second client, halves that flap. Stalled bytes come late, reset connections break: TCP cannot \
+                lose a packet and go on. Where two nodes share one connection, as Quorate's do, to cut one way is to cut both.",
+        unit: "bytes held back and connections broken",
+        on: WORKS,
+    },
+    Entry {
+        name: "slow",
+        about: "Everything arrives, late (20 to 400 ms) or through a needle's eye (16 KiB a second), around one node or between \
+                all. It shows time-outs that are too short, and whoever takes slowness for death.",
+        unit: "bytes delayed",
+        on: WORKS,
+    },
+];
+
+/// What is judged.
+pub const CHECKS: [(&str, &str); 12] = [
+    (
+        "linearizable",
+        "There is an order of all operations that each client could have seen from a single copy, and in which no operation \
+         stands before one that had ended when it began. An operation whose answer never came may stand anywhere behind its \
+         beginning, or nowhere.",
+    ),
+    (
+        "serves again",
+        "Once all is healed every node answers a linearizable read. A checker of histories is blind to a system that never \
+         answers.",
+    ),
+    (
+        "replicas agree",
+        "After healing all nodes hold the same at the same revision, by their own hashes. It finds replicas that differ where \
+         no client happened to look.",
+    ),
+    (
+        "set",
+        "Each read of a set holds all that was confirmed before it began, nothing twice, and nothing that nobody \
+         can have added.",
+    ),
+    (
+        "unique ids",
+        "No id is given twice; and (ids grow) one that is asked for after another was given is greater.",
+    ),
+    (
+        "bank",
+        "Every read of all accounts finds what was put there in the beginning, and no account below nothing.",
+    ),
+    ("leases last", "No key goes away before its lease can have ended; in the end every one is gone."),
+    (
+        "mutual exclusion",
+        "What a holder read and then wrote is one step, as a compare-and-set would be: linearizable. How often two \
+         clients believed to hold at once is told beside it; that alone is no violation, since no lock can prevent \
+         belief.",
+    ),
+    (
+        "monotonic reads",
+        "No client saw an older value of a key after a newer one, by the revisions of the writes that it read.",
+    ),
+    (
+        "watch: ordered",
+        "Events come in the order of their revisions; (unique) none twice; (reliable) none is missed between two \
+         revisions that a watch claims to have covered, transactions whole; (true) none that nobody wrote; \
+         (resumable) watches that covered the same revisions saw the same.",
+    ),
+    ("nodes stay up", "No node ends but by our hand."),
+    (
+        "effect",
+        "Each nemesis is seen to have done something: a run whose faults did nothing has shown nothing, and ends with 2.",
+    ),
+];
+
+/// What a nemesis' effect is counted in.
+pub(crate) fn unit(nemesis: &str) -> &'static str {
+    NEMESES.iter().find(|entry| entry.name == nemesis).map_or("", |entry| entry.unit)
+}
+
+/// Refuses what a plan asks for and nobody has.
+pub(crate) fn fits(plan: &Plan) -> Result<(), BadPlan> {
+    let list = "`quorate verify --list` names them";
+    let Some(target) = TARGETS.iter().position(|(name, _)| *name == plan.target) else {
+        return Err(BadPlan::new(format!("no target is called {}", plan.target), list));
+    };
+    if plan.workloads.is_empty() {
+        return Err(BadPlan::new("no workload is named", list));
+    }
+    for (kind, names, entries) in
+        [("workload", &plan.workloads, &WORKLOADS[..]), ("nemesis", &plan.nemeses, &NEMESES[..])]
+    {
+        for (at, name) in names.iter().enumerate() {
+            let Some(entry) = entries.iter().find(|entry| entry.name == name) else {
+                return Err(BadPlan::new(format!("no {kind} is called {name}"), list));
+            };
+            if !entry.on[target].is_empty() {
+                let what = format!("{kind} {name} on {}: {}", plan.target, entry.on[target]);
+                return Err(BadPlan::new(what, list));
+            }
+            if names[..at].contains(name) {
+                return Err(BadPlan::new(format!("{kind} {name} is named twice"), "name it once"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// All of it, for people.
+pub fn words() -> String {
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "What works on what\n");
+    let _ = write!(out, "  {:<22}", "");
+    for (name, _) in TARGETS {
+        let _ = write!(out, "{name:<12}");
+    }
+    for (kind, entries) in [("workload", &WORKLOADS[..]), ("nemesis", &NEMESES[..])] {
+        for entry in entries {
+            let _ = write!(out, "\n  {kind:<9} {:<12}", entry.name);
+            for why in entry.on {
+                let _ = write!(out, "{:<12}", if why.is_empty() { "works" } else { why });
+            }
+        }
+    }
+    let _ = writeln!(out);
+    let sections: [(&str, Vec<(&str, &str)>); 4] = [
+        ("Targets", TARGETS.to_vec()),
+        ("Workloads", WORKLOADS.iter().map(|entry| (entry.name, entry.about)).collect()),
+        ("Nemeses", NEMESES.iter().map(|entry| (entry.name, entry.about)).collect()),
+        ("Checks", CHECKS.to_vec()),
+    ];
+    for (title, entries) in sections {
+        let _ = writeln!(out, "\n{title}");
+        for (name, about) in entries {
+            let _ = writeln!(out, "\n  {name}");
+            for line in wrapped(about, 96) {
+                let _ = writeln!(out, "    {line}");
+            }
+        }
+    }
+    out
+}
+
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let last = lines.len() - 1;
+        if !lines[last].is_empty() && lines[last].len() + 1 + word.len() > width {
+            lines.push(word.into());
+        } else {
+            if !lines[last].is_empty() {
+                lines[last].push(' ');
+            }
+            lines[last].push_str(word);
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::{Seat, generator};
+
+    #[test]
+    fn whatever_is_listed_is_there_and_teaches() {
+        let seat = Seat { client: 0, clients: 1, seed: 1 };
+        for entry in &WORKLOADS {
+            assert!(generator(entry.name, &seat).is_some(), "{}", entry.name);
+        }
+        let all = WORKLOADS.iter().chain(&NEMESES).map(|e| e.about).chain(TARGETS.iter().map(|t| t.1));
+        assert!(all.into_iter().all(|about| about.len() > 80));
+        assert!(NEMESES.iter().all(|entry| !entry.unit.is_empty()));
+        assert!(words().lines().all(|line| line.len() <= 120));
+    }
+}

@@ -1,0 +1,42 @@
+//! Questions about a node itself, over etcd's protocol and past all proxies.
+
+use quorate_proto::etcdserverpb as pb;
+use std::time::Duration;
+use tokio::time::timeout;
+use tonic::transport::{Channel, Endpoint};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a node says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Status {
+    /// Its id.
+    pub(crate) id: u64,
+    /// The leader that it knows; 0 for none.
+    pub(crate) leader: u64,
+    /// The newest revision that it holds.
+    pub(crate) revision: i64,
+}
+
+fn client(url: &str) -> Result<pb::maintenance_client::MaintenanceClient<Channel>, String> {
+    let endpoint = Endpoint::from_shared(url.to_string()).map_err(|e| e.to_string())?;
+    let channel = endpoint.connect_timeout(PATIENCE).connect_lazy();
+    Ok(pb::maintenance_client::MaintenanceClient::new(channel))
+}
+
+/// Asks a node for its status.
+pub(crate) async fn status(url: &str) -> Result<Status, String> {
+    let mut client = client(url)?;
+    let reply = timeout(PATIENCE, client.status(pb::StatusRequest {})).await;
+    let reply = reply.map_err(|_| "no answer")?.map_err(|s| s.message().to_string())?.into_inner();
+    let header = reply.header.unwrap_or_default();
+    Ok(Status { id: header.member_id, leader: reply.leader, revision: header.revision })
+}
+
+/// The hash over all that a node holds at a revision.
+pub(crate) async fn hash(url: &str, revision: i64) -> Result<u32, String> {
+    let mut client = client(url)?;
+    let reply = timeout(Duration::from_secs(60), client.hash_kv(pb::HashKvRequest { revision })).await;
+    Ok(reply.map_err(|_| "no answer")?.map_err(|s| s.message().to_string())?.into_inner().hash)
+}
