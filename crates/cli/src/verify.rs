@@ -146,7 +146,11 @@ fn told(done: Result<(), String>) -> ExitCode {
 }
 
 fn plan(args: &Args) -> Result<Plan, BadPlan> {
-    let nemeses: Vec<String> = args.nemesis.iter().filter(|name| *name != "none").cloned().collect();
+    let nemeses = match &args.nemesis[..] {
+        [] => catalog::nemeses_of(&args.target),
+        [none] if none == "none" => Vec::new(),
+        named => named.to_vec(),
+    };
     Ok(Plan {
         target: args.target.clone(),
         binary: args.binary.clone(),

@@ -13,13 +13,15 @@ pub struct Entry {
     /// What its effect is counted in; empty but for nemeses.
     unit: &'static str,
     /// What it works on, target by target, in the order of [`TARGETS`]; empty: works.
-    on: [&'static str; 2],
+    on: [&'static str; 3],
 }
 
-const WORKS: [&str; 2] = ["", ""];
+const WORKS: [&str; 3] = ["", "", ""];
+const ETCD_ONLY: [&str; 3] = ["", "", "not yet"];
+const MANY_NODES: [&str; 3] = ["", "", "one node"];
 
 /// The systems.
-pub const TARGETS: [(&str, &str); 2] = [
+pub const TARGETS: [(&str, &str); 3] = [
     (
         "quorate",
         "Three nodes of the running program itself, or of --binary. Peers and clients pass through proxies, so that every \
@@ -31,17 +33,31 @@ pub const TARGETS: [(&str, &str); 2] = [
          makes, so that a workload that finds fault with both is wrong itself, and one that finds fault with neither may be \
          blind.",
     ),
+    (
+        "postgres",
+        "One PostgreSQL server (Debian: postgresql), made anew, run as `nobody` where this is run as root. Its isolation levels \
+         are the best-known ones, so it shows whether the checks of transactions see what they should: write skew at \
+         --isolation repeatable-read, nothing at serializable.",
+    ),
 ];
 
 /// What clients do.
-pub const WORKLOADS: [Entry; 10] = [
+pub const WORKLOADS: [Entry; 11] = [
+    Entry {
+        name: "append",
+        about: "Transactions append unique elements to lists and read whole lists, of which the order of all of them is inferred \
+                (Elle). It has a name for whatever goes wrong between transactions: dirty and aborted reads, lost updates, write \
+                skew (G2-item). On etcd's door a transaction reads at one revision and writes if all is as it was.",
+        unit: "",
+        on: WORKS,
+    },
     Entry {
         name: "register",
         about: "Reads, writes, deletions and compare-and-sets on a few keys. It shows stale reads, lost updates \
                 and writes that come back from the dead. A compare-and-set that is answered `no` tells as much as \
                 a read. Keys are given up for new ones all the time, so that absent keys are read too.",
         unit: "",
-        on: WORKS,
+        on: ETCD_ONLY,
     },
     Entry {
         name: "set",
@@ -49,21 +65,21 @@ pub const WORKLOADS: [Entry; 10] = [
                 confirmed and is missing was lost, one that nobody can have added is a phantom. It finds what a \
                 register hides, since nothing is ever written over.",
         unit: "",
-        on: WORKS,
+        on: ETCD_ONLY,
     },
     Entry {
         name: "ids",
         about: "Asks for unique ids: the revision that a write is given. Two leaders at once would give one twice; \
                 a leader that forgot would give a smaller one.",
         unit: "",
-        on: WORKS,
+        on: ETCD_ONLY,
     },
     Entry {
         name: "bank",
         about: "Money is moved between accounts by transactions, and all accounts are read at once: the sum never \
                 changes. It shows half-done transactions, lost updates, and reads of two moments.",
         unit: "",
-        on: WORKS,
+        on: ETCD_ONLY,
     },
     Entry {
         name: "watch",
@@ -71,7 +87,7 @@ pub const WORKLOADS: [Entry; 10] = [
                 another node after an error. Held against what the writers were told, and against each other, by \
                 etcd's names of what a watch promises.",
         unit: "",
-        on: WORKS,
+        on: ETCD_ONLY,
     },
     Entry {
         name: "lease",
@@ -79,7 +95,7 @@ pub const WORKLOADS: [Entry; 10] = [
                 time is over, counted from before it was asked for, but some day. Leaders that change often are \
                 what leases suffer from.",
         unit: "",
-        on: WORKS,
+        on: ETCD_ONLY,
     },
     Entry {
         name: "lock",
@@ -88,21 +104,21 @@ pub const WORKLOADS: [Entry; 10] = [
                 holds, and writes over what its successor wrote. This one is bare, and broken on every system: a \
                 lease alone is no mutual exclusion (Kleppmann, 2016).",
         unit: "",
-        on: WORKS,
+        on: ETCD_ONLY,
     },
     Entry {
         name: "lock-guarded",
         about: "The same, but the write is a transaction that asks whether the lock's key is still the one that \
                 this client created. That is etcd's answer, and it holds, for what lies in the same store.",
         unit: "",
-        on: WORKS,
+        on: ETCD_ONLY,
     },
     Entry {
         name: "lock-fenced",
         about: "The same, but read and write show the lock's token, and the store refuses an older one than it has \
                 seen. It holds too, with no transaction, and also where the write goes to another shard.",
         unit: "",
-        on: ["", "no tokens"],
+        on: ["", "no tokens", "not yet"],
     },
     Entry {
         name: "stale",
@@ -110,7 +126,7 @@ pub const WORKLOADS: [Entry; 10] = [
                 promises that they are linearizable, and the check says so; with --pinned a client's reads never \
                 go back, without they may.",
         unit: "",
-        on: WORKS,
+        on: ETCD_ONLY,
     },
 ];
 
@@ -122,14 +138,14 @@ pub const NEMESES: [Entry; 4] = [
                 seconds. It shows what a process had promised and kept in memory only. The kernel keeps what was written, flushed \
                 or not: a missing flush is invisible to it.",
         unit: "processes killed",
-        on: WORKS,
+        on: ["", "", "not yet"],
     },
     Entry {
         name: "pause",
         about: "SIGSTOP of a node or of a majority, SIGCONT after a while; where a workload uses a lock, mostly of the client that holds it, beyond its lease. A paused leader wakes up and believes that it leads; \
                 a client that asks it must not hear of the past. No clock helps: the process does not know that time went by.",
         unit: "processes stopped",
-        on: WORKS,
+        on: ["", "", "not yet"],
     },
     Entry {
         name: "partition",
@@ -137,7 +153,7 @@ pub const NEMESES: [Entry; 4] = [
                 alone with every second client, halves that flap. Stalled bytes come late, reset connections break: TCP cannot \
                 lose a packet and go on. Where two nodes share one connection, as Quorate's do, to cut one way is to cut both.",
         unit: "bytes held back and connections broken",
-        on: WORKS,
+        on: MANY_NODES,
     },
     Entry {
         name: "slow",
@@ -203,6 +219,15 @@ pub const CHECKS: [(&str, &str); 12] = [
     ),
 ];
 
+/// The isolations of PostgreSQL.
+const ISOLATIONS: [&str; 3] = ["read-committed", "repeatable-read", "serializable"];
+
+/// The nemeses that work on a target.
+pub fn nemeses_of(target: &str) -> Vec<String> {
+    let Some(place) = TARGETS.iter().position(|(name, _)| *name == target) else { return Vec::new() };
+    NEMESES.iter().filter(|entry| entry.on[place].is_empty()).map(|entry| entry.name.to_string()).collect()
+}
+
 /// What a nemesis' effect is counted in.
 pub(crate) fn unit(nemesis: &str) -> &'static str {
     NEMESES.iter().find(|entry| entry.name == nemesis).map_or("", |entry| entry.unit)
@@ -214,6 +239,20 @@ pub(crate) fn fits(plan: &Plan) -> Result<(), BadPlan> {
     let Some(target) = TARGETS.iter().position(|(name, _)| *name == plan.target) else {
         return Err(BadPlan::new(format!("no target is called {}", plan.target), list));
     };
+    match (&plan.isolation, plan.target.as_str()) {
+        (None, _) => {}
+        (Some(level), "postgres") if ISOLATIONS.contains(&level.as_str()) => {}
+        (Some(level), "postgres") => {
+            let all = format!("there are {}", ISOLATIONS.join(", "));
+            return Err(BadPlan::new(format!("no isolation is called {level}"), all));
+        }
+        (Some(_), target) => {
+            return Err(BadPlan::new(format!("{target} has one isolation"), "leave out --isolation"));
+        }
+    }
+    if plan.nodes > 1 && plan.target == "postgres" {
+        return Err(BadPlan::new("postgres is one node here", "leave out --nodes"));
+    }
     if plan.workloads.is_empty() {
         return Err(BadPlan::new("no workload is named", list));
     }

@@ -52,6 +52,13 @@ impl BadPlan {
 }
 
 impl Plan {
+    /// The level that transactions are held to, by its name in `quorate check`. Where the target was asked for less than it
+    /// can, the run is to show what that costs: it is held to what it can.
+    pub(crate) fn promised(&self) -> &'static str {
+        // PostgreSQL's serializable keeps no real-time order between sessions by promise.
+        if self.target == "postgres" { "serializable" } else { "strict-serializable" }
+    }
+
     /// The command that runs this plan again, into another report.
     pub fn command(&self) -> String {
         let mut words = vec!["quorate verify".to_string(), format!("--target {}", self.target)];

@@ -103,7 +103,11 @@ pub(crate) fn write_edn(path: &Path, events: &[Event]) -> io::Result<()> {
             Kind::Info => "info",
         };
         let mut value = String::new();
-        edn(&event.value, &mut value);
+        if event.f == "txn" {
+            transaction(&event.value, &mut value);
+        } else {
+            edn(&event.value, &mut value);
+        }
         if !event.key.is_null() {
             let mut key = String::new();
             edn(&event.key, &mut key);
@@ -120,6 +124,19 @@ pub(crate) fn write_edn(path: &Path, events: &[Event]) -> io::Result<()> {
         writeln!(file, "{line}}}")?;
     }
     file.flush()
+}
+
+/// Steps are named by keywords.
+fn transaction(value: &Value, out: &mut String) {
+    let steps = value.as_array().into_iter().flatten().map(|step| {
+        let mut text = format!("[:{}", step[0].as_str().unwrap_or("r"));
+        for member in step.as_array().into_iter().flatten().skip(1) {
+            text.push(' ');
+            edn(member, &mut text);
+        }
+        text + "]"
+    });
+    out.push_str(&format!("[{}]", steps.collect::<Vec<_>>().join(" ")));
 }
 
 fn edn(value: &Value, out: &mut String) {

@@ -127,7 +127,7 @@ pub fn recheck(folder: &Path) -> Result<Report, String> {
     for workload in &report.plan.workloads {
         let history = folder.join(history_file(workload));
         let events: Vec<Event> = record::read_lines(&history).map_err(|e| e.to_string())?;
-        report.findings.extend(judge::judge(workload, &history, &events));
+        report.findings.extend(judge::judge(workload, &history, &events, report.plan.promised()));
     }
     report.finished().map_err(|e| e.to_string())
 }

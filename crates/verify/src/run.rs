@@ -206,7 +206,9 @@ impl Scene<'_> {
         self.finding("serves again", verdict, why);
         if verdict == Verdict::Holds {
             self.last_reads().await?;
-            self.compare().await;
+            if self.cluster.target.has_peers() {
+                self.compare().await;
+            }
         }
         Ok(())
     }
@@ -223,10 +225,12 @@ impl Scene<'_> {
     fn watch(&self, told: Told) {
         let (watched, places, begin) = (self.watched.clone(), self.cluster.places.clone(), self.begin);
         let folder = self.plan.report.join("clients");
+        let peers = self.cluster.target.has_peers();
         tokio::task::spawn_local(async move {
             let (mut last, mut lines) = (None, BTreeMap::new());
             loop {
-                if let Some(leader) = target::leader(&places).await
+                if peers
+                    && let Some(leader) = target::leader(&places).await
                     && last.replace(leader).is_some_and(|before| before != leader)
                 {
                     watched.leader_changes.set(watched.leader_changes.get() + 1);
@@ -245,6 +249,10 @@ impl Scene<'_> {
     // ---- clients ----
 
     fn way(&self, workload: &str) -> Way {
+        if let Target::Postgres(_) = self.cluster.target {
+            let isolation = self.plan.isolation.clone().unwrap_or_else(|| "serializable".into());
+            return Way::Postgres { port: self.cluster.places[0].client_proxy, isolation: isolation.replace('-', " ") };
+        }
         let endpoints = self.cluster.places.iter().map(target::Place::url).collect();
         let strength = match workload {
             "lock-guarded" => Strength::Guarded,
@@ -509,7 +517,7 @@ impl Scene<'_> {
             let file = self.plan.report.join(history_file(workload));
             record::write_lines(&file, &events)?;
             record::write_edn(&file.with_extension("edn"), &events)?;
-            self.findings.extend(judge::judge(workload, &file, &events));
+            self.findings.extend(judge::judge(workload, &file, &events, self.plan.promised()));
         }
         self.effects();
         let report = Report {

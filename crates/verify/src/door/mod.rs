@@ -4,8 +4,10 @@
 //! connection, says did not happen is a failure.
 
 mod etcd;
+mod postgres;
 
 pub(crate) use etcd::{LOCK_TTL, Strength};
+pub(crate) use postgres::prepare as prepare_postgres;
 
 use crate::op::{Ended, Op};
 use serde::{Deserialize, Serialize};
@@ -25,12 +27,21 @@ pub(crate) enum Way {
         #[serde(default)]
         strength: Strength,
     },
+    /// By PostgreSQL's.
+    Postgres {
+        /// The server's port.
+        port: u16,
+        /// The isolation of its transactions.
+        isolation: String,
+    },
 }
 
 /// An open door.
 pub(crate) enum Door {
     /// etcd's.
     Etcd(etcd::Etcd),
+    /// PostgreSQL's.
+    Postgres(postgres::Postgres),
 }
 
 impl Door {
@@ -41,6 +52,9 @@ impl Door {
                 let (endpoints, prefix) = (endpoints.clone(), prefix.clone());
                 Self::Etcd(etcd::Etcd::new(endpoints, prefix, at, pinned, patience, *strength))
             }
+            Way::Postgres { port, isolation } => {
+                Self::Postgres(postgres::Postgres::new(*port, isolation.clone(), patience))
+            }
         }
     }
 
@@ -48,6 +62,7 @@ impl Door {
     pub(crate) fn node(&self) -> u64 {
         match self {
             Self::Etcd(door) => door.node(),
+            Self::Postgres(_) => 1,
         }
     }
 
@@ -55,6 +70,7 @@ impl Door {
     pub(crate) async fn perform(&mut self, op: &Op) -> Ended {
         match self {
             Self::Etcd(door) => door.perform(op).await,
+            Self::Postgres(door) => door.perform(op).await,
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod folds;
 mod objects;
+mod transactions;
 mod watches;
 
 use crate::op::Kind;
@@ -77,8 +78,9 @@ impl Finding {
     }
 }
 
-/// Judges the history of a workload; its file is named in what is said.
-pub(crate) fn judge(workload: &str, history: &Path, events: &[Event]) -> Vec<Finding> {
+/// Judges the history of a workload; its file is named in what is said. `isolation` is what was promised of transactions, by
+/// the name of a level.
+pub(crate) fn judge(workload: &str, history: &Path, events: &[Event], isolation: &str) -> Vec<Finding> {
     let done = events.iter().filter(|event| !event.is_nemesis() && event.kind == Kind::Ok).count();
     if done == 0 {
         return vec![Finding::new(
@@ -91,6 +93,7 @@ pub(crate) fn judge(workload: &str, history: &Path, events: &[Event]) -> Vec<Fin
     let how = |model: &str| format!("{model}: `quorate check {} --model {model}`", history.display());
     match workload {
         "register" => vec![objects::linearizable(workload, "cas-register", events, &how("cas-register"))],
+        "append" => vec![transactions::appends(workload, events, isolation)],
         "set" => vec![folds::set(workload, events)],
         "ids" => folds::ids(workload, events),
         "bank" => vec![folds::bank(workload, events, ACCOUNTS, BALANCE)],

@@ -115,7 +115,7 @@ pub(super) async fn slow(stage: &mut Stage<'_>) -> Result<(String, Effect), Stri
         (Rule::Narrow(16 << 10), "16 KiB a second wide".to_string())
     };
     let (victim, who) = stage.victim().await;
-    let everywhere = stage.rng.chance(1, 3);
+    let everywhere = nodes > 1 && stage.rng.chance(1, 3);
     let what = if everywhere {
         format!("all links between nodes {how}")
     } else {

@@ -1,6 +1,7 @@
 //! The nodes of a run: started, killed, frozen and started again, each behind its proxies.
 
 use super::{Place, Target, status};
+use crate::door::prepare_postgres;
 use crate::link::{End, Net, free_ports};
 use crate::process::Process;
 use crate::standing::Standing;
@@ -66,6 +67,7 @@ impl Cluster {
                 data: report.join("data").join(&name),
                 log: report.join("logs").join(format!("{name}.log")),
             });
+            target.initialize(&places[at]).map_err(io::Error::other)?;
         }
         let processes = (0..nodes).map(|_| None).collect();
         Ok(Self { target, places, net, standing, token, processes, frozen: vec![false; nodes] })
@@ -167,8 +169,7 @@ impl Cluster {
     pub(crate) async fn serving(&mut self, patience: Duration) -> Result<(), String> {
         let end = Instant::now() + patience;
         for at in 0..self.len() {
-            let url = self.places[at].direct();
-            while let Err(why) = serves(&url).await {
+            while let Err(why) = self.serves(at).await {
                 if let Some((gone, status)) = self.reap().first() {
                     return Err(format!("node {} ended: {}{}", gone + 1, how(*status), self.tail(*gone)));
                 }
@@ -184,6 +185,15 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+
+    async fn serves(&self, at: usize) -> Result<(), String> {
+        let place = &self.places[at];
+        if self.target.has_peers() {
+            return serves(&place.direct()).await;
+        }
+        let prepared = tokio::time::timeout(Duration::from_secs(2), prepare_postgres(place.client)).await;
+        prepared.unwrap_or_else(|_| Err("no answer".into()))
     }
 
     /// The last lines of a node's log, for a message.

@@ -1,6 +1,7 @@
 //! The systems: their command lines, and what they are asked beside the clients' business.
 
 mod cluster;
+mod postgres;
 mod status;
 
 pub(crate) use cluster::{Cluster, how, leader};
@@ -17,6 +18,8 @@ pub(crate) enum Target {
     Quorate(PathBuf),
     /// etcd.
     Etcd(PathBuf),
+    /// PostgreSQL, by the directory of its programs.
+    Postgres(PathBuf),
 }
 
 /// Where a node lives. Others reach it through proxies alone.
@@ -82,7 +85,20 @@ impl Target {
 
     /// How many nodes it has where nobody says.
     pub(crate) fn nodes(&self) -> usize {
-        3
+        if self.has_peers() { 3 } else { 1 }
+    }
+
+    /// True where nodes speak to each other, and to us by etcd's protocol.
+    pub(crate) fn has_peers(&self) -> bool {
+        !matches!(self, Self::Postgres(_))
+    }
+
+    /// What is done once before a node's first start.
+    pub(crate) fn initialize(&self, place: &Place) -> Result<(), String> {
+        match self {
+            Self::Postgres(programs) => postgres::initialize(programs, place),
+            Self::Quorate(_) | Self::Etcd(_) => Ok(()),
+        }
     }
 
     /// The command line of node `at` (from 0).
@@ -102,6 +118,7 @@ impl Target {
                     .args(["--client-urls", &all(&|n| format!("{}={}", n.id, n.url()))]);
                 command
             }
+            Self::Postgres(programs) => postgres::command(programs, me),
             Self::Etcd(program) => {
                 let peer = |port: u16| format!("http://127.0.0.1:{port}");
                 let mut command = Command::new(program);

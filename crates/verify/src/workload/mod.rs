@@ -3,6 +3,7 @@
 //!
 //! Each workload is the smallest one that shows a promise being broken: see [`crate::catalog`] for what each is for.
 
+mod append;
 mod register;
 mod set;
 mod small;
@@ -45,6 +46,7 @@ pub(crate) trait Workload {
 pub(crate) fn generator(name: &str, seat: &Seat) -> Option<Box<dyn Workload>> {
     Some(match name {
         "register" => Box::new(register::Registers::new(seat)),
+        "append" => Box::new(append::Appends::new(seat)),
         "set" => Box::new(set::Adds::new(seat)),
         "ids" => Box::new(small::Ids),
         "bank" => Box::new(small::Bank::new(seat)),
@@ -60,6 +62,7 @@ pub(crate) fn generator(name: &str, seat: &Seat) -> Option<Box<dyn Workload>> {
 pub(crate) fn finals(name: &str, events: &[Event]) -> Vec<Op> {
     match name {
         "register" => register::finals(events),
+        "append" => append::finals(events),
         "set" => set::finals(events),
         "bank" => vec![Op::new("read-bank", serde_json::Value::Null, serde_json::Value::Null)],
         "lease" => small::lease_finals(events),

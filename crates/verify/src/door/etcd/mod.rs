@@ -1,5 +1,6 @@
 //! etcd's protocol, spoken to one node at a time. Values are JSON as text.
 
+mod append;
 mod lease;
 mod watch;
 mod whole;
@@ -28,7 +29,8 @@ pub(crate) struct Etcd {
     at: usize,
     pinned: bool,
     patience: Duration,
-    channel: Option<Channel>,
+    /// By node: a connection that did well is kept.
+    channels: Vec<Option<Channel>>,
     strength: Strength,
     held: Option<lease::Held>,
 }
@@ -82,7 +84,8 @@ impl Etcd {
         strength: Strength,
     ) -> Self {
         let at = at % endpoints.len().max(1);
-        Self { endpoints, prefix, at, pinned, patience, channel: None, strength, held: None }
+        let channels = vec![None; endpoints.len()];
+        Self { endpoints, prefix, at, pinned, patience, channels, strength, held: None }
     }
 
     /// The node that is asked, from 1.
@@ -94,10 +97,11 @@ impl Etcd {
     pub(crate) async fn perform(&mut self, op: &Op) -> Ended {
         let ended = self.tried(op).await;
         if ended.error.is_some() {
-            self.channel = None;
-            if !self.pinned {
-                self.at = (self.at + 1) % self.endpoints.len();
-            }
+            self.channels[self.at] = None;
+        }
+        // Whoever wants to see an old state asks everybody.
+        if !self.pinned && (ended.error.is_some() || op.f == "stale-read") {
+            self.at = (self.at + 1) % self.endpoints.len();
         }
         ended
     }
@@ -124,6 +128,7 @@ impl Etcd {
             "acquire" => self.acquire(channel).await,
             "update" => self.update(channel, op).await,
             "release" => self.release(channel).await,
+            "txn" => self.txn(channel, op).await,
             "watch" => self.watch(channel, op).await,
             "write-both" => self.write_both(channel, op).await,
             other => Ended::failed(format!("this door knows no {other}")),
@@ -131,13 +136,13 @@ impl Etcd {
     }
 
     fn channel(&mut self) -> Result<Channel, String> {
-        if let Some(channel) = &self.channel {
+        if let Some(channel) = &self.channels[self.at] {
             return Ok(channel.clone());
         }
         let url = self.endpoints.get(self.at).ok_or("no endpoint was given")?;
         let endpoint = Endpoint::from_shared(url.clone()).map_err(|e| format!("{url}: {e}"))?;
         let channel = endpoint.connect_timeout(CONNECT).tcp_nodelay(true).connect_lazy();
-        self.channel = Some(channel.clone());
+        self.channels[self.at] = Some(channel.clone());
         Ok(channel)
     }
 
