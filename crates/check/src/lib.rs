@@ -16,5 +16,6 @@ pub mod read;
 pub mod search;
 mod shrink;
 mod table;
+pub mod txn;
 pub mod value;
 pub mod verdict;
