@@ -131,7 +131,7 @@ pub const WORKLOADS: [Entry; 11] = [
 ];
 
 /// What is broken.
-pub const NEMESES: [Entry; 4] = [
+pub const NEMESES: [Entry; 10] = [
     Entry {
         name: "kill",
         about: "kill -9 of a node, of the leader in half of the cases, of all at once in a sixth; started again within \
@@ -161,6 +161,50 @@ pub const NEMESES: [Entry; 4] = [
                 all. It shows time-outs that are too short, and whoever takes slowness for death.",
         unit: "bytes delayed",
         on: WORKS,
+    },
+    Entry {
+        name: "transfer",
+        about: "The leader is asked to hand over to another node, and that one is seen to lead. It is the mildest change of \
+                leaders: the one that happens in every rolling restart, and nobody may notice.",
+        unit: "leaders handed over",
+        on: ["not yet", "", "one node"],
+    },
+    Entry {
+        name: "stale-disk",
+        about: "A node's directory is copied, the node goes on, and the old copy comes back in its place, as from a snapshot of a \
+                virtual machine. What it has confirmed since is forgotten. No node can tell that by itself; while all others keep \
+                what they have, nothing is lost, and the node must catch up as if it had been away.",
+        unit: "revisions forgotten",
+        on: ["", "its log panics", "one node"],
+    },
+    Entry {
+        name: "corrupt",
+        about: "Up to eight bits flip in one file of a stopped node. Whatever it does then, no client may see a wrong byte: it \
+                names the damage, gets what it lost from its peers, and serves again. A checksum that is not looked at is none.",
+        unit: "bits flipped",
+        on: ["", "does not start", "one node"],
+    },
+    Entry {
+        name: "power-loss",
+        about: "The power of a node, or of all at once, goes while writes are on their way: of what was not flushed each write is \
+                lost, kept or torn. That is what kill -9 never shows. The disk is the one of the fault build, which keeps writes in \
+                memory until they are flushed; tables of the tree are not covered, they are made anew from the journal.",
+        unit: "writes lost or torn",
+        on: ["", "no such build", "no such build"],
+    },
+    Entry {
+        name: "clock",
+        about: "The clock of a node jumps ahead, runs at 0.3 to 3 times its pace, or stands still (fault build). No promise may \
+                rest on it but the length of a lease, which is why the workload `lease` does not go with it.",
+        unit: "ms of wrong time",
+        on: ["", "no such build", "no such build"],
+    },
+    Entry {
+        name: "disk",
+        about: "The disk of a node is slow, has no room, or fails a flush (fault build). A flush that failed is never tried again \
+                and believed: the pages may be gone (fsyncgate, 2018). The node stops, and is started again.",
+        unit: "writes and flushes that met it",
+        on: ["", "no such build", "no such build"],
     },
 ];
 
@@ -222,10 +266,19 @@ pub const CHECKS: [(&str, &str); 12] = [
 /// The isolations of PostgreSQL.
 const ISOLATIONS: [&str; 3] = ["read-committed", "repeatable-read", "serializable"];
 
-/// The nemeses that work on a target.
+/// True for what a node commits by order, in a build for tests.
+pub(crate) fn is_ordered(nemesis: &str) -> bool {
+    matches!(nemesis, "power-loss" | "clock" | "disk")
+}
+
+/// The nemeses that work on a target as it is shipped.
 pub fn nemeses_of(target: &str) -> Vec<String> {
     let Some(place) = TARGETS.iter().position(|(name, _)| *name == target) else { return Vec::new() };
-    NEMESES.iter().filter(|entry| entry.on[place].is_empty()).map(|entry| entry.name.to_string()).collect()
+    NEMESES
+        .iter()
+        .filter(|entry| entry.on[place].is_empty() && !is_ordered(entry.name))
+        .map(|entry| entry.name.to_string())
+        .collect()
 }
 
 /// What a nemesis' effect is counted in.
@@ -252,6 +305,13 @@ pub(crate) fn fits(plan: &Plan) -> Result<(), BadPlan> {
     }
     if plan.nodes > 1 && plan.target == "postgres" {
         return Err(BadPlan::new("postgres is one node here", "leave out --nodes"));
+    }
+    let both = |workload: &str, nemesis: &str| {
+        plan.workloads.iter().any(|name| name == workload) && plan.nemeses.iter().any(|name| name == nemesis)
+    };
+    if both("lease", "clock") {
+        let what = "a lease is as long as its leader's clock says: under clock its length shows nothing";
+        return Err(BadPlan::new(what, "leave out one of lease and clock"));
     }
     if plan.workloads.is_empty() {
         return Err(BadPlan::new("no workload is named", list));
@@ -282,13 +342,23 @@ pub fn words() -> String {
     let _ = writeln!(out, "What works on what\n");
     let _ = write!(out, "  {:<22}", "");
     for (name, _) in TARGETS {
-        let _ = write!(out, "{name:<12}");
+        let _ = write!(out, "{name:<15}");
     }
     for (kind, entries) in [("workload", &WORKLOADS[..]), ("nemesis", &NEMESES[..])] {
         for entry in entries {
             let _ = write!(out, "\n  {kind:<9} {:<12}", entry.name);
             for why in entry.on {
-                let _ = write!(out, "{:<12}", if why.is_empty() { "works" } else { why });
+                let _ = write!(
+                    out,
+                    "{:<15}",
+                    if !why.is_empty() {
+                        why
+                    } else if is_ordered(entry.name) {
+                        "fault build"
+                    } else {
+                        "works"
+                    }
+                );
             }
         }
     }

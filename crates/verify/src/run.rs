@@ -88,6 +88,8 @@ pub type Told = Rc<dyn Fn(&Progress)>;
 
 /// Runs a plan and leaves its report.
 pub fn run(plan: &Plan, told: Told) -> Result<Report, Trouble> {
+    // Nodes and clients may have other working directories.
+    let plan = &Plan { report: std::path::absolute(&plan.report)?, ..plan.clone() };
     catalog::fits(plan)?;
     let target = Target::of(plan)?;
     empty(&plan.report)?;
@@ -190,6 +192,7 @@ impl Scene<'_> {
             self.cluster.start(at)?;
         }
         self.cluster.serving(SERVE_PATIENCE).await?;
+        self.obeyed()?;
         self.begin = clock::now();
         self.watch(told);
         self.start_clients()?;
@@ -211,6 +214,18 @@ impl Scene<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Refuses faults that this build of the node does not commit.
+    fn obeyed(&self) -> Result<(), BadPlan> {
+        let ordered = self.plan.nemeses.iter().find(|name| catalog::is_ordered(name));
+        match ordered {
+            Some(name) if !self.cluster.socket(0).exists() => Err(BadPlan::new(
+                format!("{name} needs nodes that fail by order, and these do not"),
+                "cargo build -p quorate --features faults --target-dir target/faults, and name it with --binary",
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn phase(&self, phase: &str) {
@@ -251,7 +266,10 @@ impl Scene<'_> {
     fn way(&self, workload: &str) -> Way {
         if let Target::Postgres(_) = self.cluster.target {
             let isolation = self.plan.isolation.clone().unwrap_or_else(|| "serializable".into());
-            return Way::Postgres { port: self.cluster.places[0].client_proxy, isolation: isolation.replace('-', " ") };
+            return Way::Postgres {
+                port: self.cluster.places[0].client_proxy,
+                isolation: isolation.replace('-', " "),
+            };
         }
         let endpoints = self.cluster.places.iter().map(target::Place::url).collect();
         let strength = match workload {

@@ -36,10 +36,17 @@ pub(super) fn appends(workload: &str, events: &[Event], isolation: &str) -> Find
     let unrefuted = names(report.maximal_unrefuted());
     match report.verdict(level) {
         Said::Refuted(witness) => {
-            let met: Vec<String> =
-                report.findings.iter().map(|found| format!("{:?} {} times", found.anomaly, found.count)).collect();
+            let met: Vec<String> = report
+                .findings
+                .iter()
+                .map(|found| format!("{:?} {} times", found.anomaly, found.count))
+                .collect();
             let refuted = names(report.minimal_refuted());
-            let why = format!("{}; refuted: {refuted}; not refuted: {unrefuted}; met: {}", witness.kind, met.join(", "));
+            let why = format!(
+                "{}; refuted: {refuted}; not refuted: {unrefuted}; met: {}",
+                witness.kind,
+                met.join(", ")
+            );
             let mut finding = done(Verdict::Violated, why);
             finding.witness = witness.words.lines().map(str::to_string).collect();
             finding

@@ -4,7 +4,9 @@
 //! the kernel shows it stopped, a link as cut when bytes were held back on it. A run in which a nemesis did nothing has shown
 //! nothing, and fails.
 
+mod files;
 mod network;
+mod ordered;
 mod process;
 
 use crate::clock;
@@ -99,6 +101,12 @@ pub(crate) async fn fault(nemesis: &str, stage: &mut Stage<'_>) -> Result<Fault,
         }
         "pause" => process::pause(stage).await?,
         "partition" => network::partition(stage).await?,
+        "stale-disk" => files::stale_disk(stage).await?,
+        "corrupt" => files::corrupt(stage).await?,
+        "transfer" => network::transfer(stage).await?,
+        "power-loss" => ordered::power_loss(stage).await?,
+        "clock" => ordered::clock(stage).await?,
+        "disk" => ordered::disk(stage).await?,
         "slow" => network::slow(stage).await?,
         other => return Err(format!("no nemesis is called {other}")),
     };

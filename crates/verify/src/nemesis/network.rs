@@ -2,6 +2,7 @@
 
 use super::{Effect, Stage};
 use crate::link::{End, Rule};
+use crate::target;
 use std::time::Duration;
 
 /// The shapes of partitions.
@@ -140,4 +141,26 @@ pub(super) async fn slow(stage: &mut Stage<'_>) -> Result<(String, Effect), Stri
     stage.note("fast", &what);
     let done = stage.cluster.net.done().since(before);
     Ok((what, Effect::new(done.delayed, done.words())))
+}
+
+/// The leader is asked to hand over to another node, which is seen to lead then.
+pub(super) async fn transfer(stage: &mut Stage<'_>) -> Result<(String, Effect), String> {
+    let none = |why: &str| (why.to_string(), Effect::new(0, "nothing"));
+    let Some(leader) = stage.cluster.leader().await else { return Ok(none("no leader was found")) };
+    let nodes = stage.cluster.len() as u64;
+    let next = (leader as u64 + 1 + stage.rng.below(nodes.max(2) - 1)) % nodes;
+    let (from, to) = (&stage.cluster.places[leader], &stage.cluster.places[next as usize]);
+    let what = format!("from node {} to node {}", from.id, to.id);
+    let (from, to) = (from.direct(), to.direct());
+    stage.note("transfer", &what);
+    let id = match target::status(&to).await {
+        Ok(status) => status.id,
+        Err(why) => return Ok(none(&why)),
+    };
+    if let Err(why) = target::transfer(&from, id).await {
+        return Ok((what, Effect::new(0, format!("refused: {why}"))));
+    }
+    stage.hold(100, 1000).await;
+    let led = u64::from(stage.cluster.leader().await == Some(next as usize));
+    Ok((what, Effect::new(led, format!("{led} leaders handed over"))))
 }

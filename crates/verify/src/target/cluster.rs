@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
@@ -29,6 +29,8 @@ pub(crate) struct Cluster {
     pub(crate) net: Net,
     /// What stands.
     pub(crate) standing: Rc<RefCell<Standing>>,
+    /// Where nodes listen for orders to fail, if they do: sockets have short names.
+    orders: PathBuf,
     token: String,
     processes: Vec<Option<Process>>,
     frozen: Vec<bool>,
@@ -69,13 +71,21 @@ impl Cluster {
             });
             target.initialize(&places[at]).map_err(io::Error::other)?;
         }
+        let orders = std::env::temp_dir().join(format!("quorate-{token}"));
+        standing.borrow_mut().directory(&orders)?;
+        std::fs::create_dir_all(&orders)?;
         let processes = (0..nodes).map(|_| None).collect();
-        Ok(Self { target, places, net, standing, token, processes, frozen: vec![false; nodes] })
+        Ok(Self { target, places, net, standing, orders, token, processes, frozen: vec![false; nodes] })
     }
 
     /// How many nodes there are.
     pub(crate) fn len(&self) -> usize {
         self.places.len()
+    }
+
+    /// Where a node listens for orders to fail, if it is built so.
+    pub(crate) fn socket(&self, at: usize) -> PathBuf {
+        self.orders.join(format!("n{}", at + 1))
     }
 
     /// Starts a node on what it left. Nothing happens where it runs.
@@ -85,6 +95,7 @@ impl Cluster {
         }
         let place = &self.places[at];
         let mut command = self.target.command(&self.places, at, &self.token);
+        command.env("QUORATE_FAULTS", self.socket(at));
         let log = OpenOptions::new().create(true).append(true).open(&place.log);
         let log = log.and_then(|log| Ok((log.try_clone()?, log)));
         let (out, err) = log.map_err(|e| format!("{}: {e}", place.log.display()))?;
@@ -187,7 +198,8 @@ impl Cluster {
         Ok(())
     }
 
-    async fn serves(&self, at: usize) -> Result<(), String> {
+    /// Asks a node for a linearizable read.
+    pub(crate) async fn serves(&self, at: usize) -> Result<(), String> {
         let place = &self.places[at];
         if self.target.has_peers() {
             return serves(&place.direct()).await;
@@ -202,6 +214,12 @@ impl Cluster {
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(6)..].iter().map(|line| format!("\n  | {line}")).collect()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.orders);
     }
 }
 

@@ -5,7 +5,7 @@ mod postgres;
 mod status;
 
 pub(crate) use cluster::{Cluster, how, leader};
-pub(crate) use status::{hash, status};
+pub(crate) use status::{hash, status, transfer};
 
 use crate::plan::{BadPlan, Plan};
 use std::path::{Path, PathBuf};
@@ -75,6 +75,13 @@ impl Target {
                     )
                 })?;
                 found(&binary, "apt-get install etcd-server, or name another with --binary").map(Self::Etcd)
+            }
+            "postgres" => {
+                let hint = "apt-get install postgresql, or name the directory of its programs with --binary";
+                let programs = binary.or_else(postgres::installed);
+                let programs = programs.ok_or_else(|| BadPlan::new("there is no PostgreSQL here", hint))?;
+                found(&programs.join("initdb"), hint)?;
+                Ok(Self::Postgres(programs))
             }
             other => Err(BadPlan::new(
                 format!("no target is called {other}"),

@@ -23,10 +23,13 @@ pub(super) fn initialize(programs: &Path, place: &Place) -> Result<(), String> {
     let said = |e: std::io::Error| format!("{}: {e}", place.data.display());
     std::fs::create_dir_all(&place.data).map_err(said)?;
     if geteuid().is_root() {
-        chown(&place.data, Some(Uid::from_raw(NOBODY)), Some(Gid::from_raw(NOBODY))).map_err(|e| said(e.into()))?;
+        chown(&place.data, Some(Uid::from_raw(NOBODY)), Some(Gid::from_raw(NOBODY)))
+            .map_err(|e| said(e.into()))?;
     }
     let mut command = Command::new(programs.join("initdb"));
-    command.args(["--no-sync", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "-D"]).arg(&place.data);
+    command
+        .args(["--no-sync", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "-D"])
+        .arg(&place.data);
     let output = as_nobody(&mut command).stdin(Stdio::null()).output().map_err(said)?;
     if output.status.success() {
         return Ok(());

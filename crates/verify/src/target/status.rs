@@ -40,3 +40,10 @@ pub(crate) async fn hash(url: &str, revision: i64) -> Result<u32, String> {
     let reply = timeout(Duration::from_secs(60), client.hash_kv(pb::HashKvRequest { revision })).await;
     Ok(reply.map_err(|_| "no answer")?.map_err(|s| s.message().to_string())?.into_inner().hash)
 }
+
+/// Asks the leader at this URL to hand over to the member of this id.
+pub(crate) async fn transfer(url: &str, target: u64) -> Result<(), String> {
+    let mut client = client(url)?;
+    let reply = timeout(PATIENCE, client.move_leader(pb::MoveLeaderRequest { target_id: target })).await;
+    reply.map_err(|_| "no answer")?.map(|_| ()).map_err(|s| s.message().to_string())
+}

@@ -13,8 +13,10 @@ impl Etcd {
     /// Does a transaction. The result is its value, with what was read.
     pub(super) async fn txn(&self, channel: Channel, op: &Op) -> Ended {
         let steps = op.value.as_array().map_or(&[][..], Vec::as_slice);
-        let keys: BTreeMap<String, Bytes> =
-            steps.iter().map(|step| (step[1].to_string(), self.key(&json!(format!("a{}", step[1]))))).collect();
+        let keys: BTreeMap<String, Bytes> = steps
+            .iter()
+            .map(|step| (step[1].to_string(), self.key(&json!(format!("a{}", step[1])))))
+            .collect();
         let request = pb::TxnRequest { success: keys.values().map(get).collect(), ..Default::default() };
         let reply = match self.within(kv(channel.clone()).txn(request)).await {
             Ok(reply) => reply,
@@ -32,7 +34,10 @@ impl Etcd {
         if changed.is_empty() {
             return Ended::ok(done, revision(reply.header.as_ref()));
         }
-        let success = changed.iter().filter_map(|name| Some(put(keys.get(name)?, &json!(lists[name.as_str()])))).collect();
+        let success = changed
+            .iter()
+            .filter_map(|name| Some(put(keys.get(name)?, &json!(lists[name.as_str()]))))
+            .collect();
         let request = pb::TxnRequest { compare, success, failure: vec![] };
         match self.within(kv(channel).txn(request)).await {
             Ok(reply) if reply.succeeded => Ended::ok(done, revision(reply.header.as_ref())),
@@ -43,7 +48,10 @@ impl Etcd {
 }
 
 /// What the steps read, and which lists they changed.
-fn applied(steps: &[Value], lists: &mut BTreeMap<&str, Vec<Value>>) -> (Vec<Value>, std::collections::BTreeSet<String>) {
+fn applied(
+    steps: &[Value],
+    lists: &mut BTreeMap<&str, Vec<Value>>,
+) -> (Vec<Value>, std::collections::BTreeSet<String>) {
     let (mut done, mut changed) = (Vec::new(), std::collections::BTreeSet::new());
     for step in steps {
         let name = step[1].to_string();
