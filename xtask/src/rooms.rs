@@ -26,6 +26,7 @@ const fn real(name: &'static str, knows: &'static [&'static str]) -> Room {
 const ROOMS: [Room; 16] = [
     pure("base", &[]),
     pure("protocol", &["base"]),
+    pure("policy", &[]),
     pure("wire", &["base", "protocol"]),
     pure("storage", &["base"]),
     pure("faulty", &["base"]),
@@ -44,6 +45,7 @@ const ROOMS: [Room; 16] = [
         &[
             "base",
             "protocol",
+            "policy",
             "wire",
             "storage",
             "state",

@@ -1,6 +1,8 @@
-//! Judges whether a history of a single kind of object is linearizable: splits it by key, searches, explains.
+//! Judges whether a history of a single kind of object is linearizable: splits it by key, chooses for each part the fast
+//! algorithm that takes it ([`crate::fast`]) or the general search, explains.
 
 use crate::budget::{Budget, Spent};
+use crate::fast::{Answer, Case, Refuted, Staleness};
 use crate::history::{Call, History, NEVER, Operation};
 use crate::model::Model;
 use crate::read::BadInput;
@@ -24,6 +26,9 @@ pub trait Judge: Sync + Send {
     /// Judges a part.
     fn linearizable(&self, part: usize, history: &History, budget: &mut Budget<'_>) -> Judged;
 
+    /// How stale the reads of a part were, where that is defined and known how.
+    fn staleness(&self, part: usize, history: &History, budget: &mut Budget<'_>) -> Option<Staleness>;
+
     /// A smallest set of operations that still cannot be ordered, by their places in the history. `stuck` is what
     /// [`linearizable`](Self::linearizable) found.
     fn core(&self, part: usize, stuck: &Longest, budget: &mut Budget<'_>) -> Core;
@@ -34,8 +39,10 @@ pub trait Judge: Sync + Send {
 pub struct Judged {
     /// The verdict. A witness has no core yet: that costs more time, see [`Judge::core`].
     pub verdict: Verdict,
-    /// An order of the whole part: operations by their places in the history. Empty unless it was proved by search.
+    /// An order of the whole part: operations by their places in the history. Empty where the algorithm made none.
     pub order: Vec<u32>,
+    /// Why no fast algorithm took it; empty where one did.
+    pub searched: String,
     /// Where it is refuted, how far an order comes.
     pub longest: Option<Longest>,
 }
@@ -53,6 +60,8 @@ pub struct Longest {
     pub state: String,
     /// How many operations returned before.
     pub returns: u32,
+    /// Operations that alone cannot be ordered, where the algorithm knows some; empty otherwise.
+    pub guilty: Vec<u32>,
 }
 
 /// Operations that together cannot be ordered.
@@ -65,11 +74,13 @@ pub struct Core {
     pub minimal: bool,
 }
 
+/// More guilty operations are not shrunk.
+const MOST_TO_SHRINK: usize = 2000;
+
 /// The operations of one key.
 struct Part<A> {
     key: Value,
-    actions: Vec<A>,
-    calls: Vec<Call<u32>>,
+    calls: Vec<Call<A>>,
 }
 
 struct Object<M: Model> {
@@ -84,7 +95,7 @@ where
 {
     let mut object = Object { model, parts: Vec::new() };
     let mut places: Table<Value, usize> = Table::default();
-    let mut classes: Vec<Table<M::Action, u32>> = Vec::new();
+    let mut latest = (Value::NIL, usize::MAX);
     for (source, operation) in history.operations.iter().enumerate() {
         let action = object.model.action(operation, &history.values).map_err(|what| BadInput {
             line: history.lines.get(source).copied().unwrap_or(0),
@@ -96,26 +107,40 @@ where
             continue;
         }
         let key = if object.model.keyed() { operation.key } else { Value::NIL };
-        let next = object.parts.len();
-        let place = *places.or_insert_with(key, || next);
-        if place == next {
-            object.parts.push(Part { key, actions: Vec::new(), calls: Vec::new() });
-            classes.push(Table::default());
+        if latest.1 == usize::MAX || latest.0 != key {
+            let next = object.parts.len();
+            latest = (key, *places.or_insert_with(key, || next));
+            if latest.1 == next {
+                object.parts.push(Part { key, calls: Vec::new() });
+            }
         }
-        let part = &mut object.parts[place];
-        let fresh = part.actions.len() as u32;
-        let class = *classes[place].or_insert_with(action.clone(), || fresh);
-        if class == fresh {
-            part.actions.push(action);
-        }
-        part.calls.push(call(operation, class, source as u32));
+        let Operation { process, invoked, returned, .. } = *operation;
+        let call = Call { process, invoked, returned, action, source: source as u32 };
+        object.parts[latest.1].calls.push(call);
     }
     Ok(Box::new(object))
 }
 
-fn call(operation: &Operation, action: u32, source: u32) -> Call<u32> {
-    let Operation { process, invoked, returned, .. } = *operation;
-    Call { process, invoked, returned, action, source }
+/// Equal actions are one for the search.
+fn classes<A: Clone + Eq + std::hash::Hash>(calls: &[Call<A>]) -> (Vec<A>, Vec<Call<u32>>) {
+    let mut known: Table<&A, u32> = Table::default();
+    let mut actions = Vec::new();
+    let class = |call: &Call<A>| {
+        let Call { process, invoked, returned, source, .. } = *call;
+        Call { process, invoked, returned, source, action: 0 }
+    };
+    let calls = calls
+        .iter()
+        .map(|call| {
+            let fresh = actions.len() as u32;
+            let action = *known.or_insert_with(&call.action, || fresh);
+            if action == fresh {
+                actions.push(call.action.clone());
+            }
+            Call { action, ..class(call) }
+        })
+        .collect();
+    (actions, calls)
 }
 
 impl<M: Model + Send> Judge for Object<M>
@@ -135,43 +160,116 @@ where
     }
 
     fn linearizable(&self, part: usize, history: &History, budget: &mut Budget<'_>) -> Judged {
-        let Part { actions, calls, .. } = &self.parts[part];
+        let calls = &self.parts[part].calls;
         let before = budget.bytes();
-        let found = search::search(&self.model, actions, calls, budget);
+        let answer = self.model.fast(calls, &mut Case { history, budget });
         budget.give(budget.bytes() - before);
+        let proved = |by, order: Vec<u32>| Judged {
+            verdict: Verdict::Proved { by },
+            order: order.iter().map(|&call| calls[call as usize].source).collect(),
+            searched: String::new(),
+            longest: None,
+        };
+        match answer {
+            Answer::Holds(by, order) => proved(by, order),
+            Answer::Refuted(refuted) => refute(calls, &refuted),
+            Answer::Spent(spent) => unknown(spent_words(spent, 0, calls.len())),
+            Answer::Passed(why) => Judged { searched: why, ..self.search(part, history, budget) },
+        }
+    }
+
+    fn staleness(&self, part: usize, history: &History, budget: &mut Budget<'_>) -> Option<Staleness> {
+        let before = budget.bytes();
+        let stale = self.model.staleness(&self.parts[part].calls, &mut Case { history, budget });
+        budget.give(budget.bytes() - before);
+        stale.ok().flatten()
+    }
+
+    fn core(&self, part: usize, longest: &Longest, budget: &mut Budget<'_>) -> Core {
+        // To shrink is to search again and again: that ends only where few are guilty.
+        if longest.guilty.len() > MOST_TO_SHRINK {
+            return Core { operations: longest.guilty.clone(), minimal: false };
+        }
+        let calls = &self.parts[part].calls;
+        let (actions, mut calls) = classes(calls);
+        if !longest.guilty.is_empty() {
+            calls.retain(|call| longest.guilty.binary_search(&call.source).is_ok());
+        }
+        let (calls, minimal) = shrink::shrink(&self.model, &actions, &calls, longest.blocked, budget);
+        Core { operations: calls.iter().map(|call| call.source).collect(), minimal }
+    }
+}
+
+/// What a fast algorithm found: the guilty cannot be ordered once the last of them has returned.
+fn refute<A>(calls: &[Call<A>], refuted: &Refuted) -> Judged {
+    let guilty: Vec<u32> = refuted.guilty.iter().map(|&call| calls[call as usize].source).collect();
+    let last = refuted.guilty.iter().map(|&call| &calls[call as usize]).filter(|call| !call.pending());
+    let Some(last) = last.max_by_key(|call| call.returned) else {
+        return unknown(format!("{} found a witness without a return: a bug of this program", refuted.by));
+    };
+    let longest = Longest {
+        blocked: last.source,
+        returns: calls.iter().filter(|call| call.returned < last.returned).count() as u32,
+        guilty,
+        ..Longest::default()
+    };
+    let witness = Witness {
+        kind: refuted.kind.into(),
+        words: refuted.words.clone(),
+        core: longest.guilty.clone(),
+        by: refuted.by,
+    };
+    Judged {
+        verdict: Verdict::Refuted(witness),
+        order: Vec::new(),
+        searched: String::new(),
+        longest: Some(longest),
+    }
+}
+
+fn unknown(why: String) -> Judged {
+    Judged { verdict: Verdict::Unknown { why }, order: Vec::new(), searched: String::new(), longest: None }
+}
+
+impl<M: Model> Object<M> {
+    /// The general search.
+    fn search(&self, part: usize, history: &History, budget: &mut Budget<'_>) -> Judged {
+        let before = budget.bytes();
+        let (actions, calls) = classes(&self.parts[part].calls);
+        let found = search::search(&self.model, &actions, &calls, budget);
+        budget.give(budget.bytes() - before);
+        let none = Judged {
+            verdict: Verdict::Proved { by: search::NAME },
+            order: Vec::new(),
+            searched: String::new(),
+            longest: None,
+        };
         match found {
             Found::Order(order) => {
                 let order = order.iter().map(|&call| calls[call as usize].source).collect();
-                Judged { verdict: Verdict::Proved { by: search::NAME }, order, longest: None }
+                Judged { order, ..none }
             }
             Found::Stuck(stuck) => {
-                let longest = self.longest(part, history, &stuck);
+                let longest = self.longest(&actions, &calls, history, &stuck);
                 let witness = Witness {
                     kind: "no order".into(),
                     words: words(history, &longest),
                     core: Vec::new(),
                     by: search::NAME,
                 };
-                Judged { verdict: Verdict::Refuted(witness), order: Vec::new(), longest: Some(longest) }
+                Judged { verdict: Verdict::Refuted(witness), longest: Some(longest), ..none }
             }
-            Found::Spent(spent, returns) => Judged {
-                verdict: Verdict::Unknown { why: spent_words(spent, returns, calls.len()) },
-                order: Vec::new(),
-                longest: None,
-            },
+            Found::Spent(spent, returns) => unknown(spent_words(spent, returns, calls.len())),
         }
     }
 
-    fn core(&self, part: usize, longest: &Longest, budget: &mut Budget<'_>) -> Core {
-        let Part { actions, calls, .. } = &self.parts[part];
-        let (calls, minimal) = shrink::shrink(&self.model, actions, calls, longest.blocked, budget);
-        Core { operations: calls.iter().map(|call| call.source).collect(), minimal }
-    }
-}
-
-impl<M: Model> Object<M> {
-    fn longest(&self, part: usize, history: &History, stuck: &Stuck) -> Longest {
-        let Part { actions, calls, .. } = &self.parts[part];
+    fn longest(
+        &self,
+        actions: &[M::Action],
+        calls: &[Call<u32>],
+        history: &History,
+        stuck: &Stuck,
+    ) -> Longest {
         let blocked = calls[stuck.blocked as usize];
         let mut placed = vec![false; calls.len()];
         for &call in &stuck.order {
@@ -187,6 +285,7 @@ impl<M: Model> Object<M> {
             open: calls.iter().enumerate().filter(open).map(|(_, call)| call.source).collect(),
             state: state.map_or(String::new(), |state| self.model.show(&state, &history.values)),
             returns: stuck.returns,
+            guilty: Vec::new(),
         }
     }
 

@@ -7,6 +7,7 @@
 //! Order in a history is the order of appearance; an interval is closed, so that operations that touch are concurrent.
 
 pub mod budget;
+pub mod fast;
 pub mod history;
 pub mod judge;
 mod machine;
@@ -14,6 +15,7 @@ pub mod model;
 pub mod models;
 pub mod read;
 pub mod search;
+pub mod sessions;
 mod shrink;
 mod table;
 pub mod txn;

@@ -5,7 +5,8 @@
 //! and concurrency.
 
 use crate::budget::{Budget, Spent};
-use crate::history::Operation;
+use crate::fast::{Answer, Case, Staleness};
+use crate::history::{Call, Operation};
 use crate::value::{Value, Values};
 use std::hash::Hash;
 use std::sync::Arc;
@@ -44,6 +45,21 @@ pub trait Model: Sync {
     /// How the action hangs together with others: what shrinks a history leaves out only what cannot make an innocent one
     /// guilty.
     fn flow(&self, action: &Self::Action) -> Flow;
+
+    /// Decides the calls of one key without search, where a fast algorithm knows the object and takes them. Sorted by
+    /// invocation; what is pending and only observes is not among them.
+    fn fast(&self, _calls: &[Call<Self::Action>], _case: &mut Case<'_, '_>) -> Answer {
+        Answer::Passed("no fast algorithm is known for this object".into())
+    }
+
+    /// How stale the reads among such calls were; `None` where that is not defined or not known.
+    fn staleness(
+        &self,
+        _calls: &[Call<Self::Action>],
+        _case: &mut Case<'_, '_>,
+    ) -> Result<Option<Staleness>, Spent> {
+        Ok(None)
+    }
 
     /// The state in words.
     fn show(&self, state: &Self::State, values: &Values) -> String;

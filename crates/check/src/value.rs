@@ -11,6 +11,11 @@ impl Value {
     /// No value; the first of every [`Values`].
     pub const NIL: Self = Self(0);
 
+    /// A value of a numbering of one's own.
+    pub(crate) fn local(number: u32) -> Self {
+        Self(number)
+    }
+
     /// The place in the table: dense, from 0.
     pub fn index(self) -> usize {
         self.0 as usize
@@ -41,7 +46,7 @@ pub enum Datum {
 }
 
 /// The values of one history.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Values {
     data: Vec<Datum>,
     known: Table<Datum, Value>,

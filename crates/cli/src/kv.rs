@@ -12,7 +12,9 @@ use std::time::Duration;
 const EXAMPLES: &str = "\
 Examples:
   quorate kv put greeting hello
+  quorate kv put report done --fence nightly=42
   quorate kv get greeting
+  quorate kv get report --fence nightly=42          a read that is refused, too, once another holds the name
   quorate kv get users/ --prefix --limit 10
   quorate kv get greeting --serializable --timeout 300ms --endpoints 127.0.0.1:12379,127.0.0.1:22379
   quorate kv del greeting
@@ -40,6 +42,9 @@ pub(crate) struct Args {
     /// How long to wait
     #[arg(long, value_name = "TIME", global = true, value_parser = time, default_value = "5s")]
     timeout: Duration,
+    /// Refused once a higher token was shown for the name; not for `watch`
+    #[arg(long, value_name = "NAME=TOKEN", global = true, value_parser = crate::fence::metadata)]
+    fence: Option<String>,
 }
 
 #[derive(clap::Subcommand, Debug)]
@@ -116,8 +121,15 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
         .map_err(|e| Problem::new(Exit::Failed, format!("the runtime did not start: {e}"), ""))?;
     runtime.block_on(async {
         let patience = args.timeout;
-        let client = Client::connect(&args.endpoints, 1, patience).await.map_err(|e| problem(&e))?;
+        let mut client = Client::connect(&args.endpoints, 1, patience).await.map_err(|e| problem(&e))?;
+        if let Some(fence) = &args.fence {
+            client = client.fenced(fence).map_err(|e| problem(&e))?;
+        }
         if let Command::Watch { key, prefix, rev } = &args.command {
+            if args.fence.is_some() {
+                let hint = "a watch changes nothing; show the token with what you do about it";
+                return Err(Problem::new(Exit::Usage, "a watch shows no token: leave out --fence", hint));
+            }
             return watch(&client, key, *prefix, *rev, args.json).await;
         }
         match tokio::time::timeout(patience, once(&client, args)).await {
@@ -262,7 +274,7 @@ fn done(json: bool, keys: i64, header: Option<pb::ResponseHeader>) {
     }
 }
 
-fn problem(error: &ClientError) -> Problem {
+pub(crate) fn problem(error: &ClientError) -> Problem {
     let hint = match error {
         ClientError::Address(_) => "write endpoints as http://host:port, separated by commas",
         ClientError::Unreachable(_) => {
@@ -270,6 +282,9 @@ fn problem(error: &ClientError) -> Problem {
         }
         ClientError::Status(status) if status.code() == tonic::Code::Unavailable => {
             "a write may or may not have happened; `quorate status` shows how the cluster is"
+        }
+        ClientError::Status(status) if status.message().starts_with("quorate: fenced") => {
+            "somebody else got the name since; take it again, and read again what this write stands on"
         }
         ClientError::Status(_) => "",
     };

@@ -3,7 +3,10 @@
 mod bench;
 mod check;
 mod doctor;
+mod fence;
+mod hold;
 mod kv;
+mod node;
 mod probe;
 mod report;
 mod serve;
@@ -38,8 +41,16 @@ enum Command {
     Serve(Box<serve::Args>),
     /// Show members, roles, terms, lag, and what is unhealthy
     Status(status::Args),
+    /// Add, promote, remove and replace members
+    Node(node::Args),
     /// Read, write and watch keys
     Kv(kv::Args),
+    /// Run a command while holding a lock
+    Lock(hold::LockArgs),
+    /// Run a command while being the leader
+    Elect(hold::ElectArgs),
+    /// Show and drop fencing tokens
+    Fence(fence::Args),
     /// Measure a cluster
     Bench(bench::Args),
     /// Save a space into a file, look into one, make a new cluster of one
@@ -72,7 +83,11 @@ fn main() -> ExitCode {
         Command::Up(args) => up::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Node(args) => node::run(&args),
         Command::Kv(args) => kv::run(&args),
+        Command::Lock(args) => hold::lock(&args),
+        Command::Elect(args) => hold::elect(&args),
+        Command::Fence(args) => fence::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),
         Command::Doctor(args) => doctor::run(&args),

@@ -8,4 +8,5 @@ pub mod boot;
 pub mod figures;
 pub mod lane;
 pub mod lessor;
+mod strict;
 pub mod watch;

@@ -31,7 +31,7 @@ fn start(disk: &FaultyDisk, voters: u64) -> Result<(Booted, Journal), String> {
         raft: raft::Config::new(KV, ME),
         found,
         store: &mut store,
-        voters: (1..=voters).map(NodeId).collect(),
+        founders: raft::Membership::of_voters((1..=voters).map(NodeId)),
         campaign_at_once: false,
     };
     match boot::boot(parts, &mut journal, &mut Rng::new(1), Instant(1)) {

@@ -50,8 +50,9 @@ impl Node {
                 .unwrap();
         let mut store = MemoryStore::new(disk, "state", identity);
         let config = raft::Config::new(KV, ME);
-        let voters: Vec<NodeId> = (1..=3).map(NodeId).collect();
-        let parts = Parts { raft: config.clone(), found, store: &mut store, voters, campaign_at_once: false };
+        let founders = Membership::of_voters((1..=3).map(NodeId));
+        let parts =
+            Parts { raft: config.clone(), found, store: &mut store, founders, campaign_at_once: false };
         let (mut rng, now) = (Rng::new(seed), Instant(1));
         let booted = boot::boot(parts, &mut journal, &mut rng, now).unwrap();
         let options = quorate_node::watch::Options::default();

@@ -1,15 +1,19 @@
 //! The whole cluster from one seed: virtual time, network, disks, crashes, clients, and the judge of what they saw.
 
+mod boot;
 mod digest;
 mod disks;
 mod invariants;
 mod knobs;
 mod leases;
+mod members;
 mod plan;
+mod planted;
 mod watchers;
 mod world;
 
 pub use digest::Digest;
-pub use knobs::{Counts, Knobs};
+pub use knobs::{Counts, Knobs, Swarm};
 pub use plan::{Outcome, Plan};
+pub use planted::{BUILT_IN, Planted};
 pub use world::{Script, World};

@@ -10,11 +10,16 @@
 //! never came may or may not have happened: it can explain a value, never excuse a missing one. How watchers and leases are
 //! judged stands in `watchers.rs` and `leases.rs`.
 
-use crate::knobs::{Counts, Knobs};
+mod churn;
+mod end;
+
+use crate::knobs::{Counts, Knobs, Swarm};
 use crate::leases::{Leases, Step};
+use crate::planted::Planted;
 use crate::watchers::Watchers;
 use crate::world::{Script, World};
 use bytes::Bytes;
+use churn::Churn;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId, Rng};
 use quorate_node::api::{Answer, Body, Failure, Request};
@@ -38,10 +43,14 @@ pub struct Plan {
     pub faults: bool,
     /// Whether disks fail too, in more ways than by power losses and flipped bits.
     pub disks: bool,
+    /// Whether the seed draws which faults there are; else all are.
+    pub swarm: bool,
     /// Whether there are leases and watchers too.
     pub doors: bool,
-    /// A planted bug for the core.
-    pub mutant: Option<quorate_protocol::raft::Mutant>,
+    /// A planted bug.
+    pub planted: Option<Planted>,
+    /// Whether members come and go, in about half of all seeds.
+    pub members: bool,
 }
 
 /// How a run ended.
@@ -125,6 +134,7 @@ struct Run {
     lists: Rng,
     leases: Option<Leases>,
     watchers: Watchers,
+    churn: Option<Churn>,
     mail: Mailbox,
     sent: BTreeMap<usize, Sent>,
     clients: usize,
@@ -141,9 +151,12 @@ struct Run {
     answered: u64,
     faults: bool,
     disks: bool,
+    swarm: Swarm,
     calm: bool,
 }
 
+/// The nemesis' steps from this number on mend.
+const MENDS: u64 = 14;
 const COUNTER: &[u8] = b"counter";
 const KEYS: u64 = 8;
 const WATCHERS: usize = 2;
@@ -155,7 +168,11 @@ impl Plan {
     /// Runs it.
     pub fn run(&self) -> Outcome {
         let mut knobs = Knobs::draw(self.seed);
-        knobs.mutant = self.mutant;
+        knobs.planted = self.planted;
+        if self.swarm && self.faults {
+            knobs = knobs.swarm(self.seed);
+        }
+        knobs.members &= self.members;
         if !self.faults {
             (knobs.drop, knobs.duplicate) = (0, 0);
         }
@@ -176,7 +193,7 @@ impl Plan {
 impl Run {
     fn new(plan: &Plan, knobs: Knobs) -> Self {
         Self {
-            world: World::new(plan.seed, knobs),
+            churn: knobs.members.then(|| Churn::new(plan.seed)),
             rng: Rng::stream(plan.seed, "clients"),
             nemesis: Rng::stream(plan.seed, "nemesis"),
             flips: Rng::stream(plan.seed, "flips"),
@@ -196,15 +213,15 @@ impl Run {
             count_tries: 0,
             answered: 0,
             faults: plan.faults,
-            disks: plan.faults && plan.disks,
+            disks: plan.faults && plan.disks && knobs.swarm.disks,
+            swarm: knobs.swarm.clone(),
+            world: World::new(plan.seed, knobs),
             calm: false,
         }
     }
 
     fn go(&mut self, span: Duration) -> Result<(), String> {
-        for n in 1..=self.world.knobs.nodes {
-            self.world.start(NodeId(n));
-        }
+        self.world.ids().for_each(|id| self.world.start(id));
         for client in 0..self.clients {
             self.world.schedule(Duration::from_millis(client as u64 + 1), Script::Client(client));
         }
@@ -216,6 +233,9 @@ impl Run {
         }
         for watcher in 0..self.watchers.count() {
             self.world.schedule(Duration::from_millis(50), Script::Watcher(watcher));
+        }
+        if self.churn.is_some() {
+            self.world.schedule(Duration::from_secs(1), Script::Members);
         }
         let end = self.world.now + span;
         self.until(end, |_| false)?;
@@ -235,8 +255,12 @@ impl Run {
             match self.world.step()? {
                 Some(Script::Client(client)) => self.client(client),
                 Some(Script::Nemesis) => self.nemesis(),
+                Some(Script::Start(node)) => self.world.start(node),
+                Some(Script::HarmLeader(node)) => self.harm_leader(node),
+                Some(Script::Rejoin(node)) => self.rejoin(node),
                 Some(Script::Disks) => self.harm_disks(),
                 Some(Script::Watcher(watcher)) => self.watcher(watcher)?,
+                Some(Script::Members) => self.change_members(),
                 None => {}
             }
             self.world.check()?;
@@ -248,9 +272,7 @@ impl Run {
     fn liveness(&mut self) -> Result<(), String> {
         self.calm = true;
         self.world.heal();
-        for n in 1..=self.world.knobs.nodes {
-            self.world.start(NodeId(n));
-        }
+        self.world.ids().for_each(|id| self.world.start(id));
         let before = self.acknowledged;
         let end = self.world.now + Duration::from_secs(14);
         if !self.until(end, |run| run.acknowledged > before + 5)? {
@@ -268,6 +290,7 @@ impl Run {
         self.clients = 0;
         let end = self.world.now + Duration::from_secs(6);
         self.until(end, |_| false)?;
+        self.members_settle()?;
         self.converged()?;
         self.final_reads()?;
         self.final_streams()
@@ -291,75 +314,13 @@ impl Run {
         states.join("; ")
     }
 
-    fn converged(&self) -> Result<(), String> {
-        let mut seen = None;
-        for place in &self.world.places {
-            let Some(r) = place.running.as_ref() else {
-                return Err(format!("node {} is still down: {:?}", place.id, place.stopped_why));
-            };
-            let kv = r.applier.kv();
-            let state = (kv.applied(), kv.digest());
-            match seen {
-                None => seen = Some(state),
-                Some(first) if first != state => {
-                    return Err(format!("node {} ends at {state:?}, another at {first:?}", place.id));
-                }
-                Some(_) => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Every acknowledged write is there, at every node.
-    fn final_reads(&self) -> Result<(), String> {
-        for place in &self.world.places {
-            let Some(r) = place.running.as_ref() else { continue };
-            let view = r.lane.view();
-            for (&key, revisions) in &self.history {
-                let Some((&revision, value)) = revisions.last_key_value() else { continue };
-                let found = view
-                    .range(&Range { range: point(key), ..Range::default() })
-                    .map_err(|e| format!("the final read failed: {e:?}"))?;
-                let stored = found.kvs.first().map(|kv| (kv.mod_revision, number(&kv.value)));
-                match (stored, value) {
-                    (Some((at, v)), Some(value)) if at == revision && v == *value => {}
-                    (Some((at, _)), _) if at > revision => {}
-                    (None, None) => {}
-                    // A later write whose answer was lost may have deleted it: it must then be in the history.
-                    (None, Some(_)) if Self::deleted_after(view, key, revision) => {}
-                    (stored, value) => {
-                        return Err(format!(
-                            "lost write: key {key} was {value:?} at revision {revision}, node {} has {stored:?}",
-                            place.id
-                        ));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn deleted_after(view: &quorate_state::kv::KvView, key: u64, revision: Revision) -> bool {
-        let wanted = key_bytes(key);
-        let mut from = revision + 1;
-        while from <= view.revision() {
-            let Ok(events) = view.history(from, 1 << 20) else { return false };
-            let Some(last) = events.last().map(|e| e.kv.mod_revision) else { return false };
-            if events.iter().any(|e| e.deleted && e.kv.key == wanted) {
-                return true;
-            }
-            from = last + 1;
-        }
-        false
-    }
-
     fn client(&mut self, client: usize) {
         if client >= self.clients || self.sent.contains_key(&client) {
             return;
         }
         let asked = self.choose();
         let request = Self::request(&asked);
-        let node = NodeId(self.rng.between(1, self.world.knobs.nodes));
+        let node = NodeId(self.rng.between(1, self.world.nodes()));
         self.sent.insert(client, Sent { asked, at: self.world.now, floor: self.acknowledged });
         let mut reply = ReplyTo { client, mail: Some(self.mail.clone()) };
         self.world.call(node, request, Box::new(move |result| reply.give(result)));
@@ -420,6 +381,10 @@ impl Run {
             Err(_) => return Err("a callback panicked".into()),
         };
         for (client, result) in mail {
+            if client == churn::CLIENT {
+                self.members_answered(result)?;
+                continue;
+            }
             let Some(sent) = self.sent.remove(&client) else { continue };
             let pause = Duration::from_micros(self.rng.between(100, 20_000));
             self.world.schedule(pause, Script::Client(client));
@@ -556,20 +521,6 @@ impl Run {
         Ok(())
     }
 
-    /// Every watcher has been told everything, and leases that were left alone are gone with their keys.
-    fn final_streams(&self) -> Result<(), String> {
-        let Some(running) = self.world.places.iter().find_map(|p| p.running.as_ref()) else { return Ok(()) };
-        let view = running.lane.view();
-        let range = KeyRange { key: LEASED.into(), end: "leasee".into() };
-        let left = view
-            .range(&Range { range, ..Range::default() })
-            .map_err(|e| format!("the final read failed: {e:?}"))?;
-        if let Some(kv) = left.kvs.first() {
-            return Err(format!("{:?} is still there, long after its lease was left alone", kv.key));
-        }
-        if self.watchers.count() > 0 { self.watchers.judge(view) } else { Ok(()) }
-    }
-
     /// Disks fail for a while. None of these may cost anything but the node's time.
     fn harm_disks(&mut self) {
         if self.calm {
@@ -577,7 +528,7 @@ impl Run {
         }
         let pause = Duration::from_millis(self.lies.between(100, 5000));
         self.world.schedule(pause, Script::Disks);
-        let one = NodeId(self.lies.between(1, self.world.knobs.nodes));
+        let one = NodeId(self.lies.between(1, self.world.nodes()));
         match self.lies.below(8) {
             0..=1 => {
                 let room = self.lies.below(20_000);
@@ -604,11 +555,16 @@ impl Run {
         if self.calm {
             return;
         }
-        let pause = Duration::from_millis(self.nemesis.between(50, 2500));
+        let longest = self.swarm.pause_max.as_nanos() as u64 / 1_000_000;
+        let pause = Duration::from_millis(self.nemesis.between(50, longest));
         self.world.schedule(pause, Script::Nemesis);
-        let nodes = self.world.knobs.nodes;
+        let nodes = self.world.nodes();
         let one = NodeId(self.nemesis.between(1, nodes));
-        match self.nemesis.below(16) {
+        let step = self.nemesis.below(16);
+        if step < MENDS && self.swarm.steps & 1 << step == 0 {
+            return;
+        }
+        match step {
             0..=2 => {
                 self.world.kill(one);
                 self.flip(one);
@@ -617,8 +573,8 @@ impl Run {
                 self.world.power_loss(one);
                 self.flip(one);
             }
-            5 => (1..=nodes).for_each(|n| self.world.power_loss(NodeId(n))),
-            6 => (1..=nodes).for_each(|n| self.world.kill(NodeId(n))),
+            5 => self.world.ids().for_each(|id| self.world.power_loss(id)),
+            6 => self.world.ids().for_each(|id| self.world.kill(id)),
             7 => {
                 let span = Duration::from_millis(self.nemesis.between(10, 4000));
                 self.world.pause(one, span);
@@ -642,20 +598,42 @@ impl Run {
                     self.world.power_loss(leader);
                 }
             }
-            _ => self.mend(),
+            MENDS.. => self.mend(),
         }
+    }
+
+    /// What happens to those who were just elected.
+    fn harm_leader(&mut self, leader: NodeId) {
+        if self.calm {
+            return;
+        }
+        self.world.counts.add("new leaders harmed");
+        match self.nemesis.below(4) {
+            0 => self.world.kill(leader),
+            1 => self.world.power_loss(leader),
+            _ => {
+                self.isolate(leader, true, true);
+                let after = Duration::from_millis(self.nemesis.between(1, 2_000));
+                self.world.schedule(after, Script::Rejoin(leader));
+            }
+        }
+    }
+
+    /// The links of a node are mended.
+    fn rejoin(&mut self, node: NodeId) {
+        self.world.cut.retain(|&(from, to)| from != node && to != node);
     }
 
     /// A stream of its own: without flips all else stays as it was.
     fn flip(&mut self, node: NodeId) {
-        if self.flips.chance(1, 2) {
+        if self.swarm.flips && self.flips.chance(1, 2) {
             self.world.flip(node, false, &mut self.flips);
         }
     }
 
     fn isolate(&mut self, node: NodeId, out: bool, into: bool) {
         self.world.counts.add(if out && into { "isolations" } else { "one-way isolations" });
-        for n in (1..=self.world.knobs.nodes).map(NodeId).filter(|&n| n != node) {
+        for n in self.world.ids().filter(|&n| n != node) {
             if out {
                 self.world.cut(node, n);
             }
@@ -668,9 +646,7 @@ impl Run {
     fn mend(&mut self) {
         self.world.cut.clear();
         self.world.mend_disks();
-        for n in 1..=self.world.knobs.nodes {
-            self.world.start(NodeId(n));
-        }
+        self.world.ids().for_each(|id| self.world.start(id));
     }
 }
 

@@ -1,7 +1,8 @@
 //! Sets and multisets: what was added is in them until it is taken out, in no order.
 
 use super::{function, is_false, unknown};
-use crate::history::{NEVER, Operation, Outcome};
+use crate::fast::{Answer, Case, bag, set};
+use crate::history::{Call, NEVER, Operation, Outcome};
 use crate::model::{Flow, Model, Next};
 use crate::value::{Datum, Value, Values};
 use std::sync::Arc;
@@ -79,6 +80,10 @@ impl Model for Set {
             }
             SetAction::Contains(_, false) => Flow::Free,
         }
+    }
+
+    fn fast(&self, calls: &[Call<SetAction>], case: &mut Case<'_, '_>) -> Answer {
+        set::decide(calls, case)
     }
 
     fn show(&self, state: &Members, values: &Values) -> String {
@@ -159,6 +164,10 @@ impl Model for Multiset {
 
     fn flow(&self, action: &BagAction) -> Flow {
         bag_flow(*action)
+    }
+
+    fn fast(&self, calls: &[Call<BagAction>], case: &mut Case<'_, '_>) -> Answer {
+        bag::decide(calls, case)
     }
 
     fn show(&self, state: &Members, values: &Values) -> String {

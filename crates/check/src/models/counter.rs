@@ -1,7 +1,8 @@
 //! A counter.
 
 use super::{function, unknown, whole};
-use crate::history::{NEVER, Operation, Outcome};
+use crate::fast::{Answer, Case, counter};
+use crate::history::{Call, NEVER, Operation, Outcome};
 use crate::model::{Flow, Model, Next};
 use crate::value::{Value, Values};
 
@@ -63,6 +64,10 @@ impl Model for Counter {
 
     fn flow(&self, action: &Action) -> Flow {
         if self.observes(action) { Flow::Free } else { Flow::Fixed }
+    }
+
+    fn fast(&self, calls: &[Call<Action>], case: &mut Case<'_, '_>) -> Answer {
+        counter::decide(self.initial, calls, case)
     }
 
     fn show(&self, state: &i64, _: &Values) -> String {

@@ -1,8 +1,10 @@
 //! A key-value store, one key of it: a value that can be put, appended to, read, deleted and swapped.
 
-use super::{function, is_false, pair, unknown};
-use crate::history::{NEVER, Operation, Outcome};
+use super::{function, is_false, pair, register, unknown};
+use crate::fast::{Answer, Case, cell};
+use crate::history::{Call, NEVER, Operation, Outcome};
 use crate::model::{Flow, Model, Next};
+use crate::table::Table;
 use crate::value::{Datum, Value, Values};
 use std::sync::Arc;
 
@@ -101,6 +103,39 @@ impl Model for KeyValue {
     /// Values grow by appending: which writes a read needs is not said by one value, so all writes stay.
     fn flow(&self, action: &Action) -> Flow {
         if self.observes(action) { Flow::Free } else { Flow::Fixed }
+    }
+
+    /// Without appends a key is a register.
+    fn fast(&self, calls: &[Call<Action>], case: &mut Case<'_, '_>) -> Answer {
+        let mut known: Table<&Held, Value> = Table::default();
+        let mut met = Vec::new();
+        let mut value = |held| {
+            let next = Value::local(met.len() as u32);
+            let value = *known.or_insert_with(held, || next);
+            if value == next {
+                met.push(held);
+            }
+            value
+        };
+        let initial = value(&self.initial);
+        let mut cells = Vec::with_capacity(calls.len());
+        for call in calls {
+            let action = match &call.action {
+                Action::Get(held) => register::Action::Read(value(held)),
+                Action::Put(held) => register::Action::Write(value(held)),
+                Action::Swap(old, new) => register::Action::Swap(value(old), value(new)),
+                Action::Differs(held) => register::Action::Differs(value(held)),
+                Action::Append(_) => return Answer::Passed("a value grows by append".into()),
+            };
+            let Call { process, invoked, returned, source, .. } = *call;
+            cells.push(Call { process, invoked, returned, action, source });
+        }
+        let values = &case.history.values;
+        let shown = |value: Value| match met[value.index()] {
+            Held::Text(text) => format!("{text:?}"),
+            Held::Other(value) => values.show(*value),
+        };
+        cell::decide(initial, &cells, &shown, case)
     }
 
     fn show(&self, state: &Held, values: &Values) -> String {

@@ -1,21 +1,22 @@
 //! The models that stand ready, by name.
 
-mod bag;
-mod counter;
+pub(crate) mod bag;
+pub(crate) mod counter;
 mod kv;
 mod mutex;
 mod queue;
-mod register;
+pub(crate) mod register;
 
 pub use bag::{Multiset, Set};
 pub use counter::Counter;
 pub use kv::KeyValue;
 pub use mutex::{FencedMutex, Mutex};
 pub use queue::{Order, Queue};
-pub use register::Register;
+pub use register::{Action as RegisterAction, Register};
 
 use crate::history::History;
 use crate::judge::Judge;
+use crate::model::Model;
 use crate::read::BadInput;
 use crate::value::{Datum, Value, Values};
 
@@ -73,13 +74,43 @@ pub fn named(name: &str) -> Option<&'static Name> {
     NAMES.iter().find(|model| model.name == name || model.aliases.contains(&name))
 }
 
+/// What is done with a model, whichever it is.
+pub trait With {
+    /// What comes of it.
+    type Out;
+
+    /// Does it.
+    fn with<M>(self, model: M) -> Result<Self::Out, BadInput>
+    where
+        M: Model + Send + 'static,
+        M::Action: Send;
+}
+
+struct ToJudge<'a>(&'a History);
+
+impl With for ToJudge<'_> {
+    type Out = Box<dyn Judge>;
+
+    fn with<M>(self, model: M) -> Result<Box<dyn Judge>, BadInput>
+    where
+        M: Model + Send + 'static,
+        M::Action: Send,
+    {
+        crate::judge::judge(model, self.0)
+    }
+}
+
 /// A history as the model of that name sees it, with that first value; nil where the model has its own.
 pub fn judge(name: &str, initial: Value, history: &History) -> Result<Box<dyn Judge>, BadInput> {
+    with(name, initial, &history.values, ToJudge(history))
+}
+
+/// Does something with the model of that name, with that first value; nil where the model has its own.
+pub fn with<W: With>(name: &str, initial: Value, values: &Values, what: W) -> Result<W::Out, BadInput> {
     let known = named(name).ok_or_else(|| {
         let all: Vec<&str> = NAMES.iter().map(|model| model.name).collect();
         BadInput::new(format!("there is no model {name}"), format!("there are {}", all.join(", ")))
     })?;
-    let values = &history.values;
     let takes_none = !matches!(known.name, "register" | "cas-register" | "kv" | "counter");
     if takes_none && initial != Value::NIL {
         return Err(BadInput::new(
@@ -88,21 +119,21 @@ pub fn judge(name: &str, initial: Value, history: &History) -> Result<Box<dyn Ju
         ));
     }
     match known.name {
-        "register" => crate::judge::judge(Register { initial, cas: false }, history),
-        "cas-register" => crate::judge::judge(Register { initial, cas: true }, history),
-        "kv" => crate::judge::judge(KeyValue { initial: kv::Held::of(initial, values) }, history),
-        "counter" if initial == Value::NIL => crate::judge::judge(Counter { initial: 0 }, history),
+        "register" => what.with(Register { initial, cas: false }),
+        "cas-register" => what.with(Register { initial, cas: true }),
+        "kv" => what.with(KeyValue { initial: kv::Held::of(initial, values) }),
+        "counter" if initial == Value::NIL => what.with(Counter { initial: 0 }),
         "counter" => {
             let initial = whole(initial, values, "a counter").map_err(|what| BadInput::new(what, ""))?;
-            crate::judge::judge(Counter { initial }, history)
+            what.with(Counter { initial })
         }
-        "set" => crate::judge::judge(Set, history),
-        "multiset" => crate::judge::judge(Multiset, history),
-        "queue" => crate::judge::judge(Queue { order: Order::Fifo }, history),
-        "priority-queue" => crate::judge::judge(Queue { order: Order::Smallest }, history),
-        "stack" => crate::judge::judge(Queue { order: Order::Lifo }, history),
-        "mutex" => crate::judge::judge(Mutex, history),
-        _ => crate::judge::judge(FencedMutex, history),
+        "set" => what.with(Set),
+        "multiset" => what.with(Multiset),
+        "queue" => what.with(Queue { order: Order::Fifo }),
+        "priority-queue" => what.with(Queue { order: Order::Smallest }),
+        "stack" => what.with(Queue { order: Order::Lifo }),
+        "mutex" => what.with(Mutex),
+        _ => what.with(FencedMutex),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::bag::{BagAction, bag_flow, list};
 use super::{function, unknown};
-use crate::history::{Operation, Outcome};
+use crate::fast::{Answer, Case, fifo, smallest, stack};
+use crate::history::{Call, Operation, Outcome};
 use crate::model::{Flow, Model, Next};
 use crate::value::{Datum, Value, Values};
 use std::sync::Arc;
@@ -100,6 +101,14 @@ impl Model for Queue {
 
     fn flow(&self, action: &Action) -> Flow {
         bag_flow(action.what)
+    }
+
+    fn fast(&self, calls: &[Call<Action>], case: &mut Case<'_, '_>) -> Answer {
+        match self.order {
+            Order::Fifo => fifo::decide(calls, |action| action.what, case),
+            Order::Lifo => stack::decide(calls, |action| action.what, case),
+            Order::Smallest => smallest::decide(calls, |action| (action.what, action.priority), case),
+        }
     }
 
     fn show(&self, state: &Held, values: &Values) -> String {

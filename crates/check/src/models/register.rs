@@ -1,7 +1,9 @@
 //! A register: reads, writes, and compare-and-sets.
 
 use super::{function, is_false, pair, unknown};
-use crate::history::{NEVER, Operation, Outcome};
+use crate::budget::Spent;
+use crate::fast::{Answer, Case, Staleness, cell, stale};
+use crate::history::{Call, NEVER, Operation, Outcome};
 use crate::model::{Flow, Model, Next};
 use crate::value::{Value, Values};
 
@@ -82,6 +84,15 @@ impl Model for Register {
             Action::Differs(old) => (None, None, Some(old)),
         };
         Flow::Cell { needs, gives, differs }
+    }
+
+    fn fast(&self, calls: &[Call<Action>], case: &mut Case<'_, '_>) -> Answer {
+        let values = &case.history.values;
+        cell::decide(self.initial, calls, &|value| values.show(value), case)
+    }
+
+    fn staleness(&self, calls: &[Call<Action>], case: &mut Case<'_, '_>) -> Result<Option<Staleness>, Spent> {
+        stale::measure(self.initial, calls, case.history, case.budget)
     }
 
     fn show(&self, state: &Value, values: &Values) -> String {

@@ -22,12 +22,12 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn of(word: &str) -> Option<Self> {
+    fn of(word: &[u8]) -> Option<Self> {
         Some(match word {
-            "invoke" => Self::Invoke,
-            "ok" => Self::Ok,
-            "fail" => Self::Fail,
-            "info" => Self::Info,
+            b"invoke" => Self::Invoke,
+            b"ok" => Self::Ok,
+            b"fail" => Self::Fail,
+            b"info" => Self::Info,
             _ => return None,
         })
     }
@@ -58,10 +58,24 @@ impl<'a> Raw<'a> {
         Tokens::new(self.bytes, self.notation, true)
     }
 
+    /// The value where it is nil or a plain whole number: most are.
+    #[inline]
+    pub fn plain(&self) -> Option<Option<i64>> {
+        match self.bytes {
+            b"nil" | b"null" => Some(None),
+            digits => plain_digits(digits).map(Some),
+        }
+    }
+
     /// Where the value begins, for mistakes.
     pub fn base(&self) -> usize {
         self.at
     }
+}
+
+fn plain_digits(digits: &[u8]) -> Option<i64> {
+    let fits = (1..=18).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+    fits.then(|| digits.iter().fold(0, |number, byte| number * 10 + i64::from(byte - b'0')))
 }
 
 /// One event.
@@ -373,49 +387,52 @@ fn fields<'a>(tokens: &mut Tokens<'a>, base: usize, line: u32, at: usize) -> Res
     };
     let mut found = Fields { event, key: None, value: None, result: None };
     loop {
-        let name = match tokens.pull()? {
-            Token::Keyword(name) => Cow::Borrowed(name),
-            Token::Text(name) => name,
-            Token::Close(_) => break,
-            Token::End => return tokens.unfinished("the map that begins here is not closed"),
-            // A key that is no name says nothing to us.
-            Token::Open(_) => {
-                return Err(Mistake::new(tokens.at(), "a field's name is a keyword or a string", ""));
-            }
-            _ => Cow::Borrowed("?"),
+        let name: Cow<'a, [u8]> = match tokens.name() {
+            Some(name) => Cow::Borrowed(name),
+            None => match tokens.pull()? {
+                Token::Keyword(name) => Cow::Borrowed(name.as_bytes()),
+                Token::Text(name) => Cow::Owned(name.into_owned().into_bytes()),
+                Token::Close(_) => break,
+                Token::End => return tokens.unfinished("the map that begins here is not closed"),
+                Token::Open(_) => {
+                    return Err(Mistake::new(tokens.at(), "a field's name is a keyword or a string", ""));
+                }
+                // A key that is no name says nothing to us.
+                _ => Cow::Borrowed(b"?"),
+            },
         };
         let event = &mut found.event;
         match &*name {
-            "process" => process = Some(process_of(tokens)?),
-            "type" | "outcome" => {
+            b"process" => process = Some(process_of(tokens)?),
+            b"type" | b"outcome" => {
                 let begin = tokens.at();
-                event.kind = match tokens.pull()? {
-                    Token::Keyword(word) => Kind::of(word),
-                    Token::Text(word) => Kind::of(&word),
-                    _ => None,
+                event.kind = match tokens.name() {
+                    Some(word) => Kind::of(word),
+                    None => match tokens.pull()? {
+                        Token::Keyword(word) => Kind::of(word.as_bytes()),
+                        Token::Text(word) => Kind::of(word.as_bytes()),
+                        _ => None,
+                    },
                 };
                 if event.kind.is_none() {
+                    let name = String::from_utf8_lossy(&name);
                     let what = format!("an operation's {name} is invoke, ok, fail or info");
                     return Err(Mistake::new(begin, what, ""));
                 }
             }
-            "f" => match tokens.pull()? {
-                Token::Keyword(word) => f = Some(Cow::Borrowed(word)),
-                Token::Text(word) => f = Some(word),
-                _ => return Err(Mistake::new(tokens.at(), "f is a keyword or a string", "")),
-            },
-            "value" | "argument" => found.value = Some(skipped(tokens)?),
-            "key" => found.key = Some(skipped(tokens)?),
-            "result" => found.result = Some(skipped(tokens)?),
-            "error" => {
+            b"f" => f = Some(function(tokens)?),
+            b"value" | b"argument" => found.value = Some(skipped(tokens)?),
+            b"key" => found.key = Some(skipped(tokens)?),
+            b"result" => found.result = Some(skipped(tokens)?),
+            b"error" => {
                 tokens.skip()?;
                 event.error = true;
             }
-            "time" => event.time = int(tokens, &name)?,
-            "index" => event.index = int(tokens, &name)?,
-            "version" => event.version = int(tokens, &name)?,
-            "start" => event.span.0 = int(tokens, &name)?,
-            "end" => event.span.1 = int(tokens, &name)?,
+            b"time" => event.time = int(tokens, "time")?,
+            b"index" => event.index = int(tokens, "index")?,
+            b"version" => event.version = int(tokens, "version")?,
+            b"start" => event.span.0 = int(tokens, "start")?,
+            b"end" => event.span.1 = int(tokens, "end")?,
             _ => tokens.skip()?,
         }
     }
@@ -435,6 +452,20 @@ fn fields<'a>(tokens: &mut Tokens<'a>, base: usize, line: u32, at: usize) -> Res
     Ok(found)
 }
 
+fn function<'a>(tokens: &mut Tokens<'a>) -> Result<Cow<'a, str>, Mistake> {
+    tokens.blank();
+    let begin = tokens.at();
+    if let Some(Ok(word)) = tokens.name().map(std::str::from_utf8) {
+        return Ok(Cow::Borrowed(word));
+    }
+    tokens.go(begin);
+    match tokens.pull()? {
+        Token::Keyword(word) => Ok(Cow::Borrowed(word)),
+        Token::Text(word) => Ok(word),
+        _ => Err(Mistake::new(tokens.at(), "f is a keyword or a string", "")),
+    }
+}
+
 fn skipped(tokens: &mut Tokens<'_>) -> Result<(usize, usize), Mistake> {
     tokens.blank();
     let from = tokens.at();
@@ -445,6 +476,9 @@ fn skipped(tokens: &mut Tokens<'_>) -> Result<(usize, usize), Mistake> {
 /// A whole number, or nothing where the field is empty. Fractions of a unit are cut off.
 fn int(tokens: &mut Tokens<'_>, name: &str) -> Result<Option<i64>, Mistake> {
     let begin = tokens.at();
+    if let Some(number) = tokens.plain_int() {
+        return Ok(Some(number));
+    }
     match tokens.pull()? {
         Token::Int(number) => Ok(Some(number)),
         Token::Nil => Ok(None),
@@ -457,6 +491,9 @@ fn int(tokens: &mut Tokens<'_>, name: &str) -> Result<Option<i64>, Mistake> {
 
 fn process_of<'a>(tokens: &mut Tokens<'a>) -> Result<Process<'a>, Mistake> {
     let begin = tokens.at();
+    if let Some(number) = tokens.plain_int() {
+        return Ok(Process::Number(number));
+    }
     Ok(match tokens.pull()? {
         Token::Int(number) => Process::Number(number),
         Token::Keyword(_) => Process::Nemesis,
@@ -471,7 +508,7 @@ fn log_event(line: &[u8], base: usize) -> Result<Option<Event<'_>>, Mistake> {
     let mut before: &[u8] = &[];
     let mut at = 0;
     while let Some((word, end)) = word(line, at) {
-        let kind = word.strip_prefix(b":").and_then(|name| Kind::of(std::str::from_utf8(name).ok()?));
+        let kind = word.strip_prefix(b":").and_then(|name| Kind::of(name));
         if let (Some(kind), Some(process)) = (kind, log_process(before)) {
             return log_fields(line, base, end, kind, process).map(Some);
         }

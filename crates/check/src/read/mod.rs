@@ -275,8 +275,14 @@ impl Pairing {
 
     fn value(&mut self, raw: Option<Raw<'_>>) -> Result<Value, Mistake> {
         let Some(raw) = raw else { return Ok(Value::NIL) };
+        if raw.plain() == Some(None) {
+            return Ok(Value::NIL);
+        }
         if self.history.values.len() >= u32::MAX as usize - 1 {
             return Err(Mistake::new(raw.base(), "more than 4 billion different values", ""));
+        }
+        if let Some(Some(number)) = raw.plain() {
+            return Ok(self.history.values.int(number));
         }
         take(&mut raw.tokens(), &mut self.history.values, 0).map_err(|mut mistake| {
             mistake.at += raw.base();

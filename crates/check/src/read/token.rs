@@ -68,6 +68,9 @@ pub enum Notation {
     Json,
 }
 
+/// A number of so many digits fits.
+const PLAIN: usize = 18;
+
 /// Deeper values are no history's.
 const DEEPEST: u32 = 100;
 
@@ -111,7 +114,61 @@ impl<'a> Tokens<'a> {
         self.at == self.bytes.len()
     }
 
+    /// The next token where it is a keyword or a string and its bytes are its name as they stand; else nothing is taken.
+    /// Fields of maps are told by such names, most of a history's bytes are read here, so UTF-8 is the caller's affair.
+    #[inline]
+    pub fn name(&mut self) -> Option<&'a [u8]> {
+        self.blank();
+        let rest = &self.bytes[self.at..];
+        let (len, width) = match rest.first()? {
+            b':' => (rest[1..].iter().position(|&byte| ends_word(byte))?, 1),
+            b'"' => (rest[1..].iter().position(|&byte| matches!(byte, b'"' | b'\\'))?, 2),
+            _ => return None,
+        };
+        if width == 2 && rest[1 + len] != b'"' {
+            return None;
+        }
+        self.at += len + width;
+        Some(&rest[1..=len])
+    }
+
+    /// The next token where it is a whole number of digits alone that surely fits; else nothing is taken.
+    #[inline]
+    pub fn plain_int(&mut self) -> Option<i64> {
+        self.blank();
+        let rest = &self.bytes[self.at..];
+        let mut number = 0;
+        for (len, &byte) in rest.iter().take(PLAIN + 1).enumerate() {
+            if !byte.is_ascii_digit() {
+                let ends = len > 0 && ends_word(byte);
+                self.at += if ends { len } else { 0 };
+                return ends.then_some(number);
+            }
+            if len < PLAIN {
+                number = number * 10 + i64::from(byte - b'0');
+            }
+        }
+        None
+    }
+
+    /// Drops the next token where it is a word or a number of ASCII: says whether it was.
+    #[inline]
+    fn skip_word(&mut self) -> bool {
+        self.blank();
+        let rest = &self.bytes[self.at..];
+        let is_word = match rest.first() {
+            Some(b'0'..=b'9') => true,
+            Some(byte) => self.notation == Notation::Edn && (byte.is_ascii_alphabetic() || *byte == b':'),
+            None => false,
+        };
+        let end = if is_word { rest.iter().position(|&byte| ends_word(byte) || byte >= 0x80) } else { None };
+        let end = end.filter(|&end| rest[end] < 0x80).unwrap_or(0);
+        self.at += end;
+        end > 0
+    }
+
     /// Skips what stands between tokens.
+    #[inline]
     pub fn blank(&mut self) {
         while let Some(&byte) = self.bytes.get(self.at) {
             match byte {
@@ -166,6 +223,9 @@ impl<'a> Tokens<'a> {
 
     /// Drops the next value whole, without a look at what is in it: only brackets, strings and comments count.
     pub fn skip(&mut self) -> Result<(), Mistake> {
+        if self.skip_word() {
+            return Ok(());
+        }
         match self.pull()? {
             Token::Open(_) => {}
             Token::Close(_) => {
@@ -421,12 +481,22 @@ impl<'a> Tokens<'a> {
     }
 }
 
+#[inline]
 fn ends_word(byte: u8) -> bool {
-    matches!(
-        byte,
-        b' ' | b',' | b'\t' | b'\n' | b'\r' | 0x0c | b'{' | b'}' | b'[' | b']' | b'(' | b')' | b'"' | b';'
-    )
+    ENDS_WORD[usize::from(byte)]
 }
+
+/// By byte: it ends words.
+static ENDS_WORD: [bool; 256] = {
+    let mut ends = [false; 256];
+    let all = b" ,\t\n\r\x0c{}[]()\";";
+    let mut place = 0;
+    while place < all.len() {
+        ends[all[place] as usize] = true;
+        place += 1;
+    }
+    ends
+};
 
 #[cfg(test)]
 mod tests {

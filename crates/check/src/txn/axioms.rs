@@ -53,6 +53,18 @@ pub enum Why {
     },
 }
 
+impl Why {
+    /// Its name, as an edge has it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Session => "process",
+            Self::Read => "wr",
+            Self::Version => "ww",
+            Self::Missed { .. } => "axiom",
+        }
+    }
+}
+
 /// A step of a cycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {

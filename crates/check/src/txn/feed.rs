@@ -23,32 +23,73 @@ use crate::value::Datum;
 pub struct Reader {
     cutter: Cutter,
     feeding: Feeding,
+    /// The first bytes, as long as the model is looked for.
+    looking: Option<Vec<u8>>,
 }
+
+/// The model is looked for in so many of the first bytes.
+const LOOKED_AT: usize = 1 << 20;
 
 impl Reader {
     /// For a model.
     pub fn new(model: Model) -> Self {
         let feeding = Feeding { builder: Builder::new(), model, list: Vec::new(), last_index: None };
-        Self { cutter: Cutter::default(), feeding }
+        Self { cutter: Cutter::default(), feeding, looking: None }
+    }
+
+    /// For the model that the first writes show.
+    pub fn looking() -> Self {
+        Self { looking: Some(Vec::new()), ..Self::new(Model::ListAppend) }
     }
 
     /// Takes the next bytes, cut anywhere.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), BadInput> {
-        self.cutter.feed(bytes, &mut self.feeding)
+        let Some(mut first) = self.looking.take() else { return self.cutter.feed(bytes, &mut self.feeding) };
+        first.extend_from_slice(bytes);
+        if first.len() < LOOKED_AT {
+            self.looking = Some(first);
+            return Ok(());
+        }
+        self.look(&first)
+    }
+
+    fn look(&mut self, first: &[u8]) -> Result<(), BadInput> {
+        if let Some(model) = model_of(first) {
+            self.feeding.model = model;
+        }
+        self.cutter.feed(first, &mut self.feeding)
     }
 
     /// There are no more: what is still open has an unknown outcome.
-    pub fn finish(mut self) -> Result<History, BadInput> {
+    pub fn finish(mut self) -> Result<(History, Model), BadInput> {
+        if let Some(first) = self.looking.take() {
+            self.look(&first)?;
+        }
         self.cutter.finish(&mut self.feeding)?;
-        self.feeding.builder.finish().map_err(|fault| BadInput::new(fault.to_string(), ""))
+        let model = self.feeding.model;
+        let history = self.feeding.builder.finish();
+        history.map(|history| (history, model)).map_err(|fault| BadInput::new(fault.to_string(), ""))
     }
+}
+
+/// The model whose writes are the first among some bytes. Only rows are scanned, inserted and deleted.
+fn model_of(bytes: &[u8]) -> Option<Model> {
+    let mut words = bytes.split(|byte| !(byte.is_ascii_alphanumeric() || b":\"_-".contains(byte)));
+    words.find_map(|word| match word {
+        b":append" | b"\"append\"" => Some(Model::ListAppend),
+        b":w" | b":write" | b"\"w\"" | b"\"write\"" => Some(Model::RwRegister),
+        b":insert" | b":delete" | b":scan" | b"\"insert\"" | b"\"delete\"" | b"\"scan\"" => {
+            Some(Model::Predicate)
+        }
+        _ => None,
+    })
 }
 
 /// Reads a whole text.
 pub fn read(text: &[u8], model: Model) -> Result<History, BadInput> {
     let mut reader = Reader::new(model);
     reader.feed(text)?;
-    reader.finish()
+    reader.finish().map(|(history, _)| history)
 }
 
 struct Feeding {
@@ -89,6 +130,7 @@ impl Sink for Feeding {
         } else if kind == Kind::Ok {
             return Err(mistake(event.at, "the transaction has no value", SHAPE));
         }
+        self.builder.line(event.line);
         let done = match kind {
             Kind::Invoke => self.builder.invoke(process),
             Kind::Ok => self.builder.complete(process, Outcome::Ok),

@@ -18,6 +18,21 @@ pub struct Finding {
     pub count: u64,
     /// The first example, or the shortest cycle.
     pub witness: Witness,
+    /// The steps of the cycle, where it is one.
+    pub arrows: Vec<Arrow>,
+}
+
+/// A step of a cycle: one transaction must come before another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrow {
+    /// The earlier one.
+    pub from: Id,
+    /// The later one; `NONE` is the initial state, before which nothing can be.
+    pub to: Id,
+    /// The kind of the edge: ww, wr, rw, process, realtime, or axiom.
+    pub label: &'static str,
+    /// The reason in words.
+    pub why: String,
 }
 
 /// What was found in a history.
@@ -64,7 +79,7 @@ impl<'a> Findings<'a> {
         let told: Vec<String> = core.iter().map(|&id| tell(self.history, id)).collect();
         let words = format!("{}. {}\n{}", anomaly.meaning(), words(self.history), told.join("\n"));
         let witness = Witness { kind: anomaly.name(), words, core, by: self.by };
-        self.found.insert(anomaly, Finding { anomaly, count: 1, witness });
+        self.found.insert(anomaly, Finding { anomaly, count: 1, witness, arrows: Vec::new() });
     }
 
     /// A cycle in the order of commits.
@@ -78,6 +93,15 @@ impl<'a> Findings<'a> {
             let told: Vec<String> = steps.iter().map(|&each| step(history, each)).collect();
             told.join("; ") + "."
         });
+        let arrow = |&each: &Step| Arrow {
+            from: each.from,
+            to: each.to,
+            label: each.why.label(),
+            why: step(self.history, each),
+        };
+        if let Some(finding) = self.found.get_mut(&anomaly).filter(|finding| finding.count == 1) {
+            finding.arrows = steps.iter().map(arrow).collect();
+        }
     }
 
     /// Takes a cycle over, with the number of those that were like it.
@@ -94,7 +118,14 @@ impl<'a> Findings<'a> {
         why: &dyn Fn(&History, Edge) -> String,
     ) {
         let witness = Witness { kind: anomaly.name(), ..self.witness(cycle, why) };
-        self.found.insert(anomaly, Finding { anomaly, count, witness });
+        let arrow = |&edge: &Edge| Arrow {
+            from: edge.from,
+            to: edge.to,
+            label: edge.kind.label(),
+            why: why(self.history, edge),
+        };
+        let arrows = cycle.edges.iter().map(arrow).collect();
+        self.found.insert(anomaly, Finding { anomaly, count, witness, arrows });
     }
 
     /// A cycle in words.

@@ -30,6 +30,17 @@ impl Kind {
         1 << self as u8
     }
 
+    /// Its name, as papers write it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Ww => "ww",
+            Self::Wr => "wr",
+            Self::Rw => "rw",
+            Self::Process => "process",
+            Self::Realtime => "realtime",
+        }
+    }
+
     fn stored(bits: u32) -> Self {
         match bits {
             0 => Self::Ww,

@@ -149,6 +149,8 @@ pub struct History {
     /// The first transaction of each group of invocations.
     groups: Vec<Id>,
     processes: Vec<Element>,
+    /// The line of each invocation; empty where nobody said.
+    lines: Vec<u32>,
     values: Values,
     /// The values that elements stand for, where those are no small numbers.
     interned: Vec<Value>,
@@ -219,6 +221,16 @@ impl History {
     /// The name of a process.
     pub fn process_name(&self, process: u32) -> String {
         self.show(self.processes[process as usize])
+    }
+
+    /// The name of a process, as an element.
+    pub fn process_element(&self, process: u32) -> Element {
+        self.processes[process as usize]
+    }
+
+    /// The line that invoked a transaction, from 1; 0 where it is not known.
+    pub fn line(&self, id: Id) -> u32 {
+        self.lines.get(id as usize).copied().unwrap_or(0)
     }
 
     /// An element or key as a person writes it.
@@ -292,6 +304,7 @@ pub struct Builder {
     key_ids: Table<Element, u32>,
     /// Something completed since the last invocation: the next invocation begins a new group.
     completed: bool,
+    line: u32,
     odd_elements: usize,
     full: bool,
 }
@@ -306,6 +319,24 @@ impl Builder {
     /// An empty history.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty history whose elements are those of another.
+    pub fn like(other: &History) -> Self {
+        let mut builder = Self::default();
+        if !other.interned.is_empty() {
+            for (at, &value) in (0..).zip(&other.interned) {
+                builder.elements.insert(value, Element(INTERNED | at));
+            }
+            builder.history.values = other.values.clone();
+            builder.history.interned.clone_from(&other.interned);
+        }
+        builder
+    }
+
+    /// The line of the invocations that follow.
+    pub fn line(&mut self, line: u32) {
+        self.line = line;
     }
 
     /// The values of this history, for those that are no whole numbers.
@@ -398,6 +429,10 @@ impl Builder {
         let group = self.history.groups.len() as u32 - 1;
         let txn = Txn { process: at as u32, outcome: Outcome::Info, group, after: NONE, first: 0, len: 0 };
         self.history.txns.push(txn);
+        if self.line > 0 {
+            self.history.lines.resize(id as usize, 0);
+            self.history.lines.push(self.line);
+        }
         let mut asked = self.spare.pop().unwrap_or_default();
         asked.clear();
         asked.extend(self.scratch.drain(..).map(forget));

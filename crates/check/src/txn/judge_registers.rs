@@ -58,6 +58,10 @@ fn notes(findings: &Findings<'_>, options: &Options) -> Vec<String> {
                 "assumed, not seen: each key by itself follows the order of each process".to_owned()
             }
             Assume::LinearizableKeys => "assumed, not seen: each key by itself is linearizable".to_owned(),
+            Assume::WfrKeys => {
+                "wfr-keys is used unasked: a write is later than what its transaction read of the key"
+                    .to_owned()
+            }
         });
     }
     notes

@@ -24,11 +24,13 @@ mod judge_lists;
 mod judge_registers;
 mod judge_rows;
 pub mod levels;
-
 mod observe;
+pub mod page;
+pub mod part;
 mod polygraph;
 pub mod registers;
 pub mod rows;
+pub mod shrink;
 
 use crate::budget::Budget;
 use crate::verdict::Verdict;
@@ -48,11 +50,20 @@ pub enum Model {
 }
 
 impl Model {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ListAppend => "list-append",
+            Self::RwRegister => "rw-register",
+            Self::Predicate => "predicate",
+        }
+    }
+
     /// The model of a name, as the command line has it.
     pub fn named(name: &str) -> Option<Self> {
         match name {
-            "list-append" | "elle-list-append" => Some(Self::ListAppend),
-            "rw-register" | "elle-rw-register" => Some(Self::RwRegister),
+            "list-append" | "append" | "elle-list-append" => Some(Self::ListAppend),
+            "rw-register" | "wr" | "elle-rw-register" => Some(Self::RwRegister),
             "predicate" => Some(Self::Predicate),
             _ => None,
         }
@@ -83,6 +94,12 @@ impl Report {
     /// The verdict on one level.
     pub fn verdict(&self, level: Level) -> &Verdict {
         &self.verdicts[level.index()].1
+    }
+
+    /// The finding that refutes a level, where one does and not a search alone.
+    pub fn finding(&self, level: Level) -> Option<&Finding> {
+        let Verdict::Refuted(witness) = self.verdict(level) else { return None };
+        self.findings.iter().find(|finding| finding.witness.kind == witness.kind)
     }
 
     /// The least of the levels that are refuted.

@@ -30,6 +30,9 @@ pub enum Assume {
     SequentialKeys,
     /// Each key by itself follows real time.
     LinearizableKeys,
+    /// What a transaction writes is later than what it read of the key: used unasked, as it is so at every level from read
+    /// committed.
+    WfrKeys,
 }
 
 /// A write of a register: the last one of its transaction to the key is a version.
@@ -272,6 +275,7 @@ impl Registers {
             let mut pairs = match assume {
                 Assume::SequentialKeys => sequential(history, touches),
                 Assume::LinearizableKeys => linearizable(history, touches),
+                Assume::WfrKeys => return,
             };
             pairs.sort_unstable();
             pairs.dedup();

@@ -99,6 +99,13 @@ pub(crate) struct State {
     number: i64,
 }
 
+impl State {
+    /// What was put in last.
+    pub(crate) fn top(&self) -> Option<i64> {
+        self.items.last().copied()
+    }
+}
+
 /// What happens when it is asked: the results that are possible, each with the state behind it.
 pub(crate) fn answers(object: Object, state: &State, ask: Ask) -> Vec<(Heard, State)> {
     let mut next = state.clone();

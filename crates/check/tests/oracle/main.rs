@@ -4,10 +4,13 @@
 #![allow(missing_docs)]
 
 mod brute;
+mod fast;
 mod make;
+mod slow;
+mod stale;
 
 use brute::{Heard, OBJECTS, Object, Op, history, orderable};
-use make::Dice;
+use make::{All, Dice};
 use quorate_check::budget::Budget;
 use quorate_check::history::{History, NEVER, Outcome};
 use quorate_check::judge::{Judge, Judged};
@@ -37,15 +40,23 @@ fn part(ops: &[Op], places: &[u32], cut: u32) -> Vec<Op> {
     places.iter().map(|&place| pend(&ops[place as usize])).collect()
 }
 
-/// What the search says must be what brute force says, and its evidence must hold.
-fn compare(object: Object, ops: &[Op]) -> bool {
+/// What the judge says must be what brute force says, and its evidence must hold. The truth, and who found it.
+fn compare(object: Object, ops: &[Op]) -> (bool, &'static str) {
     let history = history(ops);
     let (judge, judged) = judge(object, &history);
     let truth = orderable(object, ops);
     assert_eq!(holds(judged.as_ref()), truth, "{object:?}: brute force says {truth} of {ops:#?}");
-    let Some(judged) = judged else { return truth };
+    let Some(judged) = judged else { return (truth, "nothing to order") };
+    let by = match &judged.verdict {
+        Verdict::Proved { by } => by,
+        Verdict::Refuted(witness) => witness.by,
+        _ => "",
+    };
     if truth {
         let order: Vec<usize> = judged.order.iter().map(|&place| place as usize).collect();
+        let told = |op: &Op| op.heard != Heard::Nothing && op.heard != Heard::Fail;
+        let all = (0..ops.len()).filter(|&place| told(&ops[place])).all(|place| order.contains(&place));
+        assert!(order.is_empty() || all, "{order:?} lacks some of {ops:#?}");
         for (at, &place) in order.iter().enumerate() {
             assert!(
                 order[..at].iter().all(|&before| ops[before].invoked < ops[place].returned),
@@ -62,17 +73,17 @@ fn compare(object: Object, ops: &[Op]) -> bool {
             })
             .collect();
         assert!(orderable(object, &line), "{order:?} is no order of {ops:#?}");
-        return truth;
+        return (truth, by);
     }
     let longest = judged.longest.expect("a refuted history has a longest prefix");
     let never = || false;
     let core = judge.core(0, &longest, &mut Budget::new(&never, 1 << 30));
     let cut = ops[longest.blocked as usize].returned;
     assert!(
-        core.minimal && !orderable(object, &part(ops, &core.operations, cut)),
+        !core.operations.is_empty() && core.minimal && !orderable(object, &part(ops, &core.operations, cut)),
         "{core:?} is innocent in {ops:#?}"
     );
-    truth
+    (truth, by)
 }
 
 #[test]
@@ -81,7 +92,8 @@ fn every_small_history() {
     for object in OBJECTS {
         for size in 1..=3 {
             let values = if size < 3 { 3 } else { 2 };
-            make::all(object, size, 3, values, &mut |ops| counts[usize::from(compare(object, ops))] += 1);
+            let all = All { object, size, processes: 3, values, lean: false };
+            make::all(all, &mut |ops| counts[usize::from(compare(object, ops).0)] += 1);
         }
     }
     println!("all small histories: {} can be ordered, {} cannot", counts[1], counts[0]);
@@ -94,8 +106,8 @@ fn random_histories() {
     for object in OBJECTS {
         let mut counts = [0u64; 2];
         for seed in 0..count {
-            let ops = make::random(object, &mut Dice::new(seed));
-            counts[usize::from(compare(object, &ops))] += 1;
+            let ops = make::random(object, false, &mut Dice::new(seed));
+            counts[usize::from(compare(object, &ops).0)] += 1;
         }
         println!("{object:?}: {} can be ordered, {} cannot", counts[1], counts[0]);
         assert!(counts[0] > count / 20 && counts[1] > count / 20, "{object:?}: {counts:?} is lopsided");
@@ -107,7 +119,7 @@ fn random_histories() {
 fn info_read_as_fail_is_found() {
     let mut alarms = 0;
     for seed in 0..4_000 {
-        let ops = make::random(Object::Register, &mut Dice::new(seed));
+        let ops = make::random(Object::Register, false, &mut Dice::new(seed));
         let mut wrong = history(&ops);
         wrong.operations.retain(|operation| operation.outcome != Outcome::Info);
         let (_, judged) = judge(Object::Register, &wrong);

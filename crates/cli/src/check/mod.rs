@@ -6,6 +6,7 @@
 mod expect;
 mod input;
 mod print;
+mod txns;
 mod work;
 
 use crate::report::Problem;
@@ -18,17 +19,25 @@ use work::{Found, Summary};
 #[command(after_help = HELP)]
 pub(crate) struct Args {
     /// Histories: files, folders, or - for standard input
-    #[arg(value_name = "FILE", required_unless_present = "models")]
+    #[arg(value_name = "FILE", required_unless_present_any = ["models", "levels"])]
     files: Vec<PathBuf>,
-    /// What the object is: register, cas-register, kv, queue, …; --models lists them
-    #[arg(long, value_name = "NAME", required_unless_present = "models")]
+    /// What the object is: register, cas-register, kv, queue, …; of transactions list-append, rw-register or predicate
+    /// [default: transactions are looked at]; --models lists them
+    #[arg(long, short, value_name = "NAME")]
     model: Option<String>,
     /// What it holds at first, in EDN [default: nil, or what is empty for the model]
     #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
     initial: Option<String>,
-    /// What it promised
-    #[arg(long, value_name = "NAME", default_value = "linearizable")]
-    level: String,
+    /// What it promised: linearizable, or a level of transactions from read-uncommitted to strict-serializable; --levels
+    /// lists these [default: linearizable, or strict-serializable]
+    #[arg(long, short, value_name = "NAME", alias = "consistency-models")]
+    level: Option<String>,
+    /// Of registers in transactions: assume an order of their versions: linearizable-keys, sequential-keys, wfr-keys
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    assume: Vec<String>,
+    /// Of registers in transactions: settle by search what is left open
+    #[arg(long)]
+    complete: bool,
     /// Are values [key value] pairs, as Jepsen's independent workloads write them? [default: by looking]
     #[arg(long, value_name = "BOOL")]
     tuples: Option<bool>,
@@ -53,18 +62,27 @@ pub(crate) struct Args {
     /// Write a `JUnit` report there
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    /// Write a page for a browser there, of one history
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// List the models and what they know
     #[arg(long)]
     models: bool,
+    /// List the levels of transactions
+    #[arg(long)]
+    levels: bool,
 }
 
 const HELP: &str = "\
-Histories: Jepsen's EDN (one vector, or one map a line), lines of Jepsen's logs, JSON Lines (docs/history.schema.json).
+Histories: Jepsen's EDN (one vector, or one map a line), lines of Jepsen's logs, JSON Lines (docs/history.schema.json);
+transactions in Elle's EDN or as JSON Lines (docs/transactions.schema.json). docs/check.md explains verdicts.
 
 Examples:
   quorate check history.edn --model cas-register
   quorate check runs/ --model register --initial 0 --expect VERDICTS.txt
   quorate check queue.jsonl --model queue --json
+  quorate check txns.jsonl --level strict-serializable --html report.html
+  quorate check registers.edn --model rw-register --level snapshot-isolation --complete
   grep jepsen.util jepsen.log | quorate check - --model mutex
 
 Exit codes:
@@ -109,8 +127,13 @@ pub(crate) fn refuse_usage(error: &clap::Error) -> ExitCode {
 
 /// Judges them.
 pub(crate) fn run(args: &Args) -> ExitCode {
-    if args.models {
-        print::models();
+    if args.models || args.levels {
+        if args.models {
+            print::models();
+        }
+        if args.levels {
+            txns::levels();
+        }
         return Exit::Holds.into();
     }
     match judge_all(args) {
@@ -123,12 +146,22 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 }
 
 fn judge_all(args: &Args) -> Result<Exit, Problem> {
-    work::check_names(args)?;
+    let asked = txns::Asked::of(args)?;
+    if asked.is_none() {
+        work::check_names(args)?;
+    }
     let expected = args.expect.as_ref().map(|path| expect::Expected::read(path, &args.files)).transpose()?;
     let files = input::files(&args.files, expected.as_ref().map(|expected| expected.path.as_path()))?;
     let mut summary = Summary::default();
     let several = files.len() > 1;
-    let found = work::judge(args, &files, |found: &Found| {
+    if several && args.html.is_some() {
+        return Err(Problem::new(
+            crate::report::Exit::Usage,
+            "--html with several histories",
+            "it is a page on one history: name one file",
+        ));
+    }
+    let found = work::judge(args, asked.as_ref(), &files, |found: &Found| {
         let surprise = expected.as_ref().and_then(|expected| expected.surprise(found));
         print::file(args, found, surprise.as_deref(), several);
         summary.add(found, surprise.is_some());
@@ -142,6 +175,9 @@ fn judge_all(args: &Args) -> Result<Exit, Problem> {
     print::summary(args, &summary, expected.is_some(), several);
     if let Some(path) = &args.junit {
         print::junit(path, args, &found, expected.as_ref())?;
+    }
+    if let (Some(path), Some(found)) = (&args.html, found.first()) {
+        print::page(path, found)?;
     }
     Ok(summary.exit(expected.is_some()))
 }

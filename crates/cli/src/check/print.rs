@@ -2,7 +2,7 @@
 
 use super::Args;
 use super::expect::Expected;
-use super::work::{Found, Judgement, Outcome, Summary, model};
+use super::work::{Found, Judgement, Outcome, Summary, level, model};
 use crate::report::{self, Problem, colours, say};
 use quorate_check::models::NAMES;
 use quorate_check::value::Value;
@@ -25,6 +25,16 @@ pub(super) fn models() {
         };
         say(&format!("{}{aliases}\n    {}", model.name, model.about));
     }
+    for (name, about) in [
+        (
+            "list-append",
+            "transactions that append unique elements to lists and read whole lists; the surest to judge",
+        ),
+        ("rw-register", "transactions that read and write registers, each value written once"),
+        ("predicate", "transactions that insert and delete rows, read single rows and scan ranges: phantoms"),
+    ] {
+        say(&format!("{name}\n    {about}"));
+    }
 }
 
 /// One file.
@@ -41,7 +51,11 @@ pub(super) fn file(args: &Args, found: &Found, surprise: Option<&str>, several: 
         };
         Problem::new(report::Exit::Usage, place, bad.hint.clone()).print();
     }
-    let Some(judgement) = &found.judgement else { return };
+    let sentence = match (&found.judgement, &found.told) {
+        (Some(judgement), _) => sentence(args, judgement),
+        (_, Some(told)) => told.sentence(),
+        _ => return,
+    };
     let (red, green, yellow, plain) = paint();
     let colour = match found.outcome {
         Outcome::Holds => green,
@@ -49,16 +63,21 @@ pub(super) fn file(args: &Args, found: &Found, surprise: Option<&str>, several: 
         _ => red,
     };
     let word = found.outcome.word();
-    say(&format!("{}: {colour}{word}{plain}: {}", found.path.display(), sentence(args, judgement)));
+    say(&format!("{}: {colour}{word}{plain}: {sentence}", found.path.display()));
     if let Some(surprise) = surprise {
         say(&format!("  {red}surprise{plain}: {surprise}"));
     }
     if args.explain || !several {
-        details(args, judgement);
+        if let Some(judgement) = &found.judgement {
+            details(args, judgement);
+        }
+        if let Some(told) = &found.told {
+            told.details(args.explain);
+        }
     }
 }
 
-fn paint() -> (&'static str, &'static str, &'static str, &'static str) {
+pub(super) fn paint() -> (&'static str, &'static str, &'static str, &'static str) {
     if colours(&std::io::stdout()) {
         ("\x1b[1;31m", "\x1b[1;32m", "\x1b[1;33m", "\x1b[0m")
     } else {
@@ -68,7 +87,7 @@ fn paint() -> (&'static str, &'static str, &'static str, &'static str) {
 
 /// What was found, in one sentence.
 fn sentence(args: &Args, judgement: &Judgement) -> String {
-    let level = &args.level;
+    let level = level(args);
     match &judgement.judged.verdict {
         Verdict::Proved { by } => format!("it is {level}, says {by} {}", size(args, judgement)),
         Verdict::Refuted(witness) => {
@@ -91,7 +110,7 @@ fn size(args: &Args, judgement: &Judgement) -> String {
     )
 }
 
-fn time(took: Duration) -> String {
+pub(super) fn time(took: Duration) -> String {
     match took.as_secs_f64() {
         seconds if seconds >= 1.0 => format!("{seconds:.2} s"),
         seconds if seconds >= 0.001 => format!("{:.1} ms", seconds * 1e3),
@@ -194,7 +213,7 @@ fn line(args: &Args, found: &Found, surprise: Option<&str>) -> Json {
         "file": found.path.to_string_lossy(),
         "verdict": found.outcome.word(),
         "model": model(args),
-        "level": args.level,
+        "level": level(args),
         "took_s": found.took.as_secs_f64(),
     });
     if let Some(bad) = &found.bad {
@@ -202,6 +221,9 @@ fn line(args: &Args, found: &Found, surprise: Option<&str>) -> Json {
     }
     if let Some(surprise) = surprise {
         line["surprise"] = surprise.into();
+    }
+    if let Some(told) = &found.told {
+        told.json(&mut line);
     }
     let Some(judgement) = &found.judgement else { return line };
     let history = &judgement.history;
@@ -237,6 +259,17 @@ fn line(args: &Args, found: &Found, surprise: Option<&str>) -> Json {
     line
 }
 
+/// A page for a browser.
+pub(super) fn page(path: &Path, found: &Found) -> Result<(), Problem> {
+    let title = format!("{}: {}", found.path.display(), found.outcome.word());
+    let Some(page) = found.told.as_ref().and_then(|told| told.page(&title)) else {
+        return Ok(());
+    };
+    std::fs::write(path, page).map_err(|error| {
+        Problem::new(report::Exit::Usage, format!("cannot write {}: {error}", path.display()), "")
+    })
+}
+
 /// A `JUnit` report: a test case a file.
 pub(super) fn junit(
     path: &Path,
@@ -264,10 +297,11 @@ pub(super) fn junit(
             (Some(surprise), ..) => format!("{}; {surprise}", found.outcome.word()),
             (_, Some(bad), _) => bad.to_string(),
             (.., Some(judgement)) => sentence(args, judgement),
-            _ => String::new(),
+            _ => found.told.as_ref().map_or_else(String::new, |told| told.sentence()),
         };
-        let text = match found.judgement.as_ref().map(|judgement| &judgement.judged.verdict) {
-            Some(Verdict::Refuted(witness)) => escape(&witness.words),
+        let text = match (found.judgement.as_ref().map(|judgement| &judgement.judged.verdict), &found.told) {
+            (Some(Verdict::Refuted(witness)), _) => escape(&witness.words),
+            (_, Some(told)) => escape(&told.words()),
             _ => String::new(),
         };
         let _ =

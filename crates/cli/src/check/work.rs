@@ -1,6 +1,7 @@
 //! The work itself: files over threads, or the keys of one file over threads, under a budget, with progress told.
 
 use super::input::{self, File};
+use super::txns::Asked;
 use super::{Args, Exit};
 use crate::report::{self, Problem};
 use quorate_check::budget::Budget;
@@ -44,7 +45,27 @@ pub(super) struct Found {
     /// Why it is no history.
     pub(super) bad: Option<BadInput>,
     pub(super) judgement: Option<Judgement>,
+    /// The same of what is no single object.
+    pub(super) told: Option<Box<dyn Told + Send>>,
     pub(super) took: Duration,
+}
+
+/// How a judgement is told that is not about a single object.
+pub(super) trait Told {
+    /// What was found, in one sentence.
+    fn sentence(&self) -> String;
+    /// More of it, on standard output.
+    fn details(&self, explain: bool);
+    /// Adds it to a line of JSON.
+    fn json(&self, line: &mut serde_json::Value);
+    /// A page for a browser, where there is one.
+    fn page(&self, title: &str) -> Option<String>;
+    /// The witness in words; empty where there is none.
+    fn words(&self) -> String;
+    /// How many operations or transactions there are.
+    fn operations(&self) -> usize;
+    /// What judging took.
+    fn judging(&self) -> Duration;
 }
 
 /// A history that was judged.
@@ -85,6 +106,10 @@ impl Summary {
             self.operations += judgement.history.operations.len();
             self.judging += judgement.judging;
         }
+        if let Some(told) = &found.told {
+            self.operations += told.operations();
+            self.judging += told.judging();
+        }
     }
 
     pub(super) fn files(&self) -> usize {
@@ -110,14 +135,14 @@ pub(super) fn check_names(args: &Args) -> Result<(), Problem> {
     let mut empty = History::default();
     let initial = initial(args, &mut empty).map_err(problem)?;
     models::judge(model, initial, &empty).map_err(problem)?;
-    if args.level != "linearizable" {
-        return Err(Problem::new(
+    match args.level.as_deref() {
+        None | Some("linearizable") => Ok(()),
+        Some(level) => Err(Problem::new(
             report::Exit::Usage,
-            format!("there is no level {} for single objects", args.level),
+            format!("there is no level {level} for single objects"),
             "there is linearizable",
-        ));
+        )),
     }
-    Ok(())
 }
 
 fn initial(args: &Args, history: &mut History) -> Result<Value, BadInput> {
@@ -129,7 +154,12 @@ fn initial(args: &Args, history: &mut History) -> Result<Value, BadInput> {
 }
 
 /// Judges the files; `each` hears of them in their order.
-pub(super) fn judge(args: &Args, files: &[File], mut each: impl FnMut(&Found)) -> Vec<Found> {
+pub(super) fn judge(
+    args: &Args,
+    asked: Option<&Asked>,
+    files: &[File],
+    mut each: impl FnMut(&Found),
+) -> Vec<Found> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let jobs = args.jobs.map_or(cores, usize::from);
     let across = jobs.min(files.len()).max(1);
@@ -144,7 +174,7 @@ pub(super) fn judge(args: &Args, files: &[File], mut each: impl FnMut(&Found)) -
                 loop {
                     let place = next.fetch_add(1, Ordering::Relaxed);
                     let Some(file) = files.get(place) else { return };
-                    if sender.send((place, judge_file(args, file, within))).is_err() {
+                    if sender.send((place, judge_file(args, asked, file, within))).is_err() {
                         return;
                     }
                 }
@@ -194,27 +224,36 @@ fn progress(over: &std::sync::mpsc::Receiver<()>, files: usize, done: &AtomicUsi
 }
 
 /// Nothing where a file of a folder is no history at all.
-fn judge_file(args: &Args, file: &File, jobs: usize) -> Option<Found> {
+fn judge_file(args: &Args, asked: Option<&Asked>, file: &File, jobs: usize) -> Option<Found> {
     let began = Instant::now();
-    let path = file.path.clone();
-    match read_and_judge(args, file, jobs, began) {
-        Ok(judgement) => {
-            let outcome = match &judgement.judged.verdict {
+    let mut found = Found {
+        path: file.path.clone(),
+        outcome: Outcome::BadInput,
+        bad: None,
+        judgement: None,
+        told: None,
+        took: Duration::ZERO,
+    };
+    let done = match asked {
+        Some(asked) => asked.judge(args, &file.path, began).map(|(outcome, told)| {
+            (found.outcome, found.told) = (outcome, Some(told));
+        }),
+        None => read_and_judge(args, file, jobs, began).map(|judgement| {
+            found.outcome = match &judgement.judged.verdict {
                 Verdict::Proved { .. } => Outcome::Holds,
                 Verdict::Refuted(_) => Outcome::Violated,
                 _ => Outcome::Unknown,
             };
-            Some(Found { path, outcome, bad: None, judgement: Some(judgement), took: began.elapsed() })
-        }
-        Err(bad) if bad.nothing && file.by_chance => None,
-        Err(bad) => Some(Found {
-            path,
-            outcome: Outcome::BadInput,
-            bad: Some(bad),
-            judgement: None,
-            took: began.elapsed(),
+            found.judgement = Some(judgement);
         }),
+    };
+    match done {
+        Err(bad) if bad.nothing && file.by_chance => return None,
+        Err(bad) => found.bad = Some(bad),
+        Ok(()) => {}
     }
+    found.took = began.elapsed();
+    Some(found)
 }
 
 fn read_and_judge(args: &Args, file: &File, jobs: usize, began: Instant) -> Result<Judgement, BadInput> {
@@ -283,9 +322,19 @@ fn judge_parts(
         Ok(Some((_, part, judged))) => (part, judged),
         _ => (
             0,
-            Judged { verdict: Verdict::Proved { by: "nothing to order" }, order: Vec::new(), longest: None },
+            Judged {
+                verdict: Verdict::Proved { by: "nothing to order" },
+                order: Vec::new(),
+                searched: String::new(),
+                longest: None,
+            },
         ),
     }
+}
+
+/// The level of a single object.
+pub(super) fn level(args: &Args) -> &str {
+    args.level.as_deref().unwrap_or("linearizable")
 }
 
 /// The model's own name.
