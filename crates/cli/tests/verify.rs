@@ -197,6 +197,13 @@ fn a_bare_lock_of_quorate_is_broken_by_a_pause() {
 }
 
 #[test]
+fn a_fenced_lock_of_quorate_holds() {
+    let (code, said) = paused_holder("verify-fence", "quorate", "lock-fenced");
+    assert_eq!(code, 0, "{said}");
+    assert!(!said.contains("two held at once 0 times"), "the pause did what it should: {said}");
+}
+
+#[test]
 fn a_bare_lock_of_etcd_is_broken_by_a_pause_and_a_guarded_one_holds() {
     if !has_etcd() {
         return;
@@ -229,12 +236,13 @@ fn serializable_reads_of_etcd_are_not_linearizable_and_go_back_unless_pinned() {
     let (code, said) = verify(&scratch, "free", &run);
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("violated  stale      linearizable"), "{said}");
-    assert!(said.contains("violated  stale      monotonic reads"), "{said}");
+    assert!(said.contains("violated  stale      monotonic-reads"), "{said}");
     let pinned: Vec<&str> = run.into_iter().chain(["--pinned"]).collect();
     let (code, said) = verify(&scratch, "pinned", &pinned);
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("violated  stale      linearizable"), "{said}");
-    assert!(said.contains("holds     stale      monotonic reads"), "{said}");
+    assert!(said.contains("holds     stale      monotonic-reads"), "{said}");
+    assert!(!said.contains("violated  stale      sequential"), "{said}");
 }
 
 #[test]

@@ -131,7 +131,7 @@ pub const WORKLOADS: [Entry; 11] = [
 ];
 
 /// What is broken.
-pub const NEMESES: [Entry; 10] = [
+pub const NEMESES: [Entry; 11] = [
     Entry {
         name: "kill",
         about: "kill -9 of a node, of the leader in half of the cases, of all at once in a sixth; started again within \
@@ -167,7 +167,7 @@ pub const NEMESES: [Entry; 10] = [
         about: "The leader is asked to hand over to another node, and that one is seen to lead. It is the mildest change of \
                 leaders: the one that happens in every rolling restart, and nobody may notice.",
         unit: "leaders handed over",
-        on: ["not yet", "", "one node"],
+        on: ["", "", "one node"],
     },
     Entry {
         name: "stale-disk",
@@ -183,6 +183,14 @@ pub const NEMESES: [Entry; 10] = [
                 names the damage, gets what it lost from its peers, and serves again. A checksum that is not looked at is none.",
         unit: "bits flipped",
         on: ["", "does not start", "one node"],
+    },
+    Entry {
+        name: "members",
+        about: "A member is removed while everybody writes, and a new one, with an empty disk, is added in its place: it gets all \
+                from the others and must serve. Two majorities that do not overlap are what a change of members can make; so can \
+                one that is counted before it is known.",
+        unit: "members replaced",
+        on: ["", "", "one node"],
     },
     Entry {
         name: "power-loss",
@@ -247,8 +255,10 @@ pub const CHECKS: [(&str, &str); 12] = [
          belief.",
     ),
     (
-        "monotonic reads",
-        "No client saw an older value of a key after a newer one, by the revisions of the writes that it read.",
+        "monotonic-reads",
+        "No client saw an older value of a key after a newer one. With it read-your-writes (a client sees what it wrote), and \
+         sequential (one order of all operations that keeps each client's: a search, which ends as unknown where its budget is \
+         spent).",
     ),
     (
         "watch: ordered",

@@ -211,44 +211,6 @@ pub(super) fn leases(subject: &str, events: &[Event]) -> Finding {
     Finding::new(subject, "leases last", shown(there.min(gone)), why)
 }
 
-/// Whoever asked a node for what it has never saw an older value after a newer one of the same key.
-pub(super) fn monotonic(subject: &str, events: &[Event]) -> Finding {
-    let spans = spans(events);
-    let mut written: BTreeMap<(&str, String), i64> = BTreeMap::new();
-    for span in spans.iter().filter(|span| span.call.f == "write" && span.kind() == Kind::Ok) {
-        if let (Some(key), Some(version)) = (span.call.key.as_str(), span.end.and_then(|end| end.version)) {
-            written.insert((key, span.call.value.to_string()), version);
-        }
-    }
-    let mut newest: BTreeMap<(u64, &str), (i64, &Span<'_>)> = BTreeMap::new();
-    let mut reads = 0;
-    for read in spans.iter().filter(|span| span.call.f == "stale-read" && span.kind() == Kind::Ok) {
-        let (Some(process), Some(key)) = (read.call.number(), read.call.key.as_str()) else { continue };
-        // Before everything is nothing; a value of unknown outcome has no known place.
-        let version = if read.value().is_null() {
-            Some(0)
-        } else {
-            written.get(&(key, read.value().to_string())).copied()
-        };
-        let Some(version) = version else { continue };
-        reads += 1;
-        match newest.get(&(process, key)) {
-            Some((before, other)) if *before > version => {
-                let why = format!(
-                    "process {process} read {key} as of revision {version} after it had read it as of {before}"
-                );
-                return violated(subject, "monotonic reads", why, &[other, read]);
-            }
-            _ => drop(newest.insert((process, key), (version, read))),
-        }
-    }
-    let why = format!("{reads} reads by {} processes never went back, by the revisions of what they read", {
-        let all: BTreeSet<u64> = newest.keys().map(|(process, _)| *process).collect();
-        all.len()
-    });
-    Finding::new(subject, "monotonic reads", shown(reads), why)
-}
-
 /// How often two clients held a lock at once, by what they knew.
 pub(super) fn held_twice(events: &[Event]) -> usize {
     let mut holds: Vec<(i64, i64)> = Vec::new();
@@ -360,26 +322,5 @@ mod tests {
         };
         assert_eq!(with(5), Verdict::Violated);
         assert_eq!(with(6), Verdict::Holds);
-    }
-
-    #[test]
-    fn a_read_that_goes_back_is_found_in_one_process_only() {
-        let with = |second: u64| {
-            let key = || json!("k");
-            let read = |at, process, value: Value| {
-                [
-                    (at, process, Invoke, "stale-read", key(), Value::Null),
-                    (at, process, Ok, "stale-read", key(), value),
-                ]
-            };
-            let mut lines =
-                vec![(1, 9, Invoke, "write", key(), json!(1)), (2, 9, Ok, "write", key(), json!(1))];
-            lines.extend([(3, 9, Invoke, "write", key(), json!(2)), (4, 9, Ok, "write", key(), json!(2))]);
-            lines.extend(read(5, 1, json!(2)));
-            lines.extend(read(6, second, json!(1)));
-            monotonic("stale", &events(&lines)).verdict
-        };
-        assert_eq!(with(1), Verdict::Violated);
-        assert_eq!(with(2), Verdict::Holds);
     }
 }

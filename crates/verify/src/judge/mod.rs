@@ -138,6 +138,7 @@ fn lock(workload: &str, events: &[Event]) -> Finding {
 fn stale(workload: &str, events: &[Event]) -> Vec<Finding> {
     let renamed = |event: &Event| Event { f: event.f.replace("stale-read", "read"), ..event.clone() };
     let reads: Vec<Event> = events.iter().map(renamed).collect();
-    let linearizable = objects::linearizable(workload, "register", &reads, "register, stale reads as reads");
-    vec![linearizable, folds::monotonic(workload, events)]
+    let mut findings = vec![objects::linearizable(workload, "register", &reads, "stale reads as reads")];
+    findings.extend(objects::seen_by_sessions(workload, &reads));
+    findings
 }

@@ -5,6 +5,7 @@
 //! nothing, and fails.
 
 mod files;
+mod members;
 mod network;
 mod ordered;
 mod process;
@@ -104,6 +105,7 @@ pub(crate) async fn fault(nemesis: &str, stage: &mut Stage<'_>) -> Result<Fault,
         "stale-disk" => files::stale_disk(stage).await?,
         "corrupt" => files::corrupt(stage).await?,
         "transfer" => network::transfer(stage).await?,
+        "members" => members::replace(stage).await?,
         "power-loss" => ordered::power_loss(stage).await?,
         "clock" => ordered::clock(stage).await?,
         "disk" => ordered::disk(stage).await?,

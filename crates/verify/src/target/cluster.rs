@@ -66,6 +66,7 @@ impl Cluster {
                 peer,
                 client_proxy,
                 peer_proxy,
+                joins: false,
                 data: report.join("data").join(&name),
                 log: report.join("logs").join(format!("{name}.log")),
             });

@@ -5,7 +5,7 @@ mod postgres;
 mod status;
 
 pub(crate) use cluster::{Cluster, how, leader};
-pub(crate) use status::{hash, status, transfer};
+pub(crate) use status::{add_member, hash, remove_member, status, transfer};
 
 use crate::plan::{BadPlan, Plan};
 use std::path::{Path, PathBuf};
@@ -35,6 +35,8 @@ pub(crate) struct Place {
     pub(crate) client_proxy: u16,
     /// Where the other nodes connect.
     pub(crate) peer_proxy: u16,
+    /// It was removed and added again: it joins what is there in place of beginning it.
+    pub(crate) joins: bool,
     /// Its data.
     pub(crate) data: PathBuf,
     /// All that it says.
@@ -45,6 +47,11 @@ impl Place {
     /// The URL for clients.
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.client_proxy)
+    }
+
+    /// Where the other nodes connect, as member lists have it.
+    pub(crate) fn peer_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.peer_proxy)
     }
 
     /// The URL on which no fault lies.
@@ -116,13 +123,22 @@ impl Target {
             Self::Quorate(program) => {
                 let mut command = Command::new(program);
                 command
-                    .args(["serve", "--json", "--exit-with-stdin", "--cluster", token])
-                    .args(["--node", &me.id.to_string(), "--data"])
+                    .args(["serve", "--json", "--exit-with-stdin", "--data"])
                     .arg(&me.data)
                     .args(["--etcd", &format!("127.0.0.1:{}", me.client)])
-                    .args(["--peer", &format!("127.0.0.1:{}", me.peer)])
-                    .args(["--peers", &all(&|n| format!("{}=127.0.0.1:{}", n.id, n.peer_proxy))])
-                    .args(["--client-urls", &all(&|n| format!("{}={}", n.id, n.url()))]);
+                    .args(["--peer", &format!("127.0.0.1:{}", me.peer)]);
+                if me.joins {
+                    let others = places.iter().filter(|place| place.id != me.id).map(Place::direct);
+                    command
+                        .args(["--join", &others.collect::<Vec<_>>().join(",")])
+                        .args(["--advertise-peer", &format!("127.0.0.1:{}", me.peer_proxy)])
+                        .args(["--advertise-etcd", &me.url()]);
+                } else {
+                    command
+                        .args(["--cluster", token, "--node", &me.id.to_string()])
+                        .args(["--peers", &all(&|n| format!("{}=127.0.0.1:{}", n.id, n.peer_proxy))])
+                        .args(["--client-urls", &all(&|n| format!("{}={}", n.id, n.url()))]);
+                }
                 command
             }
             Self::Postgres(programs) => postgres::command(programs, me),
@@ -136,7 +152,8 @@ impl Target {
                     .args(["--listen-peer-urls", &peer(me.peer)])
                     .args(["--initial-advertise-peer-urls", &peer(me.peer_proxy)])
                     .args(["--initial-cluster", &all(&|n| format!("n{}={}", n.id, peer(n.peer_proxy)))])
-                    .args(["--initial-cluster-state", "new", "--initial-cluster-token", token]);
+                    .args(["--initial-cluster-state", if me.joins { "existing" } else { "new" }])
+                    .args(["--initial-cluster-token", token]);
                 command
             }
         }

@@ -47,3 +47,26 @@ pub(crate) async fn transfer(url: &str, target: u64) -> Result<(), String> {
     let reply = timeout(PATIENCE, client.move_leader(pb::MoveLeaderRequest { target_id: target })).await;
     reply.map_err(|_| "no answer")?.map(|_| ()).map_err(|s| s.message().to_string())
 }
+
+fn members(url: &str) -> Result<pb::cluster_client::ClusterClient<Channel>, String> {
+    let endpoint = Endpoint::from_shared(url.to_string()).map_err(|e| e.to_string())?;
+    Ok(pb::cluster_client::ClusterClient::new(endpoint.connect_timeout(PATIENCE).connect_lazy()))
+}
+
+/// How long a change of members may take.
+const CHANGE: Duration = Duration::from_secs(8);
+
+/// Asks a node to take a member out of the cluster.
+pub(crate) async fn remove_member(url: &str, id: u64) -> Result<(), String> {
+    let mut client = members(url)?;
+    let reply = timeout(CHANGE, client.member_remove(pb::MemberRemoveRequest { id })).await;
+    reply.map_err(|_| "no answer")?.map(|_| ()).map_err(|s| s.message().to_string())
+}
+
+/// Asks a node to take a new member in.
+pub(crate) async fn add_member(url: &str, peer: &str) -> Result<(), String> {
+    let mut client = members(url)?;
+    let request = pb::MemberAddRequest { peer_ur_ls: vec![peer.into()], is_learner: false };
+    let reply = timeout(CHANGE, client.member_add(request)).await;
+    reply.map_err(|_| "no answer")?.map(|_| ()).map_err(|s| s.message().to_string())
+}
