@@ -397,8 +397,16 @@ impl Scene<'_> {
                 // A short run shall see several of them.
                 longest: left.saturating_sub(calm).min(self.plan.time / 4),
             };
-            let fault = nemesis::fault(name, &mut stage).await?;
-            self.faults.push(fault);
+            let begin = clock::now();
+            match nemesis::fault(name, &mut stage).await {
+                Ok(fault) => self.faults.push(fault),
+                Err(why) => {
+                    // Whether the system comes back from that is judged at the end; nothing more is broken.
+                    self.faults.push(Fault::broken_off(name, begin, &why));
+                    self.finding("faults", Verdict::Unknown, format!("{name}: {why}"));
+                    break;
+                }
+            }
             self.watched.faults.set(self.faults.len() as u64);
             self.phase("calm");
             for (at, status) in self.cluster.reap() {

@@ -38,6 +38,14 @@ pub(crate) struct Fault {
     pub(crate) seen: String,
 }
 
+impl Fault {
+    /// One that did not come to its end.
+    pub(crate) fn broken_off(nemesis: &str, begin: i64, why: &str) -> Self {
+        let (end, seen) = (clock::now(), format!("broken off: {why}"));
+        Self { nemesis: nemesis.into(), what: String::new(), begin, end, effect: 0, seen }
+    }
+}
+
 /// What a fault did.
 pub(crate) struct Effect {
     /// How much.

@@ -6,10 +6,13 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 /// How long an order may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a node may take to listen.
+const START: Duration = Duration::from_secs(30);
 
 /// What a node says that it did.
 type Counts = BTreeMap<String, i64>;
@@ -24,7 +27,7 @@ pub(super) async fn power_loss(stage: &mut Stage<'_>) -> Result<(String, Effect)
     };
     stage.note("hold-writes", &what);
     for &victim in &victims {
-        stage.order(victim, "disk hold 15").await?;
+        stage.order(victim, "disk hold 60").await?;
     }
     stage.hold(300, 3000).await;
     stage.note("power-loss", &what);
@@ -101,10 +104,16 @@ pub(super) async fn disk(stage: &mut Stage<'_>) -> Result<(String, Effect), Stri
 }
 
 impl Stage<'_> {
-    /// Gives an order to a node that may just be starting.
+    /// Gives an order to a node that may just be starting. Whether it serves is another question.
     async fn order(&mut self, at: usize, order: &str) -> Result<Counts, String> {
-        self.whole(at).await?;
         let socket = self.cluster.socket(at);
+        let end = Instant::now() + START;
+        while UnixStream::connect(&socket).await.is_err() {
+            if Instant::now() > end {
+                return Err(format!("node {} listens to no orders{}", at + 1, self.cluster.tail(at)));
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
         let answer = timeout(PATIENCE, ask(&socket, order)).await;
         let answer = answer.unwrap_or_else(|_| Err(std::io::Error::other("no answer")));
         let text = answer.map_err(|e| format!("node {}: {order}: {e}", at + 1))?;
