@@ -227,11 +227,13 @@ fn serializable_reads_of_etcd_are_not_linearizable_and_go_back_unless_pinned() {
         "--workload",
         "stale",
         "--nemesis",
-        "slow,pause",
+        "slow",
         "--time",
         "15s",
         "--seed",
         "4",
+        "--rate",
+        "100",
     ];
     let (code, said) = verify(&scratch, "free", &run);
     assert_eq!(code, 1, "{said}");

@@ -136,7 +136,8 @@ fn transaction(value: &Value, out: &mut String) {
         }
         text + "]"
     });
-    out.push_str(&format!("[{}]", steps.collect::<Vec<_>>().join(" ")));
+    // Writing to a String cannot fail.
+    let _ = write!(out, "[{}]", steps.collect::<Vec<_>>().join(" "));
 }
 
 fn edn(value: &Value, out: &mut String) {

@@ -116,8 +116,12 @@ pub fn run(plan: &Plan, told: Told) -> Result<Report, Trouble> {
         scene.clients.clear();
         scene.cluster.stop().await;
         let done = played.and_then(|()| scene.report());
-        let found = done.as_ref().map_or(true, |report| report.verdict == Verdict::Violated);
-        if !plan.keep && !(found && !matches!(done, Err(Trouble::Interrupted))) {
+        // What was found, or what stopped the run, may be seen in the data.
+        let needed = match &done {
+            Ok(report) => report.verdict == Verdict::Violated,
+            Err(trouble) => matches!(trouble, Trouble::Failed(_)),
+        };
+        if !plan.keep && !needed {
             let _ = std::fs::remove_dir_all(plan.report.join("data"));
         }
         standing.borrow_mut().clean()?;
@@ -583,7 +587,7 @@ fn count_lines(folder: &Path, known: &mut BTreeMap<PathBuf, (u64, u64)>) -> u64 
         });
         if read.is_ok() {
             *at += new.len() as u64;
-            *lines += new.iter().filter(|byte| **byte == b'\n').count() as u64;
+            *lines += new.split(|byte| *byte == b'\n').count() as u64 - 1;
         }
     }
     known.values().map(|(_, lines)| lines).sum()

@@ -214,7 +214,8 @@ impl Cluster {
         let text = std::fs::read(&self.places[at].log).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(6)..].iter().map(|line| format!("\n  | {line}")).collect()
+        let last = &lines[lines.len().saturating_sub(6)..];
+        last.iter().fold(String::new(), |text, line| text + "\n  | " + line)
     }
 }
 

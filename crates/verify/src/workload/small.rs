@@ -180,7 +180,7 @@ pub(crate) struct Watch {
 impl Watch {
     /// For one client.
     pub(crate) fn new(seat: &Seat) -> Self {
-        let writes = seat.client % 2 == 0;
+        let writes = seat.client.is_multiple_of(2);
         Self { rng: seat.rng("watch"), writes, next: (seat.client + 1) * 10_000_000, after: 0 }
     }
 }
