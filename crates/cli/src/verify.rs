@@ -30,13 +30,8 @@ pub(crate) struct Args {
     /// What clients do
     #[arg(long, value_name = "NAME[,NAME...]", value_delimiter = ',', default_value = "register")]
     workload: Vec<String>,
-    /// What is broken; `none` for nothing
-    #[arg(
-        long,
-        value_name = "NAME[,NAME...]",
-        value_delimiter = ',',
-        default_value = "kill,pause,partition,slow"
-    )]
+    /// What is broken; `none` for nothing [default: all that works on the target]
+    #[arg(long, value_name = "NAME[,NAME...]", value_delimiter = ',')]
     nemesis: Vec<String>,
     /// How long things break
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "30s")]

@@ -350,13 +350,13 @@ pub fn words() -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(out, "What works on what\n");
-    let _ = write!(out, "  {:<22}", "");
+    let _ = write!(out, "  {:<24}", "");
     for (name, _) in TARGETS {
         let _ = write!(out, "{name:<15}");
     }
     for (kind, entries) in [("workload", &WORKLOADS[..]), ("nemesis", &NEMESES[..])] {
         for entry in entries {
-            let _ = write!(out, "\n  {kind:<9} {:<12}", entry.name);
+            let _ = write!(out, "\n  {kind:<9} {:<14}", entry.name);
             for why in entry.on {
                 let _ = write!(
                     out,
