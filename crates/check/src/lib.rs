@@ -9,6 +9,7 @@
 pub mod budget;
 pub mod fast;
 pub mod history;
+pub mod invariants;
 pub mod judge;
 mod machine;
 pub mod model;

@@ -9,11 +9,13 @@ mod leases;
 mod members;
 mod plan;
 mod planted;
+mod swarm;
 mod watchers;
 mod world;
 
 pub use digest::Digest;
-pub use knobs::{Counts, Knobs, Swarm};
+pub use knobs::{Counts, Knobs};
 pub use plan::{Outcome, Plan};
 pub use planted::{BUILT_IN, Planted};
+pub use swarm::Swarm;
 pub use world::{Script, World};

@@ -13,9 +13,10 @@
 mod churn;
 mod end;
 
-use crate::knobs::{Counts, Knobs, Swarm};
+use crate::knobs::{Counts, Knobs};
 use crate::leases::{Leases, Step};
 use crate::planted::Planted;
+use crate::swarm::Swarm;
 use crate::watchers::Watchers;
 use crate::world::{Script, World};
 use bytes::Bytes;

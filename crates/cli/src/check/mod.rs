@@ -7,6 +7,7 @@ mod expect;
 mod input;
 mod print;
 mod txns;
+mod whole;
 mod work;
 
 use crate::report::Problem;
@@ -75,13 +76,14 @@ pub(crate) struct Args {
 
 const HELP: &str = "\
 Histories: Jepsen's EDN (one vector, or one map a line), lines of Jepsen's logs, JSON Lines (docs/history.schema.json);
-transactions in Elle's EDN or as JSON Lines (docs/transactions.schema.json). docs/check.md explains verdicts.
+transactions in Elle's EDN or as JSON Lines (docs/transactions.schema.json). docs/transactions.md explains.
 
 Examples:
   quorate check history.edn --model cas-register
   quorate check runs/ --model register --initial 0 --expect VERDICTS.txt
   quorate check queue.jsonl --model queue --json
   quorate check txns.jsonl --level strict-serializable --html report.html
+  quorate check transfers.edn --model bank --initial '{0 50, 1 50}'
   quorate check registers.edn --model rw-register --level snapshot-isolation --complete
   grep jepsen.util jepsen.log | quorate check - --model mutex
 
@@ -146,7 +148,12 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 }
 
 fn judge_all(args: &Args) -> Result<Exit, Problem> {
-    let asked = txns::Asked::of(args)?;
+    let invariant = args.invariant()?;
+    let txns = if invariant.is_some() { None } else { txns::Asked::of(args)? };
+    let asked = invariant
+        .as_ref()
+        .map(|asked| asked as &(dyn work::Asks + Sync))
+        .or_else(|| txns.as_ref().map(|asked| asked as &(dyn work::Asks + Sync)));
     if asked.is_none() {
         work::check_names(args)?;
     }
@@ -161,7 +168,7 @@ fn judge_all(args: &Args) -> Result<Exit, Problem> {
             "it is a page on one history: name one file",
         ));
     }
-    let found = work::judge(args, asked.as_ref(), &files, |found: &Found| {
+    let found = work::judge(args, asked, &files, |found: &Found| {
         let surprise = expected.as_ref().and_then(|expected| expected.surprise(found));
         print::file(args, found, surprise.as_deref(), several);
         summary.add(found, surprise.is_some());

@@ -4,6 +4,7 @@ use super::Args;
 use super::expect::Expected;
 use super::work::{Found, Judgement, Outcome, Summary, level, model};
 use crate::report::{self, Problem, colours, say};
+use quorate_check::fast::Staleness;
 use quorate_check::models::NAMES;
 use quorate_check::value::Value;
 use quorate_check::verdict::Verdict;
@@ -35,6 +36,7 @@ pub(super) fn models() {
     ] {
         say(&format!("{name}\n    {about}"));
     }
+    super::whole::models();
 }
 
 /// One file.
@@ -120,6 +122,7 @@ pub(super) fn time(took: Duration) -> String {
 
 /// The witness: what cannot be, and the smallest piece of the history that shows it.
 fn details(args: &Args, judgement: &Judgement) {
+    algorithms(args, judgement);
     if let Verdict::Proved { .. } = &judgement.judged.verdict {
         if args.explain {
             explain_order(judgement);
@@ -131,13 +134,19 @@ fn details(args: &Args, judgement: &Judgement) {
         say(&format!("  key {}", history.values.show(judgement.key)));
     }
     say(&format!(
-        "  {} operations returned before this one and can be ordered; it cannot be placed:",
-        longest.returns
+        "  {} operations returned before this one{}:",
+        longest.returns,
+        if longest.guilty.is_empty() { " and can be ordered; it cannot be placed" } else { "; not later than with it there is no order" }
     ));
     say(&format!("      {}", history.show(longest.blocked)));
-    say(&format!("  behind the longest order, {}; its last operations:", longest.state));
-    let from = longest.order.len().saturating_sub(if args.explain { SHOWN } else { 5 });
-    list(history, &longest.order[from..]);
+    if let (Verdict::Refuted(witness), false) = (&judgement.judged.verdict, longest.guilty.is_empty()) {
+        say(&format!("  {}: {}", witness.kind, witness.words));
+    }
+    if longest.guilty.is_empty() {
+        say(&format!("  behind the longest order, {}; its last operations:", longest.state));
+        let from = longest.order.len().saturating_sub(if args.explain { SHOWN } else { 5 });
+        list(history, &longest.order[from..]);
+    }
     if !longest.open.is_empty() {
         say("  open there, and no help in any order:");
         list(history, &longest.open);
@@ -155,6 +164,33 @@ fn details(args: &Args, judgement: &Judgement) {
         ));
         list(history, &core.operations);
     }
+    if let Some(staleness) = &judgement.staleness {
+        say(&format!("  {}", stale(*staleness)));
+    }
+}
+
+/// Who judged, where that is not said already, and what was searched because no fast algorithm takes it.
+fn algorithms(args: &Args, judgement: &Judgement) {
+    if judgement.ran.len() > 1 || (args.explain && judgement.objects > 1) {
+        let each = judgement.ran.iter().map(|(name, keys)| format!("{name} {keys}"));
+        say(&format!("  keys judged, by algorithm: {}", each.collect::<Vec<_>>().join(", ")));
+    }
+    for (key, why) in &judgement.searched {
+        match *key {
+            Value::NIL => say(&format!("  searched: {why}")),
+            key => say(&format!("  key {} was searched: {why}", judgement.history.values.show(key))),
+        }
+    }
+}
+
+/// How stale reads were at worst, in words. Jepsen's times are nanoseconds.
+fn stale(staleness: Staleness) -> String {
+    let (least, most) = staleness.versions;
+    let versions = if least == most { format!("{least}") } else { format!("{least} to {most}") };
+    let time = staleness.time.map_or(String::new(), |time| {
+        format!("; the stalest is {:.6} s old, if times are nanoseconds", time as f64 / 1e9)
+    });
+    format!("each read returns one of the last {versions} values{time}")
 }
 
 fn list(history: &quorate_check::history::History, operations: &[u32]) {
@@ -245,6 +281,12 @@ fn line(args: &Args, found: &Found, surprise: Option<&str>) -> Json {
             line["why"] = why.clone().into();
         }
     }
+    line["algorithms"] = json!(judgement.ran);
+    let why = |(key, why): &(Value, String)| json!({"key": history.values.show(*key), "why": why});
+    line["searched"] = judgement.searched.iter().map(why).collect();
+    if let Some(Staleness { time, versions: (least, most) }) = judgement.staleness {
+        line["staleness"] = json!({"time": time, "versions_min": least, "versions_max": most});
+    }
     if let Some(longest) = &judgement.judged.longest {
         line["key"] = history.values.show(judgement.key).into();
         line["blocked"] = show(&[longest.blocked]);
@@ -263,7 +305,14 @@ fn line(args: &Args, found: &Found, surprise: Option<&str>) -> Json {
 pub(super) fn page(path: &Path, found: &Found) -> Result<(), Problem> {
     let title = format!("{}: {}", found.path.display(), found.outcome.word());
     let Some(page) = found.told.as_ref().and_then(|told| told.page(&title)) else {
-        return Ok(());
+        if found.bad.is_some() {
+            return Ok(());
+        }
+        return Err(Problem::new(
+            report::Exit::Usage,
+            "there is no page on such a history",
+            "--html shows histories of transactions",
+        ));
     };
     std::fs::write(path, page).map_err(|error| {
         Problem::new(report::Exit::Usage, format!("cannot write {}: {error}", path.display()), "")

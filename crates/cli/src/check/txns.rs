@@ -1,7 +1,7 @@
 //! Transactions: their files, levels and words. How they are judged stands in `quorate_check::txn`.
 
 use super::print::{paint, time};
-use super::work::{Outcome, Told};
+use super::work::{Asks, Outcome, Told};
 use super::{Args, input};
 use crate::report::{self, Problem, say};
 use quorate_check::budget::Budget;
@@ -66,9 +66,10 @@ impl Asked {
         }
         Ok(Some(Self { model, level, options }))
     }
+}
 
-    /// Reads and judges a file.
-    pub(super) fn judge(
+impl Asks for Asked {
+    fn judge(
         &self,
         args: &Args,
         path: &Path,

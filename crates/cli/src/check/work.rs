@@ -1,18 +1,19 @@
 //! The work itself: files over threads, or the keys of one file over threads, under a budget, with progress told.
 
 use super::input::{self, File};
-use super::txns::Asked;
 use super::{Args, Exit};
 use crate::report::{self, Problem};
 use quorate_check::budget::Budget;
+use quorate_check::fast::Staleness;
 use quorate_check::history::History;
 use quorate_check::judge::{Core, Judge, Judged};
 use quorate_check::models;
 use quorate_check::read::{BadInput, value};
 use quorate_check::value::Value;
 use quorate_check::verdict::Verdict;
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -50,6 +51,17 @@ pub(super) struct Found {
     pub(super) took: Duration,
 }
 
+/// What is asked of histories that are not of single objects.
+pub(super) trait Asks {
+    /// Reads and judges a file.
+    fn judge(
+        &self,
+        args: &Args,
+        path: &Path,
+        began: Instant,
+    ) -> Result<(Outcome, Box<dyn Told + Send>), BadInput>;
+}
+
 /// How a judgement is told that is not about a single object.
 pub(super) trait Told {
     /// What was found, in one sentence.
@@ -77,6 +89,12 @@ pub(super) struct Judgement {
     pub(super) key: Value,
     pub(super) judged: Judged,
     pub(super) core: Option<Core>,
+    /// How stale the reads of the object that decided were, where it is violated and that is known.
+    pub(super) staleness: Option<Staleness>,
+    /// Who judged how many objects.
+    pub(super) ran: BTreeMap<&'static str, usize>,
+    /// Objects that no fast algorithm took, by their keys, and why: the first few.
+    pub(super) searched: Vec<(Value, String)>,
     /// What the search itself took, reading not counted.
     pub(super) judging: Duration,
 }
@@ -156,7 +174,7 @@ fn initial(args: &Args, history: &mut History) -> Result<Value, BadInput> {
 /// Judges the files; `each` hears of them in their order.
 pub(super) fn judge(
     args: &Args,
-    asked: Option<&Asked>,
+    asked: Option<&(dyn Asks + Sync)>,
     files: &[File],
     mut each: impl FnMut(&Found),
 ) -> Vec<Found> {
@@ -224,7 +242,7 @@ fn progress(over: &std::sync::mpsc::Receiver<()>, files: usize, done: &AtomicUsi
 }
 
 /// Nothing where a file of a folder is no history at all.
-fn judge_file(args: &Args, asked: Option<&Asked>, file: &File, jobs: usize) -> Option<Found> {
+fn judge_file(args: &Args, asked: Option<&(dyn Asks + Sync)>, file: &File, jobs: usize) -> Option<Found> {
     let began = Instant::now();
     let mut found = Found {
         path: file.path.clone(),
@@ -265,14 +283,56 @@ fn read_and_judge(args: &Args, file: &File, jobs: usize, began: Instant) -> Resu
     let judge = models::judge(args.model.as_deref().unwrap_or_default(), initial, &history)?;
     let deadline = began + Duration::from_secs_f64(args.time);
     let started = Instant::now();
-    let (part, judged) = judge_parts(&*judge, &history, args, jobs, deadline);
+    let Tally { worst, ran, searched } = judge_parts(&*judge, &history, args, jobs, deadline);
+    let (part, judged) = worst.map_or_else(nothing, |(_, part, judged)| (part, judged));
     let judging = started.elapsed();
+    let stop = || Instant::now() >= deadline;
     let core = judged.longest.as_ref().map(|longest| {
-        let stop = || Instant::now() >= deadline;
         judge.core(part, longest, &mut Budget::new(&stop, args.memory << 20))
     });
+    let staleness = judged.longest.as_ref().and_then(|_| {
+        judge.staleness(part, &history, &mut Budget::new(&stop, args.memory << 20))
+    });
+    let searched = searched.into_iter().map(|(part, why)| (judge.key(part), why)).collect();
     let key = if judge.parts() == 0 { Value::NIL } else { judge.key(part) };
-    Ok(Judgement { objects: judge.parts(), history, key, judged, core, judging })
+    Ok(Judgement { objects: judge.parts(), history, key, judged, core, staleness, ran, searched, judging })
+}
+
+/// What judging all parts gave.
+#[derive(Default)]
+struct Tally {
+    /// The part that decides: how bad, which, and what was found of it.
+    worst: Option<(u8, usize, Judged)>,
+    ran: BTreeMap<&'static str, usize>,
+    /// The first parts that were searched, and why.
+    searched: Vec<(usize, String)>,
+}
+
+/// Of so many parts that were searched it is said why.
+const SEARCHED: usize = 8;
+
+impl Tally {
+    fn add(&mut self, rank: u8, part: usize, mut judged: Judged) {
+        match &judged.verdict {
+            Verdict::Proved { by } => *self.ran.entry(by).or_default() += 1,
+            Verdict::Refuted(witness) => *self.ran.entry(witness.by).or_default() += 1,
+            _ => {}
+        }
+        let why = std::mem::take(&mut judged.searched);
+        if !why.is_empty() {
+            let place = self.searched.partition_point(|other| other.0 < part);
+            self.searched.insert(place, (part, why));
+            self.searched.truncate(SEARCHED);
+        }
+        if self.worst.as_ref().is_none_or(|(other, place, _)| (rank, part) < (*other, *place)) {
+            self.worst = Some((rank, part, judged));
+        }
+    }
+}
+
+fn nothing() -> (usize, Judged) {
+    let verdict = Verdict::Proved { by: "nothing to order" };
+    (0, Judged { verdict, order: Vec::new(), searched: String::new(), longest: None })
 }
 
 /// Judges each part. The first that is violated decides, then the first that is unknown.
@@ -282,14 +342,14 @@ fn judge_parts(
     args: &Args,
     jobs: usize,
     deadline: Instant,
-) -> (usize, Judged) {
+) -> Tally {
     let stop = || Instant::now() >= deadline;
     let jobs = jobs.min(judge.parts()).max(1);
     let memory = (args.memory << 20) / jobs as u64;
     let next = AtomicUsize::new(0);
     // Parts behind a violated one need no look: the first one is what is told.
     let violated = AtomicUsize::new(usize::MAX);
-    let worst: Mutex<Option<(u8, usize, Judged)>> = Mutex::new(None);
+    let tally: Mutex<Tally> = Mutex::default();
     let run = || {
         let mut budget = Budget::new(&stop, memory);
         loop {
@@ -306,10 +366,8 @@ fn judge_parts(
             if rank == 0 {
                 violated.fetch_min(part, Ordering::Relaxed);
             }
-            let Ok(mut worst) = worst.lock() else { return };
-            if worst.as_ref().is_none_or(|(other, place, _)| (rank, part) < (*other, *place)) {
-                *worst = Some((rank, part, judged));
-            }
+            let Ok(mut tally) = tally.lock() else { return };
+            tally.add(rank, part, judged);
         }
     };
     std::thread::scope(|scope| {
@@ -318,18 +376,7 @@ fn judge_parts(
         }
         run();
     });
-    match worst.into_inner() {
-        Ok(Some((_, part, judged))) => (part, judged),
-        _ => (
-            0,
-            Judged {
-                verdict: Verdict::Proved { by: "nothing to order" },
-                order: Vec::new(),
-                searched: String::new(),
-                longest: None,
-            },
-        ),
-    }
+    tally.into_inner().unwrap_or_default()
 }
 
 /// The level of a single object.
