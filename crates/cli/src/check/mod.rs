@@ -137,7 +137,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 /// Says what is wrong with a command line. The exit code 2 that is usual for that means `unknown` to this command's callers.
 pub(crate) fn refuse_usage(error: &clap::Error) -> ExitCode {
-    let is_check = std::env::args_os().nth(1).is_some_and(|word| word == "check");
+    let is_check = std::env::args_os().nth(1).is_some_and(|word| word == "check" || word == "verify");
     let _ = error.print();
     match error.exit_code() {
         0 => ExitCode::SUCCESS,
