@@ -2,6 +2,7 @@
 
 mod bench;
 mod doctor;
+mod evidence;
 mod kv;
 mod probe;
 mod report;

@@ -17,6 +17,7 @@ mod cluster;
 mod convert;
 mod counted;
 mod ending;
+mod evidence;
 mod failure;
 mod front;
 mod health;
@@ -151,6 +152,7 @@ impl Gateway {
         request: Request,
         timeout: Option<Duration>,
     ) -> oneshot::Receiver<Result<Answer, Failure>> {
+        let request = evidence::ask(request);
         let (give, take) = oneshot::channel();
         // Whoever asked may be gone by then.
         self.door.call(request, timeout, Box::new(move |result| drop(give.send(result))));

@@ -43,7 +43,7 @@ const MAGIC: [u8; 8] = *b"QRTpeer\0";
 ///
 /// 2: a node says that it is there, with an empty packet, also when it has nothing to say; and in its answers to heartbeats,
 /// whether it withholds.
-pub(crate) const VERSION: u16 = 3;
+pub(crate) const VERSION: u16 = 5;
 const HELLO_BYTES: usize = 8 + 2 + 8 * 4 + 4;
 const HEADER_BYTES: usize = 8;
 /// The largest packet that is read: what a lane makes, and room for its last frame to be the largest there is.

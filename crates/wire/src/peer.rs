@@ -7,8 +7,10 @@
 
 use crate::codec::{Malformed, Read, Reader, Write};
 use bytes::{BufMut, Bytes, BytesMut};
-use quorate_base::{Entry, EntryId, EntryKind, Index, ShardId, Term};
-use quorate_protocol::raft::{Message, SnapshotId, SnapshotMeta};
+use quorate_base::{Entry, EntryId, EntryKind, Index, NodeId, ShardId, Term};
+use quorate_protocol::raft::{Message, Proof, SnapshotId, SnapshotMeta};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// One statement.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,6 +32,15 @@ pub enum Frame {
         request: u64,
         /// The encoded command.
         data: Bytes,
+        /// The sender wants to hear how it was committed.
+        explain: bool,
+    },
+    /// How a command that was forwarded so was committed. It comes with the news that it was, or never.
+    Committed {
+        /// The asker's number.
+        request: u64,
+        /// How.
+        how: Commitment,
     },
     /// A question about a lease for the leader.
     Lease {
@@ -56,6 +67,20 @@ pub enum Frame {
         /// Why.
         why: Declined,
     },
+}
+
+/// How an entry was committed, as its leader saw it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Commitment {
+    /// The entry.
+    pub id: EntryId,
+    /// The voters whose disks held it when it was committed, each with the microseconds from the proposal until the leader
+    /// knew; its own are those of its flush.
+    pub acks: Vec<(NodeId, u64)>,
+    /// How many voters there were.
+    pub voters: u64,
+    /// Microseconds from when the command came to the leader until it was committed.
+    pub micros: u64,
 }
 
 /// Why a request was not taken.
@@ -85,6 +110,9 @@ const KEEP_ALIVE: u8 = 3;
 const TIME_TO_LIVE: u8 = 4;
 const LEASE_ANSWER: u8 = 5;
 const REFUSED: u8 = 6;
+// 7 and 8 are spoken for.
+const FORWARD_EXPLAINED: u8 = 9;
+const COMMITTED: u8 = 10;
 
 /// Frames for one peer, as they gather.
 #[derive(Default)]
@@ -102,12 +130,24 @@ impl Packet {
                 out.varint(u64::from(shard.0));
                 put_message(out, message);
             }
-            Frame::Forward { shard, term, request, data } => {
-                out.put_u8(FORWARD);
+            Frame::Forward { shard, term, request, data, explain } => {
+                out.put_u8(if *explain { FORWARD_EXPLAINED } else { FORWARD });
                 out.varint(u64::from(shard.0));
                 out.varint(term.0);
                 out.varint(*request);
                 out.string(data);
+            }
+            Frame::Committed { request, how } => {
+                out.put_u8(COMMITTED);
+                out.varint(*request);
+                put_id(out, how.id);
+                out.varint(how.voters);
+                out.varint(how.micros);
+                out.varint(how.acks.len() as u64);
+                for (node, micros) in &how.acks {
+                    out.varint(node.0);
+                    out.varint(*micros);
+                }
             }
             Frame::Lease { shard, request, ask } => {
                 let (kind, lease) = match ask {
@@ -176,9 +216,11 @@ impl Iterator for Frames {
 fn read_frame(r: &mut Reader) -> Read<Frame> {
     match r.u8()? {
         RAFT => Ok(Frame::Raft { shard: shard(r)?, message: read_message(r)? }),
-        FORWARD => {
-            Ok(Frame::Forward { shard: shard(r)?, term: term(r)?, request: r.varint()?, data: r.bytes()? })
+        kind @ (FORWARD | FORWARD_EXPLAINED) => {
+            let (shard, term, request, data) = (shard(r)?, term(r)?, r.varint()?, r.bytes()?);
+            Ok(Frame::Forward { shard, term, request, data, explain: kind == FORWARD_EXPLAINED })
         }
+        COMMITTED => Ok(Frame::Committed { request: r.varint()?, how: read_commitment(r)? }),
         KEEP_ALIVE => {
             Ok(Frame::Lease { shard: shard(r)?, request: r.varint()?, ask: LeaseAsk::KeepAlive(r.int()?) })
         }
@@ -189,6 +231,23 @@ fn read_frame(r: &mut Reader) -> Read<Frame> {
         REFUSED => Ok(Frame::Refused { request: r.varint()?, why: declined(r)? }),
         _ => Err(Malformed),
     }
+}
+
+fn read_commitment(r: &mut Reader) -> Read<Commitment> {
+    let (id, voters, micros) = (read_id(r)?, r.varint()?, r.varint()?);
+    let acks = (0..r.count()?).map(|_| Ok((NodeId(r.varint()?), r.varint()?))).collect::<Read<_>>()?;
+    Ok(Commitment { id, acks, voters, micros })
+}
+
+fn put_proof(out: &mut BytesMut, proof: &Proof) {
+    let Proof::Round(nodes) = proof;
+    out.varint(nodes.len() as u64);
+    nodes.iter().for_each(|node| out.varint(node.0));
+}
+
+fn read_proof(r: &mut Reader) -> Read<Proof> {
+    let nodes = (0..r.count()?).map(|_| r.varint().map(NodeId)).collect::<Read<BTreeSet<_>>>()?;
+    Ok(Proof::Round(Arc::new(nodes)))
 }
 
 fn declined(r: &mut Reader) -> Read<Declined> {
@@ -282,10 +341,11 @@ fn put_message(out: &mut BytesMut, message: &Message) {
         }
         Message::Commit { commit, .. } => out.varint(commit.0),
         Message::ReadIndex { context, .. } => out.put_u64_le(*context),
-        Message::ReadIndexResponse { context, index, .. } => {
+        Message::ReadIndexResponse { context, index, proof, .. } => {
             out.put_u64_le(*context);
             out.flag(index.is_some());
             out.varint(index.map_or(0, |i| i.0));
+            put_proof(out, proof);
         }
         Message::TimeoutNow { .. } => {}
         Message::SnapshotChunk { snapshot, meta, seq, data, last, .. } => {
@@ -339,7 +399,7 @@ fn read_message(r: &mut Reader) -> Read<Message> {
         9 => Message::ReadIndex { term, context: r.u64()? },
         10 => {
             let (context, some, index) = (r.u64()?, r.flag()?, index(r)?);
-            Message::ReadIndexResponse { term, context, index: some.then_some(index) }
+            Message::ReadIndexResponse { term, context, index: some.then_some(index), proof: read_proof(r)? }
         }
         11 => Message::TimeoutNow { term },
         12 => {
@@ -395,7 +455,9 @@ mod tests {
             8 => Message::ReadIndex { term, context: rng.next_u64() },
             9 => {
                 let index = rng.chance(1, 2).then(|| index(rng));
-                Message::ReadIndexResponse { term, context: rng.next_u64(), index }
+                let nodes = (0..rng.below(4)).map(|_| NodeId(rng.next_u64())).collect();
+                let proof = Proof::Round(Arc::new(nodes));
+                Message::ReadIndexResponse { term, context: rng.next_u64(), index, proof }
             }
             10 => Message::TimeoutNow { term },
             11 => {
@@ -409,12 +471,20 @@ mod tests {
 
     fn frame(rng: &mut Rng) -> Frame {
         let (shard, request) = (ShardId(rng.below(99) as u32), rng.next_u64());
-        match rng.below(6) {
-            0 => Frame::Forward { shard, term: term(rng), request, data: bytes(rng) },
+        match rng.below(7) {
+            0 => {
+                let explain = rng.chance(1, 2);
+                Frame::Forward { shard, term: term(rng), request, data: bytes(rng), explain }
+            }
             1 => Frame::Lease { shard, request, ask: LeaseAsk::KeepAlive(rng.next_u64() as i64) },
             2 => Frame::Lease { shard, request, ask: LeaseAsk::TimeToLive(rng.next_u64() as i64) },
             3 => Frame::LeaseAnswer { request, ttl: -1, granted: rng.next_u64() as i64 },
-            4 => Frame::Refused {
+            4 => {
+                let acks = (0..rng.below(4)).map(|_| (NodeId(rng.next_u64()), rng.below(1 << 30))).collect();
+                let how = Commitment { id: id(rng), acks, voters: rng.below(9), micros: rng.next_u64() };
+                Frame::Committed { request, how }
+            }
+            5 => Frame::Refused {
                 request,
                 why: *rng.pick(&[Declined::NotLeading, Declined::Overloaded, Declined::Unknown]),
             },

@@ -1,6 +1,6 @@
 //! What replicas say to each other: one variant a kind, each with its own fields.
 
-use super::{SnapshotId, SnapshotMeta};
+use super::{Proof, SnapshotId, SnapshotMeta};
 use bytes::Bytes;
 use quorate_base::{Entry, EntryId, Index, Term};
 
@@ -96,6 +96,8 @@ pub enum Message {
         context: u64,
         /// The index.
         index: Option<Index>,
+        /// By what the leader knew that it led.
+        proof: Proof,
     },
     /// "Campaign now."
     TimeoutNow {

@@ -426,7 +426,9 @@ impl Raft {
             }
             Message::Commit { commit, .. } => self.commit_upto(commit.min(self.log.last().index)),
             Message::ReadIndex { context, .. } => self.read_index_asked(from, context),
-            Message::ReadIndexResponse { context, index, .. } => self.read_index_came(context, index),
+            Message::ReadIndexResponse { context, index, proof, .. } => {
+                self.read_index_came(context, index, &proof);
+            }
             Message::TimeoutNow { .. } => self.campaign(now, true),
             Message::SnapshotChunk { snapshot, meta, seq, data, last, .. } => {
                 self.chunk_came(from, snapshot, meta, seq, data, last);

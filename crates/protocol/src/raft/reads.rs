@@ -5,10 +5,11 @@
 //! answers the second question for all reads that wait. A read joins only a round that starts after it came. A follower
 //! asks the leader once for all of its reads, under a name that is unique over restarts.
 
-use super::{Message, Mutant, Raft, ReadId, Refusal, Role, mutant};
+use super::{Message, Mutant, Proof, Raft, ReadId, ReadReady, Refusal, Role, mutant};
 use quorate_base::{Index, Instant, NodeId};
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Reader {
@@ -126,17 +127,22 @@ impl Raft {
             return false;
         }
         let Some(round) = self.reads.round.take() else { return false };
+        self.answer_readers(round.readers, round.index, &Proof::Round(Arc::new(round.answered)));
+        true
+    }
+
+    fn answer_readers(&mut self, readers: Vec<Reader>, index: Index, proof: &Proof) {
         let term = self.hard.term;
-        for reader in round.readers {
+        for reader in readers {
+            let proof = proof.clone();
             match reader {
-                Reader::Local(id) => self.pending.reads.push((id, round.index)),
+                Reader::Local(id) => self.pending.reads.push(ReadReady { id, index, proof }),
                 Reader::Remote(node, context) => {
-                    let index = Some(round.index);
-                    self.post(node, Message::ReadIndexResponse { term, context, index });
+                    let index = Some(index);
+                    self.post(node, Message::ReadIndexResponse { term, context, index, proof });
                 }
             }
         }
-        true
     }
 
     /// Leader: a follower asks.
@@ -174,11 +180,11 @@ impl Raft {
         self.post(leader, Message::ReadIndex { term, context });
     }
 
-    pub(super) fn read_index_came(&mut self, context: u64, index: Option<Index>) {
+    pub(super) fn read_index_came(&mut self, context: u64, index: Option<Index>, proof: &Proof) {
         let Some(asked) = self.reads.asked.take_if(|a| a.context == context) else { return };
         for id in asked.reads {
             match index {
-                Some(index) => self.pending.reads.push((id, index)),
+                Some(index) => self.pending.reads.push(ReadReady { id, index, proof: proof.clone() }),
                 None => {
                     self.pending.dropped_reads.push((id, Refusal::NotLeader { leader: self.leader }));
                 }

@@ -5,6 +5,8 @@ use super::message::Message;
 use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{Append, Base, Durable, Entry, EntryId, HardState, Held, Index, NodeId, ShardId, Term};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Timing and bounds of one core.
 #[derive(Clone, Debug)]
@@ -360,6 +362,30 @@ pub struct InstallChunk {
     pub last: bool,
 }
 
+/// By what the leader knew, after a read had come, that it still led.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Proof {
+    /// These replicas, itself left out, answered a round of heartbeats that was sent after the read had come.
+    Round(Arc<BTreeSet<NodeId>>),
+}
+
+impl Default for Proof {
+    fn default() -> Self {
+        Self::Round(Arc::default())
+    }
+}
+
+/// A read that has its index.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReadReady {
+    /// Its name.
+    pub id: ReadId,
+    /// It may be served once this is applied.
+    pub index: Index,
+    /// Why.
+    pub proof: Proof,
+}
+
 /// What a replica is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
@@ -409,7 +435,7 @@ pub struct Outbox {
     /// What is known to be committed.
     pub commit: Index,
     /// Reads with the index that must be applied first.
-    pub reads: Vec<(ReadId, Index)>,
+    pub reads: Vec<ReadReady>,
     /// Reads that got no index.
     pub dropped_reads: Vec<(ReadId, Refusal)>,
     /// Proposals with their place in the log.

@@ -395,8 +395,8 @@ impl Cluster {
         for (id, refusal) in out.refused {
             self.proposals.insert(id, Fate::Refused(refusal));
         }
-        for (id, index) in out.reads {
-            self.read_done(node, id, index);
+        for read in out.reads {
+            self.read_done(node, read.id, read.index);
         }
         for (id, refusal) in out.dropped_reads {
             self.sees(Sight::ReadEnds(node, id, None));

@@ -83,8 +83,8 @@ pub fn outbox(trace: &mut Vec<String>, node: NodeId, out: &Outbox) {
     for c in &out.install {
         trace.push(format!("n{node} stores chunk {} of {}", c.seq, id(c.meta.id)));
     }
-    for (r, index) in &out.reads {
-        trace.push(format!("n{node} reads r{} at {index}", r.0));
+    for read in &out.reads {
+        trace.push(format!("n{node} reads r{} at {}", read.id.0, read.index));
     }
     for (r, why) in &out.dropped_reads {
         trace.push(format!("n{node} drops r{}: {}", r.0, refusal(why)));
