@@ -128,6 +128,9 @@ impl Evidence {
             rows.plain("  | asked for a read index");
             rows.plain(&format!("node {leader}, leader of term {}", self.term));
         }
+        if self.mode == "lease" {
+            rows.plain(&format!("  | the lease of node {leader} held: nobody else was asked"));
+        }
         for Ack { node, .. } in self.acks.iter().filter(|ack| ack.node != leader) {
             rows.plain(&format!("  |-- node {node} said that it leads"));
         }

@@ -129,7 +129,7 @@ mod tests {
             Part::Read,
             Part::Total,
         ];
-        let modes = [Mode::Log, Mode::Leader, Mode::ReadIndex, Mode::Local];
+        let modes = [Mode::Log, Mode::Leader, Mode::ReadIndex, Mode::Lease, Mode::Local];
         for word in words.map(Part::word).into_iter().chain(modes.map(Mode::word)) {
             assert!(
                 documented.contains(&format!("| `{word}` |")),

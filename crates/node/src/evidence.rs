@@ -20,6 +20,8 @@ pub enum Mode {
     Leader,
     /// The asked node's own state, at a read index that the leader gave after such a round.
     ReadIndex,
+    /// The asked node's own state, at an index that the leader gave while its lease held.
+    Lease,
     /// The asked node's own state, whatever the others have.
     Local,
 }
@@ -31,6 +33,7 @@ impl Mode {
             Self::Log => "log",
             Self::Leader => "leader",
             Self::ReadIndex => "read-index",
+            Self::Lease => "lease",
             Self::Local => "local",
         }
     }

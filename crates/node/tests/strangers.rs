@@ -51,7 +51,14 @@ impl Node {
         let mut store = MemoryStore::new(disk, "state", identity);
         let config = raft::Config::new(KV, ME);
         let voters: Vec<NodeId> = (1..=3).map(NodeId).collect();
-        let parts = Parts { raft: config.clone(), found, store: &mut store, voters, campaign_at_once: false };
+        let parts = Parts {
+            raft: config.clone(),
+            found,
+            store: &mut store,
+            voters,
+            campaign_at_once: false,
+            promised: Duration::ZERO,
+        };
         let (mut rng, now) = (Rng::new(seed), Instant(1));
         let booted = boot::boot(parts, &mut journal, &mut rng, now).unwrap();
         let options = quorate_node::watch::Options::default();
@@ -224,10 +231,13 @@ impl Liar<'_> {
             }
             5 => Message::Appended { term, matched: commit },
             6 => Message::AppendRejected { term, prev: commit, hint: self.id() },
-            7 => Message::Heartbeat { term, commit, round: self.rng.next_u64() },
+            7 => {
+                let lease = Duration::from_micros(self.rng.below(1 << 20));
+                Message::Heartbeat { term, commit, round: self.rng.next_u64(), lease }
+            }
             8 => {
-                let withheld = self.rng.chance(1, 5);
-                Message::HeartbeatResponse { term, round: self.rng.next_u64(), withheld }
+                let (withheld, promised) = (self.rng.chance(1, 5), self.rng.chance(1, 2));
+                Message::HeartbeatResponse { term, round: self.rng.next_u64(), withheld, promised }
             }
             9 => Message::Commit { term, commit },
             10 => Message::ReadIndex { term, context: self.rng.next_u64() },
@@ -446,7 +456,7 @@ fn what_is_parked_is_bounded_and_goes_out_in_packets_that_are_read() {
     }
     assert!((40..60).contains(&refused(&node)), "{} of 300 MiB were refused", refused(&node));
     let mut packet = Packet::default();
-    let message = Message::Heartbeat { term: Term(1), commit: Index(0), round: 1 };
+    let message = Message::Heartbeat { term: Term(1), commit: Index(0), round: 1, lease: Duration::ZERO };
     packet.push(&Frame::Raft { shard: KV, message });
     node.packet(2, packet.finish());
     assert_eq!(node.settle(), None);

@@ -13,6 +13,7 @@ mod error;
 mod inbox;
 mod met;
 mod mistakes;
+mod promised;
 mod room;
 mod run;
 mod transport;

@@ -9,6 +9,7 @@ use crate::door::NodeDoor;
 use crate::error::{ServeError, ServeErrorKind};
 use crate::inbox::Inbox;
 use crate::met::Met;
+use crate::promised;
 use crate::room::{self, Room};
 use crate::transport::{Patience, PeerBytes, Transport};
 use crate::workers::{Counters, ToBackground, ToJournal, Workers};
@@ -258,6 +259,8 @@ fn recover(
     raft_config.heartbeat = config.heartbeat;
     raft_config.election_min = config.election_min;
     raft_config.election_max = config.election_max;
+    raft_config.lease_reads = config.lease_reads;
+    let promised = promised::take(&config.data, config.lease_reads.map(|_| config.election_min))?;
     let voters: Vec<NodeId> = config.peers.iter().map(|p| p.id).collect();
     let now = clock.now();
     let mut rng = Rng::new(seed(config));
@@ -268,6 +271,7 @@ fn recover(
             store: &mut store,
             voters,
             campaign_at_once: config.campaign_at_once,
+            promised,
         },
         &mut journal,
         &mut rng,
@@ -368,8 +372,9 @@ async fn run_lane(
                 inbox.push(Event::HandOver);
             }
         }
-        let now = clock.now();
         inbox.take(&mut events);
+        // Behind what came: no request is served by the time of before it came, which a lease may have outlived.
+        let now = clock.now();
         for event in events.drain(..) {
             lane.handle(now, event);
         }

@@ -8,7 +8,7 @@
 //!
 //! The core's own invariants ([`quorate_protocol::raft::Raft::check_invariants`]) are asked too.
 
-use crate::world::Place;
+use crate::place::Place;
 use quorate_base::{EntryId, Index, NodeId, Term};
 use std::collections::BTreeMap;
 

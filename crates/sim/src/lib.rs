@@ -5,6 +5,8 @@ mod disks;
 mod invariants;
 mod knobs;
 mod leases;
+mod nemesis;
+mod place;
 mod plan;
 mod watchers;
 mod world;

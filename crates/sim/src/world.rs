@@ -4,14 +4,16 @@
 //! server has threads and sockets, this has a heap of `(time, sequence)`. Everything random comes from streams of one seed,
 //! one stream a purpose, so that switching one kind of fault off leaves the others in place.
 //!
-//! The simulated clock is the only clock. Each node's own clock runs at a slightly different rate and jumps with pauses.
+//! The simulated clock is the only true one. Where leases are on, which rest on clocks, each node's own runs fast or slow by as much as
+//! they allow for; a node that is paused finds that time has passed.
 
 use crate::digest::Digest;
 use crate::invariants::Invariants;
 use crate::knobs::{Counts, Knobs};
+use crate::place::{Place, Running, truly};
 use bytes::Bytes;
 use quorate_base::time::Duration;
-use quorate_base::{Base, Instant, Mint, NodeId, Rng, ShardId};
+use quorate_base::{Instant, Mint, NodeId, Rng, ShardId};
 use quorate_faulty::FaultyDisk;
 use quorate_node::api::{Failure, Member, Request, WatchStream};
 use quorate_node::applier::{Applier, Output, Work};
@@ -19,7 +21,6 @@ use quorate_node::boot;
 use quorate_node::lane::{Effects, Event, Lane, Reading, Seal, Settings, Upkeep};
 use quorate_node::watch::{CatchUp, Hub};
 use quorate_protocol::raft;
-use quorate_state::kv::KvView;
 use quorate_storage::journal::{CheckpointMark, Identity, Journal, Options};
 use quorate_storage::memory::MemoryStore;
 use quorate_wire::peer::{Frame, Packet};
@@ -79,36 +80,6 @@ impl Ord for Timed {
     }
 }
 
-/// A live node.
-pub(crate) struct Running {
-    pub(crate) lane: Lane,
-    journal: Journal,
-    pub(crate) applier: Applier,
-    pub(crate) hub: Arc<Mutex<Hub>>,
-    effects: Effects,
-    to_write: Vec<quorate_base::Append>,
-    marks: Vec<(u64, Base, Option<Arc<KvView>>)>,
-    flushing: bool,
-    marking: Vec<(u64, Base, Option<Arc<KvView>>)>,
-    work: VecDeque<Work>,
-    applying: bool,
-    seals: VecDeque<Seal>,
-    tick_at: Option<Instant>,
-}
-
-/// A node's place, live or not.
-pub(crate) struct Place {
-    pub(crate) id: NodeId,
-    pub(crate) disk: FaultyDisk,
-    pub(crate) running: Option<Box<Running>>,
-    pub(crate) life: u64,
-    pub(crate) paused_until: Option<Instant>,
-    pub(crate) stopped_why: Option<String>,
-    /// What was durable on its disk was harmed, and it has not yet been seen whole again.
-    pub(crate) harmed: bool,
-    queued: Vec<Event>,
-}
-
 /// The world.
 pub struct World {
     /// The knobs of this run.
@@ -139,6 +110,8 @@ pub struct World {
 impl World {
     /// A world of `knobs.nodes` new nodes, none started.
     pub fn new(seed: u64, knobs: Knobs) -> Self {
+        let mut clocks = Rng::stream(seed, "clocks");
+        let drift = u64::from(knobs.lease_reads.unwrap_or(0));
         let places = (1..=knobs.nodes)
             .map(|n| Place {
                 id: NodeId(n),
@@ -147,6 +120,7 @@ impl World {
                 life: 0,
                 paused_until: None,
                 stopped_why: None,
+                rate: 1_000_000 - drift + clocks.below(2 * drift + 1),
                 harmed: false,
                 queued: Vec::new(),
             })
@@ -225,6 +199,13 @@ impl World {
             self.counts.add("power losses");
             self.tell_down(id);
         }
+    }
+
+    /// Tells a node to hand its leadership over, if it has it.
+    pub fn hand_over(&mut self, id: NodeId) {
+        self.counts.add("leaderships to be handed over");
+        self.deliver(id, Event::HandOver);
+        self.settle(place_of(id));
     }
 
     /// Stops a node's process for a while; what arrives meanwhile waits.
@@ -511,12 +492,13 @@ impl World {
             return;
         }
         place.paused_until = None;
+        let (now, rate) = (place.local(self.now), place.rate);
         let Some(r) = place.running.as_mut() else { return };
         for event in place.queued.drain(..) {
-            r.lane.handle(self.now, event);
+            r.lane.handle(now, event);
         }
-        r.lane.handle(self.now, Event::Tick);
-        r.lane.drain(self.now, &mut r.effects);
+        r.lane.handle(now, Event::Tick);
+        r.lane.drain(now, &mut r.effects);
         r.to_write.append(&mut r.effects.journal);
         r.work.extend(r.effects.work.drain(..));
         let packets = std::mem::take(&mut r.effects.packets);
@@ -524,7 +506,7 @@ impl World {
         let roles = std::mem::take(&mut r.effects.roles);
         let malformed = r.effects.malformed.pop();
         let broken = r.effects.broken.take();
-        let next = r.lane.deadline();
+        let next = r.lane.deadline().map(|at| truly(at, rate));
         let retick =
             next.is_some() && (r.tick_at.is_none() || next < r.tick_at || r.tick_at <= Some(self.now));
         if retick {
@@ -605,6 +587,7 @@ impl World {
         config.log_keep_bytes = self.knobs.log_keep_bytes;
         config.log_pin_bytes = 4 * self.knobs.log_keep_bytes;
         config.max_unapplied_bytes = 2 * self.knobs.log_keep_bytes;
+        config.lease_reads = self.knobs.lease_reads;
         config.mutant = self.knobs.mutant;
         let voters = (1..=self.knobs.nodes).map(NodeId).collect();
         let parts = boot::Parts {
@@ -613,8 +596,14 @@ impl World {
             store: &mut store,
             voters,
             campaign_at_once: id == NodeId(1),
+            promised: if config.lease_reads.is_some() && self.places[at].life > 1 {
+                config.election_min
+            } else {
+                Duration::ZERO
+            },
         };
-        let booted = boot::boot(parts, &mut journal, &mut rng, self.now).map_err(|e| e.to_string())?;
+        let now = self.places[at].local(self.now);
+        let booted = boot::boot(parts, &mut journal, &mut rng, now).map_err(|e| e.to_string())?;
         if !booted.notes.is_empty() {
             self.counts.add("damage named");
         }
@@ -639,7 +628,7 @@ impl World {
             at_once: self.knobs.at_once,
             upkeep: Upkeep::default(),
         };
-        let lane = Lane::new(settings, booted.raft, booted.view, hub.clone(), &mut rng, self.now);
+        let lane = Lane::new(settings, booted.raft, booted.view, hub.clone(), &mut rng, now);
         let applier = Applier::new(booted.kv, id, booted.generation, self.knobs.seal_bytes);
         Ok(Running {
             lane,

@@ -7,6 +7,7 @@
 
 use crate::codec::{Malformed, Read, Reader, Write};
 use bytes::{BufMut, Bytes, BytesMut};
+use quorate_base::time::Duration;
 use quorate_base::{Entry, EntryId, EntryKind, Index, NodeId, ShardId, Term};
 use quorate_protocol::raft::{Message, Proof, SnapshotId, SnapshotMeta};
 use std::collections::BTreeSet;
@@ -240,12 +241,17 @@ fn read_commitment(r: &mut Reader) -> Read<Commitment> {
 }
 
 fn put_proof(out: &mut BytesMut, proof: &Proof) {
-    let Proof::Round(nodes) = proof;
-    out.varint(nodes.len() as u64);
-    nodes.iter().for_each(|node| out.varint(node.0));
+    out.flag(matches!(proof, Proof::Lease));
+    if let Proof::Round(nodes) = proof {
+        out.varint(nodes.len() as u64);
+        nodes.iter().for_each(|node| out.varint(node.0));
+    }
 }
 
 fn read_proof(r: &mut Reader) -> Read<Proof> {
+    if r.flag()? {
+        return Ok(Proof::Lease);
+    }
     let nodes = (0..r.count()?).map(|_| r.varint().map(NodeId)).collect::<Read<BTreeSet<_>>>()?;
     Ok(Proof::Round(Arc::new(nodes)))
 }
@@ -331,13 +337,15 @@ fn put_message(out: &mut BytesMut, message: &Message) {
             out.varint(prev.0);
             put_id(out, *hint);
         }
-        Message::Heartbeat { commit, round, .. } => {
+        Message::Heartbeat { commit, round, lease, .. } => {
             out.varint(commit.0);
             out.varint(*round);
+            out.varint(u64::try_from(lease.as_micros()).unwrap_or(u64::MAX));
         }
-        Message::HeartbeatResponse { round, withheld, .. } => {
+        Message::HeartbeatResponse { round, withheld, promised, .. } => {
             out.varint(*round);
             out.flag(*withheld);
+            out.flag(*promised);
         }
         Message::Commit { commit, .. } => out.varint(commit.0),
         Message::ReadIndex { context, .. } => out.put_u64_le(*context),
@@ -393,8 +401,14 @@ fn read_message(r: &mut Reader) -> Read<Message> {
         }
         4 => Message::Appended { term, matched: index(r)? },
         5 => Message::AppendRejected { term, prev: index(r)?, hint: read_id(r)? },
-        6 => Message::Heartbeat { term, commit: index(r)?, round: r.varint()? },
-        7 => Message::HeartbeatResponse { term, round: r.varint()?, withheld: r.flag()? },
+        6 => {
+            let (commit, round, lease) = (index(r)?, r.varint()?, Duration::from_micros(r.varint()?));
+            Message::Heartbeat { term, commit, round, lease }
+        }
+        7 => {
+            let (round, withheld, promised) = (r.varint()?, r.flag()?, r.flag()?);
+            Message::HeartbeatResponse { term, round, withheld, promised }
+        }
         8 => Message::Commit { term, commit: index(r)? },
         9 => Message::ReadIndex { term, context: r.u64()? },
         10 => {
@@ -449,14 +463,20 @@ mod tests {
             }
             3 => Message::Appended { term, matched: index(rng) },
             4 => Message::AppendRejected { term, prev: Index(7), hint: id(rng) },
-            5 => Message::Heartbeat { term, commit: index(rng), round: rng.next_u64() },
-            6 => Message::HeartbeatResponse { term, round: rng.next_u64(), withheld: rng.chance(1, 2) },
+            5 => {
+                let lease = Duration::from_micros(rng.below(1 << 40));
+                Message::Heartbeat { term, commit: index(rng), round: rng.next_u64(), lease }
+            }
+            6 => {
+                let (withheld, promised) = (rng.chance(1, 2), rng.chance(1, 2));
+                Message::HeartbeatResponse { term, round: rng.next_u64(), withheld, promised }
+            }
             7 => Message::Commit { term, commit: index(rng) },
             8 => Message::ReadIndex { term, context: rng.next_u64() },
             9 => {
                 let index = rng.chance(1, 2).then(|| index(rng));
                 let nodes = (0..rng.below(4)).map(|_| NodeId(rng.next_u64())).collect();
-                let proof = Proof::Round(Arc::new(nodes));
+                let proof = if rng.chance(1, 3) { Proof::Lease } else { Proof::Round(Arc::new(nodes)) };
                 Message::ReadIndexResponse { term, context: rng.next_u64(), index, proof }
             }
             10 => Message::TimeoutNow { term },

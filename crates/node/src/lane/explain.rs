@@ -184,11 +184,17 @@ impl Lane {
                 let at = evidence.parts.iter().position(|&(part, _)| part == Part::Replicate).unwrap_or(0);
                 evidence.parts.insert(at, (Part::Flush, flush));
             }
-        } else if let Some((_, index, Proof::Round(nodes))) = &trace.indexed {
+        } else if let Some((_, index, proof)) = &trace.indexed {
             evidence.index = Some(*index);
-            evidence.mode = if evidence.leader == Some(node) { Mode::Leader } else { Mode::ReadIndex };
-            let others = nodes.iter().copied();
-            evidence.acks = evidence.leader.into_iter().chain(others).map(|node| (node, None)).collect();
+            evidence.acks.extend(evidence.leader.map(|leader| (leader, None)));
+            evidence.mode = match proof {
+                Proof::Lease => Mode::Lease,
+                Proof::Round(_) if evidence.leader == Some(node) => Mode::Leader,
+                Proof::Round(_) => Mode::ReadIndex,
+            };
+            if let Proof::Round(nodes) = proof {
+                evidence.acks.extend(nodes.iter().map(|&node| (node, None)));
+            }
             evidence.voters = self.raft.membership().voters.len() as u64;
         } else if !writes && trace.sent.is_some() {
             // The leader's word about a lease.

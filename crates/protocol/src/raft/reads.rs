@@ -3,7 +3,8 @@
 //! A read may be served from any state that holds all that was committed when the read began. The leader's commit index is
 //! that point, if it has committed in its own term, and if it still led after the read came. One round of heartbeats
 //! answers the second question for all reads that wait. A read joins only a round that starts after it came. A follower
-//! asks the leader once for all of its reads, under a name that is unique over restarts.
+//! asks the leader once for all of its reads, under a name that is unique over restarts. Where the operator allows it, a lease
+//! takes the place of the round ([`super::leases`]).
 
 use super::{Message, Mutant, Proof, Raft, ReadId, ReadReady, Refusal, Role, mutant};
 use quorate_base::{Index, Instant, NodeId};
@@ -57,6 +58,12 @@ impl Reads {
         self.number
     }
 
+    /// A number for heartbeats whose answers are to be told from those of earlier ones.
+    pub(super) fn next_round(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
     pub(super) fn retry_at(&self) -> Option<Instant> {
         self.asked.as_ref().map(|a| a.retry_at)
     }
@@ -87,25 +94,31 @@ impl Raft {
         }
     }
 
-    /// Leader: starts a round if reads wait and none is under way.
-    pub(super) fn start_read_round(&mut self) {
-        if self.role != Role::Leader || self.reads.round.is_some() || self.reads.waiting.is_empty() {
+    /// Leader: answers what waits if its lease holds; else starts a round, if none is under way.
+    pub(super) fn start_read_round(&mut self, now: Instant) {
+        if self.role != Role::Leader || self.reads.waiting.is_empty() {
             return;
         }
         let own_term_committed = self.hard.commit >= self.term_start;
         if !own_term_committed && !mutant(&self.config, Mutant::ReadIndexBeforeOwnTermCommit) {
             return;
         }
-        self.reads.number += 1;
+        if self.lease_holds(now) {
+            let readers = std::mem::take(&mut self.reads.waiting);
+            return self.answer_readers(readers, self.hard.commit, &Proof::Lease);
+        }
+        if self.reads.round.is_some() {
+            return;
+        }
         let round = Round {
-            number: self.reads.number,
+            number: self.reads.next_round(),
             index: self.hard.commit,
             readers: std::mem::take(&mut self.reads.waiting),
             answered: BTreeSet::new(),
         };
         self.reads.round = Some(round);
         if !self.finish_round() {
-            self.send_heartbeats();
+            self.send_heartbeats(now);
         }
     }
 

@@ -46,6 +46,9 @@ pub struct Config {
     pub log_pin_bytes: usize,
     /// The most that the above may rise to.
     pub log_pin_bytes_max: usize,
+    /// Serve reads under a lease, see [`super::leases`]: how far each replica's clock may run fast or slow, in millionths. Safe only
+    /// while that holds for all.
+    pub lease_reads: Option<u32>,
     /// A planted bug; without the feature `mutants` it has no effect.
     pub mutant: Option<Mutant>,
 }
@@ -70,6 +73,7 @@ impl Config {
             log_keep_bytes: 16 << 20,
             log_pin_bytes: 128 << 20,
             log_pin_bytes_max: 1 << 30,
+            lease_reads: None,
             mutant: None,
         }
     }
@@ -104,11 +108,23 @@ pub enum Mutant {
     PromoteLaggingLearner,
     /// A replica that has lost its state campaigns.
     LostStateCampaigns,
+    /// A leader that asked another to campaign goes on under its lease.
+    LeaseOutlivesTransfer,
+    /// A lease is counted from the answers to the heartbeats that asked for it.
+    LeaseFromResponse,
+    /// A lease is counted as long as it was promised, as if all clocks ran at one rate.
+    LeaseIgnoresDrift,
+    /// A lease is judged by the time of the last tick: a leader that stood still serves.
+    LeaseOfTheLastTick,
+    /// A replica that starts again has forgotten what it promised.
+    LeaseForgottenByRestart,
+    /// A promise ends with the connection to the leader.
+    LeaseBrokenByConnection,
 }
 
 impl Mutant {
     /// All, with their names.
-    pub const ALL: [(&'static str, Self); 13] = [
+    pub const ALL: [(&'static str, Self); 19] = [
         ("fig8-commit", Self::Fig8Commit),
         ("vote-not-durable", Self::VoteNotDurable),
         ("ack-before-fsync", Self::AckBeforeFsync),
@@ -122,6 +138,12 @@ impl Mutant {
         ("learner-refuses-vote", Self::LearnerRefusesVote),
         ("promote-lagging-learner", Self::PromoteLaggingLearner),
         ("lost-state-campaigns", Self::LostStateCampaigns),
+        ("lease-outlives-transfer", Self::LeaseOutlivesTransfer),
+        ("lease-from-response", Self::LeaseFromResponse),
+        ("lease-ignores-drift", Self::LeaseIgnoresDrift),
+        ("lease-of-the-last-tick", Self::LeaseOfTheLastTick),
+        ("lease-forgotten-by-restart", Self::LeaseForgottenByRestart),
+        ("lease-broken-by-connection", Self::LeaseBrokenByConnection),
     ];
 
     /// The mutant of this name.
@@ -149,6 +171,8 @@ pub struct Boot {
     pub state_lost: bool,
     /// Campaign without waiting, if there never was a term.
     pub campaign_at_once: bool,
+    /// For so long an earlier life may have promised to vote for nobody; see [`super::leases`].
+    pub promised: Duration,
 }
 
 /// Parts that do not fit together.
@@ -367,6 +391,8 @@ pub struct InstallChunk {
 pub enum Proof {
     /// These replicas, itself left out, answered a round of heartbeats that was sent after the read had come.
     Round(Arc<BTreeSet<NodeId>>),
+    /// Its lease held.
+    Lease,
 }
 
 impl Default for Proof {
