@@ -4,6 +4,7 @@ mod bench;
 mod doctor;
 mod evidence;
 mod kv;
+mod node;
 mod probe;
 mod report;
 mod serve;
@@ -37,6 +38,8 @@ enum Command {
     Serve(Box<serve::Args>),
     /// Show members, roles, terms, lag, and what is unhealthy
     Status(status::Args),
+    /// Add, promote, remove and replace members
+    Node(node::Args),
     /// Read, write and watch keys
     Kv(kv::Args),
     /// Measure a cluster
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Up(args) => up::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Node(args) => node::run(&args),
         Command::Kv(args) => kv::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),

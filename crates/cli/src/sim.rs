@@ -159,6 +159,7 @@ fn work(args: &Args, next: &AtomicU64, to: u64, enough: &AtomicBool, results: &S
             faults: !args.calm,
             disks: true,
             doors: true,
+            members: true,
             mutant: None,
         };
         let mut outcome = plan.run();

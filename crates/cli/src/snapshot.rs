@@ -115,6 +115,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
 
 fn restore(args: &Restore) -> Result<(), Problem> {
     let settings = Settings::gather(args.config.as_deref(), &args.flags)?;
+    if settings.join.is_some() {
+        let message = "a snapshot makes a new cluster, and --join is about one that serves";
+        let hint =
+            "leave --join out here; to add a node to a cluster that serves, `quorate node add` is enough";
+        return Err(Problem::new(Exit::Usage, message, hint));
+    }
     let restored = backup::restore(&args.file, &settings.server, args.bump_revision)?;
     tell(&args.file, &restored, args.json, "was restored:")?;
     if !args.json {

@@ -6,7 +6,7 @@
 //!
 //! The same port answers a few plain HTTP pages (`front.rs`).
 //!
-//! What is not there yet answers UNIMPLEMENTED with a sentence: changes of members, and users.
+//! What is not there yet answers UNIMPLEMENTED with a sentence: downgrades, and users.
 
 mod arrivals;
 mod aside;
@@ -24,6 +24,7 @@ mod health;
 mod kv;
 mod lease;
 mod maintenance;
+mod members;
 mod snapshot;
 mod unfinished;
 mod watch;
@@ -221,6 +222,8 @@ pub(crate) fn unexpected(body: &Body) -> Status {
         Body::Leases(_) => "leases",
         Body::Members(_) => "members",
         Body::Status(_) => "a status",
+        Body::MembersChanged { .. } => "changed members",
+        Body::Moved => "a moved leader",
         Body::HashSpace(_) | Body::HashAll(_) => "a hash",
         Body::Done => "that it is done",
     };
@@ -356,6 +359,9 @@ mod tests {
             both!(gateway, Lease, lease_time_to_live, pb::LeaseTimeToLiveRequest::default()),
             both!(gateway, Lease, lease_leases, pb::LeaseLeasesRequest::default()),
             both!(gateway, Cluster, member_list, pb::MemberListRequest::default()),
+            both!(gateway, Cluster, member_remove, pb::MemberRemoveRequest::default()),
+            both!(gateway, Cluster, member_promote, pb::MemberPromoteRequest::default()),
+            both!(gateway, Maintenance, move_leader, pb::MoveLeaderRequest::default()),
             both!(gateway, Maintenance, status, pb::StatusRequest::default()),
             both!(gateway, Maintenance, alarm, pb::AlarmRequest::default()),
             both!(gateway, Auth, auth_status, pb::AuthRequest::default()),

@@ -10,6 +10,7 @@ use quorate_base::{Index, NodeId, Term};
 use quorate_wire::kv::{
     Alarm, Command, Event, KeyRange, LeaseId, Range, Refused, Reply, Revision, SpaceHash, Txn,
 };
+use quorate_wire::members;
 
 /// An operation on the key-value space.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +52,13 @@ pub enum Request {
     },
     /// How the asked node does.
     Status,
+    /// Change the members; made at most once, wherever the leader is.
+    ChangeMembers(members::Change),
+    /// Hand the leadership of the asked node over.
+    MoveLeader {
+        /// To whom.
+        to: u64,
+    },
     /// The alarms that stand, through a read index.
     Alarms,
     /// A hash of what can be read at the asked node, up to a revision; 0 and below mean all.
@@ -119,6 +127,15 @@ pub enum Body {
     Members(Vec<Member>),
     /// To `Status`.
     Status(Status),
+    /// To `ChangeMembers`, once the change is in force.
+    MembersChanged {
+        /// The member that it is about.
+        id: u64,
+        /// All members then.
+        members: Vec<Member>,
+    },
+    /// To `MoveLeader`, once the other leads.
+    Moved,
     /// To `HashSpace`.
     HashSpace(SpaceHash),
     /// To `HashAll`.
@@ -192,6 +209,12 @@ pub enum Failure {
     Stopping,
     /// The node's disk or state failed; in words.
     Broken(String),
+    /// The leader will not change the members so. Nothing was done.
+    Members(members::Refusal),
+    /// The asked node does not lead. Nothing was done.
+    NotLeader,
+    /// Who is to lead is no voter. Nothing was done.
+    BadTransferee,
 }
 
 /// A snapshot of the space as a file, piece by piece; see [`crate::backup`].

@@ -32,8 +32,8 @@ pub struct Parts<'a> {
     pub found: Recovered,
     /// Where the states of checkpoints are.
     pub store: &'a mut dyn StateStore,
-    /// The first configuration's voters, for a node that is new.
-    pub voters: Vec<NodeId>,
+    /// For a node that is new: the first configuration, or the one that it joins, in which it has no vote.
+    pub founders: Membership,
     /// A new node of a new cluster campaigns without waiting for a time-out.
     pub campaign_at_once: bool,
     /// For so long an earlier life may have promised to vote for nobody, for its leader's lease.
@@ -97,9 +97,9 @@ impl std::error::Error for Error {}
 
 /// Puts core and machine together.
 pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant) -> Result<Booted, Error> {
-    let Parts { raft: config, mut found, store, voters, campaign_at_once, promised } = parts;
+    let Parts { raft: config, mut found, store, founders, campaign_at_once, promised } = parts;
     let (shard, id) = (config.shard, config.id);
-    let founders = Membership::of_voters(voters).encode();
+    let founders = founders.encode();
     let newest = store.newest().map_err(Error::State)?;
     let begun = found.shards.remove(&shard).or_else(|| unread(&found, shard, newest, &founders, id));
     let new = begun.is_none();

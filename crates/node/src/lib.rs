@@ -9,4 +9,5 @@ pub mod evidence;
 pub mod figures;
 pub mod lane;
 pub mod lessor;
+mod strict;
 pub mod watch;

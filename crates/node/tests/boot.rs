@@ -32,7 +32,7 @@ fn start(disk: &FaultyDisk, voters: u64) -> Result<(Booted, Journal), String> {
         raft: raft::Config::new(KV, ME),
         found,
         store: &mut store,
-        voters: (1..=voters).map(NodeId).collect(),
+        founders: raft::Membership::of_voters((1..=voters).map(NodeId)),
         campaign_at_once: false,
         promised: Duration::ZERO,
     };

@@ -48,7 +48,7 @@ impl Node {
             raft: config.clone(),
             found,
             store: &mut store,
-            voters: vec![ME],
+            founders: raft::Membership::of_voters([ME]),
             campaign_at_once: true,
             promised: Duration::ZERO,
         };

@@ -50,12 +50,12 @@ impl Node {
                 .unwrap();
         let mut store = MemoryStore::new(disk, "state", identity);
         let config = raft::Config::new(KV, ME);
-        let voters: Vec<NodeId> = (1..=3).map(NodeId).collect();
+        let founders = Membership::of_voters((1..=3).map(NodeId));
         let parts = Parts {
             raft: config.clone(),
             found,
             store: &mut store,
-            voters,
+            founders,
             campaign_at_once: false,
             promised: Duration::ZERO,
         };

@@ -26,12 +26,12 @@ fn start() -> (Lane, Applier) {
         Journal::open(disk.clone(), "journal", identity, options, Mint::for_journal()).unwrap();
     let mut store = MemoryStore::new(disk, "state", identity);
     let config = raft::Config::new(KV, ME);
-    let voters = (1..=3).map(NodeId).collect();
+    let founders = Membership::of_voters((1..=3).map(NodeId));
     let parts = Parts {
         raft: config.clone(),
         found,
         store: &mut store,
-        voters,
+        founders,
         campaign_at_once: false,
         promised: Duration::ZERO,
     };
@@ -78,7 +78,14 @@ fn while_entries_bring_no_events() {
     let (mut lane, applier) = start();
     let before = view(&lane);
     let (outcomes, events, leases) = Default::default();
-    let applied = Applied { last: EntryId::ZERO, outcomes, events, leases, view: applier.kv().view() };
+    let applied = Applied {
+        last: EntryId::ZERO,
+        outcomes,
+        events,
+        leases,
+        members: Vec::new(),
+        view: applier.kv().view(),
+    };
     lane.handle(Instant(2), Event::Output(Output::Applied(applied)));
     assert!(before.upgrade().is_none(), "the view from before the batch is still held");
 }

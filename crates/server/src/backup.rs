@@ -4,13 +4,14 @@
 //! checksum of its own, and the whole one more (`quorate_node::backup` draws it).
 //!
 //! A restored directory holds a checkpoint with the snapshot's state, and a journal whose log begins behind it, with the members
-//! of the new cluster as its configuration. Revisions and leases are as they were. Each member is restored from the same file,
+//! of the new cluster as its configuration; names and addresses go into the log once one of them leads, so that all have the
+//! same ones. Revisions and leases are as they were. Each member is restored from the same file,
 //! with the same members; since all begin at one entry, their logs fit. The new cluster has another identity than the old one,
 //! or a node of the old one that comes back would be taken for a member, with a log that goes further.
 
 use crate::bbolt::{self, MAGIC, MAGIC_AT};
 use crate::config::ServerConfig;
-use crate::datadir::DataDir;
+use crate::datadir::{DataDir, create_dir_durably};
 use crate::disk::FsDisk;
 use crate::error::{ServeError, ServeErrorKind};
 use bytes::Bytes;
@@ -62,9 +63,8 @@ pub fn restore(path: &Path, config: &ServerConfig, bump: Option<u64>) -> Result<
         ));
     }
     must_be_new(&config.data)?;
+    let marker = mark(&config.data)?;
     let data = DataDir::open(config)?;
-    let marker = data.path().join(RESTORING);
-    fs::write(&marker, "").map_err(|e| io("write", &marker, &e))?;
     for part in ["state", "journal"] {
         remove_dir(&data.path().join(part))?;
     }
@@ -76,8 +76,21 @@ pub fn restore(path: &Path, config: &ServerConfig, bump: Option<u64>) -> Result<
     restore_state(path, data.path(), identity, &base, bump)?;
     restore_journal(data.path(), identity, base)?;
     fs::remove_file(&marker).map_err(|e| io("remove", &marker, &e))?;
-    File::open(data.path()).and_then(|d| d.sync_all()).map_err(|e| io("sync", data.path(), &e))?;
+    sync_dir(data.path())?;
     Ok(found)
+}
+
+/// Marks a directory as being restored, before anything else stands in it: whatever is half done at a loss of power is known by it.
+fn mark(data: &Path) -> Result<PathBuf, ServeError> {
+    create_dir_durably(data).map_err(|e| io("create", data, &e))?;
+    let marker = data.join(RESTORING);
+    fs::write(&marker, "").map_err(|e| io("write", &marker, &e))?;
+    sync_dir(data)?;
+    Ok(marker)
+}
+
+fn sync_dir(path: &Path) -> Result<(), ServeError> {
+    File::open(path).and_then(|dir| dir.sync_all()).map_err(|e| io("sync", path, &e))
 }
 
 /// Whether a restore into this directory was interrupted.

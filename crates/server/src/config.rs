@@ -43,8 +43,10 @@ pub struct ServerConfig {
     pub etcd_advertise: String,
     /// Where the peer port listens.
     pub peer_listen: SocketAddr,
-    /// The voters with which the cluster begins, this node included.
+    /// The members with which the cluster begins, or which it has when this node joins it; this node included.
     pub peers: Vec<Peer>,
+    /// Those of them that have no vote: this node among them, where it joins.
+    pub learners: BTreeSet<NodeId>,
     /// How often a leader speaks.
     pub heartbeat: Duration,
     /// The shortest election timeout.
@@ -277,6 +279,7 @@ mod tests {
             etcd_advertise: "http://127.0.0.1:2380".into(),
             peer_listen: SocketAddr::from(([127, 0, 0, 1], 7101)),
             peers: vec![peer(1), peer(2), peer(3)],
+            learners: BTreeSet::new(),
             heartbeat: ServerConfig::HEARTBEAT,
             election_min: ServerConfig::ELECTION_MIN,
             election_max: ServerConfig::ELECTION_MAX,

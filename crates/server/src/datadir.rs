@@ -63,6 +63,13 @@ impl DataDir {
     }
 }
 
+/// Which node of which cluster keeps its data in `dir`, if one has begun to: its cluster's id and its own.
+pub fn owner(dir: &Path) -> Result<Option<(u64, NodeId)>, ServeError> {
+    let begun = std::fs::read_dir(dir.join("journal")).is_ok_and(|mut files| files.next().is_some());
+    let identity = Identity::load(dir)?.filter(|_| begun);
+    Ok(identity.map(|identity| (identity.cluster, NodeId(identity.node))))
+}
+
 /// Whose directory it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
@@ -285,6 +292,7 @@ mod tests {
                 etcd_advertise: "http://127.0.0.1:1".into(),
                 peer_listen: SocketAddr::from(([127, 0, 0, 1], 2)),
                 peers: Vec::<Peer>::new(),
+                learners: std::collections::BTreeSet::new(),
                 heartbeat: Duration::from_millis(100),
                 election_min: Duration::from_millis(700),
                 election_max: Duration::from_millis(1400),

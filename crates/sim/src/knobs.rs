@@ -55,6 +55,8 @@ pub struct Knobs {
     pub read_max: Duration,
     /// Reads under leases, which allow for clocks that drift by so many millionths; the nodes' clocks drift up to that.
     pub lease_reads: Option<u32>,
+    /// Members come and go.
+    pub members: bool,
     /// A planted bug.
     pub mutant: Option<raft::Mutant>,
 }
@@ -80,6 +82,7 @@ impl Knobs {
             message_bytes: *reads.pick(&[4_000, 1 << 20]),
             read_max: Duration::from_micros(*reads.pick(&[500, 5_000, 30_000, 3_000_000])),
             lease_reads: clocks.chance(1, 2).then(|| *clocks.pick(&[0, 1_000, 50_000])),
+            members: Rng::stream(seed, "member knobs").chance(1, 2),
             mutant: None,
         }
     }

@@ -1,10 +1,12 @@
 //! The whole cluster from one seed: virtual time, network, disks, crashes, clients, and the judge of what they saw.
 
+mod boot;
 mod digest;
 mod disks;
 mod invariants;
 mod knobs;
 mod leases;
+mod members;
 mod nemesis;
 mod place;
 mod plan;

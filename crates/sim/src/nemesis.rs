@@ -18,7 +18,7 @@ impl Run {
         {
             self.world.hand_over(leader);
         }
-        let nodes = self.world.knobs.nodes;
+        let nodes = self.world.nodes();
         let one = NodeId(self.nemesis.between(1, nodes));
         match self.nemesis.below(16) {
             0..=2 => {
@@ -29,8 +29,8 @@ impl Run {
                 self.world.power_loss(one);
                 self.flip(one);
             }
-            5 => (1..=nodes).for_each(|n| self.world.power_loss(NodeId(n))),
-            6 => (1..=nodes).for_each(|n| self.world.kill(NodeId(n))),
+            5 => self.world.ids().for_each(|id| self.world.power_loss(id)),
+            6 => self.world.ids().for_each(|id| self.world.kill(id)),
             7 => {
                 let span = Duration::from_millis(self.nemesis.between(10, 4000));
                 self.world.pause(one, span);
@@ -67,7 +67,7 @@ impl Run {
 
     fn isolate(&mut self, node: NodeId, out: bool, into: bool) {
         self.world.counts.add(if out && into { "isolations" } else { "one-way isolations" });
-        for n in (1..=self.world.knobs.nodes).map(NodeId).filter(|&n| n != node) {
+        for n in self.world.ids().filter(|&n| n != node) {
             if out {
                 self.world.cut(node, n);
             }
@@ -80,8 +80,6 @@ impl Run {
     fn mend(&mut self) {
         self.world.cut.clear();
         self.world.mend_disks();
-        for n in 1..=self.world.knobs.nodes {
-            self.world.start(NodeId(n));
-        }
+        self.world.ids().for_each(|id| self.world.start(id));
     }
 }

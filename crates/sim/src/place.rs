@@ -1,10 +1,11 @@
 //! A node's place in the world: its disk, its clock, and its parts while it lives.
 
-use quorate_base::{Base, Instant, NodeId};
+use quorate_base::{Base, Instant, NodeId, Rng};
 use quorate_faulty::FaultyDisk;
 use quorate_node::applier::{Applier, Work};
 use quorate_node::lane::{Effects, Event, Lane, Seal};
 use quorate_node::watch::Hub;
+use quorate_protocol::raft;
 use quorate_state::kv::KvView;
 use quorate_storage::journal::Journal;
 use std::collections::VecDeque;
@@ -27,6 +28,27 @@ pub(crate) struct Running {
     pub(crate) tick_at: Option<Instant>,
 }
 
+impl Running {
+    /// Of these parts, with nothing under way.
+    pub(crate) fn new(lane: Lane, journal: Journal, applier: Applier, hub: Arc<Mutex<Hub>>) -> Self {
+        Self {
+            lane,
+            journal,
+            applier,
+            hub,
+            effects: Effects::default(),
+            to_write: Vec::new(),
+            marks: Vec::new(),
+            flushing: false,
+            marking: Vec::new(),
+            work: VecDeque::new(),
+            applying: false,
+            seals: VecDeque::new(),
+            tick_at: None,
+        }
+    }
+}
+
 /// A node's place, live or not.
 pub(crate) struct Place {
     pub(crate) id: NodeId,
@@ -39,10 +61,35 @@ pub(crate) struct Place {
     pub(crate) rate: u64,
     /// What was durable on its disk was harmed, and it has not yet been seen whole again.
     pub(crate) harmed: bool,
+    /// Whom it takes for members when its disk is empty.
+    pub(crate) founders: raft::Membership,
+    /// Since when it knows that it was removed; see `members.rs`.
+    pub(crate) removed: Option<Instant>,
+    /// It was removed and has stopped, for good.
+    pub(crate) gone: bool,
     pub(crate) queued: Vec<Event>,
 }
 
 impl Place {
+    /// A new node's, which is not started yet. Its clock runs fast or slow by up to `drift` millionths.
+    pub(crate) fn new(seed: u64, id: NodeId, founders: raft::Membership, drift: u64) -> Self {
+        let mut clock = Rng::stream(seed ^ (id.get() << 40), "clock");
+        Self {
+            id,
+            disk: FaultyDisk::new(seed ^ (id.get() << 40)),
+            running: None,
+            life: 0,
+            paused_until: None,
+            stopped_why: None,
+            rate: 1_000_000 - drift + clock.below(2 * drift + 1),
+            harmed: false,
+            founders,
+            removed: None,
+            gone: false,
+            queued: Vec::new(),
+        }
+    }
+
     /// What its clock shows.
     pub(crate) fn local(&self, now: Instant) -> Instant {
         Instant((u128::from(now.0) * u128::from(self.rate) / 1_000_000) as u64)

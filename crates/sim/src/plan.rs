@@ -10,11 +10,15 @@
 //! never came may or may not have happened: it can explain a value, never excuse a missing one. How watchers and leases are
 //! judged stands in `watchers.rs` and `leases.rs`.
 
+mod churn;
+mod end;
+
 use crate::knobs::{Counts, Knobs};
 use crate::leases::{Leases, Step};
 use crate::watchers::Watchers;
 use crate::world::{Script, World};
 use bytes::Bytes;
+use churn::Churn;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId, Rng};
 use quorate_node::api::{Answer, Body, Failure, Request};
@@ -41,6 +45,8 @@ pub struct Plan {
     pub disks: bool,
     /// Whether there are leases and watchers too.
     pub doors: bool,
+    /// Whether members come and go, in about half of all seeds.
+    pub members: bool,
     /// A planted bug for the core.
     pub mutant: Option<quorate_protocol::raft::Mutant>,
 }
@@ -129,6 +135,7 @@ pub(crate) struct Run {
     pub(crate) transfers: Rng,
     leases: Option<Leases>,
     watchers: Watchers,
+    churn: Option<Churn>,
     mail: Mailbox,
     sent: BTreeMap<usize, Sent>,
     clients: usize,
@@ -160,6 +167,7 @@ impl Plan {
     pub fn run(&self) -> Outcome {
         let mut knobs = Knobs::draw(self.seed);
         knobs.mutant = self.mutant;
+        knobs.members &= self.members;
         if !self.faults {
             (knobs.drop, knobs.duplicate) = (0, 0);
         }
@@ -181,6 +189,7 @@ impl Run {
     fn new(plan: &Plan, knobs: Knobs) -> Self {
         let drift = knobs.lease_reads.unwrap_or(0);
         Self {
+            churn: knobs.members.then(|| Churn::new(plan.seed)),
             world: World::new(plan.seed, knobs),
             rng: Rng::stream(plan.seed, "clients"),
             nemesis: Rng::stream(plan.seed, "nemesis"),
@@ -208,9 +217,7 @@ impl Run {
     }
 
     fn go(&mut self, span: Duration) -> Result<(), String> {
-        for n in 1..=self.world.knobs.nodes {
-            self.world.start(NodeId(n));
-        }
+        self.world.ids().for_each(|id| self.world.start(id));
         for client in 0..self.clients {
             self.world.schedule(Duration::from_millis(client as u64 + 1), Script::Client(client));
         }
@@ -222,6 +229,9 @@ impl Run {
         }
         for watcher in 0..self.watchers.count() {
             self.world.schedule(Duration::from_millis(50), Script::Watcher(watcher));
+        }
+        if self.churn.is_some() {
+            self.world.schedule(Duration::from_secs(1), Script::Members);
         }
         let end = self.world.now + span;
         self.until(end, |_| false)?;
@@ -243,6 +253,7 @@ impl Run {
                 Some(Script::Nemesis) => self.nemesis(),
                 Some(Script::Disks) => self.harm_disks(),
                 Some(Script::Watcher(watcher)) => self.watcher(watcher)?,
+                Some(Script::Members) => self.change_members(),
                 None => {}
             }
             self.world.check()?;
@@ -254,9 +265,7 @@ impl Run {
     fn liveness(&mut self) -> Result<(), String> {
         self.calm = true;
         self.world.heal();
-        for n in 1..=self.world.knobs.nodes {
-            self.world.start(NodeId(n));
-        }
+        self.world.ids().for_each(|id| self.world.start(id));
         let before = self.acknowledged;
         let end = self.world.now + Duration::from_secs(14);
         if !self.until(end, |run| run.acknowledged > before + 5)? {
@@ -274,6 +283,7 @@ impl Run {
         self.clients = 0;
         let end = self.world.now + Duration::from_secs(6);
         self.until(end, |_| false)?;
+        self.members_settle()?;
         self.converged()?;
         self.final_reads()?;
         self.final_streams()
@@ -297,68 +307,6 @@ impl Run {
         states.join("; ")
     }
 
-    fn converged(&self) -> Result<(), String> {
-        let mut seen = None;
-        for place in &self.world.places {
-            let Some(r) = place.running.as_ref() else {
-                return Err(format!("node {} is still down: {:?}", place.id, place.stopped_why));
-            };
-            let kv = r.applier.kv();
-            let state = (kv.applied(), kv.digest());
-            match seen {
-                None => seen = Some(state),
-                Some(first) if first != state => {
-                    return Err(format!("node {} ends at {state:?}, another at {first:?}", place.id));
-                }
-                Some(_) => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Every acknowledged write is there, at every node.
-    fn final_reads(&self) -> Result<(), String> {
-        for place in &self.world.places {
-            let Some(r) = place.running.as_ref() else { continue };
-            let view = r.lane.view();
-            for (&key, revisions) in &self.history {
-                let Some((&revision, value)) = revisions.last_key_value() else { continue };
-                let found = view
-                    .range(&Range { range: point(key), ..Range::default() })
-                    .map_err(|e| format!("the final read failed: {e:?}"))?;
-                let stored = found.kvs.first().map(|kv| (kv.mod_revision, number(&kv.value)));
-                match (stored, value) {
-                    (Some((at, v)), Some(value)) if at == revision && v == *value => {}
-                    (Some((at, _)), _) if at > revision => {}
-                    (None, None) => {}
-                    // A later write whose answer was lost may have deleted it: it must then be in the history.
-                    (None, Some(_)) if Self::deleted_after(view, key, revision) => {}
-                    (stored, value) => {
-                        return Err(format!(
-                            "lost write: key {key} was {value:?} at revision {revision}, node {} has {stored:?}",
-                            place.id
-                        ));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn deleted_after(view: &quorate_state::kv::KvView, key: u64, revision: Revision) -> bool {
-        let wanted = key_bytes(key);
-        let mut from = revision + 1;
-        while from <= view.revision() {
-            let Ok(events) = view.history(from, 1 << 20) else { return false };
-            let Some(last) = events.last().map(|e| e.kv.mod_revision) else { return false };
-            if events.iter().any(|e| e.deleted && e.kv.key == wanted) {
-                return true;
-            }
-            from = last + 1;
-        }
-        false
-    }
-
     fn client(&mut self, client: usize) {
         if client >= self.clients || self.sent.contains_key(&client) {
             return;
@@ -368,7 +316,7 @@ impl Run {
         if matches!(request, Request::Range { .. }) {
             request = Request::Explained(Box::new(request), slot.clone());
         }
-        let node = NodeId(self.rng.between(1, self.world.knobs.nodes));
+        let node = NodeId(self.rng.between(1, self.world.nodes()));
         self.sent.insert(client, Sent { asked, slot, at: self.world.now, floor: self.acknowledged });
         let mut reply = ReplyTo { client, mail: Some(self.mail.clone()) };
         self.world.call(node, request, Box::new(move |result| reply.give(result)));
@@ -429,6 +377,10 @@ impl Run {
             Err(_) => return Err("a callback panicked".into()),
         };
         for (client, result) in mail {
+            if client == churn::CLIENT {
+                self.members_answered(result)?;
+                continue;
+            }
             let Some(sent) = self.sent.remove(&client) else { continue };
             let pause = Duration::from_micros(self.rng.between(100, 20_000));
             self.world.schedule(pause, Script::Client(client));
@@ -585,20 +537,6 @@ impl Run {
         Ok(())
     }
 
-    /// Every watcher has been told everything, and leases that were left alone are gone with their keys.
-    fn final_streams(&self) -> Result<(), String> {
-        let Some(running) = self.world.places.iter().find_map(|p| p.running.as_ref()) else { return Ok(()) };
-        let view = running.lane.view();
-        let range = KeyRange { key: LEASED.into(), end: "leasee".into() };
-        let left = view
-            .range(&Range { range, ..Range::default() })
-            .map_err(|e| format!("the final read failed: {e:?}"))?;
-        if let Some(kv) = left.kvs.first() {
-            return Err(format!("{:?} is still there, long after its lease was left alone", kv.key));
-        }
-        if self.watchers.count() > 0 { self.watchers.judge(view) } else { Ok(()) }
-    }
-
     /// Disks fail for a while. None of these may cost anything but the node's time.
     fn harm_disks(&mut self) {
         if self.calm {
@@ -606,7 +544,7 @@ impl Run {
         }
         let pause = Duration::from_millis(self.lies.between(100, 5000));
         self.world.schedule(pause, Script::Disks);
-        let one = NodeId(self.lies.between(1, self.world.knobs.nodes));
+        let one = NodeId(self.lies.between(1, self.world.nodes()));
         match self.lies.below(8) {
             0..=1 => {
                 let room = self.lies.below(20_000);

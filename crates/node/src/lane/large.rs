@@ -73,7 +73,9 @@ pub(super) fn read(
         | Request::LeaseKeepAlive { .. }
         | Request::Members { .. }
         | Request::Status
-        | Request::Alarms => {
+        | Request::Alarms
+        | Request::ChangeMembers(_)
+        | Request::MoveLeader { .. } => {
             return Err(Refused::UnknownCommand.into());
         }
     })

@@ -7,6 +7,7 @@
 //! The way of a write through here: [`Event::Call`] -> encoded once -> parked -> proposed to the own core, or forwarded
 //! to the leader's -> journal and peers -> committed -> [`Effects::work`] -> [`Event::Output`] -> its callback.
 
+mod ask;
 mod broken;
 mod compactor;
 mod effects;
@@ -14,6 +15,7 @@ mod event;
 mod explain;
 mod exports;
 mod large;
+mod members;
 mod packets;
 mod pending;
 mod reads;
@@ -21,7 +23,7 @@ mod room;
 mod service;
 mod settle;
 
-use crate::api::{Failure, Head, Member, Patience};
+use crate::api::{Failure, Member, Patience};
 use crate::applier::{Applied, Output, Work};
 use crate::lessor::{Lessor, Wish, least_lease};
 use crate::watch::Hub;
@@ -36,6 +38,8 @@ use exports::Exports;
 pub use exports::{Export, Exported};
 use large::Large;
 pub use large::{AT_ONCE, Found, Reading};
+use members::Members;
+pub use members::Roster;
 use packets::Packets;
 use pending::{Pending, Want};
 use quorate_base::time::Duration;
@@ -89,6 +93,8 @@ enum Proposer {
     Here(u64),
     Peer(NodeId, u64),
     Lessor(Wish),
+    /// Nobody waits.
+    Nobody,
 }
 
 /// One lane with the key-value space's group.
@@ -107,6 +113,7 @@ pub struct Lane {
     at_once: usize,
     proposing: BTreeMap<u64, Proposer>,
     commits: Commits,
+    members: Members,
     next_proposal: u64,
     next_request: u64,
     exports: Exports,
@@ -151,7 +158,7 @@ impl Lane {
         let (election, auto) = (settings.raft.election_max, settings.upkeep.auto_compaction);
         let mut lessor = Lessor::default();
         lessor.reset(now, view.leases());
-        Self {
+        let mut lane = Self {
             shard: settings.raft.shard,
             patience: Patience {
                 request: Duration::from_secs(5) + 2 * election,
@@ -167,6 +174,7 @@ impl Lane {
             large: Large::default(),
             proposing: BTreeMap::new(),
             commits: Commits::default(),
+            members: Members::default(),
             next_proposal: 0,
             next_request: rng.next_u64() >> 1,
             exports: Exports::default(),
@@ -190,7 +198,9 @@ impl Lane {
             stopping: false,
             broken: None,
             raft,
-        }
+        };
+        lane.renew_roster();
+        lane
     }
 
     // ---- in ----
@@ -280,7 +290,15 @@ impl Lane {
                 self.lease_answer(now, request, ttl, granted, false);
             }
             Frame::Refused { request, why } => self.refused(request, why),
-            Frame::Raft { .. } | Frame::Forward { .. } | Frame::Lease { .. } => {}
+            Frame::Members { shard, term, request, change } if shard == self.shard => {
+                if self.raft.term() == term {
+                    self.change_for(now, from, request, &change);
+                } else {
+                    self.send_frame(from, &Frame::Refused { request, why: Declined::NotLeading });
+                }
+            }
+            Frame::MembersRefused { request, why } => self.change_refused(request, why),
+            Frame::Raft { .. } | Frame::Forward { .. } | Frame::Lease { .. } | Frame::Members { .. } => {}
         }
     }
 
@@ -352,6 +370,7 @@ impl Lane {
         for outcome in applied.outcomes {
             self.answer_write(now, outcome);
         }
+        self.answer_changes(applied.members);
         for id in changed {
             self.renew_held(now, id);
         }
@@ -388,7 +407,8 @@ impl Lane {
         self.stopping = true;
         let reads = self.reads.drain_all().into_iter().chain(self.large.drain_all());
         let reads = reads.chain(self.settling.drain_all());
-        let waiting = self.pending.drain_all().into_iter().chain(reads);
+        let moves = self.drain_moves();
+        let waiting = self.pending.drain_all().into_iter().chain(reads).chain(moves);
         for done in waiting {
             done(Err(Failure::Stopping));
         }
@@ -404,6 +424,8 @@ impl Lane {
         self.ask_for_reads(now);
         self.raft.drain(now, &mut self.outbox);
         self.take_outbox(now, out);
+        self.renew_roster();
+        self.answer_moves(now);
         let progress = self.raft.progress();
         self.exports.retain(|to| progress.get(&to).is_some_and(|p| matches!(p.phase, Phase::Snapshot(_))));
         // What the outbox brought (a leader, an index) may let more go at once: no second wake-up for it.
@@ -495,10 +517,14 @@ impl Lane {
     }
 
     fn proposal_refused(&mut self, now: Instant, id: ProposalId, refusal: &Refusal) {
+        let who = self.proposing.remove(&id.0);
+        if who.as_ref().is_some_and(|who| self.change_not_proposed(who, refusal)) {
+            return;
+        }
         let why =
             if matches!(refusal, Refusal::Overloaded) { Declined::Overloaded } else { Declined::NotLeading };
         self.commits.placed(id.0, None);
-        match self.proposing.remove(&id.0) {
+        match who {
             Some(Proposer::Here(request)) => self.refused(request, why),
             Some(Proposer::Peer(from, request)) => {
                 self.send_frame(from, &Frame::Refused { request, why });
@@ -511,7 +537,7 @@ impl Lane {
                 self.lessor.not_checkpointed(&remaining);
                 self.refuse_held(remaining.iter().map(|(grant, _)| grant.id));
             }
-            None => {}
+            Some(Proposer::Nobody) | None => {}
         }
     }
 
@@ -531,6 +557,7 @@ impl Lane {
             self.tick_at = now + TICK;
             self.holding = false;
             hub(&self.hub).tick(now);
+            self.tend_members(now);
             let reads = self.reads.expired(now).into_iter().chain(self.large.expired(now));
             let reads = reads.chain(self.settling.expired(now));
             let late = self.pending.expired(now);
@@ -568,6 +595,10 @@ impl Lane {
                 }
                 (Want::TimeToLive(lease, _), true) => {
                     self.reads.gather(Read::Lease { from: leader, request, lease, renew: false });
+                }
+                (Want::Members(change), true) => self.change_here(now, request, &change),
+                (Want::Members(change), false) => {
+                    self.send_frame(leader, &Frame::Members { shard: self.shard, term, request, change });
                 }
                 (Want::KeepAlive(id, _), false) => self.ask_lease(leader, request, LeaseAsk::KeepAlive(id)),
                 (Want::TimeToLive(id, _), false) => {
@@ -607,51 +638,6 @@ impl Lane {
     fn take_request(&mut self) -> u64 {
         self.next_request += 1;
         self.next_request
-    }
-
-    // ---- ask ----
-
-    /// When this lane next wants a tick, if nothing else arrives first.
-    pub fn deadline(&self) -> Option<Instant> {
-        let waiting = self.pending.len() > 0
-            || self.reads.any()
-            || self.large.len() > 0
-            || self.raft.is_leader()
-            || self.wants_alarm()
-            || self.settling.any();
-        let tick = (waiting || hub(&self.hub).wants_ticks()).then_some(self.tick_at);
-        let compactor = self.compactor.as_ref().map(Compactor::deadline);
-        [self.raft.deadline(), tick, self.lessor.deadline(), compactor].into_iter().flatten().min()
-    }
-
-    /// The core, to look at.
-    pub fn raft(&self) -> &Raft {
-        &self.raft
-    }
-
-    /// What is readable now.
-    pub fn view(&self) -> &Arc<KvView> {
-        &self.view
-    }
-
-    /// The header a reply would have now.
-    pub fn head(&self) -> Head {
-        Head {
-            cluster: self.settings.cluster,
-            member: self.settings.node.get(),
-            revision: self.view.revision(),
-            term: self.raft.term().get(),
-        }
-    }
-
-    /// Since when no leader is known.
-    pub fn leaderless_since(&self) -> Option<Instant> {
-        self.leaderless_since
-    }
-
-    /// The waits that follow from the timing.
-    pub fn patience(&self) -> Patience {
-        self.patience
     }
 }
 

@@ -10,6 +10,7 @@ use crate::api::{Done, Failure};
 use bytes::Bytes;
 use quorate_base::{Instant, NodeId, Term};
 use quorate_wire::kv::{LeaseId, Revision};
+use quorate_wire::members::Change;
 use quorate_wire::peer::Commitment;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,19 +24,21 @@ pub(crate) enum Want {
     KeepAlive(LeaseId, Revision),
     /// The remaining time of a lease, with its keys if set.
     TimeToLive(LeaseId, bool),
+    /// Other members.
+    Members(Change),
 }
 
 impl Want {
     fn bytes(&self) -> usize {
         match self {
             Self::Write(data) => data.len(),
-            Self::KeepAlive(..) | Self::TimeToLive(..) => 0,
+            Self::KeepAlive(..) | Self::TimeToLive(..) | Self::Members(_) => 0,
         }
     }
 
     /// Doing it twice is harmless, so that it may be asked again of another leader.
     const fn repeatable(&self) -> bool {
-        !matches!(self, Self::Write(_))
+        !matches!(self, Self::Write(_) | Self::Members(_))
     }
 }
 

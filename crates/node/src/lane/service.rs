@@ -2,7 +2,7 @@
 
 use super::explain::Trace;
 use super::{Broken, COMMAND_MAX, Found, Lane, Read, WAITING_BYTES_MAX, WAITING_MAX, Want, large};
-use crate::api::{Answer, Body, Done, Failure, Head, Member, Request, Status};
+use crate::api::{Answer, Body, Done, Failure, Head, Request, Status};
 use crate::applier::Outcome;
 use crate::backup::{Backup, Header};
 use crate::figures::Figures;
@@ -51,6 +51,8 @@ impl Lane {
             Request::LeaseTimeToLive { id, keys } => {
                 self.park(Want::TimeToLive(id, keys), deadline, (done, trace));
             }
+            Request::ChangeMembers(change) => self.park(Want::Members(change), deadline, (done, trace)),
+            Request::MoveLeader { to } => self.move_leader(now, NodeId(to), deadline, done),
             Request::Swept | Request::Defragment => {
                 self.settle(now, request == Request::Defragment, timeout, done);
             }
@@ -139,7 +141,7 @@ impl Lane {
     fn serve(&mut self, now: Instant, request: Request, deadline: Instant, (done, mut trace): Asking) {
         let head = self.head();
         let result = match &request {
-            Request::Members { .. } => Ok(Some(Body::Members(self.members()))),
+            Request::Members { .. } => Ok(Some(Body::Members(self.member_list()))),
             Request::Status => Ok(Some(Body::Status(self.status()))),
             Request::Alarms => {
                 Ok(Some(Body::Reply(Reply::Alarms(self.view.alarms().iter().copied().collect()))))
@@ -272,7 +274,7 @@ impl Lane {
             Want::TimeToLive(id, false) => {
                 done(Ok(Answer { head, body: Body::TimeToLive { id, ttl, granted, keys: Vec::new() } }));
             }
-            Want::Write(_) => done(Err(Failure::TimedOut)),
+            Want::Write(_) | Want::Members(_) => done(Err(Failure::TimedOut)),
         }
     }
 
@@ -322,16 +324,6 @@ impl Lane {
             keys: self.view.len(),
             leases: self.view.leases_len(),
         }
-    }
-
-    fn members(&self) -> Vec<Member> {
-        let membership = self.raft.membership();
-        self.settings
-            .members
-            .iter()
-            .filter(|m| membership.contains(NodeId(m.id)))
-            .map(|m| Member { learner: membership.is_learner(NodeId(m.id)), ..m.clone() })
-            .collect()
     }
 
     fn status(&self) -> Status {

@@ -106,10 +106,14 @@ impl Raft {
         let last = self.log.last();
         let voters: Vec<NodeId> = self.membership().nodes().into_iter().collect();
         for node in voters {
-            if node != self.config.id && self.membership().is_voter(node) {
+            if node != self.config.id && self.may_vote(node) {
                 self.post(node, Message::RequestVote { term, pre, transfer, last });
             }
         }
+    }
+
+    fn may_vote(&self, node: NodeId) -> bool {
+        self.membership().is_voter(node) || mutant(&self.config, Mutant::LearnerVoteCounts)
     }
 
     /// A voter that could not be reached when the poll began can be now: it is asked without waiting for a time-out.
@@ -197,7 +201,7 @@ impl Raft {
             Role::Candidate => !pre && term == self.hard.term,
             Role::Follower | Role::Leader => false,
         };
-        if polled && self.membership().is_voter(from) {
+        if polled && self.may_vote(from) {
             self.votes.insert(from, (granted, withheld));
             self.count_votes(now);
         }
@@ -213,9 +217,10 @@ impl Raft {
         let yes = |n: NodeId| self.votes.get(&n).is_some_and(|&(granted, withheld)| granted && !withheld);
         let any_yes = |n: NodeId| self.votes.get(&n).is_some_and(|&(granted, _)| granted);
         let membership = self.membership();
-        let outgoing_ignored = mutant(&self.config, Mutant::JointWithoutOutgoing);
-        let won = if outgoing_ignored {
+        let won = if mutant(&self.config, Mutant::JointWithoutOutgoing) {
             membership.left().is_quorum(yes)
+        } else if mutant(&self.config, Mutant::LearnerVoteCounts) {
+            membership.nodes().into_iter().filter(|&n| yes(n)).count() > membership.voters.len() / 2
         } else {
             membership.is_quorum(yes) || membership.is_unanimous(any_yes)
         };

@@ -89,7 +89,7 @@ pub mod types;
 use crate::Core;
 use leases::Leases;
 use log::Log;
-pub use membership::Membership;
+pub use membership::{BOOK_MAX, Membership};
 pub use message::Message;
 pub use progress::{Phase, Progress};
 use quorate_base::{
@@ -620,6 +620,6 @@ impl Raft {
 }
 
 /// Whether a planted bug is chosen. Without the feature this is `false` to the compiler.
-fn mutant(config: &Config, which: Mutant) -> bool {
+pub fn mutant(config: &Config, which: Mutant) -> bool {
     cfg!(feature = "mutants") && config.mutant == Some(which)
 }

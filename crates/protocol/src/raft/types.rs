@@ -120,11 +120,17 @@ pub enum Mutant {
     LeaseForgottenByRestart,
     /// A promise ends with the connection to the leader.
     LeaseBrokenByConnection,
+    /// The yes of a learner counts as a voter's.
+    LearnerVoteCounts,
+    /// Not in the core: a new member gets the id of one that was removed.
+    IdGivenTwice,
+    /// Not in the core: a change of members is answered before it is committed.
+    ChangeAnsweredEarly,
 }
 
 impl Mutant {
-    /// All, with their names.
-    pub const ALL: [(&'static str, Self); 19] = [
+    /// All of the core, with their names.
+    pub const ALL: [(&'static str, Self); 20] = [
         ("fig8-commit", Self::Fig8Commit),
         ("vote-not-durable", Self::VoteNotDurable),
         ("ack-before-fsync", Self::AckBeforeFsync),
@@ -144,7 +150,12 @@ impl Mutant {
         ("lease-of-the-last-tick", Self::LeaseOfTheLastTick),
         ("lease-forgotten-by-restart", Self::LeaseForgottenByRestart),
         ("lease-broken-by-connection", Self::LeaseBrokenByConnection),
+        ("learner-vote-counts", Self::LearnerVoteCounts),
     ];
+
+    /// Those of what stands above the core, which only a simulation of whole nodes can catch.
+    pub const ABOVE: [(&'static str, Self); 2] =
+        [("id-given-twice", Self::IdGivenTwice), ("change-answered-early", Self::ChangeAnsweredEarly)];
 
     /// The mutant of this name.
     pub fn named(name: &str) -> Option<Self> {

@@ -238,7 +238,7 @@ impl Cluster {
         let membership = Membership {
             voters: voters.iter().map(|&i| n(i)).collect(),
             learners: learners.iter().map(|&i| n(i)).collect(),
-            outgoing: None,
+            ..Membership::default()
         };
         let mut cluster = Self {
             options,

@@ -18,7 +18,7 @@ enum Healthy {
 
 use Healthy::{NoFault, Shows};
 
-const DIRECTED: [(Mutant, &str, Healthy); 19] = [
+const DIRECTED: [(Mutant, &str, Healthy); 20] = [
     (Mutant::Fig8Commit, "figure8", NoFault),
     (Mutant::VoteNotDurable, "vote_waits_for_disk", NoFault),
     (Mutant::AckBeforeFsync, "replicates_and_commits", NoFault),
@@ -28,7 +28,7 @@ const DIRECTED: [(Mutant, &str, Healthy); 19] = [
     (Mutant::TruncateOnStaleAppend, "stale_append_truncates_nothing", NoFault),
     (Mutant::SecondChangeWhileJoint, "one_change_at_a_time", NoFault),
     (Mutant::JointWithoutOutgoing, "joint_needs_both_majorities", NoFault),
-    (Mutant::AutoLeaveLost, "auto_leave_survives_the_leader", Shows("n2 applies 2@6 (1 2 4)")),
+    (Mutant::AutoLeaveLost, "auto_leave_survives_the_leader", Shows("n2 applies 2@5 (1 2 4)")),
     (Mutant::LearnerRefusesVote, "learner_must_vote", Shows("n2 leads in t2: won the election")),
     (Mutant::PromoteLaggingLearner, "promote_only_who_is_caught_up", NoFault),
     (
@@ -42,6 +42,11 @@ const DIRECTED: [(Mutant, &str, Healthy); 19] = [
     (Mutant::LeaseOfTheLastTick, "lease_ends_while_its_leader_stands_still", NoFault),
     (Mutant::LeaseForgottenByRestart, "lease_outlives_a_restart", NoFault),
     (Mutant::LeaseBrokenByConnection, "lease_outlives_a_connection", NoFault),
+    (
+        Mutant::LearnerVoteCounts,
+        "learner_does_not_elect",
+        Shows("n1 follows nobody in t0: log 0..0@0 durable 0 commit 0 applied 0; 1 2 3 + 4 5"),
+    ),
 ];
 
 /// What each configuration of the exhaustive search is for, in bugs.

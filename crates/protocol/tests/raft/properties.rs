@@ -8,7 +8,7 @@
 //! `SEEDS=from..to cargo test -p quorate-protocol random` runs others than the default, `TRACE=1` shows what happened.
 
 use crate::checker::log_matching;
-use crate::cluster::{Cluster, Fate, Options, n};
+use crate::cluster::{Cluster, Fate, Options, Packet, n};
 use quorate_base::time::Duration;
 use quorate_base::{Index, NodeId, Rng};
 use quorate_protocol::raft::{Input, Membership, Mutant, Raft};
@@ -204,20 +204,51 @@ impl Schedule {
         }
     }
 
-    /// What a lease must bear: everything stands for a while, with answers to the leader under way; or the leader asks another to
-    /// campaign and hears nothing more.
+    /// What a lease must bear: the leader asks another to campaign and hears nothing more; or its heartbeats are answered late, and
+    /// then it is alone while the others' promises run out.
     fn try_the_lease(&mut self) {
+        let Some(leader) = self.cluster.leader() else { return };
         match self.rng.below(4) {
             0 => self.cluster.heal(),
             1 => {
-                let by = Duration::from_millis(self.rng.between(100, 650));
-                self.cluster.now = self.cluster.now + by;
-            }
-            _ => {
-                let Some(leader) = self.cluster.leader() else { return };
                 let to = self.node();
                 self.cluster.step(leader, Input::Transfer { to });
                 self.cluster.cut.extend((1..=NODES).map(|from| (n(from), leader)));
+            }
+            _ => {
+                self.cluster.time_out(leader);
+                self.deliver(|packet| packet.from == leader);
+                if self.rng.chance(1, 2) {
+                    let by = Duration::from_millis(self.rng.between(100, 650));
+                    self.cluster.now = self.cluster.now + by;
+                }
+                self.deliver(|packet| packet.to == leader);
+                self.cluster.isolate(leader);
+                self.succeed(leader);
+                self.read_at_leaders();
+            }
+        }
+    }
+
+    /// The first of the others to lose patience campaigns; whoever leads then commits something.
+    fn succeed(&mut self, old: NodeId) {
+        let others = (1..=NODES).map(n).filter(|&node| node != old);
+        let first = others.filter_map(|node| Some((self.cluster.deadline(node)?, node))).min();
+        let Some((_, first)) = first else { return };
+        self.cluster.time_out(first);
+        self.cluster.stabilize();
+        if let Some(new) = self.cluster.leader().filter(|&new| new != old) {
+            self.cluster.propose(new, "behind its back");
+            self.cluster.stabilize();
+        }
+    }
+
+    fn deliver(&mut self, chosen: impl Fn(&Packet) -> bool) {
+        let mut at = 0;
+        for _ in 0..self.cluster.net.len() {
+            match self.cluster.net.get(at) {
+                Some(packet) if chosen(packet) => self.cluster.deliver_at(at),
+                _ => at += 1,
             }
         }
     }

@@ -258,7 +258,7 @@ fn members(words: &[&str]) -> Membership {
     Membership {
         voters: sets.next().unwrap_or_default(),
         learners: sets.next().unwrap_or_default(),
-        outgoing: None,
+        ..Membership::default()
     }
 }
 
