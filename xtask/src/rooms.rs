@@ -23,9 +23,10 @@ const fn real(name: &'static str, knows: &'static [&'static str]) -> Room {
 }
 
 /// From the ground up.
-const ROOMS: [Room; 14] = [
+const ROOMS: [Room; 16] = [
     pure("base", &[]),
     pure("protocol", &["base"]),
+    pure("policy", &[]),
     pure("wire", &["base", "protocol"]),
     pure("storage", &["base"]),
     pure("faulty", &["base"]),
@@ -37,11 +38,13 @@ const ROOMS: [Room; 14] = [
     real("gateway-etcd", &["base", "wire", "node", "proto"]),
     real("client", &["base", "proto"]),
     pure("sim", &["base", "protocol", "wire", "storage", "faulty", "state", "node"]),
+    pure("check", &[]),
     real(
         "cli",
         &[
             "base",
             "protocol",
+            "policy",
             "wire",
             "storage",
             "state",
@@ -52,6 +55,7 @@ const ROOMS: [Room; 14] = [
             "gateway-etcd",
             "client",
             "sim",
+            "check",
         ],
     ),
 ];

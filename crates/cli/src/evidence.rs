@@ -33,9 +33,8 @@ struct Ack {
     micros: Option<u64>,
 }
 
-/// A request that asks for it.
-pub(crate) fn asking<T>(message: T) -> tonic::Request<T> {
-    let mut request = tonic::Request::new(message);
+/// The request, asking for it.
+pub(crate) fn asking<T>(mut request: tonic::Request<T>) -> tonic::Request<T> {
     request.metadata_mut().insert("quorate-evidence", MetadataValue::from_static("1"));
     request
 }

@@ -13,7 +13,9 @@ use std::time::Duration;
 const EXAMPLES: &str = "\
 Examples:
   quorate kv put greeting hello
+  quorate kv put report done --fence nightly=42
   quorate kv get greeting
+  quorate kv get report --fence nightly=42          a read that is refused, too, once another holds the name
   quorate kv get users/ --prefix --limit 10
   quorate kv get greeting --serializable --timeout 300ms --endpoints 127.0.0.1:12379,127.0.0.1:22379
   quorate kv del greeting
@@ -45,6 +47,9 @@ pub(crate) struct Args {
     /// How long to wait
     #[arg(long, value_name = "TIME", global = true, value_parser = time, default_value = "5s")]
     timeout: Duration,
+    /// Refused once a higher token was shown for the name; not for `watch`
+    #[arg(long, value_name = "NAME=TOKEN", global = true, value_parser = crate::fence::metadata)]
+    fence: Option<String>,
 }
 
 #[derive(clap::Subcommand, Debug)]
@@ -121,7 +126,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
         .map_err(|e| Problem::new(Exit::Failed, format!("the runtime did not start: {e}"), ""))?;
     runtime.block_on(async {
         let patience = args.timeout;
-        let client = Client::connect(&args.endpoints, 1, patience).await.map_err(|e| problem(&e))?;
+        let mut client = Client::connect(&args.endpoints, 1, patience).await.map_err(|e| problem(&e))?;
+        if let Some(fence) = &args.fence {
+            client = client.fenced(fence).map_err(|e| problem(&e))?;
+        }
         if let Command::Watch { key, prefix, rev } = &args.command {
             if args.evidence {
                 return Err(Problem::new(
@@ -129,6 +137,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
                     "a watch is no single request, and has no evidence",
                     "--evidence goes with get, put and del",
                 ));
+            }
+            if args.fence.is_some() {
+                let hint = "a watch changes nothing; show the token with what you do about it";
+                return Err(Problem::new(Exit::Usage, "a watch shows no token: leave out --fence", hint));
             }
             return watch(&client, key, *prefix, *rev, args.json).await;
         }
@@ -156,7 +168,7 @@ async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
                 ..pb::RangeRequest::default()
             };
             let (reply, evidence) = if args.evidence {
-                explained(request, async |request| client.kv(0).range(request).await).await?
+                explained(client.showing(request), async |request| client.kv(0).range(request).await).await?
             } else {
                 (client.range(request).await.map_err(|e| problem(&e))?, None)
             };
@@ -174,7 +186,7 @@ async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
                 ..pb::PutRequest::default()
             };
             let (reply, evidence) = if args.evidence {
-                explained(request, async |request| client.kv(0).put(request).await).await?
+                explained(client.showing(request), async |request| client.kv(0).put(request).await).await?
             } else {
                 (client.put(request).await.map_err(|e| problem(&e))?, None)
             };
@@ -188,7 +200,8 @@ async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
                 prev_kv: false,
             };
             let (reply, evidence) = if args.evidence {
-                explained(request, async |request| client.kv(0).delete_range(request).await).await?
+                explained(client.showing(request), async |request| client.kv(0).delete_range(request).await)
+                    .await?
             } else {
                 (client.delete(request).await.map_err(|e| problem(&e))?, None)
             };
@@ -202,7 +215,7 @@ async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
 
 /// Asks one node, once, for an answer and how it came to be.
 async fn explained<Q, A>(
-    request: Q,
+    request: tonic::Request<Q>,
     call: impl AsyncFnOnce(tonic::Request<Q>) -> Result<tonic::Response<A>, tonic::Status>,
 ) -> Result<(A, Option<Evidence>), Problem> {
     let since = std::time::Instant::now();
@@ -304,7 +317,7 @@ fn done(json: bool, keys: i64, header: Option<pb::ResponseHeader>) {
     }
 }
 
-fn problem(error: &ClientError) -> Problem {
+pub(crate) fn problem(error: &ClientError) -> Problem {
     let hint = match error {
         ClientError::Address(_) => "write endpoints as http://host:port, separated by commas",
         ClientError::Unreachable(_) => {
@@ -312,6 +325,9 @@ fn problem(error: &ClientError) -> Problem {
         }
         ClientError::Status(status) if status.code() == tonic::Code::Unavailable => {
             "a write may or may not have happened; `quorate status` shows how the cluster is"
+        }
+        ClientError::Status(status) if status.message().starts_with("quorate: fenced") => {
+            "somebody else got the name since; take it again, and read again what this write stands on"
         }
         ClientError::Status(_) => "",
     };

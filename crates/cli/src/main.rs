@@ -1,8 +1,11 @@
 //! The `quorate` binary: it parses, calls and prints. What happens stands in the crates it composes.
 
 mod bench;
+mod check;
 mod doctor;
 mod evidence;
+mod fence;
+mod hold;
 mod kv;
 mod node;
 mod probe;
@@ -42,6 +45,12 @@ enum Command {
     Node(node::Args),
     /// Read, write and watch keys
     Kv(kv::Args),
+    /// Run a command while holding a lock
+    Lock(hold::LockArgs),
+    /// Run a command while being the leader
+    Elect(hold::ElectArgs),
+    /// Show and drop fencing tokens
+    Fence(fence::Args),
     /// Measure a cluster
     Bench(bench::Args),
     /// Save a space into a file, look into one, make a new cluster of one
@@ -50,19 +59,29 @@ enum Command {
     Doctor(doctor::Args),
     /// Run whole clusters in one process, from seeds
     Sim(sim::Args),
+    /// Judge histories of any system: are they what it promised?
+    Check(check::Args),
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return check::refuse_usage(&error),
+    };
+    let done = match cli.command {
         Command::Up(args) => up::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Node(args) => node::run(&args),
         Command::Kv(args) => kv::run(&args),
+        Command::Lock(args) => hold::lock(&args),
+        Command::Elect(args) => hold::elect(&args),
+        Command::Fence(args) => fence::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Sim(args) => sim::run(&args),
+        Command::Check(args) => return check::run(&args),
     };
     finish(done)
 }

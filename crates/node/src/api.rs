@@ -59,6 +59,8 @@ pub enum Request {
         /// To whom.
         to: u64,
     },
+    /// All fences.
+    Fences,
     /// The alarms that stand, through a read index.
     Alarms,
     /// A hash of what can be read at the asked node, up to a revision; 0 and below mean all.
@@ -136,6 +138,8 @@ pub enum Body {
     },
     /// To `MoveLeader`, once the other leads.
     Moved,
+    /// To `Fences`: names, each with the highest token that was shown for it.
+    Fences(Vec<(Bytes, u64)>),
     /// To `HashSpace`.
     HashSpace(SpaceHash),
     /// To `HashAll`.

@@ -11,7 +11,7 @@
 
 use crate::bbolt::{self, MAGIC, MAGIC_AT};
 use crate::config::ServerConfig;
-use crate::datadir::{DataDir, create_dir_durably};
+use crate::datadir::{DataDir, RESTORING, create_dir_durably};
 use crate::disk::FsDisk;
 use crate::error::{ServeError, ServeErrorKind};
 use bytes::Bytes;
@@ -27,9 +27,6 @@ use std::fs::{self, File};
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Stands in a directory while it is being restored.
-const RESTORING: &str = "restoring";
 
 /// What is in a snapshot file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -63,8 +60,13 @@ pub fn restore(path: &Path, config: &ServerConfig, bump: Option<u64>) -> Result<
         ));
     }
     must_be_new(&config.data)?;
+    let again = was_interrupted(&config.data);
     let marker = mark(&config.data)?;
-    let data = DataDir::open(config)?;
+    let data = DataDir::open(config).inspect_err(|_| {
+        if !again {
+            let _ = fs::remove_file(&marker);
+        }
+    })?;
     for part in ["state", "journal"] {
         remove_dir(&data.path().join(part))?;
     }

@@ -20,9 +20,11 @@ use std::path::{Path, PathBuf};
 pub const FORMAT: u32 = 1;
 const IDENTITY: &str = "identity";
 const LOCK: &str = "lock";
-/// What may lie in a directory that is not yet a node's: the lock, a half-written identity, the log of a supervisor, and
-/// what file systems put at their root.
-const HARMLESS: [&str; 5] = [LOCK, "identity.new", "log", "log.old", "lost+found"];
+/// Stands in a directory while a snapshot is restored into it.
+pub(crate) const RESTORING: &str = "restoring";
+/// What may lie in a directory that is not yet a node's: the lock, a half-written identity, the mark of a restore (which
+/// comes before all else), the log of a supervisor, and what file systems put at their root.
+const HARMLESS: [&str; 6] = [LOCK, "identity.new", RESTORING, "log", "log.old", "lost+found"];
 
 /// An opened data directory; dropping it gives it free.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! A node made from its disk, of the parts that ship.
 
 use crate::place::Running;
+use crate::planted::Planted;
 use crate::world::{CLUSTER, KV, World};
 use quorate_base::time::Duration;
 use quorate_base::{Mint, NodeId, Rng};
@@ -20,18 +21,22 @@ impl World {
         let mut rng = Rng::new(self.seeds.next_u64());
         let disk = Arc::new(self.places[at].disk.clone());
         let identity = Identity { cluster: CLUSTER, node: id };
-        let options = Options { segment_bytes: self.knobs.segment_bytes, ..Options::default() };
+        let options = Options {
+            segment_bytes: self.knobs.segment_bytes,
+            mutant: self.knobs.planted.and_then(Planted::journal),
+        };
         let (mut journal, found) =
             Journal::open(disk.clone(), "journal", identity, options, Mint::for_journal())
                 .map_err(|e| e.to_string())?;
         let mut store = MemoryStore::new(disk, "state", identity);
         let mut config = raft::Config::new(KV, id);
+        (config.election_min, config.election_max) = (self.knobs.election_min, self.knobs.election_max);
         config.max_append_entries = self.knobs.append_entries;
         config.log_keep_bytes = self.knobs.log_keep_bytes;
         config.log_pin_bytes = 4 * self.knobs.log_keep_bytes;
         config.max_unapplied_bytes = 2 * self.knobs.log_keep_bytes;
         config.lease_reads = self.knobs.lease_reads;
-        config.mutant = self.knobs.mutant;
+        config.mutant = self.knobs.planted.and_then(Planted::raft);
         let bound = config.lease_reads.is_some() && self.places[at].life > 1;
         let now = self.places[at].local(self.now);
         let founders = self.places[at].founders.clone();

@@ -1,9 +1,9 @@
 //! What a run draws from its seed before it begins, and what it counts while it goes on.
 
+use crate::planted::Planted;
 use quorate_base::Rng;
 use quorate_base::time::Duration;
 use quorate_node::lane::AT_ONCE;
-use quorate_protocol::raft;
 use std::collections::BTreeMap;
 
 /// How often what fired.
@@ -24,6 +24,80 @@ impl Counts {
     }
 }
 
+/// What the faults of one run are like: not all at once, since one kind can keep another from showing (swarm testing, Groce et al.,
+/// ISSTA 2012).
+#[derive(Clone, Debug)]
+pub struct Swarm {
+    /// By number, which of the nemesis' steps it takes.
+    pub steps: u32,
+    /// The longest pause between two of them.
+    pub pause_max: Duration,
+    /// Power goes between two effects of a node, of 100,000.
+    pub cut_at_effects: u64,
+    /// Power goes behind a vote or a new term that was not yet flushed, of 100.
+    pub cut_at_votes: u64,
+    /// A new leader is harmed within this time.
+    pub leaders_last: Option<Duration>,
+    /// A node that went down comes back within this time; without it, when the nemesis mends.
+    pub down_at_most: Option<Duration>,
+    /// Bits flip.
+    pub flips: bool,
+    /// Disks fail.
+    pub disks: bool,
+}
+
+impl Swarm {
+    /// All that there is, each at its usual pace.
+    pub fn all() -> Self {
+        Self {
+            steps: u32::MAX,
+            pause_max: Duration::from_millis(2500),
+            cut_at_effects: 0,
+            cut_at_votes: 0,
+            leaders_last: None,
+            down_at_most: None,
+            flips: true,
+            disks: true,
+        }
+    }
+
+    /// That of a seed, with what of the other knobs goes with it.
+    fn draw(rng: &mut Rng, knobs: &mut Knobs) -> Self {
+        let millis = |n: u64| (n > 0).then(|| Duration::from_millis(n));
+        let some = Self {
+            steps: rng.next_u64() as u32,
+            pause_max: Duration::from_millis(*rng.pick(&[300, 2_500, 10_000])),
+            cut_at_effects: *rng.pick(&[0, 0, 20, 200]),
+            down_at_most: millis(*rng.pick(&[0, 20, 300, 3_000])),
+            flips: rng.chance(1, 3),
+            disks: rng.chance(1, 3),
+            ..Self::all()
+        };
+        match rng.below(4) {
+            0 => Self::all(),
+            1 => some,
+            // Elections, one upon the other.
+            2 => {
+                (knobs.nodes, knobs.append_entries) = (*rng.pick(&[3, 5, 5]), *rng.pick(&[1, 1, 1024]));
+                (knobs.election_min, knobs.election_max) = *rng.pick(&[
+                    (Duration::from_millis(250), Duration::from_millis(300)),
+                    (Duration::from_millis(700), Duration::from_millis(1400)),
+                ]);
+                let (leaders_last, cut_at_votes) =
+                    (millis(*rng.pick(&[0, 3, 60, 1_000])), *rng.pick(&[0, 3, 20]));
+                Self { leaders_last, cut_at_votes, flips: false, disks: false, ..some }
+            }
+            // What a disk says is wrong, and the node goes up and down with it.
+            _ => Self {
+                flips: true,
+                disks: rng.chance(1, 2),
+                down_at_most: millis(*rng.pick(&[20, 300])),
+                ..some
+            },
+        }
+    }
+}
+
 /// Knobs of one run, drawn from its seed.
 #[derive(Clone, Debug)]
 pub struct Knobs {
@@ -33,6 +107,10 @@ pub struct Knobs {
     pub drop: u64,
     /// Packets sent twice, of 1,000.
     pub duplicate: u64,
+    /// The shortest and the longest election timeout.
+    pub election_min: Duration,
+    /// See above.
+    pub election_max: Duration,
     /// The longest delay of a packet.
     pub delay_max: Duration,
     /// The longest flush.
@@ -55,10 +133,12 @@ pub struct Knobs {
     pub read_max: Duration,
     /// Reads under leases, which allow for clocks that drift by so many millionths; the nodes' clocks drift up to that.
     pub lease_reads: Option<u32>,
+    /// What the faults are like.
+    pub swarm: Swarm,
     /// Members come and go.
     pub members: bool,
     /// A planted bug.
-    pub mutant: Option<raft::Mutant>,
+    pub planted: Option<Planted>,
 }
 
 impl Knobs {
@@ -71,6 +151,8 @@ impl Knobs {
             nodes: if rng.chance(1, 4) { 5 } else { 3 },
             drop: *rng.pick(&[0, 5, 30]),
             duplicate: *rng.pick(&[0, 5, 30]),
+            election_min: Duration::from_millis(700),
+            election_max: Duration::from_millis(1400),
             delay_max: Duration::from_micros(*rng.pick(&[300, 2_000, 30_000])),
             flush_max: Duration::from_micros(*rng.pick(&[200, 5_000, 40_000])),
             append_entries: *rng.pick(&[1, 4, 64, 1024]),
@@ -82,8 +164,15 @@ impl Knobs {
             message_bytes: *reads.pick(&[4_000, 1 << 20]),
             read_max: Duration::from_micros(*reads.pick(&[500, 5_000, 30_000, 3_000_000])),
             lease_reads: clocks.chance(1, 2).then(|| *clocks.pick(&[0, 1_000, 50_000])),
+            swarm: Swarm::all(),
+            planted: None,
             members: Rng::stream(seed, "member knobs").chance(1, 2),
-            mutant: None,
         }
+    }
+
+    /// Draws what the faults of this seed are like, too.
+    pub fn swarm(mut self, seed: u64) -> Self {
+        self.swarm = Swarm::draw(&mut Rng::stream(seed, "swarm"), &mut self);
+        self
     }
 }

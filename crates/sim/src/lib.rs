@@ -10,10 +10,12 @@ mod members;
 mod nemesis;
 mod place;
 mod plan;
+mod planted;
 mod watchers;
 mod world;
 
 pub use digest::Digest;
-pub use knobs::{Counts, Knobs};
+pub use knobs::{Counts, Knobs, Swarm};
 pub use plan::{Outcome, Plan};
+pub use planted::{BUILT_IN, Planted};
 pub use world::{Script, World};

@@ -5,12 +5,16 @@ use crate::world::Script;
 use quorate_base::NodeId;
 use quorate_base::time::Duration;
 
+/// The nemesis' steps from this number on mend.
+const MENDS: u64 = 14;
+
 impl Run {
     pub(crate) fn nemesis(&mut self) {
         if self.calm {
             return;
         }
-        let pause = Duration::from_millis(self.nemesis.between(50, 2500));
+        let longest = self.swarm.pause_max.as_nanos() as u64 / 1_000_000;
+        let pause = Duration::from_millis(self.nemesis.between(50, longest));
         self.world.schedule(pause, Script::Nemesis);
         if self.world.knobs.lease_reads.is_some()
             && self.transfers.chance(1, 4)
@@ -20,7 +24,11 @@ impl Run {
         }
         let nodes = self.world.nodes();
         let one = NodeId(self.nemesis.between(1, nodes));
-        match self.nemesis.below(16) {
+        let step = self.nemesis.below(16);
+        if step < MENDS && self.swarm.steps & 1 << step == 0 {
+            return;
+        }
+        match step {
             0..=2 => {
                 self.world.kill(one);
                 self.flip(one);
@@ -54,13 +62,35 @@ impl Run {
                     self.world.power_loss(leader);
                 }
             }
-            _ => self.mend(),
+            MENDS.. => self.mend(),
         }
+    }
+
+    /// What happens to those who were just elected.
+    pub(crate) fn harm_leader(&mut self, leader: NodeId) {
+        if self.calm {
+            return;
+        }
+        self.world.counts.add("new leaders harmed");
+        match self.nemesis.below(4) {
+            0 => self.world.kill(leader),
+            1 => self.world.power_loss(leader),
+            _ => {
+                self.isolate(leader, true, true);
+                let after = Duration::from_millis(self.nemesis.between(1, 2_000));
+                self.world.schedule(after, Script::Rejoin(leader));
+            }
+        }
+    }
+
+    /// The links of a node are mended.
+    pub(crate) fn rejoin(&mut self, node: NodeId) {
+        self.world.cut.retain(|&(from, to)| from != node && to != node);
     }
 
     /// A stream of its own: without flips all else stays as it was.
     fn flip(&mut self, node: NodeId) {
-        if self.flips.chance(1, 2) {
+        if self.swarm.flips && self.flips.chance(1, 2) {
             self.world.flip(node, false, &mut self.flips);
         }
     }

@@ -13,8 +13,9 @@
 mod churn;
 mod end;
 
-use crate::knobs::{Counts, Knobs};
+use crate::knobs::{Counts, Knobs, Swarm};
 use crate::leases::{Leases, Step};
+use crate::planted::Planted;
 use crate::watchers::Watchers;
 use crate::world::{Script, World};
 use bytes::Bytes;
@@ -43,12 +44,14 @@ pub struct Plan {
     pub faults: bool,
     /// Whether disks fail too, in more ways than by power losses and flipped bits.
     pub disks: bool,
+    /// Whether the seed draws which faults there are; else all are.
+    pub swarm: bool,
     /// Whether there are leases and watchers too.
     pub doors: bool,
+    /// A planted bug.
+    pub planted: Option<Planted>,
     /// Whether members come and go, in about half of all seeds.
     pub members: bool,
-    /// A planted bug for the core.
-    pub mutant: Option<quorate_protocol::raft::Mutant>,
 }
 
 /// How a run ended.
@@ -152,6 +155,7 @@ pub(crate) struct Run {
     answered: u64,
     faults: bool,
     disks: bool,
+    pub(crate) swarm: Swarm,
     pub(crate) calm: bool,
 }
 
@@ -166,7 +170,10 @@ impl Plan {
     /// Runs it.
     pub fn run(&self) -> Outcome {
         let mut knobs = Knobs::draw(self.seed);
-        knobs.mutant = self.mutant;
+        knobs.planted = self.planted;
+        if self.swarm && self.faults {
+            knobs = knobs.swarm(self.seed);
+        }
         knobs.members &= self.members;
         if !self.faults {
             (knobs.drop, knobs.duplicate) = (0, 0);
@@ -190,7 +197,6 @@ impl Run {
         let drift = knobs.lease_reads.unwrap_or(0);
         Self {
             churn: knobs.members.then(|| Churn::new(plan.seed)),
-            world: World::new(plan.seed, knobs),
             rng: Rng::stream(plan.seed, "clients"),
             nemesis: Rng::stream(plan.seed, "nemesis"),
             flips: Rng::stream(plan.seed, "flips"),
@@ -211,7 +217,9 @@ impl Run {
             count_tries: 0,
             answered: 0,
             faults: plan.faults,
-            disks: plan.faults && plan.disks,
+            disks: plan.faults && plan.disks && knobs.swarm.disks,
+            swarm: knobs.swarm.clone(),
+            world: World::new(plan.seed, knobs),
             calm: false,
         }
     }
@@ -251,6 +259,9 @@ impl Run {
             match self.world.step()? {
                 Some(Script::Client(client)) => self.client(client),
                 Some(Script::Nemesis) => self.nemesis(),
+                Some(Script::Start(node)) => self.world.start(node),
+                Some(Script::HarmLeader(node)) => self.harm_leader(node),
+                Some(Script::Rejoin(node)) => self.rejoin(node),
                 Some(Script::Disks) => self.harm_disks(),
                 Some(Script::Watcher(watcher)) => self.watcher(watcher)?,
                 Some(Script::Members) => self.change_members(),

@@ -9,7 +9,7 @@
 
 use crate::digest::Digest;
 use crate::invariants::Invariants;
-use crate::knobs::{Counts, Knobs};
+use crate::knobs::{Counts, Knobs, Swarm};
 use crate::place::{Place, truly};
 use bytes::Bytes;
 use quorate_base::time::Duration;
@@ -52,6 +52,12 @@ pub enum Script {
     Disks,
     /// A watcher looks at its stream.
     Watcher(usize),
+    /// A node that went down comes back.
+    Start(NodeId),
+    /// A new leader is harmed.
+    HarmLeader(NodeId),
+    /// A node's links are mended.
+    Rejoin(NodeId),
     /// Members come and go.
     Members,
 }
@@ -97,6 +103,7 @@ pub struct World {
     /// Nodes whose watches want history read.
     pub(crate) bells: Arc<Mutex<BTreeSet<NodeId>>>,
     pub(crate) seeds: Rng,
+    swarm: Rng,
     /// Directed links that are cut.
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
     faults_on: bool,
@@ -126,6 +133,7 @@ impl World {
             reading: Rng::stream(seed, "reading"),
             bells: Arc::default(),
             seeds: Rng::stream(seed, "lives"),
+            swarm: Rng::stream(seed, "swarm in the world"),
             cut: BTreeSet::new(),
             faults_on: true,
             invariants: Invariants::default(),
@@ -175,6 +183,7 @@ impl World {
             self.places[at].queued.clear();
             self.counts.add("kills");
             self.tell_down(id);
+            self.come_back(id);
         }
     }
 
@@ -187,6 +196,14 @@ impl World {
             self.places[at].disk.power_loss();
             self.counts.add("power losses");
             self.tell_down(id);
+            self.come_back(id);
+        }
+    }
+
+    fn come_back(&mut self, id: NodeId) {
+        if let (true, Some(most)) = (self.faults_on, self.knobs.swarm.down_at_most) {
+            let after = Duration::from_nanos(self.swarm.below(most.as_nanos() as u64));
+            self.schedule(after, Script::Start(id));
         }
     }
 
@@ -488,6 +505,7 @@ impl World {
         }
         r.lane.handle(now, Event::Tick);
         r.lane.drain(now, &mut r.effects);
+        let voted = r.effects.journal.iter().any(|append| append.hard.is_some());
         let removed = r.lane.roster().was_removed(id);
         r.to_write.append(&mut r.effects.journal);
         r.work.extend(r.effects.work.drain(..));
@@ -507,6 +525,12 @@ impl World {
         }
         for change in roles {
             self.counts.add(if change.became_leader() { "elections won" } else { "role changes" });
+            if let (true, true, Some(most)) =
+                (change.became_leader(), self.faults_on, self.knobs.swarm.leaders_last)
+            {
+                let after = Duration::from_nanos(self.swarm.below(most.as_nanos() as u64));
+                self.schedule(after, Script::HarmLeader(id));
+            }
         }
         if let Some(from) = malformed {
             return self.break_down(at, format!("a packet of {from:?} is malformed"));
@@ -521,6 +545,10 @@ impl World {
             return;
         }
         self.start_flush(at);
+        if self.faults_on && self.power_goes(voted) {
+            self.counts.add("power lost between two effects");
+            return self.power_loss(id);
+        }
         self.start_apply(at);
         self.start_reads(at);
         let mut read = false;
@@ -532,6 +560,13 @@ impl World {
         if read {
             self.settle(at);
         }
+    }
+
+    /// Whether a node loses its power here, with what it has said on its way and what it has written not flushed.
+    fn power_goes(&mut self, voted: bool) -> bool {
+        let Swarm { cut_at_effects, cut_at_votes, .. } = self.knobs.swarm;
+        (cut_at_effects > 0 && self.swarm.chance(cut_at_effects, 100_000))
+            || (voted && cut_at_votes > 0 && self.swarm.chance(cut_at_votes, 100))
     }
 
     fn send(&mut self, from: NodeId, to: NodeId, body: &Bytes) {

@@ -9,7 +9,7 @@
 
 use quorate_base::time::Duration;
 use quorate_protocol::raft::Mutant;
-use quorate_sim::Plan;
+use quorate_sim::{Plan, Planted};
 
 /// A bug, the first seed that is tried, and what must be said of it.
 const MUTANTS: [(Mutant, u64, &str); 6] = [
@@ -25,9 +25,9 @@ const SEEDS: u64 = 100;
 
 fn run(seed: u64, mutant: Option<Mutant>) -> Option<String> {
     let span = Duration::from_secs(20);
-    Plan { seed, span, clients: 3, faults: true, disks: false, doors: false, members: true, mutant }
-        .run()
-        .violation
+    let planted = mutant.map(Planted::Raft);
+    let (disks, swarm, doors, members) = (false, false, false, true);
+    Plan { seed, span, clients: 3, faults: true, disks, swarm, doors, members, planted }.run().violation
 }
 
 #[test]

@@ -6,7 +6,18 @@ use std::collections::BTreeMap;
 
 fn plan(seed: u64) -> Plan {
     let span = Duration::from_secs(20);
-    Plan { seed, span, clients: 6, faults: true, disks: true, doors: true, members: false, mutant: None }
+    let swarm = true;
+    Plan {
+        seed,
+        span,
+        clients: 6,
+        faults: true,
+        disks: true,
+        swarm,
+        doors: true,
+        members: false,
+        planted: None,
+    }
 }
 
 #[test]
@@ -21,14 +32,14 @@ fn seeds_are_clean() {
 /// A damaged batch had replaced entries, and a log came back that no leader ever had.
 #[test]
 fn a_seed_that_found_a_joint_that_never_was_is_clean() {
-    let plan = Plan { disks: false, doors: false, ..plan(2321) };
+    let plan = Plan { disks: false, doors: false, swarm: false, ..plan(2321) };
     assert_eq!(plan.run().violation, None);
 }
 
 /// A leader deposed between the proof for a keep-alive and its answer had called a lease gone that was there.
 #[test]
 fn a_seed_that_found_a_lease_called_gone_is_clean() {
-    assert_eq!(plan(2747).run().violation, None);
+    assert_eq!(Plan { swarm: false, ..plan(2747) }.run().violation, None);
 }
 
 #[test]

@@ -156,8 +156,13 @@ fn etcd_door(version: String) -> ServeDoor {
             let counters = Arc::<Counters>::default();
             let counted = counters.clone();
             let metrics: quorate_gateway_etcd::Metrics = Arc::new(move || metrics::page(&facts(), &counted));
-            let options =
-                quorate_gateway_etcd::Options { version, metrics: Some(metrics), clients_max, counters };
+            let options = quorate_gateway_etcd::Options {
+                version,
+                metrics: Some(metrics),
+                clients_max,
+                counters,
+                mutant: None,
+            };
             if let Err(error) =
                 quorate_gateway_etcd::serve(listener, door, options, std::future::pending()).await
             {

@@ -60,6 +60,7 @@ pub(super) fn read(
         Request::ReadTxn { txn, .. } => view.txn_while(txn, go_on)?.map(Body::Reply),
         Request::LeaseList => go_on(view.leases_len() as usize)
             .then(|| Body::Leases(view.leases().into_iter().map(|(id, ..)| id).collect())),
+        Request::Fences => go_on(1).then(|| Body::Fences(view.fences())),
         // What the leader says of its time is filled in behind this.
         Request::LeaseTimeToLive { id, .. } => view
             .lease_keys_while(*id, go_on)?

@@ -65,6 +65,7 @@ impl Lane {
             Request::Range { .. }
             | Request::ReadTxn { .. }
             | Request::LeaseList
+            | Request::Fences
             | Request::Alarms
             | Request::Members { .. } => {
                 self.reads.gather(Read::Local { request, done, deadline, trace });

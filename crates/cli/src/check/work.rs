@@ -1,0 +1,344 @@
+//! The work itself: files over threads, or the keys of one file over threads, under a budget, with progress told.
+
+use super::input::{self, File};
+use super::txns::Asked;
+use super::{Args, Exit};
+use crate::report::{self, Problem};
+use quorate_check::budget::Budget;
+use quorate_check::history::History;
+use quorate_check::judge::{Core, Judge, Judged};
+use quorate_check::models;
+use quorate_check::read::{BadInput, value};
+use quorate_check::value::Value;
+use quorate_check::verdict::Verdict;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// The verdict on a file in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Holds,
+    Violated,
+    Unknown,
+    BadInput,
+}
+
+impl Outcome {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Holds => "holds",
+            Self::Violated => "violated",
+            Self::Unknown => "unknown",
+            Self::BadInput => "bad input",
+        }
+    }
+}
+
+/// What was found of a file.
+pub(super) struct Found {
+    pub(super) path: PathBuf,
+    pub(super) outcome: Outcome,
+    /// Why it is no history.
+    pub(super) bad: Option<BadInput>,
+    pub(super) judgement: Option<Judgement>,
+    /// The same of what is no single object.
+    pub(super) told: Option<Box<dyn Told + Send>>,
+    pub(super) took: Duration,
+}
+
+/// How a judgement is told that is not about a single object.
+pub(super) trait Told {
+    /// What was found, in one sentence.
+    fn sentence(&self) -> String;
+    /// More of it, on standard output.
+    fn details(&self, explain: bool);
+    /// Adds it to a line of JSON.
+    fn json(&self, line: &mut serde_json::Value);
+    /// A page for a browser, where there is one.
+    fn page(&self, title: &str) -> Option<String>;
+    /// The witness in words; empty where there is none.
+    fn words(&self) -> String;
+    /// How many operations or transactions there are.
+    fn operations(&self) -> usize;
+    /// What judging took.
+    fn judging(&self) -> Duration;
+}
+
+/// A history that was judged.
+pub(super) struct Judgement {
+    pub(super) history: History,
+    /// How many independent objects it is about.
+    pub(super) objects: usize,
+    /// The object that decided, and what was found of it.
+    pub(super) key: Value,
+    pub(super) judged: Judged,
+    pub(super) core: Option<Core>,
+    /// What the search itself took, reading not counted.
+    pub(super) judging: Duration,
+}
+
+/// All files together.
+#[derive(Default, Debug)]
+pub(super) struct Summary {
+    pub(super) holds: usize,
+    pub(super) violated: usize,
+    pub(super) unknown: usize,
+    pub(super) bad: usize,
+    pub(super) surprises: usize,
+    pub(super) operations: usize,
+    pub(super) judging: Duration,
+}
+
+impl Summary {
+    pub(super) fn add(&mut self, found: &Found, surprise: bool) {
+        *match found.outcome {
+            Outcome::Holds => &mut self.holds,
+            Outcome::Violated => &mut self.violated,
+            Outcome::Unknown => &mut self.unknown,
+            Outcome::BadInput => &mut self.bad,
+        } += 1;
+        self.surprises += usize::from(surprise);
+        if let Some(judgement) = &found.judgement {
+            self.operations += judgement.history.operations.len();
+            self.judging += judgement.judging;
+        }
+        if let Some(told) = &found.told {
+            self.operations += told.operations();
+            self.judging += told.judging();
+        }
+    }
+
+    pub(super) fn files(&self) -> usize {
+        self.holds + self.violated + self.unknown + self.bad
+    }
+
+    pub(super) fn exit(&self, expected: bool) -> Exit {
+        match self {
+            _ if expected && self.surprises > 0 => Exit::Violated,
+            _ if expected => Exit::Holds,
+            Self { bad: 1.., .. } => Exit::BadInput,
+            Self { violated: 1.., .. } => Exit::Violated,
+            Self { unknown: 1.., .. } => Exit::Unknown,
+            _ => Exit::Holds,
+        }
+    }
+}
+
+/// Refuses names that no file could mend.
+pub(super) fn check_names(args: &Args) -> Result<(), Problem> {
+    let problem = |bad: BadInput| Problem::new(report::Exit::Usage, bad.what, bad.hint);
+    let model = args.model.as_deref().unwrap_or_default();
+    let mut empty = History::default();
+    let initial = initial(args, &mut empty).map_err(problem)?;
+    models::judge(model, initial, &empty).map_err(problem)?;
+    match args.level.as_deref() {
+        None | Some("linearizable") => Ok(()),
+        Some(level) => Err(Problem::new(
+            report::Exit::Usage,
+            format!("there is no level {level} for single objects"),
+            "there is linearizable",
+        )),
+    }
+}
+
+fn initial(args: &Args, history: &mut History) -> Result<Value, BadInput> {
+    args.initial.as_deref().map_or(Ok(Value::NIL), |text| {
+        value(text, &mut history.values).map_err(|bad| {
+            BadInput::new(format!("--initial {text:?}: {}", bad.what), "write a value in EDN, as 0 or nil")
+        })
+    })
+}
+
+/// Judges the files; `each` hears of them in their order.
+pub(super) fn judge(
+    args: &Args,
+    asked: Option<&Asked>,
+    files: &[File],
+    mut each: impl FnMut(&Found),
+) -> Vec<Found> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let jobs = args.jobs.map_or(cores, usize::from);
+    let across = jobs.min(files.len()).max(1);
+    let within = (jobs / across).max(1);
+    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let mut all = Vec::new();
+    std::thread::scope(|scope| {
+        let (sender, results) = channel();
+        for _ in 0..across {
+            let (sender, next) = (sender.clone(), &next);
+            scope.spawn(move || {
+                loop {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(file) = files.get(place) else { return };
+                    if sender.send((place, judge_file(args, asked, file, within))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let (over, ticks) = channel::<()>();
+        let quiet = args.json || !std::io::stderr().is_terminal();
+        let done = &done;
+        scope.spawn(move || progress(&ticks, files.len(), done, quiet));
+        // They are told in the order of the files, whoever is done first.
+        let mut waiting = std::collections::BTreeMap::new();
+        let mut told = 0;
+        for (place, found) in results {
+            done.fetch_add(1, Ordering::Relaxed);
+            waiting.insert(place, found);
+            while let Some(found) = waiting.remove(&told) {
+                told += 1;
+                if let Some(found) = found {
+                    each(&found);
+                    all.push(found);
+                }
+            }
+        }
+        drop(over);
+    });
+    all
+}
+
+/// Says how far it is, once it has taken more than a second.
+fn progress(over: &std::sync::mpsc::Receiver<()>, files: usize, done: &AtomicUsize, quiet: bool) {
+    let began = Instant::now();
+    let mut shown = false;
+    let mut wait = Duration::from_secs(1);
+    while over.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+        wait = Duration::from_millis(250);
+        if !quiet {
+            shown = true;
+            let done = done.load(Ordering::Relaxed);
+            let _ =
+                write!(std::io::stderr(), "\r\x1b[K{done} of {files} files, {} s", began.elapsed().as_secs());
+        }
+    }
+    if shown {
+        let _ = write!(std::io::stderr(), "\r\x1b[K");
+    }
+}
+
+/// Nothing where a file of a folder is no history at all.
+fn judge_file(args: &Args, asked: Option<&Asked>, file: &File, jobs: usize) -> Option<Found> {
+    let began = Instant::now();
+    let mut found = Found {
+        path: file.path.clone(),
+        outcome: Outcome::BadInput,
+        bad: None,
+        judgement: None,
+        told: None,
+        took: Duration::ZERO,
+    };
+    let done = match asked {
+        Some(asked) => asked.judge(args, &file.path, began).map(|(outcome, told)| {
+            (found.outcome, found.told) = (outcome, Some(told));
+        }),
+        None => read_and_judge(args, file, jobs, began).map(|judgement| {
+            found.outcome = match &judgement.judged.verdict {
+                Verdict::Proved { .. } => Outcome::Holds,
+                Verdict::Refuted(_) => Outcome::Violated,
+                _ => Outcome::Unknown,
+            };
+            found.judgement = Some(judgement);
+        }),
+    };
+    match done {
+        Err(bad) if bad.nothing && file.by_chance => return None,
+        Err(bad) => found.bad = Some(bad),
+        Ok(()) => {}
+    }
+    found.took = began.elapsed();
+    Some(found)
+}
+
+fn read_and_judge(args: &Args, file: &File, jobs: usize, began: Instant) -> Result<Judgement, BadInput> {
+    let mut history = input::read(&file.path)?;
+    if args.tuples.unwrap_or_else(|| history.has_tuples()) {
+        history.split_tuples();
+    }
+    let initial = initial(args, &mut history)?;
+    let judge = models::judge(args.model.as_deref().unwrap_or_default(), initial, &history)?;
+    let deadline = began + Duration::from_secs_f64(args.time);
+    let started = Instant::now();
+    let (part, judged) = judge_parts(&*judge, &history, args, jobs, deadline);
+    let judging = started.elapsed();
+    let core = judged.longest.as_ref().map(|longest| {
+        let stop = || Instant::now() >= deadline;
+        judge.core(part, longest, &mut Budget::new(&stop, args.memory << 20))
+    });
+    let key = if judge.parts() == 0 { Value::NIL } else { judge.key(part) };
+    Ok(Judgement { objects: judge.parts(), history, key, judged, core, judging })
+}
+
+/// Judges each part. The first that is violated decides, then the first that is unknown.
+fn judge_parts(
+    judge: &dyn Judge,
+    history: &History,
+    args: &Args,
+    jobs: usize,
+    deadline: Instant,
+) -> (usize, Judged) {
+    let stop = || Instant::now() >= deadline;
+    let jobs = jobs.min(judge.parts()).max(1);
+    let memory = (args.memory << 20) / jobs as u64;
+    let next = AtomicUsize::new(0);
+    // Parts behind a violated one need no look: the first one is what is told.
+    let violated = AtomicUsize::new(usize::MAX);
+    let worst: Mutex<Option<(u8, usize, Judged)>> = Mutex::new(None);
+    let run = || {
+        let mut budget = Budget::new(&stop, memory);
+        loop {
+            let part = next.fetch_add(1, Ordering::Relaxed);
+            if part >= judge.parts() || part > violated.load(Ordering::Relaxed) {
+                return;
+            }
+            let judged = judge.linearizable(part, history, &mut budget);
+            let rank = match judged.verdict {
+                Verdict::Refuted(_) => 0,
+                Verdict::Proved { .. } => 2,
+                _ => 1,
+            };
+            if rank == 0 {
+                violated.fetch_min(part, Ordering::Relaxed);
+            }
+            let Ok(mut worst) = worst.lock() else { return };
+            if worst.as_ref().is_none_or(|(other, place, _)| (rank, part) < (*other, *place)) {
+                *worst = Some((rank, part, judged));
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..jobs {
+            scope.spawn(run);
+        }
+        run();
+    });
+    match worst.into_inner() {
+        Ok(Some((_, part, judged))) => (part, judged),
+        _ => (
+            0,
+            Judged {
+                verdict: Verdict::Proved { by: "nothing to order" },
+                order: Vec::new(),
+                searched: String::new(),
+                longest: None,
+            },
+        ),
+    }
+}
+
+/// The level of a single object.
+pub(super) fn level(args: &Args) -> &str {
+    args.level.as_deref().unwrap_or("linearizable")
+}
+
+/// The model's own name.
+pub(super) fn model(args: &Args) -> &str {
+    let given = args.model.as_deref().unwrap_or_default();
+    models::named(given).map_or(given, |model| model.name)
+}
