@@ -8,6 +8,8 @@ mod invariants;
 mod knobs;
 mod leases;
 mod members;
+mod nemesis;
+mod place;
 mod plan;
 mod planted;
 mod swarm;
