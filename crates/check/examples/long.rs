@@ -6,7 +6,7 @@
 //! object acts at a random moment within, the client hears. Values that are written or added are new. So many operations of
 //! a thousand are never answered; half of them took effect. With `bad` one result near the end is that of another operation.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, BTreeSet, VecDeque};
 use std::io::{BufWriter, Write};
 
 struct Dice(u64);
@@ -44,7 +44,7 @@ fn ask(model: &str, state: &mut State, dice: &mut Dice) -> Ask {
         newest + 1
     };
     let (f, argument) = match (model, dice.below(4)) {
-        ("register" | "cas-register", 0 | 1) | ("counter", 0 | 1) => ("read", None),
+        ("register" | "cas-register" | "counter", 0 | 1) => ("read", None),
         ("cas-register", 2) => {
             let old = state.cell.map_or("nil".into(), |cell| cell.to_string());
             let argument = format!("[{old} {}]", fresh());
@@ -81,7 +81,7 @@ fn ask(model: &str, state: &mut State, dice: &mut Dice) -> Ask {
 }
 
 /// What the object answers; nothing where it refuses.
-fn act(model: &str, state: &mut State, items: &mut BTreeMap<u64, ()>, ask: &Ask) -> Option<String> {
+fn act(model: &str, state: &mut State, items: &mut BTreeSet<u64>, ask: &Ask) -> Option<String> {
     let shown = |value: Option<u64>| value.map_or("nil".into(), |value: u64| value.to_string());
     let argument = || ask.argument.parse::<u64>().unwrap_or(0);
     match (ask.f, model) {
@@ -109,15 +109,15 @@ fn act(model: &str, state: &mut State, items: &mut BTreeMap<u64, ()>, ask: &Ask)
             Some(ask.argument.clone())
         }
         ("add" | "insert", "set" | "priority-queue") => {
-            items.insert(argument(), ());
+            items.insert(argument());
             Some(ask.argument.clone())
         }
         ("remove", _) => {
             items.remove(&argument());
             Some(ask.argument.clone())
         }
-        ("contains", _) => Some(items.contains_key(&argument()).to_string()),
-        ("delete-min", _) => Some(shown(items.pop_first().map(|(value, ())| value))),
+        ("contains", _) => Some(items.contains(&argument()).to_string()),
+        ("delete-min", _) => Some(shown(items.pop_first())),
         ("pop", _) => Some(shown(state.items.pop_back())),
         ("dequeue", _) => Some(shown(state.items.pop_front())),
         _ => {
@@ -141,7 +141,7 @@ fn main() -> std::io::Result<()> {
     let info = number(5, 0);
     let bad = args.get(6).is_some_and(|arg| arg == "bad");
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let (mut state, mut items) = (State::default(), BTreeMap::new());
+    let (mut state, mut items) = (State::default(), BTreeSet::new());
     let mut all: Vec<Client> = (0..clients).map(|_| Client::Idle).collect();
     let mut names: Vec<usize> = (0..clients).collect();
     let (mut asked, mut next_name, mut index, mut time) = (0, clients, 0u64, 0u64);

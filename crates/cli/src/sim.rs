@@ -105,7 +105,8 @@ thread_local! {
 /// Runs them.
 pub(crate) fn run(args: &Args) -> Result<(), Problem> {
     if args.mutant.as_deref() == Some("list") {
-        return list(args.json);
+        list(args.json);
+        return Ok(());
     }
     let planted = args.mutant.as_deref().map(planted).transpose()?;
     say_seed_on_panic(args);
@@ -171,11 +172,10 @@ fn planted(name: &str) -> Result<Planted, Problem> {
     Ok(found)
 }
 
-fn list(json: bool) -> Result<(), Problem> {
+fn list(json: bool) {
     let names: Vec<_> = Planted::all().map(|(name, _)| name).collect();
     let text = if json { serde_json::to_string(&names).unwrap_or_default() } else { names.join("\n") };
     let _ = writeln!(std::io::stdout(), "{text}");
-    Ok(())
 }
 
 /// Takes seeds until none is left.

@@ -32,41 +32,20 @@ pub(super) fn run(args: &Args) -> Result<Exit, Problem> {
     work::check_names(args)?;
     let pieces = pieces(path)?;
     let began = Instant::now();
-    match follow(args, &pieces) {
-        Ok(judgement) => {
-            let outcome = judgement.outcome();
-            let violated = outcome == work::Outcome::Violated;
-            let found = Found {
-                path: path.clone(),
-                outcome,
-                bad: None,
-                judgement: Some(judgement),
-                told: None,
-                took: began.elapsed(),
-            };
-            if violated && let Some(command) = &args.on_violation {
-                stop(command);
-            }
-            tell(args, &found)
-        }
-        Err(bad) => {
-            let found = Found {
-                path: path.clone(),
-                outcome: work::Outcome::BadInput,
-                bad: Some(bad),
-                judgement: None,
-                told: None,
-                took: began.elapsed(),
-            };
-            tell(args, &found)
-        }
+    let (outcome, bad, judgement) = match follow(args, &pieces) {
+        Ok(judgement) => (judgement.outcome(), None, Some(judgement)),
+        Err(bad) => (work::Outcome::BadInput, Some(bad), None),
+    };
+    let took = began.elapsed();
+    let found = Found { path: path.clone(), outcome, bad, judgement, told: None, took };
+    if found.outcome == work::Outcome::Violated
+        && let Some(command) = &args.on_violation
+    {
+        stop(command);
     }
-}
-
-fn tell(args: &Args, found: &Found) -> Result<Exit, Problem> {
-    print::file(args, found, None, false);
+    print::file(args, &found, None, false);
     let mut summary = Summary::default();
-    summary.add(found, false);
+    summary.add(&found, false);
     print::summary(args, &summary, false, false);
     Ok(summary.exit(false))
 }
