@@ -3,6 +3,7 @@
 mod bench;
 mod doctor;
 mod kv;
+mod plan;
 mod probe;
 mod report;
 mod serve;
@@ -44,6 +45,8 @@ enum Command {
     Snapshot(snapshot::Args),
     /// Read all of a data directory and name what is damaged
     Doctor(doctor::Args),
+    /// Say what a promise costs, or why it cannot be had; needs no cluster
+    Plan(Box<plan::Args>),
     /// Run whole clusters in one process, from seeds
     Sim(sim::Args),
 }
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Sim(args) => sim::run(&args),
     };
     finish(done)
