@@ -210,6 +210,17 @@ fn bad_flags_say_what_to_write() {
     }
 }
 
+/// Claim: what does not compose is offered weaker over all keys, or stronger.
+#[test]
+fn a_way_out_may_be_stronger() {
+    let (code, _, stderr) =
+        output(&["plan", "--consistency", "sequential", "--over", "space", "--partition-by", "hash"]);
+    assert_eq!(code, 1);
+    for way in ["--consistency linearizable", "--consistency causal", "--partition-by none", "--over key"] {
+        assert!(stderr.contains(way), "{way}: {stderr}");
+    }
+}
+
 /// Claim: `--help` has examples, and they run.
 #[test]
 fn the_examples_run() {

@@ -196,9 +196,14 @@ fn weaker(asked: Consistency) -> impl Iterator<Item = Consistency> {
     Consistency::ALL.iter().copied().filter(move |level| *level != asked && asked.implies(*level))
 }
 
-/// What is not, the weakest before: it may be had where the other cannot, as linearizable over many shards.
+/// What is stronger, the weakest before, and then what cannot be compared: linearizable holds over many shards where
+/// sequential does not.
 fn stronger(asked: Consistency) -> impl Iterator<Item = Consistency> {
-    Consistency::ALL.iter().rev().copied().filter(move |level| !asked.implies(*level))
+    let others = move |above: bool| {
+        let all = Consistency::ALL.iter().rev().copied();
+        all.filter(move |level| !asked.implies(*level) && level.implies(asked) == above)
+    };
+    others(true).chain(others(false))
 }
 
 /// Lower counts, the nearest first.

@@ -149,8 +149,8 @@ impl Talk<'_> {
     ) -> Result<T, Problem> {
         self.asked += 1;
         loop {
-            let shown = if default.is_empty() { String::new() } else { format!(" [{default}]") };
-            let _ = write!(self.output, "{text}{shown}\n> ").and_then(|()| self.output.flush());
+            let shown = if default.is_empty() { String::new() } else { format!("[{default}] ") };
+            let _ = write!(self.output, "{text}\n{shown}> ").and_then(|()| self.output.flush());
             let line = self.line()?;
             if !self.terminal {
                 let _ = writeln!(self.output, "{line}");
@@ -186,7 +186,10 @@ impl Talk<'_> {
             Problem::new(Exit::Usage, message, hint)
         };
         match read {
-            Ok(0) => Err(failed(format!("standard input ended at question {}", self.asked))),
+            Ok(0) => {
+                let _ = writeln!(self.output);
+                Err(failed(format!("standard input ended at question {}", self.asked)))
+            }
             Err(error) => Err(failed(format!("standard input cannot be read: {error}"))),
             Ok(_) => Ok(String::from_utf8_lossy(&bytes).trim().to_ascii_lowercase()),
         }

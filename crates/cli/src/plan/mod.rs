@@ -201,9 +201,10 @@ fn odds_words(plan: &quorate_policy::Plan, (nodes, shards): (u16, u32)) -> Optio
     ))
 }
 
+/// A chance as a percentage, never rounded up to a certainty.
 fn percent(chance: f64) -> String {
     let percent = chance * 100.0;
-    if percent > 99.95 && percent < 100.0 { "more than 99.9 %".into() } else { format!("{percent:.1} %") }
+    if percent > 99.9 { "more than 99.9 %".into() } else { format!("{percent:.1} %") }
 }
 
 /// A refusal, as commands speak about what went wrong.
