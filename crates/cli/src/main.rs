@@ -8,6 +8,7 @@ mod fence;
 mod hold;
 mod kv;
 mod node;
+mod plan;
 mod probe;
 mod report;
 mod serve;
@@ -58,6 +59,8 @@ enum Command {
     Snapshot(snapshot::Args),
     /// Read all of a data directory and name what is damaged
     Doctor(doctor::Args),
+    /// Say what a promise costs, or why it cannot be had; needs no cluster
+    Plan(Box<plan::Args>),
     /// Run whole clusters in one process, from seeds
     Sim(sim::Args),
     /// Judge histories of any system: are they what it promised?
@@ -92,6 +95,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Sim(args) => sim::run(&args),
         Command::Verify(args) => return verify::run(&args),
         Command::VerifyClient => return verify::client(),

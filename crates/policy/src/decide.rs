@@ -194,7 +194,8 @@ fn sane(policy: &Policy, d: &Decision, found: &mut Vec<Contradiction>) {
         }
         Mechanism::Primary { mode: PrimaryMode::SemiSync { acks }, .. } if acks >= n => {
             wrong(format!(
-                "a primary that waits for {acks} backups needs {} replicas at least, not {n}",
+                "a primary that waits for {} needs {} replicas at least, not {n}",
+                backups(acks),
                 acks + 1
             ));
         }
@@ -404,8 +405,9 @@ fn failures(policy: &Policy, d: &Decision) -> Option<Contradiction> {
         Mechanism::Primary { mode: PrimaryMode::SemiSync { acks }, .. } => (
             Rule::Failover,
             format!(
-                "either no {acks} backups are left to acknowledge a write, or too few to promote one that \
-                 surely holds the confirmed ones (a promotion must hear {} of {} backups)",
+                "either a write finds no {} to confirm it, or too few are left to promote one that surely holds \
+                 what was confirmed (a promotion must hear {} of {} backups)",
+                backups(acks),
                 n - acks,
                 n - 1
             ),
@@ -558,6 +560,11 @@ pub(crate) fn said(level: Consistency) -> &'static str {
     }
 }
 
+/// A number of backups.
+pub(crate) fn backups(count: u8) -> String {
+    if count == 1 { "1 backup".into() } else { format!("{count} backups") }
+}
+
 /// The mechanism with its numbers, as a plan's first line has it.
 pub(crate) fn headline(mechanism: Mechanism) -> String {
     match mechanism {
@@ -572,7 +579,7 @@ pub(crate) fn headline(mechanism: Mechanism) -> String {
             format!("primary x{n}, synchronous, {min_in_sync} in sync at least")
         }
         Mechanism::Primary { n, mode: PrimaryMode::SemiSync { acks } } => {
-            format!("primary x{n}, semi-synchronous, {acks} {}", if acks == 1 { "backup" } else { "backups" })
+            format!("primary x{n}, semi-synchronous, {}", backups(acks))
         }
         Mechanism::Primary { n, mode: PrimaryMode::Async } => format!("primary x{n}, asynchronous"),
     }

@@ -1,12 +1,12 @@
 //! Promise → mechanism → price: what a space is asked to guarantee, what keeps it, and what that costs.
 //!
-//! [`Policy`] is what is asked. [`plan`] answers with a [`Plan`], or with a [`Refusal`]: the contradictions in what
+//! [`Policy`] is what is asked. [`plan()`] answers with a [`Plan`], or with a [`Refusal`]: the contradictions in what
 //! was asked, each under the name of its theorem, and the nearest policies that have a plan. It is a pure function,
 //! so a door, the command line and the group that keeps the spaces get the same answer.
 //!
 //! The way through the files: [`ask`] (the words of a policy) → [`mechanism`] (what can be built, and what follows
-//! from its numbers) → [`decide`](crate::decide::decide) (policy → mechanism, or what stands against it) →
-//! [`plan`](crate::plan) (the decision, priced and said aloud). [`ways`] looks for the ways out, [`preset`] holds the
+//! from its numbers) → [`decide`](crate::decide::decide()) (policy → mechanism, or what stands against it) →
+//! [`plan`](mod@crate::plan) (the decision, priced and said aloud). [`ways`] looks for the ways out, [`preset`] holds the
 //! policies of known systems, [`tags`] reads a policy from a table's tags.
 //!
 //! What it follows. CAP: Gilbert and Lynch 2002. PACELC: Abadi 2012. Consensus: Fischer, Lynch and Paterson 1985;

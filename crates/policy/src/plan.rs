@@ -6,6 +6,7 @@ use crate::ask::{Consistency, OnPartition, Partitioning, Policy};
 use crate::decide::{Decision, decide};
 use crate::mechanism::Mechanism;
 use crate::price;
+use crate::rule::Rule;
 use crate::ways::{Refusal, refusal};
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ pub struct Plan {
     pub notes: Vec<String>,
     /// Why it came out so, a step a line.
     pub reasons: Vec<String>,
+    /// The theorems and rules that shaped it.
+    pub rules: Vec<Rule>,
     /// What of the product it stands on.
     pub needs: Vec<Part>,
 }
@@ -263,6 +266,7 @@ fn price(policy: &Policy, d: &Decision) -> Plan {
         assumes: price::assumes(d),
         notes: price::notes(policy, d),
         reasons: price::reasons(policy, d),
+        rules: price::rules(d),
         needs: price::needs(d),
     }
 }

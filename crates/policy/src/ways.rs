@@ -90,12 +90,12 @@ fn combine(
     changed: usize,
     found: &mut Vec<Way>,
 ) {
-    for (i, (_, choice)) in choices.iter().enumerate() {
+    for (i, (field, choice)) in choices.iter().enumerate() {
         for alternative in choice {
             if found.len() == MOST_WAYS {
                 return;
             }
-            let next = with_change(so_far, alternative, choices[i].0);
+            let next = with_change(so_far, alternative, *field);
             if changed > 1 {
                 let before = found.len();
                 combine(asked, &next, &choices[i + 1..], changed - 1, found);
@@ -146,15 +146,14 @@ fn choices(policy: &Policy) -> Vec<(Field, Choice)> {
         Field::Survive,
         Field::Durability,
     ];
+    let level = policy.consistency.unwrap_or(Consistency::Linearizable);
     let of = |field: Field| -> Choice {
         let open = Policy::default;
         match field {
             Field::OnPartition => near(policy.on_partition, OnPartition::ALL)
                 .map(|v| Policy { on_partition: Some(v), ..open() })
                 .collect(),
-            Field::Consistency => {
-                levels(policy.consistency).map(|v| Policy { consistency: Some(v), ..open() }).collect()
-            }
+            Field::Consistency => weaker(level).map(|v| Policy { consistency: Some(v), ..open() }).collect(),
             Field::Replication => policy
                 .replication
                 .iter()
@@ -182,18 +181,29 @@ fn choices(policy: &Policy) -> Vec<(Field, Choice)> {
     // What was not asked for, and has a default that can be in the way.
     let default = |field: &Field| matches!(field, Field::Consistency | Field::Survive);
     let asked = |field: &Field| default(field) || policy.get(*field).is_some();
-    order.into_iter().filter(asked).map(|field| (field, of(field))).collect()
+    let mut all: Vec<_> = order.into_iter().filter(asked).map(|field| (field, of(field))).collect();
+    let others = stronger(level).map(|v| Policy { consistency: Some(v), ..Policy::default() });
+    all.push((Field::Consistency, others.collect()));
+    all
 }
 
 fn near<T: Copy + PartialEq>(asked: Option<T>, all: &[T]) -> impl Iterator<Item = T> {
     all.iter().copied().filter(move |value| Some(*value) != asked)
 }
 
-/// First what is weaker, the strongest before; then what is stronger, the weakest before.
-fn levels(asked: Option<Consistency>) -> impl Iterator<Item = Consistency> {
-    let all = Consistency::ALL;
-    let at = all.iter().position(|level| Some(*level) == asked).unwrap_or(1);
-    all[at + 1..].iter().chain(all[..at].iter().rev()).copied()
+/// What is weaker, the strongest before.
+fn weaker(asked: Consistency) -> impl Iterator<Item = Consistency> {
+    Consistency::ALL.iter().copied().filter(move |level| *level != asked && asked.implies(*level))
+}
+
+/// What is stronger, the weakest before, and then what cannot be compared: linearizable holds over many shards where
+/// sequential does not.
+fn stronger(asked: Consistency) -> impl Iterator<Item = Consistency> {
+    let others = move |above: bool| {
+        let all = Consistency::ALL.iter().rev().copied();
+        all.filter(move |level| !asked.implies(*level) && level.implies(asked) == above)
+    };
+    others(true).chain(others(false))
 }
 
 /// Lower counts, the nearest first.

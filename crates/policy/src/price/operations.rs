@@ -202,7 +202,7 @@ fn primary(d: &Decision, n: u8, mode: PrimaryMode) -> Vec<Operation> {
         ),
         PrimaryMode::SemiSync { acks } => (
             ONE,
-            format!("the primary's disk and those of the {acks} fastest of {} backups", n - 1),
+            format!("the primary's disk and those of {acks} of {} backups, the fastest", n - 1),
             format!("word from {acks} of {} backups that the primary was not succeeded", n - 1),
         ),
         PrimaryMode::Async => (Span::always(0), "the primary's disk".to_string(), String::new()),

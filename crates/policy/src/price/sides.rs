@@ -1,7 +1,7 @@
 //! What each side of a partition can do, by how many replicas of a shard it reaches.
 
 use crate::ask::{Consistency, spell_time};
-use crate::decide::Decision;
+use crate::decide::{Decision, backups};
 use crate::mechanism::{Mechanism, PrimaryMode, Rmw, majority};
 use crate::plan::{Service, Side};
 
@@ -27,6 +27,7 @@ fn side(least: u8, most: u8, n: u8, writes: Service, reads: Service, note: &str)
     let copies = |k: u8| if k == 1 { "1 replica".to_string() } else { format!("{k} replicas") };
     let who = match (least, most) {
         (0, 0) => "reaches no replica".into(),
+        (1, 1) if n == 1 => "reaches the replica".into(),
         (_, most) if most == n && least == n => format!("reaches all {}", copies(n)),
         (_, most) if most == n => format!("reaches {least} or more of {}", copies(n)),
         (0, _) => format!("reaches {most} of {} or fewer", copies(n)),
@@ -111,8 +112,9 @@ fn primary(d: &Decision, n: u8, mode: PrimaryMode) -> Vec<Side> {
         PrimaryMode::SemiSync { acks } => (
             acks + 1,
             format!(
-                "reaches the meta group's majority, and the primary with {acks} backups, or {} backups \
+                "reaches the meta group's majority, and the primary with {}, or {} backups \
                  without it",
+                backups(acks),
                 (n - acks).max(acks + 1)
             ),
         ),

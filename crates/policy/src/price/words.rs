@@ -2,7 +2,7 @@
 
 use super::never_stale;
 use crate::ask::{Consistency, OnPartition, Partitioning, Policy, spell_time};
-use crate::decide::{CLOCK_OFFSET, Decision, said};
+use crate::decide::{CLOCK_OFFSET, Decision, backups, said};
 use crate::mechanism::{Conflicts, Mechanism, PrimaryMode, Rmw, majority};
 use crate::odds;
 use crate::plan::{Losses, Pacelc};
@@ -281,8 +281,9 @@ fn primary_gives_up(d: &Decision, mode: PrimaryMode, say: &mut impl FnMut(&str))
         }
         PrimaryMode::SemiSync { acks } => {
             say(&format!(
-                "every write waits for the {acks} fastest of the backups; it is refused, never confirmed \
-                 alone, when they are away"
+                "every write waits for {}, the fastest; it is refused, and never confirmed alone, when there are \
+                 none",
+                backups(acks)
             ));
         }
         PrimaryMode::Async => say("the last confirmed writes, whenever the primary fails"),
@@ -360,7 +361,7 @@ pub(crate) fn notes(policy: &Policy, d: &Decision) -> Vec<String> {
     }
     if n > 1 && n.is_multiple_of(2) && m.is_consensus() {
         all.push(format!(
-            "an even number of voters survives no more failures than {}: it is there for the disks",
+            "{n} voters survive no more failures than {}: the last is there for its disk",
             n - 1
         ));
     }

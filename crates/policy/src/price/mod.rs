@@ -16,6 +16,7 @@ use crate::ask::{Consistency, Partitioning};
 use crate::decide::Decision;
 use crate::mechanism::{Mechanism, PrimaryMode, Rmw};
 use crate::plan::{Cost, Part, Span};
+use crate::rule::Rule;
 
 /// Nodes that the cluster needs: as many as there are copies, and where others must agree on who leads, their majority.
 pub(crate) fn nodes(m: Mechanism) -> u8 {
@@ -54,6 +55,34 @@ pub(crate) fn needs(d: &Decision) -> Vec<Part> {
     }
     parts.sort();
     parts
+}
+
+/// The theorems and rules that shaped the decision.
+pub(crate) fn rules(d: &Decision) -> Vec<Rule> {
+    let m = d.mechanism;
+    if m.copies() == 1 {
+        return vec![Rule::Cap];
+    }
+    let quorum = matches!(m, Mechanism::Quorum { .. });
+    let asynchronous = matches!(m, Mechanism::Primary { mode: PrimaryMode::Async, .. });
+    let sequential = d.promise == Consistency::Sequential;
+    let of = [
+        (true, Rule::Cap),
+        (true, Rule::Pacelc),
+        (m.is_consensus(), Rule::Flp),
+        (quorum, Rule::Overlap),
+        (d.promise.implies(Consistency::Linearizable) || sequential, Rule::AttiyaWelch),
+        (sequential, Rule::LiptonSandberg),
+        (sequential || d.promise == Consistency::Linearizable, Rule::HerlihyWing),
+        (matches!(m, Mechanism::Abd { .. } | Mechanism::Quorum { .. }), Rule::Herlihy),
+        (matches!(m, Mechanism::Abd { .. }) || (quorum && m.overlaps()), Rule::Abd),
+        (quorum && d.promise == Consistency::Causal, Rule::Sticky),
+        (d.promise == Consistency::StrictSerializable, Rule::Skeen),
+        (d.staleness.is_some() && !never_stale(d), Rule::LundeliusLynch),
+        (quorum && !m.overlaps(), Rule::Pbs),
+        (asynchronous, Rule::Failover),
+    ];
+    of.into_iter().filter_map(|(holds, rule)| holds.then_some(rule)).collect()
 }
 
 /// True if no read can be old: a bound on staleness then costs nothing.
