@@ -136,7 +136,11 @@ fn details(args: &Args, judgement: &Judgement) {
     say(&format!(
         "  {} operations returned before this one{}:",
         longest.returns,
-        if longest.guilty.is_empty() { " and can be ordered; it cannot be placed" } else { "; not later than with it there is no order" }
+        if longest.guilty.is_empty() {
+            " and can be ordered; it cannot be placed"
+        } else {
+            "; not later than with it there is no order"
+        }
     ));
     say(&format!("      {}", history.show(longest.blocked)));
     if let (Verdict::Refuted(witness), false) = (&judgement.judged.verdict, longest.guilty.is_empty()) {

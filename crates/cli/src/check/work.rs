@@ -287,12 +287,14 @@ fn read_and_judge(args: &Args, file: &File, jobs: usize, began: Instant) -> Resu
     let (part, judged) = worst.map_or_else(nothing, |(_, part, judged)| (part, judged));
     let judging = started.elapsed();
     let stop = || Instant::now() >= deadline;
-    let core = judged.longest.as_ref().map(|longest| {
-        judge.core(part, longest, &mut Budget::new(&stop, args.memory << 20))
-    });
-    let staleness = judged.longest.as_ref().and_then(|_| {
-        judge.staleness(part, &history, &mut Budget::new(&stop, args.memory << 20))
-    });
+    let core = judged
+        .longest
+        .as_ref()
+        .map(|longest| judge.core(part, longest, &mut Budget::new(&stop, args.memory << 20)));
+    let staleness = judged
+        .longest
+        .as_ref()
+        .and_then(|_| judge.staleness(part, &history, &mut Budget::new(&stop, args.memory << 20)));
     let searched = searched.into_iter().map(|(part, why)| (judge.key(part), why)).collect();
     let key = if judge.parts() == 0 { Value::NIL } else { judge.key(part) };
     Ok(Judgement { objects: judge.parts(), history, key, judged, core, staleness, ran, searched, judging })
@@ -336,13 +338,7 @@ fn nothing() -> (usize, Judged) {
 }
 
 /// Judges each part. The first that is violated decides, then the first that is unknown.
-fn judge_parts(
-    judge: &dyn Judge,
-    history: &History,
-    args: &Args,
-    jobs: usize,
-    deadline: Instant,
-) -> Tally {
+fn judge_parts(judge: &dyn Judge, history: &History, args: &Args, jobs: usize, deadline: Instant) -> Tally {
     let stop = || Instant::now() >= deadline;
     let jobs = jobs.min(judge.parts()).max(1);
     let memory = (args.memory << 20) / jobs as u64;
