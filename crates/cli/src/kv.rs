@@ -1,5 +1,6 @@
 //! `quorate kv`: keys and values from the command line, against any etcd v3 endpoint.
 
+use crate::evidence::{self, Evidence};
 use crate::probe::{endpoint, time};
 use crate::report::{Exit, Problem, say};
 use bytes::Bytes;
@@ -18,6 +19,7 @@ Examples:
   quorate kv get users/ --prefix --limit 10
   quorate kv get greeting --serializable --timeout 300ms --endpoints 127.0.0.1:12379,127.0.0.1:22379
   quorate kv del greeting
+  quorate kv put greeting hello --evidence
   quorate kv watch users/ --prefix --rev 1";
 
 /// Read, write and watch keys
@@ -39,6 +41,9 @@ pub(crate) struct Args {
     /// Speak JSON: one line a result
     #[arg(long, global = true)]
     json: bool,
+    /// Show how the request was served: by whom, on whose word, and how long each part took
+    #[arg(long, global = true)]
+    evidence: bool,
     /// How long to wait
     #[arg(long, value_name = "TIME", global = true, value_parser = time, default_value = "5s")]
     timeout: Duration,
@@ -126,6 +131,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
             client = client.fenced(fence).map_err(|e| problem(&e))?;
         }
         if let Command::Watch { key, prefix, rev } = &args.command {
+            if args.evidence {
+                return Err(Problem::new(
+                    Exit::Usage,
+                    "a watch is no single request, and has no evidence",
+                    "--evidence goes with get, put and del",
+                ));
+            }
             if args.fence.is_some() {
                 let hint = "a watch changes nothing; show the token with what you do about it";
                 return Err(Problem::new(Exit::Usage, "a watch shows no token: leave out --fence", hint));
@@ -155,11 +167,16 @@ async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
                 keys_only: *keys_only,
                 ..pb::RangeRequest::default()
             };
-            let reply = client.range(request).await.map_err(|e| problem(&e))?;
+            let (reply, evidence) = if args.evidence {
+                explained(client.showing(request), async |request| client.kv(0).range(request).await).await?
+            } else {
+                (client.range(request).await.map_err(|e| problem(&e))?, None)
+            };
             if reply.kvs.is_empty() && !args.json {
                 eprintln!("no such key at revision {}", reply.header.map_or(0, |h| h.revision));
             }
             reply.kvs.iter().for_each(|kv| show(None, kv, args.json));
+            evidence.inspect(|evidence| evidence.show(args.json));
         }
         Command::Put { key, value, lease } => {
             let request = pb::PutRequest {
@@ -168,8 +185,13 @@ async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
                 lease: *lease,
                 ..pb::PutRequest::default()
             };
-            let reply = client.put(request).await.map_err(|e| problem(&e))?;
+            let (reply, evidence) = if args.evidence {
+                explained(client.showing(request), async |request| client.kv(0).put(request).await).await?
+            } else {
+                (client.put(request).await.map_err(|e| problem(&e))?, None)
+            };
             done(args.json, 1, reply.header);
+            evidence.inspect(|evidence| evidence.show(args.json));
         }
         Command::Del { key, prefix } => {
             let request = pb::DeleteRangeRequest {
@@ -177,12 +199,33 @@ async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
                 range_end: end(key, *prefix),
                 prev_kv: false,
             };
-            let reply = client.delete(request).await.map_err(|e| problem(&e))?;
+            let (reply, evidence) = if args.evidence {
+                explained(client.showing(request), async |request| client.kv(0).delete_range(request).await)
+                    .await?
+            } else {
+                (client.delete(request).await.map_err(|e| problem(&e))?, None)
+            };
             done(args.json, reply.deleted, reply.header);
+            evidence.inspect(|evidence| evidence.show(args.json));
         }
         Command::Watch { .. } => {}
     }
     Ok(())
+}
+
+/// Asks one node, once, for an answer and how it came to be.
+async fn explained<Q, A>(
+    request: tonic::Request<Q>,
+    call: impl AsyncFnOnce(tonic::Request<Q>) -> Result<tonic::Response<A>, tonic::Status>,
+) -> Result<(A, Option<Evidence>), Problem> {
+    let since = std::time::Instant::now();
+    let reply =
+        call(evidence::asking(request)).await.map_err(|status| problem(&ClientError::Status(status)))?;
+    let evidence = Evidence::read(reply.metadata(), since.elapsed());
+    if evidence.is_none() {
+        eprintln!("this node gives no evidence: it is no node of Quorate, or of an older release");
+    }
+    Ok((reply.into_inner(), evidence))
 }
 
 async fn watch(client: &Client, key: &str, prefix: bool, rev: i64, json: bool) -> Result<(), Problem> {

@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod doctor;
+mod evidence;
 mod fence;
 mod hold;
 mod kv;

@@ -230,6 +230,8 @@ fn an_old_token_is_refused_by_every_node_and_after_a_restart() {
     assert!(up.wait().0.success());
     let up = Up::start(&["--data", &data]);
     let url = up.ready()["nodes"][1]["etcd"].as_str().unwrap().to_string();
+    let told = output(&["kv", "put", "k", "v", "--fence", "job =7", "--evidence", "--endpoints", &url]);
+    assert!(told.2.contains("fenced: token 8"), "also where evidence is asked for: {told:?}");
     assert_eq!(output(&["fence", "list", "--endpoints", &url]).1, "job =8\n");
     assert_eq!(put(&url, "job =7").0, 1);
     assert_eq!(output(&["fence", "drop", "job ", "--endpoints", &url]).0, 0);

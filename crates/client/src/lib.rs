@@ -78,7 +78,8 @@ impl Client {
         Ok(Self { channels: self.channels.clone(), turn: AtomicUsize::new(0), fence: Some(fence) })
     }
 
-    fn showing<T>(&self, message: T) -> Request<T> {
+    /// A request that shows this client's token, for those who call a service themselves.
+    pub fn showing<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         if let Some(fence) = &self.fence {
             request.metadata_mut().insert("quorate-fence", fence.clone());

@@ -18,6 +18,7 @@ mod convert;
 mod counted;
 mod election;
 mod ending;
+mod evidence;
 mod failure;
 mod fence;
 mod front;
@@ -170,6 +171,7 @@ impl Gateway {
         request: Request,
         timeout: Option<Duration>,
     ) -> oneshot::Receiver<Result<Answer, Failure>> {
+        let request = evidence::ask(request);
         let (give, take) = oneshot::channel();
         // Whoever asked may be gone by then.
         self.door.call(request, timeout, Box::new(move |result| drop(give.send(result))));

@@ -3,6 +3,7 @@
 //! A door decodes its wire protocol into a [`Request`], gives it to [`Door::call`] with a callback, and encodes the
 //! [`Answer`] or [`Failure`]. It holds no state that must survive.
 
+use crate::evidence::Slot;
 use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{Index, NodeId, Term};
@@ -73,6 +74,8 @@ pub enum Request {
     Swept,
     /// The same, and when it has given the room back.
     Defragment,
+    /// Another request, which is none of these: how it was served is put into the slot before it is answered.
+    Explained(Box<Request>, Slot),
 }
 
 /// What stands in the header of an answer.

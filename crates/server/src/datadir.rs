@@ -300,6 +300,7 @@ mod tests {
                 election_max: Duration::from_millis(1400),
                 campaign_at_once: false,
                 reported_version: "3.4.31".into(),
+                lease_reads: None,
                 insecure: false,
                 upkeep: crate::config::Upkeep::default(),
             }

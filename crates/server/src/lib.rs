@@ -15,6 +15,7 @@ mod faults;
 mod inbox;
 mod met;
 mod mistakes;
+mod promised;
 mod room;
 mod run;
 mod transport;

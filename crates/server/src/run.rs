@@ -9,6 +9,7 @@ use crate::door::NodeDoor;
 use crate::error::{ServeError, ServeErrorKind};
 use crate::inbox::Inbox;
 use crate::met::Met;
+use crate::promised;
 use crate::room::{self, Room};
 use crate::transport::{Patience, PeerBytes, Transport};
 use crate::workers::{Counters, ToBackground, ToJournal, Workers};
@@ -265,6 +266,8 @@ fn recover(
     raft_config.heartbeat = config.heartbeat;
     raft_config.election_min = config.election_min;
     raft_config.election_max = config.election_max;
+    raft_config.lease_reads = config.lease_reads;
+    let promised = promised::take(&config.data, config.lease_reads.map(|_| config.election_min))?;
     let (learners, voters) = config.peers.iter().map(|p| p.id).partition(|id| config.learners.contains(id));
     let founders = Membership { voters, learners, ..Membership::default() };
     let now = clock.now();
@@ -276,6 +279,7 @@ fn recover(
             store: &mut store,
             founders,
             campaign_at_once: config.campaign_at_once,
+            promised,
         },
         &mut journal,
         &mut rng,
@@ -399,8 +403,9 @@ async fn run_lane(
                 inbox.push(Event::HandOver);
             }
         }
-        let now = clock.now();
         inbox.take(&mut events);
+        // Behind what came: no request is served by the time of before it came, which a lease may have outlived.
+        let now = clock.now();
         for event in events.drain(..) {
             lane.handle(now, event);
         }

@@ -1,7 +1,9 @@
 //! A node made from its disk, of the parts that ship.
 
+use crate::place::Running;
 use crate::planted::Planted;
-use crate::world::{CLUSTER, KV, Running, World};
+use crate::world::{CLUSTER, KV, World};
+use quorate_base::time::Duration;
 use quorate_base::{Mint, NodeId, Rng};
 use quorate_node::applier::Applier;
 use quorate_node::boot;
@@ -33,7 +35,10 @@ impl World {
         config.log_keep_bytes = self.knobs.log_keep_bytes;
         config.log_pin_bytes = 4 * self.knobs.log_keep_bytes;
         config.max_unapplied_bytes = 2 * self.knobs.log_keep_bytes;
+        config.lease_reads = self.knobs.lease_reads;
         config.mutant = self.knobs.planted.and_then(Planted::raft);
+        let bound = config.lease_reads.is_some() && self.places[at].life > 1;
+        let now = self.places[at].local(self.now);
         let founders = self.places[at].founders.clone();
         let parts = boot::Parts {
             raft: config.clone(),
@@ -41,8 +46,9 @@ impl World {
             store: &mut store,
             founders,
             campaign_at_once: id == NodeId(1),
+            promised: if bound { config.election_min } else { Duration::ZERO },
         };
-        let booted = boot::boot(parts, &mut journal, &mut rng, self.now).map_err(|e| e.to_string())?;
+        let booted = boot::boot(parts, &mut journal, &mut rng, now).map_err(|e| e.to_string())?;
         if !booted.notes.is_empty() {
             self.counts.add("damage named");
         }
@@ -67,8 +73,10 @@ impl World {
             at_once: self.knobs.at_once,
             upkeep: Upkeep::default(),
         };
-        let lane = Lane::new(settings, booted.raft, booted.view, hub.clone(), &mut rng, self.now);
-        let applier = Applier::new(booted.kv, id, booted.generation, self.knobs.seal_bytes);
+        let lane = Lane::new(settings, booted.raft, booted.view, hub.clone(), &mut rng, now);
+        let mut kv = booted.kv;
+        kv.plant(self.knobs.planted.and_then(Planted::kv));
+        let applier = Applier::new(kv, id, booted.generation, self.knobs.seal_bytes);
         Ok(Running::new(lane, journal, applier, hub))
     }
 }

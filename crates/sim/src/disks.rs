@@ -7,7 +7,8 @@
 //! What is left out, since nothing in a node could tell of it: the newest write lost without a trace, and an old copy of a
 //! whole disk.
 
-use crate::world::{Running, World, place_of};
+use crate::place::Running;
+use crate::world::{World, place_of};
 use quorate_base::{NodeId, Rng};
 use quorate_protocol::raft;
 

@@ -58,6 +58,8 @@ pub struct Knobs {
     pub message_bytes: usize,
     /// The longest large read.
     pub read_max: Duration,
+    /// Reads under leases, which allow for clocks that drift by so many millionths; the nodes' clocks drift up to that.
+    pub lease_reads: Option<u32>,
     /// What the faults are like.
     pub swarm: Swarm,
     /// Members come and go.
@@ -71,6 +73,7 @@ impl Knobs {
     pub fn draw(seed: u64) -> Self {
         let mut rng = Rng::stream(seed, "knobs");
         let mut reads = Rng::stream(seed, "reading knobs");
+        let mut clocks = Rng::stream(seed, "clock knobs");
         Self {
             nodes: if rng.chance(1, 4) { 5 } else { 3 },
             drop: *rng.pick(&[0, 5, 30]),
@@ -87,6 +90,7 @@ impl Knobs {
             ring_bytes: *reads.pick(&[300, 2_000, 8 << 20]),
             message_bytes: *reads.pick(&[4_000, 1 << 20]),
             read_max: Duration::from_micros(*reads.pick(&[500, 5_000, 30_000, 3_000_000])),
+            lease_reads: clocks.chance(1, 2).then(|| *clocks.pick(&[0, 1_000, 50_000])),
             swarm: Swarm::all(),
             planted: None,
             members: Rng::stream(seed, "member knobs").chance(1, 2),

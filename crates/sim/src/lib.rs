@@ -3,10 +3,13 @@
 mod boot;
 mod digest;
 mod disks;
+mod fences;
 mod invariants;
 mod knobs;
 mod leases;
 mod members;
+mod nemesis;
+mod place;
 mod plan;
 mod planted;
 mod swarm;

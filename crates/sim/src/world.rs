@@ -4,25 +4,25 @@
 //! server has threads and sockets, this has a heap of `(time, sequence)`. Everything random comes from streams of one seed,
 //! one stream a purpose, so that switching one kind of fault off leaves the others in place.
 //!
-//! The simulated clock is the only clock. Each node's own clock runs at a slightly different rate and jumps with pauses.
+//! The simulated clock is the only true one. Where leases are on, which rest on clocks, each node's own runs fast or slow by as much as
+//! they allow for; a node that is paused finds that time has passed.
 
 use crate::digest::Digest;
 use crate::invariants::Invariants;
 use crate::knobs::{Counts, Knobs};
+use crate::place::{Place, truly};
 use bytes::Bytes;
 use quorate_base::time::Duration;
-use quorate_base::{Base, Instant, NodeId, Rng, ShardId};
-use quorate_faulty::FaultyDisk;
+use quorate_base::{Instant, NodeId, Rng, ShardId};
 use quorate_node::api::{Failure, Request, WatchStream};
-use quorate_node::applier::{Applier, Output, Work};
-use quorate_node::lane::{Effects, Event, Lane, Reading, Seal};
+use quorate_node::applier::{Output, Work};
+use quorate_node::lane::{Event, Reading, Seal};
 use quorate_node::watch::{CatchUp, Hub};
 use quorate_protocol::raft;
-use quorate_state::kv::KvView;
-use quorate_storage::journal::{CheckpointMark, Journal};
+use quorate_storage::journal::CheckpointMark;
 use quorate_wire::peer::{Frame, Packet};
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::{Arc, Mutex};
 
 /// The one shard.
@@ -85,82 +85,6 @@ impl Ord for Timed {
     }
 }
 
-/// A live node.
-pub(crate) struct Running {
-    pub(crate) lane: Lane,
-    journal: Journal,
-    pub(crate) applier: Applier,
-    pub(crate) hub: Arc<Mutex<Hub>>,
-    effects: Effects,
-    to_write: Vec<quorate_base::Append>,
-    marks: Vec<(u64, Base, Option<Arc<KvView>>)>,
-    flushing: bool,
-    marking: Vec<(u64, Base, Option<Arc<KvView>>)>,
-    work: VecDeque<Work>,
-    applying: bool,
-    seals: VecDeque<Seal>,
-    tick_at: Option<Instant>,
-}
-
-impl Running {
-    /// Of these parts, with nothing under way.
-    pub(crate) fn new(lane: Lane, journal: Journal, applier: Applier, hub: Arc<Mutex<Hub>>) -> Self {
-        Self {
-            lane,
-            journal,
-            applier,
-            hub,
-            effects: Effects::default(),
-            to_write: Vec::new(),
-            marks: Vec::new(),
-            flushing: false,
-            marking: Vec::new(),
-            work: VecDeque::new(),
-            applying: false,
-            seals: VecDeque::new(),
-            tick_at: None,
-        }
-    }
-}
-
-/// A node's place, live or not.
-pub(crate) struct Place {
-    pub(crate) id: NodeId,
-    pub(crate) disk: FaultyDisk,
-    pub(crate) running: Option<Box<Running>>,
-    pub(crate) life: u64,
-    pub(crate) paused_until: Option<Instant>,
-    pub(crate) stopped_why: Option<String>,
-    /// What was durable on its disk was harmed, and it has not yet been seen whole again.
-    pub(crate) harmed: bool,
-    /// Whom it takes for members when its disk is empty.
-    pub(crate) founders: raft::Membership,
-    /// Since when it knows that it was removed; see `members.rs`.
-    pub(crate) removed: Option<Instant>,
-    /// It was removed and has stopped, for good.
-    pub(crate) gone: bool,
-    pub(crate) queued: Vec<Event>,
-}
-
-impl Place {
-    /// A new node's, which is not started yet.
-    pub(crate) fn new(seed: u64, id: NodeId, founders: raft::Membership) -> Self {
-        Self {
-            id,
-            disk: FaultyDisk::new(seed ^ (id.get() << 40)),
-            running: None,
-            life: 0,
-            paused_until: None,
-            stopped_why: None,
-            harmed: false,
-            founders,
-            removed: None,
-            gone: false,
-            queued: Vec::new(),
-        }
-    }
-}
-
 /// The world.
 pub struct World {
     /// The knobs of this run.
@@ -193,9 +117,10 @@ pub struct World {
 impl World {
     /// A world of `knobs.nodes` new nodes, none started.
     pub fn new(seed: u64, knobs: Knobs) -> Self {
+        let drift = u64::from(knobs.lease_reads.unwrap_or(0));
         let ids = || (1..=knobs.nodes).map(NodeId);
         let founders = raft::Membership::of_voters(ids());
-        let places = ids().map(|id| Place::new(seed, id, founders.clone())).collect();
+        let places = ids().map(|id| Place::new(seed, id, founders.clone(), drift)).collect();
         Self {
             counts: Counts::default(),
             now: Instant(1_000_000),
@@ -273,6 +198,13 @@ impl World {
             self.tell_down(id);
             self.come_back(id);
         }
+    }
+
+    /// Tells a node to hand its leadership over, if it has it.
+    pub fn hand_over(&mut self, id: NodeId) {
+        self.counts.add("leaderships to be handed over");
+        self.deliver(id, Event::HandOver);
+        self.settle(place_of(id));
     }
 
     /// Stops a node's process for a while; what arrives meanwhile waits.
@@ -559,12 +491,13 @@ impl World {
             return;
         }
         place.paused_until = None;
+        let (now, rate) = (place.local(self.now), place.rate);
         let Some(r) = place.running.as_mut() else { return };
         for event in place.queued.drain(..) {
-            r.lane.handle(self.now, event);
+            r.lane.handle(now, event);
         }
-        r.lane.handle(self.now, Event::Tick);
-        r.lane.drain(self.now, &mut r.effects);
+        r.lane.handle(now, Event::Tick);
+        r.lane.drain(now, &mut r.effects);
         let voted = r.effects.journal.iter().any(|append| append.hard.is_some());
         let removed = r.lane.roster().was_removed(id);
         r.to_write.append(&mut r.effects.journal);
@@ -574,7 +507,7 @@ impl World {
         let roles = std::mem::take(&mut r.effects.roles);
         let malformed = r.effects.malformed.pop();
         let broken = r.effects.broken.take();
-        let next = r.lane.deadline();
+        let next = r.lane.deadline().map(|at| truly(at, rate));
         let retick =
             next.is_some() && (r.tick_at.is_none() || next < r.tick_at || r.tick_at <= Some(self.now));
         if retick {

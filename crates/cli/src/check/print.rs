@@ -2,10 +2,13 @@
 
 use super::Args;
 use super::expect::Expected;
-use super::work::{Found, Judgement, Outcome, Summary, level, model};
+use super::work::{Found, Judgement, Outcome, Summary, model, names};
 use crate::report::{self, Problem, colours, say};
 use quorate_check::fast::Staleness;
+use quorate_check::judge::Judged;
 use quorate_check::models::NAMES;
+use quorate_check::promises::MODELS;
+use quorate_check::sessions;
 use quorate_check::value::Value;
 use quorate_check::verdict::Verdict;
 use serde_json::{Value as Json, json};
@@ -37,6 +40,12 @@ pub(super) fn models() {
         say(&format!("{name}\n    {about}"));
     }
     super::whole::models();
+    for model in &MODELS {
+        say(&format!("{} (also {})\n    {}", model.name, model.aliases.join(", "), model.about));
+        for (name, about) in model.promises {
+            say(&format!("    --level {name}: {about}"));
+        }
+    }
 }
 
 /// One file.
@@ -69,6 +78,12 @@ pub(super) fn file(args: &Args, found: &Found, surprise: Option<&str>, several: 
     if let Some(surprise) = surprise {
         say(&format!("  {red}surprise{plain}: {surprise}"));
     }
+    match found.judgement.as_ref().and_then(|judgement| judgement.versions.as_ref()) {
+        Some(Ok(1)) => say("  by the order of versions no read is behind"),
+        Some(Ok(versions)) => say(&format!("  by the order of versions the {versions} newest were read")),
+        Some(Err(why)) => say(&format!("  by the order of versions: not known, {why}")),
+        None => {}
+    }
     if args.explain || !several {
         if let Some(judgement) = &found.judgement {
             details(args, judgement);
@@ -88,15 +103,50 @@ pub(super) fn paint() -> (&'static str, &'static str, &'static str, &'static str
 }
 
 /// What was found, in one sentence.
-fn sentence(args: &Args, judgement: &Judgement) -> String {
-    let level = level(args);
-    match &judgement.judged.verdict {
-        Verdict::Proved { by } => format!("it is {level}, says {by} {}", size(args, judgement)),
-        Verdict::Refuted(witness) => {
-            format!("it is not {level}, says {} {}", witness.by, size(args, judgement))
-        }
-        Verdict::Unknown { why } | Verdict::NotRefuted { why } | Verdict::Unsupported { why } => {
-            format!("{why} {}", size(args, judgement))
+pub(super) fn sentence(args: &Args, judgement: &Judgement) -> String {
+    let size = size(args, judgement);
+    let one = |level: &str, verdict: &Verdict| match verdict {
+        Verdict::Proved { by } => format!("it is {level}, says {by}"),
+        Verdict::Refuted(witness) => format!("it is not {level}, says {}", witness.by),
+        Verdict::Unknown { why } | Verdict::NotRefuted { why } | Verdict::Unsupported { why } => why.clone(),
+    };
+    let mut verdicts = judgement.verdicts();
+    match (verdicts.next(), verdicts.next()) {
+        (Some((level, verdict)), None) => format!("{} {size}", one(level, verdict)),
+        _ => format!("{} {size}", borders(judgement)),
+    }
+}
+
+/// Of several levels the least that are refuted, and the most that are not.
+fn borders(judgement: &Judgement) -> String {
+    if !judgement.promises.is_empty() {
+        let broken = |(_, verdict): &&(&str, Verdict)| matches!(verdict, Verdict::Refuted(_));
+        let names: Vec<&str> = judgement.promises.iter().filter(broken).map(|(name, _)| *name).collect();
+        return match &names[..] {
+            [] => format!("all {} promises are kept", judgement.promises.len()),
+            names => format!("broken: {}", names.join(", ")),
+        };
+    }
+    let (least, most) = sessions::borders(&judgement.levels);
+    let names = |levels: &[sessions::Level]| -> Vec<&'static str> {
+        levels.iter().map(|level| level.name()).collect()
+    };
+    let (mut least, mut most) = (names(&least), names(&most));
+    match judgement.judged.as_ref().map(|judged| &judged.verdict) {
+        Some(Verdict::Refuted(_)) if least.is_empty() => least.push("linearizable"),
+        None | Some(Verdict::Refuted(_)) => {}
+        Some(_) => most = vec!["linearizable"],
+    }
+    match (&least[..], &most[..]) {
+        ([], []) => "no level is decided".into(),
+        ([], most) => format!("nothing is refuted; the most that may be promised: {}", most.join(", ")),
+        (least, []) => format!("refuted already: {}", least.join(", ")),
+        (least, most) => {
+            format!(
+                "the least that is refuted: {}; the most that is not: {}",
+                least.join(", "),
+                most.join(", ")
+            )
         }
     }
 }
@@ -123,13 +173,19 @@ pub(super) fn time(took: Duration) -> String {
 /// The witness: what cannot be, and the smallest piece of the history that shows it.
 fn details(args: &Args, judgement: &Judgement) {
     algorithms(args, judgement);
-    if let Verdict::Proved { .. } = &judgement.judged.verdict {
+    let several = judgement.verdicts().count() > 1;
+    let first = usize::from(judgement.judged.is_some());
+    for (name, verdict) in judgement.verdicts().skip(first) {
+        level(judgement, name, verdict, several);
+    }
+    let Some(judged) = &judgement.judged else { return };
+    if let Verdict::Proved { .. } = &judged.verdict {
         if args.explain {
-            explain_order(judgement);
+            explain_order(judgement, judged);
         }
         return;
     }
-    let (Some(longest), history) = (&judgement.judged.longest, &judgement.history) else { return };
+    let (Some(longest), history) = (&judged.longest, &judgement.history) else { return };
     if judgement.key != Value::NIL {
         say(&format!("  key {}", history.values.show(judgement.key)));
     }
@@ -143,7 +199,7 @@ fn details(args: &Args, judgement: &Judgement) {
         }
     ));
     say(&format!("      {}", history.show(longest.blocked)));
-    if let (Verdict::Refuted(witness), false) = (&judgement.judged.verdict, longest.guilty.is_empty()) {
+    if let (Verdict::Refuted(witness), false) = (&judged.verdict, longest.guilty.is_empty()) {
         say(&format!("  {}: {}", witness.kind, witness.words));
     }
     if longest.guilty.is_empty() {
@@ -156,10 +212,11 @@ fn details(args: &Args, judgement: &Judgement) {
         list(history, &longest.open);
     }
     if let Some(core) = &judgement.core {
-        let minimal = if core.minimal {
-            "these cannot be ordered, and none can be left out"
-        } else {
-            "these cannot be ordered"
+        let minimal = match (core.minimal, core.tried_all) {
+            (_, Some(false)) => "but brute force orders them: a bug of this program, please report it",
+            (true, Some(true)) => "these cannot be ordered, none can be left out, and brute force agrees",
+            (true, None) => "these cannot be ordered, and none can be left out",
+            (false, _) => "these cannot be ordered",
         };
         say(&format!(
             "  the core, {} of {} operations: {minimal}",
@@ -206,10 +263,25 @@ fn list(history: &quorate_check::history::History, operations: &[u32]) {
     }
 }
 
-fn explain_order(judgement: &Judgement) {
-    if judgement.objects == 1 && !judgement.judged.order.is_empty() {
+fn explain_order(judgement: &Judgement, judged: &Judged) {
+    if judgement.objects == 1 && !judged.order.is_empty() {
         say("  an order that fits begins with");
-        list(&judgement.history, &judgement.judged.order);
+        list(&judgement.history, &judged.order);
+    }
+}
+
+/// One of the other levels.
+fn level(judgement: &Judgement, name: &str, verdict: &Verdict, several: bool) {
+    match verdict {
+        Verdict::Proved { by } if several => say(&format!("  {name}: holds, says {by}")),
+        Verdict::Proved { .. } => {}
+        Verdict::Refuted(witness) => {
+            say(&format!("  {name}: violated, says {}: {}", witness.by, witness.words));
+            list(&judgement.history, &witness.core);
+        }
+        Verdict::Unknown { why } => say(&format!("  {name}: unknown: {why}")),
+        Verdict::NotRefuted { why } => say(&format!("  {name}: not refuted: {why}")),
+        Verdict::Unsupported { why } => say(&format!("  {name}: not decided: {why}")),
     }
 }
 
@@ -253,7 +325,7 @@ fn line(args: &Args, found: &Found, surprise: Option<&str>) -> Json {
         "file": found.path.to_string_lossy(),
         "verdict": found.outcome.word(),
         "model": model(args),
-        "level": level(args),
+        "level": names(args).join(","),
         "took_s": found.took.as_secs_f64(),
     });
     if let Some(bad) = &found.bad {
@@ -274,16 +346,19 @@ fn line(args: &Args, found: &Found, surprise: Option<&str>) -> Json {
     line["processes"] = history.processes.len().into();
     line["objects"] = judgement.objects.into();
     line["judging_s"] = judgement.judging.as_secs_f64().into();
-    match &judgement.judged.verdict {
-        Verdict::Proved { by } => line["by"] = (*by).into(),
-        Verdict::Refuted(witness) => {
-            line["by"] = witness.by.into();
-            line["kind"] = witness.kind.clone().into();
-            line["why"] = witness.words.clone().into();
+    for (place, (name, verdict)) in judgement.verdicts().enumerate() {
+        let one = verdict_json(name, verdict, &show);
+        // The first level's fields stand on the line itself too.
+        if place == 0
+            && let Some(fields) = one.as_object()
+        {
+            for (field, value) in
+                fields.iter().filter(|(field, _)| matches!(field.as_str(), "by" | "kind" | "why" | "core"))
+            {
+                line[field.as_str()] = value.clone();
+            }
         }
-        Verdict::Unknown { why } | Verdict::NotRefuted { why } | Verdict::Unsupported { why } => {
-            line["why"] = why.clone().into();
-        }
+        line["levels"][name] = one;
     }
     line["algorithms"] = json!(judgement.ran);
     let why = |(key, why): &(Value, String)| json!({"key": history.values.show(*key), "why": why});
@@ -291,7 +366,13 @@ fn line(args: &Args, found: &Found, surprise: Option<&str>) -> Json {
     if let Some(Staleness { time, versions: (least, most) }) = judgement.staleness {
         line["staleness"] = json!({"time": time, "versions_min": least, "versions_max": most});
     }
-    if let Some(longest) = &judgement.judged.longest {
+    match &judgement.versions {
+        Some(Ok(versions)) => line["versions_by_order"] = (*versions).into(),
+        Some(Err(why)) => line["versions_by_order"] = json!({"unknown": why}),
+        None => {}
+    }
+    let Some(judged) = &judgement.judged else { return line };
+    if let Some(longest) = &judged.longest {
         line["key"] = history.values.show(judgement.key).into();
         line["blocked"] = show(&[longest.blocked]);
         line["open"] = show(&longest.open);
@@ -301,26 +382,22 @@ fn line(args: &Args, found: &Found, surprise: Option<&str>) -> Json {
     if let Some(core) = &judgement.core {
         line["core"] = show(&core.operations);
         line["core_minimal"] = core.minimal.into();
+        line["core_tried_all"] = core.tried_all.into();
     }
     line
 }
 
-/// A page for a browser.
-pub(super) fn page(path: &Path, found: &Found) -> Result<(), Problem> {
-    let title = format!("{}: {}", found.path.display(), found.outcome.word());
-    let Some(page) = found.told.as_ref().and_then(|told| told.page(&title)) else {
-        if found.bad.is_some() {
-            return Ok(());
-        }
-        return Err(Problem::new(
-            report::Exit::Usage,
-            "there is no page on such a history",
-            "--html shows histories of transactions",
-        ));
-    };
-    std::fs::write(path, page).map_err(|error| {
-        Problem::new(report::Exit::Usage, format!("cannot write {}: {error}", path.display()), "")
-    })
+fn verdict_json(level: &str, verdict: &Verdict, show: &dyn Fn(&[u32]) -> Json) -> Json {
+    match verdict {
+        Verdict::Proved { by } => json!({"level": level, "verdict": "proved", "by": by}),
+        Verdict::Refuted(witness) => json!({
+            "level": level, "verdict": "refuted", "by": witness.by, "kind": witness.kind, "why": witness.words,
+            "core": show(&witness.core),
+        }),
+        Verdict::NotRefuted { why } => json!({"level": level, "verdict": "not refuted", "why": why}),
+        Verdict::Unknown { why } => json!({"level": level, "verdict": "unknown", "why": why}),
+        Verdict::Unsupported { why } => json!({"level": level, "verdict": "unsupported", "why": why}),
+    }
 }
 
 /// A `JUnit` report: a test case a file.
@@ -352,11 +429,15 @@ pub(super) fn junit(
             (.., Some(judgement)) => sentence(args, judgement),
             _ => found.told.as_ref().map_or_else(String::new, |told| told.sentence()),
         };
-        let text = match (found.judgement.as_ref().map(|judgement| &judgement.judged.verdict), &found.told) {
-            (Some(Verdict::Refuted(witness)), _) => escape(&witness.words),
-            (_, Some(told)) => escape(&told.words()),
-            _ => String::new(),
-        };
+        let refuted =
+            found.judgement.iter().flat_map(Judgement::verdicts).filter_map(
+                |(level, verdict)| match verdict {
+                    Verdict::Refuted(witness) => Some(format!("{level}: {}", witness.words)),
+                    _ => None,
+                },
+            );
+        let text = escape(&refuted.collect::<Vec<_>>().join("\n"));
+        let text = found.told.as_ref().map_or(text, |told| escape(&told.words()));
         let _ =
             writeln!(cases, ">\n    <failure message=\"{}\">{text}</failure>\n  </testcase>", escape(&why));
     }
@@ -369,7 +450,7 @@ pub(super) fn junit(
     })
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
     // XML knows no other control characters at all.
     text.chars().filter(|&c| c >= ' ' || matches!(c, '\t' | '\n' | '\r')).collect()

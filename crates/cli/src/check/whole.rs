@@ -19,7 +19,7 @@ impl super::Args {
     pub(super) fn invariant(&self) -> Result<Option<Invariant>, Problem> {
         let Some(invariant) = self.model.as_deref().and_then(Invariant::named) else { return Ok(None) };
         let name = invariant.name();
-        if self.level.is_some() || self.complete || !self.assume.is_empty() {
+        if !self.level.is_empty() || self.complete || !self.assume.is_empty() {
             let what = format!("{name} is an invariant: it has no level");
             return Err(Problem::new(
                 report::Exit::Usage,

@@ -7,10 +7,11 @@ use quorate_check::budget::Budget;
 use quorate_check::fast::Staleness;
 use quorate_check::history::History;
 use quorate_check::judge::{Core, Judge, Judged};
-use quorate_check::models;
 use quorate_check::read::{BadInput, value};
+use quorate_check::sessions::{self, LEVELS, Level};
 use quorate_check::value::Value;
 use quorate_check::verdict::Verdict;
+use quorate_check::{models, promises, versions};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -87,16 +88,48 @@ pub(super) struct Judgement {
     pub(super) objects: usize,
     /// The object that decided, and what was found of it.
     pub(super) key: Value,
-    pub(super) judged: Judged,
+    /// Whether it is linearizable, where that was asked.
+    pub(super) judged: Option<Judged>,
+    /// The other levels that were asked.
+    pub(super) levels: Vec<sessions::Found>,
+    /// The promises of a model whose system gives the order itself.
+    pub(super) promises: Vec<(&'static str, Verdict)>,
     pub(super) core: Option<Core>,
     /// How stale the reads of the object that decided were, where it is violated and that is known.
     pub(super) staleness: Option<Staleness>,
+    /// How many of the newest versions reads returned, by the order that the system gave, or why that is not known; where it
+    /// was asked.
+    pub(super) versions: Option<Result<u32, String>>,
     /// Who judged how many objects.
     pub(super) ran: BTreeMap<&'static str, usize>,
     /// Objects that no fast algorithm took, by their keys, and why: the first few.
     pub(super) searched: Vec<(Value, String)>,
     /// What the search itself took, reading not counted.
     pub(super) judging: Duration,
+}
+
+impl Judgement {
+    /// All verdicts, each with the name of its level.
+    pub(super) fn verdicts(&self) -> impl Iterator<Item = (&'static str, &Verdict)> {
+        let first = self.judged.iter().map(|judged| ("linearizable", &judged.verdict));
+        first
+            .chain(self.levels.iter().map(|found| (found.level.name(), &found.verdict)))
+            .chain(self.promises.iter().map(|(name, verdict)| (*name, verdict)))
+    }
+
+    /// The worst of the verdicts decides.
+    pub(super) fn outcome(&self) -> Outcome {
+        let rank = |verdict: &Verdict| match verdict {
+            Verdict::Refuted(_) => 0,
+            Verdict::Proved { .. } => 2,
+            _ => 1,
+        };
+        match self.verdicts().map(|(_, verdict)| rank(verdict)).min() {
+            Some(0) => Outcome::Violated,
+            Some(1) => Outcome::Unknown,
+            _ => Outcome::Holds,
+        }
+    }
 }
 
 /// All files together.
@@ -150,17 +183,69 @@ impl Summary {
 pub(super) fn check_names(args: &Args) -> Result<(), Problem> {
     let problem = |bad: BadInput| Problem::new(report::Exit::Usage, bad.what, bad.hint);
     let model = args.model.as_deref().unwrap_or_default();
+    if let Some(model) = promises::Model::named(model) {
+        return asked(args, model).map(|_| ()).map_err(problem);
+    }
     let mut empty = History::default();
     let initial = initial(args, &mut empty).map_err(problem)?;
     models::judge(model, initial, &empty).map_err(problem)?;
-    match args.level.as_deref() {
-        None | Some("linearizable") => Ok(()),
-        Some(level) => Err(Problem::new(
-            report::Exit::Usage,
-            format!("there is no level {level} for single objects"),
-            "there is linearizable",
-        )),
+    levels(args).map_err(problem)?;
+    Ok(())
+}
+
+/// Which promises are asked: all, unless some are named.
+fn asked(args: &Args, model: &promises::Model) -> Result<Vec<&'static str>, BadInput> {
+    let all: Vec<&str> = model.promises.iter().map(|(name, _)| *name).collect();
+    let names = names(args);
+    match names.iter().find(|level| !all.contains(level)) {
+        None => Ok(all.into_iter().filter(|name| names.contains(name)).collect()),
+        Some(&level) if names.len() == 1 && matches!(level, "linearizable" | "all") => Ok(all),
+        Some(level) => {
+            let what = format!("the model {} has no level {level}", model.name);
+            Err(BadInput::new(what, format!("there are all, {}", all.join(", "))))
+        }
     }
+}
+
+fn judge_promises(args: &Args, model: &promises::Model, history: &History) -> Result<Judgement, BadInput> {
+    let started = Instant::now();
+    let asked = asked(args, model)?;
+    let mut promises = model.judge(history)?;
+    promises.retain(|(name, _)| asked.contains(name));
+    Ok(Judgement {
+        objects: 1,
+        history: History::default(),
+        key: Value::NIL,
+        judged: None,
+        levels: Vec::new(),
+        promises,
+        core: None,
+        staleness: None,
+        versions: None,
+        ran: BTreeMap::new(),
+        searched: Vec::new(),
+        judging: started.elapsed(),
+    })
+}
+
+/// Whether it must be linearizable, and the other levels that are asked, those that imply others first.
+pub(super) fn levels(args: &Args) -> Result<(bool, Vec<Level>), BadInput> {
+    let mut asked = Vec::new();
+    let mut linearizable = false;
+    for name in names(args) {
+        match (name, Level::named(name)) {
+            ("all", _) => (linearizable, asked) = (true, LEVELS.to_vec()),
+            ("linearizable", _) => linearizable = true,
+            (_, Some(level)) => asked.push(level),
+            _ => {
+                let names: Vec<&str> = LEVELS.iter().map(|level| level.name()).collect();
+                let hint = format!("there are linearizable, {} and all", names.join(", "));
+                return Err(BadInput::new(format!("there is no level {name} for single objects"), hint));
+            }
+        }
+    }
+    let asked = LEVELS.into_iter().filter(|level| asked.contains(level)).collect();
+    Ok((linearizable, asked))
 }
 
 fn initial(args: &Args, history: &mut History) -> Result<Value, BadInput> {
@@ -257,11 +342,7 @@ fn judge_file(args: &Args, asked: Option<&(dyn Asks + Sync)>, file: &File, jobs:
             (found.outcome, found.told) = (outcome, Some(told));
         }),
         None => read_and_judge(args, file, jobs, began).map(|judgement| {
-            found.outcome = match &judgement.judged.verdict {
-                Verdict::Proved { .. } => Outcome::Holds,
-                Verdict::Refuted(_) => Outcome::Violated,
-                _ => Outcome::Unknown,
-            };
+            found.outcome = judgement.outcome();
             found.judgement = Some(judgement);
         }),
     };
@@ -276,28 +357,68 @@ fn judge_file(args: &Args, asked: Option<&(dyn Asks + Sync)>, file: &File, jobs:
 
 fn read_and_judge(args: &Args, file: &File, jobs: usize, began: Instant) -> Result<Judgement, BadInput> {
     let mut history = input::read(&file.path)?;
-    if args.tuples.unwrap_or_else(|| history.has_tuples()) {
+    let name = args.model.as_deref().unwrap_or_default();
+    let pairs = || promises::Model::named(name).is_none() && history.has_tuples();
+    if args.tuples.unwrap_or_else(pairs) {
         history.split_tuples();
     }
     let initial = initial(args, &mut history)?;
-    let judge = models::judge(args.model.as_deref().unwrap_or_default(), initial, &history)?;
-    let deadline = began + Duration::from_secs_f64(args.time);
+    let mut found = judge_history(args, &history, initial, jobs, began + Duration::from_secs_f64(args.time))?;
+    found.history = history;
+    Ok(found)
+}
+
+/// Judges a history; it is not in what comes back.
+pub(super) fn judge_history(
+    args: &Args,
+    history: &History,
+    initial: Value,
+    jobs: usize,
+    deadline: Instant,
+) -> Result<Judgement, BadInput> {
+    let model = args.model.as_deref().unwrap_or_default();
+    if let Some(model) = promises::Model::named(model) {
+        return judge_promises(args, model, history);
+    }
+    let (linearizable, levels) = levels(args)?;
+    let judge = models::judge(model, initial, history)?;
     let started = Instant::now();
-    let Tally { worst, ran, searched } = judge_parts(&*judge, &history, args, jobs, deadline);
-    let (part, judged) = worst.map_or_else(nothing, |(_, part, judged)| (part, judged));
-    let judging = started.elapsed();
+    let Tally { worst, ran, searched } =
+        if linearizable { judge_parts(&*judge, history, args, jobs, deadline) } else { Tally::default() };
+    let (part, judged) = if linearizable {
+        let (part, judged) = worst.map_or_else(nothing, |(_, part, judged)| (part, judged));
+        (part, Some(judged))
+    } else {
+        (0, None)
+    };
     let stop = || Instant::now() >= deadline;
-    let core = judged
-        .longest
-        .as_ref()
-        .map(|longest| judge.core(part, longest, &mut Budget::new(&stop, args.memory << 20)));
-    let staleness = judged
-        .longest
-        .as_ref()
-        .and_then(|_| judge.staleness(part, &history, &mut Budget::new(&stop, args.memory << 20)));
+    let mut budget = Budget::new(&stop, args.memory << 20);
+    let is_linearizable =
+        judged.as_ref().is_some_and(|judged| matches!(judged.verdict, Verdict::Proved { .. }));
+    let levels = sessions::judge(&levels, model, initial, history, is_linearizable, &mut budget)?;
+    let versions = args.staleness.then(|| versions::by_order(history, initial));
+    let judging = started.elapsed();
+    let longest = judged.as_ref().and_then(|judged| judged.longest.as_ref());
+    let core = longest.map(|longest| judge.core(part, longest, &mut Budget::new(&stop, args.memory << 20)));
+    let staleness =
+        longest.and_then(|_| judge.staleness(part, history, &mut Budget::new(&stop, args.memory << 20)));
     let searched = searched.into_iter().map(|(part, why)| (judge.key(part), why)).collect();
     let key = if judge.parts() == 0 { Value::NIL } else { judge.key(part) };
-    Ok(Judgement { objects: judge.parts(), history, key, judged, core, staleness, ran, searched, judging })
+    let history = History::default();
+    Ok(Judgement {
+        objects: judge.parts(),
+        history,
+        key,
+        judged,
+        levels,
+        promises: Vec::new(),
+        core,
+        staleness,
+        versions,
+        ran,
+        searched,
+        judging,
+    })
 }
 
 /// What judging all parts gave.
@@ -375,13 +496,14 @@ fn judge_parts(judge: &dyn Judge, history: &History, args: &Args, jobs: usize, d
     tally.into_inner().unwrap_or_default()
 }
 
-/// The level of a single object.
-pub(super) fn level(args: &Args) -> &str {
-    args.level.as_deref().unwrap_or("linearizable")
+/// The levels that are asked of a single object.
+pub(super) fn names(args: &Args) -> Vec<&str> {
+    if args.level.is_empty() { vec!["linearizable"] } else { args.level.iter().map(String::as_str).collect() }
 }
 
 /// The model's own name.
 pub(super) fn model(args: &Args) -> &str {
     let given = args.model.as_deref().unwrap_or_default();
-    models::named(given).map_or(given, |model| model.name)
+    let other = || promises::Model::named(given).map_or(given, |model| model.name);
+    models::named(given).map_or_else(other, |model| model.name)
 }

@@ -57,6 +57,7 @@ Examples:
     --etcd 10.0.0.1:2379 --peer 10.0.0.1:7100 \\
     --peers 1=10.0.0.1:7100,2=10.0.0.2:7100,3=10.0.0.3:7100 \\
     --client-urls 1=http://10.0.0.1:2379,2=http://10.0.0.2:2379,3=http://10.0.0.3:2379
+  quorate serve --config n1.toml --lease-reads --max-clock-drift 500ppm
   quorate serve --join 10.0.0.1:2379,10.0.0.2:2379 --data /var/lib/quorate --insecure \\
     --etcd 10.0.0.4:2379 --peer 10.0.0.4:7100    a new node; `quorate node add` says how to come to one
 

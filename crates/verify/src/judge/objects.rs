@@ -54,8 +54,14 @@ pub(super) fn seen_by_sessions(workload: &str, events: &[Event]) -> Vec<Finding>
     let end = Instant::now() + SESSION_TIME;
     let stop = || Instant::now() > end;
     let judged = history_of(events).and_then(|history| {
-        let found =
-            sessions::judge(&LEVELS, "register", Value::NIL, &history, &mut Budget::new(&stop, MEMORY))?;
+        let found = sessions::judge(
+            &LEVELS,
+            "register",
+            Value::NIL,
+            &history,
+            false,
+            &mut Budget::new(&stop, MEMORY),
+        )?;
         Ok((found, history))
     });
     let (found, history) = match judged {
