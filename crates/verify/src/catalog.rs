@@ -235,12 +235,12 @@ pub const CHECKS: [(&str, &str); 12] = [
          no client happened to look.",
     ),
     (
-        "set",
+        "set-full",
         "Each read of a set holds all that was confirmed before it began, nothing twice, and nothing that nobody \
          can have added.",
     ),
     (
-        "unique ids",
+        "unique-ids",
         "No id is given twice; and (ids grow) one that is asked for after another was given is greater.",
     ),
     (

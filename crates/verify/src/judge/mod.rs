@@ -10,7 +10,9 @@ mod watches;
 use crate::op::Kind;
 use crate::record::Event;
 use crate::workload::{ACCOUNTS, BALANCE};
+use quorate_check::invariants::Invariant;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -94,15 +96,55 @@ pub(crate) fn judge(workload: &str, history: &Path, events: &[Event], isolation:
     match workload {
         "register" => vec![objects::linearizable(workload, "cas-register", events, &how("cas-register"))],
         "append" => vec![transactions::appends(workload, events, isolation)],
-        "set" => vec![folds::set(workload, events)],
-        "ids" => folds::ids(workload, events),
-        "bank" => vec![folds::bank(workload, events, ACCOUNTS, BALANCE)],
+        "set" => vec![sets(workload, events)],
+        "ids" => vec![
+            objects::invariant(workload, Invariant::Ids, events, None),
+            folds::ids_grow(workload, events),
+        ],
+        "bank" => vec![bank(workload, events)],
         "lease" => vec![folds::leases(workload, events)],
         "lock" | "lock-guarded" | "lock-fenced" => vec![lock(workload, events)],
         "stale" => stale(workload, events),
         "watch" => watches::watches(workload, events),
         other => vec![Finding::new(other, "any", Verdict::Unknown, "no check is known for this workload")],
     }
+}
+
+/// Each set for itself; the first that is not whole speaks for all.
+fn sets(workload: &str, events: &[Event]) -> Finding {
+    let mut by_key: BTreeMap<&str, Vec<Event>> = BTreeMap::new();
+    for event in events.iter().filter(|event| !event.is_nemesis()) {
+        let read = Event { f: event.f.replace("read-set", "read"), key: Value::Null, ..event.clone() };
+        by_key.entry(event.key.as_str().unwrap_or("")).or_default().push(read);
+    }
+    let all: Vec<(&str, Finding)> = by_key
+        .iter()
+        .map(|(key, events)| (*key, objects::invariant(workload, Invariant::Set, events, None)))
+        .collect();
+    let worst = all.iter().map(|(_, finding)| finding.verdict).fold(Verdict::Holds, Verdict::worse);
+    let named = all.into_iter().find(|(_, finding)| finding.verdict == worst);
+    let (key, mut finding) = named
+        .unwrap_or_else(|| ("", Finding::new(workload, "set-full", Verdict::Unknown, "no set was used")));
+    finding.why = format!("{} sets; {key}: {}", by_key.len(), finding.why);
+    finding
+}
+
+/// A read of all accounts is a map for the checker; one of a bank that nobody has opened yet shows nothing.
+fn bank(workload: &str, events: &[Event]) -> Finding {
+    let mut known = Vec::new();
+    for event in events.iter().filter(|event| matches!(event.f.as_str(), "transfer" | "read-bank")) {
+        let mut event = Event { f: event.f.replace("read-bank", "read"), ..event.clone() };
+        if let (Kind::Ok, "read", Value::Array(balances)) = (event.kind, event.f.as_str(), &event.value) {
+            let unopened = balances.is_empty();
+            let accounts = balances.iter().enumerate().map(|(at, balance)| (at.to_string(), balance.clone()));
+            event.value = Value::Object(accounts.collect());
+            if unopened {
+                event.kind = Kind::Fail;
+            }
+        }
+        known.push(event);
+    }
+    objects::invariant(workload, Invariant::Bank, &known, Some(ACCOUNTS as i64 * BALANCE))
 }
 
 /// Under a lock a read and a write that follows are one step: what each holder did is a compare-and-set.
@@ -141,4 +183,68 @@ fn stale(workload: &str, events: &[Event]) -> Vec<Finding> {
     let mut findings = vec![objects::linearizable(workload, "register", &reads, "stale reads as reads")];
     findings.extend(objects::seen_by_sessions(workload, &reads));
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A process does one thing after the other: what, on what, how it ended, with what.
+    fn history(ops: &[(&str, &str, Kind, Value)]) -> Vec<Event> {
+        let mut events = Vec::new();
+        for (at, (f, key, kind, value)) in ops.iter().enumerate() {
+            let key = if key.is_empty() { Value::Null } else { json!(key) };
+            let asked = if f.starts_with("read") { Value::Null } else { value.clone() };
+            let begin = Event { process: json!(at), kind: Kind::Invoke, key, ..Event::nemesis(0, f, asked) };
+            let end = Event { kind: *kind, value: value.clone(), ..begin.clone() };
+            events.extend([begin, end]);
+        }
+        for (at, event) in events.iter_mut().enumerate() {
+            (event.time, event.index) = (at as i64 * 1000, at as u64);
+        }
+        events
+    }
+
+    #[test]
+    fn sets_and_banks_are_told_to_the_checker_as_it_knows_them() {
+        let set = |end, read: Value| {
+            let ops = [
+                ("add", "s0", end, json!(7)),
+                ("read-set", "s0", Kind::Ok, read),
+                ("add", "s1", Kind::Ok, json!(9)),
+                ("read-set", "s1", Kind::Ok, json!([9])),
+            ];
+            sets("set", &history(&ops)).verdict
+        };
+        assert_eq!(set(Kind::Ok, json!([7])), Verdict::Holds);
+        assert_eq!(set(Kind::Ok, json!([])), Verdict::Violated);
+        assert_eq!(set(Kind::Info, json!([])), Verdict::Holds);
+        assert_eq!(set(Kind::Fail, json!([7])), Verdict::Violated);
+        assert_eq!(set(Kind::Ok, json!([7, 7])), Verdict::Violated);
+        let reads = |balances: Value| {
+            let ops = [
+                ("open", "", Kind::Ok, json!([6, 100])),
+                ("transfer", "", Kind::Ok, json!([0, 1, 2])),
+                ("read-bank", "", Kind::Ok, balances),
+            ];
+            bank("bank", &history(&ops)).verdict
+        };
+        assert_eq!(reads(json!([98, 102, 100, 100, 100, 100])), Verdict::Holds);
+        assert_eq!(reads(json!([98, 100, 100, 100, 100, 100])), Verdict::Violated);
+        assert_eq!(reads(json!([-1, 201, 100, 100, 100, 100])), Verdict::Violated);
+        // Nothing was shown before it was opened.
+        assert_eq!(reads(json!([])), Verdict::Unknown);
+    }
+
+    #[test]
+    fn a_lost_update_under_a_lock_is_found_and_one_that_was_refused_is_none() {
+        let with = |second| {
+            let ops = [("update", "", Kind::Ok, json!([null, 1])), ("update", "", second, json!([null, 2]))];
+            lock("lock", &history(&ops)).verdict
+        };
+        assert_eq!(with(Kind::Ok), Verdict::Violated);
+        let ops = [("update", "", Kind::Ok, json!([null, 1])), ("update", "", Kind::Ok, json!([1, 2]))];
+        assert_eq!(lock("lock", &history(&ops)).verdict, Verdict::Holds);
+    }
 }

@@ -1,9 +1,10 @@
-//! Linearizability of single objects, by the checker of histories.
+//! What the checker of histories knows: linearizability of single objects, what sessions see, invariants.
 
 use super::{Finding, Verdict};
 use crate::record::Event;
 use quorate_check::budget::Budget;
 use quorate_check::history::History;
+use quorate_check::invariants::{self, Invariant};
 use quorate_check::judge::{Judge, Judged};
 use quorate_check::read::BadInput;
 use quorate_check::sessions::{self, Level};
@@ -85,6 +86,38 @@ pub(super) fn seen_by_sessions(workload: &str, events: &[Event]) -> Vec<Finding>
         }
     };
     found.into_iter().map(finding).collect()
+}
+
+/// Looks at all events for a violation of an invariant; `initial` is what a bank holds.
+pub(super) fn invariant(
+    workload: &str,
+    invariant: Invariant,
+    events: &[Event],
+    initial: Option<i64>,
+) -> Finding {
+    let end = Instant::now() + TIME;
+    let stop = || Instant::now() > end;
+    let done = |verdict, why: String| Finding::new(workload, invariant.name(), verdict, why);
+    let looked = history_of(events).and_then(|mut history| {
+        let initial = initial.map_or(Value::NIL, |number| history.values.int(number));
+        let report = invariants::check(invariant, &history, initial, &mut Budget::new(&stop, MEMORY))?;
+        Ok((report, history))
+    });
+    let (report, history) = match looked {
+        Ok(looked) => looked,
+        Err(bad) => return done(Verdict::Unknown, format!("the history is not one: {bad}")),
+    };
+    match report.verdict {
+        Said::Proved { by } => done(Verdict::Holds, format!("{}; {by}", report.notes.join("; "))),
+        Said::Refuted(witness) => {
+            let mut finding = done(Verdict::Violated, format!("{}: {}", witness.kind, witness.words));
+            finding.witness = witness.core.iter().map(|&place| history.show(place)).collect();
+            finding
+        }
+        Said::NotRefuted { why } | Said::Unknown { why } | Said::Unsupported { why } => {
+            done(Verdict::Unknown, why)
+        }
+    }
 }
 
 fn every_part(judge: &dyn Judge, history: &History, done: impl Fn(Verdict, String) -> Finding) -> Finding {
