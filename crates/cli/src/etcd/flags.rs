@@ -221,7 +221,7 @@ impl Given {
             }
         }
         for (variable, value) in environment {
-            given.variable(&variable, value, &mut seen)?;
+            given.variable(&variable, value, &mut seen);
         }
         for (name, (value, source)) in seen {
             given.take(name, value, &source)?;
@@ -234,26 +234,24 @@ impl Given {
         variable: &str,
         value: String,
         seen: &mut BTreeMap<&'static str, (String, String)>,
-    ) -> Result<(), Problem> {
+    ) {
         let Some(name) = variable.strip_prefix("ETCD_").filter(|name| *name != "UNSUPPORTED_ARCH") else {
-            return Ok(());
+            return;
         };
         if value.is_empty() {
-            return Ok(());
+            return;
         }
         match find(&name.to_ascii_lowercase().replace('_', "-")) {
             Ok(flag) if seen.contains_key(flag.name) => {
-                self.warnings
-                    .push(format!("{variable} is not used: --{} says otherwise or the same", flag.name));
+                self.warnings.push(format!("{variable} is not used: the flag --{} wins", flag.name));
             }
             Ok(flag) => drop(seen.insert(flag.name, (value, variable.to_string()))),
             Err(Unknown::Experiment) => self.warnings.push(format!("{variable} changes nothing here")),
             // Whatever else begins so: images and charts set variables of their own.
             Err(Unknown::Name) => {
-                self.warnings.push(format!("{variable} is no setting of etcd, and is not used"))
+                self.warnings.push(format!("{variable} is no setting of etcd, and is not used"));
             }
         }
-        Ok(())
     }
 
     fn take(&mut self, name: &'static str, value: String, source: &str) -> Result<(), Problem> {

@@ -172,7 +172,7 @@ fn found(token: &str, members: &BTreeMap<String, String>, me: &Peer) -> (u64, Ve
     listed.sort();
     let mut text = format!("etcd\n{token}");
     for (address, name) in &listed {
-        text += &format!("\n{name}={address}");
+        text.extend(["\n", name, "=", address]);
     }
     let peer = |(at, (address, name)): (usize, (&String, &String))| Peer {
         id: NodeId(at as u64 + 1),
@@ -292,8 +292,8 @@ fn span(text: &str) -> Option<Duration> {
         let unit = match &rest[..end] {
             "ms" => Duration::from_millis(1),
             "s" => Duration::from_secs(1),
-            "m" => Duration::from_mins(1),
-            "h" => Duration::from_hours(1),
+            "m" => Duration::from_secs(60),
+            "h" => Duration::from_secs(3600),
             _ => return None,
         };
         sum = sum.checked_add(unit.checked_mul(number)?)?;
@@ -400,7 +400,7 @@ mod tests {
                 (format!("--auto-compaction-mode={mode}"), format!("--auto-compaction-retention={kept}"));
             planned(&[&mode, &kept]).map(|s| s.server.upkeep.auto_compaction)
         };
-        assert_eq!(kept("periodic", "2"), Ok(Some(AutoCompaction::Periodic(Duration::from_hours(2)))));
+        assert_eq!(kept("periodic", "2"), Ok(Some(AutoCompaction::Periodic(Duration::from_secs(7200)))));
         assert_eq!(kept("revision", "1000"), Ok(Some(AutoCompaction::Revisions(1000))));
         assert_eq!(kept("revision", "0"), Ok(None));
         for (args, says) in [

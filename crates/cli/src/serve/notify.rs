@@ -1,4 +1,4 @@
-//! Tells systemd that the node serves, where it started it with `Type=notify`, as etcd's units do (sd_notify(3)).
+//! Tells systemd that the node serves, where it started it with `Type=notify`, as etcd's units do (`sd_notify(3)`).
 
 use std::ffi::OsStr;
 use std::os::linux::net::SocketAddrExt;
