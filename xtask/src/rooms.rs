@@ -23,7 +23,7 @@ const fn real(name: &'static str, knows: &'static [&'static str]) -> Room {
 }
 
 /// From the ground up.
-const ROOMS: [Room; 16] = [
+const ROOMS: [Room; 17] = [
     pure("base", &[]),
     pure("protocol", &["base"]),
     pure("policy", &[]),
@@ -39,6 +39,7 @@ const ROOMS: [Room; 16] = [
     real("client", &["base", "proto"]),
     pure("sim", &["base", "protocol", "wire", "storage", "faulty", "state", "node"]),
     pure("check", &[]),
+    real("verify", &["base", "proto", "check"]),
     real(
         "cli",
         &[
@@ -56,6 +57,7 @@ const ROOMS: [Room; 16] = [
             "client",
             "sim",
             "check",
+            "verify",
         ],
     ),
 ];

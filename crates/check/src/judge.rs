@@ -1,6 +1,7 @@
 //! Judges whether a history of a single kind of object is linearizable: splits it by key, chooses for each part the fast
 //! algorithm that takes it ([`crate::fast`]) or the general search, explains.
 
+use crate::brute;
 use crate::budget::{Budget, Spent};
 use crate::fast::{Answer, Case, Refuted, Staleness};
 use crate::history::{Call, History, NEVER, Operation};
@@ -72,6 +73,8 @@ pub struct Core {
     /// None can be left out without making the rest innocent, or unfairly guilty; false where the budget was spent before
     /// that was seen.
     pub minimal: bool,
+    /// Every order of them was tried too, by the plainest means, and none fits; `None` where they are too many for that.
+    pub tried_all: Option<bool>,
 }
 
 /// More guilty operations are not shrunk.
@@ -188,7 +191,7 @@ where
     fn core(&self, part: usize, longest: &Longest, budget: &mut Budget<'_>) -> Core {
         // To shrink is to search again and again: that ends only where few are guilty.
         if longest.guilty.len() > MOST_TO_SHRINK {
-            return Core { operations: longest.guilty.clone(), minimal: false };
+            return Core { operations: longest.guilty.clone(), minimal: false, tried_all: None };
         }
         let calls = &self.parts[part].calls;
         let (actions, mut calls) = classes(calls);
@@ -196,7 +199,9 @@ where
             calls.retain(|call| longest.guilty.binary_search(&call.source).is_ok());
         }
         let (calls, minimal) = shrink::shrink(&self.model, &actions, &calls, longest.blocked, budget);
-        Core { operations: calls.iter().map(|call| call.source).collect(), minimal }
+        let tried_all =
+            (calls.len() <= brute::MOST).then(|| !brute::orderable(&self.model, &actions, &calls));
+        Core { operations: calls.iter().map(|call| call.source).collect(), minimal, tried_all }
     }
 }
 

@@ -6,13 +6,18 @@
 //!
 //! Order in a history is the order of appearance; an interval is closed, so that operations that touch are concurrent.
 
+mod brute;
 pub mod budget;
+pub mod etcd;
 pub mod fast;
 pub mod history;
+pub mod invariants;
 pub mod judge;
+pub mod logs;
 mod machine;
 pub mod model;
 pub mod models;
+pub mod promises;
 pub mod read;
 pub mod search;
 pub mod sessions;
@@ -21,3 +26,5 @@ mod table;
 pub mod txn;
 pub mod value;
 pub mod verdict;
+pub mod versions;
+pub mod watches;

@@ -16,6 +16,7 @@ mod sim;
 mod snapshot;
 mod status;
 mod up;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use report::{EXIT_CODES, Problem};
@@ -64,6 +65,17 @@ enum Command {
     Sim(sim::Args),
     /// Judge histories of any system: are they what it promised?
     Check(check::Args),
+    /// Break a real cluster under real clients, and judge what they saw
+    Verify(Box<verify::Args>),
+    /// A client of `verify`; it takes its orders on standard input
+    #[command(hide = true)]
+    VerifyClient,
+    /// Cleans up when `verify` is gone
+    #[command(hide = true)]
+    VerifyGuardian {
+        /// The report's folder
+        report: std::path::PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -85,6 +97,9 @@ fn main() -> ExitCode {
         Command::Snapshot(args) => snapshot::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Sim(args) => sim::run(&args),
+        Command::Verify(args) => return verify::run(&args),
+        Command::VerifyClient => return verify::client(),
+        Command::VerifyGuardian { report } => return verify::guardian(&report),
         Command::Check(args) => return check::run(&args),
     };
     finish(done)

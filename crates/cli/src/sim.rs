@@ -201,6 +201,7 @@ fn work(
             disks: true,
             swarm: true,
             doors: true,
+            fences: true,
             planted,
             members: true,
         };

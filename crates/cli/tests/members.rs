@@ -6,7 +6,7 @@ mod common;
 use common::{PATIENCE, Scratch, Up, eventually, follow, output, quorate, send};
 use quorate_proto::etcdserverpb as pb;
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::process::{Child, Stdio};
 use std::time::Instant;
@@ -206,4 +206,81 @@ fn a_command_leads_through_and_goes_on_where_it_stopped() {
     assert!(code == 1 && said.contains("there is no member \"n4\""), "{said}");
     up.signal(Signal::TERM);
     assert!(up.wait().0.success());
+}
+
+/// Claim: `up` does not start a node any more that was removed, whether it hears so while it runs or at its next start; it
+/// says whom of the members it does not run, and how such a one is started.
+#[test]
+fn up_leaves_out_who_was_removed_and_says_who_runs_elsewhere() {
+    let scratch = Scratch::new("members-up");
+    let (home, runtime) = (scratch.path("home"), runtime());
+    let start = || Up::start(&["--data", &home, "--restart"]);
+    let stop = |up: Up| {
+        up.signal(Signal::TERM);
+        assert!(up.wait().0.success());
+    };
+    let up = start();
+    let ready = up.ready();
+    assert_eq!((&ready["removed"], &ready["elsewhere"]), (&json!([]), &json!([])));
+    let etcd = ready["nodes"][0]["etcd"].as_str().unwrap().to_string();
+    assert_eq!(runtime.block_on(remove(&etcd, 3)).unwrap(), 2);
+    let said = up.line();
+    assert_eq!((&said["event"], &said["node"]), (&json!("removed"), &json!(3)), "{said}");
+    // Where it would be is said, though nobody is there.
+    let peer = free();
+    assert_eq!(runtime.block_on(add(&etcd, &peer)).unwrap(), 4);
+    stop(up);
+
+    let up = start();
+    let ready = up.ready();
+    let ids: Vec<u64> =
+        ready["nodes"].as_array().unwrap().iter().map(|n| n["id"].as_u64().unwrap()).collect();
+    assert_eq!((ids, &ready["removed"]), (vec![1, 2], &json!([3])));
+    let there = &ready["elsewhere"][0];
+    assert_eq!((&there["id"], &there["answers"]), (&json!(4), &json!(false)), "{ready}");
+    assert_eq!(there["peer"], json!(format!("http://{peer}")));
+    let node = Joined::start(&etcd, &scratch.path("n4"), &free(), &peer);
+    eventually("it votes", || {
+        let named = |m: &pb::Member| m.id == 4 && !m.name.is_empty();
+        put(&node.etcd) && runtime.block_on(members(&node.etcd)).iter().any(named)
+    });
+    // It is away when it is removed, and hears of it when it is started again.
+    let two = ready["nodes"][1].clone();
+    send(two["pid"].as_i64().unwrap(), Signal::STOP);
+    eventually("it is removed", || runtime.block_on(remove(&etcd, 2)).is_ok());
+    send(up.child.id().into(), Signal::KILL);
+    send(two["pid"].as_i64().unwrap(), Signal::KILL);
+    drop(up);
+    let up = start();
+    let ready = up.ready();
+    assert_eq!(ready["removed"], json!([2, 3]), "{ready}");
+    assert_eq!(ready["elsewhere"][0]["answers"], json!(true), "{ready}");
+    assert_eq!(ready["nodes"].as_array().unwrap().len(), 1);
+    stop(up);
+}
+
+/// Claim: a node that joins and is cut off before its log has begun asks again who the members are, and joins.
+#[test]
+fn a_node_that_was_cut_off_while_it_joined_joins() {
+    let scratch = Scratch::new("members-cut");
+    let up = Up::start(&["--ephemeral"]);
+    let first = urls(&up).remove(0);
+    let (data, etcd, peer) = (scratch.path("n4"), free(), free());
+    assert_eq!(runtime().block_on(add(&first, &peer)).unwrap(), 4);
+    // Nobody finds it here, and it waits a while before it dials.
+    let elsewhere = free();
+    let args = ["serve", "--join", &first, "--data", &data, "--etcd", &etcd, "--peer", &elsewhere];
+    let args = [&args[..], &["--advertise-peer", &peer]].concat();
+    let mut child = quorate(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let state = scratch.0.join("n4/state");
+    eventually("it has begun", || state.exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // As if it had been killed a moment before: its journal's first file is there, and nothing is in it.
+    std::fs::remove_dir_all(state).unwrap();
+    for file in std::fs::read_dir(scratch.0.join("n4/journal")).unwrap() {
+        std::fs::write(file.unwrap().path(), "").unwrap();
+    }
+    let node = Joined::start(&first, &data, &etcd, &peer);
+    eventually("it serves", || put(&node.etcd));
 }

@@ -10,6 +10,8 @@ pub mod disk;
 pub mod doctor;
 mod door;
 mod error;
+#[cfg(feature = "faults")]
+mod faults;
 mod inbox;
 mod met;
 mod mistakes;

@@ -126,6 +126,9 @@ async fn serve(
     let room = Room::open(data.path(), config.upkeep.min_free_bytes);
 
     let clock = Clock::start();
+    #[cfg(feature = "faults")]
+    crate::faults::listen(move || clock.real())
+        .map_err(|e| ServeError::new(ServeErrorKind::Other, format!("the socket for faults: {e}"), ""))?;
     let inbox = Arc::new(Inbox::default());
     let counters = Arc::new(Counters::default());
     let Recovered { mut lane, workers, hub, mut store } = recover(&config, clock, &inbox, &counters)?;

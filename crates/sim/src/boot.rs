@@ -74,7 +74,9 @@ impl World {
             upkeep: Upkeep::default(),
         };
         let lane = Lane::new(settings, booted.raft, booted.view, hub.clone(), &mut rng, now);
-        let applier = Applier::new(booted.kv, id, booted.generation, self.knobs.seal_bytes);
+        let mut kv = booted.kv;
+        kv.plant(self.knobs.planted.and_then(Planted::kv));
+        let applier = Applier::new(kv, id, booted.generation, self.knobs.seal_bytes);
         Ok(Running::new(lane, journal, applier, hub))
     }
 }

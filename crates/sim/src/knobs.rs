@@ -1,6 +1,7 @@
 //! What a run draws from its seed before it begins, and what it counts while it goes on.
 
 use crate::planted::Planted;
+use crate::swarm::Swarm;
 use quorate_base::Rng;
 use quorate_base::time::Duration;
 use quorate_node::lane::AT_ONCE;
@@ -20,80 +21,6 @@ impl Counts {
     pub fn times(&mut self, what: &'static str, times: u64) {
         if times > 0 {
             *self.0.entry(what).or_default() += times;
-        }
-    }
-}
-
-/// What the faults of one run are like: not all at once, since one kind can keep another from showing (swarm testing, Groce et al.,
-/// ISSTA 2012).
-#[derive(Clone, Debug)]
-pub struct Swarm {
-    /// By number, which of the nemesis' steps it takes.
-    pub steps: u32,
-    /// The longest pause between two of them.
-    pub pause_max: Duration,
-    /// Power goes between two effects of a node, of 100,000.
-    pub cut_at_effects: u64,
-    /// Power goes behind a vote or a new term that was not yet flushed, of 100.
-    pub cut_at_votes: u64,
-    /// A new leader is harmed within this time.
-    pub leaders_last: Option<Duration>,
-    /// A node that went down comes back within this time; without it, when the nemesis mends.
-    pub down_at_most: Option<Duration>,
-    /// Bits flip.
-    pub flips: bool,
-    /// Disks fail.
-    pub disks: bool,
-}
-
-impl Swarm {
-    /// All that there is, each at its usual pace.
-    pub fn all() -> Self {
-        Self {
-            steps: u32::MAX,
-            pause_max: Duration::from_millis(2500),
-            cut_at_effects: 0,
-            cut_at_votes: 0,
-            leaders_last: None,
-            down_at_most: None,
-            flips: true,
-            disks: true,
-        }
-    }
-
-    /// That of a seed, with what of the other knobs goes with it.
-    fn draw(rng: &mut Rng, knobs: &mut Knobs) -> Self {
-        let millis = |n: u64| (n > 0).then(|| Duration::from_millis(n));
-        let some = Self {
-            steps: rng.next_u64() as u32,
-            pause_max: Duration::from_millis(*rng.pick(&[300, 2_500, 10_000])),
-            cut_at_effects: *rng.pick(&[0, 0, 20, 200]),
-            down_at_most: millis(*rng.pick(&[0, 20, 300, 3_000])),
-            flips: rng.chance(1, 3),
-            disks: rng.chance(1, 3),
-            ..Self::all()
-        };
-        match rng.below(4) {
-            0 => Self::all(),
-            1 => some,
-            // Elections, one upon the other.
-            2 => {
-                (knobs.nodes, knobs.append_entries) = (*rng.pick(&[3, 5, 5]), *rng.pick(&[1, 1, 1024]));
-                (knobs.election_min, knobs.election_max) = *rng.pick(&[
-                    (Duration::from_millis(250), Duration::from_millis(300)),
-                    (Duration::from_millis(700), Duration::from_millis(1400)),
-                ]);
-                let (leaders_last, cut_at_votes) =
-                    (millis(*rng.pick(&[0, 3, 60, 1_000])), *rng.pick(&[0, 3, 20]));
-                Self { leaders_last, cut_at_votes, flips: false, disks: false, ..some }
-            }
-            // What a disk says is wrong, and the node goes up and down with it.
-            _ => Self {
-                flips: true,
-                disks: rng.chance(1, 2),
-                down_at_most: millis(*rng.pick(&[20, 300])),
-                ..some
-            },
         }
     }
 }

@@ -7,15 +7,18 @@
 //! The judgement leans on the revision that each answer carries. A write's revision is its place in the history, so a
 //! read is linearizable if its revision is not below that of any write that was acknowledged before the read began, and
 //! if what it returned is what the acknowledged history says for that key at that revision. An operation whose answer
-//! never came may or may not have happened: it can explain a value, never excuse a missing one. How watchers and leases are
-//! judged stands in `watchers.rs` and `leases.rs`.
+//! never came may or may not have happened: it can explain a value, never excuse a missing one. How watchers, leases and
+//! fences are judged stands in `watchers.rs`, `leases.rs` and `fences.rs`.
 
 mod churn;
 mod end;
+mod fenced;
 
-use crate::knobs::{Counts, Knobs, Swarm};
+use crate::fences::{Fences, Show};
+use crate::knobs::{Counts, Knobs};
 use crate::leases::{Leases, Step};
 use crate::planted::Planted;
+use crate::swarm::Swarm;
 use crate::watchers::Watchers;
 use crate::world::{Script, World};
 use bytes::Bytes;
@@ -48,6 +51,8 @@ pub struct Plan {
     pub swarm: bool,
     /// Whether there are leases and watchers too.
     pub doors: bool,
+    /// Whether requests show fencing tokens, too.
+    pub fences: bool,
     /// A planted bug.
     pub planted: Option<Planted>,
     /// Whether members come and go, in about half of all seeds.
@@ -93,6 +98,7 @@ enum Asked {
         id: LeaseId,
         step: Step,
     },
+    Show(Show),
 }
 
 struct Sent {
@@ -137,6 +143,7 @@ pub(crate) struct Run {
     lists: Rng,
     pub(crate) transfers: Rng,
     leases: Option<Leases>,
+    fences: Option<Fences>,
     watchers: Watchers,
     churn: Option<Churn>,
     mail: Mailbox,
@@ -204,6 +211,7 @@ impl Run {
             lists: Rng::stream(plan.seed, "lists"),
             transfers: Rng::stream(plan.seed, "transfers"),
             leases: plan.doors.then(|| Leases::new(plan.seed, drift)),
+            fences: plan.fences.then(|| Fences::new(plan.seed)),
             watchers: Watchers::new(plan.seed, if plan.doors { WATCHERS } else { 0 }),
             mail: Mailbox::default(),
             sent: BTreeMap::new(),
@@ -297,7 +305,8 @@ impl Run {
         self.members_settle()?;
         self.converged()?;
         self.final_reads()?;
-        self.final_streams()
+        self.final_streams()?;
+        self.final_fences()
     }
 
     fn stuck(&self) -> String {
@@ -337,6 +346,9 @@ impl Run {
         if let Some((id, step)) = self.leases.as_mut().and_then(Leases::choose) {
             return Asked::Lease { id, step };
         }
+        if let Some(show) = self.fences.as_mut().and_then(Fences::choose) {
+            return Asked::Show(show);
+        }
         let key = self.rng.below(KEYS);
         match self.rng.below(10) {
             0..=3 => {
@@ -369,6 +381,7 @@ impl Run {
             Asked::Get { key } => read(point(key)),
             Asked::List => read(KeyRange { key: "key".into(), end: "kez".into() }),
             Asked::Lease { id, step } => lease_request(id, step),
+            Asked::Show(show) => fenced::request(show),
             Asked::ReadCount => read(KeyRange { key: Bytes::from_static(COUNTER), end: Bytes::new() }),
             Asked::Count { version } => Request::Write(Command::Txn(Txn {
                 compare: vec![Compare {
@@ -404,6 +417,9 @@ impl Run {
                     if let Asked::Lease { id, .. } = sent.asked =>
                 {
                     self.leases.as_mut().map_or(Ok(()), |leases| leases.gone(id, self.world.now))?;
+                }
+                Err(Failure::Refused(Refused::Fenced { token }, _)) if let Asked::Show(show) = sent.asked => {
+                    self.refused(show, token)?;
                 }
                 Err(Failure::Refused(refused, _)) => {
                     return Err(format!("{:?} was refused: {refused:?}", sent.asked));
@@ -450,6 +466,7 @@ impl Run {
             ));
         }
         match (&sent.asked, &answer.body) {
+            (Asked::Show(show), Body::Reply(Reply::Txn { .. })) => self.shown(*show, revision),
             (Asked::Put { key, value }, _) => self.wrote(*key, revision, Some(*value)),
             (Asked::Delete { key }, Body::Reply(Reply::Delete { deleted: 1, .. })) => {
                 self.wrote(*key, revision, None)

@@ -4,6 +4,7 @@
 //! feature a chosen one has no effect, and [`BUILT_IN`] says so.
 
 use quorate_protocol::raft;
+use quorate_state::kv;
 use quorate_storage::journal;
 
 /// Whether this build has the planted bugs.
@@ -16,13 +17,16 @@ pub enum Planted {
     Raft(raft::Mutant),
     /// In the journal.
     Journal(journal::Mutant),
+    /// In the machine of the key-value space.
+    Kv(kv::Mutant),
 }
 
 impl Planted {
     /// All, with their names.
     pub fn all() -> impl Iterator<Item = (&'static str, Self)> {
         let raft = raft::Mutant::ALL.iter().map(|&(name, mutant)| (name, Self::Raft(mutant)));
-        raft.chain(journal::Mutant::ALL.iter().map(|&(name, mutant)| (name, Self::Journal(mutant))))
+        let journal = journal::Mutant::ALL.iter().map(|&(name, mutant)| (name, Self::Journal(mutant)));
+        raft.chain(journal).chain(kv::Mutant::ALL.iter().map(|&(name, mutant)| (name, Self::Kv(mutant))))
     }
 
     /// The one of this name.
@@ -32,6 +36,10 @@ impl Planted {
 
     pub(crate) fn raft(self) -> Option<raft::Mutant> {
         if let Self::Raft(mutant) = self { Some(mutant) } else { None }
+    }
+
+    pub(crate) fn kv(self) -> Option<kv::Mutant> {
+        if let Self::Kv(mutant) = self { Some(mutant) } else { None }
     }
 
     pub(crate) fn journal(self) -> Option<journal::Mutant> {

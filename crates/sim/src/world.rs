@@ -9,7 +9,7 @@
 
 use crate::digest::Digest;
 use crate::invariants::Invariants;
-use crate::knobs::{Counts, Knobs, Swarm};
+use crate::knobs::{Counts, Knobs};
 use crate::place::{Place, truly};
 use bytes::Bytes;
 use quorate_base::time::Duration;
@@ -103,10 +103,10 @@ pub struct World {
     /// Nodes whose watches want history read.
     pub(crate) bells: Arc<Mutex<BTreeSet<NodeId>>>,
     pub(crate) seeds: Rng,
-    swarm: Rng,
+    pub(crate) swarm: Rng,
     /// Directed links that are cut.
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
-    faults_on: bool,
+    pub(crate) faults_on: bool,
     pub(crate) invariants: Invariants,
     /// The digest of all events so far.
     pub digest: Digest,
@@ -197,13 +197,6 @@ impl World {
             self.counts.add("power losses");
             self.tell_down(id);
             self.come_back(id);
-        }
-    }
-
-    fn come_back(&mut self, id: NodeId) {
-        if let (true, Some(most)) = (self.faults_on, self.knobs.swarm.down_at_most) {
-            let after = Duration::from_nanos(self.swarm.below(most.as_nanos() as u64));
-            self.schedule(after, Script::Start(id));
         }
     }
 
@@ -525,11 +518,8 @@ impl World {
         }
         for change in roles {
             self.counts.add(if change.became_leader() { "elections won" } else { "role changes" });
-            if let (true, true, Some(most)) =
-                (change.became_leader(), self.faults_on, self.knobs.swarm.leaders_last)
-            {
-                let after = Duration::from_nanos(self.swarm.below(most.as_nanos() as u64));
-                self.schedule(after, Script::HarmLeader(id));
+            if change.became_leader() {
+                self.envy(id);
             }
         }
         if let Some(from) = malformed {
@@ -545,8 +535,7 @@ impl World {
             return;
         }
         self.start_flush(at);
-        if self.faults_on && self.power_goes(voted) {
-            self.counts.add("power lost between two effects");
+        if self.power_goes(voted) {
             return self.power_loss(id);
         }
         self.start_apply(at);
@@ -560,13 +549,6 @@ impl World {
         if read {
             self.settle(at);
         }
-    }
-
-    /// Whether a node loses its power here, with what it has said on its way and what it has written not flushed.
-    fn power_goes(&mut self, voted: bool) -> bool {
-        let Swarm { cut_at_effects, cut_at_votes, .. } = self.knobs.swarm;
-        (cut_at_effects > 0 && self.swarm.chance(cut_at_effects, 100_000))
-            || (voted && cut_at_votes > 0 && self.swarm.chance(cut_at_votes, 100))
     }
 
     fn send(&mut self, from: NodeId, to: NodeId, body: &Bytes) {

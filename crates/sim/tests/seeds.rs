@@ -16,6 +16,7 @@ fn plan(seed: u64) -> Plan {
         swarm,
         doors: true,
         members: false,
+        fences: false,
         planted: None,
     }
 }
@@ -73,4 +74,17 @@ fn seeds_in_which_members_come_and_go_are_clean() {
     ] {
         assert!(sum.contains_key(what), "no {what} in {sum:?}");
     }
+}
+
+/// Claim: whatever breaks, no token below one that was shown is taken, and no node forgets one.
+#[test]
+fn seeds_in_which_tokens_are_shown_are_clean() {
+    let (mut taken, mut refused) = (0, 0);
+    for seed in 100..104 {
+        let outcome = Plan { fences: true, ..plan(seed) }.run();
+        assert_eq!(outcome.violation, None, "seed {seed}: {:?}", outcome.counts);
+        taken += outcome.counts.0.get("tokens taken").copied().unwrap_or_default();
+        refused += outcome.counts.0.get("tokens refused").copied().unwrap_or_default();
+    }
+    assert!(taken > 100 && refused > 20, "{taken} taken, {refused} refused");
 }

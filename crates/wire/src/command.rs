@@ -709,6 +709,30 @@ mod tests {
         }
     }
 
+    /// Recorded from the release that wrote version 3, which still writes the same.
+    #[test]
+    fn version_3_is_read_and_written_as_ever() {
+        let fenced = |command| Command::Fenced {
+            fence: Fence { name: "n".into(), token: 300 },
+            command: Box::new(command),
+        };
+        let alarm = Alarm { kind: AlarmKind::NoSpace, member: 2 };
+        for (bytes, command) in [
+            (&[3, 3, 9, 16, 1, b'n', 172, 2, 5, 14, 120][..], fenced(Command::LeaseGrant { id: 7, ttl: 60 })),
+            (&[3, 3, 9, 16, 1, b'n', 172, 2, 6, 0, 1, 14], fenced(Command::LeaseRevoke { ids: vec![7] })),
+            (&[3, 3, 9, 17, 1, b'n'], Command::FenceDrop { name: "n".into() }),
+            (&[3, 3, 9, 21, 1, 2, 1], Command::Alarm { alarm, on: true }),
+        ] {
+            assert_eq!(encode(NodeId(3), 9, &command), bytes, "{command:?}");
+            let read = decode(&Bytes::from_static(bytes));
+            assert_eq!(read, Ok(Decoded { origin: NodeId(3), request: 9, command }));
+        }
+        for kind in [kind::FENCED, kind::FENCE_DROP, kind::ALARM] {
+            let older = vec![2, 3, 9, kind, 0];
+            assert_eq!(decode(&older.into()), Err(DecodeError::Tag { of: "kind", tag: kind }));
+        }
+    }
+
     #[test]
     fn keys_and_values_are_slices_of_the_entry() {
         let put = Put { key: "k".into(), value: vec![7; 4096].into(), ..Put::default() };

@@ -61,9 +61,24 @@ impl Reader {
         self.cutter.feed(bytes, &mut self.pairing)
     }
 
+    /// From here on values are pairs of a key and a value, and are taken apart as they come.
+    pub fn split_tuples(&mut self) {
+        self.pairing.tuples = true;
+    }
+
     /// There are no more: what is still open has an unknown outcome.
     pub fn finish(mut self) -> Result<History, BadInput> {
         self.cutter.finish(&mut self.pairing)?;
+        self.pairing.finish()
+    }
+
+    /// Reads one value, as it stands on a command line, into the values of this history.
+    pub fn value(&mut self, text: &str) -> Result<Value, BadInput> {
+        value(text, &mut self.pairing.history.values)
+    }
+
+    /// What was read so far, although more may come.
+    pub fn cut(self) -> Result<History, BadInput> {
         self.pairing.finish()
     }
 
@@ -181,6 +196,8 @@ struct Pairing {
     /// Beginnings and ends of whole operations: time, whether it is an end, operation.
     spans: Vec<(i64, bool, u32)>,
     timed: bool,
+    /// Values are pairs of a key and a value.
+    tuples: bool,
 }
 
 impl Sink for Pairing {
@@ -290,6 +307,14 @@ impl Pairing {
         })
     }
 
+    /// What a value is where values are pairs.
+    fn pair(&self, value: Value) -> Option<(Value, Value)> {
+        match self.history.values.datum(value) {
+            Datum::List(members) if self.tuples && members.len() == 2 => Some((members[0], members[1])),
+            _ => None,
+        }
+    }
+
     fn invoke(&mut self, process: u32, event: &Event<'_>) -> Result<(), Mistake> {
         let name = || self.history.values.show(self.history.processes[process as usize]);
         match self.doing[process as usize] {
@@ -309,11 +334,16 @@ impl Pairing {
             }
         }
         let place = self.history.operations.len() as u32;
+        let given = self.value(event.value)?;
+        let (key, argument) = match self.pair(given) {
+            Some((key, argument)) => (key, argument),
+            None => (self.value(event.key)?, given),
+        };
         let operation = Operation {
             process,
             f: self.function(&event.f),
-            key: self.value(event.key)?,
-            argument: self.value(event.value)?,
+            key,
+            argument,
             result: Value::NIL,
             outcome: Outcome::Info,
             invoked: self.events,
@@ -339,6 +369,7 @@ impl Pairing {
     fn complete(&mut self, process: u32, outcome: Outcome, event: &Event<'_>) -> Result<(), Mistake> {
         let f = self.function(&event.f);
         let result = self.value(event.value)?;
+        let result = self.pair(result).map_or(result, |(_, result)| result);
         let Doing::Open(place) = self.doing[process as usize] else {
             let name = self.history.values.show(self.history.processes[process as usize]);
             let what = format!("process {name} completes an operation that it did not invoke");

@@ -29,12 +29,16 @@
 //! surprising happened.
 
 mod memo;
+mod plan;
 
 use crate::budget::{Budget, Spent};
 use crate::history::Call;
 use crate::machine::Machine;
 use crate::model::Model;
 use memo::{Memo, Place, Sets};
+use plan::{Nature, Plan, bits, without};
+
+pub use plan::MOST_OPEN;
 
 /// The name of this algorithm in verdicts.
 pub const NAME: &str = "Wing-Gong-Lowe search";
@@ -61,9 +65,6 @@ pub struct Stuck {
     pub returns: u32,
 }
 
-/// Most operations that may be open at a time, pending ones not counted.
-pub const MOST_OPEN: usize = 4096;
-
 /// Searches an order of `calls`, sorted by invocation, whose actions are places in `actions`.
 pub fn search<M: Model>(
     model: &M,
@@ -75,12 +76,7 @@ pub fn search<M: Model>(
         Ok(plan) => plan,
         Err(spent) => return Found::Spent(spent, 0),
     };
-    let nature = |action| match (model.observes(action), model.fills(action)) {
-        (true, _) => Nature::Observes,
-        (_, true) => Nature::Fills,
-        _ => Nature::Changes,
-    };
-    let natures: Vec<Nature> = actions.iter().map(nature).collect();
+    let natures: Vec<Nature> = actions.iter().map(|action| Nature::of(model, action)).collect();
     let machine = match Machine::new(model, actions, budget) {
         Ok(machine) => machine,
         Err(spent) => return Found::Spent(spent, 0),
@@ -92,71 +88,6 @@ pub fn search<M: Model>(
         5..=16 => Search::<M, 16>::new(machine, calls, &plan, &natures).run(budget),
         17..=64 => Search::<M, 64>::new(machine, calls, &plan, &natures).run(budget),
         _ => Found::Spent(Spent::Memory, 0),
-    }
-}
-
-/// What an action is to the search.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Nature {
-    /// It never changes the state.
-    Observes,
-    /// It fits in every state, and leads always to the same.
-    Fills,
-    /// It changes the state.
-    Changes,
-}
-
-/// What is known before the search: who returns when, and who holds which slot.
-struct Plan {
-    /// Completed calls in the order of their returns.
-    by_return: Vec<u32>,
-    /// By call: its place in that order; meaningless for pending ones.
-    rank: Vec<u32>,
-    /// By call: its slot while it is open.
-    slot: Vec<u16>,
-    /// Up to which call each return's window reaches: those before are invoked before it.
-    reach: Vec<u32>,
-    slots: usize,
-}
-
-impl Plan {
-    fn new(calls: &[Call<u32>], budget: &mut Budget<'_>) -> Result<Self, Spent> {
-        budget.take(calls.len() as u64 * 14)?;
-        let mut by_return: Vec<u32> =
-            (0..calls.len() as u32).filter(|&call| !calls[call as usize].pending()).collect();
-        by_return.sort_unstable_by_key(|&call| calls[call as usize].returned);
-        let mut plan = Self {
-            rank: vec![u32::MAX; calls.len()],
-            slot: vec![0; calls.len()],
-            reach: Vec::with_capacity(by_return.len()),
-            slots: 0,
-            by_return,
-        };
-        let mut free = std::collections::BinaryHeap::new();
-        let mut reach = 0;
-        for (rank, &call) in plan.by_return.iter().enumerate() {
-            budget.step()?;
-            plan.rank[call as usize] = rank as u32;
-            while reach < calls.len() && calls[reach].invoked < calls[call as usize].returned {
-                if !calls[reach].pending() {
-                    let slot = free.pop().map_or_else(
-                        || {
-                            plan.slots += 1;
-                            plan.slots - 1
-                        },
-                        |std::cmp::Reverse(slot)| slot,
-                    );
-                    plan.slot[reach] = slot as u16;
-                }
-                reach += 1;
-            }
-            if plan.slots > MOST_OPEN {
-                return Err(Spent::Memory);
-            }
-            plan.reach.push(reach as u32);
-            free.push(std::cmp::Reverse(usize::from(plan.slot[call as usize])));
-        }
-        Ok(plan)
     }
 }
 
@@ -246,25 +177,6 @@ struct Search<'a, M: Model, const W: usize> {
     best: Stuck,
     /// Up to here the best order is still the current one.
     common: usize,
-}
-
-fn bits<const W: usize>(mask: [u64; W]) -> impl Iterator<Item = usize> {
-    mask.into_iter().enumerate().flat_map(|(place, mut word)| {
-        std::iter::from_fn(move || {
-            (word != 0).then(|| {
-                let bit = word.trailing_zeros() as usize;
-                word &= word - 1;
-                place * 64 + bit
-            })
-        })
-    })
-}
-
-fn without<const W: usize>(mut one: [u64; W], other: [u64; W]) -> [u64; W] {
-    for (word, other) in one.iter_mut().zip(other) {
-        *word &= !other;
-    }
-    one
 }
 
 impl<'a, M: Model, const W: usize> Search<'a, M, W> {

@@ -4,7 +4,7 @@
 //!
 //! - *causal* (CC) unless causality (session order and who read whose write, closed) has a cycle, a read returned the initial
 //!   value though a write of its cell is in its past, or returned a write that another one in its past overwrote;
-//! - *causally convergent* (CCv) unless it is not causal, or causality together with the conflict order (of two writes of a
+//! - *causally convergent* (`CCv`) unless it is not causal, or causality together with the conflict order (of two writes of a
 //!   cell, the one in the past of a reader of the other comes first) has a cycle;
 //! - *causal memory* (CM) unless it is not causal, or for some session the order that its reads force breaks: if a write is
 //!   before a read of the session that returned another write of the cell, it is before that other write; until nothing is
@@ -14,7 +14,7 @@
 //! causality. The saturation is complete for the same reason: all constrained reads stand in one session, so a write that is
 //! not forced before a read may be put behind all that is.
 //!
-//! Cost: with n accesses and k sessions, n·k for CC and CCv; for CM and PRAM as much for each session and round of its
+//! Cost: with n accesses and k sessions, n·k for CC and `CCv`; for CM and PRAM as much for each session and round of its
 //! fixpoint. Of all writes of a session to a cell that are in a past, the last one is asked: the others are before it.
 
 use super::cells::{Bad, Cells, What};

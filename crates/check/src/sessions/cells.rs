@@ -62,7 +62,7 @@ impl Cells {
     }
 
     /// Sorts accesses whose reads name their writes by place in `accesses`.
-    fn new(accesses: Vec<Access>, restless: Vec<bool>) -> Self {
+    fn new(accesses: &[Access], restless: Vec<bool>) -> Self {
         let mut order: Vec<u32> = (0..accesses.len() as u32).collect();
         order.sort_by_key(|&place| {
             (
@@ -108,7 +108,7 @@ impl Cells {
                 access.what = What::Read(Some(new[write as usize]));
             }
         }
-        Self::new(kept, self.restless.clone())
+        Self::new(&kept, self.restless.clone())
     }
 }
 
@@ -173,8 +173,7 @@ fn name_writes(
         };
         format!("{}{on}", history.values.show(value))
     };
-    for place in 0..accesses.len() {
-        let (access, value, _) = accesses[place];
+    for (place, &(access, value, _)) in accesses.iter().enumerate() {
         if access.what != What::Write {
             continue;
         }

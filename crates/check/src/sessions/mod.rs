@@ -140,12 +140,31 @@ pub struct Found {
     pub verdict: Verdict,
 }
 
-/// Judges levels of a history, in the order given. The error says that the model does not know an operation.
+/// Of the levels that were refuted, those that no other refuted one follows from: the least that was promised in vain. And
+/// of those that were not, those that follow from no other: the most that may be promised.
+pub fn borders(found: &[Found]) -> (Vec<Level>, Vec<Level>) {
+    let split = |refuted: bool| -> Vec<Level> {
+        found
+            .iter()
+            .filter(|found| matches!(found.verdict, Verdict::Refuted(_)) == refuted)
+            .filter(|found| !matches!(found.verdict, Verdict::Unsupported { .. }))
+            .map(|found| found.level)
+            .collect()
+    };
+    let (refuted, kept) = (split(true), split(false));
+    let least = refuted.iter().filter(|level| !level.implies().iter().any(|weaker| refuted.contains(weaker)));
+    let most = kept.iter().filter(|level| !kept.iter().any(|stronger| stronger.implies().contains(level)));
+    (least.copied().collect(), most.copied().collect())
+}
+
+/// Judges levels of a history, in the order given. Where it is known to be `linearizable` all of them hold; where it is
+/// sequential most do. The error says that the model does not know an operation.
 pub fn judge(
     levels: &[Level],
     model: &str,
     initial: Value,
     history: &History,
+    linearizable: bool,
     budget: &mut Budget<'_>,
 ) -> Result<Vec<Found>, BadInput> {
     let cells = match cell_model(model) {
@@ -156,7 +175,12 @@ pub fn judge(
     };
     let mut all: Vec<Found> = Vec::new();
     for &level in levels {
+        let proved = |by: &Found| matches!(by.verdict, Verdict::Proved { .. });
         let verdict = match (&cells, level) {
+            _ if linearizable => Verdict::Proved { by: "what is linearizable keeps it" },
+            _ if all.iter().any(|found| proved(found) && found.level.implies().contains(&level)) => {
+                Verdict::Proved { by: "a stronger level that holds" }
+            }
             (Cut::Thin(witness), level) if level != Level::Sequential => Verdict::Refuted(witness.clone()),
             (Cut::Unsupported(why), level) if level != Level::Sequential => {
                 Verdict::Unsupported { why: why.clone() }

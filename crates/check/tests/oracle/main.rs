@@ -83,6 +83,7 @@ fn compare(object: Object, ops: &[Op]) -> (bool, &'static str) {
         !core.operations.is_empty() && core.minimal && !orderable(object, &part(ops, &core.operations, cut)),
         "{core:?} is innocent in {ops:#?}"
     );
+    assert_eq!(core.tried_all, Some(true), "{core:?}");
     (truth, by)
 }
 

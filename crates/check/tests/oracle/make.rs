@@ -220,6 +220,9 @@ pub(crate) fn random_of(object: Object, size: usize, distinct: bool, dice: &mut 
     }
     for _ in 0..dice.below(3) {
         let place = dice.below(ops.len() as u64) as usize;
+        if distinct && dice.below(2) > 0 && exchange(&mut ops, place, dice) {
+            continue;
+        }
         let heards = heards(object, ops[place].ask, values);
         let heard = heards[dice.below(heards.len() as u64) as usize];
         if ops[place].heard != Heard::Nothing && heard != Heard::Nothing {
@@ -227,6 +230,21 @@ pub(crate) fn random_of(object: Object, size: usize, distinct: bool, dice: &mut 
         }
     }
     ops
+}
+
+/// An operation and another that asked the same hear what the other heard. False where there are none such.
+fn exchange(ops: &mut [Op], place: usize, dice: &mut Dice) -> bool {
+    let told = |op: &Op| !matches!(op.heard, Heard::Nothing | Heard::Fail | Heard::Differed);
+    let place = (place..ops.len()).chain(0..place).find(|&place| matches!(ops[place].heard, Heard::Got(_)));
+    let Some(place) = place else { return false };
+    let fits = |op: &Op| op.ask == ops[place].ask && told(op) && op.heard != ops[place].heard;
+    let others: Vec<usize> = (0..ops.len()).filter(|&other| fits(&ops[other])).collect();
+    if others.is_empty() {
+        return false;
+    }
+    let other = others[dice.below(others.len() as u64) as usize];
+    (ops[place].heard, ops[other].heard) = (ops[other].heard, ops[place].heard);
+    true
 }
 
 /// The same with a new value. Values of a priority queue come in no order.

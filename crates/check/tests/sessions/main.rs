@@ -1,7 +1,7 @@
 //! Claim: on small histories of reads and writes each level that knows sessions is refuted where its definition says so, by
 //! enumeration of all orders, and proved elsewhere; and each core breaks the level alone.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::format_push_string, clippy::type_complexity)]
 
 mod brute;
 
@@ -47,7 +47,10 @@ fn history(ops: &[Op]) -> History {
 fn verdict(level: Level, history: &History) -> Verdict {
     let never = || false;
     let mut budget = Budget::new(&never, 1 << 30);
-    sessions::judge(&[level], "register", Value::NIL, history, &mut budget).unwrap().swap_remove(0).verdict
+    sessions::judge(&[level], "register", Value::NIL, history, false, &mut budget)
+        .unwrap()
+        .swap_remove(0)
+        .verdict
 }
 
 fn compare(ops: &[Op], counts: &mut [[u64; 2]; 10]) {
@@ -111,7 +114,7 @@ fn random(dice: &mut Dice, most: u64) -> Vec<Op> {
 #[test]
 fn random_histories() {
     let mut counts = [[0; 2]; 10];
-    let rounds: u64 = option_env!("ORACLE").and_then(|rounds| rounds.parse().ok()).unwrap_or(1500);
+    let rounds: u64 = option_env!("ORACLE").and_then(|rounds| rounds.parse().ok()).unwrap_or(600);
     for seed in 0..rounds {
         let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x51ca);
         dice.below(1);
@@ -120,7 +123,7 @@ fn random_histories() {
     }
     for (level, [refuted, holds]) in LEVELS.iter().zip(counts) {
         println!("{level:?}: {holds} hold, {refuted} do not");
-        assert!(holds > 20 && (refuted > 20 || *level == Level::MonotonicWrites), "{level:?} is lopsided");
+        assert!(holds > 10 && (refuted > 10 || *level == Level::MonotonicWrites), "{level:?} is lopsided");
     }
 }
 
@@ -165,7 +168,7 @@ fn any_model_is_judged_as_sequential() {
     let queue = read(text.as_bytes()).unwrap();
     let never = || false;
     let judge = |level, history| {
-        sessions::judge(&[level], "queue", Value::NIL, history, &mut Budget::new(&never, 1 << 30))
+        sessions::judge(&[level], "queue", Value::NIL, history, false, &mut Budget::new(&never, 1 << 30))
             .unwrap()
             .swap_remove(0)
             .verdict

@@ -4,9 +4,13 @@
 //! What is a verdict and how it is found stands in the crate `quorate-check`; here are files, time, threads and words.
 
 mod expect;
+mod follow;
+mod html;
 mod input;
 mod print;
+mod table;
 mod txns;
+mod whole;
 mod work;
 
 use crate::report::Problem;
@@ -19,7 +23,7 @@ use work::{Found, Summary};
 #[command(after_help = HELP)]
 pub(crate) struct Args {
     /// Histories: files, folders, or - for standard input
-    #[arg(value_name = "FILE", required_unless_present_any = ["models", "levels"])]
+    #[arg(value_name = "FILE", required_unless_present_any = ["models", "levels", "explain"])]
     files: Vec<PathBuf>,
     /// What the object is: register, cas-register, kv, queue, …; of transactions list-append, rw-register or predicate
     /// [default: transactions are looked at]; --models lists them
@@ -28,10 +32,10 @@ pub(crate) struct Args {
     /// What it holds at first, in EDN [default: nil, or what is empty for the model]
     #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
     initial: Option<String>,
-    /// What it promised: linearizable, or a level of transactions from read-uncommitted to strict-serializable; --levels
-    /// lists these [default: linearizable, or strict-serializable]
-    #[arg(long, short, value_name = "NAME", alias = "consistency-models")]
-    level: Option<String>,
+    /// What it promised: of objects, several with commas, linearizable, sequential, causal, pram, … or all; of transactions one
+    /// from read-uncommitted to strict-serializable, --levels lists these [default: linearizable, or strict-serializable]
+    #[arg(long, short, value_name = "NAME", value_delimiter = ',', alias = "consistency-models")]
+    level: Vec<String>,
     /// Of registers in transactions: assume an order of their versions: linearizable-keys, sequential-keys, wfr-keys
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     assume: Vec<String>,
@@ -41,6 +45,9 @@ pub(crate) struct Args {
     /// Are values [key value] pairs, as Jepsen's independent workloads write them? [default: by looking]
     #[arg(long, value_name = "BOOL")]
     tuples: Option<bool>,
+    /// Measure too how stale reads of a register were by the versions that its writes carry
+    #[arg(long)]
+    staleness: bool,
     /// Compare with this list of verdicts: a file's name, then linearizable or not linearizable
     #[arg(long, value_name = "FILE")]
     expect: Option<PathBuf>,
@@ -53,17 +60,26 @@ pub(crate) struct Args {
     /// Threads [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: Option<u16>,
-    /// Say more: what was chosen and why, the witness of each file
+    /// Say more: what was chosen and why, the witness of each file. Without files: what can be decided at which cost
     #[arg(long)]
     explain: bool,
+    /// Judge one file (or standard input) while it grows; end at the first violation
+    #[arg(long, conflicts_with_all = ["expect", "html", "junit"])]
+    follow: bool,
+    /// With --follow: the run is over when nothing came for so many seconds [default: at the end of a pipe; never]
+    #[arg(long, value_name = "S", requires = "follow", value_parser = seconds)]
+    idle: Option<f64>,
+    /// With --follow: run this by `sh -c` at the first violation, to stop the run
+    #[arg(long, value_name = "COMMAND", requires = "follow")]
+    on_violation: Option<String>,
     /// Speak JSON: one line a file, one at the end
     #[arg(long)]
     json: bool,
     /// Write a `JUnit` report there
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
-    /// Write a page for a browser there, of one history
-    #[arg(long, value_name = "FILE")]
+    /// Write a page with the timeline there; with several files a folder of pages
+    #[arg(long, value_name = "PATH")]
     html: Option<PathBuf>,
     /// List the models and what they know
     #[arg(long)]
@@ -75,15 +91,20 @@ pub(crate) struct Args {
 
 const HELP: &str = "\
 Histories: Jepsen's EDN (one vector, or one map a line), lines of Jepsen's logs, JSON Lines (docs/history.schema.json);
-transactions in Elle's EDN or as JSON Lines (docs/transactions.schema.json). docs/check.md explains verdicts.
+transactions in Elle's EDN or as JSON Lines (docs/transactions.schema.json). docs/transactions.md explains.
 
 Examples:
   quorate check history.edn --model cas-register
   quorate check runs/ --model register --initial 0 --expect VERDICTS.txt
   quorate check queue.jsonl --model queue --json
   quorate check txns.jsonl --level strict-serializable --html report.html
+  quorate check transfers.edn --model bank --initial '{0 50, 1 50}'
   quorate check registers.edn --model rw-register --level snapshot-isolation --complete
   grep jepsen.util jepsen.log | quorate check - --model mutex
+  quorate check run.edn --model register --level all --html report.html
+  quorate check --follow run.jsonl --model register --on-violation 'kill $(cat run.pid)'
+  ./run-test | quorate check --follow - --model register
+  quorate check --explain
 
 Exit codes:
   0  it holds, or all is as expected
@@ -116,7 +137,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 /// Says what is wrong with a command line. The exit code 2 that is usual for that means `unknown` to this command's callers.
 pub(crate) fn refuse_usage(error: &clap::Error) -> ExitCode {
-    let is_check = std::env::args_os().nth(1).is_some_and(|word| word == "check");
+    let is_check = std::env::args_os().nth(1).is_some_and(|word| word == "check" || word == "verify");
     let _ = error.print();
     match error.exit_code() {
         0 => ExitCode::SUCCESS,
@@ -136,7 +157,12 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         }
         return Exit::Holds.into();
     }
-    match judge_all(args) {
+    if args.files.is_empty() {
+        table::print();
+        return Exit::Holds.into();
+    }
+    let done = if args.follow { follow::run(args) } else { judge_all(args) };
+    match done {
         Ok(exit) => exit.into(),
         Err(problem) => {
             problem.print();
@@ -146,7 +172,12 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 }
 
 fn judge_all(args: &Args) -> Result<Exit, Problem> {
-    let asked = txns::Asked::of(args)?;
+    let invariant = args.invariant()?;
+    let txns = if invariant.is_some() { None } else { txns::Asked::of(args)? };
+    let asked = invariant
+        .as_ref()
+        .map(|asked| asked as &(dyn work::Asks + Sync))
+        .or_else(|| txns.as_ref().map(|asked| asked as &(dyn work::Asks + Sync)));
     if asked.is_none() {
         work::check_names(args)?;
     }
@@ -154,14 +185,7 @@ fn judge_all(args: &Args) -> Result<Exit, Problem> {
     let files = input::files(&args.files, expected.as_ref().map(|expected| expected.path.as_path()))?;
     let mut summary = Summary::default();
     let several = files.len() > 1;
-    if several && args.html.is_some() {
-        return Err(Problem::new(
-            crate::report::Exit::Usage,
-            "--html with several histories",
-            "it is a page on one history: name one file",
-        ));
-    }
-    let found = work::judge(args, asked.as_ref(), &files, |found: &Found| {
+    let found = work::judge(args, asked, &files, |found: &Found| {
         let surprise = expected.as_ref().and_then(|expected| expected.surprise(found));
         print::file(args, found, surprise.as_deref(), several);
         summary.add(found, surprise.is_some());
@@ -176,8 +200,8 @@ fn judge_all(args: &Args) -> Result<Exit, Problem> {
     if let Some(path) = &args.junit {
         print::junit(path, args, &found, expected.as_ref())?;
     }
-    if let (Some(path), Some(found)) = (&args.html, found.first()) {
-        print::page(path, found)?;
+    if let Some(path) = &args.html {
+        html::write(path, args, &found)?;
     }
     Ok(summary.exit(expected.is_some()))
 }

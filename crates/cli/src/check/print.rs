@@ -2,9 +2,13 @@
 
 use super::Args;
 use super::expect::Expected;
-use super::work::{Found, Judgement, Outcome, Summary, level, model};
+use super::work::{Found, Judgement, Outcome, Summary, model, names};
 use crate::report::{self, Problem, colours, say};
+use quorate_check::fast::Staleness;
+use quorate_check::judge::Judged;
 use quorate_check::models::NAMES;
+use quorate_check::promises::MODELS;
+use quorate_check::sessions;
 use quorate_check::value::Value;
 use quorate_check::verdict::Verdict;
 use serde_json::{Value as Json, json};
@@ -34,6 +38,13 @@ pub(super) fn models() {
         ("predicate", "transactions that insert and delete rows, read single rows and scan ranges: phantoms"),
     ] {
         say(&format!("{name}\n    {about}"));
+    }
+    super::whole::models();
+    for model in &MODELS {
+        say(&format!("{} (also {})\n    {}", model.name, model.aliases.join(", "), model.about));
+        for (name, about) in model.promises {
+            say(&format!("    --level {name}: {about}"));
+        }
     }
 }
 
@@ -67,6 +78,12 @@ pub(super) fn file(args: &Args, found: &Found, surprise: Option<&str>, several: 
     if let Some(surprise) = surprise {
         say(&format!("  {red}surprise{plain}: {surprise}"));
     }
+    match found.judgement.as_ref().and_then(|judgement| judgement.versions.as_ref()) {
+        Some(Ok(1)) => say("  by the order of versions no read is behind"),
+        Some(Ok(versions)) => say(&format!("  by the order of versions the {versions} newest were read")),
+        Some(Err(why)) => say(&format!("  by the order of versions: not known, {why}")),
+        None => {}
+    }
     if args.explain || !several {
         if let Some(judgement) = &found.judgement {
             details(args, judgement);
@@ -86,15 +103,50 @@ pub(super) fn paint() -> (&'static str, &'static str, &'static str, &'static str
 }
 
 /// What was found, in one sentence.
-fn sentence(args: &Args, judgement: &Judgement) -> String {
-    let level = level(args);
-    match &judgement.judged.verdict {
-        Verdict::Proved { by } => format!("it is {level}, says {by} {}", size(args, judgement)),
-        Verdict::Refuted(witness) => {
-            format!("it is not {level}, says {} {}", witness.by, size(args, judgement))
-        }
-        Verdict::Unknown { why } | Verdict::NotRefuted { why } | Verdict::Unsupported { why } => {
-            format!("{why} {}", size(args, judgement))
+pub(super) fn sentence(args: &Args, judgement: &Judgement) -> String {
+    let size = size(args, judgement);
+    let one = |level: &str, verdict: &Verdict| match verdict {
+        Verdict::Proved { by } => format!("it is {level}, says {by}"),
+        Verdict::Refuted(witness) => format!("it is not {level}, says {}", witness.by),
+        Verdict::Unknown { why } | Verdict::NotRefuted { why } | Verdict::Unsupported { why } => why.clone(),
+    };
+    let mut verdicts = judgement.verdicts();
+    match (verdicts.next(), verdicts.next()) {
+        (Some((level, verdict)), None) => format!("{} {size}", one(level, verdict)),
+        _ => format!("{} {size}", borders(judgement)),
+    }
+}
+
+/// Of several levels the least that are refuted, and the most that are not.
+fn borders(judgement: &Judgement) -> String {
+    if !judgement.promises.is_empty() {
+        let broken = |(_, verdict): &&(&str, Verdict)| matches!(verdict, Verdict::Refuted(_));
+        let names: Vec<&str> = judgement.promises.iter().filter(broken).map(|(name, _)| *name).collect();
+        return match &names[..] {
+            [] => format!("all {} promises are kept", judgement.promises.len()),
+            names => format!("broken: {}", names.join(", ")),
+        };
+    }
+    let (least, most) = sessions::borders(&judgement.levels);
+    let names = |levels: &[sessions::Level]| -> Vec<&'static str> {
+        levels.iter().map(|level| level.name()).collect()
+    };
+    let (mut least, mut most) = (names(&least), names(&most));
+    match judgement.judged.as_ref().map(|judged| &judged.verdict) {
+        Some(Verdict::Refuted(_)) if least.is_empty() => least.push("linearizable"),
+        None | Some(Verdict::Refuted(_)) => {}
+        Some(_) => most = vec!["linearizable"],
+    }
+    match (&least[..], &most[..]) {
+        ([], []) => "no level is decided".into(),
+        ([], most) => format!("nothing is refuted; the most that may be promised: {}", most.join(", ")),
+        (least, []) => format!("refuted already: {}", least.join(", ")),
+        (least, most) => {
+            format!(
+                "the least that is refuted: {}; the most that is not: {}",
+                least.join(", "),
+                most.join(", ")
+            )
         }
     }
 }
@@ -120,33 +172,51 @@ pub(super) fn time(took: Duration) -> String {
 
 /// The witness: what cannot be, and the smallest piece of the history that shows it.
 fn details(args: &Args, judgement: &Judgement) {
-    if let Verdict::Proved { .. } = &judgement.judged.verdict {
+    algorithms(args, judgement);
+    let several = judgement.verdicts().count() > 1;
+    let first = usize::from(judgement.judged.is_some());
+    for (name, verdict) in judgement.verdicts().skip(first) {
+        level(judgement, name, verdict, several);
+    }
+    let Some(judged) = &judgement.judged else { return };
+    if let Verdict::Proved { .. } = &judged.verdict {
         if args.explain {
-            explain_order(judgement);
+            explain_order(judgement, judged);
         }
         return;
     }
-    let (Some(longest), history) = (&judgement.judged.longest, &judgement.history) else { return };
+    let (Some(longest), history) = (&judged.longest, &judgement.history) else { return };
     if judgement.key != Value::NIL {
         say(&format!("  key {}", history.values.show(judgement.key)));
     }
     say(&format!(
-        "  {} operations returned before this one and can be ordered; it cannot be placed:",
-        longest.returns
+        "  {} operations returned before this one{}:",
+        longest.returns,
+        if longest.guilty.is_empty() {
+            " and can be ordered; it cannot be placed"
+        } else {
+            "; not later than with it there is no order"
+        }
     ));
     say(&format!("      {}", history.show(longest.blocked)));
-    say(&format!("  behind the longest order, {}; its last operations:", longest.state));
-    let from = longest.order.len().saturating_sub(if args.explain { SHOWN } else { 5 });
-    list(history, &longest.order[from..]);
+    if let (Verdict::Refuted(witness), false) = (&judged.verdict, longest.guilty.is_empty()) {
+        say(&format!("  {}: {}", witness.kind, witness.words));
+    }
+    if longest.guilty.is_empty() {
+        say(&format!("  behind the longest order, {}; its last operations:", longest.state));
+        let from = longest.order.len().saturating_sub(if args.explain { SHOWN } else { 5 });
+        list(history, &longest.order[from..]);
+    }
     if !longest.open.is_empty() {
         say("  open there, and no help in any order:");
         list(history, &longest.open);
     }
     if let Some(core) = &judgement.core {
-        let minimal = if core.minimal {
-            "these cannot be ordered, and none can be left out"
-        } else {
-            "these cannot be ordered"
+        let minimal = match (core.minimal, core.tried_all) {
+            (_, Some(false)) => "but brute force orders them: a bug of this program, please report it",
+            (true, Some(true)) => "these cannot be ordered, none can be left out, and brute force agrees",
+            (true, None) => "these cannot be ordered, and none can be left out",
+            (false, _) => "these cannot be ordered",
         };
         say(&format!(
             "  the core, {} of {} operations: {minimal}",
@@ -155,6 +225,33 @@ fn details(args: &Args, judgement: &Judgement) {
         ));
         list(history, &core.operations);
     }
+    if let Some(staleness) = &judgement.staleness {
+        say(&format!("  {}", stale(*staleness)));
+    }
+}
+
+/// Who judged, where that is not said already, and what was searched because no fast algorithm takes it.
+fn algorithms(args: &Args, judgement: &Judgement) {
+    if judgement.ran.len() > 1 || (args.explain && judgement.objects > 1) {
+        let each = judgement.ran.iter().map(|(name, keys)| format!("{name} {keys}"));
+        say(&format!("  keys judged, by algorithm: {}", each.collect::<Vec<_>>().join(", ")));
+    }
+    for (key, why) in &judgement.searched {
+        match *key {
+            Value::NIL => say(&format!("  searched: {why}")),
+            key => say(&format!("  key {} was searched: {why}", judgement.history.values.show(key))),
+        }
+    }
+}
+
+/// How stale reads were at worst, in words. Jepsen's times are nanoseconds.
+fn stale(staleness: Staleness) -> String {
+    let (least, most) = staleness.versions;
+    let versions = if least == most { format!("{least}") } else { format!("{least} to {most}") };
+    let time = staleness.time.map_or(String::new(), |time| {
+        format!("; the stalest is {:.6} s old, if times are nanoseconds", time as f64 / 1e9)
+    });
+    format!("each read returns one of the last {versions} values{time}")
 }
 
 fn list(history: &quorate_check::history::History, operations: &[u32]) {
@@ -166,10 +263,25 @@ fn list(history: &quorate_check::history::History, operations: &[u32]) {
     }
 }
 
-fn explain_order(judgement: &Judgement) {
-    if judgement.objects == 1 && !judgement.judged.order.is_empty() {
+fn explain_order(judgement: &Judgement, judged: &Judged) {
+    if judgement.objects == 1 && !judged.order.is_empty() {
         say("  an order that fits begins with");
-        list(&judgement.history, &judgement.judged.order);
+        list(&judgement.history, &judged.order);
+    }
+}
+
+/// One of the other levels.
+fn level(judgement: &Judgement, name: &str, verdict: &Verdict, several: bool) {
+    match verdict {
+        Verdict::Proved { by } if several => say(&format!("  {name}: holds, says {by}")),
+        Verdict::Proved { .. } => {}
+        Verdict::Refuted(witness) => {
+            say(&format!("  {name}: violated, says {}: {}", witness.by, witness.words));
+            list(&judgement.history, &witness.core);
+        }
+        Verdict::Unknown { why } => say(&format!("  {name}: unknown: {why}")),
+        Verdict::NotRefuted { why } => say(&format!("  {name}: not refuted: {why}")),
+        Verdict::Unsupported { why } => say(&format!("  {name}: not decided: {why}")),
     }
 }
 
@@ -213,7 +325,7 @@ fn line(args: &Args, found: &Found, surprise: Option<&str>) -> Json {
         "file": found.path.to_string_lossy(),
         "verdict": found.outcome.word(),
         "model": model(args),
-        "level": level(args),
+        "level": names(args).join(","),
         "took_s": found.took.as_secs_f64(),
     });
     if let Some(bad) = &found.bad {
@@ -234,18 +346,33 @@ fn line(args: &Args, found: &Found, surprise: Option<&str>) -> Json {
     line["processes"] = history.processes.len().into();
     line["objects"] = judgement.objects.into();
     line["judging_s"] = judgement.judging.as_secs_f64().into();
-    match &judgement.judged.verdict {
-        Verdict::Proved { by } => line["by"] = (*by).into(),
-        Verdict::Refuted(witness) => {
-            line["by"] = witness.by.into();
-            line["kind"] = witness.kind.clone().into();
-            line["why"] = witness.words.clone().into();
+    for (place, (name, verdict)) in judgement.verdicts().enumerate() {
+        let one = verdict_json(name, verdict, &show);
+        // The first level's fields stand on the line itself too.
+        if place == 0
+            && let Some(fields) = one.as_object()
+        {
+            for (field, value) in
+                fields.iter().filter(|(field, _)| matches!(field.as_str(), "by" | "kind" | "why" | "core"))
+            {
+                line[field.as_str()] = value.clone();
+            }
         }
-        Verdict::Unknown { why } | Verdict::NotRefuted { why } | Verdict::Unsupported { why } => {
-            line["why"] = why.clone().into();
-        }
+        line["levels"][name] = one;
     }
-    if let Some(longest) = &judgement.judged.longest {
+    line["algorithms"] = json!(judgement.ran);
+    let why = |(key, why): &(Value, String)| json!({"key": history.values.show(*key), "why": why});
+    line["searched"] = judgement.searched.iter().map(why).collect();
+    if let Some(Staleness { time, versions: (least, most) }) = judgement.staleness {
+        line["staleness"] = json!({"time": time, "versions_min": least, "versions_max": most});
+    }
+    match &judgement.versions {
+        Some(Ok(versions)) => line["versions_by_order"] = (*versions).into(),
+        Some(Err(why)) => line["versions_by_order"] = json!({"unknown": why}),
+        None => {}
+    }
+    let Some(judged) = &judgement.judged else { return line };
+    if let Some(longest) = &judged.longest {
         line["key"] = history.values.show(judgement.key).into();
         line["blocked"] = show(&[longest.blocked]);
         line["open"] = show(&longest.open);
@@ -255,19 +382,22 @@ fn line(args: &Args, found: &Found, surprise: Option<&str>) -> Json {
     if let Some(core) = &judgement.core {
         line["core"] = show(&core.operations);
         line["core_minimal"] = core.minimal.into();
+        line["core_tried_all"] = core.tried_all.into();
     }
     line
 }
 
-/// A page for a browser.
-pub(super) fn page(path: &Path, found: &Found) -> Result<(), Problem> {
-    let title = format!("{}: {}", found.path.display(), found.outcome.word());
-    let Some(page) = found.told.as_ref().and_then(|told| told.page(&title)) else {
-        return Ok(());
-    };
-    std::fs::write(path, page).map_err(|error| {
-        Problem::new(report::Exit::Usage, format!("cannot write {}: {error}", path.display()), "")
-    })
+fn verdict_json(level: &str, verdict: &Verdict, show: &dyn Fn(&[u32]) -> Json) -> Json {
+    match verdict {
+        Verdict::Proved { by } => json!({"level": level, "verdict": "proved", "by": by}),
+        Verdict::Refuted(witness) => json!({
+            "level": level, "verdict": "refuted", "by": witness.by, "kind": witness.kind, "why": witness.words,
+            "core": show(&witness.core),
+        }),
+        Verdict::NotRefuted { why } => json!({"level": level, "verdict": "not refuted", "why": why}),
+        Verdict::Unknown { why } => json!({"level": level, "verdict": "unknown", "why": why}),
+        Verdict::Unsupported { why } => json!({"level": level, "verdict": "unsupported", "why": why}),
+    }
 }
 
 /// A `JUnit` report: a test case a file.
@@ -299,11 +429,15 @@ pub(super) fn junit(
             (.., Some(judgement)) => sentence(args, judgement),
             _ => found.told.as_ref().map_or_else(String::new, |told| told.sentence()),
         };
-        let text = match (found.judgement.as_ref().map(|judgement| &judgement.judged.verdict), &found.told) {
-            (Some(Verdict::Refuted(witness)), _) => escape(&witness.words),
-            (_, Some(told)) => escape(&told.words()),
-            _ => String::new(),
-        };
+        let refuted =
+            found.judgement.iter().flat_map(Judgement::verdicts).filter_map(
+                |(level, verdict)| match verdict {
+                    Verdict::Refuted(witness) => Some(format!("{level}: {}", witness.words)),
+                    _ => None,
+                },
+            );
+        let text = escape(&refuted.collect::<Vec<_>>().join("\n"));
+        let text = found.told.as_ref().map_or(text, |told| escape(&told.words()));
         let _ =
             writeln!(cases, ">\n    <failure message=\"{}\">{text}</failure>\n  </testcase>", escape(&why));
     }
@@ -316,7 +450,7 @@ pub(super) fn junit(
     })
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
     // XML knows no other control characters at all.
     text.chars().filter(|&c| c >= ' ' || matches!(c, '\t' | '\n' | '\r')).collect()

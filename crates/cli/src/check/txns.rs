@@ -1,11 +1,12 @@
 //! Transactions: their files, levels and words. How they are judged stands in `quorate_check::txn`.
 
 use super::print::{paint, time};
-use super::work::{Outcome, Told};
+use super::work::{Asks, Outcome, Told};
 use super::{Args, input};
 use crate::report::{self, Problem, say};
 use quorate_check::budget::Budget;
 use quorate_check::read::BadInput;
+use quorate_check::sessions::Level as ObjectLevel;
 use quorate_check::txn::feed::Reader;
 use quorate_check::txn::findings::{Finding, tell};
 use quorate_check::txn::history::History;
@@ -38,7 +39,7 @@ impl Asked {
     /// What a command line asks; nothing where it is about single objects.
     pub(super) fn of(args: &Args) -> Result<Option<Self>, Problem> {
         let model = args.model.as_deref().and_then(|name| Model::named(bare(name)));
-        let level = args.level.as_deref().map(bare);
+        let level = args.level.first().map(|name| bare(name));
         let known = level.and_then(Level::named);
         match (&args.model, model, known) {
             (Some(_), None, _) => return only_transactions(args).map(|()| None),
@@ -50,6 +51,12 @@ impl Asked {
             (_, known) => known.or_else(|| Level::named(DEFAULT_LEVEL)),
         };
         let Some(level) = level else { return Ok(None) };
+        if args.level.len() > 1 {
+            return Err(usage(
+                "several levels of transactions are asked",
+                "name the one that decides: all others are judged with it",
+            ));
+        }
         if args.initial.is_some() || args.tuples.is_some() {
             return Err(usage(
                 "--initial and --tuples are for single objects",
@@ -66,9 +73,10 @@ impl Asked {
         }
         Ok(Some(Self { model, level, options }))
     }
+}
 
-    /// Reads and judges a file.
-    pub(super) fn judge(
+impl Asks for Asked {
+    fn judge(
         &self,
         args: &Args,
         path: &Path,
@@ -111,8 +119,9 @@ fn only_transactions(args: &Args) -> Result<(), Problem> {
             "name a model of transactions: list-append, rw-register, predicate",
         ));
     }
-    let transactional = |name: &&str| Level::named(bare(name)).is_some();
-    match (args.level.as_deref().filter(transactional), &args.model) {
+    let transactional =
+        |name: &&String| Level::named(bare(name)).is_some() && ObjectLevel::named(name).is_none();
+    match (args.level.iter().find(transactional), &args.model) {
         (Some(level), Some(model)) => Err(usage(
             format!("{level} is a level of transactions, and {model} is no model of transactions"),
             "leave --model out, or name list-append, rw-register or predicate",

@@ -40,7 +40,9 @@ pub(crate) struct Join {
 /// Fills in who the node is and who the others are.
 pub(super) fn resolve(settings: &mut Settings) -> Result<(), Problem> {
     let Some(join) = settings.join.clone() else { return Ok(()) };
-    if let Some(data) = &join.data
+    // The state is made behind the first record of the log. Without it the node was cut off before it had begun, and knows
+    // nobody yet.
+    if let Some(data) = join.data.as_ref().filter(|data| data.join("state").exists())
         && let Some((cluster, node)) = datadir::owner(data)?
     {
         settings.server.cluster = cluster;

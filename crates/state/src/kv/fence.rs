@@ -16,6 +16,21 @@ use quorate_storage::state::StateResult;
 use quorate_wire::kv::{FENCE_NAME_MAX, FENCES_MAX, Fence, Refused};
 use std::ops::Bound;
 
+/// Real bugs of the field, to be planted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mutant {
+    /// The last token counts, whatever was shown before (locks without fencing: Kleppmann 2016).
+    FenceAnyToken,
+    /// Tokens are kept in memory alone.
+    FenceNotStored,
+}
+
+impl Mutant {
+    /// All, with their names.
+    pub const ALL: [(&'static str, Self); 2] =
+        [("fence-any-token", Self::FenceAnyToken), ("fence-not-stored", Self::FenceNotStored)];
+}
+
 /// The highest token that was shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Token(pub(super) u64);
@@ -44,20 +59,33 @@ pub(super) fn load(source: &dyn Source, keys: Keys) -> StateResult<Fences> {
 }
 
 impl Kv {
+    /// Plants a bug; without the feature `mutants` it has no effect.
+    pub fn plant(&mut self, mutant: Option<Mutant>) {
+        self.mutant = mutant;
+    }
+
+    fn has(&self, mutant: Mutant) -> bool {
+        cfg!(feature = "mutants") && self.mutant == Some(mutant)
+    }
+
     /// Takes a token down, unless a higher one was shown before. True if it is news.
     pub(super) fn show(&mut self, fence: &Fence) -> Result<bool, Refused> {
         if fence.name.is_empty() || fence.name.len() > FENCE_NAME_MAX {
             return Err(Refused::FenceName);
         }
         match self.fences.get(&fence.name) {
-            Some(seen) if seen.0 > fence.token => return Err(Refused::Fenced { token: seen.0 }),
+            Some(seen) if seen.0 > fence.token && !self.has(Mutant::FenceAnyToken) => {
+                return Err(Refused::Fenced { token: seen.0 });
+            }
             Some(seen) if seen.0 == fence.token => return Ok(false),
             None if self.fences.weight() >= FENCES_MAX => return Err(Refused::FencesFull),
             _ => {}
         }
         let mut stored = Vec::new();
         varint(&mut stored, fence.token);
-        self.state.put(self.keys.raw(&mut self.key_buf, table::FENCE, &fence.name), &stored);
+        if !self.has(Mutant::FenceNotStored) {
+            self.state.put(self.keys.raw(&mut self.key_buf, table::FENCE, &fence.name), &stored);
+        }
         // A slice would hold on to the whole entry.
         self.fences.insert(Bytes::copy_from_slice(&fence.name), Token(fence.token));
         Ok(true)

@@ -86,6 +86,7 @@ mod transfer;
 mod view;
 
 pub use apply::Applied;
+pub use fence::Mutant;
 pub use foreign::{Foreign, ForeignVersion};
 pub use layout::KEY_MAX;
 pub use lease::{LeaseChange, LeaseInfo};
@@ -124,6 +125,7 @@ pub struct Kv {
     counts: Counts,
     leases: Leases,
     fences: Fences,
+    mutant: Option<Mutant>,
     alarms: Alarms,
     recent: Recent,
     /// A snapshot that is being taken in.
@@ -169,6 +171,7 @@ impl Kv {
             counts,
             leases,
             fences,
+            mutant: None,
             alarms,
             recent: Recent::default(),
             incoming: None,

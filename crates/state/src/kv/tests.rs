@@ -9,8 +9,8 @@ use quorate_storage::memory::MemoryStore;
 use quorate_storage::state::{StateErrorKind, StateStore};
 use quorate_wire::command;
 use quorate_wire::kv::{
-    Alarm, AlarmKind, Command, DeleteRange, Fence, Grant, KeyRange, Op, Put, Range, Refused, Reply,
-    SortOrder, SortTarget, SpaceHash, Txn,
+    Alarm, AlarmKind, Command, DeleteRange, FENCES_MAX, Fence, Grant, KeyRange, Op, Put, Range, Refused,
+    Reply, SortOrder, SortTarget, SpaceHash, Txn,
 };
 use std::ops::Bound;
 use std::sync::Arc;
@@ -213,6 +213,29 @@ fn the_hash_is_of_what_can_be_read() {
     }
     let all = |kv: &Kv| kv.view().hash_all_while(&|_| true).unwrap();
     assert_ne!(all(&kvs[0]), all(&kvs[1]));
+}
+
+/// Claim: at the limit no other name is taken, what it was shown with is not done, and the names that there are go on; one that is
+/// dropped makes room for one.
+#[test]
+fn as_many_names_are_fenced_as_may_be() {
+    let state = stores(1).remove(0).open(None).unwrap();
+    let mut kv = Kv::open(ShardId(1), state).unwrap();
+    let fenced = |n: u64, token| Command::Fenced {
+        fence: Fence { name: n.to_string().into(), token },
+        command: Box::new(Command::Put(put("k"))),
+    };
+    for n in 0..FENCES_MAX {
+        apply(&mut kv, &fenced(n, 5));
+    }
+    let revision = kv.revision();
+    assert_eq!(outcome(&mut kv, &fenced(FENCES_MAX, 5)), Err(Refused::FencesFull));
+    assert_eq!(outcome(&mut kv, &fenced(7, 4)), Err(Refused::Fenced { token: 5 }));
+    assert_eq!(kv.revision(), revision);
+    apply(&mut kv, &fenced(7, 6));
+    apply(&mut kv, &Command::FenceDrop { name: "7".into() });
+    apply(&mut kv, &fenced(FENCES_MAX, 5));
+    assert_eq!(outcome(&mut kv, &fenced(7, 7)), Err(Refused::FencesFull));
 }
 
 /// Claim: fences change the hash of all that is replicated and no hash of the space, are counted in a snapshot, and come in with
