@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod doctor;
+mod etcd;
 mod evidence;
 mod fence;
 mod hold;
@@ -41,6 +42,8 @@ enum Command {
     Up(up::Args),
     /// Run one node
     Serve(Box<serve::Args>),
+    /// Run one node by etcd's own flags and variables
+    Etcd(etcd::Args),
     /// Show members, roles, terms, lag, and what is unhealthy
     Status(status::Args),
     /// Add, promote, remove and replace members
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Up(args) => up::run(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::Etcd(args) => etcd::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Node(args) => node::run(&args),
         Command::Kv(args) => kv::run(&args),

@@ -18,11 +18,12 @@ use quorate_base::Instant;
 use quorate_base::time::{Duration, Throttle};
 use quorate_node::api::Door;
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::Sleep;
 use tokio_stream::Stream;
@@ -36,7 +37,9 @@ const BEGIN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Those who connect; it does not end.
 pub(crate) struct Arrivals {
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
+    /// The one that is asked first next time: none is served before all others.
+    turn: usize,
     most: usize,
     places: Arc<Semaphore>,
     door: Arc<dyn Door>,
@@ -48,15 +51,16 @@ pub(crate) struct Arrivals {
 }
 
 impl Arrivals {
-    /// Takes at most `most` at once from `listener`.
+    /// Takes at most `most` at once from all `listeners`.
     pub(crate) fn new(
-        listener: TcpListener,
+        listeners: Vec<TcpListener>,
         most: usize,
         counters: Arc<Counters>,
         door: Arc<dyn Door>,
     ) -> Self {
         Self {
-            listener,
+            listeners,
+            turn: 0,
             door,
             most,
             places: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
@@ -66,6 +70,17 @@ impl Arrivals {
             full: Throttle::new(TELL_EVERY),
             failed: Throttle::new(TELL_EVERY),
         }
+    }
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        let count = self.listeners.len();
+        for at in (0..count).map(|offset| (self.turn + offset) % count) {
+            if let Poll::Ready(accepted) = self.listeners[at].poll_accept(cx) {
+                self.turn = (at + 1) % count;
+                return Poll::Ready(accepted);
+            }
+        }
+        Poll::Pending
     }
 
     fn now(&self) -> Instant {
@@ -108,7 +123,7 @@ impl Stream for Arrivals {
                 ready!(pause.as_mut().poll(cx));
                 this.pause = None;
             }
-            match ready!(this.listener.poll_accept(cx)) {
+            match ready!(this.poll_accept(cx)) {
                 Ok((stream, _)) => match this.places.clone().try_acquire_owned() {
                     Ok(place) => {
                         // Small replies must not wait for the acknowledgement of earlier ones; who is gone already is
@@ -133,14 +148,13 @@ impl Stream for Arrivals {
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
     use tokio_stream::StreamExt;
 
     async fn arrivals(most: usize) -> (Arrivals, std::net::SocketAddr, Arc<Counters>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, counters) = (listener.local_addr().unwrap(), Arc::<Counters>::default());
         let door = Arc::new(crate::tests::Alone::default());
-        (Arrivals::new(listener, most, counters.clone(), door), address, counters)
+        (Arrivals::new(vec![listener], most, counters.clone(), door), address, counters)
     }
 
     #[tokio::test]

@@ -109,9 +109,9 @@ pub(crate) struct Gateway {
     pub(crate) mutant: Option<Mutant>,
 }
 
-/// Serves clients on `listener` until `shutdown` completes.
+/// Serves clients on `listeners` until `shutdown` completes.
 pub async fn serve(
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     door: Arc<dyn Door>,
     options: Options,
     shutdown: impl Future<Output = ()>,
@@ -128,7 +128,7 @@ pub async fn serve(
                 .max_encoding_message_size(ENCODE_MAX)
         };
     }
-    let incoming = Arrivals::new(listener, clients_max, counters, gateway.door.clone());
+    let incoming = Arrivals::new(listeners, clients_max, counters, gateway.door.clone());
     Server::builder()
         .layer(front::FrontLayer(gateway.clone()))
         // Pages are asked for over HTTP/1.1, gRPC comes as HTTP/2.

@@ -19,7 +19,7 @@ pub struct Peer {
     pub name: String,
     /// `host:port` of its peer port, as the others reach it.
     pub address: String,
-    /// `http://host:port` of its etcd door, as clients reach it.
+    /// `http://host:port` of its etcd door, as clients reach it; empty where another member has still to tell.
     pub client_url: String,
 }
 
@@ -39,6 +39,8 @@ pub struct ServerConfig {
     pub data: PathBuf,
     /// Where the etcd door listens.
     pub etcd_listen: SocketAddr,
+    /// Where else it listens.
+    pub etcd_also: Vec<SocketAddr>,
     /// The URL at which clients reach the etcd door.
     pub etcd_advertise: String,
     /// Where the peer port listens.
@@ -60,6 +62,8 @@ pub struct ServerConfig {
     /// Serve reads under a lease: how far the nodes' clocks may run fast or slow, in millionths. Unless set each such read asks a
     /// majority.
     pub lease_reads: Option<u32>,
+    /// How often a watch that wants to hear how far it is hears it; ten minutes unless set.
+    pub watch_progress: Option<Duration>,
     /// Listen beyond loopback without TLS and users.
     pub insecure: bool,
     /// What the node does unasked.
@@ -179,7 +183,9 @@ impl ServerConfig {
                     "give each node a peer address of its own",
                 ));
             }
-            check_url(&peer.client_url)?;
+            if !peer.client_url.is_empty() || peer.id == self.node {
+                check_url(&peer.client_url)?;
+            }
         }
         check_url(&self.etcd_advertise)?;
         if !ids.contains(&self.node) {
@@ -192,8 +198,9 @@ impl ServerConfig {
     }
 
     fn check_exposure(&self) -> Result<(), ServeError> {
-        let open = [("etcd", self.etcd_listen), ("peer", self.peer_listen)];
-        match open.iter().find(|(_, address)| !address.ip().is_loopback()) {
+        let also = self.etcd_also.iter().map(|&address| ("etcd", address));
+        let open = [("etcd", self.etcd_listen), ("peer", self.peer_listen)].into_iter().chain(also);
+        match open.into_iter().find(|(_, address)| !address.ip().is_loopback()) {
             Some((what, address)) if !self.insecure => Err(refuse(
                 format!(
                     "the {what} address {address} is open to the network, and there is neither TLS nor users yet"
@@ -276,6 +283,7 @@ mod tests {
             name: "n1".into(),
             data: "data".into(),
             etcd_listen: SocketAddr::from(([127, 0, 0, 1], 2380)),
+            etcd_also: Vec::new(),
             etcd_advertise: "http://127.0.0.1:2380".into(),
             peer_listen: SocketAddr::from(([127, 0, 0, 1], 7101)),
             peers: vec![peer(1), peer(2), peer(3)],
@@ -286,6 +294,7 @@ mod tests {
             campaign_at_once: false,
             reported_version: ServerConfig::REPORTED_VERSION.into(),
             lease_reads: None,
+            watch_progress: None,
             insecure: false,
             upkeep: Upkeep::default(),
         }

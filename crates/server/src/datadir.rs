@@ -291,6 +291,7 @@ mod tests {
                 name: "n".into(),
                 data: self.0.join("n"),
                 etcd_listen: SocketAddr::from(([127, 0, 0, 1], 1)),
+                etcd_also: Vec::new(),
                 etcd_advertise: "http://127.0.0.1:1".into(),
                 peer_listen: SocketAddr::from(([127, 0, 0, 1], 2)),
                 peers: Vec::<Peer>::new(),
@@ -301,6 +302,7 @@ mod tests {
                 campaign_at_once: false,
                 reported_version: "3.4.31".into(),
                 lease_reads: None,
+                watch_progress: None,
                 insecure: false,
                 upkeep: crate::config::Upkeep::default(),
             }

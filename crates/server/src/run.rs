@@ -53,7 +53,7 @@ pub struct DoorStart {
     /// The node.
     pub door: Arc<dyn Door>,
     /// Where its clients connect.
-    pub listener: TcpListener,
+    pub listeners: Vec<TcpListener>,
     /// How many connections of clients there may be at once.
     pub clients_max: usize,
     /// The counters and facts of the node for its metrics page.
@@ -110,6 +110,10 @@ async fn serve(
     let etcd = bind(config.etcd_listen, "etcd clients", "--etcd").await?;
     let peer = bind(config.peer_listen, "peers", "--peer").await?;
     let addresses = Ready { etcd: local_address(&etcd)?, peer: local_address(&peer)? };
+    let mut listeners = vec![etcd];
+    for &also in &config.etcd_also {
+        listeners.push(bind(also, "etcd clients", "--etcd").await?);
+    }
     let data = DataDir::open(&config)?;
     if crate::backup::was_interrupted(data.path()) {
         let message = format!("the restore of a snapshot into {} was interrupted", data.path().display());
@@ -148,7 +152,7 @@ async fn serve(
             peer_mistakes: transport.mistakes().count(),
         })
     };
-    let start = DoorStart { door: door.clone(), listener: etcd, clients_max, facts };
+    let start = DoorStart { door: door.clone(), listeners, clients_max, facts };
     let served = tokio::task::spawn_local(async move { serve_door(start).await });
     let mut front = Front::new(Box::new(move || {
         ready(addresses);
@@ -290,8 +294,10 @@ fn recover(
         tracing::warn!("{note}");
     }
     let bell = inbox.clone();
+    let mut watches = quorate_node::watch::Options::default();
+    watches.progress_every = config.watch_progress.unwrap_or(watches.progress_every);
     let hub = Arc::new(Mutex::new(Hub::new(
-        quorate_node::watch::Options::default(),
+        watches,
         booted.view.clone(),
         // One more round of the lane's loop is all that it takes.
         Box::new(move || bell.push(Event::Tick)),
@@ -334,7 +340,7 @@ fn member(peer: &crate::config::Peer) -> Member {
         id: peer.id.get(),
         name: peer.name.clone(),
         peer_urls: vec![format!("http://{}", peer.address)],
-        client_urls: vec![peer.client_url.clone()],
+        client_urls: Some(peer.client_url.clone()).filter(|url| !url.is_empty()).into_iter().collect(),
         learner: false,
     }
 }

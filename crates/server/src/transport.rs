@@ -22,6 +22,7 @@
 //! a host that swallows the first packet of a connection would hold it for minutes.
 
 mod hello;
+mod listing;
 mod outage;
 
 use crate::clock::Clock;
@@ -29,7 +30,7 @@ use crate::inbox::{Inbox, lock};
 use crate::met::Met;
 use crate::mistakes::{Mistake, MistakeKind, Mistakes, TELL_EVERY};
 use bytes::{Buf, Bytes, BytesMut};
-use hello::{Hello, read_hello};
+use hello::{Greeting, Hello, read_first, read_hello};
 use outage::{Outage, Told};
 use quorate_base::time::Throttle;
 use quorate_base::{NodeId, Rng};
@@ -274,7 +275,8 @@ impl Transport {
                         let welcomed = this.welcome(stream).await;
                         drop(place);
                         match welcomed {
-                            Ok((from, stream)) => this.run(from, stream).await,
+                            Ok(Some((from, stream))) => this.run(from, stream).await,
+                            Ok(None) => {}
                             Err(mistake) => this.refused(address, &mistake),
                         }
                     });
@@ -293,8 +295,14 @@ impl Transport {
         }
     }
 
-    async fn welcome(&self, mut stream: TcpStream) -> Result<(NodeId, TcpStream), Mistake> {
-        let hello = read_hello(&mut stream).await?;
+    async fn welcome(&self, mut stream: TcpStream) -> Result<Option<(NodeId, TcpStream)>, Mistake> {
+        let hello = match read_first(&mut stream).await? {
+            Greeting::Hello(hello) => hello,
+            Greeting::Members(first) => {
+                self.list_members(stream, first).await;
+                return Ok(None);
+            }
+        };
         let from = NodeId(hello.from);
         if let Err(mistake) = self.check(&hello, None) {
             if mistake.kind == MistakeKind::Removed {
@@ -304,7 +312,7 @@ impl Transport {
             return Err(mistake);
         }
         self.write_hello(&mut stream, from, false).await?;
-        Ok((from, stream))
+        Ok(Some((from, stream)))
     }
 
     async fn dial(self: Arc<Self>, peer: NodeId, mut rng: Rng) {

@@ -10,25 +10,31 @@ use crate::probe::{self, MemberInfo};
 use crate::report::{Exit, Problem};
 use quorate_base::NodeId;
 use quorate_server::{Peer, datadir};
+use std::io::{Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long one member may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// No list of members is longer.
+const PAGE_MAX: u64 = 1 << 20;
 
 /// What a node says of itself that joins a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Join {
     /// Members' etcd doors.
-    pub(super) endpoints: Vec<String>,
+    pub(crate) endpoints: Vec<String>,
+    /// Members' peer ports (`host:port`), which are asked where no doors are known.
+    pub(crate) through: Vec<String>,
     /// Its name; `n` and its id unless told otherwise.
-    pub(super) name: Option<String>,
+    pub(crate) name: Option<String>,
     /// `host:port` at which the other nodes reach it.
-    pub(super) peer: String,
+    pub(crate) peer: String,
     /// `http://host:port` at which clients reach it.
-    pub(super) etcd: String,
+    pub(crate) etcd: String,
     /// Where it keeps its data; `quorate-data/nID` unless told otherwise.
-    pub(super) data: Option<PathBuf>,
+    pub(crate) data: Option<PathBuf>,
 }
 
 /// Fills in who the node is and who the others are.
@@ -49,7 +55,11 @@ pub(super) fn resolve(settings: &mut Settings) -> Result<(), Problem> {
         .enable_all()
         .build()
         .map_err(|e| Problem::new(Exit::Failed, format!("the runtime did not start: {e}"), ""))?;
-    let (cluster, members) = runtime.block_on(ask(&join.endpoints))?;
+    let (cluster, members) = if join.endpoints.is_empty() {
+        ask_peers(&join.through)?
+    } else {
+        runtime.block_on(ask(&join.endpoints))?
+    };
     let node = find(&members, &join)?;
     settings.server.cluster = cluster;
     be(settings, &join, node);
@@ -94,6 +104,69 @@ async fn ask(endpoints: &[String]) -> Result<(u64, Vec<MemberInfo>), Problem> {
         format!("no member of the cluster to join answers: {}", failures.join("; ")),
         "name members that serve with --join, as `quorate status` lists them",
     ))
+}
+
+/// Asks the members' peer ports, as etcd does.
+fn ask_peers(peers: &[String]) -> Result<(u64, Vec<MemberInfo>), Problem> {
+    let mut failures = Vec::new();
+    for peer in peers {
+        match ask_peer(peer) {
+            Ok(found) => return Ok(found),
+            Err(why) => failures.push(format!("{peer}: {why}")),
+        }
+    }
+    Err(Problem::new(
+        Exit::Failed,
+        format!("no member of the cluster to join answers: {}", failures.join("; ")),
+        "name members that serve with their peer URLs, as `quorate status` and `etcdctl member list` show them",
+    ))
+}
+
+fn ask_peer(peer: &str) -> Result<(u64, Vec<MemberInfo>), String> {
+    let fail = |error: std::io::Error| error.to_string();
+    let address = peer.to_socket_addrs().map_err(fail)?.next().ok_or("it has no address")?;
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(fail)?;
+    stream.set_read_timeout(Some(2 * PATIENCE)).map_err(fail)?;
+    let request = format!("GET /members HTTP/1.1\r\nHost: {peer}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).map_err(fail)?;
+    let mut page = Vec::new();
+    stream.take(PAGE_MAX).read_to_end(&mut page).map_err(fail)?;
+    read_page(&String::from_utf8_lossy(&page))
+}
+
+/// The cluster's id and its members, as such a page has them.
+fn read_page(page: &str) -> Result<(u64, Vec<MemberInfo>), String> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Listed {
+        id: u64,
+        #[serde(default, rename = "peerURLs")]
+        peers: Vec<String>,
+        #[serde(default)]
+        name: String,
+        #[serde(default, rename = "clientURLs")]
+        clients: Vec<String>,
+        #[serde(default)]
+        is_learner: bool,
+    }
+    let (head, body) = page.split_once("\r\n\r\n").ok_or("its answer is no page")?;
+    let status = head.lines().next().unwrap_or_default();
+    if !status.contains(" 200 ") {
+        return Err(format!("it answers {status}: {body}"));
+    }
+    let cluster = head.lines().filter_map(|line| line.split_once(':'));
+    let mut cluster = cluster.filter(|(name, _)| name.eq_ignore_ascii_case("x-etcd-cluster-id"));
+    let cluster = cluster.next().and_then(|(_, id)| u64::from_str_radix(id.trim(), 16).ok());
+    let listed: Vec<Listed> =
+        serde_json::from_str(body).map_err(|error| format!("its list of members: {error}"))?;
+    let members = listed.into_iter().map(|m| MemberInfo {
+        id: m.id,
+        name: m.name,
+        peer_urls: m.peers,
+        client_urls: m.clients,
+        learner: m.is_learner,
+    });
+    Ok((cluster.ok_or("its answer does not name the cluster")?, members.collect()))
 }
 
 /// The member that this node is to be.
@@ -153,6 +226,7 @@ mod tests {
         let members = [member(1, "n1"), member(4, "")];
         let join = |peer: &str| Join {
             endpoints: vec![],
+            through: vec![],
             name: None,
             peer: peer.into(),
             etcd: String::new(),

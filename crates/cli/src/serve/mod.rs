@@ -8,8 +8,9 @@
 //! {"event":"stopped","node":1}
 //! ```
 
-mod join;
+pub(crate) mod join;
 mod metrics;
+mod notify;
 pub(crate) mod settings;
 
 use crate::report::{Exit, Problem, colours};
@@ -86,7 +87,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
     }
     let done = join::resolve(&mut settings);
     let node = settings.server.node.get();
-    let done = done.and_then(|()| serve(settings, args));
+    let done = done.and_then(|()| serve(settings, args.json, args.exit_with_stdin));
     if args.json {
         say(&match &done {
             Ok(()) => Notice::Stopped { node },
@@ -101,19 +102,30 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
     done
 }
 
-fn serve(settings: Settings, args: &Args) -> Result<(), Problem> {
+/// Serves with settings that came otherwise, until a signal.
+pub(crate) fn run_with(mut settings: Settings, warnings: &[String]) -> Result<(), Problem> {
+    start_logging(&settings.log)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    join::resolve(&mut settings)?;
+    serve(settings, false, false)
+}
+
+fn serve(settings: Settings, json: bool, exit_with_stdin: bool) -> Result<(), Problem> {
     settings.server.check()?;
     not_beside_up(&settings)?;
     start_logging(&settings.log)?;
-    let (node, json) = (settings.server.node.get(), args.json);
+    let node = settings.server.node.get();
     let advertise = settings.server.etcd_advertise.clone();
     let ready = move |at: Ready| {
+        notify::ready();
         if json {
             let (pid, peer) = (std::process::id(), at.peer.to_string());
             say(&Notice::Serving { node, pid, etcd: advertise, peer });
         }
     };
-    let orphaned = if args.exit_with_stdin { Some(watch_stdin()?) } else { None };
+    let orphaned = if exit_with_stdin { Some(watch_stdin()?) } else { None };
     let door = etcd_door(settings.server.reported_version.clone());
     quorate_server::run(settings.server, door, told_to_stop(orphaned), ready)?;
     Ok(())
@@ -152,7 +164,7 @@ fn say(notice: &Notice) {
 fn etcd_door(version: String) -> ServeDoor {
     Box::new(|start: DoorStart| {
         Box::pin(async move {
-            let DoorStart { door, listener, clients_max, facts } = start;
+            let DoorStart { door, listeners, clients_max, facts } = start;
             let counters = Arc::<Counters>::default();
             let counted = counters.clone();
             let metrics: quorate_gateway_etcd::Metrics = Arc::new(move || metrics::page(&facts(), &counted));
@@ -164,7 +176,7 @@ fn etcd_door(version: String) -> ServeDoor {
                 mutant: None,
             };
             if let Err(error) =
-                quorate_gateway_etcd::serve(listener, door, options, std::future::pending()).await
+                quorate_gateway_etcd::serve(listeners, door, options, std::future::pending()).await
             {
                 tracing::error!(%error, "the etcd door stopped");
             }

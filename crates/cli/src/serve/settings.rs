@@ -252,6 +252,7 @@ impl Settings {
         let endpoints = if flags.join.is_empty() { file.join } else { flags.join };
         let join = (!endpoints.is_empty()).then(|| Join {
             endpoints,
+            through: Vec::new(),
             name: flags.name.or(file.name),
             peer: flags.advertise_peer.or(file.advertise.peer).unwrap_or_else(|| peer.to_string()),
             etcd: flags.advertise_etcd.or(file.advertise.etcd).unwrap_or_else(|| format!("http://{etcd}")),
@@ -286,6 +287,7 @@ impl Settings {
                 name: me.name,
                 data: data.unwrap_or_else(|| format!("quorate-data/n{node}").into()),
                 etcd_listen: etcd,
+                etcd_also: Vec::new(),
                 etcd_advertise: me.client_url,
                 peer_listen: peer,
                 peers,
@@ -299,6 +301,7 @@ impl Settings {
                     .or(file.reported_version)
                     .unwrap_or_else(|| ServerConfig::REPORTED_VERSION.into()),
                 lease_reads: leases.then_some(drifts),
+                watch_progress: None,
                 insecure: flags.insecure || file.insecure.unwrap_or(false),
                 upkeep: Upkeep {
                     quota_bytes: flags.quota.or(file.disk.quota_bytes).unwrap_or(0),

@@ -1,5 +1,6 @@
 //! What each side says first on a connection.
 
+use super::listing::ASKED;
 use super::{HELLO_PATIENCE, VERSION};
 use crate::mistakes::{Mistake, MistakeKind};
 use bytes::Buf;
@@ -52,11 +53,7 @@ impl Hello {
         let mut magic = [0; 8];
         rest.copy_to_slice(&mut magic);
         if magic != MAGIC {
-            return Err(Mistake::new(
-                MistakeKind::NoPeer,
-                "it does not speak Quorate's peer protocol; only nodes may connect to the peer port, clients use the \
-                 etcd port",
-            ));
+            return Err(no_peer());
         }
         let hello = Self {
             version: rest.get_u16_le(),
@@ -83,21 +80,46 @@ impl Hello {
     }
 }
 
+fn no_peer() -> Mistake {
+    let why = "it does not speak Quorate's peer protocol; only nodes may connect to the peer port, clients use the etcd port";
+    Mistake::new(MistakeKind::NoPeer, why)
+}
+
 fn damaged() -> Mistake {
     let why = "its greeting is damaged; look for what changes bytes on the way between the nodes";
     Mistake::new(MistakeKind::Damaged, why)
 }
 
+/// What stands at the beginning of a connection.
+pub(super) enum Greeting {
+    /// A node's.
+    Hello(Hello),
+    /// Somebody wants the list of members, see `listing.rs`; with what was read of it.
+    Members(Vec<u8>),
+}
+
+/// Reads the answer to a greeting.
 pub(super) async fn read_hello(stream: &mut TcpStream) -> Result<Hello, Mistake> {
+    match read_first(stream).await? {
+        Greeting::Hello(hello) => Ok(hello),
+        Greeting::Members(_) => Err(no_peer()),
+    }
+}
+
+/// Reads what somebody says first who connects.
+pub(super) async fn read_first(stream: &mut TcpStream) -> Result<Greeting, Mistake> {
     let mut bytes = [0; HELLO_BYTES];
     read_greeting(stream, &mut bytes).await?;
+    if bytes.starts_with(ASKED) {
+        return Ok(Greeting::Members(bytes.to_vec()));
+    }
     let mut hello = Hello::decode(&bytes)?;
     if hello.version == VERSION {
         let mut more = [0; MORE_BYTES];
         read_greeting(stream, &mut more).await?;
         hello.decode_more(&bytes, &more)?;
     }
-    Ok(hello)
+    Ok(Greeting::Hello(hello))
 }
 
 async fn read_greeting(stream: &mut TcpStream, into: &mut [u8]) -> Result<(), Mistake> {

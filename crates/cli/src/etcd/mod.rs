@@ -1,0 +1,78 @@
+//! `quorate etcd`: one node, told what to do by etcd's own flags and variables, so that it can stand where the `etcd` binary stood.
+
+mod flags;
+mod plan;
+
+use crate::report::{Problem, say};
+use crate::serve;
+use flags::Given;
+use quorate_server::ServerConfig;
+
+/// Run one node by etcd's own flags and ETCD_* variables.
+#[derive(clap::Args, Debug)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Args {
+    /// etcd's flags
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FLAG")]
+    flags: Vec<String>,
+}
+
+const HELP: &str = "\
+Run one node by etcd's own flags and ETCD_* variables
+
+Usage: quorate etcd [--FLAG=VALUE]...
+
+A flag wins over its variable: --data-dir is ETCD_DATA_DIR. What a data directory says wins over --initial-*.
+
+Members:
+  --name NAME                            this member's name [default: default]
+  --data-dir DIR                         its data [default: NAME.etcd]
+  --listen-peer-urls URL                 where the other members connect [default: http://localhost:2380]
+  --listen-client-urls URL[,URL...]      where clients connect [default: http://localhost:2379]
+  --listen-metrics-urls URL[,URL...]     more of them; /metrics, /health, /livez, /readyz are on each
+  --advertise-client-urls URL            what clients are told [default: http://localhost:2379]
+  --initial-advertise-peer-urls URL      what the other members are told [default: http://localhost:2380]
+  --initial-cluster NAME=URL[,...]       all members with their peer URLs [default: this one alone]
+  --initial-cluster-token TOKEN          tells clusters apart [default: etcd-cluster]
+  --initial-cluster-state new|existing   begin a cluster, or join one that this member was added to [default: new]
+  --heartbeat-interval MS                [default: 100]
+  --election-timeout MS                  a time from this to twice as much is drawn [default: 1000]
+
+The space:
+  --quota-backend-bytes N                bytes beyond which the alarm NOSPACE is raised; 0 for no bound [default: 0]
+  --auto-compaction-mode MODE            periodic or revision [default: periodic]
+  --auto-compaction-retention KEPT       how much history is kept; 0 for all [default: 0]
+  --watch-progress-notify-interval TIME  [default: 10m]
+
+  --log-level LEVEL                      debug, info, warn, error [default: info]
+  --version, --help
+
+Not supported, and refused by name: TLS, users, discovery, proxies, --config-file, --wal-dir, --force-new-cluster.
+What only tunes etcd's inside (--snapshot-count, --max-wals, --logger and so on) may stand there. docs/etcd.md lists all.
+
+Examples:
+  quorate etcd --data-dir /var/lib/etcd
+  quorate etcd --name a --data-dir /var/lib/etcd \\
+    --listen-client-urls http://10.0.0.1:2379,http://127.0.0.1:2379 --advertise-client-urls http://10.0.0.1:2379 \\
+    --listen-peer-urls http://10.0.0.1:2380 --initial-advertise-peer-urls http://10.0.0.1:2380 \\
+    --initial-cluster a=http://10.0.0.1:2380,b=http://10.0.0.2:2380,c=http://10.0.0.3:2380
+  ETCD_NAME=a ETCD_DATA_DIR=/var/lib/etcd quorate etcd";
+
+/// Serves until a signal.
+pub(crate) fn run(args: &Args) -> Result<(), Problem> {
+    // A variable that is no text is none of etcd's.
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let mut given = Given::read(&args.flags, environment)?;
+    if given.help {
+        say(HELP);
+        return Ok(());
+    }
+    if given.version {
+        let (etcd, own) = (ServerConfig::REPORTED_VERSION, env!("CARGO_PKG_VERSION"));
+        say(&format!("etcd Version: {etcd}\nQuorate Version: {own}"));
+        return Ok(());
+    }
+    let settings = plan::settings(&mut given)?;
+    serve::run_with(settings, &given.warnings)
+}

@@ -1,0 +1,424 @@
+//! The settings of a node from etcd's flags.
+//!
+//! Processes that were started with the same `--initial-cluster` and token must come to the same cluster: its id follows from both,
+//! and the members are numbered from 1 in the order of their peer URLs. As with etcd, all of that counts for a first start only: a data
+//! directory says whose it is.
+
+use super::flags::{Given, usage};
+use crate::report::Problem;
+use crate::serve::join::Join;
+use crate::serve::settings::{LOG, Settings};
+use quorate_base::NodeId;
+use quorate_server::{AutoCompaction, Peer, ServerConfig, Upkeep, datadir};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+const CLIENTS: &str = "http://localhost:2379";
+const PEERS: &str = "http://localhost:2380";
+const NO_TLS: &str = "there is no TLS in this release: use http:// on a network that is trusted";
+
+/// The settings, not yet checked.
+pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
+    let name = given.get("name").unwrap_or("default").to_string();
+    let data = given.get("data-dir").map_or_else(|| format!("{name}.etcd").into(), PathBuf::from);
+    let listen = listening(given)?;
+    let advertised = urls(given, "advertise-client-urls", CLIENTS)?;
+    let address = one(given, "initial-advertise-peer-urls")?;
+    let token = given.get("initial-cluster-token").unwrap_or("etcd-cluster").to_string();
+    let members = members(given, &name, &address)?;
+    if advertised.len() > 1 {
+        given
+            .warnings
+            .push(format!("of --advertise-client-urls the first is told to clients: {}", advertised[0]));
+    }
+    let me =
+        Peer { id: NodeId(0), name: name.clone(), address, client_url: format!("http://{}", advertised[0]) };
+    let (cluster, peers) = found(&token, &members, &me);
+    let node = peers.iter().find(|peer| peer.name == name).map_or(NodeId(0), |peer| peer.id);
+    let insecure = listen.iter().any(|address| !address.ip().is_loopback());
+    let election = millis(given, "election-timeout", 1000)?;
+    let mut settings = Settings {
+        cluster: token,
+        log: log(given)?,
+        join: None,
+        server: ServerConfig {
+            cluster,
+            node,
+            name,
+            data,
+            etcd_listen: listen[1],
+            etcd_also: listen[2..].to_vec(),
+            etcd_advertise: me.client_url.clone(),
+            peer_listen: listen[0],
+            learners: BTreeSet::new(),
+            campaign_at_once: peers.len() == 1,
+            peers,
+            heartbeat: millis(given, "heartbeat-interval", 100)?,
+            election_min: election,
+            election_max: 2 * election,
+            reported_version: ServerConfig::REPORTED_VERSION.into(),
+            lease_reads: None,
+            watch_progress: progress(given)?,
+            insecure,
+            upkeep: Upkeep {
+                quota_bytes: quota(given)?,
+                min_free_bytes: None,
+                auto_compaction: compaction(given)?,
+            },
+        },
+    };
+    if insecure {
+        given.warnings.push(
+            "this node listens beyond loopback, and there is neither TLS nor users: whoever reaches its ports reads and writes all"
+                .to_string(),
+        );
+    }
+    let others =
+        members.into_iter().filter(|(other, _)| *other != settings.server.name).map(|(_, at)| at).collect();
+    belong(given, &mut settings, me, others)?;
+    Ok(settings)
+}
+
+/// A first start begins a cluster or joins one; a later one goes on with what the data directory says.
+fn belong(given: &Given, settings: &mut Settings, me: Peer, others: Vec<String>) -> Result<(), Problem> {
+    let server = &mut settings.server;
+    match datadir::owner(&server.data)? {
+        Some((cluster, node)) if (cluster, node) != (server.cluster, server.node) => {
+            (server.cluster, server.node) = (cluster, node);
+            server.peers = vec![Peer { id: node, ..me }];
+            server.learners = [node].into();
+        }
+        Some(_) => {}
+        None => match given.get("initial-cluster-state").unwrap_or("new") {
+            "new" => {}
+            "existing" => {
+                settings.join = Some(Join {
+                    endpoints: Vec::new(),
+                    through: others,
+                    name: Some(server.name.clone()),
+                    peer: me.address,
+                    etcd: me.client_url,
+                    data: Some(server.data.clone()),
+                });
+            }
+            other => {
+                return Err(usage(
+                    format!("--initial-cluster-state={other} makes no sense"),
+                    "it is new or existing",
+                ));
+            }
+        },
+    }
+    Ok(())
+}
+
+/// The peers' port, then those for clients.
+fn listening(given: &Given) -> Result<Vec<SocketAddr>, Problem> {
+    let peers = urls(given, "listen-peer-urls", PEERS)?;
+    if peers.len() > 1 {
+        return Err(usage(
+            "--listen-peer-urls names several addresses",
+            "one is listened on: name that, or http://0.0.0.0:PORT",
+        ));
+    }
+    let mut all = vec![socket("listen-peer-urls", &peers[0])?];
+    for (flag, default) in
+        [("listen-client-urls", CLIENTS), ("listen-client-http-urls", ""), ("listen-metrics-urls", "")]
+    {
+        for url in urls(given, flag, default)? {
+            let address = socket(flag, &url)?;
+            if !all[1..].contains(&address) {
+                all.push(address);
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Names with `host:port`, in the order of the addresses: that of the ids.
+fn members(given: &Given, name: &str, address: &str) -> Result<BTreeMap<String, String>, Problem> {
+    let Some(text) = given.get("initial-cluster").filter(|text| !text.is_empty()) else {
+        return Ok([(name.to_string(), address.to_string())].into());
+    };
+    let mut members = BTreeMap::new();
+    for item in text.split(',') {
+        let Some((name, url)) = item.split_once('=') else {
+            return Err(usage(
+                format!("--initial-cluster has {item:?}"),
+                "write NAME=http://HOST:PORT, separated by commas",
+            ));
+        };
+        if members.insert(name.trim().to_string(), parse("initial-cluster", url.trim())?).is_some() {
+            return Err(usage(
+                format!("--initial-cluster names {name} twice"),
+                "a member has one peer URL, and a name of its own",
+            ));
+        }
+    }
+    if members.get(name).map(String::as_str) != Some(address) {
+        return Err(usage(
+            format!("--initial-cluster must include {name}=http://{address}"),
+            "it has this node by its --name and its --initial-advertise-peer-urls",
+        ));
+    }
+    Ok(members)
+}
+
+/// The cluster that these members begin.
+fn found(token: &str, members: &BTreeMap<String, String>, me: &Peer) -> (u64, Vec<Peer>) {
+    let mut listed: Vec<(&String, &String)> = members.iter().map(|(name, address)| (address, name)).collect();
+    listed.sort();
+    let mut text = format!("etcd\n{token}");
+    for (address, name) in &listed {
+        text.extend(["\n", name, "=", address]);
+    }
+    let peer = |(at, (address, name)): (usize, (&String, &String))| Peer {
+        id: NodeId(at as u64 + 1),
+        name: name.clone(),
+        address: address.clone(),
+        // Each member tells its own once it is up.
+        client_url: if *name == me.name { me.client_url.clone() } else { String::new() },
+    };
+    (ServerConfig::cluster_id(&text), listed.into_iter().enumerate().map(peer).collect())
+}
+
+fn urls(given: &Given, flag: &str, default: &str) -> Result<Vec<String>, Problem> {
+    let text = given.get(flag).filter(|text| !text.is_empty()).unwrap_or(default);
+    text.split(',').filter(|url| !url.is_empty()).map(|url| parse(flag, url.trim())).collect()
+}
+
+fn one(given: &Given, flag: &str) -> Result<String, Problem> {
+    match urls(given, flag, PEERS)?.as_slice() {
+        [one] => Ok(one.clone()),
+        _ => Err(usage(format!("--{flag} names several addresses"), "a member has one: name that")),
+    }
+}
+
+/// `host:port` of an `http` URL.
+fn parse(flag: &str, url: &str) -> Result<String, Problem> {
+    if url.starts_with("https://") {
+        return Err(usage(format!("--{flag} has {url}"), NO_TLS));
+    }
+    let rest = url.strip_prefix("http://").map(|rest| rest.strip_suffix('/').unwrap_or(rest));
+    match rest.filter(|rest| rest.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())) {
+        Some(rest) => Ok(rest.to_string()),
+        None => Err(usage(format!("--{flag} has {url:?}"), "write http://HOST:PORT")),
+    }
+}
+
+/// Where to listen: an address, or `localhost`.
+fn socket(flag: &str, address: &str) -> Result<SocketAddr, Problem> {
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+    let ip = match host {
+        "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        host => host.trim_start_matches('[').trim_end_matches(']').parse().ok(),
+    };
+    match (ip, port.parse()) {
+        (Some(ip), Ok(port)) => Ok(SocketAddr::new(ip, port)),
+        _ => Err(usage(
+            format!("--{flag} has http://{address}, which is no address to listen on"),
+            "name an IP address; http://0.0.0.0:PORT listens on all",
+        )),
+    }
+}
+
+fn millis(given: &Given, flag: &str, default: u64) -> Result<Duration, Problem> {
+    let text = given.get(flag).map_or_else(|| default.to_string(), str::to_string);
+    let parsed = text.parse().ok().filter(|ms| (1..=60_000).contains(ms));
+    parsed.map(Duration::from_millis).ok_or_else(|| {
+        usage(format!("--{flag}={text} makes no sense"), "it is a number of milliseconds, from 1 to 60000")
+    })
+}
+
+/// etcd takes 0 for a default of its own, and a negative number for no bound. Here there is none unless it is asked for.
+fn quota(given: &Given) -> Result<u64, Problem> {
+    let text = given.get("quota-backend-bytes").unwrap_or("0");
+    let parsed = text.parse::<i64>();
+    parsed.map(|bytes| u64::try_from(bytes).unwrap_or(0)).map_err(|_| {
+        usage(
+            format!("--quota-backend-bytes={text} makes no sense"),
+            "it is a number of bytes; 0 for no bound",
+        )
+    })
+}
+
+fn compaction(given: &Given) -> Result<Option<AutoCompaction>, Problem> {
+    let mode = given.get("auto-compaction-mode").filter(|mode| !mode.is_empty()).unwrap_or("periodic");
+    let kept = given.get("auto-compaction-retention").unwrap_or("0");
+    let wrong =
+        |hint| usage(format!("--auto-compaction-mode={mode} with retention {kept:?} makes no sense"), hint);
+    let number = kept.parse::<i64>().ok();
+    match mode {
+        _ if number == Some(0) || kept.is_empty() => Ok(None),
+        "revision" => match number.filter(|kept| *kept > 0) {
+            Some(kept) => Ok(Some(AutoCompaction::Revisions(kept))),
+            None => Err(wrong("with revision the retention is a number of revisions, as in 1000")),
+        },
+        "periodic" => {
+            let hours = number.and_then(|hours| u64::try_from(hours).ok()?.checked_mul(3600));
+            let period =
+                hours.map(Duration::from_secs).or_else(|| span(kept)).filter(|period| !period.is_zero());
+            period.map(|period| Some(AutoCompaction::Periodic(period))).ok_or_else(|| {
+                wrong("with periodic the retention is a time, as in 1h or 30m, or a number of hours")
+            })
+        }
+        _ => Err(wrong("the mode is periodic or revision")),
+    }
+}
+
+fn progress(given: &Given) -> Result<Option<Duration>, Problem> {
+    let flags = ["watch-progress-notify-interval", "experimental-watch-progress-notify-interval"];
+    let Some((flag, text)) = flags.iter().find_map(|flag| Some((flag, given.get(flag)?))) else {
+        return Ok(None);
+    };
+    match span(text) {
+        Some(every) if every.is_zero() => Ok(None),
+        Some(every) => Ok(Some(every)),
+        None => Err(usage(format!("--{flag}={text} makes no sense"), "it is a time, as in 5s")),
+    }
+}
+
+/// A time as Go writes it: numbers with units, one behind the other.
+fn span(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut sum = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let number: u32 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let unit = match &rest[..end] {
+            "ms" => Duration::from_millis(1),
+            "s" => Duration::from_secs(1),
+            "m" => Duration::from_secs(60),
+            "h" => Duration::from_secs(3600),
+            _ => return None,
+        };
+        sum = sum.checked_add(unit.checked_mul(number)?)?;
+        rest = &rest[end..];
+    }
+    (!text.is_empty()).then_some(sum)
+}
+
+fn log(given: &Given) -> Result<String, Problem> {
+    if given.get("debug") == Some("true") {
+        return Ok("info,quorate_server=debug,quorate_node=debug".into());
+    }
+    match given.get("log-level").unwrap_or("info") {
+        "debug" => Ok("info,quorate_server=debug,quorate_node=debug".into()),
+        "info" => Ok(LOG.into()),
+        "warn" => Ok("warn".into()),
+        "error" | "dpanic" | "panic" | "fatal" => Ok("error".into()),
+        other => Err(usage(
+            format!("--log-level={other} makes no sense"),
+            "it is debug, info, warn, error, panic or fatal",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planned(args: &[&str]) -> Result<Settings, Problem> {
+        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        let mut given = Given::read(&args, std::iter::empty())?;
+        let settings = settings(&mut given)?;
+        settings.server.check()?;
+        Ok(settings)
+    }
+
+    const THREE: &str =
+        "--initial-cluster=c=http://10.0.0.3:2380,a=http://10.0.0.1:2380,b=http://10.0.0.2:2380";
+
+    /// Claim: the flags of kubeadm's manifest, without those of TLS, are taken as they are.
+    #[test]
+    fn a_manifest_of_kubeadm_is_taken() {
+        let s = planned(&[
+            "--advertise-client-urls=http://10.0.0.1:2379",
+            "--data-dir=/var/lib/etcd",
+            "--experimental-initial-corrupt-check=true",
+            "--experimental-watch-progress-notify-interval=5s",
+            "--initial-advertise-peer-urls=http://10.0.0.1:2380",
+            "--initial-cluster=node=http://10.0.0.1:2380",
+            "--listen-client-urls=http://127.0.0.1:2379,http://10.0.0.1:2379",
+            "--listen-metrics-urls=http://127.0.0.1:2381",
+            "--listen-peer-urls=http://10.0.0.1:2380",
+            "--name=node",
+            "--snapshot-count=10000",
+        ])
+        .unwrap()
+        .server;
+        assert_eq!((s.name.as_str(), s.etcd_also.len(), s.data), ("node", 2, PathBuf::from("/var/lib/etcd")));
+    }
+
+    /// Claim: members with the same flags form one cluster, in whatever order they are listed; another token is another cluster.
+    #[test]
+    fn the_same_flags_make_one_cluster() {
+        let member = |name: &str, n: u64, more: &str| {
+            let (name, url) = (format!("--name={name}"), format!("http://10.0.0.{n}:2380"));
+            let advertise = format!("--initial-advertise-peer-urls={url}");
+            planned(&[&name, &advertise, THREE, more]).unwrap().server
+        };
+        let (a, b) = (member("a", 1, "--debug"), member("b", 2, "--debug"));
+        assert_eq!(a.cluster, b.cluster);
+        assert_eq!((a.node, b.node), (NodeId(1), NodeId(2)));
+        let shown =
+            |of: &ServerConfig| of.peers.iter().map(|p| (p.id, p.address.clone())).collect::<Vec<_>>();
+        assert_eq!(shown(&a), shown(&b));
+        assert_ne!(a.cluster, member("a", 1, "--initial-cluster-token=other").cluster);
+        let alone = planned(&[]).unwrap().server;
+        assert_eq!((alone.node, alone.peers.len(), alone.name.as_str()), (NodeId(1), 1, "default"));
+        assert_eq!(alone.data, PathBuf::from("default.etcd"));
+    }
+
+    #[test]
+    fn each_flag_sets_what_it_says_and_mistakes_are_named() {
+        let s = planned(&[
+            "--listen-client-urls=http://127.0.0.1:12379,http://10.0.0.1:2379",
+            "--listen-metrics-urls=http://127.0.0.1:2381",
+            "--heartbeat-interval=50",
+            "--election-timeout=500",
+            "--quota-backend-bytes=8589934592",
+            "--auto-compaction-mode=periodic",
+            "--auto-compaction-retention=1h30m",
+            "--experimental-watch-progress-notify-interval=5s",
+        ])
+        .unwrap()
+        .server;
+        assert_eq!(s.etcd_listen, "127.0.0.1:12379".parse().unwrap());
+        assert_eq!(s.etcd_also, ["10.0.0.1:2379".parse().unwrap(), "127.0.0.1:2381".parse().unwrap()]);
+        assert!(s.insecure);
+        assert_eq!((s.heartbeat, s.election_min), (Duration::from_millis(50), Duration::from_millis(500)));
+        assert_eq!(s.upkeep.quota_bytes, 8 << 30);
+        assert_eq!(s.upkeep.auto_compaction, Some(AutoCompaction::Periodic(Duration::from_secs(5400))));
+        assert_eq!(s.watch_progress, Some(Duration::from_secs(5)));
+        let kept = |mode: &str, kept: &str| {
+            let (mode, kept) =
+                (format!("--auto-compaction-mode={mode}"), format!("--auto-compaction-retention={kept}"));
+            planned(&[&mode, &kept]).map(|s| s.server.upkeep.auto_compaction)
+        };
+        assert_eq!(kept("periodic", "2"), Ok(Some(AutoCompaction::Periodic(Duration::from_secs(7200)))));
+        assert_eq!(kept("revision", "1000"), Ok(Some(AutoCompaction::Revisions(1000))));
+        assert_eq!(kept("revision", "0"), Ok(None));
+        for (args, says) in [
+            (&["--listen-client-urls=https://127.0.0.1:2379"][..], "https://127.0.0.1:2379"),
+            (&["--listen-client-urls=unix://x"], "unix://x"),
+            (&["--listen-peer-urls=http://host:2380"], "no address to listen on"),
+            (&["--listen-peer-urls=http://127.0.0.1:1,http://127.0.0.1:2"], "several addresses"),
+            (&["--initial-cluster=default=http://localhost:9"], "must include default=http://localhost:2380"),
+            (&["--initial-cluster=a"], "--initial-cluster has \"a\""),
+            (&["--initial-cluster-state=old"], "--initial-cluster-state=old"),
+            (&["--election-timeout=soon"], "--election-timeout=soon"),
+            (&["--election-timeout=200"], "heartbeat 100ms"),
+            (&["--log-level=loud"], "--log-level=loud"),
+            (&["--auto-compaction-retention=soon"], "retention \"soon\""),
+            (&["--quota-backend-bytes=8G"], "--quota-backend-bytes=8G"),
+        ] {
+            let problem = planned(args).unwrap_err();
+            assert!(problem.message.contains(says), "{} does not say {says}", problem.message);
+        }
+    }
+}

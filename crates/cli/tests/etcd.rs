@@ -1,0 +1,212 @@
+//! `quorate etcd` where the `etcd` binary stood: its flags, its variables, its clients.
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
+
+mod common;
+
+use common::{Scratch, eventually, output, quorate, send};
+use rustix::process::Signal;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
+use std::process::{Child, Command, Stdio};
+
+struct Node {
+    child: Child,
+    log: String,
+}
+
+impl Node {
+    /// Starts `quorate etcd` with these flags and variables.
+    fn start(scratch: &Scratch, name: &str, flags: &[String], variables: &[(&str, String)]) -> Self {
+        let log = scratch.path(&format!("{name}.log"));
+        let mut command = quorate(&["etcd"]);
+        command.args(flags).envs(variables.iter().map(|(name, value)| (*name, value)));
+        let stderr = std::fs::File::options().create(true).append(true).open(&log).unwrap();
+        Self { child: command.stdout(Stdio::null()).stderr(stderr).spawn().unwrap(), log }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    fn stop(mut self) {
+        send(i64::from(self.child.id()), Signal::TERM);
+        assert!(self.child.wait().unwrap().success(), "{}", self.log());
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn ports(count: usize) -> Vec<u16> {
+    let free: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    free.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
+}
+
+fn url(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
+}
+
+/// The flags of a unit file, of the member at this place.
+fn flags(scratch: &Scratch, name: &str, client: u16, peer: u16, cluster: &str) -> Vec<String> {
+    vec![
+        format!("--name={name}"),
+        format!("--data-dir={}", scratch.path(&format!("{name}.etcd"))),
+        format!("--listen-client-urls={}", url(client)),
+        format!("--advertise-client-urls={}", url(client)),
+        format!("--listen-peer-urls={}", url(peer)),
+        format!("--initial-advertise-peer-urls={}", url(peer)),
+        format!("--initial-cluster={cluster}"),
+        "--initial-cluster-token=test".into(),
+        "--initial-cluster-state=new".into(),
+        "--snapshot-count=10000".into(),
+        "--heartbeat-interval=50".into(),
+        "--election-timeout=400".into(),
+    ]
+}
+
+fn page(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    page
+}
+
+/// `etcdctl`, where it is installed; else nothing.
+fn etcdctl(endpoints: &str, args: &[&str]) -> Option<(bool, String)> {
+    let mut command = Command::new("etcdctl");
+    command.env("ETCDCTL_API", "3").args(["--endpoints", endpoints]).args(args);
+    let output = command.output().ok()?;
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    Some((output.status.success(), said))
+}
+
+fn kv(port: u16, args: &[&str]) -> (i32, String) {
+    let (code, stdout, stderr) = output(&[&["kv", "--endpoints", &url(port)], args].concat());
+    (code, stdout + &stderr)
+}
+
+/// Claim: three processes with the flags of a usual unit form one cluster, which etcd's own client finds whole; one goes on with its
+/// data after a stop; a fourth joins as `member add` tells it to.
+#[test]
+fn three_processes_with_the_same_flags_are_one_cluster_and_a_fourth_joins() {
+    let scratch = Scratch::new("etcd");
+    let (clients, peers) = (ports(4), ports(4));
+    let named: Vec<String> =
+        ["a", "b", "c"].iter().zip(&peers).map(|(n, &p)| format!("{n}={}", url(p))).collect();
+    let cluster = named.join(",");
+    let start = |at: usize, name: &str| {
+        Node::start(&scratch, name, &flags(&scratch, name, clients[at], peers[at], &cluster), &[])
+    };
+    let mut nodes: Vec<Node> = ["a", "b", "c"].iter().enumerate().map(|(at, name)| start(at, name)).collect();
+    eventually("it takes a write", || kv(clients[1], &["put", "k", "v"]).0 == 0);
+    for &client in &clients[..3] {
+        assert_eq!(kv(client, &["get", "k"]), (0, "k = v\n".into()));
+    }
+    assert!(page(clients[0], "/version").contains("\"etcdserver\":\"3."));
+    eventually("all are healthy", || {
+        clients[..3].iter().all(|&c| page(c, "/health").contains(r#""health":"true""#))
+    });
+
+    let endpoints = clients[..3].iter().map(|&c| url(c)).collect::<Vec<_>>().join(",");
+    if etcdctl(&endpoints, &["version"]).is_some() {
+        let run = |args: &[&str]| etcdctl(&endpoints, args).unwrap();
+        assert_eq!(run(&["put", "foo", "bar"]), (true, "OK\n".into()));
+        assert_eq!(run(&["get", "foo", "--print-value-only"]), (true, "bar\n".into()));
+        let (healthy, said) = run(&["endpoint", "health", "--cluster"]);
+        assert!(healthy && said.matches("is healthy").count() == 3, "{said}");
+        eventually("each member tells its clients' URL", || {
+            let (_, listed) = run(&["member", "list"]);
+            ["a", "b", "c"].iter().zip(&clients).zip(&peers).all(|((name, &client), &peer)| {
+                listed.contains(&format!("started, {name}, {}, {}, false", url(peer), url(client)))
+            })
+        });
+    }
+
+    // It goes on with its data, whatever the flags say of the beginning.
+    nodes.remove(2).stop();
+    let mut changed = flags(&scratch, "c", clients[2], peers[2], &format!("c={}", url(peers[2])));
+    changed[7] = "--initial-cluster-token=other".into();
+    nodes.push(Node::start(&scratch, "c", &changed, &[]));
+    eventually("it is back", || kv(clients[2], &["get", "k"]) == (0, "k = v\n".into()));
+
+    let all = format!("{cluster},d={}", url(peers[3]));
+    let mut joins = flags(&scratch, "d", clients[3], peers[3], &all);
+    joins[8] = "--initial-cluster-state=existing".into();
+    let refused = quorate(&["etcd"]).args(&joins).output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("add it first"), "{said}");
+    let added = etcdctl(&endpoints, &["member", "add", "d", &format!("--peer-urls={}", url(peers[3]))]);
+    if let Some((ok, said)) = added {
+        assert!(ok, "{said}");
+        nodes.push(Node::start(&scratch, "d", &joins, &[]));
+        eventually("it has joined", || kv(clients[3], &["get", "k"]) == (0, "k = v\n".into()));
+        eventually("it votes", || {
+            etcdctl(&endpoints, &["member", "list"]).unwrap().1.contains(&format!(
+                "started, d, {}, {}, false",
+                url(peers[3]),
+                url(clients[3])
+            ))
+        });
+    }
+    nodes.into_iter().for_each(Node::stop);
+}
+
+/// Claim: a member is configured by variables alone, as units with an environment file do it, systemd hears when it serves, and the
+/// metrics' port is one of its own; plain addresses are warned about once.
+#[test]
+fn variables_alone_start_a_node_and_systemd_hears_of_it() {
+    let scratch = Scratch::new("etcd-env");
+    let (ports, socket) = (ports(3), scratch.path("notify"));
+    let heard = UnixDatagram::bind(&socket).unwrap();
+    let variables = [
+        ("ETCD_NAME", "solo".to_string()),
+        ("ETCD_DATA_DIR", scratch.path("solo")),
+        ("ETCD_LISTEN_CLIENT_URLS", format!("http://0.0.0.0:{}", ports[0])),
+        ("ETCD_ADVERTISE_CLIENT_URLS", url(ports[0])),
+        ("ETCD_LISTEN_PEER_URLS", url(ports[1])),
+        ("ETCD_INITIAL_ADVERTISE_PEER_URLS", url(ports[1])),
+        ("ETCD_INITIAL_CLUSTER", format!("solo={}", url(ports[1]))),
+        ("ETCD_LISTEN_METRICS_URLS", url(ports[2])),
+        ("ETCD_LOGGER", "zap".into()),
+        ("NOTIFY_SOCKET", socket),
+    ];
+    let node = Node::start(&scratch, "solo", &[], &variables);
+    heard.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    let mut said = [0; 64];
+    let length = heard.recv(&mut said).unwrap();
+    assert_eq!(&said[..length], b"READY=1");
+    eventually("it serves", || kv(ports[0], &["put", "k", "v"]).0 == 0);
+    assert!(page(ports[2], "/metrics").contains("etcd_server_has_leader 1"));
+    assert_eq!(node.log().matches("neither TLS nor users").count(), 1, "{}", node.log());
+    node.stop();
+}
+
+/// Claim: help has examples, and a flag that is not supported ends the start with its name, before anything is made.
+#[test]
+fn what_is_not_supported_ends_the_start() {
+    let scratch = Scratch::new("etcd-no");
+    let (code, help, _) = output(&["etcd", "--help"]);
+    assert!(code == 0 && help.contains("Examples:") && help.contains("--initial-cluster"), "{help}");
+    let (code, version, _) = output(&["etcd", "--version"]);
+    assert!(code == 0 && version.starts_with("etcd Version: 3."), "{version}");
+    let data = format!("--data-dir={}", scratch.path("data"));
+    for flag in
+        ["--cert-file=/c", "--discovery-srv=d", "--config-file=e", "--listen-client-urls=https://127.0.0.1:1"]
+    {
+        let (code, _, stderr) = output(&["etcd", &data, flag]);
+        assert_eq!(code, 2, "{flag}: {stderr}");
+        assert!(stderr.contains(flag.split('=').next().unwrap()) && stderr.contains("hint:"), "{stderr}");
+    }
+    assert!(!std::path::Path::new(&scratch.path("data")).exists());
+    // The directory of an etcd.
+    std::fs::create_dir_all(scratch.0.join("data/member/wal")).unwrap();
+    let (code, _, stderr) = output(&["etcd", &data]);
+    assert_eq!(code, 4, "{stderr}");
+}
