@@ -6,7 +6,7 @@
 //! object acts at a random moment within, the client hears. Values that are written or added are new. So many operations of
 //! a thousand are never answered; half of them took effect. With `bad` one result near the end is that of another operation.
 
-use std::collections::{BTreeSet, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{BufWriter, Write};
 
 struct Dice(u64);
