@@ -2,7 +2,7 @@
 //! A generator sees nothing but the current revision and what it asked for before, so a seed and the same answers give
 //! the same requests.
 
-use crate::op::{BIAS, CHOSEN, FAR, Op};
+use crate::op::{BIAS, CHOSEN, Contest, FAR, Op};
 use bytes::Bytes;
 use quorate_base::Rng;
 use quorate_proto::etcdserverpb as pb;
@@ -60,6 +60,7 @@ impl Generator {
     /// The next request.
     pub fn next_op(&mut self) -> Op {
         match self.rng.below(1000) {
+            230..250 => self.contest(),
             250..450 => Op::Put(self.put()),
             450..540 => Op::Delete(self.delete()),
             540..760 => {
@@ -102,9 +103,24 @@ impl Generator {
             998 if self.rng.chance(1, 4) => {
                 Op::Expire { keys: (0..self.rng.between(1, 4)).map(|_| self.key()).collect() }
             }
-            // 0 to 250, and what is left above.
+            // 0 to 230, and what is left above.
             _ => Op::Range(self.range()),
         }
+    }
+
+    /// A step under a lease that there may be, and now and then of a name or a lease that there is not.
+    fn contest(&mut self) -> Op {
+        let off = i64::from(self.one_in(5));
+        let step = match self.rng.below(10) {
+            0..3 => Contest::Lock,
+            3 => Contest::Unlock,
+            4..6 => Contest::Campaign(self.value()),
+            6..8 => Contest::Proclaim(self.value(), off),
+            8 => Contest::Leader,
+            _ => Contest::Resign(off),
+        };
+        let name = Bytes::from_static(self.rng.pick::<&[u8]>(&[b"N", b"N", b"M", b"N/M", b""]));
+        Op::Contest { step, name, lease: *self.rng.pick(&LEASES) }
     }
 
     fn stream(&mut self) -> usize {

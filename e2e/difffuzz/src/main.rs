@@ -6,6 +6,7 @@
 //! overload, and anything about time but leases that run out.
 
 mod allowed;
+mod contest;
 mod generate;
 mod metrics;
 mod model;

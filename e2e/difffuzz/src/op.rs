@@ -41,6 +41,12 @@ pub enum Op {
         keys: Vec<Bytes>,
     },
     Revoke(i64),
+    /// A step of a lock or an election, but for one that would wait.
+    Contest {
+        step: Contest,
+        name: Bytes,
+        lease: i64,
+    },
     /// One stream with these ids, half-closed behind the last.
     KeepAlive(Vec<i64>),
     TimeToLive(pb::LeaseTimeToLiveRequest),
@@ -76,6 +82,18 @@ pub enum Op {
     },
     /// All that watches have to say is waited for and compared.
     Settle,
+}
+
+/// What a contender for a name does, under a lease whose id the client chose.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Contest {
+    Lock,
+    Unlock,
+    Campaign(Bytes),
+    /// With the revision of its key moved by so much: what is not 0 is another's.
+    Proclaim(Bytes, i64),
+    Leader,
+    Resign(i64),
 }
 
 /// The translation between symbolic and real numbers for one side.
@@ -224,6 +242,12 @@ impl Names {
                 Some(Response::ResponseTxn(r)) => self.seen_txn(r),
                 None => {}
             }
+        }
+    }
+
+    pub fn seen_leader(&self, leader: &mut Option<quorate_proto::v3electionpb::LeaderKey>) {
+        if let Some(leader) = leader {
+            self.seen_revision(&mut leader.rev);
         }
     }
 

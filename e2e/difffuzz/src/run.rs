@@ -390,6 +390,7 @@ fn kind(op: &Op) -> &'static str {
         Op::Brief { .. } => "brief lease",
         Op::Expire { .. } => "lease that runs out",
         Op::Revoke(_) => "lease revoke",
+        Op::Contest { .. } => "lock or election",
         Op::KeepAlive(_) => "lease keep-alive",
         Op::TimeToLive(_) => "lease time-to-live",
         Op::Leases => "leases",

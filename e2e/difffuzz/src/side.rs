@@ -15,6 +15,8 @@ use quorate_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use quorate_proto::etcdserverpb::request_op::Request;
 use quorate_proto::etcdserverpb::watch_client::WatchClient;
 use quorate_proto::etcdserverpb::watch_request::RequestUnion;
+use quorate_proto::v3electionpb::{self, election_client::ElectionClient};
+use quorate_proto::v3lockpb::{self, lock_client::LockClient};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -54,6 +56,12 @@ pub enum Reply {
     Alarms(pb::AlarmResponse),
     Status(Box<pb::StatusResponse>),
     Members(pb::MemberListResponse),
+    Locked(v3lockpb::LockResponse),
+    Unlocked(v3lockpb::UnlockResponse),
+    Elected(v3electionpb::CampaignResponse),
+    Proclaimed(v3electionpb::ProclaimResponse),
+    Leader(v3electionpb::LeaderResponse),
+    Resigned(v3electionpb::ResignResponse),
     Several(Vec<Reply>),
     /// A watch was created under this id, or refused.
     Created {
@@ -82,6 +90,11 @@ impl Reply {
             Self::Txn(r) => r.header,
             Self::Revoke(r) => r.header,
             Self::Status(r) => r.header,
+            Self::Locked(r) => r.header,
+            Self::Unlocked(r) => r.header,
+            Self::Elected(r) => r.header,
+            Self::Proclaimed(r) => r.header,
+            Self::Resigned(r) => r.header,
             Self::Several(all) => return all.iter().filter_map(Self::revision).max(),
             _ => None,
         };
@@ -120,8 +133,10 @@ impl Interceptor for Dress {
 
 /// The clients of one endpoint.
 #[derive(Clone)]
-struct Door {
-    kv: KvClient<Line>,
+pub(crate) struct Door {
+    pub(crate) kv: KvClient<Line>,
+    pub(crate) lock: LockClient<Line>,
+    pub(crate) election: ElectionClient<Line>,
     lease: LeaseClient<Line>,
     watch: WatchClient<Line>,
     auth: AuthClient<Line>,
@@ -134,6 +149,8 @@ impl Door {
         let line = InterceptedService::new(e2e_cluster::connect(url)?, Dress::default());
         Ok(Self {
             kv: KvClient::new(line.clone()).max_decoding_message_size(MESSAGE_MAX),
+            lock: LockClient::new(line.clone()),
+            election: ElectionClient::new(line.clone()),
             lease: LeaseClient::new(line.clone()),
             watch: WatchClient::new(line.clone()).max_decoding_message_size(MESSAGE_MAX),
             auth: AuthClient::new(line.clone()),
@@ -144,7 +161,7 @@ impl Door {
 }
 
 /// Makes a reply of the outcome of a call, which is given up after a while.
-async fn outcome<T>(
+pub(crate) async fn outcome<T>(
     call: impl Future<Output = Result<Response<T>, Status>>,
     seen: impl FnOnce(T) -> Reply,
 ) -> Reply {
@@ -294,6 +311,7 @@ impl Side {
             Op::Brief { ttl, id } => self.brief(&mut door, *ttl, *id).await,
             Op::Expire { keys } => self.expire(&mut door, keys).await,
             Op::Revoke(id) => self.revoke(&mut door, *id).await,
+            Op::Contest { step, name, lease } => self.contest(&mut door, step, name, *lease).await,
             Op::KeepAlive(ids) => self.keep_alive(&mut door, ids).await,
             Op::TimeToLive(request) => self.time_to_live(&mut door, *request).await,
             Op::Leases => {

@@ -6,10 +6,12 @@
 use clap::Parser;
 use etcd_client::{
     Client, CompactionOptions, Compare, CompareOp, DeleteOptions, Error, EventType, GetOptions,
-    LeaseGrantOptions, LeaseTimeToLiveOptions, PutOptions, SortOrder, SortTarget, Txn, TxnOp, WatchOptions,
-    WatchStream,
+    LeaseGrantOptions, LeaseTimeToLiveOptions, LockOptions, ProclaimOptions, PutOptions, ResignOptions,
+    SortOrder, SortTarget, Txn, TxnOp, WatchOptions, WatchStream,
 };
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 type Done = Result<(), Box<dyn std::error::Error>>;
@@ -23,6 +25,13 @@ struct Args {
     #[arg(long, value_delimiter = ',', required = true)]
     endpoints: Vec<String>,
 }
+
+/// So many leases are kept alive at once, and end at once.
+const LEASES: usize = 10_000;
+/// Their time to live, in seconds.
+const TTL: i64 = 20;
+/// So many calls are under way at once.
+const AT_ONCE: usize = 64;
 
 /// A client of each of two nodes, and the prefix of all keys used through them.
 struct Pair {
@@ -64,11 +73,15 @@ async fn main() -> Done {
         timeout(PATIENCE, transactions(&mut pair)).await??;
         timeout(PATIENCE, watches(&mut pair)).await??;
         timeout(PATIENCE, leases(&mut pair)).await??;
+        timeout(PATIENCE, locks(&mut pair)).await??;
+        timeout(PATIENCE, elections(&mut pair)).await??;
         timeout(PATIENCE, compaction(&mut pair)).await??;
         timeout(PATIENCE, members(&mut pair, &endpoints)).await??;
         pair.here.delete(everything, Some(DeleteOptions::new().with_prefix())).await?;
         println!("rust: {url}: ok");
     }
+    timeout(30 * PATIENCE, many_leases(&endpoints)).await??;
+    println!("rust: {LEASES} leases: ok");
     Ok(())
 }
 
@@ -244,6 +257,126 @@ async fn leases(pair: &mut Pair) -> Done {
     assert_eq!(pair.value("l").await?, None, "a lease takes its keys along");
     refused(pair.here.lease_revoke(id).await, "etcdserver: requested lease not found")?;
     assert_eq!(pair.here.lease_time_to_live(id, None).await?.ttl(), -1);
+    Ok(())
+}
+
+/// Waits until so many keys begin with `prefix`.
+async fn until(client: &mut Client, prefix: &str, count: i64) -> Done {
+    let counted = || Some(GetOptions::new().with_prefix().with_count_only());
+    while client.get(prefix, counted()).await?.count() != count {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+async fn locks(pair: &mut Pair) -> Done {
+    let name = pair.key("lock");
+    let own = |id| Some(LockOptions::new().with_lease(id));
+    let (one, two) =
+        (pair.here.lease_grant(60, None).await?.id(), pair.here.lease_grant(60, None).await?.id());
+    let held = pair.here.lock(name.clone(), own(one)).await?;
+    assert_eq!(held.key(), format!("{name}/{one:x}").as_bytes(), "the lease's id in hexadecimal digits");
+    let again = pair.there.lock(name.clone(), own(one)).await?;
+    assert_eq!(again.key(), held.key(), "who holds it has it");
+    let (mut waiting, asked) = (pair.there.clone(), name.clone());
+    let second = tokio::spawn(async move { waiting.lock(asked, own(two)).await });
+    until(&mut pair.here, &format!("{name}/"), 2).await?;
+    assert!(!second.is_finished(), "two hold one lock");
+    pair.here.unlock(held.key().to_vec()).await?;
+    let held = second.await??;
+    assert_eq!(held.key(), format!("{name}/{two:x}").as_bytes());
+    // Who brings no lease gets one, and the lock once the holder's lease is gone.
+    let (mut waiting, asked) = (pair.there.clone(), name.clone());
+    let third = tokio::spawn(async move { waiting.lock(asked, None).await });
+    until(&mut pair.here, &format!("{name}/"), 2).await?;
+    pair.here.lease_revoke(two).await?;
+    let held = third.await??;
+    pair.here.unlock(held.key().to_vec()).await?;
+    until(&mut pair.there, &format!("{name}/"), 0).await?;
+    pair.here.lease_revoke(one).await?;
+    refused(pair.here.lock(name, own(one)).await.map(|_| ()), "etcdserver: requested lease not found")
+}
+
+async fn elections(pair: &mut Pair) -> Done {
+    let name = pair.key("election");
+    refused(pair.here.leader(name.clone()).await, "election: no leader")?;
+    let (one, two) =
+        (pair.here.lease_grant(60, None).await?.id(), pair.here.lease_grant(60, None).await?.id());
+    let mut observed = pair.there.observe(name.clone()).await?;
+    let first = pair.here.campaign(name.clone(), "first", one).await?;
+    let first = first.leader().ok_or("no leader's key")?.clone();
+    assert_eq!((first.name(), first.lease()), (name.as_bytes(), one));
+    let leader = pair.there.leader(name.clone()).await?;
+    let leader = leader.kv().ok_or("no leader")?;
+    assert_eq!((leader.value(), leader.create_revision()), (&b"first"[..], first.rev()));
+    let with = |leader: &etcd_client::LeaderKey| Some(ProclaimOptions::new().with_leader(leader.clone()));
+    pair.there.proclaim("still first", with(&first)).await?;
+    let (mut waiting, asked) = (pair.there.clone(), name.clone());
+    let second = tokio::spawn(async move { waiting.campaign(asked, "second", two).await });
+    until(&mut pair.here, &format!("{name}/"), 2).await?;
+    assert!(!second.is_finished(), "two lead");
+    pair.here.resign(Some(ResignOptions::new().with_leader(first.clone()))).await?;
+    let second = second.await??.leader().ok_or("no leader's key")?.clone();
+    assert_eq!(second.lease(), two);
+    refused(pair.here.proclaim("too late", with(&first)).await, "election: not leader")?;
+    let mut said = Vec::new();
+    while said.last().map(String::as_str) != Some("second") {
+        let message = observed.message().await?.ok_or("the observation ended")?;
+        said.push(message.kv().ok_or("no leader")?.value_str()?.to_string());
+    }
+    assert!(said.iter().any(|value| value == "still first"), "{said:?}");
+    pair.here.lease_revoke(two).await?;
+    until(&mut pair.there, &format!("{name}/"), 0).await
+}
+
+/// Each of many leases keeps its key while it is kept alive, for longer than it would live alone, and all end when nobody does.
+async fn many_leases(endpoints: &[String]) -> Done {
+    let mut client = Client::connect(endpoints, None).await?;
+    client.delete("lease-", Some(DeleteOptions::new().with_prefix())).await?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut holders = tokio::task::JoinSet::new();
+    for at in 0..AT_ONCE {
+        let client = Client::connect([&endpoints[at % endpoints.len()]], None).await?;
+        holders.spawn(hold_leases(client, at, stop.clone()));
+    }
+    tokio::select! {
+        all = until(&mut client, "lease-", LEASES as i64) => all?,
+        Some(ended) = holders.join_next() => ended??,
+    }
+    tokio::time::sleep(Duration::from_secs(TTL as u64 + 5)).await;
+    let counted = || Some(GetOptions::new().with_prefix().with_count_only());
+    assert_eq!(client.get("lease-", counted()).await?.count(), LEASES as i64, "a lease ended too early");
+    stop.store(true, Ordering::Relaxed);
+    while let Some(ended) = holders.join_next().await {
+        ended??;
+    }
+    until(&mut client, "lease-", 0).await
+}
+
+/// Grants its part of the leases, with a key each, and keeps them alive till it is told to stop.
+async fn hold_leases(mut client: Client, at: usize, stop: Arc<AtomicBool>) -> Result<(), Error> {
+    let (mut kept, mut beat) = (Vec::new(), Instant::now());
+    let mut left = (at..LEASES).step_by(AT_ONCE);
+    while !stop.load(Ordering::Relaxed) {
+        if let Some(n) = left.next() {
+            let id = client.lease_grant(TTL, None).await?.id();
+            client.put(format!("lease-{n}"), "", Some(PutOptions::new().with_lease(id))).await?;
+            kept.push(client.lease_keep_alive(id).await?);
+        } else {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        if beat.elapsed() < Duration::from_secs(TTL as u64 / 6) {
+            continue;
+        }
+        beat = Instant::now();
+        for (keeper, _) in &mut kept {
+            keeper.keep_alive().await?;
+        }
+        for (keeper, answers) in &mut kept {
+            let ttl = answers.message().await?.map_or(0, |kept| kept.ttl());
+            assert!(ttl > 0, "lease {:x} ended though it was kept alive", keeper.id());
+        }
+    }
     Ok(())
 }
 
