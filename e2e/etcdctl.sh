@@ -183,6 +183,57 @@ leases() {
     is "a lease that ran out took its key along" "$(other get "$p/short")" ""
 }
 
+locks() {
+    local first second
+    is "lock with a command" "$(ctl lock "$p/lock" echo held)" held
+    refused "lock with a command that fails" "" ctl lock "$p/failing" false
+    timeout 60 etcdctl --endpoints="$url" lock "$p/lock" >"$scratch/lock1" &
+    first=$!
+    background+=("$first")
+    in_file "^$p/lock/[0-9a-f]+$" "$scratch/lock1"
+    timeout 60 etcdctl --endpoints="$next" lock "$p/lock" >"$scratch/lock2" &
+    second=$!
+    background+=("$second")
+    for _ in $(seq 100); do
+        [ "$(ctl get "$p/lock/" --prefix --keys-only | grep -c .)" -ne 2 ] || break
+        sleep 0.1
+    done
+    is "two in line" "$(ctl get "$p/lock/" --prefix --keys-only | grep -c .)" 2
+    is "one waits" "$(cat "$scratch/lock2")" ""
+    kill -INT "$first"
+    in_file "^$p/lock/[0-9a-f]+$" "$scratch/lock2"
+    kill -INT "$second"
+    wait "$first" "$second" || true
+    is "nobody is in line" "$(ctl get "$p/lock/" --prefix)" ""
+    stop_watches
+}
+
+elections() {
+    local first second
+    timeout 60 etcdctl --endpoints="$next" elect -l "$p/elect" >"$scratch/observed" &
+    background+=($!)
+    timeout 60 etcdctl --endpoints="$url" elect "$p/elect" one >"$scratch/elect1" &
+    first=$!
+    background+=("$first")
+    in_file '^one$' "$scratch/elect1"
+    in_file '^one$' "$scratch/observed"
+    timeout 60 etcdctl --endpoints="$next" elect "$p/elect" two >"$scratch/elect2" &
+    second=$!
+    background+=("$second")
+    for _ in $(seq 100); do
+        [ "$(ctl get "$p/elect/" --prefix --keys-only | grep -c .)" -ne 2 ] || break
+        sleep 0.1
+    done
+    is "one waits to lead" "$(cat "$scratch/elect2")" ""
+    kill -INT "$first"
+    in_file '^two$' "$scratch/elect2"
+    in_file '^two$' "$scratch/observed"
+    kill -INT "$second"
+    wait "$first" "$second" || true
+    is "nobody leads" "$(ctl get "$p/elect/" --prefix)" ""
+    stop_watches
+}
+
 compaction() {
     local now
     ctl put "$p/c" 1 >/dev/null
@@ -210,6 +261,63 @@ cluster() {
     is "member list" "$(grep -Ec '^[0-9a-f]+, started, [^,]+, http://[^,]+, http://[^,]+, false$' <<<"$list")" "${#urls[@]}"
     is "the same members everywhere" "$(other member list | sort)" "$(sort <<<"$list")"
     for each in "${urls[@]}"; do has "its URL is in the list" "$list" ", ${each}, false$"; done
+}
+
+# Another node lists it, soon: a list is what the asked node has.
+listed() {
+    local list
+    for _ in $(seq 50); do
+        list="$(other member list)"
+        grep -Eq -- "$2" <<<"$list" && break
+        sleep 0.1
+    done
+    has "$1" "$list" "$2"
+}
+
+# Members that never start: added, refused, promoted in vain, moved, removed. Nobody is in their place.
+members() {
+    local url_of_new="http://127.0.0.1:$((1001 + at))" moved="http://127.0.0.1:$((1101 + at))" id learner
+    # Whoever leads must have heard all the others.
+    for _ in $(seq 50); do
+        added="$(ctl member add one --peer-urls="$url_of_new" 2>&1)" && break
+        grep -q "unhealthy cluster" <<<"$added" || fail "$url: member add: $added"
+        sleep 0.2
+    done
+    has "member add" "$added" '^Member +[0-9a-f]+ added to cluster +[0-9a-f]+$'
+    id="$(sed -n 's/^Member *\([0-9a-f]*\) added.*/\1/p' <<<"$added")"
+    listed "it is listed" "^$id, unstarted, , $url_of_new, , false$"
+    refused "the same address twice" "etcdserver: Peer URLs already exists" other member add two --peer-urls="$url_of_new"
+    refused "promoting a voter" "etcdserver: can only promote a learner member$" ctl member promote "$id"
+    is "member update" "$(ctl member update "$id" --peer-urls="$moved" | grep -Ec "^Member +$id updated in cluster")" 1
+    listed "it is listed elsewhere" "^$id, unstarted, , $moved, , false$"
+    is "member remove" "$(other member remove "$id" | grep -Ec "^Member +$id removed from cluster")" 1
+    refused "removing it twice" "etcdserver: member not found" ctl member remove "$id"
+    refused "updating it then" "etcdserver: member not found" ctl member update "$id" --peer-urls="$moved"
+    refused "promoting it then" "etcdserver: member not found" ctl member promote "$id"
+    learner="$(ctl member add three --learner --peer-urls="$url_of_new" | sed -n 's/^Member *\([0-9a-f]*\) added.*/\1/p')"
+    [ "$learner" != "$id" ] || fail "$url: the id $id was given twice"
+    listed "a learner is listed" "^$learner, unstarted, , $url_of_new, , true$"
+    refused "a second learner" "etcdserver: too many learner members in cluster" \
+        ctl member add four --learner --peer-urls="$moved"
+    refused "promoting one that lags" "etcdserver: can only promote a learner member which is in sync with leader" \
+        other member promote "$learner"
+    ctl member remove "$learner" >/dev/null
+    is "all is as it was" "$(ctl member list | wc -l)" "${#urls[@]}"
+}
+
+# The leadership goes to this node, by word to whoever leads.
+leadership() {
+    local leader me
+    leader="$(timeout 30 etcdctl --endpoints="$endpoints" endpoint status | grep ', true, false,' | cut -d, -f1)"
+    me="$(ctl endpoint status -w fields | sed -n 's/^"MemberID" : //p')"
+    me="$(printf '%x' "$me")"
+    if [ "$leader" = "$url" ]; then
+        refused "moving it to nobody" "etcdserver: bad leader transferee" ctl move-leader 77777
+        return
+    fi
+    refused "asking another than the leader" "no leader endpoint given" ctl move-leader "$me"
+    has "move-leader" "$(timeout 30 etcdctl --endpoints="$leader" move-leader "$me")" "^Leadership transferred from [0-9a-f]+ to $me$"
+    has "it leads" "$(ctl endpoint status)" ', true, false,'
 }
 
 alarms() {
@@ -241,7 +349,9 @@ for at in "${!urls[@]}"; do
     url="${urls[$at]}"
     next="${urls[$(((at + 1) % ${#urls[@]}))]}"
     p="e2e-$at"
-    for part in keys_and_values ranges transactions watches leases compaction cluster alarms maintenance; do "$part"; done
+    for part in keys_and_values ranges transactions watches leases locks elections compaction cluster alarms maintenance members leadership; do
+        "$part"
+    done
     echo "etcdctl: $url: ok"
 done
 echo "etcdctl: $checks checks passed"

@@ -23,9 +23,10 @@ const fn real(name: &'static str, knows: &'static [&'static str]) -> Room {
 }
 
 /// From the ground up.
-const ROOMS: [Room; 15] = [
+const ROOMS: [Room; 17] = [
     pure("base", &[]),
     pure("protocol", &["base"]),
+    pure("policy", &[]),
     pure("wire", &["base", "protocol"]),
     pure("storage", &["base"]),
     pure("faulty", &["base"]),
@@ -38,11 +39,13 @@ const ROOMS: [Room; 15] = [
     real("client", &["base", "proto"]),
     pure("sim", &["base", "protocol", "wire", "storage", "faulty", "state", "node"]),
     pure("check", &[]),
+    real("verify", &["base", "proto", "check"]),
     real(
         "cli",
         &[
             "base",
             "protocol",
+            "policy",
             "wire",
             "storage",
             "state",
@@ -54,6 +57,7 @@ const ROOMS: [Room; 15] = [
             "client",
             "sim",
             "check",
+            "verify",
         ],
     ),
 ];

@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let history = reader.finish().map_err(|bad| format!("{path}:{bad}"))?;
         let read = began.elapsed();
         let judge = models::judge(&model, Value::NIL, &history).map_err(|bad| bad.to_string())?;
-        let split = began.elapsed() - read;
+        let split = began.elapsed().saturating_sub(read);
         let stop = || began.elapsed().as_secs() > 100;
         for part in 0..judge.parts().min(3) {
             let judged = judge.linearizable(part, &history, &mut Budget::new(&stop, 4 << 30));
@@ -52,7 +52,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("");
         println!(
             "  reading {read:?}, splitting {split:?}, judging {:?}, all {all:?}; {peak}",
-            all - read - split
+            all.saturating_sub(read + split)
         );
     }
     Ok(())

@@ -27,6 +27,16 @@ impl<'a> Budget<'a> {
         Self { stop, bytes: 0, most_bytes, steps: 0, spent: None }
     }
 
+    /// A budget for a piece of the work that keeps nothing: the same clock, and the memory that is left.
+    pub fn part(&self) -> Self {
+        Self::new(self.stop, self.left())
+    }
+
+    /// The bytes that may still be taken.
+    pub fn left(&self) -> u64 {
+        self.most_bytes.saturating_sub(self.bytes)
+    }
+
     /// Counts one small step. Once an error, always the same error.
     pub fn step(&mut self) -> Result<(), Spent> {
         self.steps += 1;

@@ -46,7 +46,7 @@ pub enum Datum {
 }
 
 /// The values of one history.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Values {
     data: Vec<Datum>,
     known: Table<Datum, Value>,

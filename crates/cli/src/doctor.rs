@@ -1,7 +1,8 @@
 //! `quorate doctor`: reads every record and file of a data directory, and names what is damaged. It repairs nothing.
 
 use crate::report::{Exit, Problem, say};
-use quorate_server::doctor::{self, Finding, Report};
+use quorate_base::NodeId;
+use quorate_server::doctor::{self, Finding, Members, Report};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -32,9 +33,19 @@ struct Told<'a> {
     node: Option<u64>,
     checkpoint: Option<u64>,
     entries: u64,
+    members: Option<ToldMembers>,
     files: u64,
     bytes: u64,
     findings: Vec<ToldFinding<'a>>,
+}
+
+/// By the newest configuration in the log, which need not be committed.
+#[derive(Serialize, Debug)]
+struct ToldMembers {
+    nodes: Vec<u64>,
+    learners: Vec<u64>,
+    joint: bool,
+    removed: bool,
 }
 
 #[derive(Serialize, Debug)]
@@ -74,6 +85,12 @@ fn json(report: &Report) -> String {
         node: report.owner.map(|(_, node)| node.get()),
         checkpoint: report.checkpoint,
         entries: report.entries,
+        members: report.members.as_ref().map(|m| ToldMembers {
+            nodes: m.nodes.iter().map(|id| id.get()).collect(),
+            learners: m.learners.iter().map(|id| id.get()).collect(),
+            joint: m.joint,
+            removed: m.removed,
+        }),
         files: report.files,
         bytes: report.bytes,
         findings: findings.collect(),
@@ -92,6 +109,9 @@ fn tell(report: &Report) {
             report.bytes
         ));
     }
+    if let Some(members) = &report.members {
+        say(&members_line(members));
+    }
     for Finding { file, offset, what, harmless } in &report.findings {
         let place = offset.map_or_else(String::new, |at| format!(" at offset {at}"));
         say(&format!("{}: {file}{place}: {what}", if *harmless { "harmless" } else { "damaged" }));
@@ -99,4 +119,15 @@ fn tell(report: &Report) {
     if report.findings.is_empty() {
         say("all of it verifies");
     }
+}
+
+fn members_line(members: &Members) -> String {
+    let shown = |id: &NodeId| {
+        let kind = if members.learners.contains(id) { " (no vote)" } else { "" };
+        format!("{id}{kind}")
+    };
+    let nodes: Vec<String> = members.nodes.iter().map(shown).collect();
+    let more = if members.joint { "; a change of voters is under way" } else { "" };
+    let more = if members.removed { "; this node was removed, and its directory can go" } else { more };
+    format!("members by the newest configuration in its log: {}{more}", nodes.join(", "))
 }

@@ -52,8 +52,24 @@ pub(crate) struct MemberInfo {
     pub(crate) id: u64,
     /// Its name.
     pub(crate) name: String,
+    /// Where the other members reach it.
+    pub(crate) peer_urls: Vec<String>,
     /// Where clients reach it.
     pub(crate) client_urls: Vec<String>,
+    /// It has no vote, and gets none unasked.
+    pub(crate) learner: bool,
+}
+
+impl From<pb::Member> for MemberInfo {
+    fn from(m: pb::Member) -> Self {
+        Self {
+            id: m.id,
+            name: m.name,
+            peer_urls: m.peer_ur_ls,
+            client_urls: m.client_ur_ls,
+            learner: m.is_learner,
+        }
+    }
 }
 
 /// Parses a time as it stands on the command line: `300ms`, `5s`, `2m`; a number alone is seconds.
@@ -128,18 +144,24 @@ pub(crate) async fn status(endpoint: &str, patience: Duration) -> Result<NodeSta
 
 /// Asks one node for the members it knows; its own view will do.
 pub(crate) async fn members(endpoint: &str, patience: Duration) -> Result<Vec<MemberInfo>, String> {
+    cluster(endpoint, patience, false).await.map(|(_, members)| members)
+}
+
+/// Asks one node for the cluster's id and its members; with `linearizable` as the leader knows them.
+pub(crate) async fn cluster(
+    endpoint: &str,
+    patience: Duration,
+    linearizable: bool,
+) -> Result<(u64, Vec<MemberInfo>), String> {
     let channel = connect(endpoint, patience).await?;
     let mut client = pb::cluster_client::ClusterClient::new(channel);
     let reply = client
-        .member_list(pb::MemberListRequest { linearizable: false })
+        .member_list(pb::MemberListRequest { linearizable })
         .await
         .map_err(|status| status.message().to_string())?
         .into_inner();
-    Ok(reply
-        .members
-        .into_iter()
-        .map(|m| MemberInfo { id: m.id, name: m.name, client_urls: m.client_ur_ls })
-        .collect())
+    let cluster = reply.header.unwrap_or_default().cluster_id;
+    Ok((cluster, reply.members.into_iter().map(MemberInfo::from).collect()))
 }
 
 #[cfg(test)]

@@ -18,7 +18,10 @@ Exit codes:
   4  the data directory is in use, or of another node or cluster, or cannot be used
   5  the data are damaged; nothing was changed
   6  the disk failed while serving; the node stopped
-  7  the state failed a read; the node stopped, and heals from its peers when it is started again";
+  7  the state failed a read; the node stopped, and heals from its peers when it is started again
+  8  the node was removed from its cluster; it stopped, and comes back only as a new one
+
+`quorate lock` and `quorate elect` pass on their command's; their own are 124 to 127.";
 
 /// What the exit code says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,13 +40,30 @@ pub(crate) enum Exit {
     Broken = 6,
     /// The state failed a read while serving.
     StateDamaged = 7,
+    /// The node was removed from its cluster.
+    Removed = 8,
+    /// A lock or a leadership was lost while its command ran.
+    Lost = 124,
+    /// A lock or a leadership was not got.
+    NotHeld = 125,
+    /// The command to run under it cannot be run.
+    NotRun = 126,
+    /// There is no such command.
+    NoCommand = 127,
 }
 
 impl Exit {
     /// The exit that [`Exit::word`] names.
     pub(crate) fn from_word(word: &str) -> Self {
-        let all =
-            [Self::Usage, Self::PortTaken, Self::DataDir, Self::Damaged, Self::Broken, Self::StateDamaged];
+        let all = [
+            Self::Usage,
+            Self::PortTaken,
+            Self::DataDir,
+            Self::Damaged,
+            Self::Broken,
+            Self::StateDamaged,
+            Self::Removed,
+        ];
         all.into_iter().find(|exit| exit.word() == word).unwrap_or(Self::Failed)
     }
 
@@ -57,6 +77,11 @@ impl Exit {
             Self::Damaged => "damaged",
             Self::Broken => "broken",
             Self::StateDamaged => "state-damaged",
+            Self::Removed => "removed",
+            Self::Lost => "lost",
+            Self::NotHeld => "not-held",
+            Self::NotRun => "not-run",
+            Self::NoCommand => "no-command",
         }
     }
 }
@@ -110,6 +135,7 @@ impl From<ServeError> for Problem {
             ServeErrorKind::Damaged => Exit::Damaged,
             ServeErrorKind::Broken => Exit::Broken,
             ServeErrorKind::StateDamaged => Exit::StateDamaged,
+            ServeErrorKind::Removed => Exit::Removed,
             ServeErrorKind::Other => Exit::Failed,
         };
         Self::new(exit, error.message, error.hint)

@@ -88,14 +88,17 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
 async fn ask(args: &Args) -> Result<Report, Problem> {
     let patience = args.timeout;
     let mut failures = Vec::new();
+    let mut answers = Vec::new();
     let mut targets: Vec<(String, Option<(u64, String)>)> = Vec::new();
     for endpoint in &args.endpoints {
         match probe::members(endpoint, patience).await {
             Ok(members) => {
-                targets = members
-                    .into_iter()
-                    .filter_map(|m| Some((m.client_urls.first()?.clone(), Some((m.id, m.name)))))
-                    .collect();
+                for m in members {
+                    match m.client_urls.first() {
+                        Some(url) => targets.push((url.clone(), Some((m.id, m.name)))),
+                        None => answers.push(unstarted(m)),
+                    }
+                }
                 break;
             }
             Err(why) => failures.push(format!("{endpoint}: {why}")),
@@ -117,13 +120,21 @@ async fn ask(args: &Args) -> Result<Report, Problem> {
             })
         })
         .collect();
-    let mut answers = Vec::new();
     for task in asked {
         if let Ok(answer) = task.await {
             answers.push(answer);
         }
     }
     Ok(judge(answers))
+}
+
+/// A member that was added, and has never said where clients reach it.
+fn unstarted(m: probe::MemberInfo) -> Answer {
+    let why = format!(
+        "it was added and has not started: start it (`quorate serve --join`), or remove it (`quorate node remove {:x}`)",
+        m.id
+    );
+    (m.peer_urls.into_iter().next().unwrap_or_default(), Some((m.id, m.name)), Err(why))
 }
 
 type Answer = (String, Option<(u64, String)>, Result<NodeStatus, String>);
@@ -139,7 +150,9 @@ fn judge(answers: Vec<Answer>) -> Report {
     let clusters: std::collections::BTreeSet<u64> = good().map(|s| s.cluster).collect();
     let mut unhealthy = Vec::new();
     if votes.is_empty() {
-        unhealthy.push("no node knows a leader".to_string());
+        unhealthy.push(
+            "no node knows a leader: a majority of the voters must be up and reach each other".to_string(),
+        );
     }
     if votes.len() > 1 {
         unhealthy.push(format!("the nodes disagree on the leader: {:?}", votes.keys().collect::<Vec<_>>()));
@@ -157,7 +170,12 @@ fn line((endpoint, member, status): Answer, furthest: u64) -> Line {
     let (id, name) = member.unwrap_or_default();
     let mut unhealthy = Vec::new();
     let status = status.unwrap_or_else(|why| {
-        unhealthy.push(why);
+        let again = if name.is_empty() {
+            String::new()
+        } else {
+            format!("; start it, or, where its disk is lost, `quorate node replace {id:x}` puts another in its place")
+        };
+        unhealthy.push(format!("{why}{again}"));
         NodeStatus::default()
     });
     let answered = unhealthy.is_empty();
@@ -171,9 +189,12 @@ fn line((endpoint, member, status): Answer, furthest: u64) -> Line {
     unhealthy.extend(status.errors.iter().map(|error| told(error)));
     Line {
         id: if answered { status.id } else { id },
-        name,
         endpoint,
-        role: if answered { status.role() } else { "unreachable" },
+        role: match (answered, name.is_empty()) {
+            (true, _) => status.role(),
+            (false, true) => "unstarted",
+            (false, false) => "unreachable",
+        },
         version: status.version,
         term: status.term,
         index: status.index,
@@ -182,6 +203,7 @@ fn line((endpoint, member, status): Answer, furthest: u64) -> Line {
         revision: status.revision,
         db_size: status.db_size,
         unhealthy,
+        name,
     }
 }
 
@@ -264,7 +286,16 @@ mod tests {
             vec![well(1, 1, 5000), answer(2, Err("cannot connect: refused".into()))],
             "http://h:2: cannot connect",
         );
+        ill(vec![well(1, 1, 5000), answer(2, Err("refused".into()))], "quorate node replace 2");
         ill(vec![well(1, 1, 5000), well(2, 2, 5000)], "disagree on the leader");
+        let added = probe::MemberInfo {
+            id: 4,
+            name: String::new(),
+            peer_urls: vec![],
+            client_urls: vec![],
+            learner: false,
+        };
+        ill(vec![well(1, 1, 5000), unstarted(added)], "quorate node remove 4");
         ill(vec![well(1, 0, 5000)], "no node knows a leader");
         ill(vec![well(1, 1, 5000), well(2, 1, 0)], "5000 entries behind");
         let mut other = well(2, 1, 5000);

@@ -54,6 +54,7 @@ fn it_names_each_damage_and_changes_nothing() {
     let (code, told) = doctor(&data);
     assert!(code == 0 && told["healthy"] == true && told["findings"] == Value::Array(vec![]), "{told}");
     assert!(told["entries"].as_u64().unwrap() >= 20 && told["checkpoint"] == 1, "{told}");
+    assert_eq!(told["members"]["nodes"], serde_json::json!([1]), "{told}");
     assert!(told["bytes"].as_u64().unwrap() > 100_000, "{told}");
     assert!(files(Path::new(&data)) == before, "the directory has changed");
 

@@ -46,6 +46,8 @@ fn a_snapshot_is_saved_told_and_restored() {
     assert!(!fs::exists(&again).unwrap());
     let (code, stdout, stderr) = restore(&["--cluster", "new"]);
     assert!(code == 0 && stdout.contains("200 keys at revision 301"), "{code}: {stdout}{stderr}");
+    let (code, _, stderr) = restore(&["--join", "127.0.0.1:1"]);
+    assert!(code == 2 && stderr.contains("leave --join out"), "{code}: {stderr}");
     let (code, _, stderr) = restore(&["--cluster", "new"]);
     assert!(code == 4 && stderr.contains("a node's data directory already"), "{code}: {stderr}");
     let (code, _, stderr) = output(&["snapshot", "restore", &file, "--data", &data, "--cluster", "new"]);
@@ -58,11 +60,30 @@ fn a_snapshot_is_saved_told_and_restored() {
     assert_eq!(now["revision"], told["revision"]);
     assert_ne!(now["cluster"], told["cluster"]);
     assert_eq!(node.put("k1", "more").0, 0);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(one_member_then_two(&node));
     node.stop();
+    let told = json(&["doctor", &again, "--json"]);
+    assert_eq!(told["members"]["nodes"], serde_json::json!([1]), "{told}");
     // And it is a node as any other.
     let node = Alone::start_with(&again, "", &["--cluster", "new"]).unwrap();
     assert!(node.get("k1").1.contains("more"));
     node.stop();
+}
+
+/// The new cluster's book is its own, and it can grow.
+async fn one_member_then_two(node: &Alone) {
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", node.etcd)).unwrap();
+    let mut members = pb::cluster_client::ClusterClient::new(channel.connect().await.unwrap());
+    let list = members.member_list(pb::MemberListRequest { linearizable: true }).await.unwrap().into_inner();
+    let [only] = &list.members[..] else { panic!("{list:?}") };
+    assert_eq!((only.id, only.name.as_str(), only.peer_ur_ls.len(), only.is_learner), (1, "n1", 1, false));
+    assert_eq!(only.client_ur_ls, [format!("http://{}", node.etcd)]);
+    let peer_ur_ls = vec!["http://127.0.0.1:9".to_string()];
+    let added = members.member_add(pb::MemberAddRequest { peer_ur_ls, is_learner: false }).await;
+    let added = added.unwrap().into_inner();
+    assert_eq!((added.member.unwrap().id, added.members.len()), (2, 2));
+    members.member_remove(pb::MemberRemoveRequest { id: 2 }).await.unwrap();
 }
 
 /// Claim: whichever byte of a file is harmed, it is named and nothing is made of it; so is a file that is cut short, one of

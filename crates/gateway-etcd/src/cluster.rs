@@ -1,63 +1,12 @@
-//! The Cluster, Maintenance and Auth services, as far as they are there.
+//! The Maintenance and Auth services, as far as they are there.
 
 use crate::failure::not_yet;
 use crate::{Gateway, convert, maintenance, snapshot, unexpected};
-use quorate_node::api::{Answer, Body, Head, Request};
+use quorate_node::api::{Answer, Body, Request};
 use quorate_proto::etcdserverpb as pb;
 use tonic::{Response, Status};
 
 type Done<T> = Result<Response<T>, Status>;
-
-#[tonic::async_trait]
-impl pb::cluster_server::Cluster for Gateway {
-    async fn member_list(&self, r: tonic::Request<pb::MemberListRequest>) -> Done<pb::MemberListResponse> {
-        let (metadata, _, message) = r.into_parts();
-        let request = Request::Members { linearizable: message.linearizable };
-        match self.ask(&metadata, request).await? {
-            Answer { head, body: Body::Members(members) } => {
-                // Replies of this service carry no revision.
-                let header = Some(convert::header(Head { revision: 0, ..head }));
-                let members = members
-                    .into_iter()
-                    .map(|m| pb::Member {
-                        id: m.id,
-                        name: m.name,
-                        peer_ur_ls: m.peer_urls,
-                        client_ur_ls: m.client_urls,
-                        is_learner: m.learner,
-                    })
-                    .collect();
-                Ok(Response::new(pb::MemberListResponse { header, members }))
-            }
-            other => Err(unexpected(&other.body)),
-        }
-    }
-
-    async fn member_add(&self, _: tonic::Request<pb::MemberAddRequest>) -> Done<pb::MemberAddResponse> {
-        Err(not_yet("adding a member"))
-    }
-
-    async fn member_remove(
-        &self,
-        _: tonic::Request<pb::MemberRemoveRequest>,
-    ) -> Done<pb::MemberRemoveResponse> {
-        Err(not_yet("removing a member"))
-    }
-
-    async fn member_update(
-        &self,
-        _: tonic::Request<pb::MemberUpdateRequest>,
-    ) -> Done<pb::MemberUpdateResponse> {
-        Err(not_yet("updating a member"))
-    }
-
-    async fn member_promote(
-        &self,
-        _: tonic::Request<pb::MemberPromoteRequest>,
-    ) -> Done<pb::MemberPromoteResponse> {
-        Err(not_yet("promoting a member"))
-    }
-}
 
 #[tonic::async_trait]
 impl pb::maintenance_server::Maintenance for Gateway {
@@ -104,8 +53,8 @@ impl pb::maintenance_server::Maintenance for Gateway {
         snapshot::open(self, r.metadata()).await.map(Response::new)
     }
 
-    async fn move_leader(&self, _: tonic::Request<pb::MoveLeaderRequest>) -> Done<pb::MoveLeaderResponse> {
-        Err(not_yet("moving the leader"))
+    async fn move_leader(&self, r: tonic::Request<pb::MoveLeaderRequest>) -> Done<pb::MoveLeaderResponse> {
+        self.moved_leader(r).await
     }
 
     async fn downgrade(&self, _: tonic::Request<pb::DowngradeRequest>) -> Done<pb::DowngradeResponse> {

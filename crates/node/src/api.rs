@@ -3,12 +3,14 @@
 //! A door decodes its wire protocol into a [`Request`], gives it to [`Door::call`] with a callback, and encodes the
 //! [`Answer`] or [`Failure`]. It holds no state that must survive.
 
+use crate::evidence::Slot;
 use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{Index, NodeId, Term};
 use quorate_wire::kv::{
     Alarm, Command, Event, KeyRange, LeaseId, Range, Refused, Reply, Revision, SpaceHash, Txn,
 };
+use quorate_wire::members;
 
 /// An operation on the key-value space.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +52,15 @@ pub enum Request {
     },
     /// How the asked node does.
     Status,
+    /// Change the members; made at most once, wherever the leader is.
+    ChangeMembers(members::Change),
+    /// Hand the leadership of the asked node over.
+    MoveLeader {
+        /// To whom.
+        to: u64,
+    },
+    /// All fences.
+    Fences,
     /// The alarms that stand, through a read index.
     Alarms,
     /// A hash of what can be read at the asked node, up to a revision; 0 and below mean all.
@@ -63,6 +74,8 @@ pub enum Request {
     Swept,
     /// The same, and when it has given the room back.
     Defragment,
+    /// Another request, which is none of these: how it was served is put into the slot before it is answered.
+    Explained(Box<Request>, Slot),
 }
 
 /// What stands in the header of an answer.
@@ -116,6 +129,17 @@ pub enum Body {
     Members(Vec<Member>),
     /// To `Status`.
     Status(Status),
+    /// To `ChangeMembers`, once the change is in force.
+    MembersChanged {
+        /// The member that it is about.
+        id: u64,
+        /// All members then.
+        members: Vec<Member>,
+    },
+    /// To `MoveLeader`, once the other leads.
+    Moved,
+    /// To `Fences`: names, each with the highest token that was shown for it.
+    Fences(Vec<(Bytes, u64)>),
     /// To `HashSpace`.
     HashSpace(SpaceHash),
     /// To `HashAll`.
@@ -189,6 +213,12 @@ pub enum Failure {
     Stopping,
     /// The node's disk or state failed; in words.
     Broken(String),
+    /// The leader will not change the members so. Nothing was done.
+    Members(members::Refusal),
+    /// The asked node does not lead. Nothing was done.
+    NotLeader,
+    /// Who is to lead is no voter. Nothing was done.
+    BadTransferee,
 }
 
 /// A snapshot of the space as a file, piece by piece; see [`crate::backup`].

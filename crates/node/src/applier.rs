@@ -11,6 +11,7 @@ use quorate_base::{Base, Entry, EntryId, Index, NodeId};
 use quorate_state::kv::{Kv, KvView, LeaseChange};
 use quorate_storage::state::{CheckpointJob, StateResult};
 use quorate_wire::kv::{Event, Refused, Reply, Revision};
+use quorate_wire::members::{self, Asked};
 use std::sync::Arc;
 
 /// What the applier is asked to do, in order.
@@ -104,6 +105,8 @@ pub struct Applied {
     pub events: Vec<Event>,
     /// What changed, for the lessor.
     pub leases: Vec<LeaseChange>,
+    /// Changes of members that were asked for here and are in force.
+    pub members: Vec<Asked>,
     /// What is readable now.
     pub view: Arc<KvView>,
 }
@@ -186,7 +189,7 @@ impl Applier {
     fn apply(&mut self, entries: &[Entry], out: &mut Vec<Output>) -> StateResult<()> {
         let mut outcomes = Vec::new();
         let mut events = Vec::new();
-        let mut leases = Vec::new();
+        let (mut leases, mut changes) = (Vec::new(), Vec::new());
         // What a snapshot that was just taken in covers already comes once more.
         let from = self.kv.applied().index;
         for entry in entries.iter().filter(|e| e.id.index > from) {
@@ -198,12 +201,14 @@ impl Applier {
                     revision: applied.revision,
                 });
             }
+            let asked = members::answered(entry.kind, &entry.data);
+            changes.extend(asked.filter(|asked| asked.origin == self.node));
             events.extend(applied.events);
             leases.extend(applied.leases);
         }
         if self.kv.applied().index > from {
             let (last, view) = (self.kv.applied(), self.kv.view());
-            out.push(Output::Applied(Applied { last, outcomes, events, leases, view }));
+            out.push(Output::Applied(Applied { last, outcomes, events, leases, members: changes, view }));
         }
         Ok(())
     }

@@ -15,6 +15,7 @@
 //! | that record, and there is no checkpoint | the log alone will do if it is whole from its first entry; else as a state that is lost |
 //! | flushed entries or the state, and there is no other voter | the node does not start: whatever it served would lack what was acknowledged |
 
+use quorate_base::time::Duration;
 use quorate_base::{Base, EntryId, EntryKind, HardState, Index, Instant, NodeId, Rng, ShardId};
 use quorate_protocol::raft::{self, BootError, Membership, Raft};
 use quorate_state::kv::{Kv, KvView};
@@ -31,10 +32,12 @@ pub struct Parts<'a> {
     pub found: Recovered,
     /// Where the states of checkpoints are.
     pub store: &'a mut dyn StateStore,
-    /// The first configuration's voters, for a node that is new.
-    pub voters: Vec<NodeId>,
+    /// For a node that is new: the first configuration, or the one that it joins, in which it has no vote.
+    pub founders: Membership,
     /// A new node of a new cluster campaigns without waiting for a time-out.
     pub campaign_at_once: bool,
+    /// For so long an earlier life may have promised to vote for nobody, for its leader's lease.
+    pub promised: Duration,
 }
 
 /// A node ready to run.
@@ -94,9 +97,9 @@ impl std::error::Error for Error {}
 
 /// Puts core and machine together.
 pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant) -> Result<Booted, Error> {
-    let Parts { raft: config, mut found, store, voters, campaign_at_once } = parts;
+    let Parts { raft: config, mut found, store, founders, campaign_at_once, promised } = parts;
     let (shard, id) = (config.shard, config.id);
-    let founders = Membership::of_voters(voters).encode();
+    let founders = founders.encode();
     let newest = store.newest().map_err(Error::State)?;
     let begun = found.shards.remove(&shard).or_else(|| unread(&found, shard, newest, &founders, id));
     let new = begun.is_none();
@@ -145,6 +148,7 @@ pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant
         base: log.base,
         entries: log.entries,
         campaign_at_once: new && campaign_at_once,
+        promised,
     };
     let raft = Raft::new(config, rng.fork("raft"), boot, now).map_err(Error::Boot)?;
     let view = kv.view();

@@ -48,8 +48,9 @@ impl Node {
             raft: config.clone(),
             found,
             store: &mut store,
-            voters: vec![ME],
+            founders: raft::Membership::of_voters([ME]),
             campaign_at_once: true,
+            promised: Duration::ZERO,
         };
         let (mut rng, now) = (Rng::new(1), Instant(1));
         let booted = boot::boot(parts, &mut journal, &mut rng, now).unwrap();

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's panic is its failure")]
 
+use quorate_base::time::Duration;
 use quorate_base::{Base, EntryId, Index, Instant, Mint, NodeId, Rng, ShardId, Term};
 use quorate_faulty::FaultyDisk;
 use quorate_node::applier::{Applied, Applier, Output, Work};
@@ -25,8 +26,15 @@ fn start() -> (Lane, Applier) {
         Journal::open(disk.clone(), "journal", identity, options, Mint::for_journal()).unwrap();
     let mut store = MemoryStore::new(disk, "state", identity);
     let config = raft::Config::new(KV, ME);
-    let voters = (1..=3).map(NodeId).collect();
-    let parts = Parts { raft: config.clone(), found, store: &mut store, voters, campaign_at_once: false };
+    let founders = Membership::of_voters((1..=3).map(NodeId));
+    let parts = Parts {
+        raft: config.clone(),
+        found,
+        store: &mut store,
+        founders,
+        campaign_at_once: false,
+        promised: Duration::ZERO,
+    };
     let (mut rng, now) = (Rng::new(1), Instant(1));
     let booted = boot::boot(parts, &mut journal, &mut rng, now).unwrap();
     let hub = Arc::new(Mutex::new(Hub::new(Options::default(), booted.view.clone(), Box::new(|| {}))));
@@ -70,7 +78,14 @@ fn while_entries_bring_no_events() {
     let (mut lane, applier) = start();
     let before = view(&lane);
     let (outcomes, events, leases) = Default::default();
-    let applied = Applied { last: EntryId::ZERO, outcomes, events, leases, view: applier.kv().view() };
+    let applied = Applied {
+        last: EntryId::ZERO,
+        outcomes,
+        events,
+        leases,
+        members: Vec::new(),
+        view: applier.kv().view(),
+    };
     lane.handle(Instant(2), Event::Output(Output::Applied(applied)));
     assert!(before.upgrade().is_none(), "the view from before the batch is still held");
 }

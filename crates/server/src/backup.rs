@@ -4,13 +4,14 @@
 //! checksum of its own, and the whole one more (`quorate_node::backup` draws it).
 //!
 //! A restored directory holds a checkpoint with the snapshot's state, and a journal whose log begins behind it, with the members
-//! of the new cluster as its configuration. Revisions and leases are as they were. Each member is restored from the same file,
+//! of the new cluster as its configuration; names and addresses go into the log once one of them leads, so that all have the
+//! same ones. Revisions and leases are as they were. Each member is restored from the same file,
 //! with the same members; since all begin at one entry, their logs fit. The new cluster has another identity than the old one,
 //! or a node of the old one that comes back would be taken for a member, with a log that goes further.
 
 use crate::bbolt::{self, MAGIC, MAGIC_AT};
 use crate::config::ServerConfig;
-use crate::datadir::{DataDir, create_dir_durably};
+use crate::datadir::{DataDir, RESTORING, create_dir_durably};
 use crate::disk::FsDisk;
 use crate::error::{ServeError, ServeErrorKind};
 use bytes::Bytes;
@@ -26,9 +27,6 @@ use std::fs::{self, File};
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Stands in a directory while it is being restored.
-const RESTORING: &str = "restoring";
 
 /// What is in a snapshot file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,8 +60,13 @@ pub fn restore(path: &Path, config: &ServerConfig, bump: Option<u64>) -> Result<
         ));
     }
     must_be_new(&config.data)?;
+    let again = was_interrupted(&config.data);
     let marker = mark(&config.data)?;
-    let data = DataDir::open(config)?;
+    let data = DataDir::open(config).inspect_err(|_| {
+        if !again {
+            let _ = fs::remove_file(&marker);
+        }
+    })?;
     for part in ["state", "journal"] {
         remove_dir(&data.path().join(part))?;
     }

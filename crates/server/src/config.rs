@@ -43,8 +43,10 @@ pub struct ServerConfig {
     pub etcd_advertise: String,
     /// Where the peer port listens.
     pub peer_listen: SocketAddr,
-    /// The voters with which the cluster begins, this node included.
+    /// The members with which the cluster begins, or which it has when this node joins it; this node included.
     pub peers: Vec<Peer>,
+    /// Those of them that have no vote: this node among them, where it joins.
+    pub learners: BTreeSet<NodeId>,
     /// How often a leader speaks.
     pub heartbeat: Duration,
     /// The shortest election timeout.
@@ -55,6 +57,9 @@ pub struct ServerConfig {
     pub campaign_at_once: bool,
     /// The version that etcd clients are told: plain MAJOR.MINOR.PATCH.
     pub reported_version: String,
+    /// Serve reads under a lease: how far the nodes' clocks may run fast or slow, in millionths. Unless set each such read asks a
+    /// majority.
+    pub lease_reads: Option<u32>,
     /// Listen beyond loopback without TLS and users.
     pub insecure: bool,
     /// What the node does unasked.
@@ -112,6 +117,8 @@ impl ServerConfig {
     pub const ELECTION_MIN: Duration = Duration::from_millis(700);
     /// Default longest election timeout.
     pub const ELECTION_MAX: Duration = Duration::from_millis(1400);
+    /// The drift of clocks that leases allow for unless the configuration says otherwise: one percent.
+    pub const CLOCK_DRIFT: u32 = 10_000;
     /// The version that etcd clients are told unless the configuration says otherwise.
     pub const REPORTED_VERSION: &str = "3.4.31";
 
@@ -131,6 +138,12 @@ impl ServerConfig {
         self.check_peers()?;
         self.check_exposure()?;
         self.check_timing()?;
+        if let Some(drift) = self.lease_reads.filter(|drift| !(1..=200_000).contains(drift)) {
+            return Err(refuse(
+                format!("a clock drift of up to {drift} ppm makes no sense for leases"),
+                "no clock is perfect, and with more than 20% hardly any lease is left: write for example 1%",
+            ));
+        }
         if let Some(mode) = self.upkeep.auto_compaction.filter(|mode| !mode.makes_sense()) {
             return Err(refuse(
                 format!("a compaction that keeps {mode:?} makes no sense"),
@@ -266,11 +279,13 @@ mod tests {
             etcd_advertise: "http://127.0.0.1:2380".into(),
             peer_listen: SocketAddr::from(([127, 0, 0, 1], 7101)),
             peers: vec![peer(1), peer(2), peer(3)],
+            learners: BTreeSet::new(),
             heartbeat: ServerConfig::HEARTBEAT,
             election_min: ServerConfig::ELECTION_MIN,
             election_max: ServerConfig::ELECTION_MAX,
             campaign_at_once: false,
             reported_version: ServerConfig::REPORTED_VERSION.into(),
+            lease_reads: None,
             insecure: false,
             upkeep: Upkeep::default(),
         }
@@ -306,6 +321,9 @@ mod tests {
             &|c| c.upkeep.auto_compaction = Some(AutoCompaction::Periodic(Duration::ZERO)),
             "a compaction that keeps",
         );
+        for drift in [0, 200_001] {
+            bad(&|c| c.lease_reads = Some(drift), "a clock drift");
+        }
         for version in ["3.6", "3.6.0-quorate", "3..0", "three.6.0"] {
             bad(&|c| c.reported_version = version.into(), "MAJOR.MINOR.PATCH");
         }

@@ -20,9 +20,11 @@ use std::path::{Path, PathBuf};
 pub const FORMAT: u32 = 1;
 const IDENTITY: &str = "identity";
 const LOCK: &str = "lock";
-/// What may lie in a directory that is not yet a node's: the lock, a half-written identity, the log of a supervisor, and
-/// what file systems put at their root.
-const HARMLESS: [&str; 5] = [LOCK, "identity.new", "log", "log.old", "lost+found"];
+/// Stands in a directory while a snapshot is restored into it.
+pub(crate) const RESTORING: &str = "restoring";
+/// What may lie in a directory that is not yet a node's: the lock, a half-written identity, the mark of a restore (which
+/// comes before all else), the log of a supervisor, and what file systems put at their root.
+const HARMLESS: [&str; 6] = [LOCK, "identity.new", RESTORING, "log", "log.old", "lost+found"];
 
 /// An opened data directory; dropping it gives it free.
 #[derive(Debug)]
@@ -61,6 +63,13 @@ impl DataDir {
     pub fn life(&self) -> u64 {
         self.life
     }
+}
+
+/// Which node of which cluster keeps its data in `dir`, if one has begun to: its cluster's id and its own.
+pub fn owner(dir: &Path) -> Result<Option<(u64, NodeId)>, ServeError> {
+    let begun = std::fs::read_dir(dir.join("journal")).is_ok_and(|mut files| files.next().is_some());
+    let identity = Identity::load(dir)?.filter(|_| begun);
+    Ok(identity.map(|identity| (identity.cluster, NodeId(identity.node))))
 }
 
 /// Whose directory it is.
@@ -285,11 +294,13 @@ mod tests {
                 etcd_advertise: "http://127.0.0.1:1".into(),
                 peer_listen: SocketAddr::from(([127, 0, 0, 1], 2)),
                 peers: Vec::<Peer>::new(),
+                learners: std::collections::BTreeSet::new(),
                 heartbeat: Duration::from_millis(100),
                 election_min: Duration::from_millis(700),
                 election_max: Duration::from_millis(1400),
                 campaign_at_once: false,
                 reported_version: "3.4.31".into(),
+                lease_reads: None,
                 insecure: false,
                 upkeep: crate::config::Upkeep::default(),
             }

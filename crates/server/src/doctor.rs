@@ -1,16 +1,18 @@
 //! The doctor: reads every record and file of a data directory that no node uses, and names what is damaged. It changes nothing,
 //! not even the lock.
 //!
-//! What it reads: the identity; every batch of the journal, in the way a start does, and the second record of votes; of every
-//! checkpoint the manifest, every small file, every block of every table and its end; the notes of peers. What it does not: the
+//! What it reads: the identity; every batch of the journal, in the way a start does, and the second record of votes; in it every
+//! configuration, with the book of its members; of every checkpoint the manifest, every small file, every block of every table and its end; the notes of peers. What it does not: the
 //! directory `live`, which each start makes anew from a checkpoint, and the journal's spare segment.
 
 use crate::datadir::{self, Identity};
 use crate::error::{ServeError, ServeErrorKind};
 use crate::met;
-use quorate_base::NodeId;
 use quorate_base::disk::{Disk, DiskError, DiskErrorKind, DiskResult, File};
-use quorate_storage::journal;
+use quorate_base::{EntryKind, NodeId};
+use quorate_protocol::raft::Membership;
+use quorate_storage::journal::{self, ShardLog};
+use quorate_wire::members::Book;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -24,12 +26,27 @@ pub struct Report {
     pub checkpoint: Option<u64>,
     /// Entries of the log behind it.
     pub entries: u64,
+    /// The newest configuration in it, where one can be read.
+    pub members: Option<Members>,
     /// Files of checkpoints that were read, and bytes of them.
     pub files: u64,
     /// See `files`.
     pub bytes: u64,
     /// What is damaged, harmless or not.
     pub findings: Vec<Finding>,
+}
+
+/// Who the members are, as the newest configuration of a log says; it need not be committed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Members {
+    /// All of them, in the order of their ids.
+    pub nodes: Vec<NodeId>,
+    /// Those of them that have no vote.
+    pub learners: Vec<NodeId>,
+    /// A change of voters is under way.
+    pub joint: bool,
+    /// Whose directory it is was a member and is none any more.
+    pub removed: bool,
 }
 
 /// A place that is damaged.
@@ -114,8 +131,38 @@ fn examine_journal(dir: &Path, owner: journal::Identity, report: &mut Report) ->
         report.find(damage.file.clone(), Some(damage.offset), damage.what, harmless);
     }
     report.entries = found.shards.values().map(|log| log.entries.len() as u64).sum();
+    for log in found.shards.values() {
+        examine_members(log, owner.node, report);
+    }
     report.checkpoint = found.checkpoint.map(|mark| mark.generation).filter(|&generation| generation > 0);
     Ok(())
+}
+
+/// Every record verified before it was written: what cannot be read here was written by a newer release, or is a mistake of ours.
+fn examine_members(log: &ShardLog, owner: NodeId, report: &mut Report) {
+    let base = (log.base.id.index, &log.base.membership);
+    let entries = log.entries.iter().filter(|entry| entry.kind == EntryKind::Membership);
+    let all = std::iter::once(base).filter(|_| log.based).chain(entries.map(|e| (e.id.index, &e.data)));
+    for (index, bytes) in all.filter(|(_, bytes)| !bytes.is_empty()) {
+        if let Some(members) = configuration(bytes, owner) {
+            report.members = Some(members);
+        } else {
+            let what =
+                format!("the configuration of the members at entry {index} cannot be read by this release");
+            report.find("journal", None, what, false);
+        }
+    }
+}
+
+fn configuration(bytes: &[u8], owner: NodeId) -> Option<Members> {
+    let membership = Membership::decode(bytes)?;
+    let removed = match &membership.book {
+        book if book.is_empty() => false,
+        book => Book::decode(book).ok()?.was_removed(&membership, owner),
+    };
+    let nodes: Vec<NodeId> = membership.nodes().into_iter().collect();
+    let learners = nodes.iter().copied().filter(|&id| membership.is_learner(id)).collect();
+    Some(Members { nodes, learners, joint: membership.is_joint(), removed })
 }
 
 fn examine_state(dir: &Path, owner: journal::Identity, report: &mut Report) -> Result<(), ServeError> {
@@ -212,5 +259,47 @@ impl File for Seen {
 
     fn sync(&mut self) -> DiskResult<()> {
         refused("sync")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use quorate_base::{Base, Entry, EntryId, Index, Term};
+
+    /// Claim: configurations of both forms are read, with the book where there is one; one that is neither, or whose book makes
+    /// no sense, is named by its entry.
+    #[test]
+    fn configurations_are_read_and_what_is_none_is_named() {
+        let me = NodeId(3);
+        let plain = Membership::of_voters([1, 2, 3].map(NodeId));
+        let book = Book { used: NodeId(4), ..Book::default() }.encode().unwrap_or_default();
+        let left = Membership { book, ..Membership::of_voters([1, 2].map(NodeId)) };
+        let torn = Membership { book: Bytes::from_static(b"no book"), ..plain.clone() };
+        let examined = |data: &[Bytes]| {
+            let entries = data.iter().enumerate().map(|(at, data)| Entry {
+                id: EntryId::new(Term(1), Index(at as u64 + 8)),
+                kind: EntryKind::Membership,
+                data: data.clone(),
+            });
+            let base = Base { id: EntryId::new(Term(1), Index(7)), membership: plain.encode() };
+            let log = ShardLog { base, based: true, entries: entries.collect(), ..ShardLog::default() };
+            let mut report = Report::default();
+            examine_members(&log, me, &mut report);
+            report
+        };
+        let all = Members { nodes: [1, 2, 3].map(NodeId).into(), ..Members::default() };
+        assert_eq!(examined(&[]).members, Some(all.clone()));
+        let gone = Members { nodes: [1, 2].map(NodeId).into(), removed: true, ..Members::default() };
+        let found = examined(&[left.encode()]);
+        assert!(found.members == Some(gone) && found.is_healthy(), "{found:?}");
+        let joint = examined(&[plain.joint(&left).encode()]).members;
+        assert!(joint.is_some_and(|m| m.joint && !m.removed && m.nodes == all.nodes));
+        for bad in [torn.encode(), Bytes::from_static(&[9, 0])] {
+            let found = examined(&[bad]);
+            assert!(!found.is_healthy() && found.findings[0].what.contains("at entry 8"), "{found:?}");
+            assert_eq!(found.members, Some(all.clone()), "the one before it");
+        }
     }
 }

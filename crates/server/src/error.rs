@@ -25,6 +25,8 @@ pub enum ServeErrorKind {
     Broken,
     /// The state failed a read while serving: the next start sets it aside and fetches it from the peers.
     StateDamaged,
+    /// The node was removed from its cluster.
+    Removed,
     /// Anything else.
     Other,
 }

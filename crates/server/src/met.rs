@@ -2,9 +2,9 @@
 //!
 //! A replica that lost its disk and comes back under its old name has forgotten what it confirmed, and its vote could elect a
 //! leader that lacks acknowledged writes. Its directory tells: each has a number, its *life*, drawn when it is made. Nodes
-//! greet with it, and write down durably whom they met with which. A peer that comes with another life is refused until a
-//! person says that it may be taken as new, by removing the note. (etcd refuses a member that "has already been
-//! bootstrapped" for the same reason.)
+//! greet with it, and write down durably whom they met with which. A peer that comes with another life is refused: it is
+//! replaced, by removing it and adding another under a new id, which nobody has met. (etcd refuses a member that "has already
+//! been bootstrapped" for the same reason.) A person may also remove the notes, and so say that it can be taken as new.
 
 use quorate_base::NodeId;
 use std::fs::{self, File};
@@ -29,9 +29,11 @@ impl Met {
             Some(known) if known == life => Ok(()),
             Some(_) => Err(format!(
                 "node {peer} comes with another data directory than it had, so what it had confirmed is lost or elsewhere; \
-                 give it the old one back. If that is lost: once all other nodes are up and serve, remove {} here and the \
-                 same file of each of them, and it is taken as new",
-                path.display()
+                 give it the old one back. If that is lost, replace it: `quorate node replace {peer:x}` removes it and adds a \
+                 new one under a new id. (Or, once all other nodes are up and serve, remove {} here and the same file of \
+                 each of them, and it is taken as new.)",
+                path.display(),
+                peer = peer.get()
             )),
             None => self.write_down(&path, life).map_err(|e| format!("cannot write {}: {e}", path.display())),
         }

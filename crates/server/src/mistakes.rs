@@ -45,6 +45,8 @@ pub(crate) enum MistakeKind {
     Addressee,
     /// It is no member, or this very node.
     Stranger,
+    /// It was a member and is none any more.
+    Removed,
     /// It is a member with another data directory than it had.
     Forgetful,
     /// A packet was too long or damaged.

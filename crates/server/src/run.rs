@@ -9,6 +9,7 @@ use crate::door::NodeDoor;
 use crate::error::{ServeError, ServeErrorKind};
 use crate::inbox::Inbox;
 use crate::met::Met;
+use crate::promised;
 use crate::room::{self, Room};
 use crate::transport::{Patience, PeerBytes, Transport};
 use crate::workers::{Counters, ToBackground, ToJournal, Workers};
@@ -20,10 +21,9 @@ use quorate_node::boot;
 use quorate_node::figures::{Figures, Histogram};
 use quorate_node::lane::{AT_ONCE, Broken, Effects, Event, Lane, Settings, Upkeep};
 use quorate_node::watch::Hub;
-use quorate_protocol::raft;
+use quorate_protocol::raft::{self, Membership};
 use quorate_storage::journal::{Identity, Journal, Options};
 use quorate_storage::state::{StateErrorKind, StateStore};
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -34,6 +34,8 @@ use tokio::net::TcpListener;
 pub(crate) const KV: ShardId = ShardId(1);
 /// How long a stopping node waits for its successor to take over.
 const HAND_OVER_PATIENCE: Duration = Duration::from_millis(1500);
+/// How long a node that was removed goes on, so that what it has still to say is heard.
+const REMOVED_PATIENCE: Duration = Duration::from_millis(300);
 /// How often a node that waits for its state says so.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
@@ -120,16 +122,19 @@ async fn serve(
     let room = Room::open(data.path(), config.upkeep.min_free_bytes);
 
     let clock = Clock::start();
+    #[cfg(feature = "faults")]
+    crate::faults::listen(move || clock.real())
+        .map_err(|e| ServeError::new(ServeErrorKind::Other, format!("the socket for faults: {e}"), ""))?;
     let inbox = Arc::new(Inbox::default());
     let counters = Arc::new(Counters::default());
     let Recovered { mut lane, workers, hub, mut store } = recover(&config, clock, &inbox, &counters)?;
     let _watching = room::watch(room, inbox.clone()).map_err(|e| no_thread(&e))?;
-    let peers: BTreeMap<NodeId, String> =
-        config.peers.iter().filter(|p| p.id != config.node).map(|p| (p.id, p.address.clone())).collect();
     let patience = Patience::of(config.election_max);
     let life = (data.life(), Met::beside(data.path()));
-    let transport = Transport::new(config.cluster, config.node, life, peers, patience, inbox.clone(), clock);
-    transport.start(peer, &mut Rng::new(seed(&config)));
+    let (roster, loop_) = (lane.roster().clone(), (inbox.clone(), clock));
+    let mut rng = Rng::new(seed(&config));
+    let transport = Transport::new(config.cluster, config.node, life, roster, patience, loop_, &mut rng);
+    transport.start(peer);
 
     let door = NodeDoor::new(&lane, inbox.clone(), hub, clock);
     let facts = {
@@ -151,7 +156,10 @@ async fn serve(
     }));
 
     let result = run_lane(&mut lane, &inbox, &workers, &transport, &door, &mut front, clock, stop).await;
-    let result = result.map_err(|broken| condemn(&mut store, &lane, broken));
+    let result = result.map_err(|end| match end {
+        End::Broken(broken) => condemn(&mut store, &lane, broken),
+        End::Removed(by) => removed(config.node, by, &config.data),
+    });
     door.close();
     served.abort();
     tracing::info!(node = %config.node, "stopped");
@@ -258,7 +266,10 @@ fn recover(
     raft_config.heartbeat = config.heartbeat;
     raft_config.election_min = config.election_min;
     raft_config.election_max = config.election_max;
-    let voters: Vec<NodeId> = config.peers.iter().map(|p| p.id).collect();
+    raft_config.lease_reads = config.lease_reads;
+    let promised = promised::take(&config.data, config.lease_reads.map(|_| config.election_min))?;
+    let (learners, voters) = config.peers.iter().map(|p| p.id).partition(|id| config.learners.contains(id));
+    let founders = Membership { voters, learners, ..Membership::default() };
     let now = clock.now();
     let mut rng = Rng::new(seed(config));
     let booted = boot::boot(
@@ -266,8 +277,9 @@ fn recover(
             raft: raft_config.clone(),
             found,
             store: &mut store,
-            voters,
+            founders,
             campaign_at_once: config.campaign_at_once,
+            promised,
         },
         &mut journal,
         &mut rng,
@@ -335,6 +347,26 @@ fn seed(config: &ServerConfig) -> u64 {
         ^ u64::from(std::process::id()).rotate_left(32)
 }
 
+/// Why a node ends that nobody told to.
+enum End {
+    /// It cannot go on.
+    Broken(Broken),
+    /// It was removed; who said so, if it is not in its own log.
+    Removed(Option<NodeId>),
+}
+
+fn removed(node: NodeId, by: Option<NodeId>, data: &Path) -> ServeError {
+    let by = by.map_or_else(|| "its log says so".to_string(), |by| format!("node {by} says so"));
+    ServeError::new(
+        ServeErrorKind::Removed,
+        format!("node {node} was removed from its cluster ({by})"),
+        &format!(
+            "it is not coming back under this id: {} can be deleted; `quorate node add` adds a new node in its place",
+            data.display()
+        ),
+    )
+}
+
 /// The loop: everything that came, then one drain, then its effects.
 #[allow(clippy::too_many_arguments, reason = "the parts of a node")]
 async fn run_lane(
@@ -346,7 +378,9 @@ async fn run_lane(
     front: &mut Front,
     clock: Clock,
     stop: impl Future<Output = ()>,
-) -> Result<(), Broken> {
+) -> Result<(), End> {
+    let mut roster = lane.roster_version();
+    let mut removed: Option<(std::time::Instant, Option<NodeId>)> = None;
     let mut stop = std::pin::pin!(stop);
     let mut stopping: Option<std::time::Instant> = None;
     let mut events = Vec::new();
@@ -363,13 +397,15 @@ async fn run_lane(
             biased;
             () = inbox.ready() => {}
             () = timer => read_what_waits().await,
+            () = tokio::time::sleep(REMOVED_PATIENCE), if removed.is_some() => {}
             () = &mut stop, if stopping.is_none() => {
                 stopping = Some(std::time::Instant::now());
                 inbox.push(Event::HandOver);
             }
         }
-        let now = clock.now();
         inbox.take(&mut events);
+        // Behind what came: no request is served by the time of before it came, which a lease may have outlived.
+        let now = clock.now();
         for event in events.drain(..) {
             lane.handle(now, event);
         }
@@ -380,13 +416,29 @@ async fn run_lane(
         front.open_if(lane.raft().state_lost());
         if let Err(broken) = broken {
             end(lane, door, clock).await;
-            return Err(broken);
+            return Err(End::Broken(broken));
+        }
+        if roster != lane.roster_version() {
+            roster = lane.roster_version();
+            transport.follow(lane.roster());
+        }
+        if lane.roster().was_removed(lane.raft().id()) || transport.told_removed().is_some() {
+            let (since, by) = *removed.get_or_insert((std::time::Instant::now(), transport.told_removed()));
+            if since.elapsed() >= REMOVED_PATIENCE {
+                end(lane, door, clock).await;
+                return Err(End::Removed(by));
+            }
         }
         if let Some(since) = stopping
             && (!lane.raft().is_leader() || since.elapsed() > HAND_OVER_PATIENCE || !transport.any())
         {
-            end(lane, door, clock).await;
-            return Ok(());
+            // What is new goes elsewhere; what was taken is answered first: the successor has it in its log.
+            door.close();
+            let answered = !lane.owes() || lane.raft().leader().is_none();
+            if answered || since.elapsed() > HAND_OVER_PATIENCE || !transport.any() {
+                end(lane, door, clock).await;
+                return Ok(());
+            }
         }
     }
 }

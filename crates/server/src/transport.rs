@@ -1,9 +1,14 @@
 //! Peer connections: one TCP connection a pair of nodes, packets of frames in both directions.
 //!
-//! The node with the smaller id dials, the other listens; whoever connects later replaces the older connection. A
-//! connection starts with a [`Hello`] from each side: magic, format version, cluster, who I am, whom I mean. Anything that
-//! does not fit is answered with nothing, logged with what to do (once a minute for each mistake of each host: who errs
-//! tries again) and counted, and the node goes on. So many may be about to greet and no more, each for a short while.
+//! The node with the smaller id dials, the other listens, and dials only where nothing came of that for a while: the other
+//! may not know yet that it is there. Whoever connects later replaces the older connection. A connection starts with a
+//! [`Hello`] from each side: magic, format version, cluster, who I am, whom I mean. Anything that does not fit is answered
+//! with nothing, logged with what to do (once a minute for each mistake of each host: who errs tries again) and counted, and
+//! the node goes on. So many may be about to greet and no more, each for a short while.
+//!
+//! Whom it dials and takes is the lane's [`Roster`], which follows the configuration. A node that was removed is told so in
+//! the answer to its greeting, and stops: it may have been away when it happened, and nobody sends it the log any more. One
+//! that is not in the roster, because this node lags behind, says by which place of the log it is a member.
 //!
 //! A packet is length, CRC32C, body. What is to be sent is written at once, as far as the socket takes it, without waking
 //! a task; the rest waits in a bounded backlog. When the backlog is full the packet is dropped: the protocols above treat
@@ -16,6 +21,7 @@
 //! this process itself stands still counts as one step of that while, not as the peer's silence. Dialling, too, has an end:
 //! a host that swallows the first packet of a connection would hold it for minutes.
 
+mod hello;
 mod outage;
 
 use crate::clock::Clock;
@@ -23,11 +29,12 @@ use crate::inbox::{Inbox, lock};
 use crate::met::Met;
 use crate::mistakes::{Mistake, MistakeKind, Mistakes, TELL_EVERY};
 use bytes::{Buf, Bytes, BytesMut};
+use hello::{Hello, read_hello};
 use outage::{Outage, Told};
 use quorate_base::time::Throttle;
 use quorate_base::{NodeId, Rng};
-use quorate_node::lane::{Event, PACKET_BYTES};
-use std::collections::BTreeMap;
+use quorate_node::lane::{Event, PACKET_BYTES, Roster};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -37,14 +44,11 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 
-/// The first bytes of a connection.
-const MAGIC: [u8; 8] = *b"QRTpeer\0";
 /// The version of the packets and frames.
 ///
 /// 2: a node says that it is there, with an empty packet, also when it has nothing to say; and in its answers to heartbeats,
-/// whether it withholds.
-pub(crate) const VERSION: u16 = 3;
-const HELLO_BYTES: usize = 8 + 2 + 8 * 4 + 4;
+/// whether it withholds. 4: members come and go. 5: promises for leases, and how an entry was committed.
+pub(crate) const VERSION: u16 = 5;
 const HEADER_BYTES: usize = 8;
 /// The largest packet that is read: what a lane makes, and room for its last frame to be the largest there is.
 const PACKET_MAX: usize = PACKET_BYTES + (12 << 20);
@@ -62,66 +66,19 @@ const STEP: Duration = Duration::from_millis(500);
 /// So many steps without a byte are no silence yet.
 const STEPS_MIN: u32 = 4;
 
-/// Who is on which side of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Hello {
-    version: u16,
-    cluster: u64,
-    from: u64,
-    to: u64,
-    /// Of the sender's data directory.
-    life: u64,
-}
-
-impl Hello {
-    fn encode(self) -> [u8; HELLO_BYTES] {
-        let mut out = [0; HELLO_BYTES];
-        out[..8].copy_from_slice(&MAGIC);
-        out[8..10].copy_from_slice(&self.version.to_le_bytes());
-        out[10..18].copy_from_slice(&self.cluster.to_le_bytes());
-        out[18..26].copy_from_slice(&self.from.to_le_bytes());
-        out[26..34].copy_from_slice(&self.to.to_le_bytes());
-        out[34..42].copy_from_slice(&self.life.to_le_bytes());
-        let crc = crc32c::crc32c(&out[..42]);
-        out[42..].copy_from_slice(&crc.to_le_bytes());
-        out
-    }
-
-    fn decode(bytes: &[u8; HELLO_BYTES]) -> Result<Self, Mistake> {
-        let mut rest = &bytes[..];
-        let mut magic = [0; 8];
-        rest.copy_to_slice(&mut magic);
-        if magic != MAGIC {
-            return Err(Mistake::new(
-                MistakeKind::NoPeer,
-                "it does not speak Quorate's peer protocol; only nodes may connect to the peer port, clients use the \
-                 etcd port",
-            ));
-        }
-        let hello = Self {
-            version: rest.get_u16_le(),
-            cluster: rest.get_u64_le(),
-            from: rest.get_u64_le(),
-            to: rest.get_u64_le(),
-            life: rest.get_u64_le(),
-        };
-        if rest.get_u32_le() != crc32c::crc32c(&bytes[..42]) {
-            return Err(Mistake::new(
-                MistakeKind::Damaged,
-                "its greeting is damaged; look for what changes bytes on the way between the nodes",
-            ));
-        }
-        Ok(hello)
-    }
-}
-
 /// Who this node is, and who may talk to it.
 pub(crate) struct Transport {
     cluster: u64,
     me: NodeId,
     life: u64,
     met: Met,
-    peers: BTreeMap<NodeId, String>,
+    roster: Mutex<Roster>,
+    /// Those that are being dialled, each by a task of its own.
+    dialled: Mutex<BTreeSet<NodeId>>,
+    /// Draws the pauses between attempts.
+    rng: Mutex<Rng>,
+    /// Who said that this node was removed.
+    told_removed: Mutex<Option<NodeId>>,
     patience: Patience,
     links: Mutex<BTreeMap<NodeId, Arc<Link>>>,
     told: Mutex<BTreeMap<NodeId, Told>>,
@@ -181,31 +138,74 @@ struct Link {
 }
 
 impl Transport {
-    /// The connections of node `me`, with a data directory of this life, to `peers` (addresses by id, itself left out).
+    /// The connections of node `me`, with a data directory of this life, to those of `roster`. `rng` draws the pauses between
+    /// attempts.
     pub(crate) fn new(
         cluster: u64,
         me: NodeId,
         (life, met): (u64, Met),
-        peers: BTreeMap<NodeId, String>,
+        roster: Roster,
         patience: Patience,
-        inbox: Arc<Inbox>,
-        clock: Clock,
+        (inbox, clock): (Arc<Inbox>, Clock),
+        rng: &mut Rng,
     ) -> Arc<Self> {
-        let (links, told, mistakes) = (Mutex::default(), Mutex::default(), Mistakes::default());
         Arc::new(Self {
             cluster,
             me,
             life,
             met,
-            peers,
+            roster: Mutex::new(roster),
+            dialled: Mutex::default(),
+            rng: Mutex::new(Rng::new(rng.next_u64())),
+            told_removed: Mutex::default(),
             patience,
-            links,
-            told,
+            links: Mutex::default(),
+            told: Mutex::default(),
             inbox,
             clock,
-            mistakes,
+            mistakes: Mistakes::default(),
             bytes: Traffic::default(),
         })
+    }
+
+    /// From now on the members are these: new ones are dialled, connections to those that are none any more are closed.
+    pub(crate) fn follow(self: &Arc<Self>, roster: &Roster) {
+        lock(&self.roster).clone_from(roster);
+        let gone: Vec<Arc<Link>> = {
+            let links = lock(&self.links);
+            let gone =
+                links.iter().filter(|(id, _)| roster.was_removed(**id) && !roster.peers.contains_key(id));
+            gone.map(|(_, link)| link.clone()).collect()
+        };
+        for link in gone {
+            link.closed.notify_one();
+        }
+        self.dial_all();
+    }
+
+    /// Who said that this node was removed from the cluster, if anybody did.
+    pub(crate) fn told_removed(&self) -> Option<NodeId> {
+        *lock(&self.told_removed)
+    }
+
+    fn dial_all(self: &Arc<Self>) {
+        let peers: Vec<NodeId> =
+            lock(&self.roster).peers.keys().copied().filter(|&id| id != self.me).collect();
+        for peer in peers {
+            if lock(&self.dialled).insert(peer) {
+                let rng = Rng::new(lock(&self.rng).next_u64());
+                tokio::spawn(self.clone().dial(peer, rng));
+            }
+        }
+    }
+
+    /// Where a peer may be; `None` once it is none any more.
+    fn addresses(&self, peer: NodeId) -> Option<Vec<String>> {
+        lock(&self.roster).peers.get(&peer).cloned()
+    }
+
+    fn is_connected(&self, peer: NodeId) -> bool {
+        lock(&self.links).contains_key(&peer)
     }
 
     /// How much was sent and received so far.
@@ -239,15 +239,9 @@ impl Transport {
     }
 
     /// Starts listening and dialling on the current runtime.
-    ///
-    /// `rng` draws the pauses between attempts.
-    pub(crate) fn start(self: &Arc<Self>, listener: TcpListener, rng: &mut Rng) {
+    pub(crate) fn start(self: &Arc<Self>, listener: TcpListener) {
         tokio::spawn(self.clone().accept(listener));
-        for (&peer, address) in &self.peers {
-            if self.me < peer {
-                tokio::spawn(self.clone().dial(peer, address.clone(), Rng::new(rng.next_u64())));
-            }
-        }
+        self.dial_all();
     }
 
     /// Whether any peer is connected now.
@@ -301,46 +295,83 @@ impl Transport {
 
     async fn welcome(&self, mut stream: TcpStream) -> Result<(NodeId, TcpStream), Mistake> {
         let hello = read_hello(&mut stream).await?;
-        self.check(&hello, None)?;
         let from = NodeId(hello.from);
-        self.write_hello(&mut stream, from).await?;
+        if let Err(mistake) = self.check(&hello, None) {
+            if mistake.kind == MistakeKind::Removed {
+                // It has to know, and hears it nowhere else.
+                let _ = self.write_hello(&mut stream, from, true).await;
+            }
+            return Err(mistake);
+        }
+        self.write_hello(&mut stream, from, false).await?;
         Ok((from, stream))
     }
 
-    async fn dial(self: Arc<Self>, peer: NodeId, address: String, mut rng: Rng) {
+    async fn dial(self: Arc<Self>, peer: NodeId, mut rng: Rng) {
         let mut pause = DIAL_PAUSE_MIN;
         let mut outage = Outage::new(self.clock.now());
-        loop {
-            match self.call(peer, &address).await {
+        let mut alone_since = self.clock.now();
+        for attempt in 0_usize.. {
+            let Some(addresses) = self.addresses(peer) else { break };
+            let now = self.clock.now();
+            let turn = self.me < peer || now.since(alone_since) > self.patience.silence;
+            if self.is_connected(peer) || !turn || addresses.is_empty() {
+                if self.is_connected(peer) {
+                    (alone_since, outage) = (now, Outage::new(now));
+                }
+                // The other side dials, or did.
+                tokio::time::sleep(DIAL_PAUSE_MAX.min(self.patience.silence / 4)).await;
+                continue;
+            }
+            let address = &addresses[attempt % addresses.len()];
+            match self.call(peer, address).await {
                 Ok(stream) => {
                     let since = self.clock.now();
                     self.clone().run(peer, stream).await;
-                    outage = Outage::new(self.clock.now());
+                    alone_since = self.clock.now();
+                    outage = Outage::new(alone_since);
                     // One that is closed as soon as it is made is no reason to hurry.
-                    if self.clock.now().since(since) > self.patience.silence {
+                    if alone_since.since(since) > self.patience.silence {
                         pause = DIAL_PAUSE_MIN;
                     }
                 }
-                Err(mistake) => outage.tell(peer, &address, &mistake, self.clock.now()),
+                // Of an outage tells who dials by rights.
+                Err(mistake) if self.me < peer => outage.tell(peer, address, &mistake, self.clock.now()),
+                Err(_) => {}
             }
             let most = pause.as_nanos() as u64;
             tokio::time::sleep(Duration::from_nanos(rng.between(most / 2, most))).await;
             pause = (pause * 2).min(DIAL_PAUSE_MAX);
         }
+        lock(&self.dialled).remove(&peer);
+        // It may have come back between the look and the end of this.
+        self.dial_all();
     }
 
     /// Connects and greets.
     async fn call(&self, peer: NodeId, address: &str) -> Result<TcpStream, Mistake> {
         let mut stream = connect(address, self.patience.dial).await.map_err(|e| Mistake::broken(&e))?;
-        self.write_hello(&mut stream, peer).await?;
+        self.write_hello(&mut stream, peer, false).await?;
         let hello = read_hello(&mut stream).await?;
         self.check(&hello, Some(peer))?;
+        if hello.removed {
+            *lock(&self.told_removed) = Some(peer);
+            self.inbox.push(Event::Tick);
+            return Err(Mistake::new(
+                MistakeKind::Removed,
+                format!("node {peer} says that this node was removed"),
+            ));
+        }
         Ok(stream)
     }
 
-    async fn write_hello(&self, stream: &mut TcpStream, to: NodeId) -> Result<(), Mistake> {
+    async fn write_hello(&self, stream: &mut TcpStream, to: NodeId, removed: bool) -> Result<(), Mistake> {
         let (from, to, life) = (self.me.get(), to.get(), self.life);
-        let hello = Hello { version: VERSION, cluster: self.cluster, from, to, life };
+        let member_at = {
+            let roster = lock(&self.roster);
+            if roster.members.contains(&self.me) { roster.at.get() } else { 0 }
+        };
+        let hello = Hello { version: VERSION, cluster: self.cluster, from, to, life, member_at, removed };
         stream.set_nodelay(true).map_err(|e| Mistake::broken(&e))?;
         stream.write_all(&hello.encode()).await.map_err(|e| Mistake::broken(&e))
     }
@@ -374,13 +405,31 @@ impl Transport {
                 ),
             ));
         }
-        if from == self.me || !self.peers.contains_key(&from) || expected.is_some_and(|e| e != from) {
+        if from == self.me || expected.is_some_and(|e| e != from) || !self.knows(from, hello.member_at)? {
             return Err(Mistake::new(
                 MistakeKind::Stranger,
                 format!("node {from} is not expected here; check the list of peers"),
             ));
         }
         self.met.meet(from, hello.life).map_err(|why| Mistake::new(MistakeKind::Forgetful, why))
+    }
+
+    /// Whether a node is a member, by what this one knows or by what that one knows that this one cannot know yet.
+    fn knows(&self, from: NodeId, member_at: u64) -> Result<bool, Mistake> {
+        let roster = lock(&self.roster);
+        if roster.peers.contains_key(&from) {
+            return Ok(true);
+        }
+        if roster.was_removed(from) {
+            return Err(Mistake::new(
+                MistakeKind::Removed,
+                format!(
+                    "node {from} was removed from the cluster; an id is never used twice: what runs there can only come back \
+                     as a new node, with an empty data directory (`quorate node add`)"
+                ),
+            ));
+        }
+        Ok(from > roster.used && member_at > roster.at.get())
     }
 
     /// Serves a greeted connection until it ends.
@@ -527,21 +576,6 @@ fn crowded() -> Mistake {
             "{GREETING_MAX} others have connected and not greeted yet; only nodes may connect to the peer port"
         ),
     )
-}
-
-async fn read_hello(stream: &mut TcpStream) -> Result<Hello, Mistake> {
-    let mut bytes = [0; HELLO_BYTES];
-    match tokio::time::timeout(HELLO_PATIENCE, stream.read_exact(&mut bytes)).await {
-        Err(_) => Err(Mistake::new(
-            MistakeKind::Silent,
-            "it did not greet in time; only nodes may connect to the peer port, clients use the etcd port",
-        )),
-        Ok(Err(error)) => Err(Mistake::new(
-            MistakeKind::Silent,
-            format!("it closed before its greeting: {error}; only nodes may connect to the peer port"),
-        )),
-        Ok(Ok(_)) => Hello::decode(&bytes),
-    }
 }
 
 /// Cuts one whole packet off the front of `buffer`.

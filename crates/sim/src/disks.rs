@@ -2,12 +2,13 @@
 //!
 //! A disk that fails says so, and any number may at a time: the node stops, and starts again once it can. One that *lies* (a
 //! bit that flips, a write that landed elsewhere) may cost what was acknowledged, so it is one node's at a time, until that
-//! node has been seen whole again: more than that a group of three does not promise to survive.
+//! node has been seen whole again: more than that a group of three does not promise to survive. Nor does a smaller group.
 //!
 //! What is left out, since nothing in a node could tell of it: the newest write lost without a trace, and an old copy of a
 //! whole disk.
 
-use crate::world::{Running, World, place_of};
+use crate::place::Running;
+use crate::world::{World, place_of};
 use quorate_base::{NodeId, Rng};
 use quorate_protocol::raft;
 
@@ -37,13 +38,13 @@ impl World {
     fn files_to_harm(&mut self, id: NodeId, prefix: &str) -> Option<Vec<(String, u64)>> {
         for place in &mut self.places {
             let whole = |r: &Running| !r.lane.raft().withholds() && !r.lane.raft().state_lost();
-            place.harmed &= !place.running.as_deref().is_some_and(whole);
+            place.harmed &= !place.gone && !place.running.as_deref().is_some_and(whole);
         }
         let place = &self.places[place_of(id)];
         let files: Vec<_> =
             place.disk.files().into_iter().filter(|(f, n)| f.starts_with(prefix) && *n > 0).collect();
         let may = place.running.is_none() && !files.is_empty() && !self.places.iter().any(|p| p.harmed);
-        may.then_some(files)
+        (may && self.bears_lies()).then_some(files)
     }
 
     /// What the core's page names as remaining: a voter has lost its state, holds the longest log that is left, and another

@@ -5,12 +5,21 @@
 //!   machine's own digest, which covers index and effect), over all lives of all nodes.
 //! - *Leader Completeness*, as far as it shows: a leader's log holds every entry that any node has applied.
 //! - The commit index of a life never goes back, and what is applied is durable in the own journal or in its checkpoint.
+//! - *Quorums*: who leads was elected by a majority of each set of voters of its configuration, and what it commits was
+//!   confirmed by one, as far as was heard on the wire. So no vote of a node that is no voter (any more) has counted.
+//! - *Admission*: who gets a vote holds most of the log.
+//! - *Identities*: an id that has left the committed configuration does not come back, and none is above the highest that the
+//!   book says was given.
 //!
 //! The core's own invariants ([`quorate_protocol::raft::Raft::check_invariants`]) are asked too.
 
-use crate::world::Place;
+use crate::place::Place;
+use bytes::Bytes;
 use quorate_base::{EntryId, Index, NodeId, Term};
-use std::collections::BTreeMap;
+use quorate_protocol::raft::{Membership, Message, Raft};
+use quorate_wire::members::Book;
+use quorate_wire::peer::{Frame, Packet};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What has been seen so far.
 #[derive(Default)]
@@ -22,6 +31,25 @@ pub(crate) struct Invariants {
     looked: BTreeMap<(NodeId, u64), Index>,
     /// The highest entry that anybody has applied.
     pub(crate) applied: EntryId,
+    /// Votes by term and candidate: who gave one, and whether it was a conditional one.
+    votes: BTreeMap<(Term, NodeId), BTreeMap<NodeId, bool>>,
+    /// What was confirmed to the leader of a term, and by whom.
+    confirmed: BTreeMap<(Term, NodeId), BTreeMap<NodeId, Index>>,
+    /// Each node that leads, as it was seen last.
+    led: BTreeMap<NodeId, Led>,
+    /// Up to which configuration a life was looked at.
+    configured: BTreeMap<(NodeId, u64), Index>,
+    /// Committed configurations by their places in the log.
+    configs: BTreeMap<Index, Membership>,
+}
+
+/// A node that leads.
+struct Led {
+    life: u64,
+    term: Term,
+    commit: Index,
+    at: Index,
+    membership: Membership,
 }
 
 impl Invariants {
@@ -39,7 +67,9 @@ impl Invariants {
             }
             if raft.is_leader() {
                 self.one_leader(place.id, raft.term())?;
+                self.quorums(place.id, place.life, raft)?;
             }
+            self.identities(place.id, place.life, raft)?;
         }
         for place in places {
             let Some(running) = place.running.as_ref() else { continue };
@@ -85,5 +115,119 @@ impl Invariants {
             raft.term(),
             raft.last()
         ))
+    }
+
+    /// What a node says to another.
+    pub(crate) fn hear(&mut self, from: NodeId, to: NodeId, body: &Bytes) {
+        for frame in Packet::read(body.clone()).filter_map(Result::ok) {
+            match frame {
+                Frame::Raft {
+                    message: Message::Vote { term, pre: false, granted: true, withheld }, ..
+                } => {
+                    self.votes.entry((term, to)).or_default().insert(from, withheld);
+                }
+                Frame::Raft { message: Message::Appended { term, matched }, .. } => {
+                    let upto = self.confirmed.entry((term, to)).or_default().entry(from).or_default();
+                    *upto = matched.max(*upto);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn quorums(&mut self, node: NodeId, life: u64, raft: &Raft) -> Result<(), String> {
+        let (term, commit, at) = (raft.term(), raft.commit(), raft.configured_at().0);
+        match self.led.get(&node).filter(|led| (led.life, led.term) == (life, term)) {
+            None => self.elected(node, raft)?,
+            Some(led) if led.commit < commit => self.committed(node, raft, &led.membership)?,
+            Some(led) if led.at == at => return Ok(()),
+            Some(_) => {}
+        }
+        if let Some(led) =
+            self.led.get(&node).filter(|led| (led.life, led.term) == (life, term) && led.at < at)
+        {
+            self.admitted(node, raft, &led.membership)?;
+        }
+        self.led.insert(node, Led { life, term, commit, at, membership: raft.membership().clone() });
+        Ok(())
+    }
+
+    fn elected(&self, node: NodeId, raft: &Raft) -> Result<(), String> {
+        let (term, membership) = (raft.term(), raft.membership());
+        let mut votes = self.votes.get(&(term, node)).cloned().unwrap_or_default();
+        votes.insert(node, raft.withholds());
+        let any = |n: NodeId| votes.contains_key(&n);
+        if membership.is_quorum(|n| votes.get(&n) == Some(&false)) || membership.is_unanimous(any) {
+            return Ok(());
+        }
+        Err(format!("Quorums: node {node} leads in {term:?} by {votes:?}, of the voters {membership}"))
+    }
+
+    /// `membership` is what it went by before this step: while that is joint it is the stricter one.
+    fn committed(&self, node: NodeId, raft: &Raft, membership: &Membership) -> Result<(), String> {
+        let (term, commit) = (raft.term(), raft.commit());
+        let confirmed = self.confirmed.get(&(term, node));
+        let holds = |n: NodeId| {
+            let upto = confirmed.and_then(|by| by.get(&n)).copied().unwrap_or_default();
+            if n == node { raft.durable() >= commit } else { upto >= commit }
+        };
+        if membership.is_quorum(holds) {
+            return Ok(());
+        }
+        Err(format!(
+            "Quorums: node {node} committed {commit:?} in {term:?}, confirmed by {confirmed:?}, of the voters {membership}"
+        ))
+    }
+
+    /// Who gets a vote holds most of the log: the group could else not do without any of the others. (In the step in which it
+    /// gets it the log may grow.)
+    fn admitted(&self, node: NodeId, raft: &Raft, before: &Membership) -> Result<(), String> {
+        let confirmed = self.confirmed.get(&(raft.term(), node));
+        let last = raft.last().index;
+        for new in raft.membership().voters.iter().filter(|&&n| !before.is_voter(n)) {
+            let upto = confirmed.and_then(|by| by.get(new)).copied().unwrap_or_default();
+            if upto.0 * 2 < last.0 {
+                return Err(format!("Admission: {new:?} gets a vote and holds {upto:?} of {last:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest configuration that anybody has known to be committed.
+    pub(crate) fn newest_members(&self) -> Option<&Membership> {
+        self.configs.last_key_value().map(|(_, membership)| membership)
+    }
+
+    fn identities(&mut self, node: NodeId, life: u64, raft: &Raft) -> Result<(), String> {
+        let at = raft.configured_at().1;
+        // What a node begins with stands at 0, and is what its settings say.
+        if at == Index(0) || self.configured.insert((node, life), at) == Some(at) {
+            return Ok(());
+        }
+        let membership = raft.committed_membership();
+        match self.configs.get(&at) {
+            Some(known) if known == membership => return Ok(()),
+            Some(known) => {
+                return Err(format!("node {node} has the members {membership} at {at:?}, another {known}"));
+            }
+            None => self.configs.insert(at, membership.clone()),
+        };
+        let (mut here, mut left, mut given) = (BTreeSet::new(), BTreeSet::new(), NodeId(0));
+        for (at, membership) in &self.configs {
+            let nodes = membership.nodes();
+            left.extend(here.difference(&nodes).copied());
+            if let Some(id) = left.intersection(&nodes).next() {
+                return Err(format!("Identities: {id:?} has left and is a member again at {at:?}"));
+            }
+            let used = Book::of(membership).used;
+            let above = !membership.book.is_empty() && nodes.last().is_some_and(|&last| last > used);
+            if above || used < given {
+                return Err(format!(
+                    "Identities: at {at:?} ids up to {used:?} were given, of {membership}; before, {given:?}"
+                ));
+            }
+            (here, given) = (nodes, given.max(used));
+        }
+        Ok(())
     }
 }

@@ -7,17 +7,26 @@
 //! The judgement leans on the revision that each answer carries. A write's revision is its place in the history, so a
 //! read is linearizable if its revision is not below that of any write that was acknowledged before the read began, and
 //! if what it returned is what the acknowledged history says for that key at that revision. An operation whose answer
-//! never came may or may not have happened: it can explain a value, never excuse a missing one. How watchers and leases are
-//! judged stands in `watchers.rs` and `leases.rs`.
+//! never came may or may not have happened: it can explain a value, never excuse a missing one. How watchers, leases and
+//! fences are judged stands in `watchers.rs`, `leases.rs` and `fences.rs`.
 
+mod churn;
+mod end;
+mod fenced;
+
+use crate::fences::{Fences, Show};
 use crate::knobs::{Counts, Knobs};
 use crate::leases::{Leases, Step};
+use crate::planted::Planted;
+use crate::swarm::Swarm;
 use crate::watchers::Watchers;
 use crate::world::{Script, World};
 use bytes::Bytes;
+use churn::Churn;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId, Rng};
 use quorate_node::api::{Answer, Body, Failure, Request};
+use quorate_node::evidence::{Mode, Slot};
 use quorate_wire::kv::{
     Command, Compare, CompareResult, CompareTarget, DeleteRange, KeyRange, LeaseId, Op, Put, Range, Refused,
     Reply, Revision, Txn,
@@ -38,10 +47,16 @@ pub struct Plan {
     pub faults: bool,
     /// Whether disks fail too, in more ways than by power losses and flipped bits.
     pub disks: bool,
+    /// Whether the seed draws which faults there are; else all are.
+    pub swarm: bool,
     /// Whether there are leases and watchers too.
     pub doors: bool,
-    /// A planted bug for the core.
-    pub mutant: Option<quorate_protocol::raft::Mutant>,
+    /// Whether requests show fencing tokens, too.
+    pub fences: bool,
+    /// A planted bug.
+    pub planted: Option<Planted>,
+    /// Whether members come and go, in about half of all seeds.
+    pub members: bool,
 }
 
 /// How a run ended.
@@ -83,10 +98,13 @@ enum Asked {
         id: LeaseId,
         step: Step,
     },
+    Show(Show),
 }
 
 struct Sent {
     asked: Asked,
+    /// How a read was served.
+    slot: Slot,
     at: Instant,
     floor: Revision,
 }
@@ -116,15 +134,18 @@ impl Drop for ReplyTo {
 }
 
 /// A run in progress.
-struct Run {
-    world: World,
+pub(crate) struct Run {
+    pub(crate) world: World,
     rng: Rng,
-    nemesis: Rng,
-    flips: Rng,
+    pub(crate) nemesis: Rng,
+    pub(crate) flips: Rng,
     lies: Rng,
     lists: Rng,
+    pub(crate) transfers: Rng,
     leases: Option<Leases>,
+    fences: Option<Fences>,
     watchers: Watchers,
+    churn: Option<Churn>,
     mail: Mailbox,
     sent: BTreeMap<usize, Sent>,
     clients: usize,
@@ -141,7 +162,8 @@ struct Run {
     answered: u64,
     faults: bool,
     disks: bool,
-    calm: bool,
+    pub(crate) swarm: Swarm,
+    pub(crate) calm: bool,
 }
 
 const COUNTER: &[u8] = b"counter";
@@ -155,7 +177,11 @@ impl Plan {
     /// Runs it.
     pub fn run(&self) -> Outcome {
         let mut knobs = Knobs::draw(self.seed);
-        knobs.mutant = self.mutant;
+        knobs.planted = self.planted;
+        if self.swarm && self.faults {
+            knobs = knobs.swarm(self.seed);
+        }
+        knobs.members &= self.members;
         if !self.faults {
             (knobs.drop, knobs.duplicate) = (0, 0);
         }
@@ -175,14 +201,17 @@ impl Plan {
 
 impl Run {
     fn new(plan: &Plan, knobs: Knobs) -> Self {
+        let drift = knobs.lease_reads.unwrap_or(0);
         Self {
-            world: World::new(plan.seed, knobs),
+            churn: knobs.members.then(|| Churn::new(plan.seed)),
             rng: Rng::stream(plan.seed, "clients"),
             nemesis: Rng::stream(plan.seed, "nemesis"),
             flips: Rng::stream(plan.seed, "flips"),
             lies: Rng::stream(plan.seed, "disks"),
             lists: Rng::stream(plan.seed, "lists"),
-            leases: plan.doors.then(|| Leases::new(plan.seed)),
+            transfers: Rng::stream(plan.seed, "transfers"),
+            leases: plan.doors.then(|| Leases::new(plan.seed, drift)),
+            fences: plan.fences.then(|| Fences::new(plan.seed)),
             watchers: Watchers::new(plan.seed, if plan.doors { WATCHERS } else { 0 }),
             mail: Mailbox::default(),
             sent: BTreeMap::new(),
@@ -196,15 +225,15 @@ impl Run {
             count_tries: 0,
             answered: 0,
             faults: plan.faults,
-            disks: plan.faults && plan.disks,
+            disks: plan.faults && plan.disks && knobs.swarm.disks,
+            swarm: knobs.swarm.clone(),
+            world: World::new(plan.seed, knobs),
             calm: false,
         }
     }
 
     fn go(&mut self, span: Duration) -> Result<(), String> {
-        for n in 1..=self.world.knobs.nodes {
-            self.world.start(NodeId(n));
-        }
+        self.world.ids().for_each(|id| self.world.start(id));
         for client in 0..self.clients {
             self.world.schedule(Duration::from_millis(client as u64 + 1), Script::Client(client));
         }
@@ -216,6 +245,9 @@ impl Run {
         }
         for watcher in 0..self.watchers.count() {
             self.world.schedule(Duration::from_millis(50), Script::Watcher(watcher));
+        }
+        if self.churn.is_some() {
+            self.world.schedule(Duration::from_secs(1), Script::Members);
         }
         let end = self.world.now + span;
         self.until(end, |_| false)?;
@@ -235,8 +267,12 @@ impl Run {
             match self.world.step()? {
                 Some(Script::Client(client)) => self.client(client),
                 Some(Script::Nemesis) => self.nemesis(),
+                Some(Script::Start(node)) => self.world.start(node),
+                Some(Script::HarmLeader(node)) => self.harm_leader(node),
+                Some(Script::Rejoin(node)) => self.rejoin(node),
                 Some(Script::Disks) => self.harm_disks(),
                 Some(Script::Watcher(watcher)) => self.watcher(watcher)?,
+                Some(Script::Members) => self.change_members(),
                 None => {}
             }
             self.world.check()?;
@@ -248,9 +284,7 @@ impl Run {
     fn liveness(&mut self) -> Result<(), String> {
         self.calm = true;
         self.world.heal();
-        for n in 1..=self.world.knobs.nodes {
-            self.world.start(NodeId(n));
-        }
+        self.world.ids().for_each(|id| self.world.start(id));
         let before = self.acknowledged;
         let end = self.world.now + Duration::from_secs(14);
         if !self.until(end, |run| run.acknowledged > before + 5)? {
@@ -268,9 +302,11 @@ impl Run {
         self.clients = 0;
         let end = self.world.now + Duration::from_secs(6);
         self.until(end, |_| false)?;
+        self.members_settle()?;
         self.converged()?;
         self.final_reads()?;
-        self.final_streams()
+        self.final_streams()?;
+        self.final_fences()
     }
 
     fn stuck(&self) -> String {
@@ -291,76 +327,17 @@ impl Run {
         states.join("; ")
     }
 
-    fn converged(&self) -> Result<(), String> {
-        let mut seen = None;
-        for place in &self.world.places {
-            let Some(r) = place.running.as_ref() else {
-                return Err(format!("node {} is still down: {:?}", place.id, place.stopped_why));
-            };
-            let kv = r.applier.kv();
-            let state = (kv.applied(), kv.digest());
-            match seen {
-                None => seen = Some(state),
-                Some(first) if first != state => {
-                    return Err(format!("node {} ends at {state:?}, another at {first:?}", place.id));
-                }
-                Some(_) => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Every acknowledged write is there, at every node.
-    fn final_reads(&self) -> Result<(), String> {
-        for place in &self.world.places {
-            let Some(r) = place.running.as_ref() else { continue };
-            let view = r.lane.view();
-            for (&key, revisions) in &self.history {
-                let Some((&revision, value)) = revisions.last_key_value() else { continue };
-                let found = view
-                    .range(&Range { range: point(key), ..Range::default() })
-                    .map_err(|e| format!("the final read failed: {e:?}"))?;
-                let stored = found.kvs.first().map(|kv| (kv.mod_revision, number(&kv.value)));
-                match (stored, value) {
-                    (Some((at, v)), Some(value)) if at == revision && v == *value => {}
-                    (Some((at, _)), _) if at > revision => {}
-                    (None, None) => {}
-                    // A later write whose answer was lost may have deleted it: it must then be in the history.
-                    (None, Some(_)) if Self::deleted_after(view, key, revision) => {}
-                    (stored, value) => {
-                        return Err(format!(
-                            "lost write: key {key} was {value:?} at revision {revision}, node {} has {stored:?}",
-                            place.id
-                        ));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn deleted_after(view: &quorate_state::kv::KvView, key: u64, revision: Revision) -> bool {
-        let wanted = key_bytes(key);
-        let mut from = revision + 1;
-        while from <= view.revision() {
-            let Ok(events) = view.history(from, 1 << 20) else { return false };
-            let Some(last) = events.last().map(|e| e.kv.mod_revision) else { return false };
-            if events.iter().any(|e| e.deleted && e.kv.key == wanted) {
-                return true;
-            }
-            from = last + 1;
-        }
-        false
-    }
-
     fn client(&mut self, client: usize) {
         if client >= self.clients || self.sent.contains_key(&client) {
             return;
         }
         let asked = self.choose();
-        let request = Self::request(&asked);
-        let node = NodeId(self.rng.between(1, self.world.knobs.nodes));
-        self.sent.insert(client, Sent { asked, at: self.world.now, floor: self.acknowledged });
+        let (mut request, slot) = (Self::request(&asked), Slot::default());
+        if matches!(request, Request::Range { .. }) {
+            request = Request::Explained(Box::new(request), slot.clone());
+        }
+        let node = NodeId(self.rng.between(1, self.world.nodes()));
+        self.sent.insert(client, Sent { asked, slot, at: self.world.now, floor: self.acknowledged });
         let mut reply = ReplyTo { client, mail: Some(self.mail.clone()) };
         self.world.call(node, request, Box::new(move |result| reply.give(result)));
     }
@@ -368,6 +345,9 @@ impl Run {
     fn choose(&mut self) -> Asked {
         if let Some((id, step)) = self.leases.as_mut().and_then(Leases::choose) {
             return Asked::Lease { id, step };
+        }
+        if let Some(show) = self.fences.as_mut().and_then(Fences::choose) {
+            return Asked::Show(show);
         }
         let key = self.rng.below(KEYS);
         match self.rng.below(10) {
@@ -401,6 +381,7 @@ impl Run {
             Asked::Get { key } => read(point(key)),
             Asked::List => read(KeyRange { key: "key".into(), end: "kez".into() }),
             Asked::Lease { id, step } => lease_request(id, step),
+            Asked::Show(show) => fenced::request(show),
             Asked::ReadCount => read(KeyRange { key: Bytes::from_static(COUNTER), end: Bytes::new() }),
             Asked::Count { version } => Request::Write(Command::Txn(Txn {
                 compare: vec![Compare {
@@ -420,6 +401,10 @@ impl Run {
             Err(_) => return Err("a callback panicked".into()),
         };
         for (client, result) in mail {
+            if client == churn::CLIENT {
+                self.members_answered(result)?;
+                continue;
+            }
             let Some(sent) = self.sent.remove(&client) else { continue };
             let pause = Duration::from_micros(self.rng.between(100, 20_000));
             self.world.schedule(pause, Script::Client(client));
@@ -432,6 +417,9 @@ impl Run {
                     if let Asked::Lease { id, .. } = sent.asked =>
                 {
                     self.leases.as_mut().map_or(Ok(()), |leases| leases.gone(id, self.world.now))?;
+                }
+                Err(Failure::Refused(Refused::Fenced { token }, _)) if let Asked::Show(show) = sent.asked => {
+                    self.refused(show, token)?;
                 }
                 Err(Failure::Refused(refused, _)) => {
                     return Err(format!("{:?} was refused: {refused:?}", sent.asked));
@@ -446,8 +434,28 @@ impl Run {
         Ok(())
     }
 
+    /// What a read says of how it was served must be so.
+    fn judge_evidence(&mut self, sent: &Sent) -> Result<(), String> {
+        let Some(evidence) = sent.slot.take() else { return Ok(()) };
+        match evidence.mode {
+            Mode::Lease => self.world.counts.add("reads under a lease"),
+            Mode::Leader | Mode::ReadIndex => {
+                // The leader stands among those who said so; while the configuration is not joint they are a majority.
+                if evidence.acks.len() as u64 <= evidence.voters / 2 {
+                    return Err(format!("the evidence names no majority: {evidence:?}"));
+                }
+            }
+            Mode::Log | Mode::Local => return Err(format!("a linearizable read was not: {evidence:?}")),
+        }
+        if evidence.index.is_none_or(|index| index > evidence.applied) {
+            return Err(format!("a read was served before its index: {evidence:?}"));
+        }
+        Ok(())
+    }
+
     fn judge(&mut self, sent: &Sent, answer: &Answer) -> Result<(), String> {
         let revision = answer.head.revision;
+        self.judge_evidence(sent)?;
         if let Asked::Lease { id, step } = sent.asked {
             return self.judge_lease(id, step, sent, answer);
         }
@@ -458,6 +466,7 @@ impl Run {
             ));
         }
         match (&sent.asked, &answer.body) {
+            (Asked::Show(show), Body::Reply(Reply::Txn { .. })) => self.shown(*show, revision),
             (Asked::Put { key, value }, _) => self.wrote(*key, revision, Some(*value)),
             (Asked::Delete { key }, Body::Reply(Reply::Delete { deleted: 1, .. })) => {
                 self.wrote(*key, revision, None)
@@ -556,20 +565,6 @@ impl Run {
         Ok(())
     }
 
-    /// Every watcher has been told everything, and leases that were left alone are gone with their keys.
-    fn final_streams(&self) -> Result<(), String> {
-        let Some(running) = self.world.places.iter().find_map(|p| p.running.as_ref()) else { return Ok(()) };
-        let view = running.lane.view();
-        let range = KeyRange { key: LEASED.into(), end: "leasee".into() };
-        let left = view
-            .range(&Range { range, ..Range::default() })
-            .map_err(|e| format!("the final read failed: {e:?}"))?;
-        if let Some(kv) = left.kvs.first() {
-            return Err(format!("{:?} is still there, long after its lease was left alone", kv.key));
-        }
-        if self.watchers.count() > 0 { self.watchers.judge(view) } else { Ok(()) }
-    }
-
     /// Disks fail for a while. None of these may cost anything but the node's time.
     fn harm_disks(&mut self) {
         if self.calm {
@@ -577,7 +572,7 @@ impl Run {
         }
         let pause = Duration::from_millis(self.lies.between(100, 5000));
         self.world.schedule(pause, Script::Disks);
-        let one = NodeId(self.lies.between(1, self.world.knobs.nodes));
+        let one = NodeId(self.lies.between(1, self.world.nodes()));
         match self.lies.below(8) {
             0..=1 => {
                 let room = self.lies.below(20_000);
@@ -597,79 +592,6 @@ impl Run {
                 self.world.flip(one, true, &mut self.lies);
             }
             _ => self.world.mend_disks(),
-        }
-    }
-
-    fn nemesis(&mut self) {
-        if self.calm {
-            return;
-        }
-        let pause = Duration::from_millis(self.nemesis.between(50, 2500));
-        self.world.schedule(pause, Script::Nemesis);
-        let nodes = self.world.knobs.nodes;
-        let one = NodeId(self.nemesis.between(1, nodes));
-        match self.nemesis.below(16) {
-            0..=2 => {
-                self.world.kill(one);
-                self.flip(one);
-            }
-            3..=4 => {
-                self.world.power_loss(one);
-                self.flip(one);
-            }
-            5 => (1..=nodes).for_each(|n| self.world.power_loss(NodeId(n))),
-            6 => (1..=nodes).for_each(|n| self.world.kill(NodeId(n))),
-            7 => {
-                let span = Duration::from_millis(self.nemesis.between(10, 4000));
-                self.world.pause(one, span);
-            }
-            8 => self.isolate(one, true, true),
-            9 => self.isolate(one, true, false),
-            10 => self.isolate(one, false, true),
-            11 => {
-                let other = NodeId(self.nemesis.between(1, nodes));
-                self.world.cut(one, other);
-                self.world.cut(other, one);
-                self.world.counts.add("links cut");
-            }
-            12 => {
-                if let Some(leader) = self.world.leader() {
-                    self.isolate(leader, true, true);
-                }
-            }
-            13 => {
-                if let Some(leader) = self.world.leader() {
-                    self.world.power_loss(leader);
-                }
-            }
-            _ => self.mend(),
-        }
-    }
-
-    /// A stream of its own: without flips all else stays as it was.
-    fn flip(&mut self, node: NodeId) {
-        if self.flips.chance(1, 2) {
-            self.world.flip(node, false, &mut self.flips);
-        }
-    }
-
-    fn isolate(&mut self, node: NodeId, out: bool, into: bool) {
-        self.world.counts.add(if out && into { "isolations" } else { "one-way isolations" });
-        for n in (1..=self.world.knobs.nodes).map(NodeId).filter(|&n| n != node) {
-            if out {
-                self.world.cut(node, n);
-            }
-            if into {
-                self.world.cut(n, node);
-            }
-        }
-    }
-
-    fn mend(&mut self) {
-        self.world.cut.clear();
-        self.world.mend_disks();
-        for n in 1..=self.world.knobs.nodes {
-            self.world.start(NodeId(n));
         }
     }
 }

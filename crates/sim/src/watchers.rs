@@ -51,7 +51,7 @@ impl Watchers {
             watcher.stream = None;
         }
         if watcher.stream.is_none() {
-            let node = NodeId(self.rng.between(1, world.knobs.nodes));
+            let node = NodeId(self.rng.between(1, world.nodes()));
             let Some((life, mut stream)) = world.watch(node) else { return Ok(()) };
             let range =
                 KeyRange { key: bytes::Bytes::from_static(&[0]), end: bytes::Bytes::from_static(&[0]) };

@@ -4,32 +4,30 @@
 //! server has threads and sockets, this has a heap of `(time, sequence)`. Everything random comes from streams of one seed,
 //! one stream a purpose, so that switching one kind of fault off leaves the others in place.
 //!
-//! The simulated clock is the only clock. Each node's own clock runs at a slightly different rate and jumps with pauses.
+//! The simulated clock is the only true one. Where leases are on, which rest on clocks, each node's own runs fast or slow by as much as
+//! they allow for; a node that is paused finds that time has passed.
 
 use crate::digest::Digest;
 use crate::invariants::Invariants;
 use crate::knobs::{Counts, Knobs};
+use crate::place::{Place, truly};
 use bytes::Bytes;
 use quorate_base::time::Duration;
-use quorate_base::{Base, Instant, Mint, NodeId, Rng, ShardId};
-use quorate_faulty::FaultyDisk;
-use quorate_node::api::{Failure, Member, Request, WatchStream};
-use quorate_node::applier::{Applier, Output, Work};
-use quorate_node::boot;
-use quorate_node::lane::{Effects, Event, Lane, Reading, Seal, Settings, Upkeep};
+use quorate_base::{Instant, NodeId, Rng, ShardId};
+use quorate_node::api::{Failure, Request, WatchStream};
+use quorate_node::applier::{Output, Work};
+use quorate_node::lane::{Event, Reading, Seal};
 use quorate_node::watch::{CatchUp, Hub};
 use quorate_protocol::raft;
-use quorate_state::kv::KvView;
-use quorate_storage::journal::{CheckpointMark, Identity, Journal, Options};
-use quorate_storage::memory::MemoryStore;
+use quorate_storage::journal::CheckpointMark;
 use quorate_wire::peer::{Frame, Packet};
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::{Arc, Mutex};
 
 /// The one shard.
 pub(crate) const KV: ShardId = ShardId(1);
-const CLUSTER: u64 = 0x0051_5545;
+pub(crate) const CLUSTER: u64 = 0x0051_5545;
 
 /// What can happen.
 enum Happening {
@@ -54,6 +52,14 @@ pub enum Script {
     Disks,
     /// A watcher looks at its stream.
     Watcher(usize),
+    /// A node that went down comes back.
+    Start(NodeId),
+    /// A new leader is harmed.
+    HarmLeader(NodeId),
+    /// A node's links are mended.
+    Rejoin(NodeId),
+    /// Members come and go.
+    Members,
 }
 
 struct Timed {
@@ -79,36 +85,6 @@ impl Ord for Timed {
     }
 }
 
-/// A live node.
-pub(crate) struct Running {
-    pub(crate) lane: Lane,
-    journal: Journal,
-    pub(crate) applier: Applier,
-    pub(crate) hub: Arc<Mutex<Hub>>,
-    effects: Effects,
-    to_write: Vec<quorate_base::Append>,
-    marks: Vec<(u64, Base, Option<Arc<KvView>>)>,
-    flushing: bool,
-    marking: Vec<(u64, Base, Option<Arc<KvView>>)>,
-    work: VecDeque<Work>,
-    applying: bool,
-    seals: VecDeque<Seal>,
-    tick_at: Option<Instant>,
-}
-
-/// A node's place, live or not.
-pub(crate) struct Place {
-    pub(crate) id: NodeId,
-    pub(crate) disk: FaultyDisk,
-    pub(crate) running: Option<Box<Running>>,
-    pub(crate) life: u64,
-    pub(crate) paused_until: Option<Instant>,
-    pub(crate) stopped_why: Option<String>,
-    /// What was durable on its disk was harmed, and it has not yet been seen whole again.
-    pub(crate) harmed: bool,
-    queued: Vec<Event>,
-}
-
 /// The world.
 pub struct World {
     /// The knobs of this run.
@@ -117,6 +93,7 @@ pub struct World {
     pub counts: Counts,
     /// Now.
     pub now: Instant,
+    pub(crate) seed: u64,
     pub(crate) places: Vec<Place>,
     heap: BinaryHeap<Reverse<Timed>>,
     seq: u64,
@@ -124,11 +101,12 @@ pub struct World {
     timing: Rng,
     reading: Rng,
     /// Nodes whose watches want history read.
-    bells: Arc<Mutex<BTreeSet<NodeId>>>,
-    seeds: Rng,
+    pub(crate) bells: Arc<Mutex<BTreeSet<NodeId>>>,
+    pub(crate) seeds: Rng,
+    pub(crate) swarm: Rng,
     /// Directed links that are cut.
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
-    faults_on: bool,
+    pub(crate) faults_on: bool,
     pub(crate) invariants: Invariants,
     /// The digest of all events so far.
     pub digest: Digest,
@@ -139,21 +117,14 @@ pub struct World {
 impl World {
     /// A world of `knobs.nodes` new nodes, none started.
     pub fn new(seed: u64, knobs: Knobs) -> Self {
-        let places = (1..=knobs.nodes)
-            .map(|n| Place {
-                id: NodeId(n),
-                disk: FaultyDisk::new(seed ^ (n << 40)),
-                running: None,
-                life: 0,
-                paused_until: None,
-                stopped_why: None,
-                harmed: false,
-                queued: Vec::new(),
-            })
-            .collect();
+        let drift = u64::from(knobs.lease_reads.unwrap_or(0));
+        let ids = || (1..=knobs.nodes).map(NodeId);
+        let founders = raft::Membership::of_voters(ids());
+        let places = ids().map(|id| Place::new(seed, id, founders.clone(), drift)).collect();
         Self {
             counts: Counts::default(),
             now: Instant(1_000_000),
+            seed,
             places,
             heap: BinaryHeap::new(),
             seq: 0,
@@ -162,6 +133,7 @@ impl World {
             reading: Rng::stream(seed, "reading"),
             bells: Arc::default(),
             seeds: Rng::stream(seed, "lives"),
+            swarm: Rng::stream(seed, "swarm in the world"),
             cut: BTreeSet::new(),
             faults_on: true,
             invariants: Invariants::default(),
@@ -181,19 +153,18 @@ impl World {
     /// Starts a node from its disk. A node whose disk is damaged beyond its own power stays down and says why.
     pub fn start(&mut self, id: NodeId) {
         let at = place_of(id);
-        if self.places[at].running.is_some() {
+        if self.places[at].running.is_some() || self.places[at].gone {
             return;
         }
         self.places[at].life += 1;
+        self.places[at].removed = None;
         match self.boot(at) {
             Ok(running) => {
                 self.places[at].running = Some(Box::new(running));
                 self.places[at].stopped_why = None;
                 self.counts.add("starts");
-                for peer in 1..=self.knobs.nodes {
-                    if NodeId(peer) != id {
-                        self.deliver(id, Event::PeerUp(NodeId(peer)));
-                    }
+                for peer in self.ids().filter(|&peer| peer != id) {
+                    self.deliver(id, Event::PeerUp(peer));
                 }
                 self.settle(at);
             }
@@ -212,6 +183,7 @@ impl World {
             self.places[at].queued.clear();
             self.counts.add("kills");
             self.tell_down(id);
+            self.come_back(id);
         }
     }
 
@@ -224,7 +196,15 @@ impl World {
             self.places[at].disk.power_loss();
             self.counts.add("power losses");
             self.tell_down(id);
+            self.come_back(id);
         }
+    }
+
+    /// Tells a node to hand its leadership over, if it has it.
+    pub fn hand_over(&mut self, id: NodeId) {
+        self.counts.add("leaderships to be handed over");
+        self.deliver(id, Event::HandOver);
+        self.settle(place_of(id));
     }
 
     /// Stops a node's process for a while; what arrives meanwhile waits.
@@ -314,7 +294,7 @@ impl World {
                 self.digest.feed(self.now, to, 1, &body);
                 if self.cut.contains(&(from, to)) {
                     self.counts.add("packets cut");
-                } else {
+                } else if self.welcomes(to, from) {
                     self.deliver(to, Event::Packet { from, body });
                     self.settle(place_of(to));
                 }
@@ -504,19 +484,22 @@ impl World {
     }
 
     /// Hands the lane all that came, drains it and carries its effects out.
-    fn settle(&mut self, at: usize) {
+    pub(crate) fn settle(&mut self, at: usize) {
         let place = &mut self.places[at];
         let (id, life) = (place.id, place.life);
         if place.paused_until.is_some_and(|until| until > self.now) {
             return;
         }
         place.paused_until = None;
+        let (now, rate) = (place.local(self.now), place.rate);
         let Some(r) = place.running.as_mut() else { return };
         for event in place.queued.drain(..) {
-            r.lane.handle(self.now, event);
+            r.lane.handle(now, event);
         }
-        r.lane.handle(self.now, Event::Tick);
-        r.lane.drain(self.now, &mut r.effects);
+        r.lane.handle(now, Event::Tick);
+        r.lane.drain(now, &mut r.effects);
+        let voted = r.effects.journal.iter().any(|append| append.hard.is_some());
+        let removed = r.lane.roster().was_removed(id);
         r.to_write.append(&mut r.effects.journal);
         r.work.extend(r.effects.work.drain(..));
         let packets = std::mem::take(&mut r.effects.packets);
@@ -524,7 +507,7 @@ impl World {
         let roles = std::mem::take(&mut r.effects.roles);
         let malformed = r.effects.malformed.pop();
         let broken = r.effects.broken.take();
-        let next = r.lane.deadline();
+        let next = r.lane.deadline().map(|at| truly(at, rate));
         let retick =
             next.is_some() && (r.tick_at.is_none() || next < r.tick_at || r.tick_at <= Some(self.now));
         if retick {
@@ -535,6 +518,9 @@ impl World {
         }
         for change in roles {
             self.counts.add(if change.became_leader() { "elections won" } else { "role changes" });
+            if change.became_leader() {
+                self.envy(id);
+            }
         }
         if let Some(from) = malformed {
             return self.break_down(at, format!("a packet of {from:?} is malformed"));
@@ -545,7 +531,13 @@ impl World {
         for (to, body) in packets {
             self.send(id, to, &body);
         }
+        if self.retire(at, removed) {
+            return;
+        }
         self.start_flush(at);
+        if self.power_goes(voted) {
+            return self.power_loss(id);
+        }
         self.start_apply(at);
         self.start_reads(at);
         let mut read = false;
@@ -560,6 +552,11 @@ impl World {
     }
 
     fn send(&mut self, from: NodeId, to: NodeId, body: &Bytes) {
+        self.invariants.hear(from, to, body);
+        if to.get() > self.nodes() {
+            // Added, and not there yet.
+            return;
+        }
         if self.cut.contains(&(from, to)) {
             self.counts.add("packets cut");
             return;
@@ -582,84 +579,20 @@ impl World {
         self.push(self.now + after, Happening::Packet { from, to, body });
     }
 
-    fn tell_down(&mut self, id: NodeId) {
-        for peer in 1..=self.knobs.nodes {
-            if NodeId(peer) != id {
-                self.deliver(NodeId(peer), Event::PeerDown(id));
-            }
+    pub(crate) fn tell_down(&mut self, id: NodeId) {
+        for peer in self.ids().filter(|&peer| peer != id) {
+            self.deliver(peer, Event::PeerDown(id));
         }
-    }
-
-    fn boot(&mut self, at: usize) -> Result<Running, String> {
-        let id = self.places[at].id;
-        let mut rng = Rng::new(self.seeds.next_u64());
-        let disk = Arc::new(self.places[at].disk.clone());
-        let identity = Identity { cluster: CLUSTER, node: id };
-        let options = Options { segment_bytes: self.knobs.segment_bytes, ..Options::default() };
-        let (mut journal, found) =
-            Journal::open(disk.clone(), "journal", identity, options, Mint::for_journal())
-                .map_err(|e| e.to_string())?;
-        let mut store = MemoryStore::new(disk, "state", identity);
-        let mut config = raft::Config::new(KV, id);
-        config.max_append_entries = self.knobs.append_entries;
-        config.log_keep_bytes = self.knobs.log_keep_bytes;
-        config.log_pin_bytes = 4 * self.knobs.log_keep_bytes;
-        config.max_unapplied_bytes = 2 * self.knobs.log_keep_bytes;
-        config.mutant = self.knobs.mutant;
-        let voters = (1..=self.knobs.nodes).map(NodeId).collect();
-        let parts = boot::Parts {
-            raft: config.clone(),
-            found,
-            store: &mut store,
-            voters,
-            campaign_at_once: id == NodeId(1),
-        };
-        let booted = boot::boot(parts, &mut journal, &mut rng, self.now).map_err(|e| e.to_string())?;
-        if !booted.notes.is_empty() {
-            self.counts.add("damage named");
-        }
-        if booted.raft.state_lost() {
-            self.counts.add("states lost");
-        }
-        let (ring_bytes, message_bytes) = (self.knobs.ring_bytes, self.knobs.message_bytes);
-        let options = quorate_node::watch::Options { ring_bytes, message_bytes, ..Default::default() };
-        let bells = self.bells.clone();
-        let bell = move || {
-            if let Ok(mut bells) = bells.lock() {
-                bells.insert(id);
-            }
-        };
-        let hub = Arc::new(Mutex::new(Hub::new(options, booted.view.clone(), Box::new(bell))));
-        let members = (1..=self.knobs.nodes).map(|n| Member { id: n, ..Member::default() }).collect();
-        let settings = Settings {
-            cluster: CLUSTER,
-            node: id,
-            raft: config,
-            members,
-            at_once: self.knobs.at_once,
-            upkeep: Upkeep::default(),
-        };
-        let lane = Lane::new(settings, booted.raft, booted.view, hub.clone(), &mut rng, self.now);
-        let applier = Applier::new(booted.kv, id, booted.generation, self.knobs.seal_bytes);
-        Ok(Running {
-            lane,
-            journal,
-            applier,
-            hub,
-            effects: Effects::default(),
-            to_write: Vec::new(),
-            marks: Vec::new(),
-            flushing: false,
-            marking: Vec::new(),
-            work: VecDeque::new(),
-            applying: false,
-            seals: VecDeque::new(),
-            tick_at: None,
-        })
     }
 
     fn up_to(&mut self, most: Duration) -> Duration {
         Duration::from_nanos(10_000 + self.timing.below(most.as_nanos() as u64))
+    }
+
+    /// Lets a node look at the time then.
+    pub(crate) fn wake(&mut self, node: NodeId, after: Duration) {
+        let life = self.places[place_of(node)].life;
+        self.push(self.now + after, Happening::Tick { node, life });
     }
 
     fn push(&mut self, at: Instant, what: Happening) {

@@ -2,10 +2,23 @@
 
 use quorate_base::time::Duration;
 use quorate_sim::Plan;
+use std::collections::BTreeMap;
 
 fn plan(seed: u64) -> Plan {
     let span = Duration::from_secs(20);
-    Plan { seed, span, clients: 6, faults: true, disks: true, doors: true, mutant: None }
+    let swarm = true;
+    Plan {
+        seed,
+        span,
+        clients: 6,
+        faults: true,
+        disks: true,
+        swarm,
+        doors: true,
+        members: false,
+        fences: false,
+        planted: None,
+    }
 }
 
 #[test]
@@ -20,18 +33,58 @@ fn seeds_are_clean() {
 /// A damaged batch had replaced entries, and a log came back that no leader ever had.
 #[test]
 fn a_seed_that_found_a_joint_that_never_was_is_clean() {
-    let plan = Plan { disks: false, doors: false, ..plan(2321) };
+    let plan = Plan { disks: false, doors: false, swarm: false, ..plan(2321) };
     assert_eq!(plan.run().violation, None);
 }
 
 /// A leader deposed between the proof for a keep-alive and its answer had called a lease gone that was there.
 #[test]
 fn a_seed_that_found_a_lease_called_gone_is_clean() {
-    assert_eq!(plan(2747).run().violation, None);
+    assert_eq!(Plan { swarm: false, ..plan(2747) }.run().violation, None);
 }
 
 #[test]
 fn a_seed_gives_the_same_run_twice() {
     let (a, b) = (plan(3).run(), plan(3).run());
     assert_eq!((a.digest, a.events, a.counts), (b.digest, b.events, b.counts));
+}
+
+fn churn(seed: u64) -> Plan {
+    Plan { members: true, ..plan(seed) }
+}
+
+/// Claim: members come and go, under all faults, and nothing that is promised breaks.
+#[test]
+fn seeds_in_which_members_come_and_go_are_clean() {
+    let mut sum = BTreeMap::new();
+    for seed in [7, 8, 13, 24, 36] {
+        let outcome = churn(seed).run();
+        assert_eq!(outcome.violation, None, "seed {seed}: {:?}", outcome.counts);
+        for (what, times) in outcome.counts.0 {
+            *sum.entry(what).or_insert(0) += times;
+        }
+    }
+    for what in [
+        "members added",
+        "members removed",
+        "learners promoted",
+        "nodes that joined",
+        "removed nodes that stopped",
+        "leaders moved",
+    ] {
+        assert!(sum.contains_key(what), "no {what} in {sum:?}");
+    }
+}
+
+/// Claim: whatever breaks, no token below one that was shown is taken, and no node forgets one.
+#[test]
+fn seeds_in_which_tokens_are_shown_are_clean() {
+    let (mut taken, mut refused) = (0, 0);
+    for seed in 100..104 {
+        let outcome = Plan { fences: true, ..plan(seed) }.run();
+        assert_eq!(outcome.violation, None, "seed {seed}: {:?}", outcome.counts);
+        taken += outcome.counts.0.get("tokens taken").copied().unwrap_or_default();
+        refused += outcome.counts.0.get("tokens refused").copied().unwrap_or_default();
+    }
+    assert!(taken > 100 && refused > 20, "{taken} taken, {refused} refused");
 }

@@ -3,4 +3,5 @@
 pub mod codec;
 pub mod command;
 pub mod kv;
+pub mod members;
 pub mod peer;

@@ -34,6 +34,7 @@ pub(crate) struct Item {
 }
 
 /// What calls say of a container.
+#[expect(clippy::struct_field_names, reason = "they are what papers call them")]
 pub(crate) struct Items<'a, A> {
     pub(crate) calls: &'a [Call<A>],
     /// In the order in which their additions were invoked.

@@ -470,8 +470,9 @@ impl<'a> Cells<'a> {
     fn between(&self, zones: Vec<Zone>, case: &Case<'_, '_>) -> Early<(Vec<Zone>, Vec<Zone>)> {
         let (mut forward, backward): (Vec<_>, Vec<_>) = zones.into_iter().partition(Zone::forward);
         forward.sort_unstable_by_key(|zone| zone.f.0.at);
-        if let Some(pair) = forward.windows(2).find(|pair| pair[1].f.0.at < pair[0].s.0.at) {
-            return Err(self.conflict(&pair[0], &pair[1], case));
+        let overlap = |pair: &&[Zone]| matches!(pair, [one, next] if next.f.0.at < one.s.0.at);
+        if let Some([one, next]) = forward.windows(2).find(overlap) {
+            return Err(self.conflict(one, next, case));
         }
         for zone in &backward {
             // The last forward zone that begins before this one.

@@ -155,17 +155,17 @@ impl Life {
             let words = if self.first.0 < add.invoked {
                 format!(
                     "{} returned before {} was invoked",
-                    self.show(self.first, calls, case),
+                    Self::show(self.first, calls, case),
                     case.show(add)
                 )
             } else if add.returned < self.absent.0 && add.returned < self.first.0 {
                 format!(
                     "{} returned before {} was invoked",
                     case.show(add),
-                    self.show(self.absent, calls, case)
+                    Self::show(self.absent, calls, case)
                 )
             } else {
-                let [seen, missed] = [self.first, self.absent].map(|end| self.show(end, calls, case));
+                let [seen, missed] = [self.first, self.absent].map(|end| Self::show(end, calls, case));
                 format!("{seen} returned before {missed} was invoked, and nobody removed it")
             };
             return Err(self.refuted("presence out of order", words, None));
@@ -183,7 +183,7 @@ impl Life {
         Ok((latest_add < earliest_remove).then_some((latest_add, earliest_remove)))
     }
 
-    fn show(&self, end: End, calls: &[Call<SetAction>], case: &Case<'_, '_>) -> String {
+    fn show(end: End, calls: &[Call<SetAction>], case: &Case<'_, '_>) -> String {
         calls.get(end.1 as usize).map_or(String::new(), |call| case.show(call))
     }
 

@@ -51,7 +51,7 @@ pub(crate) fn measure(
     budget.look()?;
     let time = if history.times.len() == history.operations.len() {
         let times = |call: u32| history.times[calls[call as usize].source as usize];
-        Some(time(zones(&clusters, times), budget)?)
+        Some(time(&zones(&clusters, times), budget)?)
     } else {
         None
     };
@@ -136,7 +136,7 @@ fn zones(clusters: &[Cluster], times: impl Fn(u32) -> (i64, i64)) -> Vec<Moving>
 }
 
 /// The smallest Δ that leaves no conflict.
-fn time(zones: Vec<Moving>, budget: &mut Budget<'_>) -> Result<i64, Spent> {
+fn time(zones: &[Moving], budget: &mut Budget<'_>) -> Result<i64, Spent> {
     let longest = zones.iter().map(|zone| zone.read_invoked).max().unwrap_or(0);
     let shortest = zones.iter().map(|zone| zone.f).filter(|&f| f != i64::MIN).min().unwrap_or(0);
     // With the greatest, no read is invoked behind anything; and writes alone conflict with nobody.
@@ -144,7 +144,7 @@ fn time(zones: Vec<Moving>, budget: &mut Budget<'_>) -> Result<i64, Spent> {
     while low < high {
         budget.look()?;
         let middle = low.midpoint(high);
-        if apart(&zones, middle) {
+        if apart(zones, middle) {
             high = middle;
         } else {
             low = middle + 1;

@@ -44,7 +44,7 @@ pub const NAMES: [Name; 11] = [
         about: "get, put, append, delete, cas, each with a key",
     },
     Name { name: "counter", aliases: &["pn-counter"], about: "add n, increment, decrement, read" },
-    Name { name: "set", aliases: &["gset", "set-full"], about: "add, remove, contains, read of all members" },
+    Name { name: "set", aliases: &["gset"], about: "add, remove, contains, read of all members" },
     Name {
         name: "multiset",
         aliases: &["bag", "unordered-queue"],

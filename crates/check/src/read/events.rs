@@ -508,7 +508,7 @@ fn log_event(line: &[u8], base: usize) -> Result<Option<Event<'_>>, Mistake> {
     let mut before: &[u8] = &[];
     let mut at = 0;
     while let Some((word, end)) = word(line, at) {
-        let kind = word.strip_prefix(b":").and_then(|name| Kind::of(name));
+        let kind = word.strip_prefix(b":").and_then(Kind::of);
         if let (Some(kind), Some(process)) = (kind, log_process(before)) {
             return log_fields(line, base, end, kind, process).map(Some);
         }

@@ -121,7 +121,7 @@ pub fn take(tokens: &mut Tokens<'_>, values: &mut Values, depth: u32) -> Result<
     }
 }
 
-fn from_token(
+pub(crate) fn from_token(
     token: Token<'_>,
     tokens: &mut Tokens<'_>,
     values: &mut Values,

@@ -24,6 +24,11 @@ pub(super) fn run(args: &Args) -> Result<Exit, Problem> {
     let [path] = &args.files[..] else {
         return Err(Problem::new(report::Exit::Usage, "--follow takes one file", "start one for each"));
     };
+    if args.model.is_none() {
+        let hint =
+            "name a model of single objects, as --model register; transactions are judged when all are there";
+        return Err(Problem::new(report::Exit::Usage, "--follow needs a --model", hint));
+    }
     work::check_names(args)?;
     let pieces = pieces(path)?;
     let began = Instant::now();
@@ -36,6 +41,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Problem> {
                 outcome,
                 bad: None,
                 judgement: Some(judgement),
+                told: None,
                 took: began.elapsed(),
             };
             if violated && let Some(command) = &args.on_violation {
@@ -49,6 +55,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Problem> {
                 outcome: work::Outcome::BadInput,
                 bad: Some(bad),
                 judgement: None,
+                told: None,
                 took: began.elapsed(),
             };
             Ok(tell(args, &found))

@@ -59,6 +59,10 @@ pub(super) fn write(path: &Path, args: &Args, found: &[Found]) -> Result<(), Pro
 }
 
 fn page(args: &Args, found: &Found) -> String {
+    let title = format!("{}: {}", found.path.display(), found.outcome.word());
+    if let Some(page) = found.told.as_ref().and_then(|told| told.page(&title)) {
+        return page;
+    }
     // Inside a script no tag may begin.
     let data = data(args, found).to_string().replace('<', "\\u003c");
     PAGE.replacen(MARK, &data, 1)
@@ -71,6 +75,9 @@ fn data(args: &Args, found: &Found) -> Json {
         "words": found.bad.as_ref().map_or(String::new(), |bad| format!("{bad} {}", bad.hint)),
         "operations": [], "processes": [], "shades": [], "levels": [], "chain": null, "overview": [], "moments": 0,
     });
+    if let Some(told) = &found.told {
+        data["words"] = told.sentence().into();
+    }
     let Some(judgement) = &found.judgement else { return data };
     let history = &judgement.history;
     data["words"] = sentence(args, judgement).into();

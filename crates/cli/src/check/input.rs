@@ -58,21 +58,33 @@ fn folder(path: &Path, expected: Option<&Path>, files: &mut Vec<File>, depth: u3
 
 /// Reads a history piece by piece.
 pub(super) fn read(path: &Path) -> Result<History, BadInput> {
+    let mut reader = Reader::default();
+    pieces(path, |piece| reader.feed(piece))?;
+    reader.finish()
+}
+
+/// Gives the bytes of a file, or of standard input, piece by piece.
+pub(super) fn pieces(
+    path: &Path,
+    mut take: impl FnMut(&[u8]) -> Result<(), BadInput>,
+) -> Result<(), BadInput> {
     if path.as_os_str() == "-" {
-        return read_from(&mut std::io::stdin().lock());
+        return pieces_of(&mut std::io::stdin().lock(), &mut take);
     }
     let mut file = std::fs::File::open(path)
         .map_err(|error| BadInput::new(format!("cannot be opened: {error}"), "is the path right?"))?;
-    read_from(&mut file)
+    pieces_of(&mut file, &mut take)
 }
 
-fn read_from(source: &mut impl Read) -> Result<History, BadInput> {
-    let mut reader = Reader::default();
+fn pieces_of(
+    source: &mut impl Read,
+    take: &mut impl FnMut(&[u8]) -> Result<(), BadInput>,
+) -> Result<(), BadInput> {
     let mut piece = vec![0; 256 << 10];
     loop {
         match source.read(&mut piece) {
-            Ok(0) => return reader.finish(),
-            Ok(len) => reader.feed(&piece[..len])?,
+            Ok(0) => return Ok(()),
+            Ok(len) => take(&piece[..len])?,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(BadInput::new(format!("cannot be read: {error}"), "")),
         }

@@ -9,6 +9,8 @@ mod html;
 mod input;
 mod print;
 mod table;
+mod txns;
+mod whole;
 mod work;
 
 use crate::report::Problem;
@@ -21,17 +23,25 @@ use work::{Found, Summary};
 #[command(after_help = HELP)]
 pub(crate) struct Args {
     /// Histories: files, folders, or - for standard input
-    #[arg(value_name = "FILE", required_unless_present_any = ["models", "explain"])]
+    #[arg(value_name = "FILE", required_unless_present_any = ["models", "levels", "explain"])]
     files: Vec<PathBuf>,
-    /// What the object is: register, cas-register, kv, queue, …; --models lists them
-    #[arg(long, value_name = "NAME", required_unless_present_any = ["models", "explain"])]
+    /// What the object is: register, cas-register, kv, queue, …; of transactions list-append, rw-register or predicate
+    /// [default: transactions are looked at]; --models lists them
+    #[arg(long, short, value_name = "NAME")]
     model: Option<String>,
     /// What it holds at first, in EDN [default: nil, or what is empty for the model]
     #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
     initial: Option<String>,
-    /// What it promised, several with commas: linearizable, sequential, causal, pram, …; all
-    #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "linearizable")]
+    /// What it promised: of objects, several with commas, linearizable, sequential, causal, pram, … or all; of transactions one
+    /// from read-uncommitted to strict-serializable, --levels lists these [default: linearizable, or strict-serializable]
+    #[arg(long, short, value_name = "NAME", value_delimiter = ',', alias = "consistency-models")]
     level: Vec<String>,
+    /// Of registers in transactions: assume an order of their versions: linearizable-keys, sequential-keys, wfr-keys
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    assume: Vec<String>,
+    /// Of registers in transactions: settle by search what is left open
+    #[arg(long)]
+    complete: bool,
     /// Are values [key value] pairs, as Jepsen's independent workloads write them? [default: by looking]
     #[arg(long, value_name = "BOOL")]
     tuples: Option<bool>,
@@ -74,15 +84,22 @@ pub(crate) struct Args {
     /// List the models and what they know
     #[arg(long)]
     models: bool,
+    /// List the levels of transactions
+    #[arg(long)]
+    levels: bool,
 }
 
 const HELP: &str = "\
-Histories: Jepsen's EDN (one vector, or one map a line), lines of Jepsen's logs, JSON Lines (docs/history.schema.json).
+Histories: Jepsen's EDN (one vector, or one map a line), lines of Jepsen's logs, JSON Lines (docs/history.schema.json);
+transactions in Elle's EDN or as JSON Lines (docs/transactions.schema.json). docs/transactions.md explains.
 
 Examples:
   quorate check history.edn --model cas-register
   quorate check runs/ --model register --initial 0 --expect VERDICTS.txt
   quorate check queue.jsonl --model queue --json
+  quorate check txns.jsonl --level strict-serializable --html report.html
+  quorate check transfers.edn --model bank --initial '{0 50, 1 50}'
+  quorate check registers.edn --model rw-register --level snapshot-isolation --complete
   grep jepsen.util jepsen.log | quorate check - --model mutex
   quorate check run.edn --model register --level all --html report.html
   quorate check --follow run.jsonl --model register --on-violation 'kill $(cat run.pid)'
@@ -120,7 +137,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 /// Says what is wrong with a command line. The exit code 2 that is usual for that means `unknown` to this command's callers.
 pub(crate) fn refuse_usage(error: &clap::Error) -> ExitCode {
-    let is_check = std::env::args_os().nth(1).is_some_and(|word| word == "check");
+    let is_check = std::env::args_os().nth(1).is_some_and(|word| word == "check" || word == "verify");
     let _ = error.print();
     match error.exit_code() {
         0 => ExitCode::SUCCESS,
@@ -131,8 +148,13 @@ pub(crate) fn refuse_usage(error: &clap::Error) -> ExitCode {
 
 /// Judges them.
 pub(crate) fn run(args: &Args) -> ExitCode {
-    if args.models {
-        print::models();
+    if args.models || args.levels {
+        if args.models {
+            print::models();
+        }
+        if args.levels {
+            txns::levels();
+        }
         return Exit::Holds.into();
     }
     if args.files.is_empty() {
@@ -150,12 +172,20 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 }
 
 fn judge_all(args: &Args) -> Result<Exit, Problem> {
-    work::check_names(args)?;
+    let invariant = args.invariant()?;
+    let txns = if invariant.is_some() { None } else { txns::Asked::of(args)? };
+    let asked = invariant
+        .as_ref()
+        .map(|asked| asked as &(dyn work::Asks + Sync))
+        .or_else(|| txns.as_ref().map(|asked| asked as &(dyn work::Asks + Sync)));
+    if asked.is_none() {
+        work::check_names(args)?;
+    }
     let expected = args.expect.as_ref().map(|path| expect::Expected::read(path, &args.files)).transpose()?;
     let files = input::files(&args.files, expected.as_ref().map(|expected| expected.path.as_path()))?;
     let mut summary = Summary::default();
     let several = files.len() > 1;
-    let found = work::judge(args, &files, |found: &Found| {
+    let found = work::judge(args, asked, &files, |found: &Found| {
         let surprise = expected.as_ref().and_then(|expected| expected.surprise(found));
         print::file(args, found, surprise.as_deref(), several);
         summary.add(found, surprise.is_some());

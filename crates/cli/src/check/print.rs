@@ -2,7 +2,7 @@
 
 use super::Args;
 use super::expect::Expected;
-use super::work::{Found, Judgement, Outcome, Summary, model};
+use super::work::{Found, Judgement, Outcome, Summary, model, names};
 use crate::report::{self, Problem, colours, say};
 use quorate_check::fast::Staleness;
 use quorate_check::judge::Judged;
@@ -29,6 +29,17 @@ pub(super) fn models() {
         };
         say(&format!("{}{aliases}\n    {}", model.name, model.about));
     }
+    for (name, about) in [
+        (
+            "list-append",
+            "transactions that append unique elements to lists and read whole lists; the surest to judge",
+        ),
+        ("rw-register", "transactions that read and write registers, each value written once"),
+        ("predicate", "transactions that insert and delete rows, read single rows and scan ranges: phantoms"),
+    ] {
+        say(&format!("{name}\n    {about}"));
+    }
+    super::whole::models();
     for model in &MODELS {
         say(&format!("{} (also {})\n    {}", model.name, model.aliases.join(", "), model.about));
         for (name, about) in model.promises {
@@ -51,7 +62,11 @@ pub(super) fn file(args: &Args, found: &Found, surprise: Option<&str>, several: 
         };
         Problem::new(report::Exit::Usage, place, bad.hint.clone()).print();
     }
-    let Some(judgement) = &found.judgement else { return };
+    let sentence = match (&found.judgement, &found.told) {
+        (Some(judgement), _) => sentence(args, judgement),
+        (_, Some(told)) => told.sentence(),
+        _ => return,
+    };
     let (red, green, yellow, plain) = paint();
     let colour = match found.outcome {
         Outcome::Holds => green,
@@ -59,22 +74,27 @@ pub(super) fn file(args: &Args, found: &Found, surprise: Option<&str>, several: 
         _ => red,
     };
     let word = found.outcome.word();
-    say(&format!("{}: {colour}{word}{plain}: {}", found.path.display(), sentence(args, judgement)));
+    say(&format!("{}: {colour}{word}{plain}: {sentence}", found.path.display()));
     if let Some(surprise) = surprise {
         say(&format!("  {red}surprise{plain}: {surprise}"));
     }
-    match &judgement.versions {
+    match found.judgement.as_ref().and_then(|judgement| judgement.versions.as_ref()) {
         Some(Ok(1)) => say("  by the order of versions no read is behind"),
         Some(Ok(versions)) => say(&format!("  by the order of versions the {versions} newest were read")),
         Some(Err(why)) => say(&format!("  by the order of versions: not known, {why}")),
         None => {}
     }
     if args.explain || !several {
-        details(args, judgement);
+        if let Some(judgement) = &found.judgement {
+            details(args, judgement);
+        }
+        if let Some(told) = &found.told {
+            told.details(args.explain);
+        }
     }
 }
 
-fn paint() -> (&'static str, &'static str, &'static str, &'static str) {
+pub(super) fn paint() -> (&'static str, &'static str, &'static str, &'static str) {
     if colours(&std::io::stdout()) {
         ("\x1b[1;31m", "\x1b[1;32m", "\x1b[1;33m", "\x1b[0m")
     } else {
@@ -142,7 +162,7 @@ fn size(args: &Args, judgement: &Judgement) -> String {
     )
 }
 
-fn time(took: Duration) -> String {
+pub(super) fn time(took: Duration) -> String {
     match took.as_secs_f64() {
         seconds if seconds >= 1.0 => format!("{seconds:.2} s"),
         seconds if seconds >= 0.001 => format!("{:.1} ms", seconds * 1e3),
@@ -305,7 +325,7 @@ fn line(args: &Args, found: &Found, surprise: Option<&str>) -> Json {
         "file": found.path.to_string_lossy(),
         "verdict": found.outcome.word(),
         "model": model(args),
-        "level": args.level.join(","),
+        "level": names(args).join(","),
         "took_s": found.took.as_secs_f64(),
     });
     if let Some(bad) = &found.bad {
@@ -313,6 +333,9 @@ fn line(args: &Args, found: &Found, surprise: Option<&str>) -> Json {
     }
     if let Some(surprise) = surprise {
         line["surprise"] = surprise.into();
+    }
+    if let Some(told) = &found.told {
+        told.json(&mut line);
     }
     let Some(judgement) = &found.judgement else { return line };
     let history = &judgement.history;
@@ -404,7 +427,7 @@ pub(super) fn junit(
             (Some(surprise), ..) => format!("{}; {surprise}", found.outcome.word()),
             (_, Some(bad), _) => bad.to_string(),
             (.., Some(judgement)) => sentence(args, judgement),
-            _ => String::new(),
+            _ => found.told.as_ref().map_or_else(String::new, |told| told.sentence()),
         };
         let refuted =
             found.judgement.iter().flat_map(Judgement::verdicts).filter_map(
@@ -414,6 +437,7 @@ pub(super) fn junit(
                 },
             );
         let text = escape(&refuted.collect::<Vec<_>>().join("\n"));
+        let text = found.told.as_ref().map_or(text, |told| escape(&told.words()));
         let _ =
             writeln!(cases, ">\n    <failure message=\"{}\">{text}</failure>\n  </testcase>", escape(&why));
     }

@@ -14,7 +14,7 @@ use quorate_check::verdict::Verdict;
 use quorate_check::{models, promises, versions};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -47,7 +47,38 @@ pub(super) struct Found {
     /// Why it is no history.
     pub(super) bad: Option<BadInput>,
     pub(super) judgement: Option<Judgement>,
+    /// The same of what is no single object.
+    pub(super) told: Option<Box<dyn Told + Send>>,
     pub(super) took: Duration,
+}
+
+/// What is asked of histories that are not of single objects.
+pub(super) trait Asks {
+    /// Reads and judges a file.
+    fn judge(
+        &self,
+        args: &Args,
+        path: &Path,
+        began: Instant,
+    ) -> Result<(Outcome, Box<dyn Told + Send>), BadInput>;
+}
+
+/// How a judgement is told that is not about a single object.
+pub(super) trait Told {
+    /// What was found, in one sentence.
+    fn sentence(&self) -> String;
+    /// More of it, on standard output.
+    fn details(&self, explain: bool);
+    /// Adds it to a line of JSON.
+    fn json(&self, line: &mut serde_json::Value);
+    /// A page for a browser, where there is one.
+    fn page(&self, title: &str) -> Option<String>;
+    /// The witness in words; empty where there is none.
+    fn words(&self) -> String;
+    /// How many operations or transactions there are.
+    fn operations(&self) -> usize;
+    /// What judging took.
+    fn judging(&self) -> Duration;
 }
 
 /// A history that was judged.
@@ -126,6 +157,10 @@ impl Summary {
             self.operations += judgement.history.operations.len();
             self.judging += judgement.judging;
         }
+        if let Some(told) = &found.told {
+            self.operations += told.operations();
+            self.judging += told.judging();
+        }
     }
 
     pub(super) fn files(&self) -> usize {
@@ -161,9 +196,10 @@ pub(super) fn check_names(args: &Args) -> Result<(), Problem> {
 /// Which promises are asked: all, unless some are named.
 fn asked(args: &Args, model: &promises::Model) -> Result<Vec<&'static str>, BadInput> {
     let all: Vec<&str> = model.promises.iter().map(|(name, _)| *name).collect();
-    match args.level.iter().find(|level| !all.contains(&level.as_str())) {
-        None => Ok(all.into_iter().filter(|name| args.level.iter().any(|level| level == name)).collect()),
-        Some(level) if args.level.len() == 1 && matches!(level.as_str(), "linearizable" | "all") => Ok(all),
+    let names = names(args);
+    match names.iter().find(|level| !all.contains(level)) {
+        None => Ok(all.into_iter().filter(|name| names.contains(name)).collect()),
+        Some(&level) if names.len() == 1 && matches!(level, "linearizable" | "all") => Ok(all),
         Some(level) => {
             let what = format!("the model {} has no level {level}", model.name);
             Err(BadInput::new(what, format!("there are all, {}", all.join(", "))))
@@ -196,8 +232,8 @@ fn judge_promises(args: &Args, model: &promises::Model, history: &History) -> Re
 pub(super) fn levels(args: &Args) -> Result<(bool, Vec<Level>), BadInput> {
     let mut asked = Vec::new();
     let mut linearizable = false;
-    for name in &args.level {
-        match (name.as_str(), Level::named(name)) {
+    for name in names(args) {
+        match (name, Level::named(name)) {
             ("all", _) => (linearizable, asked) = (true, LEVELS.to_vec()),
             ("linearizable", _) => linearizable = true,
             (_, Some(level)) => asked.push(level),
@@ -221,7 +257,12 @@ fn initial(args: &Args, history: &mut History) -> Result<Value, BadInput> {
 }
 
 /// Judges the files; `each` hears of them in their order.
-pub(super) fn judge(args: &Args, files: &[File], mut each: impl FnMut(&Found)) -> Vec<Found> {
+pub(super) fn judge(
+    args: &Args,
+    asked: Option<&(dyn Asks + Sync)>,
+    files: &[File],
+    mut each: impl FnMut(&Found),
+) -> Vec<Found> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let jobs = args.jobs.map_or(cores, usize::from);
     let across = jobs.min(files.len()).max(1);
@@ -236,7 +277,7 @@ pub(super) fn judge(args: &Args, files: &[File], mut each: impl FnMut(&Found)) -
                 loop {
                     let place = next.fetch_add(1, Ordering::Relaxed);
                     let Some(file) = files.get(place) else { return };
-                    if sender.send((place, judge_file(args, file, within))).is_err() {
+                    if sender.send((place, judge_file(args, asked, file, within))).is_err() {
                         return;
                     }
                 }
@@ -286,23 +327,32 @@ fn progress(over: &std::sync::mpsc::Receiver<()>, files: usize, done: &AtomicUsi
 }
 
 /// Nothing where a file of a folder is no history at all.
-fn judge_file(args: &Args, file: &File, jobs: usize) -> Option<Found> {
+fn judge_file(args: &Args, asked: Option<&(dyn Asks + Sync)>, file: &File, jobs: usize) -> Option<Found> {
     let began = Instant::now();
-    let path = file.path.clone();
-    match read_and_judge(args, file, jobs, began) {
-        Ok(judgement) => {
-            let outcome = judgement.outcome();
-            Some(Found { path, outcome, bad: None, judgement: Some(judgement), took: began.elapsed() })
-        }
-        Err(bad) if bad.nothing && file.by_chance => None,
-        Err(bad) => Some(Found {
-            path,
-            outcome: Outcome::BadInput,
-            bad: Some(bad),
-            judgement: None,
-            took: began.elapsed(),
+    let mut found = Found {
+        path: file.path.clone(),
+        outcome: Outcome::BadInput,
+        bad: None,
+        judgement: None,
+        told: None,
+        took: Duration::ZERO,
+    };
+    let done = match asked {
+        Some(asked) => asked.judge(args, &file.path, began).map(|(outcome, told)| {
+            (found.outcome, found.told) = (outcome, Some(told));
         }),
+        None => read_and_judge(args, file, jobs, began).map(|judgement| {
+            found.outcome = judgement.outcome();
+            found.judgement = Some(judgement);
+        }),
+    };
+    match done {
+        Err(bad) if bad.nothing && file.by_chance => return None,
+        Err(bad) => found.bad = Some(bad),
+        Ok(()) => {}
     }
+    found.took = began.elapsed();
+    Some(found)
 }
 
 fn read_and_judge(args: &Args, file: &File, jobs: usize, began: Instant) -> Result<Judgement, BadInput> {
@@ -444,6 +494,11 @@ fn judge_parts(judge: &dyn Judge, history: &History, args: &Args, jobs: usize, d
         run();
     });
     tally.into_inner().unwrap_or_default()
+}
+
+/// The levels that are asked of a single object.
+pub(super) fn names(args: &Args) -> Vec<&str> {
+    if args.level.is_empty() { vec!["linearizable"] } else { args.level.iter().map(String::as_str).collect() }
 }
 
 /// The model's own name.

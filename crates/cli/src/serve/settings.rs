@@ -1,5 +1,6 @@
 //! The settings of one node: a TOML file, overridden by flags, over defaults. Unknown keys are refused by name.
 
+use super::join::Join;
 use crate::report::{Exit, Problem};
 use quorate_base::NodeId;
 use quorate_server::{AutoCompaction, Peer, ServerConfig, Upkeep};
@@ -40,6 +41,20 @@ pub(crate) struct Flags {
     /// All members' etcd URLs as clients reach them, one for each of --peers: 1=http://HOST:PORT,…
     #[arg(long, value_name = "ID=URL", value_delimiter = ',', value_parser = pair)]
     pub(crate) client_urls: Vec<(u64, String)>,
+    /// Join a cluster that serves, in the place of --node, --cluster and --peers: etcd endpoints of members. The cluster must
+    /// have been told of this node (`quorate node add`)
+    #[arg(long, value_name = "URL[,URL...]", value_delimiter = ',', value_parser = crate::probe::endpoint)]
+    #[arg(conflicts_with_all = ["node", "cluster", "peers", "client_urls"])]
+    pub(crate) join: Vec<String>,
+    /// With --join: this node's name in member lists [default: n and its id]
+    #[arg(long, value_name = "NAME", requires = "join")]
+    pub(crate) name: Option<String>,
+    /// With --join: where the other nodes reach this one [default: what --peer says]
+    #[arg(long, value_name = "HOST:PORT", requires = "join")]
+    pub(crate) advertise_peer: Option<String>,
+    /// With --join: where clients reach this node [default: http:// and what --etcd says]
+    #[arg(long, value_name = "URL", requires = "join", value_parser = crate::probe::endpoint)]
+    pub(crate) advertise_etcd: Option<String>,
     /// Allow addresses beyond loopback although there is neither TLS nor users yet
     #[arg(long)]
     pub(crate) insecure: bool,
@@ -52,6 +67,13 @@ pub(crate) struct Flags {
     /// Longest election timeout [default: 1400]
     #[arg(long, value_name = "MS")]
     pub(crate) election_max_ms: Option<u64>,
+    /// Serve linearizable reads under the leader's lease, without asking a majority each time. They are linearizable only while
+    /// no node's clock drifts by more than --max-clock-drift; docs/lease-reads.md says what that means
+    #[arg(long)]
+    pub(crate) lease_reads: bool,
+    /// How far a node's clock may run fast or slow while reads are served under leases, as in 1% or 500ppm [default: 1%]
+    #[arg(long, value_name = "DRIFT", value_parser = drift)]
+    pub(crate) max_clock_drift: Option<u32>,
     /// The version that etcd clients are told, MAJOR.MINOR.PATCH [default: 3.4.31]
     #[arg(long, value_name = "VERSION")]
     pub(crate) reported_version: Option<String>,
@@ -80,6 +102,16 @@ fn bytes(text: &str) -> Result<u64, String> {
     };
     let number = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(1 << (10 * unit)));
     number.ok_or_else(|| format!("{text:?} is no number of bytes: write for example 8G"))
+}
+
+/// Parses a drift of clocks, into millionths.
+fn drift(text: &str) -> Result<u32, String> {
+    let parsed = if let Some(millionths) = text.strip_suffix("ppm") {
+        millionths.parse().ok()
+    } else {
+        text.strip_suffix('%').and_then(|percent| percent.parse::<u32>().ok()?.checked_mul(10_000))
+    };
+    parsed.ok_or_else(|| format!("{text:?} is no drift of a clock: write for example 1% or 500ppm"))
 }
 
 /// Parses how much history is kept.
@@ -133,6 +165,18 @@ struct File {
     disk: Disk,
     #[serde(default)]
     peers: Vec<FilePeer>,
+    #[serde(default)]
+    join: Vec<String>,
+    name: Option<String>,
+    #[serde(default)]
+    advertise: Advertise,
+}
+
+#[derive(Deserialize, Clone, Debug, Default)]
+#[serde(deny_unknown_fields)]
+struct Advertise {
+    etcd: Option<String>,
+    peer: Option<String>,
 }
 
 #[derive(Deserialize, Clone, Debug, Default)]
@@ -152,11 +196,12 @@ struct Listen {
 
 #[derive(Deserialize, Clone, Debug, Default)]
 #[serde(deny_unknown_fields)]
-#[expect(clippy::struct_field_names, reason = "the unit belongs to each key of the file")]
 struct Timing {
     heartbeat_ms: Option<u64>,
     election_min_ms: Option<u64>,
     election_max_ms: Option<u64>,
+    lease_reads: Option<bool>,
+    max_clock_drift: Option<String>,
 }
 
 #[derive(Deserialize, Clone, Debug)]
@@ -175,6 +220,8 @@ pub(crate) struct Settings {
     pub(crate) cluster: String,
     /// What to log.
     pub(crate) log: String,
+    /// The cluster is not to be begun, but to be joined: then it says who this node is and who the others are.
+    pub(crate) join: Option<Join>,
     /// All the rest.
     pub(crate) server: ServerConfig,
 }
@@ -201,17 +248,34 @@ impl Settings {
             let hint = "give it one, the same on all nodes";
             return Err(Problem::new(Exit::Usage, "the cluster has no name", hint));
         }
+        let data = flags.data.or(file.data);
+        let endpoints = if flags.join.is_empty() { file.join } else { flags.join };
+        let join = (!endpoints.is_empty()).then(|| Join {
+            endpoints,
+            name: flags.name.or(file.name),
+            peer: flags.advertise_peer.or(file.advertise.peer).unwrap_or_else(|| peer.to_string()),
+            etcd: flags.advertise_etcd.or(file.advertise.etcd).unwrap_or_else(|| format!("http://{etcd}")),
+            data: data.clone(),
+        });
         let kept = flags.auto_compaction.or(file.disk.auto_compaction);
         let kept = kept.as_deref().map_or(Ok(None), auto_compaction)?;
         let mut peers = if flags.peers.is_empty() {
             file.peers.into_iter().map(FilePeer::into_peer).collect()
         } else {
-            join(flags.peers, flags.client_urls)?
+            pair_up(flags.peers, flags.client_urls)?
         };
         if peers.is_empty() {
             peers.push(alone(node, etcd, peer));
         }
         let me = peers.iter().find(|p| p.id == node).cloned().unwrap_or_else(|| alone(node, etcd, peer));
+        let drifts = match (flags.max_clock_drift, file.timing.max_clock_drift) {
+            (Some(flag), _) => flag,
+            (None, Some(text)) => drift(&text).map_err(|why| {
+                Problem::new(Exit::Usage, why, "it stands in the settings as max_clock_drift")
+            })?,
+            (None, None) => ServerConfig::CLOCK_DRIFT,
+        };
+        let leases = flags.lease_reads || file.timing.lease_reads.unwrap_or(false);
         let beat = ms(flags.heartbeat_ms, file.timing.heartbeat_ms, ServerConfig::HEARTBEAT);
         let shortest = ms(flags.election_min_ms, file.timing.election_min_ms, ServerConfig::ELECTION_MIN);
         let longest = ms(flags.election_max_ms, file.timing.election_max_ms, ServerConfig::ELECTION_MAX);
@@ -220,11 +284,12 @@ impl Settings {
                 cluster: ServerConfig::cluster_id(&cluster),
                 node,
                 name: me.name,
-                data: flags.data.or(file.data).unwrap_or_else(|| format!("quorate-data/n{node}").into()),
+                data: data.unwrap_or_else(|| format!("quorate-data/n{node}").into()),
                 etcd_listen: etcd,
                 etcd_advertise: me.client_url,
                 peer_listen: peer,
                 peers,
+                learners: BTreeSet::new(),
                 heartbeat: beat,
                 election_min: shortest,
                 election_max: longest,
@@ -233,6 +298,7 @@ impl Settings {
                     .reported_version
                     .or(file.reported_version)
                     .unwrap_or_else(|| ServerConfig::REPORTED_VERSION.into()),
+                lease_reads: leases.then_some(drifts),
                 insecure: flags.insecure || file.insecure.unwrap_or(false),
                 upkeep: Upkeep {
                     quota_bytes: flags.quota.or(file.disk.quota_bytes).unwrap_or(0),
@@ -241,6 +307,7 @@ impl Settings {
                 },
             },
             log: flags.log.or(file.log).unwrap_or_else(|| LOG.into()),
+            join,
             cluster,
         })
     }
@@ -251,18 +318,43 @@ impl Settings {
         let mut out = String::new();
         let text = |value: &str| toml::Value::String(value.into()).to_string();
         // Writing to a String cannot fail.
+        let _ = out.write_str(
+            "# Settings of one Quorate node. Each key may be left out; flags of `quorate serve` win over this file.\n\n",
+        );
+        match &self.join {
+            Some(join) => {
+                let endpoints: Vec<String> = join.endpoints.iter().map(|e| text(e)).collect();
+                let _ = writeln!(
+                    out,
+                    "# Members of the cluster that this node joins; from them it learns who it is.\njoin = [{}]",
+                    endpoints.join(", ")
+                );
+                if let Some(name) = &join.name {
+                    let _ = writeln!(out, "# Its name in member lists.\nname = {}", text(name));
+                }
+            }
+            None => {
+                let _ = write!(
+                    out,
+                    "# This node's id. It must never have been another node's.\nnode = {}\n\
+                     # Nodes of differently named clusters refuse each other.\ncluster = {}\n",
+                    s.node,
+                    text(&self.cluster),
+                );
+            }
+        }
+        if self.join.as_ref().is_none_or(|join| join.data.is_some()) {
+            let _ = writeln!(
+                out,
+                "# Where this node keeps its data. One process at a time.\ndata = {}",
+                text(&s.data.to_string_lossy())
+            );
+        }
         let _ = write!(
             out,
-            "# Settings of one Quorate node. Each key may be left out; flags of `quorate serve` win over this file.\n\n\
-             # This node's id. It must never have been another node's.\nnode = {}\n\
-             # Nodes of differently named clusters refuse each other.\ncluster = {}\n\
-             # Where this node keeps its data. One process at a time.\ndata = {}\n\
-             # Allow addresses beyond loopback although there is neither TLS nor users yet.\ninsecure = {}\n\
+            "# Allow addresses beyond loopback although there is neither TLS nor users yet.\ninsecure = {}\n\
              # The version that etcd clients are told: MAJOR.MINOR.PATCH.\nreported_version = {}\n\
              # What to log: a level or a list of target=level.\nlog = {}\n\n",
-            s.node,
-            text(&self.cluster),
-            text(&s.data.to_string_lossy()),
             s.insecure,
             text(&s.reported_version),
             text(&self.log),
@@ -272,18 +364,21 @@ impl Settings {
             "[listen]\n# Where etcd clients connect.\netcd = \"{}\"\n# Where the other nodes connect.\npeer = \"{}\"\n\n\
              [timing]\n# Time between a leader's heartbeats.\nheartbeat_ms = {}\n\
              # A node that hears no leader for a time drawn from this range asks for votes.\n\
-             election_min_ms = {}\nelection_max_ms = {}\n\n\
+             election_min_ms = {}\nelection_max_ms = {}\n\
+             # Serve reads under the leader's lease; linearizable only while no clock drifts further (docs/lease-reads.md).\n\
+             lease_reads = {}\nmax_clock_drift = \"{}ppm\"\n\n\
              [disk]\n# Bytes of the key-value space beyond which writes are refused by an alarm; 0 for no bound.\n\
              quota_bytes = {}\n\
              # Free bytes of the disk below which writes are refused by an alarm; by default a tenth of it.\n{}\n\
              # How much history is kept without being asked: a time, as in \"1h\", or a number of revisions; \"off\" for all.\n\
-             auto_compaction = {}\n\n\
-             # The members with which the cluster begins, this node included, as the others and clients reach them.\n",
+             auto_compaction = {}\n\n",
             s.etcd_listen,
             s.peer_listen,
             s.heartbeat.as_millis(),
             s.election_min.as_millis(),
             s.election_max.as_millis(),
+            s.lease_reads.is_some(),
+            s.lease_reads.unwrap_or(ServerConfig::CLOCK_DRIFT),
             s.upkeep.quota_bytes,
             s.upkeep
                 .min_free_bytes
@@ -293,6 +388,18 @@ impl Settings {
                 Some(AutoCompaction::Revisions(kept)) => kept.to_string(),
                 Some(AutoCompaction::Periodic(period)) => format!("{}ms", period.as_millis()),
             }),
+        );
+        if let Some(join) = &self.join {
+            let _ = write!(
+                out,
+                "# Where the other nodes and clients reach this one.\n[advertise]\npeer = {}\netcd = {}\n",
+                text(&join.peer),
+                text(&join.etcd),
+            );
+            return out;
+        }
+        let _ = out.write_str(
+            "# The members with which the cluster begins, this node included, as the others and clients reach them.\n",
         );
         for peer in &s.peers {
             let _ = writeln!(
@@ -330,7 +437,7 @@ fn alone(node: NodeId, etcd: SocketAddr, peer: SocketAddr) -> Peer {
 }
 
 /// Peer addresses and client URLs by id.
-fn join(peers: Vec<(u64, String)>, client_urls: Vec<(u64, String)>) -> Result<Vec<Peer>, Problem> {
+fn pair_up(peers: Vec<(u64, String)>, client_urls: Vec<(u64, String)>) -> Result<Vec<Peer>, Problem> {
     for (flag, list) in [("--peers", &peers), ("--client-urls", &client_urls)] {
         let mut seen = BTreeSet::new();
         if let Some((id, _)) = list.iter().find(|(id, _)| !seen.insert(*id)) {
@@ -401,11 +508,20 @@ mod tests {
             peers: vec![(1, "10.0.0.1:7100".into()), (2, "10.0.0.2:7100".into())],
             client_urls: vec![(1, "http://10.0.0.1:2379".into()), (2, "http://10.0.0.2:2379".into())],
             heartbeat_ms: Some(50),
+            lease_reads: true,
+            max_clock_drift: Some(500),
             insecure: true,
+            ..Flags::default()
+        };
+        let joining = Flags {
+            join: vec!["http://10.0.0.1:2379".into()],
+            name: Some("four".into()),
+            advertise_peer: Some("10.0.0.4:7100".into()),
             ..Flags::default()
         };
         for settings in [
             Settings::merge(File::default(), flags).unwrap(),
+            Settings::merge(File::default(), joining).unwrap(),
             Settings::merge(File::default(), Flags::default()).unwrap(),
         ] {
             assert_eq!(settings.server.check(), Ok(()));
@@ -424,6 +540,18 @@ mod tests {
     }
 
     #[test]
+    fn drifts_are_read() {
+        assert_eq!(["1%", "500ppm", "0%"].map(drift), [Ok(10_000), Ok(500), Ok(0)]);
+        for bad in ["", "1", "%", "-1%", "1.5%", "99999999%", "ppm"] {
+            assert!(drift(bad).is_err(), "{bad:?}");
+        }
+        let problem = parsed("[timing]\nmax_clock_drift = \"much\"").unwrap_err();
+        assert!(problem.message.contains("no drift of a clock"), "{}", problem.message);
+        let settings = parsed("[timing]\nlease_reads = true").unwrap();
+        assert_eq!(settings.server.lease_reads, Some(ServerConfig::CLOCK_DRIFT));
+    }
+
+    #[test]
     fn flags_win_over_the_file_and_lists_must_match() {
         let file: File = toml::from_str("node = 1\ncluster = \"file\"\n[timing]\nheartbeat_ms = 70").unwrap();
         let flags = Flags { node: Some(3), heartbeat_ms: Some(60), ..Flags::default() };
@@ -432,7 +560,7 @@ mod tests {
         assert_eq!(settings.server.heartbeat, Duration::from_millis(60));
         let one = |peers: &[u64], urls: &[u64]| {
             let list = |ids: &[u64]| ids.iter().map(|&id| (id, format!("http://h:{id}"))).collect();
-            join(list(peers), list(urls)).map(|peers| peers.len()).map_err(|p| p.message)
+            pair_up(list(peers), list(urls)).map(|peers| peers.len()).map_err(|p| p.message)
         };
         assert_eq!(one(&[1, 2], &[1, 2]), Ok(2));
         assert!(one(&[1, 2], &[1]).unwrap_err().contains("node 2"));

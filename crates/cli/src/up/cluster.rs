@@ -2,7 +2,7 @@
 
 use super::child::{self, Event, Handle, Order};
 use super::plan::Plan;
-use super::screen::{NodeLine, Screen};
+use super::screen::{Elsewhere, NodeLine, Screen, Serving};
 use crate::probe;
 use crate::report::{Exit, Problem};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +17,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 const POLL: Duration = Duration::from_millis(10);
 /// How long one such question may take.
 const POLL_PATIENCE: Duration = Duration::from_secs(1);
+/// From then on a cluster that has no leader says whom it misses.
+const LEADER_PATIENCE: Duration = Duration::from_secs(5);
 /// A cluster that has not begun to serve by then will not.
 const START_PATIENCE: Duration = Duration::from_secs(120);
 /// How long nodes that were told to stop may take.
@@ -57,8 +59,8 @@ impl Signals {
 
 /// How a start ended.
 pub(super) enum Began {
-    /// All serve; these are their lines.
-    Serving(Vec<NodeLine>),
+    /// All serve.
+    Serving(Serving),
     /// A signal came first.
     Interrupted,
 }
@@ -94,16 +96,21 @@ impl Cluster {
         &self.plan.cluster
     }
 
-    /// Starts all nodes and waits until they serve and agree on a leader.
-    pub(super) async fn begin(&mut self, signals: &mut Signals) -> Result<Began, Problem> {
-        // The others first: the first node's call for votes should find them listening.
-        let ids: Vec<u64> = self.plan.nodes.iter().map(|n| n.id).rev().collect();
-        for id in ids {
-            self.launch(id, id == 1)?;
+    /// Starts all nodes and waits until they serve and agree on a leader. One that was removed from the cluster is told of
+    /// and left.
+    pub(super) async fn begin(&mut self, signals: &mut Signals, screen: &Screen) -> Result<Began, Problem> {
+        for node in self.plan.nodes.iter().filter(|node| node.removed) {
+            screen.left_out(node.id, &child::data_dir(&self.home, node.id));
         }
-        let urls: Vec<String> = self.plan.nodes.iter().map(super::plan::PlannedNode::url).collect();
-        let mut roles = std::pin::pin!(agreed_roles(urls));
+        // The others first: the first node's call for votes should find them listening.
+        let ids: Vec<u64> = self.plan.members().map(|n| n.id).rev().collect();
+        for &id in &ids {
+            self.launch(id, ids.last() == Some(&id))?;
+        }
+        let mut roles = Box::pin(agreed_roles(self.urls()));
         let mut late = std::pin::pin!(sleep(START_PATIENCE));
+        let mut leaderless = std::pin::pin!(sleep(LEADER_PATIENCE));
+        let mut said = false;
         let roles = loop {
             let all_serve = self.nodes.values().all(|n| n.serving);
             tokio::select! {
@@ -113,15 +120,64 @@ impl Cluster {
                     Some(Event::Serving { node }) => self.mark_serving(node),
                     Some(Event::Exited { node, pid, status, why }) => {
                         self.mark_exited(node);
-                        return Err(self.stillborn(node, pid, status, why));
+                        if !was_removed(status) {
+                            return Err(self.stillborn(node, pid, status, why));
+                        }
+                        screen.left_out(node, &child::data_dir(&self.home, node));
+                        self.leave_out(node)?;
+                        roles = Box::pin(agreed_roles(self.urls()));
                     }
                     None => {}
                 },
                 roles = &mut roles, if all_serve => break roles,
-                () = &mut late => return Err(self.too_late()),
+                () = &mut leaderless, if all_serve && !said => {
+                    said = true;
+                    screen.waiting(&self.elsewhere().await);
+                }
+                () = &mut late => return Err(self.too_late().await),
             }
         };
-        Ok(Began::Serving(self.lines(&roles)))
+        let removed = self.plan.nodes.iter().filter(|node| node.removed).map(|node| node.id).collect();
+        let elsewhere = self.elsewhere().await;
+        Ok(Began::Serving(Serving { nodes: self.lines(&roles), elsewhere, removed }))
+    }
+
+    fn urls(&self) -> Vec<String> {
+        self.plan.members().map(super::plan::PlannedNode::url).collect()
+    }
+
+    /// A node was removed from the cluster: it is not started again, not by the next `up` either.
+    fn leave_out(&mut self, id: u64) -> Result<(), Problem> {
+        self.nodes.remove(&id);
+        self.plan.remove(id);
+        self.plan.store(&self.home)?;
+        if self.plan.members().next().is_some() {
+            return Ok(());
+        }
+        let hint = "its cluster goes on elsewhere, if at all; remove the directory, or choose another one with --data";
+        Err(Problem::new(Exit::Removed, "every node of this `up` was removed from its cluster", hint))
+    }
+
+    /// The members that do not run here, as the first node that serves knows them.
+    async fn elsewhere(&self) -> Vec<Elsewhere> {
+        let serving = |n: &&super::plan::PlannedNode| self.nodes.get(&n.id).is_some_and(|node| node.serving);
+        let Some(first) = self.plan.members().find(serving) else { return Vec::new() };
+        let Ok((_, members)) = probe::cluster(&first.url(), POLL_PATIENCE, false).await else {
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        for member in members.into_iter().filter(|m| self.plan.members().all(|n| n.id != m.id)) {
+            let client = member.client_urls.first().cloned().unwrap_or_default();
+            found.push(Elsewhere {
+                id: member.id,
+                name: member.name,
+                peer: member.peer_urls.first().cloned().unwrap_or_default(),
+                answers: !client.is_empty() && probe::status(&client, POLL_PATIENCE).await.is_ok(),
+                etcd: client,
+                join: first.etcd.to_string(),
+            });
+        }
+        found
     }
 
     /// Watches over the nodes until a signal comes, or until none is left.
@@ -146,6 +202,11 @@ impl Cluster {
                         self.mark_serving(node);
                         screen.started(node, self.pid(node));
                     }
+                    Some(Event::Exited { node, status, .. }) if was_removed(status) => {
+                        screen.removed(node, &child::data_dir(&self.home, node));
+                        self.leave_out(node)?;
+                        self.some_are_left()?;
+                    }
                     Some(Event::Exited { node, pid, status, .. }) => {
                         self.mark_exited(node);
                         let log = child::log_file(&self.home, node);
@@ -153,8 +214,8 @@ impl Cluster {
                         // A node whose state failed a read heals by starting again.
                         if restart || status.code() == Some(Exit::StateDamaged as i32) {
                             self.plan_restart(node);
-                        } else if self.nodes.values().all(|n| n.handle.is_none()) {
-                            return Err(Problem::new(Exit::Failed, "no node is left", "see the logs; --restart starts a node again that died"));
+                        } else {
+                            self.some_are_left()?;
                         }
                     }
                     None => {}
@@ -162,6 +223,14 @@ impl Cluster {
                 () = timer => self.restart_due(screen),
             }
         }
+    }
+
+    fn some_are_left(&self) -> Result<(), Problem> {
+        if self.nodes.values().any(|n| n.handle.is_some() || n.restart_at.is_some()) {
+            return Ok(());
+        }
+        let hint = "see the logs; --restart starts a node again that died";
+        Err(Problem::new(Exit::Failed, "no node is left", hint))
     }
 
     /// Stops all nodes, the leader last; a second signal, or too long a wait, ends them at once.
@@ -263,8 +332,7 @@ impl Cluster {
 
     /// Who leads, if somebody who knows answers quickly.
     async fn leader(&self) -> Option<u64> {
-        let serving =
-            self.plan.nodes.iter().find(|n| self.nodes.get(&n.id).is_some_and(|node| node.serving))?;
+        let serving = self.plan.members().find(|n| self.nodes.get(&n.id).is_some_and(|node| node.serving))?;
         let status = probe::status(&serving.url(), Duration::from_millis(200)).await.ok()?;
         (status.leader != 0).then_some(status.leader)
     }
@@ -279,7 +347,7 @@ impl Cluster {
             data: child::data_dir(&self.home, node.id).display().to_string(),
             log: child::log_file(&self.home, node.id).display().to_string(),
         };
-        self.plan.nodes.iter().zip(roles).map(line).collect()
+        self.plan.members().zip(roles).map(line).collect()
     }
 
     /// Why a node that was just started is gone: in its own words if it had any, else in its log's.
@@ -295,10 +363,22 @@ impl Cluster {
         })
     }
 
-    fn too_late(&self) -> Problem {
+    async fn too_late(&self) -> Problem {
         let silent: Vec<String> =
             self.nodes.iter().filter(|(_, n)| !n.serving).map(|(id, _)| id.to_string()).collect();
-        let message = if silent.is_empty() {
+        let missing: Vec<Elsewhere> = self.elsewhere().await.into_iter().filter(|m| !m.answers).collect();
+        let message = if let (true, [first, ..]) = (silent.is_empty(), &missing[..]) {
+            return Problem::new(
+                Exit::Failed,
+                format!(
+                    "the nodes serve, but have no leader after {} s: {} members do not run here, {} among them",
+                    START_PATIENCE.as_secs(),
+                    missing.len(),
+                    first.title()
+                ),
+                first.start(),
+            );
+        } else if silent.is_empty() {
             "the nodes serve, but have no leader".to_string()
         } else {
             format!("still not serving: node {}", silent.join(", "))
@@ -309,6 +389,11 @@ impl Cluster {
             format!("see the logs in {}", self.home.join("n*").join("log").display()),
         )
     }
+}
+
+/// A node said that it is no member of its cluster any more.
+fn was_removed(status: ExitStatus) -> bool {
+    status.code() == Some(Exit::Removed as i32)
 }
 
 /// Completes with the role of each node once all know the same leader.

@@ -54,7 +54,10 @@ Examples:
   quorate up --nodes 5 --data /tmp/five --restart
 
 Node 1 serves etcd clients on port 2379, node 2 on 12379, node 3 on 22379; peers use 7100, 17100, 27100.
-Further nodes take free ports, which are printed and kept.";
+Further nodes take free ports, which are printed and kept.
+
+A node that was removed from the cluster (`quorate node remove`) is told of and not started any more. One that was added runs
+where you started it, now and the next time: `up` says so, and how.";
 
 /// The name of the cluster that `up` keeps in `dir`, if it does.
 pub(crate) fn cluster_in(dir: &Path) -> Option<String> {
@@ -78,10 +81,10 @@ async fn up(args: &Args) -> Result<(), Problem> {
     let mut races = 0;
     loop {
         let mut cluster = prepare(args, &home, &screen)?;
-        let done = match cluster.begin(&mut signals).await {
-            Ok(Began::Serving(nodes)) => {
+        let done = match cluster.begin(&mut signals, &screen).await {
+            Ok(Began::Serving(serving)) => {
                 let name = cluster.name().to_string();
-                screen.ready(&name, &nodes, home.path(), args.ephemeral, began.elapsed());
+                screen.ready(&name, &serving, home.path(), args.ephemeral, began.elapsed());
                 cluster.watch_over(&mut signals, &screen, args.restart).await
             }
             Ok(Began::Interrupted) => Ok(()),

@@ -12,7 +12,8 @@ use std::path::Path;
 use tokio::net::TcpSocket;
 
 const FILE: &str = "cluster.toml";
-const FORMAT: u32 = 1;
+/// 2: a node may have been removed from its cluster. Written only where one was.
+const FORMAT: u32 = 2;
 const ETCD: u16 = 2379;
 const PEER: u16 = 7100;
 const STEP: u16 = 10_000;
@@ -44,6 +45,9 @@ pub(super) struct PlannedNode {
     pub(super) etcd: SocketAddr,
     /// Its peer port.
     pub(super) peer: SocketAddr,
+    /// It was removed from the cluster, and is not started any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) removed: bool,
 }
 
 impl PlannedNode {
@@ -61,8 +65,20 @@ impl Plan {
             Ok(k) if id <= LAST_FIXED => base + k * STEP,
             _ => 0,
         };
-        let node = |id| PlannedNode { id, etcd: local(port(ETCD, id)), peer: local(port(PEER, id)) };
-        Self { format: FORMAT, cluster, nodes: (1..=count).map(node).collect() }
+        let node =
+            |id| PlannedNode { id, etcd: local(port(ETCD, id)), peer: local(port(PEER, id)), removed: false };
+        Self { format: 1, cluster, nodes: (1..=count).map(node).collect() }
+    }
+
+    /// The nodes that are members still, as far as is known.
+    pub(super) fn members(&self) -> impl DoubleEndedIterator<Item = &PlannedNode> {
+        self.nodes.iter().filter(|node| !node.removed)
+    }
+
+    /// A node was removed from the cluster.
+    pub(super) fn remove(&mut self, id: u64) {
+        self.format = FORMAT;
+        self.nodes.iter_mut().filter(|node| node.id == id).for_each(|node| node.removed = true);
     }
 
     /// The plan kept in `dir`, if there is one.
@@ -136,7 +152,7 @@ impl Plan {
             .collect();
         let mut candidates = rotated(&self.cluster);
         let mut chosen = Vec::new();
-        for node in &mut self.nodes {
+        for node in self.nodes.iter_mut().filter(|node| !node.removed) {
             for (what, address) in [("etcd clients", &mut node.etcd), ("peers", &mut node.peer)] {
                 if address.port() != 0 && is_free(address.port()) {
                     continue;
@@ -237,12 +253,17 @@ mod tests {
         let plan = Plan::new(4, "name".into());
         plan.store(&dir).unwrap();
         assert_eq!(Plan::load(&dir), Ok(Some(plan.clone())));
-        for (from, to) in [("format = 1", "format = 2"), ("id = 2", "id = 7"), ("cluster", "clutter")] {
+        for (from, to) in [("format = 1", "format = 3"), ("id = 2", "id = 7"), ("cluster", "clutter")] {
             let text = std::fs::read_to_string(dir.join(FILE)).unwrap();
             std::fs::write(dir.join(FILE), text.replace(from, to)).unwrap();
             assert_eq!(Plan::load(&dir).unwrap_err().exit, Exit::DataDir, "{to}");
             plan.store(&dir).unwrap();
         }
+        let mut left = plan.clone();
+        left.remove(2);
+        left.store(&dir).unwrap();
+        let kept = Plan::load(&dir).unwrap().unwrap();
+        assert_eq!((kept.format, kept.members().map(|n| n.id).collect()), (2, vec![1, 3, 4]));
         std::fs::remove_dir_all(&dir).unwrap();
     }
 

@@ -27,11 +27,58 @@ pub(super) struct NodeLine {
     pub(super) log: String,
 }
 
+/// What there is when all serve.
+#[derive(Clone, Debug)]
+pub(super) struct Serving {
+    /// Those that run here.
+    pub(super) nodes: Vec<NodeLine>,
+    /// The members that do not.
+    pub(super) elsewhere: Vec<Elsewhere>,
+    /// Those that ran here once, and were removed.
+    pub(super) removed: Vec<u64>,
+}
+
+/// A member that this `up` does not run.
+#[derive(Serialize, Clone, Debug)]
+pub(super) struct Elsewhere {
+    pub(super) id: u64,
+    pub(super) name: String,
+    pub(super) peer: String,
+    pub(super) etcd: String,
+    /// It serves, wherever it is.
+    pub(super) answers: bool,
+    /// The etcd address of a member that runs here.
+    #[serde(skip)]
+    pub(super) join: String,
+}
+
+impl Elsewhere {
+    /// As in `member 4 (n4, peers at http://h:1)`.
+    pub(super) fn title(&self) -> String {
+        let name = if self.name.is_empty() { "not started yet" } else { &self.name };
+        format!("member {} ({name}, peers at {})", self.id, self.peer)
+    }
+
+    /// How it is started.
+    pub(super) fn start(&self) -> String {
+        let bare = |url: &str| url.trim_start_matches("http://").to_string();
+        let etcd = if self.etcd.is_empty() { "IP:PORT".into() } else { bare(&self.etcd) };
+        format!(
+            "start it where its data is: `{} serve --join {} --data DIR --etcd {etcd} --peer {}`",
+            program(),
+            self.join,
+            bare(&self.peer)
+        )
+    }
+}
+
 #[derive(Serialize)]
 struct ReadyLine<'a> {
     ready: bool,
     cluster: &'a str,
     nodes: &'a [NodeLine],
+    elsewhere: &'a [Elsewhere],
+    removed: &'a [u64],
 }
 
 #[derive(Serialize)]
@@ -39,6 +86,7 @@ struct ReadyLine<'a> {
 enum EventLine<'a> {
     Exited { node: u64, pid: u32, status: &'a str, log: &'a [String] },
     Started { node: u64, pid: u32 },
+    Removed { node: u64, data: &'a Path },
     Stopping,
     Stopped,
 }
@@ -67,12 +115,12 @@ impl Screen {
     pub(super) fn ready(
         &self,
         cluster: &str,
-        nodes: &[NodeLine],
+        Serving { nodes, elsewhere, removed }: &Serving,
         home: &Path,
         ephemeral: bool,
         took: Duration,
     ) {
-        self.line(&ReadyLine { ready: true, cluster, nodes });
+        self.line(&ReadyLine { ready: true, cluster, nodes, elsewhere, removed });
         if self.json {
             return;
         }
@@ -90,6 +138,7 @@ impl Screen {
             let (on, off) = if i == 0 { (bold, plain) } else { ("", "") };
             self.text(&format!("  {on}{row}{off}"));
         }
+        self.absent(elsewhere);
         let first = nodes.first().map_or("", |n| n.etcd.as_str());
         let program = program();
         let endpoints =
@@ -104,6 +153,40 @@ impl Screen {
         } else {
             format!("Ctrl-C stops the nodes; `up` goes on with the data in {}.", home.display())
         });
+    }
+
+    fn absent(&self, elsewhere: &[Elsewhere]) {
+        for member in elsewhere {
+            let title = member.title();
+            self.text(&if member.answers {
+                format!("\n{title} runs elsewhere; `up` leaves it alone")
+            } else {
+                format!("\n{title} does not run here, and does not answer; {}", member.start())
+            });
+        }
+    }
+
+    /// The nodes serve and have no leader; these members do not run here.
+    pub(super) fn waiting(&self, elsewhere: &[Elsewhere]) {
+        self.text("the nodes serve, and wait for a leader");
+        self.absent(elsewhere);
+    }
+
+    /// A node that ran has ended, as it was removed from the cluster.
+    pub(super) fn removed(&self, node: u64, data: &Path) {
+        self.line(&EventLine::Removed { node, data });
+        self.left_out(node, data);
+    }
+
+    /// A node is no member any more, and is not started. Nothing is said where its directory is gone, too.
+    pub(super) fn left_out(&self, node: u64, data: &Path) {
+        if !data.exists() {
+            return;
+        }
+        self.text(&format!(
+            "node {node} was removed from the cluster and is not started any more; {} can be deleted",
+            data.display()
+        ));
     }
 
     /// A node is gone that nobody told to go.

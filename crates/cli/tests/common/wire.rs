@@ -77,6 +77,7 @@ pub(crate) struct Hello {
     pub(crate) from: u64,
     pub(crate) to: u64,
     pub(crate) life: u64,
+    pub(crate) member_at: u64,
 }
 
 impl Hello {
@@ -87,6 +88,11 @@ impl Hello {
             out.extend_from_slice(&n.to_le_bytes());
         }
         out.extend_from_slice(&crc32c(&out).to_le_bytes());
+        if self.version == 5 {
+            out.extend_from_slice(&self.member_at.to_le_bytes());
+            out.push(0);
+            out.extend_from_slice(&crc32c(&out).to_le_bytes());
+        }
         out
     }
 }

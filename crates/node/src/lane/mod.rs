@@ -7,11 +7,15 @@
 //! The way of a write through here: [`Event::Call`] -> encoded once -> parked -> proposed to the own core, or forwarded
 //! to the leader's -> journal and peers -> committed -> [`Effects::work`] -> [`Event::Output`] -> its callback.
 
+mod ask;
 mod broken;
 mod compactor;
 mod effects;
+mod event;
+mod explain;
 mod exports;
 mod large;
+mod members;
 mod packets;
 mod pending;
 mod reads;
@@ -19,20 +23,23 @@ mod room;
 mod service;
 mod settle;
 
-use crate::api::{Done, Failure, Head, Member, Patience, Request};
+use crate::api::{Failure, Member, Patience};
 use crate::applier::{Applied, Output, Work};
-use crate::backup::Backup;
 use crate::lessor::{Lessor, Wish, least_lease};
-use crate::watch::{Caught, Hub};
+use crate::watch::Hub;
 pub use broken::Broken;
 use bytes::Bytes;
 pub use compactor::AutoCompaction;
 use compactor::Compactor;
 pub use effects::{Effects, Seal};
+pub use event::Event;
+use explain::{Asker, Commits};
 use exports::Exports;
 pub use exports::{Export, Exported};
 use large::Large;
 pub use large::{AT_ONCE, Found, Reading};
+use members::Members;
+pub use members::Roster;
 use packets::Packets;
 use pending::{Pending, Want};
 use quorate_base::time::Duration;
@@ -81,72 +88,13 @@ pub struct Settings {
     pub upkeep: Upkeep,
 }
 
-/// What happens to a lane.
-pub enum Event {
-    /// A packet of frames came from a peer.
-    Packet {
-        /// Who sent it.
-        from: NodeId,
-        /// Its body, not yet decoded.
-        body: Bytes,
-    },
-    /// A connection to a peer is there.
-    PeerUp(NodeId),
-    /// It is gone, and what was under way on it may be lost.
-    PeerDown(NodeId),
-    /// A client asks.
-    Call {
-        /// What.
-        request: Request,
-        /// How long it waits at most, if the client said so.
-        timeout: Option<Duration>,
-        /// Whom to answer.
-        done: Done,
-    },
-    /// A flush of the journal is through.
-    Journaled(Vec<Durable>),
-    /// The applier did something.
-    Output(Output),
-    /// The journal has recorded a checkpoint.
-    Checkpointed {
-        /// What it holds.
-        base: Base,
-        /// It completes the taking in of a snapshot.
-        installed: Option<Arc<KvView>>,
-    },
-    /// A chunk to be sent was read.
-    Exported(Exported),
-    /// A large read is through.
-    Read(Found),
-    /// History was read for a watch.
-    Caught(Caught),
-    /// The disk is nearly full, or is not any more.
-    Room {
-        /// It is.
-        short: bool,
-    },
-    /// A client wants a snapshot as a file.
-    Backup {
-        /// Gets it.
-        opened: Box<dyn FnOnce(Result<Backup, Failure>) + Send>,
-    },
-    /// Room was given back, or could not be.
-    Defragmented(Defragmented),
-    /// Time has passed; nothing else may have happened.
-    Tick,
-    /// Hand the leadership over, if this node has it.
-    HandOver,
-    /// The node stops: everything that waits is answered.
-    Stop,
-    /// The journal or the state failed: the node must stop.
-    Broken(Broken),
-}
-
 /// Who made a proposal, until the core has said what became of it.
 enum Proposer {
     Here(u64),
     Peer(NodeId, u64),
     Lessor(Wish),
+    /// Nobody waits.
+    Nobody,
 }
 
 /// One lane with the key-value space's group.
@@ -164,6 +112,8 @@ pub struct Lane {
     /// What reads of more than one key may still cost before the next drain.
     at_once: usize,
     proposing: BTreeMap<u64, Proposer>,
+    commits: Commits,
+    members: Members,
     next_proposal: u64,
     next_request: u64,
     exports: Exports,
@@ -208,7 +158,7 @@ impl Lane {
         let (election, auto) = (settings.raft.election_max, settings.upkeep.auto_compaction);
         let mut lessor = Lessor::default();
         lessor.reset(now, view.leases());
-        Self {
+        let mut lane = Self {
             shard: settings.raft.shard,
             patience: Patience {
                 request: Duration::from_secs(5) + 2 * election,
@@ -223,6 +173,8 @@ impl Lane {
             reads: Reads::default(),
             large: Large::default(),
             proposing: BTreeMap::new(),
+            commits: Commits::default(),
+            members: Members::default(),
             next_proposal: 0,
             next_request: rng.next_u64() >> 1,
             exports: Exports::default(),
@@ -246,7 +198,9 @@ impl Lane {
             stopping: false,
             broken: None,
             raft,
-        }
+        };
+        lane.renew_roster();
+        lane
     }
 
     // ---- in ----
@@ -269,7 +223,7 @@ impl Lane {
                     self.raft.handle(now, input);
                 }
             }
-            Event::Read(found) => self.found(found),
+            Event::Read(found) => self.found(now, found),
             Event::Caught(caught) => hub(&self.hub).caught_up(caught),
             Event::Room { short } => self.room.disk_short = short,
             Event::Backup { opened } => opened(self.backup()),
@@ -282,6 +236,11 @@ impl Lane {
     }
 
     fn packet(&mut self, now: Instant, from: NodeId, body: Bytes) {
+        self.frames(now, from, body);
+        self.note_acks(now, from);
+    }
+
+    fn frames(&mut self, now: Instant, from: NodeId, body: Bytes) {
         for frame in Packet::read(body) {
             match frame {
                 Ok(frame) => self.frame(now, from, frame),
@@ -303,9 +262,12 @@ impl Lane {
             Frame::Forward { request, data, .. } if command::is_newer(&data) => {
                 self.send_frame(from, &Frame::Refused { request, why: Declined::Unknown });
             }
-            Frame::Forward { shard, term, request, data } if shard == self.shard => {
+            Frame::Forward { shard, term, request, data, explain } if shard == self.shard => {
                 if self.raft.is_leader() && self.raft.term() == term {
                     self.propose(now, Proposer::Peer(from, request), data);
+                    if explain {
+                        self.commits.expect(self.next_proposal, Asker::Peer(from, request), now);
+                    }
                 } else {
                     self.send_frame(from, &Frame::Refused { request, why: Declined::NotLeading });
                 }
@@ -323,9 +285,20 @@ impl Lane {
                     self.send_frame(from, &Frame::Refused { request, why: Declined::NotLeading });
                 }
             }
-            Frame::LeaseAnswer { request, ttl, granted } => self.lease_answer(request, ttl, granted, false),
+            Frame::Committed { request, how } => self.pending.committed(now, request, how),
+            Frame::LeaseAnswer { request, ttl, granted } => {
+                self.lease_answer(now, request, ttl, granted, false);
+            }
             Frame::Refused { request, why } => self.refused(request, why),
-            Frame::Raft { .. } | Frame::Forward { .. } | Frame::Lease { .. } => {}
+            Frame::Members { shard, term, request, change } if shard == self.shard => {
+                if self.raft.term() == term {
+                    self.change_for(now, from, request, &change);
+                } else {
+                    self.send_frame(from, &Frame::Refused { request, why: Declined::NotLeading });
+                }
+            }
+            Frame::MembersRefused { request, why } => self.change_refused(request, why),
+            Frame::Raft { .. } | Frame::Forward { .. } | Frame::Lease { .. } | Frame::Members { .. } => {}
         }
     }
 
@@ -342,6 +315,7 @@ impl Lane {
             }
             self.raft.handle(now, Input::Written { proof: proof.clone() });
         }
+        self.note_acks(now, self.settings.node);
     }
 
     fn output(&mut self, now: Instant, output: Output) {
@@ -394,8 +368,9 @@ impl Lane {
         // Also without events: of a compaction watches must hear what is gone, and no older view should stay.
         hub(&self.hub).publish(self.view.clone(), applied.events);
         for outcome in applied.outcomes {
-            self.answer_write(outcome);
+            self.answer_write(now, outcome);
         }
+        self.answer_changes(applied.members);
         for id in changed {
             self.renew_held(now, id);
         }
@@ -432,7 +407,8 @@ impl Lane {
         self.stopping = true;
         let reads = self.reads.drain_all().into_iter().chain(self.large.drain_all());
         let reads = reads.chain(self.settling.drain_all());
-        let waiting = self.pending.drain_all().into_iter().chain(reads);
+        let moves = self.drain_moves();
+        let waiting = self.pending.drain_all().into_iter().chain(reads).chain(moves);
         for done in waiting {
             done(Err(Failure::Stopping));
         }
@@ -448,6 +424,8 @@ impl Lane {
         self.ask_for_reads(now);
         self.raft.drain(now, &mut self.outbox);
         self.take_outbox(now, out);
+        self.renew_roster();
+        self.answer_moves(now);
         let progress = self.raft.progress();
         self.exports.retain(|to| progress.get(&to).is_some_and(|p| matches!(p.phase, Phase::Snapshot(_))));
         // What the outbox brought (a leader, an index) may let more go at once: no second wake-up for it.
@@ -480,14 +458,15 @@ impl Lane {
             self.role_changed(now, &change);
             out.roles.push(change);
         }
-        for (id, _) in outbox.accepted.drain(..) {
+        for (id, entry) in outbox.accepted.drain(..) {
             self.proposing.remove(&id.0);
+            self.commits.placed(id.0, Some(entry));
         }
         for (id, refusal) in outbox.refused.drain(..) {
             self.proposal_refused(now, id, &refusal);
         }
-        for (id, index) in outbox.reads.drain(..) {
-            self.reads.indexed(id.0, index);
+        for ready in outbox.reads.drain(..) {
+            self.reads.indexed(now, &ready);
         }
         for (id, _) in outbox.dropped_reads.drain(..) {
             for (from, request) in self.reads.dropped(id.0) {
@@ -516,6 +495,9 @@ impl Lane {
 
     fn role_changed(&mut self, now: Instant, change: &RoleChange) {
         let leading = self.raft.is_leader();
+        if !leading || change.became_leader() {
+            self.commits.forget();
+        }
         // What waits for the log's word waits for this leader's word no longer.
         for (from, request) in std::mem::take(&mut self.renewals).into_values().flatten() {
             self.lease_refused(from, request);
@@ -535,9 +517,14 @@ impl Lane {
     }
 
     fn proposal_refused(&mut self, now: Instant, id: ProposalId, refusal: &Refusal) {
+        let who = self.proposing.remove(&id.0);
+        if who.as_ref().is_some_and(|who| self.change_not_proposed(who, refusal)) {
+            return;
+        }
         let why =
             if matches!(refusal, Refusal::Overloaded) { Declined::Overloaded } else { Declined::NotLeading };
-        match self.proposing.remove(&id.0) {
+        self.commits.placed(id.0, None);
+        match who {
             Some(Proposer::Here(request)) => self.refused(request, why),
             Some(Proposer::Peer(from, request)) => {
                 self.send_frame(from, &Frame::Refused { request, why });
@@ -550,7 +537,7 @@ impl Lane {
                 self.lessor.not_checkpointed(&remaining);
                 self.refuse_held(remaining.iter().map(|(grant, _)| grant.id));
             }
-            None => {}
+            Some(Proposer::Nobody) | None => {}
         }
     }
 
@@ -570,6 +557,7 @@ impl Lane {
             self.tick_at = now + TICK;
             self.holding = false;
             hub(&self.hub).tick(now);
+            self.tend_members(now);
             let reads = self.reads.expired(now).into_iter().chain(self.large.expired(now));
             let reads = reads.chain(self.settling.expired(now));
             let late = self.pending.expired(now);
@@ -590,17 +578,27 @@ impl Lane {
         }
         let Some(leader) = self.raft.leader() else { return };
         let (here, term) = (leader == self.settings.node, self.raft.term());
-        for (request, want) in self.pending.send_parked(term) {
+        for (request, want, explain) in self.pending.send_parked(now, term, leader) {
             match (want, here) {
-                (Want::Write(data), true) => self.propose(now, Proposer::Here(request), data),
+                (Want::Write(data), true) => {
+                    self.propose(now, Proposer::Here(request), data);
+                    if explain {
+                        self.commits.expect(self.next_proposal, Asker::Here(request), now);
+                    }
+                }
                 (Want::Write(data), false) => {
-                    self.send_frame(leader, &Frame::Forward { shard: self.shard, term, request, data });
+                    let shard = self.shard;
+                    self.send_frame(leader, &Frame::Forward { shard, term, request, data, explain });
                 }
                 (Want::KeepAlive(lease, _), true) => {
                     self.reads.gather(Read::Lease { from: leader, request, lease, renew: true });
                 }
                 (Want::TimeToLive(lease, _), true) => {
                     self.reads.gather(Read::Lease { from: leader, request, lease, renew: false });
+                }
+                (Want::Members(change), true) => self.change_here(now, request, &change),
+                (Want::Members(change), false) => {
+                    self.send_frame(leader, &Frame::Members { shard: self.shard, term, request, change });
                 }
                 (Want::KeepAlive(id, _), false) => self.ask_lease(leader, request, LeaseAsk::KeepAlive(id)),
                 (Want::TimeToLive(id, _), false) => {
@@ -615,10 +613,8 @@ impl Lane {
     }
 
     fn ask_for_reads(&mut self, now: Instant) {
-        if self.raft.leader().is_none() {
-            return;
-        }
-        if let Some(number) = self.reads.ask() {
+        let Some(leader) = self.raft.leader() else { return };
+        if let Some(number) = self.reads.ask(now, leader) {
             self.raft.handle(now, Input::Read { id: ReadId(number) });
         }
     }
@@ -642,51 +638,6 @@ impl Lane {
     fn take_request(&mut self) -> u64 {
         self.next_request += 1;
         self.next_request
-    }
-
-    // ---- ask ----
-
-    /// When this lane next wants a tick, if nothing else arrives first.
-    pub fn deadline(&self) -> Option<Instant> {
-        let waiting = self.pending.len() > 0
-            || self.reads.any()
-            || self.large.len() > 0
-            || self.raft.is_leader()
-            || self.wants_alarm()
-            || self.settling.any();
-        let tick = (waiting || hub(&self.hub).wants_ticks()).then_some(self.tick_at);
-        let compactor = self.compactor.as_ref().map(Compactor::deadline);
-        [self.raft.deadline(), tick, self.lessor.deadline(), compactor].into_iter().flatten().min()
-    }
-
-    /// The core, to look at.
-    pub fn raft(&self) -> &Raft {
-        &self.raft
-    }
-
-    /// What is readable now.
-    pub fn view(&self) -> &Arc<KvView> {
-        &self.view
-    }
-
-    /// The header a reply would have now.
-    pub fn head(&self) -> Head {
-        Head {
-            cluster: self.settings.cluster,
-            member: self.settings.node.get(),
-            revision: self.view.revision(),
-            term: self.raft.term().get(),
-        }
-    }
-
-    /// Since when no leader is known.
-    pub fn leaderless_since(&self) -> Option<Instant> {
-        self.leaderless_since
-    }
-
-    /// The waits that follow from the timing.
-    pub fn patience(&self) -> Patience {
-        self.patience
     }
 }
 

@@ -1,7 +1,7 @@
 //! What one may ask a replica: where it stands, what it holds, and whether its invariants hold.
 
 use super::{Membership, Phase, Progress, Raft, Role};
-use quorate_base::{Entry, EntryId, HardState, Index, NodeId, Term};
+use quorate_base::{Entry, EntryId, HardState, Index, Instant, NodeId, Term};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 
@@ -104,6 +104,26 @@ impl Raft {
     pub fn membership(&self) -> &Membership {
         // There is always the base's.
         &self.configs[self.configs.len() - 1].1
+    }
+
+    /// The newest configuration that is known to be committed, or what stands for the log's beginning.
+    pub fn committed_membership(&self) -> &Membership {
+        &self.configs[self.committed_config()].1
+    }
+
+    /// Where the newest configuration stands, and the newest that is known to be committed.
+    pub fn configured_at(&self) -> (Index, Index) {
+        (self.configs[self.configs.len() - 1].0, self.configs[self.committed_config()].0)
+    }
+
+    fn committed_config(&self) -> usize {
+        self.configs.iter().rposition(|&(at, _)| at <= self.hard.commit).unwrap_or(0)
+    }
+
+    /// Whether a leader has heard this member (or is it) within the longest election timeout.
+    pub fn hears(&self, node: NodeId, now: Instant) -> bool {
+        let heard = |p: &Progress| now.since(p.heard) <= self.config.election_max;
+        node == self.config.id || self.progress.get(&node).is_some_and(heard)
     }
 
     /// What a leader knows of its followers.

@@ -25,7 +25,12 @@ impl Raft {
     pub(super) fn leader_out_of_reach(&mut self, now: Instant) {
         self.leader_heard = None;
         let min = self.config.election_min.as_nanos() as u64;
-        let soon = now + Duration::from_nanos(self.rng.between(min / 8, min / 2));
+        let pause = Duration::from_nanos(self.rng.between(min / 8, min / 2));
+        if mutant(&self.config, Mutant::LeaseBrokenByConnection) {
+            self.promised_until = Instant::ZERO;
+        }
+        // What was promised to it stands all the same.
+        let soon = if self.is_bound(now) { self.promised_until + pause / 4 } else { now + pause };
         self.election_at = self.election_at.min(soon);
     }
 
@@ -45,7 +50,7 @@ impl Raft {
             self.drop_reads();
             self.role_changed("the leader was not heard in time", false);
         }
-        if self.may_campaign() {
+        if self.may_campaign() && !self.is_bound(now) {
             self.ask_pre_votes(now);
         }
     }
@@ -75,7 +80,8 @@ impl Raft {
     }
 
     pub(super) fn campaign(&mut self, now: Instant, transfer: bool) {
-        if self.role == Role::Leader || !self.may_campaign() {
+        let bound = self.is_bound(now) && !transfer;
+        if self.role == Role::Leader || !self.may_campaign() || bound {
             return;
         }
         let (term, id) = (self.hard.term.next(), self.config.id);
@@ -100,10 +106,14 @@ impl Raft {
         let last = self.log.last();
         let voters: Vec<NodeId> = self.membership().nodes().into_iter().collect();
         for node in voters {
-            if node != self.config.id && self.membership().is_voter(node) {
+            if node != self.config.id && self.may_vote(node) {
                 self.post(node, Message::RequestVote { term, pre, transfer, last });
             }
         }
+    }
+
+    fn may_vote(&self, node: NodeId) -> bool {
+        self.membership().is_voter(node) || mutant(&self.config, Mutant::LearnerVoteCounts)
     }
 
     /// A voter that could not be reached when the poll began can be now: it is asked without waiting for a time-out.
@@ -135,7 +145,7 @@ impl Raft {
             }
             return;
         }
-        if self.sticks(now) && !transfer {
+        if (self.sticks(now) || self.is_bound(now)) && !transfer {
             // The leader lives: the sender will hear it, or, if its term is higher, make it step down by its answers.
             return;
         }
@@ -191,7 +201,7 @@ impl Raft {
             Role::Candidate => !pre && term == self.hard.term,
             Role::Follower | Role::Leader => false,
         };
-        if polled && self.membership().is_voter(from) {
+        if polled && self.may_vote(from) {
             self.votes.insert(from, (granted, withheld));
             self.count_votes(now);
         }
@@ -207,9 +217,10 @@ impl Raft {
         let yes = |n: NodeId| self.votes.get(&n).is_some_and(|&(granted, withheld)| granted && !withheld);
         let any_yes = |n: NodeId| self.votes.get(&n).is_some_and(|&(granted, _)| granted);
         let membership = self.membership();
-        let outgoing_ignored = mutant(&self.config, Mutant::JointWithoutOutgoing);
-        let won = if outgoing_ignored {
+        let won = if mutant(&self.config, Mutant::JointWithoutOutgoing) {
             membership.left().is_quorum(yes)
+        } else if mutant(&self.config, Mutant::LearnerVoteCounts) {
+            membership.nodes().into_iter().filter(|&n| yes(n)).count() > membership.voters.len() / 2
         } else {
             membership.is_quorum(yes) || membership.is_unanimous(any_yes)
         };
@@ -244,9 +255,10 @@ impl Raft {
             .map(|n| (n, Progress::new(next, now)))
             .collect();
         self.reads.lead();
+        self.lease_begins_anew();
         self.term_start = self.push_entry(EntryKind::Empty, Bytes::new()).index;
         self.role_changed("won the election", true);
-        self.send_heartbeats();
+        self.send_heartbeats(now);
     }
 
     pub(super) fn leader_tick(&mut self, now: Instant) {
@@ -278,7 +290,7 @@ impl Raft {
             return self.renew(now);
         }
         self.resend_stalled(now);
-        self.send_heartbeats();
+        self.send_heartbeats(now);
     }
 
     /// Check-quorum: a majority said something within the longest election timeout.
@@ -318,15 +330,20 @@ impl Raft {
         self.campaign(now, true);
     }
 
-    pub(super) fn send_heartbeats(&mut self) {
-        let (term, commit, round) = (self.hard.term, self.hard.commit, self.reads.round());
+    pub(super) fn send_heartbeats(&mut self, now: Instant) {
+        let (mut round, mut lease) = (self.reads.round(), Duration::ZERO);
+        if self.config.lease_reads.is_some() {
+            round = self.reads.next_round();
+            lease = self.lease_asked(now, round);
+        }
+        let (term, commit) = (self.hard.term, self.hard.commit);
         let peers: Vec<_> = self.progress.iter().map(|(&n, p)| (n, p.matched)).collect();
         for (node, matched) in peers {
             let commit = commit.min(matched);
             if let Some(p) = self.progress.get_mut(&node) {
                 p.told = p.told.max(commit);
             }
-            self.post(node, Message::Heartbeat { term, commit, round });
+            self.post(node, Message::Heartbeat { term, commit, round, lease });
         }
     }
 }

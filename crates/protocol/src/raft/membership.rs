@@ -1,18 +1,25 @@
 //! Configurations and their quorums, by joint consensus (dissertation, 4.3).
 //!
 //! A configuration *acts from the moment its entry is in a replica's log*, committed or not, as in the dissertation; a
-//! truncated entry takes its configuration with it. Every change goes through a joint one, also a single server's, so the
-//! single-server rule and its bug of 2015 have no place here. While joint, every decision needs a majority of the old
-//! voters and one of the new.
+//! truncated entry takes its configuration with it. Every change of voters goes through a joint one, also a single
+//! server's, so the single-server rule and its bug of 2015 have no place here. While joint, every decision needs a majority
+//! of the old voters and one of the new. What leaves the voters as they are changes no quorum, and is one entry.
+//!
+//! A configuration carries the *book* of its members along (names, addresses; see `wire::members`), so that whoever knows
+//! who the members are, from journal, log or snapshot, knows where they are. The core does not look into it.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use quorate_base::{Index, NodeId};
 use std::collections::BTreeSet;
 use std::fmt;
 
-const FORMAT: u8 = 1;
+/// Without a book, as releases wrote it that had none; and with one.
+const PLAIN: u8 = 1;
+const WITH_BOOK: u8 = 2;
 /// No group is larger: a bound for decoding.
 const NODES_MAX: usize = 1024;
+/// The longest book.
+pub const BOOK_MAX: usize = 1 << 20;
 
 /// Who votes and who only listens.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -23,6 +30,8 @@ pub struct Membership {
     pub outgoing: Option<BTreeSet<NodeId>>,
     /// Those who get the log but have no vote.
     pub learners: BTreeSet<NodeId>,
+    /// What the layers above keep with it; at most [`BOOK_MAX`] bytes, empty where they keep nothing.
+    pub book: Bytes,
 }
 
 impl Membership {
@@ -86,6 +95,7 @@ impl Membership {
             voters: target.voters.clone(),
             outgoing: Some(self.voters.clone()),
             learners: target.learners.clone(),
+            book: target.book.clone(),
         }
     }
 
@@ -101,7 +111,7 @@ impl Membership {
     /// Its form in entries, bases and frames.
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
-        out.put_u8(FORMAT);
+        out.put_u8(if self.book.is_empty() { PLAIN } else { WITH_BOOK });
         out.put_u8(u8::from(self.is_joint()));
         let empty = BTreeSet::new();
         for set in [&self.voters, self.outgoing.as_ref().unwrap_or(&empty), &self.learners] {
@@ -110,16 +120,15 @@ impl Membership {
                 out.put_u64_le(node.0);
             }
         }
+        out.put_slice(&self.book);
         out.freeze()
     }
 
     /// The inverse; `None` for anything else.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes;
-        if rest.len() < 2 || rest.get_u8() != FORMAT {
-            return None;
-        }
-        let joint = match rest.get_u8() {
+        let format = rest.try_get_u8().ok().filter(|format| [PLAIN, WITH_BOOK].contains(format))?;
+        let joint = match rest.try_get_u8().ok()? {
             0 => false,
             1 => true,
             _ => return None,
@@ -136,8 +145,10 @@ impl Membership {
             }
         }
         let [voters, outgoing, learners] = sets;
-        let sound = rest.is_empty() && !voters.is_empty() && outgoing.is_empty() != joint;
-        sound.then_some(Self { voters, outgoing: joint.then_some(outgoing), learners })
+        let booked = rest.is_empty() == (format == PLAIN) && rest.len() <= BOOK_MAX;
+        let sound = booked && !voters.is_empty() && outgoing.is_empty() != joint;
+        let book = Bytes::copy_from_slice(rest);
+        sound.then_some(Self { voters, outgoing: joint.then_some(outgoing), learners, book })
     }
 }
 
@@ -166,12 +177,21 @@ mod tests {
 
     #[test]
     fn encodes_and_refuses_garbage() {
-        let m = Membership { voters: ids(&[1, 2, 3]), outgoing: Some(ids(&[1, 4])), learners: ids(&[9]) };
+        let m = Membership {
+            voters: ids(&[1, 2, 3]),
+            outgoing: Some(ids(&[1, 4])),
+            learners: ids(&[9]),
+            book: Bytes::new(),
+        };
         let bytes = m.encode();
-        assert_eq!(Membership::decode(&bytes), Some(m));
+        assert_eq!(Membership::decode(&bytes), Some(m.clone()));
         for cut in 0..bytes.len() {
             assert_eq!(Membership::decode(&bytes[..cut]), None);
         }
+        let booked = Membership { book: Bytes::from_static(b"book"), ..m };
+        assert_eq!(Membership::decode(&booked.encode()), Some(booked.clone()));
+        assert_eq!(Membership::decode(&booked.encode()[..bytes.len()]), None, "the book is missing");
+        assert_eq!(booked.joint(&booked.left()).left().book, booked.book, "the core carries it along");
     }
 
     #[test]
@@ -192,7 +212,8 @@ mod tests {
         let mut rng = quorate_base::Rng::new(8);
         let mut read = 0;
         for _ in 0..50_000 {
-            let m = Membership { voters: ids(&[1, 2]), outgoing: Some(ids(&[1])), learners: ids(&[9]) };
+            let book = Bytes::from_static(if rng.chance(1, 2) { b"b" } else { b"" });
+            let m = Membership { voters: ids(&[1, 2]), outgoing: Some(ids(&[1])), learners: ids(&[9]), book };
             let mut bytes = m.encode().to_vec();
             for _ in 0..rng.between(1, 3) {
                 let at = rng.below(bytes.len() as u64) as usize;

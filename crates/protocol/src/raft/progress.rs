@@ -33,6 +33,8 @@ pub struct Progress {
     pub(super) probed: Instant,
     /// When it last said anything in this term.
     pub(super) heard: Instant,
+    /// The newest heartbeat that it answered with a promise was sent then.
+    pub(super) promised: Option<Instant>,
     /// The oldest message under way, and since when it is the oldest.
     pub(super) stalled: Option<(Index, Instant)>,
     /// The newest commit index that was sent.
@@ -54,6 +56,7 @@ impl Progress {
             under_way: VecDeque::new(),
             probed: now,
             heard: now,
+            promised: None,
             stalled: None,
             told: Index(0),
             withholds: None,

@@ -1,7 +1,8 @@
 //! Changes of members and of the leader (dissertation, chapters 3.10 and 4).
 //!
-//! A change goes in two entries: the joint configuration, then, once that is committed, the new one alone. The second is
-//! the leader's own doing, whoever leads by then (else a leader that dies between the two leaves the group joint for ever).
+//! A change of voters goes in two entries: the joint configuration, then, once that is committed, the new one alone. The
+//! second is the leader's own doing, whoever leads by then (else a leader that dies between the two leaves the group joint
+//! for ever). What leaves the voters as they are, a learner that comes or goes or a new book, decides nothing, and goes in one.
 //! No change begins before the leader has committed in its own term, nor while one is joint, uncommitted or unapplied.
 //! A learner becomes a voter only when it is caught up; a leader that is no longer a voter steps down once that is committed.
 
@@ -19,8 +20,9 @@ impl Raft {
             self.pending.refused.push((id, refusal));
             return;
         }
-        let joint = self.membership().joint(target);
-        let index = self.push_membership(now, joint);
+        let current = self.membership();
+        let next = if current.voters == target.voters { target.clone() } else { current.joint(target) };
+        let index = self.push_membership(now, next);
         self.pending.accepted.push((id, EntryId::new(self.hard.term, index)));
     }
 
@@ -34,20 +36,26 @@ impl Raft {
         if target.voters.is_empty() || target.is_joint() || !target.voters.is_disjoint(&target.learners) {
             return Some(Refusal::Invalid);
         }
-        let (at, current) = &self.configs[self.configs.len() - 1];
-        let pending = current.is_joint() || *at > self.applied || self.hard.commit < self.term_start;
-        if pending && !mutant(&self.config, Mutant::SecondChangeWhileJoint) {
+        let current = self.membership();
+        if self.change_pending() && !mutant(&self.config, Mutant::SecondChangeWhileJoint) {
             return Some(Refusal::ChangePending);
-        }
-        if mutant(&self.config, Mutant::PromoteLaggingLearner) {
-            return None;
         }
         let new = target.voters.iter().filter(|&&n| !current.is_voter(n));
         new.copied().find(|&n| !self.is_caught_up(n)).map(Refusal::NotCaughtUp)
     }
 
-    fn is_caught_up(&self, node: NodeId) -> bool {
+    /// Whether a change is under way, or a leader may not yet begin one.
+    pub fn change_pending(&self) -> bool {
+        let (at, current) = &self.configs[self.configs.len() - 1];
+        current.is_joint() || *at > self.applied || self.hard.commit < self.term_start
+    }
+
+    /// Whether a learner holds so much of this leader's log that it may be promoted.
+    pub fn is_caught_up(&self, node: NodeId) -> bool {
         let last = self.log.last().index.0;
+        if mutant(&self.config, Mutant::PromoteLaggingLearner) {
+            return true;
+        }
         self.membership().is_learner(node)
             && self.progress.get(&node).is_some_and(|p| {
                 p.phase == Phase::Replicate && p.matched.0.saturating_mul(100) >= last * CAUGHT_UP_PERCENT
@@ -103,6 +111,7 @@ impl Raft {
             let last = self.log.last().index;
             let next = self.best_successor();
             if let Some(to) = next.filter(|n| self.progress.get(n).is_some_and(|p| p.matched == last)) {
+                self.lease_ends();
                 self.post(to, Message::TimeoutNow { term });
             }
             self.follow(now, term, None, "was removed from the group");
@@ -123,6 +132,7 @@ impl Raft {
         }
         if self.progress.get(&node).is_some_and(|p| p.matched == self.log.last().index) {
             let term = self.hard.term;
+            self.lease_ends();
             self.post(node, Message::TimeoutNow { term });
         }
     }

@@ -176,11 +176,13 @@ impl Checker {
         }
     }
 
-    /// Quorums of neighbouring configurations overlap: into a joint one that carries the old voters, and out of it again.
+    /// Quorums of neighbouring configurations overlap: into a joint one that carries the old voters, and out of it again; or
+    /// the voters stay.
     fn configuration(&mut self, entry: &Entry) -> Result<(), String> {
         let next = Membership::decode(&entry.data).ok_or("a configuration that cannot be read")?;
         let legal = match &self.membership {
             Some(now) if now.is_joint() => next == now.left(),
+            Some(now) if !next.is_joint() => next.voters == now.voters,
             Some(now) => next.outgoing.as_ref() == Some(&now.voters),
             None => true,
         };

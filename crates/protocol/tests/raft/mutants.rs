@@ -18,7 +18,7 @@ enum Healthy {
 
 use Healthy::{NoFault, Shows};
 
-const DIRECTED: [(Mutant, &str, Healthy); 13] = [
+const DIRECTED: [(Mutant, &str, Healthy); 20] = [
     (Mutant::Fig8Commit, "figure8", NoFault),
     (Mutant::VoteNotDurable, "vote_waits_for_disk", NoFault),
     (Mutant::AckBeforeFsync, "replicates_and_commits", NoFault),
@@ -28,13 +28,24 @@ const DIRECTED: [(Mutant, &str, Healthy); 13] = [
     (Mutant::TruncateOnStaleAppend, "stale_append_truncates_nothing", NoFault),
     (Mutant::SecondChangeWhileJoint, "one_change_at_a_time", NoFault),
     (Mutant::JointWithoutOutgoing, "joint_needs_both_majorities", NoFault),
-    (Mutant::AutoLeaveLost, "auto_leave_survives_the_leader", Shows("n2 applies 2@6 (1 2 4)")),
+    (Mutant::AutoLeaveLost, "auto_leave_survives_the_leader", Shows("n2 applies 2@5 (1 2 4)")),
     (Mutant::LearnerRefusesVote, "learner_must_vote", Shows("n2 leads in t2: won the election")),
     (Mutant::PromoteLaggingLearner, "promote_only_who_is_caught_up", NoFault),
     (
         Mutant::LostStateCampaigns,
         "all_states_lost",
         Shows("n1 follows nobody in t1: log 2..1@2 durable 2 commit 2 applied 2; 1 2 3; without its state"),
+    ),
+    (Mutant::LeaseOutlivesTransfer, "lease_ends_with_a_transfer", NoFault),
+    (Mutant::LeaseFromResponse, "lease_counts_from_the_sending", NoFault),
+    (Mutant::LeaseIgnoresDrift, "lease_allows_for_drift", NoFault),
+    (Mutant::LeaseOfTheLastTick, "lease_ends_while_its_leader_stands_still", NoFault),
+    (Mutant::LeaseForgottenByRestart, "lease_outlives_a_restart", NoFault),
+    (Mutant::LeaseBrokenByConnection, "lease_outlives_a_connection", NoFault),
+    (
+        Mutant::LearnerVoteCounts,
+        "learner_does_not_elect",
+        Shows("n1 follows nobody in t0: log 0..0@0 durable 0 commit 0 applied 0; 1 2 3 + 4 5"),
     ),
 ];
 

@@ -2,7 +2,9 @@
 //! swallows bytes.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
 
+use super::hello::{HELLO_BYTES, MAGIC, MORE_BYTES};
 use super::*;
+use quorate_base::Index;
 use std::path::PathBuf;
 use tokio::net::TcpSocket;
 
@@ -55,25 +57,36 @@ fn no_bytes_on_a_greeted_connection_are_a_panic() {
     }
 }
 
+/// Both parts of a greeting.
+fn decode(bytes: &[u8; HELLO_BYTES + MORE_BYTES]) -> Result<Hello, Mistake> {
+    let (first, more) = bytes.split_first_chunk().unwrap();
+    let mut hello = Hello::decode(first)?;
+    hello.decode_more(first, more.first_chunk().unwrap())?;
+    Ok(hello)
+}
+
 #[test]
 fn a_hello_must_be_whole() {
-    let hello = Hello { version: VERSION, cluster: 7, from: 1, to: 2, life: 3 };
+    let hello = Hello { version: VERSION, cluster: 7, from: 1, to: 2, life: 3, member_at: 4, removed: true };
     let bytes = hello.encode();
-    assert_eq!(Hello::decode(&bytes), Ok(hello));
+    assert_eq!(decode(&bytes), Ok(hello));
     for i in 0..bytes.len() {
         let mut bad = bytes;
         bad[i] ^= 0x10;
-        assert!(Hello::decode(&bad).is_err(), "byte {i}");
+        assert!(decode(&bad).is_err(), "byte {i}");
     }
     let mut rng = Rng::new(2);
     for _ in 0..10_000 {
-        let mut bad = [0; HELLO_BYTES];
+        let mut bad = [0; HELLO_BYTES + MORE_BYTES];
         bad.fill_with(|| rng.next_u64() as u8);
         bad[..8].copy_from_slice(&MAGIC);
-        assert!(Hello::decode(&bad).is_err(), "noise, seed 2");
+        assert!(decode(&bad).is_err(), "noise, seed 2");
         let crc = crc32c::crc32c(&bad[..42]);
-        bad[42..].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(Hello::decode(&bad).map(Hello::encode), Ok(bad), "any numbers, seed 2");
+        bad[42..46].copy_from_slice(&crc.to_le_bytes());
+        bad[54] &= 1;
+        let crc = crc32c::crc32c(&bad[..55]);
+        bad[55..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(decode(&bad).map(Hello::encode), Ok(bad), "any numbers, seed 2");
     }
 }
 
@@ -103,16 +116,17 @@ impl Node {
     /// Node `me` on `listener`, whose only peer is at `address`.
     fn start(me: u64, listener: TcpListener, peer: u64, address: SocketAddr) -> Self {
         let inbox = Arc::new(Inbox::default());
-        let peers = BTreeMap::from([(NodeId(peer), address.to_string())]);
+        let roster = roster(&[(me, String::new()), (peer, address.to_string())], 0);
         let data = std::env::temp_dir().join(format!(
             "quorate-links-{}-{}",
             std::process::id(),
             listener.local_addr().unwrap().port()
         ));
         let life = (me, Met::beside(&data));
+        let driver = (inbox.clone(), Clock::start());
         let transport =
-            Transport::new(CLUSTER, NodeId(me), life, peers, PATIENCE, inbox.clone(), Clock::start());
-        transport.start(listener, &mut Rng::new(me));
+            Transport::new(CLUSTER, NodeId(me), life, roster, PATIENCE, driver, &mut Rng::new(me));
+        transport.start(listener);
         Self { transport, inbox, seen: Vec::new(), data }
     }
 
@@ -129,6 +143,14 @@ impl Node {
             .await;
         }
     }
+}
+
+/// Members at these addresses, of whom the configuration at `at` is known to be committed.
+fn roster(members: &[(u64, String)], at: u64) -> Roster {
+    let peers = members.iter().map(|(id, address)| (NodeId(*id), vec![address.clone()])).collect();
+    let used = if at > 0 { members.iter().map(|&(id, _)| id).max().unwrap_or(0) } else { 0 };
+    let members = members.iter().map(|&(id, _)| NodeId(id)).collect();
+    Roster { peers, members, used: NodeId(used), at: Index(at) }
 }
 
 fn name(event: &Event) -> String {
@@ -163,7 +185,9 @@ async fn greet(listener: &TcpListener) -> TcpStream {
     loop {
         let (mut stream, _) = listener.accept().await.unwrap();
         if read_hello(&mut stream).await.is_ok() {
-            let hello = Hello { version: VERSION, cluster: CLUSTER, from: 2, to: 1, life: 3 };
+            let (member_at, removed) = (0, false);
+            let hello =
+                Hello { version: VERSION, cluster: CLUSTER, from: 2, to: 1, life: 3, member_at, removed };
             stream.write_all(&hello.encode()).await.unwrap();
             return stream;
         }
@@ -286,6 +310,30 @@ async fn what_waits_in_the_sockets_is_read_first() {
         node.inbox.take(&mut events);
         assert_eq!(events.iter().map(name).collect::<Vec<_>>(), ["heartbeat"], "round {n}");
     }
+}
+
+/// Claim: a member that is added is dialled, and takes a connection from one that it does not know yet; one that is removed
+/// is left, and told so when it comes back.
+#[tokio::test]
+async fn members_come_and_go() {
+    let ((one, at_one), (four, at_four)) = (listen().await, listen().await);
+    let (one_is, four_is) = ((1, at_one.to_string()), (4, at_four.to_string()));
+    // Node 4 lags behind: it does not know that node 1 is a member.
+    let mut lagging = Node::start(4, four, 4, at_four);
+    lagging.transport.follow(&roster(std::slice::from_ref(&four_is), 0));
+    let mut node = Node::start(1, one, 1, at_one);
+    node.transport.follow(&roster(&[one_is.clone(), four_is.clone()], 7));
+    node.expect(&["up"]).await;
+    lagging.expect(&["up"]).await;
+    let with = roster(&[one_is.clone(), four_is], 7);
+    lagging.transport.follow(&with);
+    let without = Roster { used: NodeId(4), ..roster(&[one_is], 8) };
+    node.transport.follow(&without);
+    node.expect(&["down"]).await;
+    lagging.expect(&["down"]).await;
+    let told = eventually("it is told", async || lagging.transport.told_removed()).await;
+    assert_eq!(told, NodeId(1));
+    assert_eq!(node.transport.told_removed(), None);
 }
 
 type Swallow = Arc<(AtomicBool, AtomicBool)>;

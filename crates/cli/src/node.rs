@@ -1,0 +1,474 @@
+//! `quorate node`: members come and go, step by step and with progress.
+//!
+//! Each command says what it does, waits until that is so, and can be interrupted and given again: what is done already is
+//! found and passed over. Nothing is kept here; the cluster's member list is the memory. It works by etcd's Cluster service.
+
+use crate::probe::{self, MemberInfo, endpoint, time};
+use crate::report::{Exit, Problem, say};
+use quorate_proto::etcdserverpb as pb;
+use serde::Serialize;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+/// How long one node may take to answer.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// How often the cluster is asked how far it is.
+const POLL: Duration = Duration::from_millis(200);
+/// So far behind a learner may be to be called caught up.
+const CLOSE: u64 = 100;
+
+const EXAMPLES: &str = "\
+Examples:
+  quorate node add 10.0.0.4:7100                  a member more; prints what to start there, and waits for its vote
+  quorate node add 10.0.0.5:7100 --learner        one without a vote, to be promoted later
+  quorate node promote 5
+  quorate node remove n2
+  quorate node replace 3 --with 10.0.0.6:7100     a new member in the place of one whose disk is lost
+
+NODE is a member's id or name, as `quorate status` shows them. A command that was interrupted goes on where it stopped when
+it is given again.";
+
+/// Add, promote, remove and replace members
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+    /// Members to begin with; the others are found through them
+    #[arg(
+        long,
+        value_name = "URL[,URL...]",
+        value_delimiter = ',',
+        value_parser = endpoint,
+        global = true,
+        default_value = "http://127.0.0.1:2379"
+    )]
+    endpoints: Vec<String>,
+    /// How long to wait for each step
+    #[arg(long, value_name = "TIME", global = true, value_parser = time, default_value = "10m")]
+    timeout: Duration,
+    /// Speak JSON: one line a step
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    /// Add a member, and wait until it holds the data and votes
+    Add {
+        /// Where the other nodes will reach it
+        #[arg(value_name = "HOST:PORT", value_parser = peer)]
+        peer: String,
+        /// Give it no vote
+        #[arg(long)]
+        learner: bool,
+        /// Do not wait for it to start
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Give a learner its vote, once it holds the data
+    Promote {
+        /// Which
+        node: String,
+    },
+    /// Remove a member; a leader hands over first
+    Remove {
+        /// Which
+        node: String,
+    },
+    /// Put a new member in the place of an old one
+    Replace {
+        /// Which
+        node: String,
+        /// Where the other nodes will reach the new one
+        #[arg(long, value_name = "HOST:PORT", value_parser = peer)]
+        with: String,
+    },
+}
+
+fn peer(text: &str) -> Result<String, String> {
+    Ok(address(&endpoint(text)?))
+}
+
+/// `host:port` of a URL.
+fn address(url: &str) -> String {
+    url.trim_start_matches("http://").trim_end_matches('/').to_string()
+}
+
+/// What happened, for scripts.
+#[derive(Serialize, Debug, PartialEq, Eq)]
+#[serde(tag = "step", rename_all = "kebab-case")]
+enum Step<'a> {
+    Added { id: u64, peer: &'a str, start: &'a str },
+    There { id: u64, peer: &'a str },
+    Starts { id: u64 },
+    CatchesUp { id: u64, lag: u64 },
+    Votes { id: u64 },
+    CaughtUp { id: u64 },
+    HandedOver { from: u64, to: u64 },
+    Removed { id: u64 },
+    Gone { node: &'a str },
+}
+
+impl Step<'_> {
+    /// The same for people.
+    fn words(&self) -> String {
+        match self {
+            Self::Added { id, peer, start } => {
+                format!("added member {id:x}, to be reached at {peer}; start it there:\n  {start}")
+            }
+            Self::There { id, peer } => format!("member {id:x} at {peer} is there already"),
+            Self::Starts { id } => format!("waiting for member {id:x} to start"),
+            Self::CatchesUp { id, lag } => format!("member {id:x} catches up: {lag} entries behind"),
+            Self::Votes { id } => format!("member {id:x} holds the data and votes"),
+            Self::CaughtUp { id } => format!("member {id:x} holds the data; it has no vote"),
+            Self::HandedOver { from, to } => format!("the leadership went from member {from:x} to {to:x}"),
+            Self::Removed { id } => {
+                format!("removed member {id:x}; its process stops, and its data directory can be deleted")
+            }
+            Self::Gone { node } => format!("member {node} is removed already"),
+        }
+    }
+}
+
+/// Does it.
+pub(crate) fn run(args: &Args) -> Result<(), Problem> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Problem::new(Exit::Failed, format!("the runtime did not start: {e}"), ""))?;
+    let guide = Guide { endpoints: args.endpoints.clone(), timeout: args.timeout, json: args.json };
+    runtime.block_on(async {
+        match &args.command {
+            Command::Add { peer, learner, no_wait } => {
+                let id = guide.add(peer, *learner).await?;
+                if *no_wait { Ok(()) } else { guide.wait_for(id, !learner).await }
+            }
+            Command::Promote { node } => guide.promote(node).await,
+            Command::Remove { node } => {
+                let member = guide.find(node).await?;
+                guide.remove(member.id).await
+            }
+            Command::Replace { node, with } => guide.replace(node, with).await,
+        }
+    })
+}
+
+struct Guide {
+    endpoints: Vec<String>,
+    timeout: Duration,
+    json: bool,
+}
+
+impl Guide {
+    fn tell(&self, step: &Step<'_>) {
+        say(&if self.json { serde_json::to_string(step).unwrap_or_default() } else { step.words() });
+    }
+
+    /// The members, as the leader knows them.
+    async fn members(&self) -> Result<Vec<MemberInfo>, Problem> {
+        let mut failures = Vec::new();
+        for endpoint in &self.endpoints {
+            match probe::cluster(endpoint, PATIENCE, true).await {
+                Ok((_, members)) => return Ok(members),
+                Err(why) => failures.push(format!("{endpoint}: {why}")),
+            }
+        }
+        Err(Problem::new(
+            Exit::Failed,
+            format!("no endpoint answers for the cluster: {}", failures.join("; ")),
+            "name members that serve with --endpoints; without a majority of its voters a cluster changes nothing",
+        ))
+    }
+
+    async fn find(&self, node: &str) -> Result<MemberInfo, Problem> {
+        let members = self.members().await?;
+        which(&members, node).cloned().ok_or_else(|| {
+            let known: Vec<String> = members.iter().map(|m| format!("{:x} ({})", m.id, m.name)).collect();
+            let hint = format!("there are {}", known.join(", "));
+            Problem::new(Exit::Failed, format!("there is no member {node:?}"), hint)
+        })
+    }
+
+    /// One call of the Cluster service, at the first endpoint that answers.
+    async fn call<T, F>(
+        &self,
+        what: &str,
+        call: impl Fn(pb::cluster_client::ClusterClient<Channel>) -> F,
+    ) -> Result<T, Problem>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
+        self.try_call(call).await?.map_err(|status| explain(what, &status))
+    }
+
+    async fn try_call<T, F>(
+        &self,
+        call: impl Fn(pb::cluster_client::ClusterClient<Channel>) -> F,
+    ) -> Result<Result<T, Status>, Problem>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
+        let mut failures = Vec::new();
+        for endpoint in &self.endpoints {
+            match probe::connect(endpoint, PATIENCE).await {
+                Ok(channel) => return Ok(call(pb::cluster_client::ClusterClient::new(channel)).await),
+                Err(why) => failures.push(format!("{endpoint}: {why}")),
+            }
+        }
+        let hint = "name members that serve with --endpoints";
+        Err(Problem::new(Exit::Failed, format!("no endpoint answers: {}", failures.join("; ")), hint))
+    }
+
+    /// Adds it, unless it is there; its id.
+    async fn add(&self, peer: &str, learner: bool) -> Result<u64, Problem> {
+        let there = |m: &&MemberInfo| m.peer_urls.iter().any(|url| address(url) == peer);
+        if let Some(member) = self.members().await?.iter().find(there) {
+            self.tell(&Step::There { id: member.id, peer });
+            return Ok(member.id);
+        }
+        let request =
+            pb::MemberAddRequest { peer_ur_ls: vec![format!("http://{peer}")], is_learner: learner };
+        let reply = self
+            .call("add the member", |mut client| {
+                let request = request.clone();
+                async move { client.member_add(request).await.map(tonic::Response::into_inner) }
+            })
+            .await?;
+        let id = reply.member.unwrap_or_default().id;
+        let join: Vec<String> = self.endpoints.iter().map(|url| address(url)).collect();
+        let host = peer.rsplit_once(':').map_or(peer, |(host, _)| host);
+        let open = if host.starts_with("127.") || host == "[::1]" { "" } else { " --insecure" };
+        let start = format!(
+            "quorate serve --join {} --data DIR --peer {peer} --etcd {host}:PORT{open}",
+            join.join(",")
+        );
+        self.tell(&Step::Added { id, peer, start: &start });
+        Ok(id)
+    }
+
+    /// Waits until the member has started, holds the data and, if it is to, votes.
+    async fn wait_for(&self, id: u64, votes: bool) -> Result<(), Problem> {
+        let end = Instant::now() + self.timeout;
+        let (mut told_start, mut last_lag) = (false, None);
+        loop {
+            let members = self.members().await?;
+            let Some(member) = members.iter().find(|m| m.id == id) else {
+                let what = format!("member {id:x} was removed while it was waited for");
+                return Err(Problem::new(Exit::Failed, what, "add it again"));
+            };
+            let waits = match member.client_urls.first() {
+                None => {
+                    if !told_start {
+                        told_start = true;
+                        self.tell(&Step::Starts { id });
+                    }
+                    "it has not started: its own output says why, where it was tried".to_string()
+                }
+                Some(url) => match self.lag(url).await {
+                    Ok((learner, lag)) if lag <= CLOSE && !(votes && learner) => {
+                        self.tell(&if votes { Step::Votes { id } } else { Step::CaughtUp { id } });
+                        return Ok(());
+                    }
+                    Ok((_, lag)) => {
+                        if last_lag != Some(lag) {
+                            last_lag = Some(lag);
+                            self.tell(&Step::CatchesUp { id, lag });
+                        }
+                        format!("it is {lag} entries behind")
+                    }
+                    Err(why) => format!("{url}: {why}"),
+                },
+            };
+            if Instant::now() >= end {
+                return Err(Problem::new(
+                    Exit::Failed,
+                    format!("member {id:x} does not serve after {:?}: {waits}", self.timeout),
+                    "nothing was undone: give the command again to go on waiting, or `quorate node remove` to give it up",
+                ));
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// Whether a node has no vote, and how many entries it is behind the furthest.
+    async fn lag(&self, url: &str) -> Result<(bool, u64), String> {
+        let status = probe::status(url, PATIENCE).await?;
+        let mut furthest = status.index;
+        for endpoint in &self.endpoints {
+            if let Ok(other) = probe::status(endpoint, PATIENCE).await {
+                furthest = furthest.max(other.index);
+                break;
+            }
+        }
+        Ok((status.learner, furthest.saturating_sub(status.applied)))
+    }
+
+    async fn promote(&self, node: &str) -> Result<(), Problem> {
+        let member = self.find(node).await?;
+        let id = member.id;
+        if !member.learner {
+            self.tell(&Step::Votes { id });
+            return Ok(());
+        }
+        self.wait_for(id, false).await?;
+        let end = Instant::now() + self.timeout;
+        loop {
+            let promoted = self
+                .try_call(
+                    |mut client| async move { client.member_promote(pb::MemberPromoteRequest { id }).await },
+                )
+                .await?;
+            match promoted {
+                Ok(_) => {
+                    self.tell(&Step::Votes { id });
+                    return Ok(());
+                }
+                Err(status) if status.message().contains("in sync") && Instant::now() < end => {
+                    sleep(POLL).await;
+                }
+                Err(status) => return Err(explain("promote the member", &status)),
+            }
+        }
+    }
+
+    async fn remove(&self, id: u64) -> Result<(), Problem> {
+        self.hand_over(id).await?;
+        self.call("remove the member", |mut client| async move {
+            client.member_remove(pb::MemberRemoveRequest { id }).await
+        })
+        .await?;
+        self.tell(&Step::Removed { id });
+        Ok(())
+    }
+
+    /// Where the member leads, another is to lead first: so no write waits for an election. If that fails, it is removed all
+    /// the same.
+    async fn hand_over(&self, id: u64) -> Result<(), Problem> {
+        let members = self.members().await?;
+        let Some(url) = members.iter().find(|m| m.id == id).and_then(|m| m.client_urls.first()) else {
+            return Ok(());
+        };
+        if !probe::status(url, PATIENCE).await.is_ok_and(|status| status.leader == id) {
+            return Ok(());
+        }
+        for other in members.iter().filter(|m| m.id != id && !m.learner) {
+            let Some(theirs) = other.client_urls.first() else { continue };
+            if !probe::status(theirs, PATIENCE).await.is_ok_and(|status| !status.learner) {
+                continue;
+            }
+            let Ok(channel) = probe::connect(url, PATIENCE).await else { return Ok(()) };
+            let mut client = pb::maintenance_client::MaintenanceClient::new(channel);
+            if client.move_leader(pb::MoveLeaderRequest { target_id: other.id }).await.is_ok() {
+                self.tell(&Step::HandedOver { from: id, to: other.id });
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn replace(&self, node: &str, with: &str) -> Result<(), Problem> {
+        let members = self.members().await?;
+        let Some(old) = which(&members, node) else {
+            self.tell(&Step::Gone { node });
+            let id = self.add(with, false).await?;
+            return self.wait_for(id, true).await;
+        };
+        let same_place = old.peer_urls.iter().any(|url| address(url) == with);
+        let up = match old.client_urls.first() {
+            Some(url) => probe::status(url, Duration::from_secs(2)).await.is_ok(),
+            None => false,
+        };
+        if up && same_place {
+            return Err(Problem::new(
+                Exit::Usage,
+                format!("member {:x} serves, and the new one cannot have its address {with}", old.id),
+                "give the new one another port with --with; or stop the old one first",
+            ));
+        }
+        // One that is up helps to a majority until the new one votes; one that is down only stands in the way of it.
+        if up {
+            let id = self.add(with, false).await?;
+            self.wait_for(id, true).await?;
+            return self.remove(old.id).await;
+        }
+        self.remove(old.id).await?;
+        let id = self.add(with, false).await?;
+        self.wait_for(id, true).await
+    }
+}
+
+/// The member with this id (in hexadecimal, as it is shown) or name.
+fn which<'a>(members: &'a [MemberInfo], node: &str) -> Option<&'a MemberInfo> {
+    let id = u64::from_str_radix(node, 16).ok();
+    members
+        .iter()
+        .find(|m| Some(m.id) == id)
+        .or_else(|| members.iter().find(|m| !node.is_empty() && m.name == node))
+}
+
+fn explain(what: &str, status: &Status) -> Problem {
+    let text = status.message();
+    let hint = match (status.code(), text) {
+        (_, "etcdserver: unhealthy cluster") => {
+            "a voter is out of reach, and the change could cost the majority: `quorate status` names it; bring it back, or \
+             remove it first"
+        }
+        (_, text) if text.contains("not enough started") => {
+            "members that were added have not started yet, or too few would be left: start them, or remove them first"
+        }
+        (_, text) if text.contains("too many learner") => {
+            "promote the learner that there is (`quorate node promote`), or remove it first"
+        }
+        (_, text) if text.contains("in sync") => "it still catches up: wait, and give the command again",
+        (Code::Unavailable, _) => {
+            "it may or may not have been done: give the command again, it goes on where it stopped"
+        }
+        (Code::Unimplemented, _) => "run the same release on all nodes",
+        _ => "",
+    };
+    Problem::new(Exit::Failed, format!("cannot {what}: {text}"), hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_named_by_id_or_name() {
+        let member = |id: u64, name: &str| MemberInfo {
+            id,
+            name: name.into(),
+            peer_urls: vec![],
+            client_urls: vec![],
+            learner: false,
+        };
+        let members = [member(1, "n1"), member(0x1f, "b"), member(11, "x"), member(12, "")];
+        let id = |node| which(&members, node).map(|m| m.id);
+        assert_eq!([id("1"), id("1f"), id("n1"), id("x")], [Some(1), Some(31), Some(1), Some(11)]);
+        assert_eq!(id("b"), Some(11), "an id comes before a name");
+        assert_eq!([id("7"), id(""), id("n7")], [None, None, None]);
+    }
+
+    #[test]
+    fn each_refusal_has_a_hint() {
+        for text in [
+            "etcdserver: unhealthy cluster",
+            "etcdserver: re-configuration failed due to not enough started members",
+            "etcdserver: too many learner members in cluster",
+            "etcdserver: can only promote a learner member which is in sync with leader",
+        ] {
+            let problem = explain("do it", &Status::failed_precondition(text));
+            assert!(problem.message.contains(text) && !problem.hint.is_empty());
+        }
+        assert!(explain("do it", &Status::unavailable("etcdserver: leader changed")).hint.contains("again"));
+    }
+
+    #[test]
+    fn peers_are_hosts_with_ports() {
+        assert_eq!(peer("http://h:1/"), Ok("h:1".into()));
+        assert!(peer("h").is_err());
+    }
+}

@@ -1,0 +1,171 @@
+//! How a new node finds its place: it asks the cluster that it joins.
+//!
+//! Whoever added the member told the cluster where it will be (`quorate node add`, `etcdctl member add`). The new node asks
+//! any of the members for the list, finds the entry with its own peer address, as etcd's `--initial-cluster-state existing`
+//! does, and takes its id and the cluster's from there. Its data directory keeps both: from the second start on nobody is
+//! asked.
+
+use super::settings::Settings;
+use crate::probe::{self, MemberInfo};
+use crate::report::{Exit, Problem};
+use quorate_base::NodeId;
+use quorate_server::{Peer, datadir};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long one member may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a node says of itself that joins a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Join {
+    /// Members' etcd doors.
+    pub(super) endpoints: Vec<String>,
+    /// Its name; `n` and its id unless told otherwise.
+    pub(super) name: Option<String>,
+    /// `host:port` at which the other nodes reach it.
+    pub(super) peer: String,
+    /// `http://host:port` at which clients reach it.
+    pub(super) etcd: String,
+    /// Where it keeps its data; `quorate-data/nID` unless told otherwise.
+    pub(super) data: Option<PathBuf>,
+}
+
+/// Fills in who the node is and who the others are.
+pub(super) fn resolve(settings: &mut Settings) -> Result<(), Problem> {
+    let Some(join) = settings.join.clone() else { return Ok(()) };
+    // The state is made behind the first record of the log. Without it the node was cut off before it had begun, and knows
+    // nobody yet.
+    if let Some(data) = join.data.as_ref().filter(|data| data.join("state").exists())
+        && let Some((cluster, node)) = datadir::owner(data)?
+    {
+        settings.server.cluster = cluster;
+        be(settings, &join, node);
+        settings.server.peers = vec![me(settings, &join)];
+        settings.server.learners = [node].into();
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Problem::new(Exit::Failed, format!("the runtime did not start: {e}"), ""))?;
+    let (cluster, members) = runtime.block_on(ask(&join.endpoints))?;
+    let node = find(&members, &join)?;
+    settings.server.cluster = cluster;
+    be(settings, &join, node);
+    let others = members.iter().filter(|m| m.id != node.get()).map(|m| Peer {
+        id: NodeId(m.id),
+        name: m.name.clone(),
+        address: m.peer_urls.first().map_or_else(String::new, |url| address(url)),
+        client_url: m.client_urls.first().cloned().unwrap_or_default(),
+    });
+    // One that was added and has not started yet has no clients' address, and nothing to say to this one.
+    settings.server.peers = others.filter(|p| !p.client_url.is_empty()).collect();
+    settings.server.learners = members.iter().filter(|m| m.learner).map(|m| NodeId(m.id)).collect();
+    settings.server.learners.insert(node);
+    let me = me(settings, &join);
+    settings.server.peers.push(me);
+    Ok(())
+}
+
+fn be(settings: &mut Settings, join: &Join, node: NodeId) {
+    let server = &mut settings.server;
+    server.node = node;
+    server.name = join.name.clone().unwrap_or_else(|| format!("n{node}"));
+    server.data = join.data.clone().unwrap_or_else(|| format!("quorate-data/n{node}").into());
+}
+
+fn me(settings: &Settings, join: &Join) -> Peer {
+    let server = &settings.server;
+    let (address, client_url) = (join.peer.clone(), join.etcd.clone());
+    Peer { id: server.node, name: server.name.clone(), address, client_url }
+}
+
+async fn ask(endpoints: &[String]) -> Result<(u64, Vec<MemberInfo>), Problem> {
+    let mut failures = Vec::new();
+    for endpoint in endpoints {
+        match probe::cluster(endpoint, PATIENCE, true).await {
+            Ok(found) => return Ok(found),
+            Err(why) => failures.push(format!("{endpoint}: {why}")),
+        }
+    }
+    Err(Problem::new(
+        Exit::Failed,
+        format!("no member of the cluster to join answers: {}", failures.join("; ")),
+        "name members that serve with --join, as `quorate status` lists them",
+    ))
+}
+
+/// The member that this node is to be.
+fn find(members: &[MemberInfo], join: &Join) -> Result<NodeId, Problem> {
+    let mine = |m: &&MemberInfo| m.peer_urls.iter().any(|url| address(url) == join.peer);
+    let Some(member) = members.iter().find(mine) else {
+        let known: Vec<&str> = members.iter().flat_map(|m| &m.peer_urls).map(String::as_str).collect();
+        return Err(Problem::new(
+            Exit::Usage,
+            format!(
+                "no member of the cluster has the peer address {} (they have {})",
+                join.peer,
+                known.join(", ")
+            ),
+            format!(
+                "add it first: `quorate node add {}`, or `etcdctl member add NAME --peer-urls=http://{}`; \
+                 --advertise-peer says where the others reach this node",
+                join.peer, join.peer
+            ),
+        ));
+    };
+    if member.name.is_empty() {
+        return Ok(NodeId(member.id));
+    }
+    Err(Problem::new(
+        Exit::DataDir,
+        format!(
+            "member {} ({}) has the peer address {}, and it has started before with other data than are here",
+            member.id, member.name, join.peer
+        ),
+        format!(
+            "start it with its own data directory (--data); if that is lost, `quorate node replace {:x}` removes it and adds \
+             a new member in its place",
+            member.id
+        ),
+    ))
+}
+
+/// `host:port` of a URL.
+fn address(url: &str) -> String {
+    url.trim_start_matches("http://").trim_end_matches('/').to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_finds_itself_by_its_peer_address() {
+        let member = |id: u64, name: &str| MemberInfo {
+            id,
+            name: name.into(),
+            peer_urls: vec![format!("http://h:{id}")],
+            client_urls: vec![],
+            learner: false,
+        };
+        let members = [member(1, "n1"), member(4, "")];
+        let join = |peer: &str| Join {
+            endpoints: vec![],
+            name: None,
+            peer: peer.into(),
+            etcd: String::new(),
+            data: None,
+        };
+        assert_eq!(find(&members, &join("h:4")), Ok(NodeId(4)));
+        let unknown = find(&members, &join("h:5")).unwrap_err();
+        assert!(
+            unknown.message.contains("h:5") && unknown.hint.contains("quorate node add h:5"),
+            "{unknown}"
+        );
+        let known = find(&members, &join("h:1")).unwrap_err();
+        assert_eq!(known.exit, Exit::DataDir);
+        assert!(known.hint.contains("quorate node replace 1"), "{known}");
+    }
+}

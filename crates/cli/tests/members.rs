@@ -1,0 +1,286 @@
+//! Members that come and go, over real processes.
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
+
+mod common;
+
+use common::{PATIENCE, Scratch, Up, eventually, follow, output, quorate, send};
+use quorate_proto::etcdserverpb as pb;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::net::TcpListener;
+use std::process::{Child, Stdio};
+use std::time::Instant;
+use tonic::transport::Channel;
+
+fn free() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+async fn cluster(etcd: &str) -> pb::cluster_client::ClusterClient<Channel> {
+    pb::cluster_client::ClusterClient::connect(etcd.to_string()).await.unwrap()
+}
+
+async fn add(etcd: &str, peer: &str) -> Result<u64, tonic::Status> {
+    let request = pb::MemberAddRequest { peer_ur_ls: vec![format!("http://{peer}")], is_learner: false };
+    Ok(cluster(etcd).await.member_add(request).await?.into_inner().member.unwrap().id)
+}
+
+async fn remove(etcd: &str, id: u64) -> Result<usize, tonic::Status> {
+    let reply = cluster(etcd).await.member_remove(pb::MemberRemoveRequest { id }).await?;
+    Ok(reply.into_inner().members.len())
+}
+
+async fn members(etcd: &str) -> Vec<pb::Member> {
+    let request = pb::MemberListRequest { linearizable: true };
+    cluster(etcd).await.member_list(request).await.unwrap().into_inner().members
+}
+
+/// A node that joined; killed when the test ends, however it does.
+struct Joined {
+    child: Child,
+    etcd: String,
+}
+
+impl Joined {
+    fn start(join: &str, data: &str, etcd: &str, peer: &str) -> Self {
+        let args = ["serve", "--json", "--join", join, "--data", data, "--etcd", etcd, "--peer", peer];
+        let child = quorate(&args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        Self { child, etcd: format!("http://{etcd}") }
+    }
+
+    /// What it says on standard output at last, and its exit code.
+    fn end(mut self) -> (i32, Value) {
+        let lines = follow(self.child.stdout.take().unwrap());
+        let end = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < end, "it does not end");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        };
+        (status.code().unwrap(), lines.iter().last().unwrap())
+    }
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn urls(up: &Up) -> Vec<String> {
+    let ready = up.ready();
+    ready["nodes"].as_array().unwrap().iter().map(|n| n["etcd"].as_str().unwrap().to_string()).collect()
+}
+
+fn put(etcd: &str) -> bool {
+    output(&["kv", "put", "a", "b", "--timeout", "5s", "--endpoints", etcd]).0 == 0
+}
+
+/// Claim: a node that was added joins, gets the data and a vote, and serves; one that is removed learns it, ends with the
+/// exit code that says so, now and when it is started again; and its id is not given again.
+#[test]
+fn a_node_joins_serves_and_is_removed() {
+    let scratch = Scratch::new("members");
+    let up = Up::start(&["--ephemeral"]);
+    let first = urls(&up).remove(0);
+    let (runtime, data, etcd, peer) = (runtime(), scratch.path("n4"), free(), free());
+    assert!(put(&first));
+    let stranger = Joined::start(&first, &data, &etcd, &peer);
+    let (code, said) = stranger.end();
+    assert_eq!(code, 2, "{said}");
+    assert!(said["hint"].as_str().unwrap().contains("quorate node add"), "{said}");
+
+    let id = runtime.block_on(add(&first, &peer)).unwrap();
+    assert_eq!(id, 4);
+    let node = Joined::start(&first, &data, &etcd, &peer);
+    eventually("it serves", || {
+        let read = output(&["kv", "get", "a", "--timeout", "1s", "--endpoints", &node.etcd]);
+        read.0 == 0 && read.1.contains('b')
+    });
+    eventually("it has said how it is called and where clients reach it", || {
+        let listed = runtime.block_on(members(&node.etcd));
+        let me = listed.iter().find(|m| m.id == 4).unwrap();
+        assert!(!me.is_learner);
+        me.name == "n4" && me.client_ur_ls == [node.etcd.as_str()]
+    });
+    drop(node);
+    // Its directory knows who it is, and nobody is asked.
+    let node = Joined::start("127.0.0.1:1", &data, &etcd, &peer);
+    eventually("it serves again", || put(&node.etcd));
+
+    assert_eq!(runtime.block_on(remove(&first, id)).unwrap(), 3);
+    let (code, said) = node.end();
+    assert_eq!((code, said["kind"].as_str()), (8, Some("removed")), "{said}");
+    let (code, _) = Joined::start(&first, &data, &etcd, &peer).end();
+    assert_eq!(code, 8);
+    assert_eq!(runtime.block_on(add(&first, &peer)).unwrap(), 5);
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+}
+
+/// Claim: a node that is away while it is removed hears of it from the others when it comes back; a leader that is removed
+/// leaves the others serving; and what would cost the cluster its majority is refused.
+#[test]
+fn who_was_away_hears_of_it_and_a_leader_leaves() {
+    let scratch = Scratch::new("members-away");
+    let up = Up::start(&["--ephemeral"]);
+    let urls = urls(&up);
+    let (runtime, data, etcd, peer) = (runtime(), scratch.path("n4"), free(), free());
+    let id = runtime.block_on(add(&urls[0], &peer)).unwrap();
+    let mut node = Joined::start(&urls[0], &data, &etcd, &peer);
+    eventually("it serves", || put(&node.etcd));
+    send(i64::from(node.child.id()), Signal::KILL);
+    node.child.wait().unwrap();
+    eventually("it is missed", || match runtime.block_on(add(&urls[0], &free())) {
+        Ok(id) => {
+            runtime.block_on(remove(&urls[0], id)).unwrap();
+            false
+        }
+        Err(status) => status.message() == "etcdserver: unhealthy cluster",
+    });
+    assert_eq!(runtime.block_on(remove(&urls[0], id)).unwrap(), 3);
+    let (code, said) = Joined::start(&urls[0], &data, &etcd, &peer).end();
+    assert_eq!((code, said["kind"].as_str()), (8, Some("removed")), "{said}");
+    assert!(said["message"].as_str().unwrap().contains("says so"), "{said}");
+
+    let leader = runtime.block_on(async {
+        let mut client = pb::maintenance_client::MaintenanceClient::connect(urls[0].clone()).await.unwrap();
+        client.status(pb::StatusRequest {}).await.unwrap().into_inner().leader
+    });
+    let other = urls[usize::from(leader == 1)].clone();
+    assert_eq!(runtime.block_on(remove(&other, leader)).unwrap(), 2);
+    eventually("the others serve", || put(&other));
+    assert_eq!(runtime.block_on(members(&other)).len(), 2);
+}
+
+/// The lines that a command says, as JSON, and its exit code.
+fn steps(args: &[&str]) -> (i32, Vec<Value>) {
+    let (code, said, _) = output(&[args, &["--json"]].concat());
+    (code, said.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+}
+
+fn names(steps: &[Value]) -> Vec<&str> {
+    steps.iter().map(|step| step["step"].as_str().unwrap()).collect()
+}
+
+/// Claim: `quorate node` leads through adding and replacing a member, and a command that is given again goes on where it was.
+#[test]
+fn a_command_leads_through_and_goes_on_where_it_stopped() {
+    let scratch = Scratch::new("members-guided");
+    let up = Up::start(&["--ephemeral"]);
+    let first = urls(&up).remove(0);
+    let on = ["--endpoints", first.as_str()];
+    let (four, five) = (free(), free());
+    let (code, said) = steps(&[&["node", "add", &four, "--no-wait"], &on[..]].concat());
+    assert_eq!((code, names(&said)), (0, vec!["added"]));
+    assert!(said[0]["start"].as_str().unwrap().contains(&format!("--peer {four}")), "{said:?}");
+    let (code, said) = steps(&[&["node", "add", &four, "--timeout", "300ms"], &on[..]].concat());
+    assert_eq!((code, names(&said)), (1, vec!["there", "starts"]), "nobody started it");
+    let (code, table, _) = output(&[&["status"], &on[..]].concat());
+    assert!(code == 1 && table.contains("unstarted") && table.contains("quorate node remove 4"), "{table}");
+
+    let _four = Joined::start(&first, &scratch.path("n4"), &free(), &four);
+    let (code, said) = steps(&[&["node", "add", &four], &on[..]].concat());
+    assert_eq!((code, names(&said).last()), (0, Some(&"votes")), "{said:?}");
+    let (code, _, table) = output(&[&["status"], &on[..]].concat());
+    assert_eq!(code, 0, "{table}");
+
+    let (code, said) =
+        steps(&[&["node", "replace", "n4", "--with", &five, "--timeout", "300ms"], &on[..]].concat());
+    assert_eq!((code, names(&said)), (1, vec!["added", "starts"]));
+    let _five = Joined::start(&first, &scratch.path("n5"), &free(), &five);
+    let replace = ["node", "replace", "n4", "--with", five.as_str()];
+    let (code, said) = steps(&[&replace[..], &on[..]].concat());
+    assert_eq!(code, 0, "{said:?}");
+    assert_eq!(names(&said).last(), Some(&"removed"));
+    let (code, said) = steps(&[&replace[..], &on[..]].concat());
+    assert_eq!((code, names(&said)), (0, vec!["gone", "there", "votes"]));
+    let (code, _, said) = output(&[&["node", "remove", "n4"], &on[..]].concat());
+    assert!(code == 1 && said.contains("there is no member \"n4\""), "{said}");
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+}
+
+/// Claim: `up` does not start a node any more that was removed, whether it hears so while it runs or at its next start; it
+/// says whom of the members it does not run, and how such a one is started.
+#[test]
+fn up_leaves_out_who_was_removed_and_says_who_runs_elsewhere() {
+    let scratch = Scratch::new("members-up");
+    let (home, runtime) = (scratch.path("home"), runtime());
+    let start = || Up::start(&["--data", &home, "--restart"]);
+    let stop = |up: Up| {
+        up.signal(Signal::TERM);
+        assert!(up.wait().0.success());
+    };
+    let up = start();
+    let ready = up.ready();
+    assert_eq!((&ready["removed"], &ready["elsewhere"]), (&json!([]), &json!([])));
+    let etcd = ready["nodes"][0]["etcd"].as_str().unwrap().to_string();
+    assert_eq!(runtime.block_on(remove(&etcd, 3)).unwrap(), 2);
+    let said = up.line();
+    assert_eq!((&said["event"], &said["node"]), (&json!("removed"), &json!(3)), "{said}");
+    // Where it would be is said, though nobody is there.
+    let peer = free();
+    assert_eq!(runtime.block_on(add(&etcd, &peer)).unwrap(), 4);
+    stop(up);
+
+    let up = start();
+    let ready = up.ready();
+    let ids: Vec<u64> =
+        ready["nodes"].as_array().unwrap().iter().map(|n| n["id"].as_u64().unwrap()).collect();
+    assert_eq!((ids, &ready["removed"]), (vec![1, 2], &json!([3])));
+    let there = &ready["elsewhere"][0];
+    assert_eq!((&there["id"], &there["answers"]), (&json!(4), &json!(false)), "{ready}");
+    assert_eq!(there["peer"], json!(format!("http://{peer}")));
+    let node = Joined::start(&etcd, &scratch.path("n4"), &free(), &peer);
+    eventually("it votes", || {
+        let named = |m: &pb::Member| m.id == 4 && !m.name.is_empty();
+        put(&node.etcd) && runtime.block_on(members(&node.etcd)).iter().any(named)
+    });
+    // It is away when it is removed, and hears of it when it is started again.
+    let two = ready["nodes"][1].clone();
+    send(two["pid"].as_i64().unwrap(), Signal::STOP);
+    eventually("it is removed", || runtime.block_on(remove(&etcd, 2)).is_ok());
+    send(up.child.id().into(), Signal::KILL);
+    send(two["pid"].as_i64().unwrap(), Signal::KILL);
+    drop(up);
+    let up = start();
+    let ready = up.ready();
+    assert_eq!(ready["removed"], json!([2, 3]), "{ready}");
+    assert_eq!(ready["elsewhere"][0]["answers"], json!(true), "{ready}");
+    assert_eq!(ready["nodes"].as_array().unwrap().len(), 1);
+    stop(up);
+}
+
+/// Claim: a node that joins and is cut off before its log has begun asks again who the members are, and joins.
+#[test]
+fn a_node_that_was_cut_off_while_it_joined_joins() {
+    let scratch = Scratch::new("members-cut");
+    let up = Up::start(&["--ephemeral"]);
+    let first = urls(&up).remove(0);
+    let (data, etcd, peer) = (scratch.path("n4"), free(), free());
+    assert_eq!(runtime().block_on(add(&first, &peer)).unwrap(), 4);
+    // Nobody finds it here, and it waits a while before it dials.
+    let elsewhere = free();
+    let args = ["serve", "--join", &first, "--data", &data, "--etcd", &etcd, "--peer", &elsewhere];
+    let args = [&args[..], &["--advertise-peer", &peer]].concat();
+    let mut child = quorate(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let state = scratch.0.join("n4/state");
+    eventually("it has begun", || state.exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // As if it had been killed a moment before: its journal's first file is there, and nothing is in it.
+    std::fs::remove_dir_all(state).unwrap();
+    for file in std::fs::read_dir(scratch.0.join("n4/journal")).unwrap() {
+        std::fs::write(file.unwrap().path(), "").unwrap();
+    }
+    let node = Joined::start(&first, &data, &etcd, &peer);
+    eventually("it serves", || put(&node.etcd));
+}

@@ -1,0 +1,317 @@
+//! Changes of members, and what follows from them: a change goes to the leader, who judges it ([`crate::strict`]) and
+//! proposes the configuration to be, with its book. It is answered where it was asked, once that configuration is applied
+//! there, whoever leads by then. Nothing tells apart a change that got lost on the way from one that will still come:
+//! as with writes, the answer is then "in doubt".
+//!
+//! Three things happen unasked. A leader of a group whose log has no book yet writes down the one that its settings give. A
+//! node whose own entry is not what its settings say publishes that. And a leader gives its vote to a member that joins, once
+//! that holds the log.
+
+use super::{Lane, Proposer};
+use crate::api::{Answer, Body, Done, Failure, Member};
+use crate::strict::{Judge, arrived};
+use quorate_base::time::Duration;
+use quorate_base::{Index, Instant, NodeId};
+use quorate_protocol::Core;
+use quorate_protocol::raft::{Input, Membership, Mutant, ProposalId, Refusal as NotProposed, mutant};
+use quorate_wire::members::{Asked, Book, Change, Info, Refusal};
+use quorate_wire::peer::{Declined, Frame};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::pending::Want;
+
+/// How many learners there may be, as in etcd. Members that join are no such learners.
+const LEARNERS_MAX: usize = 1;
+/// How long a node waits before it publishes itself again.
+const PUBLISH_PAUSE: Duration = Duration::from_secs(1);
+
+/// Whom a node may talk to, and where they are.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Roster {
+    /// The members and those who have still to hear that they are none any more, with the addresses (`host:port`) where
+    /// they may be found, likeliest first.
+    pub peers: BTreeMap<NodeId, Vec<String>>,
+    /// The nodes of the newest configuration that is known to be committed.
+    pub members: BTreeSet<NodeId>,
+    /// The highest id that was ever given; 0 if that is not known.
+    pub used: NodeId,
+    /// The place of that configuration in the log.
+    pub at: Index,
+}
+
+impl Roster {
+    /// Whether the node was a member and is none any more, for certain.
+    pub fn was_removed(&self, id: NodeId) -> bool {
+        id <= self.used && !self.members.contains(&id)
+    }
+}
+
+/// What a lane keeps of members.
+#[derive(Default)]
+pub(super) struct Members {
+    /// By what the roster was made: it is made anew when one of these moves.
+    made_of: Option<((Index, Index), usize)>,
+    roster: Roster,
+    publish_at: Instant,
+    /// Who waits for the leadership to have moved, whither and until when.
+    moves: Vec<(NodeId, Instant, Done)>,
+}
+
+impl Lane {
+    /// Whom this node may talk to. It changes in [`Lane::drain`] only.
+    pub fn roster(&self) -> &Roster {
+        &self.members.roster
+    }
+
+    /// Changes whenever [`Lane::roster`] does.
+    pub fn roster_version(&self) -> Option<((Index, Index), usize)> {
+        self.members.made_of
+    }
+
+    pub(super) fn renew_roster(&mut self) {
+        let made_of = Some((self.raft.configured_at(), self.raft.progress().len()));
+        if self.members.made_of == made_of {
+            return;
+        }
+        self.members.made_of = made_of;
+        let (newest, committed) = (self.raft.membership(), self.raft.committed_membership());
+        let (book, sure) = (Book::of(newest), Book::of(committed));
+        let nodes = newest.nodes().into_iter().chain(committed.nodes());
+        let peers = nodes.chain(self.raft.progress().keys().copied()).map(|id| {
+            let listed = [book.members.get(&id), sure.members.get(&id)];
+            let listed = listed.into_iter().flatten().flat_map(|info| &info.peer_urls);
+            let told = self.settings.members.iter().filter(|m| m.id == id.get()).flat_map(|m| &m.peer_urls);
+            let mut addresses: Vec<String> = Vec::new();
+            for url in listed.chain(told) {
+                let address = url.trim_start_matches("http://").trim_end_matches('/').to_string();
+                if !addresses.contains(&address) {
+                    addresses.push(address);
+                }
+            }
+            (id, addresses)
+        });
+        let (at, members) = (self.raft.configured_at().1, committed.nodes());
+        self.members.roster = Roster { peers: peers.collect(), members, used: sure.used, at };
+    }
+
+    pub(super) fn member_list(&self) -> Vec<Member> {
+        let Some(membership) = Membership::decode(self.view.membership()) else { return Vec::new() };
+        let book = Book::of(&membership);
+        let shown = |id: NodeId| {
+            let listed = book.members.get(&id).map(|info| Member {
+                id: id.get(),
+                name: info.name.clone(),
+                peer_urls: info.peer_urls.clone(),
+                client_urls: info.client_urls.clone(),
+                learner: membership.is_learner(id) && !info.joins,
+            });
+            listed.or_else(|| {
+                let told = self.settings.members.iter().find(|m| m.id == id.get())?;
+                Some(Member { learner: membership.is_learner(id), ..told.clone() })
+            })
+        };
+        membership.nodes().into_iter().filter_map(shown).collect()
+    }
+
+    /// A change that waits goes to the leader: to this one.
+    pub(super) fn change_here(&mut self, now: Instant, request: u64, change: &Change) {
+        let me = self.settings.node;
+        match self.begin_change(now, me, request, change) {
+            Ok(true) => {}
+            Ok(false) => self.refused(request, Declined::NotLeading),
+            Err(why) => self.change_refused(request, why),
+        }
+    }
+
+    /// A peer asks this node for a change, as the leader.
+    pub(super) fn change_for(&mut self, now: Instant, from: NodeId, request: u64, change: &Change) {
+        match self.begin_change(now, from, request, change) {
+            Ok(true) => {}
+            Ok(false) => self.send_frame(from, &Frame::Refused { request, why: Declined::NotLeading }),
+            Err(why) => self.send_frame(from, &Frame::MembersRefused { request, why }),
+        }
+    }
+
+    /// False if it cannot be judged now: whoever asked asks again.
+    fn begin_change(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        request: u64,
+        change: &Change,
+    ) -> Result<bool, Refusal> {
+        if !self.raft.is_leader() || self.raft.change_pending() {
+            return Ok(false);
+        }
+        let (mut target, mut book, member) = self.judge(now, |judge| judge.target(change))?;
+        let asked = Asked { origin: from, request, member };
+        book.asked = Some(asked);
+        target.book = book.encode().ok_or(Refusal::TooLarge)?;
+        let who =
+            if from == self.settings.node { Proposer::Here(request) } else { Proposer::Peer(from, request) };
+        self.propose_members(now, who, target);
+        if mutant(&self.settings.raft, Mutant::ChangeAnsweredEarly) {
+            self.answer_changes(vec![asked]);
+        }
+        Ok(true)
+    }
+
+    fn judge<T>(&self, now: Instant, with: impl FnOnce(&Judge<'_>) -> T) -> T {
+        let membership = self.raft.membership();
+        let mut book = self.book_or_told(membership);
+        if mutant(&self.settings.raft, Mutant::IdGivenTwice) {
+            book.used = membership.nodes().last().copied().unwrap_or_default();
+        }
+        let (hears, caught_up) = (|id| self.raft.hears(id, now), |id| self.raft.is_caught_up(id));
+        with(&Judge {
+            now: membership,
+            book: &book,
+            hears: &hears,
+            caught_up: &caught_up,
+            learners_max: LEARNERS_MAX,
+        })
+    }
+
+    /// The book of a configuration, or what the settings say where none was written yet.
+    fn book_or_told(&self, membership: &Membership) -> Book {
+        if !membership.book.is_empty() {
+            return Book::of(membership);
+        }
+        let told = self.settings.members.iter().map(|m| {
+            let (name, joins) = (m.name.clone(), false);
+            let (peer_urls, client_urls) = (m.peer_urls.clone(), m.client_urls.clone());
+            (NodeId(m.id), Info { name, peer_urls, client_urls, joins })
+        });
+        let used = membership.nodes().last().copied().unwrap_or_default();
+        Book { used, asked: None, members: told.filter(|&(id, _)| membership.contains(id)).collect() }
+    }
+
+    fn propose_members(&mut self, now: Instant, who: Proposer, target: Membership) {
+        self.next_proposal += 1;
+        let id = self.next_proposal;
+        self.proposing.insert(id, who);
+        self.raft.handle(now, Input::ChangeMembership { id: ProposalId(id), target });
+    }
+
+    /// The core took no change: true if that is the end of it.
+    pub(super) fn change_not_proposed(&mut self, who: &Proposer, why: &NotProposed) -> bool {
+        let NotProposed::NotCaughtUp(_) = why else { return false };
+        match *who {
+            Proposer::Here(request) => self.change_refused(request, Refusal::NotReady),
+            Proposer::Peer(from, request) => {
+                self.send_frame(from, &Frame::MembersRefused { request, why: Refusal::NotReady });
+            }
+            _ => {}
+        }
+        true
+    }
+
+    pub(super) fn change_refused(&mut self, request: u64, why: Refusal) {
+        if let Some((Want::Members(_), done, _)) = self.pending.finish(request) {
+            done(Err(Failure::Members(why)));
+        }
+    }
+
+    /// The configuration that was asked for here is in force.
+    pub(super) fn answer_changes(&mut self, changes: Vec<Asked>) {
+        for asked in changes {
+            let Some((_, done, _)) = self.pending.finish(asked.request) else { continue };
+            let body = Body::MembersChanged { id: asked.member.get(), members: self.member_list() };
+            done(Ok(Answer { head: self.head(), body }));
+        }
+    }
+
+    // ---- what happens unasked ----
+
+    /// See the module page; asked at each tick.
+    pub(super) fn tend_members(&mut self, now: Instant) {
+        if self.raft.is_leader()
+            && !self.raft.change_pending()
+            && let Some(target) = self.first_book().or_else(|| self.arrival(now))
+        {
+            return self.propose_members(now, Proposer::Nobody, target);
+        }
+        if let Some(change) = self.unpublished()
+            && now >= self.members.publish_at
+            && self.raft.leader().is_some()
+        {
+            self.members.publish_at = now + PUBLISH_PAUSE;
+            let request = self.take_request();
+            let deadline = now + self.patience.request;
+            // If nothing comes of it, it is published again.
+            self.pending.park(request, Want::Members(change), deadline, (Box::new(drop), None));
+        }
+    }
+
+    fn first_book(&self) -> Option<Membership> {
+        let now = self.raft.membership();
+        let told = self.settings.members.iter().any(|m| !m.peer_urls.is_empty());
+        if !now.book.is_empty() || !told {
+            return None;
+        }
+        Some(Membership { book: self.book_or_told(now).encode()?, ..now.clone() })
+    }
+
+    fn arrival(&self, now: Instant) -> Option<Membership> {
+        if self.raft.membership().learners.is_empty() {
+            return None;
+        }
+        let (target, book) = self.judge(now, arrived)?;
+        Some(Membership { book: book.encode()?, ..target })
+    }
+
+    /// What this node has to say of itself.
+    fn unpublished(&self) -> Option<Change> {
+        let me = self.settings.node;
+        let told = self.settings.members.iter().find(|m| m.id == me.get())?;
+        let committed = self.raft.committed_membership();
+        if committed.book.is_empty() || !committed.contains(me) {
+            return None;
+        }
+        let book = Book::of(committed);
+        let info = book.members.get(&me)?;
+        let same = info.name == told.name && info.client_urls == told.client_urls;
+        let (name, client_urls) = (told.name.clone(), told.client_urls.clone());
+        (!same).then_some(Change::Publish { id: me, name, client_urls })
+    }
+
+    // ---- the leadership ----
+
+    pub(super) fn move_leader(&mut self, now: Instant, to: NodeId, deadline: Instant, done: Done) {
+        if !self.raft.is_leader() {
+            return done(Err(Failure::NotLeader));
+        }
+        if !self.raft.membership().voters.contains(&to) {
+            return done(Err(Failure::BadTransferee));
+        }
+        self.raft.handle(now, Input::Transfer { to });
+        self.members.moves.push((to, deadline, done));
+    }
+
+    /// Answers who waits for the leadership to have moved.
+    pub(super) fn answer_moves(&mut self, now: Instant) {
+        if self.members.moves.is_empty() {
+            return;
+        }
+        let (leader, head) = (self.raft.leader(), self.head());
+        for (to, deadline, done) in std::mem::take(&mut self.members.moves) {
+            if leader == Some(to) {
+                done(Ok(Answer { head, body: Body::Moved }));
+            } else if now >= deadline {
+                done(Err(Failure::TimedOut));
+            } else {
+                self.members.moves.push((to, deadline, done));
+            }
+        }
+    }
+
+    pub(super) fn drain_moves(&mut self) -> Vec<Done> {
+        std::mem::take(&mut self.members.moves).into_iter().map(|(.., done)| done).collect()
+    }
+}
+
+impl Members {
+    pub(super) fn any_wait(&self) -> bool {
+        !self.moves.is_empty()
+    }
+}

@@ -1,0 +1,115 @@
+//! What each side says first on a connection.
+
+use super::{HELLO_PATIENCE, VERSION};
+use crate::mistakes::{Mistake, MistakeKind};
+use bytes::Buf;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+/// The first bytes of a connection.
+pub(super) const MAGIC: [u8; 8] = *b"QRTpeer\0";
+/// The part of a greeting that all versions have, by which they know each other's version; its checksum stands at its end.
+pub(super) const HELLO_BYTES: usize = 8 + 2 + 8 * 4 + 4;
+/// What follows it, with a checksum over both.
+pub(super) const MORE_BYTES: usize = 8 + 1 + 4;
+
+/// Who is on which side of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Hello {
+    pub(super) version: u16,
+    pub(super) cluster: u64,
+    pub(super) from: u64,
+    pub(super) to: u64,
+    /// Of the sender's data directory.
+    pub(super) life: u64,
+    /// The place in the log of the newest committed configuration by which the sender is a member; 0 if it knows none.
+    pub(super) member_at: u64,
+    /// The receiver was a member of the cluster and is none any more: the sender will not talk to it.
+    pub(super) removed: bool,
+}
+
+impl Hello {
+    pub(super) fn encode(self) -> [u8; HELLO_BYTES + MORE_BYTES] {
+        let mut out = [0; HELLO_BYTES + MORE_BYTES];
+        out[..8].copy_from_slice(&MAGIC);
+        out[8..10].copy_from_slice(&self.version.to_le_bytes());
+        out[10..18].copy_from_slice(&self.cluster.to_le_bytes());
+        out[18..26].copy_from_slice(&self.from.to_le_bytes());
+        out[26..34].copy_from_slice(&self.to.to_le_bytes());
+        out[34..42].copy_from_slice(&self.life.to_le_bytes());
+        let crc = crc32c::crc32c(&out[..42]);
+        out[42..46].copy_from_slice(&crc.to_le_bytes());
+        out[46..54].copy_from_slice(&self.member_at.to_le_bytes());
+        out[54] = u8::from(self.removed);
+        let crc = crc32c::crc32c(&out[..55]);
+        out[55..].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    /// Reads the part that all versions have.
+    pub(super) fn decode(bytes: &[u8; HELLO_BYTES]) -> Result<Self, Mistake> {
+        let mut rest = &bytes[..];
+        let mut magic = [0; 8];
+        rest.copy_to_slice(&mut magic);
+        if magic != MAGIC {
+            return Err(Mistake::new(
+                MistakeKind::NoPeer,
+                "it does not speak Quorate's peer protocol; only nodes may connect to the peer port, clients use the \
+                 etcd port",
+            ));
+        }
+        let hello = Self {
+            version: rest.get_u16_le(),
+            cluster: rest.get_u64_le(),
+            from: rest.get_u64_le(),
+            to: rest.get_u64_le(),
+            life: rest.get_u64_le(),
+            member_at: 0,
+            removed: false,
+        };
+        if rest.get_u32_le() == crc32c::crc32c(&bytes[..42]) { Ok(hello) } else { Err(damaged()) }
+    }
+
+    /// Reads the rest.
+    pub(super) fn decode_more(
+        &mut self,
+        first: &[u8; HELLO_BYTES],
+        more: &[u8; MORE_BYTES],
+    ) -> Result<(), Mistake> {
+        let mut rest = &more[..];
+        (self.member_at, self.removed) = (rest.get_u64_le(), rest.get_u8() == 1);
+        let crc = crc32c::crc32c_append(crc32c::crc32c(first), &more[..9]);
+        if rest.get_u32_le() == crc { Ok(()) } else { Err(damaged()) }
+    }
+}
+
+fn damaged() -> Mistake {
+    let why = "its greeting is damaged; look for what changes bytes on the way between the nodes";
+    Mistake::new(MistakeKind::Damaged, why)
+}
+
+pub(super) async fn read_hello(stream: &mut TcpStream) -> Result<Hello, Mistake> {
+    let mut bytes = [0; HELLO_BYTES];
+    read_greeting(stream, &mut bytes).await?;
+    let mut hello = Hello::decode(&bytes)?;
+    if hello.version == VERSION {
+        let mut more = [0; MORE_BYTES];
+        read_greeting(stream, &mut more).await?;
+        hello.decode_more(&bytes, &more)?;
+    }
+    Ok(hello)
+}
+
+async fn read_greeting(stream: &mut TcpStream, into: &mut [u8]) -> Result<(), Mistake> {
+    match tokio::time::timeout(HELLO_PATIENCE, stream.read_exact(into)).await {
+        Err(_) => Err(Mistake::new(
+            MistakeKind::Silent,
+            "it did not greet in time; only nodes may connect to the peer port, clients use the etcd port",
+        )),
+        Ok(Err(error)) => Err(Mistake::new(
+            MistakeKind::Silent,
+            format!("it closed before its greeting: {error}; only nodes may connect to the peer port"),
+        )),
+        Ok(Ok(_)) => Ok(()),
+    }
+}

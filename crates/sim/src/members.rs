@@ -1,0 +1,163 @@
+//! Members in the simulated world: places for those that are added, and what nodes do that are removed.
+//!
+//! As on real nodes, a packet is taken from whom the receiver knows for a peer, or from one that knows better than the
+//! receiver that it is a member; one that was removed is told so instead, and stops a little later, never to come back.
+
+use crate::place::Place;
+use crate::world::{World, place_of};
+use quorate_base::NodeId;
+use quorate_base::time::Duration;
+use quorate_node::api::Member;
+use quorate_node::lane::Roster;
+use quorate_protocol::raft::Membership;
+use quorate_wire::members::Book;
+use std::collections::BTreeSet;
+
+/// How long a node that was removed goes on.
+const REMOVED_PATIENCE: Duration = Duration::from_millis(300);
+
+/// What a node says of itself.
+pub(crate) fn url(id: u64) -> String {
+    format!("http://h:{id}")
+}
+
+impl World {
+    /// How many nodes there are or were.
+    pub fn nodes(&self) -> u64 {
+        self.places.len() as u64
+    }
+
+    pub(crate) fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (1..=self.nodes()).map(NodeId)
+    }
+
+    /// Who the members are: the newest configuration that any node has known to be committed.
+    pub(crate) fn members(&self) -> &Membership {
+        self.invariants.newest_members().unwrap_or(&self.places[0].founders)
+    }
+
+    /// A place for each member that has none yet: new nodes, which are not started. Gives their ids.
+    pub(crate) fn make_places(&mut self) -> Vec<NodeId> {
+        let members = self.members().clone();
+        let mut made = Vec::new();
+        while let Some(last) = members.nodes().last().copied().filter(|last| last.get() > self.nodes()) {
+            let id = NodeId(self.nodes() + 1);
+            let drift = u64::from(self.knobs.lease_reads.unwrap_or(0));
+            let mut place = Place::new(self.seed, id, joined_by(&members, id), drift);
+            // One that came and went unseen never runs.
+            place.gone = !members.contains(id);
+            if !place.gone {
+                made.push(id);
+            }
+            self.places.push(place);
+            debug_assert!(id <= last);
+        }
+        made
+    }
+
+    /// Whether disks may lie: fewer than three voters do not bear it.
+    pub(crate) fn bears_lies(&self) -> bool {
+        let members = self.members();
+        !self.knobs.members || (members.voters.len() >= 3 && !members.is_joint())
+    }
+
+    /// The members that a node's settings name.
+    pub(crate) fn settings_of(&self, at: usize) -> Vec<Member> {
+        let place = &self.places[at];
+        if !self.knobs.members {
+            return place
+                .founders
+                .nodes()
+                .iter()
+                .map(|id| Member { id: id.get(), ..Member::default() })
+                .collect();
+        }
+        let named = |id: &NodeId| Member {
+            id: id.get(),
+            name: format!("n{id}"),
+            peer_urls: vec![url(id.get())],
+            client_urls: vec![format!("http://c:{id}")],
+            learner: false,
+        };
+        place.founders.nodes().iter().map(named).collect()
+    }
+
+    /// Whether `to` takes what `from` sends; see the page.
+    pub(crate) fn welcomes(&mut self, to: NodeId, from: NodeId) -> bool {
+        let roster = |id: NodeId| self.places[place_of(id)].running.as_ref().map(|r| r.lane.roster());
+        // What a node had sent before it died came over a connection that was greeted.
+        let (Some(host), Some(guest)) = (roster(to), roster(from)) else { return true };
+        if host.peers.contains_key(&from) {
+            return true;
+        }
+        if host.was_removed(from) {
+            if !self.cut.contains(&(to, from)) {
+                self.counts.add("removed nodes told so");
+                self.tell_removed(from);
+            }
+            return false;
+        }
+        let known = from > host.used && member_at(guest, from) > host.at.get();
+        if !known {
+            self.counts.add("packets of strangers");
+        }
+        known
+    }
+
+    /// A node without a connection dials its peers, whether it has something to say or not: who was removed hears of it.
+    pub(crate) fn dial(&mut self) {
+        for id in self.ids() {
+            let Some(running) = self.places[place_of(id)].running.as_ref() else { continue };
+            let there = |peer: &NodeId| *peer != id && peer.get() <= self.nodes();
+            let peers: Vec<NodeId> = running.lane.roster().peers.keys().copied().filter(there).collect();
+            for peer in peers {
+                if !self.cut.contains(&(id, peer)) {
+                    self.welcomes(peer, id);
+                }
+            }
+        }
+    }
+
+    fn tell_removed(&mut self, id: NodeId) {
+        let place = &mut self.places[place_of(id)];
+        if place.removed.is_none() {
+            place.removed = Some(self.now);
+            self.wake(id, REMOVED_PATIENCE);
+        }
+    }
+
+    /// A node that knows that it was removed stops after a while; true if it has.
+    pub(crate) fn retire(&mut self, at: usize, knows: bool) -> bool {
+        let id = self.places[at].id;
+        if knows {
+            self.tell_removed(id);
+        }
+        let place = &mut self.places[at];
+        if place.removed.is_none_or(|since| self.now.since(since) < REMOVED_PATIENCE) {
+            return false;
+        }
+        place.running = None;
+        place.life += 1;
+        place.queued.clear();
+        place.gone = true;
+        self.counts.add("removed nodes that stopped");
+        self.tell_down(id);
+        true
+    }
+}
+
+/// By which place of the log a node is a member, as far as it knows.
+fn member_at(roster: &Roster, id: NodeId) -> u64 {
+    if roster.members.contains(&id) { roster.at.get() } else { 0 }
+}
+
+/// The configuration with which a node begins that joins: the members that it was told, and itself without a vote.
+fn joined_by(members: &Membership, id: NodeId) -> Membership {
+    // To who asks, a member that joins is a voter.
+    let joins = |n: NodeId| Book::of(members).members.get(&n).is_some_and(|info| info.joins);
+    let (mut voters, mut learners): (BTreeSet<NodeId>, BTreeSet<NodeId>) =
+        members.nodes().into_iter().partition(|&n| members.is_voter(n) || joins(n));
+    voters.remove(&id);
+    learners.insert(id);
+    Membership { voters, learners, ..Membership::default() }
+}

@@ -1,0 +1,220 @@
+//! Members come and go while the rest of a run breaks things: added, promoted, removed (the leader too), moved.
+//!
+//! Nodes that were added are started a little later, by whoever looks at the list of members; some of them stay away for long.
+//! What was asked may be refused, lost or in doubt; what was answered must hold: the member is there or gone, and no id is
+//! given twice. At the end, when all is healed, no change may be under way any more, whoever joined has its vote, who was
+//! removed has stopped, and one more change goes through.
+
+use super::{Mailbox, ReplyTo, Run};
+use crate::members::url;
+use crate::world::Script;
+use quorate_base::time::Duration;
+use quorate_base::{NodeId, Rng};
+use quorate_node::api::{Answer, Body, Failure, Request};
+use quorate_protocol::raft::Membership;
+use quorate_wire::members::{Book, Change};
+use std::collections::BTreeSet;
+
+/// Under this number come answers to it, beside those to clients.
+pub(super) const CLIENT: usize = usize::MAX;
+/// So many members there are at most.
+const MOST: usize = 7;
+/// And so many voters at least.
+const FEWEST: usize = 2;
+/// After healing, so long may it take until nothing is under way.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Who asks for changes.
+pub(super) struct Churn {
+    rng: Rng,
+    asked: Option<Request>,
+    /// Members that are still to be started.
+    late: BTreeSet<NodeId>,
+    /// Ids that were given, by the answers.
+    given: BTreeSet<u64>,
+    /// Where the next one will be.
+    next_url: u64,
+    /// The last change, at the end, was answered well.
+    confirmed: bool,
+}
+
+impl Churn {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            rng: Rng::stream(seed, "members"),
+            asked: None,
+            late: BTreeSet::new(),
+            given: BTreeSet::new(),
+            next_url: 1_000,
+            confirmed: false,
+        }
+    }
+
+    fn choose(&mut self, members: &Membership, leader: Option<NodeId>) -> Option<Request> {
+        let nodes: Vec<NodeId> = members.nodes().into_iter().collect();
+        let learners: Vec<NodeId> = members.learners.iter().copied().collect();
+        let any = *self.rng.pick(&nodes);
+        let may_leave = |id: NodeId| !members.voters.contains(&id) || members.voters.len() > FEWEST;
+        let remove = |id: NodeId| may_leave(id).then_some(Change::Remove { id });
+        let change = match self.rng.below(13) {
+            0..=3 if nodes.len() < MOST => Some(self.add(false)),
+            4..=5 if nodes.len() < MOST => Some(self.add(true)),
+            6..=7 if !learners.is_empty() => Some(Change::Promote { id: *self.rng.pick(&learners) }),
+            8..=9 => remove(any),
+            10 => remove(leader?),
+            11 => return Some(Request::MoveLeader { to: any.get() }),
+            _ => Some(self.update(any)),
+        };
+        change.map(Request::ChangeMembers)
+    }
+
+    fn add(&mut self, learner: bool) -> Change {
+        self.next_url += 1;
+        Change::Add { peer_urls: vec![url(self.next_url)], learner }
+    }
+
+    fn update(&mut self, id: NodeId) -> Change {
+        self.next_url += 1;
+        Change::Update { id, peer_urls: vec![url(self.next_url)] }
+    }
+}
+
+impl Run {
+    /// One look at the list of members: who is new is started, and perhaps one more change is asked for.
+    pub(super) fn change_members(&mut self) {
+        let made = self.world.make_places();
+        self.world.dial();
+        let Some(churn) = &mut self.churn else { return };
+        churn.late.extend(made);
+        let pause = if self.calm { 200 } else { churn.rng.between(10, 600) };
+        self.world.schedule(Duration::from_millis(pause), Script::Members);
+        let calm = self.calm;
+        let ready: Vec<NodeId> =
+            churn.late.iter().copied().filter(|_| calm || churn.rng.chance(1, 3)).collect();
+        for id in ready {
+            churn.late.remove(&id);
+            self.world.counts.add("nodes that joined");
+            self.world.start(id);
+        }
+        if calm || churn.asked.is_some() {
+            return;
+        }
+        let (members, leader) = (self.world.members().clone(), self.world.leader());
+        if let Some(request) = churn.choose(&members, leader) {
+            let up: Vec<NodeId> = self.world.ids().filter(|&id| self.world.hub(id).is_some()).collect();
+            let node = match (&request, leader) {
+                (Request::MoveLeader { .. }, Some(leader)) => leader,
+                _ if up.is_empty() => return,
+                _ => *churn.rng.pick(&up),
+            };
+            self.ask_for_change(node, request);
+        }
+    }
+
+    fn ask_for_change(&mut self, node: NodeId, request: Request) {
+        let Some(churn) = &mut self.churn else { return };
+        churn.asked = Some(request.clone());
+        let mail: Mailbox = self.mail.clone();
+        let mut reply = ReplyTo { client: CLIENT, mail: Some(mail) };
+        self.world.call(node, request, Box::new(move |result| reply.give(result)));
+    }
+
+    pub(super) fn members_answered(&mut self, result: Result<Answer, Failure>) -> Result<(), String> {
+        let Some(churn) = &mut self.churn else { return Ok(()) };
+        let Some(asked) = churn.asked.take() else { return Ok(()) };
+        let (id, members) = match result {
+            Ok(Answer { body: Body::MembersChanged { id, members }, .. }) => (id, members),
+            Ok(Answer { body: Body::Moved, .. }) => {
+                self.world.counts.add("leaders moved");
+                return Ok(());
+            }
+            Ok(Answer { body, .. }) => return Err(format!("{asked:?} was answered {body:?}")),
+            Err(Failure::Members(_)) => {
+                self.world.counts.add("changes of members refused");
+                return Ok(());
+            }
+            Err(_) => {
+                self.world.counts.add("changes of members in doubt or not begun");
+                return Ok(());
+            }
+        };
+        let there = members.iter().find(|m| m.id == id);
+        let Request::ChangeMembers(change) = asked else { return Err(format!("{asked:?} changed members")) };
+        let (what, holds) = match &change {
+            Change::Add { peer_urls, .. } => {
+                if !churn.given.insert(id) {
+                    return Err(format!("Identities: {id} was given twice"));
+                }
+                ("members added", there.is_some_and(|m| m.peer_urls == *peer_urls))
+            }
+            Change::Remove { id: removed } => ("members removed", removed.get() == id && there.is_none()),
+            Change::Promote { .. } => ("learners promoted", there.is_some_and(|m| !m.learner)),
+            Change::Update { peer_urls, .. } => {
+                ("members moved", there.is_some_and(|m| m.peer_urls == *peer_urls))
+            }
+            Change::Publish { .. } => ("", false),
+        };
+        churn.confirmed = holds;
+        self.world.counts.add(what);
+        if holds { Ok(()) } else { Err(format!("{change:?} was answered with {id} in {members:?}")) }
+    }
+
+    /// Nothing is under way any more, and one more change goes through.
+    pub(super) fn members_settle(&mut self) -> Result<(), String> {
+        if self.churn.is_none() {
+            return Ok(());
+        }
+        let end = self.world.now + PATIENCE;
+        if !self.until(end, |run| run.under_way().is_none())? {
+            let what = self.under_way().unwrap_or_default();
+            return Err(format!("Liveness: {what}, {PATIENCE:?} after healing ({})", self.stuck()));
+        }
+        let end = self.world.now + PATIENCE;
+        while self.until(end, |run| run.world.leader().is_some())? {
+            let Some(leader) = self.world.leader() else { break };
+            let Some(churn) = &mut self.churn else { break };
+            churn.confirmed = false;
+            let change = churn.update(leader);
+            self.ask_for_change(leader, Request::ChangeMembers(change));
+            self.until(end, |run| run.churn.as_ref().is_some_and(|churn| churn.asked.is_none()))?;
+            if self.churn.as_ref().is_some_and(|churn| churn.confirmed) {
+                // All hear of it.
+                let end = self.world.now + Duration::from_secs(3);
+                return self.until(end, |_| false).map(drop);
+            }
+        }
+        Err(format!("Liveness: no change of members goes through any more ({})", self.stuck()))
+    }
+
+    /// What of a change of members is not through yet.
+    fn under_way(&self) -> Option<String> {
+        let leader =
+            self.world.leader().and_then(|id| self.world.places[crate::world::place_of(id)].running.as_ref());
+        let Some(leader) = leader else { return Some("no leader".into()) };
+        let raft = leader.lane.raft();
+        if raft.change_pending() {
+            return Some("a change of members is still under way".into());
+        }
+        let members = raft.membership();
+        let joins =
+            Book::of(members).members.into_iter().find(|(id, info)| info.joins && members.contains(*id));
+        if let Some((id, _)) = joins {
+            return Some(format!("{id:?} joined and has no vote yet"));
+        }
+        let behind = self.world.places.iter().find(|place| {
+            let here = place.running.as_ref();
+            members.contains(place.id)
+                && here.is_none_or(|r| r.lane.view().applied() != leader.lane.view().applied())
+        });
+        if let Some(place) = behind {
+            return Some(format!("node {} lags behind", place.id));
+        }
+        // One that knows nobody any more who is a member cannot be told.
+        let left = self.world.places.iter().find(|place| {
+            let tellable =
+                |r: &crate::place::Running| r.lane.roster().peers.keys().any(|&id| members.contains(id));
+            !members.contains(place.id) && place.running.as_deref().is_some_and(tellable)
+        });
+        left.map(|place| format!("node {} was removed and has not stopped", place.id))
+    }
+}

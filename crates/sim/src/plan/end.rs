@@ -1,0 +1,85 @@
+//! What must hold at the end of a run, when all is healed and nothing is under way: the members agree, and all that was
+//! acknowledged is there.
+
+use super::{LEASED, Run, key_bytes, number, point};
+use quorate_wire::kv::{KeyRange, Range, Revision};
+
+impl Run {
+    pub(super) fn converged(&self) -> Result<(), String> {
+        let mut seen = None;
+        for place in self.world.places.iter().filter(|place| self.world.members().contains(place.id)) {
+            let Some(r) = place.running.as_ref() else {
+                return Err(format!("node {} is still down: {:?}", place.id, place.stopped_why));
+            };
+            let kv = r.applier.kv();
+            let state = (kv.applied(), kv.digest());
+            match seen {
+                None => seen = Some(state),
+                Some(first) if first != state => {
+                    return Err(format!("node {} ends at {state:?}, another at {first:?}", place.id));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Every acknowledged write is there, at every node.
+    pub(super) fn final_reads(&self) -> Result<(), String> {
+        for place in self.world.places.iter().filter(|place| self.world.members().contains(place.id)) {
+            let Some(r) = place.running.as_ref() else { continue };
+            let view = r.lane.view();
+            for (&key, revisions) in &self.history {
+                let Some((&revision, value)) = revisions.last_key_value() else { continue };
+                let found = view
+                    .range(&Range { range: point(key), ..Range::default() })
+                    .map_err(|e| format!("the final read failed: {e:?}"))?;
+                let stored = found.kvs.first().map(|kv| (kv.mod_revision, number(&kv.value)));
+                match (stored, value) {
+                    (Some((at, v)), Some(value)) if at == revision && v == *value => {}
+                    (Some((at, _)), _) if at > revision => {}
+                    (None, None) => {}
+                    // A later write whose answer was lost may have deleted it: it must then be in the history.
+                    (None, Some(_)) if Self::deleted_after(view, key, revision) => {}
+                    (stored, value) => {
+                        return Err(format!(
+                            "lost write: key {key} was {value:?} at revision {revision}, node {} has {stored:?}",
+                            place.id
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn deleted_after(view: &quorate_state::kv::KvView, key: u64, revision: Revision) -> bool {
+        let wanted = key_bytes(key);
+        let mut from = revision + 1;
+        while from <= view.revision() {
+            let Ok(events) = view.history(from, 1 << 20) else { return false };
+            let Some(last) = events.last().map(|e| e.kv.mod_revision) else { return false };
+            if events.iter().any(|e| e.deleted && e.kv.key == wanted) {
+                return true;
+            }
+            from = last + 1;
+        }
+        false
+    }
+
+    /// Every watcher has been told everything, and leases that were left alone are gone with their keys.
+    pub(super) fn final_streams(&self) -> Result<(), String> {
+        let members = self.world.members();
+        let mut places = self.world.places.iter().filter(|place| members.contains(place.id));
+        let Some(running) = places.find_map(|p| p.running.as_ref()) else { return Ok(()) };
+        let view = running.lane.view();
+        let range = KeyRange { key: LEASED.into(), end: "leasee".into() };
+        let left = view
+            .range(&Range { range, ..Range::default() })
+            .map_err(|e| format!("the final read failed: {e:?}"))?;
+        if let Some(kv) = left.kvs.first() {
+            return Err(format!("{:?} is still there, long after its lease was left alone", kv.key));
+        }
+        if self.watchers.count() > 0 { self.watchers.judge(view) } else { Ok(()) }
+    }
+}
