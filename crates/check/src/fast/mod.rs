@@ -12,9 +12,14 @@
 //! | multiset | taken values are added once | [`bag`] | O(n log n) |
 //! | FIFO queue | likewise | [`fifo`] | O(n log n) |
 //! | priority queue | likewise | [`smallest`] | O(n log n) |
+//! | stack | likewise | [`stack`] | O(n · depth), at most O(n²) |
 //! | set | each value on its own; or all members are read and none is removed | [`set`] | O(n log n) |
 //! | counter | all add the same amount | [`counter`] | O(n log n) |
-//! | stack | likewise | [`stack`] | O(n · depth), at most O(n²) |
+//!
+//! Locks have none here: acquisitions are interchangeable as additions to a counter are, but nobody reads how many there
+//! were, and a pending one may be needed or not; their two states keep the general search short.
+//!
+//! A refutation names operations that cannot be ordered even without all others, so that shrinking begins with those.
 //!
 //! A moment is never shared by two events, so that `<` between moments is all that real time says. Pending operations return
 //! at [`NEVER`](crate::history::NEVER), behind every moment.

@@ -37,7 +37,7 @@ fn reads_from(cells: &Cells, session: Option<u32>) -> Edges {
 
 #[allow(clippy::unnecessary_wraps, reason = "it is an answer like the others")]
 fn bad(kind: &'static str, chain: Vec<u32>) -> Answer {
-    Ok(Some(Bad { kind, chain }))
+    Ok(Some(Bad { kind, chain, round: kind.starts_with("cyclic") }))
 }
 
 /// Weak causal consistency.

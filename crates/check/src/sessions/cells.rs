@@ -224,6 +224,8 @@ pub struct Bad {
     pub kind: &'static str,
     /// The accesses that show it.
     pub chain: Vec<u32>,
+    /// The last must be before the first, too.
+    pub round: bool,
 }
 
 impl Bad {

@@ -114,7 +114,7 @@ impl Graph {
 }
 
 fn cyclic(kind: &'static str, graph: &Graph, budget: &mut Budget<'_>) -> Answer {
-    Ok(graph.cycle(budget)?.map(|chain| Bad { kind, chain }))
+    Ok(graph.cycle(budget)?.map(|chain| Bad { kind, chain, round: true }))
 }
 
 /// A session sees its own writes.
@@ -129,7 +129,7 @@ pub fn read_your_writes(cells: &Cells, budget: &mut Budget<'_>) -> Answer {
                 (What::Write, _) => _ = last.insert(access.key, place),
                 (What::Read(Some(from)), Some(own)) => graph.edge(own, from),
                 (What::Read(None), Some(own)) => {
-                    return Ok(Some(Bad { kind: KIND, chain: vec![own, place] }));
+                    return Ok(Some(Bad { kind: KIND, chain: vec![own, place], round: false }));
                 }
                 (What::Read(_), None) => {}
             }
@@ -149,7 +149,9 @@ pub fn monotonic_reads(cells: &Cells, budget: &mut Budget<'_>) -> Answer {
             let What::Read(from) = access.what else { continue };
             match (from, last.get(&access.key).copied()) {
                 (Some(from), Some((old, _))) => graph.edge(old, from),
-                (None, Some((_, reader))) => return Ok(Some(Bad { kind: KIND, chain: vec![reader, place] })),
+                (None, Some((_, reader))) => {
+                    return Ok(Some(Bad { kind: KIND, chain: vec![reader, place], round: false }));
+                }
                 (_, None) => {}
             }
             if let Some(from) = from {

@@ -138,6 +138,10 @@ pub struct Found {
     pub level: Level,
     /// The verdict.
     pub verdict: Verdict,
+    /// Where it is refuted by a pattern, its operations by their places in the history, each before the next.
+    pub chain: Vec<u32>,
+    /// The last of the chain is before the first, too.
+    pub round: bool,
 }
 
 /// Of the levels that were refuted, those that no other refuted one follows from: the least that was promised in vain. And
@@ -176,7 +180,8 @@ pub fn judge(
     let mut all: Vec<Found> = Vec::new();
     for &level in levels {
         let proved = |by: &Found| matches!(by.verdict, Verdict::Proved { .. });
-        let verdict = match (&cells, level) {
+        let mut found = Found { level, verdict: Verdict::Proved { by: "" }, chain: Vec::new(), round: false };
+        found.verdict = match (&cells, level) {
             _ if linearizable => Verdict::Proved { by: "what is linearizable keeps it" },
             _ if all.iter().any(|found| proved(found) && found.level.implies().contains(&level)) => {
                 Verdict::Proved { by: "a stronger level that holds" }
@@ -186,13 +191,16 @@ pub fn judge(
                 Verdict::Unsupported { why: why.clone() }
             }
             (Cut::Cells(cells), level) => match one(level, cells, history, budget) {
-                Ok(Some(verdict)) => verdict,
+                Ok(Some((verdict, chain, round))) => {
+                    (found.chain, found.round) = (chain, round);
+                    verdict
+                }
                 Ok(None) => sequential::judge(model, initial, history, budget)?,
                 Err(spent) => Verdict::Unknown { why: spent_words(spent) },
             },
             _ => sequential::judge(model, initial, history, budget)?,
         };
-        all.push(Found { level, verdict });
+        all.push(found);
     }
     Ok(all)
 }
@@ -209,22 +217,27 @@ fn spent_words(spent: Spent) -> String {
     }
 }
 
-/// `None`: only a search can tell.
+/// A verdict, and the chain that shows it. `None`: only a search can tell.
 fn one(
     level: Level,
     cells: &Cells,
     history: &History,
     budget: &mut Budget<'_>,
-) -> Result<Option<Verdict>, Spent> {
+) -> Result<Option<(Verdict, Vec<u32>, bool)>, Spent> {
     let (find, by) = finder(level);
     let Some(bad) = find(cells, budget)? else {
-        return Ok((level != Level::Sequential).then_some(Verdict::Proved { by }));
+        if level == Level::Convergence && !last_reads(cells, budget)?.1 {
+            let why = "no two processes read a key after its last write had returned".into();
+            return Ok(Some((Verdict::NotRefuted { why }, Vec::new(), false)));
+        }
+        return Ok((level != Level::Sequential).then_some((Verdict::Proved { by }, Vec::new(), false)));
     };
-    let core = cells::shrink(cells, bad, |cells| find(cells, &mut *budget))?;
-    let words = core.1.words(&core.0, history);
-    let mut operations: Vec<u32> = core.0.accesses.iter().map(|access| access.source).collect();
-    operations.sort_unstable();
-    Ok(Some(Verdict::Refuted(Witness { kind: core.1.kind.into(), words, core: operations, by })))
+    let (cells, bad) = cells::shrink(cells, bad, |cells| find(cells, &mut *budget))?;
+    let source = |access: u32| cells.accesses[access as usize].source;
+    let mut core: Vec<u32> = cells.accesses.iter().map(|access| access.source).collect();
+    core.sort_unstable();
+    let witness = Witness { kind: bad.kind.into(), words: bad.words(&cells, history), core, by };
+    Ok(Some((Verdict::Refuted(witness), bad.chain.iter().map(|&access| source(access)).collect(), bad.round)))
 }
 
 type Find = fn(&Cells, &mut Budget<'_>) -> Result<Option<cells::Bad>, Spent>;
@@ -249,6 +262,11 @@ fn finder(level: Level) -> (Find, &'static str) {
 
 /// The last reads of each key, of those that were invoked when every write to it had returned, return the same.
 fn last_reads_agree(cells: &Cells, budget: &mut Budget<'_>) -> Result<Option<cells::Bad>, Spent> {
+    Ok(last_reads(cells, budget)?.0)
+}
+
+/// Two last reads that differ; and whether any two were there to be compared.
+fn last_reads(cells: &Cells, budget: &mut Budget<'_>) -> Result<(Option<cells::Bad>, bool), Spent> {
     let mut over: Table<u32, u32> = Table::default();
     for access in &cells.accesses {
         if access.what == What::Write {
@@ -257,6 +275,7 @@ fn last_reads_agree(cells: &Cells, budget: &mut Budget<'_>) -> Result<Option<cel
         }
     }
     let mut first: Table<u32, u32> = Table::default();
+    let mut compared = false;
     for session in 0..cells.sessions() {
         let mut last: Table<u32, u32> = Table::default();
         // Backwards: the first met is the session's last.
@@ -269,10 +288,13 @@ fn last_reads_agree(cells: &Cells, budget: &mut Budget<'_>) -> Result<Option<cel
                 continue;
             }
             let other = *first.or_insert_with(access.key, || place);
+            compared |= other != place;
             if cells.accesses[other as usize].what != access.what {
-                return Ok(Some(cells::Bad { kind: "reads that never agree", chain: vec![other, place] }));
+                let bad =
+                    cells::Bad { kind: "reads that never agree", chain: vec![other, place], round: false };
+                return Ok((Some(bad), true));
             }
         }
     }
-    Ok(None)
+    Ok((None, compared))
 }

@@ -61,6 +61,7 @@ fn compare(ops: &[Op], counts: &mut [[u64; 2]; 10]) {
         let holds = oracle.holds(level);
         counts[place][usize::from(holds)] += 1;
         match verdict(level, &history) {
+            Verdict::NotRefuted { .. } if level == Level::Convergence => assert!(holds, "{ops:#?}"),
             Verdict::Proved { .. } => assert!(holds, "{level:?} was proved of {ops:#?}"),
             Verdict::Refuted(witness) => {
                 assert!(!holds, "{level:?} was refuted of {ops:#?}: {}", witness.words);

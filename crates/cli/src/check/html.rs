@@ -73,7 +73,7 @@ fn data(args: &Args, found: &Found) -> Json {
         "file": found.path.to_string_lossy(),
         "verdict": found.outcome.word(),
         "words": found.bad.as_ref().map_or(String::new(), |bad| format!("{bad} {}", bad.hint)),
-        "operations": [], "processes": [], "shades": [], "levels": [], "chain": [], "overview": [], "moments": 0,
+        "operations": [], "processes": [], "shades": [], "levels": [], "chain": null, "overview": [], "moments": 0,
     });
     if let Some(told) = &found.told {
         data["words"] = told.sentence().into();
@@ -115,6 +115,14 @@ fn data(args: &Args, found: &Found) -> Json {
             ])
         })
         .collect();
+    // Arrows stand between operations that the page holds.
+    let shown = |place: &u32| (from..to).contains(&(*place as usize));
+    if let Some(found) = judgement.levels.iter().find(|found| !found.chain.is_empty())
+        && found.chain.iter().all(shown)
+    {
+        let chain: Vec<usize> = found.chain.iter().map(|&place| place as usize - from).collect();
+        data["chain"] = json!({"of": found.level.name(), "operations": chain, "round": found.round});
+    }
     data["from"] = from.into();
     data["state"] = marks.state.into();
     data

@@ -3,7 +3,7 @@
 use crate::report::say;
 
 /// A row: what, which level, what must be, by what, at which cost, and whether the answer is complete.
-const ROWS: [[&str; 6]; 17] = [
+const ROWS: [[&str; 6]; 21] = [
     ["register", "linearizable", "values written once", "zones (Gibbons, Korach 1997)", "n log n", "yes"],
     [
         "cas-register",
@@ -13,17 +13,42 @@ const ROWS: [[&str; 6]; 17] = [
         "n log n",
         "yes",
     ],
-    ["queue", "linearizable", "values once", "intervals (arXiv 2509.17795)", "n log n", "yes"],
-    ["multiset", "linearizable", "values once", "intervals (arXiv 2509.17795)", "n", "yes"],
-    ["stack", "linearizable", "values once", "intervals (arXiv 2509.17795)", "n^2", "yes"],
+    ["kv", "linearizable", "values once, no append, no failed cas", "the same", "n log n", "yes"],
     [
-        "set, priority-queue",
+        "queue",
         "linearizable",
-        "values once",
-        "decrease and conquer (arXiv 2410.04581)",
+        "taken values added once",
+        "pairs of values (cf. arXiv 2509.17795)",
         "n log n",
         "yes",
     ],
+    [
+        "multiset",
+        "linearizable",
+        "taken values added once",
+        "times of presence (cf. 2509.17795)",
+        "n log n",
+        "yes",
+    ],
+    [
+        "stack",
+        "linearizable",
+        "taken values added once",
+        "from the bottom up (cf. 2509.17795)",
+        "n depth",
+        "yes",
+    ],
+    [
+        "priority-queue",
+        "linearizable",
+        "taken values added once",
+        "from the smallest (cf. 2410.04581)",
+        "n log n",
+        "yes",
+    ],
+    ["set", "linearizable", "no read of all members", "each value alone", "n", "yes"],
+    ["set", "linearizable", "only adds and reads of all", "by growth", "n log n", "yes"],
+    ["counter", "linearizable", "all add the same amount", "matching of slots", "n log n", "yes"],
     ["any", "linearizable", "-", "Wing-Gong-Lowe search with windows", "NP-complete", "or unknown"],
     ["any", "sequential", "-", "search over positions; k sessions: n^k", "NP-complete", "or unknown"],
     [
