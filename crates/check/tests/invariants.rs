@@ -21,12 +21,10 @@ fn names(report: &Report) -> Vec<&'static str> {
 
 /// One after the other: `process function argument result`, as lines of a log.
 fn one_by_one(operations: &[(&str, &str, &str, &str)]) -> String {
-    operations
-        .iter()
-        .map(|(process, f, argument, result)| {
-            format!("{process} :invoke :{f} {argument}\n{process} :ok :{f} {result}\n")
-        })
-        .collect()
+    let one = |(process, f, argument, result): &(&str, &str, &str, &str)| {
+        format!("{process} :invoke :{f} {argument}\n{process} :ok :{f} {result}\n")
+    };
+    operations.iter().map(one).collect::<Vec<_>>().concat()
 }
 
 #[test]

@@ -19,9 +19,8 @@ pub(super) fn look(
     for (place, operation) in history.operations.iter().enumerate() {
         budget.step()?;
         match function(history, operation) {
-            "transfer" => continue,
             "read" | "r" if operation.outcome == Outcome::Ok => {}
-            "read" | "r" => continue,
+            "transfer" | "read" | "r" => continue,
             _ => return Err(unknown(history, place, "transfer, read")),
         }
         let Datum::Map(balances) = history.values.datum(operation.result) else {
@@ -34,19 +33,15 @@ pub(super) fn look(
         let mut sum = 0_i64;
         let mut whole = true;
         for &(account, balance) in balances {
-            match history.values.datum(balance) {
-                Datum::Int(amount) => {
-                    sum = sum.saturating_add(*amount);
-                    if *amount < 0 {
-                        let account = history.values.show(account);
-                        looked.violation(NEGATIVE, &at, || format!("Account {account} holds {amount}."));
-                    }
-                }
-                _ => {
-                    whole = false;
-                    let account = history.values.show(account);
-                    looked.violation(NO_BALANCE, &at, || format!("Account {account} holds no number."));
-                }
+            let account = || history.values.show(account);
+            let Datum::Int(amount) = history.values.datum(balance) else {
+                whole = false;
+                looked.violation(NO_BALANCE, &at, || format!("Account {} holds no number.", account()));
+                continue;
+            };
+            sum = sum.saturating_add(*amount);
+            if *amount < 0 {
+                looked.violation(NEGATIVE, &at, || format!("Account {} holds {amount}.", account()));
             }
         }
         let these: Vec<Value> = balances.iter().map(|&(account, _)| account).collect();

@@ -4,8 +4,9 @@ use quorate_check::budget::Budget;
 use quorate_check::history::Outcome;
 use quorate_check::txn::feed::read;
 use quorate_check::txn::generate::Chance;
-use quorate_check::txn::history::Builder;
+use quorate_check::txn::history::{Builder, History};
 use quorate_check::txn::levels::Level;
+use quorate_check::txn::part::Parts;
 use quorate_check::txn::{Model, Options, Report, check};
 use quorate_check::verdict::Verdict;
 use std::collections::BTreeMap;
@@ -119,6 +120,15 @@ fn snapshots(history: &[Txn], level: &str, order: &[usize], states: &[State]) ->
 }
 
 fn judge(history: &[Txn]) -> Report {
+    judge_built(&build(history))
+}
+
+fn judge_built(history: &History) -> Report {
+    let go_on = || false;
+    check(history, Model::Predicate, &Options::default(), &mut Budget::new(&go_on, 1 << 30))
+}
+
+fn build(history: &[Txn]) -> History {
     let mut builder = Builder::new();
     let mut events: Vec<(u32, usize, bool)> = Vec::new();
     for (id, txn) in history.iter().enumerate() {
@@ -153,9 +163,7 @@ fn judge(history: &[Txn]) -> Report {
         let process = builder.int(txn.process.into());
         if invoked { builder.invoke(process) } else { builder.complete(process, Outcome::Ok) }.unwrap();
     }
-    let go_on = || false;
-    let history = builder.finish().unwrap();
-    check(&history, Model::Predicate, &Options::default(), &mut Budget::new(&go_on, 1 << 30))
+    builder.finish().unwrap()
 }
 
 /// A random history: rows live once; reads are of the state after some commits of a hidden order, mostly the same for all of a
@@ -279,6 +287,30 @@ fn compare(seed: u64, count: u32) {
 #[test]
 fn random_rows_are_judged_as_defined() {
     compare(11, 5000);
+}
+
+/// Claim: where rows are innocent, so is every part of them: what was seen of a row goes with who made or ended it.
+#[test]
+fn parts_of_innocent_rows_are_innocent() {
+    let mut chance = Chance::new(13);
+    let mut innocent = 0;
+    for _ in 0..600 {
+        let whole = build(&random(&mut chance));
+        let report = judge_built(&whole);
+        let parts = Parts::new(&whole, Model::Predicate);
+        let mut kept = parts.whole();
+        kept.txns.retain(|_| chance.below(3) > 0);
+        kept.keys.iter_mut().for_each(|key| *key = chance.below(4) > 0);
+        for part in [parts.compact(&kept).unwrap(), parts.masked(&kept).unwrap()] {
+            for (level, verdict) in judge_built(&part).verdicts {
+                let proved = matches!(report.verdict(level), Verdict::Proved { .. });
+                let guilty = matches!(verdict, Verdict::Refuted(_));
+                assert!(!(proved && guilty), "{}: {kept:?} of {whole:?}", level.name());
+                innocent += u64::from(proved);
+            }
+        }
+    }
+    assert!(innocent > 3000, "{innocent}");
 }
 
 /// Claim: as above, at length.
