@@ -41,7 +41,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Problem> {
             if violated && let Some(command) = &args.on_violation {
                 stop(command);
             }
-            tell(args, &found)
+            Ok(tell(args, &found))
         }
         Err(bad) => {
             let found = Found {
@@ -51,17 +51,17 @@ pub(super) fn run(args: &Args) -> Result<Exit, Problem> {
                 judgement: None,
                 took: began.elapsed(),
             };
-            tell(args, &found)
+            Ok(tell(args, &found))
         }
     }
 }
 
-fn tell(args: &Args, found: &Found) -> Result<Exit, Problem> {
+fn tell(args: &Args, found: &Found) -> Exit {
     print::file(args, found, None, false);
     let mut summary = Summary::default();
     summary.add(found, false);
     print::summary(args, &summary, false, false);
-    Ok(summary.exit(false))
+    summary.exit(false)
 }
 
 /// Runs what stops the run. What it says is its own.
