@@ -2,9 +2,10 @@
 //!
 //!     long MODEL SEED OPERATIONS CLIENTS INFO_PERMILLE [bad] > history.edn
 //!
-//! MODEL is register, cas-register, queue, stack, multiset, priority-queue, set, counter or mutex. Each client asks, the
-//! object acts at a random moment within, the client hears. Values that are written or added are new. So many operations of
-//! a thousand are never answered; half of them took effect. With `bad` one result near the end is an early one.
+//! MODEL is register, cas-register, queue, stack, multiset, priority-queue, set, counter or mutex. Each client asks,
+//! the object acts at a random moment within, the client hears. Values that are written or added are new. So many
+//! operations of a thousand are never answered; half of them took effect. With `bad` one result near the end is an
+//! early one.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{BufWriter, Write};

@@ -1,18 +1,18 @@
-//! Multisets whose taken values were added once: what surely lay in it while something saw it empty. O(n log n), and O(n)
-//! where nothing saw it empty.
+//! Multisets whose taken values were added once: what surely lay in it while something saw it empty. O(n log n), and
+//! O(n) where nothing saw it empty.
 //!
-//! What is true of all containers stands here: who added and who took each value ([`Items`]). A value is taken from nowhere,
-//! twice, or before it was added, or none of that. A multiset asks nothing else of what adds and takes: place each addition
-//! at its invocation or, where that is earlier, before its taking. What is left are those that saw it empty, see
-//! [`cover`](super::cover).
+//! What is true of all containers stands here: who added and who took each value ([`Items`]). A value is taken from
+//! nowhere, twice, or before it was added, or none of that. A multiset asks nothing else of what adds and takes: place
+//! each addition at its invocation or, where that is earlier, before its taking. What is left are those that saw it
+//! empty, see [`cover`](super::cover).
 //!
-//! **Takes exactly:** completed additions, takings, and takings of nothing; failed ones (they did not happen); a pending
-//! addition, which is dropped where nobody took its value, and counts as returning after everything where somebody did; values
-//! added several times while nobody takes them.
+//! **Takes exactly:** completed additions, takings, and takings of nothing; failed ones (they did not happen); a
+//! pending addition, which is dropped where nobody took its value, and counts as returning after everything where
+//! somebody did; values added several times while nobody takes them.
 //!
-//! **Passes on:** a taken value that may have been added by several. A *pending taking* may have taken any value or none: it
-//! is left out first. If the rest holds, so does the whole; if the rest is refuted by values that were taken by somebody
-//! known, so is the whole; else it is passed on.
+//! **Passes on:** a taken value that may have been added by several. A *pending taking* may have taken any value or
+//! none: it is left out first. If the rest holds, so does the whole; if the rest is refuted by values that were taken
+//! by somebody known, so is the whole; else it is passed on.
 
 use super::cover::{self, Zone};
 use super::numbers::Numbers;

@@ -1,38 +1,40 @@
 //! Registers, with and without compare-and-set, whose seen values were written once: zones over chains. O(n log n).
 //!
-//! Gibbons and Korach ("Testing shared memories", 1997) put a write and the reads of its value into a *cluster*. In an order
-//! of the whole, a cluster is one block, the write first. A compare-and-set from `a` to `b` ends the block of `a` and begins
-//! that of `b`, with nothing between: it glues the two to a *chain*, and all blocks of a chain stand in a forced order. A
-//! plain register's chains are single clusters. The first value counts as written before everything.
+//! Gibbons and Korach ("Testing shared memories", 1997) put a write and the reads of its value into a *cluster*. In an
+//! order of the whole, a cluster is one block, the write first. A compare-and-set from `a` to `b` ends the block of `a`
+//! and begins that of `b`, with nothing between: it glues the two to a *chain*, and all blocks of a chain stand in a
+//! forced order. A plain register's chains are single clusters. The first value counts as written before everything.
 //!
-//! **Inside a chain** the order is: writer, its reads, the next writer, its reads, and so on. It keeps real time if and only
-//! if no operation returned before one of an earlier piece was invoked; reads of one value are free among themselves.
+//! **Inside a chain** the order is: writer, its reads, the next writer, its reads, and so on. It keeps real time if and
+//! only if no operation returned before one of an earlier piece was invoked; reads of one value are free among
+//! themselves.
 //!
-//! **Between chains.** Let `f` be the smallest return of a chain and `s` its largest invocation. Chain A has to come before
-//! chain B (A → B) if and only if some operation of A returned before one of B was invoked, that is, if `f(A) < s(B)`. An
-//! order of the chains exists if and only if → has no cycle, and it has none if it has no cycle of two:
+//! **Between chains.** Let `f` be the smallest return of a chain and `s` its largest invocation. Chain A has to come
+//! before chain B (A → B) if and only if some operation of A returned before one of B was invoked, that is, if `f(A) <
+//! s(B)`. An order of the chains exists if and only if → has no cycle, and it has none if it has no cycle of two:
 //!
 //! > Take a cycle, and in it the chain M with the largest `s`. Let N be the one behind M, so that M → N, and O the one
 //! > behind N: `f(N) < s(O) ≤ s(M)`. So N → M, and M and N are a cycle of two.
 //!
-//! The proof asks of a chain only its `f` and `s`, so it holds for chains as it does for clusters. With the blocks in an
-//! order without cycle, an operation that returned before another was invoked stands before it: in another chain since →
-//! says so, in the same since the inside was checked. And whatever order the history has keeps all this. So the check is
-//! sound and complete.
+//! The proof asks of a chain only its `f` and `s`, so it holds for chains as it does for clusters. With the blocks in
+//! an order without cycle, an operation that returned before another was invoked stands before it: in another chain
+//! since → says so, in the same since the inside was checked. And whatever order the history has keeps all this. So the
+//! check is sound and complete.
 //!
-//! **Zones.** A chain with `f < s` is *forward*: its value is there all the time from `f` to `s`. Two cycle if and only if
-//! two forward zones overlap or a *backward* zone, from `s` to `f`, lies inside a forward one; two backward ones never do.
-//! Sorted by `f`, forward zones need be compared with their neighbours only, and a backward one with one forward zone.
+//! **Zones.** A chain with `f < s` is *forward*: its value is there all the time from `f` to `s`. Two cycle if and only
+//! if two forward zones overlap or a *backward* zone, from `s` to `f`, lies inside a forward one; two backward ones
+//! never do. Sorted by `f`, forward zones need be compared with their neighbours only, and a backward one with one
+//! forward zone.
 //!
-//! **Takes exactly:** completed reads, writes and compare-and-sets; failed operations (they did not happen); pending reads
-//! (dropped); a pending write or compare-and-set, which is dropped where nothing completed needs its value, and counts as
-//! returning after everything where something does; a compare-and-set from a value to itself (it is a read); values written
-//! several times while nothing sees them (each is a cluster of its own). Dropping is right: take an order that has the
-//! operation, and leave it out; nothing in it saw its value.
+//! **Takes exactly:** completed reads, writes and compare-and-sets; failed operations (they did not happen); pending
+//! reads (dropped); a pending write or compare-and-set, which is dropped where nothing completed needs its value, and
+//! counts as returning after everything where something does; a compare-and-set from a value to itself (it is a read);
+//! values written several times while nothing sees them (each is a cluster of its own). Dropping is right: take an
+//! order that has the operation, and leave it out; nothing in it saw its value.
 //!
-//! **Passes on:** a seen value with several possible writers, the first value among them; a compare-and-set that saw another
-//! value than it expected, unless that value is never there at all. Such a one is an observation "not this value", which no
-//! zone covers.
+//! **Passes on:** a seen value with several possible writers, the first value among them; a compare-and-set that saw
+//! another value than it expected, unless that value is never there at all. Such a one is an observation "not this
+//! value", which no zone covers.
 
 use super::numbers::Numbers;
 use super::{Answer, Case, NONE, ORDERED, Refuted};

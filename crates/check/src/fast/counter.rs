@@ -1,22 +1,22 @@
 //! Counters to which the same amount is always added: additions as jobs, values as slots. O(n log n).
 //!
-//! Where amounts differ, a read says which sum was reached but not by whom: that is a subset sum, and searched. Where all add
-//! the same, additions are interchangeable but for their times, and the `i`-th addition is a *slot*: it takes effect not
-//! before any read of fewer than `i` additions was invoked, and not after any read of `i` or more returned. So the slot has a
-//! time from `R(i)` to `D(i)`, both growing with `i`. The history can be ordered if and only if additions can be given to
-//! slots such that their times meet, each completed addition has a slot, and each slot that a read has seen has an addition
-//! (slots behind the last seen one are as many as one likes, from the last read on).
+//! Where amounts differ, a read says which sum was reached but not by whom: that is a subset sum, and searched. Where
+//! all add the same, additions are interchangeable but for their times, and the `i`-th addition is a *slot*: it takes
+//! effect not before any read of fewer than `i` additions was invoked, and not after any read of `i` or more returned.
+//! So the slot has a time from `R(i)` to `D(i)`, both growing with `i`. The history can be ordered if and only if
+//! additions can be given to slots such that their times meet, each completed addition has a slot, and each slot that a
+//! read has seen has an addition (slots behind the last seen one are as many as one likes, from the last read on).
 //!
 //! **Enough:** times that meet two by two, meet all three (an addition's, and `R ≤ D`); and if additions take effect in
 //! another order than their slots, two of them may change places, since `R` and `D` grow. **Needed:** plainly.
 //!
-//! An addition's slots are neighbours, so this is a matching of jobs with runs of slots: going through the slots, each takes
-//! the addition whose last slot comes first. By Mendelsohn and Dulmage's theorem it is enough to know that the completed
-//! additions have a matching and the seen slots have one: then one matching serves both.
+//! An addition's slots are neighbours, so this is a matching of jobs with runs of slots: going through the slots, each
+//! takes the addition whose last slot comes first. By Mendelsohn and Dulmage's theorem it is enough to know that the
+//! completed additions have a matching and the seen slots have one: then one matching serves both.
 //!
-//! **Takes exactly:** completed and pending additions and reads; failed ones (they did not happen); additions of 0 (they do
-//! nothing). **Passes on:** additions of different amounts. A refutation is narrowed to the first return that does not fit,
-//! by bisection: O(n log² n).
+//! **Takes exactly:** completed and pending additions and reads; failed ones (they did not happen); additions of 0
+//! (they do nothing). **Passes on:** additions of different amounts. A refutation is narrowed to the first return that
+//! does not fit, by bisection: O(n log² n).
 
 use super::{Answer, Case, Refuted};
 use crate::history::{Call, Moment, NEVER};
@@ -87,7 +87,8 @@ impl Counter<'_> {
         let guilty =
             (0..self.calls.len() as u32).filter(|&place| has_part(&self.calls[place as usize])).collect();
         let words = format!(
-            "{} has no place: what returned before fits, but with it there are too many or too few additions for what was read",
+            "{} has no place: what returned before fits, but with it there are too many or too few additions for \
+             what was read",
             case.show(&self.calls[blocked as usize])
         );
         Ok(Answer::Refuted(Refuted { by: NAME, kind: "a count that cannot be", words, guilty }))

@@ -1,18 +1,18 @@
 //! Who saw a container empty, against what surely lay in it. O(n log n).
 //!
-//! A value that was added by `a` and taken by `t` surely lies in the container from the first return of the two to the last
-//! invocation of the two; if that is no time at all, its addition and its taking can be placed next to each other. A call
-//! that saw it empty needs a moment between its invocation and its return at which nothing surely lies there.
+//! A value that was added by `a` and taken by `t` surely lies in the container from the first return of the two to the
+//! last invocation of the two; if that is no time at all, its addition and its taking can be placed next to each other.
+//! A call that saw it empty needs a moment between its invocation and its return at which nothing surely lies there.
 //!
-//! **That is needed:** if the time of the call is covered by values that take turns, each next one is added before the one
-//! before is taken, so it was never empty.
+//! **That is needed:** if the time of the call is covered by values that take turns, each next one is added before the
+//! one before is taken, so it was never empty.
 //!
-//! **That is enough:** give each such call a moment that is free. They cut the history into phases, and each value whose time
-//! of presence ends before such a moment goes wholly before it, with both its calls, each other value wholly behind it (one
-//! without a time of presence to a side that a fixed moment of it, between its last invocation and first return, is on).
-//! Between different phases real time is kept: with a moment `p` between them, the one before has no call that was invoked
-//! after `p`, the one behind has none that returned before `p`. In each phase the container begins and ends empty (but the
-//! last), so that each is an object of its own without anybody who sees it empty.
+//! **That is enough:** give each such call a moment that is free. They cut the history into phases, and each value
+//! whose time of presence ends before such a moment goes wholly before it, with both its calls, each other value wholly
+//! behind it (one without a time of presence to a side that a fixed moment of it, between its last invocation and first
+//! return, is on). Between different phases real time is kept: with a moment `p` between them, the one before has no
+//! call that was invoked after `p`, the one behind has none that returned before `p`. In each phase the container
+//! begins and ends empty (but the last), so that each is an object of its own without anybody who sees it empty.
 
 use crate::history::Moment;
 

@@ -1,21 +1,22 @@
 //! FIFO queues whose dequeued values were enqueued once. O(n log n).
 //!
-//! Who saw it empty cuts the history into phases ([`cover`](super::cover)); inside a phase nobody does. There, let each value
-//! `x` have the times of its two calls, tightened: the enqueue of `x` takes effect before its dequeue returns, the dequeue
-//! after its enqueue was invoked. What was never dequeued is dequeued after everything.
+//! Who saw it empty cuts the history into phases ([`cover`](super::cover)); inside a phase nobody does. There, let each
+//! value `x` have the times of its two calls, tightened: the enqueue of `x` takes effect before its dequeue returns,
+//! the dequeue after its enqueue was invoked. What was never dequeued is dequeued after everything.
 //!
 //! Both the enqueues and the dequeues stand in one and the same order of the values. So `a` has to be before `b` if the
-//! enqueue of `a` returned before that of `b` was invoked (E), or if the dequeue of `a` did before that of `b` (D); E and D
-//! are interval orders. The history is refuted if some pair has `a` before `b` in E and behind it in D.
+//! enqueue of `a` returned before that of `b` was invoked (E), or if the dequeue of `a` did before that of `b` (D); E
+//! and D are interval orders. The history is refuted if some pair has `a` before `b` in E and behind it in D.
 //!
-//! **That is all:** in an interval order, from `a < b` and `c < d` follows `a < d` or `c < b`. Take a shortest cycle in the
-//! union of E and D, of more than two; both are transitive, so it alternates: … a E b D … c E d D …. If `a E d`, the cycle
-//! is shorter without what lies between; if `c E b`, what lies between is a shorter cycle. So a cycle of two exists if any
-//! does. Without cycle, take an order of the values in which E and D agree, the enqueues in it, the dequeues in it. What is
-//! left is real time between an enqueue and a dequeue. If the dequeue of `b` returned before the enqueue of `a` was invoked,
-//! `b` is before `a` by D, tightened. An enqueue of `a` that returned before the dequeue of `b` was invoked would break it
-//! only with some `d`, `e` in a cycle: `b ≤ d < e ≤ a`, where the dequeue of `d` returned before the enqueue of `e` was
-//! invoked; then the enqueue of `a` returned before that of `e` was invoked, so that `a < e`, which is no order.
+//! **That is all:** in an interval order, from `a < b` and `c < d` follows `a < d` or `c < b`. Take a shortest cycle in
+//! the union of E and D, of more than two; both are transitive, so it alternates: … a E b D … c E d D …. If `a E d`,
+//! the cycle is shorter without what lies between; if `c E b`, what lies between is a shorter cycle. So a cycle of two
+//! exists if any does. Without cycle, take an order of the values in which E and D agree, the enqueues in it, the
+//! dequeues in it. What is left is real time between an enqueue and a dequeue. If the dequeue of `b` returned before
+//! the enqueue of `a` was invoked, `b` is before `a` by D, tightened. An enqueue of `a` that returned before the
+//! dequeue of `b` was invoked would break it only with some `d`, `e` in a cycle: `b ≤ d < e ≤ a`, where the dequeue of
+//! `d` returned before the enqueue of `e` was invoked; then the enqueue of `a` returned before that of `e` was invoked,
+//! so that `a < e`, which is no order.
 //!
 //! **Takes exactly, passes on:** what [`bag`](super::bag) does.
 

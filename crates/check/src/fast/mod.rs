@@ -1,14 +1,15 @@
-//! Fast algorithms for single objects: each decides, soundly and completely, the histories it takes, and hands on the others.
+//! Fast algorithms for single objects: each decides, soundly and completely, the histories it takes, and hands on the
+//! others.
 //!
-//! Linearizability is NP-complete even for a register (Gibbons and Korach 1997); what makes it hard is not to know which
-//! write a read saw. Where each value that is seen was written once, that is known, and a sort and a sweep decide. Whether
-//! it is so is found by looking at the operations of a part, never by a flag; a part that does not fit is *passed* to the
-//! general [`search`](crate::search), with the reason. Every algorithm here is compared with brute force both ways
-//! (`tests/oracle`): papers on this have been wrong, see arXiv 2509.17795.
+//! Linearizability is NP-complete even for a register (Gibbons and Korach 1997); what makes it hard is not to know
+//! which write a read saw. Where each value that is seen was written once, that is known, and a sort and a sweep
+//! decide. Whether it is so is found by looking at the operations of a part, never by a flag; a part that does not fit
+//! is *passed* to the general [`search`](crate::search), with the reason. Every algorithm here is compared with brute
+//! force both ways (`tests/oracle`): papers on this have been wrong, see arXiv 2509.17795.
 //!
 //! | object | takes | page | cost |
 //! | --- | --- | --- | --- |
-//! | register, compare-and-set register, keys without append | seen values are written once, no failed compare-and-set | [`cell`] | O(n log n) |
+//! | register, with compare-and-set, key | seen values written once, no failed swap, no append | [`cell`] | O(n log n) |
 //! | multiset | taken values are added once | [`bag`] | O(n log n) |
 //! | FIFO queue | likewise | [`fifo`] | O(n log n) |
 //! | priority queue | likewise | [`smallest`] | O(n log n) |
@@ -16,13 +17,13 @@
 //! | set | each value on its own; or all members are read and none is removed | [`set`] | O(n log n) |
 //! | counter | all add the same amount | [`counter`] | O(n log n) |
 //!
-//! Locks have none here: acquisitions are interchangeable as additions to a counter are, but nobody reads how many there
-//! were, and a pending one may be needed or not; their two states keep the general search short.
+//! Locks have none here: acquisitions are interchangeable as additions to a counter are, but nobody reads how many
+//! there were, and a pending one may be needed or not; their two states keep the general search short.
 //!
 //! A refutation names operations that cannot be ordered even without all others, so that shrinking begins with those.
 //!
-//! A moment is never shared by two events, so that `<` between moments is all that real time says. Pending operations return
-//! at [`NEVER`](crate::history::NEVER), behind every moment.
+//! A moment is never shared by two events, so that `<` between moments is all that real time says. Pending operations
+//! return at [`NEVER`](crate::history::NEVER), behind every moment.
 
 pub(crate) mod bag;
 pub(crate) mod cell;

@@ -1,26 +1,27 @@
 //! Sets: value by value where nobody reads all members, by growth where nobody removes any. O(n log n).
 //!
-//! **Value by value.** Without reads of all members, a set is a product of independent objects: is the value in it? Linearizability
-//! is local, so each value is judged alone. A value that is added once at most and removed once at most is decided by where
-//! its addition `a` and its removal `r` can take effect. Let `m` be the first return and `M` the last invocation of those
-//! who saw it in the set, `F` the last invocation of those who did not.
+//! **Value by value.** Without reads of all members, a set is a product of independent objects: is the value in it?
+//! Linearizability is local, so each value is judged alone. A value that is added once at most and removed once at most
+//! is decided by where its addition `a` and its removal `r` can take effect. Let `m` be the first return and `M` the
+//! last invocation of those who saw it in the set, `F` the last invocation of those who did not.
 //!
 //! - *The removal changes nothing:* it is before the addition, or not there. `a` is then not before the addition, the
 //!   removal and `F` were invoked, and not after the addition or `m` returned: there has to be such a moment.
-//! - *The removal ends it:* `a` is best as late as may be, which is the first of `m` and the returns of both; `r` as early as
-//!   may be, the last of `M` and the invocations of both. If `a` would be behind `r`, both take place at the same moment, where
-//!   whoever saw it stands between them. Else whoever did not see it has to be invoked before `a` or to return after `r`.
+//! - *The removal ends it:* `a` is best as late as may be, which is the first of `m` and the returns of both; `r` as
+//!   early as may be, the last of `M` and the invocations of both. If `a` would be behind `r`, both take place at the
+//!   same moment, where whoever saw it stands between them. Else whoever did not see it has to be invoked before `a` or
+//!   to return after `r`.
 //!
 //! A value that is added or removed several times goes to the general search, alone.
 //!
-//! **By growth.** Without removals, reads of all members are ordered by inclusion; a value's addition stands before the first
-//! class of equal reads that has it, and behind all smaller ones. So all stands in a forced order of pieces (additions, reads,
-//! additions, …), free inside each, which keeps real time if nothing returned before something of an earlier piece was
-//! invoked. What no read has stands behind all reads.
+//! **By growth.** Without removals, reads of all members are ordered by inclusion; a value's addition stands before the
+//! first class of equal reads that has it, and behind all smaller ones. So all stands in a forced order of pieces
+//! (additions, reads, additions, …), free inside each, which keeps real time if nothing returned before something of an
+//! earlier piece was invoked. What no read has stands behind all reads.
 //!
-//! **Takes exactly:** completed and pending additions and removals, completed questions; failed ones (they did not happen);
-//! a pending addition that no read of all members has is dropped. **Passes on:** reads of all members together with removals
-//! or with questions about single values; a value that a read has, and several may have added.
+//! **Takes exactly:** completed and pending additions and removals, completed questions; failed ones (they did not
+//! happen); a pending addition that no read of all members has is dropped. **Passes on:** reads of all members together
+//! with removals or with questions about single values; a value that a read has, and several may have added.
 
 use super::numbers::Numbers;
 use super::{Answer, Case, NONE, Refuted};
@@ -133,8 +134,8 @@ fn by_value(calls: &[Call<SetAction>], case: &mut Case<'_, '_>) -> Early<&'stati
 type Span = (Moment, Moment);
 
 impl Life {
-    /// Places addition and removal. If the removal has to end it and there is a time at which the value is certainly there,
-    /// gives that.
+    /// Places addition and removal. If the removal has to end it and there is a time at which the value is certainly
+    /// there, gives that.
     fn presence(&self, calls: &[Call<SetAction>], case: &Case<'_, '_>) -> Early<Option<Span>> {
         let call = |place: u32| calls.get(place as usize);
         let Some(add) = call(self.add) else {

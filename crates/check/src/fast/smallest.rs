@@ -1,20 +1,21 @@
 //! Priority queues whose taken values were inserted once: each against all smaller ones. O(n log n).
 //!
-//! Whoever takes the value `x` sees no smaller one, as somebody who sees the queue empty sees none ([`cover`](super::cover)):
-//! larger values have no say in that. So let `U` be the times at which something smaller than `x` is surely in the queue. There
-//! has to be a moment outside of `U` that is not before the insertion or the taking of `x` was invoked and not after the taking
-//! returned. If there is one for each taken value, the history can be ordered.
+//! Whoever takes the value `x` sees no smaller one, as somebody who sees the queue empty sees none
+//! ([`cover`](super::cover)): larger values have no say in that. So let `U` be the times at which something smaller
+//! than `x` is surely in the queue. There has to be a moment outside of `U` that is not before the insertion or the
+//! taking of `x` was invoked and not after the taking returned. If there is one for each taken value, the history can
+//! be ordered.
 //!
 //! **Needed:** something smaller is in the queue throughout `U`, in every order. **Enough:** place each taking at its
-//! earliest such moment, each insertion at its return or right before the taking, whichever is earlier; at one moment smaller
-//! values go first. While it waits for its moment, `x` is in the queue longer than its own calls demand; but that time lies
-//! in `U`, so no larger value is taken in it. So a value's moment has no smaller value in the queue. (To go from the largest
-//! value down, and ask each time for a moment at which the rest can be empty, is the "decrease and conquer" of arXiv
-//! 2410.04581.)
+//! earliest such moment, each insertion at its return or right before the taking, whichever is earlier; at one moment
+//! smaller values go first. While it waits for its moment, `x` is in the queue longer than its own calls demand; but
+//! that time lies in `U`, so no larger value is taken in it. So a value's moment has no smaller value in the queue. (To
+//! go from the largest value down, and ask each time for a moment at which the rest can be empty, is the "decrease and
+//! conquer" of arXiv 2410.04581.)
 //!
 //! The moments in question are invocations only: times of presence end at one, and everybody who looks begins at one.
-//! `U` grows from the smallest value on, in a union-find over the invocations, where the next free one is found in nearly
-//! constant time.
+//! `U` grows from the smallest value on, in a union-find over the invocations, where the next free one is found in
+//! nearly constant time.
 //!
 //! **Takes exactly, passes on:** what [`bag`](super::bag) does.
 

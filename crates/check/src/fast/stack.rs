@@ -1,21 +1,23 @@
 //! Stacks whose popped values were pushed once: from the bottom up. O(n · depth), at most O(n²).
 //!
-//! In an order of a stack, the times from push to pop of two values are one inside the other or apart. Who saw it empty is
-//! judged as for any container ([`cover`](super::cover)); besides, a value without a time of presence (its push and its pop
-//! can be placed next to each other) never troubles anybody: its two calls fit, together, anywhere.
+//! In an order of a stack, the times from push to pop of two values are one inside the other or apart. Who saw it empty
+//! is judged as for any container ([`cover`](super::cover)); besides, a value without a time of presence (its push and
+//! its pop can be placed next to each other) never troubles anybody: its two calls fit, together, anywhere.
 //!
-//! The others surely lie on the stack from the return of the push to the invocation of the pop; what was never popped lies
-//! there for ever. Values whose times overlap, one after the other, are a *heap*: at each moment from `L`, its first beginning,
-//! to `R`, its last end, something of it lies on the stack. So all the time the same value lies at the bottom: the bottom
-//! changes only where nothing is there. This value was pushed before `L` and popped after `R`: it can be the bottom if its
-//! push was invoked before `L` and its pop returned after `R`. If the heap has no such value, the history is refuted.
+//! The others surely lie on the stack from the return of the push to the invocation of the pop; what was never popped
+//! lies there for ever. Values whose times overlap, one after the other, are a *heap*: at each moment from `L`, its
+//! first beginning, to `R`, its last end, something of it lies on the stack. So all the time the same value lies at the
+//! bottom: the bottom changes only where nothing is there. This value was pushed before `L` and popped after `R`: it
+//! can be the bottom if its push was invoked before `L` and its pop returned after `R`. If the heap has no such value,
+//! the history is refuted.
 //!
-//! **Which of several is the same.** Let an order exist with `x` at the bottom, and let `y` be able to be the bottom too. Push
-//! `y` right at `L` and pop it right at `R`, around all of the heap: `y` is the bottom, and all else stands as it stood.
+//! **Which of several is the same.** Let an order exist with `x` at the bottom, and let `y` be able to be the bottom
+//! too. Push `y` right at `L` and pop it right at `R`, around all of the heap: `y` is the bottom, and all else stands
+//! as it stood.
 //!
-//! So all that can be the bottom are taken away, and the rest, which falls into smaller heaps, is judged in the same way.
-//! **Enough:** each value taken away is pushed at the `L` and popped at the `R` of its heap (those taken away together one
-//! around the other), everything else of that heap lies between, and different heaps lie apart.
+//! So all that can be the bottom are taken away, and the rest, which falls into smaller heaps, is judged in the same
+//! way. **Enough:** each value taken away is pushed at the `L` and popped at the `R` of its heap (those taken away
+//! together one around the other), everything else of that heap lies between, and different heaps lie apart.
 //!
 //! Each round looks at the values that are left: as many rounds as values can lie on each other.
 //!
@@ -123,7 +125,8 @@ fn no_bottom<A>(items: &Items<'_, A>, heap: &[Layer], last: Moment, case: &Case<
         .map(|&item| case.show(&items.calls[items.items[item as usize].add as usize]))
         .collect();
     let words = format!(
-        "what was pushed by {}{} lay on the stack in turn, so that one of them lay below all others all the time, but none was pushed before and popped after the others",
+        "what was pushed by {}{} lay on the stack in turn, so one of them lay below \
+         all the time, but none was pushed before and popped after all others",
         shown.join(", "),
         if few.len() > 4 { " and others" } else { "" }
     );

@@ -1,20 +1,22 @@
-//! How stale the reads of a register are: in time exactly, in versions between two bounds. For registers that [`cell`](super::cell)
-//! takes, without compare-and-set.
+//! How stale the reads of a register are: in time exactly, in versions between two bounds. For registers that
+//! [`cell`](super::cell) takes, without compare-and-set.
 //!
-//! **Time.** The staleness is the smallest Δ such that the history is linearizable if each read counts as invoked Δ earlier
-//! (Golab, Li and Shah, "Analyzing consistency properties for fun and profit", 2011). Moving reads changes of a zone only its
-//! largest invocation: `s(Δ)` is the larger of the write's invocation and the reads' last one less Δ. More Δ never adds a
-//! conflict, so bisection finds the smallest; each round is one sweep over the zones, sorted once by `f`. A read that returned
-//! before its write was invoked has no Δ. O(n log n + n log T) for times up to T.
+//! **Time.** The staleness is the smallest Δ such that the history is linearizable if each read counts as invoked Δ
+//! earlier (Golab, Li and Shah, "Analyzing consistency properties for fun and profit", 2011). Moving reads changes of a
+//! zone only its largest invocation: `s(Δ)` is the larger of the write's invocation and the reads' last one less Δ.
+//! More Δ never adds a conflict, so bisection finds the smallest; each round is one sweep over the zones, sorted once
+//! by `f`. A read that returned before its write was invoked has no Δ. O(n log n + n log T) for times up to T.
 //!
-//! **Versions.** A history is k-atomic if in some order that keeps real time each read returns one of the last k values. The
-//! smallest k is 1 if it is linearizable; to find it else is quasilinear for 2 and not known to be polynomial from 3 on (Golab,
-//! Hurwitz and Li, 2013). So two bounds:
+//! **Versions.** A history is k-atomic if in some order that keeps real time each read returns one of the last k
+//! values. The smallest k is 1 if it is linearizable; to find it else is quasilinear for 2 and not known to be
+//! polynomial from 3 on (Golab, Hurwitz and Li, 2013). So two bounds:
 //!
-//! - *At least* one more than the writes that lie wholly between the end of a read's own write and its beginning, and 2.
-//! - *At most* what an order of the writes gives that keeps real time: by their invocations, or by the first return of a write
-//!   and its reads; each read as early as the writes and reads that returned before it let it be. The better of the two.
-//!   Both do keep real time: whatever returned before a write was invoked is, by either order, before that write.
+//! - *At least* one more than the writes that lie wholly between the end of a read's own write and its beginning, and
+//!   2.
+//! - *At most* what an order of the writes gives that keeps real time: by their invocations, or by the first return of
+//!   a write and its reads; each read as early as the writes and reads that returned before it let it be. The better of
+//!   the two. Both do keep real time: whatever returned before a write was invoked is, by either order, before that
+//!   write.
 
 use super::NONE;
 use crate::budget::{Budget, Spent};
@@ -38,8 +40,8 @@ struct Cluster {
     reads: Vec<u32>,
 }
 
-/// Measures. `None` where it is not defined or not known how: values repeat, compare-and-sets, a read of what was never written
-/// or written later.
+/// Measures. `None` where it is not defined or not known how: values repeat, compare-and-sets, a read of what was never
+/// written or written later.
 pub(crate) fn measure(
     initial: Value,
     calls: &[Call<Action>],

@@ -1,5 +1,5 @@
-//! Claim: what a fast algorithm takes it decides as brute force does, both ways, and its witnesses are guilty; and it takes
-//! what its page says. The long form is ignored by default:
+//! Claim: what a fast algorithm takes it decides as brute force does, both ways, and its witnesses are guilty; and it
+//! takes what its page says. The long form is ignored by default:
 //!
 //!     ORACLE=1000000 cargo test --release -p quorate-check --test oracle -- --ignored --nocapture
 

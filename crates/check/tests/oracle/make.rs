@@ -69,8 +69,8 @@ pub(crate) struct All {
     pub(crate) processes: u32,
     /// Values from 1 up to this.
     pub(crate) values: i64,
-    /// Leaves out what only repeats others: operations that failed without a word on the object, and, where values are mere
-    /// names, those that name them in another order.
+    /// Leaves out what only repeats others: operations that failed without a word on the object, and, where values are
+    /// mere names, those that name them in another order.
     pub(crate) lean: bool,
 }
 
@@ -104,9 +104,9 @@ pub(crate) fn all(which: All, each: &mut impl FnMut(&[Op])) {
     grow(which, &mut Vec::new(), 0, 0, each);
 }
 
-/// Either a free process asks, or an open operation hears. A process number is new only after all smaller ones, since their
-/// names mean nothing; and of several open operations that will hear nothing, the place of that does not matter, so it is
-/// at once.
+/// Either a free process asks, or an open operation hears. A process number is new only after all smaller ones, since
+/// their names mean nothing; and of several open operations that will hear nothing, the place of that does not matter,
+/// so it is at once.
 fn grow(which: All, ops: &mut Vec<Op>, now: u32, names: u32, each: &mut impl FnMut(&[Op])) {
     let All { object, size, processes, .. } = which;
     let open: Vec<usize> = (0..ops.len()).filter(|&place| ops[place].returned == u32::MAX - 1).collect();
@@ -138,8 +138,8 @@ fn grow(which: All, ops: &mut Vec<Op>, now: u32, names: u32, each: &mut impl FnM
     }
 }
 
-/// A random history: a real object is asked, and answers at random moments within the operations; then, mostly, a result or
-/// two are changed. Where it is asked to be `distinct`, what is written and added is mostly new.
+/// A random history: a real object is asked, and answers at random moments within the operations; then, mostly, a
+/// result or two are changed. Where it is asked to be `distinct`, what is written and added is mostly new.
 pub(crate) fn random(object: Object, distinct: bool, dice: &mut Dice) -> Vec<Op> {
     let size = 2 + dice.below(7) as usize;
     random_of(object, size, distinct, dice)
