@@ -165,7 +165,8 @@ impl<'a, M: Model> Search<'a, M> {
             return Ok(None);
         }
         while let Some(mut frame) = self.stack.pop() {
-            budget.step()?;
+            // A step looks at every session: the clock costs nothing beside it.
+            budget.look()?;
             if let Some(next) = self.next(&mut frame, budget)? {
                 let placed = frame.placed;
                 self.stack.push(frame);

@@ -393,8 +393,15 @@ pub(super) fn judge_history(
     };
     let stop = || Instant::now() >= deadline;
     let mut budget = Budget::new(&stop, args.memory << 20);
-    let is_linearizable =
-        judged.as_ref().is_some_and(|judged| matches!(judged.verdict, Verdict::Proved { .. }));
+    let is_linearizable = match &judged {
+        Some(judged) => matches!(judged.verdict, Verdict::Proved { .. }),
+        // What is linearizable is sequential, and that is mostly found sooner: half of the time goes into trying.
+        None if levels.contains(&Level::Sequential) => {
+            let half = started + deadline.saturating_duration_since(started) / 2;
+            judge_parts(&*judge, history, args, jobs, half).worst.is_none_or(|(rank, ..)| rank == 2)
+        }
+        None => false,
+    };
     let levels = sessions::judge(&levels, model, initial, history, is_linearizable, &mut budget)?;
     let versions = args.staleness.then(|| versions::by_order(history, initial));
     let judging = started.elapsed();
