@@ -25,7 +25,7 @@ pub struct Model {
 pub const MODELS: [Model; 3] = [
     Model {
         name: "log",
-        aliases: &["kafka", "stream"],
+        aliases: &["kafka"],
         about: "send, poll, txn of both, assign, seek, subscribe; each key is a log with offsets",
         promises: &logs::PROMISES,
         judge: logs::judge,
