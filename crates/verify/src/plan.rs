@@ -69,7 +69,11 @@ impl Plan {
         let nemeses = if self.nemeses.is_empty() { "none".into() } else { self.nemeses.join(",") };
         words.push(format!("--nemesis {nemeses}"));
         let ms = self.time.as_millis();
-        words.push(if ms.is_multiple_of(1000) { format!("--time {}s", ms / 1000) } else { format!("--time {ms}ms") });
+        words.push(if ms.is_multiple_of(1000) {
+            format!("--time {}s", ms / 1000)
+        } else {
+            format!("--time {ms}ms")
+        });
         if self.nodes > 0 {
             words.push(format!("--nodes {}", self.nodes));
         }
