@@ -31,6 +31,7 @@ pub(crate) fn page(report: &Report, histories: &BTreeMap<&str, Vec<Event>>) -> S
     // Writing to a String cannot fail.
     let _ = write!(out, "<h1 class={verdict}>{verdict}</h1><p><code>{}</code></p>", text(&report.command));
     findings(report, &mut out);
+    out.push_str(LEGEND);
     for (workload, events) in histories {
         let spans = spans(events, seconds);
         let _ = write!(out, "<h2>{}</h2>", text(workload));
@@ -249,6 +250,11 @@ fn text(words: &str) -> String {
         .replace('\'', "&#39;")
         .replace('"', "&quot;")
 }
+
+const LEGEND: &str = "<p><svg width='10' height='10'><rect class='ok' width='10' height='10'/></svg> happened \
+     <svg width='10' height='10'><rect class='fail' width='10' height='10'/></svg> did not happen \
+     <svg width='10' height='10'><rect class='info' width='10' height='10'/></svg> nobody knows; \
+     shaded: faults (hover to read them, grey ones had no effect)</p>";
 
 const HEAD: &str = "<!doctype html><html lang=en><head><meta charset=utf-8><title>quorate verify</title><style>
 :root{color-scheme:light dark;--grid:#8883;--text:#222;--back:#fff}

@@ -68,11 +68,16 @@ impl Plan {
         words.push(format!("--workload {}", self.workloads.join(",")));
         let nemeses = if self.nemeses.is_empty() { "none".into() } else { self.nemeses.join(",") };
         words.push(format!("--nemesis {nemeses}"));
-        words.push(format!("--time {}ms", self.time.as_millis()));
-        words.push(format!(
-            "--seed {} --nodes {} --clients {} --rate {}",
-            self.seed, self.nodes, self.clients, self.rate
-        ));
+        let ms = self.time.as_millis();
+        words.push(if ms.is_multiple_of(1000) {
+            format!("--time {}s", ms / 1000)
+        } else {
+            format!("--time {ms}ms")
+        });
+        if self.nodes > 0 {
+            words.push(format!("--nodes {}", self.nodes));
+        }
+        words.push(format!("--seed {} --clients {} --rate {}", self.seed, self.clients, self.rate));
         if self.pinned {
             words.push("--pinned".into());
         }

@@ -1,7 +1,7 @@
 //! Processes that are killed, and processes that stand still.
 
 use super::{Effect, Stage};
-use crate::door::LOCK_TTL;
+use crate::clock;
 use crate::op::Kind;
 use crate::record::Event;
 use std::io::{Read, Seek, SeekFrom};
@@ -11,6 +11,8 @@ use tokio::time::{Instant, sleep};
 
 /// A holder is looked for this long.
 const LOOK: Duration = Duration::from_secs(10);
+/// A successor is waited for this long.
+const SUCCESSOR: Duration = Duration::from_secs(30);
 /// More than a client's newest line.
 const NEWEST: u64 = 4096;
 
@@ -76,17 +78,40 @@ pub(super) async fn pause_holder(stage: &mut Stage<'_>) -> Result<(String, Effec
     client.freeze().await?;
     let what = format!("{}, which holds the lock", client.what());
     stage.note("pause", &what);
-    // A lease may live longer than it says, and another client must get its turn.
-    let ms = (LOCK_TTL * 1000) as u64 + stage.rng.between(2500, 4500);
-    sleep(Duration::from_millis(ms)).await;
-    let caught = u64::from(is_inside(file));
+    // A lease may live longer than it says: what counts is that another client has held the lock and written.
+    let (since, end) = (clock::now(), Instant::now() + SUCCESSOR);
+    let written = || stage.lockers.iter().any(|(_, other)| other != file && has_written(other, since));
+    let mut succeeded = written();
+    while !succeeded && Instant::now() < end {
+        sleep(Duration::from_millis(5)).await;
+        succeeded = written();
+    }
+    let caught = u64::from(is_inside(file) && succeeded);
     client.thaw().await?;
     stage.note("resume", &what);
-    Ok((what, Effect::new(caught, format!("{caught} holders stopped between read and write"))))
+    Ok((
+        what,
+        Effect::new(
+            caught,
+            format!("{caught} holders stopped between read and write, until another one had written"),
+        ),
+    ))
 }
 
 /// True where the newest event of a client is the beginning of its change.
 fn is_inside(file: &Path) -> bool {
+    newest(file).is_some_and(|event| event.f == "update" && event.kind == Kind::Invoke)
+}
+
+/// True where a client has made a change since, and has hardly gone on.
+fn has_written(file: &Path, since: i64) -> bool {
+    newest(file).is_some_and(|event| {
+        event.time > since && (event.f == "release" || event.f == "update" && event.kind == Kind::Ok)
+    })
+}
+
+/// The newest event of a client.
+fn newest(file: &Path) -> Option<Event> {
     let read = || -> std::io::Result<String> {
         let mut file = std::fs::File::open(file)?;
         let size = file.metadata()?.len();
@@ -95,7 +120,6 @@ fn is_inside(file: &Path) -> bool {
         file.read_to_string(&mut text)?;
         Ok(text)
     };
-    let text = read().unwrap_or_default();
-    let newest: Option<Event> = text.lines().last().and_then(|line| serde_json::from_str(line).ok());
-    newest.is_some_and(|event| event.f == "update" && event.kind == Kind::Invoke)
+    let text = read().ok()?;
+    text.lines().last().and_then(|line| serde_json::from_str(line).ok())
 }

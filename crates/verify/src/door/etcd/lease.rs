@@ -13,7 +13,7 @@ use std::time::Duration;
 use tonic::transport::Channel;
 
 /// Seconds a lock's lease lives.
-pub(crate) const LOCK_TTL: i64 = 2;
+const LOCK_TTL: i64 = 2;
 
 /// How a lock protects what it protects.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]

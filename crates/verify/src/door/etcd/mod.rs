@@ -5,7 +5,7 @@ mod lease;
 mod watch;
 mod whole;
 
-pub(crate) use lease::{LOCK_TTL, Strength};
+pub(crate) use lease::Strength;
 
 use crate::op::{Ended, Kind, Op};
 use bytes::Bytes;
