@@ -119,14 +119,14 @@ fn three_processes_with_the_same_flags_are_one_cluster_and_a_fourth_joins() {
         let run = |args: &[&str]| etcdctl(&endpoints, args).unwrap();
         assert_eq!(run(&["put", "foo", "bar"]), (true, "OK\n".into()));
         assert_eq!(run(&["get", "foo", "--print-value-only"]), (true, "bar\n".into()));
-        let (healthy, said) = run(&["endpoint", "health", "--cluster"]);
-        assert!(healthy && said.matches("is healthy").count() == 3, "{said}");
         eventually("each member tells its clients' URL", || {
             let (_, listed) = run(&["member", "list"]);
             ["a", "b", "c"].iter().zip(&clients).zip(&peers).all(|((name, &client), &peer)| {
                 listed.contains(&format!("started, {name}, {}, {}, false", url(peer), url(client)))
             })
         });
+        let (healthy, said) = run(&["endpoint", "health", "--cluster"]);
+        assert!(healthy && said.matches("is healthy").count() == 3, "{said}");
     }
 
     // It goes on with its data, whatever the flags say of the beginning.
