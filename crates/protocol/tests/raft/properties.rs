@@ -208,14 +208,15 @@ impl Schedule {
     /// then it is alone while the others' promises run out.
     fn try_the_lease(&mut self) {
         let Some(leader) = self.cluster.leader() else { return };
-        match self.rng.below(4) {
+        match self.rng.below(6) {
             0 => self.cluster.heal(),
             1 => {
                 let to = self.node();
                 self.cluster.step(leader, Input::Transfer { to });
                 self.cluster.cut.extend((1..=NODES).map(|from| (n(from), leader)));
             }
-            _ => {
+            2 => self.restart_under_promise(leader),
+            late => {
                 self.cluster.time_out(leader);
                 self.deliver(|packet| packet.from == leader);
                 if self.rng.chance(1, 2) {
@@ -224,10 +225,34 @@ impl Schedule {
                 }
                 self.deliver(|packet| packet.to == leader);
                 self.cluster.isolate(leader);
+                if late == 3 {
+                    (1..=NODES)
+                        .for_each(|node| self.cluster.step(n(node), Input::Unreachable { peer: leader }));
+                }
                 self.succeed(leader);
                 self.read_at_leaders();
             }
         }
+    }
+
+    /// One hears the leader no more, the others promise until it loses patience, and start again then.
+    fn restart_under_promise(&mut self, leader: NodeId) {
+        let deaf = self.node();
+        self.cluster.cut.extend([(leader, deaf), (deaf, leader)]);
+        for _ in 0..14 {
+            let Some(at) = self.cluster.deadline(deaf).filter(|&at| at > self.cluster.now) else { break };
+            let Some(beat) = self.cluster.deadline(leader).filter(|&beat| beat < at) else { break };
+            self.cluster.now = self.cluster.now.max(beat);
+            self.cluster.step(leader, Input::Tick);
+            self.deliver(|packet| packet.from == leader);
+            self.deliver(|packet| packet.to == leader);
+        }
+        self.cluster.isolate(leader);
+        for node in (1..=NODES).map(n).filter(|&node| node != leader && node != deaf) {
+            self.cluster.restart(node, 9);
+        }
+        self.succeed(leader);
+        self.read_at_leaders();
     }
 
     /// The first of the others to lose patience campaigns; whoever leads then commits something.
