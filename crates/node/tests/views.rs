@@ -26,7 +26,14 @@ fn start() -> (Lane, Applier) {
     let mut store = MemoryStore::new(disk, "state", identity);
     let config = raft::Config::new(KV, ME);
     let founders = Membership::of_voters((1..=3).map(NodeId));
-    let parts = Parts { raft: config.clone(), found, store: &mut store, founders, campaign_at_once: false };
+    let parts = Parts {
+        raft: config.clone(),
+        found,
+        store: &mut store,
+        founders,
+        campaign_at_once: false,
+        disk_lost: false,
+    };
     let (mut rng, now) = (Rng::new(1), Instant(1));
     let booted = boot::boot(parts, &mut journal, &mut rng, now).unwrap();
     let hub = Arc::new(Mutex::new(Hub::new(Options::default(), booted.view.clone(), Box::new(|| {}))));

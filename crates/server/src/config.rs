@@ -55,6 +55,8 @@ pub struct ServerConfig {
     pub election_max: Duration,
     /// Ask for votes at once: for the first node of a cluster that starts.
     pub campaign_at_once: bool,
+    /// The node ran before, with a data directory that is lost: a new one is made for it, which knows that.
+    pub data_lost: bool,
     /// The version that etcd clients are told: plain MAJOR.MINOR.PATCH.
     pub reported_version: String,
     /// Listen beyond loopback without TLS and users.
@@ -133,6 +135,12 @@ impl ServerConfig {
         self.check_peers()?;
         self.check_exposure()?;
         self.check_timing()?;
+        if self.data_lost && self.peers.len() == 1 && self.learners.is_empty() {
+            return Err(refuse(
+                "this node is the only member, so no other can tell it what it has lost".to_string(),
+                "restore a snapshot (`quorate snapshot restore`), or begin a new cluster without --data-lost",
+            ));
+        }
         if let Some(mode) = self.upkeep.auto_compaction.filter(|mode| !mode.makes_sense()) {
             return Err(refuse(
                 format!("a compaction that keeps {mode:?} makes no sense"),
@@ -273,6 +281,7 @@ mod tests {
             election_min: ServerConfig::ELECTION_MIN,
             election_max: ServerConfig::ELECTION_MAX,
             campaign_at_once: false,
+            data_lost: false,
             reported_version: ServerConfig::REPORTED_VERSION.into(),
             insecure: false,
             upkeep: Upkeep::default(),

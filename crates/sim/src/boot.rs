@@ -36,6 +36,7 @@ impl World {
             store: &mut store,
             founders,
             campaign_at_once: id == NodeId(1),
+            disk_lost: self.places[at].disk_lost,
         };
         let booted = boot::boot(parts, &mut journal, &mut rng, self.now).map_err(|e| e.to_string())?;
         if !booted.notes.is_empty() {
