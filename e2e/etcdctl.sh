@@ -183,6 +183,57 @@ leases() {
     is "a lease that ran out took its key along" "$(other get "$p/short")" ""
 }
 
+locks() {
+    local first second
+    is "lock with a command" "$(ctl lock "$p/lock" echo held)" held
+    refused "lock with a command that fails" "" ctl lock "$p/failing" false
+    timeout 60 etcdctl --endpoints="$url" lock "$p/lock" >"$scratch/lock1" &
+    first=$!
+    background+=("$first")
+    in_file "^$p/lock/[0-9a-f]+$" "$scratch/lock1"
+    timeout 60 etcdctl --endpoints="$next" lock "$p/lock" >"$scratch/lock2" &
+    second=$!
+    background+=("$second")
+    for _ in $(seq 100); do
+        [ "$(ctl get "$p/lock/" --prefix --keys-only | grep -c .)" -ne 2 ] || break
+        sleep 0.1
+    done
+    is "two in line" "$(ctl get "$p/lock/" --prefix --keys-only | grep -c .)" 2
+    is "one waits" "$(cat "$scratch/lock2")" ""
+    kill -INT "$first"
+    in_file "^$p/lock/[0-9a-f]+$" "$scratch/lock2"
+    kill -INT "$second"
+    wait "$first" "$second" || true
+    is "nobody is in line" "$(ctl get "$p/lock/" --prefix)" ""
+    stop_watches
+}
+
+elections() {
+    local first second
+    timeout 60 etcdctl --endpoints="$next" elect -l "$p/elect" >"$scratch/observed" &
+    background+=($!)
+    timeout 60 etcdctl --endpoints="$url" elect "$p/elect" one >"$scratch/elect1" &
+    first=$!
+    background+=("$first")
+    in_file '^one$' "$scratch/elect1"
+    in_file '^one$' "$scratch/observed"
+    timeout 60 etcdctl --endpoints="$next" elect "$p/elect" two >"$scratch/elect2" &
+    second=$!
+    background+=("$second")
+    for _ in $(seq 100); do
+        [ "$(ctl get "$p/elect/" --prefix --keys-only | grep -c .)" -ne 2 ] || break
+        sleep 0.1
+    done
+    is "one waits to lead" "$(cat "$scratch/elect2")" ""
+    kill -INT "$first"
+    in_file '^two$' "$scratch/elect2"
+    in_file '^two$' "$scratch/observed"
+    kill -INT "$second"
+    wait "$first" "$second" || true
+    is "nobody leads" "$(ctl get "$p/elect/" --prefix)" ""
+    stop_watches
+}
+
 compaction() {
     local now
     ctl put "$p/c" 1 >/dev/null
@@ -298,7 +349,7 @@ for at in "${!urls[@]}"; do
     url="${urls[$at]}"
     next="${urls[$(((at + 1) % ${#urls[@]}))]}"
     p="e2e-$at"
-    for part in keys_and_values ranges transactions watches leases compaction cluster alarms maintenance members leadership; do
+    for part in keys_and_values ranges transactions watches leases locks elections compaction cluster alarms maintenance members leadership; do
         "$part"
     done
     echo "etcdctl: $url: ok"

@@ -4,6 +4,7 @@
 #   e2e/run.sh etcdctl [TARGET]        Debian's etcdctl against each of three nodes
 #   e2e/run.sh rust    [TARGET]        the crate etcd-client against each of three nodes
 #   e2e/run.sh python  [TARGET]        a Python client against each of three nodes
+#   e2e/run.sh fencing              the example of a paused holder: an update is lost without its token, and not with it
 #   e2e/run.sh diff N  [TARGET]        N random requests, compared with Debian's etcd, and with a current one where Go is
 #   e2e/run.sh kill ROUNDS [TARGET]    kill -9 of random nodes under load; every acknowledged write is checked
 #   e2e/run.sh powercut ROUNDS [TARGET] the same, and a killed node loses what it had not synced
@@ -22,9 +23,9 @@ export ETCDCTL_API=3
 
 part="${1:-}"
 case "$part" in
-etcdctl | rust | python) target="${2:-quorate}" ;;
+etcdctl | rust | python | fencing) target="${2:-quorate}" ;;
 diff | kill | powercut | failover | startup | away | steady | flips) count="${2:?how many?}"; target="${3:-quorate}" ;;
-*) sed -n '2,18s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+*) sed -n '2,19s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac
 
 . ./apt.sh
@@ -115,6 +116,10 @@ etcdctl)
     need etcdctl etcd-client
     start_cluster
     ./etcdctl.sh "$endpoints"
+    ;;
+fencing)
+    start_cluster
+    ../examples/fencing/run.sh "$endpoints"
     ;;
 rust)
     need protoc protobuf-compiler

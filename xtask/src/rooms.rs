@@ -23,9 +23,10 @@ const fn real(name: &'static str, knows: &'static [&'static str]) -> Room {
 }
 
 /// From the ground up.
-const ROOMS: [Room; 14] = [
+const ROOMS: [Room; 17] = [
     pure("base", &[]),
     pure("protocol", &["base"]),
+    pure("policy", &[]),
     pure("wire", &["base", "protocol"]),
     pure("storage", &["base"]),
     pure("faulty", &["base"]),
@@ -37,11 +38,14 @@ const ROOMS: [Room; 14] = [
     real("gateway-etcd", &["base", "wire", "node", "proto"]),
     real("client", &["base", "proto"]),
     pure("sim", &["base", "protocol", "wire", "storage", "faulty", "state", "node"]),
+    pure("check", &[]),
+    real("verify", &["base", "proto", "check"]),
     real(
         "cli",
         &[
             "base",
             "protocol",
+            "policy",
             "wire",
             "storage",
             "state",
@@ -52,6 +56,8 @@ const ROOMS: [Room; 14] = [
             "gateway-etcd",
             "client",
             "sim",
+            "check",
+            "verify",
         ],
     ),
 ];

@@ -1,5 +1,6 @@
 //! `quorate kv`: keys and values from the command line, against any etcd v3 endpoint.
 
+use crate::evidence::{self, Evidence};
 use crate::probe::{endpoint, time};
 use crate::report::{Exit, Problem, say};
 use bytes::Bytes;
@@ -12,10 +13,13 @@ use std::time::Duration;
 const EXAMPLES: &str = "\
 Examples:
   quorate kv put greeting hello
+  quorate kv put report done --fence nightly=42
   quorate kv get greeting
+  quorate kv get report --fence nightly=42          a read that is refused, too, once another holds the name
   quorate kv get users/ --prefix --limit 10
   quorate kv get greeting --serializable --timeout 300ms --endpoints 127.0.0.1:12379,127.0.0.1:22379
   quorate kv del greeting
+  quorate kv put greeting hello --evidence
   quorate kv watch users/ --prefix --rev 1";
 
 /// Read, write and watch keys
@@ -37,9 +41,15 @@ pub(crate) struct Args {
     /// Speak JSON: one line a result
     #[arg(long, global = true)]
     json: bool,
+    /// Show how the request was served: by whom, on whose word, and how long each part took
+    #[arg(long, global = true)]
+    evidence: bool,
     /// How long to wait
     #[arg(long, value_name = "TIME", global = true, value_parser = time, default_value = "5s")]
     timeout: Duration,
+    /// Refused once a higher token was shown for the name; not for `watch`
+    #[arg(long, value_name = "NAME=TOKEN", global = true, value_parser = crate::fence::metadata)]
+    fence: Option<String>,
 }
 
 #[derive(clap::Subcommand, Debug)]
@@ -116,8 +126,22 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
         .map_err(|e| Problem::new(Exit::Failed, format!("the runtime did not start: {e}"), ""))?;
     runtime.block_on(async {
         let patience = args.timeout;
-        let client = Client::connect(&args.endpoints, 1, patience).await.map_err(|e| problem(&e))?;
+        let mut client = Client::connect(&args.endpoints, 1, patience).await.map_err(|e| problem(&e))?;
+        if let Some(fence) = &args.fence {
+            client = client.fenced(fence).map_err(|e| problem(&e))?;
+        }
         if let Command::Watch { key, prefix, rev } = &args.command {
+            if args.evidence {
+                return Err(Problem::new(
+                    Exit::Usage,
+                    "a watch is no single request, and has no evidence",
+                    "--evidence goes with get, put and del",
+                ));
+            }
+            if args.fence.is_some() {
+                let hint = "a watch changes nothing; show the token with what you do about it";
+                return Err(Problem::new(Exit::Usage, "a watch shows no token: leave out --fence", hint));
+            }
             return watch(&client, key, *prefix, *rev, args.json).await;
         }
         match tokio::time::timeout(patience, once(&client, args)).await {
@@ -143,11 +167,16 @@ async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
                 keys_only: *keys_only,
                 ..pb::RangeRequest::default()
             };
-            let reply = client.range(request).await.map_err(|e| problem(&e))?;
+            let (reply, evidence) = if args.evidence {
+                explained(client.showing(request), async |request| client.kv(0).range(request).await).await?
+            } else {
+                (client.range(request).await.map_err(|e| problem(&e))?, None)
+            };
             if reply.kvs.is_empty() && !args.json {
                 eprintln!("no such key at revision {}", reply.header.map_or(0, |h| h.revision));
             }
             reply.kvs.iter().for_each(|kv| show(None, kv, args.json));
+            evidence.inspect(|evidence| evidence.show(args.json));
         }
         Command::Put { key, value, lease } => {
             let request = pb::PutRequest {
@@ -156,8 +185,13 @@ async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
                 lease: *lease,
                 ..pb::PutRequest::default()
             };
-            let reply = client.put(request).await.map_err(|e| problem(&e))?;
+            let (reply, evidence) = if args.evidence {
+                explained(client.showing(request), async |request| client.kv(0).put(request).await).await?
+            } else {
+                (client.put(request).await.map_err(|e| problem(&e))?, None)
+            };
             done(args.json, 1, reply.header);
+            evidence.inspect(|evidence| evidence.show(args.json));
         }
         Command::Del { key, prefix } => {
             let request = pb::DeleteRangeRequest {
@@ -165,12 +199,33 @@ async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
                 range_end: end(key, *prefix),
                 prev_kv: false,
             };
-            let reply = client.delete(request).await.map_err(|e| problem(&e))?;
+            let (reply, evidence) = if args.evidence {
+                explained(client.showing(request), async |request| client.kv(0).delete_range(request).await)
+                    .await?
+            } else {
+                (client.delete(request).await.map_err(|e| problem(&e))?, None)
+            };
             done(args.json, reply.deleted, reply.header);
+            evidence.inspect(|evidence| evidence.show(args.json));
         }
         Command::Watch { .. } => {}
     }
     Ok(())
+}
+
+/// Asks one node, once, for an answer and how it came to be.
+async fn explained<Q, A>(
+    request: tonic::Request<Q>,
+    call: impl AsyncFnOnce(tonic::Request<Q>) -> Result<tonic::Response<A>, tonic::Status>,
+) -> Result<(A, Option<Evidence>), Problem> {
+    let since = std::time::Instant::now();
+    let reply =
+        call(evidence::asking(request)).await.map_err(|status| problem(&ClientError::Status(status)))?;
+    let evidence = Evidence::read(reply.metadata(), since.elapsed());
+    if evidence.is_none() {
+        eprintln!("this node gives no evidence: it is no node of Quorate, or of an older release");
+    }
+    Ok((reply.into_inner(), evidence))
 }
 
 async fn watch(client: &Client, key: &str, prefix: bool, rev: i64, json: bool) -> Result<(), Problem> {
@@ -262,7 +317,7 @@ fn done(json: bool, keys: i64, header: Option<pb::ResponseHeader>) {
     }
 }
 
-fn problem(error: &ClientError) -> Problem {
+pub(crate) fn problem(error: &ClientError) -> Problem {
     let hint = match error {
         ClientError::Address(_) => "write endpoints as http://host:port, separated by commas",
         ClientError::Unreachable(_) => {
@@ -270,6 +325,9 @@ fn problem(error: &ClientError) -> Problem {
         }
         ClientError::Status(status) if status.code() == tonic::Code::Unavailable => {
             "a write may or may not have happened; `quorate status` shows how the cluster is"
+        }
+        ClientError::Status(status) if status.message().starts_with("quorate: fenced") => {
+            "somebody else got the name since; take it again, and read again what this write stands on"
         }
         ClientError::Status(_) => "",
     };

@@ -1,7 +1,11 @@
 //! The `quorate` binary: it parses, calls and prints. What happens stands in the crates it composes.
 
 mod bench;
+mod check;
 mod doctor;
+mod evidence;
+mod fence;
+mod hold;
 mod kv;
 mod node;
 mod probe;
@@ -11,6 +15,7 @@ mod sim;
 mod snapshot;
 mod status;
 mod up;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use report::{EXIT_CODES, Problem};
@@ -41,6 +46,12 @@ enum Command {
     Node(node::Args),
     /// Read, write and watch keys
     Kv(kv::Args),
+    /// Run a command while holding a lock
+    Lock(hold::LockArgs),
+    /// Run a command while being the leader
+    Elect(hold::ElectArgs),
+    /// Show and drop fencing tokens
+    Fence(fence::Args),
     /// Measure a cluster
     Bench(bench::Args),
     /// Save a space into a file, look into one, make a new cluster of one
@@ -49,19 +60,43 @@ enum Command {
     Doctor(doctor::Args),
     /// Run whole clusters in one process, from seeds
     Sim(sim::Args),
+    /// Judge histories of any system: are they what it promised?
+    Check(check::Args),
+    /// Break a real cluster under real clients, and judge what they saw
+    Verify(Box<verify::Args>),
+    /// A client of `verify`; it takes its orders on standard input
+    #[command(hide = true)]
+    VerifyClient,
+    /// Cleans up when `verify` is gone
+    #[command(hide = true)]
+    VerifyGuardian {
+        /// The report's folder
+        report: std::path::PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return check::refuse_usage(&error),
+    };
+    let done = match cli.command {
         Command::Up(args) => up::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Node(args) => node::run(&args),
         Command::Kv(args) => kv::run(&args),
+        Command::Lock(args) => hold::lock(&args),
+        Command::Elect(args) => hold::elect(&args),
+        Command::Fence(args) => fence::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Sim(args) => sim::run(&args),
+        Command::Verify(args) => return verify::run(&args),
+        Command::VerifyClient => return verify::client(),
+        Command::VerifyGuardian { report } => return verify::guardian(&report),
+        Command::Check(args) => return check::run(&args),
     };
     finish(done)
 }

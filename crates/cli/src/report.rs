@@ -19,7 +19,9 @@ Exit codes:
   5  the data are damaged; nothing was changed
   6  the disk failed while serving; the node stopped
   7  the state failed a read; the node stopped, and heals from its peers when it is started again
-  8  the node was removed from its cluster; it stopped, and comes back only as a new one";
+  8  the node was removed from its cluster; it stopped, and comes back only as a new one
+
+`quorate lock` and `quorate elect` pass on their command's; their own are 124 to 127.";
 
 /// What the exit code says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,14 @@ pub(crate) enum Exit {
     StateDamaged = 7,
     /// The node was removed from its cluster.
     Removed = 8,
+    /// A lock or a leadership was lost while its command ran.
+    Lost = 124,
+    /// A lock or a leadership was not got.
+    NotHeld = 125,
+    /// The command to run under it cannot be run.
+    NotRun = 126,
+    /// There is no such command.
+    NoCommand = 127,
 }
 
 impl Exit {
@@ -68,6 +78,10 @@ impl Exit {
             Self::Broken => "broken",
             Self::StateDamaged => "state-damaged",
             Self::Removed => "removed",
+            Self::Lost => "lost",
+            Self::NotHeld => "not-held",
+            Self::NotRun => "not-run",
+            Self::NoCommand => "no-command",
         }
     }
 }

@@ -6,7 +6,7 @@
 use crate::report::{Exit, Problem};
 use indicatif::{ProgressBar, ProgressStyle};
 use quorate_base::time::Duration;
-use quorate_sim::{Outcome, Plan};
+use quorate_sim::{BUILT_IN, Outcome, Plan, Planted};
 use serde::Serialize;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -39,6 +39,9 @@ pub(crate) struct Args {
     /// Run every seed twice and compare the digests of all events
     #[arg(long)]
     twice: bool,
+    /// With this planted bug, to see it caught; `list` prints their names
+    #[arg(long, value_name = "NAME", conflicts_with = "twice")]
+    mutant: Option<String>,
     /// Seeds at a time [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: Option<u16>,
@@ -52,6 +55,7 @@ Examples:
   quorate sim --seeds 0..1000
   quorate sim --seed 17               one seed, with what fired in it
   quorate sim --seeds 0..20 --twice   are runs really the same?
+  quorate sim --mutant list           the planted bugs, for a build that has them
 
 Ends with 1 if a promise was broken; the failing seed is printed with the command that replays it.";
 
@@ -100,10 +104,14 @@ thread_local! {
 
 /// Runs them.
 pub(crate) fn run(args: &Args) -> Result<(), Problem> {
+    if args.mutant.as_deref() == Some("list") {
+        return list(args.json);
+    }
+    let planted = args.mutant.as_deref().map(planted).transpose()?;
     say_seed_on_panic(args);
     let (from, to) = args.seed.map_or(args.seeds, |seed| (seed, seed + 1));
     let began = std::time::Instant::now();
-    let sum = run_all(args, from, to);
+    let sum = run_all(args, planted, from, to);
     report(args, &sum, began.elapsed());
     match sum.failed.first() {
         None => Ok(()),
@@ -115,7 +123,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
     }
 }
 
-fn run_all(args: &Args, from: u64, to: u64) -> Sum {
+fn run_all(args: &Args, planted: Option<Planted>, from: u64, to: u64) -> Sum {
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     let jobs = args.jobs.map_or(cores, u64::from).min(to - from);
     let (next, enough) = (AtomicU64::new(from), AtomicBool::new(false));
@@ -125,7 +133,7 @@ fn run_all(args: &Args, from: u64, to: u64) -> Sum {
         let (sender, results) = channel();
         for _ in 0..jobs {
             let (sender, next, enough) = (sender.clone(), &next, &enough);
-            scope.spawn(move || work(args, next, to, enough, &sender));
+            scope.spawn(move || work(args, planted, next, to, enough, &sender));
         }
         drop(sender);
         for (seed, outcome) in results {
@@ -144,8 +152,41 @@ fn run_all(args: &Args, from: u64, to: u64) -> Sum {
     sum
 }
 
+/// The planted bug of this name, if this build has any.
+fn planted(name: &str) -> Result<Planted, Problem> {
+    let found = Planted::named(name).ok_or_else(|| {
+        Problem::new(
+            Exit::Usage,
+            format!("no planted bug is called {name:?}"),
+            "--mutant list prints their names",
+        )
+    })?;
+    if !BUILT_IN {
+        return Err(Problem::new(
+            Exit::Usage,
+            "this build has no planted bugs",
+            "build one that has: cargo build --release --features mutants",
+        ));
+    }
+    Ok(found)
+}
+
+fn list(json: bool) -> Result<(), Problem> {
+    let names: Vec<_> = Planted::all().map(|(name, _)| name).collect();
+    let text = if json { serde_json::to_string(&names).unwrap_or_default() } else { names.join("\n") };
+    let _ = writeln!(std::io::stdout(), "{text}");
+    Ok(())
+}
+
 /// Takes seeds until none is left.
-fn work(args: &Args, next: &AtomicU64, to: u64, enough: &AtomicBool, results: &Sender<(u64, Outcome)>) {
+fn work(
+    args: &Args,
+    planted: Option<Planted>,
+    next: &AtomicU64,
+    to: u64,
+    enough: &AtomicBool,
+    results: &Sender<(u64, Outcome)>,
+) {
     while !enough.load(Ordering::Relaxed) {
         let seed = next.fetch_add(1, Ordering::Relaxed);
         if seed >= to {
@@ -158,9 +199,11 @@ fn work(args: &Args, next: &AtomicU64, to: u64, enough: &AtomicBool, results: &S
             clients: usize::from(args.clients),
             faults: !args.calm,
             disks: true,
+            swarm: true,
             doors: true,
+            fences: true,
+            planted,
             members: true,
-            mutant: None,
         };
         let mut outcome = plan.run();
         if args.twice && outcome.violation.is_none() {
@@ -181,7 +224,8 @@ fn work(args: &Args, next: &AtomicU64, to: u64, enough: &AtomicBool, results: &S
 /// The command that gives the same run again.
 fn replay(args: &Args, seed: u64) -> String {
     let calm = if args.calm { " --calm" } else { "" };
-    format!("quorate sim --seed {seed} --span {} --clients {}{calm}", args.span, args.clients)
+    let mutant = args.mutant.as_ref().map_or(String::new(), |name| format!(" --mutant {name}"));
+    format!("quorate sim --seed {seed} --span {} --clients {}{calm}{mutant}", args.span, args.clients)
 }
 
 /// A panic is a failed invariant of our own: its seed must not be lost with it.

@@ -83,7 +83,10 @@ Examples:
 
 Each node of the new cluster is restored from the same file, with the same members, and then started by `quorate serve` with the
 same settings. Revisions and leases are as they were. `etcdctl snapshot save` writes the same file. A snapshot of etcd is restored,
-too, without its members, users and alarms.";
+too, without its members, users and alarms.
+
+Fences are as of the snapshot: a token that was shown since is not known any more. Where locks' tokens fence, restore with
+--bump-revision, so that the tokens of new holders are higher than those of the old ones. A snapshot of etcd has no fences.";
 
 /// What `--json` says of a file.
 #[derive(Serialize, Debug)]
@@ -100,6 +103,7 @@ struct Told {
     keys: u64,
     versions: u64,
     leases: u64,
+    fences: u64,
     alarms: u64,
     digest: String,
 }
@@ -126,6 +130,12 @@ fn restore(args: &Restore) -> Result<(), Problem> {
     if !args.json {
         let (node, data) = (settings.server.node, settings.server.data.display());
         say(&format!("node {node} of cluster {:?} can be started on {data}", settings.cluster));
+        if restored.contents.fences > 0 && args.bump_revision.is_none() {
+            eprintln!(
+                "note: who got a lock after the snapshot may show a higher token than those who get it now; \
+                 --bump-revision prevents that"
+            );
+        }
     }
     Ok(())
 }
@@ -144,6 +154,7 @@ fn tell(path: &Path, found: &Inspected, json: bool, verb: &str) -> Result<(), Pr
         keys: c.keys,
         versions: c.versions,
         leases: c.leases,
+        fences: c.fences,
         alarms: c.alarms,
         digest: format!("{:016x}", c.digest),
     };
@@ -154,8 +165,15 @@ fn tell(path: &Path, found: &Inspected, json: bool, verb: &str) -> Result<(), Pr
         return Ok(());
     }
     say(&format!(
-        "{} {verb} {} keys at revision {} ({} older versions, compacted at {}), {} leases, {} alarms",
-        told.file, told.keys, told.revision, told.versions, told.compacted, told.leases, told.alarms
+        "{} {verb} {} keys at revision {} ({} older versions, compacted at {}), {} leases, {} fences, {} alarms",
+        told.file,
+        told.keys,
+        told.revision,
+        told.versions,
+        told.compacted,
+        told.leases,
+        told.fences,
+        told.alarms
     ));
     let whose = match (told.node, told.cluster) {
         (Some(node), Some(cluster)) => {

@@ -208,3 +208,35 @@ fn seeds_run_from_the_binary() {
     assert_eq!(sum["failed"].as_array().unwrap().len(), 0);
     assert!(sum["answered"].as_u64().unwrap() > 0, "{sum}");
 }
+
+/// Claim: over real nodes, whichever is asked, a token that is not the highest is refused; fences outlive a restart.
+#[test]
+fn an_old_token_is_refused_by_every_node_and_after_a_restart() {
+    let scratch = Scratch::new("fence");
+    let data = scratch.path("data");
+    let up = Up::start(&["--data", &data]);
+    let ready = up.ready();
+    let urls: Vec<String> =
+        ready["nodes"].as_array().unwrap().iter().map(|n| n["etcd"].as_str().unwrap().to_string()).collect();
+    let put = |url: &str, fence: &str| output(&["kv", "put", "k", "v", "--fence", fence, "--endpoints", url]);
+    assert_eq!(put(&urls[0], "job =8").0, 0);
+    for url in &urls {
+        let (code, _, stderr) = put(url, "job =7");
+        assert_eq!(code, 1, "{stderr}");
+        assert!(stderr.contains("fenced: token 8") && stderr.contains("hint:"), "{stderr}");
+        assert_eq!(put(url, "job =8").0, 0);
+    }
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+    let up = Up::start(&["--data", &data]);
+    let url = up.ready()["nodes"][1]["etcd"].as_str().unwrap().to_string();
+    let told = output(&["kv", "put", "k", "v", "--fence", "job =7", "--evidence", "--endpoints", &url]);
+    assert!(told.2.contains("fenced: token 8"), "also where evidence is asked for: {told:?}");
+    assert_eq!(output(&["fence", "list", "--endpoints", &url]).1, "job =8\n");
+    assert_eq!(put(&url, "job =7").0, 1);
+    assert_eq!(output(&["fence", "drop", "job ", "--endpoints", &url]).0, 0);
+    assert_eq!(put(&url, "job =7").0, 0);
+    let (code, _, stderr) = output(&["fence", "drop", "none", "--endpoints", &url]);
+    assert!(code == 1 && stderr.contains("no token was shown"), "{stderr}");
+    assert_eq!(put(&url, "job").0, 2);
+}

@@ -8,11 +8,15 @@ use quorate_proto::etcdserverpb as pb;
 use retry::{Decision, Kind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tonic::Status;
+use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
 
 /// The largest reply that is read.
 const REPLY_MAX: usize = i32::MAX as usize;
+
+/// How often a connection with a call under way is tried.
+const PING: Duration = Duration::from_secs(10);
 
 /// Why nothing came of a request.
 #[derive(Clone, Debug)]
@@ -42,6 +46,7 @@ impl std::error::Error for ClientError {}
 pub struct Client {
     channels: Vec<Channel>,
     turn: AtomicUsize,
+    fence: Option<AsciiMetadataValue>,
 }
 
 impl Client {
@@ -64,7 +69,22 @@ impl Client {
         if channels.is_empty() {
             return Err(ClientError::Unreachable(reason));
         }
-        Ok(Self { channels, turn: AtomicUsize::new(0) })
+        Ok(Self { channels, turn: AtomicUsize::new(0), fence: None })
+    }
+
+    /// The same connections, for reads and writes that show a fencing token: `NAME=TOKEN`, the name percent-encoded.
+    pub fn fenced(&self, fence: &str) -> Result<Self, ClientError> {
+        let fence = fence.parse().map_err(|_| ClientError::Address(format!("{fence:?} is no metadata")))?;
+        Ok(Self { channels: self.channels.clone(), turn: AtomicUsize::new(0), fence: Some(fence) })
+    }
+
+    /// A request that shows this client's token, for those who call a service themselves.
+    pub fn showing<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(fence) = &self.fence {
+            request.metadata_mut().insert("quorate-fence", fence.clone());
+        }
+        request
     }
 
     /// How many connections there are.
@@ -90,7 +110,7 @@ impl Client {
     /// Reads; another connection is tried while one fails for a passing reason.
     pub async fn range(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse, ClientError> {
         self.call(Kind::Read, |at| {
-            let (mut kv, request) = (self.kv(at), request.clone());
+            let (mut kv, request) = (self.kv(at), self.showing(request.clone()));
             async move { kv.range(request).await.map(tonic::Response::into_inner) }
         })
         .await
@@ -99,7 +119,7 @@ impl Client {
     /// Writes one key. It is tried again only where it cannot have been done.
     pub async fn put(&self, request: pb::PutRequest) -> Result<pb::PutResponse, ClientError> {
         self.call(Kind::Write, |at| {
-            let (mut kv, request) = (self.kv(at), request.clone());
+            let (mut kv, request) = (self.kv(at), self.showing(request.clone()));
             async move { kv.put(request).await.map(tonic::Response::into_inner) }
         })
         .await
@@ -111,7 +131,7 @@ impl Client {
         request: pb::DeleteRangeRequest,
     ) -> Result<pb::DeleteRangeResponse, ClientError> {
         self.call(Kind::Write, |at| {
-            let (mut kv, request) = (self.kv(at), request.clone());
+            let (mut kv, request) = (self.kv(at), self.showing(request.clone()));
             async move { kv.delete_range(request).await.map(tonic::Response::into_inner) }
         })
         .await
@@ -145,6 +165,9 @@ fn endpoint(url: &str, patience: Duration) -> Result<Endpoint, ClientError> {
     Ok(endpoint
         .connect_timeout(patience)
         .tcp_nodelay(true)
+        // A node that is frozen, or cut off, is noticed by who waits for it.
+        .http2_keep_alive_interval(PING)
+        .keep_alive_timeout(PING / 2)
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(16 << 20))
 }

@@ -32,18 +32,29 @@ const CODES: [&str; 17] = [
     "Unauthenticated",
 ];
 
-/// Services with their unary methods and their streams.
-const METHODS: [(&str, &[&str], &[&str]); 6] = [
-    ("KV", &["Range", "Put", "DeleteRange", "Txn", "Compact"], &[]),
-    ("Watch", &[], &["Watch"]),
-    ("Lease", &["LeaseGrant", "LeaseRevoke", "LeaseTimeToLive", "LeaseLeases"], &["LeaseKeepAlive"]),
-    ("Cluster", &["MemberAdd", "MemberRemove", "MemberUpdate", "MemberList", "MemberPromote"], &[]),
+/// Services with their package, their unary methods and their streams.
+const METHODS: [(&str, &[&str], &[&str]); 9] = [
+    ("etcdserverpb.KV", &["Range", "Put", "DeleteRange", "Txn", "Compact"], &[]),
+    ("etcdserverpb.Watch", &[], &["Watch"]),
     (
-        "Maintenance",
+        "etcdserverpb.Lease",
+        &["LeaseGrant", "LeaseRevoke", "LeaseTimeToLive", "LeaseLeases"],
+        &["LeaseKeepAlive"],
+    ),
+    (
+        "etcdserverpb.Cluster",
+        &["MemberAdd", "MemberRemove", "MemberUpdate", "MemberList", "MemberPromote"],
+        &[],
+    ),
+    (
+        "etcdserverpb.Maintenance",
         &["Alarm", "Status", "Defragment", "Hash", "HashKV", "MoveLeader", "Downgrade"],
         &["Snapshot"],
     ),
-    ("Auth", &["Authenticate", "AuthStatus"], &[]),
+    ("etcdserverpb.Auth", &["Authenticate", "AuthStatus"], &[]),
+    ("v3lockpb.Lock", &["Lock", "Unlock"], &[]),
+    ("v3electionpb.Election", &["Campaign", "Proclaim", "Leader", "Resign"], &["Observe"]),
+    ("quoratepb.Fences", &["List", "Drop"], &[]),
 ];
 
 #[derive(Debug)]
@@ -82,14 +93,12 @@ impl Method {
     fn new(service: &str, name: &str, unary: bool) -> Self {
         let kind = match (unary, name) {
             (true, _) => "unary",
-            (false, "Snapshot") => "server_stream",
+            (false, "Snapshot" | "Observe") => "server_stream",
             (false, _) => "bidi_stream",
         };
         Self {
-            path: format!("/etcdserverpb.{service}/{name}"),
-            labels: format!(
-                "grpc_type=\"{kind}\",grpc_service=\"etcdserverpb.{service}\",grpc_method=\"{name}\""
-            ),
+            path: format!("/{service}/{name}"),
+            labels: format!("grpc_type=\"{kind}\",grpc_service=\"{service}\",grpc_method=\"{name}\""),
             unary,
             started: AtomicU64::default(),
             handled: Default::default(),

@@ -37,6 +37,17 @@ fn refused_status(refused: &Refused) -> Status {
         Refused::UnknownCommand => {
             (Code::Unimplemented, "quorate: a node of this cluster is of an older release; update it")
         }
+        Refused::Fenced { token } => {
+            return Status::failed_precondition(format!(
+                "quorate: fenced: token {token} has been shown for this name, a higher one than this request's"
+            ));
+        }
+        Refused::FencesFull => (
+            Code::ResourceExhausted,
+            "quorate: as many names are fenced as may be; drop some with `quorate fence drop`",
+        ),
+        Refused::FenceName => (Code::InvalidArgument, "quorate: the name of a fence has 1 to 256 bytes"),
+        Refused::NoFence => (Code::NotFound, "quorate: no token was shown for this name"),
         Refused::NoSpace => (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded"),
         Refused::Corrupt => (Code::DataLoss, "etcdserver: corrupt cluster"),
         Refused::TooManyAlarms => {

@@ -8,8 +8,9 @@
 
 use crate::aside::{Aside, Large};
 use crate::calls::Call;
-use crate::{Counters, Gateway};
+use crate::{Counters, Gateway, evidence};
 use pin_project_lite::pin_project;
+use quorate_node::evidence::Slot;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -56,9 +57,9 @@ where
         if content.is_some_and(|c| c.as_bytes().starts_with(b"application/grpc")) {
             let call = self.gateway.counters.calls.begin(request.uri().path());
             let request = request.map(|body| self.gateway.unfinished.count(body));
-            let aside = self.gateway.aside.clone();
+            let (aside, slot) = (self.gateway.aside.clone(), evidence::slot(request.headers()));
             let calls = call.map(|call| (call, self.gateway.counters.clone()));
-            return Answer::Grpc { answer: self.services.call(request), aside, calls };
+            return Answer::Grpc { answer: self.services.call(request), aside, calls, slot };
         }
         let gateway = self.gateway.clone();
         let (asked, _) = request.into_parts();
@@ -70,7 +71,7 @@ pin_project! {
     /// What comes of a request.
     #[project = AnswerProjected]
     pub(crate) enum Answer<F> {
-        Grpc { #[pin] answer: F, aside: Aside, calls: Option<(Call, Arc<Counters>)> },
+        Grpc { #[pin] answer: F, aside: Aside, calls: Option<(Call, Arc<Counters>)>, slot: Option<Slot> },
         Page { page: Pin<Box<dyn Future<Output = Page> + Send>> },
     }
 }
@@ -84,8 +85,11 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
             AnswerProjected::Page { page } => page.as_mut().poll(cx).map(Ok),
-            AnswerProjected::Grpc { answer, aside, calls } => {
-                let mut response = ready!(answer.poll(cx))?;
+            AnswerProjected::Grpc { answer, aside, calls, slot } => {
+                let mut response = ready!(evidence::within(slot.as_ref(), || answer.poll(cx)))?;
+                if let Some(evidence) = slot.take().and_then(|slot| slot.take()) {
+                    evidence::write(&evidence, response.headers_mut());
+                }
                 if response.headers().contains_key(Status::GRPC_STATUS) {
                     recode(response.headers_mut());
                 }

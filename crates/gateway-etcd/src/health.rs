@@ -175,7 +175,7 @@ mod tests {
 
     async fn page(node: Alone, path: &str) -> u16 {
         let asked = http::Request::get(path).body(()).unwrap().into_parts().0;
-        gateway(node).page(&asked).await.status().as_u16()
+        gateway(std::sync::Arc::new(node)).page(&asked).await.status().as_u16()
     }
 
     /// Claim: a node that must not be restarted is alive, and one that does not serve is not ready.

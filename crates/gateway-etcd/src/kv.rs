@@ -1,7 +1,7 @@
 //! The KV service.
 
 use crate::failure::status;
-use crate::{Gateway, aside, check, check_size, convert, unexpected};
+use crate::{Gateway, aside, check, check_size, convert, fence, unexpected};
 use quorate_node::api::{Answer, Body, Failure, Request};
 use quorate_proto::etcdserverpb as pb;
 use quorate_wire::kv::{Command, Reply, Revision};
@@ -16,8 +16,7 @@ impl pb::kv_server::Kv for Gateway {
         let (metadata, _, message) = r.into_parts();
         check::range(&message)?;
         let serializable = message.serializable;
-        let request = Request::Range { range: convert::range(message), serializable };
-        match self.ask(&metadata, request).await? {
+        match self.read(&metadata, convert::range(message), serializable).await? {
             Answer { head, body: Body::Reply(Reply::Range(reply)) } => {
                 let (large, header) = (aside::is_large(&reply), Some(convert::header(head)));
                 self.aside.reply(large, move || convert::range_response(header, reply)).await
@@ -30,8 +29,7 @@ impl pb::kv_server::Kv for Gateway {
         let (metadata, _, message) = r.into_parts();
         check::put(&message)?;
         check_size(&message)?;
-        let request = Request::Write(Command::Put(convert::put(message)));
-        match self.ask(&metadata, request).await? {
+        match self.write(&metadata, Command::Put(convert::put(message))).await? {
             Answer { head, body: Body::Reply(Reply::Put { prev }) } => {
                 Ok(Response::new(convert::put_response(Some(convert::header(head)), prev)))
             }
@@ -46,8 +44,7 @@ impl pb::kv_server::Kv for Gateway {
         let (metadata, _, message) = r.into_parts();
         check::delete(&message)?;
         check_size(&message)?;
-        let request = Request::Write(Command::Delete(convert::delete(message)));
-        match self.ask(&metadata, request).await? {
+        match self.write(&metadata, Command::Delete(convert::delete(message))).await? {
             Answer { head, body: Body::Reply(Reply::Delete { deleted, prev }) } => {
                 Ok(Response::new(convert::delete_response(Some(convert::header(head)), deleted, prev)))
             }
@@ -61,9 +58,12 @@ impl pb::kv_server::Kv for Gateway {
         check_size(&message)?;
         let (reads, serializable) = (check::only_reads(&message), check::serializable(&message));
         let txn = convert::txn(message)?;
-        let request =
-            if reads { Request::ReadTxn { txn, serializable } } else { Request::Write(Command::Txn(txn)) };
-        match self.ask(&metadata, request).await? {
+        let answer = if reads && fence::shown(&metadata)?.is_none() {
+            self.ask(&metadata, Request::ReadTxn { txn, serializable }).await?
+        } else {
+            self.write(&metadata, Command::Txn(txn)).await?
+        };
+        match answer {
             Answer { head, body: Body::Reply(Reply::Txn { succeeded, replies }) } => {
                 let (large, header) = (aside::are_large(&replies), Some(convert::header(head)));
                 let make = move || convert::txn_response(header, head.revision, succeeded, replies);
@@ -80,7 +80,7 @@ impl pb::kv_server::Kv for Gateway {
         let (metadata, _, message) = r.into_parts();
         let revision: Revision = message.revision;
         // Logical compaction is at once; `physical` waits till the asked node has deleted what was forgotten, too.
-        let answer = self.ask(&metadata, Request::Write(Command::Compact { revision })).await?;
+        let answer = self.write(&metadata, Command::Compact { revision }).await?;
         match answer.body {
             Body::Reply(Reply::Compact) => {
                 if message.physical {

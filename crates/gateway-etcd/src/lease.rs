@@ -29,7 +29,7 @@ impl pb::lease_server::Lease for Gateway {
         }
         let ttl = message.ttl.max(self.door.patience().least_lease);
         let id = if message.id == 0 { self.pick_lease_id() } else { message.id };
-        match self.ask(&metadata, Request::Write(Command::LeaseGrant { id, ttl })).await? {
+        match self.write(&metadata, Command::LeaseGrant { id, ttl }).await? {
             Answer { head, body: Body::Reply(Reply::LeaseGrant { id, ttl }) } => {
                 let header = Some(convert::header(head));
                 Ok(Response::new(pb::LeaseGrantResponse { header, id, ttl, error: String::new() }))
@@ -44,7 +44,7 @@ impl pb::lease_server::Lease for Gateway {
     ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
         let (metadata, _, message) = r.into_parts();
         let command = Command::LeaseRevoke { ids: vec![message.id] };
-        let answer = self.ask(&metadata, Request::Write(command)).await?;
+        let answer = self.write(&metadata, command).await?;
         Ok(Response::new(pb::LeaseRevokeResponse { header: Some(convert::header(answer.head)) }))
     }
 
@@ -94,7 +94,7 @@ impl pb::lease_server::Lease for Gateway {
 
 impl Gateway {
     /// A positive number that no other lease has, as far as chance can see to it; the machine refuses one that is taken.
-    fn pick_lease_id(&self) -> i64 {
+    pub(crate) fn pick_lease_id(&self) -> i64 {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
         let n = NEXT.fetch_add(1, Ordering::Relaxed);

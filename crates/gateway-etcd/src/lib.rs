@@ -16,12 +16,17 @@ mod check;
 mod cluster;
 mod convert;
 mod counted;
+mod election;
 mod ending;
+mod evidence;
 mod failure;
+mod fence;
 mod front;
 mod health;
 mod kv;
 mod lease;
+mod line;
+mod lock;
 mod maintenance;
 mod members;
 mod snapshot;
@@ -34,7 +39,7 @@ pub use calls::Calls;
 use ending::Endings;
 use prost::Message;
 use quorate_node::api::{Answer, Body, Door, Failure, Request};
-use quorate_proto::etcdserverpb as pb;
+use quorate_proto::{etcdserverpb as pb, quoratepb, v3electionpb, v3lockpb};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -67,6 +72,15 @@ pub struct Options {
     pub clients_max: usize,
     /// Where the door counts.
     pub counters: Arc<Counters>,
+    /// A planted bug; without the feature `mutants` it has no effect.
+    pub mutant: Option<Mutant>,
+}
+
+/// Bugs that happened elsewhere, planted to see whether the tests find them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// Who waited for a lock gets it though its own lease has ended meanwhile (etcd 3.4.3, Jepsen 2020).
+    LockLeaseUnchecked,
 }
 
 /// What the door counts.
@@ -92,6 +106,7 @@ pub(crate) struct Gateway {
     pub(crate) unfinished: Arc<Unfinished>,
     pub(crate) aside: Aside,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) mutant: Option<Mutant>,
 }
 
 /// Serves clients on `listener` until `shutdown` completes.
@@ -102,12 +117,13 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), String> {
     let endings = Endings::start(door.clone());
-    let Options { version, metrics, clients_max, counters } = options;
+    let Options { version, metrics, clients_max, counters, mutant } = options;
     let (version, unfinished, aside) = (version.into(), Arc::default(), Aside::default());
-    let gateway = Gateway { door, version, metrics, endings, unfinished, aside, counters: counters.clone() };
+    let gateway =
+        Gateway { door, version, metrics, endings, unfinished, aside, counters: counters.clone(), mutant };
     macro_rules! service {
-        ($module:ident, $server:ident) => {
-            pb::$module::$server::new(gateway.clone())
+        ($package:ident, $module:ident, $server:ident) => {
+            $package::$module::$server::new(gateway.clone())
                 .max_decoding_message_size(DECODE_MAX)
                 .max_encoding_message_size(ENCODE_MAX)
         };
@@ -128,12 +144,15 @@ pub async fn serve(
         .http2_max_local_error_reset_streams(Some(20_000))
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
-        .add_service(service!(kv_server, KvServer))
-        .add_service(service!(watch_server, WatchServer))
-        .add_service(service!(lease_server, LeaseServer))
-        .add_service(service!(cluster_server, ClusterServer))
-        .add_service(service!(maintenance_server, MaintenanceServer))
-        .add_service(service!(auth_server, AuthServer))
+        .add_service(service!(pb, kv_server, KvServer))
+        .add_service(service!(pb, watch_server, WatchServer))
+        .add_service(service!(pb, lease_server, LeaseServer))
+        .add_service(service!(pb, cluster_server, ClusterServer))
+        .add_service(service!(pb, maintenance_server, MaintenanceServer))
+        .add_service(service!(pb, auth_server, AuthServer))
+        .add_service(service!(v3lockpb, lock_server, LockServer))
+        .add_service(service!(v3electionpb, election_server, ElectionServer))
+        .add_service(service!(quoratepb, fences_server, FencesServer))
         .serve_with_incoming_shutdown(incoming, shutdown)
         .await
         .map_err(|e| e.to_string())
@@ -152,6 +171,7 @@ impl Gateway {
         request: Request,
         timeout: Option<Duration>,
     ) -> oneshot::Receiver<Result<Answer, Failure>> {
+        let request = evidence::ask(request);
         let (give, take) = oneshot::channel();
         // Whoever asked may be gone by then.
         self.door.call(request, timeout, Box::new(move |result| drop(give.send(result))));
@@ -222,6 +242,7 @@ pub(crate) fn unexpected(body: &Body) -> Status {
         Body::Status(_) => "a status",
         Body::MembersChanged { .. } => "changed members",
         Body::Moved => "a moved leader",
+        Body::Fences(_) => "fences",
         Body::HashSpace(_) | Body::HashAll(_) => "a hash",
         Body::Done => "that it is done",
     };
@@ -301,11 +322,10 @@ mod tests {
     }
 
     fn alone() -> Gateway {
-        gateway(Alone::default())
+        gateway(Arc::new(Alone::default()))
     }
 
-    pub(crate) fn gateway(node: Alone) -> Gateway {
-        let door: Arc<dyn Door> = Arc::new(node);
+    pub(crate) fn gateway(door: Arc<dyn Door>) -> Gateway {
         let endings = Endings::start(door.clone());
         let (unfinished, aside) = (Arc::default(), Aside::default());
         Gateway {
@@ -316,6 +336,7 @@ mod tests {
             unfinished,
             aside,
             counters: Arc::default(),
+            mutant: None,
         }
     }
 

@@ -40,10 +40,10 @@ impl pb::watch_server::Watch for Gateway {
 
 /// Wakes the task that polls a stream, from whatever thread has news for it.
 #[derive(Default)]
-struct Bell(Mutex<Option<Waker>>);
+pub(crate) struct Bell(Mutex<Option<Waker>>);
 
 impl Bell {
-    fn ring(&self) {
+    pub(crate) fn ring(&self) {
         let waker = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(waker) = waker {
             waker.wake();
@@ -51,7 +51,7 @@ impl Bell {
     }
 
     /// From now on `ring` wakes this one, once.
-    fn listen(&self, waker: &Waker) {
+    pub(crate) fn listen(&self, waker: &Waker) {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !held.as_ref().is_some_and(|held| held.will_wake(waker)) {
             *held = Some(waker.clone());

@@ -3,6 +3,7 @@
 //! A door decodes its wire protocol into a [`Request`], gives it to [`Door::call`] with a callback, and encodes the
 //! [`Answer`] or [`Failure`]. It holds no state that must survive.
 
+use crate::evidence::Slot;
 use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{Index, NodeId, Term};
@@ -58,6 +59,8 @@ pub enum Request {
         /// To whom.
         to: u64,
     },
+    /// All fences.
+    Fences,
     /// The alarms that stand, through a read index.
     Alarms,
     /// A hash of what can be read at the asked node, up to a revision; 0 and below mean all.
@@ -71,6 +74,8 @@ pub enum Request {
     Swept,
     /// The same, and when it has given the room back.
     Defragment,
+    /// Another request, which is none of these: how it was served is put into the slot before it is answered.
+    Explained(Box<Request>, Slot),
 }
 
 /// What stands in the header of an answer.
@@ -133,6 +138,8 @@ pub enum Body {
     },
     /// To `MoveLeader`, once the other leads.
     Moved,
+    /// To `Fences`: names, each with the highest token that was shown for it.
+    Fences(Vec<(Bytes, u64)>),
     /// To `HashSpace`.
     HashSpace(SpaceHash),
     /// To `HashAll`.

@@ -15,6 +15,7 @@
 //! | that record, and there is no checkpoint | the log alone will do if it is whole from its first entry; else as a state that is lost |
 //! | flushed entries or the state, and there is no other voter | the node does not start: whatever it served would lack what was acknowledged |
 
+use quorate_base::time::Duration;
 use quorate_base::{Base, EntryId, EntryKind, HardState, Index, Instant, NodeId, Rng, ShardId};
 use quorate_protocol::raft::{self, BootError, Membership, Raft};
 use quorate_state::kv::{Kv, KvView};
@@ -37,6 +38,8 @@ pub struct Parts<'a> {
     pub disk_lost: bool,
     /// A new node of a new cluster campaigns without waiting for a time-out.
     pub campaign_at_once: bool,
+    /// For so long an earlier life may have promised to vote for nobody, for its leader's lease.
+    pub promised: Duration,
 }
 
 /// A node ready to run.
@@ -96,7 +99,7 @@ impl std::error::Error for Error {}
 
 /// Puts core and machine together.
 pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant) -> Result<Booted, Error> {
-    let Parts { raft: config, mut found, store, founders, campaign_at_once, disk_lost } = parts;
+    let Parts { raft: config, mut found, store, founders, campaign_at_once, disk_lost, promised } = parts;
     let (shard, id) = (config.shard, config.id);
     let founders = founders.encode();
     let newest = store.newest().map_err(Error::State)?;
@@ -148,6 +151,7 @@ pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant
         base: log.base,
         entries: log.entries,
         campaign_at_once: new && campaign_at_once,
+        promised,
     };
     let raft = Raft::new(config, rng.fork("raft"), boot, now).map_err(Error::Boot)?;
     let view = kv.view();

@@ -9,8 +9,9 @@
 //!   to a read round and calls [`Lessor::renew`] when that is through.
 //! - A new leader cannot know the last keep-alives of the old one, so it starts every lease anew, from its time to live
 //!   or from what the last checkpoint says remained. Checkpoints keep repeated leader changes from prolonging a lease for ever.
-//!   They begin when half of the time is over, so a client that renews in time costs the log nothing; a keep-alive of a lease
-//!   with a checkpoint is confirmed only when the log has taken that back, or the next leader would end the lease too early.
+//!   They begin when half of the time is over, so a client that renews in time costs the log nothing; but soon where the lease
+//!   comes from an earlier leader, since leaders may change more often than that. A keep-alive of a lease with a checkpoint is
+//!   confirmed only when the log has taken that back, or the next leader would end the lease too early.
 //! - A new leader does not count before it has applied an entry of its own term, and with it all that was committed before:
 //!   a checkpoint that the log has taken back long ago would end a lease whose keep-alive was confirmed since.
 //! - A keep-alive of a lease that has run out waits for what becomes of its revocation, as with etcd.
@@ -26,12 +27,14 @@ use quorate_state::kv::LeaseInfo;
 use quorate_wire::kv::{Grant, LeaseId};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How many leases one revocation entry names at most.
+/// How many leases one entry names at most.
 pub const REVOKE_BATCH: usize = 1000;
 /// How many revocation entries may be in the log unapplied.
 const REVOCATIONS_IN_FLIGHT: usize = 4;
 /// Two entries with checkpoints are so far apart at least.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+/// So many entries with checkpoints go together at most: all of many leases have their turn before leaders change again.
+const CHECKPOINTS_AT_ONCE: usize = 16;
 /// One lease is checkpointed again when this part of its life has passed, ...
 const CHECKPOINT_PART: i64 = 16;
 /// ... but after so many seconds at the latest.
@@ -127,7 +130,7 @@ impl Lessor {
         for (&id, lease) in &mut self.leases {
             let told = if lease.remaining > 0 { lease.remaining.min(lease.ttl) } else { lease.ttl };
             let at = now + seconds(told);
-            let mark = now + if lease.remaining > 0 { step(lease.ttl) } else { half(lease.ttl) };
+            let mark = now + step(lease.ttl);
             (lease.deadline, lease.mark) = (Some(at), Some(mark));
             self.queue.insert((at, id));
             self.marks.insert((mark, id));
@@ -243,14 +246,15 @@ impl Lessor {
         }
         let to_clear = std::mem::take(&mut self.to_clear);
         let cleared: Vec<_> = to_clear.iter().filter_map(|&id| Some((self.grant(id)?, 0))).collect();
-        if !cleared.is_empty() {
-            self.clearing.extend(to_clear);
-            wishes.push(Wish::Checkpoint(cleared));
-        }
+        self.clearing.extend(to_clear);
+        wishes.extend(cleared.chunks(REVOKE_BATCH).map(|some| Wish::Checkpoint(some.to_vec())));
         if now >= self.checkpoint_at && self.marks.first().is_some_and(|&(at, _)| at <= now) {
             self.checkpoint_at = now + CHECKPOINT_EVERY;
-            let remaining = self.checkpoints(now);
-            if !remaining.is_empty() {
+            for _ in 0..CHECKPOINTS_AT_ONCE {
+                let remaining = self.checkpoints(now);
+                if remaining.is_empty() {
+                    break;
+                }
                 wishes.push(Wish::Checkpoint(remaining));
             }
         }

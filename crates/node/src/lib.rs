@@ -5,6 +5,7 @@ pub mod api;
 pub mod applier;
 pub mod backup;
 pub mod boot;
+pub mod evidence;
 pub mod figures;
 pub mod lane;
 pub mod lessor;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's panic is its failure")]
 
+use quorate_base::time::Duration;
 use quorate_base::{
     Append, Entry, EntryId, EntryKind, HardState, Index, Instant, Mint, NodeId, Rng, ShardId, Term, WriteId,
 };
@@ -34,6 +35,7 @@ fn start(disk: &FaultyDisk, voters: u64) -> Result<(Booted, Journal), String> {
         founders: raft::Membership::of_voters((1..=voters).map(NodeId)),
         campaign_at_once: false,
         disk_lost: false,
+        promised: Duration::ZERO,
     };
     match boot::boot(parts, &mut journal, &mut Rng::new(1), Instant(1)) {
         Ok(booted) => Ok((booted, journal)),

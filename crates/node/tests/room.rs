@@ -51,6 +51,7 @@ impl Node {
             founders: raft::Membership::of_voters([ME]),
             campaign_at_once: true,
             disk_lost: false,
+            promised: Duration::ZERO,
         };
         let (mut rng, now) = (Rng::new(1), Instant(1));
         let booted = boot::boot(parts, &mut journal, &mut rng, now).unwrap();

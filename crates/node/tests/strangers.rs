@@ -23,7 +23,7 @@ use quorate_storage::memory::MemoryStore;
 use quorate_storage::state::StateErrorKind;
 use quorate_wire::command;
 use quorate_wire::kv::{Command, KeyRange, Put, Range};
-use quorate_wire::peer::{Declined, Frame, LeaseAsk, Packet};
+use quorate_wire::peer::{Commitment, Declined, Frame, LeaseAsk, Packet};
 use std::sync::{Arc, Mutex};
 
 const KV: ShardId = ShardId(1);
@@ -58,6 +58,7 @@ impl Node {
             founders,
             campaign_at_once: false,
             disk_lost: false,
+            promised: Duration::ZERO,
         };
         let (mut rng, now) = (Rng::new(seed), Instant(1));
         let booted = boot::boot(parts, &mut journal, &mut rng, now).unwrap();
@@ -231,10 +232,13 @@ impl Liar<'_> {
             }
             5 => Message::Appended { term, matched: commit },
             6 => Message::AppendRejected { term, prev: commit, hint: self.id() },
-            7 => Message::Heartbeat { term, commit, round: self.rng.next_u64() },
+            7 => {
+                let lease = Duration::from_micros(self.rng.below(1 << 20));
+                Message::Heartbeat { term, commit, round: self.rng.next_u64(), lease }
+            }
             8 => {
-                let withheld = self.rng.chance(1, 5);
-                Message::HeartbeatResponse { term, round: self.rng.next_u64(), withheld }
+                let (withheld, promised) = (self.rng.chance(1, 5), self.rng.chance(1, 2));
+                Message::HeartbeatResponse { term, round: self.rng.next_u64(), withheld, promised }
             }
             9 => Message::Commit { term, commit },
             10 => Message::ReadIndex { term, context: self.rng.next_u64() },
@@ -270,8 +274,13 @@ impl Liar<'_> {
         let (term, request) = (self.term(), self.rng.below(50));
         let shard = if self.rng.chance(1, 20) { ShardId(self.rng.next_u64() as u32) } else { KV };
         let number = *self.rng.pick(&[i64::MIN, -1, 0, 1, i64::MAX]);
-        match self.rng.below(10) {
-            0 => Frame::Forward { shard, term, request, data: self.bytes() },
+        match self.rng.below(11) {
+            9 => {
+                let acks = vec![(NodeId(self.rng.below(5)), self.rng.next_u64())];
+                let how = Commitment { id: self.id(), acks, voters: 3, micros: self.rng.next_u64() };
+                Frame::Committed { request, how }
+            }
+            0 => Frame::Forward { shard, term, request, data: self.bytes(), explain: self.rng.chance(1, 2) },
             1 => Frame::Lease { shard, request, ask: LeaseAsk::KeepAlive(number) },
             2 => Frame::Lease { shard, request, ask: LeaseAsk::TimeToLive(number) },
             3 => Frame::LeaseAnswer { request, ttl: number, granted: number },
@@ -396,7 +405,13 @@ fn a_forwarded_command_that_is_too_large_is_not_taken() {
     for (len, more) in [(COMMAND_MAX + 1, 0), (COMMAND_MAX, 1)] {
         let mut packet = Packet::default();
         let term = node.lane.raft().term();
-        packet.push(&Frame::Forward { shard: KV, term, request: 1, data: vec![0; len].into() });
+        packet.push(&Frame::Forward {
+            shard: KV,
+            term,
+            request: 1,
+            data: vec![0; len].into(),
+            explain: false,
+        });
         node.packet(2, packet.finish());
         assert_eq!(node.settle(), None);
         assert_eq!(node.lane.raft().last().index.0, last.0 + more, "{len} bytes");
@@ -416,6 +431,7 @@ fn a_forwarded_command_of_a_newer_release_is_declined() {
         term,
         request: 7,
         data: vec![command::VERSION + 1, 2, 7].into(),
+        explain: false,
     });
     node.packets.clear();
     node.packet(2, packet.finish());
@@ -441,7 +457,7 @@ fn what_is_parked_is_bounded_and_goes_out_in_packets_that_are_read() {
     }
     assert!((40..60).contains(&refused(&node)), "{} of 300 MiB were refused", refused(&node));
     let mut packet = Packet::default();
-    let message = Message::Heartbeat { term: Term(1), commit: Index(0), round: 1 };
+    let message = Message::Heartbeat { term: Term(1), commit: Index(0), round: 1, lease: Duration::ZERO };
     packet.push(&Frame::Raft { shard: KV, message });
     node.packet(2, packet.finish());
     assert_eq!(node.settle(), None);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's panic is its failure")]
 
+use quorate_base::time::Duration;
 use quorate_base::{Base, EntryId, Index, Instant, Mint, NodeId, Rng, ShardId, Term};
 use quorate_faulty::FaultyDisk;
 use quorate_node::applier::{Applied, Applier, Output, Work};
@@ -33,6 +34,7 @@ fn start() -> (Lane, Applier) {
         founders,
         campaign_at_once: false,
         disk_lost: false,
+        promised: Duration::ZERO,
     };
     let (mut rng, now) = (Rng::new(1), Instant(1));
     let booted = boot::boot(parts, &mut journal, &mut rng, now).unwrap();

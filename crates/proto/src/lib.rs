@@ -10,3 +10,18 @@ pub mod mvccpb {
 pub mod etcdserverpb {
     tonic::include_proto!("etcdserverpb");
 }
+
+/// Locks.
+pub mod v3lockpb {
+    tonic::include_proto!("v3lockpb");
+}
+
+/// Elections.
+pub mod v3electionpb {
+    tonic::include_proto!("v3electionpb");
+}
+
+/// What Quorate serves beside etcd's interface.
+pub mod quoratepb {
+    tonic::include_proto!("quoratepb");
+}

@@ -16,11 +16,21 @@ impl Clock {
 
     /// The time now.
     pub(crate) fn now(&self) -> Instant {
-        Instant(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        let real = self.real();
+        #[cfg(feature = "faults")]
+        let real = crate::faults::shown(real);
+        Instant(real)
+    }
+
+    /// The time now, also where a test has ordered another one.
+    pub(crate) fn real(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// The same moment for the runtime's timers.
     pub(crate) fn tokio(&self, at: Instant) -> tokio::time::Instant {
+        #[cfg(feature = "faults")]
+        let at = Instant(crate::faults::real(at.0, self.real()));
         tokio::time::Instant::from_std(self.start + std::time::Duration::from_nanos(at.0))
     }
 }

@@ -59,6 +59,9 @@ pub struct ServerConfig {
     pub data_lost: bool,
     /// The version that etcd clients are told: plain MAJOR.MINOR.PATCH.
     pub reported_version: String,
+    /// Serve reads under a lease: how far the nodes' clocks may run fast or slow, in millionths. Unless set each such read asks a
+    /// majority.
+    pub lease_reads: Option<u32>,
     /// Listen beyond loopback without TLS and users.
     pub insecure: bool,
     /// What the node does unasked.
@@ -116,6 +119,8 @@ impl ServerConfig {
     pub const ELECTION_MIN: Duration = Duration::from_millis(700);
     /// Default longest election timeout.
     pub const ELECTION_MAX: Duration = Duration::from_millis(1400);
+    /// The drift of clocks that leases allow for unless the configuration says otherwise: one percent.
+    pub const CLOCK_DRIFT: u32 = 10_000;
     /// The version that etcd clients are told unless the configuration says otherwise.
     pub const REPORTED_VERSION: &str = "3.4.31";
 
@@ -139,6 +144,12 @@ impl ServerConfig {
             return Err(refuse(
                 "this node is the only member, so no other can tell it what it has lost".to_string(),
                 "restore a snapshot (`quorate snapshot restore`), or begin a new cluster without --data-lost",
+            ));
+        }
+        if let Some(drift) = self.lease_reads.filter(|drift| !(1..=200_000).contains(drift)) {
+            return Err(refuse(
+                format!("a clock drift of up to {drift} ppm makes no sense for leases"),
+                "no clock is perfect, and with more than 20% hardly any lease is left: write for example 1%",
             ));
         }
         if let Some(mode) = self.upkeep.auto_compaction.filter(|mode| !mode.makes_sense()) {
@@ -283,6 +294,7 @@ mod tests {
             campaign_at_once: false,
             data_lost: false,
             reported_version: ServerConfig::REPORTED_VERSION.into(),
+            lease_reads: None,
             insecure: false,
             upkeep: Upkeep::default(),
         }
@@ -318,6 +330,9 @@ mod tests {
             &|c| c.upkeep.auto_compaction = Some(AutoCompaction::Periodic(Duration::ZERO)),
             "a compaction that keeps",
         );
+        for drift in [0, 200_001] {
+            bad(&|c| c.lease_reads = Some(drift), "a clock drift");
+        }
         for version in ["3.6", "3.6.0-quorate", "3..0", "three.6.0"] {
             bad(&|c| c.reported_version = version.into(), "MAJOR.MINOR.PATCH");
         }

@@ -26,8 +26,8 @@ const IDENTITY: &str = "identity";
 const LOCK: &str = "lock";
 /// Stands in a directory while a snapshot is restored into it.
 pub(crate) const RESTORING: &str = "restoring";
-/// What may lie in a directory that is not yet a node's: the lock, a half-written identity, the log of a supervisor, and
-/// what file systems put at their root.
+/// What may lie in a directory that is not yet a node's: the lock, a half-written identity, the mark of a restore (which
+/// comes before all else), the log of a supervisor, and what file systems put at their root.
 const HARMLESS: [&str; 8] =
     [LOCK, "identity.new", RESTORING, "log", "log.old", "lost+found", DATA_LOST, WITHHOLDS];
 /// The node ran before, with a directory that is lost.
@@ -342,6 +342,7 @@ mod tests {
                 election_max: Duration::from_millis(1400),
                 campaign_at_once: false,
                 reported_version: "3.4.31".into(),
+                lease_reads: None,
                 insecure: false,
                 data_lost: false,
                 upkeep: crate::config::Upkeep::default(),

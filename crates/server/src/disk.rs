@@ -96,11 +96,16 @@ impl Disk for FsDisk {
 
     fn rename(&self, from: &str, to: &str) -> DiskResult<()> {
         let (from, to) = (self.at(from), self.at(to));
-        fs::rename(&from, &to).map_err(|e| failed("rename", &from, &e))
+        fs::rename(&from, &to).map_err(|e| failed("rename", &from, &e))?;
+        #[cfg(feature = "faults")]
+        crate::faults::renamed(&from, Some(&to));
+        Ok(())
     }
 
     fn remove(&self, path: &str) -> DiskResult<()> {
         let path = self.at(path);
+        #[cfg(feature = "faults")]
+        crate::faults::renamed(&path, None);
         fs::remove_file(&path).map_err(|e| failed("remove", &path, &e))
     }
 
@@ -117,18 +122,30 @@ struct FsFile {
 
 impl File for FsFile {
     fn size(&self) -> DiskResult<u64> {
-        self.file.metadata().map(|m| m.len()).map_err(|e| failed("read", &self.path, &e))
+        let size = self.file.metadata().map(|m| m.len()).map_err(|e| failed("read", &self.path, &e))?;
+        #[cfg(feature = "faults")]
+        let size = size.max(crate::faults::end(&self.path));
+        Ok(size)
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> DiskResult<()> {
-        self.file.read_exact_at(buf, offset).map_err(|e| failed("read", &self.path, &e))
+        self.file.read_exact_at(buf, offset).map_err(|e| failed("read", &self.path, &e))?;
+        #[cfg(feature = "faults")]
+        crate::faults::read(&self.path, offset, buf);
+        Ok(())
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> DiskResult<()> {
+        #[cfg(feature = "faults")]
+        if crate::faults::write(&self.path, offset, bytes).map_err(|e| failed("write", &self.path, &e))? {
+            return Ok(());
+        }
         self.file.write_all_at(bytes, offset).map_err(|e| failed("write", &self.path, &e))
     }
 
     fn sync(&mut self) -> DiskResult<()> {
+        #[cfg(feature = "faults")]
+        crate::faults::sync(&self.path, &self.file).map_err(|e| failed("sync", &self.path, &e))?;
         self.file.sync_data().map_err(|e| failed("sync", &self.path, &e))
     }
 }

@@ -73,6 +73,9 @@ impl Door for NodeDoor {
         if self.stopping() {
             return done(Err(Failure::Stopping));
         }
+        if let Request::Explained(_, slot) = &request {
+            slot.came(self.clock.now());
+        }
         self.inbox.push(Event::Call { request, timeout, done });
     }
 

@@ -10,9 +10,12 @@ pub mod disk;
 pub mod doctor;
 mod door;
 mod error;
+#[cfg(feature = "faults")]
+mod faults;
 mod inbox;
 mod met;
 mod mistakes;
+mod promised;
 mod room;
 mod run;
 mod transport;

@@ -9,6 +9,7 @@ use crate::door::NodeDoor;
 use crate::error::{ServeError, ServeErrorKind};
 use crate::inbox::Inbox;
 use crate::met::Met;
+use crate::promised;
 use crate::room::{self, Room};
 use crate::transport::{Patience, PeerBytes, Transport};
 use crate::workers::{Counters, ToBackground, ToJournal, Workers};
@@ -121,6 +122,9 @@ async fn serve(
     let room = Room::open(data.path(), config.upkeep.min_free_bytes);
 
     let clock = Clock::start();
+    #[cfg(feature = "faults")]
+    crate::faults::listen(move || clock.real())
+        .map_err(|e| ServeError::new(ServeErrorKind::Other, format!("the socket for faults: {e}"), ""))?;
     let inbox = Arc::new(Inbox::default());
     let counters = Arc::new(Counters::default());
     let withholds = data.withholds();
@@ -284,6 +288,8 @@ fn recover(
     raft_config.heartbeat = config.heartbeat;
     raft_config.election_min = config.election_min;
     raft_config.election_max = config.election_max;
+    raft_config.lease_reads = config.lease_reads;
+    let promised = promised::take(&config.data, config.lease_reads.map(|_| config.election_min))?;
     let (learners, voters) = config.peers.iter().map(|p| p.id).partition(|id| config.learners.contains(id));
     let founders = Membership { voters, learners, ..Membership::default() };
     let now = clock.now();
@@ -296,6 +302,7 @@ fn recover(
             founders,
             campaign_at_once: config.campaign_at_once,
             disk_lost,
+            promised,
         },
         &mut journal,
         &mut rng,
@@ -419,8 +426,9 @@ async fn run_lane(
                 inbox.push(Event::HandOver);
             }
         }
-        let now = clock.now();
         inbox.take(&mut events);
+        // Behind what came: no request is served by the time of before it came, which a lease may have outlived.
+        let now = clock.now();
         for event in events.drain(..) {
             lane.handle(now, event);
         }

@@ -1,6 +1,9 @@
 //! A node made from its disk, of the parts that ship.
 
-use crate::world::{CLUSTER, KV, Running, World};
+use crate::place::Running;
+use crate::planted::Planted;
+use crate::world::{CLUSTER, KV, World};
+use quorate_base::time::Duration;
 use quorate_base::{Mint, NodeId, Rng};
 use quorate_node::applier::Applier;
 use quorate_node::boot;
@@ -18,17 +21,24 @@ impl World {
         let mut rng = Rng::new(self.seeds.next_u64());
         let disk = Arc::new(self.places[at].disk.clone());
         let identity = Identity { cluster: CLUSTER, node: id };
-        let options = Options { segment_bytes: self.knobs.segment_bytes, ..Options::default() };
+        let options = Options {
+            segment_bytes: self.knobs.segment_bytes,
+            mutant: self.knobs.planted.and_then(Planted::journal),
+        };
         let (mut journal, found) =
             Journal::open(disk.clone(), "journal", identity, options, Mint::for_journal())
                 .map_err(|e| e.to_string())?;
         let mut store = MemoryStore::new(disk, "state", identity);
         let mut config = raft::Config::new(KV, id);
+        (config.election_min, config.election_max) = (self.knobs.election_min, self.knobs.election_max);
         config.max_append_entries = self.knobs.append_entries;
         config.log_keep_bytes = self.knobs.log_keep_bytes;
         config.log_pin_bytes = 4 * self.knobs.log_keep_bytes;
         config.max_unapplied_bytes = 2 * self.knobs.log_keep_bytes;
-        config.mutant = self.knobs.mutant;
+        config.lease_reads = self.knobs.lease_reads;
+        config.mutant = self.knobs.planted.and_then(Planted::raft);
+        let bound = config.lease_reads.is_some() && self.places[at].life > 1;
+        let now = self.places[at].local(self.now);
         let founders = self.places[at].founders.clone();
         let parts = boot::Parts {
             raft: config.clone(),
@@ -37,8 +47,9 @@ impl World {
             founders,
             campaign_at_once: id == NodeId(1),
             disk_lost: self.places[at].disk_lost,
+            promised: if bound { config.election_min } else { Duration::ZERO },
         };
-        let booted = boot::boot(parts, &mut journal, &mut rng, self.now).map_err(|e| e.to_string())?;
+        let booted = boot::boot(parts, &mut journal, &mut rng, now).map_err(|e| e.to_string())?;
         if !booted.notes.is_empty() {
             self.counts.add("damage named");
         }
@@ -63,8 +74,10 @@ impl World {
             at_once: self.knobs.at_once,
             upkeep: Upkeep::default(),
         };
-        let lane = Lane::new(settings, booted.raft, booted.view, hub.clone(), &mut rng, self.now);
-        let applier = Applier::new(booted.kv, id, booted.generation, self.knobs.seal_bytes);
+        let lane = Lane::new(settings, booted.raft, booted.view, hub.clone(), &mut rng, now);
+        let mut kv = booted.kv;
+        kv.plant(self.knobs.planted.and_then(Planted::kv));
+        let applier = Applier::new(kv, id, booted.generation, self.knobs.seal_bytes);
         Ok(Running::new(lane, journal, applier, hub))
     }
 }

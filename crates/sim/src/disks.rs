@@ -8,7 +8,8 @@
 //! whole disk.
 
 use crate::members::told;
-use crate::world::{Running, World, place_of};
+use crate::place::Running;
+use crate::world::{World, place_of};
 use quorate_base::{NodeId, Rng};
 use quorate_faulty::FaultyDisk;
 use quorate_protocol::raft;

@@ -13,7 +13,7 @@
 //!
 //! The core's own invariants ([`quorate_protocol::raft::Raft::check_invariants`]) are asked too.
 
-use crate::world::Place;
+use crate::place::Place;
 use bytes::Bytes;
 use quorate_base::{EntryId, Index, NodeId, Term};
 use quorate_protocol::raft::{Membership, Message, Raft};

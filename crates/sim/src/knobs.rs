@@ -1,9 +1,10 @@
 //! What a run draws from its seed before it begins, and what it counts while it goes on.
 
+use crate::planted::Planted;
+use crate::swarm::Swarm;
 use quorate_base::Rng;
 use quorate_base::time::Duration;
 use quorate_node::lane::AT_ONCE;
-use quorate_protocol::raft;
 use std::collections::BTreeMap;
 
 /// How often what fired.
@@ -33,6 +34,10 @@ pub struct Knobs {
     pub drop: u64,
     /// Packets sent twice, of 1,000.
     pub duplicate: u64,
+    /// The shortest and the longest election timeout.
+    pub election_min: Duration,
+    /// See above.
+    pub election_max: Duration,
     /// The longest delay of a packet.
     pub delay_max: Duration,
     /// The longest flush.
@@ -53,10 +58,14 @@ pub struct Knobs {
     pub message_bytes: usize,
     /// The longest large read.
     pub read_max: Duration,
+    /// Reads under leases, which allow for clocks that drift by so many millionths; the nodes' clocks drift up to that.
+    pub lease_reads: Option<u32>,
+    /// What the faults are like.
+    pub swarm: Swarm,
     /// Members come and go.
     pub members: bool,
     /// A planted bug.
-    pub mutant: Option<raft::Mutant>,
+    pub planted: Option<Planted>,
 }
 
 impl Knobs {
@@ -64,10 +73,13 @@ impl Knobs {
     pub fn draw(seed: u64) -> Self {
         let mut rng = Rng::stream(seed, "knobs");
         let mut reads = Rng::stream(seed, "reading knobs");
+        let mut clocks = Rng::stream(seed, "clock knobs");
         Self {
             nodes: if rng.chance(1, 4) { 5 } else { 3 },
             drop: *rng.pick(&[0, 5, 30]),
             duplicate: *rng.pick(&[0, 5, 30]),
+            election_min: Duration::from_millis(700),
+            election_max: Duration::from_millis(1400),
             delay_max: Duration::from_micros(*rng.pick(&[300, 2_000, 30_000])),
             flush_max: Duration::from_micros(*rng.pick(&[200, 5_000, 40_000])),
             append_entries: *rng.pick(&[1, 4, 64, 1024]),
@@ -78,8 +90,16 @@ impl Knobs {
             ring_bytes: *reads.pick(&[300, 2_000, 8 << 20]),
             message_bytes: *reads.pick(&[4_000, 1 << 20]),
             read_max: Duration::from_micros(*reads.pick(&[500, 5_000, 30_000, 3_000_000])),
+            lease_reads: clocks.chance(1, 2).then(|| *clocks.pick(&[0, 1_000, 50_000])),
+            swarm: Swarm::all(),
+            planted: None,
             members: Rng::stream(seed, "member knobs").chance(1, 2),
-            mutant: None,
         }
+    }
+
+    /// Draws what the faults of this seed are like, too.
+    pub fn swarm(mut self, seed: u64) -> Self {
+        self.swarm = Swarm::draw(&mut Rng::stream(seed, "swarm"), &mut self);
+        self
     }
 }

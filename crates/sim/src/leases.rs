@@ -32,12 +32,15 @@ struct Lease {
 pub(crate) struct Leases {
     rng: Rng,
     next: LeaseId,
+    /// How fast a node's clock may run, in millionths: leases are counted by it.
+    drift: u64,
     held: BTreeMap<LeaseId, Lease>,
 }
 
 impl Leases {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self { rng: Rng::stream(seed, "leases"), next: 0, held: BTreeMap::new() }
+    pub(crate) fn new(seed: u64, drift: u32) -> Self {
+        let drift = u64::from(drift);
+        Self { rng: Rng::stream(seed, "leases"), next: 0, drift, held: BTreeMap::new() }
     }
 
     /// A client's next step with one of them, if it is their turn.
@@ -68,7 +71,8 @@ impl Leases {
     }
 
     pub(crate) fn granted(&mut self, id: LeaseId, ttl: i64, asked: Instant) {
-        self.held.insert(id, Lease { ttl, until: after(asked, ttl), attached: None });
+        let until = self.after(asked, ttl);
+        self.held.insert(id, Lease { ttl, until, attached: None });
     }
 
     pub(crate) fn attached(&mut self, id: LeaseId, now: Instant) {
@@ -78,8 +82,10 @@ impl Leases {
     }
 
     pub(crate) fn kept(&mut self, id: LeaseId, asked: Instant) {
+        let Some(ttl) = self.held.get(&id).map(|lease| lease.ttl) else { return };
+        let until = self.after(asked, ttl);
         if let Some(lease) = self.held.get_mut(&id) {
-            lease.until = lease.until.max(after(asked, lease.ttl));
+            lease.until = lease.until.max(until);
         }
     }
 
@@ -98,8 +104,8 @@ impl Leases {
         let attached = self.held.get(&id).and_then(|lease| lease.attached);
         if attached.is_some_and(|at| at < asked) { self.gone(id, now) } else { Ok(()) }
     }
-}
 
-fn after(at: Instant, ttl: i64) -> Instant {
-    at + Duration::from_secs(ttl.unsigned_abs())
+    fn after(&self, at: Instant, ttl: i64) -> Instant {
+        at + Duration::from_micros(ttl.unsigned_abs() * (1_000_000 - self.drift))
+    }
 }

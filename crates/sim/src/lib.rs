@@ -3,15 +3,22 @@
 mod boot;
 mod digest;
 mod disks;
+mod fences;
 mod invariants;
 mod knobs;
 mod leases;
 mod members;
+mod nemesis;
+mod place;
 mod plan;
+mod planted;
+mod swarm;
 mod watchers;
 mod world;
 
 pub use digest::Digest;
 pub use knobs::{Counts, Knobs};
 pub use plan::{Outcome, Plan};
+pub use planted::{BUILT_IN, Planted};
+pub use swarm::Swarm;
 pub use world::{Script, World};

@@ -3,7 +3,8 @@
 //! As on real nodes, a packet is taken from whom the receiver knows for a peer, or from one that knows better than the
 //! receiver that it is a member; one that was removed is told so instead, and stops a little later, never to come back.
 
-use crate::world::{Place, World, place_of};
+use crate::place::Place;
+use crate::world::{World, place_of};
 use quorate_base::NodeId;
 use quorate_base::time::Duration;
 use quorate_node::api::Member;
@@ -41,7 +42,8 @@ impl World {
         let mut made = Vec::new();
         while let Some(last) = members.nodes().last().copied().filter(|last| last.get() > self.nodes()) {
             let id = NodeId(self.nodes() + 1);
-            let mut place = Place::new(self.seed, id, joined_by(&members, id));
+            let drift = u64::from(self.knobs.lease_reads.unwrap_or(0));
+            let mut place = Place::new(self.seed, id, joined_by(&members, id), drift);
             // One that came and went unseen never runs.
             place.gone = !members.contains(id);
             if !place.gone {

@@ -7,14 +7,18 @@
 //! The judgement leans on the revision that each answer carries. A write's revision is its place in the history, so a
 //! read is linearizable if its revision is not below that of any write that was acknowledged before the read began, and
 //! if what it returned is what the acknowledged history says for that key at that revision. An operation whose answer
-//! never came may or may not have happened: it can explain a value, never excuse a missing one. How watchers and leases are
-//! judged stands in `watchers.rs` and `leases.rs`.
+//! never came may or may not have happened: it can explain a value, never excuse a missing one. How watchers, leases and
+//! fences are judged stands in `watchers.rs`, `leases.rs` and `fences.rs`.
 
 mod churn;
 mod end;
+mod fenced;
 
+use crate::fences::{Fences, Show};
 use crate::knobs::{Counts, Knobs};
 use crate::leases::{Leases, Step};
+use crate::planted::Planted;
+use crate::swarm::Swarm;
 use crate::watchers::Watchers;
 use crate::world::{Script, World};
 use bytes::Bytes;
@@ -22,6 +26,7 @@ use churn::Churn;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId, Rng};
 use quorate_node::api::{Answer, Body, Failure, Request};
+use quorate_node::evidence::{Mode, Slot};
 use quorate_wire::kv::{
     Command, Compare, CompareResult, CompareTarget, DeleteRange, KeyRange, LeaseId, Op, Put, Range, Refused,
     Reply, Revision, Txn,
@@ -42,12 +47,16 @@ pub struct Plan {
     pub faults: bool,
     /// Whether disks fail too, in more ways than by power losses and flipped bits.
     pub disks: bool,
+    /// Whether the seed draws which faults there are; else all are.
+    pub swarm: bool,
     /// Whether there are leases and watchers too.
     pub doors: bool,
+    /// Whether requests show fencing tokens, too.
+    pub fences: bool,
+    /// A planted bug.
+    pub planted: Option<Planted>,
     /// Whether members come and go, in about half of all seeds.
     pub members: bool,
-    /// A planted bug for the core.
-    pub mutant: Option<quorate_protocol::raft::Mutant>,
 }
 
 /// How a run ended.
@@ -89,10 +98,13 @@ enum Asked {
         id: LeaseId,
         step: Step,
     },
+    Show(Show),
 }
 
 struct Sent {
     asked: Asked,
+    /// How a read was served.
+    slot: Slot,
     at: Instant,
     floor: Revision,
 }
@@ -122,14 +134,16 @@ impl Drop for ReplyTo {
 }
 
 /// A run in progress.
-struct Run {
-    world: World,
+pub(crate) struct Run {
+    pub(crate) world: World,
     rng: Rng,
-    nemesis: Rng,
-    flips: Rng,
+    pub(crate) nemesis: Rng,
+    pub(crate) flips: Rng,
     lies: Rng,
     lists: Rng,
+    pub(crate) transfers: Rng,
     leases: Option<Leases>,
+    fences: Option<Fences>,
     watchers: Watchers,
     churn: Option<Churn>,
     mail: Mailbox,
@@ -148,7 +162,8 @@ struct Run {
     answered: u64,
     faults: bool,
     disks: bool,
-    calm: bool,
+    pub(crate) swarm: Swarm,
+    pub(crate) calm: bool,
 }
 
 const COUNTER: &[u8] = b"counter";
@@ -162,7 +177,10 @@ impl Plan {
     /// Runs it.
     pub fn run(&self) -> Outcome {
         let mut knobs = Knobs::draw(self.seed);
-        knobs.mutant = self.mutant;
+        knobs.planted = self.planted;
+        if self.swarm && self.faults {
+            knobs = knobs.swarm(self.seed);
+        }
         knobs.members &= self.members;
         if !self.faults {
             (knobs.drop, knobs.duplicate) = (0, 0);
@@ -183,15 +201,17 @@ impl Plan {
 
 impl Run {
     fn new(plan: &Plan, knobs: Knobs) -> Self {
+        let drift = knobs.lease_reads.unwrap_or(0);
         Self {
             churn: knobs.members.then(|| Churn::new(plan.seed)),
-            world: World::new(plan.seed, knobs),
             rng: Rng::stream(plan.seed, "clients"),
             nemesis: Rng::stream(plan.seed, "nemesis"),
             flips: Rng::stream(plan.seed, "flips"),
             lies: Rng::stream(plan.seed, "disks"),
             lists: Rng::stream(plan.seed, "lists"),
-            leases: plan.doors.then(|| Leases::new(plan.seed)),
+            transfers: Rng::stream(plan.seed, "transfers"),
+            leases: plan.doors.then(|| Leases::new(plan.seed, drift)),
+            fences: plan.fences.then(|| Fences::new(plan.seed)),
             watchers: Watchers::new(plan.seed, if plan.doors { WATCHERS } else { 0 }),
             mail: Mailbox::default(),
             sent: BTreeMap::new(),
@@ -205,7 +225,9 @@ impl Run {
             count_tries: 0,
             answered: 0,
             faults: plan.faults,
-            disks: plan.faults && plan.disks,
+            disks: plan.faults && plan.disks && knobs.swarm.disks,
+            swarm: knobs.swarm.clone(),
+            world: World::new(plan.seed, knobs),
             calm: false,
         }
     }
@@ -245,6 +267,9 @@ impl Run {
             match self.world.step()? {
                 Some(Script::Client(client)) => self.client(client),
                 Some(Script::Nemesis) => self.nemesis(),
+                Some(Script::Start(node)) => self.world.start(node),
+                Some(Script::HarmLeader(node)) => self.harm_leader(node),
+                Some(Script::Rejoin(node)) => self.rejoin(node),
                 Some(Script::Disks) => self.harm_disks(),
                 Some(Script::Watcher(watcher)) => self.watcher(watcher)?,
                 Some(Script::Members) => self.change_members(),
@@ -280,7 +305,8 @@ impl Run {
         self.members_settle()?;
         self.converged()?;
         self.final_reads()?;
-        self.final_streams()
+        self.final_streams()?;
+        self.final_fences()
     }
 
     fn stuck(&self) -> String {
@@ -306,9 +332,12 @@ impl Run {
             return;
         }
         let asked = self.choose();
-        let request = Self::request(&asked);
+        let (mut request, slot) = (Self::request(&asked), Slot::default());
+        if matches!(request, Request::Range { .. }) {
+            request = Request::Explained(Box::new(request), slot.clone());
+        }
         let node = NodeId(self.rng.between(1, self.world.nodes()));
-        self.sent.insert(client, Sent { asked, at: self.world.now, floor: self.acknowledged });
+        self.sent.insert(client, Sent { asked, slot, at: self.world.now, floor: self.acknowledged });
         let mut reply = ReplyTo { client, mail: Some(self.mail.clone()) };
         self.world.call(node, request, Box::new(move |result| reply.give(result)));
     }
@@ -316,6 +345,9 @@ impl Run {
     fn choose(&mut self) -> Asked {
         if let Some((id, step)) = self.leases.as_mut().and_then(Leases::choose) {
             return Asked::Lease { id, step };
+        }
+        if let Some(show) = self.fences.as_mut().and_then(Fences::choose) {
+            return Asked::Show(show);
         }
         let key = self.rng.below(KEYS);
         match self.rng.below(10) {
@@ -349,6 +381,7 @@ impl Run {
             Asked::Get { key } => read(point(key)),
             Asked::List => read(KeyRange { key: "key".into(), end: "kez".into() }),
             Asked::Lease { id, step } => lease_request(id, step),
+            Asked::Show(show) => fenced::request(show),
             Asked::ReadCount => read(KeyRange { key: Bytes::from_static(COUNTER), end: Bytes::new() }),
             Asked::Count { version } => Request::Write(Command::Txn(Txn {
                 compare: vec![Compare {
@@ -385,6 +418,9 @@ impl Run {
                 {
                     self.leases.as_mut().map_or(Ok(()), |leases| leases.gone(id, self.world.now))?;
                 }
+                Err(Failure::Refused(Refused::Fenced { token }, _)) if let Asked::Show(show) = sent.asked => {
+                    self.refused(show, token)?;
+                }
                 Err(Failure::Refused(refused, _)) => {
                     return Err(format!("{:?} was refused: {refused:?}", sent.asked));
                 }
@@ -398,8 +434,29 @@ impl Run {
         Ok(())
     }
 
+    /// What a read says of how it was served must be so.
+    fn judge_evidence(&mut self, sent: &Sent) -> Result<(), String> {
+        let Some(evidence) = sent.slot.take() else { return Ok(()) };
+        match evidence.mode {
+            Mode::Lease => self.world.counts.add("reads under a lease"),
+            Mode::Leader | Mode::ReadIndex => {
+                // The leader stands among those who said so, and they are a majority. Where members come and go, the number of
+                // voters may be that of a later configuration than the one that was asked.
+                if self.churn.is_none() && evidence.acks.len() as u64 <= evidence.voters / 2 {
+                    return Err(format!("the evidence names no majority: {evidence:?}"));
+                }
+            }
+            Mode::Log | Mode::Local => return Err(format!("a linearizable read was not: {evidence:?}")),
+        }
+        if evidence.index.is_none_or(|index| index > evidence.applied) {
+            return Err(format!("a read was served before its index: {evidence:?}"));
+        }
+        Ok(())
+    }
+
     fn judge(&mut self, sent: &Sent, answer: &Answer) -> Result<(), String> {
         let revision = answer.head.revision;
+        self.judge_evidence(sent)?;
         if let Asked::Lease { id, step } = sent.asked {
             return self.judge_lease(id, step, sent, answer);
         }
@@ -410,6 +467,7 @@ impl Run {
             ));
         }
         match (&sent.asked, &answer.body) {
+            (Asked::Show(show), Body::Reply(Reply::Txn { .. })) => self.shown(*show, revision),
             (Asked::Put { key, value }, _) => self.wrote(*key, revision, Some(*value)),
             (Asked::Delete { key }, Body::Reply(Reply::Delete { deleted: 1, .. })) => {
                 self.wrote(*key, revision, None)
@@ -536,77 +594,6 @@ impl Run {
             }
             _ => self.world.mend_disks(),
         }
-    }
-
-    fn nemesis(&mut self) {
-        if self.calm {
-            return;
-        }
-        let pause = Duration::from_millis(self.nemesis.between(50, 2500));
-        self.world.schedule(pause, Script::Nemesis);
-        let nodes = self.world.nodes();
-        let one = NodeId(self.nemesis.between(1, nodes));
-        match self.nemesis.below(16) {
-            0..=2 => {
-                self.world.kill(one);
-                self.flip(one);
-            }
-            3..=4 => {
-                self.world.power_loss(one);
-                self.flip(one);
-            }
-            5 => self.world.ids().for_each(|id| self.world.power_loss(id)),
-            6 => self.world.ids().for_each(|id| self.world.kill(id)),
-            7 => {
-                let span = Duration::from_millis(self.nemesis.between(10, 4000));
-                self.world.pause(one, span);
-            }
-            8 => self.isolate(one, true, true),
-            9 => self.isolate(one, true, false),
-            10 => self.isolate(one, false, true),
-            11 => {
-                let other = NodeId(self.nemesis.between(1, nodes));
-                self.world.cut(one, other);
-                self.world.cut(other, one);
-                self.world.counts.add("links cut");
-            }
-            12 => {
-                if let Some(leader) = self.world.leader() {
-                    self.isolate(leader, true, true);
-                }
-            }
-            13 => {
-                if let Some(leader) = self.world.leader() {
-                    self.world.power_loss(leader);
-                }
-            }
-            _ => self.mend(),
-        }
-    }
-
-    /// A stream of its own: without flips all else stays as it was.
-    fn flip(&mut self, node: NodeId) {
-        if self.flips.chance(1, 2) {
-            self.world.flip(node, false, &mut self.flips);
-        }
-    }
-
-    fn isolate(&mut self, node: NodeId, out: bool, into: bool) {
-        self.world.counts.add(if out && into { "isolations" } else { "one-way isolations" });
-        for n in self.world.ids().filter(|&n| n != node) {
-            if out {
-                self.world.cut(node, n);
-            }
-            if into {
-                self.world.cut(n, node);
-            }
-        }
-    }
-
-    fn mend(&mut self) {
-        self.world.cut.clear();
-        self.world.mend_disks();
-        self.world.ids().for_each(|id| self.world.start(id));
     }
 }
 

@@ -4,25 +4,25 @@
 //! server has threads and sockets, this has a heap of `(time, sequence)`. Everything random comes from streams of one seed,
 //! one stream a purpose, so that switching one kind of fault off leaves the others in place.
 //!
-//! The simulated clock is the only clock. Each node's own clock runs at a slightly different rate and jumps with pauses.
+//! The simulated clock is the only true one. Where leases are on, which rest on clocks, each node's own runs fast or slow by as much as
+//! they allow for; a node that is paused finds that time has passed.
 
 use crate::digest::Digest;
 use crate::invariants::Invariants;
 use crate::knobs::{Counts, Knobs};
+use crate::place::{Place, truly};
 use bytes::Bytes;
 use quorate_base::time::Duration;
-use quorate_base::{Base, Instant, NodeId, Rng, ShardId};
-use quorate_faulty::FaultyDisk;
+use quorate_base::{Instant, NodeId, Rng, ShardId};
 use quorate_node::api::{Failure, Request, WatchStream};
-use quorate_node::applier::{Applier, Output, Work};
-use quorate_node::lane::{Effects, Event, Lane, Reading, Seal};
+use quorate_node::applier::{Output, Work};
+use quorate_node::lane::{Event, Reading, Seal};
 use quorate_node::watch::{CatchUp, Hub};
 use quorate_protocol::raft;
-use quorate_state::kv::KvView;
-use quorate_storage::journal::{CheckpointMark, Journal};
+use quorate_storage::journal::CheckpointMark;
 use quorate_wire::peer::{Frame, Packet};
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::{Arc, Mutex};
 
 /// The one shard.
@@ -52,6 +52,12 @@ pub enum Script {
     Disks,
     /// A watcher looks at its stream.
     Watcher(usize),
+    /// A node that went down comes back.
+    Start(NodeId),
+    /// A new leader is harmed.
+    HarmLeader(NodeId),
+    /// A node's links are mended.
+    Rejoin(NodeId),
     /// Members come and go.
     Members,
 }
@@ -79,88 +85,6 @@ impl Ord for Timed {
     }
 }
 
-/// A live node.
-pub(crate) struct Running {
-    pub(crate) lane: Lane,
-    journal: Journal,
-    pub(crate) applier: Applier,
-    pub(crate) hub: Arc<Mutex<Hub>>,
-    effects: Effects,
-    to_write: Vec<quorate_base::Append>,
-    marks: Vec<(u64, Base, Option<Arc<KvView>>)>,
-    flushing: bool,
-    marking: Vec<(u64, Base, Option<Arc<KvView>>)>,
-    work: VecDeque<Work>,
-    applying: bool,
-    seals: VecDeque<Seal>,
-    tick_at: Option<Instant>,
-}
-
-impl Running {
-    /// Of these parts, with nothing under way.
-    pub(crate) fn new(lane: Lane, journal: Journal, applier: Applier, hub: Arc<Mutex<Hub>>) -> Self {
-        Self {
-            lane,
-            journal,
-            applier,
-            hub,
-            effects: Effects::default(),
-            to_write: Vec::new(),
-            marks: Vec::new(),
-            flushing: false,
-            marking: Vec::new(),
-            work: VecDeque::new(),
-            applying: false,
-            seals: VecDeque::new(),
-            tick_at: None,
-        }
-    }
-}
-
-/// A node's place, live or not.
-pub(crate) struct Place {
-    pub(crate) id: NodeId,
-    pub(crate) disk: FaultyDisk,
-    pub(crate) running: Option<Box<Running>>,
-    pub(crate) life: u64,
-    pub(crate) paused_until: Option<Instant>,
-    pub(crate) stopped_why: Option<String>,
-    /// What was durable on its disk was harmed, and it has not yet been seen whole again.
-    pub(crate) harmed: bool,
-    /// Its disk was lost, and it has not yet been seen healed.
-    pub(crate) disk_lost: bool,
-    /// When that was: its connections ended then, with what was on its way.
-    pub(crate) lost_at: Option<Instant>,
-    /// Whom it takes for members when its disk is empty.
-    pub(crate) founders: raft::Membership,
-    /// Since when it knows that it was removed; see `members.rs`.
-    pub(crate) removed: Option<Instant>,
-    /// It was removed and has stopped, for good.
-    pub(crate) gone: bool,
-    pub(crate) queued: Vec<Event>,
-}
-
-impl Place {
-    /// A new node's, which is not started yet.
-    pub(crate) fn new(seed: u64, id: NodeId, founders: raft::Membership) -> Self {
-        Self {
-            id,
-            disk: FaultyDisk::new(seed ^ (id.get() << 40)),
-            running: None,
-            life: 0,
-            paused_until: None,
-            stopped_why: None,
-            harmed: false,
-            disk_lost: false,
-            lost_at: None,
-            founders,
-            removed: None,
-            gone: false,
-            queued: Vec::new(),
-        }
-    }
-}
-
 /// The world.
 pub struct World {
     /// The knobs of this run.
@@ -179,9 +103,10 @@ pub struct World {
     /// Nodes whose watches want history read.
     pub(crate) bells: Arc<Mutex<BTreeSet<NodeId>>>,
     pub(crate) seeds: Rng,
+    pub(crate) swarm: Rng,
     /// Directed links that are cut.
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
-    faults_on: bool,
+    pub(crate) faults_on: bool,
     pub(crate) invariants: Invariants,
     /// The digest of all events so far.
     pub digest: Digest,
@@ -192,9 +117,10 @@ pub struct World {
 impl World {
     /// A world of `knobs.nodes` new nodes, none started.
     pub fn new(seed: u64, knobs: Knobs) -> Self {
+        let drift = u64::from(knobs.lease_reads.unwrap_or(0));
         let ids = || (1..=knobs.nodes).map(NodeId);
         let founders = raft::Membership::of_voters(ids());
-        let places = ids().map(|id| Place::new(seed, id, founders.clone())).collect();
+        let places = ids().map(|id| Place::new(seed, id, founders.clone(), drift)).collect();
         Self {
             counts: Counts::default(),
             now: Instant(1_000_000),
@@ -207,6 +133,7 @@ impl World {
             reading: Rng::stream(seed, "reading"),
             bells: Arc::default(),
             seeds: Rng::stream(seed, "lives"),
+            swarm: Rng::stream(seed, "swarm in the world"),
             cut: BTreeSet::new(),
             faults_on: true,
             invariants: Invariants::default(),
@@ -256,6 +183,7 @@ impl World {
             self.places[at].queued.clear();
             self.counts.add("kills");
             self.tell_down(id);
+            self.come_back(id);
         }
     }
 
@@ -268,7 +196,15 @@ impl World {
             self.places[at].disk.power_loss();
             self.counts.add("power losses");
             self.tell_down(id);
+            self.come_back(id);
         }
+    }
+
+    /// Tells a node to hand its leadership over, if it has it.
+    pub fn hand_over(&mut self, id: NodeId) {
+        self.counts.add("leaderships to be handed over");
+        self.deliver(id, Event::HandOver);
+        self.settle(place_of(id));
     }
 
     /// Stops a node's process for a while; what arrives meanwhile waits.
@@ -557,12 +493,14 @@ impl World {
             return;
         }
         place.paused_until = None;
+        let (now, rate) = (place.local(self.now), place.rate);
         let Some(r) = place.running.as_mut() else { return };
         for event in place.queued.drain(..) {
-            r.lane.handle(self.now, event);
+            r.lane.handle(now, event);
         }
-        r.lane.handle(self.now, Event::Tick);
-        r.lane.drain(self.now, &mut r.effects);
+        r.lane.handle(now, Event::Tick);
+        r.lane.drain(now, &mut r.effects);
+        let voted = r.effects.journal.iter().any(|append| append.hard.is_some());
         let removed = r.lane.roster().was_removed(id);
         if place.disk_lost && !r.lane.raft().disk_lost() {
             place.disk_lost = false;
@@ -575,7 +513,7 @@ impl World {
         let roles = std::mem::take(&mut r.effects.roles);
         let malformed = r.effects.malformed.pop();
         let broken = r.effects.broken.take();
-        let next = r.lane.deadline();
+        let next = r.lane.deadline().map(|at| truly(at, rate));
         let retick =
             next.is_some() && (r.tick_at.is_none() || next < r.tick_at || r.tick_at <= Some(self.now));
         if retick {
@@ -586,6 +524,9 @@ impl World {
         }
         for change in roles {
             self.counts.add(if change.became_leader() { "elections won" } else { "role changes" });
+            if change.became_leader() {
+                self.envy(id);
+            }
         }
         if let Some(from) = malformed {
             return self.break_down(at, format!("a packet of {from:?} is malformed"));
@@ -600,6 +541,9 @@ impl World {
             return;
         }
         self.start_flush(at);
+        if self.power_goes(voted) {
+            return self.power_loss(id);
+        }
         self.start_apply(at);
         self.start_reads(at);
         let mut read = false;

@@ -1,4 +1,5 @@
-//! Each planted bug in changes of members is caught by clusters whose members come and go.
+//! Each planted bug in changes of members is caught by clusters whose members come and go, and each in fences by clients that show
+//! tokens.
 //!
 //! `cargo test -p quorate-sim --features mutants`. Those of the core have scripts and random schedules of their own
 //! (`crates/protocol/tests/raft/mutants.rs`); here they stand below whole nodes. Two of the core's have no place here: above it
@@ -9,7 +10,8 @@
 
 use quorate_base::time::Duration;
 use quorate_protocol::raft::Mutant;
-use quorate_sim::Plan;
+use quorate_sim::{Plan, Planted};
+use quorate_state::kv;
 
 /// A bug, the first seed that is tried, and what must be said of it.
 const MUTANTS: [(Mutant, u64, &str); 6] = [
@@ -20,12 +22,15 @@ const MUTANTS: [(Mutant, u64, &str); 6] = [
     (Mutant::IdGivenTwice, 1, "Identities: "),
     (Mutant::ChangeAnsweredEarly, 1, " was answered with "),
 ];
+const FENCES: [(kv::Mutant, u64, &str); 2] =
+    [(kv::Mutant::FenceAnyToken, 1, "Fences: "), (kv::Mutant::FenceNotStored, 1, "State Machine Safety: ")];
 /// So many seeds are tried.
 const SEEDS: u64 = 100;
 
-fn run(seed: u64, mutant: Option<Mutant>) -> Option<String> {
+fn run(seed: u64, fences: bool, planted: Option<Planted>) -> Option<String> {
     let span = Duration::from_secs(20);
-    Plan { seed, span, clients: 3, faults: true, disks: false, doors: false, members: true, mutant }
+    let (disks, swarm, doors, members) = (false, false, false, !fences);
+    Plan { seed, span, clients: 3, faults: true, disks, swarm, doors, members, fences, planted }
         .run()
         .violation
 }
@@ -33,13 +38,16 @@ fn run(seed: u64, mutant: Option<Mutant>) -> Option<String> {
 #[test]
 fn every_mutant_is_caught() {
     let mut survivors = Vec::new();
-    for (mutant, first, says) in MUTANTS {
-        let found = (first..first + SEEDS).find_map(|seed| Some((seed, run(seed, Some(mutant))?)));
+    let shown = FENCES.map(|(mutant, first, says)| (Planted::Kv(mutant), first, says));
+    let members = MUTANTS.map(|(mutant, first, says)| (Planted::Raft(mutant), first, says));
+    for (mutant, first, says) in members.into_iter().chain(shown) {
+        let fences = matches!(mutant, Planted::Kv(_));
+        let found = (first..first + SEEDS).find_map(|seed| Some((seed, run(seed, fences, Some(mutant))?)));
         match found {
             Some((seed, why)) => {
                 println!("{mutant:?}: seed {seed}: {why}");
                 assert!(why.contains(says), "{mutant:?} at seed {seed}: {why}");
-                assert_eq!(run(seed, None), None, "the healthy one at seed {seed}");
+                assert_eq!(run(seed, fences, None), None, "the healthy one at seed {seed}");
             }
             None => survivors.push(mutant),
         }

@@ -344,3 +344,83 @@ fn a_leader_that_was_deposed_does_not_declare_leases_gone() {
     }
     assert!(answered > 100, "{answered} answers show nothing");
 }
+
+/// Asks all of it at once, and again where it came to nothing, until each is answered.
+fn answers(world: &mut World, requests: &[Request]) -> Vec<Body> {
+    let mut bodies: Vec<Option<Body>> = requests.iter().map(|_| None).collect();
+    while bodies.iter().any(Option::is_none) {
+        let open: Vec<usize> = (0..requests.len()).filter(|&at| bodies[at].is_none()).collect();
+        let asked: Vec<Heard> =
+            open.iter().map(|&at| ask(world, NodeId(1 + at as u64 % 3), requests[at].clone())).collect();
+        for (at, heard) in open.into_iter().zip(asked) {
+            let result = loop {
+                if let Some(result) = heard.lock().expect("one thread").take() {
+                    break result;
+                }
+                world.step().expect("a sound world");
+            };
+            bodies[at] = match result {
+                Ok(answer) => Some(answer.body),
+                // What a grant whose answer was lost has left.
+                Err(Failure::Refused(Refused::LeaseExists, _)) => Some(Body::Done),
+                Err(_) => None,
+            };
+        }
+    }
+    bodies.into_iter().flatten().collect()
+}
+
+/// Another node leads, and the one that led before is back.
+fn change_leader(world: &mut World) {
+    let Some(old) = world.leader() else { return };
+    world.kill(old);
+    let end = world.now + Duration::from_secs(10);
+    while world.leader().is_none() {
+        assert!(world.now < end, "no leader in 10 s");
+        world.step().expect("a sound world");
+    }
+    world.start(old);
+}
+
+fn leases_left(world: &mut World) -> usize {
+    match answers(world, &[Request::LeaseList]).remove(0) {
+        Body::Leases(ids) => ids.len(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Ten thousand leases that are kept alive outlive every leader; left alone, none ends early, and all end at last, though leaders
+/// change much more often than half of their time would take.
+#[test]
+fn many_leases_end_neither_early_nor_never() {
+    const LEASES: i64 = 10_000;
+    const TTL: u64 = 20;
+    let mut world = world(11);
+    let grants: Vec<Request> =
+        (1..=LEASES).map(|id| Request::Write(Command::LeaseGrant { id, ttl: TTL as i64 })).collect();
+    answers(&mut world, &grants);
+    let keep_alive: Vec<Request> = (1..=LEASES).map(|id| Request::LeaseKeepAlive { id }).collect();
+    let mut kept = world.now;
+    for _ in 0..2 {
+        let end = world.now + Duration::from_secs(TTL / 3);
+        run_until(&mut world, end);
+        change_leader(&mut world);
+        kept = world.now;
+        for body in answers(&mut world, &keep_alive) {
+            assert!(matches!(body, Body::KeepAlive { ttl, .. } if ttl == TTL as i64), "{body:?}");
+        }
+    }
+    let (early, late) = (kept + Duration::from_secs(TTL - 1), kept + Duration::from_secs(200));
+    while world.now < early {
+        change_leader(&mut world);
+        let end = (world.now + Duration::from_secs(4)).min(early);
+        run_until(&mut world, end);
+    }
+    assert_eq!(leases_left(&mut world), LEASES as usize, "some ended early");
+    while leases_left(&mut world) > 0 {
+        assert!(world.now < late, "{} leases do not end", leases_left(&mut world));
+        change_leader(&mut world);
+        let end = world.now + Duration::from_secs(4);
+        run_until(&mut world, end);
+    }
+}

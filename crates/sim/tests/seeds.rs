@@ -6,7 +6,19 @@ use std::collections::BTreeMap;
 
 fn plan(seed: u64) -> Plan {
     let span = Duration::from_secs(20);
-    Plan { seed, span, clients: 6, faults: true, disks: true, doors: true, members: false, mutant: None }
+    let swarm = true;
+    Plan {
+        seed,
+        span,
+        clients: 6,
+        faults: true,
+        disks: true,
+        swarm,
+        doors: true,
+        members: false,
+        fences: false,
+        planted: None,
+    }
 }
 
 #[test]
@@ -21,14 +33,14 @@ fn seeds_are_clean() {
 /// A damaged batch had replaced entries, and a log came back that no leader ever had.
 #[test]
 fn a_seed_that_found_a_joint_that_never_was_is_clean() {
-    let plan = Plan { disks: false, doors: false, ..plan(2321) };
+    let plan = Plan { disks: false, doors: false, swarm: false, ..plan(2321) };
     assert_eq!(plan.run().violation, None);
 }
 
 /// A leader deposed between the proof for a keep-alive and its answer had called a lease gone that was there.
 #[test]
 fn a_seed_that_found_a_lease_called_gone_is_clean() {
-    assert_eq!(plan(2747).run().violation, None);
+    assert_eq!(Plan { swarm: false, ..plan(2747) }.run().violation, None);
 }
 
 #[test]
@@ -63,4 +75,17 @@ fn seeds_in_which_members_come_and_go_are_clean() {
     ] {
         assert!(sum.contains_key(what), "no {what} in {sum:?}");
     }
+}
+
+/// Claim: whatever breaks, no token below one that was shown is taken, and no node forgets one.
+#[test]
+fn seeds_in_which_tokens_are_shown_are_clean() {
+    let (mut taken, mut refused) = (0, 0);
+    for seed in 100..104 {
+        let outcome = Plan { fences: true, ..plan(seed) }.run();
+        assert_eq!(outcome.violation, None, "seed {seed}: {:?}", outcome.counts);
+        taken += outcome.counts.0.get("tokens taken").copied().unwrap_or_default();
+        refused += outcome.counts.0.get("tokens refused").copied().unwrap_or_default();
+    }
+    assert!(taken > 100 && refused > 20, "{taken} taken, {refused} refused");
 }

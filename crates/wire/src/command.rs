@@ -11,9 +11,9 @@
 //! grant    := id(signed) at(varint)
 //! ```
 //!
-//! The version of an entry is the first that has its kind, so that an older release stops at no more than it must. Version 3
-//! brought alarms. Version 2 brought the kinds that name a lease by its grant; in version 1 what a node's clock had decided named the id alone, and still
-//! means whichever grant of it there is.
+//! The version of an entry is the first that has its kind, so that an older release stops at no more than it must. Version 2
+//! brought the kinds that name a lease by its grant; in version 1 what a node's clock had decided named the id alone, and still
+//! means whichever grant of it there is. Version 3 brought fences and alarms.
 //!
 //! `origin` and `request` name the node that proposed the entry and the request there that waits for it; they are no part
 //! of the machine's state.
@@ -26,8 +26,8 @@
 //! What is left out: compression, and any field that a later version might want. A later version gets a number of its own.
 
 use crate::kv::{
-    Alarm, AlarmKind, Command, Compare, CompareResult, CompareTarget, DeleteRange, Grant, KeyRange, Op, Put,
-    Range, SortOrder, SortTarget, Txn,
+    Alarm, AlarmKind, Command, Compare, CompareResult, CompareTarget, DeleteRange, Fence, Grant, KeyRange,
+    Op, Put, Range, SortOrder, SortTarget, Txn,
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate_base::{Index, NodeId};
@@ -94,7 +94,7 @@ impl std::error::Error for DecodeError {}
 pub fn encode(origin: NodeId, request: u64, command: &Command) -> Bytes {
     let mut out = Writer(BytesMut::with_capacity(size_hint(command)));
     out.0.put_u8(match command {
-        Command::Alarm { .. } => 3,
+        Command::Fenced { .. } | Command::FenceDrop { .. } | Command::Alarm { .. } => 3,
         Command::LeaseExpire { .. } | Command::LeaseCheckpoint { .. } => 2,
         _ => 1,
     });
@@ -153,7 +153,9 @@ mod kind {
     /// From version 2 on.
     pub(super) const LEASE_EXPIRE: u8 = 9;
     pub(super) const LEASE_CHECKPOINT: u8 = 10;
-    /// From version 3 on.
+    /// From version 3 on: a name, a token, and the kind and body of a command that is not fenced itself.
+    pub(super) const FENCED: u8 = 16;
+    pub(super) const FENCE_DROP: u8 = 17;
     pub(super) const ALARM: u8 = 21;
 }
 
@@ -227,6 +229,16 @@ impl Writer {
                     self.grant(*grant);
                     self.signed(*seconds);
                 }
+            }
+            Command::Fenced { fence, command } => {
+                self.0.put_u8(kind::FENCED);
+                self.bytes(&fence.name);
+                self.varint(fence.token);
+                self.command(command);
+            }
+            Command::FenceDrop { name } => {
+                self.0.put_u8(kind::FENCE_DROP);
+                self.bytes(name);
             }
             Command::Alarm { alarm, on } => {
                 self.0.put_u8(kind::ALARM);
@@ -418,6 +430,14 @@ impl Reader<'_> {
             kind::LEASE_CHECKPOINT if version >= 2 => Command::LeaseCheckpoint {
                 remaining: self.list(3, |input| Ok((input.grant()?, input.signed()?)))?,
             },
+            kind::FENCED if version >= 3 => {
+                let fence = Fence { name: self.bytes()?, token: self.varint()? };
+                if self.data.get(self.at) == Some(&kind::FENCED) {
+                    return Err(DecodeError::Nesting);
+                }
+                Command::Fenced { fence, command: Box::new(self.command(version)?) }
+            }
+            kind::FENCE_DROP if version >= 3 => Command::FenceDrop { name: self.bytes()? },
             kind::ALARM if version >= 3 => {
                 let tag = self.byte()?;
                 let kind = AlarmKind::from_u8(tag).ok_or(DecodeError::Tag { of: "alarm", tag })?;
@@ -626,8 +646,17 @@ mod tests {
     }
 
     fn command(rng: &mut Rng) -> Command {
-        match rng.below(9) {
+        match rng.below(11) {
             8 => {
+                let fence = Fence { name: bytes(rng), token: rng.next_u64() };
+                let command = match command(rng) {
+                    Command::Fenced { command, .. } => command,
+                    other => Box::new(other),
+                };
+                Command::Fenced { fence, command }
+            }
+            9 => Command::FenceDrop { name: bytes(rng) },
+            10 => {
                 let kind = *rng.pick(&[AlarmKind::NoSpace, AlarmKind::Corrupt]);
                 let alarm = Alarm { kind, member: number(rng) as u64 };
                 Command::Alarm { alarm, on: rng.chance(1, 2) }
@@ -677,6 +706,30 @@ mod tests {
         for kind in [kind::LEASE_EXPIRE, kind::LEASE_CHECKPOINT] {
             let newer = vec![1, 3, 9, kind, 0];
             assert_eq!(decode(&newer.into()), Err(DecodeError::Tag { of: "kind", tag: kind }));
+        }
+    }
+
+    /// Recorded from the release that wrote version 3, which still writes the same.
+    #[test]
+    fn version_3_is_read_and_written_as_ever() {
+        let fenced = |command| Command::Fenced {
+            fence: Fence { name: "n".into(), token: 300 },
+            command: Box::new(command),
+        };
+        let alarm = Alarm { kind: AlarmKind::NoSpace, member: 2 };
+        for (bytes, command) in [
+            (&[3, 3, 9, 16, 1, b'n', 172, 2, 5, 14, 120][..], fenced(Command::LeaseGrant { id: 7, ttl: 60 })),
+            (&[3, 3, 9, 16, 1, b'n', 172, 2, 6, 0, 1, 14], fenced(Command::LeaseRevoke { ids: vec![7] })),
+            (&[3, 3, 9, 17, 1, b'n'], Command::FenceDrop { name: "n".into() }),
+            (&[3, 3, 9, 21, 1, 2, 1], Command::Alarm { alarm, on: true }),
+        ] {
+            assert_eq!(encode(NodeId(3), 9, &command), bytes, "{command:?}");
+            let read = decode(&Bytes::from_static(bytes));
+            assert_eq!(read, Ok(Decoded { origin: NodeId(3), request: 9, command }));
+        }
+        for kind in [kind::FENCED, kind::FENCE_DROP, kind::ALARM] {
+            let older = vec![2, 3, 9, kind, 0];
+            assert_eq!(decode(&older.into()), Err(DecodeError::Tag { of: "kind", tag: kind }));
         }
     }
 

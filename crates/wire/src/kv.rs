@@ -27,6 +27,21 @@ impl Grant {
     }
 }
 
+/// The longest name of a fence in bytes, and how many fences there may be. Outcomes depend on both, so that another release may
+/// change them only with another version of the commands.
+pub const FENCE_NAME_MAX: usize = 256;
+/// See [`FENCE_NAME_MAX`].
+pub const FENCES_MAX: u64 = 10_000;
+
+/// What a client shows of its right to a name: the token that it got with it. A higher one was given later.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fence {
+    /// The name; not empty.
+    pub name: Bytes,
+    /// The token.
+    pub token: u64,
+}
+
 /// A key with its metadata.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct KeyValue {
@@ -291,6 +306,19 @@ pub enum Command {
         /// Lease and its remaining seconds.
         remaining: Vec<(Grant, i64)>,
     },
+    /// Do `command`, unless a higher token has been seen for the fence's name; the token has been seen from then on, also where
+    /// the command itself is refused.
+    Fenced {
+        /// What is shown.
+        fence: Fence,
+        /// What is to be done; not fenced itself.
+        command: Box<Command>,
+    },
+    /// Forget the tokens that were seen for a name.
+    FenceDrop {
+        /// Which.
+        name: Bytes,
+    },
     /// Raise an alarm, or take it back.
     Alarm {
         /// Which.
@@ -306,11 +334,13 @@ impl Command {
         match self {
             Self::Put(_) | Self::LeaseGrant { .. } => true,
             Self::Txn(txn) => txn.puts(),
+            Self::Fenced { command, .. } => command.grows(),
             Self::Delete(_)
             | Self::Compact { .. }
             | Self::LeaseRevoke { .. }
             | Self::LeaseExpire { .. }
             | Self::LeaseCheckpoint { .. }
+            | Self::FenceDrop { .. }
             | Self::Alarm { .. } => false,
         }
     }
@@ -351,6 +381,8 @@ pub enum Reply {
     },
     /// To `LeaseRevoke`, `LeaseExpire` and `LeaseCheckpoint`.
     Lease,
+    /// To `FenceDrop`.
+    FenceDrop,
     /// To `Alarm`: the alarm that was raised (or stood already) or taken back, if there was one.
     Alarms(Vec<Alarm>),
 }
@@ -386,6 +418,17 @@ pub enum Refused {
     KeyTooLong,
     /// The command is no command, or of a newer release than the node that should have proposed it.
     UnknownCommand,
+    /// A higher token has been seen for the name.
+    Fenced {
+        /// It.
+        token: u64,
+    },
+    /// As many names are fenced as may be.
+    FencesFull,
+    /// The name of a fence is empty or too long.
+    FenceName,
+    /// No token was seen for that name.
+    NoFence,
     /// It would make the space grow, and an alarm says that a member has no room.
     NoSpace,
     /// It would change the space, and an alarm says that the members' states differ.

@@ -8,8 +8,11 @@
 use crate::codec::{Malformed, Read, Reader, Write};
 use crate::members::{self, Change};
 use bytes::{BufMut, Bytes, BytesMut};
-use quorate_base::{Entry, EntryId, EntryKind, Index, ShardId, Term};
-use quorate_protocol::raft::{Message, SnapshotId, SnapshotMeta};
+use quorate_base::time::Duration;
+use quorate_base::{Entry, EntryId, EntryKind, Index, NodeId, ShardId, Term};
+use quorate_protocol::raft::{Message, Proof, SnapshotId, SnapshotMeta};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// One statement.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,6 +34,15 @@ pub enum Frame {
         request: u64,
         /// The encoded command.
         data: Bytes,
+        /// The sender wants to hear how it was committed.
+        explain: bool,
+    },
+    /// How a command that was forwarded so was committed. It comes with the news that it was, or never.
+    Committed {
+        /// The asker's number.
+        request: u64,
+        /// How.
+        how: Commitment,
     },
     /// A question about a lease for the leader.
     Lease {
@@ -77,6 +89,20 @@ pub enum Frame {
     },
 }
 
+/// How an entry was committed, as its leader saw it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Commitment {
+    /// The entry.
+    pub id: EntryId,
+    /// The voters whose disks held it when it was committed, each with the microseconds from the proposal until the leader
+    /// knew; its own are those of its flush.
+    pub acks: Vec<(NodeId, u64)>,
+    /// How many voters there were.
+    pub voters: u64,
+    /// Microseconds from when the command came to the leader until it was committed.
+    pub micros: u64,
+}
+
 /// Why a request was not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -106,6 +132,8 @@ const LEASE_ANSWER: u8 = 5;
 const REFUSED: u8 = 6;
 const MEMBERS: u8 = 7;
 const MEMBERS_REFUSED: u8 = 8;
+const FORWARD_EXPLAINED: u8 = 9;
+const COMMITTED: u8 = 10;
 
 /// Frames for one peer, as they gather.
 #[derive(Default)]
@@ -123,12 +151,24 @@ impl Packet {
                 out.varint(u64::from(shard.0));
                 put_message(out, message);
             }
-            Frame::Forward { shard, term, request, data } => {
-                out.put_u8(FORWARD);
+            Frame::Forward { shard, term, request, data, explain } => {
+                out.put_u8(if *explain { FORWARD_EXPLAINED } else { FORWARD });
                 out.varint(u64::from(shard.0));
                 out.varint(term.0);
                 out.varint(*request);
                 out.string(data);
+            }
+            Frame::Committed { request, how } => {
+                out.put_u8(COMMITTED);
+                out.varint(*request);
+                put_id(out, how.id);
+                out.varint(how.voters);
+                out.varint(how.micros);
+                out.varint(how.acks.len() as u64);
+                for (node, micros) in &how.acks {
+                    out.varint(node.0);
+                    out.varint(*micros);
+                }
             }
             Frame::Lease { shard, request, ask } => {
                 let (kind, lease) = match ask {
@@ -209,9 +249,11 @@ impl Iterator for Frames {
 fn read_frame(r: &mut Reader) -> Read<Frame> {
     match r.u8()? {
         RAFT => Ok(Frame::Raft { shard: shard(r)?, message: read_message(r)? }),
-        FORWARD => {
-            Ok(Frame::Forward { shard: shard(r)?, term: term(r)?, request: r.varint()?, data: r.bytes()? })
+        kind @ (FORWARD | FORWARD_EXPLAINED) => {
+            let (shard, term, request, data) = (shard(r)?, term(r)?, r.varint()?, r.bytes()?);
+            Ok(Frame::Forward { shard, term, request, data, explain: kind == FORWARD_EXPLAINED })
         }
+        COMMITTED => Ok(Frame::Committed { request: r.varint()?, how: read_commitment(r)? }),
         KEEP_ALIVE => {
             Ok(Frame::Lease { shard: shard(r)?, request: r.varint()?, ask: LeaseAsk::KeepAlive(r.int()?) })
         }
@@ -231,6 +273,28 @@ fn read_frame(r: &mut Reader) -> Read<Frame> {
         }
         _ => Err(Malformed),
     }
+}
+
+fn read_commitment(r: &mut Reader) -> Read<Commitment> {
+    let (id, voters, micros) = (read_id(r)?, r.varint()?, r.varint()?);
+    let acks = (0..r.count()?).map(|_| Ok((NodeId(r.varint()?), r.varint()?))).collect::<Read<_>>()?;
+    Ok(Commitment { id, acks, voters, micros })
+}
+
+fn put_proof(out: &mut BytesMut, proof: &Proof) {
+    out.flag(matches!(proof, Proof::Lease));
+    if let Proof::Round(nodes) = proof {
+        out.varint(nodes.len() as u64);
+        nodes.iter().for_each(|node| out.varint(node.0));
+    }
+}
+
+fn read_proof(r: &mut Reader) -> Read<Proof> {
+    if r.flag()? {
+        return Ok(Proof::Lease);
+    }
+    let nodes = (0..r.count()?).map(|_| r.varint().map(NodeId)).collect::<Read<BTreeSet<_>>>()?;
+    Ok(Proof::Round(Arc::new(nodes)))
 }
 
 fn declined(r: &mut Reader) -> Read<Declined> {
@@ -314,20 +378,23 @@ fn put_message(out: &mut BytesMut, message: &Message) {
             out.varint(prev.0);
             put_id(out, *hint);
         }
-        Message::Heartbeat { commit, round, .. } => {
+        Message::Heartbeat { commit, round, lease, .. } => {
             out.varint(commit.0);
             out.varint(*round);
+            out.varint(u64::try_from(lease.as_micros()).unwrap_or(u64::MAX));
         }
-        Message::HeartbeatResponse { round, withheld, .. } => {
+        Message::HeartbeatResponse { round, withheld, promised, .. } => {
             out.varint(*round);
             out.flag(*withheld);
+            out.flag(*promised);
         }
         Message::Commit { commit, .. } => out.varint(commit.0),
         Message::ReadIndex { context, .. } => out.put_u64_le(*context),
-        Message::ReadIndexResponse { context, index, .. } => {
+        Message::ReadIndexResponse { context, index, proof, .. } => {
             out.put_u64_le(*context);
             out.flag(index.is_some());
             out.varint(index.map_or(0, |i| i.0));
+            put_proof(out, proof);
         }
         Message::TimeoutNow { .. } => {}
         Message::SnapshotChunk { snapshot, meta, seq, data, last, .. } => {
@@ -375,13 +442,19 @@ fn read_message(r: &mut Reader) -> Read<Message> {
         }
         4 => Message::Appended { term, matched: index(r)? },
         5 => Message::AppendRejected { term, prev: index(r)?, hint: read_id(r)? },
-        6 => Message::Heartbeat { term, commit: index(r)?, round: r.varint()? },
-        7 => Message::HeartbeatResponse { term, round: r.varint()?, withheld: r.flag()? },
+        6 => {
+            let (commit, round, lease) = (index(r)?, r.varint()?, Duration::from_micros(r.varint()?));
+            Message::Heartbeat { term, commit, round, lease }
+        }
+        7 => {
+            let (round, withheld, promised) = (r.varint()?, r.flag()?, r.flag()?);
+            Message::HeartbeatResponse { term, round, withheld, promised }
+        }
         8 => Message::Commit { term, commit: index(r)? },
         9 => Message::ReadIndex { term, context: r.u64()? },
         10 => {
             let (context, some, index) = (r.u64()?, r.flag()?, index(r)?);
-            Message::ReadIndexResponse { term, context, index: some.then_some(index) }
+            Message::ReadIndexResponse { term, context, index: some.then_some(index), proof: read_proof(r)? }
         }
         11 => Message::TimeoutNow { term },
         12 => {
@@ -431,13 +504,21 @@ mod tests {
             }
             3 => Message::Appended { term, matched: index(rng) },
             4 => Message::AppendRejected { term, prev: Index(7), hint: id(rng) },
-            5 => Message::Heartbeat { term, commit: index(rng), round: rng.next_u64() },
-            6 => Message::HeartbeatResponse { term, round: rng.next_u64(), withheld: rng.chance(1, 2) },
+            5 => {
+                let lease = Duration::from_micros(rng.below(1 << 40));
+                Message::Heartbeat { term, commit: index(rng), round: rng.next_u64(), lease }
+            }
+            6 => {
+                let (withheld, promised) = (rng.chance(1, 2), rng.chance(1, 2));
+                Message::HeartbeatResponse { term, round: rng.next_u64(), withheld, promised }
+            }
             7 => Message::Commit { term, commit: index(rng) },
             8 => Message::ReadIndex { term, context: rng.next_u64() },
             9 => {
                 let index = rng.chance(1, 2).then(|| index(rng));
-                Message::ReadIndexResponse { term, context: rng.next_u64(), index }
+                let nodes = (0..rng.below(4)).map(|_| NodeId(rng.next_u64())).collect();
+                let proof = if rng.chance(1, 3) { Proof::Lease } else { Proof::Round(Arc::new(nodes)) };
+                Message::ReadIndexResponse { term, context: rng.next_u64(), index, proof }
             }
             10 => Message::TimeoutNow { term },
             11 => {
@@ -451,21 +532,29 @@ mod tests {
 
     fn frame(rng: &mut Rng) -> Frame {
         let (shard, request) = (ShardId(rng.below(99) as u32), rng.next_u64());
-        match rng.below(8) {
-            0 => Frame::Forward { shard, term: term(rng), request, data: bytes(rng) },
+        match rng.below(9) {
+            0 => {
+                let explain = rng.chance(1, 2);
+                Frame::Forward { shard, term: term(rng), request, data: bytes(rng), explain }
+            }
             1 => Frame::Lease { shard, request, ask: LeaseAsk::KeepAlive(rng.next_u64() as i64) },
             2 => Frame::Lease { shard, request, ask: LeaseAsk::TimeToLive(rng.next_u64() as i64) },
             3 => Frame::LeaseAnswer { request, ttl: -1, granted: rng.next_u64() as i64 },
-            4 => Frame::Refused {
+            4 => {
+                let acks = (0..rng.below(4)).map(|_| (NodeId(rng.next_u64()), rng.below(1 << 30))).collect();
+                let how = Commitment { id: id(rng), acks, voters: rng.below(9), micros: rng.next_u64() };
+                Frame::Committed { request, how }
+            }
+            5 => Frame::Refused {
                 request,
                 why: *rng.pick(&[Declined::NotLeading, Declined::Overloaded, Declined::Unknown]),
             },
-            5 => {
+            6 => {
                 let peer_urls = vec!["http://h:1".to_string(); rng.below(3) as usize];
                 let change = Change::Add { peer_urls, learner: rng.chance(1, 2) };
                 Frame::Members { shard, term: term(rng), request, change }
             }
-            6 => Frame::MembersRefused { request, why: *rng.pick(&members::Refusal::ALL) },
+            7 => Frame::MembersRefused { request, why: *rng.pick(&members::Refusal::ALL) },
             _ => Frame::Raft { shard, message: message(rng) },
         }
     }

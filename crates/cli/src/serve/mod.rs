@@ -61,6 +61,7 @@ Examples:
     --etcd 10.0.0.1:2379 --peer 10.0.0.1:7100 \\
     --peers 1=10.0.0.1:7100,2=10.0.0.2:7100,3=10.0.0.3:7100 \\
     --client-urls 1=http://10.0.0.1:2379,2=http://10.0.0.2:2379,3=http://10.0.0.3:2379
+  quorate serve --config n1.toml --lease-reads --max-clock-drift 500ppm
   quorate serve --join 10.0.0.1:2379,10.0.0.2:2379 --data /var/lib/quorate --insecure \\
     --etcd 10.0.0.4:2379 --peer 10.0.0.4:7100    a new node; `quorate node add` says how to come to one
 
@@ -160,8 +161,13 @@ fn etcd_door(version: String) -> ServeDoor {
             let counters = Arc::<Counters>::default();
             let counted = counters.clone();
             let metrics: quorate_gateway_etcd::Metrics = Arc::new(move || metrics::page(&facts(), &counted));
-            let options =
-                quorate_gateway_etcd::Options { version, metrics: Some(metrics), clients_max, counters };
+            let options = quorate_gateway_etcd::Options {
+                version,
+                metrics: Some(metrics),
+                clients_max,
+                counters,
+                mutant: None,
+            };
             if let Err(error) =
                 quorate_gateway_etcd::serve(listener, door, options, std::future::pending()).await
             {

@@ -67,6 +67,13 @@ pub(crate) struct Flags {
     /// Longest election timeout [default: 1400]
     #[arg(long, value_name = "MS")]
     pub(crate) election_max_ms: Option<u64>,
+    /// Serve linearizable reads under the leader's lease, without asking a majority each time. They are linearizable only while
+    /// no node's clock drifts by more than --max-clock-drift; docs/lease-reads.md says what that means
+    #[arg(long)]
+    pub(crate) lease_reads: bool,
+    /// How far a node's clock may run fast or slow while reads are served under leases, as in 1% or 500ppm [default: 1%]
+    #[arg(long, value_name = "DRIFT", value_parser = drift)]
+    pub(crate) max_clock_drift: Option<u32>,
     /// The version that etcd clients are told, MAJOR.MINOR.PATCH [default: 3.4.31]
     #[arg(long, value_name = "VERSION")]
     pub(crate) reported_version: Option<String>,
@@ -95,6 +102,16 @@ fn bytes(text: &str) -> Result<u64, String> {
     };
     let number = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(1 << (10 * unit)));
     number.ok_or_else(|| format!("{text:?} is no number of bytes: write for example 8G"))
+}
+
+/// Parses a drift of clocks, into millionths.
+fn drift(text: &str) -> Result<u32, String> {
+    let parsed = if let Some(millionths) = text.strip_suffix("ppm") {
+        millionths.parse().ok()
+    } else {
+        text.strip_suffix('%').and_then(|percent| percent.parse::<u32>().ok()?.checked_mul(10_000))
+    };
+    parsed.ok_or_else(|| format!("{text:?} is no drift of a clock: write for example 1% or 500ppm"))
 }
 
 /// Parses how much history is kept.
@@ -179,11 +196,12 @@ struct Listen {
 
 #[derive(Deserialize, Clone, Debug, Default)]
 #[serde(deny_unknown_fields)]
-#[expect(clippy::struct_field_names, reason = "the unit belongs to each key of the file")]
 struct Timing {
     heartbeat_ms: Option<u64>,
     election_min_ms: Option<u64>,
     election_max_ms: Option<u64>,
+    lease_reads: Option<bool>,
+    max_clock_drift: Option<String>,
 }
 
 #[derive(Deserialize, Clone, Debug)]
@@ -250,6 +268,14 @@ impl Settings {
             peers.push(alone(node, etcd, peer));
         }
         let me = peers.iter().find(|p| p.id == node).cloned().unwrap_or_else(|| alone(node, etcd, peer));
+        let drifts = match (flags.max_clock_drift, file.timing.max_clock_drift) {
+            (Some(flag), _) => flag,
+            (None, Some(text)) => drift(&text).map_err(|why| {
+                Problem::new(Exit::Usage, why, "it stands in the settings as max_clock_drift")
+            })?,
+            (None, None) => ServerConfig::CLOCK_DRIFT,
+        };
+        let leases = flags.lease_reads || file.timing.lease_reads.unwrap_or(false);
         let beat = ms(flags.heartbeat_ms, file.timing.heartbeat_ms, ServerConfig::HEARTBEAT);
         let shortest = ms(flags.election_min_ms, file.timing.election_min_ms, ServerConfig::ELECTION_MIN);
         let longest = ms(flags.election_max_ms, file.timing.election_max_ms, ServerConfig::ELECTION_MAX);
@@ -273,6 +299,7 @@ impl Settings {
                     .reported_version
                     .or(file.reported_version)
                     .unwrap_or_else(|| ServerConfig::REPORTED_VERSION.into()),
+                lease_reads: leases.then_some(drifts),
                 insecure: flags.insecure || file.insecure.unwrap_or(false),
                 upkeep: Upkeep {
                     quota_bytes: flags.quota.or(file.disk.quota_bytes).unwrap_or(0),
@@ -338,7 +365,9 @@ impl Settings {
             "[listen]\n# Where etcd clients connect.\netcd = \"{}\"\n# Where the other nodes connect.\npeer = \"{}\"\n\n\
              [timing]\n# Time between a leader's heartbeats.\nheartbeat_ms = {}\n\
              # A node that hears no leader for a time drawn from this range asks for votes.\n\
-             election_min_ms = {}\nelection_max_ms = {}\n\n\
+             election_min_ms = {}\nelection_max_ms = {}\n\
+             # Serve reads under the leader's lease; linearizable only while no clock drifts further (docs/lease-reads.md).\n\
+             lease_reads = {}\nmax_clock_drift = \"{}ppm\"\n\n\
              [disk]\n# Bytes of the key-value space beyond which writes are refused by an alarm; 0 for no bound.\n\
              quota_bytes = {}\n\
              # Free bytes of the disk below which writes are refused by an alarm; by default a tenth of it.\n{}\n\
@@ -349,6 +378,8 @@ impl Settings {
             s.heartbeat.as_millis(),
             s.election_min.as_millis(),
             s.election_max.as_millis(),
+            s.lease_reads.is_some(),
+            s.lease_reads.unwrap_or(ServerConfig::CLOCK_DRIFT),
             s.upkeep.quota_bytes,
             s.upkeep
                 .min_free_bytes
@@ -478,6 +509,8 @@ mod tests {
             peers: vec![(1, "10.0.0.1:7100".into()), (2, "10.0.0.2:7100".into())],
             client_urls: vec![(1, "http://10.0.0.1:2379".into()), (2, "http://10.0.0.2:2379".into())],
             heartbeat_ms: Some(50),
+            lease_reads: true,
+            max_clock_drift: Some(500),
             insecure: true,
             ..Flags::default()
         };
@@ -505,6 +538,18 @@ mod tests {
         }
         assert!(parsed("node = \"one\"").is_err());
         assert!(parsed("[listen]\netcd = \"nowhere\"").is_err());
+    }
+
+    #[test]
+    fn drifts_are_read() {
+        assert_eq!(["1%", "500ppm", "0%"].map(drift), [Ok(10_000), Ok(500), Ok(0)]);
+        for bad in ["", "1", "%", "-1%", "1.5%", "99999999%", "ppm"] {
+            assert!(drift(bad).is_err(), "{bad:?}");
+        }
+        let problem = parsed("[timing]\nmax_clock_drift = \"much\"").unwrap_err();
+        assert!(problem.message.contains("no drift of a clock"), "{}", problem.message);
+        let settings = parsed("[timing]\nlease_reads = true").unwrap();
+        assert_eq!(settings.server.lease_reads, Some(ServerConfig::CLOCK_DRIFT));
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl Hello {
             out.extend_from_slice(&n.to_le_bytes());
         }
         out.extend_from_slice(&crc32c(&out).to_le_bytes());
-        if self.version == 4 {
+        if self.version == 5 {
             out.extend_from_slice(&self.member_at.to_le_bytes());
             out.push(0);
             out.extend_from_slice(&crc32c(&out).to_le_bytes());

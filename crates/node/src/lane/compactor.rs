@@ -100,7 +100,7 @@ impl Lane {
         }
         let request = self.take_request();
         let data = command::encode(self.settings.node, request, &Command::Compact { revision: upto });
-        self.pending.park(request, Want::Write(data), Box::new(drop), now + PATIENCE);
+        self.pending.park(request, Want::Write(data), now + PATIENCE, (Box::new(drop), None));
     }
 }
 

@@ -8,6 +8,7 @@
 //!
 //! What waits here is bounded, and ends at its deadline: a reader looks at each pair whether anybody still waits.
 
+use super::explain::Trace;
 use crate::api::{Body, Done, Failure, Head, Request};
 use quorate_base::Instant;
 use quorate_state::kv::{KvView, ReadError};
@@ -59,13 +60,15 @@ pub(super) fn read(
         Request::ReadTxn { txn, .. } => view.txn_while(txn, go_on)?.map(Body::Reply),
         Request::LeaseList => go_on(view.leases_len() as usize)
             .then(|| Body::Leases(view.leases().into_iter().map(|(id, ..)| id).collect())),
+        Request::Fences => go_on(1).then(|| Body::Fences(view.fences())),
         // What the leader says of its time is filled in behind this.
         Request::LeaseTimeToLive { id, .. } => view
             .lease_keys_while(*id, go_on)?
             .map(|keys| Body::TimeToLive { id: *id, ttl: 0, granted: 0, keys }),
         Request::HashSpace { revision } => view.hash_while(*revision, go_on)?.map(Body::HashSpace),
         Request::HashAll => view.hash_all_while(go_on)?.map(Body::HashAll),
-        Request::Swept
+        Request::Explained(..)
+        | Request::Swept
         | Request::Defragment
         | Request::Write(_)
         | Request::LeaseKeepAlive { .. }
@@ -83,6 +86,7 @@ struct Waiting {
     head: Head,
     done: Done,
     deadline: Instant,
+    trace: Option<Box<Trace>>,
     /// The reading knows by it whether it is wanted.
     _wanted: Arc<()>,
 }
@@ -105,7 +109,7 @@ impl Large {
         request: Request,
         head: Head,
         deadline: Instant,
-        done: Done,
+        (done, trace): (Done, Option<Box<Trace>>),
     ) -> Result<(), Done> {
         if self.out >= LARGE_MAX {
             return Err(done);
@@ -120,7 +124,7 @@ impl Large {
             request,
             wanted: Arc::downgrade(&wanted),
         });
-        self.waiting.insert(self.next, Waiting { head, done, deadline, _wanted: wanted });
+        self.waiting.insert(self.next, Waiting { head, done, deadline, trace, _wanted: wanted });
         Ok(())
     }
 
@@ -130,13 +134,13 @@ impl Large {
     }
 
     /// One came back: whom it answers, and with which header.
-    pub(super) fn came_back(&mut self, number: u64) -> Option<(Head, Done)> {
+    pub(super) fn came_back(&mut self, number: u64) -> Option<(Head, Done, Option<Box<Trace>>)> {
         self.out = self.out.saturating_sub(1);
         self.finish(number)
     }
 
-    fn finish(&mut self, number: u64) -> Option<(Head, Done)> {
-        self.waiting.remove(&number).map(|waiting| (waiting.head, waiting.done))
+    fn finish(&mut self, number: u64) -> Option<(Head, Done, Option<Box<Trace>>)> {
+        self.waiting.remove(&number).map(|waiting| (waiting.head, waiting.done, waiting.trace))
     }
 
     /// Takes out what has waited too long.
@@ -145,7 +149,7 @@ impl Large {
         let late: Vec<u64> = late.map(|(&number, _)| number).collect();
         late.iter()
             .filter_map(|number| self.finish(*number))
-            .map(|(_, done)| (done, Failure::TimedOut))
+            .map(|(_, done, _)| (done, Failure::TimedOut))
             .collect()
     }
 
@@ -187,7 +191,7 @@ mod tests {
     fn so_many_wait_and_no_more_and_late_ones_are_not_read() {
         let (view, mut large) = (view(), Large::default());
         let begin = |large: &mut Large, at| {
-            large.begin(&view, everything(), Head::default(), Instant(at), Box::new(drop))
+            large.begin(&view, everything(), Head::default(), Instant(at), (Box::new(drop), None))
         };
         for at in 0..LARGE_MAX as u64 {
             assert!(begin(&mut large, at).is_ok());

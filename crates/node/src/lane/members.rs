@@ -207,7 +207,7 @@ impl Lane {
     }
 
     pub(super) fn change_refused(&mut self, request: u64, why: Refusal) {
-        if let Some((Want::Members(_), done)) = self.pending.finish(request) {
+        if let Some((Want::Members(_), done, _)) = self.pending.finish(request) {
             done(Err(Failure::Members(why)));
         }
     }
@@ -215,7 +215,7 @@ impl Lane {
     /// The configuration that was asked for here is in force.
     pub(super) fn answer_changes(&mut self, changes: Vec<Asked>) {
         for asked in changes {
-            let Some((_, done)) = self.pending.finish(asked.request) else { continue };
+            let Some((_, done, _)) = self.pending.finish(asked.request) else { continue };
             let body = Body::MembersChanged { id: asked.member.get(), members: self.member_list() };
             done(Ok(Answer { head: self.head(), body }));
         }
@@ -239,7 +239,7 @@ impl Lane {
             let request = self.take_request();
             let deadline = now + self.patience.request;
             // If nothing comes of it, it is published again.
-            self.pending.park(request, Want::Members(change), Box::new(drop), deadline);
+            self.pending.park(request, Want::Members(change), deadline, (Box::new(drop), None));
         }
     }
 

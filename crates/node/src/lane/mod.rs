@@ -11,6 +11,8 @@ mod ask;
 mod broken;
 mod compactor;
 mod effects;
+mod event;
+mod explain;
 mod exports;
 mod large;
 mod members;
@@ -21,16 +23,17 @@ mod room;
 mod service;
 mod settle;
 
-use crate::api::{Done, Failure, Member, Patience, Request};
+use crate::api::{Failure, Member, Patience};
 use crate::applier::{Applied, Output, Work};
-use crate::backup::Backup;
 use crate::lessor::{Lessor, Wish, least_lease};
-use crate::watch::{Caught, Hub};
+use crate::watch::Hub;
 pub use broken::Broken;
 use bytes::Bytes;
 pub use compactor::AutoCompaction;
 use compactor::Compactor;
 pub use effects::{Effects, Seal};
+pub use event::Event;
+use explain::{Asker, Commits};
 use exports::Exports;
 pub use exports::{Export, Exported};
 use large::Large;
@@ -85,67 +88,6 @@ pub struct Settings {
     pub upkeep: Upkeep,
 }
 
-/// What happens to a lane.
-pub enum Event {
-    /// A packet of frames came from a peer.
-    Packet {
-        /// Who sent it.
-        from: NodeId,
-        /// Its body, not yet decoded.
-        body: Bytes,
-    },
-    /// A connection to a peer is there.
-    PeerUp(NodeId),
-    /// It is gone, and what was under way on it may be lost.
-    PeerDown(NodeId),
-    /// A client asks.
-    Call {
-        /// What.
-        request: Request,
-        /// How long it waits at most, if the client said so.
-        timeout: Option<Duration>,
-        /// Whom to answer.
-        done: Done,
-    },
-    /// A flush of the journal is through.
-    Journaled(Vec<Durable>),
-    /// The applier did something.
-    Output(Output),
-    /// The journal has recorded a checkpoint.
-    Checkpointed {
-        /// What it holds.
-        base: Base,
-        /// It completes the taking in of a snapshot.
-        installed: Option<Arc<KvView>>,
-    },
-    /// A chunk to be sent was read.
-    Exported(Exported),
-    /// A large read is through.
-    Read(Found),
-    /// History was read for a watch.
-    Caught(Caught),
-    /// The disk is nearly full, or is not any more.
-    Room {
-        /// It is.
-        short: bool,
-    },
-    /// A client wants a snapshot as a file.
-    Backup {
-        /// Gets it.
-        opened: Box<dyn FnOnce(Result<Backup, Failure>) + Send>,
-    },
-    /// Room was given back, or could not be.
-    Defragmented(Defragmented),
-    /// Time has passed; nothing else may have happened.
-    Tick,
-    /// Hand the leadership over, if this node has it.
-    HandOver,
-    /// The node stops: everything that waits is answered.
-    Stop,
-    /// The journal or the state failed: the node must stop.
-    Broken(Broken),
-}
-
 /// Who made a proposal, until the core has said what became of it.
 enum Proposer {
     Here(u64),
@@ -170,6 +112,7 @@ pub struct Lane {
     /// What reads of more than one key may still cost before the next drain.
     at_once: usize,
     proposing: BTreeMap<u64, Proposer>,
+    commits: Commits,
     members: Members,
     next_proposal: u64,
     next_request: u64,
@@ -230,6 +173,7 @@ impl Lane {
             reads: Reads::default(),
             large: Large::default(),
             proposing: BTreeMap::new(),
+            commits: Commits::default(),
             members: Members::default(),
             next_proposal: 0,
             next_request: rng.next_u64() >> 1,
@@ -279,7 +223,7 @@ impl Lane {
                     self.raft.handle(now, input);
                 }
             }
-            Event::Read(found) => self.found(found),
+            Event::Read(found) => self.found(now, found),
             Event::Caught(caught) => hub(&self.hub).caught_up(caught),
             Event::Room { short } => self.room.disk_short = short,
             Event::Backup { opened } => opened(self.backup()),
@@ -292,6 +236,11 @@ impl Lane {
     }
 
     fn packet(&mut self, now: Instant, from: NodeId, body: Bytes) {
+        self.frames(now, from, body);
+        self.note_acks(now, from);
+    }
+
+    fn frames(&mut self, now: Instant, from: NodeId, body: Bytes) {
         for frame in Packet::read(body) {
             match frame {
                 Ok(frame) => self.frame(now, from, frame),
@@ -313,9 +262,12 @@ impl Lane {
             Frame::Forward { request, data, .. } if command::is_newer(&data) => {
                 self.send_frame(from, &Frame::Refused { request, why: Declined::Unknown });
             }
-            Frame::Forward { shard, term, request, data } if shard == self.shard => {
+            Frame::Forward { shard, term, request, data, explain } if shard == self.shard => {
                 if self.raft.is_leader() && self.raft.term() == term {
                     self.propose(now, Proposer::Peer(from, request), data);
+                    if explain {
+                        self.commits.expect(self.next_proposal, Asker::Peer(from, request), now);
+                    }
                 } else {
                     self.send_frame(from, &Frame::Refused { request, why: Declined::NotLeading });
                 }
@@ -333,7 +285,10 @@ impl Lane {
                     self.send_frame(from, &Frame::Refused { request, why: Declined::NotLeading });
                 }
             }
-            Frame::LeaseAnswer { request, ttl, granted } => self.lease_answer(request, ttl, granted, false),
+            Frame::Committed { request, how } => self.pending.committed(now, request, how),
+            Frame::LeaseAnswer { request, ttl, granted } => {
+                self.lease_answer(now, request, ttl, granted, false);
+            }
             Frame::Refused { request, why } => self.refused(request, why),
             Frame::Members { shard, term, request, change } if shard == self.shard => {
                 if self.raft.term() == term {
@@ -360,6 +315,7 @@ impl Lane {
             }
             self.raft.handle(now, Input::Written { proof: proof.clone() });
         }
+        self.note_acks(now, self.settings.node);
     }
 
     fn output(&mut self, now: Instant, output: Output) {
@@ -412,7 +368,7 @@ impl Lane {
         // Also without events: of a compaction watches must hear what is gone, and no older view should stay.
         hub(&self.hub).publish(self.view.clone(), applied.events);
         for outcome in applied.outcomes {
-            self.answer_write(outcome);
+            self.answer_write(now, outcome);
         }
         self.answer_changes(applied.members);
         for id in changed {
@@ -502,14 +458,15 @@ impl Lane {
             self.role_changed(now, &change);
             out.roles.push(change);
         }
-        for (id, _) in outbox.accepted.drain(..) {
+        for (id, entry) in outbox.accepted.drain(..) {
             self.proposing.remove(&id.0);
+            self.commits.placed(id.0, Some(entry));
         }
         for (id, refusal) in outbox.refused.drain(..) {
             self.proposal_refused(now, id, &refusal);
         }
-        for (id, index) in outbox.reads.drain(..) {
-            self.reads.indexed(id.0, index);
+        for ready in outbox.reads.drain(..) {
+            self.reads.indexed(now, &ready);
         }
         for (id, _) in outbox.dropped_reads.drain(..) {
             for (from, request) in self.reads.dropped(id.0) {
@@ -538,6 +495,9 @@ impl Lane {
 
     fn role_changed(&mut self, now: Instant, change: &RoleChange) {
         let leading = self.raft.is_leader();
+        if !leading || change.became_leader() {
+            self.commits.forget();
+        }
         // What waits for the log's word waits for this leader's word no longer.
         for (from, request) in std::mem::take(&mut self.renewals).into_values().flatten() {
             self.lease_refused(from, request);
@@ -563,6 +523,7 @@ impl Lane {
         }
         let why =
             if matches!(refusal, Refusal::Overloaded) { Declined::Overloaded } else { Declined::NotLeading };
+        self.commits.placed(id.0, None);
         match who {
             Some(Proposer::Here(request)) => self.refused(request, why),
             Some(Proposer::Peer(from, request)) => {
@@ -617,11 +578,17 @@ impl Lane {
         }
         let Some(leader) = self.raft.leader() else { return };
         let (here, term) = (leader == self.settings.node, self.raft.term());
-        for (request, want) in self.pending.send_parked(term) {
+        for (request, want, explain) in self.pending.send_parked(now, term, leader) {
             match (want, here) {
-                (Want::Write(data), true) => self.propose(now, Proposer::Here(request), data),
+                (Want::Write(data), true) => {
+                    self.propose(now, Proposer::Here(request), data);
+                    if explain {
+                        self.commits.expect(self.next_proposal, Asker::Here(request), now);
+                    }
+                }
                 (Want::Write(data), false) => {
-                    self.send_frame(leader, &Frame::Forward { shard: self.shard, term, request, data });
+                    let shard = self.shard;
+                    self.send_frame(leader, &Frame::Forward { shard, term, request, data, explain });
                 }
                 (Want::KeepAlive(lease, _), true) => {
                     self.reads.gather(Read::Lease { from: leader, request, lease, renew: true });
@@ -646,10 +613,8 @@ impl Lane {
     }
 
     fn ask_for_reads(&mut self, now: Instant) {
-        if self.raft.leader().is_none() {
-            return;
-        }
-        if let Some(number) = self.reads.ask() {
+        let Some(leader) = self.raft.leader() else { return };
+        if let Some(number) = self.reads.ask(now, leader) {
             self.raft.handle(now, Input::Read { id: ReadId(number) });
         }
     }

@@ -5,11 +5,13 @@
 //! entry of a later term has been applied, everything sent in an earlier term either was applied before it or never will
 //! be, so what still waits is answered "leader changed" at once and nobody waits for a time-out.
 
+use super::explain::Trace;
 use crate::api::{Done, Failure};
 use bytes::Bytes;
-use quorate_base::{Instant, Term};
+use quorate_base::{Instant, NodeId, Term};
 use quorate_wire::kv::{LeaseId, Revision};
 use quorate_wire::members::Change;
+use quorate_wire::peer::Commitment;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a pending request wants from the leader.
@@ -46,6 +48,8 @@ struct Waiting {
     deadline: Instant,
     /// `None` while parked.
     sent: Option<Term>,
+    /// It is to be explained.
+    trace: Option<Box<Trace>>,
 }
 
 /// All requests on their way, by request number.
@@ -71,21 +75,30 @@ impl Pending {
     }
 
     /// Takes a request in, parked.
-    pub(crate) fn park(&mut self, request: u64, want: Want, done: Done, deadline: Instant) {
+    pub(crate) fn park(
+        &mut self,
+        request: u64,
+        want: Want,
+        deadline: Instant,
+        (done, trace): (Done, Option<Box<Trace>>),
+    ) {
         self.deadlines.insert((deadline, request));
         self.parked.insert(request);
         self.bytes += want.bytes();
-        self.waiting.insert(request, Waiting { want, done, deadline, sent: None });
+        self.waiting.insert(request, Waiting { want, done, deadline, sent: None, trace });
     }
 
-    /// Takes all parked ones out for sending in `term`.
-    pub(crate) fn send_parked(&mut self, term: Term) -> Vec<(u64, Want)> {
+    /// Takes all parked ones out for sending to the leader of `term`; the flag says which are to be explained.
+    pub(crate) fn send_parked(&mut self, now: Instant, term: Term, leader: NodeId) -> Vec<(u64, Want, bool)> {
         let parked = std::mem::take(&mut self.parked);
         let mut out = Vec::with_capacity(parked.len());
         for request in parked {
             if let Some(waiting) = self.waiting.get_mut(&request) {
                 waiting.sent = Some(term);
-                out.push((request, waiting.want.clone()));
+                if let Some(trace) = &mut waiting.trace {
+                    trace.sent = Some((now, Some(leader)));
+                }
+                out.push((request, waiting.want.clone(), waiting.trace.is_some()));
             }
         }
         out
@@ -104,13 +117,20 @@ impl Pending {
         Some(self.waiting.get(&request)?.deadline)
     }
 
+    /// How the entry of a request was committed that is to be explained.
+    pub(crate) fn committed(&mut self, now: Instant, request: u64, how: Commitment) {
+        if let Some(trace) = self.waiting.get_mut(&request).and_then(|waiting| waiting.trace.as_mut()) {
+            trace.committed = Some((now, how));
+        }
+    }
+
     /// Takes a request out for its answer.
-    pub(crate) fn finish(&mut self, request: u64) -> Option<(Want, Done)> {
+    pub(crate) fn finish(&mut self, request: u64) -> Option<(Want, Done, Option<Box<Trace>>)> {
         let waiting = self.waiting.remove(&request)?;
         self.deadlines.remove(&(waiting.deadline, request));
         self.parked.remove(&request);
         self.bytes -= waiting.want.bytes();
-        Some((waiting.want, waiting.done))
+        Some((waiting.want, waiting.done, waiting.trace))
     }
 
     /// An entry of `term` was applied: see the module page.
@@ -125,7 +145,7 @@ impl Pending {
         for request in old {
             if self.waiting.get(&request).is_some_and(|w| w.want.repeatable()) {
                 self.refused(request);
-            } else if let Some((_, done)) = self.finish(request) {
+            } else if let Some((_, done, _)) = self.finish(request) {
                 lost.push(done);
             }
         }
@@ -139,7 +159,7 @@ impl Pending {
             if at > now {
                 break;
             }
-            if let Some((_, done)) = self.finish(request) {
+            if let Some((_, done, _)) = self.finish(request) {
                 out.push((done, Failure::TimedOut));
             } else {
                 self.deadlines.pop_first();
@@ -180,16 +200,17 @@ mod tests {
     fn a_write_is_sent_once_and_lost_when_overtaken() {
         let log = Arc::default();
         let mut pending = Pending::default();
-        pending.park(1, Want::Write(Bytes::from_static(b"w")), done(&log, "write"), Instant(100));
-        pending.park(2, Want::KeepAlive(9, 1), done(&log, "keep"), Instant(50));
+        pending.park(1, Want::Write(Bytes::from_static(b"w")), Instant(100), (done(&log, "write"), None));
+        pending.park(2, Want::KeepAlive(9, 1), Instant(50), (done(&log, "keep"), None));
         assert_eq!(pending.bytes(), 1);
-        assert_eq!(pending.send_parked(Term(3)).len(), 2);
-        assert_eq!(pending.send_parked(Term(3)), vec![]);
+        let send = |pending: &mut Pending, term| pending.send_parked(Instant(1), Term(term), NodeId(1));
+        assert_eq!(send(&mut pending, 3).len(), 2);
+        assert_eq!(send(&mut pending, 3), vec![]);
         assert!(pending.overtaken(Term(3)).is_empty(), "an entry of the same term says nothing");
         assert_eq!(pending.overtaken(Term(4)).len(), 1, "the write is lost");
         assert_eq!(
-            pending.send_parked(Term(4)),
-            vec![(2, Want::KeepAlive(9, 1))],
+            send(&mut pending, 4),
+            vec![(2, Want::KeepAlive(9, 1), false)],
             "the keep-alive goes again"
         );
         assert_eq!(pending.expired(Instant(49)).len(), 0);

@@ -1,7 +1,9 @@
 //! Linearizable reads: all that gather until a drain share one read index, and run on one view.
 
+use super::explain::Trace;
 use crate::api::{Done, Failure, Request};
 use quorate_base::{Index, Instant, NodeId};
+use quorate_protocol::raft::ReadReady;
 use quorate_wire::kv::LeaseId;
 use std::collections::BTreeMap;
 
@@ -15,6 +17,8 @@ pub(crate) enum Read {
         done: Done,
         /// Until when.
         deadline: Instant,
+        /// It is to be explained.
+        trace: Option<Box<Trace>>,
     },
     /// This node, as leader, confirms something about a lease for a request of its own (`from` is itself) or a peer's.
     Lease {
@@ -39,29 +43,39 @@ pub(crate) struct Reads {
     /// Waiting for the machine to reach an index.
     indexed: BTreeMap<Index, Vec<Read>>,
     next: u64,
+    /// Some of those that gather or have asked are to be explained.
+    traced: bool,
 }
 
 impl Reads {
     /// Takes a read in.
     pub(crate) fn gather(&mut self, read: Read) {
+        self.traced |= matches!(read, Read::Local { trace: Some(_), .. });
         self.gathering.push(read);
     }
 
     /// The number to ask an index for, if reads have gathered.
-    pub(crate) fn ask(&mut self) -> Option<u64> {
+    pub(crate) fn ask(&mut self, now: Instant, leader: NodeId) -> Option<u64> {
         if self.gathering.is_empty() {
             return None;
+        }
+        if self.traced {
+            traces(&mut self.gathering).for_each(|trace| trace.sent = Some((now, Some(leader))));
         }
         self.next += 1;
         self.asked.insert(self.next, std::mem::take(&mut self.gathering));
         Some(self.next)
     }
 
-    /// Read `number` may run once `index` is applied.
-    pub(crate) fn indexed(&mut self, number: u64, index: Index) {
-        if let Some(mut reads) = self.asked.remove(&number) {
-            self.indexed.entry(index).or_default().append(&mut reads);
+    /// A read may run once its index is applied.
+    pub(crate) fn indexed(&mut self, now: Instant, ready: &ReadReady) {
+        let Some(mut reads) = self.asked.remove(&ready.id.0) else { return };
+        if self.traced {
+            traces(&mut reads)
+                .for_each(|trace| trace.indexed = Some((now, ready.index, ready.proof.clone())));
+            self.traced = !(self.asked.is_empty() && self.gathering.is_empty());
         }
+        self.indexed.entry(ready.index).or_default().append(&mut reads);
     }
 
     /// Read `number` got no index: its reads gather again, leases' excepted, which are handed out as refused.
@@ -117,6 +131,13 @@ impl Reads {
             + self.asked.values().map(Vec::len).sum::<usize>()
             + self.indexed.values().map(Vec::len).sum::<usize>()
     }
+}
+
+fn traces(reads: &mut [Read]) -> impl Iterator<Item = &mut Trace> {
+    reads.iter_mut().filter_map(|read| match read {
+        Read::Local { trace, .. } => trace.as_deref_mut(),
+        Read::Lease { .. } => None,
+    })
 }
 
 impl Read {

@@ -59,6 +59,6 @@ impl Lane {
         let request = self.take_request();
         let command = Command::Alarm { alarm: self.own_alarm(), on: true };
         let data = command::encode(self.settings.node, request, &command);
-        self.pending.park(request, Want::Write(data), Box::new(drop), until);
+        self.pending.park(request, Want::Write(data), until, (Box::new(drop), None));
     }
 }

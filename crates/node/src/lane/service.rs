@@ -1,5 +1,6 @@
 //! What clients ask, answered: calls in, callbacks out.
 
+use super::explain::Trace;
 use super::{Broken, COMMAND_MAX, Found, Lane, Read, WAITING_BYTES_MAX, WAITING_MAX, Want, large};
 use crate::api::{Answer, Body, Done, Failure, Head, Request, Status};
 use crate::applier::Outcome;
@@ -15,12 +16,19 @@ use quorate_wire::peer::{Declined, Frame};
 use std::cell::Cell;
 use std::sync::Arc;
 
+/// Whom to answer, and what is noted for the explanation, if one is wanted.
+type Asking = (Done, Option<Box<Trace>>);
+
 /// So many snapshots may be saved at once: each holds on to what it reads.
 const BACKUPS_MAX: usize = 4;
 const STATE_LOST: &str = "this node lost its state, and fetches it from its peers";
 
 impl Lane {
     pub(super) fn call(&mut self, now: Instant, request: Request, timeout: Option<Duration>, done: Done) {
+        let (request, trace) = match request {
+            Request::Explained(request, slot) => (*request, Some(Trace::new(slot, now))),
+            request => (request, None),
+        };
         if self.stopping {
             return done(Err(Failure::Stopping));
         }
@@ -36,12 +44,14 @@ impl Lane {
         }
         let deadline = now + timeout.unwrap_or(self.patience.request).min(self.patience.request);
         match request {
-            Request::Write(command) => self.call_write(&command, deadline, done),
+            Request::Write(command) => self.call_write(&command, deadline, (done, trace)),
             Request::LeaseKeepAlive { id } => {
-                self.park(Want::KeepAlive(id, self.view.revision()), deadline, done);
+                self.park(Want::KeepAlive(id, self.view.revision()), deadline, (done, trace));
             }
-            Request::LeaseTimeToLive { id, keys } => self.park(Want::TimeToLive(id, keys), deadline, done),
-            Request::ChangeMembers(change) => self.park(Want::Members(change), deadline, done),
+            Request::LeaseTimeToLive { id, keys } => {
+                self.park(Want::TimeToLive(id, keys), deadline, (done, trace));
+            }
+            Request::ChangeMembers(change) => self.park(Want::Members(change), deadline, (done, trace)),
             Request::MoveLeader { to } => self.move_leader(now, NodeId(to), deadline, done),
             Request::Swept | Request::Defragment => {
                 self.settle(now, request == Request::Defragment, timeout, done);
@@ -51,14 +61,17 @@ impl Lane {
             | Request::HashAll
             | Request::Range { serializable: true, .. }
             | Request::ReadTxn { serializable: true, .. }
-            | Request::Members { linearizable: false } => self.serve(request, deadline, done),
+            | Request::Members { linearizable: false } => self.serve(now, request, deadline, (done, trace)),
             Request::Range { .. }
             | Request::ReadTxn { .. }
             | Request::LeaseList
+            | Request::Fences
             | Request::Alarms
             | Request::Members { .. } => {
-                self.reads.gather(Read::Local { request, done, deadline });
+                self.reads.gather(Read::Local { request, done, deadline, trace });
             }
+            // None of these may be wrapped twice.
+            Request::Explained(..) => done(Err(Failure::TooLarge)),
         }
     }
 
@@ -68,25 +81,26 @@ impl Lane {
             || self.pending.bytes() >= WAITING_BYTES_MAX
     }
 
-    fn call_write(&mut self, command: &Command, deadline: Instant, done: Done) {
+    fn call_write(&mut self, command: &Command, deadline: Instant, asker: Asking) {
         if command.grows() && self.is_short_of_room() {
-            return done(Err(Failure::Refused(Refused::NoSpace, self.head())));
+            return asker.0(Err(Failure::Refused(Refused::NoSpace, self.head())));
         }
         let request = self.take_request();
         let data = quorate_wire::command::encode(self.settings.node, request, command);
         if data.len() > COMMAND_MAX {
-            return done(Err(Failure::TooLarge));
+            return asker.0(Err(Failure::TooLarge));
         }
-        self.pending.park(request, Want::Write(data), done, deadline);
+        self.pending.park(request, Want::Write(data), deadline, asker);
     }
 
-    fn park(&mut self, want: Want, deadline: Instant, done: Done) {
+    fn park(&mut self, want: Want, deadline: Instant, asker: Asking) {
         let request = self.take_request();
-        self.pending.park(request, want, done, deadline);
+        self.pending.park(request, want, deadline, asker);
     }
 
-    pub(super) fn answer_write(&mut self, outcome: Outcome) {
-        let Some((_, done)) = self.pending.finish(outcome.request) else { return };
+    pub(super) fn answer_write(&mut self, now: Instant, outcome: Outcome) {
+        let Some((_, done, trace)) = self.pending.finish(outcome.request) else { return };
+        self.explain(now, trace, true);
         let head = Head { revision: outcome.revision, ..self.head() };
         done(match outcome.result {
             Ok(reply) => Ok(Answer { head, body: Body::Reply(reply) }),
@@ -105,7 +119,7 @@ impl Lane {
             Declined::Overloaded => Failure::Overloaded,
             Declined::Unknown => Failure::Refused(Refused::UnknownCommand, self.head()),
         };
-        if let Some((_, done)) = self.pending.finish(request) {
+        if let Some((_, done, _)) = self.pending.finish(request) {
             self.failed += 1;
             done(Err(failure));
         }
@@ -114,7 +128,9 @@ impl Lane {
     pub(super) fn serve_reads(&mut self, now: Instant) {
         for read in self.reads.ready(self.view.applied().index) {
             match read {
-                Read::Local { request, done, deadline } => self.serve(request, deadline, done),
+                Read::Local { request, done, deadline, trace } => {
+                    self.serve(now, request, deadline, (done, trace));
+                }
                 Read::Lease { from, request, lease, renew } => {
                     self.serve_lease(now, from, request, lease, renew);
                 }
@@ -123,7 +139,7 @@ impl Lane {
     }
 
     /// Answers from the newest view, or hands the read on with it.
-    fn serve(&mut self, request: Request, deadline: Instant, done: Done) {
+    fn serve(&mut self, now: Instant, request: Request, deadline: Instant, (done, mut trace): Asking) {
         let head = self.head();
         let result = match &request {
             Request::Members { .. } => Ok(Some(Body::Members(self.member_list()))),
@@ -134,9 +150,13 @@ impl Lane {
             request => self.read_at_once(request),
         };
         if !matches!(result, Ok(None)) {
+            self.explain(now, trace, false);
             return done(self.read_result(head, result));
         }
-        if let Err(done) = self.large.begin(&self.view, request, head, deadline, done) {
+        if let Some(trace) = &mut trace {
+            trace.handed_on = Some(now);
+        }
+        if let Err(done) = self.large.begin(&self.view, request, head, deadline, (done, trace)) {
             done(Err(Failure::Overloaded));
         }
     }
@@ -158,9 +178,12 @@ impl Lane {
     }
 
     /// A reader is through with a read.
-    pub(super) fn found(&mut self, found: Found) {
+    pub(super) fn found(&mut self, now: Instant, found: Found) {
         match self.large.came_back(found.number) {
-            Some((head, done)) => done(self.read_result(head, found.result)),
+            Some((head, done, trace)) => {
+                self.explain(now, trace, false);
+                done(self.read_result(head, found.result));
+            }
             // Nobody waits for it, and still the node must hear of a disk that fails.
             None => drop(self.read_result(Head::default(), found.result)),
         }
@@ -192,14 +215,14 @@ impl Lane {
         }
         if renew {
             match self.lessor.renew(now, lease) {
-                Renewal::Granted(ttl) => self.lease_served(from, request, ttl, 0),
-                Renewal::Unknown => self.lease_served(from, request, 0, 0),
+                Renewal::Granted(ttl) => self.lease_served(now, from, request, ttl, 0),
+                Renewal::Unknown => self.lease_served(now, from, request, 0, 0),
                 Renewal::Wait => self.renewals.entry(lease).or_default().push((from, request)),
                 Renewal::NotLeading => self.lease_refused(from, request),
             }
         } else {
             let (ttl, granted) = self.lessor.time_to_live(now, lease).unwrap_or((-1, 0));
-            self.lease_served(from, request, ttl, granted);
+            self.lease_served(now, from, request, ttl, granted);
         }
     }
 
@@ -219,18 +242,19 @@ impl Lane {
         }
     }
 
-    fn lease_served(&mut self, from: NodeId, request: u64, ttl: i64, granted: i64) {
+    fn lease_served(&mut self, now: Instant, from: NodeId, request: u64, ttl: i64, granted: i64) {
         if from == self.settings.node {
-            self.lease_answer(request, ttl, granted, true);
+            self.lease_answer(now, request, ttl, granted, true);
         } else {
             self.send_frame(from, &Frame::LeaseAnswer { request, ttl, granted });
         }
     }
 
     /// The leader's word about a lease; `fresh` says that this node's state is as new as that.
-    pub(super) fn lease_answer(&mut self, request: u64, ttl: i64, granted: i64, fresh: bool) {
+    pub(super) fn lease_answer(&mut self, now: Instant, request: u64, ttl: i64, granted: i64, fresh: bool) {
         let Some(deadline) = self.pending.deadline(request) else { return };
-        let Some((want, done)) = self.pending.finish(request) else { return };
+        let Some((want, done, trace)) = self.pending.finish(request) else { return };
+        self.explain(now, trace, false);
         let head = self.head();
         match want {
             Want::KeepAlive(id, revision) => {
@@ -241,11 +265,11 @@ impl Lane {
                 let done: Done = Box::new(move |result| done(with_time(result, ttl, granted)));
                 let request = Request::LeaseTimeToLive { id, keys: true };
                 if fresh {
-                    self.serve(request, deadline, done);
+                    self.serve(now, request, deadline, (done, None));
                 } else {
                     // The leader counts, but the keys are read here, and this node may lag behind what a client has been
                     // told.
-                    self.reads.gather(Read::Local { request, done, deadline });
+                    self.reads.gather(Read::Local { request, done, deadline, trace: None });
                 }
             }
             Want::TimeToLive(id, false) => {

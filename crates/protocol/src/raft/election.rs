@@ -25,7 +25,12 @@ impl Raft {
     pub(super) fn leader_out_of_reach(&mut self, now: Instant) {
         self.leader_heard = None;
         let min = self.config.election_min.as_nanos() as u64;
-        let soon = now + Duration::from_nanos(self.rng.between(min / 8, min / 2));
+        let pause = Duration::from_nanos(self.rng.between(min / 8, min / 2));
+        if mutant(&self.config, Mutant::LeaseBrokenByConnection) {
+            self.promised_until = Instant::ZERO;
+        }
+        // What was promised to it stands all the same.
+        let soon = if self.is_bound(now) { self.promised_until + pause / 4 } else { now + pause };
         self.election_at = self.election_at.min(soon);
     }
 
@@ -46,7 +51,7 @@ impl Raft {
             self.role_changed("the leader was not heard in time", false);
         }
         self.ask_terms();
-        if self.may_campaign() {
+        if self.may_campaign() && !self.is_bound(now) {
             self.ask_pre_votes(now);
         }
     }
@@ -76,7 +81,8 @@ impl Raft {
     }
 
     pub(super) fn campaign(&mut self, now: Instant, transfer: bool) {
-        if self.role == Role::Leader || !self.may_campaign() {
+        let bound = self.is_bound(now) && !transfer;
+        if self.role == Role::Leader || !self.may_campaign() || bound {
             return;
         }
         let (term, id) = (self.hard.term.next(), self.config.id);
@@ -140,7 +146,7 @@ impl Raft {
             }
             return;
         }
-        if self.sticks(now) && !transfer {
+        if (self.sticks(now) || self.is_bound(now)) && !transfer {
             // The leader lives: the sender will hear it, or, if its term is higher, make it step down by its answers.
             return;
         }
@@ -250,9 +256,10 @@ impl Raft {
             .map(|n| (n, Progress::new(next, now)))
             .collect();
         self.reads.lead();
+        self.lease_begins_anew();
         self.term_start = self.push_entry(EntryKind::Empty, Bytes::new()).index;
         self.role_changed("won the election", true);
-        self.send_heartbeats();
+        self.send_heartbeats(now);
     }
 
     pub(super) fn leader_tick(&mut self, now: Instant) {
@@ -284,7 +291,7 @@ impl Raft {
             return self.renew(now);
         }
         self.resend_stalled(now);
-        self.send_heartbeats();
+        self.send_heartbeats(now);
     }
 
     /// Check-quorum: a majority said something within the longest election timeout.
@@ -307,7 +314,9 @@ impl Raft {
         };
         let long = |p: &Progress| p.withholds.is_some_and(|since| now.since(since) >= enough(p));
         let vain = |p: &Progress| long(p) && p.withholds_in_vain(self.term_start);
-        let patient = self.progress.iter().any(|(&n, p)| membership.is_voter(n) && vain(p));
+        // A learner that has lost its disk is deaf, too; one that has only forgotten entries costs nothing.
+        let patient =
+            self.progress.iter().any(|(&n, p)| vain(p) && (membership.is_voter(n) || p.takes_nothing()));
         let at_hand = |n: NodeId| {
             n == self.config.id
                 || self
@@ -328,15 +337,20 @@ impl Raft {
         self.campaign(now, true);
     }
 
-    pub(super) fn send_heartbeats(&mut self) {
-        let (term, commit, round) = (self.hard.term, self.hard.commit, self.reads.round());
+    pub(super) fn send_heartbeats(&mut self, now: Instant) {
+        let (mut round, mut lease) = (self.reads.round(), Duration::ZERO);
+        if self.config.lease_reads.is_some() {
+            round = self.reads.next_round();
+            lease = self.lease_asked(now, round);
+        }
+        let (term, commit) = (self.hard.term, self.hard.commit);
         let peers: Vec<_> = self.progress.iter().map(|(&n, p)| (n, p.matched)).collect();
         for (node, matched) in peers {
             let commit = commit.min(matched);
             if let Some(p) = self.progress.get_mut(&node) {
                 p.told = p.told.max(commit);
             }
-            self.post(node, Message::Heartbeat { term, commit, round });
+            self.post(node, Message::Heartbeat { term, commit, round, lease });
         }
     }
 }

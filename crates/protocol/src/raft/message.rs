@@ -1,7 +1,8 @@
 //! What replicas say to each other: one variant a kind, each with its own fields.
 
-use super::{SnapshotId, SnapshotMeta};
+use super::{Proof, SnapshotId, SnapshotMeta};
 use bytes::Bytes;
+use quorate_base::time::Duration;
 use quorate_base::{Entry, EntryId, Index, Term};
 
 /// A message. Each carries the sender's term, but a pre-vote, which carries the term that its sender would campaign in.
@@ -62,8 +63,10 @@ pub enum Message {
         term: Term,
         /// At most what the follower is known to hold.
         commit: Index,
-        /// The newest read round.
+        /// The newest read round; with leases the number of these heartbeats.
         round: u64,
+        /// Vote for nobody for so long; zero for nothing. See [`super::leases`].
+        lease: Duration,
     },
     /// "You lead, as far as I know." Needs no flush.
     HeartbeatResponse {
@@ -73,6 +76,8 @@ pub enum Message {
         round: u64,
         /// Its votes are conditional, as it may have forgotten entries.
         withheld: bool,
+        /// It has promised what was asked.
+        promised: bool,
     },
     /// "This much is committed." Wants no answer.
     Commit {
@@ -96,6 +101,8 @@ pub enum Message {
         context: u64,
         /// The index.
         index: Option<Index>,
+        /// By what the leader knew that it led.
+        proof: Proof,
     },
     /// "Campaign now."
     TimeoutNow {

@@ -26,6 +26,8 @@
 //!   entries of its own term (Figure 8), and starts its term with an empty one.
 //! - *Linearizable reads* (6.4): a leader that has committed in its term confirms, by one round for all reads that wait, that
 //!   it still led after they came; then its commit index is their read index. Any replica may ask it.
+//!   Only where the operator allows it, a lease takes the place of the round ([`leases`]): then that clocks run true within a bound
+//!   is part of the argument.
 //! - *Membership*: joint consensus always; configurations act from the log ([`membership`]).
 //!
 //! # Replicas that may have forgotten
@@ -68,11 +70,12 @@
 //! late (it was paused or starved) does not campaign at once, for what it missed may still be in its queue: it waits for as
 //! long again as the tick was late, and no longer than a fresh timer. A silence is excused once, or a machine on which every
 //! tick is late would wait for ever.
-//! Left out: leases for reads, witnesses, reading old entries back from the journal (a follower beyond the log in memory
+//! Left out: witnesses, reading old entries back from the journal (a follower beyond the log in memory
 //! gets a snapshot).
 
 mod ask;
 pub mod election;
+pub mod leases;
 mod log;
 mod lost;
 pub mod membership;
@@ -86,6 +89,7 @@ mod trace;
 pub mod types;
 
 use crate::Core;
+use leases::Leases;
 use log::Log;
 use lost::Deaf;
 pub use membership::{BOOK_MAX, Membership};
@@ -137,6 +141,8 @@ pub struct Raft {
     heartbeat_at: Instant,
     /// When the leader was last heard.
     leader_heard: Option<Instant>,
+    /// It votes for nobody before; see [`leases`].
+    promised_until: Instant,
 
     // Candidates.
     votes: BTreeMap<NodeId, (bool, bool)>,
@@ -148,6 +154,7 @@ pub struct Raft {
     next_snapshot: u64,
 
     reads: Reads,
+    leases: Leases,
     incoming: Option<Incoming>,
     /// The snapshot whose last chunk the driver has: nothing is handed to the machine until it is installed or has failed.
     installing: Option<EntryId>,
@@ -212,7 +219,7 @@ impl Core for Raft {
         self.leave_joint(now);
         self.confirm_owed();
         self.ask_read_index(now);
-        self.start_read_round();
+        self.start_read_round(now);
         self.send_appends(now);
         self.tell_commit();
         self.take_write(out);
@@ -292,12 +299,14 @@ impl Raft {
             excused: false,
             heartbeat_at: now,
             leader_heard: None,
+            promised_until: now + boot.promised,
             votes: BTreeMap::new(),
             progress: BTreeMap::new(),
             term_start: Index(0),
             transfer: None,
             next_snapshot: 0,
             reads: Reads::default(),
+            leases: Leases::default(),
             incoming: None,
             installing: None,
             led_by: None,
@@ -310,6 +319,9 @@ impl Raft {
             pending: Outbox::default(),
             config,
         };
+        if mutant(&raft.config, Mutant::LeaseForgottenByRestart) {
+            raft.promised_until = now;
+        }
         raft.unapplied_bytes = raft.log.bytes_of(raft.applied, raft.hard.commit);
         raft.reads.seed(raft.rng.next_u64());
         raft.next_snapshot = raft.rng.next_u64() >> 8;
@@ -429,20 +441,23 @@ impl Raft {
             Message::Append { prev, entries, commit, .. } => self.append(from, prev, entries, commit),
             Message::Appended { matched, .. } => self.appended(now, from, matched),
             Message::AppendRejected { prev, hint, .. } => self.append_rejected(now, from, prev, hint),
-            Message::Heartbeat { commit, round, .. } => {
+            Message::Heartbeat { commit, round, lease, .. } => {
                 self.commit_upto(commit.min(self.log.last().index));
                 let term = self.hard.term;
                 let withheld = self.withheld.is_some();
-                self.post(from, Message::HeartbeatResponse { term, round, withheld });
+                let promised = self.promise(now, lease);
+                self.post(from, Message::HeartbeatResponse { term, round, withheld, promised });
                 self.ask_for_state(from);
                 self.ask_terms();
             }
-            Message::HeartbeatResponse { round, withheld, .. } => {
-                self.heartbeat_answered(now, from, round, withheld);
+            Message::HeartbeatResponse { round, withheld, promised, .. } => {
+                self.heartbeat_answered(now, from, round, (withheld, promised));
             }
             Message::Commit { commit, .. } => self.commit_upto(commit.min(self.log.last().index)),
             Message::ReadIndex { context, .. } => self.read_index_asked(from, context),
-            Message::ReadIndexResponse { context, index, .. } => self.read_index_came(context, index),
+            Message::ReadIndexResponse { context, index, proof, .. } => {
+                self.read_index_came(context, index, &proof);
+            }
             Message::TimeoutNow { .. } => self.campaign(now, true),
             Message::SnapshotChunk { snapshot, meta, seq, data, last, .. } => {
                 self.chunk_came(from, snapshot, meta, seq, data, last);

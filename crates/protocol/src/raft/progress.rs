@@ -33,6 +33,8 @@ pub struct Progress {
     pub(super) probed: Instant,
     /// When it last said anything in this term.
     pub(super) heard: Instant,
+    /// The newest heartbeat that it answered with a promise was sent then.
+    pub(super) promised: Option<Instant>,
     /// The oldest message under way, and since when it is the oldest.
     pub(super) stalled: Option<(Index, Instant)>,
     /// The newest commit index that was sent.
@@ -54,6 +56,7 @@ impl Progress {
             under_way: VecDeque::new(),
             probed: now,
             heard: now,
+            promised: None,
             stalled: None,
             told: Index(0),
             withholds: None,
@@ -65,7 +68,12 @@ impl Progress {
     /// It has been shown this term's first entry and still withholds, or it takes no entries: this term does not heal it.
     pub(super) fn withholds_in_vain(&self, term_start: Index) -> bool {
         let shown = self.told >= term_start && self.matched >= term_start;
-        shown || matches!(self.phase, Phase::Probe { .. }) || self.takes_no_snapshot()
+        shown || self.takes_nothing()
+    }
+
+    /// It confirms neither entries nor chunks.
+    pub(super) fn takes_nothing(&self) -> bool {
+        matches!(self.phase, Phase::Probe { .. }) || self.takes_no_snapshot()
     }
 
     /// It has stored nothing of the snapshot that it is sent.

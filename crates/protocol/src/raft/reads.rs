@@ -3,12 +3,14 @@
 //! A read may be served from any state that holds all that was committed when the read began. The leader's commit index is
 //! that point, if it has committed in its own term, and if it still led after the read came. One round of heartbeats
 //! answers the second question for all reads that wait. A read joins only a round that starts after it came. A follower
-//! asks the leader once for all of its reads, under a name that is unique over restarts.
+//! asks the leader once for all of its reads, under a name that is unique over restarts. Where the operator allows it, a lease
+//! takes the place of the round ([`super::leases`]).
 
-use super::{Message, Mutant, Raft, ReadId, Refusal, Role, mutant};
+use super::{Message, Mutant, Proof, Raft, ReadId, ReadReady, Refusal, Role, mutant};
 use quorate_base::{Index, Instant, NodeId};
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Reader {
@@ -56,6 +58,12 @@ impl Reads {
         self.number
     }
 
+    /// A number for heartbeats whose answers are to be told from those of earlier ones.
+    pub(super) fn next_round(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
     pub(super) fn retry_at(&self) -> Option<Instant> {
         self.asked.as_ref().map(|a| a.retry_at)
     }
@@ -86,25 +94,31 @@ impl Raft {
         }
     }
 
-    /// Leader: starts a round if reads wait and none is under way.
-    pub(super) fn start_read_round(&mut self) {
-        if self.role != Role::Leader || self.reads.round.is_some() || self.reads.waiting.is_empty() {
+    /// Leader: answers what waits if its lease holds; else starts a round, if none is under way.
+    pub(super) fn start_read_round(&mut self, now: Instant) {
+        if self.role != Role::Leader || self.reads.waiting.is_empty() {
             return;
         }
         let own_term_committed = self.hard.commit >= self.term_start;
         if !own_term_committed && !mutant(&self.config, Mutant::ReadIndexBeforeOwnTermCommit) {
             return;
         }
-        self.reads.number += 1;
+        if self.lease_holds(now) {
+            let readers = std::mem::take(&mut self.reads.waiting);
+            return self.answer_readers(readers, self.hard.commit, &Proof::Lease);
+        }
+        if self.reads.round.is_some() {
+            return;
+        }
         let round = Round {
-            number: self.reads.number,
+            number: self.reads.next_round(),
             index: self.hard.commit,
             readers: std::mem::take(&mut self.reads.waiting),
             answered: BTreeSet::new(),
         };
         self.reads.round = Some(round);
         if !self.finish_round() {
-            self.send_heartbeats();
+            self.send_heartbeats(now);
         }
     }
 
@@ -126,17 +140,22 @@ impl Raft {
             return false;
         }
         let Some(round) = self.reads.round.take() else { return false };
+        self.answer_readers(round.readers, round.index, &Proof::Round(Arc::new(round.answered)));
+        true
+    }
+
+    fn answer_readers(&mut self, readers: Vec<Reader>, index: Index, proof: &Proof) {
         let term = self.hard.term;
-        for reader in round.readers {
+        for reader in readers {
+            let proof = proof.clone();
             match reader {
-                Reader::Local(id) => self.pending.reads.push((id, round.index)),
+                Reader::Local(id) => self.pending.reads.push(ReadReady { id, index, proof }),
                 Reader::Remote(node, context) => {
-                    let index = Some(round.index);
-                    self.post(node, Message::ReadIndexResponse { term, context, index });
+                    let index = Some(index);
+                    self.post(node, Message::ReadIndexResponse { term, context, index, proof });
                 }
             }
         }
-        true
     }
 
     /// Leader: a follower asks.
@@ -174,11 +193,11 @@ impl Raft {
         self.post(leader, Message::ReadIndex { term, context });
     }
 
-    pub(super) fn read_index_came(&mut self, context: u64, index: Option<Index>) {
+    pub(super) fn read_index_came(&mut self, context: u64, index: Option<Index>, proof: &Proof) {
         let Some(asked) = self.reads.asked.take_if(|a| a.context == context) else { return };
         for id in asked.reads {
             match index {
-                Some(index) => self.pending.reads.push((id, index)),
+                Some(index) => self.pending.reads.push(ReadReady { id, index, proof: proof.clone() }),
                 None => {
                     self.pending.dropped_reads.push((id, Refusal::NotLeader { leader: self.leader }));
                 }

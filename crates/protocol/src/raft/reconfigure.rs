@@ -111,6 +111,7 @@ impl Raft {
             let last = self.log.last().index;
             let next = self.best_successor();
             if let Some(to) = next.filter(|n| self.progress.get(n).is_some_and(|p| p.matched == last)) {
+                self.lease_ends();
                 self.post(to, Message::TimeoutNow { term });
             }
             self.follow(now, term, None, "was removed from the group");
@@ -131,6 +132,7 @@ impl Raft {
         }
         if self.progress.get(&node).is_some_and(|p| p.matched == self.log.last().index) {
             let term = self.hard.term;
+            self.lease_ends();
             self.post(node, Message::TimeoutNow { term });
         }
     }

@@ -182,9 +182,17 @@ impl Raft {
     }
 
     /// A message that is lost takes its answer with it: a heartbeat's answer is the sign to try again.
-    pub(super) fn heartbeat_answered(&mut self, now: Instant, from: NodeId, round: u64, withheld: bool) {
+    pub(super) fn heartbeat_answered(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        round: u64,
+        (withheld, promised): (bool, bool),
+    ) {
+        let counts = if promised { self.lease_counts_from(now, round) } else { None };
         let Some(p) = self.progress.get_mut(&from) else { return };
         p.heard = now;
+        p.promised = p.promised.max(counts);
         let vain = p.withholds_in_vain(self.term_start);
         p.withholds = if withheld { p.withholds.or(vain.then_some(now)) } else { None };
         if let Phase::Probe { waiting } = &mut p.phase {

@@ -43,12 +43,14 @@ impl fmt::Display for Message {
             Self::AppendRejected { prev, hint, .. } => {
                 write!(f, "AppendRejected t{term} prev {prev} hint {}", Id(*hint))
             }
-            Self::Heartbeat { commit, round, .. } => {
-                write!(f, "Heartbeat t{term} commit {commit} round {round}")
+            Self::Heartbeat { commit, round, lease, .. } => {
+                write!(f, "Heartbeat t{term} commit {commit} round {round}")?;
+                if lease.is_zero() { Ok(()) } else { write!(f, " lease {lease:?}") }
             }
-            Self::HeartbeatResponse { round, withheld, .. } => {
+            Self::HeartbeatResponse { round, withheld, promised, .. } => {
                 let but = if *withheld { ", withholds" } else { "" };
-                write!(f, "HeartbeatResponse t{term} round {round}{but}")
+                let and = if *promised { ", promises" } else { "" };
+                write!(f, "HeartbeatResponse t{term} round {round}{but}{and}")
             }
             Self::Commit { commit, .. } => write!(f, "Commit t{term} commit {commit}"),
             // The context is random: a trace that is compared must not show it.

@@ -5,6 +5,8 @@ use super::message::Message;
 use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{Append, Base, Durable, Entry, EntryId, HardState, Held, Index, NodeId, ShardId, Term};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Timing and bounds of one core.
 #[derive(Clone, Debug)]
@@ -44,6 +46,9 @@ pub struct Config {
     pub log_pin_bytes: usize,
     /// The most that the above may rise to.
     pub log_pin_bytes_max: usize,
+    /// Serve reads under a lease, see [`super::leases`]: how far each replica's clock may run fast or slow, in millionths. Safe only
+    /// while that holds for all.
+    pub lease_reads: Option<u32>,
     /// A planted bug; without the feature `mutants` it has no effect.
     pub mutant: Option<Mutant>,
 }
@@ -68,6 +73,7 @@ impl Config {
             log_keep_bytes: 16 << 20,
             log_pin_bytes: 128 << 20,
             log_pin_bytes_max: 1 << 30,
+            lease_reads: None,
             mutant: None,
         }
     }
@@ -102,6 +108,18 @@ pub enum Mutant {
     PromoteLaggingLearner,
     /// A replica that has lost its state campaigns.
     LostStateCampaigns,
+    /// A leader that asked another to campaign goes on under its lease.
+    LeaseOutlivesTransfer,
+    /// A lease is counted from the answers to the heartbeats that asked for it.
+    LeaseFromResponse,
+    /// A lease is counted as long as it was promised, as if all clocks ran at one rate.
+    LeaseIgnoresDrift,
+    /// A lease is judged by the time of the last tick: a leader that stood still serves.
+    LeaseOfTheLastTick,
+    /// A replica that starts again has forgotten what it promised.
+    LeaseForgottenByRestart,
+    /// A promise ends with the connection to the leader.
+    LeaseBrokenByConnection,
     /// The yes of a learner counts as a voter's.
     LearnerVoteCounts,
     /// A replica that lost its disk confirms entries to whoever leads.
@@ -114,7 +132,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of the core, with their names.
-    pub const ALL: [(&'static str, Self); 15] = [
+    pub const ALL: [(&'static str, Self); 21] = [
         ("fig8-commit", Self::Fig8Commit),
         ("vote-not-durable", Self::VoteNotDurable),
         ("ack-before-fsync", Self::AckBeforeFsync),
@@ -128,6 +146,12 @@ impl Mutant {
         ("learner-refuses-vote", Self::LearnerRefusesVote),
         ("promote-lagging-learner", Self::PromoteLaggingLearner),
         ("lost-state-campaigns", Self::LostStateCampaigns),
+        ("lease-outlives-transfer", Self::LeaseOutlivesTransfer),
+        ("lease-from-response", Self::LeaseFromResponse),
+        ("lease-ignores-drift", Self::LeaseIgnoresDrift),
+        ("lease-of-the-last-tick", Self::LeaseOfTheLastTick),
+        ("lease-forgotten-by-restart", Self::LeaseForgottenByRestart),
+        ("lease-broken-by-connection", Self::LeaseBrokenByConnection),
         ("learner-vote-counts", Self::LearnerVoteCounts),
         ("lost-disk-confirms", Self::LostDiskConfirms),
     ];
@@ -163,6 +187,8 @@ pub struct Boot {
     pub state_lost: bool,
     /// Campaign without waiting, if there never was a term.
     pub campaign_at_once: bool,
+    /// For so long an earlier life may have promised to vote for nobody; see [`super::leases`].
+    pub promised: Duration,
 }
 
 /// Parts that do not fit together.
@@ -376,6 +402,32 @@ pub struct InstallChunk {
     pub last: bool,
 }
 
+/// By what the leader knew, after a read had come, that it still led.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Proof {
+    /// These replicas, itself left out, answered a round of heartbeats that was sent after the read had come.
+    Round(Arc<BTreeSet<NodeId>>),
+    /// Its lease held.
+    Lease,
+}
+
+impl Default for Proof {
+    fn default() -> Self {
+        Self::Round(Arc::default())
+    }
+}
+
+/// A read that has its index.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReadReady {
+    /// Its name.
+    pub id: ReadId,
+    /// It may be served once this is applied.
+    pub index: Index,
+    /// Why.
+    pub proof: Proof,
+}
+
 /// What a replica is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
@@ -425,7 +477,7 @@ pub struct Outbox {
     /// What is known to be committed.
     pub commit: Index,
     /// Reads with the index that must be applied first.
-    pub reads: Vec<(ReadId, Index)>,
+    pub reads: Vec<ReadReady>,
     /// Reads that got no index.
     pub dropped_reads: Vec<(ReadId, Refusal)>,
     /// Proposals with their place in the log.

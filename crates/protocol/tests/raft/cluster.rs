@@ -159,6 +159,8 @@ pub struct Member {
     pub state_lost: bool,
     /// Its disk flushes by hand only, whatever the options say.
     pub by_hand: bool,
+    /// Its clock's nanoseconds to a million of true ones; its zero is the cluster's.
+    pub rate: u64,
     /// Its commit index when it was last looked at, and the last term in which it was seen to lead; in this life.
     pub looked: Index,
     pub led: Term,
@@ -283,6 +285,7 @@ impl Cluster {
             once: BTreeSet::new(),
             state_lost: false,
             by_hand: false,
+            rate: 1_000_000,
             looked: Index(0),
             led: Term(0),
             exports: BTreeMap::new(),
@@ -299,9 +302,11 @@ impl Cluster {
     // ---- crash and restart ----
 
     pub fn start(&mut self, node: NodeId) {
-        let (config, seed, now) = (self.config(node), self.options.seed, self.now);
+        let (config, seed, now) = (self.config(node), self.options.seed, self.local(node));
         let Some(m) = self.members.get_mut(&node).filter(|m| m.raft.is_none()) else { return };
         m.life += 1;
+        let bound = m.life > 1 && config.lease_reads.is_some();
+        let promised = if bound { config.election_min } else { Duration::ZERO };
         m.machine = m.disk.state.clone();
         if m.state_lost {
             m.machine.at = EntryId::ZERO;
@@ -316,6 +321,7 @@ impl Cluster {
             disk_lost: m.disk_lost,
             state_lost: m.state_lost,
             campaign_at_once: false,
+            promised,
         };
         let rng = Rng::stream(seed ^ (m.life << 32) ^ node.0, "raft");
         match Raft::new(config, rng, boot, now) {
@@ -373,7 +379,7 @@ impl Cluster {
         if self.fault.is_some() {
             return;
         }
-        let now = self.now;
+        let now = self.local(node);
         let Some(raft) = self.members.get_mut(&node).and_then(|m| m.raft.as_mut()) else { return };
         let before = raft.commit();
         raft.handle(now, input);
@@ -387,7 +393,7 @@ impl Cluster {
     }
 
     fn drain(&mut self, node: NodeId) {
-        let now = self.now;
+        let now = self.local(node);
         let Some(m) = self.members.get_mut(&node) else { return };
         let Some(raft) = m.raft.as_mut() else { return };
         let mut out = Outbox::default();
@@ -414,8 +420,8 @@ impl Cluster {
         for (id, refusal) in out.refused {
             self.proposals.insert(id, Fate::Refused(refusal));
         }
-        for (id, index) in out.reads {
-            self.read_done(node, id, index);
+        for read in out.reads {
+            self.read_done(node, read.id, read.index);
         }
         for (id, refusal) in out.dropped_reads {
             self.sees(Sight::ReadEnds(node, id, None));
@@ -652,6 +658,19 @@ impl Cluster {
 
     // ---- time ----
 
+    /// What a node's clock shows now.
+    pub fn local(&self, node: NodeId) -> Instant {
+        let rate = self.members.get(&node).map_or(1_000_000, |m| m.rate);
+        Instant((u128::from(self.now.0) * u128::from(rate) / 1_000_000) as u64)
+    }
+
+    /// When a node that is up next wants a tick, by the true time.
+    pub fn deadline(&self, node: NodeId) -> Option<Instant> {
+        let m = self.members.get(&node)?;
+        let at = u128::from(m.raft.as_ref()?.deadline()?.0) * 1_000_000;
+        Some(Instant(at.div_ceil(u128::from(m.rate)) as u64))
+    }
+
     /// Lets time pass, with every tick on time.
     pub fn advance(&mut self, by: Duration) {
         let until = self.now + by;
@@ -666,20 +685,18 @@ impl Cluster {
     }
 
     fn next_deadline(&self) -> Option<(Instant, NodeId)> {
-        let deadline = |m: &Member| Some((m.raft.as_ref()?.deadline()?, m.id));
-        self.members.values().filter_map(deadline).min()
+        self.members.keys().filter_map(|&node| Some((self.deadline(node)?, node))).min()
     }
 
     /// Jumps to the moment at which one node loses patience; the others' clocks stand by.
     pub fn time_out(&mut self, node: NodeId) {
-        let deadline = |c: &Self| c.members.get(&node).and_then(|m| m.raft.as_ref()?.deadline());
-        let Some(at) = deadline(self) else { return };
+        let Some(at) = self.deadline(node) else { return };
         let leads = self.members[&node].raft.as_ref().is_some_and(Raft::is_leader);
         if !leads && at + self.options.config.heartbeat < self.now {
             // Late: this one only starts the timer anew.
             self.step(node, Input::Tick);
         }
-        if let Some(at) = deadline(self) {
+        if let Some(at) = self.deadline(node) {
             self.now = self.now.max(at);
             self.step(node, Input::Tick);
         }

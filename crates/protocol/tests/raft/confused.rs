@@ -12,6 +12,7 @@ const LEADER: NodeId = NodeId(2);
 fn follower() -> Raft {
     let membership = Membership::of_voters((1..=3).map(NodeId)).encode();
     let boot = Boot {
+        promised: quorate_base::time::Duration::ZERO,
         hard: HardState::default(),
         base: Base { id: EntryId::ZERO, membership },
         entries: Vec::new(),

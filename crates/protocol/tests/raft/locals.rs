@@ -171,7 +171,7 @@ pub fn fingerprint(feed: impl Fn(&mut DefaultHasher)) -> u128 {
 /// Said by a node that has heard a leader's heartbeat outside of a read round: the leader, whose disk has been in that term
 /// since before the heartbeat left, makes nothing of it, in whatever state it is by then.
 fn idle(message: &Message) -> bool {
-    matches!(message, Message::HeartbeatResponse { round: 0, withheld: false, .. })
+    matches!(message, Message::HeartbeatResponse { round: 0, withheld: false, promised: false, .. })
 }
 
 /// Each time that such a message comes, its receiver may begin something anew: a leader sends again what it has sent, or
@@ -252,7 +252,8 @@ impl Locals {
             steps_done: 0,
         };
         let request = |pre| Message::RequestVote { term: Term(0), pre, transfer: false, last: EntryId::ZERO };
-        let heartbeat = Message::Heartbeat { term: Term(0), commit: Index(0), round: 0 };
+        let heartbeat =
+            Message::Heartbeat { term: Term(0), commit: Index(0), round: 0, lease: Duration::ZERO };
         locals.stale = [heartbeat, request(false), request(true)].map(|m| locals.message(&m));
         let mut start: Vec<Id> = members
             .into_values()

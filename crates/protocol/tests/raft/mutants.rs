@@ -18,7 +18,7 @@ enum Healthy {
 
 use Healthy::{NoFault, Shows};
 
-const DIRECTED: [(Mutant, &str, Healthy); 15] = [
+const DIRECTED: [(Mutant, &str, Healthy); 21] = [
     (Mutant::Fig8Commit, "figure8", NoFault),
     (Mutant::LostDiskConfirms, "lost_disk_and_an_old_leader", NoFault),
     (Mutant::VoteNotDurable, "vote_waits_for_disk", NoFault),
@@ -37,6 +37,12 @@ const DIRECTED: [(Mutant, &str, Healthy); 15] = [
         "all_states_lost",
         Shows("n1 follows nobody in t1: log 2..1@2 durable 2 commit 2 applied 2; 1 2 3; without its state"),
     ),
+    (Mutant::LeaseOutlivesTransfer, "lease_ends_with_a_transfer", NoFault),
+    (Mutant::LeaseFromResponse, "lease_counts_from_the_sending", NoFault),
+    (Mutant::LeaseIgnoresDrift, "lease_allows_for_drift", NoFault),
+    (Mutant::LeaseOfTheLastTick, "lease_ends_while_its_leader_stands_still", NoFault),
+    (Mutant::LeaseForgottenByRestart, "lease_outlives_a_restart", NoFault),
+    (Mutant::LeaseBrokenByConnection, "lease_outlives_a_connection", NoFault),
     (
         Mutant::LearnerVoteCounts,
         "learner_does_not_elect",

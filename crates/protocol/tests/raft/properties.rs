@@ -2,13 +2,13 @@
 //!
 //! A seed gives one run. First the *faulty* phase: messages late, lost, doubled and out of order, links cut, processes
 //! stopped and started, unflushed writes lost or kept, checkpoints and compactions, snapshots, changes of members and of
-//! the leader, clocks that stand still for a node. Then the *healed* phase: no more faults, and within a bound the group
+//! the leader, clocks that stand still for a node; in half of the runs leases, under clocks that drift as far as they may. Then the *healed* phase: no more faults, and within a bound the group
 //! must have one leader, no joint configuration, and every machine at the same state with a new command in it.
 //!
 //! `SEEDS=from..to cargo test -p quorate-protocol random` runs others than the default, `TRACE=1` shows what happened.
 
 use crate::checker::log_matching;
-use crate::cluster::{Cluster, Fate, Options, n};
+use crate::cluster::{Cluster, Fate, Options, Packet, n};
 use quorate_base::time::Duration;
 use quorate_base::{Index, NodeId, Rng};
 use quorate_protocol::raft::{Input, Membership, Mutant, Raft};
@@ -30,6 +30,10 @@ pub fn run(seed: u64, steps: usize, mutant: Option<Mutant>) -> Result<(), String
     options.config.log_pin_bytes = 4 * options.config.log_keep_bytes;
     options.config.max_unapplied_bytes = *rng.pick(&[0, 200, 100_000]);
     let mut mix = Mix::draw(&mut rng);
+    // From a stream of its own, so that schedules without leases stay what they were.
+    let mut clocks = Rng::stream(seed, "clocks");
+    let drift = clocks.chance(1, 2).then(|| *clocks.pick(&[0, 1_000, 100_000]));
+    options.config.lease_reads = drift;
     let mut voters = *rng.pick(&[1_u64, 2, 3, 3, 3, 4, 5]);
     if mix.storm {
         voters = 5;
@@ -46,6 +50,11 @@ pub fn run(seed: u64, steps: usize, mutant: Option<Mutant>) -> Result<(), String
     for spare in voters + 1..=NODES {
         // Not members yet; they hear of the group once they are.
         schedule.cluster.add(n(spare), &first);
+    }
+    if let Some(drift) = drift {
+        for m in schedule.cluster.members.values_mut() {
+            m.rate = 1_000_000 - u64::from(drift) + clocks.below(2 * u64::from(drift) + 1);
+        }
     }
     if std::env::var_os("TRACE").is_some() {
         schedule.cluster.trace = Some(Vec::new());
@@ -187,10 +196,74 @@ impl Schedule {
         } else {
             self.packet();
         }
+        if self.cluster.options.config.lease_reads.is_some() && self.rng.chance(1, 4) {
+            self.read_at_leaders();
+        }
+        if self.cluster.options.config.lease_reads.is_some() && self.rng.chance(1, 150) {
+            self.try_the_lease();
+        }
         if self.rng.chance(1, 200)
             && let Err(why) = log_matching(&self.cluster.members)
         {
             self.cluster.fail(why);
+        }
+    }
+
+    /// Reads wherever somebody believes to lead: what a lease must not allow shows there.
+    fn read_at_leaders(&mut self) {
+        for node in (1..=NODES).map(n) {
+            if self.cluster.members[&node].raft.as_ref().is_some_and(Raft::is_leader) {
+                self.cluster.read(node);
+            }
+        }
+    }
+
+    /// What a lease must bear: the leader asks another to campaign and hears nothing more; or its heartbeats are answered late, and
+    /// then it is alone while the others' promises run out.
+    fn try_the_lease(&mut self) {
+        let Some(leader) = self.cluster.leader() else { return };
+        match self.rng.below(4) {
+            0 => self.cluster.heal(),
+            1 => {
+                let to = self.node();
+                self.cluster.step(leader, Input::Transfer { to });
+                self.cluster.cut.extend((1..=NODES).map(|from| (n(from), leader)));
+            }
+            _ => {
+                self.cluster.time_out(leader);
+                self.deliver(|packet| packet.from == leader);
+                if self.rng.chance(1, 2) {
+                    let by = Duration::from_millis(self.rng.between(100, 650));
+                    self.cluster.now = self.cluster.now + by;
+                }
+                self.deliver(|packet| packet.to == leader);
+                self.cluster.isolate(leader);
+                self.succeed(leader);
+                self.read_at_leaders();
+            }
+        }
+    }
+
+    /// The first of the others to lose patience campaigns; whoever leads then commits something.
+    fn succeed(&mut self, old: NodeId) {
+        let others = (1..=NODES).map(n).filter(|&node| node != old);
+        let first = others.filter_map(|node| Some((self.cluster.deadline(node)?, node))).min();
+        let Some((_, first)) = first else { return };
+        self.cluster.time_out(first);
+        self.cluster.stabilize();
+        if let Some(new) = self.cluster.leader().filter(|&new| new != old) {
+            self.cluster.propose(new, "behind its back");
+            self.cluster.stabilize();
+        }
+    }
+
+    fn deliver(&mut self, chosen: impl Fn(&Packet) -> bool) {
+        let mut at = 0;
+        for _ in 0..self.cluster.net.len() {
+            match self.cluster.net.get(at) {
+                Some(packet) if chosen(packet) => self.cluster.deliver_at(at),
+                _ => at += 1,
+            }
         }
     }
 

@@ -6,7 +6,10 @@
 //! | --- | --- |
 //! | `nodes 1 2 3 + 4` | a cluster of voters and learners |
 //! | `set NAME VALUE` | `disk`, `work`, `compact`: `auto` or `hand` |
+//! | `set NAME VALUE` | `timeout`: the longest election timeout in ms; `lease`: leases, under a drift of so many millionths |
 //! | `set NAME VALUE` | `entries`, `window`, `keep`, `pin`, `uncommitted`, `unapplied`, `reads`: a bound |
+//! | `rate N R` | N's clock counts R for a million of the true time |
+//! | `pass MS` | time passes, and nobody gets a tick |
 //! | `tick N`, `late N MS`, `advance MS` | time: to N's next deadline; that much past it; for everybody |
 //! | `deliver [N [from M]]`, `drop …`, `twice …` | what is in flight now, to N, from M: arrives, is lost, is doubled |
 //! | `one N` | the oldest message to N arrives |
@@ -29,7 +32,6 @@ use crate::cluster::{Cluster, Options, Work, n};
 use crate::trace;
 use quorate_base::time::Duration;
 use quorate_base::{Index, NodeId};
-use quorate_protocol::Core;
 use quorate_protocol::raft::{Input, Membership, Phase, Role};
 use std::fmt::Write as _;
 
@@ -102,11 +104,12 @@ impl Runner {
             "set" => set(&mut c.options, args[0], args[1]),
             "tick" => c.time_out(node),
             "late" => {
-                let deadline = c.members[&node].raft.as_ref()?.deadline()?;
-                c.now = deadline + Duration::from_millis(second.unwrap_or(0));
+                c.now = c.deadline(node)? + Duration::from_millis(second.unwrap_or(0));
                 c.step(node, Input::Tick);
             }
             "advance" => c.advance(Duration::from_millis(node.0)),
+            "rate" => c.members.get_mut(&node)?.rate = second?,
+            "pass" => c.now = c.now + Duration::from_millis(node.0),
             "deliver" | "drop" | "twice" => self.packets(verb, node, args),
             "one" => {
                 let at = c.net.iter().position(|p| p.to == node)?;
@@ -281,6 +284,8 @@ fn set(options: &mut Options, name: &str, value: &str) {
         "unapplied" => config.max_unapplied_bytes = number,
         "uncommitted" => config.max_uncommitted_bytes = number,
         "reads" => config.max_pending_reads = number,
+        "timeout" => config.election_max = Duration::from_millis(number as u64),
+        "lease" => config.lease_reads = Some(number as u32),
         _ => panic!("what is {name:?}?"),
     }
 }

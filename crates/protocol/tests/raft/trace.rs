@@ -1,7 +1,7 @@
 //! What a drain handed out, in words.
 
 use quorate_base::{Append, Entry, EntryId, EntryKind, NodeId};
-use quorate_protocol::raft::{Membership, Outbox, Refusal, Role};
+use quorate_protocol::raft::{Membership, Outbox, Proof, Refusal, Role};
 
 pub fn id(id: EntryId) -> String {
     format!("{}@{}", id.term, id.index)
@@ -83,8 +83,9 @@ pub fn outbox(trace: &mut Vec<String>, node: NodeId, out: &Outbox) {
     for c in &out.install {
         trace.push(format!("n{node} stores chunk {} of {}", c.seq, id(c.meta.id)));
     }
-    for (r, index) in &out.reads {
-        trace.push(format!("n{node} reads r{} at {index}", r.0));
+    for read in &out.reads {
+        let how = if read.proof == Proof::Lease { " by its leader's lease" } else { "" };
+        trace.push(format!("n{node} reads r{} at {}{how}", read.id.0, read.index));
     }
     for (r, why) in &out.dropped_reads {
         trace.push(format!("n{node} drops r{}: {}", r.0, refusal(why)));

@@ -218,7 +218,7 @@ impl Run {
         // One that knows nobody any more who is a member cannot be told.
         let left = self.world.places.iter().find(|place| {
             let tellable =
-                |r: &crate::world::Running| r.lane.roster().peers.keys().any(|&id| members.contains(id));
+                |r: &crate::place::Running| r.lane.roster().peers.keys().any(|&id| members.contains(id));
             !members.contains(place.id) && place.running.as_deref().is_some_and(tellable)
         });
         left.map(|place| format!("node {} was removed and has not stopped", place.id))

@@ -136,6 +136,20 @@ impl Kv {
                 self.lease_checkpoint(&remaining, effect);
                 Ok(Reply::Lease)
             }
+            Command::Fenced { fence, command } => {
+                if self.show(&fence)? {
+                    effect.digest.number(FENCE);
+                    effect.digest.bytes(&fence.name);
+                    effect.digest.number(fence.token);
+                }
+                self.execute(*command, effect)
+            }
+            Command::FenceDrop { name } => {
+                self.drop_fence(&name)?;
+                effect.digest.number(FENCE_DROP);
+                effect.digest.bytes(&name);
+                Ok(Reply::FenceDrop)
+            }
             Command::Alarm { alarm, on } => Ok(self.set_alarm(alarm, on, effect)?),
         }
     }
@@ -444,4 +458,7 @@ const DELETE: u64 = 3;
 const COMPACT: u64 = 4;
 const LEASE: u64 = 5;
 const REVOKE: u64 = 6;
+/// With the next number: a transaction whose compares held.
 const TXN: u64 = 7;
+const FENCE: u64 = 9;
+const FENCE_DROP: u64 = 10;

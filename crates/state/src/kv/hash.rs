@@ -28,12 +28,16 @@ impl KvView {
         self.read_while(go_on, |snapshot| snapshot.hash(at))
     }
 
-    /// The hash of everything that is replicated: the space, leases, alarms.
+    /// The hash of everything that is replicated: the space, leases, fences, alarms.
     pub fn hash_all_while(&self, go_on: &dyn Fn(usize) -> bool) -> Result<Option<u32>, ReadError> {
         let Some(space) = self.hash_while(0, go_on)? else { return Ok(None) };
         let mut crc = space.hash;
         for (id, lease) in self.leases() {
             crc = numbers(crc, &[id as u64, lease.ttl as u64, lease.remaining as u64]);
+        }
+        for (name, token) in self.fences() {
+            crc = numbers(crc, &[name.len() as u64, token]);
+            crc = crc32c::crc32c_append(crc, &name);
         }
         for alarm in self.alarms() {
             crc = numbers(crc, &[alarm.kind as u64, alarm.member]);

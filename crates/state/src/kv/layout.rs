@@ -13,6 +13,7 @@ pub const KEY_MAX: usize = 32_000;
 pub(super) mod table {
     pub(in crate::kv) const BLOCK: u8 = b'C';
     pub(in crate::kv) const LEASE: u8 = b'E';
+    pub(in crate::kv) const FENCE: u8 = b'F';
     pub(in crate::kv) const LEASE_KEY: u8 = b'K';
     pub(in crate::kv) const LATEST: u8 = b'L';
     pub(in crate::kv) const META: u8 = b'M';

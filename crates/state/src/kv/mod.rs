@@ -16,6 +16,7 @@
 //! | `O` old | escaped key, revision (8+4 bytes BE) | a superseded record, or a tombstone |
 //! | `R` events | revision (8+4 bytes BE) | put or delete, the revision it replaced, key |
 //! | `E` leases | lease id, order-preserving | granted and remaining seconds |
+//! | `F` fences | name | the highest token that was shown |
 //! | `N` alarms | kind, member | nothing |
 //! | `K` lease keys | lease id, key | nothing |
 //! | `C` counted blocks | first key of a block | how many keys it holds |
@@ -63,11 +64,12 @@
 //! # Left out
 //!
 //! Keys longer than [`KEY_MAX`] are refused. A key that one transaction both deletes and puts with `ignore_value` takes an
-//! empty value (doors refuse such transactions). Fences are not here yet.
+//! empty value (doors refuse such transactions).
 
 mod alarm;
 mod apply;
 mod counts;
+mod fence;
 mod foreign;
 mod hash;
 mod layout;
@@ -84,6 +86,7 @@ mod transfer;
 mod view;
 
 pub use apply::Applied;
+pub use fence::Mutant;
 pub use foreign::{Foreign, ForeignVersion};
 pub use layout::KEY_MAX;
 pub use lease::{LeaseChange, LeaseInfo};
@@ -95,6 +98,7 @@ use crate::digest::Digest;
 use alarm::Alarms;
 use bytes::Bytes;
 use counts::Counts;
+use fence::Fences;
 use layout::{Keys, PREFIX, Rev, damaged, table};
 use lease::Leases;
 use meta::Meta;
@@ -120,6 +124,8 @@ pub struct Kv {
     meta: Meta,
     counts: Counts,
     leases: Leases,
+    fences: Fences,
+    mutant: Option<Mutant>,
     alarms: Alarms,
     recent: Recent,
     /// A snapshot that is being taken in.
@@ -142,14 +148,15 @@ impl Kv {
         let incarnation = pointed_to(&source, shard)?;
         let keys = Keys::new(shard, incarnation.unwrap_or(1));
         let mut buf = Vec::new();
-        let (meta, counts, leases, alarms) = if incarnation.is_some() {
+        let (meta, counts, leases, fences, alarms) = if incarnation.is_some() {
             let stored = source.get(keys.raw(&mut buf, table::META, b""))?;
             let stored =
                 stored.ok_or_else(|| damaged("the state without its record of the applied index"))?;
             let (counts, leases) = (Counts::load(&source, keys)?, lease::load(&source, keys)?);
-            (Meta::decode(&stored)?, counts, leases, alarm::load(&source, keys)?)
+            let (fences, alarms) = (fence::load(&source, keys)?, alarm::load(&source, keys)?);
+            (Meta::decode(&stored)?, counts, leases, fences, alarms)
         } else {
-            (Meta::new(), Counts::new(), Leases::default(), Alarms::default())
+            (Meta::new(), Counts::new(), Leases::default(), Fences::default(), Alarms::default())
         };
         let others = sweep::other_incarnations(&source, shard, incarnation)?;
         let highest = others.iter().copied().chain(incarnation).max().unwrap_or(0);
@@ -163,6 +170,8 @@ impl Kv {
             meta,
             counts,
             leases,
+            fences,
+            mutant: None,
             alarms,
             recent: Recent::default(),
             incoming: None,
@@ -223,6 +232,7 @@ impl Kv {
             keys: self.keys,
             blocks: self.counts.blocks().clone(),
             leases: self.leases.clone(),
+            fences: self.fences.clone(),
             alarms: self.alarms.clone(),
             meta: self.meta.clone(),
         })

@@ -19,6 +19,7 @@ pub struct Survey {
 struct Counts {
     versions: u64,
     leases: u64,
+    fences: u64,
     alarms: u64,
     bytes: u64,
 }
@@ -40,6 +41,8 @@ pub struct Contents {
     pub versions: u64,
     /// How many leases there are.
     pub leases: u64,
+    /// For how many names a fencing token was shown.
+    pub fences: u64,
     /// How many alarms stand.
     pub alarms: u64,
     /// Bytes of keys and values with all that belongs to them.
@@ -62,6 +65,7 @@ impl Survey {
             match key[0] {
                 table::OLD => self.counts.versions += 1,
                 table::LEASE => self.counts.leases += 1,
+                table::FENCE => self.counts.fences += 1,
                 table::ALARM => self.counts.alarms += 1,
                 _ => {}
             }
@@ -71,12 +75,12 @@ impl Survey {
 
     /// The result, once all chunks are taken.
     pub fn finish(self) -> StateResult<Contents> {
-        let Counts { versions, leases, alarms, bytes } = self.counts;
+        let Counts { versions, leases, fences, alarms, bytes } = self.counts;
         let (meta, keys) = self.incoming.whole().ok_or_else(|| bad("it is not whole"))?;
         let Meta { applied, membership, revision, compacted, digest, .. } = meta;
         let base = Base { id: applied, membership };
         let compacted = compacted.max(0);
-        Ok(Contents { base, revision, compacted, digest, keys, versions, leases, alarms, bytes })
+        Ok(Contents { base, revision, compacted, digest, keys, versions, leases, fences, alarms, bytes })
     }
 }
 

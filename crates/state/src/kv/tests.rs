@@ -1,5 +1,5 @@
 use super::layout::{KEY_MAX, PREFIX, table};
-use super::{Kv, LeaseInfo, ReadError, all_of};
+use super::{Kv, LeaseInfo, ReadError, Survey, all_of, base_of};
 use crate::testing;
 use bytes::Bytes;
 use quorate_base::{Base, Entry, EntryId, EntryKind, Index, NodeId, Rng, ShardId};
@@ -9,8 +9,8 @@ use quorate_storage::memory::MemoryStore;
 use quorate_storage::state::{StateErrorKind, StateStore};
 use quorate_wire::command;
 use quorate_wire::kv::{
-    Alarm, AlarmKind, Command, DeleteRange, Grant, KeyRange, Op, Put, Range, Refused, Reply, SortOrder,
-    SortTarget, SpaceHash, Txn,
+    Alarm, AlarmKind, Command, DeleteRange, FENCES_MAX, Fence, Grant, KeyRange, Op, Put, Range, Refused,
+    Reply, SortOrder, SortTarget, SpaceHash, Txn,
 };
 use std::ops::Bound;
 use std::sync::Arc;
@@ -35,9 +35,7 @@ fn the_machine_is_the_model_over_the_memory_form() {
 }
 
 fn apply(kv: &mut Kv, command: &Command) {
-    let id = EntryId { index: kv.applied().index.next(), ..kv.applied() };
-    let data = command::encode(NodeId(1), 1, command);
-    kv.apply(&Entry { id, kind: EntryKind::Command, data }).unwrap().outcome.unwrap();
+    outcome(kv, command).unwrap();
 }
 
 /// How many pairs each table holds.
@@ -215,6 +213,58 @@ fn the_hash_is_of_what_can_be_read() {
     }
     let all = |kv: &Kv| kv.view().hash_all_while(&|_| true).unwrap();
     assert_ne!(all(&kvs[0]), all(&kvs[1]));
+}
+
+/// Claim: at the limit no other name is taken, what it was shown with is not done, and the names that there are go on; one that is
+/// dropped makes room for one.
+#[test]
+fn as_many_names_are_fenced_as_may_be() {
+    let state = stores(1).remove(0).open(None).unwrap();
+    let mut kv = Kv::open(ShardId(1), state).unwrap();
+    let fenced = |n: u64, token| Command::Fenced {
+        fence: Fence { name: n.to_string().into(), token },
+        command: Box::new(Command::Put(put("k"))),
+    };
+    for n in 0..FENCES_MAX {
+        apply(&mut kv, &fenced(n, 5));
+    }
+    let revision = kv.revision();
+    assert_eq!(outcome(&mut kv, &fenced(FENCES_MAX, 5)), Err(Refused::FencesFull));
+    assert_eq!(outcome(&mut kv, &fenced(7, 4)), Err(Refused::Fenced { token: 5 }));
+    assert_eq!(kv.revision(), revision);
+    apply(&mut kv, &fenced(7, 6));
+    apply(&mut kv, &Command::FenceDrop { name: "7".into() });
+    apply(&mut kv, &fenced(FENCES_MAX, 5));
+    assert_eq!(outcome(&mut kv, &fenced(7, 7)), Err(Refused::FencesFull));
+}
+
+/// Claim: fences change the hash of all that is replicated and no hash of the space, are counted in a snapshot, and come in with
+/// it.
+#[test]
+fn fences_are_hashed_and_are_in_a_snapshot() {
+    let mut kvs: Vec<Kv> =
+        stores(2).into_iter().map(|mut s| Kv::open(ShardId(1), s.open(None).unwrap()).unwrap()).collect();
+    let fenced = |token, key| Command::Fenced {
+        fence: Fence { name: "n".into(), token },
+        command: Box::new(Command::Put(put(key))),
+    };
+    let space = |kv: &Kv| kv.view().hash_while(0, &|_| true).unwrap().unwrap();
+    let all = |kv: &Kv| kv.view().hash_all_while(&|_| true).unwrap().unwrap();
+    apply(&mut kvs[0], &fenced(7, "a"));
+    apply(&mut kvs[1], &fenced(8, "a"));
+    assert_eq!(space(&kvs[0]), space(&kvs[1]));
+    assert_ne!(all(&kvs[0]), all(&kvs[1]));
+    let view = kvs[1].view();
+    let (chunk, rest) = view.export(None, 1 << 20).unwrap();
+    assert_eq!(rest, None);
+    let mut survey = Survey::default();
+    survey.chunk(&chunk).unwrap();
+    assert_eq!(survey.finish().unwrap().fences, 1);
+    kvs[0].import_begin().unwrap();
+    kvs[0].import_chunk(0, &chunk).unwrap();
+    kvs[0].import_finish(base_of(&chunk).unwrap()).unwrap();
+    assert_eq!(all(&kvs[0]), all(&kvs[1]));
+    assert_eq!(outcome(&mut kvs[0], &fenced(7, "b")), Err(Refused::Fenced { token: 8 }));
 }
 
 /// Claim: what a revision replaced goes when that revision is compacted, but for what it had put itself; and a later sweep

@@ -19,7 +19,7 @@ use super::meta::Meta;
 use super::source::Written;
 use super::sweep::Purge;
 use super::view::KvView;
-use super::{alarm, lease, pointer};
+use super::{alarm, fence, lease, pointer};
 use bytes::Bytes;
 use quorate_base::{Base, ShardId};
 use quorate_storage::state::{StateError, StateResult};
@@ -161,8 +161,8 @@ impl Kv {
         let source = Written(&*self.state);
         let loaded = Counts::load(&source, keys)
             .and_then(|counts| Ok((counts, lease::load(&source, keys)?)))
-            .and_then(|(counts, leases)| Ok((counts, leases, alarm::load(&source, keys)?)));
-        let (counts, leases, alarms) = match loaded {
+            .and_then(|loaded| Ok((loaded, fence::load(&source, keys)?, alarm::load(&source, keys)?)));
+        let ((counts, leases), fences, alarms) = match loaded {
             Ok(loaded) => loaded,
             Err(error) => {
                 self.purges.push(Purge::new(incarnation));
@@ -174,6 +174,7 @@ impl Kv {
         self.keys = keys;
         self.counts = counts;
         self.leases = leases;
+        self.fences = fences;
         self.alarms = alarms;
         self.freed = Rev::NONE;
         self.meta = Meta { membership: base.membership, ..meta };
@@ -235,7 +236,8 @@ impl Incoming {
                     self.counted += u64::from(u32::from_le_bytes(*count));
                 }
                 table::LATEST => self.latest += 1,
-                table::LEASE | table::LEASE_KEY | table::ALARM | table::OLD | table::EVENT => {}
+                table::LEASE | table::LEASE_KEY | table::FENCE | table::ALARM | table::OLD | table::EVENT => {
+                }
                 other => return Err(bad(&format!("it has a table {other:#x}"))),
             }
         }

@@ -2,6 +2,7 @@
 
 use super::alarm::Alarms;
 use super::counts::Blocks;
+use super::fence::Fences;
 use super::layout::{KEY_MAX, Keys, PREFIX, table};
 use super::lease::{LeaseInfo, Leases};
 use super::meta::Meta;
@@ -21,6 +22,7 @@ pub struct KvView {
     pub(super) keys: Keys,
     pub(super) blocks: Blocks,
     pub(super) leases: Leases,
+    pub(super) fences: Fences,
     pub(super) alarms: Alarms,
     pub(super) meta: Meta,
 }
@@ -33,6 +35,7 @@ impl KvView {
             keys: self.keys,
             blocks: self.blocks.clone(),
             leases: self.leases.clone(),
+            fences: self.fences.clone(),
             alarms: self.alarms.clone(),
             meta: self.meta.clone(),
         }
@@ -119,6 +122,11 @@ impl KvView {
     /// All leases by id.
     pub fn leases(&self) -> Vec<(LeaseId, LeaseInfo)> {
         self.leases.iter().map(|(id, lease)| (*id, *lease)).collect()
+    }
+
+    /// All fences by name, with the highest token that was shown for each.
+    pub fn fences(&self) -> Vec<(Bytes, u64)> {
+        self.fences.iter().map(|(name, token)| (name.clone(), token.0)).collect()
     }
 
     /// How many leases there are.

@@ -63,6 +63,7 @@ struct Moment {
     revision: Revision,
     compacted: Revision,
     leases: BTreeMap<LeaseId, LeaseInfo>,
+    fences: BTreeMap<Bytes, u64>,
     alarms: BTreeSet<Alarm>,
     membership: Bytes,
     digest: Option<u64>,
@@ -106,6 +107,7 @@ pub fn check(stores: &mut [Box<dyn StateStore>], seed: u64, steps: u64) -> Done 
         revision: 1,
         compacted: -1,
         leases: BTreeMap::new(),
+        fences: BTreeMap::new(),
         alarms: BTreeSet::new(),
         membership: Bytes::new(),
         digest: Some(0),
@@ -193,6 +195,7 @@ impl Run<'_> {
             revision: self.model.revision(),
             compacted: self.model.compacted,
             leases: self.model.leases.clone(),
+            fences: self.model.fences.clone(),
             alarms: self.model.alarms.clone(),
             membership,
             digest: None,
@@ -231,6 +234,7 @@ impl Run<'_> {
         assert_eq!(Some(view.digest()), moment.digest);
         let leases: Vec<_> = moment.leases.iter().map(|(id, info)| (*id, *info)).collect();
         assert_eq!(view.leases(), leases);
+        assert_eq!(view.fences(), moment.fences.clone().into_iter().collect::<Vec<_>>());
         assert_eq!(*view.alarms(), moment.alarms);
         for (id, ..) in leases.iter().take(2) {
             assert_eq!(view.lease_keys_while(*id, &|_| true), Ok(Some(self.model.lease_keys(*id, newest))));

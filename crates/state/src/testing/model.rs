@@ -36,6 +36,8 @@ pub struct Model {
     pub compacted: Revision,
     /// The leases.
     pub leases: BTreeMap<LeaseId, LeaseInfo>,
+    /// The fences.
+    pub fences: BTreeMap<Bytes, u64>,
     /// The alarms that stand.
     pub alarms: BTreeSet<Alarm>,
     pending: Vec<Event>,
@@ -50,6 +52,7 @@ impl Default for Model {
             events: Vec::new(),
             compacted: -1,
             leases: BTreeMap::new(),
+            fences: BTreeMap::new(),
             alarms: BTreeSet::new(),
             pending: Vec::new(),
             lease_changes: Vec::new(),
@@ -152,6 +155,19 @@ impl Model {
                     }
                 }
                 Ok(Reply::Lease)
+            }
+            Command::Fenced { fence, command } => {
+                if fence.name.is_empty() || fence.name.len() > 256 {
+                    return Err(Refused::FenceName);
+                }
+                match self.fences.get(&fence.name) {
+                    Some(seen) if *seen > fence.token => return Err(Refused::Fenced { token: *seen }),
+                    _ => self.fences.insert(fence.name.clone(), fence.token),
+                };
+                self.execute(at, command)
+            }
+            Command::FenceDrop { name } => {
+                self.fences.remove(name).map(|_| Reply::FenceDrop).ok_or(Refused::NoFence)
             }
             Command::Alarm { alarm, on } => {
                 let stood = if *on { self.alarms.insert(*alarm) } else { self.alarms.remove(alarm) };

@@ -4,8 +4,8 @@ use super::model::Model;
 use bytes::Bytes;
 use quorate_base::{Index, Rng};
 use quorate_wire::kv::{
-    Alarm, AlarmKind, Command, Compare, CompareResult, CompareTarget, DeleteRange, Grant, KeyRange, LeaseId,
-    Op, Put, Range, Revision, SortOrder, SortTarget, Txn,
+    Alarm, AlarmKind, Command, Compare, CompareResult, CompareTarget, DeleteRange, Fence, Grant, KeyRange,
+    LeaseId, Op, Put, Range, Revision, SortOrder, SortTarget, Txn,
 };
 
 /// Makes commands.
@@ -164,6 +164,19 @@ impl Workload {
 
     /// The next command for a space that stands where the model does.
     pub fn command(&mut self, model: &Model) -> Command {
+        let name =
+            Bytes::from_static(self.rng.pick::<&[u8]>(&[b"a", b"a\0", b"ab", b"\xff", b"", &[7; 257]]));
+        match self.rng.below(60) {
+            0..10 => {
+                let fence = Fence { name, token: self.rng.below(40) };
+                Command::Fenced { fence, command: Box::new(self.unfenced(model)) }
+            }
+            10 => Command::FenceDrop { name },
+            _ => self.unfenced(model),
+        }
+    }
+
+    fn unfenced(&mut self, model: &Model) -> Command {
         // One that stands goes soon, or little else would be tried.
         if let Some(&alarm) = model.alarms.first()
             && self.rng.chance(1, 6)

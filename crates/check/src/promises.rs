@@ -1,0 +1,63 @@
+//! Models whose system gives the order itself, so that nothing is searched: they are judged promise by promise.
+
+use crate::history::History;
+use crate::read::BadInput;
+use crate::verdict::Verdict;
+use crate::{etcd, logs, watches};
+
+/// A verdict for each promise; or an operation, and what cannot be understood about it.
+type Told = Result<Vec<(&'static str, Verdict)>, (u32, String)>;
+
+/// Such a model.
+pub struct Model {
+    /// Its name.
+    pub name: &'static str,
+    /// Other names for it.
+    pub aliases: &'static [&'static str],
+    /// The functions it knows.
+    pub about: &'static str,
+    /// What is promised: the name, and what it means.
+    pub promises: &'static [(&'static str, &'static str)],
+    judge: fn(&History) -> Told,
+}
+
+/// All of them.
+pub const MODELS: [Model; 3] = [
+    Model {
+        name: "log",
+        aliases: &["kafka", "stream"],
+        about: "send, poll, txn of both, assign, seek, subscribe; each key is a log with offsets",
+        promises: &logs::PROMISES,
+        judge: logs::judge,
+    },
+    Model {
+        name: "watch",
+        aliases: &["watches", "etcd-watch"],
+        about: "put, delete, txn with a revision as version; watch with its responses",
+        promises: &watches::PROMISES,
+        judge: watches::judge,
+    },
+    Model {
+        name: "etcd",
+        aliases: &["etcd-kv", "mvcc"],
+        about: "put, delete, get, txn, grant, revoke, each answer with its revision as version",
+        promises: &etcd::PROMISES,
+        judge: etcd::judge,
+    },
+];
+
+impl Model {
+    /// The model of that name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        MODELS.iter().find(|model| model.name == name || model.aliases.contains(&name))
+    }
+
+    /// A verdict for each promise.
+    pub fn judge(&self, history: &History) -> Result<Vec<(&'static str, Verdict)>, BadInput> {
+        (self.judge)(history).map_err(|(place, what)| BadInput {
+            line: history.lines.get(place as usize).copied().unwrap_or(0),
+            column: 1,
+            ..BadInput::new(what, format!("`quorate check --models` says what {} knows", self.name))
+        })
+    }
+}

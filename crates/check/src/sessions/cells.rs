@@ -1,0 +1,275 @@
+//! A history as sessions that read and write cells, where each read names the write that it saw.
+
+use crate::budget::Spent;
+use crate::history::{History, Moment, NEVER, Operation};
+use crate::model::Model;
+use crate::models::{Register, RegisterAction};
+use crate::table::Table;
+use crate::value::Value;
+use crate::verdict::Witness;
+
+/// What an access did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// It wrote a value of its own.
+    Write,
+    /// It read what this access wrote; `None`: what the cell held at first.
+    Read(Option<u32>),
+}
+
+/// One read or write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Whose.
+    pub session: u32,
+    /// Of which cell.
+    pub key: u32,
+    /// What it did.
+    pub what: What,
+    /// Its place in the history.
+    pub source: u32,
+    /// When it was invoked.
+    pub invoked: Moment,
+    /// When it returned.
+    pub returned: Moment,
+}
+
+/// Accesses session by session, each in its order.
+#[derive(Clone, Debug, Default)]
+pub struct Cells {
+    /// All of them.
+    pub accesses: Vec<Access>,
+    /// Where each session begins, and the end.
+    pub(crate) begins: Vec<u32>,
+    /// By cell: a write of unknown outcome may still come.
+    pub(crate) restless: Vec<bool>,
+}
+
+impl Cells {
+    /// How many sessions there are.
+    pub fn sessions(&self) -> u32 {
+        self.begins.len() as u32 - 1
+    }
+
+    /// The accesses of a session.
+    pub fn session(&self, session: u32) -> std::ops::Range<u32> {
+        self.begins[session as usize]..self.begins[session as usize + 1]
+    }
+
+    /// Its number within its session, from 0.
+    pub(crate) fn place_in_session(&self, access: u32) -> u32 {
+        access - self.begins[self.accesses[access as usize].session as usize]
+    }
+
+    /// Sorts accesses whose reads name their writes by place in `accesses`.
+    fn new(accesses: &[Access], restless: Vec<bool>) -> Self {
+        let mut order: Vec<u32> = (0..accesses.len() as u32).collect();
+        order.sort_by_key(|&place| {
+            (
+                accesses[place as usize].session,
+                accesses[place as usize].invoked,
+                accesses[place as usize].source,
+            )
+        });
+        let mut new = vec![0; accesses.len()];
+        for (to, &from) in order.iter().enumerate() {
+            new[from as usize] = to as u32;
+        }
+        let mut cells = Self { accesses: Vec::with_capacity(accesses.len()), begins: vec![0], restless };
+        let mut last = None;
+        for &from in &order {
+            let mut access = accesses[from as usize];
+            if let What::Read(Some(write)) = access.what {
+                access.what = What::Read(Some(new[write as usize]));
+            }
+            if last.is_some_and(|last| last != access.session) {
+                cells.begins.push(cells.accesses.len() as u32);
+            }
+            last = Some(access.session);
+            access.session = cells.begins.len() as u32 - 1;
+            cells.accesses.push(access);
+        }
+        cells.begins.push(cells.accesses.len() as u32);
+        cells
+    }
+
+    /// Those that are kept. Who read what is not kept must not be either.
+    fn only(&self, keep: impl Fn(u32) -> bool) -> Self {
+        let mut new = vec![u32::MAX; self.accesses.len()];
+        let mut kept = Vec::new();
+        for (place, access) in self.accesses.iter().enumerate() {
+            if keep(place as u32) {
+                new[place] = kept.len() as u32;
+                kept.push(*access);
+            }
+        }
+        for access in &mut kept {
+            if let What::Read(Some(write)) = access.what {
+                access.what = What::Read(Some(new[write as usize]));
+            }
+        }
+        Self::new(&kept, self.restless.clone())
+    }
+}
+
+/// What a history is to these levels.
+#[derive(Debug)]
+pub enum Cut {
+    /// Every read names its write.
+    Cells(Cells),
+    /// A read returned what nobody wrote.
+    Thin(Witness),
+    /// It is not known which write a read saw, and why.
+    Unsupported(String),
+}
+
+impl Cut {
+    /// Cuts a history.
+    pub fn new(history: &History, initial: Value) -> Self {
+        let register = Register { initial, cas: true };
+        let mut accesses: Vec<(Access, Value, bool)> = Vec::new();
+        let mut keys: Table<Value, u32> = Table::default();
+        let mut names: Vec<Value> = Vec::new();
+        for (source, operation) in history.operations.iter().enumerate() {
+            let action = match register.action(operation, &history.values) {
+                Ok(action) => action,
+                Err(why) => return Self::Unsupported(why),
+            };
+            let (what, value) = match action {
+                None | Some(RegisterAction::Differs(_)) => continue,
+                Some(RegisterAction::Swap(..)) => {
+                    return Self::Unsupported(
+                        "compare-and-set is known to the sequential level alone".into(),
+                    );
+                }
+                Some(RegisterAction::Write(value)) => (What::Write, value),
+                Some(RegisterAction::Read(value)) => (What::Read(None), value),
+            };
+            let next = names.len() as u32;
+            let key = *keys.or_insert_with(operation.key, || next);
+            if key == next {
+                names.push(operation.key);
+            }
+            let Operation { process, invoked, returned, .. } = *operation;
+            let access = Access { session: process, key, what, source: source as u32, invoked, returned };
+            accesses.push((access, value, false));
+        }
+        name_writes(accesses, &names, initial, history)
+    }
+}
+
+/// Finds the write of each read.
+fn name_writes(
+    mut accesses: Vec<(Access, Value, bool)>,
+    names: &[Value],
+    initial: Value,
+    history: &History,
+) -> Cut {
+    let mut writers: Table<(u32, Value), u32> = Table::default();
+    let shown = |key: u32, value: Value| {
+        let on = match names[key as usize] {
+            Value::NIL => String::new(),
+            name => format!(" to key {}", history.values.show(name)),
+        };
+        format!("{}{on}", history.values.show(value))
+    };
+    for (place, &(access, value, _)) in accesses.iter().enumerate() {
+        if access.what != What::Write {
+            continue;
+        }
+        if value == initial {
+            let why = format!("{}, its initial value, is also written", shown(access.key, value));
+            return Cut::Unsupported(format!("{why}: it is not known what its readers saw"));
+        }
+        if writers.insert((access.key, value), place as u32).is_some() {
+            let why = format!(
+                "{} is written twice: it is not known which of them its readers saw",
+                shown(access.key, value)
+            );
+            return Cut::Unsupported(why);
+        }
+    }
+    for place in 0..accesses.len() {
+        let (access, value, _) = accesses[place];
+        if access.what == What::Write || value == initial {
+            continue;
+        }
+        let Some(&write) = writers.get(&(access.key, value)) else {
+            return Cut::Thin(Witness {
+                kind: "thin-air read".into(),
+                words: format!("{} returned what nobody wrote", history.show(access.source)),
+                core: vec![access.source],
+                by: "a look at the values",
+            });
+        };
+        accesses[place].0.what = What::Read(Some(write));
+        accesses[write as usize].2 = true;
+    }
+    // A pending write that nobody read may as well never have happened.
+    let read: Vec<bool> =
+        accesses.iter().map(|&(access, _, read)| read || access.returned != NEVER).collect();
+    let mut restless = vec![false; names.len()];
+    for (access, ..) in &accesses {
+        restless[access.key as usize] |= access.returned == NEVER;
+    }
+    let all = accesses.into_iter().map(|(access, ..)| access).collect();
+    let all = Cells { accesses: all, begins: vec![0], restless };
+    Cut::Cells(all.only(|place| read[place as usize]))
+}
+
+/// What cannot be: its kind, and accesses each of which must be before the next, where it is a cycle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bad {
+    /// The pattern's name.
+    pub kind: &'static str,
+    /// The accesses that show it.
+    pub chain: Vec<u32>,
+}
+
+impl Bad {
+    /// In words.
+    pub(super) fn words(&self, cells: &Cells, history: &History) -> String {
+        let shown: Vec<String> =
+            self.chain.iter().map(|&access| history.show(cells.accesses[access as usize].source)).collect();
+        format!("{}: {}", self.kind, shown.join("; then "))
+    }
+}
+
+/// Leaves out what is not needed for a violation of the same kind: reads, and writes together with all that read them. No
+/// history that was right becomes wrong by that, so what is left convicts the whole. In the end nothing more can go.
+pub(super) fn shrink(
+    cells: &Cells,
+    bad: Bad,
+    mut find: impl FnMut(&Cells) -> Result<Option<Bad>, Spent>,
+) -> Result<(Cells, Bad), Spent> {
+    let (mut cells, mut bad) = (cells.clone(), bad);
+    let mut size = cells.accesses.len().div_ceil(2).max(1);
+    loop {
+        let (mut went, mut from) = (false, 0);
+        while from < cells.accesses.len() {
+            let to = (from + size).min(cells.accesses.len());
+            let gone = |place: u32| (from..to).contains(&(place as usize));
+            let fewer = cells.only(|place| {
+                let of_gone = match cells.accesses[place as usize].what {
+                    What::Read(Some(write)) => gone(write),
+                    _ => false,
+                };
+                !gone(place) && !of_gone
+            });
+            match find(&fewer) {
+                Ok(Some(found)) if found.kind == bad.kind => {
+                    (cells, bad) = (fewer, found);
+                    went = true;
+                }
+                Ok(_) => from = to,
+                // What is known so far is a witness too.
+                Err(_) => return Ok((cells, bad)),
+            }
+        }
+        match (size, went) {
+            (1, false) => return Ok((cells, bad)),
+            (1, true) => {}
+            _ => size = size.div_ceil(2),
+        }
+    }
+}

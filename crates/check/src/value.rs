@@ -1,0 +1,185 @@
+//! Values of a history, interned: a value is looked at once, and from then on is a number that compares in one step.
+
+use crate::table::Table;
+use std::fmt::Write;
+
+/// A value of a history. Equal values of one [`Values`] have equal handles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Value(u32);
+
+impl Value {
+    /// No value; the first of every [`Values`].
+    pub const NIL: Self = Self(0);
+
+    /// A value of a numbering of one's own.
+    pub(crate) fn local(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// The place in the table: dense, from 0.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What a value is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Datum {
+    /// Nothing.
+    Nil,
+    /// A truth value.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A number that is no `Int`, as it was written.
+    Number(Box<str>),
+    /// A string.
+    Text(Box<str>),
+    /// A keyword or symbol, without its colon.
+    Keyword(Box<str>),
+    /// A vector or list.
+    List(Box<[Value]>),
+    /// A set, sorted by handle, each once.
+    Set(Box<[Value]>),
+    /// A map, sorted by the keys' handles, each key once.
+    Map(Box<[(Value, Value)]>),
+}
+
+/// The values of one history.
+#[derive(Clone, Debug)]
+pub struct Values {
+    data: Vec<Datum>,
+    known: Table<Datum, Value>,
+    /// Whole numbers are most of most histories: they cost no copy.
+    ints: Table<u64, Value>,
+    /// The small ones not even a look-up: by the number, nil where it was not met.
+    small: Vec<Value>,
+}
+
+/// Numbers below have a place of their own, as far as they are met.
+const SMALL: usize = 1 << 23;
+
+impl Default for Values {
+    fn default() -> Self {
+        Self { data: vec![Datum::Nil], known: Table::default(), ints: Table::default(), small: Vec::new() }
+    }
+}
+
+impl Values {
+    /// The handle of a value, given out now if it is new.
+    pub fn intern(&mut self, datum: Datum) -> Value {
+        match datum {
+            Datum::Nil => Value::NIL,
+            Datum::Int(number) => self.int(number),
+            datum => {
+                if let Some(&value) = self.known.get(&datum) {
+                    return value;
+                }
+                let value = self.push(datum.clone());
+                self.known.insert(datum, value);
+                value
+            }
+        }
+    }
+
+    /// The handle of a whole number.
+    pub fn int(&mut self, number: i64) -> Value {
+        if let Ok(place) = usize::try_from(number)
+            && place < SMALL.min(2 * self.data.len() + 1024)
+        {
+            return self.small_int(place);
+        }
+        if let Some(&value) = self.ints.get(&(number as u64)) {
+            return value;
+        }
+        let value = self.push(Datum::Int(number));
+        self.ints.insert(number as u64, value);
+        value
+    }
+
+    fn small_int(&mut self, place: usize) -> Value {
+        if place >= self.small.len() {
+            self.small.resize(place + 1, Value::NIL);
+        }
+        if self.small[place] != Value::NIL {
+            return self.small[place];
+        }
+        // It may have been met while there were too few values for a place of its own.
+        let value = match self.ints.get(&(place as u64)) {
+            Some(&value) => value,
+            None => self.push(Datum::Int(place as i64)),
+        };
+        self.small[place] = value;
+        value
+    }
+
+    /// The handle of a value, if it occurs.
+    pub fn find(&self, datum: &Datum) -> Option<Value> {
+        match datum {
+            Datum::Nil => Some(Value::NIL),
+            Datum::Int(number) => {
+                let small = usize::try_from(*number).ok().and_then(|place| self.small.get(place).copied());
+                small
+                    .filter(|&value| value != Value::NIL)
+                    .or_else(|| self.ints.get(&(*number as u64)).copied())
+            }
+            datum => self.known.get(datum).copied(),
+        }
+    }
+
+    /// The value as a history would write it.
+    pub fn show(&self, value: Value) -> String {
+        let mut text = String::new();
+        self.write(value, &mut text);
+        text
+    }
+
+    fn write(&self, value: Value, text: &mut String) {
+        match self.datum(value) {
+            Datum::Nil => text.push_str("nil"),
+            Datum::Bool(truth) => text.push_str(if *truth { "true" } else { "false" }),
+            Datum::Int(number) => text.push_str(&number.to_string()),
+            Datum::Number(number) => text.push_str(number),
+            Datum::Text(string) => _ = write!(text, "{string:?}"),
+            Datum::Keyword(word) => text.push_str(word),
+            Datum::List(members) => self.members(members, "[", ']', text),
+            Datum::Set(members) => self.members(members, "#{", '}', text),
+            Datum::Map(pairs) => {
+                let flat: Vec<Value> = pairs.iter().flat_map(|&(key, value)| [key, value]).collect();
+                self.members(&flat, "{", '}', text);
+            }
+        }
+    }
+
+    fn members(&self, members: &[Value], open: &str, close: char, text: &mut String) {
+        text.push_str(open);
+        for (place, &member) in members.iter().enumerate() {
+            if place > 0 {
+                text.push(' ');
+            }
+            self.write(member, text);
+        }
+        text.push(close);
+    }
+
+    /// What a handle of this table stands for.
+    pub fn datum(&self, value: Value) -> &Datum {
+        &self.data[value.index()]
+    }
+
+    /// How many values there are, nil among them.
+    pub fn len(&self) -> usize {
+        self.data.len()
+    }
+
+    /// Never: nil is always there.
+    pub fn is_empty(&self) -> bool {
+        self.data.is_empty()
+    }
+
+    fn push(&mut self, datum: Datum) -> Value {
+        let value = Value(u32::try_from(self.data.len()).expect("a reader refuses histories of 2^32 values"));
+        self.data.push(datum);
+        value
+    }
+}

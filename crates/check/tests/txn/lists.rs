@@ -1,0 +1,450 @@
+//! List-append against the definitions.
+
+use crate::oracle::{History, Op, Txn, holds};
+use quorate_check::budget::Budget;
+use quorate_check::history::Outcome;
+use quorate_check::txn::generate::Chance;
+use quorate_check::txn::history::{Builder, Element};
+use quorate_check::txn::levels::Level;
+use quorate_check::txn::{Model, Options, Report, check};
+use quorate_check::verdict::Verdict;
+use std::collections::BTreeMap;
+
+/// The history as the judge takes it.
+pub(crate) fn build(history: &History) -> quorate_check::txn::history::History {
+    let mut builder = Builder::new();
+    let mut events: Vec<(usize, usize, bool)> = Vec::new();
+    for (id, txn) in history.iter().enumerate() {
+        events.push((txn.invoked, id, true));
+        events.push((txn.completed, id, false));
+    }
+    events.sort_unstable();
+    for (_, id, invoked) in events {
+        let txn = &history[id];
+        for op in &txn.ops {
+            match op {
+                Op::Append(key, element) => {
+                    let (key, element) = (builder.int(*key as i64), builder.int((*element).into()));
+                    if txn.registers { builder.write(key, element) } else { builder.append(key, element) }
+                }
+                Op::Read(key, Some(list)) if !invoked && txn.registers => {
+                    let element = list.last().map_or(Element::NIL, |&element| builder.int(element.into()));
+                    let key = builder.int(*key as i64);
+                    builder.read(key, element);
+                }
+                Op::Read(key, Some(list)) if !invoked => {
+                    let list: Vec<Element> =
+                        list.iter().map(|&element| builder.int(element.into())).collect();
+                    let key = builder.int(*key as i64);
+                    builder.list(key, &list);
+                }
+                Op::Read(key, _) => {
+                    let key = builder.int(*key as i64);
+                    builder.unknown(key);
+                }
+            }
+        }
+        let process = builder.int(txn.process as i64);
+        if invoked { builder.invoke(process) } else { builder.complete(process, txn.outcome) }.unwrap();
+    }
+    builder.finish().unwrap()
+}
+
+pub(crate) fn judge(history: &History) -> Report {
+    let go_on = || false;
+    let registers = history.iter().any(|txn| txn.registers);
+    let model = if registers { Model::RwRegister } else { Model::ListAppend };
+    let options = Options { complete: registers, ..Options::default() };
+    check(&build(history), model, &options, &mut Budget::new(&go_on, 1 << 30))
+}
+
+/// A history in a few lines, for a failure.
+fn told(level: &str, history: &History, report: &Report) -> String {
+    let txn = |(id, txn): (usize, &Txn)| {
+        let (from, to) = (txn.invoked, txn.completed);
+        format!("T{id} process {} {from}..{to} {:?}: {:?}", txn.process, txn.outcome, txn.ops)
+    };
+    let txns: Vec<String> = history.iter().enumerate().map(txn).collect();
+    let names: Vec<String> = report.findings.iter().map(|finding| finding.anomaly.name()).collect();
+    format!("{level}\n{}\nfound {names:?}", txns.join("\n"))
+}
+
+/// What came of comparing many histories.
+#[derive(Default)]
+struct Tally {
+    histories: u64,
+    refuted: BTreeMap<&'static str, u64>,
+    proved: BTreeMap<&'static str, u64>,
+    open: BTreeMap<&'static str, u64>,
+    missed: BTreeMap<&'static str, u64>,
+    names: BTreeMap<String, u64>,
+}
+
+impl Tally {
+    fn compare(&mut self, history: &History, keys: usize) {
+        self.histories += 1;
+        let report = judge(history);
+        for finding in &report.findings {
+            *self.names.entry(finding.anomaly.name()).or_default() += 1;
+        }
+        for (level, verdict) in &report.verdicts {
+            let truth = holds(history, keys, level.name());
+            let told = || told(level.name(), history, &report);
+            match verdict {
+                Verdict::Refuted(_) => {
+                    assert!(!truth, "a false alarm: {}", told());
+                    *self.refuted.entry(level.name()).or_default() += 1;
+                }
+                Verdict::Proved { .. } => {
+                    assert!(truth, "a false proof: {}", told());
+                    *self.proved.entry(level.name()).or_default() += 1;
+                }
+                _ if truth => *self.open.entry(level.name()).or_default() += 1,
+                _ => *self.missed.entry(level.name()).or_default() += 1,
+            }
+        }
+    }
+
+    /// No history of registers leaves serializability or snapshot isolation open, nor what axioms decide.
+    fn settled(&self) {
+        let decided = [
+            "serializable",
+            "snapshot-isolation",
+            "causal",
+            "read-atomic",
+            "monotonic-atomic-view",
+            "read-committed",
+        ];
+        for level in
+            Level::all().filter(|level| decided.iter().any(|decided| level.name().ends_with(decided)))
+        {
+            let open = (self.open.get(level.name()), self.missed.get(level.name()));
+            let weaker = ["parallel-snapshot-isolation", "update-serializable"].contains(&level.name());
+            assert!(weaker || open == (None, None), "{} was left open: {open:?}", level.name());
+        }
+    }
+
+    fn print(&self, what: &str) {
+        println!(
+            "{what}: {} histories, {} levels compared",
+            self.histories,
+            self.histories * Level::all().count() as u64
+        );
+        println!(
+            "refuted {:?}\nproved {:?}\nopen {:?}\nmissed {:?}",
+            self.refuted, self.proved, self.open, self.missed
+        );
+        println!("names {:?}", self.names);
+    }
+}
+
+/// Events in some order: each transaction's invocation before its completion, a process after the other.
+fn schedule(history: &mut History, chance: &mut Chance) {
+    let mut next: BTreeMap<usize, Vec<(usize, bool)>> = BTreeMap::new();
+    for (id, txn) in history.iter().enumerate() {
+        next.entry(txn.process).or_default().extend([(id, true), (id, false)]);
+    }
+    let mut place = 0;
+    while !next.is_empty() {
+        let processes: Vec<usize> = next.keys().copied().collect();
+        let process = processes[chance.below(processes.len() as u32) as usize];
+        let events = next.get_mut(&process).unwrap();
+        let (id, invoked) = events.remove(0);
+        if events.is_empty() {
+            next.remove(&process);
+        }
+        if invoked {
+            history[id].invoked = place;
+        } else {
+            history[id].completed = place;
+        }
+        place += 1;
+    }
+}
+
+/// A random history: reads mostly follow a hidden order of each key's elements.
+fn random(chance: &mut Chance, txns: u32, ops: u32, keys: usize) -> History {
+    let processes = 1 + chance.below(3);
+    let mut history: History = Vec::new();
+    let mut hidden: Vec<Vec<u32>> = vec![Vec::new(); keys];
+    let odds = [0, 0, 0, 5, 20][chance.below(5) as usize];
+    for id in 0..txns {
+        let mut own = Vec::new();
+        for at in 0..=chance.below(ops) {
+            let key = chance.below(keys as u32) as usize;
+            if chance.below(2) == 0 {
+                // An element tells its key: what is read of the wrong key is nobody's.
+                let element = (id * 10 + at + 1) * 10 + key as u32;
+                let place = hidden[key].len() - chance.below(hidden[key].len().min(2) as u32 + 1) as usize;
+                hidden[key].insert(place, element);
+                own.push(Op::Append(key, element));
+            } else {
+                own.push(Op::Read(key, None));
+            }
+        }
+        let outcome = match chance.below(100) {
+            _ if odds == 0 => Outcome::Ok,
+            0..10 => Outcome::Info,
+            10..15 => Outcome::Fail,
+            _ => Outcome::Ok,
+        };
+        let process = chance.below(processes) as usize;
+        history.push(Txn { process, outcome, ops: own, registers: false, invoked: 0, completed: 0 });
+    }
+    for txn in &mut history {
+        let own: Vec<u32> = txn
+            .ops
+            .iter()
+            .filter_map(|op| match op {
+                Op::Append(_, element) => Some(*element),
+                Op::Read(..) => None,
+            })
+            .collect();
+        let mut seen: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
+        let steady = chance.below(12) > 0;
+        for op in &mut txn.ops {
+            match op {
+                Op::Append(key, element) => {
+                    seen.entry(*key).or_insert_with(|| version(chance, &hidden[*key], &own)).push(*element);
+                }
+                Op::Read(key, list) => {
+                    let mut read = version(chance, &hidden[*key], if steady { &own } else { &[] });
+                    if steady {
+                        let first = seen.entry(*key).or_insert_with(|| read.clone());
+                        read.clone_from(first);
+                    }
+                    if chance.below(100) < odds && read.len() > 1 {
+                        let at = chance.below(read.len() as u32 - 1) as usize;
+                        read.swap(at, at + 1);
+                    }
+                    if chance.below(300) < odds {
+                        let any = hidden[*key].first().copied().unwrap_or(9990);
+                        read.push([9990, any][chance.below(2) as usize]);
+                    }
+                    *list = Some(read);
+                }
+            }
+        }
+        if txn.outcome != Outcome::Ok {
+            for op in &mut txn.ops {
+                if let Op::Read(_, list) = op {
+                    *list = None;
+                }
+            }
+        }
+    }
+    schedule(&mut history, chance);
+    history
+}
+
+/// A beginning of a key's hidden order, before the first of a transaction's own elements.
+fn version(chance: &mut Chance, hidden: &[u32], own: &[u32]) -> Vec<u32> {
+    let most = hidden.iter().position(|element| own.contains(element)).unwrap_or(hidden.len());
+    // Late versions are likelier: most histories should be nearly right.
+    let len = chance.below(most as u32 + 1).max(chance.below(most as u32 + 1));
+    hidden[..len as usize].to_vec()
+}
+
+fn random_histories(seed: u64, count: u32, txns: u32, ops: u32, registers: bool) -> Tally {
+    let mut chance = Chance::new(seed);
+    let mut tally = Tally::default();
+    for _ in 0..count {
+        let keys = 1 + chance.below(2) as usize;
+        let txns = 1 + chance.below(txns);
+        let mut history = random(&mut chance, txns, ops, keys);
+        if registers {
+            as_registers(&mut history);
+        }
+        tally.compare(&history, keys);
+    }
+    tally
+}
+
+/// The same with registers: of each list its last element.
+fn as_registers(history: &mut History) {
+    for txn in history {
+        txn.registers = true;
+        for op in &mut txn.ops {
+            if let Op::Read(_, Some(list)) = op {
+                list.drain(..list.len().saturating_sub(1));
+            }
+        }
+    }
+}
+
+/// Claim: over random histories, what is refuted does not hold, and what is proved holds, by the definitions.
+#[test]
+fn random_lists_are_judged_as_defined() {
+    random_histories(1, 1000, 4, 3, false).print("lists, random, up to 4 transactions of 3");
+}
+
+/// Claim: the same of registers; and serializability and snapshot isolation are always settled.
+#[test]
+fn random_registers_are_judged_as_defined() {
+    let tally = random_histories(7, 1000, 4, 3, true);
+    tally.print("registers, random, up to 4 transactions of 3");
+    tally.settled();
+}
+
+/// Claim: as above, at length.
+#[test]
+#[ignore = "minutes; the nightly run asks for it"]
+fn very_many_random_lists_are_judged_as_defined() {
+    random_histories(2, 1_000_000, 4, 3, false).print("lists, random, up to 4 transactions of 3");
+    random_histories(3, 30_000, 5, 4, false).print("lists, random, up to 5 transactions of 4");
+}
+
+/// Claim: as above, at length.
+#[test]
+#[ignore = "minutes; the nightly run asks for it"]
+fn very_many_random_registers_are_judged_as_defined() {
+    let tally = random_histories(8, 1_000_000, 4, 3, true);
+    tally.print("registers, random, up to 4 transactions of 3");
+    tally.settled();
+    random_histories(9, 30_000, 5, 4, true).print("registers, random, up to 5 transactions of 4");
+}
+
+/// All transactions of up to so many micro-operations over two keys, reads still open.
+fn shapes(most: usize) -> Vec<Vec<(bool, usize)>> {
+    let one: Vec<(bool, usize)> = vec![(true, 0), (true, 1), (false, 0), (false, 1)];
+    let mut all: Vec<Vec<(bool, usize)>> = Vec::new();
+    let mut last: Vec<Vec<(bool, usize)>> = vec![Vec::new()];
+    for _ in 0..most {
+        last = last.iter().flat_map(|txn| one.iter().map(|&op| [txn.clone(), vec![op]].concat())).collect();
+        all.extend(last.iter().cloned());
+    }
+    all
+}
+
+/// All lists of some of the elements, in any order.
+fn lists_of(elements: &[u32]) -> Vec<Vec<u32>> {
+    let mut all = vec![Vec::new()];
+    for (at, &first) in elements.iter().enumerate() {
+        let rest = [&elements[..at], &elements[at + 1..]].concat();
+        all.extend(lists_of(&rest).into_iter().map(|tail| [vec![first], tail].concat()));
+    }
+    all
+}
+
+/// How the transactions of a small history lie to each other.
+#[derive(Clone, Copy)]
+enum Layout {
+    /// All at once.
+    Concurrent,
+    /// One process after the other transaction.
+    Sequential,
+    /// The first two one after the other by two processes, the last beside both.
+    Beside,
+}
+
+fn lay(history: &mut History, layout: Layout) {
+    let count = history.len();
+    for (id, txn) in history.iter_mut().enumerate() {
+        (txn.process, txn.invoked, txn.completed) = match layout {
+            Layout::Concurrent => (id, id, count + id),
+            Layout::Sequential => (0, id * 2, id * 2 + 1),
+            Layout::Beside if id + 1 == count => (id, 0, count * 2),
+            Layout::Beside => (id, id * 2 + 1, id * 2 + 2),
+        };
+    }
+}
+
+/// All histories of so many transactions with those shapes and that layout, and all reads that hold elements of their key.
+fn all_histories(txns: usize, most: usize, layout: Layout, registers: bool, tally: &mut Tally) {
+    let shapes = shapes(most);
+    let mut chosen = vec![0; txns];
+    loop {
+        let symmetric = matches!(layout, Layout::Concurrent) && !chosen.is_sorted();
+        if !symmetric {
+            let history =
+                with_shapes(&chosen.iter().map(|&at| &shapes[at][..]).collect::<Vec<_>>(), registers);
+            all_reads(history, layout, registers, tally);
+        }
+        let Some(at) = (0..txns).rev().find(|&at| chosen[at] + 1 < shapes.len()) else { return };
+        chosen[at] += 1;
+        chosen[at + 1..].fill(0);
+    }
+}
+
+fn with_shapes(shapes: &[&[(bool, usize)]], registers: bool) -> History {
+    let txn = |(id, shape): (usize, &&[(bool, usize)])| {
+        let op = |(at, &(append, key)): (usize, &(bool, usize))| {
+            if append {
+                Op::Append(key, ((id * 10 + at + 1) * 10 + key) as u32)
+            } else {
+                Op::Read(key, Some(Vec::new()))
+            }
+        };
+        let ops = shape.iter().enumerate().map(op).collect();
+        Txn { process: id, outcome: Outcome::Ok, ops, registers, invoked: 0, completed: 0 }
+    };
+    shapes.iter().enumerate().map(txn).collect()
+}
+
+fn all_reads(mut history: History, layout: Layout, registers: bool, tally: &mut Tally) {
+    lay(&mut history, layout);
+    let choices: Vec<Vec<Vec<u32>>> = (0..2)
+        .map(|key| {
+            let appended = history.iter().flat_map(|txn| &txn.ops).filter_map(|op| match op {
+                Op::Append(of, element) if *of == key => Some(*element),
+                _ => None,
+            });
+            let mut lists = lists_of(&appended.collect::<Vec<_>>());
+            lists.retain(|list| !registers || list.len() < 2);
+            lists
+        })
+        .collect();
+    let reads: Vec<(usize, usize, usize)> = history
+        .iter()
+        .enumerate()
+        .flat_map(|(id, txn)| {
+            txn.ops.iter().enumerate().filter_map(move |(at, op)| match op {
+                Op::Read(key, _) => Some((id, at, *key)),
+                Op::Append(..) => None,
+            })
+        })
+        .collect();
+    let mut chosen = vec![0; reads.len()];
+    loop {
+        for (&(id, at, key), &choice) in reads.iter().zip(&chosen) {
+            history[id].ops[at] = Op::Read(key, Some(choices[key][choice].clone()));
+        }
+        tally.compare(&history, 2);
+        let Some(at) = (0..reads.len()).rev().find(|&at| chosen[at] + 1 < choices[reads[at].2].len()) else {
+            return;
+        };
+        chosen[at] += 1;
+        chosen[at + 1..].fill(0);
+    }
+}
+
+/// Claim: every history of two transactions of up to two micro-operations over two keys, whatever they read, is judged as
+/// defined.
+#[test]
+fn all_small_histories_are_judged_as_defined() {
+    for registers in [false, true] {
+        let mut tally = Tally::default();
+        for layout in [Layout::Concurrent, Layout::Sequential] {
+            all_histories(2, 2, layout, registers, &mut tally);
+        }
+        tally.print("all of 2 transactions of up to 2");
+    }
+}
+
+/// Claim: the same of two transactions of up to three and of three transactions of up to two.
+#[test]
+#[ignore = "an hour; the nightly run asks for it"]
+fn very_many_small_histories_are_judged_as_defined() {
+    for registers in [false, true] {
+        let mut tally = Tally::default();
+        for layout in [Layout::Concurrent, Layout::Sequential] {
+            all_histories(2, 3, layout, registers, &mut tally);
+        }
+        tally.print("all of 2 transactions of up to 3");
+        let mut tally = Tally::default();
+        for layout in [Layout::Concurrent, Layout::Sequential, Layout::Beside] {
+            all_histories(3, 2, layout, registers, &mut tally);
+        }
+        tally.print("all of 3 transactions of up to 2");
+    }
+}

@@ -1,0 +1,350 @@
+//! Rows and ranges against running the transactions one after the other.
+
+use quorate_check::budget::Budget;
+use quorate_check::history::Outcome;
+use quorate_check::txn::feed::read;
+use quorate_check::txn::generate::Chance;
+use quorate_check::txn::history::{Builder, History};
+use quorate_check::txn::levels::Level;
+use quorate_check::txn::part::Parts;
+use quorate_check::txn::{Model, Options, Report, check};
+use quorate_check::verdict::Verdict;
+use std::collections::BTreeMap;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Insert(u32),
+    Delete(u32),
+    Scan(u32, u32, Vec<u32>),
+    Read(u32, bool),
+}
+
+#[derive(Clone, Debug)]
+struct Txn {
+    process: u32,
+    ops: Vec<Op>,
+    invoked: u32,
+    completed: u32,
+}
+
+/// Which rows are there.
+type State = u32;
+
+/// Runs a transaction on a state of rows; nothing where its reads saw something else.
+fn run(txn: &Txn, mut state: State) -> Option<State> {
+    for op in &txn.ops {
+        match op {
+            Op::Insert(row) if state & 1 << row == 0 => state |= 1 << row,
+            Op::Delete(row) if state & 1 << row != 0 => state &= !(1 << row),
+            Op::Scan(low, high, rows) => {
+                let there: Vec<u32> = (*low..=*high).filter(|row| state & 1 << row != 0).collect();
+                if there != *rows {
+                    return None;
+                }
+            }
+            Op::Read(row, there) if (state & 1 << row != 0) == *there => {}
+            _ => return None,
+        }
+    }
+    Some(state)
+}
+
+fn writes(txn: &Txn) -> u32 {
+    txn.ops
+        .iter()
+        .map(|op| match op {
+            Op::Insert(row) | Op::Delete(row) => 1 << row,
+            _ => 0,
+        })
+        .fold(0, |all, row| all | row)
+}
+
+fn orders(of: &[usize]) -> Vec<Vec<usize>> {
+    if of.is_empty() {
+        return vec![Vec::new()];
+    }
+    (0..of.len())
+        .flat_map(|at| {
+            let mut rest = of.to_vec();
+            let first = rest.remove(at);
+            orders(&rest).into_iter().map(move |tail| [vec![first], tail].concat())
+        })
+        .collect()
+}
+
+/// True where one must precede another.
+fn must(history: &[Txn], level: &str, one: usize, other: usize) -> bool {
+    let (one, other) = (&history[one], &history[other]);
+    match level {
+        "strict-serializable" | "strong-snapshot-isolation" => one.completed < other.invoked,
+        "strong-session-serializable" | "strong-session-snapshot-isolation" => {
+            one.process == other.process && one.invoked < other.invoked
+        }
+        _ => false,
+    }
+}
+
+/// Some order of commits, and of snapshots where the level has these, gives what was read.
+fn holds(history: &[Txn], level: &str) -> bool {
+    let all: Vec<usize> = (0..history.len()).collect();
+    orders(&all).into_iter().any(|order| {
+        let wrong = |at: usize| order[at + 1..].iter().any(|&later| must(history, level, later, order[at]));
+        if (0..order.len()).any(wrong) {
+            return false;
+        }
+        if level.ends_with("serializable") {
+            return order.iter().try_fold(0, |state, &id| run(&history[id], state)).is_some();
+        }
+        snapshots(history, level, &order, &[0])
+    })
+}
+
+/// Tries all snapshots of the next transaction in the order; `states` are those after each commit.
+fn snapshots(history: &[Txn], level: &str, order: &[usize], states: &[State]) -> bool {
+    let done = states.len() - 1;
+    let Some(&id) = order.get(done) else { return true };
+    let txn = &history[id];
+    (0..=done).any(|from| {
+        let between = &order[from..done];
+        if between
+            .iter()
+            .any(|&other| writes(&history[other]) & writes(txn) != 0 || must(history, level, other, id))
+        {
+            return false;
+        }
+        let Some(end) = run(txn, states[from]) else { return false };
+        let own = writes(txn);
+        let state = states[done] & !own | end & own;
+        snapshots(history, level, order, &[states, &[state]].concat())
+    })
+}
+
+fn judge(history: &[Txn]) -> Report {
+    judge_built(&build(history))
+}
+
+fn judge_built(history: &History) -> Report {
+    let go_on = || false;
+    check(history, Model::Predicate, &Options::default(), &mut Budget::new(&go_on, 1 << 30))
+}
+
+fn build(history: &[Txn]) -> History {
+    let mut builder = Builder::new();
+    let mut events: Vec<(u32, usize, bool)> = Vec::new();
+    for (id, txn) in history.iter().enumerate() {
+        events.extend([(txn.invoked, id, true), (txn.completed, id, false)]);
+    }
+    events.sort_unstable();
+    for (_, id, invoked) in events {
+        let txn = &history[id];
+        for op in &txn.ops {
+            let mut element = |row: u32| builder.int(row.into());
+            match op {
+                Op::Insert(row) => {
+                    let (row, one) = (element(*row), element(1));
+                    builder.write(row, one);
+                }
+                Op::Delete(row) => {
+                    let row = element(*row);
+                    builder.delete(row);
+                }
+                Op::Scan(low, high, rows) => {
+                    let rows: Vec<_> = rows.iter().map(|&row| (element(row), element(1))).collect();
+                    let (low, high) = (element(*low), element(*high));
+                    if invoked { builder.unknown(low) } else { builder.scan(low, high, &rows) }
+                }
+                Op::Read(row, there) => {
+                    let (row, one) = (element(*row), element(1));
+                    let seen = if *there { one } else { quorate_check::txn::history::Element::NIL };
+                    builder.read(row, seen);
+                }
+            }
+        }
+        let process = builder.int(txn.process.into());
+        if invoked { builder.invoke(process) } else { builder.complete(process, Outcome::Ok) }.unwrap();
+    }
+    builder.finish().unwrap()
+}
+
+/// A random history: rows live once; reads are of the state after some commits of a hidden order, mostly the same for all of a
+/// transaction.
+fn random(chance: &mut Chance) -> Vec<Txn> {
+    let count = 2 + chance.below(3);
+    let rows = 1 + chance.below(3);
+    let processes = 1 + chance.below(4);
+    let mut history: Vec<Txn> = (0..count)
+        .map(|_| Txn { process: chance.below(processes), ops: Vec::new(), invoked: 0, completed: 0 })
+        .collect();
+    for row in 0..rows {
+        let insert = chance.below(count);
+        history[insert as usize].ops.push(Op::Insert(row));
+        if chance.below(2) == 0 {
+            let delete = insert + chance.below(count - insert);
+            history[delete as usize].ops.push(Op::Delete(row));
+        }
+    }
+    let mut states = vec![0];
+    for at in 0..count as usize {
+        let last = states[at];
+        let own: Vec<Op> = history[at].ops.clone();
+        let mut state = last;
+        let mut ops = Vec::new();
+        let snapshot = chance.below(states.len() as u32) as usize;
+        let late = chance.below(3) > 0;
+        let mut mine = if late { last } else { states[snapshot] };
+        for op in own.into_iter().map(Some).chain([None]) {
+            if chance.below(2) == 0 {
+                let low = chance.below(rows);
+                let high = low + chance.below(rows - low);
+                let there = (low..=high).filter(|row| mine & 1 << row != 0).collect();
+                let point = chance.below(4) == 0;
+                ops.push(if point {
+                    Op::Read(low, mine & 1 << low != 0)
+                } else {
+                    Op::Scan(low, high, there)
+                });
+            }
+            match &op {
+                Some(Op::Insert(row)) => (state, mine) = (state | 1 << row, mine | 1 << row),
+                Some(Op::Delete(row)) => (state, mine) = (state & !(1 << row), mine & !(1 << row)),
+                _ => {}
+            }
+            ops.extend(op);
+        }
+        history[at].ops = ops;
+        states.push(state);
+    }
+    schedule(&mut history, chance);
+    history
+}
+
+fn schedule(history: &mut [Txn], chance: &mut Chance) {
+    let mut next: BTreeMap<u32, Vec<(usize, bool)>> = BTreeMap::new();
+    for (id, txn) in history.iter().enumerate() {
+        next.entry(txn.process).or_default().extend([(id, true), (id, false)]);
+    }
+    let mut place = 0;
+    while !next.is_empty() {
+        let processes: Vec<u32> = next.keys().copied().collect();
+        let process = processes[chance.below(processes.len() as u32) as usize];
+        let events = next.get_mut(&process).unwrap();
+        let (id, invoked) = events.remove(0);
+        if events.is_empty() {
+            next.remove(&process);
+        }
+        if invoked {
+            history[id].invoked = place;
+        } else {
+            history[id].completed = place;
+        }
+        place += 1;
+    }
+}
+
+fn compare(seed: u64, count: u32) {
+    let mut chance = Chance::new(seed);
+    let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    let mut names: BTreeMap<String, u64> = BTreeMap::new();
+    for _ in 0..count {
+        let history = random(&mut chance);
+        let report = judge(&history);
+        for finding in &report.findings {
+            *names.entry(finding.anomaly.name()).or_default() += 1;
+        }
+        for (level, verdict) in &report.verdicts {
+            let name = level.name();
+            if !(name.ends_with("serializable") && name != "update-serializable"
+                || name.ends_with("snapshot-isolation"))
+                || name == "parallel-snapshot-isolation"
+            {
+                continue;
+            }
+            let truth = holds(&history, name);
+            let told = || {
+                let names: Vec<String> =
+                    report.findings.iter().map(|finding| finding.anomaly.name()).collect();
+                let txns: Vec<String> = history.iter().map(|txn| format!("{txn:?}")).collect();
+                format!("{name}: {verdict:?}\n{}\n{names:?}", txns.join("\n"))
+            };
+            let word = match verdict {
+                Verdict::Refuted(_) => {
+                    assert!(!truth, "a false alarm: {}", told());
+                    "refuted"
+                }
+                Verdict::Proved { .. } => {
+                    assert!(truth, "a false proof: {}", told());
+                    "proved"
+                }
+                _ => panic!("left open: {}", told()),
+            };
+            *counts.entry((name, word)).or_default() += 1;
+        }
+    }
+    println!("rows, random: {count} histories\n{counts:?}\n{names:?}");
+}
+
+/// Claim: over random histories of rows, serializability and snapshot isolation are refuted and proved as running them says.
+#[test]
+fn random_rows_are_judged_as_defined() {
+    compare(11, 5000);
+}
+
+/// Claim: where rows are innocent, so is every part of them: what was seen of a row goes with who made or ended it.
+#[test]
+fn parts_of_innocent_rows_are_innocent() {
+    let mut chance = Chance::new(13);
+    let mut innocent = 0;
+    for _ in 0..2000 {
+        let whole = build(&random(&mut chance));
+        let report = judge_built(&whole);
+        let parts = Parts::new(&whole, Model::Predicate);
+        let mut kept = parts.whole();
+        kept.txns.retain(|_| chance.below(3) > 0);
+        kept.keys.iter_mut().for_each(|key| *key = chance.below(4) > 0);
+        for part in [parts.compact(&kept).unwrap(), parts.masked(&kept).unwrap()] {
+            for (level, verdict) in judge_built(&part).verdicts {
+                let proved = matches!(report.verdict(level), Verdict::Proved { .. });
+                let guilty = matches!(verdict, Verdict::Refuted(_));
+                assert!(!(proved && guilty), "{}: {kept:?} of {whole:?}", level.name());
+                innocent += u64::from(proved);
+            }
+        }
+    }
+    assert!(innocent > 10_000, "{innocent}");
+}
+
+/// Claim: as above, at length.
+#[test]
+#[ignore = "minutes; the nightly run asks for it"]
+fn very_many_random_rows_are_judged_as_defined() {
+    compare(12, 1_000_000);
+}
+
+/// Claim: a phantom refutes serializability and not repeatable read, by its name and in words; without it nothing is refuted.
+#[test]
+fn a_phantom_is_named() {
+    let text = |second: &str| {
+        format!(
+            "{{:process 0 :type :invoke :f :txn :value [[:scan 0 9 nil] [:insert 1 5]]}}
+            {{:process 1 :type :invoke :f :txn :value [[:scan 0 9 nil] [:insert 2 6]]}}
+            {{:process 0 :type :ok :f :txn :value [[:scan 0 9 {{}}] [:insert 1 5]]}}
+            {{:process 1 :type :ok :f :txn :value [[:scan 0 9 {second}] [:insert 2 6]]}}"
+        )
+    };
+    let report = |second: &str| {
+        let history = read(text(second).as_bytes(), Model::Predicate).unwrap();
+        let go_on = || false;
+        check(&history, Model::Predicate, &Options::default(), &mut Budget::new(&go_on, 1 << 30))
+    };
+    let phantom = report("{}");
+    let names: Vec<String> = phantom.findings.iter().map(|finding| finding.anomaly.name()).collect();
+    assert_eq!(names, ["G2-predicate"]);
+    assert!(phantom.findings[0].witness.words.contains("T0 did not see T1 insert row 2"), "{phantom:?}");
+    let level = |name| Level::named(name).unwrap();
+    assert!(matches!(phantom.verdict(level("repeatable-read")), Verdict::Proved { .. }));
+    assert!(matches!(phantom.verdict(level("strong-snapshot-isolation")), Verdict::Proved { .. }));
+    let refuted: Vec<&str> = phantom.minimal_refuted().into_iter().map(Level::name).collect();
+    assert_eq!(refuted, ["update-serializable"]);
+    let fine = report("{1 5}");
+    assert!(fine.findings.is_empty() && fine.minimal_refuted().is_empty(), "{fine:?}");
+}

@@ -1,0 +1,271 @@
+//! Claim: `quorate check` says the truth of histories in files, folders and pipes, by words, exit codes and JSON.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::format_push_string)]
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+fn check(folder: &Path, args: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_quorate"))
+        .arg("check")
+        .args(args)
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    told(&output)
+}
+
+fn told(output: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+}
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("quorate-check-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.0.join(name), text).unwrap();
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+const GOOD: &str = "0 :invoke :write 1\n1 :invoke :read nil\n1 :ok :read 1\n0 :ok :write 1\n";
+const STALE: &str = "{:process 0 :type :invoke :f :write :value 1}
+{:process 0 :type :ok :f :write :value 1}
+{:process 0 :type :invoke :f :write :value 2}
+{:process 0 :type :ok :f :write :value 2}
+{:process 1 :type :invoke :f :read :value nil}
+{:process 1 :type :ok :f :read :value 1}
+";
+
+#[test]
+fn verdicts_and_exit_codes() {
+    let folder = Folder::new("codes");
+    folder.write("good.log", GOOD);
+    folder.write("stale.edn", STALE);
+    folder.write("broken.edn", "{:process 0 :type :ok :f :read}");
+    folder.write("README.txt", "no history");
+    let register = |files: &[&str]| check(&folder.0, &[files, &["--model", "register"]].concat());
+
+    let (code, out, _) = register(&["good.log"]);
+    assert_eq!(code, 0, "{out}");
+    assert!(
+        out.contains("holds: it is linearizable, says") && out.contains("(register, 2 operations"),
+        "{out}"
+    );
+
+    let (code, out, _) = register(&["stale.edn"]);
+    assert_eq!(code, 1, "{out}");
+    assert!(
+        out.contains("process 1: read -> 1 (line 5)") && out.contains("the core, 3 of 3 operations"),
+        "{out}"
+    );
+
+    let (code, _, err) = register(&["broken.edn"]);
+    assert_eq!(code, 3);
+    assert!(err.contains("broken.edn:1:1: process 0 completes an operation that it did not invoke"), "{err}");
+
+    // The worst decides, and a file of a folder that is no history is passed over.
+    assert_eq!(register(&["good.log", "stale.edn"]).0, 1);
+    assert_eq!(register(&["."]).0, 3);
+    std::fs::remove_file(folder.0.join("broken.edn")).unwrap();
+    let (code, out, _) = register(&["."]);
+    assert_eq!(code, 1);
+    assert!(out.contains("2 files: 1 hold, 1 violated"), "{out}");
+    assert_eq!(register(&["nowhere.edn"]).0, 3);
+    assert_eq!(register(&["README.txt"]).0, 3);
+}
+
+#[test]
+fn expected_verdicts() {
+    let folder = Folder::new("expect");
+    std::fs::create_dir(folder.0.join("runs")).unwrap();
+    folder.write("runs/good.log", GOOD);
+    folder.write("runs/stale.edn", STALE);
+    folder.write("runs/VERDICTS.txt", "good.log linearizable\nstale.edn not linearizable\n");
+    let expect = |list: &str| check(&folder.0, &["runs", "--model", "register", "--expect", list]);
+    let (code, out, _) = expect("VERDICTS.txt");
+    assert!(code == 0 && out.contains("all as expected"), "{code} {out}");
+    folder.write("wrong.txt", "good.log not linearizable\nstale.edn violated\n");
+    let (code, out, _) = expect("wrong.txt");
+    assert!(code == 1 && out.contains("1 not as expected"), "{code} {out}");
+    folder.write("more.txt", "good.log holds\nstale.edn violated\ngone.edn holds\n");
+    let (code, _, err) = expect("more.txt");
+    assert!(code == 1 && err.contains("expected, but not there: gone.edn"), "{code} {err}");
+    folder.write("nonsense.txt", "good.log perhaps\n");
+    let (code, _, err) = expect("nonsense.txt");
+    assert!(code == 3 && err.contains("nonsense.txt:1:10"), "{code} {err}");
+}
+
+#[test]
+fn pipes_json_and_junit() {
+    let folder = Folder::new("json");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_quorate"))
+        .args(["check", "-", "--model", "register", "--json", "--junit", "report.xml"])
+        .current_dir(&folder.0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(STALE.as_bytes()).unwrap();
+    let (code, out, _) = told(&child.wait_with_output().unwrap());
+    assert_eq!(code, 1);
+    let lines: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["verdict"], "violated");
+    assert_eq!(lines[0]["blocked"][0]["line"], 5);
+    assert_eq!(lines[0]["core"].as_array().map(Vec::len), Some(3));
+    assert_eq!(lines[1]["summary"]["violated"], 1);
+    let report = std::fs::read_to_string(folder.0.join("report.xml")).unwrap();
+    assert!(
+        report.contains("tests=\"1\" failures=\"1\"") && report.contains("it is not linearizable"),
+        "{report}"
+    );
+}
+
+/// Claim: a command line that makes no sense is bad input here, since 2 means unknown.
+#[test]
+fn bad_command_lines() {
+    let folder = Folder::new("usage");
+    folder.write("good.log", GOOD);
+    let wrong: [&[&str]; 6] = [
+        &["good.log"],
+        &["good.log", "--model", "regster"],
+        &["good.log", "--model", "register", "--initial", "[1"],
+        &["good.log", "--model", "queue"],
+        &["good.log", "--model", "register", "--level", "serial"],
+        &["--nonsense"],
+    ];
+    for args in wrong {
+        let (code, _, err) = check(&folder.0, args);
+        assert!(code == 3 && !err.is_empty(), "{args:?}: {code} {err}");
+    }
+    assert_eq!(check(&folder.0, &["--help"]).0, 0);
+    let (code, out, _) = check(&folder.0, &["--models"]);
+    assert!(code == 0 && out.contains("fifo-queue"), "{out}");
+}
+
+/// Claim: a search that has no end within its time ends as unknown.
+#[test]
+fn a_spent_budget_is_unknown() {
+    let folder = Folder::new("budget");
+    // Thirty concurrent additions of different powers of two, and a read of a sum that they do not give.
+    let mut text = String::new();
+    for process in 0..30 {
+        text += &format!("{process} :invoke :add {}\n", 2u64 << process);
+    }
+    text += "30 :invoke :read nil\n30 :ok :read 1\n";
+    for process in 0..30 {
+        text += &format!("{process} :ok :add {}\n", 2u64 << process);
+    }
+    folder.write("hard.log", &text);
+    let (code, out, _) = check(&folder.0, &["hard.log", "--model", "counter", "--time", "0.2"]);
+    assert!(code == 2 && out.contains("unknown: the time is spent"), "{code} {out}");
+    let (code, out, _) = check(&folder.0, &["hard.log", "--model", "counter", "--memory", "1"]);
+    assert!(code == 2 && out.contains("unknown: the memory is spent"), "{code} {out}");
+}
+
+/// Claim: several levels are told together, by the least that is refuted and the most that is not.
+#[test]
+fn levels() {
+    let folder = Folder::new("levels");
+    folder.write("stale.edn", STALE);
+    let (code, out, _) = check(&folder.0, &["stale.edn", "--model", "register", "--level", "all"]);
+    assert_eq!(code, 1, "{out}");
+    assert!(
+        out.contains(
+            "the least that is refuted: linearizable; the most that is not: sequential, convergence"
+        ),
+        "{out}"
+    );
+    let (code, out, _) =
+        check(&folder.0, &["stale.edn", "--model", "register", "--level", "sequential,causal"]);
+    assert!(code == 0 && out.contains("causal: holds"), "{code} {out}");
+    // What a session wrote itself it must read.
+    folder.write("own.log", "0 :invoke :write 1\n0 :ok :write 1\n0 :invoke :read nil\n0 :ok :read nil\n");
+    let (code, out, _) = check(&folder.0, &["own.log", "--model", "register", "--level", "ryw", "--json"]);
+    let line: serde_json::Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
+    assert_eq!((code, &line["levels"]["read-your-writes"]["verdict"]), (1, &"refuted".into()), "{out}");
+    let (code, out, _) = check(&folder.0, &["--explain"]);
+    assert!(code == 0 && out.contains("1611.00580"), "{out}");
+}
+
+/// Claim: the page holds the history and its witness, needs nothing else, and nothing in a value can break out of it.
+#[test]
+fn pages() {
+    let folder = Folder::new("pages");
+    folder.write("stale.edn", &STALE.replace(":value 1}", ":value \"</script><b>\"}"));
+    let (code, ..) = check(&folder.0, &["stale.edn", "--model", "register", "--html", "report.html"]);
+    assert_eq!(code, 1);
+    let page = std::fs::read_to_string(folder.0.join("report.html")).unwrap();
+    assert!(page.contains("\\u003c/script>\\u003cb>") && !page.contains("</script><b>"), "{page}");
+    assert!(!page.contains("/*DATA*/") && !page.contains("http"), "it asks for something else");
+    // A long history is cut to a window around its violation.
+    let mut long = String::new();
+    for value in 0..40_000 {
+        long += &format!("0 :invoke :write {value}\n0 :ok :write {value}\n");
+    }
+    long += "1 :invoke :read nil\n1 :ok :read 7\n";
+    folder.write("long.log", &long);
+    let (code, ..) = check(&folder.0, &["long.log", "stale.edn", "--model", "register", "--html", "pages"]);
+    assert_eq!(code, 1);
+    let page = std::fs::read_to_string(folder.0.join("pages/001-long.log.html")).unwrap();
+    assert!(page.len() < 5 << 20 && page.contains("read -> 7"), "{} bytes", page.len());
+    assert!(
+        std::fs::read_to_string(folder.0.join("pages/index.html")).unwrap().contains("002-stale.edn.html")
+    );
+}
+
+/// Claim: a file that grows is judged while it grows, and its run is stopped at the first violation.
+#[test]
+fn a_growing_file_is_followed() {
+    let folder = Folder::new("follow");
+    folder.write("run.jsonl", "");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_quorate"))
+        .args([
+            "check",
+            "--follow",
+            "run.jsonl",
+            "--model",
+            "register",
+            "--on-violation",
+            "echo stopped > stopped",
+        ])
+        .current_dir(&folder.0)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut file = std::fs::OpenOptions::new().append(true).open(folder.0.join("run.jsonl")).unwrap();
+    let mut event = |kind: &str, f: &str, value: &str| {
+        writeln!(file, "{{\"process\":0,\"type\":\"{kind}\",\"f\":\"{f}\",\"value\":{value}}}").unwrap();
+    };
+    for value in 0..100 {
+        event("invoke", "write", &value.to_string());
+        event("ok", "write", &value.to_string());
+    }
+    assert!(child.try_wait().unwrap().is_none(), "nothing is violated yet");
+    event("invoke", "read", "null");
+    event("ok", "read", "5");
+    let (code, out, _) = told(&child.wait_with_output().unwrap());
+    assert!(code == 1 && out.contains("read -> 5 (line 201)"), "{code} {out}");
+    assert_eq!(std::fs::read_to_string(folder.0.join("stopped")).unwrap(), "stopped\n");
+    // What went well is over when nothing comes any more, or at the end of a pipe.
+    folder.write("good.log", GOOD);
+    let (code, out, _) = check(&folder.0, &["--follow", "good.log", "--model", "register", "--idle", "0.1"]);
+    assert!(code == 0 && out.contains("holds"), "{code} {out}");
+    folder.write("whole.jsonl", "{\"process\":0,\"f\":\"read\",\"start\":3,\"end\":4}\n");
+    let (code, _, err) = check(&folder.0, &["--follow", "whole.jsonl", "--model", "register"]);
+    assert!(code == 3 && err.contains("write events"), "{code} {err}");
+}

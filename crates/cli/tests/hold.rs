@@ -1,0 +1,168 @@
+//! Commands that run under a lock or a leadership.
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
+
+mod common;
+
+use common::{Scratch, Up, eventually, lives, output, pid, quorate, send};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::process::{Child, Output, Stdio};
+
+/// Starts a program under a name, with the endpoints of all nodes.
+fn start(how: &[&str], endpoints: &str, script: &str) -> Child {
+    let mut command = quorate(&[how, &["--endpoints", endpoints, "--", "sh", "-c", script]].concat());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn said(output: Output) -> (i32, String, String) {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+fn nodes(ready: &Value) -> Vec<Value> {
+    ready["nodes"].as_array().unwrap().clone()
+}
+
+fn endpoints(nodes: &[Value]) -> String {
+    nodes.iter().map(|node| node["etcd"].as_str().unwrap()).collect::<Vec<_>>().join(",")
+}
+
+fn is_held(endpoints: &str) -> bool {
+    !output(&["kv", "get", "job/", "--prefix", "--endpoints", endpoints]).1.is_empty()
+}
+
+fn token(said: &str) -> i64 {
+    said.trim().strip_prefix("job=").unwrap_or_else(|| panic!("{said}")).parse().unwrap()
+}
+
+/// Claim: a command runs under the lock with its token, one after the other, and its exit code is passed on; before it begins,
+/// older tokens are refused already; and what cannot be run is told apart.
+#[test]
+fn a_command_runs_under_a_lock_with_its_token() {
+    let up = Up::start(&["--ephemeral"]);
+    let urls = endpoints(&nodes(&up.ready()));
+    let run = |script: &str| said(start(&["lock", "job"], &urls, script).wait_with_output().unwrap());
+    let (code, first, stderr) = run("echo $QUORATE_FENCE; exit 7");
+    assert_eq!(code, 7, "{stderr}");
+    let (code, second, stderr) = run("echo $QUORATE_FENCE; kill -9 $$");
+    assert_eq!(code, 137, "{stderr}");
+    assert!(token(&second) > token(&first), "{first} and then {second}");
+    assert!(!is_held(&urls), "it is still locked");
+    for how in [&["put", "a", "b"][..], &["get", "a"], &["del", "a"]] {
+        let old = [&["kv"], how, &["--fence", first.trim(), "--endpoints", &urls]].concat();
+        let (code, _, stderr) = output(&old);
+        assert!(code == 1 && stderr.contains("fenced"), "{how:?}: {code} {stderr}");
+        let new = [&["kv"], how, &["--fence", second.trim(), "--endpoints", &urls]].concat();
+        assert_eq!(output(&new).0, 0, "{how:?}");
+    }
+    assert_eq!(output(&["lock", "job", "--endpoints", &urls]).0, 2);
+    let (code, _, stderr) = output(&["lock", "job", "--endpoints", &urls, "--", "/no/such/program"]);
+    assert!(code == 127 && stderr.contains("/no/such/program"), "{code} {stderr}");
+    assert_eq!(output(&["lock", "job", "--endpoints", &urls, "--", "/"]).0, 126);
+    assert_eq!(output(&["lock", "job", "--endpoints", "127.0.0.1:1", "--", "true"]).0, 125);
+    // Somebody has shown a number of another kind.
+    let high = ["kv", "put", "a", "b", "--fence", "job=9000000", "--endpoints", &urls];
+    assert_eq!(output(&high).0, 0);
+    let (code, stdout, stderr) = run("echo never");
+    assert!(code == 125 && stdout.is_empty() && stderr.contains("quorate fence drop job"), "{code} {stderr}");
+    assert!(!is_held(&urls), "it is still locked");
+}
+
+/// Claim: who waits can give up, and goes on through another node where the asked one is gone; who holds hears nothing of it.
+#[test]
+fn a_lock_is_waited_for_through_whichever_node_lives() {
+    let up = Up::start(&["--ephemeral"]);
+    let nodes = nodes(&up.ready());
+    let urls = endpoints(&nodes);
+    let holder = start(&["lock", "job"], &urls, "read line");
+    eventually("the lock is held", || is_held(&urls));
+    let (code, _, stderr) =
+        said(start(&["lock", "job", "--wait", "1s"], &urls, "true").wait_with_output().unwrap());
+    assert!(code == 125 && stderr.contains("not got in time"), "{code} {stderr}");
+
+    // A waiter's first node is killed; the holder's keep-alives go there, too.
+    let waiter = start(&["lock", "job"], &urls, "echo $QUORATE_FENCE");
+    eventually("two stand in line", || {
+        output(&["kv", "get", "job/", "--prefix", "--endpoints", &urls]).1.lines().count() == 2
+    });
+    send(pid(&nodes[0]), Signal::KILL);
+    let rest = endpoints(&nodes[1..]);
+    eventually("the other nodes answer", || is_held(&rest));
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    send(i64::from(holder.id()), Signal::TERM);
+    assert_eq!(said(holder.wait_with_output().unwrap()).0, 128 + 15);
+    let (code, got, stderr) = said(waiter.wait_with_output().unwrap());
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("through another node"), "{stderr}");
+    assert!(token(&got) > 0);
+}
+
+/// Claim: a signal reaches all that the command has started.
+#[test]
+fn a_signal_reaches_the_whole_group() {
+    let (up, scratch) = (Up::start(&["--ephemeral"]), Scratch::new("group"));
+    let (urls, file) = (endpoints(&nodes(&up.ready())), scratch.path("pid"));
+    let child = start(
+        &["lock", "job"],
+        &urls,
+        &format!("sleep 1000 & echo $! >{file}.new; mv {file}.new {file}; wait"),
+    );
+    eventually("the command runs", || std::path::Path::new(&file).exists());
+    let grandchild = std::fs::read_to_string(&file).unwrap().trim().parse::<i64>().unwrap();
+    send(i64::from(child.id()), Signal::TERM);
+    assert_eq!(said(child.wait_with_output().unwrap()).0, 128 + 15);
+    eventually("what it had started is gone", || !lives(grandchild));
+    assert!(!is_held(&urls), "it is still locked");
+}
+
+/// Claim: a command whose lock is lost is ended, with all that it has started, and that is said: where the cluster is silent, and
+/// where somebody has deleted the lock's key.
+#[test]
+fn a_command_is_ended_when_its_lock_is_lost() {
+    let up = Up::start(&["--ephemeral"]);
+    let nodes = nodes(&up.ready());
+    let urls = endpoints(&nodes);
+    let hold = || {
+        let child =
+            start(&["lock", "job", "--ttl", "3s"], &urls, "trap '' TERM; while :; do sleep 0.1; done");
+        eventually("the lock is held", || is_held(&urls));
+        child
+    };
+    let lost = |child: Child| {
+        let (code, _, stderr) = said(child.wait_with_output().unwrap());
+        assert!(code == 124 && stderr.contains("was lost while the command ran"), "{code} {stderr}");
+    };
+    let child = hold();
+    assert_eq!(output(&["kv", "del", "job/", "--prefix", "--endpoints", &urls]).0, 0);
+    lost(child);
+    let child = hold();
+    for node in &nodes {
+        send(pid(node), Signal::STOP);
+    }
+    let ended = std::thread::spawn(move || child.wait_with_output().unwrap());
+    let ended = ended.join();
+    for node in &nodes {
+        send(pid(node), Signal::CONT);
+    }
+    let (code, _, stderr) = said(ended.unwrap());
+    assert!(code == 124 && stderr.contains("was lost while the command ran"), "{code} {stderr}");
+}
+
+/// Claim: one command at a time leads, others can read who, and the next one leads when it is gone.
+#[test]
+fn a_command_runs_as_the_leader() {
+    let up = Up::start(&["--ephemeral"]);
+    let urls = endpoints(&nodes(&up.ready()));
+    let first = start(&["elect", "job", "--value", "first"], &urls, "read line; echo $QUORATE_FENCE");
+    eventually("the first leads", || is_held(&urls));
+    let second = start(&["elect", "job", "--value", "second"], &urls, "echo $QUORATE_FENCE");
+    eventually("the second stands in line", || {
+        output(&["kv", "get", "job/", "--prefix", "--endpoints", &urls]).1.contains("= second")
+    });
+    send(i64::from(first.id()), Signal::INT);
+    assert_eq!(said(first.wait_with_output().unwrap()).0, 128 + 2);
+    let (code, got, stderr) = said(second.wait_with_output().unwrap());
+    assert_eq!(code, 0, "{stderr}");
+    let list = output(&["fence", "list", "--endpoints", &urls]).1;
+    assert_eq!(list.trim(), format!("job={}", token(&got)));
+}

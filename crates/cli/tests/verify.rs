@@ -1,0 +1,278 @@
+//! `quorate verify` on real processes: a run and its report, what it leaves behind however it ends, and truths that are known
+//! of other systems, which it must find. Where a system is not installed its tests say so and pass.
+
+#![allow(clippy::unwrap_used, reason = "a test's panic is its failure")]
+
+mod common;
+
+use common::{Scratch, eventually, output, quorate};
+use rustix::process::{Pid, Signal, kill_process};
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+/// Runs it; exit code and all that it said.
+fn verify(scratch: &Scratch, report: &str, more: &[&str]) -> (i32, String) {
+    let folder = scratch.path(report);
+    let mut all = vec!["verify", "--report", &folder];
+    all.extend(more);
+    let (code, stdout, stderr) = output(&all);
+    (code, format!("{stdout}{stderr}"))
+}
+
+#[test]
+fn a_run_holds_and_its_report_can_be_judged_again() {
+    let scratch = Scratch::new("verify-run");
+    let run = [
+        "--workload",
+        "register,set",
+        "--nemesis",
+        "kill,pause",
+        "--time",
+        "8s",
+        "--seed",
+        "1",
+        "--clients",
+        "3",
+    ];
+    let (code, said) = verify(&scratch, "r", &run);
+    assert_eq!(code, 0, "{said}");
+    for part in ["holds", "linearizable", "replicas agree", "processes killed", "processes stopped"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let folder = scratch.path("r");
+    let page = std::fs::read_to_string(Path::new(&folder).join("index.html")).unwrap();
+    assert!(
+        page.contains("class='fault kill'") && !page.contains("http://"),
+        "the faults are shaded, nothing is fetched"
+    );
+    assert!(
+        !Path::new(&folder).join("data").exists(),
+        "the data of a run in which nothing was found are gone"
+    );
+    let (code, again, _) = output(&["verify", "--recheck", &folder]);
+    assert_eq!(code, 0, "{again}");
+    // Our checker reads both forms.
+    for form in ["jsonl", "edn"] {
+        let file = Path::new(&folder).join(format!("history-register.{form}"));
+        let (code, said, wrong) = output(&["check", file.to_str().unwrap(), "--model", "cas-register"]);
+        assert_eq!(code, 0, "{form}: {said}{wrong}");
+    }
+    // A read of what nobody wrote.
+    let file = Path::new(&folder).join("history-register.jsonl");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let read = text.lines().rfind(|line| line.contains(r#""type":"ok","f":"read""#)).unwrap();
+    let mut event: serde_json::Value = serde_json::from_str(read).unwrap();
+    event["value"] = 424_242.into();
+    std::fs::write(&file, text.replace(read, &event.to_string())).unwrap();
+    let (code, again, _) = output(&["verify", "--recheck", &folder]);
+    assert_eq!(code, 1, "{again}");
+    assert!(again.contains("violated  register") && again.contains("424242"), "{again}");
+}
+
+#[test]
+fn what_cannot_be_run_is_refused_with_3_and_a_hint() {
+    let scratch = Scratch::new("verify-bad");
+    std::fs::create_dir(scratch.path("full")).unwrap();
+    std::fs::write(scratch.path("full/x"), "").unwrap();
+    for (report, more, word) in [
+        ("a", &["--workload", "nonsense"][..], "no workload is called nonsense"),
+        ("b", &["--nemesis", "nonsense"], "no nemesis is called nonsense"),
+        ("c", &["--target", "nonsense"], "no target is called nonsense"),
+        ("d", &["--binary", "/nowhere/quorate"], "is no program"),
+        ("e", &["--workload", "set,set"], "twice"),
+        ("f", &["--isolation", "serializable"], "one isolation"),
+        ("full", &[], "is not empty"),
+        ("g", &["--time", "never"], "is no time"),
+    ] {
+        let (code, said) = verify(&scratch, report, more);
+        assert_eq!(code, 3, "{said}");
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    let (code, said, _) = output(&["verify", "--list"]);
+    assert_eq!(code, 0);
+    assert!(
+        ["register", "partition", "etcd", "linearizable"].iter().all(|name| said.contains(name)),
+        "{said}"
+    );
+}
+
+/// A run that goes on until it is ended.
+fn endless(scratch: &Scratch) -> (Child, String) {
+    let folder = scratch.path("r");
+    let args = [
+        "verify",
+        "--report",
+        &folder,
+        "--nemesis",
+        "pause",
+        "--time",
+        "10m",
+        "--seed",
+        "2",
+        "--clients",
+        "2",
+    ];
+    let run = quorate(&args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    // A node is stopped: that one would not notice that its starter is gone.
+    eventually("a node is paused", || stopped(&folder));
+    (run, folder)
+}
+
+/// The processes that a run has written down.
+fn standing(folder: &str) -> Vec<u32> {
+    let text = std::fs::read_to_string(Path::new(folder).join("standing.jsonl")).unwrap_or_default();
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    lines.filter_map(|line| Some(line.get("process")?["pid"].as_u64()? as u32)).collect()
+}
+
+fn state(pid: u32) -> Option<char> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    text.rsplit_once(") ")?.1.chars().next().filter(|state| *state != 'Z')
+}
+
+fn stopped(folder: &str) -> bool {
+    standing(folder).into_iter().any(|pid| state(pid) == Some('T'))
+}
+
+fn nothing_stands(folder: &str) {
+    eventually("all processes are gone", || standing(folder).into_iter().all(|pid| state(pid).is_none()));
+    eventually("the data are gone", || !Path::new(folder).join("data").exists());
+}
+
+#[test]
+fn nothing_is_left_after_ctrl_c() {
+    let scratch = Scratch::new("verify-int");
+    let (mut run, folder) = endless(&scratch);
+    kill_process(Pid::from_child(&run), Signal::INT).unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(2));
+    nothing_stands(&folder);
+}
+
+#[test]
+fn nothing_is_left_after_kill_9() {
+    let scratch = Scratch::new("verify-kill");
+    let (mut run, folder) = endless(&scratch);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    nothing_stands(&folder);
+    let (code, said, _) = output(&["verify", "--heal", &folder]);
+    assert_eq!((code, said.trim()), (0, "nothing was left"));
+}
+
+// ---- known truths ----
+
+fn has_etcd() -> bool {
+    let has = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join("etcd").is_file()));
+    if !has {
+        eprintln!("skipped: there is no etcd here");
+    }
+    has
+}
+
+fn has_postgres() -> bool {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let has = versions.into_iter().any(|version| version.path().join("bin/initdb").is_file());
+    if !has {
+        eprintln!("skipped: there is no PostgreSQL here");
+    }
+    has
+}
+
+/// A holder of a lock that is paused beyond its lease.
+fn paused_holder(name: &str, target: &str, workload: &str) -> (i32, String) {
+    let scratch = Scratch::new(name);
+    let run =
+        ["--target", target, "--workload", workload, "--nemesis", "pause", "--time", "20s", "--seed", "3"];
+    let (code, said) = verify(&scratch, "r", &run);
+    assert!(said.contains("processes stopped"), "{said}");
+    (code, said)
+}
+
+#[test]
+fn a_bare_lock_of_quorate_is_broken_by_a_pause() {
+    let (code, said) = paused_holder("verify-lock", "quorate", "lock");
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("violated  lock       mutual exclusion"), "{said}");
+}
+
+#[test]
+fn a_fenced_lock_of_quorate_holds() {
+    let (code, said) = paused_holder("verify-fence", "quorate", "lock-fenced");
+    assert_eq!(code, 0, "{said}");
+    assert!(!said.contains("two held at once 0 times"), "the pause did what it should: {said}");
+}
+
+#[test]
+fn a_bare_lock_of_etcd_is_broken_by_a_pause_and_a_guarded_one_holds() {
+    if !has_etcd() {
+        return;
+    }
+    let (code, said) = paused_holder("verify-etcd-lock", "etcd", "lock");
+    assert_eq!(code, 1, "{said}");
+    let (code, said) = paused_holder("verify-etcd-guard", "etcd", "lock-guarded");
+    assert_eq!(code, 0, "{said}");
+    assert!(!said.contains("two held at once 0 times"), "the pause did what it should: {said}");
+}
+
+#[test]
+fn serializable_reads_of_etcd_are_not_linearizable_and_go_back_unless_pinned() {
+    if !has_etcd() {
+        return;
+    }
+    let scratch = Scratch::new("verify-etcd-stale");
+    let run = [
+        "--target",
+        "etcd",
+        "--workload",
+        "stale",
+        "--nemesis",
+        "slow",
+        "--time",
+        "15s",
+        "--seed",
+        "4",
+        "--rate",
+        "100",
+    ];
+    let (code, said) = verify(&scratch, "free", &run);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("violated  stale      linearizable"), "{said}");
+    assert!(said.contains("violated  stale      monotonic-reads"), "{said}");
+    let pinned: Vec<&str> = run.into_iter().chain(["--pinned"]).collect();
+    let (code, said) = verify(&scratch, "pinned", &pinned);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("violated  stale      linearizable"), "{said}");
+    assert!(said.contains("holds     stale      monotonic-reads"), "{said}");
+    assert!(!said.contains("violated  stale      sequential"), "{said}");
+}
+
+#[test]
+fn postgres_shows_write_skew_at_repeatable_read_and_none_at_serializable() {
+    if !has_postgres() {
+        return;
+    }
+    let scratch = Scratch::new("verify-postgres");
+    let run = |isolation| {
+        let how = [
+            "--target",
+            "postgres",
+            "--workload",
+            "append",
+            "--nemesis",
+            "none",
+            "--time",
+            "8s",
+            "--seed",
+            "5",
+        ];
+        let more = ["--rate", "300", "--isolation", isolation];
+        let all: Vec<&str> = how.into_iter().chain(more).collect();
+        verify(&scratch, isolation, &all)
+    };
+    let (code, said) = run("repeatable-read");
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("G2-item") || said.contains("G2Item"), "{said}");
+    let (code, said) = run("serializable");
+    assert_eq!(code, 0, "{said}");
+}

@@ -1,0 +1,146 @@
+//! Evidence: what a node says, when asked, about how it served one request.
+//!
+//! Whoever wants it wraps a request in [`Request::Explained`](crate::api::Request::Explained) with a [`Slot`]; the lane fills
+//! the slot before it answers. A request that is not wrapped pays for none of this.
+//!
+//! All times but the first are taken where the lane takes its own: at the beginning of a turn of its loop. What lies between two nodes is
+//! known as the time for the way there and back, since no two clocks are compared. What is left out: the time within a
+//! follower (its flush and its queue lie in the time of its acknowledgement), and all that lies before and behind the lane, in the
+//! door and in the client's own connection.
+
+use quorate_base::{Index, Instant, NodeId, Term};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// On what an answer rests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// An entry of the log, committed and applied.
+    Log,
+    /// The leader's own state, after a round of heartbeats had shown that it still led.
+    Leader,
+    /// The asked node's own state, at a read index that the leader gave after such a round.
+    ReadIndex,
+    /// The asked node's own state, at an index that the leader gave while its lease held.
+    Lease,
+    /// The asked node's own state, whatever the others have.
+    Local,
+}
+
+impl Mode {
+    /// Its word in headers.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Leader => "leader",
+            Self::ReadIndex => "read-index",
+            Self::Lease => "lease",
+            Self::Local => "local",
+        }
+    }
+}
+
+/// A part of the time that a request took. Those of one request follow each other and sum up to [`Part::Total`], but for
+/// [`Part::Flush`], which lies within [`Part::Replicate`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// Until it was proposed, forwarded, or its read index asked for.
+    Queue,
+    /// The way to the leader and back.
+    Forward,
+    /// The leader's own flush, where it was among those that committed the entry.
+    Flush,
+    /// From the proposal until the entry was committed.
+    Replicate,
+    /// From the question for a read index, or about a lease, until its answer.
+    Confirm,
+    /// Until the machine of the asked node had applied what was needed.
+    Apply,
+    /// On a reader's thread, where much was read.
+    Read,
+    /// All of it, from when the node took the request until it answered.
+    Total,
+}
+
+impl Part {
+    /// Its word in headers.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Forward => "forward",
+            Self::Flush => "flush",
+            Self::Replicate => "replicate",
+            Self::Confirm => "confirm",
+            Self::Apply => "apply",
+            Self::Read => "read",
+            Self::Total => "total",
+        }
+    }
+}
+
+/// How one request was served.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Evidence {
+    /// Who answered.
+    pub node: NodeId,
+    /// Who led, as far as the answer rests on a leader or one was known.
+    pub leader: Option<NodeId>,
+    /// The term of the entry, or the answering node's.
+    pub term: Term,
+    /// The entry, or the read index. None where the answer rests on none, or the leader's word about it was lost.
+    pub index: Option<Index>,
+    /// Up to here the log was applied in the state that the answer is from.
+    pub applied: Index,
+    /// On what it rests.
+    pub mode: Mode,
+    /// The voters whose word made it so, the leader among them; with microseconds where they are known: until the leader knew
+    /// that the entry was on their disk.
+    pub acks: Vec<(NodeId, Option<u64>)>,
+    /// How many voters there were; 0 where nobody was asked.
+    pub voters: u64,
+    /// How long what took, in microseconds.
+    pub parts: Vec<(Part, u64)>,
+}
+
+/// Where evidence is put.
+#[derive(Clone, Debug, Default)]
+pub struct Slot(Arc<Mutex<Filled>>);
+
+#[derive(Debug, Default)]
+struct Filled {
+    came: Option<Instant>,
+    evidence: Option<Evidence>,
+}
+
+impl Slot {
+    /// The request came at this moment of the node's clock; otherwise it counts from when the lane takes it.
+    pub fn came(&self, at: Instant) {
+        self.filled().came = Some(at);
+    }
+
+    pub(crate) fn begun(&self) -> Option<Instant> {
+        self.filled().came
+    }
+
+    fn filled(&self) -> std::sync::MutexGuard<'_, Filled> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts it there.
+    pub fn put(&self, evidence: Evidence) {
+        self.filled().evidence = Some(evidence);
+    }
+
+    /// Takes it out.
+    pub fn take(&self) -> Option<Evidence> {
+        self.filled().evidence.take()
+    }
+}
+
+/// Two are the same if they are one.
+impl PartialEq for Slot {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Slot {}

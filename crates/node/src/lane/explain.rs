@@ -1,0 +1,205 @@
+//! What is noted about requests whose askers want to know how they were served, see [`crate::evidence`].
+//!
+//! A [`Trace`] goes with such a request through this node. Where this node leads, [`Commits`] notes whose acknowledgements
+//! commit the entries of such requests, its own and those that were forwarded: the latter's askers are told in a frame that
+//! goes out before the news of the commit, on the same connection.
+
+use super::Lane;
+use crate::evidence::{Evidence, Mode, Part, Slot};
+use quorate_base::{EntryId, Index, Instant, NodeId};
+use quorate_protocol::raft::Proof;
+use quorate_wire::peer::{Commitment, Frame};
+use std::collections::BTreeMap;
+
+/// What is known so far of one request.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    slot: Slot,
+    came: Instant,
+    /// When it was proposed, forwarded, or its read index asked for; and who led.
+    pub(crate) sent: Option<(Instant, Option<NodeId>)>,
+    /// How its entry was committed, and when this node heard of it.
+    pub(crate) committed: Option<(Instant, Commitment)>,
+    /// Its read index, when it came, and why.
+    pub(crate) indexed: Option<(Instant, Index, Proof)>,
+    /// When it was handed to a reader's thread.
+    pub(crate) handed_on: Option<Instant>,
+}
+
+impl Trace {
+    pub(super) fn new(slot: Slot, now: Instant) -> Box<Self> {
+        let came = slot.begun().unwrap_or(now).min(now);
+        Box::new(Self { slot, came, sent: None, committed: None, indexed: None, handed_on: None })
+    }
+
+    /// The parts of the time, up to `now`.
+    fn parts(&self, now: Instant, forwarded: bool) -> Vec<(Part, u64)> {
+        let mut parts = Vec::new();
+        let mut at = self.came;
+        let mut part = |parts: &mut Vec<_>, name, upto: Instant| {
+            parts.push((name, micros(at, upto)));
+            at = upto;
+        };
+        // What is answered from the own state at once goes nowhere.
+        let sent = self.sent.map_or(self.handed_on.unwrap_or(now), |(sent, _)| sent);
+        part(&mut parts, Part::Queue, sent);
+        if let Some((heard, how)) = &self.committed {
+            // Rounded down on both sides: the way is never negative.
+            let whole = micros(sent, *heard);
+            if forwarded {
+                parts.push((Part::Forward, whole.saturating_sub(how.micros)));
+            }
+            parts.push((Part::Replicate, how.micros));
+            at = *heard;
+        } else if let Some((came, ..)) = self.indexed {
+            part(&mut parts, Part::Confirm, came);
+        }
+        let mut part = |name, upto: Instant| {
+            parts.push((name, micros(at, upto)));
+            at = upto;
+        };
+        if self.committed.is_some() || self.indexed.is_some() {
+            part(Part::Apply, self.handed_on.unwrap_or(now));
+        }
+        if self.handed_on.is_some() {
+            part(Part::Read, now);
+        }
+        parts.push((Part::Total, micros(self.came, now)));
+        parts
+    }
+}
+
+fn micros(from: Instant, upto: Instant) -> u64 {
+    upto.since(from).as_nanos() as u64 / 1000
+}
+
+/// Whose request it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Asker {
+    Here(u64),
+    Peer(NodeId, u64),
+}
+
+#[derive(Debug)]
+struct Watched {
+    asker: Asker,
+    since: Instant,
+    id: EntryId,
+    acks: Vec<(NodeId, u64)>,
+}
+
+/// The entries of this leader whose askers want to know.
+#[derive(Default)]
+pub(super) struct Commits {
+    /// By proposal, until it has its place in the log.
+    proposed: BTreeMap<u64, Watched>,
+    /// By place.
+    watched: BTreeMap<Index, Watched>,
+}
+
+impl Commits {
+    pub(super) fn expect(&mut self, proposal: u64, asker: Asker, now: Instant) {
+        let watched = Watched { asker, since: now, id: EntryId::ZERO, acks: Vec::new() };
+        self.proposed.insert(proposal, watched);
+    }
+
+    /// A proposal has its place, or none.
+    pub(super) fn placed(&mut self, proposal: u64, id: Option<EntryId>) {
+        if self.proposed.is_empty() {
+            return;
+        }
+        if let (Some(watched), Some(id)) = (self.proposed.remove(&proposal), id) {
+            self.watched.insert(id.index, Watched { id, ..watched });
+        }
+    }
+
+    /// This node leads no longer, or in another term.
+    pub(super) fn forget(&mut self) {
+        self.proposed.clear();
+        self.watched.clear();
+    }
+
+    /// A voter's disk holds everything up to an index.
+    fn acked(&mut self, now: Instant, node: NodeId, upto: Index) {
+        for (_, watched) in self.watched.range_mut(..=upto) {
+            if watched.acks.iter().all(|&(acked, _)| acked != node) {
+                watched.acks.push((node, micros(watched.since, now)));
+            }
+        }
+    }
+
+    /// The next one that is committed.
+    fn next_committed(&mut self, now: Instant, commit: Index, voters: u64) -> Option<(Asker, Commitment)> {
+        let first = self.watched.first_entry().filter(|first| *first.key() <= commit)?;
+        let Watched { asker, since, id, acks } = first.remove();
+        Some((asker, Commitment { id, acks, voters, micros: micros(since, now) }))
+    }
+}
+
+impl Lane {
+    /// A voter may have confirmed entries: this node's own disk or a follower's.
+    pub(super) fn note_acks(&mut self, now: Instant, node: NodeId) {
+        if self.commits.watched.is_empty() {
+            return;
+        }
+        let membership = self.raft.membership();
+        let voters = membership.voters.len() as u64;
+        if membership.is_voter(node) {
+            let matched = self.raft.progress().get(&node).map_or(Index(0), |p| p.matched);
+            let upto = if node == self.settings.node { self.raft.durable() } else { matched };
+            self.commits.acked(now, node, upto);
+        }
+        let commit = self.raft.commit();
+        while let Some((asker, how)) = self.commits.next_committed(now, commit, voters) {
+            match asker {
+                Asker::Here(request) => self.pending.committed(now, request, how),
+                Asker::Peer(from, request) => self.send_frame(from, &Frame::Committed { request, how }),
+            }
+        }
+    }
+
+    /// Fills the slot of a request that is about to be answered.
+    pub(super) fn explain(&self, now: Instant, trace: Option<Box<Trace>>, writes: bool) {
+        let Some(trace) = trace else { return };
+        let node = self.settings.node;
+        let asked = trace.sent.and_then(|(_, leader)| leader);
+        let mut evidence = Evidence {
+            node,
+            leader: asked.or(self.raft.leader()),
+            term: self.raft.term(),
+            index: None,
+            applied: self.view.applied().index,
+            mode: if writes { Mode::Log } else { Mode::Local },
+            acks: Vec::new(),
+            voters: 0,
+            parts: trace.parts(now, asked.is_some_and(|leader| leader != node)),
+        };
+        if let Some((_, how)) = &trace.committed {
+            evidence.index = Some(how.id.index);
+            evidence.term = how.id.term;
+            evidence.acks = how.acks.iter().map(|&(node, micros)| (node, Some(micros))).collect();
+            evidence.voters = how.voters;
+            let own = how.acks.iter().find(|&&(node, _)| Some(node) == evidence.leader);
+            if let Some(&(_, flush)) = own {
+                let at = evidence.parts.iter().position(|&(part, _)| part == Part::Replicate).unwrap_or(0);
+                evidence.parts.insert(at, (Part::Flush, flush));
+            }
+        } else if let Some((_, index, proof)) = &trace.indexed {
+            evidence.index = Some(*index);
+            evidence.acks.extend(evidence.leader.map(|leader| (leader, None)));
+            evidence.mode = match proof {
+                Proof::Lease => Mode::Lease,
+                Proof::Round(_) if evidence.leader == Some(node) => Mode::Leader,
+                Proof::Round(_) => Mode::ReadIndex,
+            };
+            if let Proof::Round(nodes) = proof {
+                evidence.acks.extend(nodes.iter().map(|&node| (node, None)));
+            }
+            evidence.voters = self.raft.membership().voters.len() as u64;
+        } else if !writes && trace.sent.is_some() {
+            // The leader's word about a lease.
+            evidence.mode = Mode::Leader;
+        }
+        trace.slot.put(evidence);
+    }
+}

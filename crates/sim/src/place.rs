@@ -1,0 +1,108 @@
+//! A node's place in the world: its disk, its clock, and its parts while it lives.
+
+use quorate_base::{Base, Instant, NodeId, Rng};
+use quorate_faulty::FaultyDisk;
+use quorate_node::applier::{Applier, Work};
+use quorate_node::lane::{Effects, Event, Lane, Seal};
+use quorate_node::watch::Hub;
+use quorate_protocol::raft;
+use quorate_state::kv::KvView;
+use quorate_storage::journal::Journal;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+/// A live node.
+pub(crate) struct Running {
+    pub(crate) lane: Lane,
+    pub(crate) journal: Journal,
+    pub(crate) applier: Applier,
+    pub(crate) hub: Arc<Mutex<Hub>>,
+    pub(crate) effects: Effects,
+    pub(crate) to_write: Vec<quorate_base::Append>,
+    pub(crate) marks: Vec<(u64, Base, Option<Arc<KvView>>)>,
+    pub(crate) flushing: bool,
+    pub(crate) marking: Vec<(u64, Base, Option<Arc<KvView>>)>,
+    pub(crate) work: VecDeque<Work>,
+    pub(crate) applying: bool,
+    pub(crate) seals: VecDeque<Seal>,
+    pub(crate) tick_at: Option<Instant>,
+}
+
+impl Running {
+    /// Of these parts, with nothing under way.
+    pub(crate) fn new(lane: Lane, journal: Journal, applier: Applier, hub: Arc<Mutex<Hub>>) -> Self {
+        Self {
+            lane,
+            journal,
+            applier,
+            hub,
+            effects: Effects::default(),
+            to_write: Vec::new(),
+            marks: Vec::new(),
+            flushing: false,
+            marking: Vec::new(),
+            work: VecDeque::new(),
+            applying: false,
+            seals: VecDeque::new(),
+            tick_at: None,
+        }
+    }
+}
+
+/// A node's place, live or not.
+pub(crate) struct Place {
+    pub(crate) id: NodeId,
+    pub(crate) disk: FaultyDisk,
+    pub(crate) running: Option<Box<Running>>,
+    pub(crate) life: u64,
+    pub(crate) paused_until: Option<Instant>,
+    pub(crate) stopped_why: Option<String>,
+    /// Nanoseconds on its clock for a million of true ones; its zero is the true one.
+    pub(crate) rate: u64,
+    /// What was durable on its disk was harmed, and it has not yet been seen whole again.
+    pub(crate) harmed: bool,
+    /// Its disk was lost, and it has not yet been seen healed.
+    pub(crate) disk_lost: bool,
+    /// When that was: its connections ended then, with what was on its way.
+    pub(crate) lost_at: Option<Instant>,
+    /// Whom it takes for members when its disk is empty.
+    pub(crate) founders: raft::Membership,
+    /// Since when it knows that it was removed; see `members.rs`.
+    pub(crate) removed: Option<Instant>,
+    /// It was removed and has stopped, for good.
+    pub(crate) gone: bool,
+    pub(crate) queued: Vec<Event>,
+}
+
+impl Place {
+    /// A new node's, which is not started yet. Its clock runs fast or slow by up to `drift` millionths.
+    pub(crate) fn new(seed: u64, id: NodeId, founders: raft::Membership, drift: u64) -> Self {
+        let mut clock = Rng::stream(seed ^ (id.get() << 40), "clock");
+        Self {
+            id,
+            disk: FaultyDisk::new(seed ^ (id.get() << 40)),
+            running: None,
+            life: 0,
+            paused_until: None,
+            stopped_why: None,
+            rate: 1_000_000 - drift + clock.below(2 * drift + 1),
+            harmed: false,
+            disk_lost: false,
+            lost_at: None,
+            founders,
+            removed: None,
+            gone: false,
+            queued: Vec::new(),
+        }
+    }
+
+    /// What its clock shows.
+    pub(crate) fn local(&self, now: Instant) -> Instant {
+        Instant((u128::from(now.0) * u128::from(self.rate) / 1_000_000) as u64)
+    }
+}
+
+/// When a clock of this rate shows `at`.
+pub(crate) fn truly(at: Instant, rate: u64) -> Instant {
+    Instant((u128::from(at.0) * 1_000_000).div_ceil(u128::from(rate)) as u64)
+}

@@ -1,0 +1,48 @@
+//! Planted bugs: real bugs of the field, compiled in by the feature `mutants` and chosen at run time by name.
+//!
+//! Each stands with the part that it breaks; this is where they come together, since the world is made of all parts. Without the
+//! feature a chosen one has no effect, and [`BUILT_IN`] says so.
+
+use quorate_protocol::raft;
+use quorate_state::kv;
+use quorate_storage::journal;
+
+/// Whether this build has the planted bugs.
+pub const BUILT_IN: bool = cfg!(feature = "mutants");
+
+/// One of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Planted {
+    /// In the Raft core.
+    Raft(raft::Mutant),
+    /// In the journal.
+    Journal(journal::Mutant),
+    /// In the machine of the key-value space.
+    Kv(kv::Mutant),
+}
+
+impl Planted {
+    /// All, with their names.
+    pub fn all() -> impl Iterator<Item = (&'static str, Self)> {
+        let raft = raft::Mutant::ALL.iter().map(|&(name, mutant)| (name, Self::Raft(mutant)));
+        let journal = journal::Mutant::ALL.iter().map(|&(name, mutant)| (name, Self::Journal(mutant)));
+        raft.chain(journal).chain(kv::Mutant::ALL.iter().map(|&(name, mutant)| (name, Self::Kv(mutant))))
+    }
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::all().find(|&(n, _)| n == name).map(|(_, planted)| planted)
+    }
+
+    pub(crate) fn raft(self) -> Option<raft::Mutant> {
+        if let Self::Raft(mutant) = self { Some(mutant) } else { None }
+    }
+
+    pub(crate) fn kv(self) -> Option<kv::Mutant> {
+        if let Self::Kv(mutant) = self { Some(mutant) } else { None }
+    }
+
+    pub(crate) fn journal(self) -> Option<journal::Mutant> {
+        if let Self::Journal(mutant) = self { Some(mutant) } else { None }
+    }
+}

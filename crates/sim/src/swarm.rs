@@ -1,0 +1,110 @@
+//! Which faults a run has, and those that strike between two effects of a node.
+
+use crate::knobs::Knobs;
+use crate::world::{Script, World};
+use quorate_base::time::Duration;
+use quorate_base::{NodeId, Rng};
+
+/// What the faults of one run are like: not all at once, since one kind can keep another from showing (swarm testing, Groce et al.,
+/// ISSTA 2012).
+#[derive(Clone, Debug)]
+pub struct Swarm {
+    /// By number, which of the nemesis' steps it takes.
+    pub steps: u32,
+    /// The longest pause between two of them.
+    pub pause_max: Duration,
+    /// Power goes between two effects of a node, of 100,000.
+    pub cut_at_effects: u64,
+    /// Power goes behind a vote or a new term that was not yet flushed, of 100.
+    pub cut_at_votes: u64,
+    /// A new leader is harmed within this time.
+    pub leaders_last: Option<Duration>,
+    /// A node that went down comes back within this time; without it, when the nemesis mends.
+    pub down_at_most: Option<Duration>,
+    /// Bits flip.
+    pub flips: bool,
+    /// Disks fail.
+    pub disks: bool,
+}
+
+impl Swarm {
+    /// All that there is, each at its usual pace.
+    pub fn all() -> Self {
+        Self {
+            steps: u32::MAX,
+            pause_max: Duration::from_millis(2500),
+            cut_at_effects: 0,
+            cut_at_votes: 0,
+            leaders_last: None,
+            down_at_most: None,
+            flips: true,
+            disks: true,
+        }
+    }
+
+    /// That of a seed, with what of the other knobs goes with it.
+    pub(crate) fn draw(rng: &mut Rng, knobs: &mut Knobs) -> Self {
+        let millis = |n: u64| (n > 0).then(|| Duration::from_millis(n));
+        let some = Self {
+            steps: rng.next_u64() as u32,
+            pause_max: Duration::from_millis(*rng.pick(&[300, 2_500, 10_000])),
+            cut_at_effects: *rng.pick(&[0, 0, 20, 200]),
+            down_at_most: millis(*rng.pick(&[0, 20, 300, 3_000])),
+            flips: rng.chance(1, 3),
+            disks: rng.chance(1, 3),
+            ..Self::all()
+        };
+        match rng.below(4) {
+            0 => Self::all(),
+            1 => some,
+            // Elections, one upon the other.
+            2 => {
+                (knobs.nodes, knobs.append_entries) = (*rng.pick(&[3, 5, 5]), *rng.pick(&[1, 1, 1024]));
+                (knobs.election_min, knobs.election_max) = *rng.pick(&[
+                    (Duration::from_millis(250), Duration::from_millis(300)),
+                    (Duration::from_millis(700), Duration::from_millis(1400)),
+                ]);
+                let (leaders_last, cut_at_votes) =
+                    (millis(*rng.pick(&[0, 3, 60, 1_000])), *rng.pick(&[0, 3, 20]));
+                Self { leaders_last, cut_at_votes, flips: false, disks: false, ..some }
+            }
+            // What a disk says is wrong, and the node goes up and down with it.
+            _ => Self {
+                flips: true,
+                disks: rng.chance(1, 2),
+                down_at_most: millis(*rng.pick(&[20, 300])),
+                ..some
+            },
+        }
+    }
+}
+
+impl World {
+    /// A node that went down comes back by itself, where that is how it is.
+    pub(crate) fn come_back(&mut self, id: NodeId) {
+        if let (true, Some(most)) = (self.faults_on, self.knobs.swarm.down_at_most) {
+            let after = Duration::from_nanos(self.swarm.below(most.as_nanos() as u64));
+            self.schedule(after, Script::Start(id));
+        }
+    }
+
+    /// A new leader is harmed soon, where that is how it is.
+    pub(crate) fn envy(&mut self, leader: NodeId) {
+        if let (true, Some(most)) = (self.faults_on, self.knobs.swarm.leaders_last) {
+            let after = Duration::from_nanos(self.swarm.below(most.as_nanos() as u64));
+            self.schedule(after, Script::HarmLeader(leader));
+        }
+    }
+
+    /// Whether a node loses its power here, with what it has said on its way and what it has written not flushed.
+    pub(crate) fn power_goes(&mut self, voted: bool) -> bool {
+        let Swarm { cut_at_effects, cut_at_votes, .. } = self.knobs.swarm;
+        let goes = self.faults_on
+            && ((cut_at_effects > 0 && self.swarm.chance(cut_at_effects, 100_000))
+                || (voted && cut_at_votes > 0 && self.swarm.chance(cut_at_votes, 100)));
+        if goes {
+            self.counts.add("power lost between two effects");
+        }
+        goes
+    }
+}

@@ -1,0 +1,125 @@
+//! Linearizability of single objects, by the checker of histories.
+
+use super::{Finding, Verdict};
+use crate::record::Event;
+use quorate_check::budget::Budget;
+use quorate_check::history::History;
+use quorate_check::judge::{Judge, Judged};
+use quorate_check::read::BadInput;
+use quorate_check::sessions::{self, Level};
+use quorate_check::value::Value;
+use quorate_check::verdict::Verdict as Said;
+use quorate_check::{models, read};
+use std::time::{Duration, Instant};
+
+/// All keys together may take so long.
+const TIME: Duration = Duration::from_secs(300);
+/// To find a small core of a violation may take so long.
+const CORE_TIME: Duration = Duration::from_secs(20);
+/// So much may be kept while a key is judged.
+const MEMORY: u64 = 2 << 30;
+
+/// Sessions may be judged for so long: one of their levels is a search that seldom ends early.
+const SESSION_TIME: Duration = Duration::from_secs(15);
+
+/// Judges events by a model of single objects; `how` stands behind what is said.
+pub(super) fn linearizable(workload: &str, model: &str, events: &[Event], how: &str) -> Finding {
+    let done = |verdict, why: String| Finding::new(workload, "linearizable", verdict, why);
+    let read =
+        history_of(events).and_then(|history| Ok((models::judge(model, Value::NIL, &history)?, history)));
+    let (judge, history) = match read {
+        Ok(read) => read,
+        Err(bad) => return done(Verdict::Unknown, format!("the history is not one: {bad}")),
+    };
+    let mut finding = every_part(&*judge, &history, done);
+    finding.why = format!("{} ({how})", finding.why);
+    finding
+}
+
+/// The checker's own form is text, so that it judges here what it judges from a file.
+fn history_of(events: &[Event]) -> Result<History, BadInput> {
+    let mut text = Vec::new();
+    for event in events {
+        if serde_json::to_writer(&mut text, event).is_ok() {
+            text.push(b'\n');
+        }
+    }
+    read::read(&text)
+}
+
+/// Judges what sessions saw, with no regard to time.
+pub(super) fn seen_by_sessions(workload: &str, events: &[Event]) -> Vec<Finding> {
+    const LEVELS: [Level; 3] = [Level::MonotonicReads, Level::ReadYourWrites, Level::Sequential];
+    let end = Instant::now() + SESSION_TIME;
+    let stop = || Instant::now() > end;
+    let judged = history_of(events).and_then(|history| {
+        let found = sessions::judge(
+            &LEVELS,
+            "register",
+            Value::NIL,
+            &history,
+            false,
+            &mut Budget::new(&stop, MEMORY),
+        )?;
+        Ok((found, history))
+    });
+    let (found, history) = match judged {
+        Ok(judged) => judged,
+        Err(bad) => {
+            let why = format!("the history is not one: {bad}");
+            return vec![Finding::new(workload, "sessions", Verdict::Unknown, why)];
+        }
+    };
+    let finding = |found: sessions::Found| {
+        let done = |verdict, why| Finding::new(workload, found.level.name(), verdict, why);
+        match found.verdict {
+            Said::Proved { by } => done(Verdict::Holds, format!("proved by {by}")),
+            Said::Refuted(witness) => {
+                let mut finding = done(Verdict::Violated, witness.words);
+                finding.witness = witness.core.iter().map(|&place| history.show(place)).collect();
+                finding
+            }
+            Said::NotRefuted { why } | Said::Unknown { why } | Said::Unsupported { why } => {
+                done(Verdict::Unknown, format!("not refuted: {why}"))
+            }
+        }
+    };
+    found.into_iter().map(finding).collect()
+}
+
+fn every_part(judge: &dyn Judge, history: &History, done: impl Fn(Verdict, String) -> Finding) -> Finding {
+    let end = Instant::now() + TIME;
+    let stop = || Instant::now() > end;
+    let (mut operations, mut by, mut unknown) = (0, "", Vec::new());
+    for part in 0..judge.parts() {
+        let Judged { verdict, longest, .. } =
+            judge.linearizable(part, history, &mut Budget::new(&stop, MEMORY));
+        let key = history.values.show(judge.key(part));
+        operations += judge.operations(part);
+        match verdict {
+            Said::Proved { by: name } => by = name,
+            Said::Refuted(witness) => {
+                let mut finding = done(Verdict::Violated, format!("key {key}: {}", witness.words));
+                if let Some(longest) = longest {
+                    let end = Instant::now() + CORE_TIME;
+                    let stop = || Instant::now() > end;
+                    let core = judge.core(part, &longest, &mut Budget::new(&stop, MEMORY));
+                    finding.witness = core.operations.iter().map(|&place| history.show(place)).collect();
+                }
+                return finding;
+            }
+            Said::Unknown { why } | Said::NotRefuted { why } | Said::Unsupported { why } => {
+                unknown.push(format!("key {key}: {why}"));
+            }
+        }
+    }
+    match unknown.first() {
+        Some(first) => done(
+            Verdict::Unknown,
+            format!("{} of {} keys not decided; {first}", unknown.len(), judge.parts()),
+        ),
+        None => {
+            done(Verdict::Holds, format!("{operations} operations on {} keys, proved by {by}", judge.parts()))
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What a run has in the world, written down: processes and directories, so that they can be ended by somebody else.
+//!
+//! A line is written as soon as a process runs. A process is known by its number *and* its start time, so that a number that
+//! was given anew harms nobody. A guardian, a process in a group of its own, waits until its starter is gone, by a pipe that
+//! closes then, and ends what stands: so a killed run leaves nothing behind. [`heal`] does the same by hand, where the
+//! guardian was killed too.
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// The file's name in a report.
+pub const FILE: &str = "standing.jsonl";
+/// How long an ended process may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Line {
+    /// A process that leads a group of its own.
+    Process { pid: u32, start: u64, what: String },
+    /// A directory that goes away at the end.
+    Directory(PathBuf),
+    /// The run ended and has cleaned up.
+    Clean,
+}
+
+/// The file, open for more.
+#[derive(Debug)]
+pub struct Standing {
+    file: File,
+}
+
+impl Standing {
+    /// A new one in a report.
+    pub fn create(report: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(report.join(FILE))?;
+        Ok(Self { file })
+    }
+
+    /// A process runs, as the leader of a group.
+    pub fn process(&mut self, pid: u32, what: &str) -> io::Result<()> {
+        // A process that is gone already needs no line.
+        let Some(start) = start_time(pid) else { return Ok(()) };
+        self.line(&Line::Process { pid, start, what: what.into() })
+    }
+
+    /// A directory is there that goes away at the end.
+    pub fn directory(&mut self, path: &Path) -> io::Result<()> {
+        self.line(&Line::Directory(path.into()))
+    }
+
+    /// All is cleaned up.
+    pub fn clean(&mut self) -> io::Result<()> {
+        self.line(&Line::Clean)
+    }
+
+    fn line(&mut self, line: &Line) -> io::Result<()> {
+        let mut text = serde_json::to_vec(line)?;
+        text.push(b'\n');
+        self.file.write_all(&text)
+    }
+}
+
+/// What was cleaned up.
+#[derive(Serialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Healed {
+    /// The processes that still ran.
+    pub ended: Vec<String>,
+    /// The directories that were still there.
+    pub removed: Vec<PathBuf>,
+    /// What could not be cleaned up, and why.
+    pub left: Vec<String>,
+}
+
+/// Ends every process and removes every directory that a run left.
+pub fn heal(report: &Path) -> io::Result<Healed> {
+    let file = File::open(report.join(FILE))?;
+    let mut healed = Healed::default();
+    let mut directories = Vec::new();
+    for line in BufReader::new(file).lines() {
+        match serde_json::from_str(&line?) {
+            Ok(Line::Process { pid, start, what }) if start_time(pid) == Some(start) => {
+                let name = format!("{what} (pid {pid})");
+                if end(pid, start) { healed.ended.push(name) } else { healed.left.push(name) }
+            }
+            Ok(Line::Directory(path)) => directories.push(path),
+            // A line that was cut off is of something that had not begun.
+            Ok(Line::Process { .. } | Line::Clean) | Err(_) => {}
+        }
+    }
+    for path in directories.into_iter().filter(|path| path.exists()) {
+        match std::fs::remove_dir_all(&path) {
+            Ok(()) => healed.removed.push(path),
+            Err(error) => healed.left.push(format!("{}: {error}", path.display())),
+        }
+    }
+    Ok(healed)
+}
+
+/// Kills a process and its group, and waits until it is gone.
+fn end(pid: u32, start: u64) -> bool {
+    let Some(pid_of) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
+    let deadline = Instant::now() + PATIENCE;
+    while start_time(pid) == Some(start) {
+        // SIGKILL ends a stopped process too.
+        let _ = kill_process_group(pid_of, Signal::KILL);
+        let _ = kill_process(pid_of, Signal::KILL);
+        if Instant::now() > deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    true
+}
+
+/// When a process was started, in ticks since the machine's start; nothing where it does not run (any more).
+pub(crate) fn start_time(pid: u32) -> Option<u64> {
+    let (state, rest) = stat(pid)?;
+    // A zombie does nothing any more.
+    if state == 'Z' || state == 'X' { None } else { rest.split_ascii_whitespace().nth(18)?.parse().ok() }
+}
+
+/// The state of a process as the kernel names it: R, S, D, T, Z.
+pub(crate) fn state(pid: u32) -> Option<char> {
+    stat(pid).map(|(state, _)| state)
+}
+
+fn stat(pid: u32) -> Option<(char, String)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything, also parentheses.
+    let rest = text.rsplit_once(") ")?.1;
+    Some((rest.chars().next()?, rest[1..].to_string()))
+}
+
+/// Waits for the end of whoever holds the other end of standard input, then cleans up what it left.
+pub fn guard(report: &Path) -> Result<(), String> {
+    let mut line = String::new();
+    let told = io::stdin().lock().read_line(&mut line).unwrap_or(0);
+    if told > 0 && line.trim() == "clean" {
+        return Ok(());
+    }
+    let healed = heal(report).map_err(|e| e.to_string())?;
+    let text = serde_json::to_string_pretty(&healed).map_err(|e| e.to_string())?;
+    std::fs::write(report.join("guardian.json"), text).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
+    #[test]
+    fn what_stands_is_ended_also_where_it_is_stopped_and_a_stranger_with_its_number_is_not() {
+        let dir = std::env::temp_dir().join(format!("quorate-standing-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("data")).unwrap();
+        let mut standing = Standing::create(&dir).unwrap();
+        let mut child = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
+        let mut other = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
+        standing.process(child.id(), "a node").unwrap();
+        standing.line(&Line::Process { pid: other.id(), start: 1, what: "of another time".into() }).unwrap();
+        standing.directory(&dir.join("data")).unwrap();
+        kill_process(Pid::from_child(&child), Signal::STOP).unwrap();
+        while state(child.id()) != Some('T') {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let healed = heal(&dir).unwrap();
+        assert_eq!(healed.ended, [format!("a node (pid {})", child.id())]);
+        assert_eq!(healed.removed, [dir.join("data")]);
+        assert!(!child.wait().unwrap().success());
+        assert!(other.try_wait().unwrap().is_none(), "the stranger lives");
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert_eq!(heal(&dir).unwrap(), Healed::default());
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}

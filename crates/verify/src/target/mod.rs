@@ -1,0 +1,174 @@
+//! The systems: their command lines, and what they are asked beside the clients' business.
+
+mod cluster;
+mod postgres;
+mod status;
+
+pub(crate) use cluster::{Cluster, how, leader};
+pub(crate) use status::{add_member, hash, remove_member, status, transfer};
+
+use crate::plan::{BadPlan, Plan};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A system, with its program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// Quorate.
+    Quorate(PathBuf),
+    /// etcd.
+    Etcd(PathBuf),
+    /// PostgreSQL, by the directory of its programs.
+    Postgres(PathBuf),
+}
+
+/// Where a node lives. Others reach it through proxies alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// From 1.
+    pub(crate) id: u64,
+    /// Where it listens to clients.
+    pub(crate) client: u16,
+    /// Where it listens to the other nodes.
+    pub(crate) peer: u16,
+    /// Where clients connect.
+    pub(crate) client_proxy: u16,
+    /// Where the other nodes connect.
+    pub(crate) peer_proxy: u16,
+    /// It was removed and added again: it joins what is there in place of beginning it.
+    pub(crate) joins: bool,
+    /// Its data.
+    pub(crate) data: PathBuf,
+    /// All that it says.
+    pub(crate) log: PathBuf,
+}
+
+impl Place {
+    /// The URL for clients.
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.client_proxy)
+    }
+
+    /// Where the other nodes connect, as member lists have it.
+    pub(crate) fn peer_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.peer_proxy)
+    }
+
+    /// The URL on which no fault lies.
+    pub(crate) fn direct(&self) -> String {
+        format!("http://127.0.0.1:{}", self.client)
+    }
+}
+
+impl Target {
+    /// The plan's.
+    pub(crate) fn of(plan: &Plan) -> Result<Self, BadPlan> {
+        let binary = plan.binary.clone();
+        match plan.target.as_str() {
+            "quorate" => {
+                let binary = match binary {
+                    Some(binary) => binary,
+                    None => std::env::current_exe().map_err(|e| {
+                        BadPlan::new(format!("cannot find the program: {e}"), "name it with --binary")
+                    })?,
+                };
+                found(&binary, "build it, or name another with --binary").map(Self::Quorate)
+            }
+            "etcd" => {
+                let binary = binary.or_else(|| in_path("etcd")).ok_or_else(|| {
+                    BadPlan::new(
+                        "there is no etcd here",
+                        "apt-get install etcd-server, or name it with --binary",
+                    )
+                })?;
+                found(&binary, "apt-get install etcd-server, or name another with --binary").map(Self::Etcd)
+            }
+            "postgres" => {
+                let hint = "apt-get install postgresql, or name the directory of its programs with --binary";
+                let programs = binary.or_else(postgres::installed);
+                let programs = programs.ok_or_else(|| BadPlan::new("there is no PostgreSQL here", hint))?;
+                found(&programs.join("initdb"), hint)?;
+                Ok(Self::Postgres(programs))
+            }
+            other => Err(BadPlan::new(
+                format!("no target is called {other}"),
+                "`quorate verify --list` names them",
+            )),
+        }
+    }
+
+    /// How many nodes it has where nobody says.
+    pub(crate) fn nodes(&self) -> usize {
+        if self.has_peers() { 3 } else { 1 }
+    }
+
+    /// True where nodes speak to each other, and to us by etcd's protocol.
+    pub(crate) fn has_peers(&self) -> bool {
+        !matches!(self, Self::Postgres(_))
+    }
+
+    /// What is done once before a node's first start.
+    pub(crate) fn initialize(&self, place: &Place) -> Result<(), String> {
+        match self {
+            Self::Postgres(programs) => postgres::initialize(programs, place),
+            Self::Quorate(_) | Self::Etcd(_) => Ok(()),
+        }
+    }
+
+    /// The command line of node `at` (from 0).
+    pub(crate) fn command(&self, places: &[Place], at: usize, token: &str) -> Command {
+        let me = &places[at];
+        let all = |each: &dyn Fn(&Place) -> String| places.iter().map(each).collect::<Vec<_>>().join(",");
+        match self {
+            Self::Quorate(program) => {
+                let mut command = Command::new(program);
+                command
+                    .args(["serve", "--json", "--exit-with-stdin", "--data"])
+                    .arg(&me.data)
+                    .args(["--etcd", &format!("127.0.0.1:{}", me.client)])
+                    .args(["--peer", &format!("127.0.0.1:{}", me.peer)]);
+                if me.joins {
+                    let others = places.iter().filter(|place| place.id != me.id).map(Place::direct);
+                    command
+                        .args(["--join", &others.collect::<Vec<_>>().join(",")])
+                        .args(["--advertise-peer", &format!("127.0.0.1:{}", me.peer_proxy)])
+                        .args(["--advertise-etcd", &me.url()]);
+                } else {
+                    command
+                        .args(["--cluster", token, "--node", &me.id.to_string()])
+                        .args(["--peers", &all(&|n| format!("{}=127.0.0.1:{}", n.id, n.peer_proxy))])
+                        .args(["--client-urls", &all(&|n| format!("{}={}", n.id, n.url()))]);
+                }
+                command
+            }
+            Self::Postgres(programs) => postgres::command(programs, me),
+            Self::Etcd(program) => {
+                let peer = |port: u16| format!("http://127.0.0.1:{port}");
+                let mut command = Command::new(program);
+                command
+                    .args(["--name", &format!("n{}", me.id), "--data-dir"])
+                    .arg(&me.data)
+                    .args(["--listen-client-urls", &me.direct(), "--advertise-client-urls", &me.url()])
+                    .args(["--listen-peer-urls", &peer(me.peer)])
+                    .args(["--initial-advertise-peer-urls", &peer(me.peer_proxy)])
+                    .args(["--initial-cluster", &all(&|n| format!("n{}={}", n.id, peer(n.peer_proxy)))])
+                    .args(["--initial-cluster-state", if me.joins { "existing" } else { "new" }])
+                    .args(["--initial-cluster-token", token]);
+                command
+            }
+        }
+    }
+}
+
+fn found(program: &Path, hint: &str) -> Result<PathBuf, BadPlan> {
+    if program.is_file() {
+        Ok(program.into())
+    } else {
+        Err(BadPlan::new(format!("{} is no program", program.display()), hint))
+    }
+}
+
+fn in_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
