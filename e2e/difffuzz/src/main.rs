@@ -7,6 +7,7 @@
 
 mod allowed;
 mod generate;
+mod members;
 mod metrics;
 mod model;
 mod op;

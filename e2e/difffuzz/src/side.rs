@@ -144,7 +144,7 @@ impl Door {
 }
 
 /// Makes a reply of the outcome of a call, which is given up after a while.
-async fn outcome<T>(
+pub async fn outcome<T>(
     call: impl Future<Output = Result<Response<T>, Status>>,
     seen: impl FnOnce(T) -> Reply,
 ) -> Reply {
@@ -330,6 +330,7 @@ impl Side {
             }
             Op::Status => self.status(&mut door).await,
             Op::Members { linearizable } => self.members(&mut door, *linearizable).await,
+            Op::Learner => crate::members::learner(&self.names, &mut door.cluster).await,
             Op::WatchNothing { stream } => {
                 self.streams[*stream].send(None).await;
                 Reply::Done
