@@ -98,10 +98,11 @@ impl Repo {
         self.text(&format!("crates/{room}/Cargo.toml")).parse().unwrap_or_default()
     }
 
-    /// The packages with planted bugs.
+    /// The packages with planted bugs. The binary only passes the feature on.
     pub(crate) fn with_mutants(&self) -> Vec<String> {
-        let planted =
-            |room: &&str| self.manifest(room).get("features").and_then(|f| f.get("mutants")).is_some();
+        let planted = |room: &&str| {
+            *room != "cli" && self.manifest(room).get("features").and_then(|f| f.get("mutants")).is_some()
+        };
         self.rooms().into_iter().filter(planted).map(package).collect()
     }
 }

@@ -198,6 +198,20 @@ fn status_tells_health() {
     assert!(stderr.contains("no endpoint answers") && stderr.contains("hint:"), "{stderr}");
 }
 
+/// Claim: the planted bugs are named by every build, and refused by one that has none.
+#[test]
+fn planted_bugs_are_not_in_a_usual_build() {
+    let (code, names, _) = output(&["sim", "--mutant", "list"]);
+    assert!(code == 0 && names.lines().any(|name| name == "fig8-commit"), "{code}: {names}");
+    let (code, _, stderr) = output(&["sim", "--seed", "1", "--mutant", "fig8-commit"]);
+    assert!(
+        cfg!(feature = "mutants") || (code == 2 && stderr.contains("--features mutants")),
+        "{code}: {stderr}"
+    );
+    let (code, _, stderr) = output(&["sim", "--seed", "1", "--mutant", "nonsense"]);
+    assert!(code == 2 && stderr.contains("--mutant list"), "{code}: {stderr}");
+}
+
 /// Claim: the simulator runs from the binary, the same way twice, and says what it did.
 #[test]
 fn seeds_run_from_the_binary() {

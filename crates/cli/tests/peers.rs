@@ -98,7 +98,7 @@ fn load(etcd: &str) {
 }
 
 /// One node of a cluster that `up` made, without the others.
-fn one(home: &str, cluster: &str, nodes: &[Value], at: usize, log: Stdio) -> Process {
+fn one(home: &str, cluster: &str, nodes: &[Value], (at, more): (usize, &[&str]), log: Stdio) -> Process {
     let all = |key| {
         let of = |node: &Value| format!("{}={}", node["id"], text(node, key));
         nodes.iter().map(of).collect::<Vec<_>>().join(",")
@@ -108,7 +108,7 @@ fn one(home: &str, cluster: &str, nodes: &[Value], at: usize, log: Stdio) -> Pro
     let (peer, peers, urls) = (text(node, "peer"), all("peer"), all("etcd"));
     let args =
         ["serve", "--node", &id, "--data", &data, "--cluster", cluster, "--etcd", etcd, "--peer", peer];
-    let args = [&args[..], &["--peers", &peers, "--client-urls", &urls]].concat();
+    let args = [&args[..], &["--peers", &peers, "--client-urls", &urls], more].concat();
     Process(quorate(&args).stdout(Stdio::null()).stderr(log).spawn().unwrap())
 }
 
@@ -136,7 +136,7 @@ fn a_node_without_its_state_is_alive_and_not_ready() {
     // As a node leaves it whose read of it failed.
     fs::write(format!("{state}/DAMAGED"), "a read failed").unwrap();
 
-    let node = one(&home, &cluster, &nodes, 0, Stdio::null());
+    let node = one(&home, &cluster, &nodes, (0, &[]), Stdio::null());
     eventually("it is alive", || page(&etcd, "/livez") == 200);
     for path in ["/readyz", "/health", "/health?serializable=true"] {
         assert_eq!(page(&etcd, path), 503, "{path}");
@@ -159,7 +159,8 @@ fn a_node_without_its_state_is_alive_and_not_ready() {
 }
 
 /// Claim: a node that comes back with an empty directory is refused by one that had met it, and does not help it to a
-/// majority, since what it had confirmed is lost; that one's log says what to do, and that helps.
+/// majority, since what it had confirmed is lost. That one's log says what to do: one that is taken back helps nobody to a majority
+/// either, however often it is started, before the others are there and have healed it.
 #[test]
 fn a_node_that_lost_its_directory_does_not_vote() {
     let _turn = one_at_a_time();
@@ -175,11 +176,29 @@ fn a_node_that_lost_its_directory_does_not_vote() {
     fs::remove_dir_all(format!("{home}/n3")).unwrap();
 
     let log = scratch.path("log");
-    let _first = one(&home, &cluster, &nodes, 0, fs::File::create(&log).unwrap().into());
-    let _third = one(&home, &cluster, &nodes, 2, Stdio::null());
+    let _first = one(&home, &cluster, &nodes, (0, &[]), fs::File::create(&log).unwrap().into());
+    let third = one(&home, &cluster, &nodes, (2, &[]), Stdio::null());
     eventually("it is refused", || fs::read_to_string(&log).unwrap().contains("another data directory"));
     let put = ["kv", "put", "a", "b", "--timeout", "2s", "--endpoints", &etcd];
     assert_eq!(output(&put).0, 1, "two of three served, and one of them had forgotten everything");
-    fs::remove_file(format!("{home}/n1/met/3")).unwrap();
-    eventually("it is taken as new", || output(&put).0 == 0);
+    assert!(fs::read_to_string(&log).unwrap().contains("--data-lost"));
+
+    drop(third);
+    fs::remove_dir_all(format!("{home}/n3")).unwrap();
+    let start = |more: &[&str]| one(&home, &cluster, &nodes, (2, more), Stdio::null());
+    let third = start(&["--data-lost"]);
+    let life = fs::read_to_string(format!("{home}/n1/met/3")).unwrap();
+    let withholds = format!("{home}/n3/withholds");
+    eventually("it is taken back", || fs::read_to_string(format!("{home}/n1/met/3")).unwrap() != life);
+    assert_eq!(output(&put).0, 1, "it has forgotten everything still");
+    drop(third);
+    let third = start(&[]);
+    assert_eq!(output(&put).0, 1, "and knows it after a restart, too");
+    assert!(fs::exists(&withholds).unwrap());
+    let second = one(&home, &cluster, &nodes, (1, &[]), Stdio::null());
+    eventually("all are there", || output(&put).0 == 0);
+    eventually("it has healed", || !fs::exists(&withholds).unwrap());
+    drop(second);
+    eventually("it counts again", || output(&put).0 == 0);
+    drop(third);
 }

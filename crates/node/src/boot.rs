@@ -34,6 +34,8 @@ pub struct Parts<'a> {
     pub store: &'a mut dyn StateStore,
     /// For a node that is new: the first configuration, or the one that it joins, in which it has no vote.
     pub founders: Membership,
+    /// The node ran before, and its disk was lost; said at each start until [`Raft::disk_lost`] says no more.
+    pub disk_lost: bool,
     /// A new node of a new cluster campaigns without waiting for a time-out.
     pub campaign_at_once: bool,
     /// For so long an earlier life may have promised to vote for nobody, for its leader's lease.
@@ -97,7 +99,7 @@ impl std::error::Error for Error {}
 
 /// Puts core and machine together.
 pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant) -> Result<Booted, Error> {
-    let Parts { raft: config, mut found, store, founders, campaign_at_once, promised } = parts;
+    let Parts { raft: config, mut found, store, founders, campaign_at_once, disk_lost, promised } = parts;
     let (shard, id) = (config.shard, config.id);
     let founders = founders.encode();
     let newest = store.newest().map_err(Error::State)?;
@@ -144,6 +146,7 @@ pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant
         applied: log.base.id.index,
         withheld_upto: log.withheld_upto,
         withhold_votes: log.hard_uncertain,
+        disk_lost,
         state_lost: lost,
         base: log.base,
         entries: log.entries,

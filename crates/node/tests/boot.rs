@@ -34,6 +34,7 @@ fn start(disk: &FaultyDisk, voters: u64) -> Result<(Booted, Journal), String> {
         store: &mut store,
         founders: raft::Membership::of_voters((1..=voters).map(NodeId)),
         campaign_at_once: false,
+        disk_lost: false,
         promised: Duration::ZERO,
     };
     match boot::boot(parts, &mut journal, &mut Rng::new(1), Instant(1)) {

@@ -50,6 +50,7 @@ impl Node {
             store: &mut store,
             founders: raft::Membership::of_voters([ME]),
             campaign_at_once: true,
+            disk_lost: false,
             promised: Duration::ZERO,
         };
         let (mut rng, now) = (Rng::new(1), Instant(1));

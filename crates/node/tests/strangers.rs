@@ -57,6 +57,7 @@ impl Node {
             store: &mut store,
             founders,
             campaign_at_once: false,
+            disk_lost: false,
             promised: Duration::ZERO,
         };
         let (mut rng, now) = (Rng::new(seed), Instant(1));

@@ -33,6 +33,7 @@ fn start() -> (Lane, Applier) {
         store: &mut store,
         founders,
         campaign_at_once: false,
+        disk_lost: false,
         promised: Duration::ZERO,
     };
     let (mut rng, now) = (Rng::new(1), Instant(1));

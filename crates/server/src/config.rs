@@ -57,6 +57,8 @@ pub struct ServerConfig {
     pub election_max: Duration,
     /// Ask for votes at once: for the first node of a cluster that starts.
     pub campaign_at_once: bool,
+    /// The node ran before, with a data directory that is lost: a new one is made for it, which knows that.
+    pub data_lost: bool,
     /// The version that etcd clients are told: plain MAJOR.MINOR.PATCH.
     pub reported_version: String,
     /// Serve reads under a lease: how far the nodes' clocks may run fast or slow, in millionths. Unless set each such read asks a
@@ -142,6 +144,12 @@ impl ServerConfig {
         self.check_peers()?;
         self.check_exposure()?;
         self.check_timing()?;
+        if self.data_lost && self.peers.len() == 1 && self.learners.is_empty() {
+            return Err(refuse(
+                "this node is the only member, so no other can tell it what it has lost".to_string(),
+                "restore a snapshot (`quorate snapshot restore`), or begin a new cluster without --data-lost",
+            ));
+        }
         if let Some(drift) = self.lease_reads.filter(|drift| !(1..=200_000).contains(drift)) {
             return Err(refuse(
                 format!("a clock drift of up to {drift} ppm makes no sense for leases"),
@@ -292,6 +300,7 @@ mod tests {
             election_min: ServerConfig::ELECTION_MIN,
             election_max: ServerConfig::ELECTION_MAX,
             campaign_at_once: false,
+            data_lost: false,
             reported_version: ServerConfig::REPORTED_VERSION.into(),
             lease_reads: None,
             watch_progress: None,

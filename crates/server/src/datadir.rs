@@ -5,8 +5,12 @@
 //! - `lock` is held by `flock` for as long as the process lives and names its pid, so that a second process is told who
 //!   has it. The lock is the kernel's: a crash leaves none behind.
 //! - `identity` says in checksummed text which node of which cluster this is, in which format it is kept, and its *life*: a
-//!   number drawn when it was made, by which peers tell it from another of the same node ([`crate::met`]). It is written once, before anything else, and never again: a directory that is not this node's, is damaged, or is newer
-//!   than this program is refused before a byte of it changes.
+//!   number drawn when it was made, by which peers tell it from another of the same node ([`crate::met`]). It is written once,
+//!   before anything else, and never again: a directory that is not this node's, is damaged, or is newer than this program is
+//!   refused before a byte of it changes.
+//!
+//! A directory that was made because the node's former one is lost says so in `data-lost`, for ever, and in `withholds`, until
+//! its peers have healed it. Both are there before the identity is.
 
 use crate::config::ServerConfig;
 use crate::error::{ServeError, ServeErrorKind};
@@ -24,13 +28,27 @@ const LOCK: &str = "lock";
 pub(crate) const RESTORING: &str = "restoring";
 /// What may lie in a directory that is not yet a node's: the lock, a half-written identity, the mark of a restore (which
 /// comes before all else), the log of a supervisor, and what file systems put at their root.
-const HARMLESS: [&str; 6] = [LOCK, "identity.new", RESTORING, "log", "log.old", "lost+found"];
+const HARMLESS: [&str; 8] =
+    [LOCK, "identity.new", RESTORING, "log", "log.old", "lost+found", DATA_LOST, WITHHOLDS];
+/// The node ran before, with a directory that is lost.
+const DATA_LOST: &str = "data-lost";
+/// And it may still have forgotten what it promised then.
+const WITHHOLDS: &str = "withholds";
+
+/// What tells a directory from every other one of the same node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Life {
+    /// Drawn when it was made.
+    pub number: u64,
+    /// It was made because the former one is lost, and the node knows that it has forgotten what it promised.
+    pub taken_back: bool,
+}
 
 /// An opened data directory; dropping it gives it free.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    life: u64,
+    life: Life,
     _lock: File,
 }
 
@@ -48,10 +66,15 @@ impl DataDir {
             found
         } else {
             must_be_unused(&path)?;
+            if config.data_lost {
+                mark(&path, WITHHOLDS)?;
+                mark(&path, DATA_LOST)?;
+            }
             wanted.store(&path)?;
             wanted
         };
-        Ok(Self { path, life: identity.life, _lock: lock })
+        let life = Life { number: identity.life, taken_back: path.join(DATA_LOST).exists() };
+        Ok(Self { path, life, _lock: lock })
     }
 
     /// Where it is.
@@ -59,10 +82,29 @@ impl DataDir {
         &self.path
     }
 
-    /// The number that tells it from every other directory of the same node.
-    pub fn life(&self) -> u64 {
+    /// What tells it from every other directory of the same node.
+    pub fn life(&self) -> Life {
         self.life
     }
+
+    /// Whether the node may have forgotten everything that it promised, with the directory that it had before.
+    pub fn withholds(&self) -> bool {
+        self.path.join(WITHHOLDS).exists()
+    }
+
+    /// Its peers have healed it.
+    pub fn healed(&self) -> Result<(), ServeError> {
+        let path = self.path.join(WITHHOLDS);
+        let remove = || fs::remove_file(&path).and_then(|()| File::open(&self.path)?.sync_all());
+        remove().map_err(|e| io(&path, "remove", &e))
+    }
+}
+
+/// Durable before it returns.
+fn mark(dir: &Path, name: &str) -> Result<(), ServeError> {
+    let path = dir.join(name);
+    let write = || File::create(&path)?.sync_all().and_then(|()| File::open(dir)?.sync_all());
+    write().map_err(|e| io(&path, "write", &e))
 }
 
 /// Which node of which cluster keeps its data in `dir`, if one has begun to: its cluster's id and its own.
@@ -304,6 +346,7 @@ mod tests {
                 lease_reads: None,
                 watch_progress: None,
                 insecure: false,
+                data_lost: false,
                 upkeep: crate::config::Upkeep::default(),
             }
         }

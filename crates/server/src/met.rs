@@ -4,8 +4,10 @@
 //! leader that lacks acknowledged writes. Its directory tells: each has a number, its *life*, drawn when it is made. Nodes
 //! greet with it, and write down durably whom they met with which. A peer that comes with another life is refused: it is
 //! replaced, by removing it and adding another under a new id, which nobody has met. (etcd refuses a member that "has already
-//! been bootstrapped" for the same reason.) A person may also remove the notes, and so say that it can be taken as new.
+//! been bootstrapped" for the same reason.) Or it is taken back: a directory that was made with `--data-lost` says so in its
+//! greeting, and withholds until it has healed, so its life counts from then on.
 
+use crate::datadir::Life;
 use quorate_base::NodeId;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -23,20 +25,24 @@ impl Met {
     }
 
     /// A peer greets with its directory's life: fine the first time, and as long as it is the same. The error says what to do.
-    pub(crate) fn meet(&self, peer: NodeId, life: u64) -> Result<(), String> {
+    pub(crate) fn meet(&self, peer: NodeId, life: Life) -> Result<(), String> {
         let path = self.dir.join(peer.to_string());
         match known(&path) {
-            Some(known) if known == life => Ok(()),
+            Some(known) if known == life.number => Ok(()),
+            Some(_) if life.taken_back => self.note(&path, life),
             Some(_) => Err(format!(
                 "node {peer} comes with another data directory than it had, so what it had confirmed is lost or elsewhere; \
                  give it the old one back. If that is lost, replace it: `quorate node replace {peer:x}` removes it and adds a \
-                 new one under a new id. (Or, once all other nodes are up and serve, remove {} here and the same file of \
-                 each of them, and it is taken as new.)",
-                path.display(),
+                 new one under a new id. Or start it once with --data-lost, and with the members that there are now: it is taken \
+                 back when the others have told it what it may have forgotten.",
                 peer = peer.get()
             )),
-            None => self.write_down(&path, life).map_err(|e| format!("cannot write {}: {e}", path.display())),
+            None => self.note(&path, life),
         }
+    }
+
+    fn note(&self, path: &Path, life: Life) -> Result<(), String> {
+        self.write_down(path, life.number).map_err(|e| format!("cannot write {}: {e}", path.display()))
     }
 
     /// Durable before it returns.
@@ -95,16 +101,24 @@ mod tests {
         let data = std::env::temp_dir().join(format!("quorate-met-{}", std::process::id()));
         let _ = fs::remove_dir_all(&data);
         let met = || Met::beside(&data);
-        assert_eq!(met().meet(NodeId(2), 7), Ok(()));
-        assert_eq!(met().meet(NodeId(3), 8), Ok(()));
-        assert_eq!(met().meet(NodeId(2), 7), Ok(()));
-        let why = met().meet(NodeId(2), 8).unwrap_err();
-        assert!(why.contains("another data directory") && why.contains("met/2"), "{why}");
+        let life = |number| Life { number, taken_back: false };
+        assert_eq!(met().meet(NodeId(2), life(7)), Ok(()));
+        assert_eq!(met().meet(NodeId(3), life(8)), Ok(()));
+        assert_eq!(met().meet(NodeId(2), life(7)), Ok(()));
+        let why = met().meet(NodeId(2), life(8)).unwrap_err();
+        assert!(why.contains("another data directory") && why.contains("--data-lost"), "{why}");
+        assert_eq!(
+            met().meet(NodeId(2), Life { number: 9, taken_back: true }),
+            Ok(()),
+            "it knows what it lost"
+        );
+        assert_eq!(met().meet(NodeId(2), life(9)), Ok(()));
+        assert!(met().meet(NodeId(2), life(7)).is_err(), "the old one counts no more");
         fs::write(data.join("met/3"), "0000000000000008 00000000\n").unwrap();
-        assert_eq!(met().meet(NodeId(3), 8), Ok(()), "a damaged note is no note");
+        assert_eq!(met().meet(NodeId(3), life(8)), Ok(()), "a damaged note is no note");
         fs::remove_file(data.join("met/2")).unwrap();
-        assert_eq!(met().meet(NodeId(2), 8), Ok(()));
-        assert!(met().meet(NodeId(2), 7).is_err());
+        assert_eq!(met().meet(NodeId(2), life(8)), Ok(()));
+        assert!(met().meet(NodeId(2), life(7)).is_err());
         fs::remove_dir_all(&data).unwrap();
     }
 }

@@ -131,7 +131,9 @@ async fn serve(
         .map_err(|e| ServeError::new(ServeErrorKind::Other, format!("the socket for faults: {e}"), ""))?;
     let inbox = Arc::new(Inbox::default());
     let counters = Arc::new(Counters::default());
-    let Recovered { mut lane, workers, hub, mut store } = recover(&config, clock, &inbox, &counters)?;
+    let withholds = data.withholds();
+    let Recovered { mut lane, workers, hub, mut store } =
+        recover(&config, withholds, clock, &inbox, &counters)?;
     let _watching = room::watch(room, inbox.clone()).map_err(|e| no_thread(&e))?;
     let patience = Patience::of(config.election_max);
     let life = (data.life(), Met::beside(data.path()));
@@ -159,7 +161,9 @@ async fn serve(
         tracing::info!(node = %config.node, etcd = %addresses.etcd, peer = %addresses.peer, "serving");
     }));
 
-    let result = run_lane(&mut lane, &inbox, &workers, &transport, &door, &mut front, clock, stop).await;
+    let mut healing = Healing(withholds.then_some(&data));
+    let watched = (&mut front, &mut healing);
+    let result = run_lane(&mut lane, &inbox, &workers, &transport, &door, watched, clock, stop).await;
     let result = result.map_err(|end| match end {
         End::Broken(broken) => condemn(&mut store, &lane, broken),
         End::Removed(by) => removed(config.node, by, &config.data),
@@ -213,6 +217,23 @@ impl Front {
     }
 }
 
+/// The directory of a node that was made because the former one is lost, until its peers have healed it.
+struct Healing<'a>(Option<&'a DataDir>);
+
+impl Healing<'_> {
+    fn look(&mut self, lane: &Lane) {
+        let Some(data) = self.0.filter(|_| !lane.raft().disk_lost()) else { return };
+        self.0 = None;
+        match data.healed() {
+            Ok(()) => tracing::info!(
+                "what this node may have forgotten with its lost data directory, its peers have told it"
+            ),
+            // The next start withholds once more, and is healed again.
+            Err(error) => tracing::warn!("it has healed, and this could not be noted: {error}"),
+        }
+    }
+}
+
 /// Why the node stops; a state that failed a read is condemned, unless it is the only one there is.
 fn condemn(store: &mut LsmStore, lane: &Lane, broken: Broken) -> ServeError {
     let Broken { why, state } = broken;
@@ -254,6 +275,7 @@ struct Recovered {
 /// Opens journal and state, and starts the workers.
 fn recover(
     config: &ServerConfig,
+    disk_lost: bool,
     clock: Clock,
     inbox: &Arc<Inbox>,
     counters: &Arc<Counters>,
@@ -283,6 +305,7 @@ fn recover(
             store: &mut store,
             founders,
             campaign_at_once: config.campaign_at_once,
+            disk_lost,
             promised,
         },
         &mut journal,
@@ -381,7 +404,7 @@ async fn run_lane(
     workers: &Workers,
     transport: &Arc<Transport>,
     door: &NodeDoor,
-    front: &mut Front,
+    (front, healing): (&mut Front, &mut Healing<'_>),
     clock: Clock,
     stop: impl Future<Output = ()>,
 ) -> Result<(), End> {
@@ -420,6 +443,7 @@ async fn run_lane(
         let broken = carry_out(&mut effects, workers, transport);
         door.refresh(lane);
         front.open_if(lane.raft().state_lost());
+        healing.look(lane);
         if let Err(broken) = broken {
             end(lane, door, clock).await;
             return Err(End::Broken(broken));

@@ -26,6 +26,7 @@ mod listing;
 mod outage;
 
 use crate::clock::Clock;
+use crate::datadir::Life;
 use crate::inbox::{Inbox, lock};
 use crate::met::Met;
 use crate::mistakes::{Mistake, MistakeKind, Mistakes, TELL_EVERY};
@@ -71,7 +72,7 @@ const STEPS_MIN: u32 = 4;
 pub(crate) struct Transport {
     cluster: u64,
     me: NodeId,
-    life: u64,
+    life: Life,
     met: Met,
     roster: Mutex<Roster>,
     /// Those that are being dialled, each by a task of its own.
@@ -144,7 +145,7 @@ impl Transport {
     pub(crate) fn new(
         cluster: u64,
         me: NodeId,
-        (life, met): (u64, Met),
+        (life, met): (Life, Met),
         roster: Roster,
         patience: Patience,
         (inbox, clock): (Arc<Inbox>, Clock),
@@ -379,7 +380,9 @@ impl Transport {
             let roster = lock(&self.roster);
             if roster.members.contains(&self.me) { roster.at.get() } else { 0 }
         };
-        let hello = Hello { version: VERSION, cluster: self.cluster, from, to, life, member_at, removed };
+        let (life, taken_back) = (life.number, life.taken_back);
+        let cluster = self.cluster;
+        let hello = Hello { version: VERSION, cluster, from, to, life, member_at, removed, taken_back };
         stream.set_nodelay(true).map_err(|e| Mistake::broken(&e))?;
         stream.write_all(&hello.encode()).await.map_err(|e| Mistake::broken(&e))
     }
@@ -419,7 +422,8 @@ impl Transport {
                 format!("node {from} is not expected here; check the list of peers"),
             ));
         }
-        self.met.meet(from, hello.life).map_err(|why| Mistake::new(MistakeKind::Forgetful, why))
+        let life = Life { number: hello.life, taken_back: hello.taken_back };
+        self.met.meet(from, life).map_err(|why| Mistake::new(MistakeKind::Forgetful, why))
     }
 
     /// Whether a node is a member, by what this one knows or by what that one knows that this one cannot know yet.

@@ -46,6 +46,7 @@ impl World {
             store: &mut store,
             founders,
             campaign_at_once: id == NodeId(1),
+            disk_lost: self.places[at].disk_lost,
             promised: if bound { config.election_min } else { Duration::ZERO },
         };
         let booted = boot::boot(parts, &mut journal, &mut rng, now).map_err(|e| e.to_string())?;

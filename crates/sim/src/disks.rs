@@ -7,9 +7,11 @@
 //! What is left out, since nothing in a node could tell of it: the newest write lost without a trace, and an old copy of a
 //! whole disk.
 
+use crate::members::told;
 use crate::place::Running;
 use crate::world::{World, place_of};
 use quorate_base::{NodeId, Rng};
+use quorate_faulty::FaultyDisk;
 use quorate_protocol::raft;
 
 impl World {
@@ -32,6 +34,18 @@ impl World {
         let (file, _) = rng.pick(&files).clone();
         let place = &mut self.places[place_of(id)];
         place.harmed = place.disk.misplace(&file, if rng.chance(1, 4) { "state/" } else { "journal/" });
+    }
+
+    /// The disk of a node that is down is lost, and it is taken back with an empty one, which it is told.
+    pub(crate) fn lose_disk(&mut self, id: NodeId) {
+        if self.files_to_harm(id, "journal/").is_none() || !self.members().contains(id) {
+            return;
+        }
+        let (seed, now, founders) = (self.seed ^ self.events.rotate_left(20), self.now, told(self.members()));
+        let place = &mut self.places[place_of(id)];
+        place.disk = FaultyDisk::new(seed);
+        (place.founders, place.harmed, place.disk_lost, place.lost_at) = (founders, true, true, Some(now));
+        self.counts.add("disks lost");
     }
 
     /// The files below `prefix`, if the node is down and none is harmed now.

@@ -151,13 +151,18 @@ fn member_at(roster: &Roster, id: NodeId) -> u64 {
     if roster.members.contains(&id) { roster.at.get() } else { 0 }
 }
 
+/// The members as who asks is told of them: one that joins is a voter.
+pub(crate) fn told(members: &Membership) -> Membership {
+    let joins = |n: NodeId| Book::of(members).members.get(&n).is_some_and(|info| info.joins);
+    let (voters, learners): (BTreeSet<NodeId>, BTreeSet<NodeId>) =
+        members.nodes().into_iter().partition(|&n| members.is_voter(n) || joins(n));
+    Membership { voters, learners, ..Membership::default() }
+}
+
 /// The configuration with which a node begins that joins: the members that it was told, and itself without a vote.
 fn joined_by(members: &Membership, id: NodeId) -> Membership {
-    // To who asks, a member that joins is a voter.
-    let joins = |n: NodeId| Book::of(members).members.get(&n).is_some_and(|info| info.joins);
-    let (mut voters, mut learners): (BTreeSet<NodeId>, BTreeSet<NodeId>) =
-        members.nodes().into_iter().partition(|&n| members.is_voter(n) || joins(n));
-    voters.remove(&id);
-    learners.insert(id);
-    Membership { voters, learners, ..Membership::default() }
+    let mut joined = told(members);
+    joined.voters.remove(&id);
+    joined.learners.insert(id);
+    joined
 }

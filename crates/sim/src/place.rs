@@ -61,6 +61,10 @@ pub(crate) struct Place {
     pub(crate) rate: u64,
     /// What was durable on its disk was harmed, and it has not yet been seen whole again.
     pub(crate) harmed: bool,
+    /// Its disk was lost, and it has not yet been seen healed.
+    pub(crate) disk_lost: bool,
+    /// When that was: its connections ended then, with what was on its way.
+    pub(crate) lost_at: Option<Instant>,
     /// Whom it takes for members when its disk is empty.
     pub(crate) founders: raft::Membership,
     /// Since when it knows that it was removed; see `members.rs`.
@@ -83,6 +87,8 @@ impl Place {
             stopped_why: None,
             rate: 1_000_000 - drift + clock.below(2 * drift + 1),
             harmed: false,
+            disk_lost: false,
+            lost_at: None,
             founders,
             removed: None,
             gone: false,

@@ -31,7 +31,7 @@ pub(crate) const CLUSTER: u64 = 0x0051_5545;
 
 /// What can happen.
 enum Happening {
-    Packet { from: NodeId, to: NodeId, body: Bytes },
+    Packet { from: NodeId, to: NodeId, sent: Instant, body: Bytes },
     Tick { node: NodeId, life: u64 },
     Flushed { node: NodeId, life: u64 },
     Apply { node: NodeId, life: u64 },
@@ -290,10 +290,12 @@ impl World {
     fn happen(&mut self, what: Happening) -> Option<Script> {
         match what {
             Happening::Run(script) => return Some(script),
-            Happening::Packet { from, to, body } => {
+            Happening::Packet { from, to, sent, body } => {
                 self.digest.feed(self.now, to, 1, &body);
                 if self.cut.contains(&(from, to)) {
                     self.counts.add("packets cut");
+                } else if self.places[place_of(from)].lost_at.is_some_and(|at| sent <= at) {
+                    self.counts.add("packets of lost disks");
                 } else if self.welcomes(to, from) {
                     self.deliver(to, Event::Packet { from, body });
                     self.settle(place_of(to));
@@ -500,6 +502,10 @@ impl World {
         r.lane.drain(now, &mut r.effects);
         let voted = r.effects.journal.iter().any(|append| append.hard.is_some());
         let removed = r.lane.roster().was_removed(id);
+        if place.disk_lost && !r.lane.raft().disk_lost() {
+            place.disk_lost = false;
+            self.counts.add("lost disks healed");
+        }
         r.to_write.append(&mut r.effects.journal);
         r.work.extend(r.effects.work.drain(..));
         let packets = std::mem::take(&mut r.effects.packets);
@@ -576,7 +582,7 @@ impl World {
         let span = self.net.below(self.knobs.delay_max.as_nanos() as u64);
         let late = if self.faults_on && self.net.chance(1, 200) { span * 50 } else { span };
         let after = Duration::from_nanos(20_000 + late);
-        self.push(self.now + after, Happening::Packet { from, to, body });
+        self.push(self.now + after, Happening::Packet { from, to, sent: self.now, body });
     }
 
     pub(crate) fn tell_down(&mut self, id: NodeId) {

@@ -71,6 +71,7 @@ fn seeds_in_which_members_come_and_go_are_clean() {
         "nodes that joined",
         "removed nodes that stopped",
         "leaders moved",
+        "lost disks healed",
     ] {
         assert!(sum.contains_key(what), "no {what} in {sum:?}");
     }

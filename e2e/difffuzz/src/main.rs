@@ -8,6 +8,7 @@
 mod allowed;
 mod contest;
 mod generate;
+mod members;
 mod metrics;
 mod model;
 mod op;

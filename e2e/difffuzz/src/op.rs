@@ -60,6 +60,8 @@ pub enum Op {
     Members {
         linearizable: bool,
     },
+    /// A learner that never starts comes, is asked for what is refused, and goes again: see `members.rs`.
+    Learner,
     WatchCreate {
         stream: usize,
         request: pb::WatchCreateRequest,

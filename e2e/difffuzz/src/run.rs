@@ -397,6 +397,7 @@ fn kind(op: &Op) -> &'static str {
         Op::Authenticate | Op::AuthStatus | Op::Alarms(_) => "others",
         Op::Status => "status",
         Op::Members { .. } => "members",
+        Op::Learner => "changes of members",
         Op::WatchCreate { .. } => "watch",
         Op::WatchCancel { .. } => "watch cancel",
         Op::WatchProgress { .. } => "watch progress",

@@ -348,6 +348,7 @@ impl Side {
             }
             Op::Status => self.status(&mut door).await,
             Op::Members { linearizable } => self.members(&mut door, *linearizable).await,
+            Op::Learner => crate::members::learner(&self.names, &mut door.cluster).await,
             Op::WatchNothing { stream } => {
                 self.streams[*stream].send(None).await;
                 Reply::Done

@@ -44,6 +44,7 @@ pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
         log: log(given)?,
         join: None,
         server: ServerConfig {
+            data_lost: false,
             cluster,
             node,
             name,

@@ -60,7 +60,7 @@ pub(super) fn resolve(settings: &mut Settings) -> Result<(), Problem> {
     } else {
         runtime.block_on(ask(&join.endpoints))?
     };
-    let node = find(&members, &join)?;
+    let node = find(&members, &join, settings.server.data_lost)?;
     settings.server.cluster = cluster;
     be(settings, &join, node);
     let others = members.iter().filter(|m| m.id != node.get()).map(|m| Peer {
@@ -72,7 +72,9 @@ pub(super) fn resolve(settings: &mut Settings) -> Result<(), Problem> {
     // One that was added and has not started yet has no clients' address, and nothing to say to this one.
     settings.server.peers = others.filter(|p| !p.client_url.is_empty()).collect();
     settings.server.learners = members.iter().filter(|m| m.learner).map(|m| NodeId(m.id)).collect();
-    settings.server.learners.insert(node);
+    if !settings.server.data_lost {
+        settings.server.learners.insert(node);
+    }
     let me = me(settings, &join);
     settings.server.peers.push(me);
     Ok(())
@@ -170,7 +172,7 @@ fn read_page(page: &str) -> Result<(u64, Vec<MemberInfo>), String> {
 }
 
 /// The member that this node is to be.
-fn find(members: &[MemberInfo], join: &Join) -> Result<NodeId, Problem> {
+fn find(members: &[MemberInfo], join: &Join, data_lost: bool) -> Result<NodeId, Problem> {
     let mine = |m: &&MemberInfo| m.peer_urls.iter().any(|url| address(url) == join.peer);
     let Some(member) = members.iter().find(mine) else {
         let known: Vec<&str> = members.iter().flat_map(|m| &m.peer_urls).map(String::as_str).collect();
@@ -188,7 +190,7 @@ fn find(members: &[MemberInfo], join: &Join) -> Result<NodeId, Problem> {
             ),
         ));
     };
-    if member.name.is_empty() {
+    if member.name.is_empty() || data_lost {
         return Ok(NodeId(member.id));
     }
     Err(Problem::new(
@@ -199,7 +201,7 @@ fn find(members: &[MemberInfo], join: &Join) -> Result<NodeId, Problem> {
         ),
         format!(
             "start it with its own data directory (--data); if that is lost, `quorate node replace {:x}` removes it and adds \
-             a new member in its place",
+             a new member in its place; or add --data-lost, and it is taken back",
             member.id
         ),
     ))
@@ -232,13 +234,13 @@ mod tests {
             etcd: String::new(),
             data: None,
         };
-        assert_eq!(find(&members, &join("h:4")), Ok(NodeId(4)));
-        let unknown = find(&members, &join("h:5")).unwrap_err();
+        assert_eq!(find(&members, &join("h:4"), false), Ok(NodeId(4)));
+        let unknown = find(&members, &join("h:5"), false).unwrap_err();
         assert!(
             unknown.message.contains("h:5") && unknown.hint.contains("quorate node add h:5"),
             "{unknown}"
         );
-        let known = find(&members, &join("h:1")).unwrap_err();
+        let known = find(&members, &join("h:1"), false).unwrap_err();
         assert_eq!(known.exit, Exit::DataDir);
         assert!(known.hint.contains("quorate node replace 1"), "{known}");
     }

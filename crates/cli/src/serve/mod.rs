@@ -42,6 +42,10 @@ pub(crate) struct Args {
     /// Ask for votes at once in place of waiting for a leader to be heard: for the first node of a cluster that starts
     #[arg(long)]
     campaign_at_once: bool,
+    /// This node ran before and its data directory is lost: make a new one, which confirms nothing and whose vote does not
+    /// count before the other nodes have told it what it may have forgotten. Without effect once that is made
+    #[arg(long)]
+    data_lost: bool,
     /// Say in JSON on standard output when the node serves, and why if it does not
     #[arg(long)]
     json: bool,
@@ -80,6 +84,7 @@ pub(crate) enum Notice {
 pub(crate) fn run(args: &Args) -> Result<(), Problem> {
     let mut settings = Settings::gather(args.config.as_deref(), &args.flags)?;
     settings.server.campaign_at_once = args.campaign_at_once;
+    settings.server.data_lost = args.data_lost;
     if args.print_config {
         let printed = write!(std::io::stdout(), "{}", settings.to_toml());
         return printed

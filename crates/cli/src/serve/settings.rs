@@ -296,6 +296,7 @@ impl Settings {
                 election_min: shortest,
                 election_max: longest,
                 campaign_at_once: false,
+                data_lost: false,
                 reported_version: flags
                     .reported_version
                     .or(file.reported_version)

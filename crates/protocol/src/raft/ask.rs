@@ -13,6 +13,8 @@ impl Raft {
         (self.leader, self.led_by, self.given, self.applied, self.term_start).hash(to);
         (self.role as u8, self.hard_write <= self.durable_write, self.withheld.is_some()).hash(to);
         (self.state_lost, self.owed).hash(to);
+        self.deaf.as_ref().map(|deaf| (&deaf.told, deaf.newest)).hash(to);
+        self.withheld.filter(|w| w.disk_lost).map(|w| w.term).hash(to);
         // A no counts as silence does, but where a peer becomes reachable again.
         for (node, &(_, withheld)) in self.votes.iter().filter(|(_, (granted, _))| *granted) {
             (node, withheld).hash(to);

@@ -50,6 +50,7 @@ impl Raft {
             self.drop_reads();
             self.role_changed("the leader was not heard in time", false);
         }
+        self.ask_terms();
         if self.may_campaign() && !self.is_bound(now) {
             self.ask_pre_votes(now);
         }
@@ -59,9 +60,9 @@ impl Raft {
     /// alone holds the entry that removes it, those who stay cannot win against its longer log, and all would wait for ever:
     /// its own configuration lets them elect it, it commits the entry, and leaves.
     ///
-    /// Not one that has lost its state: it could show nobody what its log begins with.
+    /// Not one that has lost its state: it could show nobody what its log begins with. Nor one that has lost its disk.
     fn may_campaign(&self) -> bool {
-        if self.state_lost && !mutant(&self.config, Mutant::LostStateCampaigns) {
+        if self.disk_lost() || (self.state_lost && !mutant(&self.config, Mutant::LostStateCampaigns)) {
             return false;
         }
         let id = self.config.id;
@@ -303,13 +304,19 @@ impl Raft {
     }
 
     /// A voter withholds, and goes on so for as long as this term lasts: were this leader lost, its yes would count for
-    /// nothing. Not while a majority without such voters is not at hand, which alone could elect this leader again, nor
+    /// nothing. Not before it holds this term's first entry, unless it takes none: this term may be new enough. Not while a majority without such voters is not at hand, which alone could elect this leader again, nor
     /// while something is under way that would have to begin anew.
     fn renewal_would_heal(&self, now: Instant) -> bool {
         let membership = self.membership();
-        let long = |since: Instant| now.since(since) >= self.config.election_min;
+        // The first chunk may be long on its way.
+        let enough = |p: &Progress| {
+            if p.takes_no_snapshot() { 4 * self.config.election_max } else { self.config.election_min }
+        };
+        let long = |p: &Progress| p.withholds.is_some_and(|since| now.since(since) >= enough(p));
+        let vain = |p: &Progress| long(p) && p.withholds_in_vain(self.term_start);
+        // A learner that has lost its disk is deaf, too; one that has only forgotten entries costs nothing.
         let patient =
-            self.progress.iter().any(|(&n, p)| membership.is_voter(n) && p.withholds.is_some_and(long));
+            self.progress.iter().any(|(&n, p)| vain(p) && (membership.is_voter(n) || p.takes_nothing()));
         let at_hand = |n: NodeId| {
             n == self.config.id
                 || self
@@ -319,7 +326,7 @@ impl Raft {
         };
         patient
             && self.transfer.is_none()
-            && !self.progress.values().any(|p| matches!(p.phase, Phase::Snapshot { .. }))
+            && !self.progress.values().any(|p| matches!(p.phase, Phase::Snapshot { .. }) && !vain(p))
             && membership.is_quorum(at_hand)
     }
 

@@ -77,6 +77,11 @@ impl Membership {
         self.sets().all(|set| set.iter().all(|&n| yes(n)))
     }
 
+    /// Whether somebody else than `one` says yes in every majority that it could be part of.
+    pub fn meets_majorities_of(&self, one: NodeId, yes: impl Fn(NodeId) -> bool) -> bool {
+        self.sets().all(|set| 2 * set.iter().filter(|&&n| n != one && yes(n)).count() >= set.len())
+    }
+
     /// The largest index that a majority of each voter set has reached.
     pub fn reached(&self, of: impl Fn(NodeId) -> Index) -> Index {
         let reached = |set: &BTreeSet<NodeId>| {
@@ -201,6 +206,16 @@ mod tests {
         assert!(!joint.is_quorum(|n| n.0 <= 3), "the outgoing ones alone");
         assert!(!joint.is_quorum(|n| n.0 >= 3 && n.0 != 2), "3, 4, 5 lack a majority of 1, 2, 3");
         assert!(joint.is_quorum(|n| [2, 3, 4].contains(&n.0)));
+        assert!(
+            old.meets_majorities_of(NodeId(1), |n| n.0 != 1)
+                && !old.meets_majorities_of(NodeId(1), |n| n.0 <= 2)
+        );
+        let two = Membership::of_voters(ids(&[1, 2]));
+        assert!(
+            two.meets_majorities_of(NodeId(1), |n| n.0 == 2)
+                && !two.meets_majorities_of(NodeId(1), |n| n.0 == 1)
+        );
+        assert!(!Membership::of_voters(ids(&[1])).meets_majorities_of(NodeId(1), |_| true));
         assert_eq!(joint.reached(|n| Index(n.0 * 10)), Index(20));
         assert_eq!(old.reached(|n| Index(n.0)), Index(2));
         assert_eq!(Membership::of_voters(ids(&[1, 2, 3, 4])).reached(|n| Index(n.0)), Index(2));

@@ -42,7 +42,8 @@
 //!
 //! That is about entries. A *term* or a *vote* must not be forgotten at all, since no peer can give it back: the journal
 //! keeps both in two places, so that one damaged place loses neither. (What remains: where both are lost, a replica could
-//! vote a second time, or confirm the entries of a leader older than the one it had voted for.)
+//! vote a second time, or confirm the entries of a leader older than the one it had voted for.) A replica whose whole disk is
+//! lost knows neither; what it takes to have it back stands on the page of `lost`.
 //!
 //! # Replicas that have lost their state
 //!
@@ -76,6 +77,7 @@ mod ask;
 pub mod election;
 pub mod leases;
 mod log;
+mod lost;
 pub mod membership;
 pub mod message;
 pub mod progress;
@@ -89,6 +91,7 @@ pub mod types;
 use crate::Core;
 use leases::Leases;
 use log::Log;
+use lost::Deaf;
 pub use membership::{BOOK_MAX, Membership};
 pub use message::Message;
 pub use progress::{Phase, Progress};
@@ -124,6 +127,8 @@ pub struct Raft {
     owed: Option<(NodeId, Index)>,
     uncommitted_bytes: usize,
     withheld: Option<Withheld>,
+    /// Its disk is lost, and the others' terms are not known yet.
+    deaf: Option<Deaf>,
     /// The state up to the base is gone; see "Replicas that have lost their state".
     state_lost: bool,
 
@@ -170,8 +175,10 @@ pub struct Raft {
 /// See the module page.
 #[derive(Clone, Copy, Debug)]
 struct Withheld {
-    /// The newest term known at the start.
+    /// The newest term known at the start, or told by the others since.
     term: Term,
+    /// Everything may be forgotten; see the page of `lost`.
+    disk_lost: bool,
 }
 
 impl Core for Raft {
@@ -266,8 +273,12 @@ impl Raft {
         }
         hard.commit = hard.commit.max(boot.applied).min(last.index);
         let fresh = hard.term == Term(0);
-        let withheld = (boot.withhold_votes || boot.withheld_upto.is_some_and(|upto| upto > last.index))
-            .then_some(Withheld { term: hard.term });
+        let forgot = boot.withhold_votes || boot.withheld_upto.is_some_and(|upto| upto > last.index);
+        let withheld = if boot.disk_lost {
+            Some(Withheld { term: Term(u64::MAX), disk_lost: true })
+        } else {
+            forgot.then_some(Withheld { term: hard.term, disk_lost: false })
+        };
         let mut raft = Self {
             rng,
             hard,
@@ -282,6 +293,7 @@ impl Raft {
             owed: None,
             uncommitted_bytes: 0,
             withheld,
+            deaf: boot.disk_lost.then(Deaf::default),
             state_lost: boot.state_lost,
             election_at: now,
             excused: false,
@@ -313,7 +325,7 @@ impl Raft {
         raft.unapplied_bytes = raft.log.bytes_of(raft.applied, raft.hard.commit);
         raft.reads.seed(raft.rng.next_u64());
         raft.next_snapshot = raft.rng.next_u64() >> 8;
-        if !(fresh && boot.campaign_at_once) {
+        if !(fresh && boot.campaign_at_once && !boot.disk_lost) {
             raft.redraw_timeout(now);
         }
         Ok(raft)
@@ -327,7 +339,8 @@ impl Raft {
         match &message {
             Message::RequestVote { term, pre, .. } => {
                 let own = if *pre { self.hard.term.next() } else { self.hard.term };
-                assert_eq!(*term, own, "a candidate asks for its own term");
+                let asks_terms = *pre && self.deaf.is_some() && *term == self.hard.term;
+                assert!(*term == own || asks_terms, "a candidate asks for its own term");
                 assert!(*pre || self.hard.vote == Some(self.config.id), "a candidate votes for itself first");
             }
             Message::Vote { granted: true, pre: false, term, .. } => {
@@ -403,6 +416,7 @@ impl Raft {
             return;
         }
         let term = message.term();
+        self.learn_term(from, &message);
         match message {
             Message::RequestVote { term, pre, transfer, last } => {
                 return self.vote_requested(now, from, term, pre, transfer, last);
@@ -420,6 +434,7 @@ impl Raft {
         }
         match message {
             Message::RequestVote { .. } => {}
+            Message::Append { .. } | Message::SnapshotChunk { .. } if self.is_deaf() => {}
             Message::Vote { term, pre, granted, withheld } => {
                 self.vote_came(now, from, term, pre, granted, withheld);
             }
@@ -433,6 +448,7 @@ impl Raft {
                 let promised = self.promise(now, lease);
                 self.post(from, Message::HeartbeatResponse { term, round, withheld, promised });
                 self.ask_for_state(from);
+                self.ask_terms();
             }
             Message::HeartbeatResponse { round, withheld, promised, .. } => {
                 self.heartbeat_answered(now, from, round, (withheld, promised));

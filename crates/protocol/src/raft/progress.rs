@@ -65,6 +65,22 @@ impl Progress {
         }
     }
 
+    /// It has been shown this term's first entry and still withholds, or it takes no entries: this term does not heal it.
+    pub(super) fn withholds_in_vain(&self, term_start: Index) -> bool {
+        let shown = self.told >= term_start && self.matched >= term_start;
+        shown || self.takes_nothing()
+    }
+
+    /// It confirms neither entries nor chunks.
+    pub(super) fn takes_nothing(&self) -> bool {
+        matches!(self.phase, Phase::Probe { .. }) || self.takes_no_snapshot()
+    }
+
+    /// It has stored nothing of the snapshot that it is sent.
+    pub(super) fn takes_no_snapshot(&self) -> bool {
+        matches!(&self.phase, Phase::Snapshot(outgoing) if outgoing.stored == 0)
+    }
+
     /// The follower confirmed up to `matched`; true if that is news.
     pub(super) fn confirm(&mut self, matched: Index) -> bool {
         while self.under_way.front().is_some_and(|&(last, _)| last <= matched) {

@@ -193,8 +193,8 @@ impl Raft {
         let Some(p) = self.progress.get_mut(&from) else { return };
         p.heard = now;
         p.promised = p.promised.max(counts);
-        let shown = p.told >= self.term_start && p.matched >= self.term_start;
-        p.withholds = if withheld { p.withholds.or(shown.then_some(now)) } else { None };
+        let vain = p.withholds_in_vain(self.term_start);
+        p.withholds = if withheld { p.withholds.or(vain.then_some(now)) } else { None };
         if let Phase::Probe { waiting } = &mut p.phase {
             *waiting &= now.since(p.probed) < self.config.heartbeat;
         }

@@ -46,7 +46,7 @@ pub struct Outgoing {
     id: SnapshotId,
     /// The last index of the snapshot, once known.
     upto: Option<Index>,
-    stored: u64,
+    pub(super) stored: u64,
     /// The bytes of each chunk that was sent.
     under_way: VecDeque<usize>,
     /// The chunk that the driver was asked for: one at a time, since it may answer late, and must not answer twice.

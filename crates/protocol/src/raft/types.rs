@@ -122,6 +122,8 @@ pub enum Mutant {
     LeaseBrokenByConnection,
     /// The yes of a learner counts as a voter's.
     LearnerVoteCounts,
+    /// A replica that lost its disk confirms entries to whoever leads.
+    LostDiskConfirms,
     /// Not in the core: a new member gets the id of one that was removed.
     IdGivenTwice,
     /// Not in the core: a change of members is answered before it is committed.
@@ -130,7 +132,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of the core, with their names.
-    pub const ALL: [(&'static str, Self); 20] = [
+    pub const ALL: [(&'static str, Self); 21] = [
         ("fig8-commit", Self::Fig8Commit),
         ("vote-not-durable", Self::VoteNotDurable),
         ("ack-before-fsync", Self::AckBeforeFsync),
@@ -151,6 +153,7 @@ impl Mutant {
         ("lease-forgotten-by-restart", Self::LeaseForgottenByRestart),
         ("lease-broken-by-connection", Self::LeaseBrokenByConnection),
         ("learner-vote-counts", Self::LearnerVoteCounts),
+        ("lost-disk-confirms", Self::LostDiskConfirms),
     ];
 
     /// Those of what stands above the core, which only a simulation of whole nodes can catch.
@@ -178,6 +181,8 @@ pub struct Boot {
     pub withheld_upto: Option<Index>,
     /// A vote may have been forgotten.
     pub withhold_votes: bool,
+    /// The whole disk is lost, though this replica has promised things: see the page of `lost`.
+    pub disk_lost: bool,
     /// What stands for the log's beginning is not there any more: the machine is empty, whatever `applied` says.
     pub state_lost: bool,
     /// Campaign without waiting, if there never was a term.

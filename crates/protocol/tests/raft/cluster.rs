@@ -151,6 +151,10 @@ pub struct Member {
     /// For the next start: what recovery would find out about forgotten promises.
     pub withheld_upto: Option<Index>,
     pub withhold_votes: bool,
+    /// Its disk was lost, and it has not been seen healed.
+    pub disk_lost: bool,
+    /// What it held, and had confirmed, on disks that were lost.
+    pub once: BTreeSet<EntryId>,
     /// Its disk's state is gone; what stands for it in the journal is still there.
     pub state_lost: bool,
     /// Its disk flushes by hand only, whatever the options say.
@@ -277,6 +281,8 @@ impl Cluster {
             life: 0,
             withheld_upto: None,
             withhold_votes: false,
+            disk_lost: false,
+            once: BTreeSet::new(),
             state_lost: false,
             by_hand: false,
             rate: 1_000_000,
@@ -312,6 +318,7 @@ impl Cluster {
             applied: m.disk.base.id.index,
             withheld_upto: m.withheld_upto,
             withhold_votes: m.withhold_votes,
+            disk_lost: m.disk_lost,
             state_lost: m.state_lost,
             campaign_at_once: false,
             promised,
@@ -323,13 +330,25 @@ impl Cluster {
         }
     }
 
+    /// Its disk is lost with all that it holds; another takes its place. What it had sent is gone with its connections.
+    pub fn wipe(&mut self, node: NodeId, founders: &Membership) {
+        self.crash(node, 0);
+        self.net.retain(|packet| packet.from != node);
+        self.note(|| format!("n{node} loses its disk"));
+        let Some(m) = self.members.get_mut(&node) else { return };
+        m.once.extend(m.disk.entries.iter().map(|entry| entry.id));
+        m.once.insert(m.disk.base.id);
+        let state = Machine { at: EntryId::ZERO, digest: 0, membership: founders.clone() };
+        m.disk = Disk { hard: HardState::default(), base: state.base(), entries: vec![], state };
+        (m.disk_lost, m.state_lost, m.withhold_votes, m.withheld_upto) = (true, false, false, None);
+    }
+
     /// The process is gone; of what it had not flushed the first `kept` writes are on disk anyway.
     pub fn crash(&mut self, node: NodeId, kept: usize) {
         self.note(|| format!("n{node} crashes, {kept} unflushed writes kept"));
         let Some(m) = self.members.get_mut(&node) else { return };
-        if m.raft.take().is_none() {
-            return;
-        }
+        let Some(raft) = m.raft.take() else { return };
+        m.disk_lost &= raft.disk_lost();
         for append in m.unflushed.drain(..).take(kept) {
             m.disk.write(append);
         }
@@ -448,7 +467,9 @@ impl Cluster {
             return sights.push(sight);
         }
         let members = &self.members;
-        let holds = |n: NodeId, id: EntryId| members.get(&n).is_some_and(|m| m.disk.holds(id));
+        let holds = |n: NodeId, id: EntryId| {
+            members.get(&n).is_some_and(|m| m.disk.holds(id) || m.once.contains(&id))
+        };
         if let Err(why) = self.checker.judge(&sight, &holds) {
             self.fail(why);
         }

@@ -19,6 +19,7 @@ fn follower() -> Raft {
         applied: Index(0),
         withheld_upto: None,
         withhold_votes: false,
+        disk_lost: false,
         state_lost: false,
         campaign_at_once: false,
     };

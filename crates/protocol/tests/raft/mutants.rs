@@ -18,8 +18,9 @@ enum Healthy {
 
 use Healthy::{NoFault, Shows};
 
-const DIRECTED: [(Mutant, &str, Healthy); 20] = [
+const DIRECTED: [(Mutant, &str, Healthy); 21] = [
     (Mutant::Fig8Commit, "figure8", NoFault),
+    (Mutant::LostDiskConfirms, "lost_disk_and_an_old_leader", NoFault),
     (Mutant::VoteNotDurable, "vote_waits_for_disk", NoFault),
     (Mutant::AckBeforeFsync, "replicates_and_commits", NoFault),
     (Mutant::StaleLeaderRead, "deposed_leader_serves_no_read", NoFault),

@@ -29,7 +29,7 @@ pub fn run(seed: u64, steps: usize, mutant: Option<Mutant>) -> Result<(), String
     options.config.log_keep_bytes = *rng.pick(&[0, 200, 100_000]);
     options.config.log_pin_bytes = 4 * options.config.log_keep_bytes;
     options.config.max_unapplied_bytes = *rng.pick(&[0, 200, 100_000]);
-    let mix = Mix::draw(&mut rng);
+    let mut mix = Mix::draw(&mut rng);
     // From a stream of its own, so that schedules without leases stay what they were.
     let mut clocks = Rng::stream(seed, "clocks");
     let drift = clocks.chance(1, 2).then(|| *clocks.pick(&[0, 1_000, 100_000]));
@@ -41,7 +41,11 @@ pub fn run(seed: u64, steps: usize, mutant: Option<Mutant>) -> Result<(), String
         options.config.max_append_entries = 1;
     }
     let ids: Vec<u64> = (1..=voters).collect();
-    let mut schedule = Schedule { cluster: Cluster::new(options, &ids, &[]), mix, rng };
+    let mut disks = Rng::stream(seed, "lost disks");
+    if mix.change == 0 && !mix.storm && disks.chance(1, 2) {
+        mix.lose_disk = disks.between(1, 5);
+    }
+    let mut schedule = Schedule { cluster: Cluster::new(options, &ids, &[]), mix, rng, disks };
     let first = schedule.cluster.raft(1).membership().clone();
     for spare in voters + 1..=NODES {
         // Not members yet; they hear of the group once they are.
@@ -66,6 +70,11 @@ pub fn run(seed: u64, steps: usize, mutant: Option<Mutant>) -> Result<(), String
     schedule.heal()
 }
 
+/// It has lost its state or its disk, and has not healed.
+fn is_sick(m: &crate::cluster::Member) -> bool {
+    m.state_lost || m.raft.as_ref().map_or(m.disk_lost, Raft::disk_lost)
+}
+
 /// How often each thing happens, of 1000 steps.
 struct Mix {
     lose: u64,
@@ -80,6 +89,8 @@ struct Mix {
     timeout: u64,
     /// Of 10 crashes, how many cost the state, while no other is lost. Where members change, one may be alone with its loss.
     lose_state: u64,
+    /// The same for whole disks.
+    lose_disk: u64,
     /// Leaders fall as soon as they are made, and messages trickle: what Figure 8 needs.
     storm: bool,
 }
@@ -100,6 +111,7 @@ impl Mix {
                 disconnect: 0,
                 timeout: rng.between(20, 100),
                 lose_state: 0,
+                lose_disk: 0,
                 storm,
             };
         }
@@ -116,6 +128,7 @@ impl Mix {
             disconnect: of(20),
             timeout: 3 + of(20),
             lose_state: 0,
+            lose_disk: 0,
             storm,
         };
         if mix.change == 0 {
@@ -129,6 +142,7 @@ struct Schedule {
     cluster: Cluster,
     mix: Mix,
     rng: Rng,
+    disks: Rng,
 }
 
 impl Schedule {
@@ -319,6 +333,7 @@ impl Schedule {
             let kept = self.rng.below(4) as usize;
             self.cluster.crash(node, kept);
             self.lose_state(node);
+            self.lose_disk(node);
         }
         let back = if self.rng.chance(1, 2) && !self.mix.storm { node } else { self.node() };
         if !self.cluster.up(back) {
@@ -326,12 +341,12 @@ impl Schedule {
         }
     }
 
-    /// The state of a node that is down is gone. One at a time, and in a group that can do without it.
+    /// The state of a node that is down is gone. One loss at a time, and in a group that can do without it.
     fn lose_state(&mut self, node: NodeId) {
         let members = &mut self.cluster.members;
         let voters = |m: &crate::cluster::Member| m.disk.state.membership.voters.len();
         if self.mix.lose_state == 0
-            || members.values().any(|m| m.state_lost)
+            || members.values().any(is_sick)
             || members.values().any(|m| voters(m) < 3)
             || !self.rng.chance(self.mix.lose_state, 10)
         {
@@ -339,6 +354,20 @@ impl Schedule {
         }
         if let Some(m) = members.get_mut(&node) {
             m.state_lost = true;
+        }
+    }
+
+    /// The disk of a voter that is down is gone. One at a time, until it has healed, in a group that can do without it.
+    fn lose_disk(&mut self, node: NodeId) {
+        let members = &mut self.cluster.members;
+        let Some(group) = members.get(&node).map(|m| m.disk.state.membership.clone()) else { return };
+        if self.mix.lose_disk > 0
+            && !members.values().any(is_sick)
+            && group.voters.len() >= 3
+            && group.voters.contains(&node)
+            && self.disks.chance(self.mix.lose_disk, 10)
+        {
+            self.cluster.wipe(node, &group);
         }
     }
 

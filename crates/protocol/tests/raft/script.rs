@@ -18,6 +18,7 @@
 //! | `crash N [K]`, `start N`, `restart N [K]` | the process ends, K of its unflushed writes are on disk anyway |
 //! | `seed N TERM T T T` | it starts over a disk with this term and a log of these terms |
 //! | `tear N I`, `forget N` | its disk loses the log from I on; its next start knows that a vote may be forgotten |
+//! | `wipe N 1 2 3` | its process ends and its disk is lost with all on it; it is started again as such a one, among these voters |
 //! | `lose N` | its disk loses the state of its checkpoint, which its journal still names |
 //! | `hold N` | its disk flushes by hand only, also in `stabilize` |
 //! | `unvote N` | damage: its disk loses its vote, and nobody notices (with `set check off`) |
@@ -122,6 +123,11 @@ impl Runner {
             "restart" => c.restart(node, second.unwrap_or(0) as usize),
             "tear" => c.tear(node, Index(second?)),
             "seed" => c.seed(node, second?, &numbers[2..]),
+            "wipe" => {
+                let founders = members(&args[1..]);
+                c.wipe(node, &founders);
+                c.start(node);
+            }
             "lose" => c.members.get_mut(&node)?.state_lost = true,
             "hold" => c.members.get_mut(&node)?.by_hand = true,
             "unvote" => c.members.get_mut(&node)?.disk.hard.vote = None,

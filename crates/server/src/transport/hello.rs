@@ -14,6 +14,9 @@ pub(super) const HELLO_BYTES: usize = 8 + 2 + 8 * 4 + 4;
 /// What follows it, with a checksum over both.
 pub(super) const MORE_BYTES: usize = 8 + 1 + 4;
 
+const REMOVED: u8 = 1;
+const TAKEN_BACK: u8 = 2;
+
 /// Who is on which side of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Hello {
@@ -27,6 +30,8 @@ pub(super) struct Hello {
     pub(super) member_at: u64,
     /// The receiver was a member of the cluster and is none any more: the sender will not talk to it.
     pub(super) removed: bool,
+    /// The sender's directory was made because its former one is lost.
+    pub(super) taken_back: bool,
 }
 
 impl Hello {
@@ -41,7 +46,7 @@ impl Hello {
         let crc = crc32c::crc32c(&out[..42]);
         out[42..46].copy_from_slice(&crc.to_le_bytes());
         out[46..54].copy_from_slice(&self.member_at.to_le_bytes());
-        out[54] = u8::from(self.removed);
+        out[54] = (u8::from(self.removed) * REMOVED) | (u8::from(self.taken_back) * TAKEN_BACK);
         let crc = crc32c::crc32c(&out[..55]);
         out[55..].copy_from_slice(&crc.to_le_bytes());
         out
@@ -63,6 +68,7 @@ impl Hello {
             life: rest.get_u64_le(),
             member_at: 0,
             removed: false,
+            taken_back: false,
         };
         if rest.get_u32_le() == crc32c::crc32c(&bytes[..42]) { Ok(hello) } else { Err(damaged()) }
     }
@@ -74,7 +80,9 @@ impl Hello {
         more: &[u8; MORE_BYTES],
     ) -> Result<(), Mistake> {
         let mut rest = &more[..];
-        (self.member_at, self.removed) = (rest.get_u64_le(), rest.get_u8() == 1);
+        self.member_at = rest.get_u64_le();
+        let flags = rest.get_u8();
+        (self.removed, self.taken_back) = (flags & REMOVED != 0, flags & TAKEN_BACK != 0);
         let crc = crc32c::crc32c_append(crc32c::crc32c(first), &more[..9]);
         if rest.get_u32_le() == crc { Ok(()) } else { Err(damaged()) }
     }

@@ -67,7 +67,16 @@ fn decode(bytes: &[u8; HELLO_BYTES + MORE_BYTES]) -> Result<Hello, Mistake> {
 
 #[test]
 fn a_hello_must_be_whole() {
-    let hello = Hello { version: VERSION, cluster: 7, from: 1, to: 2, life: 3, member_at: 4, removed: true };
+    let hello = Hello {
+        version: VERSION,
+        cluster: 7,
+        from: 1,
+        to: 2,
+        life: 3,
+        member_at: 4,
+        removed: true,
+        taken_back: false,
+    };
     let bytes = hello.encode();
     assert_eq!(decode(&bytes), Ok(hello));
     for i in 0..bytes.len() {
@@ -122,7 +131,7 @@ impl Node {
             std::process::id(),
             listener.local_addr().unwrap().port()
         ));
-        let life = (me, Met::beside(&data));
+        let life = (Life { number: me, taken_back: false }, Met::beside(&data));
         let driver = (inbox.clone(), Clock::start());
         let transport =
             Transport::new(CLUSTER, NodeId(me), life, roster, PATIENCE, driver, &mut Rng::new(me));
@@ -186,8 +195,16 @@ async fn greet(listener: &TcpListener) -> TcpStream {
         let (mut stream, _) = listener.accept().await.unwrap();
         if read_hello(&mut stream).await.is_ok() {
             let (member_at, removed) = (0, false);
-            let hello =
-                Hello { version: VERSION, cluster: CLUSTER, from: 2, to: 1, life: 3, member_at, removed };
+            let hello = Hello {
+                version: VERSION,
+                cluster: CLUSTER,
+                from: 2,
+                to: 1,
+                life: 3,
+                member_at,
+                removed,
+                taken_back: false,
+            };
             stream.write_all(&hello.encode()).await.unwrap();
             return stream;
         }

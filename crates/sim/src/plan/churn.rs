@@ -96,6 +96,12 @@ impl Run {
             self.world.counts.add("nodes that joined");
             self.world.start(id);
         }
+        if !calm && self.disks && churn.rng.chance(1, 25) {
+            let one = NodeId(churn.rng.between(1, self.world.nodes()));
+            self.world.kill(one);
+            self.world.lose_disk(one);
+        }
+        let Some(churn) = &mut self.churn else { return };
         if calm || churn.asked.is_some() {
             return;
         }
