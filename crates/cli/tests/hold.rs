@@ -74,7 +74,7 @@ fn a_lock_is_waited_for_through_whichever_node_lives() {
     let up = Up::start(&["--ephemeral"]);
     let nodes = nodes(&up.ready());
     let urls = endpoints(&nodes);
-    let holder = start(&["lock", "job"], &urls, "read line");
+    let mut holder = start(&["lock", "job"], &urls, "read line");
     eventually("the lock is held", || is_held(&urls));
     let (code, _, stderr) =
         said(start(&["lock", "job", "--wait", "1s"], &urls, "true").wait_with_output().unwrap());
@@ -89,8 +89,11 @@ fn a_lock_is_waited_for_through_whichever_node_lives() {
     let rest = endpoints(&nodes[1..]);
     eventually("the other nodes answer", || is_held(&rest));
     std::thread::sleep(std::time::Duration::from_secs(1));
+    // Its command waits for a line: the end of its input would end it, too.
+    let open = holder.stdin.take();
     send(i64::from(holder.id()), Signal::TERM);
     assert_eq!(said(holder.wait_with_output().unwrap()).0, 128 + 15);
+    drop(open);
     let (code, got, stderr) = said(waiter.wait_with_output().unwrap());
     assert_eq!(code, 0, "{stderr}");
     assert!(stderr.contains("through another node"), "{stderr}");
