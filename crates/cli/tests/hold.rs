@@ -156,14 +156,17 @@ fn a_command_is_ended_when_its_lock_is_lost() {
 fn a_command_runs_as_the_leader() {
     let up = Up::start(&["--ephemeral"]);
     let urls = endpoints(&nodes(&up.ready()));
-    let first = start(&["elect", "job", "--value", "first"], &urls, "read line; echo $QUORATE_FENCE");
+    let mut first = start(&["elect", "job", "--value", "first"], &urls, "read line; echo $QUORATE_FENCE");
     eventually("the first leads", || is_held(&urls));
     let second = start(&["elect", "job", "--value", "second"], &urls, "echo $QUORATE_FENCE");
     eventually("the second stands in line", || {
         output(&["kv", "get", "job/", "--prefix", "--endpoints", &urls]).1.contains("= second")
     });
+    // Its command waits for a line: the end of its input would end it, too.
+    let open = first.stdin.take();
     send(i64::from(first.id()), Signal::INT);
     assert_eq!(said(first.wait_with_output().unwrap()).0, 128 + 2);
+    drop(open);
     let (code, got, stderr) = said(second.wait_with_output().unwrap());
     assert_eq!(code, 0, "{stderr}");
     let list = output(&["fence", "list", "--endpoints", &urls]).1;

@@ -181,7 +181,6 @@ fn mistakes_are_told() {
         (&["cut.edn", "--level", "SI"], "cut.edn:8:"),
         (&["empty.edn", "--level", "SI"], "no operation is in it"),
         (&["nowhere.edn", "--level", "SI"], "nowhere.edn: cannot be opened"),
-        (&["skew.edn", "blind.edn", "--level", "SI", "--html", "x.html"], "--html with several histories"),
         (&["skew.edn", "--level", "SI", "--html", "no/such/x.html"], "cannot write no/such/x.html"),
     ] {
         let (code, out, err) = check(&folder.0, args);

@@ -23,11 +23,13 @@ fn plan(seed: u64) -> Plan {
 
 #[test]
 fn seeds_are_clean() {
+    let mut answered = 0;
     for seed in 0..12 {
         let outcome = plan(seed).run();
         assert_eq!(outcome.violation, None, "seed {seed}: {:?}", outcome.counts);
-        assert!(outcome.answered > 100, "seed {seed} did little: {}", outcome.answered);
+        answered += outcome.answered;
     }
+    assert!(answered > 3_000, "they did little: {answered}");
 }
 
 /// A damaged batch had replaced entries, and a log came back that no leader ever had.

@@ -105,7 +105,7 @@ mod tests {
             learner: true,
         };
         assert_eq!(
-            json(&[member.clone(), member])[..94],
+            json(&[member.clone(), member])[..96],
             *"[{\"id\":7,\"peerURLs\":[\"http://h:1\"],\"name\":\"a\\\"b\\\\c\\u000a\",\"clientURLs\":[],\"isLearner\":true},{\"id"
         );
     }
