@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{PATIENCE, Scratch, Up, eventually, follow, output, quorate, send};
+use common::{PATIENCE, Scratch, Up, eventually, follow, lives, output, quorate, send};
 use quorate_proto::etcdserverpb as pb;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -251,6 +251,8 @@ fn up_leaves_out_who_was_removed_and_says_who_runs_elsewhere() {
     send(up.child.id().into(), Signal::KILL);
     send(two["pid"].as_i64().unwrap(), Signal::KILL);
     drop(up);
+    let one = ready["nodes"][0]["pid"].as_i64().unwrap();
+    eventually("the first has stopped behind it", || !lives(one));
     let up = start();
     let ready = up.ready();
     assert_eq!(ready["removed"], json!([2, 3]), "{ready}");
