@@ -319,7 +319,13 @@ impl Run {
                     let raft = r.lane.raft();
                     let (role, term, last, leader) = (raft.role(), raft.term(), raft.last(), raft.leader());
                     let next = r.lane.deadline();
-                    format!("{}: {role:?} term {term} last {last:?} leader {leader:?} next {next:?}", p.id)
+                    let (commit, applied) = (raft.commit(), r.lane.view().applied().index);
+                    let (lost, gone, holds) = (raft.state_lost(), raft.disk_lost(), raft.withholds());
+                    format!(
+                        "{}: {role:?} term {term} last {last:?} commit {commit} applied {applied} state lost {lost} disk lost {gone} \
+                         withholds {holds} leader {leader:?} next {next:?}",
+                        p.id
+                    )
                 }
                 (None, why) => format!("{}: down ({})", p.id, why.as_deref().unwrap_or("stopped")),
             })
