@@ -215,7 +215,7 @@ impl Liar<'_> {
 
     fn message(&mut self) -> Message {
         let (term, commit) = (self.term(), self.index());
-        let kind = self.rng.below(14);
+        let kind = self.rng.below(16);
         let leads = matches!(kind, 2..=4 | 7 | 9 | 11 | 12);
         match if leads && !self.may_lead(term) { 5 } else { kind } {
             0 => {
@@ -244,11 +244,13 @@ impl Liar<'_> {
             10 => Message::ReadIndex { term, context: self.rng.next_u64() },
             11 => Message::TimeoutNow { term },
             12 => self.chunk(term),
-            _ => Message::SnapshotWant {
+            13 => Message::SnapshotWant {
                 term,
                 snapshot: SnapshotId(self.rng.below(3)),
                 seq: self.rng.below(3),
             },
+            14 => Message::TermAsked { term, life: self.rng.below(3) },
+            _ => Message::TermVouched { term, life: self.rng.below(3) },
         }
     }
 

@@ -409,6 +409,7 @@ fn put_message(out: &mut BytesMut, message: &Message) {
             out.put_u64_le(snapshot.0);
             out.varint(*seq);
         }
+        Message::TermAsked { life, .. } | Message::TermVouched { life, .. } => out.put_u64_le(*life),
     }
 }
 
@@ -427,6 +428,8 @@ const fn kind(message: &Message) -> u8 {
         Message::TimeoutNow { .. } => 11,
         Message::SnapshotChunk { .. } => 12,
         Message::SnapshotWant { .. } => 13,
+        Message::TermAsked { .. } => 14,
+        Message::TermVouched { .. } => 15,
     }
 }
 
@@ -464,6 +467,8 @@ fn read_message(r: &mut Reader) -> Read<Message> {
             Message::SnapshotChunk { term, snapshot, meta, seq, data: r.bytes()?, last }
         }
         13 => Message::SnapshotWant { term, snapshot: SnapshotId(r.u64()?), seq: r.varint()? },
+        14 => Message::TermAsked { term, life: r.u64()? },
+        15 => Message::TermVouched { term, life: r.u64()? },
         _ => return Err(Malformed),
     })
 }
@@ -491,7 +496,7 @@ mod tests {
 
     fn message(rng: &mut Rng) -> Message {
         let term = term(rng);
-        match rng.below(13) {
+        match rng.below(15) {
             0 => {
                 let (pre, transfer) = (rng.chance(1, 2), rng.chance(1, 2));
                 Message::RequestVote { term, pre, transfer, last: id(rng) }
@@ -526,7 +531,9 @@ mod tests {
                 let (snapshot, last) = (SnapshotId(rng.next_u64()), rng.chance(1, 2));
                 Message::SnapshotChunk { term, snapshot, meta, seq: rng.next_u64(), data: bytes(rng), last }
             }
-            _ => Message::SnapshotWant { term, snapshot: SnapshotId(rng.next_u64()), seq: rng.next_u64() },
+            12 => Message::SnapshotWant { term, snapshot: SnapshotId(rng.next_u64()), seq: rng.next_u64() },
+            13 => Message::TermAsked { term, life: rng.next_u64() },
+            _ => Message::TermVouched { term, life: rng.next_u64() },
         }
     }
 

@@ -13,7 +13,7 @@ impl Raft {
         (self.leader, self.led_by, self.given, self.applied, self.term_start).hash(to);
         (self.role as u8, self.hard_write <= self.durable_write, self.withheld.is_some()).hash(to);
         (self.state_lost, self.owed).hash(to);
-        self.deaf.as_ref().map(|deaf| (&deaf.told, deaf.newest)).hash(to);
+        self.deaf.hash(to);
         self.withheld.filter(|w| w.disk_lost).map(|w| w.term).hash(to);
         // A no counts as silence does, but where a peer becomes reachable again.
         for (node, &(_, withheld)) in self.votes.iter().filter(|(_, (granted, _))| *granted) {
@@ -21,7 +21,7 @@ impl Raft {
         }
         self.log.fingerprint(to);
         for (node, p) in &self.progress {
-            (node, p.matched, p.next, p.told, p.under_way.len(), p.withholds.is_some()).hash(to);
+            (node, p.matched, p.next, p.told, p.under_way.len(), p.withholds.is_some(), p.asker).hash(to);
             match &p.phase {
                 Phase::Probe { waiting } => (0, waiting).hash(to),
                 Phase::Replicate => 1.hash(to),

@@ -6,6 +6,7 @@
 //! election timeout says no to both (stickiness), unless that leader itself asked for the campaign
 //! or the connection to it broke meanwhile.
 
+use super::lost::Asker;
 use super::{EntryKind, Message, Mutant, Phase, Progress, Raft, Role, mutant};
 use bytes::Bytes;
 use quorate_base::time::Duration;
@@ -50,7 +51,6 @@ impl Raft {
             self.drop_reads();
             self.role_changed("the leader was not heard in time", false);
         }
-        self.ask_terms();
         if self.may_campaign() && !self.is_bound(now) {
             self.ask_pre_votes(now);
         }
@@ -304,30 +304,29 @@ impl Raft {
     }
 
     /// A voter withholds, and goes on so for as long as this term lasts: were this leader lost, its yes would count for
-    /// nothing. Not before it holds this term's first entry, unless it takes none: this term may be new enough. Not while a majority without such voters is not at hand, which alone could elect this leader again, nor
-    /// while something is under way that would have to begin anew.
+    /// nothing. Not before it holds this term's first entry, unless it takes none: this term may be new enough; and not while it
+    /// waits to hear that it is. Not while those are not at hand who could elect this leader again (a majority without such
+    /// voters, or all), nor while something is under way that would have to begin anew.
     fn renewal_would_heal(&self, now: Instant) -> bool {
         let membership = self.membership();
         // The first chunk may be long on its way.
         let enough = |p: &Progress| {
             if p.takes_no_snapshot() { 4 * self.config.election_max } else { self.config.election_min }
         };
-        let long = |p: &Progress| p.withholds.is_some_and(|since| now.since(since) >= enough(p));
+        let long = |p: &Progress| {
+            p.withholds.is_some_and(|since| now.since(since) >= enough(p)) && !p.asker.is_some_and(Asker::waits)
+        };
         let vain = |p: &Progress| long(p) && p.withholds_in_vain(self.term_start);
         // A learner that has lost its disk is deaf, too; one that has only forgotten entries costs nothing.
         let patient =
             self.progress.iter().any(|(&n, p)| vain(p) && (membership.is_voter(n) || p.takes_nothing()));
-        let at_hand = |n: NodeId| {
-            n == self.config.id
-                || self
-                    .progress
-                    .get(&n)
-                    .is_some_and(|p| p.withholds.is_none() && now.since(p.heard) <= 2 * self.config.heartbeat)
-        };
+        let heard = |p: &Progress| now.since(p.heard) <= 2 * self.config.heartbeat;
+        let at_hand = |n: NodeId| n == self.config.id || self.progress.get(&n).is_some_and(heard);
+        let sound = |n: NodeId| at_hand(n) && self.progress.get(&n).is_none_or(|p| p.withholds.is_none());
         patient
             && self.transfer.is_none()
             && !self.progress.values().any(|p| matches!(p.phase, Phase::Snapshot { .. }) && !vain(p))
-            && membership.is_quorum(at_hand)
+            && (membership.is_quorum(sound) || membership.is_unanimous(at_hand))
     }
 
     /// See "Replicas that may have forgotten".

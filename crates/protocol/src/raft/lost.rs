@@ -4,57 +4,83 @@
 //! against what it once promised:
 //!
 //! - Its votes are conditional, and it never campaigns (see "Replicas that may have forgotten" on the module's page).
-//! - It is *deaf* to entries and snapshots, which it would confirm, until it knows that their leader's term is newer than any
-//!   in which it promised something. A promise mattered only together with those of a majority. Each such majority has somebody
-//!   else in it, and no promise of theirs is of a later term than they are in now. So it asks the others for their terms, until
-//!   so many have told that one of each such majority is among them; only leaders of later terms than all of these count. (Its
-//!   leader makes such a term: it renews its own, as for any replica that withholds, and wins without this one's vote.)
+//! - It is *deaf* to entries and snapshots, which it would confirm, until their leader's term is newer than any in which it
+//!   promised something that can still matter. A promise mattered only together with those of a majority of its leader's
+//!   configuration. So it asks the leader that it hears, which vouches for its own term T by a round of heartbeats that begins
+//!   after the question: if one of each majority that the asker could be part of answered in T, no promise of the asker's
+//!   former life in a later term has elected anybody or committed anything, in this configuration; and the first of a later
+//!   one would have needed a majority of this configuration to take an entry of a later term. So leaders of terms newer than
+//!   T may be heeded. (This one makes such a term: it renews its own, as for any replica that withholds.)
+//! - Who answers must not be in doubt about its own promises: one that withholds does not count here.
 //! - It has healed, like others that withhold, with a committed entry of such a term: its log is then what the group's is.
 //!
-//! Whoever starts it says that it is such a one, and says so again at each start until it has healed: what it had learnt in
-//! between is not kept, and is learnt anew.
+//! It does not ask the members that it knows of: they are those of its founding, or of the log that it has got so far, and
+//! may all be gone.
 //!
-//! What remains: a vote of its former life that reaches its candidate only after all this, in a term above all terms told.
+//! Whoever starts it says that it is such a one, and says so again at each start until it has healed: what it had learnt in
+//! between is not kept, and is learnt anew. Each start asks under a name of its own, so that no answer to an earlier life counts.
+//!
+//! What remains: a vote of its former life that reaches its candidate only after all this, in a term above T.
 
-use super::{Message, Mutant, Raft, Withheld, mutant};
-use quorate_base::{NodeId, Term};
-use std::collections::BTreeSet;
+use super::{Message, Mutant, Progress, Raft, Role, Withheld, mutant};
+use quorate_base::NodeId;
 
-/// Who has told its term, and the newest one told.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Deaf {
-    pub(super) told: BTreeSet<NodeId>,
-    pub(super) newest: Term,
+/// A follower that has asked for the term, at its leader.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Asker {
+    /// Its name for this life.
+    life: u64,
+    /// The first round of heartbeats that began after it asked.
+    round: u64,
+    /// It was answered.
+    answered: bool,
+}
+
+impl Asker {
+    /// It is deaf for as long as this is so, whatever the term.
+    pub(super) fn waits(self) -> bool {
+        !self.answered
+    }
 }
 
 impl Raft {
-    /// What a message tells of the terms in which its sender has promised something.
-    pub(super) fn learn_term(&mut self, from: NodeId, message: &Message) {
-        let Some(deaf) = &mut self.deaf else { return };
-        let term = match message {
-            // A candidate has promised nothing in this term but its own vote to itself.
-            Message::RequestVote { term, .. } => Term(term.get().saturating_sub(1)),
-            message => message.term(),
+    // ---- the leader's side ----
+
+    pub(super) fn term_asked(&mut self, from: NodeId, life: u64) {
+        if self.role != Role::Leader || !self.progress.contains_key(&from) {
+            return;
+        }
+        let asker = match self.progress.get(&from).and_then(|p| p.asker) {
+            Some(asker) if asker.life == life => asker,
+            _ => Asker { life, round: self.reads.next_round(), answered: false },
         };
-        deaf.told.insert(from);
-        deaf.newest = deaf.newest.max(term);
-        let (told, newest) = (deaf.told.clone(), deaf.newest);
-        if self.membership().meets_majorities_of(self.config.id, |n| told.contains(&n)) {
-            self.deaf = None;
-            self.withheld = Some(Withheld { term: newest, disk_lost: true });
+        let vouched = self.membership().meets_majorities_of(from, |n| {
+            let sound = |p: &Progress| p.sound_round.is_some_and(|round| round >= asker.round);
+            n == self.config.id || self.progress.get(&n).is_some_and(sound)
+        });
+        if let Some(p) = self.progress.get_mut(&from) {
+            p.asker = Some(Asker { answered: vouched, ..asker });
+        }
+        if vouched {
+            let term = self.hard.term;
+            self.post(from, Message::TermVouched { term, life });
         }
     }
 
-    /// Asks those for their terms that have not told them. A pre-vote for a term that they are in is always answered.
-    pub(super) fn ask_terms(&mut self) {
-        let Some(deaf) = &self.deaf else { return };
-        let (term, last) = (self.hard.term, self.log.last());
-        let silent: Vec<NodeId> =
-            self.membership().nodes().into_iter().filter(|n| !deaf.told.contains(n)).collect();
-        for node in silent {
-            if node != self.config.id && self.membership().is_voter(node) {
-                self.post(node, Message::RequestVote { term, pre: true, transfer: false, last });
-            }
+    // ---- its own ----
+
+    /// Asks the leader that it hears.
+    pub(super) fn ask_term(&mut self, leader: NodeId) {
+        if let Some(life) = self.deaf {
+            let term = self.hard.term;
+            self.post(leader, Message::TermAsked { term, life });
+        }
+    }
+
+    pub(super) fn term_vouched(&mut self, life: u64) {
+        if self.deaf == Some(life) {
+            self.deaf = None;
+            self.withheld = Some(Withheld { term: self.hard.term, disk_lost: true });
         }
     }
 

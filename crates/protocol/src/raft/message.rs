@@ -133,6 +133,20 @@ pub enum Message {
         /// From 0 on.
         seq: u64,
     },
+    /// "My disk is lost: has anybody gone beyond your term?" See the page of `lost`.
+    TermAsked {
+        /// The follower's term.
+        term: Term,
+        /// Its name for this life.
+        life: u64,
+    },
+    /// "Enough of us were in my term when you had asked."
+    TermVouched {
+        /// The leader's term.
+        term: Term,
+        /// Who asked.
+        life: u64,
+    },
 }
 
 impl Message {
@@ -151,7 +165,9 @@ impl Message {
             | Self::ReadIndexResponse { term, .. }
             | Self::TimeoutNow { term }
             | Self::SnapshotChunk { term, .. }
-            | Self::SnapshotWant { term, .. } => *term,
+            | Self::SnapshotWant { term, .. }
+            | Self::TermAsked { term, .. }
+            | Self::TermVouched { term, .. } => *term,
         }
     }
 
@@ -165,6 +181,7 @@ impl Message {
                 | Self::SnapshotChunk { .. }
                 | Self::TimeoutNow { .. }
                 | Self::ReadIndexResponse { .. }
+                | Self::TermVouched { .. }
         )
     }
 

@@ -91,7 +91,6 @@ pub mod types;
 use crate::Core;
 use leases::Leases;
 use log::Log;
-use lost::Deaf;
 pub use membership::{BOOK_MAX, Membership};
 pub use message::Message;
 pub use progress::{Phase, Progress};
@@ -127,8 +126,8 @@ pub struct Raft {
     owed: Option<(NodeId, Index)>,
     uncommitted_bytes: usize,
     withheld: Option<Withheld>,
-    /// Its disk is lost, and the others' terms are not known yet.
-    deaf: Option<Deaf>,
+    /// Its disk is lost, and no leader has vouched for its term yet; its name for this life.
+    deaf: Option<u64>,
     /// The state up to the base is gone; see "Replicas that have lost their state".
     state_lost: bool,
 
@@ -175,7 +174,7 @@ pub struct Raft {
 /// See the module page.
 #[derive(Clone, Copy, Debug)]
 struct Withheld {
-    /// The newest term known at the start, or told by the others since.
+    /// The newest term known at the start, or vouched for since.
     term: Term,
     /// Everything may be forgotten; see the page of `lost`.
     disk_lost: bool,
@@ -293,7 +292,7 @@ impl Raft {
             owed: None,
             uncommitted_bytes: 0,
             withheld,
-            deaf: boot.disk_lost.then(Deaf::default),
+            deaf: None,
             state_lost: boot.state_lost,
             election_at: now,
             excused: false,
@@ -325,6 +324,7 @@ impl Raft {
         raft.unapplied_bytes = raft.log.bytes_of(raft.applied, raft.hard.commit);
         raft.reads.seed(raft.rng.next_u64());
         raft.next_snapshot = raft.rng.next_u64() >> 8;
+        raft.deaf = boot.disk_lost.then(|| raft.rng.next_u64());
         if !(fresh && boot.campaign_at_once && !boot.disk_lost) {
             raft.redraw_timeout(now);
         }
@@ -339,8 +339,7 @@ impl Raft {
         match &message {
             Message::RequestVote { term, pre, .. } => {
                 let own = if *pre { self.hard.term.next() } else { self.hard.term };
-                let asks_terms = *pre && self.deaf.is_some() && *term == self.hard.term;
-                assert!(*term == own || asks_terms, "a candidate asks for its own term");
+                assert!(*term == own, "a candidate asks for its own term");
                 assert!(*pre || self.hard.vote == Some(self.config.id), "a candidate votes for itself first");
             }
             Message::Vote { granted: true, pre: false, term, .. } => {
@@ -416,7 +415,6 @@ impl Raft {
             return;
         }
         let term = message.term();
-        self.learn_term(from, &message);
         match message {
             Message::RequestVote { term, pre, transfer, last } => {
                 return self.vote_requested(now, from, term, pre, transfer, last);
@@ -448,7 +446,7 @@ impl Raft {
                 let promised = self.promise(now, lease);
                 self.post(from, Message::HeartbeatResponse { term, round, withheld, promised });
                 self.ask_for_state(from);
-                self.ask_terms();
+                self.ask_term(from);
             }
             Message::HeartbeatResponse { round, withheld, promised, .. } => {
                 self.heartbeat_answered(now, from, round, (withheld, promised));
@@ -463,6 +461,8 @@ impl Raft {
                 self.chunk_came(from, snapshot, meta, seq, data, last);
             }
             Message::SnapshotWant { snapshot, seq, .. } => self.chunk_wanted(now, from, snapshot, seq),
+            Message::TermAsked { life, .. } => self.term_asked(from, life),
+            Message::TermVouched { life, .. } => self.term_vouched(life),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What a leader knows of one follower.
 
+use super::lost::Asker;
 use super::snapshot::{Outgoing, Pin};
 use quorate_base::{Index, Instant};
 use std::collections::VecDeque;
@@ -35,6 +36,10 @@ pub struct Progress {
     pub(super) heard: Instant,
     /// The newest heartbeat that it answered with a promise was sent then.
     pub(super) promised: Option<Instant>,
+    /// The newest round that it answered without a doubt about its own promises.
+    pub(super) sound_round: Option<u64>,
+    /// It has lost its disk and asked for the term.
+    pub(super) asker: Option<Asker>,
     /// The oldest message under way, and since when it is the oldest.
     pub(super) stalled: Option<(Index, Instant)>,
     /// The newest commit index that was sent.
@@ -57,6 +62,8 @@ impl Progress {
             probed: now,
             heard: now,
             promised: None,
+            sound_round: None,
+            asker: None,
             stalled: None,
             told: Index(0),
             withholds: None,

@@ -193,6 +193,9 @@ impl Raft {
         let Some(p) = self.progress.get_mut(&from) else { return };
         p.heard = now;
         p.promised = p.promised.max(counts);
+        if !withheld {
+            p.sound_round = p.sound_round.max(Some(round));
+        }
         let vain = p.withholds_in_vain(self.term_start);
         p.withholds = if withheld { p.withholds.or(vain.then_some(now)) } else { None };
         if let Phase::Probe { waiting } = &mut p.phase {

@@ -66,6 +66,8 @@ impl fmt::Display for Message {
             }
             Self::SnapshotWant { snapshot: SnapshotId::ANY, .. } => write!(f, "SnapshotWant t{term} of any"),
             Self::SnapshotWant { seq, .. } => write!(f, "SnapshotWant t{term} chunk {seq}"),
+            Self::TermAsked { .. } => write!(f, "TermAsked t{term}"),
+            Self::TermVouched { .. } => write!(f, "TermVouched t{term}"),
         }
     }
 }
