@@ -158,6 +158,8 @@ impl World {
         }
         self.places[at].life += 1;
         self.places[at].removed = None;
+        // It was the former process that was paused.
+        self.places[at].paused_until = None;
         match self.boot(at) {
             Ok(running) => {
                 self.places[at].running = Some(Box::new(running));

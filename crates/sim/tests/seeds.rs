@@ -91,3 +91,12 @@ fn seeds_in_which_tokens_are_shown_are_clean() {
     }
     assert!(taken > 100 && refused > 20, "{taken} taken, {refused} refused");
 }
+
+/// A group went over to two voters of which one had lost its disk, and stood still (1262, 1750); one that had lost its disk asked
+/// members that were gone, for ever (1496, 2482).
+#[test]
+fn seeds_that_found_a_lost_disk_never_taken_back_are_clean() {
+    for seed in [1262, 1496, 1750, 2482] {
+        assert_eq!(Plan { fences: true, ..churn(seed) }.run().violation, None, "seed {seed}");
+    }
+}
