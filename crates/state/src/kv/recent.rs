@@ -18,7 +18,7 @@ const GENERATION_BYTES: usize = if cfg!(test) { 1 << 10 } else { 4 << 20 };
 pub(super) struct Recent {
     young: HashMap<Bytes, Bytes>,
     old: HashMap<Bytes, Bytes>,
-    /// Bytes put into `young`; what was replaced there counts twice.
+    /// Bytes in `young`.
     bytes: usize,
 }
 
@@ -35,13 +35,21 @@ impl Recent {
 
     /// The record under `key` is now `stored`.
     pub(super) fn put(&mut self, key: &[u8], stored: &[u8]) {
-        self.old.remove(key);
-        self.insert(Bytes::copy_from_slice(key), Bytes::copy_from_slice(stored));
+        let stored = Bytes::copy_from_slice(stored);
+        if let Some(before) = self.young.get_mut(key) {
+            self.bytes = self.bytes + stored.len() - before.len();
+            *before = stored;
+            return;
+        }
+        let key = self.old.remove_entry(key).map_or_else(|| Bytes::copy_from_slice(key), |(key, _)| key);
+        self.insert(key, stored);
     }
 
     /// There is no record under `key` any more.
     pub(super) fn delete(&mut self, key: &[u8]) {
-        self.young.remove(key);
+        if let Some((key, stored)) = self.young.remove_entry(key) {
+            self.bytes -= key.len() + stored.len();
+        }
         self.old.remove(key);
     }
 
