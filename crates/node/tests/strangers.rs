@@ -215,7 +215,7 @@ impl Liar<'_> {
 
     fn message(&mut self) -> Message {
         let (term, commit) = (self.term(), self.index());
-        let kind = self.rng.below(16);
+        let kind = self.rng.below(15);
         let leads = matches!(kind, 2..=4 | 7 | 9 | 11 | 12);
         match if leads && !self.may_lead(term) { 5 } else { kind } {
             0 => {
@@ -238,7 +238,8 @@ impl Liar<'_> {
             }
             8 => {
                 let (withheld, promised) = (self.rng.chance(1, 5), self.rng.chance(1, 2));
-                Message::HeartbeatResponse { term, round: self.rng.next_u64(), withheld, promised }
+                let asks = self.rng.chance(1, 4).then(|| self.rng.below(3));
+                Message::HeartbeatResponse { term, round: self.rng.next_u64(), withheld, promised, asks }
             }
             9 => Message::Commit { term, commit },
             10 => Message::ReadIndex { term, context: self.rng.next_u64() },
@@ -249,7 +250,6 @@ impl Liar<'_> {
                 snapshot: SnapshotId(self.rng.below(3)),
                 seq: self.rng.below(3),
             },
-            14 => Message::TermAsked { term, life: self.rng.below(3) },
             _ => Message::TermVouched { term, life: self.rng.below(3) },
         }
     }

@@ -93,10 +93,11 @@ fn seeds_in_which_tokens_are_shown_are_clean() {
 }
 
 /// A group went over to two voters of which one had lost its disk, and stood still (1262, 1750); one that had lost its disk asked
-/// members that were gone, for ever (1496, 2482).
+/// A group went over to two voters of which one had lost its disk, and stood still (1262, 1750); one that had lost its disk asked
+/// members that were gone, for ever (1496, 2482); it waited for the word of another that withheld, which waited for it (3701, 4621).
 #[test]
 fn seeds_that_found_a_lost_disk_never_taken_back_are_clean() {
-    for seed in [1262, 1496, 1750, 2482] {
+    for seed in [1262, 1496, 1750, 2482, 3701, 4621] {
         assert_eq!(Plan { fences: true, ..churn(seed) }.run().violation, None, "seed {seed}");
     }
 }

@@ -383,10 +383,14 @@ fn put_message(out: &mut BytesMut, message: &Message) {
             out.varint(*round);
             out.varint(u64::try_from(lease.as_micros()).unwrap_or(u64::MAX));
         }
-        Message::HeartbeatResponse { round, withheld, promised, .. } => {
+        Message::HeartbeatResponse { round, withheld, promised, asks, .. } => {
             out.varint(*round);
             out.flag(*withheld);
             out.flag(*promised);
+            out.flag(asks.is_some());
+            if let Some(life) = asks {
+                out.put_u64_le(*life);
+            }
         }
         Message::Commit { commit, .. } => out.varint(commit.0),
         Message::ReadIndex { context, .. } => out.put_u64_le(*context),
@@ -409,7 +413,7 @@ fn put_message(out: &mut BytesMut, message: &Message) {
             out.put_u64_le(snapshot.0);
             out.varint(*seq);
         }
-        Message::TermAsked { life, .. } | Message::TermVouched { life, .. } => out.put_u64_le(*life),
+        Message::TermVouched { life, .. } => out.put_u64_le(*life),
     }
 }
 
@@ -428,8 +432,7 @@ const fn kind(message: &Message) -> u8 {
         Message::TimeoutNow { .. } => 11,
         Message::SnapshotChunk { .. } => 12,
         Message::SnapshotWant { .. } => 13,
-        Message::TermAsked { .. } => 14,
-        Message::TermVouched { .. } => 15,
+        Message::TermVouched { .. } => 14,
     }
 }
 
@@ -451,7 +454,8 @@ fn read_message(r: &mut Reader) -> Read<Message> {
         }
         7 => {
             let (round, withheld, promised) = (r.varint()?, r.flag()?, r.flag()?);
-            Message::HeartbeatResponse { term, round, withheld, promised }
+            let asks = if r.flag()? { Some(r.u64()?) } else { None };
+            Message::HeartbeatResponse { term, round, withheld, promised, asks }
         }
         8 => Message::Commit { term, commit: index(r)? },
         9 => Message::ReadIndex { term, context: r.u64()? },
@@ -467,8 +471,7 @@ fn read_message(r: &mut Reader) -> Read<Message> {
             Message::SnapshotChunk { term, snapshot, meta, seq, data: r.bytes()?, last }
         }
         13 => Message::SnapshotWant { term, snapshot: SnapshotId(r.u64()?), seq: r.varint()? },
-        14 => Message::TermAsked { term, life: r.u64()? },
-        15 => Message::TermVouched { term, life: r.u64()? },
+        14 => Message::TermVouched { term, life: r.u64()? },
         _ => return Err(Malformed),
     })
 }
@@ -496,7 +499,7 @@ mod tests {
 
     fn message(rng: &mut Rng) -> Message {
         let term = term(rng);
-        match rng.below(15) {
+        match rng.below(14) {
             0 => {
                 let (pre, transfer) = (rng.chance(1, 2), rng.chance(1, 2));
                 Message::RequestVote { term, pre, transfer, last: id(rng) }
@@ -515,7 +518,8 @@ mod tests {
             }
             6 => {
                 let (withheld, promised) = (rng.chance(1, 2), rng.chance(1, 2));
-                Message::HeartbeatResponse { term, round: rng.next_u64(), withheld, promised }
+                let asks = rng.chance(1, 2).then(|| rng.next_u64());
+                Message::HeartbeatResponse { term, round: rng.next_u64(), withheld, promised, asks }
             }
             7 => Message::Commit { term, commit: index(rng) },
             8 => Message::ReadIndex { term, context: rng.next_u64() },
@@ -532,7 +536,6 @@ mod tests {
                 Message::SnapshotChunk { term, snapshot, meta, seq: rng.next_u64(), data: bytes(rng), last }
             }
             12 => Message::SnapshotWant { term, snapshot: SnapshotId(rng.next_u64()), seq: rng.next_u64() },
-            13 => Message::TermAsked { term, life: rng.next_u64() },
             _ => Message::TermVouched { term, life: rng.next_u64() },
         }
     }

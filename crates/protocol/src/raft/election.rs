@@ -314,7 +314,8 @@ impl Raft {
             if p.takes_no_snapshot() { 4 * self.config.election_max } else { self.config.election_min }
         };
         let long = |p: &Progress| {
-            p.withholds.is_some_and(|since| now.since(since) >= enough(p)) && !p.asker.is_some_and(Asker::waits)
+            p.withholds.is_some_and(|since| now.since(since) >= enough(p))
+                && !p.asker.is_some_and(Asker::waits)
         };
         let vain = |p: &Progress| long(p) && p.withholds_in_vain(self.term_start);
         // A learner that has lost its disk is deaf, too; one that has only forgotten entries costs nothing.

@@ -11,7 +11,7 @@
 //!   former life in a later term has elected anybody or committed anything, in this configuration; and the first of a later
 //!   one would have needed a majority of this configuration to take an entry of a later term. So leaders of terms newer than
 //!   T may be heeded. (This one makes such a term: it renews its own, as for any replica that withholds.)
-//! - Who answers must not be in doubt about its own promises: one that withholds does not count here.
+//! - Who answers must know its own promises: one that asks itself does not count. (One that only withholds knows terms and votes.)
 //! - It has healed, like others that withhold, with a committed entry of such a term: its log is then what the group's is.
 //!
 //! It does not ask the members that it knows of: they are those of its founding, or of the log that it has got so far, and
@@ -47,7 +47,7 @@ impl Raft {
     // ---- the leader's side ----
 
     pub(super) fn term_asked(&mut self, from: NodeId, life: u64) {
-        if self.role != Role::Leader || !self.progress.contains_key(&from) {
+        if self.role != Role::Leader {
             return;
         }
         let asker = match self.progress.get(&from).and_then(|p| p.asker) {
@@ -68,14 +68,6 @@ impl Raft {
     }
 
     // ---- its own ----
-
-    /// Asks the leader that it hears.
-    pub(super) fn ask_term(&mut self, leader: NodeId) {
-        if let Some(life) = self.deaf {
-            let term = self.hard.term;
-            self.post(leader, Message::TermAsked { term, life });
-        }
-    }
 
     pub(super) fn term_vouched(&mut self, life: u64) {
         if self.deaf == Some(life) {

@@ -78,6 +78,8 @@ pub enum Message {
         withheld: bool,
         /// It has promised what was asked.
         promised: bool,
+        /// "My disk is lost: has anybody gone beyond your term?", with its name for this life. See the page of `lost`.
+        asks: Option<u64>,
     },
     /// "This much is committed." Wants no answer.
     Commit {
@@ -133,14 +135,7 @@ pub enum Message {
         /// From 0 on.
         seq: u64,
     },
-    /// "My disk is lost: has anybody gone beyond your term?" See the page of `lost`.
-    TermAsked {
-        /// The follower's term.
-        term: Term,
-        /// Its name for this life.
-        life: u64,
-    },
-    /// "Enough of us were in my term when you had asked."
+    /// "Enough of us were in my term when you had asked." See the page of `lost`.
     TermVouched {
         /// The leader's term.
         term: Term,
@@ -166,7 +161,6 @@ impl Message {
             | Self::TimeoutNow { term }
             | Self::SnapshotChunk { term, .. }
             | Self::SnapshotWant { term, .. }
-            | Self::TermAsked { term, .. }
             | Self::TermVouched { term, .. } => *term,
         }
     }

@@ -444,12 +444,12 @@ impl Raft {
                 let term = self.hard.term;
                 let withheld = self.withheld.is_some();
                 let promised = self.promise(now, lease);
-                self.post(from, Message::HeartbeatResponse { term, round, withheld, promised });
+                let asks = self.deaf;
+                self.post(from, Message::HeartbeatResponse { term, round, withheld, promised, asks });
                 self.ask_for_state(from);
-                self.ask_term(from);
             }
-            Message::HeartbeatResponse { round, withheld, promised, .. } => {
-                self.heartbeat_answered(now, from, round, (withheld, promised));
+            Message::HeartbeatResponse { round, withheld, promised, asks, .. } => {
+                self.heartbeat_answered(now, from, round, (withheld, promised, asks));
             }
             Message::Commit { commit, .. } => self.commit_upto(commit.min(self.log.last().index)),
             Message::ReadIndex { context, .. } => self.read_index_asked(from, context),
@@ -461,7 +461,6 @@ impl Raft {
                 self.chunk_came(from, snapshot, meta, seq, data, last);
             }
             Message::SnapshotWant { snapshot, seq, .. } => self.chunk_wanted(now, from, snapshot, seq),
-            Message::TermAsked { life, .. } => self.term_asked(from, life),
             Message::TermVouched { life, .. } => self.term_vouched(life),
         }
     }

@@ -36,7 +36,7 @@ pub struct Progress {
     pub(super) heard: Instant,
     /// The newest heartbeat that it answered with a promise was sent then.
     pub(super) promised: Option<Instant>,
-    /// The newest round that it answered without a doubt about its own promises.
+    /// The newest round that it answered without asking for the term itself.
     pub(super) sound_round: Option<u64>,
     /// It has lost its disk and asked for the term.
     pub(super) asker: Option<Asker>,

@@ -187,13 +187,13 @@ impl Raft {
         now: Instant,
         from: NodeId,
         round: u64,
-        (withheld, promised): (bool, bool),
+        (withheld, promised, asks): (bool, bool, Option<u64>),
     ) {
         let counts = if promised { self.lease_counts_from(now, round) } else { None };
         let Some(p) = self.progress.get_mut(&from) else { return };
         p.heard = now;
         p.promised = p.promised.max(counts);
-        if !withheld {
+        if asks.is_none() {
             p.sound_round = p.sound_round.max(Some(round));
         }
         let vain = p.withholds_in_vain(self.term_start);
@@ -202,6 +202,9 @@ impl Raft {
             *waiting &= now.since(p.probed) < self.config.heartbeat;
         }
         self.round_answered(from, round);
+        if let Some(life) = asks {
+            self.term_asked(from, life);
+        }
     }
 
     /// What was sent and not confirmed for a while was lost: probe again.

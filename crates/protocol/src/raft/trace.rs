@@ -47,10 +47,11 @@ impl fmt::Display for Message {
                 write!(f, "Heartbeat t{term} commit {commit} round {round}")?;
                 if lease.is_zero() { Ok(()) } else { write!(f, " lease {lease:?}") }
             }
-            Self::HeartbeatResponse { round, withheld, promised, .. } => {
+            Self::HeartbeatResponse { round, withheld, promised, asks, .. } => {
                 let but = if *withheld { ", withholds" } else { "" };
                 let and = if *promised { ", promises" } else { "" };
-                write!(f, "HeartbeatResponse t{term} round {round}{but}{and}")
+                let asks = if asks.is_some() { ", asks for the term" } else { "" };
+                write!(f, "HeartbeatResponse t{term} round {round}{but}{and}{asks}")
             }
             Self::Commit { commit, .. } => write!(f, "Commit t{term} commit {commit}"),
             // The context is random: a trace that is compared must not show it.
@@ -66,7 +67,6 @@ impl fmt::Display for Message {
             }
             Self::SnapshotWant { snapshot: SnapshotId::ANY, .. } => write!(f, "SnapshotWant t{term} of any"),
             Self::SnapshotWant { seq, .. } => write!(f, "SnapshotWant t{term} chunk {seq}"),
-            Self::TermAsked { .. } => write!(f, "TermAsked t{term}"),
             Self::TermVouched { .. } => write!(f, "TermVouched t{term}"),
         }
     }

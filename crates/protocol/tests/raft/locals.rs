@@ -171,7 +171,10 @@ pub fn fingerprint(feed: impl Fn(&mut DefaultHasher)) -> u128 {
 /// Said by a node that has heard a leader's heartbeat outside of a read round: the leader, whose disk has been in that term
 /// since before the heartbeat left, makes nothing of it, in whatever state it is by then.
 fn idle(message: &Message) -> bool {
-    matches!(message, Message::HeartbeatResponse { round: 0, withheld: false, promised: false, .. })
+    matches!(
+        message,
+        Message::HeartbeatResponse { round: 0, withheld: false, promised: false, asks: None, .. }
+    )
 }
 
 /// Each time that such a message comes, its receiver may begin something anew: a leader sends again what it has sent, or
