@@ -101,7 +101,7 @@ struct Told {
     revision: i64,
     compacted: i64,
     keys: u64,
-    versions: u64,
+    changes: u64,
     leases: u64,
     fences: u64,
     alarms: u64,
@@ -152,7 +152,7 @@ fn tell(path: &Path, found: &Inspected, json: bool, verb: &str) -> Result<(), Pr
         revision: c.revision,
         compacted: c.compacted,
         keys: c.keys,
-        versions: c.versions,
+        changes: c.changes,
         leases: c.leases,
         fences: c.fences,
         alarms: c.alarms,
@@ -165,11 +165,11 @@ fn tell(path: &Path, found: &Inspected, json: bool, verb: &str) -> Result<(), Pr
         return Ok(());
     }
     say(&format!(
-        "{} {verb} {} keys at revision {} ({} older versions, compacted at {}), {} leases, {} fences, {} alarms",
+        "{} {verb} {} keys at revision {} ({} changes in its history, compacted at {}), {} leases, {} fences, {} alarms",
         told.file,
         told.keys,
         told.revision,
-        told.versions,
+        told.changes,
         told.compacted,
         told.leases,
         told.fences,

@@ -4,11 +4,11 @@
 //! Its branches are chosen on the state before it; its operations see the writes of those before them.
 
 use super::Kv;
-use super::layout::{Change, KEY_MAX, PREFIX, Record, Rev, TOMBSTONE_BYTES, damaged, table};
+use super::layout::{Change, KEY_MAX, PREFIX, Path, Record, Rev, Version, damaged, encode_mark, table};
 use super::lease::{LeaseChange, LeaseInfo, keys_of};
 use super::read::{Chosen, ChosenOp, ReadError, Snapshot, Span};
 use super::source::Written;
-use super::sweep::history_bytes;
+use super::sweep::{change_bytes, mark_bytes};
 use super::{counts::latest_range, read::End};
 use crate::digest::Digest;
 use bytes::Bytes;
@@ -193,7 +193,7 @@ impl Kv {
     }
 
     /// The newest version of a key, as stored. Leaves its key of table `LATEST` in the buffer.
-    fn stored(&mut self, key: &[u8]) -> StateResult<Option<Bytes>> {
+    pub(super) fn stored(&mut self, key: &[u8]) -> StateResult<Option<Bytes>> {
         let key = self.keys.raw(&mut self.key_buf, table::LATEST, key);
         match self.recent.get(key) {
             Some(stored) => Ok(Some(stored)),
@@ -204,7 +204,7 @@ impl Kv {
     fn put(&mut self, put: &Put, effect: &mut Effect) -> StateResult<Reply> {
         let stored = self.stored(&put.key)?;
         let old = match &stored {
-            Some(stored) => Some(decode_latest(stored.clone())?),
+            Some(stored) => Some(Record::decode(stored.clone())?),
             None => None,
         };
         let rev = effect.next();
@@ -214,6 +214,7 @@ impl Kv {
             rev,
             version: kept.map_or(1, |old| old.version + 1),
             lease: if put.ignore_lease { kept.map_or(0, |old| old.lease) } else { put.lease },
+            path: kept.map_or_else(Path::default, |old| old.path.next(old.version, old.rev)),
             value: if put.ignore_value {
                 kept.map_or_else(Bytes::new, |old| old.value.clone())
             } else {
@@ -224,12 +225,12 @@ impl Kv {
         let latest = record.encode(&mut self.value_buf);
         self.state.put(&self.key_buf, latest);
         self.recent.put(&self.key_buf, latest);
-        self.meta.live_bytes += latest.len() as i64;
+        self.meta.live_bytes += latest.len() as i64 - stored.as_ref().map_or(0, Bytes::len) as i64;
         if stored.is_none() {
             self.meta.live_bytes += put.key.len() as i64;
             self.counts.created(&put.key, &Written(&*self.state), self.keys)?;
         }
-        self.log(&put.key, false, rev, old.as_ref().zip(stored.as_ref()));
+        self.log(&put.key, rev, old.as_ref(), Some(Version::of(&record)));
         self.move_lease(&put.key, kept.map_or(0, |old| old.lease), record.lease);
         let digest = &mut effect.digest;
         digest.number(PUT);
@@ -243,17 +244,29 @@ impl Kv {
         Ok(reply)
     }
 
-    /// Writes what a change adds to the history: the version it replaces and the event.
-    fn log(&mut self, key: &[u8], deleted: bool, rev: Rev, old: Option<(&Record, &Bytes)>) {
-        let (mut prev, mut prev_bytes) = (Rev::NONE, 0);
-        if let Some((record, stored)) = old {
-            (prev, prev_bytes) = (record.rev, stored.len() as u64);
-            self.state.put(self.keys.old(&mut self.key_buf, key, prev), stored);
-            self.meta.live_bytes -= prev_bytes as i64;
+    /// Writes what a change adds to the history.
+    fn log(&mut self, key: &Bytes, rev: Rev, old: Option<&Record>, put: Option<Version>) {
+        if let Some(old) = old.filter(|old| old.rev < self.meta.swept) {
+            // As the newest version it stood in `LATEST` alone: its change was swept.
+            let version = Version { leap: Rev::NONE, ..Version::of(old) };
+            self.record(
+                old.rev,
+                &Change { prev: Rev::NONE, prev_bytes: 0, key: key.clone(), put: Some(version) },
+            );
         }
-        let change = Change::encode(&mut self.value_buf, deleted, prev, prev_bytes, key);
-        self.state.put(self.keys.event(&mut self.key_buf, rev), change);
-        self.meta.history_bytes += history_bytes(key, deleted, !prev.is_none(), prev_bytes);
+        let prev = old.map_or(Rev::NONE, |old| old.rev);
+        let prev_bytes = old.map_or(0, |old| old.value.len() as u64);
+        if put.is_none() {
+            let mark = self.keys.deleted(&mut self.key_buf, key, rev);
+            self.state.put(mark, encode_mark(&mut self.value_buf, prev));
+            self.meta.history_bytes += mark_bytes(key);
+        }
+        self.record(rev, &Change { prev, prev_bytes, key: key.clone(), put });
+    }
+
+    fn record(&mut self, rev: Rev, change: &Change) {
+        self.state.put(self.keys.event(&mut self.key_buf, rev), change.encode(&mut self.value_buf));
+        self.meta.history_bytes += change_bytes(change);
     }
 
     fn move_lease(&mut self, key: &[u8], from: LeaseId, to: LeaseId) {
@@ -297,15 +310,14 @@ impl Kv {
     }
 
     fn delete_key(&mut self, key: &Bytes, stored: &Bytes, effect: &mut Effect) -> StateResult<KeyValue> {
-        let old = decode_latest(stored.clone())?;
+        let old = Record::decode(stored.clone())?;
         let rev = effect.next();
         let latest = self.keys.raw(&mut self.key_buf, table::LATEST, key);
         self.state.delete(latest);
         self.recent.delete(latest);
-        self.state.put(self.keys.old(&mut self.key_buf, key, rev), TOMBSTONE_BYTES);
-        self.meta.live_bytes -= key.len() as i64;
+        self.meta.live_bytes -= (key.len() + stored.len()) as i64;
         self.counts.deleted(key)?;
-        self.log(key, true, rev, Some((&old, stored)));
+        self.log(key, rev, Some(&old), None);
         self.move_lease(key, old.lease, 0);
         effect.digest.number(DELETE);
         effect.digest.bytes(key);
@@ -445,10 +457,6 @@ fn newer(index: Index, data: &[u8]) -> StateError {
         "entry {index} of the log is a command of version {version}, and this release knows up to {}",
         command::VERSION
     ))
-}
-
-fn decode_latest(stored: Bytes) -> StateResult<Record> {
-    Record::decode(stored)?.ok_or_else(|| damaged("a tombstone among the latest versions"))
 }
 
 /// What the digest calls the effects.

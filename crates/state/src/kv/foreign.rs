@@ -5,10 +5,10 @@
 //! at it, and no events.
 
 use super::counts::BLOCK_MAX;
-use super::layout::{Change, KEY_MAX, Keys, PREFIX, Record, Rev, TOMBSTONE_BYTES, table};
+use super::layout::{Change, KEY_MAX, Keys, PREFIX, Path, Record, Rev, Version, encode_mark, table};
 use super::lease::LeaseInfo;
 use super::meta::Meta;
-use super::sweep::history_bytes;
+use super::sweep::{change_bytes, mark_bytes};
 use super::transfer::{NUMBERS, bad, framed, put_bytes};
 use bytes::Bytes;
 use quorate_base::{EntryId, Index, ShardId};
@@ -64,44 +64,57 @@ impl Foreign {
             let info = LeaseInfo { ttl, remaining, at: Index(0) };
             put(keys.lease(&mut buf, id), info.encode().into());
         }
-        let mut latest: BTreeMap<Bytes, (Rev, Option<Record>)> = BTreeMap::new();
-        for version in self.versions {
-            let ForeignVersion { key, revision, sub, pair } = version;
+        let mut latest: BTreeMap<Bytes, Record> = BTreeMap::new();
+        for ForeignVersion { key, revision, sub, pair } in self.versions {
             if key.is_empty() || key.len() > KEY_MAX {
                 return Err(bad(&format!("a key of {} bytes; this release takes 1 to {KEY_MAX}", key.len())));
             }
             let rev = Rev::new(revision, sub);
+            let old = latest.remove(&key);
             let record = pair.map(|pair| Record {
                 create: pair.create_revision,
                 rev,
                 version: pair.version,
                 lease: pair.lease,
+                path: match &old {
+                    Some(old) if old.version + 1 == pair.version => old.path.next(old.version, old.rev),
+                    _ => Path::unknown(pair.version),
+                },
                 value: pair.value,
             });
-            let deleted = record.is_none();
-            let (mut prev, mut prev_bytes) = (Rev::NONE, 0);
-            if let Some((old_rev, old)) = latest.insert(key.clone(), (rev, record)) {
-                match old {
-                    Some(old) => {
-                        let stored = Bytes::copy_from_slice(old.encode(&mut out));
-                        (prev, prev_bytes) = (old_rev, stored.len() as u64);
-                        put(keys.old(&mut buf, &key, old_rev), stored);
-                    }
-                    None => put(keys.old(&mut buf, &key, old_rev), Bytes::from_static(TOMBSTONE_BYTES)),
-                }
+            let mut log = |rev: Rev, change: &Change| {
+                meta.history_bytes += change_bytes(change);
+                put(keys.event(&mut buf, rev), Bytes::copy_from_slice(change.encode(&mut out)));
+            };
+            if let Some(old) = old.as_ref().filter(|old| old.rev.main < self.compacted) {
+                // The newest one at the compacted revision: its own change is not known.
+                let version = Version { leap: Rev::NONE, ..Version::of(old) };
+                log(
+                    old.rev,
+                    &Change { prev: Rev::NONE, prev_bytes: 0, key: key.clone(), put: Some(version) },
+                );
             }
             if revision >= self.compacted {
-                let change = Change::encode(&mut out, deleted, prev, prev_bytes, &key);
-                put(keys.event(&mut buf, rev), Bytes::copy_from_slice(change));
-                meta.history_bytes += history_bytes(&key, deleted, !prev.is_none(), prev_bytes);
+                let prev = old.as_ref().map_or(Rev::NONE, |old| old.rev);
+                let prev_bytes = old.as_ref().map_or(0, |old| old.value.len() as u64);
+                log(
+                    rev,
+                    &Change { prev, prev_bytes, key: key.clone(), put: record.as_ref().map(Version::of) },
+                );
+                if record.is_none() {
+                    put(
+                        keys.deleted(&mut buf, &key, rev),
+                        Bytes::copy_from_slice(encode_mark(&mut out, prev)),
+                    );
+                    meta.history_bytes += mark_bytes(&key);
+                }
+            }
+            if let Some(record) = record {
+                latest.insert(key, record);
             }
         }
         let (mut boundary, mut count) = (Bytes::new(), 0_u32);
-        for (key, (rev, record)) in &latest {
-            let Some(record) = record else {
-                put(keys.old(&mut buf, key, *rev), Bytes::from_static(TOMBSTONE_BYTES));
-                continue;
-            };
+        for (key, record) in &latest {
             let stored = Bytes::copy_from_slice(record.encode(&mut out));
             meta.live_bytes += (key.len() + stored.len()) as i64;
             put(keys.raw(&mut buf, table::LATEST, key), stored);

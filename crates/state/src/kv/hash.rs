@@ -4,18 +4,16 @@
 //! was there at it. How far the sweep has come behind a compaction makes no difference, and neither do batches, checkpoints and
 //! incarnations. It reads what is stored, so that it tells damage that the digest of [`super::Kv`], which tells of what was
 //! done, cannot see. (The value is not the one that etcd's server would give: that one hashes its own records.)
+//!
+//! Each version has a hash of its own, and theirs are added up: the versions above the compacted revision lie in the order of
+//! their revisions, those at it in the order of their keys, and no other order is at hand for both.
 
-use super::layout::{Record, Rev, damaged, parse_old, table};
+use super::layout::{Change, PREFIX, Record, Rev, Version, damaged, parse_event_key, table};
 use super::read::{End, ReadError, Snapshot};
 use super::view::KvView;
-use bytes::Bytes;
 use quorate_storage::state::StateResult;
 use quorate_wire::kv::{Revision, SpaceHash};
-use std::iter::Peekable;
-
-/// A version as it is hashed, with its key; `None` is a tombstone.
-type Version = (Bytes, Rev, Option<Record>);
-type Versions<'s> = Peekable<Box<dyn Iterator<Item = StateResult<Version>> + 's>>;
+use std::ops::Bound;
 
 impl KvView {
     /// The hash of the space up to `at` (0 and below: all of it), unless `go_on` ends it as it may end
@@ -50,85 +48,60 @@ impl Snapshot<'_> {
     fn hash(&self, at: Revision) -> Result<SpaceHash, ReadError> {
         self.check_revision(at)?;
         let at = if at > 0 { at } else { self.revision };
-        let (mut latest, mut old) = (self.latest_versions(), self.old_versions());
-        let mut crc = 0;
-        while let Some((key, rev, record)) = next(&mut latest, &mut old)? {
-            // Versions of a key come one after the other, each up to the next.
-            let upto = following(&key, &mut latest, &mut old)?;
-            let left = match (&record, rev.main > self.compacted) {
-                (_, true) => true,
-                (None, false) => false,
-                (Some(_), false) => upto.is_none_or(|next| next.main > self.compacted),
-            };
-            if left && rev.main <= at {
-                crc = version(crc, &key, rev, record.as_ref());
-            }
-        }
-        Ok(SpaceHash { hash: crc, compacted: self.compacted.max(0), revision: at })
+        let sum = self.hash_kept(at)?.wrapping_add(self.hash_changes(at)?);
+        Ok(SpaceHash { hash: numbers(0, &[sum]), compacted: self.compacted.max(0), revision: at })
     }
 
-    fn latest_versions(&self) -> Versions<'_> {
+    /// What the newest versions add that are as old as the compaction, or older.
+    fn hash_kept(&self, at: Revision) -> StateResult<u64> {
         let (mut a, mut b) = (Vec::new(), Vec::new());
         let range = super::counts::latest_range(self.keys, b"", &End::Open, &mut a, &mut b);
-        let versions = self.source.scan(range).map(|pair| {
+        self.source.scan(range).try_fold(0, |sum: u64, pair| {
             let (key, value) = pair?;
-            let record =
-                Record::decode(value)?.ok_or_else(|| damaged("a tombstone among the latest versions"))?;
-            Ok((key.slice(super::PREFIX + 1..), record.rev, Some(record)))
-        });
-        let versions: Box<dyn Iterator<Item = StateResult<Version>>> = Box::new(versions);
-        versions.peekable()
+            let record = Record::decode(value)?;
+            let kept = record.rev.main <= self.compacted.min(at);
+            let add =
+                if kept { version(&key[PREFIX + 1..], record.rev, Some(&Version::of(&record))) } else { 0 };
+            Ok(sum.wrapping_add(add))
+        })
     }
 
-    fn old_versions(&self) -> Versions<'_> {
+    /// What the changes since the compaction add, and the versions which they replaced that are older.
+    fn hash_changes(&self, at: Revision) -> StateResult<u64> {
         let (mut from, mut to) = (Vec::new(), Vec::new());
-        self.keys.start(&mut from, table::OLD);
-        self.keys.start(&mut to, table::OLD + 1);
-        let range = (std::ops::Bound::Included(&from[..]), std::ops::Bound::Excluded(&to[..]));
-        let versions = self.source.scan(range).map(|pair| {
+        self.keys.event(&mut from, Rev::new(self.compacted + 1, 0));
+        self.keys.start(&mut to, table::EVENT + 1);
+        self.source.scan((Bound::Included(&from), Bound::Excluded(&to))).try_fold(0, |sum: u64, pair| {
             let (key, value) = pair?;
-            let (key, rev) = parse_old(&key)?;
-            Ok((key, rev, Record::decode(value)?))
-        });
-        let versions: Box<dyn Iterator<Item = StateResult<Version>>> = Box::new(versions);
-        versions.peekable()
+            let (rev, change) = (parse_event_key(&key)?, Change::decode(&value)?);
+            let own = if rev.main <= at { version(&change.key, rev, change.put.as_ref()) } else { 0 };
+            let prev = change.prev;
+            let before =
+                if prev.is_none() || prev.main > self.compacted { 0 } else { self.hash_version(prev)? };
+            Ok(sum.wrapping_add(own).wrapping_add(before))
+        })
     }
-}
 
-/// The next version in the order of keys, then of revisions: a key's newest version stands behind its old ones.
-fn next(latest: &mut Versions<'_>, old: &mut Versions<'_>) -> StateResult<Option<Version>> {
-    let old_first = match (latest.peek(), old.peek()) {
-        (Some(Ok((latest, ..))), Some(Ok((old, ..)))) => old <= latest,
-        // An error comes out of whichever has it.
-        (Some(Ok(_)), None) | (Some(Err(_)), _) => false,
-        (_, Some(_)) => true,
-        (None, None) => return Ok(None),
-    };
-    if old_first { old.next() } else { latest.next() }.transpose()
-}
-
-/// When the version of `key` behind the one that was just taken begins, if there is one.
-fn following<'s>(key: &[u8], latest: &mut Versions<'s>, old: &mut Versions<'s>) -> StateResult<Option<Rev>> {
-    for versions in [old, latest] {
-        match versions.peek() {
-            Some(Ok((next, rev, _))) if next == key => return Ok(Some(*rev)),
-            Some(Err(error)) => return Err(error.clone()),
-            _ => {}
-        }
+    fn hash_version(&self, rev: Rev) -> StateResult<u64> {
+        let (key, _, put) =
+            self.version(rev)?.ok_or_else(|| damaged("a change without what it replaced, which"))?;
+        Ok(version(&key, rev, Some(&put)))
     }
-    Ok(None)
 }
 
 fn numbers(crc: u32, numbers: &[u64]) -> u32 {
     numbers.iter().fold(crc, |crc, n| crc32c::crc32c_append(crc, &n.to_le_bytes()))
 }
 
-fn version(crc: u32, key: &[u8], rev: Rev, record: Option<&Record>) -> u32 {
-    let crc = numbers(crc, &[key.len() as u64]);
+/// `None` is a deletion.
+fn version(key: &[u8], rev: Rev, put: Option<&Version>) -> u64 {
+    let crc = numbers(0, &[key.len() as u64]);
     let crc = crc32c::crc32c_append(crc, key);
-    let crc = numbers(crc, &[rev.main as u64, u64::from(rev.sub), u64::from(record.is_some())]);
-    let Some(record) = record else { return crc };
-    let value = record.value.len() as u64;
-    let crc = numbers(crc, &[record.create as u64, record.version as u64, record.lease as u64, value]);
-    crc32c::crc32c_append(crc, &record.value)
+    let mut crc = numbers(crc, &[rev.main as u64, u64::from(rev.sub), u64::from(put.is_some())]);
+    if let Some(Version { create, version, lease, value, .. }) = put {
+        crc = numbers(crc, &[*create as u64, *version as u64, *lease as u64, value.len() as u64]);
+        crc = crc32c::crc32c_append(crc, value);
+    }
+    // Spread, since sums of checksums alone would be too alike.
+    u64::from(crc).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

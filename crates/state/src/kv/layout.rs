@@ -18,7 +18,7 @@ pub(super) mod table {
     pub(in crate::kv) const LATEST: u8 = b'L';
     pub(in crate::kv) const META: u8 = b'M';
     pub(in crate::kv) const ALARM: u8 = b'N';
-    pub(in crate::kv) const OLD: u8 = b'O';
+    pub(in crate::kv) const DELETED: u8 = b'O';
     pub(in crate::kv) const POINTER: u8 = b'P';
     pub(in crate::kv) const EVENT: u8 = b'R';
 }
@@ -76,15 +76,15 @@ impl Keys {
         out.push(table);
     }
 
-    /// The place before all old versions of `key`.
-    pub(super) fn old_of<'a>(self, out: &'a mut Vec<u8>, key: &[u8]) -> &'a [u8] {
-        self.start(out, table::OLD);
+    /// The place before all deletions of `key`.
+    pub(super) fn deleted_of<'a>(self, out: &'a mut Vec<u8>, key: &[u8]) -> &'a [u8] {
+        self.start(out, table::DELETED);
         escape(out, key);
         out
     }
 
-    pub(super) fn old<'a>(self, out: &'a mut Vec<u8>, key: &[u8], rev: Rev) -> &'a [u8] {
-        self.old_of(out, key);
+    pub(super) fn deleted<'a>(self, out: &'a mut Vec<u8>, key: &[u8], rev: Rev) -> &'a [u8] {
+        self.deleted_of(out, key);
         out.extend_from_slice(&rev.main.to_be_bytes());
         out.extend_from_slice(&rev.sub.to_be_bytes());
         out
@@ -132,9 +132,9 @@ fn escape(out: &mut Vec<u8>, key: &[u8]) {
     out.extend_from_slice(&[0, 1]);
 }
 
-/// The key and the revision in a key of table `OLD`.
-pub(super) fn parse_old(stored: &Bytes) -> StateResult<(Bytes, Rev)> {
-    let bad = || damaged("the key of an old version");
+/// The key and the revision in a key of table `DELETED`.
+pub(super) fn parse_deleted(stored: &Bytes) -> StateResult<(Bytes, Rev)> {
+    let bad = || damaged("the key of a deletion");
     let body = stored.get(PREFIX + 1..).ok_or_else(bad)?;
     let cut = body.len().checked_sub(14).ok_or_else(bad)?;
     let (escaped, rev) = (&body[..cut], &body[cut + 2..]);
@@ -170,55 +170,50 @@ pub(super) fn damaged(what: &str) -> StateError {
     StateError::of_damage(format!("key-value state: {what} is malformed"))
 }
 
-/// One version of one key, as in tables `LATEST` and `OLD`: `01 create rev sub version lease value`, numbers as LEB128.
+/// The newest version of a key, as in table `LATEST`: `01 create rev sub version lease path value`, numbers as LEB128.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Record {
     pub(super) create: Revision,
     pub(super) rev: Rev,
     pub(super) version: i64,
     pub(super) lease: LeaseId,
+    pub(super) path: Path,
     pub(super) value: Bytes,
 }
 
-const TOMBSTONE: u8 = 0;
 const RECORD: u8 = 1;
-/// The whole of a tombstone in table `OLD`.
-pub(super) const TOMBSTONE_BYTES: &[u8] = &[TOMBSTONE];
 
 impl Record {
     pub(super) fn encode<'a>(&self, out: &'a mut Vec<u8>) -> &'a [u8] {
         out.clear();
         out.push(RECORD);
         varint(out, self.create as u64);
-        varint(out, self.rev.main as u64);
-        varint(out, u64::from(self.rev.sub));
+        put_rev(out, self.rev);
         varint(out, self.version as u64);
         varint(out, self.lease as u64);
+        out.extend_from_slice(&self.path.0);
         out.extend_from_slice(&self.value);
         out
     }
 
-    /// The version in a stored value, or `None` for a tombstone.
-    pub(super) fn decode(mut stored: Bytes) -> StateResult<Option<Self>> {
-        let bad = || damaged("a version of a key");
-        let mut at = Cursor { bytes: &stored, at: 1 };
-        match stored.first() {
-            Some(&RECORD) => {}
-            Some(&TOMBSTONE) if stored.len() == 1 => return Ok(None),
-            _ => return Err(bad()),
+    pub(super) fn decode(mut stored: Bytes) -> StateResult<Self> {
+        let bad = || damaged("the newest version of a key");
+        if stored.first() != Some(&RECORD) {
+            return Err(bad());
         }
-        let mut next = || at.varint().ok_or_else(bad);
-        let (create, main, sub, version, lease) = (next()?, next()?, next()?, next()?, next()?);
-        let sub = u32::try_from(sub).map_err(|_| bad())?;
-        let header = at.at;
-        stored.advance(header);
-        Ok(Some(Self {
-            create: create as i64,
-            rev: Rev::new(main as i64, sub),
-            version: version as i64,
-            lease: lease as i64,
-            value: stored,
-        }))
+        let mut at = Cursor { bytes: &stored, at: 1 };
+        let create = at.varint().ok_or_else(bad)?;
+        let rev = at.rev().ok_or_else(bad)?;
+        let (version, lease) = (at.varint().ok_or_else(bad)?, at.varint().ok_or_else(bad)?);
+        let from = at.at;
+        for _ in 1..version.count_ones() {
+            at.rev().ok_or_else(bad)?;
+        }
+        let to = at.at;
+        let path = if to > from { Path(stored.slice(from..to)) } else { Path::default() };
+        stored.advance(to);
+        let (create, version, lease) = (create as i64, version as i64, lease as i64);
+        Ok(Self { create, rev, version, lease, path, value: stored })
     }
 
     pub(super) fn into_pair(self, key: Bytes) -> KeyValue {
@@ -233,49 +228,156 @@ impl Record {
     }
 }
 
-/// One change, as in table `EVENT`: `kind prev prev_sub prev_bytes key`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Change {
-    pub(super) deleted: bool,
-    /// The version it replaced.
-    pub(super) prev: Rev,
-    /// How many bytes that version takes in table `OLD`.
-    pub(super) prev_bytes: u64,
-    pub(super) key: Bytes,
+/// Where the versions of one key lie that a search for an old one may leap to. Version v knows version v without its lowest
+/// set bit (the tree of Fenwick, 1994), and that one its own, and so on: as many as v has further bits. So a search from the
+/// newest version finds any in logarithmically many steps, and a put needs to read none of them.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Path(Bytes);
+
+impl Path {
+    /// That of the version behind `version`, which was written at `rev` and has this path.
+    pub(super) fn next(&self, version: i64, rev: Rev) -> Self {
+        // The version itself comes first; those that it reaches by losing its trailing ones are passed.
+        let passed = (version as u64).trailing_ones() as usize;
+        if passed > 0 {
+            let mut at = Cursor { bytes: &self.0, at: 0 };
+            for _ in 1..passed {
+                at.rev();
+            }
+            let from = at.at;
+            return Self(self.0.slice(from..));
+        }
+        let mut path = Vec::with_capacity(self.0.len() + 10);
+        put_rev(&mut path, rev);
+        path.extend_from_slice(&self.0);
+        Self(path.into())
+    }
+
+    /// Of a version whose earlier ones are not known.
+    pub(super) fn unknown(version: i64) -> Self {
+        let mut path = Vec::new();
+        (1..version.count_ones()).for_each(|_| put_rev(&mut path, Rev::NONE));
+        Self(path.into())
+    }
+
+    /// The version that it leaps to, if there is one.
+    pub(super) fn leap(&self) -> Rev {
+        Cursor { bytes: &self.0, at: 0 }.rev().unwrap_or(Rev::NONE)
+    }
 }
 
+/// One change, as in table `EVENT`: `00 prev prev_bytes leap create version lease len key value` for a put, `01 prev prev_bytes key`
+/// for a deletion.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Change {
+    /// The version that it replaced.
+    pub(super) prev: Rev,
+    /// How many bytes the value of that version has.
+    pub(super) prev_bytes: u64,
+    pub(super) key: Bytes,
+    /// `None` for a deletion.
+    pub(super) put: Option<Version>,
+}
+
+/// A version of a key, in the change that made it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Version {
+    /// See [`Path`].
+    pub(super) leap: Rev,
+    pub(super) create: Revision,
+    pub(super) version: i64,
+    pub(super) lease: LeaseId,
+    pub(super) value: Bytes,
+}
+
+impl Version {
+    /// Of what is the newest now.
+    pub(super) fn of(record: &Record) -> Self {
+        let Record { create, version, lease, ref path, ref value, .. } = *record;
+        Self { leap: path.leap(), create, version, lease, value: value.clone() }
+    }
+
+    pub(super) fn into_pair(self, key: Bytes, rev: Rev) -> KeyValue {
+        KeyValue {
+            key,
+            value: self.value,
+            create_revision: self.create,
+            mod_revision: rev.main,
+            version: self.version,
+            lease: self.lease,
+        }
+    }
+}
+
+const PUT: u8 = 0;
+const DELETION: u8 = 1;
+
 impl Change {
-    pub(super) fn encode<'a>(
-        out: &'a mut Vec<u8>,
-        deleted: bool,
-        prev: Rev,
-        prev_bytes: u64,
-        key: &[u8],
-    ) -> &'a [u8] {
+    pub(super) fn encode<'a>(&self, out: &'a mut Vec<u8>) -> &'a [u8] {
         out.clear();
-        out.push(u8::from(deleted));
-        varint(out, prev.main as u64);
-        varint(out, u64::from(prev.sub));
-        varint(out, prev_bytes);
-        out.extend_from_slice(key);
+        out.push(if self.put.is_some() { PUT } else { DELETION });
+        put_rev(out, self.prev);
+        varint(out, self.prev_bytes);
+        if let Some(Version { leap, create, version, lease, .. }) = &self.put {
+            put_rev(out, *leap);
+            varint(out, *create as u64);
+            varint(out, *version as u64);
+            varint(out, *lease as u64);
+            varint(out, self.key.len() as u64);
+        }
+        out.extend_from_slice(&self.key);
+        if let Some(version) = &self.put {
+            out.extend_from_slice(&version.value);
+        }
         out
     }
 
-    pub(super) fn decode(mut stored: Bytes) -> StateResult<Self> {
-        let bad = || damaged("an event");
-        let deleted = match stored.first() {
-            Some(0) => false,
-            Some(1) => true,
-            _ => return Err(bad()),
-        };
-        let mut at = Cursor { bytes: &stored, at: 1 };
-        let mut next = || at.varint().ok_or_else(bad);
-        let (main, sub, prev_bytes) = (next()?, next()?, next()?);
-        let sub = u32::try_from(sub).map_err(|_| bad())?;
-        let header = at.at;
-        stored.advance(header);
-        Ok(Self { deleted, prev: Rev::new(main as i64, sub), prev_bytes, key: stored })
+    pub(super) fn decode(stored: &Bytes) -> StateResult<Self> {
+        let bad = || damaged("a change");
+        let mut at = Cursor { bytes: stored, at: 1 };
+        let kind = stored.first().ok_or_else(bad)?;
+        let (prev, prev_bytes) = (at.rev().ok_or_else(bad)?, at.varint().ok_or_else(bad)?);
+        match *kind {
+            PUT => {
+                let leap = at.rev().ok_or_else(bad)?;
+                let mut next = || at.varint().ok_or_else(bad);
+                let (create, version, lease, len) = (next()? as i64, next()? as i64, next()? as i64, next()?);
+                let from = at.at;
+                let len = usize::try_from(len).map_err(|_| bad())?;
+                at.take(len).ok_or_else(bad)?;
+                let value = stored.slice(at.at..);
+                let put = Some(Version { leap, create, version, lease, value });
+                Ok(Self { prev, prev_bytes, key: stored.slice(from..from + len), put })
+            }
+            DELETION => Ok(Self { prev, prev_bytes, key: stored.slice(at.at..), put: None }),
+            _ => Err(bad()),
+        }
     }
+
+    pub(super) fn deleted(&self) -> bool {
+        self.put.is_none()
+    }
+
+    /// Whether the key was there before.
+    pub(super) fn replaces(&self) -> bool {
+        self.put.as_ref().is_none_or(|put| put.version > 1)
+    }
+}
+
+/// What a mark in table `DELETED` says: the version that was deleted.
+pub(super) fn encode_mark(out: &mut Vec<u8>, prev: Rev) -> &[u8] {
+    out.clear();
+    put_rev(out, prev);
+    out
+}
+
+pub(super) fn decode_mark(stored: &[u8]) -> StateResult<Rev> {
+    Cursor { bytes: stored, at: 0 }.rev().ok_or_else(|| damaged("the mark of a deletion"))
+}
+
+fn put_rev(out: &mut Vec<u8>, rev: Rev) {
+    varint(out, rev.main as u64);
+    varint(out, u64::from(rev.sub));
 }
 
 pub(super) fn varint(out: &mut Vec<u8>, mut n: u64) {
@@ -306,6 +408,11 @@ impl<'a> Cursor<'a> {
         None
     }
 
+    fn rev(&mut self) -> Option<Rev> {
+        let (main, sub) = (self.varint()?, self.varint()?);
+        Some(Rev::new(main as i64, u32::try_from(sub).ok()?))
+    }
+
     pub(super) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let taken = self.bytes.get(self.at..self.at.checked_add(len)?)?;
         self.at += len;
@@ -319,7 +426,7 @@ mod tests {
     use quorate_base::Rng;
 
     #[test]
-    fn old_versions_sort_by_key_then_revision_and_parse_back() {
+    fn deletions_sort_by_key_then_revision_and_parse_back() {
         let keys = Keys::new(ShardId(1), 1);
         let mut rng = Rng::new(3);
         let mut all: Vec<(Vec<u8>, Rev)> = (0..2_000)
@@ -328,11 +435,11 @@ mod tests {
                 (key, Rev::new(rng.below(300) as i64, rng.below(3) as u32))
             })
             .collect();
-        let stored = |(key, rev): &(Vec<u8>, Rev)| keys.old(&mut Vec::new(), key, *rev).to_vec();
+        let stored = |(key, rev): &(Vec<u8>, Rev)| keys.deleted(&mut Vec::new(), key, *rev).to_vec();
         for pair in &all {
-            let (key, rev) = parse_old(&stored(pair).into()).unwrap();
+            let (key, rev) = parse_deleted(&stored(pair).into()).unwrap();
             assert_eq!((&key[..], rev), (&pair.0[..], pair.1));
-            assert!(stored(pair) > keys.old_of(&mut Vec::new(), &pair.0).to_vec());
+            assert!(stored(pair) > keys.deleted_of(&mut Vec::new(), &pair.0).to_vec());
         }
         all.sort();
         assert!(all.windows(2).all(|w| stored(&w[0]) <= stored(&w[1])));
@@ -340,23 +447,35 @@ mod tests {
 
     #[test]
     fn records_and_changes_parse_back_and_cuts_are_errors() {
-        let record = Record {
-            create: 3,
-            rev: Rev::new(900, 2),
-            version: 4,
-            lease: -7,
-            value: Bytes::from_static(b"v"),
-        };
+        let path = Path::default().next(2, Rev::new(300, 0)).next(3, Rev::new(400, 1));
+        assert_eq!(path, Path::default(), "four is a power of two");
+        let path = path.next(4, Rev::new(900, 2));
+        assert_eq!(path.leap(), Rev::new(900, 2));
+        let (key, value) = (Bytes::from_static(b"key"), Bytes::from_static(b"v"));
+        let record = Record { create: 3, rev: Rev::new(901, 0), version: 5, lease: -7, path, value };
         let stored = Bytes::copy_from_slice(record.encode(&mut Vec::new()));
-        assert_eq!(Record::decode(stored.clone()), Ok(Some(record)));
+        assert_eq!(Record::decode(stored.clone()), Ok(record.clone()));
         assert!(Record::decode(stored.slice(..8)).is_err());
-        assert_eq!(Record::decode(Bytes::from_static(TOMBSTONE_BYTES)), Ok(None));
-        let stored =
-            Bytes::copy_from_slice(Change::encode(&mut Vec::new(), true, Rev::new(5, 1), 70, b"key"));
-        let change =
-            Change { deleted: true, prev: Rev::new(5, 1), prev_bytes: 70, key: Bytes::from_static(b"key") };
-        assert_eq!(Change::decode(stored.clone()), Ok(change));
-        assert!(Change::decode(stored.slice(..3)).is_err());
+        for put in [Some(Version::of(&record)), None] {
+            let change = Change { prev: Rev::new(5, 1), prev_bytes: 70, key: key.clone(), put };
+            let stored = Bytes::copy_from_slice(change.encode(&mut Vec::new()));
+            assert_eq!(Change::decode(&stored), Ok(change));
+            assert!(Change::decode(&stored.slice(..3)).is_err());
+        }
         assert_eq!(lease_of(Keys::new(ShardId(1), 1).lease(&mut Vec::new(), -9)), Ok(-9));
+        assert_eq!(decode_mark(encode_mark(&mut Vec::new(), Rev::new(7, 1))), Ok(Rev::new(7, 1)));
+    }
+
+    #[test]
+    fn a_leap_is_to_the_version_without_its_lowest_bit() {
+        let (mut path, rev) = (Path::default(), |version: i64| Rev::new(version * 1_000, version as u32 % 3));
+        for version in 1..5_000_i64 {
+            let target = version & (version - 1);
+            let expected = if target == 0 { Rev::NONE } else { rev(target) };
+            assert_eq!(path.leap(), expected, "of version {version}");
+            path = path.next(version, rev(version));
+        }
+        assert_eq!(Path::unknown(7).next(7, rev(7)), Path::default());
+        assert_eq!(Path::unknown(6).next(6, rev(6)).leap(), rev(6));
     }
 }

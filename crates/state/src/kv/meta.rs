@@ -9,7 +9,7 @@ use quorate_base::{EntryId, Index, Term};
 use quorate_storage::state::{StateError, StateResult};
 use quorate_wire::kv::Revision;
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 /// No log grows so long, and no state so large.
 pub(super) const NUMBER_MAX: i64 = 1 << 62;
 
@@ -30,7 +30,7 @@ pub(super) struct Meta {
     pub(super) digest: u64,
     /// Bytes of the newest versions, about.
     pub(super) live_bytes: i64,
-    /// Bytes of superseded versions and of the event log, about.
+    /// Bytes of the history, about.
     pub(super) history_bytes: i64,
 }
 
@@ -75,9 +75,19 @@ impl Meta {
         if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
             return Err(bad());
         }
-        if body.first() != Some(&FORMAT) {
-            // Its checksum holds: it is whole, and must not be set aside.
-            return Err(StateError::newer("key-value state: its format is newer than this release reads"));
+        // Its checksum holds: it is whole, and must not be set aside.
+        match body.first() {
+            Some(&FORMAT) => {}
+            Some(&format) if format < FORMAT => {
+                return Err(StateError::newer(
+                    "key-value state: its format is older than this release reads; bring the data over with a client of etcd",
+                ));
+            }
+            _ => {
+                return Err(StateError::newer(
+                    "key-value state: its format is newer than this release reads",
+                ));
+            }
         }
         let mut at = Cursor { bytes: body, at: 1 };
         let mut next = || at.varint().ok_or_else(bad);

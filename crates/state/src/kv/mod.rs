@@ -12,9 +12,9 @@
 //!
 //! | table | key behind the prefix | value |
 //! | --- | --- | --- |
-//! | `L` latest | key | record: create, revision, version, lease, value |
-//! | `O` old | escaped key, revision (8+4 bytes BE) | a superseded record, or a tombstone |
-//! | `R` events | revision (8+4 bytes BE) | put or delete, the revision it replaced, key |
+//! | `L` latest | key | record: create, revision, version, lease, where older versions lie, value |
+//! | `R` events | revision (8+4 bytes BE) | the revision it replaced, key; of a put also record and value, and an older version |
+//! | `O` deletions | escaped key, revision (8+4 bytes BE) | the revision of what was deleted |
 //! | `E` leases | lease id, order-preserving | granted and remaining seconds |
 //! | `F` fences | name | the highest token that was shown |
 //! | `N` alarms | kind, member | nothing |
@@ -27,26 +27,28 @@
 //!
 //! | operation | reads | writes |
 //! | --- | --- | --- |
-//! | put of a new key | 1 seek | `L`, `R`; and `K` with a lease |
-//! | put over a key | 1 seek, none if it was written lately ([`recent`]) | `L`, `R`, `O` (the old value is written a second time) |
-//! | delete of n keys | 1 seek, n sequential | n of each `L`, `R`, `O` twice (old record, tombstone) |
+//! | put of a key | 1 seek, none if it was written lately ([`recent`]) | `L`, `R`; and `K` with a lease |
+//! | put over a key whose change was swept | as above | `L`, `R`, and `R` once more, for the version it replaces |
+//! | delete of n keys | 1 seek, n sequential | n of each `L`, `R`, `O` |
 //! | get, newest | 1 seek | |
 //! | range of n, newest | 1 seek, n sequential; `count` at most two partial blocks | |
-//! | range of n, older | 2 seeks, n and the superseded versions between, sequential | |
-//! | watch catch-up of n events | 1 seek, n sequential, then 2 seeks an event (its value and the one before) | |
+//! | range of n, older | 2 seeks, n sequential; a seek for each of log v versions of a key that v puts have changed since | |
+//! | watch catch-up of n events | 1 seek, n sequential, then 1 seek an event (the value before) | |
 //! | lease look-up; its k keys | none (in memory); 1 seek, k sequential | |
-//! | compaction over n events | n sequential, in steps | up to 3n deletions, each in one run of its table |
+//! | compaction over n events | n sequential and n seeks, in steps | up to 3n deletions |
 //! | seal | | `M`, `P`, and each `C` whose block changed |
 //!
-//! A put of v bytes under a key of k bytes thus writes about v+2k bytes when the key is new and 2v+4k when not, before
-//! what the store itself adds. Point reads, ranges and the event log each find their own order, and compaction deletes
-//! from `O` and `R` alone: `L`, which ranges walk, never has a deleted version in it.
+//! A put of v bytes under a key of k bytes thus writes about 2(v+k) bytes, before what the store itself adds, and half of them in
+//! ascending order. Point reads and ranges of what is newest find key and value in `L`, watches all in `R`, and old versions are
+//! found through the changes themselves: each knows the one before, and one further back (see `layout::Path`). The sweep takes
+//! the change of a version that is the newest out of `R`: it stands in `L`, and goes back to `R` when it is replaced. Compaction
+//! deletes from `O` and `R` alone: `L`, which ranges walk, never has a deleted version in it.
 //!
 //! # Compaction
 //!
 //! Logically it is one number and takes effect at once. The sweep behind it ([`Kv::compact_step`]) walks the event log up
-//! to that revision in bounded steps and deletes what no read can reach: the version that an event replaced, its own
-//! tombstone, the event. Events *at* the compacted revision stay, tombstones among them, since a watch may start there; what
+//! to that revision in bounded steps and deletes what no read can reach: the version that an event replaced, a deletion, and
+//! what `L` holds as well. Events *at* the compacted revision stay, deletions among them, since a watch may start there; what
 //! they replaced goes.
 //! No answer and no digest depends on how far the sweep has come.
 //!
@@ -115,7 +117,8 @@ use transfer::Incoming;
 /// The machine of one key-value space. There is one writer: entries come in through [`Kv::apply`], reads run on views.
 ///
 /// Invariants: `meta.applied` is the last entry whose effects are in `state`; `counts`, `leases` and `alarms` agree with tables
-/// `L`, `E` and `N`; `meta.compacted` is below or at `meta.revision`, and `meta.swept` not above it.
+/// `L`, `E` and `N`; `meta.compacted` is below or at `meta.revision`, and `meta.swept` not above it; a newest version has its change
+/// in `R` exactly if that is not before `meta.swept`.
 pub struct Kv {
     state: Box<dyn State>,
     shard: ShardId,

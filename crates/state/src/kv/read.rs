@@ -1,11 +1,15 @@
 //! Reads: ranges at the newest and at older revisions, compares, and read-only transactions.
 //!
 //! A range at the newest revision is one seek and a sequential read of table `LATEST`. One at an older revision merges
-//! `LATEST`, whose records that are not newer hold then too, with `OLD`, in which a key's superseded versions and
-//! tombstones lie in the order of their revisions. Both tables sort by key, so both are read sequentially.
+//! `LATEST`, whose records that are not newer hold then too, with the marks of `DELETED`; both sort by key. For a key that has
+//! changed since, the changes lead back to the version that held then, in logarithmically many steps ([`Path`]).
+//!
+//! [`Path`]: super::layout::Path
 
 use super::counts::{self, Blocks, latest_range};
-use super::layout::{Change, KEY_MAX, Keys, Record, Rev, damaged, parse_event_key, parse_old, table};
+use super::layout::{
+    Change, KEY_MAX, Keys, Record, Rev, Version, damaged, decode_mark, parse_deleted, parse_event_key, table,
+};
 use super::source::Source;
 use bytes::Bytes;
 use quorate_storage::state::{Scan, StateError, StateResult};
@@ -122,9 +126,7 @@ impl Snapshot<'_> {
             return Ok(None);
         }
         match self.source.get(self.keys.raw(&mut Vec::new(), table::LATEST, key))? {
-            Some(stored) => Record::decode(stored)?
-                .map(Some)
-                .ok_or_else(|| damaged("a tombstone among the latest versions")),
+            Some(stored) => Record::decode(stored).map(Some),
             None => Ok(None),
         }
     }
@@ -188,8 +190,15 @@ impl Snapshot<'_> {
     fn fetch(&self, span: &Span, at: Revision, limit: usize, bare: bool) -> StateResult<Vec<KeyValue>> {
         match span {
             Span::One(key) => {
-                let record = if at >= self.revision { self.latest(key)? } else { self.record_at(key, at)? };
-                Ok(record.map(|record| record.into_pair(key.clone())).into_iter().collect())
+                let latest = self.latest(key)?;
+                let pair = match latest {
+                    Some(record) if at >= self.revision || record.rev.main <= at => {
+                        Some(record.into_pair(key.clone()))
+                    }
+                    _ if at >= self.revision => None,
+                    latest => self.pair_at(key, at, latest)?,
+                };
+                Ok(pair.into_iter().collect())
             }
             Span::From(from, end) if !end.is_above(from) => Ok(Vec::new()),
             Span::From(from, end) => {
@@ -214,40 +223,70 @@ impl Snapshot<'_> {
         let cut = super::layout::PREFIX + 1;
         let latest = self.source.scan(latest_range(self.keys, from, end, &mut a, &mut b)).map(move |pair| {
             let (key, value) = pair?;
-            let record =
-                Record::decode(value)?.ok_or_else(|| damaged("a tombstone among the latest versions"))?;
-            Ok((key.slice(cut..), record))
+            Ok((key.slice(cut..), Record::decode(value)?))
         });
         if at >= self.revision {
             return Box::new(latest.map(|pair| pair.map(|(key, record)| record.into_pair(key))));
         }
-        let from = Bound::Included(self.keys.old_of(&mut a, from));
+        let from = Bound::Included(self.keys.deleted_of(&mut a, from));
         let to = match end {
-            End::Before(end) => self.keys.old_of(&mut b, end),
+            End::Before(end) => self.keys.deleted_of(&mut b, end),
             End::Open => {
-                self.keys.start(&mut b, table::OLD + 1);
+                self.keys.start(&mut b, table::DELETED + 1);
                 b.as_slice()
             }
         };
         let latest: Latest<'s> = Box::new(latest);
-        let old = Old { scan: self.source.scan((from, Bound::Excluded(to))).peekable(), at };
-        Box::new(Merged { latest: latest.peekable(), old: old.peekable(), at })
+        let deleted = Deleted { scan: self.source.scan((from, Bound::Excluded(to))).peekable(), at };
+        Box::new(Merged { snapshot: self, latest: latest.peekable(), deleted: deleted.peekable(), at })
     }
 
-    /// The version of a key that was the newest at a revision.
-    fn record_at(&self, key: &[u8], at: Revision) -> StateResult<Option<Record>> {
-        match self.latest(key)? {
-            Some(record) if record.rev.main <= at => return Ok(Some(record)),
-            _ if key.len() > KEY_MAX => return Ok(None),
-            _ => {}
+    /// The version of a key that was the newest at a revision, where `latest` is newer than that or there is none now.
+    fn pair_at(&self, key: &Bytes, at: Revision, latest: Option<Record>) -> StateResult<Option<KeyValue>> {
+        if let Some(record) = latest.filter(|record| record.create <= at) {
+            return self.version_at(record.rev, at);
+        }
+        if key.len() > KEY_MAX {
+            return Ok(None);
         }
         let (mut from, mut to) = (Vec::new(), Vec::new());
         let range = (
-            Bound::Included(self.keys.old_of(&mut from, key)),
-            Bound::Included(self.keys.old(&mut to, key, Rev::new(at, u32::MAX))),
+            Bound::Included(self.keys.deleted(&mut from, key, Rev::new(at + 1, 0))),
+            Bound::Included(self.keys.deleted(&mut to, key, Rev::new(Revision::MAX, u32::MAX))),
         );
-        match self.source.scan_back(range).next() {
-            Some(pair) => Record::decode(pair?.1),
+        match self.source.scan(range).next() {
+            Some(mark) => self.version_at(decode_mark(&mark?.1)?, at),
+            None => Ok(None),
+        }
+    }
+
+    /// Follows a key's changes back from the one at `rev` to the newest that is not above `at`, if the key was there then.
+    fn version_at(&self, mut rev: Rev, at: Revision) -> StateResult<Option<KeyValue>> {
+        if rev.is_none() {
+            // Whoever brought this data over did not know it.
+            return Ok(None);
+        }
+        loop {
+            let Some((key, prev, version)) = self.version(rev)? else {
+                return Err(damaged("a change whose predecessor is not there, which"));
+            };
+            if rev.main <= at {
+                return Ok(Some(version.into_pair(key, rev)));
+            }
+            if version.create > at {
+                return Ok(None);
+            }
+            rev = if version.leap.main > at { version.leap } else { prev };
+        }
+    }
+
+    /// The version that was written at `rev`, with its key and the place of the one before.
+    pub(super) fn version(&self, rev: Rev) -> StateResult<Option<(Bytes, Rev, Version)>> {
+        match self.source.get(self.keys.event(&mut Vec::new(), rev))? {
+            Some(stored) => {
+                let Change { prev, key, put, .. } = Change::decode(&stored)?;
+                Ok(put.map(|version| (key, prev, version)))
+            }
             None => Ok(None),
         }
     }
@@ -286,10 +325,12 @@ impl Snapshot<'_> {
         self.keys.start(&mut to, table::EVENT + 1);
         let mut keys: BTreeMap<Bytes, (bool, bool)> = BTreeMap::new();
         for pair in self.source.scan((Bound::Included(&from), Bound::Excluded(&to))) {
-            let change = Change::decode(pair?.1)?;
+            let change = Change::decode(&pair?.1)?;
             if span.contains(&change.key) {
-                let was = !change.prev.is_none();
-                keys.entry(change.key).or_insert((was, false)).1 = !change.deleted;
+                let (was, is) = (change.replaces(), !change.deleted());
+                // Copied: a slice would hold the page of its value.
+                let key = Bytes::copy_from_slice(&change.key);
+                keys.entry(key).or_insert((was, false)).1 = is;
             }
         }
         Ok(keys.values().map(|(was, is)| i64::from(*was) - i64::from(*is)).sum())
@@ -379,7 +420,7 @@ impl Snapshot<'_> {
                 break;
             }
             last = rev.main;
-            let event = self.event(rev, Change::decode(value)?)?;
+            let event = self.event(rev, Change::decode(&value)?)?;
             bytes += 64 + event.kv.key.len() + event.kv.value.len();
             bytes += event.prev.as_ref().map_or(0, |kv| kv.value.len());
             events.push(event);
@@ -388,26 +429,17 @@ impl Snapshot<'_> {
     }
 
     fn event(&self, rev: Rev, change: Change) -> StateResult<quorate_wire::kv::Event> {
-        let Change { deleted, prev, key, .. } = change;
-        let kv = if deleted {
-            KeyValue { key: key.clone(), mod_revision: rev.main, ..KeyValue::default() }
-        } else {
-            let record = match self.latest(&key)? {
-                Some(record) if record.rev == rev => Some(record),
-                _ => self.old(&key, rev)?,
-            };
-            record.ok_or_else(|| damaged("an event without its version"))?.into_pair(key.clone())
+        let Change { prev, key, put, .. } = change;
+        let deleted = put.is_none();
+        let kv = match put {
+            Some(version) => version.into_pair(key.clone(), rev),
+            None => KeyValue { key: key.clone(), mod_revision: rev.main, ..KeyValue::default() },
         };
         // The version before the compacted revision may be gone or not: it is absent in either case.
-        let prev = if prev.is_none() || rev.main <= self.compacted { None } else { self.old(&key, prev)? };
-        Ok(quorate_wire::kv::Event { deleted, kv, prev: prev.map(|record| record.into_pair(key)) })
-    }
-
-    fn old(&self, key: &[u8], rev: Rev) -> StateResult<Option<Record>> {
-        match self.source.get(self.keys.old(&mut Vec::new(), key, rev))? {
-            Some(stored) => Record::decode(stored),
-            None => Ok(None),
-        }
+        let known = !prev.is_none() && rev.main > self.compacted;
+        let before = if known { self.version(prev)? } else { None };
+        let prev = before.map(|(_, _, version)| version.into_pair(key, prev));
+        Ok(quorate_wire::kv::Event { deleted, kv, prev })
     }
 }
 
@@ -423,40 +455,37 @@ pub(super) enum ChosenOp<'t> {
     Txn(Chosen<'t>),
 }
 
-/// For each key with superseded versions, the one that was the newest at a revision; `None` if it was a tombstone.
-struct Old<'s> {
+/// For each key with deletions, the version that the first one after a revision deleted.
+struct Deleted<'s> {
     scan: Peekable<Scan<'s>>,
     at: Revision,
 }
 
-impl Iterator for Old<'_> {
-    type Item = StateResult<(Bytes, Option<Record>)>;
+impl Iterator for Deleted<'_> {
+    type Item = StateResult<(Bytes, Rev)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut found: Option<(Bytes, Bytes)> = None;
         loop {
-            let parsed = match self.scan.peek() {
-                Some(Ok((stored, _))) => parse_old(stored),
-                Some(Err(_)) => {
-                    return self.scan.next().map(|pair| Err(pair.err().unwrap_or_else(|| damaged("a scan"))));
+            let found = match self.scan.next()? {
+                Ok((stored, mark)) => {
+                    parse_deleted(&stored).and_then(|(key, rev)| Ok((key, rev, decode_mark(&mark)?)))
                 }
-                None => break,
+                Err(error) => Err(error),
             };
-            let (key, rev) = match parsed {
-                Ok(parsed) => parsed,
+            let (key, prev) = match found {
+                Ok((_, rev, _)) if rev.main <= self.at => continue,
+                Ok((key, _, prev)) => (key, prev),
                 Err(error) => return Some(Err(error)),
             };
-            if found.as_ref().is_some_and(|(known, _)| *known != key) {
-                break;
-            }
-            if let Some(Ok((_, value))) = self.scan.next()
-                && rev.main <= self.at
-            {
-                found = Some((key, value));
-            }
+            // Later ones ended later lives of the key.
+            while self.scan.next_if(|pair| is_of(pair, &key)).is_some() {}
+            return Some(Ok((key, prev)));
         }
-        found.map(|(key, value)| Record::decode(value).map(|record| (key, record)))
     }
+}
+
+fn is_of(mark: &StateResult<(Bytes, Bytes)>, key: &[u8]) -> bool {
+    mark.as_ref().is_ok_and(|(stored, _)| parse_deleted(stored).is_ok_and(|(other, _)| other == key))
 }
 
 /// The newest versions of a span.
@@ -464,9 +493,27 @@ type Latest<'s> = Box<dyn Iterator<Item = StateResult<(Bytes, Record)>> + 's>;
 
 /// The pairs as they were at a revision.
 struct Merged<'s> {
+    snapshot: &'s Snapshot<'s>,
     latest: Peekable<Latest<'s>>,
-    old: Peekable<Old<'s>>,
+    deleted: Peekable<Deleted<'s>>,
     at: Revision,
+}
+
+impl Merged<'_> {
+    fn pair(
+        &self,
+        latest: Option<(Bytes, Record)>,
+        deleted: Option<(Bytes, Rev)>,
+    ) -> StateResult<Option<KeyValue>> {
+        match (latest, deleted) {
+            (Some((key, record)), _) if record.rev.main <= self.at => Ok(Some(record.into_pair(key))),
+            (Some((_, record)), _) if record.create <= self.at => {
+                self.snapshot.version_at(record.rev, self.at)
+            }
+            (_, Some((_, rev))) => self.snapshot.version_at(rev, self.at),
+            _ => Ok(None),
+        }
+    }
 }
 
 impl Iterator for Merged<'_> {
@@ -474,21 +521,19 @@ impl Iterator for Merged<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let order = match (self.latest.peek(), self.old.peek()) {
+            let order = match (self.latest.peek(), self.deleted.peek()) {
                 (None, None) => return None,
-                (Some(Ok((latest, _))), Some(Ok((old, _)))) => latest.cmp(old),
+                (Some(Ok((latest, _))), Some(Ok((deleted, _)))) => latest.cmp(deleted),
                 (Some(Err(_)), _) | (Some(_), None) => Ordering::Less,
                 (_, Some(_)) => Ordering::Greater,
             };
             let latest = if order == Ordering::Greater { None } else { self.latest.next() };
-            let old = if order == Ordering::Less { None } else { self.old.next() };
-            match (latest, old) {
-                (Some(Err(error)), _) | (_, Some(Err(error))) => return Some(Err(error)),
-                (Some(Ok((key, record))), _) if record.rev.main <= self.at => {
-                    return Some(Ok(record.into_pair(key)));
-                }
-                (_, Some(Ok((key, Some(record))))) => return Some(Ok(record.into_pair(key))),
-                _ => {}
+            let deleted = if order == Ordering::Less { None } else { self.deleted.next() };
+            let pair = latest.transpose().and_then(|latest| Ok((latest, deleted.transpose()?)));
+            match pair.and_then(|(latest, deleted)| self.pair(latest, deleted)) {
+                Ok(None) => {}
+                Ok(Some(pair)) => return Some(Ok(pair)),
+                Err(error) => return Some(Err(error)),
             }
         }
     }

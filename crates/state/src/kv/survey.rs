@@ -17,7 +17,7 @@ pub struct Survey {
 /// How much of what there is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Counts {
-    versions: u64,
+    changes: u64,
     leases: u64,
     fences: u64,
     alarms: u64,
@@ -37,8 +37,8 @@ pub struct Contents {
     pub digest: u64,
     /// How many keys there are.
     pub keys: u64,
-    /// How many superseded versions and tombstones there are beside them.
-    pub versions: u64,
+    /// How many changes the history holds: those since the compaction, and the versions at it that were replaced since.
+    pub changes: u64,
     /// How many leases there are.
     pub leases: u64,
     /// For how many names a fencing token was shown.
@@ -63,7 +63,7 @@ impl Survey {
         for (key, value) in &pairs {
             self.counts.bytes += (key.len() + value.len()) as u64;
             match key[0] {
-                table::OLD => self.counts.versions += 1,
+                table::EVENT => self.counts.changes += 1,
                 table::LEASE => self.counts.leases += 1,
                 table::FENCE => self.counts.fences += 1,
                 table::ALARM => self.counts.alarms += 1,
@@ -75,12 +75,12 @@ impl Survey {
 
     /// The result, once all chunks are taken.
     pub fn finish(self) -> StateResult<Contents> {
-        let Counts { versions, leases, fences, alarms, bytes } = self.counts;
+        let Counts { changes, leases, fences, alarms, bytes } = self.counts;
         let (meta, keys) = self.incoming.whole().ok_or_else(|| bad("it is not whole"))?;
         let Meta { applied, membership, revision, compacted, digest, .. } = meta;
         let base = Base { id: applied, membership };
         let compacted = compacted.max(0);
-        Ok(Contents { base, revision, compacted, digest, keys, versions, leases, fences, alarms, bytes })
+        Ok(Contents { base, revision, compacted, digest, keys, changes, leases, fences, alarms, bytes })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Background deletion in bounded steps: history below the compacted revision, and incarnations that are not in force.
 
-use super::layout::{Change, Keys, PREFIX, Rev, damaged, parse_event_key, table};
+use super::layout::{Change, Keys, PREFIX, Record, Rev, damaged, parse_event_key, table};
 use super::source::{Source, Written};
 use super::{Kv, all_of};
 use bytes::Bytes;
@@ -22,15 +22,21 @@ impl Purge {
     }
 }
 
-/// What a version in table `OLD` and an event cost beside key and value, about.
-const OVERHEAD: i64 = 24;
+/// What a change costs beside its key and value, about.
+const OVERHEAD: i64 = 40;
 
-/// The bytes of history that one change makes, and that its sweep gives back.
-pub(super) fn history_bytes(key: &[u8], deleted: bool, replaces: bool, prev_bytes: u64) -> i64 {
-    let pair = key.len() as i64 + OVERHEAD;
-    let old = if replaces { pair + prev_bytes as i64 } else { 0 };
-    let tombstone = if deleted { pair } else { 0 };
-    pair + old + tombstone
+/// The bytes of history of one change, and what its sweep gives back.
+pub(super) fn change_bytes(change: &Change) -> i64 {
+    version_bytes(&change.key, change.put.as_ref().map_or(0, |put| put.value.len() as u64))
+}
+
+/// The same of the mark of a deletion.
+pub(super) fn mark_bytes(key: &[u8]) -> i64 {
+    version_bytes(key, 0)
+}
+
+fn version_bytes(key: &[u8], value: u64) -> i64 {
+    key.len() as i64 + value as i64 + OVERHEAD
 }
 
 impl Kv {
@@ -49,7 +55,7 @@ impl Kv {
         let changes = self.events(self.meta.swept, target, budget)?;
         let done = changes.len() < budget;
         for (rev, change) in &changes {
-            self.sweep(*rev, change);
+            self.sweep(*rev, change)?;
         }
         self.meta.swept = match changes.last() {
             Some((rev, _)) if !done => Rev::new(rev.main, rev.sub.saturating_add(1)),
@@ -59,7 +65,7 @@ impl Kv {
     }
 
     /// Deletes what the events *at* the compacted revision replaced, which no read reaches: a deletion of everything, compacted
-    /// at once, would else keep all of it. The event stays, without the name of what it replaced.
+    /// at once, would else keep all of it. The change stays, without the name of what it replaced.
     fn free_step(&mut self, target: Rev, budget: usize) -> StateResult<bool> {
         let end = Rev::new(target.main.saturating_add(1), 0);
         let from = self.freed.max(target);
@@ -73,11 +79,9 @@ impl Kv {
             if change.prev.is_none() || change.prev.main >= target.main {
                 continue;
             }
-            self.state.delete(self.keys.old(&mut self.key_buf, &change.key, change.prev));
-            let kept = Change::encode(&mut self.value_buf, change.deleted, Rev::NONE, 0, &change.key);
-            self.state.put(self.keys.event(&mut self.key_buf, *rev), kept);
-            let bytes = |replaces, of| history_bytes(&change.key, change.deleted, replaces, of);
-            self.meta.history_bytes -= bytes(true, change.prev_bytes) - bytes(false, 0);
+            self.free(change);
+            let kept = Change { prev: Rev::NONE, prev_bytes: 0, ..change.clone() };
+            self.state.put(self.keys.event(&mut self.key_buf, *rev), kept.encode(&mut self.value_buf));
         }
         self.freed = match changes.last() {
             Some((rev, _)) if !done => Rev::new(rev.main, rev.sub.saturating_add(1)),
@@ -93,22 +97,35 @@ impl Kv {
             Bound::Excluded(self.keys.event(&mut b, before)),
         );
         let scan = self.state.scan(range).take(limit);
-        scan.map(|pair| pair.and_then(|(key, value)| Ok((parse_event_key(&key)?, Change::decode(value)?))))
+        scan.map(|pair| pair.and_then(|(key, value)| Ok((parse_event_key(&key)?, Change::decode(&value)?))))
             .collect()
     }
 
-    /// Deletes one event below the compacted revision, the version it replaced, and the tombstone it left.
-    fn sweep(&mut self, rev: Rev, change: &Change) {
-        assert!(rev.main < self.meta.compacted, "{rev:?} is not below {}", self.meta.compacted);
+    /// Deletes the version that a change replaced.
+    fn free(&mut self, change: &Change) {
         if !change.prev.is_none() {
-            self.state.delete(self.keys.old(&mut self.key_buf, &change.key, change.prev));
+            self.state.delete(self.keys.event(&mut self.key_buf, change.prev));
+            self.meta.history_bytes -= version_bytes(&change.key, change.prev_bytes);
         }
-        if change.deleted {
-            self.state.delete(self.keys.old(&mut self.key_buf, &change.key, rev));
+    }
+
+    /// Takes one change below the compacted revision out of the history: the version that it replaced, and itself, unless it
+    /// made a version that is readable at that revision, and only here. (That one goes with what replaced it.)
+    fn sweep(&mut self, rev: Rev, change: &Change) -> StateResult<()> {
+        assert!(rev.main < self.meta.compacted, "{rev:?} is not below {}", self.meta.compacted);
+        self.free(change);
+        if change.deleted() {
+            self.state.delete(self.keys.deleted(&mut self.key_buf, &change.key, rev));
+            self.meta.history_bytes -= mark_bytes(&change.key);
+        } else {
+            let latest = self.stored(&change.key)?.map(Record::decode).transpose()?;
+            if latest.is_none_or(|latest| latest.rev != rev) {
+                return Ok(());
+            }
         }
         self.state.delete(self.keys.event(&mut self.key_buf, rev));
-        self.meta.history_bytes -=
-            history_bytes(&change.key, change.deleted, !change.prev.is_none(), change.prev_bytes);
+        self.meta.history_bytes -= change_bytes(change);
+        Ok(())
     }
 
     /// True if there was something to purge.

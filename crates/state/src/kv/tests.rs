@@ -63,12 +63,15 @@ fn a_sweep_leaves_nothing_behind_that_no_read_can_reach() {
         apply(&mut kv, &Command::Delete(DeleteRange { range, prev_kv: false }));
     }
     let full = kv.view().sizes();
-    assert_eq!((pairs(&kv, table::LATEST), pairs(&kv, table::OLD), pairs(&kv, table::EVENT)), (10, 100, 110));
+    assert_eq!(
+        (pairs(&kv, table::LATEST), pairs(&kv, table::DELETED), pairs(&kv, table::EVENT)),
+        (10, 10, 110)
+    );
     let revision = kv.revision();
     apply(&mut kv, &Command::Compact { revision });
     while kv.compact_step(7).unwrap() {}
     // The event of the compacted revision stays, with its tombstone; the version that it replaced does not.
-    assert_eq!((pairs(&kv, table::LATEST), pairs(&kv, table::OLD), pairs(&kv, table::EVENT)), (10, 1, 1));
+    assert_eq!((pairs(&kv, table::LATEST), pairs(&kv, table::DELETED), pairs(&kv, table::EVENT)), (10, 1, 1));
     let swept = kv.view().sizes();
     assert_eq!(swept.1, full.1);
     assert!(swept.0 < swept.1 + 200, "{swept:?} after {full:?}");
@@ -291,7 +294,7 @@ fn a_compacted_deletion_of_everything_keeps_no_values() {
     apply(&mut kv, &Command::Put(put("z")));
     apply(&mut kv, &Command::Compact { revision: revision + 1 });
     while kv.compact_step(7).unwrap() {}
-    assert_eq!((pairs(&kv, table::OLD), pairs(&kv, table::EVENT)), (0, 1));
+    assert_eq!((pairs(&kv, table::DELETED), pairs(&kv, table::EVENT)), (0, 1));
     let (size, live) = kv.view().sizes();
     assert!((0..100).contains(&(size - live)), "{size} bytes, {live} of them alive");
 }
@@ -473,6 +476,54 @@ fn whatever_stands_in_the_log_is_done_or_refused() {
     }
 }
 
+/// Claim: every version of a key is found at every revision since the compaction, however often it was put, deleted and put again,
+/// however far a sweep has come, and with few look-ups.
+#[test]
+fn old_versions_are_found_in_few_steps() {
+    let mut kv = Kv::open(ShardId(1), stores(1).remove(0).open(None).unwrap()).unwrap();
+    let range = KeyRange { key: "k".into(), end: Bytes::new() };
+    // By revision, beginning with the first.
+    let mut was: Vec<Option<String>> = vec![None, None];
+    for n in 0..2_000 {
+        if n % 700 == 699 {
+            apply(&mut kv, &Command::Delete(DeleteRange { range: range.clone(), prev_kv: false }));
+            was.push(None);
+        } else {
+            let value = n.to_string();
+            apply(&mut kv, &Command::Put(Put { value: value.clone().into(), ..put("k") }));
+            was.push(Some(value));
+        }
+    }
+    let look = |kv: &Kv, from: usize| {
+        for (at, expected) in was.iter().enumerate().skip(from) {
+            for end in ["", "l"] {
+                let range = Range {
+                    range: KeyRange { end: Bytes::from(end), ..range.clone() },
+                    revision: at as i64,
+                    ..Range::default()
+                };
+                let units = std::cell::Cell::new(0);
+                let counted = |cost: usize| {
+                    units.set(units.get() + cost);
+                    true
+                };
+                let kvs = kv.view().range_while(&range, &counted).unwrap().unwrap().kvs;
+                let found: Vec<&[u8]> = kvs.iter().map(|kv| &kv.value[..]).collect();
+                let expected: Vec<&[u8]> = expected.iter().map(String::as_bytes).collect();
+                assert_eq!(found, expected, "at {at}");
+                assert!(units.get() < 70, "{} look-ups at {at}", units.get());
+            }
+        }
+    };
+    look(&kv, 1);
+    for compacted in [650, 702, 1_500] {
+        apply(&mut kv, &Command::Compact { revision: compacted });
+        look(&kv, compacted as usize);
+        while kv.compact_step(100).unwrap() {}
+        look(&kv, compacted as usize);
+    }
+}
+
 /// Seed 2: chunks whose checksums hold over nonsense. What is in force stays as it is, or the snapshot fits.
 #[test]
 fn no_chunk_is_a_panic() {
@@ -499,7 +550,7 @@ fn no_chunk_is_a_panic() {
                 _ => body.extend((0..rng.below(9)).map(|_| rng.next_u64() as u8)),
             }
         }
-        let mut chunk = vec![1];
+        let mut chunk = vec![super::transfer::VERSION];
         chunk.extend((body.len() as u32).to_le_bytes());
         chunk.extend(crc32c::crc32c(&body).to_le_bytes());
         chunk.append(&mut body);

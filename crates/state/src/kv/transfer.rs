@@ -25,7 +25,7 @@ use quorate_base::{Base, ShardId};
 use quorate_storage::state::{StateError, StateResult};
 use std::ops::Bound;
 
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 2;
 const FRAME: usize = 9;
 /// The machine's numbers, in the stream only: before all tables.
 pub(super) const NUMBERS: u8 = b'A';
@@ -236,8 +236,12 @@ impl Incoming {
                     self.counted += u64::from(u32::from_le_bytes(*count));
                 }
                 table::LATEST => self.latest += 1,
-                table::LEASE | table::LEASE_KEY | table::FENCE | table::ALARM | table::OLD | table::EVENT => {
-                }
+                table::LEASE
+                | table::LEASE_KEY
+                | table::FENCE
+                | table::ALARM
+                | table::DELETED
+                | table::EVENT => {}
                 other => return Err(bad(&format!("it has a table {other:#x}"))),
             }
         }
