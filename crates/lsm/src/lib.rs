@@ -79,14 +79,14 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 24 << 20, table_bytes: 32 << 20, memtable_bytes: 16 << 20, end_bytes: 16 << 10 }
+        Self { cache_bytes: 24 << 20, table_bytes: 32 << 20, memtable_bytes: 12 << 20, end_bytes: 16 << 10 }
     }
 }
 
 /// Sees everything. Numbers with the highest bit set are the tree's own.
 const NEWEST: u64 = u64::MAX >> 1;
 /// With so many memtables set aside, the writer flushes itself.
-const SET_ASIDE_MAX: usize = 1;
+const SET_ASIDE_MAX: usize = 2;
 /// So many may be set aside while the disk has no room for them.
 const SET_ASIDE_WITHOUT_ROOM: usize = 8;
 /// With so many flushed memtables that are not merged yet, the writer merges them itself.
