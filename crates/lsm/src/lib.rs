@@ -446,6 +446,11 @@ impl State for LsmState {
         self.unsealed
     }
 
+    fn behind(&self) -> bool {
+        let tree = &self.shared.tree;
+        tree.sealed_memtable_count() > 0 || tree.l0_run_count() >= UNMERGED_MAX / 2
+    }
+
     fn upkeep(&self) -> Option<Box<dyn Upkeep>> {
         Some(Box::new(Compaction { shared: self.shared.clone(), compacted_at: 0, scrub: Scrub::default() }))
     }

@@ -197,6 +197,11 @@ fn broken(doing: &str, error: &JournalError) -> Event {
     Event::Broken(Broken::new(format!("{doing} failed: {error}")))
 }
 
+/// While the state's background is behind the sweep waits, so long at a time, ...
+const SWEEP_REST: Duration = Duration::from_millis(5);
+/// ... and so often: where the disk has no room, sweeping goes on all the same, since it makes room.
+const SWEEP_RESTS: u32 = 200;
+
 fn applier_loop(
     mut applier: Applier,
     queue: &Receiver<Work>,
@@ -204,12 +209,24 @@ fn applier_loop(
     background: &Sender<ToBackground>,
 ) {
     let mut outputs = Vec::new();
-    let mut more = true;
+    let (mut more, mut rests) = (true, 0);
     loop {
-        // Upkeep runs only when nothing else waits, a bounded step at a time.
+        // Upkeep runs only when nothing else waits, a bounded step at a time. A sweep writes more in a second than the disk takes:
+        // let run, it fills the memtables of all nodes at once, and requests would wait while this thread flushes them.
         let work = match queue.try_recv() {
             Ok(work) => work,
-            Err(_) if more => Work::Upkeep,
+            Err(_) if more && rests < SWEEP_RESTS && applier.kv().behind() => {
+                rests += 1;
+                match queue.recv_timeout(SWEEP_REST) {
+                    Ok(work) => work,
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+            }
+            Err(_) if more => {
+                rests = 0;
+                Work::Upkeep
+            }
             Err(_) => match queue.recv() {
                 Ok(work) => work,
                 Err(_) => return,
