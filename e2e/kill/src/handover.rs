@@ -107,6 +107,13 @@ async fn once(
     writers.healthy()?;
     cluster.restart(at).map_err(said)?;
     cluster.wait(PATIENCE).await.map_err(said)?;
+    // Not a hand-over's, and told all the same.
+    let (back, still) = (writers.reset(), machine.reset());
+    if back > PROMISED {
+        println!(
+            "handover: {way:?}: when the node came back, writes stopped for {back:?}, the machine for {still:?}"
+        );
+    }
     if way != Way::LeftAlone && cluster.leader().await == Some(at) {
         return Err(format!("node {} leads although it handed over", at + 1));
     }
@@ -253,10 +260,6 @@ async fn write(n: usize, mut clients: Vec<KvClient<Channel>>, shared: &Shared) {
         }
         let now = Instant::now();
         let gap = now - shared.last.replace(now);
-        if gap > PROMISED {
-            let since = std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |t| t.as_millis() % 1_000_000);
-            println!("gap {gap:?} until {since} writer {n}, own write took {:?}", now - began);
-        }
         shared.gap.set(shared.gap.get().max(gap));
         shared.longest.set(shared.longest.get().max(now - began));
         shared.done.set(shared.done.get() + 1);
