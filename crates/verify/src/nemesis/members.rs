@@ -24,7 +24,7 @@ pub(super) async fn replace(stage: &mut Stage<'_>) -> Result<(String, Effect), S
     let how = if learner { ", by a learner that is promoted" } else { "" };
     let what = format!("{who}node {}{how}", victim + 1);
     let place = stage.cluster.places[victim].clone();
-    let old = target::status(&place.direct()).await?.id;
+    let old = stage.says_its_id(victim).await?;
     stage.note("remove", &what);
     stage.change(victim, |url| async move { target::remove_member(&url, old).await }).await?;
     stage.hold(200, 3000).await;
@@ -47,14 +47,14 @@ pub(super) async fn replace(stage: &mut Stage<'_>) -> Result<(String, Effect), S
         stage.change(victim, |url| async move { target::promote_member(&url, id).await }).await?;
     }
     stage.whole(victim).await?;
-    let new = target::status(&place.direct()).await?.id;
+    let new = stage.says_its_id(victim).await?;
     stage.note("joined", &what);
     let replaced = u64::from(new != old);
     Ok((what, Effect::new(replaced, format!("member {old:x} went, member {new:x} came and serves"))))
 }
 
 impl Stage<'_> {
-    /// The id of a node that is just starting; a learner tells it, too.
+    /// The id of a node, which may be just starting, or slow after what was done to it; a learner tells it, too.
     async fn says_its_id(&mut self, at: usize) -> Result<u64, String> {
         let end = Instant::now() + PATIENCE;
         loop {
