@@ -13,6 +13,12 @@
 #   e2e/run.sh startup KEYS [TARGET]   how long a cluster with that many keys takes to serve again
 #   e2e/run.sh away WRITES [TARGET]    a follower that was away for that many writes catches up while writes go on
 #   e2e/run.sh steady SECONDS [TARGET] a leader stays under full load of all processors
+#   e2e/run.sh rounds N                N faults of all kinds, members that come and go among them, judged; goes on where it was
+#   e2e/run.sh space MIB [TARGET]      nodes with 512 MB of memory serve a space of that size, and start as soon as with a small one
+#   e2e/run.sh watchers N [TARGET]     N watchers of 1,000 puts a second while one of them does not read: p99 below 100 ms
+#   e2e/run.sh compaction VERSIONS [TARGET] puts beside the compaction of so many: p99 at most doubled
+#   e2e/run.sh handover TIMES [TARGET] writes stop for 100 ms at most where a leader hands over; none fails that is tried again
+#   e2e/run.sh perf LOAD [TARGET]      etcdctl check perf with that load (s, m, l)
 #
 # TARGET is quorate (default; the program is $QUORATE, else built in release mode), etcd, or goetcd (one member).
 # SEED chooses the random parts (default: drawn and printed). KEEP=1 keeps the data directories.
@@ -24,8 +30,8 @@ export ETCDCTL_API=3
 part="${1:-}"
 case "$part" in
 etcdctl | rust | python | fencing) target="${2:-quorate}" ;;
-diff | kill | powercut | failover | startup | away | steady | flips) count="${2:?how many?}"; target="${3:-quorate}" ;;
-*) sed -n '2,19s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+diff | kill | powercut | failover | startup | away | steady | flips | rounds | space | watchers | compaction | handover | perf) count="${2:?how many?}"; target="${3:-quorate}" ;;
+*) sed -n '2,24s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac
 
 . ./apt.sh
@@ -167,6 +173,35 @@ away)
 flips)
     build e2e-kill
     "$bin/e2e-kill" flips --target "$target" --data "$scratch" --flips "$count" --seed "$seed"
+    ;;
+rounds)
+    if [ -z "${QUORATE_FAULTS:-}" ]; then
+        (cd "$root" && env -u CARGO_TARGET_DIR cargo build --release --quiet --locked -p quorate --features faults --target-dir target/faults)
+        QUORATE_FAULTS="$root/target/faults/release/quorate"
+    fi
+    ./rounds.py --rounds "$count" --binary "$QUORATE_FAULTS" --state "${ROUNDS_STATE:-$root/target/rounds}"
+    ;;
+space)
+    build e2e-kill
+    "$bin/e2e-kill" space --target "$target" --data "$scratch" --mib "$count" --nodes "${NODES:-3}"
+    ;;
+watchers)
+    build e2e-kill
+    "$bin/e2e-kill" watchers --target "$target" --data "$scratch" --watchers "$count" --fan-out "${FAN_OUT:-1}"
+    ;;
+compaction)
+    build e2e-kill
+    "$bin/e2e-kill" compaction --target "$target" --data "$scratch" --history "$count"
+    ;;
+handover)
+    build e2e-kill
+    "$bin/e2e-kill" handover --target "$target" --data "$scratch" --times "$count"
+    ;;
+perf)
+    need etcdctl etcd-client
+    start_cluster
+    # Without the bar that it draws.
+    etcdctl --endpoints "$endpoints" check perf --load "$count" 2>&1 | tr '\r' '\n' | grep -E '^(PASS|FAIL|Error)|[Ee]rror'
     ;;
 steady)
     build e2e-kill

@@ -14,6 +14,7 @@ const EXAMPLES: &str = "\
 Examples:
   quorate kv put greeting hello
   quorate kv put report done --fence nightly=42
+  quorate kv put here 10.0.0.4 --lease 694d8f2a1c06ef0b
   quorate kv get greeting
   quorate kv get report --fence nightly=42          a read that is refused, too, once another holds the name
   quorate kv get users/ --prefix --limit 10
@@ -21,6 +22,9 @@ Examples:
   quorate kv del greeting
   quorate kv put greeting hello --evidence
   quorate kv watch users/ --prefix --rev 1";
+
+/// Between two nodes that are asked for a watch.
+const WATCH_PAUSE: Duration = Duration::from_millis(200);
 
 /// Read, write and watch keys
 #[derive(clap::Args, Debug)]
@@ -80,8 +84,9 @@ enum Command {
         key: String,
         /// The value
         value: String,
-        /// Attach it to this lease; 0 for none
-        #[arg(long, value_name = "ID", default_value_t = 0)]
+        /// Attach it to this lease; 0 for none. Digits alone are a decimal number; with 0x before them, or a letter among them,
+        /// they are hexadecimal, as etcdctl prints leases
+        #[arg(long, value_name = "ID", default_value = "0", value_parser = lease)]
         lease: i64,
     },
     /// Remove keys
@@ -142,7 +147,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
                 let hint = "a watch changes nothing; show the token with what you do about it";
                 return Err(Problem::new(Exit::Usage, "a watch shows no token: leave out --fence", hint));
             }
-            return watch(&client, key, *prefix, *rev, args.json).await;
+            let create = pb::WatchCreateRequest {
+                key: start(key, *prefix),
+                range_end: end(key, *prefix),
+                start_revision: *rev,
+                ..pb::WatchCreateRequest::default()
+            };
+            return watch(&client, create, patience, args.json).await;
         }
         match tokio::time::timeout(patience, once(&client, args)).await {
             Ok(done) => done,
@@ -228,20 +239,66 @@ async fn explained<Q, A>(
     Ok((reply.into_inner(), evidence))
 }
 
-async fn watch(client: &Client, key: &str, prefix: bool, rev: i64, json: bool) -> Result<(), Problem> {
-    let create = pb::WatchCreateRequest {
-        key: start(key, prefix),
-        range_end: end(key, prefix),
-        start_revision: rev,
-        ..pb::WatchCreateRequest::default()
-    };
-    let union = Some(pb::watch_request::RequestUnion::CreateRequest(create));
+/// Why a watch came to an end.
+enum Ended {
+    /// Its node went away, or lost its leader: another one goes on with it.
+    Passing(String),
+    Final(Problem),
+}
+
+/// Shows changes for ever, through one node after the other: where one goes away, the next goes on behind the last change that
+/// was shown. It ends where none of them serves it for `patience`.
+async fn watch(
+    client: &Client,
+    mut create: pb::WatchCreateRequest,
+    patience: Duration,
+    json: bool,
+) -> Result<(), Problem> {
+    let mut since = tokio::time::Instant::now();
+    for at in 0.. {
+        let began = create.start_revision;
+        let why = match watch_through(client, at, &mut create, json).await {
+            Ended::Final(problem) => return Err(problem),
+            Ended::Passing(why) => why,
+        };
+        // A node that had nothing to say may still have served it for long.
+        if create.start_revision > began || since.elapsed() > 2 * patience {
+            since = tokio::time::Instant::now();
+        }
+        if since.elapsed() > patience {
+            let hint = match create.start_revision {
+                0 => "begin again".to_string(),
+                next => format!("begin again with --rev {next}"),
+            };
+            return Err(Problem::new(Exit::Failed, format!("no node goes on with the watch: {why}"), hint));
+        }
+        tokio::time::sleep(WATCH_PAUSE).await;
+    }
+    Ok(())
+}
+
+/// One stream through one node; `create` comes to ask for what follows on all that was shown.
+async fn watch_through(client: &Client, at: usize, create: &mut pb::WatchCreateRequest, json: bool) -> Ended {
+    let union = Some(pb::watch_request::RequestUnion::CreateRequest(create.clone()));
     let (give, take) = tokio::sync::mpsc::channel(1);
     let _ = give.send(pb::WatchRequest { request_union: union }).await;
     let requests = tokio_stream::wrappers::ReceiverStream::new(take);
-    let failed = |status: tonic::Status| problem(&ClientError::Status(status));
-    let mut stream = client.watch(0).watch(requests).await.map_err(failed)?.into_inner();
-    while let Some(message) = stream.message().await.map_err(failed)? {
+    let failed = |status: tonic::Status| match status.code() {
+        tonic::Code::Unavailable | tonic::Code::Internal | tonic::Code::Unknown => {
+            Ended::Passing(status.message().into())
+        }
+        _ => Ended::Final(problem(&ClientError::Status(status))),
+    };
+    let mut stream = match client.watch(at).watch(requests).await {
+        Ok(stream) => stream.into_inner(),
+        Err(status) => return failed(status),
+    };
+    loop {
+        let message = match stream.message().await {
+            Ok(Some(message)) => message,
+            Ok(None) => return Ended::Passing("the node ended the watch".into()),
+            Err(status) => return failed(status),
+        };
         if message.canceled {
             let hint = if message.compact_revision > 0 {
                 format!("begin at revision {} or later with --rev", message.compact_revision)
@@ -253,15 +310,36 @@ async fn watch(client: &Client, key: &str, prefix: bool, rev: i64, json: bool) -
             } else {
                 message.cancel_reason
             };
-            return Err(Problem::new(Exit::Failed, why, hint));
+            return Ended::Final(Problem::new(Exit::Failed, why, hint));
+        }
+        if message.created && create.start_revision == 0 {
+            // From here on, whichever node goes on.
+            create.start_revision = message.header.as_ref().map_or(0, |h| h.revision + 1);
         }
         for event in &message.events {
             if let Some(kv) = &event.kv {
                 show(Some(if event.r#type == 1 { "delete" } else { "put" }), kv, json);
+                create.start_revision = create.start_revision.max(kv.mod_revision + 1);
             }
         }
     }
-    Err(Problem::new(Exit::Failed, "the node ended the watch", "begin again at the next revision with --rev"))
+}
+
+/// Parses a lease's id, as decimal or as etcdctl prints it.
+fn lease(text: &str) -> Result<i64, String> {
+    let hex =
+        text.strip_prefix("0x").or_else(|| text.bytes().any(|b| b.is_ascii_alphabetic()).then_some(text));
+    let id = match hex {
+        // A sign is none of its digits.
+        Some(digits) if digits.bytes().all(|b| b.is_ascii_hexdigit()) => i64::from_str_radix(digits, 16).ok(),
+        Some(_) => None,
+        None => text.parse().ok(),
+    };
+    id.filter(|id| *id >= 0).ok_or_else(|| {
+        format!(
+            "{text:?} is no lease: write its id as a decimal number, or hexadecimal as in 0x694d8f2a1c06ef0b"
+        )
+    })
 }
 
 /// Where a prefix starts: every key has the empty one, and the least key is the byte 0.
@@ -337,6 +415,24 @@ pub(crate) fn problem(error: &ClientError) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lease_is_decimal_or_as_etcdctl_prints_it() {
+        for (text, id) in [
+            ("0", 0),
+            ("1234", 1234),
+            ("0x1234", 0x1234),
+            ("694d8f2a1c06ef0b", 0x694d_8f2a_1c06_ef0b),
+            ("0x7fffffffffffffff", i64::MAX),
+            ("9223372036854775807", i64::MAX),
+        ] {
+            assert_eq!(lease(text), Ok(id), "{text}");
+        }
+        for bad in ["", "-1", "0x", "0x-1", "g1", "0xg", "8000000000000000000a", "9223372036854775808", "1 2"]
+        {
+            assert!(lease(bad).unwrap_err().contains("0x"), "{bad}");
+        }
+    }
 
     #[test]
     fn a_prefix_ends_where_no_key_has_it_any_more() {

@@ -153,6 +153,8 @@ fn mistakes_are_refused_by_name() {
         vec!["serve", "--config", "/nowhere/at/all.toml"],
         vec!["serve", "--node", "0"],
         vec!["serve", "--log", "quorate=loud"],
+        vec!["serve", "--log", "bogus"],
+        vec!["kv", "put", "a", "b", "--lease", "lease"],
         vec!["up", "--nodes", "0"],
         vec!["up", "--ephemeral", "--data", "x"],
         vec!["frobnicate"],
@@ -161,6 +163,34 @@ fn mistakes_are_refused_by_name() {
         assert_eq!(code, 2, "{args:?}: {stderr}");
         assert!(stderr.starts_with("error:"), "{args:?}: {stderr}");
     }
+}
+
+/// Claim: a watch that was given several nodes goes on when its node dies, behind the last change that it showed.
+#[test]
+fn a_watch_goes_on_at_another_node() {
+    let up = Up::start(&["--ephemeral"]);
+    let nodes = up.ready()["nodes"].as_array().unwrap().clone();
+    let urls: Vec<&str> = nodes.iter().map(|n| n["etcd"].as_str().unwrap()).collect();
+    let all = urls.join(",");
+    let put =
+        |value: &str| output(&["kv", "put", "watched", value, "--endpoints", urls[2], "--timeout", "20s"]).0;
+    assert_eq!(put("before"), 0);
+    let mut watch = quorate(&["kv", "watch", "watched", "--rev", "1", "--json", "--endpoints", &all])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let events = follow(watch.stdout.take().unwrap());
+    let value =
+        || events.recv_timeout(PATIENCE).map_or(String::new(), |e| e["value"].as_str().unwrap_or("").into());
+    assert_eq!(value(), "before");
+    send(pid(&nodes[0]), Signal::KILL);
+    eventually("a write succeeds", || put("after") == 0);
+    assert_eq!(value(), "after");
+    assert_eq!(put("later"), 0);
+    // A write in doubt was written again.
+    assert_eq!((0..10).map(|_| value()).find(|value| value != "after"), Some("later".into()));
+    watch.kill().unwrap();
+    watch.wait().unwrap();
 }
 
 /// Claim: the printed configuration is itself a configuration, and the same one.

@@ -236,7 +236,17 @@ fn failed(doing: &str, error: &lsm_tree::Error) -> StateError {
         lsm_tree::Error::Io(error) => files::kind_of(error),
         _ => StateErrorKind::Damaged,
     };
-    StateError::new(kind, format!("{doing}: {error}"))
+    StateError::new(kind, format!("{doing}: {}", words(error)))
+}
+
+/// What the tree says of an error, in words for an operator: its own are for whoever works on the tree.
+fn words(error: &lsm_tree::Error) -> String {
+    match error {
+        lsm_tree::Error::Io(error) => error.to_string(),
+        lsm_tree::Error::ChecksumMismatch { .. } => "a checksum does not match".into(),
+        lsm_tree::Error::Unrecoverable => "files are missing, or their beginning is not readable".into(),
+        other => format!("damaged: {}", format!("{other:?}").to_lowercase()),
+    }
 }
 
 impl Shared {
@@ -434,6 +444,11 @@ impl State for LsmState {
 
     fn unsealed_bytes(&self) -> u64 {
         self.unsealed
+    }
+
+    fn behind(&self) -> bool {
+        let tree = &self.shared.tree;
+        tree.sealed_memtable_count() > 0 || tree.l0_run_count() >= UNMERGED_MAX / 2
     }
 
     fn upkeep(&self) -> Option<Box<dyn Upkeep>> {

@@ -138,11 +138,8 @@ fn journal_loop(
     background: &Sender<ToBackground>,
     counters: &Counters,
 ) {
-    while let Some(first) = next(queue, Duration::from_millis(50), || journal.prepare_next().map(|_| ())) {
-        let first = match first {
-            Ok(first) => first,
-            Err(error) => return inbox.push(broken("preparing the journal", &error)),
-        };
+    let (ready, prepared) = channel();
+    while let Ok(first) = queue.recv() {
         let mut appends = Vec::new();
         let mut marks = Vec::new();
         for message in std::iter::once(first).chain(queue.try_iter()) {
@@ -178,31 +175,32 @@ fn journal_loop(
             inbox.push(Event::Checkpointed { base, installed });
             let _ = applier.send(Work::Checkpointed);
         }
-    }
-}
-
-/// The next message, or `None` once nobody can send; `idle` runs when none came for a while.
-fn next<E>(
-    queue: &Receiver<ToJournal>,
-    patience: Duration,
-    mut idle: impl FnMut() -> Result<(), E>,
-) -> Option<Result<ToJournal, E>> {
-    if let Ok(message) = queue.try_recv() {
-        return Some(Ok(message));
-    }
-    match queue.recv_timeout(patience) {
-        Ok(message) => Some(Ok(message)),
-        Err(RecvTimeoutError::Timeout) => match idle() {
-            Ok(()) => queue.recv().ok().map(Ok),
-            Err(error) => Some(Err(error)),
-        },
-        Err(RecvTimeoutError::Disconnected) => None,
+        // Behind what others wait for: a segment of zeros takes as long to write as hundreds of flushes. All nodes come to need
+        // one at about the same entry, so that on this thread it would hold up a whole cluster.
+        for result in prepared.try_iter() {
+            if let Err(error) = journal.prepared(result) {
+                return inbox.push(broken("preparing the journal", &error));
+            }
+        }
+        if let Some(preparation) = journal.preparation() {
+            let ready = ready.clone();
+            let run = move || {
+                let _ = ready.send(preparation.run());
+            };
+            // Without a thread for it the file is made when it is needed.
+            let _ = std::thread::Builder::new().name("segment".into()).spawn(run);
+        }
     }
 }
 
 fn broken(doing: &str, error: &JournalError) -> Event {
     Event::Broken(Broken::new(format!("{doing} failed: {error}")))
 }
+
+/// While the state's background is behind the sweep waits, so long at a time, ...
+const SWEEP_REST: Duration = Duration::from_millis(5);
+/// ... and so often: where the disk has no room, sweeping goes on all the same, since it makes room.
+const SWEEP_RESTS: u32 = 200;
 
 fn applier_loop(
     mut applier: Applier,
@@ -211,12 +209,24 @@ fn applier_loop(
     background: &Sender<ToBackground>,
 ) {
     let mut outputs = Vec::new();
-    let mut more = true;
+    let (mut more, mut rests) = (true, 0);
     loop {
-        // Upkeep runs only when nothing else waits, a bounded step at a time.
+        // Upkeep runs only when nothing else waits, a bounded step at a time. A sweep writes more in a second than the disk takes:
+        // let run, it fills the memtables of all nodes at once, and requests would wait while this thread flushes them.
         let work = match queue.try_recv() {
             Ok(work) => work,
-            Err(_) if more => Work::Upkeep,
+            Err(_) if more && rests < SWEEP_RESTS && applier.kv().behind() => {
+                rests += 1;
+                match queue.recv_timeout(SWEEP_REST) {
+                    Ok(work) => work,
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+            }
+            Err(_) if more => {
+                rests = 0;
+                Work::Upkeep
+            }
             Err(_) => match queue.recv() {
                 Ok(work) => work,
                 Err(_) => return,

@@ -118,6 +118,11 @@ pub trait State: Send {
     fn seal(&mut self) -> StateResult<Box<dyn CheckpointJob>>;
     /// Bytes written since the last cut, for whoever decides when to seal.
     fn unsealed_bytes(&self) -> u64;
+    /// Whether the background has not kept up with what was written. A writer goes on, and may have to do that work itself, which
+    /// takes as long as many writes: whoever need not write just now waits.
+    fn behind(&self) -> bool {
+        false
+    }
     /// Background work (flush, compaction) that may be run on another thread, if this form has any.
     fn upkeep(&self) -> Option<Box<dyn Upkeep>>;
 }

@@ -186,8 +186,8 @@ pub const NEMESES: [Entry; 11] = [
     },
     Entry {
         name: "members",
-        about: "A member is removed while everybody writes, and a new one, with an empty disk, is added in its place: it gets all \
-                from the others and must serve. Two majorities that do not overlap are what a change of members can make; so can \
+        about: "A member is removed while everybody writes, and a new one, with an empty disk, is added in its place, in half \
+                of the cases as a learner that is promoted later: it gets all from the others and must serve. Two majorities that do not overlap are what a change of members can make; so can \
                 one that is counted before it is known.",
         unit: "members replaced",
         on: ["", "", "one node"],

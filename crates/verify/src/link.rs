@@ -20,12 +20,16 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// So much is passed at once.
 const PIECE: usize = 64 << 10;
-/// How often the kernel's tables are read for a new connection: they may not show it yet.
+/// How many readings of the kernel's tables are looked at for a new connection: they may not show it yet.
 const LOOKS: u32 = 20;
+/// Between two readings lies so many times what one took, within these bounds.
+const IDLE: u32 = 8;
+const LOOK_MIN: Duration = Duration::from_millis(5);
+const LOOK_MAX: Duration = Duration::from_millis(200);
 
 /// Who is at an end of a link.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,6 +102,7 @@ pub(crate) struct Net {
 struct Inner {
     rules: RefCell<BTreeMap<(End, End), Rule>>,
     pids: RefCell<BTreeMap<u32, End>>,
+    tables: RefCell<Tables>,
     changed: Notify,
     done: Cell<Done>,
 }
@@ -139,8 +144,10 @@ impl Net {
                 let (net, local) = (net.clone(), stream.local_addr());
                 spawn_local(async move {
                     let Ok(local) = local else { return };
+                    // Whoever is at the other end, a node that is down hears nothing.
+                    let Ok(target) = TcpStream::connect(("127.0.0.1", port)).await else { return };
                     let source = net.source(from, local).await;
-                    net.connection(stream, source, End::Node(node), port).await;
+                    net.connection(stream, target, source, End::Node(node)).await;
                 });
             }
         });
@@ -148,21 +155,50 @@ impl Net {
 
     /// Who holds the other end of a connection.
     async fn source(&self, from: SocketAddr, to: SocketAddr) -> End {
-        for look in 0..LOOKS {
-            if look > 0 {
-                sleep(Duration::from_millis(5)).await;
-            }
-            let Some(inode) = socket_of(from, to) else { continue };
-            let pids: Vec<(u32, End)> = self.inner.pids.borrow().iter().map(|(&p, &e)| (p, e)).collect();
-            if let Some((_, end)) = pids.into_iter().find(|(pid, _)| holds(*pid, inode)) {
-                return end;
+        let (Some(from), Some(to)) = (hex(from), hex(to)) else { return End::Stranger };
+        let link = (from, to);
+        let mut seen = 0;
+        for _ in 0..LOOKS {
+            let reading = self.read_tables(seen).await;
+            let tables = self.inner.tables.borrow();
+            seen = reading;
+            match tables.sockets.get(&link) {
+                // It was given up before anybody could look.
+                Some(0) => return End::Stranger,
+                Some(inode) => {
+                    if let Some(end) = tables.holders.get(inode) {
+                        return *end;
+                    }
+                }
+                None => {}
             }
         }
         End::Stranger
     }
 
-    async fn connection(&self, stream: TcpStream, source: End, node: End, port: u16) {
-        let Ok(target) = TcpStream::connect(("127.0.0.1", port)).await else { return };
+    /// Waits for a reading of the kernel's tables after the one numbered `seen`, and gives its number. All that wait share one,
+    /// and no more than a small part of the time goes into it, however many connections come: on a busy machine connections
+    /// are given up and made anew while they wait, and whoever looks at each of them has no time left for any.
+    async fn read_tables(&self, seen: u64) -> u64 {
+        loop {
+            let now = Instant::now();
+            {
+                let mut tables = self.inner.tables.borrow_mut();
+                if tables.number > seen {
+                    return tables.number;
+                }
+                if tables.next.is_none_or(|next| now >= next) {
+                    tables.read(&self.inner.pids.borrow());
+                    let took = now.elapsed();
+                    tables.next = Some(Instant::now() + (took * IDLE).clamp(LOOK_MIN, LOOK_MAX));
+                    return tables.number;
+                }
+            }
+            sleep(LOOK_MIN).await;
+        }
+    }
+
+    async fn connection(&self, stream: TcpStream, target: TcpStream, source: End, node: End) {
         let _ = (stream.set_nodelay(true), target.set_nodelay(true));
         let (near_read, near_write) = stream.into_split();
         let (far_read, far_write) = target.into_split();
@@ -259,16 +295,41 @@ impl Net {
     }
 }
 
-/// The socket that is connected so, by its number.
-fn socket_of(from: SocketAddr, to: SocketAddr) -> Option<u64> {
-    let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
-    let (from, to) = (hex(from)?, hex(to)?);
-    table.lines().skip(1).find_map(|line| {
-        let mut fields = line.split_ascii_whitespace().skip(1);
-        let same = fields.next()? == from && fields.next()? == to;
-        // The number stands behind state, queues, timer, retransmissions, user and time-out.
-        if same { fields.nth(6)?.parse().ok().filter(|inode| *inode != 0) } else { None }
-    })
+/// The kernel's tables, as they were a moment ago.
+#[derive(Default)]
+struct Tables {
+    /// Which reading this is.
+    number: u64,
+    /// When they may be read again.
+    next: Option<Instant>,
+    /// Sockets by their two addresses, by number; 0 for one that no process holds any more.
+    sockets: BTreeMap<(String, String), u64>,
+    /// Who holds a socket.
+    holders: BTreeMap<u64, End>,
+}
+
+impl Tables {
+    fn read(&mut self, pids: &BTreeMap<u32, End>) {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+        let row = |line: &str| {
+            let mut fields = line.split_ascii_whitespace().skip(1);
+            let link = (fields.next()?.to_string(), fields.next()?.to_string());
+            // The number stands behind state, queues, timer, retransmissions, user and time-out.
+            Some((link, fields.nth(6)?.parse().ok()?))
+        };
+        self.sockets = table.lines().skip(1).filter_map(row).collect();
+        self.holders.clear();
+        for (pid, end) in pids {
+            for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
+                let Ok(link) = std::fs::read_link(entry.path()) else { continue };
+                let inode = link
+                    .to_str()
+                    .and_then(|link| link.strip_prefix("socket:[")?.strip_suffix("]")?.parse().ok());
+                self.holders.extend(inode.map(|inode| (inode, *end)));
+            }
+        }
+        self.number += 1;
+    }
 }
 
 /// An address as `/proc/net/tcp` writes it.
@@ -277,14 +338,6 @@ fn hex(address: SocketAddr) -> Option<String> {
         SocketAddr::V4(v4) => Some(format!("{:08X}:{:04X}", u32::from_ne_bytes(v4.ip().octets()), v4.port())),
         SocketAddr::V6(_) => None,
     }
-}
-
-fn holds(pid: u32, inode: u64) -> bool {
-    let link = format!("socket:[{inode}]");
-    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-    entries
-        .flatten()
-        .any(|entry| std::fs::read_link(entry.path()).is_ok_and(|to| to.as_os_str() == link.as_str()))
 }
 
 /// The first of these ports of loopback that are free, `count` of them, bound.

@@ -7,8 +7,10 @@
 //!
 //! Left out: machines other than this one, TLS, and any change of membership.
 
+mod limit;
 mod powercut;
 
+pub use limit::MemoryLimit;
 pub use powercut::{Lost, PowerCut};
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::{kv_client::KvClient, maintenance_client::MaintenanceClient};
@@ -26,6 +28,9 @@ use tonic::transport::{Channel, Endpoint};
 const FIRST_PORT: u16 = 14_000;
 /// End of the ports that are tried.
 const LAST_PORT: u16 = 30_000;
+
+/// How long a node may take to stop in order.
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is tested.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -220,6 +225,29 @@ impl Cluster {
             child.wait()?;
             if let Some(power_cut) = &mut self.power_cut {
                 power_cut.cut(&self.places[at].data)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells node `at` to stop, and waits until it has, in order.
+    pub async fn terminate(&mut self, at: usize) -> io::Result<()> {
+        self.signal(at, Signal::TERM)?;
+        let end = Instant::now() + STOP_PATIENCE;
+        // Not by `wait`, which would close its input first, and so be a second reason to stop.
+        while let Some(child) = &mut self.children[at] {
+            match child.try_wait()? {
+                Some(status) if status.success() => self.children[at] = None,
+                Some(status) => {
+                    return Err(Error::other(format!("node {} was told to stop: {status}", at + 1)));
+                }
+                None if Instant::now() > end => {
+                    return Err(Error::other(format!(
+                        "node {} does not stop within {STOP_PATIENCE:?}",
+                        at + 1
+                    )));
+                }
+                None => tokio::time::sleep(Duration::from_millis(2)).await,
             }
         }
         Ok(())

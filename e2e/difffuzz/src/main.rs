@@ -16,6 +16,7 @@ mod plant;
 mod run;
 mod shrink;
 mod side;
+mod upkeep;
 mod watch;
 
 use clap::Parser;

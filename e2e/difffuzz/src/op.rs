@@ -62,6 +62,13 @@ pub enum Op {
     },
     /// A learner that never starts comes, is asked for what is refused, and goes again: see `members.rs`.
     Learner,
+    /// Hashes, a defragmentation, perhaps a snapshot: see `upkeep.rs`.
+    Upkeep {
+        revision: i64,
+        snapshot: bool,
+    },
+    /// The leader is asked to hand over to a member that there is not.
+    HandOver,
     WatchCreate {
         stream: usize,
         request: pb::WatchCreateRequest,
@@ -201,6 +208,10 @@ impl Names {
         pb::WatchCreateRequest { start_revision: self.revision(request.start_revision), ..request.clone() }
     }
 
+    pub fn real_revision(&self, symbolic: i64) -> i64 {
+        self.revision(symbolic)
+    }
+
     // Replies, from real to symbolic. What is compared of cluster, member and term is whether they are there.
 
     pub fn seen_header(&self, header: &mut Option<pb::ResponseHeader>) {
@@ -210,6 +221,12 @@ impl Names {
             header.raft_term = u64::from(header.raft_term != 0);
             self.seen_revision(&mut header.revision);
         }
+    }
+
+    pub fn symbolic_revision(&self, real: i64) -> i64 {
+        let mut symbolic = real;
+        self.seen_revision(&mut symbolic);
+        symbolic
     }
 
     pub fn seen_kv(&self, kv: &mut KeyValue) {

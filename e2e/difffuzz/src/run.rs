@@ -398,6 +398,8 @@ fn kind(op: &Op) -> &'static str {
         Op::Status => "status",
         Op::Members { .. } => "members",
         Op::Learner => "changes of members",
+        Op::Upkeep { .. } => "upkeep",
+        Op::HandOver => "handing over",
         Op::WatchCreate { .. } => "watch",
         Op::WatchCancel { .. } => "watch cancel",
         Op::WatchProgress { .. } => "watch progress",

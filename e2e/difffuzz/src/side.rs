@@ -62,6 +62,11 @@ pub enum Reply {
     Proclaimed(v3electionpb::ProclaimResponse),
     Leader(v3electionpb::LeaderResponse),
     Resigned(v3electionpb::ResignResponse),
+    /// Of the Maintenance service: a header, and a number that means something to who asked.
+    Kept {
+        header: Option<pb::ResponseHeader>,
+        number: i64,
+    },
     Several(Vec<Reply>),
     /// A watch was created under this id, or refused.
     Created {
@@ -154,7 +159,7 @@ impl Door {
             lease: LeaseClient::new(line.clone()),
             watch: WatchClient::new(line.clone()).max_decoding_message_size(MESSAGE_MAX),
             auth: AuthClient::new(line.clone()),
-            maintenance: MaintenanceClient::new(line.clone()),
+            maintenance: MaintenanceClient::new(line.clone()).max_decoding_message_size(MESSAGE_MAX),
             cluster: ClusterClient::new(line),
         })
     }
@@ -348,6 +353,13 @@ impl Side {
             }
             Op::Status => self.status(&mut door).await,
             Op::Members { linearizable } => self.members(&mut door, *linearizable).await,
+            Op::Upkeep { revision, snapshot } => {
+                crate::upkeep::upkeep(&self.names, &mut door.maintenance, *revision, *snapshot).await
+            }
+            Op::HandOver => {
+                crate::upkeep::hand_over(self.doors.iter().map(|door| door.maintenance.clone()).collect())
+                    .await
+            }
             Op::Learner => crate::members::learner(&self.names, &mut door.cluster).await,
             Op::WatchNothing { stream } => {
                 self.streams[*stream].send(None).await;
@@ -583,6 +595,7 @@ fn local(op: &Op) -> bool {
         | Op::Leases
         | Op::Members { .. }
         | Op::Status
+        | Op::Upkeep { .. }
         | Op::TimeToLive(_) => true,
         _ => false,
     }

@@ -5,6 +5,9 @@
 //!
 //! `startup` and `away` do with many keys: see [`bulk`].
 //!
+//! `handover`, `watchers`, `compaction` and `space` measure what is promised of a healthy cluster, and fail where it is not kept:
+//! see the page of each.
+//!
 //! `flips` damages the files of stopped nodes, one bit at a time.
 //!
 //! `kill -9` loses nothing that the kernel holds, so it proves nothing about flushes. With `rounds --power-cut LIBRARY` each
@@ -13,11 +16,16 @@
 mod bulk;
 mod check;
 mod client;
+mod compaction;
 mod failover;
 mod flips;
 mod follow;
+mod handover;
 mod load;
+mod pace;
 mod rounds;
+mod space;
+mod watchers;
 
 use clap::{Parser, Subcommand};
 use e2e_cluster::{PowerCut, Target};
@@ -70,6 +78,42 @@ enum Command {
         #[arg(long, default_value_t = 1_000_000)]
         writes: u64,
     },
+    /// Measure how long writes stop when a leader hands over, and restart all nodes in turn
+    Handover {
+        #[arg(long, default_value_t = 10)]
+        times: u64,
+    },
+    /// Measure how long events take to many watchers while one does not read
+    Watchers {
+        #[arg(long, default_value_t = 1000)]
+        watchers: usize,
+        /// Puts a second
+        #[arg(long, default_value_t = 1000)]
+        rate: u64,
+        /// Watchers of each key
+        #[arg(long, default_value_t = 1)]
+        fan_out: usize,
+        #[arg(long, default_value_t = 30)]
+        seconds: u64,
+    },
+    /// Measure what a compaction costs the puts beside it
+    Compaction {
+        /// Puts a second
+        #[arg(long, default_value_t = 1000)]
+        rate: u64,
+        /// Versions that each compaction takes away
+        #[arg(long, default_value_t = 300_000)]
+        history: u64,
+    },
+    /// Fill a space that is much larger than the nodes' memory, and use it
+    Space {
+        #[arg(long, default_value_t = 10 << 10)]
+        mib: u64,
+        #[arg(long, default_value_t = 512)]
+        limit_mib: u64,
+        #[arg(long, default_value_t = 3)]
+        nodes: usize,
+    },
     /// See that a leader stays under full load
     Steady {
         #[arg(long, default_value_t = 600)]
@@ -97,6 +141,17 @@ async fn main() -> ExitCode {
             }
             Command::Startup { keys } => bulk::startup(args.target, &args.data, keys).await,
             Command::Away { writes } => bulk::away(args.target, &args.data, writes).await,
+            Command::Handover { times } => handover::run(args.target, &args.data, times).await,
+            Command::Watchers { watchers, rate, fan_out, seconds } => {
+                let shape = watchers::Shape { watchers, rate, fan_out, seconds };
+                watchers::run(args.target, &args.data, shape).await
+            }
+            Command::Compaction { rate, history } => {
+                compaction::run(args.target, &args.data, rate, history).await
+            }
+            Command::Space { mib, limit_mib, nodes } => {
+                space::run(args.target, &args.data, space::Shape { nodes, mib, limit_mib }).await
+            }
             Command::Failover { times } => failover::run(args.target, &args.data, times, args.seed).await,
             Command::Steady { seconds } => {
                 failover::steady(args.target, &args.data, Duration::from_secs(seconds), args.seed).await

@@ -35,6 +35,8 @@ The command finds in its environment:
   QUORATE_TOKEN           the token alone: the revision that created the lock's key
 
 The name's fence is raised to the token before the command begins: an older holder's requests that show its token are refused.
+It stays when the lock is given back, since a paused holder may wake up at any time: a name costs one of the 10,000 fences for
+good, until `quorate fence drop NAME`. Use few names again and again, not a new one each time.
 Without a terminal the command leads a process group of its own, which gets the signals TERM, INT, HUP, QUIT, USR1 and USR2
 that this program gets.
 

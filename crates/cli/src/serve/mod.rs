@@ -185,14 +185,27 @@ fn etcd_door(version: String) -> ServeDoor {
     })
 }
 
-fn start_logging(filter: &str) -> Result<(), Problem> {
-    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|e| {
+/// What is logged. The library takes a word that is no level for the name of a part of the program, all of which is then logged:
+/// whoever mistypes a level would hear nothing.
+fn log_filter(filter: &str) -> Result<tracing_subscriber::EnvFilter, Problem> {
+    let bad = |why: String| {
         Problem::new(
             Exit::Usage,
-            format!("the log filter {filter:?} makes no sense: {e}"),
+            format!("the log filter {filter:?} makes no sense: {why}"),
             "use error, warn, info, debug or trace, or a list as in warn,quorate_server=debug",
         )
-    })?;
+    };
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    for part in filter.split(',').map(str::trim).filter(|part| !part.contains('=')) {
+        if !levels.iter().any(|level| part.eq_ignore_ascii_case(level)) {
+            return Err(bad(format!("{part:?} is no level")));
+        }
+    }
+    tracing_subscriber::EnvFilter::try_new(filter).map_err(|e| bad(e.to_string()))
+}
+
+fn start_logging(filter: &str) -> Result<(), Problem> {
+    let filter = log_filter(filter)?;
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

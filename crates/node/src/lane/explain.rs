@@ -7,7 +7,7 @@
 use super::Lane;
 use crate::evidence::{Evidence, Mode, Part, Slot};
 use quorate_base::{EntryId, Index, Instant, NodeId};
-use quorate_protocol::raft::Proof;
+use quorate_protocol::raft::{Membership, Proof};
 use quorate_wire::peer::{Commitment, Frame};
 use std::collections::BTreeMap;
 
@@ -128,6 +128,28 @@ impl Commits {
         }
     }
 
+    /// Notes what the disk of `node` holds, and takes out what is committed by now. A decision rests on what every voter of
+    /// `membership` holds: also on what one confirmed before it had its vote, as a learner, and says no second time.
+    fn note(
+        &mut self,
+        now: Instant,
+        node: NodeId,
+        membership: &Membership,
+        holds: impl Fn(NodeId) -> Index,
+        commit: Index,
+    ) -> Vec<(Asker, Commitment)> {
+        if membership.is_voter(node) {
+            self.acked(now, node, holds(node));
+        }
+        if self.watched.range(..=commit).next().is_some() {
+            for voter in membership.nodes().into_iter().filter(|&node| membership.is_voter(node)) {
+                self.acked(now, voter, holds(voter));
+            }
+        }
+        let voters = membership.voters.len() as u64;
+        std::iter::from_fn(|| self.next_committed(now, commit, voters)).collect()
+    }
+
     /// The next one that is committed.
     fn next_committed(&mut self, now: Instant, commit: Index, voters: u64) -> Option<(Asker, Commitment)> {
         let first = self.watched.first_entry().filter(|first| *first.key() <= commit)?;
@@ -142,15 +164,13 @@ impl Lane {
         if self.commits.watched.is_empty() {
             return;
         }
-        let membership = self.raft.membership();
-        let voters = membership.voters.len() as u64;
-        if membership.is_voter(node) {
-            let matched = self.raft.progress().get(&node).map_or(Index(0), |p| p.matched);
-            let upto = if node == self.settings.node { self.raft.durable() } else { matched };
-            self.commits.acked(now, node, upto);
-        }
-        let commit = self.raft.commit();
-        while let Some((asker, how)) = self.commits.next_committed(now, commit, voters) {
+        let (raft, own) = (&self.raft, self.settings.node);
+        let holds = |node: NodeId| match raft.progress().get(&node) {
+            _ if node == own => raft.durable(),
+            Some(progress) => progress.matched,
+            None => Index(0),
+        };
+        for (asker, how) in self.commits.note(now, node, raft.membership(), holds, raft.commit()) {
             match asker {
                 Asker::Here(request) => self.pending.committed(now, request, how),
                 Asker::Peer(from, request) => self.send_frame(from, &Frame::Committed { request, how }),
@@ -201,5 +221,39 @@ impl Lane {
             evidence.mode = Mode::Leader;
         }
         trace.slot.put(evidence);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_base::Term;
+
+    /// Claim: whoever confirmed an entry as a learner, and has a vote when it is committed, stands among those who made it so;
+    /// while two majorities rule, a majority of each is named.
+    #[test]
+    fn who_got_its_vote_since_it_confirmed_is_named() {
+        let of = |nodes: &[u64]| Membership::of_voters(nodes.iter().map(|&n| NodeId(n)));
+        let mut membership = of(&[1, 2, 3]);
+        membership.learners = [4, 5].map(NodeId).into();
+        let mut held = BTreeMap::from([(1, 0), (2, 0), (3, 0), (4, 0), (5, 0)]);
+        let mut commits = Commits::default();
+        let now = Instant::default();
+        commits.expect(1, Asker::Here(9), now);
+        commits.placed(1, Some(EntryId { term: Term(1), index: Index(7) }));
+        for learner in [4, 5] {
+            held.insert(learner, 7);
+            let holds = |node: NodeId| Index(held[&node.0]);
+            assert!(commits.note(now, NodeId(learner), &membership, holds, Index(6)).is_empty());
+        }
+        membership = membership.joint(&of(&[1, 2, 3, 4, 5]));
+        held.insert(1, 7);
+        assert!(commits.note(now, NodeId(1), &membership, |node| Index(held[&node.0]), Index(6)).is_empty());
+        held.insert(2, 7);
+        let done = commits.note(now, NodeId(2), &membership, |node| Index(held[&node.0]), Index(7));
+        let [(_, how)] = &done[..] else { panic!("{done:?}") };
+        let acked: Vec<NodeId> = how.acks.iter().map(|&(node, _)| node).collect();
+        assert!(membership.is_quorum(|node| acked.contains(&node)), "{acked:?}");
+        assert_eq!((acked.len(), how.voters), (4, 5));
     }
 }

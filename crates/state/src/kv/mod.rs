@@ -259,6 +259,11 @@ impl Kv {
     pub fn upkeep(&self) -> Option<Box<dyn Upkeep>> {
         self.state.upkeep()
     }
+
+    /// Whether the state's background has not kept up: the sweep had better wait, see [`State::behind`].
+    pub fn behind(&self) -> bool {
+        self.state.behind()
+    }
 }
 
 /// The key of the pair that says which incarnation is in force.

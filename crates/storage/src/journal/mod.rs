@@ -278,7 +278,31 @@ pub struct Journal {
     buffer: Vec<u8>,
     /// A file that is ready to become the next segment.
     spare: bool,
+    /// One is being made: its name is taken.
+    preparing: bool,
     poisoned: bool,
+}
+
+/// The making of a segment's file ahead of its need. It takes as long as hundreds of flushes, so it belongs on another thread
+/// than the journal's: [`Preparation::run`] there, then [`Journal::prepared`] with its result.
+pub struct Preparation {
+    disk: Arc<dyn Disk>,
+    dir: String,
+    bytes: u64,
+}
+
+impl Preparation {
+    /// Makes the file; false where the disk has no room for it.
+    pub fn run(self) -> Result<bool, JournalError> {
+        match self.disk.create(&format!("{}/{SPARE}", self.dir), self.bytes) {
+            Ok(file) => drop(file),
+            // There may be room again by the time it is needed.
+            Err(error) if error.kind == DiskErrorKind::Full => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        self.disk.sync_dir(&self.dir)?;
+        Ok(true)
+    }
 }
 
 const SPARE: &str = "spare.seg";
@@ -340,6 +364,7 @@ impl Journal {
             votes,
             writing: BTreeMap::new(),
             buffer: Vec::new(),
+            preparing: false,
             poisoned: false,
         };
         journal.open_segment(&copies)?;
@@ -414,21 +439,21 @@ impl Journal {
         Ok(written.into_iter().map(|(shard, write)| self.mint.durable(shard, write)).collect())
     }
 
-    /// Makes the next segment's file ready before it is needed. Worth calling when nothing else is to be done.
-    pub fn prepare_next(&mut self) -> Result<bool, JournalError> {
-        self.alive()?;
-        if self.spare || self.end < self.size / 4 {
-            return Ok(false);
+    /// What is to be done so that the next segment's file is there before it is needed; `None` where nothing is.
+    pub fn preparation(&mut self) -> Option<Preparation> {
+        if self.poisoned || self.spare || self.preparing || self.end < self.size / 4 {
+            return None;
         }
-        match self.disk.create(&self.path(SPARE), self.options.segment_bytes) {
-            Ok(file) => drop(file),
-            // There may be room again by the time it is needed.
-            Err(error) if error.kind == DiskErrorKind::Full => return Ok(false),
-            Err(error) => return Err(error.into()),
-        }
-        self.disk.sync_dir(&self.dir)?;
-        self.spare = true;
-        Ok(true)
+        self.preparing = true;
+        let (disk, dir) = (self.disk.clone(), self.dir.clone());
+        Some(Preparation { disk, dir, bytes: self.options.segment_bytes })
+    }
+
+    /// The preparation is over.
+    pub fn prepared(&mut self, result: Result<bool, JournalError>) -> Result<(), JournalError> {
+        self.preparing = false;
+        self.spare |= result?;
+        Ok(())
     }
 
     /// The newest recorded checkpoint.
@@ -555,7 +580,7 @@ impl Journal {
             let Some(oldest) = self.old.remove(at) else { return Ok(()) };
             let path = self.path(&oldest.name);
             let fits = self.disk.open(&path)?.size()? == self.options.segment_bytes;
-            if fits && !self.spare {
+            if fits && !self.spare && !self.preparing {
                 self.disk.rename(&path, &self.path(SPARE))?;
                 self.spare = true;
             } else {

@@ -146,7 +146,9 @@ fn a_crash_between_any_two_operations_is_recovered() {
                     journal.mark_checkpoint(CheckpointMark { generation: i, bases: vec![(SHARD, base)] })?;
                     journal.sync()?;
                 }
-                journal.prepare_next()?;
+                if let Some(preparation) = journal.preparation() {
+                    journal.prepared(preparation.run())?;
+                }
             }
             Ok(())
         })();
@@ -370,7 +372,9 @@ fn a_failed_flush_is_the_end_and_a_full_disk_is_said() {
     journal.sync().unwrap();
     disk.set_capacity(disk.used() + 900);
     journal.append(&[append(2, None, vec![entry(1, 2, 1500)])]).unwrap();
-    assert_eq!(journal.prepare_next(), Ok(false), "a spare segment is no need");
+    let full = journal.preparation().unwrap().run();
+    assert_eq!(full, Ok(false), "a spare segment is no need");
+    journal.prepared(full).unwrap();
     let error = journal.append(&[append(3, None, vec![entry(1, 3, 6000)])]).unwrap_err();
     assert!(error.to_string().contains("no space left"), "{error}");
     disk.heal();
@@ -607,4 +611,31 @@ fn a_journal_of_another_version_is_refused_in_words() {
         let error = open(&disk).err().unwrap().to_string();
         assert!(error.contains(words) && error.contains(&format!("version {version}")), "{error}");
     }
+}
+
+/// Claim: the next segment's file is made beside the journal, which goes on meanwhile, also into a new segment; only then it is
+/// used, once, and no old segment is put in its place.
+#[test]
+fn a_segment_is_prepared_while_the_journal_goes_on() {
+    let disk = FaultyDisk::new(6);
+    let mut journal = begin(&disk);
+    assert!(journal.preparation().is_none(), "hardly begun");
+    journal.append(&[append(1, None, vec![entry(1, 1, 1500)])]).unwrap();
+    let preparation = journal.preparation().unwrap();
+    assert!(journal.preparation().is_none(), "one at a time");
+    // Into a second segment, and a checkpoint that lets the first one go.
+    journal.append(&[append(2, None, vec![entry(1, 2, 3000)])]).unwrap();
+    journal.sync().unwrap();
+    let ready = preparation.run();
+    assert_eq!(ready, Ok(true));
+    journal.prepared(ready).unwrap();
+    assert!(journal.preparation().is_none(), "it is there");
+    let names = || disk.list("j").unwrap();
+    assert!(names().iter().any(|name| name == SPARE), "{:?}", names());
+    journal.append(&[append(3, None, vec![entry(1, 3, 3000)])]).unwrap();
+    journal.sync().unwrap();
+    assert!(!names().iter().any(|name| name == SPARE), "{:?}", names());
+    drop(journal);
+    let (_, found) = open(&disk).unwrap();
+    assert_eq!(found.shards[&SHARD].entries.len(), 3);
 }

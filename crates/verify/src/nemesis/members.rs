@@ -8,12 +8,23 @@ use tokio::time::{Instant, sleep};
 /// A change may have to be asked for again for so long: while another one is on its way it is refused.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A member is removed; in its place, with nothing of what it held, a new one is added, which gets all from the others.
+/// How a change is refused that is done already; etcd's texts.
+const DONE: [&str; 4] = [
+    "member not found",
+    "Peer URLs already exists",
+    "already removed from cluster",
+    "can only promote a learner member",
+];
+
+/// A member is removed; in its place, with nothing of what it held, a new one is added, which gets all from the others: in
+/// half of the cases as a learner that is promoted by a request of its own.
 pub(super) async fn replace(stage: &mut Stage<'_>) -> Result<(String, Effect), String> {
     let (victim, who) = stage.victim().await;
-    let what = format!("{who}node {}", victim + 1);
+    let learner = stage.rng.chance(1, 2);
+    let how = if learner { ", by a learner that is promoted" } else { "" };
+    let what = format!("{who}node {}{how}", victim + 1);
     let place = stage.cluster.places[victim].clone();
-    let old = target::status(&place.direct()).await?.id;
+    let old = stage.says_its_id(victim).await?;
     stage.note("remove", &what);
     stage.change(victim, |url| async move { target::remove_member(&url, old).await }).await?;
     stage.hold(200, 3000).await;
@@ -25,19 +36,44 @@ pub(super) async fn replace(stage: &mut Stage<'_>) -> Result<(String, Effect), S
     stage
         .change(victim, |url| {
             let peer = peer.clone();
-            async move { target::add_member(&url, &peer).await }
+            async move { target::add_member(&url, &peer, learner).await }
         })
         .await?;
     stage.cluster.places[victim].joins = true;
     stage.cluster.start(victim)?;
+    if learner {
+        let id = stage.says_its_id(victim).await?;
+        stage.note("promote", &what);
+        stage.change(victim, |url| async move { target::promote_member(&url, id).await }).await?;
+    }
     stage.whole(victim).await?;
-    let new = target::status(&place.direct()).await?.id;
+    let new = stage.says_its_id(victim).await?;
     stage.note("joined", &what);
     let replaced = u64::from(new != old);
     Ok((what, Effect::new(replaced, format!("member {old:x} went, member {new:x} came and serves"))))
 }
 
 impl Stage<'_> {
+    /// The id of a node, which may be just starting, or slow after what was done to it; a learner tells it, too.
+    async fn says_its_id(&mut self, at: usize) -> Result<u64, String> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let why = match target::status(&self.cluster.places[at].direct()).await {
+                Ok(status) if status.id != 0 => return Ok(status.id),
+                Ok(_) => "it has no id yet".to_string(),
+                Err(why) => why,
+            };
+            if Instant::now() > end {
+                return Err(format!(
+                    "node {} does not say who it is: {why}{}",
+                    at + 1,
+                    self.cluster.tail(at)
+                ));
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// Asks the other nodes in turn for a change, until one says that it is done (also: that it was).
     async fn change<F>(&mut self, but: usize, ask: impl Fn(String) -> F) -> Result<(), String>
     where
@@ -57,9 +93,7 @@ impl Stage<'_> {
             let why = match ask(urls[tries % urls.len()].clone()).await {
                 Ok(()) => return Ok(()),
                 // An earlier try, whose answer was lost, has done it.
-                Err(why) if tries > 0 && (why.contains("not found") || why.contains("already")) => {
-                    return Ok(());
-                }
+                Err(why) if tries > 0 && DONE.iter().any(|done| why.ends_with(done)) => return Ok(()),
                 Err(why) => why,
             };
             if Instant::now() > end {

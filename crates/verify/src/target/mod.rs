@@ -5,7 +5,7 @@ mod postgres;
 mod status;
 
 pub(crate) use cluster::{Cluster, how, leader};
-pub(crate) use status::{add_member, hash, remove_member, status, transfer};
+pub(crate) use status::{add_member, hash, promote_member, remove_member, status, transfer};
 
 use crate::plan::{BadPlan, Plan};
 use std::path::{Path, PathBuf};

@@ -63,10 +63,17 @@ pub(crate) async fn remove_member(url: &str, id: u64) -> Result<(), String> {
     reply.map_err(|_| "no answer")?.map(|_| ()).map_err(|s| s.message().to_string())
 }
 
-/// Asks a node to take a new member in.
-pub(crate) async fn add_member(url: &str, peer: &str) -> Result<(), String> {
+/// Asks a node to take a new member in, as a learner or with a vote.
+pub(crate) async fn add_member(url: &str, peer: &str, learner: bool) -> Result<(), String> {
     let mut client = members(url)?;
-    let request = pb::MemberAddRequest { peer_ur_ls: vec![peer.into()], is_learner: false };
+    let request = pb::MemberAddRequest { peer_ur_ls: vec![peer.into()], is_learner: learner };
     let reply = timeout(CHANGE, client.member_add(request)).await;
+    reply.map_err(|_| "no answer")?.map(|_| ()).map_err(|s| s.message().to_string())
+}
+
+/// Asks a node to give a learner its vote.
+pub(crate) async fn promote_member(url: &str, id: u64) -> Result<(), String> {
+    let mut client = members(url)?;
+    let reply = timeout(CHANGE, client.member_promote(pb::MemberPromoteRequest { id })).await;
     reply.map_err(|_| "no answer")?.map(|_| ()).map_err(|s| s.message().to_string())
 }
