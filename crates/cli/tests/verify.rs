@@ -247,32 +247,52 @@ fn serializable_reads_of_etcd_are_not_linearizable_and_go_back_unless_pinned() {
     assert!(!said.contains("violated  stale      sequential"), "{said}");
 }
 
+/// A run on PostgreSQL with nothing broken.
+fn on_postgres(scratch: &Scratch, workload: &str, rate: &str, isolation: &str) -> (i32, String) {
+    let how =
+        ["--target", "postgres", "--workload", workload, "--nemesis", "none", "--time", "8s", "--seed", "5"];
+    let all: Vec<&str> = how.into_iter().chain(["--rate", rate, "--isolation", isolation]).collect();
+    verify(scratch, &format!("{workload}-{isolation}"), &all)
+}
+
 #[test]
 fn postgres_shows_write_skew_at_repeatable_read_and_none_at_serializable() {
     if !has_postgres() {
         return;
     }
     let scratch = Scratch::new("verify-postgres");
-    let run = |isolation| {
-        let how = [
-            "--target",
-            "postgres",
-            "--workload",
-            "append",
-            "--nemesis",
-            "none",
-            "--time",
-            "8s",
-            "--seed",
-            "5",
-        ];
-        let more = ["--rate", "300", "--isolation", isolation];
-        let all: Vec<&str> = how.into_iter().chain(more).collect();
-        verify(&scratch, isolation, &all)
-    };
-    let (code, said) = run("repeatable-read");
+    let (code, said) = on_postgres(&scratch, "append", "300", "repeatable-read");
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("G2-item") || said.contains("G2Item"), "{said}");
-    let (code, said) = run("serializable");
+    let (code, said) = on_postgres(&scratch, "append", "300", "serializable");
     assert_eq!(code, 0, "{said}");
+}
+
+#[test]
+fn postgres_shows_phantoms_at_repeatable_read_and_none_at_serializable() {
+    if !has_postgres() {
+        return;
+    }
+    let scratch = Scratch::new("verify-phantoms");
+    let (code, said) = on_postgres(&scratch, "predicate", "200", "repeatable-read");
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("Phantom"), "{said}");
+    let (code, said) = on_postgres(&scratch, "predicate", "200", "serializable");
+    assert_eq!(code, 0, "{said}");
+    let (code, said) = on_postgres(&scratch, "bank", "200", "read-committed");
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("violated  bank"), "{said}");
+}
+
+#[test]
+fn postgres_keeps_its_promises_when_it_is_killed_and_paused() {
+    if !has_postgres() {
+        return;
+    }
+    let scratch = Scratch::new("verify-postgres-kill");
+    let run = ["--target", "postgres", "--workload", "register,set,bank,ids,predicate,append"];
+    let more = ["--nemesis", "kill,pause", "--time", "15s", "--seed", "6", "--clients", "2"];
+    let (code, said) = verify(&scratch, "r", &run.into_iter().chain(more).collect::<Vec<_>>());
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("processes killed") && said.contains("processes stopped"), "{said}");
 }

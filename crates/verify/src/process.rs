@@ -1,5 +1,6 @@
 //! Child processes of a run: nodes and clients, each in a group of its own, so that a signal to the terminal reaches the run
-//! alone, and so that what a node starts is ended with it.
+//! alone. What a process has started is killed, stopped and ended with it, also where it left the group, as PostgreSQL's
+//! servers do.
 
 use crate::standing::{self, Standing};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -55,37 +56,34 @@ impl Process {
         kill_process_group(pid, signal).map_err(|e| format!("{}: {e}", self.what))
     }
 
-    /// Kills it and waits until it is gone. True if it was the kill that ended it.
+    /// Kills it with all that it started, and waits until they are gone. True if it was the kill that ended it.
     pub(crate) async fn kill(&mut self) -> Result<bool, String> {
+        let family = standing::family(self.pid());
         self.signal(Signal::KILL)?;
+        for &(pid, start) in &family {
+            standing::signal(pid, start, Signal::KILL);
+        }
         let status = self.wait(PATIENCE).await?;
+        let gone = |&(pid, start): &(u32, u64)| standing::start_time(pid) != Some(start);
+        let end = Instant::now() + PATIENCE;
+        while !family.iter().all(gone) {
+            if Instant::now() > end {
+                return Err(format!("what {} started does not end", self.what));
+            }
+            sleep(POLL).await;
+        }
         Ok(status.signal() == Some(Signal::KILL.as_raw()))
     }
 
-    /// Freezes it, and waits until the kernel says that it is.
+    /// Freezes it with all that it started, and waits until the kernel says that they are.
     pub(crate) async fn freeze(&self) -> Result<(), String> {
         self.signal(Signal::STOP)?;
-        self.until(|state| state == 'T').await
+        standing::stopped(self.pid(), true, PATIENCE).await.map_err(|why| format!("{}: {why}", self.what))
     }
 
-    /// Lets it go on, and waits until it does.
+    /// Lets it go on with all that it started, and waits until they do.
     pub(crate) async fn thaw(&self) -> Result<(), String> {
-        self.signal(Signal::CONT)?;
-        self.until(|state| state != 'T').await
-    }
-
-    async fn until(&self, good: impl Fn(char) -> bool) -> Result<(), String> {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            match standing::state(self.pid()) {
-                Some(state) if good(state) => return Ok(()),
-                Some('Z') | None => return Err(format!("{} is gone", self.what)),
-                Some(state) if Instant::now() > end => {
-                    return Err(format!("{} stays in state {state}", self.what));
-                }
-                Some(_) => sleep(POLL).await,
-            }
-        }
+        standing::stopped(self.pid(), false, PATIENCE).await.map_err(|why| format!("{}: {why}", self.what))
     }
 
     /// Waits for its end.

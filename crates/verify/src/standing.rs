@@ -101,10 +101,11 @@ pub fn heal(report: &Path) -> io::Result<Healed> {
     Ok(healed)
 }
 
-/// Kills a process and its group, and waits until it is gone.
+/// Kills a process, its group and what it started, and waits until it is gone.
 fn end(pid: u32, start: u64) -> bool {
-    let Some(pid_of) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
+    let Some(pid_of) = pid_of(pid) else { return false };
     let deadline = Instant::now() + PATIENCE;
+    let family = family(pid);
     while start_time(pid) == Some(start) {
         // SIGKILL ends a stopped process too.
         let _ = kill_process_group(pid_of, Signal::KILL);
@@ -114,7 +115,68 @@ fn end(pid: u32, start: u64) -> bool {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+    for (pid, start) in family {
+        signal(pid, start, Signal::KILL);
+    }
     true
+}
+
+fn pid_of(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
+}
+
+/// A process and all that it started and that they started, each with its start time.
+pub(crate) fn family(pid: u32) -> Vec<(u32, u64)> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let all: Vec<(u32, u32)> = numbers
+        .filter_map(|pid| Some((pid, stat(pid)?.1.split_ascii_whitespace().next()?.parse().ok()?)))
+        .collect();
+    let mut found = vec![pid];
+    let mut next = 0;
+    while let Some(&parent) = found.get(next) {
+        let of_it = all.iter().filter(|(pid, of)| *of == parent && *pid != parent).map(|(pid, _)| *pid);
+        found.extend(of_it);
+        next += 1;
+    }
+    found.into_iter().filter_map(|pid| Some((pid, start_time(pid)?))).collect()
+}
+
+/// Sends a signal to a process, unless its number was given to another one.
+pub(crate) fn signal(pid: u32, start: u64, signal: Signal) {
+    if start_time(pid) == Some(start)
+        && let Some(pid) = pid_of(pid)
+    {
+        // It may have ended just now.
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// Stops a process with all that it started, or lets them go on, and waits until the kernel shows it.
+pub(crate) async fn stopped(pid: u32, stop: bool, patience: Duration) -> Result<(), String> {
+    let deadline = Instant::now() + patience;
+    loop {
+        // What it starts meanwhile is seen in the next turn.
+        let family = family(pid);
+        if !family.iter().any(|(member, _)| *member == pid) {
+            return Err("it is gone".into());
+        }
+        let wrong: Vec<&(u32, u64)> = family
+            .iter()
+            .filter(|(member, _)| state(*member).is_some_and(|state| (state == 'T') != stop))
+            .collect();
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            let what = if stop { "stop" } else { "go on" };
+            return Err(format!("process {} does not {what} within {} s", wrong[0].0, patience.as_secs()));
+        }
+        for &&(member, start) in &wrong {
+            signal(member, start, if stop { Signal::STOP } else { Signal::CONT });
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// When a process was started, in ticks since the machine's start; nothing where it does not run (any more).
