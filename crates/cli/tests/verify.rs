@@ -81,6 +81,8 @@ fn what_cannot_be_run_is_refused_with_3_and_a_hint() {
         ("d", &["--binary", "/nowhere/quorate"], "is no program"),
         ("e", &["--workload", "set,set"], "twice"),
         ("f", &["--isolation", "serializable"], "one isolation"),
+        ("h", &["--pids", "1,2", "--endpoints", "http://127.0.0.1:1"], "2 pids and 1 endpoints"),
+        ("i", &["--pids", "999999999", "--endpoints", "http://127.0.0.1:1"], "no process has the number"),
         ("full", &[], "is not empty"),
         ("g", &["--time", "never"], "is no time"),
     ] {
@@ -157,6 +159,34 @@ fn nothing_is_left_after_kill_9() {
     nothing_stands(&folder);
     let (code, said, _) = output(&["verify", "--heal", &folder]);
     assert_eq!((code, said.trim()), (0, "nothing was left"));
+}
+
+#[test]
+fn a_system_that_runs_is_paused_and_left_as_it_was() {
+    let scratch = Scratch::new("verify-pids");
+    let up = common::Up::start(&["--data", &scratch.path("data")]);
+    let ready = up.ready();
+    let nodes = ready["nodes"].as_array().unwrap();
+    let of = |field: &str| -> Vec<String> {
+        nodes.iter().map(|node| node[field].to_string().trim_matches('"').to_string()).collect()
+    };
+    let (pids, endpoints) = (of("pid").join(","), of("etcd").join(","));
+    let mine = ["kv", "put", "verify/mine", "1", "--endpoints", &endpoints];
+    assert_eq!(output(&mine).0, 0);
+    let running = ["--pids", &pids, "--endpoints", &endpoints];
+    let (code, said) =
+        verify(&scratch, "k", &running.into_iter().chain(["--nemesis", "kill"]).collect::<Vec<_>>());
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("cannot be undone"), "{said}");
+    let more = ["--workload", "register,watch,predicate", "--time", "6s", "--seed", "7", "--clients", "2"];
+    let (code, said) = verify(&scratch, "r", &running.into_iter().chain(more).collect::<Vec<_>>());
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("processes stopped") && said.contains("replicas agree"), "{said}");
+    let (_, keys, _) = output(&["kv", "get", "", "--prefix", "--endpoints", &endpoints]);
+    assert!(keys.contains("verify/mine") && keys.lines().count() <= 2, "{keys}");
+    for pid in pids.split(',') {
+        assert!(state(pid.parse().unwrap()).is_some_and(|state| state != 'T'), "node {pid} does not go on");
+    }
 }
 
 // ---- known truths ----

@@ -139,7 +139,7 @@ pub const WORKLOADS: [Entry; 12] = [
 ];
 
 /// What is broken.
-pub const NEMESES: [Entry; 11] = [
+pub const NEMESES: [Entry; 12] = [
     Entry {
         name: "kill",
         about: "kill -9 of a node, of the leader in half of the cases, of all at once in a sixth; started again within \
@@ -180,7 +180,7 @@ pub const NEMESES: [Entry; 11] = [
     Entry {
         name: "stale-disk",
         about: "A node's directory is copied, the node goes on, and the old copy comes back in its place, as from a snapshot of a \
-                virtual machine. What it has confirmed since is forgotten. No node can tell that by itself; while all others keep \
+                virtual machine; nothing else is broken meanwhile. What it has confirmed since is forgotten. No node can tell that by itself; while all others keep \
                 what they have, nothing is lost, and the node must catch up as if it had been away.",
         unit: "revisions forgotten",
         on: ["", "its log panics", "one node"],
@@ -217,9 +217,17 @@ pub const NEMESES: [Entry; 11] = [
     },
     Entry {
         name: "disk",
-        about: "The disk of a node is slow, has no room, or fails a flush (fault build). A flush that failed is never tried again \
+        about: "The disk of a node is slow, or fails a flush (fault build). A flush that failed is never tried again \
                 and believed: the pages may be gone (fsyncgate, 2018). The node stops, and is started again.",
         unit: "writes and flushes that met it",
+        on: ["", "no such build", "no such build"],
+    },
+    Entry {
+        name: "full",
+        about: "The disk of a node has no room for some seconds (fault build). What was confirmed stays so, the others go on, and \
+                once there is room again the node serves again, by itself or started again. A record that was cut off by the \
+                full disk must not be taken for one that was written.",
+        unit: "writes that found no room",
         on: ["", "no such build", "no such build"],
     },
 ];
@@ -287,7 +295,18 @@ const ISOLATIONS: [&str; 3] = ["read-committed", "repeatable-read", "serializabl
 
 /// True for what a node commits by order, in a build for tests.
 pub(crate) fn is_ordered(nemesis: &str) -> bool {
-    matches!(nemesis, "power-loss" | "clock" | "disk")
+    matches!(nemesis, "power-loss" | "clock" | "disk" | "full")
+}
+
+/// True for what never stands together with another fault: a node that forgets what it has confirmed is one node too few for
+/// whoever is behind just then.
+pub(crate) fn is_alone(nemesis: &str) -> bool {
+    nemesis == "stale-disk"
+}
+
+/// True for what costs a node something of what it has, though not without its knowledge: one node at a time.
+pub(crate) fn forgets(nemesis: &str) -> bool {
+    matches!(nemesis, "corrupt" | "members")
 }
 
 /// The nemeses that work on a target as it is shipped.
@@ -298,6 +317,37 @@ pub fn nemeses_of(target: &str) -> Vec<String> {
         .filter(|entry| entry.on[place].is_empty() && !is_ordered(entry.name))
         .map(|entry| entry.name.to_string())
         .collect()
+}
+
+/// The nemeses of a system that runs already: what can be undone.
+pub const UNDONE: [&str; 1] = ["pause"];
+
+/// Refuses what cannot be done to a system that runs already.
+fn running(plan: &Plan) -> Result<(), BadPlan> {
+    let (pids, endpoints) = (plan.pids.len(), plan.endpoints.len());
+    let hint = "as in --pids 101,102,103 --endpoints http://127.0.0.1:2379,http://127.0.0.1:22379,http://127.0.0.1:32379";
+    if pids != endpoints {
+        let what = format!("{pids} pids and {endpoints} endpoints: each node has one of both");
+        return Err(BadPlan::new(what, hint));
+    }
+    if pids == 0 {
+        return Ok(());
+    }
+    if plan.target == "postgres" {
+        let what = "a server that is not started here is not written into";
+        return Err(BadPlan::new(what, "leave out --pids"));
+    }
+    if plan.binary.is_some() || plan.nodes > 0 {
+        return Err(BadPlan::new(
+            "with --pids the nodes are those that run",
+            "leave out --binary and --nodes",
+        ));
+    }
+    if let Some(name) = plan.nemeses.iter().find(|name| !UNDONE.contains(&name.as_str())) {
+        let what = format!("{name} cannot be undone on a system that was not started here");
+        return Err(BadPlan::new(what, "of a running system only `pause` can"));
+    }
+    Ok(())
 }
 
 /// What a nemesis' effect is counted in.
@@ -322,6 +372,7 @@ pub(crate) fn fits(plan: &Plan) -> Result<(), BadPlan> {
             return Err(BadPlan::new(format!("{target} has one isolation"), "leave out --isolation"));
         }
     }
+    running(plan)?;
     if plan.nodes > 1 && plan.target == "postgres" {
         return Err(BadPlan::new("postgres is one node here", "leave out --nodes"));
     }
@@ -423,7 +474,7 @@ mod tests {
 
     #[test]
     fn whatever_is_listed_is_there_and_teaches() {
-        let seat = Seat { client: 0, clients: 1, seed: 1 };
+        let seat = Seat { client: 0, clients: 1, seed: 1, from: 0 };
         for entry in &WORKLOADS {
             assert!(generator(entry.name, &seat).is_some(), "{}", entry.name);
         }

@@ -6,10 +6,11 @@
 //!
 //! A connection has two directions, each with the rule of its link. TCP cannot lose a packet and go on: *stall* holds the
 //! bytes back until the link is healed, as a network does that loses all of them; *reset* breaks the connections and every new
-//! one; *delay* lets each piece wait; *narrow* passes so many bytes a second. Each direction counts what was done to it.
+//! one; *delay* lets each piece wait; *narrow* passes so many bytes a second. Several faults may lie on one link, each in a
+//! layer of its own: the hardest rule holds, and what it does is counted for its layer.
 
 use serde::{Deserialize, Serialize};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
@@ -39,19 +40,19 @@ pub(crate) enum End {
 }
 
 /// What a link does to what passes in one direction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rule {
     /// It passes.
     #[default]
     Pass,
-    /// It waits for better times.
-    Stall,
-    /// The connection breaks.
-    Reset,
     /// It comes so much later.
     Delay(Duration),
     /// So many bytes a second pass.
     Narrow(u64),
+    /// It waits for better times.
+    Stall,
+    /// The connection breaks.
+    Reset,
 }
 
 /// What was done to the links.
@@ -66,15 +67,6 @@ pub(crate) struct Done {
 }
 
 impl Done {
-    /// What was done since.
-    pub(crate) fn since(self, before: Self) -> Self {
-        Self {
-            held: self.held - before.held,
-            broken: self.broken - before.broken,
-            delayed: self.delayed - before.delayed,
-        }
-    }
-
     /// In words.
     pub(crate) fn words(self) -> String {
         let parts = [
@@ -96,10 +88,48 @@ pub(crate) struct Net {
 
 #[derive(Default)]
 struct Inner {
-    rules: RefCell<BTreeMap<(End, End), Rule>>,
+    layers: RefCell<Vec<Layer>>,
     pids: RefCell<BTreeMap<u32, End>>,
     changed: Notify,
-    done: Cell<Done>,
+}
+
+/// What one fault lays on the links, and what came of it.
+#[derive(Default)]
+struct Layer {
+    rules: BTreeMap<(End, End), Rule>,
+    done: Done,
+}
+
+/// The layer of one fault.
+#[derive(Clone)]
+pub(crate) struct Cut {
+    net: Net,
+    layer: usize,
+}
+
+impl Cut {
+    /// What passes from one end to the other obeys this from now on.
+    pub(crate) fn set(&self, from: End, to: End, rule: Rule) {
+        self.net.inner.layers.borrow_mut()[self.layer].rules.insert((from, to), rule);
+        self.net.inner.changed.notify_waiters();
+    }
+
+    /// Nothing lies on any link any more.
+    pub(crate) fn heal(&self) {
+        self.net.inner.layers.borrow_mut()[self.layer].rules.clear();
+        self.net.inner.changed.notify_waiters();
+    }
+
+    /// What was done so far.
+    pub(crate) fn done(&self) -> Done {
+        self.net.inner.layers.borrow()[self.layer].done
+    }
+}
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        self.heal();
+    }
 }
 
 impl Net {
@@ -110,21 +140,17 @@ impl Net {
         pids.insert(pid, end);
     }
 
-    /// What passes from one end to the other obeys this from now on.
-    pub(crate) fn set(&self, from: End, to: End, rule: Rule) {
-        self.inner.rules.borrow_mut().insert((from, to), rule);
-        self.inner.changed.notify_waiters();
+    /// A new layer, that lies on no link yet. It is healed when this is dropped.
+    pub(crate) fn cut(&self) -> Cut {
+        let mut layers = self.inner.layers.borrow_mut();
+        layers.push(Layer::default());
+        Cut { net: self.clone(), layer: layers.len() - 1 }
     }
 
     /// All links pass everything.
     pub(crate) fn heal(&self) {
-        self.inner.rules.borrow_mut().clear();
+        self.inner.layers.borrow_mut().iter_mut().for_each(|layer| layer.rules.clear());
         self.inner.changed.notify_waiters();
-    }
-
-    /// What was done so far.
-    pub(crate) fn done(&self) -> Done {
-        self.inner.done.get()
     }
 
     /// Passes on what comes to `listener` to the node's real `port`.
@@ -139,26 +165,20 @@ impl Net {
                 let (net, local) = (net.clone(), stream.local_addr());
                 spawn_local(async move {
                     let Ok(local) = local else { return };
-                    let source = net.source(from, local).await;
+                    let Some(source) = net.source(from, local).await else { return };
                     net.connection(stream, source, End::Node(node), port).await;
                 });
             }
         });
     }
 
-    /// Who holds the other end of a connection.
-    async fn source(&self, from: SocketAddr, to: SocketAddr) -> End {
-        for look in 0..LOOKS {
-            if look > 0 {
-                sleep(Duration::from_millis(5)).await;
-            }
-            let Some(inode) = socket_of(from, to) else { continue };
-            let pids: Vec<(u32, End)> = self.inner.pids.borrow().iter().map(|(&p, &e)| (p, e)).collect();
-            if let Some((_, end)) = pids.into_iter().find(|(pid, _)| holds(*pid, inode)) {
-                return end;
-            }
-        }
-        End::Stranger
+    /// Who holds the other end of a connection; nothing where it was closed already.
+    ///
+    /// The kernel's tables are read beside the loop: on a machine with much to do that takes long, and connections that were given
+    /// up meanwhile must not hold up those that are not. (They once did, each with all its looks: no dial was ever in time again.)
+    async fn source(&self, from: SocketAddr, to: SocketAddr) -> Option<End> {
+        let pids: Vec<(u32, End)> = self.inner.pids.borrow().iter().map(|(&p, &e)| (p, e)).collect();
+        tokio::task::spawn_blocking(move || look_for(from, to, &pids)).await.unwrap_or(Some(End::Stranger))
     }
 
     async fn connection(&self, stream: TcpStream, source: End, node: End, port: u16) {
@@ -205,21 +225,25 @@ impl Net {
         let _ = write.shutdown().await;
     }
 
-    fn rule(&self, from: End, to: End) -> Rule {
-        self.inner.rules.borrow().get(&(from, to)).copied().unwrap_or_default()
+    /// The hardest rule of a link, and its layer.
+    fn rule(&self, from: End, to: End) -> (Rule, usize) {
+        let layers = self.inner.layers.borrow();
+        let of = |(at, layer): (usize, &Layer)| Some((*layer.rules.get(&(from, to))?, at));
+        layers.iter().enumerate().filter_map(of).max().unwrap_or_default()
     }
 
-    fn count(&self, change: impl Fn(&mut Done)) {
-        let mut done = self.inner.done.get();
-        change(&mut done);
-        self.inner.done.set(done);
+    fn count(&self, layer: usize, change: impl Fn(&mut Done)) {
+        if let Some(layer) = self.inner.layers.borrow_mut().get_mut(layer) {
+            change(&mut layer.done);
+        }
     }
 
     async fn until_reset(&self, from: End, to: End) {
         loop {
             let changed = self.inner.changed.notified();
-            if self.rule(from, to) == Rule::Reset {
-                self.count(|done| done.broken += 1);
+            let (rule, layer) = self.rule(from, to);
+            if rule == Rule::Reset {
+                self.count(layer, |done| done.broken += 1);
                 return;
             }
             changed.await;
@@ -231,26 +255,27 @@ impl Net {
         let mut held = false;
         loop {
             let changed = self.inner.changed.notified();
-            match self.rule(from, to) {
+            let (rule, layer) = self.rule(from, to);
+            match rule {
                 Rule::Pass => return true,
                 Rule::Reset => {
-                    self.count(|done| done.broken += 1);
+                    self.count(layer, |done| done.broken += 1);
                     return false;
                 }
                 Rule::Delay(time) => {
-                    self.count(|done| done.delayed += bytes);
+                    self.count(layer, |done| done.delayed += bytes);
                     sleep(time).await;
                     return true;
                 }
                 Rule::Narrow(rate) => {
-                    self.count(|done| done.delayed += bytes);
+                    self.count(layer, |done| done.delayed += bytes);
                     sleep(Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64)).await;
                     return true;
                 }
                 Rule::Stall => {
                     if !held {
                         held = true;
-                        self.count(|done| done.held += bytes);
+                        self.count(layer, |done| done.held += bytes);
                     }
                     changed.await;
                 }
@@ -259,16 +284,51 @@ impl Net {
     }
 }
 
-/// The socket that is connected so, by its number.
-fn socket_of(from: SocketAddr, to: SocketAddr) -> Option<u64> {
-    let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
-    let (from, to) = (hex(from)?, hex(to)?);
-    table.lines().skip(1).find_map(|line| {
+/// Who holds the other end of a connection; nothing where it was closed already.
+fn look_for(from: SocketAddr, to: SocketAddr, pids: &[(u32, End)]) -> Option<End> {
+    for look in 0..LOOKS {
+        if look > 0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        match socket_of(from, to) {
+            Socket::Held(inode) => {
+                if let Some((_, end)) = pids.iter().find(|(pid, _)| holds(*pid, inode)) {
+                    return Some(*end);
+                }
+            }
+            Socket::Closed => return None,
+            Socket::Unseen => {}
+        }
+    }
+    Some(End::Stranger)
+}
+
+/// What the kernel's table says of one end of a connection.
+enum Socket {
+    /// A process holds it, under this number.
+    Held(u64),
+    /// Nobody does any more.
+    Closed,
+    /// It is not in the table, or not yet.
+    Unseen,
+}
+
+fn socket_of(from: SocketAddr, to: SocketAddr) -> Socket {
+    let (Ok(table), Some(from), Some(to)) = (std::fs::read_to_string("/proc/net/tcp"), hex(from), hex(to))
+    else {
+        return Socket::Unseen;
+    };
+    let found = table.lines().skip(1).find_map(|line| {
         let mut fields = line.split_ascii_whitespace().skip(1);
         let same = fields.next()? == from && fields.next()? == to;
         // The number stands behind state, queues, timer, retransmissions, user and time-out.
-        if same { fields.nth(6)?.parse().ok().filter(|inode| *inode != 0) } else { None }
-    })
+        if same { fields.nth(6)?.parse::<u64>().ok() } else { None }
+    });
+    match found {
+        Some(0) => Socket::Closed,
+        Some(inode) => Socket::Held(inode),
+        None => Socket::Unseen,
+    }
 }
 
 /// An address as `/proc/net/tcp` writes it.
@@ -350,23 +410,45 @@ mod tests {
             let mut byte = [0];
             stream.write_all(b"a").await.unwrap();
             timeout(LATE, stream.read_exact(&mut byte)).await.unwrap().unwrap();
-            assert_eq!(net.done(), Done::default());
-            // The answer is held back, not the question.
-            net.set(End::Node(1), End::Client(0), Rule::Stall);
+            let (cut, other) = (net.cut(), net.cut());
+            assert_eq!(cut.done(), Done::default());
+            // The answer is held back, not the question; a milder rule of another fault changes nothing.
+            cut.set(End::Node(1), End::Client(0), Rule::Stall);
+            other.set(End::Node(1), End::Client(0), Rule::Delay(SOON));
             stream.write_all(b"b").await.unwrap();
             assert!(timeout(SOON, stream.read_exact(&mut byte)).await.is_err());
-            while net.done().held == 0 {
+            while cut.done().held == 0 {
                 sleep(Duration::from_millis(1)).await;
             }
-            assert_eq!(net.done().held, 1);
+            assert_eq!((cut.done().held, other.done()), (1, Done::default()));
             // A link of others is none of its business.
-            net.set(End::Node(0), End::Node(1), Rule::Reset);
-            net.heal();
+            cut.set(End::Node(0), End::Node(1), Rule::Reset);
+            cut.heal();
             timeout(LATE, stream.read_exact(&mut byte)).await.unwrap().unwrap();
-            assert_eq!(&byte, b"b");
-            net.set(End::Client(0), End::Node(1), Rule::Reset);
+            assert_eq!((&byte, other.done().delayed), (b"b", 1));
+            cut.set(End::Client(0), End::Node(1), Rule::Reset);
             assert_eq!(timeout(LATE, stream.read(&mut byte)).await.unwrap().unwrap_or(0), 0);
-            assert!(net.done().broken > 0);
+            assert!(cut.done().broken > 0);
+        });
+    }
+
+    /// Claim: who gave up before the proxy came to it reaches no node.
+    #[test]
+    fn a_connection_that_was_given_up_is_not_passed_on() {
+        local(async {
+            let net = Net::default();
+            let real = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = proxy.local_addr().unwrap();
+            // It is closed before anybody accepts it.
+            drop(std::net::TcpStream::connect(address).unwrap());
+            net.serve(proxy, 0, real.local_addr().unwrap().port());
+            net.process(std::process::id(), End::Client(0));
+            let alive = TcpStream::connect(address).await.unwrap();
+            let (passed, _) = timeout(LATE, real.accept()).await.unwrap().unwrap();
+            // As long as it would have been looked for.
+            assert!(timeout(5 * SOON, real.accept()).await.is_err(), "both were passed on");
+            drop((alive, passed));
         });
     }
 
@@ -377,7 +459,8 @@ mod tests {
             let address = echo(&net).await;
             net.inner.pids.borrow_mut().clear();
             let mut stream = TcpStream::connect(address).await.unwrap();
-            net.set(End::Client(0), End::Node(1), Rule::Stall);
+            let cut = net.cut();
+            cut.set(End::Client(0), End::Node(1), Rule::Stall);
             stream.write_all(b"a").await.unwrap();
             timeout(LATE, stream.read_exact(&mut [0])).await.unwrap().unwrap();
         });

@@ -3,7 +3,7 @@
 //! servers do.
 
 use crate::standing::{self, Standing};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process};
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
@@ -77,13 +77,12 @@ impl Process {
 
     /// Freezes it with all that it started, and waits until the kernel says that they are.
     pub(crate) async fn freeze(&self) -> Result<(), String> {
-        self.signal(Signal::STOP)?;
-        standing::stopped(self.pid(), true, PATIENCE).await.map_err(|why| format!("{}: {why}", self.what))
+        still(self.pid(), true).await.map_err(|why| format!("{}: {why}", self.what))
     }
 
     /// Lets it go on with all that it started, and waits until they do.
     pub(crate) async fn thaw(&self) -> Result<(), String> {
-        standing::stopped(self.pid(), false, PATIENCE).await.map_err(|why| format!("{}: {why}", self.what))
+        still(self.pid(), false).await.map_err(|why| format!("{}: {why}", self.what))
     }
 
     /// Waits for its end.
@@ -102,10 +101,46 @@ impl Process {
     }
 }
 
+/// When a process of somebody else was started; the error says why it cannot be stopped.
+pub(crate) fn start_of(pid: u32) -> Result<u64, String> {
+    let start = standing::start_time(pid).ok_or_else(|| format!("no process has the number {pid}"))?;
+    let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or("it is no pid")?;
+    test_kill_process(number).map_err(|e| format!("process {pid} may not be stopped: {e}"))?;
+    Ok(start)
+}
+
+/// Stops a process with all that it started, or lets them go on, and waits until the kernel shows it.
+pub(crate) async fn still(pid: u32, stop: bool) -> Result<(), String> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        // What it starts meanwhile is seen in the next turn.
+        let family = standing::family(pid);
+        if !family.iter().any(|(member, _)| *member == pid) {
+            return Err("it is gone".into());
+        }
+        let wrong =
+            |(member, _): &&(u32, u64)| standing::state(*member).is_some_and(|state| (state == 'T') != stop);
+        let wrong: Vec<&(u32, u64)> = family.iter().filter(wrong).collect();
+        let Some((first, _)) = wrong.first() else { return Ok(()) };
+        if Instant::now() > end {
+            let what = if stop { "stop" } else { "go on" };
+            return Err(format!("process {first} does not {what} within {} s", PATIENCE.as_secs()));
+        }
+        for &&(member, start) in &wrong {
+            standing::signal(member, start, if stop { Signal::STOP } else { Signal::CONT });
+        }
+        sleep(POLL).await;
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
+            let family = standing::family(self.pid());
             let _ = self.signal(Signal::KILL);
+            for (pid, start) in family {
+                standing::signal(pid, start, Signal::KILL);
+            }
             let _ = self.child.wait();
         }
     }

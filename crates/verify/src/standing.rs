@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 enum Line {
     /// A process that leads a group of its own.
     Process { pid: u32, start: u64, what: String },
+    /// A process of somebody else, that may have been stopped: it goes on at the end.
+    Stopped { pid: u32, start: u64, what: String },
     /// A directory that goes away at the end.
     Directory(PathBuf),
     /// The run ended and has cleaned up.
@@ -48,6 +50,11 @@ impl Standing {
         self.line(&Line::Process { pid, start, what: what.into() })
     }
 
+    /// A process of somebody else is going to be stopped.
+    pub(crate) fn foreign(&mut self, pid: u32, start: u64, what: &str) -> io::Result<()> {
+        self.line(&Line::Stopped { pid, start, what: what.into() })
+    }
+
     /// A directory is there that goes away at the end.
     pub fn directory(&mut self, path: &Path) -> io::Result<()> {
         self.line(&Line::Directory(path.into()))
@@ -70,6 +77,9 @@ impl Standing {
 pub struct Healed {
     /// The processes that still ran.
     pub ended: Vec<String>,
+    /// The processes of others that stood still, and go on now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resumed: Vec<String>,
     /// The directories that were still there.
     pub removed: Vec<PathBuf>,
     /// What could not be cleaned up, and why.
@@ -87,9 +97,17 @@ pub fn heal(report: &Path) -> io::Result<Healed> {
                 let name = format!("{what} (pid {pid})");
                 if end(pid, start) { healed.ended.push(name) } else { healed.left.push(name) }
             }
+            Ok(Line::Stopped { pid, start, what }) if start_time(pid) == Some(start) => {
+                let still = family(pid).into_iter().filter(|(member, _)| state(*member) == Some('T'));
+                let still: Vec<(u32, u64)> = still.collect();
+                still.iter().for_each(|&(member, start)| signal(member, start, Signal::CONT));
+                if !still.is_empty() {
+                    healed.resumed.push(format!("{what} (pid {pid})"));
+                }
+            }
             Ok(Line::Directory(path)) => directories.push(path),
             // A line that was cut off is of something that had not begun.
-            Ok(Line::Process { .. } | Line::Clean) | Err(_) => {}
+            Ok(Line::Process { .. } | Line::Stopped { .. } | Line::Clean) | Err(_) => {}
         }
     }
     for path in directories.into_iter().filter(|path| path.exists()) {
@@ -152,33 +170,6 @@ pub(crate) fn signal(pid: u32, start: u64, signal: Signal) {
     }
 }
 
-/// Stops a process with all that it started, or lets them go on, and waits until the kernel shows it.
-pub(crate) async fn stopped(pid: u32, stop: bool, patience: Duration) -> Result<(), String> {
-    let deadline = Instant::now() + patience;
-    loop {
-        // What it starts meanwhile is seen in the next turn.
-        let family = family(pid);
-        if !family.iter().any(|(member, _)| *member == pid) {
-            return Err("it is gone".into());
-        }
-        let wrong: Vec<&(u32, u64)> = family
-            .iter()
-            .filter(|(member, _)| state(*member).is_some_and(|state| (state == 'T') != stop))
-            .collect();
-        if wrong.is_empty() {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            let what = if stop { "stop" } else { "go on" };
-            return Err(format!("process {} does not {what} within {} s", wrong[0].0, patience.as_secs()));
-        }
-        for &&(member, start) in &wrong {
-            signal(member, start, if stop { Signal::STOP } else { Signal::CONT });
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 /// When a process was started, in ticks since the machine's start; nothing where it does not run (any more).
 pub(crate) fn start_time(pid: u32) -> Option<u64> {
     let (state, rest) = stat(pid)?;
@@ -215,6 +206,28 @@ mod tests {
     use super::*;
     use std::os::unix::process::CommandExt;
     use std::process::Command;
+
+    #[test]
+    fn what_belongs_to_others_goes_on_and_is_not_ended() {
+        let dir = std::env::temp_dir().join(format!("quorate-foreign-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let mut standing = Standing::create(&dir).unwrap();
+        standing.foreign(child.id(), start_time(child.id()).unwrap(), "node 1").unwrap();
+        kill_process(Pid::from_child(&child), Signal::STOP).unwrap();
+        while state(child.id()) != Some('T') {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(heal(&dir).unwrap().resumed, [format!("node 1 (pid {})", child.id())]);
+        while state(child.id()) == Some('T') {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(child.try_wait().unwrap().is_none());
+        assert_eq!(heal(&dir).unwrap(), Healed::default());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 
     #[test]
     fn what_stands_is_ended_also_where_it_is_stopped_and_a_stranger_with_its_number_is_not() {

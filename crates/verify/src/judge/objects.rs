@@ -103,8 +103,12 @@ pub(super) fn promises(workload: &str, model: &str, events: &[Event], how: &str)
         Ok(judged) => judged,
         Err(bad) => return vec![done("any", Verdict::Unknown, format!("the history is not one: {bad}"))],
     };
+    // How it was judged is said once.
+    let mut how = how;
     let finding = |(name, verdict): (&str, Said)| match verdict {
-        Said::Proved { .. } => done(name, Verdict::Holds, how.to_string()),
+        Said::Proved { .. } => {
+            done(name, Verdict::Holds, std::mem::replace(&mut how, "the same").to_string())
+        }
         Said::Refuted(witness) => {
             let mut finding = done(name, Verdict::Violated, witness.words);
             finding.witness = witness.core.iter().map(|&place| history.show(place)).collect();

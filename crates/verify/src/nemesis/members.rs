@@ -10,8 +10,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A member is removed; in its place, with nothing of what it held, a new one is added, which gets all from the others.
 pub(super) async fn replace(stage: &mut Stage<'_>) -> Result<(String, Effect), String> {
-    let (victim, who) = stage.victim().await;
-    let what = format!("{who}node {}", victim + 1);
+    let (claim, what) = stage.claim().await;
+    let victim = claim.at;
+    stage.whole(victim).await?;
     let place = stage.cluster.places[victim].clone();
     let old = target::status(&place.direct()).await?.id;
     stage.note("remove", &what);
@@ -28,7 +29,7 @@ pub(super) async fn replace(stage: &mut Stage<'_>) -> Result<(String, Effect), S
             async move { target::add_member(&url, &peer).await }
         })
         .await?;
-    stage.cluster.places[victim].joins = true;
+    stage.cluster.places[victim].joins.set(true);
     stage.cluster.start(victim)?;
     stage.whole(victim).await?;
     let new = target::status(&place.direct()).await?.id;
@@ -39,7 +40,7 @@ pub(super) async fn replace(stage: &mut Stage<'_>) -> Result<(String, Effect), S
 
 impl Stage<'_> {
     /// Asks the other nodes in turn for a change, until one says that it is done (also: that it was).
-    async fn change<F>(&mut self, but: usize, ask: impl Fn(String) -> F) -> Result<(), String>
+    async fn change<F>(&self, but: usize, ask: impl Fn(String) -> F) -> Result<(), String>
     where
         F: Future<Output = Result<(), String>>,
     {

@@ -26,6 +26,8 @@ pub(crate) struct Seat {
     pub(crate) clients: u64,
     /// The run's seed.
     pub(crate) seed: u64,
+    /// The store's revision when the run began.
+    pub(crate) from: i64,
 }
 
 impl Seat {
@@ -61,8 +63,8 @@ pub(crate) fn generator(name: &str, seat: &Seat) -> Option<Box<dyn Workload>> {
     })
 }
 
-/// What is asked at every node once all is healed, given what happened.
-pub(crate) fn finals(name: &str, events: &[Event]) -> Vec<Op> {
+/// What is asked at every node once all is healed, given what happened; `from` is the revision at which the run began.
+pub(crate) fn finals(name: &str, events: &[Event], from: i64) -> Vec<Op> {
     match name {
         "register" => register::finals(events),
         "append" => append::finals(events),
@@ -70,7 +72,7 @@ pub(crate) fn finals(name: &str, events: &[Event]) -> Vec<Op> {
         "set" => set::finals(events),
         "bank" => vec![Op::new("read-bank", serde_json::Value::Null, serde_json::Value::Null)],
         "lease" => small::lease_finals(events),
-        "watch" => watch::finals(),
+        "watch" => watch::finals(from),
         _ => Vec::new(),
     }
 }

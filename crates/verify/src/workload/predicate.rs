@@ -156,7 +156,7 @@ mod tests {
     fn a_row_lives_once() {
         let (mut inserted, mut deleted, mut scans) = (BTreeSet::new(), BTreeSet::new(), 0);
         let mut all: Vec<Rows> =
-            (0..3).map(|client| Rows::new(&Seat { client, clients: 3, seed: 7 })).collect();
+            (0..3).map(|client| Rows::new(&Seat { client, clients: 3, seed: 7, from: 0 })).collect();
         let mut there = BTreeMap::new();
         for turn in 0..6000_u64 {
             let part = &mut all[(turn % 3) as usize];

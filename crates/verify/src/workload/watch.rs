@@ -23,7 +23,7 @@ impl Watch {
     /// For one client.
     pub(crate) fn new(seat: &Seat) -> Self {
         let writes = seat.client.is_multiple_of(2);
-        Self { rng: seat.rng("watch"), writes, next: (seat.client + 1) * 10_000_000, after: 0 }
+        Self { rng: seat.rng("watch"), writes, next: (seat.client + 1) * 10_000_000, after: seat.from }
     }
 }
 
@@ -64,8 +64,8 @@ fn revisions(response: &Value) -> Vec<i64> {
 }
 
 /// What every watcher must have seen in the end: one watch over all of it, at each node.
-pub(super) fn finals() -> Vec<Op> {
-    vec![Op::new("watch", Value::Null, json!({"prefix": "", "start": 1}))]
+pub(super) fn finals(from: i64) -> Vec<Op> {
+    vec![Op::new("watch", Value::Null, json!({"prefix": "", "start": from + 1}))]
 }
 
 #[cfg(test)]
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_watch_goes_on_behind_all_that_it_was_told_of() {
-        let mut part = Watch::new(&Seat { client: 1, clients: 2, seed: 7 });
+        let mut part = Watch::new(&Seat { client: 1, clients: 2, seed: 7, from: 0 });
         let op = part.next(0).unwrap();
         assert_eq!((op.f.as_str(), &op.value["start"]), ("watch", &json!(1)));
         part.done(&op, &Ended::ok(json!([{"events": [{"mod": 4}, {"mod": 5}]}, {"progress": 9}]), None));

@@ -7,6 +7,7 @@ mod watch;
 mod whole;
 
 pub(crate) use lease::Strength;
+pub(crate) use whole::end_of;
 
 use crate::op::{Ended, Kind, Op};
 use bytes::Bytes;

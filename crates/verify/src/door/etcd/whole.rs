@@ -124,7 +124,7 @@ impl Etcd {
 }
 
 /// The end of the range of all keys that begin so.
-pub(super) fn end_of(prefix: &Bytes) -> Bytes {
+pub(crate) fn end_of(prefix: &Bytes) -> Bytes {
     let mut end = prefix.to_vec();
     // Our prefixes end in a letter or a slash.
     if let Some(last) = end.last_mut() {
