@@ -100,7 +100,9 @@ pub fn heal(report: &Path) -> io::Result<Healed> {
             Ok(Line::Stopped { pid, start, what }) if start_time(pid) == Some(start) => {
                 let still = family(pid).into_iter().filter(|(member, _)| state(*member) == Some('T'));
                 let still: Vec<(u32, u64)> = still.collect();
-                still.iter().for_each(|&(member, start)| signal(member, start, Signal::CONT));
+                for &(member, start) in &still {
+                    signal(member, start, Signal::CONT);
+                }
                 if !still.is_empty() {
                     healed.resumed.push(format!("{what} (pid {pid})"));
                 }

@@ -254,12 +254,10 @@ impl Loose {
 
     /// The accesses where each read saw what is chosen for it; reads for which nothing is are left out, which makes no history
     /// wrong that was right.
-    pub(super) fn chosen(&self, chosen: &[Option<Option<u32>>]) -> Cells {
+    pub(super) fn chosen(&self, chosen: &[Option<What>]) -> Cells {
         let mut cells = self.cells.clone();
         for (access, chosen) in cells.accesses.iter_mut().zip(chosen) {
-            if let (What::Read(_), Some(write)) = (access.what, chosen) {
-                access.what = What::Read(*write);
-            }
+            access.what = chosen.unwrap_or(access.what);
         }
         cells.only(|place| self.may[place as usize].is_empty() || chosen[place as usize].is_some())
     }

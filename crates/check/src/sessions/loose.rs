@@ -16,7 +16,7 @@
 //! Convergence compares values, so it asks for no choice. To tell who is right where values repeat is NP-complete for the
 //! causal levels (arXiv 1611.00580); the cost is that of the level for each try.
 
-use super::cells::{self, Loose};
+use super::cells::{self, Loose, What};
 use super::{Find, Level, Shown, finder, one};
 use crate::budget::{Budget, Spent};
 use crate::history::History;
@@ -29,8 +29,8 @@ const CORE_TRIES: u32 = 2 * TRIES;
 
 const BY: &str = "choice of the write that each read saw";
 
-/// By access: what is chosen for it.
-type Choice = Vec<Option<Option<u32>>>;
+/// By access: what is chosen for a read; nothing for a write, and for a read that is left out.
+type Choice = Vec<Option<What>>;
 
 /// Judges a level. `None`: only a search of another kind can tell.
 pub(super) fn judge(
@@ -90,7 +90,7 @@ fn without(
 
 /// What is known without a choice.
 fn sure(loose: &Loose) -> Choice {
-    loose.may.iter().map(|may| if let [one] = may[..] { Some(one) } else { None }).collect()
+    loose.may.iter().map(|may| if let [one] = may[..] { Some(What::Read(one)) } else { None }).collect()
 }
 
 /// Looks for a choice under which nothing bad is found. Nothing where the tries are used up.
@@ -106,7 +106,7 @@ fn search(
     open.sort_by_key(|&read| loose.cells.accesses[read as usize].invoked);
     let ranked: Vec<Vec<Option<u32>>> = open.iter().map(|&read| ranked(loose, read)).collect();
     for (&read, ranked) in open.iter().zip(&ranked) {
-        choice[read as usize] = ranked.first().copied();
+        choice[read as usize] = ranked.first().copied().map(What::Read);
     }
     let mut innocent = |choice: &Choice, budget: &mut Budget<'_>| -> Result<Option<bool>, Spent> {
         let Some(left) = tries.checked_sub(1) else { return Ok(None) };
@@ -120,7 +120,9 @@ fn search(
     }
     // How many are chosen, and which of its writes each has.
     let mut picked: Vec<usize> = Vec::new();
-    open.iter().for_each(|&read| choice[read as usize] = None);
+    for &read in &open {
+        choice[read as usize] = None;
+    }
     let mut next = 0;
     loop {
         let depth = picked.len();
@@ -133,7 +135,7 @@ fn search(
             next = last + 1;
             continue;
         };
-        choice[open[depth] as usize] = Some(write);
+        choice[open[depth] as usize] = Some(What::Read(write));
         match innocent(&choice, budget)? {
             None => return Ok(None),
             Some(true) => {

@@ -111,7 +111,9 @@ pub(super) fn search<M: Model>(
 ) -> Result<Option<u32>, Spent> {
     let mut plan =
         Plan { observes: actions.iter().map(|action| model.observes(action)).collect(), ..Plan::default() };
-    calls.iter().for_each(|&(call, key)| plan.add(call, key));
+    for &(call, key) in calls {
+        plan.add(call, key);
+    }
     let before = budget.bytes();
     let found = Search::new(model, actions, &plan, budget).and_then(|mut search| search.run(budget));
     budget.give(budget.bytes() - before);

@@ -92,9 +92,9 @@ pub(crate) fn schedule(processes: &[usize], chance: &mut Chance) -> Vec<(usize, 
             next.remove(&process);
         }
         if invoked {
-            times[id].0 = place
+            times[id].0 = place;
         } else {
-            times[id].1 = place
+            times[id].1 = place;
         }
         place += 1;
     }

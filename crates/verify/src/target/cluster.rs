@@ -279,7 +279,8 @@ impl Cluster {
 
     /// Stops all in order.
     pub(crate) async fn stop(&self) {
-        for at in 0..self.foreign.borrow().len() {
+        let foreign = self.foreign.borrow().len();
+        for at in 0..foreign {
             let _ = self.thaw(at).await;
         }
         let mut processes: Vec<Process> =

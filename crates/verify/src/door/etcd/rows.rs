@@ -28,7 +28,7 @@ impl Etcd {
         };
         let at = revision(reply.header.as_ref()).unwrap_or(0);
         let seen: BTreeMap<u64, &KeyValue> =
-            reply.responses.iter().flat_map(found).filter_map(|kv| Some((self.number(kv)?, kv))).collect();
+            reply.responses.iter().flat_map(found).filter_map(|kv| Some((number(kv)?, kv))).collect();
         let mut table: Table = seen.iter().map(|(&row, kv)| (row, Some(held(Some(kv))))).collect();
         let (done, changed) = match applied(steps, &mut table) {
             Ok(applied) => applied,
@@ -59,10 +59,6 @@ impl Etcd {
         self.key(&json!(format!("row/{row:012}")))
     }
 
-    fn number(&self, kv: &KeyValue) -> Option<u64> {
-        std::str::from_utf8(&kv.key).ok()?.rsplit_once('/')?.1.parse().ok()
-    }
-
     fn get_rows(&self, (low, high): (u64, u64)) -> pb::RequestOp {
         let request =
             pb::RangeRequest { key: self.row(low), range_end: self.row(high + 1), ..Default::default() };
@@ -79,6 +75,11 @@ impl Etcd {
             target_union: Some(pb::compare::TargetUnion::ModRevision(at + 1)),
         }
     }
+}
+
+/// The row that a key stands for.
+fn number(kv: &KeyValue) -> Option<u64> {
+    std::str::from_utf8(&kv.key).ok()?.rsplit_once('/')?.1.parse().ok()
 }
 
 /// The rows that a step is about.

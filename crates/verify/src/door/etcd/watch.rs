@@ -33,12 +33,11 @@ impl Etcd {
         let filters = asked["filters"].as_array().into_iter().flatten();
         let filters =
             filters.map(|name| if name == "noput" { FilterType::Noput } else { FilterType::Nodelete });
-        let (key, range_end) = match asked["key"].as_str() {
-            Some(_) => (self.key(&asked["key"]), bytes::Bytes::new()),
-            None => {
-                let prefix = self.key(&asked["prefix"]);
-                (prefix.clone(), super::whole::end_of(&prefix))
-            }
+        let prefix = self.key(&asked["prefix"]);
+        let (key, range_end) = if asked["key"].is_null() {
+            (prefix.clone(), super::whole::end_of(&prefix))
+        } else {
+            (self.key(&asked["key"]), bytes::Bytes::new())
         };
         pb::WatchCreateRequest {
             key,
