@@ -32,6 +32,11 @@ impl<'a> Budget<'a> {
         Self::new(self.stop, self.left())
     }
 
+    /// What says that it is time to stop, for a budget that ends sooner.
+    pub(crate) fn clock(&self) -> &'a dyn Fn() -> bool {
+        self.stop
+    }
+
     /// The bytes that may still be taken.
     pub fn left(&self) -> u64 {
         self.most_bytes.saturating_sub(self.bytes)

@@ -15,6 +15,7 @@ pub fn by_order(history: &History, initial: Value) -> Result<u32, String> {
     let cells = match Cut::new(history, initial) {
         Cut::Cells(cells) => cells,
         Cut::Thin(witness) => return Err(witness.words),
+        Cut::Loose(loose) => return Err(loose.why),
         Cut::Unsupported(why) => return Err(why),
     };
     let mut most = 1;

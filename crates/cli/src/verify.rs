@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// What is broken; `none` for nothing [default: all that works on the target]
     #[arg(long, value_name = "NAME[,NAME...]", value_delimiter = ',')]
     nemesis: Vec<String>,
+    /// Faults that may stand at once [default: 2 where several are named, else 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=5))]
+    overlap: Option<u64>,
     /// How long things break
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "30s")]
     time: Duration,
@@ -48,6 +51,12 @@ pub(crate) struct Args {
     /// Operations a second and client, at most
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     rate: u64,
+    /// The processes of a system that runs already, one a node: it is paused and let go on, and nothing else
+    #[arg(long, value_name = "PID[,PID...]", value_delimiter = ',', requires = "endpoints")]
+    pids: Vec<u32>,
+    /// Where clients reach its nodes, in the same order
+    #[arg(long, value_name = "URL[,URL...]", value_delimiter = ',', requires = "pids")]
+    endpoints: Vec<String>,
     /// Each client stays with its node, whatever happens
     #[arg(long)]
     pinned: bool,
@@ -79,6 +88,7 @@ Examples:
   quorate verify                                          half a minute of everything on three nodes
   quorate verify --workload register --nemesis kill,pause --time 5m --seed 17
   quorate verify --target etcd --nemesis partition
+  quorate verify --pids 101,102,103 --endpoints http://127.0.0.1:2379,http://127.0.0.1:22379,http://127.0.0.1:32379
   quorate verify --list
   quorate verify --recheck quorate-verify/3
 
@@ -142,6 +152,7 @@ fn told(done: Result<(), String>) -> ExitCode {
 
 fn plan(args: &Args) -> Result<Plan, BadPlan> {
     let nemeses = match &args.nemesis[..] {
+        [] if !args.pids.is_empty() => catalog::UNDONE.map(str::to_string).to_vec(),
         [] => catalog::nemeses_of(&args.target),
         [none] if none == "none" => Vec::new(),
         named => named.to_vec(),
@@ -149,7 +160,10 @@ fn plan(args: &Args) -> Result<Plan, BadPlan> {
     Ok(Plan {
         target: args.target.clone(),
         binary: args.binary.clone(),
+        pids: args.pids.clone(),
+        endpoints: args.endpoints.clone(),
         workloads: args.workload.clone(),
+        overlap: args.overlap.unwrap_or(if nemeses.len() > 1 { 2 } else { 1 }),
         nemeses,
         nodes: usize::from(args.nodes),
         clients: args.clients,
@@ -247,6 +261,7 @@ fn heal(folder: &Path, json: bool) -> ExitCode {
         say(&serde_json::to_string(&healed).unwrap_or_default());
     } else {
         healed.ended.iter().for_each(|name| say(&format!("ended {name}")));
+        healed.resumed.iter().for_each(|name| say(&format!("let go on {name}")));
         healed.removed.iter().for_each(|path| say(&format!("removed {}", path.display())));
         healed.left.iter().for_each(|what| say(&format!("left {what}")));
         if healed == standing::Healed::default() {

@@ -2,45 +2,11 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::format_push_string)]
 
+mod common;
+
+use common::{Scratch, check, told};
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-
-fn check(folder: &Path, args: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_quorate"))
-        .arg("check")
-        .args(args)
-        .current_dir(folder)
-        .output()
-        .unwrap();
-    told(&output)
-}
-
-fn told(output: &Output) -> (i32, String, String) {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
-}
-
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("quorate-check-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.0.join(name), text).unwrap();
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use std::process::{Command, Stdio};
 
 const GOOD: &str = "0 :invoke :write 1\n1 :invoke :read nil\n1 :ok :read 1\n0 :ok :write 1\n";
 const STALE: &str = "{:process 0 :type :invoke :f :write :value 1}
@@ -53,7 +19,7 @@ const STALE: &str = "{:process 0 :type :invoke :f :write :value 1}
 
 #[test]
 fn verdicts_and_exit_codes() {
-    let folder = Folder::new("codes");
+    let folder = Scratch::new("check-codes");
     folder.write("good.log", GOOD);
     folder.write("stale.edn", STALE);
     folder.write("broken.edn", "{:process 0 :type :ok :f :read}");
@@ -91,7 +57,7 @@ fn verdicts_and_exit_codes() {
 
 #[test]
 fn expected_verdicts() {
-    let folder = Folder::new("expect");
+    let folder = Scratch::new("check-expect");
     std::fs::create_dir(folder.0.join("runs")).unwrap();
     folder.write("runs/good.log", GOOD);
     folder.write("runs/stale.edn", STALE);
@@ -112,7 +78,7 @@ fn expected_verdicts() {
 
 #[test]
 fn pipes_json_and_junit() {
-    let folder = Folder::new("json");
+    let folder = Scratch::new("check-json");
     let mut child = Command::new(env!("CARGO_BIN_EXE_quorate"))
         .args(["check", "-", "--model", "register", "--json", "--junit", "report.xml"])
         .current_dir(&folder.0)
@@ -121,7 +87,7 @@ fn pipes_json_and_junit() {
         .spawn()
         .unwrap();
     child.stdin.take().unwrap().write_all(STALE.as_bytes()).unwrap();
-    let (code, out, _) = told(&child.wait_with_output().unwrap());
+    let (code, out, _) = told(child.wait_with_output().unwrap());
     assert_eq!(code, 1);
     let lines: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines[0]["verdict"], "violated");
@@ -138,7 +104,7 @@ fn pipes_json_and_junit() {
 /// Claim: a command line that makes no sense is bad input here, since 2 means unknown.
 #[test]
 fn bad_command_lines() {
-    let folder = Folder::new("usage");
+    let folder = Scratch::new("check-usage");
     folder.write("good.log", GOOD);
     let wrong: [&[&str]; 6] = [
         &["good.log"],
@@ -160,7 +126,7 @@ fn bad_command_lines() {
 /// Claim: a search that has no end within its time ends as unknown.
 #[test]
 fn a_spent_budget_is_unknown() {
-    let folder = Folder::new("budget");
+    let folder = Scratch::new("check-budget");
     // Thirty concurrent additions of different powers of two, and a read of a sum that they do not give.
     let mut text = String::new();
     for process in 0..30 {
@@ -175,12 +141,18 @@ fn a_spent_budget_is_unknown() {
     assert!(code == 2 && out.contains("unknown: the time is spent"), "{code} {out}");
     let (code, out, _) = check(&folder.0, &["hard.log", "--model", "counter", "--memory", "1"]);
     assert!(code == 2 && out.contains("unknown: the memory is spent"), "{code} {out}");
+    // The time counts from the first byte on: what is not read in time is not judged.
+    folder.write("long.log", &GOOD.repeat(20_000));
+    for (file, model) in [("long.log", "register"), ("long.log", "unique-ids"), ("long.log", "list-append")] {
+        let (code, out, _) = check(&folder.0, &[file, "--model", model, "--time", "0.000001", "--json"]);
+        assert!(code == 2 && out.contains("not read to its end"), "{code} {out}");
+    }
 }
 
 /// Claim: several levels are told together, by the least that is refuted and the most that is not.
 #[test]
 fn levels() {
-    let folder = Folder::new("levels");
+    let folder = Scratch::new("check-levels");
     folder.write("stale.edn", STALE);
     let (code, out, _) = check(&folder.0, &["stale.edn", "--model", "register", "--level", "all"]);
     assert_eq!(code, 1, "{out}");
@@ -205,7 +177,7 @@ fn levels() {
 /// Claim: the page holds the history and its witness, needs nothing else, and nothing in a value can break out of it.
 #[test]
 fn pages() {
-    let folder = Folder::new("pages");
+    let folder = Scratch::new("check-pages");
     folder.write("stale.edn", &STALE.replace(":value 1}", ":value \"</script><b>\"}"));
     let (code, ..) = check(&folder.0, &["stale.edn", "--model", "register", "--html", "report.html"]);
     assert_eq!(code, 1);
@@ -231,7 +203,7 @@ fn pages() {
 /// Claim: a file that grows is judged while it grows, and its run is stopped at the first violation.
 #[test]
 fn a_growing_file_is_followed() {
-    let folder = Folder::new("follow");
+    let folder = Scratch::new("check-follow");
     folder.write("run.jsonl", "");
     let mut child = Command::new(env!("CARGO_BIN_EXE_quorate"))
         .args([
@@ -258,7 +230,7 @@ fn a_growing_file_is_followed() {
     assert!(child.try_wait().unwrap().is_none(), "nothing is violated yet");
     event("invoke", "read", "null");
     event("ok", "read", "5");
-    let (code, out, _) = told(&child.wait_with_output().unwrap());
+    let (code, out, _) = told(child.wait_with_output().unwrap());
     assert!(code == 1 && out.contains("read -> 5 (line 201)"), "{code} {out}");
     assert_eq!(std::fs::read_to_string(folder.0.join("stopped")).unwrap(), "stopped\n");
     // What went well is over when nothing comes any more, or at the end of a pipe.

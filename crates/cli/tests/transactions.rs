@@ -2,40 +2,9 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod common;
 
-fn check(folder: &Path, args: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_quorate"))
-        .arg("check")
-        .args(args)
-        .current_dir(folder)
-        .output()
-        .unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
-}
-
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("quorate-txns-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.0.join(name), text).unwrap();
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use common::{Scratch, check};
 
 /// Two transactions that each miss the other's append, among others that have nothing to do with it.
 const SKEW: &str = "{:process 0 :type :invoke :f :txn :value [[:append 9 1]]}
@@ -71,7 +40,7 @@ const ROWS: &str = r#"{"process":0,"type":"invoke","f":"txn","value":[["scan",0,
 
 #[test]
 fn levels_and_exit_codes() {
-    let folder = Folder::new("levels");
+    let folder = Scratch::new("txns-levels");
     folder.write("skew.edn", SKEW);
     folder.write("good.jsonl", GOOD);
     folder.write("blind.edn", BLIND);
@@ -113,7 +82,7 @@ fn levels_and_exit_codes() {
 
 #[test]
 fn json_and_page() {
-    let folder = Folder::new("json");
+    let folder = Scratch::new("txns-json");
     folder.write("skew.edn", SKEW);
     let args =
         ["skew.edn", "--level", "serializable", "--json", "--html", "page.html", "--junit", "report.xml"];
@@ -137,7 +106,7 @@ fn json_and_page() {
 
 #[test]
 fn invariants_of_whole_systems() {
-    let folder = Folder::new("whole");
+    let folder = Scratch::new("txns-whole");
     folder.write("bank.log", "0 :invoke :read nil\n0 :ok :read {0 7, 1 12}\n");
     folder.write("ids.log", "0 :invoke :generate nil\n0 :ok :generate 5\n");
     let (code, out, _) = check(&folder.0, &["bank.log", "--model", "bank", "--initial", "{0 10, 1 10}"]);
@@ -160,7 +129,7 @@ fn invariants_of_whole_systems() {
 
 #[test]
 fn mistakes_are_told() {
-    let folder = Folder::new("mistakes");
+    let folder = Scratch::new("txns-mistakes");
     folder.write("skew.edn", SKEW);
     folder.write("blind.edn", BLIND);
     folder.write("cut.edn", &SKEW[..SKEW.len() - 30]);

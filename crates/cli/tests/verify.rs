@@ -81,6 +81,8 @@ fn what_cannot_be_run_is_refused_with_3_and_a_hint() {
         ("d", &["--binary", "/nowhere/quorate"], "is no program"),
         ("e", &["--workload", "set,set"], "twice"),
         ("f", &["--isolation", "serializable"], "one isolation"),
+        ("h", &["--pids", "1,2", "--endpoints", "http://127.0.0.1:1"], "2 pids and 1 endpoints"),
+        ("i", &["--pids", "999999999", "--endpoints", "http://127.0.0.1:1"], "no process has the number"),
         ("full", &[], "is not empty"),
         ("g", &["--time", "never"], "is no time"),
     ] {
@@ -157,6 +159,34 @@ fn nothing_is_left_after_kill_9() {
     nothing_stands(&folder);
     let (code, said, _) = output(&["verify", "--heal", &folder]);
     assert_eq!((code, said.trim()), (0, "nothing was left"));
+}
+
+#[test]
+fn a_system_that_runs_is_paused_and_left_as_it_was() {
+    let scratch = Scratch::new("verify-pids");
+    let up = common::Up::start(&["--data", &scratch.path("data")]);
+    let ready = up.ready();
+    let nodes = ready["nodes"].as_array().unwrap();
+    let of = |field: &str| -> Vec<String> {
+        nodes.iter().map(|node| node[field].to_string().trim_matches('"').to_string()).collect()
+    };
+    let (pids, endpoints) = (of("pid").join(","), of("etcd").join(","));
+    let mine = ["kv", "put", "verify/mine", "1", "--endpoints", &endpoints];
+    assert_eq!(output(&mine).0, 0);
+    let running = ["--pids", &pids, "--endpoints", &endpoints];
+    let (code, said) =
+        verify(&scratch, "k", &running.into_iter().chain(["--nemesis", "kill"]).collect::<Vec<_>>());
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("cannot be undone"), "{said}");
+    let more = ["--workload", "register,watch,predicate", "--time", "6s", "--seed", "7", "--clients", "2"];
+    let (code, said) = verify(&scratch, "r", &running.into_iter().chain(more).collect::<Vec<_>>());
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("processes stopped") && said.contains("replicas agree"), "{said}");
+    let (_, keys, _) = output(&["kv", "get", "", "--prefix", "--endpoints", &endpoints]);
+    assert!(keys.contains("verify/mine") && keys.lines().count() <= 2, "{keys}");
+    for pid in pids.split(',') {
+        assert!(state(pid.parse().unwrap()).is_some_and(|state| state != 'T'), "node {pid} does not go on");
+    }
 }
 
 // ---- known truths ----
@@ -247,32 +277,52 @@ fn serializable_reads_of_etcd_are_not_linearizable_and_go_back_unless_pinned() {
     assert!(!said.contains("violated  stale      sequential"), "{said}");
 }
 
+/// A run on PostgreSQL with nothing broken.
+fn on_postgres(scratch: &Scratch, workload: &str, rate: &str, isolation: &str) -> (i32, String) {
+    let how =
+        ["--target", "postgres", "--workload", workload, "--nemesis", "none", "--time", "8s", "--seed", "5"];
+    let all: Vec<&str> = how.into_iter().chain(["--rate", rate, "--isolation", isolation]).collect();
+    verify(scratch, &format!("{workload}-{isolation}"), &all)
+}
+
 #[test]
 fn postgres_shows_write_skew_at_repeatable_read_and_none_at_serializable() {
     if !has_postgres() {
         return;
     }
     let scratch = Scratch::new("verify-postgres");
-    let run = |isolation| {
-        let how = [
-            "--target",
-            "postgres",
-            "--workload",
-            "append",
-            "--nemesis",
-            "none",
-            "--time",
-            "8s",
-            "--seed",
-            "5",
-        ];
-        let more = ["--rate", "300", "--isolation", isolation];
-        let all: Vec<&str> = how.into_iter().chain(more).collect();
-        verify(&scratch, isolation, &all)
-    };
-    let (code, said) = run("repeatable-read");
+    let (code, said) = on_postgres(&scratch, "append", "300", "repeatable-read");
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("G2-item") || said.contains("G2Item"), "{said}");
-    let (code, said) = run("serializable");
+    let (code, said) = on_postgres(&scratch, "append", "300", "serializable");
     assert_eq!(code, 0, "{said}");
+}
+
+#[test]
+fn postgres_shows_phantoms_at_repeatable_read_and_none_at_serializable() {
+    if !has_postgres() {
+        return;
+    }
+    let scratch = Scratch::new("verify-phantoms");
+    let (code, said) = on_postgres(&scratch, "predicate", "200", "repeatable-read");
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("Phantom"), "{said}");
+    let (code, said) = on_postgres(&scratch, "predicate", "200", "serializable");
+    assert_eq!(code, 0, "{said}");
+    let (code, said) = on_postgres(&scratch, "bank", "200", "read-committed");
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("violated  bank"), "{said}");
+}
+
+#[test]
+fn postgres_keeps_its_promises_when_it_is_killed_and_paused() {
+    if !has_postgres() {
+        return;
+    }
+    let scratch = Scratch::new("verify-postgres-kill");
+    let run = ["--target", "postgres", "--workload", "register,set,bank,ids,predicate,append"];
+    let more = ["--nemesis", "kill,pause", "--time", "15s", "--seed", "6", "--clients", "2"];
+    let (code, said) = verify(&scratch, "r", &run.into_iter().chain(more).collect::<Vec<_>>());
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("processes killed") && said.contains("processes stopped"), "{said}");
 }

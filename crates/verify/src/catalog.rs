@@ -17,7 +17,6 @@ pub struct Entry {
 }
 
 const WORKS: [&str; 3] = ["", "", ""];
-const ETCD_ONLY: [&str; 3] = ["", "", "not yet"];
 const MANY_NODES: [&str; 3] = ["", "", "one node"];
 
 /// The systems.
@@ -42,7 +41,7 @@ pub const TARGETS: [(&str, &str); 3] = [
 ];
 
 /// What clients do.
-pub const WORKLOADS: [Entry; 11] = [
+pub const WORKLOADS: [Entry; 12] = [
     Entry {
         name: "append",
         about: "Transactions append unique elements to lists and read whole lists, of which the order of all of them is inferred \
@@ -52,12 +51,21 @@ pub const WORKLOADS: [Entry; 11] = [
         on: WORKS,
     },
     Entry {
+        name: "predicate",
+        about: "Transactions read ranges of rows, and insert and delete rows in them. What a range did not hold is part of \
+                what was read: two that read the same gap and each fill it cannot stand in an order (phantoms, write skew over a \
+                predicate). No read of single rows shows that. On etcd's door a comparison over the range asks whether it is as \
+                it was.",
+        unit: "",
+        on: WORKS,
+    },
+    Entry {
         name: "register",
         about: "Reads, writes, deletions and compare-and-sets on a few keys. It shows stale reads, lost updates \
                 and writes that come back from the dead. A compare-and-set that is answered `no` tells as much as \
                 a read. Keys are given up for new ones all the time, so that absent keys are read too.",
         unit: "",
-        on: ETCD_ONLY,
+        on: WORKS,
     },
     Entry {
         name: "set",
@@ -65,21 +73,21 @@ pub const WORKLOADS: [Entry; 11] = [
                 confirmed and is missing was lost, one that nobody can have added is a phantom. It finds what a \
                 register hides, since nothing is ever written over.",
         unit: "",
-        on: ETCD_ONLY,
+        on: WORKS,
     },
     Entry {
         name: "ids",
         about: "Asks for unique ids: the revision that a write is given. Two leaders at once would give one twice; \
                 a leader that forgot would give a smaller one.",
         unit: "",
-        on: ETCD_ONLY,
+        on: WORKS,
     },
     Entry {
         name: "bank",
         about: "Money is moved between accounts by transactions, and all accounts are read at once: the sum never \
                 changes. It shows half-done transactions, lost updates, and reads of two moments.",
         unit: "",
-        on: ETCD_ONLY,
+        on: WORKS,
     },
     Entry {
         name: "watch",
@@ -87,7 +95,7 @@ pub const WORKLOADS: [Entry; 11] = [
                 another node after an error. Held against what the writers were told, and against each other, by \
                 etcd's names of what a watch promises.",
         unit: "",
-        on: ETCD_ONLY,
+        on: ["", "", "no watches"],
     },
     Entry {
         name: "lease",
@@ -95,7 +103,7 @@ pub const WORKLOADS: [Entry; 11] = [
                 time is over, counted from before it was asked for, but some day. Leaders that change often are \
                 what leases suffer from.",
         unit: "",
-        on: ETCD_ONLY,
+        on: ["", "", "no leases"],
     },
     Entry {
         name: "lock",
@@ -104,21 +112,21 @@ pub const WORKLOADS: [Entry; 11] = [
                 holds, and writes over what its successor wrote. This one is bare, and broken on every system: a \
                 lease alone is no mutual exclusion (Kleppmann, 2016).",
         unit: "",
-        on: ETCD_ONLY,
+        on: ["", "", "no leases"],
     },
     Entry {
         name: "lock-guarded",
         about: "The same, but the write is a transaction that asks whether the lock's key is still the one that \
                 this client created. That is etcd's answer, and it holds, for what lies in the same store.",
         unit: "",
-        on: ETCD_ONLY,
+        on: ["", "", "no leases"],
     },
     Entry {
         name: "lock-fenced",
         about: "The same, but read and write show the lock's token, and the store refuses an older one than it has \
                 seen. It holds too, with no transaction, and also where the write goes to another shard.",
         unit: "",
-        on: ["", "no tokens", "not yet"],
+        on: ["", "no tokens", "no leases"],
     },
     Entry {
         name: "stale",
@@ -126,26 +134,26 @@ pub const WORKLOADS: [Entry; 11] = [
                 promises that they are linearizable, and the check says so; with --pinned a client's reads never \
                 go back, without they may.",
         unit: "",
-        on: ETCD_ONLY,
+        on: ["", "", "one node"],
     },
 ];
 
 /// What is broken.
-pub const NEMESES: [Entry; 11] = [
+pub const NEMESES: [Entry; 12] = [
     Entry {
         name: "kill",
         about: "kill -9 of a node, of the leader in half of the cases, of all at once in a sixth; started again within \
                 seconds. It shows what a process had promised and kept in memory only. The kernel keeps what was written, flushed \
                 or not: a missing flush is invisible to it.",
         unit: "processes killed",
-        on: ["", "", "not yet"],
+        on: WORKS,
     },
     Entry {
         name: "pause",
         about: "SIGSTOP of a node or of a majority, SIGCONT after a while; where a workload uses a lock, mostly of the client that holds it, beyond its lease. A paused leader wakes up and believes that it leads; \
                 a client that asks it must not hear of the past. No clock helps: the process does not know that time went by.",
         unit: "processes stopped",
-        on: ["", "", "not yet"],
+        on: WORKS,
     },
     Entry {
         name: "partition",
@@ -172,7 +180,7 @@ pub const NEMESES: [Entry; 11] = [
     Entry {
         name: "stale-disk",
         about: "A node's directory is copied, the node goes on, and the old copy comes back in its place, as from a snapshot of a \
-                virtual machine. What it has confirmed since is forgotten. No node can tell that by itself; while all others keep \
+                virtual machine; nothing else is broken meanwhile. What it has confirmed since is forgotten. No node can tell that by itself; while all others keep \
                 what they have, nothing is lost, and the node must catch up as if it had been away.",
         unit: "revisions forgotten",
         on: ["", "its log panics", "one node"],
@@ -209,9 +217,17 @@ pub const NEMESES: [Entry; 11] = [
     },
     Entry {
         name: "disk",
-        about: "The disk of a node is slow, has no room, or fails a flush (fault build). A flush that failed is never tried again \
+        about: "The disk of a node is slow, or fails a flush (fault build). A flush that failed is never tried again \
                 and believed: the pages may be gone (fsyncgate, 2018). The node stops, and is started again.",
         unit: "writes and flushes that met it",
+        on: ["", "no such build", "no such build"],
+    },
+    Entry {
+        name: "full",
+        about: "The disk of a node has no room for some seconds (fault build). What was confirmed stays so, the others go on, and \
+                once there is room again the node serves again, by itself or started again. A record that was cut off by the \
+                full disk must not be taken for one that was written.",
+        unit: "writes that found no room",
         on: ["", "no such build", "no such build"],
     },
 ];
@@ -262,9 +278,10 @@ pub const CHECKS: [(&str, &str); 12] = [
     ),
     (
         "watch: ordered",
-        "Events come in the order of their revisions; (unique) none twice; (reliable) none is missed between two \
-         revisions that a watch claims to have covered, transactions whole; (true) none that nobody wrote; \
-         (resumable) watches that covered the same revisions saw the same.",
+        "Events come in the order of their revisions; (unique) none twice; (atomic) those of a revision in one response; (reliable) \
+         none is left out between two that came; (resumable) nor from the revision asked for on; (bookmarkable) nor before a \
+         progress notification; (prev-kv, is-create) what an event says of the value before is so; (filter) nothing comes that was \
+         not asked for; (agreement) all watches and all answers to writes tell the same; (true) nothing that nobody wrote.",
     ),
     ("nodes stay up", "No node ends but by our hand."),
     (
@@ -278,7 +295,18 @@ const ISOLATIONS: [&str; 3] = ["read-committed", "repeatable-read", "serializabl
 
 /// True for what a node commits by order, in a build for tests.
 pub(crate) fn is_ordered(nemesis: &str) -> bool {
-    matches!(nemesis, "power-loss" | "clock" | "disk")
+    matches!(nemesis, "power-loss" | "clock" | "disk" | "full")
+}
+
+/// True for what never stands together with another fault: a node that forgets what it has confirmed is one node too few for
+/// whoever is behind just then.
+pub(crate) fn is_alone(nemesis: &str) -> bool {
+    nemesis == "stale-disk"
+}
+
+/// True for what costs a node something of what it has, though not without its knowledge: one node at a time.
+pub(crate) fn forgets(nemesis: &str) -> bool {
+    matches!(nemesis, "corrupt" | "members")
 }
 
 /// The nemeses that work on a target as it is shipped.
@@ -289,6 +317,37 @@ pub fn nemeses_of(target: &str) -> Vec<String> {
         .filter(|entry| entry.on[place].is_empty() && !is_ordered(entry.name))
         .map(|entry| entry.name.to_string())
         .collect()
+}
+
+/// The nemeses of a system that runs already: what can be undone.
+pub const UNDONE: [&str; 1] = ["pause"];
+
+/// Refuses what cannot be done to a system that runs already.
+fn running(plan: &Plan) -> Result<(), BadPlan> {
+    let (pids, endpoints) = (plan.pids.len(), plan.endpoints.len());
+    let hint = "as in --pids 101,102,103 --endpoints http://127.0.0.1:2379,http://127.0.0.1:22379,http://127.0.0.1:32379";
+    if pids != endpoints {
+        let what = format!("{pids} pids and {endpoints} endpoints: each node has one of both");
+        return Err(BadPlan::new(what, hint));
+    }
+    if pids == 0 {
+        return Ok(());
+    }
+    if plan.target == "postgres" {
+        let what = "a server that is not started here is not written into";
+        return Err(BadPlan::new(what, "leave out --pids"));
+    }
+    if plan.binary.is_some() || plan.nodes > 0 {
+        return Err(BadPlan::new(
+            "with --pids the nodes are those that run",
+            "leave out --binary and --nodes",
+        ));
+    }
+    if let Some(name) = plan.nemeses.iter().find(|name| !UNDONE.contains(&name.as_str())) {
+        let what = format!("{name} cannot be undone on a system that was not started here");
+        return Err(BadPlan::new(what, "of a running system only `pause` can"));
+    }
+    Ok(())
 }
 
 /// What a nemesis' effect is counted in.
@@ -313,6 +372,7 @@ pub(crate) fn fits(plan: &Plan) -> Result<(), BadPlan> {
             return Err(BadPlan::new(format!("{target} has one isolation"), "leave out --isolation"));
         }
     }
+    running(plan)?;
     if plan.nodes > 1 && plan.target == "postgres" {
         return Err(BadPlan::new("postgres is one node here", "leave out --nodes"));
     }
@@ -414,7 +474,7 @@ mod tests {
 
     #[test]
     fn whatever_is_listed_is_there_and_teaches() {
-        let seat = Seat { client: 0, clients: 1, seed: 1 };
+        let seat = Seat { client: 0, clients: 1, seed: 1, from: 0 };
         for entry in &WORKLOADS {
             assert!(generator(entry.name, &seat).is_some(), "{}", entry.name);
         }

@@ -6,10 +6,11 @@
 //!
 //! A connection has two directions, each with the rule of its link. TCP cannot lose a packet and go on: *stall* holds the
 //! bytes back until the link is healed, as a network does that loses all of them; *reset* breaks the connections and every new
-//! one; *delay* lets each piece wait; *narrow* passes so many bytes a second. Each direction counts what was done to it.
+//! one; *delay* lets each piece wait; *narrow* passes so many bytes a second. Several faults may lie on one link, each in a
+//! layer of its own: the hardest rule holds, and what it does is counted for its layer.
 
 use serde::{Deserialize, Serialize};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
@@ -20,16 +21,12 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 /// So much is passed at once.
 const PIECE: usize = 64 << 10;
-/// How many readings of the kernel's tables are looked at for a new connection: they may not show it yet.
+/// How often the kernel's tables are read for a new connection: they may not show it yet.
 const LOOKS: u32 = 20;
-/// Between two readings lies so many times what one took, within these bounds.
-const IDLE: u32 = 8;
-const LOOK_MIN: Duration = Duration::from_millis(5);
-const LOOK_MAX: Duration = Duration::from_millis(200);
 
 /// Who is at an end of a link.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,19 +40,19 @@ pub(crate) enum End {
 }
 
 /// What a link does to what passes in one direction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rule {
     /// It passes.
     #[default]
     Pass,
-    /// It waits for better times.
-    Stall,
-    /// The connection breaks.
-    Reset,
     /// It comes so much later.
     Delay(Duration),
     /// So many bytes a second pass.
     Narrow(u64),
+    /// It waits for better times.
+    Stall,
+    /// The connection breaks.
+    Reset,
 }
 
 /// What was done to the links.
@@ -70,15 +67,6 @@ pub(crate) struct Done {
 }
 
 impl Done {
-    /// What was done since.
-    pub(crate) fn since(self, before: Self) -> Self {
-        Self {
-            held: self.held - before.held,
-            broken: self.broken - before.broken,
-            delayed: self.delayed - before.delayed,
-        }
-    }
-
     /// In words.
     pub(crate) fn words(self) -> String {
         let parts = [
@@ -100,11 +88,48 @@ pub(crate) struct Net {
 
 #[derive(Default)]
 struct Inner {
-    rules: RefCell<BTreeMap<(End, End), Rule>>,
+    layers: RefCell<Vec<Layer>>,
     pids: RefCell<BTreeMap<u32, End>>,
-    tables: RefCell<Tables>,
     changed: Notify,
-    done: Cell<Done>,
+}
+
+/// What one fault lays on the links, and what came of it.
+#[derive(Default)]
+struct Layer {
+    rules: BTreeMap<(End, End), Rule>,
+    done: Done,
+}
+
+/// The layer of one fault.
+#[derive(Clone)]
+pub(crate) struct Cut {
+    net: Net,
+    layer: usize,
+}
+
+impl Cut {
+    /// What passes from one end to the other obeys this from now on.
+    pub(crate) fn set(&self, from: End, to: End, rule: Rule) {
+        self.net.inner.layers.borrow_mut()[self.layer].rules.insert((from, to), rule);
+        self.net.inner.changed.notify_waiters();
+    }
+
+    /// Nothing lies on any link any more.
+    pub(crate) fn heal(&self) {
+        self.net.inner.layers.borrow_mut()[self.layer].rules.clear();
+        self.net.inner.changed.notify_waiters();
+    }
+
+    /// What was done so far.
+    pub(crate) fn done(&self) -> Done {
+        self.net.inner.layers.borrow()[self.layer].done
+    }
+}
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        self.heal();
+    }
 }
 
 impl Net {
@@ -115,21 +140,17 @@ impl Net {
         pids.insert(pid, end);
     }
 
-    /// What passes from one end to the other obeys this from now on.
-    pub(crate) fn set(&self, from: End, to: End, rule: Rule) {
-        self.inner.rules.borrow_mut().insert((from, to), rule);
-        self.inner.changed.notify_waiters();
+    /// A new layer, that lies on no link yet. It is healed when this is dropped.
+    pub(crate) fn cut(&self) -> Cut {
+        let mut layers = self.inner.layers.borrow_mut();
+        layers.push(Layer::default());
+        Cut { net: self.clone(), layer: layers.len() - 1 }
     }
 
     /// All links pass everything.
     pub(crate) fn heal(&self) {
-        self.inner.rules.borrow_mut().clear();
+        self.inner.layers.borrow_mut().iter_mut().for_each(|layer| layer.rules.clear());
         self.inner.changed.notify_waiters();
-    }
-
-    /// What was done so far.
-    pub(crate) fn done(&self) -> Done {
-        self.inner.done.get()
     }
 
     /// Passes on what comes to `listener` to the node's real `port`.
@@ -144,61 +165,24 @@ impl Net {
                 let (net, local) = (net.clone(), stream.local_addr());
                 spawn_local(async move {
                     let Ok(local) = local else { return };
-                    // Whoever is at the other end, a node that is down hears nothing.
-                    let Ok(target) = TcpStream::connect(("127.0.0.1", port)).await else { return };
-                    let source = net.source(from, local).await;
-                    net.connection(stream, target, source, End::Node(node)).await;
+                    let Some(source) = net.source(from, local).await else { return };
+                    net.connection(stream, source, End::Node(node), port).await;
                 });
             }
         });
     }
 
-    /// Who holds the other end of a connection.
-    async fn source(&self, from: SocketAddr, to: SocketAddr) -> End {
-        let (Some(from), Some(to)) = (hex(from), hex(to)) else { return End::Stranger };
-        let link = (from, to);
-        let mut seen = 0;
-        for _ in 0..LOOKS {
-            let reading = self.read_tables(seen).await;
-            let tables = self.inner.tables.borrow();
-            seen = reading;
-            match tables.sockets.get(&link) {
-                // It was given up before anybody could look.
-                Some(0) => return End::Stranger,
-                Some(inode) => {
-                    if let Some(end) = tables.holders.get(inode) {
-                        return *end;
-                    }
-                }
-                None => {}
-            }
-        }
-        End::Stranger
+    /// Who holds the other end of a connection; nothing where it was closed already.
+    ///
+    /// The kernel's tables are read beside the loop: on a machine with much to do that takes long, and connections that were given
+    /// up meanwhile must not hold up those that are not. (They once did, each with all its looks: no dial was ever in time again.)
+    async fn source(&self, from: SocketAddr, to: SocketAddr) -> Option<End> {
+        let pids: Vec<(u32, End)> = self.inner.pids.borrow().iter().map(|(&p, &e)| (p, e)).collect();
+        tokio::task::spawn_blocking(move || look_for(from, to, &pids)).await.unwrap_or(Some(End::Stranger))
     }
 
-    /// Waits for a reading of the kernel's tables after the one numbered `seen`, and gives its number. All that wait share one,
-    /// and no more than a small part of the time goes into it, however many connections come: on a busy machine connections
-    /// are given up and made anew while they wait, and whoever looks at each of them has no time left for any.
-    async fn read_tables(&self, seen: u64) -> u64 {
-        loop {
-            let now = Instant::now();
-            {
-                let mut tables = self.inner.tables.borrow_mut();
-                if tables.number > seen {
-                    return tables.number;
-                }
-                if tables.next.is_none_or(|next| now >= next) {
-                    tables.read(&self.inner.pids.borrow());
-                    let took = now.elapsed();
-                    tables.next = Some(Instant::now() + (took * IDLE).clamp(LOOK_MIN, LOOK_MAX));
-                    return tables.number;
-                }
-            }
-            sleep(LOOK_MIN).await;
-        }
-    }
-
-    async fn connection(&self, stream: TcpStream, target: TcpStream, source: End, node: End) {
+    async fn connection(&self, stream: TcpStream, source: End, node: End, port: u16) {
+        let Ok(target) = TcpStream::connect(("127.0.0.1", port)).await else { return };
         let _ = (stream.set_nodelay(true), target.set_nodelay(true));
         let (near_read, near_write) = stream.into_split();
         let (far_read, far_write) = target.into_split();
@@ -241,21 +225,25 @@ impl Net {
         let _ = write.shutdown().await;
     }
 
-    fn rule(&self, from: End, to: End) -> Rule {
-        self.inner.rules.borrow().get(&(from, to)).copied().unwrap_or_default()
+    /// The hardest rule of a link, and its layer.
+    fn rule(&self, from: End, to: End) -> (Rule, usize) {
+        let layers = self.inner.layers.borrow();
+        let of = |(at, layer): (usize, &Layer)| Some((*layer.rules.get(&(from, to))?, at));
+        layers.iter().enumerate().filter_map(of).max().unwrap_or_default()
     }
 
-    fn count(&self, change: impl Fn(&mut Done)) {
-        let mut done = self.inner.done.get();
-        change(&mut done);
-        self.inner.done.set(done);
+    fn count(&self, layer: usize, change: impl Fn(&mut Done)) {
+        if let Some(layer) = self.inner.layers.borrow_mut().get_mut(layer) {
+            change(&mut layer.done);
+        }
     }
 
     async fn until_reset(&self, from: End, to: End) {
         loop {
             let changed = self.inner.changed.notified();
-            if self.rule(from, to) == Rule::Reset {
-                self.count(|done| done.broken += 1);
+            let (rule, layer) = self.rule(from, to);
+            if rule == Rule::Reset {
+                self.count(layer, |done| done.broken += 1);
                 return;
             }
             changed.await;
@@ -267,26 +255,27 @@ impl Net {
         let mut held = false;
         loop {
             let changed = self.inner.changed.notified();
-            match self.rule(from, to) {
+            let (rule, layer) = self.rule(from, to);
+            match rule {
                 Rule::Pass => return true,
                 Rule::Reset => {
-                    self.count(|done| done.broken += 1);
+                    self.count(layer, |done| done.broken += 1);
                     return false;
                 }
                 Rule::Delay(time) => {
-                    self.count(|done| done.delayed += bytes);
+                    self.count(layer, |done| done.delayed += bytes);
                     sleep(time).await;
                     return true;
                 }
                 Rule::Narrow(rate) => {
-                    self.count(|done| done.delayed += bytes);
+                    self.count(layer, |done| done.delayed += bytes);
                     sleep(Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64)).await;
                     return true;
                 }
                 Rule::Stall => {
                     if !held {
                         held = true;
-                        self.count(|done| done.held += bytes);
+                        self.count(layer, |done| done.held += bytes);
                     }
                     changed.await;
                 }
@@ -295,40 +284,50 @@ impl Net {
     }
 }
 
-/// The kernel's tables, as they were a moment ago.
-#[derive(Default)]
-struct Tables {
-    /// Which reading this is.
-    number: u64,
-    /// When they may be read again.
-    next: Option<Instant>,
-    /// Sockets by their two addresses, by number; 0 for one that no process holds any more.
-    sockets: BTreeMap<(String, String), u64>,
-    /// Who holds a socket.
-    holders: BTreeMap<u64, End>,
+/// Who holds the other end of a connection; nothing where it was closed already.
+fn look_for(from: SocketAddr, to: SocketAddr, pids: &[(u32, End)]) -> Option<End> {
+    for look in 0..LOOKS {
+        if look > 0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        match socket_of(from, to) {
+            Socket::Held(inode) => {
+                if let Some((_, end)) = pids.iter().find(|(pid, _)| holds(*pid, inode)) {
+                    return Some(*end);
+                }
+            }
+            Socket::Closed => return None,
+            Socket::Unseen => {}
+        }
+    }
+    Some(End::Stranger)
 }
 
-impl Tables {
-    fn read(&mut self, pids: &BTreeMap<u32, End>) {
-        let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
-        let row = |line: &str| {
-            let mut fields = line.split_ascii_whitespace().skip(1);
-            let link = (fields.next()?.to_string(), fields.next()?.to_string());
-            // The number stands behind state, queues, timer, retransmissions, user and time-out.
-            Some((link, fields.nth(6)?.parse().ok()?))
-        };
-        self.sockets = table.lines().skip(1).filter_map(row).collect();
-        self.holders.clear();
-        for (pid, end) in pids {
-            for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
-                let Ok(link) = std::fs::read_link(entry.path()) else { continue };
-                let inode = link
-                    .to_str()
-                    .and_then(|link| link.strip_prefix("socket:[")?.strip_suffix("]")?.parse().ok());
-                self.holders.extend(inode.map(|inode| (inode, *end)));
-            }
-        }
-        self.number += 1;
+/// What the kernel's table says of one end of a connection.
+enum Socket {
+    /// A process holds it, under this number.
+    Held(u64),
+    /// Nobody does any more.
+    Closed,
+    /// It is not in the table, or not yet.
+    Unseen,
+}
+
+fn socket_of(from: SocketAddr, to: SocketAddr) -> Socket {
+    let (Ok(table), Some(from), Some(to)) = (std::fs::read_to_string("/proc/net/tcp"), hex(from), hex(to))
+    else {
+        return Socket::Unseen;
+    };
+    let found = table.lines().skip(1).find_map(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let same = fields.next()? == from && fields.next()? == to;
+        // The number stands behind state, queues, timer, retransmissions, user and time-out.
+        if same { fields.nth(6)?.parse::<u64>().ok() } else { None }
+    });
+    match found {
+        Some(0) => Socket::Closed,
+        Some(inode) => Socket::Held(inode),
+        None => Socket::Unseen,
     }
 }
 
@@ -340,6 +339,14 @@ fn hex(address: SocketAddr) -> Option<String> {
     }
 }
 
+fn holds(pid: u32, inode: u64) -> bool {
+    let link = format!("socket:[{inode}]");
+    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    entries
+        .flatten()
+        .any(|entry| std::fs::read_link(entry.path()).is_ok_and(|to| to.as_os_str() == link.as_str()))
+}
+
 /// The first of these ports of loopback that are free, `count` of them, bound.
 pub(crate) fn free_ports(count: usize) -> io::Result<Vec<(u16, std::net::TcpListener)>> {
     /// Below the ports that the kernel gives to outgoing connections.
@@ -349,6 +356,9 @@ pub(crate) fn free_ports(count: usize) -> io::Result<Vec<(u16, std::net::TcpList
     let first = std::process::id().wrapping_mul(7919) % width;
     let mut found = Vec::new();
     let mut tried = BTreeSet::new();
+    if count == 0 {
+        return Ok(found);
+    }
     for step in 0..width {
         let port = (RANGE.start + (first + step) % width) as u16;
         if tried.insert(port)
@@ -403,23 +413,45 @@ mod tests {
             let mut byte = [0];
             stream.write_all(b"a").await.unwrap();
             timeout(LATE, stream.read_exact(&mut byte)).await.unwrap().unwrap();
-            assert_eq!(net.done(), Done::default());
-            // The answer is held back, not the question.
-            net.set(End::Node(1), End::Client(0), Rule::Stall);
+            let (cut, other) = (net.cut(), net.cut());
+            assert_eq!(cut.done(), Done::default());
+            // The answer is held back, not the question; a milder rule of another fault changes nothing.
+            cut.set(End::Node(1), End::Client(0), Rule::Stall);
+            other.set(End::Node(1), End::Client(0), Rule::Delay(SOON));
             stream.write_all(b"b").await.unwrap();
             assert!(timeout(SOON, stream.read_exact(&mut byte)).await.is_err());
-            while net.done().held == 0 {
+            while cut.done().held == 0 {
                 sleep(Duration::from_millis(1)).await;
             }
-            assert_eq!(net.done().held, 1);
+            assert_eq!((cut.done().held, other.done()), (1, Done::default()));
             // A link of others is none of its business.
-            net.set(End::Node(0), End::Node(1), Rule::Reset);
-            net.heal();
+            cut.set(End::Node(0), End::Node(1), Rule::Reset);
+            cut.heal();
             timeout(LATE, stream.read_exact(&mut byte)).await.unwrap().unwrap();
-            assert_eq!(&byte, b"b");
-            net.set(End::Client(0), End::Node(1), Rule::Reset);
+            assert_eq!((&byte, other.done().delayed), (b"b", 1));
+            cut.set(End::Client(0), End::Node(1), Rule::Reset);
             assert_eq!(timeout(LATE, stream.read(&mut byte)).await.unwrap().unwrap_or(0), 0);
-            assert!(net.done().broken > 0);
+            assert!(cut.done().broken > 0);
+        });
+    }
+
+    /// Claim: who gave up before the proxy came to it reaches no node.
+    #[test]
+    fn a_connection_that_was_given_up_is_not_passed_on() {
+        local(async {
+            let net = Net::default();
+            let real = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = proxy.local_addr().unwrap();
+            // It is closed before anybody accepts it.
+            drop(std::net::TcpStream::connect(address).unwrap());
+            net.serve(proxy, 0, real.local_addr().unwrap().port());
+            net.process(std::process::id(), End::Client(0));
+            let alive = TcpStream::connect(address).await.unwrap();
+            let (passed, _) = timeout(LATE, real.accept()).await.unwrap().unwrap();
+            // As long as it would have been looked for.
+            assert!(timeout(5 * SOON, real.accept()).await.is_err(), "both were passed on");
+            drop((alive, passed));
         });
     }
 
@@ -430,7 +462,8 @@ mod tests {
             let address = echo(&net).await;
             net.inner.pids.borrow_mut().clear();
             let mut stream = TcpStream::connect(address).await.unwrap();
-            net.set(End::Client(0), End::Node(1), Rule::Stall);
+            let cut = net.cut();
+            cut.set(End::Client(0), End::Node(1), Rule::Stall);
             stream.write_all(b"a").await.unwrap();
             timeout(LATE, stream.read_exact(&mut [0])).await.unwrap().unwrap();
         });

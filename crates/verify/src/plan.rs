@@ -11,10 +11,19 @@ pub struct Plan {
     pub target: String,
     /// The program (for PostgreSQL: the directory of its programs), where not the usual one is meant.
     pub binary: Option<PathBuf>,
+    /// The processes of a system that runs already, one a node. It is only stopped and let go on.
+    #[serde(default)]
+    pub pids: Vec<u32>,
+    /// Where clients reach its nodes, in the order of `pids`.
+    #[serde(default)]
+    pub endpoints: Vec<String>,
     /// What clients do, by names of the catalog.
     pub workloads: Vec<String>,
     /// What is broken, by names of the catalog; may be empty.
     pub nemeses: Vec<String>,
+    /// How many faults may stand at once; 0 counts as 1.
+    #[serde(default)]
+    pub overlap: u64,
     /// How many nodes; 0 for as many as the target usually has.
     pub nodes: usize,
     /// Clients of each workload.
@@ -65,6 +74,10 @@ impl Plan {
         if let Some(binary) = &self.binary {
             words.push(format!("--binary {}", binary.display()));
         }
+        if !self.pids.is_empty() {
+            let pids: Vec<String> = self.pids.iter().map(u32::to_string).collect();
+            words.push(format!("--pids {} --endpoints {}", pids.join(","), self.endpoints.join(",")));
+        }
         words.push(format!("--workload {}", self.workloads.join(",")));
         let nemeses = if self.nemeses.is_empty() { "none".into() } else { self.nemeses.join(",") };
         words.push(format!("--nemesis {nemeses}"));
@@ -74,6 +87,9 @@ impl Plan {
         } else {
             format!("--time {ms}ms")
         });
+        if self.overlap > 1 {
+            words.push(format!("--overlap {}", self.overlap));
+        }
         if self.nodes > 0 {
             words.push(format!("--nodes {}", self.nodes));
         }

@@ -1,8 +1,9 @@
 //! Child processes of a run: nodes and clients, each in a group of its own, so that a signal to the terminal reaches the run
-//! alone, and so that what a node starts is ended with it.
+//! alone. What a process has started is killed, stopped and ended with it, also where it left the group, as PostgreSQL's
+//! servers do.
 
 use crate::standing::{self, Standing};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process};
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
@@ -55,37 +56,33 @@ impl Process {
         kill_process_group(pid, signal).map_err(|e| format!("{}: {e}", self.what))
     }
 
-    /// Kills it and waits until it is gone. True if it was the kill that ended it.
+    /// Kills it with all that it started, and waits until they are gone. True if it was the kill that ended it.
     pub(crate) async fn kill(&mut self) -> Result<bool, String> {
+        let family = standing::family(self.pid());
         self.signal(Signal::KILL)?;
+        for &(pid, start) in &family {
+            standing::signal(pid, start, Signal::KILL);
+        }
         let status = self.wait(PATIENCE).await?;
+        let gone = |&(pid, start): &(u32, u64)| standing::start_time(pid) != Some(start);
+        let end = Instant::now() + PATIENCE;
+        while !family.iter().all(gone) {
+            if Instant::now() > end {
+                return Err(format!("what {} started does not end", self.what));
+            }
+            sleep(POLL).await;
+        }
         Ok(status.signal() == Some(Signal::KILL.as_raw()))
     }
 
-    /// Freezes it, and waits until the kernel says that it is.
+    /// Freezes it with all that it started, and waits until the kernel says that they are.
     pub(crate) async fn freeze(&self) -> Result<(), String> {
-        self.signal(Signal::STOP)?;
-        self.until(|state| state == 'T').await
+        still(self.pid(), true).await.map_err(|why| format!("{}: {why}", self.what))
     }
 
-    /// Lets it go on, and waits until it does.
+    /// Lets it go on with all that it started, and waits until they do.
     pub(crate) async fn thaw(&self) -> Result<(), String> {
-        self.signal(Signal::CONT)?;
-        self.until(|state| state != 'T').await
-    }
-
-    async fn until(&self, good: impl Fn(char) -> bool) -> Result<(), String> {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            match standing::state(self.pid()) {
-                Some(state) if good(state) => return Ok(()),
-                Some('Z') | None => return Err(format!("{} is gone", self.what)),
-                Some(state) if Instant::now() > end => {
-                    return Err(format!("{} stays in state {state}", self.what));
-                }
-                Some(_) => sleep(POLL).await,
-            }
-        }
+        still(self.pid(), false).await.map_err(|why| format!("{}: {why}", self.what))
     }
 
     /// Waits for its end.
@@ -104,10 +101,46 @@ impl Process {
     }
 }
 
+/// When a process of somebody else was started; the error says why it cannot be stopped.
+pub(crate) fn start_of(pid: u32) -> Result<u64, String> {
+    let start = standing::start_time(pid).ok_or_else(|| format!("no process has the number {pid}"))?;
+    let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or("it is no pid")?;
+    test_kill_process(number).map_err(|e| format!("process {pid} may not be stopped: {e}"))?;
+    Ok(start)
+}
+
+/// Stops a process with all that it started, or lets them go on, and waits until the kernel shows it.
+pub(crate) async fn still(pid: u32, stop: bool) -> Result<(), String> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        // What it starts meanwhile is seen in the next turn.
+        let family = standing::family(pid);
+        if !family.iter().any(|(member, _)| *member == pid) {
+            return Err("it is gone".into());
+        }
+        let wrong =
+            |(member, _): &&(u32, u64)| standing::state(*member).is_some_and(|state| (state == 'T') != stop);
+        let wrong: Vec<&(u32, u64)> = family.iter().filter(wrong).collect();
+        let Some((first, _)) = wrong.first() else { return Ok(()) };
+        if Instant::now() > end {
+            let what = if stop { "stop" } else { "go on" };
+            return Err(format!("process {first} does not {what} within {} s", PATIENCE.as_secs()));
+        }
+        for &&(member, start) in &wrong {
+            standing::signal(member, start, if stop { Signal::STOP } else { Signal::CONT });
+        }
+        sleep(POLL).await;
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
+            let family = standing::family(self.pid());
             let _ = self.signal(Signal::KILL);
+            for (pid, start) in family {
+                standing::signal(pid, start, Signal::KILL);
+            }
             let _ = self.child.wait();
         }
     }

@@ -103,7 +103,7 @@ pub(crate) fn write_edn(path: &Path, events: &[Event]) -> io::Result<()> {
             Kind::Info => "info",
         };
         let mut value = String::new();
-        if event.f == "txn" {
+        if matches!(event.f.as_str(), "txn" | "rows") {
             transaction(&event.value, &mut value);
         } else {
             edn(&event.value, &mut value);
@@ -132,12 +132,26 @@ fn transaction(value: &Value, out: &mut String) {
         let mut text = format!("[:{}", step[0].as_str().unwrap_or("r"));
         for member in step.as_array().into_iter().flatten().skip(1) {
             text.push(' ');
-            edn(member, &mut text);
+            match member {
+                Value::Object(rows) => numbered(rows, &mut text),
+                member => edn(member, &mut text),
+            }
         }
         text + "]"
     });
     // Writing to a String cannot fail.
     let _ = write!(out, "[{}]", steps.collect::<Vec<_>>().join(" "));
+}
+
+/// What a range held: rows by their numbers, which JSON writes as strings.
+fn numbered(rows: &serde_json::Map<String, Value>, out: &mut String) {
+    let pairs = rows.iter().map(|(row, value)| {
+        let mut pair = format!("{row} ");
+        edn(value, &mut pair);
+        pair
+    });
+    // Writing to a String cannot fail.
+    let _ = write!(out, "{{{}}}", pairs.collect::<Vec<_>>().join(", "));
 }
 
 fn edn(value: &Value, out: &mut String) {

@@ -8,7 +8,7 @@ use crate::clock;
 use crate::door::{Strength, Way};
 use crate::judge::{self, Finding, Verdict};
 use crate::link::End;
-use crate::nemesis::{self, Fault, Stage};
+use crate::nemesis::{self, Fault, Stage, Turns};
 use crate::op::Op;
 use crate::plan::{BadPlan, Plan};
 use crate::process::Process;
@@ -24,8 +24,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
@@ -38,6 +40,8 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
 const END_PATIENCE: Duration = Duration::from_secs(20);
 /// How long each last read is tried.
 const FINAL_PATIENCE: Duration = Duration::from_secs(30);
+/// How often nodes are looked for that ended by themselves.
+const LOOK: Duration = Duration::from_millis(200);
 /// Clients go on for so long in the healed system.
 const CALM: Duration = Duration::from_secs(2);
 
@@ -99,11 +103,16 @@ pub fn run(plan: &Plan, told: Told) -> Result<Report, Trouble> {
         let mut guardian = guardian(&plan.report)?;
         standing.borrow_mut().directory(&plan.report.join("data"))?;
         let nodes = if plan.nodes == 0 { target.nodes() } else { plan.nodes };
+        let cluster = match target {
+            Target::Running => Cluster::attach(plan, standing.clone())?,
+            target => Cluster::prepare(target, nodes, &plan.report, standing.clone())?,
+        };
         let mut scene = Scene {
-            cluster: Cluster::prepare(target, nodes, &plan.report, standing.clone())?,
+            cluster,
             clients: Vec::new(),
             plan,
             begin: clock::now(),
+            from: 0,
             events: Vec::new(),
             faults: Vec::new(),
             findings: Vec::new(),
@@ -183,6 +192,8 @@ struct Scene<'a> {
     cluster: Cluster,
     clients: Vec<Process>,
     begin: i64,
+    /// The store's revision then.
+    from: i64,
     events: Vec<Event>,
     faults: Vec<Fault>,
     findings: Vec<Finding>,
@@ -197,6 +208,9 @@ impl Scene<'_> {
         }
         self.cluster.serving(SERVE_PATIENCE).await?;
         self.obeyed()?;
+        if self.cluster.target.has_peers() {
+            self.from = target::status(&self.cluster.places[0].direct()).await?.revision;
+        }
         self.begin = clock::now();
         self.watch(told);
         self.start_clients()?;
@@ -215,6 +229,10 @@ impl Scene<'_> {
             self.last_reads().await?;
             if self.cluster.target.has_peers() {
                 self.compare().await;
+            }
+            if self.cluster.target == Target::Running {
+                // What others have in their store stays, what was put there by us does not.
+                target::remove(&self.cluster.places[0].direct(), &self.prefix("")).await?;
             }
         }
         Ok(())
@@ -281,7 +299,17 @@ impl Scene<'_> {
             "lock-fenced" => Strength::Fenced,
             _ => Strength::Bare,
         };
-        Way::Etcd { endpoints, prefix: format!("verify/{workload}/"), strength }
+        Way::Etcd { endpoints, prefix: self.prefix(workload), strength }
+    }
+
+    /// What stands before the keys of a workload. Nobody has ever used it: histories begin with nothing.
+    fn prefix(&self, workload: &str) -> String {
+        let run = if self.cluster.target == Target::Running {
+            format!("-{}-{}", self.plan.seed, std::process::id())
+        } else {
+            String::new()
+        };
+        if workload.is_empty() { format!("verify{run}/") } else { format!("verify{run}/{workload}/") }
     }
 
     fn start_clients(&mut self) -> Result<(), Trouble> {
@@ -291,7 +319,12 @@ impl Scene<'_> {
                 let place = at * self.plan.clients as usize + client as usize;
                 let orders = Orders {
                     workload: workload.clone(),
-                    seat: workload::Seat { client, clients: self.plan.clients, seed: self.plan.seed },
+                    seat: workload::Seat {
+                        client,
+                        clients: self.plan.clients,
+                        seed: self.plan.seed,
+                        from: self.from,
+                    },
                     process: client,
                     stride: self.plan.clients,
                     way: self.way(workload),
@@ -370,60 +403,44 @@ impl Scene<'_> {
         lockers
     }
 
+    /// Breaks one thing after the other; with overlap several hands do so, each by a stream of chance of its own.
     async fn break_things(&mut self) -> Result<(), Trouble> {
         let end = Instant::now() + self.plan.time;
-        let mut rng = Rng::stream(self.plan.seed, "nemesis");
-        let names: Vec<String> = self.plan.nemeses.clone();
         let lockers = self.lockers();
-        // Each in turn, in an order that is drawn anew each time, so that none is left out of a short run.
-        let mut turn: Vec<usize> = Vec::new();
-        self.phase("calm");
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let calm = Duration::from_millis(rng.between(500, 2500)).min(self.plan.time / 10);
-            if names.is_empty() || left <= calm + Duration::from_millis(500) {
-                sleep(left).await;
-                break;
-            }
-            sleep(calm).await;
-            if turn.is_empty() {
-                turn = (0..names.len()).collect();
-            }
-            let at = rng.below(turn.len() as u64) as usize;
-            let name = &names[turn.swap_remove(at)];
-            self.phase(name);
-            let mut stage = Stage {
-                cluster: &mut self.cluster,
+        let events = RefCell::new(std::mem::take(&mut self.events));
+        let (faults, findings, over) = (RefCell::default(), RefCell::default(), Cell::new(false));
+        let turns = Turns::default();
+        self.phase("breaking");
+        let hands = if self.plan.nemeses.is_empty() { 0 } else { self.plan.overlap.max(1) };
+        let hand = |number: u64| Hand {
+            plan: self.plan,
+            stage: Stage {
+                cluster: &self.cluster,
                 clients: &self.clients,
                 lockers: &lockers,
-                rng: &mut rng,
-                events: &mut self.events,
-                // A short run shall see several of them.
-                longest: left.saturating_sub(calm).min(self.plan.time / 4),
-            };
-            let begin = clock::now();
-            match nemesis::fault(name, &mut stage).await {
-                Ok(fault) => self.faults.push(fault),
-                Err(why) => {
-                    // Whether the system comes back from that is judged at the end; nothing more is broken.
-                    self.faults.push(Fault::broken_off(name, begin, &why));
-                    self.finding("faults", Verdict::Unknown, format!("{name}: {why}"));
-                    break;
-                }
+                rng: Rng::stream(self.plan.seed, &format!("nemesis/{number}")),
+                events: &events,
+                longest: Duration::ZERO,
+                turns: &turns,
+            },
+            number,
+            end,
+            watched: &self.watched,
+            faults: &faults,
+            findings: &findings,
+            over: &over,
+        };
+        let mut all: Vec<Pin<Box<dyn Future<Output = ()> + '_>>> =
+            (0..hands).map(|number| Box::pin(hand(number).work()) as _).collect();
+        all.push(Box::pin(async {
+            while Instant::now() < end && !over.get() {
+                sleep(end.saturating_duration_since(Instant::now()).min(LOOK)).await;
+                findings.borrow_mut().extend(strays(&self.cluster));
             }
-            self.watched.faults.set(self.faults.len() as u64);
-            self.phase("calm");
-            for (at, status) in self.cluster.reap() {
-                let why = format!(
-                    "node {} ended by itself: {}{}",
-                    at + 1,
-                    target::how(status),
-                    self.cluster.tail(at)
-                );
-                self.finding("nodes stay up", Verdict::Violated, why);
-                self.cluster.start(at)?;
-            }
-        }
+        }));
+        together(all).await;
+        (self.events, self.faults) = (events.into_inner(), faults.into_inner());
+        self.findings.extend(findings.into_inner());
         Ok(())
     }
 
@@ -435,7 +452,7 @@ impl Scene<'_> {
         let mut readers = Vec::new();
         for workload in &self.plan.workloads {
             let events = self.client_events(workload)?;
-            let ops = workload::finals(workload, &events);
+            let ops = workload::finals(workload, &events, self.from);
             if ops.is_empty() {
                 continue;
             }
@@ -461,7 +478,7 @@ impl Scene<'_> {
     fn reader(&self, workload: &str, node: usize, process: u64, ops: Vec<Op>) -> Orders {
         Orders {
             workload: workload.into(),
-            seat: workload::Seat { client: 0, clients: 1, seed: self.plan.seed },
+            seat: workload::Seat { client: 0, clients: 1, seed: self.plan.seed, from: self.from },
             process,
             stride: 1,
             way: self.way(workload),
@@ -503,13 +520,17 @@ impl Scene<'_> {
                         .revision,
                 );
             }
-            if revisions.windows(2).all(|pair| pair[0] == pair[1]) {
+            let equal = revisions.windows(2).all(|pair| pair[0] == pair[1]);
+            // Into a system of others others may write: there the last revision that all have is looked at.
+            if let Some(&least) = revisions.iter().min()
+                && (equal || self.cluster.target == Target::Running)
+            {
                 let mut hashes = Vec::new();
                 for place in &self.cluster.places {
-                    let hash = target::hash(&place.direct(), revisions[0]).await;
+                    let hash = target::hash(&place.direct(), least).await;
                     hashes.push(hash.map_err(|e| format!("node {}: {e}", place.id))?);
                 }
-                return Ok((revisions[0], hashes));
+                return Ok((least, hashes));
             }
             if Instant::now() > end {
                 return Err(format!("the nodes stay at different revisions: {revisions:?}"));
@@ -573,6 +594,71 @@ impl Scene<'_> {
             }
         }
     }
+}
+
+/// Breaks things, one after the other.
+struct Hand<'a> {
+    plan: &'a Plan,
+    stage: Stage<'a>,
+    /// From 0. The later ones rest longer, so that faults stand alone too.
+    number: u64,
+    end: Instant,
+    watched: &'a Watched,
+    faults: &'a RefCell<Vec<Fault>>,
+    findings: &'a RefCell<Vec<Finding>>,
+    /// Something went wrong with the faults themselves: nothing more is broken.
+    over: &'a Cell<bool>,
+}
+
+impl Hand<'_> {
+    async fn work(mut self) {
+        let names = &self.plan.nemeses;
+        // Each in turn, in an order that is drawn anew each time, so that none is left out of a short run.
+        let mut turn: Vec<&String> = Vec::new();
+        loop {
+            let left = self.end.saturating_duration_since(Instant::now());
+            let most = if self.number == 0 { 2500 } else { 10_000 };
+            let calm = Duration::from_millis(self.stage.rng.between(500, most)).min(self.plan.time / 10);
+            if left <= calm + Duration::from_millis(500) || self.over.get() {
+                sleep(left).await;
+                return;
+            }
+            sleep(calm).await;
+            if turn.is_empty() {
+                turn = names.iter().collect();
+            }
+            let name = turn.swap_remove(self.stage.rng.below(turn.len() as u64) as usize);
+            // A short run shall see several of them.
+            self.stage.longest = left.saturating_sub(calm).min(self.plan.time / 4);
+            let begin = clock::now();
+            let done = nemesis::fault(name, &mut self.stage).await;
+            let fault = done.unwrap_or_else(|why| {
+                // Whether the system comes back from that is judged at the end; nothing more is broken.
+                self.over.set(true);
+                let finding = Finding::new("run", "faults", Verdict::Unknown, format!("{name}: {why}"));
+                self.findings.borrow_mut().push(finding);
+                Fault::broken_off(name, begin, &why)
+            });
+            self.faults.borrow_mut().push(fault);
+            self.watched.faults.set(self.faults.borrow().len() as u64);
+        }
+    }
+}
+
+/// Nodes that ended, though nobody works on them, each started again.
+fn strays(cluster: &Cluster) -> Vec<Finding> {
+    let free = (0..cluster.len()).filter(|&at| !cluster.is_claimed(at));
+    let ended = free.filter_map(|at| cluster.revive(at).err());
+    ended.map(|why| Finding::new("run", "nodes stay up", Verdict::Violated, why)).collect()
+}
+
+/// Waits for all of them; they go on side by side.
+async fn together(mut all: Vec<Pin<Box<dyn Future<Output = ()> + '_>>>) {
+    std::future::poll_fn(move |context| {
+        all.retain_mut(|one| one.as_mut().poll(context).is_pending());
+        if all.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 /// How many lines a folder's files have, counting on from the last time.

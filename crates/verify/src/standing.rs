@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 enum Line {
     /// A process that leads a group of its own.
     Process { pid: u32, start: u64, what: String },
+    /// A process of somebody else, that may have been stopped: it goes on at the end.
+    Stopped { pid: u32, start: u64, what: String },
     /// A directory that goes away at the end.
     Directory(PathBuf),
     /// The run ended and has cleaned up.
@@ -48,6 +50,11 @@ impl Standing {
         self.line(&Line::Process { pid, start, what: what.into() })
     }
 
+    /// A process of somebody else is going to be stopped.
+    pub(crate) fn foreign(&mut self, pid: u32, start: u64, what: &str) -> io::Result<()> {
+        self.line(&Line::Stopped { pid, start, what: what.into() })
+    }
+
     /// A directory is there that goes away at the end.
     pub fn directory(&mut self, path: &Path) -> io::Result<()> {
         self.line(&Line::Directory(path.into()))
@@ -70,6 +77,9 @@ impl Standing {
 pub struct Healed {
     /// The processes that still ran.
     pub ended: Vec<String>,
+    /// The processes of others that stood still, and go on now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resumed: Vec<String>,
     /// The directories that were still there.
     pub removed: Vec<PathBuf>,
     /// What could not be cleaned up, and why.
@@ -87,9 +97,19 @@ pub fn heal(report: &Path) -> io::Result<Healed> {
                 let name = format!("{what} (pid {pid})");
                 if end(pid, start) { healed.ended.push(name) } else { healed.left.push(name) }
             }
+            Ok(Line::Stopped { pid, start, what }) if start_time(pid) == Some(start) => {
+                let still = family(pid).into_iter().filter(|(member, _)| state(*member) == Some('T'));
+                let still: Vec<(u32, u64)> = still.collect();
+                for &(member, start) in &still {
+                    signal(member, start, Signal::CONT);
+                }
+                if !still.is_empty() {
+                    healed.resumed.push(format!("{what} (pid {pid})"));
+                }
+            }
             Ok(Line::Directory(path)) => directories.push(path),
             // A line that was cut off is of something that had not begun.
-            Ok(Line::Process { .. } | Line::Clean) | Err(_) => {}
+            Ok(Line::Process { .. } | Line::Stopped { .. } | Line::Clean) | Err(_) => {}
         }
     }
     for path in directories.into_iter().filter(|path| path.exists()) {
@@ -101,10 +121,11 @@ pub fn heal(report: &Path) -> io::Result<Healed> {
     Ok(healed)
 }
 
-/// Kills a process and its group, and waits until it is gone.
+/// Kills a process, its group and what it started, and waits until it is gone.
 fn end(pid: u32, start: u64) -> bool {
-    let Some(pid_of) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
+    let Some(pid_of) = pid_of(pid) else { return false };
     let deadline = Instant::now() + PATIENCE;
+    let family = family(pid);
     while start_time(pid) == Some(start) {
         // SIGKILL ends a stopped process too.
         let _ = kill_process_group(pid_of, Signal::KILL);
@@ -114,7 +135,41 @@ fn end(pid: u32, start: u64) -> bool {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+    for (pid, start) in family {
+        signal(pid, start, Signal::KILL);
+    }
     true
+}
+
+fn pid_of(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
+}
+
+/// A process and all that it started and that they started, each with its start time.
+pub(crate) fn family(pid: u32) -> Vec<(u32, u64)> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let all: Vec<(u32, u32)> = numbers
+        .filter_map(|pid| Some((pid, stat(pid)?.1.split_ascii_whitespace().next()?.parse().ok()?)))
+        .collect();
+    let mut found = vec![pid];
+    let mut next = 0;
+    while let Some(&parent) = found.get(next) {
+        let of_it = all.iter().filter(|(pid, of)| *of == parent && *pid != parent).map(|(pid, _)| *pid);
+        found.extend(of_it);
+        next += 1;
+    }
+    found.into_iter().filter_map(|pid| Some((pid, start_time(pid)?))).collect()
+}
+
+/// Sends a signal to a process, unless its number was given to another one.
+pub(crate) fn signal(pid: u32, start: u64, signal: Signal) {
+    if start_time(pid) == Some(start)
+        && let Some(pid) = pid_of(pid)
+    {
+        // It may have ended just now.
+        let _ = kill_process(pid, signal);
+    }
 }
 
 /// When a process was started, in ticks since the machine's start; nothing where it does not run (any more).
@@ -153,6 +208,28 @@ mod tests {
     use super::*;
     use std::os::unix::process::CommandExt;
     use std::process::Command;
+
+    #[test]
+    fn what_belongs_to_others_goes_on_and_is_not_ended() {
+        let dir = std::env::temp_dir().join(format!("quorate-foreign-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let mut standing = Standing::create(&dir).unwrap();
+        standing.foreign(child.id(), start_time(child.id()).unwrap(), "node 1").unwrap();
+        kill_process(Pid::from_child(&child), Signal::STOP).unwrap();
+        while state(child.id()) != Some('T') {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(heal(&dir).unwrap().resumed, [format!("node 1 (pid {})", child.id())]);
+        while state(child.id()) == Some('T') {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(child.try_wait().unwrap().is_none());
+        assert_eq!(heal(&dir).unwrap(), Healed::default());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 
     #[test]
     fn what_stands_is_ended_also_where_it_is_stopped_and_a_stranger_with_its_number_is_not() {

@@ -117,6 +117,8 @@ impl Cells {
 pub enum Cut {
     /// Every read names its write.
     Cells(Cells),
+    /// Some reads could have seen one of several writes.
+    Loose(Loose),
     /// A read returned what nobody wrote.
     Thin(Witness),
     /// It is not known which write a read saw, and why.
@@ -158,43 +160,30 @@ impl Cut {
     }
 }
 
-/// Finds the write of each read.
+/// Finds the writes that each read may have seen.
 fn name_writes(
     mut accesses: Vec<(Access, Value, bool)>,
     names: &[Value],
     initial: Value,
     history: &History,
 ) -> Cut {
-    let mut writers: Table<(u32, Value), u32> = Table::default();
-    let shown = |key: u32, value: Value| {
-        let on = match names[key as usize] {
-            Value::NIL => String::new(),
-            name => format!(" to key {}", history.values.show(name)),
-        };
-        format!("{}{on}", history.values.show(value))
-    };
+    let mut writers: Table<(u32, Value), Vec<u32>> = Table::default();
     for (place, &(access, value, _)) in accesses.iter().enumerate() {
-        if access.what != What::Write {
-            continue;
-        }
-        if value == initial {
-            let why = format!("{}, its initial value, is also written", shown(access.key, value));
-            return Cut::Unsupported(format!("{why}: it is not known what its readers saw"));
-        }
-        if writers.insert((access.key, value), place as u32).is_some() {
-            let why = format!(
-                "{} is written twice: it is not known which of them its readers saw",
-                shown(access.key, value)
-            );
-            return Cut::Unsupported(why);
+        if access.what == What::Write {
+            writers.or_insert_with((access.key, value), Vec::new).push(place as u32);
         }
     }
+    let mut may: Vec<Vec<Option<u32>>> = vec![Vec::new(); accesses.len()];
+    let mut open = None;
     for place in 0..accesses.len() {
         let (access, value, _) = accesses[place];
-        if access.what == What::Write || value == initial {
+        if access.what == What::Write {
             continue;
         }
-        let Some(&write) = writers.get(&(access.key, value)) else {
+        let written = writers.get(&(access.key, value)).map_or(&[][..], Vec::as_slice);
+        may[place] =
+            (value == initial).then_some(None).into_iter().chain(written.iter().copied().map(Some)).collect();
+        let Some(&first) = may[place].first() else {
             return Cut::Thin(Witness {
                 kind: "thin-air read".into(),
                 words: format!("{} returned what nobody wrote", history.show(access.source)),
@@ -202,19 +191,76 @@ fn name_writes(
                 by: "a look at the values",
             });
         };
-        accesses[place].0.what = What::Read(Some(write));
-        accesses[write as usize].2 = true;
+        if may[place].len() > 1 {
+            open.get_or_insert((access.key, value));
+        }
+        accesses[place].0.what = What::Read(first);
+        for &write in written {
+            accesses[write as usize].2 = true;
+        }
     }
-    // A pending write that nobody read may as well never have happened.
+    // A pending write that nobody can have read may as well never have happened.
     let read: Vec<bool> =
         accesses.iter().map(|&(access, _, read)| read || access.returned != NEVER).collect();
     let mut restless = vec![false; names.len()];
     for (access, ..) in &accesses {
         restless[access.key as usize] |= access.returned == NEVER;
     }
-    let all = accesses.into_iter().map(|(access, ..)| access).collect();
+    let all: Vec<Access> = accesses.into_iter().map(|(access, ..)| access).collect();
     let all = Cells { accesses: all, begins: vec![0], restless };
-    Cut::Cells(all.only(|place| read[place as usize]))
+    let Some((key, value)) = open else { return Cut::Cells(all.only(|place| read[place as usize])) };
+    let on = match names[key as usize] {
+        Value::NIL => String::new(),
+        name => format!(" to key {}", history.values.show(name)),
+    };
+    let why = format!(
+        "{}{on} is written more than once: it is not known which write its readers saw",
+        history.values.show(value)
+    );
+    let loose = Loose { cells: all, may, why };
+    Cut::Loose(loose.only(|place| read[place as usize]))
+}
+
+/// A history of which some reads could have seen one of several writes.
+#[derive(Clone, Debug)]
+pub struct Loose {
+    /// The accesses; such a read names the first that it may have seen.
+    pub cells: Cells,
+    /// By access: what a read may have seen.
+    pub may: Vec<Vec<Option<u32>>>,
+    /// Of which value that is so.
+    pub why: String,
+}
+
+impl Loose {
+    /// Those that are kept. Who may have read what is not kept must not be either.
+    pub(super) fn only(&self, keep: impl Fn(u32) -> bool) -> Self {
+        let gone =
+            |place: u32| !keep(place) || self.may[place as usize].iter().flatten().any(|&write| !keep(write));
+        let kept: Vec<u32> = (0..self.cells.accesses.len() as u32).filter(|&place| !gone(place)).collect();
+        // `Cells` sorts: by its place in the history an access is found again.
+        let cells = self.cells.only(|place| !gone(place));
+        let mut at: Table<u32, u32> = Table::default();
+        for (place, access) in cells.accesses.iter().enumerate() {
+            at.or_insert_with(access.source, || place as u32);
+        }
+        let new = |old: u32| *at.get(&self.cells.accesses[old as usize].source).unwrap_or(&0);
+        let mut may = vec![Vec::new(); cells.accesses.len()];
+        for old in kept {
+            may[new(old) as usize] = self.may[old as usize].iter().map(|write| write.map(new)).collect();
+        }
+        Self { cells, may, why: self.why.clone() }
+    }
+
+    /// The accesses where each read saw what is chosen for it; reads for which nothing is are left out, which makes no history
+    /// wrong that was right.
+    pub(super) fn chosen(&self, chosen: &[Option<What>]) -> Cells {
+        let mut cells = self.cells.clone();
+        for (access, chosen) in cells.accesses.iter_mut().zip(chosen) {
+            access.what = chosen.unwrap_or(access.what);
+        }
+        cells.only(|place| self.may[place as usize].is_empty() || chosen[place as usize].is_some())
+    }
 }
 
 /// What cannot be: its kind, and accesses each of which must be before the next, where it is a cycle.

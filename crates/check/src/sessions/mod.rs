@@ -14,14 +14,16 @@
 //! one that was not read is left out, which changes no verdict. A read without an answer says nothing. A compare-and-set is
 //! known to the sequential search alone.
 //!
-//! A value that is written twice to its key, or that is also the initial one, leaves open which write a read saw: then all but
-//! the sequential level end as unsupported. A value that was read and never written refutes every level.
+//! A value that is written twice to its key, or that is also the initial one, leaves open which write a read saw: a choice is
+//! looked for under which the level holds ([`loose`]). A value that was read and never written refutes every level.
 
 pub mod causal;
 pub mod cells;
 pub mod guarantees;
+pub mod loose;
 mod order;
 pub mod sequential;
+mod shrink;
 
 use crate::budget::{Budget, Spent};
 use crate::history::History;
@@ -190,6 +192,14 @@ pub fn judge(
             (Cut::Unsupported(why), level) if level != Level::Sequential => {
                 Verdict::Unsupported { why: why.clone() }
             }
+            (Cut::Loose(cells), level) => match loose::judge(level, cells, history, budget) {
+                Ok(Some((verdict, chain, round))) => {
+                    (found.chain, found.round) = (chain, round);
+                    verdict
+                }
+                Ok(None) => sequential::judge(model, initial, history, budget)?,
+                Err(spent) => Verdict::Unknown { why: spent_words(spent) },
+            },
             (Cut::Cells(cells), level) => match one(level, cells, history, budget) {
                 Ok(Some((verdict, chain, round))) => {
                     (found.chain, found.round) = (chain, round);
@@ -217,13 +227,16 @@ fn spent_words(spent: Spent) -> String {
     }
 }
 
-/// A verdict, and the chain that shows it. `None`: only a search can tell.
+/// A verdict, and the chain that shows it with whether it is round.
+type Shown = (Verdict, Vec<u32>, bool);
+
+/// A verdict. `None`: only a search can tell.
 fn one(
     level: Level,
     cells: &Cells,
     history: &History,
     budget: &mut Budget<'_>,
-) -> Result<Option<(Verdict, Vec<u32>, bool)>, Spent> {
+) -> Result<Option<Shown>, Spent> {
     let (find, by) = finder(level);
     let Some(bad) = find(cells, budget)? else {
         if level == Level::Convergence && !last_reads(cells, budget)?.1 {
@@ -233,11 +246,16 @@ fn one(
         return Ok((level != Level::Sequential).then_some((Verdict::Proved { by }, Vec::new(), false)));
     };
     let (cells, bad) = cells::shrink(cells, bad, |cells| find(cells, &mut *budget))?;
+    Ok(Some(shown(&cells, &bad, by, history)))
+}
+
+/// A refutation by what is left of a history.
+fn shown(cells: &Cells, bad: &cells::Bad, by: &'static str, history: &History) -> Shown {
     let source = |access: u32| cells.accesses[access as usize].source;
     let mut core: Vec<u32> = cells.accesses.iter().map(|access| access.source).collect();
     core.sort_unstable();
-    let witness = Witness { kind: bad.kind.into(), words: bad.words(&cells, history), core, by };
-    Ok(Some((Verdict::Refuted(witness), bad.chain.iter().map(|&access| source(access)).collect(), bad.round)))
+    let witness = Witness { kind: bad.kind.into(), words: bad.words(cells, history), core, by };
+    (Verdict::Refuted(witness), bad.chain.iter().map(|&access| source(access)).collect(), bad.round)
 }
 
 type Find = fn(&Cells, &mut Budget<'_>) -> Result<Option<cells::Bad>, Spent>;

@@ -8,7 +8,7 @@
 //!
 //! Takes every kind of `info` and `fail`: an operation of unknown outcome is the last of its session and may be left out.
 
-use super::spent_words;
+use super::{shrink, spent_words};
 use crate::budget::{Budget, Spent};
 use crate::history::{Call, History, NEVER};
 use crate::machine::Machine;
@@ -45,10 +45,10 @@ impl With for Sequential<'_, '_, '_> {
         M: Model + Send + 'static,
         M::Action: Send,
     {
-        let mut plan = Plan::default();
+        let mut calls: Vec<(Call<u32>, u32)> = Vec::new();
         let mut actions: Vec<M::Action> = Vec::new();
         let mut known: Table<M::Action, u32> = Table::default();
-        let mut keys: Table<Value, u32> = Table::default();
+        let (mut keys, mut objects): (Table<Value, u32>, u32) = (Table::default(), 0);
         for (source, operation) in self.history.operations.iter().enumerate() {
             let action = model
                 .action(operation, &self.history.values)
@@ -58,44 +58,66 @@ impl With for Sequential<'_, '_, '_> {
                 continue;
             }
             let key = if model.keyed() { operation.key } else { Value::NIL };
-            let key = *keys.or_insert_with(key, || plan.keys);
-            plan.keys = plan.keys.max(key + 1);
+            let key = *keys.or_insert_with(key, || objects);
+            objects = objects.max(key + 1);
             let fresh = actions.len() as u32;
             let class = *known.or_insert_with(action.clone(), || fresh);
             if class == fresh {
-                plan.observes.push(model.observes(&action));
                 actions.push(action);
             }
-            plan.add(
-                Call {
-                    process: operation.process,
-                    invoked: operation.invoked,
-                    returned: operation.returned,
-                    action: class,
-                    source: source as u32,
-                },
-                key,
-            );
+            let call = Call {
+                process: operation.process,
+                invoked: operation.invoked,
+                returned: operation.returned,
+                action: class,
+                source: source as u32,
+            };
+            calls.push((call, key));
         }
-        let before = self.budget.bytes();
-        let verdict = match Search::new(&model, &actions, &plan, self.budget)
-            .and_then(|mut search| search.run(self.budget))
-        {
+        Ok(match search(&model, &actions, &calls, self.budget) {
             Ok(None) => Verdict::Proved { by: NAME },
-            Ok(Some(placed)) => Verdict::Refuted(Witness {
-                kind: "no order".into(),
-                words: format!(
-                    "no order of all operations keeps each session's; at best {placed} of {} can be placed",
-                    plan.total
-                ),
-                core: Vec::new(),
-                by: NAME,
-            }),
+            Ok(Some(placed)) => {
+                let core = shrink::shrink(&model, &actions, &calls, self.budget);
+                Verdict::Refuted(Witness {
+                    kind: "no order".into(),
+                    words: format!(
+                        "no order of all operations keeps each session's; at best {placed} of {} can be placed; {} alone \
+                         have none: {}",
+                        calls.len(),
+                        core.len(),
+                        shown(&core, self.history)
+                    ),
+                    core,
+                    by: NAME,
+                })
+            }
             Err(spent) => Verdict::Unknown { why: spent_words(spent) },
-        };
-        self.budget.give(self.budget.bytes() - before);
-        Ok(verdict)
+        })
     }
+}
+
+/// The first operations of a core.
+fn shown(core: &[u32], history: &History) -> String {
+    let first: Vec<String> = core.iter().take(8).map(|&operation| history.show(operation)).collect();
+    format!("{}{}", first.join("; "), if core.len() > 8 { "; …" } else { "" })
+}
+
+/// Nothing where an order was found, else how many could be placed at most. What it kept is given back.
+pub(super) fn search<M: Model>(
+    model: &M,
+    actions: &[M::Action],
+    calls: &[(Call<u32>, u32)],
+    budget: &mut Budget<'_>,
+) -> Result<Option<u32>, Spent> {
+    let mut plan =
+        Plan { observes: actions.iter().map(|action| model.observes(action)).collect(), ..Plan::default() };
+    for &(call, key) in calls {
+        plan.add(call, key);
+    }
+    let before = budget.bytes();
+    let found = Search::new(model, actions, &plan, budget).and_then(|mut search| search.run(budget));
+    budget.give(budget.bytes() - before);
+    found
 }
 
 /// The calls session by session, each with the number of its object.
@@ -116,6 +138,7 @@ impl Plan {
             self.sessions.push(Vec::new());
         }
         self.sessions[session as usize].push((call, key));
+        self.keys = self.keys.max(key + 1);
         self.total += 1;
     }
 }
@@ -206,9 +229,11 @@ impl<'a, M: Model> Search<'a, M> {
         if placed == self.needed {
             return Ok(true);
         }
-        budget.take(2 * (4 * place.len() as u64 + 24) + 24)?;
-        let place: Box<[u32]> = place.into();
-        if self.known.insert(place.clone(), ()).is_none() {
+        if self.known.get(&place[..]).is_none() {
+            // Twice, here and on the stack, each behind a pointer; and its slot in the table, of which a part is empty.
+            budget.take(2 * (4 * place.len() as u64 + 16) + 72)?;
+            let place: Box<[u32]> = place.into();
+            self.known.insert(place.clone(), ());
             self.stack.push(Frame { place, tried: 0, nth: 0, placed });
         }
         Ok(false)

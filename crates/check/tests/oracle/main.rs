@@ -7,6 +7,8 @@
 mod brute;
 mod fast;
 mod make;
+#[path = "../common/slice.rs"]
+mod slice;
 mod slow;
 mod stale;
 

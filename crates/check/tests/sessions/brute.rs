@@ -4,7 +4,7 @@ use quorate_check::sessions::Level;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Did {
-    /// A value above 0.
+    /// A value; 0 is what the cell held at first.
     Wrote(u32),
     /// 0: what the cell held at first.
     Read(u32),
@@ -82,7 +82,7 @@ impl World {
             }),
             Level::Cc | Level::Cm | Level::Ccv => self.causal(level, &mut po.clone(), &po, 0, 1),
             Level::Convergence => self.converges(),
-            _ => self.guarantee(level, &mut Vec::new()),
+            _ => self.deciders(level, &mut Vec::new()),
         }
     }
 
@@ -186,13 +186,33 @@ impl World {
         held
     }
 
+    /// By operation: the write that a read saw; tries all where values repeat.
+    fn deciders(&self, level: Level, chosen: &mut Vec<Option<usize>>) -> bool {
+        let place = chosen.len();
+        let Some(op) = self.ops.get(place) else { return self.guarantee(level, chosen, &mut Vec::new()) };
+        let mut may = Vec::new();
+        if let Did::Read(value) = op.did {
+            may.extend((value == 0).then_some(None));
+            let wrote = |it: &usize| self.ops[*it].did == Did::Wrote(value) && self.ops[*it].key == op.key;
+            may.extend((0..self.len()).filter(wrote).map(Some));
+        } else {
+            may.push(None);
+        }
+        may.into_iter().any(|by| {
+            chosen.push(by);
+            let found = self.deciders(level, chosen);
+            chosen.pop();
+            found
+        })
+    }
+
     /// Tries all orders of the writes in which each session's writes to one cell are in its order.
-    fn guarantee(&self, level: Level, order: &mut Vec<usize>) -> bool {
+    fn guarantee(&self, level: Level, decided: &[Option<usize>], order: &mut Vec<usize>) -> bool {
         let writes = self.only(|op| matches!(op.did, Did::Wrote(_)));
         if order.len() == writes.count_ones() as usize {
             return (0..self.len())
                 .filter(|&place| matches!(self.ops[place].did, Did::Read(_)))
-                .all(|read| self.served(level, order, read, writes));
+                .all(|read| self.served(level, decided, order, read, writes));
         }
         members(writes).any(|place| {
             let early = members(self.sessions()[place]).any(|it| {
@@ -202,23 +222,24 @@ impl World {
                 return false;
             }
             order.push(place);
-            let found = self.guarantee(level, order);
+            let found = self.guarantee(level, decided, order);
             order.pop();
             found
         })
     }
 
     /// True where some set of writes serves a read.
-    fn served(&self, level: Level, order: &[usize], read: usize, writes: Mask) -> bool {
-        let Did::Read(value) = self.ops[read].did else { return true };
+    fn served(
+        &self,
+        level: Level,
+        deciders: &[Option<usize>],
+        order: &[usize],
+        read: usize,
+        writes: Mask,
+    ) -> bool {
         let sessions = self.sessions();
         let decided = |reads: Mask| -> Mask {
-            members(reads)
-                .filter_map(|it| match self.ops[it].did {
-                    Did::Read(value) => (0..self.len()).find(|&by| self.ops[by].did == Did::Wrote(value)),
-                    Did::Wrote(_) => None,
-                })
-                .fold(0, |mask, by| mask | 1 << by)
+            members(reads).filter_map(|it| deciders[it]).fold(0, |mask, by| mask | 1 << by)
         };
         let at = |write: usize| order.iter().position(|&it| it == write);
         (0..=writes).filter(|set| set & !writes == 0).any(|set| {
@@ -232,7 +253,8 @@ impl World {
                     members(decided(sessions[write])).all(|it| set & 1 << it != 0 && at(it) < at(write))
                 }),
             };
-            fine && self.last(order, set, self.ops[read].key) == value
+            let of_key = |it: &&usize| set & 1 << **it != 0 && self.ops[**it].key == self.ops[read].key;
+            fine && order.iter().rfind(of_key).copied() == deciders[read]
         })
     }
 

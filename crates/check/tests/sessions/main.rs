@@ -2,6 +2,7 @@
 //! enumeration of all orders, and proved elsewhere; and each core breaks the level alone.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::format_push_string, clippy::type_complexity)]
+#![allow(clippy::disallowed_methods, reason = "how many rounds are asked for is said by the environment")]
 
 mod brute;
 
@@ -31,6 +32,7 @@ fn history(ops: &[Op]) -> History {
     for op in ops {
         let (process, key) = (op.session, op.key);
         let (f, value) = match op.did {
+            Did::Wrote(0) => ("write", "null".into()),
             Did::Wrote(value) => ("write", value.to_string()),
             Did::Read(0) => ("read", "null".into()),
             Did::Read(value) => ("read", value.to_string()),
@@ -53,7 +55,10 @@ fn verdict(level: Level, history: &History) -> Verdict {
         .verdict
 }
 
-fn compare(ops: &[Op], counts: &mut [[u64; 2]; 10]) {
+/// How many hold, how many do not, how many stay open.
+type Counts = [[u64; 3]; 10];
+
+fn compare(ops: &[Op], counts: &mut Counts) {
     let history = history(ops);
     let oracle = Oracle::new(ops);
     let mut refuted = Vec::new();
@@ -62,15 +67,15 @@ fn compare(ops: &[Op], counts: &mut [[u64; 2]; 10]) {
         counts[place][usize::from(holds)] += 1;
         match verdict(level, &history) {
             Verdict::NotRefuted { .. } if level == Level::Convergence => assert!(holds, "{ops:#?}"),
+            // Where values repeat one read may be explained by two writes, at two moments.
+            Verdict::NotRefuted { .. } if level == Level::Cm => counts[place][2] += 1,
             Verdict::Proved { .. } => assert!(holds, "{level:?} was proved of {ops:#?}"),
             Verdict::Refuted(witness) => {
                 assert!(!holds, "{level:?} was refuted of {ops:#?}: {}", witness.words);
                 refuted.push(level);
                 let core: Vec<Op> = witness.core.iter().map(|&place| ops[place as usize]).collect();
-                assert!(
-                    core.is_empty() || !Oracle::new(&core).holds(level),
-                    "{level:?}: the core {core:?} is innocent"
-                );
+                assert!(!core.is_empty(), "{level:?} without a core: {ops:#?}");
+                assert!(!Oracle::new(&core).holds(level), "{level:?}: the core {core:?} is innocent");
             }
             other => panic!("{level:?}: {other:?}"),
         }
@@ -85,13 +90,14 @@ fn compare(ops: &[Op], counts: &mut [[u64; 2]; 10]) {
     }
 }
 
-fn random(dice: &mut Dice, most: u64) -> Vec<Op> {
+fn random(dice: &mut Dice, most: u64, repeats: bool) -> Vec<Op> {
     let (len, sessions, keys) = (2 + dice.below(most - 1), 1 + dice.below(3), 1 + dice.below(2));
     let mut ops: Vec<Op> = Vec::new();
     let mut names: Vec<u32> = (0..sessions as u32).collect();
     for place in 0..len {
         let session = dice.below(sessions) as usize;
-        let did = if dice.below(5) < 2 { Did::Wrote(place as u32 + 1) } else { Did::Read(0) };
+        let value = if repeats { dice.below(3) as u32 } else { place as u32 + 1 };
+        let did = if dice.below(5) < 2 { Did::Wrote(value) } else { Did::Read(0) };
         let lost = dice.below(10) == 0;
         ops.push(Op { session: names[session], key: dice.below(keys) as u32, did, lost });
         if lost {
@@ -114,16 +120,17 @@ fn random(dice: &mut Dice, most: u64) -> Vec<Op> {
 
 #[test]
 fn random_histories() {
-    let mut counts = [[0; 2]; 10];
-    let rounds: u64 = option_env!("ORACLE").and_then(|rounds| rounds.parse().ok()).unwrap_or(600);
+    let mut counts = Counts::default();
+    let rounds: u64 = std::env::var("ORACLE").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(600);
     for seed in 0..rounds {
         let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x51ca);
         dice.below(1);
         let most = if seed % 4 == 0 { 6 } else { 5 };
-        compare(&random(&mut dice, most), &mut counts);
+        compare(&random(&mut dice, most, seed % 3 == 1), &mut counts);
     }
-    for (level, [refuted, holds]) in LEVELS.iter().zip(counts) {
-        println!("{level:?}: {holds} hold, {refuted} do not");
+    for (level, [refuted, holds, open]) in LEVELS.iter().zip(counts) {
+        println!("{level:?}: {holds} hold, {refuted} do not, {open} stay open");
+        assert!(open < rounds / 50, "{level:?}: too much stays open");
         assert!(holds > 10 && (refuted > 10 || *level == Level::MonotonicWrites), "{level:?} is lopsided");
     }
 }
@@ -178,9 +185,68 @@ fn any_model_is_judged_as_sequential() {
     let wrong = read(format!("{text}0 :invoke :dequeue nil\n0 :ok :dequeue 2\n").as_bytes()).unwrap();
     assert!(matches!(judge(Level::Sequential, &wrong), Verdict::Refuted(_)));
     assert!(matches!(judge(Level::Cc, &queue), Verdict::Unsupported { .. }));
-    let twice = read(b"0 :invoke :write 1\n0 :ok :write 1\n1 :invoke :write 1\n1 :ok :write 1\n").unwrap();
-    match verdict(Level::Cc, &twice) {
-        Verdict::Unsupported { why } => assert!(why.contains("1 is written twice"), "{why}"),
+}
+
+/// Claim: where values repeat a level is proved by a choice of writes, and refuted where none is left, with a core.
+#[test]
+fn repeated_values_leave_a_choice() {
+    let w = |session, key, value| Op { session, key, did: Did::Wrote(value), lost: false };
+    let r = |session, key, value| Op { session, key, did: Did::Read(value), lost: false };
+    // 1 is seen again after 2: it was written again.
+    let again = [w(0, 0, 1), w(0, 0, 2), w(1, 0, 1), r(2, 0, 1), r(2, 0, 2), r(2, 0, 1)];
+    for level in LEVELS {
+        let found = verdict(level, &history(&again));
+        let fine = matches!(found, Verdict::Proved { .. }) || level == Level::Convergence;
+        assert!(fine, "{level:?}: {found:?}");
+    }
+    // The same by one session's writes, in an order that none of them has.
+    let back = [w(0, 0, 1), w(0, 0, 1), w(0, 0, 2), r(1, 0, 2), r(1, 0, 1), r(2, 0, 1), w(2, 1, 3)];
+    match verdict(Level::MonotonicReads, &history(&back)) {
+        Verdict::Refuted(witness) => {
+            assert_eq!(witness.core, [0, 1, 2, 3, 4], "{}", witness.words);
+            assert!(witness.words.contains("whichever"), "{}", witness.words);
+        }
+        other => panic!("{other:?}"),
+    }
+    // What is not open is enough.
+    let own = [w(0, 0, 1), w(1, 0, 1), r(1, 0, 1), w(0, 1, 5), r(0, 1, 0)];
+    match verdict(Level::ReadYourWrites, &history(&own)) {
+        Verdict::Refuted(witness) => assert_eq!(witness.core, [3, 4]),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Claim: what has no order is shrunk to a core of which nothing can be left out that may be.
+#[test]
+fn what_has_no_order_has_a_core() {
+    let text = "0 :invoke :enqueue 1\n0 :ok :enqueue 1\n0 :invoke :enqueue 2\n0 :ok :enqueue 2\n\
+        0 :invoke :enqueue 3\n0 :ok :enqueue 3\n1 :invoke :dequeue nil\n1 :ok :dequeue 2\n\
+        1 :invoke :dequeue nil\n1 :ok :dequeue 3\n1 :invoke :dequeue nil\n1 :ok :dequeue 1\n";
+    let queue = read(text.as_bytes()).unwrap();
+    let never = || false;
+    let mut budget = Budget::new(&never, 1 << 30);
+    let found = sessions::judge(&[Level::Sequential], "queue", Value::NIL, &queue, false, &mut budget);
+    match found.unwrap().swap_remove(0).verdict {
+        // Of 1, 2 and 3 two are enough.
+        Verdict::Refuted(witness) => assert_eq!(witness.core.len(), 4, "{}", witness.words),
+        other => panic!("{other:?}"),
+    }
+    // A compare-and-set that nobody can have made possible, among much that is fine.
+    let mut text = String::new();
+    for value in 0..40 {
+        let _ = writeln!(text, "0 :invoke :write {value}\n0 :ok :write {value}");
+        let _ = writeln!(text, "1 :invoke :read nil\n1 :ok :read {value}");
+    }
+    text.push_str("2 :invoke :cas [39 50]\n2 :ok :cas [39 50]\n2 :invoke :cas [39 51]\n2 :ok :cas [39 51]\n");
+    let cells = read(text.as_bytes()).unwrap();
+    let mut budget = Budget::new(&never, 1 << 30);
+    let found = sessions::judge(&[Level::Sequential], "cas-register", Value::NIL, &cells, false, &mut budget);
+    match found.unwrap().swap_remove(0).verdict {
+        Verdict::Refuted(witness) => {
+            // One write of 39 is not enough for two.
+            assert_eq!(witness.core.len(), 3, "{}", witness.words);
+            assert!(witness.words.contains("cas [39 51]"), "{}", witness.words);
+        }
         other => panic!("{other:?}"),
     }
 }

@@ -1,13 +1,13 @@
 //! List-append against the definitions.
 
 use crate::oracle::{History, Op, Txn, holds};
+use crate::slice::Slice;
+use crate::tally::{Tally, schedule};
 use quorate_check::budget::Budget;
 use quorate_check::history::Outcome;
 use quorate_check::txn::generate::Chance;
 use quorate_check::txn::history::{Builder, Element};
-use quorate_check::txn::levels::Level;
 use quorate_check::txn::{Model, Options, Report, check};
-use quorate_check::verdict::Verdict;
 use std::collections::BTreeMap;
 
 /// The history as the judge takes it.
@@ -58,108 +58,23 @@ pub(crate) fn judge(history: &History) -> Report {
     check(&build(history), model, &options, &mut Budget::new(&go_on, 1 << 30))
 }
 
-/// A history in a few lines, for a failure.
-fn told(level: &str, history: &History, report: &Report) -> String {
-    let txn = |(id, txn): (usize, &Txn)| {
-        let (from, to) = (txn.invoked, txn.completed);
-        format!("T{id} process {} {from}..{to} {:?}: {:?}", txn.process, txn.outcome, txn.ops)
-    };
-    let txns: Vec<String> = history.iter().enumerate().map(txn).collect();
-    let names: Vec<String> = report.findings.iter().map(|finding| finding.anomaly.name()).collect();
-    format!("{level}\n{}\nfound {names:?}", txns.join("\n"))
+/// Judges a history by all levels and by their definitions.
+fn compare(tally: &mut Tally, history: &History, keys: usize) {
+    tally.compare(history, &judge(history), |level| Some(holds(history, keys, level)));
 }
 
-/// What came of comparing many histories.
-#[derive(Default)]
-struct Tally {
-    histories: u64,
-    refuted: BTreeMap<&'static str, u64>,
-    proved: BTreeMap<&'static str, u64>,
-    open: BTreeMap<&'static str, u64>,
-    missed: BTreeMap<&'static str, u64>,
-    names: BTreeMap<String, u64>,
-}
-
-impl Tally {
-    fn compare(&mut self, history: &History, keys: usize) {
-        self.histories += 1;
-        let report = judge(history);
-        for finding in &report.findings {
-            *self.names.entry(finding.anomaly.name()).or_default() += 1;
-        }
-        for (level, verdict) in &report.verdicts {
-            let truth = holds(history, keys, level.name());
-            let told = || told(level.name(), history, &report);
-            match verdict {
-                Verdict::Refuted(_) => {
-                    assert!(!truth, "a false alarm: {}", told());
-                    *self.refuted.entry(level.name()).or_default() += 1;
-                }
-                Verdict::Proved { .. } => {
-                    assert!(truth, "a false proof: {}", told());
-                    *self.proved.entry(level.name()).or_default() += 1;
-                }
-                _ if truth => *self.open.entry(level.name()).or_default() += 1,
-                _ => *self.missed.entry(level.name()).or_default() += 1,
-            }
-        }
-    }
-
-    /// No history of registers leaves serializability or snapshot isolation open, nor what axioms decide.
-    fn settled(&self) {
-        let decided = [
-            "serializable",
-            "snapshot-isolation",
-            "causal",
-            "read-atomic",
-            "monotonic-atomic-view",
-            "read-committed",
-        ];
-        for level in
-            Level::all().filter(|level| decided.iter().any(|decided| level.name().ends_with(decided)))
-        {
-            let open = (self.open.get(level.name()), self.missed.get(level.name()));
-            let weaker = ["parallel-snapshot-isolation", "update-serializable"].contains(&level.name());
-            assert!(weaker || open == (None, None), "{} was left open: {open:?}", level.name());
-        }
-    }
-
-    fn print(&self, what: &str) {
-        println!(
-            "{what}: {} histories, {} levels compared",
-            self.histories,
-            self.histories * Level::all().count() as u64
-        );
-        println!(
-            "refuted {:?}\nproved {:?}\nopen {:?}\nmissed {:?}",
-            self.refuted, self.proved, self.open, self.missed
-        );
-        println!("names {:?}", self.names);
-    }
-}
-
-/// Events in some order: each transaction's invocation before its completion, a process after the other.
-fn schedule(history: &mut History, chance: &mut Chance) {
-    let mut next: BTreeMap<usize, Vec<(usize, bool)>> = BTreeMap::new();
-    for (id, txn) in history.iter().enumerate() {
-        next.entry(txn.process).or_default().extend([(id, true), (id, false)]);
-    }
-    let mut place = 0;
-    while !next.is_empty() {
-        let processes: Vec<usize> = next.keys().copied().collect();
-        let process = processes[chance.below(processes.len() as u32) as usize];
-        let events = next.get_mut(&process).unwrap();
-        let (id, invoked) = events.remove(0);
-        if events.is_empty() {
-            next.remove(&process);
-        }
-        if invoked {
-            history[id].invoked = place;
-        } else {
-            history[id].completed = place;
-        }
-        place += 1;
-    }
+/// No history of registers leaves serializability or snapshot isolation open, nor what axioms decide.
+fn decided_of_registers(level: &str) -> bool {
+    let decided = [
+        "serializable",
+        "snapshot-isolation",
+        "causal",
+        "read-atomic",
+        "monotonic-atomic-view",
+        "read-committed",
+    ];
+    let weaker = ["parallel-snapshot-isolation", "update-serializable"].contains(&level);
+    !weaker && decided.iter().any(|decided| level.ends_with(decided))
 }
 
 /// A random history: reads mostly follow a hidden order of each key's elements.
@@ -233,7 +148,10 @@ fn random(chance: &mut Chance, txns: u32, ops: u32, keys: usize) -> History {
             }
         }
     }
-    schedule(&mut history, chance);
+    let processes: Vec<usize> = history.iter().map(|txn| txn.process).collect();
+    for (txn, (invoked, completed)) in history.iter_mut().zip(schedule(&processes, chance)) {
+        (txn.invoked, txn.completed) = (invoked, completed);
+    }
     history
 }
 
@@ -255,7 +173,7 @@ fn random_histories(seed: u64, count: u32, txns: u32, ops: u32, registers: bool)
         if registers {
             as_registers(&mut history);
         }
-        tally.compare(&history, keys);
+        compare(&mut tally, &history, keys);
     }
     tally
 }
@@ -283,25 +201,31 @@ fn random_lists_are_judged_as_defined() {
 fn random_registers_are_judged_as_defined() {
     let tally = random_histories(7, 1000, 4, 3, true);
     tally.print("registers, random, up to 4 transactions of 3");
-    tally.settled();
+    tally.settled(decided_of_registers);
 }
 
 /// Claim: as above, at length.
 #[test]
-#[ignore = "minutes; the nightly run asks for it"]
+#[ignore = "minutes; the nightly run asks for it, slice by slice"]
 fn very_many_random_lists_are_judged_as_defined() {
-    random_histories(2, 1_000_000, 4, 3, false).print("lists, random, up to 4 transactions of 3");
-    random_histories(3, 30_000, 5, 4, false).print("lists, random, up to 5 transactions of 4");
+    let part = |seed, count| Slice::asked().of_random(seed, count);
+    let (seed, count) = part(2, 1_000_000);
+    random_histories(seed, count, 4, 3, false).print("lists, random, up to 4 transactions of 3");
+    let (seed, count) = part(3, 30_000);
+    random_histories(seed, count, 5, 4, false).print("lists, random, up to 5 transactions of 4");
 }
 
 /// Claim: as above, at length.
 #[test]
-#[ignore = "minutes; the nightly run asks for it"]
+#[ignore = "minutes; the nightly run asks for it, slice by slice"]
 fn very_many_random_registers_are_judged_as_defined() {
-    let tally = random_histories(8, 1_000_000, 4, 3, true);
+    let part = |seed, count| Slice::asked().of_random(seed, count);
+    let (seed, count) = part(8, 1_000_000);
+    let tally = random_histories(seed, count, 4, 3, true);
     tally.print("registers, random, up to 4 transactions of 3");
-    tally.settled();
-    random_histories(9, 30_000, 5, 4, true).print("registers, random, up to 5 transactions of 4");
+    tally.settled(decided_of_registers);
+    let (seed, count) = part(9, 30_000);
+    random_histories(seed, count, 5, 4, true).print("registers, random, up to 5 transactions of 4");
 }
 
 /// All transactions of up to so many micro-operations over two keys, reads still open.
@@ -350,7 +274,7 @@ fn lay(history: &mut History, layout: Layout) {
 }
 
 /// All histories of so many transactions with those shapes and that layout, and all reads that hold elements of their key.
-fn all_histories(txns: usize, most: usize, layout: Layout, registers: bool, tally: &mut Tally) {
+fn all_histories(txns: usize, most: usize, layout: Layout, registers: bool, sample: &mut Sample) {
     let shapes = shapes(most);
     let mut chosen = vec![0; txns];
     loop {
@@ -358,7 +282,7 @@ fn all_histories(txns: usize, most: usize, layout: Layout, registers: bool, tall
         if !symmetric {
             let history =
                 with_shapes(&chosen.iter().map(|&at| &shapes[at][..]).collect::<Vec<_>>(), registers);
-            all_reads(history, layout, registers, tally);
+            all_reads(history, layout, registers, sample);
         }
         let Some(at) = (0..txns).rev().find(|&at| chosen[at] + 1 < shapes.len()) else { return };
         chosen[at] += 1;
@@ -381,7 +305,7 @@ fn with_shapes(shapes: &[&[(bool, usize)]], registers: bool) -> History {
     shapes.iter().enumerate().map(txn).collect()
 }
 
-fn all_reads(mut history: History, layout: Layout, registers: bool, tally: &mut Tally) {
+fn all_reads(mut history: History, layout: Layout, registers: bool, sample: &mut Sample) {
     lay(&mut history, layout);
     let choices: Vec<Vec<Vec<u32>>> = (0..2)
         .map(|key| {
@@ -409,7 +333,9 @@ fn all_reads(mut history: History, layout: Layout, registers: bool, tally: &mut 
         for (&(id, at, key), &choice) in reads.iter().zip(&chosen) {
             history[id].ops[at] = Op::Read(key, Some(choices[key][choice].clone()));
         }
-        tally.compare(&history, 2);
+        if sample.takes() {
+            compare(&mut sample.tally, &history, 2);
+        }
         let Some(at) = (0..reads.len()).rev().find(|&at| chosen[at] + 1 < choices[reads[at].2].len()) else {
             return;
         };
@@ -418,33 +344,63 @@ fn all_reads(mut history: History, layout: Layout, registers: bool, tally: &mut 
     }
 }
 
+/// Of all histories those of a slice.
+struct Sample {
+    slice: Slice,
+    met: u64,
+    tally: Tally,
+}
+
+impl Sample {
+    fn new(slice: Slice) -> Self {
+        Self { slice, met: 0, tally: Tally::default() }
+    }
+
+    /// True where the next history is one of them.
+    fn takes(&mut self) -> bool {
+        self.met += 1;
+        self.slice.takes(self.met - 1)
+    }
+}
+
 /// Claim: every history of two transactions of up to two micro-operations over two keys, whatever they read, is judged as
 /// defined.
 #[test]
 fn all_small_histories_are_judged_as_defined() {
     for registers in [false, true] {
-        let mut tally = Tally::default();
+        let mut sample = Sample::new(Slice::new(0, 1));
         for layout in [Layout::Concurrent, Layout::Sequential] {
-            all_histories(2, 2, layout, registers, &mut tally);
+            all_histories(2, 2, layout, registers, &mut sample);
         }
-        tally.print("all of 2 transactions of up to 2");
+        sample.tally.print("all of 2 transactions of up to 2");
     }
 }
 
-/// Claim: the same of two transactions of up to three and of three transactions of up to two.
-#[test]
-#[ignore = "an hour; the nightly run asks for it"]
-fn very_many_small_histories_are_judged_as_defined() {
+/// The same of two transactions of up to three and of three transactions of up to two.
+fn larger_histories(slice: Slice) {
     for registers in [false, true] {
-        let mut tally = Tally::default();
+        let mut sample = Sample::new(slice);
         for layout in [Layout::Concurrent, Layout::Sequential] {
-            all_histories(2, 3, layout, registers, &mut tally);
+            all_histories(2, 3, layout, registers, &mut sample);
         }
-        tally.print("all of 2 transactions of up to 3");
-        let mut tally = Tally::default();
+        sample.tally.print("of all of 2 transactions of up to 3");
+        let mut sample = Sample::new(slice);
         for layout in [Layout::Concurrent, Layout::Sequential, Layout::Beside] {
-            all_histories(3, 2, layout, registers, &mut tally);
+            all_histories(3, 2, layout, registers, &mut sample);
         }
-        tally.print("all of 3 transactions of up to 2");
+        sample.tally.print("of all of 3 transactions of up to 2");
     }
+}
+
+/// Claim: some of the larger histories, evenly spread, are judged as defined.
+#[test]
+fn a_sample_of_larger_histories_is_judged_as_defined() {
+    larger_histories(Slice::new(77, 2003));
+}
+
+/// Claim: all of them are.
+#[test]
+#[ignore = "an hour; the nightly run asks for it, slice by slice"]
+fn very_many_small_histories_are_judged_as_defined() {
+    larger_histories(Slice::asked());
 }

@@ -1,5 +1,7 @@
 //! Rows and ranges against running the transactions one after the other.
 
+use crate::slice::Slice;
+use crate::tally::{Tally, schedule};
 use quorate_check::budget::Budget;
 use quorate_check::history::Outcome;
 use quorate_check::txn::feed::read;
@@ -9,7 +11,6 @@ use quorate_check::txn::levels::Level;
 use quorate_check::txn::part::Parts;
 use quorate_check::txn::{Model, Options, Report, check};
 use quorate_check::verdict::Verdict;
-use std::collections::BTreeMap;
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -214,73 +215,28 @@ fn random(chance: &mut Chance) -> Vec<Txn> {
         history[at].ops = ops;
         states.push(state);
     }
-    schedule(&mut history, chance);
+    let processes: Vec<usize> = history.iter().map(|txn| txn.process as usize).collect();
+    for (txn, (invoked, completed)) in history.iter_mut().zip(schedule(&processes, chance)) {
+        (txn.invoked, txn.completed) = (invoked as u32, completed as u32);
+    }
     history
-}
-
-fn schedule(history: &mut [Txn], chance: &mut Chance) {
-    let mut next: BTreeMap<u32, Vec<(usize, bool)>> = BTreeMap::new();
-    for (id, txn) in history.iter().enumerate() {
-        next.entry(txn.process).or_default().extend([(id, true), (id, false)]);
-    }
-    let mut place = 0;
-    while !next.is_empty() {
-        let processes: Vec<u32> = next.keys().copied().collect();
-        let process = processes[chance.below(processes.len() as u32) as usize];
-        let events = next.get_mut(&process).unwrap();
-        let (id, invoked) = events.remove(0);
-        if events.is_empty() {
-            next.remove(&process);
-        }
-        if invoked {
-            history[id].invoked = place;
-        } else {
-            history[id].completed = place;
-        }
-        place += 1;
-    }
 }
 
 fn compare(seed: u64, count: u32) {
     let mut chance = Chance::new(seed);
-    let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-    let mut names: BTreeMap<String, u64> = BTreeMap::new();
+    let mut tally = Tally::default();
     for _ in 0..count {
         let history = random(&mut chance);
-        let report = judge(&history);
-        for finding in &report.findings {
-            *names.entry(finding.anomaly.name()).or_default() += 1;
-        }
-        for (level, verdict) in &report.verdicts {
-            let name = level.name();
-            if !(name.ends_with("serializable") && name != "update-serializable"
-                || name.ends_with("snapshot-isolation"))
-                || name == "parallel-snapshot-isolation"
-            {
-                continue;
-            }
-            let truth = holds(&history, name);
-            let told = || {
-                let names: Vec<String> =
-                    report.findings.iter().map(|finding| finding.anomaly.name()).collect();
-                let txns: Vec<String> = history.iter().map(|txn| format!("{txn:?}")).collect();
-                format!("{name}: {verdict:?}\n{}\n{names:?}", txns.join("\n"))
-            };
-            let word = match verdict {
-                Verdict::Refuted(_) => {
-                    assert!(!truth, "a false alarm: {}", told());
-                    "refuted"
-                }
-                Verdict::Proved { .. } => {
-                    assert!(truth, "a false proof: {}", told());
-                    "proved"
-                }
-                _ => panic!("left open: {}", told()),
-            };
-            *counts.entry((name, word)).or_default() += 1;
-        }
+        tally.compare(&history, &judge(&history), |level| decided(level).then(|| holds(&history, level)));
     }
-    println!("rows, random: {count} histories\n{counts:?}\n{names:?}");
+    tally.print("rows, random");
+    tally.settled(decided);
+}
+
+/// The levels that running the transactions can tell.
+fn decided(level: &str) -> bool {
+    let weaker = ["parallel-snapshot-isolation", "update-serializable"].contains(&level);
+    !weaker && (level.ends_with("serializable") || level.ends_with("snapshot-isolation"))
 }
 
 /// Claim: over random histories of rows, serializability and snapshot isolation are refuted and proved as running them says.
@@ -315,9 +271,10 @@ fn parts_of_innocent_rows_are_innocent() {
 
 /// Claim: as above, at length.
 #[test]
-#[ignore = "minutes; the nightly run asks for it"]
+#[ignore = "minutes; the nightly run asks for it, slice by slice"]
 fn very_many_random_rows_are_judged_as_defined() {
-    compare(12, 1_000_000);
+    let (seed, count) = Slice::asked().of_random(12, 1_000_000);
+    compare(seed, count);
 }
 
 /// Claim: a phantom refutes serializability and not repeatable read, by its name and in words; without it nothing is refuted.

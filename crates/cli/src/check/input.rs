@@ -5,6 +5,7 @@ use quorate_check::history::History;
 use quorate_check::read::{BadInput, Reader};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// Endings of files that are looked at in a folder.
 const ENDINGS: [&str; 6] = ["edn", "log", "txt", "jsonl", "ndjson", "json"];
@@ -56,37 +57,54 @@ fn folder(path: &Path, expected: Option<&Path>, files: &mut Vec<File>, depth: u3
     Ok(())
 }
 
-/// Reads a history piece by piece.
-pub(super) fn read(path: &Path) -> Result<History, BadInput> {
-    let mut reader = Reader::default();
-    pieces(path, |piece| reader.feed(piece))?;
-    reader.finish()
+/// Why a file was not read to its end.
+pub(super) enum Unread {
+    /// It is no history.
+    Bad(BadInput),
+    /// The time was over before.
+    Late,
 }
 
-/// Gives the bytes of a file, or of standard input, piece by piece.
+impl From<BadInput> for Unread {
+    fn from(bad: BadInput) -> Self {
+        Self::Bad(bad)
+    }
+}
+
+/// Reads a history piece by piece, until a deadline.
+pub(super) fn read(path: &Path, deadline: Instant) -> Result<History, Unread> {
+    let mut reader = Reader::default();
+    pieces(path, deadline, |piece| reader.feed(piece))?;
+    Ok(reader.finish()?)
+}
+
+/// Gives the bytes of a file, or of standard input, piece by piece, until a deadline.
 pub(super) fn pieces(
     path: &Path,
+    deadline: Instant,
     mut take: impl FnMut(&[u8]) -> Result<(), BadInput>,
-) -> Result<(), BadInput> {
+) -> Result<(), Unread> {
     if path.as_os_str() == "-" {
-        return pieces_of(&mut std::io::stdin().lock(), &mut take);
+        return pieces_of(&mut std::io::stdin().lock(), deadline, &mut take);
     }
     let mut file = std::fs::File::open(path)
         .map_err(|error| BadInput::new(format!("cannot be opened: {error}"), "is the path right?"))?;
-    pieces_of(&mut file, &mut take)
+    pieces_of(&mut file, deadline, &mut take)
 }
 
 fn pieces_of(
     source: &mut impl Read,
+    deadline: Instant,
     take: &mut impl FnMut(&[u8]) -> Result<(), BadInput>,
-) -> Result<(), BadInput> {
+) -> Result<(), Unread> {
     let mut piece = vec![0; 256 << 10];
     loop {
         match source.read(&mut piece) {
             Ok(0) => return Ok(()),
+            Ok(_) if Instant::now() >= deadline => return Err(Unread::Late),
             Ok(len) => take(&piece[..len])?,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(BadInput::new(format!("cannot be read: {error}"), "")),
+            Err(error) => return Err(BadInput::new(format!("cannot be read: {error}"), "").into()),
         }
     }
 }

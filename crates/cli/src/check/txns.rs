@@ -1,11 +1,11 @@
 //! Transactions: their files, levels and words. How they are judged stands in `quorate_check::txn`.
 
+use super::input::Unread;
 use super::print::{paint, time};
 use super::work::{Asks, Outcome, Told};
 use super::{Args, input};
 use crate::report::{self, Problem, say};
 use quorate_check::budget::Budget;
-use quorate_check::read::BadInput;
 use quorate_check::sessions::Level as ObjectLevel;
 use quorate_check::txn::feed::Reader;
 use quorate_check::txn::findings::{Finding, tell};
@@ -81,12 +81,12 @@ impl Asks for Asked {
         args: &Args,
         path: &Path,
         began: Instant,
-    ) -> Result<(Outcome, Box<dyn Told + Send>), BadInput> {
+    ) -> Result<(Outcome, Box<dyn Told + Send>), Unread> {
         let mut reader = self.model.map_or_else(Reader::looking, Reader::new);
-        input::pieces(path, |piece| reader.feed(piece))?;
+        let deadline = began + Duration::from_secs_f64(args.time);
+        input::pieces(path, deadline, |piece| reader.feed(piece))?;
         let (history, model) = reader.finish()?;
         let started = Instant::now();
-        let deadline = began + Duration::from_secs_f64(args.time);
         let stop = || Instant::now() >= deadline;
         let mut budget = Budget::new(&stop, args.memory << 20);
         let report = check(&history, model, &self.options, &mut budget.part());

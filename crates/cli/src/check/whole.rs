@@ -1,5 +1,6 @@
 //! Invariants of whole systems: their files and words. What they are stands in `quorate_check::invariants`.
 
+use super::input::Unread;
 use super::print::{paint, time};
 use super::work::{Asks, Outcome, Told};
 use super::{Args, input};
@@ -48,8 +49,9 @@ impl Asks for Invariant {
         args: &Args,
         path: &Path,
         began: Instant,
-    ) -> Result<(Outcome, Box<dyn Told + Send>), BadInput> {
-        let mut history = input::read(path)?;
+    ) -> Result<(Outcome, Box<dyn Told + Send>), Unread> {
+        let deadline = began + Duration::from_secs_f64(args.time);
+        let mut history = input::read(path, deadline)?;
         // Banks read whole maps and sets whole lists: only what looks like pairs everywhere is split.
         if args.tuples.unwrap_or(false) {
             history.split_tuples();
@@ -60,7 +62,6 @@ impl Asks for Invariant {
                 BadInput::new(format!("--initial {text:?}: {}", bad.what), "write it in EDN")
             })?,
         };
-        let deadline = began + Duration::from_secs_f64(args.time);
         let stop = || Instant::now() >= deadline;
         let started = Instant::now();
         let report = check(*self, &history, initial, &mut Budget::new(&stop, args.memory << 20))?;

@@ -1,6 +1,6 @@
 //! The work itself: files over threads, or the keys of one file over threads, under a budget, with progress told.
 
-use super::input::{self, File};
+use super::input::{self, File, Unread};
 use super::{Args, Exit};
 use crate::report::{self, Problem};
 use quorate_check::budget::Budget;
@@ -60,7 +60,7 @@ pub(super) trait Asks {
         args: &Args,
         path: &Path,
         began: Instant,
-    ) -> Result<(Outcome, Box<dyn Told + Send>), BadInput>;
+    ) -> Result<(Outcome, Box<dyn Told + Send>), Unread>;
 }
 
 /// How a judgement is told that is not about a single object.
@@ -347,23 +347,59 @@ fn judge_file(args: &Args, asked: Option<&(dyn Asks + Sync)>, file: &File, jobs:
         }),
     };
     match done {
-        Err(bad) if bad.nothing && file.by_chance => return None,
-        Err(bad) => found.bad = Some(bad),
+        Err(Unread::Bad(bad)) if bad.nothing && file.by_chance => return None,
+        Err(Unread::Bad(bad)) => found.bad = Some(bad),
+        Err(Unread::Late) => {
+            found.outcome = Outcome::Unknown;
+            found.told = Some(Box::new(TooLate));
+        }
         Ok(()) => {}
     }
     found.took = began.elapsed();
     Some(found)
 }
 
-fn read_and_judge(args: &Args, file: &File, jobs: usize, began: Instant) -> Result<Judgement, BadInput> {
-    let mut history = input::read(&file.path)?;
+/// The time was over before all was read.
+struct TooLate;
+
+impl Told for TooLate {
+    fn sentence(&self) -> String {
+        "the time is spent, and the history is not read to its end: give it more with --time".into()
+    }
+
+    fn details(&self, _: bool) {}
+
+    fn json(&self, line: &mut serde_json::Value) {
+        line["why"] = self.sentence().into();
+    }
+
+    fn page(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn words(&self) -> String {
+        String::new()
+    }
+
+    fn operations(&self) -> usize {
+        0
+    }
+
+    fn judging(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+fn read_and_judge(args: &Args, file: &File, jobs: usize, began: Instant) -> Result<Judgement, Unread> {
+    let deadline = began + Duration::from_secs_f64(args.time);
+    let mut history = input::read(&file.path, deadline)?;
     let name = args.model.as_deref().unwrap_or_default();
     let pairs = || promises::Model::named(name).is_none() && history.has_tuples();
     if args.tuples.unwrap_or_else(pairs) {
         history.split_tuples();
     }
     let initial = initial(args, &mut history)?;
-    let mut found = judge_history(args, &history, initial, jobs, began + Duration::from_secs_f64(args.time))?;
+    let mut found = judge_history(args, &history, initial, jobs, deadline)?;
     found.history = history;
     Ok(found)
 }

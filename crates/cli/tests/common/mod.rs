@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -27,9 +27,18 @@ pub(crate) fn quorate(args: &[&str]) -> Command {
 }
 
 pub(crate) fn output(args: &[&str]) -> (i32, String, String) {
-    let Output { status, stdout, stderr } = quorate(args).output().unwrap();
+    told(quorate(args).output().unwrap())
+}
+
+/// Exit code, standard output, standard error.
+pub(crate) fn told(output: Output) -> (i32, String, String) {
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    (status.code().unwrap(), text(stdout), text(stderr))
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// `quorate check` in a folder.
+pub(crate) fn check(folder: &Path, args: &[&str]) -> (i32, String, String) {
+    told(quorate(&["check"]).args(args).current_dir(folder).output().unwrap())
 }
 
 /// A directory that goes away with the test.
@@ -41,6 +50,10 @@ impl Scratch {
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.0.join(name), text).unwrap();
     }
 
     pub(crate) fn path(&self, name: &str) -> String {

@@ -6,7 +6,7 @@
 mod etcd;
 mod postgres;
 
-pub(crate) use etcd::Strength;
+pub(crate) use etcd::{Strength, end_of};
 pub(crate) use postgres::prepare as prepare_postgres;
 
 use crate::op::{Ended, Op};

@@ -11,6 +11,7 @@ use crate::op::Kind;
 use crate::record::Event;
 use crate::workload::{ACCOUNTS, BALANCE};
 use quorate_check::invariants::Invariant;
+use quorate_check::txn::Model;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,7 +96,8 @@ pub(crate) fn judge(workload: &str, history: &Path, events: &[Event], isolation:
     let how = |model: &str| format!("{model}: `quorate check {} --model {model}`", history.display());
     match workload {
         "register" => vec![objects::linearizable(workload, "cas-register", events, &how("cas-register"))],
-        "append" => vec![transactions::appends(workload, events, isolation)],
+        "append" => vec![transactions::transactions(workload, Model::ListAppend, events, isolation)],
+        "predicate" => vec![transactions::transactions(workload, Model::Predicate, events, isolation)],
         "set" => vec![sets(workload, events)],
         "ids" => vec![
             objects::invariant(workload, Invariant::Ids, events, None),
@@ -105,7 +107,7 @@ pub(crate) fn judge(workload: &str, history: &Path, events: &[Event], isolation:
         "lease" => vec![folds::leases(workload, events)],
         "lock" | "lock-guarded" | "lock-fenced" => vec![lock(workload, events)],
         "stale" => stale(workload, events),
-        "watch" => watches::watches(workload, events),
+        "watch" => watches::watches(workload, events, &how("watch")),
         other => vec![Finding::new(other, "any", Verdict::Unknown, "no check is known for this workload")],
     }
 }

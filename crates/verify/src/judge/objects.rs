@@ -6,6 +6,7 @@ use quorate_check::budget::Budget;
 use quorate_check::history::History;
 use quorate_check::invariants::{self, Invariant};
 use quorate_check::judge::{Judge, Judged};
+use quorate_check::promises::Model;
 use quorate_check::read::BadInput;
 use quorate_check::sessions::{self, Level};
 use quorate_check::value::Value;
@@ -86,6 +87,38 @@ pub(super) fn seen_by_sessions(workload: &str, events: &[Event]) -> Vec<Finding>
         }
     };
     found.into_iter().map(finding).collect()
+}
+
+/// Judges watches by what is promised of them, one by one; `how` stands behind what is said.
+pub(super) fn promises(workload: &str, model: &str, events: &[Event], how: &str) -> Vec<Finding> {
+    let done = |check: &str, verdict, why: String| {
+        Finding::new(workload, &format!("{workload}: {check}"), verdict, why)
+    };
+    let judged = Model::named(model).ok_or_else(|| BadInput::new(format!("no model is called {model}"), ""));
+    let judged = judged.and_then(|model| {
+        let history = history_of(events)?;
+        Ok((model.judge(&history)?, history))
+    });
+    let (verdicts, history) = match judged {
+        Ok(judged) => judged,
+        Err(bad) => return vec![done("any", Verdict::Unknown, format!("the history is not one: {bad}"))],
+    };
+    // How it was judged is said once.
+    let mut how = how;
+    let finding = |(name, verdict): (&str, Said)| match verdict {
+        Said::Proved { .. } => {
+            done(name, Verdict::Holds, std::mem::replace(&mut how, "the same").to_string())
+        }
+        Said::Refuted(witness) => {
+            let mut finding = done(name, Verdict::Violated, witness.words);
+            finding.witness = witness.core.iter().map(|&place| history.show(place)).collect();
+            finding
+        }
+        Said::NotRefuted { why } | Said::Unknown { why } | Said::Unsupported { why } => {
+            done(name, Verdict::Unknown, why)
+        }
+    };
+    verdicts.into_iter().map(finding).collect()
 }
 
 /// Looks at all events for a violation of an invariant; `initial` is what a bank holds.

@@ -1,4 +1,4 @@
-//! Transactions over lists, by the checker of transactional histories.
+//! Transactions over lists and over rows, by the checker of transactional histories.
 
 use super::{Finding, Verdict};
 use crate::record::Event;
@@ -13,8 +13,8 @@ const TIME: Duration = Duration::from_secs(300);
 /// So much may be kept.
 const MEMORY: u64 = 4 << 30;
 
-/// Judges list-append transactions by a level.
-pub(super) fn appends(workload: &str, events: &[Event], isolation: &str) -> Finding {
+/// Judges transactions by a level.
+pub(super) fn transactions(workload: &str, model: Model, events: &[Event], isolation: &str) -> Finding {
     let done = |verdict, why: String| Finding::new(workload, isolation, verdict, why);
     let mut text = Vec::new();
     for event in events {
@@ -22,7 +22,7 @@ pub(super) fn appends(workload: &str, events: &[Event], isolation: &str) -> Find
             text.push(b'\n');
         }
     }
-    let history = match feed::read(&text, Model::ListAppend) {
+    let history = match feed::read(&text, model) {
         Ok(history) => history,
         Err(bad) => return done(Verdict::Unknown, format!("the history is not one: {bad}")),
     };
@@ -31,7 +31,7 @@ pub(super) fn appends(workload: &str, events: &[Event], isolation: &str) -> Find
     };
     let end = Instant::now() + TIME;
     let stop = || Instant::now() > end;
-    let report = check(&history, Model::ListAppend, &Options::default(), &mut Budget::new(&stop, MEMORY));
+    let report = check(&history, model, &Options::default(), &mut Budget::new(&stop, MEMORY));
     let names = |levels: Vec<Level>| levels.into_iter().map(Level::name).collect::<Vec<_>>().join(", ");
     let unrefuted = names(report.maximal_unrefuted());
     match report.verdict(level) {

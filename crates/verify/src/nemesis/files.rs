@@ -1,7 +1,6 @@
 //! What happens to the files of a node that does not run: an old copy comes back, bits flip.
 
 use super::{Effect, Stage};
-use crate::target::Target;
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -9,17 +8,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// How long a node may take to be whole again, before the next thing is broken.
-const WHOLE: Duration = Duration::from_secs(60);
+/// How long a node may take to be whole again; other faults may be at work meanwhile.
+const WHOLE: Duration = Duration::from_secs(90);
 /// Files smaller than this are markers, whose damage is another story: a node refuses to start with it, and says so.
 const FILE_MIN: u64 = 4096;
-/// A node of Quorate whose state failed a read stops with this, to be started again.
-const STATE_DAMAGED: i32 = 7;
 
 /// A node is stopped, its directory is copied, it runs on, is stopped again, and the old copy comes back.
 pub(super) async fn stale_disk(stage: &mut Stage<'_>) -> Result<(String, Effect), String> {
-    let (victim, who) = stage.victim().await;
-    let what = format!("{who}node {}", victim + 1);
+    // Nobody else may be behind: what is going to be forgotten here must stand at all others.
+    for at in 0..stage.cluster.len() {
+        stage.whole(at).await?;
+    }
+    let (claim, what) = stage.claim().await;
+    let victim = claim.at;
     let data = stage.cluster.places[victim].data.clone();
     let old = data.with_extension("old");
     stage.note("copy-disk", &what);
@@ -42,8 +43,8 @@ pub(super) async fn stale_disk(stage: &mut Stage<'_>) -> Result<(String, Effect)
 
 /// A node is stopped, some bits in one of its files flip, and it is started again.
 pub(super) async fn corrupt(stage: &mut Stage<'_>) -> Result<(String, Effect), String> {
-    let (victim, who) = stage.victim().await;
-    let node = format!("{who}node {}", victim + 1);
+    let (claim, node) = stage.claim().await;
+    let victim = claim.at;
     stage.note("corrupt", &node);
     stage.cluster.kill(victim).await?;
     let place = stage.cluster.places[victim].clone();
@@ -57,6 +58,7 @@ pub(super) async fn corrupt(stage: &mut Stage<'_>) -> Result<(String, Effect), S
     let file = stage.rng.pick(&files).clone();
     let bits = stage.rng.between(1, 8);
     let mut flipped = 0;
+    stage.cluster.harm(victim);
     for _ in 0..bits {
         let size = fs::metadata(&file).map_err(said(&file))?.len();
         let bit = stage.rng.below(size * 8);
@@ -79,25 +81,17 @@ pub(super) async fn corrupt(stage: &mut Stage<'_>) -> Result<(String, Effect), S
 }
 
 impl Stage<'_> {
-    async fn revision(&mut self, at: usize) -> Result<i64, String> {
+    async fn revision(&self, at: usize) -> Result<i64, String> {
         self.whole(at).await?;
         Ok(crate::target::status(&self.cluster.places[at].direct()).await?.revision)
     }
 
     /// Waits until a node serves again; one that stops in order to be started again is.
-    pub(super) async fn whole(&mut self, at: usize) -> Result<(), String> {
+    pub(super) async fn whole(&self, at: usize) -> Result<(), String> {
         let end = Instant::now() + WHOLE;
         loop {
             let Err(why) = self.cluster.serves(at).await else { return Ok(()) };
-            for (gone, status) in self.cluster.reap() {
-                let again =
-                    matches!(self.cluster.target, Target::Quorate(_)) && status.code() == Some(STATE_DAMAGED);
-                if !again {
-                    let how = crate::target::how(status);
-                    return Err(format!("node {} ended: {how}{}", gone + 1, self.cluster.tail(gone)));
-                }
-                self.cluster.start(gone)?;
-            }
+            self.cluster.revive(at)?;
             if Instant::now() > end {
                 let tail = self.cluster.tail(at);
                 return Err(format!(

@@ -19,10 +19,12 @@ const DONE: [&str; 4] = [
 /// A member is removed; in its place, with nothing of what it held, a new one is added, which gets all from the others: in
 /// half of the cases as a learner that is promoted by a request of its own.
 pub(super) async fn replace(stage: &mut Stage<'_>) -> Result<(String, Effect), String> {
-    let (victim, who) = stage.victim().await;
+    let (claim, who) = stage.claim().await;
+    let victim = claim.at;
+    stage.whole(victim).await?;
     let learner = stage.rng.chance(1, 2);
     let how = if learner { ", by a learner that is promoted" } else { "" };
-    let what = format!("{who}node {}{how}", victim + 1);
+    let what = format!("{who}{how}");
     let place = stage.cluster.places[victim].clone();
     let old = stage.says_its_id(victim).await?;
     stage.note("remove", &what);
@@ -39,7 +41,7 @@ pub(super) async fn replace(stage: &mut Stage<'_>) -> Result<(String, Effect), S
             async move { target::add_member(&url, &peer, learner).await }
         })
         .await?;
-    stage.cluster.places[victim].joins = true;
+    stage.cluster.places[victim].joins.set(true);
     stage.cluster.start(victim)?;
     if learner {
         let id = stage.says_its_id(victim).await?;
@@ -55,7 +57,7 @@ pub(super) async fn replace(stage: &mut Stage<'_>) -> Result<(String, Effect), S
 
 impl Stage<'_> {
     /// The id of a node, which may be just starting, or slow after what was done to it; a learner tells it, too.
-    async fn says_its_id(&mut self, at: usize) -> Result<u64, String> {
+    async fn says_its_id(&self, at: usize) -> Result<u64, String> {
         let end = Instant::now() + PATIENCE;
         loop {
             let why = match target::status(&self.cluster.places[at].direct()).await {
@@ -75,7 +77,7 @@ impl Stage<'_> {
     }
 
     /// Asks the other nodes in turn for a change, until one says that it is done (also: that it was).
-    async fn change<F>(&mut self, but: usize, ask: impl Fn(String) -> F) -> Result<(), String>
+    async fn change<F>(&self, but: usize, ask: impl Fn(String) -> F) -> Result<(), String>
     where
         F: Future<Output = Result<(), String>>,
     {

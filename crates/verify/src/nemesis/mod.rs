@@ -3,6 +3,10 @@
 //! A fault is not what was ordered but what was seen: a process counts as killed when it is gone by the signal, as frozen when
 //! the kernel shows it stopped, a link as cut when bytes were held back on it. A run in which a nemesis did nothing has shown
 //! nothing, and fails.
+//!
+//! Faults may overlap. Each has the nodes that it works on to itself, and a layer of rules of its own on the links. What makes a
+//! node forget is never done twice at once, and an old disk never comes back while anything else is broken: a system that
+//! promises to bear the loss of one node may lose what was confirmed where two are lost.
 
 mod files;
 mod members;
@@ -10,15 +14,17 @@ mod network;
 mod ordered;
 mod process;
 
-use crate::clock;
 use crate::process::Process;
 use crate::record::Event;
-use crate::target::Cluster;
+use crate::target::{Claim, Cluster};
+use crate::{catalog, clock};
 use quorate_base::Rng;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::sync::{Mutex, RwLock};
 use tokio::time::sleep;
 
 /// One fault, when it was over.
@@ -60,26 +66,39 @@ impl Effect {
     }
 }
 
-/// All that a nemesis works on.
+/// All that a nemesis works on. Several may be at work at once, each on a stage of its own.
 pub(crate) struct Stage<'a> {
     /// The nodes and links.
-    pub(crate) cluster: &'a mut Cluster,
+    pub(crate) cluster: &'a Cluster,
     /// The client processes.
     pub(crate) clients: &'a [Process],
     /// Which of them use a lock, and where they write down what they do.
     pub(crate) lockers: &'a [(usize, PathBuf)],
     /// Chance.
-    pub(crate) rng: &'a mut Rng,
+    pub(crate) rng: Rng,
     /// The events that go into every history.
-    pub(crate) events: &'a mut Vec<Event>,
+    pub(crate) events: &'a RefCell<Vec<Event>>,
     /// How long a fault may hold at most.
     pub(crate) longest: Duration,
+    /// What only one at a time may do.
+    pub(crate) turns: &'a Turns,
 }
 
-impl Stage<'_> {
+/// What does not go together.
+#[derive(Default)]
+pub(crate) struct Turns {
+    /// Held to write by a fault that must be alone, to read by the others.
+    alone: RwLock<()>,
+    /// Held by a fault after which a node has less than it confirmed: a second one would be one too many.
+    forgets: Mutex<()>,
+    /// Held by whoever stops a client that holds a lock.
+    holder: Mutex<()>,
+}
+
+impl<'a> Stage<'a> {
     /// Writes down that a fault begins or ends.
-    fn note(&mut self, f: &str, what: &str) {
-        self.events.push(Event::nemesis(clock::now(), f, json!(what)));
+    fn note(&self, f: &str, what: &str) {
+        self.events.borrow_mut().push(Event::nemesis(clock::now(), f, json!(what)));
     }
 
     /// Lets a fault stand for a while.
@@ -98,10 +117,51 @@ impl Stage<'_> {
         }
         (self.rng.below(self.cluster.len() as u64) as usize, "")
     }
+
+    /// A victim that no other fault works on; waits for one.
+    async fn claim(&mut self) -> (Claim<'a>, String) {
+        loop {
+            let (victim, who) = self.victim().await;
+            if let Some(claim) = self.cluster.claim(victim) {
+                return (claim, format!("{who}node {}", victim + 1));
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// All nodes that no other fault works on, and at least one.
+    async fn claim_all(&mut self) -> (Vec<Claim<'a>>, String) {
+        let cluster = self.cluster;
+        let all: Vec<Claim<'a>> = (0..cluster.len()).filter_map(|at| cluster.claim(at)).collect();
+        if all.is_empty() {
+            let (claim, what) = self.claim().await;
+            return (vec![claim], what);
+        }
+        let what = if all.len() == cluster.len() { "all nodes".into() } else { named(&all) };
+        (all, what)
+    }
 }
 
-/// One fault of a nemesis, from its beginning to its end.
+/// Several nodes in words.
+fn named(claims: &[Claim<'_>]) -> String {
+    let numbers: Vec<String> = claims.iter().map(|claim| (claim.at + 1).to_string()).collect();
+    format!("nodes {}", numbers.join(", "))
+}
+
+/// One fault of a nemesis, from its beginning to its end. It waits until what must not be at the same time is over.
 pub(crate) async fn fault(nemesis: &str, stage: &mut Stage<'_>) -> Result<Fault, String> {
+    let turns = stage.turns;
+    let _alone;
+    let _together;
+    if catalog::is_alone(nemesis) {
+        _alone = turns.alone.write().await;
+    } else {
+        _together = turns.alone.read().await;
+    }
+    let _forgets;
+    if catalog::forgets(nemesis) {
+        _forgets = turns.forgets.lock().await;
+    }
     let begin = clock::now();
     let (what, effect) = match nemesis {
         "kill" => process::kill(stage).await?,
@@ -117,6 +177,7 @@ pub(crate) async fn fault(nemesis: &str, stage: &mut Stage<'_>) -> Result<Fault,
         "power-loss" => ordered::power_loss(stage).await?,
         "clock" => ordered::clock(stage).await?,
         "disk" => ordered::disk(stage).await?,
+        "full" => ordered::full(stage).await?,
         "slow" => network::slow(stage).await?,
         other => return Err(format!("no nemesis is called {other}")),
     };

@@ -30,24 +30,24 @@ pub(super) async fn partition(stage: &mut Stage<'_>) -> Result<(String, Effect),
     let shape = *stage.rng.pick(&SHAPES);
     let rule = if stage.rng.chance(2, 3) { Rule::Stall } else { Rule::Reset };
     let how = if rule == Rule::Stall { "stalled" } else { "reset" };
-    let before = stage.cluster.net.done();
+    let net = stage.cluster.net.cut();
     let (cuts, words) = cuts(stage, shape).await;
     let what = format!("{words}, {how}");
     stage.note("partition", &what);
     let times = if matches!(shape, Shape::Flapping) { 4 } else { 1 };
     for time in 0..times {
         if time > 0 {
-            stage.cluster.net.heal();
+            net.heal();
             stage.hold(100, 600).await;
         }
         for &(from, to) in &cuts {
-            stage.cluster.net.set(from, to, rule);
+            net.set(from, to, rule);
         }
         if times > 1 { stage.hold(200, 1500).await } else { stage.hold(1500, 8000).await }
     }
-    stage.cluster.net.heal();
+    net.heal();
     stage.note("heal", &what);
-    let done = stage.cluster.net.done().since(before);
+    let done = net.done();
     Ok((what, Effect::new(done.held + done.broken, done.words())))
 }
 
@@ -122,24 +122,24 @@ pub(super) async fn slow(stage: &mut Stage<'_>) -> Result<(String, Effect), Stri
     } else {
         format!("links of {who}node {} {how}", victim + 1)
     };
-    let before = stage.cluster.net.done();
+    let net = stage.cluster.net.cut();
     stage.note("slow", &what);
     for a in 0..nodes {
         for b in (0..nodes).filter(|&b| b != a) {
             if everywhere || a == victim || b == victim {
-                stage.cluster.net.set(End::Node(a), End::Node(b), rule);
+                net.set(End::Node(a), End::Node(b), rule);
             }
         }
     }
     if !everywhere {
         for client in 0..stage.clients.len() {
-            stage.cluster.net.set(End::Client(client), End::Node(victim), rule);
+            net.set(End::Client(client), End::Node(victim), rule);
         }
     }
     stage.hold(1500, 8000).await;
-    stage.cluster.net.heal();
+    net.heal();
     stage.note("fast", &what);
-    let done = stage.cluster.net.done().since(before);
+    let done = net.done();
     Ok((what, Effect::new(done.delayed, done.words())))
 }
 

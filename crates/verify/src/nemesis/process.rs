@@ -1,6 +1,6 @@
 //! Processes that are killed, and processes that stand still.
 
-use super::{Effect, Stage};
+use super::{Effect, Stage, named};
 use crate::clock;
 use crate::op::Kind;
 use crate::record::Event;
@@ -20,19 +20,19 @@ const NEWEST: u64 = 4096;
 /// process forgets, not what a disk does.
 pub(super) async fn kill(stage: &mut Stage<'_>) -> Result<(String, Effect), String> {
     let (victims, what) = if stage.rng.chance(1, 6) {
-        ((0..stage.cluster.len()).collect(), "all nodes".to_string())
+        stage.claim_all().await
     } else {
-        let (victim, who) = stage.victim().await;
-        (vec![victim], format!("{who}node {}", victim + 1))
+        let (victim, what) = stage.claim().await;
+        (vec![victim], what)
     };
     stage.note("kill", &what);
     let mut killed = 0;
-    for &victim in &victims {
-        killed += u64::from(stage.cluster.kill(victim).await?);
+    for victim in &victims {
+        killed += u64::from(stage.cluster.kill(victim.at).await?);
     }
     stage.hold(50, 4000).await;
-    for &victim in &victims {
-        stage.cluster.start(victim)?;
+    for victim in &victims {
+        stage.cluster.start(victim.at)?;
     }
     stage.note("restart", &what);
     Ok((what, Effect::new(killed, format!("{killed} processes gone by the signal"))))
@@ -41,21 +41,20 @@ pub(super) async fn kill(stage: &mut Stage<'_>) -> Result<(String, Effect), Stri
 /// One node, or a majority, by SIGSTOP: its connections stay, its clock goes on, and it knows of nothing.
 pub(super) async fn pause(stage: &mut Stage<'_>) -> Result<(String, Effect), String> {
     let nodes = stage.cluster.len();
-    let (first, who) = stage.victim().await;
+    let (first, mut what) = stage.claim().await;
     let mut victims = vec![first];
-    let mut what = format!("{who}node {}", first + 1);
     if nodes > 2 && stage.rng.chance(1, 4) {
-        victims.extend((1..=nodes / 2).map(|step| (first + step) % nodes));
-        what =
-            format!("nodes {}", victims.iter().map(|v| (v + 1).to_string()).collect::<Vec<_>>().join(", "));
+        let first = victims[0].at;
+        victims.extend((1..=nodes / 2).filter_map(|step| stage.cluster.claim((first + step) % nodes)));
+        what = named(&victims);
     }
     stage.note("pause", &what);
-    for &victim in &victims {
-        stage.cluster.freeze(victim).await?;
+    for victim in &victims {
+        stage.cluster.freeze(victim.at).await?;
     }
     stage.hold(300, 6000).await;
-    for &victim in &victims {
-        stage.cluster.thaw(victim).await?;
+    for victim in &victims {
+        stage.cluster.thaw(victim.at).await?;
     }
     stage.note("resume", &what);
     let frozen = victims.len() as u64;
@@ -64,6 +63,7 @@ pub(super) async fn pause(stage: &mut Stage<'_>) -> Result<(String, Effect), Str
 
 /// A client that holds a lock and is between its read and its write stands still until its lease is over for long.
 pub(super) async fn pause_holder(stage: &mut Stage<'_>) -> Result<(String, Effect), String> {
+    let _turn = stage.turns.holder.lock().await;
     let end = Instant::now() + LOOK;
     let (client, file) = loop {
         let inside = stage.lockers.iter().find(|(_, file)| is_inside(file));

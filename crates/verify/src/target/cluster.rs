@@ -3,10 +3,12 @@
 use super::{Place, Target, status};
 use crate::door::prepare_postgres;
 use crate::link::{End, Net, free_ports};
-use crate::process::Process;
-use crate::standing::Standing;
+use crate::plan::{BadPlan, Plan};
+use crate::process::{self, Process};
+use crate::run::Trouble;
+use crate::standing::{self, Standing};
 use rustix::process::Signal;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -16,6 +18,8 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
+/// A node of Quorate whose state failed a read stops with this, to be started again.
+const STATE_DAMAGED: i32 = 7;
 /// How long a node may take to stop in order.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -32,8 +36,36 @@ pub(crate) struct Cluster {
     /// Where nodes listen for orders to fail, if they do: sockets have short names.
     orders: PathBuf,
     token: String,
-    processes: Vec<Option<Process>>,
-    frozen: Vec<bool>,
+    processes: RefCell<Vec<Option<Process>>>,
+    /// Nodes that a fault works on: each is one fault's at a time.
+    claimed: RefCell<Vec<bool>>,
+    excuses: RefCell<Vec<Excuse>>,
+    /// The processes of a system that was not started here, each with its start time; nothing for one that is gone.
+    foreign: RefCell<Vec<Option<(u32, u64)>>>,
+}
+
+/// Why a node may end by itself.
+#[derive(Clone, Copy, Debug, Default)]
+struct Excuse {
+    /// Its files were harmed: it asks to be started again when it meets that, maybe late.
+    files: bool,
+    /// Its disk fails just now.
+    disk: bool,
+    /// How often it did.
+    used: u64,
+}
+
+/// A node that one fault has to itself until this is dropped.
+pub(crate) struct Claim<'a> {
+    cluster: &'a Cluster,
+    /// The node, from 0.
+    pub(crate) at: usize,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.cluster.claimed.borrow_mut()[self.at] = false;
+    }
 }
 
 impl Cluster {
@@ -66,17 +98,59 @@ impl Cluster {
                 peer,
                 client_proxy,
                 peer_proxy,
-                joins: false,
+                joins: Cell::new(false),
                 data: report.join("data").join(&name),
                 log: report.join("logs").join(format!("{name}.log")),
+                endpoint: None,
             });
             target.initialize(&places[at]).map_err(io::Error::other)?;
         }
         let orders = std::env::temp_dir().join(format!("quorate-{token}"));
         standing.borrow_mut().directory(&orders)?;
         std::fs::create_dir_all(&orders)?;
-        let processes = (0..nodes).map(|_| None).collect();
-        Ok(Self { target, places, net, standing, orders, token, processes, frozen: vec![false; nodes] })
+        let processes = RefCell::new((0..nodes).map(|_| None).collect());
+        let claimed = RefCell::new(vec![false; nodes]);
+        let excuses = RefCell::new(vec![Excuse::default(); nodes]);
+        Ok(Self {
+            target,
+            places,
+            net,
+            standing,
+            orders,
+            token,
+            processes,
+            claimed,
+            excuses,
+            foreign: RefCell::default(),
+        })
+    }
+
+    /// A system that runs already, by its processes and where clients reach them.
+    pub(crate) fn attach(plan: &Plan, standing: Rc<RefCell<Standing>>) -> Result<Self, Trouble> {
+        let mut cluster = Self::prepare(Target::Running, 0, &plan.report, standing)?;
+        for (&pid, endpoint) in plan.pids.iter().zip(&plan.endpoints) {
+            let start =
+                process::start_of(pid).map_err(|why| BadPlan::new(why, "name processes of your own"))?;
+            let id = cluster.places.len() as u64 + 1;
+            cluster.standing.borrow_mut().foreign(pid, start, &format!("node {id}"))?;
+            cluster.foreign.borrow_mut().push(Some((pid, start)));
+            cluster.places.push(Place {
+                id,
+                client: 0,
+                peer: 0,
+                client_proxy: 0,
+                peer_proxy: 0,
+                joins: Cell::new(false),
+                data: plan.report.join("data"),
+                log: plan.report.join("logs").join("none"),
+                endpoint: Some(endpoint.clone()),
+            });
+        }
+        let nodes = cluster.len();
+        *cluster.processes.borrow_mut() = (0..nodes).map(|_| None).collect();
+        *cluster.claimed.borrow_mut() = vec![false; nodes];
+        *cluster.excuses.borrow_mut() = vec![Excuse::default(); nodes];
+        Ok(cluster)
     }
 
     /// How many nodes there are.
@@ -89,13 +163,60 @@ impl Cluster {
         self.orders.join(format!("n{}", at + 1))
     }
 
+    /// Takes a node for one fault, if none has it.
+    pub(crate) fn claim(&self, at: usize) -> Option<Claim<'_>> {
+        let free = !std::mem::replace(&mut self.claimed.borrow_mut()[at], true);
+        free.then(|| Claim { cluster: self, at })
+    }
+
+    /// True while a fault works on a node.
+    pub(crate) fn is_claimed(&self, at: usize) -> bool {
+        self.claimed.borrow()[at]
+    }
+
+    /// The files of a node were harmed.
+    pub(crate) fn harm(&self, at: usize) {
+        self.excuses.borrow_mut()[at].files = true;
+    }
+
+    /// The disk of a node fails from now on, or no longer.
+    pub(crate) fn bad_disk(&self, at: usize, bad: bool) {
+        self.excuses.borrow_mut()[at].disk = bad;
+    }
+
+    /// How often a node has ended by itself and had an excuse.
+    pub(crate) fn excused(&self, at: usize) -> u64 {
+        self.excuses.borrow()[at].used
+    }
+
+    /// Starts a node again that ended by itself and has an excuse; the error is of one that has none.
+    pub(crate) fn revive(&self, at: usize) -> Result<(), String> {
+        if let Some(slot) = self.foreign.borrow_mut().get_mut(at)
+            && let Some((pid, start)) = *slot
+            && standing::start_time(pid) != Some(start)
+        {
+            *slot = None;
+            return Err(format!("node {} (pid {pid}) is gone", at + 1));
+        }
+        let Some(status) = self.reap(at) else { return Ok(()) };
+        let Excuse { files, disk, .. } = self.excuses.borrow()[at];
+        let asks = matches!(self.target, Target::Quorate(_)) && status.code() == Some(STATE_DAMAGED);
+        let excused = disk || files && asks;
+        if excused {
+            self.excuses.borrow_mut()[at].used += 1;
+        }
+        // Without it nothing more would be seen of this node.
+        self.start(at)?;
+        if excused { Ok(()) } else { Err(format!("node {} ended: {}{}", at + 1, how(status), self.tail(at))) }
+    }
+
     /// Starts a node on what it left. Nothing happens where it runs.
-    pub(crate) fn start(&mut self, at: usize) -> Result<(), String> {
-        if self.processes[at].is_some() {
+    pub(crate) fn start(&self, at: usize) -> Result<(), String> {
+        if self.processes.borrow()[at].is_some() {
             return Ok(());
         }
         let place = &self.places[at];
-        let mut command = self.target.command(&self.places, at, &self.token);
+        let Some(mut command) = self.target.command(&self.places, at, &self.token) else { return Ok(()) };
         command.env("QUORATE_FAULTS", self.socket(at));
         let log = OpenOptions::new().create(true).append(true).open(&place.log);
         let log = log.and_then(|log| Ok((log.try_clone()?, log)));
@@ -105,50 +226,49 @@ impl Cluster {
         let process = Process::start(&mut command, &what, &mut self.standing.borrow_mut());
         let process = process.map_err(|e| e.to_string())?;
         self.net.process(process.pid(), End::Node(at));
-        self.processes[at] = Some(process);
-        self.frozen[at] = false;
+        self.processes.borrow_mut()[at] = Some(process);
         Ok(())
     }
 
     /// Kills a node, and waits until it is gone. True if it ran, and it was this that ended it.
-    pub(crate) async fn kill(&mut self, at: usize) -> Result<bool, String> {
-        match self.processes[at].take() {
+    pub(crate) async fn kill(&self, at: usize) -> Result<bool, String> {
+        let process = self.processes.borrow_mut()[at].take();
+        match process {
             Some(mut process) => process.kill().await,
             None => Ok(false),
         }
     }
 
     /// Freezes a node, and sees that it is.
-    pub(crate) async fn freeze(&mut self, at: usize) -> Result<(), String> {
-        let process = self.processes[at].as_ref().ok_or_else(|| format!("node {} does not run", at + 1))?;
-        self.frozen[at] = true;
-        process.freeze().await
+    pub(crate) async fn freeze(&self, at: usize) -> Result<(), String> {
+        self.standing_still(at, true).await
     }
 
     /// Lets a frozen node go on.
-    pub(crate) async fn thaw(&mut self, at: usize) -> Result<(), String> {
-        if std::mem::take(&mut self.frozen[at])
-            && let Some(process) = &self.processes[at]
-        {
-            process.thaw().await?;
-        }
-        Ok(())
+    pub(crate) async fn thaw(&self, at: usize) -> Result<(), String> {
+        self.standing_still(at, false).await
     }
 
-    /// Nodes that ended without being told to, and how. They are started again by [`heal`](Self::heal).
-    pub(crate) fn reap(&mut self) -> Vec<(usize, ExitStatus)> {
-        let mut gone = Vec::new();
-        for (at, slot) in self.processes.iter_mut().enumerate() {
-            if let Some(status) = slot.as_mut().and_then(Process::ended) {
-                *slot = None;
-                gone.push((at, status));
-            }
+    async fn standing_still(&self, at: usize, stop: bool) -> Result<(), String> {
+        let foreign = self.foreign.borrow().get(at).copied().flatten().map(|(pid, _)| pid);
+        let pid = foreign.or_else(|| self.processes.borrow()[at].as_ref().map(Process::pid));
+        match pid {
+            Some(pid) => process::still(pid, stop).await.map_err(|why| format!("node {}: {why}", at + 1)),
+            None if stop => Err(format!("node {} does not run", at + 1)),
+            None => Ok(()),
         }
-        gone
+    }
+
+    /// How a node ended without being told to, if it did.
+    fn reap(&self, at: usize) -> Option<ExitStatus> {
+        let slot = &mut self.processes.borrow_mut()[at];
+        let status = slot.as_mut().and_then(Process::ended)?;
+        *slot = None;
+        Some(status)
     }
 
     /// Ends all that was done to nodes and links.
-    pub(crate) async fn heal(&mut self) -> Result<(), String> {
+    pub(crate) async fn heal(&self) -> Result<(), String> {
         self.net.heal();
         for at in 0..self.len() {
             self.thaw(at).await?;
@@ -158,17 +278,20 @@ impl Cluster {
     }
 
     /// Stops all in order.
-    pub(crate) async fn stop(&mut self) {
-        for process in self.processes.iter().flatten() {
-            let _ = process.signal(Signal::CONT);
+    pub(crate) async fn stop(&self) {
+        let foreign = self.foreign.borrow().len();
+        for at in 0..foreign {
+            let _ = self.thaw(at).await;
+        }
+        let mut processes: Vec<Process> =
+            self.processes.borrow_mut().iter_mut().filter_map(Option::take).collect();
+        for process in &processes {
+            let _ = process::still(process.pid(), false).await;
             let _ = process.signal(Signal::TERM);
         }
-        for slot in &mut self.processes {
-            if let Some(process) = slot {
-                let _ = process.wait(STOP_PATIENCE).await;
-            }
-            // What does not stop is killed by this.
-            *slot = None;
+        for process in &mut processes {
+            // What does not stop is killed when it is dropped.
+            let _ = process.wait(STOP_PATIENCE).await;
         }
     }
 
@@ -178,13 +301,11 @@ impl Cluster {
     }
 
     /// Waits until every node answers a linearizable read of its own.
-    pub(crate) async fn serving(&mut self, patience: Duration) -> Result<(), String> {
+    pub(crate) async fn serving(&self, patience: Duration) -> Result<(), String> {
         let end = Instant::now() + patience;
         for at in 0..self.len() {
             while let Err(why) = self.serves(at).await {
-                if let Some((gone, status)) = self.reap().first() {
-                    return Err(format!("node {} ended: {}{}", gone + 1, how(*status), self.tail(*gone)));
-                }
+                self.revive(at)?;
                 if Instant::now() > end {
                     let s = patience.as_secs();
                     return Err(format!(

@@ -4,10 +4,11 @@ mod cluster;
 mod postgres;
 mod status;
 
-pub(crate) use cluster::{Cluster, how, leader};
-pub(crate) use status::{add_member, hash, promote_member, remove_member, status, transfer};
+pub(crate) use cluster::{Claim, Cluster, how, leader};
+pub(crate) use status::{add_member, hash, promote_member, remove, remove_member, status, transfer};
 
 use crate::plan::{BadPlan, Plan};
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -20,6 +21,8 @@ pub(crate) enum Target {
     Etcd(PathBuf),
     /// PostgreSQL, by the directory of its programs.
     Postgres(PathBuf),
+    /// One that runs already, and speaks etcd's protocol.
+    Running,
 }
 
 /// Where a node lives. Others reach it through proxies alone.
@@ -36,16 +39,21 @@ pub(crate) struct Place {
     /// Where the other nodes connect.
     pub(crate) peer_proxy: u16,
     /// It was removed and added again: it joins what is there in place of beginning it.
-    pub(crate) joins: bool,
+    pub(crate) joins: Cell<bool>,
     /// Its data.
     pub(crate) data: PathBuf,
     /// All that it says.
     pub(crate) log: PathBuf,
+    /// Where everybody connects to a node that was not started here; the ports mean nothing then.
+    pub(crate) endpoint: Option<String>,
 }
 
 impl Place {
     /// The URL for clients.
     pub(crate) fn url(&self) -> String {
+        if let Some(endpoint) = &self.endpoint {
+            return endpoint.clone();
+        }
         format!("http://127.0.0.1:{}", self.client_proxy)
     }
 
@@ -56,6 +64,9 @@ impl Place {
 
     /// The URL on which no fault lies.
     pub(crate) fn direct(&self) -> String {
+        if let Some(endpoint) = &self.endpoint {
+            return endpoint.clone();
+        }
         format!("http://127.0.0.1:{}", self.client)
     }
 }
@@ -63,6 +74,9 @@ impl Place {
 impl Target {
     /// The plan's.
     pub(crate) fn of(plan: &Plan) -> Result<Self, BadPlan> {
+        if !plan.pids.is_empty() {
+            return Ok(Self::Running);
+        }
         let binary = plan.binary.clone();
         match plan.target.as_str() {
             "quorate" => {
@@ -111,15 +125,15 @@ impl Target {
     pub(crate) fn initialize(&self, place: &Place) -> Result<(), String> {
         match self {
             Self::Postgres(programs) => postgres::initialize(programs, place),
-            Self::Quorate(_) | Self::Etcd(_) => Ok(()),
+            Self::Quorate(_) | Self::Etcd(_) | Self::Running => Ok(()),
         }
     }
 
-    /// The command line of node `at` (from 0).
-    pub(crate) fn command(&self, places: &[Place], at: usize, token: &str) -> Command {
+    /// The command line of node `at` (from 0), unless it is not started here.
+    pub(crate) fn command(&self, places: &[Place], at: usize, token: &str) -> Option<Command> {
         let me = &places[at];
         let all = |each: &dyn Fn(&Place) -> String| places.iter().map(each).collect::<Vec<_>>().join(",");
-        match self {
+        Some(match self {
             Self::Quorate(program) => {
                 let mut command = Command::new(program);
                 command
@@ -127,7 +141,7 @@ impl Target {
                     .arg(&me.data)
                     .args(["--etcd", &format!("127.0.0.1:{}", me.client)])
                     .args(["--peer", &format!("127.0.0.1:{}", me.peer)]);
-                if me.joins {
+                if me.joins.get() {
                     let others = places.iter().filter(|place| place.id != me.id).map(Place::direct);
                     command
                         .args(["--join", &others.collect::<Vec<_>>().join(",")])
@@ -142,6 +156,7 @@ impl Target {
                 command
             }
             Self::Postgres(programs) => postgres::command(programs, me),
+            Self::Running => return None,
             Self::Etcd(program) => {
                 let peer = |port: u16| format!("http://127.0.0.1:{port}");
                 let mut command = Command::new(program);
@@ -152,11 +167,11 @@ impl Target {
                     .args(["--listen-peer-urls", &peer(me.peer)])
                     .args(["--initial-advertise-peer-urls", &peer(me.peer_proxy)])
                     .args(["--initial-cluster", &all(&|n| format!("n{}={}", n.id, peer(n.peer_proxy)))])
-                    .args(["--initial-cluster-state", if me.joins { "existing" } else { "new" }])
+                    .args(["--initial-cluster-state", if me.joins.get() { "existing" } else { "new" }])
                     .args(["--initial-cluster-token", token]);
                 command
             }
-        }
+        })
     }
 }
 

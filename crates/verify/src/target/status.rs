@@ -1,5 +1,6 @@
 //! Questions about a node itself, over etcd's protocol and past all proxies.
 
+use crate::door::end_of;
 use quorate_proto::etcdserverpb as pb;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -39,6 +40,16 @@ pub(crate) async fn hash(url: &str, revision: i64) -> Result<u32, String> {
     let mut client = client(url)?;
     let reply = timeout(Duration::from_secs(60), client.hash_kv(pb::HashKvRequest { revision })).await;
     Ok(reply.map_err(|_| "no answer")?.map_err(|s| s.message().to_string())?.into_inner().hash)
+}
+
+/// Removes all keys that begin so.
+pub(crate) async fn remove(url: &str, prefix: &str) -> Result<(), String> {
+    let endpoint = Endpoint::from_shared(url.to_string()).map_err(|e| e.to_string())?;
+    let channel = endpoint.connect_timeout(PATIENCE).connect_lazy();
+    let key: bytes::Bytes = prefix.to_string().into();
+    let request = pb::DeleteRangeRequest { range_end: end_of(&key), key, ..Default::default() };
+    let reply = timeout(CHANGE, pb::kv_client::KvClient::new(channel).delete_range(request)).await;
+    reply.map_err(|_| "no answer")?.map(|_| ()).map_err(|s| s.message().to_string())
 }
 
 /// Asks the leader at this URL to hand over to the member of this id.

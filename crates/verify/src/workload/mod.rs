@@ -4,9 +4,11 @@
 //! Each workload is the smallest one that shows a promise being broken: see [`crate::catalog`] for what each is for.
 
 mod append;
+mod predicate;
 mod register;
 mod set;
 mod small;
+mod watch;
 
 pub(crate) use small::{ACCOUNTS, BALANCE};
 
@@ -24,6 +26,8 @@ pub(crate) struct Seat {
     pub(crate) clients: u64,
     /// The run's seed.
     pub(crate) seed: u64,
+    /// The store's revision when the run began.
+    pub(crate) from: i64,
 }
 
 impl Seat {
@@ -47,26 +51,28 @@ pub(crate) fn generator(name: &str, seat: &Seat) -> Option<Box<dyn Workload>> {
     Some(match name {
         "register" => Box::new(register::Registers::new(seat)),
         "append" => Box::new(append::Appends::new(seat)),
+        "predicate" => Box::new(predicate::Rows::new(seat)),
         "set" => Box::new(set::Adds::new(seat)),
         "ids" => Box::new(small::Ids),
         "bank" => Box::new(small::Bank::new(seat)),
         "lease" => Box::new(small::Leases::new(seat)),
         "lock" | "lock-guarded" | "lock-fenced" => Box::new(small::Lock::new(seat)),
         "stale" => Box::new(small::Stale::new(seat)),
-        "watch" => Box::new(small::Watch::new(seat)),
+        "watch" => Box::new(watch::Watch::new(seat)),
         _ => return None,
     })
 }
 
-/// What is asked at every node once all is healed, given what happened.
-pub(crate) fn finals(name: &str, events: &[Event]) -> Vec<Op> {
+/// What is asked at every node once all is healed, given what happened; `from` is the revision at which the run began.
+pub(crate) fn finals(name: &str, events: &[Event], from: i64) -> Vec<Op> {
     match name {
         "register" => register::finals(events),
         "append" => append::finals(events),
+        "predicate" => predicate::finals(events),
         "set" => set::finals(events),
         "bank" => vec![Op::new("read-bank", serde_json::Value::Null, serde_json::Value::Null)],
         "lease" => small::lease_finals(events),
-        "watch" => small::watch_finals(events),
+        "watch" => watch::finals(from),
         _ => Vec::new(),
     }
 }

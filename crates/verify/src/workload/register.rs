@@ -77,7 +77,7 @@ mod tests {
         let mut seen = BTreeSet::new();
         let mut kinds = BTreeMap::<String, u64>::new();
         for client in 0..3 {
-            let mut part = Registers::new(&Seat { client, clients: 3, seed: 7 });
+            let mut part = Registers::new(&Seat { client, clients: 3, seed: 7, from: 0 });
             for ms in 0..2000 {
                 let Some(op) = part.next(ms * 20) else { continue };
                 let value = if op.f == "cas" { op.value[1].clone() } else { op.value.clone() };

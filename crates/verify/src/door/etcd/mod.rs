@@ -2,10 +2,12 @@
 
 mod append;
 mod lease;
+mod rows;
 mod watch;
 mod whole;
 
 pub(crate) use lease::Strength;
+pub(crate) use whole::end_of;
 
 use crate::op::{Ended, Kind, Op};
 use bytes::Bytes;
@@ -115,7 +117,7 @@ impl Etcd {
             "read" => self.read(channel, op, false).await,
             "stale-read" => self.read(channel, op, true).await,
             "write" if op.value.is_null() => self.delete(channel, op).await,
-            "write" => self.write(channel, op).await,
+            "write" | "put" => self.write(channel, op).await,
             "cas" => self.cas(channel, op).await,
             "add" => self.add(channel, op).await,
             "read-set" => self.read_set(channel, op).await,
@@ -128,9 +130,11 @@ impl Etcd {
             "acquire" => self.acquire(channel).await,
             "update" => self.update(channel, op).await,
             "release" => self.release(channel).await,
+            "delete" => self.delete_counted(channel, op).await,
+            "txn" if op.value[0][0] == "put" => self.put_all(channel, op).await,
             "txn" => self.txn(channel, op).await,
+            "rows" => self.rows(channel, op).await,
             "watch" => self.watch(channel, op).await,
-            "write-both" => self.write_both(channel, op).await,
             other => Ended::failed(format!("this door knows no {other}")),
         }
     }
@@ -178,13 +182,19 @@ impl Etcd {
         }
     }
 
+    /// A deletion as a write of nothing.
     async fn delete(&self, channel: Channel, op: &Op) -> Ended {
+        let ended = self.delete_counted(channel, op).await;
+        // Where nothing was deleted there is no revision of it.
+        let version = ended.version.filter(|_| ended.value != 0);
+        if ended.kind == Kind::Ok { Ended::ok(Value::Null, version) } else { ended }
+    }
+
+    /// A deletion; the result is how many keys went.
+    async fn delete_counted(&self, channel: Channel, op: &Op) -> Ended {
         let request = pb::DeleteRangeRequest { key: self.key(&op.key), ..Default::default() };
         match self.within(kv(channel).delete_range(request)).await {
-            // Where nothing was deleted there is no revision of it.
-            Ok(reply) => {
-                Ended::ok(Value::Null, revision(reply.header.as_ref()).filter(|_| reply.deleted > 0))
-            }
+            Ok(reply) => Ended::ok(reply.deleted, revision(reply.header.as_ref())),
             Err(trouble) => trouble.of_write(),
         }
     }

@@ -112,9 +112,9 @@ impl Etcd {
     }
 
     /// Several keys in one step.
-    pub(super) async fn write_both(&self, channel: Channel, op: &Op) -> Ended {
-        let pairs = op.value.as_array().map_or(&[][..], Vec::as_slice);
-        let puts = pairs.iter().map(|pair| put(&self.key(&pair[0]), &pair[1])).collect();
+    pub(super) async fn put_all(&self, channel: Channel, op: &Op) -> Ended {
+        let steps = op.value.as_array().map_or(&[][..], Vec::as_slice);
+        let puts = steps.iter().map(|step| put(&self.key(&step[1]), &step[2])).collect();
         let request = pb::TxnRequest { compare: vec![], success: puts, failure: vec![] };
         match self.within(kv(channel).txn(request)).await {
             Ok(reply) => Ended::ok(op.value.clone(), revision(reply.header.as_ref())),
@@ -124,7 +124,7 @@ impl Etcd {
 }
 
 /// The end of the range of all keys that begin so.
-pub(super) fn end_of(prefix: &Bytes) -> Bytes {
+pub(crate) fn end_of(prefix: &Bytes) -> Bytes {
     let mut end = prefix.to_vec();
     // Our prefixes end in a letter or a slash.
     if let Some(last) = end.last_mut() {

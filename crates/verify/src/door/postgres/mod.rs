@@ -2,8 +2,10 @@
 //!
 //! A transaction that failed before its COMMIT was sent did not happen. One whose COMMIT has no answer is of unknown outcome.
 
+mod steps;
+
 use crate::op::{Ended, Op};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -26,6 +28,8 @@ pub(crate) struct Postgres {
 enum Trouble {
     /// The server says so.
     Refused(String),
+    /// What it met says that it is not to be done.
+    Met,
     /// The connection broke, or nothing came in time.
     Lost(String),
 }
@@ -34,6 +38,7 @@ impl Trouble {
     fn words(self) -> String {
         match self {
             Self::Refused(why) | Self::Lost(why) => why,
+            Self::Met => "refused".into(),
         }
     }
 }
@@ -52,9 +57,6 @@ impl Postgres {
 
     /// Does it.
     pub(crate) async fn perform(&mut self, op: &Op) -> Ended {
-        if op.f != "txn" {
-            return Ended::failed(format!("this door knows no {}", op.f));
-        }
         let session = match self.session.take() {
             Some(session) => Ok(session),
             None => match timeout(self.patience, Session::open(self.port)).await {
@@ -66,14 +68,18 @@ impl Postgres {
             Ok(session) => session,
             Err(trouble) => return Ended::failed(trouble.words()),
         };
-        let steps = timeout(self.patience, session.steps(&self.isolation, op)).await;
+        let steps = timeout(self.patience, session.transaction(&self.isolation, op)).await;
         let result = match steps {
             Ok(Ok(result)) => result,
-            Ok(Err(Trouble::Refused(why))) => {
-                if session.query("ROLLBACK").await.is_ok() {
+            Ok(Err(trouble @ (Trouble::Refused(_) | Trouble::Met))) => {
+                if let Ok(Ok(_)) = timeout(self.patience, session.query("ROLLBACK")).await {
                     self.session = Some(session);
                 }
-                return Ended::failed(why);
+                return if matches!(trouble, Trouble::Met) {
+                    Ended::refused(None)
+                } else {
+                    Ended::failed(trouble.words())
+                };
             }
             // Without its connection the server gives the transaction up.
             Ok(Err(Trouble::Lost(why))) => return Ended::failed(why),
@@ -84,11 +90,11 @@ impl Postgres {
                 self.session = Some(session);
                 Ended::ok(result, None)
             }
-            Ok(Err(Trouble::Refused(why))) => {
-                self.session = Some(session);
-                Ended::failed(why)
-            }
             Ok(Err(Trouble::Lost(why))) => Ended::unknown(why),
+            Ok(Err(refused)) => {
+                self.session = Some(session);
+                Ended::failed(refused.words())
+            }
             Err(_) => Ended::unknown("no answer in time"),
         }
     }
@@ -113,29 +119,9 @@ impl Session {
     }
 
     /// All but the COMMIT: the operation's value, with what was read.
-    async fn steps(&mut self, isolation: &str, op: &Op) -> Result<Value, Trouble> {
+    async fn transaction(&mut self, isolation: &str, op: &Op) -> Result<Value, Trouble> {
         self.query(&format!("BEGIN ISOLATION LEVEL {isolation}")).await?;
-        let mut done = Vec::new();
-        for step in op.value.as_array().into_iter().flatten() {
-            let (Some(f), Some(key)) = (step[0].as_str(), step[1].as_i64()) else {
-                return Err(Trouble::Refused(format!("{step} is no step")));
-            };
-            if f == "r" {
-                let rows = self.query(&format!("SELECT v FROM lists WHERE k = {key}")).await?;
-                let list: Option<Vec<i64>> =
-                    rows.first().map(|text| text.split(',').filter_map(|n| n.parse().ok()).collect());
-                done.push(json!(["r", key, list]));
-            } else {
-                let element = step[2].as_i64().unwrap_or(0);
-                let add = format!(
-                    "INSERT INTO lists (k, v) VALUES ({key}, '{element}') \
-                     ON CONFLICT (k) DO UPDATE SET v = lists.v || ',{element}'"
-                );
-                self.query(&add).await?;
-                done.push(step.clone());
-            }
-        }
-        Ok(done.into())
+        self.steps(op).await
     }
 
     /// The first column of all rows.
@@ -189,11 +175,10 @@ fn error(body: &[u8]) -> String {
     format!("{} {}: {}", field(b'S'), field(b'C'), field(b'M'))
 }
 
-/// Makes the table, on a server that has none.
+/// Makes the tables, on a server that has none.
 pub(crate) async fn prepare(port: u16) -> Result<(), String> {
     let mut session = Session::open(port).await.map_err(Trouble::words)?;
-    let table = "CREATE TABLE IF NOT EXISTS lists (k bigint PRIMARY KEY, v text NOT NULL)";
-    session.query(table).await.map(|_| ()).map_err(Trouble::words)
+    session.query(steps::TABLES).await.map(|_| ()).map_err(Trouble::words)
 }
 
 #[cfg(test)]
