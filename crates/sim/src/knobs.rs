@@ -34,6 +34,8 @@ pub struct Knobs {
     pub drop: u64,
     /// Packets sent twice, of 1,000.
     pub duplicate: u64,
+    /// Now and then a packet takes much longer than others.
+    pub late: bool,
     /// The shortest and the longest election timeout.
     pub election_min: Duration,
     /// See above.
@@ -78,6 +80,7 @@ impl Knobs {
             nodes: if rng.chance(1, 4) { 5 } else { 3 },
             drop: *rng.pick(&[0, 5, 30]),
             duplicate: *rng.pick(&[0, 5, 30]),
+            late: true,
             election_min: Duration::from_millis(700),
             election_max: Duration::from_millis(1400),
             delay_max: Duration::from_micros(*rng.pick(&[300, 2_000, 30_000])),

@@ -12,7 +12,9 @@ mod nemesis;
 mod place;
 mod plan;
 mod planted;
+mod steps;
 mod swarm;
+mod trace;
 mod watchers;
 mod world;
 
@@ -20,5 +22,7 @@ pub use digest::Digest;
 pub use knobs::{Counts, Knobs};
 pub use plan::{Outcome, Plan};
 pub use planted::{BUILT_IN, Planted};
+pub use steps::{Breaker, StepName};
 pub use swarm::Swarm;
+pub use trace::{End, Fate, Record, What, role_in_words};
 pub use world::{Script, World};

@@ -13,28 +13,28 @@
 mod churn;
 mod end;
 mod fenced;
+mod ops;
 
-use crate::fences::{Fences, Show};
+use crate::fences::Fences;
 use crate::knobs::{Counts, Knobs};
 use crate::leases::{Leases, Step};
 use crate::planted::Planted;
+use crate::steps::{StepName, Steps};
 use crate::swarm::Swarm;
+use crate::trace::{Record, Trace, What};
 use crate::watchers::Watchers;
 use crate::world::{Script, World};
-use bytes::Bytes;
 use churn::Churn;
+use ops::{Asked, LEASED, answered, key_bytes, number, point};
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId, Rng};
 use quorate_node::api::{Answer, Body, Failure, Request};
 use quorate_node::evidence::{Mode, Slot};
-use quorate_wire::kv::{
-    Command, Compare, CompareResult, CompareTarget, DeleteRange, KeyRange, LeaseId, Op, Put, Range, Refused,
-    Reply, Revision, Txn,
-};
+use quorate_wire::kv::{LeaseId, Refused, Reply, Revision};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-/// What a run is asked to do.
+/// What a run is asked to do: [`Plan::of`] asks for all that there is.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The seed of everything.
@@ -57,6 +57,10 @@ pub struct Plan {
     pub planted: Option<Planted>,
     /// Whether members come and go, in about half of all seeds.
     pub members: bool,
+    /// Whether packets are lost, doubled and late, too.
+    pub loss: bool,
+    /// Of the steps of those that break things only these; `None` for all.
+    pub steps: Option<Vec<StepName>>,
 }
 
 /// How a run ended.
@@ -72,36 +76,14 @@ pub struct Outcome {
     pub simulated: Duration,
     /// Client operations that were answered.
     pub answered: u64,
+    /// The steps that were taken by those that break things.
+    pub steps: Vec<StepName>,
     /// The broken promise, if one was.
     pub violation: Option<String>,
 }
 
-#[derive(Clone, Debug)]
-enum Asked {
-    Put {
-        key: u64,
-        value: u64,
-    },
-    Delete {
-        key: u64,
-    },
-    Get {
-        key: u64,
-    },
-    List,
-    /// Adds one to a counter by compare-and-set on its version: applied twice would show.
-    Count {
-        version: i64,
-    },
-    ReadCount,
-    Lease {
-        id: LeaseId,
-        step: Step,
-    },
-    Show(Show),
-}
-
 struct Sent {
+    node: NodeId,
     asked: Asked,
     /// How a read was served.
     slot: Slot,
@@ -139,7 +121,7 @@ pub(crate) struct Run {
     rng: Rng,
     pub(crate) nemesis: Rng,
     pub(crate) flips: Rng,
-    lies: Rng,
+    pub(crate) lies: Rng,
     lists: Rng,
     pub(crate) transfers: Rng,
     leases: Option<Leases>,
@@ -166,36 +148,69 @@ pub(crate) struct Run {
     pub(crate) calm: bool,
 }
 
-const COUNTER: &[u8] = b"counter";
 const KEYS: u64 = 8;
 const WATCHERS: usize = 2;
-const LEASED: &str = "leased";
 /// Many times what a run needs.
 const EVENTS_MAX: u64 = 2_000_000;
 
 impl Plan {
+    /// With all that there is, as long and with as many clients as `quorate sim` has it unless told otherwise.
+    pub fn of(seed: u64) -> Self {
+        Self {
+            seed,
+            span: Duration::from_secs(20),
+            clients: 6,
+            faults: true,
+            disks: true,
+            swarm: true,
+            doors: true,
+            fences: true,
+            planted: None,
+            members: true,
+            loss: true,
+            steps: None,
+        }
+    }
+
     /// Runs it.
     pub fn run(&self) -> Outcome {
+        self.go(false).0
+    }
+
+    /// Runs it, and tells all that happened.
+    pub fn trace(&self) -> (Outcome, Vec<Record>) {
+        self.go(true)
+    }
+
+    fn go(&self, traced: bool) -> (Outcome, Vec<Record>) {
         let mut knobs = Knobs::draw(self.seed);
         knobs.planted = self.planted;
         if self.swarm && self.faults {
             knobs = knobs.swarm(self.seed);
         }
         knobs.members &= self.members;
-        if !self.faults {
+        if !self.faults || !self.loss {
             (knobs.drop, knobs.duplicate) = (0, 0);
         }
+        knobs.late = self.loss;
         let mut run = Run::new(self, knobs);
+        run.world.steps = Steps::of(self.steps.as_deref());
+        run.world.trace = traced.then(Trace::default);
         let violation = run.go(self.span).err();
+        if let Some(violation) = &violation {
+            run.world.note(|| What::Violation(violation.clone()));
+        }
         run.world.count_disks();
-        Outcome {
+        let outcome = Outcome {
             digest: run.world.digest.to_string(),
             counts: run.world.counts.clone(),
             events: run.world.events,
             simulated: run.world.now.since(Instant::ZERO),
             answered: run.answered,
+            steps: std::mem::take(&mut run.world.steps.taken),
             violation,
-        }
+        };
+        (outcome, run.world.trace.take().map(|trace| trace.records).unwrap_or_default())
     }
 }
 
@@ -283,6 +298,7 @@ impl Run {
 
     fn liveness(&mut self) -> Result<(), String> {
         self.calm = true;
+        self.world.fault(|| "all is mended for good, and nothing breaks any more".into());
         self.world.heal();
         self.world.ids().for_each(|id| self.world.start(id));
         let before = self.acknowledged;
@@ -338,12 +354,13 @@ impl Run {
             return;
         }
         let asked = self.choose();
-        let (mut request, slot) = (Self::request(&asked), Slot::default());
+        let (mut request, slot) = (asked.request(), Slot::default());
         if matches!(request, Request::Range { .. }) {
             request = Request::Explained(Box::new(request), slot.clone());
         }
         let node = NodeId(self.rng.between(1, self.world.nodes()));
-        self.sent.insert(client, Sent { asked, slot, at: self.world.now, floor: self.acknowledged });
+        self.world.note(|| What::Asked { client: Some(client), node, op: asked.to_string() });
+        self.sent.insert(client, Sent { node, asked, slot, at: self.world.now, floor: self.acknowledged });
         let mut reply = ReplyTo { client, mail: Some(self.mail.clone()) };
         self.world.call(node, request, Box::new(move |result| reply.give(result)));
     }
@@ -373,34 +390,6 @@ impl Run {
         }
     }
 
-    fn request(asked: &Asked) -> Request {
-        let read = |range| Request::Range { range: Range { range, ..Range::default() }, serializable: false };
-        match *asked {
-            Asked::Put { key, value } => Request::Write(Command::Put(Put {
-                key: key_bytes(key),
-                value: Bytes::from(value.to_string()),
-                ..Put::default()
-            })),
-            Asked::Delete { key } => {
-                Request::Write(Command::Delete(DeleteRange { range: point(key), prev_kv: false }))
-            }
-            Asked::Get { key } => read(point(key)),
-            Asked::List => read(KeyRange { key: "key".into(), end: "kez".into() }),
-            Asked::Lease { id, step } => lease_request(id, step),
-            Asked::Show(show) => fenced::request(show),
-            Asked::ReadCount => read(KeyRange { key: Bytes::from_static(COUNTER), end: Bytes::new() }),
-            Asked::Count { version } => Request::Write(Command::Txn(Txn {
-                compare: vec![Compare {
-                    range: KeyRange { key: Bytes::from_static(COUNTER), end: Bytes::new() },
-                    result: CompareResult::Equal,
-                    target: CompareTarget::Version(version),
-                }],
-                success: vec![Op::Put(Put { key: Bytes::from_static(COUNTER), ..Put::default() })],
-                failure: vec![],
-            })),
-        }
-    }
-
     fn read_mail(&mut self) -> Result<(), String> {
         let mail = match self.mail.lock() {
             Ok(mut mail) => std::mem::take(&mut *mail),
@@ -412,6 +401,7 @@ impl Run {
                 continue;
             }
             let Some(sent) = self.sent.remove(&client) else { continue };
+            self.world.note(|| answered(Some(client), sent.node, sent.at, sent.asked.to_string(), &result));
             let pause = Duration::from_micros(self.rng.between(100, 20_000));
             self.world.schedule(pause, Script::Client(client));
             match result {
@@ -571,59 +561,4 @@ impl Run {
         self.world.schedule(Duration::from_millis(40), Script::Watcher(watcher));
         Ok(())
     }
-
-    /// Disks fail for a while. None of these may cost anything but the node's time.
-    fn harm_disks(&mut self) {
-        if self.calm {
-            return;
-        }
-        let pause = Duration::from_millis(self.lies.between(100, 5000));
-        self.world.schedule(pause, Script::Disks);
-        let one = NodeId(self.lies.between(1, self.world.nodes()));
-        match self.lies.below(8) {
-            0..=1 => {
-                let room = self.lies.below(20_000);
-                self.world.fill(one, room);
-            }
-            2..=3 => self.world.fail_flush(one),
-            4 => {
-                let states = self.lies.chance(1, 2);
-                self.world.fail_reads(one, states);
-            }
-            5 => {
-                self.world.kill(one);
-                self.world.misplace(one, &mut self.lies);
-            }
-            6 => {
-                self.world.kill(one);
-                self.world.flip(one, true, &mut self.lies);
-            }
-            _ => self.world.mend_disks(),
-        }
-    }
-}
-
-fn key_bytes(key: u64) -> Bytes {
-    Bytes::from(format!("key{key}"))
-}
-
-fn point(key: u64) -> KeyRange {
-    KeyRange { key: key_bytes(key), end: Bytes::new() }
-}
-
-fn lease_request(id: LeaseId, step: Step) -> Request {
-    let key = Bytes::from(format!("{LEASED}{id}"));
-    match step {
-        Step::Grant { ttl } => Request::Write(Command::LeaseGrant { id, ttl }),
-        Step::Attach => Request::Write(Command::Put(Put { key, lease: id, ..Put::default() })),
-        Step::KeepAlive => Request::LeaseKeepAlive { id },
-        Step::Read => {
-            let range = Range { range: KeyRange { key, end: Bytes::new() }, ..Range::default() };
-            Request::Range { range, serializable: false }
-        }
-    }
-}
-
-fn number(value: &[u8]) -> u64 {
-    std::str::from_utf8(value).ok().and_then(|s| s.parse().ok()).unwrap_or(0)
 }

@@ -3,6 +3,7 @@
 //! Each revision is told by at least one event, so a watcher of everything must be told revision after revision, without a
 //! gap and none twice, over all nodes that it resumes at; and what one was told of a revision, all are.
 
+use crate::trace::What;
 use crate::world::World;
 use quorate_base::{NodeId, Rng};
 use quorate_node::api::{WatchCreate, WatchMessage, WatchRequest, WatchStream};
@@ -67,6 +68,7 @@ impl Watchers {
         while let Some(message) = stream.poll() {
             let who = format!("watcher {at} at node {node}");
             world.digest.feed(world.now, *node, 6, &message.revision.to_le_bytes());
+            world.note(|| told(at, *node, &message));
             hear(&mut watcher.next, &mut self.told, &message).map_err(|why| format!("{who}: {why}"))?;
         }
         Ok(())
@@ -103,6 +105,17 @@ impl Watchers {
 /// What is before an event is not told to all.
 fn same(a: &[Event], b: &[Event]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a.deleted, &a.kv) == (b.deleted, &b.kv))
+}
+
+fn told(watcher: usize, node: NodeId, message: &WatchMessage) -> What {
+    let revision = |event: &Event| event.kv.mod_revision;
+    let text = match (message.events.first().map(revision), message.events.last().map(revision)) {
+        (Some(first), Some(last)) => format!("told revisions {first}..={last}"),
+        _ if message.canceled => format!("watch canceled, compacted up to {}", message.compact_revision),
+        _ if message.created => format!("watch made at revision {}", message.revision),
+        _ => format!("all is told up to revision {}", message.revision),
+    };
+    What::Told { watcher, node, text }
 }
 
 fn hear(

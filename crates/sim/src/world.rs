@@ -11,6 +11,8 @@ use crate::digest::Digest;
 use crate::invariants::Invariants;
 use crate::knobs::{Counts, Knobs};
 use crate::place::{Place, truly};
+use crate::steps::{Breaker, StepName, Steps};
+use crate::trace::{Fate, Trace, What, in_words};
 use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId, Rng, ShardId};
@@ -108,6 +110,10 @@ pub struct World {
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
     pub(crate) faults_on: bool,
     pub(crate) invariants: Invariants,
+    /// Which steps of those that break things are taken.
+    pub(crate) steps: Steps,
+    /// What happened, if anybody wants to know.
+    pub(crate) trace: Option<Trace>,
     /// The digest of all events so far.
     pub digest: Digest,
     /// How many events so far.
@@ -137,6 +143,8 @@ impl World {
             cut: BTreeSet::new(),
             faults_on: true,
             invariants: Invariants::default(),
+            steps: Steps::default(),
+            trace: None,
             digest: Digest::default(),
             events: 0,
             knobs,
@@ -163,6 +171,8 @@ impl World {
                 self.places[at].running = Some(Box::new(running));
                 self.places[at].stopped_why = None;
                 self.counts.add("starts");
+                let life = self.places[at].life;
+                self.note(|| What::Up { node: id, life });
                 for peer in self.ids().filter(|&peer| peer != id) {
                     self.deliver(id, Event::PeerUp(peer));
                 }
@@ -170,6 +180,7 @@ impl World {
             }
             Err(why) => {
                 self.counts.add("refused to start");
+                self.note(|| What::Down { node: id, why: format!("refuses to start: {why}") });
                 self.places[at].stopped_why = Some(why);
             }
         }
@@ -182,6 +193,7 @@ impl World {
             self.places[at].life += 1;
             self.places[at].queued.clear();
             self.counts.add("kills");
+            self.note(|| What::Down { node: id, why: "killed".into() });
             self.tell_down(id);
             self.come_back(id);
         }
@@ -195,6 +207,7 @@ impl World {
             self.places[at].queued.clear();
             self.places[at].disk.power_loss();
             self.counts.add("power losses");
+            self.note(|| What::Down { node: id, why: "lost its power".into() });
             self.tell_down(id);
             self.come_back(id);
         }
@@ -270,6 +283,31 @@ impl World {
             .map(|(id, _)| id)
     }
 
+    // ---- what is told of it ----
+
+    /// Takes something down, if anybody wants to know.
+    pub(crate) fn note(&mut self, what: impl FnOnce() -> What) {
+        if let Some(trace) = &mut self.trace {
+            trace.note(self.now, what());
+        }
+    }
+
+    /// Takes down that something was broken or mended.
+    pub(crate) fn fault(&mut self, text: impl FnOnce() -> String) {
+        self.note(|| What::Fault(text()));
+    }
+
+    fn look(&mut self) {
+        if let Some(trace) = &mut self.trace {
+            trace.look(self.now, &self.places);
+        }
+    }
+
+    /// Whether `who` takes its next step, and the step's name.
+    pub(crate) fn takes(&mut self, who: Breaker) -> Option<StepName> {
+        self.steps.next(who)
+    }
+
     // ---- the loop ----
 
     /// Runs one event; gives the plan's step if it was one. `Err` names a broken invariant.
@@ -279,6 +317,7 @@ impl World {
         self.now = self.now.max(timed.at);
         self.events += 1;
         let script = self.happen(timed.what);
+        self.look();
         Ok(script)
     }
 
@@ -292,11 +331,9 @@ impl World {
             Happening::Run(script) => return Some(script),
             Happening::Packet { from, to, sent, body } => {
                 self.digest.feed(self.now, to, 1, &body);
-                if self.cut.contains(&(from, to)) {
-                    self.counts.add("packets cut");
-                } else if self.places[place_of(from)].lost_at.is_some_and(|at| sent <= at) {
-                    self.counts.add("packets of lost disks");
-                } else if self.welcomes(to, from) {
+                let fate = self.fate(from, to, sent);
+                self.note(|| What::Message { from, to, sent, fate, text: in_words(&body) });
+                if fate == Fate::Arrived {
                     self.deliver(to, Event::Packet { from, body });
                     self.settle(place_of(to));
                 }
@@ -319,6 +356,21 @@ impl World {
             }
         }
         None
+    }
+
+    /// What becomes of a packet that gets there.
+    fn fate(&mut self, from: NodeId, to: NodeId, sent: Instant) -> Fate {
+        if self.cut.contains(&(from, to)) {
+            self.counts.add("packets cut");
+            Fate::Cut
+        } else if self.places[place_of(from)].lost_at.is_some_and(|at| sent <= at) {
+            self.counts.add("packets of lost disks");
+            Fate::Unheard
+        } else if self.welcomes(to, from) && self.places[place_of(to)].running.is_some() {
+            Fate::Arrived
+        } else {
+            Fate::Unheard
+        }
     }
 
     fn alive(&mut self, node: NodeId, life: u64, kind: u8, then: fn(&mut Self, usize)) {
@@ -473,6 +525,7 @@ impl World {
         self.places[at].running = None;
         self.places[at].queued.clear();
         self.places[at].life += 1;
+        self.note(|| What::Down { node: id, why: why.clone() });
         self.places[at].stopped_why = Some(why);
         self.counts.add("stopped by its disk");
         self.tell_down(id);
@@ -541,7 +594,7 @@ impl World {
             return;
         }
         self.start_flush(at);
-        if self.power_goes(voted) {
+        if self.power_goes(id, voted) {
             return self.power_loss(id);
         }
         self.start_apply(at);
@@ -565,10 +618,14 @@ impl World {
         }
         if self.cut.contains(&(from, to)) {
             self.counts.add("packets cut");
+            let sent = self.now;
+            self.note(|| What::Message { from, to, sent, fate: Fate::Cut, text: in_words(body) });
             return;
         }
         if self.faults_on && self.net.chance(self.knobs.drop, 1000) {
             self.counts.add("packets lost");
+            let sent = self.now;
+            self.note(|| What::Message { from, to, sent, fate: Fate::Lost, text: in_words(body) });
             return;
         }
         if self.faults_on && self.net.chance(self.knobs.duplicate, 1000) {
@@ -580,7 +637,8 @@ impl World {
 
     fn fly(&mut self, from: NodeId, to: NodeId, body: Bytes) {
         let span = self.net.below(self.knobs.delay_max.as_nanos() as u64);
-        let late = if self.faults_on && self.net.chance(1, 200) { span * 50 } else { span };
+        let late =
+            if self.faults_on && self.knobs.late && self.net.chance(1, 200) { span * 50 } else { span };
         let after = Duration::from_nanos(20_000 + late);
         self.push(self.now + after, Happening::Packet { from, to, sent: self.now, body });
     }

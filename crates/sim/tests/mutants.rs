@@ -30,9 +30,7 @@ const SEEDS: u64 = 100;
 fn run(seed: u64, fences: bool, planted: Option<Planted>) -> Option<String> {
     let span = Duration::from_secs(20);
     let (disks, swarm, doors, members) = (false, false, false, !fences);
-    Plan { seed, span, clients: 3, faults: true, disks, swarm, doors, members, fences, planted }
-        .run()
-        .violation
+    Plan { span, clients: 3, disks, swarm, doors, members, fences, planted, ..Plan::of(seed) }.run().violation
 }
 
 #[test]

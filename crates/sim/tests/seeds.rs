@@ -1,24 +1,10 @@
 //! A handful of seeds in each test run; CI and the nightly run hundreds and thousands by `quorate sim`.
 
-use quorate_base::time::Duration;
 use quorate_sim::Plan;
 use std::collections::BTreeMap;
 
 fn plan(seed: u64) -> Plan {
-    let span = Duration::from_secs(20);
-    let swarm = true;
-    Plan {
-        seed,
-        span,
-        clients: 6,
-        faults: true,
-        disks: true,
-        swarm,
-        doors: true,
-        members: false,
-        fences: false,
-        planted: None,
-    }
+    Plan { members: false, fences: false, ..Plan::of(seed) }
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! `quorate sim`: whole clusters in one process, each from a seed, with every fault that the world knows.
 //!
 //! A seed decides everything; a failure is printed with the command that gives the same run again. Seeds are shared out
-//! over threads, which decides nothing but who waits.
+//! over threads, which decides nothing but who waits. How one seed is shown stands in `show`.
+
+mod html;
+mod show;
 
 use crate::report::{Exit, Problem};
 use indicatif::{ProgressBar, ProgressStyle};
 use quorate_base::time::Duration;
-use quorate_sim::{BUILT_IN, Outcome, Plan, Planted};
+use quorate_sim::{BUILT_IN, Outcome, Plan, Planted, StepName};
 use serde::Serialize;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -42,6 +45,20 @@ pub(crate) struct Args {
     /// With this planted bug, to see it caught; `list` prints their names
     #[arg(long, value_name = "NAME", conflicts_with = "twice")]
     mutant: Option<String>,
+    /// Leave these out of every run
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+    without: Vec<Part>,
+    /// Of the steps that break things only these, by the names that a trace gives them; may be empty
+    #[arg(long, value_name = "STEPS", value_delimiter = ',', requires = "seed", num_args = 0..)]
+    steps: Option<Vec<StepName>>,
+    /// Stop at the first seed that breaks a promise
+    #[arg(long)]
+    first: bool,
+    /// Begin no further seed after so many seconds of real time
+    #[arg(long, value_name = "S")]
+    r#for: Option<u64>,
+    #[command(flatten)]
+    show: show::Show,
     /// Seeds at a time [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: Option<u16>,
@@ -50,11 +67,38 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// What a run may do without.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum Part {
+    /// Members that come and go
+    Members,
+    /// Fencing tokens
+    Fences,
+    /// Leases and watchers
+    Doors,
+    /// Disks that fail
+    Disks,
+    /// Packets that are lost, doubled or late
+    Loss,
+    /// Faults that differ from seed to seed: all at once, each at its usual pace
+    Swarm,
+}
+
+impl Part {
+    fn name(self) -> String {
+        clap::ValueEnum::to_possible_value(&self).map_or(String::new(), |value| value.get_name().to_owned())
+    }
+}
+
 const EXAMPLES: &str = "\
 Examples:
   quorate sim --seeds 0..1000
   quorate sim --seed 17               one seed, with what fired in it
   quorate sim --seeds 0..20 --twice   are runs really the same?
+  quorate sim --seed 17 --trace --show nodes,faults
+                                      what happened, one line an event
+  quorate sim --seed 17 --html 17.html
+                                      the same as a diagram, to be moved and zoomed in a browser
   quorate sim --mutant list           the planted bugs, for a build that has them
 
 Ends with 1 if a promise was broken; the failing seed is printed with the command that replays it.";
@@ -110,6 +154,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
     }
     let planted = args.mutant.as_deref().map(planted).transpose()?;
     say_seed_on_panic(args);
+    if let Some(seed) = args.seed.filter(|_| args.show.wanted()) {
+        return show(args, planted, seed);
+    }
     let (from, to) = args.seed.map_or(args.seeds, |seed| (seed, seed + 1));
     let began = std::time::Instant::now();
     let sum = run_all(args, planted, from, to);
@@ -121,6 +168,18 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
             format!("{} of {} seeds broke a promise", sum.failed.len(), sum.seeds),
             format!("replay the first: {}", first.replay),
         )),
+    }
+}
+
+/// Runs one seed and shows what it did.
+fn show(args: &Args, planted: Option<Planted>, seed: u64) -> Result<(), Problem> {
+    SEED.set(Some(seed));
+    let (outcome, records) = plan(args, planted, seed).trace();
+    let replay = replay(args, seed);
+    args.show.show(seed, &replay, &records, args.json)?;
+    match outcome.violation {
+        None => Ok(()),
+        Some(violation) => Err(Problem::new(Exit::Failed, violation, format!("replay: {replay}"))),
     }
 }
 
@@ -144,7 +203,8 @@ fn run_all(args: &Args, planted: Option<Planted>, from: u64, to: u64) -> Sum {
                 let failed = Failed { seed, violation, replay: replay(args, seed) };
                 bar.suspend(|| eprintln!("seed {seed}: {}\n  replay: {}", failed.violation, failed.replay));
                 sum.failed.push(failed);
-                enough.store(sum.failed.len() >= MOST_FAILURES, Ordering::Relaxed);
+                let most = if args.first { 1 } else { MOST_FAILURES };
+                enough.store(sum.failed.len() >= most, Ordering::Relaxed);
             }
         }
     });
@@ -187,24 +247,15 @@ fn work(
     enough: &AtomicBool,
     results: &Sender<(u64, Outcome)>,
 ) {
-    while !enough.load(Ordering::Relaxed) {
+    let began = std::time::Instant::now();
+    let late = || args.r#for.is_some_and(|limit| began.elapsed().as_secs() >= limit);
+    while !enough.load(Ordering::Relaxed) && !late() {
         let seed = next.fetch_add(1, Ordering::Relaxed);
         if seed >= to {
             return;
         }
         SEED.set(Some(seed));
-        let plan = Plan {
-            seed,
-            span: Duration::from_secs(args.span),
-            clients: usize::from(args.clients),
-            faults: !args.calm,
-            disks: true,
-            swarm: true,
-            doors: true,
-            fences: true,
-            planted,
-            members: true,
-        };
+        let plan = plan(args, planted, seed);
         let mut outcome = plan.run();
         if args.twice && outcome.violation.is_none() {
             let again = plan.run();
@@ -221,25 +272,51 @@ fn work(
     }
 }
 
+/// What is run for a seed.
+fn plan(args: &Args, planted: Option<Planted>, seed: u64) -> Plan {
+    let with = |part| !args.without.contains(&part);
+    Plan {
+        span: Duration::from_secs(args.span),
+        clients: usize::from(args.clients),
+        faults: !args.calm,
+        disks: with(Part::Disks),
+        swarm: with(Part::Swarm),
+        doors: with(Part::Doors),
+        fences: with(Part::Fences),
+        planted,
+        members: with(Part::Members),
+        loss: with(Part::Loss),
+        steps: args.steps.clone(),
+        ..Plan::of(seed)
+    }
+}
+
 /// The command that gives the same run again.
 fn replay(args: &Args, seed: u64) -> String {
     let calm = if args.calm { " --calm" } else { "" };
     let mutant = args.mutant.as_ref().map_or(String::new(), |name| format!(" --mutant {name}"));
-    format!("quorate sim --seed {seed} --span {} --clients {}{calm}{mutant}", args.span, args.clients)
+    let joined = |names: Vec<String>| names.join(",");
+    let without = joined(args.without.iter().map(|part| part.name()).collect());
+    let without = if without.is_empty() { without } else { format!(" --without {without}") };
+    let steps = args.steps.as_ref().map_or(String::new(), |steps| {
+        format!(" --steps {}", joined(steps.iter().map(StepName::to_string).collect())).trim_end().to_owned()
+    });
+    format!(
+        "quorate sim --seed {seed} --span {} --clients {}{calm}{without}{steps}{mutant}",
+        args.span, args.clients
+    )
 }
 
 /// A panic is a failed invariant of our own: its seed must not be lost with it.
 fn say_seed_on_panic(args: &Args) {
     let before = std::panic::take_hook();
-    let (span, clients, calm) = (args.span, args.clients, if args.calm { " --calm" } else { "" });
+    let replay = replay(args, 0).replacen("--seed 0", "--seed SEED", 1);
     std::panic::set_hook(Box::new(move |info| {
         before(info);
         if let Some(seed) = SEED.get() {
             let mut err = std::io::stderr().lock();
-            let _ = writeln!(
-                err,
-                "seed {seed} panicked\n  replay: quorate sim --seed {seed} --span {span} --clients {clients}{calm}"
-            );
+            let replay = replay.replacen("SEED", &seed.to_string(), 1);
+            let _ = writeln!(err, "seed {seed} panicked\n  replay: {replay}");
         }
     }));
 }
