@@ -268,7 +268,7 @@ impl Applier {
             return Ok(());
         }
         self.want_seal = false;
-        let base = Base { id: self.kv.applied(), membership: self.kv.membership().clone() };
+        let base = Base { id: self.kv.mark(), membership: self.kv.membership().clone() };
         let installed = install.map(|_| Installed { view: self.kv.view() });
         let job = self.kv.seal()?;
         let generation = self.next_generation;

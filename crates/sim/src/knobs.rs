@@ -62,6 +62,8 @@ pub struct Knobs {
     pub read_max: Duration,
     /// Reads under leases, which allow for clocks that drift by so many millionths; the nodes' clocks drift up to that.
     pub lease_reads: Option<u32>,
+    /// Clients compact, and look at old revisions.
+    pub compaction: bool,
     /// What the faults are like.
     pub swarm: Swarm,
     /// Members come and go.
@@ -94,6 +96,7 @@ impl Knobs {
             message_bytes: *reads.pick(&[4_000, 1 << 20]),
             read_max: Duration::from_micros(*reads.pick(&[500, 5_000, 30_000, 3_000_000])),
             lease_reads: clocks.chance(1, 2).then(|| *clocks.pick(&[0, 1_000, 50_000])),
+            compaction: Rng::stream(seed, "compaction knobs").chance(1, 2),
             swarm: Swarm::all(),
             planted: None,
             members: Rng::stream(seed, "member knobs").chance(1, 2),

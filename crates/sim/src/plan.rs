@@ -13,8 +13,10 @@
 mod churn;
 mod end;
 mod fenced;
+mod old;
 mod ops;
 
+use crate::compaction::{self, Compaction};
 use crate::fences::Fences;
 use crate::knobs::{Counts, Knobs};
 use crate::leases::{Leases, Step};
@@ -34,8 +36,19 @@ use quorate_wire::kv::{LeaseId, Refused, Reply, Revision};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
+/// A steady load in the place of clients that do what they like: half of it puts, half of it reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Load {
+    /// Operations a second, by all clients together.
+    pub rate: u64,
+    /// Bytes of a value.
+    pub bytes: usize,
+    /// How many nodes.
+    pub nodes: u64,
+}
+
 /// What a run is asked to do: [`Plan::of`] asks for all that there is.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Plan {
     /// The seed of everything.
     pub seed: u64,
@@ -57,8 +70,12 @@ pub struct Plan {
     pub planted: Option<Planted>,
     /// Whether members come and go, in about half of all seeds.
     pub members: bool,
+    /// Whether clients compact and look at old revisions, in about half of all seeds.
+    pub compaction: bool,
     /// Whether packets are lost, doubled and late, too.
     pub loss: bool,
+    /// A steady load, to measure by.
+    pub load: Option<Load>,
     /// Of the steps of those that break things only these; `None` for all.
     pub steps: Option<Vec<StepName>>,
 }
@@ -126,6 +143,9 @@ pub(crate) struct Run {
     pub(crate) transfers: Rng,
     leases: Option<Leases>,
     fences: Option<Fences>,
+    compaction: Option<Compaction>,
+    /// Deletions of each key that were asked for and never answered, so far.
+    deleting: BTreeMap<u64, u64>,
     watchers: Watchers,
     churn: Option<Churn>,
     mail: Mailbox,
@@ -144,6 +164,7 @@ pub(crate) struct Run {
     answered: u64,
     faults: bool,
     disks: bool,
+    load: Option<Load>,
     pub(crate) swarm: Swarm,
     pub(crate) calm: bool,
 }
@@ -167,7 +188,9 @@ impl Plan {
             fences: true,
             planted: None,
             members: true,
+            compaction: true,
             loss: true,
+            load: None,
             steps: None,
         }
     }
@@ -189,10 +212,12 @@ impl Plan {
             knobs = knobs.swarm(self.seed);
         }
         knobs.members &= self.members;
+        knobs.compaction &= self.compaction;
         if !self.faults || !self.loss {
             (knobs.drop, knobs.duplicate) = (0, 0);
         }
         knobs.late = self.loss;
+        knobs.nodes = self.load.map_or(knobs.nodes, |load| load.nodes);
         let mut run = Run::new(self, knobs);
         run.world.steps = Steps::of(self.steps.as_deref());
         run.world.trace = traced.then(Trace::default);
@@ -227,6 +252,8 @@ impl Run {
             transfers: Rng::stream(plan.seed, "transfers"),
             leases: plan.doors.then(|| Leases::new(plan.seed, drift)),
             fences: plan.fences.then(|| Fences::new(plan.seed)),
+            compaction: knobs.compaction.then(|| Compaction::new(plan.seed)),
+            deleting: BTreeMap::new(),
             watchers: Watchers::new(plan.seed, if plan.doors { WATCHERS } else { 0 }),
             mail: Mailbox::default(),
             sent: BTreeMap::new(),
@@ -240,6 +267,7 @@ impl Run {
             count_tries: 0,
             answered: 0,
             faults: plan.faults,
+            load: plan.load,
             disks: plan.faults && plan.disks && knobs.swarm.disks,
             swarm: knobs.swarm.clone(),
             world: World::new(plan.seed, knobs),
@@ -322,6 +350,7 @@ impl Run {
         self.converged()?;
         self.final_reads()?;
         self.final_streams()?;
+        self.final_revisions()?;
         self.final_fences()
     }
 
@@ -366,20 +395,41 @@ impl Run {
     }
 
     fn choose(&mut self) -> Asked {
+        if let Some(load) = self.load {
+            let key = self.rng.below(KEYS);
+            if self.rng.chance(1, 2) {
+                return Asked::Get { key };
+            }
+            self.next_value += 1;
+            self.written.insert(self.next_value, key);
+            return Asked::Put { key, value: self.next_value, bytes: load.bytes };
+        }
         if let Some((id, step)) = self.leases.as_mut().and_then(Leases::choose) {
             return Asked::Lease { id, step };
         }
         if let Some(show) = self.fences.as_mut().and_then(Fences::choose) {
             return Asked::Show(show);
         }
+        if let Some(step) = self.compaction.as_mut().and_then(|c| c.choose(self.acknowledged)) {
+            return match step {
+                compaction::Step::Compact(revision) => Asked::Compact { revision },
+                compaction::Step::Read(revision) => {
+                    let floor = self.compaction.as_ref().map_or(0, Compaction::done);
+                    Asked::GetAt { key: revision as u64 % KEYS, revision, floor }
+                }
+            };
+        }
         let key = self.rng.below(KEYS);
         match self.rng.below(10) {
             0..=3 => {
                 self.next_value += 1;
                 self.written.insert(self.next_value, key);
-                Asked::Put { key, value: self.next_value }
+                Asked::Put { key, value: self.next_value, bytes: 0 }
             }
-            4 => Asked::Delete { key },
+            4 => {
+                *self.deleting.entry(key).or_default() += 1;
+                Asked::Delete { key }
+            }
             5 => {
                 self.count_tries += 1;
                 Asked::Count { version: self.counted }
@@ -388,6 +438,15 @@ impl Run {
             _ if self.lists.chance(1, 3) => Asked::List,
             _ => Asked::Get { key },
         }
+    }
+
+    /// How long a client rests.
+    fn pause(&mut self) -> Duration {
+        let most = match self.load {
+            Some(load) => 2_000_000 * self.clients as u64 / load.rate.max(1),
+            None => 20_000,
+        };
+        Duration::from_micros(self.rng.between(100, most.max(100)))
     }
 
     fn read_mail(&mut self) -> Result<(), String> {
@@ -402,7 +461,7 @@ impl Run {
             }
             let Some(sent) = self.sent.remove(&client) else { continue };
             self.world.note(|| answered(Some(client), sent.node, sent.at, sent.asked.to_string(), &result));
-            let pause = Duration::from_micros(self.rng.between(100, 20_000));
+            let pause = self.pause();
             self.world.schedule(pause, Script::Client(client));
             match result {
                 Ok(answer) => {
@@ -416,6 +475,17 @@ impl Run {
                 }
                 Err(Failure::Refused(Refused::Fenced { token }, _)) if let Asked::Show(show) = sent.asked => {
                     self.refused(show, token)?;
+                }
+                Err(Failure::Refused(Refused::Compacted { revision }, _))
+                    if let Asked::Compact { revision: wanted } | Asked::GetAt { revision: wanted, .. } =
+                        sent.asked =>
+                {
+                    self.world.counts.add("refused as compacted");
+                    // What is compacted already is refused to be compacted, too.
+                    let below = wanted - i64::from(matches!(sent.asked, Asked::Compact { .. }));
+                    self.compaction
+                        .as_mut()
+                        .map_or(Ok(()), |compaction| compaction.refused(below, revision))?;
                 }
                 Err(Failure::Refused(refused, _)) => {
                     return Err(format!("{:?} was refused: {refused:?}", sent.asked));
@@ -464,9 +534,12 @@ impl Run {
         }
         match (&sent.asked, &answer.body) {
             (Asked::Show(show), Body::Reply(Reply::Txn { .. })) => self.shown(*show, revision),
-            (Asked::Put { key, value }, _) => self.wrote(*key, revision, Some(*value)),
-            (Asked::Delete { key }, Body::Reply(Reply::Delete { deleted: 1, .. })) => {
-                self.wrote(*key, revision, None)
+            (Asked::Put { key, value, .. }, _) => self.wrote(*key, revision, Some(*value)),
+            (Asked::Delete { key }, Body::Reply(Reply::Delete { deleted, .. })) => {
+                if let Some(asked) = self.deleting.get_mut(key) {
+                    *asked -= 1;
+                }
+                if *deleted == 1 { self.wrote(*key, revision, None) } else { Ok(()) }
             }
             (Asked::Count { version }, Body::Reply(Reply::Txn { succeeded: true, .. })) => {
                 if !self.counted_at.insert(*version) {
@@ -475,6 +548,19 @@ impl Run {
                 self.counted = self.counted.max(version + 1);
                 self.acknowledged = self.acknowledged.max(revision);
                 Ok(())
+            }
+            (Asked::Compact { revision }, Body::Reply(Reply::Compact)) => {
+                self.world.counts.add("compactions");
+                if let Some(compaction) = &mut self.compaction {
+                    compaction.compacted(*revision);
+                }
+                Ok(())
+            }
+            (Asked::GetAt { key, revision, floor }, Body::Reply(Reply::Range(range))) => {
+                self.world.counts.add("reads of old revisions");
+                Compaction::answered(*revision, *floor)?;
+                let found = range.kvs.first().map(|kv| (kv.mod_revision, number(&kv.value)));
+                self.read(*key, *revision, found)
             }
             (Asked::ReadCount, Body::Reply(Reply::Range(range))) => {
                 let version = range.kvs.first().map_or(0, |kv| kv.version);
@@ -495,8 +581,7 @@ impl Run {
                     self.read(key, revision, found.map(|kv| (kv.mod_revision, number(&kv.value))))
                 })
             }
-            (Asked::Count { .. }, Body::Reply(Reply::Txn { succeeded: false, .. }))
-            | (Asked::Delete { .. }, Body::Reply(Reply::Delete { deleted: 0, .. })) => Ok(()),
+            (Asked::Count { .. }, Body::Reply(Reply::Txn { succeeded: false, .. })) => Ok(()),
             (asked, body) => Err(format!("{asked:?} was answered {body:?}")),
         }
     }
@@ -526,9 +611,17 @@ impl Run {
         }
         let at = found.map_or(0, |(at, _)| at);
         match newest {
-            Some((newest, Some(value))) if found.is_some() && at < newest => Err(format!(
-                "stale: key {key} was {value} since revision {newest}; a read at {revision} got {found:?}"
+            Some((newest, value)) if found.is_some() && at < newest => Err(format!(
+                "stale: key {key} was {value:?} since revision {newest}; a read at {revision} got {found:?}"
             )),
+            // Only a deletion whose answer has not come takes it away unseen.
+            Some((newest, Some(value)))
+                if found.is_none() && self.deleting.get(&key).is_none_or(|&n| n == 0) =>
+            {
+                Err(format!(
+                    "lost write: key {key} was {value} since revision {newest}; a read at {revision} found nothing"
+                ))
+            }
             _ => Ok(()),
         }
     }
@@ -557,7 +650,7 @@ impl Run {
     }
 
     fn watcher(&mut self, watcher: usize) -> Result<(), String> {
-        self.watchers.look(watcher, &mut self.world)?;
+        self.watchers.look(watcher, &mut self.world, self.compaction.as_mut())?;
         self.world.schedule(Duration::from_millis(40), Script::Watcher(watcher));
         Ok(())
     }

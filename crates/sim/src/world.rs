@@ -7,7 +7,9 @@
 //! The simulated clock is the only true one. Where leases are on, which rest on clocks, each node's own runs fast or slow by as much as
 //! they allow for; a node that is paused finds that time has passed.
 
+use crate::coverage;
 use crate::digest::Digest;
+use crate::harmless::Harmless;
 use crate::invariants::Invariants;
 use crate::knobs::{Counts, Knobs};
 use crate::place::{Place, truly};
@@ -21,6 +23,7 @@ use quorate_node::applier::{Output, Work};
 use quorate_node::lane::{Event, Reading, Seal};
 use quorate_node::watch::{CatchUp, Hub};
 use quorate_protocol::raft;
+use quorate_state::kv::KvView;
 use quorate_storage::journal::CheckpointMark;
 use quorate_wire::peer::{Frame, Packet};
 use std::cmp::Reverse;
@@ -102,6 +105,7 @@ pub struct World {
     net: Rng,
     timing: Rng,
     reading: Rng,
+    sweeping: Rng,
     /// Nodes whose watches want history read.
     pub(crate) bells: Arc<Mutex<BTreeSet<NodeId>>>,
     pub(crate) seeds: Rng,
@@ -137,6 +141,7 @@ impl World {
             net: Rng::stream(seed, "net"),
             timing: Rng::stream(seed, "timing"),
             reading: Rng::stream(seed, "reading"),
+            sweeping: Rng::stream(seed, "sweeping"),
             bells: Arc::default(),
             seeds: Rng::stream(seed, "lives"),
             swarm: Rng::stream(seed, "swarm in the world"),
@@ -166,6 +171,7 @@ impl World {
         }
         self.places[at].life += 1;
         self.places[at].removed = None;
+        self.places[at].role = None;
         match self.boot(at) {
             Ok(running) => {
                 self.places[at].running = Some(Box::new(running));
@@ -173,6 +179,7 @@ impl World {
                 self.counts.add("starts");
                 let life = self.places[at].life;
                 self.note(|| What::Up { node: id, life });
+                self.invariants.begins(at, &self.places);
                 for peer in self.ids().filter(|&peer| peer != id) {
                     self.deliver(id, Event::PeerUp(peer));
                 }
@@ -265,6 +272,11 @@ impl World {
         let place = &self.places[place_of(id)];
         let running = place.running.as_ref()?;
         Some((place.life, Hub::open_stream(&running.hub, Box::new(|| {}))))
+    }
+
+    /// What is readable at a node that is up.
+    pub(crate) fn view(&self, id: NodeId) -> Option<&KvView> {
+        self.places[place_of(id)].running.as_ref().map(|r| &**r.lane.view())
     }
 
     /// Whether a node still lives that life.
@@ -402,10 +414,17 @@ impl World {
 
     /// The flush that was under way returns.
     fn flushed(&mut self, at: usize) {
-        let id = self.places[at].id;
+        let (id, twice) = (self.places[at].id, self.changed(Harmless::FlushTwice));
         let Some(r) = self.places[at].running.as_mut() else { return };
         r.flushing = false;
-        match r.journal.sync() {
+        let mut proofs = r.journal.sync();
+        if twice && let Ok(first) = &mut proofs {
+            match r.journal.sync() {
+                Ok(more) => first.extend(more),
+                Err(error) => proofs = Err(error),
+            }
+        }
+        match proofs {
             Ok(proofs) => {
                 let marks = std::mem::take(&mut r.marking);
                 self.deliver(id, Event::Journaled(proofs));
@@ -427,6 +446,7 @@ impl World {
         let Some(r) = self.places[at].running.as_mut() else { return };
         r.applying = false;
         let Some(work) = r.work.pop_front() else { return };
+        r.sweeping |= matches!(work, Work::Apply(_) | Work::Settle(_));
         let mut outputs = Vec::new();
         if let Err(error) = r.applier.work(work, &mut outputs) {
             return self.break_down(at, format!("apply: {error}"));
@@ -443,7 +463,11 @@ impl World {
                     let after = self.up_to(Duration::from_millis(20));
                     self.push(self.now + after, Happening::Sealed { node: id, life });
                 }
-                Output::Upkept { .. } => {}
+                Output::Upkept { more } => {
+                    if let Some(r) = self.places[at].running.as_mut() {
+                        r.sweeping = more;
+                    }
+                }
                 output => self.deliver(id, Event::Output(output)),
             }
         }
@@ -487,12 +511,22 @@ impl World {
 
     fn start_apply(&mut self, at: usize) {
         let Some(r) = self.places[at].running.as_mut() else { return };
-        if r.applying || r.work.is_empty() {
+        let sweeps = r.work.is_empty() && r.sweeping && self.knobs.compaction;
+        if r.applying || (r.work.is_empty() && !sweeps) {
             return;
         }
         r.applying = true;
+        if sweeps {
+            r.work.push_back(Work::Upkeep);
+        }
         let (id, life) = (self.places[at].id, self.places[at].life);
-        let after = self.up_to(Duration::from_micros(300));
+        // As on real nodes: upkeep only where nothing else waits, a bounded step at a time.
+        let after = if sweeps {
+            Duration::from_nanos(10_000 + self.sweeping.below(20_000_000))
+        } else {
+            let most = if self.changed(Harmless::LateApply) { 20_000 } else { 300 };
+            self.up_to(Duration::from_micros(most))
+        };
         self.push(self.now + after, Happening::Apply { node: id, life });
     }
 
@@ -547,12 +581,17 @@ impl World {
         }
         place.paused_until = None;
         let (now, rate) = (place.local(self.now), place.rate);
+        let twice = self.knobs.planted.is_some_and(|planted| planted.is(Harmless::DrainTwice));
         let Some(r) = place.running.as_mut() else { return };
         for event in place.queued.drain(..) {
             r.lane.handle(now, event);
         }
         r.lane.handle(now, Event::Tick);
         r.lane.drain(now, &mut r.effects);
+        if twice {
+            r.lane.handle(now, Event::Tick);
+            r.lane.drain(now, &mut r.effects);
+        }
         let voted = r.effects.journal.iter().any(|append| append.hard.is_some());
         let removed = r.lane.roster().was_removed(id);
         if place.disk_lost && !r.lane.raft().disk_lost() {
@@ -576,6 +615,10 @@ impl World {
             self.push(tick.max(self.now + Duration::from_nanos(1)), Happening::Tick { node: id, life });
         }
         for change in roles {
+            let before = self.places[at].role.replace(change.role).unwrap_or(raft::Role::Follower);
+            if let Some(name) = coverage::transition(before, change.role) {
+                self.counts.add(name);
+            }
             self.counts.add(if change.became_leader() { "elections won" } else { "role changes" });
             if change.became_leader() {
                 self.envy(id);
@@ -586,6 +629,9 @@ impl World {
         }
         if let Some(broken) = broken {
             return self.break_down(at, broken.why);
+        }
+        if self.changed(Harmless::DiskFirst) {
+            self.start_flush(at);
         }
         for (to, body) in packets {
             self.send(id, to, &body);
@@ -611,7 +657,7 @@ impl World {
     }
 
     fn send(&mut self, from: NodeId, to: NodeId, body: &Bytes) {
-        self.invariants.hear(from, to, body);
+        self.invariants.hear(from, to, body, &mut self.counts);
         if to.get() > self.nodes() {
             // Added, and not there yet.
             return;

@@ -1,10 +1,10 @@
 //! A handful of seeds in each test run; CI and the nightly run hundreds and thousands by `quorate sim`.
 
-use quorate_sim::Plan;
+use quorate_sim::{Knobs, Plan};
 use std::collections::BTreeMap;
 
 fn plan(seed: u64) -> Plan {
-    Plan { members: false, fences: false, ..Plan::of(seed) }
+    Plan { members: false, fences: false, compaction: false, ..Plan::of(seed) }
 }
 
 #[test]
@@ -13,6 +13,11 @@ fn seeds_are_clean() {
     for seed in 0..12 {
         let outcome = plan(seed).run();
         assert_eq!(outcome.violation, None, "seed {seed}: {:?}", outcome.counts);
+        assert_eq!(
+            outcome.counts.unlisted(),
+            [] as [&str; 0],
+            "seed {seed}: counted, and not on the list of what there is"
+        );
         answered += outcome.answered;
     }
     assert!(answered > 3_000, "they did little: {answered}");
@@ -76,4 +81,22 @@ fn seeds_in_which_tokens_are_shown_are_clean() {
         refused += outcome.counts.0.get("tokens refused").copied().unwrap_or_default();
     }
     assert!(taken > 100 && refused > 20, "{taken} taken, {refused} refused");
+}
+
+/// Claim: whatever is compacted is refused, whatever is not is there as it was, and no watch misses anything.
+#[test]
+fn seeds_in_which_history_is_compacted_are_clean() {
+    let mut sum = BTreeMap::new();
+    for seed in (0..40).filter(|&seed| Knobs::draw(seed).compaction).take(5) {
+        let outcome = Plan { compaction: true, ..plan(seed) }.run();
+        assert_eq!(outcome.violation, None, "seed {seed}: {:?}", outcome.counts);
+        for (what, times) in outcome.counts.0 {
+            *sum.entry(what).or_insert(0) += times;
+        }
+    }
+    for what in
+        ["compactions", "refused as compacted", "reads of old revisions", "watches told of a compaction"]
+    {
+        assert!(sum.contains_key(what), "no {what} in {sum:?}");
+    }
 }

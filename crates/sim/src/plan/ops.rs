@@ -9,7 +9,7 @@ use quorate_base::{Instant, NodeId};
 use quorate_node::api::{Answer, Body, Failure, Request};
 use quorate_wire::kv::{
     Command, Compare, CompareResult, CompareTarget, DeleteRange, KeyRange, LeaseId, Op, Put, Range, Refused,
-    Reply, Txn,
+    Reply, Revision, Txn,
 };
 use std::fmt;
 
@@ -24,6 +24,8 @@ pub(super) enum Asked {
     Put {
         key: u64,
         value: u64,
+        /// So long it is at least.
+        bytes: usize,
     },
     Delete {
         key: u64,
@@ -37,6 +39,17 @@ pub(super) enum Asked {
         version: i64,
     },
     ReadCount,
+    /// Forgets the history below a revision.
+    Compact {
+        revision: Revision,
+    },
+    /// Reads at an old revision.
+    GetAt {
+        key: u64,
+        revision: Revision,
+        /// What was known to be compacted.
+        floor: Revision,
+    },
     Lease {
         id: LeaseId,
         step: Step,
@@ -49,15 +62,20 @@ impl Asked {
     pub(super) fn request(&self) -> Request {
         let read = |range| Request::Range { range: Range { range, ..Range::default() }, serializable: false };
         match *self {
-            Self::Put { key, value } => Request::Write(Command::Put(Put {
+            Self::Put { key, value, bytes } => Request::Write(Command::Put(Put {
                 key: key_bytes(key),
-                value: Bytes::from(value.to_string()),
+                value: Bytes::from(format!("{value:0bytes$}")),
                 ..Put::default()
             })),
             Self::Delete { key } => {
                 Request::Write(Command::Delete(DeleteRange { range: point(key), prev_kv: false }))
             }
             Self::Get { key } => read(point(key)),
+            Self::Compact { revision } => Request::Write(Command::Compact { revision }),
+            Self::GetAt { key, revision, .. } => {
+                let range = Range { range: point(key), revision, ..Range::default() };
+                Request::Range { range, serializable: false }
+            }
             Self::List => read(KeyRange { key: "key".into(), end: "kez".into() }),
             Self::Lease { id, step } => lease_request(id, step),
             Self::Show(show) => fenced::request(show),
@@ -78,9 +96,11 @@ impl Asked {
 impl fmt::Display for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Put { key, value } => write!(f, "put key{key} {value}"),
+            Self::Put { key, value, .. } => write!(f, "put key{key} {value}"),
             Self::Delete { key } => write!(f, "delete key{key}"),
             Self::Get { key } => write!(f, "get key{key}"),
+            Self::Compact { revision } => write!(f, "compact up to {revision}"),
+            Self::GetAt { key, revision, .. } => write!(f, "get key{key} at revision {revision}"),
             Self::List => f.write_str("list all keys"),
             Self::Count { version } => write!(f, "count on if at {version}"),
             Self::ReadCount => f.write_str("read the count"),
