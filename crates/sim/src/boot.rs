@@ -93,7 +93,7 @@ impl World {
             node: id,
             raft: config,
             members,
-            at_once: if self.changed(Harmless::ReadsInLane) { usize::MAX } else { self.knobs.at_once },
+            at_once: if self.changed(Harmless::ReadsInLane) { 1 << 30 } else { self.knobs.at_once },
             upkeep: Upkeep::default(),
         };
         let lane = Lane::new(settings, booted.raft, booted.view, hub.clone(), &mut rng, now);
