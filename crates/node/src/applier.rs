@@ -130,6 +130,10 @@ pub struct Applier {
     sealing: bool,
     /// A snapshot that is complete but for its checkpoint, which waits for one under way.
     installing: Option<Base>,
+    /// A snapshot was taken in, and its checkpoint is not recorded yet: nobody may read it before.
+    unrecorded: bool,
+    /// The background work was done for now when it was last looked at.
+    idle: bool,
     importing: Option<(EntryId, u64)>,
     want_seal: bool,
     settling: Vec<u64>,
@@ -152,6 +156,8 @@ impl Applier {
             next_generation: generation + 1,
             sealing: false,
             installing: None,
+            unrecorded: false,
+            idle: false,
             importing: None,
             want_seal: false,
             settling: Vec::new(),
@@ -169,21 +175,37 @@ impl Applier {
         match work {
             Work::Apply(entries) => self.apply(&entries, out)?,
             Work::Import { base, seq, data, last } => self.import(base, seq, &data, last, out)?,
-            Work::Checkpointed | Work::SealFailed => self.sealing = false,
+            Work::Checkpointed => {
+                self.sealing = false;
+                // One under way before the snapshot was complete is not the snapshot's.
+                self.unrecorded &= self.installing.is_some();
+                self.settle(out);
+            }
+            Work::SealFailed => self.sealing = false,
             Work::Upkeep => {
                 let more = self.kv.compact_step(COMPACT_BUDGET)?;
                 self.swept |= more;
-                if !more && (self.swept || !self.settling.is_empty()) {
-                    let (numbers, swept) =
-                        (std::mem::take(&mut self.settling), std::mem::take(&mut self.swept));
-                    out.push(Output::Settled { numbers, swept, view: self.kv.view() });
-                }
+                self.idle = !more;
+                self.settle(out);
                 out.push(Output::Upkept { more });
             }
-            Work::Settle(number) => self.settling.push(number),
+            Work::Settle(number) => {
+                self.idle = false;
+                self.settling.push(number);
+            }
             Work::Seal => self.want_seal = true,
         }
         self.seal_if_due(out)
+    }
+
+    /// Says that no background work is left, if there was any or somebody asked. The view that goes with it is of what could be read
+    /// before, so a snapshot must be recorded first.
+    fn settle(&mut self, out: &mut Vec<Output>) {
+        if self.unrecorded || !self.idle || !(self.swept || !self.settling.is_empty()) {
+            return;
+        }
+        let (numbers, swept) = (std::mem::take(&mut self.settling), std::mem::take(&mut self.swept));
+        out.push(Output::Settled { numbers, swept, view: self.kv.view() });
     }
 
     fn apply(&mut self, entries: &[Entry], out: &mut Vec<Output>) -> StateResult<()> {
@@ -250,7 +272,7 @@ impl Applier {
                 out.push(Output::ImportFailed { base, reason: error.to_string() });
                 return Ok(());
             }
-            self.installing = Some(base);
+            (self.installing, self.unrecorded) = (Some(base), true);
         }
         Ok(())
     }
@@ -268,7 +290,7 @@ impl Applier {
             return Ok(());
         }
         self.want_seal = false;
-        let base = Base { id: self.kv.applied(), membership: self.kv.membership().clone() };
+        let base = Base { id: self.kv.mark(), membership: self.kv.membership().clone() };
         let installed = install.map(|_| Installed { view: self.kv.view() });
         let job = self.kv.seal()?;
         let generation = self.next_generation;

@@ -1,5 +1,6 @@
 //! A node made from its disk, of the parts that ship.
 
+use crate::harmless::Harmless;
 use crate::place::Running;
 use crate::planted::Planted;
 use crate::world::{CLUSTER, KV, World};
@@ -15,6 +16,11 @@ use quorate_storage::memory::MemoryStore;
 use std::sync::{Arc, Mutex};
 
 impl World {
+    /// Whether the nodes have this harmless change.
+    pub(crate) fn changed(&self, change: Harmless) -> bool {
+        self.knobs.planted.is_some_and(|planted| planted.is(change))
+    }
+
     /// Starts over what its disk holds; the error says why it cannot.
     pub(crate) fn boot(&mut self, at: usize) -> Result<Running, String> {
         let id = self.places[at].id;
@@ -22,7 +28,11 @@ impl World {
         let disk = Arc::new(self.places[at].disk.clone());
         let identity = Identity { cluster: CLUSTER, node: id };
         let options = Options {
-            segment_bytes: self.knobs.segment_bytes,
+            segment_bytes: if self.changed(Harmless::SmallSegments) {
+                8 << 10
+            } else {
+                self.knobs.segment_bytes
+            },
             mutant: self.knobs.planted.and_then(Planted::journal),
         };
         let (mut journal, found) =
@@ -36,6 +46,18 @@ impl World {
         config.log_pin_bytes = 4 * self.knobs.log_keep_bytes;
         config.max_unapplied_bytes = 2 * self.knobs.log_keep_bytes;
         config.lease_reads = self.knobs.lease_reads;
+        if self.changed(Harmless::SingleEntries) {
+            config.max_append_entries = 1;
+        }
+        if self.changed(Harmless::SingleMessages) {
+            config.window_messages = 1;
+        }
+        if self.changed(Harmless::MoreHeartbeats) {
+            config.heartbeat /= 2;
+        }
+        if self.changed(Harmless::LongLog) {
+            config.log_keep_bytes *= 50;
+        }
         config.mutant = self.knobs.planted.and_then(Planted::raft);
         let bound = config.lease_reads.is_some() && self.places[at].life > 1;
         let now = self.places[at].local(self.now);
@@ -71,13 +93,14 @@ impl World {
             node: id,
             raft: config,
             members,
-            at_once: self.knobs.at_once,
+            at_once: if self.changed(Harmless::ReadsInLane) { 1 << 30 } else { self.knobs.at_once },
             upkeep: Upkeep::default(),
         };
         let lane = Lane::new(settings, booted.raft, booted.view, hub.clone(), &mut rng, now);
         let mut kv = booted.kv;
         kv.plant(self.knobs.planted.and_then(Planted::kv));
-        let applier = Applier::new(kv, id, booted.generation, self.knobs.seal_bytes);
+        let seal_bytes = self.knobs.seal_bytes / if self.changed(Harmless::MoreCheckpoints) { 4 } else { 1 };
+        let applier = Applier::new(kv, id, booted.generation, seal_bytes);
         Ok(Running::new(lane, journal, applier, hub))
     }
 }

@@ -9,10 +9,73 @@
 
 use crate::members::told;
 use crate::place::Running;
-use crate::world::{World, place_of};
+use crate::plan::Run;
+use crate::steps::Breaker;
+use crate::world::{Script, World, place_of};
+use quorate_base::time::Duration;
 use quorate_base::{NodeId, Rng};
 use quorate_faulty::FaultyDisk;
 use quorate_protocol::raft;
+
+/// What the nemesis of the disks does.
+#[derive(Clone, Copy, Debug)]
+enum Harm {
+    Fill { room: u64 },
+    FailFlush,
+    FailReads { states: bool },
+    Misplace,
+    FlipState,
+    Mend,
+}
+
+impl Run {
+    /// Disks fail for a while. None of these may cost anything but the node's time.
+    pub(crate) fn harm_disks(&mut self) {
+        if self.calm {
+            return;
+        }
+        let pause = Duration::from_millis(self.lies.between(100, 5000));
+        self.world.schedule(pause, Script::Disks);
+        let one = NodeId(self.lies.between(1, self.world.nodes()));
+        let harm = match self.lies.below(8) {
+            0..=1 => Harm::Fill { room: self.lies.below(20_000) },
+            2..=3 => Harm::FailFlush,
+            4 => Harm::FailReads { states: self.lies.chance(1, 2) },
+            5 => Harm::Misplace,
+            6 => Harm::FlipState,
+            _ => Harm::Mend,
+        };
+        let Some(name) = self.world.takes(Breaker::Disks) else { return };
+        self.world.fault(|| match harm {
+            Harm::Fill { room } => format!("{name}: the disk of n{one} takes {room} bytes more"),
+            Harm::FailFlush => format!("{name}: the next flush of n{one} fails"),
+            Harm::FailReads { states } => {
+                format!("{name}: reads of n{one} from its {} fail", if states { "checkpoints" } else { "journal" })
+            }
+            Harm::Misplace => {
+                format!("{name}: n{one} is killed, and a write of its journal had landed elsewhere, if none else is harmed")
+            }
+            Harm::FlipState => {
+                format!("{name}: n{one} is killed, and a bit of a checkpoint flips, if none else is harmed")
+            }
+            Harm::Mend => format!("{name}: all disks are mended"),
+        });
+        match harm {
+            Harm::Fill { room } => self.world.fill(one, room),
+            Harm::FailFlush => self.world.fail_flush(one),
+            Harm::FailReads { states } => self.world.fail_reads(one, states),
+            Harm::Misplace => {
+                self.world.kill(one);
+                self.world.misplace(one, &mut self.lies);
+            }
+            Harm::FlipState => {
+                self.world.kill(one);
+                self.world.flip(one, true, &mut self.lies);
+            }
+            Harm::Mend => self.world.mend_disks(),
+        }
+    }
+}
 
 impl World {
     /// Flips a bit in the journal of a node that is down, or in its checkpoints if `states`. `rng` says where.

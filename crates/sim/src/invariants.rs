@@ -11,8 +11,12 @@
 //! - *Identities*: an id that has left the committed configuration does not come back, and none is above the highest that the
 //!   book says was given.
 //!
+//! What each life of a node must find of its earlier ones, and what that makes impossible, stands in `lives.rs`.
 //! The core's own invariants ([`quorate_protocol::raft::Raft::check_invariants`]) are asked too.
 
+use crate::coverage;
+use crate::knobs::Counts;
+use crate::lives::Lives;
 use crate::place::Place;
 use bytes::Bytes;
 use quorate_base::{EntryId, Index, NodeId, Term};
@@ -41,6 +45,11 @@ pub(crate) struct Invariants {
     configured: BTreeMap<(NodeId, u64), Index>,
     /// Committed configurations by their places in the log.
     configs: BTreeMap<Index, Membership>,
+    lives: Lives,
+    /// Something was committed, or somebody started, since the last look.
+    news: bool,
+    /// What was found broken between two looks.
+    broken: Option<String>,
 }
 
 /// A node that leads.
@@ -54,6 +63,9 @@ struct Led {
 
 impl Invariants {
     pub(crate) fn check(&mut self, places: &[Place]) -> Result<(), String> {
+        if let Some(why) = self.broken.take() {
+            return Err(why);
+        }
         for place in places {
             let Some(running) = place.running.as_ref() else { continue };
             let raft = running.lane.raft();
@@ -76,9 +88,17 @@ impl Invariants {
             let raft = running.lane.raft();
             if raft.is_leader() && self.leaders.last_key_value().is_some_and(|(&t, _)| t == raft.term()) {
                 self.complete(place.id, raft)?;
+                self.lives.leads(place.id, raft)?;
             }
         }
-        Ok(())
+        if std::mem::take(&mut self.news) { self.lives.immune(places) } else { Ok(()) }
+    }
+
+    /// A node begins a life.
+    pub(crate) fn begins(&mut self, at: usize, places: &[Place]) {
+        self.news = true;
+        let found = self.lives.begins(&places[at], places, &self.confirmed);
+        self.broken = self.broken.take().or(found.err());
     }
 
     fn one_leader(&mut self, node: NodeId, term: Term) -> Result<(), String> {
@@ -118,8 +138,13 @@ impl Invariants {
     }
 
     /// What a node says to another.
-    pub(crate) fn hear(&mut self, from: NodeId, to: NodeId, body: &Bytes) {
+    pub(crate) fn hear(&mut self, from: NodeId, to: NodeId, body: &Bytes, counts: &mut Counts) {
         for frame in Packet::read(body.clone()).filter_map(Result::ok) {
+            if let Frame::Raft { message, .. } = &frame {
+                counts.add(coverage::message(message));
+                let found = self.lives.hear(from, to, message);
+                self.broken = self.broken.take().or(found.err());
+            }
             match frame {
                 Frame::Raft {
                     message: Message::Vote { term, pre: false, granted: true, withheld }, ..
@@ -138,8 +163,15 @@ impl Invariants {
     fn quorums(&mut self, node: NodeId, life: u64, raft: &Raft) -> Result<(), String> {
         let (term, commit, at) = (raft.term(), raft.commit(), raft.configured_at().0);
         match self.led.get(&node).filter(|led| (led.life, led.term) == (life, term)) {
-            None => self.elected(node, raft)?,
-            Some(led) if led.commit < commit => self.committed(node, raft, &led.membership)?,
+            None => {
+                self.elected(node, raft)?;
+                self.commits(node, raft, raft.base().index)?;
+            }
+            Some(led) if led.commit < commit => {
+                self.committed(node, raft, &led.membership)?;
+                let from = led.commit;
+                self.commits(node, raft, from)?;
+            }
             Some(led) if led.at == at => return Ok(()),
             Some(_) => {}
         }
@@ -150,6 +182,11 @@ impl Invariants {
         }
         self.led.insert(node, Led { life, term, commit, at, membership: raft.membership().clone() });
         Ok(())
+    }
+
+    fn commits(&mut self, node: NodeId, raft: &Raft, from: Index) -> Result<(), String> {
+        self.news = true;
+        self.lives.commits(node, raft, from)
     }
 
     fn elected(&self, node: NodeId, raft: &Raft) -> Result<(), String> {

@@ -34,6 +34,8 @@ pub struct Knobs {
     pub drop: u64,
     /// Packets sent twice, of 1,000.
     pub duplicate: u64,
+    /// Now and then a packet takes much longer than others.
+    pub late: bool,
     /// The shortest and the longest election timeout.
     pub election_min: Duration,
     /// See above.
@@ -60,6 +62,8 @@ pub struct Knobs {
     pub read_max: Duration,
     /// Reads under leases, which allow for clocks that drift by so many millionths; the nodes' clocks drift up to that.
     pub lease_reads: Option<u32>,
+    /// Clients compact, and look at old revisions.
+    pub compaction: bool,
     /// What the faults are like.
     pub swarm: Swarm,
     /// Members come and go.
@@ -78,6 +82,7 @@ impl Knobs {
             nodes: if rng.chance(1, 4) { 5 } else { 3 },
             drop: *rng.pick(&[0, 5, 30]),
             duplicate: *rng.pick(&[0, 5, 30]),
+            late: true,
             election_min: Duration::from_millis(700),
             election_max: Duration::from_millis(1400),
             delay_max: Duration::from_micros(*rng.pick(&[300, 2_000, 30_000])),
@@ -91,6 +96,7 @@ impl Knobs {
             message_bytes: *reads.pick(&[4_000, 1 << 20]),
             read_max: Duration::from_micros(*reads.pick(&[500, 5_000, 30_000, 3_000_000])),
             lease_reads: clocks.chance(1, 2).then(|| *clocks.pick(&[0, 1_000, 50_000])),
+            compaction: Rng::stream(seed, "compaction knobs").chance(1, 2),
             swarm: Swarm::all(),
             planted: None,
             members: Rng::stream(seed, "member knobs").chance(1, 2),

@@ -4,6 +4,7 @@
 //! receiver that it is a member; one that was removed is told so instead, and stops a little later, never to come back.
 
 use crate::place::Place;
+use crate::trace::What;
 use crate::world::{World, place_of};
 use quorate_base::NodeId;
 use quorate_base::time::Duration;
@@ -140,6 +141,7 @@ impl World {
         place.life += 1;
         place.queued.clear();
         place.gone = true;
+        self.note(|| What::Down { node: id, why: "was removed".into() });
         self.counts.add("removed nodes that stopped");
         self.tell_down(id);
         true

@@ -1,12 +1,48 @@
 //! The nemesis: it kills, cuts power, pauses, cuts links, hands leaderships over, and mends.
 
 use crate::plan::Run;
+use crate::steps::Breaker;
 use crate::world::Script;
 use quorate_base::NodeId;
 use quorate_base::time::Duration;
+use std::fmt;
 
 /// The nemesis' steps from this number on mend.
 const MENDS: u64 = 14;
+
+/// What the nemesis does.
+#[derive(Clone, Copy, Debug)]
+enum Blow {
+    Kill(NodeId),
+    PowerLoss(NodeId),
+    PowerLossOfAll,
+    KillAll,
+    Pause(NodeId, Duration),
+    Isolate { node: NodeId, out: bool, into: bool },
+    CutLink(NodeId, NodeId),
+    IsolateLeader,
+    PowerLossOfLeader,
+    Mend,
+}
+
+impl fmt::Display for Blow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kill(node) => write!(f, "kills n{node}"),
+            Self::PowerLoss(node) => write!(f, "cuts the power of n{node}"),
+            Self::PowerLossOfAll => f.write_str("cuts the power of all"),
+            Self::KillAll => f.write_str("kills all"),
+            Self::Pause(node, span) => write!(f, "pauses n{node} for {span:?}"),
+            Self::Isolate { node, out: true, into: true } => write!(f, "cuts n{node} off"),
+            Self::Isolate { node, out: true, .. } => write!(f, "cuts off what n{node} sends"),
+            Self::Isolate { node, .. } => write!(f, "cuts off what is sent to n{node}"),
+            Self::CutLink(one, other) => write!(f, "cuts the link between n{one} and n{other}"),
+            Self::IsolateLeader => f.write_str("cuts the leader off"),
+            Self::PowerLossOfLeader => f.write_str("cuts the power of the leader"),
+            Self::Mend => f.write_str("mends links and disks, starts who is down"),
+        }
+    }
+}
 
 impl Run {
     pub(crate) fn nemesis(&mut self) {
@@ -19,50 +55,72 @@ impl Run {
         if self.world.knobs.lease_reads.is_some()
             && self.transfers.chance(1, 4)
             && let Some(leader) = self.world.leader()
+            && let Some(name) = self.world.takes(Breaker::Transfers)
         {
+            self.world.fault(|| format!("{name}: n{leader} is to hand its leadership over"));
             self.world.hand_over(leader);
         }
+        let Some(blow) = self.blow() else { return };
+        if let Some(name) = self.world.takes(Breaker::Nemesis) {
+            self.world.fault(|| format!("{name}: {blow}"));
+            self.strike(blow);
+        }
+    }
+
+    /// What is next. All that it draws it draws here.
+    fn blow(&mut self) -> Option<Blow> {
         let nodes = self.world.nodes();
         let one = NodeId(self.nemesis.between(1, nodes));
         let step = self.nemesis.below(16);
         if step < MENDS && self.swarm.steps & 1 << step == 0 {
-            return;
+            return None;
         }
-        match step {
-            0..=2 => {
-                self.world.kill(one);
-                self.flip(one);
+        Some(match step {
+            0..=2 => Blow::Kill(one),
+            3..=4 => Blow::PowerLoss(one),
+            5 => Blow::PowerLossOfAll,
+            6 => Blow::KillAll,
+            7 => Blow::Pause(one, Duration::from_millis(self.nemesis.between(10, 4000))),
+            8 => Blow::Isolate { node: one, out: true, into: true },
+            9 => Blow::Isolate { node: one, out: true, into: false },
+            10 => Blow::Isolate { node: one, out: false, into: true },
+            11 => Blow::CutLink(one, NodeId(self.nemesis.between(1, nodes))),
+            12 => Blow::IsolateLeader,
+            13 => Blow::PowerLossOfLeader,
+            MENDS.. => Blow::Mend,
+        })
+    }
+
+    fn strike(&mut self, blow: Blow) {
+        match blow {
+            Blow::Kill(node) => {
+                self.world.kill(node);
+                self.flip(node);
             }
-            3..=4 => {
-                self.world.power_loss(one);
-                self.flip(one);
+            Blow::PowerLoss(node) => {
+                self.world.power_loss(node);
+                self.flip(node);
             }
-            5 => self.world.ids().for_each(|id| self.world.power_loss(id)),
-            6 => self.world.ids().for_each(|id| self.world.kill(id)),
-            7 => {
-                let span = Duration::from_millis(self.nemesis.between(10, 4000));
-                self.world.pause(one, span);
-            }
-            8 => self.isolate(one, true, true),
-            9 => self.isolate(one, true, false),
-            10 => self.isolate(one, false, true),
-            11 => {
-                let other = NodeId(self.nemesis.between(1, nodes));
+            Blow::PowerLossOfAll => self.world.ids().for_each(|id| self.world.power_loss(id)),
+            Blow::KillAll => self.world.ids().for_each(|id| self.world.kill(id)),
+            Blow::Pause(node, span) => self.world.pause(node, span),
+            Blow::Isolate { node, out, into } => self.isolate(node, out, into),
+            Blow::CutLink(one, other) => {
                 self.world.cut(one, other);
                 self.world.cut(other, one);
                 self.world.counts.add("links cut");
             }
-            12 => {
+            Blow::IsolateLeader => {
                 if let Some(leader) = self.world.leader() {
                     self.isolate(leader, true, true);
                 }
             }
-            13 => {
+            Blow::PowerLossOfLeader => {
                 if let Some(leader) = self.world.leader() {
                     self.world.power_loss(leader);
                 }
             }
-            MENDS.. => self.mend(),
+            Blow::Mend => self.mend(),
         }
     }
 
@@ -72,12 +130,22 @@ impl Run {
             return;
         }
         self.world.counts.add("new leaders harmed");
-        match self.nemesis.below(4) {
-            0 => self.world.kill(leader),
-            1 => self.world.power_loss(leader),
-            _ => {
+        let which = self.nemesis.below(4);
+        let after = (which > 1).then(|| Duration::from_millis(self.nemesis.between(1, 2_000)));
+        let Some(name) = self.world.takes(Breaker::Envy) else { return };
+        match (which, after) {
+            (0, _) => {
+                self.world.fault(|| format!("{name}: the new leader n{leader} is killed"));
+                self.world.kill(leader);
+            }
+            (1, _) => {
+                self.world.fault(|| format!("{name}: the new leader n{leader} loses its power"));
+                self.world.power_loss(leader);
+            }
+            (_, after) => {
+                let after = after.unwrap_or_default();
+                self.world.fault(|| format!("{name}: the new leader n{leader} is cut off for {after:?}"));
                 self.isolate(leader, true, true);
-                let after = Duration::from_millis(self.nemesis.between(1, 2_000));
                 self.world.schedule(after, Script::Rejoin(leader));
             }
         }
@@ -85,12 +153,18 @@ impl Run {
 
     /// The links of a node are mended.
     pub(crate) fn rejoin(&mut self, node: NodeId) {
+        self.world.fault(|| format!("the links of n{node} are mended"));
         self.world.cut.retain(|&(from, to)| from != node && to != node);
     }
 
     /// A stream of its own: without flips all else stays as it was.
     fn flip(&mut self, node: NodeId) {
-        if self.swarm.flips && self.flips.chance(1, 2) {
+        if self.swarm.flips
+            && self.flips.chance(1, 2)
+            && let Some(name) = self.world.takes(Breaker::Flips)
+        {
+            self.world
+                .fault(|| format!("{name}: a bit of the journal of n{node} flips, if none else is harmed"));
             self.world.flip(node, false, &mut self.flips);
         }
     }

@@ -24,6 +24,8 @@ pub(crate) struct Running {
     pub(crate) marking: Vec<(u64, Base, Option<Arc<KvView>>)>,
     pub(crate) work: VecDeque<Work>,
     pub(crate) applying: bool,
+    /// There may be something to sweep.
+    pub(crate) sweeping: bool,
     pub(crate) seals: VecDeque<Seal>,
     pub(crate) tick_at: Option<Instant>,
 }
@@ -43,6 +45,7 @@ impl Running {
             marking: Vec::new(),
             work: VecDeque::new(),
             applying: false,
+            sweeping: false,
             seals: VecDeque::new(),
             tick_at: None,
         }
@@ -72,6 +75,8 @@ pub(crate) struct Place {
     /// It was removed and has stopped, for good.
     pub(crate) gone: bool,
     pub(crate) queued: Vec<Event>,
+    /// The role that it was last seen in.
+    pub(crate) role: Option<raft::Role>,
 }
 
 impl Place {
@@ -93,6 +98,7 @@ impl Place {
             removed: None,
             gone: false,
             queued: Vec::new(),
+            role: None,
         }
     }
 

@@ -13,29 +13,42 @@
 mod churn;
 mod end;
 mod fenced;
+mod old;
+mod ops;
 
-use crate::fences::{Fences, Show};
+use crate::compaction::{self, Compaction};
+use crate::fences::Fences;
 use crate::knobs::{Counts, Knobs};
 use crate::leases::{Leases, Step};
 use crate::planted::Planted;
+use crate::steps::{StepName, Steps};
 use crate::swarm::Swarm;
+use crate::trace::{Record, Trace, What};
 use crate::watchers::Watchers;
 use crate::world::{Script, World};
-use bytes::Bytes;
 use churn::Churn;
+use ops::{Asked, LEASED, answered, key_bytes, number, point};
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId, Rng};
 use quorate_node::api::{Answer, Body, Failure, Request};
 use quorate_node::evidence::{Mode, Slot};
-use quorate_wire::kv::{
-    Command, Compare, CompareResult, CompareTarget, DeleteRange, KeyRange, LeaseId, Op, Put, Range, Refused,
-    Reply, Revision, Txn,
-};
+use quorate_wire::kv::{LeaseId, Refused, Reply, Revision};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-/// What a run is asked to do.
-#[derive(Clone, Debug)]
+/// A steady load in the place of clients that do what they like: half of it puts, half of it reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Load {
+    /// Operations a second, by all clients together.
+    pub rate: u64,
+    /// Bytes of a value.
+    pub bytes: usize,
+    /// How many nodes.
+    pub nodes: u64,
+}
+
+/// What a run is asked to do: [`Plan::of`] asks for all that there is.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Plan {
     /// The seed of everything.
     pub seed: u64,
@@ -57,6 +70,14 @@ pub struct Plan {
     pub planted: Option<Planted>,
     /// Whether members come and go, in about half of all seeds.
     pub members: bool,
+    /// Whether clients compact and look at old revisions, in about half of all seeds.
+    pub compaction: bool,
+    /// Whether packets are lost, doubled and late, too.
+    pub loss: bool,
+    /// A steady load, to measure by.
+    pub load: Option<Load>,
+    /// Of the steps of those that break things only these; `None` for all.
+    pub steps: Option<Vec<StepName>>,
 }
 
 /// How a run ended.
@@ -72,36 +93,14 @@ pub struct Outcome {
     pub simulated: Duration,
     /// Client operations that were answered.
     pub answered: u64,
+    /// The steps that were taken by those that break things.
+    pub steps: Vec<StepName>,
     /// The broken promise, if one was.
     pub violation: Option<String>,
 }
 
-#[derive(Clone, Debug)]
-enum Asked {
-    Put {
-        key: u64,
-        value: u64,
-    },
-    Delete {
-        key: u64,
-    },
-    Get {
-        key: u64,
-    },
-    List,
-    /// Adds one to a counter by compare-and-set on its version: applied twice would show.
-    Count {
-        version: i64,
-    },
-    ReadCount,
-    Lease {
-        id: LeaseId,
-        step: Step,
-    },
-    Show(Show),
-}
-
 struct Sent {
+    node: NodeId,
     asked: Asked,
     /// How a read was served.
     slot: Slot,
@@ -139,11 +138,14 @@ pub(crate) struct Run {
     rng: Rng,
     pub(crate) nemesis: Rng,
     pub(crate) flips: Rng,
-    lies: Rng,
+    pub(crate) lies: Rng,
     lists: Rng,
     pub(crate) transfers: Rng,
     leases: Option<Leases>,
     fences: Option<Fences>,
+    compaction: Option<Compaction>,
+    /// Deletions of each key that were asked for and never answered, so far.
+    deleting: BTreeMap<u64, u64>,
     watchers: Watchers,
     churn: Option<Churn>,
     mail: Mailbox,
@@ -162,40 +164,78 @@ pub(crate) struct Run {
     answered: u64,
     faults: bool,
     disks: bool,
+    load: Option<Load>,
     pub(crate) swarm: Swarm,
     pub(crate) calm: bool,
 }
 
-const COUNTER: &[u8] = b"counter";
 const KEYS: u64 = 8;
 const WATCHERS: usize = 2;
-const LEASED: &str = "leased";
 /// Many times what a run needs.
 const EVENTS_MAX: u64 = 2_000_000;
 
 impl Plan {
+    /// With all that there is, as long and with as many clients as `quorate sim` has it unless told otherwise.
+    pub fn of(seed: u64) -> Self {
+        Self {
+            seed,
+            span: Duration::from_secs(20),
+            clients: 6,
+            faults: true,
+            disks: true,
+            swarm: true,
+            doors: true,
+            fences: true,
+            planted: None,
+            members: true,
+            compaction: true,
+            loss: true,
+            load: None,
+            steps: None,
+        }
+    }
+
     /// Runs it.
     pub fn run(&self) -> Outcome {
+        self.go(false).0
+    }
+
+    /// Runs it, and tells all that happened.
+    pub fn trace(&self) -> (Outcome, Vec<Record>) {
+        self.go(true)
+    }
+
+    fn go(&self, traced: bool) -> (Outcome, Vec<Record>) {
         let mut knobs = Knobs::draw(self.seed);
         knobs.planted = self.planted;
         if self.swarm && self.faults {
             knobs = knobs.swarm(self.seed);
         }
         knobs.members &= self.members;
-        if !self.faults {
+        knobs.compaction &= self.compaction;
+        if !self.faults || !self.loss {
             (knobs.drop, knobs.duplicate) = (0, 0);
         }
+        knobs.late = self.loss;
+        knobs.nodes = self.load.map_or(knobs.nodes, |load| load.nodes);
         let mut run = Run::new(self, knobs);
+        run.world.steps = Steps::of(self.steps.as_deref());
+        run.world.trace = traced.then(Trace::default);
         let violation = run.go(self.span).err();
+        if let Some(violation) = &violation {
+            run.world.note(|| What::Violation(violation.clone()));
+        }
         run.world.count_disks();
-        Outcome {
+        let outcome = Outcome {
             digest: run.world.digest.to_string(),
             counts: run.world.counts.clone(),
             events: run.world.events,
             simulated: run.world.now.since(Instant::ZERO),
             answered: run.answered,
+            steps: std::mem::take(&mut run.world.steps.taken),
             violation,
-        }
+        };
+        (outcome, run.world.trace.take().map(|trace| trace.records).unwrap_or_default())
     }
 }
 
@@ -212,6 +252,8 @@ impl Run {
             transfers: Rng::stream(plan.seed, "transfers"),
             leases: plan.doors.then(|| Leases::new(plan.seed, drift)),
             fences: plan.fences.then(|| Fences::new(plan.seed)),
+            compaction: knobs.compaction.then(|| Compaction::new(plan.seed)),
+            deleting: BTreeMap::new(),
             watchers: Watchers::new(plan.seed, if plan.doors { WATCHERS } else { 0 }),
             mail: Mailbox::default(),
             sent: BTreeMap::new(),
@@ -225,6 +267,7 @@ impl Run {
             count_tries: 0,
             answered: 0,
             faults: plan.faults,
+            load: plan.load,
             disks: plan.faults && plan.disks && knobs.swarm.disks,
             swarm: knobs.swarm.clone(),
             world: World::new(plan.seed, knobs),
@@ -283,6 +326,7 @@ impl Run {
 
     fn liveness(&mut self) -> Result<(), String> {
         self.calm = true;
+        self.world.fault(|| "all is mended for good, and nothing breaks any more".into());
         self.world.heal();
         self.world.ids().for_each(|id| self.world.start(id));
         let before = self.acknowledged;
@@ -306,6 +350,7 @@ impl Run {
         self.converged()?;
         self.final_reads()?;
         self.final_streams()?;
+        self.final_revisions()?;
         self.final_fences()
     }
 
@@ -338,31 +383,53 @@ impl Run {
             return;
         }
         let asked = self.choose();
-        let (mut request, slot) = (Self::request(&asked), Slot::default());
+        let (mut request, slot) = (asked.request(), Slot::default());
         if matches!(request, Request::Range { .. }) {
             request = Request::Explained(Box::new(request), slot.clone());
         }
         let node = NodeId(self.rng.between(1, self.world.nodes()));
-        self.sent.insert(client, Sent { asked, slot, at: self.world.now, floor: self.acknowledged });
+        self.world.note(|| What::Asked { client: Some(client), node, op: asked.to_string() });
+        self.sent.insert(client, Sent { node, asked, slot, at: self.world.now, floor: self.acknowledged });
         let mut reply = ReplyTo { client, mail: Some(self.mail.clone()) };
         self.world.call(node, request, Box::new(move |result| reply.give(result)));
     }
 
     fn choose(&mut self) -> Asked {
+        if let Some(load) = self.load {
+            let key = self.rng.below(KEYS);
+            if self.rng.chance(1, 2) {
+                return Asked::Get { key };
+            }
+            self.next_value += 1;
+            self.written.insert(self.next_value, key);
+            return Asked::Put { key, value: self.next_value, bytes: load.bytes };
+        }
         if let Some((id, step)) = self.leases.as_mut().and_then(Leases::choose) {
             return Asked::Lease { id, step };
         }
         if let Some(show) = self.fences.as_mut().and_then(Fences::choose) {
             return Asked::Show(show);
         }
+        if let Some(step) = self.compaction.as_mut().and_then(|c| c.choose(self.acknowledged)) {
+            return match step {
+                compaction::Step::Compact(revision) => Asked::Compact { revision },
+                compaction::Step::Read(revision) => {
+                    let floor = self.compaction.as_ref().map_or(0, Compaction::done);
+                    Asked::GetAt { key: revision as u64 % KEYS, revision, floor }
+                }
+            };
+        }
         let key = self.rng.below(KEYS);
         match self.rng.below(10) {
             0..=3 => {
                 self.next_value += 1;
                 self.written.insert(self.next_value, key);
-                Asked::Put { key, value: self.next_value }
+                Asked::Put { key, value: self.next_value, bytes: 0 }
             }
-            4 => Asked::Delete { key },
+            4 => {
+                *self.deleting.entry(key).or_default() += 1;
+                Asked::Delete { key }
+            }
             5 => {
                 self.count_tries += 1;
                 Asked::Count { version: self.counted }
@@ -373,32 +440,13 @@ impl Run {
         }
     }
 
-    fn request(asked: &Asked) -> Request {
-        let read = |range| Request::Range { range: Range { range, ..Range::default() }, serializable: false };
-        match *asked {
-            Asked::Put { key, value } => Request::Write(Command::Put(Put {
-                key: key_bytes(key),
-                value: Bytes::from(value.to_string()),
-                ..Put::default()
-            })),
-            Asked::Delete { key } => {
-                Request::Write(Command::Delete(DeleteRange { range: point(key), prev_kv: false }))
-            }
-            Asked::Get { key } => read(point(key)),
-            Asked::List => read(KeyRange { key: "key".into(), end: "kez".into() }),
-            Asked::Lease { id, step } => lease_request(id, step),
-            Asked::Show(show) => fenced::request(show),
-            Asked::ReadCount => read(KeyRange { key: Bytes::from_static(COUNTER), end: Bytes::new() }),
-            Asked::Count { version } => Request::Write(Command::Txn(Txn {
-                compare: vec![Compare {
-                    range: KeyRange { key: Bytes::from_static(COUNTER), end: Bytes::new() },
-                    result: CompareResult::Equal,
-                    target: CompareTarget::Version(version),
-                }],
-                success: vec![Op::Put(Put { key: Bytes::from_static(COUNTER), ..Put::default() })],
-                failure: vec![],
-            })),
-        }
+    /// How long a client rests.
+    fn pause(&mut self) -> Duration {
+        let most = match self.load {
+            Some(load) => 2_000_000 * self.clients as u64 / load.rate.max(1),
+            None => 20_000,
+        };
+        Duration::from_micros(self.rng.between(100, most.max(100)))
     }
 
     fn read_mail(&mut self) -> Result<(), String> {
@@ -412,7 +460,8 @@ impl Run {
                 continue;
             }
             let Some(sent) = self.sent.remove(&client) else { continue };
-            let pause = Duration::from_micros(self.rng.between(100, 20_000));
+            self.world.note(|| answered(Some(client), sent.node, sent.at, sent.asked.to_string(), &result));
+            let pause = self.pause();
             self.world.schedule(pause, Script::Client(client));
             match result {
                 Ok(answer) => {
@@ -426,6 +475,17 @@ impl Run {
                 }
                 Err(Failure::Refused(Refused::Fenced { token }, _)) if let Asked::Show(show) = sent.asked => {
                     self.refused(show, token)?;
+                }
+                Err(Failure::Refused(Refused::Compacted { revision }, _))
+                    if let Asked::Compact { revision: wanted } | Asked::GetAt { revision: wanted, .. } =
+                        sent.asked =>
+                {
+                    self.world.counts.add("refused as compacted");
+                    // What is compacted already is refused to be compacted, too.
+                    let below = wanted - i64::from(matches!(sent.asked, Asked::Compact { .. }));
+                    self.compaction
+                        .as_mut()
+                        .map_or(Ok(()), |compaction| compaction.refused(below, revision))?;
                 }
                 Err(Failure::Refused(refused, _)) => {
                     return Err(format!("{:?} was refused: {refused:?}", sent.asked));
@@ -474,9 +534,12 @@ impl Run {
         }
         match (&sent.asked, &answer.body) {
             (Asked::Show(show), Body::Reply(Reply::Txn { .. })) => self.shown(*show, revision),
-            (Asked::Put { key, value }, _) => self.wrote(*key, revision, Some(*value)),
-            (Asked::Delete { key }, Body::Reply(Reply::Delete { deleted: 1, .. })) => {
-                self.wrote(*key, revision, None)
+            (Asked::Put { key, value, .. }, _) => self.wrote(*key, revision, Some(*value)),
+            (Asked::Delete { key }, Body::Reply(Reply::Delete { deleted, .. })) => {
+                if let Some(asked) = self.deleting.get_mut(key) {
+                    *asked -= 1;
+                }
+                if *deleted == 1 { self.wrote(*key, revision, None) } else { Ok(()) }
             }
             (Asked::Count { version }, Body::Reply(Reply::Txn { succeeded: true, .. })) => {
                 if !self.counted_at.insert(*version) {
@@ -485,6 +548,19 @@ impl Run {
                 self.counted = self.counted.max(version + 1);
                 self.acknowledged = self.acknowledged.max(revision);
                 Ok(())
+            }
+            (Asked::Compact { revision }, Body::Reply(Reply::Compact)) => {
+                self.world.counts.add("compactions");
+                if let Some(compaction) = &mut self.compaction {
+                    compaction.compacted(*revision);
+                }
+                Ok(())
+            }
+            (Asked::GetAt { key, revision, floor }, Body::Reply(Reply::Range(range))) => {
+                self.world.counts.add("reads of old revisions");
+                Compaction::answered(*revision, *floor)?;
+                let found = range.kvs.first().map(|kv| (kv.mod_revision, number(&kv.value)));
+                self.read(*key, *revision, found)
             }
             (Asked::ReadCount, Body::Reply(Reply::Range(range))) => {
                 let version = range.kvs.first().map_or(0, |kv| kv.version);
@@ -505,8 +581,7 @@ impl Run {
                     self.read(key, revision, found.map(|kv| (kv.mod_revision, number(&kv.value))))
                 })
             }
-            (Asked::Count { .. }, Body::Reply(Reply::Txn { succeeded: false, .. }))
-            | (Asked::Delete { .. }, Body::Reply(Reply::Delete { deleted: 0, .. })) => Ok(()),
+            (Asked::Count { .. }, Body::Reply(Reply::Txn { succeeded: false, .. })) => Ok(()),
             (asked, body) => Err(format!("{asked:?} was answered {body:?}")),
         }
     }
@@ -536,9 +611,17 @@ impl Run {
         }
         let at = found.map_or(0, |(at, _)| at);
         match newest {
-            Some((newest, Some(value))) if found.is_some() && at < newest => Err(format!(
-                "stale: key {key} was {value} since revision {newest}; a read at {revision} got {found:?}"
+            Some((newest, value)) if found.is_some() && at < newest => Err(format!(
+                "stale: key {key} was {value:?} since revision {newest}; a read at {revision} got {found:?}"
             )),
+            // Only a deletion whose answer has not come takes it away unseen.
+            Some((newest, Some(value)))
+                if found.is_none() && self.deleting.get(&key).is_none_or(|&n| n == 0) =>
+            {
+                Err(format!(
+                    "lost write: key {key} was {value} since revision {newest}; a read at {revision} found nothing"
+                ))
+            }
             _ => Ok(()),
         }
     }
@@ -567,63 +650,8 @@ impl Run {
     }
 
     fn watcher(&mut self, watcher: usize) -> Result<(), String> {
-        self.watchers.look(watcher, &mut self.world)?;
+        self.watchers.look(watcher, &mut self.world, self.compaction.as_mut())?;
         self.world.schedule(Duration::from_millis(40), Script::Watcher(watcher));
         Ok(())
     }
-
-    /// Disks fail for a while. None of these may cost anything but the node's time.
-    fn harm_disks(&mut self) {
-        if self.calm {
-            return;
-        }
-        let pause = Duration::from_millis(self.lies.between(100, 5000));
-        self.world.schedule(pause, Script::Disks);
-        let one = NodeId(self.lies.between(1, self.world.nodes()));
-        match self.lies.below(8) {
-            0..=1 => {
-                let room = self.lies.below(20_000);
-                self.world.fill(one, room);
-            }
-            2..=3 => self.world.fail_flush(one),
-            4 => {
-                let states = self.lies.chance(1, 2);
-                self.world.fail_reads(one, states);
-            }
-            5 => {
-                self.world.kill(one);
-                self.world.misplace(one, &mut self.lies);
-            }
-            6 => {
-                self.world.kill(one);
-                self.world.flip(one, true, &mut self.lies);
-            }
-            _ => self.world.mend_disks(),
-        }
-    }
-}
-
-fn key_bytes(key: u64) -> Bytes {
-    Bytes::from(format!("key{key}"))
-}
-
-fn point(key: u64) -> KeyRange {
-    KeyRange { key: key_bytes(key), end: Bytes::new() }
-}
-
-fn lease_request(id: LeaseId, step: Step) -> Request {
-    let key = Bytes::from(format!("{LEASED}{id}"));
-    match step {
-        Step::Grant { ttl } => Request::Write(Command::LeaseGrant { id, ttl }),
-        Step::Attach => Request::Write(Command::Put(Put { key, lease: id, ..Put::default() })),
-        Step::KeepAlive => Request::LeaseKeepAlive { id },
-        Step::Read => {
-            let range = Range { range: KeyRange { key, end: Bytes::new() }, ..Range::default() };
-            Request::Range { range, serializable: false }
-        }
-    }
-}
-
-fn number(value: &[u8]) -> u64 {
-    std::str::from_utf8(value).ok().and_then(|s| s.parse().ok()).unwrap_or(0)
 }

@@ -3,6 +3,7 @@
 //! Each stands with the part that it breaks; this is where they come together, since the world is made of all parts. Without the
 //! feature a chosen one has no effect, and [`BUILT_IN`] says so.
 
+use crate::harmless::Harmless;
 use quorate_protocol::raft;
 use quorate_state::kv;
 use quorate_storage::journal;
@@ -19,19 +20,31 @@ pub enum Planted {
     Journal(journal::Mutant),
     /// In the machine of the key-value space.
     Kv(kv::Mutant),
+    /// None: a change that breaks nothing.
+    Harmless(Harmless),
 }
 
 impl Planted {
-    /// All, with their names.
+    /// All bugs, with their names.
     pub fn all() -> impl Iterator<Item = (&'static str, Self)> {
         let raft = raft::Mutant::ALL.iter().map(|&(name, mutant)| (name, Self::Raft(mutant)));
         let journal = journal::Mutant::ALL.iter().map(|&(name, mutant)| (name, Self::Journal(mutant)));
         raft.chain(journal).chain(kv::Mutant::ALL.iter().map(|&(name, mutant)| (name, Self::Kv(mutant))))
     }
 
+    /// The changes that are none, with their names.
+    pub fn harmless() -> impl Iterator<Item = (&'static str, Self)> {
+        Harmless::ALL.iter().map(|&(name, change)| (name, Self::Harmless(change)))
+    }
+
     /// The one of this name.
     pub fn named(name: &str) -> Option<Self> {
-        Self::all().find(|&(n, _)| n == name).map(|(_, planted)| planted)
+        Self::all().chain(Self::harmless()).find(|&(n, _)| n == name).map(|(_, planted)| planted)
+    }
+
+    /// Whether it is this change.
+    pub(crate) fn is(self, change: Harmless) -> bool {
+        BUILT_IN && self == Self::Harmless(change)
     }
 
     pub(crate) fn raft(self) -> Option<raft::Mutant> {

@@ -1,6 +1,7 @@
 //! Which faults a run has, and those that strike between two effects of a node.
 
 use crate::knobs::Knobs;
+use crate::steps::Breaker;
 use crate::world::{Script, World};
 use quorate_base::time::Duration;
 use quorate_base::{NodeId, Rng};
@@ -97,14 +98,14 @@ impl World {
     }
 
     /// Whether a node loses its power here, with what it has said on its way and what it has written not flushed.
-    pub(crate) fn power_goes(&mut self, voted: bool) -> bool {
+    pub(crate) fn power_goes(&mut self, id: NodeId, voted: bool) -> bool {
         let Swarm { cut_at_effects, cut_at_votes, .. } = self.knobs.swarm;
         let goes = self.faults_on
             && ((cut_at_effects > 0 && self.swarm.chance(cut_at_effects, 100_000))
                 || (voted && cut_at_votes > 0 && self.swarm.chance(cut_at_votes, 100)));
-        if goes {
-            self.counts.add("power lost between two effects");
-        }
-        goes
+        let Some(name) = goes.then(|| self.takes(Breaker::Effects)).flatten() else { return false };
+        self.counts.add("power lost between two effects");
+        self.fault(|| format!("{name}: the power of n{id} goes between two effects"));
+        true
     }
 }

@@ -3,6 +3,8 @@
 //! Each revision is told by at least one event, so a watcher of everything must be told revision after revision, without a
 //! gap and none twice, over all nodes that it resumes at; and what one was told of a revision, all are.
 
+use crate::compaction::Compaction;
+use crate::trace::What;
 use crate::world::World;
 use quorate_base::{NodeId, Rng};
 use quorate_node::api::{WatchCreate, WatchMessage, WatchRequest, WatchStream};
@@ -40,7 +42,12 @@ impl Watchers {
     }
 
     /// A watcher reads what there is; now and then it goes to another node, as it does where its node went away.
-    pub(crate) fn look(&mut self, at: usize, world: &mut World) -> Result<(), String> {
+    pub(crate) fn look(
+        &mut self,
+        at: usize,
+        world: &mut World,
+        mut compaction: Option<&mut Compaction>,
+    ) -> Result<(), String> {
         let watcher = &mut self.all[at];
         if self.rng.chance(1, 12) {
             watcher.stream = None;
@@ -55,7 +62,10 @@ impl Watchers {
             let Some((life, mut stream)) = world.watch(node) else { return Ok(()) };
             let range =
                 KeyRange { key: bytes::Bytes::from_static(&[0]), end: bytes::Bytes::from_static(&[0]) };
-            let start = watcher.next;
+            // Going back, it is told once more what it was told before: not at the end, when all are to catch up.
+            let again = compaction.as_mut().filter(|_| world.faults_on);
+            let start = again.map_or(watcher.next, |compaction| compaction.begin(watcher.next));
+            watcher.next = start;
             stream.request(WatchRequest::Create(WatchCreate { range, start, ..WatchCreate::default() }));
             world.counts.add(if start > 0 { "watches resumed" } else { "watches begun" });
             watcher.stream = Some((node, life, stream));
@@ -66,7 +76,19 @@ impl Watchers {
         }
         while let Some(message) = stream.poll() {
             let who = format!("watcher {at} at node {node}");
+            if let (true, Some(compaction)) =
+                (message.canceled && message.compact_revision > 0, &mut compaction)
+            {
+                compaction
+                    .refused(watcher.next, message.compact_revision)
+                    .map_err(|why| format!("{who}: {why}"))?;
+                world.counts.add("watches told of a compaction");
+                watcher.next = message.compact_revision;
+                watcher.stream = None;
+                break;
+            }
             world.digest.feed(world.now, *node, 6, &message.revision.to_le_bytes());
+            world.note(|| told(at, *node, &message));
             hear(&mut watcher.next, &mut self.told, &message).map_err(|why| format!("{who}: {why}"))?;
         }
         Ok(())
@@ -83,7 +105,8 @@ impl Watchers {
                 ));
             }
         }
-        let Some(mut from) = self.told.keys().next().copied() else { return Ok(()) };
+        let Some(first) = self.told.keys().next().copied() else { return Ok(()) };
+        let mut from = first.max(view.compacted());
         while from <= view.revision() {
             let events = view.history(from, 1 << 20).map_err(|e| format!("reading the history: {e:?}"))?;
             let Some(last) = events.last().map(|e| e.kv.mod_revision) else { break };
@@ -103,6 +126,17 @@ impl Watchers {
 /// What is before an event is not told to all.
 fn same(a: &[Event], b: &[Event]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a.deleted, &a.kv) == (b.deleted, &b.kv))
+}
+
+fn told(watcher: usize, node: NodeId, message: &WatchMessage) -> What {
+    let revision = |event: &Event| event.kv.mod_revision;
+    let text = match (message.events.first().map(revision), message.events.last().map(revision)) {
+        (Some(first), Some(last)) => format!("told revisions {first}..={last}"),
+        _ if message.canceled => format!("watch canceled, compacted up to {}", message.compact_revision),
+        _ if message.created => format!("watch made at revision {}", message.revision),
+        _ => format!("all is told up to revision {}", message.revision),
+    };
+    What::Told { watcher, node, text }
 }
 
 fn hear(

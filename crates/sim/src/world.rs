@@ -7,10 +7,14 @@
 //! The simulated clock is the only true one. Where leases are on, which rest on clocks, each node's own runs fast or slow by as much as
 //! they allow for; a node that is paused finds that time has passed.
 
+use crate::coverage;
 use crate::digest::Digest;
+use crate::harmless::Harmless;
 use crate::invariants::Invariants;
 use crate::knobs::{Counts, Knobs};
 use crate::place::{Place, truly};
+use crate::steps::{Breaker, StepName, Steps};
+use crate::trace::{Fate, Trace, What, in_words};
 use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId, Rng, ShardId};
@@ -19,6 +23,7 @@ use quorate_node::applier::{Output, Work};
 use quorate_node::lane::{Event, Reading, Seal};
 use quorate_node::watch::{CatchUp, Hub};
 use quorate_protocol::raft;
+use quorate_state::kv::KvView;
 use quorate_storage::journal::CheckpointMark;
 use quorate_wire::peer::{Frame, Packet};
 use std::cmp::Reverse;
@@ -100,6 +105,7 @@ pub struct World {
     net: Rng,
     timing: Rng,
     reading: Rng,
+    sweeping: Rng,
     /// Nodes whose watches want history read.
     pub(crate) bells: Arc<Mutex<BTreeSet<NodeId>>>,
     pub(crate) seeds: Rng,
@@ -108,6 +114,10 @@ pub struct World {
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
     pub(crate) faults_on: bool,
     pub(crate) invariants: Invariants,
+    /// Which steps of those that break things are taken.
+    pub(crate) steps: Steps,
+    /// What happened, if anybody wants to know.
+    pub(crate) trace: Option<Trace>,
     /// The digest of all events so far.
     pub digest: Digest,
     /// How many events so far.
@@ -131,12 +141,15 @@ impl World {
             net: Rng::stream(seed, "net"),
             timing: Rng::stream(seed, "timing"),
             reading: Rng::stream(seed, "reading"),
+            sweeping: Rng::stream(seed, "sweeping"),
             bells: Arc::default(),
             seeds: Rng::stream(seed, "lives"),
             swarm: Rng::stream(seed, "swarm in the world"),
             cut: BTreeSet::new(),
             faults_on: true,
             invariants: Invariants::default(),
+            steps: Steps::default(),
+            trace: None,
             digest: Digest::default(),
             events: 0,
             knobs,
@@ -160,11 +173,15 @@ impl World {
         self.places[at].removed = None;
         // It was the former process that was paused.
         self.places[at].paused_until = None;
+        self.places[at].role = None;
         match self.boot(at) {
             Ok(running) => {
                 self.places[at].running = Some(Box::new(running));
                 self.places[at].stopped_why = None;
                 self.counts.add("starts");
+                let life = self.places[at].life;
+                self.note(|| What::Up { node: id, life });
+                self.invariants.begins(at, &self.places);
                 for peer in self.ids().filter(|&peer| peer != id) {
                     self.deliver(id, Event::PeerUp(peer));
                 }
@@ -172,6 +189,7 @@ impl World {
             }
             Err(why) => {
                 self.counts.add("refused to start");
+                self.note(|| What::Down { node: id, why: format!("refuses to start: {why}") });
                 self.places[at].stopped_why = Some(why);
             }
         }
@@ -184,6 +202,7 @@ impl World {
             self.places[at].life += 1;
             self.places[at].queued.clear();
             self.counts.add("kills");
+            self.note(|| What::Down { node: id, why: "killed".into() });
             self.tell_down(id);
             self.come_back(id);
         }
@@ -197,6 +216,7 @@ impl World {
             self.places[at].queued.clear();
             self.places[at].disk.power_loss();
             self.counts.add("power losses");
+            self.note(|| What::Down { node: id, why: "lost its power".into() });
             self.tell_down(id);
             self.come_back(id);
         }
@@ -256,6 +276,11 @@ impl World {
         Some((place.life, Hub::open_stream(&running.hub, Box::new(|| {}))))
     }
 
+    /// What is readable at a node that is up.
+    pub(crate) fn view(&self, id: NodeId) -> Option<&KvView> {
+        self.places[place_of(id)].running.as_ref().map(|r| &**r.lane.view())
+    }
+
     /// Whether a node still lives that life.
     pub(crate) fn lives(&self, id: NodeId, life: u64) -> bool {
         let place = &self.places[place_of(id)];
@@ -272,6 +297,31 @@ impl World {
             .map(|(id, _)| id)
     }
 
+    // ---- what is told of it ----
+
+    /// Takes something down, if anybody wants to know.
+    pub(crate) fn note(&mut self, what: impl FnOnce() -> What) {
+        if let Some(trace) = &mut self.trace {
+            trace.note(self.now, what());
+        }
+    }
+
+    /// Takes down that something was broken or mended.
+    pub(crate) fn fault(&mut self, text: impl FnOnce() -> String) {
+        self.note(|| What::Fault(text()));
+    }
+
+    fn look(&mut self) {
+        if let Some(trace) = &mut self.trace {
+            trace.look(self.now, &self.places);
+        }
+    }
+
+    /// Whether `who` takes its next step, and the step's name.
+    pub(crate) fn takes(&mut self, who: Breaker) -> Option<StepName> {
+        self.steps.next(who)
+    }
+
     // ---- the loop ----
 
     /// Runs one event; gives the plan's step if it was one. `Err` names a broken invariant.
@@ -281,6 +331,7 @@ impl World {
         self.now = self.now.max(timed.at);
         self.events += 1;
         let script = self.happen(timed.what);
+        self.look();
         Ok(script)
     }
 
@@ -294,11 +345,9 @@ impl World {
             Happening::Run(script) => return Some(script),
             Happening::Packet { from, to, sent, body } => {
                 self.digest.feed(self.now, to, 1, &body);
-                if self.cut.contains(&(from, to)) {
-                    self.counts.add("packets cut");
-                } else if self.places[place_of(from)].lost_at.is_some_and(|at| sent <= at) {
-                    self.counts.add("packets of lost disks");
-                } else if self.welcomes(to, from) {
+                let fate = self.fate(from, to, sent);
+                self.note(|| What::Message { from, to, sent, fate, text: in_words(&body) });
+                if fate == Fate::Arrived {
                     self.deliver(to, Event::Packet { from, body });
                     self.settle(place_of(to));
                 }
@@ -321,6 +370,21 @@ impl World {
             }
         }
         None
+    }
+
+    /// What becomes of a packet that gets there.
+    fn fate(&mut self, from: NodeId, to: NodeId, sent: Instant) -> Fate {
+        if self.cut.contains(&(from, to)) {
+            self.counts.add("packets cut");
+            Fate::Cut
+        } else if self.places[place_of(from)].lost_at.is_some_and(|at| sent <= at) {
+            self.counts.add("packets of lost disks");
+            Fate::Unheard
+        } else if self.welcomes(to, from) && self.places[place_of(to)].running.is_some() {
+            Fate::Arrived
+        } else {
+            Fate::Unheard
+        }
     }
 
     fn alive(&mut self, node: NodeId, life: u64, kind: u8, then: fn(&mut Self, usize)) {
@@ -352,10 +416,17 @@ impl World {
 
     /// The flush that was under way returns.
     fn flushed(&mut self, at: usize) {
-        let id = self.places[at].id;
+        let (id, twice) = (self.places[at].id, self.changed(Harmless::FlushTwice));
         let Some(r) = self.places[at].running.as_mut() else { return };
         r.flushing = false;
-        match r.journal.sync() {
+        let mut proofs = r.journal.sync();
+        if twice && let Ok(first) = &mut proofs {
+            match r.journal.sync() {
+                Ok(more) => first.extend(more),
+                Err(error) => proofs = Err(error),
+            }
+        }
+        match proofs {
             Ok(proofs) => {
                 let marks = std::mem::take(&mut r.marking);
                 self.deliver(id, Event::Journaled(proofs));
@@ -377,6 +448,7 @@ impl World {
         let Some(r) = self.places[at].running.as_mut() else { return };
         r.applying = false;
         let Some(work) = r.work.pop_front() else { return };
+        r.sweeping |= matches!(work, Work::Apply(_) | Work::Settle(_));
         let mut outputs = Vec::new();
         if let Err(error) = r.applier.work(work, &mut outputs) {
             return self.break_down(at, format!("apply: {error}"));
@@ -393,7 +465,11 @@ impl World {
                     let after = self.up_to(Duration::from_millis(20));
                     self.push(self.now + after, Happening::Sealed { node: id, life });
                 }
-                Output::Upkept { .. } => {}
+                Output::Upkept { more } => {
+                    if let Some(r) = self.places[at].running.as_mut() {
+                        r.sweeping = more;
+                    }
+                }
                 output => self.deliver(id, Event::Output(output)),
             }
         }
@@ -437,12 +513,22 @@ impl World {
 
     fn start_apply(&mut self, at: usize) {
         let Some(r) = self.places[at].running.as_mut() else { return };
-        if r.applying || r.work.is_empty() {
+        let sweeps = r.work.is_empty() && r.sweeping && self.knobs.compaction;
+        if r.applying || (r.work.is_empty() && !sweeps) {
             return;
         }
         r.applying = true;
+        if sweeps {
+            r.work.push_back(Work::Upkeep);
+        }
         let (id, life) = (self.places[at].id, self.places[at].life);
-        let after = self.up_to(Duration::from_micros(300));
+        // As on real nodes: upkeep only where nothing else waits, a bounded step at a time.
+        let after = if sweeps {
+            Duration::from_nanos(10_000 + self.sweeping.below(20_000_000))
+        } else {
+            let most = if self.changed(Harmless::LateApply) { 20_000 } else { 300 };
+            self.up_to(Duration::from_micros(most))
+        };
         self.push(self.now + after, Happening::Apply { node: id, life });
     }
 
@@ -475,6 +561,7 @@ impl World {
         self.places[at].running = None;
         self.places[at].queued.clear();
         self.places[at].life += 1;
+        self.note(|| What::Down { node: id, why: why.clone() });
         self.places[at].stopped_why = Some(why);
         self.counts.add("stopped by its disk");
         self.tell_down(id);
@@ -496,12 +583,17 @@ impl World {
         }
         place.paused_until = None;
         let (now, rate) = (place.local(self.now), place.rate);
+        let twice = self.knobs.planted.is_some_and(|planted| planted.is(Harmless::DrainTwice));
         let Some(r) = place.running.as_mut() else { return };
         for event in place.queued.drain(..) {
             r.lane.handle(now, event);
         }
         r.lane.handle(now, Event::Tick);
         r.lane.drain(now, &mut r.effects);
+        if twice {
+            r.lane.handle(now, Event::Tick);
+            r.lane.drain(now, &mut r.effects);
+        }
         let voted = r.effects.journal.iter().any(|append| append.hard.is_some());
         let removed = r.lane.roster().was_removed(id);
         if place.disk_lost && !r.lane.raft().disk_lost() {
@@ -525,6 +617,10 @@ impl World {
             self.push(tick.max(self.now + Duration::from_nanos(1)), Happening::Tick { node: id, life });
         }
         for change in roles {
+            let before = self.places[at].role.replace(change.role).unwrap_or(raft::Role::Follower);
+            if let Some(name) = coverage::transition(before, change.role) {
+                self.counts.add(name);
+            }
             self.counts.add(if change.became_leader() { "elections won" } else { "role changes" });
             if change.became_leader() {
                 self.envy(id);
@@ -536,6 +632,9 @@ impl World {
         if let Some(broken) = broken {
             return self.break_down(at, broken.why);
         }
+        if self.changed(Harmless::DiskFirst) {
+            self.start_flush(at);
+        }
         for (to, body) in packets {
             self.send(id, to, &body);
         }
@@ -543,7 +642,7 @@ impl World {
             return;
         }
         self.start_flush(at);
-        if self.power_goes(voted) {
+        if self.power_goes(id, voted) {
             return self.power_loss(id);
         }
         self.start_apply(at);
@@ -560,17 +659,21 @@ impl World {
     }
 
     fn send(&mut self, from: NodeId, to: NodeId, body: &Bytes) {
-        self.invariants.hear(from, to, body);
+        self.invariants.hear(from, to, body, &mut self.counts);
         if to.get() > self.nodes() {
             // Added, and not there yet.
             return;
         }
         if self.cut.contains(&(from, to)) {
             self.counts.add("packets cut");
+            let sent = self.now;
+            self.note(|| What::Message { from, to, sent, fate: Fate::Cut, text: in_words(body) });
             return;
         }
         if self.faults_on && self.net.chance(self.knobs.drop, 1000) {
             self.counts.add("packets lost");
+            let sent = self.now;
+            self.note(|| What::Message { from, to, sent, fate: Fate::Lost, text: in_words(body) });
             return;
         }
         if self.faults_on && self.net.chance(self.knobs.duplicate, 1000) {
@@ -582,7 +685,8 @@ impl World {
 
     fn fly(&mut self, from: NodeId, to: NodeId, body: Bytes) {
         let span = self.net.below(self.knobs.delay_max.as_nanos() as u64);
-        let late = if self.faults_on && self.net.chance(1, 200) { span * 50 } else { span };
+        let late =
+            if self.faults_on && self.knobs.late && self.net.chance(1, 200) { span * 50 } else { span };
         let after = Duration::from_nanos(20_000 + late);
         self.push(self.now + after, Happening::Packet { from, to, sent: self.now, body });
     }

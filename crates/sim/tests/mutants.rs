@@ -10,7 +10,7 @@
 
 use quorate_base::time::Duration;
 use quorate_protocol::raft::Mutant;
-use quorate_sim::{Plan, Planted};
+use quorate_sim::{Plan, Planted, kind_of, shrink};
 use quorate_state::kv;
 
 /// A bug, the first seed that is tried, and what must be said of it.
@@ -30,7 +30,8 @@ const SEEDS: u64 = 100;
 fn run(seed: u64, fences: bool, planted: Option<Planted>) -> Option<String> {
     let span = Duration::from_secs(20);
     let (disks, swarm, doors, members) = (false, false, false, !fences);
-    Plan { seed, span, clients: 3, faults: true, disks, swarm, doors, members, fences, planted }
+    let compaction = false;
+    Plan { span, clients: 3, disks, swarm, doors, members, fences, compaction, planted, ..Plan::of(seed) }
         .run()
         .violation
 }
@@ -53,4 +54,32 @@ fn every_mutant_is_caught() {
         }
     }
     assert!(survivors.is_empty(), "these survive: {survivors:?}");
+}
+
+/// Claim: a failing run shrinks to a smaller one that fails in the same way, and that one fails again.
+#[test]
+fn a_failing_run_shrinks() {
+    let planted = Some(Planted::Kv(kv::Mutant::FenceAnyToken));
+    let plan = Plan { planted, span: Duration::from_secs(8), ..Plan::of(3) };
+    let before = plan.run();
+    let shrunk = shrink(&plan, 40, &mut |_| ()).unwrap();
+    let size = |plan: &Plan, steps: usize| (plan.span, plan.clients, steps);
+    let (was, is) = (size(&plan, before.steps.len()), size(&shrunk.plan, shrunk.outcome.steps.len()));
+    assert!(is.0 <= was.0 && is.1 <= was.1 && is.2 <= was.2 && is != was, "{is:?} of {was:?}");
+    let again = shrunk.plan.run();
+    assert_eq!(again.digest, shrunk.outcome.digest);
+    assert_eq!(again.violation.as_deref().map(kind_of), before.violation.as_deref().map(kind_of));
+    assert!(shrink(&Plan { planted: None, ..plan }, 60, &mut |_| ()).is_none());
+}
+
+/// Claim: changes that break no promise raise nothing.
+#[test]
+fn harmless_changes_raise_nothing() {
+    for (name, change) in Planted::harmless() {
+        for seed in 1..=2 {
+            let outcome =
+                Plan { planted: Some(change), span: Duration::from_secs(10), ..Plan::of(seed) }.run();
+            assert_eq!(outcome.violation, None, "{name} at seed {seed}");
+        }
+    }
 }

@@ -5,11 +5,14 @@
 //! given twice. At the end, when all is healed, no change may be under way any more, whoever joined has its vote, who was
 //! removed has stopped, and one more change goes through.
 
+use super::ops::answered;
 use super::{Mailbox, ReplyTo, Run};
 use crate::members::url;
+use crate::steps::Breaker;
+use crate::trace::What;
 use crate::world::Script;
 use quorate_base::time::Duration;
-use quorate_base::{NodeId, Rng};
+use quorate_base::{Instant, NodeId, Rng};
 use quorate_node::api::{Answer, Body, Failure, Request};
 use quorate_protocol::raft::Membership;
 use quorate_wire::members::{Book, Change};
@@ -27,7 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Who asks for changes.
 pub(super) struct Churn {
     rng: Rng,
-    asked: Option<Request>,
+    /// What was asked, whom, and when.
+    asked: Option<(Request, NodeId, Instant)>,
     /// Members that are still to be started.
     late: BTreeSet<NodeId>,
     /// Ids that were given, by the answers.
@@ -79,6 +83,20 @@ impl Churn {
     }
 }
 
+/// A request about members in words.
+fn in_words(request: &Request) -> String {
+    match request {
+        Request::ChangeMembers(Change::Add { learner, .. }) => {
+            format!("add a {}", if *learner { "learner" } else { "member" })
+        }
+        Request::ChangeMembers(Change::Remove { id }) => format!("remove n{id}"),
+        Request::ChangeMembers(Change::Promote { id }) => format!("promote n{id}"),
+        Request::ChangeMembers(Change::Update { id, .. }) => format!("move n{id} to another address"),
+        Request::MoveLeader { to } => format!("let n{to} lead"),
+        other => format!("{other:?}"),
+    }
+}
+
 impl Run {
     /// One look at the list of members: who is new is started, and perhaps one more change is asked for.
     pub(super) fn change_members(&mut self) {
@@ -98,8 +116,12 @@ impl Run {
         }
         if !calm && self.disks && churn.rng.chance(1, 25) {
             let one = NodeId(churn.rng.between(1, self.world.nodes()));
-            self.world.kill(one);
-            self.world.lose_disk(one);
+            if let Some(name) = self.world.takes(Breaker::Losses) {
+                self.world
+                    .fault(|| format!("{name}: n{one} is killed and loses its disk, if none else is harmed"));
+                self.world.kill(one);
+                self.world.lose_disk(one);
+            }
         }
         let Some(churn) = &mut self.churn else { return };
         if calm || churn.asked.is_some() {
@@ -119,7 +141,8 @@ impl Run {
 
     fn ask_for_change(&mut self, node: NodeId, request: Request) {
         let Some(churn) = &mut self.churn else { return };
-        churn.asked = Some(request.clone());
+        churn.asked = Some((request.clone(), node, self.world.now));
+        self.world.note(|| What::Asked { client: None, node, op: in_words(&request) });
         let mail: Mailbox = self.mail.clone();
         let mut reply = ReplyTo { client: CLIENT, mail: Some(mail) };
         self.world.call(node, request, Box::new(move |result| reply.give(result)));
@@ -127,7 +150,8 @@ impl Run {
 
     pub(super) fn members_answered(&mut self, result: Result<Answer, Failure>) -> Result<(), String> {
         let Some(churn) = &mut self.churn else { return Ok(()) };
-        let Some(asked) = churn.asked.take() else { return Ok(()) };
+        let Some((asked, node, at)) = churn.asked.take() else { return Ok(()) };
+        self.world.note(|| answered(None, node, at, in_words(&asked), &result));
         let (id, members) = match result {
             Ok(Answer { body: Body::MembersChanged { id, members }, .. }) => (id, members),
             Ok(Answer { body: Body::Moved, .. }) => {

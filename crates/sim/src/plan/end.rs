@@ -40,7 +40,7 @@ impl Run {
                     (Some((at, _)), _) if at > revision => {}
                     (None, None) => {}
                     // A later write whose answer was lost may have deleted it: it must then be in the history.
-                    (None, Some(_)) if Self::deleted_after(view, key, revision) => {}
+                    (None, Some(_)) if self.deleted_after(view, key, revision) => {}
                     (stored, value) => {
                         return Err(format!(
                             "lost write: key {key} was {value:?} at revision {revision}, node {} has {stored:?}",
@@ -53,9 +53,13 @@ impl Run {
         Ok(())
     }
 
-    fn deleted_after(view: &quorate_state::kv::KvView, key: u64, revision: Revision) -> bool {
+    fn deleted_after(&self, view: &quorate_state::kv::KvView, key: u64, revision: Revision) -> bool {
         let wanted = key_bytes(key);
-        let mut from = revision + 1;
+        let mut from = (revision + 1).max(view.compacted());
+        // Where the history is gone, a deletion is only possible that somebody had asked for.
+        if from > revision + 1 && self.deleting.get(&key).is_some_and(|&asked| asked > 0) {
+            return true;
+        }
         while from <= view.revision() {
             let Ok(events) = view.history(from, 1 << 20) else { return false };
             let Some(last) = events.last().map(|e| e.kv.mod_revision) else { return false };

@@ -49,7 +49,7 @@ impl Run {
 
 fn in_order(fences: &Fences, view: &KvView) -> Result<(), String> {
     for key in fences.keys() {
-        let (mut from, mut highest) = (1, 0);
+        let (mut from, mut highest) = (view.compacted().max(1), 0);
         while from <= view.revision() {
             let events = view.history(from, 1 << 20).map_err(|e| format!("reading the history: {e:?}"))?;
             let Some(last) = events.last().map(|e| e.kv.mod_revision) else { break };

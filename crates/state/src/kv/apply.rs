@@ -88,6 +88,7 @@ impl Kv {
             }
         }
         self.close(&mut effect);
+        self.before = self.meta.applied;
         self.meta.applied = entry.id;
         self.meta.digest = effect.digest.value();
         let Effect { events, leases, .. } = effect;

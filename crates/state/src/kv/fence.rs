@@ -7,29 +7,14 @@
 //!
 //! Fences lie beside the keys and change no revision. Who writes without a token is not fenced.
 
-use super::Kv;
 use super::layout::{Cursor, Keys, PREFIX, damaged, table, varint};
 use super::source::Source;
+use super::{Kv, Mutant};
 use bytes::Bytes;
 use quorate_storage::cow::{Tree, Weight};
 use quorate_storage::state::StateResult;
 use quorate_wire::kv::{FENCE_NAME_MAX, FENCES_MAX, Fence, Refused};
 use std::ops::Bound;
-
-/// Real bugs of the field, to be planted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mutant {
-    /// The last token counts, whatever was shown before (locks without fencing: Kleppmann 2016).
-    FenceAnyToken,
-    /// Tokens are kept in memory alone.
-    FenceNotStored,
-}
-
-impl Mutant {
-    /// All, with their names.
-    pub const ALL: [(&'static str, Self); 2] =
-        [("fence-any-token", Self::FenceAnyToken), ("fence-not-stored", Self::FenceNotStored)];
-}
 
 /// The highest token that was shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,15 +44,6 @@ pub(super) fn load(source: &dyn Source, keys: Keys) -> StateResult<Fences> {
 }
 
 impl Kv {
-    /// Plants a bug; without the feature `mutants` it has no effect.
-    pub fn plant(&mut self, mutant: Option<Mutant>) {
-        self.mutant = mutant;
-    }
-
-    fn has(&self, mutant: Mutant) -> bool {
-        cfg!(feature = "mutants") && self.mutant == Some(mutant)
-    }
-
     /// Takes a token down, unless a higher one was shown before. True if it is news.
     pub(super) fn show(&mut self, fence: &Fence) -> Result<bool, Refused> {
         if fence.name.is_empty() || fence.name.len() > FENCE_NAME_MAX {

@@ -77,6 +77,7 @@ mod hash;
 mod layout;
 mod lease;
 mod meta;
+mod mutant;
 mod read;
 mod recent;
 mod source;
@@ -88,10 +89,10 @@ mod transfer;
 mod view;
 
 pub use apply::Applied;
-pub use fence::Mutant;
 pub use foreign::{Foreign, ForeignVersion};
 pub use layout::KEY_MAX;
 pub use lease::{LeaseChange, LeaseInfo};
+pub use mutant::Mutant;
 pub use read::ReadError;
 pub use survey::{Contents, Survey, base_of};
 pub use view::KvView;
@@ -129,6 +130,8 @@ pub struct Kv {
     leases: Leases,
     fences: Fences,
     mutant: Option<Mutant>,
+    /// The entry before the last that was applied, for a planted bug.
+    before: EntryId,
     alarms: Alarms,
     recent: Recent,
     /// A snapshot that is being taken in.
@@ -165,6 +168,7 @@ impl Kv {
         let highest = others.iter().copied().chain(incarnation).max().unwrap_or(0);
         // Without a pointer nothing that is there was ever in force.
         let incarnation = incarnation.unwrap_or(highest + 1);
+        let before = meta.applied;
         Ok(Self {
             state,
             shard,
@@ -175,6 +179,7 @@ impl Kv {
             leases,
             fences,
             mutant: None,
+            before,
             alarms,
             recent: Recent::default(),
             incoming: None,
@@ -244,7 +249,8 @@ impl Kv {
     /// Cuts the state: the job makes a checkpoint that holds exactly what was applied so far.
     pub fn seal(&mut self) -> StateResult<Box<dyn CheckpointJob>> {
         self.counts.save(&mut *self.state, self.keys);
-        self.state.put(self.keys.raw(&mut self.key_buf, table::META, b""), &self.meta.encode());
+        let meta = Meta { applied: self.mark(), ..self.meta.clone() };
+        self.state.put(self.keys.raw(&mut self.key_buf, table::META, b""), &meta.encode());
         let pointer = pointer(self.shard);
         self.state.put(&pointer, &self.incarnation.to_le_bytes());
         self.state.seal()

@@ -177,6 +177,7 @@ impl Kv {
         self.fences = fences;
         self.alarms = alarms;
         self.freed = Rev::NONE;
+        self.before = base.id;
         self.meta = Meta { membership: base.membership, ..meta };
         self.state.put(&pointer(self.shard), &self.incarnation.to_le_bytes());
         Ok(())

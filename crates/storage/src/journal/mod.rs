@@ -75,16 +75,19 @@ pub enum Mutant {
     ReplacedEntriesRejoined,
     /// The second record of terms and votes is not looked at.
     VoteKeptOnce,
+    /// A snapshot is recorded and the log that it replaces stays behind it.
+    SnapshotKeepsLog,
 }
 
 impl Mutant {
     /// All, with their names.
-    pub const ALL: [(&'static str, Self); 5] = [
+    pub const ALL: [(&'static str, Self); 6] = [
         ("corrupt-middle-truncated", Self::CorruptMiddleTruncated),
         ("fsync-error-retried", Self::FsyncErrorRetried),
         ("damage-forgotten", Self::DamageForgotten),
         ("replaced-entries-rejoined", Self::ReplacedEntriesRejoined),
         ("vote-kept-once", Self::VoteKeptOnce),
+        ("snapshot-install-crash-order", Self::SnapshotKeepsLog),
     ];
 }
 

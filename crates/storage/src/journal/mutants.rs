@@ -13,12 +13,13 @@ const ENTRIES: u64 = 12;
 type Drive = fn(Option<Mutant>) -> Result<(), String>;
 
 /// Which run catches which.
-const RUNS: [(&str, Mutant, Drive); 5] = [
+const RUNS: [(&str, Mutant, Drive); 6] = [
     ("damage in the middle", Mutant::CorruptMiddleTruncated, damage_in_the_middle),
     ("a flush fails, then the power", Mutant::FsyncErrorRetried, a_flush_fails_then_the_power),
     ("damage, a checkpoint, two starts", Mutant::DamageForgotten, damage_a_checkpoint_two_starts),
     ("damage of what replaced the last entry", Mutant::ReplacedEntriesRejoined, damage_of_a_replacement),
     ("damage of a vote", Mutant::VoteKeptOnce, damage_of_a_vote),
+    ("a snapshot over another log", Mutant::SnapshotKeepsLog, a_snapshot_over_another_log),
 ];
 
 fn open(disk: &FaultyDisk, mutant: Option<Mutant>) -> Result<(Journal, Recovered), String> {
@@ -169,6 +170,24 @@ fn damage_of_a_vote(mutant: Option<Mutant>) -> Result<(), String> {
         let hard = shard(&found)?.hard;
         if (hard.term, hard.vote) != (voted.term, voted.vote) {
             return Err(format!("start {start}: it voted as {voted:?} and remembers {hard:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// A snapshot of another leader stands in the place of a log that went further: what was behind its place is no part of the log.
+fn a_snapshot_over_another_log(mutant: Option<Mutant>) -> Result<(), String> {
+    let disk = FaultyDisk::new(6);
+    let mut journal = written(&disk, mutant)?;
+    mark(&mut journal, 1, EntryId::new(Term(2), Index(ENTRIES - 3)))?;
+    drop(journal);
+    for start in 1..=2 {
+        let (_, found) = open(&disk, mutant)?;
+        let ids: Vec<EntryId> = shard(&found)?.entries.iter().map(|e| e.id).collect();
+        if !ids.is_empty() {
+            return Err(format!(
+                "start {start}: behind the snapshot stand {ids:?}, of the log that it replaced"
+            ));
         }
     }
     Ok(())

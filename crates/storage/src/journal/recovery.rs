@@ -415,7 +415,8 @@ impl Replay {
             return;
         }
         for (shard, base) in &mark.bases {
-            self.shards.entry(*shard).or_default().rebase(base);
+            let keeps = cfg!(feature = "mutants") && self.mutant == Some(Mutant::SnapshotKeepsLog);
+            self.shards.entry(*shard).or_default().rebase(base, keeps);
         }
         self.mark = Some(mark);
     }
@@ -453,14 +454,18 @@ impl Replay {
 
 impl Shard {
     /// The state stands for everything up to `base` now; the log behind it stays if it continues it.
-    fn rebase(&mut self, base: &Base) {
+    fn rebase(&mut self, base: &Base, keeps: bool) {
         if base.id.index < self.base.id.index {
             return;
         }
         self.base = base.clone();
         self.entries = self.entries.split_off(&base.id.index.next());
         // What was appended to something else belongs to a log that a snapshot replaced. What stands apart from it may not.
-        let mut end = match self.entries.get(&base.id.index.next()) {
+        let mut end = match self.entries.get_mut(&base.id.index.next()) {
+            Some(link) if keeps => {
+                link.prev = base.id;
+                return;
+            }
             Some(link) if link.prev != base.id => link.prev,
             _ => return,
         };

@@ -1,12 +1,16 @@
 //! `quorate sim`: whole clusters in one process, each from a seed, with every fault that the world knows.
 //!
 //! A seed decides everything; a failure is printed with the command that gives the same run again. Seeds are shared out
-//! over threads, which decides nothing but who waits.
+//! over threads, which decides nothing but who waits. How one seed is shown stands in `show`.
+
+mod html;
+mod show;
+mod shrink;
 
 use crate::report::{Exit, Problem};
 use indicatif::{ProgressBar, ProgressStyle};
 use quorate_base::time::Duration;
-use quorate_sim::{BUILT_IN, Outcome, Plan, Planted};
+use quorate_sim::{BUILT_IN, Counts, Outcome, Plan, Planted, StepName};
 use serde::Serialize;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -39,9 +43,26 @@ pub(crate) struct Args {
     /// Run every seed twice and compare the digests of all events
     #[arg(long)]
     twice: bool,
-    /// With this planted bug, to see it caught; `list` prints their names
+    /// With this planted bug, to see it caught, or with this harmless change, to see that it raises nothing; `list` prints their names
     #[arg(long, value_name = "NAME", conflicts_with = "twice")]
     mutant: Option<String>,
+    /// Leave these out of every run
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+    without: Vec<Part>,
+    /// Of the steps that break things only these, by the names that a trace gives them; may be empty
+    #[arg(long, value_name = "STEPS", requires = "seed", value_parser = steps)]
+    steps: Option<Steps>,
+    /// Stop at the first seed that breaks a promise
+    #[arg(long)]
+    first: bool,
+    /// Begin no further seed once a thread has worked for so many seconds (of processor time, where the system tells)
+    #[arg(long, value_name = "S")]
+    r#for: Option<u64>,
+    /// Find a smaller run that breaks its promise in the same way, and print it as a scenario
+    #[arg(long, requires = "seed", conflicts_with_all = ["twice", "trace"])]
+    shrink: bool,
+    #[command(flatten)]
+    show: show::Show,
     /// Seeds at a time [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: Option<u16>,
@@ -50,11 +71,41 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// What a run may do without.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum Part {
+    /// Members that come and go
+    Members,
+    /// Fencing tokens
+    Fences,
+    /// Compaction, and looks at old revisions
+    Compaction,
+    /// Leases and watchers
+    Doors,
+    /// Disks that fail
+    Disks,
+    /// Packets that are lost, doubled or late
+    Loss,
+    /// Faults that differ from seed to seed: all at once, each at its usual pace
+    Swarm,
+}
+
+impl Part {
+    fn name(self) -> String {
+        clap::ValueEnum::to_possible_value(&self).map_or(String::new(), |value| value.get_name().to_owned())
+    }
+}
+
 const EXAMPLES: &str = "\
 Examples:
   quorate sim --seeds 0..1000
   quorate sim --seed 17               one seed, with what fired in it
   quorate sim --seeds 0..20 --twice   are runs really the same?
+  quorate sim --seed 17 --trace --show nodes,faults
+                                      what happened, one line an event
+  quorate sim --seed 17 --html 17.html
+                                      the same as a diagram, to be moved and zoomed in a browser
+  quorate sim --seed 17 --shrink      a smaller run that breaks its promise in the same way
   quorate sim --mutant list           the planted bugs, for a build that has them
 
 Ends with 1 if a promise was broken; the failing seed is printed with the command that replays it.";
@@ -67,6 +118,15 @@ fn range(text: &str) -> Result<(u64, u64), String> {
     if from < to { Ok((from, to)) } else { Err(format!("{from}..{to} holds no seed")) }
 }
 
+/// Names of steps.
+#[derive(Clone, Debug)]
+struct Steps(Vec<StepName>);
+
+/// Parses names with commas between them, or nothing.
+fn steps(text: &str) -> Result<Steps, String> {
+    text.split(',').filter(|name| !name.is_empty()).map(str::parse).collect::<Result<_, _>>().map(Steps)
+}
+
 /// All runs together.
 #[derive(Serialize, Default, Debug)]
 struct Sum {
@@ -75,6 +135,8 @@ struct Sum {
     simulated_s: f64,
     answered: u64,
     faults: BTreeMap<&'static str, u64>,
+    /// What there is and was never reached.
+    never: Vec<&'static str>,
     failed: Vec<Failed>,
 }
 
@@ -110,6 +172,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
     }
     let planted = args.mutant.as_deref().map(planted).transpose()?;
     say_seed_on_panic(args);
+    if let Some(seed) = args.seed.filter(|_| args.shrink) {
+        return shrink::run(args, planted, seed);
+    }
+    if let Some(seed) = args.seed.filter(|_| args.show.wanted()) {
+        return show(args, planted, seed);
+    }
     let (from, to) = args.seed.map_or(args.seeds, |seed| (seed, seed + 1));
     let began = std::time::Instant::now();
     let sum = run_all(args, planted, from, to);
@@ -121,6 +189,18 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
             format!("{} of {} seeds broke a promise", sum.failed.len(), sum.seeds),
             format!("replay the first: {}", first.replay),
         )),
+    }
+}
+
+/// Runs one seed and shows what it did.
+fn show(args: &Args, planted: Option<Planted>, seed: u64) -> Result<(), Problem> {
+    SEED.set(Some(seed));
+    let (outcome, records) = plan(args, planted, seed).trace();
+    let replay = replay(args, seed);
+    args.show.show(seed, &replay, &records, args.json)?;
+    match outcome.violation {
+        None => Ok(()),
+        Some(violation) => Err(Problem::new(Exit::Failed, violation, format!("replay: {replay}"))),
     }
 }
 
@@ -144,13 +224,25 @@ fn run_all(args: &Args, planted: Option<Planted>, from: u64, to: u64) -> Sum {
                 let failed = Failed { seed, violation, replay: replay(args, seed) };
                 bar.suspend(|| eprintln!("seed {seed}: {}\n  replay: {}", failed.violation, failed.replay));
                 sum.failed.push(failed);
-                enough.store(sum.failed.len() >= MOST_FAILURES, Ordering::Relaxed);
+                let most = if args.first { 1 } else { MOST_FAILURES };
+                enough.store(sum.failed.len() >= most, Ordering::Relaxed);
             }
         }
     });
     bar.finish_and_clear();
     sum.failed.sort_by_key(|failed| failed.seed);
+    sum.never = Counts(sum.faults.clone()).missing();
     sum
+}
+
+/// The processor time that this thread has had; the real time where the system does not tell.
+fn worked() -> Duration {
+    static BEGAN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    let nanos = std::fs::read_to_string("/proc/thread-self/schedstat")
+        .ok()
+        .and_then(|text| text.split_whitespace().next()?.parse().ok());
+    let real = || BEGAN.get_or_init(std::time::Instant::now).elapsed();
+    nanos.map_or_else(real, Duration::from_nanos)
 }
 
 /// The planted bug of this name, if this build has any.
@@ -173,8 +265,13 @@ fn planted(name: &str) -> Result<Planted, Problem> {
 }
 
 fn list(json: bool) {
-    let names: Vec<_> = Planted::all().map(|(name, _)| name).collect();
-    let text = if json { serde_json::to_string(&names).unwrap_or_default() } else { names.join("\n") };
+    let bugs: Vec<_> = Planted::all().map(|(name, _)| name).collect();
+    let harmless: Vec<_> = Planted::harmless().map(|(name, _)| name).collect();
+    let text = if json {
+        serde_json::json!({ "bugs": bugs, "harmless": harmless }).to_string()
+    } else {
+        format!("bugs:\n  {}\nharmless:\n  {}", bugs.join("\n  "), harmless.join("\n  "))
+    };
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
@@ -187,24 +284,15 @@ fn work(
     enough: &AtomicBool,
     results: &Sender<(u64, Outcome)>,
 ) {
-    while !enough.load(Ordering::Relaxed) {
+    let began = worked();
+    let late = || args.r#for.is_some_and(|limit| worked().saturating_sub(began).as_secs() >= limit);
+    while !enough.load(Ordering::Relaxed) && !late() {
         let seed = next.fetch_add(1, Ordering::Relaxed);
         if seed >= to {
             return;
         }
         SEED.set(Some(seed));
-        let plan = Plan {
-            seed,
-            span: Duration::from_secs(args.span),
-            clients: usize::from(args.clients),
-            faults: !args.calm,
-            disks: true,
-            swarm: true,
-            doors: true,
-            fences: true,
-            planted,
-            members: true,
-        };
+        let plan = plan(args, planted, seed);
         let mut outcome = plan.run();
         if args.twice && outcome.violation.is_none() {
             let again = plan.run();
@@ -221,25 +309,75 @@ fn work(
     }
 }
 
+/// What is run for a seed.
+fn plan(args: &Args, planted: Option<Planted>, seed: u64) -> Plan {
+    let with = |part| !args.without.contains(&part);
+    Plan {
+        span: Duration::from_secs(args.span),
+        clients: usize::from(args.clients),
+        faults: !args.calm,
+        disks: with(Part::Disks),
+        swarm: with(Part::Swarm),
+        doors: with(Part::Doors),
+        fences: with(Part::Fences),
+        planted,
+        members: with(Part::Members),
+        compaction: with(Part::Compaction),
+        loss: with(Part::Loss),
+        steps: args.steps.as_ref().map(|steps| steps.0.clone()),
+        ..Plan::of(seed)
+    }
+}
+
 /// The command that gives the same run again.
 fn replay(args: &Args, seed: u64) -> String {
-    let calm = if args.calm { " --calm" } else { "" };
-    let mutant = args.mutant.as_ref().map_or(String::new(), |name| format!(" --mutant {name}"));
-    format!("quorate sim --seed {seed} --span {} --clients {}{calm}{mutant}", args.span, args.clients)
+    replay_of(&plan(args, None, seed), args.mutant.as_deref())
+}
+
+/// The command that gives the run of a plan.
+fn replay_of(plan: &Plan, mutant: Option<&str>) -> String {
+    let has = |part| match part {
+        Part::Members => plan.members,
+        Part::Fences => plan.fences,
+        Part::Compaction => plan.compaction,
+        Part::Doors => plan.doors,
+        Part::Disks => plan.disks,
+        Part::Loss => plan.loss,
+        Part::Swarm => plan.swarm,
+    };
+    let without: Vec<String> = <Part as clap::ValueEnum>::value_variants()
+        .iter()
+        .filter(|part| !has(**part))
+        .map(|part| part.name())
+        .collect();
+    let mut line =
+        format!("quorate sim --seed {} --span {} --clients {}", plan.seed, plan.span.as_secs(), plan.clients);
+    if !plan.faults {
+        line.push_str(" --calm");
+    }
+    if !without.is_empty() {
+        line.push_str(&format!(" --without {}", without.join(",")));
+    }
+    if let Some(mutant) = mutant {
+        line.push_str(&format!(" --mutant {mutant}"));
+    }
+    if let Some(steps) = &plan.steps {
+        let names: Vec<String> = steps.iter().map(StepName::to_string).collect();
+        line.push_str(&format!(" --steps={}", names.join(",")));
+    }
+    line
 }
 
 /// A panic is a failed invariant of our own: its seed must not be lost with it.
 fn say_seed_on_panic(args: &Args) {
     let before = std::panic::take_hook();
-    let (span, clients, calm) = (args.span, args.clients, if args.calm { " --calm" } else { "" });
+    let replay = replay(args, 0).replacen("--seed 0", "--seed SEED", 1);
     std::panic::set_hook(Box::new(move |info| {
         before(info);
         if let Some(seed) = SEED.get() {
             let mut err = std::io::stderr().lock();
-            let _ = writeln!(
-                err,
-                "seed {seed} panicked\n  replay: quorate sim --seed {seed} --span {span} --clients {clients}{calm}"
-            );
+            let replay = replay.replacen("SEED", &seed.to_string(), 1);
+            let _ = writeln!(err, "seed {seed} panicked\n  replay: {replay}");
         }
     }));
 }
@@ -275,6 +413,9 @@ fn report(args: &Args, sum: &Sum, took: Duration) {
     let _ = writeln!(out, "what fired:");
     for (what, times) in &sum.faults {
         let _ = writeln!(out, "  {times:>10}  {what}");
+    }
+    if !sum.never.is_empty() && !args.calm {
+        let _ = writeln!(out, "never reached: {}", sum.never.join(", "));
     }
 }
 

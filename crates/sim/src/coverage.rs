@@ -1,0 +1,144 @@
+//! What a run can do: the names of all that is counted, so that what was never reached can be named.
+
+use crate::knobs::Counts;
+use quorate_protocol::raft::{Message, Role};
+
+/// All names under which anything is counted.
+pub const EVERYTHING: &[&str] = &[
+    "batches of history",
+    "bits flipped",
+    "bits flipped in checkpoints",
+    "changes of members in doubt or not begun",
+    "changes of members refused",
+    "checkpoints",
+    "compactions",
+    "damage named",
+    "disks filled",
+    "disks lost",
+    "elections won",
+    "flushes failed",
+    "isolations",
+    "kills",
+    "large reads",
+    "leaders moved",
+    "leaderships to be handed over",
+    "learners promoted",
+    "links cut",
+    "lists",
+    "lost disks healed",
+    "members added",
+    "members moved",
+    "members removed",
+    "message Append",
+    "message AppendRejected",
+    "message Appended",
+    "message Commit",
+    "message Heartbeat",
+    "message HeartbeatResponse",
+    "message PreVote",
+    "message ReadIndex",
+    "message ReadIndexResponse",
+    "message RequestPreVote",
+    "message RequestVote",
+    "message SnapshotChunk",
+    "message SnapshotWant",
+    "message TermVouched",
+    "message TimeoutNow",
+    "message Vote",
+    "names undone",
+    "new leaders harmed",
+    "nodes that joined",
+    "one-way isolations",
+    "operations in doubt or refused",
+    "packets cut",
+    "packets doubled",
+    "packets lost",
+    "packets of lost disks",
+    "packets of strangers",
+    "pauses",
+    "power losses",
+    "power lost between two effects",
+    "reads failed",
+    "reads of old revisions",
+    "reads under a lease",
+    "refused as compacted",
+    "refused by a node without its state",
+    "refused to start",
+    "removed nodes that stopped",
+    "removed nodes told so",
+    "role changes",
+    "role: candidate to follower",
+    "role: candidate to leader",
+    "role: candidate to pre-candidate",
+    "role: follower to candidate",
+    "role: follower to pre-candidate",
+    "role: leader to follower",
+    "role: pre-candidate to candidate",
+    "role: pre-candidate to follower",
+    "snapshot chunks",
+    "starts",
+    "states lost",
+    "steps with leases",
+    "stopped by its disk",
+    "tokens refused",
+    "tokens taken",
+    "unflushed writes lost",
+    "unflushed writes torn",
+    "watches begun",
+    "watches resumed",
+    "watches told of a compaction",
+    "writes misplaced",
+    "writes that found no room",
+];
+
+/// What is counted and is no aim: it is not missed where it was never reached.
+const NO_AIM: &[&str] = &["groups left without a leader, beyond what is promised"];
+
+/// The name of a step from one role to another.
+pub(crate) fn transition(from: Role, to: Role) -> Option<&'static str> {
+    Some(match (from, to) {
+        (Role::Follower, Role::PreCandidate) => "role: follower to pre-candidate",
+        (Role::Follower, Role::Candidate) => "role: follower to candidate",
+        (Role::PreCandidate, Role::Follower) => "role: pre-candidate to follower",
+        (Role::PreCandidate, Role::Candidate) => "role: pre-candidate to candidate",
+        (Role::Candidate, Role::Follower) => "role: candidate to follower",
+        (Role::Candidate, Role::PreCandidate) => "role: candidate to pre-candidate",
+        (Role::Candidate, Role::Leader) => "role: candidate to leader",
+        (Role::Leader, Role::Follower) => "role: leader to follower",
+        _ => return None,
+    })
+}
+
+/// The name of a kind of messages.
+pub(crate) fn message(message: &Message) -> &'static str {
+    match message {
+        Message::RequestVote { pre: true, .. } => "message RequestPreVote",
+        Message::RequestVote { .. } => "message RequestVote",
+        Message::Vote { pre: true, .. } => "message PreVote",
+        Message::Vote { .. } => "message Vote",
+        Message::Append { .. } => "message Append",
+        Message::Appended { .. } => "message Appended",
+        Message::AppendRejected { .. } => "message AppendRejected",
+        Message::Heartbeat { .. } => "message Heartbeat",
+        Message::HeartbeatResponse { .. } => "message HeartbeatResponse",
+        Message::Commit { .. } => "message Commit",
+        Message::ReadIndex { .. } => "message ReadIndex",
+        Message::ReadIndexResponse { .. } => "message ReadIndexResponse",
+        Message::TimeoutNow { .. } => "message TimeoutNow",
+        Message::SnapshotChunk { .. } => "message SnapshotChunk",
+        Message::SnapshotWant { .. } => "message SnapshotWant",
+        Message::TermVouched { .. } => "message TermVouched",
+    }
+}
+
+impl Counts {
+    /// What never fired.
+    pub fn missing(&self) -> Vec<&'static str> {
+        EVERYTHING.iter().copied().filter(|name| !self.0.contains_key(name)).collect()
+    }
+
+    /// What is counted and has no name in the list: a hole in it.
+    pub fn unlisted(&self) -> Vec<&'static str> {
+        self.0.keys().copied().filter(|name| !EVERYTHING.contains(name) && !NO_AIM.contains(name)).collect()
+    }
+}
