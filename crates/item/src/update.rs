@@ -38,8 +38,8 @@ pub enum Source {
 /// What came of an update.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Updated {
-    /// The item as it is now.
-    pub item: Item,
+    /// The item as it is now: none, if there was none and the update only takes away.
+    pub item: Option<Item>,
     /// The updated attributes as they were, for `UPDATED_OLD`: empty if none was there.
     pub old: Item,
     /// The updated attributes as they are, for `UPDATED_NEW`.

@@ -1,5 +1,11 @@
 //! Attribute values and items: types, sizes, depth.
+//!
+//! Sizes are those that DynamoDB's limits and capacities are counted in, not those of any encoding: a name and a text
+//! count their UTF-8 bytes, a number its digits ([`Number::size`]), a map or a list three bytes and one for each element.
+//!
+//! Sets are kept in order: DynamoDB promises none, and equal items must be equal bytes here.
 
+use crate::error::Error;
 use crate::number::Number;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const ITEM_SIZE: usize = 400 * 1024;
 /// Documents may be nested this deep.
 pub const DEPTH: usize = 32;
+/// An attribute's name is shorter than this, in bytes.
+pub const NAME_SIZE: usize = 64 * 1024;
 
 /// Attribute names and values. Ordered, so that equal maps are encoded to equal bytes.
 pub type Map = BTreeMap<String, AttributeValue>;
@@ -62,6 +70,20 @@ pub enum Type {
 }
 
 impl Type {
+    /// All of them, in the order of their codes.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::S,
+        Self::N,
+        Self::B,
+        Self::Bool,
+        Self::Null,
+        Self::M,
+        Self::L,
+        Self::Ss,
+        Self::Ns,
+        Self::Bs,
+    ];
+
     /// As DynamoDB writes it: `S`, `BOOL`, `NS`.
     pub fn name(self) -> &'static str {
         match self {
@@ -80,8 +102,33 @@ impl Type {
 
     /// By its name.
     pub fn named(name: &str) -> Option<Self> {
-        use Type::{B, Bool, Bs, L, M, N, Ns, Null, S, Ss};
-        [S, N, B, Bool, Null, M, L, Ss, Ns, Bs].into_iter().find(|kind| kind.name() == name)
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// As the errors of `ADD` and `DELETE` write it.
+    pub(crate) fn long_name(self) -> &'static str {
+        match self {
+            Self::S => "STRING",
+            Self::N => "NUMBER",
+            Self::B => "BINARY",
+            Self::Bool => "BOOLEAN",
+            Self::Null => "NULL",
+            Self::M => "MAP",
+            Self::L => "LIST",
+            Self::Ss => "STRING_SET",
+            Self::Ns => "NUMBER_SET",
+            Self::Bs => "BINARY_SET",
+        }
+    }
+
+    /// Whether values of it have an order: texts, numbers and bytes.
+    pub(crate) fn is_ordered(self) -> bool {
+        matches!(self, Self::S | Self::N | Self::B)
+    }
+
+    /// Whether it is a set.
+    pub(crate) fn is_set(self) -> bool {
+        matches!(self, Self::Ss | Self::Ns | Self::Bs)
     }
 }
 
@@ -104,7 +151,36 @@ impl AttributeValue {
 
     /// Its size in bytes, as DynamoDB counts it, without the attribute's name.
     pub fn size(&self) -> usize {
-        unimplemented!()
+        match self {
+            Self::S(text) => text.len(),
+            Self::N(number) => number.size(),
+            Self::B(bytes) => bytes.len(),
+            Self::Bool(_) | Self::Null => 1,
+            Self::M(map) => 3 + map.iter().map(|(name, value)| 1 + name.len() + value.size()).sum::<usize>(),
+            Self::L(list) => 3 + list.iter().map(|value| 1 + value.size()).sum::<usize>(),
+            Self::Ss(set) => set.iter().map(String::len).sum(),
+            Self::Ns(set) => set.iter().map(|number| number.size()).sum(),
+            Self::Bs(set) => set.iter().map(Vec::len).sum(),
+        }
+    }
+
+    /// How many maps and lists stand around the innermost value of it, itself included.
+    pub fn depth(&self) -> usize {
+        match self {
+            Self::M(map) => 1 + map.values().map(Self::depth).max().unwrap_or(0),
+            Self::L(list) => 1 + list.iter().map(Self::depth).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    /// Texts by their bytes, numbers by their value, bytes by bytes; no order between types, nor within others.
+    pub fn order(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        match (self, other) {
+            (Self::S(a), Self::S(b)) => Some(a.cmp(b)),
+            (Self::N(a), Self::N(b)) => Some(a.cmp(b)),
+            (Self::B(a), Self::B(b)) => Some(a.cmp(b)),
+            _ => None,
+        }
     }
 }
 
@@ -120,6 +196,36 @@ impl Item {
 
     /// Its size in bytes, as DynamoDB counts it: names and values.
     pub fn size(&self) -> usize {
-        unimplemented!()
+        self.0.iter().map(|(name, value)| name.len() + value.size()).sum()
+    }
+
+    /// Refuses an item that is too large or too deep to be put.
+    pub fn check(&self) -> Result<(), Error> {
+        self.check_depth()?;
+        match self.size() {
+            size if size > ITEM_SIZE => Err(Error::validation("Item size has exceeded the maximum allowed size")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses an item that an update made too large or too deep.
+    pub(crate) fn check_updated(&self) -> Result<(), Error> {
+        self.check_depth()?;
+        match self.size() {
+            size if size > ITEM_SIZE => {
+                Err(Error::validation("Item size to update has exceeded the maximum allowed size"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_depth(&self) -> Result<(), Error> {
+        if self.0.values().all(|value| value.depth() <= DEPTH) {
+            return Ok(());
+        }
+        Err(Error::validation(
+            "Nesting Levels have exceeded supported limits: Attributes in the item have nested levels beyond \
+             supported limit",
+        ))
     }
 }
