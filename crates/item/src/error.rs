@@ -15,6 +15,19 @@ impl Error {
         Self::Validation(text.into())
     }
 
+    /// `One or more parameter values were invalid: ` and this text.
+    pub(crate) fn invalid(text: impl std::fmt::Display) -> Self {
+        Self::Validation(format!("One or more parameter values were invalid: {text}"))
+    }
+
+    /// Documents nested too deep.
+    pub(crate) fn too_deep() -> Self {
+        Self::validation(
+            "Nesting Levels have exceeded supported limits: Attributes in the item have nested levels beyond \
+             supported limit",
+        )
+    }
+
     /// The text for the client.
     pub fn message(&self) -> &str {
         match self {

@@ -8,6 +8,7 @@
 //! All of it is pure. Texts are parsed at the door, once; the parsed form is what is encoded into the log, so that what
 //! is applied does not depend on a parser. What is encoded is read back with all its limits checked.
 
+mod base64;
 pub mod codec;
 pub mod condition;
 pub mod error;
@@ -25,7 +26,7 @@ pub use codec::Malformed;
 pub use condition::{Comparator, Condition, Operand};
 pub use error::Error;
 pub use expr::{Expressions, Use};
-pub use key::{Key, KeyAttribute, KeyCondition, KeySchema, KeyType};
+pub use key::{Key, KeyAttribute, KeyCondition, KeySchema, KeyTerm, KeyType};
 pub use number::Number;
 pub use path::{Path, Step};
 pub use projection::Projection;

@@ -28,14 +28,47 @@ impl Path {
 
     /// What stands there.
     pub fn get<'i>(&self, item: &'i Item) -> Option<&'i AttributeValue> {
-        let mut value = item.get(&self.root)?;
-        for step in &self.steps {
-            value = match (step, value) {
-                (Step::Field(name), AttributeValue::M(map)) => map.get(name)?,
-                (Step::Index(index), AttributeValue::L(list)) => list.get(*index as usize)?,
-                _ => return None,
-            };
+        follow(item.get(&self.root)?, &self.steps)
+    }
+
+    /// What stands around it: the map or the list that its last step leads into. None for a whole attribute.
+    pub(crate) fn parent<'i>(&self, item: &'i Item) -> Option<&'i AttributeValue> {
+        let (_, before) = self.steps.split_last()?;
+        follow(item.get(&self.root)?, before)
+    }
+}
+
+fn follow<'i>(mut value: &'i AttributeValue, steps: &[Step]) -> Option<&'i AttributeValue> {
+    for step in steps {
+        value = match (step, value) {
+            (Step::Field(name), AttributeValue::M(map)) => map.get(name)?,
+            (Step::Index(index), AttributeValue::L(list)) => list.get(*index as usize)?,
+            _ => return None,
+        };
+    }
+    Some(value)
+}
+
+impl Step {
+    /// Whether it leads into this value.
+    pub(crate) fn fits(&self, value: &AttributeValue) -> bool {
+        match self {
+            Self::Field(_) => matches!(value, AttributeValue::M(_)),
+            Self::Index(_) => matches!(value, AttributeValue::L(_)),
         }
-        Some(value)
+    }
+}
+
+/// As DynamoDB's errors show it: `[a, b, [0]]`.
+impl std::fmt::Display for Path {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "[{}", self.root)?;
+        for step in &self.steps {
+            match step {
+                Step::Field(name) => write!(f, ", {name}")?,
+                Step::Index(index) => write!(f, ", [{index}]")?,
+            }
+        }
+        f.write_str("]")
     }
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// An item may be this large, in bytes as DynamoDB counts them.
 pub const ITEM_SIZE: usize = 400 * 1024;
-/// Documents may be nested this deep.
+/// Documents may be nested this deep, the attribute itself counted.
 pub const DEPTH: usize = 32;
 /// An attribute's name is shorter than this, in bytes.
 pub const NAME_SIZE: usize = 64 * 1024;
@@ -164,12 +164,12 @@ impl AttributeValue {
         }
     }
 
-    /// How many maps and lists stand around the innermost value of it, itself included.
+    /// How deep it is nested: one for a value without others in it, one more for each map or list around.
     pub fn depth(&self) -> usize {
         match self {
             Self::M(map) => 1 + map.values().map(Self::depth).max().unwrap_or(0),
             Self::L(list) => 1 + list.iter().map(Self::depth).max().unwrap_or(0),
-            _ => 0,
+            _ => 1,
         }
     }
 
@@ -220,12 +220,6 @@ impl Item {
     }
 
     fn check_depth(&self) -> Result<(), Error> {
-        if self.0.values().all(|value| value.depth() <= DEPTH) {
-            return Ok(());
-        }
-        Err(Error::validation(
-            "Nesting Levels have exceeded supported limits: Attributes in the item have nested levels beyond \
-             supported limit",
-        ))
+        if self.0.values().all(|value| value.depth() <= DEPTH) { Ok(()) } else { Err(Error::too_deep()) }
     }
 }
