@@ -74,7 +74,8 @@ mod tests {
     /// Claim: what is encoded is decoded to the same, for each length, and the vectors of RFC 4648 hold.
     #[test]
     fn bytes_come_back() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
+        {
             let mut out = Vec::new();
             encode(bytes.as_bytes(), &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), text);

@@ -241,7 +241,7 @@ impl<'b> Reader<'b> {
         if depth > NESTING {
             return Err(Malformed);
         }
-        let mut next = |reader: &mut Self| reader.source(depth + 1).map(Box::new);
+        let next = |reader: &mut Self| reader.source(depth + 1).map(Box::new);
         Ok(match self.byte()? {
             0 => Source::Value(self.value(1)?),
             1 => Source::Path(self.path()?),
@@ -279,7 +279,11 @@ fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
-fn put_list<T>(list: impl ExactSizeIterator<Item = T>, out: &mut Vec<u8>, mut each: impl FnMut(T, &mut Vec<u8>)) {
+fn put_list<T>(
+    list: impl ExactSizeIterator<Item = T>,
+    out: &mut Vec<u8>,
+    mut each: impl FnMut(T, &mut Vec<u8>),
+) {
     put_number(list.len() as u64, out);
     for element in list {
         each(element, out);

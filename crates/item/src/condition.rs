@@ -152,9 +152,9 @@ impl Condition {
                 Comparator::Ge.holds(a.as_deref(), low.as_deref())
                     && Comparator::Le.holds(a.as_deref(), high.as_deref())
             }
-            Self::In(a, list) => a
-                .value(item)
-                .is_some_and(|a| list.iter().any(|b| Comparator::Eq.holds(Some(&a), b.value(item).as_deref()))),
+            Self::In(a, list) => a.value(item).is_some_and(|a| {
+                list.iter().any(|b| Comparator::Eq.holds(Some(&a), b.value(item).as_deref()))
+            }),
             Self::Exists(path) => path.get(item).is_some(),
             Self::NotExists(path) => path.get(item).is_none(),
             Self::IsType(path, kind) => path.get(item).is_some_and(|value| value.kind() == *kind),

@@ -19,8 +19,7 @@ use std::collections::BTreeSet;
 
 const NONE_OF_THE_TYPES: &str =
     "Supplied AttributeValue is empty, must contain exactly one of the supported datatypes";
-const SEVERAL_TYPES: &str =
-    "Supplied AttributeValue has more than one datatypes set, must contain exactly one of the supported datatypes";
+const SEVERAL_TYPES: &str = "Supplied AttributeValue has more than one datatypes set, must contain exactly one of the supported datatypes";
 
 impl AttributeValue {
     /// From `{"S": "text"}`.

@@ -46,14 +46,18 @@ impl NumberError {
     /// What DynamoDB says of it; `given` is the text that was not a number.
     pub fn message(self, given: &str) -> String {
         match self {
-            Self::NotANumber if given.is_empty() => "The parameter cannot be converted to a numeric value".into(),
+            Self::NotANumber if given.is_empty() => {
+                "The parameter cannot be converted to a numeric value".into()
+            }
             Self::NotANumber => format!("The parameter cannot be converted to a numeric value: {given}"),
             Self::TooPrecise => "Attempting to store more than 38 significant digits in a Number".into(),
             Self::Overflow => {
-                "Number overflow. Attempting to store a number with magnitude larger than supported range".into()
+                "Number overflow. Attempting to store a number with magnitude larger than supported range"
+                    .into()
             }
             Self::Underflow => {
-                "Number underflow. Attempting to store a number with magnitude smaller than supported range".into()
+                "Number underflow. Attempting to store a number with magnitude smaller than supported range"
+                    .into()
             }
         }
     }
@@ -122,7 +126,8 @@ impl Number {
         let shift = u32::from(low.exponent.abs_diff(high.exponent));
         let shifted = 10_i128.checked_pow(shift).and_then(|power| high.coefficient.checked_mul(power));
         // Two coefficients that do not meet within the digits of an i128 have a sum of more than 38 digits.
-        let sum = shifted.and_then(|shifted| shifted.checked_add(low.coefficient)).ok_or(NumberError::Overflow)?;
+        let sum =
+            shifted.and_then(|shifted| shifted.checked_add(low.coefficient)).ok_or(NumberError::Overflow)?;
         Self::normal(sum, low.exponent)
     }
 

@@ -34,9 +34,8 @@ pub(crate) fn part<'p>(paths: impl Iterator<Item = &'p Path>, item: &Item) -> It
         }
         node.whole = true;
     }
-    let found = wanted.into_iter().filter_map(|(name, wanted)| {
-        Some((name.to_string(), wanted.of(item.get(name)?)?))
-    });
+    let found =
+        wanted.into_iter().filter_map(|(name, wanted)| Some((name.to_string(), wanted.of(item.get(name)?)?)));
     Item(found.collect())
 }
 
@@ -54,9 +53,7 @@ impl Wanted<'_> {
         }
         // The tree is in order, so elements come in the order of their indexes.
         let found = self.steps.iter().filter_map(|(step, wanted)| match (step, value) {
-            (Step::Field(name), AttributeValue::M(map)) => {
-                Some((name.as_str(), wanted.of(map.get(name)?)?))
-            }
+            (Step::Field(name), AttributeValue::M(map)) => Some((name.as_str(), wanted.of(map.get(name)?)?)),
             (Step::Index(index), AttributeValue::L(list)) => {
                 Some(("", wanted.of(list.get(*index as usize)?)?))
             }

@@ -71,18 +71,8 @@ pub enum Type {
 
 impl Type {
     /// All of them, in the order of their codes.
-    pub(crate) const ALL: [Self; 10] = [
-        Self::S,
-        Self::N,
-        Self::B,
-        Self::Bool,
-        Self::Null,
-        Self::M,
-        Self::L,
-        Self::Ss,
-        Self::Ns,
-        Self::Bs,
-    ];
+    pub(crate) const ALL: [Self; 10] =
+        [Self::S, Self::N, Self::B, Self::Bool, Self::Null, Self::M, Self::L, Self::Ss, Self::Ns, Self::Bs];
 
     /// As DynamoDB writes it: `S`, `BOOL`, `NS`.
     pub fn name(self) -> &'static str {
@@ -203,7 +193,9 @@ impl Item {
     pub fn check(&self) -> Result<(), Error> {
         self.check_depth()?;
         match self.size() {
-            size if size > ITEM_SIZE => Err(Error::validation("Item size has exceeded the maximum allowed size")),
+            size if size > ITEM_SIZE => {
+                Err(Error::validation("Item size has exceeded the maximum allowed size"))
+            }
             _ => Ok(()),
         }
     }

@@ -88,7 +88,8 @@ impl KeySchema {
         if self.sort.is_empty() && terms.len() > self.partition.len() {
             return Err(Error::validation("Query key condition not supported"));
         }
-        let test = |attribute: &KeyAttribute| terms.iter().find(|term| term.name == attribute.name).map(|t| &t.test);
+        let test =
+            |attribute: &KeyAttribute| terms.iter().find(|term| term.name == attribute.name).map(|t| &t.test);
         let mut partition = Vec::new();
         let mut partition_size = 0;
         for attribute in &self.partition {
@@ -107,7 +108,9 @@ impl KeySchema {
         let sort_terms = self.sort.iter().filter(|attribute| test(attribute).is_some()).count();
         if terms.len() > self.partition.len() + sort_terms {
             let attribute = self.sort.iter().find(|attribute| test(attribute).is_none());
-            return Err(attribute.map_or_else(|| Error::validation("Query key condition not supported"), missed));
+            return Err(
+                attribute.map_or_else(|| Error::validation("Query key condition not supported"), missed)
+            );
         }
         Ok(KeyCondition { partition, sort: self.range(test)? })
     }
@@ -140,7 +143,9 @@ impl KeySchema {
 
     /// Before a condition on an attribute of the sort key all must be equalities.
     fn no_gap<'t>(&self, test: impl Fn(&KeyAttribute) -> Option<&'t KeyTest>) -> Result<(), Error> {
-        let Some(last) = self.sort.iter().rposition(|attribute| test(attribute).is_some()) else { return Ok(()) };
+        let Some(last) = self.sort.iter().rposition(|attribute| test(attribute).is_some()) else {
+            return Ok(());
+        };
         let loose = |a: &&KeyAttribute| !test(a).is_some_and(KeyTest::is_equality);
         let names: Vec<&str> = self.sort[..last].iter().filter(loose).map(|a| a.name.as_str()).collect();
         if names.is_empty() {
