@@ -257,7 +257,7 @@ fn read_values(values: serde_json::Map<String, Value>) -> Result<Map, Error> {
             Error::Validation(why) => Error::Validation(format!(
                 "ExpressionAttributeValues contains invalid value: {why} for key {placeholder}"
             )),
-            other => other,
+            other @ Error::Serialization(_) => other,
         })?;
         out.insert(placeholder, value);
     }

@@ -8,6 +8,8 @@
 //! All of it is pure. Texts are parsed at the door, once; the parsed form is what is encoded into the log, so that what
 //! is applied does not depend on a parser. What is encoded is read back with all its limits checked.
 
+#![allow(clippy::doc_markdown, reason = "DynamoDB is a name, not code")]
+
 mod base64;
 pub mod codec;
 pub mod condition;
@@ -22,10 +24,10 @@ pub mod projection;
 pub mod update;
 pub mod value;
 
-pub use codec::Malformed;
+pub use codec::{Codec, Malformed};
 pub use condition::{Comparator, Condition, Operand};
 pub use error::Error;
-pub use expr::{Expressions, Use};
+pub use expr::{Expressions, Use, check_parameters};
 pub use key::{Key, KeyAttribute, KeyCondition, KeySchema, KeyTerm, KeyType};
 pub use number::Number;
 pub use path::{Path, Step};

@@ -59,15 +59,11 @@ impl Wanted<'_> {
             }
             _ => None,
         });
-        match value {
-            AttributeValue::M(_) => {
-                let map: Map = found.map(|(name, value)| (name.to_string(), value)).collect();
-                (!map.is_empty()).then_some(AttributeValue::M(map))
-            }
-            _ => {
-                let list: Vec<AttributeValue> = found.map(|(_, value)| value).collect();
-                (!list.is_empty()).then_some(AttributeValue::L(list))
-            }
+        if matches!(value, AttributeValue::M(_)) {
+            let map: Map = found.map(|(name, value)| (name.to_string(), value)).collect();
+            return (!map.is_empty()).then_some(AttributeValue::M(map));
         }
+        let list: Vec<AttributeValue> = found.map(|(_, value)| value).collect();
+        (!list.is_empty()).then_some(AttributeValue::L(list))
     }
 }

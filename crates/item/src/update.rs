@@ -20,7 +20,7 @@ use crate::value::{AttributeValue, Item};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-const WRONG_TYPE: &str = "An operand in the update expression has an incorrect data type";
+pub(crate) const WRONG_TYPE: &str = "An operand in the update expression has an incorrect data type";
 const WRONG_PATH: &str = "The document path provided in the update expression is invalid for update";
 const MISSING: &str = "The provided expression refers to an attribute that does not exist in the item";
 

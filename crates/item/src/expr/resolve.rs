@@ -202,14 +202,15 @@ impl Expressions {
     }
 
     fn source(&mut self, raw: &RawSource<'_>) -> Resolved<Source> {
-        let (operator, a, b, sum): (_, _, _, fn(Box<Source>, Box<Source>) -> Source) = match raw {
+        let (operator, a, b) = match raw {
             RawSource::Operand(operand) => return self.source_operand(operand),
-            RawSource::Plus(a, b) => ("+", a, b, Source::Plus),
-            RawSource::Minus(a, b) => ("-", a, b, Source::Minus),
+            RawSource::Plus(a, b) => ("+", a, b),
+            RawSource::Minus(a, b) => ("-", a, b),
         };
         let (a, b) = (self.source_operand(a)?, self.source_operand(b)?);
         source_of_type(operator, [&a, &b], Type::N)?;
-        Ok(sum(Box::new(a), Box::new(b)))
+        let (a, b) = (Box::new(a), Box::new(b));
+        Ok(if operator == "+" { Source::Plus(a, b) } else { Source::Minus(a, b) })
     }
 
     fn source_operand(&mut self, raw: &RawOperand<'_>) -> Resolved<Source> {

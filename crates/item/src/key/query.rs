@@ -20,8 +20,11 @@ pub struct KeyCondition {
     /// The bytes of the partition key, as in [`Key::partition`](super::Key::partition).
     pub partition: Vec<u8>,
     /// The sort keys, as in [`Key::sort`](super::Key::sort).
-    pub sort: (Bound<Vec<u8>>, Bound<Vec<u8>>),
+    pub sort: Range,
 }
+
+/// From where to where.
+pub type Range = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
 impl KeyCondition {
     /// Whether a sort key is in the range.
@@ -116,10 +119,7 @@ impl KeySchema {
     }
 
     /// What the sort key must be.
-    fn range<'t>(
-        &self,
-        test: impl Fn(&KeyAttribute) -> Option<&'t KeyTest>,
-    ) -> Result<(Bound<Vec<u8>>, Bound<Vec<u8>>), Error> {
+    fn range<'t>(&self, test: impl Fn(&KeyAttribute) -> Option<&'t KeyTest>) -> Result<Range, Error> {
         let mut beginning = Vec::new();
         let mut sort_size = 0;
         let mut last = None;
@@ -179,7 +179,7 @@ fn size(value: &AttributeValue) -> usize {
 }
 
 /// All that begin with these bytes.
-fn all_with(beginning: &[u8]) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+fn all_with(beginning: &[u8]) -> Range {
     (at(beginning.to_vec()), below_all_after(beginning))
 }
 
@@ -192,7 +192,7 @@ fn below_all_after(beginning: &[u8]) -> Bound<Vec<u8>> {
 }
 
 /// Those that begin with these bytes and then have a value that passes the test.
-fn within(beginning: &[u8], test: &KeyTest) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+fn within(beginning: &[u8], test: &KeyTest) -> Range {
     let with = |value: &AttributeValue| {
         let mut out = beginning.to_vec();
         bytes::encode(value, &mut out);
