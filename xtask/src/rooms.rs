@@ -23,7 +23,7 @@ const fn real(name: &'static str, knows: &'static [&'static str]) -> Room {
 }
 
 /// From the ground up.
-const ROOMS: [Room; 18] = [
+const ROOMS: [Room; 19] = [
     pure("base", &[]),
     pure("protocol", &["base"]),
     pure("policy", &[]),
@@ -31,12 +31,13 @@ const ROOMS: [Room; 18] = [
     pure("wire", &["base", "protocol"]),
     pure("storage", &["base"]),
     pure("faulty", &["base"]),
-    pure("state", &["base", "wire", "storage"]),
+    pure("state", &["base", "item", "wire", "storage"]),
     pure("node", &["base", "protocol", "wire", "storage", "state"]),
     real("lsm", &["base", "storage"]),
     real("server", &["base", "protocol", "wire", "storage", "state", "lsm", "node"]),
     real("proto", &[]),
     real("gateway-etcd", &["base", "wire", "node", "proto"]),
+    real("gateway-dynamo", &["base", "policy", "item", "wire", "node"]),
     real("client", &["base", "proto"]),
     pure("sim", &["base", "protocol", "wire", "storage", "faulty", "state", "node"]),
     pure("check", &[]),
@@ -55,6 +56,7 @@ const ROOMS: [Room; 18] = [
             "server",
             "proto",
             "gateway-etcd",
+            "gateway-dynamo",
             "client",
             "sim",
             "check",

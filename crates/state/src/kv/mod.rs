@@ -15,6 +15,7 @@
 //! | `L` latest | key | record: create, revision, version, lease, value |
 //! | `O` old | escaped key, revision (8+4 bytes BE) | a superseded record, or a tombstone |
 //! | `R` events | revision (8+4 bytes BE) | put or delete, the revision it replaced, key |
+//! | `T` tables | rows of the machine of tables, [`crate::table`], which runs beside this one | |
 //! | `E` leases | lease id, order-preserving | granted and remaining seconds |
 //! | `F` fences | name | the highest token that was shown |
 //! | `N` alarms | kind, member | nothing |
@@ -77,7 +78,7 @@ mod lease;
 mod meta;
 mod read;
 mod recent;
-mod source;
+pub(crate) mod source;
 mod survey;
 mod sweep;
 #[cfg(test)]
@@ -95,6 +96,7 @@ pub use survey::{Contents, Survey, base_of};
 pub use view::KvView;
 
 use crate::digest::Digest;
+use crate::table::Tables;
 use alarm::Alarms;
 use bytes::Bytes;
 use counts::Counts;
@@ -127,6 +129,7 @@ pub struct Kv {
     fences: Fences,
     mutant: Option<Mutant>,
     alarms: Alarms,
+    tables: Tables,
     recent: Recent,
     /// A snapshot that is being taken in.
     incoming: Option<Incoming>,
@@ -162,17 +165,20 @@ impl Kv {
         let highest = others.iter().copied().chain(incarnation).max().unwrap_or(0);
         // Without a pointer nothing that is there was ever in force.
         let incarnation = incarnation.unwrap_or(highest + 1);
+        let keys = Keys::new(shard, incarnation);
+        let tables = Tables::open(&keys.tables(), &source)?;
         Ok(Self {
             state,
             shard,
             incarnation,
-            keys: Keys::new(shard, incarnation),
+            keys,
             meta,
             counts,
             leases,
             fences,
             mutant: None,
             alarms,
+            tables,
             recent: Recent::default(),
             incoming: None,
             freed: Rev::NONE,
@@ -234,12 +240,14 @@ impl Kv {
             leases: self.leases.clone(),
             fences: self.fences.clone(),
             alarms: self.alarms.clone(),
+            tables: self.tables.view(),
             meta: self.meta.clone(),
         })
     }
 
     /// Cuts the state: the job makes a checkpoint that holds exactly what was applied so far.
     pub fn seal(&mut self) -> StateResult<Box<dyn CheckpointJob>> {
+        self.settle();
         self.counts.save(&mut *self.state, self.keys);
         self.state.put(self.keys.raw(&mut self.key_buf, table::META, b""), &self.meta.encode());
         let pointer = pointer(self.shard);
@@ -247,9 +255,20 @@ impl Kv {
         self.state.seal()
     }
 
+    /// Writes what is counted in memory alone, so that a view taken now has it. To be called behind each batch of entries.
+    pub fn settle(&mut self) {
+        self.tables.settle(&mut *self.state);
+    }
+
     /// Bytes written since the last cut.
     pub fn unsealed_bytes(&self) -> u64 {
         self.state.unsealed_bytes()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn rows_of_tables(&self) -> usize {
+        let (from, to) = (self.keys.tables(), self.keys.raw(&mut Vec::new(), table::END, b"").to_vec());
+        self.state.scan((Bound::Included(&from), Bound::Excluded(&to))).count()
     }
 
     /// The store's own background work, for another thread.
