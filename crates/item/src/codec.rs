@@ -222,6 +222,13 @@ impl<'b> Reader<'b> {
             0 => Condition::All(self.list(|r| r.condition(depth + 1))?),
             1 => Condition::Any(self.list(|r| r.condition(depth + 1))?),
             2 => Condition::Not(Box::new(self.condition(depth + 1)?)),
+            code => self.comparison(code)?,
+        })
+    }
+
+    /// A condition that has no others in it. (Apart, so that what nests needs little of the stack.)
+    fn comparison(&mut self, code: u8) -> Read<Condition> {
+        Ok(match code {
             3 => {
                 let comparator = Comparator::ALL.get(usize::from(self.byte()?)).copied().ok_or(Malformed)?;
                 Condition::Compare(comparator, self.operand()?, self.operand()?)

@@ -144,6 +144,13 @@ impl Condition {
             Self::All(list) => list.iter().all(|condition| condition.holds_for(item)),
             Self::Any(list) => list.iter().any(|condition| condition.holds_for(item)),
             Self::Not(condition) => !condition.holds_for(item),
+            comparison => comparison.compares(item),
+        }
+    }
+
+    /// A condition that has no others in it. (Apart, so that what nests needs little of the stack.)
+    fn compares(&self, item: &Item) -> bool {
+        match self {
             Self::Compare(comparator, a, b) => {
                 comparator.holds(a.value(item).as_deref(), b.value(item).as_deref())
             }
@@ -160,6 +167,7 @@ impl Condition {
             Self::IsType(path, kind) => path.get(item).is_some_and(|value| value.kind() == *kind),
             Self::BeginsWith(a, b) => both(a.value(item), b.value(item), begins_with),
             Self::Contains(a, b) => both(a.value(item), b.value(item), contains),
+            other => other.holds_for(item),
         }
     }
 

@@ -67,7 +67,7 @@ impl Use {
 ///
 /// Read the expressions in DynamoDB's order (update, condition; filter, projection, key condition), then
 /// [`finish`](Self::finish).
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Expressions {
     names: BTreeMap<String, String>,
     values: Map,
@@ -137,7 +137,7 @@ impl Expressions {
         self.parsed(place, text, |this| {
             let raw = parser::condition(text)?;
             placement::condition(&raw)?;
-            this.resolve_condition(raw)
+            this.resolve_condition(&raw)
         })
     }
 

@@ -383,7 +383,7 @@ fn values(json: Value) -> Result<Vec<AttributeValue>, Error> {
 }
 
 fn text(json: &Value) -> Result<String, Error> {
-    json::check_text(&json)?;
+    json::check_text(json)?;
     Ok(json.as_str().unwrap_or_default().to_string())
 }
 

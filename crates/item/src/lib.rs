@@ -7,6 +7,38 @@
 //!
 //! All of it is pure. Texts are parsed at the door, once; the parsed form is what is encoded into the log, so that what
 //! is applied does not depend on a parser. What is encoded is read back with all its limits checked.
+//!
+//! A door reads a request like this, and a machine applies what came of it:
+//!
+//! ```
+//! use quorate_item::{Codec, Condition, Expressions, Item, KeyAttribute, KeySchema, KeyType, Update, Use};
+//! use serde_json::json;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let schema = KeySchema::new(KeyAttribute { name: "id".into(), kind: KeyType::S }, None);
+//! let key = Item::from_json(json!({"id": {"S": "cart-7"}}))?;
+//! let bytes = schema.key_of(&key)?.bytes();
+//!
+//! let names = json!({"#c": "count"});
+//! let values = json!({":one": {"N": "1"}, ":max": {"N": "9"}});
+//! let mut given = Expressions::from_json(Some(names), Some(values))?;
+//! let update = given.update("ADD #c :one")?;
+//! let condition = given.condition(Use::Condition, "attribute_not_exists(#c) OR #c < :max")?;
+//! given.finish()?;
+//! update.spares_key(&schema)?;
+//! let (update, condition) = (update.encode(), condition.encode());
+//!
+//! let stored: Option<Item> = None; // what stands at `bytes`
+//! if Condition::decode(&condition)?.holds(stored.as_ref()) {
+//!     let updated = Update::decode(&update)?.apply(stored.as_ref(), &key)?;
+//!     let mut json = Vec::new();
+//!     updated.new.write_json(&mut json);
+//!     assert_eq!(json, br#"{"count":{"N":"1"}}"#);
+//! }
+//! # assert_eq!(bytes, b"cart-7\0\x01");
+//! # Ok(())
+//! # }
+//! ```
 
 #![allow(clippy::doc_markdown, reason = "DynamoDB is a name, not code")]
 

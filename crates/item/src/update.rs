@@ -136,9 +136,10 @@ impl Update {
         if targets().any(|(_, parent)| parent.is_none()) {
             return Err(Error::validation(WRONG_PATH));
         }
+        let sets: Vec<_> =
+            sets.into_iter().collect::<Option<_>>().ok_or_else(|| Error::validation(MISSING))?;
         let mut edits = BTreeMap::new();
         for ((path, _), value) in self.set.iter().zip(sets) {
-            let value = value.ok_or_else(|| Error::validation(MISSING))?;
             plant(&mut edits, path, Write::Put(in_range(value)?));
         }
         for path in &self.remove {

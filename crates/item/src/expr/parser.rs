@@ -39,7 +39,7 @@ pub(super) fn update(text: &str) -> Parsed<Vec<Section<'_>>> {
 pub(super) fn projection(text: &str) -> Parsed<Vec<RawPath<'_>>> {
     let mut parser = Parser::new(text);
     let paths = parser.listed(Parser::path)?;
-    parser.expect(Kind::End)?;
+    parser.needs(Kind::End)?;
     Ok(paths)
 }
 
@@ -141,7 +141,7 @@ impl<'t> Parser<'t> {
         there
     }
 
-    fn expect(&mut self, kind: Kind) -> Parsed<&'t str> {
+    fn needs(&mut self, kind: Kind) -> Parsed<&'t str> {
         if self.kind() == kind { Ok(self.next()) } else { self.fail() }
     }
 
@@ -228,15 +228,15 @@ impl<'t> Parser<'t> {
                 self.next();
                 self.operator()?;
                 let low = self.operand(0)?;
-                self.expect(Kind::Keyword(Keyword::And))?;
+                self.needs(Kind::Keyword(Keyword::And))?;
                 Ok(RawCondition::Between(a, low, self.operand(0)?))
             }
             Kind::Keyword(Keyword::In) => {
                 self.next();
                 self.operator()?;
-                self.expect(Kind::Open)?;
+                self.needs(Kind::Open)?;
                 let list = self.listed(|parser| parser.operand(0))?;
-                self.expect(Kind::Close)?;
+                self.needs(Kind::Close)?;
                 Ok(RawCondition::In(a, list))
             }
             _ => match a {
@@ -255,7 +255,7 @@ impl<'t> Parser<'t> {
             Kind::Open => {
                 let opened = self.next_place();
                 let inner = self.operand(depth + 1)?;
-                self.expect(Kind::Close)?;
+                self.needs(Kind::Close)?;
                 if self.kind_at(opened + 1) == Kind::Open && self.closing[opened + 1] + 2 == self.at {
                     return Self::redundant();
                 }
@@ -266,7 +266,7 @@ impl<'t> Parser<'t> {
                 let name = self.next();
                 self.next();
                 let operands = self.listed(|parser| parser.operand(depth + 1))?;
-                self.expect(Kind::Close)?;
+                self.needs(Kind::Close)?;
                 Ok(RawOperand::Call(Call { name, operands }))
             }
             _ => Ok(RawOperand::Path(self.path()?)),
@@ -286,8 +286,8 @@ impl<'t> Parser<'t> {
             if self.takes(Kind::Dot) {
                 parts.push(self.name()?);
             } else if self.takes(Kind::OpenIndex) {
-                parts.push(Part::Index(self.expect(Kind::Index)?));
-                self.expect(Kind::CloseIndex)?;
+                parts.push(Part::Index(self.needs(Kind::Index)?));
+                self.needs(Kind::CloseIndex)?;
             } else {
                 return Ok(RawPath { parts });
             }
@@ -315,12 +315,12 @@ impl<'t> Parser<'t> {
             let path = parser.path()?;
             let value = match verb {
                 Verb::Set => {
-                    parser.expect(Kind::Comparator(Comparator::Eq))?;
+                    parser.needs(Kind::Comparator(Comparator::Eq))?;
                     Some(parser.source(0)?)
                 }
                 Verb::Remove => None,
                 Verb::Add | Verb::Delete => {
-                    Some(RawSource::Operand(RawOperand::Value(parser.expect(Kind::Value)?)))
+                    Some(RawSource::Operand(RawOperand::Value(parser.needs(Kind::Value)?)))
                 }
             };
             Ok(Action { verb, path, value })
@@ -335,7 +335,7 @@ impl<'t> Parser<'t> {
         let a = if self.opens_sum() {
             let opened = self.next_place();
             let inner = self.source(depth + 1)?;
-            self.expect(Kind::Close)?;
+            self.needs(Kind::Close)?;
             if self.kind_at(opened + 1) == Kind::Open && self.closing[opened + 1] + 2 == self.at {
                 return Self::redundant();
             }

@@ -20,20 +20,33 @@ const ANY_TYPE: &str = "{NS,SS,L,BS,N,M,B,BOOL,NULL,S}";
 type Resolved<T> = Result<T, String>;
 
 impl Expressions {
-    pub(super) fn resolve_condition(&mut self, raw: RawCondition<'_>) -> Resolved<Condition> {
-        Ok(match raw {
-            RawCondition::Or(list) => Condition::Any(self.all(list)?),
-            RawCondition::And(list) => Condition::All(self.all(list)?),
-            RawCondition::Not(inner) => Condition::Not(Box::new(self.resolve_condition(*inner)?)),
-            RawCondition::Compare(comparator, a, b) => self.comparison(comparator, &a, &b)?,
-            RawCondition::Between(a, low, high) => self.between(&a, &low, &high)?,
-            RawCondition::In(a, list) => self.one_of(&a, &list)?,
-            RawCondition::Call(call) => self.call(&call)?,
-        })
+    /// (What has no conditions in it is resolved apart, so that what nests needs little of the stack.)
+    pub(super) fn resolve_condition(&mut self, raw: &RawCondition<'_>) -> Resolved<Condition> {
+        match raw {
+            RawCondition::Or(list) => self.all(list).map(Condition::Any),
+            RawCondition::And(list) => self.all(list).map(Condition::All),
+            RawCondition::Not(inner) => self.negated(inner),
+            leaf => self.leaf(leaf),
+        }
     }
 
-    fn all(&mut self, list: Vec<RawCondition<'_>>) -> Resolved<Vec<Condition>> {
-        list.into_iter().map(|raw| self.resolve_condition(raw)).collect()
+    fn all(&mut self, list: &[RawCondition<'_>]) -> Resolved<Vec<Condition>> {
+        list.iter().map(|raw| self.resolve_condition(raw)).collect()
+    }
+
+    fn negated(&mut self, inner: &RawCondition<'_>) -> Resolved<Condition> {
+        let inner = self.resolve_condition(inner)?;
+        Ok(Condition::Not(Box::new(inner)))
+    }
+
+    fn leaf(&mut self, raw: &RawCondition<'_>) -> Resolved<Condition> {
+        match raw {
+            RawCondition::Compare(comparator, a, b) => self.comparison(*comparator, a, b),
+            RawCondition::Between(a, low, high) => self.between(a, low, high),
+            RawCondition::In(a, list) => self.one_of(a, list),
+            RawCondition::Call(call) => self.call(call),
+            other => self.resolve_condition(other),
+        }
     }
 
     fn comparison(
