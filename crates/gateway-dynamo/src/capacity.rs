@@ -114,8 +114,8 @@ mod tests {
 
     #[test]
     fn units_are_the_service_s() {
-        assert_eq!([1, 4096, 4097].map(|n| read_units(n, true)), [1.0, 1.0, 2.0]);
-        assert_eq!([0, 8192].map(|n| read_units(n, false)), [0.5, 1.0]);
+        assert_eq!(json!([1, 4096, 4097].map(|n| read_units(n, true))), json!([1.0, 1.0, 2.0]));
+        assert_eq!(json!([0, 8192].map(|n| read_units(n, false))), json!([0.5, 1.0]));
         let done = Done {
             bytes: 1025,
             indexes: vec![("g".into(), true, 2), ("l".into(), false, 1)],

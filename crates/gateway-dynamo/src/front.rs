@@ -58,15 +58,14 @@ pub(crate) async fn accept(listener: TcpListener, gateway: Gateway, options: Opt
     loop {
         let now = Instant::ZERO + started.elapsed();
         match listener.accept().await {
-            Ok((stream, _)) => match places.clone().try_acquire_owned() {
-                Ok(place) => {
+            Ok((stream, _)) => {
+                if let Ok(place) = places.clone().try_acquire_owned() {
                     let shared = shared.clone();
                     tokio::spawn(async move {
                         serve_client(stream, shared).await;
                         drop(place);
                     });
-                }
-                Err(_) => {
+                } else {
                     shared.options.counters.turned_away.fetch_add(1, Ordering::Relaxed);
                     if let Some(missed) = full.pass(now) {
                         tracing::warn!(
@@ -76,7 +75,7 @@ pub(crate) async fn accept(listener: TcpListener, gateway: Gateway, options: Opt
                         );
                     }
                 }
-            },
+            }
             Err(error) => {
                 if let Some(missed) = failed.pass(now) {
                     tracing::warn!(%error, missed, "accepting a DynamoDB client failed and is tried again");

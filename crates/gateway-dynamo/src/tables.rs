@@ -339,6 +339,7 @@ fn read_projection(projection: Option<Params<'_>>, kind: Option<&str>) -> Answer
     }
 }
 
+#[allow(clippy::option_option, reason = "not said, ended, or begun")]
 fn read_stream(params: Params<'_>) -> Answered<Option<Option<StreamView>>> {
     let Some(asked) = params.object("StreamSpecification")? else { return Ok(None) };
     if asked.flag("StreamEnabled")? != Some(true) {

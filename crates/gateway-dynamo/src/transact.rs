@@ -30,7 +30,7 @@ fn read(members: &mut Members) -> Answered<(Told, Vec<Members>)> {
     match many {
         None => constraints.missing("transactItems"),
         Some(0) => {
-            constraints.broken("[]", "transactItems", "Member must have length greater than or equal to 1")
+            constraints.broken("[]", "transactItems", "Member must have length greater than or equal to 1");
         }
         Some(n) if n > OPS_MAX => {
             let what = format!("Member must have length less than or equal to {OPS_MAX}");

@@ -72,9 +72,9 @@ impl Tables {
             return Ok(Err(Refusal::StaleEpoch));
         }
         match &command.what {
-            What::Create(definition) => self.create(state, definition, command.now, digest),
-            What::Delete(name) => self.drop_table(state, name, digest),
-            What::Change { table, change } => self.change(state, table, change, digest),
+            What::Create(definition) => Ok(self.create(state, definition, command.now, digest)),
+            What::Delete(name) => Ok(self.drop_table(state, name, digest)),
+            What::Change { table, change } => Ok(self.change(state, table, change, digest)),
             What::Execute(execute) => self.execute(state, at, command.now, execute, digest),
             What::Fill { table, index, items } => self.fill(state, *table, *index, *items, digest),
             What::Expire { table, keys } => self.expire(state, at, command.now, (*table, keys), digest),
@@ -105,7 +105,7 @@ impl Tables {
             let mut done = Vec::with_capacity(execute.ops.len());
             for op in &execute.ops {
                 done.push(match self.plan(state, op)? {
-                    Ok(planned) => self.carry_out(state, at, planned, digest)?,
+                    Ok(planned) => self.carry_out(state, at, planned, digest),
                     Err(reason) => reason,
                 });
             }
@@ -145,7 +145,7 @@ impl Tables {
         }
         let mut done = Vec::with_capacity(planned.len());
         for planned in planned.into_iter().flatten() {
-            done.push(self.carry_out(state, at, planned, digest)?);
+            done.push(self.carry_out(state, at, planned, digest));
         }
         Ok(Ok(done))
     }
@@ -160,7 +160,7 @@ impl Tables {
             Err(outcome) => return Ok(Err(Done::of(outcome))),
         };
         let at = key_bytes(&asked.key);
-        let stored = self.get(state, &self.rows.item(table.definition.id, &at))?;
+        let stored = state.get(&self.rows.item(table.definition.id, &at))?;
         let old = stored.map(decode_stored).transpose()?.map(|stored| stored.item);
         let size = old.as_ref().map_or(0, Item::size);
         if asked.condition.as_ref().is_some_and(|condition| !condition.holds(old.as_ref())) {
@@ -186,13 +186,13 @@ impl Tables {
         index: Index,
         planned: Planned,
         digest: &mut Digest,
-    ) -> StateResult<Done> {
+    ) -> Done {
         let Planned { table, key, at, old, becomes, mut done } = planned;
         let id = table.definition.id;
         let row = self.rows.item(id, &at);
         let new = match &becomes {
-            Becomes::Same => return Ok(done),
-            Becomes::Nothing if old.is_none() => return Ok(done),
+            Becomes::Same => return done,
+            Becomes::Nothing if old.is_none() => return done,
             Becomes::Nothing => {
                 state.delete(&row);
                 state.put(&self.rows.deleted(id, &at), &index.get().to_be_bytes());
@@ -223,7 +223,7 @@ impl Tables {
                 done.indexes.push((index.index.name.clone(), index.global, units));
             }
         }
-        Ok(done)
+        done
     }
 
     /// Takes away an item that is there.
@@ -239,7 +239,8 @@ impl Tables {
         let (at, done) = (key_bytes(&key), Done::of(Outcome::Done));
         let planned =
             Planned { table: table.clone(), key, at, old: Some(item), becomes: Becomes::Nothing, done };
-        self.carry_out(state, index, planned, digest).map(drop)
+        self.carry_out(state, index, planned, digest);
+        Ok(())
     }
 
     /// Brings an index up to date with an item that was changed; how many units of writing that takes.
@@ -279,8 +280,8 @@ impl Tables {
 
     /// Whether a token's work is done.
     fn known(&self, state: &dyn State, token: &Token, now: u64) -> Applied<bool> {
-        let Some(stored) = self.get(state, &self.rows.token(&token.token))? else { return Ok(Ok(false)) };
-        let (end, fingerprint) = decode_token(stored)?;
+        let Some(stored) = state.get(&self.rows.token(&token.token))? else { return Ok(Ok(false)) };
+        let (end, fingerprint) = decode_token(&stored)?;
         if end <= now {
             return Ok(Ok(false));
         }
@@ -295,8 +296,8 @@ impl Tables {
         digest: &mut Digest,
     ) -> StateResult<()> {
         let row = self.rows.token(&token.token);
-        if let Some(stored) = self.get(state, &row)? {
-            state.delete(&self.rows.token_end(decode_token(stored)?.0, &token.token));
+        if let Some(stored) = state.get(&row)? {
+            state.delete(&self.rows.token_end(decode_token(&stored)?.0, &token.token));
         }
         let end = now.saturating_add(TOKEN_LASTS);
         let mut value = Vec::new();
@@ -420,7 +421,7 @@ pub(super) fn decode_stored(mut stored: Bytes) -> StateResult<Stored> {
     Ok(Stored { version, item })
 }
 
-fn decode_token(stored: Bytes) -> StateResult<(u64, Bytes)> {
+fn decode_token(stored: &Bytes) -> StateResult<(u64, Bytes)> {
     let mut input = Reader::new(stored.clone());
     let end = input.varint().map_err(|_| layout::damaged("a token"))?;
     Ok((end, stored.slice(stored.len() - input.remaining()..)))

@@ -174,9 +174,13 @@ impl Table {
     pub(super) fn encode_figures(&self) -> Vec<u8> {
         let Figures { items, bytes, indexes } = self.figures();
         let mut out = Vec::new();
-        [items, bytes, indexes.len() as u64].into_iter().for_each(|n| varint(&mut out, n));
+        for n in [items, bytes, indexes.len() as u64] {
+            varint(&mut out, n);
+        }
         for (id, items, bytes) in indexes {
-            [u64::from(id), items, bytes].into_iter().for_each(|n| varint(&mut out, n));
+            for n in [u64::from(id), items, bytes] {
+                varint(&mut out, n);
+            }
         }
         out
     }

@@ -24,20 +24,18 @@ impl Tables {
         wanted: &Definition,
         now: u64,
         digest: &mut Digest,
-    ) -> Applied<Reply> {
+    ) -> Result<Reply, Refusal> {
         if self.catalog.get(&wanted.name).is_some() {
-            return Ok(Err(Refusal::TableExists(wanted.name.clone())));
+            return Err(Refusal::TableExists(wanted.name.clone()));
         }
         if self.catalog.len() >= TABLES_MAX {
             let text =
                 format!("Subscriber limit exceeded: There is a limit of {TABLES_MAX} tables per subscriber");
-            return Ok(Err(Refusal::Limit(text)));
+            return Err(Refusal::Limit(text));
         }
         let mut definition = wanted.clone();
         let Some(next) = self.next_table.checked_add(1) else {
-            return Ok(Err(Refusal::Limit(
-                "Subscriber limit exceeded: no number for a table is left".into(),
-            )));
+            return Err(Refusal::Limit("Subscriber limit exceeded: no number for a table is left".into()));
         };
         definition.id = self.next_table;
         definition.created = now;
@@ -48,9 +46,9 @@ impl Tables {
             definition.next_index += 1;
         }
         let Some(table) = Table::new(definition) else {
-            return Ok(Err(Refusal::Validation(
+            return Err(Refusal::Validation(
                 "Invalid KeySchema: Some index key attribute have no definition".into(),
-            )));
+            ));
         };
         self.next_table = next;
         self.put_meta(state);
@@ -58,7 +56,7 @@ impl Tables {
         digest.bytes(&table.definition.encode());
         let reply = answer(&table);
         self.put_table(state, table);
-        Ok(Ok(reply))
+        Ok(reply)
     }
 
     pub(super) fn drop_table(
@@ -66,14 +64,14 @@ impl Tables {
         state: &mut dyn State,
         name: &str,
         digest: &mut Digest,
-    ) -> Applied<Reply> {
+    ) -> Result<Reply, Refusal> {
         let Some(table) = self.catalog.get(name) else {
-            return Ok(Err(Refusal::TableNotFound(name.into())));
+            return Err(Refusal::TableNotFound(name.into()));
         };
         if table.definition.protected {
             let text = "Resource cannot be deleted as it is currently protected against deletion. Disable deletion \
                         protection first.";
-            return Ok(Err(Refusal::Validation(text.into())));
+            return Err(Refusal::Validation(text.into()));
         }
         let reply = answer(table);
         let id = table.definition.id;
@@ -84,7 +82,7 @@ impl Tables {
         self.discard(state, id.to_be_bytes().to_vec());
         digest.number(DROP);
         digest.number(u64::from(id));
-        Ok(Ok(reply))
+        Ok(reply)
     }
 
     /// What a table or an index had is to be swept away.
@@ -101,9 +99,9 @@ impl Tables {
         name: &str,
         change: &Change,
         digest: &mut Digest,
-    ) -> Applied<Reply> {
+    ) -> Result<Reply, Refusal> {
         let Some(table) = self.catalog.get(name) else {
-            return Ok(Err(Refusal::TableNotFound(name.into())));
+            return Err(Refusal::TableNotFound(name.into()));
         };
         let mut definition = table.definition.clone();
         let mut dropped = Vec::new();
@@ -116,15 +114,13 @@ impl Tables {
             }
             Change::Expiry { attribute, on } => set_expiry(&mut definition, attribute, *on),
         };
-        if let Err(refusal) = changed {
-            return Ok(Err(refusal));
-        }
+        changed?;
         let Some(table) = table.changed(definition) else {
-            return Ok(Err(Refusal::Validation(
+            return Err(Refusal::Validation(
                 "One or more parameter values were invalid: Some index key attributes are not defined in \
                  AttributeDefinitions"
                     .into(),
-            )));
+            ));
         };
         for index in dropped {
             let what = [table.definition.id.to_be_bytes(), index.to_be_bytes()].concat();
@@ -134,7 +130,7 @@ impl Tables {
         digest.bytes(&table.definition.encode());
         let reply = answer(&table);
         self.put_table(state, table);
-        Ok(Ok(reply))
+        Ok(reply)
     }
 
     pub(super) fn fill(

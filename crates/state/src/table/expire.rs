@@ -49,7 +49,7 @@ impl Tables {
         let Some(table) = table else { return Ok(Ok(Reply::Expired(0))) };
         let mut gone = 0;
         for key in keys {
-            let Some(stored) = self.get(state, &self.rows.item(table.definition.id, key))? else { continue };
+            let Some(stored) = state.get(&self.rows.item(table.definition.id, key))? else { continue };
             let item = decode_stored(stored)?.item;
             if is_over(&table, &item, now) {
                 self.remove(state, at, &table, item, digest)?;

@@ -69,7 +69,7 @@ mod tests;
 pub use expire::{Overdue, Place};
 pub use read::{Described, Get, Got, KeysAsked, Page, Paged, Read, ReadReply};
 
-use crate::kv::source::{Source, Written};
+use crate::kv::source::Source;
 use bytes::Bytes;
 use catalog::{Catalog, Table};
 use layout::{Rows, damaged, row, varint};
@@ -190,10 +190,6 @@ impl Tables {
         state.put(&self.rows.definition(&table.definition.name), &table.definition.encode());
         self.dirty.insert(table.definition.name.clone());
         self.catalog.insert(Arc::new(table));
-    }
-
-    fn get(&self, state: &dyn State, key: &[u8]) -> StateResult<Option<Bytes>> {
-        Written(state).get(key)
     }
 }
 

@@ -24,7 +24,9 @@ impl Tables {
                 break;
             }
         }
-        found.iter().for_each(|key| state.delete(key));
+        for key in &found {
+            state.delete(key);
+        }
         if found.len() < budget {
             self.garbage.pop();
             let mut key = self.rows.kind(row::GARBAGE);

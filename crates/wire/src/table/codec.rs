@@ -9,7 +9,9 @@ const MANY: usize = 10_000;
 
 pub(super) fn write_texts(out: &mut BytesMut, texts: &[String]) {
     out.varint(texts.len() as u64);
-    texts.iter().for_each(|text| out.string(text.as_bytes()));
+    for text in texts {
+        out.string(text.as_bytes());
+    }
 }
 
 pub(super) fn write_pairs(out: &mut BytesMut, pairs: &[(String, String)]) {
@@ -26,7 +28,9 @@ pub(super) fn read_pairs(input: &mut Reader) -> Read<Vec<(String, String)>> {
 
 pub(super) fn write_option(out: &mut BytesMut, value: Option<&str>) {
     out.flag(value.is_some());
-    value.iter().for_each(|value| out.string(value.as_bytes()));
+    if let Some(value) = value {
+        out.string(value.as_bytes());
+    }
 }
 
 pub(super) fn option(input: &mut Reader) -> Read<Option<String>> {

@@ -194,7 +194,9 @@ impl Definition {
         write_keys(out, &self.keys);
         for list in [&self.locals, &self.globals] {
             out.varint(list.len() as u64);
-            list.iter().for_each(|index| write_index(out, index));
+            for index in list {
+                write_index(out, index);
+            }
         }
         out.varint(u64::from(self.next_index));
         out.flag(self.billing == Billing::Provisioned);
@@ -352,10 +354,14 @@ pub(super) fn write_change(out: &mut BytesMut, change: &Change) {
             out.put_u8(1);
             out.put_u8(billing.map_or(0, |billing| if billing == Billing::Provisioned { 2 } else { 1 }));
             out.flag(throughput.is_some());
-            throughput.iter().for_each(|throughput| write_throughput(out, *throughput));
+            if let Some(throughput) = throughput {
+                write_throughput(out, *throughput);
+            }
             out.put_u8(protected.map_or(2, u8::from));
             out.flag(stream.is_some());
-            stream.iter().for_each(|view| out.put_u8(view.map_or(0, |view| view as u8)));
+            if let Some(view) = stream {
+                out.put_u8(view.map_or(0, |view| view as u8));
+            }
             write_option(out, class.as_deref());
             out.varint(indexes.len() as u64);
             for index in indexes {

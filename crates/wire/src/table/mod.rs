@@ -205,12 +205,16 @@ impl Command {
             }
             What::Execute(execute) => write_execute(out, execute),
             What::Fill { table, index, items } => {
-                [table, index, items].into_iter().for_each(|n| out.varint(u64::from(*n)));
+                for n in [table, index, items] {
+                    out.varint(u64::from(*n));
+                }
             }
             What::Expire { table, keys } => {
                 out.varint(u64::from(*table));
                 out.varint(keys.len() as u64);
-                keys.iter().for_each(|key| out.string(key));
+                for key in keys {
+                    out.string(key);
+                }
             }
         }
     }
@@ -263,7 +267,9 @@ fn write_execute(out: &mut BytesMut, execute: &Execute) {
             }
         }
         out.flag(op.condition.is_some());
-        op.condition.iter().for_each(|condition| out.string(condition));
+        if let Some(condition) = &op.condition {
+            out.string(condition);
+        }
         out.put_u8(op.returns as u8);
         out.flag(op.old_on_failure);
     }
