@@ -4,6 +4,7 @@
 #   e2e/run.sh etcdctl [TARGET]        Debian's etcdctl against each of three nodes
 #   e2e/run.sh rust    [TARGET]        the crate etcd-client against each of three nodes
 #   e2e/run.sh python  [TARGET]        a Python client against each of three nodes
+#   e2e/run.sh tables               AWS's SDK for Python against the DynamoDB door of each of three nodes
 #   e2e/run.sh fencing              the example of a paused holder: an update is lost without its token, and not with it
 #   e2e/run.sh diff N  [TARGET]        N random requests, compared with Debian's etcd, and with a current one where Go is
 #   e2e/run.sh kill ROUNDS [TARGET]    kill -9 of random nodes under load; every acknowledged write is checked
@@ -29,7 +30,7 @@ export ETCDCTL_API=3
 
 part="${1:-}"
 case "$part" in
-etcdctl | rust | python | fencing) target="${2:-quorate}" ;;
+etcdctl | rust | python | fencing | tables) target="${2:-quorate}" ;;
 diff | kill | powercut | failover | startup | away | steady | flips | rounds | space | watchers | compaction | handover | perf) count="${2:?how many?}"; target="${3:-quorate}" ;;
 *) sed -n '2,24s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac
@@ -113,6 +114,7 @@ start_cluster() {
     IFS= read -r -t 120 -u "$from_cluster" line || { cat "$scratch/up.log" >&2; echo "e2e: no cluster" >&2; exit 1; }
     endpoints="$(printf '%s' "$line" | grep -o '"etcd":"[^"]*"' | cut -d'"' -f4 | paste -sd,)"
     [ -n "$endpoints" ] || { echo "e2e: not understood: $line" >&2; exit 1; }
+    dynamo="$(printf '%s' "$line" | grep -o '"dynamo":"[^"]*"' | cut -d'"' -f4 | paste -sd, || true)"
 }
 
 seed="${SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}"
@@ -137,6 +139,11 @@ python)
     ./python/venv.sh
     start_cluster
     python/.venv/bin/python python/client.py "$endpoints"
+    ;;
+tables)
+    ./python/venv.sh
+    start_cluster
+    python/.venv/bin/python python/tables.py "$dynamo"
     ;;
 diff)
     need_etcd

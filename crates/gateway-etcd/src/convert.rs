@@ -204,9 +204,12 @@ fn response_op(newest: &mut Revision, revision: Revision, reply: Reply) -> pb::R
             let header = Some(pb::ResponseHeader::default());
             Some(Response::ResponseTxn(pb::TxnResponse { header, succeeded, responses }))
         }
-        Reply::Compact | Reply::LeaseGrant { .. } | Reply::Lease | Reply::FenceDrop | Reply::Alarms(_) => {
-            None
-        }
+        Reply::Compact
+        | Reply::LeaseGrant { .. }
+        | Reply::Lease
+        | Reply::FenceDrop
+        | Reply::Alarms(_)
+        | Reply::Table(_) => None,
     };
     pb::ResponseOp { response }
 }

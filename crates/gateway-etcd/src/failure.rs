@@ -53,6 +53,9 @@ fn refused_status(refused: &Refused) -> Status {
         Refused::TooManyAlarms => {
             (Code::ResourceExhausted, "quorate: too many alarms stand; disarm some of them")
         }
+        Refused::Table(_) => {
+            (Code::Internal, "quorate: the machine of tables was asked, and not by this door")
+        }
         Refused::KeyTooLong => (Code::InvalidArgument, "quorate: the key is too long"),
     };
     Status::new(code, text)

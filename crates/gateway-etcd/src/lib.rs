@@ -239,6 +239,7 @@ pub(crate) fn check_size(request: &impl Message) -> Result<(), Status> {
 pub(crate) fn unexpected(body: &Body) -> Status {
     let kind = match body {
         Body::Reply(_) => "a reply",
+        Body::Table(_) => "what a table holds",
         Body::KeepAlive { .. } => "a keep-alive",
         Body::TimeToLive { .. } => "a time to live",
         Body::Leases(_) => "leases",

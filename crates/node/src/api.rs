@@ -12,6 +12,8 @@ use quorate_wire::kv::{
 };
 use quorate_wire::members;
 
+pub use quorate_state::table as tables;
+
 /// An operation on the key-value space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
@@ -28,6 +30,13 @@ pub enum Request {
         txn: Txn,
         /// Own state will do.
         serializable: bool,
+    },
+    /// A read of tables; one that is not `consistent` is answered from the asked node's own state at once.
+    Table {
+        /// What.
+        read: Box<tables::Read>,
+        /// Through a read index.
+        consistent: bool,
     },
     /// A write. Proposed at most once, wherever the leader is.
     Write(Command),
@@ -105,6 +114,8 @@ pub struct Answer {
 pub enum Body {
     /// To `Range`, `ReadTxn`, `Write` and `Alarms`.
     Reply(Reply),
+    /// To `Table`.
+    Table(Box<tables::ReadReply>),
     /// To `LeaseKeepAlive`: the seconds granted, 0 for an unknown lease.
     KeepAlive {
         /// Which.

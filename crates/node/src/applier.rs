@@ -229,6 +229,7 @@ impl Applier {
             leases.extend(applied.leases);
         }
         if self.kv.applied().index > from {
+            self.kv.settle();
             let (last, view) = (self.kv.applied(), self.kv.view());
             out.push(Output::Applied(Applied { last, outcomes, events, leases, members: changes, view }));
         }

@@ -43,6 +43,8 @@ pub struct ServerConfig {
     pub etcd_also: Vec<SocketAddr>,
     /// The URL at which clients reach the etcd door.
     pub etcd_advertise: String,
+    /// Where the DynamoDB door listens, if there is one.
+    pub dynamo_listen: Option<SocketAddr>,
     /// Where the peer port listens.
     pub peer_listen: SocketAddr,
     /// The members with which the cluster begins, or which it has when this node joins it; this node included.
@@ -207,6 +209,7 @@ impl ServerConfig {
 
     fn check_exposure(&self) -> Result<(), ServeError> {
         let also = self.etcd_also.iter().map(|&address| ("etcd", address));
+        let also = also.chain(self.dynamo_listen.map(|address| ("DynamoDB", address)));
         let open = [("etcd", self.etcd_listen), ("peer", self.peer_listen)].into_iter().chain(also);
         match open.into_iter().find(|(_, address)| !address.ip().is_loopback()) {
             Some((what, address)) if !self.insecure => Err(refuse(
@@ -293,6 +296,7 @@ mod tests {
             etcd_listen: SocketAddr::from(([127, 0, 0, 1], 2380)),
             etcd_also: Vec::new(),
             etcd_advertise: "http://127.0.0.1:2380".into(),
+            dynamo_listen: None,
             peer_listen: SocketAddr::from(([127, 0, 0, 1], 7101)),
             peers: vec![peer(1), peer(2), peer(3)],
             learners: BTreeSet::new(),
@@ -331,6 +335,7 @@ mod tests {
         bad(&|c| c.etcd_advertise = "https://127.0.0.1:2379".into(), "is not a client URL");
         bad(&|c| c.etcd_listen = SocketAddr::from(([0, 0, 0, 0], 2379)), "open to the network");
         bad(&|c| c.peer_listen = SocketAddr::from(([10, 0, 0, 1], 2379)), "open to the network");
+        bad(&|c| c.dynamo_listen = Some(SocketAddr::from(([0, 0, 0, 0], 8000))), "the DynamoDB address");
         bad(&|c| c.election_min = Duration::from_millis(299), "heartbeat 100ms");
         bad(&|c| c.election_max = c.election_min, "heartbeat 100ms");
         bad(&|c| c.heartbeat = Duration::ZERO, "heartbeat 0ns");

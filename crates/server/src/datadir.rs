@@ -334,6 +334,7 @@ mod tests {
                 data: self.0.join("n"),
                 etcd_listen: SocketAddr::from(([127, 0, 0, 1], 1)),
                 etcd_also: Vec::new(),
+                dynamo_listen: None,
                 etcd_advertise: "http://127.0.0.1:1".into(),
                 peer_listen: SocketAddr::from(([127, 0, 0, 1], 2)),
                 peers: Vec::<Peer>::new(),

@@ -44,6 +44,8 @@ const WARN_EVERY: Duration = Duration::from_secs(10);
 pub struct Ready {
     /// The etcd door.
     pub etcd: SocketAddr,
+    /// The DynamoDB door, if there is one.
+    pub dynamo: Option<SocketAddr>,
     /// The peer port.
     pub peer: SocketAddr,
 }
@@ -52,8 +54,10 @@ pub struct Ready {
 pub struct DoorStart {
     /// The node.
     pub door: Arc<dyn Door>,
-    /// Where its clients connect.
+    /// Where its etcd clients connect.
     pub listeners: Vec<TcpListener>,
+    /// Where its DynamoDB clients connect, if any may.
+    pub dynamo: Option<TcpListener>,
     /// How many connections of clients there may be at once.
     pub clients_max: usize,
     /// The counters and facts of the node for its metrics page.
@@ -109,7 +113,15 @@ async fn serve(
     // Ports first: a taken one must not cost a recovery, nor touch the data.
     let etcd = bind(config.etcd_listen, "etcd clients", "--etcd").await?;
     let peer = bind(config.peer_listen, "peers", "--peer").await?;
-    let addresses = Ready { etcd: local_address(&etcd)?, peer: local_address(&peer)? };
+    let dynamo = match config.dynamo_listen {
+        Some(address) => Some(bind(address, "DynamoDB clients", "--dynamo").await?),
+        None => None,
+    };
+    let addresses = Ready {
+        etcd: local_address(&etcd)?,
+        dynamo: dynamo.as_ref().map(local_address).transpose()?,
+        peer: local_address(&peer)?,
+    };
     let mut listeners = vec![etcd];
     for &also in &config.etcd_also {
         listeners.push(bind(also, "etcd clients", "--etcd").await?);
@@ -154,7 +166,7 @@ async fn serve(
             peer_mistakes: transport.mistakes().count(),
         })
     };
-    let start = DoorStart { door: door.clone(), listeners, clients_max, facts };
+    let start = DoorStart { door: door.clone(), listeners, dynamo, clients_max, facts };
     let served = tokio::task::spawn_local(async move { serve_door(start).await });
     let mut front = Front::new(Box::new(move || {
         ready(addresses);

@@ -246,6 +246,7 @@ fn of_command(command: &Command) -> String {
         }
         Command::FenceDrop { name: of } => format!("forget tokens of {}", name(of)),
         Command::Alarm { .. } => "alarm".into(),
+        Command::Table(_) => "tables".into(),
     }
 }
 

@@ -6,5 +6,6 @@
 
 mod digest;
 pub mod kv;
+pub mod table;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -13,7 +13,7 @@
 //!
 //! The version of an entry is the first that has its kind, so that an older release stops at no more than it must. Version 2
 //! brought the kinds that name a lease by its grant; in version 1 what a node's clock had decided named the id alone, and still
-//! means whichever grant of it there is. Version 3 brought fences and alarms.
+//! means whichever grant of it there is. Version 3 brought fences and alarms, version 4 tables ([`crate::table`]).
 //!
 //! `origin` and `request` name the node that proposed the entry and the request there that waits for it; they are no part
 //! of the machine's state.
@@ -25,16 +25,18 @@
 //!
 //! What is left out: compression, and any field that a later version might want. A later version gets a number of its own.
 
+use crate::codec;
 use crate::kv::{
     Alarm, AlarmKind, Command, Compare, CompareResult, CompareTarget, DeleteRange, Fence, Grant, KeyRange,
     Op, Put, Range, SortOrder, SortTarget, Txn,
 };
+use crate::table;
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate_base::{Index, NodeId};
 use std::fmt;
 
 /// The newest version; [`encode`] writes an older one where that will do.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 
 /// How deep transactions may nest; the outermost one counts.
 pub const NESTING_MAX: usize = 32;
@@ -70,6 +72,8 @@ pub enum DecodeError {
     Nesting,
     /// Bytes are left over.
     Trailing(usize),
+    /// What is to be done with tables is malformed.
+    Table,
 }
 
 impl fmt::Display for DecodeError {
@@ -81,6 +85,7 @@ impl fmt::Display for DecodeError {
             Self::Number => f.write_str("a number in a command is too long"),
             Self::Nesting => write!(f, "transactions nest deeper than {NESTING_MAX}"),
             Self::Trailing(n) => write!(f, "{n} bytes are left over behind a command"),
+            Self::Table => f.write_str("a command of tables is malformed"),
         }
     }
 }
@@ -94,6 +99,7 @@ impl std::error::Error for DecodeError {}
 pub fn encode(origin: NodeId, request: u64, command: &Command) -> Bytes {
     let mut out = Writer(BytesMut::with_capacity(size_hint(command)));
     out.0.put_u8(match command {
+        Command::Table(_) => 4,
         Command::Fenced { .. } | Command::FenceDrop { .. } | Command::Alarm { .. } => 3,
         Command::LeaseExpire { .. } | Command::LeaseCheckpoint { .. } => 2,
         _ => 1,
@@ -134,6 +140,7 @@ pub fn decode_request(data: &Bytes) -> Option<(NodeId, u64)> {
 fn size_hint(command: &Command) -> usize {
     match command {
         Command::Put(put) => 48 + put.key.len() + put.value.len(),
+        Command::Table(command) => 64 + command.size_hint(),
         Command::Txn(txn) => 128 + 64 * (txn.compare.len() + txn.success.len() + txn.failure.len()),
         _ => 64,
     }
@@ -157,6 +164,8 @@ mod kind {
     pub(super) const FENCED: u8 = 16;
     pub(super) const FENCE_DROP: u8 = 17;
     pub(super) const ALARM: u8 = 21;
+    /// From version 4 on.
+    pub(super) const TABLE: u8 = 32;
 }
 
 const PREV_KV: u8 = 1;
@@ -245,6 +254,10 @@ impl Writer {
                 self.0.put_u8(alarm.kind as u8);
                 self.varint(alarm.member);
                 self.0.put_u8(u8::from(*on));
+            }
+            Command::Table(command) => {
+                self.0.put_u8(kind::TABLE);
+                command.write(&mut self.0);
             }
         }
     }
@@ -444,8 +457,16 @@ impl Reader<'_> {
                 let alarm = Alarm { kind, member: self.varint()? };
                 Command::Alarm { alarm, on: self.flags(1)? == 1 }
             }
+            kind::TABLE if version >= 4 => Command::Table(Box::new(self.table()?)),
             tag => return Err(DecodeError::Tag { of: "kind", tag }),
         })
+    }
+
+    fn table(&mut self) -> Result<table::Command, DecodeError> {
+        let mut input = codec::Reader::new(self.data.slice(self.at..));
+        let command = table::Command::read(&mut input).map_err(|_| DecodeError::Table)?;
+        self.at = self.data.len() - input.remaining();
+        Ok(command)
     }
 
     fn grant(&mut self) -> Result<Grant, DecodeError> {
@@ -646,11 +667,13 @@ mod tests {
     }
 
     fn command(rng: &mut Rng) -> Command {
-        match rng.below(11) {
+        match rng.below(12) {
+            11 => table_command(rng),
             8 => {
                 let fence = Fence { name: bytes(rng), token: rng.next_u64() };
                 let command = match command(rng) {
                     Command::Fenced { command, .. } => command,
+                    Command::Table(_) => Box::new(Command::Compact { revision: 1 }),
                     other => Box::new(other),
                 };
                 Command::Fenced { fence, command }
@@ -672,6 +695,11 @@ mod tests {
                 remaining: (0..rng.below(5)).map(|_| (grant(rng), number(rng))).collect(),
             },
         }
+    }
+
+    fn table_command(rng: &mut Rng) -> Command {
+        let what = table::What::Fill { table: rng.below(9) as u32, index: 1, items: rng.below(1000) as u32 };
+        Command::Table(Box::new(table::Command { epoch: rng.below(3), now: rng.next_u64() >> 1, what }))
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The key-value space's commands and replies: what a door makes of its wire protocol, what the log carries, what the
 //! machine answers. Field for field the data model of etcd's version 3 interface.
 
+use crate::table;
 use bytes::Bytes;
 use quorate_base::Index;
 
@@ -326,6 +327,8 @@ pub enum Command {
         /// Raise it.
         on: bool,
     },
+    /// Tables, which are a machine of their own beside this one.
+    Table(Box<table::Command>),
 }
 
 impl Command {
@@ -335,6 +338,7 @@ impl Command {
             Self::Put(_) | Self::LeaseGrant { .. } => true,
             Self::Txn(txn) => txn.puts(),
             Self::Fenced { command, .. } => command.grows(),
+            Self::Table(command) => command.grows(),
             Self::Delete(_)
             | Self::Compact { .. }
             | Self::LeaseRevoke { .. }
@@ -385,6 +389,8 @@ pub enum Reply {
     FenceDrop,
     /// To `Alarm`: the alarm that was raised (or stood already) or taken back, if there was one.
     Alarms(Vec<Alarm>),
+    /// To `Table`.
+    Table(Box<table::Reply>),
 }
 
 /// The pairs of a range.
@@ -435,6 +441,8 @@ pub enum Refused {
     Corrupt,
     /// So many alarms stand that no more are taken.
     TooManyAlarms,
+    /// The machine of tables has its own reasons.
+    Table(table::Refusal),
 }
 
 /// One change of one key, in the order of its revision.

@@ -51,6 +51,7 @@ pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
             data,
             etcd_listen: listen[1],
             etcd_also: listen[2..].to_vec(),
+            dynamo_listen: None,
             etcd_advertise: me.client_url.clone(),
             peer_listen: listen[0],
             learners: BTreeSet::new(),

@@ -6,10 +6,17 @@ use quorate_server::Facts;
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::Ordering;
 
-/// The page.
-pub(crate) fn page(facts: &Facts, counters: &Counters) -> String {
+/// The page; `tables` is what the DynamoDB door counts, where there is one.
+pub(crate) fn page(
+    facts: &Facts,
+    counters: &Counters,
+    tables: Option<&quorate_gateway_dynamo::Counters>,
+) -> String {
     let mut page = Page(String::new());
     own(&mut page, facts, counters);
+    if let Some(counters) = tables {
+        dynamo(&mut page, counters);
+    }
     server(&mut page, facts);
     network(&mut page, facts, counters);
     counters.calls.write(&mut page.0);
@@ -45,6 +52,15 @@ fn own(page: &mut Page, facts: &Facts, counters: &Counters) {
     page.counter("quorate_peer_mistakes_total", help, facts.peer_mistakes);
     let help = "Connections for which there was no place since the start.";
     page.counter("quorate_clients_turned_away_total", help, counters.turned_away.load(Ordering::Relaxed));
+}
+
+fn dynamo(page: &mut Page, counters: &quorate_gateway_dynamo::Counters) {
+    let help = "Requests to the DynamoDB door that were answered well.";
+    page.counter("quorate_dynamo_answered_total", help, counters.answered.load(Ordering::Relaxed));
+    let help = "Requests to the DynamoDB door that were answered by an error.";
+    page.counter("quorate_dynamo_refused_total", help, counters.refused.load(Ordering::Relaxed));
+    let help = "Connections to the DynamoDB door for which there was no place.";
+    page.counter("quorate_dynamo_turned_away_total", help, counters.turned_away.load(Ordering::Relaxed));
 }
 
 fn server(page: &mut Page, facts: &Facts) {

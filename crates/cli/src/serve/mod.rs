@@ -131,8 +131,8 @@ fn serve(settings: Settings, json: bool, exit_with_stdin: bool) -> Result<(), Pr
         }
     };
     let orphaned = if exit_with_stdin { Some(watch_stdin()?) } else { None };
-    let door = etcd_door(settings.server.reported_version.clone());
-    quorate_server::run(settings.server, door, told_to_stop(orphaned), ready)?;
+    let doors = doors(settings.server.reported_version.clone());
+    quorate_server::run(settings.server, doors, told_to_stop(orphaned), ready)?;
     Ok(())
 }
 
@@ -165,14 +165,26 @@ fn say(notice: &Notice) {
     }
 }
 
-/// The etcd door, as the server starts it.
-fn etcd_door(version: String) -> ServeDoor {
+/// The doors, as the server starts them.
+fn doors(version: String) -> ServeDoor {
     Box::new(|start: DoorStart| {
         Box::pin(async move {
-            let DoorStart { door, listeners, clients_max, facts } = start;
+            let DoorStart { door, listeners, dynamo, clients_max, facts } = start;
+            // Where there are two doors, each has half of the places.
+            let clients_max = if dynamo.is_some() { clients_max.div_ceil(2) } else { clients_max };
+            let tables = Arc::<quorate_gateway_dynamo::Counters>::default();
+            let tables_counted = dynamo.is_some().then(|| tables.clone());
+            if let Some(listener) = dynamo {
+                let options = quorate_gateway_dynamo::Options { clients_max, counters: tables };
+                let door = door.clone();
+                tokio::task::spawn_local(async move {
+                    quorate_gateway_dynamo::serve(listener, door, options, std::future::pending()).await;
+                });
+            }
             let counters = Arc::<Counters>::default();
             let counted = counters.clone();
-            let metrics: quorate_gateway_etcd::Metrics = Arc::new(move || metrics::page(&facts(), &counted));
+            let metrics: quorate_gateway_etcd::Metrics =
+                Arc::new(move || metrics::page(&facts(), &counted, tables_counted.as_deref()));
             let options = quorate_gateway_etcd::Options {
                 version,
                 metrics: Some(metrics),

@@ -32,6 +32,9 @@ pub(crate) struct Flags {
     /// Where etcd clients connect [default: 127.0.0.1:2379]
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) etcd: Option<SocketAddr>,
+    /// Where DynamoDB clients connect, for example 127.0.0.1:8000 [default: nowhere]
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) dynamo: Option<SocketAddr>,
     /// Where the other nodes connect [default: 127.0.0.1:7100]
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) peer: Option<SocketAddr>,
@@ -191,6 +194,7 @@ struct Disk {
 #[serde(deny_unknown_fields)]
 struct Listen {
     etcd: Option<SocketAddr>,
+    dynamo: Option<SocketAddr>,
     peer: Option<SocketAddr>,
 }
 
@@ -289,6 +293,7 @@ impl Settings {
                 etcd_listen: etcd,
                 etcd_also: Vec::new(),
                 etcd_advertise: me.client_url,
+                dynamo_listen: flags.dynamo.or(file.listen.dynamo),
                 peer_listen: peer,
                 peers,
                 learners: BTreeSet::new(),
@@ -365,7 +370,8 @@ impl Settings {
         );
         let _ = write!(
             out,
-            "[listen]\n# Where etcd clients connect.\netcd = \"{}\"\n# Where the other nodes connect.\npeer = \"{}\"\n\n\
+            "[listen]\n# Where etcd clients connect.\netcd = \"{}\"\n# Where DynamoDB clients connect, if they may.\n{}\n\
+             # Where the other nodes connect.\npeer = \"{}\"\n\n\
              [timing]\n# Time between a leader's heartbeats.\nheartbeat_ms = {}\n\
              # A node that hears no leader for a time drawn from this range asks for votes.\n\
              election_min_ms = {}\nelection_max_ms = {}\n\
@@ -377,6 +383,8 @@ impl Settings {
              # How much history is kept without being asked: a time, as in \"1h\", or a number of revisions; \"off\" for all.\n\
              auto_compaction = {}\n\n",
             s.etcd_listen,
+            s.dynamo_listen
+                .map_or("# dynamo = \"127.0.0.1:8000\"".into(), |address| format!("dynamo = \"{address}\"")),
             s.peer_listen,
             s.heartbeat.as_millis(),
             s.election_min.as_millis(),
@@ -511,6 +519,7 @@ mod tests {
             data: Some("/var/lib/quo rate".into()),
             peers: vec![(1, "10.0.0.1:7100".into()), (2, "10.0.0.2:7100".into())],
             client_urls: vec![(1, "http://10.0.0.1:2379".into()), (2, "http://10.0.0.2:2379".into())],
+            dynamo: Some(SocketAddr::from(([127, 0, 0, 1], 8000))),
             heartbeat_ms: Some(50),
             lease_reads: true,
             max_clock_drift: Some(500),

@@ -116,6 +116,8 @@ fn arguments(home: &Path, plan: &Plan, node: &PlannedNode) -> Vec<String> {
         &data_dir(home, node.id).to_string_lossy(),
         "--etcd",
         &node.etcd.to_string(),
+        "--dynamo",
+        &node.dynamo.to_string(),
         "--peer",
         &node.peer.to_string(),
         "--peers",

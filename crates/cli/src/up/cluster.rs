@@ -343,6 +343,7 @@ impl Cluster {
             role,
             pid: self.pid(node.id),
             etcd: node.url(),
+            dynamo: format!("http://{}", node.dynamo),
             peer: node.peer.to_string(),
             data: child::data_dir(&self.home, node.id).display().to_string(),
             log: child::log_file(&self.home, node.id).display().to_string(),

@@ -53,7 +53,8 @@ Examples:
   quorate up --ephemeral --any-port   three nodes for a test run, wherever there is room
   quorate up --nodes 5 --data /tmp/five --restart
 
-Node 1 serves etcd clients on port 2379, node 2 on 12379, node 3 on 22379; peers use 7100, 17100, 27100.
+Node 1 serves etcd clients on port 2379, node 2 on 12379, node 3 on 22379; DynamoDB clients on 8000, 18000, 28000; peers use
+7100, 17100, 27100.
 Further nodes take free ports, which are printed and kept.
 
 A node that was removed from the cluster (`quorate node remove`) is told of and not started any more. One that was added runs

@@ -1,7 +1,7 @@
 //! Which nodes a local cluster has and on which ports they listen: chosen once, kept in the data directory.
 //!
 //! Nodes 1 to 3 have fixed ports, so that a client's configuration can be written down once: node k adds (k-1)·10000 to
-//! 2379 and 7100. From node 4 on such ports would lie among those that the kernel hands to outgoing connections, and node
+//! 2379, 8000 and 7100. From node 4 on such ports would lie among those that the kernel hands to outgoing connections, and node
 //! 7's would not exist: they take free ones, below that range. So does a node whose port is taken, if that is allowed.
 
 use crate::report::{Exit, Problem};
@@ -12,9 +12,10 @@ use std::path::Path;
 use tokio::net::TcpSocket;
 
 const FILE: &str = "cluster.toml";
-/// 2: a node may have been removed from its cluster. Written only where one was.
-const FORMAT: u32 = 2;
+/// 2: a node may have been removed from its cluster. 3: each node has a port for DynamoDB clients.
+const FORMAT: u32 = 3;
 const ETCD: u16 = 2379;
+const DYNAMO: u16 = 8000;
 const PEER: u16 = 7100;
 const STEP: u16 = 10_000;
 /// The last node with fixed ports.
@@ -43,6 +44,9 @@ pub(super) struct PlannedNode {
     pub(super) id: u64,
     /// Its etcd door.
     pub(super) etcd: SocketAddr,
+    /// Its DynamoDB door; port 0 in a plan of an older release, which had none.
+    #[serde(default = "unchosen")]
+    pub(super) dynamo: SocketAddr,
     /// Its peer port.
     pub(super) peer: SocketAddr,
     /// It was removed from the cluster, and is not started any more.
@@ -65,9 +69,14 @@ impl Plan {
             Ok(k) if id <= LAST_FIXED => base + k * STEP,
             _ => 0,
         };
-        let node =
-            |id| PlannedNode { id, etcd: local(port(ETCD, id)), peer: local(port(PEER, id)), removed: false };
-        Self { format: 1, cluster, nodes: (1..=count).map(node).collect() }
+        let node = |id| PlannedNode {
+            id,
+            etcd: local(port(ETCD, id)),
+            dynamo: local(port(DYNAMO, id)),
+            peer: local(port(PEER, id)),
+            removed: false,
+        };
+        Self { format: FORMAT, cluster, nodes: (1..=count).map(node).collect() }
     }
 
     /// The nodes that are members still, as far as is known.
@@ -77,7 +86,6 @@ impl Plan {
 
     /// A node was removed from the cluster.
     pub(super) fn remove(&mut self, id: u64) {
-        self.format = FORMAT;
         self.nodes.iter_mut().filter(|node| node.id == id).for_each(|node| node.removed = true);
     }
 
@@ -117,7 +125,8 @@ impl Plan {
             return Err(format!("{} nodes, and a local cluster has at most {MOST_NODES}", self.nodes.len()));
         }
         let mut seen = BTreeSet::new();
-        let mut addresses = self.nodes.iter().flat_map(|n| [n.etcd, n.peer]).filter(|a| a.port() != 0);
+        let mut addresses =
+            self.nodes.iter().flat_map(|n| [n.etcd, n.dynamo, n.peer]).filter(|a| a.port() != 0);
         addresses
             .find(|a| !seen.insert(*a))
             .map_or(Ok(()), |twice| Err(format!("{twice} stands there twice")))
@@ -147,13 +156,15 @@ impl Plan {
         let mut used: BTreeSet<u16> = self
             .nodes
             .iter()
-            .flat_map(|n| [n.etcd.port(), n.peer.port()])
+            .flat_map(|n| [n.etcd.port(), n.dynamo.port(), n.peer.port()])
             .filter(|&port| port != 0)
             .collect();
+        self.format = FORMAT;
         let mut candidates = rotated(&self.cluster);
         let mut chosen = Vec::new();
         for node in self.nodes.iter_mut().filter(|node| !node.removed) {
-            for (what, address) in [("etcd clients", &mut node.etcd), ("peers", &mut node.peer)] {
+            let doors = [("etcd clients", &mut node.etcd), ("DynamoDB clients", &mut node.dynamo)];
+            for (what, address) in doors.into_iter().chain([("peers", &mut node.peer)]) {
                 if address.port() != 0 && is_free(address.port()) {
                     continue;
                 }
@@ -196,6 +207,11 @@ const fn local(port: u16) -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), port)
 }
 
+/// To be chosen, see [`Plan::settle`].
+const fn unchosen() -> SocketAddr {
+    local(0)
+}
+
 /// The candidates for free ports, begun at a place that depends on the cluster: two that start together do not race.
 fn rotated(cluster: &str) -> impl Iterator<Item = u16> + use<> {
     let width = u64::from(FREE.end - FREE.start);
@@ -215,12 +231,13 @@ mod tests {
     fn three_nodes_have_the_ports_of_the_manual_and_more_take_free_ones() {
         let mut plan = Plan::new(5, "c".into());
         let chosen = plan.settle(false, &|_| true).unwrap();
-        let ports: Vec<(u16, u16)> = plan.nodes.iter().map(|n| (n.etcd.port(), n.peer.port())).collect();
-        assert_eq!(ports[..3], [(2379, 7100), (12379, 17100), (22379, 27100)]);
-        assert_eq!(chosen.len(), 4, "{chosen:?}");
-        let all: BTreeSet<u16> = ports.iter().flat_map(|&(a, b)| [a, b]).collect();
-        assert_eq!(all.len(), 10, "no port twice: {ports:?}");
-        assert!(ports[3..].iter().all(|(a, b)| FREE.contains(a) && FREE.contains(b)), "{ports:?}");
+        let ports: Vec<[u16; 3]> =
+            plan.nodes.iter().map(|n| [n.etcd, n.dynamo, n.peer].map(|a| a.port())).collect();
+        assert_eq!(ports[..3], [[2379, 8000, 7100], [12379, 18000, 17100], [22379, 28000, 27100]]);
+        assert_eq!(chosen.len(), 6, "{chosen:?}");
+        let all: BTreeSet<u16> = ports.iter().flatten().copied().collect();
+        assert_eq!(all.len(), 15, "no port twice: {ports:?}");
+        assert!(ports[3..].iter().flatten().all(|port| FREE.contains(port)), "{ports:?}");
     }
 
     #[test]
@@ -253,7 +270,7 @@ mod tests {
         let plan = Plan::new(4, "name".into());
         plan.store(&dir).unwrap();
         assert_eq!(Plan::load(&dir), Ok(Some(plan.clone())));
-        for (from, to) in [("format = 1", "format = 3"), ("id = 2", "id = 7"), ("cluster", "clutter")] {
+        for (from, to) in [("format = 3", "format = 4"), ("id = 2", "id = 7"), ("cluster", "clutter")] {
             let text = std::fs::read_to_string(dir.join(FILE)).unwrap();
             std::fs::write(dir.join(FILE), text.replace(from, to)).unwrap();
             assert_eq!(Plan::load(&dir).unwrap_err().exit, Exit::DataDir, "{to}");
@@ -263,7 +280,21 @@ mod tests {
         left.remove(2);
         left.store(&dir).unwrap();
         let kept = Plan::load(&dir).unwrap().unwrap();
-        assert_eq!((kept.format, kept.members().map(|n| n.id).collect()), (2, vec![1, 3, 4]));
+        assert_eq!((kept.format, kept.members().map(|n| n.id).collect()), (3, vec![1, 3, 4]));
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    /// A release before had no DynamoDB door: its plans get ports for one.
+    #[test]
+    fn a_plan_of_an_older_release_gets_the_ports_that_it_lacks() {
+        let dir = std::env::temp_dir().join(format!("quorate-plan-old-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let text = "format = 1\ncluster = \"c\"\n[[nodes]]\nid = 1\netcd = \"127.0.0.1:2379\"\npeer = \"127.0.0.1:7100\"\n";
+        std::fs::write(dir.join(FILE), text).unwrap();
+        let mut plan = Plan::load(&dir).unwrap().unwrap();
+        let chosen = plan.settle(false, &|_| true).unwrap();
+        assert_eq!(chosen, [(1, "DynamoDB clients", plan.nodes[0].dynamo.port())]);
+        assert_eq!((plan.format, plan.nodes[0].etcd.port()), (3, 2379));
         std::fs::remove_dir_all(&dir).unwrap();
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! {"ready":true,"cluster":"…","nodes":[{"id":1,"role":"leader","pid":4711,"etcd":"http://127.0.0.1:2379",
-//!   "peer":"127.0.0.1:7100","data":"quorate-data/n1","log":"quorate-data/n1/log"},…]}     (one line)
+//!   "dynamo":"http://127.0.0.1:8000","peer":"127.0.0.1:7100","data":"quorate-data/n1","log":"quorate-data/n1/log"},…]}     (one line)
 //! {"event":"exited","node":2,"pid":4712,"status":"signal 9","log":["…"]}
 //! {"event":"started","node":2,"pid":4800}
 //! {"event":"stopping"}
@@ -22,6 +22,7 @@ pub(super) struct NodeLine {
     pub(super) role: &'static str,
     pub(super) pid: u32,
     pub(super) etcd: String,
+    pub(super) dynamo: String,
     pub(super) peer: String,
     pub(super) data: String,
     pub(super) log: String,
@@ -127,13 +128,11 @@ impl Screen {
         let (bold, plain) = if self.colours { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
         let many = if nodes.len() == 1 { "1 node serves" } else { &format!("{} nodes serve", nodes.len()) };
         self.text(&format!("{many}, after {} ms\n", took.as_millis()));
-        let mut rows = vec![["node", "role", "pid", "etcd clients", "peers", "data"].map(String::from)];
-        rows.extend(
-            nodes
-                .iter()
-                .cloned()
-                .map(|n| [n.id.to_string(), n.role.to_string(), n.pid.to_string(), n.etcd, n.peer, n.data]),
-        );
+        let mut rows =
+            vec![["node", "role", "pid", "etcd clients", "DynamoDB", "peers", "data"].map(String::from)];
+        rows.extend(nodes.iter().cloned().map(|n| {
+            [n.id.to_string(), n.role.to_string(), n.pid.to_string(), n.etcd, n.dynamo, n.peer, n.data]
+        }));
         for (i, row) in table(&rows).into_iter().enumerate() {
             let (on, off) = if i == 0 { (bold, plain) } else { ("", "") };
             self.text(&format!("  {on}{row}{off}"));

@@ -58,6 +58,9 @@ pub(super) fn read(
     Ok(match request {
         Request::Range { range, .. } => view.range_while(range, go_on)?.map(|r| Body::Reply(Reply::Range(r))),
         Request::ReadTxn { txn, .. } => view.txn_while(txn, go_on)?.map(Body::Reply),
+        Request::Table { read, .. } => {
+            view.tables_while(read, go_on)?.map(|reply| Body::Table(Box::new(reply)))
+        }
         Request::LeaseList => go_on(view.leases_len() as usize)
             .then(|| Body::Leases(view.leases().into_iter().map(|(id, ..)| id).collect())),
         Request::Fences => go_on(1).then(|| Body::Fences(view.fences())),

@@ -14,6 +14,7 @@ mod effects;
 mod event;
 mod explain;
 mod exports;
+mod fill;
 mod large;
 mod members;
 mod packets;
@@ -133,6 +134,8 @@ pub struct Lane {
     leader_changes: u64,
     failed: u64,
     compactor: Option<Compactor>,
+    /// What was asked last of an index that is to be filled.
+    filling: fill::Asked,
     /// Snapshots that somebody saves.
     backups: Vec<Weak<()>>,
     /// A leader that was believed in refused: what is parked waits for the next tick or for news, or it would go back and
@@ -193,6 +196,7 @@ impl Lane {
             leader_changes: 0,
             failed: 0,
             compactor: auto.map(|mode| Compactor::new(mode, now)),
+            filling: None,
             backups: Vec::new(),
             holding: false,
             stopping: false,
@@ -545,6 +549,7 @@ impl Lane {
     fn clockwork(&mut self, now: Instant) {
         self.watch_room(now);
         self.auto_compact(now);
+        self.fill_indexes(now);
         for wish in self.lessor.due(now) {
             let command = match &wish {
                 Wish::Revoke(grants) => Command::LeaseExpire { grants: grants.clone() },

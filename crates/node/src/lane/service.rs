@@ -2,7 +2,7 @@
 
 use super::explain::Trace;
 use super::{Broken, COMMAND_MAX, Found, Lane, Read, WAITING_BYTES_MAX, WAITING_MAX, Want, large};
-use crate::api::{Answer, Body, Done, Failure, Head, Request, Status};
+use crate::api::{Answer, Body, Done, Failure, Head, Request, Status, tables};
 use crate::applier::Outcome;
 use crate::backup::{Backup, Header};
 use crate::figures::Figures;
@@ -61,9 +61,11 @@ impl Lane {
             | Request::HashAll
             | Request::Range { serializable: true, .. }
             | Request::ReadTxn { serializable: true, .. }
+            | Request::Table { consistent: false, .. }
             | Request::Members { linearizable: false } => self.serve(now, request, deadline, (done, trace)),
             Request::Range { .. }
             | Request::ReadTxn { .. }
+            | Request::Table { .. }
             | Request::LeaseList
             | Request::Fences
             | Request::Alarms
@@ -163,7 +165,11 @@ impl Lane {
 
     /// Reads from the newest view, if it costs little.
     fn read_at_once(&mut self, request: &Request) -> Result<Option<Body>, ReadError> {
-        let one = matches!(request, Request::Range { range, .. } if range.range.end.is_empty());
+        let one = match request {
+            Request::Range { range, .. } => range.range.end.is_empty(),
+            Request::Table { read, .. } => matches!(&**read, tables::Read::Get(gets) if gets.len() == 1),
+            _ => false,
+        };
         let most = if one { self.settings.at_once } else { self.settings.at_once.min(self.at_once) };
         let left = Cell::new(Some(most));
         let go_on = |cost| {

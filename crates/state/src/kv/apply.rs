@@ -152,6 +152,13 @@ impl Kv {
                 Ok(Reply::FenceDrop)
             }
             Command::Alarm { alarm, on } => Ok(self.set_alarm(alarm, on, effect)?),
+            Command::Table(command) => {
+                // The entry under way.
+                let at = self.meta.applied.index.next();
+                let applied = self.tables.apply(&mut *self.state, at, &command, &mut effect.digest)?;
+                let reply = applied.map_err(Refused::Table)?;
+                Ok(Reply::Table(Box::new(reply)))
+            }
         }
     }
 

@@ -26,7 +26,7 @@ impl KvView {
         self.read_while(go_on, |snapshot| snapshot.hash(at))
     }
 
-    /// The hash of everything that is replicated: the space, leases, fences, alarms.
+    /// The hash of everything that is replicated: the space, leases, fences, alarms, tables.
     pub fn hash_all_while(&self, go_on: &dyn Fn(usize) -> bool) -> Result<Option<u32>, ReadError> {
         let Some(space) = self.hash_while(0, go_on)? else { return Ok(None) };
         let mut crc = space.hash;
@@ -40,6 +40,7 @@ impl KvView {
         for alarm in self.alarms() {
             crc = numbers(crc, &[alarm.kind as u64, alarm.member]);
         }
+        let Some(crc) = self.tables_hash_while(crc, go_on)? else { return Ok(None) };
         Ok(Some(numbers(crc, &[self.revision() as u64, self.compacted() as u64])))
     }
 }

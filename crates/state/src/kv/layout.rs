@@ -21,6 +21,9 @@ pub(super) mod table {
     pub(in crate::kv) const DELETED: u8 = b'O';
     pub(in crate::kv) const POINTER: u8 = b'P';
     pub(in crate::kv) const EVENT: u8 = b'R';
+    pub(in crate::kv) const TABLE: u8 = b'T';
+    /// All are below this.
+    pub(in crate::kv) const END: u8 = b'U';
 }
 
 /// A revision with the place of the change in it: two changes of one transaction share the former.
@@ -68,6 +71,11 @@ impl Keys {
         self.start(out, table);
         out.extend_from_slice(rest);
         out
+    }
+
+    /// Where the machine of tables keeps what is its own.
+    pub(super) fn tables(self) -> Vec<u8> {
+        self.raw(&mut Vec::new(), table::TABLE, b"").to_vec()
     }
 
     pub(super) fn start(self, out: &mut Vec<u8>, table: u8) {

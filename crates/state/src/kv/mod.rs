@@ -15,6 +15,7 @@
 //! | `L` latest | key | record: create, revision, version, lease, where older versions lie, value |
 //! | `R` events | revision (8+4 bytes BE) | the revision it replaced, key; of a put also record and value, and an older version |
 //! | `O` deletions | escaped key, revision (8+4 bytes BE) | the revision of what was deleted |
+//! | `T` tables | rows of the machine of tables, [`crate::table`], which runs beside this one | |
 //! | `E` leases | lease id, order-preserving | granted and remaining seconds |
 //! | `F` fences | name | the highest token that was shown |
 //! | `N` alarms | kind, member | nothing |
@@ -80,7 +81,7 @@ mod meta;
 mod mutant;
 mod read;
 mod recent;
-mod source;
+pub(crate) mod source;
 mod survey;
 mod sweep;
 #[cfg(test)]
@@ -98,6 +99,7 @@ pub use survey::{Contents, Survey, base_of};
 pub use view::KvView;
 
 use crate::digest::Digest;
+use crate::table::Tables;
 use alarm::Alarms;
 use bytes::Bytes;
 use counts::Counts;
@@ -133,6 +135,7 @@ pub struct Kv {
     /// The entry before the last that was applied, for a planted bug.
     before: EntryId,
     alarms: Alarms,
+    tables: Tables,
     recent: Recent,
     /// A snapshot that is being taken in.
     incoming: Option<Incoming>,
@@ -169,11 +172,13 @@ impl Kv {
         // Without a pointer nothing that is there was ever in force.
         let incarnation = incarnation.unwrap_or(highest + 1);
         let before = meta.applied;
+        let keys = Keys::new(shard, incarnation);
+        let tables = Tables::open(&keys.tables(), &source)?;
         Ok(Self {
             state,
             shard,
             incarnation,
-            keys: Keys::new(shard, incarnation),
+            keys,
             meta,
             counts,
             leases,
@@ -181,6 +186,7 @@ impl Kv {
             mutant: None,
             before,
             alarms,
+            tables,
             recent: Recent::default(),
             incoming: None,
             freed: Rev::NONE,
@@ -242,12 +248,14 @@ impl Kv {
             leases: self.leases.clone(),
             fences: self.fences.clone(),
             alarms: self.alarms.clone(),
+            tables: self.tables.view(),
             meta: self.meta.clone(),
         })
     }
 
     /// Cuts the state: the job makes a checkpoint that holds exactly what was applied so far.
     pub fn seal(&mut self) -> StateResult<Box<dyn CheckpointJob>> {
+        self.settle();
         self.counts.save(&mut *self.state, self.keys);
         let meta = Meta { applied: self.mark(), ..self.meta.clone() };
         self.state.put(self.keys.raw(&mut self.key_buf, table::META, b""), &meta.encode());
@@ -256,9 +264,20 @@ impl Kv {
         self.state.seal()
     }
 
+    /// Writes what is counted in memory alone, so that a view taken now has it. To be called behind each batch of entries.
+    pub fn settle(&mut self) {
+        self.tables.settle(&mut *self.state);
+    }
+
     /// Bytes written since the last cut.
     pub fn unsealed_bytes(&self) -> u64 {
         self.state.unsealed_bytes()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn rows_of_tables(&self) -> usize {
+        let (from, to) = (self.keys.tables(), self.keys.raw(&mut Vec::new(), table::END, b"").to_vec());
+        self.state.scan((Bound::Included(&from), Bound::Excluded(&to))).count()
     }
 
     /// The store's own background work, for another thread.

@@ -6,14 +6,14 @@ use quorate_storage::state::{Range, Scan, State, StateError, StateResult, View};
 use std::cell::Cell;
 
 /// Something to read from.
-pub(super) trait Source {
+pub(crate) trait Source {
     fn get(&self, key: &[u8]) -> StateResult<Option<Bytes>>;
     fn scan<'a>(&'a self, range: Range<'_>) -> Scan<'a>;
     fn scan_back<'a>(&'a self, range: Range<'_>) -> Scan<'a>;
 }
 
 /// The writer's state, all earlier writes seen.
-pub(super) struct Written<'s>(pub(super) &'s dyn State);
+pub(crate) struct Written<'s>(pub(crate) &'s dyn State);
 
 impl Source for Written<'_> {
     fn get(&self, key: &[u8]) -> StateResult<Option<Bytes>> {
@@ -30,7 +30,7 @@ impl Source for Written<'_> {
 }
 
 /// A view.
-pub(super) struct Viewed<'s>(pub(super) &'s dyn View);
+pub(crate) struct Viewed<'s>(pub(crate) &'s dyn View);
 
 impl Source for Viewed<'_> {
     fn get(&self, key: &[u8]) -> StateResult<Option<Bytes>> {
@@ -51,19 +51,19 @@ const BYTES_A_UNIT: usize = 1 << 10;
 
 /// A source that is asked for no more once `go_on` has said no, which it hears at each pair, with what the pair costs:
 /// one unit, and one more for each [`BYTES_A_UNIT`].
-pub(super) struct Limited<'s> {
+pub(crate) struct Limited<'s> {
     source: &'s dyn Source,
     go_on: &'s dyn Fn(usize) -> bool,
     ended: Cell<bool>,
 }
 
 impl<'s> Limited<'s> {
-    pub(super) fn new(source: &'s dyn Source, go_on: &'s dyn Fn(usize) -> bool) -> Self {
+    pub(crate) fn new(source: &'s dyn Source, go_on: &'s dyn Fn(usize) -> bool) -> Self {
         Self { source, go_on, ended: Cell::new(false) }
     }
 
     /// True if it was, so that what was read is no answer.
-    pub(super) fn ended(&self) -> bool {
+    pub(crate) fn ended(&self) -> bool {
         self.ended.get()
     }
 

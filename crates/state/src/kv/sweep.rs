@@ -45,7 +45,7 @@ impl Kv {
     /// It changes no answer, so each replica does it when it likes.
     pub fn compact_step(&mut self, budget: usize) -> StateResult<bool> {
         let budget = budget.max(1);
-        if self.purge_step(budget)? {
+        if self.purge_step(budget)? || self.tables.sweep_step(&mut *self.state, budget)? {
             return Ok(true);
         }
         let too_far = i64::from(self.has(Mutant::WatchLostEvent) && self.meta.compacted > 0);
@@ -184,4 +184,4 @@ pub(super) fn other_incarnations(
 }
 
 /// All tables are below this.
-const _: () = assert!(table::EVENT < 0xff);
+const _: () = assert!(table::END < 0xff);

@@ -20,6 +20,7 @@ use super::source::Written;
 use super::sweep::Purge;
 use super::view::KvView;
 use super::{alarm, fence, lease, pointer};
+use crate::table::Tables;
 use bytes::Bytes;
 use quorate_base::{Base, ShardId};
 use quorate_storage::state::{StateError, StateResult};
@@ -161,8 +162,9 @@ impl Kv {
         let source = Written(&*self.state);
         let loaded = Counts::load(&source, keys)
             .and_then(|counts| Ok((counts, lease::load(&source, keys)?)))
-            .and_then(|loaded| Ok((loaded, fence::load(&source, keys)?, alarm::load(&source, keys)?)));
-        let ((counts, leases), fences, alarms) = match loaded {
+            .and_then(|loaded| Ok((loaded, fence::load(&source, keys)?, alarm::load(&source, keys)?)))
+            .and_then(|loaded| Ok((loaded, Tables::open(&keys.tables(), &source)?)));
+        let (((counts, leases), fences, alarms), tables) = match loaded {
             Ok(loaded) => loaded,
             Err(error) => {
                 self.purges.push(Purge::new(incarnation));
@@ -176,6 +178,7 @@ impl Kv {
         self.leases = leases;
         self.fences = fences;
         self.alarms = alarms;
+        self.tables = tables;
         self.freed = Rev::NONE;
         self.before = base.id;
         self.meta = Meta { membership: base.membership, ..meta };
@@ -242,7 +245,8 @@ impl Incoming {
                 | table::FENCE
                 | table::ALARM
                 | table::DELETED
-                | table::EVENT => {}
+                | table::EVENT
+                | table::TABLE => {}
                 other => return Err(bad(&format!("it has a table {other:#x}"))),
             }
         }

@@ -8,6 +8,7 @@ use super::lease::{LeaseInfo, Leases};
 use super::meta::Meta;
 use super::read::{ReadError, Snapshot};
 use super::source::{Limited, Source, Viewed};
+use crate::table::TablesView;
 use bytes::Bytes;
 use quorate_base::EntryId;
 use quorate_storage::state::{StateResult, View};
@@ -24,6 +25,7 @@ pub struct KvView {
     pub(super) leases: Leases,
     pub(super) fences: Fences,
     pub(super) alarms: Alarms,
+    pub(crate) tables: TablesView,
     pub(super) meta: Meta,
 }
 
@@ -37,6 +39,7 @@ impl KvView {
             leases: self.leases.clone(),
             fences: self.fences.clone(),
             alarms: self.alarms.clone(),
+            tables: self.tables.clone(),
             meta: self.meta.clone(),
         }
     }
@@ -76,10 +79,11 @@ impl KvView {
         self.len() == 0
     }
 
-    /// Bytes of all versions and of the newest ones alone, about.
+    /// Bytes of all versions and of the newest ones alone, about; tables are in both.
     pub fn sizes(&self) -> (i64, i64) {
-        let live = self.meta.live_bytes.max(0);
-        (live + self.meta.history_bytes.max(0), live)
+        let tables = i64::try_from(self.tables.bytes()).unwrap_or(i64::MAX);
+        let live = self.meta.live_bytes.max(0).saturating_add(tables);
+        (live.saturating_add(self.meta.history_bytes.max(0)), live)
     }
 
     /// Answers a range, however much it reads.
@@ -146,12 +150,17 @@ impl KvView {
         if limited.ended() { Ok(None) } else { keys.map(Some) }
     }
 
+    /// The store as of this moment.
+    pub(crate) fn store(&self) -> &dyn View {
+        &*self.view
+    }
+
     /// The pairs of the store from behind `after` on, for the export.
     pub(super) fn stored_after(&self, after: &[u8]) -> quorate_storage::state::Scan<'_> {
         assert!(after.len() <= 2 * KEY_MAX + 64, "a cursor of {} bytes", after.len());
         let (mut from, mut to) = (self.keys.prefix().to_vec(), self.keys.prefix().to_vec());
         from.extend_from_slice(after);
-        to.push(table::EVENT + 1);
+        to.push(table::END);
         debug_assert!(from.len() >= PREFIX);
         self.view.scan((Bound::Excluded(&from), Bound::Excluded(&to)))
     }

@@ -173,6 +173,8 @@ impl Model {
                 let stood = if *on { self.alarms.insert(*alarm) } else { self.alarms.remove(alarm) };
                 Ok(Reply::Alarms(if *on || stood { vec![*alarm] } else { Vec::new() }))
             }
+            // A machine of its own, with a model of its own.
+            Command::Table(_) => Err(Refused::UnknownCommand),
         }
     }
 

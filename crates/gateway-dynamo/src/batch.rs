@@ -1,0 +1,270 @@
+//! `BatchGetItem` and `BatchWriteItem`: many items, each for itself.
+//!
+//! Writes of a batch go into as few entries as their size allows. What a node could not do is told as unprocessed only
+//! where nothing of it was done.
+
+use crate::body::{Params, object};
+use crate::capacity::{Told, Units, read_units};
+use crate::failure::{Answered, ApiError, Kind, Retry};
+use crate::items::{self, Members, check_styles, expressions, of_item, projection, take};
+use crate::limits::{Constraints, bare};
+use crate::reply::{Reply, write_items, write_text};
+use crate::{Gateway, unexpected};
+use quorate_item::Item;
+use quorate_item::codec::Codec;
+use quorate_node::api::tables::Get;
+use quorate_wire::table::{Action, Op, Returns};
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// So many items a batch may name.
+const GETS_MAX: usize = 100;
+const WRITES_MAX: usize = 25;
+/// An answer ends behind so many bytes of items; the rest is unprocessed.
+const ANSWER_BYTES: usize = 16 << 20;
+/// An entry with writes of a batch is about so large at most.
+const ENTRY_BYTES: usize = 1 << 20;
+
+/// The tables of a batch, in order, with what is asked of each.
+fn tables(members: &mut Members) -> Answered<(Told, Vec<(String, Value)>)> {
+    let params = Params(members);
+    let mut constraints = Constraints::default();
+    let told = Told::read(params, &mut constraints)?;
+    if !params.has("RequestItems") {
+        constraints.missing("requestItems");
+    }
+    let asked = params.object("RequestItems")?;
+    if asked.is_some_and(|asked| asked.0.is_empty()) {
+        constraints.broken("{}", "requestItems", "Member must have length greater than or equal to 1");
+    }
+    constraints.check()?;
+    match take(members, "RequestItems") {
+        Some(Value::Object(tables)) => Ok((told, tables.into_iter().collect())),
+        _ => Err(crate::body::serialization("Unexpected field type")),
+    }
+}
+
+fn check_name(name: &str) -> Answered<String> {
+    let name = bare(name);
+    let mut constraints = Constraints::default();
+    constraints.name(Some(name), "requestItems.member.key");
+    constraints.check()?;
+    Ok(name.into())
+}
+
+// ---- BatchGetItem ----
+
+struct Asked {
+    table: String,
+    consistent: bool,
+    gets: Vec<Get>,
+    /// As it was asked, for what is not processed.
+    rest: Members,
+}
+
+pub(crate) async fn get(gateway: &Gateway, mut members: Members) -> Answered<Vec<u8>> {
+    let (told, tables) = tables(&mut members)?;
+    let asked = tables.into_iter().map(read_gets).collect::<Answered<Vec<_>>>()?;
+    let many: usize = asked.iter().map(|asked| asked.gets.len()).sum();
+    if many > GETS_MAX {
+        return Err(ApiError::validation("Too many items requested for the BatchGetItem call"));
+    }
+    let mut bytes = 0;
+    let (mut responses, mut unprocessed, mut capacity) = (Vec::new(), Map::new(), Vec::new());
+    for Asked { table, consistent, gets, mut rest } in asked {
+        let got = items::gets(gateway, gets.clone(), consistent).await?;
+        let (mut found, mut units, mut left) = (Vec::new(), Units::default(), Vec::new());
+        for (get, got) in gets.iter().zip(got) {
+            if bytes >= ANSWER_BYTES {
+                left.push(crate::reply::value_of(&get.key));
+                continue;
+            }
+            bytes += got.bytes;
+            units.add(Units::of_table(read_units(got.bytes, consistent)));
+            found.extend(got.item);
+        }
+        if !left.is_empty() {
+            rest.insert("Keys".into(), Value::Array(left));
+            unprocessed.insert(table.clone(), Value::Object(rest));
+        }
+        capacity.push(units.told(&table, told, None));
+        responses.push((table, found));
+    }
+    let mut reply = Reply::new();
+    reply.raw("Responses", |out| write_tables(out, &responses));
+    reply.value("UnprocessedKeys", &Value::Object(unprocessed));
+    if told != Told::Nothing {
+        reply.value("ConsumedCapacity", &Value::Array(capacity));
+    }
+    Ok(reply.finish())
+}
+
+fn write_tables(out: &mut Vec<u8>, tables: &[(String, Vec<Item>)]) {
+    out.push(b'{');
+    for (at, (table, items)) in tables.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        write_text(out, table);
+        out.push(b':');
+        write_items(out, items);
+    }
+    out.push(b'}');
+}
+
+fn read_gets((name, asked): (String, Value)) -> Answered<Asked> {
+    let table = check_name(&name)?;
+    let Value::Object(mut members) = asked else {
+        return Err(crate::body::serialization("Unexpected field type"));
+    };
+    let params = Params(&members);
+    let consistent = params.flag("ConsistentRead")?.unwrap_or(false);
+    let mut constraints = Constraints::default();
+    let path = format!("requestItems.{table}.member.keys");
+    if !params.has("Keys") {
+        constraints.missing(&path);
+    } else if params.list("Keys")?.is_some_and(Vec::is_empty) {
+        constraints.broken("[]", &path, "Member must have length greater than or equal to 1");
+    }
+    constraints.check()?;
+    check_styles(&members, &["ProjectionExpression"], &["AttributesToGet"])?;
+    let keys = take(&mut members, "Keys");
+    let rest = members.clone();
+    let mut expressions = expressions(&mut members)?;
+    let projection = projection(&mut members, &mut expressions)?;
+    expressions.finish().map_err(of_item)?;
+    let Some(Value::Array(keys)) = keys else { return Err(unexpected()) };
+    let mut gets = Vec::with_capacity(keys.len());
+    let mut seen = BTreeSet::new();
+    for key in keys {
+        let key = Item::from_json(key).map_err(of_item)?;
+        if !seen.insert(key.encode()) {
+            return Err(ApiError::validation("Provided list of item keys contains duplicates"));
+        }
+        gets.push(Get { table: table.clone(), key, projection: projection.clone() });
+    }
+    Ok(Asked { table, consistent, gets, rest })
+}
+
+// ---- BatchWriteItem ----
+
+pub(crate) async fn write(gateway: &Gateway, mut members: Members) -> Answered<Vec<u8>> {
+    let mut constraints = Constraints::default();
+    let metrics = Params(&members).text("ReturnItemCollectionMetrics")?;
+    constraints.word(metrics, "returnItemCollectionMetrics", &["SIZE", "NONE"]);
+    constraints.check()?;
+    let (told, tables) = tables(&mut members)?;
+    let mut ops: Vec<(Op, Value)> = Vec::new();
+    for (name, writes) in tables {
+        let table = check_name(&name)?;
+        let Value::Array(writes) = writes else {
+            return Err(crate::body::serialization("Unexpected field type"));
+        };
+        if writes.is_empty() {
+            return Err(ApiError::validation(
+                "The batch write request list for a table cannot be null or empty",
+            ));
+        }
+        for write in writes {
+            ops.push((read_write(&table, &write)?, write));
+        }
+    }
+    if ops.len() > WRITES_MAX {
+        return Err(ApiError::validation("Too many items requested for the BatchWriteItem call"));
+    }
+    check_keys(gateway, &ops).await?;
+    let mut units: BTreeMap<String, Units> = BTreeMap::new();
+    let mut unprocessed = Map::new();
+    let mut first = true;
+    while !ops.is_empty() {
+        let mut bytes = 0;
+        let over = |(op, _): &(Op, Value)| {
+            bytes += op.size();
+            bytes > ENTRY_BYTES
+        };
+        let many = ops.iter().position(over).unwrap_or(ops.len()).max(1);
+        let rest = ops.split_off(many);
+        let now = std::mem::replace(&mut ops, rest);
+        let written = now.iter().map(|(op, _)| op.clone()).collect();
+        // Plain writes: done twice they leave the same.
+        match items::execute(gateway, false, None, written, Retry::Harmless).await {
+            Ok(done) => {
+                for ((op, _), done) in now.iter().zip(done.unwrap_or_default()) {
+                    items::check(&done)?;
+                    units.entry(op.table.clone()).or_default().add(Units::of_write(&done, 1));
+                }
+            }
+            // What came before is done: the rest is told as not processed.
+            Err(error) if !first && matches!(error.kind, Kind::Throttled | Kind::Unavailable) => {
+                for (op, write) in now.into_iter().chain(std::mem::take(&mut ops)) {
+                    let list = unprocessed.entry(op.table).or_insert_with(|| json!([]));
+                    if let Some(list) = list.as_array_mut() {
+                        list.push(write);
+                    }
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        first = false;
+    }
+    let mut reply = Reply::new();
+    reply.value("UnprocessedItems", &Value::Object(unprocessed));
+    if told != Told::Nothing {
+        let told = units.iter().map(|(table, units)| units.told(table, told, None));
+        reply.value("ConsumedCapacity", &Value::Array(told.collect()));
+    }
+    Ok(reply.finish())
+}
+
+fn read_write(table: &str, write: &Value) -> Answered<Op> {
+    let params = object(write)?;
+    let (put, delete) = (params.object("PutRequest")?, params.object("DeleteRequest")?);
+    let given = |params: Params<'_>, name: &str| {
+        let value = params.get(name).cloned().unwrap_or_else(|| json!({}));
+        Item::from_json(value).map_err(of_item)
+    };
+    let action = match (put, delete) {
+        (Some(put), None) => {
+            let item = given(put, "Item")?;
+            if item.size() > quorate_item::value::ITEM_SIZE {
+                return Err(ApiError::validation("Item size has exceeded the maximum allowed size"));
+            }
+            Action::Put { item: item.encode().into() }
+        }
+        (None, Some(delete)) => Action::Delete { key: given(delete, "Key")?.encode().into() },
+        _ => {
+            return Err(ApiError::validation(
+                "Supplied AttributeValue has more than one datatypes set, must contain exactly one of the supported datatypes",
+            ));
+        }
+    };
+    Ok(Op { table: table.into(), action, condition: None, returns: Returns::None, old_on_failure: false })
+}
+
+/// Nothing of a batch is done if its tables or keys make no sense: an entry does the rest of its operations.
+async fn check_keys(gateway: &Gateway, ops: &[(Op, Value)]) -> Answered<()> {
+    let mut tables = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for (op, _) in ops {
+        if !tables.contains_key(&op.table) {
+            let described = crate::tables::described(gateway, &op.table).await;
+            let described = described.map_err(|error| match error.kind {
+                Kind::NotFound => ApiError { message: "Requested resource not found".into(), ..error },
+                _ => error,
+            })?;
+            tables.insert(op.table.clone(), described.schema);
+        }
+        let Some(schema) = tables.get(&op.table) else { continue };
+        let key = match &op.action {
+            Action::Put { item } => schema.key_of_item(&Item::decode(item).map_err(|_| unexpected())?),
+            Action::Delete { key } | Action::Update { key, .. } | Action::Check { key } => {
+                schema.key_of(&Item::decode(key).map_err(|_| unexpected())?)
+            }
+        };
+        let key = key.map_err(of_item)?;
+        if !seen.insert((op.table.clone(), key.bytes())) {
+            return Err(ApiError::validation("Provided list of item keys contains duplicates"));
+        }
+    }
+    Ok(())
+}

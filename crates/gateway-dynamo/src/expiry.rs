@@ -1,0 +1,54 @@
+//! Items whose time is over: the leader's door looks for them, and asks the log to take them away.
+//!
+//! A door knows the wall clock, which no lane does. What it finds is held against the entry's time once more where it is
+//! applied, and an item that was written again meanwhile stays. It walks through the tables a few thousand items a second,
+//! so that an item goes some time behind its end, as with DynamoDB; until then reads show it.
+
+use crate::{Gateway, Retry, now_ms};
+use quorate_node::api::tables::{Overdue, Place, Read, ReadReply};
+use quorate_node::api::{Body, Request};
+use quorate_wire::table::{Command, EPOCH, What};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// So many items are looked at at once, ...
+const ITEMS: usize = 500;
+/// ... so often; ...
+const EVERY: Duration = Duration::from_millis(100);
+/// ... and behind a round through all of them it rests, as it does while another node leads.
+const REST: Duration = Duration::from_secs(2);
+/// So many go in one entry.
+const KEYS: usize = 100;
+
+/// Takes away what ends, for ever.
+pub(crate) async fn watch(gateway: Gateway) {
+    let mut after = None;
+    loop {
+        tokio::time::sleep(if after.is_some() { EVERY } else { REST }).await;
+        after = if leads(&gateway).await { step(&gateway, after).await } else { None };
+    }
+}
+
+async fn leads(gateway: &Gateway) -> bool {
+    let Ok(answer) = gateway.ask(Request::Status).await else { return false };
+    matches!(&answer.body, Body::Status(status) if status.leader == answer.head.member)
+}
+
+async fn step(gateway: &Gateway, after: Option<Place>) -> Option<Place> {
+    let read = Read::Overdue { after, now: now_ms(), items: ITEMS };
+    let Ok(ReadReply::Overdue(Overdue { items, next })) = gateway.read(read, false).await else {
+        return None;
+    };
+    let mut tables: BTreeMap<u32, Vec<_>> = BTreeMap::new();
+    for (table, key) in items {
+        tables.entry(table).or_default().push(key);
+    }
+    for (table, keys) in tables {
+        for keys in keys.chunks(KEYS) {
+            let what = What::Expire { table, keys: keys.to_vec() };
+            // What does not go now goes in the next round.
+            let _ = gateway.write(Command { epoch: EPOCH, now: now_ms(), what }, Retry::Harmless).await;
+        }
+    }
+    next
+}

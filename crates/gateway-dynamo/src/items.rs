@@ -1,0 +1,318 @@
+//! Operations on one item: `PutItem`, `GetItem`, `DeleteItem`, `UpdateItem`.
+
+use crate::body::Params;
+use crate::capacity::{Told, Units, read_units};
+use crate::failure::{Answered, ApiError, Kind, Retry};
+use crate::limits::{Constraints, bare};
+use crate::reply::{Reply, value_of};
+use crate::{Gateway, now_ms, unexpected};
+use bytes::Bytes;
+use quorate_item::codec::Codec;
+use quorate_item::expr::check_parameters;
+use quorate_item::{Condition, Error, Expressions, Item, Projection, Step, Update, Use, legacy};
+use quorate_node::api::tables::{Get, Got, Read, ReadReply};
+use quorate_wire::table::{self, Action, Command, Done, EPOCH, Execute, Op, Outcome, Returns, What};
+use serde_json::{Map, Value};
+
+/// A request's members, owned: what is large is taken out of them.
+pub(crate) type Members = Map<String, Value>;
+
+/// A member, taken out, if it is there and not null.
+pub(crate) fn take(members: &mut Members, name: &str) -> Option<Value> {
+    members.remove(name).filter(|value| !value.is_null())
+}
+
+/// What is wrong with a request's values and expressions.
+pub(crate) fn of_item(error: Error) -> ApiError {
+    match error {
+        Error::Validation(text) => ApiError::validation(text),
+        Error::Serialization(text) => ApiError::new(Kind::Serialization, text),
+    }
+}
+
+/// The members `ExpressionAttributeNames` and `ExpressionAttributeValues`.
+pub(crate) fn expressions(members: &mut Members) -> Answered<Expressions> {
+    let names = take(members, "ExpressionAttributeNames");
+    Expressions::from_json(names, take(members, "ExpressionAttributeValues")).map_err(of_item)
+}
+
+/// Refuses names and values that no expression could use, and old parameters beside new ones. `kinds` are the expressions
+/// that the operation has, `old` its older parameters.
+pub(crate) fn check_styles(members: &Members, kinds: &[&str], old: &[&str]) -> Answered<()> {
+    let params = Params(members);
+    fn there<'n>(params: Params<'_>, names: &[&'n str]) -> Vec<(&'n str, bool)> {
+        names.iter().map(|name| (*name, params.has(name))).collect()
+    }
+    let (names, values) = (params.has("ExpressionAttributeNames"), params.has("ExpressionAttributeValues"));
+    check_parameters(&there(params, kinds), &there(params, old), names, values).map_err(of_item)
+}
+
+/// An expression's text, if it is there.
+pub(crate) fn text(members: &Members, name: &str) -> Answered<Option<String>> {
+    Ok(Params(members).text(name)?.map(String::from))
+}
+
+/// `ConditionExpression`, or `Expected` with its operator.
+fn condition(members: &mut Members, expressions: &mut Expressions) -> Answered<Option<Condition>> {
+    if let Some(text) = text(members, "ConditionExpression")? {
+        return expressions.condition(Use::Condition, &text).map(Some).map_err(of_item);
+    }
+    let operator = text(members, "ConditionalOperator")?;
+    match take(members, "Expected") {
+        Some(expected) => legacy::expected(expected, operator.as_deref()).map(Some).map_err(of_item),
+        None if operator.is_some() => {
+            Err(ApiError::validation("ConditionalOperator cannot be used without Filter or Expected"))
+        }
+        None => Ok(None),
+    }
+}
+
+/// `ProjectionExpression`, or `AttributesToGet`.
+pub(crate) fn projection(
+    members: &mut Members,
+    expressions: &mut Expressions,
+) -> Answered<Option<Projection>> {
+    if let Some(text) = text(members, "ProjectionExpression")? {
+        return expressions.projection(&text).map(Some).map_err(of_item);
+    }
+    match Params(members).texts("AttributesToGet")? {
+        Some(names) => legacy::attributes_to_get(names).map(Some).map_err(of_item),
+        None => Ok(None),
+    }
+}
+
+/// An item or a key that a request gives.
+pub(crate) fn item(members: &mut Members, name: &str) -> Answered<Item> {
+    let value = take(members, name).unwrap_or_else(|| Value::Object(Map::new()));
+    Item::from_json(value).map_err(of_item)
+}
+
+/// What all writes of one item say beside what is done.
+struct Asked {
+    table: String,
+    returns: Returns,
+    old_on_failure: bool,
+    told: Told,
+    collection: bool,
+}
+
+const RETURNS: [&str; 5] = ["NONE", "ALL_OLD", "UPDATED_OLD", "ALL_NEW", "UPDATED_NEW"];
+
+fn asked(members: &Members, must: &str, path: &str) -> Answered<Asked> {
+    let params = Params(members);
+    let mut constraints = Constraints::default();
+    let table = params.text("TableName")?.map(bare);
+    if table.is_none() {
+        constraints.missing("tableName");
+    }
+    constraints.name(table, "tableName");
+    if !params.has(must) {
+        constraints.missing(path);
+    }
+    let returns = params.text("ReturnValues")?;
+    constraints.word(returns, "returnValues", &["ALL_NEW", "UPDATED_OLD", "ALL_OLD", "NONE", "UPDATED_NEW"]);
+    let on_failure = params.text("ReturnValuesOnConditionCheckFailure")?;
+    constraints.word(on_failure, "returnValuesOnConditionCheckFailure", &["ALL_OLD", "NONE"]);
+    let collection = params.text("ReturnItemCollectionMetrics")?;
+    constraints.word(collection, "returnItemCollectionMetrics", &["SIZE", "NONE"]);
+    let told = Told::read(params, &mut constraints)?;
+    constraints.check()?;
+    let returns = match RETURNS.iter().position(|word| Some(*word) == returns) {
+        Some(1) => Returns::AllOld,
+        Some(2) => Returns::UpdatedOld,
+        Some(3) => Returns::AllNew,
+        Some(4) => Returns::UpdatedNew,
+        _ => Returns::None,
+    };
+    Ok(Asked {
+        table: table.unwrap_or_default().to_string(),
+        returns,
+        old_on_failure: on_failure == Some("ALL_OLD"),
+        told,
+        collection: collection == Some("SIZE"),
+    })
+}
+
+/// Only what was there can be returned.
+fn only_old(asked: &Asked) -> Answered<()> {
+    if matches!(asked.returns, Returns::None | Returns::AllOld) {
+        return Ok(());
+    }
+    Err(ApiError::validation("Return values set to invalid value"))
+}
+
+pub(crate) async fn put(gateway: &Gateway, mut members: Members) -> Answered<Vec<u8>> {
+    let asked = asked(&members, "Item", "item")?;
+    only_old(&asked)?;
+    check_styles(&members, &["ConditionExpression"], &["Expected"])?;
+    let item = item(&mut members, "Item")?;
+    let mut expressions = expressions(&mut members)?;
+    let condition = condition(&mut members, &mut expressions)?;
+    expressions.finish().map_err(of_item)?;
+    let keys = item.clone();
+    write(gateway, &asked, Action::Put { item: item.encode().into() }, condition, true, &keys).await
+}
+
+pub(crate) async fn delete(gateway: &Gateway, mut members: Members) -> Answered<Vec<u8>> {
+    let asked = asked(&members, "Key", "key")?;
+    only_old(&asked)?;
+    check_styles(&members, &["ConditionExpression"], &["Expected"])?;
+    let key = item(&mut members, "Key")?;
+    let mut expressions = expressions(&mut members)?;
+    let condition = condition(&mut members, &mut expressions)?;
+    expressions.finish().map_err(of_item)?;
+    write(gateway, &asked, Action::Delete { key: key.encode().into() }, condition, true, &key).await
+}
+
+pub(crate) async fn update(gateway: &Gateway, mut members: Members) -> Answered<Vec<u8>> {
+    let asked = asked(&members, "Key", "key")?;
+    check_styles(&members, &["UpdateExpression", "ConditionExpression"], &["AttributeUpdates", "Expected"])?;
+    let key = item(&mut members, "Key")?;
+    let mut expressions = expressions(&mut members)?;
+    let update = update_of(&mut members, &mut expressions)?;
+    let condition = condition(&mut members, &mut expressions)?;
+    expressions.finish().map_err(of_item)?;
+    let again = is_idempotent(&update);
+    let action = Action::Update { key: key.encode().into(), update: update.encode().into() };
+    write(gateway, &asked, action, condition, again, &key).await
+}
+
+fn update_of(members: &mut Members, expressions: &mut Expressions) -> Answered<Update> {
+    if let Some(text) = text(members, "UpdateExpression")? {
+        return expressions.update(&text).map_err(of_item);
+    }
+    match take(members, "AttributeUpdates") {
+        Some(updates) => legacy::updates(updates).map_err(of_item),
+        None => Ok(Update::default()),
+    }
+}
+
+/// Done twice it leaves the same as done once.
+fn is_idempotent(update: &Update) -> bool {
+    // Taking an element out of a list moves those behind it.
+    let moves = update.remove.iter().any(|path| matches!(path.steps.last(), Some(Step::Index(_))));
+    !update.reads() && !moves
+}
+
+async fn write(
+    gateway: &Gateway,
+    asked: &Asked,
+    action: Action,
+    condition: Option<Condition>,
+    again: bool,
+    keys: &Item,
+) -> Answered<Vec<u8>> {
+    // A condition that held may not hold the second time, and what was there is then what the first try left.
+    let harmless = again && condition.is_none() && asked.returns == Returns::None;
+    let retry = if harmless { Retry::Harmless } else { Retry::Harmful };
+    let op = Op {
+        table: asked.table.clone(),
+        action,
+        condition: condition.map(|condition| condition.encode().into()),
+        returns: asked.returns,
+        old_on_failure: asked.old_on_failure,
+    };
+    let mut done = execute(gateway, false, None, vec![op], retry).await?.unwrap_or_default();
+    let done = done.pop().ok_or_else(unexpected)?;
+    check(&done)?;
+    let mut reply = Reply::new();
+    if let Some(attributes) = attributes(&done)? {
+        reply.item("Attributes", &attributes);
+    }
+    if asked.told != Told::Nothing {
+        reply.value("ConsumedCapacity", &Units::of_write(&done, 1).told(&asked.table, asked.told, None));
+    }
+    if asked.collection && done.indexes.iter().any(|(_, global, _)| !global) {
+        collection_metrics(gateway, &asked.table, keys, &mut reply).await?;
+    }
+    Ok(reply.finish())
+}
+
+/// `ItemCollectionMetrics` of a table with local indexes: the bound of 10 GB is not there, so the estimate is of no use.
+async fn collection_metrics(gateway: &Gateway, table: &str, keys: &Item, reply: &mut Reply) -> Answered<()> {
+    let (definition, _) = crate::tables::definition(gateway, table).await?;
+    let mut out = Reply::new();
+    let hash = definition.keys.hash.first().and_then(|name| Some((name.clone(), keys.get(name)?.clone())));
+    out.item("ItemCollectionKey", &Item(hash.into_iter().collect()));
+    out.value("SizeEstimateRangeGB", &serde_json::json!([0.0, 1.0]));
+    let text = out.finish();
+    reply.raw("ItemCollectionMetrics", |to| to.extend_from_slice(&text));
+    Ok(())
+}
+
+/// Runs operations in one entry; `None` says that the token's work was done before.
+pub(crate) async fn execute(
+    gateway: &Gateway,
+    atomic: bool,
+    token: Option<table::Token>,
+    ops: Vec<Op>,
+    retry: Retry,
+) -> Answered<Option<Vec<Done>>> {
+    let what = What::Execute(Execute { atomic, token, ops });
+    match gateway.write(Command { epoch: EPOCH, now: now_ms(), what }, retry).await? {
+        table::Reply::Executed(done) => Ok(Some(done)),
+        table::Reply::Repeated => Ok(None),
+        _ => Err(unexpected()),
+    }
+}
+
+/// The error of an operation that was not done.
+pub(crate) fn check(done: &Done) -> Answered<()> {
+    match &done.outcome {
+        Outcome::Done => Ok(()),
+        Outcome::ConditionFailed => {
+            let mut error = ApiError::new(Kind::ConditionFailed, "The conditional request failed");
+            error.extra = attributes(done)?.map(|item| ("Item", value_of(&item)));
+            Err(error)
+        }
+        Outcome::Invalid(text) => Err(ApiError::validation(text.clone())),
+        Outcome::NoTable(_) => Err(ApiError::new(Kind::NotFound, "Requested resource not found")),
+    }
+}
+
+/// The item that an operation answers with.
+pub(crate) fn attributes(done: &Done) -> Answered<Option<Item>> {
+    let decode = |bytes: &Bytes| Item::decode(bytes).map_err(|_| unexpected());
+    done.attributes.as_ref().map(decode).transpose()
+}
+
+pub(crate) async fn get(gateway: &Gateway, mut members: Members) -> Answered<Vec<u8>> {
+    let params = Params(&members);
+    let mut constraints = Constraints::default();
+    let table = params.text("TableName")?.map(bare);
+    if table.is_none() {
+        constraints.missing("tableName");
+    }
+    constraints.name(table, "tableName");
+    if !params.has("Key") {
+        constraints.missing("key");
+    }
+    let told = Told::read(params, &mut constraints)?;
+    constraints.check()?;
+    let table = table.unwrap_or_default().to_string();
+    let consistent = params.flag("ConsistentRead")?.unwrap_or(false);
+    check_styles(&members, &["ProjectionExpression"], &["AttributesToGet"])?;
+    let key = item(&mut members, "Key")?;
+    let mut expressions = expressions(&mut members)?;
+    let projection = projection(&mut members, &mut expressions)?;
+    expressions.finish().map_err(of_item)?;
+    let get = Get { table: table.clone(), key, projection };
+    let got = gets(gateway, vec![get], consistent).await?.pop().ok_or_else(unexpected)?;
+    let mut reply = Reply::new();
+    if let Some(item) = &got.item {
+        reply.item("Item", item);
+    }
+    if told != Told::Nothing {
+        let units = Units::of_table(read_units(got.bytes, consistent));
+        reply.value("ConsumedCapacity", &units.told(&table, told, None));
+    }
+    Ok(reply.finish())
+}
+
+/// Items by their keys, all at one moment.
+pub(crate) async fn gets(gateway: &Gateway, gets: Vec<Get>, consistent: bool) -> Answered<Vec<Got>> {
+    match gateway.read(Read::Get(gets), consistent).await? {
+        ReadReply::Items(got) => Ok(got),
+        _ => Err(unexpected()),
+    }
+}

@@ -1,0 +1,120 @@
+//! Constraints that every request is held to before it is looked at more closely, and the service's words for them. All
+//! that are broken are told at once.
+
+use crate::body::Params;
+use crate::failure::{Answered, ApiError};
+
+/// Broken constraints, as they gather.
+#[derive(Debug, Default)]
+pub(crate) struct Constraints(Vec<String>);
+
+impl Constraints {
+    /// `value` at `path` breaks `what`.
+    pub(crate) fn broken(&mut self, value: &str, path: &str, what: &str) {
+        self.0.push(format!("Value '{value}' at '{path}' failed to satisfy constraint: {what}"));
+    }
+
+    /// A member that must be there is not.
+    pub(crate) fn missing(&mut self, path: &str) {
+        self.0.push(format!("Value null at '{path}' failed to satisfy constraint: Member must not be null"));
+    }
+
+    /// One of these words, if it is there.
+    pub(crate) fn word(&mut self, value: Option<&str>, path: &str, allowed: &[&str]) {
+        if let Some(value) = value.filter(|value| !allowed.contains(value)) {
+            let allowed = allowed.join(", ");
+            self.broken(value, path, &format!("Member must satisfy enum value set: [{allowed}]"));
+        }
+    }
+
+    /// At least `least`, if it is there.
+    pub(crate) fn at_least(&mut self, value: Option<i64>, path: &str, least: i64) {
+        if let Some(value) = value.filter(|value| *value < least) {
+            let what = format!("Member must have value greater than or equal to {least}");
+            self.broken(&value.to_string(), path, &what);
+        }
+    }
+
+    /// At most `most`, if it is there.
+    pub(crate) fn at_most(&mut self, value: Option<i64>, path: &str, most: i64) {
+        if let Some(value) = value.filter(|value| *value > most) {
+            let what = format!("Member must have value less than or equal to {most}");
+            self.broken(&value.to_string(), path, &what);
+        }
+    }
+
+    /// A name of a table or an index.
+    pub(crate) fn name(&mut self, value: Option<&str>, path: &str) {
+        let Some(value) = value else { return };
+        if !value.bytes().all(is_name_byte) || value.is_empty() {
+            let what = "Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+";
+            self.broken(value, path, what);
+        }
+        if value.len() < 3 {
+            self.broken(value, path, "Member must have length greater than or equal to 3");
+        }
+        if value.len() > 255 {
+            self.broken(value, path, "Member must have length less than or equal to 255");
+        }
+    }
+
+    /// Nothing is broken.
+    pub(crate) fn check(self) -> Answered<()> {
+        let Self(broken) = self;
+        if broken.is_empty() {
+            return Ok(());
+        }
+        let plural = if broken.len() == 1 { "" } else { "s" };
+        Err(ApiError::validation(format!(
+            "{} validation error{plural} detected: {}",
+            broken.len(),
+            broken.join("; ")
+        )))
+    }
+}
+
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')
+}
+
+/// The table that a request names, which may be an ARN.
+pub(crate) fn table_name(params: Params<'_>) -> Answered<String> {
+    let mut constraints = Constraints::default();
+    let name = params.text("TableName")?.map(bare);
+    if name.is_none() {
+        constraints.missing("tableName");
+    }
+    constraints.name(name, "tableName");
+    constraints.check()?;
+    Ok(name.unwrap_or_default().to_string())
+}
+
+/// The name in an ARN, or the name itself.
+pub(crate) fn bare(name: &str) -> &str {
+    match name.strip_prefix("arn:").and_then(|rest| rest.split_once(":table/")) {
+        Some((_, name)) => name.split('/').next().unwrap_or(name),
+        None => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn broken_constraints_are_told_together() {
+        let mut constraints = Constraints::default();
+        constraints.name(Some("a;"), "tableName");
+        constraints.word(Some("x"), "returnValues", &["NONE", "ALL_OLD"]);
+        assert_eq!(
+            constraints.check().unwrap_err().message,
+            "3 validation errors detected: Value 'a;' at 'tableName' failed to satisfy constraint: Member must satisfy \
+             regular expression pattern: [a-zA-Z0-9_.-]+; Value 'a;' at 'tableName' failed to satisfy constraint: Member \
+             must have length greater than or equal to 3; Value 'x' at 'returnValues' failed to satisfy constraint: \
+             Member must satisfy enum value set: [NONE, ALL_OLD]"
+        );
+        assert_eq!(bare("arn:aws:dynamodb:local:000000000000:table/orders"), "orders");
+        assert_eq!(bare("arn:aws:dynamodb:local:000000000000:table/orders/index/x"), "orders");
+        assert_eq!(bare("orders"), "orders");
+    }
+}

@@ -1,0 +1,141 @@
+//! Operations by name, and what is not there yet.
+
+use crate::body::{Params, parse};
+use crate::failure::{Answered, ApiError, Kind};
+use crate::{Gateway, batch, items, query, tables, tags, transact};
+use bytes::Bytes;
+use hyper::header::HeaderMap;
+use serde_json::Value;
+
+/// What stands before an operation's name.
+const VERSION: &str = "DynamoDB_20120810.";
+
+/// What can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    BatchGetItem,
+    BatchWriteItem,
+    CreateTable,
+    DeleteItem,
+    DeleteTable,
+    DescribeContinuousBackups,
+    DescribeEndpoints,
+    DescribeLimits,
+    DescribeTable,
+    DescribeTimeToLive,
+    GetItem,
+    ListTables,
+    ListTagsOfResource,
+    PutItem,
+    Query,
+    Scan,
+    TagResource,
+    TransactGetItems,
+    TransactWriteItems,
+    UntagResource,
+    UpdateItem,
+    UpdateTable,
+    UpdateTimeToLive,
+    /// One of the service's that is not there yet.
+    NotYet(&'static str),
+}
+
+/// Operations of the service that this release does not have.
+const NOT_YET: [&str; 15] = [
+    "BatchExecuteStatement",
+    "CreateBackup",
+    "CreateGlobalTable",
+    "DeleteBackup",
+    "DescribeBackup",
+    "DescribeExport",
+    "DescribeGlobalTable",
+    "DescribeImport",
+    "ExecuteStatement",
+    "ExecuteTransaction",
+    "ExportTableToPointInTime",
+    "ImportTable",
+    "ListBackups",
+    "ListExports",
+    "UpdateContinuousBackups",
+];
+
+/// The operation that a request's headers name.
+pub(crate) fn named(headers: &HeaderMap) -> Answered<Operation> {
+    use Operation as O;
+    let unknown = || ApiError::new(Kind::UnknownOperation, "");
+    let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok()).ok_or_else(unknown)?;
+    let name = target.strip_prefix(VERSION).ok_or_else(unknown)?;
+    Ok(match name {
+        "BatchGetItem" => O::BatchGetItem,
+        "BatchWriteItem" => O::BatchWriteItem,
+        "CreateTable" => O::CreateTable,
+        "DeleteItem" => O::DeleteItem,
+        "DeleteTable" => O::DeleteTable,
+        "DescribeContinuousBackups" => O::DescribeContinuousBackups,
+        "DescribeEndpoints" => O::DescribeEndpoints,
+        "DescribeLimits" => O::DescribeLimits,
+        "DescribeTable" => O::DescribeTable,
+        "DescribeTimeToLive" => O::DescribeTimeToLive,
+        "GetItem" => O::GetItem,
+        "ListTables" => O::ListTables,
+        "ListTagsOfResource" => O::ListTagsOfResource,
+        "PutItem" => O::PutItem,
+        "Query" => O::Query,
+        "Scan" => O::Scan,
+        "TagResource" => O::TagResource,
+        "TransactGetItems" => O::TransactGetItems,
+        "TransactWriteItems" => O::TransactWriteItems,
+        "UntagResource" => O::UntagResource,
+        "UpdateItem" => O::UpdateItem,
+        "UpdateTable" => O::UpdateTable,
+        "UpdateTimeToLive" => O::UpdateTimeToLive,
+        other => match NOT_YET.iter().find(|name| **name == other) {
+            Some(name) => O::NotYet(name),
+            None => return Err(unknown()),
+        },
+    })
+}
+
+/// Carries a request out; the answer's body.
+pub(crate) async fn carry_out(gateway: &Gateway, operation: Operation, body: &Bytes) -> Answered<Vec<u8>> {
+    use Operation as O;
+    let mut members = parse(body)?;
+    match operation {
+        O::PutItem => return items::put(gateway, members).await,
+        O::GetItem => return items::get(gateway, members).await,
+        O::DeleteItem => return items::delete(gateway, members).await,
+        O::UpdateItem => return items::update(gateway, members).await,
+        O::Query => return query::query(gateway, members).await,
+        O::Scan => return query::scan(gateway, members).await,
+        O::BatchGetItem => return batch::get(gateway, members).await,
+        O::BatchWriteItem => return batch::write(gateway, members).await,
+        O::TransactGetItems => return transact::get(gateway, members).await,
+        O::TransactWriteItems => return transact::write(gateway, members).await,
+        _ => {}
+    }
+    members.retain(|_, value| !value.is_null());
+    let params = Params(&members);
+    let answer: Value = match operation {
+        O::CreateTable => tables::create(gateway, params).await?,
+        O::DescribeTable => tables::describe(gateway, params).await?,
+        O::ListTables => tables::list(gateway, params).await?,
+        O::DeleteTable => tables::delete(gateway, params).await?,
+        O::UpdateTable => tables::update(gateway, params).await?,
+        O::DescribeTimeToLive => tables::describe_expiry(gateway, params).await?,
+        O::UpdateTimeToLive => tables::update_expiry(gateway, params).await?,
+        O::DescribeContinuousBackups => tables::describe_backups(gateway, params).await?,
+        O::DescribeLimits => tables::limits(),
+        O::DescribeEndpoints => tables::endpoints(),
+        O::TagResource => tags::tag(gateway, params).await?,
+        O::UntagResource => tags::untag(gateway, params).await?,
+        O::ListTagsOfResource => tags::list(gateway, params).await?,
+        O::NotYet(name) => {
+            return Err(ApiError::new(
+                Kind::UnknownOperation,
+                format!("{name} is not available in this release of Quorate"),
+            ));
+        }
+        _ => return Err(crate::unexpected()),
+    };
+    Ok(answer.to_string().into_bytes())
+}

@@ -1,0 +1,244 @@
+//! `Query` and `Scan`.
+
+use crate::body::Params;
+use crate::capacity::{Told, Units, read_units};
+use crate::failure::{Answered, ApiError};
+use crate::items::{Members, check_styles, expressions, of_item, projection, take, text};
+use crate::limits::{Constraints, bare};
+use crate::reply::Reply;
+use crate::{Gateway, unexpected};
+use quorate_item::{Item, Use, legacy};
+use quorate_node::api::tables::{KeysAsked, Page, Paged, Read, ReadReply};
+use serde_json::json;
+
+/// What both say.
+struct Asked {
+    table: String,
+    index: Option<String>,
+    told: Told,
+    consistent: bool,
+    limit: Option<usize>,
+    select: Option<String>,
+}
+
+/// The widest parallel scan.
+const SEGMENTS_MAX: i64 = 1_000_000;
+
+fn asked(members: &Members, scan: bool) -> Answered<Asked> {
+    let params = Params(members);
+    let mut constraints = Constraints::default();
+    let table = params.text("TableName")?.map(bare);
+    if table.is_none() {
+        constraints.missing("tableName");
+    }
+    constraints.name(table, "tableName");
+    let index = params.text("IndexName")?;
+    constraints.name(index, "indexName");
+    let limit = params.number("Limit")?;
+    constraints.at_least(limit, "limit", 1);
+    let select = params.text("Select")?;
+    let words = ["SPECIFIC_ATTRIBUTES", "COUNT", "ALL_ATTRIBUTES", "ALL_PROJECTED_ATTRIBUTES"];
+    constraints.word(select, "select", &words);
+    if scan {
+        let (segment, of) = (params.number("Segment")?, params.number("TotalSegments")?);
+        constraints.at_least(segment, "segment", 0);
+        constraints.at_most(segment, "segment", SEGMENTS_MAX - 1);
+        constraints.at_least(of, "totalSegments", 1);
+        constraints.at_most(of, "totalSegments", SEGMENTS_MAX);
+    }
+    constraints.word(params.text("ConditionalOperator")?, "conditionalOperator", &["OR", "AND"]);
+    let told = Told::read(params, &mut constraints)?;
+    constraints.check()?;
+    Ok(Asked {
+        table: table.unwrap_or_default().to_string(),
+        index: index.map(String::from),
+        told,
+        consistent: params.flag("ConsistentRead")?.unwrap_or(false),
+        limit: limit.and_then(|n| usize::try_from(n).ok()),
+        select: select.map(String::from),
+    })
+}
+
+/// Whether whole items are wanted, and whether only how many.
+fn selected(asked: &Asked, projected: bool) -> Answered<(bool, bool)> {
+    let bad = |text: String| Err(ApiError::validation(text));
+    match asked.select.as_deref() {
+        Some("ALL_PROJECTED_ATTRIBUTES") if asked.index.is_none() => bad(
+            "One or more parameter values were invalid: ALL_PROJECTED_ATTRIBUTES can be used only when Querying using an \
+             IndexName"
+                .into(),
+        ),
+        Some("SPECIFIC_ATTRIBUTES") if !projected => bad(
+            "One or more parameter values were invalid: Must specify the AttributesToGet or ProjectionExpression when \
+             choosing to get SPECIFIC_ATTRIBUTES"
+                .into(),
+        ),
+        Some(select) if select != "SPECIFIC_ATTRIBUTES" && projected => {
+            let what = if select == "COUNT" { "only the Count" } else { select };
+            bad(format!(
+                "One or more parameter values were invalid: Cannot specify the AttributesToGet when choosing to get {what}"
+            ))
+        }
+        select => Ok((select == Some("ALL_ATTRIBUTES"), select == Some("COUNT"))),
+    }
+}
+
+fn start(members: &mut Members) -> Answered<Option<Item>> {
+    take(members, "ExclusiveStartKey").map(Item::from_json).transpose().map_err(of_item)
+}
+
+pub(crate) async fn query(gateway: &Gateway, mut members: Members) -> Answered<Vec<u8>> {
+    let asked = asked(&members, false)?;
+    check_styles(
+        &members,
+        &["KeyConditionExpression", "FilterExpression", "ProjectionExpression"],
+        &["KeyConditions", "QueryFilter", "AttributesToGet", "ConditionalOperator"],
+    )?;
+    let start = start(&mut members)?;
+    let mut expressions = expressions(&mut members)?;
+    let keys = match (text(&members, "KeyConditionExpression")?, take(&mut members, "KeyConditions")) {
+        (Some(text), _) => {
+            KeysAsked::Condition(expressions.condition(Use::KeyCondition, &text).map_err(of_item)?)
+        }
+        (None, Some(conditions)) => {
+            // The older parameters are read by the keys' names.
+            let described = crate::tables::described(gateway, &asked.table).await;
+            let described = described.map_err(|error| match error.kind {
+                crate::failure::Kind::NotFound => {
+                    ApiError { message: "Requested resource not found".into(), ..error }
+                }
+                _ => error,
+            })?;
+            let schema = match &asked.index {
+                None => &described.schema,
+                Some(name) => {
+                    let of = described.indexes.iter().find(|(index, _)| index == name);
+                    let missing = || {
+                        ApiError::validation(format!("The table does not have the specified index: {name}"))
+                    };
+                    &of.ok_or_else(missing)?.1
+                }
+            };
+            KeysAsked::Resolved(legacy::key_conditions(conditions, schema).map_err(of_item)?)
+        }
+        (None, None) => {
+            return Err(ApiError::validation(
+                "Either the KeyConditions or KeyConditionExpression parameter must be specified in the request.",
+            ));
+        }
+    };
+    let operator = text(&members, "ConditionalOperator")?;
+    let filter = match (text(&members, "FilterExpression")?, take(&mut members, "QueryFilter")) {
+        (Some(text), _) => Some(expressions.condition(Use::Filter, &text).map_err(of_item)?),
+        (None, Some(filter)) => {
+            Some(legacy::filter(legacy::Filter::Query, filter, operator.as_deref()).map_err(of_item)?)
+        }
+        (None, None) => None,
+    };
+    let projection = projection(&mut members, &mut expressions)?;
+    expressions.finish().map_err(of_item)?;
+    let (whole, count) = selected(&asked, projection.is_some())?;
+    let backward = Params(&members).flag("ScanIndexForward")? == Some(false);
+    let page = Page {
+        table: asked.table.clone(),
+        index: asked.index.clone(),
+        keys,
+        filter,
+        projection,
+        whole,
+        count,
+        limit: asked.limit,
+        start,
+        backward,
+        consistent: asked.consistent,
+    };
+    answer(gateway, &asked, page).await
+}
+
+pub(crate) async fn scan(gateway: &Gateway, mut members: Members) -> Answered<Vec<u8>> {
+    let asked = asked(&members, true)?;
+    check_styles(
+        &members,
+        &["FilterExpression", "ProjectionExpression"],
+        &["ScanFilter", "AttributesToGet", "ConditionalOperator"],
+    )?;
+    let segment = segment(Params(&members))?;
+    let start = start(&mut members)?;
+    let mut expressions = expressions(&mut members)?;
+    let operator = text(&members, "ConditionalOperator")?;
+    let filter = match (text(&members, "FilterExpression")?, take(&mut members, "ScanFilter")) {
+        (Some(text), _) => Some(expressions.condition(Use::Filter, &text).map_err(of_item)?),
+        (None, Some(filter)) => {
+            Some(legacy::filter(legacy::Filter::Scan, filter, operator.as_deref()).map_err(of_item)?)
+        }
+        (None, None) => None,
+    };
+    let projection = projection(&mut members, &mut expressions)?;
+    expressions.finish().map_err(of_item)?;
+    let (whole, count) = selected(&asked, projection.is_some())?;
+    let page = Page {
+        table: asked.table.clone(),
+        index: asked.index.clone(),
+        keys: KeysAsked::All(segment),
+        filter,
+        projection,
+        whole,
+        count,
+        limit: asked.limit,
+        start,
+        backward: false,
+        consistent: asked.consistent,
+    };
+    answer(gateway, &asked, page).await
+}
+
+fn segment(params: Params<'_>) -> Answered<Option<(u32, u32)>> {
+    let bad = |text: &str| Err(ApiError::validation(text));
+    match (params.number("Segment")?, params.number("TotalSegments")?) {
+        (None, None) => Ok(None),
+        (Some(_), None) => bad(
+            "The TotalSegments parameter is required but was not present in the request when Segment parameter is present",
+        ),
+        (None, Some(_)) => bad(
+            "The Segment parameter is required but was not present in the request when parameter TotalSegments is present",
+        ),
+        (Some(segment), Some(of)) if segment >= of => bad(&format!(
+            "The Segment parameter is zero-based and must be less than parameter TotalSegments: Segment: {segment} is not \
+             less than TotalSegments: {of}"
+        )),
+        (Some(segment), Some(of)) => Ok(Some((segment as u32, of as u32))),
+    }
+}
+
+async fn answer(gateway: &Gateway, asked: &Asked, page: Page) -> Answered<Vec<u8>> {
+    let count = page.count;
+    let read = Read::Page(Box::new(page));
+    let ReadReply::Page(paged) = gateway.read(read, asked.consistent).await? else {
+        return Err(unexpected());
+    };
+    let mut reply = Reply::new();
+    if !count {
+        reply.items("Items", &paged.items);
+    }
+    reply.value("Count", &json!(paged.count));
+    reply.value("ScannedCount", &json!(paged.scanned));
+    if let Some(last) = &paged.last {
+        reply.item("LastEvaluatedKey", last);
+    }
+    if asked.told != Told::Nothing {
+        reply.value("ConsumedCapacity", &units(asked, &paged).told(&asked.table, asked.told, None));
+    }
+    Ok(reply.finish())
+}
+
+fn units(asked: &Asked, paged: &Paged) -> Units {
+    let units = read_units(paged.bytes, asked.consistent);
+    let mut units = match &asked.index {
+        None => Units::of_table(units),
+        Some(name) => Units::of_index(name, paged.local, units),
+    };
+    if paged.fetched > 0 {
+        units.add(Units::of_table(read_units(paged.fetched, asked.consistent)));
+    }
+    units
+}

@@ -1,0 +1,145 @@
+//! Tags, and the policy that a table's tags carry (`quorate:consistency` and so on).
+
+use crate::body::{Params, text};
+use crate::failure::{Answered, ApiError};
+use crate::limits::bare;
+use crate::{Gateway, unexpected};
+use quorate_node::api::{Body, Request};
+use quorate_policy::tags::from_tags;
+use quorate_policy::{Part, Partitioning, plan};
+use quorate_wire::table::{Change, Command, EPOCH, What};
+use serde_json::{Value, json};
+
+/// No table has more tags.
+const TAGS_MAX: usize = 50;
+/// Parts of a plan that a table of this release stands on, or has no need of: all tables lie in one shard that raft
+/// replicates, so that a transaction over them is one entry.
+const HAD: [Part; 4] = [Part::Raft, Part::Spaces, Part::Shards, Part::Transactions];
+
+/// Reads a member `Tags`.
+pub(crate) fn read(params: Params<'_>) -> Answered<Vec<(String, String)>> {
+    let Some(list) = params.objects("Tags")? else { return Ok(Vec::new()) };
+    let mut tags: Vec<(String, String)> = Vec::with_capacity(list.len());
+    for tag in list {
+        let key = tag.text("Key")?.unwrap_or_default();
+        let value = tag.text("Value")?.unwrap_or_default();
+        if key.is_empty() || key.chars().count() > 128 || value.chars().count() > 256 {
+            return Err(ApiError::validation(
+                "One or more parameter values were invalid: a tag's key has 1 to 128 characters, its value 0 to 256",
+            ));
+        }
+        if tags.iter().any(|(known, _)| known == key) {
+            return Err(ApiError::validation(format!(
+                "One or more parameter values were invalid: Duplicate tag key: {key}"
+            )));
+        }
+        tags.push((key.into(), value.into()));
+    }
+    if tags.len() > TAGS_MAX {
+        return Err(ApiError::validation("Too many tags: a table has 50 at most"));
+    }
+    Ok(tags)
+}
+
+/// Refuses tags whose policy this release cannot keep, by name.
+pub(crate) async fn check_policy(gateway: &Gateway, tags: &[(String, String)]) -> Answered<()> {
+    let asks = |(key, _): &(String, String)| key.starts_with(quorate_policy::tags::PREFIX);
+    if !tags.iter().any(asks) {
+        return Ok(());
+    }
+    let pairs = tags.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let policy = from_tags(pairs).map_err(|error| ApiError::validation(error.to_string()))?;
+    let plan = plan(&policy).map_err(|refusal| ApiError::validation(refusal.to_string()))?;
+    let lacks: Vec<&str> =
+        plan.missing().into_iter().filter(|part| !HAD.contains(part)).map(Part::said).collect();
+    if !lacks.is_empty() {
+        return Err(ApiError::validation(format!(
+            "The policy of these tags is not available yet: {} ({}) needs {}",
+            plan.promise,
+            plan.headline,
+            lacks.join(", ")
+        )));
+    }
+    if plan.partition_by != Partitioning::Hash {
+        return Err(ApiError::validation(format!(
+            "The policy of these tags is not available yet: tables are partitioned by hash, not by {}",
+            plan.partition_by
+        )));
+    }
+    let voters = voters(gateway).await?;
+    if usize::from(plan.copies) > voters {
+        return Err(ApiError::validation(format!(
+            "The policy of these tags needs {} copies of each item, and this cluster has {voters} voting members",
+            plan.copies
+        )));
+    }
+    Ok(())
+}
+
+async fn voters(gateway: &Gateway) -> Answered<usize> {
+    let answer = gateway.ask(Request::Members { linearizable: false }).await;
+    match answer.map_err(|failure| crate::of_node(failure, crate::Retry::Harmless))?.body {
+        Body::Members(members) => Ok(members.iter().filter(|member| !member.learner).count()),
+        _ => Err(unexpected()),
+    }
+}
+
+/// `TagResource`.
+pub(crate) async fn tag(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {
+    let table = resource(params)?;
+    let tags = read(params)?;
+    let mut all = current(gateway, &table).await?;
+    all.retain(|(key, _)| tags.iter().all(|(new, _)| new != key));
+    all.extend(tags.iter().cloned());
+    check_policy(gateway, &all).await?;
+    change(gateway, table, Change::Tag(tags)).await
+}
+
+/// `UntagResource`.
+pub(crate) async fn untag(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {
+    let table = resource(params)?;
+    let keys = params.list("TagKeys")?.map_or(&[][..], Vec::as_slice);
+    let keys = keys.iter().map(|key| text(key).map(String::from)).collect::<Answered<Vec<_>>>()?;
+    change(gateway, table, Change::Untag(keys)).await
+}
+
+/// `ListTagsOfResource`.
+pub(crate) async fn list(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {
+    let table = resource(params)?;
+    let tags = current(gateway, &table).await?;
+    let tags: Vec<Value> =
+        tags.into_iter().map(|(key, value)| json!({ "Key": key, "Value": value })).collect();
+    Ok(json!({ "Tags": tags }))
+}
+
+async fn current(gateway: &Gateway, table: &str) -> Answered<Vec<(String, String)>> {
+    Ok(crate::tables::definition(gateway, table).await.map_err(|e| not_a_resource(e, table))?.0.tags)
+}
+
+async fn change(gateway: &Gateway, table: String, change: Change) -> Answered<Value> {
+    let name = table.clone();
+    let what = What::Change { table, change };
+    let command = Command { epoch: EPOCH, now: crate::now_ms(), what };
+    // Tags that are set or gone already are set or gone.
+    let done = gateway.write(command, crate::Retry::Harmless).await;
+    done.map_err(|e| not_a_resource(e, &name))?;
+    Ok(json!({}))
+}
+
+fn not_a_resource(error: ApiError, table: &str) -> ApiError {
+    if error.kind != crate::failure::Kind::NotFound {
+        return error;
+    }
+    let arn = crate::describe::arn(table);
+    ApiError { message: format!("Requested resource not found: ResourcArn: {arn} not found"), ..error }
+}
+
+fn resource(params: Params<'_>) -> Answered<String> {
+    let arn = params.text("ResourceArn")?.unwrap_or_default();
+    if !arn.starts_with("arn:") {
+        return Err(ApiError::validation(format!(
+            "Invalid TableArn: Invalid ResourceArn provided as input {arn}"
+        )));
+    }
+    Ok(bare(arn).to_string())
+}

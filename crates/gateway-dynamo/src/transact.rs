@@ -1,0 +1,282 @@
+//! `TransactWriteItems` and `TransactGetItems`: all or nothing, at one moment.
+//!
+//! Tables lie in one shard, so that a transaction over any of them is one entry, and a read of several items one read.
+
+use crate::body::{Params, object};
+use crate::capacity::{Told, Units, read_units};
+use crate::failure::{Answered, ApiError, Kind, Retry};
+use crate::items::{self, Members, attributes, check_styles, expressions, of_item, projection, take, text};
+use crate::limits::{Constraints, bare};
+use crate::reply::{Reply, value_of};
+use crate::{Gateway, unexpected};
+use quorate_item::codec::Codec;
+use quorate_item::{Item, Use};
+use quorate_node::api::tables::Get;
+use quorate_wire::table::{Action, Done, Op, Outcome, Returns, Token};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+/// So many operations a transaction may have.
+const OPS_MAX: usize = 100;
+/// The largest transaction, in bytes of its items.
+const BYTES_MAX: usize = 4 << 20;
+
+fn read(members: &mut Members) -> Answered<(Told, Vec<Members>)> {
+    let params = Params(members);
+    let mut constraints = Constraints::default();
+    let told = Told::read(params, &mut constraints)?;
+    let many = params.list("TransactItems")?.map(Vec::len);
+    match many {
+        None => constraints.missing("transactItems"),
+        Some(0) => {
+            constraints.broken("[]", "transactItems", "Member must have length greater than or equal to 1");
+        }
+        Some(n) if n > OPS_MAX => {
+            let what = format!("Member must have length less than or equal to {OPS_MAX}");
+            constraints.broken("[TransactItems]", "transactItems", &what);
+        }
+        Some(_) => {}
+    }
+    let metrics = params.text("ReturnItemCollectionMetrics")?;
+    constraints.word(metrics, "returnItemCollectionMetrics", &["SIZE", "NONE"]);
+    constraints.check()?;
+    let Some(Value::Array(list)) = take(members, "TransactItems") else { return Err(unexpected()) };
+    let list = list.into_iter().map(|item| match item {
+        Value::Object(members) => Ok(members),
+        _ => Err(crate::body::serialization("Unexpected field type")),
+    });
+    Ok((told, list.collect::<Answered<_>>()?))
+}
+
+/// The members of one operation, with its table's name checked.
+fn operation(asked: Value, must: &str) -> Answered<(String, Members)> {
+    let params = object(&asked)?;
+    let mut constraints = Constraints::default();
+    let table = params.text("TableName")?.map(bare).map(String::from);
+    if table.is_none() {
+        constraints.missing("transactItems.1.member.tableName");
+    }
+    constraints.name(table.as_deref(), "transactItems.1.member.tableName");
+    if !params.has(must) {
+        constraints.missing(&format!("transactItems.1.member.{}", must.to_lowercase()));
+    }
+    constraints.check()?;
+    match asked {
+        Value::Object(members) => Ok((table.unwrap_or_default(), members)),
+        _ => Err(unexpected()),
+    }
+}
+
+// ---- TransactGetItems ----
+
+pub(crate) async fn get(gateway: &Gateway, mut members: Members) -> Answered<Vec<u8>> {
+    let (told, list) = read(&mut members)?;
+    let mut gets = Vec::with_capacity(list.len());
+    for mut one in list {
+        let Some(asked) = take(&mut one, "Get") else {
+            return Err(ApiError::validation(
+                "1 validation error detected: Value null at 'transactItems.1.member.get' failed to satisfy constraint: \
+                 Member must not be null",
+            ));
+        };
+        let (table, mut members) = operation(asked, "Key")?;
+        check_styles(&members, &["ProjectionExpression"], &[])?;
+        let key = items::item(&mut members, "Key")?;
+        let mut expressions = expressions(&mut members)?;
+        let projection = projection(&mut members, &mut expressions)?;
+        expressions.finish().map_err(of_item)?;
+        gets.push(Get { table, key, projection });
+    }
+    for (at, get) in gets.iter().enumerate() {
+        if gets[..at].iter().any(|other| other.table == get.table && other.key == get.key) {
+            return Err(ApiError::validation(
+                "Transaction request cannot include multiple operations on one item",
+            ));
+        }
+    }
+    let tables: Vec<String> = gets.iter().map(|get| get.table.clone()).collect();
+    let got = items::gets(gateway, gets, true).await?;
+    let mut units: BTreeMap<String, Units> = BTreeMap::new();
+    let mut reply = Reply::new();
+    reply.raw("Responses", |out| {
+        out.push(b'[');
+        for (at, (table, got)) in tables.iter().zip(&got).enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            let mut one = Reply::new();
+            if let Some(item) = &got.item {
+                one.item("Item", item);
+            }
+            out.extend_from_slice(&one.finish());
+            // A transaction's reads count twice.
+            let cost = Units::of_table(2.0 * read_units(got.bytes, true));
+            units.entry(table.clone()).or_default().add(cost);
+        }
+        out.push(b']');
+    });
+    tell(&mut reply, &units, told, "ReadCapacityUnits");
+    Ok(reply.finish())
+}
+
+fn tell(reply: &mut Reply, units: &BTreeMap<String, Units>, told: Told, kind: &str) {
+    if told != Told::Nothing {
+        let told = units.iter().map(|(table, units)| units.told(table, told, Some(kind)));
+        reply.value("ConsumedCapacity", &Value::Array(told.collect()));
+    }
+}
+
+// ---- TransactWriteItems ----
+
+pub(crate) async fn write(gateway: &Gateway, mut members: Members) -> Answered<Vec<u8>> {
+    let token = token(&members)?;
+    let (told, list) = read(&mut members)?;
+    let ops = list.into_iter().map(read_op).collect::<Answered<Vec<Op>>>()?;
+    let bytes: usize = ops.iter().map(Op::size).sum();
+    if bytes > BYTES_MAX {
+        return Err(ApiError::validation(
+            "Transaction request size has exceeded the maximum allowed size of 4 MB",
+        ));
+    }
+    let retry = if token.is_some() { Retry::Harmless } else { Retry::Harmful };
+    let tables: Vec<String> = ops.iter().map(|op| op.table.clone()).collect();
+    let done = items::execute(gateway, true, token, ops, retry).await?;
+    let mut units: BTreeMap<String, Units> = BTreeMap::new();
+    if let Some(done) = &done {
+        check(done)?;
+        for (table, done) in tables.iter().zip(done) {
+            units.entry(table.clone()).or_default().add(Units::of_write(done, 2));
+        }
+    } else {
+        // What was done before costs a read of each item.
+        for table in &tables {
+            units.entry(table.clone()).or_default().add(Units::of_table(2.0));
+        }
+    }
+    let mut reply = Reply::new();
+    tell(&mut reply, &units, told, if done.is_some() { "WriteCapacityUnits" } else { "ReadCapacityUnits" });
+    Ok(reply.finish())
+}
+
+/// The client's word for the request, with a fingerprint of what it asks.
+fn token(members: &Members) -> Answered<Option<Token>> {
+    let Some(token) = Params(members).text("ClientRequestToken")? else { return Ok(None) };
+    if token.is_empty() || token.len() > 36 {
+        let mut constraints = Constraints::default();
+        let what = "Member must have length less than or equal to 36, and greater than or equal to 1";
+        constraints.broken(token, "clientRequestToken", what);
+        constraints.check()?;
+    }
+    // The members of a parsed object are in order, so that equal requests have equal texts.
+    let text = members.get("TransactItems").map(Value::to_string).unwrap_or_default();
+    let fingerprint = Sha256::digest(text.as_bytes());
+    Ok(Some(Token {
+        token: token.as_bytes().to_vec().into(),
+        fingerprint: fingerprint[..16].to_vec().into(),
+    }))
+}
+
+fn read_op(mut members: Members) -> Answered<Op> {
+    let kinds: Vec<&str> = ["ConditionCheck", "Put", "Delete", "Update"]
+        .into_iter()
+        .filter(|k| Params(&members).has(k))
+        .collect();
+    let [kind] = kinds[..] else {
+        return Err(ApiError::validation(
+            "TransactItems can only contain one of Check, Put, Update or Delete",
+        ));
+    };
+    let asked = take(&mut members, kind).unwrap_or(Value::Null);
+    let (table, mut members) = operation(asked, if kind == "Put" { "Item" } else { "Key" })?;
+    let on_failure = text(&members, "ReturnValuesOnConditionCheckFailure")?;
+    let mut constraints = Constraints::default();
+    let path = "transactItems.1.member.returnValuesOnConditionCheckFailure";
+    constraints.word(on_failure.as_deref(), path, &["ALL_OLD", "NONE"]);
+    constraints.check()?;
+    check_styles(&members, &["UpdateExpression", "ConditionExpression"], &[])?;
+    let given = items::item(&mut members, if kind == "Put" { "Item" } else { "Key" })?;
+    let mut expressions = expressions(&mut members)?;
+    let update = match (kind, text(&members, "UpdateExpression")?) {
+        ("Update", Some(text)) => Some(expressions.update(&text).map_err(of_item)?),
+        ("Update", None) => {
+            return Err(ApiError::validation(
+                "1 validation error detected: Value null at 'transactItems.1.member.update.updateExpression' failed to \
+                 satisfy constraint: Member must not be null",
+            ));
+        }
+        _ => None,
+    };
+    let condition = match text(&members, "ConditionExpression")? {
+        Some(text) => Some(expressions.condition(Use::Condition, &text).map_err(of_item)?),
+        None if kind == "ConditionCheck" => {
+            return Err(ApiError::validation(
+                "1 validation error detected: Value null at 'transactItems.1.member.conditionCheck.conditionExpression' \
+                 failed to satisfy constraint: Member must not be null",
+            ));
+        }
+        None => None,
+    };
+    expressions.finish().map_err(of_item)?;
+    let bytes = given.encode().into();
+    let action = match (kind, update) {
+        ("Put", _) => Action::Put { item: bytes },
+        ("Delete", _) => Action::Delete { key: bytes },
+        ("Update", Some(update)) => Action::Update { key: bytes, update: update.encode().into() },
+        _ => Action::Check { key: bytes },
+    };
+    Ok(Op {
+        table,
+        action,
+        condition: condition.map(|condition| condition.encode().into()),
+        returns: Returns::None,
+        old_on_failure: on_failure.as_deref() == Some("ALL_OLD"),
+    })
+}
+
+/// The error of a transaction that was not done: why, in the order of its operations.
+fn check(done: &[Done]) -> Answered<()> {
+    if done.iter().all(|done| done.outcome == Outcome::Done) {
+        return Ok(());
+    }
+    if done.iter().any(|done| matches!(done.outcome, Outcome::NoTable(_))) {
+        return Err(ApiError::new(Kind::NotFound, "Requested resource not found"));
+    }
+    let reasons = done.iter().map(reason).collect::<Answered<Vec<_>>>()?;
+    let codes: Vec<&str> = done.iter().map(code).collect();
+    let mut error = ApiError::new(
+        Kind::Canceled,
+        format!(
+            "Transaction cancelled, please refer cancellation reasons for specific reasons [{}]",
+            codes.join(", ")
+        ),
+    );
+    error.extra = Some(("CancellationReasons", Value::Array(reasons)));
+    Err(error)
+}
+
+fn code(done: &Done) -> &'static str {
+    match &done.outcome {
+        Outcome::Done => "None",
+        Outcome::ConditionFailed => "ConditionalCheckFailed",
+        Outcome::Invalid(_) | Outcome::NoTable(_) => "ValidationError",
+    }
+}
+
+fn reason(done: &Done) -> Answered<Value> {
+    let mut out = Map::new();
+    out.insert("Code".into(), json!(code(done)));
+    match &done.outcome {
+        Outcome::Done => {}
+        Outcome::ConditionFailed => {
+            out.insert("Message".into(), json!("The conditional request failed"));
+        }
+        Outcome::Invalid(text) | Outcome::NoTable(text) => {
+            out.insert("Message".into(), json!(text));
+        }
+    }
+    if let Some(item) = attributes(done)? as Option<Item> {
+        out.insert("Item".into(), value_of(&item));
+    }
+    Ok(Value::Object(out))
+}

@@ -1,0 +1,132 @@
+//! Whether conditions hold.
+
+use crate::{condition, item};
+use serde_json::json;
+
+/// Claim: a condition holds or does not, as DynamoDB says, on this item.
+#[test]
+fn on_an_item() {
+    let item = item(json!({
+        "a": {"S": "text and more"}, "n": {"N": "5.0"}, "big": {"N": "10"}, "bytes": {"B": "AQIDBA=="},
+        "l": {"L": [{"S": "text"}, {"N": "5"}, {"M": {"k": {"N": "5"}}}]},
+        "m": {"M": {"k": {"N": "5"}, "deep": {"M": {"x": {"L": [{"S": "te"}]}}}}},
+        "ss": {"SS": ["x", "text"]}, "ns": {"NS": ["6", "5"]}, "bs": {"BS": ["AQI="]}, "t": {"BOOL": true},
+        "z": {"NULL": true}, "a.b": {"S": "dotted"}, "e": {"S": "é"},
+    }));
+    let table = [
+        ("a = :s", false),
+        ("n = :n", true),
+        ("n = :s", false),
+        ("n <> :s", true),
+        ("gone = :n", false),
+        ("gone <> :n", true),
+        ("gone <> gone2", true),
+        ("n < :m", true),
+        ("n <= :n", true),
+        ("n > :n", false),
+        ("n >= :n", true),
+        ("big > n", true),
+        ("a > :n", false),
+        (":m > n", true),
+        ("a > :s", true),
+        ("gone < :n", false),
+        ("ss = :ss", true),
+        ("ns <> :ns", false),
+        ("t = :bool", true),
+        ("z = :null", true),
+        ("bs = :bs", true),
+        ("l[2] = :map", true),
+        ("m.k = n", true),
+        ("n BETWEEN :n AND :m", true),
+        ("big between :n and :m", false),
+        ("gone BETWEEN :n AND :m", false),
+        ("a BETWEEN :n AND :m", false),
+        ("n IN (:m, :n)", true),
+        ("n IN (:s, :m)", false),
+        ("gone IN (gone2)", false),
+        ("(n) IN (:n)", true),
+        ("attribute_exists(l[1])", true),
+        ("attribute_exists(l[3])", false),
+        ("attribute_exists(#dot)", true),
+        ("attribute_exists(m.deep.x[0])", true),
+        ("attribute_exists(a.b)", false),
+        ("attribute_not_exists(gone)", true),
+        ("attribute_not_exists(m.deep)", false),
+        ("attribute_type(a, :S)", true),
+        ("attribute_type(l, :L)", true),
+        ("attribute_type(n, :S)", false),
+        ("attribute_type(gone, :S)", false),
+        ("begins_with(a, :t)", true),
+        ("begins_with(a, :e)", true),
+        ("begins_with(bytes, :b)", true),
+        ("begins_with(n, :t)", false),
+        ("begins_with(gone, :t)", false),
+        ("contains(a, :s)", true),
+        ("contains(a, :n)", false),
+        ("contains(bytes, :b)", true),
+        ("contains(ss, :s)", true),
+        ("contains(ss, :t)", false),
+        ("contains(ns, :n)", true),
+        ("contains(bs, :b)", true),
+        ("contains(l, :s)", true),
+        ("contains(l, :n)", true),
+        ("contains(l, :map)", true),
+        ("contains(l, :m)", false),
+        ("contains(m, :s)", false),
+        ("contains(:s, m.deep.x[0])", true),
+        ("size(a) = :n", false),
+        ("size(ss) < n", true),
+        ("size(l) < :n AND size(m) < :n AND size(bytes) < :n", true),
+        ("size(n) < :m", false),
+        ("size(gone) < :m", false),
+        ("size(e) > :one", true),
+        ("size(:l) < :n", true),
+        ("NOT n = :n", false),
+        ("not not n = :n", true),
+        ("NOT gone = :n", true),
+        ("n = :n OR n = :m AND a = :s", true),
+        ("(n = :n OR n = :m) AND a = :s", false),
+        ("NOT n = :m AND a = :s", false),
+        ("NOT (n = :m AND a = :s)", true),
+        ("n=:n AND(big>:n)AND a<>:s", true),
+    ];
+    for (text, holds) in table {
+        assert_eq!(condition(text).map(|c| c.holds(Some(&item))), Ok(holds), "{text}");
+    }
+}
+
+/// Claim: where there is no item, nothing is there to compare with.
+#[test]
+fn on_nothing() {
+    let table = [
+        ("attribute_not_exists(a)", true),
+        ("attribute_exists(a)", false),
+        ("a = :s", false),
+        ("a <> :s", true),
+        ("NOT a < :s", true),
+        ("size(a) < :n", false),
+    ];
+    for (text, holds) in table {
+        assert_eq!(condition(text).map(|c| c.holds(None)), Ok(holds), "{text}");
+    }
+}
+
+/// Claim: bytes are found in bytes wherever they begin.
+#[test]
+fn bytes_in_bytes() {
+    let b64 = |bytes: &[u8]| {
+        let mut out = Vec::new();
+        quorate_item::AttributeValue::B(bytes.to_vec()).write_json(&mut out);
+        serde_json::from_slice::<serde_json::Value>(&out).unwrap()
+    };
+    for hay in ["", "aab", "aaaab", "abababac", "ababaabab"] {
+        for needle in ["", "a", "ab", "aab", "abac", "b", "aabab", "ababaababa"] {
+            let item = item(json!({"a": b64(hay.as_bytes())}));
+            let mut expressions =
+                quorate_item::Expressions::from_json(None, Some(json!({":x": b64(needle.as_bytes())})))
+                    .unwrap();
+            let condition = expressions.condition(quorate_item::Use::Filter, "contains(a, :x)").unwrap();
+            assert_eq!(condition.holds(Some(&item)), hay.contains(needle), "{needle} in {hay}");
+        }
+    }
+}

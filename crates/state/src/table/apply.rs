@@ -1,0 +1,433 @@
+//! Applying commands: operations on items. What changes tables themselves stands in [`super::change`].
+//!
+//! An operation is planned first: its item is read, its condition held against it, and what it would leave worked out.
+//! Nothing is written before all operations of an atomic command are planned and none stands against them, so that a
+//! command is refused without a trace or done to its end.
+
+use super::catalog::{IndexTable, Table, index_bytes, key_bytes};
+use super::layout::{damaged, row, varint};
+use super::{Tables, layout};
+use crate::digest::Digest;
+use bytes::{Buf, Bytes};
+use quorate_base::Index;
+use quorate_item::codec::Codec;
+use quorate_item::value::ITEM_SIZE;
+use quorate_item::{Condition, Item, Key, Update};
+use quorate_storage::state::{State, StateResult};
+use quorate_wire::codec::Reader;
+use quorate_wire::table::{
+    Action, Command, Done, Execute, Op, Outcome, Refusal, Reply, Returns, Token, What,
+};
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// How long a token is known, in milliseconds of the entries' time.
+const TOKEN_LASTS: u64 = 600_000;
+/// So many tokens whose time is over go with an entry that brings one.
+const TOKENS_SWEPT: usize = 4;
+
+/// Why a command stops: refused, or the store failed.
+pub(super) type Applied<T> = StateResult<Result<T, Refusal>>;
+
+/// An item as it is stored.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    /// The index of its last write.
+    pub(super) version: u64,
+    pub(super) item: Item,
+}
+
+/// One operation, worked out.
+struct Planned {
+    table: Arc<Table>,
+    key: Key,
+    /// The key's bytes in the table.
+    at: Vec<u8>,
+    old: Option<Item>,
+    becomes: Becomes,
+    done: Done,
+}
+
+/// What is there behind an operation.
+enum Becomes {
+    /// What was there.
+    Same,
+    Nothing,
+    /// An item, with its bytes.
+    Item(Item, Bytes),
+}
+
+impl Tables {
+    /// Applies a command that stands at `at` in the log. An error is the store's, after which the machine must not be used
+    /// again; a refusal has changed nothing.
+    pub(crate) fn apply(
+        &mut self,
+        state: &mut dyn State,
+        at: Index,
+        command: &Command,
+        digest: &mut Digest,
+    ) -> Applied<Reply> {
+        if command.epoch != self.epoch {
+            return Ok(Err(Refusal::StaleEpoch));
+        }
+        match &command.what {
+            What::Create(definition) => Ok(self.create(state, definition, command.now, digest)),
+            What::Delete(name) => Ok(self.drop_table(state, name, digest)),
+            What::Change { table, change } => Ok(self.change(state, table, change, digest)),
+            What::Execute(execute) => self.execute(state, at, command.now, execute, digest),
+            What::Fill { table, index, items } => self.fill(state, *table, *index, *items, digest),
+            What::Expire { table, keys } => self.expire(state, at, command.now, (*table, keys), digest),
+        }
+    }
+
+    fn execute(
+        &mut self,
+        state: &mut dyn State,
+        at: Index,
+        now: u64,
+        execute: &Execute,
+        digest: &mut Digest,
+    ) -> Applied<Reply> {
+        if let Some(token) = &execute.token {
+            match self.known(state, token, now)? {
+                Ok(false) => {}
+                Ok(true) => return Ok(Ok(Reply::Repeated)),
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+        }
+        let done = if execute.atomic {
+            match self.execute_atomic(state, at, execute, digest)? {
+                Ok(done) => done,
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+        } else {
+            let mut done = Vec::with_capacity(execute.ops.len());
+            for op in &execute.ops {
+                done.push(match self.plan(state, op)? {
+                    Ok(planned) => self.carry_out(state, at, planned, digest),
+                    Err(reason) => reason,
+                });
+            }
+            done
+        };
+        if let Some(token) =
+            execute.token.as_ref().filter(|_| done.iter().all(|d| d.outcome == Outcome::Done))
+        {
+            self.remember(state, token, now, digest)?;
+        }
+        Ok(Ok(Reply::Executed(done)))
+    }
+
+    fn execute_atomic(
+        &mut self,
+        state: &mut dyn State,
+        at: Index,
+        execute: &Execute,
+        digest: &mut Digest,
+    ) -> Applied<Vec<Done>> {
+        let mut planned = Vec::with_capacity(execute.ops.len());
+        for op in &execute.ops {
+            planned.push(self.plan(state, op)?);
+        }
+        let mut items = BTreeSet::new();
+        let twice = planned.iter().flatten().any(|p| !items.insert((p.table.definition.id, &p.at)));
+        if twice {
+            let text = "Transaction request cannot include multiple operations on one item";
+            return Ok(Err(Refusal::Validation(text.into())));
+        }
+        if planned.iter().any(Result::is_err) {
+            let reason = |planned: Result<Planned, Done>| match planned {
+                Ok(_) => Done::of(Outcome::Done),
+                Err(reason) => reason,
+            };
+            return Ok(Ok(planned.into_iter().map(reason).collect()));
+        }
+        let mut done = Vec::with_capacity(planned.len());
+        for planned in planned.into_iter().flatten() {
+            done.push(self.carry_out(state, at, planned, digest));
+        }
+        Ok(Ok(done))
+    }
+
+    /// Works an operation out; what stands against it comes as [`Done`], too.
+    fn plan(&self, state: &dyn State, op: &Op) -> StateResult<Result<Planned, Done>> {
+        let Some(table) = self.catalog.get(&op.table) else {
+            return Ok(Err(Done::of(Outcome::NoTable(op.table.clone()))));
+        };
+        let asked = match Asked::read(table, op) {
+            Ok(asked) => asked,
+            Err(outcome) => return Ok(Err(Done::of(outcome))),
+        };
+        let at = key_bytes(&asked.key);
+        let stored = state.get(&self.rows.item(table.definition.id, &at))?;
+        let old = stored.map(decode_stored).transpose()?.map(|stored| stored.item);
+        let size = old.as_ref().map_or(0, Item::size);
+        if asked.condition.as_ref().is_some_and(|condition| !condition.holds(old.as_ref())) {
+            let attributes = old.filter(|_| op.old_on_failure).map(|old| old.encode().into());
+            return Ok(Err(Done { attributes, bytes: size as u64, ..Done::of(Outcome::ConditionFailed) }));
+        }
+        let (becomes, attributes) = match asked.becomes(table, op, old.as_ref()) {
+            Ok(worked_out) => worked_out,
+            Err(outcome) => return Ok(Err(Done { bytes: size as u64, ..Done::of(outcome) })),
+        };
+        let behind = if let Becomes::Item(item, _) = &becomes { item.size() } else { 0 };
+        let done = Done {
+            attributes: attributes.map(|item| item.encode().into()),
+            bytes: size.max(behind) as u64,
+            ..Done::of(Outcome::Done)
+        };
+        Ok(Ok(Planned { table: table.clone(), key: asked.key, at, old, becomes, done }))
+    }
+
+    fn carry_out(
+        &mut self,
+        state: &mut dyn State,
+        index: Index,
+        planned: Planned,
+        digest: &mut Digest,
+    ) -> Done {
+        let Planned { table, key, at, old, becomes, mut done } = planned;
+        let id = table.definition.id;
+        let row = self.rows.item(id, &at);
+        let new = match &becomes {
+            Becomes::Same => return done,
+            Becomes::Nothing if old.is_none() => return done,
+            Becomes::Nothing => {
+                state.delete(&row);
+                state.put(&self.rows.deleted(id, &at), &index.get().to_be_bytes());
+                digest.number(DELETE);
+                digest.number(u64::from(id));
+                digest.bytes(&at);
+                None
+            }
+            Becomes::Item(item, bytes) => {
+                let mut value = Vec::with_capacity(10 + bytes.len());
+                varint(&mut value, index.get());
+                value.extend_from_slice(bytes);
+                state.put(&row, &value);
+                digest.number(PUT);
+                digest.number(u64::from(id));
+                digest.bytes(&at);
+                digest.bytes(bytes);
+                Some(item)
+            }
+        };
+        table.counted.changed(old.as_ref().map(Item::size), new.map(Item::size));
+        if !self.dirty.contains(&table.definition.name) {
+            self.dirty.insert(table.definition.name.clone());
+        }
+        for index in table.indexes.iter().filter(|index| index.covers(&at)) {
+            let units = self.reindex(state, &table, index, &key, old.as_ref(), new);
+            if units > 0 {
+                done.indexes.push((index.index.name.clone(), index.global, units));
+            }
+        }
+        done
+    }
+
+    /// Takes away an item that is there.
+    pub(super) fn remove(
+        &mut self,
+        state: &mut dyn State,
+        index: Index,
+        table: &Arc<Table>,
+        item: Item,
+        digest: &mut Digest,
+    ) -> StateResult<()> {
+        let key = table.schema.key_of_item(&item).map_err(|_| damaged("an item without its key, which"))?;
+        let (at, done) = (key_bytes(&key), Done::of(Outcome::Done));
+        let planned =
+            Planned { table: table.clone(), key, at, old: Some(item), becomes: Becomes::Nothing, done };
+        self.carry_out(state, index, planned, digest);
+        Ok(())
+    }
+
+    /// Brings an index up to date with an item that was changed; how many units of writing that takes.
+    pub(super) fn reindex(
+        &self,
+        state: &mut dyn State,
+        table: &Table,
+        index: &IndexTable,
+        key: &Key,
+        old: Option<&Item>,
+        new: Option<&Item>,
+    ) -> u64 {
+        let row = |item: &Item| {
+            let at = index_bytes(&index.schema.index_key(item)?, key);
+            let row = self.rows.index(table.definition.id, index.index.id, &at);
+            Some((row, index.projected(&table.schema, item)))
+        };
+        let (before, behind) = (old.and_then(row), new.and_then(row));
+        if before == behind {
+            return 0;
+        }
+        let size = |row: &Option<(Vec<u8>, Item)>| row.as_ref().map(|(_, item)| item.size());
+        index.counted.changed(size(&before), size(&behind));
+        let units =
+            |row: &Option<(Vec<u8>, Item)>| size(row).map_or(0, |size| (size as u64).div_ceil(1024).max(1));
+        let same_row = matches!((&before, &behind), (Some((a, _)), Some((b, _))) if a == b);
+        let cost =
+            if same_row { units(&before).max(units(&behind)) } else { units(&before) + units(&behind) };
+        if let Some((row, _)) = before.filter(|_| !same_row) {
+            state.delete(&row);
+        }
+        if let Some((row, item)) = behind {
+            state.put(&row, &item.encode());
+        }
+        cost
+    }
+
+    /// Whether a token's work is done.
+    fn known(&self, state: &dyn State, token: &Token, now: u64) -> Applied<bool> {
+        let Some(stored) = state.get(&self.rows.token(&token.token))? else { return Ok(Ok(false)) };
+        let (end, fingerprint) = decode_token(&stored)?;
+        if end <= now {
+            return Ok(Ok(false));
+        }
+        Ok(if fingerprint == token.fingerprint { Ok(true) } else { Err(Refusal::TokenMismatch) })
+    }
+
+    fn remember(
+        &self,
+        state: &mut dyn State,
+        token: &Token,
+        now: u64,
+        digest: &mut Digest,
+    ) -> StateResult<()> {
+        let row = self.rows.token(&token.token);
+        if let Some(stored) = state.get(&row)? {
+            state.delete(&self.rows.token_end(decode_token(&stored)?.0, &token.token));
+        }
+        let end = now.saturating_add(TOKEN_LASTS);
+        let mut value = Vec::new();
+        varint(&mut value, end);
+        value.extend_from_slice(&token.fingerprint);
+        state.put(&row, &value);
+        state.put(&self.rows.token_end(end, &token.token), b"");
+        digest.number(TOKEN);
+        digest.bytes(&token.token);
+        digest.number(end);
+        // Those whose time is over, oldest first.
+        let (from, to) = (self.rows.kind(row::TOKEN_END), self.rows.token_end(now, b""));
+        let scan = state.scan((Bound::Included(&from), Bound::Excluded(&to))).take(TOKENS_SWEPT);
+        let over: Vec<Bytes> = scan.map(|pair| self.rows.rest(&pair?.0)).collect::<StateResult<_>>()?;
+        for rest in over {
+            let Some((end, old)) = rest.split_first_chunk::<8>() else {
+                return Err(damaged("a token's end"));
+            };
+            state.delete(&self.rows.token_end(u64::from_be_bytes(*end), old));
+            state.delete(&self.rows.token(old));
+        }
+        Ok(())
+    }
+}
+
+/// An operation, decoded.
+struct Asked {
+    key: Key,
+    /// The key's attributes, or the item that is put.
+    given: Item,
+    condition: Option<Condition>,
+    update: Option<Update>,
+}
+
+impl Asked {
+    fn read(table: &Table, op: &Op) -> Result<Self, Outcome> {
+        let malformed = |_| invalid("the operation is malformed");
+        let condition =
+            op.condition.as_ref().map(|bytes| Condition::decode(bytes)).transpose().map_err(malformed)?;
+        let (bytes, put, update) = match &op.action {
+            Action::Put { item } => (item, true, None),
+            Action::Delete { key } | Action::Check { key } => (key, false, None),
+            Action::Update { key, update } => (key, false, Some(Update::decode(update).map_err(malformed)?)),
+        };
+        let given = Item::decode(bytes).map_err(malformed)?;
+        let key = if put { table.schema.key_of_item(&given) } else { table.schema.key_of(&given) };
+        let key = key.map_err(|error| invalid(error.message()))?;
+        if put {
+            check_indexes(table, &given)?;
+            if given.size() > ITEM_SIZE {
+                return Err(invalid("Item size has exceeded the maximum allowed size"));
+            }
+        }
+        if let Some(condition) = &condition {
+            let checked = table.schema.check_paths(condition.paths());
+            checked.map_err(|error| invalid(error.message()))?;
+        }
+        if let Some(update) = &update {
+            update.spares_key(&table.schema).map_err(|error| invalid(error.message()))?;
+        }
+        Ok(Self { key, given, condition, update })
+    }
+
+    /// What is there behind it, and what it answers.
+    fn becomes(
+        &self,
+        table: &Table,
+        op: &Op,
+        old: Option<&Item>,
+    ) -> Result<(Becomes, Option<Item>), Outcome> {
+        let before = if op.returns == Returns::AllOld { old.cloned() } else { None };
+        match &op.action {
+            Action::Check { .. } => Ok((Becomes::Same, None)),
+            Action::Delete { .. } => Ok((Becomes::Nothing, before)),
+            Action::Put { item } => Ok((Becomes::Item(self.given.clone(), item.clone()), before)),
+            Action::Update { .. } => {
+                let update = self.update.clone().unwrap_or_default();
+                let updated = update.apply(old, &self.given).map_err(|error| invalid(error.message()))?;
+                if let Some(item) = &updated.item {
+                    for index in &table.indexes {
+                        let checked = index.schema.check_index_updated(&index.index.name, item);
+                        checked.map_err(|error| invalid(error.message()))?;
+                    }
+                }
+                let answer = match op.returns {
+                    Returns::None => None,
+                    Returns::AllOld => before,
+                    Returns::AllNew => updated.item.clone(),
+                    Returns::UpdatedOld => Some(updated.old).filter(|item| !item.0.is_empty()),
+                    Returns::UpdatedNew => Some(updated.new).filter(|item| !item.0.is_empty()),
+                };
+                // What only takes away makes no item where there is none.
+                let becomes = updated.item.map_or(Becomes::Nothing, |item| {
+                    let bytes = item.encode().into();
+                    Becomes::Item(item, bytes)
+                });
+                Ok((becomes, answer))
+            }
+        }
+    }
+}
+
+fn check_indexes(table: &Table, item: &Item) -> Result<(), Outcome> {
+    for index in &table.indexes {
+        index.schema.check_index(&index.index.name, item).map_err(|error| invalid(error.message()))?;
+    }
+    Ok(())
+}
+
+fn invalid(text: &str) -> Outcome {
+    Outcome::Invalid(text.into())
+}
+
+/// A row of an item.
+pub(super) fn decode_stored(mut stored: Bytes) -> StateResult<Stored> {
+    let bad = || damaged("an item");
+    let mut input = Reader::new(stored.clone());
+    let version = input.varint().map_err(|_| bad())?;
+    stored.advance(stored.len() - input.remaining());
+    let item = Item::decode(&stored).map_err(|_| bad())?;
+    Ok(Stored { version, item })
+}
+
+fn decode_token(stored: &Bytes) -> StateResult<(u64, Bytes)> {
+    let mut input = Reader::new(stored.clone());
+    let end = input.varint().map_err(|_| layout::damaged("a token"))?;
+    Ok((end, stored.slice(stored.len() - input.remaining()..)))
+}
+
+/// What the digest calls the effects. The key-value machine, which shares the digest, has the numbers below these.
+const PUT: u64 = 100;
+const DELETE: u64 = 101;
+const TOKEN: u64 = 102;

@@ -1,0 +1,315 @@
+//! Applying commands: tables that come, change and go, and indexes that are filled.
+
+use super::Tables;
+use super::apply::{Applied, decode_stored};
+use super::catalog::Table;
+use super::layout::{behind, row};
+use crate::digest::Digest;
+use bytes::Bytes;
+use quorate_storage::state::{State, StateResult};
+use quorate_wire::table::{
+    Billing, Change, Definition, Index, IndexChange, IndexState, Refusal, Reply, Throughput,
+};
+use std::ops::Bound;
+
+/// So many tables there may be.
+const TABLES_MAX: usize = 2_500;
+/// So many global indexes a table may have.
+const GLOBALS_MAX: usize = 20;
+
+impl Tables {
+    pub(super) fn create(
+        &mut self,
+        state: &mut dyn State,
+        wanted: &Definition,
+        now: u64,
+        digest: &mut Digest,
+    ) -> Result<Reply, Refusal> {
+        if self.catalog.get(&wanted.name).is_some() {
+            return Err(Refusal::TableExists(wanted.name.clone()));
+        }
+        if self.catalog.len() >= TABLES_MAX {
+            let text =
+                format!("Subscriber limit exceeded: There is a limit of {TABLES_MAX} tables per subscriber");
+            return Err(Refusal::Limit(text));
+        }
+        let mut definition = wanted.clone();
+        let Some(next) = self.next_table.checked_add(1) else {
+            return Err(Refusal::Limit("Subscriber limit exceeded: no number for a table is left".into()));
+        };
+        definition.id = self.next_table;
+        definition.created = now;
+        definition.next_index = 1;
+        for index in definition.locals.iter_mut().chain(&mut definition.globals) {
+            index.id = definition.next_index;
+            index.state = IndexState::Active;
+            definition.next_index += 1;
+        }
+        let Some(table) = Table::new(definition) else {
+            return Err(Refusal::Validation(
+                "Invalid KeySchema: Some index key attribute have no definition".into(),
+            ));
+        };
+        self.next_table = next;
+        self.put_meta(state);
+        digest.number(CREATE);
+        digest.bytes(&table.definition.encode());
+        let reply = answer(&table);
+        self.put_table(state, table);
+        Ok(reply)
+    }
+
+    pub(super) fn drop_table(
+        &mut self,
+        state: &mut dyn State,
+        name: &str,
+        digest: &mut Digest,
+    ) -> Result<Reply, Refusal> {
+        let Some(table) = self.catalog.get(name) else {
+            return Err(Refusal::TableNotFound(name.into()));
+        };
+        if table.definition.protected {
+            let text = "Resource cannot be deleted as it is currently protected against deletion. Disable deletion \
+                        protection first.";
+            return Err(Refusal::Validation(text.into()));
+        }
+        let reply = answer(table);
+        let id = table.definition.id;
+        self.catalog.remove(name);
+        self.dirty.remove(name);
+        self.resize(id, 0);
+        state.delete(&self.rows.definition(name));
+        self.discard(state, id.to_be_bytes().to_vec());
+        digest.number(DROP);
+        digest.number(u64::from(id));
+        Ok(reply)
+    }
+
+    /// What a table or an index had is to be swept away.
+    fn discard(&mut self, state: &mut dyn State, what: Vec<u8>) {
+        let mut key = self.rows.kind(row::GARBAGE);
+        key.extend_from_slice(&what);
+        state.put(&key, b"");
+        self.garbage.push(what.into());
+    }
+
+    pub(super) fn change(
+        &mut self,
+        state: &mut dyn State,
+        name: &str,
+        change: &Change,
+        digest: &mut Digest,
+    ) -> Result<Reply, Refusal> {
+        let Some(table) = self.catalog.get(name) else {
+            return Err(Refusal::TableNotFound(name.into()));
+        };
+        let mut definition = table.definition.clone();
+        let mut dropped = Vec::new();
+        let changed = match change {
+            Change::Settings { .. } => settings(&mut definition, change, &mut dropped),
+            Change::Tag(tags) => set_tags(&mut definition, tags),
+            Change::Untag(keys) => {
+                definition.tags.retain(|(key, _)| !keys.contains(key));
+                Ok(())
+            }
+            Change::Expiry { attribute, on } => set_expiry(&mut definition, attribute, *on),
+        };
+        changed?;
+        let Some(table) = table.changed(definition) else {
+            return Err(Refusal::Validation(
+                "One or more parameter values were invalid: Some index key attributes are not defined in \
+                 AttributeDefinitions"
+                    .into(),
+            ));
+        };
+        for index in dropped {
+            let what = [table.definition.id.to_be_bytes(), index.to_be_bytes()].concat();
+            self.discard(state, what);
+        }
+        digest.number(CHANGE);
+        digest.bytes(&table.definition.encode());
+        let reply = answer(&table);
+        self.put_table(state, table);
+        Ok(reply)
+    }
+
+    pub(super) fn fill(
+        &mut self,
+        state: &mut dyn State,
+        table: u32,
+        index: u32,
+        items: u32,
+        digest: &mut Digest,
+    ) -> Applied<Reply> {
+        // Whoever asks may be late: then there is nothing to fill.
+        let Some(table) = self.catalog.tables().find(|t| t.definition.id == table).cloned() else {
+            return Ok(Ok(Reply::Filled));
+        };
+        let Some(at) = table.indexes.iter().find(|i| i.global && i.index.id == index) else {
+            return Ok(Ok(Reply::Filled));
+        };
+        let IndexState::Filling(upto) = &at.index.state else { return Ok(Ok(Reply::Filled)) };
+        let (from, to) =
+            (self.rows.item(table.definition.id, upto), self.rows.item(table.definition.id, b""));
+        let to = behind(to);
+        let from = if upto.is_empty() { Bound::Included(&from[..]) } else { Bound::Excluded(&from[..]) };
+        let scan = state.scan((from, Bound::Excluded(&to))).take(items as usize);
+        let found: Vec<(Bytes, Bytes)> = scan.collect::<StateResult<_>>()?;
+        for (_, stored) in &found {
+            let item = decode_stored(stored.clone())?.item;
+            if let Ok(key) = table.schema.key_of_item(&item) {
+                self.reindex(state, &table, at, &key, None, Some(&item));
+            }
+        }
+        let last = match found.last() {
+            Some((key, _)) if found.len() == items as usize => Some(self.rows.rest(key)?.slice(4..)),
+            _ => None,
+        };
+        let mut definition = table.definition.clone();
+        for index in definition.globals.iter_mut().filter(|i| i.id == index) {
+            index.state = last.clone().map_or(IndexState::Active, IndexState::Filling);
+        }
+        if let Some(table) = table.changed(definition) {
+            self.put_table(state, table);
+        }
+        digest.number(FILL);
+        digest.number(u64::from(index));
+        digest.bytes(&last.unwrap_or_default());
+        Ok(Ok(Reply::Filled))
+    }
+}
+
+fn answer(table: &Table) -> Reply {
+    Reply::Table(Box::new(table.definition.clone()), table.figures())
+}
+
+fn settings(definition: &mut Definition, change: &Change, dropped: &mut Vec<u32>) -> Result<(), Refusal> {
+    let Change::Settings { billing, throughput, protected, stream, class, indexes, attributes } = change
+    else {
+        return Ok(());
+    };
+    let before = (definition.billing, definition.throughput);
+    if let Some(billing) = *billing {
+        definition.billing = billing;
+        if billing == Billing::OnDemand {
+            definition.throughput = Throughput::default();
+            definition.globals.iter_mut().for_each(|index| index.throughput = Throughput::default());
+        }
+    }
+    if let Some(throughput) = *throughput {
+        if definition.billing == Billing::OnDemand {
+            return Err(invalid(
+                "One or more parameter values were invalid: Neither ReadCapacityUnits nor WriteCapacityUnits can be \
+                 specified when BillingMode is PAY_PER_REQUEST",
+            ));
+        }
+        if before == (Billing::Provisioned, throughput) && indexes.is_empty() {
+            return Err(Refusal::Validation(format!(
+                "The provisioned throughput for the table will not change. The requested value equals the current value. \
+                 Current ReadCapacityUnits provisioned for the table: {}. Requested ReadCapacityUnits: {0}. Current \
+                 WriteCapacityUnits provisioned for the table: {}. Requested WriteCapacityUnits: {1}. Refer to the Amazon \
+                 DynamoDB Developer Guide for current limits and how to request higher limits.",
+                throughput.read, throughput.write
+            )));
+        }
+        definition.throughput = throughput;
+    }
+    definition.protected = protected.unwrap_or(definition.protected);
+    definition.stream = stream.unwrap_or(definition.stream);
+    definition.class = class.clone().or(definition.class.take());
+    for (name, scalar) in attributes {
+        match definition.scalar(name) {
+            None => definition.attributes.push((name.clone(), *scalar)),
+            Some(known) if known == *scalar => {}
+            Some(_) => {
+                return Err(Refusal::Validation(format!(
+                    "One or more parameter values were invalid: the type of attribute {name} cannot be changed"
+                )));
+            }
+        }
+    }
+    for change in indexes {
+        index_change(definition, change, dropped)?;
+    }
+    // An attribute that no key names any more is not defined any more.
+    let used = |name: &String| {
+        let indexes = definition.locals.iter().chain(&definition.globals);
+        definition.keys.all().chain(indexes.flat_map(|index| index.keys.all())).any(|key| key == name)
+    };
+    let attributes = definition.attributes.iter().filter(|(name, _)| used(name)).cloned().collect();
+    definition.attributes = attributes;
+    Ok(())
+}
+
+fn index_change(
+    definition: &mut Definition,
+    change: &IndexChange,
+    dropped: &mut Vec<u32>,
+) -> Result<(), Refusal> {
+    let place = |definition: &Definition, name: &str| definition.globals.iter().position(|i| i.name == name);
+    let busy = definition.globals.iter().any(|index| index.state != IndexState::Active);
+    match change {
+        IndexChange::Create(index) => {
+            if definition.index(&index.name).is_some() {
+                return Err(invalid("Attempting to create an index which already exists"));
+            }
+            if definition.globals.len() >= GLOBALS_MAX {
+                let text = format!(
+                    "Subscriber limit exceeded: Number of indexes exceeds per-table limit of {GLOBALS_MAX}"
+                );
+                return Err(Refusal::Limit(text));
+            }
+            if busy {
+                let text = "Subscriber limit exceeded: Only 1 online index can be created or deleted simultaneously per table";
+                return Err(Refusal::Limit(text.into()));
+            }
+            let id = definition.next_index;
+            definition.next_index = id.saturating_add(1);
+            definition.globals.push(Index { id, state: IndexState::Filling(Bytes::new()), ..index.clone() });
+        }
+        IndexChange::Update(name, throughput) => match place(definition, name) {
+            Some(at) => definition.globals[at].throughput = *throughput,
+            None => return Err(Refusal::NotFound),
+        },
+        IndexChange::Delete(name) => match place(definition, name) {
+            Some(at) => dropped.push(definition.globals.remove(at).id),
+            None => return Err(Refusal::NotFound),
+        },
+    }
+    Ok(())
+}
+
+fn set_tags(definition: &mut Definition, tags: &[(String, String)]) -> Result<(), Refusal> {
+    for (key, value) in tags {
+        match definition.tags.iter_mut().find(|(known, _)| known == key) {
+            Some((_, old)) => old.clone_from(value),
+            None => definition.tags.push((key.clone(), value.clone())),
+        }
+    }
+    if definition.tags.len() > 50 { Err(invalid("Too many tags: a table has 50 at most")) } else { Ok(()) }
+}
+
+fn set_expiry(definition: &mut Definition, attribute: &str, on: bool) -> Result<(), Refusal> {
+    match (on, &definition.expires) {
+        (true, None) => definition.expires = Some(attribute.into()),
+        (true, Some(_)) => return Err(invalid("TimeToLive is already enabled")),
+        (false, None) => return Err(invalid("TimeToLive is already disabled")),
+        (false, Some(known)) if known != attribute => {
+            return Err(invalid(
+                "TimeToLive is active on a different AttributeName: current AttributeName is another",
+            ));
+        }
+        (false, Some(_)) => definition.expires = None,
+    }
+    Ok(())
+}
+
+fn invalid(text: &str) -> Refusal {
+    Refusal::Validation(text.into())
+}
+
+/// What the digest calls the effects, beside those of items.
+const CREATE: u64 = 110;
+const DROP: u64 = 111;
+const CHANGE: u64 = 112;
+const FILL: u64 = 113;

@@ -1,0 +1,206 @@
+//! The machine of tables: DynamoDB's data model, as a pure function of log and state.
+//!
+//! A table has items, each found by its key; an operation reads an item, holds its condition against it, and puts another in
+//! its place or takes it away. Operations that stand in one entry are done together: an atomic one whose conditions do not
+//! all hold does nothing. All that decides comes from the entry and the state: the time too, which is the entry's.
+//!
+//! The machine does not own the store: it is handed one for each call, and the prefix under which all that is its own
+//! lies, so that it can be the machine of any shard. For now it runs beside the key-value machine in shard 1, under a
+//! letter of that machine's keys, and snapshots, checkpoints and digests carry it along.
+//!
+//! # Layout
+//!
+//! Under the prefix, by a letter:
+//!
+//! | row | key behind it | value |
+//! | --- | --- | --- |
+//! | `D` definition | name | [`Definition`] |
+//! | `F` figures | table | items and bytes, of the table and of each index |
+//! | `G` garbage | table, perhaps index | nothing: its rows are swept away |
+//! | `I` item | table, slot, partition key, sort key | index of the last write, item |
+//! | `M` meta | nothing | the shard's epoch, the next table's number |
+//! | `Q` token's end | time, token | nothing |
+//! | `R` token | token | its end, fingerprint |
+//! | `W` deleted | table, class of keys | index of the last deletion in that class |
+//! | `X` index | table, index, slot, keys of the index, key of the item | what the index holds of the item |
+//!
+//! A *slot* is 32 bits of a hash of the partition key: a table is hash-partitioned from its first byte on, and sorted within
+//! a partition. Parallel scans divide the slots, as shards will.
+//!
+//! # Versions
+//!
+//! Every item has a version, the index of the entry that wrote it last; one that is not there has the index of the last
+//! deletion among the keys of its class. So what was absent, then present, then absent again never has the same version.
+//!
+//! # Indexes
+//!
+//! Local indexes change in the entry of their item, and so do global ones while a table lies in one shard: a reader of a
+//! global index sees at least what DynamoDB's would, and never an older state than the table's. With many shards a global
+//! index has shards of its own and is fed in order from the logs of the table's, behind them; no client may rely on more
+//! than that, and `ConsistentRead` on a global index is refused from the first day. One that is added to a table is filled
+//! by [`What::Fill`] entries, a bounded number of items each, and is kept up to date meanwhile as far as it is filled.
+//!
+//! # Idempotency
+//!
+//! A token's row is written with the effects that it stands for and says for ten minutes of the entries' time that they are
+//! there. A request that was refused leaves none: it is evaluated anew. Each entry with a token takes a few rows away whose
+//! time is over.
+//!
+//! # Expiry
+//!
+//! An item whose time is over is there until an entry takes it away ([`What::Expire`]). Whoever leads looks for such items and
+//! names them; the machine holds each against the entry's time once more, so that one that was written again stays.
+//!
+//! # Left out
+//!
+//! Change feeds, tables of several shards.
+
+mod apply;
+mod catalog;
+mod change;
+mod expire;
+mod layout;
+mod page;
+mod read;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+pub use expire::{Overdue, Place};
+pub use read::{Described, Get, Got, KeysAsked, Page, Paged, Read, ReadReply};
+
+use crate::kv::source::Source;
+use bytes::Bytes;
+use catalog::{Catalog, Table};
+use layout::{Rows, damaged, row, varint};
+use quorate_storage::state::{State, StateResult};
+use quorate_wire::codec::Reader;
+use quorate_wire::table::Definition;
+#[cfg(doc)]
+use quorate_wire::table::What;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// The machine. There is one writer, which hands in the store that it owns.
+///
+/// Invariants: `catalog` agrees with the rows `D` and, for tables that are not in `dirty`, `F`; no table in it has a row `G`;
+/// `next_table` is above the number of every table that ever was.
+pub struct Tables {
+    rows: Rows,
+    epoch: u64,
+    next_table: u32,
+    catalog: Catalog,
+    /// Tables whose figures are not written yet.
+    dirty: BTreeSet<String>,
+    /// Bytes of each table with its indexes, by its number, as of the last writing of its figures; and of all.
+    sizes: BTreeMap<u32, u64>,
+    bytes: u64,
+    /// What is to be swept away.
+    garbage: Vec<Bytes>,
+}
+
+/// What is readable of the tables at one moment, beside the store's view.
+#[derive(Clone)]
+pub struct TablesView {
+    rows: Rows,
+    catalog: Catalog,
+    bytes: u64,
+}
+
+impl Tables {
+    /// The machine as the store below `prefix` has it, or an empty one.
+    pub(crate) fn open(prefix: &[u8], source: &dyn Source) -> StateResult<Self> {
+        let rows = Rows::new(Bytes::copy_from_slice(prefix));
+        let mut tables = Self {
+            rows,
+            epoch: quorate_wire::table::EPOCH,
+            next_table: 1,
+            catalog: Catalog::default(),
+            dirty: BTreeSet::new(),
+            sizes: BTreeMap::new(),
+            bytes: 0,
+            garbage: Vec::new(),
+        };
+        if let Some(stored) = source.get(&tables.rows.kind(row::META))? {
+            let mut input = Reader::new(stored);
+            let mut read = || -> quorate_wire::codec::Read<(u64, u64)> {
+                let numbers = (input.varint()?, input.varint()?);
+                input.end()?;
+                Ok(numbers)
+            };
+            let (epoch, next) = read().map_err(|_| damaged("the record of epoch and numbers"))?;
+            tables.epoch = epoch;
+            tables.next_table = u32::try_from(next).map_err(|_| damaged("the next table's number"))?;
+        }
+        tables.load_tables(source)?;
+        tables.garbage = tables.load_garbage(source)?;
+        Ok(tables)
+    }
+
+    fn load_tables(&mut self, source: &dyn Source) -> StateResult<()> {
+        let (from, to) = (self.rows.kind(row::DEFINITION), self.rows.kind(row::DEFINITION + 1));
+        for pair in source.scan((Bound::Included(&from), Bound::Excluded(&to))) {
+            let (_, stored) = pair?;
+            let definition = Definition::decode(stored).map_err(|_| damaged("a table's definition"))?;
+            let figures = source.get(&self.rows.numbered(row::FIGURES, definition.id, b""))?;
+            let table = Table::load(definition, figures)?;
+            self.resize(table.definition.id, table.stored_bytes());
+            self.catalog.insert(Arc::new(table));
+        }
+        Ok(())
+    }
+
+    fn load_garbage(&self, source: &dyn Source) -> StateResult<Vec<Bytes>> {
+        let (from, to) = (self.rows.kind(row::GARBAGE), self.rows.kind(row::GARBAGE + 1));
+        let scan = source.scan((Bound::Included(&from), Bound::Excluded(&to)));
+        scan.map(|pair| self.rows.rest(&pair?.0)).collect()
+    }
+
+    /// What is readable now, together with a view of the store.
+    pub(crate) fn view(&self) -> TablesView {
+        TablesView { rows: self.rows.clone(), catalog: self.catalog.clone(), bytes: self.bytes }
+    }
+
+    /// Writes what is counted in memory alone. To be called behind each batch of entries and before a cut.
+    pub(crate) fn settle(&mut self, state: &mut dyn State) {
+        for name in std::mem::take(&mut self.dirty) {
+            if let Some(table) = self.catalog.get(&name).cloned() {
+                self.resize(table.definition.id, table.stored_bytes());
+                let key = self.rows.numbered(row::FIGURES, table.definition.id, b"");
+                state.put(&key, &table.encode_figures());
+            }
+        }
+    }
+
+    fn resize(&mut self, table: u32, bytes: u64) {
+        let before = if bytes == 0 { self.sizes.remove(&table) } else { self.sizes.insert(table, bytes) };
+        self.bytes = (self.bytes + bytes).saturating_sub(before.unwrap_or(0));
+    }
+
+    fn put_meta(&self, state: &mut dyn State) {
+        let mut value = Vec::new();
+        varint(&mut value, self.epoch);
+        varint(&mut value, u64::from(self.next_table));
+        state.put(&self.rows.kind(row::META), &value);
+    }
+
+    /// Puts a table in force, in the store and here.
+    fn put_table(&mut self, state: &mut dyn State, table: Table) {
+        state.put(&self.rows.definition(&table.definition.name), &table.definition.encode());
+        self.dirty.insert(table.definition.name.clone());
+        self.catalog.insert(Arc::new(table));
+    }
+}
+
+impl TablesView {
+    /// Bytes of all tables with their indexes, about.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The first index that is being filled: its table's number, its own, and how far it is.
+    pub fn filling(&self) -> Option<(u32, u32, Bytes)> {
+        self.catalog.filling()
+    }
+}

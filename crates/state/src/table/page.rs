@@ -1,0 +1,281 @@
+//! Pages: queries over one partition and scans over all of them, of a table or of an index.
+//!
+//! A page ends behind so many items, or behind 1 MB of them, counted before the filter; then it says with which keys the
+//! next one begins. Items lie in the order of slot, partition key and sort key, so a scan's order is no order of the keys
+//! and a segment of a scan is a range of slots.
+
+use super::TablesView;
+use super::apply::decode_stored;
+use super::catalog::{IndexTable, Table, index_bytes, key_bytes, slot_of};
+use super::layout::{behind, damaged};
+use super::read::{KeysAsked, Page, Paged, invalid};
+use crate::kv::ReadError;
+use crate::kv::source::Source;
+use bytes::Bytes;
+use quorate_item::codec::Codec;
+use quorate_item::{Item, KeyCondition, KeySchema};
+use quorate_wire::table::{IndexState, Projected};
+use std::ops::Bound;
+
+/// A page ends behind so many bytes of items.
+const PAGE_BYTES: usize = 1 << 20;
+
+/// What a page is of.
+struct Rows<'t> {
+    table: &'t Table,
+    index: Option<&'t IndexTable>,
+    /// What all its rows begin with.
+    prefix: Vec<u8>,
+}
+
+impl TablesView {
+    pub(super) fn page(&self, page: &Page, source: &dyn Source) -> Result<Paged, ReadError> {
+        let table = self.table(&page.table)?;
+        let rows = self.rows_of(table, page)?;
+        let schema = rows.schema();
+        let condition = match &page.keys {
+            KeysAsked::All(_) => None,
+            KeysAsked::Condition(condition) => {
+                Some(schema.condition(condition).map_err(|error| invalid(error.message()))?)
+            }
+            KeysAsked::Resolved(condition) => Some(condition.clone()),
+        };
+        if let (Some(filter), Some(_)) = (&page.filter, &condition) {
+            let checked = match page.keys {
+                KeysAsked::Resolved(_) => schema.check_query_filter(filter),
+                _ => schema.check_filter(filter),
+            };
+            checked.map_err(|error| invalid(error.message()))?;
+        }
+        rows.check_projection(page)?;
+        let (mut from, mut to) = rows.range(page, condition.as_ref());
+        if let Some(start) = &page.start {
+            let at = rows.start_at(start, condition.is_some())?;
+            let inside = |at: &[u8]| above(&from, at) && below(&to, at);
+            if !inside(&at) {
+                return Err(invalid(match condition {
+                    Some(_) => {
+                        "The provided starting key is outside query boundaries based on provided conditions"
+                    }
+                    None => {
+                        "The provided starting key is invalid: Invalid ExclusiveStartKey. Please use \
+                             ExclusiveStartKey with correct Segment. TotalSegments"
+                    }
+                }));
+            }
+            if page.backward {
+                to = Bound::Excluded(at);
+            } else {
+                from = Bound::Excluded(at);
+            }
+        }
+        self.walk(page, &rows, (from, to), source)
+    }
+
+    fn rows_of<'t>(&self, table: &'t Table, page: &Page) -> Result<Rows<'t>, ReadError> {
+        let id = table.definition.id;
+        let Some(name) = &page.index else {
+            return Ok(Rows { table, index: None, prefix: self.rows.item(id, b"") });
+        };
+        let missing = || invalid(format!("The table does not have the specified index: {name}"));
+        let index = table.index(name).ok_or_else(missing)?;
+        if index.global && page.consistent {
+            return Err(invalid("Consistent reads are not supported on global secondary indexes"));
+        }
+        if index.index.state != IndexState::Active {
+            return Err(invalid(format!("Cannot read from backfilling global secondary index: {name}")));
+        }
+        if index.global && page.whole && index.index.projected != Projected::All {
+            return Err(invalid(format!(
+                "One or more parameter values were invalid: Select type ALL_ATTRIBUTES is not supported for global \
+                 secondary index {name} because its projection type is not ALL"
+            )));
+        }
+        Ok(Rows { table, index: Some(index), prefix: self.rows.index(id, index.index.id, b"") })
+    }
+
+    fn walk(
+        &self,
+        page: &Page,
+        rows: &Rows<'_>,
+        (from, to): (Bound<Vec<u8>>, Bound<Vec<u8>>),
+        source: &dyn Source,
+    ) -> Result<Paged, ReadError> {
+        let mut paged = Paged { local: rows.index.is_some_and(|index| !index.global), ..Paged::default() };
+        let range = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
+        if is_empty(range) {
+            return Ok(paged);
+        }
+        let scan = if page.backward { source.scan_back(range) } else { source.scan(range) };
+        let most = page.limit.unwrap_or(usize::MAX);
+        for pair in scan {
+            let mut item = rows.item(pair?.1)?;
+            paged.scanned += 1;
+            paged.bytes += item.size();
+            let ends = paged.scanned >= most || paged.bytes >= PAGE_BYTES;
+            let last = ends.then(|| rows.keys_of(&item));
+            if rows.must_fetch(page) {
+                item = self.fetch(rows.table, &item, source)?;
+                paged.fetched += item.size();
+            }
+            if page.filter.as_ref().is_none_or(|filter| filter.holds(Some(&item))) {
+                paged.count += 1;
+                if !page.count {
+                    paged.items.push(match &page.projection {
+                        Some(projection) => projection.of(&item),
+                        None => item,
+                    });
+                }
+            }
+            if ends {
+                paged.last = last;
+                break;
+            }
+        }
+        Ok(paged)
+    }
+
+    /// The whole item that an index row belongs to.
+    fn fetch(&self, table: &Table, row: &Item, source: &dyn Source) -> Result<Item, ReadError> {
+        let key = table.schema.key_of_item(row).map_err(|_| damaged("a row of an index"))?;
+        let stored = source.get(&self.rows.item(table.definition.id, &key_bytes(&key)))?;
+        let stored = stored.ok_or_else(|| damaged("a row of an index without its item, which"))?;
+        Ok(decode_stored(stored)?.item)
+    }
+}
+
+impl Rows<'_> {
+    /// The keys by which the rows are found.
+    fn schema(&self) -> &KeySchema {
+        self.index.map_or(&self.table.schema, |index| &index.schema)
+    }
+
+    fn item(&self, stored: Bytes) -> Result<Item, ReadError> {
+        match self.index {
+            None => Ok(decode_stored(stored)?.item),
+            Some(_) => Ok(Item::decode(&stored).map_err(|_| damaged("a row of an index"))?),
+        }
+    }
+
+    /// The keys that name a row to a client.
+    fn keys_of(&self, item: &Item) -> Item {
+        let mut keys = self.table.schema.only_key(item);
+        if let Some(index) = self.index {
+            keys.0.extend(index.schema.only_key(item).0);
+        }
+        keys
+    }
+
+    /// The range of rows that a page is of, in the store.
+    fn range(&self, page: &Page, condition: Option<&KeyCondition>) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+        let Some(KeyCondition { partition, sort }) = condition else {
+            let segment = if let KeysAsked::All(segment) = page.keys { segment } else { None };
+            return self.segment(segment);
+        };
+        let mut start = self.prefix.clone();
+        start.extend_from_slice(&slot_of(partition));
+        start.extend_from_slice(partition);
+        let with = |sort: &[u8]| [&start[..], sort].concat();
+        // Behind an index's keys the item's key follows: a sort key stands for all rows that begin with it.
+        let from = match &sort.0 {
+            Bound::Unbounded => Bound::Included(start.clone()),
+            Bound::Included(sort) => Bound::Included(with(sort)),
+            Bound::Excluded(sort) => Bound::Included(behind(with(sort))),
+        };
+        let to = match &sort.1 {
+            Bound::Unbounded => Bound::Excluded(behind(start.clone())),
+            Bound::Included(sort) => Bound::Excluded(behind(with(sort))),
+            Bound::Excluded(sort) => Bound::Excluded(with(sort)),
+        };
+        (from, to)
+    }
+
+    /// The slots of a segment of a parallel scan.
+    fn segment(&self, segment: Option<(u32, u32)>) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+        let slot = |at: u64| {
+            let mut key = self.prefix.clone();
+            match u32::try_from(at) {
+                Ok(at) => key.extend_from_slice(&at.to_be_bytes()),
+                // Behind the last slot.
+                Err(_) => key = behind(key),
+            }
+            key
+        };
+        let (segment, of) =
+            segment.map_or((0, 1), |(segment, of)| (u64::from(segment), u64::from(of).max(1)));
+        let edge = |n: u64| (n << 32) / of;
+        (Bound::Included(slot(edge(segment))), Bound::Excluded(slot(edge(segment + 1))))
+    }
+
+    /// Where the row with these keys lies.
+    fn start_at(&self, start: &Item, query: bool) -> Result<Vec<u8>, ReadError> {
+        let bad = || {
+            invalid(if query {
+                "The provided starting key is invalid"
+            } else {
+                "The provided starting key is invalid: The provided key element does not match the schema"
+            })
+        };
+        let key = self.table.schema.key_of(&self.table.schema.only_key(start)).map_err(|_| bad())?;
+        // Nothing but keys.
+        if self.keys_of(start) != *start {
+            return Err(bad());
+        }
+        let at = match self.index {
+            None => key_bytes(&key),
+            Some(index) => index_bytes(&index.schema.index_key(start).ok_or_else(bad)?, &key),
+        };
+        Ok([&self.prefix[..], &at].concat())
+    }
+
+    /// The page wants attributes that a local index does not hold.
+    fn must_fetch(&self, page: &Page) -> bool {
+        let Some(index) = self.index.filter(|index| !index.global) else { return false };
+        let lacks = |name: &str| !index.holds(&self.table.schema, name);
+        let projection = page.projection.as_ref();
+        let whole = page.whole && index.index.projected != Projected::All;
+        whole || projection.is_some_and(|projection| projection.attributes().any(lacks))
+    }
+
+    fn check_projection(&self, page: &Page) -> Result<(), ReadError> {
+        let (Some(index), Some(projection)) = (self.index.filter(|index| index.global), &page.projection)
+        else {
+            return Ok(());
+        };
+        let lacks: Vec<&str> =
+            projection.attributes().filter(|name| !index.holds(&self.table.schema, name)).collect();
+        if lacks.is_empty() {
+            return Ok(());
+        }
+        Err(invalid(format!(
+            "One or more parameter values were invalid: Global secondary index {} does not project [{}]",
+            index.index.name,
+            lacks.join(", ")
+        )))
+    }
+}
+
+fn above(from: &Bound<Vec<u8>>, at: &[u8]) -> bool {
+    match from {
+        Bound::Included(from) | Bound::Excluded(from) => at >= &from[..],
+        Bound::Unbounded => true,
+    }
+}
+
+fn below(to: &Bound<Vec<u8>>, at: &[u8]) -> bool {
+    match to {
+        Bound::Included(to) => at <= &to[..],
+        Bound::Excluded(to) => at < &to[..],
+        Bound::Unbounded => true,
+    }
+}
+
+/// Nothing lies in it: a store may not be asked for a range whose ends cross.
+fn is_empty((from, to): (Bound<&[u8]>, Bound<&[u8]>)) -> bool {
+    match (from, to) {
+        (Bound::Included(from), Bound::Included(to)) => from > to,
+        (Bound::Included(from) | Bound::Excluded(from), Bound::Excluded(to))
+        | (Bound::Excluded(from), Bound::Included(to)) => from >= to,
+        _ => false,
+    }
+}

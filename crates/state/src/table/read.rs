@@ -1,0 +1,278 @@
+//! Reads: tables as they are described, items by their keys, and pages of items ([`super::page`]).
+
+use super::TablesView;
+use super::apply::decode_stored;
+use super::catalog::{Table, key_bytes};
+use super::expire::{Overdue, Place};
+use super::layout::{behind, row};
+use crate::kv::source::{Limited, Source, Viewed};
+use crate::kv::{KvView, ReadError};
+use quorate_item::{Condition, Item, KeyCondition, KeySchema, Projection};
+use quorate_storage::state::StateResult;
+use quorate_wire::kv::Refused;
+use quorate_wire::table::{Definition, Figures, Refusal};
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// What is asked of tables.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Read {
+    /// A table.
+    Describe(String),
+    /// The names of tables behind one, so many at most.
+    List {
+        /// Behind this name.
+        after: Option<String>,
+        /// How many.
+        limit: usize,
+    },
+    /// Items by their keys, all at one moment.
+    Get(Vec<Get>),
+    /// A page of a query or a scan.
+    Page(Box<Page>),
+    /// Items whose time is over.
+    Overdue {
+        /// Behind this place; from the beginning unless set.
+        after: Option<Place>,
+        /// The time, in milliseconds since 1970.
+        now: u64,
+        /// How many items are looked at.
+        items: usize,
+    },
+}
+
+/// One item by its key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Get {
+    /// The table.
+    pub table: String,
+    /// Its key's attributes.
+    pub key: Item,
+    /// What of it is answered; all of it unless set.
+    pub projection: Option<Projection>,
+}
+
+/// Which keys a page is of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum KeysAsked {
+    /// All: a scan, or the segment of one: which, of how many.
+    All(Option<(u32, u32)>),
+    /// Those of a parsed key condition.
+    Condition(Condition),
+    /// Those of older parameters, which were read with the schema at hand.
+    Resolved(KeyCondition),
+}
+
+/// A page of a query or a scan.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Page {
+    /// The table.
+    pub table: String,
+    /// An index of it, in the place of the table.
+    pub index: Option<String>,
+    /// Which keys.
+    pub keys: KeysAsked,
+    /// What is answered of those.
+    pub filter: Option<Condition>,
+    /// What of each item is answered; all that there is unless set.
+    pub projection: Option<Projection>,
+    /// Whole items are wanted, also where an index does not hold them.
+    pub whole: bool,
+    /// Only how many.
+    pub count: bool,
+    /// So many are looked at, at most.
+    pub limit: Option<usize>,
+    /// From behind the item with these keys.
+    pub start: Option<Item>,
+    /// From the last key to the first.
+    pub backward: bool,
+    /// It was asked for as a read of the newest state, which a global index does not promise.
+    pub consistent: bool,
+}
+
+/// The answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ReadReply {
+    /// To `Describe`.
+    Table(Box<Described>),
+    /// To `List`: the names, and whether there are more.
+    Names(Vec<String>, bool),
+    /// To `Get`, one for each.
+    Items(Vec<Got>),
+    /// To `Page`.
+    Page(Paged),
+    /// To `Overdue`.
+    Overdue(Overdue),
+}
+
+/// A table.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Described {
+    /// What it is.
+    pub definition: Definition,
+    /// How much is in it.
+    pub figures: Figures,
+    /// Its keys.
+    pub schema: KeySchema,
+    /// Its indexes' keys, by name.
+    pub indexes: Vec<(String, KeySchema)>,
+}
+
+/// An item, or that there is none.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Got {
+    /// What was asked for of it.
+    pub item: Option<Item>,
+    /// Its size.
+    pub bytes: usize,
+    /// The index of its last write; of one that is not there, that of the last deletion among the keys of its class.
+    pub version: u64,
+}
+
+/// A page.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Paged {
+    /// What was asked for of the items; empty if only how many.
+    pub items: Vec<Item>,
+    /// How many passed the filter.
+    pub count: usize,
+    /// How many were looked at.
+    pub scanned: usize,
+    /// The keys of the last that was looked at, if the page ended before the keys did.
+    pub last: Option<Item>,
+    /// The size of what was looked at.
+    pub bytes: usize,
+    /// The size of what was fetched from the table for an index that does not hold it.
+    pub fetched: usize,
+    /// The index is a local one.
+    pub local: bool,
+}
+
+impl KvView {
+    /// The tables.
+    pub fn tables(&self) -> &TablesView {
+        &self.tables
+    }
+
+    /// Goes on with a checksum over all that tables hold, unless `go_on` ends it.
+    pub(crate) fn tables_hash_while(
+        &self,
+        mut crc: u32,
+        go_on: &dyn Fn(usize) -> bool,
+    ) -> StateResult<Option<u32>> {
+        let source = Viewed(self.store());
+        let limited = Limited::new(&source, go_on);
+        for prefix in self.tables.replicated() {
+            let to = behind(prefix.clone());
+            for pair in limited.scan((Bound::Included(&prefix), Bound::Excluded(&to))) {
+                let (key, value) = match pair {
+                    Err(_) if limited.ended() => return Ok(None),
+                    pair => pair?,
+                };
+                for part in [&self.tables.rows.rest(&key)?, &value] {
+                    crc = crc32c::crc32c_append(crc, &(part.len() as u64).to_le_bytes());
+                    crc = crc32c::crc32c_append(crc, part);
+                }
+            }
+        }
+        Ok(Some(crc))
+    }
+
+    /// Answers a read of tables, unless `go_on` ends it as it may end [`KvView::range_while`].
+    pub fn tables_while(
+        &self,
+        read: &Read,
+        go_on: &dyn Fn(usize) -> bool,
+    ) -> Result<Option<ReadReply>, ReadError> {
+        let source = Viewed(self.store());
+        let limited = Limited::new(&source, go_on);
+        let result = self.tables.read(read, &limited);
+        if limited.ended() { Ok(None) } else { result.map(Some) }
+    }
+}
+
+impl TablesView {
+    /// Where rows lie that all replicas have alike: not figures, which are counted, nor what is to be swept away.
+    fn replicated(&self) -> Vec<Vec<u8>> {
+        let kinds = [row::DEFINITION, row::META, row::TOKEN_END, row::TOKEN].map(|kind| self.rows.kind(kind));
+        let mut prefixes = Vec::from(kinds);
+        for table in self.catalog.tables() {
+            let id = table.definition.id;
+            prefixes.extend([row::ITEM, row::DELETED].map(|kind| self.rows.numbered(kind, id, b"")));
+            prefixes.extend(table.indexes.iter().map(|index| self.rows.index(id, index.index.id, b"")));
+        }
+        prefixes
+    }
+}
+
+/// A read is refused.
+pub(super) fn refused(refusal: Refusal) -> ReadError {
+    ReadError::Refused(Refused::Table(refusal))
+}
+
+/// It makes no sense, in DynamoDB's words.
+pub(super) fn invalid(text: impl Into<String>) -> ReadError {
+    refused(Refusal::Validation(text.into()))
+}
+
+impl TablesView {
+    fn read(&self, read: &Read, source: &dyn Source) -> Result<ReadReply, ReadError> {
+        match read {
+            Read::Describe(name) => {
+                let missing = || refused(Refusal::TableNotFound(name.clone()));
+                let table = self.catalog.get(name).ok_or_else(missing)?;
+                Ok(ReadReply::Table(Box::new(described(table))))
+            }
+            Read::List { after, limit } => {
+                let mut names = self.catalog.names(after.as_deref(), limit.saturating_add(1));
+                let more = names.len() > *limit;
+                names.truncate(*limit);
+                Ok(ReadReply::Names(names, more))
+            }
+            Read::Get(gets) => {
+                let got = gets.iter().map(|get| self.get(get, source));
+                Ok(ReadReply::Items(got.collect::<Result<_, _>>()?))
+            }
+            Read::Page(page) => self.page(page, source).map(ReadReply::Page),
+            Read::Overdue { after, now, items } => {
+                Ok(ReadReply::Overdue(self.overdue(after.as_ref(), *now, *items, source)?))
+            }
+        }
+    }
+
+    pub(super) fn table(&self, name: &str) -> Result<&Arc<Table>, ReadError> {
+        self.catalog.get(name).ok_or_else(|| refused(Refusal::NotFound))
+    }
+
+    fn get(&self, get: &Get, source: &dyn Source) -> Result<Got, ReadError> {
+        let table = self.table(&get.table)?;
+        let key = table.schema.key_of(&get.key).map_err(|error| invalid(error.message()))?;
+        let (id, at) = (table.definition.id, key_bytes(&key));
+        match source.get(&self.rows.item(id, &at))? {
+            Some(stored) => {
+                let stored = decode_stored(stored)?;
+                let bytes = stored.item.size();
+                let item = match &get.projection {
+                    Some(projection) => projection.of(&stored.item),
+                    None => stored.item,
+                };
+                Ok(Got { item: Some(item), bytes, version: stored.version })
+            }
+            None => Ok(Got { item: None, bytes: 0, version: self.deleted_at(id, &at, source)? }),
+        }
+    }
+
+    fn deleted_at(&self, table: u32, key: &[u8], source: &dyn Source) -> StateResult<u64> {
+        let stored = source.get(&self.rows.deleted(table, key))?;
+        Ok(stored.and_then(|stored| Some(u64::from_be_bytes(stored[..].try_into().ok()?))).unwrap_or(0))
+    }
+}
+
+fn described(table: &Table) -> Described {
+    Described {
+        definition: table.definition.clone(),
+        figures: table.figures(),
+        schema: table.schema.clone(),
+        indexes: table.indexes.iter().map(|i| (i.index.name.clone(), i.schema.clone())).collect(),
+    }
+}

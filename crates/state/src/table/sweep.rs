@@ -1,0 +1,50 @@
+//! Background deletion in bounded steps: what dropped tables and indexes have left. It changes no answer and no digest, so
+//! each replica does it when it likes.
+
+use super::Tables;
+use super::layout::{behind, damaged, row};
+use bytes::Bytes;
+use quorate_storage::state::{State, StateResult};
+use std::ops::Bound;
+
+impl Tables {
+    /// Deletes up to `budget` rows of what is garbage. False if there is none.
+    pub(crate) fn sweep_step(&mut self, state: &mut dyn State, budget: usize) -> StateResult<bool> {
+        let Some(what) = self.garbage.last().cloned() else { return Ok(false) };
+        let prefixes = self.left_by(&what)?;
+        let mut found: Vec<Bytes> = Vec::new();
+        for prefix in prefixes {
+            let to = behind(prefix.clone());
+            let range = (Bound::Included(&prefix[..]), Bound::Excluded(&to[..]));
+            let scan = state.scan(range).take(budget - found.len());
+            for pair in scan {
+                found.push(pair?.0);
+            }
+            if found.len() >= budget {
+                break;
+            }
+        }
+        for key in &found {
+            state.delete(key);
+        }
+        if found.len() < budget {
+            self.garbage.pop();
+            let mut key = self.rows.kind(row::GARBAGE);
+            key.extend_from_slice(&what);
+            state.delete(&key);
+        }
+        Ok(true)
+    }
+
+    fn left_by(&self, what: &Bytes) -> StateResult<Vec<Vec<u8>>> {
+        let number = |at: usize| -> StateResult<u32> {
+            let bytes = what.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+            bytes.map(u32::from_be_bytes).ok_or_else(|| damaged("the name of what is garbage"))
+        };
+        match what.len() {
+            4 => Ok(self.rows.of_table(number(0)?).into()),
+            8 => Ok(vec![self.rows.index(number(0)?, number(4)?, b"")]),
+            _ => Err(damaged("the name of what is garbage")),
+        }
+    }
+}

@@ -1,0 +1,510 @@
+//! The commands of tables: what a door makes of its requests, what the log carries, what the machine answers.
+//!
+//! Items, keys and expressions are bytes here, in the codec of the room `item`: whoever proposes has encoded them, the
+//! machine decodes them, and what lies between looks at neither. Times are milliseconds since 1970 by the clock of the node
+//! that took the request; a machine knows no other time.
+//!
+//! ```text
+//! command     := kind(1 byte) epoch(varint) now(varint) body
+//! text        := bytes, UTF-8               option := flag [value]
+//! definition  := name id created attributes key(2 lists) locals globals billing tags … (`Definition::write`)
+//! execute     := flags(1 byte) [token] count { table action condition returns on_failure }
+//! ```
+//!
+//! Each command names the epoch of the shard that it was routed to: one of another epoch is refused when it is applied, not
+//! only where it is proposed, since a shard may change between the two.
+
+mod codec;
+mod definition;
+
+pub use definition::{
+    Billing, Change, Definition, Index, IndexChange, IndexState, KeyNames, Projected, Scalar, StreamView,
+    Throughput,
+};
+
+use crate::codec::{Malformed, Read, Reader, Write};
+use bytes::{BufMut, Bytes, BytesMut};
+use codec::{list, small, text};
+use definition::{read_change, write_change};
+
+/// The epoch of the one shard that there is.
+pub const EPOCH: u64 = 1;
+/// What a write answers beside that it was done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(u8)]
+pub enum Returns {
+    /// Nothing.
+    #[default]
+    None = 0,
+    /// The item before.
+    AllOld = 1,
+    /// Of the item before, what the update names.
+    UpdatedOld = 2,
+    /// The item behind.
+    AllNew = 3,
+    /// Of the item behind, what the update names.
+    UpdatedNew = 4,
+}
+
+/// What is done with an item.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// The item takes the place of what is there.
+    Put {
+        /// It, with its key in it.
+        item: Bytes,
+    },
+    /// It goes.
+    Delete {
+        /// Its key's attributes, as an item.
+        key: Bytes,
+    },
+    /// It changes, or is made.
+    Update {
+        /// Its key's attributes, as an item.
+        key: Bytes,
+        /// The encoded update.
+        update: Bytes,
+    },
+    /// Nothing; only the condition counts.
+    Check {
+        /// Its key's attributes, as an item.
+        key: Bytes,
+    },
+}
+
+/// One operation on one item.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Op {
+    /// The table's name.
+    pub table: String,
+    /// What is done.
+    pub action: Action,
+    /// The encoded condition under which it is done.
+    pub condition: Option<Bytes>,
+    /// What it answers.
+    pub returns: Returns,
+    /// Where the condition fails, the answer has the item in it.
+    pub old_on_failure: bool,
+}
+
+/// By what a transaction is known that may come twice.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Token {
+    /// The client's word.
+    pub token: Bytes,
+    /// A fingerprint of the request: the same word for another request is refused.
+    pub fingerprint: Bytes,
+}
+
+impl Op {
+    /// About how many bytes it takes.
+    pub fn size(&self) -> usize {
+        let action = match &self.action {
+            Action::Put { item } => item.len(),
+            Action::Delete { key } | Action::Check { key } => key.len(),
+            Action::Update { key, update } => key.len() + update.len(),
+        };
+        32 + self.table.len() + action + self.condition.as_ref().map_or(0, Bytes::len)
+    }
+}
+
+/// Operations in one entry.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Execute {
+    /// All are done or none; otherwise each is for itself.
+    pub atomic: bool,
+    /// By what it is known, if it may come twice.
+    pub token: Option<Token>,
+    /// They.
+    pub ops: Vec<Op>,
+}
+
+/// What the log carries.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Command {
+    /// The epoch of the shard that it was routed to.
+    pub epoch: u64,
+    /// When its request came, in milliseconds since 1970.
+    pub now: u64,
+    /// What is to be done.
+    pub what: What,
+}
+
+/// What is to be done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum What {
+    /// Make a table; the machine gives it its number.
+    Create(Box<Definition>),
+    /// Delete one.
+    Delete(String),
+    /// Change one.
+    Change {
+        /// Its name.
+        table: String,
+        /// What changes.
+        change: Change,
+    },
+    /// Operations on items.
+    Execute(Execute),
+    /// Fill an index with so many more items.
+    Fill {
+        /// The table's number.
+        table: u32,
+        /// The index' number.
+        index: u32,
+        /// How many.
+        items: u32,
+    },
+    /// Delete items of a table whose time is over. What is not, or not any more, is passed over.
+    Expire {
+        /// The table's number.
+        table: u32,
+        /// The items' keys, as their rows have them.
+        keys: Vec<Bytes>,
+    },
+}
+
+impl Command {
+    /// Whether it makes the state grow.
+    pub fn grows(&self) -> bool {
+        match &self.what {
+            What::Create(_) | What::Change { .. } => true,
+            What::Delete(_) | What::Fill { .. } | What::Expire { .. } => false,
+            What::Execute(execute) => {
+                execute.ops.iter().any(|op| matches!(op.action, Action::Put { .. } | Action::Update { .. }))
+            }
+        }
+    }
+
+    /// About how many bytes it takes.
+    pub fn size_hint(&self) -> usize {
+        match &self.what {
+            What::Execute(execute) => 64 + execute.ops.iter().map(Op::size).sum::<usize>(),
+            _ => 256,
+        }
+    }
+
+    pub(crate) fn write(&self, out: &mut BytesMut) {
+        out.put_u8(match &self.what {
+            What::Create(_) => 1,
+            What::Delete(_) => 2,
+            What::Change { .. } => 3,
+            What::Execute(_) => 4,
+            What::Fill { .. } => 5,
+            What::Expire { .. } => 6,
+        });
+        out.varint(self.epoch);
+        out.varint(self.now);
+        match &self.what {
+            What::Create(definition) => definition.write(out),
+            What::Delete(table) => out.string(table.as_bytes()),
+            What::Change { table, change } => {
+                out.string(table.as_bytes());
+                write_change(out, change);
+            }
+            What::Execute(execute) => write_execute(out, execute),
+            What::Fill { table, index, items } => {
+                for n in [table, index, items] {
+                    out.varint(u64::from(*n));
+                }
+            }
+            What::Expire { table, keys } => {
+                out.varint(u64::from(*table));
+                out.varint(keys.len() as u64);
+                for key in keys {
+                    out.string(key);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn read(input: &mut Reader) -> Read<Self> {
+        let (kind, epoch, now) = (input.u8()?, input.varint()?, input.varint()?);
+        let what = match kind {
+            1 => What::Create(Box::new(Definition::read(input)?)),
+            2 => What::Delete(text(input)?),
+            3 => What::Change { table: text(input)?, change: read_change(input)? },
+            4 => What::Execute(read_execute(input)?),
+            5 => What::Fill { table: small(input)?, index: small(input)?, items: small(input)? },
+            6 => What::Expire { table: small(input)?, keys: list(input, Reader::bytes)? },
+            _ => return Err(Malformed),
+        };
+        Ok(Self { epoch, now, what })
+    }
+}
+
+const ATOMIC: u8 = 1;
+const TOKEN: u8 = 2;
+
+fn write_execute(out: &mut BytesMut, execute: &Execute) {
+    let flag = |on, bit| if on { bit } else { 0 };
+    out.put_u8(flag(execute.atomic, ATOMIC) | flag(execute.token.is_some(), TOKEN));
+    if let Some(Token { token, fingerprint }) = &execute.token {
+        out.string(token);
+        out.string(fingerprint);
+    }
+    out.varint(execute.ops.len() as u64);
+    for op in &execute.ops {
+        out.string(op.table.as_bytes());
+        match &op.action {
+            Action::Put { item } => {
+                out.put_u8(1);
+                out.string(item);
+            }
+            Action::Delete { key } => {
+                out.put_u8(2);
+                out.string(key);
+            }
+            Action::Update { key, update } => {
+                out.put_u8(3);
+                out.string(key);
+                out.string(update);
+            }
+            Action::Check { key } => {
+                out.put_u8(4);
+                out.string(key);
+            }
+        }
+        out.flag(op.condition.is_some());
+        if let Some(condition) = &op.condition {
+            out.string(condition);
+        }
+        out.put_u8(op.returns as u8);
+        out.flag(op.old_on_failure);
+    }
+}
+
+fn read_execute(input: &mut Reader) -> Read<Execute> {
+    let flags = input.u8()?;
+    if flags & !(ATOMIC | TOKEN) != 0 {
+        return Err(Malformed);
+    }
+    let token = if flags & TOKEN == 0 {
+        None
+    } else {
+        Some(Token { token: input.bytes()?, fingerprint: input.bytes()? })
+    };
+    let ops = list(input, |input| {
+        let table = text(input)?;
+        let action = match input.u8()? {
+            1 => Action::Put { item: input.bytes()? },
+            2 => Action::Delete { key: input.bytes()? },
+            3 => Action::Update { key: input.bytes()?, update: input.bytes()? },
+            4 => Action::Check { key: input.bytes()? },
+            _ => return Err(Malformed),
+        };
+        let condition = if input.flag()? { Some(input.bytes()?) } else { None };
+        let returns = match input.u8()? {
+            0 => Returns::None,
+            1 => Returns::AllOld,
+            2 => Returns::UpdatedOld,
+            3 => Returns::AllNew,
+            4 => Returns::UpdatedNew,
+            _ => return Err(Malformed),
+        };
+        Ok(Op { table, action, condition, returns, old_on_failure: input.flag()? })
+    })?;
+    Ok(Execute { atomic: flags & ATOMIC != 0, token, ops })
+}
+
+/// What the machine answers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reply {
+    /// To `Create`, `Delete`, `Change`: the table behind the change, or as it was.
+    Table(Box<Definition>, Figures),
+    /// To `Execute`: one for each operation, in order. Of one that is atomic either all are [`Outcome::Done`], or nothing was
+    /// done and these are the reasons.
+    Executed(Vec<Done>),
+    /// To `Execute` with a token that has done its work before: nothing was done now.
+    Repeated,
+    /// To `Fill`.
+    Filled,
+    /// To `Expire`: how many went.
+    Expired(u64),
+}
+
+/// How large a table and its indexes are.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Figures {
+    /// Items.
+    pub items: u64,
+    /// Their bytes, as DynamoDB counts them.
+    pub bytes: u64,
+    /// The same of each index, by its number.
+    pub indexes: Vec<(u32, u64, u64)>,
+}
+
+/// What came of one operation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Done {
+    /// Whether it was done.
+    pub outcome: Outcome,
+    /// What was asked to be returned, as an item.
+    pub attributes: Option<Bytes>,
+    /// The larger of the item's sizes before and behind, in bytes.
+    pub bytes: u64,
+    /// The indexes that changed with it, whether they are global, and how many units of writing that took.
+    pub indexes: Vec<(String, bool, u64)>,
+}
+
+impl Done {
+    /// Nothing came of it but this.
+    pub fn of(outcome: Outcome) -> Self {
+        Self { outcome, attributes: None, bytes: 0, indexes: Vec::new() }
+    }
+}
+
+/// Whether an operation was done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It was, or nothing is against it.
+    Done,
+    /// Its condition does not hold.
+    ConditionFailed,
+    /// It makes no sense for this table or this item; in DynamoDB's words.
+    Invalid(String),
+    /// There is no such table.
+    NoTable(String),
+}
+
+/// Why the machine refuses a command as a whole. Deterministic: every replica comes to the same.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// It makes no sense; in DynamoDB's words.
+    Validation(String),
+    /// There is no such thing.
+    NotFound,
+    /// There is no such table.
+    TableNotFound(String),
+    /// There is one of that name.
+    TableExists(String),
+    /// It cannot be done while something else is.
+    InUse(String),
+    /// There are as many as may be.
+    Limit(String),
+    /// The token came with another request.
+    TokenMismatch,
+    /// The shard is not the one that the command was routed to.
+    StaleEpoch,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_base::Rng;
+
+    fn index(id: u32) -> Index {
+        Index {
+            name: format!("i{id}"),
+            id,
+            keys: KeyNames { hash: vec!["a".into()], range: vec!["b".into(), "c".into()] },
+            projected: Projected::Include(vec!["x".into()]),
+            throughput: Throughput { read: 1, write: 2 },
+            state: IndexState::Filling(Bytes::from_static(b"upto")),
+        }
+    }
+
+    fn definition() -> Definition {
+        Definition {
+            name: "orders".into(),
+            id: 7,
+            created: 1_700_000_000_000,
+            attributes: vec![("a".into(), Scalar::S), ("b".into(), Scalar::N), ("c".into(), Scalar::B)],
+            keys: KeyNames { hash: vec!["a".into()], range: vec![] },
+            locals: vec![index(1)],
+            globals: vec![
+                index(2),
+                Index { projected: Projected::All, state: IndexState::Active, ..index(3) },
+            ],
+            next_index: 4,
+            billing: Billing::Provisioned,
+            throughput: Throughput { read: 5, write: 6 },
+            tags: vec![("k".into(), "v".into())],
+            protected: true,
+            expires: Some("ttl".into()),
+            stream: Some(StreamView::Both),
+            class: None,
+        }
+    }
+
+    fn commands() -> Vec<Command> {
+        let command = |what| Command { epoch: EPOCH, now: 12, what };
+        let op = |action| Op {
+            table: "t".into(),
+            action,
+            condition: Some(Bytes::from_static(b"c")),
+            returns: Returns::UpdatedNew,
+            old_on_failure: true,
+        };
+        let bytes = || Bytes::from_static(b"bytes");
+        let ops = vec![
+            op(Action::Put { item: bytes() }),
+            op(Action::Delete { key: bytes() }),
+            op(Action::Update { key: bytes(), update: bytes() }),
+            Op { condition: None, ..op(Action::Check { key: bytes() }) },
+        ];
+        let token = Some(Token { token: bytes(), fingerprint: bytes() });
+        let settings = Change::Settings {
+            billing: Some(Billing::OnDemand),
+            throughput: Some(Throughput { read: 1, write: 1 }),
+            protected: None,
+            stream: Some(None),
+            class: Some("STANDARD".into()),
+            indexes: vec![
+                IndexChange::Create(index(0)),
+                IndexChange::Update("i".into(), Throughput::default()),
+                IndexChange::Delete("j".into()),
+            ],
+            attributes: vec![("z".into(), Scalar::N)],
+        };
+        let change = |change| What::Change { table: "t".into(), change };
+        vec![
+            command(What::Create(Box::new(definition()))),
+            command(What::Delete("t".into())),
+            command(change(settings)),
+            command(change(Change::Tag(vec![("a".into(), "b".into())]))),
+            command(change(Change::Untag(vec!["a".into()]))),
+            command(change(Change::Expiry { attribute: "ttl".into(), on: false })),
+            command(What::Execute(Execute { atomic: true, token, ops })),
+            command(What::Execute(Execute { atomic: false, token: None, ops: Vec::new() })),
+            command(What::Fill { table: 1, index: 2, items: 3 }),
+            command(What::Expire { table: 1, keys: vec![bytes(), Bytes::new()] }),
+        ]
+    }
+
+    fn encoded(command: &Command) -> Bytes {
+        let mut out = BytesMut::new();
+        command.write(&mut out);
+        out.freeze()
+    }
+
+    #[test]
+    fn every_command_comes_back_and_every_cut_is_an_error() {
+        assert_eq!(Definition::decode(definition().encode()), Ok(definition()));
+        for command in commands() {
+            let bytes = encoded(&command);
+            let mut input = Reader::new(bytes.clone());
+            assert_eq!(Command::read(&mut input), Ok(command));
+            assert_eq!(input.end(), Ok(()));
+            for cut in 0..bytes.len() {
+                let mut input = Reader::new(bytes.slice(..cut));
+                assert!(Command::read(&mut input).is_err(), "cut at {cut} of {}", bytes.len());
+            }
+        }
+    }
+
+    /// Seed 5.
+    #[test]
+    fn no_bytes_panic() {
+        let mut rng = Rng::new(5);
+        for command in commands() {
+            for _ in 0..3_000 {
+                let mut bytes = encoded(&command).to_vec();
+                let at = rng.below(bytes.len() as u64) as usize;
+                bytes[at] ^= 1 << rng.below(8);
+                let _ = Command::read(&mut Reader::new(bytes.into()));
+            }
+        }
+    }
+}
