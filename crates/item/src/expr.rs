@@ -1,7 +1,7 @@
 //! The texts of expressions: read with the names and values of their request, checked as DynamoDB checks them.
 //!
-//! A text becomes tokens ([`lexer`]), the tokens a tree ([`parser`]), the tree is checked without its names and values
-//! ([`placement`]) and then with them, when it becomes what is evaluated ([`resolve`], [`overlap`]). Each step takes time
+//! A text becomes tokens (`lexer`), the tokens a tree (`parser`), the tree is checked without its names and values
+//! (`placement`) and then with them, when it becomes what is evaluated (`resolve`, `overlap`). Each step takes time
 //! in proportion to the text, which has 4 KB at most; depth is bounded, and no text makes a panic.
 //!
 //! The texts and the order of the errors are DynamoDB's as far as they are known from its documentation and from what

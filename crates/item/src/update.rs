@@ -8,8 +8,11 @@
 //! that does not exist, an attribute that is not there to be read, a number out of range. (DynamoDB goes by the sections of
 //! the text from the last to the first within these; a parsed update does not remember their order.)
 //!
-//! Doubts: what `UPDATED_NEW` shows for an element that was removed from a list (here: what stands at its index now) and
-//! for one that was appended by an index beyond the end (here: what stands at that index, so mostly nothing).
+//! `UPDATED_OLD` and `UPDATED_NEW` show what stands at the paths of the text before and after, each in its place: for an
+//! element that was removed from a list what stands at its index now, and for one that was appended beyond the end what
+//! stands at that index, so mostly nothing. (Others saw the service do so.)
+//!
+//! Doubt: whether a source can read the key of an item that is only made by the update (here it can).
 
 use crate::error::Error;
 use crate::key::KeySchema;
