@@ -198,8 +198,8 @@ impl Expressions {
 }
 
 /// Refuses parameters that may not stand together. `expressions` and `others` are names of parameters and whether they
-/// were given: the expressions that the operation has, and the older parameters that do the same. `names` and `values` say
-/// whether `ExpressionAttributeNames` and `ExpressionAttributeValues` were given.
+/// were given: the expressions that the operation has, and the older parameters that do the same. `names` and `values`
+/// say whether `ExpressionAttributeNames` and `ExpressionAttributeValues` were given.
 pub fn check_parameters(
     expressions: &[(&str, bool)],
     others: &[(&str, bool)],
