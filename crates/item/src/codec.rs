@@ -1,9 +1,10 @@
 //! The bytes of items and of parsed expressions, in the log and in the state: versioned, compact, refusing what is not
-//! theirs. Nothing is allocated by a length that was not checked against what is there, and nothing is nested deeper than
-//! what can be written.
+//! theirs. Nothing is allocated by a length that was not checked against what is there, and nothing is nested deeper
+//! than what can be written.
 //!
-//! Everything has one form only. Numbers are seven bits a byte, texts and bytes have their length before them, maps and sets
-//! stand in order and without doubles. So equal values have equal bytes, and what is read and written again is the same.
+//! Everything has one form only. Numbers are seven bits a byte, texts and bytes have their length before them, maps and
+//! sets stand in order and without doubles. So equal values have equal bytes, and what is read and written again is the
+//! same.
 
 use crate::condition::{Comparator, Condition, Operand};
 use crate::key::{KeyAttribute, KeySchema, KeyType};
@@ -32,7 +33,8 @@ impl std::fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-/// What has bytes of its own: a version, then the content. The bytes know no end: who stores several gives each a length.
+/// What has bytes of its own: a version, then the content. The bytes know no end: who stores several gives each a
+/// length.
 pub trait Codec: Sized {
     /// Appends its bytes.
     fn encode_to(&self, out: &mut Vec<u8>);

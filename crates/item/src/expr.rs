@@ -1,7 +1,7 @@
 //! The texts of expressions: read with the names and values of their request, checked as DynamoDB checks them.
 //!
-//! A text becomes tokens ([`lexer`]), the tokens a tree ([`parser`]), the tree is checked without its names and values
-//! ([`placement`]) and then with them, when it becomes what is evaluated ([`resolve`], [`overlap`]). Each step takes time
+//! A text becomes tokens (`lexer`), the tokens a tree (`parser`), the tree is checked without its names and values
+//! (`placement`) and then with them, when it becomes what is evaluated (`resolve`, `overlap`). Each step takes time
 //! in proportion to the text, which has 4 KB at most; depth is bounded, and no text makes a panic.
 //!
 //! The texts and the order of the errors are DynamoDB's as far as they are known from its documentation and from what
@@ -198,8 +198,8 @@ impl Expressions {
 }
 
 /// Refuses parameters that may not stand together. `expressions` and `others` are names of parameters and whether they
-/// were given: the expressions that the operation has, and the older parameters that do the same. `names` and `values` say
-/// whether `ExpressionAttributeNames` and `ExpressionAttributeValues` were given.
+/// were given: the expressions that the operation has, and the older parameters that do the same. `names` and `values`
+/// say whether `ExpressionAttributeNames` and `ExpressionAttributeValues` were given.
 pub fn check_parameters(
     expressions: &[(&str, bool)],
     others: &[(&str, bool)],

@@ -1,8 +1,8 @@
 //! DynamoDB's JSON: `{"S": "text"}`, in and out, with its errors.
 //!
 //! A value is read in two steps, as DynamoDB does it: first all of it must have the form of a value, or the answer is a
-//! `SerializationException`; then each value must be one, or the answer is a `ValidationException`. JSON's null is what was
-//! not given. Types that are not known are passed over.
+//! `SerializationException`; then each value must be one, or the answer is a `ValidationException`. JSON's null is what
+//! was not given. Types that are not known are passed over.
 //!
 //! `{"NULL": false}` is taken and comes back as `{"NULL": true}`, as the service has done since June 2026. Empty texts
 //! and bytes may stand everywhere but in keys, in sets too.
@@ -19,7 +19,8 @@ use std::collections::BTreeSet;
 
 const NONE_OF_THE_TYPES: &str =
     "Supplied AttributeValue is empty, must contain exactly one of the supported datatypes";
-const SEVERAL_TYPES: &str = "Supplied AttributeValue has more than one datatypes set, must contain exactly one of the supported datatypes";
+const SEVERAL_TYPES: &str = "Supplied AttributeValue has more than one datatypes set, must contain exactly one of the \
+     supported datatypes";
 
 impl AttributeValue {
     /// From `{"S": "text"}`.

@@ -1,8 +1,8 @@
-//! Keys: the schema of a table or an index, what must be true of an item's key attributes, the keys as bytes whose order is
-//! that of the values ([`bytes`]), and key conditions ([`query`]).
+//! Keys: the schema of a table or an index, what must be true of an item's key attributes, the keys as bytes whose
+//! order is that of the values ([`bytes`]), and key conditions ([`query`]).
 //!
-//! Doubts: whether an index key that is too large is refused in the words of a table's (here it is), and what an update is
-//! told that gives an index key an empty text (here: what an item is told that is put).
+//! Doubts: whether an index key that is too large is refused in the words of a table's (here it is), and what an update
+//! is told that gives an index key an empty text (here: what an item is told that is put).
 
 pub mod bytes;
 pub mod query;
@@ -64,7 +64,8 @@ pub struct KeySchema {
     pub sort: Vec<KeyAttribute>,
 }
 
-/// The key of one item, as bytes: equal keys have equal bytes, and the order of `sort` is the order of the sort key's values.
+/// The key of one item, as bytes: equal keys have equal bytes, and the order of `sort` is the order of the sort key's
+/// values.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Key {
     /// The partition key: self-delimiting, so that what follows it cannot be taken for a part of it.

@@ -393,8 +393,8 @@ fn one_of(place: &str, text: String, allowed: &[&str]) -> Result<String, Error> 
     }
     let allowed = allowed.join(", ");
     Err(Error::Validation(format!(
-        "1 validation error detected: Value '{text}' at '{place}' failed to satisfy constraint: Member must satisfy enum \
-         value set: [{allowed}]"
+        "1 validation error detected: Value '{text}' at '{place}' failed to satisfy constraint: Member must satisfy \
+         enum value set: [{allowed}]"
     )))
 }
 

@@ -1,9 +1,9 @@
 //! Items of a table, and what DynamoDB's requests say about them: read, checked, evaluated, encoded.
 //!
 //! The way through the files: [`number`] (38 digits, exact) → [`value`] ([`AttributeValue`], [`Item`], sizes, depth) →
-//! [`json`] (DynamoDB's JSON in and out) and [`codec`] (the bytes in the log and in the state) → [`path`] → [`expr`] (the
-//! texts of expressions become [`Condition`], [`Update`], [`Projection`]) and [`legacy`] (the older parameters become the
-//! same) → [`key`] (the schema, its checks, keys as ordered bytes, key conditions).
+//! [`json`] (DynamoDB's JSON in and out) and [`codec`] (the bytes in the log and in the state) → [`path`] → [`expr`]
+//! (the texts of expressions become [`Condition`], [`Update`], [`Projection`]) and [`legacy`] (the older parameters
+//! become the same) → [`key`] (the schema, its checks, keys as ordered bytes, key conditions).
 //!
 //! All of it is pure. Texts are parsed at the door, once; the parsed form is what is encoded into the log, so that what
 //! is applied does not depend on a parser. What is encoded is read back with all its limits checked.

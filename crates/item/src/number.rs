@@ -1,13 +1,13 @@
 //! Numbers as DynamoDB has them: decimal, exact, up to 38 significant digits, magnitudes from 1E-130 to 9.99…E+125.
 //!
-//! A [`Number`] is kept in one form only: its coefficient does not end in a zero, and zero has the exponent zero. So equal
-//! numbers are equal values, whatever text they came from. It is printed without an exponent, as DynamoDB answers it:
-//! `1E125` comes back as a one with 125 zeros.
+//! A [`Number`] is kept in one form only: its coefficient does not end in a zero, and zero has the exponent zero. So
+//! equal numbers are equal values, whatever text they came from. It is printed without an exponent, as DynamoDB answers
+//! it: `1E125` comes back as a one with 125 zeros.
 //!
 //! A sum that needs more than 38 digits is an overflow, as at DynamoDB, not a rounded number.
 //!
-//! Doubt: which texts DynamoDB takes besides those of its documentation. Here a sign, digits with or without a point and
-//! an exponent are; blanks, `1_000`, `0x1`, `NaN` and a point alone are not.
+//! Doubt: which texts DynamoDB takes besides those of its documentation. Here a sign, digits with or without a point
+//! and an exponent are; blanks, `1_000`, `0x1`, `NaN` and a point alone are not.
 
 use std::cmp::Ordering;
 
@@ -159,8 +159,8 @@ impl Number {
         i32::from(self.exponent) + self.digits() as i32 - 1
     }
 
-    /// Its size in bytes, as DynamoDB counts it: one byte, one for each two digits before and after the point, one for a
-    /// minus. (Measured by others at the limit of an item, to the byte; the documentation says less.)
+    /// Its size in bytes, as DynamoDB counts it: one byte, one for each two digits before and after the point, one for
+    /// a minus. (Measured by others at the limit of an item, to the byte; the documentation says less.)
     pub fn size(self) -> usize {
         if self.coefficient == 0 {
             return 1;

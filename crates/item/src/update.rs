@@ -1,15 +1,18 @@
 //! Updates, parsed: what they make of an item.
 //!
 //! All is read from the item as it was before: sources, the places that paths lead to, and the indexes of lists. So
-//! `SET a = b, b = a` exchanges, and `REMOVE l[0], l[1]` takes the first two. An index beyond the end of a list appends;
-//! several such append in the order of their indexes. A set that loses its last element goes.
+//! `SET a = b, b = a` exchanges, and `REMOVE l[0], l[1]` takes the first two. An index beyond the end of a list
+//! appends; several such append in the order of their indexes. A set that loses its last element goes.
 //!
-//! What is wrong is told in this order: a place that is no map or no list where the path needs one, a wrong type, a place
-//! that does not exist, an attribute that is not there to be read, a number out of range. (DynamoDB goes by the sections of
-//! the text from the last to the first within these; a parsed update does not remember their order.)
+//! What is wrong is told in this order: a place that is no map or no list where the path needs one, a wrong type, a
+//! place that does not exist, an attribute that is not there to be read, a number out of range. (DynamoDB goes by the
+//! sections of the text from the last to the first within these; a parsed update does not remember their order.)
 //!
-//! Doubts: what `UPDATED_NEW` shows for an element that was removed from a list (here: what stands at its index now) and
-//! for one that was appended by an index beyond the end (here: what stands at that index, so mostly nothing).
+//! `UPDATED_OLD` and `UPDATED_NEW` show what stands at the paths of the text before and after, each in its place: for
+//! an element that was removed from a list what stands at its index now, and for one that was appended beyond the end
+//! what stands at that index, so mostly nothing. (Others saw the service do so.)
+//!
+//! Doubt: whether a source can read the key of an item that is only made by the update (here it can).
 
 use crate::error::Error;
 use crate::key::KeySchema;
@@ -66,8 +69,8 @@ pub struct Updated {
 }
 
 impl Update {
-    /// Applies it to the item, or to a new one that has only the attributes of `key`. Refused are wrong types and paths, and
-    /// an item that would be too large or too deep.
+    /// Applies it to the item, or to a new one that has only the attributes of `key`. Refused are wrong types and
+    /// paths, and an item that would be too large or too deep.
     pub fn apply(&self, item: Option<&Item>, key: &Item) -> Result<Updated, Error> {
         let before = item.unwrap_or(key);
         let edits = self.edits(before)?;

@@ -1,7 +1,8 @@
 //! Attribute values and items: types, sizes, depth.
 //!
 //! Sizes are those that DynamoDB's limits and capacities are counted in, not those of any encoding: a name and a text
-//! count their UTF-8 bytes, a number its digits ([`Number::size`]), a map or a list three bytes and one for each element.
+//! count their UTF-8 bytes, a number its digits ([`Number::size`]), a map or a list three bytes and one for each
+//! element.
 //!
 //! Sets are kept in order: DynamoDB promises none, and equal items must be equal bytes here.
 

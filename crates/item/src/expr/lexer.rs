@@ -1,4 +1,5 @@
-//! The tokens of an expression. One pass, no failure: what is no token is a bad one, and the parser says where it stands.
+//! The tokens of an expression. One pass, no failure: what is no token is a bad one, and the parser says where it
+//! stands.
 
 use crate::condition::Comparator;
 

@@ -1,6 +1,6 @@
-//! Whether paths of one update or projection stand in each other's way. One of two that overlap is the other, or lies inside
-//! it; two conflict where one goes into a map and the other into a list. In linear time: the paths are put into a tree, one
-//! after the other.
+//! Whether paths of one update or projection stand in each other's way. One of two that overlap is the other, or lies
+//! inside it; two conflict where one goes into a map and the other into a list. In linear time: the paths are put into
+//! a tree, one after the other.
 //!
 //! Doubt: which pair is told where several paths overlap (here: the first path of the text that meets an earlier one,
 //! with the earliest that it meets).

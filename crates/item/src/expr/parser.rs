@@ -1,12 +1,12 @@
 //! From tokens to the tree, in one pass over the tokens.
 //!
 //! Conditions are read without recursion: open parentheses stand on a stack of their own. Whether a parenthesis holds a
-//! condition or an operand is known from what follows its closing one, so nothing is read twice. Operands nest in each other by
-//! calls and parentheses; how deep is bounded, as is the number of operators, so that the tree's depth is.
+//! condition or an operand is known from what follows its closing one, so nothing is read twice. Operands nest in each
+//! other by calls and parentheses; how deep is bounded, as is the number of operators, so that the tree's depth is.
 //!
 //! The grammar is DynamoDB's. An operand is a path, a value, a call, or one of these in parentheses; a `SET` has one
-//! operand or two with a plus or minus between. Two parentheses straight around the same are refused, as soon as the outer
-//! is closed.
+//! operand or two with a plus or minus between. Two parentheses straight around the same are refused, as soon as the
+//! outer is closed.
 
 use super::lexer::{Keyword, Kind, Token, tokens};
 use super::tree::{Action, Call, Part, RawCondition, RawOperand, RawPath, RawSource, Section, Verb};

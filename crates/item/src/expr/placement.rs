@@ -1,5 +1,5 @@
-//! The first checks of a tree, in the order of the text: reserved words, indexes of lists, functions that do not exist, do
-//! not belong there, or have a wrong number of operands. Names and values are not looked at yet.
+//! The first checks of a tree, in the order of the text: reserved words, indexes of lists, functions that do not exist,
+//! do not belong there, or have a wrong number of operands. Names and values are not looked at yet.
 
 use super::reserved;
 use super::tree::{Call, Part, RawCondition, RawOperand, RawPath, Section};

@@ -1,5 +1,5 @@
-//! The words that no expression may have as a name, as DynamoDB's documentation lists them ("Reserved words in DynamoDB"),
-//! with its misspellings. They are no names in capitals, in small letters, or in a mixture.
+//! The words that no expression may have as a name, as DynamoDB's documentation lists them ("Reserved words in
+//! DynamoDB"), with its misspellings. They are no names in capitals, in small letters, or in a mixture.
 
 /// The words that begin with A, with B and so on, a blank between two.
 const BY_LETTER: [&str; 26] = [

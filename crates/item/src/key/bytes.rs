@@ -1,5 +1,5 @@
-//! Key values as bytes, in their order and self-delimiting: no encoding is the beginning of another, so several can stand
-//! one after the other and are ordered by the first, then the second.
+//! Key values as bytes, in their order and self-delimiting: no encoding is the beginning of another, so several can
+//! stand one after the other and are ordered by the first, then the second.
 //!
 //! A text and bytes are written as they are, each zero byte as `00 FF`, and `00 01` at the end: the end is less than
 //! whatever could follow. A number is written by [`Number::encode_ordered`].

@@ -3,8 +3,9 @@
 //! Each attribute of the partition key must be equal to a value. Of the sort key the first attributes may be, without a
 //! gap, and the one after them may be in a range.
 //!
-//! Doubts: which of several wrong things is told first (here: what is wrong with the form, then attribute by attribute in
-//! the order of the schema), and whether `begins_with` an empty text is refused (here it is, as any empty key value).
+//! Doubts: which of several wrong things is told first (here: what is wrong with the form, then attribute by attribute
+//! in the order of the schema), and whether `begins_with` an empty text is refused (here it is, as any empty key
+//! value).
 
 use super::{KeyAttribute, KeySchema, PARTITION_SIZE, SORT_SIZE, bytes};
 use super::{not_empty, too_large_partition, too_large_sort};
