@@ -253,6 +253,8 @@ impl Cluster {
         let foreign = self.foreign.borrow().get(at).copied().flatten().map(|(pid, _)| pid);
         let pid = foreign.or_else(|| self.processes.borrow()[at].as_ref().map(Process::pid));
         match pid {
+            // What has ended has nothing to go on with; how it ended is told by `revive`.
+            Some(pid) if !stop && standing::start_time(pid).is_none() => Ok(()),
             Some(pid) => process::still(pid, stop).await.map_err(|why| format!("node {}: {why}", at + 1)),
             None if stop => Err(format!("node {} does not run", at + 1)),
             None => Ok(()),
