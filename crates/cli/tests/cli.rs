@@ -3,11 +3,12 @@
 
 mod common;
 
-use common::{Scratch, Up, eventually, lives, output, pid, send};
+use common::{PATIENCE, Scratch, Up, eventually, follow, lives, output, pid, quorate, send};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::Stdio;
 
 /// Claim: three nodes serve, one leads, a signal stops them in order, and nothing of an ephemeral cluster stays.
 #[test]
