@@ -156,7 +156,13 @@ impl Scene {
                         |n| pb::RequestOp { request: Some(pb::request_op::Request::RequestPut(put(n, 0))) };
                     let txn =
                         pb::TxnRequest { success: (first..end).map(op).collect(), ..Default::default() };
-                    client.txn(txn).await.map_err(|e| format!("loading: {e}"))?;
+                    // A node that has too much to do says so, and has done nothing.
+                    while let Err(status) = client.txn(txn.clone()).await {
+                        if status.code() != tonic::Code::ResourceExhausted {
+                            return Err(format!("loading: {status}"));
+                        }
+                        sleep(Duration::from_millis(100)).await;
+                    }
                 }
                 Ok::<(), String>(())
             }));
