@@ -9,7 +9,7 @@ use crate::world::{World, place_of};
 use quorate_base::NodeId;
 use quorate_base::time::Duration;
 use quorate_node::api::Member;
-use quorate_node::lane::Roster;
+use quorate_node::lane::{Event, Roster};
 use quorate_protocol::raft::Membership;
 use quorate_wire::members::Book;
 use std::collections::BTreeSet;
@@ -116,6 +116,13 @@ impl World {
                     self.welcomes(peer, id);
                 }
             }
+        }
+    }
+
+    /// The others' connections to a node end.
+    pub(crate) fn tell_down(&mut self, id: NodeId) {
+        for peer in self.ids().filter(|&peer| peer != id) {
+            self.deliver(peer, Event::PeerDown(id));
         }
     }
 

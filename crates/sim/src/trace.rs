@@ -4,6 +4,8 @@
 //! What a node thinks (role, term, commit index) is recorded where it differs from what was seen of that node before.
 
 use crate::place::Place;
+use crate::steps::{Breaker, StepName};
+use crate::world::World;
 use bytes::Bytes;
 use quorate_base::{Index, Instant, NodeId, Term};
 use quorate_protocol::raft::Role;
@@ -187,6 +189,32 @@ impl Trace {
                 self.note(now, What::Commit { node, commit: seen.commit, applied, last });
             }
         }
+    }
+}
+
+impl World {
+    /// Takes something down, if anybody wants to know.
+    pub(crate) fn note(&mut self, what: impl FnOnce() -> What) {
+        if let Some(trace) = &mut self.trace {
+            trace.note(self.now, what());
+        }
+    }
+
+    /// Takes down that something was broken or mended.
+    pub(crate) fn fault(&mut self, text: impl FnOnce() -> String) {
+        self.note(|| What::Fault(text()));
+    }
+
+    /// Takes down what the nodes think.
+    pub(crate) fn look(&mut self) {
+        if let Some(trace) = &mut self.trace {
+            trace.look(self.now, &self.places);
+        }
+    }
+
+    /// Whether `who` takes its next step, and the step's name.
+    pub(crate) fn takes(&mut self, who: Breaker) -> Option<StepName> {
+        self.steps.next(who)
     }
 }
 

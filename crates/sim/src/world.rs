@@ -15,7 +15,7 @@ use crate::harmless::Harmless;
 use crate::invariants::Invariants;
 use crate::knobs::{Counts, Knobs};
 use crate::place::{Place, truly};
-use crate::steps::{Breaker, StepName, Steps};
+use crate::steps::Steps;
 use crate::trace::{Fate, Trace, What, in_words};
 use bytes::Bytes;
 use quorate_base::time::Duration;
@@ -297,31 +297,6 @@ impl World {
             .map(|(id, _)| id)
     }
 
-    // ---- what is told of it ----
-
-    /// Takes something down, if anybody wants to know.
-    pub(crate) fn note(&mut self, what: impl FnOnce() -> What) {
-        if let Some(trace) = &mut self.trace {
-            trace.note(self.now, what());
-        }
-    }
-
-    /// Takes down that something was broken or mended.
-    pub(crate) fn fault(&mut self, text: impl FnOnce() -> String) {
-        self.note(|| What::Fault(text()));
-    }
-
-    fn look(&mut self) {
-        if let Some(trace) = &mut self.trace {
-            trace.look(self.now, &self.places);
-        }
-    }
-
-    /// Whether `who` takes its next step, and the step's name.
-    pub(crate) fn takes(&mut self, who: Breaker) -> Option<StepName> {
-        self.steps.next(who)
-    }
-
     // ---- the loop ----
 
     /// Runs one event; gives the plan's step if it was one. `Err` names a broken invariant.
@@ -426,7 +401,7 @@ impl World {
         self.tell_down(id);
     }
 
-    fn deliver(&mut self, to: NodeId, event: Event) {
+    pub(crate) fn deliver(&mut self, to: NodeId, event: Event) {
         let at = place_of(to);
         if self.places[at].running.is_some() {
             self.places[at].queued.push(event);
@@ -548,12 +523,6 @@ impl World {
             if self.faults_on && self.knobs.late && self.net.chance(1, 200) { span * 50 } else { span };
         let after = Duration::from_nanos(20_000 + late);
         self.push(self.now + after, Happening::Packet { from, to, sent: self.now, body });
-    }
-
-    pub(crate) fn tell_down(&mut self, id: NodeId) {
-        for peer in self.ids().filter(|&peer| peer != id) {
-            self.deliver(peer, Event::PeerDown(id));
-        }
     }
 
     fn up_to(&mut self, most: Duration) -> Duration {
