@@ -201,7 +201,8 @@ impl Applier {
     /// Says that no background work is left, if there was any or somebody asked. The view that goes with it is of what could be read
     /// before, so a snapshot must be recorded first.
     fn settle(&mut self, out: &mut Vec<Output>) {
-        if self.unrecorded || !self.idle || !(self.swept || !self.settling.is_empty()) {
+        let nobody_waits = !self.swept && self.settling.is_empty();
+        if self.unrecorded || !self.idle || nobody_waits {
             return;
         }
         let (numbers, swept) = (std::mem::take(&mut self.settling), std::mem::take(&mut self.swept));

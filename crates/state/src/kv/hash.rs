@@ -99,8 +99,8 @@ fn version(key: &[u8], rev: Rev, put: Option<&Version>) -> u64 {
     let crc = numbers(0, &[key.len() as u64]);
     let crc = crc32c::crc32c_append(crc, key);
     let mut crc = numbers(crc, &[rev.main as u64, u64::from(rev.sub), u64::from(put.is_some())]);
-    if let Some(Version { create, version, lease, value, .. }) = put {
-        crc = numbers(crc, &[*create as u64, *version as u64, *lease as u64, value.len() as u64]);
+    if let Some(Version { create, number, lease, value, .. }) = put {
+        crc = numbers(crc, &[*create as u64, *number as u64, *lease as u64, value.len() as u64]);
         crc = crc32c::crc32c_append(crc, value);
     }
     // Spread, since sums of checksums alone would be too alike.

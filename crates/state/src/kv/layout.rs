@@ -293,7 +293,7 @@ pub(super) struct Version {
     /// See [`Path`].
     pub(super) leap: Rev,
     pub(super) create: Revision,
-    pub(super) version: i64,
+    pub(super) number: i64,
     pub(super) lease: LeaseId,
     pub(super) value: Bytes,
 }
@@ -302,7 +302,7 @@ impl Version {
     /// Of what is the newest now.
     pub(super) fn of(record: &Record) -> Self {
         let Record { create, version, lease, ref path, ref value, .. } = *record;
-        Self { leap: path.leap(), create, version, lease, value: value.clone() }
+        Self { leap: path.leap(), create, number: version, lease, value: value.clone() }
     }
 
     pub(super) fn into_pair(self, key: Bytes, rev: Rev) -> KeyValue {
@@ -311,7 +311,7 @@ impl Version {
             value: self.value,
             create_revision: self.create,
             mod_revision: rev.main,
-            version: self.version,
+            version: self.number,
             lease: self.lease,
         }
     }
@@ -326,10 +326,10 @@ impl Change {
         out.push(if self.put.is_some() { PUT } else { DELETION });
         put_rev(out, self.prev);
         varint(out, self.prev_bytes);
-        if let Some(Version { leap, create, version, lease, .. }) = &self.put {
+        if let Some(Version { leap, create, number, lease, .. }) = &self.put {
             put_rev(out, *leap);
             varint(out, *create as u64);
-            varint(out, *version as u64);
+            varint(out, *number as u64);
             varint(out, *lease as u64);
             varint(out, self.key.len() as u64);
         }
@@ -349,12 +349,12 @@ impl Change {
             PUT => {
                 let leap = at.rev().ok_or_else(bad)?;
                 let mut next = || at.varint().ok_or_else(bad);
-                let (create, version, lease, len) = (next()? as i64, next()? as i64, next()? as i64, next()?);
+                let (create, number, lease, len) = (next()? as i64, next()? as i64, next()? as i64, next()?);
                 let from = at.at;
                 let len = usize::try_from(len).map_err(|_| bad())?;
                 at.take(len).ok_or_else(bad)?;
                 let value = stored.slice(at.at..);
-                let put = Some(Version { leap, create, version, lease, value });
+                let put = Some(Version { leap, create, number, lease, value });
                 Ok(Self { prev, prev_bytes, key: stored.slice(from..from + len), put })
             }
             DELETION => Ok(Self { prev, prev_bytes, key: stored.slice(at.at..), put: None }),
@@ -368,7 +368,7 @@ impl Change {
 
     /// Whether the key was there before.
     pub(super) fn replaces(&self) -> bool {
-        self.put.as_ref().is_none_or(|put| put.version > 1)
+        self.put.as_ref().is_none_or(|put| put.number > 1)
     }
 }
 
