@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tonic::transport::server::Connected;
 
 /// Counts what goes over `stream`.
 pub(crate) struct Counted {
@@ -27,12 +26,6 @@ impl AsyncRead for Counted {
         self.counters.received.fetch_add((into.filled().len() - before) as u64, Ordering::Relaxed);
         read
     }
-}
-
-impl Connected for Counted {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) {}
 }
 
 impl Counted {

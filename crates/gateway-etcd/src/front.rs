@@ -1,110 +1,120 @@
-//! What stands before the services: the plain HTTP pages of the same port, one code that must be another, and the sending of
-//! large replies (`aside.rs`).
+//! What stands before the services: the plain HTTP pages of the same port, one code that must be another, and the
+//! sending of large replies (`aside.rs`).
 //!
-//! A request whose content is not gRPC is for a page: `/version`, `/metrics` and those of `health.rs`, as etcd has them. A message above the limit is refused by the gRPC library with `OUT_OF_RANGE`; gRPC in Go, and with it etcd's
-//! clients, know that refusal as `RESOURCE_EXHAUSTED` and tell by it that trying again is of no use.
+//! A request whose content is not gRPC is for a page: `/version`, `/metrics` and those of `health.rs`, as etcd has
+//! them. The calls that make up the load are served by `direct.rs`, all others by the gRPC library. A message above
+//! the limit is refused by the library with `OUT_OF_RANGE`; gRPC in Go, and with it etcd's clients, know that
+//! refusal as `RESOURCE_EXHAUSTED` and tell by it that trying again is of no use.
 //!
 //! What is left out: JSON requests (`/v3/...`).
 
-use crate::aside::{Aside, Large};
-use crate::calls::Call;
-use crate::{Counters, Gateway, evidence};
-use pin_project_lite::pin_project;
-use quorate_node::evidence::Slot;
-use std::future::Future;
-use std::pin::Pin;
+use crate::aside::Large;
+use crate::direct::{self, Came, Method, Replayed, Reply};
+use crate::{Gateway, evidence};
+use bytes::Bytes;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
+use std::time::Duration;
 use tonic::body::Body;
-use tonic::codegen::{Service, http};
+use tonic::codegen::{Service, StdError, http};
+use tonic::service::Routes;
 use tonic::{Code, Status};
 
-/// Puts [`Front`] before the services.
-#[derive(Clone)]
-pub(crate) struct FrontLayer(pub(crate) Gateway);
-
-impl<S> tower_layer::Layer<S> for FrontLayer {
-    type Service = Front<S>;
-
-    fn layer(&self, services: S) -> Front<S> {
-        Front { services, gateway: self.0.clone() }
-    }
-}
-
-/// Answers pages itself and passes gRPC on.
-#[derive(Clone)]
-pub(crate) struct Front<S> {
-    services: S,
-    gateway: Gateway,
+/// Answers pages itself, the calls that make up the load in short, and passes the others on.
+pub(crate) struct Front {
+    pub(crate) routes: Routes,
+    pub(crate) gateway: Arc<Gateway>,
 }
 
 pub(crate) type Page = http::Response<Body>;
 
-impl<S> Service<http::Request<Body>> for Front<S>
-where
-    S: Service<http::Request<Body>, Response = Page>,
-{
-    type Response = Page;
-    type Error = S::Error;
-    type Future = Answer<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.services.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+impl Front {
+    /// Answers one request.
+    pub(crate) async fn answer<B>(
+        self: Arc<Self>,
+        request: http::Request<B>,
+    ) -> Result<http::Response<Reply>, Infallible>
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<StdError>,
+    {
         let content = request.headers().get(http::header::CONTENT_TYPE);
-        if content.is_some_and(|c| c.as_bytes().starts_with(b"application/grpc")) {
-            let call = self.gateway.counters.calls.begin(request.uri().path());
-            let request = request.map(|body| self.gateway.unfinished.count(body));
-            let (aside, slot) = (self.gateway.aside.clone(), evidence::slot(request.headers()));
-            let calls = call.map(|call| (call, self.gateway.counters.clone()));
-            return Answer::Grpc { answer: self.services.call(request), aside, calls, slot };
+        if !content.is_some_and(|c| c.as_bytes().starts_with(b"application/grpc")) {
+            let (asked, _) = request.into_parts();
+            let page = Box::pin(async move { self.gateway.page(&asked).await });
+            return Ok(page.await.map(Reply::from));
         }
-        let gateway = self.gateway.clone();
-        let (asked, _) = request.into_parts();
-        Answer::Page { page: Box::pin(async move { gateway.page(&asked).await }) }
-    }
-}
-
-pin_project! {
-    /// What comes of a request.
-    #[project = AnswerProjected]
-    pub(crate) enum Answer<F> {
-        Grpc { #[pin] answer: F, aside: Aside, calls: Option<(Call, Arc<Counters>)>, slot: Option<Slot> },
-        Page { page: Pin<Box<dyn Future<Output = Page> + Send>> },
-    }
-}
-
-impl<F, E> Future for Answer<F>
-where
-    F: Future<Output = Result<Page, E>>,
-{
-    type Output = Result<Page, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project() {
-            AnswerProjected::Page { page } => page.as_mut().poll(cx).map(Ok),
-            AnswerProjected::Grpc { answer, aside, calls, slot } => {
-                let mut response = ready!(evidence::within(slot.as_ref(), || answer.poll(cx)))?;
-                if let Some(evidence) = slot.take().and_then(|slot| slot.take()) {
-                    evidence::write(&evidence, response.headers_mut());
-                }
-                if response.headers().contains_key(Status::GRPC_STATUS) {
-                    recode(response.headers_mut());
-                }
-                if let Some((call, counters)) = calls.take() {
-                    // An answer that is not refused has its status behind it.
-                    let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |s| s.code());
-                    counters.calls.end(call, code);
-                }
-                if response.extensions_mut().remove::<Large>().is_some() {
-                    response = response.map(|body| aside.encode(body));
-                }
-                Poll::Ready(Ok(response))
+        let call = self.gateway.counters.calls.begin(request.uri().path());
+        let slot = evidence::slot(request.headers());
+        let mut late = timeout(request.headers()).map(|timeout| Box::pin(tokio::time::sleep(timeout)));
+        let mut answer = pin!(self.grpc(request));
+        let answer = poll_fn(|cx| match evidence::within(slot.as_ref(), || answer.as_mut().poll(cx)) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending => {
+                late.as_mut().map_or(Poll::Pending, |late| late.as_mut().poll(cx).map(|()| None))
             }
+        });
+        let Some((mut response, code)) = answer.await else {
+            return Ok(Status::cancelled("Timeout expired").into_http::<Body>().map(Reply::from));
+        };
+        if let Some(evidence) = slot.and_then(|slot| slot.take()) {
+            evidence::write(&evidence, response.headers_mut());
+        }
+        if let Some(call) = call {
+            self.gateway.counters.calls.end(call, code);
+        }
+        Ok(response)
+    }
+
+    /// Answers a call, and says with what.
+    async fn grpc<B>(&self, request: http::Request<B>) -> (http::Response<Reply>, Code)
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<StdError>,
+    {
+        let method = Method::of(&request);
+        let (head, body) = request.into_parts();
+        let body = self.gateway.unfinished.count(body);
+        let Some(method) = method else { return self.routed(head, body.into()).await };
+        match direct::read(body).await {
+            Came::Other(body) => self.routed(head, body).await,
+            Came::Message(message) => match direct::serve(&self.gateway, method, head, message).await {
+                Ok(response) => (response, Code::Ok),
+                Err(status) => {
+                    let code = status.code();
+                    (status.into_http::<Body>().map(Reply::from), code)
+                }
+            },
         }
     }
+
+    /// Has the gRPC library answer a call.
+    async fn routed<B>(&self, head: http::request::Parts, body: Replayed<B>) -> (http::Response<Reply>, Code)
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<StdError>,
+    {
+        let request = http::Request::from_parts(head, Body::new(body));
+        let Ok(mut response) = Box::pin(self.routes.clone().call(request)).await;
+        if response.headers().contains_key(Status::GRPC_STATUS) {
+            recode(response.headers_mut());
+        }
+        // An answer that is not refused has its status behind it.
+        let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+        if response.extensions_mut().remove::<Large>().is_some() {
+            response = response.map(|body| self.gateway.aside.encode(body));
+        }
+        (response.map(Reply::from), code)
+    }
+}
+
+/// When a client will not wait any longer: as gRPC has it, no number has more than eight digits.
+fn timeout(headers: &http::HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    if text.len() > 9 { None } else { crate::timeout_of(text) }
 }
 
 /// Gives a refusal for size the code that clients know it by.

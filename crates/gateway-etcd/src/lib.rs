@@ -4,7 +4,8 @@
 //! there is none, is turned back, with etcd's codes and texts, since clients decide by them. Nothing here survives a
 //! connection.
 //!
-//! The same port answers a few plain HTTP pages (`front.rs`).
+//! The same port answers a few plain HTTP pages (`front.rs`). The calls that make up the load go around the gRPC
+//! library (`direct.rs`), which answers all others.
 //!
 //! What is not there yet answers UNIMPLEMENTED with a sentence: downgrades, and users.
 
@@ -14,8 +15,10 @@ mod authority;
 mod calls;
 mod check;
 mod cluster;
+mod connections;
 mod convert;
 mod counted;
+mod direct;
 mod election;
 mod ending;
 mod evidence;
@@ -37,6 +40,7 @@ use arrivals::Arrivals;
 use aside::Aside;
 pub use calls::Calls;
 use ending::Endings;
+use front::Front;
 use prost::Message;
 use quorate_node::api::{Answer, Body, Door, Failure, Request};
 use quorate_proto::{etcdserverpb as pb, quoratepb, v3electionpb, v3lockpb};
@@ -48,7 +52,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
-use tonic::transport::Server;
+use tonic::service::Routes;
 use unfinished::Unfinished;
 
 /// The largest request that is taken, encoded.
@@ -115,36 +119,35 @@ pub async fn serve(
     door: Arc<dyn Door>,
     options: Options,
     shutdown: impl Future<Output = ()>,
-) -> Result<(), String> {
+) {
     let endings = Endings::start(door.clone());
     let Options { version, metrics, clients_max, counters, mutant } = options;
     let (version, unfinished, aside) = (version.into(), Arc::default(), Aside::default());
-    let gateway =
-        Gateway { door, version, metrics, endings, unfinished, aside, counters: counters.clone(), mutant };
+    let gateway = Arc::new(Gateway {
+        door: door.clone(),
+        version,
+        metrics,
+        endings,
+        unfinished,
+        aside,
+        counters: counters.clone(),
+        mutant,
+    });
+    let arrivals = Arrivals::new(listeners, clients_max, counters, door);
+    let front = Arc::new(Front { routes: routes(&gateway), gateway });
+    connections::serve(arrivals, front, shutdown).await;
+}
+
+/// All services, by the gRPC library.
+fn routes(gateway: &Arc<Gateway>) -> Routes {
     macro_rules! service {
         ($package:ident, $module:ident, $server:ident) => {
-            $package::$module::$server::new(gateway.clone())
+            $package::$module::$server::from_arc(gateway.clone())
                 .max_decoding_message_size(DECODE_MAX)
                 .max_encoding_message_size(ENCODE_MAX)
         };
     }
-    let incoming = Arrivals::new(listeners, clients_max, counters, gateway.door.clone());
-    Server::builder()
-        .layer(front::FrontLayer(gateway.clone()))
-        // Pages are asked for over HTTP/1.1, gRPC comes as HTTP/2.
-        .accept_http1(true)
-        // A window that is filled by one message of many small ones, and a connection's by some streams: so much a client
-        // can make the door hold that nobody has read yet.
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(4 << 20)
-        // As many watches and calls over one connection as a client likes (`unfinished.rs` counts them over all of them),
-        // and as many of them cancelled.
-        .max_concurrent_streams(u32::MAX)
-        .http2_max_pending_accept_reset_streams(Some(20_000))
-        .http2_max_local_error_reset_streams(Some(20_000))
-        .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
-        .add_service(service!(pb, kv_server, KvServer))
+    Routes::new(service!(pb, kv_server, KvServer))
         .add_service(service!(pb, watch_server, WatchServer))
         .add_service(service!(pb, lease_server, LeaseServer))
         .add_service(service!(pb, cluster_server, ClusterServer))
@@ -153,9 +156,7 @@ pub async fn serve(
         .add_service(service!(v3lockpb, lock_server, LockServer))
         .add_service(service!(v3electionpb, election_server, ElectionServer))
         .add_service(service!(quoratepb, fences_server, FencesServer))
-        .serve_with_incoming_shutdown(incoming, shutdown)
-        .await
-        .map_err(|e| e.to_string())
+        .prepare()
 }
 
 impl Gateway {
@@ -212,7 +213,10 @@ pub(crate) fn wants_leader(metadata: &MetadataMap) -> bool {
 
 /// The client's own deadline, as gRPC writes it: up to eight digits and a unit.
 fn timeout(metadata: &MetadataMap) -> Option<Duration> {
-    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
+    timeout_of(metadata.get("grpc-timeout")?.to_str().ok()?)
+}
+
+fn timeout_of(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let n: u64 = digits.parse().ok()?;
     match unit {
@@ -254,7 +258,7 @@ mod tests {
     use super::*;
     use quorate_base::time::Duration as Span;
     use quorate_node::api::{Done, Head, Patience, WatchStream};
-    use quorate_wire::kv::{Alarm, Command, RangeReply, Reply};
+    use quorate_wire::kv::{Alarm, Command, KeyValue, RangeReply, Reply};
 
     /// A node without a leader: its own state is all that it answers from, if it has one.
     #[derive(Default)]
@@ -262,14 +266,39 @@ mod tests {
         pub(crate) lost: bool,
         pub(crate) overloaded: bool,
         pub(crate) alarms: Vec<Alarm>,
+        /// It does what it is asked for all that.
+        pub(crate) willing: bool,
+        /// It never answers.
+        pub(crate) silent: bool,
     }
 
     impl Door for Alone {
         fn call(&self, request: Request, _: Option<Span>, done: Done) {
             let head = Head { revision: 9, ..Head::default() };
             let none = || Reply::Alarms(Vec::new());
+            if self.silent {
+                return std::mem::forget(done);
+            }
             done(match request {
                 _ if self.overloaded => Err(Failure::Overloaded),
+                Request::Write(Command::Put(_)) if self.willing => {
+                    Ok(Answer { head, body: Body::Reply(Reply::Put { prev: None }) })
+                }
+                Request::Write(Command::Delete(_)) if self.willing => {
+                    Ok(Answer { head, body: Body::Reply(Reply::Delete { deleted: 3, prev: Vec::new() }) })
+                }
+                Request::Write(Command::Txn(txn)) if self.willing => {
+                    let replies = txn.success.iter().map(|_| Reply::Put { prev: None }).collect();
+                    Ok(Answer { head, body: Body::Reply(Reply::Txn { succeeded: true, replies }) })
+                }
+                Request::Range { range, .. } if self.willing => {
+                    // As many as are asked for.
+                    let kv =
+                        KeyValue { key: range.range.key, value: vec![7; 300].into(), ..KeyValue::default() };
+                    let reply =
+                        RangeReply { kvs: vec![kv; range.limit.max(1) as usize], ..RangeReply::default() };
+                    Ok(Answer { head, body: Body::Reply(Reply::Range(reply)) })
+                }
                 Request::Range { serializable: true, .. } if !self.lost => {
                     Ok(Answer { head, body: Body::Reply(Reply::Range(RangeReply::default())) })
                 }

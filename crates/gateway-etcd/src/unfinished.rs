@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use tonic::Status;
-use tonic::body::Body;
+use tonic::codegen::StdError;
 
 /// Bytes of messages that are not complete, over all calls.
 const BYTES_MAX: usize = 256 << 20;
@@ -32,16 +32,22 @@ pub(crate) struct Unfinished {
 
 impl Unfinished {
     /// The body of a request, counted.
-    pub(crate) fn count(self: &Arc<Self>, body: Body) -> Body {
+    pub(crate) fn count<B>(self: &Arc<Self>, body: B) -> Counted<B> {
         let calls = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
         let refused = calls > CALLS_MAX;
-        Body::new(Counted::new(body, self.clone(), refused))
+        Counted::new(body, self.clone(), refused)
+    }
+
+    /// Calls and bytes that are counted now.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> (usize, usize) {
+        (self.calls.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
     }
 }
 
 /// One request as it comes.
-struct Counted {
-    body: Body,
+pub(crate) struct Counted<B> {
+    body: B,
     all: Arc<Unfinished>,
     refused: bool,
     message: Message,
@@ -51,8 +57,8 @@ struct Counted {
     end: Option<Result<Frame<Bytes>, Status>>,
 }
 
-impl Counted {
-    fn new(body: Body, all: Arc<Unfinished>, refused: bool) -> Self {
+impl<B> Counted<B> {
+    fn new(body: B, all: Arc<Unfinished>, refused: bool) -> Self {
         Self { body, all, refused, message: Message::default(), part: BytesMut::new(), end: None }
     }
 
@@ -78,14 +84,18 @@ impl Counted {
     }
 }
 
-impl Drop for Counted {
+impl<B> Drop for Counted<B> {
     fn drop(&mut self) {
         self.all.calls.fetch_sub(1, Ordering::Relaxed);
         self.all.bytes.fetch_sub(self.part.len(), Ordering::Relaxed);
     }
 }
 
-impl http_body::Body for Counted {
+impl<B> http_body::Body for Counted<B>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<StdError>,
+{
     type Data = Bytes;
     type Error = Status;
 
@@ -113,7 +123,7 @@ impl http_body::Body for Counted {
                     },
                     Err(trailers) => Some(Ok(trailers)),
                 },
-                Some(Err(status)) => Some(Err(status)),
+                Some(Err(error)) => Some(Err(Status::from_error(error.into()))),
                 None => None,
             };
             if this.part.is_empty() {
@@ -177,6 +187,7 @@ impl Message {
 mod tests {
     use super::*;
     use quorate_base::Rng;
+    use tonic::body::Body;
 
     /// Seed 3: however a body is cut, what counts is what stands behind the last complete message.
     #[test]
@@ -239,7 +250,7 @@ mod tests {
         assert_eq!(counted.came(head.clone()).unwrap(), Some(head));
     }
 
-    fn counted(all: &Arc<Unfinished>) -> Counted {
+    fn counted(all: &Arc<Unfinished>) -> Counted<Body> {
         all.calls.fetch_add(1, Ordering::Relaxed);
         Counted::new(Body::empty(), all.clone(), false)
     }
@@ -250,7 +261,7 @@ mod tests {
         let mut begun = [0, 0, 0x10, 0, 0].to_vec();
         begun.resize(1 << 20, 0);
         let begun = Bytes::from(begun);
-        let mut many: Vec<Counted> = (0..BYTES_MAX / begun.len()).map(|_| counted(&all)).collect();
+        let mut many: Vec<Counted<Body>> = (0..BYTES_MAX / begun.len()).map(|_| counted(&all)).collect();
         assert!(
             many.iter_mut().all(|c| c.came(begun.clone()).is_ok_and(|out| out.is_none())),
             "up to the bound"
@@ -265,6 +276,6 @@ mod tests {
         drop(many);
         assert!(counted(&all).came(begun).is_ok());
         drop(late);
-        assert_eq!((all.bytes.load(Ordering::Relaxed), all.calls.load(Ordering::Relaxed)), (0, 0));
+        assert_eq!(all.held(), (0, 0));
     }
 }

@@ -180,11 +180,7 @@ fn etcd_door(version: String) -> ServeDoor {
                 counters,
                 mutant: None,
             };
-            if let Err(error) =
-                quorate_gateway_etcd::serve(listeners, door, options, std::future::pending()).await
-            {
-                tracing::error!(%error, "the etcd door stopped");
-            }
+            quorate_gateway_etcd::serve(listeners, door, options, std::future::pending()).await;
         })
     })
 }
