@@ -4,11 +4,14 @@
 //! fixed moments, and a latency counts from when a request was due, so that a stall is not hidden by the requests that it
 //! kept from being sent. One thread; its CPU time is reported, since on a small machine it takes its share.
 
+mod lean;
+
 use crate::probe::endpoint;
 use crate::report::{Exit, Problem, say};
 use bytes::Bytes;
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
+use lean::{Call, Link};
 use quorate_base::Rng;
 use quorate_client::Client;
 use quorate_proto::etcdserverpb as pb;
@@ -24,6 +27,9 @@ Examples:
   quorate bench kv --op put --clients 64 --seconds 10
   quorate bench kv --op get --clients 64 --connections 8 --keys 100000
   quorate bench kv --op mixed --rate 5000 --json --endpoints http://127.0.0.1:2379,http://127.0.0.1:12379";
+
+/// How long to wait for a connection.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Measure a cluster
 #[derive(clap::Args, Debug)]
@@ -139,15 +145,18 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
 
 async fn measure(args: &KvArgs) -> Result<Report, Problem> {
     let connections = args.connections.unwrap_or_else(|| args.clients.min(8)).max(1) as usize;
-    let client =
-        Client::connect(&args.endpoints, connections, Duration::from_secs(5)).await.map_err(|e| {
-            Problem::new(Exit::Failed, e.to_string(), "is the cluster up? `quorate up` starts one")
-        })?;
+    let unreachable = |why| Problem::new(Exit::Failed, why, "is the cluster up? `quorate up` starts one");
+    let links = lean::connect(&args.endpoints, connections, PATIENCE).await.map_err(unreachable)?;
+    let watchers = match args.op {
+        Op::Watch => Some(Client::connect(&args.endpoints, connections, PATIENCE).await),
+        _ => None,
+    };
+    let watchers = watchers.transpose().map_err(|e| unreachable(e.to_string()))?;
     let histogram = Histogram::new_with_bounds(1, 120_000_000, 3)
         .map_err(|e| Problem::new(Exit::Failed, format!("the histogram: {e}"), ""))?;
     let tally = Rc::new(RefCell::new(Tally { histogram, errors: 0, first_error: None }));
     if matches!(args.op, Op::Get | Op::Sget | Op::Mixed | Op::Txn) {
-        fill(&client, args).await?;
+        fill(&links, args).await?;
     }
     let value = Bytes::from(vec![b'v'; args.value_size as usize]);
     let bar = progress(args);
@@ -156,15 +165,14 @@ async fn measure(args: &KvArgs) -> Result<Report, Problem> {
     let end = start + Duration::from_secs(args.seconds);
     let mut tasks = Vec::new();
     for n in 0..args.clients {
-        let channel = client.channel(n as usize);
         let worker = Worker {
             op: args.op,
             keys: args.keys,
             value: value.clone(),
             rng: Rng::new(u64::from(n) + 1),
             tally: tally.clone(),
-            kv: pb::kv_client::KvClient::new(channel.clone()),
-            channel,
+            link: links[n as usize % links.len()].clone(),
+            watcher: watchers.as_ref().map(|client| client.watch(n as usize)),
             number: n,
         };
         let every = args.rate.map(|rate| Duration::from_secs_f64(f64::from(args.clients) / rate as f64));
@@ -184,7 +192,7 @@ async fn measure(args: &KvArgs) -> Result<Report, Problem> {
     Ok(Report {
         op: args.op,
         clients: args.clients,
-        connections: client.connections(),
+        connections: links.len(),
         value_size: args.value_size,
         keys: args.keys,
         seconds: elapsed,
@@ -206,15 +214,16 @@ struct Worker {
     value: Bytes,
     rng: Rng,
     tally: Rc<RefCell<Tally>>,
-    kv: pb::kv_client::KvClient<Channel>,
-    channel: Channel,
+    link: Link,
+    /// Of one who watches; on another connection than what it writes.
+    watcher: Option<pb::watch_client::WatchClient<Channel>>,
     number: u32,
 }
 
 impl Worker {
     async fn run(mut self, first: Instant, end: Instant, every: Option<Duration>) {
-        if self.op == Op::Watch {
-            return self.watch(end).await;
+        if let Some(watcher) = self.watcher.take() {
+            return self.watch(watcher, end).await;
         }
         let mut due = first;
         loop {
@@ -242,12 +251,11 @@ impl Worker {
             Op::Get | Op::Sget | Op::Watch => false,
         };
         if put {
-            let request = pb::PutRequest { key, value: self.value.clone(), ..pb::PutRequest::default() };
-            return self.kv.put(request).await.map(drop);
+            return put_one(&mut self.link, key, self.value.clone()).await;
         }
         let serializable = self.op == Op::Sget;
         let request = pb::RangeRequest { key, serializable, ..pb::RangeRequest::default() };
-        self.kv.range(request).await.map(drop)
+        self.link.call::<pb::RangeResponse>(Call::Range, &request).await.map(drop)
     }
 
     async fn txn(&mut self, key: Bytes) -> Result<(), tonic::Status> {
@@ -261,29 +269,26 @@ impl Worker {
         let put = pb::PutRequest { key, value: self.value.clone(), ..pb::PutRequest::default() };
         let success = vec![pb::RequestOp { request: Some(pb::request_op::Request::RequestPut(put)) }];
         let request = pb::TxnRequest { compare: vec![compare], success, failure: vec![] };
-        self.kv.txn(request).await.map(drop)
+        self.link.call::<pb::TxnResponse>(Call::Txn, &request).await.map(drop)
     }
 
     /// Writes a key of its own and waits for the event.
-    async fn watch(&mut self, end: Instant) {
+    async fn watch(&mut self, mut watcher: pb::watch_client::WatchClient<Channel>, end: Instant) {
         let key = Bytes::from(format!("bench-watch/{}", self.number));
         let create = pb::WatchCreateRequest { key: key.clone(), ..pb::WatchCreateRequest::default() };
         let union = Some(pb::watch_request::RequestUnion::CreateRequest(create));
         let (give, take) = tokio::sync::mpsc::channel(1);
         let _ = give.send(pb::WatchRequest { request_union: union }).await;
         let requests = tokio_stream::wrappers::ReceiverStream::new(take);
-        let mut watch = pb::watch_client::WatchClient::new(self.channel.clone());
-        let mut stream = match watch.watch(requests).await {
+        let mut stream = match watcher.watch(requests).await {
             Ok(stream) => stream.into_inner(),
             Err(status) => return self.count(Instant::now(), Err(status)),
         };
         let _ = stream.message().await;
         while Instant::now() < end {
             let from = Instant::now();
-            let request =
-                pb::PutRequest { key: key.clone(), value: self.value.clone(), ..pb::PutRequest::default() };
-            let result = match self.kv.put(request).await {
-                Ok(_) => stream.message().await.map(drop),
+            let result = match put_one(&mut self.link, key.clone(), self.value.clone()).await {
+                Ok(()) => stream.message().await.map(drop),
                 Err(status) => Err(status),
             };
             self.count(from, result);
@@ -313,18 +318,22 @@ fn key(n: u64) -> Bytes {
     Bytes::from(format!("bench/{n:012}"))
 }
 
+async fn put_one(link: &mut Link, key: Bytes, value: Bytes) -> Result<(), tonic::Status> {
+    let request = pb::PutRequest { key, value, ..pb::PutRequest::default() };
+    link.call::<pb::PutResponse>(Call::Put, &request).await.map(drop)
+}
+
 /// What reads will look for is there before they are measured.
-async fn fill(client: &Client, args: &KvArgs) -> Result<(), Problem> {
+async fn fill(links: &[Link], args: &KvArgs) -> Result<(), Problem> {
     let value = Bytes::from(vec![b'v'; args.value_size as usize]);
     let mut tasks = tokio::task::JoinSet::new();
     for worker in 0..64_u64 {
-        let (mut kv, value, keys) = (client.kv(worker as usize), value.clone(), args.keys);
+        let mut link = links[worker as usize % links.len()].clone();
+        let (value, keys) = (value.clone(), args.keys);
         tasks.spawn_local(async move {
             let mut n = worker;
             while n < keys {
-                let request =
-                    pb::PutRequest { key: key(n), value: value.clone(), ..pb::PutRequest::default() };
-                kv.put(request).await?;
+                put_one(&mut link, key(n), value.clone()).await?;
                 n += 64;
             }
             Ok::<(), tonic::Status>(())
