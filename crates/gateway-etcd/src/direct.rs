@@ -1,4 +1,4 @@
-//! The calls that make up the load (Range, Put, DeleteRange and Txn of the KV service), without the layers of the
+//! The calls that make up the load (Range, Put, `DeleteRange` and Txn of the KV service), without the layers of the
 //! gRPC library.
 //!
 //! Its router, its buffers and its boxed bodies cost more processor time than such a call itself. So where a
