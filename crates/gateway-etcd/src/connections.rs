@@ -1,4 +1,5 @@
-//! The connections: HTTP/2 for gRPC and HTTP/1 for pages, told apart by how they begin, each served in a task of its own.
+//! The connections: HTTP/2 for gRPC and HTTP/1 for pages, told apart by how they begin, each served in a task of
+//! its own.
 
 use crate::arrivals::Arrivals;
 use crate::front::Front;
@@ -47,12 +48,12 @@ fn builder() -> Builder<TokioExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
-        // A window that is filled by one message of many small ones, and a connection's by some streams: so much a client
-        // can make the door hold that nobody has read yet.
+        // A window that is filled by one message of many small ones, and a connection's by some streams: so much a
+        // client can make the door hold that nobody has read yet.
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
-        // As many watches and calls over one connection as a client likes (`unfinished.rs` counts them over all of them),
-        // and as many of them cancelled.
+        // As many watches and calls over one connection as a client likes (`unfinished.rs` counts them over all of
+        // them), and as many of them cancelled.
         .max_concurrent_streams(u32::MAX)
         .max_pending_accept_reset_streams(20_000)
         .max_local_error_reset_streams(20_000)

@@ -1,9 +1,10 @@
-//! The calls that make up the load (Range, Put, DeleteRange and Txn of the KV service), without the layers of the gRPC library.
+//! The calls that make up the load (Range, Put, `DeleteRange` and Txn of the KV service), without the layers of the
+//! gRPC library.
 //!
-//! Its router, its buffers and its boxed bodies cost more processor time than such a call itself. So where a request is what
-//! nearly all are, one whole and uncompressed message and then the end, its bytes are decoded here, the service's own method
-//! is called, and the answer is one piece of data and the trailers. Whatever else comes is not judged here: the library gets
-//! it with all that was read of it, and answers as it answers every other call.
+//! Its router, its buffers and its boxed bodies cost more processor time than such a call itself. So where a
+//! request is what nearly all are, one whole and uncompressed message and then the end, its bytes are decoded here,
+//! the service's own method is called, and the answer is one piece of data and the trailers. Whatever else comes is
+//! not judged here: the library gets it with all that was read of it, and answers as it answers every other call.
 //!
 //! What is left out: large replies are encoded by the library, as they are sent and on another thread (`aside.rs`).
 

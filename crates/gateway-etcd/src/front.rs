@@ -1,10 +1,10 @@
-//! What stands before the services: the plain HTTP pages of the same port, one code that must be another, and the sending of
-//! large replies (`aside.rs`).
+//! What stands before the services: the plain HTTP pages of the same port, one code that must be another, and the
+//! sending of large replies (`aside.rs`).
 //!
-//! A request whose content is not gRPC is for a page: `/version`, `/metrics` and those of `health.rs`, as etcd has them.
-//! The calls that make up the load are served by `direct.rs`, all others by the gRPC library. A message above the limit is
-//! refused by the library with `OUT_OF_RANGE`; gRPC in Go, and with it etcd's clients, know that refusal as
-//! `RESOURCE_EXHAUSTED` and tell by it that trying again is of no use.
+//! A request whose content is not gRPC is for a page: `/version`, `/metrics` and those of `health.rs`, as etcd has
+//! them. The calls that make up the load are served by `direct.rs`, all others by the gRPC library. A message above
+//! the limit is refused by the library with `OUT_OF_RANGE`; gRPC in Go, and with it etcd's clients, know that
+//! refusal as `RESOURCE_EXHAUSTED` and tell by it that trying again is of no use.
 //!
 //! What is left out: JSON requests (`/v3/...`).
 

@@ -1,8 +1,8 @@
 //! A client of unary calls that costs little: HTTP/2 and the messages, with nothing between them.
 //!
-//! The client shares a machine with the nodes that it measures, and what it costs itself they do not get. The channels,
-//! buffers and boxed bodies of a general client are half of that. So requests go straight into the connection that they are
-//! for.
+//! The client shares a machine with the nodes that it measures, and what it costs itself they do not get. The
+//! channels, buffers and boxed bodies of a general client are half of that. So requests go straight into the
+//! connection that they are for.
 //!
 //! A connection that breaks fails the calls that are under way on it, and is opened again by the next one.
 
@@ -136,24 +136,25 @@ impl Link {
     ) -> Result<R, Status> {
         if poll_fn(|cx| self.sender.poll_ready(cx)).await.is_err() {
             self.renew().await.map_err(Status::unavailable)?;
-            poll_fn(|cx| self.sender.poll_ready(cx)).await.map_err(broken)?;
+            poll_fn(|cx| self.sender.poll_ready(cx)).await.map_err(|e| broken(&e))?;
         }
         let head = self.line.heads[call as usize].clone();
-        let (answer, mut body) = self.sender.send_request(head, false).map_err(broken)?;
-        body.send_data(framed(message), true).map_err(broken)?;
-        let (head, mut body) = answer.await.map_err(broken)?.into_parts();
+        let (answer, mut body) = self.sender.send_request(head, false).map_err(|e| broken(&e))?;
+        body.send_data(framed(message), true).map_err(|e| broken(&e))?;
+        let (head, mut body) = answer.await.map_err(|e| broken(&e))?.into_parts();
         let mut reply = BytesMut::new();
         while let Some(data) = body.data().await {
-            let data = data.map_err(broken)?;
+            let data = data.map_err(|e| broken(&e))?;
             reply.extend_from_slice(&data);
-            body.flow_control().release_capacity(data.len()).map_err(broken)?;
+            body.flow_control().release_capacity(data.len()).map_err(|e| broken(&e))?;
         }
-        let trailers = body.trailers().await.map_err(broken)?;
+        let trailers = body.trailers().await.map_err(|e| broken(&e))?;
         judge(head.status, trailers.as_ref().unwrap_or(&head.headers))?;
         message_of(&reply)
     }
 
-    /// Another connection in place of the one that broke: the first who finds it broken opens it, for all who share it.
+    /// Another connection in place of the one that broke: the first who finds it broken opens it, for all who share
+    /// it.
     async fn renew(&mut self) -> Result<(), String> {
         let mut shared = self.line.sender.lock().await;
         if self.line.opening.get() == self.opening {
@@ -165,7 +166,7 @@ impl Link {
     }
 }
 
-fn broken(error: h2::Error) -> Status {
+fn broken(error: &h2::Error) -> Status {
     Status::unavailable(error.to_string())
 }
 

@@ -350,22 +350,24 @@ fn replay_of(plan: &Plan, mutant: Option<&str>) -> String {
         .filter(|part| !has(**part))
         .map(|part| part.name())
         .collect();
-    let mut line =
-        format!("quorate sim --seed {} --span {} --clients {}", plan.seed, plan.span.as_secs(), plan.clients);
+    let mut words = vec![format!(
+        "quorate sim --seed {} --span {} --clients {}",
+        plan.seed,
+        plan.span.as_secs(),
+        plan.clients
+    )];
     if !plan.faults {
-        line.push_str(" --calm");
+        words.push("--calm".into());
     }
     if !without.is_empty() {
-        line.push_str(&format!(" --without {}", without.join(",")));
+        words.push(format!("--without {}", without.join(",")));
     }
-    if let Some(mutant) = mutant {
-        line.push_str(&format!(" --mutant {mutant}"));
-    }
+    words.extend(mutant.map(|mutant| format!("--mutant {mutant}")));
     if let Some(steps) = &plan.steps {
         let names: Vec<String> = steps.iter().map(StepName::to_string).collect();
-        line.push_str(&format!(" --steps={}", names.join(",")));
+        words.push(format!("--steps={}", names.join(",")));
     }
-    line
+    words.join(" ")
 }
 
 /// A panic is a failed invariant of our own: its seed must not be lost with it.

@@ -25,8 +25,8 @@ pub(super) struct Show {
     #[arg(long, value_name = "S", default_value_t = f64::INFINITY, value_parser = seconds, hide_default_value = true)]
     to: f64,
     /// Of the trace only these kinds
-    #[arg(long, value_name = "KINDS", value_delimiter = ',', requires = "trace")]
-    show: Vec<Kind>,
+    #[arg(long = "show", value_name = "KINDS", value_delimiter = ',', requires = "trace")]
+    kinds: Vec<Kind>,
 }
 
 /// A kind of events.
@@ -78,7 +78,7 @@ impl Show {
         if self.trace {
             let mut out = std::io::BufWriter::new(std::io::stdout().lock());
             for record in
-                records.iter().filter(|record| self.show.is_empty() || self.show.contains(&kind(record)))
+                records.iter().filter(|record| self.kinds.is_empty() || self.kinds.contains(&kind(record)))
             {
                 let line = if json { in_json(record) } else { record.to_string() };
                 if writeln!(out, "{line}").is_err() {
@@ -121,7 +121,6 @@ fn in_json(record: &Record) -> String {
     let (mut role, mut term, mut commit) = (None, None, None);
     let node = match &record.what {
         What::Message { to, .. } => Some(to),
-        What::Up { node, .. } | What::Down { node, .. } => Some(node),
         What::Role { node, role: is, term: of, .. } => {
             (role, term) = (Some(role_in_words(*is)), Some(of.0));
             Some(node)
@@ -130,7 +129,11 @@ fn in_json(record: &Record) -> String {
             commit = Some(upto.0);
             Some(node)
         }
-        What::Asked { node, .. } | What::Answered { node, .. } | What::Told { node, .. } => Some(node),
+        What::Up { node, .. }
+        | What::Down { node, .. }
+        | What::Asked { node, .. }
+        | What::Answered { node, .. }
+        | What::Told { node, .. } => Some(node),
         What::Fault(_) | What::Violation(_) => None,
     };
     let (at, kind, text) =
