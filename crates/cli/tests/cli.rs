@@ -233,7 +233,7 @@ fn status_tells_health() {
 #[test]
 fn planted_bugs_are_not_in_a_usual_build() {
     let (code, names, _) = output(&["sim", "--mutant", "list"]);
-    assert!(code == 0 && names.lines().any(|name| name == "fig8-commit"), "{code}: {names}");
+    assert!(code == 0 && names.lines().any(|name| name.trim() == "fig8-commit"), "{code}: {names}");
     let (code, _, stderr) = output(&["sim", "--seed", "1", "--mutant", "fig8-commit"]);
     assert!(
         cfg!(feature = "mutants") || (code == 2 && stderr.contains("--features mutants")),
