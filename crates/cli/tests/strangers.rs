@@ -414,7 +414,7 @@ async fn extremes(channel: Channel) {
 
 /// Greetings for the peer port of node 2 that it must refuse, with what its log says about each.
 fn greetings(cluster: u64, life: u64) -> Vec<(&'static str, Vec<u8>)> {
-    let good = Hello { version: 5, cluster, from: 3, to: 2, life, member_at: 0 };
+    let good = Hello { version: 6, cluster, from: 3, to: 2, life, member_at: 0 };
     let mut damaged = good.encode();
     damaged[20] ^= 1;
     vec![
@@ -423,7 +423,7 @@ fn greetings(cluster: u64, life: u64) -> Vec<(&'static str, Vec<u8>)> {
             b"GET / HTTP/1.1\r\nHost: a-peer-port.example\r\n\r\n".to_vec(),
         ),
         ("its greeting is damaged", damaged),
-        ("speaks version 9 of the peer protocol, this one 5", Hello { version: 9, ..good }.encode()),
+        ("speaks version 9 of the peer protocol, this one 6", Hello { version: 9, ..good }.encode()),
         ("is of cluster 00000000000000ff", Hello { cluster: 255, ..good }.encode()),
         ("looks for node 1, this is node 2", Hello { to: 1, ..good }.encode()),
         ("node 77 is not expected here", Hello { from: 77, ..good }.encode()),
@@ -499,9 +499,9 @@ fn the_peer_port_takes_anything() {
         cluster.check(said);
         assert_eq!(cluster.log_has(1, said), 1, "{said}");
     }
-    throw(&target, &Hello { version: 5, cluster: id, from: 2, to: 2, life, member_at: 0 }.encode());
+    throw(&target, &Hello { version: 6, cluster: id, from: 2, to: 2, life, member_at: 0 }.encode());
     cluster.check("its own id");
-    let good = Hello { version: 5, cluster: id, from: 3, to: 2, life, member_at: 0 }.encode();
+    let good = Hello { version: 6, cluster: id, from: 3, to: 2, life, member_at: 0 }.encode();
     for (name, bytes) in packets() {
         let answer = throw(&target, &[&good[..], &bytes].concat());
         assert!(answer.starts_with(b"QRTpeer\0"), "{name}: not greeted");
