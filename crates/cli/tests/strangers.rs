@@ -414,7 +414,7 @@ async fn extremes(channel: Channel) {
 
 /// Greetings for the peer port of node 2 that it must refuse, with what its log says about each.
 fn greetings(cluster: u64, life: u64) -> Vec<(&'static str, Vec<u8>)> {
-    let good = Hello { version: 6, cluster, from: 3, to: 2, life, member_at: 0 };
+    let good = Hello { version: wire::PEER_VERSION, cluster, from: 3, to: 2, life, member_at: 0 };
     let mut damaged = good.encode();
     damaged[20] ^= 1;
     vec![
@@ -499,9 +499,13 @@ fn the_peer_port_takes_anything() {
         cluster.check(said);
         assert_eq!(cluster.log_has(1, said), 1, "{said}");
     }
-    throw(&target, &Hello { version: 6, cluster: id, from: 2, to: 2, life, member_at: 0 }.encode());
+    throw(
+        &target,
+        &Hello { version: wire::PEER_VERSION, cluster: id, from: 2, to: 2, life, member_at: 0 }.encode(),
+    );
     cluster.check("its own id");
-    let good = Hello { version: 6, cluster: id, from: 3, to: 2, life, member_at: 0 }.encode();
+    let good =
+        Hello { version: wire::PEER_VERSION, cluster: id, from: 3, to: 2, life, member_at: 0 }.encode();
     for (name, bytes) in packets() {
         let answer = throw(&target, &[&good[..], &bytes].concat());
         assert!(answer.starts_with(b"QRTpeer\0"), "{name}: not greeted");

@@ -69,6 +69,9 @@ pub(crate) async fn ask(
     (status, None)
 }
 
+/// The version of the peer protocol that nodes of this release speak.
+pub(crate) const PEER_VERSION: u16 = 6;
+
 /// The greeting of the peer protocol.
 #[derive(Clone, Copy)]
 pub(crate) struct Hello {
@@ -88,7 +91,7 @@ impl Hello {
             out.extend_from_slice(&n.to_le_bytes());
         }
         out.extend_from_slice(&crc32c(&out).to_le_bytes());
-        if self.version == 5 {
+        if self.version == PEER_VERSION {
             out.extend_from_slice(&self.member_at.to_le_bytes());
             out.push(0);
             out.extend_from_slice(&crc32c(&out).to_le_bytes());
