@@ -7,7 +7,7 @@ use crate::items::{Members, check_styles, expressions, of_item, projection, take
 use crate::limits::{Constraints, bare};
 use crate::reply::Reply;
 use crate::{Gateway, unexpected};
-use quorate_item::{Item, Use, legacy};
+use quorate_item::{Condition, Expressions, Item, Use, legacy};
 use quorate_node::api::tables::{KeysAsked, Page, Paged, Read, ReadReply};
 use serde_json::json;
 
@@ -127,14 +127,7 @@ pub(crate) async fn query(gateway: &Gateway, mut members: Members) -> Answered<V
             ));
         }
     };
-    let operator = text(&members, "ConditionalOperator")?;
-    let filter = match (text(&members, "FilterExpression")?, take(&mut members, "QueryFilter")) {
-        (Some(text), _) => Some(expressions.condition(Use::Filter, &text).map_err(of_item)?),
-        (None, Some(filter)) => {
-            Some(legacy::filter(legacy::Filter::Query, filter, operator.as_deref()).map_err(of_item)?)
-        }
-        (None, None) => None,
-    };
+    let filter = filter(&mut members, &mut expressions, legacy::Filter::Query)?;
     let projection = projection(&mut members, &mut expressions)?;
     expressions.finish().map_err(of_item)?;
     let (whole, count) = selected(&asked, projection.is_some())?;
@@ -155,6 +148,24 @@ pub(crate) async fn query(gateway: &Gateway, mut members: Members) -> Answered<V
     answer(gateway, &asked, page).await
 }
 
+/// `FilterExpression`, or what was there before it.
+fn filter(
+    members: &mut Members,
+    expressions: &mut Expressions,
+    which: legacy::Filter,
+) -> Answered<Option<Condition>> {
+    let older = match which {
+        legacy::Filter::Query => "QueryFilter",
+        legacy::Filter::Scan => "ScanFilter",
+    };
+    let operator = text(members, "ConditionalOperator")?;
+    match (text(members, "FilterExpression")?, take(members, older)) {
+        (Some(text), _) => expressions.condition(Use::Filter, &text).map(Some).map_err(of_item),
+        (None, Some(filter)) => legacy::filter(which, filter, operator.as_deref()).map(Some).map_err(of_item),
+        (None, None) => Ok(None),
+    }
+}
+
 pub(crate) async fn scan(gateway: &Gateway, mut members: Members) -> Answered<Vec<u8>> {
     let asked = asked(&members, true)?;
     check_styles(
@@ -165,14 +176,7 @@ pub(crate) async fn scan(gateway: &Gateway, mut members: Members) -> Answered<Ve
     let segment = segment(Params(&members))?;
     let start = start(&mut members)?;
     let mut expressions = expressions(&mut members)?;
-    let operator = text(&members, "ConditionalOperator")?;
-    let filter = match (text(&members, "FilterExpression")?, take(&mut members, "ScanFilter")) {
-        (Some(text), _) => Some(expressions.condition(Use::Filter, &text).map_err(of_item)?),
-        (None, Some(filter)) => {
-            Some(legacy::filter(legacy::Filter::Scan, filter, operator.as_deref()).map_err(of_item)?)
-        }
-        (None, None) => None,
-    };
+    let filter = filter(&mut members, &mut expressions, legacy::Filter::Scan)?;
     let projection = projection(&mut members, &mut expressions)?;
     expressions.finish().map_err(of_item)?;
     let (whole, count) = selected(&asked, projection.is_some())?;
