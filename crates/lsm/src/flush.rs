@@ -6,10 +6,6 @@ use crate::pace::Pace;
 use crate::{Shared, lock};
 use lsm_tree::{AbstractTree, InternalValue, Memtable, SeqNo};
 use quorate_storage::state::StateResult;
-use std::sync::atomic::Ordering;
-
-/// With so many memtables set aside there is no time to step aside.
-const PRESSING: usize = 2;
 
 impl Shared {
     /// Flushes what was set aside, oldest first, each into a run of its own; one flush at a time, and merges beside it.
@@ -17,23 +13,23 @@ impl Shared {
         let flushing = self.tree.get_flush_lock();
         loop {
             let Some(memtable) = lock(&self.graves).waiting() else { break };
-            self.note_pressure();
             self.changing("flushing", || self.flush_one(&memtable))?;
-            lock(&self.graves).flushed();
+            self.paced.waiting.set(lock(&self.graves).flushed());
         }
-        self.note_pressure();
         drop(flushing);
         Ok(())
     }
 
-    /// Tells the pace whether there is time to step aside.
-    pub(crate) fn note_pressure(&self) {
-        self.pressing.store(self.tree.sealed_memtable_count() >= PRESSING, Ordering::Relaxed);
+    /// Lets go of memtables that were flushed and that no view sees, where a merge keeps the rest from its turn.
+    pub(crate) fn free_memtables(&self) {
+        // Taken out under the lock, dropped when it is free again.
+        let dead = lock(&self.graves).dead_memtables();
+        drop(dead);
     }
 
     fn flush_one(&self, memtable: &Memtable) -> lsm_tree::Result<()> {
         let watermark = self.watermark();
-        let mut pace = Pace::new(self.pressing.clone());
+        let mut pace = Pace::new(self.paced.waiting.clone());
         let needed = newest(memtable.iter(), watermark).map(|item| {
             pace.item();
             Ok(item)

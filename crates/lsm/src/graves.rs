@@ -24,9 +24,14 @@ pub(crate) struct Dead {
 }
 
 impl Graves {
-    /// A memtable was set aside.
-    pub(crate) fn memtable(&mut self, memtable: Arc<Memtable>) {
+    /// A memtable was set aside. Returns how many wait to be flushed.
+    pub(crate) fn memtable(&mut self, memtable: Arc<Memtable>) -> usize {
         self.memtables.push((memtable, false));
+        self.count()
+    }
+
+    fn count(&self) -> usize {
+        self.memtables.iter().filter(|(_, flushed)| !flushed).count()
     }
 
     /// The oldest memtable that waits to be flushed.
@@ -34,11 +39,19 @@ impl Graves {
         self.memtables.iter().find(|(_, flushed)| !flushed).map(|(memtable, _)| memtable.clone())
     }
 
-    /// What waited longest is in tables now.
-    pub(crate) fn flushed(&mut self) {
+    /// What waited longest is in tables now. Returns how many still wait.
+    pub(crate) fn flushed(&mut self) -> usize {
         if let Some((_, flushed)) = self.memtables.iter_mut().find(|(_, flushed)| !*flushed) {
             *flushed = true;
         }
+        self.count()
+    }
+
+    /// Memtables that are flushed, and that nobody else can ask for any more.
+    pub(crate) fn dead_memtables(&mut self) -> Vec<(Arc<Memtable>, bool)> {
+        self.memtables
+            .extract_if(.., |(memtable, flushed)| *flushed && Arc::strong_count(memtable) == 1)
+            .collect()
     }
 
     /// The tree had the tables `before` and has `after`, in a version whose number is below `now`.
@@ -57,10 +70,7 @@ impl Graves {
 
     /// What nobody else can ask for any more, once the tree has let go of all versions that no view at or above `watermark` needs.
     pub(crate) fn dead(&mut self, watermark: SeqNo) -> Dead {
-        let memtables = self
-            .memtables
-            .extract_if(.., |(memtable, flushed)| *flushed && Arc::strong_count(memtable) == 1)
-            .collect();
+        let memtables = self.dead_memtables();
         let tables =
             self.tables.extract_if(.., |(at, _)| *at <= watermark).map(|(_, tables)| tables).collect();
         Dead { _memtables: memtables, _tables: tables }

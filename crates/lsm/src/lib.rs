@@ -68,7 +68,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use views::LsmView;
 
@@ -125,7 +124,7 @@ impl LsmStore {
         self.layout.prepare_live(generation)?;
         let seqno = SequenceNumberCounter::new(1);
         let visible = SequenceNumberCounter::new(1);
-        let pressing = Arc::new(AtomicBool::new(false));
+        let paced = Arc::new(Paced::default());
         let tree = Config::new(self.layout.live(), seqno.clone(), visible.clone())
             .use_cache(Arc::new(Cache::with_capacity_bytes(self.options.cache_bytes)))
             .data_block_size_policy(BlockSizePolicy::all(4096))
@@ -135,7 +134,7 @@ impl LsmStore {
             .index_block_pinning_policy(PinningPolicy::new([true, false]))
             .filter_block_partitioning_policy(PinningPolicy::new([false, true]))
             .index_block_partitioning_policy(PinningPolicy::new([false, true]))
-            .with_compaction_filter_factory(Some(Arc::new(Paced(pressing.clone()))))
+            .with_compaction_filter_factory(Some(paced.clone()))
             .open()
             .map_err(|e| failed("opening the tree", &e))?;
         let highest = tree.get_highest_seqno().unwrap_or(0);
@@ -151,8 +150,9 @@ impl LsmStore {
             sealing: Mutex::default(),
             litter: Mutex::default(),
             graves: Mutex::default(),
-            pressing,
+            paced,
         });
+        shared.paced.serve(&shared);
         Ok(LsmState { shared, unsealed: 0, failed: None })
     }
 }
@@ -188,8 +188,7 @@ struct Shared {
     /// From this number on there may be tables that are in no version.
     litter: Mutex<Option<u64>>,
     graves: Mutex<Graves>,
-    /// Memtables wait: the background goes at its full pace.
-    pressing: Arc<AtomicBool>,
+    paced: Arc<Paced>,
 }
 
 /// How far a checkpoint is.
@@ -301,8 +300,7 @@ impl Shared {
     /// Sets the memtable aside.
     fn rotate(&self) {
         if let Some(memtable) = self.tree.rotate_memtable() {
-            lock(&self.graves).memtable(memtable);
-            self.note_pressure();
+            self.paced.waiting.set(lock(&self.graves).memtable(memtable));
         }
     }
 
@@ -344,9 +342,10 @@ impl Shared {
 
     /// Does what the background has fallen behind with.
     fn keep_up(&self) -> StateResult<()> {
-        // Beside a compaction if need be, which may take seconds; no checkpoint waits for its cut.
+        // No checkpoint waits for its cut.
         if self.tree.sealed_memtable_count() > SET_ASIDE_MAX {
             self.flush()?;
+            self.free_memtables();
         }
         if self.tree.l0_run_count() < UNMERGED_MAX {
             return Ok(());

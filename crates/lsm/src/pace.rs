@@ -4,37 +4,76 @@
 //! one: up to four milliseconds behind a merge, several times in the life of one request. So what runs long offers its core
 //! every few dozen items, which costs nothing where nobody waits. Not when the background has fallen behind: then it takes its
 //! share, since requests would wait for it in the end.
+//!
+//! And a merge, which may take seconds, stops for a flush: memtables would pile up beside it, and the writer would have to flush
+//! them itself.
 
+use crate::Shared;
 use lsm_tree::compaction::filter::{CompactionFilter, Context, Factory, ItemAccessor, Verdict};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// So many items are handled in a row: some dozens of microseconds.
 const ITEMS: u32 = 64;
+/// With so many memtables set aside there is no time to step aside.
+const PRESSING: usize = 2;
+
+/// How many memtables wait to be flushed.
+#[derive(Clone, Default)]
+pub(crate) struct Waiting(Arc<AtomicUsize>);
+
+impl Waiting {
+    pub(crate) fn set(&self, memtables: usize) {
+        self.0.store(memtables, Ordering::Relaxed);
+    }
+
+    fn any(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+
+    fn pressing(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= PRESSING
+    }
+}
 
 /// Counts the items of one flush or merge.
 pub(crate) struct Pace {
-    behind: Arc<AtomicBool>,
+    waiting: Waiting,
     items: u32,
 }
 
 impl Pace {
-    /// Until `behind` says that there is no time for it.
-    pub(crate) fn new(behind: Arc<AtomicBool>) -> Self {
-        Self { behind, items: 0 }
+    pub(crate) fn new(waiting: Waiting) -> Self {
+        Self { waiting, items: 0 }
     }
 
-    /// One more item was handled.
-    pub(crate) fn item(&mut self) {
+    /// One more item was handled; true every [`ITEMS`].
+    pub(crate) fn item(&mut self) -> bool {
         self.items += 1;
-        if self.items.is_multiple_of(ITEMS) && !self.behind.load(Ordering::Relaxed) {
+        if !self.items.is_multiple_of(ITEMS) {
+            return false;
+        }
+        if !self.waiting.pressing() {
             std::thread::yield_now();
         }
+        true
     }
 }
 
 /// Puts a pace into the tree's merges, where a filter would stand.
-pub(crate) struct Paced(pub(crate) Arc<AtomicBool>);
+#[derive(Default)]
+pub(crate) struct Paced {
+    pub(crate) waiting: Waiting,
+    /// Set once there is one.
+    shared: OnceLock<Weak<Shared>>,
+}
+
+impl Paced {
+    /// Merges may stop for flushes of `shared`.
+    pub(crate) fn serve(&self, shared: &Arc<Shared>) {
+        let _ = self.shared.set(Arc::downgrade(shared));
+    }
+}
 
 impl Factory for Paced {
     fn name(&self) -> &'static str {
@@ -42,13 +81,26 @@ impl Factory for Paced {
     }
 
     fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
-        Box::new(Pace::new(self.0.clone()))
+        let shared = self.shared.get().cloned().unwrap_or_default();
+        Box::new(Merge { pace: Pace::new(self.waiting.clone()), shared })
     }
 }
 
-impl CompactionFilter for Pace {
+struct Merge {
+    pace: Pace,
+    shared: Weak<Shared>,
+}
+
+impl CompactionFilter for Merge {
     fn filter_item(&mut self, _: ItemAccessor<'_>, _: &Context) -> lsm_tree::Result<Verdict> {
-        self.item();
+        if self.pace.item()
+            && self.pace.waiting.any()
+            && let Some(shared) = self.shared.upgrade()
+        {
+            // What fails here fails again when the flush's own turn comes, and is told there.
+            let _ = shared.flush();
+            shared.free_memtables();
+        }
         Ok(Verdict::Keep)
     }
 }
