@@ -14,7 +14,7 @@ impl Shared {
         loop {
             let Some(memtable) = lock(&self.graves).waiting() else { break };
             self.changing("flushing", || self.flush_one(&memtable))?;
-            self.paced.waiting.set(lock(&self.graves).flushed());
+            self.paced.waiting.memtables(lock(&self.graves).flushed());
         }
         drop(flushing);
         Ok(())

@@ -88,7 +88,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 24 << 20, table_bytes: 8 << 20, memtable_bytes: 12 << 20, end_bytes: 16 << 10 }
+        Self { cache_bytes: 16 << 20, table_bytes: 8 << 20, memtable_bytes: 6 << 20, end_bytes: 16 << 10 }
     }
 }
 
@@ -98,6 +98,8 @@ const NEWEST: u64 = u64::MAX >> 1;
 const SET_ASIDE_MAX: usize = 2;
 /// So many may be set aside while the disk has no room for them.
 const SET_ASIDE_WITHOUT_ROOM: usize = 8;
+/// So many flushed memtables are merged at once: each merge rewrites what it overlaps, so small memtables wait for more of them.
+const UNMERGED: u8 = 8;
 /// With so many flushed memtables that are not merged yet, the writer merges them itself.
 const UNMERGED_MAX: usize = 24;
 /// Beyond twice what is live so much may be wasted, in tables, before everything is merged.
@@ -292,6 +294,7 @@ impl Shared {
         let first = self.tree.next_table_id();
         let before = self.tree.current_version();
         let changed = change().map_err(|e| self.failed(doing, &e));
+        self.paced.waiting.runs(self.tree.l0_run_count());
         let (after, now) = (self.tree.current_version(), self.seqno.get());
         lock(&self.graves).tables(before.iter_tables(), after.iter_tables(), now);
         self.note_litter(first, changed)
@@ -300,7 +303,7 @@ impl Shared {
     /// Sets the memtable aside.
     fn rotate(&self) {
         if let Some(memtable) = self.tree.rotate_memtable() {
-            self.paced.waiting.set(lock(&self.graves).memtable(memtable));
+            self.paced.waiting.memtables(lock(&self.graves).memtable(memtable));
         }
     }
 
@@ -358,7 +361,8 @@ impl Shared {
 
     /// Merges tables, as the tree thinks best.
     fn merge(&self) -> StateResult<()> {
-        let strategy = Leveled::default().with_table_target_size(self.options.table_bytes);
+        let strategy =
+            Leveled::default().with_l0_threshold(UNMERGED).with_table_target_size(self.options.table_bytes);
         self.merging(|| self.tree.compact(Arc::new(strategy), self.watermark()))
     }
 

@@ -15,24 +15,38 @@ use std::sync::{Arc, OnceLock, Weak};
 
 /// So many items are handled in a row: some dozens of microseconds.
 const ITEMS: u32 = 64;
-/// With so many memtables set aside there is no time to step aside.
-const PRESSING: usize = 2;
+/// With so many memtables set aside there is no time to step aside, ...
+const MEMTABLES: usize = 2;
+/// ... nor with so many runs of tables that are not merged: who steps aside on a machine that others fill gets next to nothing of it.
+const RUNS: usize = 12;
 
-/// How many memtables wait to be flushed.
+/// What waits for the background.
 #[derive(Clone, Default)]
-pub(crate) struct Waiting(Arc<AtomicUsize>);
+pub(crate) struct Waiting(Arc<Counts>);
+
+#[derive(Default)]
+struct Counts {
+    memtables: AtomicUsize,
+    runs: AtomicUsize,
+}
 
 impl Waiting {
-    pub(crate) fn set(&self, memtables: usize) {
-        self.0.store(memtables, Ordering::Relaxed);
+    /// So many memtables wait to be flushed.
+    pub(crate) fn memtables(&self, count: usize) {
+        self.0.memtables.store(count, Ordering::Relaxed);
     }
 
-    fn any(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
+    /// So many runs of tables wait to be merged.
+    pub(crate) fn runs(&self, count: usize) {
+        self.0.runs.store(count, Ordering::Relaxed);
+    }
+
+    fn flush(&self) -> bool {
+        self.0.memtables.load(Ordering::Relaxed) > 0
     }
 
     fn pressing(&self) -> bool {
-        self.0.load(Ordering::Relaxed) >= PRESSING
+        self.0.memtables.load(Ordering::Relaxed) >= MEMTABLES || self.0.runs.load(Ordering::Relaxed) >= RUNS
     }
 }
 
@@ -94,7 +108,7 @@ struct Merge {
 impl CompactionFilter for Merge {
     fn filter_item(&mut self, _: ItemAccessor<'_>, _: &Context) -> lsm_tree::Result<Verdict> {
         if self.pace.item()
-            && self.pace.waiting.any()
+            && self.pace.waiting.flush()
             && let Some(shared) = self.shared.upgrade()
         {
             // What fails here fails again when the flush's own turn comes, and is told there.
