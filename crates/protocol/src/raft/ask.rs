@@ -12,7 +12,8 @@ impl Raft {
         (self.hard.term, self.hard.vote, self.hard.commit).hash(to);
         (self.leader, self.led_by, self.given, self.applied, self.term_start).hash(to);
         (self.role as u8, self.hard_write <= self.durable_write, self.withheld.is_some()).hash(to);
-        (self.state_lost, self.owed).hash(to);
+        // What was agreed on below the commit index decides nothing.
+        (self.state_lost, self.owed, self.agreed.max(self.hard.commit)).hash(to);
         self.deaf.hash(to);
         self.withheld.filter(|w| w.disk_lost).map(|w| w.term).hash(to);
         // A no counts as silence does, but where a peer becomes reachable again.

@@ -124,6 +124,8 @@ pub struct Raft {
     unapplied_bytes: usize,
     /// A confirmation to this leader that waits for the machine; see [`Config::max_unapplied_bytes`].
     owed: Option<(NodeId, Index)>,
+    /// Up to here this life has seen its log agree with that of the term's leader.
+    agreed: Index,
     uncommitted_bytes: usize,
     withheld: Option<Withheld>,
     /// Its disk is lost, and no leader has vouched for its term yet; its name for this life.
@@ -290,6 +292,7 @@ impl Raft {
             applying_bytes: 0,
             unapplied_bytes: 0,
             owed: None,
+            agreed: Index(0),
             uncommitted_bytes: 0,
             withheld,
             deaf: None,
@@ -440,7 +443,7 @@ impl Raft {
             Message::Appended { matched, .. } => self.appended(now, from, matched),
             Message::AppendRejected { prev, hint, .. } => self.append_rejected(now, from, prev, hint),
             Message::Heartbeat { commit, round, lease, .. } => {
-                self.commit_upto(commit.min(self.log.last().index));
+                self.commit_told(from, commit);
                 let term = self.hard.term;
                 let withheld = self.withheld.is_some();
                 let promised = self.promise(now, lease);
@@ -451,7 +454,7 @@ impl Raft {
             Message::HeartbeatResponse { round, withheld, promised, asks, .. } => {
                 self.heartbeat_answered(now, from, round, (withheld, promised, asks));
             }
-            Message::Commit { commit, .. } => self.commit_upto(commit.min(self.log.last().index)),
+            Message::Commit { commit, .. } => self.commit_told(from, commit),
             Message::ReadIndex { context, .. } => self.read_index_asked(from, context),
             Message::ReadIndexResponse { context, index, proof, .. } => {
                 self.read_index_came(context, index, &proof);
@@ -556,6 +559,7 @@ impl Raft {
             if term > self.hard.term {
                 self.led_by = None;
                 self.owed = None;
+                self.agreed = Index(0);
             }
             self.hard.term = term;
             self.hard.vote = vote;

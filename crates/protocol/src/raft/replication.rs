@@ -249,7 +249,23 @@ impl Raft {
             return;
         }
         self.commit_upto(commit.min(matched));
+        self.agreed = self.agreed.max(matched);
         self.owe(from, matched);
+    }
+
+    /// The leader says how much of what it knows to match is committed. It may know so from an earlier life of this replica,
+    /// whose disk has lost that since, or was put back to an old copy: an entry at such an index need not be the leader's. So
+    /// only as far as this life has seen the logs agree is it taken. Beyond that the leader is told where to look at once, since
+    /// reads wait here for the commit index, and the next entry may be long in coming.
+    pub(super) fn commit_told(&mut self, from: NodeId, commit: Index) {
+        let last = self.log.last().index;
+        self.commit_upto(commit.min(self.agreed).min(last));
+        // One that takes no entries, or waits for a snapshot, has asked for what it needs.
+        if commit > self.hard.commit && !self.is_deaf() && !self.state_lost {
+            let at = commit.min(last);
+            let (term, hint) = (self.hard.term, self.log.last_not_above(at, self.hard.term));
+            self.post(from, Message::AppendRejected { term, prev: at.next(), hint });
+        }
     }
 
     /// What is to be confirmed: the newest word says all that the older ones said.
