@@ -331,6 +331,7 @@ impl Lane {
             quota: self.settings.upkeep.quota,
             keys: self.view.len(),
             leases: self.view.leases_len(),
+            leases_given_back: self.lessor.given_back(),
         }
     }
 
