@@ -32,6 +32,8 @@
 //! that may be asked for: also memtables flushed long ago. Views are therefore replaced as the state goes on. One that has
 //! to stay ([`View::lasting`]) holds on to its own memtables and tables, and the tree may forget its number.
 //!
+//! What the tree gives up is dropped outside of its locks ([`graves`]), and flushes and merges step aside often ([`pace`]).
+//!
 //! # Without room
 //!
 //! A flush or a merge that finds no room changes nothing, and is tried again by the background; so is a checkpoint. Only a
@@ -44,13 +46,19 @@
 mod blocks;
 mod examine;
 mod files;
+mod flush;
+mod graves;
+mod pace;
 mod scrub;
+mod views;
 
 pub use examine::{Examined, Fault, examine};
 use files::Layout;
+use graves::Graves;
 use lsm_tree::compaction::Leveled;
 use lsm_tree::config::{BlockSizePolicy, PinningPolicy};
-use lsm_tree::{AbstractTree, AnyTree, Cache, Config, Guard as _, SequenceNumberCounter, Tree};
+use lsm_tree::{AbstractTree, AnyTree, Cache, Config, Guard as _, SequenceNumberCounter};
+use pace::Paced;
 use quorate_storage::journal::Identity;
 use quorate_storage::state::{
     CheckpointJob, Range, Scan, State, StateError, StateErrorKind, StateResult, StateStore, Upkeep, View,
@@ -60,7 +68,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use views::LsmView;
 
 use bytes::Bytes;
 
@@ -79,7 +89,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 24 << 20, table_bytes: 32 << 20, memtable_bytes: 12 << 20, end_bytes: 16 << 10 }
+        Self { cache_bytes: 24 << 20, table_bytes: 8 << 20, memtable_bytes: 12 << 20, end_bytes: 16 << 10 }
     }
 }
 
@@ -115,6 +125,7 @@ impl LsmStore {
         self.layout.prepare_live(generation)?;
         let seqno = SequenceNumberCounter::new(1);
         let visible = SequenceNumberCounter::new(1);
+        let pressing = Arc::new(AtomicBool::new(false));
         let tree = Config::new(self.layout.live(), seqno.clone(), visible.clone())
             .use_cache(Arc::new(Cache::with_capacity_bytes(self.options.cache_bytes)))
             .data_block_size_policy(BlockSizePolicy::all(4096))
@@ -124,6 +135,7 @@ impl LsmStore {
             .index_block_pinning_policy(PinningPolicy::new([true, false]))
             .filter_block_partitioning_policy(PinningPolicy::new([false, true]))
             .index_block_partitioning_policy(PinningPolicy::new([false, true]))
+            .with_compaction_filter_factory(Some(Arc::new(Paced(pressing.clone()))))
             .open()
             .map_err(|e| failed("opening the tree", &e))?;
         let highest = tree.get_highest_seqno().unwrap_or(0);
@@ -138,6 +150,8 @@ impl LsmStore {
             maintaining: Mutex::new(()),
             sealing: Mutex::default(),
             litter: Mutex::default(),
+            graves: Mutex::default(),
+            pressing,
         });
         Ok(LsmState { shared, unsealed: 0, failed: None })
     }
@@ -173,6 +187,9 @@ struct Shared {
     sealing: Mutex<Sealing>,
     /// From this number on there may be tables that are in no version.
     litter: Mutex<Option<u64>>,
+    graves: Mutex<Graves>,
+    /// Memtables wait: the background goes at its full pace.
+    pressing: Arc<AtomicBool>,
 }
 
 /// How far a checkpoint is.
@@ -266,18 +283,27 @@ impl Shared {
         error
     }
 
-    /// Flushes what was set aside; the tree lets one flush at a time, and compactions beside it.
-    fn flush(&self) -> StateResult<()> {
-        let flushing = self.tree.get_flush_lock();
-        let first = self.tree.next_table_id();
-        let flushed = self.tree.flush(&flushing, self.watermark()).map_err(|e| self.failed("flushing", &e));
-        self.note_litter(first, flushed.map(drop))
-    }
-
     /// Runs a merge. Nothing else may merge meanwhile.
     fn merging(&self, merge: impl FnOnce() -> lsm_tree::Result<()>) -> StateResult<()> {
+        self.changing("compacting", merge)
+    }
+
+    /// Runs what makes a new version of the tree.
+    fn changing(&self, doing: &str, change: impl FnOnce() -> lsm_tree::Result<()>) -> StateResult<()> {
         let first = self.tree.next_table_id();
-        self.note_litter(first, merge().map_err(|e| self.failed("compacting", &e)))
+        let before = self.tree.current_version();
+        let changed = change().map_err(|e| self.failed(doing, &e));
+        let (after, now) = (self.tree.current_version(), self.seqno.get());
+        lock(&self.graves).tables(before.iter_tables(), after.iter_tables(), now);
+        self.note_litter(first, changed)
+    }
+
+    /// Sets the memtable aside.
+    fn rotate(&self) {
+        if let Some(memtable) = self.tree.rotate_memtable() {
+            lock(&self.graves).memtable(memtable);
+            self.note_pressure();
+        }
     }
 
     /// What finds no room leaves half a table behind, of number `first` or above, which the tree would keep till the next start.
@@ -294,10 +320,17 @@ impl Shared {
         self.tree.current_version().iter_tables().map(|table| table.metadata.file_size).sum()
     }
 
-    /// Lets go of versions that no view needs any more, and with them of their tables: the tree does so only beside other work.
+    /// Lets go of versions that no view needs any more, and with them of their memtables and tables: the tree does so only beside
+    /// other work.
     fn let_go(&self) -> StateResult<()> {
+        let watermark = self.watermark();
         let mut history = self.tree.get_version_history_lock();
-        history.maintenance(&self.layout.live(), self.watermark()).map_err(|e| failed("tidying up", &e))
+        history.maintenance(&self.layout.live(), watermark).map_err(|e| failed("tidying up", &e))?;
+        drop(history);
+        // Taken out under the lock, dropped when it is free again.
+        let dead = lock(&self.graves).dead(watermark);
+        drop(dead);
+        Ok(())
     }
 
     /// Removes what was left behind. Nothing may merge meanwhile, and nothing has merged since: what the version does not know
@@ -366,9 +399,15 @@ impl LsmState {
         if bytes < shared.options.memtable_bytes {
             return;
         }
-        let mut sealing = lock(&shared.sealing);
+        let much = bytes >= SEALING_MEMTABLES * shared.options.memtable_bytes;
+        let mut sealing = match shared.sealing.try_lock() {
+            Ok(sealing) => sealing,
+            // The background makes its cut, which takes as long as a flush: the writer goes on while it may.
+            Err(TryLockError::WouldBlock) if !much => return,
+            Err(_) => lock(&shared.sealing),
+        };
         if matches!(*sealing, Sealing::SetAside) {
-            if bytes < SEALING_MEMTABLES * shared.options.memtable_bytes {
+            if !much {
                 return;
             }
             if let Err(error) = shared.cut(&mut sealing) {
@@ -377,7 +416,7 @@ impl LsmState {
             }
         }
         drop(sealing);
-        shared.tree.rotate_memtable();
+        shared.rotate();
         match shared.keep_up() {
             // The background tries again; so much may wait in memory meanwhile.
             Err(error)
@@ -424,18 +463,13 @@ impl State for LsmState {
     }
 
     fn view(&self) -> Arc<dyn View> {
-        // Counted before the number is read again by the watermark: what it sees cannot be collected meanwhile.
-        let mut views = lock(&self.shared.views);
-        let at = self.shared.seqno.get();
-        *views.entry(at).or_default() += 1;
-        drop(views);
-        Arc::new(LsmView { shared: self.shared.clone(), at })
+        Arc::new(LsmView::new(&self.shared))
     }
 
     fn seal(&mut self) -> StateResult<Box<dyn CheckpointJob>> {
         self.check()?;
         let mut sealing = lock(&self.shared.sealing);
-        self.shared.tree.rotate_memtable();
+        self.shared.rotate();
         *sealing = Sealing::SetAside;
         drop(sealing);
         self.unsealed = 0;
@@ -453,86 +487,6 @@ impl State for LsmState {
 
     fn upkeep(&self) -> Option<Box<dyn Upkeep>> {
         Some(Box::new(Compaction { shared: self.shared.clone(), compacted_at: 0, scrub: Scrub::default() }))
-    }
-}
-
-struct LsmView {
-    shared: Arc<Shared>,
-    at: u64,
-}
-
-impl Drop for LsmView {
-    fn drop(&mut self) {
-        let mut views = lock(&self.shared.views);
-        if let Some(count) = views.get_mut(&self.at) {
-            *count -= 1;
-            if *count == 0 {
-                views.remove(&self.at);
-            }
-        }
-    }
-}
-
-impl View for LsmView {
-    fn get(&self, key: &[u8]) -> StateResult<Option<Bytes>> {
-        self.shared.get(key, self.at)
-    }
-
-    fn scan<'a>(&'a self, range: Range<'_>) -> Scan<'a> {
-        self.shared.scan(range, self.at, false)
-    }
-
-    fn scan_back<'a>(&'a self, range: Range<'_>) -> Scan<'a> {
-        self.shared.scan(range, self.at, true)
-    }
-
-    fn lasting(&self) -> Arc<dyn View> {
-        let at = self.at;
-        let version = self.shared.tree.get_version_history_lock().get_version_for_snapshot(at);
-        let pairs = move |range: Range<'_>| -> Pairs {
-            Box::new(Tree::create_internal_range::<&[u8], _>(version.clone(), &range, at, None))
-        };
-        Arc::new(LastingView { shared: self.shared.clone(), pairs: Arc::new(pairs) })
-    }
-}
-
-type Pairs = Box<dyn DoubleEndedIterator<Item = lsm_tree::Result<lsm_tree::InternalValue>>>;
-
-/// A view with memtables and tables of its own.
-struct LastingView {
-    shared: Arc<Shared>,
-    pairs: Arc<dyn Fn(Range<'_>) -> Pairs + Send + Sync>,
-}
-
-impl LastingView {
-    fn read(&self, pair: lsm_tree::Result<lsm_tree::InternalValue>) -> StateResult<(Bytes, Bytes)> {
-        let pair = pair.map_err(|e| self.shared.failed("scanning", &e))?;
-        Ok((Bytes::from(pair.key.user_key), Bytes::from(pair.value)))
-    }
-}
-
-impl View for LastingView {
-    fn get(&self, key: &[u8]) -> StateResult<Option<Bytes>> {
-        let found = self.scan((Bound::Included(key), Bound::Included(key))).next().transpose()?;
-        Ok(found.map(|(_, value)| value))
-    }
-
-    fn scan<'a>(&'a self, range: Range<'_>) -> Scan<'a> {
-        if is_empty(&range) {
-            return Box::new(std::iter::empty());
-        }
-        Box::new((self.pairs)(range).map(|pair| self.read(pair)))
-    }
-
-    fn scan_back<'a>(&'a self, range: Range<'_>) -> Scan<'a> {
-        if is_empty(&range) {
-            return Box::new(std::iter::empty());
-        }
-        Box::new((self.pairs)(range).rev().map(|pair| self.read(pair)))
-    }
-
-    fn lasting(&self) -> Arc<dyn View> {
-        Arc::new(Self { shared: self.shared.clone(), pairs: self.pairs.clone() })
     }
 }
 
@@ -575,13 +529,13 @@ impl Upkeep for Compaction {
         let shared = &self.shared;
         let _turn = lock(&shared.maintaining);
         shared.tidy()?;
+        shared.let_go()?;
         if shared.tree.sealed_memtable_count() > 0 {
             shared.flush()?;
             return Ok(true);
         }
         let before = shared.tree.current_version().id();
         if before == self.compacted_at {
-            shared.let_go()?;
             return Ok(false);
         }
         shared.merge()?;
@@ -608,7 +562,7 @@ impl Upkeep for Compaction {
         // Not while a checkpoint waits for its cut: what was set aside then would be in it.
         let sealing = lock(&shared.sealing);
         if !matches!(*sealing, Sealing::SetAside) {
-            shared.tree.rotate_memtable();
+            shared.rotate();
         }
         drop(sealing);
         shared.flush()?;
@@ -676,6 +630,45 @@ mod tests {
         let all: Vec<_> = view.scan((Bound::Unbounded, Bound::Unbounded)).map(Result::unwrap).collect();
         assert!(all.len() == 2_000 && all.iter().all(|(_, value)| value[..] == [0; 100]));
         assert_eq!(view.get(&7_u32.to_be_bytes()).unwrap().unwrap()[..], [0; 100]);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn what_was_merged_goes_once_no_view_sees_it() {
+        let (dir, mut state) = open("graves");
+        let mut upkeep = state.upkeep().unwrap();
+        let files =
+            |state: &LsmState| std::fs::read_dir(state.shared.layout.live().join("tables")).unwrap().count();
+        fill(&mut state, 0);
+        while upkeep.step().unwrap() {}
+        let view = state.view();
+        for round in 1..30 {
+            fill(&mut state, round);
+            while upkeep.step().unwrap() {}
+        }
+        let live = |state: &LsmState| state.shared.tree.current_version().iter_tables().count();
+        assert!(files(&state) > live(&state));
+        assert_eq!(view.get(&7_u32.to_be_bytes()).unwrap().unwrap()[..], [0; 100]);
+        drop(view);
+        while upkeep.step().unwrap() {}
+        assert_eq!(files(&state), live(&state));
+        assert!(in_memory(&state) < 2 * MEMTABLE, "{} bytes", in_memory(&state));
+        drop(state);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn memtables_are_flushed_in_their_order() {
+        let (dir, mut state) = open("order");
+        for round in 0..3 {
+            fill(&mut state, round);
+            state.shared.rotate();
+        }
+        assert!(state.shared.tree.sealed_memtable_count() > 1);
+        state.shared.flush().unwrap();
+        assert_eq!(state.shared.tree.sealed_memtable_count(), 0);
+        assert_eq!(state.get(&7_u32.to_be_bytes()).unwrap().unwrap()[..], [2; 100]);
+        drop(state);
         std::fs::remove_dir_all(&dir).unwrap();
     }
 

@@ -10,6 +10,10 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+/// New files are written in pieces of so many bytes: one flush of a whole segment would hold up the flushes of all others on the
+/// device for tens of milliseconds.
+const ZEROS: usize = 512 << 10;
+
 /// Files below a directory.
 pub struct FsDisk {
     root: PathBuf,
@@ -43,11 +47,12 @@ impl Disk for FsDisk {
         options.read(true).write(true).create_new(true);
         let create = || -> std::io::Result<fs::File> {
             let mut file = options.open(&path)?;
-            let zeros = vec![0; (len as usize).min(1 << 20)];
+            let zeros = vec![0; (len as usize).min(ZEROS)];
             let mut left = len as usize;
             while left > 0 {
                 let now = left.min(zeros.len());
                 file.write_all(&zeros[..now])?;
+                file.sync_data()?;
                 left -= now;
             }
             file.sync_all()?;
