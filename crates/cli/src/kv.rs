@@ -7,7 +7,9 @@ use bytes::Bytes;
 use quorate_client::{Client, ClientError};
 use quorate_proto::{etcdserverpb as pb, mvccpb};
 use serde::Serialize;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
 
 const EXAMPLES: &str = "\
@@ -21,7 +23,11 @@ Examples:
   quorate kv get greeting --serializable --timeout 300ms --endpoints 127.0.0.1:12379,127.0.0.1:22379
   quorate kv del greeting
   quorate kv put greeting hello --evidence
-  quorate kv watch users/ --prefix --rev 1";
+  quorate kv watch users/ --prefix --rev 1
+  quorate kv put $'\\xff\\x01' $'\\x80' && quorate kv get $'\\xff\\x01' --json
+
+Keys and values are bytes. With --json those that are no UTF-8 stand as base64 in key_base64 and value_base64, where key and value would
+stand.";
 
 /// Between two nodes that are asked for a watch.
 const WATCH_PAUSE: Duration = Duration::from_millis(200);
@@ -61,7 +67,7 @@ enum Command {
     /// Show keys
     Get {
         /// The key
-        key: String,
+        key: OsString,
         /// All keys that begin with it
         #[arg(long)]
         prefix: bool,
@@ -81,9 +87,9 @@ enum Command {
     /// Set a key
     Put {
         /// The key
-        key: String,
+        key: OsString,
         /// The value
-        value: String,
+        value: OsString,
         /// Attach it to this lease; 0 for none. Digits alone are a decimal number; with 0x before them, or a letter among them,
         /// they are hexadecimal, as etcdctl prints leases
         #[arg(long, value_name = "ID", default_value = "0", value_parser = lease)]
@@ -92,7 +98,7 @@ enum Command {
     /// Remove keys
     Del {
         /// The key
-        key: String,
+        key: OsString,
         /// All keys that begin with it
         #[arg(long)]
         prefix: bool,
@@ -100,7 +106,7 @@ enum Command {
     /// Show changes as they come
     Watch {
         /// The key
-        key: String,
+        key: OsString,
         /// All keys that begin with it
         #[arg(long)]
         prefix: bool,
@@ -110,13 +116,19 @@ enum Command {
     },
 }
 
-/// One pair, for JSON. Bytes that are no text are shown with replacement characters.
+/// One pair, for JSON. Bytes that are no text are there as base64, under another name: no reader takes the one for the other.
 #[derive(Serialize)]
 struct Pair<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<&'a str>,
-    key: String,
-    value: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_base64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_base64: Option<String>,
     create_revision: i64,
     mod_revision: i64,
     version: i64,
@@ -191,8 +203,8 @@ async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
         }
         Command::Put { key, value, lease } => {
             let request = pb::PutRequest {
-                key: Bytes::from(key.clone()),
-                value: Bytes::from(value.clone()),
+                key: Bytes::copy_from_slice(key.as_bytes()),
+                value: Bytes::copy_from_slice(value.as_bytes()),
                 lease: *lease,
                 ..pb::PutRequest::default()
             };
@@ -343,12 +355,12 @@ fn lease(text: &str) -> Result<i64, String> {
 }
 
 /// Where a prefix starts: every key has the empty one, and the least key is the byte 0.
-fn start(key: &str, prefix: bool) -> Bytes {
-    if prefix && key.is_empty() { Bytes::from_static(&[0]) } else { Bytes::from(key.to_string()) }
+fn start(key: &OsStr, prefix: bool) -> Bytes {
+    if prefix && key.is_empty() { Bytes::from_static(&[0]) } else { Bytes::copy_from_slice(key.as_bytes()) }
 }
 
 /// The end of a prefix: its last byte that can be raised, raised; the byte 0 where none can.
-fn end(key: &str, prefix: bool) -> Bytes {
+fn end(key: &OsStr, prefix: bool) -> Bytes {
     if !prefix {
         return Bytes::new();
     }
@@ -363,13 +375,15 @@ fn end(key: &str, prefix: bool) -> Bytes {
 }
 
 fn show(event: Option<&str>, kv: &mvccpb::KeyValue, json: bool) {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut out = std::io::stdout().lock();
     let line = if json {
+        let ((key, key_base64), (value, value_base64)) = (text_or_base64(&kv.key), text_or_base64(&kv.value));
         let pair = Pair {
             event,
-            key: text(&kv.key),
-            value: text(&kv.value),
+            key,
+            key_base64,
+            value,
+            value_base64,
             create_revision: kv.create_revision,
             mod_revision: kv.mod_revision,
             version: kv.version,
@@ -378,11 +392,24 @@ fn show(event: Option<&str>, kv: &mvccpb::KeyValue, json: bool) {
         serde_json::to_string(&pair).unwrap_or_default()
     } else {
         let event = event.map_or(String::new(), |e| format!("{:>6} {e} ", kv.mod_revision));
-        format!("{event}{} = {}", text(&kv.key), text(&kv.value))
+        let [key, value] = [&kv.key, &kv.value].map(|bytes| String::from_utf8_lossy(bytes));
+        format!("{event}{key} = {value}")
     };
     // Whoever stops reading has seen enough.
     if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
         std::process::exit(0);
+    }
+}
+
+/// Bytes as text, or else as base64.
+fn text_or_base64(bytes: &[u8]) -> (Option<&str>, Option<String>) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => (Some(text), None),
+        Err(_) => {
+            let mut digits = Vec::new();
+            quorate_item::base64::encode(bytes, &mut digits);
+            (None, String::from_utf8(digits).ok())
+        }
     }
 }
 
@@ -434,10 +461,21 @@ mod tests {
         }
     }
 
+    /// Claim: bytes that are no text stand under another name, whole.
+    #[test]
+    fn bytes_that_are_no_text_are_base64() {
+        assert_eq!(text_or_base64("wört".as_bytes()), (Some("wört"), None));
+        assert_eq!(text_or_base64(b"\xff\x00k"), (None, Some("/wBr".into())));
+        assert_eq!(text_or_base64(b"\x80"), (None, Some("gA==".into())));
+    }
+
     #[test]
     fn a_prefix_ends_where_no_key_has_it_any_more() {
-        assert_eq!(end("ab", true), Bytes::from_static(b"ac"));
-        assert_eq!(end("", true), Bytes::from_static(&[0]));
-        assert_eq!(end("ab", false), Bytes::new());
+        let end = |key: &[u8], prefix| end(OsStr::from_bytes(key), prefix);
+        assert_eq!(end(b"ab", true), Bytes::from_static(b"ac"));
+        assert_eq!(end(b"a\xff", true), Bytes::from_static(b"b"));
+        assert_eq!(end(b"\xff", true), Bytes::from_static(&[0]));
+        assert_eq!(end(b"", true), Bytes::from_static(&[0]));
+        assert_eq!(end(b"ab", false), Bytes::new());
     }
 }

@@ -194,6 +194,22 @@ fn a_watch_goes_on_at_another_node() {
     watch.wait().unwrap();
 }
 
+/// Claim: keys and values that are no text go in as they are, and come out as base64 under names of their own.
+#[test]
+fn bytes_that_are_no_text_go_in_and_come_out() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let up = Up::start(&["--ephemeral"]);
+    let nodes = up.ready()["nodes"].as_array().unwrap().clone();
+    let endpoints = ["--json", "--endpoints", nodes[1]["etcd"].as_str().unwrap()];
+    let bytes = std::ffi::OsStr::from_bytes;
+    let put = quorate(&["kv", "put"]).args([bytes(b"k\xff"), bytes(b"\x80")]).args(endpoints).output().unwrap();
+    assert!(put.status.success(), "{}", String::from_utf8_lossy(&put.stderr));
+    let got = quorate(&["kv", "get", "--prefix"]).arg(bytes(b"k")).args(endpoints).output().unwrap();
+    let got: serde_json::Value = serde_json::from_slice(&got.stdout).unwrap();
+    assert_eq!((&got["key_base64"], &got["value_base64"]), (&"a/8=".into(), &"gA==".into()), "{got}");
+    assert!(got.get("key").is_none() && got.get("value").is_none(), "{got}");
+}
+
 /// Claim: the printed configuration is itself a configuration, and the same one.
 #[test]
 fn the_printed_configuration_reads_back() {

@@ -188,6 +188,32 @@ fn variables_alone_start_a_node_and_systemd_hears_of_it() {
     node.stop();
 }
 
+/// Claim: a file of etcd's settings alone starts a node, and a setting that is not supported ends the start with its line.
+#[test]
+fn a_file_alone_starts_a_node() {
+    let scratch = Scratch::new("etcd-file");
+    let (ports, file) = (ports(2), scratch.path("etcd.conf.yml"));
+    let text = format!(
+        "# This is the configuration file for the etcd server.\nname: 'solo'\ndata-dir: {}\nwal-dir:\nsnapshot-count: 10000\n\
+         listen-client-urls: {client}\nadvertise-client-urls: {client}\nlisten-peer-urls: {peer}\n\
+         initial-advertise-peer-urls: {peer}\ninitial-cluster: solo={peer}\ninitial-cluster-state: 'new'\n\
+         client-transport-security:\n  # Path to the client server TLS cert file.\n  cert-file:\n  client-cert-auth: false\n\
+         log-outputs: [stderr]\n",
+        scratch.path("solo"),
+        client = url(ports[0]),
+        peer = url(ports[1]),
+    );
+    std::fs::write(&file, &text).unwrap();
+    let flags = [format!("--config-file={file}"), "--name=other".into()];
+    let node = Node::start(&scratch, "solo", &flags, &[]);
+    eventually("it serves", || kv(ports[0], &["put", "k", "v"]).0 == 0);
+    assert!(node.log().contains("not used, since --config-file alone counts: --name"), "{}", node.log());
+    node.stop();
+    std::fs::write(&file, text.replace("  cert-file:", "  cert-file: /c")).unwrap();
+    let (code, _, stderr) = output(&["etcd", &flags[0]]);
+    assert!(code == 2 && stderr.contains("line 14: client-transport-security.cert-file=/c"), "{stderr}");
+}
+
 /// Claim: help has examples, and a flag that is not supported ends the start with its name, before anything is made.
 #[test]
 fn what_is_not_supported_ends_the_start() {
@@ -197,9 +223,7 @@ fn what_is_not_supported_ends_the_start() {
     let (code, version, _) = output(&["etcd", "--version"]);
     assert!(code == 0 && version.starts_with("etcd Version: 3."), "{version}");
     let data = format!("--data-dir={}", scratch.path("data"));
-    for flag in
-        ["--cert-file=/c", "--discovery-srv=d", "--config-file=e", "--listen-client-urls=https://127.0.0.1:1"]
-    {
+    for flag in ["--cert-file=/c", "--discovery-srv=d", "--wal-dir=w", "--listen-client-urls=https://127.0.0.1:1"] {
         let (code, _, stderr) = output(&["etcd", &data, flag]);
         assert_eq!(code, 2, "{flag}: {stderr}");
         assert!(stderr.contains(flag.split('=').next().unwrap()) && stderr.contains("hint:"), "{stderr}");

@@ -5,6 +5,7 @@ use crate::line::{Place, created, first, leave, line, point, spoken};
 use crate::{Gateway, check_size, convert, unexpected};
 use bytes::Bytes;
 use quorate_node::api::{Answer, Body, Head, Request};
+use quorate_node::evidence::Mode;
 use quorate_proto::v3electionpb as pb;
 use quorate_wire::kv::{Command, KeyRange, KeyValue, LeaseId, Op, Put, Reply, Revision, Txn};
 use tokio::sync::mpsc::{Sender, channel};
@@ -58,6 +59,7 @@ impl pb::election_server::Election for Gateway {
     async fn observe(&self, r: tonic::Request<pb::LeaderRequest>) -> Done<Self::ObserveStream> {
         let (metadata, _, message) = r.into_parts();
         self.require_leader(&metadata)?;
+        self.explain_stream(Mode::Local).await;
         let (give, take) = channel(1);
         let (gateway, ending) = (self.clone(), self.ending(&metadata));
         tokio::spawn(async move {

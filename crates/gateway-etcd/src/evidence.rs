@@ -1,12 +1,13 @@
 //! Evidence on request: a unary call with the metadata `quorate-evidence: 1` is answered with headers that say how it was served.
 //!
 //! The words are written down in `docs/evidence.md` and stay. They stand beside an error, too, where the node had come far
-//! enough to know something. A call that asks the node several times (a lock) tells of the last time. Streams are left out:
-//! their headers are gone before their first answer.
+//! enough to know something. A call that asks the node several times (a lock) tells of the last time. The headers of a stream
+//! are gone before its first answer, so they say only who serves it, and what its answers will rest on.
 
+use crate::Gateway;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use quorate_node::api::Request;
-use quorate_node::evidence::{Evidence, Slot};
+use quorate_node::evidence::{Evidence, Mode, Slot};
 use std::fmt::Write as _;
 use tonic::codegen::http;
 
@@ -36,6 +37,17 @@ pub(crate) fn ask(request: Request) -> Request {
     match SLOT.try_with(Slot::clone) {
         Ok(slot) => Request::Explained(Box::new(request), slot),
         Err(_) => request,
+    }
+}
+
+impl Gateway {
+    /// Tells of the stream that the call being served opens, if it asks: what comes over it rests on `mode`.
+    pub(crate) async fn explain_stream(&self, mode: Mode) {
+        let Ok(slot) = SLOT.try_with(Slot::clone) else { return };
+        // Its own word says who leads. Without it there is no evidence, and a stream all the same.
+        if self.call(Request::Status, None).await.is_ok() {
+            slot.amend(|evidence| evidence.mode = mode);
+        }
     }
 }
 
@@ -78,7 +90,7 @@ pub(crate) fn write(evidence: &Evidence, headers: &mut HeaderMap) {
 mod tests {
     use super::*;
     use quorate_base::{Index, NodeId, Term};
-    use quorate_node::evidence::{Mode, Part};
+    use quorate_node::evidence::Part;
 
     /// Claim: only `1` asks, and the headers are those of docs/evidence.md.
     #[test]
@@ -127,6 +139,8 @@ mod tests {
             Part::Confirm,
             Part::Apply,
             Part::Read,
+            Part::Upkeep,
+            Part::Move,
             Part::Total,
         ];
         let modes = [Mode::Log, Mode::Leader, Mode::ReadIndex, Mode::Lease, Mode::Local];

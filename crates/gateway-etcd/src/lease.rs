@@ -3,6 +3,7 @@
 use crate::ending::Ending;
 use crate::{Gateway, answered, convert, refused_message, unexpected, wants_leader};
 use quorate_node::api::{Answer, Body, Failure, Request};
+use quorate_node::evidence::Mode;
 use quorate_proto::etcdserverpb as pb;
 use quorate_wire::kv::{Command, Reply};
 use std::collections::VecDeque;
@@ -57,6 +58,7 @@ impl pb::lease_server::Lease for Gateway {
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
         let (metadata, _, requests) = r.into_parts();
         self.require_leader(&metadata)?;
+        self.explain_stream(Mode::Leader).await;
         let ending = self.endings.listen(wants_leader(&metadata));
         let waiting = VecDeque::new();
         let answers = KeepAlives { gateway: self.clone(), requests: Some(requests), waiting, ending };

@@ -9,6 +9,7 @@ use crate::{Gateway, failure, wants_leader};
 use bytes::Bytes;
 use quorate_node::api::{Failure, Pieces};
 use quorate_node::backup::{ALIGN, SUM};
+use quorate_node::evidence::Mode;
 use quorate_proto::etcdserverpb as pb;
 use sha2::{Digest, Sha256};
 use std::pin::Pin;
@@ -24,6 +25,7 @@ const BLOB_MAX: usize = 64 << 10;
 /// Opens the stream.
 pub(crate) async fn open(gateway: &Gateway, metadata: &MetadataMap) -> Result<Messages, Status> {
     gateway.require_leader(metadata)?;
+    gateway.explain_stream(Mode::Local).await;
     let (give, take) = oneshot::channel();
     gateway.door.snapshot(Box::new(move |opened| drop(give.send(opened))));
     let pieces = take.await.unwrap_or(Err(Failure::Stopping)).map_err(|failure| failure::status(&failure))?;

@@ -10,6 +10,7 @@
 use crate::ending::Ending;
 use crate::{Gateway, convert, refused_message, wants_leader};
 use bytes::Bytes;
+use quorate_node::evidence::Mode;
 use quorate_node::api::{Head, WatchCreate, WatchMessage, WatchRequest, WatchStream};
 use quorate_proto::etcdserverpb as pb;
 use quorate_wire::kv::KeyRange;
@@ -29,6 +30,7 @@ impl pb::watch_server::Watch for Gateway {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let (metadata, _, requests) = r.into_parts();
         self.require_leader(&metadata)?;
+        self.explain_stream(Mode::Local).await;
         let bell = Arc::new(Bell::default());
         let rung = bell.clone();
         let watches = self.door.watch(Box::new(move || rung.ring()));

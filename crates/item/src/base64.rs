@@ -40,7 +40,7 @@ pub(crate) fn check(text: &str) -> Result<(), String> {
 }
 
 /// Appends the bytes as base64.
-pub(crate) fn encode(bytes: &[u8], out: &mut Vec<u8>) {
+pub fn encode(bytes: &[u8], out: &mut Vec<u8>) {
     for three in bytes.chunks(3) {
         let mut block = [0; 4];
         block[1..=three.len()].copy_from_slice(three);

@@ -42,7 +42,7 @@
 
 #![allow(clippy::doc_markdown, reason = "DynamoDB is a name, not code")]
 
-mod base64;
+pub mod base64;
 pub mod codec;
 pub mod condition;
 pub mod error;

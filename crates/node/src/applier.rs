@@ -143,8 +143,8 @@ pub struct Applier {
 
 /// Bytes written since the last cut that bring the next one.
 pub const SEAL_BYTES: u64 = 32 << 20;
-/// How many keys of background compaction one step may touch.
-const COMPACT_BUDGET: usize = 1000;
+/// How many keys of background compaction one step may touch: what comes meanwhile waits for it, for half a millisecond or so.
+const COMPACT_BUDGET: usize = 64;
 
 impl Applier {
     /// Runs `kv` for `node`; `generation` is that of the newest recorded checkpoint, or 0.

@@ -57,6 +57,10 @@ pub enum Part {
     Apply,
     /// On a reader's thread, where much was read.
     Read,
+    /// Until the asked node had swept away what was compacted, and given back the room where that was asked for.
+    Upkeep,
+    /// Until the asked node had heard from the leader that it was to hand over to.
+    Move,
     /// All of it, from when the node took the request until it answered.
     Total,
 }
@@ -72,6 +76,8 @@ impl Part {
             Self::Confirm => "confirm",
             Self::Apply => "apply",
             Self::Read => "read",
+            Self::Upkeep => "upkeep",
+            Self::Move => "move",
             Self::Total => "total",
         }
     }
@@ -128,6 +134,22 @@ impl Slot {
     /// Puts it there.
     pub fn put(&self, evidence: Evidence) {
         self.filled().evidence = Some(evidence);
+    }
+
+    /// Changes what was put there, if anything was.
+    pub fn amend(&self, with: impl FnOnce(&mut Evidence)) {
+        self.filled().evidence.as_mut().map(with);
+    }
+
+    /// Adds a part of the time to what was put there.
+    pub(crate) fn prolong(&self, part: Part, micros: u64) {
+        self.amend(|evidence| {
+            let total = evidence.parts.iter().position(|&(part, _)| part == Part::Total);
+            if let Some((_, total)) = total.and_then(|at| evidence.parts.get_mut(at)) {
+                *total += micros;
+            }
+            evidence.parts.insert(total.unwrap_or(evidence.parts.len()), (part, micros));
+        });
     }
 
     /// Takes it out.

@@ -108,6 +108,7 @@ pub struct Lessor {
     leading: bool,
     seen: Instant,
     checkpoint_at: Instant,
+    given_back: Duration,
 }
 
 impl Lessor {
@@ -216,6 +217,11 @@ impl Lessor {
         }
         self.queue.insert((at, id));
         self.marks.insert((mark, id));
+    }
+
+    /// By how much every lease that there was has been prolonged, all stalls of this node while it led together.
+    pub fn given_back(&self) -> Duration {
+        self.given_back
     }
 
     /// Whether this node counts.
@@ -363,6 +369,7 @@ impl Lessor {
         if gap <= STALL {
             return;
         }
+        self.given_back = self.given_back + gap;
         let late: Vec<_> = std::mem::take(&mut self.queue).into_iter().collect();
         for (at, id) in late {
             let at = at + gap;
@@ -490,6 +497,7 @@ mod tests {
         walk(&mut lessor, 0, 900);
         let due = lessor.due(at(9000)).into_iter().map(|wish| (9000, wish)).collect();
         assert_eq!(ends(due), vec![], "8 s of silence are no reason to end a lease");
+        assert_eq!(lessor.given_back(), Duration::from_millis(8100), "and it is told of");
         assert_eq!(ends(walk(&mut lessor, 9100, 10_000)), vec![]);
         assert_eq!(ends(walk(&mut lessor, 10_000, 10_200)), vec![(10_100, Wish::Revoke(vec![grant(1)]))]);
     }

@@ -201,6 +201,9 @@ fn broken(doing: &str, error: &JournalError) -> Event {
 const SWEEP_REST: Duration = Duration::from_millis(5);
 /// ... and so often: where the disk has no room, sweeping goes on all the same, since it makes room.
 const SWEEP_RESTS: u32 = 200;
+/// A sweep rests so many times as long as its last step took: all nodes sweep at the same time, and what they do not take of the
+/// processors and the disk is there for who waits.
+const SWEEP_REST_PARTS: u32 = 7;
 
 fn applier_loop(
     mut applier: Applier,
@@ -209,32 +212,32 @@ fn applier_loop(
     background: &Sender<ToBackground>,
 ) {
     let mut outputs = Vec::new();
-    let (mut more, mut rests) = (true, 0);
+    let mut more = true;
+    let mut sweeping = Sweeping::default();
     loop {
-        // Upkeep runs only when nothing else waits, a bounded step at a time. A sweep writes more in a second than the disk takes:
-        // let run, it fills the memtables of all nodes at once, and requests would wait while this thread flushes them.
+        // Upkeep runs only when nothing else waits, a bounded step at a time.
         let work = match queue.try_recv() {
             Ok(work) => work,
-            Err(_) if more && rests < SWEEP_RESTS && applier.kv().behind() => {
-                rests += 1;
-                match queue.recv_timeout(SWEEP_REST) {
+            Err(_) if more => match sweeping.rest(Instant::now(), || applier.kv().behind()) {
+                None => Work::Upkeep,
+                Some(rest) => match queue.recv_timeout(rest) {
                     Ok(work) => work,
                     Err(RecvTimeoutError::Timeout) => continue,
                     Err(RecvTimeoutError::Disconnected) => return,
-                }
-            }
-            Err(_) if more => {
-                rests = 0;
-                Work::Upkeep
-            }
+                },
+            },
             Err(_) => match queue.recv() {
                 Ok(work) => work,
                 Err(_) => return,
             },
         };
         more |= matches!(work, Work::Apply(_) | Work::Settle(_));
+        let sweep = matches!(work, Work::Upkeep).then(Instant::now);
         if let Err(error) = applier.work(work, &mut outputs) {
             return inbox.push(Event::Broken(Broken::state("applying", &error)));
+        }
+        if let Some(begun) = sweep {
+            sweeping.stepped(begun, Instant::now());
         }
         for output in outputs.drain(..) {
             match output {
@@ -246,6 +249,38 @@ fn applier_loop(
                 output => inbox.push(Event::Output(output)),
             }
         }
+    }
+}
+
+/// When a sweep goes on. It writes more in a second than the disk takes: let run, it fills the memtables of all nodes at once, and
+/// requests would wait while the applier flushes them.
+#[derive(Default)]
+struct Sweeping {
+    /// Not before this moment.
+    from: Option<Instant>,
+    /// How often it has waited for the store since its last step.
+    rests: u32,
+}
+
+impl Sweeping {
+    /// How long to wait at `now` for other work before the next step; `None` if it is time for that.
+    fn rest(&mut self, now: Instant, behind: impl FnOnce() -> bool) -> Option<Duration> {
+        let left = self.from.map(|from| from.saturating_duration_since(now));
+        if let Some(left) = left.filter(|left| !left.is_zero()) {
+            return Some(left);
+        }
+        self.from = None;
+        if self.rests < SWEEP_RESTS && behind() {
+            self.rests += 1;
+            return Some(SWEEP_REST);
+        }
+        None
+    }
+
+    /// A step was made, from `begun` to `now`.
+    fn stepped(&mut self, begun: Instant, now: Instant) {
+        self.rests = 0;
+        self.from = Some(now + (now - begun) * SWEEP_REST_PARTS);
     }
 }
 
@@ -386,3 +421,27 @@ fn yield_to_requests() {
 /// A third of the share of a thread that serves.
 #[cfg(target_os = "linux")]
 const BACKGROUND_NICE: i32 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Claim: a sweep takes a part of the time, whatever comes between its steps; it waits for a store that is behind, and not for ever.
+    #[test]
+    fn a_sweep_rests_longer_than_it_works_and_waits_for_the_store() {
+        let (mut sweeping, began) = (Sweeping::default(), Instant::now());
+        let at = |ms| began + Duration::from_millis(ms);
+        assert_eq!(sweeping.rest(at(0), || false), None, "the first step waits for nothing");
+        sweeping.stepped(at(0), at(2));
+        assert_eq!(sweeping.rest(at(2), || false), Some(Duration::from_millis(14)));
+        assert_eq!(sweeping.rest(at(6), || false), Some(Duration::from_millis(10)), "other work came in between");
+        assert_eq!(sweeping.rest(at(16), || true), Some(SWEEP_REST), "the store is behind");
+        assert_eq!(sweeping.rest(at(21), || false), None, "and no longer");
+        sweeping.stepped(at(21), at(21));
+        let mut waited = 0;
+        while sweeping.rest(at(30), || true).is_some() {
+            waited += 1;
+        }
+        assert_eq!(waited, SWEEP_RESTS, "where the disk has no room, the sweep makes some");
+    }
+}

@@ -172,7 +172,7 @@ impl Cluster {
         let children = (0..nodes).map(|_| None).collect();
         let mut cluster = Self { target, token, places, children, power_cut };
         for at in 0..nodes {
-            cluster.restart(at)?;
+            cluster.children[at] = Some(spawn(cluster.command(at)?)?);
         }
         Ok(cluster)
     }
@@ -199,11 +199,18 @@ impl Cluster {
         self.children[at].as_ref().map(Child::id)
     }
 
-    /// Starts node `at` on the data that it left. Nothing happens where it runs.
-    pub fn restart(&mut self, at: usize) -> io::Result<()> {
-        if self.children[at].is_some() {
-            return Ok(());
+    /// Starts node `at` on the data that it left. Nothing happens where it runs. Not on the caller's thread, which may be that of the
+    /// clients: a full machine takes its time until the new process has begun, and they would seem to wait for the nodes.
+    pub async fn restart(&mut self, at: usize) -> io::Result<()> {
+        if self.children[at].is_none() {
+            let command = self.command(at)?;
+            let spawned = tokio::task::spawn_blocking(move || spawn(command)).await;
+            self.children[at] = Some(spawned.map_err(Error::other)??);
         }
+        Ok(())
+    }
+
+    fn command(&self, at: usize) -> io::Result<Command> {
         let place = &self.places[at];
         let log = OpenOptions::new().create(true).append(true).open(place.log())?;
         let mut command = self.target.command(&self.places, at, &self.token);
@@ -211,11 +218,7 @@ impl Cluster {
         if let Some(power_cut) = &self.power_cut {
             power_cut.watch(&mut command, &place.data)?;
         }
-        let child = command
-            .spawn()
-            .map_err(|e| Error::new(e.kind(), format!("{}: {e}", command.get_program().to_string_lossy())))?;
-        self.children[at] = Some(child);
-        Ok(())
+        Ok(command)
     }
 
     /// Kills node `at` as a power button would, and waits until it is gone.
@@ -335,6 +338,11 @@ impl Cluster {
         });
         Ready { ready: true, nodes: nodes.collect() }
     }
+}
+
+fn spawn(mut command: Command) -> io::Result<Child> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    command.spawn().map_err(|e| Error::new(e.kind(), format!("{name}: {e}")))
 }
 
 impl Drop for Cluster {

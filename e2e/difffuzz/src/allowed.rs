@@ -15,7 +15,7 @@ const CLOCKS: i64 = 2;
 
 /// The ids of all rules.
 #[cfg(test)]
-const IDS: [&str; 9] = [
+const IDS: [&str; 10] = [
     "3.4-alarm-header",
     "3.4-auth-status",
     "3.4-progress",
@@ -23,22 +23,31 @@ const IDS: [&str; 9] = [
     "compacted-prev-kv",
     "progress-after-compaction",
     "same-revision-prev-kv",
+    "stalled-lease",
     "tied-sort",
     "unknown-compare",
 ];
 
+/// How far apart two clocks may be; `slowest` is the longest that any call took so far.
+pub fn clocks_apart(slowest: Duration) -> i64 {
+    CLOCKS + 2 * slowest.as_secs() as i64
+}
+
 /// Takes the difference of clocks out of a reply: what remains of a lease was read at two moments, and counts from two
-/// moments. `slowest` is the longest that any call took so far.
-pub fn clocks(a: &Reply, b: &mut Reply, slowest: Duration) {
-    let apart = CLOCKS + 2 * slowest.as_secs() as i64;
+/// moments. On side A up to `by.0` seconds more may remain, on side B up to `by.1`. False where more is between them.
+pub fn clocks(a: &Reply, b: &mut Reply, by: (i64, i64)) -> bool {
     match (a, b) {
-        (Reply::TimeToLive(a), Reply::TimeToLive(b)) if a.ttl > 0 && (a.ttl - b.ttl).abs() <= apart => {
-            b.ttl = a.ttl;
+        (Reply::TimeToLive(a), Reply::TimeToLive(b)) if a.ttl > 0 => {
+            let near = (-by.1..=by.0).contains(&(a.ttl - b.ttl));
+            if near {
+                b.ttl = a.ttl;
+            }
+            near
         }
         (Reply::Several(a), Reply::Several(b)) => {
-            a.iter().zip(b).for_each(|(a, b)| clocks(a, b, slowest));
+            a.iter().zip(b).fold(true, |near, (a, b)| clocks(a, b, by) && near)
         }
-        _ => {}
+        _ => true,
     }
 }
 
@@ -184,6 +193,20 @@ mod tests {
         let explained: Vec<&str> =
             page.lines().filter_map(|line| line.strip_prefix("## `")?.split('`').next()).collect();
         assert_eq!(explained, IDS);
+    }
+
+    #[test]
+    fn a_lease_may_last_longer_on_the_side_that_stood_still_and_on_no_other() {
+        let left = |ttl| Reply::TimeToLive(pb::LeaseTimeToLiveResponse { ttl, ..Default::default() });
+        let same = |a, b, by| {
+            let mut b = left(b);
+            (clocks(&left(a), &mut b, by), b == left(a))
+        };
+        assert_eq!(same(3505, 3507, (2, 2)), (true, true));
+        assert_eq!(same(3505, 3510, (2, 2)), (false, false));
+        assert_eq!(same(3505, 3510, (2, 5)), (true, true), "side B stood still for three seconds");
+        assert_eq!(same(3510, 3505, (2, 5)), (false, false), "side A did not");
+        assert_eq!(same(-1, 3505, (2, 2)), (true, false), "a lease that is gone is another thing");
     }
 
     #[test]

@@ -117,6 +117,13 @@ impl Run {
         if let Some(plant) = self.plant {
             plant.spoil(op, &mut b);
         }
+        let apart = allowed::clocks_apart(self.a.slowest.max(self.b.slowest));
+        if !allowed::clocks(&a, &mut b, (apart, apart)) {
+            let (by_a, by_b) = tokio::join!(self.a.prolonged(), self.b.prolonged());
+            if allowed::clocks(&a, &mut b, (apart.saturating_add(by_a), apart.saturating_add(by_b))) {
+                *self.counts.allowed.entry("stalled-lease").or_default() += 1;
+            }
+        }
         self.compare(op, &a, b)?;
         self.learn(op, &a);
         Ok(())
@@ -149,7 +156,6 @@ impl Run {
             *self.counts.steps.entry("too late to compare").or_default() += 1;
             return Ok(());
         }
-        allowed::clocks(a, &mut b, self.a.slowest.max(self.b.slowest));
         if allowed::ties(op, a, &mut b) {
             *self.counts.allowed.entry("tied-sort").or_default() += 1;
         }

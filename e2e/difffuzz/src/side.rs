@@ -190,8 +190,23 @@ pub struct Side {
     pub slowest: Duration,
     /// Where etcd tells how many of its watches have not caught up.
     metrics: Option<String>,
+    /// Where nodes of Quorate tell by how much they prolonged leases.
+    lessors: Vec<String>,
+    /// Leaders that they had heard of when the side was connected to.
+    leaders: f64,
     doors: Vec<Door>,
     turn: usize,
+}
+
+const LEADERS: &str = "etcd_server_leader_changes_seen_total";
+
+/// What the servers at these places count under a name, together; what does not say counts as none.
+async fn sum(urls: &[String], name: &str) -> f64 {
+    let mut sum = 0.0;
+    for url in urls {
+        sum += crate::metrics::gauge(url, name).await.ok().flatten().unwrap_or(0.0);
+    }
+    sum
 }
 
 impl Side {
@@ -207,8 +222,11 @@ impl Side {
         let doors = urls.iter().map(|url| Door::new(url)).collect::<Result<Vec<_>, _>>()?;
         let mut maintenance = doors.first().ok_or("a side needs an endpoint")?.maintenance.clone();
         let version = maintenance.status(pb::StatusRequest {}).await?.into_inner().version;
+        let lessors = if quorate { urls.to_vec() } else { Vec::new() };
         Ok(Self {
             name: name.into(),
+            leaders: sum(&lessors, LEADERS).await,
+            lessors,
             old: version.starts_with("3.4.") && !quorate,
             version,
             names: Names::new(BIAS),
@@ -218,6 +236,15 @@ impl Side {
             doors,
             turn: 0,
         })
+    }
+
+    /// By how many seconds leases may last longer here than from their last keep-alive: what a leader of Quorate that stood still has
+    /// given back, and whatever it takes where leaders changed, since a new one counts anew. Etcd gives nothing back.
+    pub async fn prolonged(&self) -> i64 {
+        if sum(&self.lessors, LEADERS).await > self.leaders {
+            return i64::MAX;
+        }
+        sum(&self.lessors, "quorate_leases_given_back_seconds_total").await.ceil() as i64
     }
 
     /// Waits until all watches have caught up. A watch that begins in the past and owes nothing does not tell; etcd looks

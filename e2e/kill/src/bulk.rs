@@ -37,7 +37,7 @@ pub async fn startup(target: Target, data: &Path, keys: u64) -> Result<(), Strin
         cluster.kill_all(&[0, 1, 2]).map_err(said)?;
         let began = Instant::now();
         for at in 0..3 {
-            cluster.restart(at).map_err(said)?;
+            cluster.restart(at).await.map_err(said)?;
         }
         cluster.wait(PATIENCE).await.map_err(said)?;
         times.push(began.elapsed().as_millis());
@@ -78,7 +78,7 @@ pub async fn away(target: Target, data: &Path, writes: u64) -> Result<(), String
 
     let (target_revision, before) = (revision(&urls[leader]).await?, traffic.done.get());
     let began = Instant::now();
-    cluster.restart(away).map_err(said)?;
+    cluster.restart(away).await.map_err(said)?;
     while local_revision(&urls[away]).await.unwrap_or(0) < target_revision {
         watch_memory(&cluster, &mut peak, bound)?;
         traffic.healthy()?;

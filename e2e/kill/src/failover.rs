@@ -80,7 +80,7 @@ async fn once(cluster: &mut Cluster, load: &Load, fault: Fault) -> Result<Durati
     }
     let gap = load.shared.borrow().gap;
     match fault {
-        Fault::Kill => cluster.restart(at).map_err(broken)?,
+        Fault::Kill => cluster.restart(at).await.map_err(broken)?,
         Fault::Freeze => cluster.thaw(at).map_err(broken)?,
     }
     cluster.wait(PATIENCE).await.map_err(broken)?;

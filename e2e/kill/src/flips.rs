@@ -135,7 +135,7 @@ impl Test {
             flips.push((Flip::make(node, path, at * 8 + bit)?, self.log(node).len()));
         }
         for &node in &pair {
-            self.cluster.restart(node).map_err(said)?;
+            self.cluster.restart(node).await.map_err(said)?;
         }
         self.tally.pairs += 1;
         let mut verdicts = Vec::new();
@@ -162,7 +162,7 @@ impl Test {
                 return Ok((key, places));
             }
             for &node in pair {
-                self.cluster.restart(node).map_err(said)?;
+                self.cluster.restart(node).await.map_err(said)?;
             }
         }
         Err(format!("nodes {pair:?} (from 0) never hold the same new entry in their journals"))
@@ -172,7 +172,7 @@ impl Test {
     async fn heal(&mut self, flip: &Flip, logged: usize) -> Result<String, String> {
         self.tally.flips += 1;
         let node = flip.node;
-        self.cluster.restart(node).map_err(said)?;
+        self.cluster.restart(node).await.map_err(said)?;
         let refused = self.until_whole(node, Some(flip)).await?;
         let log = self.log(node)[logged..].to_string();
         let aside = log.contains("set aside");
@@ -231,7 +231,7 @@ impl Test {
                         return Err(format!("node {} ended: {how}\n{log}", gone + 1));
                     }
                 }
-                self.cluster.restart(gone).map_err(said)?;
+                self.cluster.restart(gone).await.map_err(said)?;
             }
             if Instant::now() > end {
                 let log = tail(&self.cluster.places()[node].log(), 12);

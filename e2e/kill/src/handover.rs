@@ -58,7 +58,7 @@ pub async fn run(target: Target, data: &Path, times: u64) -> Result<(), String> 
     }
     for at in 0..3 {
         cluster.terminate(at).await.map_err(said)?;
-        cluster.restart(at).map_err(said)?;
+        cluster.restart(at).await.map_err(said)?;
         cluster.wait(PATIENCE).await.map_err(said)?;
         writers.healthy()?;
     }
@@ -105,13 +105,15 @@ async fn once(
     sleep(AFTER).await;
     let gap = (writers.reset(), machine.reset());
     writers.healthy()?;
-    cluster.restart(at).map_err(said)?;
+    let began = Instant::now();
+    cluster.restart(at).await.map_err(said)?;
+    let begun = began.elapsed();
     cluster.wait(PATIENCE).await.map_err(said)?;
     // Not a hand-over's, and told all the same.
     let (back, still) = (writers.reset(), machine.reset());
     if back > PROMISED {
         println!(
-            "handover: {way:?}: when the node came back, writes stopped for {back:?}, the machine for {still:?}"
+            "handover: {way:?}: when the node came back, writes stopped for {back:?}, the machine for {still:?}; its process began after {begun:?}"
         );
     }
     if way != Way::LeftAlone && cluster.leader().await == Some(at) {

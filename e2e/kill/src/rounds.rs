@@ -108,7 +108,7 @@ async fn faults(cluster: &mut Cluster, rng: &mut Rng, tally: &mut Tally) -> Resu
     tally.leaders += u64::from(led);
     sleep_ms(rng.between(0, 1200)).await;
     for &at in chosen {
-        cluster.restart(at).map_err(broken)?;
+        cluster.restart(at).await.map_err(broken)?;
     }
     let mut said = format!("{:?}", chosen.iter().map(|at| at + 1).collect::<Vec<_>>());
     if led {
@@ -118,7 +118,7 @@ async fn faults(cluster: &mut Cluster, rng: &mut Rng, tally: &mut Tally) -> Resu
         sleep_ms(rng.between(5, 300)).await;
         cluster.kill(chosen[0]).map_err(broken)?;
         sleep_ms(rng.between(0, 300)).await;
-        cluster.restart(chosen[0]).map_err(broken)?;
+        cluster.restart(chosen[0]).await.map_err(broken)?;
         tally.again += 1;
         said.push_str(" and again while it started");
     }

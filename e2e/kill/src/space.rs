@@ -131,7 +131,7 @@ impl Scene {
             self.cluster.kill_all(&all).map_err(said)?;
             let began = Instant::now();
             for &at in &all {
-                self.cluster.restart(at).map_err(said)?;
+                self.cluster.restart(at).await.map_err(said)?;
             }
             self.hold()?;
             self.cluster.wait(PATIENCE).await.map_err(said)?;

@@ -1,10 +1,13 @@
 //! etcd's flags and its environment variables (`ETCD_DATA_DIR` for `--data-dir`), as its server reads them: one dash or two, the
-//! value behind `=` or as the next word, the last one wins, a flag wins over the environment.
+//! value behind `=` or as the next word, the last one wins, a flag wins over the environment. Where there is a `--config-file`, only
+//! that counts.
 //!
 //! Each flag is known by name: it is taken, or it may stand there and changes nothing, or it is refused with what to do.
 
+use super::file;
 use crate::report::{Exit, Problem};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What becomes of a flag.
 #[derive(Clone, Copy, Debug)]
@@ -159,13 +162,7 @@ const FLAGS: &[Flag] = &[
     value("proxy-dial-timeout", Quiet),
     value("proxy-write-timeout", Quiet),
     value("proxy-read-timeout", Quiet),
-    value(
-        "config-file",
-        Only(
-            NONE,
-            "YAML is not read: give the same settings as flags, or as variables (ETCD_DATA_DIR for data-dir)",
-        ),
-    ),
+    value("config-file", Taken),
     // Checks that this node makes unasked, in its own way.
     switch("experimental-initial-corrupt-check", Quiet),
     value("experimental-corrupt-check-time", Quiet),
@@ -223,6 +220,14 @@ impl Given {
         for (variable, value) in environment {
             given.variable(&variable, value, &mut seen);
         }
+        let file = seen.remove("config-file").filter(|(path, _)| !path.is_empty());
+        if let Some((path, source)) = file {
+            let others: Vec<_> = seen.into_values().map(|(_, source)| source).collect();
+            if !others.is_empty() {
+                given.warnings.push(format!("not used, since {source} alone counts: {}", others.join(", ")));
+            }
+            seen = from_file(&path)?;
+        }
         for (name, (value, source)) in seen {
             given.take(name, value, &source)?;
         }
@@ -265,6 +270,42 @@ impl Given {
             Only(_, hint) => return Err(usage(format!("{source}={value} is not supported"), hint)),
         }
         Ok(())
+    }
+}
+
+/// What a configuration file sets, and where.
+fn from_file(path: &str) -> Result<BTreeMap<&'static str, (String, String)>, Problem> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| usage(format!("{path} cannot be read: {error}"), "name a file of etcd's settings"))?;
+    let settings = file::parse(&text).map_err(|(line, why)| {
+        usage(format!("{path}, line {line}: {why}"), "write KEY: VALUE, with the names of the flags as keys")
+    })?;
+    let mut seen = BTreeMap::new();
+    for file::Setting { key, value, line } in settings {
+        let source = format!("{path}, line {line}: {key}");
+        // The sections are those of TLS.
+        if key.contains('.') {
+            if ["", "false"].contains(&value.as_str()) {
+                continue;
+            }
+            return Err(usage(format!("{source}={value} is not supported"), TLS));
+        }
+        match find(&key) {
+            Ok(flag) => drop(seen.insert(flag.name, (as_on_the_command_line(flag.name, value), source))),
+            Err(_) if value.is_empty() => {}
+            Err(kind) => return Err(kind.problem(&source)),
+        }
+    }
+    Ok(seen)
+}
+
+/// etcd's file has a length of time as a number of nanoseconds where its command line has `5s`.
+fn as_on_the_command_line(name: &str, value: String) -> String {
+    match value.parse() {
+        Ok(nanos) if name.ends_with("watch-progress-notify-interval") => {
+            format!("{}ms", Duration::from_nanos(nanos).as_millis())
+        }
+        _ => value,
     }
 }
 
@@ -346,6 +387,38 @@ mod tests {
         assert!(read(&["--help"], &[]).unwrap().help && read(&["-version"], &[]).unwrap().version);
     }
 
+    /// Claim: the settings of a file are those of the flags, it alone counts, and what is not supported is named with its line.
+    #[test]
+    fn a_file_sets_what_flags_set_and_nothing_else_counts() {
+        let path = std::env::temp_dir().join(format!("quorate-etcd-{}.yml", std::process::id()));
+        let from = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let flag = format!("--config-file={}", path.display());
+            read(&["--name=flag", &flag], &[("ETCD_DATA_DIR", "/variable")])
+        };
+        let given = from(
+            "name: file\nheartbeat-interval: 50\nwal-dir:\nproxy: 'off'\nenable-pprof: true\n\
+             experimental-watch-progress-notify-interval: 5000000000\nlog-outputs: [stderr]\n\
+             client-transport-security:\n  cert-file:\n  client-cert-auth: false\nunknown-and-empty:\n",
+        )
+        .unwrap();
+        let of = |name| given.get(name).unwrap_or("-");
+        assert_eq!([of("name"), of("heartbeat-interval"), of("data-dir")], ["file", "50", "-"]);
+        assert_eq!(of("experimental-watch-progress-notify-interval"), "5000ms");
+        assert_eq!(given.warnings.len(), 2, "{:?}", given.warnings);
+        assert!(given.warnings[0].contains("ETCD_DATA_DIR, --name"), "{:?}", given.warnings);
+        for (text, says) in [
+            ("name: a\npeer-transport-security:\n  auto-tls: true", "line 3: peer-transport-security.auto-tls=true"),
+            ("strict-reconfig-check: false", "line 1: strict-reconfig-check=false is not supported"),
+            ("nmae: a", "line 1: nmae is no flag of etcd"),
+            ("name: a\nname: b", "line 2: name stands in line 1 already"),
+        ] {
+            let problem = from(text).unwrap_err();
+            assert!(problem.message.contains(says) && problem.exit == Exit::Usage, "{problem}");
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
+
     /// Claim: what is not supported is refused by its name with what to do, wherever it stands; harmless things pass.
     #[test]
     fn what_is_not_supported_is_refused_by_name() {
@@ -355,7 +428,7 @@ mod tests {
             (&[], &[("ETCD_PEER_CERT_FILE", "/c")], "ETCD_PEER_CERT_FILE=/c"),
             (&["--discovery", "https://d"], &[], "--discovery=https://d"),
             (&["--auth-token=jwt,x"], &[], "--auth-token=jwt,x"),
-            (&["--config-file", "e.yaml"], &[], "--config-file=e.yaml"),
+            (&["--config-file", "/no/such/file"], &[], "/no/such/file cannot be read"),
             (&["--max-txn-ops=10240"], &[], "--max-txn-ops=10240"),
             (&["--host-whitelist=a"], &[], "--host-whitelist=a"),
             (&["--nmae=a"], &[], "--nmae is no flag of etcd"),

@@ -1,5 +1,6 @@
-//! `quorate etcd`: one node, told what to do by etcd's own flags and variables, so that it can stand where the `etcd` binary stood.
+//! `quorate etcd`: one node, told what to do by etcd's own flags, variables or file, so that it can stand where the `etcd` binary stood.
 
+mod file;
 mod flags;
 mod plan;
 
@@ -45,9 +46,10 @@ The space:
   --watch-progress-notify-interval TIME  [default: 10m]
 
   --log-level LEVEL                      debug, info, warn, error [default: info]
+  --config-file FILE                     etcd's file of settings (YAML, the names of the flags as keys); it alone counts then
   --version, --help
 
-Not supported, and refused by name: TLS, users, discovery, proxies, --config-file, --wal-dir, --force-new-cluster.
+Not supported, and refused by name: TLS, users, discovery, proxies, --wal-dir, --force-new-cluster.
 What only tunes etcd's inside (--snapshot-count, --max-wals, --logger and so on) may stand there. docs/etcd.md lists all.
 
 Examples:
@@ -56,7 +58,8 @@ Examples:
     --listen-client-urls http://10.0.0.1:2379,http://127.0.0.1:2379 --advertise-client-urls http://10.0.0.1:2379 \\
     --listen-peer-urls http://10.0.0.1:2380 --initial-advertise-peer-urls http://10.0.0.1:2380 \\
     --initial-cluster a=http://10.0.0.1:2380,b=http://10.0.0.2:2380,c=http://10.0.0.3:2380
-  ETCD_NAME=a ETCD_DATA_DIR=/var/lib/etcd quorate etcd";
+  ETCD_NAME=a ETCD_DATA_DIR=/var/lib/etcd quorate etcd
+  quorate etcd --config-file /etc/etcd/etcd.conf.yml";
 
 /// Serves until a signal.
 pub(crate) fn run(args: &Args) -> Result<(), Problem> {

@@ -83,6 +83,9 @@ fn server(page: &mut Page, facts: &Facts) {
     page.gauge("etcd_mvcc_db_total_size_in_use_in_bytes", help, lane.db_size_in_use);
     page.gauge("etcd_debugging_mvcc_keys_total", "Keys that there are.", lane.keys);
     page.gauge("quorate_leases", "Leases that there are.", lane.leases);
+    let help = "By how many seconds each lease was prolonged, since the node stood still while it led.";
+    let given_back = lane.leases_given_back.as_millis() as f64 / 1000.0;
+    page.value("quorate_leases_given_back_seconds_total", "counter", help, given_back);
     let name = "etcd_disk_wal_fsync_duration_seconds";
     page.title(name, "histogram", "How long flushes of the journal take.");
     facts.flush.write(&mut page.0, name, "");

@@ -22,14 +22,14 @@ pub(crate) struct Trace {
     pub(crate) committed: Option<(Instant, Commitment)>,
     /// Its read index, when it came, and why.
     pub(crate) indexed: Option<(Instant, Index, Proof)>,
-    /// When it was handed to a reader's thread.
-    pub(crate) handed_on: Option<Instant>,
+    /// What it waited for at this node alone, and since when.
+    pub(crate) waits: Option<(Part, Instant)>,
 }
 
 impl Trace {
     pub(super) fn new(slot: Slot, now: Instant) -> Box<Self> {
         let came = slot.begun().unwrap_or(now).min(now);
-        Box::new(Self { slot, came, sent: None, committed: None, indexed: None, handed_on: None })
+        Box::new(Self { slot, came, sent: None, committed: None, indexed: None, waits: None })
     }
 
     /// The parts of the time, up to `now`.
@@ -41,7 +41,8 @@ impl Trace {
             at = upto;
         };
         // What is answered from the own state at once goes nowhere.
-        let sent = self.sent.map_or(self.handed_on.unwrap_or(now), |(sent, _)| sent);
+        let waits = self.waits.map(|(_, since)| since);
+        let sent = self.sent.map_or(waits.unwrap_or(now), |(sent, _)| sent);
         part(&mut parts, Part::Queue, sent);
         if let Some((heard, how)) = &self.committed {
             // Rounded down on both sides: the way is never negative.
@@ -59,10 +60,10 @@ impl Trace {
             at = upto;
         };
         if self.committed.is_some() || self.indexed.is_some() {
-            part(Part::Apply, self.handed_on.unwrap_or(now));
+            part(Part::Apply, waits.unwrap_or(now));
         }
-        if self.handed_on.is_some() {
-            part(Part::Read, now);
+        if let Some((what, _)) = self.waits {
+            part(what, now);
         }
         parts.push((Part::Total, micros(self.came, now)));
         parts
@@ -221,6 +222,13 @@ impl Lane {
             evidence.mode = Mode::Leader;
         }
         trace.slot.put(evidence);
+    }
+}
+
+/// A call's second request was served, which waited at this node for `part`: what its first told stands, and took longer.
+pub(super) fn prolong(now: Instant, trace: Option<Box<Trace>>, part: Part) {
+    if let Some(trace) = trace {
+        trace.slot.prolong(part, micros(trace.came, now));
     }
 }
 

@@ -7,8 +7,11 @@
 //! node whose own entry is not what its settings say publishes that. And a leader gives its vote to a member that joins, once
 //! that holds the log.
 
+use super::explain::{Asker, Trace};
+use super::service::Asking;
 use super::{Lane, Proposer};
 use crate::api::{Answer, Body, Done, Failure, Member};
+use crate::evidence::Part;
 use crate::strict::{Judge, arrived};
 use quorate_base::time::Duration;
 use quorate_base::{Index, Instant, NodeId};
@@ -54,7 +57,14 @@ pub(super) struct Members {
     roster: Roster,
     publish_at: Instant,
     /// Who waits for the leadership to have moved, whither and until when.
-    moves: Vec<(NodeId, Instant, Done)>,
+    moves: Vec<Move>,
+}
+
+struct Move {
+    to: NodeId,
+    deadline: Instant,
+    done: Done,
+    trace: Option<Box<Trace>>,
 }
 
 impl Lane {
@@ -147,11 +157,14 @@ impl Lane {
         let asked = Asked { origin: from, request, member };
         book.asked = Some(asked);
         target.book = book.encode().ok_or(Refusal::TooLarge)?;
-        let who =
-            if from == self.settings.node { Proposer::Here(request) } else { Proposer::Peer(from, request) };
+        let here = from == self.settings.node;
+        let who = if here { Proposer::Here(request) } else { Proposer::Peer(from, request) };
         self.propose_members(now, who, target);
+        // Changes are rare: whoever asked is told, and knows whether to explain.
+        let asker = if here { Asker::Here(request) } else { Asker::Peer(from, request) };
+        self.commits.expect(self.next_proposal, asker, now);
         if mutant(&self.settings.raft, Mutant::ChangeAnsweredEarly) {
-            self.answer_changes(vec![asked]);
+            self.answer_changes(now, vec![asked]);
         }
         Ok(true)
     }
@@ -213,9 +226,10 @@ impl Lane {
     }
 
     /// The configuration that was asked for here is in force.
-    pub(super) fn answer_changes(&mut self, changes: Vec<Asked>) {
+    pub(super) fn answer_changes(&mut self, now: Instant, changes: Vec<Asked>) {
         for asked in changes {
-            let Some((_, done, _)) = self.pending.finish(asked.request) else { continue };
+            let Some((_, done, trace)) = self.pending.finish(asked.request) else { continue };
+            self.explain(now, trace, true);
             let body = Body::MembersChanged { id: asked.member.get(), members: self.member_list() };
             done(Ok(Answer { head: self.head(), body }));
         }
@@ -277,7 +291,13 @@ impl Lane {
 
     // ---- the leadership ----
 
-    pub(super) fn move_leader(&mut self, now: Instant, to: NodeId, deadline: Instant, done: Done) {
+    pub(super) fn move_leader(
+        &mut self,
+        now: Instant,
+        to: NodeId,
+        deadline: Instant,
+        (done, mut trace): Asking,
+    ) {
         if !self.raft.is_leader() {
             return done(Err(Failure::NotLeader));
         }
@@ -285,7 +305,10 @@ impl Lane {
             return done(Err(Failure::BadTransferee));
         }
         self.raft.handle(now, Input::Transfer { to });
-        self.members.moves.push((to, deadline, done));
+        if let Some(trace) = &mut trace {
+            trace.waits = Some((Part::Move, now));
+        }
+        self.members.moves.push(Move { to, deadline, done, trace });
     }
 
     /// Answers who waits for the leadership to have moved.
@@ -294,19 +317,20 @@ impl Lane {
             return;
         }
         let (leader, head) = (self.raft.leader(), self.head());
-        for (to, deadline, done) in std::mem::take(&mut self.members.moves) {
-            if leader == Some(to) {
-                done(Ok(Answer { head, body: Body::Moved }));
-            } else if now >= deadline {
-                done(Err(Failure::TimedOut));
+        for waiting in std::mem::take(&mut self.members.moves) {
+            if leader == Some(waiting.to) {
+                self.explain(now, waiting.trace, false);
+                (waiting.done)(Ok(Answer { head, body: Body::Moved }));
+            } else if now >= waiting.deadline {
+                (waiting.done)(Err(Failure::TimedOut));
             } else {
-                self.members.moves.push((to, deadline, done));
+                self.members.moves.push(waiting);
             }
         }
     }
 
     pub(super) fn drain_moves(&mut self) -> Vec<Done> {
-        std::mem::take(&mut self.members.moves).into_iter().map(|(.., done)| done).collect()
+        std::mem::take(&mut self.members.moves).into_iter().map(|waiting| waiting.done).collect()
     }
 }
 

@@ -231,7 +231,7 @@ impl Lane {
             Event::Caught(caught) => hub(&self.hub).caught_up(caught),
             Event::Room { short } => self.room.disk_short = short,
             Event::Backup { opened } => opened(self.backup()),
-            Event::Defragmented(defragmented) => self.defragmented(defragmented),
+            Event::Defragmented(defragmented) => self.defragmented(now, defragmented),
             Event::Tick => {}
             Event::HandOver => self.hand_over(now),
             Event::Stop => self.stop(),
@@ -336,7 +336,7 @@ impl Lane {
             Output::Sealed { .. } | Output::Upkept { .. } => {}
             Output::Settled { numbers, swept, view } => {
                 self.renew(view);
-                self.swept(numbers, swept);
+                self.swept(now, numbers, swept);
             }
         }
     }
@@ -374,7 +374,7 @@ impl Lane {
         for outcome in applied.outcomes {
             self.answer_write(now, outcome);
         }
-        self.answer_changes(applied.members);
+        self.answer_changes(now, applied.members);
         for id in changed {
             self.renew_held(now, id);
         }
@@ -522,12 +522,12 @@ impl Lane {
 
     fn proposal_refused(&mut self, now: Instant, id: ProposalId, refusal: &Refusal) {
         let who = self.proposing.remove(&id.0);
+        self.commits.placed(id.0, None);
         if who.as_ref().is_some_and(|who| self.change_not_proposed(who, refusal)) {
             return;
         }
         let why =
             if matches!(refusal, Refusal::Overloaded) { Declined::Overloaded } else { Declined::NotLeading };
-        self.commits.placed(id.0, None);
         match who {
             Some(Proposer::Here(request)) => self.refused(request, why),
             Some(Proposer::Peer(from, request)) => {

@@ -5,6 +5,7 @@ use super::{Broken, COMMAND_MAX, Found, Lane, Read, WAITING_BYTES_MAX, WAITING_M
 use crate::api::{Answer, Body, Done, Failure, Head, Request, Status, tables};
 use crate::applier::Outcome;
 use crate::backup::{Backup, Header};
+use crate::evidence::Part;
 use crate::figures::Figures;
 use crate::lessor::Renewal;
 use quorate_base::time::Duration;
@@ -17,7 +18,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 /// Whom to answer, and what is noted for the explanation, if one is wanted.
-type Asking = (Done, Option<Box<Trace>>);
+pub(super) type Asking = (Done, Option<Box<Trace>>);
 
 /// So many snapshots may be saved at once: each holds on to what it reads.
 const BACKUPS_MAX: usize = 4;
@@ -52,9 +53,9 @@ impl Lane {
                 self.park(Want::TimeToLive(id, keys), deadline, (done, trace));
             }
             Request::ChangeMembers(change) => self.park(Want::Members(change), deadline, (done, trace)),
-            Request::MoveLeader { to } => self.move_leader(now, NodeId(to), deadline, done),
+            Request::MoveLeader { to } => self.move_leader(now, NodeId(to), deadline, (done, trace)),
             Request::Swept | Request::Defragment => {
-                self.settle(now, request == Request::Defragment, timeout, done);
+                self.settle(now, request == Request::Defragment, timeout, (done, trace));
             }
             Request::Status
             | Request::HashSpace { .. }
@@ -156,7 +157,7 @@ impl Lane {
             return done(self.read_result(head, result));
         }
         if let Some(trace) = &mut trace {
-            trace.handed_on = Some(now);
+            trace.waits = Some((Part::Read, now));
         }
         if let Err(done) = self.large.begin(&self.view, request, head, deadline, (done, trace)) {
             done(Err(Failure::Overloaded));
@@ -330,6 +331,7 @@ impl Lane {
             quota: self.settings.upkeep.quota,
             keys: self.view.len(),
             leases: self.view.leases_len(),
+            leases_given_back: self.lessor.given_back(),
         }
     }
 

@@ -3,9 +3,12 @@
 //! The sweep is the applier's, and the giving back the background's; a request goes to the one, then to the other. Nothing here
 //! changes an answer, so each node is asked for itself.
 
+use super::explain::{Trace, prolong};
+use super::service::Asking;
 use super::{Broken, Lane};
 use crate::api::{Answer, Body, Done, Failure};
 use crate::applier::Work;
+use crate::evidence::Part;
 use quorate_base::Instant;
 use quorate_base::time::Duration;
 use quorate_storage::state::{StateErrorKind, StateResult};
@@ -30,6 +33,7 @@ struct Waiting {
     deadline: Instant,
     /// The room is to be given back, too.
     defragment: bool,
+    trace: Option<Box<Trace>>,
 }
 
 /// The requests that wait.
@@ -66,32 +70,41 @@ impl Settling {
 }
 
 impl Lane {
-    pub(super) fn settle(&mut self, now: Instant, defragment: bool, timeout: Option<Duration>, done: Done) {
+    pub(super) fn settle(
+        &mut self,
+        now: Instant,
+        defragment: bool,
+        timeout: Option<Duration>,
+        (done, mut trace): Asking,
+    ) {
         let settling = &mut self.settling;
         if settling.waiting.len() >= SETTLING_MAX {
             return done(Err(Failure::Overloaded));
         }
         settling.next += 1;
         let deadline = now + timeout.unwrap_or(PATIENCE).min(PATIENCE);
-        settling.waiting.insert(settling.next, Waiting { done, deadline, defragment });
+        if let Some(trace) = &mut trace {
+            trace.waits = Some((Part::Upkeep, now));
+        }
+        settling.waiting.insert(settling.next, Waiting { done, deadline, defragment, trace });
         settling.work.push(Work::Settle(settling.next));
     }
 
     /// The applier has swept all there was.
-    pub(super) fn swept(&mut self, numbers: Vec<u64>, any: bool) {
+    pub(super) fn swept(&mut self, now: Instant, numbers: Vec<u64>, any: bool) {
         if any {
             self.settling.tidy = Some(u64::try_from(self.view.sizes().0).unwrap_or(0));
         }
         for number in numbers {
             match self.settling.waiting.get(&number) {
                 Some(Waiting { defragment: true, .. }) => self.settling.defragment.push(number),
-                Some(_) => self.settled(number, Ok(Body::Done)),
+                Some(_) => self.settled(now, number, Ok(Body::Done)),
                 None => {}
             }
         }
     }
 
-    pub(super) fn defragmented(&mut self, Defragmented { number, result }: Defragmented) {
+    pub(super) fn defragmented(&mut self, now: Instant, Defragmented { number, result }: Defragmented) {
         let body = match result {
             Ok(()) => {
                 // The older checkpoint holds on to the tables that were merged, and so does what is readable here: new ones
@@ -107,13 +120,18 @@ impl Lane {
                 Err(Failure::Broken(error.to_string()))
             }
         };
-        self.settled(number, body);
+        self.settled(now, number, body);
     }
 
-    fn settled(&mut self, number: u64, body: Result<Body, Failure>) {
+    fn settled(&mut self, now: Instant, number: u64, body: Result<Body, Failure>) {
         let head = self.head();
-        if let Some(waiting) = self.settling.waiting.remove(&number) {
-            (waiting.done)(body.map(|body| Answer { head, body }));
+        let Some(waiting) = self.settling.waiting.remove(&number) else { return };
+        if waiting.defragment {
+            self.explain(now, waiting.trace, false);
+        } else {
+            // The compaction itself was a request before this one.
+            prolong(now, waiting.trace, Part::Upkeep);
         }
+        (waiting.done)(body.map(|body| Answer { head, body }));
     }
 }
