@@ -445,6 +445,13 @@ impl State for LsmState {
         self.relieve(bytes);
     }
 
+    fn put_shared(&mut self, key: Bytes, value: Bytes) {
+        let at = self.shared.seqno.next();
+        self.unsealed += (key.len() + value.len() + 32) as u64;
+        let (_, bytes) = self.shared.tree.insert(key, value, at);
+        self.relieve(bytes);
+    }
+
     fn delete(&mut self, key: &[u8]) {
         let at = self.shared.seqno.next();
         let (_, bytes) = self.shared.tree.remove(key, at);

@@ -296,9 +296,9 @@ fn recover(
     journal_must_be_there(&config.data)?;
     let disk = Arc::new(FsDisk::new(&config.data));
     let (mut journal, found) =
-        Journal::open(disk, "journal", identity, Options::default(), Mint::for_journal())
+        Journal::open(disk, "journal", identity, journal_options(config.node), Mint::for_journal())
             .map_err(|e| ServeError::of_journal(&e))?;
-    let mut store = LsmStore::new(&config.data.join("state"), identity, quorate_lsm::Options::default());
+    let mut store = LsmStore::new(&config.data.join("state"), identity, state_options(config.node));
 
     let mut raft_config = raft::Config::new(KV, config.node);
     raft_config.heartbeat = config.heartbeat;
@@ -350,9 +350,25 @@ fn recover(
     };
     let lane = Lane::new(settings, booted.raft, booted.view, hub.clone(), &mut rng, now);
     let upkeep = booted.kv.upkeep();
-    let applier = Applier::new(booted.kv, config.node, booted.generation, SEAL_BYTES);
+    let applier = Applier::new(booted.kv, config.node, booted.generation, staggered(config.node, SEAL_BYTES));
     let workers = Workers::start(KV, journal, applier, upkeep, inbox, counters).map_err(|e| no_thread(&e))?;
     Ok(Recovered { lane, workers, hub, store })
+}
+
+/// A limit of bytes beyond which a node does something heavy. All nodes write the same bytes: with one limit they would flush, seal
+/// and begin segments at the same moments, and no majority would be free of it.
+fn staggered(node: NodeId, bytes: u64) -> u64 {
+    bytes - bytes / 6 * (node.get() % 3)
+}
+
+fn journal_options(node: NodeId) -> Options {
+    let options = Options::default();
+    Options { segment_bytes: staggered(node, options.segment_bytes), ..options }
+}
+
+fn state_options(node: NodeId) -> quorate_lsm::Options {
+    let options = quorate_lsm::Options::default();
+    quorate_lsm::Options { memtable_bytes: staggered(node, options.memtable_bytes), ..options }
 }
 
 fn no_thread(error: &std::io::Error) -> ServeError {

@@ -125,6 +125,11 @@ impl State for MemoryState {
         self.tree.insert(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
     }
 
+    fn put_shared(&mut self, key: Bytes, value: Bytes) {
+        self.unsealed += (key.len() + value.len()) as u64;
+        self.tree.insert(key, value);
+    }
+
     fn delete(&mut self, key: &[u8]) {
         self.unsealed += key.len() as u64;
         self.tree.remove(key);

@@ -102,6 +102,10 @@ pub trait View: Send + Sync {
 pub trait State: Send {
     /// Sets a key.
     fn put(&mut self, key: &[u8], value: &[u8]);
+    /// The same of bytes that may be parts of one piece of memory: a form that keeps them there shares it, instead of a copy of each.
+    fn put_shared(&mut self, key: Bytes, value: Bytes) {
+        self.put(&key, &value);
+    }
     /// Removes a key; one that is not there is fine.
     fn delete(&mut self, key: &[u8]);
     /// The value of a key, all earlier writes seen.

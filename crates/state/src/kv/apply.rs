@@ -4,7 +4,7 @@
 //! Its branches are chosen on the state before it; its operations see the writes of those before them.
 
 use super::Kv;
-use super::layout::{Change, KEY_MAX, PREFIX, Path, Record, Rev, Version, damaged, encode_mark, table};
+use super::layout::{Change, KEY_MAX, PREFIX, Path, Record, Rev, damaged, encode_mark, table};
 use super::lease::{LeaseChange, LeaseInfo, keys_of};
 use super::read::{Chosen, ChosenOp, ReadError, Snapshot, Span};
 use super::source::Written;
@@ -229,16 +229,13 @@ impl Kv {
                 put.value.clone()
             },
         };
-        // The key of table `LATEST` is still in its buffer.
-        let latest = record.encode(&mut self.value_buf);
-        self.state.put(&self.key_buf, latest);
-        self.recent.put(&self.key_buf, latest);
-        self.meta.live_bytes += latest.len() as i64 - stored.as_ref().map_or(0, Bytes::len) as i64;
+        let change = self.change(&put.key, old.as_ref(), Some(record.clone()));
+        let latest = self.store(rev, &change);
+        self.meta.live_bytes += latest as i64 - stored.as_ref().map_or(0, Bytes::len) as i64;
         if stored.is_none() {
             self.meta.live_bytes += put.key.len() as i64;
             self.counts.created(&put.key, &Written(&*self.state), self.keys)?;
         }
-        self.log(&put.key, rev, old.as_ref(), Some(Version::of(&record)));
         self.move_lease(&put.key, kept.map_or(0, |old| old.lease), record.lease);
         let digest = &mut effect.digest;
         digest.number(PUT);
@@ -252,24 +249,34 @@ impl Kv {
         Ok(reply)
     }
 
-    /// Writes what a change adds to the history.
-    fn log(&mut self, key: &Bytes, rev: Rev, old: Option<&Record>, put: Option<Version>) {
+    /// The change that puts `put`, or deletes, where `old` was. What the history lacks of the version that it replaces is written.
+    fn change(&mut self, key: &Bytes, old: Option<&Record>, put: Option<Record>) -> Change {
         if let Some(old) = old.filter(|old| old.rev < self.meta.swept) {
             // As the newest version it stood in `LATEST` alone: its change was swept.
-            let version = Version { leap: Rev::NONE, ..Version::of(old) };
-            self.record(
-                old.rev,
-                &Change { prev: Rev::NONE, prev_bytes: 0, key: key.clone(), put: Some(version) },
-            );
+            let put = Some(old.first_known());
+            self.record(old.rev, &Change { prev: Rev::NONE, prev_bytes: 0, key: key.clone(), put });
         }
         let prev = old.map_or(Rev::NONE, |old| old.rev);
         let prev_bytes = old.map_or(0, |old| old.value.len() as u64);
-        if put.is_none() {
-            let mark = self.keys.deleted(&mut self.key_buf, key, rev);
-            self.state.put(mark, encode_mark(&mut self.value_buf, prev));
-            self.meta.history_bytes += mark_bytes(key);
-        }
-        self.record(rev, &Change { prev, prev_bytes, key: key.clone(), put });
+        Change { prev, prev_bytes, key: key.clone(), put }
+    }
+
+    /// Writes a put: the newest version and the change. Both, with their keys, lie in one piece of memory, since there may be tens
+    /// of thousands of them before they are flushed. Returns the bytes of the version.
+    fn store(&mut self, rev: Rev, change: &Change) -> usize {
+        let (latest, event) =
+            (self.keys.raw(&mut self.key_buf, table::LATEST, &change.key).len(), PREFIX + 13);
+        let mut all = Vec::with_capacity(latest + event + change.size());
+        all.extend_from_slice(&self.key_buf);
+        all.extend_from_slice(self.keys.event(&mut self.key_buf, rev));
+        let record = change.append(&mut all);
+        let all = Bytes::from(all);
+        let (key, value) = (all.slice(..latest), all.slice(record..));
+        self.recent.put(key.clone(), value.clone());
+        self.state.put_shared(key, value);
+        self.state.put_shared(all.slice(latest..latest + event), all.slice(latest + event..));
+        self.meta.history_bytes += change_bytes(change);
+        all.len() - record
     }
 
     fn record(&mut self, rev: Rev, change: &Change) {
@@ -325,7 +332,11 @@ impl Kv {
         self.recent.delete(latest);
         self.meta.live_bytes -= (key.len() + stored.len()) as i64;
         self.counts.deleted(key)?;
-        self.log(key, rev, Some(&old), None);
+        let change = self.change(key, Some(&old), None);
+        let mark = self.keys.deleted(&mut self.key_buf, key, rev);
+        self.state.put(mark, encode_mark(&mut self.value_buf, change.prev));
+        self.meta.history_bytes += mark_bytes(key);
+        self.record(rev, &change);
         self.move_lease(key, old.lease, 0);
         effect.digest.number(DELETE);
         effect.digest.bytes(key);

@@ -5,7 +5,7 @@
 //! at it, and no events.
 
 use super::counts::BLOCK_MAX;
-use super::layout::{Change, KEY_MAX, Keys, PREFIX, Path, Record, Rev, Version, encode_mark, table};
+use super::layout::{Change, KEY_MAX, Keys, PREFIX, Path, Record, Rev, encode_mark, table};
 use super::lease::LeaseInfo;
 use super::meta::Meta;
 use super::sweep::{change_bytes, mark_bytes};
@@ -88,19 +88,13 @@ impl Foreign {
             };
             if let Some(old) = old.as_ref().filter(|old| old.rev.main < self.compacted) {
                 // The newest one at the compacted revision: its own change is not known.
-                let version = Version { leap: Rev::NONE, ..Version::of(old) };
-                log(
-                    old.rev,
-                    &Change { prev: Rev::NONE, prev_bytes: 0, key: key.clone(), put: Some(version) },
-                );
+                let put = Some(old.first_known());
+                log(old.rev, &Change { prev: Rev::NONE, prev_bytes: 0, key: key.clone(), put });
             }
             if revision >= self.compacted {
                 let prev = old.as_ref().map_or(Rev::NONE, |old| old.rev);
                 let prev_bytes = old.as_ref().map_or(0, |old| old.value.len() as u64);
-                log(
-                    rev,
-                    &Change { prev, prev_bytes, key: key.clone(), put: record.as_ref().map(Version::of) },
-                );
+                log(rev, &Change { prev, prev_bytes, key: key.clone(), put: record.clone() });
                 if record.is_none() {
                     put(
                         keys.deleted(&mut buf, &key, rev),

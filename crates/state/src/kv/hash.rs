@@ -8,7 +8,7 @@
 //! Each version has a hash of its own, and theirs are added up: the versions above the compacted revision lie in the order of
 //! their revisions, those at it in the order of their keys, and no other order is at hand for both.
 
-use super::layout::{Change, PREFIX, Record, Rev, Version, damaged, parse_event_key, table};
+use super::layout::{Change, PREFIX, Record, Rev, damaged, parse_event_key, table};
 use super::read::{End, ReadError, Snapshot};
 use super::view::KvView;
 use quorate_storage::state::StateResult;
@@ -61,8 +61,7 @@ impl Snapshot<'_> {
             let (key, value) = pair?;
             let record = Record::decode(value)?;
             let kept = record.rev.main <= self.compacted.min(at);
-            let add =
-                if kept { version(&key[PREFIX + 1..], record.rev, Some(&Version::of(&record))) } else { 0 };
+            let add = if kept { version(&key[PREFIX + 1..], record.rev, Some(&record)) } else { 0 };
             Ok(sum.wrapping_add(add))
         })
     }
@@ -95,12 +94,12 @@ fn numbers(crc: u32, numbers: &[u64]) -> u32 {
 }
 
 /// `None` is a deletion.
-fn version(key: &[u8], rev: Rev, put: Option<&Version>) -> u64 {
+fn version(key: &[u8], rev: Rev, put: Option<&Record>) -> u64 {
     let crc = numbers(0, &[key.len() as u64]);
     let crc = crc32c::crc32c_append(crc, key);
     let mut crc = numbers(crc, &[rev.main as u64, u64::from(rev.sub), u64::from(put.is_some())]);
-    if let Some(Version { create, number, lease, value, .. }) = put {
-        crc = numbers(crc, &[*create as u64, *number as u64, *lease as u64, value.len() as u64]);
+    if let Some(Record { create, version, lease, value, .. }) = put {
+        crc = numbers(crc, &[*create as u64, *version as u64, *lease as u64, value.len() as u64]);
         crc = crc32c::crc32c_append(crc, value);
     }
     // Spread, since sums of checksums alone would be too alike.

@@ -178,7 +178,7 @@ pub(super) fn damaged(what: &str) -> StateError {
     StateError::of_damage(format!("key-value state: {what} is malformed"))
 }
 
-/// The newest version of a key, as in table `LATEST`: `01 create rev sub version lease path value`, numbers as LEB128.
+/// A version of a key, as in table `LATEST` if it is the newest, and in the change that made it: `01 create rev sub version lease path value`, numbers as LEB128.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Record {
     pub(super) create: Revision,
@@ -194,6 +194,11 @@ const RECORD: u8 = 1;
 impl Record {
     pub(super) fn encode<'a>(&self, out: &'a mut Vec<u8>) -> &'a [u8] {
         out.clear();
+        self.append(out);
+        out
+    }
+
+    fn append(&self, out: &mut Vec<u8>) {
         out.push(RECORD);
         varint(out, self.create as u64);
         put_rev(out, self.rev);
@@ -201,11 +206,15 @@ impl Record {
         varint(out, self.lease as u64);
         out.extend_from_slice(&self.path.0);
         out.extend_from_slice(&self.value);
-        out
+    }
+
+    /// As much of it as is needed once the changes before it are gone.
+    pub(super) fn first_known(&self) -> Self {
+        Self { path: Path::unknown(self.version), ..self.clone() }
     }
 
     pub(super) fn decode(mut stored: Bytes) -> StateResult<Self> {
-        let bad = || damaged("the newest version of a key");
+        let bad = || damaged("a version of a key");
         if stored.first() != Some(&RECORD) {
             return Err(bad());
         }
@@ -274,8 +283,8 @@ impl Path {
     }
 }
 
-/// One change, as in table `EVENT`: `00 prev prev_bytes leap create version lease len key value` for a put, `01 prev prev_bytes key`
-/// for a deletion.
+/// One change, as in table `EVENT`: `00 prev prev_bytes len key record` for a put, `01 prev prev_bytes key` for a deletion. The
+/// record is that of table `LATEST`, byte for byte: while both are in memory they are one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Change {
     /// The version that it replaced.
@@ -284,37 +293,7 @@ pub(super) struct Change {
     pub(super) prev_bytes: u64,
     pub(super) key: Bytes,
     /// `None` for a deletion.
-    pub(super) put: Option<Version>,
-}
-
-/// A version of a key, in the change that made it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Version {
-    /// See [`Path`].
-    pub(super) leap: Rev,
-    pub(super) create: Revision,
-    pub(super) number: i64,
-    pub(super) lease: LeaseId,
-    pub(super) value: Bytes,
-}
-
-impl Version {
-    /// Of what is the newest now.
-    pub(super) fn of(record: &Record) -> Self {
-        let Record { create, version, lease, ref path, ref value, .. } = *record;
-        Self { leap: path.leap(), create, number: version, lease, value: value.clone() }
-    }
-
-    pub(super) fn into_pair(self, key: Bytes, rev: Rev) -> KeyValue {
-        KeyValue {
-            key,
-            value: self.value,
-            create_revision: self.create,
-            mod_revision: rev.main,
-            version: self.number,
-            lease: self.lease,
-        }
-    }
+    pub(super) put: Option<Record>,
 }
 
 const PUT: u8 = 0;
@@ -323,21 +302,30 @@ const DELETION: u8 = 1;
 impl Change {
     pub(super) fn encode<'a>(&self, out: &'a mut Vec<u8>) -> &'a [u8] {
         out.clear();
+        self.append(out);
+        out
+    }
+
+    /// Not less than the bytes of it, for a buffer.
+    pub(super) fn size(&self) -> usize {
+        let record = self.put.as_ref().map_or(0, |record| 64 + record.path.0.len() + record.value.len());
+        40 + self.key.len() + record
+    }
+
+    /// Appends it; returns where its record begins.
+    pub(super) fn append(&self, out: &mut Vec<u8>) -> usize {
         out.push(if self.put.is_some() { PUT } else { DELETION });
         put_rev(out, self.prev);
         varint(out, self.prev_bytes);
-        if let Some(Version { leap, create, number, lease, .. }) = &self.put {
-            put_rev(out, *leap);
-            varint(out, *create as u64);
-            varint(out, *number as u64);
-            varint(out, *lease as u64);
+        if self.put.is_some() {
             varint(out, self.key.len() as u64);
         }
         out.extend_from_slice(&self.key);
-        if let Some(version) = &self.put {
-            out.extend_from_slice(&version.value);
+        let at = out.len();
+        if let Some(record) = &self.put {
+            record.append(out);
         }
-        out
+        at
     }
 
     pub(super) fn decode(stored: &Bytes) -> StateResult<Self> {
@@ -347,14 +335,10 @@ impl Change {
         let (prev, prev_bytes) = (at.rev().ok_or_else(bad)?, at.varint().ok_or_else(bad)?);
         match *kind {
             PUT => {
-                let leap = at.rev().ok_or_else(bad)?;
-                let mut next = || at.varint().ok_or_else(bad);
-                let (create, number, lease, len) = (next()? as i64, next()? as i64, next()? as i64, next()?);
+                let len = at.varint().and_then(|len| usize::try_from(len).ok()).ok_or_else(bad)?;
                 let from = at.at;
-                let len = usize::try_from(len).map_err(|_| bad())?;
                 at.take(len).ok_or_else(bad)?;
-                let value = stored.slice(at.at..);
-                let put = Some(Version { leap, create, number, lease, value });
+                let put = Some(Record::decode(stored.slice(at.at..))?);
                 Ok(Self { prev, prev_bytes, key: stored.slice(from..from + len), put })
             }
             DELETION => Ok(Self { prev, prev_bytes, key: stored.slice(at.at..), put: None }),
@@ -368,7 +352,7 @@ impl Change {
 
     /// Whether the key was there before.
     pub(super) fn replaces(&self) -> bool {
-        self.put.as_ref().is_none_or(|put| put.number > 1)
+        self.put.as_ref().is_none_or(|put| put.version > 1)
     }
 }
 
@@ -464,7 +448,7 @@ mod tests {
         let stored = Bytes::copy_from_slice(record.encode(&mut Vec::new()));
         assert_eq!(Record::decode(stored.clone()), Ok(record.clone()));
         assert!(Record::decode(stored.slice(..8)).is_err());
-        for put in [Some(Version::of(&record)), None] {
+        for put in [Some(record.clone()), None] {
             let change = Change { prev: Rev::new(5, 1), prev_bytes: 70, key: key.clone(), put };
             let stored = Bytes::copy_from_slice(change.encode(&mut Vec::new()));
             assert_eq!(Change::decode(&stored), Ok(change));

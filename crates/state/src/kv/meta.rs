@@ -9,7 +9,7 @@ use quorate_base::{EntryId, Index, Term};
 use quorate_storage::state::{StateError, StateResult};
 use quorate_wire::kv::Revision;
 
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 /// No log grows so long, and no state so large.
 pub(super) const NUMBER_MAX: i64 = 1 << 62;
 

@@ -13,7 +13,7 @@
 //! | table | key behind the prefix | value |
 //! | --- | --- | --- |
 //! | `L` latest | key | record: create, revision, version, lease, where older versions lie, value |
-//! | `R` events | revision (8+4 bytes BE) | the revision it replaced, key; of a put also record and value, and an older version |
+//! | `R` events | revision (8+4 bytes BE) | the revision it replaced, key; of a put also the record, byte for byte that of `L` |
 //! | `O` deletions | escaped key, revision (8+4 bytes BE) | the revision of what was deleted |
 //! | `T` tables | rows of the machine of tables, [`crate::table`], which runs beside this one | |
 //! | `E` leases | lease id, order-preserving | granted and remaining seconds |

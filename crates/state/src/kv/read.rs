@@ -8,7 +8,7 @@
 
 use super::counts::{self, Blocks, latest_range};
 use super::layout::{
-    Change, KEY_MAX, Keys, Record, Rev, Version, damaged, decode_mark, parse_deleted, parse_event_key, table,
+    Change, KEY_MAX, Keys, Record, Rev, damaged, decode_mark, parse_deleted, parse_event_key, table,
 };
 use super::source::Source;
 use bytes::Bytes;
@@ -271,17 +271,18 @@ impl Snapshot<'_> {
                 return Err(damaged("a change whose predecessor is not there, which"));
             };
             if rev.main <= at {
-                return Ok(Some(version.into_pair(key, rev)));
+                return Ok(Some(version.into_pair(key)));
             }
             if version.create > at {
                 return Ok(None);
             }
-            rev = if version.leap.main > at { version.leap } else { prev };
+            let leap = version.path.leap();
+            rev = if leap.main > at { leap } else { prev };
         }
     }
 
     /// The version that was written at `rev`, with its key and the place of the one before.
-    pub(super) fn version(&self, rev: Rev) -> StateResult<Option<(Bytes, Rev, Version)>> {
+    pub(super) fn version(&self, rev: Rev) -> StateResult<Option<(Bytes, Rev, Record)>> {
         match self.source.get(self.keys.event(&mut Vec::new(), rev))? {
             Some(stored) => {
                 let Change { prev, key, put, .. } = Change::decode(&stored)?;
@@ -432,13 +433,13 @@ impl Snapshot<'_> {
         let Change { prev, key, put, .. } = change;
         let deleted = put.is_none();
         let kv = match put {
-            Some(version) => version.into_pair(key.clone(), rev),
+            Some(version) => version.into_pair(key.clone()),
             None => KeyValue { key: key.clone(), mod_revision: rev.main, ..KeyValue::default() },
         };
         // The version before the compacted revision may be gone or not: it is absent in either case.
         let known = !prev.is_none() && rev.main > self.compacted;
         let before = if known { self.version(prev)? } else { None };
-        let prev = before.map(|(_, _, version)| version.into_pair(key, prev));
+        let prev = before.map(|(_, _, version)| version.into_pair(key));
         Ok(quorate_wire::kv::Event { deleted, kv, prev })
     }
 }

@@ -33,15 +33,13 @@ impl Recent {
         Some(stored)
     }
 
-    /// The record under `key` is now `stored`.
-    pub(super) fn put(&mut self, key: &[u8], stored: &[u8]) {
-        let stored = Bytes::copy_from_slice(stored);
-        if let Some(before) = self.young.get_mut(key) {
-            self.bytes = self.bytes + stored.len() - before.len();
-            *before = stored;
-            return;
+    /// The record under `key` is now `stored`. The key may be part of the same piece of memory: it goes with its record.
+    pub(super) fn put(&mut self, key: Bytes, stored: Bytes) {
+        if let Some((before, old)) = self.young.remove_entry(&key) {
+            self.bytes -= before.len() + old.len();
+        } else {
+            self.old.remove(&key);
         }
-        let key = self.old.remove_entry(key).map_or_else(|| Bytes::copy_from_slice(key), |(key, _)| key);
         self.insert(key, stored);
     }
 
@@ -71,7 +69,7 @@ mod tests {
     fn what_is_used_stays_and_what_is_not_goes() {
         let mut recent = Recent::default();
         for n in 0..100u32 {
-            recent.put(&n.to_be_bytes(), &[0; 100]);
+            recent.put(Bytes::copy_from_slice(&n.to_be_bytes()), Bytes::from_static(&[0; 100]));
             assert_eq!(recent.get(&0u32.to_be_bytes()).map(|v| v.len()), Some(100), "used each time");
         }
         assert_eq!(recent.get(&1u32.to_be_bytes()), None);
@@ -82,11 +80,11 @@ mod tests {
     fn what_is_deleted_or_replaced_is_not_remembered_by_any_generation() {
         let mut recent = Recent::default();
         for n in 0..12u8 {
-            recent.put(&[n], &[n; 100]);
+            recent.put(Bytes::copy_from_slice(&[n]), Bytes::copy_from_slice(&[n; 100]));
         }
         // Whichever generation they lie in.
         for n in 0..12u8 {
-            recent.put(&[n], b"new");
+            recent.put(Bytes::copy_from_slice(&[n]), Bytes::from_static(b"new"));
             assert_eq!(recent.get(&[n]).as_deref(), Some(&b"new"[..]));
             recent.delete(&[n]);
             assert_eq!(recent.get(&[n]), None);

@@ -26,7 +26,7 @@ use quorate_base::{Base, ShardId};
 use quorate_storage::state::{StateError, StateResult};
 use std::ops::Bound;
 
-pub(super) const VERSION: u8 = 2;
+pub(super) const VERSION: u8 = 3;
 const FRAME: usize = 9;
 /// The machine's numbers, in the stream only: before all tables.
 pub(super) const NUMBERS: u8 = b'A';
