@@ -39,9 +39,9 @@ const ROOMS: [Room; 19] = [
     real("gateway-etcd", &["base", "wire", "node", "proto"]),
     real("gateway-dynamo", &["base", "policy", "item", "wire", "node"]),
     real("client", &["base", "proto"]),
-    pure("sim", &["base", "protocol", "wire", "storage", "faulty", "state", "node"]),
     pure("check", &[]),
-    real("verify", &["base", "proto", "check"]),
+    pure("sim", &["base", "protocol", "item", "wire", "storage", "faulty", "state", "node", "check"]),
+    real("verify", &["base", "proto", "client", "check"]),
     real(
         "cli",
         &[

@@ -28,6 +28,10 @@ fn no_command_line_is_guessed_at() {
         "bench kv --value-size 99999999999999999999",
         "bench kv --endpoints nowhere",
         "bench kv --op frobnicate",
+        "bench table --op frobnicate",
+        "bench table --table a",
+        "bench table --op txn --keys 1",
+        "bench table --endpoints nowhere",
         "bench frobnicate",
         "sim --seeds 5..2",
         "sim --seeds abc",
@@ -179,7 +183,7 @@ fn a_node_on_its_own_is_refused_beside_ups() {
 /// Claim: each command shows an example, and options of one meaning have one name.
 #[test]
 fn help_shows_examples_and_one_way_to_write_a_time() {
-    for command in ["up", "serve", "status", "kv", "bench", "bench kv", "sim"] {
+    for command in ["up", "serve", "status", "kv", "bench", "bench kv", "bench table", "sim"] {
         let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let (code, help, _) = output(&words);
         assert!(code == 0 && help.contains("Examples:"), "{command}: {help}");

@@ -24,7 +24,7 @@ fn a_run_holds_and_its_report_can_be_judged_again() {
     let scratch = Scratch::new("verify-run");
     let run = [
         "--workload",
-        "register,set",
+        "register,table-append",
         "--nemesis",
         "kill,pause",
         "--time",
@@ -36,7 +36,15 @@ fn a_run_holds_and_its_report_can_be_judged_again() {
     ];
     let (code, said) = verify(&scratch, "r", &run);
     assert_eq!(code, 0, "{said}");
-    for part in ["holds", "linearizable", "replicas agree", "processes killed", "processes stopped"] {
+    for part in [
+        "holds",
+        "linearizable",
+        "strict-serializable",
+        "sent again",
+        "replicas agree",
+        "processes killed",
+        "processes stopped",
+    ] {
         assert!(said.contains(part), "{part}: {said}");
     }
     let folder = scratch.path("r");

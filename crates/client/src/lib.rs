@@ -1,7 +1,11 @@
 //! A thin client of the etcd interface: several connections to several endpoints, and one rule about trying again.
 //!
 //! The rule ([`retry`]) is pure. The rest forwards to generated clients; it works against any etcd v3 endpoint.
+//!
+//! Beside it stand calls of DynamoDB's API ([`dynamo`]) over a light HTTP/1.1 ([`http`]), which try nothing again.
 
+pub mod dynamo;
+pub mod http;
 pub mod retry;
 
 use quorate_proto::etcdserverpb as pb;

@@ -17,6 +17,7 @@ pub struct Entry {
 }
 
 const WORKS: [&str; 3] = ["", "", ""];
+const TABLES: [&str; 3] = ["", "no tables", "no such door"];
 const MANY_NODES: [&str; 3] = ["", "", "one node"];
 
 /// The systems.
@@ -41,7 +42,7 @@ pub const TARGETS: [(&str, &str); 3] = [
 ];
 
 /// What clients do.
-pub const WORKLOADS: [Entry; 12] = [
+pub const WORKLOADS: [Entry; 15] = [
     Entry {
         name: "append",
         about: "Transactions append unique elements to lists and read whole lists, of which the order of all of them is inferred \
@@ -127,6 +128,31 @@ pub const WORKLOADS: [Entry; 12] = [
                 seen. It holds too, with no transaction, and also where the write goes to another shard.",
         unit: "",
         on: ["", "no tokens", "no leases"],
+    },
+    Entry {
+        name: "table-register",
+        about: "The same as `register`, on items of a table, through the DynamoDB door: GetItem with ConsistentRead, PutItem, \
+                DeleteItem, and PutItem under a condition as compare-and-set. A condition that is held against an older item \
+                than the newest is a lost update.",
+        unit: "",
+        on: TABLES,
+    },
+    Entry {
+        name: "table-append",
+        about: "The same as `append`, on lists in items: reads are one TransactGetItems, appends one TransactWriteItems that says \
+                what is added, and what both reads and writes holds conditions against all that it has read. Each \
+                transaction has a token; one whose outcome is not known is sent again under it to another node, and some that \
+                were done are sent once more: an element that is there twice is a token that was forgotten.",
+        unit: "",
+        on: TABLES,
+    },
+    Entry {
+        name: "table-bank",
+        about: "The same as `bank`, on items: a transfer is one TransactWriteItems that takes from one account, if there is \
+                enough, and adds to another, without a look before; all accounts are read by one TransactGetItems. A \
+                transaction of which only one half was done, or a read of two moments, changes the sum.",
+        unit: "",
+        on: TABLES,
     },
     Entry {
         name: "stale",
@@ -233,7 +259,7 @@ pub const NEMESES: [Entry; 12] = [
 ];
 
 /// What is judged.
-pub const CHECKS: [(&str, &str); 12] = [
+pub const CHECKS: [(&str, &str); 13] = [
     (
         "linearizable",
         "There is an order of all operations that each client could have seen from a single copy, and in which no operation \
@@ -248,7 +274,7 @@ pub const CHECKS: [(&str, &str); 12] = [
     (
         "replicas agree",
         "After healing all nodes hold the same at the same revision, by their own hashes. It finds replicas that differ where \
-         no client happened to look.",
+         no client happened to look. Of a table each node is asked for all items as it has them by itself.",
     ),
     (
         "set-full",
@@ -262,6 +288,11 @@ pub const CHECKS: [(&str, &str); 12] = [
     (
         "bank",
         "Every read of all accounts finds what was put there in the beginning, and no account below nothing.",
+    ),
+    (
+        "tokens",
+        "A transaction that was done and is sent again by its token is answered as done. That it was not done twice is seen in \
+         what it wrote.",
     ),
     ("leases last", "No key goes away before its lease can have ended; in the end every one is gone."),
     (
@@ -289,6 +320,11 @@ pub const CHECKS: [(&str, &str); 12] = [
         "Each nemesis is seen to have done something: a run whose faults did nothing has shown nothing, and ends with 2.",
     ),
 ];
+
+/// True for what goes through the DynamoDB door.
+pub(crate) fn is_of_tables(workload: &str) -> bool {
+    workload.starts_with("table-")
+}
 
 /// The isolations of PostgreSQL.
 const ISOLATIONS: [&str; 3] = ["read-committed", "repeatable-read", "serializable"];
@@ -335,6 +371,10 @@ fn running(plan: &Plan) -> Result<(), BadPlan> {
     }
     if plan.target == "postgres" {
         let what = "a server that is not started here is not written into";
+        return Err(BadPlan::new(what, "leave out --pids"));
+    }
+    if let Some(name) = plan.workloads.iter().find(|name| is_of_tables(name)) {
+        let what = format!("{name}: of a system that was not started here only the etcd door is known");
         return Err(BadPlan::new(what, "leave out --pids"));
     }
     if plan.binary.is_some() || plan.nodes > 0 {

@@ -5,7 +5,7 @@
 //! states, stop all, and judge. Whatever happens on the way, what was started is ended.
 
 use crate::clock;
-use crate::door::{Strength, Way};
+use crate::door::{Strength, Way, contents, make_table};
 use crate::judge::{self, Finding, Verdict};
 use crate::link::End;
 use crate::nemesis::{self, Fault, Stage, Turns};
@@ -211,6 +211,9 @@ impl Scene<'_> {
         if self.cluster.target.has_peers() {
             self.from = target::status(&self.cluster.places[0].direct()).await?.revision;
         }
+        for workload in self.plan.workloads.iter().filter(|name| catalog::is_of_tables(name)) {
+            make_table(&self.cluster.places[0].tables_direct(), workload, SERVE_PATIENCE).await?;
+        }
         self.begin = clock::now();
         self.watch(told);
         self.start_clients()?;
@@ -230,6 +233,7 @@ impl Scene<'_> {
             if self.cluster.target.has_peers() {
                 self.compare().await;
             }
+            self.compare_tables().await;
             if self.cluster.target == Target::Running {
                 // What others have in their store stays, what was put there by us does not.
                 target::remove(&self.cluster.places[0].direct(), &self.prefix("")).await?;
@@ -292,6 +296,10 @@ impl Scene<'_> {
                 port: self.cluster.places[0].client_proxy,
                 isolation: isolation.replace('-', " "),
             };
+        }
+        if catalog::is_of_tables(workload) {
+            let endpoints = self.cluster.places.iter().map(target::Place::tables_url).collect();
+            return Way::Dynamo { endpoints, table: workload.into() };
         }
         let endpoints = self.cluster.places.iter().map(target::Place::url).collect();
         let strength = match workload {
@@ -505,6 +513,41 @@ impl Scene<'_> {
                 self.finding("replicas agree", Verdict::Violated, why);
             }
             Err(why) => self.finding("replicas agree", Verdict::Unknown, why),
+        }
+    }
+
+    /// Tables, as each node has them by itself.
+    async fn compare_tables(&mut self) {
+        let mut findings = Vec::new();
+        for workload in self.plan.workloads.iter().filter(|name| catalog::is_of_tables(name)) {
+            let (verdict, why) = match self.same_tables(workload).await {
+                Ok(true) => (Verdict::Holds, "all nodes hold the same items".into()),
+                Ok(false) => {
+                    (Verdict::Violated, "nodes hold different items, long after the last write".into())
+                }
+                Err(why) => (Verdict::Unknown, why),
+            };
+            findings.push(Finding::new(workload, "replicas agree", verdict, why));
+        }
+        self.findings.extend(findings);
+    }
+
+    /// A node may be a moment behind; none stays so.
+    async fn same_tables(&self, name: &str) -> Result<bool, String> {
+        let end = Instant::now() + FINAL_PATIENCE;
+        loop {
+            let mut all = Vec::new();
+            for place in &self.cluster.places {
+                let found = contents(&place.tables_direct(), name, ANSWER_PATIENCE).await;
+                all.push(found.map_err(|e| format!("node {}: {e}", place.id))?);
+            }
+            if all.windows(2).all(|pair| pair[0] == pair[1]) {
+                return Ok(true);
+            }
+            if Instant::now() > end {
+                return Ok(false);
+            }
+            sleep(Duration::from_millis(200)).await;
         }
     }
 

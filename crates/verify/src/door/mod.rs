@@ -3,9 +3,11 @@
 //! The one rule: whatever may have happened is of unknown outcome. Only what the system itself, or the lack of a
 //! connection, says did not happen is a failure.
 
+mod dynamo;
 mod etcd;
 mod postgres;
 
+pub(crate) use dynamo::{contents, make_table};
 pub(crate) use etcd::{Strength, end_of};
 pub(crate) use postgres::prepare as prepare_postgres;
 
@@ -27,6 +29,13 @@ pub(crate) enum Way {
         #[serde(default)]
         strength: Strength,
     },
+    /// By DynamoDB's API.
+    Dynamo {
+        /// All nodes, in order.
+        endpoints: Vec<String>,
+        /// The workload's table.
+        table: String,
+    },
     /// By PostgreSQL's.
     Postgres {
         /// The server's port.
@@ -40,6 +49,8 @@ pub(crate) enum Way {
 pub(crate) enum Door {
     /// etcd's.
     Etcd(etcd::Etcd),
+    /// DynamoDB's.
+    Dynamo(dynamo::Dynamo),
     /// PostgreSQL's.
     Postgres(postgres::Postgres),
 }
@@ -52,6 +63,9 @@ impl Door {
                 let (endpoints, prefix) = (endpoints.clone(), prefix.clone());
                 Self::Etcd(etcd::Etcd::new(endpoints, prefix, at, pinned, patience, *strength))
             }
+            Way::Dynamo { endpoints, table } => {
+                Self::Dynamo(dynamo::Dynamo::new(endpoints, table.clone(), at, pinned, patience))
+            }
             Way::Postgres { port, isolation } => {
                 Self::Postgres(postgres::Postgres::new(*port, isolation.clone(), patience))
             }
@@ -62,6 +76,7 @@ impl Door {
     pub(crate) fn node(&self) -> u64 {
         match self {
             Self::Etcd(door) => door.node(),
+            Self::Dynamo(door) => door.node(),
             Self::Postgres(_) => 1,
         }
     }
@@ -70,6 +85,7 @@ impl Door {
     pub(crate) async fn perform(&mut self, op: &Op) -> Ended {
         match self {
             Self::Etcd(door) => door.perform(op).await,
+            Self::Dynamo(door) => door.perform(op).await,
             Self::Postgres(door) => door.perform(op).await,
         }
     }

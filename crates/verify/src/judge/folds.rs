@@ -93,6 +93,26 @@ pub(super) fn ids_grow(subject: &str, events: &[Event]) -> Finding {
     Finding::new(subject, "ids grow", shown(ended.len()), why)
 }
 
+/// A transaction that was done and is sent again by its token is answered as done. (That it was not done twice is seen in what it
+/// wrote.)
+pub(super) fn tokens(subject: &str, events: &[Event]) -> Finding {
+    let spans = spans(events);
+    // What the node had no time for, or could not do just then, says nothing of the token.
+    let forgotten = |span: &&Span<'_>| {
+        let error = span.end.and_then(|end| end.error.as_deref()).unwrap_or("Condition");
+        span.kind() == Kind::Fail
+            && ["Condition", "Transaction", "Idempotent"].iter().any(|word| error.starts_with(word))
+    };
+    if let Some(span) = spans.iter().find(forgotten) {
+        let why = "a transaction that was done was refused when it was sent again by its token".into();
+        return violated(subject, "tokens", why, &[span]);
+    }
+    let done =
+        spans.iter().filter(|span| span.kind() == Kind::Ok && span.value() == &Value::Bool(true)).count();
+    let why = format!("{done} transactions were sent again by their tokens, and answered as done");
+    Finding::new(subject, "tokens", shown(done), why)
+}
+
 /// A key under a lease is there for as long as the lease lives, counted from before it was asked for.
 pub(super) fn leases(subject: &str, events: &[Event]) -> Finding {
     let spans = spans(events);
@@ -178,6 +198,24 @@ mod tests {
         assert_eq!(with([1, 2, 3, 4], [5, 6]), Verdict::Holds);
         assert_eq!(with([1, 2, 3, 4], [6, 5]), Verdict::Violated);
         assert_eq!(with([1, 3, 2, 4], [6, 5]), Verdict::Holds);
+    }
+
+    #[test]
+    fn a_token_that_was_forgotten_is_found() {
+        let with = |end: Kind, error: Option<&str>| {
+            let mut all = events(&[
+                (1, 0, Invoke, "again", Value::Null, Value::Null),
+                (2, 0, end, "again", Value::Null, json!(end == Ok)),
+            ]);
+            all[1].error = error.map(str::to_string);
+            tokens("table-append", &all).verdict
+        };
+        assert_eq!(with(Ok, None), Verdict::Holds);
+        assert_eq!(with(Kind::Fail, None), Verdict::Violated);
+        assert_eq!(with(Kind::Fail, Some("TransactionCanceledException: x")), Verdict::Violated);
+        // A node that is not there says nothing.
+        assert_eq!(with(Kind::Fail, Some("connection refused")), Verdict::Unknown);
+        assert_eq!(with(Kind::Info, Some("no answer in time")), Verdict::Unknown);
     }
 
     #[test]

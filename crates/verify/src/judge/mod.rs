@@ -95,21 +95,34 @@ pub(crate) fn judge(workload: &str, history: &Path, events: &[Event], isolation:
     }
     let how = |model: &str| format!("{model}: `quorate check {} --model {model}`", history.display());
     match workload {
-        "register" => vec![objects::linearizable(workload, "cas-register", events, &how("cas-register"))],
+        "register" | "table-register" => {
+            vec![objects::linearizable(workload, "cas-register", events, &how("cas-register"))]
+        }
         "append" => vec![transactions::transactions(workload, Model::ListAppend, events, isolation)],
+        "table-append" => tables(workload, events, isolation),
         "predicate" => vec![transactions::transactions(workload, Model::Predicate, events, isolation)],
         "set" => vec![sets(workload, events)],
         "ids" => vec![
             objects::invariant(workload, Invariant::Ids, events, None),
             folds::ids_grow(workload, events),
         ],
-        "bank" => vec![bank(workload, events)],
+        "bank" | "table-bank" => vec![bank(workload, events)],
         "lease" => vec![folds::leases(workload, events)],
         "lock" | "lock-guarded" | "lock-fenced" => vec![lock(workload, events)],
         "stale" => stale(workload, events),
         "watch" => watches::watches(workload, events, &how("watch")),
         other => vec![Finding::new(other, "any", Verdict::Unknown, "no check is known for this workload")],
     }
+}
+
+/// Lists in a table, and transactions that were sent again by their tokens.
+fn tables(workload: &str, events: &[Event], isolation: &str) -> Vec<Finding> {
+    let (again, rest): (Vec<Event>, Vec<Event>) =
+        events.iter().cloned().partition(|event| event.f == "again");
+    vec![
+        transactions::transactions(workload, Model::ListAppend, &rest, isolation),
+        folds::tokens(workload, &again),
+    ]
 }
 
 /// Each set for itself; the first that is not whole speaks for all.

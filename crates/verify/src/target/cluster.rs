@@ -78,16 +78,17 @@ impl Cluster {
     ) -> io::Result<Self> {
         let net = Net::default();
         let mut places = Vec::new();
-        let mut ports = free_ports(4 * nodes)?.into_iter();
+        let mut ports = free_ports(6 * nodes)?.into_iter();
         let token = format!("verify-{}", std::process::id());
         std::fs::create_dir_all(report.join("data"))?;
         std::fs::create_dir_all(report.join("logs"))?;
         for at in 0..nodes {
             let mut port = || ports.next().ok_or_else(|| io::Error::other("too few ports"));
             // The nodes' own ports are given up for them; the proxies' are kept.
-            let ((client, _), (peer, _)) = (port()?, port()?);
+            let ((client, _), (peer, _), (tables, _)) = (port()?, port()?, port()?);
             let ((client_proxy, clients), (peer_proxy, peers)) = (port()?, port()?);
-            for (listener, real) in [(clients, client), (peers, peer)] {
+            let (tables_proxy, of_tables) = port()?;
+            for (listener, real) in [(clients, client), (peers, peer), (of_tables, tables)] {
                 listener.set_nonblocking(true)?;
                 net.serve(tokio::net::TcpListener::from_std(listener)?, at, real);
             }
@@ -96,8 +97,10 @@ impl Cluster {
                 id: at as u64 + 1,
                 client,
                 peer,
+                tables,
                 client_proxy,
                 peer_proxy,
+                tables_proxy,
                 joins: Cell::new(false),
                 data: report.join("data").join(&name),
                 log: report.join("logs").join(format!("{name}.log")),
@@ -138,8 +141,10 @@ impl Cluster {
                 id,
                 client: 0,
                 peer: 0,
+                tables: 0,
                 client_proxy: 0,
                 peer_proxy: 0,
+                tables_proxy: 0,
                 joins: Cell::new(false),
                 data: plan.report.join("data"),
                 log: plan.report.join("logs").join("none"),

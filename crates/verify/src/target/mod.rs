@@ -32,10 +32,14 @@ pub(crate) struct Place {
     pub(crate) id: u64,
     /// Where it listens to clients.
     pub(crate) client: u16,
+    /// Where it listens to clients of tables, if it has them.
+    pub(crate) tables: u16,
     /// Where it listens to the other nodes.
     pub(crate) peer: u16,
     /// Where clients connect.
     pub(crate) client_proxy: u16,
+    /// Where clients of tables connect.
+    pub(crate) tables_proxy: u16,
     /// Where the other nodes connect.
     pub(crate) peer_proxy: u16,
     /// It was removed and added again: it joins what is there in place of beginning it.
@@ -55,6 +59,16 @@ impl Place {
             return endpoint.clone();
         }
         format!("http://127.0.0.1:{}", self.client_proxy)
+    }
+
+    /// The URL for clients of tables.
+    pub(crate) fn tables_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.tables_proxy)
+    }
+
+    /// The same, with no fault on it.
+    pub(crate) fn tables_direct(&self) -> String {
+        format!("http://127.0.0.1:{}", self.tables)
     }
 
     /// Where the other nodes connect, as member lists have it.
@@ -140,6 +154,7 @@ impl Target {
                     .args(["serve", "--json", "--exit-with-stdin", "--data"])
                     .arg(&me.data)
                     .args(["--etcd", &format!("127.0.0.1:{}", me.client)])
+                    .args(["--dynamo", &format!("127.0.0.1:{}", me.tables)])
                     .args(["--peer", &format!("127.0.0.1:{}", me.peer)]);
                 if me.joins.get() {
                     let others = places.iter().filter(|place| place.id != me.id).map(Place::direct);

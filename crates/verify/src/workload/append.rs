@@ -47,6 +47,33 @@ impl Workload for Appends {
     fn done(&mut self, _: &Op, _: &Ended) {}
 }
 
+/// The same, and every now and then the client's last transaction once more, by its token.
+pub(crate) struct Repeated {
+    appends: Appends,
+    rng: Rng,
+}
+
+impl Repeated {
+    /// For one client.
+    pub(crate) fn new(seat: &Seat) -> Self {
+        Self { appends: Appends::new(seat), rng: seat.rng("again") }
+    }
+}
+
+impl Workload for Repeated {
+    fn next(&mut self, ms: u64) -> Option<Op> {
+        if self.rng.chance(1, 8) {
+            Some(Op::new("again", Value::Null, Value::Null))
+        } else {
+            self.appends.next(ms)
+        }
+    }
+
+    fn done(&mut self, op: &Op, ended: &Ended) {
+        self.appends.done(op, ended);
+    }
+}
+
 /// A read of each list.
 pub(super) fn finals(events: &[Event]) -> Vec<Op> {
     let steps = events.iter().filter_map(|event| event.value.as_array()).flatten();

@@ -49,12 +49,13 @@ pub(crate) trait Workload {
 /// The generator of a workload; `None` where none has that name.
 pub(crate) fn generator(name: &str, seat: &Seat) -> Option<Box<dyn Workload>> {
     Some(match name {
-        "register" => Box::new(register::Registers::new(seat)),
+        "register" | "table-register" => Box::new(register::Registers::new(seat)),
         "append" => Box::new(append::Appends::new(seat)),
+        "table-append" => Box::new(append::Repeated::new(seat)),
         "predicate" => Box::new(predicate::Rows::new(seat)),
         "set" => Box::new(set::Adds::new(seat)),
         "ids" => Box::new(small::Ids),
-        "bank" => Box::new(small::Bank::new(seat)),
+        "bank" | "table-bank" => Box::new(small::Bank::new(seat)),
         "lease" => Box::new(small::Leases::new(seat)),
         "lock" | "lock-guarded" | "lock-fenced" => Box::new(small::Lock::new(seat)),
         "stale" => Box::new(small::Stale::new(seat)),
@@ -66,11 +67,11 @@ pub(crate) fn generator(name: &str, seat: &Seat) -> Option<Box<dyn Workload>> {
 /// What is asked at every node once all is healed, given what happened; `from` is the revision at which the run began.
 pub(crate) fn finals(name: &str, events: &[Event], from: i64) -> Vec<Op> {
     match name {
-        "register" => register::finals(events),
-        "append" => append::finals(events),
+        "register" | "table-register" => register::finals(events),
+        "append" | "table-append" => append::finals(events),
         "predicate" => predicate::finals(events),
         "set" => set::finals(events),
-        "bank" => vec![Op::new("read-bank", serde_json::Value::Null, serde_json::Value::Null)],
+        "bank" | "table-bank" => vec![Op::new("read-bank", serde_json::Value::Null, serde_json::Value::Null)],
         "lease" => small::lease_finals(events),
         "watch" => watch::finals(from),
         _ => Vec::new(),
