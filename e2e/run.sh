@@ -5,6 +5,8 @@
 #   e2e/run.sh rust    [TARGET]        the crate etcd-client against each of three nodes
 #   e2e/run.sh python  [TARGET]        a Python client against each of three nodes
 #   e2e/run.sh tables               AWS's SDK for Python against the DynamoDB door of each of three nodes
+#   e2e/run.sh answers [AREA...]    what the door answers to some thousand requests, most of them wrong, held against DynamoDB's words
+#   e2e/run.sh javascript           AWS's SDK for JavaScript against each of three nodes, where Node.js is
 #   e2e/run.sh fencing              the example of a paused holder: an update is lost without its token, and not with it
 #   e2e/run.sh diff N  [TARGET]        N random requests, compared with Debian's etcd, and with a current one where Go is
 #   e2e/run.sh kill ROUNDS [TARGET]    kill -9 of random nodes under load; every acknowledged write is checked
@@ -30,9 +32,10 @@ export ETCDCTL_API=3
 
 part="${1:-}"
 case "$part" in
-etcdctl | rust | python | fencing | tables) target="${2:-quorate}" ;;
+etcdctl | rust | python | fencing | tables | javascript) target="${2:-quorate}" ;;
+answers) target=quorate; areas=("${@:2}") ;;
 diff | kill | powercut | failover | startup | away | steady | flips | rounds | space | watchers | compaction | handover | perf) count="${2:?how many?}"; target="${3:-quorate}" ;;
-*) sed -n '2,24s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+*) sed -n '2,26s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac
 
 . ./apt.sh
@@ -144,6 +147,23 @@ tables)
     ./python/venv.sh
     start_cluster
     python/.venv/bin/python python/tables.py "$dynamo"
+    ;;
+answers)
+    ./python/venv.sh
+    start_cluster
+    python/.venv/bin/python python/answers "$dynamo" ${areas[@]+"${areas[@]}"}
+    ;;
+javascript)
+    if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+        echo "e2e: no Node.js, so nothing is asked in JavaScript" >&2
+        exit 0
+    fi
+    if ! cmp -s javascript/package-lock.json javascript/node_modules/.installed; then
+        (cd javascript && npm ci --no-audit --no-fund --ignore-scripts --loglevel error)
+        cp javascript/package-lock.json javascript/node_modules/.installed
+    fi
+    start_cluster
+    node javascript/tables.mjs "$dynamo"
     ;;
 diff)
     need_etcd

@@ -440,9 +440,9 @@ def batches(here, there, p):
     equal((len(got["Responses"][one]), len(got["Responses"][two])), (20, 4), "what is there")
     equal(numbers(got["Responses"][two]), [1, 2, 3, 4], "in order")
     for text, items in [
-        ("Too many items requested for the BatchWriteItem call", puts(one, lambda at: {"id": s(f"k{at}")}, 26)),
+        ("Member must have length less than or equal to 25", puts(one, lambda at: {"id": s(f"k{at}")}, 26)),
         ("Provided list of item keys contains duplicates", puts(one, lambda at: {"id": s("same")}, 2)),
-        ("Missing the key id in the item", puts(one, lambda at: {"x": s("same")}, 1)),
+        ("The provided key element does not match the schema", puts(one, lambda at: {"x": s("same")}, 1)),
     ]:
         refused("ValidationException", text, here.batch_write_item, RequestItems=items)
     text = "Provided list of item keys contains duplicates"

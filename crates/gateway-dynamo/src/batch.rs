@@ -12,7 +12,7 @@ use crate::reply::{Reply, write_items, write_text};
 use crate::{Gateway, unexpected};
 use quorate_item::Item;
 use quorate_item::codec::Codec;
-use quorate_node::api::tables::Get;
+use quorate_node::api::tables::{Described, Get};
 use quorate_wire::table::{Action, Op, Returns};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -121,10 +121,14 @@ fn read_gets((name, asked): (String, Value)) -> Answered<Asked> {
     let consistent = params.flag("ConsistentRead")?.unwrap_or(false);
     let mut constraints = Constraints::default();
     let path = format!("requestItems.{table}.member.keys");
-    if !params.has("Keys") {
-        constraints.missing(&path);
-    } else if params.list("Keys")?.is_some_and(Vec::is_empty) {
-        constraints.broken("[]", &path, "Member must have length greater than or equal to 1");
+    match params.list("Keys")?.map(Vec::len) {
+        None => constraints.missing(&path),
+        Some(0) => constraints.broken("[]", &path, "Member must have length greater than or equal to 1"),
+        Some(many) if many > GETS_MAX => {
+            let what = format!("Member must have length less than or equal to {GETS_MAX}");
+            constraints.broken(&format!("[{many} keys]"), &path, &what);
+        }
+        Some(_) => {}
     }
     constraints.check()?;
     check_styles(&members, &["ProjectionExpression"], &["AttributesToGet"])?;
@@ -153,7 +157,9 @@ pub(crate) async fn write(gateway: &Gateway, mut members: Members) -> Answered<V
     let metrics = Params(&members).text("ReturnItemCollectionMetrics")?;
     constraints.word(metrics, "returnItemCollectionMetrics", &["SIZE", "NONE"]);
     constraints.check()?;
+    let measured = metrics == Some("SIZE");
     let (told, tables) = tables(&mut members)?;
+    check_lengths(&tables)?;
     let mut ops: Vec<(Op, Value)> = Vec::new();
     for (name, writes) in tables {
         let table = check_name(&name)?;
@@ -173,6 +179,7 @@ pub(crate) async fn write(gateway: &Gateway, mut members: Members) -> Answered<V
         return Err(ApiError::validation("Too many items requested for the BatchWriteItem call"));
     }
     check_keys(gateway, &ops).await?;
+    let metrics = if measured { collections_of(gateway, &ops).await? } else { BTreeMap::new() };
     let mut units: BTreeMap<String, Units> = BTreeMap::new();
     let mut unprocessed = Map::new();
     let mut first = true;
@@ -209,11 +216,37 @@ pub(crate) async fn write(gateway: &Gateway, mut members: Members) -> Answered<V
     }
     let mut reply = Reply::new();
     reply.value("UnprocessedItems", &Value::Object(unprocessed));
+    if !metrics.is_empty() {
+        reply.value("ItemCollectionMetrics", &json!(metrics));
+    }
     if told != Told::Nothing {
         let told = units.iter().map(|(table, units)| units.told(table, told, None));
         reply.value("ConsumedCapacity", &Value::Array(told.collect()));
     }
     Ok(reply.finish())
+}
+
+/// The list of one table has a bound of its own, before that of all of them.
+fn check_lengths(tables: &[(String, Value)]) -> Answered<()> {
+    let long = |(_, writes): &&(String, Value)| writes.as_array().is_some_and(|list| list.len() > WRITES_MAX);
+    let Some((table, writes)) = tables.iter().find(long) else { return Ok(()) };
+    let many = writes.as_array().map_or(0, Vec::len);
+    let mut constraints = Constraints::default();
+    let what = format!(
+        "Map value must satisfy constraint: [Member must have length less than or equal to {WRITES_MAX}, Member must have \
+         length greater than or equal to 1]"
+    );
+    constraints.broken(&format!("{{{table}=[{many} requests]}}"), "requestItems", &what);
+    constraints.check()
+}
+
+async fn collections_of(gateway: &Gateway, ops: &[(Op, Value)]) -> Answered<BTreeMap<String, Vec<Value>>> {
+    let mut given = Vec::with_capacity(ops.len());
+    for (op, _) in ops {
+        let (Action::Put { item: bytes } | Action::Delete { key: bytes }) = &op.action else { continue };
+        given.push((op.table.clone(), Item::decode(bytes).map_err(|_| unexpected())?));
+    }
+    items::collections(gateway, &given).await
 }
 
 fn read_write(table: &str, write: &Value) -> Answered<Op> {
@@ -226,9 +259,7 @@ fn read_write(table: &str, write: &Value) -> Answered<Op> {
     let action = match (put, delete) {
         (Some(put), None) => {
             let item = given(put, "Item")?;
-            if item.size() > quorate_item::value::ITEM_SIZE {
-                return Err(ApiError::validation("Item size has exceeded the maximum allowed size"));
-            }
+            item.check().map_err(of_item)?;
             Action::Put { item: item.encode().into() }
         }
         (None, Some(delete)) => Action::Delete { key: given(delete, "Key")?.encode().into() },
@@ -243,7 +274,7 @@ fn read_write(table: &str, write: &Value) -> Answered<Op> {
 
 /// Nothing of a batch is done if its tables or keys make no sense: an entry does the rest of its operations.
 async fn check_keys(gateway: &Gateway, ops: &[(Op, Value)]) -> Answered<()> {
-    let mut tables = BTreeMap::new();
+    let mut tables: BTreeMap<String, Described> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     for (op, _) in ops {
         if !tables.contains_key(&op.table) {
@@ -252,16 +283,26 @@ async fn check_keys(gateway: &Gateway, ops: &[(Op, Value)]) -> Answered<()> {
                 Kind::NotFound => ApiError { message: "Requested resource not found".into(), ..error },
                 _ => error,
             })?;
-            tables.insert(op.table.clone(), described.schema);
+            tables.insert(op.table.clone(), described);
         }
-        let Some(schema) = tables.get(&op.table) else { continue };
+        let Some(Described { schema, indexes, .. }) = tables.get(&op.table) else { continue };
         let key = match &op.action {
-            Action::Put { item } => schema.key_of_item(&Item::decode(item).map_err(|_| unexpected())?),
+            Action::Put { item } => {
+                let item = Item::decode(item).map_err(|_| unexpected())?;
+                // Of a key that is missing or of another type a batch says what is said of a `Key`.
+                schema.key_of(&schema.only_key(&item))
+            }
             Action::Delete { key } | Action::Update { key, .. } | Action::Check { key } => {
                 schema.key_of(&Item::decode(key).map_err(|_| unexpected())?)
             }
         };
         let key = key.map_err(of_item)?;
+        if let Action::Put { item } = &op.action {
+            let item = Item::decode(item).map_err(|_| unexpected())?;
+            for (name, schema) in indexes {
+                schema.check_index(name, &item).map_err(of_item)?;
+            }
+        }
         if !seen.insert((op.table.clone(), key.bytes())) {
             return Err(ApiError::validation("Provided list of item keys contains duplicates"));
         }

@@ -13,6 +13,10 @@ pub(crate) fn parse(body: &Bytes) -> Answered<Map<String, Value>> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(members)) => Ok(members),
         Ok(_) => Err(serialization("Unexpected field type")),
+        // Values that are nested so deep may be well formed; whether they are is not looked at.
+        Err(error) if error.to_string().starts_with("recursion limit") => Err(ApiError::validation(
+            "Nesting Levels have exceeded supported limits: Attributes in the item have nested levels beyond supported limit",
+        )),
         // Nothing of what a stranger sent is repeated.
         Err(_) => Err(serialization("")),
     }

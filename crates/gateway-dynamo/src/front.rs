@@ -9,7 +9,11 @@ use crate::{Gateway, Options, authority, operation};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, HOST, HeaderValue, ORIGIN,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -104,15 +108,13 @@ async fn serve_client(stream: TcpStream, shared: Arc<Shared>) {
 
 async fn respond(shared: &Shared, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let id = request_id(shared);
-    if request.method() == Method::GET {
-        // What load balancers ask.
-        return plain(StatusCode::OK, b"healthy: dynamodb.quorate\n".to_vec(), "text/plain", &id);
+    let origin = request.headers().contains_key(ORIGIN);
+    if request.method() != Method::POST {
+        let mut response = unposted(&request, &id);
+        allow(&mut response, origin);
+        return response;
     }
-    let result = if request.method() == Method::POST {
-        answer(shared, request).await
-    } else {
-        Err(ApiError::new(Kind::UnknownOperation, ""))
-    };
+    let result = answer(shared, request).await;
     let counters = &shared.options.counters;
     let (status, body): (_, Vec<u8>) = match result {
         Ok(body) => {
@@ -125,7 +127,47 @@ async fn respond(shared: &Shared, request: Request<Incoming>) -> Response<Full<B
             (status, error.body().to_string().into_bytes())
         }
     };
-    plain(status, body, JSON, &id)
+    let mut response = plain(status, body, JSON, &id);
+    allow(&mut response, origin);
+    response
+}
+
+/// The answer to what is no operation: load balancers ask whether there is somebody, browsers whether they may ask.
+fn unposted(request: &Request<Incoming>, id: &str) -> Response<Full<Bytes>> {
+    let headers = request.headers();
+    if request.method() == Method::GET && request.uri().path() == "/" {
+        let body = format!("healthy: {} ", host(request)).into_bytes();
+        return plain(StatusCode::OK, body, "text/plain", id);
+    }
+    if request.method() == Method::OPTIONS && headers.contains_key(ORIGIN) {
+        let mut response = plain(StatusCode::OK, Vec::new(), "text/plain", id);
+        for (asked, allowed) in [
+            (ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_ALLOW_HEADERS),
+            (ACCESS_CONTROL_REQUEST_METHOD, ACCESS_CONTROL_ALLOW_METHODS),
+        ] {
+            if let Some(value) = headers.get(asked) {
+                response.headers_mut().insert(allowed, value.clone());
+            }
+        }
+        response.headers_mut().insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("172800"));
+        return response;
+    }
+    plain(StatusCode::NOT_FOUND, b"<UnknownOperationException/>\n".to_vec(), "text/xml", id)
+}
+
+/// Lets scripts of other origins see the answer, as the service does: who may do what the signature says.
+fn allow(response: &mut Response<Full<Bytes>>, origin: bool) {
+    if origin {
+        let headers = response.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        let seen = HeaderValue::from_static("x-amzn-requestid, x-amz-crc32, date");
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, seen);
+    }
+}
+
+/// The host that a request was sent to, as the client knows it.
+fn host<B>(request: &Request<B>) -> &str {
+    request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()
 }
 
 async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Vec<u8>, ApiError> {
@@ -137,6 +179,7 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Vec<u8>, 
             "This node has lost its state and fetches it from its peers. Please retry elsewhere.",
         ));
     }
+    let host = host(&request).to_string();
     let hint = request.body().size_hint();
     let most = hint.upper().map_or(REQUEST_MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
     if most > REQUEST_MAX {
@@ -148,7 +191,7 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Vec<u8>, 
     let body = tokio::time::timeout(BODY_PATIENCE, read_body(request.into_body())).await;
     let body = body
         .map_err(|_| ApiError::new(Kind::Serialization, "The body of the request did not come in time"))??;
-    operation::carry_out(&shared.gateway, operation, &body).await
+    operation::carry_out(&shared.gateway, operation, &host, &body).await
 }
 
 async fn read_body(mut body: Incoming) -> Result<Bytes, ApiError> {

@@ -3,16 +3,18 @@
 use crate::body::Params;
 use crate::capacity::{Told, Units, read_units};
 use crate::failure::{Answered, ApiError, Kind, Retry};
-use crate::limits::{Constraints, bare};
+use crate::limits::Constraints;
 use crate::reply::{Reply, value_of};
 use crate::{Gateway, now_ms, unexpected};
 use bytes::Bytes;
 use quorate_item::codec::Codec;
-use quorate_item::expr::check_parameters;
-use quorate_item::{Condition, Error, Expressions, Item, Projection, Step, Update, Use, legacy};
+use quorate_item::expr::{check_forms, check_parameters};
+use quorate_item::key::INDEX_KEY_TYPE;
+use quorate_item::{Condition, Error, Expressions, Item, Projection, Source, Step, Update, Use, legacy};
 use quorate_node::api::tables::{Get, Got, Read, ReadReply};
 use quorate_wire::table::{self, Action, Command, Done, EPOCH, Execute, Op, Outcome, Returns, What};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// A request's members, owned: what is large is taken out of them.
 pub(crate) type Members = Map<String, Value>;
@@ -40,6 +42,8 @@ pub(crate) fn expressions(members: &mut Members) -> Answered<Expressions> {
 /// that the operation has, `old` its older parameters.
 pub(crate) fn check_styles(members: &Members, kinds: &[&str], old: &[&str]) -> Answered<()> {
     let params = Params(members);
+    let member = |name: &str| members.get(name).unwrap_or(&Value::Null);
+    check_forms(member("ExpressionAttributeNames"), member("ExpressionAttributeValues")).map_err(of_item)?;
     fn there<'n>(params: Params<'_>, names: &[&'n str]) -> Vec<(&'n str, bool)> {
         names.iter().map(|name| (*name, params.has(name))).collect()
     }
@@ -60,11 +64,13 @@ fn condition(members: &mut Members, expressions: &mut Expressions) -> Answered<O
     let operator = text(members, "ConditionalOperator")?;
     match take(members, "Expected") {
         Some(expected) => legacy::expected(expected, operator.as_deref()).map(Some).map_err(of_item),
-        None if operator.is_some() => {
-            Err(ApiError::validation("ConditionalOperator cannot be used without Filter or Expected"))
-        }
+        None if operator.is_some() => Err(operator_alone()),
         None => Ok(None),
     }
+}
+
+pub(crate) fn operator_alone() -> ApiError {
+    ApiError::validation("ConditionalOperator cannot be used without Filter or Expected")
 }
 
 /// `ProjectionExpression`, or `AttributesToGet`.
@@ -94,6 +100,8 @@ struct Asked {
     old_on_failure: bool,
     told: Told,
     collection: bool,
+    /// The update is one of the older parameters, which have texts of their own.
+    older: Option<Update>,
 }
 
 const RETURNS: [&str; 5] = ["NONE", "ALL_OLD", "UPDATED_OLD", "ALL_NEW", "UPDATED_NEW"];
@@ -101,11 +109,7 @@ const RETURNS: [&str; 5] = ["NONE", "ALL_OLD", "UPDATED_OLD", "ALL_NEW", "UPDATE
 fn asked(members: &Members, must: &str, path: &str) -> Answered<Asked> {
     let params = Params(members);
     let mut constraints = Constraints::default();
-    let table = params.text("TableName")?.map(bare);
-    if table.is_none() {
-        constraints.missing("tableName");
-    }
-    constraints.name(table, "tableName");
+    let table = constraints.table(params)?;
     if !params.has(must) {
         constraints.missing(path);
     }
@@ -125,11 +129,12 @@ fn asked(members: &Members, must: &str, path: &str) -> Answered<Asked> {
         _ => Returns::None,
     };
     Ok(Asked {
-        table: table.unwrap_or_default().to_string(),
+        table,
         returns,
         old_on_failure: on_failure == Some("ALL_OLD"),
         told,
         collection: collection == Some("SIZE"),
+        older: None,
     })
 }
 
@@ -144,8 +149,9 @@ fn only_old(asked: &Asked) -> Answered<()> {
 pub(crate) async fn put(gateway: &Gateway, mut members: Members) -> Answered<Vec<u8>> {
     let asked = asked(&members, "Item", "item")?;
     only_old(&asked)?;
-    check_styles(&members, &["ConditionExpression"], &["Expected"])?;
+    check_styles(&members, &["ConditionExpression"], &["Expected", "ConditionalOperator"])?;
     let item = item(&mut members, "Item")?;
+    item.check().map_err(of_item)?;
     let mut expressions = expressions(&mut members)?;
     let condition = condition(&mut members, &mut expressions)?;
     expressions.finish().map_err(of_item)?;
@@ -156,7 +162,7 @@ pub(crate) async fn put(gateway: &Gateway, mut members: Members) -> Answered<Vec
 pub(crate) async fn delete(gateway: &Gateway, mut members: Members) -> Answered<Vec<u8>> {
     let asked = asked(&members, "Key", "key")?;
     only_old(&asked)?;
-    check_styles(&members, &["ConditionExpression"], &["Expected"])?;
+    check_styles(&members, &["ConditionExpression"], &["Expected", "ConditionalOperator"])?;
     let key = item(&mut members, "Key")?;
     let mut expressions = expressions(&mut members)?;
     let condition = condition(&mut members, &mut expressions)?;
@@ -165,11 +171,14 @@ pub(crate) async fn delete(gateway: &Gateway, mut members: Members) -> Answered<
 }
 
 pub(crate) async fn update(gateway: &Gateway, mut members: Members) -> Answered<Vec<u8>> {
-    let asked = asked(&members, "Key", "key")?;
-    check_styles(&members, &["UpdateExpression", "ConditionExpression"], &["AttributeUpdates", "Expected"])?;
+    let mut asked = asked(&members, "Key", "key")?;
+    let older = ["AttributeUpdates", "Expected", "ConditionalOperator"];
+    check_styles(&members, &["UpdateExpression", "ConditionExpression"], &older)?;
     let key = item(&mut members, "Key")?;
     let mut expressions = expressions(&mut members)?;
+    let is_older = Params(&members).has("AttributeUpdates");
     let update = update_of(&mut members, &mut expressions)?;
+    asked.older = is_older.then(|| update.clone());
     let condition = condition(&mut members, &mut expressions)?;
     expressions.finish().map_err(of_item)?;
     let again = is_idempotent(&update);
@@ -214,7 +223,12 @@ async fn write(
     };
     let mut done = execute(gateway, false, None, vec![op], retry).await?.unwrap_or_default();
     let done = done.pop().ok_or_else(unexpected)?;
-    check(&done)?;
+    if let Err(error) = check(&done) {
+        return Err(match &asked.older {
+            Some(update) => in_older_words(gateway, &asked.table, update, error).await,
+            None => error,
+        });
+    }
     let mut reply = Reply::new();
     if let Some(attributes) = attributes(&done)? {
         reply.item("Attributes", &attributes);
@@ -222,22 +236,60 @@ async fn write(
     if asked.told != Told::Nothing {
         reply.value("ConsumedCapacity", &Units::of_write(&done, 1).told(&asked.table, asked.told, None));
     }
-    if asked.collection && done.indexes.iter().any(|(_, global, _)| !global) {
-        collection_metrics(gateway, &asked.table, keys, &mut reply).await?;
+    if asked.collection {
+        let metrics = collections(gateway, &[(asked.table.clone(), keys.clone())]).await?;
+        if let Some(metrics) = metrics.into_values().flatten().next() {
+            reply.value("ItemCollectionMetrics", &metrics);
+        }
     }
     Ok(reply.finish())
 }
 
-/// `ItemCollectionMetrics` of a table with local indexes: the bound of 10 GB is not there, so the estimate is of no use.
-async fn collection_metrics(gateway: &Gateway, table: &str, keys: &Item, reply: &mut Reply) -> Answered<()> {
-    let (definition, _) = crate::tables::definition(gateway, table).await?;
-    let mut out = Reply::new();
-    let hash = definition.keys.hash.first().and_then(|name| Some((name.clone(), keys.get(name)?.clone())));
-    out.item("ItemCollectionKey", &Item(hash.into_iter().collect()));
-    out.value("SizeEstimateRangeGB", &serde_json::json!([0.0, 1.0]));
-    let text = out.finish();
-    reply.raw("ItemCollectionMetrics", |to| to.extend_from_slice(&text));
-    Ok(())
+/// What is told of an update by `AttributeUpdates` that met a value of another type.
+async fn in_older_words(gateway: &Gateway, table: &str, update: &Update, error: ApiError) -> ApiError {
+    if error.kind != Kind::Validation {
+        return error;
+    }
+    if error.message != INDEX_KEY_TYPE {
+        return of_item(legacy::update_error(Error::Validation(error.message)));
+    }
+    let Ok(described) = crate::tables::described(gateway, table).await else { return error };
+    for (index, schema) in &described.indexes {
+        for (path, source) in &update.set {
+            let Source::Value(value) = source else { continue };
+            let item = Item([(path.root.clone(), value.clone())].into());
+            if let Err(why) = schema.check_index(index, &item) {
+                return of_item(why);
+            }
+        }
+    }
+    error
+}
+
+/// `ItemCollectionMetrics` of writes to tables with local indexes, by table. There is no bound of 10 GB here, so that the
+/// estimate is of no use.
+pub(crate) async fn collections(
+    gateway: &Gateway,
+    written: &[(String, Item)],
+) -> Answered<BTreeMap<String, Vec<Value>>> {
+    let mut hashes: BTreeMap<&str, Option<String>> = BTreeMap::new();
+    let mut metrics: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for (table, keys) in written {
+        if !hashes.contains_key(&table[..]) {
+            let (definition, _) = crate::tables::definition(gateway, table).await?;
+            let hash = definition.keys.hash.into_iter().next();
+            hashes.insert(table, hash.filter(|_| !definition.locals.is_empty()));
+        }
+        let Some(hash) = hashes.get(&table[..]).and_then(Option::as_ref) else { continue };
+        let key = Item(keys.get(hash).map(|value| (hash.clone(), value.clone())).into_iter().collect());
+        let one =
+            serde_json::json!({ "ItemCollectionKey": value_of(&key), "SizeEstimateRangeGB": [0.0, 1.0] });
+        let of_table = metrics.entry(table.clone()).or_default();
+        if !of_table.contains(&one) {
+            of_table.push(one);
+        }
+    }
+    Ok(metrics)
 }
 
 /// Runs operations in one entry; `None` says that the token's work was done before.
@@ -279,17 +331,12 @@ pub(crate) fn attributes(done: &Done) -> Answered<Option<Item>> {
 pub(crate) async fn get(gateway: &Gateway, mut members: Members) -> Answered<Vec<u8>> {
     let params = Params(&members);
     let mut constraints = Constraints::default();
-    let table = params.text("TableName")?.map(bare);
-    if table.is_none() {
-        constraints.missing("tableName");
-    }
-    constraints.name(table, "tableName");
+    let table = constraints.table(params)?;
     if !params.has("Key") {
         constraints.missing("key");
     }
     let told = Told::read(params, &mut constraints)?;
     constraints.check()?;
-    let table = table.unwrap_or_default().to_string();
     let consistent = params.flag("ConsistentRead")?.unwrap_or(false);
     check_styles(&members, &["ProjectionExpression"], &["AttributesToGet"])?;
     let key = item(&mut members, "Key")?;

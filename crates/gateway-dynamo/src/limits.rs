@@ -43,15 +43,41 @@ impl Constraints {
         }
     }
 
+    /// The name of the table that a request must name; empty if it does not.
+    pub(crate) fn table(&mut self, params: Params<'_>) -> Answered<String> {
+        let name = params.text("TableName")?.map(bare);
+        if name.is_none() {
+            self.missing("tableName");
+        }
+        self.name(name, "tableName");
+        Ok(name.unwrap_or_default().to_string())
+    }
+
     /// A name of a table or an index.
     pub(crate) fn name(&mut self, value: Option<&str>, path: &str) {
         let Some(value) = value else { return };
-        if !value.bytes().all(is_name_byte) || value.is_empty() {
+        if value.is_empty() {
+            // An empty one is told of once.
+            self.broken(value, path, "Member must have length greater than or equal to 1");
+            return;
+        }
+        if !value.bytes().all(is_name_byte) {
             let what = "Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+";
             self.broken(value, path, what);
         }
         if value.len() < 3 {
             self.broken(value, path, "Member must have length greater than or equal to 3");
+        }
+        if value.len() > 255 {
+            self.broken(value, path, "Member must have length less than or equal to 255");
+        }
+    }
+
+    /// The name of an attribute of a key or of one that an index names: shorter than others.
+    pub(crate) fn key_name(&mut self, value: Option<&str>, path: &str) {
+        let Some(value) = value else { return };
+        if value.is_empty() {
+            self.broken(value, path, "Member must have length greater than or equal to 1");
         }
         if value.len() > 255 {
             self.broken(value, path, "Member must have length less than or equal to 255");
@@ -80,13 +106,9 @@ fn is_name_byte(byte: u8) -> bool {
 /// The table that a request names, which may be an ARN.
 pub(crate) fn table_name(params: Params<'_>) -> Answered<String> {
     let mut constraints = Constraints::default();
-    let name = params.text("TableName")?.map(bare);
-    if name.is_none() {
-        constraints.missing("tableName");
-    }
-    constraints.name(name, "tableName");
+    let name = constraints.table(params)?;
     constraints.check()?;
-    Ok(name.unwrap_or_default().to_string())
+    Ok(name)
 }
 
 /// The name in an ARN, or the name itself.
@@ -103,6 +125,13 @@ mod tests {
 
     #[test]
     fn broken_constraints_are_told_together() {
+        let mut constraints = Constraints::default();
+        constraints.name(Some(""), "tableName");
+        assert_eq!(
+            constraints.check().unwrap_err().message,
+            "1 validation error detected: Value '' at 'tableName' failed to satisfy constraint: Member must have length \
+             greater than or equal to 1"
+        );
         let mut constraints = Constraints::default();
         constraints.name(Some("a;"), "tableName");
         constraints.word(Some("x"), "returnValues", &["NONE", "ALL_OLD"]);

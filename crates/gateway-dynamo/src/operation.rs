@@ -96,8 +96,13 @@ pub(crate) fn named(headers: &HeaderMap) -> Answered<Operation> {
     })
 }
 
-/// Carries a request out; the answer's body.
-pub(crate) async fn carry_out(gateway: &Gateway, operation: Operation, body: &Bytes) -> Answered<Vec<u8>> {
+/// Carries a request out that was sent to this host; the answer's body.
+pub(crate) async fn carry_out(
+    gateway: &Gateway,
+    operation: Operation,
+    host: &str,
+    body: &Bytes,
+) -> Answered<Vec<u8>> {
     use Operation as O;
     let mut members = parse(body)?;
     match operation {
@@ -125,7 +130,7 @@ pub(crate) async fn carry_out(gateway: &Gateway, operation: Operation, body: &By
         O::UpdateTimeToLive => tables::update_expiry(gateway, params).await?,
         O::DescribeContinuousBackups => tables::describe_backups(gateway, params).await?,
         O::DescribeLimits => tables::limits(),
-        O::DescribeEndpoints => tables::endpoints(),
+        O::DescribeEndpoints => tables::endpoints(host),
         O::TagResource => tags::tag(gateway, params).await?,
         O::UntagResource => tags::untag(gateway, params).await?,
         O::ListTagsOfResource => tags::list(gateway, params).await?,

@@ -3,8 +3,8 @@
 use crate::body::Params;
 use crate::capacity::{Told, Units, read_units};
 use crate::failure::{Answered, ApiError};
-use crate::items::{Members, check_styles, expressions, of_item, projection, take, text};
-use crate::limits::{Constraints, bare};
+use crate::items::{Members, check_styles, expressions, of_item, operator_alone, projection, take, text};
+use crate::limits::Constraints;
 use crate::reply::Reply;
 use crate::{Gateway, unexpected};
 use quorate_item::{Condition, Expressions, Item, Use, legacy};
@@ -27,11 +27,7 @@ const SEGMENTS_MAX: i64 = 1_000_000;
 fn asked(members: &Members, scan: bool) -> Answered<Asked> {
     let params = Params(members);
     let mut constraints = Constraints::default();
-    let table = params.text("TableName")?.map(bare);
-    if table.is_none() {
-        constraints.missing("tableName");
-    }
-    constraints.name(table, "tableName");
+    let table = constraints.table(params)?;
     let index = params.text("IndexName")?;
     constraints.name(index, "indexName");
     let limit = params.number("Limit")?;
@@ -50,7 +46,7 @@ fn asked(members: &Members, scan: bool) -> Answered<Asked> {
     let told = Told::read(params, &mut constraints)?;
     constraints.check()?;
     Ok(Asked {
-        table: table.unwrap_or_default().to_string(),
+        table,
         index: index.map(String::from),
         told,
         consistent: params.flag("ConsistentRead")?.unwrap_or(false),
@@ -59,8 +55,8 @@ fn asked(members: &Members, scan: bool) -> Answered<Asked> {
     })
 }
 
-/// Whether whole items are wanted, and whether only how many.
-fn selected(asked: &Asked, projected: bool) -> Answered<(bool, bool)> {
+/// Whether whole items are wanted, and whether only how many; `projected` is the parameter that names attributes.
+fn selected(asked: &Asked, projected: Option<&str>) -> Answered<(bool, bool)> {
     let bad = |text: String| Err(ApiError::validation(text));
     match asked.select.as_deref() {
         Some("ALL_PROJECTED_ATTRIBUTES") if asked.index.is_none() => bad(
@@ -68,19 +64,26 @@ fn selected(asked: &Asked, projected: bool) -> Answered<(bool, bool)> {
              IndexName"
                 .into(),
         ),
-        Some("SPECIFIC_ATTRIBUTES") if !projected => bad(
+        Some("SPECIFIC_ATTRIBUTES") if projected.is_none() => bad(
             "One or more parameter values were invalid: Must specify the AttributesToGet or ProjectionExpression when \
              choosing to get SPECIFIC_ATTRIBUTES"
                 .into(),
         ),
-        Some(select) if select != "SPECIFIC_ATTRIBUTES" && projected => {
-            let what = if select == "COUNT" { "only the Count" } else { select };
-            bad(format!(
-                "One or more parameter values were invalid: Cannot specify the AttributesToGet when choosing to get {what}"
-            ))
-        }
-        select => Ok((select == Some("ALL_ATTRIBUTES"), select == Some("COUNT"))),
+        select => match (select.filter(|select| *select != "SPECIFIC_ATTRIBUTES"), projected) {
+            (Some(select), Some(named)) => {
+                let what = if select == "COUNT" { "only the Count" } else { select };
+                bad(format!(
+                    "One or more parameter values were invalid: Cannot specify the {named} when choosing to get {what}"
+                ))
+            }
+            _ => Ok((select == Some("ALL_ATTRIBUTES"), select == Some("COUNT"))),
+        },
     }
+}
+
+/// The parameter that names attributes.
+fn projected(members: &Members) -> Option<&'static str> {
+    ["ProjectionExpression", "AttributesToGet"].into_iter().find(|name| Params(members).has(name))
 }
 
 fn start(members: &mut Members) -> Answered<Option<Item>> {
@@ -91,9 +94,10 @@ pub(crate) async fn query(gateway: &Gateway, mut members: Members) -> Answered<V
     let asked = asked(&members, false)?;
     check_styles(
         &members,
-        &["KeyConditionExpression", "FilterExpression", "ProjectionExpression"],
-        &["KeyConditions", "QueryFilter", "AttributesToGet", "ConditionalOperator"],
+        &["ProjectionExpression", "FilterExpression", "KeyConditionExpression"],
+        &["AttributesToGet", "QueryFilter", "ConditionalOperator", "KeyConditions"],
     )?;
+    let projected = projected(&members);
     let start = start(&mut members)?;
     let mut expressions = expressions(&mut members)?;
     let keys = match (text(&members, "KeyConditionExpression")?, take(&mut members, "KeyConditions")) {
@@ -130,7 +134,7 @@ pub(crate) async fn query(gateway: &Gateway, mut members: Members) -> Answered<V
     let filter = filter(&mut members, &mut expressions, legacy::Filter::Query)?;
     let projection = projection(&mut members, &mut expressions)?;
     expressions.finish().map_err(of_item)?;
-    let (whole, count) = selected(&asked, projection.is_some())?;
+    let (whole, count) = selected(&asked, projected)?;
     let backward = Params(&members).flag("ScanIndexForward")? == Some(false);
     let page = Page {
         table: asked.table.clone(),
@@ -162,6 +166,7 @@ fn filter(
     match (text(members, "FilterExpression")?, take(members, older)) {
         (Some(text), _) => expressions.condition(Use::Filter, &text).map(Some).map_err(of_item),
         (None, Some(filter)) => legacy::filter(which, filter, operator.as_deref()).map(Some).map_err(of_item),
+        (None, None) if operator.is_some() => Err(operator_alone()),
         (None, None) => Ok(None),
     }
 }
@@ -170,16 +175,17 @@ pub(crate) async fn scan(gateway: &Gateway, mut members: Members) -> Answered<Ve
     let asked = asked(&members, true)?;
     check_styles(
         &members,
-        &["FilterExpression", "ProjectionExpression"],
-        &["ScanFilter", "AttributesToGet", "ConditionalOperator"],
+        &["ProjectionExpression", "FilterExpression"],
+        &["AttributesToGet", "ScanFilter", "ConditionalOperator"],
     )?;
+    let projected = projected(&members);
     let segment = segment(Params(&members))?;
     let start = start(&mut members)?;
     let mut expressions = expressions(&mut members)?;
     let filter = filter(&mut members, &mut expressions, legacy::Filter::Scan)?;
     let projection = projection(&mut members, &mut expressions)?;
     expressions.finish().map_err(of_item)?;
-    let (whole, count) = selected(&asked, projection.is_some())?;
+    let (whole, count) = selected(&asked, projected)?;
     let page = Page {
         table: asked.table.clone(),
         index: asked.index.clone(),

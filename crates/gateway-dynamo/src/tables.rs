@@ -2,7 +2,7 @@
 
 use crate::body::Params;
 use crate::failure::{Answered, ApiError, Kind, Retry};
-use crate::limits::{Constraints, bare, table_name};
+use crate::limits::{Constraints, table_name};
 use crate::{Gateway, describe, now_ms, tags, unexpected};
 use quorate_node::api::tables::{Described, Read, ReadReply};
 use quorate_wire::table::{
@@ -15,6 +15,11 @@ use std::collections::BTreeSet;
 /// So many local and global indexes a table may have.
 const LOCALS_MAX: usize = 5;
 const GLOBALS_MAX: usize = 20;
+/// So many attributes beside its keys an index may name, and all of a table together.
+const NAMED_MAX: usize = 20;
+const NAMED_IN_ALL_MAX: usize = 100;
+/// No capacity is larger.
+const UNITS_MAX: i64 = 1_000_000_000_000;
 
 /// What is wrong with a request's values, in the service's words.
 fn invalid(text: impl std::fmt::Display) -> ApiError {
@@ -54,11 +59,7 @@ pub(crate) async fn create(gateway: &Gateway, params: Params<'_>) -> Answered<Va
 
 fn read_definition(params: Params<'_>) -> Answered<Definition> {
     let mut constraints = Constraints::default();
-    let name = params.text("TableName")?.map(bare);
-    if name.is_none() {
-        constraints.missing("tableName");
-    }
-    constraints.name(name, "tableName");
+    let name = constraints.table(params)?;
     for (member, path) in [("AttributeDefinitions", "attributeDefinitions"), ("KeySchema", "keySchema")] {
         if !params.has(member) {
             constraints.missing(path);
@@ -74,16 +75,15 @@ fn read_definition(params: Params<'_>) -> Answered<Definition> {
     constraints.check()?;
     let billing = if billing == Some("PAY_PER_REQUEST") { Billing::OnDemand } else { Billing::Provisioned };
     let throughput = check_throughput(billing, throughput)?;
-    let keys = check_keys(&keys, 1)?;
-    for name in keys.all() {
-        if attributes.iter().all(|(known, _)| known != name) {
-            return Err(undefined(&keys, &attributes));
-        }
+    if keys.len() > attributes.len() {
+        return Err(ApiError::validation("Invalid KeySchema: Some index key attribute have no definition"));
     }
+    let keys = check_keys(&keys, &attributes, 1)?;
     let locals = read_indexes(params, "LocalSecondaryIndexes", &keys, &attributes)?;
     let globals = read_indexes(params, "GlobalSecondaryIndexes", &keys, &attributes)?;
+    refuse_encryption(params)?;
     let definition = Definition {
-        name: name.unwrap_or_default().into(),
+        name,
         id: 0,
         created: 0,
         attributes,
@@ -116,14 +116,8 @@ fn read_attributes(params: Params<'_>, constraints: &mut Constraints) -> Answere
             constraints.missing(&path("attributeType"));
         }
         constraints.word(kind, &path("attributeType"), &["B", "N", "S"]);
+        constraints.key_name(name, &path("attributeName"));
         let name = name.unwrap_or_default();
-        if name.len() > 255 {
-            constraints.broken(
-                name,
-                &path("attributeName"),
-                "Member must have length less than or equal to 255",
-            );
-        }
         let scalar = match kind {
             Some("N") => Scalar::N,
             Some("B") => Scalar::B,
@@ -152,6 +146,7 @@ fn read_keys(params: Params<'_>, path: &str, constraints: &mut Constraints) -> A
             constraints.missing(&path("keyType"));
         }
         constraints.word(kind, &path("keyType"), &["HASH", "RANGE"]);
+        constraints.key_name(name, &path("attributeName"));
         elements.push((name.unwrap_or_default().to_string(), kind != Some("RANGE")));
     }
     let most = if path == "keySchema" { 2 } else { 8 };
@@ -159,14 +154,40 @@ fn read_keys(params: Params<'_>, path: &str, constraints: &mut Constraints) -> A
         constraints.broken("[]", path, "Member must have length greater than or equal to 1");
     }
     if elements.len() > most {
+        let shown: Vec<String> = elements
+            .iter()
+            .map(|(name, hash)| {
+                let kind = if *hash { "HASH" } else { "RANGE" };
+                format!("KeySchemaElement(attributeName={name}, keyType={kind})")
+            })
+            .collect();
         let what = format!("Member must have length less than or equal to {most}");
-        constraints.broken("[KeySchemaElements]", path, &what);
+        constraints.broken(&listed(&shown), path, &what);
     }
     Ok(elements)
 }
 
-fn check_keys(elements: &[(String, bool)], most: usize) -> Answered<KeyNames> {
+/// The names of a key, in the order in which the service finds fault: no definition, one name twice, the order of types.
+fn check_keys(
+    elements: &[(String, bool)],
+    attributes: &[(String, Scalar)],
+    most: usize,
+) -> Answered<KeyNames> {
     let bad = |text: &str| Err(ApiError::validation(format!("Invalid KeySchema: {text}")));
+    let names: Vec<String> = elements.iter().map(|(name, _)| name.clone()).collect();
+    if names.iter().any(|name| attributes.iter().all(|(known, _)| known != name)) {
+        let defined: Vec<String> = attributes.iter().map(|(name, _)| name.clone()).collect();
+        return Err(invalid(format!(
+            "Some index key attributes are not defined in AttributeDefinitions. Keys: {}, AttributeDefinitions: {}",
+            listed(&names),
+            listed(&defined)
+        )));
+    }
+    if (1..names.len()).any(|at| names[..at].contains(&names[at])) {
+        return Err(ApiError::validation(
+            "Both the Hash Key and the Range Key element in the KeySchema have the same name",
+        ));
+    }
     if !elements.first().is_some_and(|(_, hash)| *hash) {
         return bad("The first KeySchemaElement is not a HASH key type");
     }
@@ -174,11 +195,6 @@ fn check_keys(elements: &[(String, bool)], most: usize) -> Answered<KeyNames> {
     for (name, hash) in elements {
         if *hash && !keys.range.is_empty() {
             return bad("HASH key types stand before RANGE key types");
-        }
-        if keys.all().any(|known| known == name) {
-            return Err(ApiError::validation(
-                "Both the Hash Key and the Range Key element in the KeySchema have the same name",
-            ));
         }
         if *hash { keys.hash.push(name.clone()) } else { keys.range.push(name.clone()) }
     }
@@ -219,6 +235,12 @@ fn check_throughput(billing: Billing, asked: Option<(Option<i64>, Option<i64>)>)
             "ReadCapacityUnits and WriteCapacityUnits must both be specified when BillingMode is PROVISIONED",
         )),
         (Billing::Provisioned, Some((read, write))) => {
+            for (value, name) in [(read, "ReadCapacityUnits"), (write, "WriteCapacityUnits")] {
+                if let Some(value) = value.filter(|value| *value > UNITS_MAX) {
+                    let text = format!("Given value {value} for {name} is out of bounds");
+                    return Err(ApiError::validation(text));
+                }
+            }
             Ok(Throughput { read: units(read), write: units(write) })
         }
     }
@@ -226,16 +248,6 @@ fn check_throughput(billing: Billing, asked: Option<(Option<i64>, Option<i64>)>)
 
 fn listed(names: &[String]) -> String {
     format!("[{}]", names.join(", "))
-}
-
-fn undefined(keys: &KeyNames, attributes: &[(String, Scalar)]) -> ApiError {
-    let keys: Vec<String> = keys.all().cloned().collect();
-    let defined: Vec<String> = attributes.iter().map(|(name, _)| name.clone()).collect();
-    invalid(format!(
-        "Some index key attributes are not defined in AttributeDefinitions. Keys: {}, AttributeDefinitions: {}",
-        listed(&keys),
-        listed(&defined)
-    ))
 }
 
 fn read_indexes(
@@ -249,27 +261,36 @@ fn read_indexes(
         return Err(invalid(format!("List of {member} is empty")));
     }
     let global = member == "GlobalSecondaryIndexes";
-    if !global && list.len() > LOCALS_MAX {
+    let path = if global { "globalSecondaryIndexes" } else { "localSecondaryIndexes" };
+    let mut indexes: Vec<Index> = Vec::with_capacity(list.len().min(GLOBALS_MAX));
+    for (at, index) in list.into_iter().enumerate() {
+        let path = format!("{path}.{}.member", at + 1);
+        let index = read_index(index, &path, global, table, attributes)?;
+        if indexes.iter().any(|other| other.name == index.name) {
+            return Err(invalid(format!("Duplicate index name: {}", index.name)));
+        }
+        indexes.push(index);
+    }
+    if !global && indexes.len() > LOCALS_MAX {
         return Err(invalid(format!(
             "Number of LocalSecondaryIndexes exceeds per-table limit of {LOCALS_MAX}"
         )));
     }
-    if global && list.len() > GLOBALS_MAX {
+    if global && indexes.len() > GLOBALS_MAX {
         return Err(invalid(format!(
             "GlobalSecondaryIndex count exceeds the per-table limit of {GLOBALS_MAX}"
         )));
     }
-    let read = |index| read_index(index, global, table, attributes);
-    list.into_iter().map(read).collect::<Answered<_>>().map(Some)
+    Ok(Some(indexes))
 }
 
 fn read_index(
     params: Params<'_>,
+    path: &str,
     global: bool,
     table: &KeyNames,
     attributes: &[(String, Scalar)],
 ) -> Answered<Index> {
-    let path = if global { "globalSecondaryIndexes.1.member" } else { "localSecondaryIndexes.1.member" };
     let mut constraints = Constraints::default();
     let name = params.text("IndexName")?;
     if name.is_none() {
@@ -287,19 +308,18 @@ fn read_index(
     let kind = projection.map_or(Ok(None), |projection| projection.text("ProjectionType"))?;
     let kind_path = format!("{path}.projection.projectionType");
     constraints.word(kind, &kind_path, &["ALL", "INCLUDE", "KEYS_ONLY"]);
+    let named = projection.map_or(Ok(None), |projection| projection.texts("NonKeyAttributes"))?;
+    check_named(named.as_deref(), &format!("{path}.projection.nonKeyAttributes"), &mut constraints);
     let throughput = read_throughput(params, &format!("{path}.provisionedThroughput"), &mut constraints)?;
     constraints.check()?;
     let name = name.unwrap_or_default().to_string();
-    let keys = check_keys(&elements, if global { 4 } else { 1 })?;
-    if keys.all().any(|key| attributes.iter().all(|(known, _)| known != key)) {
-        return Err(undefined(&keys, attributes));
+    if !global && table.range.is_empty() {
+        return Err(invalid(
+            "Table KeySchema does not have a range key, which is required when specifying a LocalSecondaryIndex",
+        ));
     }
+    let keys = check_keys(&elements, attributes, if global { 4 } else { 1 })?;
     if !global {
-        if table.range.is_empty() {
-            return Err(invalid(
-                "Table KeySchema does not have a range key, which is required when specifying a LocalSecondaryIndex",
-            ));
-        }
         if keys.range.is_empty() {
             return Err(invalid(format!("Index KeySchema does not have a range key for index: {name}")));
         }
@@ -312,7 +332,7 @@ fn read_index(
             )));
         }
     }
-    let projected = read_projection(projection, kind)?;
+    let projected = read_projection(kind, named)?;
     let throughput = throughput.map_or_else(Throughput::default, |(read, write)| Throughput {
         read: read.unwrap_or(0) as u64,
         write: write.unwrap_or(0) as u64,
@@ -320,11 +340,19 @@ fn read_index(
     Ok(Index { name, id: 0, keys, projected, throughput, state: IndexState::Active })
 }
 
-fn read_projection(projection: Option<Params<'_>>, kind: Option<&str>) -> Answered<Projected> {
-    let names = match projection {
-        Some(projection) => projection.texts("NonKeyAttributes")?,
-        None => None,
-    };
+fn check_named(names: Option<&[String]>, path: &str, constraints: &mut Constraints) {
+    let Some(names) = names else { return };
+    if names.is_empty() {
+        constraints.broken("[]", path, "Member must have length greater than or equal to 1");
+    }
+    if names.len() > NAMED_MAX {
+        let what = format!("Member must have length less than or equal to {NAMED_MAX}");
+        constraints.broken(&listed(names), path, &what);
+    }
+    names.iter().for_each(|name| constraints.key_name(Some(name), path));
+}
+
+fn read_projection(kind: Option<&str>, names: Option<Vec<String>>) -> Answered<Projected> {
     match (kind, names) {
         (None, _) => Err(invalid("Unknown ProjectionType: null")),
         (Some("INCLUDE"), Some(names)) if !names.is_empty() => Ok(Projected::Include(names)),
@@ -337,6 +365,17 @@ fn read_projection(projection: Option<Params<'_>>, kind: Option<&str>) -> Answer
         (Some("KEYS_ONLY"), None) => Ok(Projected::KeysOnly),
         (Some(_), None) => Ok(Projected::All),
     }
+}
+
+/// What is not there is not promised.
+fn refuse_encryption(params: Params<'_>) -> Answered<()> {
+    let asked = params.object("SSESpecification")?;
+    if asked.map_or(Ok(None), |asked| asked.flag("Enabled"))? != Some(true) {
+        return Ok(());
+    }
+    Err(ApiError::validation(
+        "Encryption at rest is not available in this release of Quorate: leave SSESpecification out, or Enabled false",
+    ))
 }
 
 #[allow(clippy::option_option, reason = "not said, ended, or begun")]
@@ -370,6 +409,15 @@ fn check_indexes(definition: &Definition) -> Answered<()> {
         && let Some(index) = definition.globals.iter().find(|index| index.throughput == Throughput::default())
     {
         return Err(invalid(format!("ProvisionedThroughput is not specified for index: {}", index.name)));
+    }
+    let named = definition.locals.iter().chain(&definition.globals).map(|index| match &index.projected {
+        Projected::Include(names) => names.len(),
+        _ => 0,
+    });
+    if named.sum::<usize>() > NAMED_IN_ALL_MAX {
+        return Err(invalid(format!(
+            "Number of NonKeyAttributes of all indexes together exceeds the per-table limit of {NAMED_IN_ALL_MAX}"
+        )));
     }
     used.dedup();
     let defined: Vec<String> = definition.attributes.iter().map(|(name, _)| name.clone()).collect();
@@ -444,13 +492,14 @@ pub(crate) async fn update(gateway: &Gateway, params: Params<'_>) -> Answered<Va
              SSESpecification or ReplicaUpdates is required",
         ));
     }
+    refuse_encryption(params)?;
+    // What this request itself is wrong in comes before whether there is such a table.
+    let parsed = changes.into_iter().enumerate();
+    let parsed = parsed.map(|(at, change)| index_change(at, change, &attributes));
+    let indexes = parsed.collect::<Answered<Vec<IndexChange>>>()?;
+    check_once(&indexes)?;
     let (now, _) = definition(gateway, &table).await?;
-    let mut indexes = Vec::new();
-    let mut known = now.attributes.clone();
-    known.extend(attributes.iter().cloned());
-    for change in changes {
-        indexes.push(index_change(change, &now, &known)?);
-    }
+    check_index_throughput(&indexes, billing, &now)?;
     let billing = billing.map(|word| match word {
         "PAY_PER_REQUEST" => Billing::OnDemand,
         _ => Billing::Provisioned,
@@ -468,37 +517,81 @@ pub(crate) async fn update(gateway: &Gateway, params: Params<'_>) -> Answered<Va
     Ok(json!({ "TableDescription": describe::table(&definition, &figures, "UPDATING") }))
 }
 
-fn index_change(
-    change: Params<'_>,
-    table: &Definition,
-    attributes: &[(String, Scalar)],
-) -> Answered<IndexChange> {
-    let named = |params: Params<'_>| {
+/// The keys of a new index must be defined in the request itself, even where the table has defined them already.
+fn index_change(at: usize, change: Params<'_>, attributes: &[(String, Scalar)]) -> Answered<IndexChange> {
+    let path = format!("globalSecondaryIndexUpdates.{}.member", at + 1);
+    let named = |params: Params<'_>, member: &str| {
+        let path = format!("{path}.{member}.indexName");
         let mut constraints = Constraints::default();
         let name = params.text("IndexName")?;
         if name.is_none() {
-            constraints.missing("globalSecondaryIndexUpdates.1.member.indexName");
+            constraints.missing(&path);
         }
-        constraints.name(name, "globalSecondaryIndexUpdates.1.member.indexName");
+        constraints.name(name, &path);
         constraints.check()?;
         Ok::<_, ApiError>(name.unwrap_or_default().to_string())
     };
     if let Some(create) = change.object("Create")? {
-        let index = read_index(create, true, &table.keys, attributes)?;
+        let path = format!("{path}.create");
+        let index = read_index(create, &path, true, &KeyNames::default(), attributes)?;
         return Ok(IndexChange::Create(index));
     }
     if let Some(update) = change.object("Update")? {
         let mut constraints = Constraints::default();
-        let path = "globalSecondaryIndexUpdates.1.member.update.provisionedThroughput";
-        let asked = read_throughput(update, path, &mut constraints)?;
+        let of = format!("{path}.update.provisionedThroughput");
+        let asked = read_throughput(update, &of, &mut constraints)?;
+        if asked.is_none() {
+            constraints.missing(&of);
+        }
         constraints.check()?;
         let throughput = check_throughput(Billing::Provisioned, asked)?;
-        return Ok(IndexChange::Update(named(update)?, throughput));
+        return Ok(IndexChange::Update(named(update, "update")?, throughput));
     }
     if let Some(delete) = change.object("Delete")? {
-        return Ok(IndexChange::Delete(named(delete)?));
+        return Ok(IndexChange::Delete(named(delete, "delete")?));
     }
-    Err(invalid("One of GlobalSecondaryIndexUpdate's members Create, Update, Delete must be given"))
+    Err(invalid(
+        "One of GlobalSecondaryIndexUpdate.Update, GlobalSecondaryIndexUpdate.Create, GlobalSecondaryIndexUpdate.Delete \
+         must not be null",
+    ))
+}
+
+/// One change of an index at a time.
+fn check_once(changes: &[IndexChange]) -> Answered<()> {
+    let mut names = BTreeSet::new();
+    for change in changes {
+        let (IndexChange::Create(Index { name, .. })
+        | IndexChange::Update(name, _)
+        | IndexChange::Delete(name)) = change;
+        if !names.insert(name) {
+            return Err(invalid(format!(
+                "Only one global secondary index update per index is allowed simultaneously. Index: {name}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// New indexes have a capacity where the table, as it is to be, has one, and only there.
+fn check_index_throughput(changes: &[IndexChange], billing: Option<&str>, now: &Definition) -> Answered<()> {
+    let on_demand = billing.map_or(now.billing == Billing::OnDemand, |word| word == "PAY_PER_REQUEST");
+    for change in changes {
+        match change {
+            IndexChange::Create(index) if !on_demand && index.throughput == Throughput::default() => {
+                let name = &index.name;
+                return Err(invalid(format!("ProvisionedThroughput is not specified for index: {name}")));
+            }
+            IndexChange::Create(Index { name, throughput, .. }) | IndexChange::Update(name, throughput)
+                if on_demand && *throughput != Throughput::default() =>
+            {
+                return Err(invalid(format!(
+                    "ProvisionedThroughput should not be specified for index: {name} when BillingMode is PAY_PER_REQUEST"
+                )));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 // ---- what ends, backups, limits ----
@@ -527,12 +620,10 @@ pub(crate) async fn update_expiry(gateway: &Gateway, params: Params<'_>) -> Answ
         if on.is_none() {
             constraints.missing("timeToLiveSpecification.enabled");
         }
+        constraints.key_name(name, "timeToLiveSpecification.attributeName");
     }
     constraints.check()?;
     let (attribute, on) = (name.unwrap_or_default().to_string(), on.unwrap_or(false));
-    if attribute.is_empty() {
-        return Err(ApiError::validation("TimeToLiveSpecification.AttributeName must not be empty"));
-    }
     let change = Change::Expiry { attribute: attribute.clone(), on };
     write(gateway, What::Change { table, change }, Retry::Harmful).await?;
     Ok(json!({ "TimeToLiveSpecification": { "AttributeName": attribute, "Enabled": on } }))
@@ -561,7 +652,7 @@ pub(crate) fn limits() -> Value {
     })
 }
 
-/// Clients that look for endpoints are to stay where they are.
-pub(crate) fn endpoints() -> Value {
-    json!({ "Endpoints": [{ "Address": "localhost:8000", "CachePeriodInMinutes": 1440 }] })
+/// Clients that look for endpoints are to stay where they are: at the address that they asked.
+pub(crate) fn endpoints(host: &str) -> Value {
+    json!({ "Endpoints": [{ "Address": host, "CachePeriodInMinutes": 1440 }] })
 }

@@ -1,8 +1,8 @@
 //! Tags, and the policy that a table's tags carry (`quorate:consistency` and so on).
 
 use crate::body::{Params, text};
-use crate::failure::{Answered, ApiError};
-use crate::limits::bare;
+use crate::failure::{Answered, ApiError, Kind};
+use crate::limits::Constraints;
 use crate::{Gateway, unexpected};
 use quorate_node::api::{Body, Request};
 use quorate_policy::tags::from_tags;
@@ -23,11 +23,7 @@ pub(crate) fn read(params: Params<'_>) -> Answered<Vec<(String, String)>> {
     for tag in list {
         let key = tag.text("Key")?.unwrap_or_default();
         let value = tag.text("Value")?.unwrap_or_default();
-        if key.is_empty() || key.chars().count() > 128 || value.chars().count() > 256 {
-            return Err(ApiError::validation(
-                "One or more parameter values were invalid: a tag's key has 1 to 128 characters, its value 0 to 256",
-            ));
-        }
+        check_tag(key, value)?;
         if tags.iter().any(|(known, _)| known == key) {
             return Err(ApiError::validation(format!(
                 "One or more parameter values were invalid: Duplicate tag key: {key}"
@@ -35,10 +31,30 @@ pub(crate) fn read(params: Params<'_>) -> Answered<Vec<(String, String)>> {
         }
         tags.push((key.into(), value.into()));
     }
-    if tags.len() > TAGS_MAX {
-        return Err(ApiError::validation("Too many tags: a table has 50 at most"));
-    }
+    check_count(tags.len())?;
     Ok(tags)
+}
+
+fn check_tag(key: &str, value: &str) -> Answered<()> {
+    let bad = |text: String| {
+        Err(ApiError::validation(format!("One or more parameter values were invalid: {text}")))
+    };
+    if key.is_empty() || key.chars().count() > 128 || value.chars().count() > 256 {
+        return bad("a tag's key has 1 to 128 characters, its value 0 to 256".into());
+    }
+    if key.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("aws:")) {
+        return bad(format!("tag keys that begin with aws: are reserved: {key}"));
+    }
+    Ok(())
+}
+
+fn check_count(tags: usize) -> Answered<()> {
+    if tags <= TAGS_MAX {
+        return Ok(());
+    }
+    Err(ApiError::validation(format!(
+        "One or more parameter values were invalid: Too many tags: there are {tags}, and a table has {TAGS_MAX} at most"
+    )))
 }
 
 /// Refuses tags whose policy this release cannot keep, by name.
@@ -86,26 +102,33 @@ async fn voters(gateway: &Gateway) -> Answered<usize> {
 
 /// `TagResource`.
 pub(crate) async fn tag(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {
-    let table = resource(params)?;
+    let table = resource(params, "TagResource")?;
     let tags = read(params)?;
+    if tags.is_empty() {
+        return Err(ApiError::validation("Atleast one Tag needs to be provided as Input."));
+    }
     let mut all = current(gateway, &table).await?;
     all.retain(|(key, _)| tags.iter().all(|(new, _)| new != key));
     all.extend(tags.iter().cloned());
+    check_count(all.len())?;
     check_policy(gateway, &all).await?;
     change(gateway, table, Change::Tag(tags)).await
 }
 
 /// `UntagResource`.
 pub(crate) async fn untag(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {
-    let table = resource(params)?;
+    let table = resource(params, "UntagResource")?;
     let keys = params.list("TagKeys")?.map_or(&[][..], Vec::as_slice);
+    if keys.is_empty() {
+        return Err(ApiError::validation("Atleast one Tag Key needs to be provided as Input."));
+    }
     let keys = keys.iter().map(|key| text(key).map(String::from)).collect::<Answered<Vec<_>>>()?;
     change(gateway, table, Change::Untag(keys)).await
 }
 
 /// `ListTagsOfResource`.
 pub(crate) async fn list(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {
-    let table = resource(params)?;
+    let table = resource(params, "ListTagsOfResource")?;
     let tags = current(gateway, &table).await?;
     let tags: Vec<Value> =
         tags.into_iter().map(|(key, value)| json!({ "Key": key, "Value": value })).collect();
@@ -134,12 +157,26 @@ fn not_a_resource(error: ApiError, table: &str) -> ApiError {
     ApiError { message: format!("Requested resource not found: ResourcArn: {arn} not found"), ..error }
 }
 
-fn resource(params: Params<'_>) -> Answered<String> {
-    let arn = params.text("ResourceArn")?.unwrap_or_default();
-    if !arn.starts_with("arn:") {
-        return Err(ApiError::validation(format!(
-            "Invalid TableArn: Invalid ResourceArn provided as input {arn}"
-        )));
+/// The table that an ARN names. What is no resource of this service at all, nobody may touch.
+fn resource(params: Params<'_>, operation: &str) -> Answered<String> {
+    let mut constraints = Constraints::default();
+    let Some(arn) = params.text("ResourceArn")? else {
+        constraints.missing("resourceArn");
+        constraints.check()?;
+        return Ok(String::new());
+    };
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    if parts.len() < 6 || parts[0] != "arn" || parts[2] != "dynamodb" {
+        return Err(ApiError::new(
+            Kind::AccessDenied,
+            format!("User is not authorized to perform: dynamodb:{operation} on resource: {arn}"),
+        ));
     }
-    Ok(bare(arn).to_string())
+    let table = parts[5].strip_prefix("table/").filter(|name| !name.is_empty() && !name.contains('/'));
+    match table {
+        Some(name) => Ok(name.to_string()),
+        None => Err(ApiError::validation(format!(
+            "Invalid TableArn: Invalid ResourceArn provided as input {arn}"
+        ))),
+    }
 }

@@ -99,7 +99,7 @@ async fn ask(gateway: &Gateway, name: &str, body: Value) -> Result<Value, (failu
     headers.insert("x-amz-target", format!("DynamoDB_20120810.{name}").parse().unwrap());
     let operation = operation::named(&headers).map_err(|e| (e.kind, e.message))?;
     let body = Bytes::from(body.to_string());
-    match operation::carry_out(gateway, operation, &body).await {
+    match operation::carry_out(gateway, operation, "localhost:8000", &body).await {
         Ok(answer) => Ok(serde_json::from_slice(&answer).unwrap()),
         Err(error) => Err((error.kind, error.message)),
     }
@@ -288,11 +288,23 @@ async fn strangers_are_told_what_is_wrong() {
             400,
             "com.amazon.coral.validate#ValidationException",
         ),
-        (b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".to_vec(), 200, "healthy"),
+        (b"GET / HTTP/1.1\r\nHost: a:80\r\nConnection: close\r\n\r\n".to_vec(), 200, "healthy: a:80"),
         (
             b"PUT / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".to_vec(),
-            400,
+            404,
             "UnknownOperationException",
+        ),
+        (
+            b"GET /other HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".to_vec(),
+            404,
+            "UnknownOperationException",
+        ),
+        (
+            b"OPTIONS / HTTP/1.1\r\nHost: a\r\nOrigin: b\r\nAccess-Control-Request-Headers: x-amz-target\r\n\
+              Connection: close\r\n\r\n"
+                .to_vec(),
+            200,
+            "access-control-allow-headers: x-amz-target",
         ),
     ] {
         let answer = http(request).await;

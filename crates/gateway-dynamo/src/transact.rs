@@ -10,6 +10,7 @@ use crate::limits::{Constraints, bare};
 use crate::reply::{Reply, value_of};
 use crate::{Gateway, unexpected};
 use quorate_item::codec::Codec;
+use quorate_item::key::NOT_THE_SCHEMA;
 use quorate_item::{Item, Use};
 use quorate_node::api::tables::Get;
 use quorate_wire::table::{Action, Done, Op, Outcome, Returns, Token};
@@ -22,7 +23,8 @@ const OPS_MAX: usize = 100;
 /// The largest transaction, in bytes of its items.
 const BYTES_MAX: usize = 4 << 20;
 
-fn read(members: &mut Members) -> Answered<(Told, Vec<Members>)> {
+/// What a request says of all its operations: what of its capacity is told, whether its item collections are, and they.
+fn read(members: &mut Members) -> Answered<(Told, bool, Vec<Members>)> {
     let params = Params(members);
     let mut constraints = Constraints::default();
     let told = Told::read(params, &mut constraints)?;
@@ -34,32 +36,40 @@ fn read(members: &mut Members) -> Answered<(Told, Vec<Members>)> {
         }
         Some(n) if n > OPS_MAX => {
             let what = format!("Member must have length less than or equal to {OPS_MAX}");
-            constraints.broken("[TransactItems]", "transactItems", &what);
+            constraints.broken(&format!("[{n} operations]"), "transactItems", &what);
         }
         Some(_) => {}
     }
     let metrics = params.text("ReturnItemCollectionMetrics")?;
     constraints.word(metrics, "returnItemCollectionMetrics", &["SIZE", "NONE"]);
     constraints.check()?;
+    let measured = metrics == Some("SIZE");
     let Some(Value::Array(list)) = take(members, "TransactItems") else { return Err(unexpected()) };
     let list = list.into_iter().map(|item| match item {
         Value::Object(members) => Ok(members),
         _ => Err(crate::body::serialization("Unexpected field type")),
     });
-    Ok((told, list.collect::<Answered<_>>()?))
+    Ok((told, measured, list.collect::<Answered<_>>()?))
 }
 
-/// The members of one operation, with its table's name checked.
-fn operation(asked: Value, must: &str) -> Answered<(String, Members)> {
+/// A member of one operation must be there.
+fn missing(path: &str) -> ApiError {
+    ApiError::validation(format!(
+        "1 validation error detected: Value null at '{path}' failed to satisfy constraint: Member must not be null"
+    ))
+}
+
+/// The members of the operation at `path`, with its table's name checked.
+fn operation(asked: Value, path: &str, must: &str) -> Answered<(String, Members)> {
     let params = object(&asked)?;
     let mut constraints = Constraints::default();
     let table = params.text("TableName")?.map(bare).map(String::from);
     if table.is_none() {
-        constraints.missing("transactItems.1.member.tableName");
+        constraints.missing(&format!("{path}.tableName"));
     }
-    constraints.name(table.as_deref(), "transactItems.1.member.tableName");
+    constraints.name(table.as_deref(), &format!("{path}.tableName"));
     if !params.has(must) {
-        constraints.missing(&format!("transactItems.1.member.{}", must.to_lowercase()));
+        constraints.missing(&format!("{path}.{}", must.to_lowercase()));
     }
     constraints.check()?;
     match asked {
@@ -71,16 +81,12 @@ fn operation(asked: Value, must: &str) -> Answered<(String, Members)> {
 // ---- TransactGetItems ----
 
 pub(crate) async fn get(gateway: &Gateway, mut members: Members) -> Answered<Vec<u8>> {
-    let (told, list) = read(&mut members)?;
+    let (told, _, list) = read(&mut members)?;
     let mut gets = Vec::with_capacity(list.len());
-    for mut one in list {
-        let Some(asked) = take(&mut one, "Get") else {
-            return Err(ApiError::validation(
-                "1 validation error detected: Value null at 'transactItems.1.member.get' failed to satisfy constraint: \
-                 Member must not be null",
-            ));
-        };
-        let (table, mut members) = operation(asked, "Key")?;
+    for (at, mut one) in list.into_iter().enumerate() {
+        let path = format!("transactItems.{}.member.get", at + 1);
+        let asked = take(&mut one, "Get").ok_or_else(|| missing(&path))?;
+        let (table, mut members) = operation(asked, &path, "Key")?;
         check_styles(&members, &["ProjectionExpression"], &[])?;
         let key = items::item(&mut members, "Key")?;
         let mut expressions = expressions(&mut members)?;
@@ -96,7 +102,10 @@ pub(crate) async fn get(gateway: &Gateway, mut members: Members) -> Answered<Vec
         }
     }
     let tables: Vec<String> = gets.iter().map(|get| get.table.clone()).collect();
-    let got = items::gets(gateway, gets, true).await?;
+    let got = match items::gets(gateway, gets.clone(), true).await {
+        Err(error) if error.kind == Kind::Validation => return Err(unread(gateway, &gets, error).await),
+        got => got?,
+    };
     let mut units: BTreeMap<String, Units> = BTreeMap::new();
     let mut reply = Reply::new();
     reply.raw("Responses", |out| {
@@ -120,6 +129,23 @@ pub(crate) async fn get(gateway: &Gateway, mut members: Members) -> Answered<Vec
     Ok(reply.finish())
 }
 
+/// The error of reads of which one names no key of its table: it cancels them, in the order of the request. An empty key is
+/// refused before that.
+async fn unread(gateway: &Gateway, gets: &[Get], error: ApiError) -> ApiError {
+    if error.message != NOT_THE_SCHEMA {
+        return error;
+    }
+    let mut done = Vec::with_capacity(gets.len());
+    for get in gets {
+        let Ok(described) = crate::tables::described(gateway, &get.table).await else { return error };
+        done.push(Done::of(match described.schema.key_of(&get.key) {
+            Ok(_) => Outcome::Done,
+            Err(why) => Outcome::Invalid(why.message().into()),
+        }));
+    }
+    check(&done).err().unwrap_or(error)
+}
+
 fn tell(reply: &mut Reply, units: &BTreeMap<String, Units>, told: Told, kind: &str) {
     if told != Told::Nothing {
         let told = units.iter().map(|(table, units)| units.told(table, told, Some(kind)));
@@ -131,8 +157,9 @@ fn tell(reply: &mut Reply, units: &BTreeMap<String, Units>, told: Told, kind: &s
 
 pub(crate) async fn write(gateway: &Gateway, mut members: Members) -> Answered<Vec<u8>> {
     let token = token(&members)?;
-    let (told, list) = read(&mut members)?;
-    let ops = list.into_iter().map(read_op).collect::<Answered<Vec<Op>>>()?;
+    let (told, measured, list) = read(&mut members)?;
+    let ops = list.into_iter().enumerate().map(|(at, members)| read_op(at, members));
+    let ops = ops.collect::<Answered<Vec<Op>>>()?;
     let bytes: usize = ops.iter().map(Op::size).sum();
     if bytes > BYTES_MAX {
         return Err(ApiError::validation(
@@ -141,6 +168,7 @@ pub(crate) async fn write(gateway: &Gateway, mut members: Members) -> Answered<V
     }
     let retry = if token.is_some() { Retry::Harmless } else { Retry::Harmful };
     let tables: Vec<String> = ops.iter().map(|op| op.table.clone()).collect();
+    let written = if measured { written(&ops)? } else { Vec::new() };
     let done = items::execute(gateway, true, token, ops, retry).await?;
     let mut units: BTreeMap<String, Units> = BTreeMap::new();
     if let Some(done) = &done {
@@ -156,7 +184,25 @@ pub(crate) async fn write(gateway: &Gateway, mut members: Members) -> Answered<V
     }
     let mut reply = Reply::new();
     tell(&mut reply, &units, told, if done.is_some() { "WriteCapacityUnits" } else { "ReadCapacityUnits" });
+    let metrics = items::collections(gateway, &written).await?;
+    if !metrics.is_empty() {
+        reply.value("ItemCollectionMetrics", &json!(metrics));
+    }
     Ok(reply.finish())
+}
+
+/// What is written, with the table that it is written to: an item or its key.
+fn written(ops: &[Op]) -> Answered<Vec<(String, Item)>> {
+    let mut written = Vec::with_capacity(ops.len());
+    for op in ops {
+        let bytes = match &op.action {
+            Action::Put { item } => item,
+            Action::Delete { key } | Action::Update { key, .. } => key,
+            Action::Check { .. } => continue,
+        };
+        written.push((op.table.clone(), Item::decode(bytes).map_err(|_| unexpected())?));
+    }
+    Ok(written)
 }
 
 /// The client's word for the request, with a fingerprint of what it asks.
@@ -177,7 +223,7 @@ fn token(members: &Members) -> Answered<Option<Token>> {
     }))
 }
 
-fn read_op(mut members: Members) -> Answered<Op> {
+fn read_op(at: usize, mut members: Members) -> Answered<Op> {
     let kinds: Vec<&str> = ["ConditionCheck", "Put", "Delete", "Update"]
         .into_iter()
         .filter(|k| Params(&members).has(k))
@@ -188,33 +234,33 @@ fn read_op(mut members: Members) -> Answered<Op> {
         ));
     };
     let asked = take(&mut members, kind).unwrap_or(Value::Null);
-    let (table, mut members) = operation(asked, if kind == "Put" { "Item" } else { "Key" })?;
+    let member = match kind {
+        "ConditionCheck" => "conditionCheck",
+        "Put" => "put",
+        "Delete" => "delete",
+        _ => "update",
+    };
+    let place = format!("transactItems.{}.member.{member}", at + 1);
+    let (table, mut members) = operation(asked, &place, if kind == "Put" { "Item" } else { "Key" })?;
     let on_failure = text(&members, "ReturnValuesOnConditionCheckFailure")?;
     let mut constraints = Constraints::default();
-    let path = "transactItems.1.member.returnValuesOnConditionCheckFailure";
-    constraints.word(on_failure.as_deref(), path, &["ALL_OLD", "NONE"]);
+    let path = format!("{place}.returnValuesOnConditionCheckFailure");
+    constraints.word(on_failure.as_deref(), &path, &["ALL_OLD", "NONE"]);
     constraints.check()?;
     check_styles(&members, &["UpdateExpression", "ConditionExpression"], &[])?;
     let given = items::item(&mut members, if kind == "Put" { "Item" } else { "Key" })?;
+    if kind == "Put" {
+        given.check().map_err(of_item)?;
+    }
     let mut expressions = expressions(&mut members)?;
     let update = match (kind, text(&members, "UpdateExpression")?) {
         ("Update", Some(text)) => Some(expressions.update(&text).map_err(of_item)?),
-        ("Update", None) => {
-            return Err(ApiError::validation(
-                "1 validation error detected: Value null at 'transactItems.1.member.update.updateExpression' failed to \
-                 satisfy constraint: Member must not be null",
-            ));
-        }
+        ("Update", None) => return Err(missing(&format!("{place}.updateExpression"))),
         _ => None,
     };
     let condition = match text(&members, "ConditionExpression")? {
         Some(text) => Some(expressions.condition(Use::Condition, &text).map_err(of_item)?),
-        None if kind == "ConditionCheck" => {
-            return Err(ApiError::validation(
-                "1 validation error detected: Value null at 'transactItems.1.member.conditionCheck.conditionExpression' \
-                 failed to satisfy constraint: Member must not be null",
-            ));
-        }
+        None if kind == "ConditionCheck" => return Err(missing(&format!("{place}.conditionExpression"))),
         None => None,
     };
     expressions.finish().map_err(of_item)?;
@@ -241,6 +287,16 @@ fn check(done: &[Done]) -> Answered<()> {
     }
     if done.iter().any(|done| matches!(done.outcome, Outcome::NoTable(_))) {
         return Err(ApiError::new(Kind::NotFound, "Requested resource not found"));
+    }
+    // An empty key is not a reason to cancel: the request is refused as a whole, as if nothing else were wrong with it.
+    let empty = done.iter().find_map(|done| match &done.outcome {
+        Outcome::Invalid(text) if text.starts_with("One or more parameter values are not valid.") => {
+            Some(text)
+        }
+        _ => None,
+    });
+    if let Some(text) = empty {
+        return Err(ApiError::validation(text.clone()));
     }
     let reasons = done.iter().map(reason).collect::<Answered<Vec<_>>>()?;
     let codes: Vec<&str> = done.iter().map(code).collect();

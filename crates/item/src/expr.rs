@@ -105,12 +105,7 @@ impl Expressions {
 
     /// The same from JSON.
     pub fn from_json(names: Option<Value>, values: Option<Value>) -> Result<Self, Error> {
-        if let Some(names) = &names {
-            check_names(names)?;
-        }
-        if let Some(values) = &values {
-            json::check_map(values)?;
-        }
+        check_forms(names.as_ref().unwrap_or(&Value::Null), values.as_ref().unwrap_or(&Value::Null))?;
         let names = names.and_then(|names| match names {
             Value::Object(names) => Some(names),
             _ => None,
@@ -237,6 +232,13 @@ pub fn check_parameters(
         )));
     }
     Ok(())
+}
+
+/// Whether `ExpressionAttributeNames` and `ExpressionAttributeValues` have the form of such; what is wrong with what stands in
+/// them comes later.
+pub fn check_forms(names: &Value, values: &Value) -> Result<(), Error> {
+    check_names(names)?;
+    json::check_map(values)
 }
 
 fn check_names(names: &Value) -> Result<(), Error> {

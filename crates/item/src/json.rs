@@ -4,8 +4,8 @@
 //! `SerializationException`; then each value must be one, or the answer is a `ValidationException`. JSON's null is what
 //! was not given. Types that are not known are passed over.
 //!
-//! `{"NULL": false}` is taken and comes back as `{"NULL": true}`, as the service has done since June 2026. Empty texts
-//! and bytes may stand everywhere but in keys, in sets too.
+//! `{"NULL": false}` is refused. (Some regions took it in June 2026, and refuse it again since July.) Empty texts and
+//! bytes may stand everywhere but in keys, in sets too.
 //!
 //! Doubts: the order in which the errors of several bad attributes of one item are told (here: by name), and how a
 //! duplicate is quoted (regions differ; here without quotation marks).
@@ -102,13 +102,14 @@ fn elements(json: Value) -> Vec<Value> {
 }
 
 fn check_name(name: &str) -> Result<(), Error> {
-    match name.len() {
-        0 => Err(Error::validation("Empty attribute name")),
-        len if len >= NAME_SIZE => {
-            Err(Error::validation("Attribute name is too large, must be less than 65536 bytes"))
-        }
-        _ => Ok(()),
+    if name.is_empty() { Err(Error::validation("Empty attribute name")) } else { check_name_size(name) }
+}
+
+fn check_name_size(name: &str) -> Result<(), Error> {
+    if name.len() < NAME_SIZE {
+        return Ok(());
     }
+    Err(Error::validation("Attribute name is too large, must be less than 65536 bytes"))
 }
 
 /// The form of a value, with all that stands in it.
@@ -215,11 +216,17 @@ fn of_type(kind: Type, json: Value) -> Result<AttributeValue, Error> {
         Type::N => AttributeValue::N(number(json)?),
         Type::B => AttributeValue::B(bytes(json)?),
         Type::Bool => AttributeValue::Bool(json == Value::Bool(true)),
+        Type::Null if json == Value::Bool(false) => {
+            return Err(Error::invalid("Null attribute value types must have the value of true"));
+        }
         Type::Null => AttributeValue::Null,
         Type::M => AttributeValue::M(
             members(json)
                 .into_iter()
-                .map(|(name, json)| Ok((name, value(json)?)))
+                .map(|(name, json)| {
+                    check_name_size(&name)?;
+                    Ok((name, value(json)?))
+                })
                 .collect::<Result<_, Error>>()?,
         ),
         Type::L => AttributeValue::L(elements(json).into_iter().map(value).collect::<Result<_, Error>>()?),

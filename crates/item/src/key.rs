@@ -1,8 +1,7 @@
 //! Keys: the schema of a table or an index, what must be true of an item's key attributes, the keys as bytes whose
 //! order is that of the values ([`bytes`]), and key conditions ([`query`]).
 //!
-//! Doubts: whether an index key that is too large is refused in the words of a table's (here it is), and what an update
-//! is told that gives an index key an empty text (here: what an item is told that is put).
+//! Doubt: which attribute is named where those of an index' key are too large together (here the largest of them).
 
 pub mod bytes;
 pub mod query;
@@ -18,7 +17,11 @@ pub const PARTITION_SIZE: usize = 2048;
 /// A sort key may be this large, in bytes; all its attributes together.
 pub const SORT_SIZE: usize = 1024;
 
-const NOT_THE_SCHEMA: &str = "The provided key element does not match the schema";
+/// What is told of a key that is not one of its table.
+pub const NOT_THE_SCHEMA: &str = "The provided key element does not match the schema";
+/// What is told of an update that gives an index key another type.
+pub const INDEX_KEY_TYPE: &str =
+    "The update expression attempted to update the secondary index key to unsupported type";
 
 /// The type of a key attribute.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -148,18 +151,41 @@ impl KeySchema {
                 )));
             }
         }
-        self.check_sizes(item)
+        for (attributes, most) in self.limits() {
+            let size = size_of(attributes, item);
+            if size > most {
+                let of = |a: &&KeyAttribute| item.get(&a.name).map_or(0, AttributeValue::size);
+                let name = attributes.iter().max_by_key(of).map_or("", |a| &a.name);
+                return Err(Error::invalid(format!(
+                    "Size limit exceeded for Index Key {name} Actual Size: {size} bytes Max Size: {most} bytes \
+                     IndexName: {index}"
+                )));
+            }
+        }
+        Ok(())
     }
 
-    /// Checks what an update made of an item against an index with this name.
-    pub fn check_index_updated(&self, index: &str, item: &Item) -> Result<(), Error> {
-        let wrong = |a: &KeyAttribute| item.get(&a.name).is_some_and(|value| !a.kind.is_of(value));
-        if self.attributes().any(wrong) {
+    /// Checks what an update made of an item against an index with these keys.
+    pub fn check_index_updated(&self, item: &Item) -> Result<(), Error> {
+        for attribute in self.attributes() {
+            let Some(value) = item.get(&attribute.name) else { continue };
+            if !attribute.kind.is_of(value) {
+                return Err(Error::validation(INDEX_KEY_TYPE));
+            }
+            if let Some(empty) = emptiness(value) {
+                return Err(Error::Validation(format!(
+                    "One or more parameter values are not valid. The update expression attempted to update a secondary \
+                     index key to a value that is not supported. The AttributeValue for a key attribute cannot contain \
+                     an {empty} value."
+                )));
+            }
+        }
+        if self.limits().into_iter().any(|(attributes, most)| size_of(attributes, item) > most) {
             return Err(Error::validation(
-                "The update expression attempted to update the secondary index key to unsupported type",
+                "The update expression attempted to update the secondary index key beyond allowed size limits",
             ));
         }
-        self.check_index(index, item)
+        Ok(())
     }
 
     /// Refuses paths into the key: its attributes have no parts.
@@ -218,14 +244,15 @@ impl KeySchema {
     }
 
     fn check_sizes(&self, item: &Item) -> Result<(), Error> {
-        let size = |attributes: &[KeyAttribute]| -> usize {
-            let values = attributes.iter().filter_map(|a| item.get(&a.name));
-            values.filter(|value| !matches!(value, AttributeValue::N(_))).map(AttributeValue::size).sum()
-        };
-        if size(&self.partition) > PARTITION_SIZE {
+        if size_of(&self.partition, item) > PARTITION_SIZE {
             return Err(too_large_partition());
         }
-        if size(&self.sort) > SORT_SIZE { Err(too_large_sort()) } else { Ok(()) }
+        if size_of(&self.sort, item) > SORT_SIZE { Err(too_large_sort()) } else { Ok(()) }
+    }
+
+    /// How large each half of a key may be.
+    fn limits(&self) -> [(&[KeyAttribute], usize); 2] {
+        [(&self.partition, PARTITION_SIZE), (&self.sort, SORT_SIZE)]
     }
 
     fn key(&self, item: &Item) -> Key {
@@ -238,6 +265,12 @@ impl KeySchema {
         };
         Key { partition: encode(&self.partition), sort: encode(&self.sort) }
     }
+}
+
+/// Bytes of the attributes of a key; numbers have a size of their own, which no limit meets.
+fn size_of(attributes: &[KeyAttribute], item: &Item) -> usize {
+    let values = attributes.iter().filter_map(|a| item.get(&a.name));
+    values.filter(|value| !matches!(value, AttributeValue::N(_))).map(AttributeValue::size).sum()
 }
 
 fn too_large_partition() -> Error {

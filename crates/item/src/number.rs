@@ -177,6 +177,16 @@ impl Number {
         i64::try_from(self.coefficient.checked_mul(power)?).ok()
     }
 
+    /// Without what stands behind its point, if what is left fits.
+    pub fn whole(self) -> Option<i64> {
+        if self.exponent >= 0 {
+            return self.to_i64();
+        }
+        // Without its fraction it is nothing where the point stands before all of its digits.
+        let power = 10_i128.checked_pow(u32::from(self.exponent.unsigned_abs()));
+        i64::try_from(power.map_or(0, |power| self.coefficient / power)).ok()
+    }
+
     /// Appends bytes whose order is the order of the numbers; no encoding is the beginning of another.
     ///
     /// One byte of sign. Then, unless it is zero: one of magnitude, the digits in pairs from the first on (each plus

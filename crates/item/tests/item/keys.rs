@@ -111,8 +111,23 @@ fn of_indexes() {
         "One or more parameter values were invalid: Type mismatch for Index Key b Expected: N Actual: S IndexName: i"
     );
     assert_eq!(
-        told(wide().check_index_updated("i", &wrong)),
+        told(wide().check_index_updated(&wrong)),
         "The update expression attempted to update the secondary index key to unsupported type"
+    );
+    let large = item(json!({"h": {"S": "x".repeat(2049)}}));
+    assert_eq!(
+        told(wide().check_index("i", &large)),
+        "One or more parameter values were invalid: Size limit exceeded for Index Key h Actual Size: 2049 bytes Max Size: \
+         2048 bytes IndexName: i"
+    );
+    assert_eq!(
+        told(wide().check_index_updated(&large)),
+        "The update expression attempted to update the secondary index key beyond allowed size limits"
+    );
+    assert_eq!(
+        told(wide().check_index_updated(&item(json!({"a": {"S": ""}})))),
+        "One or more parameter values are not valid. The update expression attempted to update a secondary index key to a \
+         value that is not supported. The AttributeValue for a key attribute cannot contain an empty string value."
     );
     assert_eq!(
         told(wide().check_index("i", &item(json!({"a": {"S": ""}})))),

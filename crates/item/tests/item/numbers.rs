@@ -155,6 +155,22 @@ fn integers() {
     }
 }
 
+/// Claim: a time with a fraction is one of its second.
+#[test]
+fn without_their_fractions() {
+    for (text, whole) in [
+        ("5", Some(5)),
+        ("1700000000.9", Some(1_700_000_000)),
+        ("-1.5", Some(-1)),
+        ("0.9", Some(0)),
+        ("1E-130", Some(0)),
+        ("12E2", Some(1200)),
+        ("1E19", None),
+    ] {
+        assert_eq!(Number::parse(text).unwrap().whole(), whole, "{text}");
+    }
+}
+
 /// A number as its digits on paper, the first for 10^126, the last for 10^-168, each with the sign of the number.
 struct Paper(Vec<i32>);
 

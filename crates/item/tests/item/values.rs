@@ -17,7 +17,6 @@ fn json_comes_back() {
         (json!({"B": ""}), None),
         (json!({"BOOL": false}), None),
         (json!({"NULL": true}), None),
-        (json!({"NULL": false}), Some(json!({"NULL": true}))),
         (json!({"M": {"b": {"S": "x"}, "a": {"L": []}}}), None),
         (json!({"L": [{"N": "1"}, {"M": {}}]}), None),
         (json!({"SS": ["b", "a", ""]}), Some(json!({"SS": ["", "a", "b"]}))),
@@ -61,6 +60,7 @@ fn what_is_no_value() {
             json!({"N": "1.23456789012345678901234567890123456789"}),
             "Attempting to store more than 38 significant digits in a Number".into(),
         ),
+        (json!({"NULL": false}), format!("{invalid}Null attribute value types must have the value of true")),
         (json!({"SS": []}), format!("{invalid}An string set  may not be empty")),
         (json!({"NS": []}), format!("{invalid}An number set  may not be empty")),
         (json!({"BS": []}), format!("{invalid}Binary sets should not be empty")),
@@ -120,6 +120,10 @@ fn what_has_not_the_form() {
         (json!({"": {"S": "x"}}), "Empty attribute name"),
         (
             json!({"x".repeat(65536): {"S": "x"}}),
+            "Attribute name is too large, must be less than 65536 bytes",
+        ),
+        (
+            json!({"a": {"M": {"x".repeat(65536): {"S": "x"}}}}),
             "Attribute name is too large, must be less than 65536 bytes",
         ),
     ];

@@ -132,7 +132,8 @@ impl Tables {
         }
         let mut items = BTreeSet::new();
         let twice = planned.iter().flatten().any(|p| !items.insert((p.table.definition.id, &p.at)));
-        if twice {
+        // What stands against an operation is told of only where each has an item of its own.
+        if twice || planned.iter().any(Result::is_err) && self.name_twice(&execute.ops) {
             let text = "Transaction request cannot include multiple operations on one item";
             return Ok(Err(Refusal::Validation(text.into())));
         }
@@ -148,6 +149,21 @@ impl Tables {
             done.push(self.carry_out(state, at, planned, digest));
         }
         Ok(Ok(done))
+    }
+
+    /// Whether two operations are of one item, as far as they name items at all.
+    fn name_twice(&self, ops: &[Op]) -> bool {
+        let mut items = BTreeSet::new();
+        ops.iter().any(|op| {
+            let Some(table) = self.catalog.get(&op.table) else { return false };
+            let key = match &op.action {
+                Action::Put { item } => Item::decode(item).map(|item| table.schema.key_of_item(&item)),
+                Action::Delete { key } | Action::Check { key } | Action::Update { key, .. } => {
+                    Item::decode(key).map(|key| table.schema.key_of(&key))
+                }
+            };
+            matches!(key, Ok(Ok(key)) if !items.insert((table.definition.id, key_bytes(&key))))
+        })
     }
 
     /// Works an operation out; what stands against it comes as [`Done`], too.
@@ -378,7 +394,7 @@ impl Asked {
                 let updated = update.apply(old, &self.given).map_err(|error| invalid(error.message()))?;
                 if let Some(item) = &updated.item {
                     for index in &table.indexes {
-                        let checked = index.schema.check_index_updated(&index.index.name, item);
+                        let checked = index.schema.check_index_updated(item);
                         checked.map_err(|error| invalid(error.message()))?;
                     }
                 }

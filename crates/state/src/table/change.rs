@@ -295,9 +295,9 @@ fn set_expiry(definition: &mut Definition, attribute: &str, on: bool) -> Result<
         (true, Some(_)) => return Err(invalid("TimeToLive is already enabled")),
         (false, None) => return Err(invalid("TimeToLive is already disabled")),
         (false, Some(known)) if known != attribute => {
-            return Err(invalid(
-                "TimeToLive is active on a different AttributeName: current AttributeName is another",
-            ));
+            return Err(Refusal::Validation(format!(
+                "TimeToLive is active on a different AttributeName: current AttributeName is {known}"
+            )));
         }
         (false, Some(_)) => definition.expires = None,
     }

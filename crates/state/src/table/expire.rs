@@ -33,7 +33,7 @@ fn is_over(table: &Table, item: &Item, now: u64) -> bool {
     let Some(name) = &table.definition.expires else { return false };
     let Some(AttributeValue::N(number)) = item.get(name) else { return false };
     let now = i64::try_from(now / 1000).unwrap_or(i64::MAX);
-    number.to_i64().is_some_and(|end| end <= now && end > now.saturating_sub(LONG_AGO))
+    number.whole().is_some_and(|end| end <= now && end > now.saturating_sub(LONG_AGO))
 }
 
 impl Tables {

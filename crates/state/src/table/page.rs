@@ -53,15 +53,7 @@ impl TablesView {
             let at = rows.start_at(start, condition.is_some())?;
             let inside = |at: &[u8]| above(&from, at) && below(&to, at);
             if !inside(&at) {
-                return Err(invalid(match condition {
-                    Some(_) => {
-                        "The provided starting key is outside query boundaries based on provided conditions"
-                    }
-                    None => {
-                        "The provided starting key is invalid: Invalid ExclusiveStartKey. Please use \
-                             ExclusiveStartKey with correct Segment. TotalSegments"
-                    }
-                }));
+                return Err(rows.start_outside(start, condition.as_ref(), &page.keys));
             }
             if page.backward {
                 to = Bound::Excluded(at);
@@ -226,6 +218,24 @@ impl Rows<'_> {
             Some(index) => index_bytes(&index.schema.index_key(start).ok_or_else(bad)?, &key),
         };
         Ok([&self.prefix[..], &at].concat())
+    }
+
+    /// What is told of a start that is none of the rows asked for.
+    fn start_outside(&self, start: &Item, condition: Option<&KeyCondition>, keys: &KeysAsked) -> ReadError {
+        if let Some(condition) = condition {
+            let there =
+                self.schema().index_key(start).is_some_and(|key| key.partition == condition.partition);
+            return invalid(if there {
+                "The provided starting key does not match the range key predicate"
+            } else {
+                "The provided starting key is outside query boundaries based on provided conditions"
+            });
+        }
+        let (segment, of) = if let KeysAsked::All(Some(segment)) = keys { *segment } else { (0, 1) };
+        invalid(format!(
+            "The provided starting key is invalid: Invalid ExclusiveStartKey. Please use ExclusiveStartKey with correct \
+             Segment. TotalSegments: {of} Segment: {segment}"
+        ))
     }
 
     /// The page wants attributes that a local index does not hold.

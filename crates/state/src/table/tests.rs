@@ -370,17 +370,7 @@ impl Run {
         if atomic {
             let mut after = self.model.tables.clone();
             let results: Vec<_> = asked.iter().map(|a| run(&mut after, a)).collect();
-            // Only those that nothing stands against are looked at for items that come twice.
-            let fine =
-                |at: &usize| matches!(run(&mut self.model.tables.clone(), &asked[*at]).0, Outcome::Done);
-            let among: Vec<usize> = (0..asked.len()).filter(fine).collect();
-            let clash = among.iter().any(|at| {
-                twice(*at)
-                    && among.iter().any(|b| {
-                        b < at && (&asked[*b].table, &asked[*b].key) == (&asked[*at].table, &asked[*at].key)
-                    })
-            });
-            if clash {
+            if (0..asked.len()).any(twice) {
                 let text = "Transaction request cannot include multiple operations on one item";
                 return Err(Refusal::Validation(text.into()));
             }

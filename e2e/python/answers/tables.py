@@ -1,0 +1,328 @@
+"""Tables: how they are made, described, changed and tagged, and what ends in them."""
+
+import re
+import time
+
+from suite import s, n, m, INVALID, VALIDATION, NOT_FOUND, v, until
+
+
+def key_schema(hash="p", sort=None):
+    schema = [{"AttributeName": hash, "KeyType": "HASH"}]
+    return schema + ([{"AttributeName": sort, "KeyType": "RANGE"}] if sort else [])
+
+
+def defined(*names):
+    return [{"AttributeName": name, "AttributeType": "S"} for name in names]
+
+
+def index(name="index", schema=None, projection=None, **more):
+    return {"IndexName": name, "KeySchema": schema or key_schema("x"),
+        "Projection": projection or {"ProjectionType": "ALL"}, **more}
+
+
+def creation(a):
+    def bad(text, code=VALIDATION, **more):
+        request = dict(
+            TableName=a.name("bad"), AttributeDefinitions=defined("p"), KeySchema=key_schema(), BillingMode="PAY_PER_REQUEST")
+        request.update(more)
+        request = {name: value for name, value in request.items() if value is not None}
+        a.error("create_table", (code, text), **request)
+
+    units = lambda read, write: {"ReadCapacityUnits": read, "WriteCapacityUnits": write}
+    fails = "failed to satisfy constraint: Member must "
+    bad(f"'tableName' {fails}have length greater than or equal to 3", TableName="ab")
+    bad(f"'tableName' {fails}have length less than or equal to 255", TableName="x" * 256)
+    bad(f"'tableName' {fails}satisfy regular expression", TableName="a b!")
+    bad("Neither ReadCapacityUnits nor WriteCapacityUnits can be specified when BillingMode is PAY_PER_REQUEST",
+        ProvisionedThroughput=units(1, 1))
+    for billing in [None, "PROVISIONED"]:
+        bad(f"={INVALID}ReadCapacityUnits and WriteCapacityUnits must both be specified when BillingMode is PROVISIONED",
+            BillingMode=billing)
+    bad(f"'0' at 'provisionedThroughput.readCapacityUnits' {fails}have value greater than or equal to 1",
+        BillingMode=None, ProvisionedThroughput=units(0, 1))
+    bad("Given value 1000000000001 for WriteCapacityUnits is out of bounds", BillingMode=None,
+        ProvisionedThroughput=units(1, 1000000000001))
+    bad("enum value set: [PROVISIONED, PAY_PER_REQUEST]", BillingMode="x")
+    bad("enum value set: [B, N, S]", AttributeDefinitions=[{"AttributeName": "p", "AttributeType": "BOOL"}])
+    bad("enum value set: [HASH, RANGE]", KeySchema=[{"AttributeName": "p", "KeyType": "x"}])
+    bad(f"'[]' at 'keySchema' {fails}have length greater than or equal to 1", KeySchema=[])
+    bad("Value '[KeySchemaElement(attributeName=p, keyType=HASH), KeySchemaElement(attributeName=q, keyType=RANGE), "
+        f"KeySchemaElement(attributeName=r, keyType=RANGE)]' at 'keySchema' {fails}have length less than or equal to 2",
+        AttributeDefinitions=defined("p", "q", "r"),
+        KeySchema=key_schema("p", "q") + [{"AttributeName": "r", "KeyType": "RANGE"}])
+    bad(f"{fails}have length less than or equal to 255", AttributeDefinitions=defined("x" * 256),
+        KeySchema=key_schema("x" * 256))
+    bad("=Invalid KeySchema: The first KeySchemaElement is not a HASH key type",
+        KeySchema=[{"AttributeName": "p", "KeyType": "RANGE"}])
+    bad("=Invalid KeySchema: The second KeySchemaElement is not a RANGE key type",
+        AttributeDefinitions=defined("p", "q"),
+        KeySchema=[{"AttributeName": "p", "KeyType": "HASH"}, {"AttributeName": "q", "KeyType": "HASH"}])
+    bad("=Both the Hash Key and the Range Key element in the KeySchema have the same name",
+        AttributeDefinitions=defined("p", "q"), KeySchema=key_schema("p", "p"))
+    bad("=Invalid KeySchema: Some index key attribute have no definition", KeySchema=key_schema("p", "q"))
+    bad(f"={INVALID}Some index key attributes are not defined in AttributeDefinitions. Keys: [p], AttributeDefinitions: [q]",
+        AttributeDefinitions=defined("q"))
+    bad(f"={INVALID}Number of attributes in KeySchema does not exactly match number of attributes defined in "
+        "AttributeDefinitions", AttributeDefinitions=defined("p", "q"))
+    bad("Duplicate", AttributeDefinitions=defined("p", "p"))
+
+    local = lambda *indexes: dict(KeySchema=key_schema("p", "q"), LocalSecondaryIndexes=list(indexes))
+    bad(f"={INVALID}List of LocalSecondaryIndexes is empty", LocalSecondaryIndexes=[])
+    bad(f"={INVALID}List of GlobalSecondaryIndexes is empty", GlobalSecondaryIndexes=[])
+    bad(f"={INVALID}Table KeySchema does not have a range key, which is required when specifying a LocalSecondaryIndex",
+        AttributeDefinitions=defined("p", "x"), LocalSecondaryIndexes=[index(schema=key_schema("p", "x"))])
+    bad(f"={INVALID}Index KeySchema does not have a range key for index: index", AttributeDefinitions=defined("p", "q"),
+        **local(index(schema=key_schema("p"))))
+    bad(f"={INVALID}Index KeySchema does not have the same leading hash key as table KeySchema for index: index. index hash "
+        "key: x, table hash key: p", AttributeDefinitions=defined("p", "q", "x"),
+        **local(index(schema=key_schema("x", "q"))))
+    bad("Some index key attributes are not defined in AttributeDefinitions. Keys: [p, x], AttributeDefinitions: [p, q]",
+        AttributeDefinitions=defined("p", "q"), **local(index(schema=key_schema("p", "x"))))
+    bad(f"={INVALID}Number of LocalSecondaryIndexes exceeds per-table limit of 5",
+        AttributeDefinitions=defined("p", "q", "x"),
+        **local(*[index(f"index{i}", key_schema("p", "x")) for i in range(6)]))
+    bad(f"={INVALID}Duplicate index name: same", AttributeDefinitions=defined("p", "q", "x"),
+        **local(*[index("same", key_schema("p", "x"))] * 2))
+    bad(f"={INVALID}Duplicate index name: same", AttributeDefinitions=defined("p", "q", "x"),
+        GlobalSecondaryIndexes=[index("same")], **local(index("same", key_schema("p", "x"))))
+
+    both = defined("p", "x")
+    bad(f"={INVALID}Duplicate index name: same", AttributeDefinitions=both, GlobalSecondaryIndexes=[index("same")] * 2)
+    bad(f"={INVALID}GlobalSecondaryIndex count exceeds the per-table limit of 20", AttributeDefinitions=both,
+        GlobalSecondaryIndexes=[index(f"index{i}") for i in range(21)])
+    bad("at 'globalSecondaryIndexes.1.member.indexName' failed", AttributeDefinitions=both,
+        GlobalSecondaryIndexes=[index("ab")])
+    bad("at 'globalSecondaryIndexes.2.member.indexName' failed", AttributeDefinitions=both,
+        GlobalSecondaryIndexes=[index(), index("x" * 256)])
+    bad("Some index key attributes are not defined in AttributeDefinitions. Keys: [x], AttributeDefinitions: [p]",
+        GlobalSecondaryIndexes=[index()])
+    bad("Some AttributeDefinitions are not used. AttributeDefinitions: [p, x, y], keys used: [p, x]",
+        AttributeDefinitions=defined("p", "x", "y"), GlobalSecondaryIndexes=[index()])
+    for projection, text in [
+        ({}, "Unknown ProjectionType: null"),
+        ({"ProjectionType": "INCLUDE"}, "ProjectionType is INCLUDE, but NonKeyAttributes is not specified"),
+        ({"ProjectionType": "ALL", "NonKeyAttributes": ["a"]},
+            "ProjectionType is ALL, but NonKeyAttributes is specified"),
+        ({"ProjectionType": "KEYS_ONLY", "NonKeyAttributes": ["a"]},
+         "ProjectionType is KEYS_ONLY, but NonKeyAttributes is specified"),
+    ]:
+        given = index()
+        given["Projection"] = projection
+        bad(f"={INVALID}{text}", AttributeDefinitions=both, GlobalSecondaryIndexes=[given])
+    for names, text in [([], "greater than or equal to 1"), ([f"n{i}" for i in range(21)], "less than or equal to 20")]:
+        bad(f"nonKeyAttributes' {fails}have length {text}", AttributeDefinitions=both,
+            GlobalSecondaryIndexes=[index(projection={"ProjectionType": "INCLUDE", "NonKeyAttributes": names})])
+    bad("per-table limit of 100", AttributeDefinitions=both, GlobalSecondaryIndexes=[
+        index(f"index{i}", projection={"ProjectionType": "INCLUDE", "NonKeyAttributes": [f"n{j}" for j in range(20)]})
+        for i in range(6)])
+    bad(f"={INVALID}ProvisionedThroughput should not be specified for index: index when BillingMode is PAY_PER_REQUEST",
+        AttributeDefinitions=both, GlobalSecondaryIndexes=[index(ProvisionedThroughput=units(1, 1))])
+    bad("ProvisionedThroughput is not specified for index: index", AttributeDefinitions=both, BillingMode="PROVISIONED",
+        ProvisionedThroughput=units(1, 1), GlobalSecondaryIndexes=[index()])
+    bad("a tag's key", Tags=[{"Key": "", "Value": ""}])
+    bad("Too many tags", Tags=[{"Key": f"k{i}", "Value": ""} for i in range(51)])
+    bad("Encryption at rest is not available", SSESpecification={"Enabled": True})
+    # Names of the greatest length, and of the least; two indexes on the same keys.
+    for name in ["abc", "x" * 255, "a.b-c_9"]:
+        a.ok("create_table", TableName=name, AttributeDefinitions=defined("p"), KeySchema=key_schema(),
+             BillingMode="PAY_PER_REQUEST", SSESpecification={"Enabled": False})
+        a.error("create_table", ("ResourceInUseException", f"=Table already exists: {name}"), TableName=name,
+                AttributeDefinitions=defined("p"), KeySchema=key_schema(), BillingMode="PAY_PER_REQUEST")
+        a.equal("deleted", a.ok("delete_table", TableName=name)["TableDescription"]["TableStatus"], "DELETING")
+        a.client.get_waiter("table_not_exists").wait(TableName=name, WaiterConfig={"Delay": 1})
+    missing = NOT_FOUND, "=Requested resource not found: Table: nothing not found"
+    a.error("describe_table", missing, TableName="nothing")
+    a.error("delete_table", missing, TableName="nothing")
+    a.error("update_table", missing, TableName="nothing", BillingMode="PAY_PER_REQUEST")
+    a.error("describe_time_to_live", missing, TableName="nothing")
+    a.error("describe_continuous_backups", ("TableNotFoundException", "=Table not found: nothing"), TableName="nothing")
+    for operation, params in [
+        ("get_item", dict(Key={"p": s("a")})), ("put_item", dict(Item={"p": s("a")})),
+        ("delete_item", dict(Key={"p": s("a")})),
+        ("update_item", dict(Key={"p": s("a")})), ("scan", {}),
+        ("query", dict(KeyConditionExpression="p = :p", ExpressionAttributeValues={":p": s("a")})),
+        ("query", dict(KeyConditions={"p": {"ComparisonOperator": "EQ", "AttributeValueList": [s("a")]}})),
+    ]:
+        a.error(operation, (NOT_FOUND, "=Requested resource not found"), TableName="nothing", **params)
+
+
+def description(a):
+    began = time.time()
+    name = a.name("t")
+    made = a.ok(
+        "create_table", TableName=name, AttributeDefinitions=defined("p", "q", "x"), KeySchema=key_schema("p", "q"),
+        ProvisionedThroughput={"ReadCapacityUnits": 3, "WriteCapacityUnits": 4},
+        LocalSecondaryIndexes=[index("local", key_schema("p", "x"))],
+        GlobalSecondaryIndexes=[index(
+            "global", projection={"ProjectionType": "INCLUDE", "NonKeyAttributes": ["n"]},
+            ProvisionedThroughput={"ReadCapacityUnits": 1, "WriteCapacityUnits": 2})],
+        Tags=[{"Key": "k", "Value": "v"}],
+    )["TableDescription"]
+    a.tables.append(name)
+    a.equal("status when made", made["TableStatus"], "CREATING")
+    seen = a.ok("describe_table")["Table"]
+    for what, got, expected in [
+        ("name", seen["TableName"], name),
+        ("status", seen["TableStatus"], "ACTIVE"),
+        ("id", re.fullmatch("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", seen["TableId"]) is not None, True),
+        ("arn", seen["TableArn"].startswith("arn:aws:dynamodb:") and seen["TableArn"].endswith(f":table/{name}"), True),
+        ("created", began - 2 < seen["CreationDateTime"].timestamp() < time.time() + 2, True),
+        ("items", seen["ItemCount"], 0),
+        ("bytes", seen["TableSizeBytes"], 0),
+        ("throughput", seen["ProvisionedThroughput"],
+         {"NumberOfDecreasesToday": 0, "ReadCapacityUnits": 3, "WriteCapacityUnits": 4}),
+        ("billing", seen.get("BillingModeSummary"), None),
+        ("protection", seen["DeletionProtectionEnabled"], False),
+        ("keys", seen["KeySchema"], key_schema("p", "q")),
+        ("attributes", sorted(d["AttributeName"] for d in seen["AttributeDefinitions"]), ["p", "q", "x"]),
+    ]:
+        a.equal(what, got, expected)
+    local, of_all = seen["LocalSecondaryIndexes"][0], seen["GlobalSecondaryIndexes"][0]
+    a.equal("local index", {k: v for k, v in local.items()}, {
+        "IndexName": "local", "IndexArn": f"{seen['TableArn']}/index/local", "KeySchema": key_schema("p", "x"),
+        "Projection": {"ProjectionType": "ALL"}, "ItemCount": 0, "IndexSizeBytes": 0})
+    a.equal("global index", of_all, {
+        "IndexName": "global", "IndexArn": f"{seen['TableArn']}/index/global", "KeySchema": key_schema("x"),
+        "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["n"]}, "ItemCount": 0, "IndexSizeBytes": 0,
+        "IndexStatus": "ACTIVE", "ProvisionedThroughput":
+            {"NumberOfDecreasesToday": 0, "ReadCapacityUnits": 1, "WriteCapacityUnits": 2}})
+    a.equal("by its ARN", a.ok("describe_table", TableName=seen["TableArn"])["Table"]["TableId"], seen["TableId"])
+    a.equal("tags", a.ok("list_tags_of_resource", ResourceArn=seen["TableArn"])["Tags"], [{"Key": "k", "Value": "v"}])
+    # On demand.
+    a.table("demand", gsi=[("global", "x:S", None, "ALL")])
+    seen = a.ok("describe_table")["Table"]
+    a.equal("on demand", seen["BillingModeSummary"]["BillingMode"], "PAY_PER_REQUEST")
+    none = {"NumberOfDecreasesToday": 0, "ReadCapacityUnits": 0, "WriteCapacityUnits": 0}
+    a.equal("its throughput", seen["ProvisionedThroughput"], none)
+    a.equal("its index' throughput", seen["GlobalSecondaryIndexes"][0]["ProvisionedThroughput"], none)
+    a.equal("two ids", a.client.describe_table(TableName=name)["Table"]["TableId"] != seen["TableId"], True)
+
+
+def changes(a):
+    a.table("t", gsi=[("first", "x:S", None, "ALL")])
+    units = {"ReadCapacityUnits": 1, "WriteCapacityUnits": 1}
+    create = lambda name="second", key="y", **more: {"Create": index(name, key_schema(key), **more)}
+    update = lambda *changes, defs=("y",), **more: dict(
+        GlobalSecondaryIndexUpdates=list(changes), AttributeDefinitions=defined(*defs), **more)
+    for text, params in [
+        ("At least one of ProvisionedThroughput, ", {}),
+        ("enum value set: [PROVISIONED, PAY_PER_REQUEST]", dict(BillingMode="x")),
+        (f"={INVALID}ReadCapacityUnits and WriteCapacityUnits must both be specified when BillingMode is PROVISIONED",
+         dict(BillingMode="PROVISIONED")),
+        ("Neither ReadCapacityUnits nor WriteCapacityUnits can be specified when BillingMode is PAY_PER_REQUEST",
+         dict(ProvisionedThroughput=units)),
+        (f"={INVALID}One of GlobalSecondaryIndexUpdate.Update, GlobalSecondaryIndexUpdate.Create, "
+         "GlobalSecondaryIndexUpdate.Delete must not be null", update({})),
+        (f"={INVALID}Only one global secondary index update per index is allowed simultaneously. Index: second",
+         update(create(), {"Delete": {"IndexName": "second"}})),
+        ("Attempting to create an index which already exists", update(create("first"))),
+        ("Some index key attributes are not defined in AttributeDefinitions. Keys: [y], AttributeDefinitions: []",
+         update(create(), defs=())),
+        # That the table has defined it is not enough.
+        ("Some index key attributes are not defined in AttributeDefinitions. Keys: [p], AttributeDefinitions: [y]",
+         update(create(key="p"))),
+        ("member.create.indexName' failed", update(create("ab"))),
+        ("ProvisionedThroughput should not be specified for index: second when BillingMode is PAY_PER_REQUEST",
+         update(create(ProvisionedThroughput=units))),
+        ("ProjectionType is INCLUDE, but NonKeyAttributes is not specified",
+         update(create(projection={"ProjectionType": "INCLUDE"}))),
+        ("member.update.provisionedThroughput' failed", update({"Update": {"IndexName": "first"}})),
+    ]:
+        a.error("update_table", v(text), **params)
+    gone = NOT_FOUND, "Requested resource not found"
+    a.error("update_table", gone, **update({"Delete": {"IndexName": "nothing"}}))
+    a.error("update_table",
+        ("LimitExceededException", "Only 1 online index can be created or deleted simultaneously per table"),
+            **update(create("one"), create("two")))
+    # Attributes that nothing uses are passed over, those of a dropped index go.
+    changed = a.ok("update_table", **update(create(), defs=("y", "z")))["TableDescription"]
+    a.equal("status meanwhile", changed["TableStatus"], "UPDATING")
+    made = [i for i in changed["GlobalSecondaryIndexes"] if i["IndexName"] == "second"]
+    a.equal("index meanwhile", [i["IndexStatus"] for i in made], ["CREATING"])
+    until(a, "the index",
+        lambda: [i["IndexStatus"] for i in a.call("describe_table")["Table"]["GlobalSecondaryIndexes"]] == ["ACTIVE"] * 2)
+    names = lambda: sorted(d["AttributeName"] for d in a.ok("describe_table")["Table"]["AttributeDefinitions"])
+    a.equal("attributes", names(), ["p", "x", "y"])
+    a.ok("update_table", GlobalSecondaryIndexUpdates=[{"Delete": {"IndexName": "second"}}])
+    until(a, "the index is gone", lambda: len(a.call("describe_table")["Table"]["GlobalSecondaryIndexes"]) == 1)
+    a.equal("attributes behind it", names(), ["p", "x"])
+    a.ok("update_table", BillingMode="PROVISIONED",
+        ProvisionedThroughput={"ReadCapacityUnits": 5, "WriteCapacityUnits": 6},
+         GlobalSecondaryIndexUpdates=[{"Update": {"IndexName": "first", "ProvisionedThroughput": units}}])
+    seen = a.ok("describe_table")["Table"]
+    a.equal("capacity", (seen["ProvisionedThroughput"]["ReadCapacityUnits"], seen["BillingModeSummary"]["BillingMode"])
+            if "BillingModeSummary" in seen else (seen["ProvisionedThroughput"]["ReadCapacityUnits"],
+                "PROVISIONED"), (5, "PROVISIONED"))
+    a.error("update_table", v("The provisioned throughput for the table will not change"),
+            ProvisionedThroughput={"ReadCapacityUnits": 5, "WriteCapacityUnits": 6})
+    a.ok("update_table", DeletionProtectionEnabled=True)
+    a.error("delete_table", v("Resource cannot be deleted as it is currently protected against deletion"),
+        TableName=a.tables[0])
+    a.ok("update_table", DeletionProtectionEnabled=False)
+
+
+def expiry(a):
+    a.table()
+    on = lambda name, enabled: dict(TimeToLiveSpecification={"AttributeName": name, "Enabled": enabled})
+    state = lambda: a.ok("describe_time_to_live").get("TimeToLiveDescription")
+    a.equal("off", state(), {"TimeToLiveStatus": "DISABLED"})
+    for text, params in [
+        ("TimeToLive is already disabled", on("e", False)),
+        ("at 'timeToLiveSpecification.attributeName' failed to satisfy constraint: Member must have length greater than or "
+         "equal to 1", on("", True)),
+        ("Member must have length less than or equal to 255", on("x" * 256, True)),
+        ("Value null at 'timeToLiveSpecification.enabled'", dict(TimeToLiveSpecification={"AttributeName": "e"})),
+    ]:
+        a.error("update_time_to_live", v(text), **params)
+    answered = a.ok("update_time_to_live", **on("e", True))
+    a.equal("on", answered.get("TimeToLiveSpecification"), {"AttributeName": "e", "Enabled": True})
+    a.equal("is on", state(), {"TimeToLiveStatus": "ENABLED", "AttributeName": "e"})
+    a.error("update_time_to_live", v("TimeToLive is already enabled"), **on("e", True))
+    a.error("update_time_to_live", v("=TimeToLive is active on a different AttributeName: current AttributeName is e"),
+            **on("f", False))
+    now = int(time.time())
+    stays = {"later": n(now + 3600), "text": s(str(now - 10)), "old": n(now - 6 * 365 * 86400), "zero": n(0),
+        "map": m()}
+    goes = {"over": n(now - 10), "fraction": n(f"{now - 10}.5"), "exponent": n(f"{now - 10}.0e0")}
+    for name, end in {**stays, **goes}.items():
+        a.ok("put_item", Item={"p": s(name), "e": end})
+    names = lambda: sorted(i["p"]["S"] for i in a.call("scan", ConsistentRead=True)["Items"])
+    until(a, "ended items go", lambda: names() == sorted(stays))
+    a.ok("update_time_to_live", **on("e", False))
+    a.equal("off again", state(), {"TimeToLiveStatus": "DISABLED"})
+
+
+def tags(a):
+    table = a.table()
+    arn = a.ok("describe_table")["Table"]["TableArn"]
+    tag = lambda *keys: [{"Key": key, "Value": "v"} for key in keys]
+    listed = lambda: {t["Key"]: t["Value"] for t in a.ok("list_tags_of_resource", ResourceArn=arn)["Tags"]}
+    a.equal("none", listed(), {})
+    for code, text, of, given in [
+        (VALIDATION, "Atleast one Tag needs to be provided", arn, []),
+        (VALIDATION, "a tag's key", arn, tag("")),
+        (VALIDATION, "a tag's key", arn, tag("x" * 129)),
+        (VALIDATION, "a tag's key", arn, [{"Key": "k", "Value": "x" * 257}]),
+        (VALIDATION, "Duplicate tag key", arn, tag("k", "k")),
+        (VALIDATION, "reserved", arn, tag("aws:k")),
+        (VALIDATION, "Too many tags", arn, tag(*[f"k{i}" for i in range(51)])),
+        (NOT_FOUND, f"=Requested resource not found: ResourcArn: {arn}x not found", arn + "x", tag("k")),
+        ("AccessDeniedException", "dynamodb:TagResource", "no-arn", tag("k")),
+        ("AccessDeniedException", "dynamodb:TagResource", "arn:aws:s3:us-east-1:000000000000:x", tag("k")),
+        (VALIDATION, "Invalid TableArn", arn.replace("table/", "other/"), tag("k")),
+        (VALIDATION, "resourceArn", None, tag("k")),
+    ]:
+        request = {"ResourceArn": of, "Tags": given} if of else {"Tags": given}
+        a.error("tag_resource", (code, text), **request)
+    a.ok("tag_resource", ResourceArn=arn, Tags=tag(*[f"k{i}" for i in range(30)], "x" * 128, "ü" * 128))
+    a.error("tag_resource", v("Too many tags"), ResourceArn=arn, Tags=tag(*[f"n{i}" for i in range(30)]))
+    a.equal("many", len(listed()), 32)
+    a.ok("tag_resource", ResourceArn=arn, Tags=[{"Key": "k0", "Value": ""}])
+    a.equal("changed", listed()["k0"], "")
+    a.error("untag_resource", v("Atleast one Tag Key needs to be provided"), ResourceArn=arn, TagKeys=[])
+    a.ok("untag_resource", ResourceArn=arn, TagKeys=["k1", "never there"])
+    a.equal("fewer", len(listed()), 31)
+    for operation, more in [("list_tags_of_resource", {}), ("untag_resource", {"TagKeys": ["k"]})]:
+        a.error(operation, (NOT_FOUND, "not found"), ResourceArn=arn + "x", **more)
+        a.error(operation, "AccessDeniedException", ResourceArn="no-arn", **more)
+    a.equal("the table", table, a.tables[0])
