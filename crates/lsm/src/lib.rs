@@ -88,7 +88,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 16 << 20, table_bytes: 8 << 20, memtable_bytes: 6 << 20, end_bytes: 16 << 10 }
+        Self { cache_bytes: 12 << 20, table_bytes: 8 << 20, memtable_bytes: 6 << 20, end_bytes: 16 << 10 }
     }
 }
 
