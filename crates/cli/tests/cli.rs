@@ -202,7 +202,8 @@ fn bytes_that_are_no_text_go_in_and_come_out() {
     let nodes = up.ready()["nodes"].as_array().unwrap().clone();
     let endpoints = ["--json", "--endpoints", nodes[1]["etcd"].as_str().unwrap()];
     let bytes = std::ffi::OsStr::from_bytes;
-    let put = quorate(&["kv", "put"]).args([bytes(b"k\xff"), bytes(b"\x80")]).args(endpoints).output().unwrap();
+    let put =
+        quorate(&["kv", "put"]).args([bytes(b"k\xff"), bytes(b"\x80")]).args(endpoints).output().unwrap();
     assert!(put.status.success(), "{}", String::from_utf8_lossy(&put.stderr));
     let got = quorate(&["kv", "get", "--prefix"]).arg(bytes(b"k")).args(endpoints).output().unwrap();
     let got: serde_json::Value = serde_json::from_slice(&got.stdout).unwrap();

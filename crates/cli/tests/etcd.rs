@@ -223,7 +223,9 @@ fn what_is_not_supported_ends_the_start() {
     let (code, version, _) = output(&["etcd", "--version"]);
     assert!(code == 0 && version.starts_with("etcd Version: 3."), "{version}");
     let data = format!("--data-dir={}", scratch.path("data"));
-    for flag in ["--cert-file=/c", "--discovery-srv=d", "--wal-dir=w", "--listen-client-urls=https://127.0.0.1:1"] {
+    for flag in
+        ["--cert-file=/c", "--discovery-srv=d", "--wal-dir=w", "--listen-client-urls=https://127.0.0.1:1"]
+    {
         let (code, _, stderr) = output(&["etcd", &data, flag]);
         assert_eq!(code, 2, "{flag}: {stderr}");
         assert!(stderr.contains(flag.split('=').next().unwrap()) && stderr.contains("hint:"), "{stderr}");

@@ -159,7 +159,11 @@ async fn members_upkeep_and_streams_tell_how_they_were_served() {
         };
         let told = told(&added);
         assert_eq!((told["mode"].as_str(), told["voters"].as_str()), ("log", "3"), "{told:?}");
-        assert_eq!((&told["node"], &told["leader"]), (&node["id"].to_string(), &leader["id"].to_string()), "{told:?}");
+        assert_eq!(
+            (&told["node"], &told["leader"]),
+            (&node["id"].to_string(), &leader["id"].to_string()),
+            "{told:?}"
+        );
         assert!(told["acks"].split(',').count() >= 2 && told["index"] != "0", "{told:?}");
         assert!(parts(&told)["replicate"] > 0, "{told:?}");
         let id = added.into_inner().member.unwrap().id;
@@ -185,14 +189,21 @@ async fn members_upkeep_and_streams_tell_how_they_were_served() {
     let keep_alive = leases.lease_keep_alive(asking(tokio_stream::empty())).await.unwrap();
     let watched = watch.watch(asking(tokio_stream::pending())).await.unwrap();
     let snapshot = maintenance.snapshot(asking(pb::SnapshotRequest {})).await.unwrap();
-    for (stream, mode) in [(told(&keep_alive), "leader"), (told(&watched), "local"), (told(&snapshot), "local")] {
-        assert_eq!((stream["mode"].as_str(), &stream["node"]), (mode, &follower["id"].to_string()), "{stream:?}");
+    for (stream, mode) in
+        [(told(&keep_alive), "leader"), (told(&watched), "local"), (told(&snapshot), "local")]
+    {
+        assert_eq!(
+            (stream["mode"].as_str(), &stream["node"]),
+            (mode, &follower["id"].to_string()),
+            "{stream:?}"
+        );
         assert_eq!(stream["leader"], leader["id"].to_string(), "{stream:?}");
     }
 
     let to = follower["id"].as_u64().unwrap();
     let mut maintenance = pb::maintenance_client::MaintenanceClient::new(at_leader.clone());
-    let moved = told(&maintenance.move_leader(asking(pb::MoveLeaderRequest { target_id: to })).await.unwrap());
+    let moved =
+        told(&maintenance.move_leader(asking(pb::MoveLeaderRequest { target_id: to })).await.unwrap());
     assert_eq!((moved["mode"].as_str(), &moved["leader"]), ("local", &to.to_string()), "{moved:?}");
     assert!(parts(&moved).contains_key("move"), "{moved:?}");
 }

@@ -33,9 +33,12 @@ fn three_machines_are_deployed_as_the_readme_tells() {
     let free: Vec<TcpListener> = (0..6).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let address = |at: usize| free[at].local_addr().unwrap().to_string();
     let here: Vec<(String, String)> = (1..=3)
-        .flat_map(|n| [(format!("10.0.0.{n}:2379"), address(n - 1)), (format!("10.0.0.{n}:7100"), address(n + 2))])
+        .flat_map(|n| {
+            [(format!("10.0.0.{n}:2379"), address(n - 1)), (format!("10.0.0.{n}:7100"), address(n + 2))]
+        })
         .collect();
-    let placed = |word: &str| here.iter().fold(word.to_string(), |word, (there, here)| word.replace(there, here));
+    let placed =
+        |word: &str| here.iter().fold(word.to_string(), |word, (there, here)| word.replace(there, here));
     let told = commands("Three machines");
     let [serve, status, put] = &told[..] else { panic!("{told:?}") };
     let of_node = |n: usize| -> Vec<String> {

@@ -10,8 +10,8 @@
 use crate::ending::Ending;
 use crate::{Gateway, convert, refused_message, wants_leader};
 use bytes::Bytes;
-use quorate_node::evidence::Mode;
 use quorate_node::api::{Head, WatchCreate, WatchMessage, WatchRequest, WatchStream};
+use quorate_node::evidence::Mode;
 use quorate_proto::etcdserverpb as pb;
 use quorate_wire::kv::KeyRange;
 use std::pin::Pin;

@@ -434,7 +434,11 @@ mod tests {
         assert_eq!(sweeping.rest(at(0), || false), None, "the first step waits for nothing");
         sweeping.stepped(at(0), at(2));
         assert_eq!(sweeping.rest(at(2), || false), Some(Duration::from_millis(14)));
-        assert_eq!(sweeping.rest(at(6), || false), Some(Duration::from_millis(10)), "other work came in between");
+        assert_eq!(
+            sweeping.rest(at(6), || false),
+            Some(Duration::from_millis(10)),
+            "other work came in between"
+        );
         assert_eq!(sweeping.rest(at(16), || true), Some(SWEEP_REST), "the store is behind");
         assert_eq!(sweeping.rest(at(21), || false), None, "and no longer");
         sweeping.stepped(at(21), at(21));

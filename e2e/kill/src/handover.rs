@@ -280,7 +280,9 @@ async fn write(n: usize, mut clients: Vec<KvClient<Channel>>, shared: &Shared) {
                 let of = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("?");
                 let (took, node) = (now - began, of("quorate-node"));
                 let (acks, micros) = (of("quorate-acks"), of("quorate-micros"));
-                shared.told.replace(format!("a write by node {node} that took {took:?}: acks {acks}; {micros}"));
+                shared
+                    .told
+                    .replace(format!("a write by node {node} that took {took:?}: acks {acks}; {micros}"));
             }
         }
         shared.longest.set(shared.longest.get().max(now - began));

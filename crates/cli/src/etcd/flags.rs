@@ -275,8 +275,9 @@ impl Given {
 
 /// What a configuration file sets, and where.
 fn from_file(path: &str) -> Result<BTreeMap<&'static str, (String, String)>, Problem> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| usage(format!("{path} cannot be read: {error}"), "name a file of etcd's settings"))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        usage(format!("{path} cannot be read: {error}"), "name a file of etcd's settings")
+    })?;
     let settings = file::parse(&text).map_err(|(line, why)| {
         usage(format!("{path}, line {line}: {why}"), "write KEY: VALUE, with the names of the flags as keys")
     })?;
@@ -408,7 +409,10 @@ mod tests {
         assert_eq!(given.warnings.len(), 2, "{:?}", given.warnings);
         assert!(given.warnings[0].contains("ETCD_DATA_DIR, --name"), "{:?}", given.warnings);
         for (text, says) in [
-            ("name: a\npeer-transport-security:\n  auto-tls: true", "line 3: peer-transport-security.auto-tls=true"),
+            (
+                "name: a\npeer-transport-security:\n  auto-tls: true",
+                "line 3: peer-transport-security.auto-tls=true",
+            ),
             ("strict-reconfig-check: false", "line 1: strict-reconfig-check=false is not supported"),
             ("nmae: a", "line 1: nmae is no flag of etcd"),
             ("name: a\nname: b", "line 2: name stands in line 1 already"),

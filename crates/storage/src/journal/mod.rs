@@ -530,7 +530,12 @@ impl Journal {
         }
         self.durable = self.next_batch - 1;
         let old = std::mem::replace(&mut self.name, name);
-        self.old.push_back(Old { name: old, upto: std::mem::take(&mut self.upto), witness_of: None, recycles: true });
+        self.old.push_back(Old {
+            name: old,
+            upto: std::mem::take(&mut self.upto),
+            witness_of: None,
+            recycles: true,
+        });
         self.generation = generation;
         self.open_segment(&[])?;
         self.disk.sync_dir(&self.dir)?;
