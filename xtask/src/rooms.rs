@@ -48,6 +48,7 @@ const ROOMS: [Room; 19] = [
             "base",
             "protocol",
             "policy",
+            "item",
             "wire",
             "storage",
             "state",

@@ -128,7 +128,7 @@ fn parts(told: &BTreeMap<String, String>) -> BTreeMap<&str, u64> {
 }
 
 async fn channel(node: &Value) -> Channel {
-    let url = format!("http://{}", node["etcd"].as_str().unwrap());
+    let url = node["etcd"].as_str().unwrap().to_string();
     Endpoint::from_shared(url).unwrap().connect().await.unwrap()
 }
 

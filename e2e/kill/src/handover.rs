@@ -104,6 +104,7 @@ async fn once(
     }
     sleep(AFTER).await;
     let gap = (writers.reset(), machine.reset());
+    writers.told();
     writers.healthy()?;
     let began = Instant::now();
     cluster.restart(at).await.map_err(said)?;
@@ -113,7 +114,9 @@ async fn once(
     let (back, still) = (writers.reset(), machine.reset());
     if back > PROMISED {
         println!(
-            "handover: {way:?}: when the node came back, writes stopped for {back:?}, the machine for {still:?}; its process began after {begun:?}"
+            "handover: {way:?}: when the node came back, writes stopped for {back:?}, the machine for {still:?}; its process began after \
+             {begun:?}; {}",
+            writers.told()
         );
     }
     if way != Way::LeftAlone && cluster.leader().await == Some(at) {
@@ -186,6 +189,8 @@ struct Shared {
     gap: Cell<Duration>,
     longest: Cell<Duration>,
     wrong: RefCell<Option<String>>,
+    /// How the write was served that ended the longest gap.
+    told: RefCell<String>,
 }
 
 impl Writers {
@@ -198,6 +203,7 @@ impl Writers {
             gap: Cell::new(Duration::ZERO),
             longest: Cell::new(Duration::ZERO),
             wrong: RefCell::new(None),
+            told: RefCell::default(),
         });
         let mut tasks = Vec::new();
         for n in 0..WRITERS {
@@ -212,6 +218,11 @@ impl Writers {
     fn reset(&self) -> Duration {
         // A gap that goes on counts as far as it has come.
         self.shared.gap.replace(Duration::ZERO).max(self.shared.last.get().elapsed())
+    }
+
+    /// What the write that ended the longest gap since the last call says of itself.
+    fn told(&self) -> String {
+        self.shared.told.take()
     }
 
     fn healthy(&self) -> Result<(), String> {
@@ -238,14 +249,15 @@ async fn write(n: usize, mut clients: Vec<KvClient<Channel>>, shared: &Shared) {
             return;
         }
         let began = Instant::now();
-        loop {
-            let put = pb::PutRequest {
+        let headers = loop {
+            let mut put = tonic::Request::new(pb::PutRequest {
                 key: format!("handover/{n}").into(),
                 value: value.to_string().into(),
                 ..Default::default()
-            };
+            });
+            put.metadata_mut().insert("quorate-evidence", tonic::metadata::MetadataValue::from_static("1"));
             let why = match timeout(TRY, clients[at].put(put)).await {
-                Ok(Ok(_)) => break,
+                Ok(Ok(answer)) => break answer.metadata().clone(),
                 Ok(Err(status)) => status.to_string(),
                 Err(_) => "no answer".into(),
             };
@@ -259,10 +271,20 @@ async fn write(n: usize, mut clients: Vec<KvClient<Channel>>, shared: &Shared) {
             shared.tries.set(shared.tries.get() + 1);
             at = (at + 1) % clients.len();
             sleep(REST).await;
-        }
+        };
         let now = Instant::now();
         let gap = now - shared.last.replace(now);
-        shared.gap.set(shared.gap.get().max(gap));
+        if gap > shared.gap.get() {
+            shared.gap.set(gap);
+            if gap > PROMISED {
+                let of = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("?");
+                let (took, node) = (now - began, of("quorate-node"));
+                let (acks, micros) = (of("quorate-acks"), of("quorate-micros"));
+                shared
+                    .told
+                    .replace(format!("a write by node {node} that took {took:?}: acks {acks}; {micros}"));
+            }
+        }
         shared.longest.set(shared.longest.get().max(now - began));
         shared.done.set(shared.done.get() + 1);
     }

@@ -28,7 +28,7 @@ pub mod recovery;
 mod tests;
 mod votes;
 
-use format::{BATCH_HEADER, Batch, Place, Record, SEGMENT_HEADER, SegmentHeader};
+use format::{BATCH_HEADER, BadHeader, Batch, Place, Record, SEGMENT_HEADER, SegmentHeader};
 use quorate_base::disk::{Disk, DiskError, DiskErrorKind, File};
 use quorate_base::{
     Append, Base, Durable, Entry, EntryId, HardState, Index, Mint, NodeId, ShardId, Term, WriteId,
@@ -251,6 +251,8 @@ struct Old {
     /// It is damaged, and the newest term known at the start was this: it stays, as the only witness of what may have been
     /// forgotten, until a checkpoint of a newer term stands for what the peers have shown again.
     witness_of: Option<Term>,
+    /// Its file may be written again. Not where it was there before this start: by half a rename it may be the one that is written.
+    recycles: bool,
 }
 
 /// The open journal.
@@ -344,9 +346,18 @@ impl Journal {
         let copies: Vec<Append> = copies.collect();
         let copied: usize = copies.iter().flat_map(|a| &a.entries).map(|e| e.data.len() + 64).sum();
         let size = options.segment_bytes.max((SEGMENT_HEADER + 8 * BATCH_HEADER + 2 * copied) as u64);
-        let file = disk.create(&format!("{dir}/{name}"), size)?;
+        // A file of zeros takes as long to write as hundreds of flushes, and where nodes share a disk all of them would wait for it.
+        let mut spare = has_spare(disk.as_ref(), dir, identity, options)?;
+        let path = format!("{dir}/{name}");
+        let file = if spare && size == options.segment_bytes {
+            disk.rename(&format!("{dir}/{SPARE}"), &path)?;
+            spare = false;
+            disk.open(&path)?
+        } else {
+            disk.create(&path, size)?
+        };
         let mut journal = Self {
-            spare: disk.list(dir)?.iter().any(|n| n == SPARE),
+            spare,
             disk,
             dir: dir.to_string(),
             identity,
@@ -519,7 +530,12 @@ impl Journal {
         }
         self.durable = self.next_batch - 1;
         let old = std::mem::replace(&mut self.name, name);
-        self.old.push_back(Old { name: old, upto: std::mem::take(&mut self.upto), witness_of: None });
+        self.old.push_back(Old {
+            name: old,
+            upto: std::mem::take(&mut self.upto),
+            witness_of: None,
+            recycles: true,
+        });
         self.generation = generation;
         self.open_segment(&[])?;
         self.disk.sync_dir(&self.dir)?;
@@ -583,7 +599,7 @@ impl Journal {
             let Some(oldest) = self.old.remove(at) else { return Ok(()) };
             let path = self.path(&oldest.name);
             let fits = self.disk.open(&path)?.size()? == self.options.segment_bytes;
-            if fits && !self.spare && !self.preparing {
+            if oldest.recycles && fits && !self.spare && !self.preparing {
                 self.disk.rename(&path, &self.path(SPARE))?;
                 self.spare = true;
             } else {
@@ -599,6 +615,31 @@ pub fn examine(disk: &dyn Disk, dir: &str, identity: Identity) -> Result<Recover
     let mut recovered = recovery::recover(disk, dir, identity, None)?.recovered;
     votes::examine(disk, dir, identity, &mut recovered)?;
     Ok(recovered)
+}
+
+/// Whether there is a segment's file ahead of its need. One that a crash left half made is none, and goes; so does one that is a
+/// segment under its own name, too, since a rename may have come to the disk by half.
+fn has_spare(disk: &dyn Disk, dir: &str, identity: Identity, options: Options) -> Result<bool, JournalError> {
+    let names = disk.list(dir)?;
+    if !names.iter().any(|name| name == SPARE) {
+        return Ok(false);
+    }
+    let path = format!("{dir}/{SPARE}");
+    let file = disk.open(&path)?;
+    let mut head = [0; SEGMENT_HEADER];
+    let mut good = file.size()? == options.segment_bytes;
+    if good {
+        file.read_at(0, &mut head)?;
+        good = match SegmentHeader::decode(&head) {
+            Ok(header) => header.identity == identity && !names.contains(&segment_name(header.generation)),
+            Err(BadHeader::Empty) => true,
+            Err(_) => false,
+        };
+    }
+    if !good {
+        disk.remove(&path)?;
+    }
+    Ok(good)
 }
 
 /// What the second record knows better goes into what the segments told.

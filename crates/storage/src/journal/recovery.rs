@@ -138,7 +138,7 @@ pub(super) struct ReadSegment {
 impl ReadSegment {
     /// To the journal it is an old one; `newest` is the newest term that is known.
     pub(super) fn into_old(self, newest: Term) -> Old {
-        Old { name: self.name, upto: self.upto, witness_of: self.harmed.then_some(newest) }
+        Old { name: self.name, upto: self.upto, witness_of: self.harmed.then_some(newest), recycles: false }
     }
 }
 

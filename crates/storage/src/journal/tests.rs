@@ -639,3 +639,32 @@ fn a_segment_is_prepared_while_the_journal_goes_on() {
     let (_, found) = open(&disk).unwrap();
     assert_eq!(found.shards[&SHARD].entries.len(), 3);
 }
+
+/// Claim: a start goes on in the spare segment, if there is a whole one; one that a crash left half made is never written to.
+#[test]
+fn a_start_takes_the_spare_segment_and_no_half_made_one() {
+    let disk = FaultyDisk::new(6);
+    let spare = format!("j/{SPARE}");
+    let size = |name: &str| disk.open(name).unwrap().size().unwrap();
+    let mut journal = begin(&disk);
+    journal.append(&[append(1, None, vec![entry(1, 1, 1500)])]).unwrap();
+    journal.sync().unwrap();
+    let ready = journal.preparation().unwrap().run();
+    journal.prepared(ready).unwrap();
+    drop(journal);
+    // What is in it is not what a new file has.
+    disk.open(&spare).unwrap().write_at(100, b"of an earlier life").unwrap();
+    let (mut journal, found) = open(&disk).unwrap();
+    assert_eq!(found.shards[&SHARD].entries.len(), 1);
+    assert!(disk.open(&spare).is_err(), "{:?}", disk.list("j"));
+    journal.append(&[append(2, None, vec![entry(1, 2, 1500)])]).unwrap();
+    journal.sync().unwrap();
+    drop(journal);
+
+    disk.create(&spare, 100).unwrap();
+    let (journal, found) = open(&disk).unwrap();
+    assert_eq!(found.shards[&SHARD].entries.len(), 2);
+    assert!(disk.open(&spare).is_err(), "{:?}", disk.list("j"));
+    assert_eq!(size(&format!("j/{}", segment_name(3))), 4096);
+    drop(journal);
+}
