@@ -155,8 +155,7 @@ pub(crate) async fn put(gateway: &Gateway, mut members: Members) -> Answered<Vec
     let mut expressions = expressions(&mut members)?;
     let condition = condition(&mut members, &mut expressions)?;
     expressions.finish().map_err(of_item)?;
-    let keys = item.clone();
-    write(gateway, &asked, Action::Put { item: item.encode().into() }, condition, true, &keys).await
+    write(gateway, &asked, Action::Put { item: item.encode().into() }, condition, true, &item).await
 }
 
 pub(crate) async fn delete(gateway: &Gateway, mut members: Members) -> Answered<Vec<u8>> {

@@ -99,6 +99,7 @@ impl World {
         let lane = Lane::new(settings, booted.raft, booted.view, hub.clone(), &mut rng, now);
         let mut kv = booted.kv;
         kv.plant(self.knobs.planted.and_then(Planted::kv));
+        kv.plant_in_tables(self.knobs.planted.and_then(Planted::table));
         let seal_bytes = self.knobs.seal_bytes / if self.changed(Harmless::MoreCheckpoints) { 4 } else { 1 };
         let applier = Applier::new(kv, id, booted.generation, seal_bytes);
         Ok(Running::new(lane, journal, applier, hub))

@@ -17,6 +17,7 @@ pub const EVERYTHING: &[&str] = &[
     "disks lost",
     "elections won",
     "flushes failed",
+    "histories of items that hold",
     "isolations",
     "kills",
     "large reads",
@@ -79,6 +80,8 @@ pub const EVERYTHING: &[&str] = &[
     "starts",
     "states lost",
     "steps with leases",
+    "steps with tables",
+    "steps with tables in doubt or refused",
     "stopped by its disk",
     "tokens refused",
     "tokens taken",
@@ -92,7 +95,8 @@ pub const EVERYTHING: &[&str] = &[
 ];
 
 /// What is counted and is no aim: it is not missed where it was never reached.
-const NO_AIM: &[&str] = &["groups left without a leader, beyond what is promised"];
+const NO_AIM: &[&str] =
+    &["groups left without a leader, beyond what is promised", "histories of items not decided"];
 
 /// The name of a step from one role to another.
 pub(crate) fn transition(from: Role, to: Role) -> Option<&'static str> {

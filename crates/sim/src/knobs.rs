@@ -64,6 +64,8 @@ pub struct Knobs {
     pub lease_reads: Option<u32>,
     /// Clients compact, and look at old revisions.
     pub compaction: bool,
+    /// There are clients of tables.
+    pub tables: bool,
     /// What the faults are like.
     pub swarm: Swarm,
     /// Members come and go.
@@ -97,6 +99,7 @@ impl Knobs {
             read_max: Duration::from_micros(*reads.pick(&[500, 5_000, 30_000, 3_000_000])),
             lease_reads: clocks.chance(1, 2).then(|| *clocks.pick(&[0, 1_000, 50_000])),
             compaction: Rng::stream(seed, "compaction knobs").chance(1, 2),
+            tables: Rng::stream(seed, "table knobs").chance(1, 2),
             swarm: Swarm::all(),
             planted: None,
             members: Rng::stream(seed, "member knobs").chance(1, 2),

@@ -19,6 +19,7 @@ mod planted;
 mod shrink;
 mod steps;
 mod swarm;
+mod tables;
 mod trace;
 mod watchers;
 mod world;

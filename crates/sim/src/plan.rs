@@ -8,13 +8,14 @@
 //! read is linearizable if its revision is not below that of any write that was acknowledged before the read began, and
 //! if what it returned is what the acknowledged history says for that key at that revision. An operation whose answer
 //! never came may or may not have happened: it can explain a value, never excuse a missing one. How watchers, leases and
-//! fences are judged stands in `watchers.rs`, `leases.rs` and `fences.rs`.
+//! fences are judged stands in `watchers.rs`, `leases.rs` and `fences.rs`; tables have clients of their own (`tables.rs`).
 
 mod churn;
 mod end;
 mod fenced;
 mod old;
 mod ops;
+mod tabled;
 
 use crate::compaction::{self, Compaction};
 use crate::fences::Fences;
@@ -23,6 +24,7 @@ use crate::leases::{Leases, Step};
 use crate::planted::Planted;
 use crate::steps::{StepName, Steps};
 use crate::swarm::Swarm;
+use crate::tables::Tables;
 use crate::trace::{Record, Trace, What};
 use crate::watchers::Watchers;
 use crate::world::{Script, World};
@@ -72,6 +74,8 @@ pub struct Plan {
     pub members: bool,
     /// Whether clients compact and look at old revisions, in about half of all seeds.
     pub compaction: bool,
+    /// Whether there are clients of tables beside the others, in about half of all seeds.
+    pub tables: bool,
     /// Whether packets are lost, doubled and late, too.
     pub loss: bool,
     /// A steady load, to measure by.
@@ -144,6 +148,9 @@ pub(crate) struct Run {
     leases: Option<Leases>,
     fences: Option<Fences>,
     compaction: Option<Compaction>,
+    tables: Option<Tables>,
+    /// What clients of tables wait for: whom they asked, when, and what in words.
+    asked_tables: BTreeMap<usize, (NodeId, Instant, String)>,
     /// Deletions of each key that were asked for and never answered, so far.
     deleting: BTreeMap<u64, u64>,
     watchers: Watchers,
@@ -189,6 +196,7 @@ impl Plan {
             planted: None,
             members: true,
             compaction: true,
+            tables: true,
             loss: true,
             load: None,
             steps: None,
@@ -213,6 +221,7 @@ impl Plan {
         }
         knobs.members &= self.members;
         knobs.compaction &= self.compaction;
+        knobs.tables &= self.tables && self.load.is_none();
         if !self.faults || !self.loss {
             (knobs.drop, knobs.duplicate) = (0, 0);
         }
@@ -253,6 +262,8 @@ impl Run {
             leases: plan.doors.then(|| Leases::new(plan.seed, drift)),
             fences: plan.fences.then(|| Fences::new(plan.seed)),
             compaction: knobs.compaction.then(|| Compaction::new(plan.seed)),
+            tables: knobs.tables.then(|| Tables::new(plan.seed, tabled::CLIENTS)),
+            asked_tables: BTreeMap::new(),
             deleting: BTreeMap::new(),
             watchers: Watchers::new(plan.seed, if plan.doors { WATCHERS } else { 0 }),
             mail: Mailbox::default(),
@@ -280,6 +291,7 @@ impl Run {
         for client in 0..self.clients {
             self.world.schedule(Duration::from_millis(client as u64 + 1), Script::Client(client));
         }
+        self.begin_tables();
         if self.faults {
             self.world.schedule(Duration::from_millis(1500), Script::Nemesis);
         }
@@ -308,6 +320,7 @@ impl Run {
                 return Err(format!("Livelock: {EVENTS_MAX} events, and it is only {now:?} ({stuck})"));
             }
             match self.world.step()? {
+                Some(Script::Client(client)) if client >= tabled::FIRST => self.table_client(client),
                 Some(Script::Client(client)) => self.client(client),
                 Some(Script::Nemesis) => self.nemesis(),
                 Some(Script::Start(node)) => self.world.start(node),
@@ -351,7 +364,8 @@ impl Run {
         self.final_reads()?;
         self.final_streams()?;
         self.final_revisions()?;
-        self.final_fences()
+        self.final_fences()?;
+        self.final_tables()
     }
 
     fn stuck(&self) -> String {
@@ -457,6 +471,10 @@ impl Run {
         for (client, result) in mail {
             if client == churn::CLIENT {
                 self.members_answered(result)?;
+                continue;
+            }
+            if client >= tabled::FIRST {
+                self.table_answered(client, result)?;
                 continue;
             }
             let Some(sent) = self.sent.remove(&client) else { continue };

@@ -5,7 +5,7 @@
 
 use crate::harmless::Harmless;
 use quorate_protocol::raft;
-use quorate_state::kv;
+use quorate_state::{kv, table};
 use quorate_storage::journal;
 
 /// Whether this build has the planted bugs.
@@ -20,6 +20,8 @@ pub enum Planted {
     Journal(journal::Mutant),
     /// In the machine of the key-value space.
     Kv(kv::Mutant),
+    /// In the machine of tables.
+    Table(table::Mutant),
     /// None: a change that breaks nothing.
     Harmless(Harmless),
 }
@@ -29,7 +31,9 @@ impl Planted {
     pub fn all() -> impl Iterator<Item = (&'static str, Self)> {
         let raft = raft::Mutant::ALL.iter().map(|&(name, mutant)| (name, Self::Raft(mutant)));
         let journal = journal::Mutant::ALL.iter().map(|&(name, mutant)| (name, Self::Journal(mutant)));
-        raft.chain(journal).chain(kv::Mutant::ALL.iter().map(|&(name, mutant)| (name, Self::Kv(mutant))))
+        let kv = kv::Mutant::ALL.iter().map(|&(name, mutant)| (name, Self::Kv(mutant)));
+        let table = table::Mutant::ALL.iter().map(|&(name, mutant)| (name, Self::Table(mutant)));
+        raft.chain(journal).chain(kv).chain(table)
     }
 
     /// The changes that are none, with their names.
@@ -53,6 +57,10 @@ impl Planted {
 
     pub(crate) fn kv(self) -> Option<kv::Mutant> {
         if let Self::Kv(mutant) = self { Some(mutant) } else { None }
+    }
+
+    pub(crate) fn table(self) -> Option<table::Mutant> {
+        if let Self::Table(mutant) = self { Some(mutant) } else { None }
     }
 
     pub(crate) fn journal(self) -> Option<journal::Mutant> {

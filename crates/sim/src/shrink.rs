@@ -58,6 +58,7 @@ impl Shrinker<'_> {
             |plan| plan.fences = false,
             |plan| plan.doors = false,
             |plan| plan.compaction = false,
+            |plan| plan.tables = false,
             |plan| plan.disks = false,
             |plan| plan.loss = false,
         ] {

@@ -10,8 +10,8 @@
 
 use quorate_base::time::Duration;
 use quorate_protocol::raft::Mutant;
-use quorate_sim::{Plan, Planted, kind_of, shrink};
-use quorate_state::kv;
+use quorate_sim::{Knobs, Plan, Planted, kind_of, shrink};
+use quorate_state::{kv, table};
 
 /// A bug, the first seed that is tried, and what must be said of it.
 const MUTANTS: [(Mutant, u64, &str); 6] = [
@@ -30,10 +30,22 @@ const SEEDS: u64 = 100;
 fn run(seed: u64, fences: bool, planted: Option<Planted>) -> Option<String> {
     let span = Duration::from_secs(20);
     let (disks, swarm, doors, members) = (false, false, false, !fences);
-    let compaction = false;
-    Plan { span, clients: 3, disks, swarm, doors, members, fences, compaction, planted, ..Plan::of(seed) }
-        .run()
-        .violation
+    let (compaction, tables) = (false, false);
+    Plan {
+        span,
+        clients: 3,
+        disks,
+        swarm,
+        doors,
+        members,
+        fences,
+        compaction,
+        tables,
+        planted,
+        ..Plan::of(seed)
+    }
+    .run()
+    .violation
 }
 
 #[test]
@@ -82,5 +94,54 @@ fn harmless_changes_raise_nothing() {
                 Plan { planted: Some(change), span: Duration::from_secs(10), ..Plan::of(seed) }.run();
             assert_eq!(outcome.violation, None, "{name} at seed {seed}");
         }
+    }
+}
+
+/// A bug of tables, and what must be said of it.
+const TABLES: [(table::Mutant, &[&str]); 7] = [
+    (table::Mutant::TokenForgotten, &["Tokens: ", "Strict serializability of items: "]),
+    (table::Mutant::TokenInMemory, &["State Machine Safety: ", "Tokens: "]),
+    (table::Mutant::TokenOfRefused, &["Tokens: "]),
+    (table::Mutant::AppliedInPart, &["Strict serializability of items: "]),
+    (
+        table::Mutant::ConditionStale,
+        &["Strict serializability of items: ", "Linearizability of items: ", "State Machine Safety: "],
+    ),
+    (table::Mutant::CheckNotHeld, &["Strict serializability of items: "]),
+    (table::Mutant::IndexRowLeft, &["Index: "]),
+];
+
+/// Claim: each planted bug of tables is caught by the clients of tables, in each of some seeds.
+#[test]
+fn every_mutant_of_tables_is_caught() {
+    let run = |seed, planted| {
+        let span = Duration::from_secs(8);
+        let (disks, swarm, doors, members, fences) = (false, false, false, false, false);
+        Plan {
+            span,
+            clients: 1,
+            disks,
+            swarm,
+            doors,
+            members,
+            fences,
+            compaction: false,
+            planted,
+            ..Plan::of(seed)
+        }
+        .run()
+    };
+    // Those of the first seeds that have clients of tables.
+    let seeds: Vec<u64> = (1..20).filter(|&seed| Knobs::draw(seed).tables).take(2).collect();
+    for (mutant, says) in TABLES {
+        for &seed in &seeds {
+            let outcome = run(seed, Some(Planted::Table(mutant)));
+            let why = outcome.violation.unwrap_or_default();
+            println!("{mutant:?}: seed {seed}: {why}");
+            assert!(says.iter().any(|says| why.contains(says)), "{mutant:?} at seed {seed}: {why:?}");
+        }
+    }
+    for seed in seeds {
+        assert_eq!(run(seed, None).violation, None, "the healthy one at seed {seed}");
     }
 }

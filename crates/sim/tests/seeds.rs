@@ -4,7 +4,7 @@ use quorate_sim::{Knobs, Plan};
 use std::collections::BTreeMap;
 
 fn plan(seed: u64) -> Plan {
-    Plan { members: false, fences: false, compaction: false, ..Plan::of(seed) }
+    Plan { members: false, fences: false, compaction: false, tables: false, ..Plan::of(seed) }
 }
 
 #[test]
@@ -115,4 +115,20 @@ fn seeds_in_which_history_is_compacted_are_clean() {
 #[test]
 fn a_seed_that_found_a_watch_without_what_a_snapshot_brought_is_clean() {
     assert_eq!(Plan::of(1018).run().violation, None);
+}
+
+/// Claim: items are linearizable, and transactions on them strictly serializable, under all faults.
+#[test]
+fn seeds_with_clients_of_tables_are_clean() {
+    let seeds: Vec<u64> = (0..40).filter(|&seed| Knobs::draw(seed).tables).take(6).collect();
+    let (mut steps, mut holds) = (0, 0);
+    for seed in seeds {
+        let outcome = Plan { tables: true, ..plan(seed) }.run();
+        assert_eq!(outcome.violation, None, "seed {seed}: {:?}", outcome.counts);
+        assert_eq!(outcome.counts.unlisted(), [] as [&str; 0], "seed {seed}");
+        let count = |what| outcome.counts.0.get(what).copied().unwrap_or(0);
+        steps += count("steps with tables");
+        holds += count("histories of items that hold");
+    }
+    assert!(steps > 1_000 && holds > 50, "they did little: {steps} steps, {holds} histories");
 }

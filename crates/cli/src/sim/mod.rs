@@ -80,6 +80,8 @@ enum Part {
     Fences,
     /// Compaction, and looks at old revisions
     Compaction,
+    /// Clients of tables
+    Tables,
     /// Leases and watchers
     Doors,
     /// Disks that fail
@@ -323,6 +325,7 @@ fn plan(args: &Args, planted: Option<Planted>, seed: u64) -> Plan {
         planted,
         members: with(Part::Members),
         compaction: with(Part::Compaction),
+        tables: with(Part::Tables),
         loss: with(Part::Loss),
         steps: args.steps.as_ref().map(|steps| steps.0.clone()),
         ..Plan::of(seed)
@@ -341,6 +344,7 @@ fn replay_of(plan: &Plan, mutant: Option<&str>) -> String {
         Part::Fences => plan.fences,
         Part::Compaction => plan.compaction,
         Part::Doors => plan.doors,
+        Part::Tables => plan.tables,
         Part::Disks => plan.disks,
         Part::Loss => plan.loss,
         Part::Swarm => plan.swarm,

@@ -1,6 +1,7 @@
 //! Planted bugs of the machine: real bugs of the field, compiled in by the feature `mutants` and chosen at run time.
 
 use super::Kv;
+use crate::table;
 use quorate_base::EntryId;
 
 /// Real bugs of the field, to be planted.
@@ -30,6 +31,11 @@ impl Kv {
     /// Plants a bug; without the feature `mutants` it has no effect.
     pub fn plant(&mut self, mutant: Option<Mutant>) {
         self.mutant = mutant;
+    }
+
+    /// The same in the machine of tables.
+    pub fn plant_in_tables(&mut self, mutant: Option<table::Mutant>) {
+        self.tables.plant(mutant);
     }
 
     pub(super) fn has(&self, mutant: Mutant) -> bool {

@@ -6,7 +6,7 @@
 
 use super::catalog::{IndexTable, Table, index_bytes, key_bytes};
 use super::layout::{damaged, row, varint};
-use super::{Tables, layout};
+use super::{Mutant, Tables, layout};
 use crate::digest::Digest;
 use bytes::{Buf, Bytes};
 use quorate_base::Index;
@@ -111,9 +111,8 @@ impl Tables {
             }
             done
         };
-        if let Some(token) =
-            execute.token.as_ref().filter(|_| done.iter().all(|d| d.outcome == Outcome::Done))
-        {
+        let all = done.iter().all(|d| d.outcome == Outcome::Done) || self.has(Mutant::TokenOfRefused);
+        if let Some(token) = execute.token.as_ref().filter(|_| all && !self.has(Mutant::TokenForgotten)) {
             self.remember(state, token, now, digest)?;
         }
         Ok(Ok(Reply::Executed(done)))
@@ -137,7 +136,7 @@ impl Tables {
             let text = "Transaction request cannot include multiple operations on one item";
             return Ok(Err(Refusal::Validation(text.into())));
         }
-        if planned.iter().any(Result::is_err) {
+        if planned.iter().any(Result::is_err) && !self.has(Mutant::AppliedInPart) {
             let reason = |planned: Result<Planned, Done>| match planned {
                 Ok(_) => Done::of(Outcome::Done),
                 Err(reason) => reason,
@@ -145,8 +144,11 @@ impl Tables {
             return Ok(Ok(planned.into_iter().map(reason).collect()));
         }
         let mut done = Vec::with_capacity(planned.len());
-        for planned in planned.into_iter().flatten() {
-            done.push(self.carry_out(state, at, planned, digest));
+        for planned in planned {
+            done.push(match planned {
+                Ok(planned) => self.carry_out(state, at, planned, digest),
+                Err(reason) => reason,
+            });
         }
         Ok(Ok(done))
     }
@@ -176,14 +178,22 @@ impl Tables {
             Err(outcome) => return Ok(Err(Done::of(outcome))),
         };
         let at = key_bytes(&asked.key);
-        let stored = state.get(&self.rows.item(table.definition.id, &at))?;
-        let old = stored.map(decode_stored).transpose()?.map(|stored| stored.item);
+        let row = self.rows.item(table.definition.id, &at);
+        let old = state.get(&row)?.map(decode_stored).transpose()?.map(|stored| stored.item);
         let size = old.as_ref().map_or(0, Item::size);
-        if asked.condition.as_ref().is_some_and(|condition| !condition.holds(old.as_ref())) {
+        let mut looked_at = old.as_ref();
+        if self.has(Mutant::ConditionStale)
+            && let Some(before) = self.memory.items.get(&row)
+        {
+            looked_at = before.as_ref();
+        }
+        let unheld = matches!(op.action, Action::Check { .. }) && self.has(Mutant::CheckNotHeld);
+        if asked.condition.as_ref().is_some_and(|condition| !unheld && !condition.holds(looked_at)) {
             let attributes = old.filter(|_| op.old_on_failure).map(|old| old.encode().into());
             return Ok(Err(Done { attributes, bytes: size as u64, ..Done::of(Outcome::ConditionFailed) }));
         }
-        let (becomes, attributes) = match asked.becomes(table, op, old.as_ref()) {
+        let key = asked.key;
+        let (becomes, attributes) = match becomes(table, op, asked.given, asked.update, old.as_ref()) {
             Ok(worked_out) => worked_out,
             Err(outcome) => return Ok(Err(Done { bytes: size as u64, ..Done::of(outcome) })),
         };
@@ -193,7 +203,7 @@ impl Tables {
             bytes: size.max(behind) as u64,
             ..Done::of(Outcome::Done)
         };
-        Ok(Ok(Planned { table: table.clone(), key: asked.key, at, old, becomes, done }))
+        Ok(Ok(Planned { table: table.clone(), key, at, old, becomes, done }))
     }
 
     fn carry_out(
@@ -206,6 +216,9 @@ impl Tables {
         let Planned { table, key, at, old, becomes, mut done } = planned;
         let id = table.definition.id;
         let row = self.rows.item(id, &at);
+        if self.has(Mutant::ConditionStale) {
+            self.memory.items.insert(row.clone(), old.clone());
+        }
         let new = match &becomes {
             Becomes::Same => return done,
             Becomes::Nothing if old.is_none() => return done,
@@ -285,7 +298,7 @@ impl Tables {
         let same_row = matches!((&before, &behind), (Some((a, _)), Some((b, _))) if a == b);
         let cost =
             if same_row { units(&before).max(units(&behind)) } else { units(&before) + units(&behind) };
-        if let Some((row, _)) = before.filter(|_| !same_row) {
+        if let Some((row, _)) = before.filter(|_| !same_row && !self.has(Mutant::IndexRowLeft)) {
             state.delete(&row);
         }
         if let Some((row, item)) = behind {
@@ -296,7 +309,10 @@ impl Tables {
 
     /// Whether a token's work is done.
     fn known(&self, state: &dyn State, token: &Token, now: u64) -> Applied<bool> {
-        let Some(stored) = state.get(&self.rows.token(&token.token))? else { return Ok(Ok(false)) };
+        let row = self.rows.token(&token.token);
+        let kept =
+            self.memory.tokens.get(&row).cloned().map_or_else(|| state.get(&row), |kept| Ok(Some(kept)));
+        let Some(stored) = kept? else { return Ok(Ok(false)) };
         let (end, fingerprint) = decode_token(&stored)?;
         if end <= now {
             return Ok(Ok(false));
@@ -305,7 +321,7 @@ impl Tables {
     }
 
     fn remember(
-        &self,
+        &mut self,
         state: &mut dyn State,
         token: &Token,
         now: u64,
@@ -319,6 +335,10 @@ impl Tables {
         let mut value = Vec::new();
         varint(&mut value, end);
         value.extend_from_slice(&token.fingerprint);
+        if self.has(Mutant::TokenInMemory) {
+            self.memory.tokens.insert(row, value.into());
+            return Ok(());
+        }
         state.put(&row, &value);
         state.put(&self.rows.token_end(end, &token.token), b"");
         digest.number(TOKEN);
@@ -376,42 +396,43 @@ impl Asked {
         }
         Ok(Self { key, given, condition, update })
     }
+}
 
-    /// What is there behind it, and what it answers.
-    fn becomes(
-        &self,
-        table: &Table,
-        op: &Op,
-        old: Option<&Item>,
-    ) -> Result<(Becomes, Option<Item>), Outcome> {
-        let before = if op.returns == Returns::AllOld { old.cloned() } else { None };
-        match &op.action {
-            Action::Check { .. } => Ok((Becomes::Same, None)),
-            Action::Delete { .. } => Ok((Becomes::Nothing, before)),
-            Action::Put { item } => Ok((Becomes::Item(self.given.clone(), item.clone()), before)),
-            Action::Update { .. } => {
-                let update = self.update.clone().unwrap_or_default();
-                let updated = update.apply(old, &self.given).map_err(|error| invalid(error.message()))?;
-                if let Some(item) = &updated.item {
-                    for index in &table.indexes {
-                        let checked = index.schema.check_index_updated(item);
-                        checked.map_err(|error| invalid(error.message()))?;
-                    }
+/// What is there behind an operation, and what it answers. `given` is the item that is put, or the key.
+fn becomes(
+    table: &Table,
+    op: &Op,
+    given: Item,
+    update: Option<Update>,
+    old: Option<&Item>,
+) -> Result<(Becomes, Option<Item>), Outcome> {
+    let before = if op.returns == Returns::AllOld { old.cloned() } else { None };
+    match &op.action {
+        Action::Check { .. } => Ok((Becomes::Same, None)),
+        Action::Delete { .. } => Ok((Becomes::Nothing, before)),
+        Action::Put { item } => Ok((Becomes::Item(given, item.clone()), before)),
+        Action::Update { .. } => {
+            let update = update.unwrap_or_default();
+            let updated = update.apply(old, &given).map_err(|error| invalid(error.message()))?;
+            if let Some(item) = &updated.item {
+                for index in &table.indexes {
+                    let checked = index.schema.check_index_updated(item);
+                    checked.map_err(|error| invalid(error.message()))?;
                 }
-                let answer = match op.returns {
-                    Returns::None => None,
-                    Returns::AllOld => before,
-                    Returns::AllNew => updated.item.clone(),
-                    Returns::UpdatedOld => Some(updated.old).filter(|item| !item.0.is_empty()),
-                    Returns::UpdatedNew => Some(updated.new).filter(|item| !item.0.is_empty()),
-                };
-                // What only takes away makes no item where there is none.
-                let becomes = updated.item.map_or(Becomes::Nothing, |item| {
-                    let bytes = item.encode().into();
-                    Becomes::Item(item, bytes)
-                });
-                Ok((becomes, answer))
             }
+            let answer = match op.returns {
+                Returns::None => None,
+                Returns::AllOld => before,
+                Returns::AllNew => updated.item.clone(),
+                Returns::UpdatedOld => Some(updated.old).filter(|item| !item.0.is_empty()),
+                Returns::UpdatedNew => Some(updated.new).filter(|item| !item.0.is_empty()),
+            };
+            // What only takes away makes no item where there is none.
+            let becomes = updated.item.map_or(Becomes::Nothing, |item| {
+                let bytes = item.encode().into();
+                Becomes::Item(item, bytes)
+            });
+            Ok((becomes, answer))
         }
     }
 }

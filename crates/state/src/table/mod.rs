@@ -60,6 +60,7 @@ mod catalog;
 mod change;
 mod expire;
 mod layout;
+mod mutant;
 mod page;
 mod read;
 mod sweep;
@@ -67,6 +68,7 @@ mod sweep;
 mod tests;
 
 pub use expire::{Overdue, Place};
+pub use mutant::Mutant;
 pub use read::{Described, Get, Got, KeysAsked, Page, Paged, Read, ReadReply};
 
 use crate::kv::source::Source;
@@ -98,6 +100,9 @@ pub struct Tables {
     bytes: u64,
     /// What is to be swept away.
     garbage: Vec<Bytes>,
+    /// A planted bug, and what it remembers.
+    mutant: Option<Mutant>,
+    memory: mutant::Memory,
 }
 
 /// What is readable of the tables at one moment, beside the store's view.
@@ -121,6 +126,8 @@ impl Tables {
             sizes: BTreeMap::new(),
             bytes: 0,
             garbage: Vec::new(),
+            mutant: None,
+            memory: mutant::Memory::default(),
         };
         if let Some(stored) = source.get(&tables.rows.kind(row::META))? {
             let mut input = Reader::new(stored);

@@ -1,0 +1,83 @@
+//! Clients of tables in a run, and what must be true of tables at its end. What they do stands in `tables.rs`.
+
+use super::{ReplyTo, Run, answered};
+use crate::tables::Tables;
+use crate::trace::What;
+use crate::world::Script;
+use quorate_base::NodeId;
+use quorate_base::time::Duration;
+use quorate_node::api::{Answer, Failure};
+
+/// Clients of tables are numbered from here.
+pub(super) const FIRST: usize = 1_000;
+/// So many there are.
+pub(super) const CLIENTS: usize = 3;
+
+impl Run {
+    /// The clients of tables begin.
+    pub(super) fn begin_tables(&mut self) {
+        let clients = self.tables.as_ref().map_or(0, Tables::clients);
+        for client in 0..clients {
+            let after = Duration::from_millis(client as u64 + 2);
+            self.world.schedule(after, Script::Client(FIRST + client));
+        }
+    }
+
+    /// A client of tables takes its next step.
+    pub(super) fn table_client(&mut self, client: usize) {
+        let nodes = self.world.nodes();
+        let Some(tables) = self.tables.as_mut().filter(|_| self.clients > 0) else { return };
+        let (request, words) = tables.next(client - FIRST, self.world.now);
+        let node = NodeId(tables.node(nodes));
+        self.world.note(|| What::Asked { client: Some(client), node, op: words.clone() });
+        self.asked_tables.insert(client, (node, self.world.now, words));
+        let mut reply = ReplyTo { client, mail: Some(self.mail.clone()) };
+        if self.world.view(node).is_none() {
+            // A closed door: nothing was sent, as where nobody leads.
+            return reply.give(Err(Failure::NoLeader));
+        }
+        self.world.call(node, request, Box::new(move |result| reply.give(result)));
+    }
+
+    /// A client of tables is answered.
+    pub(super) fn table_answered(
+        &mut self,
+        client: usize,
+        result: Result<Answer, Failure>,
+    ) -> Result<(), String> {
+        let (now, counts) = (self.world.now, &mut self.world.counts);
+        counts.add(if result.is_ok() {
+            "steps with tables"
+        } else {
+            "steps with tables in doubt or refused"
+        });
+        self.answered += u64::from(result.is_ok());
+        if let Some((node, at, words)) = self.asked_tables.remove(&client) {
+            self.world.note(|| answered(Some(client), node, at, words, &result));
+        }
+        let Some(tables) = &mut self.tables else { return Ok(()) };
+        let pause = Duration::from_micros(tables.pause());
+        tables.answered(client - FIRST, now, result)?;
+        self.world.schedule(pause, Script::Client(client));
+        Ok(())
+    }
+
+    /// All nodes hold the same items and the right index, and what clients saw is what is promised.
+    pub(super) fn final_tables(&mut self) -> Result<(), String> {
+        let Some(mut tables) = self.tables.take().filter(Tables::is_made) else { return Ok(()) };
+        let mut first = None;
+        for place in self.world.places.iter().filter(|place| self.world.members().contains(place.id)) {
+            let Some(running) = place.running.as_ref() else { continue };
+            let view = running.lane.view();
+            let held = tables.held(view)?;
+            tables.check_index(view)?;
+            if first.get_or_insert_with(|| held.clone()) != &held {
+                return Err(format!("Tables: node {} holds other items than another", place.id));
+            }
+        }
+        let decided = tables.judge(&first.unwrap_or_default())?;
+        self.world.counts.times("histories of items that hold", decided.holds);
+        self.world.counts.times("histories of items not decided", decided.open);
+        Ok(())
+    }
+}

@@ -1,0 +1,187 @@
+//! Items, conditions and updates of the clients of tables, as commands and reads. An item has its key `k` and its value `v`, a
+//! number or a list of numbers; a register has `g` too, the key of an index.
+
+use super::TABLE;
+use bytes::Bytes;
+use quorate_item::codec::Codec;
+use quorate_item::{AttributeValue, Comparator, Item, Operand, Path, Source, Update};
+use quorate_node::api::Request;
+use quorate_state::table::{Get, Read};
+use quorate_wire::table::{
+    Action, Billing, Definition, Index, IndexState, KeyNames, Op, Projected, Returns, Scalar, Throughput,
+};
+
+/// The index.
+pub(super) const INDEX: &str = "by-group";
+/// A register's group is its value modulo this.
+pub(super) const GROUPS: u64 = 3;
+
+/// What a write asks of the item that is there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Condition {
+    /// Nothing.
+    Any,
+    /// There is none.
+    Absent,
+    /// It has this value.
+    Value(AttributeValue),
+}
+
+impl Condition {
+    pub(super) fn of_number(value: Option<u64>) -> Self {
+        value.map_or(Self::Absent, |value| Self::Value(number(value)))
+    }
+
+    pub(super) fn of_list(elements: Option<Vec<u64>>) -> Self {
+        elements.map_or(Self::Absent, |elements| Self::Value(numbers(&elements)))
+    }
+
+    fn encoded(&self) -> Option<Bytes> {
+        let value = || Path::attribute("v");
+        let condition = match self {
+            Self::Any => return None,
+            Self::Absent => quorate_item::Condition::NotExists(Path::attribute("k")),
+            Self::Value(expected) => quorate_item::Condition::Compare(
+                Comparator::Eq,
+                Operand::Path(value()),
+                Operand::Value(expected.clone()),
+            ),
+        };
+        Some(condition.encode().into())
+    }
+}
+
+/// What an item holds.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Held {
+    pub(super) number: Option<u64>,
+    pub(super) list: Vec<u64>,
+}
+
+pub(super) fn held(item: &Item) -> Held {
+    match item.get("v") {
+        Some(AttributeValue::L(list)) => {
+            Held { number: None, list: list.iter().filter_map(as_number).collect() }
+        }
+        value => Held { number: value.and_then(as_number), list: Vec::new() },
+    }
+}
+
+fn as_number(value: &AttributeValue) -> Option<u64> {
+    match value {
+        AttributeValue::N(number) => number.to_i64().and_then(|n| u64::try_from(n).ok()),
+        _ => None,
+    }
+}
+
+fn number(value: u64) -> AttributeValue {
+    AttributeValue::N((value as i64).into())
+}
+
+fn numbers(elements: &[u64]) -> AttributeValue {
+    AttributeValue::L(elements.iter().copied().map(number).collect())
+}
+
+pub(super) fn register(key: u64) -> String {
+    format!("r{key}")
+}
+
+pub(super) fn list(list: u64) -> String {
+    format!("a{list}")
+}
+
+pub(super) fn group(value: u64) -> String {
+    format!("g{}", value % GROUPS)
+}
+
+fn item(pairs: impl IntoIterator<Item = (&'static str, AttributeValue)>) -> Item {
+    Item(pairs.into_iter().map(|(name, value)| (name.to_string(), value)).collect())
+}
+
+fn keyed(name: String) -> Item {
+    item([("k", AttributeValue::S(name))])
+}
+
+fn op(action: Action, condition: &Condition) -> Op {
+    Op {
+        table: TABLE.into(),
+        action,
+        condition: condition.encoded(),
+        returns: Returns::None,
+        old_on_failure: false,
+    }
+}
+
+/// A write of a register, or its deletion.
+pub(super) fn put(key: u64, value: Option<u64>, condition: &Condition) -> Op {
+    let name = register(key);
+    let action = match value {
+        None => Action::Delete { key: keyed(name).encode().into() },
+        Some(value) => {
+            let pairs = [
+                ("k", AttributeValue::S(name)),
+                ("v", number(value)),
+                ("g", AttributeValue::S(group(value))),
+            ];
+            Action::Put { item: item(pairs).encode().into() }
+        }
+    };
+    op(action, condition)
+}
+
+/// Elements for a list.
+pub(super) fn append(to: u64, elements: &[u64], condition: Option<&Condition>) -> Op {
+    let path = Path::attribute("v");
+    let none = Box::new(Source::Value(numbers(&[])));
+    let appended = Source::ListAppend(
+        Box::new(Source::IfNotExists(path.clone(), none)),
+        Box::new(Source::Value(numbers(elements))),
+    );
+    let update = Update { set: vec![(path, appended)], ..Update::default() };
+    let action = Action::Update { key: keyed(list(to)).encode().into(), update: update.encode().into() };
+    op(action, condition.unwrap_or(&Condition::Any))
+}
+
+/// That a list is as it was.
+pub(super) fn check(of: u64, condition: &Condition) -> Op {
+    op(Action::Check { key: keyed(list(of)).encode().into() }, condition)
+}
+
+pub(super) fn get(names: impl IntoIterator<Item = String>) -> Read {
+    let get = |name| Get { table: TABLE.into(), key: keyed(name), projection: None };
+    Read::Get(names.into_iter().map(get).collect())
+}
+
+/// A read of the newest state of some items, at one moment.
+pub(super) fn read(names: impl IntoIterator<Item = String>) -> Request {
+    Request::Table { read: Box::new(get(names)), consistent: true }
+}
+
+/// The table, with an index of registers by their groups.
+pub(super) fn definition() -> Definition {
+    let index = Index {
+        name: INDEX.into(),
+        id: 0,
+        keys: KeyNames { hash: vec!["g".into()], range: Vec::new() },
+        projected: Projected::All,
+        throughput: Throughput::default(),
+        state: IndexState::Active,
+    };
+    Definition {
+        name: TABLE.into(),
+        id: 0,
+        created: 0,
+        attributes: vec![("k".into(), Scalar::S), ("g".into(), Scalar::S)],
+        keys: KeyNames { hash: vec!["k".into()], range: Vec::new() },
+        locals: Vec::new(),
+        globals: vec![index],
+        next_index: 0,
+        billing: Billing::OnDemand,
+        throughput: Throughput::default(),
+        tags: Vec::new(),
+        protected: false,
+        expires: None,
+        stream: None,
+        class: None,
+    }
+}

@@ -1,0 +1,216 @@
+//! What clients of tables saw, held against what is promised, by the checkers of histories; and what nodes hold at the end.
+
+use super::ask::{self, GROUPS, INDEX, group};
+use super::{End, Event, Noted, Step, TABLE, Tables};
+use quorate_check::budget::Budget;
+use quorate_check::txn::levels::Level;
+use quorate_check::txn::{self, Model, Options, feed};
+use quorate_check::value::Value;
+use quorate_check::verdict::Verdict;
+use quorate_check::{models, read};
+use quorate_item::{AttributeValue, Comparator, Condition, Item, Operand, Path};
+use quorate_state::kv::KvView;
+use quorate_state::table::{KeysAsked, Page, Read, ReadReply};
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+/// A judge may take so many thousand steps, ...
+const STEPS: u64 = 4_000;
+/// ... and so many bytes.
+const MEMORY: u64 = 256 << 20;
+
+/// How much of a run was decided.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Decided {
+    pub(crate) holds: u64,
+    /// The budget was spent before.
+    pub(crate) open: u64,
+}
+
+impl Tables {
+    /// What a node holds of all registers and lists, in order.
+    pub(crate) fn held(&self, view: &KvView) -> Result<Vec<Option<Item>>, String> {
+        let registers = self.registers.iter().map(|&key| ask::register(key));
+        let lists = self.lists.iter().map(|&list| ask::list(list));
+        match asked(view, &ask::get(registers.chain(lists)))? {
+            ReadReply::Items(got) => Ok(got.into_iter().map(|got| got.item).collect()),
+            other => Err(format!("Tables: the last read was answered {other:?}")),
+        }
+    }
+
+    /// The index of a node holds exactly the registers of each group.
+    pub(crate) fn check_index(&self, view: &KvView) -> Result<(), String> {
+        let all = page(view, None, KeysAsked::All(None))?;
+        for number in 0..GROUPS {
+            let key = AttributeValue::S(group(number));
+            let of_group = |item: &&Item| item.get("g") == Some(&key);
+            let should: BTreeSet<Vec<u8>> = all.iter().filter(of_group).map(bytes).collect();
+            let condition = Condition::Compare(
+                Comparator::Eq,
+                Operand::Path(Path::attribute("g")),
+                Operand::Value(key.clone()),
+            );
+            let holds: Vec<Item> = page(view, Some(INDEX), KeysAsked::Condition(condition))?;
+            if holds.len() != should.len() || holds.iter().map(bytes).collect::<BTreeSet<_>>() != should {
+                return Err(format!(
+                    "Index: of group {number} it holds {} items, the table {}, and they are not the same",
+                    holds.len(),
+                    should.len()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges all that clients saw; `held` is what a node holds at the end.
+    pub(crate) fn judge(&mut self, held: &[Option<Item>]) -> Result<Decided, String> {
+        self.last_reads(held);
+        let mut decided = self.judge_registers()?;
+        match self.judge_lists()? {
+            true => decided.holds += 1,
+            false => decided.open += 1,
+        }
+        Ok(decided)
+    }
+
+    /// The last reads are those of a client that comes behind all others.
+    fn last_reads(&mut self, held: &[Option<Item>]) {
+        let held = held.iter().map(|item| item.as_ref().map(ask::held)).collect::<Vec<_>>();
+        let (registers, lists) = held.split_at(self.registers.len().min(held.len()));
+        let registers = self.registers.iter().zip(registers).map(|(&key, held)| {
+            let value = held.as_ref().and_then(|held| held.number);
+            (
+                Noted::Register(key, "read", super::number(None)),
+                Noted::Register(key, "read", super::number(value)),
+            )
+        });
+        let lists = self.lists.iter().zip(lists).map(|(&list, held)| {
+            let found = held.as_ref().map(|held| held.list.clone()).unwrap_or_default();
+            (Noted::Steps(vec![Step::Read(list, None)]), Noted::Steps(vec![Step::Read(list, Some(found))]))
+        });
+        let process = self.events.iter().map(|event| event.process).max().unwrap_or(0) + 1;
+        let all: Vec<(Noted, Noted)> = registers.chain(lists).collect();
+        for (asked, answered) in all {
+            self.events.push(Event { process, end: End::Invoke, what: asked });
+            self.events.push(Event { process, end: End::Ok, what: answered });
+        }
+    }
+
+    fn judge_registers(&self) -> Result<Decided, String> {
+        let text = self.lines(|event| matches!(event.what, Noted::Register(..)));
+        let bad = |bad| format!("Tables: the history is not one: {bad}");
+        let history = read::read(text.as_bytes()).map_err(bad)?;
+        let judge = models::judge("cas-register", Value::NIL, &history).map_err(bad)?;
+        let (left, mut decided) = (Cell::new(STEPS), Decided::default());
+        let stop = || spent(&left);
+        for part in 0..judge.parts() {
+            let verdict = judge.linearizable(part, &history, &mut Budget::new(&stop, MEMORY)).verdict;
+            match verdict {
+                Verdict::Refuted(witness) => {
+                    let key = history.values.show(judge.key(part));
+                    return Err(format!("Linearizability of items: {key}: {}", witness.words));
+                }
+                Verdict::Proved { .. } => decided.holds += 1,
+                _ => decided.open += 1,
+            }
+        }
+        Ok(decided)
+    }
+
+    fn judge_lists(&self) -> Result<bool, String> {
+        let text = self.lines(|event| matches!(event.what, Noted::Steps(_)));
+        let history = feed::read(text.as_bytes(), Model::ListAppend);
+        let history = history.map_err(|bad| format!("Tables: the history is not one: {bad}"))?;
+        let left = Cell::new(STEPS);
+        let stop = || spent(&left);
+        let report =
+            txn::check(&history, Model::ListAppend, &Options::default(), &mut Budget::new(&stop, MEMORY));
+        let level = Level::named("strict-serializable").ok_or("Tables: the level has another name")?;
+        match report.verdict(level) {
+            Verdict::Refuted(witness) => {
+                let words = witness.words.replace('\n', "; ");
+                Err(format!("Strict serializability of items: {}: {words}", witness.kind))
+            }
+            Verdict::Proved { .. } | Verdict::NotRefuted { .. } => Ok(true),
+            _ => Ok(false),
+        }
+    }
+
+    /// Events as the checkers read them.
+    fn lines(&self, which: impl Fn(&Event) -> bool) -> String {
+        let mut out = String::new();
+        for (index, event) in self.events.iter().filter(|event| which(event)).enumerate() {
+            let end = match event.end {
+                End::Invoke => "invoke",
+                End::Ok => "ok",
+                End::Refused | End::Fail => "fail",
+                End::Info => "info",
+            };
+            let what = match &event.what {
+                Noted::Register(key, f, value) => format!(r#""f":"{f}","key":"r{key}","value":{value}"#),
+                Noted::Steps(steps) => format!(r#""f":"txn","value":[{}]"#, steps_of(steps, event.end)),
+            };
+            let (process, why) =
+                (event.process, if event.end == End::Fail { r#","error":"not done""# } else { "" });
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                out,
+                r#"{{"index":{index},"time":{index},"process":{process},"type":"{end}",{what}{why}}}"#
+            );
+        }
+        out
+    }
+}
+
+fn steps_of(steps: &[Step], end: End) -> String {
+    let step = |step: &Step| match step {
+        Step::Append(list, element) => format!(r#"["append",{list},{element}]"#),
+        Step::Read(list, Some(held)) if end == End::Ok => format!(r#"["r",{list},{held:?}]"#),
+        Step::Read(list, _) => format!(r#"["r",{list},null]"#),
+    };
+    steps.iter().map(step).collect::<Vec<_>>().join(",")
+}
+
+fn spent(left: &Cell<u64>) -> bool {
+    left.set(left.get().saturating_sub(1));
+    left.get() == 0
+}
+
+fn bytes(item: &Item) -> Vec<u8> {
+    quorate_item::codec::Codec::encode(item)
+}
+
+/// All that a read of items finds, page by page.
+fn page(view: &KvView, index: Option<&str>, keys: KeysAsked) -> Result<Vec<Item>, String> {
+    let mut page = Page {
+        table: TABLE.into(),
+        index: index.map(String::from),
+        keys,
+        filter: None,
+        projection: None,
+        whole: true,
+        count: false,
+        limit: Some(7),
+        start: None,
+        backward: false,
+        consistent: false,
+    };
+    let mut items = Vec::new();
+    loop {
+        let ReadReply::Page(paged) = asked(view, &Read::Page(Box::new(page.clone())))? else {
+            return Err("Tables: a page was asked for, and something else came".into());
+        };
+        items.extend(paged.items);
+        page.start = paged.last;
+        if page.start.is_none() {
+            return Ok(items);
+        }
+    }
+}
+
+fn asked(view: &KvView, read: &Read) -> Result<ReadReply, String> {
+    let reply =
+        view.tables_while(read, &|_| true).map_err(|e| format!("Tables: the last read failed: {e:?}"))?;
+    reply.ok_or_else(|| "Tables: the last read was ended".into())
+}
