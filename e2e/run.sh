@@ -144,6 +144,7 @@ tables)
     ./python/venv.sh
     start_cluster
     python/.venv/bin/python python/tables.py "$dynamo"
+    python/.venv/bin/python python/streams.py "$dynamo"
     ;;
 diff)
     need_etcd

@@ -24,10 +24,12 @@ mod limits;
 mod operation;
 mod query;
 mod reply;
+mod streams;
 mod tables;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod time;
 mod transact;
 
 use failure::{Answered, Retry, of_node};

@@ -13,7 +13,8 @@
 //!
 //! The version of an entry is the first that has its kind, so that an older release stops at no more than it must. Version 2
 //! brought the kinds that name a lease by its grant; in version 1 what a node's clock had decided named the id alone, and still
-//! means whichever grant of it there is. Version 3 brought fences and alarms, version 4 tables ([`crate::table`]).
+//! means whichever grant of it there is. Version 3 brought fences and alarms, version 4 tables ([`crate::table`]), and
+//! version 5 their change feeds.
 //!
 //! `origin` and `request` name the node that proposed the entry and the request there that waits for it; they are no part
 //! of the machine's state.
@@ -36,7 +37,7 @@ use quorate_base::{Index, NodeId};
 use std::fmt;
 
 /// The newest version; [`encode`] writes an older one where that will do.
-pub const VERSION: u8 = 4;
+pub const VERSION: u8 = 5;
 
 /// How deep transactions may nest; the outermost one counts.
 pub const NESTING_MAX: usize = 32;
@@ -99,7 +100,7 @@ impl std::error::Error for DecodeError {}
 pub fn encode(origin: NodeId, request: u64, command: &Command) -> Bytes {
     let mut out = Writer(BytesMut::with_capacity(size_hint(command)));
     out.0.put_u8(match command {
-        Command::Table(_) => 4,
+        Command::Table(command) => command.version(),
         Command::Fenced { .. } | Command::FenceDrop { .. } | Command::Alarm { .. } => 3,
         Command::LeaseExpire { .. } | Command::LeaseCheckpoint { .. } => 2,
         _ => 1,
