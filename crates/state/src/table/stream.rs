@@ -327,20 +327,13 @@ impl Tables {
         };
         let tells_old = matches!(view, StreamView::Old | StreamView::Both);
         let tells_new = matches!(view, StreamView::New | StreamView::Both);
-        let record = Record {
-            at: Position { index: moment.index.get(), number: self.recorded },
-            changed,
-            by_time: moment.by_time,
-            time: moment.now,
-            keys: table.schema.only_key(item),
-            old: old.filter(|_| tells_old).cloned(),
-            new: new.filter(|_| tells_new).cloned(),
-        };
-        let bytes = record.encode();
-        state.put(&self.rows.record(id, record.at), &bytes);
+        let at = Position { index: moment.index.get(), number: self.recorded };
+        let images = [old.filter(|_| tells_old), new.filter(|_| tells_new)];
+        let bytes = encode_record(moment, changed, &table.schema.only_key(item), images);
+        state.put(&self.rows.record(id, at), &bytes);
         self.recorded += 1;
         digest.number(RECORD);
-        digest.number(u64::from(record.at.number));
+        digest.number(u64::from(at.number));
         if let Some(stream) = self.streams.get(id) {
             stream.counted.changed(None, Some(bytes.len()));
             self.dirty_streams.insert(id);
@@ -506,21 +499,6 @@ impl TablesView {
 }
 
 impl Record {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = vec![VERSION, self.changed as u8 | if self.by_time { BY_TIME } else { 0 }];
-        varint(&mut out, self.time);
-        let keys = self.keys.encode();
-        varint(&mut out, keys.len() as u64);
-        out.extend_from_slice(&keys);
-        for image in [&self.old, &self.new] {
-            let image = image.as_ref().map(Codec::encode);
-            // An item's encoding is never empty.
-            varint(&mut out, image.as_ref().map_or(0, Vec::len) as u64);
-            out.extend_from_slice(&image.unwrap_or_default());
-        }
-        out
-    }
-
     fn decode(at: Position, stored: Bytes) -> StateResult<Self> {
         let read = || -> Read<Self> {
             let mut input = Reader::new(stored);
@@ -546,6 +524,19 @@ impl Record {
         };
         read().map_err(|_| damaged("a record of a change feed"))
     }
+}
+
+/// A record as it is stored; [`Record::decode`] reads it. `images` are the items before and behind, as far as they are told.
+fn encode_record(moment: Moment, changed: Changed, keys: &Item, images: [Option<&Item>; 2]) -> Vec<u8> {
+    let mut out = vec![VERSION, changed as u8 | if moment.by_time { BY_TIME } else { 0 }];
+    varint(&mut out, moment.now);
+    for part in [Some(keys)].into_iter().chain(images) {
+        // An item's encoding is never empty.
+        let bytes = part.map(Codec::encode).unwrap_or_default();
+        varint(&mut out, bytes.len() as u64);
+        out.extend_from_slice(&bytes);
+    }
+    out
 }
 
 /// The feed that a table has now.

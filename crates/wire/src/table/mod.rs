@@ -519,6 +519,27 @@ mod tests {
         }
     }
 
+    /// Recorded from the release that knew no change feeds; a table that never had one is still written so.
+    #[test]
+    fn a_definition_without_a_feed_is_written_as_ever() {
+        let plain = Definition {
+            stream: None,
+            latest_stream: None,
+            name: "t".into(),
+            attributes: vec![("a".into(), Scalar::S)],
+            locals: Vec::new(),
+            globals: Vec::new(),
+            tags: Vec::new(),
+            expires: None,
+            billing: Billing::OnDemand,
+            created: 5,
+            ..definition()
+        };
+        let bytes = [1, b't', 7, 5, 1, 1, b'a', 1, 1, 1, b'a', 0, 0, 0, 4, 0, 5, 6, 0, 1, 0, 0, 0];
+        assert_eq!(plain.encode(), &bytes[..]);
+        assert_eq!(Definition::decode(bytes.to_vec().into()), Ok(plain));
+    }
+
     /// Seed 5.
     #[test]
     fn no_bytes_panic() {
