@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     UnknownOperation,
     MissingAuthentication,
     IncompleteSignature,
+    InvalidSignature,
+    UnrecognizedClient,
     NotFound,
     InUse,
     ConditionFailed,
@@ -31,6 +33,8 @@ pub(crate) enum Kind {
     OutcomeUnknown,
     Internal,
     Unavailable,
+    /// One that a single operation has, by its name.
+    Named(&'static str),
 }
 
 const DYNAMO: &str = "com.amazonaws.dynamodb.v20120810";
@@ -44,6 +48,8 @@ impl Kind {
             Self::UnknownOperation => (SERVICE, "UnknownOperationException"),
             Self::MissingAuthentication => (SERVICE, "MissingAuthenticationTokenException"),
             Self::IncompleteSignature => (SERVICE, "IncompleteSignatureException"),
+            Self::InvalidSignature => (SERVICE, "InvalidSignatureException"),
+            Self::UnrecognizedClient => (SERVICE, "UnrecognizedClientException"),
             Self::NotFound => (DYNAMO, "ResourceNotFoundException"),
             Self::InUse => (DYNAMO, "ResourceInUseException"),
             Self::ConditionFailed => (DYNAMO, "ConditionalCheckFailedException"),
@@ -58,6 +64,7 @@ impl Kind {
             Self::OutcomeUnknown => (DYNAMO, "OutcomeUnknownException"),
             Self::Internal => (DYNAMO, "InternalServerError"),
             Self::Unavailable => (DYNAMO, "ServiceUnavailable"),
+            Self::Named(name) => (DYNAMO, name),
         }
     }
 

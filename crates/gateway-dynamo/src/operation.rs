@@ -2,7 +2,7 @@
 
 use crate::body::{Params, parse};
 use crate::failure::{Answered, ApiError, Kind};
-use crate::{Gateway, batch, items, query, streams, tables, tags, transact};
+use crate::{Gateway, batch, items, off, query, streams, tables, tags, transact};
 use bytes::Bytes;
 use hyper::header::HeaderMap;
 use serde_json::Value;
@@ -44,26 +44,12 @@ pub(crate) enum Operation {
     UpdateTimeToLive,
     /// One of the service's that is not there yet.
     NotYet(&'static str),
+    /// One of the service's that is off here.
+    Off(&'static str),
 }
 
-/// Operations of the service that this release does not have.
-const NOT_YET: [&str; 15] = [
-    "BatchExecuteStatement",
-    "CreateBackup",
-    "CreateGlobalTable",
-    "DeleteBackup",
-    "DescribeBackup",
-    "DescribeExport",
-    "DescribeGlobalTable",
-    "DescribeImport",
-    "ExecuteStatement",
-    "ExecuteTransaction",
-    "ExportTableToPointInTime",
-    "ImportTable",
-    "ListBackups",
-    "ListExports",
-    "UpdateContinuousBackups",
-];
+/// PartiQL, which this release does not have.
+const NOT_YET: [&str; 3] = ["BatchExecuteStatement", "ExecuteStatement", "ExecuteTransaction"];
 
 /// The operation that a request's headers name.
 pub(crate) fn named(headers: &HeaderMap) -> Answered<Operation> {
@@ -106,10 +92,14 @@ pub(crate) fn named(headers: &HeaderMap) -> Answered<Operation> {
         "UpdateItem" => O::UpdateItem,
         "UpdateTable" => O::UpdateTable,
         "UpdateTimeToLive" => O::UpdateTimeToLive,
-        other => match NOT_YET.iter().find(|name| **name == other) {
-            Some(name) => O::NotYet(name),
-            None => return Err(unknown()),
-        },
+        other => {
+            let among = |names: &[&'static str]| names.iter().find(|name| **name == other).copied();
+            match (among(&NOT_YET), among(&off::NAMES)) {
+                (Some(name), _) => O::NotYet(name),
+                (_, Some(name)) => O::Off(name),
+                _ => return Err(unknown()),
+            }
+        }
     })
 }
 
@@ -150,6 +140,7 @@ pub(crate) async fn carry_out(gateway: &Gateway, operation: Operation, body: &By
         O::TagResource => tags::tag(gateway, params).await?,
         O::UntagResource => tags::untag(gateway, params).await?,
         O::ListTagsOfResource => tags::list(gateway, params).await?,
+        O::Off(name) => off::answer(gateway, name, params).await?,
         O::NotYet(name) => {
             return Err(ApiError::new(
                 Kind::UnknownOperation,

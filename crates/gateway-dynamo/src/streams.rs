@@ -460,4 +460,69 @@ mod tests {
         assert_eq!(Cursor::parse(&format!("{}{other}{}", &text[..at], &text[at + 1..])), None);
         assert_eq!(Cursor::parse("x|1|é"), None);
     }
+
+    use crate::tests::{alone, ask};
+
+    const TABLE: &str = "orders";
+
+    async fn streaming(gateway: &Gateway, view: &str) -> String {
+        let table = json!({
+            "TableName": TABLE,
+            "AttributeDefinitions": [{ "AttributeName": "id", "AttributeType": "S" }],
+            "KeySchema": [{ "AttributeName": "id", "KeyType": "HASH" }],
+            "BillingMode": "PAY_PER_REQUEST",
+            "StreamSpecification": { "StreamEnabled": true, "StreamViewType": view },
+        });
+        let made = ask(gateway, "CreateTable", table).await.unwrap();
+        made["TableDescription"]["LatestStreamArn"].as_str().unwrap().to_string()
+    }
+
+    async fn iterator(gateway: &Gateway, arn: &str, kind: &str) -> Value {
+        let described = ask(gateway, "DescribeStream", json!({ "StreamArn": arn })).await.unwrap();
+        let shard = &described["StreamDescription"]["Shards"][0]["ShardId"];
+        let asked = json!({ "StreamArn": arn, "ShardId": shard, "ShardIteratorType": kind });
+        ask(gateway, "GetShardIterator", asked).await.unwrap()["ShardIterator"].clone()
+    }
+
+    #[tokio::test]
+    async fn what_is_written_is_told() {
+        let (gateway, _) = alone();
+        let arn = streaming(&gateway, "NEW_IMAGE").await;
+        let latest = iterator(&gateway, &arn, "LATEST").await;
+        let item = json!({ "id": { "S": "a" }, "n": { "N": "1" } });
+        ask(&gateway, "PutItem", json!({ "TableName": TABLE, "Item": item })).await.unwrap();
+        for from in [latest, iterator(&gateway, &arn, "TRIM_HORIZON").await] {
+            let page = ask(&gateway, "GetRecords", json!({ "ShardIterator": from })).await.unwrap();
+            let [record] = &page["Records"].as_array().unwrap()[..] else { panic!("{page}") };
+            assert_eq!(record["eventName"], "INSERT");
+            assert_eq!(record["dynamodb"]["Keys"], json!({ "id": { "S": "a" } }));
+            assert_eq!(record["dynamodb"]["NewImage"], item);
+            assert_eq!(record["dynamodb"]["SizeBytes"], 3 + 3 + 3);
+            let more = json!({ "ShardIterator": page["NextShardIterator"] });
+            let next = ask(&gateway, "GetRecords", more).await.unwrap();
+            assert_eq!(next["Records"], json!([]));
+        }
+        ask(&gateway, "DeleteTable", json!({ "TableName": TABLE })).await.unwrap();
+        let from = iterator(&gateway, &arn, "TRIM_HORIZON").await;
+        let page = ask(&gateway, "GetRecords", json!({ "ShardIterator": from })).await.unwrap();
+        assert_eq!(page["Records"].as_array().unwrap().len(), 1);
+        assert!(page.get("NextShardIterator").is_none(), "its shard is closed");
+    }
+
+    /// An iterator is good for a quarter of an hour.
+    #[tokio::test]
+    async fn an_old_iterator_is_refused() {
+        let (gateway, _) = alone();
+        let arn = streaming(&gateway, "KEYS_ONLY").await;
+        let (table, label) = parse_arn(&arn).unwrap();
+        let ReadReply::Stream(stream) = gateway.read(Read::Stream(table, label), true).await.unwrap() else {
+            panic!()
+        };
+        let from = |made| Cursor { stream: stream.id, at: Position::default(), made }.text(TABLE);
+        let ask_at = |made| ask(&gateway, "GetRecords", json!({ "ShardIterator": from(made) }));
+        assert!(ask_at(now_ms() - ITERATOR_LASTS + 60_000).await.is_ok());
+        for made in [0, now_ms() - ITERATOR_LASTS - 1, now_ms() + 2 * SKEW] {
+            assert_eq!(ask_at(made).await.unwrap_err().0, Kind::ExpiredIterator);
+        }
+    }
 }

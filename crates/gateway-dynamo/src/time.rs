@@ -31,6 +31,13 @@ pub(crate) fn iso(ms: u64) -> String {
     )
 }
 
+/// `20261128T133355Z`.
+pub(crate) fn basic(ms: u64) -> String {
+    let (year, month, day, rest) = parts(ms);
+    let seconds = rest / 1000;
+    format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
 /// What [`iso`] wrote.
 pub(crate) fn of_iso(text: &str) -> Option<u64> {
     let (date, time) = text.split_once('T')?;
