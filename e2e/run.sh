@@ -145,6 +145,7 @@ tables)
     start_cluster
     python/.venv/bin/python python/tables.py "$dynamo"
     python/.venv/bin/python python/streams.py "$dynamo"
+    python/.venv/bin/python python/doors.py "$QUORATE" "$dynamo"
     ;;
 diff)
     need_etcd
