@@ -48,7 +48,7 @@ pub(crate) enum Operation {
     Off(&'static str),
 }
 
-/// PartiQL, which this release does not have.
+/// Statements of a query language, which this release does not have.
 const NOT_YET: [&str; 3] = ["BatchExecuteStatement", "ExecuteStatement", "ExecuteTransaction"];
 
 /// The operation that a request's headers name.

@@ -10,6 +10,7 @@ use crate::describe::{arn, key_schema, seconds};
 use crate::failure::{Answered, ApiError, Kind};
 use crate::limits::{Constraints, bare};
 use crate::reply::Reply;
+use crate::signature::hex;
 use crate::{Gateway, now_ms, time, unexpected};
 use quorate_item::Item;
 use quorate_node::api::tables::{
@@ -235,9 +236,7 @@ impl Cursor {
         bytes.extend_from_slice(&self.made.to_be_bytes());
         let check = Sha256::digest(&bytes);
         bytes.extend_from_slice(&check[..CHECK]);
-        let mut out = format!("{}|1|", stream_arn(table, self.stream.label));
-        bytes.iter().for_each(|byte| out.push_str(&format!("{byte:02x}")));
-        out
+        format!("{}|1|{}", stream_arn(table, self.stream.label), hex(&bytes))
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -366,7 +365,7 @@ fn event_id(stream: StreamId, at: Position) -> String {
     hash.update(stream.table.to_be_bytes());
     hash.update(stream.label.to_be_bytes());
     hash.update(sequence(at));
-    hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize()[..16])
 }
 
 // ---- names and numbers ----

@@ -85,13 +85,11 @@ fn table_name(args: &ImportArgs, export: &Export) -> Result<String, Problem> {
         return Ok(table.clone());
     }
     let arn = &export.summary.table_arn;
-    match arn.split_once(":table/").map(|(_, name)| name).filter(|name| !name.is_empty()) {
-        Some(name) => Ok(name.into()),
-        None => {
-            let text = format!("the export does not say which table it is of: its ARN is {arn:?}");
-            Err(Problem::new(Exit::Usage, text, "name the table that gets the items"))
-        }
-    }
+    let name = arn.split_once(":table/").map(|(_, name)| name).filter(|name| !name.is_empty());
+    name.map(String::from).ok_or_else(|| {
+        let text = format!("the export does not say which table it is of: its ARN is {arn:?}");
+        Problem::new(Exit::Usage, text, "name the table that gets the items")
+    })
 }
 
 /// Sees to it that the table is there, and empty unless it need not be. Whether it was made.

@@ -18,6 +18,7 @@ use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use md5::{Digest, Md5};
+use quorate_gateway_dynamo::signature::hex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs::{self, File};
@@ -125,7 +126,7 @@ impl DataWriter {
         hashed.flush().map_err(|e| failed(&e))?;
         hashed.to.get_ref().sync_all().map_err(|e| failed(&e))?;
         let md5 = hashed.md5.finalize();
-        let etag = md5.iter().map(|byte| format!("{byte:02x}")).collect();
+        let etag = hex(&md5);
         Ok(DataFile { item_count: self.items, md5: BASE64.encode(md5), etag, key: self.key })
     }
 }

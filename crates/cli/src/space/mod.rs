@@ -33,7 +33,7 @@ struct Where {
     /// Where DynamoDB's API is served
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000", value_parser = authority)]
     endpoint: String,
-    /// The region that requests are signed for [default: $AWS_REGION, else us-east-1]
+    /// The region that requests are signed for [default: that of the environment, else us-east-1]
     #[arg(long, value_name = "NAME")]
     region: Option<String>,
     /// Speak JSON: a line for each file, then one for the whole

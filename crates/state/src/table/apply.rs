@@ -92,7 +92,7 @@ impl Tables {
             What::Execute(execute) => self.execute(state, moment, execute, digest),
             What::Fill { table, index, items } => self.fill(state, *table, *index, *items, digest),
             What::Expire { table, keys } => self.expire(state, moment, (*table, keys), digest),
-            What::Trim => self.trim(state, at, now, digest),
+            What::Trim => Ok(Ok(self.trim(state, at, now, digest))),
         }
     }
 

@@ -28,7 +28,7 @@
 //!
 //! A feed's part of a group does not end by itself after some hours, as DynamoDB's shards do: nothing would be gained.
 
-use super::apply::{Applied, Moment};
+use super::apply::Moment;
 use super::catalog::{Counted, Table};
 use super::layout::{damaged, row, varint};
 use super::read::refused;
@@ -241,7 +241,9 @@ impl Stream {
         out.string(self.table.as_bytes());
         for names in [&self.keys.hash, &self.keys.range] {
             out.varint(names.len() as u64);
-            names.iter().for_each(|name| out.string(name.as_bytes()));
+            for name in names {
+                out.string(name.as_bytes());
+            }
         }
         out.varint(self.view as u64);
         out.varint(self.began);
@@ -341,13 +343,7 @@ impl Tables {
     }
 
     /// Notes the time, and lets go of what is a day old.
-    pub(super) fn trim(
-        &mut self,
-        state: &mut dyn State,
-        at: Index,
-        now: u64,
-        digest: &mut Digest,
-    ) -> Applied<Reply> {
+    pub(super) fn trim(&mut self, state: &mut dyn State, at: Index, now: u64, digest: &mut Digest) -> Reply {
         let notes = Arc::make_mut(&mut self.streams.notes);
         let old = notes.iter().rposition(|(_, time)| time.saturating_add(KEPT) <= now);
         if let Some(last) = old {
@@ -364,7 +360,7 @@ impl Tables {
         }
         digest.number(TRIM);
         digest.number(self.streams.horizon);
-        Ok(Ok(Reply::Trimmed))
+        Reply::Trimmed
     }
 
     /// What is below the horizon is to be swept away, and feeds that ended there are no more.
