@@ -147,6 +147,8 @@ tables)
     ./python/venv.sh
     start_cluster
     python/.venv/bin/python python/tables.py "$dynamo"
+    python/.venv/bin/python python/streams.py "$dynamo"
+    python/.venv/bin/python python/doors.py "$QUORATE" "$dynamo"
     ;;
 answers)
     ./python/venv.sh

@@ -15,6 +15,7 @@ mod report;
 mod serve;
 mod sim;
 mod snapshot;
+mod space;
 mod status;
 mod up;
 mod verify;
@@ -60,6 +61,8 @@ enum Command {
     Bench(bench::Args),
     /// Save a space into a file, look into one, make a new cluster of one
     Snapshot(snapshot::Args),
+    /// Export tables into files, and import such files
+    Space(space::Args),
     /// Read all of a data directory and name what is damaged
     Doctor(doctor::Args),
     /// Say what a promise costs, or why it cannot be had; needs no cluster
@@ -98,6 +101,7 @@ fn main() -> ExitCode {
         Command::Fence(args) => fence::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),
+        Command::Space(args) => space::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Sim(args) => sim::run(&args),

@@ -1,5 +1,6 @@
 //! Tables as the service describes them.
 
+use crate::streams;
 use quorate_wire::table::{Billing, Definition, Figures, Index, IndexState, KeyNames, Projected, Throughput};
 use serde_json::{Map, Value, json};
 
@@ -64,6 +65,7 @@ pub(crate) fn table(definition: &Definition, figures: &Figures, status: &str) ->
         let list = definition.globals.iter().map(|i| index(i, figures, &arn, Some(status)));
         put("GlobalSecondaryIndexes", Value::Array(list.collect()));
     }
+    streams::describe_latest(definition, &mut out);
     Value::Object(out)
 }
 

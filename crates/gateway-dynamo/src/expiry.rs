@@ -1,4 +1,5 @@
-//! Items whose time is over: the leader's door looks for them, and asks the log to take them away.
+//! Items whose time is over: the leader's door looks for them, and asks the log to take them away. It also has the log note
+//! the time, by which records of streams are let go.
 //!
 //! A door knows the wall clock, which no lane does. What it finds is held against the entry's time once more where it is
 //! applied, and an item that was written again meanwhile stays. It walks through the tables a few thousand items a second,
@@ -25,7 +26,19 @@ pub(crate) async fn watch(gateway: Gateway) {
     let mut after = None;
     loop {
         tokio::time::sleep(if after.is_some() { EVERY } else { REST }).await;
-        after = if leads(&gateway).await { step(&gateway, after).await } else { None };
+        let leads = leads(&gateway).await;
+        if leads && after.is_none() {
+            trim(&gateway).await;
+        }
+        after = if leads { step(&gateway, after).await } else { None };
+    }
+}
+
+async fn trim(gateway: &Gateway) {
+    let now = now_ms();
+    if let Ok(ReadReply::TrimIsDue(true)) = gateway.read(Read::TrimIsDue { now }, false).await {
+        // What is not noted now is noted in the next round.
+        let _ = gateway.write(Command { epoch: EPOCH, now, what: What::Trim }, Retry::Harmless).await;
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     MissingAuthentication,
     IncompleteSignature,
     AccessDenied,
+    InvalidSignature,
+    UnrecognizedClient,
     NotFound,
     InUse,
     ConditionFailed,
@@ -26,10 +28,14 @@ pub(crate) enum Kind {
     Limit,
     Throttled,
     TableNotFound,
+    Trimmed,
+    ExpiredIterator,
     TooLarge,
     OutcomeUnknown,
     Internal,
     Unavailable,
+    /// One that a single operation has, by its name.
+    Named(&'static str),
 }
 
 const DYNAMO: &str = "com.amazonaws.dynamodb.v20120810";
@@ -44,6 +50,8 @@ impl Kind {
             Self::MissingAuthentication => (SERVICE, "MissingAuthenticationTokenException"),
             Self::IncompleteSignature => (SERVICE, "IncompleteSignatureException"),
             Self::AccessDenied => (SERVICE, "AccessDeniedException"),
+            Self::InvalidSignature => (SERVICE, "InvalidSignatureException"),
+            Self::UnrecognizedClient => (SERVICE, "UnrecognizedClientException"),
             Self::NotFound => (DYNAMO, "ResourceNotFoundException"),
             Self::InUse => (DYNAMO, "ResourceInUseException"),
             Self::ConditionFailed => (DYNAMO, "ConditionalCheckFailedException"),
@@ -51,11 +59,14 @@ impl Kind {
             Self::TokenMismatch => (DYNAMO, "IdempotentParameterMismatchException"),
             Self::Limit => (DYNAMO, "LimitExceededException"),
             Self::Throttled => (DYNAMO, "ThrottlingException"),
+            Self::Trimmed => (DYNAMO, "TrimmedDataAccessException"),
+            Self::ExpiredIterator => (DYNAMO, "ExpiredIteratorException"),
             Self::TableNotFound => (DYNAMO, "TableNotFoundException"),
             Self::TooLarge => (SERVICE, "RequestEntityTooLargeException"),
             Self::OutcomeUnknown => (DYNAMO, "OutcomeUnknownException"),
             Self::Internal => (DYNAMO, "InternalServerError"),
             Self::Unavailable => (DYNAMO, "ServiceUnavailable"),
+            Self::Named(name) => (DYNAMO, name),
         }
     }
 

@@ -5,14 +5,14 @@
 
 use crate::crc::crc32;
 use crate::failure::{ApiError, Kind};
-use crate::{Gateway, Options, authority, operation};
+use crate::{Gateway, Options, authority, operation, packed};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
-    ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, HOST, HeaderValue, ORIGIN,
+    ACCESS_CONTROL_REQUEST_METHOD, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue, ORIGIN, RETRY_AFTER,
 };
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -24,13 +24,20 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// The largest request.
 const REQUEST_MAX: usize = 16 << 20;
 /// What all requests that are being read or answered may hold, in KiB.
 const HELD_MAX: usize = 256 << 10;
+/// So many requests may wait for room, and so long: then they are told to come again.
+const WAITING_MAX: usize = 256;
+const ROOM_PATIENCE: Duration = Duration::from_secs(2);
+/// So many connections for which there is no place are told so at once; further ones are only closed.
+const TURNED_AWAY_MAX: usize = 64;
+const TURN_AWAY_PATIENCE: Duration = Duration::from_secs(1);
 /// The longest head of a request.
 const HEAD_MAX: usize = 64 << 10;
 /// How long a head, and how long a body, may take to come. A connection may be idle as long between two requests.
@@ -40,6 +47,8 @@ const BODY_PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often the log tells of clients that could not be served.
 const TELL_EVERY: Span = Span::from_secs(30);
+/// So many bodies are packed or unpacked at once, beside the node's own thread.
+const PACKERS: usize = 2;
 /// DynamoDB's content type.
 const JSON: &str = "application/x-amz-json-1.0";
 
@@ -48,6 +57,9 @@ struct Shared {
     gateway: Gateway,
     options: Options,
     held: Semaphore,
+    packers: Semaphore,
+    /// Places to wait for room.
+    waiting: Semaphore,
     requests: AtomicU64,
 }
 
@@ -56,7 +68,10 @@ pub(crate) async fn accept(listener: TcpListener, gateway: Gateway, options: Opt
     let most = options.clients_max.min(Semaphore::MAX_PERMITS);
     let places = Arc::new(Semaphore::new(most));
     let requests = AtomicU64::new(crate::now_ms() << 16);
-    let shared = Arc::new(Shared { gateway, options, held: Semaphore::new(HELD_MAX), requests });
+    let (held, packers) = (Semaphore::new(HELD_MAX), Semaphore::new(PACKERS));
+    let waiting = Semaphore::new(WAITING_MAX);
+    let shared = Arc::new(Shared { gateway, options, held, packers, waiting, requests });
+    let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_MAX));
     let started = std::time::Instant::now();
     let (mut full, mut failed) = (Throttle::new(TELL_EVERY), Throttle::new(TELL_EVERY));
     loop {
@@ -70,6 +85,13 @@ pub(crate) async fn accept(listener: TcpListener, gateway: Gateway, options: Opt
                         drop(place);
                     });
                 } else {
+                    if let Ok(place) = turned_away.clone().try_acquire_owned() {
+                        let id = request_id(&shared);
+                        tokio::spawn(async move {
+                            turn_away(stream, &id).await;
+                            drop(place);
+                        });
+                    }
                     shared.options.counters.turned_away.fetch_add(1, Ordering::Relaxed);
                     if let Some(missed) = full.pass(now) {
                         tracing::warn!(
@@ -88,6 +110,35 @@ pub(crate) async fn accept(listener: TcpListener, gateway: Gateway, options: Opt
             }
         }
     }
+}
+
+/// Tells a client that there is no place for it, and hears it out for a moment: closed at once, its system might drop the
+/// answer unread.
+async fn turn_away(mut stream: TcpStream, id: &str) {
+    let error = ApiError::new(
+        Kind::Unavailable,
+        "This node has as many connections as it may. Please retry elsewhere.",
+    );
+    let body = error.body().to_string();
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: {JSON}\r\ncontent-length: {}\r\nx-amzn-requestid: {id}\r\n\
+         x-amz-crc32: {}\r\nretry-after: 1\r\nconnection: close\r\n\r\n{body}",
+        body.len(),
+        crc32(body.as_bytes())
+    );
+    let hear_out = async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        let mut buffer = vec![0; 4096];
+        for _ in 0..16 {
+            if stream.read(&mut buffer).await? == 0 {
+                break;
+            }
+        }
+        Ok::<(), std::io::Error>(())
+    };
+    // Whoever is slow to hear it is not waited for.
+    let _ = tokio::time::timeout(TURN_AWAY_PATIENCE, hear_out).await;
 }
 
 async fn serve_client(stream: TcpStream, shared: Arc<Shared>) {
@@ -114,6 +165,7 @@ async fn respond(shared: &Shared, request: Request<Incoming>) -> Response<Full<B
         allow(&mut response, origin);
         return response;
     }
+    let takes_packed = packed::takes_packed(request.headers());
     let result = answer(shared, request).await;
     let counters = &shared.options.counters;
     let (status, body): (_, Vec<u8>) = match result {
@@ -127,7 +179,16 @@ async fn respond(shared: &Shared, request: Request<Incoming>) -> Response<Full<B
             (status, error.body().to_string().into_bytes())
         }
     };
-    let mut response = plain(status, body, JSON, &id);
+    // The checksum is over what is sent, as the service's is.
+    let mut response = match if takes_packed { packed::pack(&shared.packers, body).await } else { Err(body) }
+    {
+        Ok(packed) => {
+            let mut response = plain(status, packed, JSON, &id);
+            response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            response
+        }
+        Err(body) => plain(status, body, JSON, &id),
+    };
     allow(&mut response, origin);
     response
 }
@@ -172,7 +233,10 @@ fn host<B>(request: &Request<B>) -> &str {
 
 async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Vec<u8>, ApiError> {
     let operation = operation::named(request.headers())?;
-    authority::check(request.headers(), request.uri())?;
+    let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+    let head = authority::Head { method, uri, headers };
+    let claim = authority::check(shared.options.keys.as_deref(), head, crate::now_ms())?;
+    let is_packed = packed::is_packed(headers)?;
     if shared.gateway.door.away() {
         return Err(ApiError::new(
             Kind::Unavailable,
@@ -186,12 +250,35 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Vec<u8>, 
         return Err(too_large());
     }
     // What is being read is paid for before it is read; who finds no room waits with its bytes unread.
-    let held = shared.held.acquire_many((most / 1024 + 1) as u32).await;
-    let _held = held.map_err(|_| crate::unexpected())?;
+    let held = if is_packed { packed::unpacked_at_most(most, REQUEST_MAX).max(most) } else { most };
+    let _held = room(shared, (held / 1024 + 1) as u32).await?;
     let body = tokio::time::timeout(BODY_PATIENCE, read_body(request.into_body())).await;
     let body = body
         .map_err(|_| ApiError::new(Kind::Serialization, "The body of the request did not come in time"))??;
+    if let Some(claim) = claim {
+        claim.check(&body)?;
+    }
+    let body = if is_packed { packed::unpack(&shared.packers, body, REQUEST_MAX).await? } else { body };
     operation::carry_out(&shared.gateway, operation, &host, &body).await
+}
+
+/// Room for a request. Who finds none waits a little; where many wait already, nobody is let hope.
+async fn room(shared: &Shared, kib: u32) -> Result<SemaphorePermit<'_>, ApiError> {
+    if let Ok(held) = shared.held.try_acquire_many(kib) {
+        return Ok(held);
+    }
+    let Ok(_waiting) = shared.waiting.try_acquire() else {
+        return Err(ApiError::new(
+            Kind::Unavailable,
+            "This node has too much to do. Please retry elsewhere.",
+        ));
+    };
+    match tokio::time::timeout(ROOM_PATIENCE, shared.held.acquire_many(kib)).await {
+        Ok(held) => held.map_err(|_| crate::unexpected()),
+        Err(_) => {
+            Err(ApiError::new(Kind::Throttled, "Too many requests wait on this node. Please retry later."))
+        }
+    }
 }
 
 async fn read_body(mut body: Incoming) -> Result<Bytes, ApiError> {
@@ -226,6 +313,9 @@ fn plain(status: StatusCode, body: Vec<u8>, kind: &'static str, id: &str) -> Res
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     let headers = response.headers_mut();
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert("x-amz-crc32", HeaderValue::from(crc));
     if let Ok(id) = HeaderValue::from_str(id) {
@@ -248,4 +338,98 @@ fn request_id(shared: &Shared) -> String {
         }
     }
     id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::Keys;
+    use crate::tests::{alone, with_table};
+    use flate2::read::GzDecoder;
+    use std::io::Read;
+    use tokio::net::TcpStream;
+
+    /// What the door, with these options, answers to a request: its head, and its body.
+    async fn asked(options: Options, request: &[u8]) -> (String, Vec<u8>) {
+        let (gateway, _) = alone();
+        with_table(&gateway).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = tokio::spawn(accept(listener, gateway, options));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        served.abort();
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+        (String::from_utf8(answer[..end].to_vec()).unwrap(), answer.split_off(end + 4))
+    }
+
+    fn options(clients_max: usize, keys: Option<&str>) -> Options {
+        let keys = keys.map(|text| Arc::new(Keys::parse(text).unwrap()));
+        Options { clients_max, keys, ..Options::default() }
+    }
+
+    fn post(operation: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Amz-Target: DynamoDB_20120810.{operation}\r\n\
+             Authorization: AWS4-HMAC-SHA256 Credential=a/20260101/r/dynamodb/aws4_request, SignedHeaders=host;x-amz-target, \
+             Signature=0\r\nX-Amz-Date: 20260101T000000Z\r\n{headers}Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        [head.as_bytes(), body].concat()
+    }
+
+    fn zipped(bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        flate2::read::GzEncoder::new(bytes, flate2::Compression::fast()).read_to_end(&mut out).unwrap();
+        out
+    }
+
+    #[tokio::test]
+    async fn bodies_may_be_packed_both_ways() {
+        let gzip = "Content-Encoding: gzip\r\nAccept-Encoding: gzip\r\n";
+        let (head, body) =
+            asked(options(4, None), &post("ListTables", gzip, &zipped(b"{\"Limit\":5}"))).await;
+        assert!(
+            head.starts_with("HTTP/1.1 200") && !head.contains("content-encoding"),
+            "too small to pack: {head}"
+        );
+        assert_eq!(body, b"{\"TableNames\":[\"items\"]}");
+        // What is wrong in a packed body, and a long answer, which repeats it.
+        let long = format!("{{\"TableName\":\"{}\",\"Key\":{{}}}}", "x".repeat(4000));
+        let (head, body) = asked(options(4, None), &post("GetItem", gzip, &zipped(long.as_bytes()))).await;
+        assert!(head.starts_with("HTTP/1.1 400") && head.contains("content-encoding: gzip"), "{head}");
+        assert!(head.contains(&format!("x-amz-crc32: {}", crc32(&body))), "{head}");
+        let mut text = String::new();
+        GzDecoder::new(&body[..]).read_to_string(&mut text).unwrap();
+        assert!(text.contains("length less than or equal to 255"), "{text}");
+        let (head, _) = asked(options(4, None), &post("ListTables", gzip, b"no gzip")).await;
+        assert!(head.starts_with("HTTP/1.1 400"), "{head}");
+        let bomb = zipped(&vec![b' '; REQUEST_MAX + 1]);
+        let (head, _) = asked(options(4, None), &post("ListTables", gzip, &bomb)).await;
+        assert!(head.starts_with("HTTP/1.1 413"), "{head}");
+    }
+
+    #[tokio::test]
+    async fn with_keys_a_request_must_be_signed_with_one() {
+        for (keys, said) in [
+            ("other secret", "UnrecognizedClientException"),
+            // Its date was long ago.
+            ("a secret", "InvalidSignatureException"),
+        ] {
+            let (head, body) = asked(options(4, Some(keys)), &post("ListTables", "", b"{}")).await;
+            let body = String::from_utf8(body).unwrap();
+            assert!(head.starts_with("HTTP/1.1 400") && body.contains(said), "{head} {body}");
+        }
+        assert!(asked(options(4, None), &post("ListTables", "", b"{}")).await.0.starts_with("HTTP/1.1 200"));
+    }
+
+    #[tokio::test]
+    async fn a_client_for_whom_there_is_no_place_is_told_so() {
+        let (head, body) = asked(options(0, None), &post("ListTables", "", b"{}")).await;
+        let body = String::from_utf8(body).unwrap();
+        assert!(head.starts_with("HTTP/1.1 503") && head.contains("retry-after: 1"), "{head}");
+        assert!(body.contains("ServiceUnavailable"), "{body}");
+    }
 }

@@ -8,6 +8,8 @@
 //! What a client may make the door hold is bounded: connections, the size of a request, the bytes of all requests that are
 //! being read, and the time that one may take to come.
 //!
+//! [`signature`] is public for those who call such a door.
+//!
 //! `docs/dynamodb.md` lists what works, what differs, and what is not there yet.
 
 mod authority;
@@ -21,14 +23,21 @@ mod failure;
 mod front;
 mod items;
 mod limits;
+mod off;
 mod operation;
+mod packed;
 mod query;
 mod reply;
+pub mod signature;
+mod streams;
 mod tables;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod time;
 mod transact;
+
+pub use authority::Keys;
 
 use failure::{Answered, Retry, of_node};
 use quorate_node::api::tables::{Read, ReadReply};
@@ -49,6 +58,8 @@ pub struct Options {
     pub clients_max: usize,
     /// Where the door counts.
     pub counters: Arc<Counters>,
+    /// The keys that requests must be signed with; without any, whoever reaches the door may do all.
+    pub keys: Option<Arc<Keys>>,
 }
 
 /// What the door counts.

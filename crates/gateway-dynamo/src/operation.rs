@@ -2,13 +2,15 @@
 
 use crate::body::{Params, parse};
 use crate::failure::{Answered, ApiError, Kind};
-use crate::{Gateway, batch, items, query, tables, tags, transact};
+use crate::{Gateway, batch, items, off, query, streams, tables, tags, transact};
 use bytes::Bytes;
 use hyper::header::HeaderMap;
 use serde_json::Value;
 
 /// What stands before an operation's name.
 const VERSION: &str = "DynamoDB_20120810.";
+/// The same for streams, whose operations the door takes under either.
+const STREAMS: &str = "DynamoDBStreams_20120810.";
 
 /// What can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,9 +23,13 @@ pub(crate) enum Operation {
     DescribeContinuousBackups,
     DescribeEndpoints,
     DescribeLimits,
+    DescribeStream,
     DescribeTable,
     DescribeTimeToLive,
     GetItem,
+    GetRecords,
+    GetShardIterator,
+    ListStreams,
     ListTables,
     ListTagsOfResource,
     PutItem,
@@ -38,33 +44,30 @@ pub(crate) enum Operation {
     UpdateTimeToLive,
     /// One of the service's that is not there yet.
     NotYet(&'static str),
+    /// One of the service's that is off here.
+    Off(&'static str),
 }
 
-/// Operations of the service that this release does not have.
-const NOT_YET: [&str; 15] = [
-    "BatchExecuteStatement",
-    "CreateBackup",
-    "CreateGlobalTable",
-    "DeleteBackup",
-    "DescribeBackup",
-    "DescribeExport",
-    "DescribeGlobalTable",
-    "DescribeImport",
-    "ExecuteStatement",
-    "ExecuteTransaction",
-    "ExportTableToPointInTime",
-    "ImportTable",
-    "ListBackups",
-    "ListExports",
-    "UpdateContinuousBackups",
-];
+/// Statements of a query language, which this release does not have.
+const NOT_YET: [&str; 3] = ["BatchExecuteStatement", "ExecuteStatement", "ExecuteTransaction"];
 
 /// The operation that a request's headers name.
 pub(crate) fn named(headers: &HeaderMap) -> Answered<Operation> {
     use Operation as O;
     let unknown = || ApiError::new(Kind::UnknownOperation, "");
     let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok()).ok_or_else(unknown)?;
-    let name = target.strip_prefix(VERSION).ok_or_else(unknown)?;
+    let streams = target.strip_prefix(STREAMS);
+    let name = streams.or_else(|| target.strip_prefix(VERSION)).ok_or_else(unknown)?;
+    let of_streams = match name {
+        "DescribeStream" => Some(O::DescribeStream),
+        "GetRecords" => Some(O::GetRecords),
+        "GetShardIterator" => Some(O::GetShardIterator),
+        "ListStreams" => Some(O::ListStreams),
+        _ => None,
+    };
+    if of_streams.is_some() || streams.is_some() {
+        return of_streams.ok_or_else(unknown);
+    }
     Ok(match name {
         "BatchGetItem" => O::BatchGetItem,
         "BatchWriteItem" => O::BatchWriteItem,
@@ -89,10 +92,14 @@ pub(crate) fn named(headers: &HeaderMap) -> Answered<Operation> {
         "UpdateItem" => O::UpdateItem,
         "UpdateTable" => O::UpdateTable,
         "UpdateTimeToLive" => O::UpdateTimeToLive,
-        other => match NOT_YET.iter().find(|name| **name == other) {
-            Some(name) => O::NotYet(name),
-            None => return Err(unknown()),
-        },
+        other => {
+            let among = |names: &[&'static str]| names.iter().find(|name| **name == other).copied();
+            match (among(&NOT_YET), among(&off::NAMES)) {
+                (Some(name), _) => O::NotYet(name),
+                (_, Some(name)) => O::Off(name),
+                _ => return Err(unknown()),
+            }
+        }
     })
 }
 
@@ -116,6 +123,7 @@ pub(crate) async fn carry_out(
         O::BatchWriteItem => return batch::write(gateway, members).await,
         O::TransactGetItems => return transact::get(gateway, members).await,
         O::TransactWriteItems => return transact::write(gateway, members).await,
+        O::GetRecords => return streams::records(gateway, Params(&members)).await,
         _ => {}
     }
     members.retain(|_, value| !value.is_null());
@@ -129,11 +137,15 @@ pub(crate) async fn carry_out(
         O::DescribeTimeToLive => tables::describe_expiry(gateway, params).await?,
         O::UpdateTimeToLive => tables::update_expiry(gateway, params).await?,
         O::DescribeContinuousBackups => tables::describe_backups(gateway, params).await?,
+        O::ListStreams => streams::list(gateway, params).await?,
+        O::DescribeStream => streams::describe(gateway, params).await?,
+        O::GetShardIterator => streams::iterator(gateway, params).await?,
         O::DescribeLimits => tables::limits(),
         O::DescribeEndpoints => tables::endpoints(host),
         O::TagResource => tags::tag(gateway, params).await?,
         O::UntagResource => tags::untag(gateway, params).await?,
         O::ListTagsOfResource => tags::list(gateway, params).await?,
+        O::Off(name) => off::answer(gateway, name, params).await?,
         O::NotYet(name) => {
             return Err(ApiError::new(
                 Kind::UnknownOperation,

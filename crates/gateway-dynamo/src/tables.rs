@@ -3,11 +3,11 @@
 use crate::body::Params;
 use crate::failure::{Answered, ApiError, Kind, Retry};
 use crate::limits::{Constraints, table_name};
-use crate::{Gateway, describe, now_ms, tags, unexpected};
+use crate::{Gateway, describe, now_ms, streams, tags, unexpected};
 use quorate_node::api::tables::{Described, Read, ReadReply};
 use quorate_wire::table::{
     Billing, Change, Command, Definition, EPOCH, Figures, Index, IndexChange, IndexState, KeyNames,
-    Projected, Reply, Scalar, StreamView, Throughput, What,
+    Projected, Reply, Scalar, Throughput, What,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -96,7 +96,8 @@ fn read_definition(params: Params<'_>) -> Answered<Definition> {
         tags: tags::read(params)?,
         protected: params.flag("DeletionProtectionEnabled")?.unwrap_or(false),
         expires: None,
-        stream: read_stream(params)?.flatten(),
+        stream: streams::specification(params)?.flatten(),
+        latest_stream: None,
         class: class.map(String::from),
     };
     check_indexes(&definition)?;
@@ -378,17 +379,6 @@ fn refuse_encryption(params: Params<'_>) -> Answered<()> {
     ))
 }
 
-#[allow(clippy::option_option, reason = "not said, ended, or begun")]
-fn read_stream(params: Params<'_>) -> Answered<Option<Option<StreamView>>> {
-    let Some(asked) = params.object("StreamSpecification")? else { return Ok(None) };
-    if asked.flag("StreamEnabled")? != Some(true) {
-        return Ok(Some(None));
-    }
-    Err(ApiError::validation(
-        "Streams are not available in this release of Quorate: leave StreamSpecification out, or StreamEnabled false",
-    ))
-}
-
 /// What follows from all indexes together.
 fn check_indexes(definition: &Definition) -> Answered<()> {
     let mut names = BTreeSet::new();
@@ -482,7 +472,7 @@ pub(crate) async fn update(gateway: &Gateway, params: Params<'_>) -> Answered<Va
     let attributes = read_attributes(params, &mut constraints)?;
     constraints.check()?;
     let protected = params.flag("DeletionProtectionEnabled")?;
-    let stream = read_stream(params)?;
+    let stream = streams::specification(params)?;
     let changes = params.objects("GlobalSecondaryIndexUpdates")?.unwrap_or_default();
     let something = [billing.is_some(), class.is_some(), throughput.is_some(), protected.is_some()];
     let sse = params.has("SSESpecification");

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A node of one, which may lose the answers of writes.
-struct Alone {
+pub(crate) struct Alone {
     kv: Mutex<Kv>,
     lost: Mutex<bool>,
 }
@@ -85,7 +85,7 @@ impl Door for Alone {
     }
 }
 
-fn alone() -> (Gateway, Arc<Alone>) {
+pub(crate) fn alone() -> (Gateway, Arc<Alone>) {
     let identity = Identity { cluster: 1, node: NodeId(1) };
     let mut store = MemoryStore::new(Arc::new(FaultyDisk::new(1)), "state", identity);
     let kv = Kv::open(ShardId(1), store.open(None).unwrap()).unwrap();
@@ -94,7 +94,11 @@ fn alone() -> (Gateway, Arc<Alone>) {
 }
 
 /// The answer, or the kind of the error and its text.
-async fn ask(gateway: &Gateway, name: &str, body: Value) -> Result<Value, (failure::Kind, String)> {
+pub(crate) async fn ask(
+    gateway: &Gateway,
+    name: &str,
+    body: Value,
+) -> Result<Value, (failure::Kind, String)> {
     let mut headers = HeaderMap::new();
     headers.insert("x-amz-target", format!("DynamoDB_20120810.{name}").parse().unwrap());
     let operation = operation::named(&headers).map_err(|e| (e.kind, e.message))?;
@@ -105,7 +109,7 @@ async fn ask(gateway: &Gateway, name: &str, body: Value) -> Result<Value, (failu
     }
 }
 
-async fn with_table(gateway: &Gateway) {
+pub(crate) async fn with_table(gateway: &Gateway) {
     let table = json!({
         "TableName": "items",
         "AttributeDefinitions": [{ "AttributeName": "id", "AttributeType": "S" }],

@@ -13,7 +13,8 @@
 //!
 //! The version of an entry is the first that has its kind, so that an older release stops at no more than it must. Version 2
 //! brought the kinds that name a lease by its grant; in version 1 what a node's clock had decided named the id alone, and still
-//! means whichever grant of it there is. Version 3 brought fences and alarms, version 4 tables ([`crate::table`]).
+//! means whichever grant of it there is. Version 3 brought fences and alarms, version 4 tables ([`crate::table`]), and
+//! version 5 their change feeds.
 //!
 //! `origin` and `request` name the node that proposed the entry and the request there that waits for it; they are no part
 //! of the machine's state.
@@ -36,7 +37,7 @@ use quorate_base::{Index, NodeId};
 use std::fmt;
 
 /// The newest version; [`encode`] writes an older one where that will do.
-pub const VERSION: u8 = 4;
+pub const VERSION: u8 = 5;
 
 /// How deep transactions may nest; the outermost one counts.
 pub const NESTING_MAX: usize = 32;
@@ -99,7 +100,7 @@ impl std::error::Error for DecodeError {}
 pub fn encode(origin: NodeId, request: u64, command: &Command) -> Bytes {
     let mut out = Writer(BytesMut::with_capacity(size_hint(command)));
     out.0.put_u8(match command {
-        Command::Table(_) => 4,
+        Command::Table(command) => command.version(),
         Command::Fenced { .. } | Command::FenceDrop { .. } | Command::Alarm { .. } => 3,
         Command::LeaseExpire { .. } | Command::LeaseCheckpoint { .. } => 2,
         _ => 1,
@@ -758,6 +759,21 @@ mod tests {
         for kind in [kind::FENCED, kind::FENCE_DROP, kind::ALARM] {
             let older = vec![2, 3, 9, kind, 0];
             assert_eq!(decode(&older.into()), Err(DecodeError::Tag { of: "kind", tag: kind }));
+        }
+    }
+
+    /// Change feeds brought version 5; tables without them are written as version 4 wrote them, and an older node stops at
+    /// what it would not carry out.
+    #[test]
+    fn only_what_is_about_change_feeds_is_of_version_5() {
+        let table = |what| Command::Table(Box::new(table::Command { epoch: 1, now: 12, what }));
+        for (bytes, command) in [
+            (&[4, 3, 9, 32, 2, 1, 12, 1, b't'][..], table(table::What::Delete("t".into()))),
+            (&[5, 3, 9, 32, 7, 1, 12], table(table::What::Trim)),
+        ] {
+            assert_eq!(encode(NodeId(3), 9, &command), bytes, "{command:?}");
+            let read = decode(&Bytes::from_static(bytes));
+            assert_eq!(read, Ok(Decoded { origin: NodeId(3), request: 9, command }));
         }
     }
 

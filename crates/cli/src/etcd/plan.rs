@@ -43,6 +43,7 @@ pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
         cluster: token,
         log: log(given)?,
         join: None,
+        dynamo_keys: None,
         server: ServerConfig {
             data_lost: false,
             cluster,

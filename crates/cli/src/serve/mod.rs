@@ -19,7 +19,8 @@ use quorate_server::{DoorStart, Ready, ServeDoor};
 use serde::{Deserialize, Serialize};
 use settings::{Flags, Settings};
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -131,7 +132,12 @@ fn serve(settings: Settings, json: bool, exit_with_stdin: bool) -> Result<(), Pr
         }
     };
     let orphaned = if exit_with_stdin { Some(watch_stdin()?) } else { None };
-    let doors = doors(settings.server.reported_version.clone());
+    if settings.dynamo_keys.is_some() && settings.server.dynamo_listen.is_none() {
+        let hint = "say with --dynamo where DynamoDB clients connect, or leave --dynamo-keys out";
+        return Err(Problem::new(Exit::Usage, "there are keys for a DynamoDB door, and no door", hint));
+    }
+    let keys = settings.dynamo_keys.as_deref().map(keys).transpose()?.map(Arc::new);
+    let doors = doors(settings.server.reported_version.clone(), keys);
     quorate_server::run(settings.server, doors, told_to_stop(orphaned), ready)?;
     Ok(())
 }
@@ -165,8 +171,21 @@ fn say(notice: &Notice) {
     }
 }
 
+/// The keys in a file.
+fn keys(path: &Path) -> Result<quorate_gateway_dynamo::Keys, Problem> {
+    let hint = "a line has an access key's id and its secret, with a blank between";
+    let told = |why: &dyn std::fmt::Display| {
+        Problem::new(Exit::Usage, format!("the keys of DynamoDB's clients, {}: {why}", path.display()), hint)
+    };
+    let text = std::fs::read_to_string(path).map_err(|e| told(&e))?;
+    if std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0) {
+        tracing::warn!(path = %path.display(), "others may read the file of DynamoDB's keys; chmod 600 mends that");
+    }
+    quorate_gateway_dynamo::Keys::parse(&text).map_err(|e| told(&e))
+}
+
 /// The doors, as the server starts them.
-fn doors(version: String) -> ServeDoor {
+fn doors(version: String, keys: Option<Arc<quorate_gateway_dynamo::Keys>>) -> ServeDoor {
     Box::new(|start: DoorStart| {
         Box::pin(async move {
             let DoorStart { door, listeners, dynamo, clients_max, facts } = start;
@@ -175,7 +194,7 @@ fn doors(version: String) -> ServeDoor {
             let tables = Arc::<quorate_gateway_dynamo::Counters>::default();
             let tables_counted = dynamo.is_some().then(|| tables.clone());
             if let Some(listener) = dynamo {
-                let options = quorate_gateway_dynamo::Options { clients_max, counters: tables };
+                let options = quorate_gateway_dynamo::Options { clients_max, counters: tables, keys };
                 let door = door.clone();
                 tokio::task::spawn_local(async move {
                     quorate_gateway_dynamo::serve(listener, door, options, std::future::pending()).await;

@@ -35,6 +35,9 @@ pub(crate) struct Flags {
     /// Where DynamoDB clients connect, for example 127.0.0.1:8000 [default: nowhere]
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) dynamo: Option<SocketAddr>,
+    /// A file of access keys: DynamoDB clients must sign with one of them. A line has an id and a secret [default: any key is taken]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) dynamo_keys: Option<PathBuf>,
     /// Where the other nodes connect [default: 127.0.0.1:7100]
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) peer: Option<SocketAddr>,
@@ -195,6 +198,7 @@ struct Disk {
 struct Listen {
     etcd: Option<SocketAddr>,
     dynamo: Option<SocketAddr>,
+    dynamo_keys: Option<PathBuf>,
     peer: Option<SocketAddr>,
 }
 
@@ -226,6 +230,8 @@ pub(crate) struct Settings {
     pub(crate) log: String,
     /// The cluster is not to be begun, but to be joined: then it says who this node is and who the others are.
     pub(crate) join: Option<Join>,
+    /// Where the keys of DynamoDB's clients are, if they must have one.
+    pub(crate) dynamo_keys: Option<PathBuf>,
     /// All the rest.
     pub(crate) server: ServerConfig,
 }
@@ -317,6 +323,7 @@ impl Settings {
             },
             log: flags.log.or(file.log).unwrap_or_else(|| LOG.into()),
             join,
+            dynamo_keys: flags.dynamo_keys.or(file.listen.dynamo_keys),
             cluster,
         })
     }
@@ -371,6 +378,7 @@ impl Settings {
         let _ = write!(
             out,
             "[listen]\n# Where etcd clients connect.\netcd = \"{}\"\n# Where DynamoDB clients connect, if they may.\n{}\n\
+             # The access keys that they must sign with, an id and a secret a line; without a file any key is taken.\n{}\n\
              # Where the other nodes connect.\npeer = \"{}\"\n\n\
              [timing]\n# Time between a leader's heartbeats.\nheartbeat_ms = {}\n\
              # A node that hears no leader for a time drawn from this range asks for votes.\n\
@@ -385,6 +393,9 @@ impl Settings {
             s.etcd_listen,
             s.dynamo_listen
                 .map_or("# dynamo = \"127.0.0.1:8000\"".into(), |address| format!("dynamo = \"{address}\"")),
+            self.dynamo_keys.as_ref().map_or("# dynamo_keys = \"keys\"".into(), |path| {
+                format!("dynamo_keys = {}", text(&path.to_string_lossy()))
+            }),
             s.peer_listen,
             s.heartbeat.as_millis(),
             s.election_min.as_millis(),
@@ -520,6 +531,7 @@ mod tests {
             peers: vec![(1, "10.0.0.1:7100".into()), (2, "10.0.0.2:7100".into())],
             client_urls: vec![(1, "http://10.0.0.1:2379".into()), (2, "http://10.0.0.2:2379".into())],
             dynamo: Some(SocketAddr::from(([127, 0, 0, 1], 8000))),
+            dynamo_keys: Some("/etc/quo rate/keys".into()),
             heartbeat_ms: Some(50),
             lease_reads: true,
             max_clock_drift: Some(500),

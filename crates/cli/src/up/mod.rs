@@ -42,6 +42,9 @@ pub(crate) struct Args {
     /// Speak JSON: one line when ready, then one a change
     #[arg(long)]
     json: bool,
+    /// A file of access keys that DynamoDB clients must sign with, as for `quorate serve` [default: any key is taken]
+    #[arg(long, value_name = "FILE")]
+    dynamo_keys: Option<PathBuf>,
     /// What the nodes log: a level, or a list of target=level [default: as `quorate serve`]
     #[arg(long, value_name = "LEVEL")]
     log: Option<String>,
@@ -115,6 +118,8 @@ fn prepare(args: &Args, home: &Home, screen: &Screen) -> Result<Cluster, Problem
     if new || !chosen.is_empty() {
         plan.store(home.path())?;
     }
-    let extra = args.log.iter().flat_map(|level| ["--log".to_string(), level.clone()]).collect();
+    let log = args.log.iter().flat_map(|level| ["--log".to_string(), level.clone()]);
+    let keys = args.dynamo_keys.iter().map(|path| path.to_string_lossy().into_owned());
+    let extra = log.chain(keys.flat_map(|path| ["--dynamo-keys".to_string(), path])).collect();
     Ok(Cluster::new(home.path().to_path_buf(), plan, extra))
 }

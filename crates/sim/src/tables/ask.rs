@@ -182,6 +182,7 @@ pub(super) fn definition() -> Definition {
         protected: false,
         expires: None,
         stream: None,
+        latest_stream: None,
         class: None,
     }
 }

@@ -30,6 +30,17 @@ const TOKENS_SWEPT: usize = 4;
 /// Why a command stops: refused, or the store failed.
 pub(super) type Applied<T> = StateResult<Result<T, Refusal>>;
 
+/// When something happens, and why.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    /// The entry.
+    pub(super) index: Index,
+    /// The entry's time.
+    pub(super) now: u64,
+    /// No client asks for it: an item's time is over.
+    pub(super) by_time: bool,
+}
+
 /// An item as it is stored.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
@@ -71,33 +82,36 @@ impl Tables {
         if command.epoch != self.epoch {
             return Ok(Err(Refusal::StaleEpoch));
         }
+        let now = command.now;
+        let moment = Moment { index: at, now, by_time: false };
+        self.recorded = 0;
         match &command.what {
-            What::Create(definition) => Ok(self.create(state, definition, command.now, digest)),
-            What::Delete(name) => Ok(self.drop_table(state, name, digest)),
-            What::Change { table, change } => Ok(self.change(state, table, change, digest)),
-            What::Execute(execute) => self.execute(state, at, command.now, execute, digest),
+            What::Create(definition) => Ok(self.create(state, definition, (at, now), digest)),
+            What::Delete(name) => Ok(self.drop_table(state, name, at, digest)),
+            What::Change { table, change } => Ok(self.change(state, (table, change), (at, now), digest)),
+            What::Execute(execute) => self.execute(state, moment, execute, digest),
             What::Fill { table, index, items } => self.fill(state, *table, *index, *items, digest),
-            What::Expire { table, keys } => self.expire(state, at, command.now, (*table, keys), digest),
+            What::Expire { table, keys } => self.expire(state, moment, (*table, keys), digest),
+            What::Trim => Ok(Ok(self.trim(state, at, now, digest))),
         }
     }
 
     fn execute(
         &mut self,
         state: &mut dyn State,
-        at: Index,
-        now: u64,
+        moment: Moment,
         execute: &Execute,
         digest: &mut Digest,
     ) -> Applied<Reply> {
         if let Some(token) = &execute.token {
-            match self.known(state, token, now)? {
+            match self.known(state, token, moment.now)? {
                 Ok(false) => {}
                 Ok(true) => return Ok(Ok(Reply::Repeated)),
                 Err(refusal) => return Ok(Err(refusal)),
             }
         }
         let done = if execute.atomic {
-            match self.execute_atomic(state, at, execute, digest)? {
+            match self.execute_atomic(state, moment, execute, digest)? {
                 Ok(done) => done,
                 Err(refusal) => return Ok(Err(refusal)),
             }
@@ -105,7 +119,7 @@ impl Tables {
             let mut done = Vec::with_capacity(execute.ops.len());
             for op in &execute.ops {
                 done.push(match self.plan(state, op)? {
-                    Ok(planned) => self.carry_out(state, at, planned, digest),
+                    Ok(planned) => self.carry_out(state, moment, planned, digest),
                     Err(reason) => reason,
                 });
             }
@@ -113,7 +127,7 @@ impl Tables {
         };
         let all = done.iter().all(|d| d.outcome == Outcome::Done) || self.has(Mutant::TokenOfRefused);
         if let Some(token) = execute.token.as_ref().filter(|_| all && !self.has(Mutant::TokenForgotten)) {
-            self.remember(state, token, now, digest)?;
+            self.remember(state, token, moment.now, digest)?;
         }
         Ok(Ok(Reply::Executed(done)))
     }
@@ -121,7 +135,7 @@ impl Tables {
     fn execute_atomic(
         &mut self,
         state: &mut dyn State,
-        at: Index,
+        moment: Moment,
         execute: &Execute,
         digest: &mut Digest,
     ) -> Applied<Vec<Done>> {
@@ -146,7 +160,7 @@ impl Tables {
         let mut done = Vec::with_capacity(planned.len());
         for planned in planned {
             done.push(match planned {
-                Ok(planned) => self.carry_out(state, at, planned, digest),
+                Ok(planned) => self.carry_out(state, moment, planned, digest),
                 Err(reason) => reason,
             });
         }
@@ -209,10 +223,11 @@ impl Tables {
     fn carry_out(
         &mut self,
         state: &mut dyn State,
-        index: Index,
+        moment: Moment,
         planned: Planned,
         digest: &mut Digest,
     ) -> Done {
+        let index = moment.index;
         let Planned { table, key, at, old, becomes, mut done } = planned;
         let id = table.definition.id;
         let row = self.rows.item(id, &at);
@@ -243,6 +258,7 @@ impl Tables {
             }
         };
         table.counted.changed(old.as_ref().map(Item::size), new.map(Item::size));
+        self.record(state, moment, &table, (old.as_ref(), new), digest);
         if !self.dirty.contains(&table.definition.name) {
             self.dirty.insert(table.definition.name.clone());
         }
@@ -259,7 +275,7 @@ impl Tables {
     pub(super) fn remove(
         &mut self,
         state: &mut dyn State,
-        index: Index,
+        moment: Moment,
         table: &Arc<Table>,
         item: Item,
         digest: &mut Digest,
@@ -268,7 +284,7 @@ impl Tables {
         let (at, done) = (key_bytes(&key), Done::of(Outcome::Done));
         let planned =
             Planned { table: table.clone(), key, at, old: Some(item), becomes: Becomes::Nothing, done };
-        self.carry_out(state, index, planned, digest);
+        self.carry_out(state, moment, planned, digest);
         Ok(())
     }
 

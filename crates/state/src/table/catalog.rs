@@ -82,11 +82,11 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    fn of(items: u64, bytes: u64) -> Self {
+    pub(super) fn of(items: u64, bytes: u64) -> Self {
         Self { items: items.into(), bytes: bytes.into() }
     }
 
-    fn read(&self) -> (u64, u64) {
+    pub(super) fn read(&self) -> (u64, u64) {
         (self.items.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
     }
 

@@ -6,6 +6,7 @@ use super::catalog::Table;
 use super::layout::{behind, row};
 use crate::digest::Digest;
 use bytes::Bytes;
+use quorate_base::Index as At;
 use quorate_storage::state::{State, StateResult};
 use quorate_wire::table::{
     Billing, Change, Definition, Index, IndexChange, IndexState, Refusal, Reply, Throughput,
@@ -22,7 +23,7 @@ impl Tables {
         &mut self,
         state: &mut dyn State,
         wanted: &Definition,
-        now: u64,
+        (at, now): (At, u64),
         digest: &mut Digest,
     ) -> Result<Reply, Refusal> {
         if self.catalog.get(&wanted.name).is_some() {
@@ -45,6 +46,10 @@ impl Tables {
             index.state = IndexState::Active;
             definition.next_index += 1;
         }
+        definition.latest_stream = None;
+        if definition.stream.is_some() {
+            self.label_stream(&mut definition, now)?;
+        }
         let Some(table) = Table::new(definition) else {
             return Err(Refusal::Validation(
                 "Invalid KeySchema: Some index key attribute have no definition".into(),
@@ -52,6 +57,7 @@ impl Tables {
         };
         self.next_table = next;
         self.put_meta(state);
+        self.begin_stream(state, &table.definition, at);
         digest.number(CREATE);
         digest.bytes(&table.definition.encode());
         let reply = answer(&table);
@@ -63,9 +69,10 @@ impl Tables {
         &mut self,
         state: &mut dyn State,
         name: &str,
+        at: At,
         digest: &mut Digest,
     ) -> Result<Reply, Refusal> {
-        let Some(table) = self.catalog.get(name) else {
+        let Some(table) = self.catalog.get(name).cloned() else {
             return Err(Refusal::TableNotFound(name.into()));
         };
         if table.definition.protected {
@@ -73,11 +80,12 @@ impl Tables {
                         protection first.";
             return Err(Refusal::Validation(text.into()));
         }
-        let reply = answer(table);
+        let reply = answer(&table);
         let id = table.definition.id;
+        self.end_stream(state, &table.definition, at);
         self.catalog.remove(name);
         self.dirty.remove(name);
-        self.resize(id, 0);
+        self.resize((id, 0), 0);
         state.delete(&self.rows.definition(name));
         self.discard(state, id.to_be_bytes().to_vec());
         digest.number(DROP);
@@ -85,8 +93,8 @@ impl Tables {
         Ok(reply)
     }
 
-    /// What a table or an index had is to be swept away.
-    fn discard(&mut self, state: &mut dyn State, what: Vec<u8>) {
+    /// What a table, an index or a change feed had is to be swept away.
+    pub(super) fn discard(&mut self, state: &mut dyn State, what: Vec<u8>) {
         let mut key = self.rows.kind(row::GARBAGE);
         key.extend_from_slice(&what);
         state.put(&key, b"");
@@ -96,11 +104,11 @@ impl Tables {
     pub(super) fn change(
         &mut self,
         state: &mut dyn State,
-        name: &str,
-        change: &Change,
+        (name, change): (&str, &Change),
+        (at, now): (At, u64),
         digest: &mut Digest,
     ) -> Result<Reply, Refusal> {
-        let Some(table) = self.catalog.get(name) else {
+        let Some(table) = self.catalog.get(name).cloned() else {
             return Err(Refusal::TableNotFound(name.into()));
         };
         let mut definition = table.definition.clone();
@@ -115,6 +123,10 @@ impl Tables {
             Change::Expiry { attribute, on } => set_expiry(&mut definition, attribute, *on),
         };
         changed?;
+        let before = &table.definition;
+        if definition.stream.is_some() && before.stream.is_none() {
+            self.label_stream(&mut definition, now)?;
+        }
         let Some(table) = table.changed(definition) else {
             return Err(Refusal::Validation(
                 "One or more parameter values were invalid: Some index key attributes are not defined in \
@@ -125,6 +137,11 @@ impl Tables {
         for index in dropped {
             let what = [table.definition.id.to_be_bytes(), index.to_be_bytes()].concat();
             self.discard(state, what);
+        }
+        match (before.stream, table.definition.stream) {
+            (None, Some(_)) => self.begin_stream(state, &table.definition, at),
+            (Some(_), None) => self.end_stream(state, before, at),
+            _ => {}
         }
         digest.number(CHANGE);
         digest.bytes(&table.definition.encode());
@@ -215,7 +232,19 @@ fn settings(definition: &mut Definition, change: &Change, dropped: &mut Vec<u32>
         definition.throughput = throughput;
     }
     definition.protected = protected.unwrap_or(definition.protected);
-    definition.stream = stream.unwrap_or(definition.stream);
+    if let Some(stream) = stream {
+        definition.stream = match (definition.stream, stream) {
+            (Some(_), Some(_)) => {
+                let text = format!("Table already has an enabled stream: TableName: {}", definition.name);
+                return Err(Refusal::Validation(text));
+            }
+            (None, None) => {
+                let text = format!("Table has no stream to disable: TableName: {}", definition.name);
+                return Err(Refusal::Validation(text));
+            }
+            (_, view) => *view,
+        };
+    }
     definition.class = class.clone().or(definition.class.take());
     for (name, scalar) in attributes {
         match definition.scalar(name) {

@@ -1,13 +1,12 @@
 //! Items whose time is over: found by whoever leads, taken away by the log.
 
-use super::apply::{Applied, decode_stored};
+use super::apply::{Applied, Moment, decode_stored};
 use super::catalog::Table;
 use super::layout::behind;
 use super::{Tables, TablesView};
 use crate::digest::Digest;
 use crate::kv::source::Source;
 use bytes::Bytes;
-use quorate_base::Index;
 use quorate_item::{AttributeValue, Item};
 use quorate_storage::state::{State, StateResult};
 use quorate_wire::table::Reply;
@@ -40,19 +39,19 @@ impl Tables {
     pub(super) fn expire(
         &mut self,
         state: &mut dyn State,
-        at: Index,
-        now: u64,
+        moment: Moment,
         (table, keys): (u32, &[Bytes]),
         digest: &mut Digest,
     ) -> Applied<Reply> {
         let table = self.catalog.expiring().find(|t| t.definition.id == table).cloned();
         let Some(table) = table else { return Ok(Ok(Reply::Expired(0))) };
+        let moment = Moment { by_time: true, ..moment };
         let mut gone = 0;
         for key in keys {
             let Some(stored) = state.get(&self.rows.item(table.definition.id, key))? else { continue };
             let item = decode_stored(stored)?.item;
-            if is_over(&table, &item, now) {
-                self.remove(state, at, &table, item, digest)?;
+            if is_over(&table, &item, moment.now) {
+                self.remove(state, moment, &table, item, digest)?;
                 gone += 1;
             }
         }

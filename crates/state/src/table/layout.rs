@@ -1,17 +1,22 @@
 //! Where the machine of tables keeps what: see the module page of [`super`].
 
+use super::stream::{Position, StreamId};
 use bytes::Bytes;
 use quorate_storage::state::{StateError, StateResult};
 
 /// The kinds of rows, in their order in the store.
 pub(super) mod row {
+    pub(in crate::table) const RECORD: u8 = b'C';
     pub(in crate::table) const DEFINITION: u8 = b'D';
     pub(in crate::table) const FIGURES: u8 = b'F';
     pub(in crate::table) const GARBAGE: u8 = b'G';
+    pub(in crate::table) const HORIZON: u8 = b'H';
     pub(in crate::table) const ITEM: u8 = b'I';
     pub(in crate::table) const META: u8 = b'M';
     pub(in crate::table) const TOKEN_END: u8 = b'Q';
     pub(in crate::table) const TOKEN: u8 = b'R';
+    pub(in crate::table) const STREAM: u8 = b'S';
+    pub(in crate::table) const STREAM_FIGURES: u8 = b'U';
     pub(in crate::table) const DELETED: u8 = b'W';
     pub(in crate::table) const INDEX: u8 = b'X';
 }
@@ -91,6 +96,35 @@ impl Rows {
         key.extend_from_slice(&end.to_be_bytes());
         key.extend_from_slice(token);
         key
+    }
+
+    /// A row of a change feed.
+    pub(super) fn stream(&self, row: u8, id: StreamId) -> Vec<u8> {
+        self.numbered(row, id.table, &id.label.to_be_bytes())
+    }
+
+    /// A record of a change feed.
+    pub(super) fn record(&self, id: StreamId, at: Position) -> Vec<u8> {
+        let mut key = self.stream(row::RECORD, id);
+        key.extend_from_slice(&at.index.to_be_bytes());
+        key.extend_from_slice(&at.number.to_be_bytes());
+        key
+    }
+
+    /// Behind all records of a change feed.
+    pub(super) fn records_end(&self, id: StreamId) -> Vec<u8> {
+        behind(self.stream(row::RECORD, id))
+    }
+
+    /// The position in a record's key.
+    pub(super) fn position(&self, key: &Bytes) -> StateResult<Position> {
+        let rest = self.rest(key)?;
+        let read = || {
+            let (index, number) = rest.get(12..)?.split_first_chunk::<8>()?;
+            let number = u32::from_be_bytes(number.try_into().ok()?);
+            Some(Position { index: u64::from_be_bytes(*index), number })
+        };
+        read().ok_or_else(|| damaged("a record's key"))
     }
 
     /// All that a dropped table may have left, by its number: the beginnings of its rows.

@@ -14,13 +14,17 @@
 //!
 //! | row | key behind it | value |
 //! | --- | --- | --- |
+//! | `C` change | table, label, index, number | a record of a change feed ([`stream`]) |
 //! | `D` definition | name | [`Definition`] |
 //! | `F` figures | table | items and bytes, of the table and of each index |
-//! | `G` garbage | table, perhaps index | nothing: its rows are swept away |
+//! | `G` garbage | table, perhaps index or label | nothing: its rows are swept away |
+//! | `H` horizon | nothing | up to where change feeds are let go, and notes of the time |
 //! | `I` item | table, slot, partition key, sort key | index of the last write, item |
 //! | `M` meta | nothing | the shard's epoch, the next table's number |
 //! | `Q` token's end | time, token | nothing |
 //! | `R` token | token | its end, fingerprint |
+//! | `S` stream | table, label | a change feed |
+//! | `U` figures | table, label | records and bytes of a change feed |
 //! | `W` deleted | table, class of keys | index of the last deletion in that class |
 //! | `X` index | table, index, slot, keys of the index, key of the item | what the index holds of the item |
 //!
@@ -53,7 +57,7 @@
 //!
 //! # Left out
 //!
-//! Change feeds, tables of several shards.
+//! Tables of several shards.
 
 mod apply;
 mod catalog;
@@ -63,6 +67,7 @@ mod layout;
 mod mutant;
 mod page;
 mod read;
+mod stream;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -70,6 +75,7 @@ mod tests;
 pub use expire::{Overdue, Place};
 pub use mutant::Mutant;
 pub use read::{Described, Get, Got, KeysAsked, Page, Paged, Read, ReadReply};
+pub use stream::{Changed, KEPT, Position, Record, Records, StreamDescribed, StreamId};
 
 use crate::kv::source::Source;
 use bytes::Bytes;
@@ -83,11 +89,13 @@ use quorate_wire::table::What;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
+use stream::{Streams, stored_bytes};
 
 /// The machine. There is one writer, which hands in the store that it owns.
 ///
 /// Invariants: `catalog` agrees with the rows `D` and, for tables that are not in `dirty`, `F`; no table in it has a row `G`;
-/// `next_table` is above the number of every table that ever was.
+/// `next_table` is above the number of every table that ever was; `streams` agrees with the rows `S` and `H` and, for feeds
+/// that are not in `dirty_streams`, `U`.
 pub struct Tables {
     rows: Rows,
     epoch: u64,
@@ -95,14 +103,22 @@ pub struct Tables {
     catalog: Catalog,
     /// Tables whose figures are not written yet.
     dirty: BTreeSet<String>,
-    /// Bytes of each table with its indexes, by its number, as of the last writing of its figures; and of all.
-    sizes: BTreeMap<u32, u64>,
+    streams: Streams,
+    /// Change feeds whose figures are not written yet.
+    dirty_streams: BTreeSet<StreamId>,
+    /// How many records the entry under way has left.
+    recorded: u32,
+    /// Bytes of each table with its indexes, by its number and 0, and of each change feed, by its table's number and its
+    /// label, as of the last writing of the figures; and of all.
+    sizes: BTreeMap<(u32, u64), u64>,
     bytes: u64,
     /// What is to be swept away.
     garbage: Vec<Bytes>,
     /// A planted bug, and what it remembers.
     mutant: Option<Mutant>,
     memory: mutant::Memory,
+    /// Change feeds that may have records to be swept away.
+    trimming: Vec<StreamId>,
 }
 
 /// What is readable of the tables at one moment, beside the store's view.
@@ -110,6 +126,7 @@ pub struct Tables {
 pub struct TablesView {
     rows: Rows,
     catalog: Catalog,
+    streams: Streams,
     bytes: u64,
 }
 
@@ -123,11 +140,15 @@ impl Tables {
             next_table: 1,
             catalog: Catalog::default(),
             dirty: BTreeSet::new(),
+            streams: Streams::default(),
+            dirty_streams: BTreeSet::new(),
+            recorded: 0,
             sizes: BTreeMap::new(),
             bytes: 0,
             garbage: Vec::new(),
             mutant: None,
             memory: mutant::Memory::default(),
+            trimming: Vec::new(),
         };
         if let Some(stored) = source.get(&tables.rows.kind(row::META))? {
             let mut input = Reader::new(stored);
@@ -142,6 +163,7 @@ impl Tables {
         }
         tables.load_tables(source)?;
         tables.garbage = tables.load_garbage(source)?;
+        tables.load_streams(source)?;
         Ok(tables)
     }
 
@@ -152,8 +174,19 @@ impl Tables {
             let definition = Definition::decode(stored).map_err(|_| damaged("a table's definition"))?;
             let figures = source.get(&self.rows.numbered(row::FIGURES, definition.id, b""))?;
             let table = Table::load(definition, figures)?;
-            self.resize(table.definition.id, table.stored_bytes());
+            self.resize((table.definition.id, 0), table.stored_bytes());
             self.catalog.insert(Arc::new(table));
+        }
+        Ok(())
+    }
+
+    fn load_streams(&mut self, source: &dyn Source) -> StateResult<()> {
+        self.streams = Streams::load(&self.rows, source)?;
+        let figures = |(id, stream): (StreamId, &stream::Stream)| (id, stream.counted.read());
+        let figures: Vec<_> = self.streams.iter().map(figures).collect();
+        for (id, (records, bytes)) in figures {
+            self.resize((id.table, id.label), stored_bytes(records, bytes));
+            self.trimming.push(id);
         }
         Ok(())
     }
@@ -166,22 +199,28 @@ impl Tables {
 
     /// What is readable now, together with a view of the store.
     pub(crate) fn view(&self) -> TablesView {
-        TablesView { rows: self.rows.clone(), catalog: self.catalog.clone(), bytes: self.bytes }
+        TablesView {
+            rows: self.rows.clone(),
+            catalog: self.catalog.clone(),
+            streams: self.streams.clone(),
+            bytes: self.bytes,
+        }
     }
 
     /// Writes what is counted in memory alone. To be called behind each batch of entries and before a cut.
     pub(crate) fn settle(&mut self, state: &mut dyn State) {
         for name in std::mem::take(&mut self.dirty) {
             if let Some(table) = self.catalog.get(&name).cloned() {
-                self.resize(table.definition.id, table.stored_bytes());
+                self.resize((table.definition.id, 0), table.stored_bytes());
                 let key = self.rows.numbered(row::FIGURES, table.definition.id, b"");
                 state.put(&key, &table.encode_figures());
             }
         }
+        self.settle_streams(state);
     }
 
-    fn resize(&mut self, table: u32, bytes: u64) {
-        let before = if bytes == 0 { self.sizes.remove(&table) } else { self.sizes.insert(table, bytes) };
+    fn resize(&mut self, of: (u32, u64), bytes: u64) {
+        let before = if bytes == 0 { self.sizes.remove(&of) } else { self.sizes.insert(of, bytes) };
         self.bytes = (self.bytes + bytes).saturating_sub(before.unwrap_or(0));
     }
 
@@ -201,7 +240,7 @@ impl Tables {
 }
 
 impl TablesView {
-    /// Bytes of all tables with their indexes, about.
+    /// Bytes of all tables with their indexes and change feeds, about.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }

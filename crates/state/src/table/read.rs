@@ -5,11 +5,15 @@ use super::apply::decode_stored;
 use super::catalog::{Table, key_bytes};
 use super::expire::{Overdue, Place};
 use super::layout::{behind, row};
+use super::stream::{Position, Records, StreamDescribed, StreamId};
 use crate::kv::source::{Limited, Source, Viewed};
 use crate::kv::{KvView, ReadError};
+use quorate_base::Index;
 use quorate_item::{Condition, Item, KeyCondition, KeySchema, Projection};
 use quorate_storage::state::StateResult;
 use quorate_wire::kv::Refused;
+#[cfg(doc)]
+use quorate_wire::table::What;
 use quorate_wire::table::{Definition, Figures, Refusal};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -38,6 +42,31 @@ pub enum Read {
         now: u64,
         /// How many items are looked at.
         items: usize,
+    },
+    /// Change feeds in the order of their tables' names and their labels.
+    Streams {
+        /// Of the tables of this name; of all unless set.
+        table: Option<String>,
+        /// Behind the one of this name and label.
+        after: Option<(String, u64)>,
+        /// How many.
+        limit: usize,
+    },
+    /// A change feed, by its table's name and its label.
+    Stream(String, u64),
+    /// Records of a change feed.
+    Records {
+        /// Which.
+        stream: StreamId,
+        /// From here on; the default is the oldest that there is.
+        from: Position,
+        /// How many, at most.
+        limit: usize,
+    },
+    /// Whether it is time for [`What::Trim`].
+    TrimIsDue {
+        /// The time, in milliseconds since 1970.
+        now: u64,
     },
 }
 
@@ -103,6 +132,14 @@ pub enum ReadReply {
     Page(Paged),
     /// To `Overdue`.
     Overdue(Overdue),
+    /// To `Streams`: they, and whether there are more.
+    Streams(Vec<StreamDescribed>, bool),
+    /// To `Stream`.
+    Stream(Box<StreamDescribed>),
+    /// To `Records`.
+    Records(Records),
+    /// To `TrimIsDue`.
+    TrimIsDue(bool),
 }
 
 /// A table.
@@ -162,9 +199,8 @@ impl KvView {
     ) -> StateResult<Option<u32>> {
         let source = Viewed(self.store());
         let limited = Limited::new(&source, go_on);
-        for prefix in self.tables.replicated() {
-            let to = behind(prefix.clone());
-            for pair in limited.scan((Bound::Included(&prefix), Bound::Excluded(&to))) {
+        for (from, to) in self.tables.replicated() {
+            for pair in limited.scan((Bound::Included(&from), Bound::Excluded(&to))) {
                 let (key, value) = match pair {
                     Err(_) if limited.ended() => return Ok(None),
                     pair => pair?,
@@ -186,22 +222,29 @@ impl KvView {
     ) -> Result<Option<ReadReply>, ReadError> {
         let source = Viewed(self.store());
         let limited = Limited::new(&source, go_on);
-        let result = self.tables.read(read, &limited);
+        let result = self.tables.read(read, self.applied().index, &limited);
         if limited.ended() { Ok(None) } else { result.map(Some) }
     }
 }
 
 impl TablesView {
     /// Where rows lie that all replicas have alike: not figures, which are counted, nor what is to be swept away.
-    fn replicated(&self) -> Vec<Vec<u8>> {
-        let kinds = [row::DEFINITION, row::META, row::TOKEN_END, row::TOKEN].map(|kind| self.rows.kind(kind));
+    fn replicated(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let kinds = [row::DEFINITION, row::HORIZON, row::META, row::TOKEN_END, row::TOKEN, row::STREAM]
+            .map(|kind| self.rows.kind(kind));
         let mut prefixes = Vec::from(kinds);
         for table in self.catalog.tables() {
             let id = table.definition.id;
             prefixes.extend([row::ITEM, row::DELETED].map(|kind| self.rows.numbered(kind, id, b"")));
             prefixes.extend(table.indexes.iter().map(|index| self.rows.index(id, index.index.id, b"")));
         }
-        prefixes
+        let mut ranges: Vec<_> =
+            prefixes.into_iter().map(|prefix| (prefix.clone(), behind(prefix))).collect();
+        let first = Position { index: self.streams.horizon().saturating_add(1), number: 0 };
+        let records =
+            self.streams.iter().map(|(id, _)| (self.rows.record(id, first), self.rows.records_end(id)));
+        ranges.extend(records);
+        ranges
     }
 }
 
@@ -216,7 +259,7 @@ pub(super) fn invalid(text: impl Into<String>) -> ReadError {
 }
 
 impl TablesView {
-    fn read(&self, read: &Read, source: &dyn Source) -> Result<ReadReply, ReadError> {
+    fn read(&self, read: &Read, applied: Index, source: &dyn Source) -> Result<ReadReply, ReadError> {
         match read {
             Read::Describe(name) => {
                 let missing = || refused(Refusal::TableNotFound(name.clone()));
@@ -237,6 +280,17 @@ impl TablesView {
             Read::Overdue { after, now, items } => {
                 Ok(ReadReply::Overdue(self.overdue(after.as_ref(), *now, *items, source)?))
             }
+            Read::Streams { table, after, limit } => {
+                let (streams, more) = self.list_streams(table.as_deref(), after.as_ref(), *limit, applied);
+                Ok(ReadReply::Streams(streams, more))
+            }
+            Read::Stream(table, label) => {
+                Ok(ReadReply::Stream(Box::new(self.describe_stream(table, *label, applied)?)))
+            }
+            Read::Records { stream, from, limit } => {
+                self.records((*stream, *from), *limit, applied, source).map(ReadReply::Records)
+            }
+            Read::TrimIsDue { now } => Ok(ReadReply::TrimIsDue(self.trim_is_due(*now))),
         }
     }
 

@@ -1,8 +1,10 @@
-//! Background deletion in bounded steps: what dropped tables and indexes have left. It changes no answer and no digest, so
+//! Background deletion in bounded steps: what dropped tables, indexes and change feeds have left, and records of change
+//! feeds that are let go. It changes no answer and no digest, so
 //! each replica does it when it likes.
 
 use super::Tables;
 use super::layout::{behind, damaged, row};
+use super::stream::stream_id;
 use bytes::Bytes;
 use quorate_storage::state::{State, StateResult};
 use std::ops::Bound;
@@ -10,7 +12,7 @@ use std::ops::Bound;
 impl Tables {
     /// Deletes up to `budget` rows of what is garbage. False if there is none.
     pub(crate) fn sweep_step(&mut self, state: &mut dyn State, budget: usize) -> StateResult<bool> {
-        let Some(what) = self.garbage.last().cloned() else { return Ok(false) };
+        let Some(what) = self.garbage.last().cloned() else { return self.trim_step(state, budget) };
         let prefixes = self.left_by(&what)?;
         let mut found: Vec<Bytes> = Vec::new();
         for prefix in prefixes {
@@ -44,6 +46,10 @@ impl Tables {
         match what.len() {
             4 => Ok(self.rows.of_table(number(0)?).into()),
             8 => Ok(vec![self.rows.index(number(0)?, number(4)?, b"")]),
+            12 => {
+                let id = stream_id(what).ok_or_else(|| damaged("the name of what is garbage"))?;
+                Ok([row::RECORD, row::STREAM_FIGURES].map(|row| self.rows.stream(row, id)).into())
+            }
             _ => Err(damaged("the name of what is garbage")),
         }
     }

@@ -2,7 +2,10 @@
 //! answer, at times every read, is what the maps say. Replicas restart from checkpoints and take snapshots from each other,
 //! and their digests and figures agree.
 
-use super::{Get, KeysAsked, Page, Paged, Read, ReadReply};
+use super::{
+    Changed, Get, KeysAsked, Page, Paged, Position, Read, ReadReply, Record, Records, StreamDescribed,
+    StreamId,
+};
 use crate::kv::{Kv, KvView, ReadError};
 use bytes::Bytes;
 use quorate_base::{Base, Entry, EntryId, EntryKind, Index, NodeId, Rng, ShardId, Term};
@@ -16,7 +19,8 @@ use quorate_wire::command;
 use quorate_wire::kv::{Command as Any, Refused, Reply as AnyReply};
 use quorate_wire::table::{
     Action, Billing, Change, Command, Definition, Done, EPOCH, Execute, Index as TableIndex, IndexChange,
-    IndexState, KeyNames, Op, Outcome, Projected, Refusal, Reply, Returns, Scalar, Throughput, Token, What,
+    IndexState, KeyNames, Op, Outcome, Projected, Refusal, Reply, Returns, Scalar, StreamView, Throughput,
+    Token, What,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,6 +35,20 @@ struct ModelTable {
     items: BTreeMap<Key, Item>,
     /// The global index that is added and taken away.
     later: bool,
+    /// The change feed that it has now.
+    feed: Option<u64>,
+    /// What the entry under way has changed.
+    changes: Vec<Change3>,
+}
+
+/// An item's key, and the item before and behind.
+type Change3 = (Key, Option<Item>, Option<Item>);
+
+/// A change feed: its records with their entries.
+#[derive(Default)]
+struct ModelFeed {
+    records: Vec<(u64, Change3)>,
+    ended: Option<u64>,
 }
 
 #[derive(Default)]
@@ -38,6 +56,11 @@ struct Model {
     tables: BTreeMap<String, ModelTable>,
     /// Tokens that have done their work: until when, and for what.
     tokens: BTreeMap<Bytes, (u64, Bytes)>,
+    /// Change feeds by their tables' names and their labels.
+    feeds: BTreeMap<(String, u64), ModelFeed>,
+    /// Entries that noted the time.
+    notes: Vec<(u64, u64)>,
+    horizon: u64,
 }
 
 fn s(text: &str) -> AttributeValue {
@@ -89,6 +112,7 @@ fn definition(name: &str) -> Definition {
         protected: false,
         expires: None,
         stream: None,
+        latest_stream: None,
         class: None,
     }
 }
@@ -232,7 +256,7 @@ struct Run {
     model: Model,
     log: Vec<Entry>,
     replicas: Vec<Replica>,
-    done: [u64; 6],
+    done: [u64; 9],
 }
 
 impl Run {
@@ -251,7 +275,7 @@ impl Run {
             model: Model::default(),
             log: Vec::new(),
             replicas,
-            done: [0; 6],
+            done: [0; 9],
         }
     }
 
@@ -275,18 +299,27 @@ impl Run {
 
     fn step(&mut self) {
         let table = format!("t{}", self.rng.below(3));
-        match self.rng.below(40) {
+        match self.rng.below(42) {
             0 => {
-                let made = self.command(What::Create(Box::new(definition(&table))), EPOCH);
+                let stream = self.rng.chance(1, 2).then_some(StreamView::Both);
+                let made =
+                    self.command(What::Create(Box::new(Definition { stream, ..definition(&table) })), EPOCH);
                 let was = self.model.tables.contains_key(&table);
                 assert_eq!(made.is_err(), was, "{made:?}");
-                self.model.tables.entry(table).or_default();
+                if let Ok(reply) = made {
+                    self.model.tables.insert(table.clone(), ModelTable::default());
+                    self.feed(&table, &reply);
+                }
             }
             1 if self.rng.chance(1, 4) => {
                 let gone = self.command(What::Delete(table.clone()), EPOCH);
-                assert_eq!(gone.is_ok(), self.model.tables.remove(&table).is_some());
+                let model = self.model.tables.remove(&table);
+                assert_eq!(gone.is_ok(), model.is_some());
+                self.end_feed(&table, model.and_then(|model| model.feed));
                 self.done[0] += u64::from(gone.is_ok());
             }
+            40 => self.change_feed(&table),
+            41 => self.trim(),
             2 => self.change_index(&table),
             3 => {
                 let execute =
@@ -324,6 +357,64 @@ impl Run {
         }
     }
 
+    /// What a table's definition says of its feed.
+    fn feed(&mut self, table: &str, reply: &Reply) {
+        let Reply::Table(definition, _) = reply else { panic!("{reply:?}") };
+        let label = definition.stream.and(definition.latest_stream);
+        self.model.tables.get_mut(table).unwrap().feed = label;
+        if let Some(label) = label {
+            assert!(self.model.feeds.keys().all(|(name, known)| name != table || *known < label));
+            self.model.feeds.insert((table.into(), label), ModelFeed::default());
+            self.done[6] += 1;
+        }
+    }
+
+    fn end_feed(&mut self, table: &str, label: Option<u64>) {
+        if let Some(label) = label {
+            self.model.feeds.get_mut(&(table.into(), label)).unwrap().ended = Some(self.log.len() as u64);
+        }
+    }
+
+    fn change_feed(&mut self, table: &str) {
+        let Some(model) = self.model.tables.get(table) else { return };
+        let had = model.feed;
+        let view = self.rng.chance(1, 2).then_some(StreamView::Both);
+        let changed = self.command(stream_change(table, view), EPOCH);
+        assert_eq!(changed.is_ok(), had.is_some() != view.is_some(), "{changed:?}");
+        if let Ok(reply) = changed {
+            self.end_feed(table, had);
+            self.feed(table, &reply);
+        }
+    }
+
+    fn trim(&mut self) {
+        self.now += 600_000 + self.rng.below(6 * 3600 * 1000);
+        assert_eq!(self.command(What::Trim, EPOCH), Ok(Reply::Trimmed));
+        let (now, model) = (self.now, &mut self.model);
+        let old = model.notes.iter().filter(|(_, time)| time + super::KEPT <= now).map(|(index, _)| *index);
+        if let Some(horizon) = old.max() {
+            model.horizon = horizon;
+            let before: usize = model.feeds.values().map(|feed| feed.records.len()).sum();
+            model.feeds.retain(|_, feed| feed.ended.is_none_or(|ended| ended > horizon));
+            model.feeds.values_mut().for_each(|feed| feed.records.retain(|(index, _)| *index > horizon));
+            let left: usize = model.feeds.values().map(|feed| feed.records.len()).sum();
+            self.done[7] += (before - left) as u64;
+        }
+        model.notes.push((self.log.len() as u64, now));
+    }
+
+    /// What an entry has changed goes to the feeds.
+    fn feed_changes(&mut self) {
+        let index = self.log.len() as u64;
+        for (name, table) in &mut self.model.tables {
+            let changes = std::mem::take(&mut table.changes);
+            let Some(label) = table.feed else { continue };
+            let feed = self.model.feeds.get_mut(&(name.clone(), label)).unwrap();
+            self.done[8] += changes.len() as u64;
+            feed.records.extend(changes.into_iter().map(|change| (index, change)));
+        }
+    }
+
     /// Does a part of what is to be filled, at times.
     fn fill(&mut self) {
         let filling = self.replicas[0].kv().view().tables().filling();
@@ -346,6 +437,7 @@ impl Run {
         let reply = self.command(What::Execute(Execute { atomic, token: token.clone(), ops }), EPOCH);
         let expected = self.expected(atomic, token.as_ref(), &asked);
         assert_eq!(reply.map(outcomes), expected, "{asked:?}");
+        self.feed_changes();
     }
 
     /// What the maps say, and become.
@@ -459,6 +551,9 @@ fn run(tables: &mut BTreeMap<String, ModelTable>, asked: &Asked) -> (Outcome, Op
     match model_op(asked, old.as_ref()) {
         None => (Outcome::ConditionFailed, old),
         Some(new) => {
+            if new != old {
+                table.changes.push((asked.key.clone(), old.clone(), new.clone()));
+            }
             match new {
                 Some(item) => table.items.insert(asked.key.clone(), item),
                 None => table.items.remove(&asked.key),
@@ -537,12 +632,67 @@ fn only(item: &Item, names: &[&str]) -> Item {
     )
 }
 
+fn records(view: &KvView, stream: StreamId, from: Position, limit: usize) -> Records {
+    match read(view, &Read::Records { stream, from, limit }).unwrap() {
+        ReadReply::Records(records) => records,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// All records of a feed from a place on, a few at a time, and where it would go on.
+fn all_records(
+    view: &KvView,
+    id: StreamId,
+    mut from: Position,
+    rng: &mut Rng,
+) -> (Vec<Record>, Option<Position>) {
+    let mut all = Vec::new();
+    loop {
+        let limit = 1 + rng.below(9) as usize;
+        let Records::Read { records, next, .. } = records(view, id, from, limit) else { panic!("trimmed") };
+        let some = !records.is_empty();
+        all.extend(records);
+        match next {
+            Some(next) if some => from = next,
+            next => return (all, next),
+        }
+    }
+}
+
+/// The feeds are the changes, in the order of the log.
+fn compare_feeds(view: &KvView, model: &Model, rng: &mut Rng) {
+    let list = Read::Streams { table: None, after: None, limit: 1000 };
+    let ReadReply::Streams(streams, false) = read(view, &list).unwrap() else { panic!() };
+    let names: Vec<_> = streams.iter().map(|stream| (stream.table.clone(), stream.id.label)).collect();
+    assert_eq!(names, model.feeds.keys().cloned().collect::<Vec<_>>());
+    for (stream, feed) in streams.iter().zip(model.feeds.values()) {
+        assert_eq!(stream.ended.map(|at| at.index), feed.ended);
+        let (found, next) = all_records(view, stream.id, Position::default(), rng);
+        let change = |record: &Record| {
+            (record.at.index, (key_of(&record.keys), record.old.clone(), record.new.clone()))
+        };
+        assert_eq!(found.iter().map(change).collect::<Vec<_>>(), feed.records);
+        assert!(found.is_sorted_by_key(|record| record.at));
+        assert_eq!(next, feed.ended.is_none().then_some(stream.next));
+        if !found.is_empty() {
+            let from = rng.pick(&found).at;
+            let rest = all_records(view, stream.id, from, rng).0;
+            assert_eq!(rest, found.iter().filter(|record| record.at >= from).cloned().collect::<Vec<_>>());
+        }
+        if stream.oldest.index == model.horizon + 1 && model.horizon > 0 {
+            let below = Position { index: model.horizon, number: 0 };
+            assert_eq!(records(view, stream.id, below, 1), Records::Trimmed);
+        }
+    }
+}
+
 /// Every read says what the maps say.
 fn compare(view: &KvView, model: &Model, rng: &mut Rng) {
     let ReadReply::Names(names, more) = read(view, &Read::List { after: None, limit: 10 }).unwrap() else {
         panic!()
     };
     assert_eq!((names, more), (model.tables.keys().cloned().collect(), false));
+    compare_feeds(view, model, rng);
     for (name, table) in &model.tables {
         let equals = |name: &str, value: AttributeValue| {
             Condition::Compare(Comparator::Eq, Operand::Path(Path::attribute(name)), Operand::Value(value))
@@ -613,7 +763,7 @@ fn compare(view: &KvView, model: &Model, rng: &mut Rng) {
 
 #[test]
 fn the_machine_is_the_maps() {
-    let mut done = [0; 6];
+    let mut done = [0; 9];
     for seed in 0..30 {
         let mut run = Run::new(seed);
         for step in 0..400 {
@@ -726,4 +876,137 @@ fn what_ends_goes_and_what_was_written_again_stays() {
     let view = run.replicas[0].kv().view();
     let left = page(&view, all_of("t", None, KeysAsked::All(None))).unwrap().items;
     assert_eq!(left.iter().map(|item| key_of(item).1).collect::<Vec<_>>(), [1, 2, 3, 4]);
+}
+
+fn stream_change(table: &str, view: Option<StreamView>) -> What {
+    let change = Change::Settings {
+        billing: None,
+        throughput: None,
+        protected: None,
+        stream: Some(view),
+        class: None,
+        indexes: Vec::new(),
+        attributes: Vec::new(),
+    };
+    What::Change { table: table.into(), change }
+}
+
+fn execute(run: &mut Run, q: i64, what: Doing) {
+    let ops = vec![Asked { table: "t".into(), key: ("p".into(), q), condition: Held::Always, what }.op()];
+    run.command(What::Execute(Execute { atomic: false, token: None, ops }), EPOCH).unwrap();
+}
+
+fn streams(run: &mut Run) -> Vec<StreamDescribed> {
+    let view = run.replicas[0].kv().view();
+    match read(&view, &Read::Streams { table: None, after: None, limit: 100 }).unwrap() {
+        ReadReply::Streams(streams, false) => streams,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn recorded(run: &mut Run, stream: StreamId) -> Vec<Record> {
+    let view = run.replicas[0].kv().view();
+    match records(&view, stream, Position::default(), 1000) {
+        Records::Read { records, .. } => records,
+        Records::Trimmed => panic!("trimmed"),
+    }
+}
+
+/// Each view tells of an item what it says, and a write that changes nothing leaves no record.
+#[test]
+fn a_feed_tells_what_its_view_says() {
+    let old_and_new = |view| {
+        let mut run = Run::new(4);
+        let made = Definition { stream: Some(view), ..definition("t") };
+        run.command(What::Create(Box::new(made)), EPOCH).unwrap();
+        for what in [Doing::Set(1), Doing::Set(1), Doing::Set(2), Doing::Check, Doing::Delete, Doing::Delete]
+        {
+            execute(&mut run, 1, what);
+        }
+        let id = streams(&mut run)[0].id;
+        let records = recorded(&mut run, id);
+        let kinds: Vec<_> = records.iter().map(|record| record.changed).collect();
+        assert_eq!(kinds, [Changed::Inserted, Changed::Modified, Changed::Removed]);
+        assert!(records.iter().all(|r| r.keys == key_item(&("p".into(), 1)) && !r.by_time && r.time > 0));
+        let value = |item: &Option<Item>| item.as_ref().and_then(|item| item.get("v").cloned());
+        records.iter().map(|record| (value(&record.old), value(&record.new))).collect::<Vec<_>>()
+    };
+    let (one, two) = (Some(n(1)), Some(n(2)));
+    assert_eq!(old_and_new(StreamView::KeysOnly), vec![(None, None); 3]);
+    assert_eq!(old_and_new(StreamView::New), [(None, one.clone()), (None, two.clone()), (None, None)]);
+    assert_eq!(old_and_new(StreamView::Old), [(None, None), (one.clone(), None), (two.clone(), None)]);
+    assert_eq!(old_and_new(StreamView::Both), [(None, one.clone()), (one, two.clone()), (two, None)]);
+}
+
+/// A feed that is switched on anew is another one, also where clocks stand still or the table was made anew; the old one can
+/// be read until a day is over, and then nothing is left of it.
+#[test]
+fn feeds_end_and_go() {
+    let mut run = Run::new(5);
+    run.now = 5;
+    run.command(What::Create(Box::new(definition("t"))), EPOCH).unwrap();
+    let empty = run.replicas[0].kv().rows_of_tables();
+    for q in 0..3 {
+        run.command(stream_change("t", Some(StreamView::Both)), EPOCH).unwrap();
+        assert!(run.command(stream_change("t", Some(StreamView::New)), EPOCH).is_err());
+        execute(&mut run, q, Doing::Set(1));
+        run.now = 5;
+        run.command(stream_change("t", None), EPOCH).unwrap();
+        assert!(run.command(stream_change("t", None), EPOCH).is_err());
+        execute(&mut run, q, Doing::Delete);
+    }
+    run.command(What::Delete("t".into()), EPOCH).unwrap();
+    run.now = 5;
+    let made = Definition { stream: Some(StreamView::Both), ..definition("t") };
+    run.command(What::Create(Box::new(made)), EPOCH).unwrap();
+    let found = streams(&mut run);
+    assert!(found.is_sorted_by(|a, b| a.id.label < b.id.label), "{found:?}");
+    assert_eq!(
+        found.iter().map(|stream| stream.ended.is_some()).collect::<Vec<_>>(),
+        [true, true, true, false]
+    );
+    for stream in &found[..3] {
+        assert_eq!(recorded(&mut run, stream.id).len(), 1);
+    }
+    let due = |run: &mut Run| {
+        let now = run.now;
+        match read(&run.replicas[0].kv().view(), &Read::TrimIsDue { now }).unwrap() {
+            ReadReply::TrimIsDue(due) => due,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(due(&mut run));
+    run.command(What::Trim, EPOCH).unwrap();
+    assert!(!due(&mut run));
+    run.now += super::KEPT;
+    assert!(due(&mut run));
+    run.command(What::Trim, EPOCH).unwrap();
+    assert_eq!(streams(&mut run).len(), 1);
+    run.command(What::Delete("t".into()), EPOCH).unwrap();
+    run.now += 2 * super::KEPT;
+    run.command(What::Trim, EPOCH).unwrap();
+    run.now += 2 * super::KEPT;
+    run.command(What::Trim, EPOCH).unwrap();
+    assert!(!due(&mut run), "nothing is kept");
+    while run.replicas[0].kv().compact_step(2).unwrap() {}
+    // The horizon has a row of its own, and the table, which had definition and figures, is gone.
+    assert!(run.replicas[0].kv().rows_of_tables() <= empty, "swept");
+}
+
+/// What time takes away is told apart from what clients take.
+#[test]
+fn a_record_says_that_time_took_the_item() {
+    let mut run = Run::new(6);
+    let made = Definition { stream: Some(StreamView::Old), expires: Some("v".into()), ..definition("t") };
+    run.command(What::Create(Box::new(made)), EPOCH).unwrap();
+    run.now = 1_700_000_000_000;
+    execute(&mut run, 1, Doing::Set(1_699_999_999));
+    let view = run.replicas[0].kv().view();
+    let overdue = Read::Overdue { after: None, now: run.now, items: 9 };
+    let ReadReply::Overdue(overdue) = read(&view, &overdue).unwrap() else { panic!() };
+    let keys = overdue.items.into_iter().map(|(_, key)| key).collect();
+    run.command(What::Expire { table: 1, keys }, EPOCH).unwrap();
+    let id = streams(&mut run)[0].id;
+    let told: Vec<_> = recorded(&mut run, id).iter().map(|record| (record.changed, record.by_time)).collect();
+    assert_eq!(told, [(Changed::Inserted, false), (Changed::Removed, true)]);
 }

@@ -150,8 +150,10 @@ pub struct Definition {
     pub protected: bool,
     /// The attribute that says when an item ends.
     pub expires: Option<String>,
-    /// Its change feed.
+    /// Its change feed, while it has one.
     pub stream: Option<StreamView>,
+    /// The label of its latest change feed, which may have ended; the machine gives it.
+    pub latest_stream: Option<u64>,
     /// `STANDARD` or another class, as it was asked for.
     pub class: Option<String>,
 }
@@ -204,7 +206,14 @@ impl Definition {
         write_pairs(out, &self.tags);
         out.flag(self.protected);
         write_option(out, self.expires.as_deref());
-        out.put_u8(self.stream.map_or(0, |view| view as u8));
+        let view = self.stream.map_or(0, |view| view as u8);
+        match self.latest_stream {
+            None => out.put_u8(view),
+            Some(label) => {
+                out.put_u8(view | LABELED);
+                out.varint(label);
+            }
+        }
         write_option(out, self.class.as_deref());
     }
 
@@ -219,7 +228,9 @@ impl Definition {
         let next_index = small(input)?;
         let billing = if input.flag()? { Billing::Provisioned } else { Billing::OnDemand };
         let (throughput, tags) = (read_throughput(input)?, read_pairs(input)?);
-        let (protected, expires, stream) = (input.flag()?, option(input)?, read_stream(input)?);
+        let (protected, expires, stream) = (input.flag()?, option(input)?, input.u8()?);
+        let latest_stream = if stream & LABELED == 0 { None } else { Some(input.varint()?) };
+        let stream = stream_view(stream & !LABELED)?;
         Ok(Self {
             name,
             id,
@@ -235,6 +246,7 @@ impl Definition {
             protected,
             expires,
             stream,
+            latest_stream,
             class: option(input)?,
         })
     }
@@ -337,8 +349,12 @@ fn read_throughput(input: &mut Reader) -> Read<Throughput> {
     Ok(Throughput { read: input.varint()?, write: input.varint()? })
 }
 
-fn read_stream(input: &mut Reader) -> Read<Option<StreamView>> {
-    Ok(match input.u8()? {
+/// Beside the view of a change feed: the label of the latest one follows. What releases wrote that knew no feeds has none.
+const LABELED: u8 = 0x10;
+
+/// The view that a byte names; 0 is none.
+pub(super) fn stream_view(byte: u8) -> Read<Option<StreamView>> {
+    Ok(match byte {
         0 => None,
         1 => Some(StreamView::KeysOnly),
         2 => Some(StreamView::New),
@@ -405,7 +421,7 @@ pub(super) fn read_change(input: &mut Reader) -> Read<Change> {
                 2 => None,
                 _ => return Err(Malformed),
             },
-            stream: if input.flag()? { Some(read_stream(input)?) } else { None },
+            stream: if input.flag()? { Some(stream_view(input.u8()?)?) } else { None },
             class: option(input)?,
             indexes: list(input, read_index_change)?,
             attributes: list(input, |input| {

@@ -11,6 +11,11 @@
 //! execute     := flags(1 byte) [token] count { table action condition returns on_failure }
 //! ```
 //!
+//! # Labels
+//!
+//! A table's change feed is known by the table's name and a *label*: when it began, in milliseconds since 1970, moved behind
+//! that of any earlier feed under the same name.
+//!
 //! Each command names the epoch of the shard that it was routed to: one of another epoch is refused when it is applied, not
 //! only where it is proposed, since a shard may change between the two.
 
@@ -163,14 +168,27 @@ pub enum What {
         /// The items' keys, as their rows have them.
         keys: Vec<Bytes>,
     },
+    /// Note the time, and let go of the records of change feeds that are a day old by earlier notes.
+    Trim,
 }
 
 impl Command {
+    /// The first version of the log's entries that has it: see [`crate::command`].
+    pub(crate) fn version(&self) -> u8 {
+        let feeds = match &self.what {
+            What::Trim => true,
+            What::Create(definition) => definition.stream.is_some(),
+            What::Change { change: Change::Settings { stream, .. }, .. } => stream.is_some(),
+            _ => false,
+        };
+        if feeds { 5 } else { 4 }
+    }
+
     /// Whether it makes the state grow.
     pub fn grows(&self) -> bool {
         match &self.what {
             What::Create(_) | What::Change { .. } => true,
-            What::Delete(_) | What::Fill { .. } | What::Expire { .. } => false,
+            What::Delete(_) | What::Fill { .. } | What::Expire { .. } | What::Trim => false,
             What::Execute(execute) => {
                 execute.ops.iter().any(|op| matches!(op.action, Action::Put { .. } | Action::Update { .. }))
             }
@@ -193,6 +211,7 @@ impl Command {
             What::Execute(_) => 4,
             What::Fill { .. } => 5,
             What::Expire { .. } => 6,
+            What::Trim => 7,
         });
         out.varint(self.epoch);
         out.varint(self.now);
@@ -216,6 +235,7 @@ impl Command {
                     out.string(key);
                 }
             }
+            What::Trim => {}
         }
     }
 
@@ -228,6 +248,7 @@ impl Command {
             4 => What::Execute(read_execute(input)?),
             5 => What::Fill { table: small(input)?, index: small(input)?, items: small(input)? },
             6 => What::Expire { table: small(input)?, keys: list(input, Reader::bytes)? },
+            7 => What::Trim,
             _ => return Err(Malformed),
         };
         Ok(Self { epoch, now, what })
@@ -322,6 +343,8 @@ pub enum Reply {
     Filled,
     /// To `Expire`: how many went.
     Expired(u64),
+    /// To `Trim`.
+    Trimmed,
 }
 
 /// How large a table and its indexes are.
@@ -424,6 +447,7 @@ mod tests {
             protected: true,
             expires: Some("ttl".into()),
             stream: Some(StreamView::Both),
+            latest_stream: Some(1_700_000_000_001),
             class: None,
         }
     }
@@ -470,6 +494,7 @@ mod tests {
             command(What::Execute(Execute { atomic: false, token: None, ops: Vec::new() })),
             command(What::Fill { table: 1, index: 2, items: 3 }),
             command(What::Expire { table: 1, keys: vec![bytes(), Bytes::new()] }),
+            command(What::Trim),
         ]
     }
 
@@ -492,6 +517,27 @@ mod tests {
                 assert!(Command::read(&mut input).is_err(), "cut at {cut} of {}", bytes.len());
             }
         }
+    }
+
+    /// Recorded from the release that knew no change feeds; a table that never had one is still written so.
+    #[test]
+    fn a_definition_without_a_feed_is_written_as_ever() {
+        let plain = Definition {
+            stream: None,
+            latest_stream: None,
+            name: "t".into(),
+            attributes: vec![("a".into(), Scalar::S)],
+            locals: Vec::new(),
+            globals: Vec::new(),
+            tags: Vec::new(),
+            expires: None,
+            billing: Billing::OnDemand,
+            created: 5,
+            ..definition()
+        };
+        let bytes = [1, b't', 7, 5, 1, 1, b'a', 1, 1, 1, b'a', 0, 0, 0, 4, 0, 5, 6, 0, 1, 0, 0, 0];
+        assert_eq!(plain.encode(), &bytes[..]);
+        assert_eq!(Definition::decode(bytes.to_vec().into()), Ok(plain));
     }
 
     /// Seed 5.

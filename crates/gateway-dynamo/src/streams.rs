@@ -1,0 +1,527 @@
+//! Change feeds of tables: DynamoDB Streams, whose operations come under a name of their own or under the tables'.
+//!
+//! A stream has one shard here, since all tables lie in one group of replicas; the shard's name carries that group's number,
+//! so that with many groups any node will know whom to ask. An iterator is a place in a shard, written into a text that the client
+//! brings back: the door remembers none of them. Sequence numbers are the index of a record's entry in the log and its number
+//! in that entry, so that the order of both is one.
+
+use crate::body::Params;
+use crate::describe::{arn, key_schema, seconds};
+use crate::failure::{Answered, ApiError, Kind};
+use crate::limits::{Constraints, bare};
+use crate::reply::Reply;
+use crate::signature::hex;
+use crate::{Gateway, now_ms, time, unexpected};
+use quorate_item::Item;
+use quorate_node::api::tables::{
+    Changed, Position, Read, ReadReply, Record, Records, StreamDescribed, StreamId,
+};
+use quorate_wire::table::{Definition, StreamView};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+/// How long an iterator is good for, in milliseconds.
+const ITERATOR_LASTS: u64 = 15 * 60 * 1000;
+/// A clock of another node may be so far ahead when it dates an iterator.
+const SKEW: u64 = 60_000;
+/// The group of replicas that has all tables.
+const GROUP: u32 = 1;
+/// So many records a page has at most.
+const RECORDS_MAX: i64 = 1000;
+/// So many streams or shards.
+const LIST_MAX: i64 = 100;
+
+/// The ARN of a stream.
+pub(crate) fn stream_arn(table: &str, label: u64) -> String {
+    format!("{}/stream/{}", arn(table), time::iso(label))
+}
+
+/// As DynamoDB calls a view.
+pub(crate) const fn view_word(view: StreamView) -> &'static str {
+    match view {
+        StreamView::KeysOnly => "KEYS_ONLY",
+        StreamView::New => "NEW_IMAGE",
+        StreamView::Old => "OLD_IMAGE",
+        StreamView::Both => "NEW_AND_OLD_IMAGES",
+    }
+}
+
+/// A member `StreamSpecification`; the inner `None` says that there is to be no stream.
+#[allow(clippy::option_option, reason = "not said, ended, or begun")]
+pub(crate) fn specification(params: Params<'_>) -> Answered<Option<Option<StreamView>>> {
+    let Some(asked) = params.object("StreamSpecification")? else { return Ok(None) };
+    let (on, view) = (asked.flag("StreamEnabled")?, asked.text("StreamViewType")?);
+    let mut constraints = Constraints::default();
+    if on.is_none() {
+        constraints.missing("streamSpecification.streamEnabled");
+    }
+    let words = ["NEW_IMAGE", "OLD_IMAGE", "NEW_AND_OLD_IMAGES", "KEYS_ONLY"];
+    constraints.word(view, "streamSpecification.streamViewType", &words);
+    constraints.check()?;
+    let invalid =
+        |text: &str| Err(ApiError::validation(format!("One or more parameter values were invalid: {text}")));
+    match (on.unwrap_or(false), view) {
+        (false, None) => Ok(Some(None)),
+        (false, Some(_)) => invalid("StreamViewType must not be specified when StreamEnabled is false"),
+        (true, None) => invalid("StreamViewType must be specified when StreamEnabled is true"),
+        (true, Some("KEYS_ONLY")) => Ok(Some(Some(StreamView::KeysOnly))),
+        (true, Some("NEW_IMAGE")) => Ok(Some(Some(StreamView::New))),
+        (true, Some("OLD_IMAGE")) => Ok(Some(Some(StreamView::Old))),
+        (true, Some(_)) => Ok(Some(Some(StreamView::Both))),
+    }
+}
+
+/// What a table's description says of its stream.
+pub(crate) fn describe_latest(definition: &Definition, out: &mut Map<String, Value>) {
+    if let Some(view) = definition.stream {
+        let specification = json!({ "StreamEnabled": true, "StreamViewType": view_word(view) });
+        out.insert("StreamSpecification".into(), specification);
+    }
+    if let Some(label) = definition.latest_stream {
+        out.insert("LatestStreamLabel".into(), json!(time::iso(label)));
+        out.insert("LatestStreamArn".into(), json!(stream_arn(&definition.name, label)));
+    }
+}
+
+// ---- what there is ----
+
+/// `ListStreams`.
+pub(crate) async fn list(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {
+    let mut constraints = Constraints::default();
+    let table = params.text("TableName")?.map(bare);
+    constraints.name(table, "tableName");
+    let limit = limit(params, LIST_MAX, &mut constraints)?;
+    constraints.check()?;
+    let after = params.text("ExclusiveStartStreamArn")?.map(parse_arn).transpose()?;
+    let read = Read::Streams { table: table.map(String::from), after, limit };
+    let ReadReply::Streams(streams, more) = gateway.read(read, true).await? else { return Err(unexpected()) };
+    let one = |stream: &StreamDescribed| {
+        json!({
+            "StreamArn": stream_arn(&stream.table, stream.id.label),
+            "TableName": stream.table,
+            "StreamLabel": time::iso(stream.id.label),
+        })
+    };
+    let mut out = json!({ "Streams": streams.iter().map(one).collect::<Vec<_>>() });
+    if let (true, Some(last), Some(out)) = (more, streams.last(), out.as_object_mut()) {
+        out.insert("LastEvaluatedStreamArn".into(), json!(stream_arn(&last.table, last.id.label)));
+    }
+    Ok(out)
+}
+
+/// `DescribeStream`.
+pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {
+    let mut constraints = Constraints::default();
+    let arn = required(params, "StreamArn", "streamArn", &mut constraints)?;
+    limit(params, LIST_MAX, &mut constraints)?;
+    constraints.check()?;
+    let stream = described(gateway, arn).await?;
+    let shards = match params.text("ExclusiveStartShardId")? {
+        // There is no shard behind the one that there is.
+        Some(after) => {
+            check_shard(&stream, after)?;
+            Vec::new()
+        }
+        None => vec![shard(&stream)],
+    };
+    Ok(json!({ "StreamDescription": {
+        "StreamArn": stream_arn(&stream.table, stream.id.label),
+        "StreamLabel": time::iso(stream.id.label),
+        "StreamStatus": if stream.ended.is_some() { "DISABLED" } else { "ENABLED" },
+        "StreamViewType": view_word(stream.view),
+        "CreationRequestDateTime": seconds(stream.id.label),
+        "TableName": stream.table,
+        "KeySchema": key_schema(&stream.keys),
+        "Shards": shards,
+    } }))
+}
+
+fn shard(stream: &StreamDescribed) -> Value {
+    let mut range = json!({ "StartingSequenceNumber": sequence(stream.oldest) });
+    if let (Some(ended), Some(range)) = (stream.ended, range.as_object_mut()) {
+        range.insert("EndingSequenceNumber".into(), json!(sequence(ended.max(stream.oldest))));
+    }
+    json!({ "ShardId": shard_id(stream.id), "SequenceNumberRange": range })
+}
+
+async fn described(gateway: &Gateway, arn: &str) -> Answered<StreamDescribed> {
+    let (table, label) = parse_arn(arn)?;
+    match gateway.read(Read::Stream(table, label), true).await {
+        Ok(ReadReply::Stream(stream)) => Ok(*stream),
+        Ok(_) => Err(unexpected()),
+        Err(error) if error.kind == Kind::NotFound => Err(no_stream(arn)),
+        Err(error) => Err(error),
+    }
+}
+
+fn no_stream(arn: &str) -> ApiError {
+    ApiError::new(Kind::NotFound, format!("Requested resource not found: Stream: {arn} not found"))
+}
+
+// ---- iterators ----
+
+/// `GetShardIterator`.
+pub(crate) async fn iterator(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {
+    let mut constraints = Constraints::default();
+    let arn = required(params, "StreamArn", "streamArn", &mut constraints)?;
+    let shard = required(params, "ShardId", "shardId", &mut constraints)?;
+    let kind = required(params, "ShardIteratorType", "shardIteratorType", &mut constraints)?;
+    let kinds = ["AT_SEQUENCE_NUMBER", "TRIM_HORIZON", "LATEST", "AFTER_SEQUENCE_NUMBER"];
+    constraints.word(Some(kind).filter(|kind| !kind.is_empty()), "shardIteratorType", &kinds);
+    constraints.check()?;
+    let number = params.text("SequenceNumber")?;
+    let by_number = kind.ends_with("SEQUENCE_NUMBER");
+    let place = match number {
+        Some(_) if !by_number => {
+            return Err(ApiError::validation(format!(
+                "SequenceNumber must not be provided when ShardIteratorType is {kind}"
+            )));
+        }
+        None if by_number => {
+            return Err(ApiError::validation(format!(
+                "SequenceNumber must be provided when ShardIteratorType is {kind}"
+            )));
+        }
+        Some(number) => Some(parse_sequence(number).ok_or_else(|| {
+            ApiError::validation(format!("Invalid SequenceNumber: {number} is not one of a stream's"))
+        })?),
+        None => None,
+    };
+    let stream = described(gateway, arn).await?;
+    check_shard(&stream, shard)?;
+    let at = match (kind, place) {
+        ("LATEST", _) => stream.next,
+        ("AT_SEQUENCE_NUMBER", Some(at)) => at,
+        ("AFTER_SEQUENCE_NUMBER", Some(at)) => Position { number: at.number.saturating_add(1), ..at },
+        _ => Position::default(),
+    };
+    if place.is_some_and(|place| place < stream.oldest) {
+        return Err(trimmed());
+    }
+    let iterator = Cursor { stream: stream.id, at, made: now_ms() };
+    Ok(json!({ "ShardIterator": iterator.text(&stream.table) }))
+}
+
+fn trimmed() -> ApiError {
+    ApiError::new(
+        Kind::Trimmed,
+        "The operation attempted to read past the oldest stream record in a shard: records are kept for 24 hours",
+    )
+}
+
+/// A place in a shard, and when it was given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cursor {
+    stream: StreamId,
+    at: Position,
+    made: u64,
+}
+
+/// Bytes of an iterator before its check.
+const PLACE: usize = 40;
+/// Bytes of the check.
+const CHECK: usize = 8;
+
+impl Cursor {
+    /// As a client carries it. The check finds what was cut off or mixed up; it is no seal, since the door would read what it
+    /// names for anyone who may name it.
+    fn text(&self, table: &str) -> String {
+        let mut bytes = Vec::with_capacity(PLACE + CHECK);
+        bytes.extend_from_slice(&GROUP.to_be_bytes());
+        bytes.extend_from_slice(&self.stream.table.to_be_bytes());
+        bytes.extend_from_slice(&self.stream.label.to_be_bytes());
+        bytes.extend_from_slice(&self.at.index.to_be_bytes());
+        bytes.extend_from_slice(&self.at.number.to_be_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&self.made.to_be_bytes());
+        let check = Sha256::digest(&bytes);
+        bytes.extend_from_slice(&check[..CHECK]);
+        format!("{}|1|{}", stream_arn(table, self.stream.label), hex(&bytes))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let hex = text.rsplit_once("|1|")?.1;
+        if hex.len() != 2 * (PLACE + CHECK) || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        let byte = |at: usize| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
+        let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect::<Option<_>>()?;
+        let (place, check) = bytes.split_at(PLACE);
+        if Sha256::digest(place)[..CHECK] != *check {
+            return None;
+        }
+        let long = |at: usize| Some(u64::from_be_bytes(place.get(at..at + 8)?.try_into().ok()?));
+        let short = |at: usize| Some(u32::from_be_bytes(place.get(at..at + 4)?.try_into().ok()?));
+        if short(0)? != GROUP {
+            return None;
+        }
+        Some(Self {
+            stream: StreamId { table: short(4)?, label: long(8)? },
+            at: Position { index: long(16)?, number: short(24)? },
+            made: long(32)?,
+        })
+    }
+}
+
+// ---- records ----
+
+/// `GetRecords`.
+pub(crate) async fn records(gateway: &Gateway, params: Params<'_>) -> Answered<Vec<u8>> {
+    let mut constraints = Constraints::default();
+    let text = required(params, "ShardIterator", "shardIterator", &mut constraints)?;
+    let limit = limit(params, RECORDS_MAX, &mut constraints)?;
+    constraints.check()?;
+    let iterator = Cursor::parse(text).ok_or_else(|| ApiError::validation("Invalid ShardIterator"))?;
+    let now = now_ms();
+    if now > iterator.made.saturating_add(ITERATOR_LASTS) || iterator.made > now.saturating_add(SKEW) {
+        return Err(ApiError::new(
+            Kind::ExpiredIterator,
+            format!(
+                "Iterator expired. The iterator was created at time {} while right now it is {}, which is further in the \
+                 future than the tolerated delay of {ITERATOR_LASTS} milliseconds.",
+                time::iso(iterator.made),
+                time::iso(now)
+            ),
+        ));
+    }
+    let read = Read::Records { stream: iterator.stream, from: iterator.at, limit };
+    let (records, view, next) = match read_records(gateway, read).await? {
+        Records::Trimmed => return Err(trimmed()),
+        Records::Read { records, view, next } => (records, view, next),
+    };
+    let table =
+        text.split_once(":table/").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(name, _)| name);
+    let mut reply = Reply::new();
+    reply.raw("Records", |out| {
+        out.push(b'[');
+        for (at, record) in records.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            write_record(out, iterator.stream, record, view);
+        }
+        out.push(b']');
+    });
+    if let Some(at) = next {
+        let next = Cursor { at, made: now, ..iterator }.text(table);
+        reply.value("NextShardIterator", &json!(next));
+    }
+    Ok(reply.finish())
+}
+
+/// This node's own state will do: where it lags, the client comes to what is missing with its next request. Only a stream
+/// that it does not know may be one that it has not heard of yet.
+async fn read_records(gateway: &Gateway, read: Read) -> Answered<Records> {
+    let reply = match gateway.read(read.clone(), false).await {
+        Err(error) if error.kind == Kind::NotFound => gateway.read(read, true).await?,
+        reply => reply?,
+    };
+    match reply {
+        ReadReply::Records(records) => Ok(records),
+        _ => Err(unexpected()),
+    }
+}
+
+fn write_record(out: &mut Vec<u8>, stream: StreamId, record: &Record, view: StreamView) {
+    let sizes = [Some(&record.keys), record.old.as_ref(), record.new.as_ref()];
+    let size: usize = sizes.into_iter().flatten().map(Item::size).sum();
+    let mut change = Reply::new();
+    change.value("ApproximateCreationDateTime", &json!(record.time / 1000));
+    change.item("Keys", &record.keys);
+    for (name, image) in [("NewImage", &record.new), ("OldImage", &record.old)] {
+        if let Some(image) = image {
+            change.item(name, image);
+        }
+    }
+    change.value("SequenceNumber", &json!(sequence(record.at)));
+    change.value("SizeBytes", &json!(size));
+    change.value("StreamViewType", &json!(view_word(view)));
+    let change = change.finish();
+    let mut whole = Reply::new();
+    whole.value("awsRegion", &json!("local"));
+    whole.raw("dynamodb", |to| to.extend_from_slice(&change));
+    whole.value("eventID", &json!(event_id(stream, record.at)));
+    whole.value("eventName", &json!(event_name(record.changed)));
+    whole.value("eventSource", &json!("aws:dynamodb"));
+    whole.value("eventVersion", &json!("1.1"));
+    if record.by_time {
+        let service = json!({ "PrincipalId": "dynamodb.amazonaws.com", "Type": "Service" });
+        whole.value("userIdentity", &service);
+    }
+    out.extend_from_slice(&whole.finish());
+}
+
+const fn event_name(changed: Changed) -> &'static str {
+    match changed {
+        Changed::Inserted => "INSERT",
+        Changed::Modified => "MODIFY",
+        Changed::Removed => "REMOVE",
+    }
+}
+
+/// A name that no other record has, and that this one always has.
+fn event_id(stream: StreamId, at: Position) -> String {
+    let mut hash = Sha256::new();
+    hash.update(stream.table.to_be_bytes());
+    hash.update(stream.label.to_be_bytes());
+    hash.update(sequence(at));
+    hex(&hash.finalize()[..16])
+}
+
+// ---- names and numbers ----
+
+/// A sequence number: 27 digits, of which the first keeps those behind it from being cut off as leading zeros.
+fn sequence(at: Position) -> String {
+    format!("1{:020}{:06}", at.index, at.number)
+}
+
+fn parse_sequence(text: &str) -> Option<Position> {
+    let digits = text.strip_prefix('1').filter(|digits| digits.len() == 26)?;
+    let (index, number) = digits.split_at_checked(20)?;
+    let number = u32::try_from(time::digits(number)?).ok()?;
+    Some(Position { index: time::digits(index)?, number })
+}
+
+/// The name of a stream's shard: when the stream began, and the group of replicas that has it.
+fn shard_id(stream: StreamId) -> String {
+    format!("shardId-{:020}-{GROUP:08x}", stream.label)
+}
+
+fn check_shard(stream: &StreamDescribed, shard: &str) -> Answered<()> {
+    if shard == shard_id(stream.id) {
+        return Ok(());
+    }
+    let arn = stream_arn(&stream.table, stream.id.label);
+    Err(ApiError::new(
+        Kind::NotFound,
+        format!("Requested resource not found: Shard does not exist: {shard} in stream {arn}"),
+    ))
+}
+
+fn parse_arn(text: &str) -> Answered<(String, u64)> {
+    let parse = || {
+        let (table, label) = text.strip_prefix("arn:")?.split_once(":table/")?.1.split_once("/stream/")?;
+        Some((table.to_string(), time::of_iso(label)?))
+    };
+    parse().ok_or_else(|| ApiError::validation(format!("Invalid StreamArn: {text}")))
+}
+
+fn required<'p>(
+    params: Params<'p>,
+    name: &str,
+    path: &str,
+    constraints: &mut Constraints,
+) -> Answered<&'p str> {
+    let value = params.text(name)?;
+    if value.is_none() {
+        constraints.missing(path);
+    }
+    Ok(value.unwrap_or_default())
+}
+
+fn limit(params: Params<'_>, most: i64, constraints: &mut Constraints) -> Answered<usize> {
+    let limit = params.number("Limit")?;
+    constraints.at_least(limit, "limit", 1);
+    constraints.at_most(limit, "limit", most);
+    Ok(usize::try_from(limit.unwrap_or(most)).unwrap_or(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: StreamId = StreamId { table: 7, label: 1_795_869_235_123 };
+
+    #[test]
+    fn names_are_as_long_as_clients_demand() {
+        assert!(stream_arn("abc", 0).len() >= 37);
+        assert!((28..=65).contains(&shard_id(ID).len()));
+        let at = Position { index: u64::MAX, number: 999_999 };
+        assert!((21..=40).contains(&sequence(at).len()));
+        assert_eq!(parse_sequence(&sequence(at)), Some(at));
+        let long = "t".repeat(255);
+        assert!(Cursor { stream: ID, at, made: u64::MAX }.text(&long).len() <= 2048);
+        let (one, two) = (Position { index: 9, number: 10 }, Position { index: 10, number: 2 });
+        assert!(sequence(one) < sequence(two));
+        assert_eq!(parse_arn(&stream_arn("a.b", ID.label)).unwrap(), ("a.b".into(), ID.label));
+    }
+
+    #[test]
+    fn an_iterator_comes_back_and_what_is_none_is_refused() {
+        let iterator = Cursor { stream: ID, at: Position { index: 5, number: 1 }, made: 77 };
+        let text = iterator.text("orders");
+        assert_eq!(Cursor::parse(&text), Some(iterator));
+        for cut in 0..text.len() {
+            assert_eq!(Cursor::parse(&text[..cut]), None);
+        }
+        let at = text.len() - 20;
+        let other = if &text[at..=at] == "0" { "1" } else { "0" };
+        assert_eq!(Cursor::parse(&format!("{}{other}{}", &text[..at], &text[at + 1..])), None);
+        assert_eq!(Cursor::parse("x|1|é"), None);
+    }
+
+    use crate::tests::{alone, ask};
+
+    const TABLE: &str = "orders";
+
+    async fn streaming(gateway: &Gateway, view: &str) -> String {
+        let table = json!({
+            "TableName": TABLE,
+            "AttributeDefinitions": [{ "AttributeName": "id", "AttributeType": "S" }],
+            "KeySchema": [{ "AttributeName": "id", "KeyType": "HASH" }],
+            "BillingMode": "PAY_PER_REQUEST",
+            "StreamSpecification": { "StreamEnabled": true, "StreamViewType": view },
+        });
+        let made = ask(gateway, "CreateTable", table).await.unwrap();
+        made["TableDescription"]["LatestStreamArn"].as_str().unwrap().to_string()
+    }
+
+    async fn iterator(gateway: &Gateway, arn: &str, kind: &str) -> Value {
+        let described = ask(gateway, "DescribeStream", json!({ "StreamArn": arn })).await.unwrap();
+        let shard = &described["StreamDescription"]["Shards"][0]["ShardId"];
+        let asked = json!({ "StreamArn": arn, "ShardId": shard, "ShardIteratorType": kind });
+        ask(gateway, "GetShardIterator", asked).await.unwrap()["ShardIterator"].clone()
+    }
+
+    #[tokio::test]
+    async fn what_is_written_is_told() {
+        let (gateway, _) = alone();
+        let arn = streaming(&gateway, "NEW_IMAGE").await;
+        let latest = iterator(&gateway, &arn, "LATEST").await;
+        let item = json!({ "id": { "S": "a" }, "n": { "N": "1" } });
+        ask(&gateway, "PutItem", json!({ "TableName": TABLE, "Item": item })).await.unwrap();
+        for from in [latest, iterator(&gateway, &arn, "TRIM_HORIZON").await] {
+            let page = ask(&gateway, "GetRecords", json!({ "ShardIterator": from })).await.unwrap();
+            let [record] = &page["Records"].as_array().unwrap()[..] else { panic!("{page}") };
+            assert_eq!(record["eventName"], "INSERT");
+            assert_eq!(record["dynamodb"]["Keys"], json!({ "id": { "S": "a" } }));
+            assert_eq!(record["dynamodb"]["NewImage"], item);
+            assert_eq!(record["dynamodb"]["SizeBytes"], 3 + 3 + 3);
+            let more = json!({ "ShardIterator": page["NextShardIterator"] });
+            let next = ask(&gateway, "GetRecords", more).await.unwrap();
+            assert_eq!(next["Records"], json!([]));
+        }
+        ask(&gateway, "DeleteTable", json!({ "TableName": TABLE })).await.unwrap();
+        let from = iterator(&gateway, &arn, "TRIM_HORIZON").await;
+        let page = ask(&gateway, "GetRecords", json!({ "ShardIterator": from })).await.unwrap();
+        assert_eq!(page["Records"].as_array().unwrap().len(), 1);
+        assert!(page.get("NextShardIterator").is_none(), "its shard is closed");
+    }
+
+    /// An iterator is good for a quarter of an hour.
+    #[tokio::test]
+    async fn an_old_iterator_is_refused() {
+        let (gateway, _) = alone();
+        let arn = streaming(&gateway, "KEYS_ONLY").await;
+        let (table, label) = parse_arn(&arn).unwrap();
+        let ReadReply::Stream(stream) = gateway.read(Read::Stream(table, label), true).await.unwrap() else {
+            panic!()
+        };
+        let from = |made| Cursor { stream: stream.id, at: Position::default(), made }.text(TABLE);
+        let ask_at = |made| ask(&gateway, "GetRecords", json!({ "ShardIterator": from(made) }));
+        assert!(ask_at(now_ms() - ITERATOR_LASTS + 60_000).await.is_ok());
+        for made in [0, now_ms() - ITERATOR_LASTS - 1, now_ms() + 2 * SKEW] {
+            assert_eq!(ask_at(made).await.unwrap_err().0, Kind::ExpiredIterator);
+        }
+    }
+}
