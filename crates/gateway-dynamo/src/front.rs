@@ -31,6 +31,8 @@ use tokio::sync::Semaphore;
 const REQUEST_MAX: usize = 16 << 20;
 /// What all requests that are being read or answered may hold, in KiB.
 const HELD_MAX: usize = 256 << 10;
+/// So many bytes of a larger one are read and dropped, so that its client comes to read why it is refused.
+const DROPPED_MAX: usize = 64 << 20;
 /// The longest head of a request.
 const HEAD_MAX: usize = 64 << 10;
 /// How long a head, and how long a body, may take to come. A connection may be idle as long between two requests.
@@ -183,6 +185,9 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Vec<u8>, 
     let hint = request.body().size_hint();
     let most = hint.upper().map_or(REQUEST_MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
     if most > REQUEST_MAX {
+        if most <= DROPPED_MAX {
+            let _ = tokio::time::timeout(BODY_PATIENCE, drop_body(&mut request.into_body())).await;
+        }
         return Err(too_large());
     }
     // What is being read is paid for before it is read; who finds no room waits with its bytes unread.
@@ -194,6 +199,17 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Vec<u8>, 
     operation::carry_out(&shared.gateway, operation, &host, &body).await
 }
 
+/// Reads what is left of a body, up to a bound, and keeps nothing of it.
+async fn drop_body(body: &mut Incoming) {
+    let mut dropped = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        dropped += frame.data_ref().map_or(0, Bytes::len);
+        if dropped > DROPPED_MAX {
+            return;
+        }
+    }
+}
+
 async fn read_body(mut body: Incoming) -> Result<Bytes, ApiError> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
@@ -203,6 +219,7 @@ async fn read_body(mut body: Incoming) -> Result<Bytes, ApiError> {
         })?;
         let Ok(data) = frame.into_data() else { continue };
         if first.len() + rest.len() + data.len() > REQUEST_MAX {
+            drop_body(&mut body).await;
             return Err(too_large());
         }
         if first.is_empty() && rest.is_empty() {

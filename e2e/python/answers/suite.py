@@ -10,7 +10,9 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 INVALID = "One or more parameter values were invalid: "
-EMPTY_KEY = "One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an empty "
+EMPTY_KEY = (
+    "One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an empty "
+)
 NOT_SCHEMA = "The provided key element does not match the schema"
 VALIDATION = "ValidationException"
 CONDITION = "ConditionalCheckFailedException"
@@ -190,7 +192,8 @@ class Area:
         there = answer.get("message", answer.get("Message", ""))
         same = there == text[1:] if text.startswith("=") else text in there
         if status != 400 or answer.get("__type", "").rpartition("#")[2] != code or not same:
-            self.suite.wrong.append(f"{self.prefix}{operation} {short(body)}: expected {code}: {text!r}, got {status} {answer}")
+            self.suite.wrong.append(f"{self.prefix}{operation} {short(body)}: expected {code}: {text!r}, got {status} "
+                f"{answer}")
 
 
 def until(a, what, holds, patience=30):
