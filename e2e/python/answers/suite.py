@@ -140,6 +140,9 @@ class Area:
             del params["TableName"]
         elif self.tables and operation in ITEM_OPERATIONS:
             params.setdefault("TableName", self.tables[-1])
+        if operation in ("get_item", "query", "scan") and not params.get("ConsistentRead"):
+            # Such a read may show an older state, unless the node has just caught up for another.
+            self.client.list_tables(Limit=1)
         return getattr(self.client, operation)(**params)
 
     def error(self, operation, expected, **params):
