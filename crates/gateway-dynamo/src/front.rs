@@ -38,6 +38,8 @@ const ROOM_PATIENCE: Duration = Duration::from_secs(2);
 /// So many connections for which there is no place are told so at once; further ones are only closed.
 const TURNED_AWAY_MAX: usize = 64;
 const TURN_AWAY_PATIENCE: Duration = Duration::from_secs(1);
+/// So many bytes of a larger one are read and dropped, so that its client comes to read why it is refused.
+const DROPPED_MAX: usize = 64 << 20;
 /// The longest head of a request.
 const HEAD_MAX: usize = 64 << 10;
 /// How long a head, and how long a body, may take to come. A connection may be idle as long between two requests.
@@ -247,6 +249,9 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Vec<u8>, 
     let hint = request.body().size_hint();
     let most = hint.upper().map_or(REQUEST_MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
     if most > REQUEST_MAX {
+        if most <= DROPPED_MAX {
+            let _ = tokio::time::timeout(BODY_PATIENCE, drop_body(&mut request.into_body())).await;
+        }
         return Err(too_large());
     }
     // What is being read is paid for before it is read; who finds no room waits with its bytes unread.
@@ -281,6 +286,17 @@ async fn room(shared: &Shared, kib: u32) -> Result<SemaphorePermit<'_>, ApiError
     }
 }
 
+/// Reads what is left of a body, up to a bound, and keeps nothing of it.
+async fn drop_body(body: &mut Incoming) {
+    let mut dropped = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        dropped += frame.data_ref().map_or(0, Bytes::len);
+        if dropped > DROPPED_MAX {
+            return;
+        }
+    }
+}
+
 async fn read_body(mut body: Incoming) -> Result<Bytes, ApiError> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
@@ -290,6 +306,7 @@ async fn read_body(mut body: Incoming) -> Result<Bytes, ApiError> {
         })?;
         let Ok(data) = frame.into_data() else { continue };
         if first.len() + rest.len() + data.len() > REQUEST_MAX {
+            drop_body(&mut body).await;
             return Err(too_large());
         }
         if first.is_empty() && rest.is_empty() {

@@ -350,7 +350,9 @@ fn check_named(names: Option<&[String]>, path: &str, constraints: &mut Constrain
         let what = format!("Member must have length less than or equal to {NAMED_MAX}");
         constraints.broken(&listed(names), path, &what);
     }
-    names.iter().for_each(|name| constraints.key_name(Some(name), path));
+    for name in names {
+        constraints.key_name(Some(name), path);
+    }
 }
 
 fn read_projection(kind: Option<&str>, names: Option<Vec<String>>) -> Answered<Projected> {
@@ -546,7 +548,7 @@ fn index_change(at: usize, change: Params<'_>, attributes: &[(String, Scalar)]) 
     ))
 }
 
-/// One change of an index at a time.
+/// One change of an index at a time, and one index that comes or goes.
 fn check_once(changes: &[IndexChange]) -> Answered<()> {
     let mut names = BTreeSet::new();
     for change in changes {
@@ -558,6 +560,13 @@ fn check_once(changes: &[IndexChange]) -> Answered<()> {
                 "Only one global secondary index update per index is allowed simultaneously. Index: {name}"
             )));
         }
+    }
+    let online = changes.iter().filter(|change| !matches!(change, IndexChange::Update(..)));
+    if online.count() > 1 {
+        return Err(ApiError::new(
+            Kind::Limit,
+            "Subscriber limit exceeded: Only 1 online index can be created or deleted simultaneously per table",
+        ));
     }
     Ok(())
 }

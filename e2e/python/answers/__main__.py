@@ -1,10 +1,10 @@
-"""What DynamoDB answers, request by request: for each area a table of requests with the error, or the part of the answer, that
-the service is known to give. Programs match on these, so kind and text are held against it.
+"""What DynamoDB answers, request by request: for each area a table of requests with the error, or the part of the
+answer, that the service is known to give. Programs match on these, so kind and text are held against it.
 
     answers URL[,URL...] [AREA...]
 
-Requests go through boto3 without its own validation of parameters, so that what a client may send by hand is answered too; what
-boto3 cannot send at all goes over HTTP as it is. Each node answers a part of the areas.
+Requests go through boto3 without its own validation of parameters, so that what a client may send by hand is answered
+too; what boto3 cannot send at all goes over HTTP as it is. Each node answers a part of the areas.
 """
 
 import sys

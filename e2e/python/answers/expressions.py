@@ -96,7 +96,9 @@ def conditions(a):
     holds(False, "#d = :x", x(n(1)), d="m.a")
 
     function = "Incorrect operand type for operator or function; operator or function: "
-    distinct = "The first operand must be distinct from the remaining operands for this operator or function; operator: "
+    distinct = (
+        "The first operand must be distinct from the remaining operands for this operator or function; operator: "
+    )
     for expression, text, given in [
         ("", "The expression can not be empty;", None),
         ("s", 'Syntax error; token: "<EOF>", near: "s"', None),
@@ -129,9 +131,11 @@ def conditions(a):
         ("if_not_exists(s, :x) = :x", "The function is not allowed in a condition expression; function: if_not_exists",
             x(s("a"))),
         ("attribute_exists(s, n)",
-            "Incorrect number of operands for operator or function; operator or function: attribute_exists, number of operands: 2", None),
+            "Incorrect number of operands for operator or function; operator or function: attribute_exists, number of "
+            "operands: 2", None),
         ("contains(s)",
-            "Incorrect number of operands for operator or function; operator or function: contains, number of operands: 1", None),
+            "Incorrect number of operands for operator or function; operator or function: contains, number of "
+            "operands: 1", None),
         ("attribute_exists(:x)",
             "Operator or function requires a document path; operator or function: attribute_exists", x(s("a"))),
         ("attribute_type(:x, :x)",
@@ -148,9 +152,11 @@ def conditions(a):
         ("s BETWEEN :x AND :x", f"{function}BETWEEN, operand type: L", x(l())),
         ("size(:x) = :x", f"{function}size, operand type: N", x(n(1))),
         ("n BETWEEN :x AND :y",
-            "The BETWEEN operator requires upper bound to be greater than or equal to lower bound; lower bound operand: AttributeValue: {N:2}, upper bound operand: AttributeValue: {N:1}", {":x": n(2), ":y": n(1)}),
+            "The BETWEEN operator requires upper bound to be greater than or equal to lower bound; lower bound "
+            "operand: AttributeValue: {N:2}, upper bound operand: AttributeValue: {N:1}", {":x": n(2), ":y": n(1)}),
         ("n BETWEEN :x AND :y",
-            "The BETWEEN operator requires same data type for lower and upper bounds; lower bound operand: AttributeValue: {N:2}, upper bound operand: AttributeValue: {S:a}", {":x": n(2), ":y": s("a")}),
+            "The BETWEEN operator requires same data type for lower and upper bounds; lower bound operand: "
+            "AttributeValue: {N:2}, upper bound operand: AttributeValue: {S:a}", {":x": n(2), ":y": s("a")}),
         ("s = s", f"{distinct}=, first operand: [s]", None),
         ("m.b[0] <> m.b[0]", f"{distinct}<>, first operand: [m, b, [0]]", None),
         ("s IN (n, s)", f"{distinct}IN, first operand: [s]", None),
@@ -204,11 +210,13 @@ def placeholders(a):
         ("=ExpressionAttributeValues can only be specified when using expressions: ConditionExpression is null",
             "put_item",
          dict(Item=key, ExpressionAttributeValues={":x": s("a")})),
-        ("=ExpressionAttributeValues can only be specified when using expressions: UpdateExpression and ConditionExpression are null", "update_item",
+        ("=ExpressionAttributeValues can only be specified when using expressions: UpdateExpression and "
+         "ConditionExpression are null", "update_item",
          dict(Key=key, ExpressionAttributeValues={":x": s("a")})),
         ("=ExpressionAttributeValues can only be specified when using expressions: FilterExpression is null", "scan",
          dict(ExpressionAttributeValues={":x": s("a")})),
-        ("=ExpressionAttributeValues can only be specified when using expressions: FilterExpression and KeyConditionExpression are null", "query",
+        ("=ExpressionAttributeValues can only be specified when using expressions: FilterExpression and "
+         "KeyConditionExpression are null", "query",
          dict(ExpressionAttributeValues={":x": s("a")})),
         ("=ExpressionAttributeNames must not be empty", "get_item",
             dict(Key=key, ProjectionExpression="p", ExpressionAttributeNames={})),
@@ -224,7 +232,8 @@ def placeholders(a):
             dict(Key=key, ProjectionExpression="p", ExpressionAttributeNames={"#" + "x" * 255: "p"})),
         ("ExpressionAttributeNames contains invalid value: Empty attribute name for key #x", "get_item",
             dict(Key=key, ProjectionExpression="#x", ExpressionAttributeNames={"#x": ""})),
-        ("=Can not use both expression and non-expression parameters in the same request: Non-expression parameters: {Expected} Expression parameters: {ConditionExpression}",
+        ("=Can not use both expression and non-expression parameters in the same request: Non-expression parameters: "
+         "{Expected} Expression parameters: {ConditionExpression}",
          "put_item", dict(Item=key, Expected={}, ConditionExpression="attribute_exists(p)")),
         ("Non-expression parameters: {ConditionalOperator} Expression parameters: {ConditionExpression}", "put_item",
          dict(Item=key, ConditionalOperator="AND", ConditionExpression="attribute_exists(p)")),
@@ -292,7 +301,8 @@ def projections(a):
         ("a, a", f"{overlap}[a], path two: [a]"), ("m.x, m", f"{overlap}[m, x], path two: [m]"),
         ("m, m.x", f"{overlap}[m], path two: [m, x]"), ("l[0], l[0]", f"{overlap}[l, [0]], path two: [l, [0]]"),
         ("m.x, m[0]",
-            "Two document paths conflict with each other; must remove or rewrite one of these paths; path one: [m, x], path two: [m, [0]]"),
+            "Two document paths conflict with each other; must remove or rewrite one of these paths; path one: [m, x], "
+            "path two: [m, [0]]"),
         ("a" + ".b" * 32, "The document path has too many nesting levels; nesting levels: 33"),
     ]:
         a.error("get_item", v("Invalid ProjectionExpression: " + text), Key=key, ProjectionExpression=expression)
@@ -410,9 +420,11 @@ def updates(a):
         ("SET n = contains(s, :x)", bad + "The function is not allowed in an update expression; function: contains",
             x(s("a"))),
         ("SET n = if_not_exists(n)",
-            bad + "Incorrect number of operands for operator or function; operator or function: if_not_exists, number of operands: 1", None),
+            bad + "Incorrect number of operands for operator or function; operator or function: if_not_exists, number "
+                "of operands: 1", None),
         ("SET n = list_append(l)",
-            bad + "Incorrect number of operands for operator or function; operator or function: list_append, number of operands: 1", None),
+            bad + "Incorrect number of operands for operator or function; operator or function: list_append, number of "
+                "operands: 1", None),
         ("SET n = if_not_exists(:x, n)",
             bad + "Operator or function requires a document path; operator or function: if_not_exists", x(n(1))),
         ("SET n = n + :x", bad + f"{function}+, operand type: S", x(s("a"))),
@@ -426,7 +438,8 @@ def updates(a):
         ("SET m = :x, m.a = :x", bad + f"{overlap}[m], path two: [m, a]", x(n(1))),
         ("REMOVE l[0], l[0]", bad + f"{overlap}[l, [0]], path two: [l, [0]]", None),
         ("SET m.a = :x, m[0] = :x",
-            bad + "Two document paths conflict with each other; must remove or rewrite one of these paths; path one: [m, a], path two: [m, [0]]", x(n(1))),
+            bad + "Two document paths conflict with each other; must remove or rewrite one of these paths; path one: "
+                "[m, a], path two: [m, [0]]", x(n(1))),
         ("SET n = ((n + :x))", bad + "The expression has redundant parentheses;", x(n(1))),
         ("SET n = :x" + " " * 4096,
             bad + "Expression size has exceeded the maximum allowed size; expression size: 4106", x(n(1))),

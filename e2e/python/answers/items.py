@@ -5,7 +5,9 @@ from suite import s, n, l, m, INVALID, EMPTY_KEY, NOT_SCHEMA, CONDITION, v, unti
 
 def values(a):
     a.table()
-    both = "Supplied AttributeValue has more than one datatypes set, must contain exactly one of the supported datatypes"
+    both = (
+        "Supplied AttributeValue has more than one datatypes set, must contain exactly one of the supported datatypes"
+    )
     none = "Supplied AttributeValue is empty, must contain exactly one of the supported datatypes"
     over = "Number overflow. Attempting to store a number with magnitude larger than supported range"
     under = "Number underflow. Attempting to store a number with magnitude smaller than supported range"
@@ -215,9 +217,15 @@ def indexes(a):
     a.table("t", "p:S", "c:S", lsi=[("loc", "p", "x:N", "ALL")], gsi=[("glo", "g:S", "h:B", "ALL")])
     key = {"p": s("a"), "c": s("b")}
     mismatch = "Type mismatch for Index Key {} Expected: {} Actual: {} IndexName: {}"
-    secondary = "One or more parameter values are not valid. A value specified for a secondary index key is not supported. The AttributeValue for a key attribute cannot contain an empty {} value. IndexName: {}, IndexKey: {}"
+    secondary = (
+        "One or more parameter values are not valid. A value specified for a secondary index key is not supported. The "
+        "AttributeValue for a key attribute cannot contain an empty {} value. IndexName: {}, IndexKey: {}"
+    )
     size = "Size limit exceeded for Index Key {} Actual Size: {} bytes Max Size: {} bytes IndexName: {}"
-    updated = "One or more parameter values are not valid. The update expression attempted to update a secondary index key to a value that is not supported. The AttributeValue for a key attribute cannot contain an empty {} value."
+    updated = (
+        "One or more parameter values are not valid. The update expression attempted to update a secondary index key "
+        "to a value that is not supported. The AttributeValue for a key attribute cannot contain an empty {} value."
+    )
     kind = "The update expression attempted to update the secondary index key to unsupported type"
     beyond = "The update expression attempted to update the secondary index key beyond allowed size limits"
     for name, value, put, update, older in [
@@ -271,11 +279,14 @@ def capacity(a):
         ("get 5 KB", lambda: total("get_item", Key=key, ConsistentRead=True), of(2.0)),
         ("get a part", lambda: total("get_item", Key=key, ConsistentRead=True, ProjectionExpression="p"), of(2.0)),
         ("query", lambda: total("query", KeyConditionExpression="p = :p", ExpressionAttributeValues={":p": s("a")}),
-            of(1.0)), ("query nothing", lambda: total("query", KeyConditionExpression="p = :p",
-                ExpressionAttributeValues={":p": s("nix")}), of(0.5)), ("scan", lambda: total("scan", ConsistentRead=True), of(2.0)),
+            of(1.0)),
+        ("query nothing", lambda: total("query", KeyConditionExpression="p = :p",
+            ExpressionAttributeValues={":p": s("nix")}), of(0.5)),
+        ("scan", lambda: total("scan", ConsistentRead=True), of(2.0)),
         ("update",
             lambda: total("update_item", Key=key, UpdateExpression="SET z = :z",
-                ExpressionAttributeValues={":z": n(1)}), of(5.0)), ("delete", lambda: total("delete_item", Key=key), of(5.0)),
+                ExpressionAttributeValues={":z": n(1)}), of(5.0)),
+        ("delete", lambda: total("delete_item", Key=key), of(5.0)),
     ]:
         a.equal(what, got(), expected)
     got = detail("put_item", Item={**key, "x": n(1), "g": s("g")})

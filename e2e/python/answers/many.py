@@ -43,7 +43,8 @@ def queries(a):
         ("", invalid_key + "The expression can not be empty;", None, {}),
         ("p", invalid_key + "Syntax error", None, {}), ("p = :p, c = :x", invalid_key + "Syntax error", y(s("c")), {}),
         ("p = :q",
-            invalid_key + "An expression attribute value used in expression is not defined; attribute value: :q", None, {}),
+            invalid_key + "An expression attribute value used in expression is not defined; attribute value: "
+                ":q", None, {}),
         ("p = :p OR c = :x", "=Invalid operator used in KeyConditionExpression: OR", y(s("c")), {}),
         ("NOT p = :p", "=Invalid operator used in KeyConditionExpression: NOT", p, {}),
         ("p = :p AND c IN (:x)", "=Invalid operator used in KeyConditionExpression: IN", y(s("c")), {}),
@@ -63,11 +64,13 @@ def queries(a):
             {}),
         (":p = :p", "=Invalid condition in KeyConditionExpression: No key attribute specified", p, {}),
         ("p = :p AND c BETWEEN :x AND :y",
-            invalid_key + "The BETWEEN operator requires upper bound to be greater than or equal to lower bound", y(s("c2"), s("c1")), {}),
+            invalid_key + "The BETWEEN operator requires upper bound to be greater than or equal to lower "
+                "bound", y(s("c2"), s("c1")), {}),
         ("p = :x", f"={INVALID}Condition parameter type does not match schema type", {":x": n(1)}, {}),
         ("p = :p AND c = :x", f"={INVALID}Condition parameter type does not match schema type", y(n(1)), {}),
         ("p = :p AND begins_with(c, :x)",
-            invalid_key + "Incorrect operand type for operator or function; operator or function: begins_with, operand type: N", y(n(1)), {}),
+            invalid_key + "Incorrect operand type for operator or function; operator or function: begins_with, operand "
+                "type: N", y(n(1)), {}),
         ("p = :x", EMPTY_KEY + "string value. Key: p", {":x": s("")}, {}),
         ("p = :p AND x = :x", missed + "c", y(n(1)), {}), ("p = :p", missed + "g", p, {"IndexName": "glo"}),
         ("g = :p AND x = :x", supported, y(n(1)), {"IndexName": "ghash"}),
@@ -77,7 +80,10 @@ def queries(a):
         ("g = :p", "=Consistent reads are not supported on global secondary indexes", p,
             {"IndexName": "glo", "ConsistentRead": True}),
         ("g = :p",
-            f"={INVALID}Select type ALL_ATTRIBUTES is not supported for global secondary index glo because its projection type is not ALL", p, {"IndexName": "glo", "Select": "ALL_ATTRIBUTES"}), ("g = :p", f"={INVALID}Global secondary index glo does not project [w]", p, {"IndexName": "glo", "ProjectionExpression": "w"}),
+            f"={INVALID}Select type ALL_ATTRIBUTES is not supported for global secondary index glo because its "
+            f"projection type is not "
+            f"ALL", p, {"IndexName": "glo", "Select": "ALL_ATTRIBUTES"}), ("g = :p", f"={INVALID}Global secondary "
+                f"index glo does not project [w]", p, {"IndexName": "glo", "ProjectionExpression": "w"}),
     ]:
         more = {**more, **({"ExpressionAttributeValues": values} if values else {})}
         a.error("query", v(text), KeyConditionExpression=expression, **more)
@@ -87,7 +93,8 @@ def queries(a):
         a.error("query",
             v(f"=Filter Expression can only contain non-primary key attributes: Primary key attribute: {name}"),
                 KeyConditionExpression="p = :p",
-                FilterExpression=f"attribute_exists({name})", ExpressionAttributeValues=p, **({"IndexName": index_name} if index_name else {}))
+                FilterExpression=f"attribute_exists({name})", ExpressionAttributeValues=p,
+                **({"IndexName": index_name} if index_name else {}))
     a.equal("a filter of the table's key on an index",
         a.ok("query", IndexName="glo", KeyConditionExpression="g = :g", FilterExpression="p = :p",
             ExpressionAttributeValues={":g": s("one"), **p}).get("Count"), 6)
@@ -160,7 +167,8 @@ def queries(a):
     last = a.ok("query", Limit=1, IndexName="glo", KeyConditionExpression="g = :g",
         ExpressionAttributeValues={":g": s("one")})["LastEvaluatedKey"]
     a.equal("last key of a global index", last, {"p": s("a"), "c": s("c0"), "g": s("one")})
-    starting, outside = "The provided starting key is invalid", "=The provided starting key is outside query boundaries based on provided conditions"
+    starting = "The provided starting key is invalid"
+    outside = "=The provided starting key is outside query boundaries based on provided conditions"
     for start, text, more in [
         ({"p": s("a")}, starting, {}), ({"p": s("a"), "c": s("c"), "x": n(1)}, starting, {}),
         ({"p": s("a"), "c": n(1)}, starting, {}), ({"p": s("a"), "x": s("c")}, starting, {}), ({}, starting, {}),
@@ -206,9 +214,16 @@ def scans(a):
     got = a.ok("scan", FilterExpression="c < :c AND x >= :x", ExpressionAttributeValues={":c": n(10), ":x": n(5)},
         ConsistentRead=True)
     a.equal("filtered", (sorted(cs(got)), got["ScannedCount"]), ([5, 6, 7, 8, 9], 100))
-    total = "The TotalSegments parameter is required but was not present in the request when Segment parameter is present"
-    segment = "The Segment parameter is required but was not present in the request when parameter TotalSegments is present"
-    less = "The Segment parameter is zero-based and must be less than parameter TotalSegments: Segment: {} is not less than TotalSegments: {}"
+    total = (
+        "The TotalSegments parameter is required but was not present in the request when Segment parameter is present"
+    )
+    segment = (
+        "The Segment parameter is required but was not present in the request when parameter TotalSegments is present"
+    )
+    less = (
+        "The Segment parameter is zero-based and must be less than parameter TotalSegments: Segment: {} is not less "
+        "than TotalSegments: {}"
+    )
     first = a.ok("scan", Segment=0, TotalSegments=2, Limit=1).get("LastEvaluatedKey")
     for text, more in [
         ("=" + total, dict(Segment=0)), ("=" + segment, dict(TotalSegments=2)),
@@ -222,8 +237,10 @@ def scans(a):
         ("The provided starting key is invalid: " + NOT_SCHEMA, dict(ExclusiveStartKey={"p": s("a"), "c": s("1")})),
         ("The provided starting key is invalid: " + NOT_SCHEMA,
             dict(ExclusiveStartKey={"p": s("a"), "c": n(1), "x": n(1)})),
-        ("=The provided starting key is invalid: Invalid ExclusiveStartKey. Please use ExclusiveStartKey with correct Segment. TotalSegments: 2 Segment: 1", dict(Segment=1, TotalSegments=2, ExclusiveStartKey=first)),
-        (f"={INVALID}Select type ALL_ATTRIBUTES is not supported for global secondary index glo because its projection type is not ALL", dict(IndexName="glo", Select="ALL_ATTRIBUTES")),
+        ("=The provided starting key is invalid: Invalid ExclusiveStartKey. Please use ExclusiveStartKey with correct "
+         "Segment. TotalSegments: 2 Segment: 1", dict(Segment=1, TotalSegments=2, ExclusiveStartKey=first)),
+        (f"={INVALID}Select type ALL_ATTRIBUTES is not supported for global secondary index glo because its projection "
+         f"type is not ALL", dict(IndexName="glo", Select="ALL_ATTRIBUTES")),
     ]:
         a.error("scan", v(text), **more)
     # A page of a megabyte.
@@ -245,7 +262,9 @@ def batches(a):
     put = lambda *names: [{"PutRequest": {"Item": {"p": s(name)}}} for name in names]
     delete = lambda *names: [{"DeleteRequest": {"Key": {"p": s(name)}}} for name in names]
     more_than = "Member must have length less than or equal to "
-    exactly = "Supplied AttributeValue has more than one datatypes set, must contain exactly one of the supported datatypes"
+    exactly = (
+        "Supplied AttributeValue has more than one datatypes set, must contain exactly one of the supported datatypes"
+    )
     for items, text in [
         ({one: []}, ""), ({"ab": put("a")}, "length greater than or equal to 3"),
         ({one: put(*[f"k{i}" for i in range(26)])},
@@ -283,7 +302,8 @@ def batches(a):
     keys = lambda *names: [{"p": s(name)} for name in names]
     for items, text in [
         ({one: {"Keys": []}},
-            f"at 'requestItems.{one}.member.keys' failed to satisfy constraint: Member must have length greater than or equal to 1"), ({one: {}}, f"Value null at 'requestItems.{one}.member.keys' failed"),
+            f"at 'requestItems.{one}.member.keys' failed to satisfy constraint: Member must have length greater than "
+            f"or equal to 1"), ({one: {}}, f"Value null at 'requestItems.{one}.member.keys' failed"),
         ({one: {"Keys": keys(*[f"k{i}" for i in range(101)])}},
             f"at 'requestItems.{one}.member.keys' failed to satisfy constraint: {more_than}100"),
         ({one: {"Keys": keys(*[f"k{i}" for i in range(99)])},
@@ -338,7 +358,9 @@ def transactions(a):
     delete = lambda name, **more: {"Delete": {"TableName": one, "Key": key(name), **more}}
     null = "Value null at '{}' failed to satisfy constraint: Member must not be null"
     for items, text in [
-        ([], "'[]' at 'transactItems' failed to satisfy constraint: Member must have length greater than or equal to 1"), ([put(f"k{i}") for i in range(101)], "at 'transactItems' failed to satisfy constraint: Member must have length less than or equal to 100"),
+        ([], "'[]' at 'transactItems' failed to satisfy constraint: Member must have length greater than or equal to "
+            "1"), ([put(f"k{i}") for i in range(101)], "at 'transactItems' failed to satisfy constraint: Member must "
+                "have length less than or equal to 100"),
         ([{}], "TransactItems can only contain one of Check, Put, Update or Delete"),
         ([{**put("a"), **delete("b")}], "TransactItems can only contain one of Check, Put, Update or Delete"),
         ([put("a"), delete("a")], "=Transaction request cannot include multiple operations on one item"),
@@ -350,12 +372,15 @@ def transactions(a):
             null.format("transactItems.1.member.update.updateExpression")), ([{"ConditionCheck": {"TableName": one,
                 "Key": key("a")}}], null.format("transactItems.1.member.conditionCheck.conditionExpression")),
         ([update("a", "SET x = :y")],
-            "Invalid UpdateExpression: An expression attribute value used in expression is not defined; attribute value: :y"), ([put("a", ExpressionAttributeValues={":x": n(1)})], "ExpressionAttributeValues can only be specified when using expressions"),
+            "Invalid UpdateExpression: An expression attribute value used in expression is not defined; attribute "
+            "value: :y"), ([put("a", ExpressionAttributeValues={":x": n(1)})], "ExpressionAttributeValues can only be "
+                "specified when using expressions"),
         ([put("")], "=" + EMPTY_KEY + "string value. Key: p"),
         ([delete("")], "=" + EMPTY_KEY + "string value. Key: p"),
         ([put("b"), update("")], "=" + EMPTY_KEY + "string value. Key: p"),
         ([{"Put": {"TableName": two, "Item": {"p": s("a"), "c": n(1), "g": s("")}}}],
-            "One or more parameter values are not valid. A value specified for a secondary index key is not supported."), ([put("a", ReturnValuesOnConditionCheckFailure="x")], "enum value set: [ALL_OLD, NONE]"),
+            "One or more parameter values are not valid. A value specified for a secondary index key is not "
+            "supported."), ([put("a", ReturnValuesOnConditionCheckFailure="x")], "enum value set: [ALL_OLD, NONE]"),
         ([{"Put": {"TableName": one, "Item": {"p": s("a"), "x": s("y" * 409_600)}}}],
             "=Item size has exceeded the maximum allowed size"),
     ]:
@@ -449,7 +474,5 @@ def absent(a):
     for operation, params in [
         ("execute_statement", {"Statement": "SELECT * FROM t"}),
         ("batch_execute_statement", {"Statements": [{"Statement": "x"}]}),
-        ("create_backup", {"TableName": "abc", "BackupName": "abc"}),
-        ("list_backups", {}), ("create_global_table", {"GlobalTableName": "abc", "ReplicationGroup": []}),
     ]:
         a.error(operation, "UnknownOperationException", **params)

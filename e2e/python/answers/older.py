@@ -113,7 +113,9 @@ def legacy(a):
         ({"n": change("ADD", m())}, f"={INVALID}ADD action is not supported for the type M"),
         ({"n": change("DELETE", n(1))}, f"={INVALID}DELETE action with value is not supported for the type N"),
         ({"n": change("x", n(1))},
-            "at 'attributeUpdates.n.member.action' failed to satisfy constraint: Member must satisfy enum value set: [ADD, DELETE, PUT]"), ({"p": change("PUT", s("x"))}, f"={INVALID}Cannot update attribute p. This attribute is part of the key"),
+            "at 'attributeUpdates.n.member.action' failed to satisfy constraint: Member must satisfy enum value set: "
+            "[ADD, DELETE, PUT]"), ({"p": change("PUT", s("x"))}, f"={INVALID}Cannot update attribute p. This "
+                f"attribute is part of the key"),
         ({"s": change("ADD", n(1))}, "=Type mismatch for attribute to update"),
         ({"n": change("ADD", {"SS": ["a"]})}, "=Type mismatch for attribute to update"),
         ({"ss": change("DELETE", {"NS": ["1"]})}, "=Type mismatch for attribute to update"),

@@ -1,4 +1,4 @@
-"""What goes before any operation: HTTP, JSON of the wrong kind, and the constraints that every request is held to first."""
+"""What goes before any operation: HTTP, JSON of the wrong kind, and the constraints on every request."""
 
 import re
 import zlib
@@ -36,7 +36,8 @@ def protocol(a):
         a.equal(f"signature {name}", (status, code in body.decode()), (400, True))
     for body in ["", "{", "[]", '"x"', "null", '{"Limit":}', '{"a":"\ud800"}'.encode("utf-8", "surrogatepass"), "{} x"]:
         a.raw("ListTables", body, "SerializationException")
-    a.equal("17 MB", a.http("ListTables", b"", Content_Length=str(17 << 20))[0], 413)
+    a.equal("17 MB", a.http("ListTables", b"x" * (17 << 20))[0], 413)
+    a.equal("16 MB", a.http("ListTables", b"{}".ljust(16 << 20))[0], 200)
     a.raw("PutItem", '{"TableName":"abc","Item":{"a":' + '{"L":[' * 200 + '{"S":"x"}' + "]}" * 200 + "}}", VALIDATION)
     a.equal("endpoints", a.client.describe_endpoints()["Endpoints"][0]["Address"], host)
     a.equal("an unknown member", a.http("ListTables", {"Nothing": [1], "Limit": None})[0], 200)
@@ -45,7 +46,7 @@ def protocol(a):
 def serialization(a):
     """Members of another type than theirs."""
     table = a.table()
-    string, boolean, number = "cannot be converted to String", "cannot be converted to Boolean", "cannot be converted to Integer"
+    string, boolean, number = (f"cannot be converted to {kind}" for kind in ["String", "Boolean", "Integer"])
     for operation, body, text in [
         ("GetItem", {"TableName": 1, "Key": {}}, f"NUMBER_VALUE {string}"),
         ("GetItem", {"TableName": 1.5, "Key": {}}, f"DECIMAL_VALUE {string}"),
@@ -90,7 +91,8 @@ def constraints(a):
     fails = "failed to satisfy constraint: Member must "
     for name, text in [
         ("", f"=1 validation error detected: Value '' at 'tableName' {fails}have length greater than or equal to 1"),
-        ("ab", f"=1 validation error detected: Value 'ab' at 'tableName' {fails}have length greater than or equal to 3"),
+        ("ab", f"=1 validation error detected: Value 'ab' at 'tableName' {fails}have length greater than or equal to "
+            f"3"),
         ("x" * 256, f"{fails}have length less than or equal to 255"),
         ("a;b", f"=1 validation error detected: Value 'a;b' at 'tableName' {fails}satisfy regular expression pattern: "
                 "[a-zA-Z0-9_.-]+"),

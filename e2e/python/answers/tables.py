@@ -23,7 +23,8 @@ def index(name="index", schema=None, projection=None, **more):
 def creation(a):
     def bad(text, code=VALIDATION, **more):
         request = dict(
-            TableName=a.name("bad"), AttributeDefinitions=defined("p"), KeySchema=key_schema(), BillingMode="PAY_PER_REQUEST")
+            TableName=a.name("bad"), AttributeDefinitions=defined("p"), KeySchema=key_schema(),
+            BillingMode="PAY_PER_REQUEST")
         request.update(more)
         request = {name: value for name, value in request.items() if value is not None}
         a.error("create_table", (code, text), **request)
@@ -36,7 +37,8 @@ def creation(a):
     bad("Neither ReadCapacityUnits nor WriteCapacityUnits can be specified when BillingMode is PAY_PER_REQUEST",
         ProvisionedThroughput=units(1, 1))
     for billing in [None, "PROVISIONED"]:
-        bad(f"={INVALID}ReadCapacityUnits and WriteCapacityUnits must both be specified when BillingMode is PROVISIONED",
+        bad(f"={INVALID}ReadCapacityUnits and WriteCapacityUnits must both be specified when BillingMode is "
+            f"PROVISIONED",
             BillingMode=billing)
     bad(f"'0' at 'provisionedThroughput.readCapacityUnits' {fails}have value greater than or equal to 1",
         BillingMode=None, ProvisionedThroughput=units(0, 1))
@@ -60,7 +62,8 @@ def creation(a):
     bad("=Both the Hash Key and the Range Key element in the KeySchema have the same name",
         AttributeDefinitions=defined("p", "q"), KeySchema=key_schema("p", "p"))
     bad("=Invalid KeySchema: Some index key attribute have no definition", KeySchema=key_schema("p", "q"))
-    bad(f"={INVALID}Some index key attributes are not defined in AttributeDefinitions. Keys: [p], AttributeDefinitions: [q]",
+    bad(f"={INVALID}Some index key attributes are not defined in AttributeDefinitions. Keys: [p], "
+        f"AttributeDefinitions: [q]",
         AttributeDefinitions=defined("q"))
     bad(f"={INVALID}Number of attributes in KeySchema does not exactly match number of attributes defined in "
         "AttributeDefinitions", AttributeDefinitions=defined("p", "q"))
@@ -73,7 +76,8 @@ def creation(a):
         AttributeDefinitions=defined("p", "x"), LocalSecondaryIndexes=[index(schema=key_schema("p", "x"))])
     bad(f"={INVALID}Index KeySchema does not have a range key for index: index", AttributeDefinitions=defined("p", "q"),
         **local(index(schema=key_schema("p"))))
-    bad(f"={INVALID}Index KeySchema does not have the same leading hash key as table KeySchema for index: index. index hash "
+    bad(f"={INVALID}Index KeySchema does not have the same leading hash key as table KeySchema for index: index. index "
+        f"hash "
         "key: x, table hash key: p", AttributeDefinitions=defined("p", "q", "x"),
         **local(index(schema=key_schema("x", "q"))))
     bad("Some index key attributes are not defined in AttributeDefinitions. Keys: [p, x], AttributeDefinitions: [p, q]",
@@ -234,13 +238,16 @@ def changes(a):
     a.error("update_table",
         ("LimitExceededException", "Only 1 online index can be created or deleted simultaneously per table"),
             **update(create("one"), create("two")))
+    a.error("update_table", ("LimitExceededException", "Only 1 online index can be created or deleted simultaneously "
+        "per table"),
+            **update(create("one"), {"Delete": {"IndexName": "first"}}))
     # Attributes that nothing uses are passed over, those of a dropped index go.
     changed = a.ok("update_table", **update(create(), defs=("y", "z")))["TableDescription"]
     a.equal("status meanwhile", changed["TableStatus"], "UPDATING")
     made = [i for i in changed["GlobalSecondaryIndexes"] if i["IndexName"] == "second"]
     a.equal("index meanwhile", [i["IndexStatus"] for i in made], ["CREATING"])
-    until(a, "the index",
-        lambda: [i["IndexStatus"] for i in a.call("describe_table")["Table"]["GlobalSecondaryIndexes"]] == ["ACTIVE"] * 2)
+    seen = lambda: a.call("describe_table")["Table"]["GlobalSecondaryIndexes"]
+    until(a, "the index", lambda: [i["IndexStatus"] for i in seen()] == ["ACTIVE"] * 2)
     names = lambda: sorted(d["AttributeName"] for d in a.ok("describe_table")["Table"]["AttributeDefinitions"])
     a.equal("attributes", names(), ["p", "x", "y"])
     a.ok("update_table", GlobalSecondaryIndexUpdates=[{"Delete": {"IndexName": "second"}}])
@@ -268,7 +275,8 @@ def expiry(a):
     a.equal("off", state(), {"TimeToLiveStatus": "DISABLED"})
     for text, params in [
         ("TimeToLive is already disabled", on("e", False)),
-        ("at 'timeToLiveSpecification.attributeName' failed to satisfy constraint: Member must have length greater than or "
+        ("at 'timeToLiveSpecification.attributeName' failed to satisfy constraint: Member must have length greater "
+         "than or "
          "equal to 1", on("", True)),
         ("Member must have length less than or equal to 255", on("x" * 256, True)),
         ("Value null at 'timeToLiveSpecification.enabled'", dict(TimeToLiveSpecification={"AttributeName": "e"})),
@@ -278,7 +286,9 @@ def expiry(a):
     a.equal("on", answered.get("TimeToLiveSpecification"), {"AttributeName": "e", "Enabled": True})
     a.equal("is on", state(), {"TimeToLiveStatus": "ENABLED", "AttributeName": "e"})
     a.error("update_time_to_live", v("TimeToLive is already enabled"), **on("e", True))
-    a.error("update_time_to_live", v("=TimeToLive is active on a different AttributeName: current AttributeName is e"),
+    different = v("=TimeToLive is active on a different AttributeName: current AttributeName is e")
+    a.error("update_time_to_live", different, **on("f", True))
+    a.error("update_time_to_live", different,
             **on("f", False))
     now = int(time.time())
     stays = {"later": n(now + 3600), "text": s(str(now - 10)), "old": n(now - 6 * 365 * 86400), "zero": n(0),

@@ -321,13 +321,13 @@ fn set_tags(definition: &mut Definition, tags: &[(String, String)]) -> Result<()
 fn set_expiry(definition: &mut Definition, attribute: &str, on: bool) -> Result<(), Refusal> {
     match (on, &definition.expires) {
         (true, None) => definition.expires = Some(attribute.into()),
-        (true, Some(_)) => return Err(invalid("TimeToLive is already enabled")),
         (false, None) => return Err(invalid("TimeToLive is already disabled")),
-        (false, Some(known)) if known != attribute => {
+        (_, Some(known)) if known != attribute => {
             return Err(Refusal::Validation(format!(
                 "TimeToLive is active on a different AttributeName: current AttributeName is {known}"
             )));
         }
+        (true, Some(_)) => return Err(invalid("TimeToLive is already enabled")),
         (false, Some(_)) => definition.expires = None,
     }
     Ok(())
