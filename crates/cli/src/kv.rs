@@ -403,14 +403,12 @@ fn show(event: Option<&str>, kv: &mvccpb::KeyValue, json: bool) {
 
 /// Bytes as text, or else as base64.
 fn text_or_base64(bytes: &[u8]) -> (Option<&str>, Option<String>) {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => (Some(text), None),
-        Err(_) => {
-            let mut digits = Vec::new();
-            quorate_item::base64::encode(bytes, &mut digits);
-            (None, String::from_utf8(digits).ok())
-        }
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return (Some(text), None);
     }
+    let mut digits = Vec::new();
+    quorate_item::base64::encode(bytes, &mut digits);
+    (None, String::from_utf8(digits).ok())
 }
 
 fn done(json: bool, keys: i64, header: Option<pb::ResponseHeader>) {

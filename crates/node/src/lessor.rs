@@ -369,7 +369,7 @@ impl Lessor {
         if gap <= STALL {
             return;
         }
-        self.given_back = self.given_back + gap;
+        self.given_back += gap;
         let late: Vec<_> = std::mem::take(&mut self.queue).into_iter().collect();
         for (at, id) in late {
             let at = at + gap;
