@@ -4,8 +4,10 @@
 //! go on for a moment, so that what was broken meets the healed system; then ask every node for everything, compare their
 //! states, stop all, and judge. Whatever happens on the way, what was started is ended.
 
+mod compare;
+
 use crate::clock;
-use crate::door::{Strength, Way, contents, make_table};
+use crate::door::{Strength, Way, make_table};
 use crate::judge::{self, Finding, Verdict};
 use crate::link::End;
 use crate::nemesis::{self, Fault, Stage, Turns};
@@ -497,88 +499,6 @@ impl Scene<'_> {
             begin: self.begin,
             file: self.client_file(workload, &format!("last-n{}", node + 1)),
             finals: Some((ops, FINAL_PATIENCE.as_millis() as u64)),
-        }
-    }
-
-    /// The nodes' own states: at the same revision all must hold the same.
-    async fn compare(&mut self) {
-        self.phase("comparing");
-        match self.hashes().await {
-            Ok((revision, hashes)) if hashes.windows(2).all(|pair| pair[0] == pair[1]) => {
-                let why = format!("{} nodes hold the same at revision {revision}", hashes.len());
-                self.finding("replicas agree", Verdict::Holds, why);
-            }
-            Ok((revision, hashes)) => {
-                let why = format!("at revision {revision} the nodes' hashes are {hashes:08x?}");
-                self.finding("replicas agree", Verdict::Violated, why);
-            }
-            Err(why) => self.finding("replicas agree", Verdict::Unknown, why),
-        }
-    }
-
-    /// Tables, as each node has them by itself.
-    async fn compare_tables(&mut self) {
-        let mut findings = Vec::new();
-        for workload in self.plan.workloads.iter().filter(|name| catalog::is_of_tables(name)) {
-            let (verdict, why) = match self.same_tables(workload).await {
-                Ok(true) => (Verdict::Holds, "all nodes hold the same items".into()),
-                Ok(false) => {
-                    (Verdict::Violated, "nodes hold different items, long after the last write".into())
-                }
-                Err(why) => (Verdict::Unknown, why),
-            };
-            findings.push(Finding::new(workload, "replicas agree", verdict, why));
-        }
-        self.findings.extend(findings);
-    }
-
-    /// A node may be a moment behind; none stays so.
-    async fn same_tables(&self, name: &str) -> Result<bool, String> {
-        let end = Instant::now() + FINAL_PATIENCE;
-        loop {
-            let mut all = Vec::new();
-            for place in &self.cluster.places {
-                let found = contents(&place.tables_direct(), name, ANSWER_PATIENCE).await;
-                all.push(found.map_err(|e| format!("node {}: {e}", place.id))?);
-            }
-            if all.windows(2).all(|pair| pair[0] == pair[1]) {
-                return Ok(true);
-            }
-            if Instant::now() > end {
-                return Ok(false);
-            }
-            sleep(Duration::from_millis(200)).await;
-        }
-    }
-
-    async fn hashes(&self) -> Result<(i64, Vec<u32>), String> {
-        let end = Instant::now() + FINAL_PATIENCE;
-        loop {
-            let mut revisions = Vec::new();
-            for place in &self.cluster.places {
-                revisions.push(
-                    target::status(&place.direct())
-                        .await
-                        .map_err(|e| format!("node {}: {e}", place.id))?
-                        .revision,
-                );
-            }
-            let equal = revisions.windows(2).all(|pair| pair[0] == pair[1]);
-            // Into a system of others others may write: there the last revision that all have is looked at.
-            if let Some(&least) = revisions.iter().min()
-                && (equal || self.cluster.target == Target::Running)
-            {
-                let mut hashes = Vec::new();
-                for place in &self.cluster.places {
-                    let hash = target::hash(&place.direct(), least).await;
-                    hashes.push(hash.map_err(|e| format!("node {}: {e}", place.id))?);
-                }
-                return Ok((least, hashes));
-            }
-            if Instant::now() > end {
-                return Err(format!("the nodes stay at different revisions: {revisions:?}"));
-            }
-            sleep(Duration::from_millis(200)).await;
         }
     }
 
