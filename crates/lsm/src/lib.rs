@@ -407,7 +407,12 @@ impl LsmState {
             Ok(sealing) => sealing,
             // The background makes its cut, which takes as long as a flush: the writer goes on while it may.
             Err(TryLockError::WouldBlock) if !much => return,
-            Err(_) => lock(&shared.sealing),
+            Err(_) => {
+                shared.paced.waiting.writer(true);
+                let sealing = lock(&shared.sealing);
+                shared.paced.waiting.writer(false);
+                sealing
+            }
         };
         if matches!(*sealing, Sealing::SetAside) {
             if !much {

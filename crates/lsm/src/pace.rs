@@ -10,7 +10,7 @@
 
 use crate::Shared;
 use lsm_tree::compaction::filter::{CompactionFilter, Context, Factory, ItemAccessor, Verdict};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// So many items are handled in a row: some dozens of microseconds.
@@ -28,6 +28,7 @@ pub(crate) struct Waiting(Arc<Counts>);
 struct Counts {
     memtables: AtomicUsize,
     runs: AtomicUsize,
+    writer: AtomicBool,
 }
 
 impl Waiting {
@@ -41,12 +42,19 @@ impl Waiting {
         self.0.runs.store(count, Ordering::Relaxed);
     }
 
+    /// The writer waits until a flush is over.
+    pub(crate) fn writer(&self, waits: bool) {
+        self.0.writer.store(waits, Ordering::Relaxed);
+    }
+
     fn flush(&self) -> bool {
         self.0.memtables.load(Ordering::Relaxed) > 0
     }
 
     fn pressing(&self) -> bool {
-        self.0.memtables.load(Ordering::Relaxed) >= MEMTABLES || self.0.runs.load(Ordering::Relaxed) >= RUNS
+        self.0.memtables.load(Ordering::Relaxed) >= MEMTABLES
+            || self.0.runs.load(Ordering::Relaxed) >= RUNS
+            || self.0.writer.load(Ordering::Relaxed)
     }
 }
 
