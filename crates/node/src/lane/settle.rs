@@ -3,8 +3,9 @@
 //! The sweep is the applier's, and the giving back the background's; a request goes to the one, then to the other. Nothing here
 //! changes an answer, so each node is asked for itself.
 
-use super::{Broken, Lane};
-use crate::api::{Answer, Body, Done, Failure};
+use super::Broken;
+use super::node::Node;
+use crate::api::{Answer, Body, Done, Failure, Head};
 use crate::applier::Work;
 use quorate_base::Instant;
 use quorate_base::time::Duration;
@@ -65,7 +66,7 @@ impl Settling {
     }
 }
 
-impl Lane {
+impl Node {
     pub(super) fn settle(&mut self, now: Instant, defragment: bool, timeout: Option<Duration>, done: Done) {
         let settling = &mut self.settling;
         if settling.waiting.len() >= SETTLING_MAX {
@@ -77,21 +78,19 @@ impl Lane {
         settling.work.push(Work::Settle(settling.next));
     }
 
-    /// The applier has swept all there was.
-    pub(super) fn swept(&mut self, numbers: Vec<u64>, any: bool) {
-        if any {
-            self.settling.tidy = Some(u64::try_from(self.view.sizes().0).unwrap_or(0));
-        }
+    /// The applier has swept all there was; if that was anything, so many bytes are needed now.
+    pub(super) fn swept(&mut self, numbers: Vec<u64>, needed: Option<u64>, head: Head) {
+        self.settling.tidy = needed.or(self.settling.tidy);
         for number in numbers {
             match self.settling.waiting.get(&number) {
                 Some(Waiting { defragment: true, .. }) => self.settling.defragment.push(number),
-                Some(_) => self.settled(number, Ok(Body::Done)),
+                Some(_) => self.settled(number, Ok(Body::Done), head),
                 None => {}
             }
         }
     }
 
-    pub(super) fn defragmented(&mut self, Defragmented { number, result }: Defragmented) {
+    pub(super) fn defragmented(&mut self, Defragmented { number, result }: Defragmented, head: Head) {
         let body = match result {
             Ok(()) => {
                 // The older checkpoint holds on to the tables that were merged, and so does what is readable here: new ones
@@ -99,19 +98,16 @@ impl Lane {
                 self.settling.work.extend([Work::Settle(0), Work::Seal]);
                 Ok(Body::Done)
             }
-            Err(error) if error.kind == StateErrorKind::Full => {
-                Err(Failure::Refused(Refused::NoSpace, self.head()))
-            }
+            Err(error) if error.kind == StateErrorKind::Full => Err(Failure::Refused(Refused::NoSpace, head)),
             Err(error) => {
                 self.broken = Some(Broken::state("defragmenting", &error));
                 Err(Failure::Broken(error.to_string()))
             }
         };
-        self.settled(number, body);
+        self.settled(number, body, head);
     }
 
-    fn settled(&mut self, number: u64, body: Result<Body, Failure>) {
-        let head = self.head();
+    fn settled(&mut self, number: u64, body: Result<Body, Failure>, head: Head) {
         if let Some(waiting) = self.settling.waiting.remove(&number) {
             (waiting.done)(body.map(|body| Answer { head, body }));
         }
