@@ -7,7 +7,7 @@
 //! A checkpoint counts only once the journal records it, so its life is: [`Output::Sealed`] -> the driver runs the job
 //! and has the journal record it -> [`Work::Checkpointed`].
 
-use quorate_base::{Base, Entry, EntryId, Index, NodeId};
+use quorate_base::{Base, Entry, EntryId, Index, NodeId, ShardId};
 use quorate_state::kv::{Kv, KvView, LeaseChange};
 use quorate_storage::state::{CheckpointJob, StateResult};
 use quorate_wire::kv::{Event, Refused, Reply, Revision};
@@ -18,9 +18,16 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub enum Work {
     /// Apply these committed entries, consecutive from the applied index on.
-    Apply(Vec<Entry>),
+    Apply {
+        /// Whose they are.
+        shard: ShardId,
+        /// The entries.
+        entries: Vec<Entry>,
+    },
     /// Take in one chunk of a snapshot whose last entry is `base.id`; `seq` counts from 0.
     Import {
+        /// Of which shard.
+        shard: ShardId,
         /// What the snapshot holds.
         base: Base,
         /// Its place in the stream.
@@ -48,6 +55,8 @@ pub enum Output {
     Applied(Applied),
     /// A chunk was stored.
     Imported {
+        /// Of which shard.
+        shard: ShardId,
         /// Of which snapshot.
         base: Base,
         /// Which chunk.
@@ -57,21 +66,21 @@ pub enum Output {
     },
     /// A chunk could not be taken in: the snapshot must start again.
     ImportFailed {
+        /// Of which shard.
+        shard: ShardId,
         /// Of which snapshot.
         base: Base,
         /// In words.
         reason: String,
     },
-    /// A cut was made; run the job as checkpoint `generation`, then let the journal record it with `base`.
+    /// A cut was made; run the job as checkpoint `generation`, then let the journal record it with the bases of the cut.
     Sealed {
         /// The work, for another thread.
         job: Box<dyn CheckpointJob>,
         /// Its number.
         generation: u64,
         /// What it holds.
-        base: Base,
-        /// Set if it completes the taking in of a snapshot: what is readable now.
-        installed: Option<Installed>,
+        cut: Cut,
     },
     /// All background work is done for now, which [`Work::Settle`] may have asked to hear.
     Settled {
@@ -80,7 +89,7 @@ pub enum Output {
         /// Something was swept.
         swept: bool,
         /// What was readable before and still is, without what was swept: no older view need hold on to that.
-        view: Arc<KvView>,
+        views: Vec<(ShardId, Arc<KvView>)>,
     },
     /// [`Work::Upkeep`] is through; `more` if it should be asked again.
     Upkept {
@@ -89,14 +98,19 @@ pub enum Output {
     },
 }
 
-/// The state after a snapshot was taken in.
-pub struct Installed {
-    /// What is readable.
-    pub view: Arc<KvView>,
+/// What a checkpoint holds.
+#[derive(Default)]
+pub struct Cut {
+    /// The last entry of each shard whose effects are in it, with the configuration there.
+    pub bases: Vec<(ShardId, Base)>,
+    /// It completes the taking in of snapshots: of which shards, and what is readable of them now.
+    pub installed: Vec<(ShardId, Arc<KvView>)>,
 }
 
 /// The effects of a batch of entries.
 pub struct Applied {
+    /// Whose entries.
+    pub shard: ShardId,
     /// The last entry of the batch.
     pub last: EntryId,
     /// Outcomes of the commands that this node proposed.
@@ -173,8 +187,8 @@ impl Applier {
     /// Does one piece of work. After an error the applier must not be used again.
     pub fn work(&mut self, work: Work, out: &mut Vec<Output>) -> StateResult<()> {
         match work {
-            Work::Apply(entries) => self.apply(&entries, out)?,
-            Work::Import { base, seq, data, last } => self.import(base, seq, &data, last, out)?,
+            Work::Apply { entries, .. } => self.apply(&entries, out)?,
+            Work::Import { base, seq, data, last, .. } => self.import(base, seq, &data, last, out)?,
             Work::Checkpointed => {
                 self.sealing = false;
                 // One under way before the snapshot was complete is not the snapshot's.
@@ -206,7 +220,8 @@ impl Applier {
             return;
         }
         let (numbers, swept) = (std::mem::take(&mut self.settling), std::mem::take(&mut self.swept));
-        out.push(Output::Settled { numbers, swept, view: self.kv.view() });
+        let views = vec![(self.kv.shard(), self.kv.view())];
+        out.push(Output::Settled { numbers, swept, views });
     }
 
     fn apply(&mut self, entries: &[Entry], out: &mut Vec<Output>) -> StateResult<()> {
@@ -232,7 +247,9 @@ impl Applier {
         if self.kv.applied().index > from {
             self.kv.settle();
             let (last, view) = (self.kv.applied(), self.kv.view());
-            out.push(Output::Applied(Applied { last, outcomes, events, leases, members: changes, view }));
+            let shard = self.kv.shard();
+            let applied = Applied { shard, last, outcomes, events, leases, members: changes, view };
+            out.push(Output::Applied(applied));
         }
         Ok(())
     }
@@ -245,8 +262,13 @@ impl Applier {
         last: bool,
         out: &mut Vec<Output>,
     ) -> StateResult<()> {
+        let shard = self.kv.shard();
         if base.id.index <= self.kv.applied().index {
-            out.push(Output::ImportFailed { base, reason: "the state is newer than the snapshot".into() });
+            out.push(Output::ImportFailed {
+                shard,
+                base,
+                reason: "the state is newer than the snapshot".into(),
+            });
             return Ok(());
         }
         let expected = match self.importing {
@@ -254,7 +276,11 @@ impl Applier {
             _ => 0,
         };
         if seq != expected {
-            out.push(Output::ImportFailed { base, reason: format!("chunk {seq} came, {expected} was due") });
+            out.push(Output::ImportFailed {
+                shard,
+                base,
+                reason: format!("chunk {seq} came, {expected} was due"),
+            });
             return Ok(());
         }
         if seq == 0 {
@@ -262,16 +288,16 @@ impl Applier {
         }
         if let Err(error) = self.kv.import_chunk(seq, data) {
             self.importing = None;
-            out.push(Output::ImportFailed { base, reason: error.to_string() });
+            out.push(Output::ImportFailed { shard, base, reason: error.to_string() });
             return Ok(());
         }
         self.importing = Some((base.id, seq + 1));
-        out.push(Output::Imported { base: base.clone(), seq, view: self.kv.view() });
+        out.push(Output::Imported { shard, base: base.clone(), seq, view: self.kv.view() });
         if last {
             self.importing = None;
             if let Err(error) = self.kv.import_finish(base.clone()) {
                 // The last chunk is stored, and the whole is not what was announced: all of it comes again.
-                out.push(Output::ImportFailed { base, reason: error.to_string() });
+                out.push(Output::ImportFailed { shard, base, reason: error.to_string() });
                 return Ok(());
             }
             (self.installing, self.unrecorded) = (Some(base), true);
@@ -293,12 +319,14 @@ impl Applier {
         }
         self.want_seal = false;
         let base = Base { id: self.kv.mark(), membership: self.kv.membership().clone() };
-        let installed = install.map(|_| Installed { view: self.kv.view() });
+        let shard = self.kv.shard();
+        let installed = install.map(|_| (shard, self.kv.view())).into_iter().collect();
         let job = self.kv.seal()?;
         let generation = self.next_generation;
         self.next_generation += 1;
         self.sealing = true;
-        out.push(Output::Sealed { job, generation, base, installed });
+        let cut = Cut { bases: vec![(shard, base)], installed };
+        out.push(Output::Sealed { job, generation, cut });
         Ok(())
     }
 

@@ -63,12 +63,14 @@ fn lived(voters: u64, checkpoint: bool) -> FaultyDisk {
         journal.sync().unwrap();
         if index == SEALED && checkpoint {
             let mut out = Vec::new();
-            applier.work(Work::Apply((1..=SEALED).map(entry).collect()), &mut out).unwrap();
+            applier
+                .work(Work::Apply { shard: KV, entries: (1..=SEALED).map(entry).collect() }, &mut out)
+                .unwrap();
             applier.work(Work::Seal, &mut out).unwrap();
             for output in out {
-                if let Output::Sealed { job, generation, base, .. } = output {
+                if let Output::Sealed { job, generation, cut } = output {
                     job.run(generation).unwrap();
-                    journal.mark_checkpoint(CheckpointMark { generation, bases: vec![(KV, base)] }).unwrap();
+                    journal.mark_checkpoint(CheckpointMark { generation, bases: cut.bases }).unwrap();
                     journal.sync().unwrap();
                 }
             }

@@ -127,12 +127,12 @@ impl Node {
             done => done.unwrap(),
         }
         for output in outputs {
-            if let Output::Sealed { job, generation, base, installed } = output {
+            if let Output::Sealed { job, generation, cut } = output {
                 job.run(generation).unwrap();
-                let bases = vec![(KV, base.clone())];
+                let bases = cut.bases.clone();
                 self.journal.mark_checkpoint(CheckpointMark { generation, bases }).unwrap();
                 self.journal.sync().unwrap();
-                events.push(Event::Checkpointed { base, installed: installed.map(|i| i.view) });
+                events.push(Event::Checkpointed(cut));
                 self.applier.work(Work::Checkpointed, &mut Vec::new()).unwrap();
             } else {
                 events.push(Event::Output(output));

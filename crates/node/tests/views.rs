@@ -66,7 +66,7 @@ fn while_a_snapshot_comes_in() {
     let (lane, applier) = (&mut receiver.0, &mut receiver.1);
     let before = view(lane);
     let mut outputs = Vec::new();
-    applier.work(Work::Import { base, seq: 0, data, last: false }, &mut outputs).unwrap();
+    applier.work(Work::Import { shard: KV, base, seq: 0, data, last: false }, &mut outputs).unwrap();
     assert!(matches!(outputs[..], [Output::Imported { .. }]));
     for output in outputs {
         lane.handle(Instant(2), Event::Output(output));
@@ -80,6 +80,7 @@ fn while_entries_bring_no_events() {
     let before = view(&lane);
     let (outcomes, events, leases) = Default::default();
     let applied = Applied {
+        shard: KV,
         last: EntryId::ZERO,
         outcomes,
         events,

@@ -351,7 +351,7 @@ fn recover(
     let lane = Lane::new(settings, booted.raft, booted.view, hub.clone(), &mut rng, now);
     let upkeep = booted.kv.upkeep();
     let applier = Applier::new(booted.kv, config.node, booted.generation, staggered(config.node, SEAL_BYTES));
-    let workers = Workers::start(KV, journal, applier, upkeep, inbox, counters).map_err(|e| no_thread(&e))?;
+    let workers = Workers::start(journal, applier, upkeep, inbox, counters).map_err(|e| no_thread(&e))?;
     Ok(Recovered { lane, workers, hub, store })
 }
 
@@ -546,8 +546,8 @@ fn carry_out(effects: &mut Effects, workers: &Workers, transport: &Transport) ->
     for number in effects.defragment.drain(..) {
         let _ = workers.background.send(ToBackground::Defragment(number));
     }
-    for change in effects.roles.drain(..) {
-        tracing::info!(role = ?change.role, term = %change.term, leader = ?change.leader, reason = %change.reason, "role changed");
+    for (shard, change) in effects.roles.drain(..) {
+        tracing::info!(shard = %shard, role = ?change.role, term = %change.term, leader = ?change.leader, reason = %change.reason, "role changed");
     }
     effects.broken.take().map_or(Ok(()), Err)
 }

@@ -11,12 +11,11 @@
 //! - **history** reads what watches that fell behind are to be told, so that no large read keeps them waiting.
 
 use crate::inbox::{Inbox, lock};
-use quorate_base::{Append, Base, ShardId};
-use quorate_node::applier::{Applier, Output, Work};
+use quorate_base::Append;
+use quorate_node::applier::{Applier, Cut, Output, Work};
 use quorate_node::figures::{DISK_BOUNDS, Histogram};
 use quorate_node::lane::{Broken, Defragmented, Event, Export, Reading, Seal};
 use quorate_node::watch::CatchUp;
-use quorate_state::kv::KvView;
 use quorate_storage::journal::{CheckpointMark, Journal, JournalError};
 use quorate_storage::state::{CheckpointJob, StateErrorKind, Upkeep};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,7 +28,7 @@ pub(crate) enum ToJournal {
     /// Write and flush.
     Append(Vec<Append>),
     /// Record a checkpoint.
-    Mark { generation: u64, base: Base, installed: Option<Arc<KvView>> },
+    Mark { generation: u64, cut: Cut },
 }
 
 /// What the background thread is asked.
@@ -83,7 +82,6 @@ const READERS: usize = 2;
 impl Workers {
     /// Starts the threads.
     pub(crate) fn start(
-        shard: ShardId,
         journal: Journal,
         applier: Applier,
         upkeep: Option<Box<dyn Upkeep>>,
@@ -102,7 +100,7 @@ impl Workers {
             (inbox.clone(), to_applier.clone(), to_background.clone(), counters.clone());
         spawn(
             "journal",
-            Box::new(move || journal_loop(shard, journal, &journal_queue, &lane, &apply, &back, &count)),
+            Box::new(move || journal_loop(journal, &journal_queue, &lane, &apply, &back, &count)),
         )?;
         let (lane, seal) = (inbox.clone(), to_background.clone());
         spawn("applier", Box::new(move || applier_loop(applier, &applier_queue, &lane, &seal)))?;
@@ -130,7 +128,6 @@ impl Workers {
 }
 
 fn journal_loop(
-    shard: ShardId,
     mut journal: Journal,
     queue: &Receiver<ToJournal>,
     inbox: &Inbox,
@@ -145,7 +142,7 @@ fn journal_loop(
         for message in std::iter::once(first).chain(queue.try_iter()) {
             match message {
                 ToJournal::Append(mut more) => appends.append(&mut more),
-                ToJournal::Mark { generation, base, installed } => marks.push((generation, base, installed)),
+                ToJournal::Mark { generation, cut } => marks.push((generation, cut)),
             }
         }
         if !appends.is_empty()
@@ -153,8 +150,8 @@ fn journal_loop(
         {
             return inbox.push(broken("writing the journal", &error));
         }
-        for (generation, base, _) in &marks {
-            let mark = CheckpointMark { generation: *generation, bases: vec![(shard, base.clone())] };
+        for (generation, cut) in &marks {
+            let mark = CheckpointMark { generation: *generation, bases: cut.bases.clone() };
             if let Err(error) = journal.mark_checkpoint(mark) {
                 return inbox.push(broken("recording a checkpoint", &error));
             }
@@ -170,9 +167,9 @@ fn journal_loop(
             }
             Err(error) => return inbox.push(broken("flushing the journal", &error)),
         }
-        for (generation, base, installed) in marks {
+        for (generation, cut) in marks {
             let _ = background.send(ToBackground::Recorded(generation));
-            inbox.push(Event::Checkpointed { base, installed });
+            inbox.push(Event::Checkpointed(cut));
             let _ = applier.send(Work::Checkpointed);
         }
         // Behind what others wait for: a segment of zeros takes as long to write as hundreds of flushes. All nodes come to need
@@ -231,7 +228,7 @@ fn applier_loop(
                 Err(_) => return,
             },
         };
-        more |= matches!(work, Work::Apply(_) | Work::Settle(_));
+        more |= matches!(work, Work::Apply { .. } | Work::Settle(_));
         let sweep = matches!(work, Work::Upkeep).then(Instant::now);
         if let Err(error) = applier.work(work, &mut outputs) {
             return inbox.push(Event::Broken(Broken::state("applying", &error)));
@@ -241,9 +238,8 @@ fn applier_loop(
         }
         for output in outputs.drain(..) {
             match output {
-                Output::Sealed { job, generation, base, installed } => {
-                    let installed = installed.map(|i| i.view);
-                    let _ = background.send(ToBackground::Seal(Seal { job, generation, base, installed }));
+                Output::Sealed { job, generation, cut } => {
+                    let _ = background.send(ToBackground::Seal(Seal { job, generation, cut }));
                 }
                 Output::Upkept { more: again } => more = again,
                 output => inbox.push(Event::Output(output)),
@@ -351,12 +347,12 @@ fn background_loop(
             }
         };
         match message {
-            ToBackground::Seal(Seal { job, generation, base, installed }) => match timed(job, generation) {
+            ToBackground::Seal(Seal { job, generation, cut }) => match timed(job, generation) {
                 Ok(()) => {
-                    let _ = journal.send(ToJournal::Mark { generation, base, installed });
+                    let _ = journal.send(ToJournal::Mark { generation, cut });
                 }
                 // What completes a snapshot cannot be left out: the node takes that in again when it is started again.
-                Err(error) if error.kind == StateErrorKind::Full && installed.is_none() => {
+                Err(error) if error.kind == StateErrorKind::Full && cut.installed.is_empty() => {
                     tracing::warn!(%error, "checkpoint {generation} found no room, and is tried again");
                     let _ = applier.send(Work::SealFailed);
                     seal_from = Some(Instant::now() + TRY_AGAIN);

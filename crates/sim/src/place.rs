@@ -1,12 +1,11 @@
 //! A node's place in the world: its disk, its clock, and its parts while it lives.
 
-use quorate_base::{Base, Instant, NodeId, Rng};
+use quorate_base::{Instant, NodeId, Rng};
 use quorate_faulty::FaultyDisk;
-use quorate_node::applier::{Applier, Work};
+use quorate_node::applier::{Applier, Cut, Work};
 use quorate_node::lane::{Effects, Event, Lane, Seal};
 use quorate_node::watch::Hub;
 use quorate_protocol::raft;
-use quorate_state::kv::KvView;
 use quorate_storage::journal::Journal;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -19,9 +18,9 @@ pub(crate) struct Running {
     pub(crate) hub: Arc<Mutex<Hub>>,
     pub(crate) effects: Effects,
     pub(crate) to_write: Vec<quorate_base::Append>,
-    pub(crate) marks: Vec<(u64, Base, Option<Arc<KvView>>)>,
+    pub(crate) marks: Vec<(u64, Cut)>,
     pub(crate) flushing: bool,
-    pub(crate) marking: Vec<(u64, Base, Option<Arc<KvView>>)>,
+    pub(crate) marking: Vec<(u64, Cut)>,
     pub(crate) work: VecDeque<Work>,
     pub(crate) applying: bool,
     /// There may be something to sweep.

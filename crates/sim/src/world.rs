@@ -450,7 +450,7 @@ impl World {
         if let (true, Some(tick)) = (retick, next) {
             self.push(tick.max(self.now + Duration::from_nanos(1)), Happening::Tick { node: id, life });
         }
-        for change in roles {
+        for (_, change) in roles {
             let before = self.places[at].role.replace(change.role).unwrap_or(raft::Role::Follower);
             if let Some(name) = coverage::transition(before, change.role) {
                 self.counts.add(name);

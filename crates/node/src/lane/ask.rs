@@ -12,48 +12,46 @@ use std::sync::Arc;
 impl Lane {
     /// When this lane next wants a tick, if nothing else arrives first.
     pub fn deadline(&self) -> Option<Instant> {
+        let (space, node) = (&self.space, &self.node);
         let waiting = self.owes()
-            || self.raft.is_leader()
-            || self.members.any_wait()
-            || self.wants_alarm()
-            || self.settling.any();
-        let tick = (waiting || hub(&self.hub).wants_ticks()).then_some(self.tick_at);
-        let compactor = self.compactor.as_ref().map(Compactor::deadline);
-        [self.raft.deadline(), tick, self.lessor.deadline(), compactor].into_iter().flatten().min()
+            || space.raft.is_leader()
+            || space.members.any_wait()
+            || space.wants_alarm(node)
+            || node.settling.any();
+        let tick = (waiting || hub(&self.hub).wants_ticks()).then_some(node.tick_at);
+        let compactor = space.compactor.as_ref().map(Compactor::deadline);
+        let others = self.due.first().map(|&(at, _)| at);
+        let all = [space.raft.deadline(), tick, space.lessor.deadline(), compactor, others];
+        all.into_iter().flatten().min()
     }
 
     /// Whether somebody waits for the answer to a request that was taken.
     pub fn owes(&self) -> bool {
-        self.pending.len() > 0 || self.reads.any() || self.large.len() > 0
+        self.node.owes() || self.space.reads.any()
     }
 
-    /// The core, to look at.
+    /// The core of the key-value space, to look at.
     pub fn raft(&self) -> &Raft {
-        &self.raft
+        &self.space.raft
     }
 
-    /// What is readable now.
+    /// What of it is readable now.
     pub fn view(&self) -> &Arc<KvView> {
-        &self.view
+        &self.space.view
     }
 
     /// The header a reply would have now.
     pub fn head(&self) -> Head {
-        Head {
-            cluster: self.settings.cluster,
-            member: self.settings.node.get(),
-            revision: self.view.revision(),
-            term: self.raft.term().get(),
-        }
+        self.space.head(&self.node)
     }
 
     /// Since when no leader is known.
     pub fn leaderless_since(&self) -> Option<Instant> {
-        self.leaderless_since
+        self.space.leaderless_since
     }
 
     /// The waits that follow from the timing.
     pub fn patience(&self) -> Patience {
-        self.patience
+        self.node.patience
     }
 }

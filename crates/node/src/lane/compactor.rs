@@ -5,7 +5,9 @@
 //! the others take notes too, so that one that comes to lead knows what was when. A node that was started knows nothing of before,
 //! and compacts after a period at the earliest.
 
-use super::{Lane, Want};
+use super::group::Group;
+use super::node::Node;
+use super::pending::Want;
 use quorate_base::Instant;
 use quorate_base::time::Duration;
 use quorate_wire::command;
@@ -88,19 +90,19 @@ impl Compactor {
     }
 }
 
-impl Lane {
+impl Group {
     /// Proposes what is due, if this node leads.
-    pub(super) fn auto_compact(&mut self, now: Instant) {
+    pub(super) fn auto_compact(&mut self, node: &mut Node, now: Instant) {
         let revision = self.view.revision();
         let Some(upto) = self.compactor.as_mut().and_then(|compactor| compactor.due(now, revision)) else {
             return;
         };
-        if !self.raft.is_leader() || self.stopping || upto <= self.view.compacted() {
+        if !self.raft.is_leader() || node.stopping || upto <= self.view.compacted() {
             return;
         }
-        let request = self.take_request();
-        let data = command::encode(self.settings.node, request, &Command::Compact { revision: upto });
-        self.pending.park(request, Want::Write(data), now + PATIENCE, (Box::new(drop), None));
+        let request = node.take_request();
+        let data = command::encode(node.settings.node, request, &Command::Compact { revision: upto });
+        node.pending.park(self.shard, request, Want::Write(data), now + PATIENCE, (Box::new(drop), None));
     }
 }
 

@@ -2,14 +2,12 @@
 
 use super::{Broken, Defragmented, Exported, Found};
 use crate::api::{Done, Failure, Request};
-use crate::applier::Output;
+use crate::applier::{Cut, Output};
 use crate::backup::Backup;
 use crate::watch::Caught;
 use bytes::Bytes;
 use quorate_base::time::Duration;
-use quorate_base::{Base, Durable, NodeId};
-use quorate_state::kv::KvView;
-use std::sync::Arc;
+use quorate_base::{Durable, NodeId};
 
 /// What happens to a lane.
 pub enum Event {
@@ -37,13 +35,8 @@ pub enum Event {
     Journaled(Vec<Durable>),
     /// The applier did something.
     Output(Output),
-    /// The journal has recorded a checkpoint.
-    Checkpointed {
-        /// What it holds.
-        base: Base,
-        /// It completes the taking in of a snapshot.
-        installed: Option<Arc<KvView>>,
-    },
+    /// The journal has recorded a checkpoint that holds this.
+    Checkpointed(Cut),
     /// A chunk to be sent was read.
     Exported(Exported),
     /// A large read is through.

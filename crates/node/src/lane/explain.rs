@@ -4,7 +4,8 @@
 //! commit the entries of such requests, its own and those that were forwarded: the latter's askers are told in a frame that
 //! goes out before the news of the commit, on the same connection.
 
-use super::Lane;
+use super::group::Group;
+use super::node::Node;
 use crate::evidence::{Evidence, Mode, Part, Slot};
 use quorate_base::{EntryId, Index, Instant, NodeId};
 use quorate_protocol::raft::{Membership, Proof};
@@ -159,33 +160,33 @@ impl Commits {
     }
 }
 
-impl Lane {
+impl Group {
     /// A voter may have confirmed entries: this node's own disk or a follower's.
-    pub(super) fn note_acks(&mut self, now: Instant, node: NodeId) {
+    pub(super) fn note_acks(&mut self, node: &mut Node, now: Instant, who: NodeId) {
         if self.commits.watched.is_empty() {
             return;
         }
-        let (raft, own) = (&self.raft, self.settings.node);
-        let holds = |node: NodeId| match raft.progress().get(&node) {
-            _ if node == own => raft.durable(),
+        let (raft, own) = (&self.raft, node.settings.node);
+        let holds = |of: NodeId| match raft.progress().get(&of) {
+            _ if of == own => raft.durable(),
             Some(progress) => progress.matched,
             None => Index(0),
         };
-        for (asker, how) in self.commits.note(now, node, raft.membership(), holds, raft.commit()) {
+        for (asker, how) in self.commits.note(now, who, raft.membership(), holds, raft.commit()) {
             match asker {
-                Asker::Here(request) => self.pending.committed(now, request, how),
-                Asker::Peer(from, request) => self.send_frame(from, &Frame::Committed { request, how }),
+                Asker::Here(request) => node.pending.committed(now, request, how),
+                Asker::Peer(from, request) => node.send(from, &Frame::Committed { request, how }),
             }
         }
     }
 
     /// Fills the slot of a request that is about to be answered.
-    pub(super) fn explain(&self, now: Instant, trace: Option<Box<Trace>>, writes: bool) {
+    pub(super) fn explain(&self, node: &Node, now: Instant, trace: Option<Box<Trace>>, writes: bool) {
         let Some(trace) = trace else { return };
-        let node = self.settings.node;
+        let me = node.settings.node;
         let asked = trace.sent.and_then(|(_, leader)| leader);
         let mut evidence = Evidence {
-            node,
+            node: me,
             leader: asked.or(self.raft.leader()),
             term: self.raft.term(),
             index: None,
@@ -193,7 +194,7 @@ impl Lane {
             mode: if writes { Mode::Log } else { Mode::Local },
             acks: Vec::new(),
             voters: 0,
-            parts: trace.parts(now, asked.is_some_and(|leader| leader != node)),
+            parts: trace.parts(now, asked.is_some_and(|leader| leader != me)),
         };
         if let Some((_, how)) = &trace.committed {
             evidence.index = Some(how.id.index);
@@ -210,7 +211,7 @@ impl Lane {
             evidence.acks.extend(evidence.leader.map(|leader| (leader, None)));
             evidence.mode = match proof {
                 Proof::Lease => Mode::Lease,
-                Proof::Round(_) if evidence.leader == Some(node) => Mode::Leader,
+                Proof::Round(_) if evidence.leader == Some(me) => Mode::Leader,
                 Proof::Round(_) => Mode::ReadIndex,
             };
             if let Proof::Round(nodes) = proof {

@@ -6,7 +6,7 @@
 //! one chunk at a time and peer, so that nothing piles up while the thread that reads them makes a checkpoint.
 
 use bytes::Bytes;
-use quorate_base::{Base, NodeId};
+use quorate_base::{Base, NodeId, ShardId};
 use quorate_protocol::raft::{ChunkWanted, Input, SnapshotId, SnapshotMeta};
 use quorate_state::kv::KvView;
 use quorate_storage::state::{StateError, StateResult};
@@ -18,6 +18,7 @@ const CHUNK_BYTES: usize = 1 << 20;
 
 /// A chunk to be read.
 pub struct Export {
+    shard: ShardId,
     to: NodeId,
     snapshot: SnapshotId,
     seq: u64,
@@ -27,6 +28,7 @@ pub struct Export {
 
 /// A chunk that was read, or why not.
 pub struct Exported {
+    shard: ShardId,
     to: NodeId,
     snapshot: SnapshotId,
     seq: u64,
@@ -34,6 +36,10 @@ pub struct Exported {
 }
 
 impl Exported {
+    pub(super) fn shard(&self) -> ShardId {
+        self.shard
+    }
+
     /// The state could not be read.
     pub(super) fn damage(&self) -> Option<&StateError> {
         self.result.as_ref().err().filter(|error| error.damaged())
@@ -44,7 +50,7 @@ impl Export {
     /// Reads it; this may take a while.
     pub fn read(self) -> Exported {
         let result = self.view.export(self.cursor.as_ref(), CHUNK_BYTES);
-        Exported { to: self.to, snapshot: self.snapshot, seq: self.seq, result }
+        Exported { shard: self.shard, to: self.to, snapshot: self.snapshot, seq: self.seq, result }
     }
 }
 
@@ -64,7 +70,7 @@ pub(super) struct Exports {
 
 impl Exports {
     /// The core wants a chunk. Answers at once if it cannot be had.
-    pub(super) fn want(&mut self, wanted: ChunkWanted, view: &Arc<KvView>) -> Option<Input> {
+    pub(super) fn want(&mut self, shard: ShardId, wanted: ChunkWanted, view: &Arc<KvView>) -> Option<Input> {
         let ChunkWanted { to, snapshot, seq } = wanted;
         let fresh = self.outgoing.get(&to).is_none_or(|o| o.snapshot != snapshot);
         if fresh {
@@ -75,7 +81,7 @@ impl Exports {
         match outgoing.cursors.get(seq as usize) {
             Some(cursor) => {
                 let (view, cursor) = (outgoing.view.clone(), cursor.clone());
-                self.wanted.push(Export { to, snapshot, seq, view, cursor });
+                self.wanted.push(Export { shard, to, snapshot, seq, view, cursor });
                 None
             }
             None => Some(Input::SnapshotFailed { to, snapshot }),
@@ -84,7 +90,7 @@ impl Exports {
 
     /// A chunk was read: what the core is told.
     pub(super) fn read(&mut self, chunk: Exported) -> Option<Input> {
-        let Exported { to, snapshot, seq, result } = chunk;
+        let Exported { shard: _, to, snapshot, seq, result } = chunk;
         let outgoing = self.outgoing.get_mut(&to).filter(|o| o.snapshot == snapshot)?;
         let Ok((data, next)) = result else {
             self.outgoing.remove(&to);

@@ -4,7 +4,8 @@
 //! How far an index is stands in the state, so that whoever leads goes on where it stands; what is asked twice is filled
 //! once, since an entry fills from where the state says.
 
-use super::{Lane, Proposer};
+use super::group::{Group, Proposer};
+use super::node::Node;
 use bytes::Bytes;
 use quorate_base::Instant;
 use quorate_base::time::Duration;
@@ -20,10 +21,10 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 /// What was asked last: table, index, from where; and until when nothing more is asked.
 pub(super) type Asked = Option<((u32, u32, Bytes), Instant)>;
 
-impl Lane {
+impl Group {
     /// Asks for the next part of an index that is to be filled.
-    pub(super) fn fill_indexes(&mut self, now: Instant) {
-        if !self.raft.is_leader() || self.stopping {
+    pub(super) fn fill_indexes(&mut self, node: &mut Node, now: Instant) {
+        if !self.raft.is_leader() || node.stopping {
             return;
         }
         let Some(next) = self.view.tables().filling() else {
@@ -37,7 +38,7 @@ impl Lane {
         self.filling = Some((next, now + ASK_EVERY));
         let what = What::Fill { table, index, items: ITEMS };
         let command = Command::Table(Box::new(table::Command { epoch: EPOCH, now: 0, what }));
-        let data = command::encode(self.settings.node, self.take_request(), &command);
+        let data = command::encode(node.settings.node, node.take_request(), &command);
         self.propose(now, Proposer::Nobody, data);
     }
 }

@@ -10,7 +10,7 @@
 
 use super::explain::Trace;
 use crate::api::{Body, Done, Failure, Head, Request};
-use quorate_base::Instant;
+use quorate_base::{Instant, ShardId};
 use quorate_state::kv::{KvView, ReadError};
 use quorate_wire::kv::{Refused, Reply};
 use std::collections::BTreeMap;
@@ -86,12 +86,21 @@ pub(super) fn read(
 }
 
 struct Waiting {
+    shard: ShardId,
     head: Head,
     done: Done,
     deadline: Instant,
     trace: Option<Box<Trace>>,
     /// The reading knows by it whether it is wanted.
     _wanted: Arc<()>,
+}
+
+/// Who asked for a read, and of which shard.
+pub(super) struct Asked {
+    pub(super) shard: ShardId,
+    pub(super) head: Head,
+    pub(super) done: Done,
+    pub(super) trace: Option<Box<Trace>>,
 }
 
 /// The reads that are with the readers.
@@ -108,7 +117,7 @@ impl Large {
     /// Hands a read on; as many wait as may, if `done` comes back.
     pub(super) fn begin(
         &mut self,
-        view: &Arc<KvView>,
+        (shard, view): (ShardId, &Arc<KvView>),
         request: Request,
         head: Head,
         deadline: Instant,
@@ -127,7 +136,7 @@ impl Large {
             request,
             wanted: Arc::downgrade(&wanted),
         });
-        self.waiting.insert(self.next, Waiting { head, done, deadline, trace, _wanted: wanted });
+        self.waiting.insert(self.next, Waiting { shard, head, done, deadline, trace, _wanted: wanted });
         Ok(())
     }
 
@@ -137,13 +146,14 @@ impl Large {
     }
 
     /// One came back: whom it answers, and with which header.
-    pub(super) fn came_back(&mut self, number: u64) -> Option<(Head, Done, Option<Box<Trace>>)> {
+    pub(super) fn came_back(&mut self, number: u64) -> Option<Asked> {
         self.out = self.out.saturating_sub(1);
         self.finish(number)
     }
 
-    fn finish(&mut self, number: u64) -> Option<(Head, Done, Option<Box<Trace>>)> {
-        self.waiting.remove(&number).map(|waiting| (waiting.head, waiting.done, waiting.trace))
+    fn finish(&mut self, number: u64) -> Option<Asked> {
+        let Waiting { shard, head, done, trace, .. } = self.waiting.remove(&number)?;
+        Some(Asked { shard, head, done, trace })
     }
 
     /// Takes out what has waited too long.
@@ -152,7 +162,7 @@ impl Large {
         let late: Vec<u64> = late.map(|(&number, _)| number).collect();
         late.iter()
             .filter_map(|number| self.finish(*number))
-            .map(|(_, done, _)| (done, Failure::TimedOut))
+            .map(|asked| (asked.done, Failure::TimedOut))
             .collect()
     }
 
@@ -170,7 +180,7 @@ impl Large {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_base::{NodeId, ShardId};
+    use quorate_base::NodeId;
     use quorate_faulty::FaultyDisk;
     use quorate_state::kv::Kv;
     use quorate_storage::journal::Identity;
@@ -194,7 +204,13 @@ mod tests {
     fn so_many_wait_and_no_more_and_late_ones_are_not_read() {
         let (view, mut large) = (view(), Large::default());
         let begin = |large: &mut Large, at| {
-            large.begin(&view, everything(), Head::default(), Instant(at), (Box::new(drop), None))
+            large.begin(
+                (ShardId(1), &view),
+                everything(),
+                Head::default(),
+                Instant(at),
+                (Box::new(drop), None),
+            )
         };
         for at in 0..LARGE_MAX as u64 {
             assert!(begin(&mut large, at).is_ok());

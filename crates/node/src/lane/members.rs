@@ -7,16 +7,17 @@
 //! node whose own entry is not what its settings say publishes that. And a leader gives its vote to a member that joins, once
 //! that holds the log.
 
+use super::Lane;
 use super::explain::{Asker, Trace};
-use super::service::Asking;
-use super::{Lane, Proposer};
+use super::group::{Group, Proposer};
+use super::node::{Asking, Node};
 use crate::api::{Answer, Body, Done, Failure, Member};
 use crate::evidence::Part;
 use crate::strict::{Judge, arrived};
 use quorate_base::time::Duration;
 use quorate_base::{Index, Instant, NodeId};
 use quorate_protocol::Core;
-use quorate_protocol::raft::{Input, Membership, Mutant, ProposalId, Refusal as NotProposed, mutant};
+use quorate_protocol::raft::{Input, Membership, Mutant, Refusal as NotProposed, mutant};
 use quorate_wire::members::{Asked, Book, Change, Info, Refusal};
 use quorate_wire::peer::{Declined, Frame};
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,15 +71,17 @@ struct Move {
 impl Lane {
     /// Whom this node may talk to. It changes in [`Lane::drain`] only.
     pub fn roster(&self) -> &Roster {
-        &self.members.roster
+        &self.space.members.roster
     }
 
     /// Changes whenever [`Lane::roster`] does.
     pub fn roster_version(&self) -> Option<((Index, Index), usize)> {
-        self.members.made_of
+        self.space.members.made_of
     }
+}
 
-    pub(super) fn renew_roster(&mut self) {
+impl Group {
+    pub(super) fn renew_roster(&mut self, node: &Node) {
         let made_of = Some((self.raft.configured_at(), self.raft.progress().len()));
         if self.members.made_of == made_of {
             return;
@@ -90,7 +93,7 @@ impl Lane {
         let peers = nodes.chain(self.raft.progress().keys().copied()).map(|id| {
             let listed = [book.members.get(&id), sure.members.get(&id)];
             let listed = listed.into_iter().flatten().flat_map(|info| &info.peer_urls);
-            let told = self.settings.members.iter().filter(|m| m.id == id.get()).flat_map(|m| &m.peer_urls);
+            let told = node.settings.members.iter().filter(|m| m.id == id.get()).flat_map(|m| &m.peer_urls);
             let mut addresses: Vec<String> = Vec::new();
             for url in listed.chain(told) {
                 let address = url.trim_start_matches("http://").trim_end_matches('/').to_string();
@@ -104,7 +107,7 @@ impl Lane {
         self.members.roster = Roster { peers: peers.collect(), members, used: sure.used, at };
     }
 
-    pub(super) fn member_list(&self) -> Vec<Member> {
+    pub(super) fn member_list(&self, node: &Node) -> Vec<Member> {
         let Some(membership) = Membership::decode(self.view.membership()) else { return Vec::new() };
         let book = Book::of(&membership);
         let shown = |id: NodeId| {
@@ -116,7 +119,7 @@ impl Lane {
                 learner: membership.is_learner(id) && !info.joins,
             });
             listed.or_else(|| {
-                let told = self.settings.members.iter().find(|m| m.id == id.get())?;
+                let told = node.settings.members.iter().find(|m| m.id == id.get())?;
                 Some(Member { learner: membership.is_learner(id), ..told.clone() })
             })
         };
@@ -124,27 +127,35 @@ impl Lane {
     }
 
     /// A change that waits goes to the leader: to this one.
-    pub(super) fn change_here(&mut self, now: Instant, request: u64, change: &Change) {
-        let me = self.settings.node;
-        match self.begin_change(now, me, request, change) {
+    pub(super) fn change_here(&mut self, node: &mut Node, now: Instant, request: u64, change: &Change) {
+        let me = node.settings.node;
+        match self.begin_change(node, now, me, request, change) {
             Ok(true) => {}
-            Ok(false) => self.refused(request, Declined::NotLeading),
-            Err(why) => self.change_refused(request, why),
+            Ok(false) => self.refused(node, request, Declined::NotLeading),
+            Err(why) => node.change_refused(request, why),
         }
     }
 
     /// A peer asks this node for a change, as the leader.
-    pub(super) fn change_for(&mut self, now: Instant, from: NodeId, request: u64, change: &Change) {
-        match self.begin_change(now, from, request, change) {
+    pub(super) fn change_for(
+        &mut self,
+        node: &mut Node,
+        now: Instant,
+        from: NodeId,
+        request: u64,
+        change: &Change,
+    ) {
+        match self.begin_change(node, now, from, request, change) {
             Ok(true) => {}
-            Ok(false) => self.send_frame(from, &Frame::Refused { request, why: Declined::NotLeading }),
-            Err(why) => self.send_frame(from, &Frame::MembersRefused { request, why }),
+            Ok(false) => node.send(from, &Frame::Refused { request, why: Declined::NotLeading }),
+            Err(why) => node.send(from, &Frame::MembersRefused { request, why }),
         }
     }
 
     /// False if it cannot be judged now: whoever asked asks again.
     fn begin_change(
         &mut self,
+        node: &mut Node,
         now: Instant,
         from: NodeId,
         request: u64,
@@ -153,26 +164,26 @@ impl Lane {
         if !self.raft.is_leader() || self.raft.change_pending() {
             return Ok(false);
         }
-        let (mut target, mut book, member) = self.judge(now, |judge| judge.target(change))?;
+        let (mut target, mut book, member) = self.judge(node, now, |judge| judge.target(change))?;
         let asked = Asked { origin: from, request, member };
         book.asked = Some(asked);
         target.book = book.encode().ok_or(Refusal::TooLarge)?;
-        let here = from == self.settings.node;
+        let here = from == node.settings.node;
         let who = if here { Proposer::Here(request) } else { Proposer::Peer(from, request) };
         self.propose_members(now, who, target);
         // Changes are rare: whoever asked is told, and knows whether to explain.
         let asker = if here { Asker::Here(request) } else { Asker::Peer(from, request) };
         self.commits.expect(self.next_proposal, asker, now);
-        if mutant(&self.settings.raft, Mutant::ChangeAnsweredEarly) {
-            self.answer_changes(now, vec![asked]);
+        if mutant(&node.settings.raft, Mutant::ChangeAnsweredEarly) {
+            self.answer_changes(node, now, vec![asked]);
         }
         Ok(true)
     }
 
-    fn judge<T>(&self, now: Instant, with: impl FnOnce(&Judge<'_>) -> T) -> T {
+    fn judge<T>(&self, node: &Node, now: Instant, with: impl FnOnce(&Judge<'_>) -> T) -> T {
         let membership = self.raft.membership();
-        let mut book = self.book_or_told(membership);
-        if mutant(&self.settings.raft, Mutant::IdGivenTwice) {
+        let mut book = self.book_or_told(node, membership);
+        if mutant(&node.settings.raft, Mutant::IdGivenTwice) {
             book.used = membership.nodes().last().copied().unwrap_or_default();
         }
         let (hears, caught_up) = (|id| self.raft.hears(id, now), |id| self.raft.is_caught_up(id));
@@ -186,11 +197,11 @@ impl Lane {
     }
 
     /// The book of a configuration, or what the settings say where none was written yet.
-    fn book_or_told(&self, membership: &Membership) -> Book {
+    fn book_or_told(&self, node: &Node, membership: &Membership) -> Book {
         if !membership.book.is_empty() {
             return Book::of(membership);
         }
-        let told = self.settings.members.iter().map(|m| {
+        let told = node.settings.members.iter().map(|m| {
             let (name, joins) = (m.name.clone(), false);
             let (peer_urls, client_urls) = (m.peer_urls.clone(), m.client_urls.clone());
             (NodeId(m.id), Info { name, peer_urls, client_urls, joins })
@@ -200,84 +211,63 @@ impl Lane {
     }
 
     fn propose_members(&mut self, now: Instant, who: Proposer, target: Membership) {
-        self.next_proposal += 1;
-        let id = self.next_proposal;
-        self.proposing.insert(id, who);
-        self.raft.handle(now, Input::ChangeMembership { id: ProposalId(id), target });
-    }
-
-    /// The core took no change: true if that is the end of it.
-    pub(super) fn change_not_proposed(&mut self, who: &Proposer, why: &NotProposed) -> bool {
-        let NotProposed::NotCaughtUp(_) = why else { return false };
-        match *who {
-            Proposer::Here(request) => self.change_refused(request, Refusal::NotReady),
-            Proposer::Peer(from, request) => {
-                self.send_frame(from, &Frame::MembersRefused { request, why: Refusal::NotReady });
-            }
-            _ => {}
-        }
-        true
-    }
-
-    pub(super) fn change_refused(&mut self, request: u64, why: Refusal) {
-        if let Some((Want::Members(_), done, _)) = self.pending.finish(request) {
-            done(Err(Failure::Members(why)));
-        }
+        let id = self.propose_as(who);
+        self.raft.handle(now, Input::ChangeMembership { id, target });
     }
 
     /// The configuration that was asked for here is in force.
-    pub(super) fn answer_changes(&mut self, now: Instant, changes: Vec<Asked>) {
+    pub(super) fn answer_changes(&self, node: &mut Node, now: Instant, changes: Vec<Asked>) {
         for asked in changes {
-            let Some((_, done, trace)) = self.pending.finish(asked.request) else { continue };
-            self.explain(now, trace, true);
-            let body = Body::MembersChanged { id: asked.member.get(), members: self.member_list() };
-            done(Ok(Answer { head: self.head(), body }));
+            let Some((_, done, trace)) = node.pending.finish(asked.request) else { continue };
+            self.explain(node, now, trace, true);
+            let body = Body::MembersChanged { id: asked.member.get(), members: self.member_list(node) };
+            done(Ok(Answer { head: self.head(node), body }));
         }
     }
 
     // ---- what happens unasked ----
 
     /// See the module page; asked at each tick.
-    pub(super) fn tend_members(&mut self, now: Instant) {
+    pub(super) fn tend_members(&mut self, node: &mut Node, now: Instant) {
         if self.raft.is_leader()
             && !self.raft.change_pending()
-            && let Some(target) = self.first_book().or_else(|| self.arrival(now))
+            && let Some(target) = self.first_book(node).or_else(|| self.arrival(node, now))
         {
             return self.propose_members(now, Proposer::Nobody, target);
         }
-        if let Some(change) = self.unpublished()
+        if let Some(change) = self.unpublished(node)
             && now >= self.members.publish_at
             && self.raft.leader().is_some()
         {
             self.members.publish_at = now + PUBLISH_PAUSE;
-            let request = self.take_request();
-            let deadline = now + self.patience.request;
+            let request = node.take_request();
+            let deadline = now + node.patience.request;
             // If nothing comes of it, it is published again.
-            self.pending.park(request, Want::Members(change), deadline, (Box::new(drop), None));
+            node.pending.park(self.shard, request, Want::Members(change), deadline, (Box::new(drop), None));
         }
     }
 
-    fn first_book(&self) -> Option<Membership> {
+    fn first_book(&self, node: &Node) -> Option<Membership> {
         let now = self.raft.membership();
-        let told = self.settings.members.iter().any(|m| !m.peer_urls.is_empty());
+        let told = node.settings.members.iter().any(|m| !m.peer_urls.is_empty());
         if !now.book.is_empty() || !told {
             return None;
         }
-        Some(Membership { book: self.book_or_told(now).encode()?, ..now.clone() })
+        Some(Membership { book: self.book_or_told(node, now).encode()?, ..now.clone() })
     }
 
-    fn arrival(&self, now: Instant) -> Option<Membership> {
+    fn arrival(&self, node: &Node, now: Instant) -> Option<Membership> {
         if self.raft.membership().learners.is_empty() {
             return None;
         }
-        let (target, book) = self.judge(now, arrived)?;
+        let (target, book) = self.judge(node, now, arrived)?;
         Some(Membership { book: book.encode()?, ..target })
     }
 
     /// What this node has to say of itself.
-    fn unpublished(&self) -> Option<Change> {
-        let me = self.settings.node;
-        let told = self.settings.members.iter().find(|m| m.id == me.get())?;
+    fn unpublished(&self, node: &Node) -> Option<Change> {
+        let me = node.settings.node;
+        let told = node.settings.members.iter().find(|m| m.id == me.get())?;
         let committed = self.raft.committed_membership();
         if committed.book.is_empty() || !committed.contains(me) {
             return None;
@@ -312,14 +302,14 @@ impl Lane {
     }
 
     /// Answers who waits for the leadership to have moved.
-    pub(super) fn answer_moves(&mut self, now: Instant) {
+    pub(super) fn answer_moves(&mut self, node: &Node, now: Instant) {
         if self.members.moves.is_empty() {
             return;
         }
-        let (leader, head) = (self.raft.leader(), self.head());
+        let (leader, head) = (self.raft.leader(), self.head(node));
         for waiting in std::mem::take(&mut self.members.moves) {
             if leader == Some(waiting.to) {
-                self.explain(now, waiting.trace, false);
+                self.explain(node, now, waiting.trace, false);
                 (waiting.done)(Ok(Answer { head, body: Body::Moved }));
             } else if now >= waiting.deadline {
                 (waiting.done)(Err(Failure::TimedOut));
@@ -331,6 +321,27 @@ impl Lane {
 
     pub(super) fn drain_moves(&mut self) -> Vec<Done> {
         std::mem::take(&mut self.members.moves).into_iter().map(|waiting| waiting.done).collect()
+    }
+}
+
+impl Node {
+    /// The core took no change: true if that is the end of it.
+    pub(super) fn change_not_proposed(&mut self, who: &Proposer, why: &NotProposed) -> bool {
+        let NotProposed::NotCaughtUp(_) = why else { return false };
+        match *who {
+            Proposer::Here(request) => self.change_refused(request, Refusal::NotReady),
+            Proposer::Peer(from, request) => {
+                self.send(from, &Frame::MembersRefused { request, why: Refusal::NotReady });
+            }
+            _ => {}
+        }
+        true
+    }
+
+    pub(super) fn change_refused(&mut self, request: u64, why: Refusal) {
+        if let Some((Want::Members(_), done, _)) = self.pending.finish(request) {
+            done(Err(Failure::Members(why)));
+        }
     }
 }
 

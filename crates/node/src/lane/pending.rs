@@ -8,7 +8,7 @@
 use super::explain::Trace;
 use crate::api::{Done, Failure};
 use bytes::Bytes;
-use quorate_base::{Instant, NodeId, Term};
+use quorate_base::{Instant, NodeId, ShardId, Term};
 use quorate_wire::kv::{LeaseId, Revision};
 use quorate_wire::members::Change;
 use quorate_wire::peer::Commitment;
@@ -43,6 +43,7 @@ impl Want {
 }
 
 struct Waiting {
+    shard: ShardId,
     want: Want,
     done: Done,
     deadline: Instant,
@@ -54,12 +55,13 @@ struct Waiting {
 
 /// All requests on their way, by request number.
 ///
-/// Invariants: `deadlines` holds exactly the waiting ones; `parked` exactly those not sent; `bytes` is what they hold.
+/// Invariants: `deadlines` holds exactly the waiting ones; `parked` exactly those not sent, by the shard
+/// whose leader they are for; `bytes` is what they hold.
 #[derive(Default)]
 pub(crate) struct Pending {
     waiting: BTreeMap<u64, Waiting>,
     deadlines: BTreeSet<(Instant, u64)>,
-    parked: BTreeSet<u64>,
+    parked: BTreeMap<ShardId, BTreeSet<u64>>,
     bytes: usize,
 }
 
@@ -77,20 +79,27 @@ impl Pending {
     /// Takes a request in, parked.
     pub(crate) fn park(
         &mut self,
+        shard: ShardId,
         request: u64,
         want: Want,
         deadline: Instant,
         (done, trace): (Done, Option<Box<Trace>>),
     ) {
         self.deadlines.insert((deadline, request));
-        self.parked.insert(request);
+        self.parked.entry(shard).or_default().insert(request);
         self.bytes += want.bytes();
-        self.waiting.insert(request, Waiting { want, done, deadline, sent: None, trace });
+        self.waiting.insert(request, Waiting { shard, want, done, deadline, sent: None, trace });
     }
 
-    /// Takes all parked ones out for sending to the leader of `term`; the flag says which are to be explained.
-    pub(crate) fn send_parked(&mut self, now: Instant, term: Term, leader: NodeId) -> Vec<(u64, Want, bool)> {
-        let parked = std::mem::take(&mut self.parked);
+    /// Takes all parked ones of a shard out for sending to its leader of `term`; the flag says which are to be explained.
+    pub(crate) fn send_parked(
+        &mut self,
+        shard: ShardId,
+        now: Instant,
+        term: Term,
+        leader: NodeId,
+    ) -> Vec<(u64, Want, bool)> {
+        let parked = self.parked.remove(&shard).unwrap_or_default();
         let mut out = Vec::with_capacity(parked.len());
         for request in parked {
             if let Some(waiting) = self.waiting.get_mut(&request) {
@@ -108,8 +117,13 @@ impl Pending {
     pub(crate) fn refused(&mut self, request: u64) {
         if let Some(waiting) = self.waiting.get_mut(&request) {
             waiting.sent = None;
-            self.parked.insert(request);
+            self.parked.entry(waiting.shard).or_default().insert(request);
         }
+    }
+
+    /// The shard of a request that waits.
+    pub(crate) fn shard(&self, request: u64) -> Option<ShardId> {
+        Some(self.waiting.get(&request)?.shard)
     }
 
     /// Until when a request waits.
@@ -128,17 +142,22 @@ impl Pending {
     pub(crate) fn finish(&mut self, request: u64) -> Option<(Want, Done, Option<Box<Trace>>)> {
         let waiting = self.waiting.remove(&request)?;
         self.deadlines.remove(&(waiting.deadline, request));
-        self.parked.remove(&request);
+        if let Some(parked) = self.parked.get_mut(&waiting.shard) {
+            parked.remove(&request);
+            if parked.is_empty() {
+                self.parked.remove(&waiting.shard);
+            }
+        }
         self.bytes -= waiting.want.bytes();
         Some((waiting.want, waiting.done, waiting.trace))
     }
 
-    /// An entry of `term` was applied: see the module page.
-    pub(crate) fn overtaken(&mut self, term: Term) -> Vec<Done> {
+    /// An entry of `term` was applied in a shard: see the module page.
+    pub(crate) fn overtaken(&mut self, shard: ShardId, term: Term) -> Vec<Done> {
         let old: Vec<u64> = self
             .waiting
             .iter()
-            .filter(|(_, w)| w.sent.is_some_and(|sent| sent < term))
+            .filter(|(_, w)| w.shard == shard && w.sent.is_some_and(|sent| sent < term))
             .map(|(&request, _)| request)
             .collect();
         let mut lost = Vec::new();
@@ -176,9 +195,14 @@ impl Pending {
         std::mem::take(&mut self.waiting).into_values().map(|w| w.done).collect()
     }
 
-    /// Whether anything waits for a leader.
-    pub(crate) fn has_parked(&self) -> bool {
-        !self.parked.is_empty()
+    /// Whether anything waits for the leader of a shard.
+    pub(crate) fn has_parked(&self, shard: ShardId) -> bool {
+        self.parked.contains_key(&shard)
+    }
+
+    /// The shards for whose leaders anything waits.
+    pub(crate) fn parked_of(&self) -> impl Iterator<Item = ShardId> + '_ {
+        self.parked.keys().copied()
     }
 }
 
@@ -186,6 +210,8 @@ impl Pending {
 mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
+
+    const KV: ShardId = ShardId(1);
 
     fn done(log: &Arc<Mutex<Vec<String>>>, name: &'static str) -> Done {
         let log = log.clone();
@@ -200,14 +226,14 @@ mod tests {
     fn a_write_is_sent_once_and_lost_when_overtaken() {
         let log = Arc::default();
         let mut pending = Pending::default();
-        pending.park(1, Want::Write(Bytes::from_static(b"w")), Instant(100), (done(&log, "write"), None));
-        pending.park(2, Want::KeepAlive(9, 1), Instant(50), (done(&log, "keep"), None));
+        pending.park(KV, 1, Want::Write(Bytes::from_static(b"w")), Instant(100), (done(&log, "write"), None));
+        pending.park(KV, 2, Want::KeepAlive(9, 1), Instant(50), (done(&log, "keep"), None));
         assert_eq!(pending.bytes(), 1);
-        let send = |pending: &mut Pending, term| pending.send_parked(Instant(1), Term(term), NodeId(1));
+        let send = |pending: &mut Pending, term| pending.send_parked(KV, Instant(1), Term(term), NodeId(1));
         assert_eq!(send(&mut pending, 3).len(), 2);
         assert_eq!(send(&mut pending, 3), vec![]);
-        assert!(pending.overtaken(Term(3)).is_empty(), "an entry of the same term says nothing");
-        assert_eq!(pending.overtaken(Term(4)).len(), 1, "the write is lost");
+        assert!(pending.overtaken(KV, Term(3)).is_empty(), "an entry of the same term says nothing");
+        assert_eq!(pending.overtaken(KV, Term(4)).len(), 1, "the write is lost");
         assert_eq!(
             send(&mut pending, 4),
             vec![(2, Want::KeepAlive(9, 1), false)],
@@ -216,5 +242,23 @@ mod tests {
         assert_eq!(pending.expired(Instant(49)).len(), 0);
         assert_eq!(pending.expired(Instant(50)).len(), 1);
         assert_eq!((pending.len(), pending.bytes()), (0, 0));
+    }
+
+    /// Claim: what waits for one shard's leader is not sent to another's, and does not hear of another's terms.
+    #[test]
+    fn the_terms_of_a_shard_are_its_own() {
+        let (log, other) = (Arc::default(), ShardId(7));
+        let mut pending = Pending::default();
+        pending.park(KV, 1, Want::Write(Bytes::new()), Instant(9), (done(&log, "first"), None));
+        pending.park(other, 2, Want::Write(Bytes::new()), Instant(9), (done(&log, "second"), None));
+        let sent = pending.send_parked(other, Instant(1), Term(3), NodeId(1));
+        assert_eq!(sent.iter().map(|(request, ..)| *request).collect::<Vec<_>>(), [2]);
+        assert!(pending.has_parked(KV) && !pending.has_parked(other));
+        assert!(pending.overtaken(KV, Term(8)).is_empty());
+        assert_eq!(pending.overtaken(other, Term(4)).len(), 1);
+        pending.refused(1);
+        assert_eq!((pending.shard(1), pending.shard(2)), (Some(KV), None));
+        assert_eq!(pending.parked_of().collect::<Vec<_>>(), [KV]);
+        assert_eq!((pending.expired(Instant(9)).len(), pending.has_parked(KV)), (1, false));
     }
 }

@@ -5,7 +5,10 @@
 //! make the space grow are refused here, so that a flood of them does not eat what is kept for taking things away.
 //! The alarm stands until somebody takes it back, also where there is room again: whoever filled the disk may do so again.
 
-use super::{AutoCompaction, Lane, Want};
+use super::AutoCompaction;
+use super::group::Group;
+use super::node::Node;
+use super::pending::Want;
 use quorate_base::Instant;
 use quorate_base::time::Duration;
 use quorate_wire::command;
@@ -32,33 +35,33 @@ pub(super) struct Room {
     asked_until: Option<Instant>,
 }
 
-impl Lane {
+impl Group {
     /// Whether this node has no room for more.
-    pub(super) fn is_short_of_room(&self) -> bool {
-        let quota = self.settings.upkeep.quota;
-        self.room.disk_short || (quota > 0 && self.view.sizes().0 > quota)
+    pub(super) fn is_short_of_room(&self, node: &Node) -> bool {
+        let quota = node.settings.upkeep.quota;
+        node.room.disk_short || (quota > 0 && self.view.sizes().0 > quota)
     }
 
     /// Whether this node is short of room and the log does not say so yet.
-    pub(super) fn wants_alarm(&self) -> bool {
-        self.is_short_of_room() && !self.view.alarms().contains(&self.own_alarm())
-    }
-
-    fn own_alarm(&self) -> Alarm {
-        Alarm { kind: AlarmKind::NoSpace, member: self.settings.node.get() }
+    pub(super) fn wants_alarm(&self, node: &Node) -> bool {
+        self.is_short_of_room(node) && !self.view.alarms().contains(&own_alarm(node))
     }
 
     /// Asks the log for the alarm, if it is to stand and does not.
-    pub(super) fn watch_room(&mut self, now: Instant) {
-        let asked = self.room.asked_until.is_some_and(|until| now < until);
-        if asked || self.stopping || self.raft.state_lost() || !self.wants_alarm() {
+    pub(super) fn watch_room(&mut self, node: &mut Node, now: Instant) {
+        let asked = node.room.asked_until.is_some_and(|until| now < until);
+        if asked || node.stopping || self.raft.state_lost() || !self.wants_alarm(node) {
             return;
         }
         let until = now + ASK_EVERY;
-        self.room.asked_until = Some(until);
-        let request = self.take_request();
-        let command = Command::Alarm { alarm: self.own_alarm(), on: true };
-        let data = command::encode(self.settings.node, request, &command);
-        self.pending.park(request, Want::Write(data), until, (Box::new(drop), None));
+        node.room.asked_until = Some(until);
+        let request = node.take_request();
+        let command = Command::Alarm { alarm: own_alarm(node), on: true };
+        let data = command::encode(node.settings.node, request, &command);
+        node.pending.park(self.shard, request, Want::Write(data), until, (Box::new(drop), None));
     }
+}
+
+fn own_alarm(node: &Node) -> Alarm {
+    Alarm { kind: AlarmKind::NoSpace, member: node.settings.node.get() }
 }

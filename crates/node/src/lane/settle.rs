@@ -3,9 +3,10 @@
 //! The sweep is the applier's, and the giving back the background's; a request goes to the one, then to the other. Nothing here
 //! changes an answer, so each node is asked for itself.
 
+use super::Broken;
 use super::explain::{Trace, prolong};
-use super::service::Asking;
-use super::{Broken, Lane};
+use super::group::Group;
+use super::node::{Asking, Node};
 use crate::api::{Answer, Body, Done, Failure};
 use crate::applier::Work;
 use crate::evidence::Part;
@@ -69,7 +70,7 @@ impl Settling {
     }
 }
 
-impl Lane {
+impl Node {
     pub(super) fn settle(
         &mut self,
         now: Instant,
@@ -89,49 +90,55 @@ impl Lane {
         settling.waiting.insert(settling.next, Waiting { done, deadline, defragment, trace });
         settling.work.push(Work::Settle(settling.next));
     }
+}
 
-    /// The applier has swept all there was.
-    pub(super) fn swept(&mut self, now: Instant, numbers: Vec<u64>, any: bool) {
-        if any {
-            self.settling.tidy = Some(u64::try_from(self.view.sizes().0).unwrap_or(0));
-        }
+/// The space answers for the node: its members and its state are what evidence tells of.
+impl Group {
+    /// The applier has swept all there was; if that was anything, so many bytes are needed now.
+    pub(super) fn swept(&self, node: &mut Node, now: Instant, numbers: Vec<u64>, needed: Option<u64>) {
+        node.settling.tidy = needed.or(node.settling.tidy);
         for number in numbers {
-            match self.settling.waiting.get(&number) {
-                Some(Waiting { defragment: true, .. }) => self.settling.defragment.push(number),
-                Some(_) => self.settled(now, number, Ok(Body::Done)),
+            match node.settling.waiting.get(&number) {
+                Some(Waiting { defragment: true, .. }) => node.settling.defragment.push(number),
+                Some(_) => self.settled(node, now, number, Ok(Body::Done)),
                 None => {}
             }
         }
     }
 
-    pub(super) fn defragmented(&mut self, now: Instant, Defragmented { number, result }: Defragmented) {
+    pub(super) fn defragmented(
+        &self,
+        node: &mut Node,
+        now: Instant,
+        Defragmented { number, result }: Defragmented,
+    ) {
         let body = match result {
             Ok(()) => {
                 // The older checkpoint holds on to the tables that were merged, and so does what is readable here: new ones
                 // let them go. (Nobody waits for number 0.)
-                self.settling.work.extend([Work::Settle(0), Work::Seal]);
+                node.settling.work.extend([Work::Settle(0), Work::Seal]);
                 Ok(Body::Done)
             }
             Err(error) if error.kind == StateErrorKind::Full => {
-                Err(Failure::Refused(Refused::NoSpace, self.head()))
+                Err(Failure::Refused(Refused::NoSpace, self.head(node)))
             }
             Err(error) => {
-                self.broken = Some(Broken::state("defragmenting", &error));
+                node.broken = Some(Broken::state("defragmenting", &error));
                 Err(Failure::Broken(error.to_string()))
             }
         };
-        self.settled(now, number, body);
+        self.settled(node, now, number, body);
     }
 
-    fn settled(&mut self, now: Instant, number: u64, body: Result<Body, Failure>) {
-        let head = self.head();
-        let Some(waiting) = self.settling.waiting.remove(&number) else { return };
+    fn settled(&self, node: &mut Node, now: Instant, number: u64, body: Result<Body, Failure>) {
+        let Some(waiting) = node.settling.waiting.remove(&number) else { return };
         if waiting.defragment {
-            self.explain(now, waiting.trace, false);
+            self.explain(node, now, waiting.trace, false);
         } else {
             // The compaction itself was a request before this one.
             prolong(now, waiting.trace, Part::Upkeep);
         }
+        let head = self.head(node);
         (waiting.done)(body.map(|body| Answer { head, body }));
     }
 }

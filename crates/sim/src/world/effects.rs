@@ -1,6 +1,6 @@
 //! What a node's threads do besides the lane's, each in its own time: the journal's flushes, the machine, checkpoints, reads.
 
-use super::{Happening, KV, World};
+use super::{Happening, World};
 use crate::harmless::Harmless;
 use quorate_base::time::Duration;
 use quorate_node::applier::{Output, Work};
@@ -24,8 +24,8 @@ impl World {
             Ok(proofs) => {
                 let marks = std::mem::take(&mut r.marking);
                 self.deliver(id, Event::Journaled(proofs));
-                for (_, base, installed) in marks {
-                    self.deliver(id, Event::Checkpointed { base, installed });
+                for (_, cut) in marks {
+                    self.deliver(id, Event::Checkpointed(cut));
                     if let Some(r) = self.places[at].running.as_mut() {
                         r.work.push_back(Work::Checkpointed);
                     }
@@ -42,7 +42,7 @@ impl World {
         let Some(r) = self.places[at].running.as_mut() else { return };
         r.applying = false;
         let Some(work) = r.work.pop_front() else { return };
-        r.sweeping |= matches!(work, Work::Apply(_) | Work::Settle(_));
+        r.sweeping |= matches!(work, Work::Apply { .. } | Work::Settle(_));
         let mut outputs = Vec::new();
         if let Err(error) = r.applier.work(work, &mut outputs) {
             return self.break_down(at, format!("apply: {error}"));
@@ -50,11 +50,10 @@ impl World {
         let id = self.places[at].id;
         for output in outputs {
             match output {
-                Output::Sealed { job, generation, base, installed } => {
-                    let installed = installed.map(|i| i.view);
+                Output::Sealed { job, generation, cut } => {
                     let life = self.places[at].life;
                     if let Some(r) = self.places[at].running.as_mut() {
-                        r.seals.push_back(Seal { job, generation, base, installed });
+                        r.seals.push_back(Seal { job, generation, cut });
                     }
                     let after = self.up_to(Duration::from_millis(20));
                     self.push(self.now + after, Happening::Sealed { node: id, life });
@@ -73,9 +72,9 @@ impl World {
 
     pub(super) fn sealed(&mut self, at: usize) {
         let Some(r) = self.places[at].running.as_mut() else { return };
-        let Some(Seal { job, generation, base, installed }) = r.seals.pop_front() else { return };
+        let Some(Seal { job, generation, cut }) = r.seals.pop_front() else { return };
         match job.run(generation) {
-            Ok(()) => r.marks.push((generation, base, installed)),
+            Ok(()) => r.marks.push((generation, cut)),
             Err(error) => return self.break_down(at, format!("checkpoint: {error}")),
         }
         self.counts.add("checkpoints");
@@ -91,10 +90,10 @@ impl World {
         if !r.to_write.is_empty() {
             result = r.journal.append(&std::mem::take(&mut r.to_write));
         }
-        for (generation, base, installed) in std::mem::take(&mut r.marks) {
-            let mark = CheckpointMark { generation, bases: vec![(KV, base.clone())] };
+        for (generation, cut) in std::mem::take(&mut r.marks) {
+            let mark = CheckpointMark { generation, bases: cut.bases.clone() };
             result = result.and_then(|()| r.journal.mark_checkpoint(mark));
-            r.marking.push((generation, base, installed));
+            r.marking.push((generation, cut));
         }
         if let Err(error) = result {
             return self.break_down(at, format!("journal: {error}"));

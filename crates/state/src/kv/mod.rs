@@ -197,6 +197,11 @@ impl Kv {
         })
     }
 
+    /// Whose machine it is.
+    pub fn shard(&self) -> ShardId {
+        self.shard
+    }
+
     /// The last entry that was applied.
     pub fn applied(&self) -> EntryId {
         self.meta.applied

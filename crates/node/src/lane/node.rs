@@ -1,0 +1,147 @@
+//! What the groups of a node share: settings, requests on their way, packets, limits, and what stops all of them.
+
+use super::explain::Trace;
+use super::large::{AT_ONCE_READS, Large};
+use super::packets::Packets;
+use super::pending::Pending;
+use super::room::Room;
+use super::settle::Settling;
+use super::{Broken, Effects, Settings, TICK, WAITING_BYTES_MAX, WAITING_MAX};
+use crate::api::{Answer, Body, Done, Failure, Head, Patience};
+use crate::lessor::least_lease;
+use quorate_base::time::Duration;
+use quorate_base::{Instant, NodeId, Rng};
+use quorate_state::kv::ReadError;
+use quorate_storage::state::StateError;
+use quorate_wire::peer::Frame;
+use std::sync::Weak;
+
+/// Whom to answer, and what is noted for the explanation, if one is wanted.
+pub(super) type Asking = (Done, Option<Box<Trace>>);
+
+/// See the module page.
+pub(crate) struct Node {
+    pub(super) settings: Settings,
+    pub(super) patience: Patience,
+    pub(super) pending: Pending,
+    pub(super) large: Large,
+    /// How many reads wait for an index in the groups.
+    pub(super) reading: usize,
+    /// What reads of more than one key may still cost before the next drain.
+    pub(super) at_once: usize,
+    next_request: u64,
+    packets: Packets,
+    pub(super) malformed: Vec<NodeId>,
+    pub(super) tick_at: Instant,
+    /// This drain is one of those that look at what waits for a time.
+    pub(super) ticks: bool,
+    pub(super) room: Room,
+    pub(super) settling: Settling,
+    /// Snapshots that somebody saves.
+    pub(super) backups: Vec<Weak<()>>,
+    pub(super) failed: u64,
+    pub(super) stopping: bool,
+    pub(super) broken: Option<Broken>,
+}
+
+impl Node {
+    pub(super) fn new(settings: Settings, rng: &mut Rng, now: Instant) -> Self {
+        let election = settings.raft.election_max;
+        Self {
+            patience: Patience {
+                request: Duration::from_secs(5) + 2 * election,
+                election,
+                least_lease: least_lease(settings.raft.election_min),
+            },
+            at_once: settings.at_once * AT_ONCE_READS,
+            settings,
+            pending: Pending::default(),
+            large: Large::default(),
+            reading: 0,
+            next_request: rng.next_u64() >> 1,
+            packets: Packets::default(),
+            malformed: Vec::new(),
+            tick_at: now,
+            ticks: false,
+            room: Room::default(),
+            settling: Settling::default(),
+            backups: Vec::new(),
+            failed: 0,
+            stopping: false,
+            broken: None,
+        }
+    }
+
+    pub(super) fn take_request(&mut self) -> u64 {
+        self.next_request += 1;
+        self.next_request
+    }
+
+    pub(super) fn send(&mut self, to: NodeId, frame: &Frame) {
+        self.packets.push(to, frame);
+    }
+
+    /// As much waits as may.
+    pub(super) fn waiting_full(&self) -> bool {
+        self.pending.len() + self.reading + self.large.len() >= WAITING_MAX
+            || self.pending.bytes() >= WAITING_BYTES_MAX
+    }
+
+    /// Whether somebody waits for the answer to a request that was taken.
+    pub(super) fn owes(&self) -> bool {
+        self.pending.len() > 0 || self.reading > 0 || self.large.len() > 0
+    }
+
+    /// Time-outs; true if it was time to look.
+    pub(super) fn clockwork(&mut self, now: Instant) -> bool {
+        self.ticks = now >= self.tick_at;
+        if self.ticks {
+            self.tick_at = now + TICK;
+            let late = self.pending.expired(now);
+            self.failed += late.len() as u64;
+            let reads = self.large.expired(now).into_iter().chain(self.settling.expired(now));
+            for (done, failure) in late.into_iter().chain(reads) {
+                done(Err(failure));
+            }
+        }
+        self.ticks
+    }
+
+    /// Takes out all that waits, for a node that stops.
+    pub(super) fn drain_all(&mut self) -> Vec<Done> {
+        let mut waiting = self.pending.drain_all();
+        waiting.append(&mut self.large.drain_all());
+        waiting.append(&mut self.settling.drain_all());
+        waiting
+    }
+
+    /// Hands out what gathered here.
+    pub(super) fn drain(&mut self, out: &mut Effects) {
+        out.packets.extend(self.packets.take());
+        out.malformed.append(&mut self.malformed);
+        out.reads.append(&mut self.large.take_begun());
+        out.work.append(&mut self.settling.work);
+        out.tidy = self.settling.tidy.take().or(out.tidy);
+        out.defragment.append(&mut self.settling.defragment);
+        self.at_once = self.settings.at_once * AT_ONCE_READS;
+    }
+
+    pub(super) fn read_result(
+        &mut self,
+        head: Head,
+        result: Result<Option<Body>, ReadError>,
+    ) -> Result<Answer, Failure> {
+        match result {
+            Ok(Some(body)) => Ok(Answer { head, body }),
+            Ok(None) => Err(Failure::TimedOut),
+            Err(ReadError::Refused(refused)) => Err(Failure::Refused(refused, head)),
+            Err(ReadError::Store(error)) => Err(self.read_failed(&error)),
+        }
+    }
+
+    /// Whoever asked hears of it, and the node stops: the next read might not be so lucky as to fail.
+    fn read_failed(&mut self, error: &StateError) -> Failure {
+        self.broken = Some(Broken::state("reading", error));
+        Failure::Broken(error.to_string())
+    }
+}
