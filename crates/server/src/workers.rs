@@ -212,7 +212,7 @@ fn applier_loop(
         // let run, it fills the memtables of all nodes at once, and requests would wait while this thread flushes them.
         let work = match queue.try_recv() {
             Ok(work) => work,
-            Err(_) if more && rests < SWEEP_RESTS && applier.kv().behind() => {
+            Err(_) if more && rests < SWEEP_RESTS && applier.behind() => {
                 rests += 1;
                 match queue.recv_timeout(SWEEP_REST) {
                     Ok(work) => work,
