@@ -1,4 +1,4 @@
-//! The applier: the one place where a shard's machine runs.
+//! The applier: the one place where the machines of a node's shards run.
 //!
 //! It is driven by ordered [`Work`] and answers with ordered [`Output`]; whether it runs on a thread of its own or inside
 //! the simulator's loop is the driver's affair. Results depend on the log alone, never on when the work arrived.
@@ -6,12 +6,21 @@
 //! Besides applying entries it decides when to checkpoint (by bytes written since the last cut) and takes snapshots in.
 //! A checkpoint counts only once the journal records it, so its life is: [`Output::Sealed`] -> the driver runs the job
 //! and has the journal record it -> [`Work::Checkpointed`].
+//!
+//! All machines keep what they have in one state, so a checkpoint is one of all of them, and its cut names how far each had come:
+//! also of those that have done nothing since the last one, or the journal would keep their old entries for ever. What a machine
+//! that rests has made readable is read anew with each cut, since an old view holds on to what was in memory then.
+//!
+//! A machine whose state was lost has nothing until a snapshot came. A cut that falls in between names what its log begins behind,
+//! as the cuts before did: the next start finds that the state of this shard alone is missing.
 
 use quorate_base::{Base, Entry, EntryId, Index, NodeId, ShardId};
 use quorate_state::kv::{Kv, KvView, LeaseChange};
 use quorate_storage::state::{CheckpointJob, StateResult};
 use quorate_wire::kv::{Event, Refused, Reply, Revision};
 use quorate_wire::members::{self, Asked};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// What the applier is asked to do, in order.
@@ -91,6 +100,8 @@ pub enum Output {
         /// What was readable before and still is, without what was swept: no older view need hold on to that.
         views: Vec<(ShardId, Arc<KvView>)>,
     },
+    /// What was readable of these shards, and still is, as of now: no older view need stay.
+    Renewed(Vec<(ShardId, Arc<KvView>)>),
     /// [`Work::Upkeep`] is through; `more` if it should be asked again.
     Upkept {
         /// There is more to do.
@@ -135,20 +146,43 @@ pub struct Outcome {
     pub revision: Revision,
 }
 
-/// Runs one shard's machine.
+/// Whether a shard's state is lost, so that it must come from the peers.
+pub enum Lost {
+    /// It is there.
+    No,
+    /// It is lost, and its log begins behind this.
+    Behind(Base),
+    /// It is lost, and so is what its log begins behind.
+    Wholly,
+}
+
+/// Runs the machines of a node's shards, over one state.
 pub struct Applier {
-    kv: Kv,
+    /// The machine that has the state: the one that worked last.
+    current: Box<Kv>,
+    /// All others.
+    others: BTreeMap<ShardId, Box<Kv>>,
     node: NodeId,
     seal_bytes: u64,
     next_generation: u64,
     sealing: bool,
-    /// A snapshot that is complete but for its checkpoint, which waits for one under way.
-    installing: Option<Base>,
-    /// A snapshot was taken in, and its checkpoint is not recorded yet: nobody may read it before.
-    unrecorded: bool,
+    /// Something was applied or taken in, in this life or before.
+    begun: bool,
+    /// What the last cut does not hold all of.
+    changed: BTreeSet<ShardId>,
+    /// What the logs begin behind whose state is lost, where that is known.
+    lost: BTreeMap<ShardId, Option<Base>>,
+    /// Snapshots that come in, with the chunk that is due.
+    importing: BTreeMap<ShardId, (EntryId, u64)>,
+    /// Snapshots that are complete but for their checkpoint, which waits for one under way.
+    installing: BTreeSet<ShardId>,
+    /// Snapshots that were taken in, and whose checkpoint is not recorded yet: nobody may read them before.
+    unrecorded: BTreeSet<ShardId>,
+    /// What there may be something of to sweep away, and whose turn was last.
+    unswept: BTreeSet<ShardId>,
+    last_swept: ShardId,
     /// The background work was done for now when it was last looked at.
     idle: bool,
-    importing: Option<(EntryId, u64)>,
     want_seal: bool,
     settling: Vec<u64>,
     /// Something was swept since the last time that nothing was left.
@@ -161,48 +195,86 @@ pub const SEAL_BYTES: u64 = 32 << 20;
 const COMPACT_BUDGET: usize = 64;
 
 impl Applier {
-    /// Runs `kv` for `node`; `generation` is that of the newest recorded checkpoint, or 0.
-    pub fn new(kv: Kv, node: NodeId, generation: u64, seal_bytes: u64) -> Self {
-        Self {
-            kv,
+    /// Runs `kv`, which has the state, for `node`; `generation` is that of the newest recorded checkpoint, or 0.
+    pub fn new(kv: Kv, lost: Lost, node: NodeId, generation: u64, seal_bytes: u64) -> Self {
+        let shard = kv.shard();
+        let mut applier = Self {
+            others: BTreeMap::new(),
             node,
             seal_bytes,
             next_generation: generation + 1,
             sealing: false,
-            installing: None,
-            unrecorded: false,
+            begun: kv.applied() != EntryId::ZERO,
+            changed: BTreeSet::new(),
+            lost: BTreeMap::new(),
+            importing: BTreeMap::new(),
+            installing: BTreeSet::new(),
+            unrecorded: BTreeSet::new(),
+            unswept: BTreeSet::from([kv.shard()]),
+            last_swept: kv.shard(),
             idle: false,
-            importing: None,
             want_seal: false,
             settling: Vec::new(),
             swept: false,
+            current: Box::new(kv),
+        };
+        applier.note_lost(shard, lost);
+        applier
+    }
+
+    /// Adds the machine of another shard, which was opened over the same state and has given it back.
+    pub fn add(&mut self, kv: Kv, lost: Lost) {
+        let shard = kv.shard();
+        self.note_lost(shard, lost);
+        self.begun |= kv.applied() != EntryId::ZERO;
+        self.unswept.insert(shard);
+        let there = shard == self.current.shard() || self.others.insert(shard, Box::new(kv)).is_some();
+        assert!(!there, "the machine of shard {shard} is there");
+    }
+
+    fn note_lost(&mut self, shard: ShardId, lost: Lost) {
+        match lost {
+            Lost::No => {}
+            Lost::Behind(base) => drop(self.lost.insert(shard, Some(base))),
+            Lost::Wholly => drop(self.lost.insert(shard, None)),
         }
     }
 
-    /// The machine.
-    pub fn kv(&self) -> &Kv {
-        &self.kv
+    /// The machine of a shard, for its numbers: only the one that worked last can read.
+    pub fn kv(&self, shard: ShardId) -> Option<&Kv> {
+        if self.current.shard() == shard {
+            Some(&self.current)
+        } else {
+            self.others.get(&shard).map(|kv| &**kv)
+        }
+    }
+
+    /// Whether the state's background has not kept up: sweeps had better wait, see [`Kv::behind`].
+    pub fn behind(&self) -> bool {
+        self.current.behind()
     }
 
     /// Does one piece of work. After an error the applier must not be used again.
     pub fn work(&mut self, work: Work, out: &mut Vec<Output>) -> StateResult<()> {
         match work {
-            Work::Apply { entries, .. } => self.apply(&entries, out)?,
-            Work::Import { base, seq, data, last, .. } => self.import(base, seq, &data, last, out)?,
+            Work::Apply { shard, entries } => {
+                if self.turn_to(shard) {
+                    self.apply(shard, &entries, out)?;
+                }
+            }
+            Work::Import { shard, base, seq, data, last } => {
+                if self.turn_to(shard) {
+                    self.import(shard, base, (seq, &data, last), out)?;
+                }
+            }
             Work::Checkpointed => {
                 self.sealing = false;
                 // One under way before the snapshot was complete is not the snapshot's.
-                self.unrecorded &= self.installing.is_some();
+                self.unrecorded.retain(|shard| self.installing.contains(shard));
                 self.settle(out);
             }
             Work::SealFailed => self.sealing = false,
-            Work::Upkeep => {
-                let more = self.kv.compact_step(COMPACT_BUDGET)?;
-                self.swept |= more;
-                self.idle = !more;
-                self.settle(out);
-                out.push(Output::Upkept { more });
-            }
+            Work::Upkeep => self.sweep(out)?,
             Work::Settle(number) => {
                 self.idle = false;
                 self.settling.push(number);
@@ -212,26 +284,74 @@ impl Applier {
         self.seal_if_due(out)
     }
 
-    /// Says that no background work is left, if there was any or somebody asked. The view that goes with it is of what could be read
-    /// before, so a snapshot must be recorded first.
+    /// Gives the state to the machine of a shard; false if there is none.
+    fn turn_to(&mut self, shard: ShardId) -> bool {
+        if self.current.shard() == shard {
+            return true;
+        }
+        let Some(mut next) = self.others.remove(&shard) else { return false };
+        next.lend(self.current.give_back());
+        let before = std::mem::replace(&mut self.current, next);
+        self.others.insert(before.shard(), before);
+        true
+    }
+
+    /// Of all machines, in the order of their shards.
+    fn all(&self) -> BTreeMap<ShardId, &Kv> {
+        let others = self.others.iter().map(|(&shard, kv)| (shard, &**kv));
+        others.chain([(self.current.shard(), &*self.current)]).collect()
+    }
+
+    fn views(&mut self, of: impl IntoIterator<Item = ShardId>) -> Vec<(ShardId, Arc<KvView>)> {
+        let view = |shard| self.turn_to(shard).then(|| (shard, self.current.view()));
+        of.into_iter().filter_map(view).collect()
+    }
+
+    /// A bounded piece of background work, of one shard after the other.
+    fn sweep(&mut self, out: &mut Vec<Output>) -> StateResult<()> {
+        let next = self.unswept.range((Bound::Excluded(self.last_swept), Bound::Unbounded)).next();
+        if let Some(&shard) = next.or(self.unswept.first())
+            && self.turn_to(shard)
+        {
+            self.last_swept = shard;
+            if self.current.compact_step(COMPACT_BUDGET)? {
+                self.swept = true;
+            } else {
+                self.unswept.remove(&shard);
+            }
+            if self.current.applied() != EntryId::ZERO {
+                // How far it has come is one of its numbers.
+                self.changed.insert(shard);
+            }
+        }
+        let more = !self.unswept.is_empty();
+        self.idle = !more;
+        self.settle(out);
+        out.push(Output::Upkept { more });
+        Ok(())
+    }
+
+    /// Says that no background work is left, if there was any or somebody asked. The views that go with it are of what could be
+    /// read before, so a snapshot must be recorded first.
     fn settle(&mut self, out: &mut Vec<Output>) {
         let nobody_waits = !self.swept && self.settling.is_empty();
-        if self.unrecorded || !self.idle || nobody_waits {
+        if !self.unrecorded.is_empty() || !self.idle || nobody_waits {
             return;
         }
         let (numbers, swept) = (std::mem::take(&mut self.settling), std::mem::take(&mut self.swept));
-        let views = vec![(self.kv.shard(), self.kv.view())];
-        out.push(Output::Settled { numbers, swept, views });
+        let shards: Vec<ShardId> = self.all().into_keys().collect();
+        out.push(Output::Settled { numbers, swept, views: self.views(shards) });
     }
 
-    fn apply(&mut self, entries: &[Entry], out: &mut Vec<Output>) -> StateResult<()> {
+    fn apply(&mut self, shard: ShardId, entries: &[Entry], out: &mut Vec<Output>) -> StateResult<()> {
+        let kv = &mut *self.current;
         let mut outcomes = Vec::new();
         let mut events = Vec::new();
         let (mut leases, mut changes) = (Vec::new(), Vec::new());
         // What a snapshot that was just taken in covers already comes once more.
-        let from = self.kv.applied().index;
+        let from = kv.applied().index;
         for entry in entries.iter().filter(|e| e.id.index > from) {
-            let applied = self.kv.apply(entry)?;
+            let applied = kv.apply(entry)?;
             if applied.origin == self.node {
                 outcomes.push(Outcome {
                     request: applied.request,
@@ -244,63 +364,67 @@ impl Applier {
             events.extend(applied.events);
             leases.extend(applied.leases);
         }
-        if self.kv.applied().index > from {
-            self.kv.settle();
-            let (last, view) = (self.kv.applied(), self.kv.view());
-            let shard = self.kv.shard();
+        if kv.applied().index > from {
+            kv.settle();
+            let (last, view) = (kv.applied(), kv.view());
+            self.note_change(shard);
             let applied = Applied { shard, last, outcomes, events, leases, members: changes, view };
             out.push(Output::Applied(applied));
         }
         Ok(())
     }
 
+    fn note_change(&mut self, shard: ShardId) {
+        self.begun = true;
+        self.changed.insert(shard);
+        self.unswept.insert(shard);
+    }
+
     fn import(
         &mut self,
+        shard: ShardId,
         base: Base,
-        seq: u64,
-        data: &bytes::Bytes,
-        last: bool,
+        (seq, data, last): (u64, &bytes::Bytes, bool),
         out: &mut Vec<Output>,
     ) -> StateResult<()> {
-        let shard = self.kv.shard();
-        if base.id.index <= self.kv.applied().index {
-            out.push(Output::ImportFailed {
-                shard,
-                base,
-                reason: "the state is newer than the snapshot".into(),
-            });
+        let kv = &mut *self.current;
+        if base.id.index <= kv.applied().index {
+            let reason = "the state is newer than the snapshot".into();
+            out.push(Output::ImportFailed { shard, base, reason });
             return Ok(());
         }
-        let expected = match self.importing {
-            Some((id, next)) if id == base.id && seq != 0 => next,
+        let expected = match self.importing.get(&shard) {
+            Some(&(id, next)) if id == base.id && seq != 0 => next,
             _ => 0,
         };
         if seq != expected {
-            out.push(Output::ImportFailed {
-                shard,
-                base,
-                reason: format!("chunk {seq} came, {expected} was due"),
-            });
+            let reason = format!("chunk {seq} came, {expected} was due");
+            out.push(Output::ImportFailed { shard, base, reason });
             return Ok(());
         }
+        // What is given up, or gives way, is swept away.
+        self.unswept.insert(shard);
         if seq == 0 {
-            self.kv.import_begin()?;
+            kv.import_begin()?;
         }
-        if let Err(error) = self.kv.import_chunk(seq, data) {
-            self.importing = None;
+        if let Err(error) = kv.import_chunk(seq, data) {
+            self.importing.remove(&shard);
             out.push(Output::ImportFailed { shard, base, reason: error.to_string() });
             return Ok(());
         }
-        self.importing = Some((base.id, seq + 1));
-        out.push(Output::Imported { shard, base: base.clone(), seq, view: self.kv.view() });
+        self.importing.insert(shard, (base.id, seq + 1));
+        out.push(Output::Imported { shard, base: base.clone(), seq, view: kv.view() });
         if last {
-            self.importing = None;
-            if let Err(error) = self.kv.import_finish(base.clone()) {
+            self.importing.remove(&shard);
+            if let Err(error) = kv.import_finish(base.clone()) {
                 // The last chunk is stored, and the whole is not what was announced: all of it comes again.
                 out.push(Output::ImportFailed { shard, base, reason: error.to_string() });
                 return Ok(());
             }
-            (self.installing, self.unrecorded) = (Some(base), true);
+            self.lost.remove(&shard);
+            self.installing.insert(shard);
+            self.unrecorded.insert(shard);
+            self.note_change(shard);
         }
         Ok(())
     }
@@ -309,29 +433,47 @@ impl Applier {
         if self.sealing {
             return Ok(());
         }
-        let install = self.installing.take();
-        let importing = self.importing.is_some();
+        // While all that changes is snapshots that come in, a checkpoint is worth nothing.
+        let coming_in =
+            |applier: &Self| applier.changed.iter().all(|shard| applier.importing.contains_key(shard));
+        let full = self.current.unsealed_bytes() >= self.seal_bytes
+            && (self.importing.is_empty() || !coming_in(self));
         // What has applied nothing needs no checkpoint: it is new, or lost its state and must not take that for one.
-        let empty = self.kv.applied() == EntryId::ZERO;
-        let full = self.kv.unsealed_bytes() >= self.seal_bytes && !importing && !empty;
-        if install.is_none() && !full && (!self.want_seal || empty) {
+        if self.installing.is_empty() && !(self.begun && (full || self.want_seal)) {
             return Ok(());
         }
         self.want_seal = false;
-        let base = Base { id: self.kv.mark(), membership: self.kv.membership().clone() };
-        let shard = self.kv.shard();
-        let installed = install.map(|_| (shard, self.kv.view())).into_iter().collect();
-        let job = self.kv.seal()?;
+        self.seal(out)
+    }
+
+    fn seal(&mut self, out: &mut Vec<Output>) -> StateResult<()> {
+        for shard in std::mem::take(&mut self.changed) {
+            if self.turn_to(shard) {
+                self.current.save();
+            }
+        }
+        let base = |(shard, kv): (ShardId, &Kv)| match self.lost.get(&shard) {
+            Some(known) => Some((shard, known.clone()?)),
+            None => Some((shard, Base { id: kv.mark(), membership: kv.membership().clone() })),
+        };
+        let bases = self.all().into_iter().filter_map(base).collect();
+        let installing = std::mem::take(&mut self.installing);
+        let installed = self.views(installing);
+        let job = self.current.cut()?;
         let generation = self.next_generation;
         self.next_generation += 1;
         self.sealing = true;
-        let cut = Cut { bases: vec![(shard, base)], installed };
-        out.push(Output::Sealed { job, generation, cut });
+        out.push(Output::Sealed { job, generation, cut: Cut { bases, installed } });
+        if !self.others.is_empty() {
+            let readable: Vec<ShardId> =
+                self.all().into_keys().filter(|shard| !self.unrecorded.contains(shard)).collect();
+            out.push(Output::Renewed(self.views(readable)));
+        }
         Ok(())
     }
 
-    /// The index up to which the machine has applied.
-    pub fn applied(&self) -> Index {
-        self.kv.applied().index
+    /// The index up to which the machine of a shard has applied; 0 if there is none.
+    pub fn applied(&self, shard: ShardId) -> Index {
+        self.kv(shard).map_or(Index(0), |kv| kv.applied().index)
     }
 }

@@ -1,4 +1,4 @@
-//! From what the journal and the checkpoint hold to a core and a machine that may go on.
+//! From what the journal and the checkpoint hold to cores and machines that may go on.
 //!
 //! The checkpoint that the journal names is the state; the entries behind it are the log. Nothing is applied here: what is
 //! committed comes through the core again. A journal that says it may have forgotten something (damage, a torn tail that
@@ -10,23 +10,27 @@
 //! | damaged | done |
 //! | --- | --- |
 //! | entries, a vote, a torn tail | the replica withholds |
-//! | the state: it does not open, or has failed a read | set aside; the log is kept, the state comes from the peers, and till then nothing is served |
+//! | the state: it does not open, or has failed a read | set aside; the log is kept, the state comes from the peers, and till then nothing is served. All shards have it in common, so all of them lose theirs |
+//! | the same, and a checkpoint was made before all shards had theirs again | those that had not wait for it as before |
 //! | the journal's record of the checkpoint | the newest checkpoint that is there says itself how far it goes; the replica withholds |
 //! | that record, and there is no checkpoint | the log alone will do if it is whole from its first entry; else as a state that is lost |
 //! | flushed entries or the state, and there is no other voter | the node does not start: whatever it served would lack what was acknowledged |
 
+use crate::applier::Lost;
 use quorate_base::time::Duration;
 use quorate_base::{Base, EntryId, EntryKind, HardState, Index, Instant, NodeId, Rng, ShardId};
 use quorate_protocol::raft::{self, BootError, Membership, Raft};
 use quorate_state::kv::{Kv, KvView};
 use quorate_storage::journal::{CheckpointMark, Damage, Journal, JournalError, Recovered, ShardLog};
-use quorate_storage::state::{StateError, StateResult, StateStore};
+use quorate_storage::state::{State, StateError, StateResult, StateStore};
+use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// What a node is made of at its start.
 pub struct Parts<'a> {
-    /// Timing, and who the core is.
+    /// Timing, and who the core is; the shard is that of the key-value space, the first there is.
     pub raft: raft::Config,
     /// What the journal's recovery found.
     pub found: Recovered,
@@ -44,16 +48,34 @@ pub struct Parts<'a> {
 
 /// A node ready to run.
 pub struct Booted {
-    /// The core.
+    /// The core of the key-value space.
     pub raft: Raft,
-    /// The machine.
+    /// Its machine, which has the state.
     pub kv: Kv,
-    /// What is readable.
+    /// What of it is readable.
     pub view: Arc<KvView>,
+    /// Whether its state is lost.
+    pub lost: Lost,
+    /// All other shards.
+    pub others: Vec<BootedShard>,
     /// The newest checkpoint's number, or 0.
     pub generation: u64,
     /// What the operator should know, a sentence each.
     pub notes: Vec<String>,
+}
+
+/// One shard ready to run.
+pub struct BootedShard {
+    /// Which.
+    pub shard: ShardId,
+    /// Its core.
+    pub raft: Raft,
+    /// Its machine, without the state, which all machines share.
+    pub kv: Kv,
+    /// What of it is readable.
+    pub view: Arc<KvView>,
+    /// Whether its state is lost.
+    pub lost: Lost,
 }
 
 /// Why a node cannot start.
@@ -97,81 +119,187 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Puts core and machine together.
+/// Puts cores and machines together: those of `parts.raft.shard`, and of every other shard that the journal knows.
 pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant) -> Result<Booted, Error> {
     let Parts { raft: config, mut found, store, founders, campaign_at_once, disk_lost, promised } = parts;
-    let (shard, id) = (config.shard, config.id);
     let founders = founders.encode();
     let newest = store.newest().map_err(Error::State)?;
-    let begun = found.shards.remove(&shard).or_else(|| unread(&found, shard, newest, &founders, id));
-    let new = begun.is_none();
-    let mut log = match begun {
-        Some(log) => log,
-        None => found_the_group(shard, &founders, journal)?,
-    };
-    let named = found.checkpoint.map_or(0, |mark| mark.generation);
-    let generation = if log.based { named } else { newest.unwrap_or(0) };
-    if !log.based {
-        log.base = Base { id: EntryId::ZERO, membership: founders };
+    let named = found.checkpoint.as_ref().map_or(0, |mark| mark.generation);
+    let mut notes: Vec<String> = found.harmless.iter().map(ToString::to_string).collect();
+    let mut logs = read_logs(&mut found, &config, newest, &founders);
+    if logs.iter().any(|log| log.new) {
+        // Before anything else, so that it never depends on flags again.
+        record(journal, named, &logs)?;
     }
-    let mut notes: Vec<String> = found.harmless.iter().chain(&log.damage).map(ToString::to_string).collect();
-    let alone = is_only_voter(&log, id);
-    if alone && log.entries_lost {
+    // One record is of all shards. What it does not tell of has nothing in its checkpoint either.
+    let generation = if logs.iter().any(|log| log.based) { named } else { newest.unwrap_or(0) };
+    let noted = logs.iter().flat_map(|log| &log.damage).map(ToString::to_string);
+    noted.for_each(|note| say_once(&mut notes, note));
+    let alone = logs.iter().any(|log| log.alone);
+    if logs.iter().any(|log| log.alone && log.entries_lost) {
         return Err(Error::Alone { damage: notes.join("; ") });
     }
-    let (mut kv, mut lost) = open_or_set_aside(shard, store, generation, alone, &mut notes)?;
-    if !log.based && !lost {
-        let whole = find_base(&mut log, &kv);
-        if alone && !whole {
-            return Err(Error::Alone { damage: notes.join("; ") });
-        }
-        lost = log.base.id == EntryId::ZERO && !whole;
-        if !lost {
-            // From here on a start finds it where it looks for it.
-            record(journal, generation, shard, &log.base)?;
-        }
+    let shards: Vec<ShardId> = logs.iter().map(|log| log.shard).collect();
+    let Opened { machines, mut state, damaged } =
+        open_or_set_aside(&shards, store, generation, alone, &mut notes)?;
+    let mut found_out = false;
+    for (log, kv) in logs.iter_mut().zip(&machines) {
+        found_out |= log.join(kv, damaged, shards.len(), &mut notes)?;
     }
-    if lost {
-        if !log.based {
-            log.entries.clear();
+    if found_out {
+        // From here on a start finds it where it looks for it.
+        record(journal, generation, &logs)?;
+    }
+    let mut shards = Vec::new();
+    for (log, mut kv) in logs.into_iter().zip(machines) {
+        kv.begin(&log.base.membership);
+        if !log.lost && kv.applied() != log.base.id {
+            return Err(Error::Ahead { applied: kv.applied(), base: log.base.id });
         }
-        notes.push("the state comes from the peers; until it is here this node serves no client".into());
+        kv.lend(state);
+        let view = kv.view();
+        state = kv.give_back();
+        let (shard, lost) = (log.shard, log.lost());
+        let config = raft::Config { shard, ..config.clone() };
+        let boot = log.into_boot(campaign_at_once, disk_lost, promised);
+        let raft = Raft::new(config, rng.fork("raft"), boot, now).map_err(Error::Boot)?;
+        shards.push(BootedShard { shard, raft, kv, view, lost });
     }
-    kv.begin(&log.base.membership);
-    if !lost && kv.applied() != log.base.id {
-        return Err(Error::Ahead { applied: kv.applied(), base: log.base.id });
-    }
-    let boot = raft::Boot {
-        hard: log.hard,
-        applied: log.base.id.index,
-        withheld_upto: log.withheld_upto,
-        withhold_votes: log.hard_uncertain,
-        disk_lost,
-        state_lost: lost,
-        base: log.base,
-        entries: log.entries,
-        campaign_at_once: new && campaign_at_once,
-        promised,
-    };
-    let raft = Raft::new(config, rng.fork("raft"), boot, now).map_err(Error::Boot)?;
-    let view = kv.view();
-    Ok(Booted { raft, kv, view, generation: generation.max(named), notes })
+    // Shard numbers begin with that of the key-value space.
+    let BootedShard { raft, mut kv, view, lost, .. } = shards.remove(0);
+    kv.lend(state);
+    Ok(Booted { raft, kv, view, lost, others: shards, generation: generation.max(named), notes })
 }
 
-fn open(shard: ShardId, store: &mut dyn StateStore, generation: u64) -> StateResult<Kv> {
-    Kv::open(shard, store.open((generation > 0).then_some(generation))?)
-}
-
-/// The machine, and whether it is empty because its state is damaged. The only voter's state is left where it is.
-fn open_or_set_aside(
+/// The log of one shard at a start, and what is known about it so far.
+struct Begun {
     shard: ShardId,
+    log: ShardLog,
+    /// Nothing was here before.
+    new: bool,
+    /// Nobody else votes.
+    alone: bool,
+    /// Its state is.
+    lost: bool,
+}
+
+impl Deref for Begun {
+    type Target = ShardLog;
+    fn deref(&self) -> &ShardLog {
+        &self.log
+    }
+}
+
+impl Begun {
+    /// Finds out whether the state is there, and what the log begins behind where the record of that is damaged; true if that was
+    /// found out.
+    fn join(
+        &mut self,
+        kv: &Kv,
+        damaged: bool,
+        shards: usize,
+        notes: &mut Vec<String>,
+    ) -> Result<bool, Error> {
+        self.lost = damaged;
+        let mut found = false;
+        if !self.based && !damaged {
+            let whole = find_base(&mut self.log, kv);
+            if self.alone && !whole {
+                return Err(Error::Alone { damage: notes.join("; ") });
+            }
+            self.lost = self.base.id == EntryId::ZERO && !whole;
+            found = !self.lost;
+        } else if !damaged && shards > 1 && kv.applied() == EntryId::ZERO && self.base.id != EntryId::ZERO {
+            // A checkpoint from when the state of this shard had not come yet.
+            let missing = format!("the checkpoint holds nothing of shard {}", self.shard);
+            if self.alone {
+                return Err(Error::Alone { damage: missing });
+            }
+            say_once(notes, missing);
+            self.lost = true;
+        }
+        if self.lost {
+            if !self.based {
+                self.log.entries.clear();
+            }
+            let note = "the state comes from the peers; until it is here this node serves no client";
+            say_once(notes, note.into());
+        }
+        self.log.based |= found;
+        Ok(found)
+    }
+
+    fn lost(&self) -> Lost {
+        match (self.lost, self.based) {
+            (false, _) => Lost::No,
+            (true, true) => Lost::Behind(self.base.clone()),
+            (true, false) => Lost::Wholly,
+        }
+    }
+
+    fn into_boot(self, campaign_at_once: bool, disk_lost: bool, promised: Duration) -> raft::Boot {
+        let Self { log, new, lost, .. } = self;
+        raft::Boot {
+            hard: log.hard,
+            applied: log.base.id.index,
+            withheld_upto: log.withheld_upto,
+            withhold_votes: log.hard_uncertain,
+            disk_lost,
+            state_lost: lost,
+            base: log.base,
+            entries: log.entries,
+            campaign_at_once: new && campaign_at_once,
+            promised,
+        }
+    }
+}
+
+fn say_once(notes: &mut Vec<String>, note: String) {
+    if !notes.contains(&note) {
+        notes.push(note);
+    }
+}
+
+/// The logs of all shards that anything is known of, in their order; of a new group where there is nothing of the first.
+fn read_logs(
+    found: &mut Recovered,
+    config: &raft::Config,
+    newest: Option<u64>,
+    founders: &bytes::Bytes,
+) -> Vec<Begun> {
+    let known = found.shards.keys().chain(found.votes.keys()).copied();
+    let shards: BTreeSet<ShardId> = known.chain([config.shard]).collect();
+    let read = |shard| {
+        let begun = found.shards.remove(&shard).or_else(|| unread(found, shard, newest, founders, config.id));
+        let new = begun.is_none();
+        let mut log = begun.unwrap_or_else(|| new_group(founders));
+        if !log.based {
+            log.base = Base { id: EntryId::ZERO, membership: founders.clone() };
+        }
+        let alone = is_only_voter(&log, config.id);
+        Begun { shard, log, new, alone, lost: false }
+    };
+    shards.into_iter().map(read).collect()
+}
+
+/// The machines over one state, which have given it back.
+struct Opened {
+    machines: Vec<Kv>,
+    state: Box<dyn State>,
+    /// They are empty because what was there is damaged.
+    damaged: bool,
+}
+
+/// Opens what is there. The only voter's state is left where it is.
+fn open_or_set_aside(
+    shards: &[ShardId],
     store: &mut dyn StateStore,
     generation: u64,
     alone: bool,
     notes: &mut Vec<String>,
-) -> Result<(Kv, bool), Error> {
-    let error = match open(shard, store, generation) {
-        Ok(kv) => return Ok((kv, false)),
+) -> Result<Opened, Error> {
+    let error = match open(shards, store, generation) {
+        Ok((machines, state)) => return Ok(Opened { machines, state, damaged: false }),
         Err(error) if !error.damaged() => return Err(Error::State(error)),
         Err(error) if alone => return Err(Error::Alone { damage: error.to_string() }),
         Err(error) => error,
@@ -182,7 +310,23 @@ fn open_or_set_aside(
         ),
         None => format!("{error}; there is no other checkpoint"),
     });
-    Ok((open(shard, store, 0).map_err(Error::State)?, true))
+    let (machines, state) = open(shards, store, 0).map_err(Error::State)?;
+    Ok(Opened { machines, state, damaged: true })
+}
+
+fn open(
+    shards: &[ShardId],
+    store: &mut dyn StateStore,
+    generation: u64,
+) -> StateResult<(Vec<Kv>, Box<dyn State>)> {
+    let mut state = store.open((generation > 0).then_some(generation))?;
+    let mut machines = Vec::new();
+    for &shard in shards {
+        let mut kv = Kv::open(shard, state)?;
+        state = kv.give_back();
+        machines.push(kv);
+    }
+    Ok((machines, state))
 }
 
 /// A journal whose records of this shard are all damaged is not a new one, and neither is one beside a checkpoint. But for
@@ -242,19 +386,16 @@ fn find_base(log: &mut ShardLog, kv: &Kv) -> bool {
     end >= last && end > Index(0)
 }
 
-/// A new node writes down the first configuration before anything else, so that it never depends on flags again.
-fn found_the_group(
-    shard: ShardId,
-    founders: &bytes::Bytes,
-    journal: &mut Journal,
-) -> Result<ShardLog, Error> {
+/// What a new group's log is.
+fn new_group(founders: &bytes::Bytes) -> ShardLog {
     let base = Base { id: EntryId::ZERO, membership: founders.clone() };
-    record(journal, 0, shard, &base)?;
     let hard = HardState { commit: Index(0), ..HardState::default() };
-    Ok(ShardLog { hard, base, based: true, ..ShardLog::default() })
+    ShardLog { hard, base, based: true, ..ShardLog::default() }
 }
 
-fn record(journal: &mut Journal, generation: u64, shard: ShardId, base: &Base) -> Result<(), Error> {
-    let mark = CheckpointMark { generation, bases: vec![(shard, base.clone())] };
+/// Writes down what each log begins behind, as far as it is known.
+fn record(journal: &mut Journal, generation: u64, logs: &[Begun]) -> Result<(), Error> {
+    let based = logs.iter().filter(|log| log.based);
+    let mark = CheckpointMark { generation, bases: based.map(|log| (log.shard, log.base.clone())).collect() };
     journal.mark_checkpoint(mark).and_then(|()| journal.sync()).map(drop).map_err(Error::Journal)
 }

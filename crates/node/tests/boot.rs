@@ -53,7 +53,7 @@ fn entry(index: u64) -> Entry {
 fn lived(voters: u64, checkpoint: bool) -> FaultyDisk {
     let disk = FaultyDisk::new(1);
     let (booted, mut journal) = start(&disk, voters).unwrap();
-    let mut applier = Applier::new(booted.kv, ME, booted.generation, u64::MAX);
+    let mut applier = Applier::new(booted.kv, booted.lost, ME, booted.generation, u64::MAX);
     for index in 1..=LAST {
         let hard = HardState { term: Term(3), vote: Some(NodeId(2)), commit: Index(index - 1) };
         let prev = if index == 1 { EntryId::ZERO } else { entry(index - 1).id };

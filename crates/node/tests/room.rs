@@ -60,7 +60,7 @@ impl Node {
         let settings =
             Settings { cluster: 5, node: ME, raft: config, members: Vec::new(), at_once: AT_ONCE, upkeep };
         let lane = Lane::new(settings, booted.raft, booted.view, hub, &mut rng, now);
-        let applier = Applier::new(booted.kv, ME, booted.generation, 1 << 30);
+        let applier = Applier::new(booted.kv, booted.lost, ME, booted.generation, 1 << 30);
         let mut node = Self { lane, applier, journal, now, answers: Arc::default() };
         for _ in 0..40 {
             node.pass(100);
@@ -170,7 +170,7 @@ fn the_quota_is_held_and_compaction_gives_room_again() {
     let swept = (0..100).any(|_| {
         node.applier.work(Work::Upkeep, &mut Vec::new()).unwrap();
         // The deletion itself stays readable, with what it deleted.
-        node.applier.kv().view().sizes().0 < 2_000
+        node.applier.kv(KV).unwrap().view().sizes().0 < 2_000
     });
     assert!(swept);
     // The next batch brings the view without the history.

@@ -73,7 +73,7 @@ impl Node {
             upkeep: Upkeep::default(),
         };
         let lane = Lane::new(settings, booted.raft, booted.view, hub, &mut rng, now);
-        let applier = Applier::new(booted.kv, ME, booted.generation, 2_000);
+        let applier = Applier::new(booted.kv, booted.lost, ME, booted.generation, 2_000);
         let (effects, answers) = (Effects::default(), Arc::default());
         Self { lane, applier, journal, effects, now, answers, malformed: 0, packets: Vec::new() }
     }

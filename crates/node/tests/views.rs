@@ -48,7 +48,7 @@ fn start() -> (Lane, Applier) {
         upkeep: Upkeep::default(),
     };
     let lane = Lane::new(settings, booted.raft, booted.view, hub, &mut rng, now);
-    (lane, Applier::new(booted.kv, ME, booted.generation, 1 << 20))
+    (lane, Applier::new(booted.kv, booted.lost, ME, booted.generation, 1 << 20))
 }
 
 fn view(lane: &Lane) -> Weak<KvView> {
@@ -62,7 +62,7 @@ fn while_a_snapshot_comes_in() {
         id: EntryId::new(Term(1), Index(9)),
         membership: Membership::of_voters((1..=3).map(NodeId)).encode(),
     };
-    let (data, _) = sender.kv().view().export(None, 1 << 20).unwrap();
+    let (data, _) = sender.kv(KV).unwrap().view().export(None, 1 << 20).unwrap();
     let (lane, applier) = (&mut receiver.0, &mut receiver.1);
     let before = view(lane);
     let mut outputs = Vec::new();
@@ -86,7 +86,7 @@ fn while_entries_bring_no_events() {
         events,
         leases,
         members: Vec::new(),
-        view: applier.kv().view(),
+        view: applier.kv(KV).unwrap().view(),
     };
     lane.handle(Instant(2), Event::Output(Output::Applied(applied)));
     assert!(before.upgrade().is_none(), "the view from before the batch is still held");

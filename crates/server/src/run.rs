@@ -348,9 +348,19 @@ fn recover(
             auto_compaction: config.upkeep.auto_compaction.map(AutoCompaction::for_lane),
         },
     };
-    let lane = Lane::new(settings, booted.raft, booted.view, hub.clone(), &mut rng, now);
+    let mut lane = Lane::new(settings, booted.raft, booted.view, hub.clone(), &mut rng, now);
     let upkeep = booted.kv.upkeep();
-    let applier = Applier::new(booted.kv, config.node, booted.generation, staggered(config.node, SEAL_BYTES));
+    let mut applier = Applier::new(
+        booted.kv,
+        booted.lost,
+        config.node,
+        booted.generation,
+        staggered(config.node, SEAL_BYTES),
+    );
+    for other in booted.others {
+        lane.add(other.shard, other.raft, other.view, now);
+        applier.add(other.kv, other.lost);
+    }
     let workers = Workers::start(journal, applier, upkeep, inbox, counters).map_err(|e| no_thread(&e))?;
     Ok(Recovered { lane, workers, hub, store })
 }

@@ -215,7 +215,7 @@ fn applier_loop(
         // Upkeep runs only when nothing else waits, a bounded step at a time.
         let work = match queue.try_recv() {
             Ok(work) => work,
-            Err(_) if more => match sweeping.rest(Instant::now(), || applier.kv().behind()) {
+            Err(_) if more => match sweeping.rest(Instant::now(), || applier.behind()) {
                 None => Work::Upkeep,
                 Some(rest) => match queue.recv_timeout(rest) {
                     Ok(work) => work,

@@ -96,12 +96,16 @@ impl World {
             at_once: if self.changed(Harmless::ReadsInLane) { 1 << 30 } else { self.knobs.at_once },
             upkeep: Upkeep::default(),
         };
-        let lane = Lane::new(settings, booted.raft, booted.view, hub.clone(), &mut rng, now);
+        let mut lane = Lane::new(settings, booted.raft, booted.view, hub.clone(), &mut rng, now);
         let mut kv = booted.kv;
         kv.plant(self.knobs.planted.and_then(Planted::kv));
         kv.plant_in_tables(self.knobs.planted.and_then(Planted::table));
         let seal_bytes = self.knobs.seal_bytes / if self.changed(Harmless::MoreCheckpoints) { 4 } else { 1 };
-        let applier = Applier::new(kv, id, booted.generation, seal_bytes);
+        let mut applier = Applier::new(kv, booted.lost, id, booted.generation, seal_bytes);
+        for other in booted.others {
+            lane.add(other.shard, other.raft, other.view, now);
+            applier.add(other.kv, other.lost);
+        }
         Ok(Running::new(lane, journal, applier, hub))
     }
 }

@@ -18,6 +18,7 @@ use crate::coverage;
 use crate::knobs::Counts;
 use crate::lives::Lives;
 use crate::place::Place;
+use crate::world::KV;
 use bytes::Bytes;
 use quorate_base::{EntryId, Index, NodeId, Term};
 use quorate_protocol::raft::{Membership, Message, Raft};
@@ -70,7 +71,7 @@ impl Invariants {
             let Some(running) = place.running.as_ref() else { continue };
             let raft = running.lane.raft();
             raft.check_invariants().map_err(|why| format!("node {}: {why}", place.id))?;
-            let kv = running.applier.kv();
+            let Some(kv) = running.applier.kv(KV) else { continue };
             let (applied, digest) = (kv.applied(), kv.digest());
             let key = (place.id, place.life);
             if self.looked.get(&key) != Some(&applied.index) {

@@ -5,7 +5,7 @@
 
 use crate::place::Place;
 use crate::steps::{Breaker, StepName};
-use crate::world::World;
+use crate::world::{KV, World};
 use bytes::Bytes;
 use quorate_base::{Index, Instant, NodeId, Term};
 use quorate_protocol::raft::Role;
@@ -185,7 +185,7 @@ impl Trace {
                 self.note(now, What::Role { node, role, term, leader });
             }
             if before.map_or(Index(0), |before| before.commit) != seen.commit {
-                let (applied, last) = (running.applier.applied(), raft.last().index);
+                let (applied, last) = (running.applier.applied(KV), raft.last().index);
                 self.note(now, What::Commit { node, commit: seen.commit, applied, last });
             }
         }

@@ -182,7 +182,7 @@ impl Group {
 
     fn judge<T>(&self, node: &Node, now: Instant, with: impl FnOnce(&Judge<'_>) -> T) -> T {
         let membership = self.raft.membership();
-        let mut book = self.book_or_told(node, membership);
+        let mut book = node.book_or_told(membership);
         if mutant(&node.settings.raft, Mutant::IdGivenTwice) {
             book.used = membership.nodes().last().copied().unwrap_or_default();
         }
@@ -194,20 +194,6 @@ impl Group {
             caught_up: &caught_up,
             learners_max: LEARNERS_MAX,
         })
-    }
-
-    /// The book of a configuration, or what the settings say where none was written yet.
-    fn book_or_told(&self, node: &Node, membership: &Membership) -> Book {
-        if !membership.book.is_empty() {
-            return Book::of(membership);
-        }
-        let told = node.settings.members.iter().map(|m| {
-            let (name, joins) = (m.name.clone(), false);
-            let (peer_urls, client_urls) = (m.peer_urls.clone(), m.client_urls.clone());
-            (NodeId(m.id), Info { name, peer_urls, client_urls, joins })
-        });
-        let used = membership.nodes().last().copied().unwrap_or_default();
-        Book { used, asked: None, members: told.filter(|&(id, _)| membership.contains(id)).collect() }
     }
 
     fn propose_members(&mut self, now: Instant, who: Proposer, target: Membership) {
@@ -253,7 +239,7 @@ impl Group {
         if !now.book.is_empty() || !told {
             return None;
         }
-        Some(Membership { book: self.book_or_told(node, now).encode()?, ..now.clone() })
+        Some(Membership { book: node.book_or_told(now).encode()?, ..now.clone() })
     }
 
     fn arrival(&self, node: &Node, now: Instant) -> Option<Membership> {
@@ -325,6 +311,20 @@ impl Group {
 }
 
 impl Node {
+    /// The book of a configuration, or what the settings say where none was written yet.
+    fn book_or_told(&self, membership: &Membership) -> Book {
+        if !membership.book.is_empty() {
+            return Book::of(membership);
+        }
+        let told = self.settings.members.iter().map(|m| {
+            let (name, joins) = (m.name.clone(), false);
+            let (peer_urls, client_urls) = (m.peer_urls.clone(), m.client_urls.clone());
+            (NodeId(m.id), Info { name, peer_urls, client_urls, joins })
+        });
+        let used = membership.nodes().last().copied().unwrap_or_default();
+        Book { used, asked: None, members: told.filter(|&(id, _)| membership.contains(id)).collect() }
+    }
+
     /// The core took no change: true if that is the end of it.
     pub(super) fn change_not_proposed(&mut self, who: &Proposer, why: &NotProposed) -> bool {
         let NotProposed::NotCaughtUp(_) = why else { return false };

@@ -31,7 +31,7 @@ mod room;
 mod service;
 mod settle;
 
-use crate::api::{Failure, Member};
+use crate::api::{Failure, Head, Member};
 use crate::applier::{Cut, Output};
 use crate::watch::Hub;
 pub use broken::Broken;
@@ -155,7 +155,7 @@ impl Lane {
             Event::Packet { from, body } => self.packet(now, from, body),
             Event::PeerUp(peer) => self.each(|group, _| group.raft.handle(now, Input::Reachable { peer })),
             Event::PeerDown(peer) => {
-                self.each(|group, _| group.raft.handle(now, Input::Unreachable { peer }))
+                self.each(|group, _| group.raft.handle(now, Input::Unreachable { peer }));
             }
             Event::Call { request, timeout, done } => {
                 self.space.call(&mut self.node, now, request, timeout, done);
@@ -185,20 +185,16 @@ impl Lane {
     fn packet(&mut self, now: Instant, from: NodeId, body: Bytes) {
         let mut last = None;
         for frame in Packet::read(body) {
-            match frame {
-                Ok(frame) => {
-                    let shard = self.frame(now, from, frame);
-                    // What came of the frames of one shard is looked at once for those that follow each other.
-                    if let Some(before) = last.replace(shard).filter(|&before| before != shard) {
-                        self.note_acks(now, before, from);
-                    }
-                }
-                // The checksum held, so the sender speaks otherwise than this release: nothing sensible is left to do with
-                // the rest, but somebody should hear of it.
-                Err(_) => {
-                    self.node.malformed.push(from);
-                    break;
-                }
+            // The checksum held, so the sender speaks otherwise than this release: nothing sensible is left to do with the rest,
+            // but somebody should hear of it.
+            let Ok(frame) = frame else {
+                self.node.malformed.push(from);
+                break;
+            };
+            let shard = self.frame(now, from, frame);
+            // What came of the frames of one shard is looked at once for those that follow each other.
+            if let Some(before) = last.replace(shard).filter(|&before| before != shard) {
+                self.note_acks(now, before, from);
             }
         }
         if let Some(shard) = last {
@@ -279,14 +275,19 @@ impl Lane {
             }
             // The driver takes these two itself.
             Output::Sealed { .. } | Output::Upkept { .. } => {}
+            Output::Renewed(views) => self.renew(views),
             Output::Settled { numbers, swept, views } => {
-                for (shard, view) in views {
-                    if let Some((group, _)) = self.at(shard) {
-                        group.renew(view);
-                    }
-                }
+                self.renew(views);
                 let bytes = u64::try_from(self.space.view.sizes().0).unwrap_or(0);
                 self.space.swept(&mut self.node, now, numbers, swept.then_some(bytes));
+            }
+        }
+    }
+
+    fn renew(&mut self, views: Vec<(ShardId, Arc<KvView>)>) {
+        for (shard, view) in views {
+            if let Some((group, _)) = self.at(shard) {
+                group.renew(view);
             }
         }
     }
@@ -310,7 +311,7 @@ impl Lane {
                 (asked.done)(self.node.read_result(asked.head, found.result));
             }
             // Nobody waits for it, and still the node must hear of a disk that fails.
-            None => drop(self.node.read_result(Default::default(), found.result)),
+            None => drop(self.node.read_result(Head::default(), found.result)),
         }
     }
 

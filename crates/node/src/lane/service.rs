@@ -71,7 +71,7 @@ impl Group {
             | Request::ReadTxn { serializable: true, .. }
             | Request::Table { consistent: false, .. }
             | Request::Members { linearizable: false } => {
-                self.serve(node, now, request, deadline, (done, trace))
+                self.serve(node, now, request, deadline, (done, trace));
             }
             Request::Range { .. }
             | Request::ReadTxn { .. }

@@ -2,6 +2,7 @@
 //! acknowledged is there.
 
 use super::{LEASED, Run, key_bytes, number, point};
+use crate::world::KV;
 use quorate_wire::kv::{KeyRange, Range, Revision};
 
 impl Run {
@@ -11,7 +12,7 @@ impl Run {
             let Some(r) = place.running.as_ref() else {
                 return Err(format!("node {} is still down: {:?}", place.id, place.stopped_why));
             };
-            let kv = r.applier.kv();
+            let Some(kv) = r.applier.kv(KV) else { continue };
             let state = (kv.applied(), kv.digest());
             match seen {
                 None => seen = Some(state),

@@ -56,7 +56,8 @@
 //! # Atomicity
 //!
 //! Nothing is durable between checkpoints. [`Kv::seal`] writes the machine's numbers and then cuts the store, so that every
-//! checkpoint holds the applied index together with exactly its effects. A snapshot from a peer is written under the next
+//! checkpoint holds the applied index together with exactly its effects. Where machines share a state, all that have changed
+//! save theirs before the cut. A snapshot from a peer is written under the next
 //! incarnation and becomes the state by one pair, the pointer; an incarnation that is not in force is swept away.
 //!
 //! # Digest
@@ -112,10 +113,29 @@ use quorate_storage::state::{CheckpointJob, State, StateResult, Upkeep};
 use quorate_wire::kv::Revision;
 use recent::Recent;
 use source::{Source, Written};
-use std::ops::Bound;
+use std::ops::{Bound, Deref, DerefMut};
 use std::sync::Arc;
 use sweep::Purge;
 use transfer::Incoming;
+
+/// The state while a machine has it.
+struct Lent(Option<Box<dyn State>>);
+
+const LENT: &str = "a machine that works has the state";
+
+impl Deref for Lent {
+    type Target = dyn State;
+
+    fn deref(&self) -> &Self::Target {
+        self.0.as_deref().expect(LENT)
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        self.0.as_deref_mut().expect(LENT)
+    }
+}
 
 /// The machine of one key-value space. There is one writer: entries come in through [`Kv::apply`], reads run on views.
 ///
@@ -123,7 +143,7 @@ use transfer::Incoming;
 /// `L`, `E` and `N`; `meta.compacted` is below or at `meta.revision`, and `meta.swept` not above it; a newest version has its change
 /// in `R` exactly if that is not before `meta.swept`.
 pub struct Kv {
-    state: Box<dyn State>,
+    state: Lent,
     shard: ShardId,
     incarnation: u32,
     keys: Keys,
@@ -175,7 +195,7 @@ impl Kv {
         let keys = Keys::new(shard, incarnation);
         let tables = Tables::open(&keys.tables(), &source)?;
         Ok(Self {
-            state,
+            state: Lent(Some(state)),
             shard,
             incarnation,
             keys,
@@ -258,15 +278,36 @@ impl Kv {
         })
     }
 
+    /// Gives the machine the state that it had given back. Machines of several shards share one so, each of them below a prefix
+    /// of its own; whichever works has it.
+    pub fn lend(&mut self, state: Box<dyn State>) {
+        self.state = Lent(Some(state));
+    }
+
+    /// Takes the state away: until it is lent again, the machine can be asked for its numbers alone.
+    pub fn give_back(&mut self) -> Box<dyn State> {
+        self.state.0.take().expect(LENT)
+    }
+
     /// Cuts the state: the job makes a checkpoint that holds exactly what was applied so far.
     pub fn seal(&mut self) -> StateResult<Box<dyn CheckpointJob>> {
+        self.save();
+        self.cut()
+    }
+
+    /// Cuts the state, which may be of more shards than this: each machine must have saved its numbers before.
+    pub fn cut(&mut self) -> StateResult<Box<dyn CheckpointJob>> {
+        self.state.seal()
+    }
+
+    /// Writes the machine's numbers into the state, as a cut needs them.
+    pub fn save(&mut self) {
         self.settle();
         self.counts.save(&mut *self.state, self.keys);
         let meta = Meta { applied: self.mark(), ..self.meta.clone() };
         self.state.put(self.keys.raw(&mut self.key_buf, table::META, b""), &meta.encode());
         let pointer = pointer(self.shard);
         self.state.put(&pointer, &self.incarnation.to_le_bytes());
-        self.state.seal()
     }
 
     /// Writes what is counted in memory alone, so that a view taken now has it. To be called behind each batch of entries.
