@@ -7,6 +7,7 @@
 #   e2e/run.sh tables               AWS's SDK for Python against the DynamoDB door of each of three nodes
 #   e2e/run.sh answers [AREA...]    what the door answers to some thousand requests, most of them wrong, held against DynamoDB's words
 #   e2e/run.sh javascript           AWS's SDK for JavaScript against each of three nodes, where Node.js is
+#   e2e/run.sh aws                  AWS's SDK for Rust against each of three nodes
 #   e2e/run.sh fencing              the example of a paused holder: an update is lost without its token, and not with it
 #   e2e/run.sh diff N  [TARGET]        N random requests, compared with Debian's etcd, and with a current one where Go is
 #   e2e/run.sh kill ROUNDS [TARGET]    kill -9 of random nodes under load; every acknowledged write is checked
@@ -32,10 +33,10 @@ export ETCDCTL_API=3
 
 part="${1:-}"
 case "$part" in
-etcdctl | rust | python | fencing | tables | javascript) target="${2:-quorate}" ;;
+etcdctl | rust | python | fencing | tables | javascript | aws) target="${2:-quorate}" ;;
 answers) target=quorate; areas=("${@:2}") ;;
 diff | kill | powercut | failover | startup | away | steady | flips | rounds | space | watchers | compaction | handover | perf) count="${2:?how many?}"; target="${3:-quorate}" ;;
-*) sed -n '2,26s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+*) sed -n '2,27s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac
 
 . ./apt.sh
@@ -166,6 +167,11 @@ javascript)
     fi
     start_cluster
     node javascript/tables.mjs "$dynamo"
+    ;;
+aws)
+    build e2e-aws
+    start_cluster
+    "$bin/e2e-aws" --endpoints "$dynamo"
     ;;
 diff)
     need_etcd

@@ -160,11 +160,12 @@ fn not_a_resource(error: ApiError, table: &str) -> ApiError {
 /// The table that an ARN names. What is no resource of this service at all, nobody may touch.
 fn resource(params: Params<'_>, operation: &str) -> Answered<String> {
     let mut constraints = Constraints::default();
-    let Some(arn) = params.text("ResourceArn")? else {
+    let arn = params.text("ResourceArn")?;
+    if arn.is_none() {
         constraints.missing("resourceArn");
-        constraints.check()?;
-        return Ok(String::new());
-    };
+    }
+    constraints.check()?;
+    let arn = arn.unwrap_or_default();
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
     if parts.len() < 6 || parts[0] != "arn" || parts[2] != "dynamodb" {
         return Err(ApiError::new(
