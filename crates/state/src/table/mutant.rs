@@ -52,6 +52,11 @@ impl Tables {
         self.mutant = mutant;
     }
 
+    /// The planted bug.
+    pub(crate) fn planted(&self) -> Option<Mutant> {
+        self.mutant
+    }
+
     pub(super) fn has(&self, mutant: Mutant) -> bool {
         cfg!(feature = "mutants") && self.mutant == Some(mutant)
     }
