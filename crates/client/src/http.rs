@@ -59,7 +59,7 @@ impl Link {
     /// To `http://HOST:PORT`, which is opened by the first call. `patience` is how long opening, `answer` how long an answer may
     /// take: a node that is frozen or cut off must not hold a caller for ever.
     pub fn new(url: &str, patience: Duration, answer: Duration) -> Self {
-        let authority = url.trim_start_matches("http://").trim_end_matches("/").to_string();
+        let authority = url.trim_start_matches("http://").trim_end_matches('/').to_string();
         Self { authority, patience, answer, stream: None, read: BytesMut::new(), request: Vec::new() }
     }
 
