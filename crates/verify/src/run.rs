@@ -4,8 +4,10 @@
 //! go on for a moment, so that what was broken meets the healed system; then ask every node for everything, compare their
 //! states, stop all, and judge. Whatever happens on the way, what was started is ended.
 
+mod tables;
+
 use crate::clock;
-use crate::door::{Strength, Way, contents, make_table};
+use crate::door::{Strength, Way, make_table};
 use crate::judge::{self, Finding, Verdict};
 use crate::link::End;
 use crate::nemesis::{self, Fault, Stage, Turns};
@@ -513,41 +515,6 @@ impl Scene<'_> {
                 self.finding("replicas agree", Verdict::Violated, why);
             }
             Err(why) => self.finding("replicas agree", Verdict::Unknown, why),
-        }
-    }
-
-    /// Tables, as each node has them by itself.
-    async fn compare_tables(&mut self) {
-        let mut findings = Vec::new();
-        for workload in self.plan.workloads.iter().filter(|name| catalog::is_of_tables(name)) {
-            let (verdict, why) = match self.same_tables(workload).await {
-                Ok(true) => (Verdict::Holds, "all nodes hold the same items".into()),
-                Ok(false) => {
-                    (Verdict::Violated, "nodes hold different items, long after the last write".into())
-                }
-                Err(why) => (Verdict::Unknown, why),
-            };
-            findings.push(Finding::new(workload, "replicas agree", verdict, why));
-        }
-        self.findings.extend(findings);
-    }
-
-    /// A node may be a moment behind; none stays so.
-    async fn same_tables(&self, name: &str) -> Result<bool, String> {
-        let end = Instant::now() + FINAL_PATIENCE;
-        loop {
-            let mut all = Vec::new();
-            for place in &self.cluster.places {
-                let found = contents(&place.tables_direct(), name, ANSWER_PATIENCE).await;
-                all.push(found.map_err(|e| format!("node {}: {e}", place.id))?);
-            }
-            if all.windows(2).all(|pair| pair[0] == pair[1]) {
-                return Ok(true);
-            }
-            if Instant::now() > end {
-                return Ok(false);
-            }
-            sleep(Duration::from_millis(200)).await;
         }
     }
 
