@@ -15,6 +15,8 @@
 mod ask;
 mod judge;
 
+pub(crate) use judge::check_index;
+
 use ask::{Condition, append, check, put, read};
 use quorate_base::{Instant, Rng};
 use quorate_node::api::{Answer, Body, Failure, Request};
@@ -272,15 +274,15 @@ impl Tables {
         let heard = Heard::of(result)?;
         match (doing, heard) {
             (Doing::Make, Heard::Reply(_) | Heard::Exists) => self.made = true,
-            (Doing::Make, _) => {}
+            (Doing::Make, _)
+            | (Doing::Again(_), Heard::Reply(Reply::Repeated) | Heard::Unknown | Heard::NotDone) => {}
             (doing @ (Doing::Read(_) | Doing::Look(_)), Heard::Items(items)) => {
-                self.found(client, doing, items)
+                self.found(client, doing, items);
             }
             (doing @ (Doing::Read(_) | Doing::Look(_)), Heard::Unknown | Heard::NotDone) => {
                 self.note(client, End::Fail, &doing);
             }
             (Doing::Transact(transaction), heard) => return self.transacted(client, *transaction, heard, ms),
-            (Doing::Again(_), Heard::Reply(Reply::Repeated) | Heard::Unknown | Heard::NotDone) => {}
             (Doing::Again(execute), heard) => {
                 let token = words_of(&execute);
                 return Err(format!("Tokens: {token} was done, and sent again it was answered {heard:?}"));
@@ -363,7 +365,7 @@ impl Tables {
                 return Err(format!("Tokens: {token} was never done, and was answered as done"));
             }
             Heard::Reply(Reply::Repeated) => Some(true),
-            Heard::Reply(Reply::Executed(done)) => Some(self.carried_out(&token, &done)?),
+            Heard::Reply(Reply::Executed(done)) => Some(carried_out(&token, &done)?),
             Heard::NotDone => Some(false),
             heard => return Err(format!("Tables: the transaction {token} was answered {heard:?}")),
         };
@@ -383,15 +385,6 @@ impl Tables {
         Ok(())
     }
 
-    /// Whether the operations of a transaction were done: all were, or none.
-    fn carried_out(&self, token: &str, done: &[Done]) -> Result<bool, String> {
-        let refused = done.iter().any(|done| done.outcome == Outcome::ConditionFailed);
-        match done.iter().find(|done| !matches!(done.outcome, Outcome::Done | Outcome::ConditionFailed)) {
-            Some(other) => Err(format!("Tables: the transaction {token} was answered {other:?}")),
-            None => Ok(!refused),
-        }
-    }
-
     fn note(&mut self, client: usize, end: End, doing: &Doing) {
         let what = match doing {
             Doing::Read(key) => Noted::Register(*key, "read", number(None)),
@@ -407,6 +400,15 @@ impl Tables {
     fn note_as(&mut self, client: usize, end: End, what: Noted) {
         let process = self.seats[client].process;
         self.events.push(Event { process, end, what });
+    }
+}
+
+/// Whether the operations of a transaction were done: all were, or none.
+fn carried_out(token: &str, done: &[Done]) -> Result<bool, String> {
+    let refused = done.iter().any(|done| done.outcome == Outcome::ConditionFailed);
+    match done.iter().find(|done| !matches!(done.outcome, Outcome::Done | Outcome::ConditionFailed)) {
+        Some(other) => Err(format!("Tables: the transaction {token} was answered {other:?}")),
+        None => Ok(!refused),
     }
 }
 

@@ -5,6 +5,7 @@
 //! states, stop all, and judge. Whatever happens on the way, what was started is ended.
 
 mod compare;
+mod tables;
 
 use crate::clock;
 use crate::door::{Strength, Way, make_table};

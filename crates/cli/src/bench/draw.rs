@@ -1,4 +1,4 @@
-//! Which item a request is about: uniform, or as YCSB draws it (Cooper et al., SoCC 2010), a few items most of the time.
+//! Which item a request is about: uniform, or as YCSB draws it (Cooper et al., 2010), a few items most of the time.
 //!
 //! The Zipfian numbers are drawn as Gray et al. do it (Quickly Generating Billion-Record Synthetic Databases, SIGMOD 1994), with
 //! YCSB's constant, and are strewn over the items by a hash, so that the popular ones are not neighbours.

@@ -1,5 +1,5 @@
 //! `quorate bench table`: load on any DynamoDB endpoint, measured: single operations, transactions of two items, and the
-//! workloads A to F of YCSB (Cooper et al., SoCC 2010).
+//! workloads A to F of YCSB (Cooper et al., 2010).
 //!
 //! One table, made if it is not there, whose items have a key `k` and a value `v`. What YCSB calls a scan is a `Scan` from behind
 //! an item on, in the order of the table's hash, as YCSB's own client for DynamoDB has it. A signature is sent that nobody can
@@ -160,7 +160,7 @@ struct Report {
 
 /// Runs the benchmark.
 pub(super) fn run(args: &Args) -> Result<(), Problem> {
-    if args.op == Op::Txn && args.keys < 2 || args.op == Op::Txnget && args.keys < 2 {
+    if matches!(args.op, Op::Txn | Op::Txnget) && args.keys < 2 {
         let hint = "name at least two with --keys";
         return Err(Problem::new(Exit::Usage, "a transaction is of two different items", hint));
     }

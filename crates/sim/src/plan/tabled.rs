@@ -1,7 +1,7 @@
 //! Clients of tables in a run, and what must be true of tables at its end. What they do stands in `tables.rs`.
 
 use super::{ReplyTo, Run, answered};
-use crate::tables::Tables;
+use crate::tables::{Tables, check_index};
 use crate::trace::What;
 use crate::world::Script;
 use quorate_base::NodeId;
@@ -70,7 +70,7 @@ impl Run {
             let Some(running) = place.running.as_ref() else { continue };
             let view = running.lane.view();
             let held = tables.held(view)?;
-            tables.check_index(view)?;
+            check_index(view)?;
             if first.get_or_insert_with(|| held.clone()) != &held {
                 return Err(format!("Tables: node {} holds other items than another", place.id));
             }

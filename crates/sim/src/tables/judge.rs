@@ -39,37 +39,14 @@ impl Tables {
         }
     }
 
-    /// The index of a node holds exactly the registers of each group.
-    pub(crate) fn check_index(&self, view: &KvView) -> Result<(), String> {
-        let all = page(view, None, KeysAsked::All(None))?;
-        for number in 0..GROUPS {
-            let key = AttributeValue::S(group(number));
-            let of_group = |item: &&Item| item.get("g") == Some(&key);
-            let should: BTreeSet<Vec<u8>> = all.iter().filter(of_group).map(bytes).collect();
-            let condition = Condition::Compare(
-                Comparator::Eq,
-                Operand::Path(Path::attribute("g")),
-                Operand::Value(key.clone()),
-            );
-            let holds: Vec<Item> = page(view, Some(INDEX), KeysAsked::Condition(condition))?;
-            if holds.len() != should.len() || holds.iter().map(bytes).collect::<BTreeSet<_>>() != should {
-                return Err(format!(
-                    "Index: of group {number} it holds {} items, the table {}, and they are not the same",
-                    holds.len(),
-                    should.len()
-                ));
-            }
-        }
-        Ok(())
-    }
-
     /// Judges all that clients saw; `held` is what a node holds at the end.
     pub(crate) fn judge(&mut self, held: &[Option<Item>]) -> Result<Decided, String> {
         self.last_reads(held);
         let mut decided = self.judge_registers()?;
-        match self.judge_lists()? {
-            true => decided.holds += 1,
-            false => decided.open += 1,
+        if self.judge_lists()? {
+            decided.holds += 1;
+        } else {
+            decided.open += 1;
         }
         Ok(decided)
     }
@@ -161,6 +138,30 @@ impl Tables {
         }
         out
     }
+}
+
+/// The index of a node holds exactly the registers of each group.
+pub(crate) fn check_index(view: &KvView) -> Result<(), String> {
+    let all = page(view, None, KeysAsked::All(None))?;
+    for number in 0..GROUPS {
+        let key = AttributeValue::S(group(number));
+        let of_group = |item: &&Item| item.get("g") == Some(&key);
+        let should: BTreeSet<Vec<u8>> = all.iter().filter(of_group).map(bytes).collect();
+        let condition = Condition::Compare(
+            Comparator::Eq,
+            Operand::Path(Path::attribute("g")),
+            Operand::Value(key.clone()),
+        );
+        let holds: Vec<Item> = page(view, Some(INDEX), KeysAsked::Condition(condition))?;
+        if holds.len() != should.len() || holds.iter().map(bytes).collect::<BTreeSet<_>>() != should {
+            return Err(format!(
+                "Index: of group {number} it holds {} items, the table {}, and they are not the same",
+                holds.len(),
+                should.len()
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn steps_of(steps: &[Step], end: End) -> String {

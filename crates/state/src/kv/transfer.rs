@@ -178,7 +178,10 @@ impl Kv {
         self.leases = leases;
         self.fences = fences;
         self.alarms = alarms;
+        // A planted bug outlives the state that it was in.
+        let planted = self.tables.planted();
         self.tables = tables;
+        self.tables.plant(planted);
         self.freed = Rev::NONE;
         self.before = base.id;
         self.meta = Meta { membership: base.membership, ..meta };

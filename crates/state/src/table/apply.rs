@@ -360,15 +360,27 @@ impl Tables {
         digest.number(TOKEN);
         digest.bytes(&token.token);
         digest.number(end);
-        // Those whose time is over, oldest first.
-        let (from, to) = (self.rows.kind(row::TOKEN_END), self.rows.token_end(now, b""));
-        let scan = state.scan((Bound::Included(&from), Bound::Excluded(&to))).take(TOKENS_SWEPT);
-        let over: Vec<Bytes> = scan.map(|pair| self.rows.rest(&pair?.0)).collect::<StateResult<_>>()?;
-        for rest in over {
+        self.tokens_end_from = self.tokens_end_from.min(end);
+        if self.tokens_end_from < now { self.sweep_tokens(state, now) } else { Ok(()) }
+    }
+
+    /// Takes some tokens away whose time is over, oldest first. That nobody looks for them while none can be over changes nothing
+    /// in what is done.
+    fn sweep_tokens(&mut self, state: &mut dyn State, now: u64) -> StateResult<()> {
+        let (from, to) = (self.rows.kind(row::TOKEN_END), self.rows.kind(row::TOKEN_END + 1));
+        let scan = state.scan((Bound::Included(&from), Bound::Excluded(&to))).take(TOKENS_SWEPT + 1);
+        let first: Vec<Bytes> = scan.map(|pair| self.rows.rest(&pair?.0)).collect::<StateResult<_>>()?;
+        self.tokens_end_from = u64::MAX;
+        for (at, rest) in first.iter().enumerate() {
             let Some((end, old)) = rest.split_first_chunk::<8>() else {
                 return Err(damaged("a token's end"));
             };
-            state.delete(&self.rows.token_end(u64::from_be_bytes(*end), old));
+            let end = u64::from_be_bytes(*end);
+            if end >= now || at == TOKENS_SWEPT {
+                self.tokens_end_from = end;
+                break;
+            }
+            state.delete(&self.rows.token_end(end, old));
             state.delete(&self.rows.token(old));
         }
         Ok(())

@@ -114,6 +114,8 @@ pub struct Tables {
     bytes: u64,
     /// What is to be swept away.
     garbage: Vec<Bytes>,
+    /// No token in the store ends before this: nobody looks for those that are over sooner.
+    tokens_end_from: u64,
     /// A planted bug, and what it remembers.
     mutant: Option<Mutant>,
     memory: mutant::Memory,
@@ -146,6 +148,7 @@ impl Tables {
             sizes: BTreeMap::new(),
             bytes: 0,
             garbage: Vec::new(),
+            tokens_end_from: 0,
             mutant: None,
             memory: mutant::Memory::default(),
             trimming: Vec::new(),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 /// Real bugs of the field, to be planted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mutant {
-    /// No token is remembered: a transaction that is sent again is done again (MongoDB 4.2.6, SERVER-48307).
+    /// No token is remembered: a transaction that is sent again is done again (`MongoDB` 4.2.6, SERVER-48307).
     TokenForgotten,
     /// Tokens are kept in memory alone (Redpanda#3039).
     TokenInMemory,
@@ -16,11 +16,11 @@ pub enum Mutant {
     TokenOfRefused,
     /// Of a transaction that is refused the operations that nothing stands against are done.
     AppliedInPart,
-    /// A condition is held against the item before the last (TiDB 2.1.7: a retry with what was read before).
+    /// A condition is held against the item before the last (`TiDB` 2.1.7: a retry with what was read before).
     ConditionStale,
     /// A transaction's condition checks, which write nothing, are not looked at (PostgreSQL 12.3: an antidependency that is missed).
     CheckNotHeld,
-    /// An item that moves within an index leaves its old row there (FaunaDB 2.5.4).
+    /// An item that moves within an index leaves its old row there (`FaunaDB` 2.5.4).
     IndexRowLeft,
 }
 
@@ -50,6 +50,11 @@ impl Tables {
     /// Plants a bug; without the feature `mutants` it has no effect.
     pub(crate) fn plant(&mut self, mutant: Option<Mutant>) {
         self.mutant = mutant;
+    }
+
+    /// The planted bug.
+    pub(crate) fn planted(&self) -> Option<Mutant> {
+        self.mutant
     }
 
     pub(super) fn has(&self, mutant: Mutant) -> bool {
