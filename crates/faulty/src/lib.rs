@@ -78,6 +78,7 @@ pub struct FaultyDisk {
 }
 
 /// All of a disk at one moment.
+#[derive(Clone, Debug)]
 pub struct Image(Inner);
 
 impl FaultyDisk {
@@ -121,6 +122,12 @@ impl FaultyDisk {
             }
         }
         inner.fired.flipped += 1;
+    }
+
+    /// Where the synced writes to a file went since the last one at its beginning, and how long they were, oldest first.
+    pub fn writes(&self, path: &str) -> Vec<(u64, usize)> {
+        let inner = self.lock();
+        inner.names.get(path).map(|&inode| inner.contents[inode].made.clone()).unwrap_or_default()
     }
 
     /// A write of some time ago to `path` had landed in another place or another file of those that begin with `prefix`:
@@ -206,6 +213,15 @@ impl FaultyDisk {
     /// The disk is as it was: an old copy has come back.
     pub fn restore(&self, image: &Image) {
         *self.lock() = image.0.clone();
+    }
+
+    /// Its files are as they were; its chance, its size and what it fails at stay as they are now. Files that were open must not be
+    /// used any more.
+    pub fn put_back(&self, image: &Image) {
+        let mut inner = self.lock();
+        let old = image.0.clone();
+        (inner.contents, inner.changes, inner.dirs) = (old.contents, old.changes, old.dirs);
+        (inner.names, inner.durable_names) = (old.names, old.durable_names);
     }
 
     /// How often which fault fired.

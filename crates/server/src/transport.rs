@@ -377,10 +377,7 @@ impl Transport {
 
     async fn write_hello(&self, stream: &mut TcpStream, to: NodeId, removed: bool) -> Result<(), Mistake> {
         let (from, to, life) = (self.me.get(), to.get(), self.life);
-        let member_at = {
-            let roster = lock(&self.roster);
-            if roster.members.contains(&self.me) { roster.at.get() } else { 0 }
-        };
+        let member_at = lock(&self.roster).member_at.get();
         let (life, taken_back) = (life.number, life.taken_back);
         let cluster = self.cluster;
         let hello = Hello { version: VERSION, cluster, from, to, life, member_at, removed, taken_back };

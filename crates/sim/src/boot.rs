@@ -15,6 +15,13 @@ use quorate_storage::journal::{Identity, Journal, Options};
 use quorate_storage::memory::MemoryStore;
 use std::sync::{Arc, Mutex};
 
+/// Why a node does not start.
+pub(crate) struct Refusal {
+    pub(crate) why: String,
+    /// What it finds was never written by a sound node, and is no damage.
+    pub(crate) broken: bool,
+}
+
 impl World {
     /// Whether the nodes have this harmless change.
     pub(crate) fn changed(&self, change: Harmless) -> bool {
@@ -22,7 +29,7 @@ impl World {
     }
 
     /// Starts over what its disk holds; the error says why it cannot.
-    pub(crate) fn boot(&mut self, at: usize) -> Result<Running, String> {
+    pub(crate) fn boot(&mut self, at: usize) -> Result<Running, Refusal> {
         let id = self.places[at].id;
         let mut rng = Rng::new(self.seeds.next_u64());
         let disk = Arc::new(self.places[at].disk.clone());
@@ -37,11 +44,12 @@ impl World {
         };
         let (mut journal, found) =
             Journal::open(disk.clone(), "journal", identity, options, Mint::for_journal())
-                .map_err(|e| e.to_string())?;
+                .map_err(|error| Refusal { why: error.to_string(), broken: false })?;
         let mut store = MemoryStore::new(disk, "state", identity);
         let mut config = raft::Config::new(KV, id);
         (config.election_min, config.election_max) = (self.knobs.election_min, self.knobs.election_max);
         config.max_append_entries = self.knobs.append_entries;
+        config.window_messages = self.knobs.window_messages;
         config.log_keep_bytes = self.knobs.log_keep_bytes;
         config.log_pin_bytes = 4 * self.knobs.log_keep_bytes;
         config.max_unapplied_bytes = 2 * self.knobs.log_keep_bytes;
@@ -71,7 +79,10 @@ impl World {
             disk_lost: self.places[at].disk_lost,
             promised: if bound { config.election_min } else { Duration::ZERO },
         };
-        let booted = boot::boot(parts, &mut journal, &mut rng, now).map_err(|e| e.to_string())?;
+        let booted = boot::boot(parts, &mut journal, &mut rng, now).map_err(|error| Refusal {
+            why: error.to_string(),
+            broken: matches!(error, boot::Error::Boot(_) | boot::Error::Ahead { .. }),
+        })?;
         if !booted.notes.is_empty() {
             self.counts.add("damage named");
         }

@@ -4,8 +4,8 @@
 //! bit that flips, a write that landed elsewhere) may cost what was acknowledged, so it is one node's at a time, until that
 //! node has been seen whole again: more than that a group of three does not promise to survive. Nor does a smaller group.
 //!
-//! What is left out, since nothing in a node could tell of it: the newest write lost without a trace, and an old copy of a
-//! whole disk.
+//! An old copy of a whole disk tells of nothing: what it takes to bear one stands in `copies.rs`. What is left out, for the same
+//! reason: the newest write lost without a trace.
 
 use crate::members::told;
 use crate::place::Running;
@@ -13,7 +13,7 @@ use crate::plan::Run;
 use crate::steps::Breaker;
 use crate::world::{Script, World, place_of};
 use quorate_base::time::Duration;
-use quorate_base::{NodeId, Rng};
+use quorate_base::{Index, NodeId, Rng};
 use quorate_faulty::FaultyDisk;
 use quorate_protocol::raft;
 
@@ -77,18 +77,48 @@ impl Run {
     }
 }
 
+/// A node that lacks nothing of what it had.
+fn whole(running: &Running, forgot: Option<Index>) -> bool {
+    let raft = running.lane.raft();
+    let has = |upto: Index| raft.commit() >= upto && raft.durable() >= upto;
+    !raft.withholds() && !raft.state_lost() && forgot.is_none_or(has)
+}
+
 impl World {
     /// Flips a bit in the journal of a node that is down, or in its checkpoints if `states`. `rng` says where.
     pub fn flip(&mut self, id: NodeId, states: bool, rng: &mut Rng) {
         let Some(files) = self.files_to_harm(id, if states { "state/" } else { "journal/" }) else { return };
-        let (file, size) = rng.pick(&files).clone();
-        // Most of a segment is not yet written.
-        let bit =
-            if states || rng.chance(1, 4) { rng.below(size * 8) } else { rng.below((size * 8).min(16_000)) };
+        let (file, bit) = match rng.below(4) {
+            0..=1 if !states => self.newly_written(id, &files, rng),
+            // Most of a segment is not yet written.
+            2 if !states => {
+                let (file, size) = rng.pick(&files).clone();
+                (file, rng.below((size * 8).min(16_000)))
+            }
+            _ => {
+                let (file, size) = rng.pick(&files).clone();
+                (file, rng.below(size * 8))
+            }
+        };
         let place = &mut self.places[place_of(id)];
         place.disk.flip_bit(&file, bit);
         place.harmed = true;
         self.counts.add(if states { "bits flipped in checkpoints" } else { "bits flipped" });
+    }
+
+    /// A bit of one of the newest writes: what they say is what is needed next.
+    fn newly_written(&self, id: NodeId, files: &[(String, u64)], rng: &mut Rng) -> (String, u64) {
+        let disk = &self.places[place_of(id)].disk;
+        // By their names, the newest segment is the last; beside it stand the votes.
+        let votes = files.iter().find(|(file, _)| file.ends_with("votes"));
+        let begun = |(file, _): &&(String, u64)| !file.ends_with("votes") && !disk.writes(file).is_empty();
+        let segment = files.iter().rfind(begun).or(files.last());
+        let chosen = if rng.chance(1, 8) { votes.or(segment) } else { segment };
+        let Some((file, size)) = chosen else { return (String::new(), 0) };
+        let writes = disk.writes(file);
+        let back = 1 + rng.below(8.min(writes.len() as u64).max(1)) as usize;
+        let (at, len) = writes.len().checked_sub(back).map_or((0, *size as usize), |at| writes[at]);
+        (file.clone(), at * 8 + rng.below(8 * len.max(1) as u64))
     }
 
     /// A write of some time ago to the journal of a node that is down had landed elsewhere.
@@ -108,20 +138,27 @@ impl World {
         let place = &mut self.places[place_of(id)];
         place.disk = FaultyDisk::new(seed);
         (place.founders, place.harmed, place.disk_lost, place.lost_at) = (founders, true, true, Some(now));
+        (place.copy, place.forgot) = (None, None);
         self.counts.add("disks lost");
     }
 
     /// The files below `prefix`, if the node is down and none is harmed now.
     fn files_to_harm(&mut self, id: NodeId, prefix: &str) -> Option<Vec<(String, u64)>> {
-        for place in &mut self.places {
-            let whole = |r: &Running| !r.lane.raft().withholds() && !r.lane.raft().state_lost();
-            place.harmed &= !place.gone && !place.running.as_deref().is_some_and(whole);
-        }
+        let may = self.bears_harm();
         let place = &self.places[place_of(id)];
         let files: Vec<_> =
             place.disk.files().into_iter().filter(|(f, n)| f.starts_with(prefix) && *n > 0).collect();
-        let may = place.running.is_none() && !files.is_empty() && !self.places.iter().any(|p| p.harmed);
-        (may && self.bears_lies()).then_some(files)
+        (may && place.running.is_none() && !files.is_empty()).then_some(files)
+    }
+
+    /// Whether one more disk may lie: none does that has not been seen whole again, and the group is large enough.
+    pub(crate) fn bears_harm(&mut self) -> bool {
+        for place in &mut self.places {
+            if place.gone || place.running.as_deref().is_some_and(|running| whole(running, place.forgot)) {
+                (place.harmed, place.forgot) = (false, None);
+            }
+        }
+        self.bears_lies() && !self.places.iter().any(|place| place.harmed)
     }
 
     /// What the core's page names as remaining: a voter has lost its state, holds the longest log that is left, and another

@@ -46,6 +46,8 @@ pub struct Knobs {
     pub flush_max: Duration,
     /// Entries a message.
     pub append_entries: usize,
+    /// Messages under way to one follower.
+    pub window_messages: usize,
     /// Bytes of log kept for slow followers.
     pub log_keep_bytes: usize,
     /// Bytes between checkpoints.
@@ -90,8 +92,9 @@ impl Knobs {
             delay_max: Duration::from_micros(*rng.pick(&[300, 2_000, 30_000])),
             flush_max: Duration::from_micros(*rng.pick(&[200, 5_000, 40_000])),
             append_entries: *rng.pick(&[1, 4, 64, 1024]),
+            window_messages: *Rng::stream(seed, "window knobs").pick(&[1, 4, 64]),
             log_keep_bytes: *rng.pick(&[200, 4_000, 100_000]),
-            seal_bytes: *rng.pick(&[2_000, 20_000, 200_000]),
+            seal_bytes: *rng.pick(&[300, 2_000, 20_000, 200_000]),
             segment_bytes: *rng.pick(&[8 << 10, 64 << 10]),
             at_once: *reads.pick(&[0, 3, AT_ONCE]),
             ring_bytes: *reads.pick(&[300, 2_000, 8 << 20]),

@@ -2,6 +2,7 @@
 
 mod boot;
 mod compaction;
+mod copies;
 mod coverage;
 mod digest;
 mod disks;

@@ -2,11 +2,12 @@
 //!
 //! - *Terms*: a node starts in no earlier term than it has spoken in. *Votes*: it has one vote a term, and remembers it.
 //! - *Durability*: what it has confirmed to a leader and that leader has committed is in its log, unless it says that it withholds.
+//! - *Withholding*: what withheld and was not healed withholds again.
 //! - *Log Matching*: two logs that hold one entry are one log up to there.
 //! - *Leader Completeness*, before it is too late: nobody who lacks what is committed could be elected by who is up now.
 //!
 //! The last three see a broken promise when it could first do harm; the harm itself may need many more faults. A node whose disk was
-//! lost starts without a past.
+//! lost, or put back to an old copy, starts without a past.
 
 use crate::place::Place;
 use quorate_base::{EntryId, Index, NodeId, Term};
@@ -41,6 +42,11 @@ impl Lives {
         let spoke = self.spoke.entry(from).or_default();
         *spoke = message.term().max(*spoke);
         Ok(())
+    }
+
+    /// The highest term that a node has spoken in, which its disk therefore knows.
+    pub(crate) fn spoke(&self, node: NodeId) -> Term {
+        self.spoke.get(&node).copied().unwrap_or_default()
     }
 
     fn votes(&mut self, node: NodeId, term: Term, candidate: NodeId) -> Result<(), String> {
@@ -114,10 +120,16 @@ impl Lives {
     ) -> Result<(), String> {
         let (Some(running), node) = (place.running.as_ref(), place.id) else { return Ok(()) };
         let raft = running.lane.raft();
-        if place.disk_lost {
+        if place.disk_lost || place.forgot.is_some() {
             self.spoke.remove(&node);
             self.voted.retain(|&(voter, _), _| voter != node);
             return Ok(());
+        }
+        // A checkpoint of a newer term heals what it withheld, though it may not have lived to know it.
+        if place.withholds.is_some_and(|term| raft.base().term <= term) && !raft.withholds() {
+            return Err(format!(
+                "Withholding: node {node} withheld when it went down, and starts as if it had forgotten nothing"
+            ));
         }
         let hard = raft.hard();
         if let Some(&spoke) = self.spoke.get(&node).filter(|&&spoke| spoke > hard.term) {
@@ -153,12 +165,26 @@ impl Lives {
                  nothing"
             ));
         }
-        for at in (raft.base().index.0 + 1..=last.min(kept).0).map(Index) {
-            let (here, there) = (raft.term_at(at), self.committed.get(&at).copied());
-            if here.is_some() && there.is_some() && here != there {
-                return Err(format!(
-                    "Durability: node {node} has confirmed index {at} of term {there:?}, and starts with one of term {here:?}"
-                ));
+        // Where it withholds, its log may be one that it has had before what it confirmed; a mixture of both is none.
+        let mut same = None;
+        for at in (raft.base().index.0 + 1..=last.min(kept).0).rev().map(Index) {
+            let (Some(here), Some(there)) = (raft.term_at(at), self.committed.get(&at).copied()) else {
+                continue;
+            };
+            match same {
+                _ if here == there => same = same.or(Some(at)),
+                None if says => {}
+                None => {
+                    return Err(format!(
+                        "Durability: node {node} has confirmed index {at} of term {there}, and starts with one of term {here}"
+                    ));
+                }
+                Some(above) => {
+                    return Err(format!(
+                        "Log Matching: node {node} holds what is committed at {above}, and at {at} an entry of term {here}, not \
+                         {there}"
+                    ));
+                }
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use crate::world::{World, place_of};
 use quorate_base::NodeId;
 use quorate_base::time::Duration;
 use quorate_node::api::Member;
-use quorate_node::lane::{Event, Roster};
+use quorate_node::lane::Event;
 use quorate_protocol::raft::Membership;
 use quorate_wire::members::Book;
 use std::collections::BTreeSet;
@@ -98,7 +98,7 @@ impl World {
             }
             return false;
         }
-        let known = from > host.used && member_at(guest, from) > host.at.get();
+        let known = from > host.used && guest.member_at > host.at;
         if !known {
             self.counts.add("packets of strangers");
         }
@@ -153,11 +153,6 @@ impl World {
         self.tell_down(id);
         true
     }
-}
-
-/// By which place of the log a node is a member, as far as it knows.
-fn member_at(roster: &Roster, id: NodeId) -> u64 {
-    if roster.members.contains(&id) { roster.at.get() } else { 0 }
 }
 
 /// The members as who asks is told of them: one that joins is a voter.

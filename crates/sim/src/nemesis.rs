@@ -130,7 +130,7 @@ impl Run {
             return;
         }
         self.world.counts.add("new leaders harmed");
-        let which = self.nemesis.below(4);
+        let which = self.nemesis.below(6);
         let after = (which > 1).then(|| Duration::from_millis(self.nemesis.between(1, 2_000)));
         let Some(name) = self.world.takes(Breaker::Envy) else { return };
         match (which, after) {
@@ -144,11 +144,28 @@ impl Run {
             }
             (_, after) => {
                 let after = after.unwrap_or_default();
-                self.world.fault(|| format!("{name}: the new leader n{leader} is cut off for {after:?}"));
-                self.isolate(leader, true, true);
+                let (out, into) = (which != 5, which != 4);
+                let how = match (out, into) {
+                    (true, true) => "is cut off",
+                    (true, false) => "is not heard",
+                    _ => "hears nothing",
+                };
+                self.world.fault(|| format!("{name}: the new leader n{leader} {how} for {after:?}"));
+                self.isolate(leader, out, into);
                 self.world.schedule(after, Script::Rejoin(leader));
             }
         }
+    }
+
+    /// What happens to those who have just voted: what they have written of it may be harmed.
+    pub(crate) fn harm_voter(&mut self, voter: NodeId) {
+        if self.calm {
+            return;
+        }
+        let Some(name) = self.world.takes(Breaker::Envy) else { return };
+        self.world.fault(|| format!("{name}: n{voter}, which has voted, is killed"));
+        self.world.kill(voter);
+        self.flip(voter);
     }
 
     /// The links of a node are mended.

@@ -1,6 +1,7 @@
 //! A node's place in the world: its disk, its clock, and its parts while it lives.
 
-use quorate_base::{Instant, NodeId, Rng};
+use crate::copies::Copy;
+use quorate_base::{Index, Instant, NodeId, Rng, Term};
 use quorate_faulty::FaultyDisk;
 use quorate_node::applier::{Applier, Cut, Work};
 use quorate_node::lane::{Effects, Event, Lane, Seal};
@@ -65,7 +66,13 @@ pub(crate) struct Place {
     pub(crate) harmed: bool,
     /// Its disk was lost, and it has not yet been seen healed.
     pub(crate) disk_lost: bool,
-    /// When that was: its connections ended then, with what was on its way.
+    /// It began its last life in this term, withheld, and was not seen to be healed.
+    pub(crate) withholds: Option<Term>,
+    /// An old copy of its disk.
+    pub(crate) copy: Option<Copy>,
+    /// It was put back to an old copy, and up to here it had a log before; until it has been seen to have that much again.
+    pub(crate) forgot: Option<Index>,
+    /// When its disk was lost or put back: its connections ended then, with what was on its way.
     pub(crate) lost_at: Option<Instant>,
     /// Whom it takes for members when its disk is empty.
     pub(crate) founders: raft::Membership,
@@ -92,6 +99,9 @@ impl Place {
             rate: 1_000_000 - drift + clock.below(2 * drift + 1),
             harmed: false,
             disk_lost: false,
+            withholds: None,
+            copy: None,
+            forgot: None,
             lost_at: None,
             founders,
             removed: None,
@@ -99,6 +109,11 @@ impl Place {
             queued: Vec::new(),
             role: None,
         }
+    }
+
+    /// Whether its disk was put back since, and its connections ended with that.
+    pub(crate) fn put_back_after(&self, sent: Instant) -> bool {
+        self.forgot.is_some() && self.lost_at.is_some_and(|at| sent <= at)
     }
 
     /// What its clock shows.

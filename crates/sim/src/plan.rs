@@ -143,6 +143,7 @@ pub(crate) struct Run {
     pub(crate) nemesis: Rng,
     pub(crate) flips: Rng,
     pub(crate) lies: Rng,
+    pub(crate) copies: Rng,
     lists: Rng,
     pub(crate) transfers: Rng,
     leases: Option<Leases>,
@@ -158,6 +159,9 @@ pub(crate) struct Run {
     mail: Mailbox,
     sent: BTreeMap<usize, Sent>,
     clients: usize,
+    /// The last one that came but once.
+    guests: usize,
+    bursts: Rng,
     next_value: u64,
     /// Acknowledged writes of each key by revision; `None` is a deletion.
     history: BTreeMap<u64, BTreeMap<Revision, Option<u64>>>,
@@ -177,6 +181,8 @@ pub(crate) struct Run {
 }
 
 const KEYS: u64 = 8;
+/// From this number on clients come but once.
+const GUESTS: usize = 1 << 32;
 const WATCHERS: usize = 2;
 /// Many times what a run needs.
 const EVENTS_MAX: u64 = 2_000_000;
@@ -257,6 +263,7 @@ impl Run {
             nemesis: Rng::stream(plan.seed, "nemesis"),
             flips: Rng::stream(plan.seed, "flips"),
             lies: Rng::stream(plan.seed, "disks"),
+            copies: Rng::stream(plan.seed, "copies"),
             lists: Rng::stream(plan.seed, "lists"),
             transfers: Rng::stream(plan.seed, "transfers"),
             leases: plan.doors.then(|| Leases::new(plan.seed, drift)),
@@ -269,6 +276,8 @@ impl Run {
             mail: Mailbox::default(),
             sent: BTreeMap::new(),
             clients: plan.clients,
+            guests: GUESTS,
+            bursts: Rng::stream(plan.seed, "bursts"),
             next_value: 0,
             history: BTreeMap::new(),
             written: BTreeMap::new(),
@@ -298,6 +307,9 @@ impl Run {
         if self.disks {
             self.world.schedule(Duration::from_secs(2), Script::Disks);
         }
+        if self.disks && self.swarm.copies {
+            self.world.schedule(Duration::from_secs(1), Script::Copies);
+        }
         for watcher in 0..self.watchers.count() {
             self.world.schedule(Duration::from_millis(50), Script::Watcher(watcher));
         }
@@ -325,8 +337,10 @@ impl Run {
                 Some(Script::Nemesis) => self.nemesis(),
                 Some(Script::Start(node)) => self.world.start(node),
                 Some(Script::HarmLeader(node)) => self.harm_leader(node),
+                Some(Script::HarmVoter(node)) => self.harm_voter(node),
                 Some(Script::Rejoin(node)) => self.rejoin(node),
                 Some(Script::Disks) => self.harm_disks(),
+                Some(Script::Copies) => self.copy_disks(),
                 Some(Script::Watcher(watcher)) => self.watcher(watcher)?,
                 Some(Script::Members) => self.change_members(),
                 None => {}
@@ -397,11 +411,42 @@ impl Run {
             return;
         }
         let asked = self.choose();
+        self.burst();
+        self.ask(client, asked);
+    }
+
+    /// Now and then many writes at once come to one node, from clients that come but once: what a leader takes that does not know
+    /// yet that it leads no more.
+    fn burst(&mut self) {
+        if !self.swarm.bursts || self.load.is_some() || !self.bursts.chance(1, 60) {
+            return;
+        }
+        let leads = self.bursts.chance(3, 4).then(|| self.world.any_leader(&mut self.bursts)).flatten();
+        let node = leads.unwrap_or(NodeId(self.bursts.between(1, self.world.nodes())));
+        self.world.counts.add("bursts of writes");
+        for _ in 0..self.bursts.between(3, 60) {
+            self.guests += 1;
+            let asked = self.put(self.guests as u64 % KEYS);
+            self.ask_of(node, self.guests, asked);
+        }
+    }
+
+    fn put(&mut self, key: u64) -> Asked {
+        self.next_value += 1;
+        self.written.insert(self.next_value, key);
+        Asked::Put { key, value: self.next_value, bytes: 0 }
+    }
+
+    fn ask(&mut self, client: usize, asked: Asked) {
+        let node = NodeId(self.rng.between(1, self.world.nodes()));
+        self.ask_of(node, client, asked);
+    }
+
+    fn ask_of(&mut self, node: NodeId, client: usize, asked: Asked) {
         let (mut request, slot) = (asked.request(), Slot::default());
         if matches!(request, Request::Range { .. }) {
             request = Request::Explained(Box::new(request), slot.clone());
         }
-        let node = NodeId(self.rng.between(1, self.world.nodes()));
         self.world.note(|| What::Asked { client: Some(client), node, op: asked.to_string() });
         self.sent.insert(client, Sent { node, asked, slot, at: self.world.now, floor: self.acknowledged });
         let mut reply = ReplyTo { client, mail: Some(self.mail.clone()) };
@@ -435,11 +480,7 @@ impl Run {
         }
         let key = self.rng.below(KEYS);
         match self.rng.below(10) {
-            0..=3 => {
-                self.next_value += 1;
-                self.written.insert(self.next_value, key);
-                Asked::Put { key, value: self.next_value, bytes: 0 }
-            }
+            0..=3 => self.put(key),
             4 => {
                 *self.deleting.entry(key).or_default() += 1;
                 Asked::Delete { key }
@@ -479,8 +520,10 @@ impl Run {
             }
             let Some(sent) = self.sent.remove(&client) else { continue };
             self.world.note(|| answered(Some(client), sent.node, sent.at, sent.asked.to_string(), &result));
-            let pause = self.pause();
-            self.world.schedule(pause, Script::Client(client));
+            if client < GUESTS {
+                let pause = self.pause();
+                self.world.schedule(pause, Script::Client(client));
+            }
             match result {
                 Ok(answer) => {
                     self.answered += 1;

@@ -24,10 +24,12 @@ pub enum Breaker {
     Transfers,
     /// What loses whole disks.
     Losses,
+    /// What puts disks back to old copies.
+    Copies,
 }
 
 impl Breaker {
-    const ALL: [(char, Self); 7] = [
+    const ALL: [(char, Self); 8] = [
         ('n', Self::Nemesis),
         ('f', Self::Flips),
         ('d', Self::Disks),
@@ -35,6 +37,7 @@ impl Breaker {
         ('e', Self::Effects),
         ('t', Self::Transfers),
         ('x', Self::Losses),
+        ('o', Self::Copies),
     ];
 }
 
@@ -57,7 +60,9 @@ impl FromStr for StepName {
         let who = chars.next().and_then(|c| Breaker::ALL.iter().find(|(letter, _)| *letter == c));
         match (who, chars.as_str().parse()) {
             (Some(&(_, who)), Ok(number)) => Ok(Self(who, number)),
-            _ => Err(format!("{text:?} names no step: a letter of n f d l e t x and a number, such as n17")),
+            _ => {
+                Err(format!("{text:?} names no step: a letter of n f d l e t x o and a number, such as n17"))
+            }
         }
     }
 }

@@ -26,6 +26,14 @@ pub struct Swarm {
     pub flips: bool,
     /// Disks fail.
     pub disks: bool,
+    /// Disks are put back to old copies, too.
+    pub copies: bool,
+    /// Power goes behind a flush that makes a checkpoint or a snapshot count, of 100.
+    pub cut_at_marks: u64,
+    /// Who has voted goes down within this time.
+    pub voters_last: Option<Duration>,
+    /// Many writes come at once.
+    pub bursts: bool,
 }
 
 impl Swarm {
@@ -40,6 +48,10 @@ impl Swarm {
             down_at_most: None,
             flips: true,
             disks: true,
+            copies: true,
+            cut_at_marks: 0,
+            voters_last: None,
+            bursts: false,
         }
     }
 
@@ -53,6 +65,9 @@ impl Swarm {
             down_at_most: millis(*rng.pick(&[0, 20, 300, 3_000])),
             flips: rng.chance(1, 3),
             disks: rng.chance(1, 3),
+            copies: rng.chance(1, 2),
+            cut_at_marks: *rng.pick(&[0, 0, 5, 30]),
+            bursts: rng.chance(1, 2),
             ..Self::all()
         };
         match rng.below(4) {
@@ -61,13 +76,16 @@ impl Swarm {
             // Elections, one upon the other.
             2 => {
                 (knobs.nodes, knobs.append_entries) = (*rng.pick(&[3, 5, 5]), *rng.pick(&[1, 1, 1024]));
+                knobs.window_messages = *rng.pick(&[1, 1, 64]);
                 (knobs.election_min, knobs.election_max) = *rng.pick(&[
                     (Duration::from_millis(250), Duration::from_millis(300)),
                     (Duration::from_millis(700), Duration::from_millis(1400)),
                 ]);
                 let (leaders_last, cut_at_votes) =
                     (millis(*rng.pick(&[0, 3, 60, 1_000])), *rng.pick(&[0, 3, 20]));
-                Self { leaders_last, cut_at_votes, flips: false, disks: false, ..some }
+                let voters_last = millis(*rng.pick(&[0, 0, 3, 60]));
+                let flips = rng.chance(1, 2);
+                Self { leaders_last, voters_last, cut_at_votes, flips, disks: false, ..some }
             }
             // What a disk says is wrong, and the node goes up and down with it.
             _ => Self {
@@ -95,6 +113,26 @@ impl World {
             let after = Duration::from_nanos(self.swarm.below(most.as_nanos() as u64));
             self.schedule(after, Script::HarmLeader(leader));
         }
+    }
+
+    /// Who has voted is harmed soon, where that is how it is.
+    pub(crate) fn spite(&mut self, voter: NodeId) {
+        if let (true, Some(most)) = (self.faults_on, self.knobs.swarm.voters_last)
+            && self.swarm.chance(1, 4)
+        {
+            let after = Duration::from_nanos(self.swarm.below(most.as_nanos() as u64));
+            self.schedule(after, Script::HarmVoter(voter));
+        }
+    }
+
+    /// Whether a node loses its power here, where a checkpoint or a snapshot has just begun to count.
+    pub(crate) fn power_goes_at_mark(&mut self, id: NodeId) -> bool {
+        let often = self.knobs.swarm.cut_at_marks;
+        let goes = self.faults_on && often > 0 && self.swarm.chance(often, 100);
+        let Some(name) = goes.then(|| self.takes(Breaker::Effects)).flatten() else { return false };
+        self.counts.add("power lost behind a checkpoint");
+        self.fault(|| format!("{name}: the power of n{id} goes as its checkpoint begins to count"));
+        true
     }
 
     /// Whether a node loses its power here, with what it has said on its way and what it has written not flushed.

@@ -9,6 +9,7 @@
 
 mod effects;
 
+use crate::boot::Refusal;
 use crate::coverage;
 use crate::digest::Digest;
 use crate::harmless::Harmless;
@@ -55,12 +56,16 @@ pub enum Script {
     Nemesis,
     /// The nemesis of the disks takes its next step.
     Disks,
+    /// A disk is copied, or put back to an old copy.
+    Copies,
     /// A watcher looks at its stream.
     Watcher(usize),
     /// A node that went down comes back.
     Start(NodeId),
     /// A new leader is harmed.
     HarmLeader(NodeId),
+    /// One that has voted is harmed.
+    HarmVoter(NodeId),
     /// A node's links are mended.
     Rejoin(NodeId),
     /// Members come and go.
@@ -182,13 +187,18 @@ impl World {
                 let life = self.places[at].life;
                 self.note(|| What::Up { node: id, life });
                 self.invariants.begins(at, &self.places);
+                let raft = self.places[at].running.as_ref().map(|r| r.lane.raft());
+                self.places[at].withholds = raft.filter(|raft| raft.withholds()).map(raft::Raft::term);
                 for peer in self.ids().filter(|&peer| peer != id) {
                     self.deliver(id, Event::PeerUp(peer));
                 }
                 self.settle(at);
             }
-            Err(why) => {
+            Err(Refusal { why, broken }) => {
                 self.counts.add("refused to start");
+                if broken {
+                    self.invariants.refuses(id, &why);
+                }
                 self.note(|| What::Down { node: id, why: format!("refuses to start: {why}") });
                 self.places[at].stopped_why = Some(why);
             }
@@ -297,6 +307,13 @@ impl World {
             .map(|(id, _)| id)
     }
 
+    /// One of those that believe that they lead.
+    pub(crate) fn any_leader(&self, rng: &mut Rng) -> Option<NodeId> {
+        let leads = |p: &&Place| p.running.as_ref().is_some_and(|r| r.lane.raft().is_leader());
+        let leaders: Vec<NodeId> = self.places.iter().filter(leads).map(|p| p.id).collect();
+        (!leaders.is_empty()).then(|| *rng.pick(&leaders))
+    }
+
     // ---- the loop ----
 
     /// Runs one event; gives the plan's step if it was one. `Err` names a broken invariant.
@@ -352,7 +369,9 @@ impl World {
         if self.cut.contains(&(from, to)) {
             self.counts.add("packets cut");
             Fate::Cut
-        } else if self.places[place_of(from)].lost_at.is_some_and(|at| sent <= at) {
+        } else if self.places[place_of(from)].lost_at.is_some_and(|at| sent <= at)
+            || self.places[place_of(to)].put_back_after(sent)
+        {
             self.counts.add("packets of lost disks");
             Fate::Unheard
         } else if self.welcomes(to, from) && self.places[place_of(to)].running.is_some() {
@@ -430,6 +449,7 @@ impl World {
         }
         let voted = r.effects.journal.iter().any(|append| append.hard.is_some());
         let removed = r.lane.roster().was_removed(id);
+        place.withholds = place.withholds.filter(|_| r.lane.raft().withholds());
         if place.disk_lost && !r.lane.raft().disk_lost() {
             place.disk_lost = false;
             self.counts.add("lost disks healed");
@@ -493,7 +513,9 @@ impl World {
     }
 
     fn send(&mut self, from: NodeId, to: NodeId, body: &Bytes) {
-        self.invariants.hear(from, to, body, &mut self.counts);
+        if self.invariants.hear(from, to, body, &mut self.counts) {
+            self.spite(from);
+        }
         if to.get() > self.nodes() {
             // Added, and not there yet.
             return;

@@ -41,6 +41,9 @@ pub struct Roster {
     pub used: NodeId,
     /// The place of that configuration in the log.
     pub at: Index,
+    /// The place of the newest configuration in the own log, known to be committed or not, that has this node as a member; 0 if none
+    /// has. A node that has just started knows of little that is committed, and must still be able to say that it is one.
+    pub member_at: Index,
 }
 
 impl Roster {
@@ -103,8 +106,10 @@ impl Group {
             }
             (id, addresses)
         });
-        let (at, members) = (self.raft.configured_at().1, committed.nodes());
-        self.members.roster = Roster { peers: peers.collect(), members, used: sure.used, at };
+        let (me, members, (newest_at, at)) = (self.raft.id(), committed.nodes(), self.raft.configured_at());
+        let known = [(newest, newest_at), (committed, at)];
+        let member_at = known.iter().find(|(of, _)| of.contains(me)).map_or(Index(0), |&(_, at)| at);
+        self.members.roster = Roster { peers: peers.collect(), members, used: sure.used, at, member_at };
     }
 
     pub(super) fn member_list(&self, node: &Node) -> Vec<Member> {

@@ -21,7 +21,9 @@ impl World {
             }
         }
         match proofs {
+            Ok(_) if !r.marking.is_empty() && self.power_goes_at_mark(id) => return self.power_loss(id),
             Ok(proofs) => {
+                let Some(r) = self.places[at].running.as_mut() else { return };
                 let marks = std::mem::take(&mut r.marking);
                 self.deliver(id, Event::Journaled(proofs));
                 for (_, cut) in marks {
