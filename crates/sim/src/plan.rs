@@ -351,61 +351,6 @@ impl Run {
         Ok(enough(self))
     }
 
-    fn liveness(&mut self) -> Result<(), String> {
-        self.calm = true;
-        self.world.fault(|| "all is mended for good, and nothing breaks any more".into());
-        self.world.heal();
-        self.world.ids().for_each(|id| self.world.start(id));
-        let before = self.acknowledged;
-        let end = self.world.now + Duration::from_secs(14);
-        if !self.until(end, |run| run.acknowledged > before + 5)? {
-            if self.world.beyond_help() {
-                self.world.counts.add("groups left without a leader, beyond what is promised");
-                return Ok(());
-            }
-            return Err(format!(
-                "Liveness: 14 s after healing no write was acknowledged (leader: {:?}, {})",
-                self.world.leader(),
-                self.stuck()
-            ));
-        }
-        // Let what is under way end, then all nodes must agree.
-        self.clients = 0;
-        let end = self.world.now + Duration::from_secs(6);
-        self.until(end, |_| false)?;
-        self.members_settle()?;
-        self.converged()?;
-        self.final_reads()?;
-        self.final_streams()?;
-        self.final_revisions()?;
-        self.final_fences()?;
-        self.final_tables()
-    }
-
-    fn stuck(&self) -> String {
-        let states: Vec<String> = self
-            .world
-            .places
-            .iter()
-            .map(|p| match (&p.running, &p.stopped_why) {
-                (Some(r), _) => {
-                    let raft = r.lane.raft();
-                    let (role, term, last, leader) = (raft.role(), raft.term(), raft.last(), raft.leader());
-                    let next = r.lane.deadline();
-                    let (commit, applied) = (raft.commit(), r.lane.view().applied().index);
-                    let (lost, gone, holds) = (raft.state_lost(), raft.disk_lost(), raft.withholds());
-                    format!(
-                        "{}: {role:?} term {term} last {last:?} commit {commit} applied {applied} state lost {lost} disk lost {gone} \
-                         withholds {holds} leader {leader:?} next {next:?}",
-                        p.id
-                    )
-                }
-                (None, why) => format!("{}: down ({})", p.id, why.as_deref().unwrap_or("stopped")),
-            })
-            .collect();
-        states.join("; ")
-    }
-
     fn client(&mut self, client: usize) {
         if client >= self.clients || self.sent.contains_key(&client) {
             return;
