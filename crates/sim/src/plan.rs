@@ -332,7 +332,9 @@ impl Run {
                 return Err(format!("Livelock: {EVENTS_MAX} events, and it is only {now:?} ({stuck})"));
             }
             match self.world.step()? {
-                Some(Script::Client(client)) if client >= tabled::FIRST => self.table_client(client),
+                Some(Script::Client(client)) if (tabled::FIRST..GUESTS).contains(&client) => {
+                    self.table_client(client)
+                }
                 Some(Script::Client(client)) => self.client(client),
                 Some(Script::Nemesis) => self.nemesis(),
                 Some(Script::Start(node)) => self.world.start(node),
@@ -459,7 +461,7 @@ impl Run {
                 self.members_answered(result)?;
                 continue;
             }
-            if client >= tabled::FIRST {
+            if (tabled::FIRST..GUESTS).contains(&client) {
                 self.table_answered(client, result)?;
                 continue;
             }
