@@ -169,6 +169,7 @@ fn a_large_read_holds_up_neither_heartbeats_nor_writes() {
 /// A compaction while a reader holds its view changes nothing of the answer; who asks behind it hears of it.
 #[test]
 fn a_compaction_under_a_read_changes_no_answer() {
+    let mut met = 0;
     for seed in 0..10 {
         let mut world = slow_readers(seed);
         let leader = world.leader().expect("there is one");
@@ -179,7 +180,11 @@ fn a_compaction_under_a_read_changes_no_answer() {
         let delete = quorate_wire::kv::DeleteRange { range: delete, prev_kv: false };
         let third = answer(&mut world, leader, Request::Write(Command::Delete(delete))).head.revision;
         answer(&mut world, leader, Request::Write(Command::Compact { revision: third }));
-        assert!(old.lock().expect("one thread").is_none(), "seed {seed}: the read should be under way still");
+        // How long a read takes is drawn: one that is over already shows nothing.
+        if old.lock().expect("one thread").is_some() {
+            continue;
+        }
+        met += 1;
         let late = ask(&mut world, leader, all_keys(first));
         let late = wait_for(&mut world, &late);
         assert!(
@@ -189,6 +194,7 @@ fn a_compaction_under_a_read_changes_no_answer() {
         let old = wait_for(&mut world, &old).expect("an answer");
         assert_eq!((old.head.revision, keys_of(&old)), (second, vec![&b"a"[..]]), "seed {seed}");
     }
+    assert!(met > 5, "{met} reads that met a compaction show little");
 }
 
 /// A read that takes longer than its client waits ends at the client's time, and nothing of it stays behind.
