@@ -1,4 +1,4 @@
-//! Calls of DynamoDB's API, of one endpoint, over [`http`].
+//! Calls of DynamoDB's API, of one endpoint, over [`crate::http`].
 //!
 //! The signature is one that nobody can verify: an endpoint that verifies signatures refuses.
 
