@@ -333,7 +333,7 @@ impl Run {
             }
             match self.world.step()? {
                 Some(Script::Client(client)) if (tabled::FIRST..GUESTS).contains(&client) => {
-                    self.table_client(client)
+                    self.table_client(client);
                 }
                 Some(Script::Client(client)) => self.client(client),
                 Some(Script::Nemesis) => self.nemesis(),
