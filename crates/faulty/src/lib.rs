@@ -6,7 +6,7 @@
 //! freezes the disk after its k-th operation, to crash a program between any two of them.
 
 use quorate_base::Rng;
-use quorate_base::disk::{Disk, DiskError, DiskErrorKind, DiskResult, File};
+use quorate_base::disk::{BLOCK, Disk, DiskError, DiskErrorKind, DiskResult, File};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -435,6 +435,25 @@ impl File for FaultyFile {
         content.dirty = true;
         content.unsynced.push((offset, bytes.to_vec()));
         Ok(())
+    }
+
+    // As a disk that writes whole blocks: old bytes behind the new end become zeros.
+    fn append_at(&mut self, offset: u64, bytes: &[u8]) -> DiskResult<()> {
+        let end = offset as usize + bytes.len();
+        let stale = {
+            let inner = self.disk.lock();
+            let now = &inner.contents[self.inode].now;
+            let block = end.next_multiple_of(BLOCK).min(now.len());
+            now.get(end..block).is_some_and(|rest| rest.iter().any(|&byte| byte != 0)).then(|| block - end)
+        };
+        match stale {
+            None => self.write_at(offset, bytes),
+            Some(stale) => {
+                let mut whole = bytes.to_vec();
+                whole.resize(bytes.len() + stale, 0);
+                self.write_at(offset, &whole)
+            }
+        }
     }
 
     fn sync(&mut self) -> DiskResult<()> {

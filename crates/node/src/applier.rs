@@ -14,7 +14,7 @@
 //! A machine whose state was lost has nothing until a snapshot came. A cut that falls in between names what its log begins behind,
 //! as the cuts before did: the next start finds that the state of this shard alone is missing.
 
-use quorate_base::{Base, Entry, EntryId, Index, NodeId, ShardId};
+use quorate_base::{Base, Entry, EntryId, EntryKind, Index, NodeId, ShardId};
 use quorate_state::kv::{Kv, KvView, LeaseChange};
 use quorate_storage::state::{CheckpointJob, StateResult};
 use quorate_wire::kv::{Event, Refused, Reply, Revision};
@@ -132,8 +132,18 @@ pub struct Applied {
     pub leases: Vec<LeaseChange>,
     /// Changes of members that were asked for here and are in force.
     pub members: Vec<Asked>,
+    /// A configuration was among the entries.
+    pub reconfigured: bool,
     /// What is readable now.
     pub view: Arc<KvView>,
+}
+
+impl Applied {
+    /// Whether it concerns more than those who wait for reads or watch: who asked for something here, leases, members.
+    pub fn concerns_more(&self) -> bool {
+        let asked = !self.outcomes.is_empty() || !self.members.is_empty();
+        asked || self.reconfigured || !self.leases.is_empty()
+    }
 }
 
 /// The outcome of one command.
@@ -368,7 +378,9 @@ impl Applier {
             kv.settle();
             let (last, view) = (kv.applied(), kv.view());
             self.note_change(shard);
-            let applied = Applied { shard, last, outcomes, events, leases, members: changes, view };
+            let reconfigured = entries.iter().any(|entry| entry.kind == EntryKind::Membership);
+            let applied =
+                Applied { shard, last, outcomes, events, leases, members: changes, reconfigured, view };
             out.push(Output::Applied(applied));
         }
         Ok(())

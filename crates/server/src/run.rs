@@ -479,6 +479,7 @@ async fn run_lane(
         lane.handle(now, Event::Tick);
         lane.drain(now, &mut effects);
         let broken = carry_out(&mut effects, workers, transport);
+        inbox.await_all(lane.awaits_applied());
         door.refresh(lane);
         front.open_if(lane.raft().state_lost());
         healing.look(lane);
@@ -530,7 +531,7 @@ async fn end(lane: &mut Lane, door: &NodeDoor, clock: Clock) {
 fn carry_out(effects: &mut Effects, workers: &Workers, transport: &Transport) -> Result<(), Broken> {
     if !effects.journal.is_empty() {
         // The leader's flush and its followers' run side by side: the write is on its way before the packets are.
-        let _ = workers.journal.send(ToJournal::Append(std::mem::take(&mut effects.journal)));
+        workers.journal.send(ToJournal::Append(std::mem::take(&mut effects.journal)));
     }
     for (to, body) in effects.packets.drain(..) {
         transport.send(to, &body);
@@ -539,7 +540,7 @@ fn carry_out(effects: &mut Effects, workers: &Workers, transport: &Transport) ->
         transport.malformed(peer);
     }
     for work in effects.work.drain(..) {
-        let _ = workers.applier.send(work);
+        workers.applier.send(work);
     }
     for export in effects.exports.drain(..) {
         let _ = workers.background.send(ToBackground::Export(export));

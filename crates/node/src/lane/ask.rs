@@ -13,16 +13,24 @@ impl Lane {
     /// When this lane next wants a tick, if nothing else arrives first.
     pub fn deadline(&self) -> Option<Instant> {
         let (space, node) = (&self.space, &self.node);
-        let waiting = self.owes()
-            || space.raft.is_leader()
-            || space.members.any_wait()
-            || space.wants_alarm(node)
-            || node.settling.any();
+        let waiting = self.waits();
         let tick = (waiting || hub(&self.hub).wants_ticks()).then_some(node.tick_at);
         let compactor = space.compactor.as_ref().map(Compactor::deadline);
         let others = self.due.first().map(|&(at, _)| at);
         let all = [space.raft.deadline(), tick, space.lessor.deadline(), compactor, others];
         all.into_iter().flatten().min()
+    }
+
+    fn waits(&self) -> bool {
+        let (space, node) = (&self.space, &self.node);
+        let asked = self.owes() || space.members.any_wait() || node.settling.any();
+        asked || space.raft.is_leader() || space.wants_alarm(node)
+    }
+
+    /// Whether anybody is served by hearing at once of entries that were applied and that others asked for; if not, the next turn of
+    /// the lane is early enough.
+    pub fn awaits_applied(&self) -> bool {
+        self.waits() || hub(&self.hub).any_stream()
     }
 
     /// Whether somebody waits for the answer to a request that was taken.
