@@ -478,7 +478,7 @@ async fn run_lane(
         }
         lane.handle(now, Event::Tick);
         lane.drain(now, &mut effects);
-        let broken = carry_out(&mut effects, workers, transport);
+        let broken = carry_out(&mut effects, lane.raft().is_leader(), workers, transport);
         inbox.await_all(lane.awaits_applied());
         door.refresh(lane);
         front.open_if(lane.raft().state_lost());
@@ -528,7 +528,12 @@ async fn end(lane: &mut Lane, door: &NodeDoor, clock: Clock) {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
-fn carry_out(effects: &mut Effects, workers: &Workers, transport: &Transport) -> Result<(), Broken> {
+/// What a turn of the lane asks for. Where this node leads, what is committed goes to the applier first, since a client waits for it;
+/// elsewhere the packets do, for which a leader waits.
+fn carry_out(effects: &mut Effects, leads: bool, workers: &Workers, transport: &Transport) -> Result<(), Broken> {
+    if leads {
+        effects.work.drain(..).for_each(|work| workers.applier.send(work));
+    }
     if !effects.journal.is_empty() {
         // The leader's flush and its followers' run side by side: the write is on its way before the packets are.
         workers.journal.send(ToJournal::Append(std::mem::take(&mut effects.journal)));
@@ -539,9 +544,7 @@ fn carry_out(effects: &mut Effects, workers: &Workers, transport: &Transport) ->
     for peer in effects.malformed.drain(..) {
         transport.malformed(peer);
     }
-    for work in effects.work.drain(..) {
-        workers.applier.send(work);
-    }
+    effects.work.drain(..).for_each(|work| workers.applier.send(work));
     for export in effects.exports.drain(..) {
         let _ = workers.background.send(ToBackground::Export(export));
     }
