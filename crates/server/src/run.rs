@@ -530,7 +530,12 @@ async fn end(lane: &mut Lane, door: &NodeDoor, clock: Clock) {
 
 /// What a turn of the lane asks for. Where this node leads, what is committed goes to the applier first, since a client waits for it;
 /// elsewhere the packets do, for which a leader waits.
-fn carry_out(effects: &mut Effects, leads: bool, workers: &Workers, transport: &Transport) -> Result<(), Broken> {
+fn carry_out(
+    effects: &mut Effects,
+    leads: bool,
+    workers: &Workers,
+    transport: &Transport,
+) -> Result<(), Broken> {
     if leads {
         effects.work.drain(..).for_each(|work| workers.applier.send(work));
     }

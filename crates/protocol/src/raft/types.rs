@@ -38,7 +38,7 @@ pub struct Config {
     /// A follower confirms no further entries while more than this is committed and not applied. With the leader's window
     /// this bounds what waits in its memory for its machine.
     pub max_unapplied_bytes: usize,
-    /// Bytes of applied entries kept for followers that lag, and eight times as many for one that is heard meanwhile: a
+    /// Bytes of applied entries kept for followers that lag, and sixteen times as many for one that is heard meanwhile: a
     /// stall of its machine or its disk is not to cost it a snapshot.
     pub log_keep_bytes: usize,
     /// As above for a follower that takes a snapshot in, so that what follows it is still there when it has arrived. It
@@ -70,7 +70,7 @@ impl Config {
             max_pending_reads: 100_000,
             max_applying_bytes: 8 << 20,
             max_unapplied_bytes: 16 << 20,
-            log_keep_bytes: 16 << 20,
+            log_keep_bytes: 8 << 20,
             log_pin_bytes: 128 << 20,
             log_pin_bytes_max: 1 << 30,
             lease_reads: None,
