@@ -55,6 +55,11 @@ impl Compaction {
         Some(Step::Read(self.old(acknowledged)))
     }
 
+    /// Somebody else asks for a compaction.
+    pub(crate) fn asks(&mut self, at: Revision) {
+        self.asked = self.asked.max(at);
+    }
+
     /// Where a watcher that holds all up to `next` begins again: mostly there, now and then a little earlier.
     pub(crate) fn begin(&mut self, next: Revision) -> Revision {
         if next < 2 || !self.rng.chance(1, 3) { next } else { self.old(next - 1).max(next - BACK) }
