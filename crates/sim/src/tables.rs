@@ -17,8 +17,9 @@ mod judge;
 
 pub(crate) use judge::check_index;
 
+use crate::world::World;
 use ask::{Condition, append, check, put, read};
-use quorate_base::{Instant, Rng};
+use quorate_base::{Instant, NodeId, Rng};
 use quorate_node::api::{Answer, Body, Failure, Request};
 use quorate_state::table::ReadReply;
 use quorate_wire::kv::{Command as Any, Refused, Reply as AnyReply};
@@ -120,6 +121,8 @@ pub(crate) struct Tables {
     next: u64,
     seats: Vec<Seat>,
     events: Vec<Event>,
+    /// Milliseconds that are left out between rounds, so that no item is used in two of them.
+    skipped: u64,
     /// What was used, for the last reads.
     registers: BTreeSet<u64>,
     lists: BTreeSet<u64>,
@@ -135,6 +138,7 @@ impl Tables {
             next: 0,
             seats: (0..clients as u64).map(seat).collect(),
             events: Vec::new(),
+            skipped: 0,
             registers: BTreeSet::new(),
             lists: BTreeSet::new(),
         }
@@ -155,9 +159,23 @@ impl Tables {
         self.rng.between(1_000, 40_000)
     }
 
-    /// The node that a client asks, of so many.
-    pub(crate) fn node(&mut self, nodes: u64) -> u64 {
-        self.rng.between(1, nodes)
+    /// The node that a client asks.
+    pub(crate) fn node(&mut self, world: &World) -> NodeId {
+        world.any(&mut self.rng)
+    }
+
+    /// All so far is judged: what comes is done to other items, and what was not through is given up.
+    pub(crate) fn begin_round(&mut self) {
+        let stride = self.seats.len() as u64;
+        for seat in &mut self.seats {
+            if seat.doing.take().is_some() {
+                seat.process += stride;
+            }
+        }
+        self.skipped += 2 * LASTS;
+        self.events.clear();
+        self.registers.clear();
+        self.lists.clear();
     }
 
     /// What a client sends next, with words for it.
@@ -189,7 +207,7 @@ impl Tables {
 
     fn place(&mut self, ms: u64) -> u64 {
         let place = self.rng.below(PLACES);
-        (ms + place * LASTS / PLACES) / LASTS * PLACES + place
+        (ms + self.skipped + place * LASTS / PLACES) / LASTS * PLACES + place
     }
 
     fn of_register(&mut self, ms: u64) -> Doing {

@@ -52,12 +52,12 @@ enum Happening {
 pub enum Script {
     /// A process of the workload takes its next step.
     Client(usize),
-    /// The nemesis takes its next step.
-    Nemesis,
-    /// The nemesis of the disks takes its next step.
-    Disks,
-    /// A disk is copied, or put back to an old copy.
-    Copies,
+    /// The nemesis of a round takes its next step.
+    Nemesis(u64),
+    /// The nemesis of the disks of a round takes its next step.
+    Disks(u64),
+    /// A disk is copied, or put back to an old copy, in a round.
+    Copies(u64),
     /// A watcher looks at its stream.
     Watcher(usize),
     /// A node that went down comes back.
@@ -66,6 +66,8 @@ pub enum Script {
     HarmLeader(NodeId),
     /// One that has voted is harmed.
     HarmVoter(NodeId),
+    /// One that has replaced entries of its log is harmed.
+    HarmRewriter(NodeId),
     /// A node's links are mended.
     Rejoin(NodeId),
     /// Members come and go.
@@ -105,6 +107,8 @@ pub struct World {
     pub now: Instant,
     pub(crate) seed: u64,
     pub(crate) places: Vec<Place>,
+    /// The nodes that are there: not those that were removed and have stopped.
+    pub(crate) present: Vec<NodeId>,
     heap: BinaryHeap<Reverse<Timed>>,
     seq: u64,
     net: Rng,
@@ -119,6 +123,8 @@ pub struct World {
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
     pub(crate) faults_on: bool,
     pub(crate) invariants: Invariants,
+    /// The places of nodes in which something happened since the last look.
+    touched: Vec<usize>,
     /// Which steps of those that break things are taken.
     pub(crate) steps: Steps,
     /// What happened, if anybody wants to know.
@@ -135,12 +141,13 @@ impl World {
         let drift = u64::from(knobs.lease_reads.unwrap_or(0));
         let ids = || (1..=knobs.nodes).map(NodeId);
         let founders = raft::Membership::of_voters(ids());
-        let places = ids().map(|id| Place::new(seed, id, founders.clone(), drift)).collect();
+        let places: Vec<Place> = ids().map(|id| Place::new(seed, id, founders.clone(), drift)).collect();
         Self {
             counts: Counts::default(),
             now: Instant(1_000_000),
             seed,
             places,
+            present: ids().collect(),
             heap: BinaryHeap::new(),
             seq: 0,
             net: Rng::stream(seed, "net"),
@@ -153,6 +160,7 @@ impl World {
             cut: BTreeSet::new(),
             faults_on: true,
             invariants: Invariants::default(),
+            touched: Vec::new(),
             steps: Steps::default(),
             trace: None,
             digest: Digest::default(),
@@ -327,9 +335,18 @@ impl World {
         Ok(script)
     }
 
-    /// Looks at every node. Called after each step.
+    /// Looks at every node in which something happened. Called after each step.
     pub fn check(&mut self) -> Result<(), String> {
-        self.invariants.check(&self.places)
+        let found = self.invariants.check(&self.places, &self.touched);
+        self.touched.clear();
+        found
+    }
+
+    /// Something happens in a node.
+    fn touch(&mut self, at: usize) {
+        if !self.touched.contains(&at) {
+            self.touched.push(at);
+        }
     }
 
     fn happen(&mut self, what: Happening) -> Option<Script> {
@@ -429,6 +446,7 @@ impl World {
 
     /// Hands the lane all that came, drains it and carries its effects out.
     pub(crate) fn settle(&mut self, at: usize) {
+        self.touch(at);
         let place = &mut self.places[at];
         let (id, life) = (place.id, place.life);
         if place.paused_until.is_some_and(|until| until > self.now) {

@@ -1,4 +1,4 @@
-//! What must hold at the end of a run, when all is healed and nothing is under way: the members agree, and all that was
+//! What must hold at the end of a round, when all is healed and nothing is under way: the members agree, and all that was
 //! acknowledged is there.
 
 use super::{LEASED, Run, key_bytes, number, point};
@@ -7,8 +7,8 @@ use quorate_base::time::Duration;
 use quorate_wire::kv::{KeyRange, Range, Revision};
 
 impl Run {
-    /// All is mended: the cluster must serve again, agree, and have all that was acknowledged.
-    pub(super) fn liveness(&mut self) -> Result<(), String> {
+    /// All is mended: the cluster must serve again, agree, and have all that was acknowledged. False where it is beyond what is promised.
+    pub(super) fn liveness(&mut self) -> Result<bool, String> {
         self.calm = true;
         self.world.fault(|| "all is mended for good, and nothing breaks any more".into());
         self.world.heal();
@@ -18,7 +18,7 @@ impl Run {
         if !self.until(end, |run| run.acknowledged > before + 5)? {
             if self.world.beyond_help() {
                 self.world.counts.add("groups left without a leader, beyond what is promised");
-                return Ok(());
+                return Ok(false);
             }
             return Err(format!(
                 "Liveness: 14 s after healing no write was acknowledged (leader: {:?}, {})",
@@ -31,12 +31,16 @@ impl Run {
         let end = self.world.now + Duration::from_secs(6);
         self.until(end, |_| false)?;
         self.members_settle()?;
+        // Who is far behind, and is sent one entry at a time over a slow network, takes its time.
+        let end = self.world.now + Duration::from_secs(60);
+        self.until(end, |run| run.converged().is_ok())?;
         self.converged()?;
         self.final_reads()?;
         self.final_streams()?;
         self.final_revisions()?;
         self.final_fences()?;
-        self.final_tables()
+        self.final_tables()?;
+        Ok(true)
     }
 
     /// What each node is at, in words.

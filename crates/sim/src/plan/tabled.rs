@@ -4,7 +4,6 @@ use super::{ReplyTo, Run, answered};
 use crate::tables::{Tables, check_index};
 use crate::trace::What;
 use crate::world::Script;
-use quorate_base::NodeId;
 use quorate_base::time::Duration;
 use quorate_node::api::{Answer, Failure};
 
@@ -25,10 +24,9 @@ impl Run {
 
     /// A client of tables takes its next step.
     pub(super) fn table_client(&mut self, client: usize) {
-        let nodes = self.world.nodes();
         let Some(tables) = self.tables.as_mut().filter(|_| self.clients > 0) else { return };
         let (request, words) = tables.next(client - FIRST, self.world.now);
-        let node = NodeId(tables.node(nodes));
+        let node = tables.node(&self.world);
         self.world.note(|| What::Asked { client: Some(client), node, op: words.clone() });
         self.asked_tables.insert(client, (node, self.world.now, words));
         let mut reply = ReplyTo { client, mail: Some(self.mail.clone()) };
@@ -62,9 +60,9 @@ impl Run {
         Ok(())
     }
 
-    /// All nodes hold the same items and the right index, and what clients saw is what is promised.
+    /// All nodes hold the same items and the right index, and what clients saw in this round is what is promised.
     pub(super) fn final_tables(&mut self) -> Result<(), String> {
-        let Some(mut tables) = self.tables.take().filter(Tables::is_made) else { return Ok(()) };
+        let Some(tables) = self.tables.as_mut().filter(|tables| tables.is_made()) else { return Ok(()) };
         let mut first = None;
         for place in self.world.places.iter().filter(|place| self.world.members().contains(place.id)) {
             let Some(running) = place.running.as_ref() else { continue };
@@ -78,6 +76,7 @@ impl Run {
         let decided = tables.judge(&first.unwrap_or_default())?;
         self.world.counts.times("histories of items that hold", decided.holds);
         self.world.counts.times("histories of items not decided", decided.open);
+        tables.begin_round();
         Ok(())
     }
 }
