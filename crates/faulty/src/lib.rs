@@ -484,10 +484,13 @@ impl File for FaultyFile {
     fn append_at(&mut self, offset: u64, bytes: &[u8]) -> DiskResult<()> {
         let end = offset as usize + bytes.len();
         let stale = {
-            let inner = self.disk.lock();
-            let now = &inner.contents[self.inode].now;
+            let mut inner = self.disk.lock();
+            let now = &inner.content(self.inode).now;
             let block = end.next_multiple_of(BLOCK).min(now.len());
-            now.get(end..block).is_some_and(|rest| rest.iter().any(|&byte| byte != 0)).then(|| block - end)
+            let mut rest = [0; BLOCK];
+            let rest = &mut rest[..block.saturating_sub(end)];
+            now.read(end, rest);
+            rest.iter().any(|&byte| byte != 0).then_some(rest.len())
         };
         match stale {
             None => self.write_at(offset, bytes),
