@@ -38,6 +38,8 @@ pub struct Parts<'a> {
     pub store: &'a mut dyn StateStore,
     /// For a node that is new: the first configuration, or the one that it joins, in which it has no vote.
     pub founders: Membership,
+    /// The shards beside it that a new node has; where it ran before, its journal knows.
+    pub shards: Vec<ShardId>,
     /// The node ran before, and its disk was lost; said at each start until [`Raft::disk_lost`] says no more.
     pub disk_lost: bool,
     /// A new node of a new cluster campaigns without waiting for a time-out.
@@ -121,12 +123,13 @@ impl std::error::Error for Error {}
 
 /// Puts cores and machines together: those of `parts.raft.shard`, and of every other shard that the journal knows.
 pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant) -> Result<Booted, Error> {
-    let Parts { raft: config, mut found, store, founders, campaign_at_once, disk_lost, promised } = parts;
+    let Parts { raft: config, mut found, store, founders, shards, campaign_at_once, disk_lost, promised } =
+        parts;
     let founders = founders.encode();
     let newest = store.newest().map_err(Error::State)?;
     let named = found.checkpoint.as_ref().map_or(0, |mark| mark.generation);
     let mut notes: Vec<String> = found.harmless.iter().map(ToString::to_string).collect();
-    let mut logs = read_logs(&mut found, &config, newest, &founders);
+    let mut logs = read_logs(&mut found, &config, (newest, &founders), &shards);
     if logs.iter().any(|log| log.new) {
         // Before anything else, so that it never depends on flags again.
         record(journal, named, &logs)?;
@@ -150,7 +153,7 @@ pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant
         // From here on a start finds it where it looks for it.
         record(journal, generation, &logs)?;
     }
-    let mut shards = Vec::new();
+    let (mut shards, first) = (Vec::new(), config.shard);
     for (log, mut kv) in logs.into_iter().zip(machines) {
         kv.begin(&log.base.membership);
         if !log.lost && kv.applied() != log.base.id {
@@ -160,7 +163,8 @@ pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant
         let view = kv.view();
         state = kv.give_back();
         let (shard, lost) = (log.shard, log.lost());
-        let config = raft::Config { shard, ..config.clone() };
+        let rests = shard != first;
+        let config = raft::Config { shard, rests, ..config.clone() };
         let boot = log.into_boot(campaign_at_once, disk_lost, promised);
         let raft = Raft::new(config, rng.fork("raft"), boot, now).map_err(Error::Boot)?;
         shards.push(BootedShard { shard, raft, kv, view, lost });
@@ -264,10 +268,10 @@ fn say_once(notes: &mut Vec<String>, note: String) {
 fn read_logs(
     found: &mut Recovered,
     config: &raft::Config,
-    newest: Option<u64>,
-    founders: &bytes::Bytes,
+    (newest, founders): (Option<u64>, &bytes::Bytes),
+    given: &[ShardId],
 ) -> Vec<Begun> {
-    let known = found.shards.keys().chain(found.votes.keys()).copied();
+    let known = found.shards.keys().chain(found.votes.keys()).chain(given).copied();
     let shards: BTreeSet<ShardId> = known.chain([config.shard]).collect();
     let read = |shard| {
         let begun = found.shards.remove(&shard).or_else(|| unread(found, shard, newest, founders, config.id));

@@ -62,6 +62,7 @@ impl Node {
             found,
             store: &mut store,
             founders: Membership::of_voters((1..=3).map(NodeId)),
+            shards: Vec::new(),
             campaign_at_once: false,
             disk_lost: false,
             promised: Duration::ZERO,

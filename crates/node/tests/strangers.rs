@@ -56,6 +56,7 @@ impl Node {
             found,
             store: &mut store,
             founders,
+            shards: Vec::new(),
             campaign_at_once: false,
             disk_lost: false,
             promised: Duration::ZERO,
@@ -81,7 +82,7 @@ impl Node {
     fn call(&mut self, request: Request) {
         let answers = self.answers.clone();
         let done = Box::new(move |result| answers.lock().unwrap().push(result));
-        self.lane.handle(self.now, Event::Call { request, timeout: None, done });
+        self.lane.handle(self.now, Event::Call { shard: KV, request, timeout: None, done });
     }
 
     fn packet(&mut self, from: u64, body: Bytes) {
@@ -215,7 +216,7 @@ impl Liar<'_> {
 
     fn message(&mut self) -> Message {
         let (term, commit) = (self.term(), self.index());
-        let kind = self.rng.below(15);
+        let kind = self.rng.below(17);
         let leads = matches!(kind, 2..=4 | 7 | 9 | 11 | 12);
         match if leads && !self.may_lead(term) { 5 } else { kind } {
             0 => {
@@ -250,7 +251,9 @@ impl Liar<'_> {
                 snapshot: SnapshotId(self.rng.below(3)),
                 seq: self.rng.below(3),
             },
-            _ => Message::TermVouched { term, life: self.rng.below(3) },
+            14 => Message::TermVouched { term, life: self.rng.below(3) },
+            15 => Message::Rest { term, upto: commit },
+            _ => Message::Rested { term, upto: commit },
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::inbox::{Inbox, lock};
+use crate::run::KV;
 use bytes::Bytes;
 use quorate_base::Instant;
 use quorate_base::time::Duration;
@@ -76,7 +77,7 @@ impl Door for NodeDoor {
         if let Request::Explained(_, slot) = &request {
             slot.came(self.clock.now());
         }
-        self.inbox.push(Event::Call { request, timeout, done });
+        self.inbox.push(Event::Call { shard: KV, request, timeout, done });
     }
 
     fn head(&self) -> Head {

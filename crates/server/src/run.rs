@@ -234,7 +234,7 @@ struct Healing<'a>(Option<&'a DataDir>);
 
 impl Healing<'_> {
     fn look(&mut self, lane: &Lane) {
-        let Some(data) = self.0.filter(|_| !lane.raft().disk_lost()) else { return };
+        let Some(data) = self.0.filter(|_| !lane.disk_lost()) else { return };
         self.0 = None;
         match data.healed() {
             Ok(()) => tracing::info!(
@@ -316,6 +316,7 @@ fn recover(
             found,
             store: &mut store,
             founders,
+            shards: Vec::new(),
             campaign_at_once: config.campaign_at_once,
             disk_lost,
             promised,

@@ -3,7 +3,7 @@
 use crate::harmless::Harmless;
 use crate::place::Running;
 use crate::planted::Planted;
-use crate::world::{CLUSTER, KV, World};
+use crate::world::{CLUSTER, KV, World, others};
 use quorate_base::time::Duration;
 use quorate_base::{Mint, NodeId, Rng};
 use quorate_node::applier::Applier;
@@ -75,6 +75,7 @@ impl World {
             found,
             store: &mut store,
             founders,
+            shards: others(self.knobs.groups).collect(),
             campaign_at_once: id == NodeId(1),
             disk_lost: self.places[at].disk_lost,
             promised: if bound { config.election_min } else { Duration::ZERO },

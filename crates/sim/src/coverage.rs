@@ -19,6 +19,7 @@ pub const EVERYTHING: &[&str] = &[
     "disks lost",
     "disks put back to old copies",
     "elections won",
+    "elections won in other groups",
     "flushes failed",
     "histories of items that hold",
     "isolations",
@@ -44,6 +45,8 @@ pub const EVERYTHING: &[&str] = &[
     "message ReadIndexResponse",
     "message RequestPreVote",
     "message RequestVote",
+    "message Rest",
+    "message Rested",
     "message SnapshotChunk",
     "message SnapshotWant",
     "message TermVouched",
@@ -72,6 +75,7 @@ pub const EVERYTHING: &[&str] = &[
     "removed nodes that stopped",
     "removed nodes told so",
     "role changes",
+    "role changes in other groups",
     "role: candidate to follower",
     "role: candidate to leader",
     "role: candidate to pre-candidate",
@@ -136,6 +140,8 @@ pub(crate) fn message(message: &Message) -> &'static str {
         Message::SnapshotChunk { .. } => "message SnapshotChunk",
         Message::SnapshotWant { .. } => "message SnapshotWant",
         Message::TermVouched { .. } => "message TermVouched",
+        Message::Rest { .. } => "message Rest",
+        Message::Rested { .. } => "message Rested",
     }
 }
 

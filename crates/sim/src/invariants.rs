@@ -20,15 +20,15 @@ use crate::lives::Lives;
 use crate::place::Place;
 use crate::world::KV;
 use bytes::Bytes;
-use quorate_base::{EntryId, Index, NodeId, Term};
+use quorate_base::{EntryId, Index, NodeId, ShardId, Term};
 use quorate_protocol::raft::{Membership, Message, Raft};
 use quorate_wire::members::Book;
 use quorate_wire::peer::{Frame, Packet};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What has been seen so far.
-#[derive(Default)]
+/// What has been seen so far of one group.
 pub(crate) struct Invariants {
+    shard: ShardId,
     leaders: BTreeMap<Term, NodeId>,
     /// Digest of the state by applied index, with who said so first.
     digests: BTreeMap<Index, (EntryId, u64, NodeId)>,
@@ -63,15 +63,39 @@ struct Led {
 }
 
 impl Invariants {
+    pub(crate) fn of(shard: ShardId) -> Self {
+        Self {
+            shard,
+            leaders: BTreeMap::new(),
+            digests: BTreeMap::new(),
+            looked: BTreeMap::new(),
+            applied: EntryId::ZERO,
+            votes: BTreeMap::new(),
+            confirmed: BTreeMap::new(),
+            led: BTreeMap::new(),
+            configured: BTreeMap::new(),
+            configs: BTreeMap::new(),
+            lives: Lives::of(shard),
+            news: false,
+            broken: None,
+        }
+    }
+
+    /// What is broken, with the group's name where it is not the key-value space's.
     pub(crate) fn check(&mut self, places: &[Place]) -> Result<(), String> {
+        let shard = self.shard;
+        self.look(places).map_err(|why| if shard == KV { why } else { format!("{why} (shard {shard})") })
+    }
+
+    fn look(&mut self, places: &[Place]) -> Result<(), String> {
         if let Some(why) = self.broken.take() {
             return Err(why);
         }
         for place in places {
             let Some(running) = place.running.as_ref() else { continue };
-            let raft = running.lane.raft();
+            let Some(raft) = running.lane.core(self.shard) else { continue };
             raft.check_invariants().map_err(|why| format!("node {}: {why}", place.id))?;
-            let Some(kv) = running.applier.kv(KV) else { continue };
+            let Some(kv) = running.applier.kv(self.shard) else { continue };
             let (applied, digest) = (kv.applied(), kv.digest());
             let key = (place.id, place.life);
             if self.looked.get(&key) != Some(&applied.index) {
@@ -85,8 +109,7 @@ impl Invariants {
             self.identities(place.id, place.life, raft)?;
         }
         for place in places {
-            let Some(running) = place.running.as_ref() else { continue };
-            let raft = running.lane.raft();
+            let Some(raft) = place.core(self.shard) else { continue };
             if raft.is_leader() && self.leaders.last_key_value().is_some_and(|(&t, _)| t == raft.term()) {
                 self.complete(place.id, raft)?;
                 self.lives.leads(place.id, raft)?;
@@ -152,6 +175,9 @@ impl Invariants {
     pub(crate) fn hear(&mut self, from: NodeId, to: NodeId, body: &Bytes, counts: &mut Counts) -> bool {
         let mut votes = false;
         for frame in Packet::read(body.clone()).filter_map(Result::ok) {
+            if !matches!(&frame, Frame::Raft { shard, .. } if *shard == self.shard) {
+                continue;
+            }
             if let Frame::Raft { message, .. } = &frame {
                 counts.add(coverage::message(message));
                 let found = self.lives.hear(from, to, message);

@@ -27,7 +27,7 @@ use crate::swarm::Swarm;
 use crate::tables::Tables;
 use crate::trace::{Record, Trace, What};
 use crate::watchers::Watchers;
-use crate::world::{Script, World};
+use crate::world::{KV, Script, World, others};
 use churn::Churn;
 use ops::{Asked, LEASED, answered, key_bytes, number, point};
 use quorate_base::time::Duration;
@@ -76,6 +76,8 @@ pub struct Plan {
     pub compaction: bool,
     /// Whether there are clients of tables beside the others, in about half of all seeds.
     pub tables: bool,
+    /// Whether there are groups beside that of the key-value space, in about a third of all seeds.
+    pub groups: bool,
     /// Whether packets are lost, doubled and late, too.
     pub loss: bool,
     /// A steady load, to measure by.
@@ -149,7 +151,7 @@ pub(crate) struct Run {
     leases: Option<Leases>,
     fences: Option<Fences>,
     compaction: Option<Compaction>,
-    tables: Option<Tables>,
+    tables: Vec<Tables>,
     /// What clients of tables wait for: whom they asked, when, and what in words.
     asked_tables: BTreeMap<usize, (NodeId, Instant, String)>,
     /// Deletions of each key that were asked for and never answered, so far.
@@ -201,6 +203,7 @@ impl Plan {
             fences: true,
             planted: None,
             members: true,
+            groups: true,
             compaction: true,
             tables: true,
             loss: true,
@@ -228,6 +231,11 @@ impl Plan {
         knobs.members &= self.members;
         knobs.compaction &= self.compaction;
         knobs.tables &= self.tables && self.load.is_none();
+        if !self.groups || self.load.is_some() {
+            knobs.groups = 0;
+        }
+        // Their members do not follow those of the key-value space yet.
+        knobs.members &= knobs.groups == 0;
         if !self.faults || !self.loss {
             (knobs.drop, knobs.duplicate) = (0, 0);
         }
@@ -257,6 +265,8 @@ impl Plan {
 impl Run {
     fn new(plan: &Plan, knobs: Knobs) -> Self {
         let drift = knobs.lease_reads.unwrap_or(0);
+        let shards = [KV].into_iter().filter(|_| knobs.tables).chain(others(knobs.groups).take(2));
+        let tables = shards.map(|shard| Tables::new(plan.seed, shard, tabled::CLIENTS)).collect();
         Self {
             churn: knobs.members.then(|| Churn::new(plan.seed)),
             rng: Rng::stream(plan.seed, "clients"),
@@ -269,7 +279,7 @@ impl Run {
             leases: plan.doors.then(|| Leases::new(plan.seed, drift)),
             fences: plan.fences.then(|| Fences::new(plan.seed)),
             compaction: knobs.compaction.then(|| Compaction::new(plan.seed)),
-            tables: knobs.tables.then(|| Tables::new(plan.seed, tabled::CLIENTS)),
+            tables,
             asked_tables: BTreeMap::new(),
             deleting: BTreeMap::new(),
             watchers: Watchers::new(plan.seed, if plan.doors { WATCHERS } else { 0 }),

@@ -18,7 +18,7 @@ mod judge;
 pub(crate) use judge::check_index;
 
 use ask::{Condition, append, check, put, read};
-use quorate_base::{Instant, Rng};
+use quorate_base::{Instant, Rng, ShardId};
 use quorate_node::api::{Answer, Body, Failure, Request};
 use quorate_state::table::ReadReply;
 use quorate_wire::kv::{Command as Any, Refused, Reply as AnyReply};
@@ -114,6 +114,8 @@ struct Seat {
 
 /// The clients of tables of a run.
 pub(crate) struct Tables {
+    /// Where the table lies.
+    shard: ShardId,
     rng: Rng,
     /// The table is there.
     made: bool,
@@ -126,11 +128,12 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    /// So many clients.
-    pub(crate) fn new(seed: u64, clients: usize) -> Self {
+    /// So many clients of a table in a shard.
+    pub(crate) fn new(seed: u64, shard: ShardId, clients: usize) -> Self {
         let seat = |process| Seat { process, ..Seat::default() };
         Self {
-            rng: Rng::stream(seed, "tables"),
+            shard,
+            rng: Rng::stream(seed ^ u64::from(shard.get() - 1), "tables"),
             made: false,
             next: 0,
             seats: (0..clients as u64).map(seat).collect(),
@@ -138,6 +141,11 @@ impl Tables {
             registers: BTreeSet::new(),
             lists: BTreeSet::new(),
         }
+    }
+
+    /// Where the table lies.
+    pub(crate) fn shard(&self) -> ShardId {
+        self.shard
     }
 
     /// How many clients there are.

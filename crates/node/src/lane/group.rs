@@ -65,6 +65,8 @@ pub(crate) struct Group {
     pub(super) holding: bool,
     /// Where the lane has noted that it is due.
     pub(super) due: Option<Instant>,
+    /// Where the lane has noted that it rests.
+    pub(super) rests_under: Option<NodeId>,
 }
 
 impl Group {
@@ -94,6 +96,7 @@ impl Group {
             filling: None,
             holding: false,
             due: None,
+            rests_under: None,
             raft,
         }
     }
@@ -168,6 +171,8 @@ impl Group {
                 }
             }
             Frame::MembersRefused { request, why } => node.change_refused(request, why),
+            // The lane has heard it.
+            Frame::Alive => {}
         }
     }
 

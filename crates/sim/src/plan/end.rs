@@ -2,7 +2,8 @@
 //! acknowledged is there.
 
 use super::{LEASED, Run, key_bytes, number, point};
-use crate::world::KV;
+use crate::world::{KV, others};
+use quorate_base::ShardId;
 use quorate_base::time::Duration;
 use quorate_wire::kv::{KeyRange, Range, Revision};
 
@@ -65,17 +66,24 @@ impl Run {
     }
 
     pub(super) fn converged(&self) -> Result<(), String> {
+        others(self.world.knobs.groups).chain([KV]).try_for_each(|shard| self.converged_in(shard))
+    }
+
+    fn converged_in(&self, shard: ShardId) -> Result<(), String> {
         let mut seen = None;
         for place in self.world.places.iter().filter(|place| self.world.members().contains(place.id)) {
             let Some(r) = place.running.as_ref() else {
                 return Err(format!("node {} is still down: {:?}", place.id, place.stopped_why));
             };
-            let Some(kv) = r.applier.kv(KV) else { continue };
+            let Some(kv) = r.applier.kv(shard) else { continue };
             let state = (kv.applied(), kv.digest());
             match seen {
                 None => seen = Some(state),
                 Some(first) if first != state => {
-                    return Err(format!("node {} ends at {state:?}, another at {first:?}", place.id));
+                    return Err(format!(
+                        "node {} ends at {state:?} in {shard}, another at {first:?}",
+                        place.id
+                    ));
                 }
                 Some(_) => {}
             }

@@ -13,10 +13,15 @@ pub(super) const FIRST: usize = 1_000;
 /// So many there are.
 pub(super) const CLIENTS: usize = 3;
 
+/// At which table a client sits, and where there.
+fn seat(client: usize) -> (usize, usize) {
+    ((client - FIRST) / CLIENTS, (client - FIRST) % CLIENTS)
+}
+
 impl Run {
     /// The clients of tables begin.
     pub(super) fn begin_tables(&mut self) {
-        let clients = self.tables.as_ref().map_or(0, Tables::clients);
+        let clients: usize = self.tables.iter().map(Tables::clients).sum();
         for client in 0..clients {
             let after = Duration::from_millis(client as u64 + 2);
             self.world.schedule(after, Script::Client(FIRST + client));
@@ -26,17 +31,19 @@ impl Run {
     /// A client of tables takes its next step.
     pub(super) fn table_client(&mut self, client: usize) {
         let nodes = self.world.nodes();
-        let Some(tables) = self.tables.as_mut().filter(|_| self.clients > 0) else { return };
-        let (request, words) = tables.next(client - FIRST, self.world.now);
+        let (at, seat) = seat(client);
+        let Some(tables) = self.tables.get_mut(at).filter(|_| self.clients > 0) else { return };
+        let shard = tables.shard();
+        let (request, words) = tables.next(seat, self.world.now);
         let node = NodeId(tables.node(nodes));
         self.world.note(|| What::Asked { client: Some(client), node, op: words.clone() });
         self.asked_tables.insert(client, (node, self.world.now, words));
         let mut reply = ReplyTo { client, mail: Some(self.mail.clone()) };
-        if self.world.view(node).is_none() {
+        if !self.world.has(node, shard) {
             // A closed door: nothing was sent, as where nobody leads.
             return reply.give(Err(Failure::NoLeader));
         }
-        self.world.call(node, request, Box::new(move |result| reply.give(result)));
+        self.world.call_of(shard, node, request, Box::new(move |result| reply.give(result)));
     }
 
     /// A client of tables is answered.
@@ -55,20 +62,27 @@ impl Run {
         if let Some((node, at, words)) = self.asked_tables.remove(&client) {
             self.world.note(|| answered(Some(client), node, at, words, &result));
         }
-        let Some(tables) = &mut self.tables else { return Ok(()) };
+        let (at, seat) = seat(client);
+        let Some(tables) = self.tables.get_mut(at) else { return Ok(()) };
         let pause = Duration::from_micros(tables.pause());
-        tables.answered(client - FIRST, now, result)?;
+        tables.answered(seat, now, result)?;
         self.world.schedule(pause, Script::Client(client));
         Ok(())
     }
 
     /// All nodes hold the same items and the right index, and what clients saw is what is promised.
     pub(super) fn final_tables(&mut self) -> Result<(), String> {
-        let Some(mut tables) = self.tables.take().filter(Tables::is_made) else { return Ok(()) };
+        std::mem::take(&mut self.tables).into_iter().try_for_each(|tables| self.final_table(tables))
+    }
+
+    fn final_table(&mut self, mut tables: Tables) -> Result<(), String> {
+        if !tables.is_made() {
+            return Ok(());
+        }
         let mut first = None;
         for place in self.world.places.iter().filter(|place| self.world.members().contains(place.id)) {
             let Some(running) = place.running.as_ref() else { continue };
-            let view = running.lane.view();
+            let Some(view) = running.lane.view_of(tables.shard()) else { continue };
             let held = tables.held(view)?;
             check_index(view)?;
             if first.get_or_insert_with(|| held.clone()) != &held {
