@@ -59,11 +59,14 @@ fn check_count(tags: usize) -> Answered<()> {
 
 /// Refuses tags whose policy this release cannot keep, by name.
 pub(crate) async fn check_policy(gateway: &Gateway, tags: &[(String, String)]) -> Answered<()> {
-    let asks = |(key, _): &(String, String)| key.starts_with(quorate_policy::tags::PREFIX);
-    if !tags.iter().any(asks) {
+    // How many shards there are is no promise; the machine looks at it.
+    let asks = |(key, _): &&(String, String)| {
+        key.starts_with(quorate_policy::tags::PREFIX) && key != quorate_wire::table::SHARDS_TAG
+    };
+    if !tags.iter().any(|tag| asks(&tag)) {
         return Ok(());
     }
-    let pairs = tags.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let pairs = tags.iter().filter(asks).map(|(key, value)| (key.as_str(), value.as_str()));
     let policy = from_tags(pairs).map_err(|error| ApiError::validation(error.to_string()))?;
     let plan = plan(&policy).map_err(|refusal| ApiError::validation(refusal.to_string()))?;
     let lacks: Vec<&str> =
@@ -93,7 +96,7 @@ pub(crate) async fn check_policy(gateway: &Gateway, tags: &[(String, String)]) -
 }
 
 async fn voters(gateway: &Gateway) -> Answered<usize> {
-    let answer = gateway.ask(Request::Members { linearizable: false }).await;
+    let answer = gateway.ask(crate::route::META, Request::Members { linearizable: false }).await;
     match answer.map_err(|failure| crate::of_node(failure, crate::Retry::Harmless))?.body {
         Body::Members(members) => Ok(members.iter().filter(|member| !member.learner).count()),
         _ => Err(unexpected()),

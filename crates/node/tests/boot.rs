@@ -33,7 +33,6 @@ fn start(disk: &FaultyDisk, voters: u64) -> Result<(Booted, Journal), String> {
         found,
         store: &mut store,
         founders: raft::Membership::of_voters((1..=voters).map(NodeId)),
-        shards: Vec::new(),
         campaign_at_once: false,
         disk_lost: false,
         promised: Duration::ZERO,

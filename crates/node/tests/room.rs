@@ -49,7 +49,6 @@ impl Node {
             found,
             store: &mut store,
             founders: raft::Membership::of_voters([ME]),
-            shards: Vec::new(),
             campaign_at_once: true,
             disk_lost: false,
             promised: Duration::ZERO,

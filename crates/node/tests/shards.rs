@@ -62,7 +62,6 @@ impl Node {
             found,
             store: &mut store,
             founders: Membership::of_voters((1..=3).map(NodeId)),
-            shards: Vec::new(),
             campaign_at_once: false,
             disk_lost: false,
             promised: Duration::ZERO,

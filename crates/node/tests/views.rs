@@ -32,7 +32,6 @@ fn start() -> (Lane, Applier) {
         found,
         store: &mut store,
         founders,
-        shards: Vec::new(),
         campaign_at_once: false,
         disk_lost: false,
         promised: Duration::ZERO,

@@ -316,7 +316,6 @@ fn recover(
             found,
             store: &mut store,
             founders,
-            shards: Vec::new(),
             campaign_at_once: config.campaign_at_once,
             disk_lost,
             promised,
@@ -358,6 +357,10 @@ fn recover(
         booted.generation,
         staggered(config.node, SEAL_BYTES),
     );
+    lane.doubts(booted.doubts);
+    for kv in booted.dead {
+        applier.bury(kv);
+    }
     for other in booted.others {
         lane.add(other.shard, other.raft, other.view, now);
         applier.add(other.kv, other.lost);

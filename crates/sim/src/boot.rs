@@ -3,7 +3,7 @@
 use crate::harmless::Harmless;
 use crate::place::Running;
 use crate::planted::Planted;
-use crate::world::{CLUSTER, KV, World, others};
+use crate::world::{CLUSTER, KV, World};
 use quorate_base::time::Duration;
 use quorate_base::{Mint, NodeId, Rng};
 use quorate_node::applier::Applier;
@@ -75,7 +75,6 @@ impl World {
             found,
             store: &mut store,
             founders,
-            shards: others(self.knobs.groups).collect(),
             campaign_at_once: id == NodeId(1),
             disk_lost: self.places[at].disk_lost,
             promised: if bound { config.election_min } else { Duration::ZERO },
@@ -114,6 +113,10 @@ impl World {
         kv.plant_in_tables(self.knobs.planted.and_then(Planted::table));
         let seal_bytes = self.knobs.seal_bytes / if self.changed(Harmless::MoreCheckpoints) { 4 } else { 1 };
         let mut applier = Applier::new(kv, booted.lost, id, booted.generation, seal_bytes);
+        lane.doubts(booted.doubts);
+        for kv in booted.dead {
+            applier.bury(kv);
+        }
         for other in booted.others {
             lane.add(other.shard, other.raft, other.view, now);
             applier.add(other.kv, other.lost);

@@ -87,7 +87,7 @@ impl Knobs {
         let mut groups = Rng::stream(seed, "how many groups");
         Self {
             nodes: if rng.chance(1, 4) { 5 } else { 3 },
-            groups: if groups.chance(1, 3) { groups.between(1, 4) as u32 } else { 0 },
+            groups: if groups.chance(1, 3) { groups.between(2, 4) as u32 } else { 0 },
             drop: *rng.pick(&[0, 5, 30]),
             duplicate: *rng.pick(&[0, 5, 30]),
             late: true,

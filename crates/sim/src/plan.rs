@@ -234,7 +234,7 @@ impl Plan {
         if !self.groups || self.load.is_some() {
             knobs.groups = 0;
         }
-        // Their members do not follow those of the key-value space yet.
+        // One or the other, until the seeds with both are clean.
         knobs.members &= knobs.groups == 0;
         if !self.faults || !self.loss {
             (knobs.drop, knobs.duplicate) = (0, 0);
@@ -266,7 +266,8 @@ impl Run {
     fn new(plan: &Plan, knobs: Knobs) -> Self {
         let drift = knobs.lease_reads.unwrap_or(0);
         let shards = [KV].into_iter().filter(|_| knobs.tables).chain(others(knobs.groups).take(2));
-        let tables = shards.map(|shard| Tables::new(plan.seed, shard, tabled::CLIENTS)).collect();
+        let of = |shard| Tables::new(plan.seed, (shard, knobs.groups), tabled::CLIENTS);
+        let tables = shards.map(of).collect();
         Self {
             churn: knobs.members.then(|| Churn::new(plan.seed)),
             rng: Rng::stream(plan.seed, "clients"),

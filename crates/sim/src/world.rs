@@ -196,6 +196,10 @@ impl World {
                 self.places[at].withholds = raft.filter(|raft| raft.withholds()).map(raft::Raft::term);
                 for peer in self.ids().filter(|&peer| peer != id) {
                     self.deliver(id, Event::PeerUp(peer));
+                    // Groups that rest without one that is gone wait for its connection.
+                    if self.knobs.groups > 0 {
+                        self.deliver(peer, Event::PeerUp(id));
+                    }
                 }
                 self.settle(at);
             }

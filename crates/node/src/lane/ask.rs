@@ -22,7 +22,8 @@ impl Lane {
         let compactor = space.compactor.as_ref().map(Compactor::deadline);
         let others = self.due.first().map(|&(at, _)| at);
         let resting = self.resting.deadline();
-        let all = [space.raft.deadline(), tick, space.lessor.deadline(), compactor, others, resting];
+        let tend = self.tend_deadline();
+        let all = [space.raft.deadline(), tick, space.lessor.deadline(), compactor, others, resting, tend];
         all.into_iter().flatten().min()
     }
 

@@ -26,6 +26,7 @@ mod members;
 mod node;
 mod packets;
 mod pending;
+mod placement;
 mod reads;
 mod resting;
 mod room;
@@ -45,6 +46,8 @@ pub(crate) use group::Group;
 pub use large::{AT_ONCE, Found, Reading};
 pub use members::Roster;
 use node::Node;
+pub use placement::Doubts;
+use placement::Placed;
 use quorate_base::time::Duration;
 use quorate_base::{Durable, Instant, NodeId, Rng, ShardId};
 use quorate_protocol::Core;
@@ -98,6 +101,7 @@ pub struct Lane {
     /// When those of the others that wait for a time are due; each of them stands here once, as [`Group::due`] says.
     due: BTreeSet<(Instant, ShardId)>,
     resting: Resting,
+    placed: Placed,
     hub: Arc<Mutex<Hub>>,
 }
 
@@ -121,7 +125,8 @@ impl Lane {
         space.watched(hub.clone(), auto, now);
         space.renew_roster(&node);
         let (groups, touched, due) = Default::default();
-        Self { node, space, groups, touched, due, resting, hub }
+        let placed = Placed::new(rng.fork("groups"), now);
+        Self { node, space, groups, touched, due, resting, placed, hub }
     }
 
     /// Adds the group of another shard, as it was booted.
@@ -300,6 +305,7 @@ impl Lane {
     }
 
     fn checkpointed(&mut self, now: Instant, cut: Cut) {
+        self.opened(now, &cut);
         for (shard, view) in cut.installed {
             let base = cut.bases.iter().find(|(of, _)| *of == shard).map(|(_, base)| base.clone());
             if let (Some(base), Some((group, _))) = (base, self.at(shard)) {
@@ -342,7 +348,9 @@ impl Lane {
             self.touched.extend(self.node.pending.parked_of());
         }
         self.look_at_the_resting(now);
+        self.tend_groups(now);
         self.space.drain(&mut self.node, now, out);
+        self.follow_placement(out);
         self.drain_others(now, out);
         self.node.drain(out);
         let mut hub = hub(&self.hub);

@@ -44,6 +44,13 @@ impl Raft {
         self.leader.filter(|_| self.rest.resting)
     }
 
+    /// Leader: whether a follower holds all that it holds itself, and there is a connection to it, as far as a group that rests knows.
+    pub fn is_ready(&self, peer: NodeId) -> bool {
+        let holds_all =
+            |p: &super::Progress| matches!(p.phase, Phase::Replicate) && p.matched == self.log.last().index;
+        self.progress.get(&peer).is_some_and(holds_all) && !self.rest.away.contains(&peer)
+    }
+
     /// Something comes in: most of it ends a rest.
     pub(super) fn stir(&mut self, now: Instant, input: &Input) {
         let concerns = |peer: &NodeId| match self.role {

@@ -32,6 +32,9 @@ impl Run {
         let end = self.world.now + Duration::from_secs(6);
         self.until(end, |_| false)?;
         self.members_settle()?;
+        // The members of the other groups follow a little later.
+        let end = self.world.now + Duration::from_secs(14);
+        self.until(end, |run| others(run.world.knobs.groups).all(|shard| run.converged_in(shard).is_ok()))?;
         self.converged()?;
         self.final_reads()?;
         self.final_streams()?;
@@ -69,6 +72,25 @@ impl Run {
         others(self.world.knobs.groups).chain([KV]).try_for_each(|shard| self.converged_in(shard))
     }
 
+    /// What each node thinks of a shard, in words.
+    fn cores(&self, shard: ShardId) -> String {
+        let core = |place: &crate::place::Place| {
+            let raft = place.core(shard)?;
+            Some(format!(
+                "{}: {:?} {} leader {:?} last {:?} commit {} members {} rests {:?}",
+                place.id,
+                raft.role(),
+                raft.term(),
+                raft.leader(),
+                raft.last(),
+                raft.commit(),
+                raft.membership(),
+                raft.rests_under()
+            ))
+        };
+        self.world.places.iter().filter_map(core).collect::<Vec<_>>().join("; ")
+    }
+
     fn converged_in(&self, shard: ShardId) -> Result<(), String> {
         let mut seen = None;
         for place in self.world.places.iter().filter(|place| self.world.members().contains(place.id)) {
@@ -81,8 +103,9 @@ impl Run {
                 None => seen = Some(state),
                 Some(first) if first != state => {
                     return Err(format!(
-                        "node {} ends at {state:?} in {shard}, another at {first:?}",
-                        place.id
+                        "node {} ends at {state:?} in {shard}, another at {first:?} ({})",
+                        place.id,
+                        self.cores(shard)
                     ));
                 }
                 Some(_) => {}
