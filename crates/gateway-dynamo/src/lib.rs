@@ -40,6 +40,7 @@ mod time;
 mod transact;
 
 pub use authority::Keys;
+pub use tags::HAD;
 
 use failure::{Answered, Retry, of_node};
 use quorate_base::ShardId;
