@@ -234,7 +234,7 @@ struct Healing<'a>(Option<&'a DataDir>);
 
 impl Healing<'_> {
     fn look(&mut self, lane: &Lane) {
-        let Some(data) = self.0.filter(|_| !lane.raft().disk_lost()) else { return };
+        let Some(data) = self.0.filter(|_| !lane.disk_lost()) else { return };
         self.0 = None;
         match data.healed() {
             Ok(()) => tracing::info!(
@@ -357,6 +357,10 @@ fn recover(
         booted.generation,
         staggered(config.node, SEAL_BYTES),
     );
+    lane.doubts(booted.doubts);
+    for kv in booted.dead {
+        applier.bury(kv);
+    }
     for other in booted.others {
         lane.add(other.shard, other.raft, other.view, now);
         applier.add(other.kv, other.lost);

@@ -19,6 +19,7 @@ pub const EVERYTHING: &[&str] = &[
     "disks lost",
     "disks put back to old copies",
     "elections won",
+    "elections won in other groups",
     "entries replaced",
     "flushes failed",
     "histories of items that hold",
@@ -45,6 +46,8 @@ pub const EVERYTHING: &[&str] = &[
     "message ReadIndexResponse",
     "message RequestPreVote",
     "message RequestVote",
+    "message Rest",
+    "message Rested",
     "message SnapshotChunk",
     "message SnapshotWant",
     "message TermVouched",
@@ -73,6 +76,7 @@ pub const EVERYTHING: &[&str] = &[
     "removed nodes that stopped",
     "removed nodes told so",
     "role changes",
+    "role changes in other groups",
     "role: candidate to follower",
     "role: candidate to leader",
     "role: candidate to pre-candidate",
@@ -136,7 +140,7 @@ const FAULTS: &[&str] = &[
 ];
 
 /// The kinds of messages.
-pub(crate) const MESSAGES: [&str; 16] = [
+pub(crate) const MESSAGES: [&str; 18] = [
     "message RequestPreVote",
     "message RequestVote",
     "message PreVote",
@@ -153,6 +157,8 @@ pub(crate) const MESSAGES: [&str; 16] = [
     "message SnapshotChunk",
     "message SnapshotWant",
     "message TermVouched",
+    "message Rest",
+    "message Rested",
 ];
 
 /// The place of a kind of messages in [`MESSAGES`].
@@ -174,6 +180,8 @@ pub(crate) fn message(message: &Message) -> usize {
         Message::SnapshotChunk { .. } => 13,
         Message::SnapshotWant { .. } => 14,
         Message::TermVouched { .. } => 15,
+        Message::Rest { .. } => 16,
+        Message::Rested { .. } => 17,
     }
 }
 

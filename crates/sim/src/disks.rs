@@ -81,7 +81,7 @@ impl Run {
 fn whole(running: &Running, forgot: Option<Index>) -> bool {
     let raft = running.lane.raft();
     let has = |upto: Index| raft.commit() >= upto && raft.durable() >= upto;
-    !raft.withholds() && !raft.state_lost() && forgot.is_none_or(has)
+    running.lane.is_whole() && forgot.is_none_or(has)
 }
 
 impl World {

@@ -20,15 +20,15 @@ use crate::lives::Lives;
 use crate::place::Place;
 use crate::world::KV;
 use bytes::Bytes;
-use quorate_base::{EntryId, Index, NodeId, Term};
+use quorate_base::{EntryId, Index, NodeId, ShardId, Term};
 use quorate_protocol::raft::{Membership, Message, Raft};
 use quorate_wire::members::Book;
 use quorate_wire::peer::{Frame, Packet};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What has been seen so far.
-#[derive(Default)]
+/// What has been seen so far of one group.
 pub(crate) struct Invariants {
+    shard: ShardId,
     leaders: BTreeMap<Term, NodeId>,
     /// Digest of the state by applied index, with who said so first.
     digests: BTreeMap<Index, (EntryId, u64, NodeId)>,
@@ -87,15 +87,38 @@ struct Led {
 }
 
 impl Invariants {
-    /// Looks at the nodes in which something happened.
+    pub(crate) fn of(shard: ShardId) -> Self {
+        Self {
+            shard,
+            leaders: BTreeMap::new(),
+            digests: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            applied: EntryId::ZERO,
+            votes: BTreeMap::new(),
+            confirmed: BTreeMap::new(),
+            led: BTreeMap::new(),
+            roll: Roll::default(),
+            configs: BTreeMap::new(),
+            lives: Lives::of(shard),
+            news: false,
+            broken: None,
+        }
+    }
+
+    /// What is broken in the nodes in which something happened, with the group's name where it is not the key-value space's.
     pub(crate) fn check(&mut self, places: &[Place], touched: &[usize]) -> Result<(), String> {
+        let shard = self.shard;
+        self.look(places, touched).map_err(|why| if shard == KV { why } else { format!("{why} (shard {shard})") })
+    }
+
+    fn look(&mut self, places: &[Place], touched: &[usize]) -> Result<(), String> {
         if let Some(why) = self.broken.take() {
             return Err(why);
         }
         for place in touched.iter().map(|&at| &places[at]) {
             let Some(running) = place.running.as_ref() else { continue };
-            let raft = running.lane.raft();
-            let Some(kv) = running.applier.kv(KV) else { continue };
+            let Some(raft) = running.lane.core(self.shard) else { continue };
+            let Some(kv) = running.applier.kv(self.shard) else { continue };
             let (applied, digest) = (kv.applied(), kv.digest());
             let now = Seen {
                 life: place.life,
@@ -125,8 +148,7 @@ impl Invariants {
             }
         }
         for place in places.iter().filter(|_| !touched.is_empty()) {
-            let Some(running) = place.running.as_ref() else { continue };
-            let raft = running.lane.raft();
+            let Some(raft) = place.core(self.shard) else { continue };
             if raft.is_leader() && self.leaders.last_key_value().is_some_and(|(&t, _)| t == raft.term()) {
                 self.complete(place.id, raft)?;
                 self.lives.leads(place.id, raft)?;
@@ -192,6 +214,9 @@ impl Invariants {
     pub(crate) fn hear(&mut self, from: NodeId, to: NodeId, body: &Bytes, counts: &mut Counts) -> bool {
         let mut votes = false;
         for frame in Packet::read(body.clone()).filter_map(Result::ok) {
+            if !matches!(&frame, Frame::Raft { shard, .. } if *shard == self.shard) {
+                continue;
+            }
             if let Frame::Raft { message, .. } = &frame {
                 counts.hear(coverage::message(message));
                 let found = self.lives.hear(from, to, message);

@@ -49,6 +49,8 @@ impl Counts {
 pub struct Knobs {
     /// How many nodes.
     pub nodes: u64,
+    /// How many groups beside that of the key-value space.
+    pub groups: u32,
     /// Packets lost, of 1,000.
     pub drop: u64,
     /// Packets sent twice, of 1,000.
@@ -101,8 +103,10 @@ impl Knobs {
         let mut rng = Rng::stream(seed, "knobs");
         let mut reads = Rng::stream(seed, "reading knobs");
         let mut clocks = Rng::stream(seed, "clock knobs");
+        let mut groups = Rng::stream(seed, "how many groups");
         Self {
             nodes: if rng.chance(1, 4) { 5 } else { 3 },
+            groups: if groups.chance(1, 3) { groups.between(2, 4) as u32 } else { 0 },
             drop: *rng.pick(&[0, 5, 30]),
             duplicate: *rng.pick(&[0, 5, 30]),
             late: true,

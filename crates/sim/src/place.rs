@@ -1,7 +1,7 @@
 //! A node's place in the world: its disk, its clock, and its parts while it lives.
 
 use crate::copies::Copy;
-use quorate_base::{Index, Instant, NodeId, Rng, Term};
+use quorate_base::{Index, Instant, NodeId, Rng, ShardId, Term};
 use quorate_faulty::FaultyDisk;
 use quorate_node::applier::{Applier, Cut, Work};
 use quorate_node::lane::{Effects, Event, Lane, Seal};
@@ -137,6 +137,11 @@ impl Place {
     /// Whether its disk was put back since, and its connections ended with that.
     pub(crate) fn put_back_after(&self, sent: Instant) -> bool {
         self.forgot.is_some() && self.lost_at.is_some_and(|at| sent <= at)
+    }
+
+    /// The core of its group of a shard, if it lives.
+    pub(crate) fn core(&self, shard: ShardId) -> Option<&raft::Raft> {
+        self.running.as_ref()?.lane.core(shard)
     }
 
     /// What its clock shows.

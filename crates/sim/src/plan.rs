@@ -29,7 +29,7 @@ use crate::swarm::Swarm;
 use crate::tables::Tables;
 use crate::trace::{Record, Trace, What};
 use crate::watchers::Watchers;
-use crate::world::{Script, World};
+use crate::world::{KV, Script, World, others};
 use churn::Churn;
 use ops::{Asked, LEASED, answered, key_bytes, number, point};
 use quorate_base::time::Duration;
@@ -78,6 +78,8 @@ pub struct Plan {
     pub compaction: bool,
     /// Whether there are clients of tables beside the others, in about half of all seeds.
     pub tables: bool,
+    /// Whether there are groups beside that of the key-value space, in about a third of all seeds.
+    pub groups: bool,
     /// Whether packets are lost, doubled and late, too.
     pub loss: bool,
     /// A steady load, to measure by.
@@ -151,7 +153,7 @@ pub(crate) struct Run {
     leases: Option<Leases>,
     fences: Option<Fences>,
     compaction: Option<Compaction>,
-    tables: Option<Tables>,
+    tables: Vec<Tables>,
     /// What clients of tables wait for: whom they asked, when, and what in words.
     asked_tables: BTreeMap<usize, (NodeId, Instant, String)>,
     /// Deletions of each key that were asked for and never answered, so far.
@@ -208,6 +210,7 @@ impl Plan {
             fences: true,
             planted: None,
             members: true,
+            groups: true,
             compaction: true,
             tables: true,
             loss: true,
@@ -235,6 +238,11 @@ impl Plan {
         knobs.members &= self.members;
         knobs.compaction &= self.compaction;
         knobs.tables &= self.tables && self.load.is_none();
+        if !self.groups || self.load.is_some() {
+            knobs.groups = 0;
+        }
+        // One or the other, until the seeds with both are clean.
+        knobs.members &= knobs.groups == 0;
         if !self.faults || !self.loss {
             (knobs.drop, knobs.duplicate) = (0, 0);
         }
@@ -264,6 +272,9 @@ impl Plan {
 impl Run {
     fn new(plan: &Plan, knobs: Knobs) -> Self {
         let drift = knobs.lease_reads.unwrap_or(0);
+        let shards = [KV].into_iter().filter(|_| knobs.tables).chain(others(knobs.groups).take(2));
+        let of = |shard| Tables::new(plan.seed, (shard, knobs.groups), tabled::CLIENTS);
+        let tables = shards.map(of).collect();
         Self {
             churn: knobs.members.then(|| Churn::new(plan.seed)),
             rng: Rng::stream(plan.seed, "clients"),
@@ -276,7 +287,7 @@ impl Run {
             leases: plan.doors.then(|| Leases::new(plan.seed, drift)),
             fences: plan.fences.then(|| Fences::new(plan.seed)),
             compaction: knobs.compaction.then(|| Compaction::new(plan.seed)),
-            tables: knobs.tables.then(|| Tables::new(plan.seed, tabled::CLIENTS)),
+            tables,
             asked_tables: BTreeMap::new(),
             deleting: BTreeMap::new(),
             watchers: Watchers::new(plan.seed, if plan.doors { WATCHERS } else { 0 }),

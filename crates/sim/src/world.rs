@@ -31,7 +31,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::{Arc, Mutex};
 
-/// The one shard.
+/// The key-value space's shard.
 pub(crate) const KV: ShardId = ShardId(1);
 pub(crate) const CLUSTER: u64 = 0x0051_5545;
 
@@ -122,7 +122,10 @@ pub struct World {
     /// Directed links that are cut.
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
     pub(crate) faults_on: bool,
+    /// Of the key-value space's group.
     pub(crate) invariants: Invariants,
+    /// Of all others.
+    pub(crate) others: Vec<Invariants>,
     /// The places of nodes in which something happened since the last look.
     touched: Vec<usize>,
     /// Which steps of those that break things are taken.
@@ -159,7 +162,8 @@ impl World {
             swarm: Rng::stream(seed, "swarm in the world"),
             cut: BTreeSet::new(),
             faults_on: true,
-            invariants: Invariants::default(),
+            invariants: Invariants::of(KV),
+            others: others(knobs.groups).map(Invariants::of).collect(),
             touched: Vec::new(),
             steps: Steps::default(),
             trace: None,
@@ -195,10 +199,15 @@ impl World {
                 let life = self.places[at].life;
                 self.note(|| What::Up { node: id, life });
                 self.invariants.begins(at, &self.places);
+                self.others.iter_mut().for_each(|group| group.begins(at, &self.places));
                 let raft = self.places[at].running.as_ref().map(|r| r.lane.raft());
                 self.places[at].withholds = raft.filter(|raft| raft.withholds()).map(raft::Raft::term);
                 for peer in self.ids().filter(|&peer| peer != id) {
                     self.deliver(id, Event::PeerUp(peer));
+                    // Groups that rest without one that is gone wait for its connection.
+                    if self.knobs.groups > 0 {
+                        self.deliver(peer, Event::PeerUp(id));
+                    }
                 }
                 self.settle(at);
             }
@@ -273,12 +282,23 @@ impl World {
         }
     }
 
-    /// Asks a node something; false if it is not up.
+    /// Asks a node something of the key-value space.
     pub fn call(&mut self, id: NodeId, request: Request, done: quorate_node::api::Done) {
+        self.call_of(KV, id, request, done);
+    }
+
+    /// Asks a node something of a shard.
+    pub(crate) fn call_of(
+        &mut self,
+        shard: ShardId,
+        id: NodeId,
+        request: Request,
+        done: quorate_node::api::Done,
+    ) {
         if self.places[place_of(id)].running.is_none() {
             return done(Err(Failure::Stopping));
         }
-        self.deliver(id, Event::Call { request, timeout: Some(Duration::from_secs(3)), done });
+        self.deliver(id, Event::Call { shard, request, timeout: Some(Duration::from_secs(3)), done });
         self.settle(place_of(id));
     }
 
@@ -297,6 +317,11 @@ impl World {
     /// What is readable at a node that is up.
     pub(crate) fn view(&self, id: NodeId) -> Option<&KvView> {
         self.places[place_of(id)].running.as_ref().map(|r| &**r.lane.view())
+    }
+
+    /// Whether a node is up and has a shard.
+    pub(crate) fn has(&self, id: NodeId, shard: ShardId) -> bool {
+        self.places[place_of(id)].core(shard).is_some()
     }
 
     /// Whether a node still lives that life.
@@ -337,9 +362,11 @@ impl World {
 
     /// Looks at every node in which something happened. Called after each step.
     pub fn check(&mut self) -> Result<(), String> {
-        let found = self.invariants.check(&self.places, &self.touched);
+        let (places, touched) = (&self.places, &self.touched);
+        self.invariants.check(places, touched)?;
+        self.others.iter_mut().try_for_each(|group| group.check(places, touched))?;
         self.touched.clear();
-        found
+        Ok(())
     }
 
     /// Something happens in a node.
@@ -468,7 +495,7 @@ impl World {
         let voted = r.effects.journal.iter().any(|append| append.hard.is_some());
         let removed = r.lane.roster().was_removed(id);
         place.withholds = place.withholds.filter(|_| r.lane.raft().withholds());
-        if place.disk_lost && !r.lane.raft().disk_lost() {
+        if place.disk_lost && !r.lane.disk_lost() {
             place.disk_lost = false;
             self.counts.add("lost disks healed");
         }
@@ -488,7 +515,16 @@ impl World {
         if let (true, Some(tick)) = (retick, next) {
             self.push(tick.max(self.now + Duration::from_nanos(1)), Happening::Tick { node: id, life });
         }
-        for (_, change) in roles {
+        for (shard, change) in roles {
+            if shard != KV {
+                let won = change.became_leader();
+                self.counts.add(if won {
+                    "elections won in other groups"
+                } else {
+                    "role changes in other groups"
+                });
+                continue;
+            }
             let before = self.places[at].role.replace(change.role).unwrap_or(raft::Role::Follower);
             if let Some(name) = coverage::transition(before, change.role) {
                 self.counts.add(name);
@@ -531,6 +567,10 @@ impl World {
     }
 
     fn send(&mut self, from: NodeId, to: NodeId, body: &Bytes) {
+        let counts = &mut self.counts;
+        for group in &mut self.others {
+            group.hear(from, to, body, counts);
+        }
         if self.invariants.hear(from, to, body, &mut self.counts) {
             self.spite(from);
         }
@@ -579,6 +619,11 @@ impl World {
         self.seq += 1;
         self.heap.push(Reverse(Timed { at, seq: self.seq, what }));
     }
+}
+
+/// The shards that there are beside the key-value space.
+pub(crate) fn others(groups: u32) -> impl Iterator<Item = ShardId> {
+    (2..2 + groups).map(ShardId)
 }
 
 /// Nodes are numbered from 1, their places from 0.

@@ -37,7 +37,7 @@ use quorate_base::{Index, NodeId};
 use std::fmt;
 
 /// The newest version; [`encode`] writes an older one where that will do.
-pub const VERSION: u8 = 5;
+pub const VERSION: u8 = 6;
 
 /// How deep transactions may nest; the outermost one counts.
 pub const NESTING_MAX: usize = 32;

@@ -82,6 +82,8 @@ enum Part {
     Compaction,
     /// Clients of tables
     Tables,
+    /// Groups beside that of the key-value space
+    Groups,
     /// Leases and watchers
     Doors,
     /// Disks that fail
@@ -333,6 +335,7 @@ fn plan(args: &Args, planted: Option<Planted>, seed: u64) -> Plan {
         members: with(Part::Members),
         compaction: with(Part::Compaction),
         tables: with(Part::Tables),
+        groups: with(Part::Groups),
         loss: with(Part::Loss),
         steps: args.steps.as_ref().map(|steps| steps.0.clone()),
         ..Plan::of(seed)
@@ -352,6 +355,7 @@ fn replay_of(plan: &Plan, mutant: Option<&str>) -> String {
         Part::Compaction => plan.compaction,
         Part::Doors => plan.doors,
         Part::Tables => plan.tables,
+        Part::Groups => plan.groups,
         Part::Disks => plan.disks,
         Part::Loss => plan.loss,
         Part::Swarm => plan.swarm,

@@ -2,7 +2,8 @@
 //! acknowledged is there.
 
 use super::{LEASED, Run, key_bytes, number, point};
-use crate::world::KV;
+use crate::world::{KV, others};
+use quorate_base::ShardId;
 use quorate_base::time::Duration;
 use quorate_wire::kv::{KeyRange, Range, Revision};
 
@@ -31,9 +32,10 @@ impl Run {
         let end = self.world.now + Duration::from_secs(6);
         self.until(end, |_| false)?;
         self.members_settle()?;
-        // Who is far behind, and is sent one entry at a time over a slow network, takes its time.
+        // Who is far behind, and is sent one entry at a time over a slow network, takes its time; the other groups' members follow later.
         let end = self.world.now + Duration::from_secs(60);
-        self.until(end, |run| run.converged().is_ok())?;
+        let rest = |run: &Self| others(run.world.knobs.groups).all(|shard| run.converged_in(shard).is_ok());
+        self.until(end, |run| run.converged().is_ok() && rest(run))?;
         self.converged()?;
         self.final_reads()?;
         self.final_streams()?;
@@ -69,17 +71,44 @@ impl Run {
     }
 
     pub(super) fn converged(&self) -> Result<(), String> {
+        others(self.world.knobs.groups).chain([KV]).try_for_each(|shard| self.converged_in(shard))
+    }
+
+    /// What each node thinks of a shard, in words.
+    fn cores(&self, shard: ShardId) -> String {
+        let core = |place: &crate::place::Place| {
+            let raft = place.core(shard)?;
+            Some(format!(
+                "{}: {:?} {} leader {:?} last {:?} commit {} members {} rests {:?}",
+                place.id,
+                raft.role(),
+                raft.term(),
+                raft.leader(),
+                raft.last(),
+                raft.commit(),
+                raft.membership(),
+                raft.rests_under()
+            ))
+        };
+        self.world.places.iter().filter_map(core).collect::<Vec<_>>().join("; ")
+    }
+
+    fn converged_in(&self, shard: ShardId) -> Result<(), String> {
         let mut seen = None;
         for place in self.world.places.iter().filter(|place| self.world.members().contains(place.id)) {
             let Some(r) = place.running.as_ref() else {
                 return Err(format!("node {} is still down: {:?}", place.id, place.stopped_why));
             };
-            let Some(kv) = r.applier.kv(KV) else { continue };
+            let Some(kv) = r.applier.kv(shard) else { continue };
             let state = (kv.applied(), kv.digest());
             match seen {
                 None => seen = Some(state),
                 Some(first) if first != state => {
-                    return Err(format!("node {} ends at {state:?}, another at {first:?}", place.id));
+                    return Err(format!(
+                        "node {} ends at {state:?} in {shard}, another at {first:?} ({})",
+                        place.id,
+                        self.cores(shard)
+                    ));
                 }
                 Some(_) => {}
             }

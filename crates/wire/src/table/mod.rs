@@ -32,8 +32,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 use codec::{list, small, text};
 use definition::{read_change, write_change};
 
-/// The epoch of the one shard that there is.
+/// The epoch with which every shard begins.
 pub const EPOCH: u64 = 1;
+/// The tag by which a table gets shards of its own: how many, from 1 (then its items lie in shard 1, as those of a table without
+/// the tag) to [`SHARDS_MAX`].
+pub const SHARDS_TAG: &str = "quorate:shards";
+/// So many shards a table may have.
+pub const SHARDS_MAX: u32 = 2_000;
+
 /// What a write answers beside that it was done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(u8)]
@@ -170,6 +176,13 @@ pub enum What {
     },
     /// Note the time, and let go of the records of change feeds that are a day old by earlier notes.
     Trim,
+    /// A shard of a table takes its definition over from shard 1.
+    Adopt {
+        /// The place in shard 1's log at which it changed last.
+        version: u64,
+        /// It.
+        definition: Box<Definition>,
+    },
 }
 
 impl Command {
@@ -181,13 +194,24 @@ impl Command {
             What::Change { change: Change::Settings { stream, .. }, .. } => stream.is_some(),
             _ => false,
         };
-        if feeds { 5 } else { 4 }
+        let placed = match &self.what {
+            What::Adopt { .. } => true,
+            What::Create(definition) => definition.tags.iter().any(|(key, _)| key == SHARDS_TAG),
+            What::Change { change: Change::Tag(tags), .. } => tags.iter().any(|(key, _)| key == SHARDS_TAG),
+            What::Change { change: Change::Untag(keys), .. } => keys.iter().any(|key| key == SHARDS_TAG),
+            _ => false,
+        };
+        match (placed, feeds) {
+            (true, _) => 6,
+            (false, true) => 5,
+            (false, false) => 4,
+        }
     }
 
     /// Whether it makes the state grow.
     pub fn grows(&self) -> bool {
         match &self.what {
-            What::Create(_) | What::Change { .. } => true,
+            What::Create(_) | What::Change { .. } | What::Adopt { .. } => true,
             What::Delete(_) | What::Fill { .. } | What::Expire { .. } | What::Trim => false,
             What::Execute(execute) => {
                 execute.ops.iter().any(|op| matches!(op.action, Action::Put { .. } | Action::Update { .. }))
@@ -212,6 +236,7 @@ impl Command {
             What::Fill { .. } => 5,
             What::Expire { .. } => 6,
             What::Trim => 7,
+            What::Adopt { .. } => 8,
         });
         out.varint(self.epoch);
         out.varint(self.now);
@@ -236,6 +261,10 @@ impl Command {
                 }
             }
             What::Trim => {}
+            What::Adopt { version, definition } => {
+                out.varint(*version);
+                definition.write(out);
+            }
         }
     }
 
@@ -249,6 +278,7 @@ impl Command {
             5 => What::Fill { table: small(input)?, index: small(input)?, items: small(input)? },
             6 => What::Expire { table: small(input)?, keys: list(input, Reader::bytes)? },
             7 => What::Trim,
+            8 => What::Adopt { version: input.varint()?, definition: Box::new(Definition::read(input)?) },
             _ => return Err(Malformed),
         };
         Ok(Self { epoch, now, what })
@@ -345,6 +375,8 @@ pub enum Reply {
     Expired(u64),
     /// To `Trim`.
     Trimmed,
+    /// To `Adopt`.
+    Adopted,
 }
 
 /// How large a table and its indexes are.
@@ -495,6 +527,7 @@ mod tests {
             command(What::Fill { table: 1, index: 2, items: 3 }),
             command(What::Expire { table: 1, keys: vec![bytes(), Bytes::new()] }),
             command(What::Trim),
+            command(What::Adopt { version: 300, definition: Box::new(definition()) }),
         ]
     }
 
