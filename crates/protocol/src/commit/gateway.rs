@@ -26,6 +26,8 @@ pub struct Config {
     pub boot: u64,
     /// What is not answered so long is sent again.
     pub resend: Duration,
+    /// No request is tried more often, however much time is left.
+    pub attempts: u32,
     /// The first pause after a conflict; it doubles, up to 32 times as long, and its half is drawn.
     pub backoff: Duration,
     /// How long the other reasons may take that a refused client is told of, beside the first.
@@ -295,7 +297,8 @@ impl<O: Clone, R: Clone + PartialEq> Gateway<O, R> {
             return;
         }
         let reasons = nos(request);
-        let retry = reasons.values().all(No::is_passing) && now < request.begin.deadline;
+        let another = now < request.begin.deadline && request.id.attempt < self.config.attempts;
+        let retry = another && reasons.values().all(No::is_passing);
         if !retry && !missing.is_empty() && now < until {
             return;
         }

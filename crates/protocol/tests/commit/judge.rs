@@ -24,6 +24,8 @@ pub struct Judge {
     done: BTreeSet<(u64, Place)>,
     /// Requests whose clients heard that they are not done.
     cancelled: BTreeSet<(u64, Place)>,
+    /// In which shards earlier lives than this of a node have no first vote any more.
+    fences: BTreeMap<(ShardId, u64), u64>,
     serial: BTreeMap<ShardId, Toy>,
     /// Values that keys ever had, with the number of the step since which they had them.
     history: BTreeMap<Key, Vec<(u64, Versioned<i64>)>>,
@@ -71,7 +73,13 @@ impl Judge {
                 }
             }
             Command::Execute(ops) => self.executed((shard, at), ops, answer),
-            Command::Fence { .. } => {}
+            Command::Fence { node, boot } => {
+                let fence = self.fences.entry((shard, node.0)).or_default();
+                *fence = (*fence).max(*boot);
+                for id in self.participants.keys().copied().collect::<Vec<_>>() {
+                    self.decide(&id);
+                }
+            }
             Command::Forget { .. } | Command::Close { .. } => self.forgotten(shards, shard),
         }
         self.held(machine, shard);
@@ -117,8 +125,13 @@ impl Judge {
         if self.decided.contains_key(id) {
             return;
         }
-        let votes: BTreeMap<ShardId, bool> =
-            self.votes.iter().filter(|((of, _), _)| of == id).map(|((_, shard), yes)| (*shard, *yes)).collect();
+        for shard in self.participants.get(id).into_iter().flatten() {
+            if self.fences.get(&(*shard, id.node.0)).is_some_and(|fence| id.boot < *fence) {
+                self.votes.entry((*id, *shard)).or_insert(false);
+            }
+        }
+        let votes = self.votes.range((*id, ShardId(0))..=(*id, ShardId(u32::MAX)));
+        let votes: BTreeMap<ShardId, bool> = votes.map(|((_, shard), yes)| (*shard, *yes)).collect();
         if votes.values().any(|yes| !yes) {
             self.decided.insert(*id, Outcome::Abort);
             return;

@@ -6,6 +6,7 @@
 mod judge;
 mod properties;
 mod script;
+mod search;
 mod show;
 mod toy;
 mod world;

@@ -123,6 +123,7 @@ impl Default for Options {
                 node: NodeId(0),
                 boot: 1,
                 resend: ms(100),
+                attempts: 1000,
                 backoff: ms(10),
                 reasons: ms(20),
                 certainty: ms(500),
@@ -545,7 +546,7 @@ impl World {
 
     /// Delivers everything, as often as it takes.
     pub fn stabilize(&mut self) {
-        for _ in 0..10_000 {
+        for _ in 0..100_000 {
             let pending = self.shards.keys().copied().find(|id| !self.shards[id].pending.is_empty());
             if let Some(id) = pending {
                 self.choose(id);
@@ -555,7 +556,7 @@ impl World {
                 self.deliver(0);
             }
         }
-        self.judge.fail("it comes to rest", || "10,000 messages were not enough".into());
+        self.judge.fail("it comes to rest", || "100,000 messages were not enough".into());
     }
 
     /// All faults are over: everything comes to an end, and nothing is left.
