@@ -336,12 +336,12 @@ impl<O: Clone, R: Clone + PartialEq> Gateway<O, R> {
         let late = now >= request.begin.deadline;
         let id = request.id;
         let participants: Vec<ShardId> = request.begin.parts.keys().copied().collect();
-        for (shard, ops) in request.begin.parts.iter().filter(|(shard, _)| !request.votes.contains_key(shard)) {
+        for (shard, ops) in request.begin.parts.iter().filter(|(shard, _)| !request.votes.contains_key(shard))
+        {
             let command = if late {
                 Command::Refuse { id, because: None }
             } else {
-                let (began, participants, ops) =
-                    (request.begin.began, participants.clone(), ops.clone());
+                let (began, participants, ops) = (request.begin.began, participants.clone(), ops.clone());
                 Command::Prepare(Prepare { id, began, participants, ops })
             };
             self.out.send.push((*shard, command));

@@ -183,7 +183,8 @@ impl<K: Clone + Ord, O: Clone> Leader<K, O> {
         let Some(proposed) = self.proposed.remove(&ticket) else { return Ok(()) };
         out.answers.extend(proposed.callers.iter().map(|caller| (*caller, answer.clone())));
         if let Some(id) = proposed.id
-            && !(mutant(self.config.mutant, Mutant::SharedLockLost) && matches!(answer, Answer::Vote(Vote::Yes)))
+            && !(mutant(self.config.mutant, Mutant::SharedLockLost)
+                && matches!(answer, Answer::Vote(Vote::Yes)))
         {
             self.coming.remove(&id);
         }
@@ -276,7 +277,9 @@ impl<K: Clone + Ord, O: Clone> Leader<K, O> {
             };
         }
         match fate {
-            Fate::Goes => self.goes(machine, Waiting { callers: vec![caller], id, keys, command }, priority, out),
+            Fate::Goes => {
+                self.goes(machine, Waiting { callers: vec![caller], id, keys, command }, priority, out)
+            }
             Fate::Waits => {
                 self.arrivals += 1;
                 let waiting = Waiting { callers: vec![caller], id, keys, command };
@@ -322,7 +325,8 @@ impl<K: Clone + Ord, O: Clone> Leader<K, O> {
         M: Machine<Key = K, Ops = O>,
     {
         // Plain writes sort before all that have a priority, and may not starve them: they are looked at last.
-        let (plain, mut order): (Vec<_>, Vec<_>) = self.waiting.keys().copied().partition(|(p, _)| p.is_none());
+        let (plain, mut order): (Vec<_>, Vec<_>) =
+            self.waiting.keys().copied().partition(|(p, _)| p.is_none());
         order.extend(plain);
         for key in order {
             let Some(waiting) = self.waiting.get(&key) else { continue };
@@ -440,6 +444,7 @@ impl<K: Clone + Ord, O: Clone> Leader<K, O> {
 /// Whether two lists of keys have one in common that one of them writes.
 fn clash<K: Ord>(a: &[(K, Mode)], b: &[(K, Mode)]) -> bool {
     a.iter().any(|(key, mode)| {
-        b.iter().any(|(other, theirs)| key == other && (*mode == Mode::Exclusive || *theirs == Mode::Exclusive))
+        b.iter()
+            .any(|(other, theirs)| key == other && (*mode == Mode::Exclusive || *theirs == Mode::Exclusive))
     })
 }

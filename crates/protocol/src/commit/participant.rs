@@ -4,7 +4,8 @@
 //! ([`Machine`]), so that snapshots and digests carry them; the rules are here, once for every machine.
 
 use super::types::{
-    Answer, Command, Gate, Lock, Mode, Mutant, No, Outcome, Place, Prepare, Prepared, Record, TxnId, Vote, mutant,
+    Answer, Command, Gate, Lock, Mode, Mutant, No, Outcome, Place, Prepare, Prepared, Record, TxnId, Vote,
+    mutant,
 };
 use quorate_base::{Index, NodeId, ShardId};
 use std::collections::BTreeSet;
@@ -209,11 +210,7 @@ fn refuse<M: Machine>(
 
 /// An outcome that contradicts the vote, or comes before one, changes nothing and is answered by what there is. (Nobody
 /// sends one: the outcome is a function of the votes.) An abort without a vote is a refusal.
-fn settle<M: Machine>(
-    machine: &mut M,
-    id: &TxnId,
-    outcome: Outcome,
-) -> Result<Answer<M::Reason>, M::Error> {
+fn settle<M: Machine>(machine: &mut M, id: &TxnId, outcome: Outcome) -> Result<Answer<M::Reason>, M::Error> {
     let prepared = match (machine.record(id)?, outcome) {
         (Some(Record::Yes(prepared)), _) => prepared,
         (Some(Record::Over(before)), _) if before == outcome => return Ok(Answer::Settled),

@@ -141,12 +141,14 @@ impl<V: Clone + PartialEq> Reader<V> {
 
     /// Its outcome is applied everywhere, so the shards that showed its intent show what came of it.
     fn read_again(&mut self, id: TxnId) {
-        let shows = |seen: &Vec<Seen<V>>| seen.iter().any(|s| s.intent.as_ref().is_some_and(|met| met.id == id));
+        let shows =
+            |seen: &Vec<Seen<V>>| seen.iter().any(|s| s.intent.as_ref().is_some_and(|met| met.id == id));
         self.seen.retain(|_, seen| !shows(seen));
         // What was asked for a shard that is read again is asked again, as no answer may be older than the reading.
         self.votes.clear();
         self.round += 1;
-        let met: Vec<_> = self.seen.iter().flat_map(|(shard, seen)| seen.iter().map(|s| (*shard, s))).collect();
+        let met: Vec<_> =
+            self.seen.iter().flat_map(|(shard, seen)| seen.iter().map(|s| (*shard, s))).collect();
         let mut votes = BTreeMap::new();
         for (from, met) in met.into_iter().filter_map(|(shard, s)| Some((shard, s.intent.as_ref()?))) {
             for shard in met.participants.iter().filter(|shard| **shard != from) {

@@ -5,7 +5,7 @@
 //! hold, with the intents of committed transactions in their places, must be what the serial ones hold, after every step. So a
 //! run that passes is strictly serializable in that very order, and no clock took part.
 
-use crate::toy::{Images, Key, Ops, Toy};
+use crate::toy::{Images, Key, Op, Ops, Toy};
 use quorate_base::{Index, ShardId};
 use quorate_protocol::commit::gateway::Reply;
 use quorate_protocol::commit::participant::{Machine, RecordOf};
@@ -22,6 +22,10 @@ pub struct Judge {
     decided: BTreeMap<TxnId, Outcome>,
     /// Committed requests, which must be committed once.
     done: BTreeSet<(u64, Place)>,
+    /// Requests that came under a token.
+    pub tokens: BTreeMap<(u64, Place), (Key, Op)>,
+    /// Tokens under which something was done.
+    spent: BTreeSet<(Key, Op)>,
     /// Requests whose clients heard that they are not done.
     cancelled: BTreeSet<(u64, Place)>,
     /// In which shards earlier lives than this of a node have no first vote any more.
@@ -111,7 +115,9 @@ impl Judge {
         let vote = machine.records.get(id).map(RecordOf::<Toy>::vote);
         let said = if let Answer::Vote(vote) = answer { Some(vote.clone()) } else { None };
         if vote.is_some() && said.is_some() && said != vote {
-            self.fail("a vote is said as it stands", || format!("{shard:?} on {id:?}: {said:?}, not {vote:?}"));
+            self.fail("a vote is said as it stands", || {
+                format!("{shard:?} on {id:?}: {said:?}, not {vote:?}")
+            });
         }
         let Some(vote) = vote.or(said) else { return };
         let yes = vote == Vote::Yes;
@@ -150,6 +156,13 @@ impl Judge {
         }
         if self.cancelled.contains(&(id.node.0, id.place())) {
             self.fail("what is answered as cancelled never happens", || format!("{id:?} commits"));
+        }
+        if let Some(token) = self.tokens.get(&(id.node.0, id.place())).copied()
+            && !self.spent.insert(token)
+        {
+            self.fail("what comes under one token is done once", || {
+                format!("{id:?} commits under {token:?}")
+            });
         }
         for (shard, (ops, at)) in self.prepares.get(id).cloned().unwrap_or_default() {
             self.serially(shard, &ops, at, &format!("{id:?}"));
@@ -263,7 +276,9 @@ impl Judge {
                 let aborted = !done && decided.all(|outcome| outcome == Outcome::Abort);
                 let heard = self.decided.keys().any(|id| id.node.0 == node && id.place() == place);
                 if !aborted || !heard {
-                    self.fail("what is answered as cancelled is aborted", || format!("{place:?} of n{node} is not"));
+                    self.fail("what is answered as cancelled is aborted", || {
+                        format!("{place:?} of n{node} is not")
+                    });
                 }
             }
             _ => {}
@@ -283,7 +298,9 @@ impl Judge {
     pub fn read(&mut self, key: Key, value: &Versioned<i64>, from: u64) {
         let held = self.held_since(key, from);
         if !held.iter().any(|(_, v)| v == value) {
-            self.fail("a read sees what a key held meanwhile", || format!("{key:?}: {value:?}; it held {held:?}"));
+            self.fail("a read sees what a key held meanwhile", || {
+                format!("{key:?}: {value:?}; it held {held:?}")
+            });
         }
     }
 
@@ -297,7 +314,9 @@ impl Judge {
         };
         let now = self.steps;
         if !(from..=now).any(fits) {
-            self.fail("a read-only transaction sees one moment", || format!("{values:?} from {from} to {now}"));
+            self.fail("a read-only transaction sees one moment", || {
+                format!("{values:?} from {from} to {now}")
+            });
         }
     }
 

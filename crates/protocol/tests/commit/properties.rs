@@ -192,7 +192,10 @@ pub fn seeds(default: std::ops::Range<u64>) -> std::ops::Range<u64> {
 fn random_schedules_keep_every_property() {
     for seed in seeds(0..80) {
         if let Err(why) = run(seed, 600, None) {
-            panic!("{why}\nseed {seed}: SEEDS={seed}..{} TRACE=1 cargo test -p quorate-protocol --test commit random", seed + 1);
+            panic!(
+                "{why}\nseed {seed}: SEEDS={seed}..{} TRACE=1 cargo test -p quorate-protocol --test commit random",
+                seed + 1
+            );
         }
     }
 }
@@ -206,8 +209,20 @@ fn random_schedules_meet_everything() {
         std::mem::swap(&mut world, &mut traced(seed));
         for line in world.unwrap_or_default() {
             for word in [
-                "committed", "cancelled", "unknown", "conflict", "refused", "repeated", "heir", "over", "recovers",
-                "because of", "Vote?", "no vote yet", "another request's token", " by n",
+                "committed",
+                "cancelled",
+                "unknown",
+                "conflict",
+                "refused",
+                "repeated",
+                "heir",
+                "over",
+                "recovers",
+                "because of",
+                "Vote?",
+                "no vote yet",
+                "another request's token",
+                " by n",
             ] {
                 if line.contains(word) {
                     *met.entry(word).or_insert(0) += 1;

@@ -11,7 +11,7 @@
 //! | `read N KEYS`, `readall N KEYS` | keys each for itself, or all at one moment |
 //! | `one WORDS`, `drop WORDS`, `twice WORDS` | the first message whose trace has all these words arrives, is lost, is doubled |
 //! | `deliver` | what is in flight now arrives; what it causes waits |
-//! | `stabilize` | all arrives until nothing is under way |
+//! | `stabilize [WORDS]` | all arrives until nothing is under way; but messages with all these words |
 //! | `hand`, `choose S` | proposals are chosen by hand from now on; the oldest of S is |
 //! | `leader S` | S has another leader: what was proposed and not chosen is lost |
 //! | `crash N`, `start N` | a node ends; begins its next life |
@@ -22,7 +22,7 @@
 
 use crate::show;
 use crate::toy::{Key, Op, Ops};
-use crate::world::{Options, World};
+use crate::world::{Options, Packet, World};
 use quorate_base::ShardId;
 use quorate_base::time::Duration;
 use std::fmt::Write as _;
@@ -93,15 +93,22 @@ impl Runner {
                 let keys: Vec<Key> = more.split(' ').map(key).collect();
                 w.read(number, &keys, verb == "readall");
             }
-            "one" | "drop" | "twice" => self.packet(verb, rest),
+            "one" | "drop" | "twice" => return self.packet(verb, rest),
             "deliver" => {
                 for _ in 0..w.net.len() {
                     w.deliver(0);
                 }
             }
-            "stabilize" => w.stabilize(),
+            "stabilize" if rest.is_empty() => w.stabilize(),
+            "stabilize" => {
+                let all_but = |p: &Packet| !rest.split(' ').all(|word| show::packet(p).contains(word));
+                while let Some(at) = w.net.iter().position(all_but) {
+                    w.deliver(at);
+                }
+            }
             "hand" => w.options.by_hand = true,
-            "choose" => assert!(w.choose(shard), "nothing is proposed in {shard:?}"),
+            "choose" if !w.choose(shard) => return vec![format!("nothing is proposed in s{shard}")],
+            "choose" => {}
             "leader" => w.crash_leader(shard),
             "crash" => w.crash_gateway(number),
             "start" => w.start_gateway(number),
@@ -120,11 +127,11 @@ impl Runner {
         vec![]
     }
 
-    fn packet(&mut self, verb: &str, words: &str) {
+    fn packet(&mut self, verb: &str, words: &str) -> Vec<String> {
         let w = &mut self.world;
         let has_all = |text: &str| words.split(' ').all(|word| text.contains(word));
         let Some(at) = w.net.iter().position(|p| has_all(&show::packet(p))) else {
-            panic!("nothing in flight has {words:?}: {:#?}", w.net.iter().map(show::packet).collect::<Vec<_>>())
+            return vec![format!("nothing in flight has {words:?}")];
         };
         match verb {
             "one" => w.deliver(at),
@@ -134,6 +141,7 @@ impl Runner {
                 w.net.push(again);
             }
         }
+        vec![]
     }
 
     fn status(&self) -> Vec<String> {

@@ -47,7 +47,9 @@ pub fn answer(answer: &Answer<Reason>) -> String {
         Answer::Missing => "no vote yet".into(),
         Answer::Over => "over".into(),
         Answer::Settled => "settled".into(),
-        Answer::Undecided(ids) => format!("undecided {:?}", ids.iter().map(|(i, _)| id(i)).collect::<Vec<_>>()),
+        Answer::Undecided(ids) => {
+            format!("undecided {:?}", ids.iter().map(|(i, _)| id(i)).collect::<Vec<_>>())
+        }
     }
 }
 
@@ -66,7 +68,9 @@ pub fn command(command: &Command<Ops>) -> String {
     match command {
         Command::Prepare(asked) => format!("Prepare {} [{}]", id(&asked.id), ops(&asked.ops)),
         Command::Refuse { id: of, because: None } => format!("Refuse {}", id(of)),
-        Command::Refuse { id: of, because: Some(holder) } => format!("Refuse {} because of {}", id(of), id(holder)),
+        Command::Refuse { id: of, because: Some(holder) } => {
+            format!("Refuse {} because of {}", id(of), id(holder))
+        }
         Command::Outcome { id: of, outcome } => format!("Outcome {} {}", id(of), outcome_name(*outcome)),
         Command::Execute(what) => format!("Execute [{}]", ops(what)),
         Command::Fence { node, boot } => format!("Fence n{node} before {boot}"),

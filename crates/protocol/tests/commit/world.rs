@@ -5,7 +5,7 @@
 
 use crate::judge::Judge;
 use crate::show;
-use crate::toy::{Images, Key, Ops, Reason, Toy};
+use crate::toy::{Images, Key, Op, Ops, Reason, Toy};
 use quorate_base::time::Duration;
 use quorate_base::{Index, Instant, NodeId, Rng, ShardId};
 use quorate_protocol::Core;
@@ -15,9 +15,7 @@ use quorate_protocol::commit::leader::{self, Leader};
 use quorate_protocol::commit::participant::PreparedOf;
 use quorate_protocol::commit::reader::{Ask, Met, Read, Reader, Seen, Versioned};
 use quorate_protocol::commit::recovery::{Question, Recovery};
-use quorate_protocol::commit::{
-    Answer, Command, Mutant, Outcome, Place, TxnId, Vote, participant,
-};
+use quorate_protocol::commit::{Answer, Command, Mutant, Outcome, Place, TxnId, Vote, participant};
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
@@ -156,8 +154,13 @@ impl World {
         let toy = Toy { mutant: options.mutant, ..Toy::default() };
         let shard = |id| {
             let leader = Leader::new(leader_config(&options));
-            let shard =
-                Shard { machine: toy.clone(), last: 0, leader, pending: VecDeque::new(), callers: BTreeMap::new() };
+            let shard = Shard {
+                machine: toy.clone(),
+                last: 0,
+                leader,
+                pending: VecDeque::new(),
+                callers: BTreeMap::new(),
+            };
             (ShardId(id), shard)
         };
         let host = |node| {
@@ -198,7 +201,7 @@ impl World {
 
     /// A client sends a transaction to a node; its number.
     pub fn begin(&mut self, node: u64, ops: Ops, deadline: Duration) -> Option<u64> {
-        let token = ops.0.iter().find(|(_, op)| matches!(op, crate::toy::Op::Token(_))).map(|(key, _)| key.shard());
+        let token = ops.0.iter().find(|(_, op)| matches!(op, Op::Token(_))).copied();
         let parts = by_shard(&ops);
         let (request, began) = (self.next, self.next);
         let deadline = self.now + deadline;
@@ -206,7 +209,12 @@ impl World {
         let gateway = host.gateway.as_mut()?;
         self.next += 1;
         host.begun += 1;
-        host.places.insert(request, Place { boot: host.boot, sequence: host.begun });
+        let place = Place { boot: host.boot, sequence: host.begun };
+        host.places.insert(request, place);
+        if let Some(token) = token {
+            self.judge.tokens.insert((node, place), token);
+        }
+        let token = token.map(|(key, _)| key.shard());
         gateway.handle(self.now, gateway::Input::Begin(Begin { request, began, parts, token, deadline }));
         self.pump(node);
         Some(request)
@@ -430,7 +438,9 @@ impl World {
                 }
             }
             (Role::Recovery(number), Asked::Command(command), Told::Answer(answer)) => {
-                if let (Some((_, recovery)), Some(question)) = (host.recoveries.get_mut(&number), question(command)) {
+                if let (Some((_, recovery)), Some(question)) =
+                    (host.recoveries.get_mut(&number), question(command))
+                {
                     recovery.answered(shard, &question, &answer);
                     if recovery.is_done() {
                         host.recoveries.remove(&number);
@@ -462,14 +472,20 @@ impl World {
     }
 
     fn heard_by_reader(&mut self, node: u64, number: u64, shard: ShardId, asked: &Asked, told: Told) {
-        let Some(reading) = self.hosts.get_mut(&node).and_then(|host| host.readers.get_mut(&number)) else { return };
+        let Some(reading) = self.hosts.get_mut(&node).and_then(|host| host.readers.get_mut(&number)) else {
+            return;
+        };
         let read = match (asked, told) {
             (Asked::Keys(round, _), Told::Keys(seen)) => reading.reader.keys(shard, *round, seen),
-            (Asked::Vote(round, id), Told::Answer(answer)) => reading.reader.vote(shard, *round, *id, &answer),
+            (Asked::Vote(round, id), Told::Answer(answer)) => {
+                reading.reader.vote(shard, *round, *id, &answer)
+            }
             _ => None,
         };
         let Some(read) = read else { return };
-        let Some(reading) = self.hosts.get_mut(&node).and_then(|host| host.readers.remove(&number)) else { return };
+        let Some(reading) = self.hosts.get_mut(&node).and_then(|host| host.readers.remove(&number)) else {
+            return;
+        };
         let said = match read {
             Read::Conflict => "conflict".to_owned(),
             Read::Values(values) => {
@@ -512,7 +528,9 @@ impl World {
             again.extend(questions.map(|(to, q)| (to, Role::Recovery(*number), Asked::Command(q.command()))));
         }
         if let Some(heir) = &host.heir {
-            again.extend(heir.errands().into_iter().map(|(to, errand)| (to, Role::Heir, ask_for(heir, errand))));
+            again.extend(
+                heir.errands().into_iter().map(|(to, errand)| (to, Role::Heir, ask_for(heir, errand))),
+            );
         }
         for (number, reading) in &host.readers {
             for (to, ask) in reading.reader.questions() {
@@ -524,13 +542,18 @@ impl World {
             }
         }
         for (number, write) in &mut host.plain {
-            let ask = write.take().map(|(to, ops)| (to, Role::Plain(*number), Asked::Command(Command::Execute(ops))));
+            let ask = write
+                .take()
+                .map(|(to, ops)| (to, Role::Plain(*number), Asked::Command(Command::Execute(ops))));
             asks.extend(ask);
         }
         again.retain(|ask| host.asked.insert(ask.clone()));
         asks.extend(again);
-        let places: Vec<_> =
-            out.replies.into_iter().map(|(request, reply)| (request, host.places.get(&request).copied(), reply)).collect();
+        let places: Vec<_> = out
+            .replies
+            .into_iter()
+            .map(|(request, reply)| (request, host.places.get(&request).copied(), reply))
+            .collect();
         for (request, place, reply) in places {
             if let Some(place) = place {
                 self.judge.replied(node, place, &reply);
