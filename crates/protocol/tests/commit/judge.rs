@@ -33,6 +33,7 @@ pub struct Judge {
     serial: BTreeMap<ShardId, Toy>,
     /// Values that keys ever had, with the number of the step since which they had them.
     history: BTreeMap<Key, Vec<(u64, Versioned<i64>)>>,
+    /// How often the serial machines were changed.
     steps: u64,
     pub fault: Option<String>,
 }
@@ -52,9 +53,12 @@ impl Judge {
         self.decided.get(id).copied()
     }
 
-    /// What makes the future be judged otherwise.
-    pub fn fingerprint(&self, h: &mut impl std::hash::Hasher) {
-        (&self.votes, &self.decided, &self.serial).hash(h);
+    /// What makes the future be judged otherwise; of the past values as far as somebody reads.
+    pub fn fingerprint(&self, reads: bool, h: &mut impl std::hash::Hasher) {
+        (&self.votes, &self.decided, &self.serial, &self.cancelled).hash(h);
+        if reads {
+            self.history.hash(h);
+        }
     }
 
     /// An entry was applied.
@@ -65,7 +69,6 @@ impl Judge {
         command: &Command<Ops>,
         answer: &Answer<crate::toy::Reason>,
     ) {
-        self.steps += 1;
         let machine = shards[&shard];
         match command {
             Command::Prepare(asked) => self.prepared(machine, (shard, at), asked, answer),
@@ -151,6 +154,7 @@ impl Judge {
 
     /// Its point: the last Yes.
     fn commit(&mut self, id: &TxnId) {
+        self.steps += 1;
         if !self.done.insert((id.node.0, id.place())) {
             self.fail("a request is done once", || format!("another attempt of {id:?} commits"));
         }
@@ -171,6 +175,7 @@ impl Judge {
 
     fn executed(&mut self, (shard, at): (ShardId, Index), ops: &Ops, answer: &Answer<crate::toy::Reason>) {
         if *answer == Answer::Vote(Vote::Yes) {
+            self.steps += 1;
             self.serially(shard, ops, at, "a plain write");
         }
     }

@@ -95,7 +95,7 @@ pub const SETUPS: [Setup; 6] = [
         name: "reads",
         about: "all keys are read at one moment while two transactions write them",
         transactions: [&[(A, Op::Put(1)), (B, Op::Put(1))], &[(A, Op::Delete), (B, Op::Delete)]],
-        budget: Budget { recover: 1, read: 1, ..NONE },
+        budget: Budget { read: 1, ..NONE },
     },
 ];
 
@@ -188,6 +188,7 @@ fn start(setup: &Setup, mutant: Option<Mutant>) -> State {
     options.gateway.backoff = Duration::ZERO;
     options.gateway.reasons = Duration::ZERO;
     options.gateway.attempts = setup.budget.attempts;
+    options.tries = 1;
     let mut world = World::new(options);
     for (at, ops) in setup.transactions.iter().enumerate() {
         world.begin(at as u64 + 1, Ops(ops.to_vec()), Duration::from_secs(1));
