@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     ConditionFailed,
     Canceled,
     TokenMismatch,
+    InProgress,
+    Conflict,
     Limit,
     Throttled,
     TableNotFound,
@@ -57,6 +59,8 @@ impl Kind {
             Self::ConditionFailed => (DYNAMO, "ConditionalCheckFailedException"),
             Self::Canceled => (DYNAMO, "TransactionCanceledException"),
             Self::TokenMismatch => (DYNAMO, "IdempotentParameterMismatchException"),
+            Self::InProgress => (DYNAMO, "TransactionInProgressException"),
+            Self::Conflict => (DYNAMO, "TransactionConflictException"),
             Self::Limit => (DYNAMO, "LimitExceededException"),
             Self::Throttled => (DYNAMO, "ThrottlingException"),
             Self::Trimmed => (DYNAMO, "TrimmedDataAccessException"),
@@ -189,6 +193,10 @@ fn of_refusal(refusal: Refusal) -> ApiError {
         Refusal::InUse(message) => ApiError::new(Kind::InUse, message),
         Refusal::Limit(message) => ApiError::new(Kind::Limit, message),
         Refusal::TokenMismatch => ApiError::new(Kind::TokenMismatch, ""),
+        Refusal::TokenInUse => ApiError::new(
+            Kind::InProgress,
+            "The transaction with the given request token is already in progress.",
+        ),
         Refusal::StaleEpoch => ApiError::new(
             Kind::Unavailable,
             "The shard has moved since the request was routed. Please retry.",

@@ -10,7 +10,7 @@
 //!
 //! A plain write waits, too, but holds nothing while it does: nobody is refused for it, and it is refused for nobody.
 
-use super::participant::{self, Machine};
+use super::participant::{self, View};
 use super::types::{Answer, Command, Mode, Mutant, No, Outcome, Priority, TxnId, Vote, mutant};
 use quorate_base::time::Duration;
 use quorate_base::{Instant, ShardId};
@@ -120,7 +120,7 @@ impl<K: Clone + Ord, O: Clone> Leader<K, O> {
         out: &mut Outbox<O, M::Reason>,
     ) -> Result<(), M::Error>
     where
-        M: Machine<Key = K, Ops = O>,
+        M: View<Key = K, Ops = O>,
     {
         match &command {
             Command::Prepare(asked) => {
@@ -178,7 +178,7 @@ impl<K: Clone + Ord, O: Clone> Leader<K, O> {
         out: &mut Outbox<O, M::Reason>,
     ) -> Result<(), M::Error>
     where
-        M: Machine<Key = K, Ops = O>,
+        M: View<Key = K, Ops = O>,
     {
         let Some(proposed) = self.proposed.remove(&ticket) else { return Ok(()) };
         out.answers.extend(proposed.callers.iter().map(|caller| (*caller, answer.clone())));
@@ -209,7 +209,7 @@ impl<K: Clone + Ord, O: Clone> Leader<K, O> {
         out: &mut Outbox<O, M::Reason>,
     ) -> Result<(), M::Error>
     where
-        M: Machine<Key = K, Ops = O>,
+        M: View<Key = K, Ops = O>,
     {
         let undecided = participant::undecided(machine)?;
         self.since.retain(|id, _| undecided.iter().any(|(other, _)| other == id));
@@ -262,7 +262,7 @@ impl<K: Clone + Ord, O: Clone> Leader<K, O> {
         out: &mut Outbox<O, M::Reason>,
     ) -> Result<(), M::Error>
     where
-        M: Machine<Key = K, Ops = O>,
+        M: View<Key = K, Ops = O>,
     {
         let mut fate = self.fate(machine, id.as_ref(), priority, &keys)?;
         if let (Fate::Goes, Some(own), Some(older)) = (&fate, priority, self.older_waiting(priority, &keys)) {
@@ -298,7 +298,7 @@ impl<K: Clone + Ord, O: Clone> Leader<K, O> {
         out: &mut Outbox<O, M::Reason>,
     ) -> Result<(), M::Error>
     where
-        M: Machine<Key = K, Ops = O>,
+        M: View<Key = K, Ops = O>,
     {
         let Waiting { callers, id, keys, command } = waiting;
         if let (Some(id), Some(priority)) = (id, priority) {
@@ -322,7 +322,7 @@ impl<K: Clone + Ord, O: Clone> Leader<K, O> {
     /// Locks have passed on: the oldest first, whoever can go goes; who now waits for an older one is refused.
     fn pass_on<M>(&mut self, machine: &M, out: &mut Outbox<O, M::Reason>) -> Result<(), M::Error>
     where
-        M: Machine<Key = K, Ops = O>,
+        M: View<Key = K, Ops = O>,
     {
         // Plain writes sort before all that have a priority, and may not starve them: they are looked at last.
         let (plain, mut order): (Vec<_>, Vec<_>) =
@@ -356,7 +356,7 @@ impl<K: Clone + Ord, O: Clone> Leader<K, O> {
         keys: &[(K, Mode)],
     ) -> Result<Fate, M::Error>
     where
-        M: Machine<Key = K, Ops = O>,
+        M: View<Key = K, Ops = O>,
     {
         let mut waits = false;
         for (holder, theirs) in self.holders(machine, keys)? {
@@ -372,7 +372,7 @@ impl<K: Clone + Ord, O: Clone> Leader<K, O> {
     /// Who holds, or is about to hold, one of these keys against one who wants it so.
     fn holders<M>(&self, machine: &M, keys: &[(K, Mode)]) -> Result<BTreeMap<TxnId, Priority>, M::Error>
     where
-        M: Machine<Key = K, Ops = O>,
+        M: View<Key = K, Ops = O>,
     {
         let mut holders = BTreeMap::new();
         for (key, mode) in keys {
@@ -429,7 +429,7 @@ impl<K: Clone + Ord, O: Clone> Leader<K, O> {
 
     fn let_go_of_remembered<M>(&mut self, machine: &M) -> Result<(), M::Error>
     where
-        M: Machine<Key = K, Ops = O>,
+        M: View<Key = K, Ops = O>,
     {
         let proposed: Vec<_> = self.proposed.values().filter_map(|p| p.id).collect();
         for id in self.coming.keys().copied().collect::<Vec<_>>() {

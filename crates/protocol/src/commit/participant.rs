@@ -1,7 +1,7 @@
 //! The participant: what one shard's machine does with the entries of transactions, in the order of its log.
 //!
 //! Everything here is a function of the entry and of what the machine has stored. The rows belong to the machine
-//! ([`Machine`]), so that snapshots and digests carry them; the rules are here, once for every machine.
+//! ([`View`], [`Machine`]), so that snapshots and digests carry them; the rules are here, once for every machine.
 
 use super::types::{
     Answer, Command, Gate, Lock, Mode, Mutant, No, Outcome, Place, Prepare, Prepared, Record, TxnId, Vote,
@@ -13,17 +13,14 @@ use std::fmt::Debug;
 use std::ops::RangeInclusive;
 
 /// A machine's record of a transaction.
-pub type RecordOf<M> = Record<<M as Machine>::Key, <M as Machine>::Images, <M as Machine>::Reason>;
+pub type RecordOf<M> = Record<<M as View>::Key, <M as View>::Images, <M as View>::Reason>;
 /// What a machine holds for a transaction.
-pub type PreparedOf<M> = Prepared<<M as Machine>::Key, <M as Machine>::Images>;
+pub type PreparedOf<M> = Prepared<<M as View>::Key, <M as View>::Images>;
 /// Keys and how they are locked, or why there are none.
-pub type Keys<M> = Result<Vec<(<M as Machine>::Key, Mode)>, <M as Machine>::Reason>;
+pub type Keys<M> = Result<Vec<(<M as View>::Key, Mode)>, <M as View>::Reason>;
 
-/// What the machine of a shard lends to the rules: its rows, and its way to evaluate operations.
-///
-/// All that is set here is replicated state: in snapshots, in digests, gone with the shard and not with a process. An error
-/// is the store's, after which the machine must not be used again.
-pub trait Machine {
+/// What can be seen of the machine of a shard: its rows, and its way to evaluate operations. An error is the store's.
+pub trait View: Sized {
     /// What is locked: an item, a token.
     type Key: Clone + Ord + Debug;
     /// What a transaction does in this shard.
@@ -36,39 +33,39 @@ pub trait Machine {
     type Error;
 
     /// The keys of operations, each once, in an order that does not change; a key that is written and looked at is written.
-    fn keys(&self, ops: &Self::Ops) -> Result<Keys<Self>, Self::Error>
-    where
-        Self: Sized;
-    /// What they would leave, held against the committed state. Time comes from the entry, as a part of `ops`.
+    fn keys(&self, ops: &Self::Ops) -> Result<Keys<Self>, Self::Error>;
+    /// What they would leave, held against the committed state. Time comes from the entry.
     fn evaluate(&self, ops: &Self::Ops) -> Result<Result<Self::Images, Self::Reason>, Self::Error>;
-    /// Makes it so; what changes gets this version.
-    fn install(&mut self, images: &Self::Images, version: Index) -> Result<(), Self::Error>;
-
     /// Who holds a key.
     fn lock(&self, key: &Self::Key) -> Result<Option<Lock>, Self::Error>;
-    /// Says who holds it.
-    fn set_lock(&mut self, key: &Self::Key, lock: Option<&Lock>) -> Result<(), Self::Error>;
     /// Who holds any key.
     fn holders(&self) -> Result<BTreeSet<TxnId>, Self::Error>;
     /// What is known of a transaction.
-    fn record(&self, id: &TxnId) -> Result<Option<RecordOf<Self>>, Self::Error>
-    where
-        Self: Sized;
-    /// Says what is known of it.
-    fn set_record(&mut self, id: &TxnId, record: Option<&RecordOf<Self>>) -> Result<(), Self::Error>
-    where
-        Self: Sized;
-    /// Transactions of this gateway that have a record, from one place to another.
-    fn records(&self, node: NodeId, places: RangeInclusive<Place>) -> Result<Vec<TxnId>, Self::Error>;
+    fn record(&self, id: &TxnId) -> Result<Option<RecordOf<Self>>, Self::Error>;
     /// What is known of a gateway.
     fn gate(&self, node: NodeId) -> Result<Gate, Self::Error>;
-    /// Says what is known of it.
-    fn set_gate(&mut self, node: NodeId, gate: &Gate) -> Result<(), Self::Error>;
 
     /// The planted bug.
     fn mutant(&self) -> Option<Mutant> {
         None
     }
+}
+
+/// The machine of a shard, while it applies an entry.
+///
+/// All that is set here is replicated state: in snapshots, in digests, gone with the shard and not with a process. Behind an
+/// error the machine must not be used again.
+pub trait Machine: View {
+    /// Makes it so; what changes gets this version.
+    fn install(&mut self, images: &Self::Images, version: Index) -> Result<(), Self::Error>;
+    /// Says who holds a key.
+    fn set_lock(&mut self, key: &Self::Key, lock: Option<&Lock>) -> Result<(), Self::Error>;
+    /// Says what is known of a transaction.
+    fn set_record(&mut self, id: &TxnId, record: Option<&RecordOf<Self>>) -> Result<(), Self::Error>;
+    /// Says what is known of a gateway.
+    fn set_gate(&mut self, node: NodeId, gate: &Gate) -> Result<(), Self::Error>;
+    /// Transactions of this gateway that have a record, from one place to another.
+    fn records(&self, node: NodeId, places: RangeInclusive<Place>) -> Result<Vec<TxnId>, Self::Error>;
 }
 
 /// Applies the entry at `at`.
@@ -89,12 +86,12 @@ pub fn apply<M: Machine>(
 }
 
 /// The vote on a transaction, as a reader of the newest state may ask for it.
-pub fn vote<M: Machine>(machine: &M, id: &TxnId) -> Result<Answer<M::Reason>, M::Error> {
+pub fn vote<M: View>(machine: &M, id: &TxnId) -> Result<Answer<M::Reason>, M::Error> {
     Ok(known(machine, id)?.unwrap_or(Answer::Missing))
 }
 
 /// Who is about to write this key, and what it holds for that.
-pub fn intent<M: Machine>(machine: &M, key: &M::Key) -> Result<Option<(TxnId, PreparedOf<M>)>, M::Error> {
+pub fn intent<M: View>(machine: &M, key: &M::Key) -> Result<Option<(TxnId, PreparedOf<M>)>, M::Error> {
     let Some(Lock::Exclusive(id)) = machine.lock(key)? else { return Ok(None) };
     match machine.record(&id)? {
         Some(Record::Yes(prepared)) => Ok(Some((id, prepared))),
@@ -103,7 +100,7 @@ pub fn intent<M: Machine>(machine: &M, key: &M::Key) -> Result<Option<(TxnId, Pr
 }
 
 /// Transactions that have voted Yes here and know no outcome, with their participants.
-pub fn undecided<M: Machine>(machine: &M) -> Result<Vec<(TxnId, Vec<ShardId>)>, M::Error> {
+pub fn undecided<M: View>(machine: &M) -> Result<Vec<(TxnId, Vec<ShardId>)>, M::Error> {
     let mut undecided = Vec::new();
     for id in machine.holders()? {
         if let Some(Record::Yes(prepared)) = machine.record(&id)? {
@@ -114,7 +111,7 @@ pub fn undecided<M: Machine>(machine: &M) -> Result<Vec<(TxnId, Vec<ShardId>)>, 
 }
 
 /// Who stands against one who wants this key so.
-pub fn against<M: Machine>(machine: &M, key: &M::Key, mode: Mode) -> Result<Vec<TxnId>, M::Error> {
+pub fn against<M: View>(machine: &M, key: &M::Key, mode: Mode) -> Result<Vec<TxnId>, M::Error> {
     Ok(match machine.lock(key)? {
         Some(Lock::Exclusive(id)) => vec![id],
         Some(Lock::Shared(ids)) if mode == Mode::Exclusive => ids.into_iter().collect(),
@@ -123,7 +120,7 @@ pub fn against<M: Machine>(machine: &M, key: &M::Key, mode: Mode) -> Result<Vec<
 }
 
 /// Who stands against one who wants these keys and has none.
-pub fn conflict<M: Machine>(machine: &M, keys: &[(M::Key, Mode)]) -> Result<Option<TxnId>, M::Error> {
+pub fn conflict<M: View>(machine: &M, keys: &[(M::Key, Mode)]) -> Result<Option<TxnId>, M::Error> {
     for (key, mode) in keys {
         if let Some(holder) = against(machine, key, *mode)?.first() {
             return Ok(Some(*holder));
@@ -133,7 +130,7 @@ pub fn conflict<M: Machine>(machine: &M, keys: &[(M::Key, Mode)]) -> Result<Opti
 }
 
 /// Evaluates operations whose keys nobody else may hold.
-pub(super) fn judge<M: Machine>(
+pub(super) fn judge<M: View>(
     machine: &M,
     ops: &M::Ops,
 ) -> Result<Result<(Vec<(M::Key, Mode)>, M::Images), No<M::Reason>>, M::Error> {
@@ -151,7 +148,7 @@ pub(super) fn judge<M: Machine>(
 }
 
 /// What stands already, if anything does: a vote, or that there will be none.
-fn known<M: Machine>(machine: &M, id: &TxnId) -> Result<Option<Answer<M::Reason>>, M::Error> {
+fn known<M: View>(machine: &M, id: &TxnId) -> Result<Option<Answer<M::Reason>>, M::Error> {
     if let Some(record) = machine.record(id)? {
         return Ok(Some(Answer::Vote(record.vote())));
     }

@@ -1,7 +1,7 @@
 //! A machine as small as can be: numbers under keys, and rows of tokens.
 
 use quorate_base::{Index, NodeId, ShardId};
-use quorate_protocol::commit::participant::{Keys, Machine, RecordOf};
+use quorate_protocol::commit::participant::{Keys, Machine, RecordOf, View};
 use quorate_protocol::commit::reader::Versioned;
 use quorate_protocol::commit::{Gate, Lock, Mode, Mutant, Place, TxnId, mutant};
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,7 +73,7 @@ impl Toy {
 
 type Free<T> = Result<T, Infallible>;
 
-impl Machine for Toy {
+impl View for Toy {
     type Key = Key;
     type Ops = Ops;
     type Images = Images;
@@ -105,23 +105,8 @@ impl Machine for Toy {
         Ok(Ok(images))
     }
 
-    fn install(&mut self, images: &Images, version: Index) -> Free<()> {
-        for (key, value) in images {
-            self.items.insert(*key, Versioned { value: *value, version: version.0 });
-        }
-        Ok(())
-    }
-
     fn lock(&self, key: &Key) -> Free<Option<Lock>> {
         Ok(self.locks.get(key).cloned())
-    }
-
-    fn set_lock(&mut self, key: &Key, lock: Option<&Lock>) -> Free<()> {
-        match lock {
-            Some(lock) => drop(self.locks.insert(*key, lock.clone())),
-            None => drop(self.locks.remove(key)),
-        }
-        Ok(())
     }
 
     fn holders(&self) -> Free<BTreeSet<TxnId>> {
@@ -134,6 +119,31 @@ impl Machine for Toy {
 
     fn record(&self, id: &TxnId) -> Free<Option<RecordOf<Self>>> {
         Ok(self.records.get(id).cloned())
+    }
+
+    fn gate(&self, node: NodeId) -> Free<Gate> {
+        Ok(self.gates.get(&node).cloned().unwrap_or_default())
+    }
+
+    fn mutant(&self) -> Option<Mutant> {
+        self.mutant
+    }
+}
+
+impl Machine for Toy {
+    fn install(&mut self, images: &Images, version: Index) -> Free<()> {
+        for (key, value) in images {
+            self.items.insert(*key, Versioned { value: *value, version: version.0 });
+        }
+        Ok(())
+    }
+
+    fn set_lock(&mut self, key: &Key, lock: Option<&Lock>) -> Free<()> {
+        match lock {
+            Some(lock) => drop(self.locks.insert(*key, lock.clone())),
+            None => drop(self.locks.remove(key)),
+        }
+        Ok(())
     }
 
     fn set_record(&mut self, id: &TxnId, record: Option<&RecordOf<Self>>) -> Free<()> {
@@ -149,16 +159,8 @@ impl Machine for Toy {
         Ok(self.records.keys().filter(within).copied().collect())
     }
 
-    fn gate(&self, node: NodeId) -> Free<Gate> {
-        Ok(self.gates.get(&node).cloned().unwrap_or_default())
-    }
-
     fn set_gate(&mut self, node: NodeId, gate: &Gate) -> Free<()> {
         self.gates.insert(node, gate.clone());
         Ok(())
-    }
-
-    fn mutant(&self) -> Option<Mutant> {
-        self.mutant
     }
 }

@@ -20,8 +20,10 @@
 //! only where it is proposed, since a shard may change between the two.
 
 mod codec;
+mod commit;
 mod definition;
 
+pub use commit::{Unfit, read_id, read_shards, write_id, write_shards};
 pub use definition::{
     Billing, Change, Definition, Index, IndexChange, IndexState, KeyNames, Projected, Scalar, StreamView,
     Throughput,
@@ -31,6 +33,7 @@ use crate::codec::{Malformed, Read, Reader, Write};
 use bytes::{BufMut, Bytes, BytesMut};
 use codec::{list, small, text};
 use definition::{read_change, write_change};
+use quorate_protocol::commit::{Answer, Command as Commit};
 
 /// The epoch of the one shard that there is.
 pub const EPOCH: u64 = 1;
@@ -125,6 +128,16 @@ pub struct Execute {
     pub ops: Vec<Op>,
 }
 
+impl Execute {
+    fn grows(&self) -> bool {
+        self.ops.iter().any(|op| matches!(op.action, Action::Put { .. } | Action::Update { .. }))
+    }
+
+    fn size(&self) -> usize {
+        64 + self.ops.iter().map(Op::size).sum::<usize>()
+    }
+}
+
 /// What the log carries.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Command {
@@ -170,6 +183,8 @@ pub enum What {
     },
     /// Note the time, and let go of the records of change feeds that are a day old by earlier notes.
     Trim,
+    /// A step of a transaction over several shards: [`quorate_protocol::commit`].
+    Commit(Commit<Execute>),
 }
 
 impl Command {
@@ -181,7 +196,11 @@ impl Command {
             What::Change { change: Change::Settings { stream, .. }, .. } => stream.is_some(),
             _ => false,
         };
-        if feeds { 5 } else { 4 }
+        match &self.what {
+            What::Commit(_) => 6,
+            _ if feeds => 5,
+            _ => 4,
+        }
     }
 
     /// Whether it makes the state grow.
@@ -189,16 +208,17 @@ impl Command {
         match &self.what {
             What::Create(_) | What::Change { .. } => true,
             What::Delete(_) | What::Fill { .. } | What::Expire { .. } | What::Trim => false,
-            What::Execute(execute) => {
-                execute.ops.iter().any(|op| matches!(op.action, Action::Put { .. } | Action::Update { .. }))
-            }
+            What::Execute(ops) | What::Commit(Commit::Execute(ops)) => ops.grows(),
+            What::Commit(Commit::Prepare(asked)) => asked.ops.grows(),
+            What::Commit(_) => false,
         }
     }
 
     /// About how many bytes it takes.
     pub fn size_hint(&self) -> usize {
         match &self.what {
-            What::Execute(execute) => 64 + execute.ops.iter().map(Op::size).sum::<usize>(),
+            What::Execute(ops) | What::Commit(Commit::Execute(ops)) => ops.size(),
+            What::Commit(Commit::Prepare(asked)) => asked.ops.size(),
             _ => 256,
         }
     }
@@ -212,6 +232,7 @@ impl Command {
             What::Fill { .. } => 5,
             What::Expire { .. } => 6,
             What::Trim => 7,
+            What::Commit(_) => 8,
         });
         out.varint(self.epoch);
         out.varint(self.now);
@@ -236,6 +257,7 @@ impl Command {
                 }
             }
             What::Trim => {}
+            What::Commit(commit) => commit::write(out, commit),
         }
     }
 
@@ -249,6 +271,7 @@ impl Command {
             5 => What::Fill { table: small(input)?, index: small(input)?, items: small(input)? },
             6 => What::Expire { table: small(input)?, keys: list(input, Reader::bytes)? },
             7 => What::Trim,
+            8 => What::Commit(commit::read(input)?),
             _ => return Err(Malformed),
         };
         Ok(Self { epoch, now, what })
@@ -345,6 +368,8 @@ pub enum Reply {
     Expired(u64),
     /// To `Trim`.
     Trimmed,
+    /// To `Commit`: the answer and, behind a vote that was given now, what its operations come to.
+    Commit(Answer<Unfit>, Vec<Done>),
 }
 
 /// How large a table and its indexes are.
@@ -389,6 +414,8 @@ pub enum Outcome {
     Invalid(String),
     /// There is no such table.
     NoTable(String),
+    /// A transaction that is under way holds the item.
+    Conflict,
 }
 
 /// Why the machine refuses a command as a whole. Deterministic: every replica comes to the same.
@@ -408,6 +435,8 @@ pub enum Refusal {
     Limit(String),
     /// The token came with another request.
     TokenMismatch,
+    /// A transaction with this token is under way.
+    TokenInUse,
     /// The shard is not the one that the command was routed to.
     StaleEpoch,
 }
