@@ -173,8 +173,7 @@ impl<O: Clone, R: Clone + PartialEq> Core for Gateway<O, R> {
     fn deadline(&self) -> Option<Instant> {
         let requests = self.open.values().map(|request| match request.phase {
             Phase::Voting | Phase::Decided => request.resend_at,
-            Phase::Hearing(until) => request.resend_at.min(until),
-            Phase::Pausing(until) => request.resend_at.min(until),
+            Phase::Hearing(until) | Phase::Pausing(until) => request.resend_at.min(until),
         });
         let owes = self.forgetting.values().any(|f| f.heard < f.took_part);
         requests.chain(owes.then_some(self.forget_at)).min()

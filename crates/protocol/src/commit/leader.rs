@@ -124,49 +124,46 @@ impl<K: Clone + Ord, O: Clone> Leader<K, O> {
     {
         match &command {
             Command::Prepare(asked) => {
-                let (id, priority) = (asked.id, asked.id.priority(asked.began));
+                let wants = (caller, Some(asked.id), Some(asked.id.priority(asked.began)));
                 // A vote that is applied is chosen, whoever leads by now.
-                match participant::vote(machine, &id)? {
+                match participant::vote(machine, &asked.id)? {
                     Answer::Over if mutant(self.config.mutant, Mutant::LatePrepareReruns) => {}
                     Answer::Missing => {}
-                    answer => return Ok(out.answers.push((caller, answer))),
+                    answer => {
+                        out.answers.push((caller, answer));
+                        return Ok(());
+                    }
                 }
-                if self.joins(caller, &id) {
-                    return Ok(());
-                }
-                match machine.keys(&asked.ops)? {
-                    Ok(keys) => self.wants(machine, (caller, Some(id), Some(priority)), keys, command, out),
-                    // Its vote will say why not.
-                    Err(_) => Ok(self.propose(vec![caller], Some(id), command, out)),
+                if !self.joins(caller, &asked.id) {
+                    let keys = machine.keys(&asked.ops)?;
+                    self.wants(machine, wants, keys.ok(), command, out)?;
                 }
             }
-            Command::Execute(ops) => match machine.keys(ops)? {
-                Ok(keys) => self.wants(machine, (caller, None, None), keys, command, out),
-                Err(_) => Ok(self.propose(vec![caller], None, command, out)),
+            Command::Execute(ops) => {
+                let keys = machine.keys(ops)?;
+                self.wants(machine, (caller, None, None), keys.ok(), command, out)?;
+            }
+            Command::Refuse { id, .. } => match participant::vote(machine, id)? {
+                Answer::Missing if mutant(self.config.mutant, Mutant::RefuseNotDurable) => {
+                    out.answers.push((caller, Answer::Vote(Vote::No(No::Refused))));
+                }
+                Answer::Missing => {
+                    // Whoever waits with its Prepare hears the same.
+                    let mut callers = self.stop_waiting(id);
+                    callers.push(caller);
+                    self.propose(callers, None, command, out);
+                }
+                answer => out.answers.push((caller, answer)),
             },
-            Command::Refuse { id, .. } => {
-                let id = *id;
-                match participant::vote(machine, &id)? {
-                    Answer::Missing if mutant(self.config.mutant, Mutant::RefuseNotDurable) => {
-                        out.answers.push((caller, Answer::Vote(Vote::No(No::Refused))));
-                    }
-                    Answer::Missing => {
-                        self.forget_waiting(&id);
-                        self.propose(vec![caller], None, command, out);
-                    }
-                    answer => out.answers.push((caller, answer)),
-                }
-                Ok(())
-            }
             Command::Outcome { id, .. } => {
-                let id = *id;
-                self.forget_waiting(&id);
-                Ok(self.propose(vec![caller], None, command, out))
+                self.stop_waiting(id);
+                self.propose(vec![caller], None, command, out);
             }
             Command::Fence { .. } | Command::Forget { .. } | Command::Close { .. } => {
-                Ok(self.propose(vec![caller], None, command, out))
+                self.propose(vec![caller], None, command, out);
             }
         }
+        Ok(())
     }
 
     /// A proposal is applied, and `machine` has its effects.
@@ -253,20 +250,21 @@ impl<K: Clone + Ord, O: Clone> Leader<K, O> {
 
     // ---- wait-die ----
 
+    /// Somebody wants keys, or has operations without any, whose vote will say why.
     fn wants<M>(
         &mut self,
         machine: &M,
         (caller, id, priority): (Caller, Option<TxnId>, Option<Priority>),
-        keys: Vec<(K, Mode)>,
+        keys: Option<Vec<(K, Mode)>>,
         command: Command<O>,
         out: &mut Outbox<O, M::Reason>,
     ) -> Result<(), M::Error>
     where
         M: View<Key = K, Ops = O>,
     {
+        let keys = keys.unwrap_or_default();
         let mut fate = self.fate(machine, id.as_ref(), priority, &keys)?;
-        if let (Fate::Goes, Some(own), Some(older)) = (&fate, priority, self.older_waiting(priority, &keys)) {
-            debug_assert!(older.priority(own.began) != own, "it does not wait for itself");
+        if let (Fate::Goes, Some(_), Some(older)) = (&fate, priority, self.older_waiting(priority, &keys)) {
             // It would go ahead of one that is older, again and again.
             fate = Fate::Dies(older);
         }
@@ -276,18 +274,16 @@ impl<K: Clone + Ord, O: Clone> Leader<K, O> {
                 _ => Fate::Goes,
             };
         }
+        let waiting = Waiting { callers: vec![caller], id, keys, command };
         match fate {
-            Fate::Goes => {
-                self.goes(machine, Waiting { callers: vec![caller], id, keys, command }, priority, out)
-            }
+            Fate::Goes => self.goes(machine, waiting, priority, out)?,
             Fate::Waits => {
                 self.arrivals += 1;
-                let waiting = Waiting { callers: vec![caller], id, keys, command };
                 self.waiting.insert((priority, self.arrivals), waiting);
-                Ok(())
             }
-            Fate::Dies(because) => Ok(self.die(vec![caller], id, because, out)),
+            Fate::Dies(because) => self.die(waiting, because, out),
         }
+        Ok(())
     }
 
     fn goes<M>(
@@ -310,12 +306,13 @@ impl<K: Clone + Ord, O: Clone> Leader<K, O> {
             let vote = participant::judge(machine, &asked.ops)?.map_or_else(Vote::No, |_| Vote::Yes);
             out.answers.extend(callers.iter().map(|caller| (*caller, Answer::Vote(vote.clone()))));
         }
-        Ok(self.propose(callers, id, command, out))
+        self.propose(callers, id, command, out);
+        Ok(())
     }
 
-    fn die<R>(&mut self, callers: Vec<Caller>, id: Option<TxnId>, because: TxnId, out: &mut Outbox<O, R>) {
-        if let Some(id) = id {
-            self.propose(callers, None, Command::Refuse { id, because: Some(because) }, out);
+    fn die<R>(&mut self, waiting: Waiting<K, O>, because: TxnId, out: &mut Outbox<O, R>) {
+        if let Some(id) = waiting.id {
+            self.propose(waiting.callers, None, Command::Refuse { id, because: Some(because) }, out);
         }
     }
 
@@ -340,7 +337,7 @@ impl<K: Clone + Ord, O: Clone> Leader<K, O> {
                 }
                 Fate::Dies(because) => {
                     if let Some(waiting) = self.waiting.remove(&key) {
-                        self.die(waiting.callers, id, because, out);
+                        self.die(waiting, because, out);
                     }
                 }
             }
@@ -422,11 +419,13 @@ impl<K: Clone + Ord, O: Clone> Leader<K, O> {
         true
     }
 
-    /// It is aborted, so it waits no more; its callers have what they asked for from the entry that says so, or ask again.
-    fn forget_waiting(&mut self, id: &TxnId) {
-        self.waiting.retain(|_, waiting| waiting.id != Some(*id));
+    /// It is aborted, so it waits no more; who waited for its vote.
+    fn stop_waiting(&mut self, id: &TxnId) -> Vec<Caller> {
+        let at = self.waiting.iter().find(|(_, waiting)| waiting.id == Some(*id)).map(|(at, _)| *at);
+        at.and_then(|at| self.waiting.remove(&at)).map_or_else(Vec::new, |waiting| waiting.callers)
     }
 
+    /// Only under a planted bug.
     fn let_go_of_remembered<M>(&mut self, machine: &M) -> Result<(), M::Error>
     where
         M: View<Key = K, Ops = O>,

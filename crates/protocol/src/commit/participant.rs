@@ -129,11 +129,12 @@ pub fn conflict<M: View>(machine: &M, keys: &[(M::Key, Mode)]) -> Result<Option<
     Ok(None)
 }
 
+/// What a Yes holds, or why there is none.
+pub(super) type Judged<M> =
+    Result<(Vec<(<M as View>::Key, Mode)>, <M as View>::Images), No<<M as View>::Reason>>;
+
 /// Evaluates operations whose keys nobody else may hold.
-pub(super) fn judge<M: View>(
-    machine: &M,
-    ops: &M::Ops,
-) -> Result<Result<(Vec<(M::Key, Mode)>, M::Images), No<M::Reason>>, M::Error> {
+pub(super) fn judge<M: View>(machine: &M, ops: &M::Ops) -> Result<Judged<M>, M::Error> {
     let mut keys = match machine.keys(ops)? {
         Ok(keys) => keys,
         Err(reason) => return Ok(Err(No::Reason(reason))),

@@ -7,7 +7,6 @@
 //! `SEEDS=from..to cargo test -p quorate-protocol --test commit random` runs others than the default, `TRACE=1` shows what
 //! happened.
 
-use crate::show;
 use crate::toy::{Key, Op, Ops};
 use crate::world::{Options, Role, World};
 use quorate_base::time::Duration;
@@ -54,7 +53,7 @@ struct Schedule {
 /// One random run.
 pub fn run(seed: u64, steps: usize, mutant: Option<Mutant>) -> Result<(), String> {
     let mut rng = Rng::stream(seed, "schedule");
-    let mut options = Options { seed, mutant, ..Options::default() };
+    let mut options = Options { mutant, seed, ..Options::default() };
     options.shards = rng.between(2, 4) as u32;
     options.nodes = rng.between(1, 3);
     options.by_hand = rng.chance(1, 2);
@@ -158,7 +157,7 @@ impl Schedule {
                     ops.push((token, Op::Token(self.rng.between(1, 2) as i64)));
                 }
                 let deadline = Duration::from_millis(self.rng.between(1, 3000));
-                self.world.begin(node, Ops(ops), deadline);
+                self.world.begin(node, &Ops(ops), deadline);
             }
         }
     }
@@ -205,9 +204,7 @@ fn random_schedules_keep_every_property() {
 fn random_schedules_meet_everything() {
     let mut met = std::collections::BTreeMap::new();
     for seed in 0..30 {
-        let mut world = None;
-        std::mem::swap(&mut world, &mut traced(seed));
-        for line in world.unwrap_or_default() {
+        for line in traced(seed) {
             for word in [
                 "committed",
                 "cancelled",
@@ -231,12 +228,12 @@ fn random_schedules_meet_everything() {
         }
     }
     assert_eq!(met.len(), 14, "{met:?}");
-    let _ = show::ops;
 }
 
-fn traced(seed: u64) -> Option<Vec<String>> {
+/// What happens in a run.
+fn traced(seed: u64) -> Vec<String> {
     let mut rng = Rng::stream(seed, "schedule");
-    let options = Options { seed, shards: 3, ..Options::default() };
+    let options = Options { shards: 3, seed, ..Options::default() };
     let mix = Mix::draw(&mut rng);
     let mut schedule = Schedule { world: World::new(options), mix, rng, value: 0 };
     schedule.world.trace = Some(Vec::new());
@@ -244,5 +241,5 @@ fn traced(seed: u64) -> Option<Vec<String>> {
         schedule.step();
     }
     schedule.world.heal();
-    schedule.world.trace.take()
+    schedule.world.trace.take().unwrap_or_default()
 }

@@ -87,7 +87,7 @@ impl Runner {
                 let nodes = more.parse().unwrap();
                 *w = World::new(Options { shards: number as u32, nodes, ..w.options.clone() });
             }
-            "txn" => drop(w.begin(number, parse(more), Duration::from_secs(5))),
+            "txn" => drop(w.begin(number, &parse(more), Duration::from_secs(5))),
             "write" => drop(w.plain(number, parse(more))),
             "read" | "readall" => {
                 let keys: Vec<Key> = more.split(' ').map(key).collect();

@@ -191,7 +191,7 @@ fn start(setup: &Setup, mutant: Option<Mutant>) -> State {
     options.tries = 1;
     let mut world = World::new(options);
     for (at, ops) in setup.transactions.iter().enumerate() {
-        world.begin(at as u64 + 1, Ops(ops.to_vec()), Duration::from_secs(1));
+        world.begin(at as u64 + 1, &Ops(ops.to_vec()), Duration::from_secs(1));
     }
     State { world, left: setup.budget }
 }

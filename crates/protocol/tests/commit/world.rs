@@ -200,9 +200,9 @@ impl World {
     // ---- clients ----
 
     /// A client sends a transaction to a node; its number.
-    pub fn begin(&mut self, node: u64, ops: Ops, deadline: Duration) -> Option<u64> {
+    pub fn begin(&mut self, node: u64, ops: &Ops, deadline: Duration) -> Option<u64> {
         let token = ops.0.iter().find(|(_, op)| matches!(op, Op::Token(_))).copied();
-        let parts = by_shard(&ops);
+        let parts = by_shard(ops);
         let (request, began) = (self.next, self.next);
         let deadline = self.now + deadline;
         let host = self.hosts.get_mut(&node)?;
@@ -338,7 +338,7 @@ impl World {
     pub fn arrive(&mut self, packet: Packet) {
         let Packet { host, shard, asked, told } = packet;
         match told {
-            None => self.ask(shard, host, asked),
+            None => self.ask(shard, host, &asked),
             Some(told) => self.tell(shard, host, &asked, told),
         }
     }
@@ -350,13 +350,13 @@ impl World {
 
     // ---- a shard ----
 
-    fn ask(&mut self, id: ShardId, host: From, asked: Asked) {
+    fn ask(&mut self, id: ShardId, host: From, asked: &Asked) {
         let Some(shard) = self.shards.get_mut(&id) else { return };
         let answer = |told| Packet { host, shard: id, asked: asked.clone(), told: Some(told) };
-        match &asked {
+        match asked {
             Asked::Command(command) => {
                 let mut hasher = DefaultHasher::new();
-                (host, &asked).hash(&mut hasher);
+                (host, asked).hash(&mut hasher);
                 let caller = hasher.finish();
                 let mut out = leader::Outbox::default();
                 shard.callers.insert(caller, (host, asked.clone()));
@@ -456,15 +456,13 @@ impl World {
                 }
             }
             (Role::Reader(number), asked, told) => self.heard_by_reader(to.node, number, shard, asked, told),
-            (Role::Plain(number), _, Told::Answer(answer)) => {
-                if host.plain.remove(&number).is_some() {
-                    let done = match answer {
-                        Answer::Vote(Vote::Yes) => "done".to_owned(),
-                        Answer::Vote(Vote::No(why)) => show::no(&why),
-                        other => format!("{other:?}"),
-                    };
-                    self.reply(to.node, number, done);
-                }
+            (Role::Plain(number), _, Told::Answer(answer)) if host.plain.remove(&number).is_some() => {
+                let done = match answer {
+                    Answer::Vote(Vote::Yes) => "done".to_owned(),
+                    Answer::Vote(Vote::No(why)) => show::no(&why),
+                    other => format!("{other:?}"),
+                };
+                self.reply(to.node, number, done);
             }
             _ => {}
         }
@@ -529,7 +527,7 @@ impl World {
         }
         if let Some(heir) = &host.heir {
             again.extend(
-                heir.errands().into_iter().map(|(to, errand)| (to, Role::Heir, ask_for(heir, errand))),
+                heir.errands().into_iter().map(|(to, errand)| (to, Role::Heir, ask_for(heir, &errand))),
             );
         }
         for (number, reading) in &host.readers {
@@ -687,7 +685,7 @@ fn errand(asked: &Asked) -> Option<Errand> {
     }
 }
 
-fn ask_for(heir: &Heir, errand: Errand) -> Asked {
+fn ask_for(heir: &Heir, errand: &Errand) -> Asked {
     let (node, boot) = heir.life();
     match errand {
         Errand::Fence => Asked::Command(Command::Fence { node, boot }),
@@ -697,7 +695,7 @@ fn ask_for(heir: &Heir, errand: Errand) -> Asked {
     }
 }
 
-/// Of a request that was told so.
+/// As traces have it.
 pub fn outcome_name(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Commit => "commit",

@@ -200,19 +200,16 @@ impl Machine for Applying<'_> {
         let row = self.tables.rows.lock(key);
         self.digest.number(LOCK);
         self.digest.bytes(key);
-        match lock {
-            Some(lock) => {
-                let stored = lock::encode(lock);
-                self.digest.bytes(&stored);
-                if !quorate_protocol::commit::mutant(self.mutant(), Mutant::LocksNotInSnapshot) {
-                    self.state.put(&row, &stored);
-                }
-                self.tables.locks.insert(key.clone(), lock.clone());
+        if let Some(lock) = lock {
+            let stored = lock::encode(lock);
+            self.digest.bytes(&stored);
+            if !quorate_protocol::commit::mutant(self.mutant(), Mutant::LocksNotInSnapshot) {
+                self.state.put(&row, &stored);
             }
-            None => {
-                self.state.delete(&row);
-                self.tables.locks.remove(key);
-            }
+            self.tables.locks.insert(key.clone(), lock.clone());
+        } else {
+            self.state.delete(&row);
+            self.tables.locks.remove(key);
         }
         Ok(())
     }
@@ -321,7 +318,9 @@ fn encode_record(record: &Stored) -> Bytes {
         Record::No(No::Reason(Unfit::Ops(done))) => {
             out.put_u8(NO_OPS);
             out.varint(done.len() as u64);
-            done.iter().for_each(|done| write_reason(&mut out, done));
+            for done in done {
+                write_reason(&mut out, done);
+            }
         }
         Record::No(No::Reason(Unfit::Validation(text))) => {
             out.put_u8(NO_VALIDATION);

@@ -44,7 +44,9 @@ pub(super) fn encode(lock: &Lock) -> Bytes {
         Lock::Shared(ids) => {
             out.put_u8(SHARED);
             out.varint(ids.len() as u64);
-            ids.iter().for_each(|id| write_id(&mut out, id));
+            for id in ids {
+                write_id(&mut out, id);
+            }
         }
         Lock::Exclusive(id) => {
             out.put_u8(EXCLUSIVE);

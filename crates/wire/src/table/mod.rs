@@ -207,10 +207,9 @@ impl Command {
     pub fn grows(&self) -> bool {
         match &self.what {
             What::Create(_) | What::Change { .. } => true,
-            What::Delete(_) | What::Fill { .. } | What::Expire { .. } | What::Trim => false,
             What::Execute(ops) | What::Commit(Commit::Execute(ops)) => ops.grows(),
             What::Commit(Commit::Prepare(asked)) => asked.ops.grows(),
-            What::Commit(_) => false,
+            What::Delete(_) | What::Fill { .. } | What::Expire { .. } | What::Trim | What::Commit(_) => false,
         }
     }
 

@@ -172,14 +172,12 @@ impl Two {
         if id.sequence <= self.forgotten {
             return assert_eq!(answer, Answer::Over);
         }
-        match self.txns[at].votes[shard] {
-            Some(yes) => assert_eq!(matches!(answer, Answer::Vote(Vote::Yes)), yes),
-            None => {
-                assert_eq!(answer, Answer::Vote(Vote::No(No::Refused)));
-                self.meet("refused");
-                self.voted(at, shard, false);
-            }
+        if let Some(yes) = self.txns[at].votes[shard] {
+            return assert_eq!(matches!(answer, Answer::Vote(Vote::Yes)), yes);
         }
+        assert_eq!(answer, Answer::Vote(Vote::No(No::Refused)));
+        self.meet("refused");
+        self.voted(at, shard, false);
     }
 
     fn voted(&mut self, at: usize, shard: usize, yes: bool) {
@@ -321,14 +319,14 @@ impl Two {
         for table in ["t0", "t1", "t2"] {
             for p in 0..4 {
                 for q in -3..5 {
-                    self.read_one((shard, table.into(), (format!("p{p}"), q)));
+                    self.read_one(&(shard, table.into(), (format!("p{p}"), q)));
                 }
             }
         }
     }
 
-    fn read_one(&mut self, at: At) {
-        let (shard, table, key) = &at;
+    fn read_one(&mut self, at: &At) {
+        let (shard, table, key) = at;
         let get = Get { table: table.clone(), key: key_item(key), projection: None };
         let view = self.shards[*shard].replicas[0].kv().view();
         let ReadReply::Items(mut got) = super::read(&view, &Read::Get(vec![get])).unwrap() else { panic!() };
@@ -345,7 +343,7 @@ impl Two {
         }
         let expected = self.shards[*shard].model.tables[table].items.get(key).cloned();
         assert_eq!(item, expected, "{at:?}");
-        let writes = self.writes.get(&at).copied().unwrap_or(0);
+        let writes = self.writes.get(at).copied().unwrap_or(0);
         let there = item.is_some();
         if let Some((before, seen, was)) = self.seen.insert(at.clone(), (writes, version, there))
             && before < writes
