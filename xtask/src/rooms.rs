@@ -31,7 +31,7 @@ const ROOMS: [Room; 19] = [
     pure("wire", &["base", "protocol"]),
     pure("storage", &["base"]),
     pure("faulty", &["base"]),
-    pure("state", &["base", "item", "wire", "storage"]),
+    pure("state", &["base", "protocol", "item", "wire", "storage"]),
     pure("node", &["base", "protocol", "wire", "storage", "state"]),
     real("lsm", &["base", "storage"]),
     real("server", &["base", "protocol", "wire", "storage", "state", "lsm", "node"]),

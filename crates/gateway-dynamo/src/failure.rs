@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     ConditionFailed,
     Canceled,
     TokenMismatch,
+    InProgress,
+    Conflict,
     Limit,
     Throttled,
     TableNotFound,
@@ -59,6 +61,8 @@ impl Kind {
             Self::ConditionFailed => (DYNAMO, "ConditionalCheckFailedException"),
             Self::Canceled => (DYNAMO, "TransactionCanceledException"),
             Self::TokenMismatch => (DYNAMO, "IdempotentParameterMismatchException"),
+            Self::InProgress => (DYNAMO, "TransactionInProgressException"),
+            Self::Conflict => (DYNAMO, "TransactionConflictException"),
             Self::Limit => (DYNAMO, "LimitExceededException"),
             Self::Throttled => (DYNAMO, "ThrottlingException"),
             Self::Trimmed => (DYNAMO, "TrimmedDataAccessException"),
@@ -194,5 +198,9 @@ fn of_refusal(refusal: Refusal) -> ApiError {
         Refusal::StaleEpoch => {
             ApiError::new(Kind::Moved, "The shard has moved since the request was routed. Please retry.")
         }
+        Refusal::TokenInUse => ApiError::new(
+            Kind::InProgress,
+            "The transaction with the given request token is already in progress.",
+        ),
     }
 }

@@ -311,6 +311,7 @@ pub(crate) fn check(done: &Done) -> Answered<()> {
             error.extra = attributes(done)?.map(|item| ("Item", value_of(&item)));
             Err(error)
         }
+        Outcome::Conflict => Err(ApiError::new(Kind::Conflict, "Transaction is ongoing for the item")),
         Outcome::Invalid(text) => Err(ApiError::validation(text.clone())),
         Outcome::NoTable(_) => Err(ApiError::new(Kind::NotFound, "Requested resource not found")),
     }

@@ -315,6 +315,7 @@ fn code(done: &Done) -> &'static str {
     match &done.outcome {
         Outcome::Done => "None",
         Outcome::ConditionFailed => "ConditionalCheckFailed",
+        Outcome::Conflict => "TransactionConflict",
         Outcome::Invalid(_) | Outcome::NoTable(_) => "ValidationError",
     }
 }
@@ -326,6 +327,9 @@ fn reason(done: &Done) -> Answered<Value> {
         Outcome::Done => {}
         Outcome::ConditionFailed => {
             out.insert("Message".into(), json!("The conditional request failed"));
+        }
+        Outcome::Conflict => {
+            out.insert("Message".into(), json!("Transaction is ongoing for the item"));
         }
         Outcome::Invalid(text) | Outcome::NoTable(text) => {
             out.insert("Message".into(), json!(text));

@@ -1,5 +1,6 @@
 //! The protocol cores: pure, single-threaded values. Inputs in, one batch of outputs out; no clock, no socket, no disk.
 
+pub mod commit;
 pub mod raft;
 
 use quorate_base::Instant;

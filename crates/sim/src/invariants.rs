@@ -108,7 +108,8 @@ impl Invariants {
     /// What is broken in the nodes in which something happened, with the group's name where it is not the key-value space's.
     pub(crate) fn check(&mut self, places: &[Place], touched: &[usize]) -> Result<(), String> {
         let shard = self.shard;
-        self.look(places, touched).map_err(|why| if shard == KV { why } else { format!("{why} (shard {shard})") })
+        self.look(places, touched)
+            .map_err(|why| if shard == KV { why } else { format!("{why} (shard {shard})") })
     }
 
     fn look(&mut self, places: &[Place], touched: &[usize]) -> Result<(), String> {

@@ -13,8 +13,8 @@
 //!
 //! The version of an entry is the first that has its kind, so that an older release stops at no more than it must. Version 2
 //! brought the kinds that name a lease by its grant; in version 1 what a node's clock had decided named the id alone, and still
-//! means whichever grant of it there is. Version 3 brought fences and alarms, version 4 tables ([`crate::table`]), and
-//! version 5 their change feeds.
+//! means whichever grant of it there is. Version 3 brought fences and alarms, version 4 tables ([`crate::table`]),
+//! version 5 their change feeds, and version 6 shards of tables and transactions over several of them.
 //!
 //! `origin` and `request` name the node that proposed the entry and the request there that waits for it; they are no part
 //! of the machine's state.
@@ -572,7 +572,8 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_base::Rng;
+    use quorate_base::{Rng, ShardId};
+    use quorate_protocol::commit::{self, TxnId};
 
     fn bytes(rng: &mut Rng) -> Bytes {
         let len = rng.below(9) as usize;
@@ -771,6 +772,38 @@ mod tests {
             (&[4, 3, 9, 32, 2, 1, 12, 1, b't'][..], table(table::What::Delete("t".into()))),
             (&[5, 3, 9, 32, 7, 1, 12], table(table::What::Trim)),
         ] {
+            assert_eq!(encode(NodeId(3), 9, &command), bytes, "{command:?}");
+            let read = decode(&Bytes::from_static(bytes));
+            assert_eq!(read, Ok(Decoded { origin: NodeId(3), request: 9, command }));
+        }
+    }
+
+    /// Transactions over several shards brought version 6.
+    #[test]
+    fn transactions_over_several_shards_are_of_version_6() {
+        let id = TxnId { node: NodeId(2), boot: 5, sequence: 300, attempt: 1 };
+        let ops = table::Execute { atomic: true, token: None, ops: Vec::new() };
+        let participants = vec![ShardId(4), ShardId(9)];
+        let prepare = commit::Prepare { id, began: 7, participants, ops };
+        for (bytes, what) in [
+            (
+                &[6, 3, 9, 32, 9, 1, 12, 1, 2, 5, 0xAC, 2, 1, 7, 2, 4, 9, 1, 0][..],
+                commit::Command::Prepare(prepare),
+            ),
+            (&[6, 3, 9, 32, 9, 1, 12, 2, 2, 5, 0xAC, 2, 1, 0], commit::Command::Refuse { id, because: None }),
+            (
+                &[6, 3, 9, 32, 9, 1, 12, 3, 2, 5, 0xAC, 2, 1, 1],
+                commit::Command::Outcome { id, outcome: commit::Outcome::Commit },
+            ),
+            (&[6, 3, 9, 32, 9, 1, 12, 5, 2, 5], commit::Command::Fence { node: NodeId(2), boot: 5 }),
+            (
+                &[6, 3, 9, 32, 9, 1, 12, 6, 2, 5, 0xAC, 2],
+                commit::Command::Forget { node: NodeId(2), upto: id.place() },
+            ),
+            (&[6, 3, 9, 32, 9, 1, 12, 7, 2, 5], commit::Command::Close { node: NodeId(2), boot: 5 }),
+        ] {
+            let what = table::What::Commit(what);
+            let command = Command::Table(Box::new(table::Command { epoch: 1, now: 12, what }));
             assert_eq!(encode(NodeId(3), 9, &command), bytes, "{command:?}");
             let read = decode(&Bytes::from_static(bytes));
             assert_eq!(read, Ok(Decoded { origin: NodeId(3), request: 9, command }));

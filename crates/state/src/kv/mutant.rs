@@ -38,6 +38,11 @@ impl Kv {
         self.tables.plant(mutant);
     }
 
+    /// The same in its part in transactions over several shards.
+    pub fn plant_in_transactions(&mut self, mutant: Option<quorate_protocol::commit::Mutant>) {
+        self.tables.plant_in_transactions(mutant);
+    }
+
     pub(super) fn has(&self, mutant: Mutant) -> bool {
         cfg!(feature = "mutants") && self.mutant == Some(mutant)
     }

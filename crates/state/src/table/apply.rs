@@ -6,7 +6,7 @@
 
 use super::catalog::{IndexTable, Table, index_bytes, key_bytes};
 use super::layout::{damaged, row, varint};
-use super::{Mutant, Tables, layout};
+use super::{Mutant, Tables, layout, lock};
 use crate::digest::Digest;
 use bytes::{Buf, Bytes};
 use quorate_base::Index;
@@ -22,6 +22,8 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
+/// What is said of a transaction that names an item twice.
+pub(super) const TWICE: &str = "Transaction request cannot include multiple operations on one item";
 /// How long a token is known, in milliseconds of the entries' time.
 const TOKEN_LASTS: u64 = 600_000;
 /// So many tokens whose time is over go with an entry that brings one.
@@ -35,6 +37,8 @@ pub(super) type Applied<T> = StateResult<Result<T, Refusal>>;
 pub(super) struct Moment {
     /// The entry.
     pub(super) index: Index,
+    /// What is written gets this version: the entry, or the one at which it was voted on.
+    pub(super) version: Index,
     /// The entry's time.
     pub(super) now: u64,
     /// No client asks for it: an item's time is over.
@@ -50,18 +54,18 @@ pub(super) struct Stored {
 }
 
 /// One operation, worked out.
-struct Planned {
-    table: Arc<Table>,
-    key: Key,
+pub(super) struct Planned {
+    pub(super) table: Arc<Table>,
+    pub(super) key: Key,
     /// The key's bytes in the table.
-    at: Vec<u8>,
-    old: Option<Item>,
-    becomes: Becomes,
-    done: Done,
+    pub(super) at: Vec<u8>,
+    pub(super) old: Option<Item>,
+    pub(super) becomes: Becomes,
+    pub(super) done: Done,
 }
 
 /// What is there behind an operation.
-enum Becomes {
+pub(super) enum Becomes {
     /// What was there.
     Same,
     Nothing,
@@ -85,7 +89,7 @@ impl Tables {
             return Ok(Err(Refusal::StaleEpoch));
         }
         let now = command.now;
-        let moment = Moment { index: at, now, by_time: false };
+        let moment = Moment { index: at, version: at, now, by_time: false };
         self.recorded = 0;
         match &command.what {
             What::Create(definition) => Ok(self.create(state, definition, (at, now), founders, digest)),
@@ -96,6 +100,7 @@ impl Tables {
             What::Expire { table, keys } => self.expire(state, moment, (*table, keys), digest),
             What::Trim => Ok(Ok(self.trim(state, at, now, digest))),
             What::Adopt { version, definition } => Ok(self.adopt(state, (*version, definition), digest)),
+            What::Commit(commit) => Ok(Ok(self.step_of_transaction(state, moment, commit, digest)?)),
         }
     }
 
@@ -110,6 +115,9 @@ impl Tables {
             return Ok(Err(Refusal::StaleEpoch));
         }
         if let Some(token) = &execute.token {
+            if self.locks.contains_key(&lock::token(&token.token)) {
+                return Ok(Err(Refusal::TokenInUse));
+            }
             match self.known(state, token, moment.now)? {
                 Ok(false) => {}
                 Ok(true) => return Ok(Ok(Reply::Repeated)),
@@ -125,7 +133,7 @@ impl Tables {
             let mut done = Vec::with_capacity(execute.ops.len());
             for op in &execute.ops {
                 done.push(match self.plan(state, op)? {
-                    Ok(planned) => self.carry_out(state, moment, planned, digest),
+                    Ok(planned) => self.carry_out(state, moment, planned, digest)?,
                     Err(reason) => reason,
                 });
             }
@@ -153,8 +161,7 @@ impl Tables {
         let twice = planned.iter().flatten().any(|p| !items.insert((p.table.definition.id, &p.at)));
         // What stands against an operation is told of only where each has an item of its own.
         if twice || planned.iter().any(Result::is_err) && self.name_twice(&execute.ops) {
-            let text = "Transaction request cannot include multiple operations on one item";
-            return Ok(Err(Refusal::Validation(text.into())));
+            return Ok(Err(Refusal::Validation(TWICE.into())));
         }
         if planned.iter().any(Result::is_err) && !self.has(Mutant::AppliedInPart) {
             let reason = |planned: Result<Planned, Done>| match planned {
@@ -166,7 +173,7 @@ impl Tables {
         let mut done = Vec::with_capacity(planned.len());
         for planned in planned {
             done.push(match planned {
-                Ok(planned) => self.carry_out(state, moment, planned, digest),
+                Ok(planned) => self.carry_out(state, moment, planned, digest)?,
                 Err(reason) => reason,
             });
         }
@@ -189,7 +196,7 @@ impl Tables {
     }
 
     /// Works an operation out; what stands against it comes as [`Done`], too.
-    fn plan(&self, state: &dyn State, op: &Op) -> StateResult<Result<Planned, Done>> {
+    pub(super) fn plan(&self, state: &dyn State, op: &Op) -> StateResult<Result<Planned, Done>> {
         let Some(table) = self.catalog.get(&op.table) else {
             return Ok(Err(Done::of(Outcome::NoTable(op.table.clone()))));
         };
@@ -198,6 +205,10 @@ impl Tables {
             Err(outcome) => return Ok(Err(Done::of(outcome))),
         };
         let at = key_bytes(&asked.key);
+        let held = self.locks.get(&lock::item(table.definition.id, &at));
+        if held.is_some_and(|held| lock::forbids(held, &op.action)) {
+            return Ok(Err(Done::of(Outcome::Conflict)));
+        }
         let row = self.rows.item(table.definition.id, &at);
         let old = state.get(&row)?.map(decode_stored).transpose()?.map(|stored| stored.item);
         let size = old.as_ref().map_or(0, Item::size);
@@ -226,14 +237,14 @@ impl Tables {
         Ok(Ok(Planned { table: table.clone(), key, at, old, becomes, done }))
     }
 
-    fn carry_out(
+    pub(super) fn carry_out(
         &mut self,
         state: &mut dyn State,
         moment: Moment,
         planned: Planned,
         digest: &mut Digest,
-    ) -> Done {
-        let index = moment.index;
+    ) -> StateResult<Done> {
+        let version = moment.version.get();
         let Planned { table, key, at, old, becomes, mut done } = planned;
         let id = table.definition.id;
         let row = self.rows.item(id, &at);
@@ -241,11 +252,16 @@ impl Tables {
             self.memory.items.insert(row.clone(), old.clone());
         }
         let new = match &becomes {
-            Becomes::Same => return done,
-            Becomes::Nothing if old.is_none() => return done,
+            Becomes::Same => return Ok(done),
+            Becomes::Nothing if old.is_none() => return Ok(done),
             Becomes::Nothing => {
                 state.delete(&row);
-                state.put(&self.rows.deleted(id, &at), &index.get().to_be_bytes());
+                // A transaction's version may be below that of a deletion that was quicker.
+                let class = self.rows.deleted(id, &at);
+                let late = moment.version < moment.index;
+                let before =
+                    if late { state.get(&class)?.map_or(0, |stored| decode_deleted(&stored)) } else { 0 };
+                state.put(&class, &version.max(before).to_be_bytes());
                 digest.number(DELETE);
                 digest.number(u64::from(id));
                 digest.bytes(&at);
@@ -253,7 +269,7 @@ impl Tables {
             }
             Becomes::Item(item, bytes) => {
                 let mut value = Vec::with_capacity(10 + bytes.len());
-                varint(&mut value, index.get());
+                varint(&mut value, version);
                 value.extend_from_slice(bytes);
                 state.put(&row, &value);
                 digest.number(PUT);
@@ -274,7 +290,7 @@ impl Tables {
                 done.indexes.push((index.index.name.clone(), index.global, units));
             }
         }
-        done
+        Ok(done)
     }
 
     /// Takes away an item that is there.
@@ -290,7 +306,7 @@ impl Tables {
         let (at, done) = (key_bytes(&key), Done::of(Outcome::Done));
         let planned =
             Planned { table: table.clone(), key, at, old: Some(item), becomes: Becomes::Nothing, done };
-        self.carry_out(state, moment, planned, digest);
+        self.carry_out(state, moment, planned, digest)?;
         Ok(())
     }
 
@@ -330,7 +346,7 @@ impl Tables {
     }
 
     /// Whether a token's work is done.
-    fn known(&self, state: &dyn State, token: &Token, now: u64) -> Applied<bool> {
+    pub(super) fn known(&self, state: &dyn State, token: &Token, now: u64) -> Applied<bool> {
         let row = self.rows.token(&token.token);
         let kept =
             self.memory.tokens.get(&row).cloned().map_or_else(|| state.get(&row), |kept| Ok(Some(kept)));
@@ -342,7 +358,7 @@ impl Tables {
         Ok(if fingerprint == token.fingerprint { Ok(true) } else { Err(Refusal::TokenMismatch) })
     }
 
-    fn remember(
+    pub(super) fn remember(
         &mut self,
         state: &mut dyn State,
         token: &Token,
@@ -394,8 +410,8 @@ impl Tables {
 }
 
 /// An operation, decoded.
-struct Asked {
-    key: Key,
+pub(super) struct Asked {
+    pub(super) key: Key,
     /// The key's attributes, or the item that is put.
     given: Item,
     condition: Option<Condition>,
@@ -403,7 +419,7 @@ struct Asked {
 }
 
 impl Asked {
-    fn read(table: &Table, op: &Op) -> Result<Self, Outcome> {
+    pub(super) fn read(table: &Table, op: &Op) -> Result<Self, Outcome> {
         let malformed = |_| invalid("the operation is malformed");
         let condition =
             op.condition.as_ref().map(|bytes| Condition::decode(bytes)).transpose().map_err(malformed)?;
@@ -490,6 +506,11 @@ pub(super) fn decode_stored(mut stored: Bytes) -> StateResult<Stored> {
     stored.advance(stored.len() - input.remaining());
     let item = Item::decode(&stored).map_err(|_| bad())?;
     Ok(Stored { version, item })
+}
+
+/// A row of deletions.
+pub(super) fn decode_deleted(stored: &Bytes) -> u64 {
+    stored[..].try_into().map_or(0, u64::from_be_bytes)
 }
 
 fn decode_token(stored: &Bytes) -> StateResult<(u64, Bytes)> {

@@ -3,6 +3,7 @@
 use super::apply::{Applied, Moment, decode_stored};
 use super::catalog::Table;
 use super::layout::behind;
+use super::lock;
 use super::{Tables, TablesView};
 use crate::digest::Digest;
 use crate::kv::source::Source;
@@ -48,6 +49,10 @@ impl Tables {
         let moment = Moment { by_time: true, ..moment };
         let mut gone = 0;
         for key in keys {
+            if self.locks.contains_key(&lock::item(table.definition.id, key)) {
+                // A transaction holds it; it is found again.
+                continue;
+            }
             let Some(stored) = state.get(&self.rows.item(table.definition.id, key))? else { continue };
             let item = decode_stored(stored)?.item;
             if is_over(&table, &item, moment.now) {

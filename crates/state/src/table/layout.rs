@@ -2,6 +2,8 @@
 
 use super::stream::{Position, StreamId};
 use bytes::Bytes;
+use quorate_base::NodeId;
+use quorate_protocol::commit::TxnId;
 use quorate_storage::state::{StateError, StateResult};
 
 /// The kinds of rows, in their order in the store.
@@ -13,11 +15,14 @@ pub(super) mod row {
     pub(in crate::table) const GARBAGE: u8 = b'G';
     pub(in crate::table) const HORIZON: u8 = b'H';
     pub(in crate::table) const ITEM: u8 = b'I';
+    pub(in crate::table) const LOCK: u8 = b'L';
     pub(in crate::table) const META: u8 = b'M';
     pub(in crate::table) const PLACED: u8 = b'P';
+    pub(in crate::table) const GATE: u8 = b'N';
     pub(in crate::table) const TOKEN_END: u8 = b'Q';
     pub(in crate::table) const TOKEN: u8 = b'R';
     pub(in crate::table) const STREAM: u8 = b'S';
+    pub(in crate::table) const TRANSACTION: u8 = b'T';
     pub(in crate::table) const STREAM_FIGURES: u8 = b'U';
     pub(in crate::table) const DELETED: u8 = b'W';
     pub(in crate::table) const INDEX: u8 = b'X';
@@ -116,6 +121,41 @@ impl Rows {
     /// Behind all records of a change feed.
     pub(super) fn records_end(&self, id: StreamId) -> Vec<u8> {
         behind(self.stream(row::RECORD, id))
+    }
+
+    /// A lock, by its key.
+    pub(super) fn lock(&self, key: &[u8]) -> Vec<u8> {
+        let mut out = self.start(row::LOCK, key.len());
+        out.extend_from_slice(key);
+        out
+    }
+
+    /// What is known of a gateway.
+    pub(super) fn gate(&self, node: NodeId) -> Vec<u8> {
+        let mut key = self.start(row::GATE, 8);
+        key.extend_from_slice(&node.0.to_be_bytes());
+        key
+    }
+
+    /// The record of a transaction.
+    pub(super) fn transaction(&self, id: &TxnId) -> Vec<u8> {
+        let mut key = self.start(row::TRANSACTION, 28);
+        for n in [id.node.0, id.boot, id.sequence] {
+            key.extend_from_slice(&n.to_be_bytes());
+        }
+        key.extend_from_slice(&id.attempt.to_be_bytes());
+        key
+    }
+
+    /// The transaction in a record's key.
+    pub(super) fn transaction_of(&self, key: &Bytes) -> StateResult<TxnId> {
+        let rest = self.rest(key)?;
+        let number = |at: usize| Some(u64::from_be_bytes(rest.get(at..at + 8)?.try_into().ok()?));
+        let read = || {
+            let attempt = u32::from_be_bytes(rest.get(24..)?.try_into().ok()?);
+            Some(TxnId { node: NodeId(number(0)?), boot: number(8)?, sequence: number(16)?, attempt })
+        };
+        read().ok_or_else(|| damaged("a transaction's key"))
     }
 
     /// The position in a record's key.

@@ -22,11 +22,14 @@
 //! | `G` garbage | table, perhaps index or label | nothing: its rows are swept away |
 //! | `H` horizon | nothing | up to where change feeds are let go, and notes of the time |
 //! | `I` item | table, slot, partition key, sort key | index of the last write, item |
+//! | `L` lock | item or token | which transactions over several shards hold it ([`commit`]) |
 //! | `M` meta | nothing | the shard's epoch, the next table's number, the next shard's |
+//! | `N` gate | node | what is forgotten of its transactions |
 //! | `P` placed | first shard | the shards of a table ([`placement`]) |
 //! | `Q` token's end | time, token | nothing |
 //! | `R` token | token | its end, fingerprint |
 //! | `S` stream | table, label | a change feed |
+//! | `T` transaction | node, life, request, attempt | its vote; what it will leave |
 //! | `U` figures | table, label | records and bytes of a change feed |
 //! | `W` deleted | table, class of keys | index of the last deletion in that class |
 //! | `X` index | table, index, slot, keys of the index, key of the item | what the index holds of the item |
@@ -65,8 +68,10 @@
 mod apply;
 mod catalog;
 mod change;
+mod commit;
 mod expire;
 mod layout;
+mod lock;
 mod mutant;
 mod page;
 mod placement;
@@ -76,6 +81,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
+pub use commit::Intent;
 pub use expire::{Overdue, Place};
 pub use mutant::Mutant;
 pub use placement::{Block, Placement};
@@ -87,6 +93,7 @@ use bytes::Bytes;
 use catalog::{Catalog, Table};
 use layout::{Rows, damaged, row, varint};
 use quorate_base::Index;
+use quorate_protocol::commit::Lock;
 use quorate_storage::state::{State, StateResult};
 use quorate_wire::codec::Reader;
 use quorate_wire::table::Definition;
@@ -122,6 +129,10 @@ pub struct Tables {
     garbage: Vec<Bytes>,
     /// No token in the store ends before this: nobody looks for those that are over sooner.
     tokens_end_from: u64,
+    /// Who holds items and tokens for transactions over several shards: the rows `L`.
+    locks: BTreeMap<Bytes, Lock>,
+    /// A planted bug in those.
+    planted_in_transactions: Option<quorate_protocol::commit::Mutant>,
     /// A planted bug, and what it remembers.
     mutant: Option<Mutant>,
     memory: mutant::Memory,
@@ -143,6 +154,8 @@ pub struct TablesView {
     epoch: u64,
     placement: Arc<Placement>,
     adopted: Index,
+    /// There are locks of transactions over several shards.
+    locked: bool,
 }
 
 impl Tables {
@@ -162,6 +175,8 @@ impl Tables {
             bytes: 0,
             garbage: Vec::new(),
             tokens_end_from: 0,
+            locks: BTreeMap::new(),
+            planted_in_transactions: None,
             mutant: None,
             memory: mutant::Memory::default(),
             trimming: Vec::new(),
@@ -188,6 +203,7 @@ impl Tables {
         tables.load_placement(source, next_shard)?;
         tables.garbage = tables.load_garbage(source)?;
         tables.load_streams(source)?;
+        tables.load_locks(source)?;
         Ok(tables)
     }
 
@@ -231,6 +247,7 @@ impl Tables {
             epoch: self.epoch,
             placement: self.placement.clone(),
             adopted: self.adopted,
+            locked: !self.locks.is_empty(),
         }
     }
 

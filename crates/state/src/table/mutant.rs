@@ -52,6 +52,11 @@ impl Tables {
         self.mutant = mutant;
     }
 
+    /// Plants one of transactions over several shards.
+    pub(crate) fn plant_in_transactions(&mut self, mutant: Option<quorate_protocol::commit::Mutant>) {
+        self.planted_in_transactions = mutant;
+    }
+
     /// The planted bug.
     pub(crate) fn planted(&self) -> Option<Mutant> {
         self.mutant

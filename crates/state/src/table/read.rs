@@ -1,8 +1,9 @@
 //! Reads: tables as they are described, items by their keys, and pages of items ([`super::page`]).
 
 use super::TablesView;
-use super::apply::decode_stored;
+use super::apply::{decode_deleted, decode_stored};
 use super::catalog::{Table, key_bytes};
+use super::commit::Intent;
 use super::expire::{Overdue, Place};
 use super::layout::{behind, row};
 use super::stream::{Position, Records, StreamDescribed, StreamId};
@@ -166,6 +167,8 @@ pub struct Got {
     pub bytes: usize,
     /// The index of its last write; of one that is not there, that of the last deletion among the keys of its class.
     pub version: u64,
+    /// What a transaction over several shards is about to make of it: it counts if all participants have voted Yes.
+    pub intent: Option<Box<Intent>>,
 }
 
 /// A page.
@@ -236,11 +239,14 @@ impl TablesView {
             row::ADOPTED,
             row::DEFINITION,
             row::HORIZON,
+            row::LOCK,
             row::META,
+            row::GATE,
             row::PLACED,
             row::TOKEN_END,
             row::TOKEN,
             row::STREAM,
+            row::TRANSACTION,
         ]
         .map(|kind| self.rows.kind(kind));
         let mut prefixes = Vec::from(kinds);
@@ -317,6 +323,12 @@ impl TablesView {
         let table = self.table(&get.table)?;
         let key = table.schema.key_of(&get.key).map_err(|error| invalid(error.message()))?;
         let (id, at) = (table.definition.id, key_bytes(&key));
+        let intent = self.intent(id, &at, source)?.map(|mut intent| {
+            if let (Some(projection), Some(item)) = (&get.projection, &mut intent.item) {
+                *item = projection.of(item);
+            }
+            Box::new(intent)
+        });
         match source.get(&self.rows.item(id, &at))? {
             Some(stored) => {
                 let stored = decode_stored(stored)?;
@@ -325,15 +337,15 @@ impl TablesView {
                     Some(projection) => projection.of(&stored.item),
                     None => stored.item,
                 };
-                Ok(Got { item: Some(item), bytes, version: stored.version })
+                Ok(Got { item: Some(item), bytes, version: stored.version, intent })
             }
-            None => Ok(Got { item: None, bytes: 0, version: self.deleted_at(id, &at, source)? }),
+            None => Ok(Got { item: None, bytes: 0, version: self.deleted_at(id, &at, source)?, intent }),
         }
     }
 
     fn deleted_at(&self, table: u32, key: &[u8], source: &dyn Source) -> StateResult<u64> {
         let stored = source.get(&self.rows.deleted(table, key))?;
-        Ok(stored.and_then(|stored| Some(u64::from_be_bytes(stored[..].try_into().ok()?))).unwrap_or(0))
+        Ok(stored.map_or(0, |stored| decode_deleted(&stored)))
     }
 }
 

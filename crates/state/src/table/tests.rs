@@ -2,6 +2,8 @@
 //! answer, at times every read, is what the maps say. Replicas restart from checkpoints and take snapshots from each other,
 //! and their digests and figures agree.
 
+mod commit;
+
 use super::{
     Changed, Get, KeysAsked, Page, Paged, Position, Read, ReadReply, Record, Records, StreamDescribed,
     StreamId,

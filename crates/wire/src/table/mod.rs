@@ -20,8 +20,10 @@
 //! only where it is proposed, since a shard may change between the two.
 
 mod codec;
+mod commit;
 mod definition;
 
+pub use commit::{Unfit, read_id, read_shards, write_id, write_shards};
 pub use definition::{
     Billing, Change, Definition, Index, IndexChange, IndexState, KeyNames, Projected, Scalar, StreamView,
     Throughput,
@@ -31,6 +33,7 @@ use crate::codec::{Malformed, Read, Reader, Write};
 use bytes::{BufMut, Bytes, BytesMut};
 use codec::{list, small, text};
 use definition::{read_change, write_change};
+use quorate_protocol::commit::{Answer, Command as Commit};
 
 /// The epoch with which every shard begins.
 pub const EPOCH: u64 = 1;
@@ -131,6 +134,16 @@ pub struct Execute {
     pub ops: Vec<Op>,
 }
 
+impl Execute {
+    fn grows(&self) -> bool {
+        self.ops.iter().any(|op| matches!(op.action, Action::Put { .. } | Action::Update { .. }))
+    }
+
+    fn size(&self) -> usize {
+        64 + self.ops.iter().map(Op::size).sum::<usize>()
+    }
+}
+
 /// What the log carries.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Command {
@@ -183,6 +196,8 @@ pub enum What {
         /// It.
         definition: Box<Definition>,
     },
+    /// A step of a transaction over several shards: [`quorate_protocol::commit`].
+    Commit(Commit<Execute>),
 }
 
 impl Command {
@@ -195,16 +210,16 @@ impl Command {
             _ => false,
         };
         let placed = match &self.what {
-            What::Adopt { .. } => true,
             What::Create(definition) => definition.tags.iter().any(|(key, _)| key == SHARDS_TAG),
             What::Change { change: Change::Tag(tags), .. } => tags.iter().any(|(key, _)| key == SHARDS_TAG),
             What::Change { change: Change::Untag(keys), .. } => keys.iter().any(|key| key == SHARDS_TAG),
             _ => false,
         };
-        match (placed, feeds) {
-            (true, _) => 6,
-            (false, true) => 5,
-            (false, false) => 4,
+        match &self.what {
+            What::Adopt { .. } | What::Commit(_) => 6,
+            _ if placed => 6,
+            _ if feeds => 5,
+            _ => 4,
         }
     }
 
@@ -212,17 +227,17 @@ impl Command {
     pub fn grows(&self) -> bool {
         match &self.what {
             What::Create(_) | What::Change { .. } | What::Adopt { .. } => true,
-            What::Delete(_) | What::Fill { .. } | What::Expire { .. } | What::Trim => false,
-            What::Execute(execute) => {
-                execute.ops.iter().any(|op| matches!(op.action, Action::Put { .. } | Action::Update { .. }))
-            }
+            What::Execute(ops) | What::Commit(Commit::Execute(ops)) => ops.grows(),
+            What::Commit(Commit::Prepare(asked)) => asked.ops.grows(),
+            What::Delete(_) | What::Fill { .. } | What::Expire { .. } | What::Trim | What::Commit(_) => false,
         }
     }
 
     /// About how many bytes it takes.
     pub fn size_hint(&self) -> usize {
         match &self.what {
-            What::Execute(execute) => 64 + execute.ops.iter().map(Op::size).sum::<usize>(),
+            What::Execute(ops) | What::Commit(Commit::Execute(ops)) => ops.size(),
+            What::Commit(Commit::Prepare(asked)) => asked.ops.size(),
             _ => 256,
         }
     }
@@ -237,6 +252,7 @@ impl Command {
             What::Expire { .. } => 6,
             What::Trim => 7,
             What::Adopt { .. } => 8,
+            What::Commit(_) => 9,
         });
         out.varint(self.epoch);
         out.varint(self.now);
@@ -265,6 +281,7 @@ impl Command {
                 out.varint(*version);
                 definition.write(out);
             }
+            What::Commit(commit) => commit::write(out, commit),
         }
     }
 
@@ -279,6 +296,7 @@ impl Command {
             6 => What::Expire { table: small(input)?, keys: list(input, Reader::bytes)? },
             7 => What::Trim,
             8 => What::Adopt { version: input.varint()?, definition: Box::new(Definition::read(input)?) },
+            9 => What::Commit(commit::read(input)?),
             _ => return Err(Malformed),
         };
         Ok(Self { epoch, now, what })
@@ -377,6 +395,8 @@ pub enum Reply {
     Trimmed,
     /// To `Adopt`.
     Adopted,
+    /// To `Commit`: the answer and, behind a vote that was given now, what its operations come to.
+    Commit(Answer<Unfit>, Vec<Done>),
 }
 
 /// How large a table and its indexes are.
@@ -421,6 +441,8 @@ pub enum Outcome {
     Invalid(String),
     /// There is no such table.
     NoTable(String),
+    /// A transaction that is under way holds the item.
+    Conflict,
 }
 
 /// Why the machine refuses a command as a whole. Deterministic: every replica comes to the same.
@@ -440,6 +462,8 @@ pub enum Refusal {
     Limit(String),
     /// The token came with another request.
     TokenMismatch,
+    /// A transaction with this token is under way.
+    TokenInUse,
     /// The shard is not the one that the command was routed to.
     StaleEpoch,
 }

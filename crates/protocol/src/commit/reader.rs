@@ -1,0 +1,220 @@
+//! Reads: what a key holds while somebody is about to write it, and several keys at one moment.
+//!
+//! A shard answers a read from its newest state (after a read index), with the intent that it met at a key, if any. The reader
+//! then asks the other participants for their votes, each from its newest state: all Yes is a committed transaction, and the
+//! intent is what the key holds. A No, or no vote yet, and the transaction was uncommitted when the shard was read: the key
+//! held what was there before. Nobody waits for a lock, and nobody is pushed. A participant that has *forgotten* the
+//! transaction says that its outcome is applied everywhere: the shard is read again, and the intent is gone.
+//!
+//! A read-only transaction reads all its keys, and when all of that is in, reads them again. Where each has the same version
+//! both times, none changed between the last answer of the first round and the first question of the second: that is the
+//! moment it happened at. Otherwise the second round is the first of another try. A shard that was alone and met no intent was
+//! read at one moment already.
+
+use super::types::{Answer, Mutant, TxnId, Vote, mutant};
+use quorate_base::ShardId;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What one key holds, with its version: the index of its last committed write, or, where nothing is there, of the last
+/// deletion that may have been its. The same key never has one version twice with another life in between.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Versioned<V> {
+    /// What is there.
+    pub value: Option<V>,
+    /// Since when.
+    pub version: u64,
+}
+
+/// What a shard says of one key.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Seen<V> {
+    /// What is committed and applied.
+    pub pre: Versioned<V>,
+    /// The intent at it.
+    pub intent: Option<Met<V>>,
+}
+
+/// An intent that a read met.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Met<V> {
+    /// Whose.
+    pub id: TxnId,
+    /// Its participants.
+    pub participants: Vec<ShardId>,
+    /// What the key will hold if it commits.
+    pub post: Versioned<V>,
+}
+
+/// What a reader sends. A question is answered anew each time, with its number.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Ask {
+    /// For all its keys, in their order.
+    Keys(u64),
+    /// For the vote on a transaction.
+    Vote(u64, TxnId),
+}
+
+/// What came of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Read<V> {
+    /// What each shard's keys hold; of a transaction, at one moment.
+    Values(BTreeMap<ShardId, Vec<Versioned<V>>>),
+    /// A transaction found its keys changing in every try.
+    Conflict,
+}
+
+/// A read of keys in some shards.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Reader<V> {
+    /// All keys at one moment; otherwise each for itself.
+    at_once: bool,
+    tries: u32,
+    shards: Vec<ShardId>,
+    /// The round under way. Answers to an earlier one are late.
+    round: u64,
+    seen: BTreeMap<ShardId, Vec<Seen<V>>>,
+    votes: BTreeMap<(TxnId, ShardId), Option<Answered>>,
+    before: Option<BTreeMap<ShardId, Vec<Versioned<V>>>>,
+    mutant: Option<Mutant>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Answered {
+    Yes,
+    /// No, or not yet.
+    Not,
+}
+
+impl<V: Clone + PartialEq> Reader<V> {
+    /// Reads the keys of these shards, each key for itself.
+    pub fn single(shards: Vec<ShardId>, mutant: Option<Mutant>) -> Self {
+        Self::new(shards, false, 0, mutant)
+    }
+
+    /// Reads all of them at one moment, and tries so often.
+    pub fn transaction(shards: Vec<ShardId>, tries: u32, mutant: Option<Mutant>) -> Self {
+        Self::new(shards, true, tries, mutant)
+    }
+
+    fn new(shards: Vec<ShardId>, at_once: bool, tries: u32, mutant: Option<Mutant>) -> Self {
+        let (seen, votes) = (BTreeMap::new(), BTreeMap::new());
+        Self { at_once, tries, shards, round: 1, seen, votes, before: None, mutant }
+    }
+
+    /// What to ask of whom now; to be asked again until it changes.
+    pub fn questions(&self) -> Vec<(ShardId, Ask)> {
+        let unread = self.shards.iter().filter(|shard| !self.seen.contains_key(shard));
+        let mut asks: Vec<_> = unread.map(|shard| (*shard, Ask::Keys(self.round))).collect();
+        let unheard = self.votes.iter().filter(|(_, vote)| vote.is_none());
+        asks.extend(unheard.map(|((id, shard), _)| (*shard, Ask::Vote(self.round, *id))));
+        asks
+    }
+
+    /// A shard says what its keys hold.
+    pub fn keys(&mut self, from: ShardId, round: u64, seen: Vec<Seen<V>>) -> Option<Read<V>> {
+        if round != self.round || !self.shards.contains(&from) || self.seen.contains_key(&from) {
+            return None;
+        }
+        for met in seen.iter().filter_map(|seen| seen.intent.as_ref()) {
+            let unasked = mutant(self.mutant, Mutant::IntentReadsOld);
+            for shard in met.participants.iter().filter(|shard| **shard != from && !unasked) {
+                self.votes.entry((met.id, *shard)).or_insert(None);
+            }
+        }
+        self.seen.insert(from, seen);
+        self.complete()
+    }
+
+    /// A participant says how it voted.
+    pub fn vote<R>(&mut self, from: ShardId, round: u64, id: TxnId, answer: &Answer<R>) -> Option<Read<V>> {
+        if round != self.round || !self.votes.contains_key(&(id, from)) {
+            return None;
+        }
+        match answer {
+            Answer::Vote(Vote::Yes) => drop(self.votes.insert((id, from), Some(Answered::Yes))),
+            Answer::Over => self.read_again(id),
+            // Whoever once had none may have one by now: what counts is that it had none after the shard was read.
+            _ => drop(self.votes.insert((id, from), Some(Answered::Not))),
+        }
+        self.complete()
+    }
+
+    /// Its outcome is applied everywhere, so the shards that showed its intent show what came of it.
+    fn read_again(&mut self, id: TxnId) {
+        let shows =
+            |seen: &Vec<Seen<V>>| seen.iter().any(|s| s.intent.as_ref().is_some_and(|met| met.id == id));
+        self.seen.retain(|_, seen| !shows(seen));
+        // What was asked for a shard that is read again is asked again, as no answer may be older than the reading.
+        self.votes.clear();
+        self.round += 1;
+        let met: Vec<_> =
+            self.seen.iter().flat_map(|(shard, seen)| seen.iter().map(|s| (*shard, s))).collect();
+        let mut votes = BTreeMap::new();
+        for (from, met) in met.into_iter().filter_map(|(shard, s)| Some((shard, s.intent.as_ref()?))) {
+            for shard in met.participants.iter().filter(|shard| **shard != from) {
+                votes.insert((met.id, *shard), None);
+            }
+        }
+        self.votes = votes;
+    }
+
+    fn complete(&mut self) -> Option<Read<V>> {
+        let all_read = self.seen.len() == self.shards.len();
+        if !all_read || self.votes.values().any(Option::is_none) {
+            return None;
+        }
+        let met = self.seen.values().flatten().any(|seen| seen.intent.is_some());
+        let seen = std::mem::take(&mut self.seen);
+        let values: BTreeMap<_, Vec<_>> =
+            seen.into_iter().map(|(shard, seen)| (shard, self.resolved(shard, seen))).collect();
+        self.votes.clear();
+        self.round += 1;
+        let alone = self.shards.len() == 1 && !met;
+        if !self.at_once || alone || self.before.as_ref().is_some_and(|before| self.same(before, &values)) {
+            return Some(Read::Values(values));
+        }
+        if self.before.replace(values).is_some() {
+            self.tries = self.tries.saturating_sub(1);
+            if self.tries == 0 {
+                return Some(Read::Conflict);
+            }
+        }
+        None
+    }
+
+    /// What each key holds, all votes being known.
+    fn resolved(&self, from: ShardId, seen: Vec<Seen<V>>) -> Vec<Versioned<V>> {
+        let committed = |met: &Met<V>| {
+            let mut others = met.participants.iter().filter(|shard| **shard != from);
+            others.all(|shard| self.votes.get(&(met.id, *shard)) == Some(&Some(Answered::Yes)))
+        };
+        let value = |seen: Seen<V>| match seen.intent {
+            Some(met) if committed(&met) => met.post,
+            _ => seen.pre,
+        };
+        seen.into_iter().map(value).collect()
+    }
+
+    fn same(
+        &self,
+        before: &BTreeMap<ShardId, Vec<Versioned<V>>>,
+        now: &BTreeMap<ShardId, Vec<Versioned<V>>>,
+    ) -> bool {
+        let blind = mutant(self.mutant, Mutant::AbsentWithoutVersion);
+        let same = |(a, b): (&Versioned<V>, &Versioned<V>)| match (&a.value, &b.value) {
+            (None, None) => blind || a.version == b.version,
+            (Some(_), Some(_)) => a.version == b.version,
+            _ => false,
+        };
+        let pairs = before.iter().zip(now).all(|((a, before), (b, now))| {
+            a == b && before.len() == now.len() && before.iter().zip(now).all(same)
+        });
+        before.len() == now.len() && pairs
+    }
+
+    /// Intents whose participants have not all been heard yet: what to say where one of them cannot be reached.
+    pub fn waits_for(&self) -> BTreeSet<(TxnId, ShardId)> {
+        let unheard = self.votes.iter().filter(|(_, vote)| vote.is_none());
+        unheard.map(|(of, _)| *of).collect()
+    }
+}

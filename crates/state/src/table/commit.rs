@@ -1,0 +1,482 @@
+//! Transactions over several shards: the rows and the evaluation that [`quorate_protocol::commit::participant`] is lent. The
+//! rules are there.
+//!
+//! | row | key behind it | value |
+//! | --- | --- | --- |
+//! | `L` lock | key ([`super::lock`]) | who holds it |
+//! | `N` gate | node | fence, first life that is not closed, marks of lives |
+//! | `T` transaction | node, life, request, attempt | its vote, and while it is undecided what it holds and will leave |
+//!
+//! An intent is what an item will be, whole; indexes, change feeds and figures follow when it is installed, by the table as it
+//! is then. A table that is deleted meanwhile takes the intents on it along. A token that is locked is remembered from when it
+//! is installed.
+
+use super::apply::{Asked, Becomes, Moment, Planned, TWICE, decode_stored};
+use super::catalog::key_bytes;
+use super::layout::{damaged, row};
+use super::{Tables, TablesView, lock};
+use crate::digest::Digest;
+use crate::kv::source::Source;
+use bytes::{BufMut, Bytes, BytesMut};
+use quorate_base::{Index, NodeId, ShardId};
+use quorate_item::Item;
+use quorate_item::codec::Codec;
+use quorate_protocol::commit::participant::{self, Keys, Machine, RecordOf, View};
+use quorate_protocol::commit::{
+    Command, Gate, Lock, Mode, Mutant, No, Outcome as Decision, Place, Prepared, Record, TxnId,
+};
+use quorate_storage::state::{State, StateError, StateResult};
+use quorate_wire::codec::{Malformed, Read, Reader, Write};
+use quorate_wire::table::{
+    Action, Done, Execute, Outcome, Refusal, Reply, Token, Unfit, read_id, read_shards, write_id,
+    write_shards,
+};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Bound, RangeInclusive};
+
+/// What a transaction leaves in this shard.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Images {
+    /// Items, by table and key: encoded, or gone.
+    items: BTreeMap<(u32, Bytes), Option<Bytes>>,
+    token: Option<Token>,
+}
+
+type Stored = Record<Bytes, Images, Unfit>;
+
+/// The intent that a read of an item met: whom to ask for its votes, and what the item will be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Intent {
+    /// Whose.
+    pub id: TxnId,
+    /// All participants, this shard too.
+    pub participants: Vec<ShardId>,
+    /// The item; `None` if it goes.
+    pub item: Option<Item>,
+    /// Its version then.
+    pub version: u64,
+}
+
+/// The machine while it applies one entry.
+struct Applying<'a> {
+    tables: &'a mut Tables,
+    state: &'a mut dyn State,
+    moment: Moment,
+    digest: &'a mut Digest,
+    /// What the operations that were evaluated come to.
+    done: RefCell<Vec<Done>>,
+}
+
+impl Tables {
+    /// Applies a step of a transaction.
+    pub(super) fn step_of_transaction(
+        &mut self,
+        state: &mut dyn State,
+        moment: Moment,
+        step: &Command<Execute>,
+        digest: &mut Digest,
+    ) -> StateResult<Reply> {
+        let done = RefCell::new(Vec::new());
+        let mut applying = Applying { tables: self, state, moment, digest, done };
+        let answer = participant::apply(&mut applying, moment.index, step)?;
+        Ok(Reply::Commit(answer, applying.done.into_inner()))
+    }
+
+    /// Reads the locks that are stored.
+    pub(super) fn load_locks(&mut self, source: &dyn Source) -> StateResult<()> {
+        let (from, to) = (self.rows.kind(row::LOCK), self.rows.kind(row::LOCK + 1));
+        for pair in source.scan((Bound::Included(&from), Bound::Excluded(&to))) {
+            let (key, stored) = pair?;
+            self.locks.insert(self.rows.rest(&key)?, lock::decode(stored)?);
+        }
+        Ok(())
+    }
+
+    fn mode(action: &Action) -> Mode {
+        if matches!(action, Action::Check { .. }) { Mode::Shared } else { Mode::Exclusive }
+    }
+
+    /// The key of each operation, or why it has none.
+    fn keys_of(&self, ops: &Execute) -> Vec<Result<(Bytes, Mode), Outcome>> {
+        let key = |op: &quorate_wire::table::Op| {
+            let table = self.catalog.get(&op.table).ok_or_else(|| Outcome::NoTable(op.table.clone()))?;
+            let asked = Asked::read(table, op)?;
+            Ok((lock::item(table.definition.id, &key_bytes(&asked.key)), Self::mode(&op.action)))
+        };
+        ops.ops.iter().map(key).collect()
+    }
+}
+
+impl View for Applying<'_> {
+    type Key = Bytes;
+    type Ops = Execute;
+    type Images = Images;
+    type Reason = Unfit;
+    type Error = StateError;
+
+    fn keys(&self, ops: &Execute) -> StateResult<Keys<Self>> {
+        let keys = self.tables.keys_of(ops);
+        if keys.iter().any(Result::is_err) {
+            let done = |key: Result<_, Outcome>| Done::of(key.err().unwrap_or(Outcome::Done));
+            return Ok(Err(Unfit::Ops(keys.into_iter().map(done).collect())));
+        }
+        let mut keys: Vec<(Bytes, Mode)> = keys.into_iter().flatten().collect();
+        if keys.iter().map(|(key, _)| key).collect::<BTreeSet<_>>().len() < keys.len() {
+            return Ok(Err(Unfit::Validation(TWICE.into())));
+        }
+        keys.extend(ops.token.iter().map(|token| (lock::token(&token.token), Mode::Exclusive)));
+        Ok(Ok(keys))
+    }
+
+    fn evaluate(&self, ops: &Execute) -> StateResult<Result<Images, Unfit>> {
+        if let Some(token) = &ops.token {
+            match self.tables.known(self.state, token, self.moment.now)? {
+                Ok(false) => {}
+                Ok(true) => return Ok(Err(Unfit::Repeated)),
+                Err(Refusal::TokenMismatch) => return Ok(Err(Unfit::TokenMismatch)),
+                Err(_) => return Err(damaged("a token")),
+            }
+        }
+        let mut planned = Vec::with_capacity(ops.ops.len());
+        for op in &ops.ops {
+            planned.push(self.tables.plan(self.state, op)?);
+        }
+        if planned.iter().any(Result::is_err) {
+            let reason = |planned: Result<_, Done>| planned.err().unwrap_or(Done::of(Outcome::Done));
+            return Ok(Err(Unfit::Ops(planned.into_iter().map(reason).collect())));
+        }
+        let mut images = Images { token: ops.token.clone(), ..Images::default() };
+        let mut done = self.done.borrow_mut();
+        for planned in planned.into_iter().flatten() {
+            let key = (planned.table.definition.id, Bytes::from(planned.at));
+            match planned.becomes {
+                Becomes::Same => {}
+                Becomes::Nothing => drop(images.items.insert(key, None)),
+                Becomes::Item(_, bytes) => drop(images.items.insert(key, Some(bytes))),
+            }
+            done.push(planned.done);
+        }
+        Ok(Ok(images))
+    }
+
+    fn lock(&self, key: &Bytes) -> StateResult<Option<Lock>> {
+        Ok(self.tables.locks.get(key).cloned())
+    }
+
+    fn holders(&self) -> StateResult<BTreeSet<TxnId>> {
+        let ids = |lock: &Lock| match lock {
+            Lock::Exclusive(id) => BTreeSet::from([*id]),
+            Lock::Shared(ids) => ids.clone(),
+        };
+        Ok(self.tables.locks.values().flat_map(ids).collect())
+    }
+
+    fn record(&self, id: &TxnId) -> StateResult<Option<RecordOf<Self>>> {
+        self.state.get(&self.tables.rows.transaction(id))?.map(decode_record).transpose()
+    }
+
+    fn gate(&self, node: NodeId) -> StateResult<Gate> {
+        Ok(self.state.get(&self.tables.rows.gate(node))?.map(decode_gate).transpose()?.unwrap_or_default())
+    }
+
+    fn mutant(&self) -> Option<Mutant> {
+        self.tables.planted_in_transactions
+    }
+}
+
+impl Machine for Applying<'_> {
+    fn install(&mut self, images: &Images, version: Index) -> StateResult<()> {
+        for ((table, at), bytes) in &images.items {
+            self.install_item(*table, at, bytes.as_ref(), version)?;
+        }
+        if let Some(token) = &images.token {
+            self.tables.remember(self.state, token, self.moment.now, self.digest)?;
+        }
+        Ok(())
+    }
+
+    fn set_lock(&mut self, key: &Bytes, lock: Option<&Lock>) -> StateResult<()> {
+        let row = self.tables.rows.lock(key);
+        self.digest.number(LOCK);
+        self.digest.bytes(key);
+        if let Some(lock) = lock {
+            let stored = lock::encode(lock);
+            self.digest.bytes(&stored);
+            if !quorate_protocol::commit::mutant(self.mutant(), Mutant::LocksNotInSnapshot) {
+                self.state.put(&row, &stored);
+            }
+            self.tables.locks.insert(key.clone(), lock.clone());
+        } else {
+            self.state.delete(&row);
+            self.tables.locks.remove(key);
+        }
+        Ok(())
+    }
+
+    fn set_record(&mut self, id: &TxnId, record: Option<&RecordOf<Self>>) -> StateResult<()> {
+        let row = self.tables.rows.transaction(id);
+        self.digest.number(TRANSACTION);
+        self.digest.number(id.sequence);
+        match record {
+            Some(record) => {
+                let stored = encode_record(record);
+                self.digest.bytes(&stored);
+                self.state.put(&row, &stored);
+            }
+            None => self.state.delete(&row),
+        }
+        Ok(())
+    }
+
+    fn set_gate(&mut self, node: NodeId, gate: &Gate) -> StateResult<()> {
+        let stored = encode_gate(gate);
+        self.digest.number(GATE);
+        self.digest.bytes(&stored);
+        self.state.put(&self.tables.rows.gate(node), &stored);
+        Ok(())
+    }
+
+    fn records(&self, node: NodeId, places: RangeInclusive<Place>) -> StateResult<Vec<TxnId>> {
+        let id = |place: &Place, attempt| TxnId { node, boot: place.boot, sequence: place.sequence, attempt };
+        let from = self.tables.rows.transaction(&id(places.start(), 0));
+        let to = self.tables.rows.transaction(&id(places.end(), u32::MAX));
+        let scan = self.state.scan((Bound::Included(&from), Bound::Included(&to)));
+        scan.map(|pair| self.tables.rows.transaction_of(&pair?.0)).collect()
+    }
+}
+
+impl Applying<'_> {
+    fn install_item(
+        &mut self,
+        table: u32,
+        at: &Bytes,
+        bytes: Option<&Bytes>,
+        version: Index,
+    ) -> StateResult<()> {
+        let of = self.tables.catalog.tables().find(|of| of.definition.id == table).cloned();
+        // Deleted meanwhile, with all that was in it.
+        let Some(table) = of else { return Ok(()) };
+        let row = self.tables.rows.item(table.definition.id, at);
+        let old = self.state.get(&row)?.map(decode_stored).transpose()?.map(|stored| stored.item);
+        let bad = || damaged("an intent");
+        let new = bytes.map(|bytes| Item::decode(bytes).map_err(|_| bad())).transpose()?;
+        let Some(some) = new.as_ref().or(old.as_ref()) else { return Ok(()) };
+        let key = table.schema.key_of_item(some).map_err(|_| bad())?;
+        let becomes = match (new, bytes) {
+            (Some(item), Some(bytes)) => Becomes::Item(item, bytes.clone()),
+            _ => Becomes::Nothing,
+        };
+        let (at, done) = (at.to_vec(), Done::of(Outcome::Done));
+        let planned = Planned { table, key, at, old, becomes, done };
+        let moment = Moment { version, ..self.moment };
+        self.tables.carry_out(self.state, moment, planned, self.digest)?;
+        Ok(())
+    }
+}
+
+impl TablesView {
+    /// The intent at an item, if a transaction that is undecided here is about to write it.
+    pub(super) fn intent(&self, table: u32, at: &[u8], source: &dyn Source) -> StateResult<Option<Intent>> {
+        if !self.locked {
+            return Ok(None);
+        }
+        let Some(held) = source.get(&self.rows.lock(&lock::item(table, at)))? else { return Ok(None) };
+        let Lock::Exclusive(id) = lock::decode(held)? else { return Ok(None) };
+        let record = source.get(&self.rows.transaction(&id))?.map(decode_record).transpose()?;
+        let Some(Record::Yes(prepared)) = record else { return Ok(None) };
+        let key = (table, Bytes::copy_from_slice(at));
+        // What is locked and comes to nothing else than it is has no image.
+        let Some(image) = prepared.images.items.get(&key) else { return Ok(None) };
+        let item =
+            image.as_ref().map(|bytes| Item::decode(bytes).map_err(|_| damaged("an intent"))).transpose()?;
+        let version = prepared.at.get();
+        Ok(Some(Intent { id, participants: prepared.participants, item, version }))
+    }
+}
+
+// ---- rows ----
+
+const NO_CONFLICT: u8 = 1;
+const NO_REFUSED: u8 = 2;
+const NO_OPS: u8 = 3;
+const NO_VALIDATION: u8 = 4;
+const NO_REPEATED: u8 = 5;
+const NO_MISMATCH: u8 = 6;
+const YES: u8 = 7;
+const COMMITTED: u8 = 8;
+const ABORTED: u8 = 9;
+
+fn encode_record(record: &Stored) -> Bytes {
+    let mut out = BytesMut::new();
+    match record {
+        Record::No(No::Conflict(holder)) => {
+            out.put_u8(NO_CONFLICT);
+            write_id(&mut out, holder);
+        }
+        Record::No(No::Refused) => out.put_u8(NO_REFUSED),
+        Record::No(No::Reason(Unfit::Ops(done))) => {
+            out.put_u8(NO_OPS);
+            out.varint(done.len() as u64);
+            for done in done {
+                write_reason(&mut out, done);
+            }
+        }
+        Record::No(No::Reason(Unfit::Validation(text))) => {
+            out.put_u8(NO_VALIDATION);
+            out.string(text.as_bytes());
+        }
+        Record::No(No::Reason(Unfit::Repeated)) => out.put_u8(NO_REPEATED),
+        Record::No(No::Reason(Unfit::TokenMismatch)) => out.put_u8(NO_MISMATCH),
+        Record::Yes(prepared) => {
+            out.put_u8(YES);
+            write_prepared(&mut out, prepared);
+        }
+        Record::Over(Decision::Commit) => out.put_u8(COMMITTED),
+        Record::Over(Decision::Abort) => out.put_u8(ABORTED),
+    }
+    out.freeze()
+}
+
+fn decode_record(stored: Bytes) -> StateResult<Stored> {
+    let mut input = Reader::new(stored);
+    let mut read = || -> Read<Stored> {
+        let record = match input.u8()? {
+            NO_CONFLICT => Record::No(No::Conflict(read_id(&mut input)?)),
+            NO_REFUSED => Record::No(No::Refused),
+            NO_OPS => {
+                let done = (0..input.count()?).map(|_| read_reason(&mut input)).collect::<Read<_>>()?;
+                Record::No(No::Reason(Unfit::Ops(done)))
+            }
+            NO_VALIDATION => Record::No(No::Reason(Unfit::Validation(text(&mut input)?))),
+            NO_REPEATED => Record::No(No::Reason(Unfit::Repeated)),
+            NO_MISMATCH => Record::No(No::Reason(Unfit::TokenMismatch)),
+            YES => Record::Yes(read_prepared(&mut input)?),
+            COMMITTED => Record::Over(Decision::Commit),
+            ABORTED => Record::Over(Decision::Abort),
+            _ => return Err(Malformed),
+        };
+        input.end()?;
+        Ok(record)
+    };
+    read().map_err(|_| damaged("a transaction's record"))
+}
+
+fn text(input: &mut Reader) -> Read<String> {
+    String::from_utf8(input.bytes()?.to_vec()).map_err(|_| Malformed)
+}
+
+fn option(input: &mut Reader) -> Read<Option<Bytes>> {
+    if input.flag()? { input.bytes().map(Some) } else { Ok(None) }
+}
+
+fn write_option(out: &mut BytesMut, bytes: Option<&Bytes>) {
+    out.flag(bytes.is_some());
+    if let Some(bytes) = bytes {
+        out.string(bytes);
+    }
+}
+
+/// What stands against an operation. (Nothing was written, so no index was.)
+fn write_reason(out: &mut BytesMut, done: &Done) {
+    match &done.outcome {
+        Outcome::Done => out.put_u8(0),
+        Outcome::ConditionFailed => out.put_u8(1),
+        Outcome::Invalid(text) => {
+            out.put_u8(2);
+            out.string(text.as_bytes());
+        }
+        Outcome::NoTable(name) => {
+            out.put_u8(3);
+            out.string(name.as_bytes());
+        }
+        Outcome::Conflict => out.put_u8(4),
+    }
+    write_option(out, done.attributes.as_ref());
+    out.varint(done.bytes);
+}
+
+fn read_reason(input: &mut Reader) -> Read<Done> {
+    let outcome = match input.u8()? {
+        0 => Outcome::Done,
+        1 => Outcome::ConditionFailed,
+        2 => Outcome::Invalid(text(input)?),
+        3 => Outcome::NoTable(text(input)?),
+        4 => Outcome::Conflict,
+        _ => return Err(Malformed),
+    };
+    Ok(Done { outcome, attributes: option(input)?, bytes: input.varint()?, indexes: Vec::new() })
+}
+
+fn write_prepared(out: &mut BytesMut, prepared: &Prepared<Bytes, Images>) {
+    let Prepared { at, began, participants, held, images } = prepared;
+    out.varint(at.get());
+    out.varint(*began);
+    write_shards(out, participants);
+    out.varint(held.len() as u64);
+    for (key, mode) in held {
+        out.string(key);
+        out.flag(*mode == Mode::Exclusive);
+    }
+    out.varint(images.items.len() as u64);
+    for ((table, at), bytes) in &images.items {
+        out.varint(u64::from(*table));
+        out.string(at);
+        write_option(out, bytes.as_ref());
+    }
+    out.flag(images.token.is_some());
+    if let Some(token) = &images.token {
+        out.string(&token.token);
+        out.string(&token.fingerprint);
+    }
+}
+
+fn read_prepared(input: &mut Reader) -> Read<Prepared<Bytes, Images>> {
+    let at = Index(input.varint()?);
+    let began = input.varint()?;
+    let participants = read_shards(input)?;
+    let mut held = Vec::new();
+    for _ in 0..input.count()? {
+        let key = input.bytes()?;
+        held.push((key, if input.flag()? { Mode::Exclusive } else { Mode::Shared }));
+    }
+    let mut images = Images::default();
+    for _ in 0..input.count()? {
+        let table = u32::try_from(input.varint()?).map_err(|_| Malformed)?;
+        let key = (table, input.bytes()?);
+        images.items.insert(key, option(input)?);
+    }
+    if input.flag()? {
+        images.token = Some(Token { token: input.bytes()?, fingerprint: input.bytes()? });
+    }
+    Ok(Prepared { at, began, participants, held, images })
+}
+
+fn encode_gate(gate: &Gate) -> Bytes {
+    let mut out = BytesMut::new();
+    out.varint(gate.fence);
+    out.varint(gate.closed);
+    out.varint(gate.marks.len() as u64);
+    for (boot, mark) in &gate.marks {
+        out.varint(*boot);
+        out.varint(*mark);
+    }
+    out.freeze()
+}
+
+fn decode_gate(stored: Bytes) -> StateResult<Gate> {
+    let mut input = Reader::new(stored);
+    let mut read = || -> Read<Gate> {
+        let (fence, closed) = (input.varint()?, input.varint()?);
+        let marks =
+            (0..input.count()?).map(|_| Ok((input.varint()?, input.varint()?))).collect::<Read<_>>()?;
+        input.end()?;
+        Ok(Gate { marks, fence, closed })
+    };
+    read().map_err(|_| damaged("what is known of a gateway"))
+}
+
+/// What the digest calls the effects; the numbers below are those of [`super::apply`] and [`super::stream`].
+const LOCK: u64 = 120;
+const TRANSACTION: u64 = 121;
+const GATE: u64 = 122;
