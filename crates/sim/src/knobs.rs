@@ -140,21 +140,19 @@ impl Knobs {
     /// For one more round, all that may change while a cluster lives is as in `other`: network and disks at once, the rest where a
     /// node starts. What nodes must agree in, and what kinds of clients there are, stays.
     pub(crate) fn turn(&mut self, other: Self) {
-        let Self {
-            nodes, election_min, election_max, lease_reads, members, compaction, tables, planted, ..
-        } = *self;
-        let (segment_bytes, late) = (self.segment_bytes, self.late);
+        let Self { nodes, late, election_min, election_max, segment_bytes, lease_reads, .. } = *self;
+        let Self { compaction, tables, members, planted, .. } = *self;
         *self = Self {
             nodes,
+            late,
             election_min,
             election_max,
+            segment_bytes,
             lease_reads,
-            members,
             compaction,
             tables,
+            members,
             planted,
-            segment_bytes,
-            late,
             ..other
         };
     }
