@@ -124,9 +124,8 @@ impl World {
     /// A node is about to write what replaces entries.
     pub(crate) fn rewrites(&mut self, at: usize) {
         let place = &mut self.places[at];
-        let segments = place.disk.files().into_iter().map(|(file, _)| file);
-        let segment =
-            segments.filter(|file| file.starts_with("journal/") && !file.ends_with("votes")).next_back();
+        let mut segments = place.disk.files().into_iter().map(|(file, _)| file);
+        let segment = segments.rfind(|file| file.starts_with("journal/") && !file.ends_with("votes"));
         place.rewrote = segment.map(|file| (file.clone(), place.disk.writes(&file).len()));
         self.counts.add("entries replaced");
         let id = self.places[at].id;

@@ -85,6 +85,8 @@ pub struct Knobs {
     pub read_max: Duration,
     /// Reads under leases, which allow for clocks that drift by so many millionths; the nodes' clocks drift up to that.
     pub lease_reads: Option<u32>,
+    /// The longest that a client rests between two requests.
+    pub rest: Duration,
     /// Clients compact, and look at old revisions.
     pub compaction: bool,
     /// There are clients of tables.
@@ -124,6 +126,7 @@ impl Knobs {
             message_bytes: *reads.pick(&[4_000, 1 << 20]),
             read_max: Duration::from_micros(*reads.pick(&[500, 5_000, 30_000, 3_000_000])),
             lease_reads: clocks.chance(1, 2).then(|| *clocks.pick(&[0, 1_000, 50_000])),
+            rest: Duration::from_millis(*Rng::stream(seed, "rest knobs").pick(&[20, 20, 300])),
             compaction: Rng::stream(seed, "compaction knobs").chance(1, 2),
             tables: Rng::stream(seed, "table knobs").chance(1, 2),
             swarm: Swarm::all(),
@@ -141,21 +144,19 @@ impl Knobs {
     /// For one more round, all that may change while a cluster lives is as in `other`: network and disks at once, the rest where a
     /// node starts. What nodes must agree in, and what kinds of clients there are, stays.
     pub(crate) fn turn(&mut self, other: Self) {
-        let Self {
-            nodes, election_min, election_max, lease_reads, members, compaction, tables, planted, ..
-        } = *self;
-        let (segment_bytes, late) = (self.segment_bytes, self.late);
+        let Self { nodes, late, election_min, election_max, segment_bytes, lease_reads, .. } = *self;
+        let Self { compaction, tables, members, planted, .. } = *self;
         *self = Self {
             nodes,
+            late,
             election_min,
             election_max,
+            segment_bytes,
             lease_reads,
-            members,
             compaction,
             tables,
+            members,
             planted,
-            segment_bytes,
-            late,
             ..other
         };
     }

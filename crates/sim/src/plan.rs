@@ -365,8 +365,20 @@ impl Run {
         }
         let leads = self.bursts.chance(3, 4).then(|| self.world.any_leader(&mut self.bursts)).flatten();
         let node = leads.unwrap_or_else(|| self.world.any(&mut self.bursts));
+        self.burst_at(node);
+    }
+
+    /// Who is being cut off may just have taken much that nobody else ever hears of.
+    pub(crate) fn burst_at_leader(&mut self, node: NodeId) {
+        if self.swarm.bursts && self.load.is_none() && self.world.leads(node) && self.bursts.chance(1, 2) {
+            self.burst_at(node);
+        }
+    }
+
+    fn burst_at(&mut self, node: NodeId) {
         self.world.counts.add("bursts of writes");
-        for _ in 0..self.bursts.between(3, 60) {
+        let most = *self.bursts.pick(&[20, 60, 200]);
+        for _ in 0..self.bursts.between(3, most) {
             self.guests += 1;
             let asked = self.put(self.guests as u64 % KEYS);
             self.ask_of(node, self.guests, asked);
@@ -441,7 +453,7 @@ impl Run {
     fn pause(&mut self) -> Duration {
         let most = match self.load {
             Some(load) => 2_000_000 * self.clients as u64 / load.rate.max(1),
-            None => 20_000,
+            None => self.world.knobs.rest.as_nanos() as u64 / 1_000,
         };
         Duration::from_micros(self.rng.between(100, most.max(100)))
     }

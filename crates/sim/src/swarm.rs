@@ -139,9 +139,10 @@ impl World {
         }
     }
 
-    /// Whether a node loses its power here, where a checkpoint or a snapshot has just begun to count.
-    pub(crate) fn power_goes_at_mark(&mut self, id: NodeId) -> bool {
-        let often = self.knobs.swarm.cut_at_marks;
+    /// Whether a node loses its power here, where a checkpoint or a snapshot has just begun to count: rather where a log lies `behind`
+    /// that is none any more.
+    pub(crate) fn power_goes_at_mark(&mut self, id: NodeId, behind: bool) -> bool {
+        let often = self.knobs.swarm.cut_at_marks * if behind { 10 } else { 1 };
         let goes = self.faults_on && often > 0 && self.swarm.chance(often, 100);
         let Some(name) = goes.then(|| self.takes(Breaker::Effects)).flatten() else { return false };
         self.counts.add("power lost behind a checkpoint");

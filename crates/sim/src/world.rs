@@ -340,6 +340,11 @@ impl World {
             .map(|(id, _)| id)
     }
 
+    /// Whether a node believes that it leads.
+    pub(crate) fn leads(&self, id: NodeId) -> bool {
+        self.places[place_of(id)].running.as_ref().is_some_and(|r| r.lane.raft().is_leader())
+    }
+
     /// One of those that believe that they lead.
     pub(crate) fn any_leader(&self, rng: &mut Rng) -> Option<NodeId> {
         let leads = |p: &&Place| p.running.as_ref().is_some_and(|r| r.lane.raft().is_leader());

@@ -2,10 +2,11 @@
 //! acknowledged is there.
 
 use super::{LEASED, Run, key_bytes, number, point};
-use crate::world::{KV, others};
+use crate::world::{KV, others, place_of};
 use quorate_base::ShardId;
 use quorate_base::time::Duration;
-use quorate_wire::kv::{KeyRange, Range, Revision};
+use quorate_state::kv::{KvView, ReadError};
+use quorate_wire::kv::{KeyRange, Range, RangeReply, Revision};
 
 impl Run {
     /// All is mended: the cluster must serve again, agree, and have all that was acknowledged. False where it is beyond what is promised.
@@ -32,10 +33,10 @@ impl Run {
         let end = self.world.now + Duration::from_secs(6);
         self.until(end, |_| false)?;
         self.members_settle()?;
-        // Who is far behind, and is sent one entry at a time over a slow network, takes its time; the other groups' members follow later.
+        // Where one entry is sent at a time over a slow network, what is under way takes its time (seeds 17 and 241),
+        // and the other groups' members follow later.
         let end = self.world.now + Duration::from_secs(60);
-        let rest = |run: &Self| others(run.world.knobs.groups).all(|shard| run.converged_in(shard).is_ok());
-        self.until(end, |run| run.converged().is_ok() && rest(run))?;
+        self.until(end, Self::at_rest)?;
         self.converged()?;
         self.final_reads()?;
         self.final_streams()?;
@@ -68,6 +69,15 @@ impl Run {
             })
             .collect();
         states.join("; ")
+    }
+
+    /// Nothing is under way: the leader's log is applied to its end, everywhere, and no key waits for its lease to end.
+    fn at_rest(&self) -> bool {
+        let leader = self.world.leader().and_then(|id| self.world.places[place_of(id)].running.as_ref());
+        let through = leader.is_some_and(|r| r.lane.view().applied() == r.lane.raft().last());
+        through
+            && self.converged().is_ok()
+            && leader.is_some_and(|r| leased(r.lane.view()).is_ok_and(|left| left.kvs.is_empty()))
     }
 
     pub(super) fn converged(&self) -> Result<(), String> {
@@ -145,7 +155,7 @@ impl Run {
         Ok(())
     }
 
-    fn deleted_after(&self, view: &quorate_state::kv::KvView, key: u64, revision: Revision) -> bool {
+    fn deleted_after(&self, view: &KvView, key: u64, revision: Revision) -> bool {
         let wanted = key_bytes(key);
         let mut from = (revision + 1).max(view.compacted());
         // Where the history is gone, a deletion is only possible that somebody had asked for.
@@ -169,13 +179,16 @@ impl Run {
         let mut places = self.world.places.iter().filter(|place| members.contains(place.id));
         let Some(running) = places.find_map(|p| p.running.as_ref()) else { return Ok(()) };
         let view = running.lane.view();
-        let range = KeyRange { key: LEASED.into(), end: "leasee".into() };
-        let left = view
-            .range(&Range { range, ..Range::default() })
-            .map_err(|e| format!("the final read failed: {e:?}"))?;
+        let left = leased(view).map_err(|e| format!("the final read failed: {e:?}"))?;
         if let Some(kv) = left.kvs.first() {
             return Err(format!("{:?} is still there, long after its lease was left alone", kv.key));
         }
         if self.watchers.count() > 0 { self.watchers.judge(view) } else { Ok(()) }
     }
+}
+
+/// The keys that have leases.
+fn leased(view: &KvView) -> Result<RangeReply, ReadError> {
+    let range = KeyRange { key: LEASED.into(), end: "leasee".into() };
+    view.range(&Range { range, ..Range::default() })
 }

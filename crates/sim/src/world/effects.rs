@@ -20,8 +20,12 @@ impl World {
                 Err(error) => proofs = Err(error),
             }
         }
+        // A snapshot has taken the place of a log that went further, and that log still lies on the disk.
+        let behind = r.lane.raft().last().index < r.written;
         match proofs {
-            Ok(_) if !r.marking.is_empty() && self.power_goes_at_mark(id) => return self.power_loss(id),
+            Ok(_) if !r.marking.is_empty() && self.power_goes_at_mark(id, behind) => {
+                return self.power_loss(id);
+            }
             Ok(proofs) => {
                 let Some(r) = self.places[at].running.as_mut() else { return };
                 let marks = std::mem::take(&mut r.marking);

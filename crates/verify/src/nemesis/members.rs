@@ -104,8 +104,7 @@ where
     let mut turns = urls.iter().cycle();
     while let Some(url) = turns.next() {
         let Err(why) = ask(url.clone()).await else { return Ok(()) };
-        loop {
-            let Some(url) = turns.next() else { break };
+        for url in turns.by_ref() {
             let listed = list(url.clone()).await;
             match listed {
                 Ok(members) if done(&members) => return Ok(()),
