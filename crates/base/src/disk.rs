@@ -40,6 +40,9 @@ impl fmt::Display for DiskError {
 
 impl std::error::Error for DiskError {}
 
+/// What a disk writes in one piece: offsets that are multiples of it begin one.
+pub const BLOCK: usize = 4096;
+
 /// Result of a disk call.
 pub type DiskResult<T> = Result<T, DiskError>;
 
@@ -69,6 +72,11 @@ pub trait File: Send {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> DiskResult<()>;
     /// Writes all of `bytes` at `offset`, growing the file if need be.
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> DiskResult<()>;
+    /// Writes all of `bytes` at `offset` as the file's new end: what stands behind them, to the end of their last [`BLOCK`], may be
+    /// kept or become zeros. It lets a disk write whole blocks by itself; like any write it is durable only after a sync.
+    fn append_at(&mut self, offset: u64, bytes: &[u8]) -> DiskResult<()> {
+        self.write_at(offset, bytes)
+    }
     /// Makes what was written durable (`fdatasync`).
     fn sync(&mut self) -> DiskResult<()>;
 }

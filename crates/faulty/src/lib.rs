@@ -4,9 +4,14 @@
 //! some byte, independently of its neighbours; a run of unsynced name changes keeps some prefix. A killed process loses
 //! nothing. Besides: bit flips, reads and syncs that fail, a full disk, an old copy that comes back, and a switch that
 //! freezes the disk after its k-th operation, to crash a program between any two of them.
+//!
+//! Files are pages that are shared until they are written, so that neither a sync nor an old copy costs a whole disk.
 
+mod pages;
+
+use pages::Pages;
 use quorate_base::Rng;
-use quorate_base::disk::{Disk, DiskError, DiskErrorKind, DiskResult, File};
+use quorate_base::disk::{BLOCK, Disk, DiskError, DiskErrorKind, DiskResult, File};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,9 +20,9 @@ type Inode = usize;
 #[derive(Clone, Debug, Default)]
 struct Content {
     /// As a running program sees it.
-    now: Vec<u8>,
+    now: Pages,
     /// As the platter has it.
-    durable: Vec<u8>,
+    durable: Pages,
     /// What a program sees may differ from the platter.
     dirty: bool,
     /// A sync failed: what it lost is still seen, and no later sync brings it to the platter.
@@ -26,6 +31,13 @@ struct Content {
     unsynced: Vec<(u64, Vec<u8>)>,
     /// Where the synced writes since the last one at the file's beginning went, and how long they were.
     made: Vec<(u64, usize)>,
+}
+
+impl Content {
+    /// What is on the platter, or what a program sees.
+    fn side(&mut self, durable: bool) -> &mut Pages {
+        if durable { &mut self.durable } else { &mut self.now }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -57,7 +69,11 @@ pub struct Fired {
 
 #[derive(Clone, Debug)]
 struct Inner {
-    contents: Vec<Content>,
+    /// What has a name, or had one and is still open.
+    contents: BTreeMap<Inode, Content>,
+    next: Inode,
+    /// How often each is open.
+    open: BTreeMap<Inode, usize>,
     names: BTreeMap<String, Inode>,
     durable_names: BTreeMap<String, Inode>,
     changes: Vec<NameChange>,
@@ -85,7 +101,9 @@ impl FaultyDisk {
     /// An empty disk whose failures depend on `seed`.
     pub fn new(seed: u64) -> Self {
         let inner = Inner {
-            contents: Vec::new(),
+            contents: BTreeMap::new(),
+            next: 0,
+            open: BTreeMap::new(),
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
             changes: Vec::new(),
@@ -115,19 +133,16 @@ impl FaultyDisk {
         let mut inner = self.lock();
         let Some(&inode) = inner.names.get(path) else { return };
         let (byte, mask) = ((bit / 8) as usize, 1 << (bit % 8));
-        let content = &mut inner.contents[inode];
-        for bytes in [&mut content.now, &mut content.durable] {
-            if let Some(b) = bytes.get_mut(byte) {
-                *b ^= mask;
-            }
-        }
+        let content = inner.content(inode);
+        content.now.flip(byte, mask);
+        content.durable.flip(byte, mask);
         inner.fired.flipped += 1;
     }
 
     /// Where the synced writes to a file went since the last one at its beginning, and how long they were, oldest first.
     pub fn writes(&self, path: &str) -> Vec<(u64, usize)> {
         let inner = self.lock();
-        inner.names.get(path).map(|&inode| inner.contents[inode].made.clone()).unwrap_or_default()
+        inner.names.get(path).map(|&inode| inner.contents[&inode].made.clone()).unwrap_or_default()
     }
 
     /// A write of some time ago to `path` had landed in another place or another file of those that begin with `prefix`:
@@ -136,7 +151,7 @@ impl FaultyDisk {
     pub fn misplace(&self, path: &str, prefix: &str) -> bool {
         let mut inner = self.lock();
         let Some(&inode) = inner.names.get(path) else { return false };
-        let made = inner.contents[inode].made.clone();
+        let made = inner.contents[&inode].made.clone();
         if made.len() < 2 {
             return false;
         }
@@ -147,22 +162,15 @@ impl FaultyDisk {
             return false;
         }
         let into = *inner.rng.pick(&files);
-        let size = if into == inode { from } else { inner.contents[into].now.len() as u64 };
-        let to = inner.rng.below(size + 1) & !7;
+        let size = if into == inode { from } else { inner.contents[&into].now.len() as u64 };
+        let (from, to) = (from as usize, (inner.rng.below(size + 1) & !7) as usize);
         for durable in [false, true] {
-            let whole = |content: &Content| if durable { content.durable.len() } else { content.now.len() };
-            let (from, to) = (from as usize, to as usize);
-            let end = whole(&inner.contents[inode]).min(from + len);
-            let source = &mut inner.contents[inode];
-            let bytes = if durable { &mut source.durable } else { &mut source.now };
-            let moved = bytes[from.min(end)..end].to_vec();
-            bytes[from.min(end)..end].fill(0);
-            let room = whole(&inner.contents[into]).saturating_sub(to).min(moved.len());
-            let target = &mut inner.contents[into];
-            let bytes = if durable { &mut target.durable } else { &mut target.now };
-            if room > 0 {
-                bytes[to..to + room].copy_from_slice(&moved[..room]);
-            }
+            let source = inner.content(inode).side(durable);
+            let moved = source.get(from, len);
+            source.write(from.min(source.len()), &vec![0; moved.len()]);
+            let target = inner.content(into).side(durable);
+            let room = target.len().saturating_sub(to).min(moved.len());
+            target.write(to.min(target.len()), &moved[..room]);
         }
         inner.fired.misplaced += 1;
         true
@@ -221,6 +229,7 @@ impl FaultyDisk {
         let mut inner = self.lock();
         let old = image.0.clone();
         (inner.contents, inner.changes, inner.dirs) = (old.contents, old.changes, old.dirs);
+        (inner.next, inner.open) = (inner.next.max(old.next), BTreeMap::new());
         (inner.names, inner.durable_names) = (old.names, old.durable_names);
     }
 
@@ -232,11 +241,26 @@ impl FaultyDisk {
     /// All files with their lengths.
     pub fn files(&self) -> Vec<(String, u64)> {
         let inner = self.lock();
-        inner.names.iter().map(|(name, &i)| (name.clone(), inner.contents[i].now.len() as u64)).collect()
+        inner.names.iter().map(|(name, &i)| (name.clone(), inner.contents[&i].now.len() as u64)).collect()
     }
 }
 
 impl Inner {
+    fn content(&mut self, inode: Inode) -> &mut Content {
+        self.contents.entry(inode).or_default()
+    }
+
+    /// What has no name any more, for a program or on the platter, and is not open is gone.
+    fn forget_nameless(&mut self) {
+        let linked = self.changes.iter().filter_map(|change| match change {
+            NameChange::Link(_, inode) => Some(inode),
+            NameChange::Unlink(_) => None,
+        });
+        let named = self.names.values().chain(self.durable_names.values()).chain(self.open.keys());
+        let needed: BTreeSet<Inode> = named.chain(linked).copied().collect();
+        self.contents.retain(|inode, _| needed.contains(inode));
+    }
+
     fn power_loss(&mut self) {
         let kept = self.rng.below(self.changes.len() as u64 + 1) as usize;
         self.fired.unnamed += (self.changes.len() - kept) as u64;
@@ -246,17 +270,18 @@ impl Inner {
         }
         self.names = self.durable_names.clone();
         // A crash costs what was unsynced, however large the disk is.
-        for inode in 0..self.contents.len() {
-            if self.contents[inode].dirty {
-                self.lose_unsynced(inode);
-                self.contents[inode].dirty = false;
-                self.contents[inode].parted = false;
-            }
+        let dirty = self.contents.iter().filter(|(_, content)| content.dirty);
+        for inode in dirty.map(|(&inode, _)| inode).collect::<Vec<_>>() {
+            self.lose_unsynced(inode);
+            let content = self.content(inode);
+            (content.dirty, content.parted) = (false, false);
         }
+        self.open.clear();
+        self.forget_nameless();
     }
 
     fn lose_unsynced(&mut self, inode: Inode) {
-        let unsynced = std::mem::take(&mut self.contents[inode].unsynced);
+        let unsynced = std::mem::take(&mut self.content(inode).unsynced);
         for (offset, bytes) in unsynced {
             match self.rng.below(4) {
                 0 | 1 => self.fired.lost += 1,
@@ -269,12 +294,12 @@ impl Inner {
                         (offset + cut as u64, &bytes[cut..])
                     };
                     self.fired.torn += 1;
-                    put(&mut self.contents[inode].durable, at, part);
+                    self.content(inode).durable.write(at as usize, part);
                 }
-                _ => put(&mut self.contents[inode].durable, offset, &bytes),
+                _ => self.content(inode).durable.write(offset as usize, &bytes),
             }
         }
-        let content = &mut self.contents[inode];
+        let content = self.content(inode);
         content.now.clone_from(&content.durable);
     }
 
@@ -287,7 +312,7 @@ impl Inner {
     }
 
     fn used(&self) -> u64 {
-        self.names.values().map(|&i| self.contents[i].now.len() as u64).sum()
+        self.names.values().map(|i| self.contents[i].now.len() as u64).sum()
     }
 
     fn room(&mut self, more: u64, context: &str) -> DiskResult<()> {
@@ -315,14 +340,6 @@ fn apply_name(names: &mut BTreeMap<String, Inode>, change: NameChange) {
     }
 }
 
-fn put(into: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
-    let (from, to) = (offset as usize, offset as usize + bytes.len());
-    if into.len() < to {
-        into.resize(to, 0);
-    }
-    into[from..to].copy_from_slice(bytes);
-}
-
 fn error(kind: DiskErrorKind, context: &str, message: &str) -> DiskError {
     DiskError { kind, context: context.into(), message: message.into() }
 }
@@ -336,11 +353,13 @@ impl Disk for FaultyDisk {
         }
         inner.room(len, &context)?;
         inner.change(&context)?;
-        let zeros = vec![0; len as usize];
-        inner.contents.push(Content { now: zeros.clone(), durable: zeros, ..Content::default() });
-        let inode = inner.contents.len() - 1;
+        let zeros = Pages::zeros(len as usize);
+        inner.next += 1;
+        let inode = inner.next;
+        inner.contents.insert(inode, Content { now: zeros.clone(), durable: zeros, ..Content::default() });
         inner.rename_now(NameChange::Link(path.into(), inode));
-        Ok(Box::new(FaultyFile { disk: self.clone(), inode, path: path.into() }))
+        drop(inner);
+        Ok(Box::new(FaultyFile::new(self, inode, path)))
     }
 
     fn open(&self, path: &str) -> DiskResult<Box<dyn File>> {
@@ -348,7 +367,8 @@ impl Disk for FaultyDisk {
         let Some(&inode) = inner.names.get(path) else {
             return Err(error(DiskErrorKind::NotFound, &format!("open {path}"), "no such file"));
         };
-        Ok(Box::new(FaultyFile { disk: self.clone(), inode, path: path.into() }))
+        drop(inner);
+        Ok(Box::new(FaultyFile::new(self, inode, path)))
     }
 
     fn create_dir(&self, path: &str) -> DiskResult<()> {
@@ -390,8 +410,12 @@ impl Disk for FaultyDisk {
         let mut inner = self.lock();
         inner.change(&format!("sync {dir}"))?;
         let changes = std::mem::take(&mut inner.changes);
+        let unlinks = changes.iter().any(|change| matches!(change, NameChange::Unlink(_)));
         for change in changes {
             apply_name(&mut inner.durable_names, change);
+        }
+        if unlinks {
+            inner.forget_nameless();
         }
         Ok(())
     }
@@ -403,9 +427,28 @@ struct FaultyFile {
     path: String,
 }
 
+impl FaultyFile {
+    fn new(disk: &FaultyDisk, inode: Inode, path: &str) -> Self {
+        *disk.lock().open.entry(inode).or_default() += 1;
+        Self { disk: disk.clone(), inode, path: path.into() }
+    }
+}
+
+impl Drop for FaultyFile {
+    fn drop(&mut self) {
+        let mut inner = self.disk.lock();
+        if let Some(times) = inner.open.get_mut(&self.inode) {
+            *times -= 1;
+            if *times == 0 {
+                inner.open.remove(&self.inode);
+            }
+        }
+    }
+}
+
 impl File for FaultyFile {
     fn size(&self) -> DiskResult<u64> {
-        Ok(self.disk.lock().contents[self.inode].now.len() as u64)
+        Ok(self.disk.lock().content(self.inode).now.len() as u64)
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> DiskResult<()> {
@@ -415,26 +458,48 @@ impl File for FaultyFile {
             inner.fired.failed_reads += 1;
             return Err(error(DiskErrorKind::Io, &context, "input/output error"));
         }
-        let now = &inner.contents[self.inode].now;
+        let now = &inner.content(self.inode).now;
         let end = offset.saturating_add(buf.len() as u64);
         if end > now.len() as u64 {
             return Err(error(DiskErrorKind::Io, &context, "read past the end"));
         }
-        buf.copy_from_slice(&now[offset as usize..end as usize]);
+        now.read(offset as usize, buf);
         Ok(())
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> DiskResult<()> {
         let mut inner = self.disk.lock();
         let context = format!("write {}", self.path);
-        let grows = (offset + bytes.len() as u64).saturating_sub(inner.contents[self.inode].now.len() as u64);
+        let grows = (offset + bytes.len() as u64).saturating_sub(inner.content(self.inode).now.len() as u64);
         inner.room(grows, &context)?;
         inner.change(&context)?;
-        let content = &mut inner.contents[self.inode];
-        put(&mut content.now, offset, bytes);
+        let content = inner.content(self.inode);
+        content.now.write(offset as usize, bytes);
         content.dirty = true;
         content.unsynced.push((offset, bytes.to_vec()));
         Ok(())
+    }
+
+    // As a disk that writes whole blocks: old bytes behind the new end become zeros.
+    fn append_at(&mut self, offset: u64, bytes: &[u8]) -> DiskResult<()> {
+        let end = offset as usize + bytes.len();
+        let stale = {
+            let mut inner = self.disk.lock();
+            let now = &inner.content(self.inode).now;
+            let block = end.next_multiple_of(BLOCK).min(now.len());
+            let mut rest = [0; BLOCK];
+            let rest = &mut rest[..block.saturating_sub(end)];
+            now.read(end, rest);
+            rest.iter().any(|&byte| byte != 0).then_some(rest.len())
+        };
+        match stale {
+            None => self.write_at(offset, bytes),
+            Some(stale) => {
+                let mut whole = bytes.to_vec();
+                whole.resize(bytes.len() + stale, 0);
+                self.write_at(offset, &whole)
+            }
+        }
     }
 
     fn sync(&mut self) -> DiskResult<()> {
@@ -444,15 +509,19 @@ impl File for FaultyFile {
         if std::mem::take(&mut inner.fail_sync) {
             inner.fired.failed_syncs += 1;
             // As Linux does: the pages are clean now, whether they got to the platter or not.
-            let now = inner.contents[self.inode].now.clone();
+            let now = inner.content(self.inode).now.clone();
             inner.lose_unsynced(self.inode);
-            inner.contents[self.inode].now = now;
-            inner.contents[self.inode].parted = true;
+            let content = inner.content(self.inode);
+            (content.now, content.parted) = (now, true);
             return Err(error(DiskErrorKind::Io, &context, "input/output error"));
         }
-        let content = &mut inner.contents[self.inode];
+        let content = inner.content(self.inode);
         for (offset, bytes) in std::mem::take(&mut content.unsynced) {
-            put(&mut content.durable, offset, &bytes);
+            if content.parted {
+                content.durable.write(offset as usize, &bytes);
+            } else {
+                content.durable.share(&content.now, offset as usize, bytes.len());
+            }
             if offset == 0 {
                 content.made.clear();
             }

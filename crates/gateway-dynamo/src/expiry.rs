@@ -5,8 +5,9 @@
 //! applied, and an item that was written again meanwhile stays. It walks through the tables a few thousand items a second,
 //! so that an item goes some time behind its end, as with DynamoDB; until then reads show it.
 
+use crate::route::Place;
 use crate::{Gateway, Retry, now_ms};
-use quorate_node::api::tables::{Overdue, Place, Read, ReadReply};
+use quorate_node::api::tables::{Overdue, Place as At, Read, ReadReply};
 use quorate_node::api::{Body, Request};
 use quorate_wire::table::{Command, EPOCH, What};
 use std::collections::BTreeMap;
@@ -23,15 +24,47 @@ const KEYS: usize = 100;
 
 /// Takes away what ends, for ever.
 pub(crate) async fn watch(gateway: Gateway) {
+    loop {
+        tokio::time::sleep(REST).await;
+        if leads(&gateway, Place::meta()).await {
+            trim(&gateway).await;
+            walk(&gateway, Place::meta()).await;
+        }
+        // Of tables with shards of their own, whoever leads a shard looks after it.
+        let placement = gateway.door.placement();
+        for block in placement.blocks() {
+            if !expires(&gateway, &block.name).await {
+                continue;
+            }
+            for shard in block.shards() {
+                let place = Place { shard, epoch: block.epoch };
+                if leads(&gateway, place).await {
+                    walk(&gateway, place).await;
+                }
+            }
+        }
+    }
+}
+
+/// Goes through a shard once.
+async fn walk(gateway: &Gateway, place: Place) {
     let mut after = None;
     loop {
-        tokio::time::sleep(if after.is_some() { EVERY } else { REST }).await;
-        let leads = leads(&gateway).await;
-        if leads && after.is_none() {
-            trim(&gateway).await;
+        after = step(gateway, place, after).await;
+        if after.is_none() {
+            return;
         }
-        after = if leads { step(&gateway, after).await } else { None };
+        tokio::time::sleep(EVERY).await;
+        if !leads(gateway, place).await {
+            return;
+        }
     }
+}
+
+/// Whether a table has items that end.
+async fn expires(gateway: &Gateway, table: &str) -> bool {
+    let described = gateway.read(Read::Describe(table.into()), false).await;
+    matches!(described, Ok(ReadReply::Table(described)) if described.definition.expires.is_some())
 }
 
 async fn trim(gateway: &Gateway) {
@@ -42,14 +75,14 @@ async fn trim(gateway: &Gateway) {
     }
 }
 
-async fn leads(gateway: &Gateway) -> bool {
-    let Ok(answer) = gateway.ask(Request::Status).await else { return false };
+async fn leads(gateway: &Gateway, place: Place) -> bool {
+    let Ok(answer) = gateway.ask(place.shard, Request::Status).await else { return false };
     matches!(&answer.body, Body::Status(status) if status.leader == answer.head.member)
 }
 
-async fn step(gateway: &Gateway, after: Option<Place>) -> Option<Place> {
+async fn step(gateway: &Gateway, place: Place, after: Option<At>) -> Option<At> {
     let read = Read::Overdue { after, now: now_ms(), items: ITEMS };
-    let Ok(ReadReply::Overdue(Overdue { items, next })) = gateway.read(read, false).await else {
+    let Ok(ReadReply::Overdue(Overdue { items, next })) = gateway.read_from(place, read, false).await else {
         return None;
     };
     let mut tables: BTreeMap<u32, Vec<_>> = BTreeMap::new();
@@ -60,7 +93,8 @@ async fn step(gateway: &Gateway, after: Option<Place>) -> Option<Place> {
         for keys in keys.chunks(KEYS) {
             let what = What::Expire { table, keys: keys.to_vec() };
             // What does not go now goes in the next round.
-            let _ = gateway.write(Command { epoch: EPOCH, now: now_ms(), what }, Retry::Harmless).await;
+            let command = Command { epoch: place.epoch, now: now_ms(), what };
+            let _ = gateway.write_to(place, command, Retry::Harmless).await;
         }
     }
     next

@@ -36,6 +36,8 @@ pub(crate) enum Kind {
     OutcomeUnknown,
     Internal,
     Unavailable,
+    /// The same, and nothing was done: it was asked for in the wrong place.
+    Moved,
     /// One that a single operation has, by its name.
     Named(&'static str),
 }
@@ -69,7 +71,7 @@ impl Kind {
             Self::TooLarge => (SERVICE, "RequestEntityTooLargeException"),
             Self::OutcomeUnknown => (DYNAMO, "OutcomeUnknownException"),
             Self::Internal => (DYNAMO, "InternalServerError"),
-            Self::Unavailable => (DYNAMO, "ServiceUnavailable"),
+            Self::Unavailable | Self::Moved => (DYNAMO, "ServiceUnavailable"),
             Self::Named(name) => (DYNAMO, name),
         }
     }
@@ -79,7 +81,7 @@ impl Kind {
         match self {
             Self::TooLarge => 413,
             Self::Internal => 500,
-            Self::Unavailable => 503,
+            Self::Unavailable | Self::Moved => 503,
             _ => 400,
         }
     }
@@ -193,13 +195,12 @@ fn of_refusal(refusal: Refusal) -> ApiError {
         Refusal::InUse(message) => ApiError::new(Kind::InUse, message),
         Refusal::Limit(message) => ApiError::new(Kind::Limit, message),
         Refusal::TokenMismatch => ApiError::new(Kind::TokenMismatch, ""),
+        Refusal::StaleEpoch => {
+            ApiError::new(Kind::Moved, "The shard has moved since the request was routed. Please retry.")
+        }
         Refusal::TokenInUse => ApiError::new(
             Kind::InProgress,
             "The transaction with the given request token is already in progress.",
-        ),
-        Refusal::StaleEpoch => ApiError::new(
-            Kind::Unavailable,
-            "The shard has moved since the request was routed. Please retry.",
         ),
     }
 }

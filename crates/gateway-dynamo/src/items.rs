@@ -5,14 +5,14 @@ use crate::capacity::{Told, Units, read_units};
 use crate::failure::{Answered, ApiError, Kind, Retry};
 use crate::limits::Constraints;
 use crate::reply::{Reply, value_of};
-use crate::{Gateway, now_ms, unexpected};
+use crate::{Gateway, unexpected};
 use bytes::Bytes;
 use quorate_item::codec::Codec;
 use quorate_item::expr::{check_forms, check_parameters};
 use quorate_item::key::INDEX_KEY_TYPE;
 use quorate_item::{Condition, Error, Expressions, Item, Projection, Source, Step, Update, Use, legacy};
-use quorate_node::api::tables::{Get, Got, Read, ReadReply};
-use quorate_wire::table::{self, Action, Command, Done, EPOCH, Execute, Op, Outcome, Returns, What};
+use quorate_node::api::tables::{Get, Got};
+use quorate_wire::table::{self, Action, Done, Op, Outcome, Returns};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -299,12 +299,7 @@ pub(crate) async fn execute(
     ops: Vec<Op>,
     retry: Retry,
 ) -> Answered<Option<Vec<Done>>> {
-    let what = What::Execute(Execute { atomic, token, ops });
-    match gateway.write(Command { epoch: EPOCH, now: now_ms(), what }, retry).await? {
-        table::Reply::Executed(done) => Ok(Some(done)),
-        table::Reply::Repeated => Ok(None),
-        _ => Err(unexpected()),
-    }
+    crate::route::execute(gateway, atomic, token, ops, retry).await
 }
 
 /// The error of an operation that was not done.
@@ -356,10 +351,7 @@ pub(crate) async fn get(gateway: &Gateway, mut members: Members) -> Answered<Vec
     Ok(reply.finish())
 }
 
-/// Items by their keys, all at one moment.
+/// Items by their keys, each at a moment of its own where they lie in several shards.
 pub(crate) async fn gets(gateway: &Gateway, gets: Vec<Get>, consistent: bool) -> Answered<Vec<Got>> {
-    match gateway.read(Read::Get(gets), consistent).await? {
-        ReadReply::Items(got) => Ok(got),
-        _ => Err(unexpected()),
-    }
+    crate::route::gets(gateway, gets, consistent, false).await
 }

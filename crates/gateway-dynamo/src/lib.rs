@@ -28,6 +28,8 @@ mod operation;
 mod packed;
 mod query;
 mod reply;
+mod route;
+mod shards;
 pub mod signature;
 mod streams;
 mod tables;
@@ -38,12 +40,15 @@ mod time;
 mod transact;
 
 pub use authority::Keys;
+pub use tags::HAD;
 
 use failure::{Answered, Retry, of_node};
+use quorate_base::ShardId;
 use quorate_node::api::tables::{Read, ReadReply};
 use quorate_node::api::{Answer, Body, Door, Failure, Request};
 use quorate_wire::kv::{Command, Reply};
 use quorate_wire::table;
+use route::Place;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -95,27 +100,43 @@ pub async fn serve(
 }
 
 impl Gateway {
-    /// Asks the node and waits.
-    async fn ask(&self, request: Request) -> Result<Answer, Failure> {
+    /// Asks the node of a shard, and waits.
+    async fn ask(&self, shard: ShardId, request: Request) -> Result<Answer, Failure> {
         let (give, take) = oneshot::channel();
         // Whoever asked may be gone by then.
-        self.door.call(request, None, Box::new(move |result| drop(give.send(result))));
+        self.door.call_of(shard, request, None, Box::new(move |result| drop(give.send(result))));
         // A node that drops a request drops it with everything else.
         take.await.unwrap_or(Err(Failure::Stopping))
     }
 
-    /// Writes through the log, at most once.
+    /// Writes through the log of shard 1, at most once.
     pub(crate) async fn write(&self, command: table::Command, retry: Retry) -> Answered<table::Reply> {
-        let answer = self.ask(Request::Write(Command::Table(Box::new(command)))).await;
+        self.write_to(Place::meta(), command, retry).await
+    }
+
+    /// Writes through a shard's log, at most once.
+    pub(crate) async fn write_to(
+        &self,
+        place: Place,
+        command: table::Command,
+        retry: Retry,
+    ) -> Answered<table::Reply> {
+        let answer = self.ask(place.shard, Request::Write(Command::Table(Box::new(command)))).await;
         match answer.map_err(|failure| of_node(failure, retry))?.body {
             Body::Reply(Reply::Table(reply)) => Ok(*reply),
             _ => Err(unexpected()),
         }
     }
 
-    /// Reads: `consistent` through a read index, otherwise from this node's own state.
+    /// Reads of shard 1: `consistent` through a read index, otherwise from this node's own state.
     pub(crate) async fn read(&self, read: Read, consistent: bool) -> Answered<ReadReply> {
-        let answer = self.ask(Request::Table { read: Box::new(read), consistent }).await;
+        self.read_from(Place::meta(), read, consistent).await
+    }
+
+    /// The same of any shard.
+    pub(crate) async fn read_from(&self, place: Place, read: Read, consistent: bool) -> Answered<ReadReply> {
+        let request = Request::Table { read: Box::new(read), consistent, epoch: place.epoch };
+        let answer = self.ask(place.shard, request).await;
         match answer.map_err(|failure| of_node(failure, Retry::Harmless))?.body {
             Body::Table(reply) => Ok(*reply),
             _ => Err(unexpected()),

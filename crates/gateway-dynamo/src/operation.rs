@@ -2,7 +2,7 @@
 
 use crate::body::{Params, parse};
 use crate::failure::{Answered, ApiError, Kind};
-use crate::{Gateway, batch, items, off, query, streams, tables, tags, transact};
+use crate::{Gateway, batch, items, off, query, shards, streams, tables, tags, transact};
 use bytes::Bytes;
 use hyper::header::HeaderMap;
 use serde_json::Value;
@@ -11,6 +11,9 @@ use serde_json::Value;
 const VERSION: &str = "DynamoDB_20120810.";
 /// The same for streams, whose operations the door takes under either.
 const STREAMS: &str = "DynamoDBStreams_20120810.";
+
+/// The one that the service does not have.
+const SHARDS: &str = "Quorate.DescribeShards";
 
 /// What can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub(crate) enum Operation {
     UpdateItem,
     UpdateTable,
     UpdateTimeToLive,
+    /// Of Quorate alone.
+    DescribeShards,
     /// One of the service's that is not there yet.
     NotYet(&'static str),
     /// One of the service's that is off here.
@@ -56,6 +61,9 @@ pub(crate) fn named(headers: &HeaderMap) -> Answered<Operation> {
     use Operation as O;
     let unknown = || ApiError::new(Kind::UnknownOperation, "");
     let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok()).ok_or_else(unknown)?;
+    if target == SHARDS {
+        return Ok(O::DescribeShards);
+    }
     let streams = target.strip_prefix(STREAMS);
     let name = streams.or_else(|| target.strip_prefix(VERSION)).ok_or_else(unknown)?;
     let of_streams = match name {
@@ -140,6 +148,7 @@ pub(crate) async fn carry_out(
         O::ListStreams => streams::list(gateway, params).await?,
         O::DescribeStream => streams::describe(gateway, params).await?,
         O::GetShardIterator => streams::iterator(gateway, params).await?,
+        O::DescribeShards => shards::describe(gateway, params).await?,
         O::DescribeLimits => tables::limits(),
         O::DescribeEndpoints => tables::endpoints(host),
         O::TagResource => tags::tag(gateway, params).await?,

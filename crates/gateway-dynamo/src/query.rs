@@ -1,14 +1,14 @@
 //! `Query` and `Scan`.
 
+use crate::Gateway;
 use crate::body::Params;
 use crate::capacity::{Told, Units, read_units};
 use crate::failure::{Answered, ApiError};
 use crate::items::{Members, check_styles, expressions, of_item, operator_alone, projection, take, text};
 use crate::limits::Constraints;
 use crate::reply::Reply;
-use crate::{Gateway, unexpected};
 use quorate_item::{Condition, Expressions, Item, Use, legacy};
-use quorate_node::api::tables::{KeysAsked, Page, Paged, Read, ReadReply};
+use quorate_node::api::tables::{KeysAsked, Page, Paged};
 use serde_json::json;
 
 /// What both say.
@@ -145,6 +145,7 @@ pub(crate) async fn query(gateway: &Gateway, mut members: Members) -> Answered<V
         whole,
         count,
         limit: asked.limit,
+        bytes: None,
         start,
         backward,
         consistent: asked.consistent,
@@ -195,6 +196,7 @@ pub(crate) async fn scan(gateway: &Gateway, mut members: Members) -> Answered<Ve
         whole,
         count,
         limit: asked.limit,
+        bytes: None,
         start,
         backward: false,
         consistent: asked.consistent,
@@ -222,10 +224,7 @@ fn segment(params: Params<'_>) -> Answered<Option<(u32, u32)>> {
 
 async fn answer(gateway: &Gateway, asked: &Asked, page: Page) -> Answered<Vec<u8>> {
     let count = page.count;
-    let read = Read::Page(Box::new(page));
-    let ReadReply::Page(paged) = gateway.read(read, asked.consistent).await? else {
-        return Err(unexpected());
-    };
+    let paged = crate::route::page(gateway, page, asked.consistent).await?;
     let mut reply = Reply::new();
     if !count {
         reply.items("Items", &paged.items);

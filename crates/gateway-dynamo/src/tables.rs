@@ -432,8 +432,13 @@ fn check_indexes(definition: &Definition) -> Answered<()> {
 // ---- what there is ----
 
 pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {
-    let (definition, figures) = definition(gateway, &table_name(params)?).await?;
-    Ok(json!({ "Table": describe::table(&definition, &figures, "ACTIVE") }))
+    let (definition, mut figures) = definition(gateway, &table_name(params)?).await?;
+    let mut status = "ACTIVE";
+    if let Some((sum, ready)) = crate::shards::figures(gateway, &definition.name).await {
+        figures = sum;
+        status = if ready { status } else { "CREATING" };
+    }
+    Ok(json!({ "Table": describe::table(&definition, &figures, status) }))
 }
 
 pub(crate) async fn list(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 /// No table has more tags.
 const TAGS_MAX: usize = 50;
-/// Parts of a plan that a table of this release stands on, or has no need of: all tables lie in one shard that raft
+/// Parts of a plan that a table of this release stands on, or has no need of: a table without shards of its own lies in one that raft
 /// replicates, so that a transaction over them is one entry.
-const HAD: [Part; 4] = [Part::Raft, Part::Spaces, Part::Shards, Part::Transactions];
+pub const HAD: [Part; 4] = [Part::Raft, Part::Spaces, Part::Shards, Part::Transactions];
 
 /// Reads a member `Tags`.
 pub(crate) fn read(params: Params<'_>) -> Answered<Vec<(String, String)>> {
@@ -59,15 +59,20 @@ fn check_count(tags: usize) -> Answered<()> {
 
 /// Refuses tags whose policy this release cannot keep, by name.
 pub(crate) async fn check_policy(gateway: &Gateway, tags: &[(String, String)]) -> Answered<()> {
-    let asks = |(key, _): &(String, String)| key.starts_with(quorate_policy::tags::PREFIX);
-    if !tags.iter().any(asks) {
+    // How many shards there are is no promise; the machine looks at it.
+    let asks = |(key, _): &&(String, String)| {
+        key.starts_with(quorate_policy::tags::PREFIX) && key != quorate_wire::table::SHARDS_TAG
+    };
+    if !tags.iter().any(|tag| asks(&tag)) {
         return Ok(());
     }
-    let pairs = tags.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let pairs = tags.iter().filter(asks).map(|(key, value)| (key.as_str(), value.as_str()));
     let policy = from_tags(pairs).map_err(|error| ApiError::validation(error.to_string()))?;
     let plan = plan(&policy).map_err(|refusal| ApiError::validation(refusal.to_string()))?;
-    let lacks: Vec<&str> =
-        plan.missing().into_iter().filter(|part| !HAD.contains(part)).map(Part::said).collect();
+    // Transactions across shards are still to come.
+    let sharded = tags.iter().any(|(key, value)| key == quorate_wire::table::SHARDS_TAG && value != "1");
+    let has = |part: &Part| HAD.contains(part) && !(sharded && *part == Part::Transactions);
+    let lacks: Vec<&str> = plan.missing().into_iter().filter(|part| !has(part)).map(Part::said).collect();
     if !lacks.is_empty() {
         return Err(ApiError::validation(format!(
             "The policy of these tags is not available yet: {} ({}) needs {}",
@@ -93,7 +98,7 @@ pub(crate) async fn check_policy(gateway: &Gateway, tags: &[(String, String)]) -
 }
 
 async fn voters(gateway: &Gateway) -> Answered<usize> {
-    let answer = gateway.ask(Request::Members { linearizable: false }).await;
+    let answer = gateway.ask(crate::route::META, Request::Members { linearizable: false }).await;
     match answer.map_err(|failure| crate::of_node(failure, crate::Retry::Harmless))?.body {
         Body::Members(members) => Ok(members.iter().filter(|member| !member.learner).count()),
         _ => Err(unexpected()),

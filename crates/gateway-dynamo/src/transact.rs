@@ -102,7 +102,7 @@ pub(crate) async fn get(gateway: &Gateway, mut members: Members) -> Answered<Vec
         }
     }
     let tables: Vec<String> = gets.iter().map(|get| get.table.clone()).collect();
-    let got = match items::gets(gateway, gets.clone(), true).await {
+    let got = match crate::route::gets(gateway, gets.clone(), true, true).await {
         Err(error) if error.kind == Kind::Validation => return Err(unread(gateway, &gets, error).await),
         got => got?,
     };

@@ -40,6 +40,11 @@ impl Layout {
         self.dir.join("live")
     }
 
+    /// Where the tree keeps its tables.
+    pub(crate) fn tables(&self) -> PathBuf {
+        self.live().join(TABLES)
+    }
+
     pub(crate) fn of(&self, generation: u64) -> PathBuf {
         self.dir.join(format!("{generation:016}"))
     }
@@ -187,7 +192,7 @@ impl Layout {
 
     /// Removes the tables from number `first` on but for these: what a merge or a flush left behind that found no room.
     pub(crate) fn remove_tables(&self, first: u64, keep: &[u64]) -> StateResult<()> {
-        let tables = self.live().join(TABLES);
+        let tables = self.tables();
         for entry in fs::read_dir(&tables).map_err(|e| failed("listing", &tables, &e))? {
             let entry = entry.map_err(|e| failed("listing", &tables, &e))?;
             let number = entry.file_name().to_str().and_then(|name| name.parse::<u64>().ok());

@@ -2,7 +2,6 @@
 //!
 //! The tree can do this by itself, in one go that nothing interrupts; here it goes at a pace ([`crate::pace`]).
 
-use crate::pace::Pace;
 use crate::{Shared, lock};
 use lsm_tree::{AbstractTree, InternalValue, Memtable, SeqNo};
 use quorate_storage::state::StateResult;
@@ -29,9 +28,9 @@ impl Shared {
 
     fn flush_one(&self, memtable: &Memtable) -> lsm_tree::Result<()> {
         let watermark = self.watermark();
-        let mut pace = Pace::new(self.paced.waiting.clone());
+        let mut pace = self.paced.pace();
         let needed = newest(memtable.iter(), watermark).map(|item| {
-            pace.item();
+            pace.item(item.key.user_key.len() + item.value.len());
             Ok(item)
         });
         let Some((tables, blobs)) = self.tree.flush_to_tables(needed)? else { return Ok(()) };

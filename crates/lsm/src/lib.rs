@@ -43,6 +43,7 @@
 //!
 //! Compression; more than one tree.
 
+mod ahead;
 mod blocks;
 mod examine;
 mod files;
@@ -126,7 +127,7 @@ impl LsmStore {
         self.layout.prepare_live(generation)?;
         let seqno = SequenceNumberCounter::new(1);
         let visible = SequenceNumberCounter::new(1);
-        let paced = Arc::new(Paced::default());
+        let paced = Arc::new(Paced::new(self.layout.tables()));
         let tree = Config::new(self.layout.live(), seqno.clone(), visible.clone())
             .use_cache(Arc::new(Cache::with_capacity_bytes(self.options.cache_bytes)))
             .data_block_size_policy(BlockSizePolicy::all(4096))

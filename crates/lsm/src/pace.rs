@@ -9,7 +9,9 @@
 //! them itself.
 
 use crate::Shared;
+use crate::ahead::Ahead;
 use lsm_tree::compaction::filter::{CompactionFilter, Context, Factory, ItemAccessor, Verdict};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -61,20 +63,24 @@ impl Waiting {
 /// Counts the items of one flush or merge.
 pub(crate) struct Pace {
     waiting: Waiting,
+    ahead: Ahead,
     items: u32,
+    bytes: u64,
 }
 
 impl Pace {
-    pub(crate) fn new(waiting: Waiting) -> Self {
-        Self { waiting, items: 0 }
+    fn new(waiting: Waiting, tables: &Path) -> Self {
+        Self { waiting, ahead: Ahead::new(tables), items: 0, bytes: 0 }
     }
 
-    /// One more item was handled; true every [`ITEMS`].
-    pub(crate) fn item(&mut self) -> bool {
+    /// One more item of so many bytes was handled; true every [`ITEMS`].
+    pub(crate) fn item(&mut self, bytes: usize) -> bool {
         self.items += 1;
+        self.bytes += bytes as u64;
         if !self.items.is_multiple_of(ITEMS) {
             return false;
         }
+        self.ahead.wrote(std::mem::take(&mut self.bytes));
         if !self.waiting.pressing() {
             std::thread::yield_now();
         }
@@ -83,14 +89,24 @@ impl Pace {
 }
 
 /// Puts a pace into the tree's merges, where a filter would stand.
-#[derive(Default)]
 pub(crate) struct Paced {
     pub(crate) waiting: Waiting,
+    tables: PathBuf,
     /// Set once there is one.
     shared: OnceLock<Weak<Shared>>,
 }
 
 impl Paced {
+    /// For a tree whose tables lie in a directory.
+    pub(crate) fn new(tables: PathBuf) -> Self {
+        Self { waiting: Waiting::default(), tables, shared: OnceLock::new() }
+    }
+
+    /// A pace for one flush or merge.
+    pub(crate) fn pace(&self) -> Pace {
+        Pace::new(self.waiting.clone(), &self.tables)
+    }
+
     /// Merges may stop for flushes of `shared`.
     pub(crate) fn serve(&self, shared: &Arc<Shared>) {
         let _ = self.shared.set(Arc::downgrade(shared));
@@ -104,7 +120,7 @@ impl Factory for Paced {
 
     fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
         let shared = self.shared.get().cloned().unwrap_or_default();
-        Box::new(Merge { pace: Pace::new(self.waiting.clone()), shared })
+        Box::new(Merge { pace: self.pace(), shared })
     }
 }
 
@@ -114,8 +130,9 @@ struct Merge {
 }
 
 impl CompactionFilter for Merge {
-    fn filter_item(&mut self, _: ItemAccessor<'_>, _: &Context) -> lsm_tree::Result<Verdict> {
-        if self.pace.item()
+    fn filter_item(&mut self, item: ItemAccessor<'_>, _: &Context) -> lsm_tree::Result<Verdict> {
+        let value = if item.is_indirection() { 0 } else { item.value()?.len() };
+        if self.pace.item(item.key().len() + value)
             && self.pace.waiting.flush()
             && let Some(shared) = self.shared.upgrade()
         {

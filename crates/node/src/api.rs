@@ -6,11 +6,12 @@
 use crate::evidence::Slot;
 use bytes::Bytes;
 use quorate_base::time::Duration;
-use quorate_base::{Index, NodeId, Term};
+use quorate_base::{Index, NodeId, ShardId, Term};
 use quorate_wire::kv::{
     Alarm, Command, Event, KeyRange, LeaseId, Range, Refused, Reply, Revision, SpaceHash, Txn,
 };
 use quorate_wire::members;
+use std::sync::Arc;
 
 pub use quorate_state::table as tables;
 
@@ -37,6 +38,8 @@ pub enum Request {
         read: Box<tables::Read>,
         /// Through a read index.
         consistent: bool,
+        /// Of the shard, by the asker's map: another one is refused.
+        epoch: u64,
     },
     /// A write. Proposed at most once, wherever the leader is.
     Write(Command),
@@ -250,6 +253,14 @@ pub type Done = Box<dyn FnOnce(Result<Answer, Failure>) + Send>;
 pub trait Door: Send + Sync {
     /// Starts a request. `timeout` is the client's own; without one the node's longest wait applies.
     fn call(&self, request: Request, timeout: Option<Duration>, done: Done);
+    /// The same of another shard than the key-value space's. Where it is not here, nothing was done.
+    fn call_of(&self, shard: ShardId, request: Request, timeout: Option<Duration>, done: Done) {
+        if shard == ShardId(1) { self.call(request, timeout, done) } else { done(Err(Failure::NoLeader)) }
+    }
+    /// Where tables lie that have shards of their own, as this node's state says; it may be behind.
+    fn placement(&self) -> Arc<tables::Placement> {
+        Arc::default()
+    }
     /// The header a reply would have now (streams' own messages use it).
     fn head(&self) -> Head;
     /// How long the node has been without a leader; `None` while it has one.

@@ -14,7 +14,7 @@
 //! A machine whose state was lost has nothing until a snapshot came. A cut that falls in between names what its log begins behind,
 //! as the cuts before did: the next start finds that the state of this shard alone is missing.
 
-use quorate_base::{Base, Entry, EntryId, Index, NodeId, ShardId};
+use quorate_base::{Base, Entry, EntryId, EntryKind, Index, NodeId, ShardId};
 use quorate_state::kv::{Kv, KvView, LeaseChange};
 use quorate_storage::state::{CheckpointJob, StateResult};
 use quorate_wire::kv::{Event, Refused, Reply, Revision};
@@ -56,6 +56,18 @@ pub enum Work {
     Upkeep,
     /// Make a checkpoint now, whatever was written.
     Seal,
+    /// Begin the machine of a shard that is new here, with a group of these members. It may be used once [`Cut::opened`] says so.
+    Open {
+        /// Which.
+        shard: ShardId,
+        /// The first configuration, encoded.
+        founders: bytes::Bytes,
+    },
+    /// Let go of a shard, and of all that it has.
+    Close {
+        /// Which.
+        shard: ShardId,
+    },
 }
 
 /// What comes back, in order.
@@ -116,6 +128,8 @@ pub struct Cut {
     pub bases: Vec<(ShardId, Base)>,
     /// It completes the taking in of snapshots: of which shards, and what is readable of them now.
     pub installed: Vec<(ShardId, Arc<KvView>)>,
+    /// Machines that began, and what is readable of them: with the record of this checkpoint it is durable that they are here.
+    pub opened: Vec<(ShardId, Arc<KvView>)>,
 }
 
 /// The effects of a batch of entries.
@@ -132,8 +146,18 @@ pub struct Applied {
     pub leases: Vec<LeaseChange>,
     /// Changes of members that were asked for here and are in force.
     pub members: Vec<Asked>,
+    /// A configuration was among the entries.
+    pub reconfigured: bool,
     /// What is readable now.
     pub view: Arc<KvView>,
+}
+
+impl Applied {
+    /// Whether it concerns more than those who wait for reads or watch: who asked for something here, leases, members.
+    pub fn concerns_more(&self) -> bool {
+        let asked = !self.outcomes.is_empty() || !self.members.is_empty();
+        asked || self.reconfigured || !self.leases.is_empty()
+    }
 }
 
 /// The outcome of one command.
@@ -160,6 +184,8 @@ pub enum Lost {
 pub struct Applier {
     /// The machine that has the state: the one that worked last.
     current: Box<Kv>,
+    /// The key-value space.
+    first: ShardId,
     /// All others.
     others: BTreeMap<ShardId, Box<Kv>>,
     node: NodeId,
@@ -176,6 +202,12 @@ pub struct Applier {
     importing: BTreeMap<ShardId, (EntryId, u64)>,
     /// Snapshots that are complete but for their checkpoint, which waits for one under way.
     installing: BTreeSet<ShardId>,
+    /// Machines that began, and whose checkpoint is still to be made.
+    opening: BTreeSet<ShardId>,
+    /// The same, whose checkpoint is under way.
+    cutting: BTreeSet<ShardId>,
+    /// Machines of shards that were dropped, until they are swept away.
+    closing: BTreeSet<ShardId>,
     /// Snapshots that were taken in, and whose checkpoint is not recorded yet: nobody may read them before.
     unrecorded: BTreeSet<ShardId>,
     /// What there may be something of to sweep away, and whose turn was last.
@@ -199,6 +231,7 @@ impl Applier {
     pub fn new(kv: Kv, lost: Lost, node: NodeId, generation: u64, seal_bytes: u64) -> Self {
         let shard = kv.shard();
         let mut applier = Self {
+            first: shard,
             others: BTreeMap::new(),
             node,
             seal_bytes,
@@ -209,6 +242,9 @@ impl Applier {
             lost: BTreeMap::new(),
             importing: BTreeMap::new(),
             installing: BTreeSet::new(),
+            opening: BTreeSet::new(),
+            cutting: BTreeSet::new(),
+            closing: BTreeSet::new(),
             unrecorded: BTreeSet::new(),
             unswept: BTreeSet::from([kv.shard()]),
             last_swept: kv.shard(),
@@ -230,6 +266,14 @@ impl Applier {
         self.unswept.insert(shard);
         let there = shard == self.current.shard() || self.others.insert(shard, Box::new(kv)).is_some();
         assert!(!there, "the machine of shard {shard} is there");
+    }
+
+    /// Adds what is left of a shard that was dropped, and is to be swept away.
+    pub fn bury(&mut self, kv: Kv) {
+        let shard = kv.shard();
+        self.unswept.insert(shard);
+        self.closing.insert(shard);
+        self.others.insert(shard, Box::new(kv));
     }
 
     fn note_lost(&mut self, shard: ShardId, lost: Lost) {
@@ -258,28 +302,36 @@ impl Applier {
     pub fn work(&mut self, work: Work, out: &mut Vec<Output>) -> StateResult<()> {
         match work {
             Work::Apply { shard, entries } => {
-                if self.turn_to(shard) {
+                if !self.closing.contains(&shard) && self.turn_to(shard) {
                     self.apply(shard, &entries, out)?;
                 }
             }
             Work::Import { shard, base, seq, data, last } => {
-                if self.turn_to(shard) {
+                if !self.closing.contains(&shard) && self.turn_to(shard) {
                     self.import(shard, base, (seq, &data, last), out)?;
                 }
             }
             Work::Checkpointed => {
                 self.sealing = false;
+                self.cutting.clear();
                 // One under way before the snapshot was complete is not the snapshot's.
                 self.unrecorded.retain(|shard| self.installing.contains(shard));
                 self.settle(out);
             }
-            Work::SealFailed => self.sealing = false,
+            Work::SealFailed => {
+                self.sealing = false;
+                // What began waits for the next one.
+                self.opening.append(&mut self.cutting);
+                self.opening.retain(|shard| !self.closing.contains(shard));
+            }
             Work::Upkeep => self.sweep(out)?,
             Work::Settle(number) => {
                 self.idle = false;
                 self.settling.push(number);
             }
             Work::Seal => self.want_seal = true,
+            Work::Open { shard, founders } => self.open(shard, &founders)?,
+            Work::Close { shard } => self.close(shard)?,
         }
         self.seal_if_due(out)
     }
@@ -296,10 +348,47 @@ impl Applier {
         true
     }
 
-    /// Of all machines, in the order of their shards.
+    /// Of all machines that are to stay, in the order of their shards.
     fn all(&self) -> BTreeMap<ShardId, &Kv> {
         let others = self.others.iter().map(|(&shard, kv)| (shard, &**kv));
-        others.chain([(self.current.shard(), &*self.current)]).collect()
+        let all = others.chain([(self.current.shard(), &*self.current)]);
+        all.filter(|(shard, _)| !self.closing.contains(shard)).collect()
+    }
+
+    fn open(&mut self, shard: ShardId, founders: &bytes::Bytes) -> StateResult<()> {
+        if shard == self.current.shard() || self.others.contains_key(&shard) {
+            return Ok(());
+        }
+        let mut kv = Kv::open(shard, self.current.give_back())?;
+        kv.begin(founders);
+        let before = std::mem::replace(&mut self.current, Box::new(kv));
+        self.others.insert(before.shard(), before);
+        self.changed.insert(shard);
+        self.opening.insert(shard);
+        Ok(())
+    }
+
+    /// What a shard has is swept away bit by bit; from the next checkpoint on the journal knows it no more.
+    fn close(&mut self, shard: ShardId) -> StateResult<()> {
+        if shard == self.first || !self.turn_to(shard) {
+            return Ok(());
+        }
+        self.current.dissolve()?;
+        for of in [
+            &mut self.changed,
+            &mut self.opening,
+            &mut self.cutting,
+            &mut self.installing,
+            &mut self.unrecorded,
+        ] {
+            of.remove(&shard);
+        }
+        self.importing.remove(&shard);
+        self.lost.remove(&shard);
+        self.closing.insert(shard);
+        self.unswept.insert(shard);
+        self.want_seal = true;
+        Ok(())
     }
 
     fn views(&mut self, of: impl IntoIterator<Item = ShardId>) -> Vec<(ShardId, Arc<KvView>)> {
@@ -318,10 +407,15 @@ impl Applier {
                 self.swept = true;
             } else {
                 self.unswept.remove(&shard);
+                if self.closing.remove(&shard) {
+                    // It is here no more.
+                    self.turn_to(self.first);
+                    self.others.remove(&shard);
+                }
             }
             if self.current.applied() != EntryId::ZERO {
                 // How far it has come is one of its numbers.
-                self.changed.insert(shard);
+                self.changed.insert(self.current.shard());
             }
         }
         let more = !self.unswept.is_empty();
@@ -368,7 +462,9 @@ impl Applier {
             kv.settle();
             let (last, view) = (kv.applied(), kv.view());
             self.note_change(shard);
-            let applied = Applied { shard, last, outcomes, events, leases, members: changes, view };
+            let reconfigured = entries.iter().any(|entry| entry.kind == EntryKind::Membership);
+            let applied =
+                Applied { shard, last, outcomes, events, leases, members: changes, reconfigured, view };
             out.push(Output::Applied(applied));
         }
         Ok(())
@@ -439,7 +535,8 @@ impl Applier {
         let full = self.current.unsealed_bytes() >= self.seal_bytes
             && (self.importing.is_empty() || !coming_in(self));
         // What has applied nothing needs no checkpoint: it is new, or lost its state and must not take that for one.
-        if self.installing.is_empty() && !(self.begun && (full || self.want_seal)) {
+        if self.installing.is_empty() && self.opening.is_empty() && !(self.begun && (full || self.want_seal))
+        {
             return Ok(());
         }
         self.want_seal = false;
@@ -459,11 +556,13 @@ impl Applier {
         let bases = self.all().into_iter().filter_map(base).collect();
         let installing = std::mem::take(&mut self.installing);
         let installed = self.views(installing);
+        self.cutting = std::mem::take(&mut self.opening);
+        let opened = self.views(self.cutting.clone());
         let job = self.current.cut()?;
         let generation = self.next_generation;
         self.next_generation += 1;
         self.sealing = true;
-        out.push(Output::Sealed { job, generation, cut: Cut { bases, installed } });
+        out.push(Output::Sealed { job, generation, cut: Cut { bases, installed, opened } });
         if !self.others.is_empty() {
             let readable: Vec<ShardId> =
                 self.all().into_keys().filter(|shard| !self.unrecorded.contains(shard)).collect();

@@ -17,10 +17,12 @@
 //! | flushed entries or the state, and there is no other voter | the node does not start: whatever it served would lack what was acknowledged |
 
 use crate::applier::Lost;
+use crate::lane::Doubts;
 use quorate_base::time::Duration;
 use quorate_base::{Base, EntryId, EntryKind, HardState, Index, Instant, NodeId, Rng, ShardId};
 use quorate_protocol::raft::{self, BootError, Membership, Raft};
 use quorate_state::kv::{Kv, KvView};
+use quorate_state::table::Block;
 use quorate_storage::journal::{CheckpointMark, Damage, Journal, JournalError, Recovered, ShardLog};
 use quorate_storage::state::{State, StateError, StateResult, StateStore};
 use std::collections::BTreeSet;
@@ -58,6 +60,10 @@ pub struct Booted {
     pub lost: Lost,
     /// All other shards.
     pub others: Vec<BootedShard>,
+    /// What is left of shards that were dropped, to be swept away.
+    pub dead: Vec<Kv>,
+    /// What this node may have forgotten, also of shards that it is still to hear of.
+    pub doubts: Doubts,
     /// The newest checkpoint's number, or 0.
     pub generation: u64,
     /// What the operator should know, a sentence each.
@@ -140,17 +146,25 @@ pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant
         return Err(Error::Alone { damage: notes.join("; ") });
     }
     let shards: Vec<ShardId> = logs.iter().map(|log| log.shard).collect();
-    let Opened { machines, mut state, damaged } =
-        open_or_set_aside(&shards, store, generation, alone, &mut notes)?;
+    let opened = open_or_set_aside(&shards, store, generation, alone, &mut notes)?;
+    let damage = !found.damage.is_empty() || found.checkpoint.is_none() && newest.is_some();
+    let missing = |block: &Block, shard| {
+        let log = unread(&found, shard, newest, &block.founders, config.id).filter(|_| damage)?;
+        let alone = is_only_voter(&log, config.id);
+        Some(Begun { shard, log, new: false, alone, lost: false })
+    };
+    let (opened, dead) = follow_placement(opened, &mut logs, missing).map_err(Error::State)?;
+    let Opened { machines, mut state, damaged } = opened;
     let mut found_out = false;
+    let many = logs.len();
     for (log, kv) in logs.iter_mut().zip(&machines) {
-        found_out |= log.join(kv, damaged, shards.len(), &mut notes)?;
+        found_out |= log.join(kv, damaged, many, &mut notes)?;
     }
     if found_out {
         // From here on a start finds it where it looks for it.
         record(journal, generation, &logs)?;
     }
-    let mut shards = Vec::new();
+    let (mut shards, first) = (Vec::new(), config.shard);
     for (log, mut kv) in logs.into_iter().zip(machines) {
         kv.begin(&log.base.membership);
         if !log.lost && kv.applied() != log.base.id {
@@ -160,7 +174,8 @@ pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant
         let view = kv.view();
         state = kv.give_back();
         let (shard, lost) = (log.shard, log.lost());
-        let config = raft::Config { shard, ..config.clone() };
+        let rests = shard != first;
+        let config = raft::Config { shard, rests, ..config.clone() };
         let boot = log.into_boot(campaign_at_once, disk_lost, promised);
         let raft = Raft::new(config, rng.fork("raft"), boot, now).map_err(Error::Boot)?;
         shards.push(BootedShard { shard, raft, kv, view, lost });
@@ -168,7 +183,9 @@ pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant
     // Shard numbers begin with that of the key-value space.
     let BootedShard { raft, mut kv, view, lost, .. } = shards.remove(0);
     kv.lend(state);
-    Ok(Booted { raft, kv, view, lost, others: shards, generation: generation.max(named), notes })
+    let doubts = Doubts { disk_lost, upto: if damage { raft.last().index } else { Index(0) } };
+    let generation = generation.max(named);
+    Ok(Booted { raft, kv, view, lost, others: shards, dead, doubts, generation, notes })
 }
 
 /// The log of one shard at a start, and what is known about it so far.
@@ -327,6 +344,53 @@ fn open(
         machines.push(kv);
     }
     Ok((machines, state))
+}
+
+/// Holds what the journal knows of against the placement in the state of the first shard: what was dropped is let go, and what the
+/// journal may have lost its records of is there all the same.
+fn follow_placement(
+    opened: Opened,
+    logs: &mut Vec<Begun>,
+    missing: impl Fn(&Block, ShardId) -> Option<Begun>,
+) -> StateResult<(Opened, Vec<Kv>)> {
+    let Opened { machines, mut state, damaged } = opened;
+    let Some(placement) = machines.first().map(|kv| kv.placement().clone()) else {
+        return Ok((Opened { machines, state, damaged }, Vec::new()));
+    };
+    let (mut kept, mut dead) = (Vec::new(), Vec::new());
+    for kv in machines {
+        let of = if placement.was_dropped(kv.shard()) { &mut dead } else { &mut kept };
+        of.push(kv);
+    }
+    logs.retain(|log| !placement.was_dropped(log.shard));
+    for log in logs.iter_mut().filter(|log| !log.based) {
+        if let Some(block) = placement.block_of(log.shard) {
+            log.log.base.membership.clone_from(&block.founders);
+        }
+    }
+    let known: BTreeSet<ShardId> = logs.iter().map(|log| log.shard).collect();
+    for block in placement.blocks() {
+        for shard in block.shards().filter(|shard| !known.contains(shard)) {
+            let Some(log) = missing(block, shard) else { continue };
+            let mut kv = Kv::open(shard, state)?;
+            state = kv.give_back();
+            logs.push(log);
+            kept.push(kv);
+        }
+    }
+    for shard in Kv::shards_in(&*state)? {
+        if placement.was_dropped(shard) && !dead.iter().any(|kv| kv.shard() == shard) {
+            let mut kv = Kv::open(shard, state)?;
+            state = kv.give_back();
+            dead.push(kv);
+        }
+    }
+    for kv in &mut dead {
+        kv.lend(state);
+        kv.dissolve()?;
+        state = kv.give_back();
+    }
+    Ok((Opened { machines: kept, state, damaged }, dead))
 }
 
 /// A journal whose records of this shard are all damaged is not a new one, and neither is one beside a checkpoint. But for

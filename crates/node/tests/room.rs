@@ -100,7 +100,7 @@ impl Node {
     fn ask(&mut self, request: Request) -> Result<Reply, Failure> {
         let answers = self.answers.clone();
         let done = Box::new(move |result| answers.lock().unwrap().push(result));
-        self.lane.handle(self.now, Event::Call { request, timeout: None, done });
+        self.lane.handle(self.now, Event::Call { shard: KV, request, timeout: None, done });
         self.pass(1);
         match self.answers.lock().unwrap().pop().expect("answered") {
             Ok(Answer { body: Body::Reply(reply), .. }) => Ok(reply),

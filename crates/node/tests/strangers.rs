@@ -81,7 +81,7 @@ impl Node {
     fn call(&mut self, request: Request) {
         let answers = self.answers.clone();
         let done = Box::new(move |result| answers.lock().unwrap().push(result));
-        self.lane.handle(self.now, Event::Call { request, timeout: None, done });
+        self.lane.handle(self.now, Event::Call { shard: KV, request, timeout: None, done });
     }
 
     fn packet(&mut self, from: u64, body: Bytes) {
@@ -215,8 +215,8 @@ impl Liar<'_> {
 
     fn message(&mut self) -> Message {
         let (term, commit) = (self.term(), self.index());
-        let kind = self.rng.below(15);
-        let leads = matches!(kind, 2..=4 | 7 | 9 | 11 | 12);
+        let kind = self.rng.below(17);
+        let leads = matches!(kind, 2..=4 | 7 | 9 | 11 | 12 | 15);
         match if leads && !self.may_lead(term) { 5 } else { kind } {
             0 => {
                 let (pre, transfer) = (self.rng.chance(1, 2), self.rng.chance(1, 2));
@@ -250,7 +250,9 @@ impl Liar<'_> {
                 snapshot: SnapshotId(self.rng.below(3)),
                 seq: self.rng.below(3),
             },
-            _ => Message::TermVouched { term, life: self.rng.below(3) },
+            14 => Message::TermVouched { term, life: self.rng.below(3) },
+            15 => Message::Rest { term, upto: commit },
+            _ => Message::Rested { term, upto: commit },
         }
     }
 
@@ -371,7 +373,7 @@ fn lies_are_refused_or_named() {
     }
     if seeds == "0..300" {
         assert!(
-            lived > 100 && malformed > 5_000 && led > 20,
+            lived > 100 && malformed > 5_000 && led > 15,
             "lived {lived}, malformed {malformed}, led {led}"
         );
     }

@@ -86,6 +86,7 @@ fn while_entries_bring_no_events() {
         events,
         leases,
         members: Vec::new(),
+        reconfigured: false,
         view: applier.kv(KV).unwrap().view(),
     };
     lane.handle(Instant(2), Event::Output(Output::Applied(applied)));

@@ -3,7 +3,10 @@
 //! New files are really written with zeros and synced: blocks that are merely reserved are marked unwritten, and the
 //! first sync after writing into them would have to commit that change of metadata.
 
+mod direct;
+
 use crate::datadir::create_dir_durably;
+use direct::Direct;
 use quorate_base::disk::{Disk, DiskError, DiskErrorKind, DiskResult, File};
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -59,7 +62,7 @@ impl Disk for FsDisk {
             Ok(file)
         };
         match create() {
-            Ok(file) => Ok(Box::new(FsFile { file, path })),
+            Ok(file) => Ok(Box::new(FsFile::new(file, path))),
             Err(error) => {
                 if error.kind() != ErrorKind::AlreadyExists {
                     // A file that found no room must not be taken for a whole one.
@@ -74,7 +77,7 @@ impl Disk for FsDisk {
         let path = self.at(path);
         let file = fs::OpenOptions::new().read(true).write(true).open(&path);
         match file {
-            Ok(file) => Ok(Box::new(FsFile { file, path })),
+            Ok(file) => Ok(Box::new(FsFile::new(file, path))),
             Err(error) => Err(failed("open", &path, &error)),
         }
     }
@@ -123,6 +126,14 @@ impl Disk for FsDisk {
 struct FsFile {
     file: fs::File,
     path: PathBuf,
+    direct: Option<Direct>,
+}
+
+impl FsFile {
+    fn new(file: fs::File, path: PathBuf) -> Self {
+        let direct = Direct::of(&file, &path);
+        Self { file, path, direct }
+    }
 }
 
 impl File for FsFile {
@@ -146,6 +157,24 @@ impl File for FsFile {
             return Ok(());
         }
         self.file.write_all_at(bytes, offset).map_err(|e| failed("write", &self.path, &e))
+    }
+
+    fn append_at(&mut self, offset: u64, bytes: &[u8]) -> DiskResult<()> {
+        let Some(direct) = &mut self.direct else { return self.write_at(offset, bytes) };
+        #[cfg(feature = "faults")]
+        if crate::faults::write(&self.path, offset, bytes).map_err(|e| failed("write", &self.path, &e))? {
+            direct.forget();
+            return Ok(());
+        }
+        match direct.append(&self.file, offset, bytes) {
+            // This file system wants other pieces: the cache of pages knows how.
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                self.direct = None;
+                self.file.write_all_at(bytes, offset)
+            }
+            result => result,
+        }
+        .map_err(|e| failed("write", &self.path, &e))
     }
 
     fn sync(&mut self) -> DiskResult<()> {

@@ -2,9 +2,11 @@
 
 use crate::clock::Clock;
 use crate::inbox::{Inbox, lock};
+use crate::run::KV;
 use bytes::Bytes;
-use quorate_base::Instant;
 use quorate_base::time::Duration;
+use quorate_base::{Instant, ShardId};
+use quorate_node::api::tables::Placement;
 use quorate_node::api::{Done, Door, Failure, Head, Opened, Patience, Pieces, Request, WatchStream};
 use quorate_node::backup::Backup;
 use quorate_node::figures::Figures;
@@ -14,18 +16,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// What doors may see without asking the lane: refreshed after each drain.
-#[derive(Clone, Copy)]
 struct Pulse {
     head: Head,
     leaderless_since: Option<Instant>,
     away: bool,
     figures: Figures,
+    placement: Arc<Placement>,
 }
 
 impl Pulse {
     fn of(lane: &Lane) -> Self {
         let (head, leaderless_since) = (lane.head(), lane.leaderless_since());
-        Self { head, leaderless_since, away: lane.raft().state_lost(), figures: lane.figures() }
+        Self {
+            head,
+            leaderless_since,
+            away: lane.raft().state_lost(),
+            figures: lane.figures(),
+            placement: lane.placement().clone(),
+        }
     }
 }
 
@@ -54,7 +62,12 @@ impl NodeDoor {
 
     /// Takes over what the lane knows now.
     pub(crate) fn refresh(&self, lane: &Lane) {
-        *lock(&self.pulse) = Pulse::of(lane);
+        let mut pulse = lock(&self.pulse);
+        (pulse.head, pulse.leaderless_since) = (lane.head(), lane.leaderless_since());
+        (pulse.away, pulse.figures) = (lane.raft().state_lost(), lane.figures());
+        if !Arc::ptr_eq(&pulse.placement, lane.placement()) {
+            pulse.placement = lane.placement().clone();
+        }
     }
 
     /// What the lane counts, as of the last refresh.
@@ -70,13 +83,21 @@ impl NodeDoor {
 
 impl Door for NodeDoor {
     fn call(&self, request: Request, timeout: Option<Duration>, done: Done) {
+        self.call_of(KV, request, timeout, done);
+    }
+
+    fn placement(&self) -> Arc<Placement> {
+        lock(&self.pulse).placement.clone()
+    }
+
+    fn call_of(&self, shard: ShardId, request: Request, timeout: Option<Duration>, done: Done) {
         if self.stopping() {
             return done(Err(Failure::Stopping));
         }
         if let Request::Explained(_, slot) = &request {
             slot.came(self.clock.now());
         }
-        self.inbox.push(Event::Call { request, timeout, done });
+        self.inbox.push(Event::Call { shard, request, timeout, done });
     }
 
     fn head(&self) -> Head {

@@ -16,6 +16,7 @@ mod inbox;
 mod met;
 mod mistakes;
 mod promised;
+mod queue;
 mod room;
 mod run;
 mod transport;

@@ -234,7 +234,7 @@ struct Healing<'a>(Option<&'a DataDir>);
 
 impl Healing<'_> {
     fn look(&mut self, lane: &Lane) {
-        let Some(data) = self.0.filter(|_| !lane.raft().disk_lost()) else { return };
+        let Some(data) = self.0.filter(|_| !lane.disk_lost()) else { return };
         self.0 = None;
         match data.healed() {
             Ok(()) => tracing::info!(
@@ -357,6 +357,10 @@ fn recover(
         booted.generation,
         staggered(config.node, SEAL_BYTES),
     );
+    lane.doubts(booted.doubts);
+    for kv in booted.dead {
+        applier.bury(kv);
+    }
     for other in booted.others {
         lane.add(other.shard, other.raft, other.view, now);
         applier.add(other.kv, other.lost);
@@ -478,7 +482,8 @@ async fn run_lane(
         }
         lane.handle(now, Event::Tick);
         lane.drain(now, &mut effects);
-        let broken = carry_out(&mut effects, workers, transport);
+        let broken = carry_out(&mut effects, lane.raft().is_leader(), workers, transport);
+        inbox.await_all(lane.awaits_applied());
         door.refresh(lane);
         front.open_if(lane.raft().state_lost());
         healing.look(lane);
@@ -527,10 +532,20 @@ async fn end(lane: &mut Lane, door: &NodeDoor, clock: Clock) {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
-fn carry_out(effects: &mut Effects, workers: &Workers, transport: &Transport) -> Result<(), Broken> {
+/// What a turn of the lane asks for. Where this node leads, what is committed goes to the applier first, since a client waits for it;
+/// elsewhere the packets do, for which a leader waits.
+fn carry_out(
+    effects: &mut Effects,
+    leads: bool,
+    workers: &Workers,
+    transport: &Transport,
+) -> Result<(), Broken> {
+    if leads {
+        effects.work.drain(..).for_each(|work| workers.applier.send(work));
+    }
     if !effects.journal.is_empty() {
         // The leader's flush and its followers' run side by side: the write is on its way before the packets are.
-        let _ = workers.journal.send(ToJournal::Append(std::mem::take(&mut effects.journal)));
+        workers.journal.send(ToJournal::Append(std::mem::take(&mut effects.journal)));
     }
     for (to, body) in effects.packets.drain(..) {
         transport.send(to, &body);
@@ -538,9 +553,7 @@ fn carry_out(effects: &mut Effects, workers: &Workers, transport: &Transport) ->
     for peer in effects.malformed.drain(..) {
         transport.malformed(peer);
     }
-    for work in effects.work.drain(..) {
-        let _ = workers.applier.send(work);
-    }
+    effects.work.drain(..).for_each(|work| workers.applier.send(work));
     for export in effects.exports.drain(..) {
         let _ = workers.background.send(ToBackground::Export(export));
     }

@@ -11,6 +11,7 @@
 //! - **history** reads what watches that fell behind are to be told, so that no large read keeps them waiting.
 
 use crate::inbox::{Inbox, lock};
+use crate::queue::{self, Nothing, Taker, queue};
 use quorate_base::Append;
 use quorate_node::applier::{Applier, Cut, Output, Work};
 use quorate_node::figures::{DISK_BOUNDS, Histogram};
@@ -69,8 +70,8 @@ fn since(begun: Instant) -> quorate_base::time::Duration {
 
 /// The queues into the workers; dropping it ends them.
 pub(crate) struct Workers {
-    pub(crate) journal: Sender<ToJournal>,
-    pub(crate) applier: Sender<Work>,
+    pub(crate) journal: queue::Sender<ToJournal>,
+    pub(crate) applier: queue::Sender<Work>,
     pub(crate) background: Sender<ToBackground>,
     pub(crate) readers: Sender<Reading>,
     pub(crate) history: Sender<CatchUp>,
@@ -88,8 +89,8 @@ impl Workers {
         inbox: &Arc<Inbox>,
         counters: &Arc<Counters>,
     ) -> std::io::Result<Self> {
-        let (to_journal, journal_queue) = channel();
-        let (to_applier, applier_queue) = channel();
+        let (to_journal, journal_queue) = queue();
+        let (to_applier, applier_queue) = queue();
         let (to_background, background_queue) = channel();
         let (to_readers, readers_queue) = channel();
         let (to_history, history_queue) = channel();
@@ -129,17 +130,19 @@ impl Workers {
 
 fn journal_loop(
     mut journal: Journal,
-    queue: &Receiver<ToJournal>,
+    queue: &Taker<ToJournal>,
     inbox: &Inbox,
-    applier: &Sender<Work>,
+    applier: &queue::Sender<Work>,
     background: &Sender<ToBackground>,
     counters: &Counters,
 ) {
     let (ready, prepared) = channel();
-    while let Ok(first) = queue.recv() {
+    while let Some(first) = queue.take() {
         let mut appends = Vec::new();
         let mut marks = Vec::new();
-        for message in std::iter::once(first).chain(queue.try_iter()) {
+        for message in
+            std::iter::once(first).chain(std::iter::from_fn(|| queue.take_within(Duration::ZERO).ok()))
+        {
             match message {
                 ToJournal::Append(mut more) => appends.append(&mut more),
                 ToJournal::Mark { generation, cut } => marks.push((generation, cut)),
@@ -170,7 +173,7 @@ fn journal_loop(
         for (generation, cut) in marks {
             let _ = background.send(ToBackground::Recorded(generation));
             inbox.push(Event::Checkpointed(cut));
-            let _ = applier.send(Work::Checkpointed);
+            applier.send(Work::Checkpointed);
         }
         // Behind what others wait for: a segment of zeros takes as long to write as hundreds of flushes. All nodes come to need
         // one at about the same entry, so that on this thread it would hold up a whole cluster.
@@ -202,30 +205,25 @@ const SWEEP_RESTS: u32 = 200;
 /// processors and the disk is there for who waits.
 const SWEEP_REST_PARTS: u32 = 7;
 
-fn applier_loop(
-    mut applier: Applier,
-    queue: &Receiver<Work>,
-    inbox: &Inbox,
-    background: &Sender<ToBackground>,
-) {
+fn applier_loop(mut applier: Applier, queue: &Taker<Work>, inbox: &Inbox, background: &Sender<ToBackground>) {
     let mut outputs = Vec::new();
     let mut more = true;
     let mut sweeping = Sweeping::default();
     loop {
         // Upkeep runs only when nothing else waits, a bounded step at a time.
-        let work = match queue.try_recv() {
+        let work = match queue.take_within(Duration::ZERO) {
             Ok(work) => work,
             Err(_) if more => match sweeping.rest(Instant::now(), || applier.behind()) {
                 None => Work::Upkeep,
-                Some(rest) => match queue.recv_timeout(rest) {
+                Some(rest) => match queue.take_within(rest) {
                     Ok(work) => work,
-                    Err(RecvTimeoutError::Timeout) => continue,
-                    Err(RecvTimeoutError::Disconnected) => return,
+                    Err(Nothing::Yet) => continue,
+                    Err(Nothing::Ever) => return,
                 },
             },
-            Err(_) => match queue.recv() {
-                Ok(work) => work,
-                Err(_) => return,
+            Err(_) => match queue.take() {
+                Some(work) => work,
+                None => return,
             },
         };
         more |= matches!(work, Work::Apply { .. } | Work::Settle(_));
@@ -242,6 +240,9 @@ fn applier_loop(
                     let _ = background.send(ToBackground::Seal(Seal { job, generation, cut }));
                 }
                 Output::Upkept { more: again } => more = again,
+                Output::Applied(applied) if !applied.concerns_more() => {
+                    inbox.push_quietly(Event::Output(Output::Applied(applied)));
+                }
                 output => inbox.push(Event::Output(output)),
             }
         }
@@ -297,8 +298,8 @@ fn background_loop(
     queue: &Receiver<ToBackground>,
     mut upkeep: Option<Box<dyn Upkeep>>,
     inbox: &Inbox,
-    journal: &Sender<ToJournal>,
-    applier: &Sender<Work>,
+    journal: &queue::Sender<ToJournal>,
+    applier: &queue::Sender<Work>,
     counters: &Counters,
 ) {
     yield_to_requests();
@@ -315,7 +316,7 @@ fn background_loop(
     loop {
         if seal_from.is_some_and(|from| from <= Instant::now()) {
             seal_from = None;
-            let _ = applier.send(Work::Seal);
+            applier.send(Work::Seal);
         }
         // Chunks of a large snapshot may be asked for without a pause; the state wants its turn all the same.
         let due = kept_up.elapsed() > UPKEEP_AT_LEAST;
@@ -349,12 +350,12 @@ fn background_loop(
         match message {
             ToBackground::Seal(Seal { job, generation, cut }) => match timed(job, generation) {
                 Ok(()) => {
-                    let _ = journal.send(ToJournal::Mark { generation, cut });
+                    journal.send(ToJournal::Mark { generation, cut });
                 }
                 // What completes a snapshot cannot be left out: the node takes that in again when it is started again.
                 Err(error) if error.kind == StateErrorKind::Full && cut.installed.is_empty() => {
                     tracing::warn!(%error, "checkpoint {generation} found no room, and is tried again");
-                    let _ = applier.send(Work::SealFailed);
+                    applier.send(Work::SealFailed);
                     seal_from = Some(Instant::now() + TRY_AGAIN);
                 }
                 Err(error) => {
@@ -371,8 +372,8 @@ fn background_loop(
                 Ok(false) => {}
                 Ok(true) => {
                     // The checkpoint, and what is readable, hold on to what was merged.
-                    let _ = applier.send(Work::Settle(0));
-                    let _ = applier.send(Work::Seal);
+                    applier.send(Work::Settle(0));
+                    applier.send(Work::Seal);
                 }
                 Err(error) if error.kind == StateErrorKind::Full => {
                     tracing::warn!(%error, "there is no room to give room back");

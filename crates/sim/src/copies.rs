@@ -22,13 +22,13 @@ pub(crate) struct Copy {
 
 impl Run {
     /// A node goes down, and its disk is copied; or it comes up again with the copy in the place of its disk.
-    pub(crate) fn copy_disks(&mut self) {
-        if self.calm {
+    pub(crate) fn copy_disks(&mut self, round: u64) {
+        if self.calm || round != self.round {
             return;
         }
         let pause = Duration::from_millis(self.copies.between(200, 4000));
-        self.world.schedule(pause, Script::Copies);
-        let any = NodeId(self.copies.between(1, self.world.nodes()));
+        self.world.schedule(pause, Script::Copies(round));
+        let any = self.world.any(&mut self.copies);
         // A tail that nobody else has is what is most worth coming back later.
         let one = if self.copies.chance(1, 2) { self.world.longest_tail().unwrap_or(any) } else { any };
         let back = self.copies.chance(2, 3).then(|| self.world.ready_to_go_back(any)).flatten();
@@ -56,8 +56,8 @@ impl World {
         if !self.bears_harm() {
             return None;
         }
-        let nodes = self.nodes();
-        (0..nodes).map(|i| NodeId((from.0 - 1 + i) % nodes + 1)).find(|&id| self.bears_old_disk(id))
+        let (before, behind): (Vec<NodeId>, Vec<NodeId>) = self.ids().partition(|&id| id < from);
+        behind.into_iter().chain(before).find(|&id| self.bears_old_disk(id))
     }
 
     /// Kills a node and copies its disk.
@@ -82,6 +82,10 @@ impl World {
     fn bears_old_disk(&self, id: NodeId) -> bool {
         let place = &self.places[place_of(id)];
         let (Some(running), Some(copy)) = (&place.running, &place.copy) else { return false };
+        // The ledger is of one group.
+        if self.knobs.groups > 0 {
+            return false;
+        }
         let (own, members) = (running.lane.raft(), self.members());
         let (upto, term) = (own.durable(), own.term());
         let others = || members.voters.iter().filter(|&&voter| voter != id);

@@ -19,6 +19,8 @@ pub const EVERYTHING: &[&str] = &[
     "disks lost",
     "disks put back to old copies",
     "elections won",
+    "elections won in other groups",
+    "entries replaced",
     "flushes failed",
     "histories of items that hold",
     "isolations",
@@ -44,6 +46,8 @@ pub const EVERYTHING: &[&str] = &[
     "message ReadIndexResponse",
     "message RequestPreVote",
     "message RequestVote",
+    "message Rest",
+    "message Rested",
     "message SnapshotChunk",
     "message SnapshotWant",
     "message TermVouched",
@@ -72,6 +76,7 @@ pub const EVERYTHING: &[&str] = &[
     "removed nodes that stopped",
     "removed nodes told so",
     "role changes",
+    "role changes in other groups",
     "role: candidate to follower",
     "role: candidate to leader",
     "role: candidate to pre-candidate",
@@ -117,29 +122,75 @@ pub(crate) fn transition(from: Role, to: Role) -> Option<&'static str> {
     })
 }
 
-/// The name of a kind of messages.
-pub(crate) fn message(message: &Message) -> &'static str {
+/// Names of faults that are counted where they took effect.
+const FAULTS: &[&str] = &[
+    "bits flipped",
+    "bits flipped in checkpoints",
+    "disks lost",
+    "disks put back to old copies",
+    "flushes failed",
+    "isolations",
+    "kills",
+    "links cut",
+    "one-way isolations",
+    "pauses",
+    "power losses",
+    "writes misplaced",
+    "writes that found no room",
+];
+
+/// The kinds of messages.
+pub(crate) const MESSAGES: [&str; 18] = [
+    "message RequestPreVote",
+    "message RequestVote",
+    "message PreVote",
+    "message Vote",
+    "message Append",
+    "message Appended",
+    "message AppendRejected",
+    "message Heartbeat",
+    "message HeartbeatResponse",
+    "message Commit",
+    "message ReadIndex",
+    "message ReadIndexResponse",
+    "message TimeoutNow",
+    "message SnapshotChunk",
+    "message SnapshotWant",
+    "message TermVouched",
+    "message Rest",
+    "message Rested",
+];
+
+/// The place of a kind of messages in [`MESSAGES`].
+pub(crate) fn message(message: &Message) -> usize {
     match message {
-        Message::RequestVote { pre: true, .. } => "message RequestPreVote",
-        Message::RequestVote { .. } => "message RequestVote",
-        Message::Vote { pre: true, .. } => "message PreVote",
-        Message::Vote { .. } => "message Vote",
-        Message::Append { .. } => "message Append",
-        Message::Appended { .. } => "message Appended",
-        Message::AppendRejected { .. } => "message AppendRejected",
-        Message::Heartbeat { .. } => "message Heartbeat",
-        Message::HeartbeatResponse { .. } => "message HeartbeatResponse",
-        Message::Commit { .. } => "message Commit",
-        Message::ReadIndex { .. } => "message ReadIndex",
-        Message::ReadIndexResponse { .. } => "message ReadIndexResponse",
-        Message::TimeoutNow { .. } => "message TimeoutNow",
-        Message::SnapshotChunk { .. } => "message SnapshotChunk",
-        Message::SnapshotWant { .. } => "message SnapshotWant",
-        Message::TermVouched { .. } => "message TermVouched",
+        Message::RequestVote { pre: true, .. } => 0,
+        Message::RequestVote { .. } => 1,
+        Message::Vote { pre: true, .. } => 2,
+        Message::Vote { .. } => 3,
+        Message::Append { .. } => 4,
+        Message::Appended { .. } => 5,
+        Message::AppendRejected { .. } => 6,
+        Message::Heartbeat { .. } => 7,
+        Message::HeartbeatResponse { .. } => 8,
+        Message::Commit { .. } => 9,
+        Message::ReadIndex { .. } => 10,
+        Message::ReadIndexResponse { .. } => 11,
+        Message::TimeoutNow { .. } => 12,
+        Message::SnapshotChunk { .. } => 13,
+        Message::SnapshotWant { .. } => 14,
+        Message::TermVouched { .. } => 15,
+        Message::Rest { .. } => 16,
+        Message::Rested { .. } => 17,
     }
 }
 
 impl Counts {
+    /// How many faults took effect. (Packets that were lost, doubled or late are none.)
+    pub fn faults(&self) -> u64 {
+        FAULTS.iter().filter_map(|name| self.0.get(name)).sum()
+    }
+
     /// What never fired.
     pub fn missing(&self) -> Vec<&'static str> {
         EVERYTHING.iter().copied().filter(|name| !self.0.contains_key(name)).collect()

@@ -30,13 +30,13 @@ enum Harm {
 
 impl Run {
     /// Disks fail for a while. None of these may cost anything but the node's time.
-    pub(crate) fn harm_disks(&mut self) {
-        if self.calm {
+    pub(crate) fn harm_disks(&mut self, round: u64) {
+        if self.calm || round != self.round {
             return;
         }
         let pause = Duration::from_millis(self.lies.between(100, 5000));
-        self.world.schedule(pause, Script::Disks);
-        let one = NodeId(self.lies.between(1, self.world.nodes()));
+        self.world.schedule(pause, Script::Disks(round));
+        let one = self.world.any(&mut self.lies);
         let harm = match self.lies.below(8) {
             0..=1 => Harm::Fill { room: self.lies.below(20_000) },
             2..=3 => Harm::FailFlush,
@@ -81,7 +81,7 @@ impl Run {
 fn whole(running: &Running, forgot: Option<Index>) -> bool {
     let raft = running.lane.raft();
     let has = |upto: Index| raft.commit() >= upto && raft.durable() >= upto;
-    !raft.withholds() && !raft.state_lost() && forgot.is_none_or(has)
+    running.lane.is_whole() && forgot.is_none_or(has)
 }
 
 impl World {
@@ -119,6 +119,32 @@ impl World {
         let back = 1 + rng.below(8.min(writes.len() as u64).max(1)) as usize;
         let (at, len) = writes.len().checked_sub(back).map_or((0, *size as usize), |at| writes[at]);
         (file.clone(), at * 8 + rng.below(8 * len.max(1) as u64))
+    }
+
+    /// A node is about to write what replaces entries.
+    pub(crate) fn rewrites(&mut self, at: usize) {
+        let place = &mut self.places[at];
+        let segments = place.disk.files().into_iter().map(|(file, _)| file);
+        let segment =
+            segments.filter(|file| file.starts_with("journal/") && !file.ends_with("votes")).next_back();
+        place.rewrote = segment.map(|file| (file.clone(), place.disk.writes(&file).len()));
+        self.counts.add("entries replaced");
+        let id = self.places[at].id;
+        self.regret(id);
+    }
+
+    /// Flips a bit of the newest write of a node that is down that replaced entries, if there were others behind it.
+    pub(crate) fn flip_rewrite(&mut self, id: NodeId, rng: &mut Rng) {
+        if self.files_to_harm(id, "journal/").is_none() {
+            return;
+        }
+        let place = &mut self.places[place_of(id)];
+        let Some((file, number)) = place.rewrote.take() else { return };
+        let writes = place.disk.writes(&file);
+        let Some(&(from, len)) = writes.get(number).filter(|_| writes.len() > number + 1) else { return };
+        place.disk.flip_bit(&file, from * 8 + rng.below(8 * len.max(1) as u64));
+        place.harmed = true;
+        self.counts.add("bits flipped");
     }
 
     /// A write of some time ago to the journal of a node that is down had landed elsewhere.

@@ -20,20 +20,20 @@ use crate::lives::Lives;
 use crate::place::Place;
 use crate::world::KV;
 use bytes::Bytes;
-use quorate_base::{EntryId, Index, NodeId, Term};
+use quorate_base::{EntryId, Index, NodeId, ShardId, Term};
 use quorate_protocol::raft::{Membership, Message, Raft};
 use quorate_wire::members::Book;
 use quorate_wire::peer::{Frame, Packet};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What has been seen so far.
-#[derive(Default)]
+/// What has been seen so far of one group.
 pub(crate) struct Invariants {
+    shard: ShardId,
     leaders: BTreeMap<Term, NodeId>,
     /// Digest of the state by applied index, with who said so first.
     digests: BTreeMap<Index, (EntryId, u64, NodeId)>,
-    /// The last index looked at, by node and life.
-    looked: BTreeMap<(NodeId, u64), Index>,
+    /// What was seen of each node when it was last looked at.
+    seen: BTreeMap<NodeId, Seen>,
     /// The highest entry that anybody has applied.
     pub(crate) applied: EntryId,
     /// Votes by term and candidate: who gave one, and whether it was a conditional one.
@@ -42,15 +42,39 @@ pub(crate) struct Invariants {
     confirmed: BTreeMap<(Term, NodeId), BTreeMap<NodeId, Index>>,
     /// Each node that leads, as it was seen last.
     led: BTreeMap<NodeId, Led>,
-    /// Up to which configuration a life was looked at.
-    configured: BTreeMap<(NodeId, u64), Index>,
     /// Committed configurations by their places in the log.
     configs: BTreeMap<Index, Membership>,
+    roll: Roll,
     lives: Lives,
     /// Something was committed, or somebody started, since the last look.
     news: bool,
     /// What was found broken between two looks.
     broken: Option<String>,
+}
+
+/// What the committed configurations up to one say.
+#[derive(Default)]
+struct Roll {
+    upto: Index,
+    /// The members there.
+    here: BTreeSet<NodeId>,
+    /// Who was one before, and is none.
+    left: BTreeSet<NodeId>,
+    /// The highest id that was given.
+    given: NodeId,
+}
+
+/// What was seen of a node.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+struct Seen {
+    life: u64,
+    applied: Index,
+    /// Its newest configuration that is committed.
+    configured: Index,
+    term: Term,
+    leads: bool,
+    log: (EntryId, EntryId, Index),
+    commit: Index,
 }
 
 /// A node that leads.
@@ -63,30 +87,69 @@ struct Led {
 }
 
 impl Invariants {
-    pub(crate) fn check(&mut self, places: &[Place]) -> Result<(), String> {
+    pub(crate) fn of(shard: ShardId) -> Self {
+        Self {
+            shard,
+            leaders: BTreeMap::new(),
+            digests: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            applied: EntryId::ZERO,
+            votes: BTreeMap::new(),
+            confirmed: BTreeMap::new(),
+            led: BTreeMap::new(),
+            roll: Roll::default(),
+            configs: BTreeMap::new(),
+            lives: Lives::of(shard),
+            news: false,
+            broken: None,
+        }
+    }
+
+    /// What is broken in the nodes in which something happened, with the group's name where it is not the key-value space's.
+    pub(crate) fn check(&mut self, places: &[Place], touched: &[usize]) -> Result<(), String> {
+        let shard = self.shard;
+        self.look(places, touched)
+            .map_err(|why| if shard == KV { why } else { format!("{why} (shard {shard})") })
+    }
+
+    fn look(&mut self, places: &[Place], touched: &[usize]) -> Result<(), String> {
         if let Some(why) = self.broken.take() {
             return Err(why);
         }
-        for place in places {
+        for place in touched.iter().map(|&at| &places[at]) {
             let Some(running) = place.running.as_ref() else { continue };
-            let raft = running.lane.raft();
-            raft.check_invariants().map_err(|why| format!("node {}: {why}", place.id))?;
-            let Some(kv) = running.applier.kv(KV) else { continue };
+            let Some(raft) = running.lane.core(self.shard) else { continue };
+            let Some(kv) = running.applier.kv(self.shard) else { continue };
             let (applied, digest) = (kv.applied(), kv.digest());
-            let key = (place.id, place.life);
-            if self.looked.get(&key) != Some(&applied.index) {
-                self.looked.insert(key, applied.index);
+            let now = Seen {
+                life: place.life,
+                applied: applied.index,
+                configured: raft.configured_at().1,
+                term: raft.term(),
+                leads: raft.is_leader(),
+                log: (raft.base(), raft.last(), raft.durable()),
+                commit: raft.commit(),
+            };
+            let before = self.seen.insert(place.id, now).filter(|seen| seen.life == place.life);
+            if before == Some(now) && !now.leads {
+                continue;
+            }
+            if before != Some(now) {
+                raft.check_invariants().map_err(|why| format!("node {}: {why}", place.id))?;
+            }
+            if before.map(|seen| seen.applied) != Some(now.applied) {
                 self.compare(place.id, applied, digest)?;
             }
-            if raft.is_leader() {
+            if now.leads {
                 self.one_leader(place.id, raft.term())?;
                 self.quorums(place.id, place.life, raft)?;
             }
-            self.identities(place.id, place.life, raft)?;
+            if before.map(|seen| seen.configured) != Some(now.configured) {
+                self.identities(place.id, raft)?;
+            }
         }
-        for place in places {
-            let Some(running) = place.running.as_ref() else { continue };
-            let raft = running.lane.raft();
+        for place in places.iter().filter(|_| !touched.is_empty()) {
+            let Some(raft) = place.core(self.shard) else { continue };
             if raft.is_leader() && self.leaders.last_key_value().is_some_and(|(&t, _)| t == raft.term()) {
                 self.complete(place.id, raft)?;
                 self.lives.leads(place.id, raft)?;
@@ -152,8 +215,11 @@ impl Invariants {
     pub(crate) fn hear(&mut self, from: NodeId, to: NodeId, body: &Bytes, counts: &mut Counts) -> bool {
         let mut votes = false;
         for frame in Packet::read(body.clone()).filter_map(Result::ok) {
+            if !matches!(&frame, Frame::Raft { shard, .. } if *shard == self.shard) {
+                continue;
+            }
             if let Frame::Raft { message, .. } = &frame {
-                counts.add(coverage::message(message));
+                counts.hear(coverage::message(message));
                 let found = self.lives.hear(from, to, message);
                 self.broken = self.broken.take().or(found.err());
             }
@@ -249,10 +315,10 @@ impl Invariants {
         self.configs.last_key_value().map(|(_, membership)| membership)
     }
 
-    fn identities(&mut self, node: NodeId, life: u64, raft: &Raft) -> Result<(), String> {
+    fn identities(&mut self, node: NodeId, raft: &Raft) -> Result<(), String> {
         let at = raft.configured_at().1;
         // What a node begins with stands at 0, and is what its settings say.
-        if at == Index(0) || self.configured.insert((node, life), at) == Some(at) {
+        if at == Index(0) {
             return Ok(());
         }
         let membership = raft.committed_membership();
@@ -265,8 +331,13 @@ impl Invariants {
             }
             None => self.configs.insert(at, membership.clone()),
         };
-        let (mut here, mut left, mut given) = (BTreeSet::new(), BTreeSet::new(), NodeId(0));
-        for (at, membership) in &self.configs {
+        let Roll { upto, mut here, mut left, mut given } = std::mem::take(&mut self.roll);
+        let mut from = upto.next();
+        if at < from {
+            // One from before that nobody had known: all anew.
+            (here, left, given, from) = (BTreeSet::new(), BTreeSet::new(), NodeId(0), Index(0));
+        }
+        for (at, membership) in self.configs.range(from..) {
             let nodes = membership.nodes();
             left.extend(here.difference(&nodes).copied());
             if let Some(id) = left.intersection(&nodes).next() {
@@ -281,6 +352,7 @@ impl Invariants {
             }
             (here, given) = (nodes, given.max(used));
         }
+        self.roll = Roll { upto: upto.max(at), here, left, given };
         Ok(())
     }
 }

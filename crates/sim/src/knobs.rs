@@ -1,5 +1,6 @@
 //! What a run draws from its seed before it begins, and what it counts while it goes on.
 
+use crate::coverage::MESSAGES;
 use crate::planted::Planted;
 use crate::swarm::Swarm;
 use quorate_base::Rng;
@@ -9,12 +10,30 @@ use std::collections::BTreeMap;
 
 /// How often what fired.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts(pub BTreeMap<&'static str, u64>);
+pub struct Counts(pub BTreeMap<&'static str, u64>, [u64; MESSAGES.len()]);
 
 impl Counts {
+    /// Those that were counted before.
+    pub fn of(counted: BTreeMap<&'static str, u64>) -> Self {
+        Self(counted, Default::default())
+    }
+
     /// One more.
     pub fn add(&mut self, what: &'static str) {
         self.times(what, 1);
+    }
+
+    /// A message more, by the place of its kind in the list of kinds.
+    pub(crate) fn hear(&mut self, kind: usize) {
+        self.1[kind] += 1;
+    }
+
+    /// Messages are counted apart, since there are so many; here they come to the rest.
+    pub(crate) fn with_messages(mut self) -> Self {
+        for (name, times) in MESSAGES.into_iter().zip(std::mem::take(&mut self.1)) {
+            self.times(name, times);
+        }
+        self
     }
 
     /// So many more.
@@ -30,6 +49,8 @@ impl Counts {
 pub struct Knobs {
     /// How many nodes.
     pub nodes: u64,
+    /// How many groups beside that of the key-value space.
+    pub groups: u32,
     /// Packets lost, of 1,000.
     pub drop: u64,
     /// Packets sent twice, of 1,000.
@@ -82,8 +103,10 @@ impl Knobs {
         let mut rng = Rng::stream(seed, "knobs");
         let mut reads = Rng::stream(seed, "reading knobs");
         let mut clocks = Rng::stream(seed, "clock knobs");
+        let mut groups = Rng::stream(seed, "how many groups");
         Self {
             nodes: if rng.chance(1, 4) { 5 } else { 3 },
+            groups: if groups.chance(1, 3) { groups.between(2, 4) as u32 } else { 0 },
             drop: *rng.pick(&[0, 5, 30]),
             duplicate: *rng.pick(&[0, 5, 30]),
             late: true,
@@ -113,5 +136,27 @@ impl Knobs {
     pub fn swarm(mut self, seed: u64) -> Self {
         self.swarm = Swarm::draw(&mut Rng::stream(seed, "swarm"), &mut self);
         self
+    }
+
+    /// For one more round, all that may change while a cluster lives is as in `other`: network and disks at once, the rest where a
+    /// node starts. What nodes must agree in, and what kinds of clients there are, stays.
+    pub(crate) fn turn(&mut self, other: Self) {
+        let Self {
+            nodes, election_min, election_max, lease_reads, members, compaction, tables, planted, ..
+        } = *self;
+        let (segment_bytes, late) = (self.segment_bytes, self.late);
+        *self = Self {
+            nodes,
+            election_min,
+            election_max,
+            lease_reads,
+            members,
+            compaction,
+            tables,
+            planted,
+            segment_bytes,
+            late,
+            ..other
+        };
     }
 }

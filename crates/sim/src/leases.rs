@@ -43,6 +43,11 @@ impl Leases {
         Self { rng: Rng::stream(seed, "leases"), next: 0, drift, held: BTreeMap::new() }
     }
 
+    /// All that there were were left alone.
+    pub(crate) fn begin_round(&mut self) {
+        self.held.clear();
+    }
+
     /// A client's next step with one of them, if it is their turn.
     pub(crate) fn choose(&mut self) -> Option<(LeaseId, Step)> {
         if !self.rng.chance(1, 4) {

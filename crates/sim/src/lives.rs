@@ -10,13 +10,14 @@
 //! lost, or put back to an old copy, starts without a past.
 
 use crate::place::Place;
-use quorate_base::{EntryId, Index, NodeId, Term};
+use crate::world::KV;
+use quorate_base::{EntryId, Index, NodeId, ShardId, Term};
 use quorate_protocol::raft::{Membership, Message, Raft};
 use std::collections::BTreeMap;
 
-/// What was seen of all nodes.
-#[derive(Default)]
+/// What was seen of all nodes, in one group.
 pub(crate) struct Lives {
+    shard: ShardId,
     /// The highest term that a node has spoken in.
     spoke: BTreeMap<NodeId, Term>,
     /// For whom it voted without a condition.
@@ -30,6 +31,17 @@ pub(crate) struct Lives {
 }
 
 impl Lives {
+    pub(crate) fn of(shard: ShardId) -> Self {
+        Self {
+            shard,
+            spoke: BTreeMap::new(),
+            voted: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            led: BTreeMap::new(),
+            voters: None,
+        }
+    }
+
     /// A node says something to another.
     pub(crate) fn hear(&mut self, from: NodeId, to: NodeId, message: &Message) -> Result<(), String> {
         match *message {
@@ -94,7 +106,7 @@ impl Lives {
     pub(crate) fn immune(&self, places: &[Place]) -> Result<(), String> {
         let (Some(newest), Some(voters)) = (self.newest(), &self.voters) else { return Ok(()) };
         let whole = |place: &Place| {
-            let raft = place.running.as_ref()?.lane.raft();
+            let raft = place.core(self.shard)?;
             let counts = !raft.withholds() && !raft.state_lost() && !raft.disk_lost();
             (counts && voters.is_voter(place.id)).then_some((place.id, raft.last(), lacks(raft, newest)))
         };
@@ -118,15 +130,17 @@ impl Lives {
         places: &[Place],
         confirmed: &BTreeMap<(Term, NodeId), BTreeMap<NodeId, Index>>,
     ) -> Result<(), String> {
-        let (Some(running), node) = (place.running.as_ref(), place.id) else { return Ok(()) };
-        let raft = running.lane.raft();
+        let (Some(raft), node) = (place.core(self.shard), place.id) else { return Ok(()) };
         if place.disk_lost || place.forgot.is_some() {
             self.spoke.remove(&node);
             self.voted.retain(|&(voter, _), _| voter != node);
             return Ok(());
         }
         // A checkpoint of a newer term heals what it withheld, though it may not have lived to know it.
-        if place.withholds.is_some_and(|term| raft.base().term <= term) && !raft.withholds() {
+        if self.shard == KV
+            && place.withholds.is_some_and(|term| raft.base().term <= term)
+            && !raft.withholds()
+        {
             return Err(format!(
                 "Withholding: node {node} withheld when it went down, and starts as if it had forgotten nothing"
             ));
@@ -150,8 +164,8 @@ impl Lives {
         let kept = confirmed.iter().filter_map(kept).max().unwrap_or_default();
         self.durable(node, raft, kept)?;
         for other in places.iter().filter(|other| other.id != node) {
-            let Some(there) = other.running.as_ref() else { continue };
-            matching((node, raft), (other.id, there.lane.raft()))?;
+            let Some(there) = other.core(self.shard) else { continue };
+            matching((node, raft), (other.id, there))?;
         }
         Ok(())
     }

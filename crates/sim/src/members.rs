@@ -6,8 +6,8 @@
 use crate::place::Place;
 use crate::trace::What;
 use crate::world::{World, place_of};
-use quorate_base::NodeId;
 use quorate_base::time::Duration;
+use quorate_base::{NodeId, Rng};
 use quorate_node::api::Member;
 use quorate_node::lane::Event;
 use quorate_protocol::raft::Membership;
@@ -28,8 +28,19 @@ impl World {
         self.places.len() as u64
     }
 
+    /// The nodes that are there, up or down.
     pub(crate) fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
-        (1..=self.nodes()).map(NodeId)
+        self.present.clone().into_iter()
+    }
+
+    /// One of them.
+    pub(crate) fn any(&self, rng: &mut Rng) -> NodeId {
+        *rng.pick(&self.present)
+    }
+
+    /// Somebody came or went for good.
+    fn count_present(&mut self) {
+        self.present = self.places.iter().filter(|place| !place.gone).map(|place| place.id).collect();
     }
 
     /// Who the members are: the newest configuration that any node has known to be committed.
@@ -53,6 +64,7 @@ impl World {
             self.places.push(place);
             debug_assert!(id <= last);
         }
+        self.count_present();
         made
     }
 
@@ -148,6 +160,7 @@ impl World {
         place.life += 1;
         place.queued.clear();
         place.gone = true;
+        self.count_present();
         self.note(|| What::Down { node: id, why: "was removed".into() });
         self.counts.add("removed nodes that stopped");
         self.tell_down(id);
@@ -169,4 +182,56 @@ fn joined_by(members: &Membership, id: NodeId) -> Membership {
     joined.voters.remove(&id);
     joined.learners.insert(id);
     joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::knobs::Knobs;
+    use quorate_node::api::{Done, Request};
+    use quorate_wire::members::Change;
+
+    fn until(world: &mut World, holds: impl Fn(&World) -> bool) {
+        let end = world.now + Duration::from_secs(30);
+        while !holds(world) {
+            assert!(world.now < end, "not within 30 s");
+            world.step().and_then(|_| world.check()).expect("a sound world");
+            world.make_places();
+        }
+    }
+
+    fn ask(world: &mut World, change: Change) {
+        let leader = world.leader().expect("a leader");
+        let done: Done = Box::new(|answer| drop(answer.expect("a change")));
+        world.call(leader, Request::ChangeMembers(change), done);
+    }
+
+    /// Claim: a node that starts says by which place of its log it is a member, though it does not know that to be committed. (One
+    /// that could not was a stranger to a member with a damaged state, which needed its help.)
+    #[test]
+    fn who_starts_names_its_place_in_the_log() {
+        let knobs = Knobs { nodes: 3, drop: 0, duplicate: 0, members: true, ..Knobs::draw(4) };
+        let mut world = World::new(4, Knobs { seal_bytes: 1 << 30, log_keep_bytes: 1 << 30, ..knobs });
+        world.ids().for_each(|id| world.start(id));
+        until(&mut world, |world| world.leader().is_some());
+        ask(&mut world, Change::Add { peer_urls: vec![url(9)], learner: false });
+        until(&mut world, |world| world.nodes() == 4);
+        let (new, raft) = (NodeId(4), |world: &World| {
+            world.places[3].running.as_ref().map(|r| (r.lane.raft().configured_at(), r.lane.raft().durable()))
+        });
+        world.start(new);
+        until(&mut world, |world| world.members().voters.contains(&new));
+        ask(&mut world, Change::Update { id: new, peer_urls: vec![url(10)] });
+        // It has the change on its disk, and has not heard that it is committed.
+        let known =
+            |world: &World| raft(world).is_some_and(|((at, sure), durable)| at > sure && durable >= at);
+        until(&mut world, known);
+        let ((at, _), _) = raft(&world).expect("a node");
+        world.kill(new);
+        world.ids().for_each(|peer| world.cut(peer, new));
+        world.start(new);
+        let roster = world.places[3].running.as_ref().map(|r| r.lane.roster().clone()).expect("a node");
+        assert!(roster.at < at, "it knows {at} to be committed");
+        assert_eq!(roster.member_at, at);
+    }
 }

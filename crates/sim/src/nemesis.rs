@@ -10,6 +10,9 @@ use std::fmt;
 /// The nemesis' steps from this number on mend.
 const MENDS: u64 = 14;
 
+/// Where nobody is answered for so long, it mends.
+const STANDSTILL: Duration = Duration::from_secs(5);
+
 /// What the nemesis does.
 #[derive(Clone, Copy, Debug)]
 enum Blow {
@@ -45,13 +48,13 @@ impl fmt::Display for Blow {
 }
 
 impl Run {
-    pub(crate) fn nemesis(&mut self) {
-        if self.calm {
+    pub(crate) fn nemesis(&mut self, round: u64) {
+        if self.calm || round != self.round {
             return;
         }
         let longest = self.swarm.pause_max.as_nanos() as u64 / 1_000_000;
         let pause = Duration::from_millis(self.nemesis.between(50, longest));
-        self.world.schedule(pause, Script::Nemesis);
+        self.world.schedule(pause, Script::Nemesis(round));
         if self.world.knobs.lease_reads.is_some()
             && self.transfers.chance(1, 4)
             && let Some(leader) = self.world.leader()
@@ -60,7 +63,9 @@ impl Run {
             self.world.fault(|| format!("{name}: n{leader} is to hand its leadership over"));
             self.world.hand_over(leader);
         }
-        let Some(blow) = self.blow() else { return };
+        let blow = self.blow();
+        let still = self.stands_still().then_some(Blow::Mend);
+        let Some(blow) = still.or(blow) else { return };
         if let Some(name) = self.world.takes(Breaker::Nemesis) {
             self.world.fault(|| format!("{name}: {blow}"));
             self.strike(blow);
@@ -69,8 +74,7 @@ impl Run {
 
     /// What is next. All that it draws it draws here.
     fn blow(&mut self) -> Option<Blow> {
-        let nodes = self.world.nodes();
-        let one = NodeId(self.nemesis.between(1, nodes));
+        let one = self.world.any(&mut self.nemesis);
         let step = self.nemesis.below(16);
         if step < MENDS && self.swarm.steps & 1 << step == 0 {
             return None;
@@ -84,11 +88,19 @@ impl Run {
             8 => Blow::Isolate { node: one, out: true, into: true },
             9 => Blow::Isolate { node: one, out: true, into: false },
             10 => Blow::Isolate { node: one, out: false, into: true },
-            11 => Blow::CutLink(one, NodeId(self.nemesis.between(1, nodes))),
+            11 => Blow::CutLink(one, self.world.any(&mut self.nemesis)),
             12 => Blow::IsolateLeader,
             13 => Blow::PowerLossOfLeader,
             MENDS.. => Blow::Mend,
         })
+    }
+
+    /// Nobody was answered for a while: what is broken shows little more.
+    fn stands_still(&mut self) -> bool {
+        if self.progress.0 != self.answered {
+            self.progress = (self.answered, self.world.now);
+        }
+        self.world.now.since(self.progress.1) > STANDSTILL
     }
 
     fn strike(&mut self, blow: Blow) {
@@ -166,6 +178,19 @@ impl Run {
         self.world.fault(|| format!("{name}: n{voter}, which has voted, is killed"));
         self.world.kill(voter);
         self.flip(voter);
+    }
+
+    /// What happens to those who have replaced entries of their logs: the write that did it is damaged, others behind it are not.
+    pub(crate) fn harm_rewriter(&mut self, node: NodeId) {
+        if self.calm || !self.swarm.flips {
+            return;
+        }
+        let Some(name) = self.world.takes(Breaker::Envy) else { return };
+        self.world.fault(|| {
+            format!("{name}: n{node}, which has replaced entries, is killed, and a bit of that write flips, if none else is harmed")
+        });
+        self.world.kill(node);
+        self.world.flip_rewrite(node, &mut self.flips);
     }
 
     /// The links of a node are mended.

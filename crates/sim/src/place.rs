@@ -1,7 +1,7 @@
 //! A node's place in the world: its disk, its clock, and its parts while it lives.
 
 use crate::copies::Copy;
-use quorate_base::{Index, Instant, NodeId, Rng, Term};
+use quorate_base::{Index, Instant, NodeId, Rng, ShardId, Term};
 use quorate_faulty::FaultyDisk;
 use quorate_node::applier::{Applier, Cut, Work};
 use quorate_node::lane::{Effects, Event, Lane, Seal};
@@ -19,6 +19,8 @@ pub(crate) struct Running {
     pub(crate) hub: Arc<Mutex<Hub>>,
     pub(crate) effects: Effects,
     pub(crate) to_write: Vec<quorate_base::Append>,
+    /// The last entry that was written to the journal.
+    pub(crate) written: Index,
     pub(crate) marks: Vec<(u64, Cut)>,
     pub(crate) flushing: bool,
     pub(crate) marking: Vec<(u64, Cut)>,
@@ -34,6 +36,7 @@ impl Running {
     /// Of these parts, with nothing under way.
     pub(crate) fn new(lane: Lane, journal: Journal, applier: Applier, hub: Arc<Mutex<Hub>>) -> Self {
         Self {
+            written: lane.raft().last().index,
             lane,
             journal,
             applier,
@@ -51,6 +54,23 @@ impl Running {
         }
     }
 }
+
+impl Running {
+    /// Whether what is to be written replaces entries that were written before.
+    pub(crate) fn rewrites(&mut self) -> bool {
+        let mut rewrites = false;
+        for append in &self.to_write {
+            if let (Some(first), Some(last)) = (append.entries.first(), append.entries.last()) {
+                rewrites |= first.id.index <= self.written;
+                self.written = last.id.index;
+            }
+        }
+        rewrites
+    }
+}
+
+/// A write to a file of a disk: the file, and the how manyth of those since the last one at its beginning it is.
+pub(crate) type Write = (String, usize);
 
 /// A node's place, live or not.
 pub(crate) struct Place {
@@ -78,6 +98,8 @@ pub(crate) struct Place {
     pub(crate) founders: raft::Membership,
     /// Since when it knows that it was removed; see `members.rs`.
     pub(crate) removed: Option<Instant>,
+    /// The newest write to its journal that replaced entries.
+    pub(crate) rewrote: Option<Write>,
     /// It was removed and has stopped, for good.
     pub(crate) gone: bool,
     pub(crate) queued: Vec<Event>,
@@ -105,6 +127,7 @@ impl Place {
             lost_at: None,
             founders,
             removed: None,
+            rewrote: None,
             gone: false,
             queued: Vec::new(),
             role: None,
@@ -114,6 +137,11 @@ impl Place {
     /// Whether its disk was put back since, and its connections ended with that.
     pub(crate) fn put_back_after(&self, sent: Instant) -> bool {
         self.forgot.is_some() && self.lost_at.is_some_and(|at| sent <= at)
+    }
+
+    /// The core of its group of a shard, if it lives.
+    pub(crate) fn core(&self, shard: ShardId) -> Option<&raft::Raft> {
+        self.running.as_ref()?.lane.core(shard)
     }
 
     /// What its clock shows.

@@ -1,8 +1,9 @@
 //! One run: clients that put, read, count and hold leases, watchers, a nemesis that breaks things, another for the disks,
 //! and the judgement, after every step and at the end.
 //!
-//! Safety phase: clients and faults for a while. Liveness phase: everything is healed, and within ten of the longest
-//! election timeouts there must be a leader, a committed write and a linearizable read; then all nodes come to one digest.
+//! A run is rounds over one living cluster ([`rounds`]). Each has a safety phase, of clients and faults, and a liveness phase: everything
+//! is healed, and within ten of the longest election timeouts there must be a leader, a committed write and a linearizable read; then
+//! all nodes come to one digest, and what clients saw is judged.
 //!
 //! The judgement leans on the revision that each answer carries. A write's revision is its place in the history, so a
 //! read is linearizable if its revision is not below that of any write that was acknowledged before the read began, and
@@ -15,6 +16,7 @@ mod end;
 mod fenced;
 mod old;
 mod ops;
+mod rounds;
 mod tabled;
 
 use crate::compaction::{self, Compaction};
@@ -27,7 +29,7 @@ use crate::swarm::Swarm;
 use crate::tables::Tables;
 use crate::trace::{Record, Trace, What};
 use crate::watchers::Watchers;
-use crate::world::{Script, World};
+use crate::world::{KV, Script, World, others};
 use churn::Churn;
 use ops::{Asked, LEASED, answered, key_bytes, number, point};
 use quorate_base::time::Duration;
@@ -54,7 +56,7 @@ pub struct Load {
 pub struct Plan {
     /// The seed of everything.
     pub seed: u64,
-    /// How long faults go on.
+    /// How long the cluster lives, at least: rounds are begun until then.
     pub span: Duration,
     /// How many clients.
     pub clients: usize,
@@ -76,6 +78,8 @@ pub struct Plan {
     pub compaction: bool,
     /// Whether there are clients of tables beside the others, in about half of all seeds.
     pub tables: bool,
+    /// Whether there are groups beside that of the key-value space, in about a third of all seeds.
+    pub groups: bool,
     /// Whether packets are lost, doubled and late, too.
     pub loss: bool,
     /// A steady load, to measure by.
@@ -149,7 +153,7 @@ pub(crate) struct Run {
     leases: Option<Leases>,
     fences: Option<Fences>,
     compaction: Option<Compaction>,
-    tables: Option<Tables>,
+    tables: Vec<Tables>,
     /// What clients of tables wait for: whom they asked, when, and what in words.
     asked_tables: BTreeMap<usize, (NodeId, Instant, String)>,
     /// Deletions of each key that were asked for and never answered, so far.
@@ -172,19 +176,24 @@ pub(crate) struct Run {
     /// The versions whose successor was acknowledged.
     counted_at: BTreeSet<i64>,
     count_tries: i64,
-    answered: u64,
-    faults: bool,
+    pub(crate) answered: u64,
+    /// How many events there were when the round began.
+    events: u64,
     disks: bool,
     load: Option<Load>,
     pub(crate) swarm: Swarm,
     pub(crate) calm: bool,
+    /// The round, from 0.
+    pub(crate) round: u64,
+    /// How many operations were answered when the nemesis last saw that there were more, and when that was.
+    pub(crate) progress: (u64, Instant),
 }
 
 const KEYS: u64 = 8;
 /// From this number on clients come but once.
 const GUESTS: usize = 1 << 32;
 const WATCHERS: usize = 2;
-/// Many times what a run needs.
+/// Many times what a round needs.
 const EVENTS_MAX: u64 = 2_000_000;
 
 impl Plan {
@@ -192,7 +201,7 @@ impl Plan {
     pub fn of(seed: u64) -> Self {
         Self {
             seed,
-            span: Duration::from_secs(20),
+            span: Duration::from_secs(300),
             clients: 6,
             faults: true,
             disks: true,
@@ -201,6 +210,7 @@ impl Plan {
             fences: true,
             planted: None,
             members: true,
+            groups: true,
             compaction: true,
             tables: true,
             loss: true,
@@ -228,6 +238,11 @@ impl Plan {
         knobs.members &= self.members;
         knobs.compaction &= self.compaction;
         knobs.tables &= self.tables && self.load.is_none();
+        if !self.groups || self.load.is_some() {
+            knobs.groups = 0;
+        }
+        // One or the other, until the seeds with both are clean.
+        knobs.members &= knobs.groups == 0;
         if !self.faults || !self.loss {
             (knobs.drop, knobs.duplicate) = (0, 0);
         }
@@ -236,14 +251,14 @@ impl Plan {
         let mut run = Run::new(self, knobs);
         run.world.steps = Steps::of(self.steps.as_deref());
         run.world.trace = traced.then(Trace::default);
-        let violation = run.go(self.span).err();
+        let violation = run.go(self).err();
         if let Some(violation) = &violation {
             run.world.note(|| What::Violation(violation.clone()));
         }
         run.world.count_disks();
         let outcome = Outcome {
             digest: run.world.digest.to_string(),
-            counts: run.world.counts.clone(),
+            counts: run.world.counts.clone().with_messages(),
             events: run.world.events,
             simulated: run.world.now.since(Instant::ZERO),
             answered: run.answered,
@@ -257,6 +272,9 @@ impl Plan {
 impl Run {
     fn new(plan: &Plan, knobs: Knobs) -> Self {
         let drift = knobs.lease_reads.unwrap_or(0);
+        let shards = [KV].into_iter().filter(|_| knobs.tables).chain(others(knobs.groups).take(2));
+        let of = |shard| Tables::new(plan.seed, (shard, knobs.groups), tabled::CLIENTS);
+        let tables = shards.map(of).collect();
         Self {
             churn: knobs.members.then(|| Churn::new(plan.seed)),
             rng: Rng::stream(plan.seed, "clients"),
@@ -269,7 +287,7 @@ impl Run {
             leases: plan.doors.then(|| Leases::new(plan.seed, drift)),
             fences: plan.fences.then(|| Fences::new(plan.seed)),
             compaction: knobs.compaction.then(|| Compaction::new(plan.seed)),
-            tables: knobs.tables.then(|| Tables::new(plan.seed, tabled::CLIENTS)),
+            tables,
             asked_tables: BTreeMap::new(),
             deleting: BTreeMap::new(),
             watchers: Watchers::new(plan.seed, if plan.doors { WATCHERS } else { 0 }),
@@ -286,39 +304,15 @@ impl Run {
             counted_at: BTreeSet::new(),
             count_tries: 0,
             answered: 0,
-            faults: plan.faults,
+            events: 0,
             load: plan.load,
             disks: plan.faults && plan.disks && knobs.swarm.disks,
             swarm: knobs.swarm.clone(),
             world: World::new(plan.seed, knobs),
             calm: false,
+            round: 0,
+            progress: (0, Instant::ZERO),
         }
-    }
-
-    fn go(&mut self, span: Duration) -> Result<(), String> {
-        self.world.ids().for_each(|id| self.world.start(id));
-        for client in 0..self.clients {
-            self.world.schedule(Duration::from_millis(client as u64 + 1), Script::Client(client));
-        }
-        self.begin_tables();
-        if self.faults {
-            self.world.schedule(Duration::from_millis(1500), Script::Nemesis);
-        }
-        if self.disks {
-            self.world.schedule(Duration::from_secs(2), Script::Disks);
-        }
-        if self.disks && self.swarm.copies {
-            self.world.schedule(Duration::from_secs(1), Script::Copies);
-        }
-        for watcher in 0..self.watchers.count() {
-            self.world.schedule(Duration::from_millis(50), Script::Watcher(watcher));
-        }
-        if self.churn.is_some() {
-            self.world.schedule(Duration::from_secs(1), Script::Members);
-        }
-        let end = self.world.now + span;
-        self.until(end, |_| false)?;
-        self.liveness()
     }
 
     /// Steps until `end` or until `enough`.
@@ -327,7 +321,7 @@ impl Run {
             if enough(self) {
                 return Ok(true);
             }
-            if self.world.events > EVENTS_MAX {
+            if self.world.events > self.events + EVENTS_MAX {
                 let (now, stuck) = (self.world.now.since(Instant::ZERO), self.stuck());
                 return Err(format!("Livelock: {EVENTS_MAX} events, and it is only {now:?} ({stuck})"));
             }
@@ -336,13 +330,14 @@ impl Run {
                     self.table_client(client);
                 }
                 Some(Script::Client(client)) => self.client(client),
-                Some(Script::Nemesis) => self.nemesis(),
+                Some(Script::Nemesis(round)) => self.nemesis(round),
                 Some(Script::Start(node)) => self.world.start(node),
                 Some(Script::HarmLeader(node)) => self.harm_leader(node),
                 Some(Script::HarmVoter(node)) => self.harm_voter(node),
+                Some(Script::HarmRewriter(node)) => self.harm_rewriter(node),
                 Some(Script::Rejoin(node)) => self.rejoin(node),
-                Some(Script::Disks) => self.harm_disks(),
-                Some(Script::Copies) => self.copy_disks(),
+                Some(Script::Disks(round)) => self.harm_disks(round),
+                Some(Script::Copies(round)) => self.copy_disks(round),
                 Some(Script::Watcher(watcher)) => self.watcher(watcher)?,
                 Some(Script::Members) => self.change_members(),
                 None => {}
@@ -369,7 +364,7 @@ impl Run {
             return;
         }
         let leads = self.bursts.chance(3, 4).then(|| self.world.any_leader(&mut self.bursts)).flatten();
-        let node = leads.unwrap_or(NodeId(self.bursts.between(1, self.world.nodes())));
+        let node = leads.unwrap_or_else(|| self.world.any(&mut self.bursts));
         self.world.counts.add("bursts of writes");
         for _ in 0..self.bursts.between(3, 60) {
             self.guests += 1;
@@ -385,7 +380,7 @@ impl Run {
     }
 
     fn ask(&mut self, client: usize, asked: Asked) {
-        let node = NodeId(self.rng.between(1, self.world.nodes()));
+        let node = self.world.any(&mut self.rng);
         self.ask_of(node, client, asked);
     }
 

@@ -57,6 +57,7 @@ impl Shrinker<'_> {
             (|plan| plan.members = false) as fn(&mut Plan),
             |plan| plan.fences = false,
             |plan| plan.doors = false,
+            |plan| plan.groups = false,
             |plan| plan.compaction = false,
             |plan| plan.tables = false,
             |plan| plan.disks = false,

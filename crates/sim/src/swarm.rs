@@ -32,6 +32,8 @@ pub struct Swarm {
     pub cut_at_marks: u64,
     /// Who has voted goes down within this time.
     pub voters_last: Option<Duration>,
+    /// What replaced entries of a log is harmed within this time.
+    pub rewrites_last: Option<Duration>,
     /// Many writes come at once.
     pub bursts: bool,
 }
@@ -51,6 +53,7 @@ impl Swarm {
             copies: true,
             cut_at_marks: 0,
             voters_last: None,
+            rewrites_last: None,
             bursts: false,
         }
     }
@@ -67,6 +70,7 @@ impl Swarm {
             disks: rng.chance(1, 3),
             copies: rng.chance(1, 2),
             cut_at_marks: *rng.pick(&[0, 0, 5, 30]),
+            rewrites_last: millis(*rng.pick(&[0, 300, 1_000])),
             bursts: rng.chance(1, 2),
             ..Self::all()
         };
@@ -122,6 +126,16 @@ impl World {
         {
             let after = Duration::from_nanos(self.swarm.below(most.as_nanos() as u64));
             self.schedule(after, Script::HarmVoter(voter));
+        }
+    }
+
+    /// Who has replaced entries of its log is harmed soon, where that is how it is.
+    pub(crate) fn regret(&mut self, node: NodeId) {
+        if let (true, Some(most)) = (self.faults_on, self.knobs.swarm.rewrites_last)
+            && self.swarm.chance(1, 2)
+        {
+            let after = Duration::from_nanos(self.swarm.below(most.as_nanos() as u64));
+            self.schedule(after, Script::HarmRewriter(node));
         }
     }
 

@@ -17,8 +17,9 @@ mod judge;
 
 pub(crate) use judge::check_index;
 
+use crate::world::{KV, World};
 use ask::{Condition, append, check, put, read};
-use quorate_base::{Instant, Rng};
+use quorate_base::{Instant, NodeId, Rng, ShardId};
 use quorate_node::api::{Answer, Body, Failure, Request};
 use quorate_state::table::ReadReply;
 use quorate_wire::kv::{Command as Any, Refused, Reply as AnyReply};
@@ -28,6 +29,8 @@ use std::fmt;
 
 /// The table.
 pub(crate) const TABLE: &str = "table";
+/// The one that has shards of its own.
+pub(crate) const SHARDED: &str = "sharded";
 /// So many registers and lists are in use at a time, ...
 const PLACES: u64 = 3;
 /// ... each for so many milliseconds: a search costs more with the length of a history than with their number.
@@ -114,30 +117,48 @@ struct Seat {
 
 /// The clients of tables of a run.
 pub(crate) struct Tables {
+    /// Where the table lies, or of what table the shard is, with how many it has.
+    shard: ShardId,
+    shards: u32,
     rng: Rng,
     /// The table is there.
     made: bool,
     next: u64,
     seats: Vec<Seat>,
     events: Vec<Event>,
+    /// Milliseconds that are left out between rounds, so that no item is used in two of them.
+    skipped: u64,
     /// What was used, for the last reads.
     registers: BTreeSet<u64>,
     lists: BTreeSet<u64>,
 }
 
 impl Tables {
-    /// So many clients.
-    pub(crate) fn new(seed: u64, clients: usize) -> Self {
+    /// So many clients of a table in a shard.
+    pub(crate) fn new(seed: u64, (shard, shards): (ShardId, u32), clients: usize) -> Self {
         let seat = |process| Seat { process, ..Seat::default() };
         Self {
-            rng: Rng::stream(seed, "tables"),
+            shard,
+            shards,
+            rng: Rng::stream(seed ^ u64::from(shard.get() - 1), "tables"),
             made: false,
             next: 0,
             seats: (0..clients as u64).map(seat).collect(),
             events: Vec::new(),
+            skipped: 0,
             registers: BTreeSet::new(),
             lists: BTreeSet::new(),
         }
+    }
+
+    /// Where the table lies.
+    pub(crate) fn shard(&self) -> ShardId {
+        self.shard
+    }
+
+    /// The table's name.
+    pub(crate) fn name(&self) -> &'static str {
+        if self.shard == KV { TABLE } else { SHARDED }
     }
 
     /// How many clients there are.
@@ -155,21 +176,38 @@ impl Tables {
         self.rng.between(1_000, 40_000)
     }
 
-    /// The node that a client asks, of so many.
-    pub(crate) fn node(&mut self, nodes: u64) -> u64 {
-        self.rng.between(1, nodes)
+    /// The node that a client asks.
+    pub(crate) fn node(&mut self, world: &World) -> NodeId {
+        world.any(&mut self.rng)
     }
 
-    /// What a client sends next, with words for it.
-    pub(crate) fn next(&mut self, client: usize, now: Instant) -> (Request, String) {
+    /// All so far is judged: what comes is done to other items, and what was not through is given up.
+    pub(crate) fn begin_round(&mut self) {
+        let stride = self.seats.len() as u64;
+        for seat in &mut self.seats {
+            if seat.doing.take().is_some() {
+                seat.process += stride;
+            }
+        }
+        self.skipped += 2 * LASTS;
+        self.events.clear();
+        self.registers.clear();
+        self.lists.clear();
+    }
+
+    /// What a client sends next, to which shard, with words for it.
+    pub(crate) fn next(&mut self, client: usize, now: Instant) -> (ShardId, Request, String) {
         let ms = now.since(Instant::ZERO).as_nanos() as u64 / 1_000_000;
         let doing = match self.seats[client].doing.take() {
             Some(doing) => doing,
             None => self.begin(client, ms),
         };
-        let (request, words) = (self.request(&doing, ms), doing.to_string());
+        let (mut request, words) = (self.request(&doing, ms), doing.to_string());
+        ask::address(&mut request, self.name());
+        // Tables are made in the shard that knows of all of them.
+        let shard = if doing == Doing::Make { KV } else { self.shard };
         self.seats[client].doing = Some(doing);
-        (request, words)
+        (shard, request, words)
     }
 
     fn begin(&mut self, client: usize, ms: u64) -> Doing {
@@ -189,7 +227,7 @@ impl Tables {
 
     fn place(&mut self, ms: u64) -> u64 {
         let place = self.rng.below(PLACES);
-        (ms + place * LASTS / PLACES) / LASTS * PLACES + place
+        (ms + self.skipped + place * LASTS / PLACES) / LASTS * PLACES + place
     }
 
     fn of_register(&mut self, ms: u64) -> Doing {
@@ -252,7 +290,7 @@ impl Tables {
         let write = |what| Request::Write(Any::Table(Box::new(Command { epoch: EPOCH, now, what })));
         let alone = |op| write(What::Execute(Execute { atomic: false, token: None, ops: vec![op] }));
         match doing {
-            Doing::Make => write(What::Create(Box::new(ask::definition()))),
+            Doing::Make => write(What::Create(Box::new(ask::definition(self.name(), self.shards)))),
             Doing::Read(key) => read([ask::register(*key)]),
             Doing::Write(key, value) => alone(put(*key, *value, &Condition::Any)),
             Doing::Swap(key, old, new) => alone(put(*key, Some(*new), &Condition::of_number(*old))),
@@ -429,7 +467,15 @@ impl Heard {
     fn of(result: Result<Answer, Failure>) -> Result<Self, String> {
         Ok(match result {
             Ok(answer) => match answer.body {
-                Body::Reply(AnyReply::Table(reply)) => Self::Reply(*reply),
+                Body::Reply(AnyReply::Table(reply)) => match *reply {
+                    // A new shard that has not heard of its table yet.
+                    Reply::Executed(done)
+                        if done.iter().any(|done| matches!(done.outcome, Outcome::NoTable(_))) =>
+                    {
+                        Self::NotDone
+                    }
+                    reply => Self::Reply(reply),
+                },
                 Body::Table(reply) => match *reply {
                     ReadReply::Items(got) => Self::Items(
                         got.into_iter().map(|got| got.item.map(|item| ask::held(&item))).collect(),
@@ -441,6 +487,7 @@ impl Heard {
             Err(Failure::Refused(Refused::Table(Refusal::TableExists(_) | Refusal::InUse(_)), _)) => {
                 Self::Exists
             }
+            Err(Failure::Refused(Refused::Table(Refusal::NotFound), _)) => Self::NotDone,
             // A node that is behind may not have the table yet, and says so of itself alone.
             Err(Failure::Refused(refused, _)) => return Err(format!("Tables: refused: {refused:?}")),
             Err(Failure::NoLeader | Failure::Overloaded) => Self::NotDone,

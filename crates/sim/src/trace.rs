@@ -235,7 +235,8 @@ pub(crate) fn in_words(body: &Bytes) -> String {
 
 fn frame_in_words(frame: &Frame) -> String {
     match frame {
-        Frame::Raft { message, .. } => message.to_string(),
+        Frame::Raft { shard: KV, message } => message.to_string(),
+        Frame::Raft { shard, message } => format!("shard {shard}: {message}"),
         Frame::Forward { term, request, data, .. } => {
             let what = command::decode(data).map_or("command".into(), |decoded| of_command(&decoded.command));
             format!("Forward t{term} request {request}: {what}")
@@ -255,6 +256,7 @@ fn frame_in_words(frame: &Frame) -> String {
             format!("Members t{term} request {request}: {change:?}")
         }
         Frame::MembersRefused { request, why } => format!("MembersRefused request {request}: {why:?}"),
+        Frame::Alive => "Alive".into(),
     }
 }
 

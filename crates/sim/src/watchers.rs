@@ -58,7 +58,7 @@ impl Watchers {
             watcher.stream = None;
         }
         if watcher.stream.is_none() {
-            let node = NodeId(self.rng.between(1, world.nodes()));
+            let node = world.any(&mut self.rng);
             let Some((life, mut stream)) = world.watch(node) else { return Ok(()) };
             let range =
                 KeyRange { key: bytes::Bytes::from_static(&[0]), end: bytes::Bytes::from_static(&[0]) };
@@ -92,6 +92,11 @@ impl Watchers {
             hear(&mut watcher.next, &mut self.told, &message).map_err(|why| format!("{who}: {why}"))?;
         }
         Ok(())
+    }
+
+    /// What is compacted is told no more.
+    pub(crate) fn forget_before(&mut self, revision: Revision) {
+        self.told = self.told.split_off(&revision);
     }
 
     /// All has been told to all, and it is what the state's own history says.

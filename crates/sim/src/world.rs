@@ -31,7 +31,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::{Arc, Mutex};
 
-/// The one shard.
+/// The key-value space's shard.
 pub(crate) const KV: ShardId = ShardId(1);
 pub(crate) const CLUSTER: u64 = 0x0051_5545;
 
@@ -52,12 +52,12 @@ enum Happening {
 pub enum Script {
     /// A process of the workload takes its next step.
     Client(usize),
-    /// The nemesis takes its next step.
-    Nemesis,
-    /// The nemesis of the disks takes its next step.
-    Disks,
-    /// A disk is copied, or put back to an old copy.
-    Copies,
+    /// The nemesis of a round takes its next step.
+    Nemesis(u64),
+    /// The nemesis of the disks of a round takes its next step.
+    Disks(u64),
+    /// A disk is copied, or put back to an old copy, in a round.
+    Copies(u64),
     /// A watcher looks at its stream.
     Watcher(usize),
     /// A node that went down comes back.
@@ -66,6 +66,8 @@ pub enum Script {
     HarmLeader(NodeId),
     /// One that has voted is harmed.
     HarmVoter(NodeId),
+    /// One that has replaced entries of its log is harmed.
+    HarmRewriter(NodeId),
     /// A node's links are mended.
     Rejoin(NodeId),
     /// Members come and go.
@@ -105,6 +107,8 @@ pub struct World {
     pub now: Instant,
     pub(crate) seed: u64,
     pub(crate) places: Vec<Place>,
+    /// The nodes that are there: not those that were removed and have stopped.
+    pub(crate) present: Vec<NodeId>,
     heap: BinaryHeap<Reverse<Timed>>,
     seq: u64,
     net: Rng,
@@ -118,7 +122,12 @@ pub struct World {
     /// Directed links that are cut.
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
     pub(crate) faults_on: bool,
+    /// Of the key-value space's group.
     pub(crate) invariants: Invariants,
+    /// Of all others.
+    pub(crate) others: Vec<Invariants>,
+    /// The places of nodes in which something happened since the last look.
+    touched: Vec<usize>,
     /// Which steps of those that break things are taken.
     pub(crate) steps: Steps,
     /// What happened, if anybody wants to know.
@@ -135,12 +144,13 @@ impl World {
         let drift = u64::from(knobs.lease_reads.unwrap_or(0));
         let ids = || (1..=knobs.nodes).map(NodeId);
         let founders = raft::Membership::of_voters(ids());
-        let places = ids().map(|id| Place::new(seed, id, founders.clone(), drift)).collect();
+        let places: Vec<Place> = ids().map(|id| Place::new(seed, id, founders.clone(), drift)).collect();
         Self {
             counts: Counts::default(),
             now: Instant(1_000_000),
             seed,
             places,
+            present: ids().collect(),
             heap: BinaryHeap::new(),
             seq: 0,
             net: Rng::stream(seed, "net"),
@@ -152,7 +162,9 @@ impl World {
             swarm: Rng::stream(seed, "swarm in the world"),
             cut: BTreeSet::new(),
             faults_on: true,
-            invariants: Invariants::default(),
+            invariants: Invariants::of(KV),
+            others: others(knobs.groups).map(Invariants::of).collect(),
+            touched: Vec::new(),
             steps: Steps::default(),
             trace: None,
             digest: Digest::default(),
@@ -187,10 +199,15 @@ impl World {
                 let life = self.places[at].life;
                 self.note(|| What::Up { node: id, life });
                 self.invariants.begins(at, &self.places);
+                self.others.iter_mut().for_each(|group| group.begins(at, &self.places));
                 let raft = self.places[at].running.as_ref().map(|r| r.lane.raft());
                 self.places[at].withholds = raft.filter(|raft| raft.withholds()).map(raft::Raft::term);
                 for peer in self.ids().filter(|&peer| peer != id) {
                     self.deliver(id, Event::PeerUp(peer));
+                    // Groups that rest without one that is gone wait for its connection.
+                    if self.knobs.groups > 0 {
+                        self.deliver(peer, Event::PeerUp(id));
+                    }
                 }
                 self.settle(at);
             }
@@ -265,12 +282,23 @@ impl World {
         }
     }
 
-    /// Asks a node something; false if it is not up.
+    /// Asks a node something of the key-value space.
     pub fn call(&mut self, id: NodeId, request: Request, done: quorate_node::api::Done) {
+        self.call_of(KV, id, request, done);
+    }
+
+    /// Asks a node something of a shard.
+    pub(crate) fn call_of(
+        &mut self,
+        shard: ShardId,
+        id: NodeId,
+        request: Request,
+        done: quorate_node::api::Done,
+    ) {
         if self.places[place_of(id)].running.is_none() {
             return done(Err(Failure::Stopping));
         }
-        self.deliver(id, Event::Call { request, timeout: Some(Duration::from_secs(3)), done });
+        self.deliver(id, Event::Call { shard, request, timeout: Some(Duration::from_secs(3)), done });
         self.settle(place_of(id));
     }
 
@@ -289,6 +317,11 @@ impl World {
     /// What is readable at a node that is up.
     pub(crate) fn view(&self, id: NodeId) -> Option<&KvView> {
         self.places[place_of(id)].running.as_ref().map(|r| &**r.lane.view())
+    }
+
+    /// Whether a node is up and has a shard.
+    pub(crate) fn has(&self, id: NodeId, shard: ShardId) -> bool {
+        self.places[place_of(id)].core(shard).is_some()
     }
 
     /// Whether a node still lives that life.
@@ -327,9 +360,20 @@ impl World {
         Ok(script)
     }
 
-    /// Looks at every node. Called after each step.
+    /// Looks at every node in which something happened. Called after each step.
     pub fn check(&mut self) -> Result<(), String> {
-        self.invariants.check(&self.places)
+        let (places, touched) = (&self.places, &self.touched);
+        self.invariants.check(places, touched)?;
+        self.others.iter_mut().try_for_each(|group| group.check(places, touched))?;
+        self.touched.clear();
+        Ok(())
+    }
+
+    /// Something happens in a node.
+    fn touch(&mut self, at: usize) {
+        if !self.touched.contains(&at) {
+            self.touched.push(at);
+        }
     }
 
     fn happen(&mut self, what: Happening) -> Option<Script> {
@@ -429,6 +473,7 @@ impl World {
 
     /// Hands the lane all that came, drains it and carries its effects out.
     pub(crate) fn settle(&mut self, at: usize) {
+        self.touch(at);
         let place = &mut self.places[at];
         let (id, life) = (place.id, place.life);
         if place.paused_until.is_some_and(|until| until > self.now) {
@@ -450,7 +495,7 @@ impl World {
         let voted = r.effects.journal.iter().any(|append| append.hard.is_some());
         let removed = r.lane.roster().was_removed(id);
         place.withholds = place.withholds.filter(|_| r.lane.raft().withholds());
-        if place.disk_lost && !r.lane.raft().disk_lost() {
+        if place.disk_lost && !r.lane.disk_lost() {
             place.disk_lost = false;
             self.counts.add("lost disks healed");
         }
@@ -470,7 +515,16 @@ impl World {
         if let (true, Some(tick)) = (retick, next) {
             self.push(tick.max(self.now + Duration::from_nanos(1)), Happening::Tick { node: id, life });
         }
-        for (_, change) in roles {
+        for (shard, change) in roles {
+            if shard != KV {
+                let won = change.became_leader();
+                self.counts.add(if won {
+                    "elections won in other groups"
+                } else {
+                    "role changes in other groups"
+                });
+                continue;
+            }
             let before = self.places[at].role.replace(change.role).unwrap_or(raft::Role::Follower);
             if let Some(name) = coverage::transition(before, change.role) {
                 self.counts.add(name);
@@ -513,6 +567,10 @@ impl World {
     }
 
     fn send(&mut self, from: NodeId, to: NodeId, body: &Bytes) {
+        let counts = &mut self.counts;
+        for group in &mut self.others {
+            group.hear(from, to, body, counts);
+        }
         if self.invariants.hear(from, to, body, &mut self.counts) {
             self.spite(from);
         }
@@ -561,6 +619,11 @@ impl World {
         self.seq += 1;
         self.heap.push(Reverse(Timed { at, seq: self.seq, what }));
     }
+}
+
+/// The shards that there are beside the key-value space.
+pub(crate) fn others(groups: u32) -> impl Iterator<Item = ShardId> {
+    (2..2 + groups).map(ShardId)
 }
 
 /// Nodes are numbered from 1, their places from 0.

@@ -1,10 +1,26 @@
 //! A handful of seeds in each test run; CI and the nightly run hundreds and thousands by `quorate sim`.
 
+use quorate_base::time::Duration;
 use quorate_sim::{Knobs, Plan};
 use std::collections::BTreeMap;
 
+/// One round.
+fn short(seed: u64) -> Plan {
+    Plan { span: Duration::from_secs(20), ..Plan::of(seed) }
+}
+
 fn plan(seed: u64) -> Plan {
-    Plan { members: false, fences: false, compaction: false, tables: false, ..Plan::of(seed) }
+    Plan { members: false, fences: false, compaction: false, tables: false, ..short(seed) }
+}
+
+/// Claim: a seed of the usual length lives for 300 s, answers 5,000 operations and bears 20 faults.
+#[test]
+fn a_whole_seed_is_clean_and_long() {
+    let outcome = Plan::of(5).run();
+    assert_eq!(outcome.violation, None, "{:?}", outcome.counts);
+    assert!(outcome.simulated >= Duration::from_secs(300), "{:?}", outcome.simulated);
+    assert!(outcome.answered >= 5_000, "{} operations", outcome.answered);
+    assert!(outcome.counts.faults() >= 20, "{:?}", outcome.counts);
 }
 
 #[test]
@@ -114,7 +130,7 @@ fn seeds_in_which_history_is_compacted_are_clean() {
 /// the events that the snapshot had brought.
 #[test]
 fn a_seed_that_found_a_watch_without_what_a_snapshot_brought_is_clean() {
-    assert_eq!(Plan::of(1018).run().violation, None);
+    assert_eq!(short(1018).run().violation, None);
 }
 
 /// Claim: items are linearizable, and transactions on them strictly serializable, under all faults.

@@ -14,7 +14,7 @@
 //! The version of an entry is the first that has its kind, so that an older release stops at no more than it must. Version 2
 //! brought the kinds that name a lease by its grant; in version 1 what a node's clock had decided named the id alone, and still
 //! means whichever grant of it there is. Version 3 brought fences and alarms, version 4 tables ([`crate::table`]),
-//! version 5 their change feeds, and version 6 transactions over several shards.
+//! version 5 their change feeds, and version 6 shards of tables and transactions over several of them.
 //!
 //! `origin` and `request` name the node that proposed the entry and the request there that waits for it; they are no part
 //! of the machine's state.
@@ -787,20 +787,20 @@ mod tests {
         let prepare = commit::Prepare { id, began: 7, participants, ops };
         for (bytes, what) in [
             (
-                &[6, 3, 9, 32, 8, 1, 12, 1, 2, 5, 0xAC, 2, 1, 7, 2, 4, 9, 1, 0][..],
+                &[6, 3, 9, 32, 9, 1, 12, 1, 2, 5, 0xAC, 2, 1, 7, 2, 4, 9, 1, 0][..],
                 commit::Command::Prepare(prepare),
             ),
-            (&[6, 3, 9, 32, 8, 1, 12, 2, 2, 5, 0xAC, 2, 1, 0], commit::Command::Refuse { id, because: None }),
+            (&[6, 3, 9, 32, 9, 1, 12, 2, 2, 5, 0xAC, 2, 1, 0], commit::Command::Refuse { id, because: None }),
             (
-                &[6, 3, 9, 32, 8, 1, 12, 3, 2, 5, 0xAC, 2, 1, 1],
+                &[6, 3, 9, 32, 9, 1, 12, 3, 2, 5, 0xAC, 2, 1, 1],
                 commit::Command::Outcome { id, outcome: commit::Outcome::Commit },
             ),
-            (&[6, 3, 9, 32, 8, 1, 12, 5, 2, 5], commit::Command::Fence { node: NodeId(2), boot: 5 }),
+            (&[6, 3, 9, 32, 9, 1, 12, 5, 2, 5], commit::Command::Fence { node: NodeId(2), boot: 5 }),
             (
-                &[6, 3, 9, 32, 8, 1, 12, 6, 2, 5, 0xAC, 2],
+                &[6, 3, 9, 32, 9, 1, 12, 6, 2, 5, 0xAC, 2],
                 commit::Command::Forget { node: NodeId(2), upto: id.place() },
             ),
-            (&[6, 3, 9, 32, 8, 1, 12, 7, 2, 5], commit::Command::Close { node: NodeId(2), boot: 5 }),
+            (&[6, 3, 9, 32, 9, 1, 12, 7, 2, 5], commit::Command::Close { node: NodeId(2), boot: 5 }),
         ] {
             let what = table::What::Commit(what);
             let command = Command::Table(Box::new(table::Command { epoch: 1, now: 12, what }));

@@ -87,6 +87,8 @@ pub enum Frame {
         /// Why.
         why: members::Refusal,
     },
+    /// The sender lives, and with it the leaders of all groups that rest under it.
+    Alive,
 }
 
 /// How an entry was committed, as its leader saw it.
@@ -134,6 +136,7 @@ const MEMBERS: u8 = 7;
 const MEMBERS_REFUSED: u8 = 8;
 const FORWARD_EXPLAINED: u8 = 9;
 const COMMITTED: u8 = 10;
+const ALIVE: u8 = 11;
 
 /// Frames for one peer, as they gather.
 #[derive(Default)]
@@ -203,6 +206,7 @@ impl Packet {
                 out.varint(*request);
                 out.put_u8(*why as u8);
             }
+            Frame::Alive => out.put_u8(ALIVE),
         }
     }
 
@@ -271,6 +275,7 @@ fn read_frame(r: &mut Reader) -> Read<Frame> {
             let why = members::Refusal::from_u8(r.u8()?).ok_or(Malformed)?;
             Ok(Frame::MembersRefused { request, why })
         }
+        ALIVE => Ok(Frame::Alive),
         _ => Err(Malformed),
     }
 }
@@ -414,6 +419,7 @@ fn put_message(out: &mut BytesMut, message: &Message) {
             out.varint(*seq);
         }
         Message::TermVouched { life, .. } => out.put_u64_le(*life),
+        Message::Rest { upto, .. } | Message::Rested { upto, .. } => out.varint(upto.0),
     }
 }
 
@@ -433,6 +439,8 @@ const fn kind(message: &Message) -> u8 {
         Message::SnapshotChunk { .. } => 12,
         Message::SnapshotWant { .. } => 13,
         Message::TermVouched { .. } => 14,
+        Message::Rest { .. } => 15,
+        Message::Rested { .. } => 16,
     }
 }
 
@@ -472,6 +480,8 @@ fn read_message(r: &mut Reader) -> Read<Message> {
         }
         13 => Message::SnapshotWant { term, snapshot: SnapshotId(r.u64()?), seq: r.varint()? },
         14 => Message::TermVouched { term, life: r.u64()? },
+        15 => Message::Rest { term, upto: index(r)? },
+        16 => Message::Rested { term, upto: index(r)? },
         _ => return Err(Malformed),
     })
 }
@@ -499,7 +509,7 @@ mod tests {
 
     fn message(rng: &mut Rng) -> Message {
         let term = term(rng);
-        match rng.below(14) {
+        match rng.below(16) {
             0 => {
                 let (pre, transfer) = (rng.chance(1, 2), rng.chance(1, 2));
                 Message::RequestVote { term, pre, transfer, last: id(rng) }
@@ -536,13 +546,15 @@ mod tests {
                 Message::SnapshotChunk { term, snapshot, meta, seq: rng.next_u64(), data: bytes(rng), last }
             }
             12 => Message::SnapshotWant { term, snapshot: SnapshotId(rng.next_u64()), seq: rng.next_u64() },
-            _ => Message::TermVouched { term, life: rng.next_u64() },
+            13 => Message::TermVouched { term, life: rng.next_u64() },
+            14 => Message::Rest { term, upto: index(rng) },
+            _ => Message::Rested { term, upto: index(rng) },
         }
     }
 
     fn frame(rng: &mut Rng) -> Frame {
         let (shard, request) = (ShardId(rng.below(99) as u32), rng.next_u64());
-        match rng.below(9) {
+        match rng.below(10) {
             0 => {
                 let explain = rng.chance(1, 2);
                 Frame::Forward { shard, term: term(rng), request, data: bytes(rng), explain }
@@ -564,6 +576,7 @@ mod tests {
                 let change = Change::Add { peer_urls, learner: rng.chance(1, 2) };
                 Frame::Members { shard, term: term(rng), request, change }
             }
+            8 => Frame::Alive,
             7 => Frame::MembersRefused { request, why: *rng.pick(&members::Refusal::ALL) },
             _ => Frame::Raft { shard, message: message(rng) },
         }

@@ -16,10 +16,9 @@ use std::fmt::Write;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-/// Say what a promise costs.
+/// What a space is to promise.
 #[derive(clap::Args, Debug)]
-#[command(after_help = EXAMPLES)]
-pub(crate) struct Args {
+pub(crate) struct Words {
     /// What a read may see: strict-serializable, linearizable, sequential, regular, causal or eventual [default:
     /// linearizable]
     #[arg(long, value_name = "LEVEL")]
@@ -53,6 +52,14 @@ pub(crate) struct Args {
     /// Begin with the policy of a known system; flags win over it
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
+}
+
+/// Say what a promise costs.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    words: Words,
     /// List the presets, and where each departs from its original
     #[arg(long, exclusive = true)]
     list_presets: bool,
@@ -113,17 +120,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
         say(screen::presets().trim_end());
         return Ok(());
     }
-    let mut policy = Policy::default();
-    let mut departs: &[&str] = &[];
-    if let Some(name) = &args.preset {
-        let preset = preset::named(name).map_err(|e| {
-            let message = format!("there is no preset {:?}", e.word);
-            Problem::new(Exit::Usage, message, format!("there are {}", e.allowed.replace(" or ", " and ")))
-        })?;
-        policy = preset.policy;
-        departs = preset.departs;
-    }
-    policy.overlay(&args.asked());
+    let (mut policy, departs) = args.words.policy()?;
     let mut wishes = Wishes {
         explain: args.explain,
         cluster: args.nodes.map(|nodes| (nodes, args.shards)),
@@ -156,7 +153,27 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
     }
 }
 
-impl Args {
+impl Words {
+    /// The policy that they ask for, and where the preset under it departs from its original.
+    pub(crate) fn policy(&self) -> Result<(Policy, &'static [&'static str]), Problem> {
+        let mut policy = Policy::default();
+        let mut departs: &[&str] = &[];
+        if let Some(name) = &self.preset {
+            let preset = preset::named(name).map_err(|e| {
+                let message = format!("there is no preset {:?}", e.word);
+                Problem::new(
+                    Exit::Usage,
+                    message,
+                    format!("there are {}", e.allowed.replace(" or ", " and ")),
+                )
+            })?;
+            policy = preset.policy;
+            departs = preset.departs;
+        }
+        policy.overlay(&self.asked());
+        Ok((policy, departs))
+    }
+
     /// What the flags ask for.
     fn asked(&self) -> Policy {
         Policy {
@@ -208,7 +225,7 @@ fn percent(chance: f64) -> String {
 }
 
 /// A refusal, as commands speak about what went wrong.
-fn problem(refusal: &Refusal, explain: bool) -> Problem {
+pub(crate) fn problem(refusal: &Refusal, explain: bool) -> Problem {
     let mut message = refusal.to_string();
     if explain {
         for contradiction in &refusal.contradictions {

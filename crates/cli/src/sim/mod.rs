@@ -31,8 +31,8 @@ pub(crate) struct Args {
     /// Run this seed alone
     #[arg(long, value_name = "SEED", value_parser = clap::value_parser!(u64).range(..u64::MAX))]
     seed: Option<u64>,
-    /// Simulated seconds during which things break
-    #[arg(long, value_name = "S", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    /// Simulated seconds for which a cluster lives, at least: in rounds of about 20, of other faults each, and each judged
+    #[arg(long, value_name = "S", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     span: u64,
     /// Clients
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -82,6 +82,8 @@ enum Part {
     Compaction,
     /// Clients of tables
     Tables,
+    /// Groups beside that of the key-value space
+    Groups,
     /// Leases and watchers
     Doors,
     /// Disks that fail
@@ -136,6 +138,10 @@ struct Sum {
     events: u64,
     simulated_s: f64,
     answered: u64,
+    /// The fewest operations of a seed that were answered.
+    fewest_answered: u64,
+    /// The fewest faults of a seed that took effect.
+    fewest_faults: u64,
     faults: BTreeMap<&'static str, u64>,
     /// What there is and was never reached.
     never: Vec<&'static str>,
@@ -151,6 +157,9 @@ struct Failed {
 
 impl Sum {
     fn add(&mut self, outcome: &Outcome) {
+        let fewest = |so_far: u64, here: u64| if self.seeds == 0 { here } else { so_far.min(here) };
+        self.fewest_answered = fewest(self.fewest_answered, outcome.answered);
+        self.fewest_faults = fewest(self.fewest_faults, outcome.counts.faults());
         self.seeds += 1;
         self.events += outcome.events;
         self.simulated_s += outcome.simulated.as_secs_f64();
@@ -233,7 +242,7 @@ fn run_all(args: &Args, planted: Option<Planted>, from: u64, to: u64) -> Sum {
     });
     bar.finish_and_clear();
     sum.failed.sort_by_key(|failed| failed.seed);
-    sum.never = Counts(sum.faults.clone()).missing();
+    sum.never = Counts::of(sum.faults.clone()).missing();
     sum
 }
 
@@ -326,6 +335,7 @@ fn plan(args: &Args, planted: Option<Planted>, seed: u64) -> Plan {
         members: with(Part::Members),
         compaction: with(Part::Compaction),
         tables: with(Part::Tables),
+        groups: with(Part::Groups),
         loss: with(Part::Loss),
         steps: args.steps.as_ref().map(|steps| steps.0.clone()),
         ..Plan::of(seed)
@@ -345,6 +355,7 @@ fn replay_of(plan: &Plan, mutant: Option<&str>) -> String {
         Part::Compaction => plan.compaction,
         Part::Doors => plan.doors,
         Part::Tables => plan.tables,
+        Part::Groups => plan.groups,
         Part::Disks => plan.disks,
         Part::Loss => plan.loss,
         Part::Swarm => plan.swarm,
@@ -415,6 +426,11 @@ fn report(args: &Args, sum: &Sum, took: Duration) {
         sum.simulated_s / 60.0,
         sum.answered,
         took.as_secs_f64()
+    );
+    let _ = writeln!(
+        out,
+        "the seed with the fewest: {} operations answered, {} faults that took effect",
+        sum.fewest_answered, sum.fewest_faults
     );
     let _ = writeln!(out, "what fired:");
     for (what, times) in &sum.faults {

@@ -1,8 +1,9 @@
-//! `quorate space`: tables as files, in the format in which DynamoDB exports to S3. It asks any endpoint that speaks DynamoDB's
+//! `quorate space`: tables with a policy, and tables as files, in the format in which DynamoDB exports to S3. It asks any endpoint that speaks DynamoDB's
 //! API over HTTP: a node of ours, or another store. TLS is left out; a proxy that ends it does.
 
 mod export;
 mod import;
+mod manage;
 mod manifest;
 mod remote;
 
@@ -11,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use remote::Endpoint;
 use std::path::PathBuf;
 
-/// Tables as files.
+/// Tables with a policy, and as files.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -21,6 +22,18 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand, Debug)]
 enum Command {
+    /// Make a space: a table with a policy
+    Create(Box<manage::CreateArgs>),
+    /// What a space promises, and how much is in it
+    Describe(manage::NameArgs),
+    /// Change what a space promises
+    Alter(Box<manage::AlterArgs>),
+    /// The spaces that there are
+    List(manage::ListArgs),
+    /// Take a space away, with all that is in it
+    Drop(manage::NameArgs),
+    /// The shards of a space: who leads each, where it is, how much is in it, how many entries its log has had
+    Shards(manage::NameArgs),
     /// Write a table's items into files, in DynamoDB's JSON format
     Export(ExportArgs),
     /// Put the items of such files into a table
@@ -75,6 +88,9 @@ struct ImportArgs {
 
 const EXAMPLES: &str = "\
 Examples:
+  quorate space create orders --key customer:S --sort at:N --shards 6 --consistency linearizable --survive 1
+  quorate space shards orders
+  quorate space list --json
   quorate space export orders backup/
   quorate space import backup/ orders-copy
   quorate space import backup/AWSDynamoDB/01764336835123-5f3a9c01 --endpoint http://127.0.0.1:18000 --json
@@ -95,6 +111,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
         .build()
         .map_err(|e| Problem::new(Exit::Failed, format!("the runtime did not start: {e}"), ""))?;
     match &args.command {
+        Command::Create(args) => runtime.block_on(manage::create(args)),
+        Command::Describe(args) => runtime.block_on(manage::describe(args)),
+        Command::Alter(args) => runtime.block_on(manage::alter(args)),
+        Command::List(args) => runtime.block_on(manage::list(args)),
+        Command::Drop(args) => runtime.block_on(manage::drop(args)),
+        Command::Shards(args) => runtime.block_on(manage::shards(args)),
         Command::Export(args) => runtime.block_on(export::run(args)),
         Command::Import(args) => runtime.block_on(import::run(args)),
     }

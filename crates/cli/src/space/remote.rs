@@ -145,7 +145,8 @@ impl Remote {
         let Endpoint { authority, region, key: (id, secret) } = &self.endpoint;
         let at = basic_date();
         let mut headers = HeaderMap::new();
-        let target = format!("DynamoDB_20120810.{operation}");
+        let own = operation.contains('.');
+        let target = if own { operation.to_string() } else { format!("DynamoDB_20120810.{operation}") };
         for (name, value) in [("host", authority), ("x-amz-date", &at), ("x-amz-target", &target)] {
             let value = HeaderValue::from_str(value).map_err(|_| Refused {
                 again: false,

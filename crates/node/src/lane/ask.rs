@@ -3,7 +3,7 @@
 use super::compactor::Compactor;
 use super::{Lane, hub};
 use crate::api::{Head, Patience};
-use quorate_base::Instant;
+use quorate_base::{Instant, ShardId};
 use quorate_protocol::Core;
 use quorate_protocol::raft::Raft;
 use quorate_state::kv::KvView;
@@ -13,16 +13,26 @@ impl Lane {
     /// When this lane next wants a tick, if nothing else arrives first.
     pub fn deadline(&self) -> Option<Instant> {
         let (space, node) = (&self.space, &self.node);
-        let waiting = self.owes()
-            || space.raft.is_leader()
-            || space.members.any_wait()
-            || space.wants_alarm(node)
-            || node.settling.any();
+        let waiting = self.waits();
         let tick = (waiting || hub(&self.hub).wants_ticks()).then_some(node.tick_at);
         let compactor = space.compactor.as_ref().map(Compactor::deadline);
         let others = self.due.first().map(|&(at, _)| at);
-        let all = [space.raft.deadline(), tick, space.lessor.deadline(), compactor, others];
+        let resting = self.resting.deadline();
+        let tend = self.tend_deadline();
+        let all = [space.raft.deadline(), tick, space.lessor.deadline(), compactor, others, resting, tend];
         all.into_iter().flatten().min()
+    }
+
+    fn waits(&self) -> bool {
+        let (space, node) = (&self.space, &self.node);
+        let asked = self.owes() || space.members.any_wait() || node.settling.any();
+        asked || space.raft.is_leader() || space.wants_alarm(node)
+    }
+
+    /// Whether anybody is served by hearing at once of entries that were applied and that others asked for; if not, the next turn of
+    /// the lane is early enough.
+    pub fn awaits_applied(&self) -> bool {
+        self.waits() || hub(&self.hub).any_stream()
     }
 
     /// Whether somebody waits for the answer to a request that was taken.
@@ -33,6 +43,32 @@ impl Lane {
     /// The core of the key-value space, to look at.
     pub fn raft(&self) -> &Raft {
         &self.space.raft
+    }
+
+    /// The core of the group of a shard, if that is here.
+    pub fn core(&self, shard: ShardId) -> Option<&Raft> {
+        if shard == self.space.shard { Some(&self.space.raft) } else { Some(&self.groups.get(&shard)?.raft) }
+    }
+
+    /// What of a shard is readable now, if it is here.
+    pub fn view_of(&self, shard: ShardId) -> Option<&Arc<KvView>> {
+        if shard == self.space.shard { Some(&self.space.view) } else { Some(&self.groups.get(&shard)?.view) }
+    }
+
+    /// Whether no group may have forgotten anything, or has lost its state.
+    pub fn is_whole(&self) -> bool {
+        let mut all = self.groups.values().chain([&self.space]);
+        all.all(|group| !group.raft.withholds() && !group.raft.state_lost())
+    }
+
+    /// Whether a group has not healed yet after its disk was lost.
+    pub fn disk_lost(&self) -> bool {
+        self.space.raft.disk_lost() || self.groups.values().any(|group| group.raft.disk_lost())
+    }
+
+    /// How many groups rest.
+    pub fn resting(&self) -> usize {
+        self.resting.len()
     }
 
     /// What of it is readable now.

@@ -7,7 +7,7 @@ use crate::backup::Backup;
 use crate::watch::Caught;
 use bytes::Bytes;
 use quorate_base::time::Duration;
-use quorate_base::{Durable, NodeId};
+use quorate_base::{Durable, NodeId, ShardId};
 
 /// What happens to a lane.
 pub enum Event {
@@ -24,6 +24,8 @@ pub enum Event {
     PeerDown(NodeId),
     /// A client asks.
     Call {
+        /// Of which shard.
+        shard: ShardId,
         /// What.
         request: Request,
         /// How long it waits at most, if the client said so.

@@ -13,7 +13,7 @@ use crate::applier::{Applied, Work};
 use crate::lessor::{Lessor, Wish};
 use crate::watch::Hub;
 use bytes::Bytes;
-use quorate_base::{Base, Durable, Held, Instant, NodeId, ShardId, Term};
+use quorate_base::{Base, Durable, Held, Index, Instant, NodeId, ShardId, Term};
 use quorate_protocol::Core;
 use quorate_protocol::raft::{Input, Message, Outbox, Phase, ProposalId, Raft, ReadId, Refusal, RoleChange};
 use quorate_state::kv::{KvView, LeaseChange};
@@ -51,7 +51,7 @@ pub(crate) struct Group {
     /// Keep-alives that wait for what the log says about their lease: who asks, and the asker's number for it.
     pub(super) renewals: BTreeMap<LeaseId, Vec<(NodeId, u64)>>,
     /// Who watches what changes; the key-value space only.
-    hub: Option<Arc<Mutex<Hub>>>,
+    pub(super) hub: Option<Arc<Mutex<Hub>>>,
     pub(super) view: Arc<KvView>,
     pub(super) leader: Option<NodeId>,
     pub(super) leaderless_since: Option<Instant>,
@@ -65,6 +65,10 @@ pub(crate) struct Group {
     pub(super) holding: bool,
     /// Where the lane has noted that it is due.
     pub(super) due: Option<Instant>,
+    /// Of which version the table's definition is that was proposed last.
+    pub(super) adopting: Index,
+    /// Where the lane has noted that it rests.
+    pub(super) rests_under: Option<NodeId>,
 }
 
 impl Group {
@@ -94,6 +98,8 @@ impl Group {
             filling: None,
             holding: false,
             due: None,
+            adopting: Index(0),
+            rests_under: None,
             raft,
         }
     }
@@ -168,6 +174,8 @@ impl Group {
                 }
             }
             Frame::MembersRefused { request, why } => node.change_refused(request, why),
+            // The lane has heard it.
+            Frame::Alive => {}
         }
     }
 
@@ -268,6 +276,11 @@ impl Group {
         }
     }
 
+    /// Its reads count among the node's no more.
+    pub(super) fn uncount(&mut self, node: &mut Node) {
+        node.reading = node.reading.saturating_sub(std::mem::take(&mut self.counted));
+    }
+
     /// Takes out all that waits here, for a node that stops.
     pub(super) fn drain_all(&mut self) -> Vec<Done> {
         let mut waiting = self.reads.drain_all();
@@ -356,8 +369,11 @@ impl Group {
             // A new leader counts from its first entry on, see `applied`.
             self.lessor.demote();
         }
+        node.tend_soon |= change.became_leader() && !self.is_space();
         self.leader_changes += u64::from(change.leader.is_some() && change.leader != self.leader);
         self.leader = change.leader;
+        // What an earlier leader's log had may be lost.
+        self.adopting = Index(0);
         self.holding = false;
         match (self.leader, self.leaderless_since) {
             (Some(_), _) => self.leaderless_since = None,

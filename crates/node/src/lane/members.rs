@@ -169,6 +169,9 @@ impl Group {
         if !self.raft.is_leader() || self.raft.change_pending() {
             return Ok(false);
         }
+        if node.grouped && !self.groups_bear(node, now, change) {
+            return Err(Refusal::Unhealthy);
+        }
         let (mut target, mut book, member) = self.judge(node, now, |judge| judge.target(change))?;
         let asked = Asked { origin: from, request, member };
         book.asked = Some(asked);
@@ -183,6 +186,17 @@ impl Group {
             self.answer_changes(node, now, vec![asked]);
         }
         Ok(true)
+    }
+
+    /// Whether the groups of the other shards bear a change. They follow one by one, a moment later, and each of them needs a
+    /// majority of the members that it has till then: so they must have followed the last change, and whoever goes must not be
+    /// one of those without whom they could not follow this one.
+    fn groups_bear(&self, node: &Node, now: Instant, change: &Change) -> bool {
+        let own = self.raft.membership();
+        let followed = node.followed.as_ref().is_some_and(|followed| followed == &members_of(own));
+        let goes = |id: NodeId| matches!(change, Change::Remove { id: gone } if *gone == id);
+        let stays = |id: NodeId| !goes(id) && self.raft.hears(id, now);
+        followed && (own.is_quorum(stays) || !own.voters.iter().any(|&id| goes(id)))
     }
 
     fn judge<T>(&self, node: &Node, now: Instant, with: impl FnOnce(&Judge<'_>) -> T) -> T {
@@ -348,6 +362,11 @@ impl Node {
             done(Err(Failure::Members(why)));
         }
     }
+}
+
+/// Voters and learners.
+pub(super) fn members_of(membership: &Membership) -> (BTreeSet<NodeId>, BTreeSet<NodeId>) {
+    (membership.voters.clone(), membership.learners.clone())
 }
 
 impl Members {

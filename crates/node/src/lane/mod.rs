@@ -26,7 +26,9 @@ mod members;
 mod node;
 mod packets;
 mod pending;
+mod placement;
 mod reads;
+mod resting;
 mod room;
 mod service;
 mod settle;
@@ -44,6 +46,8 @@ pub(crate) use group::Group;
 pub use large::{AT_ONCE, Found, Reading};
 pub use members::Roster;
 use node::Node;
+pub use placement::Doubts;
+use placement::Placed;
 use quorate_base::time::Duration;
 use quorate_base::{Durable, Instant, NodeId, Rng, ShardId};
 use quorate_protocol::Core;
@@ -51,6 +55,7 @@ use quorate_protocol::raft::{self, Input, Raft};
 use quorate_state::kv::KvView;
 use quorate_wire::command;
 use quorate_wire::peer::{Declined, Frame, Packet};
+use resting::Resting;
 pub use room::Upkeep;
 pub use settle::Defragmented;
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,6 +100,8 @@ pub struct Lane {
     touched: BTreeSet<ShardId>,
     /// When those of the others that wait for a time are due; each of them stands here once, as [`Group::due`] says.
     due: BTreeSet<(Instant, ShardId)>,
+    resting: Resting,
+    placed: Placed,
     hub: Arc<Mutex<Hub>>,
 }
 
@@ -112,12 +119,14 @@ impl Lane {
         now: Instant,
     ) -> Self {
         let (shard, auto) = (settings.raft.shard, settings.upkeep.auto_compaction);
+        let resting = Resting::new(settings.raft.heartbeat, settings.raft.election_min);
         let node = Node::new(settings, rng, now);
         let mut space = Group::new(shard, raft, view, now);
         space.watched(hub.clone(), auto, now);
         space.renew_roster(&node);
         let (groups, touched, due) = Default::default();
-        Self { node, space, groups, touched, due, hub }
+        let placed = Placed::new(rng.fork("groups"), now);
+        Self { node, space, groups, touched, due, resting, placed, hub }
     }
 
     /// Adds the group of another shard, as it was booted.
@@ -157,9 +166,10 @@ impl Lane {
             Event::PeerDown(peer) => {
                 self.each(|group, _| group.raft.handle(now, Input::Unreachable { peer }));
             }
-            Event::Call { request, timeout, done } => {
-                self.space.call(&mut self.node, now, request, timeout, done);
-            }
+            Event::Call { shard, request, timeout, done } => match self.at(shard) {
+                Some((group, node)) => group.call(node, now, request, timeout, done),
+                None => done(Err(Failure::NoLeader)),
+            },
             Event::Journaled(proofs) => self.journaled(now, &proofs),
             Event::Output(output) => self.output(now, output),
             Event::Checkpointed(cut) => self.checkpointed(now, cut),
@@ -183,6 +193,7 @@ impl Lane {
     }
 
     fn packet(&mut self, now: Instant, from: NodeId, body: Bytes) {
+        self.resting.heard(now, from);
         let mut last = None;
         for frame in Packet::read(body) {
             // The checksum held, so the sender speaks otherwise than this release: nothing sensible is left to do with the rest,
@@ -236,6 +247,7 @@ impl Lane {
                 // An answer that nobody waits for any more is nobody's.
                 self.node.pending.shard(*request).unwrap_or(self.space.shard)
             }
+            Frame::Alive => return self.space.shard,
         };
         if let Some((group, node)) = self.at(shard) {
             group.frame(node, now, from, frame);
@@ -293,6 +305,7 @@ impl Lane {
     }
 
     fn checkpointed(&mut self, now: Instant, cut: Cut) {
+        self.opened(now, &cut);
         for (shard, view) in cut.installed {
             let base = cut.bases.iter().find(|(of, _)| *of == shard).map(|(_, base)| base.clone());
             if let (Some(base), Some((group, _))) = (base, self.at(shard)) {
@@ -334,7 +347,10 @@ impl Lane {
             // Who goes back and forth between nodes tries it again.
             self.touched.extend(self.node.pending.parked_of());
         }
+        self.look_at_the_resting(now);
+        self.tend_groups(now);
         self.space.drain(&mut self.node, now, out);
+        self.follow_placement(out);
         self.drain_others(now, out);
         self.node.drain(out);
         let mut hub = hub(&self.hub);
@@ -344,6 +360,21 @@ impl Lane {
         }
         drop(hub);
         out.broken = self.node.broken.take().or(out.broken.take());
+    }
+
+    /// See [`resting`].
+    fn look_at_the_resting(&mut self, now: Instant) {
+        let me = self.node.settings.node;
+        let Some((says, missed)) = self.resting.look(now, me) else { return };
+        if says {
+            let peers = self.space.raft.membership().nodes();
+            peers.into_iter().filter(|&peer| peer != me).for_each(|peer| self.node.send(peer, &Frame::Alive));
+        }
+        for (peer, shard) in missed {
+            if let Some((group, _)) = self.at(shard) {
+                group.raft.handle(now, Input::Silent { peer });
+            }
+        }
     }
 
     fn drain_others(&mut self, now: Instant, out: &mut Effects) {
@@ -358,6 +389,11 @@ impl Lane {
         for shard in std::mem::take(&mut self.touched) {
             let Some(group) = self.groups.get_mut(&shard) else { continue };
             group.drain(&mut self.node, now, out);
+            let under = group.raft.rests_under();
+            if group.rests_under != under {
+                let before = std::mem::replace(&mut group.rests_under, under);
+                self.resting.moves(now, shard, before, under);
+            }
             let due = group.deadline(&self.node);
             if group.due != due {
                 self.due.extend(due.map(|at| (at, shard)));

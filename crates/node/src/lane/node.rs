@@ -14,6 +14,7 @@ use quorate_base::{Instant, NodeId, Rng};
 use quorate_state::kv::ReadError;
 use quorate_storage::state::StateError;
 use quorate_wire::peer::Frame;
+use std::collections::BTreeSet;
 use std::sync::Weak;
 
 /// Whom to answer, and what is noted for the explanation, if one is wanted.
@@ -31,6 +32,14 @@ pub(crate) struct Node {
     pub(super) at_once: usize,
     next_request: u64,
     packets: Packets,
+    /// There are other groups than that of the key-value space, or will be in a moment.
+    pub(super) grouped: bool,
+    /// The voters and learners that all of them were seen to have.
+    pub(super) followed: Option<(BTreeSet<NodeId>, BTreeSet<NodeId>)>,
+    /// A group has a new leader here, which may have something to do at once.
+    pub(super) tend_soon: bool,
+    /// An alarm for want of room stands: no group takes what makes it grow.
+    pub(super) alarmed: bool,
     pub(super) malformed: Vec<NodeId>,
     pub(super) tick_at: Instant,
     /// This drain is one of those that look at what waits for a time.
@@ -60,6 +69,10 @@ impl Node {
             reading: 0,
             next_request: rng.next_u64() >> 1,
             packets: Packets::default(),
+            grouped: false,
+            followed: None,
+            tend_soon: false,
+            alarmed: false,
             malformed: Vec::new(),
             tick_at: now,
             ticks: false,

@@ -195,6 +195,13 @@ impl Pending {
         std::mem::take(&mut self.waiting).into_values().map(|w| w.done).collect()
     }
 
+    /// Takes out all that waits for a shard, which is no more.
+    pub(crate) fn drain_shard(&mut self, shard: ShardId) -> Vec<Done> {
+        let of_it = self.waiting.iter().filter(|(_, w)| w.shard == shard).map(|(&request, _)| request);
+        let all: Vec<u64> = of_it.collect();
+        all.into_iter().filter_map(|request| self.finish(request)).map(|(_, done, _)| done).collect()
+    }
+
     /// Whether anything waits for the leader of a shard.
     pub(crate) fn has_parked(&self, shard: ShardId) -> bool {
         self.parked.contains_key(&shard)

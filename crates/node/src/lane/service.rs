@@ -17,6 +17,7 @@ use quorate_base::{Instant, NodeId};
 use quorate_state::kv::ReadError;
 use quorate_wire::kv::{Command, LeaseId, Refused, Reply};
 use quorate_wire::peer::{Declined, Frame};
+use quorate_wire::table::Refusal;
 use std::cell::Cell;
 use std::sync::Arc;
 
@@ -49,6 +50,11 @@ impl Group {
         }
         if node.waiting_full() {
             return done(Err(Failure::Overloaded));
+        }
+        if let Request::Table { epoch, .. } = &request
+            && *epoch != self.view.tables().epoch()
+        {
+            return done(Err(Failure::Refused(Refused::Table(Refusal::StaleEpoch), self.head(node))));
         }
         let deadline = now + timeout.unwrap_or(node.patience.request).min(node.patience.request);
         match request {
@@ -88,7 +94,7 @@ impl Group {
     }
 
     fn call_write(&self, node: &mut Node, command: &Command, deadline: Instant, asker: Asking) {
-        if command.grows() && self.is_short_of_room(node) {
+        if command.grows() && (self.is_short_of_room(node) || (node.alarmed && self.hub.is_none())) {
             return asker.0(Err(Failure::Refused(Refused::NoSpace, self.head(node))));
         }
         let request = node.take_request();

@@ -258,6 +258,11 @@ impl Hub {
         self.progress_watches > 0
     }
 
+    /// Whether anybody is there to be told of events.
+    pub fn any_stream(&self) -> bool {
+        !self.streams.is_empty()
+    }
+
     /// The node stops: every stream is woken to find that out.
     pub fn stop(&mut self) {
         let all = self.streams.keys().copied().collect();
@@ -282,6 +287,8 @@ impl Hub {
             progress: 0,
         };
         this.streams.insert(number, stream);
+        // With somebody to tell, events are waited for.
+        (this.bell)();
         drop(this);
         Box::new(Handle { hub: hub.clone(), number })
     }

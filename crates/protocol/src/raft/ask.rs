@@ -14,7 +14,7 @@ impl Raft {
         (self.role as u8, self.hard_write <= self.durable_write, self.withheld.is_some()).hash(to);
         // What was agreed on below the commit index decides nothing.
         (self.state_lost, self.owed, self.agreed.max(self.hard.commit)).hash(to);
-        self.deaf.hash(to);
+        (self.deaf, self.rest.resting).hash(to);
         self.withheld.filter(|w| w.disk_lost).map(|w| w.term).hash(to);
         // A no counts as silence does, but where a peer becomes reachable again.
         for (node, &(_, withheld)) in self.votes.iter().filter(|(_, (granted, _))| *granted) {

@@ -292,6 +292,7 @@ impl Raft {
         }
         self.resend_stalled(now);
         self.send_heartbeats(now);
+        self.ask_to_rest(now);
     }
 
     /// Check-quorum: a majority said something within the longest election timeout.

@@ -142,6 +142,20 @@ pub enum Message {
         /// Who asked.
         life: u64,
     },
+    /// "There is nothing to do: rest with me." See the page of `rest`.
+    Rest {
+        /// The leader's term.
+        term: Term,
+        /// The end of its log, all of which is committed.
+        upto: Index,
+    },
+    /// "I rest."
+    Rested {
+        /// The follower's term.
+        term: Term,
+        /// What was asked.
+        upto: Index,
+    },
 }
 
 impl Message {
@@ -161,7 +175,9 @@ impl Message {
             | Self::TimeoutNow { term }
             | Self::SnapshotChunk { term, .. }
             | Self::SnapshotWant { term, .. }
-            | Self::TermVouched { term, .. } => *term,
+            | Self::TermVouched { term, .. }
+            | Self::Rest { term, .. }
+            | Self::Rested { term, .. } => *term,
         }
     }
 
@@ -176,6 +192,7 @@ impl Message {
                 | Self::TimeoutNow { .. }
                 | Self::ReadIndexResponse { .. }
                 | Self::TermVouched { .. }
+                | Self::Rest { .. }
         )
     }
 

@@ -84,6 +84,7 @@ pub mod progress;
 mod reads;
 mod reconfigure;
 pub mod replication;
+pub mod rest;
 mod snapshot;
 mod trace;
 pub mod types;
@@ -98,6 +99,7 @@ use quorate_base::{
     Append, Entry, EntryId, EntryKind, HardState, Held, Index, Instant, NodeId, Rng, Term, WriteId,
 };
 use reads::Reads;
+use rest::Rest;
 use snapshot::Incoming;
 use std::collections::BTreeMap;
 pub use types::*;
@@ -156,6 +158,7 @@ pub struct Raft {
 
     reads: Reads,
     leases: Leases,
+    rest: Rest,
     incoming: Option<Incoming>,
     /// The snapshot whose last chunk the driver has: nothing is handed to the machine until it is installed or has failed.
     installing: Option<EntryId>,
@@ -190,6 +193,9 @@ impl Core for Raft {
         if self.broken.is_some() {
             return;
         }
+        if self.config.rests {
+            self.stir(now, &input);
+        }
         match input {
             Input::Message { from, message } => self.step(now, from, message),
             Input::Propose { id, data } => self.propose(id, data),
@@ -207,6 +213,7 @@ impl Core for Raft {
             Input::InstallFailed { snapshot } => self.install_failed(&snapshot),
             Input::Installed { base } => self.installed(&base),
             Input::Unreachable { peer } => self.unreachable(now, peer),
+            Input::Silent { peer } => self.missed(now, peer),
             Input::Reachable { peer } => self.ask_again(peer),
             Input::Tick => self.tick(now),
         }
@@ -242,6 +249,8 @@ impl Core for Raft {
     fn deadline(&self) -> Option<Instant> {
         match self.role {
             _ if self.broken.is_some() => None,
+            Role::Leader if self.rest.resting => None,
+            _ if self.rest.resting => self.reads.retry_at(),
             Role::Leader => Some(self.heartbeat_at),
             _ => Some(self.reads.retry_at().map_or(self.election_at, |at| at.min(self.election_at))),
         }
@@ -309,6 +318,7 @@ impl Raft {
             next_snapshot: 0,
             reads: Reads::default(),
             leases: Leases::default(),
+            rest: Rest::default(),
             incoming: None,
             installing: None,
             led_by: None,
@@ -465,6 +475,8 @@ impl Raft {
             }
             Message::SnapshotWant { snapshot, seq, .. } => self.chunk_wanted(now, from, snapshot, seq),
             Message::TermVouched { life, .. } => self.term_vouched(life),
+            Message::Rest { upto, .. } => self.rest_asked(from, upto),
+            Message::Rested { upto, .. } => self.rested(now, from, upto),
         }
     }
 
@@ -541,6 +553,9 @@ impl Raft {
     }
 
     fn tick(&mut self, now: Instant) {
+        if self.rest.resting {
+            return;
+        }
         match self.role {
             Role::Leader => self.leader_tick(now),
             Role::Follower | Role::PreCandidate | Role::Candidate => {

@@ -76,6 +76,11 @@ impl Reads {
         self.asked.as_ref().map(|a| (a.context, &a.reads)).hash(to);
     }
 
+    /// Whether any is on its way.
+    pub(super) fn any(&self) -> bool {
+        self.len() > 0
+    }
+
     fn len(&self) -> usize {
         self.waiting.len()
             + self.round.as_ref().map_or(0, |r| r.readers.len())

@@ -144,7 +144,7 @@ impl Pin {
 const PIN_PATIENCE: u32 = 20;
 
 /// For a follower that is heard and lags, so many times as much log is kept.
-const KEEP_FOR_HEARD: usize = 8;
+const KEEP_FOR_HEARD: usize = 16;
 
 impl Raft {
     // ---- the leader's side ----

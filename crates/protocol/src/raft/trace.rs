@@ -68,6 +68,8 @@ impl fmt::Display for Message {
             Self::SnapshotWant { snapshot: SnapshotId::ANY, .. } => write!(f, "SnapshotWant t{term} of any"),
             Self::SnapshotWant { seq, .. } => write!(f, "SnapshotWant t{term} chunk {seq}"),
             Self::TermVouched { .. } => write!(f, "TermVouched t{term}"),
+            Self::Rest { upto, .. } => write!(f, "Rest t{term} upto {upto}"),
+            Self::Rested { upto, .. } => write!(f, "Rested t{term} upto {upto}"),
         }
     }
 }

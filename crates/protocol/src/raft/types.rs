@@ -38,7 +38,7 @@ pub struct Config {
     /// A follower confirms no further entries while more than this is committed and not applied. With the leader's window
     /// this bounds what waits in its memory for its machine.
     pub max_unapplied_bytes: usize,
-    /// Bytes of applied entries kept for followers that lag, and eight times as many for one that is heard meanwhile: a
+    /// Bytes of applied entries kept for followers that lag, and sixteen times as many for one that is heard meanwhile: a
     /// stall of its machine or its disk is not to cost it a snapshot.
     pub log_keep_bytes: usize,
     /// As above for a follower that takes a snapshot in, so that what follows it is still there when it has arrived. It
@@ -49,6 +49,8 @@ pub struct Config {
     /// Serve reads under a lease, see [`super::leases`]: how far each replica's clock may run fast or slow, in millionths. Safe only
     /// while that holds for all.
     pub lease_reads: Option<u32>,
+    /// A group that has nothing to do rests, see [`super::rest`]; its driver must then tell it of a leader that is not heard.
+    pub rests: bool,
     /// A planted bug; without the feature `mutants` it has no effect.
     pub mutant: Option<Mutant>,
 }
@@ -70,10 +72,11 @@ impl Config {
             max_pending_reads: 100_000,
             max_applying_bytes: 8 << 20,
             max_unapplied_bytes: 16 << 20,
-            log_keep_bytes: 16 << 20,
+            log_keep_bytes: 8 << 20,
             log_pin_bytes: 128 << 20,
             log_pin_bytes_max: 1 << 30,
             lease_reads: None,
+            rests: false,
             mutant: None,
         }
     }
@@ -345,6 +348,12 @@ pub enum Input {
     /// The connection to a peer is gone; what was under way may be lost.
     Unreachable {
         /// Which.
+        peer: NodeId,
+    },
+    /// Of a group that rests: nothing was heard from the node of its leader for too long, or, of a leader, its own node stood still
+    /// for so long that another may lead.
+    Silent {
+        /// The leader.
         peer: NodeId,
     },
     /// A connection to a peer is there (again).

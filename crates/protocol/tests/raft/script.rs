@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | `nodes 1 2 3 + 4` | a cluster of voters and learners |
 //! | `set NAME VALUE` | `disk`, `work`, `compact`: `auto` or `hand` |
-//! | `set NAME VALUE` | `timeout`: the longest election timeout in ms; `lease`: leases, under a drift of so many millionths |
+//! | `set NAME VALUE` | `timeout`: the longest election timeout in ms; `lease`: leases, under a drift of so many millionths; `rests`: 1 for a group that rests |
 //! | `set NAME VALUE` | `entries`, `window`, `keep`, `pin`, `uncommitted`, `unapplied`, `reads`: a bound |
 //! | `rate N R` | N's clock counts R for a million of the true time |
 //! | `pass MS` | time passes, and nobody gets a tick |
@@ -286,6 +286,7 @@ fn set(options: &mut Options, name: &str, value: &str) {
         "reads" => config.max_pending_reads = number,
         "timeout" => config.election_max = Duration::from_millis(number as u64),
         "lease" => config.lease_reads = Some(number as u32),
+        "rests" => config.rests = number > 0,
         _ => panic!("what is {name:?}?"),
     }
 }

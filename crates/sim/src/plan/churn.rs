@@ -115,7 +115,7 @@ impl Run {
             self.world.start(id);
         }
         if !calm && self.disks && churn.rng.chance(1, 25) {
-            let one = NodeId(churn.rng.between(1, self.world.nodes()));
+            let one = self.world.any(&mut churn.rng);
             if let Some(name) = self.world.takes(Breaker::Losses) {
                 self.world
                     .fault(|| format!("{name}: n{one} is killed and loses its disk, if none else is harmed"));

@@ -8,7 +8,7 @@ use quorate_state::kv::{KvView, ReadError};
 use quorate_wire::kv::{KeyRange, Range, Refused, Revision};
 
 /// So often it is looked for what a watch is told.
-const PATIENCE: u32 = 200;
+const PATIENCE: u32 = 2_000;
 
 /// A watch that looks back.
 struct Look {

@@ -1,10 +1,9 @@
 //! Clients of tables in a run, and what must be true of tables at its end. What they do stands in `tables.rs`.
 
 use super::{ReplyTo, Run, answered};
-use crate::tables::{Tables, check_index};
+use crate::tables::{TABLE, Tables, check_index};
 use crate::trace::What;
 use crate::world::Script;
-use quorate_base::NodeId;
 use quorate_base::time::Duration;
 use quorate_node::api::{Answer, Failure};
 
@@ -13,10 +12,15 @@ pub(super) const FIRST: usize = 1_000;
 /// So many there are.
 pub(super) const CLIENTS: usize = 3;
 
+/// At which table a client sits, and where there.
+fn seat(client: usize) -> (usize, usize) {
+    ((client - FIRST) / CLIENTS, (client - FIRST) % CLIENTS)
+}
+
 impl Run {
     /// The clients of tables begin.
     pub(super) fn begin_tables(&mut self) {
-        let clients = self.tables.as_ref().map_or(0, Tables::clients);
+        let clients: usize = self.tables.iter().map(Tables::clients).sum();
         for client in 0..clients {
             let after = Duration::from_millis(client as u64 + 2);
             self.world.schedule(after, Script::Client(FIRST + client));
@@ -25,18 +29,18 @@ impl Run {
 
     /// A client of tables takes its next step.
     pub(super) fn table_client(&mut self, client: usize) {
-        let nodes = self.world.nodes();
-        let Some(tables) = self.tables.as_mut().filter(|_| self.clients > 0) else { return };
-        let (request, words) = tables.next(client - FIRST, self.world.now);
-        let node = NodeId(tables.node(nodes));
+        let (at, seat) = seat(client);
+        let Some(tables) = self.tables.get_mut(at).filter(|_| self.clients > 0) else { return };
+        let (shard, request, words) = tables.next(seat, self.world.now);
+        let node = tables.node(&self.world);
         self.world.note(|| What::Asked { client: Some(client), node, op: words.clone() });
         self.asked_tables.insert(client, (node, self.world.now, words));
         let mut reply = ReplyTo { client, mail: Some(self.mail.clone()) };
-        if self.world.view(node).is_none() {
+        if !self.world.has(node, shard) {
             // A closed door: nothing was sent, as where nobody leads.
             return reply.give(Err(Failure::NoLeader));
         }
-        self.world.call(node, request, Box::new(move |result| reply.give(result)));
+        self.world.call_of(shard, node, request, Box::new(move |result| reply.give(result)));
     }
 
     /// A client of tables is answered.
@@ -55,22 +59,34 @@ impl Run {
         if let Some((node, at, words)) = self.asked_tables.remove(&client) {
             self.world.note(|| answered(Some(client), node, at, words, &result));
         }
-        let Some(tables) = &mut self.tables else { return Ok(()) };
+        let (at, seat) = seat(client);
+        let Some(tables) = self.tables.get_mut(at) else { return Ok(()) };
         let pause = Duration::from_micros(tables.pause());
-        tables.answered(client - FIRST, now, result)?;
+        tables.answered(seat, now, result)?;
         self.world.schedule(pause, Script::Client(client));
         Ok(())
     }
 
-    /// All nodes hold the same items and the right index, and what clients saw is what is promised.
+    /// All nodes hold the same items and the right index, and what clients saw in this round is what is promised.
     pub(super) fn final_tables(&mut self) -> Result<(), String> {
-        let Some(mut tables) = self.tables.take().filter(Tables::is_made) else { return Ok(()) };
+        let mut all = std::mem::take(&mut self.tables);
+        let found = all.iter_mut().try_for_each(|tables| self.final_table(tables));
+        self.tables = all;
+        found
+    }
+
+    fn final_table(&mut self, tables: &mut Tables) -> Result<(), String> {
+        if !tables.is_made() {
+            return Ok(());
+        }
         let mut first = None;
         for place in self.world.places.iter().filter(|place| self.world.members().contains(place.id)) {
             let Some(running) = place.running.as_ref() else { continue };
-            let view = running.lane.view();
+            let Some(view) = running.lane.view_of(tables.shard()) else { continue };
             let held = tables.held(view)?;
-            check_index(view)?;
+            if tables.name() == TABLE {
+                check_index(view)?;
+            }
             if first.get_or_insert_with(|| held.clone()) != &held {
                 return Err(format!("Tables: node {} holds other items than another", place.id));
             }
@@ -78,6 +94,7 @@ impl Run {
         let decided = tables.judge(&first.unwrap_or_default())?;
         self.world.counts.times("histories of items that hold", decided.holds);
         self.world.counts.times("histories of items not decided", decided.open);
+        tables.begin_round();
         Ok(())
     }
 }

@@ -7,8 +7,10 @@ use quorate_item::codec::Codec;
 use quorate_item::{AttributeValue, Comparator, Item, Operand, Path, Source, Update};
 use quorate_node::api::Request;
 use quorate_state::table::{Get, Read};
+use quorate_wire::kv::Command as Any;
 use quorate_wire::table::{
-    Action, Billing, Definition, Index, IndexState, KeyNames, Op, Projected, Returns, Scalar, Throughput,
+    Action, Billing, Definition, EPOCH, Index, IndexState, KeyNames, Op, Projected, Returns, SHARDS_TAG,
+    Scalar, Throughput, What,
 };
 
 /// The index.
@@ -152,13 +154,34 @@ pub(super) fn get(names: impl IntoIterator<Item = String>) -> Read {
     Read::Get(names.into_iter().map(get).collect())
 }
 
-/// A read of the newest state of some items, at one moment.
-pub(super) fn read(names: impl IntoIterator<Item = String>) -> Request {
-    Request::Table { read: Box::new(get(names)), consistent: true }
+/// The request is of the table of this name.
+pub(super) fn address(request: &mut Request, name: &str) {
+    match request {
+        Request::Write(Any::Table(command)) => {
+            if let What::Execute(execute) = &mut command.what {
+                execute.ops.iter_mut().for_each(|op| op.table = name.into());
+            }
+        }
+        Request::Table { read, .. } => address_read(read, name),
+        _ => {}
+    }
 }
 
-/// The table, with an index of registers by their groups.
-pub(super) fn definition() -> Definition {
+/// The read is of the table of this name.
+pub(super) fn address_read(read: &mut Read, name: &str) {
+    if let Read::Get(gets) = read {
+        gets.iter_mut().for_each(|get| get.table = name.into());
+    }
+}
+
+/// A read of the newest state of some items, at one moment.
+pub(super) fn read(names: impl IntoIterator<Item = String>) -> Request {
+    Request::Table { read: Box::new(get(names)), consistent: true, epoch: EPOCH }
+}
+
+/// The table, with an index of registers by their groups; or the one with so many shards of its own, which has no index.
+pub(super) fn definition(name: &str, shards: u32) -> Definition {
+    let sharded = name != TABLE;
     let index = Index {
         name: INDEX.into(),
         id: 0,
@@ -168,17 +191,21 @@ pub(super) fn definition() -> Definition {
         state: IndexState::Active,
     };
     Definition {
-        name: TABLE.into(),
+        name: name.into(),
         id: 0,
         created: 0,
-        attributes: vec![("k".into(), Scalar::S), ("g".into(), Scalar::S)],
+        attributes: if sharded {
+            vec![("k".into(), Scalar::S)]
+        } else {
+            vec![("k".into(), Scalar::S), ("g".into(), Scalar::S)]
+        },
         keys: KeyNames { hash: vec!["k".into()], range: Vec::new() },
         locals: Vec::new(),
-        globals: vec![index],
+        globals: if sharded { Vec::new() } else { vec![index] },
         next_index: 0,
         billing: Billing::OnDemand,
         throughput: Throughput::default(),
-        tags: Vec::new(),
+        tags: if sharded { vec![(SHARDS_TAG.into(), shards.to_string())] } else { Vec::new() },
         protected: false,
         expires: None,
         stream: None,

@@ -33,7 +33,9 @@ impl Tables {
     pub(crate) fn held(&self, view: &KvView) -> Result<Vec<Option<Item>>, String> {
         let registers = self.registers.iter().map(|&key| ask::register(key));
         let lists = self.lists.iter().map(|&list| ask::list(list));
-        match asked(view, &ask::get(registers.chain(lists)))? {
+        let mut read = ask::get(registers.chain(lists));
+        ask::address_read(&mut read, self.name());
+        match asked(view, &read)? {
             ReadReply::Items(got) => Ok(got.into_iter().map(|got| got.item).collect()),
             other => Err(format!("Tables: the last read was answered {other:?}")),
         }
@@ -200,6 +202,7 @@ fn page(view: &KvView, index: Option<&str>, keys: KeysAsked) -> Result<Vec<Item>
         whole: true,
         count: false,
         limit: Some(7),
+        bytes: None,
         start: None,
         backward: false,
         consistent: false,

@@ -41,6 +41,7 @@ impl World {
     }
 
     pub(super) fn apply(&mut self, at: usize) {
+        self.touch(at);
         let Some(r) = self.places[at].running.as_mut() else { return };
         r.applying = false;
         let Some(work) = r.work.pop_front() else { return };
@@ -88,6 +89,10 @@ impl World {
         if r.flushing || (r.to_write.is_empty() && r.marks.is_empty()) {
             return;
         }
+        if r.rewrites() {
+            self.rewrites(at);
+        }
+        let Some(r) = self.places[at].running.as_mut() else { return };
         let mut result = Ok(());
         if !r.to_write.is_empty() {
             result = r.journal.append(&std::mem::take(&mut r.to_write));
@@ -108,7 +113,7 @@ impl World {
 
     pub(super) fn start_apply(&mut self, at: usize) {
         let Some(r) = self.places[at].running.as_mut() else { return };
-        let sweeps = r.work.is_empty() && r.sweeping && self.knobs.compaction;
+        let sweeps = r.work.is_empty() && r.sweeping;
         if r.applying || (r.work.is_empty() && !sweeps) {
             return;
         }

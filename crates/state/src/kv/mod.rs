@@ -315,6 +315,42 @@ impl Kv {
         self.tables.settle(&mut *self.state);
     }
 
+    /// Lets go of everything: nothing is in force from here on, and [`Kv::compact_step`] sweeps away what was. To be done
+    /// with a shard that is dropped.
+    pub fn dissolve(&mut self) -> StateResult<()> {
+        let fallow = self.highest.saturating_add(1);
+        self.purges.push(Purge::new(self.incarnation));
+        self.state.delete(&pointer(self.shard));
+        (self.incarnation, self.highest) = (fallow, fallow);
+        self.keys = Keys::new(self.shard, fallow);
+        self.meta = Meta::new();
+        (self.counts, self.leases) = (Counts::new(), Leases::default());
+        (self.fences, self.alarms) = (Fences::default(), Alarms::default());
+        self.tables = Tables::open(&self.keys.tables(), &Written(&*self.state))?;
+        (self.recent, self.incoming, self.freed) = (Recent::default(), None, Rev::NONE);
+        Ok(())
+    }
+
+    /// The shards of which anything is in a state.
+    pub fn shards_in(state: &dyn State) -> StateResult<Vec<ShardId>> {
+        let (mut found, mut next) = (Vec::new(), Some(0_u32));
+        while let Some(shard) = next {
+            let from = Keys::new(ShardId(shard), 0).prefix().to_vec();
+            let Some(pair) = state.scan((Bound::Included(&from[..]), Bound::Unbounded)).next() else { break };
+            let (key, _) = pair?;
+            let shard = key.get(..4).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes);
+            let shard = shard.ok_or_else(|| damaged("a key of the store"))?;
+            found.push(ShardId(shard));
+            next = shard.checked_add(1);
+        }
+        Ok(found)
+    }
+
+    /// Where tables lie that have shards of their own, as this machine has it.
+    pub fn placement(&self) -> &Arc<crate::table::Placement> {
+        self.tables.placement()
+    }
+
     /// Bytes written since the last cut.
     pub fn unsealed_bytes(&self) -> u64 {
         self.state.unsealed_bytes()

@@ -24,6 +24,7 @@ impl Tables {
         state: &mut dyn State,
         wanted: &Definition,
         (at, now): (At, u64),
+        founders: &Bytes,
         digest: &mut Digest,
     ) -> Result<Reply, Refusal> {
         if self.catalog.get(&wanted.name).is_some() {
@@ -34,6 +35,7 @@ impl Tables {
                 format!("Subscriber limit exceeded: There is a limit of {TABLES_MAX} tables per subscriber");
             return Err(Refusal::Limit(text));
         }
+        let shards = self.shards_for(wanted)?;
         let mut definition = wanted.clone();
         let Some(next) = self.next_table.checked_add(1) else {
             return Err(Refusal::Limit("Subscriber limit exceeded: no number for a table is left".into()));
@@ -60,6 +62,9 @@ impl Tables {
         self.begin_stream(state, &table.definition, at);
         digest.number(CREATE);
         digest.bytes(&table.definition.encode());
+        if let Some(count) = shards {
+            self.place(state, (&table, count), at, founders, digest);
+        }
         let reply = answer(&table);
         self.put_table(state, table);
         Ok(reply)
@@ -84,6 +89,7 @@ impl Tables {
         let id = table.definition.id;
         self.end_stream(state, &table.definition, at);
         self.catalog.remove(name);
+        self.drop_placed(state, name);
         self.dirty.remove(name);
         self.resize((id, 0), 0);
         state.delete(&self.rows.definition(name));
@@ -124,6 +130,7 @@ impl Tables {
         };
         changed?;
         let before = &table.definition;
+        self.check_placed(before, &definition)?;
         if definition.stream.is_some() && before.stream.is_none() {
             self.label_stream(&mut definition, now)?;
         }
@@ -145,6 +152,7 @@ impl Tables {
         }
         digest.number(CHANGE);
         digest.bytes(&table.definition.encode());
+        self.change_placed(state, name, at);
         let reply = answer(&table);
         self.put_table(state, table);
         Ok(reply)

@@ -8,6 +8,7 @@ use quorate_storage::state::{StateError, StateResult};
 
 /// The kinds of rows, in their order in the store.
 pub(super) mod row {
+    pub(in crate::table) const ADOPTED: u8 = b'A';
     pub(in crate::table) const RECORD: u8 = b'C';
     pub(in crate::table) const DEFINITION: u8 = b'D';
     pub(in crate::table) const FIGURES: u8 = b'F';
@@ -16,6 +17,7 @@ pub(super) mod row {
     pub(in crate::table) const ITEM: u8 = b'I';
     pub(in crate::table) const LOCK: u8 = b'L';
     pub(in crate::table) const META: u8 = b'M';
+    pub(in crate::table) const PLACED: u8 = b'P';
     pub(in crate::table) const GATE: u8 = b'N';
     pub(in crate::table) const TOKEN_END: u8 = b'Q';
     pub(in crate::table) const TOKEN: u8 = b'R';

@@ -5,8 +5,9 @@
 //! all hold does nothing. All that decides comes from the entry and the state: the time too, which is the entry's.
 //!
 //! The machine does not own the store: it is handed one for each call, and the prefix under which all that is its own
-//! lies, so that it can be the machine of any shard. For now it runs beside the key-value machine in shard 1, under a
-//! letter of that machine's keys, and snapshots, checkpoints and digests carry it along.
+//! lies, so that it can be the machine of any shard. It runs beside the key-value machine of its shard, under a
+//! letter of that machine's keys, and snapshots, checkpoints and digests carry it along. In shard 1 lie the definitions of all tables,
+//! and the items of those that have no shards of their own ([`placement`]).
 //!
 //! # Layout
 //!
@@ -14,6 +15,7 @@
 //!
 //! | row | key behind it | value |
 //! | --- | --- | --- |
+//! | `A` adopted | nothing | of which place in shard 1's log the table's definition is that this shard has |
 //! | `C` change | table, label, index, number | a record of a change feed ([`stream`]) |
 //! | `D` definition | name | [`Definition`] |
 //! | `F` figures | table | items and bytes, of the table and of each index |
@@ -21,8 +23,9 @@
 //! | `H` horizon | nothing | up to where change feeds are let go, and notes of the time |
 //! | `I` item | table, slot, partition key, sort key | index of the last write, item |
 //! | `L` lock | item or token | which transactions over several shards hold it ([`commit`]) |
-//! | `M` meta | nothing | the shard's epoch, the next table's number |
+//! | `M` meta | nothing | the shard's epoch, the next table's number, the next shard's |
 //! | `N` gate | node | what is forgotten of its transactions |
+//! | `P` placed | first shard | the shards of a table ([`placement`]) |
 //! | `Q` token's end | time, token | nothing |
 //! | `R` token | token | its end, fingerprint |
 //! | `S` stream | table, label | a change feed |
@@ -65,7 +68,8 @@
 //!
 //! # Left out
 //!
-//! Tables of several shards; the intents that queries and scans meet: they see what is installed.
+//! Global indexes and change feeds of tables with several shards; the intents that queries and scans meet: they see what is
+//! installed.
 
 mod apply;
 mod catalog;
@@ -76,6 +80,7 @@ mod layout;
 mod lock;
 mod mutant;
 mod page;
+mod placement;
 mod read;
 mod stream;
 mod sweep;
@@ -85,6 +90,7 @@ mod tests;
 pub use commit::Intent;
 pub use expire::{Overdue, Place};
 pub use mutant::Mutant;
+pub use placement::{Block, Placement};
 pub use read::{Described, Get, Got, KeysAsked, Page, Paged, Read, ReadReply};
 pub use stream::{Changed, KEPT, Position, Record, Records, StreamDescribed, StreamId};
 
@@ -92,6 +98,7 @@ use crate::kv::source::Source;
 use bytes::Bytes;
 use catalog::{Catalog, Table};
 use layout::{Rows, damaged, row, varint};
+use quorate_base::Index;
 use quorate_protocol::commit::Lock;
 use quorate_storage::state::{State, StateResult};
 use quorate_wire::codec::Reader;
@@ -137,6 +144,10 @@ pub struct Tables {
     memory: mutant::Memory,
     /// Change feeds that may have records to be swept away.
     trimming: Vec<StreamId>,
+    /// In shard 1: the shards of the tables that have any of their own.
+    placement: Arc<Placement>,
+    /// In such a shard: of which place in shard 1's log its table's definition is.
+    adopted: Index,
 }
 
 /// What is readable of the tables at one moment, beside the store's view.
@@ -146,6 +157,9 @@ pub struct TablesView {
     catalog: Catalog,
     streams: Streams,
     bytes: u64,
+    epoch: u64,
+    placement: Arc<Placement>,
+    adopted: Index,
     /// There are locks of transactions over several shards.
     locked: bool,
 }
@@ -172,19 +186,27 @@ impl Tables {
             mutant: None,
             memory: mutant::Memory::default(),
             trimming: Vec::new(),
+            placement: Arc::default(),
+            adopted: Index(0),
         };
+        let mut next_shard = placement::FIRST;
         if let Some(stored) = source.get(&tables.rows.kind(row::META))? {
             let mut input = Reader::new(stored);
-            let mut read = || -> quorate_wire::codec::Read<(u64, u64)> {
-                let numbers = (input.varint()?, input.varint()?);
+            let mut read = || -> quorate_wire::codec::Read<(u64, u64, u64)> {
+                let (epoch, next) = (input.varint()?, input.varint()?);
+                // Of a release that knew one shard it ends here.
+                let shard = if input.remaining() > 0 { input.varint()? } else { next_shard.into() };
                 input.end()?;
-                Ok(numbers)
+                Ok((epoch, next, shard))
             };
-            let (epoch, next) = read().map_err(|_| damaged("the record of epoch and numbers"))?;
+            let bad = || damaged("the record of epoch and numbers");
+            let (epoch, next, shard) = read().map_err(|_| bad())?;
             tables.epoch = epoch;
+            next_shard = u32::try_from(shard).map_err(|_| bad())?;
             tables.next_table = u32::try_from(next).map_err(|_| damaged("the next table's number"))?;
         }
         tables.load_tables(source)?;
+        tables.load_placement(source, next_shard)?;
         tables.garbage = tables.load_garbage(source)?;
         tables.load_streams(source)?;
         tables.load_locks(source)?;
@@ -228,6 +250,9 @@ impl Tables {
             catalog: self.catalog.clone(),
             streams: self.streams.clone(),
             bytes: self.bytes,
+            epoch: self.epoch,
+            placement: self.placement.clone(),
+            adopted: self.adopted,
             locked: !self.locks.is_empty(),
         }
     }
@@ -253,6 +278,9 @@ impl Tables {
         let mut value = Vec::new();
         varint(&mut value, self.epoch);
         varint(&mut value, u64::from(self.next_table));
+        if self.placement.next() > placement::FIRST {
+            varint(&mut value, u64::from(self.placement.next()));
+        }
         state.put(&self.rows.kind(row::META), &value);
     }
 

@@ -100,11 +100,12 @@ impl TablesView {
         }
         let scan = if page.backward { source.scan_back(range) } else { source.scan(range) };
         let most = page.limit.unwrap_or(usize::MAX);
+        let room = page.bytes.unwrap_or(PAGE_BYTES).min(PAGE_BYTES);
         for pair in scan {
             let mut item = rows.item(pair?.1)?;
             paged.scanned += 1;
             paged.bytes += item.size();
-            let ends = paged.scanned >= most || paged.bytes >= PAGE_BYTES;
+            let ends = paged.scanned >= most || paged.bytes >= room;
             let last = ends.then(|| rows.keys_of(&item));
             if rows.must_fetch(page) {
                 item = self.fetch(rows.table, &item, source)?;

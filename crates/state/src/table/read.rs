@@ -112,6 +112,8 @@ pub struct Page {
     pub count: bool,
     /// So many are looked at, at most.
     pub limit: Option<usize>,
+    /// So many bytes are looked at, about, where less than 1 MB is wanted.
+    pub bytes: Option<usize>,
     /// From behind the item with these keys.
     pub start: Option<Item>,
     /// From the last key to the first.
@@ -234,11 +236,13 @@ impl TablesView {
     /// Where rows lie that all replicas have alike: not figures, which are counted, nor what is to be swept away.
     fn replicated(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         let kinds = [
+            row::ADOPTED,
             row::DEFINITION,
             row::HORIZON,
             row::LOCK,
             row::META,
             row::GATE,
+            row::PLACED,
             row::TOKEN_END,
             row::TOKEN,
             row::STREAM,
@@ -308,6 +312,10 @@ impl TablesView {
     }
 
     pub(super) fn table(&self, name: &str) -> Result<&Arc<Table>, ReadError> {
+        if self.placement.table(name).is_some() {
+            // Its items are not here: whoever asks has an old map.
+            return Err(refused(Refusal::StaleEpoch));
+        }
         self.catalog.get(name).ok_or_else(|| refused(Refusal::NotFound))
     }
 

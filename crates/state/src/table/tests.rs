@@ -21,8 +21,8 @@ use quorate_wire::command;
 use quorate_wire::kv::{Command as Any, Refused, Reply as AnyReply};
 use quorate_wire::table::{
     Action, Billing, Change, Command, Definition, Done, EPOCH, Execute, Index as TableIndex, IndexChange,
-    IndexState, KeyNames, Op, Outcome, Projected, Refusal, Reply, Returns, Scalar, StreamView, Throughput,
-    Token, What,
+    IndexState, KeyNames, Op, Outcome, Projected, Refusal, Reply, Returns, SHARDS_TAG, Scalar, StreamView,
+    Throughput, Token, What,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -596,6 +596,7 @@ fn all_of(table: &str, index: Option<&str>, keys: KeysAsked) -> Page {
         whole: false,
         count: false,
         limit: None,
+        bytes: None,
         start: None,
         backward: false,
         consistent: false,
@@ -1011,4 +1012,93 @@ fn a_record_says_that_time_took_the_item() {
     let id = streams(&mut run)[0].id;
     let told: Vec<_> = recorded(&mut run, id).iter().map(|record| (record.changed, record.by_time)).collect();
     assert_eq!(told, [(Changed::Inserted, false), (Changed::Removed, true)]);
+}
+
+/// A table with shards of its own: made by one entry, its items refused in shard 1, its shards never given again; what a shard
+/// adopts does not go back; a restart knows all of it.
+#[test]
+fn shards_of_tables_are_placed_once() {
+    let mut run = Run::new(3);
+    let sharded = |name: &str, count: &str| {
+        let plain = definition(name);
+        let tags = vec![(SHARDS_TAG.to_string(), count.to_string())];
+        Definition {
+            tags,
+            globals: Vec::new(),
+            stream: None,
+            attributes: vec![("p".into(), Scalar::S), ("q".into(), Scalar::N), ("l".into(), Scalar::N)],
+            ..plain
+        }
+    };
+    let blocks = |run: &mut Run| {
+        let placement = run.replicas[0].kv().placement().clone();
+        placement.blocks().map(|b| (b.name.clone(), b.first, b.count, b.version.get())).collect::<Vec<_>>()
+    };
+    for bad in ["0", "-1", "x", "2001", ""] {
+        let refused = run.command(What::Create(Box::new(sharded("t", bad))), EPOCH);
+        assert!(matches!(refused, Err(Refusal::Validation(_))), "{bad}: {refused:?}");
+    }
+    run.command(What::Create(Box::new(sharded("one", "1"))), EPOCH).unwrap();
+    run.command(What::Create(Box::new(sharded("t", "4"))), EPOCH).unwrap();
+    run.command(What::Create(Box::new(sharded("u", "3"))), EPOCH).unwrap();
+    assert_eq!(blocks(&mut run), [("t".into(), 2, 4, 7), ("u".into(), 6, 3, 8)]);
+    let with_index = Definition { tags: vec![(SHARDS_TAG.into(), "2".into())], ..definition("v") };
+    assert!(matches!(run.command(What::Create(Box::new(with_index)), EPOCH), Err(Refusal::Validation(_))));
+    let ask = |table: &str| Asked {
+        table: table.into(),
+        key: ("p".into(), 1),
+        condition: Held::Always,
+        what: Doing::Set(1),
+    };
+    let execute =
+        |table: &str| What::Execute(Execute { atomic: false, token: None, ops: vec![ask(table).op()] });
+    assert_eq!(run.command(execute("t"), EPOCH), Err(Refusal::StaleEpoch));
+    assert!(run.command(execute("one"), EPOCH).is_ok());
+    let get = Read::Get(vec![Get { table: "t".into(), key: key_item(&("p".into(), 1)), projection: None }]);
+    let view = run.replicas[0].kv().view();
+    assert!(matches!(read(&view, &get), Err(ReadError::Refused(Refused::Table(Refusal::StaleEpoch)))));
+    // Its number of shards stays what it is; another change is known by its place in the log.
+    let tag = |table: &str, key: &str, value: &str| What::Change {
+        table: table.into(),
+        change: Change::Tag(vec![(key.into(), value.into())]),
+    };
+    assert!(matches!(run.command(tag("t", SHARDS_TAG, "5"), EPOCH), Err(Refusal::Validation(_))));
+    assert!(matches!(run.command(tag("one", SHARDS_TAG, "5"), EPOCH), Err(Refusal::Validation(_))));
+    let untag = Change::Untag(vec![SHARDS_TAG.into()]);
+    assert!(run.command(What::Change { table: "t".into(), change: untag }, EPOCH).is_err());
+    run.command(tag("t", "a", "b"), EPOCH).unwrap();
+    assert_eq!(blocks(&mut run)[0].3, run.log.len() as u64);
+    run.command(What::Delete("t".into()), EPOCH).unwrap();
+    run.command(What::Create(Box::new(sharded("t", "2"))), EPOCH).unwrap();
+    let placement = run.replicas[0].kv().placement().clone();
+    assert_eq!(placement.table("t").unwrap().shards().collect::<Vec<_>>(), [ShardId(9), ShardId(10)]);
+    assert!((2..6).all(|n| placement.was_dropped(ShardId(n))) && !placement.was_dropped(ShardId(6)));
+    assert!(!placement.was_dropped(ShardId(1)) && !placement.was_dropped(ShardId(11)));
+    // Every partition has a shard, and many of them share them evenly.
+    let block = placement.table("u").unwrap();
+    let mut held = [0; 3];
+    for n in 0_u32..3_000 {
+        held[(block.shard_of(&n.to_be_bytes()).get() - block.first) as usize] += 1;
+    }
+    assert!(held.iter().all(|n| (800..1_200).contains(n)), "{held:?}");
+    // A shard takes a newer definition, and never an older one.
+    let adopt = |version, tag: &str| {
+        let tags = vec![("v".to_string(), tag.to_string())];
+        What::Adopt { version, definition: Box::new(Definition { id: 77, tags, ..definition("w") }) }
+    };
+    for (version, tag) in [(20, "new"), (19, "old"), (20, "again")] {
+        assert_eq!(run.command(adopt(version, tag), EPOCH), Ok(Reply::Adopted));
+    }
+    let check = |kv: &mut Kv| {
+        let view = kv.view();
+        let tables = view.tables();
+        assert_eq!((tables.adopted(), tables.placement()), (Index(20), &placement));
+        assert_eq!(tables.definition("w").unwrap().tags[0].1, "new");
+    };
+    check(run.replicas[0].kv());
+    let replica = &mut run.replicas[0];
+    replica.kv().seal().unwrap().run(1).unwrap();
+    replica.kv = None;
+    replica.kv = Some(Kv::open(SHARD, replica.store.open(Some(1)).unwrap()).unwrap());
+    check(replica.kv());
 }

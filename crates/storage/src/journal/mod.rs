@@ -29,7 +29,7 @@ mod tests;
 mod votes;
 
 use format::{BATCH_HEADER, BadHeader, Batch, Place, Record, SEGMENT_HEADER, SegmentHeader};
-use quorate_base::disk::{Disk, DiskError, DiskErrorKind, File};
+use quorate_base::disk::{BLOCK, Disk, DiskError, DiskErrorKind, File};
 use quorate_base::{
     Append, Base, Durable, Entry, EntryId, HardState, Index, Mint, NodeId, ShardId, Term, WriteId,
 };
@@ -283,6 +283,9 @@ pub struct Journal {
     buffer: Vec<u8>,
     /// A file that is ready to become the next segment.
     spare: bool,
+    /// A segment that nothing needs, kept until there is no spare one: else each segment would be filled with zeros while one that is
+    /// full is about to be given up, which doubles what a journal writes.
+    free: Option<String>,
     /// One is being made: its name is taken.
     preparing: bool,
     poisoned: bool,
@@ -332,6 +335,7 @@ impl Journal {
         }
         let generation = found.next_generation;
         let name = segment_name(generation);
+        let options = Options { segment_bytes: blocks(options.segment_bytes), ..options };
         let mut recovered = found.recovered;
         let votes = read_votes(disk.as_ref(), dir, identity, options, &mut recovered)?;
         let mark = recovered.checkpoint.clone().unwrap_or_default();
@@ -345,7 +349,7 @@ impl Journal {
         });
         let copies: Vec<Append> = copies.collect();
         let copied: usize = copies.iter().flat_map(|a| &a.entries).map(|e| e.data.len() + 64).sum();
-        let size = options.segment_bytes.max((SEGMENT_HEADER + 8 * BATCH_HEADER + 2 * copied) as u64);
+        let size = blocks(options.segment_bytes.max((SEGMENT_HEADER + 8 * BATCH_HEADER + 2 * copied) as u64));
         // A file of zeros takes as long to write as hundreds of flushes, and where nodes share a disk all of them would wait for it.
         let mut spare = has_spare(disk.as_ref(), dir, identity, options)?;
         let path = format!("{dir}/{name}");
@@ -358,6 +362,7 @@ impl Journal {
         };
         let mut journal = Self {
             spare,
+            free: None,
             disk,
             dir: dir.to_string(),
             identity,
@@ -467,7 +472,7 @@ impl Journal {
     pub fn prepared(&mut self, result: Result<bool, JournalError>) -> Result<(), JournalError> {
         self.preparing = false;
         self.spare |= result?;
-        Ok(())
+        self.refill()
     }
 
     /// The newest recorded checkpoint.
@@ -502,7 +507,7 @@ impl Journal {
             format::put_batch(buffer, place(self), batch, records);
         }
         // After a write that failed half-way the place is written again whole, or never proven durable.
-        self.file.write_at(self.end, buffer)?;
+        self.file.append_at(self.end, buffer)?;
         self.end += buffer.len() as u64;
         self.next_batch += 1;
         Ok(())
@@ -524,8 +529,9 @@ impl Journal {
             self.spare = false;
             self.file = self.disk.open(&path)?;
             self.size = self.file.size()?;
+            self.refill()?;
         } else {
-            self.size = self.options.segment_bytes.max(least);
+            self.size = blocks(self.options.segment_bytes.max(least));
             self.file = self.disk.create(&path, self.size)?;
         }
         self.durable = self.next_batch - 1;
@@ -550,7 +556,7 @@ impl Journal {
             generation: self.generation,
             first_batch: self.next_batch,
         };
-        self.file.write_at(0, &header.encode())?;
+        self.file.append_at(0, &header.encode())?;
         self.end = SEGMENT_HEADER as u64;
         let mark = self.mark.clone();
         let hards: Vec<(ShardId, HardState)> = self.hards.iter().map(|(&s, &h)| (s, h)).collect();
@@ -568,7 +574,7 @@ impl Journal {
             Batch { number: self.next_batch, durable: self.durable },
             &records,
         );
-        self.file.write_at(self.end, &buffer)?;
+        self.file.append_at(self.end, &buffer)?;
         self.end += buffer.len() as u64;
         self.next_batch += 1;
         Ok(())
@@ -599,12 +605,24 @@ impl Journal {
             let Some(oldest) = self.old.remove(at) else { return Ok(()) };
             let path = self.path(&oldest.name);
             let fits = self.disk.open(&path)?.size()? == self.options.segment_bytes;
-            if oldest.recycles && fits && !self.spare && !self.preparing {
-                self.disk.rename(&path, &self.path(SPARE))?;
-                self.spare = true;
-            } else {
+            if !(oldest.recycles && fits) {
                 self.disk.remove(&path)?;
+            } else if let Some(older) = self.free.replace(oldest.name) {
+                self.disk.remove(&self.path(&older))?;
             }
+            self.refill()?;
+        }
+        Ok(())
+    }
+
+    /// Makes the free segment the spare one, if there is none.
+    fn refill(&mut self) -> Result<(), JournalError> {
+        if self.spare || self.preparing {
+            return Ok(());
+        }
+        if let Some(free) = self.free.take() {
+            self.disk.rename(&self.path(&free), &self.path(SPARE))?;
+            self.spare = true;
         }
         Ok(())
     }
@@ -660,6 +678,11 @@ fn read_votes(
         }
     }
     Ok(votes)
+}
+
+/// A file's length for so many bytes: whole blocks, as the disk appends.
+fn blocks(bytes: u64) -> u64 {
+    bytes.next_multiple_of(BLOCK as u64)
 }
 
 fn segment_name(generation: u64) -> String {

@@ -3,6 +3,7 @@
 use super::*;
 use quorate_base::{EntryId, EntryKind, Rng, Term};
 use quorate_faulty::FaultyDisk;
+use std::collections::BTreeSet;
 
 const ME: Identity = Identity { cluster: 77, node: NodeId(1) };
 const SHARD: ShardId = ShardId(1);
@@ -638,6 +639,36 @@ fn a_segment_is_prepared_while_the_journal_goes_on() {
     drop(journal);
     let (_, found) = open(&disk).unwrap();
     assert_eq!(found.shards[&SHARD].entries.len(), 3);
+}
+
+/// Claim: where checkpoints keep up, full segments become new ones, and none is filled with zeros after the first few.
+#[test]
+fn segments_go_round() {
+    let disk = FaultyDisk::new(6);
+    let mut journal = begin(&disk);
+    let (mut prepared, mut begun) = (0, BTreeSet::new());
+    for index in 1..=60 {
+        journal.append(&[append(index, None, vec![entry(1, index, 900)])]).unwrap();
+        journal.sync().unwrap();
+        begun.extend(disk.list("j").unwrap());
+        // It takes until behind the next append, and all before the last entry is in a checkpoint.
+        let preparation = journal.preparation();
+        if index % 2 == 0 {
+            let base = Base { id: EntryId::new(Term(1), Index(index - 1)), ..Base::default() };
+            let mark = CheckpointMark { generation: index, bases: vec![(SHARD, base)] };
+            journal.mark_checkpoint(mark).unwrap();
+            journal.sync().unwrap();
+        }
+        if let Some(preparation) = preparation {
+            prepared += 1;
+            journal.prepared(preparation.run()).unwrap();
+        }
+    }
+    assert!(begun.len() > 10, "{begun:?}");
+    assert!(prepared <= 2, "{prepared} were filled with zeros");
+    drop(journal);
+    let (_, found) = open(&disk).unwrap();
+    assert_eq!(found.shards[&SHARD].entries.last().unwrap().id.index.get(), 60);
 }
 
 /// Claim: a start goes on in the spare segment, if there is a whole one; one that a crash left half made is never written to.

@@ -5,7 +5,9 @@ mod postgres;
 mod status;
 
 pub(crate) use cluster::{Claim, Cluster, how, leader};
-pub(crate) use status::{add_member, hash, promote_member, remove, remove_member, status, transfer};
+pub(crate) use status::{
+    add_member, hash, list_members, promote_member, remove, remove_member, status, transfer,
+};
 
 use crate::plan::{BadPlan, Plan};
 use std::cell::Cell;

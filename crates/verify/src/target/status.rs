@@ -88,3 +88,10 @@ pub(crate) async fn promote_member(url: &str, id: u64) -> Result<(), String> {
     let reply = timeout(CHANGE, client.member_promote(pb::MemberPromoteRequest { id })).await;
     reply.map_err(|_| "no answer")?.map(|_| ()).map_err(|s| s.message().to_string())
 }
+
+/// The members by the newest list, which a node that is cut off cannot give.
+pub(crate) async fn list_members(url: &str) -> Result<Vec<pb::Member>, String> {
+    let mut client = members(url)?;
+    let reply = timeout(CHANGE, client.member_list(pb::MemberListRequest { linearizable: true })).await;
+    reply.map_err(|_| "no answer")?.map(|r| r.into_inner().members).map_err(|s| s.message().to_string())
+}

@@ -35,8 +35,14 @@ use codec::{list, small, text};
 use definition::{read_change, write_change};
 use quorate_protocol::commit::{Answer, Command as Commit};
 
-/// The epoch of the one shard that there is.
+/// The epoch with which every shard begins.
 pub const EPOCH: u64 = 1;
+/// The tag by which a table gets shards of its own: how many, from 1 (then its items lie in shard 1, as those of a table without
+/// the tag) to [`SHARDS_MAX`].
+pub const SHARDS_TAG: &str = "quorate:shards";
+/// So many shards a table may have.
+pub const SHARDS_MAX: u32 = 2_000;
+
 /// What a write answers beside that it was done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(u8)]
@@ -183,6 +189,13 @@ pub enum What {
     },
     /// Note the time, and let go of the records of change feeds that are a day old by earlier notes.
     Trim,
+    /// A shard of a table takes its definition over from shard 1.
+    Adopt {
+        /// The place in shard 1's log at which it changed last.
+        version: u64,
+        /// It.
+        definition: Box<Definition>,
+    },
     /// A step of a transaction over several shards: [`quorate_protocol::commit`].
     Commit(Commit<Execute>),
 }
@@ -196,8 +209,15 @@ impl Command {
             What::Change { change: Change::Settings { stream, .. }, .. } => stream.is_some(),
             _ => false,
         };
+        let placed = match &self.what {
+            What::Create(definition) => definition.tags.iter().any(|(key, _)| key == SHARDS_TAG),
+            What::Change { change: Change::Tag(tags), .. } => tags.iter().any(|(key, _)| key == SHARDS_TAG),
+            What::Change { change: Change::Untag(keys), .. } => keys.iter().any(|key| key == SHARDS_TAG),
+            _ => false,
+        };
         match &self.what {
-            What::Commit(_) => 6,
+            What::Adopt { .. } | What::Commit(_) => 6,
+            _ if placed => 6,
             _ if feeds => 5,
             _ => 4,
         }
@@ -206,7 +226,7 @@ impl Command {
     /// Whether it makes the state grow.
     pub fn grows(&self) -> bool {
         match &self.what {
-            What::Create(_) | What::Change { .. } => true,
+            What::Create(_) | What::Change { .. } | What::Adopt { .. } => true,
             What::Execute(ops) | What::Commit(Commit::Execute(ops)) => ops.grows(),
             What::Commit(Commit::Prepare(asked)) => asked.ops.grows(),
             What::Delete(_) | What::Fill { .. } | What::Expire { .. } | What::Trim | What::Commit(_) => false,
@@ -231,7 +251,8 @@ impl Command {
             What::Fill { .. } => 5,
             What::Expire { .. } => 6,
             What::Trim => 7,
-            What::Commit(_) => 8,
+            What::Adopt { .. } => 8,
+            What::Commit(_) => 9,
         });
         out.varint(self.epoch);
         out.varint(self.now);
@@ -256,6 +277,10 @@ impl Command {
                 }
             }
             What::Trim => {}
+            What::Adopt { version, definition } => {
+                out.varint(*version);
+                definition.write(out);
+            }
             What::Commit(commit) => commit::write(out, commit),
         }
     }
@@ -270,7 +295,8 @@ impl Command {
             5 => What::Fill { table: small(input)?, index: small(input)?, items: small(input)? },
             6 => What::Expire { table: small(input)?, keys: list(input, Reader::bytes)? },
             7 => What::Trim,
-            8 => What::Commit(commit::read(input)?),
+            8 => What::Adopt { version: input.varint()?, definition: Box::new(Definition::read(input)?) },
+            9 => What::Commit(commit::read(input)?),
             _ => return Err(Malformed),
         };
         Ok(Self { epoch, now, what })
@@ -367,6 +393,8 @@ pub enum Reply {
     Expired(u64),
     /// To `Trim`.
     Trimmed,
+    /// To `Adopt`.
+    Adopted,
     /// To `Commit`: the answer and, behind a vote that was given now, what its operations come to.
     Commit(Answer<Unfit>, Vec<Done>),
 }
@@ -523,6 +551,7 @@ mod tests {
             command(What::Fill { table: 1, index: 2, items: 3 }),
             command(What::Expire { table: 1, keys: vec![bytes(), Bytes::new()] }),
             command(What::Trim),
+            command(What::Adopt { version: 300, definition: Box::new(definition()) }),
         ]
     }
 

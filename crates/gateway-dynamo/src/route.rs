@@ -1,0 +1,294 @@
+//! Which shard an operation is for: that of its item's partition key, where the table has shards of its own; else shard 1.
+//!
+//! The map is what this node's state of shard 1 says, so it may be old: shard 1 refuses what is not there, and a new shard does not
+//! know its table for a moment. Either is asked again a few times, by the newest map, since nothing was done.
+//!
+//! What crosses shards and needs no common moment is divided and put together again. A transaction must lie in one shard.
+
+use crate::failure::{Answered, ApiError, Kind, Retry};
+use crate::{Gateway, now_ms, unexpected};
+use quorate_base::ShardId;
+use quorate_item::codec::Codec;
+use quorate_item::{Condition, Item, KeySchema};
+use quorate_node::api::tables::{Block, Get, Got, KeysAsked, Page, Paged, Placement, Read, ReadReply};
+use quorate_wire::table::{Action, Command, Done, EPOCH, Execute, Op, Outcome, Reply, Token, What};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Shard 1: the key-value space, tables without shards of their own, and all definitions.
+pub(crate) const META: ShardId = ShardId(1);
+/// How often what was routed by an old map is tried again, and after how long.
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(30);
+/// A page ends behind about so many bytes of items.
+const PAGE_BYTES: usize = 1 << 20;
+
+/// A shard, and the epoch with which it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) shard: ShardId,
+    pub(crate) epoch: u64,
+}
+
+impl Place {
+    pub(crate) const fn meta() -> Self {
+        Self { shard: META, epoch: EPOCH }
+    }
+
+    fn of(block: &Block, shard: ShardId) -> Self {
+        Self { shard, epoch: block.epoch }
+    }
+}
+
+/// Where the item with this key lies. Of a key that makes no sense any shard says so.
+fn place_of(placement: &Placement, table: &str, key: impl FnOnce(&KeySchema) -> Option<Vec<u8>>) -> Place {
+    let Some(block) = placement.table(table) else { return Place::meta() };
+    let shard = key(&block.schema).map_or(ShardId(block.first), |partition| block.shard_of(&partition));
+    Place::of(block, shard)
+}
+
+fn place_of_op(placement: &Placement, op: &Op) -> Place {
+    place_of(placement, &op.table, |schema| {
+        let (item, whole) = match &op.action {
+            Action::Put { item } => (item, true),
+            Action::Delete { key } | Action::Check { key } | Action::Update { key, .. } => (key, false),
+        };
+        let item = Item::decode(item).ok()?;
+        let key = if whole { schema.key_of_item(&item) } else { schema.key_of(&item) };
+        key.ok().map(|key| key.partition)
+    })
+}
+
+fn place_of_get(placement: &Placement, get: &Get) -> Place {
+    place_of(placement, &get.table, |schema| Some(schema.key_of(&get.key).ok()?.partition))
+}
+
+/// Does something by the newest map, and again where the map was old.
+async fn routed<T, F: Future<Output = Answered<T>>>(
+    gateway: &Gateway,
+    with: impl Fn(Arc<Placement>) -> F,
+) -> Answered<T> {
+    let mut left = TRIES;
+    loop {
+        match with(gateway.door.placement()).await {
+            Err(error) if error.kind == Kind::Moved && left > 0 => {
+                left -= 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Of things with their places, the indexes of those of each place.
+fn by_place(places: &[Place]) -> BTreeMap<Place, Vec<usize>> {
+    let mut of: BTreeMap<Place, Vec<usize>> = BTreeMap::new();
+    for (at, place) in places.iter().enumerate() {
+        of.entry(*place).or_default().push(at);
+    }
+    of
+}
+
+fn across() -> ApiError {
+    ApiError::validation(
+        "The items of a transaction must lie in one shard in this release of Quorate: those of tables without the tag \
+         quorate:shards do, and those with one partition key",
+    )
+}
+
+/// A shard that does not know its table yet is asked again.
+fn known(place: Place, done: Vec<Done>) -> Answered<Vec<Done>> {
+    let unknown = |done: &Done| matches!(done.outcome, Outcome::NoTable(_));
+    if place.shard != META && done.iter().any(unknown) { Err(moved()) } else { Ok(done) }
+}
+
+fn moved() -> ApiError {
+    ApiError::new(Kind::Moved, "The table's shards are not ready yet. Please retry.")
+}
+
+/// Runs operations, in one entry of one shard where they must be done together; `None` says that the token's work was done before.
+pub(crate) async fn execute(
+    gateway: &Gateway,
+    atomic: bool,
+    token: Option<Token>,
+    ops: Vec<Op>,
+    retry: Retry,
+) -> Answered<Option<Vec<Done>>> {
+    if gateway.door.placement().is_empty() {
+        let execute = Execute { atomic, token: token.clone(), ops: ops.clone() };
+        match one(gateway, Place::meta(), execute, retry).await {
+            Err(error) if error.kind == Kind::Moved => {}
+            other => return other,
+        }
+    }
+    routed(gateway, |placement| {
+        let (token, ops) = (token.clone(), ops.clone());
+        async move {
+            let places: Vec<Place> = ops.iter().map(|op| place_of_op(&placement, op)).collect();
+            let of = by_place(&places);
+            if let ([place], _) | ([place, ..], true) = (&places[..], of.len() == 1) {
+                return one(gateway, *place, Execute { atomic, token, ops }, retry).await;
+            }
+            if atomic {
+                return Err(across());
+            }
+            let mut done: Vec<Option<Done>> = vec![None; ops.len()];
+            for (place, at) in of {
+                let part = at.iter().map(|&at| ops[at].clone()).collect();
+                let execute = Execute { atomic, token: None, ops: part };
+                let part = one(gateway, place, execute, retry).await?.unwrap_or_default();
+                at.into_iter().zip(part).for_each(|(at, part)| done[at] = Some(part));
+            }
+            done.into_iter().collect::<Option<_>>().map(Some).ok_or_else(unexpected)
+        }
+    })
+    .await
+}
+
+async fn one(gateway: &Gateway, place: Place, execute: Execute, retry: Retry) -> Answered<Option<Vec<Done>>> {
+    let command = Command { epoch: place.epoch, now: now_ms(), what: What::Execute(execute) };
+    match gateway.write_to(place, command, retry).await? {
+        Reply::Executed(done) => known(place, done).map(Some),
+        Reply::Repeated => Ok(None),
+        _ => Err(unexpected()),
+    }
+}
+
+/// Items by their keys: all at one moment if they lie in one shard, as they must where `together`.
+pub(crate) async fn gets(
+    gateway: &Gateway,
+    gets: Vec<Get>,
+    consistent: bool,
+    together: bool,
+) -> Answered<Vec<Got>> {
+    if gateway.door.placement().is_empty() {
+        match got(gateway, Place::meta(), gets.clone(), consistent).await {
+            Err(error) if error.kind == Kind::Moved => {}
+            other => return other,
+        }
+    }
+    routed(gateway, |placement| {
+        let gets = gets.clone();
+        async move {
+            let places: Vec<Place> = gets.iter().map(|get| place_of_get(&placement, get)).collect();
+            let of = by_place(&places);
+            if let ([place], _) | ([place, ..], true) = (&places[..], of.len() == 1) {
+                return got(gateway, *place, gets, consistent).await;
+            }
+            if together {
+                return Err(across());
+            }
+            let mut found: Vec<Option<Got>> = vec![None; gets.len()];
+            for (place, at) in of {
+                let part = at.iter().map(|&at| gets[at].clone()).collect();
+                let part = got(gateway, place, part, consistent).await?;
+                at.into_iter().zip(part).for_each(|(at, part)| found[at] = Some(part));
+            }
+            found.into_iter().collect::<Option<_>>().ok_or_else(unexpected)
+        }
+    })
+    .await
+}
+
+async fn got(gateway: &Gateway, place: Place, gets: Vec<Get>, consistent: bool) -> Answered<Vec<Got>> {
+    match there(place, gateway.read_from(place, Read::Get(gets), consistent).await)? {
+        ReadReply::Items(got) => Ok(got),
+        _ => Err(unexpected()),
+    }
+}
+
+/// A shard that does not know its table yet is asked again.
+fn there<T>(place: Place, answered: Answered<T>) -> Answered<T> {
+    match answered {
+        Err(error) if place.shard != META && error.kind == Kind::NotFound => Err(moved()),
+        other => other,
+    }
+}
+
+/// A page of a query, from the shard of its partition, or of a scan, from one shard after the other in the order of slots.
+pub(crate) async fn page(gateway: &Gateway, page: Page, consistent: bool) -> Answered<Paged> {
+    routed(gateway, |placement| {
+        let page = page.clone();
+        async move {
+            let Some(block) = placement.table(&page.table) else {
+                return paged(gateway, Place::meta(), page, consistent).await;
+            };
+            let partition = match &page.keys {
+                KeysAsked::All(segment) => return scan(gateway, block, &page, *segment, consistent).await,
+                KeysAsked::Resolved(condition) => Some(condition.partition.clone()),
+                KeysAsked::Condition(condition) => partition_of(&block.schema, condition),
+            };
+            let shard = partition.map_or(ShardId(block.first), |partition| block.shard_of(&partition));
+            paged(gateway, Place::of(block, shard), page, consistent).await
+        }
+    })
+    .await
+}
+
+/// Local indexes have the table's partition key, and other indexes a table with shards of its own does not have.
+fn partition_of(schema: &KeySchema, condition: &Condition) -> Option<Vec<u8>> {
+    let partition = KeySchema { partition: schema.partition.clone(), sort: Vec::new() };
+    let of_table = schema.condition(condition).or_else(|_| partition.condition(condition));
+    if let Ok(condition) = of_table {
+        return Some(condition.partition);
+    }
+    // A condition on an index' sort key, too: its part on the partition key alone says where.
+    let Condition::All(parts) = condition else { return None };
+    parts.iter().find_map(|part| Some(partition.condition(part).ok()?.partition))
+}
+
+async fn paged(gateway: &Gateway, place: Place, page: Page, consistent: bool) -> Answered<Paged> {
+    let read = Read::Page(Box::new(page));
+    match there(place, gateway.read_from(place, read, consistent).await)? {
+        ReadReply::Page(paged) => Ok(paged),
+        _ => Err(unexpected()),
+    }
+}
+
+async fn scan(
+    gateway: &Gateway,
+    block: &Block,
+    page: &Page,
+    segment: Option<(u32, u32)>,
+    consistent: bool,
+) -> Answered<Paged> {
+    let (first, last) = span(block, segment);
+    // Behind the start: an earlier page has been through all shards before its own.
+    let start = page.start.as_ref().and_then(|start| {
+        let key = block.schema.key_of(&block.schema.only_key(start)).ok()?;
+        Some(block.shard_of(&key.partition).get())
+    });
+    let mut all = Paged::default();
+    let mut room = PAGE_BYTES;
+    for shard in start.unwrap_or(first)..=last {
+        let limit = page.limit.map(|limit| limit.saturating_sub(all.scanned));
+        let start = page.start.clone().filter(|_| start.is_none_or(|at| at == shard));
+        let part = Page { limit, start, bytes: Some(room), ..page.clone() };
+        let part = paged(gateway, Place::of(block, ShardId(shard)), part, consistent).await?;
+        all.count += part.count;
+        all.scanned += part.scanned;
+        all.bytes += part.bytes;
+        all.fetched += part.fetched;
+        all.local |= part.local;
+        all.items.extend(part.items);
+        // A part that ends before its shard does is the last one, and says where the next page begins.
+        all.last = part.last;
+        if all.last.is_some() {
+            break;
+        }
+        room = room.saturating_sub(part.bytes).max(1);
+    }
+    Ok(all)
+}
+
+/// The shards that a scan's segment has slots in.
+fn span(block: &Block, segment: Option<(u32, u32)>) -> (u32, u32) {
+    let last = block.first + block.count - 1;
+    let Some((segment, of)) = segment.filter(|(_, of)| *of > 0) else { return (block.first, last) };
+    let edge = |n: u64| (n << 32) / u64::from(of);
+    let shard = |slot: u64| block.first + (slot * u64::from(block.count) >> 32) as u32;
+    let (from, to) = (edge(segment.into()), edge(u64::from(segment) + 1));
+    (shard(from).min(last), shard(to.saturating_sub(1).max(from)).min(last))
+}

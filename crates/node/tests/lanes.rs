@@ -1,0 +1,455 @@
+//! Three nodes with many groups in one lane each: what they send, write and cost together.
+
+#![allow(clippy::unwrap_used, reason = "a test's panic is its failure")]
+
+use bytes::Bytes;
+use quorate_base::time::Duration;
+use quorate_base::{Instant, Mint, NodeId, Rng, ShardId};
+use quorate_faulty::FaultyDisk;
+use quorate_item::codec::Codec;
+use quorate_item::{AttributeValue, Item};
+use quorate_node::api::tables::{Get, Read};
+use quorate_node::api::{Answer, Failure, Request};
+use quorate_node::applier::{Applier, Output, Work};
+use quorate_node::boot::{self, Parts};
+use quorate_node::lane::{AT_ONCE, Effects, Event, Lane, Settings, Upkeep};
+use quorate_node::watch::Hub;
+use quorate_protocol::raft::{self, Membership};
+use quorate_storage::journal::{CheckpointMark, Identity, Journal, Options};
+use quorate_storage::memory::MemoryStore;
+use quorate_wire::kv::{Command, KeyRange, Put, Range};
+use quorate_wire::peer::{Frame, Packet};
+use quorate_wire::table::{
+    self, Action, Billing, Definition, EPOCH, Execute, KeyNames, Op, Returns, SHARDS_TAG, Scalar, Throughput,
+    What,
+};
+use std::sync::{Arc, Mutex};
+
+const KV: ShardId = ShardId(1);
+const NODES: u64 = 3;
+
+type Answers = Arc<Mutex<Vec<Result<Answer, Failure>>>>;
+
+struct Node {
+    id: NodeId,
+    lane: Lane,
+    applier: Applier,
+    journal: Journal,
+    effects: Effects,
+}
+
+struct Cluster {
+    disks: Vec<FaultyDisk>,
+    nodes: Vec<Option<Node>>,
+    /// Those of the table that was made last.
+    shards: Vec<ShardId>,
+    now: Instant,
+    /// Packets that were sent, and the frames in them that are of groups beside the key-value space.
+    packets: u64,
+    of_groups: u64,
+    /// Flushes of journals, and the appends in them.
+    flushes: u64,
+    appends: u64,
+}
+
+impl Cluster {
+    fn new(groups: u32) -> Self {
+        let disks = (1..=NODES).map(FaultyDisk::new).collect();
+        let nodes = (0..NODES).map(|_| None).collect();
+        let mut cluster = Self {
+            disks,
+            nodes,
+            shards: Vec::new(),
+            now: Instant(1_000_000),
+            packets: 0,
+            of_groups: 0,
+            flushes: 0,
+            appends: 0,
+        };
+        (1..=NODES).for_each(|id| cluster.start(id));
+        cluster.pass(3_000);
+        if groups > 0 {
+            cluster.table("idle", groups);
+        }
+        cluster
+    }
+
+    fn start(&mut self, id: u64) {
+        let (id, at) = (NodeId(id), id as usize - 1);
+        let identity = Identity { cluster: 5, node: id };
+        let disk = Arc::new(self.disks[at].clone());
+        let (mut journal, found) =
+            Journal::open(disk.clone(), "journal", identity, Options::default(), Mint::for_journal())
+                .unwrap();
+        let mut store = MemoryStore::new(disk, "state", identity);
+        let config = raft::Config::new(KV, id);
+        let parts = Parts {
+            raft: config.clone(),
+            found,
+            store: &mut store,
+            founders: Membership::of_voters((1..=NODES).map(NodeId)),
+            campaign_at_once: id == NodeId(1),
+            disk_lost: false,
+            promised: Duration::ZERO,
+        };
+        let mut rng = Rng::new(id.get() ^ self.now.0);
+        let booted = boot::boot(parts, &mut journal, &mut rng, self.now).unwrap();
+        let options = quorate_node::watch::Options::default();
+        let hub = Arc::new(Mutex::new(Hub::new(options, booted.view.clone(), Box::new(|| {}))));
+        let (members, upkeep) = (Vec::new(), Upkeep::default());
+        let settings = Settings { cluster: 5, node: id, raft: config, members, at_once: AT_ONCE, upkeep };
+        let mut lane = Lane::new(settings, booted.raft, booted.view, hub, &mut rng, self.now);
+        let mut applier = Applier::new(booted.kv, booted.lost, id, booted.generation, 1 << 20);
+        lane.doubts(booted.doubts);
+        for kv in booted.dead {
+            applier.bury(kv);
+        }
+        for other in booted.others {
+            lane.add(other.shard, other.raft, other.view, self.now);
+            applier.add(other.kv, other.lost);
+        }
+        self.nodes[at] = Some(Node { id, lane, applier, journal, effects: Effects::default() });
+        for other in self.nodes.iter_mut().flatten().filter(|node| node.id != id) {
+            other.lane.handle(self.now, Event::PeerUp(id));
+        }
+    }
+
+    /// A process ends, and its connections with it.
+    fn kill(&mut self, id: u64) {
+        self.nodes[id as usize - 1] = None;
+        for node in self.nodes.iter_mut().flatten() {
+            node.lane.handle(self.now, Event::PeerDown(NodeId(id)));
+        }
+    }
+
+    /// Time passes for all, in steps of 10 ms.
+    fn pass(&mut self, millis: u64) {
+        for _ in 0..millis / 10 {
+            self.now = self.now + Duration::from_millis(10);
+            self.settle();
+        }
+    }
+
+    fn settle(&mut self) {
+        while let Some(packets) = self.drain() {
+            for (from, to, body) in packets {
+                if let Some(node) = &mut self.nodes[to.get() as usize - 1] {
+                    node.lane.handle(self.now, Event::Packet { from, body });
+                }
+            }
+        }
+    }
+
+    /// One drain of each node that wants one; the packets that it sends, if any came.
+    fn drain(&mut self) -> Option<Vec<(NodeId, NodeId, Bytes)>> {
+        let mut sent = Vec::new();
+        let mut busy = false;
+        for at in 0..self.nodes.len() {
+            let Some(node) = &mut self.nodes[at] else { continue };
+            node.lane.handle(self.now, Event::Tick);
+            node.lane.drain(self.now, &mut node.effects);
+            assert!(node.effects.broken.is_none());
+            node.effects.roles.clear();
+            let mut to = Vec::new();
+            for (peer, body) in node.effects.packets.drain(..) {
+                assert!(!to.contains(&peer), "one packet a peer a drain");
+                to.push(peer);
+                self.packets += 1;
+                let frames = Packet::read(body.clone()).filter_map(Result::ok);
+                let of_groups = |frame: &Frame| matches!(frame, Frame::Raft { shard, .. } if *shard != KV);
+                self.of_groups += frames.filter(of_groups).count() as u64;
+                sent.push((node.id, peer, body));
+            }
+            if !node.effects.journal.is_empty() {
+                busy = true;
+                let appends = std::mem::take(&mut node.effects.journal);
+                (self.flushes, self.appends) = (self.flushes + 1, self.appends + appends.len() as u64);
+                node.journal.append(&appends).unwrap();
+                let proofs = node.journal.sync().unwrap();
+                node.lane.handle(self.now, Event::Journaled(proofs));
+            }
+            for work in std::mem::take(&mut node.effects.work) {
+                busy = true;
+                node.work(self.now, work);
+            }
+        }
+        (busy || !sent.is_empty()).then_some(sent)
+    }
+
+    fn call(&mut self, id: u64, shard: ShardId, request: Request) -> Answers {
+        let answers: Answers = Arc::default();
+        let to = answers.clone();
+        let done = Box::new(move |result| to.lock().unwrap().push(result));
+        let node = self.nodes[id as usize - 1].as_mut().unwrap();
+        node.lane.handle(self.now, Event::Call { shard, request, timeout: None, done });
+        answers
+    }
+
+    /// Who leads a shard, by their own belief.
+    fn leaders(&self, shard: ShardId) -> Vec<u64> {
+        let leads = |node: &&Node| node.lane.core(shard).is_some_and(raft::Raft::is_leader);
+        self.nodes.iter().flatten().filter(leads).map(|node| node.id.get()).collect()
+    }
+
+    fn resting(&self) -> Vec<usize> {
+        self.nodes.iter().flatten().map(|node| node.lane.resting()).collect()
+    }
+}
+
+impl Node {
+    fn work(&mut self, now: Instant, work: Work) {
+        let mut outputs = Vec::new();
+        self.applier.work(work, &mut outputs).unwrap();
+        outputs.into_iter().for_each(|output| self.output(now, output));
+    }
+
+    fn output(&mut self, now: Instant, output: Output) {
+        if let Output::Sealed { job, generation, cut } = output {
+            job.run(generation).unwrap();
+            let bases = cut.bases.clone();
+            self.journal.mark_checkpoint(CheckpointMark { generation, bases }).unwrap();
+            self.journal.sync().unwrap();
+            self.lane.handle(now, Event::Checkpointed(cut));
+            self.work(now, Work::Checkpointed);
+        } else {
+            self.lane.handle(now, Event::Output(output));
+        }
+    }
+}
+
+impl Node {
+    /// Background work of the machines; false if nothing is left.
+    fn sweeps(&mut self, now: Instant) -> bool {
+        let mut outputs = Vec::new();
+        self.applier.work(Work::Upkeep, &mut outputs).unwrap();
+        let more = outputs.iter().any(|output| matches!(output, Output::Upkept { more: true }));
+        outputs.into_iter().for_each(|output| self.output(now, output));
+        more
+    }
+}
+
+fn put() -> Request {
+    let put = Put { key: "k".into(), value: "v".into(), ..Put::default() };
+    Request::Write(Command::Put(put))
+}
+
+fn get() -> Request {
+    let range = KeyRange { key: "k".into(), end: Bytes::new() };
+    Request::Range { range: Range { range, ..Range::default() }, serializable: false }
+}
+
+/// Idle groups rest: they send nothing, write nothing and want no tick, and what nodes say for all of them is one word a peer and
+/// interval, however many there are.
+#[test]
+fn idle_groups_cost_a_constant_number_of_messages() {
+    let mut seen = Vec::new();
+    for groups in [3, 300] {
+        let mut cluster = Cluster::new(groups);
+        // Leaders are spread, a few at a time.
+        cluster.pass(25_000);
+        assert!(cluster.shards.iter().all(|&shard| cluster.leaders(shard).len() == 1));
+        assert_eq!(cluster.resting(), [groups as usize; 3]);
+        (cluster.packets, cluster.of_groups, cluster.flushes) = (0, 0, 0);
+        cluster.pass(10_000);
+        assert_eq!((cluster.of_groups, cluster.flushes), (0, 0), "{groups} groups");
+        assert_eq!(cluster.resting(), [groups as usize; 3], "nobody woke up");
+        seen.push(cluster.packets);
+    }
+    assert!(seen[1] <= seen[0] + seen[0] / 2, "packets in ten seconds: {seen:?}");
+}
+
+/// What many groups do at once goes into one packet a peer and one flush.
+#[test]
+fn groups_share_packets_and_flushes() {
+    let mut cluster = Cluster::new(100);
+    cluster.pass(12_000);
+    (cluster.packets, cluster.flushes, cluster.appends) = (0, 0, 0);
+    let shards = cluster.shards.clone();
+    let answers: Vec<Answers> = shards.iter().map(|&shard| cluster.call(2, shard, put())).collect();
+    cluster.settle();
+    assert!(answers.iter().all(|answers| matches!(answers.lock().unwrap()[..], [Ok(_)])));
+    assert!(cluster.appends >= 300, "{} appends", cluster.appends);
+    assert!(
+        cluster.flushes < 30 && cluster.packets < 60,
+        "{} flushes, {} packets",
+        cluster.flushes,
+        cluster.packets
+    );
+}
+
+/// A group that rests answers whoever asks, at any node; and when its leader's node is gone, or is only heard no more, another leads.
+#[test]
+fn groups_that_rest_wake_up() {
+    let mut cluster = Cluster::new(12);
+    cluster.pass(6_000);
+    for (at, &shard) in cluster.shards.clone().iter().enumerate() {
+        let node = at as u64 % NODES + 1;
+        for request in [put(), get()] {
+            let answers = cluster.call(node, shard, request);
+            cluster.pass(300);
+            assert!(matches!(answers.lock().unwrap()[..], [Ok(_)]), "shard {shard} at node {node}");
+        }
+    }
+    cluster.pass(4_000);
+    assert_eq!(cluster.resting(), [12; 3]);
+    cluster.kill(1);
+    cluster.pass(4_000);
+    for &shard in &cluster.shards {
+        assert!(matches!(cluster.leaders(shard)[..], [2 | 3]), "shard {shard}");
+    }
+    assert!(cluster.resting().iter().all(|&resting| resting == 12), "two of three rest, too");
+    // It comes back, and holds what it missed.
+    cluster.start(1);
+    cluster.pass(6_000);
+    assert_eq!(cluster.resting(), [12; 3]);
+    // A node that is not heard any more though nobody's connection broke.
+    let frozen = cluster.nodes[2].take();
+    cluster.pass(6_000);
+    for &shard in &cluster.shards {
+        assert!(matches!(cluster.leaders(shard)[..], [1 | 2]), "shard {shard}");
+    }
+    // And is back, with what it believed before.
+    cluster.nodes[2] = frozen;
+    cluster.pass(6_000);
+    for &shard in &cluster.shards {
+        assert_eq!(cluster.leaders(shard).len(), 1, "shard {shard}");
+    }
+}
+
+fn command(what: What) -> Request {
+    Request::Write(Command::Table(Box::new(table::Command { epoch: EPOCH, now: 1_000, what })))
+}
+
+fn create(name: &str, shards: u32) -> Request {
+    command(What::Create(Box::new(Definition {
+        name: name.into(),
+        id: 0,
+        created: 0,
+        attributes: vec![("k".into(), Scalar::S)],
+        keys: KeyNames { hash: vec!["k".into()], range: Vec::new() },
+        locals: Vec::new(),
+        globals: Vec::new(),
+        next_index: 0,
+        billing: Billing::OnDemand,
+        throughput: Throughput::default(),
+        tags: vec![(SHARDS_TAG.into(), shards.to_string())],
+        protected: false,
+        expires: None,
+        stream: None,
+        latest_stream: None,
+        class: None,
+    })))
+}
+
+fn item(n: usize) -> Item {
+    Item([("k".to_string(), AttributeValue::S(format!("item {n}")))].into())
+}
+
+fn put_item(n: usize) -> Request {
+    let action = Action::Put { item: item(n).encode().into() };
+    let op = Op { table: "t".into(), action, condition: None, returns: Returns::None, old_on_failure: false };
+    command(What::Execute(Execute { atomic: false, token: None, ops: vec![op] }))
+}
+
+fn get_item(n: usize) -> Request {
+    let get = Get { table: "t".into(), key: item(n), projection: None };
+    Request::Table { read: Box::new(Read::Get(vec![get])), consistent: true, epoch: EPOCH }
+}
+
+impl Cluster {
+    /// Asks, and waits for a good answer.
+    fn ask(&mut self, id: u64, shard: ShardId, request: Request) -> Answer {
+        let answers = self.call(id, shard, request);
+        self.pass(2_000);
+        let answer = answers.lock().unwrap().pop();
+        match answer {
+            Some(Ok(answer)) => answer,
+            other => panic!("node {id} says of shard {shard}: {other:?}"),
+        }
+    }
+
+    /// Has a table made at node 1; its shards, in order.
+    fn table(&mut self, name: &str, shards: u32) -> Vec<ShardId> {
+        self.ask(1, KV, create(name, shards));
+        let view = self.nodes[0].as_ref().unwrap().lane.view();
+        let block = view.tables().placement().table(name).unwrap();
+        self.shards = block.shards().collect();
+        self.shards.clone()
+    }
+
+    fn has(&self, id: u64, shard: ShardId) -> bool {
+        self.nodes[id as usize - 1].as_ref().unwrap().lane.core(shard).is_some()
+    }
+}
+
+/// Shards are made by an entry of shard 1: every node makes their groups, leaders are spread, each has its table's definition, and
+/// holds what it is told; a start finds all of them.
+#[test]
+fn shards_are_made_where_the_state_says_so() {
+    let mut cluster = Cluster::new(0);
+    let shards = cluster.table("t", 9);
+    assert_eq!(shards, (2..11).map(ShardId).collect::<Vec<_>>());
+    cluster.pass(3_000);
+    for id in 1..=NODES {
+        let led = shards.iter().filter(|&&shard| cluster.leaders(shard) == [id]).count();
+        assert_eq!(led, 3, "led by node {id}");
+    }
+    for (n, &shard) in shards.iter().enumerate() {
+        cluster.ask(n as u64 % NODES + 1, shard, put_item(n));
+    }
+    // One that missed it all finds the groups by the state of shard 1; what it had before is there.
+    cluster.kill(2);
+    cluster.pass(3_000);
+    cluster.ask(1, KV, create("u", 4));
+    let more = (11..15).map(ShardId);
+    cluster.start(2);
+    cluster.pass(6_000);
+    for (n, &shard) in shards.iter().enumerate() {
+        let answer = cluster.ask(2, shard, get_item(n));
+        let held = format!("{:?}", answer.body);
+        assert!(held.contains(&format!("item {n}")), "shard {shard} at node 2: {held}");
+    }
+    for shard in more.chain(shards) {
+        assert!((1..=NODES).all(|id| cluster.has(id, shard)), "shard {shard}");
+        assert_eq!(
+            cluster.leaders(shard),
+            [u64::from(shard.get()) % NODES + 1],
+            "back to who is preferred: {shard}"
+        );
+    }
+}
+
+/// Shards that are dropped are let go at every node, also at one that is away meanwhile; nothing of them is left, and their numbers
+/// are not given again.
+#[test]
+fn shards_that_are_dropped_leave_nothing() {
+    let mut cluster = Cluster::new(0);
+    let first = cluster.table("t", 4);
+    cluster.pass(3_000);
+    for (n, &shard) in first.iter().enumerate() {
+        cluster.ask(1, shard, put_item(n));
+    }
+    cluster.kill(3);
+    cluster.pass(3_000);
+    cluster.ask(1, KV, command(What::Delete("t".into())));
+    cluster.pass(3_000);
+    cluster.start(3);
+    cluster.pass(6_000);
+    let second = cluster.table("t", 4);
+    assert!(second.iter().all(|shard| !first.contains(shard)), "{second:?}");
+    cluster.pass(3_000);
+    for id in 1..=NODES {
+        assert!(first.iter().all(|&shard| !cluster.has(id, shard)), "node {id}");
+        let node = cluster.nodes[id as usize - 1].as_mut().unwrap();
+        while node.sweeps(cluster.now) {}
+        assert!(first.iter().all(|&shard| node.applier.kv(shard).is_none()), "node {id}");
+    }
+    // A node on its own with only its disk knows no more of them either.
+    for id in 1..=NODES {
+        cluster.kill(id);
+        cluster.start(id);
+        cluster.pass(3_000);
+        assert!(first.iter().all(|&shard| !cluster.has(id, shard)), "node {id}");
+        assert!(second.iter().all(|&shard| cluster.has(id, shard)), "node {id}");
+    }
+}

@@ -1,0 +1,360 @@
+//! Where tables lie that have shards of their own: the part of the replicated state by which all nodes know what shards there are.
+//!
+//! Definitions of tables are here in shard 1, all of them: it is the meta group. A table that is made with the tag
+//! [`SHARDS_TAG`] and a number above one gets as many shards, whose numbers follow each other and are never given again; its items
+//! lie there, each in the shard whose range of slots its partition key's hash falls into. Who makes a table makes its shards by the
+//! same entry. Every node makes the groups that it reads of here, and lets go of those that are here no more.
+//!
+//! The machine of such a shard holds a copy of the table's definition, which the leader of the shard gives it ([`What::Adopt`]), by the
+//! place in shard 1's log at which it last changed: an older copy never takes the place of a newer one. So a change of a table is
+//! in force in its shards a moment after it is answered. A request names the shard and its epoch; shard 1 itself refuses operations on
+//! items that are not in it, as those of a sender whose map is old.
+//!
+//! # Left out
+//!
+//! Shards that split, merge or move to a part of the nodes: a block is what it was made as.
+
+use super::Tables;
+use super::catalog::Table;
+use super::layout::{damaged, hash32, row, varint};
+use crate::digest::Digest;
+use crate::kv::source::Source;
+use bytes::Bytes;
+use quorate_base::{Index, ShardId};
+use quorate_item::KeySchema;
+use quorate_storage::state::{State, StateResult};
+use quorate_wire::codec::Reader;
+#[cfg(doc)]
+use quorate_wire::table::What;
+use quorate_wire::table::{Definition, EPOCH, Refusal, Reply, SHARDS_MAX, SHARDS_TAG};
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// The first number for a shard of a table: shard 1 is the key-value space, and the meta group.
+pub(super) const FIRST: u32 = 2;
+/// So many shards there may be in all.
+const ALL_MAX: u32 = 20_000;
+const FORMAT: u8 = 1;
+
+/// The shards of one table.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Block {
+    /// The first shard's number; the others follow.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+    /// The table's number.
+    pub table: u32,
+    /// Its name.
+    pub name: String,
+    /// The shards' epoch: requests of another one are refused.
+    pub epoch: u64,
+    /// Where in the log of shard 1 they were made.
+    pub made: Index,
+    /// Where in the log of shard 1 the table's definition changed last.
+    pub version: Index,
+    /// The configuration that their groups begin with, encoded.
+    pub founders: Bytes,
+    /// The table's keys.
+    pub schema: KeySchema,
+}
+
+impl Block {
+    /// Its shards, in the order of their slots.
+    pub fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
+        (self.first..self.first + self.count).map(ShardId)
+    }
+
+    /// The shard in which the items with a partition key lie.
+    pub fn shard_of(&self, partition: &[u8]) -> ShardId {
+        let slot = u64::from(hash32(partition));
+        ShardId(self.first + (slot * u64::from(self.count) >> 32) as u32)
+    }
+
+    fn has(&self, shard: ShardId) -> bool {
+        (self.first..self.first + self.count).contains(&shard.get())
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = vec![FORMAT];
+        for n in [
+            u64::from(self.count),
+            u64::from(self.table),
+            self.epoch,
+            self.made.get(),
+            self.version.get(),
+            self.founders.len() as u64,
+        ] {
+            varint(&mut out, n);
+        }
+        out.extend_from_slice(&self.founders);
+        varint(&mut out, self.name.len() as u64);
+        out.extend_from_slice(self.name.as_bytes());
+        out
+    }
+}
+
+/// The shards of all tables that have any of their own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Placement {
+    next: u32,
+    blocks: BTreeMap<u32, Arc<Block>>,
+    names: BTreeMap<String, u32>,
+}
+
+impl Default for Placement {
+    fn default() -> Self {
+        Self { next: FIRST, blocks: BTreeMap::new(), names: BTreeMap::new() }
+    }
+}
+
+impl Placement {
+    /// Whether no table has shards of its own.
+    pub fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
+    }
+
+    /// The shards of a table, if it has any of its own.
+    pub fn table(&self, name: &str) -> Option<&Arc<Block>> {
+        self.blocks.get(self.names.get(name)?)
+    }
+
+    /// The number of the next shard.
+    pub fn next(&self) -> u32 {
+        self.next
+    }
+
+    /// All blocks of shards.
+    pub fn blocks(&self) -> impl Iterator<Item = &Arc<Block>> {
+        self.blocks.values()
+    }
+
+    /// The block of a shard.
+    pub fn block_of(&self, shard: ShardId) -> Option<&Arc<Block>> {
+        let (_, block) = self.blocks.range(..=shard.get()).next_back()?;
+        Some(block).filter(|block| block.has(shard))
+    }
+
+    /// Whether a shard was there and is there no more.
+    pub fn was_dropped(&self, shard: ShardId) -> bool {
+        (FIRST..self.next).contains(&shard.get()) && self.block_of(shard).is_none()
+    }
+
+    fn insert(&mut self, block: Block) {
+        self.names.insert(block.name.clone(), block.first);
+        self.next = self.next.max(block.first + block.count);
+        self.blocks.insert(block.first, Arc::new(block));
+    }
+}
+
+/// How many shards of its own a table asks for by its tags; `None` for none.
+fn asked(definition: &Definition) -> Result<Option<u32>, Refusal> {
+    let Some((_, value)) = definition.tags.iter().find(|(key, _)| key == SHARDS_TAG) else { return Ok(None) };
+    match value.parse::<u32>() {
+        Ok(1) => Ok(None),
+        Ok(count) if (2..=SHARDS_MAX).contains(&count) => Ok(Some(count)),
+        _ => Err(Refusal::Validation(format!(
+            "One or more parameter values were invalid: the tag {SHARDS_TAG} must be a number from 1 to {SHARDS_MAX}"
+        ))),
+    }
+}
+
+/// What a table with shards of its own cannot have yet.
+fn check(definition: &Definition) -> Result<(), Refusal> {
+    let what = if !definition.globals.is_empty() {
+        "a global secondary index"
+    } else if definition.stream.is_some() {
+        "a stream"
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::Validation(format!(
+        "One or more parameter values were invalid: a table of several shards (tag {SHARDS_TAG}) cannot have {what} in this \
+         release of Quorate"
+    )))
+}
+
+impl Tables {
+    pub(crate) fn placement(&self) -> &Arc<Placement> {
+        &self.placement
+    }
+
+    pub(super) fn load_placement(&mut self, source: &dyn Source, next: u32) -> StateResult<()> {
+        let mut placement = Placement { next, ..Placement::default() };
+        let (from, to) = (self.rows.kind(row::PLACED), self.rows.kind(row::PLACED + 1));
+        for pair in source.scan((Bound::Included(&from), Bound::Excluded(&to))) {
+            let (key, stored) = pair?;
+            placement.insert(self.decode_block(&self.rows.rest(&key)?, stored)?);
+        }
+        self.placement = Arc::new(placement);
+        let adopted = source.get(&self.rows.kind(row::ADOPTED))?;
+        let adopted = adopted.map(|stored| Ok(u64::from_be_bytes(stored[..].try_into().map_err(|_| bad())?)));
+        self.adopted = Index(adopted.transpose()?.unwrap_or(0));
+        Ok(())
+    }
+
+    fn decode_block(&self, key: &[u8], stored: Bytes) -> StateResult<Block> {
+        let first = u32::from_be_bytes(key.try_into().map_err(|_| bad())?);
+        let mut input = Reader::new(stored);
+        let mut read = || -> quorate_wire::codec::Read<_> {
+            let format = input.u8()?;
+            let (count, table) = (input.varint()?, input.varint()?);
+            let numbers = (input.varint()?, input.varint()?, input.varint()?);
+            let (founders, name) = (input.bytes()?, input.bytes()?);
+            input.end()?;
+            Ok((format, count, table, numbers, founders, name))
+        };
+        let (format, count, table, (epoch, made, version), founders, name) = read().map_err(|_| bad())?;
+        let name = String::from_utf8(name.to_vec()).map_err(|_| bad())?;
+        let schema = self.catalog.get(&name).map(|table| table.schema.clone()).ok_or_else(bad)?;
+        let small = |n: u64| u32::try_from(n).map_err(|_| bad());
+        let (count, table) = (small(count)?, small(table)?);
+        if format != FORMAT || count == 0 || first.checked_add(count).is_none() {
+            return Err(bad());
+        }
+        let (made, version) = (Index(made), Index(version));
+        Ok(Block { first, count, table, name, epoch, made, version, founders, schema })
+    }
+
+    /// The number of shards of its own that a table that is to be made gets.
+    pub(super) fn shards_for(&self, definition: &Definition) -> Result<Option<u32>, Refusal> {
+        let Some(count) = asked(definition)? else { return Ok(None) };
+        check(definition)?;
+        let there: u32 = self.placement.blocks().map(|block| block.count).sum();
+        if there + count > ALL_MAX || self.placement.next.checked_add(count).is_none() {
+            let text =
+                format!("Subscriber limit exceeded: there may be {ALL_MAX} shards, and there are {there}");
+            return Err(Refusal::Limit(text));
+        }
+        Ok(Some(count))
+    }
+
+    pub(super) fn place(
+        &mut self,
+        state: &mut dyn State,
+        (table, count): (&Table, u32),
+        at: Index,
+        founders: &Bytes,
+        digest: &mut Digest,
+    ) {
+        let block = Block {
+            first: self.placement.next,
+            count,
+            table: table.definition.id,
+            name: table.definition.name.clone(),
+            epoch: EPOCH,
+            made: at,
+            version: at,
+            founders: founders.clone(),
+            schema: table.schema.clone(),
+        };
+        digest.number(PLACE);
+        digest.bytes(&block.encode());
+        self.put_block(state, block);
+        self.put_meta(state);
+    }
+
+    fn put_block(&mut self, state: &mut dyn State, block: Block) {
+        state.put(&self.rows.numbered(row::PLACED, block.first, b""), &block.encode());
+        Arc::make_mut(&mut self.placement).insert(block);
+    }
+
+    /// Whether a change leaves a table with shards of its own what it may be; its shards are to hear of it.
+    pub(super) fn check_placed(&self, before: &Definition, behind: &Definition) -> Result<(), Refusal> {
+        let count = asked(before)?;
+        if asked(behind)? != count {
+            return Err(Refusal::Validation(format!(
+                "One or more parameter values were invalid: the tag {SHARDS_TAG} of a table that is there cannot be changed"
+            )));
+        }
+        if count.is_some() { check(behind) } else { Ok(()) }
+    }
+
+    /// The definition of a table has changed.
+    pub(super) fn change_placed(&mut self, state: &mut dyn State, name: &str, at: Index) {
+        if let Some(block) = self.placement.table(name) {
+            let block = Block { version: at, ..(**block).clone() };
+            self.put_block(state, block);
+        }
+    }
+
+    /// A table is gone, and its shards with it.
+    pub(super) fn drop_placed(&mut self, state: &mut dyn State, name: &str) {
+        let placement = Arc::make_mut(&mut self.placement);
+        if let Some(first) = placement.names.remove(name) {
+            placement.blocks.remove(&first);
+            state.delete(&self.rows.numbered(row::PLACED, first, b""));
+        }
+    }
+
+    /// Whether the items of a table lie elsewhere.
+    pub(super) fn is_elsewhere(&self, name: &str) -> bool {
+        !self.placement.is_empty() && self.placement.table(name).is_some()
+    }
+
+    /// Takes the definition of the table whose shard this is, as shard 1 had it at `version`.
+    pub(super) fn adopt(
+        &mut self,
+        state: &mut dyn State,
+        (version, definition): (u64, &Definition),
+        digest: &mut Digest,
+    ) -> Result<Reply, Refusal> {
+        if Index(version) <= self.adopted {
+            return Ok(Reply::Adopted);
+        }
+        let known = self.catalog.get(&definition.name).filter(|t| t.definition.id == definition.id).cloned();
+        let table = match known {
+            Some(table) => table.changed(definition.clone()),
+            None => Table::new(definition.clone()),
+        };
+        let Some(table) = table else {
+            return Err(Refusal::Validation("The definition of the table has a key without a type".into()));
+        };
+        self.adopted = Index(version);
+        state.put(&self.rows.kind(row::ADOPTED), &version.to_be_bytes());
+        self.next_table = self.next_table.max(definition.id.saturating_add(1));
+        self.put_meta(state);
+        digest.number(ADOPT);
+        digest.number(version);
+        digest.bytes(&definition.encode());
+        self.put_table(state, table);
+        Ok(Reply::Adopted)
+    }
+}
+
+impl super::TablesView {
+    /// Where tables lie that have shards of their own.
+    pub fn placement(&self) -> &Arc<Placement> {
+        &self.placement
+    }
+
+    /// The epoch of the shard.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Of which place in shard 1's log the definition is that this shard has of its table; 0 for none.
+    pub fn adopted(&self) -> Index {
+        self.adopted
+    }
+
+    /// A table's definition.
+    pub fn definition(&self, name: &str) -> Option<&Definition> {
+        Some(&self.catalog.get(name)?.definition)
+    }
+
+    /// Items and bytes in all tables.
+    pub fn figures(&self) -> (u64, u64) {
+        let of = self.catalog.tables().map(|table| table.counted.read());
+        of.fold((0, 0), |(items, bytes), (i, b)| (items + i, bytes + b))
+    }
+}
+
+fn bad() -> quorate_storage::state::StateError {
+    damaged("where a table lies")
+}
+
+/// What the digest calls the effects.
+const PLACE: u64 = 114;
+const ADOPT: u64 = 115;
