@@ -155,6 +155,9 @@ impl<K: Clone + Ord, O: Clone> Leader<K, O> {
                 }
                 answer => out.answers.push((caller, answer)),
             },
+            Command::Outcome { id, outcome } if participant::is_settled(machine, id, *outcome)? => {
+                out.answers.push((caller, Answer::Settled));
+            }
             Command::Outcome { id, .. } => {
                 self.stop_waiting(id);
                 self.propose(vec![caller], None, command, out);

@@ -90,6 +90,16 @@ pub fn vote<M: View>(machine: &M, id: &TxnId) -> Result<Answer<M::Reason>, M::Er
     Ok(known(machine, id)?.unwrap_or(Answer::Missing))
 }
 
+/// Whether this outcome is applied already, so that it needs no entry.
+pub fn is_settled<M: View>(machine: &M, id: &TxnId, outcome: Outcome) -> Result<bool, M::Error> {
+    Ok(match machine.record(id)? {
+        Some(Record::Over(before)) => before == outcome,
+        Some(Record::No(_)) => outcome == Outcome::Abort,
+        Some(Record::Yes(_)) => false,
+        None => machine.gate(id.node)?.is_over(id),
+    })
+}
+
 /// Who is about to write this key, and what it holds for that.
 pub fn intent<M: View>(machine: &M, key: &M::Key) -> Result<Option<(TxnId, PreparedOf<M>)>, M::Error> {
     let Some(Lock::Exclusive(id)) = machine.lock(key)? else { return Ok(None) };

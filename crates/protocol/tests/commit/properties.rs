@@ -189,7 +189,7 @@ pub fn seeds(default: std::ops::Range<u64>) -> std::ops::Range<u64> {
 
 #[test]
 fn random_schedules_keep_every_property() {
-    for seed in seeds(0..80) {
+    for seed in seeds(0..60) {
         if let Err(why) = run(seed, 600, None) {
             panic!(
                 "{why}\nseed {seed}: SEEDS={seed}..{} TRACE=1 cargo test -p quorate-protocol --test commit random",

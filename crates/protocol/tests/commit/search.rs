@@ -280,11 +280,15 @@ fn hear(world: &mut World) {
     }
 }
 
-/// `STATES=5000000 ONLY=recoverers cargo test --release -p quorate-protocol --test commit search -- --nocapture` goes to the
+/// `STATES=all ONLY=recoverers cargo test --release -p quorate-protocol --test commit search -- --nocapture` goes to the
 /// end where this is only patient.
 #[test]
 fn no_search_finds_a_violation() {
-    let limit = std::env::var("STATES").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000);
+    let limit = match std::env::var("STATES").as_deref() {
+        Ok("all") => usize::MAX,
+        Ok(given) => given.parse().expect("STATES is a number, or all"),
+        Err(_) => 8_000,
+    };
     let only = std::env::var("ONLY").ok();
     for setup in SETUPS.iter().filter(|setup| only.as_ref().is_none_or(|only| only == setup.name)) {
         match search(setup, None, limit) {

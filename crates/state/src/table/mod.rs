@@ -61,9 +61,15 @@
 //! An item whose time is over is there until an entry takes it away ([`What::Expire`]). Whoever leads looks for such items and
 //! names them; the machine holds each against the entry's time once more, so that one that was written again stays.
 //!
+//! # Transactions over several shards
+//!
+//! The machine is a participant ([`commit`]): it votes by the same evaluation, and an item that a transaction holds is written by
+//! nobody else, not by time either. A read of an item tells of the intent at it; whoever asked for the item asks for the votes.
+//!
 //! # Left out
 //!
-//! Global indexes and change feeds of tables with several shards.
+//! Global indexes and change feeds of tables with several shards; the intents that queries and scans meet: they see what is
+//! installed.
 
 mod apply;
 mod catalog;
