@@ -288,7 +288,7 @@ fn span(block: &Block, segment: Option<(u32, u32)>) -> (u32, u32) {
     let last = block.first + block.count - 1;
     let Some((segment, of)) = segment.filter(|(_, of)| *of > 0) else { return (block.first, last) };
     let edge = |n: u64| (n << 32) / u64::from(of);
-    let shard = |slot: u64| block.first + (slot * u64::from(block.count) >> 32) as u32;
+    let shard = |slot: u64| block.first + ((slot * u64::from(block.count)) >> 32) as u32;
     let (from, to) = (edge(segment.into()), edge(u64::from(segment) + 1));
     (shard(from).min(last), shard(to.saturating_sub(1).max(from)).min(last))
 }

@@ -304,13 +304,13 @@ fn groups_that_rest_wake_up() {
     assert_eq!(cluster.resting(), [12; 3]);
     // A node that is not heard any more though nobody's connection broke.
     let frozen = cluster.nodes[2].take();
-    cluster.pass(6_000);
+    cluster.pass(12_000);
     for &shard in &cluster.shards {
         assert!(matches!(cluster.leaders(shard)[..], [1 | 2]), "shard {shard}");
     }
     // And is back, with what it believed before.
     cluster.nodes[2] = frozen;
-    cluster.pass(6_000);
+    cluster.pass(8_000);
     for &shard in &cluster.shards {
         assert_eq!(cluster.leaders(shard).len(), 1, "shard {shard}");
     }

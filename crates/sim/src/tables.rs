@@ -487,10 +487,14 @@ impl Heard {
             Err(Failure::Refused(Refused::Table(Refusal::TableExists(_) | Refusal::InUse(_)), _)) => {
                 Self::Exists
             }
-            Err(Failure::Refused(Refused::Table(Refusal::NotFound), _)) => Self::NotDone,
+            // Also a new shard that has not heard of its table yet.
+            Err(
+                Failure::NoLeader
+                | Failure::Overloaded
+                | Failure::Refused(Refused::Table(Refusal::NotFound), _),
+            ) => Self::NotDone,
             // A node that is behind may not have the table yet, and says so of itself alone.
             Err(Failure::Refused(refused, _)) => return Err(format!("Tables: refused: {refused:?}")),
-            Err(Failure::NoLeader | Failure::Overloaded) => Self::NotDone,
             Err(Failure::Broken(why)) if !why.starts_with("this node lost its state") => {
                 return Err(format!("Tables: failed: {why}"));
             }

@@ -5,6 +5,7 @@ use super::Where;
 use super::remote::{Refused, Remote};
 use crate::plan::Words;
 use crate::report::{Exit, Problem, say};
+use quorate_gateway_dynamo::HAD;
 use quorate_policy::{Part, Plan, Policy, plan, tags};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -65,16 +66,12 @@ fn key(text: &str) -> Result<(String, String), String> {
     Ok((name.into(), kind))
 }
 
-/// What a table has of what a plan may need.
-fn is_had(part: &Part) -> bool {
-    quorate_gateway_dynamo::HAD.contains(part)
-}
-
 /// The plan of what was asked for, if this release has all of it.
 fn planned(words: &Words) -> Result<(Policy, Plan), Problem> {
     let (policy, _) = words.policy()?;
     let plan = plan(&policy).map_err(|refusal| crate::plan::problem(&refusal, false))?;
-    let lacks: Vec<&str> = plan.missing().into_iter().filter(|p| !is_had(p)).map(Part::said).collect();
+    let lacks: Vec<&str> =
+        plan.missing().into_iter().filter(|part| !HAD.contains(part)).map(Part::said).collect();
     if lacks.is_empty() {
         return Ok((policy, plan));
     }
@@ -206,7 +203,7 @@ pub(super) async fn list(args: &ListArgs) -> Result<(), Problem> {
     if args.at.json {
         say(&json!({ "spaces": names }).to_string());
     } else {
-        names.iter().for_each(|name| say(name));
+        say(&names.join("\n"));
     }
     Ok(())
 }

@@ -441,6 +441,10 @@ impl Group {
         }
         let Some(leader) = self.raft.leader() else { return };
         let (here, term) = (leader == node.settings.node, self.raft.term());
+        if self.raft.rests_under().is_some() && !here {
+            // Whoever waits for this leader misses it as soon as if nobody rested.
+            self.raft.handle(now, Input::Reachable { peer: leader });
+        }
         for (request, want, explain) in node.pending.send_parked(self.shard, now, term, leader) {
             match (want, here) {
                 (Want::Write(data), true) => {

@@ -73,6 +73,9 @@ const WAITING_BYTES_MAX: usize = 256 << 20;
 /// How often a lane wants to look at its clocks while requests or leases wait.
 const TICK: Duration = Duration::from_millis(100);
 
+/// So many of the longest election timeouts a node may be silent under whose leadership groups rest.
+const PATIENCE: u32 = 3;
+
 /// What a lane is told at its start.
 pub struct Settings {
     /// The cluster's id.
@@ -119,7 +122,7 @@ impl Lane {
         now: Instant,
     ) -> Self {
         let (shard, auto) = (settings.raft.shard, settings.upkeep.auto_compaction);
-        let resting = Resting::new(settings.raft.heartbeat, settings.raft.election_min);
+        let resting = Resting::new(settings.raft.heartbeat, PATIENCE * settings.raft.election_max);
         let node = Node::new(settings, rng, now);
         let mut space = Group::new(shard, raft, view, now);
         space.watched(hub.clone(), auto, now);

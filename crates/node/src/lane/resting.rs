@@ -2,8 +2,10 @@
 //! heartbeats of all of them ([`quorate_protocol::raft::rest`] says what a rest is).
 //!
 //! A lane that leads groups that rest sends [`Frame::Alive`](quorate_wire::peer::Frame::Alive) to its peers once an interval. One
-//! from which nothing came for the shortest election timeout is missed: its groups are told so, wake up, and elect another
-//! leader where it is gone. A node that stood still as long itself wakes those that it leads, which may have another leader by now. Any packet counts as a word. A connection that breaks tells the same at once.
+//! from which nothing came for some election timeouts is missed: its groups are told so, wake up, and elect another
+//! leader where it is gone. A node that stood still as long itself wakes those that it leads, which may have another leader by now. Any packet counts as a word. A connection that breaks tells the same at once, and a group that somebody asks for something is awake:
+//! so the patience may be long. With a short one a node that is starved for a second would lose all its groups, which is an election
+//! storm (seen with a thousand shards on a machine with much else to do).
 
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId, ShardId};

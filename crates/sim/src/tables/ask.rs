@@ -170,7 +170,9 @@ pub(super) fn address(request: &mut Request, name: &str) {
 /// The read is of the table of this name.
 pub(super) fn address_read(read: &mut Read, name: &str) {
     if let Read::Get(gets) = read {
-        gets.iter_mut().for_each(|get| get.table = name.into());
+        for get in gets {
+            get.table = name.into();
+        }
     }
 }
 

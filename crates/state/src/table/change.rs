@@ -130,7 +130,7 @@ impl Tables {
         };
         changed?;
         let before = &table.definition;
-        self.check_placed(before, &definition)?;
+        Self::check_placed(before, &definition)?;
         if definition.stream.is_some() && before.stream.is_none() {
             self.label_stream(&mut definition, now)?;
         }

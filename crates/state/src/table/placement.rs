@@ -69,7 +69,7 @@ impl Block {
     /// The shard in which the items with a partition key lie.
     pub fn shard_of(&self, partition: &[u8]) -> ShardId {
         let slot = u64::from(hash32(partition));
-        ShardId(self.first + (slot * u64::from(self.count) >> 32) as u32)
+        ShardId(self.first + ((slot * u64::from(self.count)) >> 32) as u32)
     }
 
     fn has(&self, shard: ShardId) -> bool {
@@ -261,7 +261,7 @@ impl Tables {
     }
 
     /// Whether a change leaves a table with shards of its own what it may be; its shards are to hear of it.
-    pub(super) fn check_placed(&self, before: &Definition, behind: &Definition) -> Result<(), Refusal> {
+    pub(super) fn check_placed(before: &Definition, behind: &Definition) -> Result<(), Refusal> {
         let count = asked(before)?;
         if asked(behind)? != count {
             return Err(Refusal::Validation(format!(
