@@ -176,6 +176,14 @@ pub enum What {
     },
     /// Note the time, and let go of the records of change feeds that are a day old by earlier notes.
     Trim,
+    /// Make a table, with shards of its own if its tags ask for them. The node that was asked says with which configuration their
+    /// groups begin: a machine does not know that alike everywhere, since a member that joins begins with what it was told.
+    Place {
+        /// The table.
+        definition: Box<Definition>,
+        /// The configuration, encoded.
+        founders: Bytes,
+    },
     /// A shard of a table takes its definition over from shard 1.
     Adopt {
         /// The place in shard 1's log at which it changed last.
@@ -195,8 +203,7 @@ impl Command {
             _ => false,
         };
         let placed = match &self.what {
-            What::Adopt { .. } => true,
-            What::Create(definition) => definition.tags.iter().any(|(key, _)| key == SHARDS_TAG),
+            What::Adopt { .. } | What::Place { .. } => true,
             What::Change { change: Change::Tag(tags), .. } => tags.iter().any(|(key, _)| key == SHARDS_TAG),
             What::Change { change: Change::Untag(keys), .. } => keys.iter().any(|key| key == SHARDS_TAG),
             _ => false,
@@ -211,7 +218,7 @@ impl Command {
     /// Whether it makes the state grow.
     pub fn grows(&self) -> bool {
         match &self.what {
-            What::Create(_) | What::Change { .. } | What::Adopt { .. } => true,
+            What::Create(_) | What::Change { .. } | What::Adopt { .. } | What::Place { .. } => true,
             What::Delete(_) | What::Fill { .. } | What::Expire { .. } | What::Trim => false,
             What::Execute(execute) => {
                 execute.ops.iter().any(|op| matches!(op.action, Action::Put { .. } | Action::Update { .. }))
@@ -237,6 +244,7 @@ impl Command {
             What::Expire { .. } => 6,
             What::Trim => 7,
             What::Adopt { .. } => 8,
+            What::Place { .. } => 9,
         });
         out.varint(self.epoch);
         out.varint(self.now);
@@ -261,6 +269,10 @@ impl Command {
                 }
             }
             What::Trim => {}
+            What::Place { definition, founders } => {
+                out.string(founders);
+                definition.write(out);
+            }
             What::Adopt { version, definition } => {
                 out.varint(*version);
                 definition.write(out);
@@ -279,6 +291,10 @@ impl Command {
             6 => What::Expire { table: small(input)?, keys: list(input, Reader::bytes)? },
             7 => What::Trim,
             8 => What::Adopt { version: input.varint()?, definition: Box::new(Definition::read(input)?) },
+            9 => {
+                let founders = input.bytes()?;
+                What::Place { definition: Box::new(Definition::read(input)?), founders }
+            }
             _ => return Err(Malformed),
         };
         Ok(Self { epoch, now, what })
@@ -527,6 +543,7 @@ mod tests {
             command(What::Fill { table: 1, index: 2, items: 3 }),
             command(What::Expire { table: 1, keys: vec![bytes(), Bytes::new()] }),
             command(What::Trim),
+            command(What::Place { definition: Box::new(definition()), founders: bytes() }),
             command(What::Adopt { version: 300, definition: Box::new(definition()) }),
         ]
     }
