@@ -14,10 +14,11 @@ use crate::figures::Figures;
 use crate::lessor::Renewal;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId};
+use quorate_protocol::raft::Membership;
 use quorate_state::kv::ReadError;
 use quorate_wire::kv::{Command, LeaseId, Refused, Reply};
 use quorate_wire::peer::{Declined, Frame};
-use quorate_wire::table::Refusal;
+use quorate_wire::table::{Refusal, SHARDS_TAG, What};
 use std::cell::Cell;
 use std::sync::Arc;
 
@@ -58,7 +59,10 @@ impl Group {
         }
         let deadline = now + timeout.unwrap_or(node.patience.request).min(node.patience.request);
         match request {
-            Request::Write(command) => self.call_write(node, &command, deadline, (done, trace)),
+            Request::Write(mut command) => {
+                self.name_founders(&mut command);
+                self.call_write(node, &command, deadline, (done, trace));
+            }
             Request::LeaseKeepAlive { id } => {
                 self.park(node, Want::KeepAlive(id, self.view.revision()), deadline, (done, trace));
             }
@@ -90,6 +94,22 @@ impl Group {
             }
             // None of these may be wrapped twice.
             Request::Explained(..) => done(Err(Failure::TooLarge)),
+        }
+    }
+
+    /// A table that is made with shards of its own: with whom their groups begin stands in the entry.
+    fn name_founders(&self, command: &mut Command) {
+        let Command::Table(command) = command else { return };
+        let What::Create(definition) = &command.what else { return };
+        if definition.tags.iter().any(|(key, _)| key == SHARDS_TAG) {
+            let now = self.raft.committed_membership();
+            let founders = Membership {
+                voters: now.voters.clone(),
+                learners: now.learners.clone(),
+                book: now.book.clone(),
+                ..Membership::default()
+            };
+            command.what = What::Place { definition: definition.clone(), founders: founders.encode() };
         }
     }
 

@@ -155,13 +155,7 @@ impl Kv {
             Command::Table(command) => {
                 // The entry under way.
                 let at = self.meta.applied.index.next();
-                let applied = self.tables.apply(
-                    &mut *self.state,
-                    at,
-                    &command,
-                    &self.meta.membership,
-                    &mut effect.digest,
-                )?;
+                let applied = self.tables.apply(&mut *self.state, at, &command, &mut effect.digest)?;
                 let reply = applied.map_err(Refused::Table)?;
                 Ok(Reply::Table(Box::new(reply)))
             }

@@ -74,15 +74,13 @@ pub(super) enum Becomes {
 }
 
 impl Tables {
-    /// Applies a command that stands at `at` in the log; `founders` is the group's configuration, with which shards begin that the
-    /// command makes. An error is the store's, after which the machine must not be used
+    /// Applies a command that stands at `at` in the log. An error is the store's, after which the machine must not be used
     /// again; a refusal has changed nothing.
     pub(crate) fn apply(
         &mut self,
         state: &mut dyn State,
         at: Index,
         command: &Command,
-        founders: &Bytes,
         digest: &mut Digest,
     ) -> Applied<Reply> {
         if command.epoch != self.epoch {
@@ -92,13 +90,16 @@ impl Tables {
         let moment = Moment { index: at, version: at, now, by_time: false };
         self.recorded = 0;
         match &command.what {
-            What::Create(definition) => Ok(self.create(state, definition, (at, now), founders, digest)),
+            What::Create(definition) => Ok(self.create(state, definition, (at, now), None, digest)),
             What::Delete(name) => Ok(self.drop_table(state, name, at, digest)),
             What::Change { table, change } => Ok(self.change(state, (table, change), (at, now), digest)),
             What::Execute(execute) => self.execute(state, moment, execute, digest),
             What::Fill { table, index, items } => self.fill(state, *table, *index, *items, digest),
             What::Expire { table, keys } => self.expire(state, moment, (*table, keys), digest),
             What::Trim => Ok(Ok(self.trim(state, at, now, digest))),
+            What::Place { definition, founders } => {
+                Ok(self.create(state, definition, (at, now), Some(founders), digest))
+            }
             What::Adopt { version, definition } => Ok(self.adopt(state, (*version, definition), digest)),
             What::Commit(commit) => Ok(Ok(self.step_of_transaction(state, moment, commit, digest)?)),
         }

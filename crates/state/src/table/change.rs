@@ -24,7 +24,7 @@ impl Tables {
         state: &mut dyn State,
         wanted: &Definition,
         (at, now): (At, u64),
-        founders: &Bytes,
+        founders: Option<&Bytes>,
         digest: &mut Digest,
     ) -> Result<Reply, Refusal> {
         if self.catalog.get(&wanted.name).is_some() {
@@ -35,7 +35,10 @@ impl Tables {
                 format!("Subscriber limit exceeded: There is a limit of {TABLES_MAX} tables per subscriber");
             return Err(Refusal::Limit(text));
         }
-        let shards = self.shards_for(wanted)?;
+        let shards = match founders {
+            Some(founders) => self.shards_for(wanted)?.map(|count| (count, founders)),
+            None => None,
+        };
         let mut definition = wanted.clone();
         let Some(next) = self.next_table.checked_add(1) else {
             return Err(Refusal::Limit("Subscriber limit exceeded: no number for a table is left".into()));
@@ -62,7 +65,7 @@ impl Tables {
         self.begin_stream(state, &table.definition, at);
         digest.number(CREATE);
         digest.bytes(&table.definition.encode());
-        if let Some(count) = shards {
+        if let Some((count, founders)) = shards {
             self.place(state, (&table, count), at, founders, digest);
         }
         let reply = answer(&table);

@@ -1019,6 +1019,10 @@ fn a_record_says_that_time_took_the_item() {
 #[test]
 fn shards_of_tables_are_placed_once() {
     let mut run = Run::new(3);
+    let place = |definition| What::Place {
+        definition: Box::new(definition),
+        founders: Bytes::from_static(b"founders"),
+    };
     let sharded = |name: &str, count: &str| {
         let plain = definition(name);
         let tags = vec![(SHARDS_TAG.to_string(), count.to_string())];
@@ -1035,15 +1039,15 @@ fn shards_of_tables_are_placed_once() {
         placement.blocks().map(|b| (b.name.clone(), b.first, b.count, b.version.get())).collect::<Vec<_>>()
     };
     for bad in ["0", "-1", "x", "2001", ""] {
-        let refused = run.command(What::Create(Box::new(sharded("t", bad))), EPOCH);
+        let refused = run.command(place(sharded("t", bad)), EPOCH);
         assert!(matches!(refused, Err(Refusal::Validation(_))), "{bad}: {refused:?}");
     }
-    run.command(What::Create(Box::new(sharded("one", "1"))), EPOCH).unwrap();
-    run.command(What::Create(Box::new(sharded("t", "4"))), EPOCH).unwrap();
-    run.command(What::Create(Box::new(sharded("u", "3"))), EPOCH).unwrap();
+    run.command(place(sharded("one", "1")), EPOCH).unwrap();
+    run.command(place(sharded("t", "4")), EPOCH).unwrap();
+    run.command(place(sharded("u", "3")), EPOCH).unwrap();
     assert_eq!(blocks(&mut run), [("t".into(), 2, 4, 7), ("u".into(), 6, 3, 8)]);
     let with_index = Definition { tags: vec![(SHARDS_TAG.into(), "2".into())], ..definition("v") };
-    assert!(matches!(run.command(What::Create(Box::new(with_index)), EPOCH), Err(Refusal::Validation(_))));
+    assert!(matches!(run.command(place(with_index), EPOCH), Err(Refusal::Validation(_))));
     let ask = |table: &str| Asked {
         table: table.into(),
         key: ("p".into(), 1),
@@ -1069,7 +1073,7 @@ fn shards_of_tables_are_placed_once() {
     run.command(tag("t", "a", "b"), EPOCH).unwrap();
     assert_eq!(blocks(&mut run)[0].3, run.log.len() as u64);
     run.command(What::Delete("t".into()), EPOCH).unwrap();
-    run.command(What::Create(Box::new(sharded("t", "2"))), EPOCH).unwrap();
+    run.command(place(sharded("t", "2")), EPOCH).unwrap();
     let placement = run.replicas[0].kv().placement().clone();
     assert_eq!(placement.table("t").unwrap().shards().collect::<Vec<_>>(), [ShardId(9), ShardId(10)]);
     assert!((2..6).all(|n| placement.was_dropped(ShardId(n))) && !placement.was_dropped(ShardId(6)));

@@ -189,6 +189,14 @@ pub enum What {
     },
     /// Note the time, and let go of the records of change feeds that are a day old by earlier notes.
     Trim,
+    /// Make a table, with shards of its own if its tags ask for them. The node that was asked says with which configuration their
+    /// groups begin: a machine does not know that alike everywhere, since a member that joins begins with what it was told.
+    Place {
+        /// The table.
+        definition: Box<Definition>,
+        /// The configuration, encoded.
+        founders: Bytes,
+    },
     /// A shard of a table takes its definition over from shard 1.
     Adopt {
         /// The place in shard 1's log at which it changed last.
@@ -210,6 +218,7 @@ impl Command {
             _ => false,
         };
         let placed = match &self.what {
+            What::Place { .. } => true,
             What::Create(definition) => definition.tags.iter().any(|(key, _)| key == SHARDS_TAG),
             What::Change { change: Change::Tag(tags), .. } => tags.iter().any(|(key, _)| key == SHARDS_TAG),
             What::Change { change: Change::Untag(keys), .. } => keys.iter().any(|key| key == SHARDS_TAG),
@@ -226,7 +235,7 @@ impl Command {
     /// Whether it makes the state grow.
     pub fn grows(&self) -> bool {
         match &self.what {
-            What::Create(_) | What::Change { .. } | What::Adopt { .. } => true,
+            What::Create(_) | What::Change { .. } | What::Adopt { .. } | What::Place { .. } => true,
             What::Execute(ops) | What::Commit(Commit::Execute(ops)) => ops.grows(),
             What::Commit(Commit::Prepare(asked)) => asked.ops.grows(),
             What::Delete(_) | What::Fill { .. } | What::Expire { .. } | What::Trim | What::Commit(_) => false,
@@ -253,6 +262,7 @@ impl Command {
             What::Trim => 7,
             What::Adopt { .. } => 8,
             What::Commit(_) => 9,
+            What::Place { .. } => 10,
         });
         out.varint(self.epoch);
         out.varint(self.now);
@@ -277,6 +287,10 @@ impl Command {
                 }
             }
             What::Trim => {}
+            What::Place { definition, founders } => {
+                out.string(founders);
+                definition.write(out);
+            }
             What::Adopt { version, definition } => {
                 out.varint(*version);
                 definition.write(out);
@@ -297,6 +311,10 @@ impl Command {
             7 => What::Trim,
             8 => What::Adopt { version: input.varint()?, definition: Box::new(Definition::read(input)?) },
             9 => What::Commit(commit::read(input)?),
+            10 => {
+                let founders = input.bytes()?;
+                What::Place { definition: Box::new(Definition::read(input)?), founders }
+            }
             _ => return Err(Malformed),
         };
         Ok(Self { epoch, now, what })
@@ -551,6 +569,7 @@ mod tests {
             command(What::Fill { table: 1, index: 2, items: 3 }),
             command(What::Expire { table: 1, keys: vec![bytes(), Bytes::new()] }),
             command(What::Trim),
+            command(What::Place { definition: Box::new(definition()), founders: bytes() }),
             command(What::Adopt { version: 300, definition: Box::new(definition()) }),
         ]
     }
