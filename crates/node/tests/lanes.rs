@@ -200,7 +200,9 @@ impl Node {
     fn work(&mut self, now: Instant, work: Work) {
         let mut outputs = Vec::new();
         self.applier.work(work, &mut outputs).unwrap();
-        outputs.into_iter().for_each(|output| self.output(now, output));
+        for output in outputs {
+            self.output(now, output);
+        }
     }
 
     fn output(&mut self, now: Instant, output: Output) {
@@ -223,7 +225,9 @@ impl Node {
         let mut outputs = Vec::new();
         self.applier.work(Work::Upkeep, &mut outputs).unwrap();
         let more = outputs.iter().any(|output| matches!(output, Output::Upkept { more: true }));
-        outputs.into_iter().for_each(|output| self.output(now, output));
+        for output in outputs {
+            self.output(now, output);
+        }
         more
     }
 }

@@ -132,11 +132,7 @@ mod tests {
         let two = one.clone();
         let putting = std::thread::spawn(move || {
             for n in 0..10_000 {
-                if n % 2 == 0 {
-                    one.send(n)
-                } else {
-                    two.send(n)
-                }
+                (if n % 2 == 0 { &one } else { &two }).send(n);
                 if n % 100 == 0 {
                     std::thread::yield_now();
                 }

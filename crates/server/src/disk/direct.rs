@@ -104,7 +104,7 @@ mod tests {
         let (mut model, mut at) = (vec![7u8; len], 0);
         for step in 0..300u32 {
             let most = *rng.pick(&[10, 300, 5_000, 600_000]);
-            let bytes: Vec<u8> = (0..1 + rng.below(most)).map(|i| (i as u32 + step) as u8).collect();
+            let bytes: Vec<u8> = (0..=rng.below(most)).map(|i| (i as u32 + step) as u8).collect();
             if at + bytes.len() > len || rng.below(20) == 0 {
                 at = rng.below(9_000) as usize;
             }
