@@ -13,7 +13,7 @@ use crate::plan::Run;
 use crate::steps::Breaker;
 use crate::world::{Script, World, place_of};
 use quorate_base::time::Duration;
-use quorate_base::{Index, NodeId, Rng};
+use quorate_base::{Index, NodeId, Rng, ShardId};
 use quorate_faulty::FaultyDisk;
 use quorate_protocol::raft;
 
@@ -188,8 +188,8 @@ impl World {
 
     /// What the core's page names as remaining: a voter has lost its state, holds the longest log that is left, and another
     /// withholds. Asked before a group without a leader is held against the core.
-    pub(crate) fn beyond_help(&self) -> bool {
-        let rafts = || self.places.iter().filter_map(|place| place.running.as_ref()).map(|r| r.lane.raft());
+    pub(crate) fn beyond_help(&self, shard: ShardId) -> bool {
+        let rafts = || self.places.iter().filter_map(|place| place.core(shard));
         let longest = rafts().map(raft::Raft::last).max();
         let lost = rafts().any(|raft| raft.state_lost() && Some(raft.last()) == longest);
         lost && rafts().filter(|raft| raft.withholds() || raft.state_lost()).count() > 1

@@ -3,7 +3,7 @@
 use super::{ReplyTo, Run, answered};
 use crate::tables::{TABLE, Tables, check_index};
 use crate::trace::What;
-use crate::world::Script;
+use crate::world::{KV, Script};
 use quorate_base::time::Duration;
 use quorate_node::api::{Answer, Failure};
 
@@ -77,6 +77,11 @@ impl Run {
 
     fn final_table(&mut self, tables: &mut Tables) -> Result<(), String> {
         if !tables.is_made() {
+            return Ok(());
+        }
+        if tables.shard() != KV && self.world.beyond_help(tables.shard()) {
+            self.world.counts.add("groups left without a leader, beyond what is promised");
+            tables.begin_round();
             return Ok(());
         }
         let mut first = None;
