@@ -6,14 +6,15 @@
 
 use std::fs::{File, read_dir};
 use std::num::NonZeroU64;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// About so much gathers before it is sent on.
 const BYTES: u64 = 1 << 20;
 /// So many tables are written at the same time: a flush's and a merge's.
 const TABLES: usize = 2;
 
-/// The tables that are being written below a directory.
+/// The tables that are being written below a directory: one for all flushes and merges, since what was sent on and is written by now
+/// would leave the cache if it were sent again.
 pub(crate) struct Ahead {
     dir: PathBuf,
     gathered: u64,
@@ -23,8 +24,8 @@ pub(crate) struct Ahead {
 
 impl Ahead {
     /// Of the tables in `dir`, which are named by numbers that grow.
-    pub(crate) fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), gathered: 0, sent: Vec::new() }
+    pub(crate) fn new(dir: PathBuf) -> Self {
+        Self { dir, gathered: 0, sent: Vec::new() }
     }
 
     /// So many bytes more were written to one of them.
@@ -47,7 +48,7 @@ impl Ahead {
             let file = File::open(self.dir.join(table.to_string()))?;
             let len = file.metadata()?.len();
             let sent = self.sent.iter().find(|(sent, _)| *sent == table).map_or(0, |&(_, upto)| upto);
-            // Pages that are to be dropped are written first: those that are dirty, which is all of them, stay in the cache.
+            // Asked to drop pages, the system begins to write those that are dirty, which is nearly all of them; they stay in the cache.
             if let Some(more) = NonZeroU64::new(len.saturating_sub(sent)) {
                 rustix::fs::fadvise(&file, sent, Some(more), rustix::fs::Advice::DontNeed)?;
             }
@@ -66,7 +67,7 @@ mod tests {
     fn each_part_of_the_newest_tables_is_sent_once() {
         let dir = std::env::temp_dir().join(format!("quorate-ahead-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
-        let mut ahead = Ahead::new(&dir);
+        let mut ahead = Ahead::new(dir.clone());
         for (table, len) in [(7, 10), (9, 20_000), (10, 30_000)] {
             std::fs::write(dir.join(table.to_string()), vec![1; len]).unwrap();
         }

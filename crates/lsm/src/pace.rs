@@ -8,12 +8,12 @@
 //! And a merge, which may take seconds, stops for a flush: memtables would pile up beside it, and the writer would have to flush
 //! them itself.
 
-use crate::Shared;
 use crate::ahead::Ahead;
+use crate::{Shared, lock};
 use lsm_tree::compaction::filter::{CompactionFilter, Context, Factory, ItemAccessor, Verdict};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 /// So many items are handled in a row: some dozens of microseconds.
 const ITEMS: u32 = 64;
@@ -63,16 +63,12 @@ impl Waiting {
 /// Counts the items of one flush or merge.
 pub(crate) struct Pace {
     waiting: Waiting,
-    ahead: Ahead,
+    ahead: Arc<Mutex<Ahead>>,
     items: u32,
     bytes: u64,
 }
 
 impl Pace {
-    fn new(waiting: Waiting, tables: &Path) -> Self {
-        Self { waiting, ahead: Ahead::new(tables), items: 0, bytes: 0 }
-    }
-
     /// One more item of so many bytes was handled; true every [`ITEMS`].
     pub(crate) fn item(&mut self, bytes: usize) -> bool {
         self.items += 1;
@@ -80,7 +76,7 @@ impl Pace {
         if !self.items.is_multiple_of(ITEMS) {
             return false;
         }
-        self.ahead.wrote(std::mem::take(&mut self.bytes));
+        lock(&self.ahead).wrote(std::mem::take(&mut self.bytes));
         if !self.waiting.pressing() {
             std::thread::yield_now();
         }
@@ -91,7 +87,7 @@ impl Pace {
 /// Puts a pace into the tree's merges, where a filter would stand.
 pub(crate) struct Paced {
     pub(crate) waiting: Waiting,
-    tables: PathBuf,
+    ahead: Arc<Mutex<Ahead>>,
     /// Set once there is one.
     shared: OnceLock<Weak<Shared>>,
 }
@@ -99,12 +95,13 @@ pub(crate) struct Paced {
 impl Paced {
     /// For a tree whose tables lie in a directory.
     pub(crate) fn new(tables: PathBuf) -> Self {
-        Self { waiting: Waiting::default(), tables, shared: OnceLock::new() }
+        let ahead = Arc::new(Mutex::new(Ahead::new(tables)));
+        Self { waiting: Waiting::default(), ahead, shared: OnceLock::new() }
     }
 
     /// A pace for one flush or merge.
     pub(crate) fn pace(&self) -> Pace {
-        Pace::new(self.waiting.clone(), &self.tables)
+        Pace { waiting: self.waiting.clone(), ahead: self.ahead.clone(), items: 0, bytes: 0 }
     }
 
     /// Merges may stop for flushes of `shared`.

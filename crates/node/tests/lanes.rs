@@ -281,6 +281,27 @@ fn groups_share_packets_and_flushes() {
     );
 }
 
+/// Where a read waits in whichever group, entries that others asked for are waited for, too; where nothing waits and nobody leads they
+/// are not, since the next turn of the lane is early enough.
+#[test]
+fn a_read_in_any_group_waits_for_what_is_applied() {
+    let mut cluster = Cluster::new(3);
+    cluster.pass(6_000);
+    let awaits =
+        |cluster: &Cluster, id: u64| cluster.nodes[id as usize - 1].as_ref().unwrap().lane.awaits_applied();
+    let first = cluster.leaders(KV)[0];
+    for shard in cluster.shards.clone() {
+        let (id, other) = if first == 1 { (2, 3) } else { (1, 5 - first) };
+        assert!(awaits(&cluster, first) && !awaits(&cluster, id) && !awaits(&cluster, other));
+        let answers = cluster.call(id, shard, get());
+        cluster.drain();
+        assert!(answers.lock().unwrap().is_empty() == awaits(&cluster, id), "shard {shard}");
+        cluster.pass(300);
+        assert!(matches!(answers.lock().unwrap()[..], [Ok(_)]), "shard {shard}");
+        assert!(!awaits(&cluster, id), "it is answered");
+    }
+}
+
 /// A group that rests answers whoever asks, at any node; and when its leader's node is gone, or is only heard no more, another leads.
 #[test]
 fn groups_that_rest_wake_up() {

@@ -126,13 +126,19 @@ impl Disk for FsDisk {
 struct FsFile {
     file: fs::File,
     path: PathBuf,
-    direct: Option<Direct>,
+    appends: Appends,
+}
+
+/// How a file is appended to; known from the first time on.
+enum Appends {
+    Unknown,
+    Direct(Direct),
+    Cached,
 }
 
 impl FsFile {
     fn new(file: fs::File, path: PathBuf) -> Self {
-        let direct = Direct::of(&file, &path);
-        Self { file, path, direct }
+        Self { file, path, appends: Appends::Unknown }
     }
 }
 
@@ -160,7 +166,10 @@ impl File for FsFile {
     }
 
     fn append_at(&mut self, offset: u64, bytes: &[u8]) -> DiskResult<()> {
-        let Some(direct) = &mut self.direct else { return self.write_at(offset, bytes) };
+        if matches!(self.appends, Appends::Unknown) {
+            self.appends = Direct::of(&self.file, &self.path).map_or(Appends::Cached, Appends::Direct);
+        }
+        let Appends::Direct(direct) = &mut self.appends else { return self.write_at(offset, bytes) };
         #[cfg(feature = "faults")]
         if crate::faults::write(&self.path, offset, bytes).map_err(|e| failed("write", &self.path, &e))? {
             direct.forget();
@@ -169,7 +178,7 @@ impl File for FsFile {
         match direct.append(&self.file, offset, bytes) {
             // This file system wants other pieces: the cache of pages knows how.
             Err(error) if error.kind() == ErrorKind::InvalidInput => {
-                self.direct = None;
+                self.appends = Appends::Cached;
                 self.file.write_all_at(bytes, offset)
             }
             result => result,

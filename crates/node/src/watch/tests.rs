@@ -448,3 +448,25 @@ fn too_many_watches_are_refused_until_some_end() {
     drop(stream);
     assert_eq!(lock(&hub).watch_bytes, 0);
 }
+
+/// Claim: who opens a stream is waited for from then on, which the lane is told at once; and no longer than it is open.
+#[test]
+fn a_stream_rings_for_the_lane_when_it_opens() {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    let rung = Arc::new(AtomicU32::new(0));
+    let bell = rung.clone();
+    let past: Arc<dyn History> = Arc::new(Past::default());
+    let hub = Hub::new(
+        Options::default(),
+        past,
+        Box::new(move || {
+            bell.fetch_add(1, Ordering::Relaxed);
+        }),
+    );
+    let hub = Arc::new(Mutex::new(hub));
+    assert!(!lock(&hub).any_stream());
+    let stream = Hub::open_stream(&hub, Box::new(|| {}));
+    assert_eq!((rung.load(Ordering::Relaxed), lock(&hub).any_stream()), (1, true));
+    drop(stream);
+    assert!(!lock(&hub).any_stream());
+}

@@ -7,6 +7,8 @@ mod judge;
 mod mutants;
 mod properties;
 mod script;
+#[path = "../scripts/mod.rs"]
+mod scripts;
 mod search;
 mod show;
 mod toy;

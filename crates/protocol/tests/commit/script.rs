@@ -20,6 +20,7 @@
 //! | `heal` | no more faults: all comes to its end |
 //! | `mute`, `unmute`, `status` | what is shown |
 
+use crate::scripts::{all_say_what_they_say, retrace};
 use crate::show;
 use crate::toy::{Key, Op, Ops};
 use crate::world::{Options, Packet, World};
@@ -30,28 +31,7 @@ use std::fmt::Write as _;
 /// Runs a script; the same text with the traces as they are now.
 pub fn run(text: &str, options: Options) -> String {
     let mut runner = Runner { world: World::new(options), muted: false, faulty: false };
-    let mut out = String::new();
-    let mut commands = Vec::new();
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
-        if line == "----" {
-            let _ = writeln!(out, "----\n{}", runner.block(&commands));
-            commands.clear();
-            // The old trace ends at an empty line.
-            for old in lines.by_ref() {
-                if old.is_empty() {
-                    let _ = writeln!(out);
-                    break;
-                }
-            }
-            continue;
-        }
-        let _ = writeln!(out, "{line}");
-        if !line.starts_with('#') && !line.is_empty() {
-            commands.push(line.to_owned());
-        }
-    }
-    out.trim_end().to_owned() + "\n"
+    retrace(text, |commands| runner.block(commands))
 }
 
 struct Runner {
@@ -191,17 +171,5 @@ fn parse(text: &str) -> Ops {
 
 #[test]
 fn scripts() {
-    let dir = format!("{}/scripts/commit", env!("CARGO_MANIFEST_DIR"));
-    let mut paths: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    assert!(!paths.is_empty());
-    for path in paths {
-        let text = std::fs::read_to_string(&path).unwrap();
-        let now = run(&text, Options::default());
-        if std::env::var_os("UPDATE").is_some() {
-            std::fs::write(&path, now).unwrap();
-        } else {
-            assert_eq!(now, text, "{}", path.display());
-        }
-    }
+    all_say_what_they_say("commit", 20, |text| run(text, Options::default()));
 }

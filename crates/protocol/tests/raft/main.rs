@@ -11,6 +11,8 @@ mod mutants;
 mod plain;
 mod properties;
 mod script;
+#[path = "../scripts/mod.rs"]
+mod scripts;
 mod search;
 mod setups;
 mod steady;

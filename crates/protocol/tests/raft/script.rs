@@ -29,6 +29,7 @@
 //! | `status`, `log N`, `mute`, `unmute` | what is shown |
 
 use crate::cluster::{Cluster, Options, Work, n};
+use crate::scripts::{all_say_what_they_say, retrace};
 use crate::trace;
 use quorate_base::time::Duration;
 use quorate_base::{Index, NodeId};
@@ -38,28 +39,7 @@ use std::fmt::Write as _;
 /// Runs a script; the same text with the traces as they are now.
 pub fn run(text: &str, options: Options) -> String {
     let mut runner = Runner { cluster: Cluster::new(options, &[], &[]), muted: false, faulty: false };
-    let mut out = String::new();
-    let mut commands = Vec::new();
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
-        if line == "----" {
-            let _ = writeln!(out, "----\n{}", runner.block(&commands));
-            commands.clear();
-            // The old trace ends at an empty line.
-            for old in lines.by_ref() {
-                if old.is_empty() {
-                    let _ = writeln!(out);
-                    break;
-                }
-            }
-            continue;
-        }
-        let _ = writeln!(out, "{line}");
-        if !line.starts_with('#') && !line.is_empty() {
-            commands.push(line.to_owned());
-        }
-    }
-    out.trim_end().to_owned() + "\n"
+    retrace(text, |commands| runner.block(commands))
 }
 
 struct Runner {
@@ -291,33 +271,7 @@ fn set(options: &mut Options, name: &str, value: &str) {
     }
 }
 
-/// Every script next to the code says what it says.
 #[test]
 fn scripts() {
-    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/raft");
-    let update = std::env::var_os("UPDATE").is_some();
-    let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|f| f.unwrap().path()).collect();
-    files.sort();
-    assert!(update || files.len() >= 30, "only {} scripts", files.len());
-    let mut wrong = Vec::new();
-    for file in files {
-        let text = std::fs::read_to_string(&file).unwrap();
-        assert!(text.starts_with("# "), "{}: the first line is the claim", file.display());
-        let now = run(&text, Options::default());
-        if now == text {
-            continue;
-        }
-        if update {
-            std::fs::write(&file, now).unwrap();
-        } else {
-            wrong.push(format!("{}:\n{}", file.display(), first_difference(&text, &now)));
-        }
-    }
-    assert!(wrong.is_empty(), "{}\n(UPDATE=1 rewrites the traces)", wrong.join("\n"));
-}
-
-fn first_difference(old: &str, new: &str) -> String {
-    let at = old.lines().zip(new.lines()).take_while(|(a, b)| a == b).count();
-    let show = |text: &str| text.lines().nth(at).unwrap_or("(the end)").to_owned();
-    format!("  line {}:\n  - {}\n  + {}", at + 1, show(old), show(new))
+    all_say_what_they_say("raft", 30, |text| run(text, Options::default()));
 }
