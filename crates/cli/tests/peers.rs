@@ -5,38 +5,20 @@
 
 mod common;
 
-use common::{Scratch, Up, eventually, output, pid, quorate, send};
+use common::{Scratch, Up, eventually, nodes, one, output, pid, send, text};
 use quorate_proto::etcdserverpb as pb;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A node that is started again wants its ports back: no other test may draw them meanwhile.
 fn one_at_a_time() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Killed when the test ends, however it does.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn nodes(ready: &Value) -> Vec<Value> {
-    ready["nodes"].as_array().unwrap().clone()
-}
-
-fn text<'a>(node: &'a Value, key: &str) -> &'a str {
-    node[key].as_str().unwrap()
 }
 
 /// How many lines of a node's log have all of `words`.
@@ -95,21 +77,6 @@ fn load(etcd: &str) {
             kv.put(pb::PutRequest { key, value, ..Default::default() }).await.unwrap();
         }
     });
-}
-
-/// One node of a cluster that `up` made, without the others.
-fn one(home: &str, cluster: &str, nodes: &[Value], (at, more): (usize, &[&str]), log: Stdio) -> Process {
-    let all = |key| {
-        let of = |node: &Value| format!("{}={}", node["id"], text(node, key));
-        nodes.iter().map(of).collect::<Vec<_>>().join(",")
-    };
-    let (node, id) = (&nodes[at], nodes[at]["id"].to_string());
-    let (data, etcd) = (format!("{home}/n{id}"), text(node, "etcd").trim_start_matches("http://"));
-    let (peer, peers, urls) = (text(node, "peer"), all("peer"), all("etcd"));
-    let args =
-        ["serve", "--node", &id, "--data", &data, "--cluster", cluster, "--etcd", etcd, "--peer", peer];
-    let args = [&args[..], &["--peers", &peers, "--client-urls", &urls], more].concat();
-    Process(quorate(&args).stdout(Stdio::null()).stderr(log).spawn().unwrap())
 }
 
 /// Claim: a node that has lost its state, and waits for its peers to send it, is alive and not ready, so that whoever watches

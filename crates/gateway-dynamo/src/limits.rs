@@ -99,6 +99,11 @@ impl Constraints {
     }
 }
 
+/// Whether a table may be called so: [`Constraints::name`] has nothing to say against it.
+pub(crate) fn is_table_name(name: &str) -> bool {
+    (3..=255).contains(&name.len()) && name.bytes().all(is_name_byte)
+}
+
 fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')
 }
@@ -145,5 +150,11 @@ mod tests {
         assert_eq!(bare("arn:aws:dynamodb:local:000000000000:table/orders"), "orders");
         assert_eq!(bare("arn:aws:dynamodb:local:000000000000:table/orders/index/x"), "orders");
         assert_eq!(bare("orders"), "orders");
+        let long = "n".repeat(256);
+        for name in ["", "ab", "abc", "a-b_c.D9", "a;bc", "ü12", &long[1..], &long] {
+            let mut constraints = Constraints::default();
+            constraints.name(Some(name), "tableName");
+            assert_eq!(constraints.check().is_ok(), is_table_name(name), "{name}");
+        }
     }
 }

@@ -60,7 +60,6 @@ pub(crate) async fn figures(gateway: &Gateway, table: &str) -> Option<(Figures, 
                 None => sum.indexes.push((id, items, bytes)),
             }
         }
-        ready &= shard.leader != 0;
     }
     Some((sum, ready))
 }

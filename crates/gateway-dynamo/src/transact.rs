@@ -6,7 +6,7 @@ use crate::body::{Params, object};
 use crate::capacity::{Told, Units, read_units};
 use crate::failure::{Answered, ApiError, Kind, Retry};
 use crate::items::{self, Members, attributes, check_styles, expressions, of_item, projection, take, text};
-use crate::limits::{Constraints, bare};
+use crate::limits::{Constraints, bare, is_table_name};
 use crate::reply::{Reply, value_of};
 use crate::{Gateway, unexpected};
 use quorate_item::codec::Codec;
@@ -17,6 +17,7 @@ use quorate_wire::table::{Action, Done, Op, Outcome, Returns, Token};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// So many operations a transaction may have.
 const OPS_MAX: usize = 100;
@@ -59,19 +60,31 @@ fn missing(path: &str) -> ApiError {
     ))
 }
 
-/// The members of the operation at `path`, with its table's name checked.
-fn operation(asked: Value, path: &str, must: &str) -> Answered<(String, Members)> {
+/// Which operation of a request something is said of. Its text is made only where something is said.
+#[derive(Clone, Copy)]
+struct At(usize, &'static str);
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "transactItems.{}.member.{}", self.0 + 1, self.1)
+    }
+}
+
+/// The members of an operation, with its table's name checked.
+fn operation(asked: Value, at: At, must: &str) -> Answered<(String, Members)> {
     let params = object(&asked)?;
-    let mut constraints = Constraints::default();
     let table = params.text("TableName")?.map(bare).map(String::from);
-    if table.is_none() {
-        constraints.missing(&format!("{path}.tableName"));
+    if !table.as_deref().is_some_and(is_table_name) || !params.has(must) {
+        let mut constraints = Constraints::default();
+        if table.is_none() {
+            constraints.missing(&format!("{at}.tableName"));
+        }
+        constraints.name(table.as_deref(), &format!("{at}.tableName"));
+        if !params.has(must) {
+            constraints.missing(&format!("{at}.{}", must.to_lowercase()));
+        }
+        constraints.check()?;
     }
-    constraints.name(table.as_deref(), &format!("{path}.tableName"));
-    if !params.has(must) {
-        constraints.missing(&format!("{path}.{}", must.to_lowercase()));
-    }
-    constraints.check()?;
     match asked {
         Value::Object(members) => Ok((table.unwrap_or_default(), members)),
         _ => Err(unexpected()),
@@ -84,9 +97,9 @@ pub(crate) async fn get(gateway: &Gateway, mut members: Members) -> Answered<Vec
     let (told, _, list) = read(&mut members)?;
     let mut gets = Vec::with_capacity(list.len());
     for (at, mut one) in list.into_iter().enumerate() {
-        let path = format!("transactItems.{}.member.get", at + 1);
-        let asked = take(&mut one, "Get").ok_or_else(|| missing(&path))?;
-        let (table, mut members) = operation(asked, &path, "Key")?;
+        let at = At(at, "get");
+        let asked = take(&mut one, "Get").ok_or_else(|| missing(&at.to_string()))?;
+        let (table, mut members) = operation(asked, at, "Key")?;
         check_styles(&members, &["ProjectionExpression"], &[])?;
         let key = items::item(&mut members, "Key")?;
         let mut expressions = expressions(&mut members)?;
@@ -167,7 +180,8 @@ pub(crate) async fn write(gateway: &Gateway, mut members: Members) -> Answered<V
         ));
     }
     let retry = if token.is_some() { Retry::Harmless } else { Retry::Harmful };
-    let tables: Vec<String> = ops.iter().map(|op| op.table.clone()).collect();
+    let is_told = |_: &&Op| told != Told::Nothing;
+    let tables: Vec<String> = ops.iter().filter(is_told).map(|op| op.table.clone()).collect();
     let written = if measured { written(&ops)? } else { Vec::new() };
     let done = items::execute(gateway, true, token, ops, retry).await?;
     let mut units: BTreeMap<String, Units> = BTreeMap::new();
@@ -224,11 +238,9 @@ fn token(members: &Members) -> Answered<Option<Token>> {
 }
 
 fn read_op(at: usize, mut members: Members) -> Answered<Op> {
-    let kinds: Vec<&str> = ["ConditionCheck", "Put", "Delete", "Update"]
-        .into_iter()
-        .filter(|k| Params(&members).has(k))
-        .collect();
-    let [kind] = kinds[..] else {
+    let mut kinds = ["ConditionCheck", "Put", "Delete", "Update"].into_iter();
+    let mut next = || kinds.find(|kind| Params(&members).has(kind));
+    let (Some(kind), None) = (next(), next()) else {
         return Err(ApiError::validation(
             "TransactItems can only contain one of Check, Put, Update or Delete",
         ));
@@ -240,13 +252,15 @@ fn read_op(at: usize, mut members: Members) -> Answered<Op> {
         "Delete" => "delete",
         _ => "update",
     };
-    let place = format!("transactItems.{}.member.{member}", at + 1);
-    let (table, mut members) = operation(asked, &place, if kind == "Put" { "Item" } else { "Key" })?;
+    let place = At(at, member);
+    let (table, mut members) = operation(asked, place, if kind == "Put" { "Item" } else { "Key" })?;
     let on_failure = text(&members, "ReturnValuesOnConditionCheckFailure")?;
-    let mut constraints = Constraints::default();
-    let path = format!("{place}.returnValuesOnConditionCheckFailure");
-    constraints.word(on_failure.as_deref(), &path, &["ALL_OLD", "NONE"]);
-    constraints.check()?;
+    if on_failure.is_some() {
+        let mut constraints = Constraints::default();
+        let path = format!("{place}.returnValuesOnConditionCheckFailure");
+        constraints.word(on_failure.as_deref(), &path, &["ALL_OLD", "NONE"]);
+        constraints.check()?;
+    }
     check_styles(&members, &["UpdateExpression", "ConditionExpression"], &[])?;
     let given = items::item(&mut members, if kind == "Put" { "Item" } else { "Key" })?;
     if kind == "Put" {

@@ -17,11 +17,11 @@ use quorate_node::watch::Hub;
 use quorate_protocol::raft::{self, Membership};
 use quorate_storage::journal::{CheckpointMark, Identity, Journal, Options};
 use quorate_storage::memory::MemoryStore;
-use quorate_wire::kv::{Command, KeyRange, Put, Range};
+use quorate_wire::kv::{Command, KeyRange, Put, Range, Refused};
 use quorate_wire::peer::{Frame, Packet};
 use quorate_wire::table::{
-    self, Action, Billing, Definition, EPOCH, Execute, KeyNames, Op, Returns, SHARDS_TAG, Scalar, Throughput,
-    What,
+    self, Action, Billing, Definition, EPOCH, Execute, KeyNames, Op, Refusal, Returns, SHARDS_TAG, Scalar,
+    Throughput, What,
 };
 use std::sync::{Arc, Mutex};
 
@@ -130,12 +130,31 @@ impl Cluster {
         }
     }
 
+    /// The same over a network that takes a step for each packet, with something to do at each step: something is always under way.
+    fn pass_busily(&mut self, millis: u64, mut with: impl FnMut(&mut Self)) {
+        let mut under_way = Vec::new();
+        for _ in 0..millis / 10 {
+            self.now = self.now + Duration::from_millis(10);
+            with(self);
+            for (from, to, body) in std::mem::take(&mut under_way) {
+                self.deliver(from, to, body);
+            }
+            while let Some(mut packets) = self.drain() {
+                under_way.append(&mut packets);
+            }
+        }
+    }
+
+    fn deliver(&mut self, from: NodeId, to: NodeId, body: Bytes) {
+        if let Some(node) = &mut self.nodes[to.get() as usize - 1] {
+            node.lane.handle(self.now, Event::Packet { from, body });
+        }
+    }
+
     fn settle(&mut self) {
         while let Some(packets) = self.drain() {
             for (from, to, body) in packets {
-                if let Some(node) = &mut self.nodes[to.get() as usize - 1] {
-                    node.lane.handle(self.now, Event::Packet { from, body });
-                }
+                self.deliver(from, to, body);
             }
         }
     }
@@ -442,6 +461,41 @@ fn shards_are_made_where_the_state_says_so() {
             "back to who is preferred: {shard}"
         );
     }
+}
+
+/// A node that comes back leads its share again though the others are never idle, and hold entries that it does not hold yet.
+#[test]
+fn leaders_are_spread_under_load() {
+    let mut cluster = Cluster::new(0);
+    let shards = cluster.table("t", 9);
+    cluster.pass(3_000);
+    cluster.kill(2);
+    cluster.pass(3_000);
+    cluster.start(2);
+    let all = shards.clone();
+    cluster.pass_busily(8_000, |cluster| {
+        for (n, &shard) in all.iter().enumerate() {
+            if let [leader] = cluster.leaders(shard)[..] {
+                cluster.call(leader, shard, put_item(n));
+            }
+        }
+    });
+    for shard in shards {
+        let preferred = u64::from(shard.get()) % NODES + 1;
+        assert_eq!(cluster.leaders(shard), [preferred], "shard {shard}");
+    }
+}
+
+/// Who asks a node for a shard that it does not have hears that it is not there, and not that it has no leader: so a door looks at its
+/// map again, and need not fail.
+#[test]
+fn a_shard_that_is_not_here_is_told_of() {
+    let mut cluster = Cluster::new(0);
+    let answers = cluster.call(1, ShardId(9), put_item(1));
+    cluster.pass(100);
+    let answer = answers.lock().unwrap().pop();
+    let stale = |refused: &Refused| *refused == Refused::Table(Refusal::StaleEpoch);
+    assert!(matches!(&answer, Some(Err(Failure::Refused(refused, _))) if stale(refused)), "{answer:?}");
 }
 
 /// Shards that are dropped are let go at every node, also at one that is away meanwhile; nothing of them is left, and their numbers

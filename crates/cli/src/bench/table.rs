@@ -27,6 +27,7 @@ Examples:
   quorate bench table --op a --keys 100000 --endpoints http://127.0.0.1:8000,http://127.0.0.1:18000
   quorate bench table --op txn --keys 2 --clients 16 --json
   quorate bench table --op update --rate 5000
+  quorate bench table --op put --table spread --shards 100
 
 Letters are the workloads of YCSB, with popular items; the others draw all items alike:
   a  half reads, half updates              d  95 of 100 reads of the newest, 5 new items
@@ -35,8 +36,10 @@ Letters are the workloads of YCSB, with popular items; the others draw all items
 
 The table stays when it is over. Whatever an endpoint's keys are, none is used: an endpoint that verifies signatures refuses.";
 
-/// How long to wait for a connection, and for a new table.
+/// How long to wait for a connection, ...
 const PATIENCE: Duration = Duration::from_secs(5);
+/// ... and for a new table, whose shards may be many.
+const TABLE_PATIENCE: Duration = Duration::from_secs(120);
 /// How long an answer may take: a node that is frozen or cut off must not hold a client for ever.
 const ANSWER: Duration = Duration::from_secs(10);
 /// Whether a new table can be used is asked so often.
@@ -65,6 +68,9 @@ pub(super) struct Args {
     /// The table
     #[arg(long, value_name = "NAME", default_value = "quorate-bench", value_parser = table_name)]
     table: String,
+    /// Over how many shards of its own a new table is spread: 1 is none, as at other endpoints; one that is there must have as many
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=2000))]
+    shards: Option<u32>,
     /// Clients at a time
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     clients: u32,
@@ -147,6 +153,8 @@ fn table_name(name: &str) -> Result<String, String> {
 struct Report {
     op: Op,
     table: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shards: Option<u32>,
     clients: u32,
     connections: usize,
     value_size: u32,
@@ -212,6 +220,7 @@ async fn measure(args: &Args) -> Result<Report, Problem> {
     Ok(Report {
         op: args.op,
         table: args.table.clone(),
+        shards: args.shards,
         clients: args.clients,
         connections: links.len(),
         value_size: args.value_size,
@@ -244,11 +253,13 @@ fn clock() -> u32 {
 /// Makes the table, and fills it where it is read.
 async fn prepare(links: &[Shared], args: &Args) -> Result<(), String> {
     let body = Rc::new(Body::new(&args.table, args.value_size as usize, true));
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TABLE_PATIENCE;
     let mut link = links[0].lock().await;
-    match call(&mut link, &Operation::named("CreateTable"), &body.create()).await {
+    match call(&mut link, &Operation::named("CreateTable"), &body.create(args.shards.unwrap_or(1))).await {
         Ok(_) => {}
-        Err(Trouble::Refused { name, .. }) if name == "ResourceInUseException" => {}
+        Err(Trouble::Refused { name, .. }) if name == "ResourceInUseException" => {
+            check_shards(&mut link, &body, args.shards).await?;
+        }
         Err(error) => return Err(error.to_string()),
     }
     loop {
@@ -263,6 +274,16 @@ async fn prepare(links: &[Shared], args: &Args) -> Result<(), String> {
     }
     drop(link);
     if args.op.reads() { fill(links, body, args).await } else { Ok(()) }
+}
+
+/// A table that is there already has the shards that were asked for, if any were.
+async fn check_shards(link: &mut Link, body: &Body, shards: Option<u32>) -> Result<(), String> {
+    let Some(shards) = shards else { return Ok(()) };
+    let told = call(link, &Operation::named("DescribeTable"), &body.describe()).await;
+    let tags = Body::tags(told.map_err(|error| error.to_string())?);
+    let told = call(link, &Operation::named("ListTagsOfResource"), &tags).await;
+    let has = words::shards(told.map_err(|error| error.to_string())?);
+    if has == shards { Ok(()) } else { Err(format!("it is there with {has} shards; choose another --table")) }
 }
 
 /// What reads will look for is there before they are measured.

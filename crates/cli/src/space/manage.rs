@@ -4,14 +4,19 @@
 use super::Where;
 use super::remote::{Refused, Remote};
 use crate::plan::Words;
+use crate::probe::time;
 use crate::report::{Exit, Problem, say};
 use quorate_gateway_dynamo::HAD;
 use quorate_policy::{Part, Plan, Policy, plan, tags};
 use serde_json::{Value, json};
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// How many shards a table has is a tag of its own: no promise depends on it.
 const SHARDS: &str = "quorate:shards";
+/// How long it takes to look again whether shards are ready.
+const LOOK: Duration = Duration::from_millis(200);
 
 #[derive(clap::Args, Debug)]
 pub(super) struct CreateArgs {
@@ -26,6 +31,9 @@ pub(super) struct CreateArgs {
     /// Over how many shards its items are spread: each is a group of its own. With 1 they lie beside the key-value space
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=2000))]
     shards: u32,
+    /// How long to wait for all of its shards
+    #[arg(long, value_name = "TIME", value_parser = time, default_value = "2m")]
+    timeout: Duration,
     #[command(flatten)]
     words: Words,
     #[command(flatten)]
@@ -46,6 +54,17 @@ pub(super) struct AlterArgs {
 pub(super) struct NameArgs {
     /// The space's name
     name: String,
+    #[command(flatten)]
+    at: Where,
+}
+
+#[derive(clap::Args, Debug)]
+pub(super) struct DropArgs {
+    /// The space's name
+    name: String,
+    /// How long to wait for the answer
+    #[arg(long, value_name = "TIME", value_parser = time, default_value = "2m")]
+    timeout: Duration,
     #[command(flatten)]
     at: Where,
 }
@@ -102,10 +121,18 @@ pub(super) async fn create(args: &CreateArgs) -> Result<(), Problem> {
     if !tags.is_empty() {
         request["Tags"] = json!(tags);
     }
-    let mut remote = Remote::new(args.at.endpoint());
-    let doing = format!("cannot create {:?}", args.name);
-    remote.ask("CreateTable", &request).await.map_err(|e| e.problem(&doing))?;
-    let described = ready(&mut remote, &args.name).await.map_err(|e| e.problem(&doing))?;
+    let (mut remote, end) = (Remote::new(args.at.endpoint()), Instant::now() + args.timeout);
+    let created = timeout_at(end, remote.ask("CreateTable", &request)).await;
+    let created = created.map_err(|_| {
+        let message = format!("no answer says after {:?} whether {:?} is made", args.timeout, args.name);
+        Problem::new(
+            Exit::Failed,
+            message,
+            "`quorate space describe` says whether it is there, `quorate status` what is amiss",
+        )
+    })?;
+    created.map_err(|e| e.problem(&format!("cannot create {:?}", args.name)))?;
+    let described = ready(&mut remote, args, end).await?;
     if args.at.json {
         let told = json!({ "space": args.name, "shards": args.shards, "headline": plan.headline, "table": described });
         say(&told.to_string());
@@ -116,14 +143,61 @@ pub(super) async fn create(args: &CreateArgs) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Waits for a table's shards to know it.
-async fn ready(remote: &mut Remote, table: &str) -> Result<Value, Refused> {
-    loop {
-        let described = remote.ask("DescribeTable", &json!({ "TableName": table })).await?;
+/// Waits for a table's shards to know it, and shows how far they are.
+async fn ready(remote: &mut Remote, args: &CreateArgs, end: Instant) -> Result<Value, Problem> {
+    let bar = args.at.count(args.shards.into(), "shards are ready");
+    let (name, mut known) = (json!({ "TableName": args.name }), None);
+    while let Ok(described) = timeout_at(end, remote.ask("DescribeTable", &name)).await {
+        let described = described.map_err(|e| e.problem(&format!("{:?} is made, but", args.name)))?;
         if described["Table"]["TableStatus"] == "ACTIVE" {
+            bar.finish_and_clear();
             return Ok(described["Table"].clone());
         }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        // Others that speak the API have no shards to tell of.
+        if let Ok(Ok(told)) = timeout_at(end, remote.ask("Quorate.DescribeShards", &name)).await {
+            let counted = Counted::of(&told);
+            bar.set_position(counted.ready);
+            known = Some(counted);
+        }
+        if Instant::now() + LOOK > end {
+            break;
+        }
+        sleep(LOOK).await;
+    }
+    bar.finish_and_clear();
+    let known = known.map(|counted| format!(": {counted}")).unwrap_or_default();
+    let message = format!("{:?} is made, and not ready after {:?}{known}", args.name, args.timeout);
+    let hint = format!(
+        "nothing was undone, and it goes on by itself: `quorate space shards {}` shows how far it is, `quorate status` which \
+         nodes are away; --timeout waits longer, `quorate space drop` gives it up",
+        args.name
+    );
+    Err(Problem::new(Exit::Failed, message, hint))
+}
+
+/// How far the shards of a table are.
+struct Counted {
+    of: usize,
+    /// Those that know their table.
+    ready: u64,
+    /// Those that have no leader.
+    leaderless: usize,
+}
+
+impl Counted {
+    fn of(told: &Value) -> Self {
+        let shards = told["Shards"].as_array().map_or(&[][..], Vec::as_slice);
+        Self {
+            of: shards.len(),
+            ready: shards.iter().filter(|shard| shard["Ready"] == true).count() as u64,
+            leaderless: shards.iter().filter(|shard| shard["Leader"] == 0).count(),
+        }
+    }
+}
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} shards are ready, {} have no leader", self.ready, self.of, self.leaderless)
     }
 }
 
@@ -208,10 +282,16 @@ pub(super) async fn list(args: &ListArgs) -> Result<(), Problem> {
     Ok(())
 }
 
-pub(super) async fn drop(args: &NameArgs) -> Result<(), Problem> {
+pub(super) async fn drop(args: &DropArgs) -> Result<(), Problem> {
     let mut remote = Remote::new(args.at.endpoint());
     let failed = |e: Refused| e.problem(&format!("cannot drop {:?}", args.name));
-    remote.ask("DeleteTable", &json!({ "TableName": args.name })).await.map_err(failed)?;
+    let request = json!({ "TableName": args.name });
+    let dropped = timeout_at(Instant::now() + args.timeout, remote.ask("DeleteTable", &request)).await;
+    let dropped = dropped.map_err(|_| {
+        let message = format!("no answer says after {:?} whether {:?} is dropped", args.timeout, args.name);
+        Problem::new(Exit::Failed, message, "`quorate status` says what is amiss; give the command again then: who drops twice hears that it is gone")
+    })?;
+    dropped.map_err(failed)?;
     if args.at.json {
         say(&json!({ "dropped": args.name }).to_string());
     } else {
@@ -256,7 +336,16 @@ pub(super) async fn shards(args: &NameArgs) -> Result<(), Problem> {
 
 #[cfg(test)]
 mod tests {
-    use super::key;
+    use super::{Counted, key};
+    use serde_json::json;
+
+    #[test]
+    fn shards_are_counted() {
+        let shard = |leader: u64, ready: bool| json!({ "Leader": leader, "Ready": ready });
+        let told = json!({ "Shards": [shard(0, false), shard(2, true), shard(0, true), shard(1, false)] });
+        assert_eq!(Counted::of(&told).to_string(), "2 of 4 shards are ready, 2 have no leader");
+        assert_eq!(Counted::of(&json!({})).to_string(), "0 of 0 shards are ready, 0 have no leader");
+    }
 
     #[test]
     fn a_key_has_a_type() {

@@ -31,7 +31,7 @@ enum Command {
     /// The spaces that there are
     List(manage::ListArgs),
     /// Take a space away, with all that is in it
-    Drop(manage::NameArgs),
+    Drop(manage::DropArgs),
     /// The shards of a space: who leads each, where it is, how much is in it, how many entries its log has had
     Shards(manage::NameArgs),
     /// Write a table's items into files, in DynamoDB's JSON format
@@ -139,6 +139,19 @@ impl Where {
         }
         let bar = ProgressBar::new_spinner();
         if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} items {msg}, {per_sec}") {
+            bar.set_style(style);
+        }
+        bar.set_message(what);
+        bar
+    }
+
+    /// The same for things of which is known how many there are to be.
+    fn count(&self, of: u64, what: &'static str) -> ProgressBar {
+        if self.json {
+            return ProgressBar::hidden();
+        }
+        let bar = ProgressBar::new(of);
+        if let Ok(style) = ProgressStyle::with_template("{pos} of {len} {msg}, {elapsed}") {
             bar.set_style(style);
         }
         bar.set_message(what);

@@ -5,6 +5,7 @@
     reason = "each test binary uses its part, and may stop at the first thing amiss"
 )]
 
+pub(crate) mod tables;
 pub(crate) mod wire;
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -234,4 +235,44 @@ impl Drop for Alone {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Killed when the test ends, however it does.
+pub(crate) struct Process(pub(crate) Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub(crate) fn nodes(ready: &Value) -> Vec<Value> {
+    ready["nodes"].as_array().unwrap().clone()
+}
+
+pub(crate) fn text<'a>(node: &'a Value, key: &str) -> &'a str {
+    node[key].as_str().unwrap()
+}
+
+/// One node of a cluster that `up` made, without the others.
+pub(crate) fn one(
+    home: &str,
+    cluster: &str,
+    nodes: &[Value],
+    (at, more): (usize, &[&str]),
+    log: Stdio,
+) -> Process {
+    let all = |key| {
+        let of = |node: &Value| format!("{}={}", node["id"], text(node, key));
+        nodes.iter().map(of).collect::<Vec<_>>().join(",")
+    };
+    let (node, id) = (&nodes[at], nodes[at]["id"].to_string());
+    let (data, etcd) = (format!("{home}/n{id}"), text(node, "etcd").trim_start_matches("http://"));
+    let dynamo = text(node, "dynamo").trim_start_matches("http://");
+    let (peer, peers, urls) = (text(node, "peer"), all("peer"), all("etcd"));
+    let args =
+        ["serve", "--node", &id, "--data", &data, "--cluster", cluster, "--etcd", etcd, "--peer", peer];
+    let args = [&args[..], &["--dynamo", dynamo, "--peers", &peers, "--client-urls", &urls], more].concat();
+    Process(quorate(&args).stdout(Stdio::null()).stderr(log).spawn().unwrap())
 }

@@ -54,7 +54,9 @@ use quorate_protocol::Core;
 use quorate_protocol::raft::{self, Input, Raft};
 use quorate_state::kv::KvView;
 use quorate_wire::command;
+use quorate_wire::kv::Refused;
 use quorate_wire::peer::{Declined, Frame, Packet};
+use quorate_wire::table::Refusal;
 use resting::Resting;
 pub use room::Upkeep;
 pub use settle::Defragmented;
@@ -150,6 +152,12 @@ impl Lane {
         Some((group, &mut self.node))
     }
 
+    /// A shard is asked for that this node has no group of: it is dropped, or not made here yet. Nothing was done, and who asked
+    /// by another map may find it.
+    fn not_here(&self) -> Failure {
+        Failure::Refused(Refused::Table(Refusal::StaleEpoch), self.head())
+    }
+
     /// Does something to every group.
     fn each(&mut self, mut with: impl FnMut(&mut Group, &mut Node)) {
         with(&mut self.space, &mut self.node);
@@ -171,7 +179,7 @@ impl Lane {
             }
             Event::Call { shard, request, timeout, done } => match self.at(shard) {
                 Some((group, node)) => group.call(node, now, request, timeout, done),
-                None => done(Err(Failure::NoLeader)),
+                None => done(Err(self.not_here())),
             },
             Event::Journaled(proofs) => self.journaled(now, &proofs),
             Event::Output(output) => self.output(now, output),

@@ -44,11 +44,15 @@ impl Raft {
         self.leader.filter(|_| self.rest.resting)
     }
 
-    /// Leader: whether a follower holds all that it holds itself, and there is a connection to it, as far as a group that rests knows.
+    /// Leader: whether a follower may be handed the leadership without much ado: it may lead, there is a connection to it, as far as
+    /// a group that rests knows, and it holds all that is committed. Of a busy leader nobody ever holds everything, so that one which
+    /// waited for that would lead for as long as there is load.
     pub fn is_ready(&self, peer: NodeId) -> bool {
-        let holds_all =
-            |p: &super::Progress| matches!(p.phase, Phase::Replicate) && p.matched == self.log.last().index;
-        self.progress.get(&peer).is_some_and(holds_all) && !self.rest.away.contains(&peer)
+        let fit = |p: &super::Progress| {
+            let able = p.withholds.is_none() && p.asker.is_none() && p.leaving.is_none();
+            able && matches!(p.phase, Phase::Replicate) && p.matched >= self.hard.commit
+        };
+        self.progress.get(&peer).is_some_and(fit) && !self.rest.away.contains(&peer)
     }
 
     /// Something comes in: most of it ends a rest.

@@ -1,8 +1,12 @@
 //! Requests as bytes, and what is understood of answers.
 
+use serde_json::{Value, json};
 use std::fmt;
 use std::io::Write;
 use std::ops::Range;
+
+/// The tag that says how many shards a table has.
+const SHARDS: &str = "quorate:shards";
 
 /// Bodies of requests about one table.
 pub(super) struct Body {
@@ -18,11 +22,22 @@ impl Body {
         Self { table: table.into(), value: "v".repeat(bytes), consistent }
     }
 
-    pub(super) fn create(&self) -> Vec<u8> {
+    /// With shards of its own if they are more than one.
+    pub(super) fn create(&self, shards: u32) -> Vec<u8> {
         let attribute = r#""AttributeDefinitions":[{"AttributeName":"k","AttributeType":"S"}]"#;
         let key = r#""KeySchema":[{"AttributeName":"k","KeyType":"HASH"}]"#;
-        format!(r#"{{"TableName":"{}",{attribute},{key},"BillingMode":"PAY_PER_REQUEST"}}"#, self.table)
+        let tags = match shards {
+            1 => String::new(),
+            _ => format!(r#","Tags":[{{"Key":"{SHARDS}","Value":"{shards}"}}]"#),
+        };
+        format!(r#"{{"TableName":"{}",{attribute},{key},"BillingMode":"PAY_PER_REQUEST"{tags}}}"#, self.table)
             .into()
+    }
+
+    /// Asks for the tags of a table that was described.
+    pub(super) fn tags(described: &[u8]) -> Vec<u8> {
+        let value: Value = serde_json::from_slice(described).unwrap_or_default();
+        json!({ "ResourceArn": value["Table"]["TableArn"] }).to_string().into()
     }
 
     pub(super) fn describe(&self) -> Vec<u8> {
@@ -108,20 +123,27 @@ fn written(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
 
 /// Whether a description says that the table can be used.
 pub(super) fn is_active(described: &[u8]) -> bool {
-    let value: serde_json::Value = serde_json::from_slice(described).unwrap_or_default();
+    let value: Value = serde_json::from_slice(described).unwrap_or_default();
     value["Table"]["TableStatus"] == "ACTIVE"
+}
+
+/// How many shards a table has, by its tags.
+pub(super) fn shards(tags: &[u8]) -> u32 {
+    let value: Value = serde_json::from_slice(tags).unwrap_or_default();
+    let tags = value["Tags"].as_array().map_or(&[][..], Vec::as_slice);
+    let tag = tags.iter().find(|tag| tag["Key"] == SHARDS);
+    tag.and_then(|tag| tag["Value"].as_str()?.parse().ok()).unwrap_or(1)
 }
 
 /// Whether all of a batch was taken.
 pub(super) fn is_whole(answer: &[u8]) -> bool {
-    let value: serde_json::Value = serde_json::from_slice(answer).unwrap_or_default();
+    let value: Value = serde_json::from_slice(answer).unwrap_or_default();
     value["UnprocessedItems"].as_object().is_none_or(serde_json::Map::is_empty)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
 
     #[test]
     fn bodies_are_json_with_what_was_asked() {
@@ -143,7 +165,9 @@ mod tests {
         assert!(txn["TransactItems"][0]["Put"]["Item"] == item && txn["ClientRequestToken"] == "x");
         assert_eq!(read(&|out| body.transact_get(out, [8, 7]))["TransactItems"][1]["Get"]["Key"], key);
         assert_eq!(read(&|out| body.fill(out, 5..8))["RequestItems"]["t-1"][2]["PutRequest"]["Item"], item);
-        let created: Value = serde_json::from_slice(&body.create()).unwrap();
-        assert_eq!(created["KeySchema"][0]["KeyType"], "HASH");
+        let created = |shards| -> Value { serde_json::from_slice(&body.create(shards)).unwrap() };
+        assert!(created(1)["KeySchema"][0]["KeyType"] == "HASH" && created(1)["Tags"].is_null());
+        assert_eq!((shards(created(6).to_string().as_bytes()), shards(b"{}")), (6, 1));
+        assert_eq!(Body::tags(br#"{"Table":{"TableArn":"arn"}}"#), br#"{"ResourceArn":"arn"}"#);
     }
 }

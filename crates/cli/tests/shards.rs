@@ -1,0 +1,421 @@
+//! Tables with shards of their own on real nodes: what clients see at any node, over kills, restarts, lost disks, and what
+//! the commands say.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
+
+mod common;
+
+use common::tables::Table;
+use common::{Scratch, Up, eventually, nodes, one, output, pid, send, text};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Stdio;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A node that is started again wants its ports back: no other test may draw them meanwhile.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// `quorate space` with a node's endpoint and `--json`.
+fn space(node: &Value, args: &[&str]) -> (i32, Value, String) {
+    let at = ["--json", "--endpoint", text(node, "dynamo")];
+    let (code, said, wrong) = output(&[&["space"], args, &at].concat());
+    (code, serde_json::from_str(&said).unwrap_or_default(), wrong)
+}
+
+fn made(node: &Value, name: &str, shards: &str) {
+    let args = ["create", name, "--key", "c:S", "--sort", "n:N", "--shards", shards];
+    let (code, said, wrong) = space(node, &args);
+    assert!(code == 0 && said["table"]["TableStatus"] == "ACTIVE", "{said} {wrong}");
+}
+
+/// Its shards, as `space shards` shows them.
+fn shards(node: &Value, name: &str) -> Vec<Value> {
+    let (code, said, wrong) = space(node, &["shards", name]);
+    assert_eq!(code, 0, "{wrong}");
+    said["Shards"].as_array().unwrap().clone()
+}
+
+fn numbers(shards: &[Value], what: &str) -> Vec<u64> {
+    shards.iter().map(|shard| shard[what].as_u64().unwrap()).collect()
+}
+
+/// The table at all nodes.
+fn table(name: &str, nodes: &[Value]) -> Table {
+    Table::at(name, &nodes.iter().map(|node| text(node, "dynamo")).collect::<Vec<_>>())
+}
+
+fn key(customer: usize, n: usize) -> Value {
+    json!({ "c": { "S": format!("customer {customer}") }, "n": { "N": n.to_string() } })
+}
+
+fn item(customer: usize, n: usize, value: &str) -> Value {
+    let mut item = key(customer, n);
+    item["v"] = json!({ "S": value });
+    item
+}
+
+/// Puts an item, again where the answer says that this may help.
+fn put(table: &mut Table, node: usize, item: &Value) {
+    eventually("an item is put", || table.try_ask(node, "PutItem", json!({ "Item": item })).is_ok());
+}
+
+fn got(table: &mut Table, node: usize, customer: usize, n: usize) -> Value {
+    let body = json!({ "Key": key(customer, n), "ConsistentRead": true });
+    table.ask(node, "GetItem", body)["Item"]["v"]["S"].clone()
+}
+
+/// Claim: a table of six shards is one table at each of three nodes: items, conditions, updates, queries, batches, scans by
+/// pages and by segments; its leaders are spread, and its figures add up.
+#[test]
+fn six_shards_are_one_table() {
+    let _turn = one_at_a_time();
+    let up = Up::start(&["--ephemeral"]);
+    let nodes = nodes(&up.ready());
+    made(&nodes[0], "orders", "6");
+    let mut table = table("orders", &nodes);
+    const CUSTOMERS: usize = 40;
+    // Each node writes, another one reads what was written.
+    for customer in 0..CUSTOMERS {
+        let puts: Vec<Value> =
+            (0..4).map(|n| json!({ "PutRequest": { "Item": item(customer, n, "v") } })).collect();
+        let told = table.ask(customer % 3, "BatchWriteItem", json!({ "RequestItems": { "orders": puts } }));
+        assert_eq!(told["UnprocessedItems"], json!({}));
+        assert_eq!(got(&mut table, (customer + 1) % 3, customer, 3), "v");
+    }
+    let absent = |customer| json!({ "Item": item(customer, 0, "w"), "ConditionExpression": "attribute_not_exists(c)" });
+    assert_eq!(table.refused(1, "PutItem", absent(7)).0, "ConditionalCheckFailedException");
+    table.ask(2, "PutItem", absent(CUSTOMERS));
+    let update = json!({ "Key": key(7, 0), "UpdateExpression": "SET v = :v", "ReturnValues": "ALL_OLD",
+        "ExpressionAttributeValues": { ":v": { "S": "x" } } });
+    assert_eq!(table.ask(0, "UpdateItem", update)["Attributes"], item(7, 0, "v"));
+    assert_eq!(got(&mut table, 1, 7, 0), "x");
+    let delete = json!({ "Key": key(CUSTOMERS, 0), "ReturnValues": "ALL_OLD" });
+    assert_eq!(table.ask(1, "DeleteItem", delete)["Attributes"]["v"]["S"], "w");
+    assert_eq!(got(&mut table, 0, CUSTOMERS, 0), Value::Null);
+
+    let query = json!({ "KeyConditionExpression": "c = :c AND n > :n", "ScanIndexForward": false, "Limit": 2,
+        "ConsistentRead": true, "ExpressionAttributeValues": { ":c": { "S": "customer 9" }, ":n": { "N": "0" } } });
+    let found = table.pages(2, "Query", query);
+    assert_eq!(found, [item(9, 3, "v"), item(9, 2, "v"), item(9, 1, "v")]);
+    let keys: Vec<Value> = (0..CUSTOMERS).map(|customer| key(customer, 1)).collect();
+    let batch = json!({ "RequestItems": { "orders": { "Keys": keys, "ConsistentRead": true } } });
+    let told = table.ask(0, "BatchGetItem", batch);
+    assert_eq!(told["Responses"]["orders"].as_array().unwrap().len(), CUSTOMERS);
+    scans_hold_all(&mut table, CUSTOMERS);
+    eventually("leaders are spread", || {
+        let leaders = numbers(&shards(&nodes[1], "orders"), "Leader");
+        (1..=3).all(|id| leaders.iter().filter(|&&leader| leader == id).count() == 2)
+    });
+    for node in &nodes {
+        eventually("a node's own state has all of it", || {
+            numbers(&shards(node, "orders"), "ItemCount").iter().sum::<u64>() == 4 * CUSTOMERS as u64
+        });
+        let (_, told, _) = space(node, &["describe", "orders"]);
+        assert_eq!(told["shards"], 6);
+        assert_eq!(told["table"]["ItemCount"], 4 * CUSTOMERS, "{told}");
+    }
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+}
+
+/// Whatever its pages are, a scan has each item once, in one order at all nodes; items that come and go meanwhile change
+/// nothing for the others.
+fn scans_hold_all(table: &mut Table, customers: usize) {
+    let scan = |limit: usize| json!({ "Limit": limit, "ConsistentRead": true });
+    let whole = table.pages(0, "Scan", scan(1000));
+    let different: BTreeSet<String> =
+        whole.iter().map(|item| format!("{}{}", item["c"], item["n"])).collect();
+    assert_eq!((whole.len(), different.len()), (4 * customers, 4 * customers));
+    for (node, limit) in [(0, 1), (1, 7), (2, 40)] {
+        assert_eq!(table.pages(node, "Scan", scan(limit)), whole, "by {limit} at node {}", node + 1);
+    }
+    for segments in [2, 6, 7] {
+        let mut parts = Vec::new();
+        for segment in 0..segments {
+            let body =
+                json!({ "Segment": segment, "TotalSegments": segments, "Limit": 9, "ConsistentRead": true });
+            parts.append(&mut table.pages(segment % 3, "Scan", body));
+        }
+        assert_eq!(parts, whole, "in {segments} segments");
+    }
+    let (mut seen, mut start, mut new) = (Vec::new(), Value::Null, 0);
+    loop {
+        let mut body = scan(11);
+        if start.is_object() {
+            body["ExclusiveStartKey"] = start;
+        }
+        let page = table.ask(1, "Scan", body);
+        seen.extend(page["Items"].as_array().unwrap().clone());
+        start = page["LastEvaluatedKey"].clone();
+        if start.is_null() {
+            break;
+        }
+        table.ask(2, "PutItem", json!({ "Item": item(1_000 + new, 0, "new") }));
+        new += 1;
+    }
+    seen.retain(|item| item["v"]["S"] != "new");
+    assert_eq!(seen, whole, "while others came");
+    for new in 0..new {
+        table.ask(0, "DeleteItem", json!({ "Key": key(1_000 + new, 0) }));
+    }
+    let count = json!({ "Select": "COUNT", "ConsistentRead": true });
+    assert_eq!(table.ask(0, "Scan", count)["Count"], 4 * customers);
+}
+
+/// Claim: with a node killed the others serve all shards, and all that was acknowledged; a restart of all finds the shards by
+/// their numbers, with what is in them, and spreads their leaders again.
+#[test]
+fn shards_outlive_nodes() {
+    let _turn = one_at_a_time();
+    let scratch = Scratch::new("shards");
+    let home = scratch.path("home");
+    let up = Up::start(&["--data", &home]);
+    let nodes = nodes(&up.ready());
+    made(&nodes[1], "orders", "6");
+    let first = shards(&nodes[0], "orders");
+    let mut table = table("orders", &nodes);
+    for customer in 0..20 {
+        put(&mut table, customer % 3, &item(customer, 0, "before"));
+    }
+    send(pid(&nodes[2]), Signal::KILL);
+    for customer in 20..40 {
+        put(&mut table, customer % 2, &item(customer, 0, "without"));
+    }
+    for customer in 0..40 {
+        let expected = if customer < 20 { "before" } else { "without" };
+        assert_eq!(got(&mut table, customer % 2, customer, 0), expected, "customer {customer}");
+    }
+    let leaders = numbers(&shards(&nodes[0], "orders"), "Leader");
+    assert!(leaders.iter().all(|leader| [1, 2].contains(leader)), "{leaders:?}");
+    up.signal(Signal::TERM);
+    drop(up.wait());
+
+    let up = Up::start(&["--data", &home]);
+    let nodes = common::nodes(&up.ready());
+    let mut table = self::table("orders", &nodes);
+    for customer in 0..40 {
+        let expected = if customer < 20 { "before" } else { "without" };
+        let mut value = Value::Null;
+        eventually("it is read", || {
+            let body = json!({ "Key": key(customer, 0), "ConsistentRead": true });
+            let told = table.try_ask(2, "GetItem", body);
+            told.is_ok_and(|told| {
+                value = told["Item"]["v"]["S"].clone();
+                true
+            })
+        });
+        assert_eq!(value, expected, "customer {customer}");
+    }
+    eventually("leaders are spread again", || {
+        let leaders = numbers(&shards(&nodes[0], "orders"), "Leader");
+        (1..=3).all(|id| leaders.iter().filter(|&&leader| leader == id).count() == 2)
+    });
+    assert_eq!(numbers(&shards(&nodes[2], "orders"), "Shard"), numbers(&first, "Shard"));
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+}
+
+/// Claim: a table that is dropped is gone with its shards at every node; one that is made again under its name is empty, has
+/// other shards, and the number of them that it asks for.
+#[test]
+fn a_name_is_free_again() {
+    let _turn = one_at_a_time();
+    let up = Up::start(&["--ephemeral"]);
+    let nodes = nodes(&up.ready());
+    let mut table = table("orders", &nodes);
+    let (mut seen, mut last) = (BTreeSet::new(), 0);
+    for (round, count) in [3, 5, 2].into_iter().enumerate() {
+        made(&nodes[round], "orders", &count.to_string());
+        let numbers = numbers(&shards(&nodes[round], "orders"), "Shard");
+        assert_eq!(numbers.len(), count);
+        assert!(
+            numbers.iter().all(|&number| number > last && seen.insert(number)),
+            "{numbers:?} after {last}"
+        );
+        last = numbers[count - 1];
+        for node in 0..3 {
+            let scan = json!({ "Select": "COUNT", "ConsistentRead": true });
+            assert_eq!(table.ask(node, "Scan", scan)["Count"], 0, "round {round}");
+        }
+        for customer in 0..12 {
+            put(&mut table, customer % 3, &item(customer, round, "v"));
+        }
+        let (code, _, wrong) = space(&nodes[round], &["create", "orders", "--shards", "3"]);
+        assert!(
+            code == 1 && wrong.contains("ResourceInUseException: Table already exists: orders"),
+            "{wrong}"
+        );
+        let (code, said, wrong) = space(&nodes[(round + 1) % 3], &["drop", "orders"]);
+        assert!(code == 0 && said["dropped"] == "orders", "{wrong}");
+        for node in 0..3 {
+            eventually("it is gone", || {
+                let asked =
+                    table.try_ask(node, "GetItem", json!({ "Key": key(1, round), "ConsistentRead": true }));
+                asked.is_err_and(|trouble| trouble.to_string().starts_with("ResourceNotFoundException"))
+            });
+        }
+        let (code, _, wrong) = space(&nodes[0], &["shards", "orders"]);
+        assert!(code == 1 && wrong.contains("ResourceNotFoundException"), "{wrong}");
+    }
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+}
+
+/// Claim: whoever makes or drops a table while there is no majority is told in time that nothing is known of it, and what to do; nobody
+/// waits without end.
+#[test]
+fn nobody_waits_without_end() {
+    let _turn = one_at_a_time();
+    let up = Up::start(&["--ephemeral"]);
+    let nodes = nodes(&up.ready());
+    made(&nodes[0], "orders", "2");
+    nodes[1..].iter().for_each(|node| send(pid(node), Signal::STOP));
+    for (args, expected) in [
+        (&["create", "carts", "--shards", "3"][..], "no answer says after 2s whether \"carts\" is made"),
+        (&["drop", "orders"], "no answer says after 2s whether \"orders\" is dropped"),
+    ] {
+        let (code, _, wrong) = space(&nodes[0], &[args, &["--timeout", "2s"]].concat());
+        assert!(code == 1 && wrong.contains(expected) && wrong.contains("quorate status"), "{code} {wrong}");
+    }
+    nodes[1..].iter().for_each(|node| send(pid(node), Signal::CONT));
+    eventually("it goes on", || space(&nodes[0], &["list"]).0 == 0);
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+}
+
+/// Claim: what a table of shards cannot be is refused with the reason, and nothing is made of it.
+#[test]
+fn what_cannot_be_is_told() {
+    let _turn = one_at_a_time();
+    let up = Up::start(&["--ephemeral", "--nodes", "1"]);
+    let nodes = nodes(&up.ready());
+    let mut table = table("orders", &nodes);
+    let create = |tags: &[(&str, &str)]| {
+        let tags: Vec<Value> =
+            tags.iter().map(|(key, value)| json!({ "Key": key, "Value": value })).collect();
+        json!({ "BillingMode": "PAY_PER_REQUEST", "Tags": tags,
+            "KeySchema": [{ "AttributeName": "c", "KeyType": "HASH" }],
+            "AttributeDefinitions": [{ "AttributeName": "c", "AttributeType": "S" }] })
+    };
+    for value in ["0", "-1", "2001", "six", "", "1.5", "4294967297"] {
+        let (name, told) = table.refused(0, "CreateTable", create(&[("quorate:shards", value)]));
+        assert_eq!(name, "ValidationException", "{value}");
+        assert!(told.contains("the tag quorate:shards must be a number from 1 to 2000"), "{value}: {told}");
+    }
+    let both = [("quorate:shards", "4"), ("quorate:consistency", "eventual")];
+    let (name, told) = table.refused(0, "CreateTable", create(&both));
+    assert!(name == "ValidationException" && told.contains("not available yet"), "{told}");
+    let mut streamed = create(&both[..1]);
+    streamed["StreamSpecification"] = json!({ "StreamEnabled": true, "StreamViewType": "KEYS_ONLY" });
+    let (name, told) = table.refused(0, "CreateTable", streamed);
+    assert!(name == "ValidationException" && told.contains("cannot have a stream"), "{told}");
+    let mut indexed = create(&both[..1]);
+    indexed["GlobalSecondaryIndexes"] = json!([{ "IndexName": "byc", "Projection": { "ProjectionType": "ALL" },
+        "KeySchema": [{ "AttributeName": "c", "KeyType": "HASH" }] }]);
+    let (name, told) = table.refused(0, "CreateTable", indexed);
+    assert!(name == "ValidationException" && told.contains("cannot have a global secondary index"), "{told}");
+    assert_eq!(table.refused(0, "DescribeTable", json!({})).0, "ResourceNotFoundException");
+
+    table.ask(0, "CreateTable", create(&both[..1]));
+    eventually("it is there", || {
+        table.ask(0, "DescribeTable", json!({}))["Table"]["TableStatus"] == "ACTIVE"
+    });
+    let arn = table.ask(0, "DescribeTable", json!({}))["Table"]["TableArn"].clone();
+    let other = json!({ "ResourceArn": arn, "Tags": [{ "Key": "quorate:shards", "Value": "5" }] });
+    let (name, told) = table.refused(0, "TagResource", other);
+    assert!(
+        name == "ValidationException" && told.contains("of a table that is there cannot be changed"),
+        "{told}"
+    );
+    let none = json!({ "ResourceArn": arn, "TagKeys": ["quorate:shards"] });
+    let (name, told) = table.refused(0, "UntagResource", none);
+    assert!(
+        name == "ValidationException" && told.contains("of a table that is there cannot be changed"),
+        "{told}"
+    );
+    let stream = json!({ "StreamSpecification": { "StreamEnabled": true, "StreamViewType": "KEYS_ONLY" } });
+    let (name, told) = table.refused(0, "UpdateTable", stream);
+    assert!(name == "ValidationException" && told.contains("cannot have a stream"), "{told}");
+    let (name, _) = table.refused(0, "GetItem", json!({ "Key": { "d": { "S": "x" } } }));
+    assert_eq!(name, "ValidationException");
+    assert_eq!(shards(&nodes[0], "orders").len(), 4);
+
+    for (args, expected) in [
+        (&["create", "many", "--shards", "2001"][..], "2001 is not in 1..=2000"),
+        (&["create", "many", "--shards", "two"], "invalid value 'two'"),
+        (&["create", "many", "--shards", "4", "--consistency", "eventual"], "not available yet"),
+        (&["create", "x", "--shards", "4"], "ValidationException"),
+        (&["shards", "nothing"], "ResourceNotFoundException"),
+        (&["describe", "nothing"], "ResourceNotFoundException"),
+        (&["drop", "nothing"], "ResourceNotFoundException"),
+    ] {
+        let (code, _, wrong) = space(&nodes[0], args);
+        assert!(code != 0 && wrong.contains(expected), "{args:?}: {code} {wrong}");
+    }
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+}
+
+/// Claim: a node whose directory is lost helps no shard of a table to a majority before it has healed, and then holds all of them;
+/// one whose state is damaged serves none of them before, and gets each from its peers.
+#[test]
+fn shards_of_a_lost_disk_heal() {
+    let _turn = one_at_a_time();
+    let scratch = Scratch::new("shards-lost");
+    let home = scratch.path("home");
+    let up = Up::start(&["--data", &home]);
+    let ready = up.ready();
+    let (nodes, cluster) = (nodes(&ready), text(&ready, "cluster").to_string());
+    made(&nodes[0], "orders", "6");
+    let mut table = table("orders", &nodes);
+    for customer in 0..20 {
+        put(&mut table, 0, &item(customer, 0, "v"));
+    }
+    eventually("all have met", || fs::exists(format!("{home}/n1/met/3")).unwrap());
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+    fs::remove_dir_all(format!("{home}/n3")).unwrap();
+
+    let start = |at: usize, more: &[&str]| one(&home, &cluster, &nodes, (at, more), Stdio::null());
+    let life = fs::read_to_string(format!("{home}/n1/met/3")).unwrap();
+    let _first = start(0, &[]);
+    let third = start(2, &["--data-lost"]);
+    eventually("it is taken back", || fs::read_to_string(format!("{home}/n1/met/3")).unwrap() != life);
+    // One that remembers and one that does not are no majority, for no shard.
+    for customer in 0..6 {
+        let told = table.try_ask(0, "PutItem", json!({ "Item": item(customer, 1, "v") }));
+        assert!(told.is_err(), "customer {customer}: it has forgotten everything");
+    }
+    let second = start(1, &[]);
+    for customer in 0..20 {
+        put(&mut table, 0, &item(customer, 1, "v"));
+    }
+    eventually("it has healed", || !fs::exists(format!("{home}/n3/withholds")).unwrap());
+    eventually("it holds all", || {
+        let count = json!({ "Select": "COUNT" });
+        table.try_ask(2, "Scan", count).is_ok_and(|told| told["Count"] == 40)
+    });
+    drop(second);
+    for customer in 0..20 {
+        put(&mut table, 2, &item(customer, 2, "v"));
+    }
+    drop(third);
+    let _second = start(1, &[]);
+
+    // As a node leaves it whose read of its state failed.
+    fs::write(format!("{home}/n3/state/DAMAGED"), "a read failed").unwrap();
+    let _third = start(2, &[]);
+    eventually("it has its state again", || {
+        let count = json!({ "Select": "COUNT" });
+        table.try_ask(2, "Scan", count).is_ok_and(|told| told["Count"] == 60)
+    });
+    assert!(fs::exists(format!("{home}/n3/state.damaged-1")).unwrap());
+    for customer in 0..20 {
+        put(&mut table, 2, &item(customer, 3, "v"));
+    }
+}
