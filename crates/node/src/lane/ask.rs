@@ -19,7 +19,17 @@ impl Lane {
         let others = self.due.first().map(|&(at, _)| at);
         let resting = self.resting.deadline();
         let tend = self.tend_deadline();
-        let all = [space.raft.deadline(), tick, space.lessor.deadline(), compactor, others, resting, tend];
+        let transactions = self.transactions.deadline();
+        let all = [
+            space.raft.deadline(),
+            tick,
+            space.lessor.deadline(),
+            compactor,
+            others,
+            resting,
+            tend,
+            transactions,
+        ];
         all.into_iter().flatten().min()
     }
 

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's panic is its failure")]
 
+mod transactions;
+
 use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, Mint, NodeId, Rng, ShardId};
