@@ -44,7 +44,7 @@ pub use event::Event;
 pub use exports::{Export, Exported};
 pub(crate) use group::Group;
 pub use large::{AT_ONCE, Found, Reading};
-pub use members::Roster;
+pub use members::{Roster, RosterVersion};
 use node::Node;
 pub use placement::Doubts;
 use placement::Placed;
@@ -354,6 +354,7 @@ impl Lane {
         self.tend_groups(now);
         self.space.drain(&mut self.node, now, out);
         self.follow_placement(out);
+        self.heal_doubts();
         self.drain_others(now, out);
         self.node.drain(out);
         let mut hub = hub(&self.hub);
