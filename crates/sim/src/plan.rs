@@ -241,8 +241,6 @@ impl Plan {
         if !self.groups || self.load.is_some() {
             knobs.groups = 0;
         }
-        // One or the other, until the seeds with both are clean.
-        knobs.members &= knobs.groups == 0;
         if !self.faults || !self.loss {
             (knobs.drop, knobs.duplicate) = (0, 0);
         }

@@ -46,7 +46,7 @@ pub use event::Event;
 pub use exports::{Export, Exported};
 pub(crate) use group::Group;
 pub use large::{AT_ONCE, Found, Reading};
-pub use members::Roster;
+pub use members::{Roster, RosterVersion};
 use node::Node;
 pub use placement::Doubts;
 use placement::Placed;
@@ -372,6 +372,7 @@ impl Lane {
         self.tend_transactions(now);
         self.space.drain(&mut self.node, now, out);
         self.follow_placement(out);
+        self.heal_doubts();
         self.drain_others(now, out);
         self.tend_transactions_again(now, out);
         self.node.drain(out);

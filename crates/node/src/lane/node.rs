@@ -41,6 +41,10 @@ pub(crate) struct Node {
     pub(super) grouped: bool,
     /// The voters and learners that all of them were seen to have.
     pub(super) followed: Option<(BTreeSet<NodeId>, BTreeSet<NodeId>)>,
+    /// Who is still in the configuration of one of them, and how often that has changed.
+    pub(super) in_groups: BTreeSet<NodeId>,
+    /// See there.
+    pub(super) in_groups_version: u64,
     /// A group has a new leader here, which may have something to do at once.
     pub(super) tend_soon: bool,
     /// An alarm for want of room stands: no group takes what makes it grow.
@@ -82,6 +86,8 @@ impl Node {
             packets: Packets::default(),
             grouped: false,
             followed: None,
+            in_groups: BTreeSet::new(),
+            in_groups_version: 0,
             tend_soon: false,
             alarmed: false,
             locking: leader::Config { recover_after: PATIENCE * election, waiting: LOCKS_MAX, mutant: None },

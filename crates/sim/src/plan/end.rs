@@ -16,7 +16,7 @@ impl Run {
         self.world.heal();
         self.world.ids().for_each(|id| self.world.start(id));
         let before = self.acknowledged;
-        let end = self.world.now + Duration::from_secs(14);
+        let end = self.world.now + Duration::from_secs(14) + self.backlog();
         if !self.until(end, |run| run.acknowledged > before + 5)? {
             if self.world.beyond_help(KV) {
                 self.world.counts.add("groups left without a leader, beyond what is promised");
@@ -44,6 +44,17 @@ impl Run {
         self.final_fences()?;
         self.final_tables()?;
         Ok(true)
+    }
+
+    /// How long it may take until what nobody has committed yet has gone to all, where few entries go at a time over a slow network to
+    /// slow disks (seed 19: a burst of writes, one entry a round trip).
+    fn backlog(&self) -> Duration {
+        let knobs = &self.world.knobs;
+        let tails = self.world.places.iter().filter_map(|place| place.core(KV));
+        let longest = tails.map(|raft| raft.last().index.0 - raft.commit().0).max().unwrap_or(0);
+        let at_a_time = (knobs.append_entries * knobs.window_messages) as u64;
+        let one = knobs.delay_max.as_nanos() as u64 + knobs.flush_max.as_nanos() as u64;
+        Duration::from_nanos(2 * one * (longest / at_a_time))
     }
 
     /// What each node is at, in words.
@@ -85,7 +96,7 @@ impl Run {
     }
 
     /// What each node thinks of a shard, in words.
-    fn cores(&self, shard: ShardId) -> String {
+    pub(super) fn cores(&self, shard: ShardId) -> String {
         let core = |place: &crate::place::Place| {
             let raft = place.core(shard)?;
             Some(format!(
