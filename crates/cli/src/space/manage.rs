@@ -59,6 +59,17 @@ pub(super) struct NameArgs {
 }
 
 #[derive(clap::Args, Debug)]
+pub(super) struct ShardsArgs {
+    /// The space's name
+    name: String,
+    /// Look for so long how many entries come to each: how much load it has
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    over: Option<Duration>,
+    #[command(flatten)]
+    at: Where,
+}
+
+#[derive(clap::Args, Debug)]
 pub(super) struct DropArgs {
     /// The space's name
     name: String,
@@ -300,16 +311,42 @@ pub(super) async fn drop(args: &DropArgs) -> Result<(), Problem> {
     Ok(())
 }
 
-pub(super) async fn shards(args: &NameArgs) -> Result<(), Problem> {
+pub(super) async fn shards(args: &ShardsArgs) -> Result<(), Problem> {
     let mut remote = Remote::new(args.at.endpoint());
     let failed = |e: Refused| e.problem(&format!("cannot look at the shards of {:?}", args.name));
-    let told =
-        remote.ask("Quorate.DescribeShards", &json!({ "TableName": args.name })).await.map_err(failed)?;
-    if args.at.json {
-        say(&told.to_string());
-        return Ok(());
+    let request = json!({ "TableName": args.name });
+    let mut told = remote.ask("Quorate.DescribeShards", &request).await.map_err(failed)?;
+    if let Some(over) = args.over {
+        let since = Instant::now();
+        sleep(over).await;
+        let before = std::mem::take(&mut told);
+        told = remote.ask("Quorate.DescribeShards", &request).await.map_err(failed)?;
+        rate(&before, &mut told, since.elapsed());
     }
-    let mut out = String::from("  shard  leader  replicas      items        bytes      entries\n");
+    if args.at.json {
+        say(&told.to_string())
+    } else {
+        say(lines(&told, args.over.is_some()).trim_end())
+    }
+    Ok(())
+}
+
+/// Adds how many entries a second came to each shard between two looks.
+fn rate(before: &Value, told: &mut Value, over: Duration) {
+    let Some(shards) = told["Shards"].as_array_mut() else { return };
+    for shard in shards {
+        let same = |known: &&Value| known["Shard"] == shard["Shard"];
+        let known = before["Shards"].as_array().and_then(|all| all.iter().find(same));
+        let entries = |shard: &Value| shard["Entries"].as_u64().unwrap_or(0);
+        let came = known.map_or(0, |known| entries(shard).saturating_sub(entries(known)));
+        shard["EntriesPerSecond"] = json!((came as f64 / over.as_secs_f64()).round());
+    }
+}
+
+/// A table of shards, for who looks.
+fn lines(told: &Value, with_rates: bool) -> String {
+    let mut out = String::from("  shard  leader  replicas      items        bytes      entries");
+    out.push_str(if with_rates { "  entries/s\n" } else { "\n" });
     for shard in told["Shards"].as_array().map_or(&[][..], Vec::as_slice) {
         let number = |member: &str| shard[member].as_u64().unwrap_or(0);
         let replicas = shard["Replicas"].as_array().map_or(&[][..], Vec::as_slice);
@@ -318,26 +355,29 @@ pub(super) async fn shards(args: &NameArgs) -> Result<(), Problem> {
             0 => "none".to_string(),
             leader => leader.to_string(),
         };
-        let lacks = if shard["Ready"] == true { "" } else { "  not ready" };
         // Writing to a String cannot fail.
-        let _ = writeln!(
+        let _ = write!(
             out,
-            "  {:>5}  {leader:>6}  {:<8}  {:>9}  {:>11}  {:>11}{lacks}",
+            "  {:>5}  {leader:>6}  {:<8}  {:>9}  {:>11}  {:>11}",
             number("Shard"),
             replicas.join(","),
             number("ItemCount"),
             number("SizeBytes"),
             number("Entries"),
         );
+        if with_rates {
+            let _ = write!(out, "  {:>9}", shard["EntriesPerSecond"].as_f64().unwrap_or(0.0));
+        }
+        out.push_str(if shard["Ready"] == true { "\n" } else { "  not ready\n" });
     }
-    say(out.trim_end());
-    Ok(())
+    out
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Counted, key};
+    use super::{Counted, key, lines, rate};
     use serde_json::json;
+    use std::time::Duration;
 
     #[test]
     fn shards_are_counted() {
@@ -345,6 +385,25 @@ mod tests {
         let told = json!({ "Shards": [shard(0, false), shard(2, true), shard(0, true), shard(1, false)] });
         assert_eq!(Counted::of(&told).to_string(), "2 of 4 shards are ready, 2 have no leader");
         assert_eq!(Counted::of(&json!({})).to_string(), "0 of 0 shards are ready, 0 have no leader");
+    }
+
+    #[test]
+    fn shards_have_rates() {
+        let told = |entries: [u64; 2]| {
+            let shard = |n: usize| {
+                json!({ "Shard": n + 2, "Leader": n, "Replicas": [1, 2, 3], "ItemCount": 7,
+                "SizeBytes": 700, "Entries": entries[n], "Ready": n == 1 })
+            };
+            json!({ "Shards": [shard(0), shard(1)] })
+        };
+        let (before, mut behind) = (told([10, 20]), told([10, 60]));
+        rate(&before, &mut behind, Duration::from_secs(4));
+        let text = lines(&behind, true);
+        let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(rows[0].last(), Some(&"entries/s"));
+        assert_eq!(rows[1], ["2", "none", "1,2,3", "7", "700", "10", "0", "not", "ready"]);
+        assert_eq!(rows[2], ["3", "1", "1,2,3", "7", "700", "60", "10"]);
+        assert!(!lines(&before, false).contains("entries/s"));
     }
 
     #[test]

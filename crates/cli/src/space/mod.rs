@@ -33,7 +33,7 @@ enum Command {
     /// Take a space away, with all that is in it
     Drop(manage::DropArgs),
     /// The shards of a space: who leads each, where it is, how much is in it, how many entries its log has had
-    Shards(manage::NameArgs),
+    Shards(manage::ShardsArgs),
     /// Write a table's items into files, in DynamoDB's JSON format
     Export(ExportArgs),
     /// Put the items of such files into a table
@@ -89,7 +89,7 @@ struct ImportArgs {
 const EXAMPLES: &str = "\
 Examples:
   quorate space create orders --key customer:S --sort at:N --shards 6 --consistency linearizable --survive 1
-  quorate space shards orders
+  quorate space shards orders --over 5s
   quorate space list --json
   quorate space export orders backup/
   quorate space import backup/ orders-copy
