@@ -39,6 +39,7 @@ use crate::applier::{Cut, Output};
 use crate::watch::Hub;
 pub use broken::Broken;
 use bytes::Bytes;
+pub use commit::Tally;
 use commit::Transactions;
 pub use compactor::AutoCompaction;
 pub use effects::{Effects, Seal};

@@ -84,7 +84,7 @@ impl Group {
             }
             // None of these may be wrapped twice, and the lane has taken the others.
             Request::Explained(..) | Request::Transact(_) | Request::Gather(_) => {
-                done(Err(Failure::TooLarge))
+                done(Err(Failure::TooLarge));
             }
         }
     }

@@ -169,9 +169,9 @@ fn a_gateway_that_dies_leaves_nothing_locked() {
         let there = cluster.there(reader, &items);
         assert!(there == [true; 3] || there == [false; 3] && !heard, "step {step}: {there:?}");
         if there[0] {
-            done += 1
+            done += 1;
         } else {
-            undone += 1
+            undone += 1;
         }
         cluster.start(gateway);
         cluster.pass(6_000);

@@ -329,7 +329,7 @@ impl Applying<'_> {
 pub struct Seen<'a>(pub &'a KvView);
 
 impl Seen<'_> {
-    fn with<T>(&self, read: impl FnOnce(&TablesView, &dyn Source) -> StateResult<T>) -> StateResult<T> {
+    fn with<T>(self, read: impl FnOnce(&TablesView, &dyn Source) -> StateResult<T>) -> StateResult<T> {
         read(self.0.tables(), &Viewed(self.0.store()))
     }
 }

@@ -123,8 +123,24 @@ impl Met {
     }
 }
 
+/// What came of transactions over shards since the last look.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Tally {
+    /// Of those that this node is the gateway of: so many were committed, ...
+    pub committed: u64,
+    /// ... so many not, ...
+    pub cancelled: u64,
+    /// ... and of so many nobody knows.
+    pub unknown: u64,
+    /// Recoveries that were begun here.
+    pub recovered: u64,
+    /// Reads that met transactions.
+    pub met: u64,
+}
+
 /// See the module page.
 pub(super) struct Transactions {
+    tally: Tally,
     rng: Rng,
     /// What is sent again is sent again after so long.
     every: Duration,
@@ -149,6 +165,7 @@ pub(super) struct Transactions {
 impl Transactions {
     pub(super) fn new(rng: Rng, every: Duration, now: Instant) -> Self {
         Self {
+            tally: Tally::default(),
             rng,
             every,
             mutant: None,
@@ -236,7 +253,9 @@ impl Transactions {
             // Nothing was sent yet.
             self.finished.push((done, End::Failure(Failure::NoLeader)));
         }
-        for (_, reading) in self.readings.extract_if(.., |_, reading| now >= reading.deadline()) {
+        let late = self.readings.iter().filter(|(_, reading)| now >= reading.deadline());
+        let late: Vec<u64> = late.map(|(&number, _)| number).collect();
+        for reading in late.into_iter().filter_map(|number| self.readings.remove(&number)) {
             self.finished.push((reading.into_done(), End::Failure(Failure::TimedOut)));
         }
     }
@@ -283,6 +302,17 @@ fn stale() -> Refused {
 }
 
 impl Lane {
+    /// What came of transactions since this was asked last.
+    pub fn tally(&mut self) -> Tally {
+        std::mem::take(&mut self.transactions.tally)
+    }
+
+    /// Plants a bug in what this node does with transactions over shards; without the feature `mutants` of the protocol's it does nothing.
+    pub fn plant_in_transactions(&mut self, mutant: Option<Mutant>) {
+        self.transactions.mutant = mutant;
+        self.node.locking.mutant = mutant;
+    }
+
     /// The epoch of a shard that is there, as far as this node knows.
     fn epoch_of(&self, shard: ShardId) -> Option<u64> {
         if shard == self.space.shard {

@@ -18,7 +18,7 @@ const TRIES: u32 = 50;
 
 /// A read that is under way.
 pub(super) enum Reading {
-    Items(Items),
+    Items(Box<Items>),
     Page(Box<Page>),
 }
 
@@ -78,6 +78,7 @@ impl Transactions {
             return (met.done)(Err(Failure::Overloaded));
         }
         let Request::Table { read, .. } = &met.request else { return };
+        self.tally.met += 1;
         match (&**read, met.answer.body.clone()) {
             (Read::Get(gets), Body::Table(reply)) => {
                 let (shard, gets) = (met.shard, gets.clone());
@@ -130,9 +131,10 @@ impl Transactions {
             gets.entry(place.shard).or_default().push(get);
         }
         let shards: Vec<ShardId> = gets.keys().copied().collect();
-        let reader = match asked.together {
-            true => Reader::transaction(shards, TRIES, self.mutant),
-            false => Reader::single(shards, self.mutant),
+        let reader = if asked.together {
+            Reader::transaction(shards, TRIES, self.mutant)
+        } else {
+            Reader::single(shards, self.mutant)
         };
         self.go_on(Items { reader, gets, order, asked: BTreeSet::new(), deadline, done }, None);
     }
@@ -144,7 +146,7 @@ impl Transactions {
 
     fn go_on(&mut self, items: Items, read: Option<reader::Read<Got>>) {
         let number = self.next_number();
-        self.readings.insert(number, Reading::Items(items));
+        self.readings.insert(number, Reading::Items(Box::new(items)));
         self.items_on(number, read);
     }
 

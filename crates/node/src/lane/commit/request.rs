@@ -34,7 +34,8 @@ pub(super) struct Life {
     open: BTreeMap<u64, Open>,
     bytes: usize,
     pub(super) heir: Heir,
-    pub(super) heir_asked: Vec<(ShardId, Errand)>,
+    /// What was asked for it since the last time that all is asked again, and whether the answer is waited for.
+    pub(super) heir_asked: Vec<(ShardId, Errand, bool)>,
 }
 
 /// A request whose client waits.
@@ -230,6 +231,11 @@ impl Transactions {
         for (request, ended) in out.replies.drain(..) {
             let Some(open) = life.open.remove(&request) else { continue };
             life.bytes -= open.bytes;
+            *match &ended {
+                Ended::Committed => &mut self.tally.committed,
+                Ended::Cancelled(_) => &mut self.tally.cancelled,
+                Ended::Unknown => &mut self.tally.unknown,
+            } += 1;
             self.finished.push(open.end(ended));
         }
         life.out = out;

@@ -23,6 +23,7 @@ impl Transactions {
     /// Nobody has heard of the outcome of a transaction for too long.
     pub(super) fn recover(&mut self, id: TxnId, participants: &[ShardId]) {
         if self.recoveries.len() < RECOVERIES_MAX && !self.recoveries.contains_key(&id) {
+            self.tally.recovered += 1;
             let recovery = Recovery::new(id, participants);
             self.recoveries.insert(id, Recovering { recovery, asked: Vec::new() });
             self.recover_on(id);
@@ -66,7 +67,9 @@ impl Transactions {
 
     pub(super) fn errand_answered(&mut self, shard: ShardId, errand: &Errand, said: Option<Said<Unfit>>) {
         if let (Some(life), Some(said)) = (&mut self.life, said) {
-            life.heir_asked.retain(|(of, asked)| (*of, asked) != (shard, errand));
+            // What is answered, and is still to be asked, waits for its time: a shard may say at once that nothing has changed.
+            let same = |(of, asked, _): &&mut (ShardId, Errand, bool)| (*of, &*asked) == (shard, errand);
+            life.heir_asked.iter_mut().find(same).into_iter().for_each(|(.., waits)| *waits = false);
             life.heir.answered(shard, errand, &said);
             self.errands();
         }
@@ -76,10 +79,10 @@ impl Transactions {
         let Some(life) = self.life.as_mut().filter(|life| !life.heir.is_done()) else { return };
         let (node, boot) = life.heir.life();
         for (shard, errand) in life.heir.errands() {
-            if life.heir_asked.len() >= ERRANDS_MAX {
+            if life.heir_asked.iter().filter(|(.., waits)| *waits).count() >= ERRANDS_MAX {
                 break;
             }
-            if life.heir_asked.contains(&(shard, errand.clone())) {
+            if life.heir_asked.iter().any(|(of, asked, _)| (*of, asked) == (shard, &errand)) {
                 continue;
             }
             let what = match &errand {
@@ -88,7 +91,7 @@ impl Transactions {
                 Errand::Close => Asking::Step(Step::Close { node, boot }, 0),
                 Errand::Recover(question) => Asking::Step(question.command(), 0),
             };
-            life.heir_asked.push((shard, errand.clone()));
+            life.heir_asked.push((shard, errand.clone(), true));
             self.wishes.push(Wish { shard, what, to: To::Errand(shard, errand) });
         }
     }
