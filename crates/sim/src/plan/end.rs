@@ -82,13 +82,22 @@ impl Run {
         states.join("; ")
     }
 
-    /// Nothing is under way: the leader's log is applied to its end, everywhere, and no key waits for its lease to end.
+    /// Nothing is under way: the leader's log is applied to its end, everywhere, no key waits for its lease to end, and no transaction
+    /// holds an item.
     fn at_rest(&self) -> bool {
         let leader = self.world.leader().and_then(|id| self.world.places[place_of(id)].running.as_ref());
         let through = leader.is_some_and(|r| r.lane.view().applied() == r.lane.raft().last());
         through
             && self.converged().is_ok()
             && leader.is_some_and(|r| leased(r.lane.view()).is_ok_and(|left| left.kvs.is_empty()))
+            && others(self.world.knobs.groups).into_iter().all(|shard| !self.is_locked(shard))
+    }
+
+    /// Whether a transaction holds items of a shard, which is looked after by its leaders.
+    fn is_locked(&self, shard: ShardId) -> bool {
+        let mut views =
+            self.world.places.iter().filter_map(|place| place.running.as_ref()?.lane.view_of(shard));
+        !self.world.beyond_help(shard) && views.any(|view| view.tables().is_locked())
     }
 
     pub(super) fn converged(&self) -> Result<(), String> {

@@ -22,6 +22,7 @@
 mod reading;
 mod request;
 mod settling;
+mod under_way;
 
 use super::{Effects, Lane};
 use crate::api::{Answer, Body, Done, Failure, Head, Place, Request, Transact, tables};
@@ -40,6 +41,7 @@ use request::Life;
 use settling::Recovering;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use under_way::{Key, UnderWay};
 
 /// A transaction that is undecided for so many of the longest election timeouts is recovered.
 pub(super) const PATIENCE: u32 = 2;
@@ -87,8 +89,16 @@ struct Wish {
     to: To,
 }
 
+/// An answer, or that there is none.
+struct Heard {
+    shard: ShardId,
+    key: Option<Key>,
+    to: To,
+    result: Result<Answer, Failure>,
+}
+
 /// Answers that came and are not looked at yet.
-type Inbox = Arc<Mutex<Vec<(To, Result<Answer, Failure>)>>>;
+type Inbox = Arc<Mutex<Vec<Heard>>>;
 
 /// How a request ends.
 enum End {
@@ -147,6 +157,7 @@ pub(super) struct Transactions {
     mutant: Option<Mutant>,
     inbox: Inbox,
     wishes: Vec<Wish>,
+    under_way: UnderWay,
     /// Reads that are to be asked once more: shard, request, deadline, whom to answer.
     again: Vec<(ShardId, Request, Instant, Done)>,
     finished: Vec<(Done, End)>,
@@ -171,6 +182,7 @@ impl Transactions {
             mutant: None,
             inbox: Inbox::default(),
             wishes: Vec::new(),
+            under_way: UnderWay::default(),
             again: Vec::new(),
             finished: Vec::new(),
             life: None,
@@ -261,7 +273,7 @@ impl Transactions {
     }
 }
 
-fn lock(inbox: &Inbox) -> std::sync::MutexGuard<'_, Vec<(To, Result<Answer, Failure>)>> {
+fn lock(inbox: &Inbox) -> std::sync::MutexGuard<'_, Vec<Heard>> {
     inbox.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
@@ -373,7 +385,9 @@ impl Lane {
                 self.transactions.recover(id, &participants);
             }
             let came = std::mem::take(&mut *lock(&self.transactions.inbox));
-            for (to, result) in came {
+            for Heard { shard, key, to, result } in came {
+                let in_time = !matches!(result, Err(Failure::TimedOut));
+                self.transactions.under_way.end(shard, key, in_time);
                 self.transactions.came(now, to, result);
             }
             let shards = self.transactions.life.is_none().then(|| self.all_shards());
@@ -412,11 +426,17 @@ impl Lane {
     }
 
     fn carry_out(&mut self, now: Instant, Wish { shard, what, to }: Wish) {
+        let key = match &what {
+            Asking::Step(step, _) => Key::of(step),
+            Asking::Live | Asking::Read(_) => None,
+        };
+        let usually = WAITS * self.transactions.every;
+        let Some(timeout) = self.transactions.under_way.begin(shard, key, usually) else { return };
+        let inbox = self.transactions.inbox.clone();
+        let done: Done = Box::new(move |result| lock(&inbox).push(Heard { shard, key, to, result }));
         let Some(epoch) = self.epoch_of(shard) else {
             let dropped = self.space.view.tables().placement().was_dropped(shard);
-            let result = if dropped { of_dropped(&what) } else { Err(Failure::NoLeader) };
-            lock(&self.transactions.inbox).push((to, result));
-            return;
+            return done(if dropped { of_dropped(&what) } else { Err(Failure::NoLeader) });
         };
         let write = |now, what| Request::Write(Command::Table(Box::new(table::Command { epoch, now, what })));
         let request = match what {
@@ -424,9 +444,6 @@ impl Lane {
             Asking::Live => write(0, What::Live),
             Asking::Read(read) => Request::Table { read: Box::new(read), consistent: true, epoch },
         };
-        let inbox = self.transactions.inbox.clone();
-        let timeout = WAITS * self.transactions.every;
-        let done: Done = Box::new(move |result| lock(&inbox).push((to, result)));
         match self.at(shard) {
             Some((group, node)) => group.call(node, now, request, Some(timeout), done),
             None => done(Err(Failure::NoLeader)),
