@@ -19,8 +19,9 @@ use quorate_node::api::{Body, Gather, Request, Transact};
 use quorate_wire::kv::Reply as AnyReply;
 use quorate_wire::table::{Action, Command, Done, EPOCH, Execute, Op, Outcome, Reply, Token, What};
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 /// Shard 1: the key-value space, tables without shards of their own, and all definitions.
@@ -85,6 +86,36 @@ fn by_place(places: &[Place]) -> BTreeMap<Place, Vec<usize>> {
         of.entry(*place).or_default().push(at);
     }
     of
+}
+
+/// Does all of it at once, and waits for all: the shards know nothing of each other.
+async fn beside<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut all: Vec<_> = all.map(|one| (Box::pin(one), None)).collect();
+    poll_fn(|context| {
+        let mut waits = false;
+        for (one, done) in all.iter_mut().filter(|(_, done)| done.is_none()) {
+            match one.as_mut().poll(context) {
+                Poll::Ready(value) => *done = Some(value),
+                Poll::Pending => waits = true,
+            }
+        }
+        if waits { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+    all.into_iter().filter_map(|(_, done)| done).collect()
+}
+
+/// What was divided, together again: parts, each with what its things were the how-manieth of.
+fn in_order<'a, T>(
+    count: usize,
+    places: impl Iterator<Item = &'a Vec<usize>>,
+    parts: impl IntoIterator<Item = Answered<Vec<T>>>,
+) -> Answered<Vec<T>> {
+    let mut all: Vec<Option<T>> = (0..count).map(|_| None).collect();
+    for (at, part) in places.zip(parts) {
+        at.iter().zip(part?).for_each(|(&at, one)| all[at] = Some(one));
+    }
+    all.into_iter().collect::<Option<_>>().ok_or_else(unexpected)
 }
 
 /// Where a transaction over several shards has its token's row.
@@ -156,14 +187,13 @@ pub(crate) async fn execute(
                 let token = token.map(|token| (place_of_token(&placement, &ops, &token), token));
                 return transact(gateway, token, places.into_iter().zip(ops).collect(), retry).await;
             }
-            let mut done: Vec<Option<Done>> = vec![None; ops.len()];
-            for (place, at) in of {
-                let part = at.iter().map(|&at| ops[at].clone()).collect();
-                let execute = Execute { atomic, token: None, ops: part };
-                let part = one(gateway, place, execute, retry).await?.unwrap_or_default();
-                at.into_iter().zip(part).for_each(|(at, part)| done[at] = Some(part));
-            }
-            done.into_iter().collect::<Option<_>>().map(Some).ok_or_else(unexpected)
+            let part = |place, at: &[usize]| {
+                let ops = at.iter().map(|&at| ops[at].clone()).collect();
+                one(gateway, place, Execute { atomic, token: None, ops }, retry)
+            };
+            let parts = beside(of.iter().map(|(&place, at)| part(place, at))).await;
+            let parts = parts.into_iter().map(|part| Ok(part?.unwrap_or_default()));
+            in_order(ops.len(), of.values(), parts).map(Some)
         }
     })
     .await
@@ -202,13 +232,11 @@ pub(crate) async fn gets(
             if let ([place], _) | ([place, ..], true) = (&places[..], of.len() == 1) {
                 return got(gateway, *place, gets, consistent).await;
             }
-            let mut found: Vec<Option<Got>> = vec![None; gets.len()];
-            for (place, at) in of {
-                let part = at.iter().map(|&at| gets[at].clone()).collect();
-                let part = got(gateway, place, part, consistent).await?;
-                at.into_iter().zip(part).for_each(|(at, part)| found[at] = Some(part));
-            }
-            found.into_iter().collect::<Option<_>>().ok_or_else(unexpected)
+            let part = |place, at: &[usize]| {
+                got(gateway, place, at.iter().map(|&at| gets[at].clone()).collect(), consistent)
+            };
+            let parts = beside(of.iter().map(|(&place, at)| part(place, at))).await;
+            in_order(gets.len(), of.values(), parts)
         }
     })
     .await
@@ -331,4 +359,40 @@ fn span(block: &Block, segment: Option<(u32, u32)>) -> (u32, u32) {
     let shard = |slot: u64| block.first + ((slot * u64::from(block.count)) >> 32) as u32;
     let (from, to) = (edge(segment.into()), edge(u64::from(segment) + 1));
     (shard(from).min(last), shard(to.saturating_sub(1).max(from)).min(last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::oneshot;
+
+    /// Claim: what is for several shards is under way at all of them at once, and each answer comes to its place.
+    #[tokio::test]
+    async fn shards_are_asked_beside_each_other() {
+        let (give, take) = oneshot::channel();
+        let (mut give, mut take) = (Some(give), Some(take));
+        let places = BTreeMap::from([(2, vec![0, 3]), (3, vec![2]), (4, vec![1])]);
+        let part = |(shard, at): (&u32, &Vec<usize>)| {
+            // The first shard answers only once the last one was asked.
+            let waits = if *shard == 2 { take.take() } else { None };
+            let told = if *shard == 4 { give.take() } else { None };
+            let part: Vec<String> = at.iter().map(|at| format!("{at} of {shard}")).collect();
+            async move {
+                if let Some(told) = told {
+                    let _ = told.send(());
+                }
+                match waits {
+                    Some(waits) => waits.await.map_err(|_| moved()).map(|()| part),
+                    None => Ok(part),
+                }
+            }
+        };
+        let parts = beside(places.iter().map(part)).await;
+        let all = in_order(4, places.values(), parts);
+        assert_eq!(all.unwrap(), ["0 of 2", "1 of 4", "2 of 3", "3 of 2"]);
+        let failed = vec![Ok(vec!["a", "b"]), Err(moved()), Ok(vec!["c"])];
+        assert_eq!(in_order(4, places.values(), failed), Err(moved()));
+        let short = vec![Ok(vec!["a"]), Ok(vec!["b"]), Ok(vec!["c"])];
+        assert_eq!(in_order(4, places.values(), short), Err(unexpected()));
+    }
 }
