@@ -171,8 +171,8 @@ impl Transactions {
         let open = life.open.get_mut(&id.sequence);
         let said = match (heard(result), open) {
             (Ok((said, done)), Some(open)) => {
-                if prepares && !done.is_empty() {
-                    open.came.insert(shard, (id.attempt, done));
+                if prepares {
+                    open.prepared(shard, id.attempt, done);
                 }
                 match said {
                     // It will not take its part in another attempt either.
@@ -243,6 +243,16 @@ impl Transactions {
 }
 
 impl Open {
+    /// What came of a shard's operations in an attempt. An answer may have none, where it is that of a vote that stood; what came of an
+    /// earlier attempt says nothing of this one.
+    fn prepared(&mut self, shard: ShardId, attempt: u32, done: Vec<table::Done>) {
+        if !done.is_empty() {
+            self.came.insert(shard, (attempt, done));
+        } else if self.came.get(&shard).is_some_and(|(of, _)| *of < attempt) {
+            self.came.remove(&shard);
+        }
+    }
+
     /// What the client hears: the same as if all had been one command of one shard.
     fn end(self, ended: Ended<Unfit>) -> (Done, End) {
         let end = match ended {
@@ -315,5 +325,24 @@ impl Transact {
     /// Where it takes place.
     pub(super) fn places(&self) -> impl Iterator<Item = crate::api::Place> + '_ {
         self.ops.iter().map(|(place, _)| *place).chain(self.token.iter().map(|(place, _)| *place))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Claim: whose last attempt is committed hears of no conflict that an earlier one met, also where the vote was given before it was
+    /// asked for, so that its answer says nothing of the operations.
+    #[test]
+    fn a_conflict_of_an_earlier_attempt_is_not_told() {
+        let shard = ShardId(3);
+        let (order, bytes) = (vec![shard], 0);
+        let done: Done = Box::new(|_| ());
+        let mut open = Open { done, now: 0, order, came: BTreeMap::new(), failure: None, bytes };
+        open.prepared(shard, 1, vec![table::Done::of(Outcome::Conflict)]);
+        assert_eq!(open.dones(&BTreeMap::new())[0].outcome, Outcome::Conflict);
+        open.prepared(shard, 2, Vec::new());
+        assert_eq!(open.dones(&BTreeMap::new())[0].outcome, Outcome::Done);
     }
 }
