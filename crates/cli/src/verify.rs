@@ -48,6 +48,9 @@ pub(crate) struct Args {
     /// Clients of each workload, each a process
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=100))]
     clients: u64,
+    /// Shards of their own for the tables of table-register, table-append and table-bank; transactions go over several then
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=2_000))]
+    shards: u32,
     /// Operations a second and client, at most
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     rate: u64,
@@ -166,6 +169,7 @@ fn plan(args: &Args) -> Result<Plan, BadPlan> {
         overlap: args.overlap.unwrap_or(if nemeses.len() > 1 { 2 } else { 1 }),
         nemeses,
         nodes: usize::from(args.nodes),
+        shards: args.shards,
         clients: args.clients,
         rate: args.rate,
         time: args.time,

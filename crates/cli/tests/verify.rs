@@ -77,6 +77,32 @@ fn a_run_holds_and_its_report_can_be_judged_again() {
     assert!(again.contains("violated  register") && again.contains("424242"), "{again}");
 }
 
+/// Transactions over the shards of a table, while nodes are killed and paused: strictly serializable, no half of a transfer, nothing
+/// that replicas do not agree on in the end.
+#[test]
+fn transactions_over_shards_hold_while_nodes_are_killed() {
+    let scratch = Scratch::new("verify-shards");
+    let run = [
+        "--workload",
+        "table-append,table-bank,table-register",
+        "--shards",
+        "4",
+        "--nemesis",
+        "kill,pause",
+        "--time",
+        "12s",
+        "--seed",
+        "3",
+        "--clients",
+        "3",
+    ];
+    let (code, said) = verify(&scratch, "r", &run);
+    assert_eq!(code, 0, "{said}");
+    for part in ["strict-serializable", "processes killed", "replicas agree"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
 #[test]
 fn what_cannot_be_run_is_refused_with_3_and_a_hint() {
     let scratch = Scratch::new("verify-bad");

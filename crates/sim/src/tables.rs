@@ -525,8 +525,7 @@ impl Heard {
             Err(
                 Failure::NoLeader
                 | Failure::Overloaded
-                | Failure::Refused(Refused::Table(Refusal::StaleEpoch), _)
-                | Failure::Refused(Refused::Table(Refusal::NotFound), _),
+                | Failure::Refused(Refused::Table(Refusal::StaleEpoch | Refusal::NotFound), _),
             ) => Self::NotDone,
             // A node that is behind may not have the table yet, and says so of itself alone.
             Err(Failure::Refused(refused, _)) => return Err(format!("Tables: refused: {refused:?}")),

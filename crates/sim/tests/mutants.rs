@@ -150,7 +150,7 @@ fn tokens_that_are_not_stored_are_caught() {
 /// A bug in transactions over shards, and what must be said of it.
 const ACROSS: [(commit::Mutant, &str); 2] = [
     (commit::Mutant::IntentReadsOld, "trict serializability of items"),
-    (commit::Mutant::RetryBeforeAbort, "of items"),
+    (commit::Mutant::RetryBeforeAbort, "items"),
 ];
 
 /// Claim: what breaks transactions over shards shows in what their clients see.

@@ -23,3 +23,15 @@ fn transactions_over_shards_are_clean() {
         "{committed} committed, {recovered} recovered, {met} met"
     );
 }
+
+/// The same with more seeds, without faults of disks: nothing but transactions can be at fault then.
+#[test]
+#[ignore = "takes minutes without optimization"]
+fn many_transactions_over_shards_are_clean() {
+    let with_shards = (1_000..).filter(|&seed| Knobs::draw(seed).groups > 1);
+    for seed in with_shards.take(60) {
+        let plan = Plan { span: Duration::from_secs(30), disks: false, swarm: false, ..Plan::of(seed) };
+        let outcome = plan.run();
+        assert_eq!(outcome.violation, None, "seed {seed}: {:?}", outcome.counts);
+    }
+}

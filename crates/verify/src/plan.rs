@@ -26,6 +26,9 @@ pub struct Plan {
     pub overlap: u64,
     /// How many nodes; 0 for as many as the target usually has.
     pub nodes: usize,
+    /// How many shards of their own the tables of workloads get; 0 and 1 for none.
+    #[serde(default)]
+    pub shards: u32,
     /// Clients of each workload.
     pub clients: u64,
     /// Operations a second and client, at most.

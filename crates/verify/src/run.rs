@@ -215,7 +215,8 @@ impl Scene<'_> {
             self.from = target::status(&self.cluster.places[0].direct()).await?.revision;
         }
         for workload in self.plan.workloads.iter().filter(|name| catalog::is_of_tables(name)) {
-            make_table(&self.cluster.places[0].tables_direct(), workload, SERVE_PATIENCE).await?;
+            let url = self.cluster.places[0].tables_direct();
+            make_table(&url, workload, self.plan.shards, SERVE_PATIENCE).await?;
         }
         self.begin = clock::now();
         self.watch(told);

@@ -465,10 +465,10 @@ mod tests {
             forget_every: 10,
             mutant: None,
         };
-        let mut gateway: Gateway<(), ()> = Gateway::new(config, Rng::new(1));
+        let mut gateway: Gateway<u8, ()> = Gateway::new(config, Rng::new(1));
         let start = Instant(1_000);
         let (token, other) = (ShardId(2), ShardId(3));
-        let parts = BTreeMap::from([(token, ()), (other, ())]);
+        let parts = BTreeMap::from([(token, 0), (other, 0)]);
         let deadline = start + millis(5_000);
         gateway
             .handle(start, Input::Begin(Begin { request: 1, began: 1, parts, token: Some(token), deadline }));

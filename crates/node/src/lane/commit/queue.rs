@@ -101,7 +101,9 @@ impl Group {
                 self.propose(now, Proposer::Nobody, data);
             }
             self.queue.proposed.insert(first, ticket);
-            callers.into_iter().for_each(|caller| self.let_go(now, caller));
+            for caller in callers {
+                self.let_go(now, caller);
+            }
         }
         for (caller, _) in out.answers {
             self.let_go(now, caller);

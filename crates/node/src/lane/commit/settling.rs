@@ -68,8 +68,9 @@ impl Transactions {
     pub(super) fn errand_answered(&mut self, shard: ShardId, errand: &Errand, said: Option<Said<Unfit>>) {
         if let (Some(life), Some(said)) = (&mut self.life, said) {
             // What is answered, and is still to be asked, waits for its time: a shard may say at once that nothing has changed.
-            let same = |(of, asked, _): &&mut (ShardId, Errand, bool)| (*of, &*asked) == (shard, errand);
-            life.heir_asked.iter_mut().find(same).into_iter().for_each(|(.., waits)| *waits = false);
+            for (of, asked, waits) in &mut life.heir_asked {
+                *waits &= (*of, &*asked) != (shard, errand);
+            }
             life.heir.answered(shard, errand, &said);
             self.errands();
         }

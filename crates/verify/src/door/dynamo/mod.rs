@@ -239,14 +239,17 @@ fn plain(attribute: &Value) -> Value {
     }
 }
 
-/// Makes a table at a node, and waits until it can be used.
-pub(crate) async fn make_table(url: &str, name: &str, patience: Duration) -> Result<(), String> {
-    let body = json!({
+/// Makes a table at a node, with so many shards of its own if they are several, and waits until it can be used.
+pub(crate) async fn make_table(url: &str, name: &str, shards: u32, patience: Duration) -> Result<(), String> {
+    let mut body = json!({
         "TableName": name,
         "AttributeDefinitions": [{ "AttributeName": "k", "AttributeType": "S" }],
         "KeySchema": [{ "AttributeName": "k", "KeyType": "HASH" }],
         "BillingMode": "PAY_PER_REQUEST",
     });
+    if shards > 1 {
+        body["Tags"] = json!([{ "Key": "quorate:shards", "Value": shards.to_string() }]);
+    }
     let mut door = Dynamo::new(&[url.into()], name.into(), 0, true, patience);
     let end = Instant::now() + patience;
     loop {
