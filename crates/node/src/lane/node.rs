@@ -2,6 +2,7 @@
 
 use super::explain::Trace;
 use super::large::{AT_ONCE_READS, Large};
+use super::members::members_of;
 use super::packets::Packets;
 use super::pending::Pending;
 use super::room::Room;
@@ -11,6 +12,7 @@ use crate::api::{Answer, Body, Done, Failure, Head, Patience};
 use crate::lessor::least_lease;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId, Rng};
+use quorate_protocol::raft::Membership;
 use quorate_state::kv::ReadError;
 use quorate_storage::state::StateError;
 use quorate_wire::peer::Frame;
@@ -36,6 +38,8 @@ pub(crate) struct Node {
     pub(super) grouped: bool,
     /// The voters and learners that all of them were seen to have.
     pub(super) followed: Option<(BTreeSet<NodeId>, BTreeSet<NodeId>)>,
+    /// There are none, for certain.
+    pub(super) groupless: bool,
     /// Who is still in the configuration of one of them, and how often that has changed.
     pub(super) in_groups: BTreeSet<NodeId>,
     /// See there.
@@ -75,6 +79,7 @@ impl Node {
             packets: Packets::default(),
             grouped: false,
             followed: None,
+            groupless: false,
             in_groups: BTreeSet::new(),
             in_groups_version: 0,
             tend_soon: false,
@@ -89,6 +94,11 @@ impl Node {
             stopping: false,
             broken: None,
         }
+    }
+
+    /// Whether all groups were seen to have these members.
+    pub(super) fn all_follow(&self, members: &Membership) -> bool {
+        self.followed.as_ref().is_some_and(|followed| followed == &members_of(members))
     }
 
     pub(super) fn take_request(&mut self) -> u64 {

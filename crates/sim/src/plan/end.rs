@@ -120,12 +120,26 @@ impl Run {
             return Ok(());
         }
         let mut seen = None;
+        let begun = self.world.places.iter().any(|place| place.core(shard).is_some());
         for place in self.world.places.iter().filter(|place| self.world.members().contains(place.id)) {
             let Some(r) = place.running.as_ref() else {
                 return Err(format!("node {} is still down: {:?}", place.id, place.stopped_why));
             };
-            let Some(kv) = r.applier.kv(shard) else { continue };
+            let Some(kv) = r.applier.kv(shard) else {
+                if begun {
+                    return Err(format!("node {} has not begun {shard}", place.id));
+                }
+                continue;
+            };
             let state = (kv.applied(), kv.digest());
+            // What a snapshot brought is readable once a checkpoint of it is recorded, as a group begins once there is one.
+            if r.lane.view_of(shard).is_none_or(|view| view.applied() != kv.applied()) {
+                return Err(format!(
+                    "node {} cannot read what it has of {shard} ({})",
+                    place.id,
+                    self.cores(shard)
+                ));
+            }
             match seen {
                 None => seen = Some(state),
                 Some(first) if first != state => {
