@@ -80,8 +80,8 @@ impl World {
     /// group was not made yet.
     fn members_of(&self, group: &Invariants) -> Option<Membership> {
         let founders = || {
-            let lanes = self.places.iter().filter_map(|place| Some(&place.running.as_ref()?.lane));
-            let block = lanes.filter_map(|lane| lane.placement().block_of(group.shard())).next()?;
+            let mut lanes = self.places.iter().filter_map(|place| Some(&place.running.as_ref()?.lane));
+            let block = lanes.find_map(|lane| lane.placement().block_of(group.shard()))?;
             Membership::decode(&block.founders)
         };
         group.newest_members().cloned().or_else(founders)

@@ -35,8 +35,7 @@ pub struct Roster {
     /// The members and those who have still to hear that they are none any more, with the addresses (`host:port`) where
     /// they may be found, likeliest first.
     pub peers: BTreeMap<NodeId, Vec<String>>,
-    /// The nodes of the newest configuration that is known to be committed, and those that a group of another shard still has: it may
-    /// need them to let them go.
+    /// The nodes of the newest configuration that is known to be committed.
     pub members: BTreeSet<NodeId>,
     /// The highest id that was ever given; 0 if that is not known.
     pub used: NodeId,
@@ -45,17 +44,19 @@ pub struct Roster {
     /// The place of the newest configuration in the own log, known to be committed or not, that has this node as a member; 0 if none
     /// has. A node that has just started knows of little that is committed, and must still be able to say that it is one.
     pub member_at: Index,
+    /// All groups of other shards have these members, too, as far as this node can tell: who left is needed by none.
+    pub sure: bool,
 }
 
 impl Roster {
     /// Whether the node was a member and is none any more, for certain.
     pub fn was_removed(&self, id: NodeId) -> bool {
-        id <= self.used && !self.members.contains(&id)
+        self.sure && id <= self.used && !self.members.contains(&id)
     }
 }
 
 /// By what a roster is made.
-pub type RosterVersion = ((Index, Index), usize, u64);
+pub type RosterVersion = ((Index, Index), usize, (u64, bool));
 
 /// What a lane keeps of members.
 #[derive(Default)]
@@ -90,18 +91,19 @@ impl Lane {
 impl Group {
     pub(super) fn renew_roster(&mut self, node: &Node) {
         let progress = self.raft.progress();
-        let made_of = Some((self.raft.configured_at(), progress.len(), node.in_groups_version));
+        let sure = node.groupless || node.all_follow(self.raft.committed_membership());
+        let made_of = Some((self.raft.configured_at(), progress.len(), (node.in_groups_version, sure)));
         if self.members.made_of == made_of {
             return;
         }
         self.members.made_of = made_of;
         let (newest, committed) = (self.raft.membership(), self.raft.committed_membership());
-        let (book, sure) = (Book::of(newest), Book::of(committed));
+        let (book, known_book) = (Book::of(newest), Book::of(committed));
         let nodes = newest.nodes().into_iter().chain(committed.nodes());
         let former = std::mem::take(&mut self.members.roster.peers);
         let nodes = nodes.chain(progress.keys().copied()).chain(node.in_groups.iter().copied());
         let peers = nodes.map(|id| {
-            let listed = [book.members.get(&id), sure.members.get(&id)];
+            let listed = [book.members.get(&id), known_book.members.get(&id)];
             let listed = listed.into_iter().flatten().flat_map(|info| &info.peer_urls);
             let told = node.settings.members.iter().filter(|m| m.id == id.get()).flat_map(|m| &m.peer_urls);
             let mut addresses: Vec<String> = Vec::new();
@@ -117,12 +119,11 @@ impl Group {
             }
             (id, addresses)
         });
-        let mut members = committed.nodes();
-        members.extend(&node.in_groups);
-        let (me, (newest_at, at)) = (self.raft.id(), self.raft.configured_at());
+        let (me, members, (newest_at, at)) = (self.raft.id(), committed.nodes(), self.raft.configured_at());
         let known = [(newest, newest_at), (committed, at)];
         let member_at = known.iter().find(|(of, _)| of.contains(me)).map_or(Index(0), |&(_, at)| at);
-        self.members.roster = Roster { peers: peers.collect(), members, used: sure.used, at, member_at };
+        self.members.roster =
+            Roster { peers: peers.collect(), members, used: known_book.used, at, member_at, sure };
     }
 
     pub(super) fn member_list(&self, node: &Node) -> Vec<Member> {
@@ -206,7 +207,7 @@ impl Group {
     /// one of those without whom they could not follow this one.
     fn groups_bear(&self, node: &Node, now: Instant, change: &Change) -> bool {
         let own = self.raft.membership();
-        let followed = node.followed.as_ref().is_some_and(|followed| followed == &members_of(own));
+        let followed = node.all_follow(own);
         let goes = |id: NodeId| matches!(change, Change::Remove { id: gone } if *gone == id);
         let stays = |id: NodeId| !goes(id) && self.raft.hears(id, now);
         followed && (own.is_quorum(stays) || !own.voters.iter().any(|&id| goes(id)))

@@ -371,6 +371,7 @@ impl Lane {
         self.look_at_the_resting(now);
         self.tend_groups(now);
         self.tend_transactions(now);
+        self.node.groupless = self.is_groupless();
         self.space.drain(&mut self.node, now, out);
         self.follow_placement(out);
         self.heal_doubts();

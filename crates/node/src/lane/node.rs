@@ -3,6 +3,7 @@
 use super::commit::{Met, PATIENCE};
 use super::explain::Trace;
 use super::large::{AT_ONCE_READS, Large};
+use super::members::members_of;
 use super::packets::Packets;
 use super::pending::Pending;
 use super::room::Room;
@@ -13,6 +14,7 @@ use crate::lessor::least_lease;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId, Rng, ShardId};
 use quorate_protocol::commit::{TxnId, leader};
+use quorate_protocol::raft::Membership;
 use quorate_state::kv::ReadError;
 use quorate_storage::state::StateError;
 use quorate_wire::peer::Frame;
@@ -41,6 +43,8 @@ pub(crate) struct Node {
     pub(super) grouped: bool,
     /// The voters and learners that all of them were seen to have.
     pub(super) followed: Option<(BTreeSet<NodeId>, BTreeSet<NodeId>)>,
+    /// There are none, for certain.
+    pub(super) groupless: bool,
     /// Who is still in the configuration of one of them, and how often that has changed.
     pub(super) in_groups: BTreeSet<NodeId>,
     /// See there.
@@ -86,6 +90,7 @@ impl Node {
             packets: Packets::default(),
             grouped: false,
             followed: None,
+            groupless: false,
             in_groups: BTreeSet::new(),
             in_groups_version: 0,
             tend_soon: false,
@@ -103,6 +108,11 @@ impl Node {
             stopping: false,
             broken: None,
         }
+    }
+
+    /// Whether all groups were seen to have these members.
+    pub(super) fn all_follow(&self, members: &Membership) -> bool {
+        self.followed.as_ref().is_some_and(|followed| followed == &members_of(members))
     }
 
     pub(super) fn take_request(&mut self) -> u64 {

@@ -120,6 +120,14 @@ impl Lane {
         Arc::ptr_eq(placement, &self.placed.followed) && self.placed.opening.is_empty()
     }
 
+    /// Whether there are no groups of other shards, by a state that is not older than the members that are known.
+    pub(super) fn is_groupless(&self) -> bool {
+        let raft = &self.space.raft;
+        let known = self.space.view.applied().index >= raft.configured_at().1;
+        let sound = !self.placed.doubts.disk_lost && !raft.state_lost();
+        self.groups.is_empty() && known && sound && self.has_begun_all()
+    }
+
     /// A disk was lost: once shard 1 has healed, and all groups have begun that its log told of by then, none is to come any more that
     /// was on that disk. Till then a start must know of the loss. (Seed 13 of the simulator, with members that come and go: shard 1 had
     /// healed, the node started again, and a group began that had forgotten its votes and did not know.)
@@ -194,6 +202,7 @@ impl Lane {
     pub(super) fn tend_groups(&mut self, now: Instant) {
         let soon = std::mem::take(&mut self.node.tend_soon);
         if self.groups.is_empty() && self.placed.opening.is_empty() {
+            self.node.followed = None;
             self.still_in_groups(BTreeSet::new());
             return;
         }
@@ -208,7 +217,7 @@ impl Lane {
             let own = group.raft.committed_membership();
             !own.is_joint() && members_of(own) == wanted
         };
-        let all = self.placed.opening.is_empty() && self.groups.values().all(follows);
+        let all = self.has_begun_all() && self.groups.values().all(follows);
         self.node.followed = all.then_some(wanted);
         self.count_nodes();
         let (at, placement) = (self.space.raft.configured_at().1, self.placed.followed.clone());

@@ -639,6 +639,8 @@ fn a_lost_disk_is_one_until_all_groups_have_healed() {
         let healed = |&shard: &ShardId| lane.core(shard).is_some_and(|raft| !raft.disk_lost());
         let all = shards.iter().all(healed) && healed(&KV);
         assert!(lane.disk_lost() || all, "a group of {shards:?} has not healed");
+        let begun = shards.iter().all(|&shard| lane.core(shard).is_some());
+        assert!(begun || !lane.roster().sure, "it tells who is removed, and knows not what groups need");
         all
     };
     let pass = |cluster: &mut Cluster| {

@@ -159,7 +159,7 @@ fn roster(members: &[(u64, String)], at: u64) -> Roster {
     let peers = members.iter().map(|(id, address)| (NodeId(*id), vec![address.clone()])).collect();
     let used = if at > 0 { members.iter().map(|&(id, _)| id).max().unwrap_or(0) } else { 0 };
     let members = members.iter().map(|&(id, _)| NodeId(id)).collect();
-    Roster { peers, members, used: NodeId(used), at: Index(at), member_at: Index(at) }
+    Roster { peers, members, used: NodeId(used), at: Index(at), member_at: Index(at), sure: true }
 }
 
 fn name(event: &Event) -> String {
