@@ -5,7 +5,7 @@
 //! applied, and an item that was written again meanwhile stays. It walks through the tables a few thousand items a second,
 //! so that an item goes some time behind its end, as with DynamoDB; until then reads show it.
 
-use crate::route::Place;
+use crate::route::{META_PLACE, Place};
 use crate::{Gateway, Retry, now_ms};
 use quorate_node::api::tables::{Overdue, Place as At, Read, ReadReply};
 use quorate_node::api::{Body, Request};
@@ -26,9 +26,9 @@ const KEYS: usize = 100;
 pub(crate) async fn watch(gateway: Gateway) {
     loop {
         tokio::time::sleep(REST).await;
-        if leads(&gateway, Place::meta()).await {
+        if leads(&gateway, META_PLACE).await {
             trim(&gateway).await;
-            walk(&gateway, Place::meta()).await;
+            walk(&gateway, META_PLACE).await;
         }
         // Of tables with shards of their own, whoever leads a shard looks after it.
         let placement = gateway.door.placement();

@@ -48,7 +48,7 @@ use quorate_node::api::tables::{Read, ReadReply};
 use quorate_node::api::{Answer, Body, Door, Failure, Request};
 use quorate_wire::kv::{Command, Reply};
 use quorate_wire::table;
-use route::Place;
+use route::{META_PLACE, Place};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -111,7 +111,7 @@ impl Gateway {
 
     /// Writes through the log of shard 1, at most once.
     pub(crate) async fn write(&self, command: table::Command, retry: Retry) -> Answered<table::Reply> {
-        self.write_to(Place::meta(), command, retry).await
+        self.write_to(META_PLACE, command, retry).await
     }
 
     /// Writes through a shard's log, at most once.
@@ -130,7 +130,7 @@ impl Gateway {
 
     /// Reads of shard 1: `consistent` through a read index, otherwise from this node's own state.
     pub(crate) async fn read(&self, read: Read, consistent: bool) -> Answered<ReadReply> {
-        self.read_from(Place::meta(), read, consistent).await
+        self.read_from(META_PLACE, read, consistent).await
     }
 
     /// The same of any shard.

@@ -3,14 +3,20 @@
 //! The map is what this node's state of shard 1 says, so it may be old: shard 1 refuses what is not there, and a new shard does not
 //! know its table for a moment. Either is asked again a few times, by the newest map, since nothing was done.
 //!
-//! What crosses shards and needs no common moment is divided and put together again. A transaction must lie in one shard.
+//! What crosses shards and needs no common moment is divided and put together again. What must be done together, or read at one
+//! moment, is the node's: it is the gateway of transactions ([`Request::Transact`], [`Request::Gather`]). One whose items lie in one
+//! shard is one entry there, and its token's row beside them. Otherwise the row lies in the shard of the token's hash, of the first
+//! table that has any by its name: the same request always finds it, and another one with that token if its first table is the same.
 
-use crate::failure::{Answered, ApiError, Kind, Retry};
+use crate::failure::{Answered, ApiError, Kind, Retry, of_node};
 use crate::{Gateway, now_ms, unexpected};
 use quorate_base::ShardId;
 use quorate_item::codec::Codec;
 use quorate_item::{Condition, Item, KeySchema};
+pub(crate) use quorate_node::api::Place;
 use quorate_node::api::tables::{Block, Get, Got, KeysAsked, Page, Paged, Placement, Read, ReadReply};
+use quorate_node::api::{Body, Gather, Request, Transact};
+use quorate_wire::kv::Reply as AnyReply;
 use quorate_wire::table::{Action, Command, Done, EPOCH, Execute, Op, Outcome, Reply, Token, What};
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -26,28 +32,18 @@ const PAUSE: Duration = Duration::from_millis(30);
 /// A page ends behind about so many bytes of items.
 const PAGE_BYTES: usize = 1 << 20;
 
-/// A shard, and the epoch with which it is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
-    pub(crate) shard: ShardId,
-    pub(crate) epoch: u64,
-}
+/// Shard 1, as it is asked.
+pub(crate) const META_PLACE: Place = Place { shard: META, epoch: EPOCH };
 
-impl Place {
-    pub(crate) const fn meta() -> Self {
-        Self { shard: META, epoch: EPOCH }
-    }
-
-    fn of(block: &Block, shard: ShardId) -> Self {
-        Self { shard, epoch: block.epoch }
-    }
+fn in_block(block: &Block, shard: ShardId) -> Place {
+    Place { shard, epoch: block.epoch }
 }
 
 /// Where the item with this key lies. Of a key that makes no sense any shard says so.
 fn place_of(placement: &Placement, table: &str, key: impl FnOnce(&KeySchema) -> Option<Vec<u8>>) -> Place {
-    let Some(block) = placement.table(table) else { return Place::meta() };
+    let Some(block) = placement.table(table) else { return META_PLACE };
     let shard = key(&block.schema).map_or(ShardId(block.first), |partition| block.shard_of(&partition));
-    Place::of(block, shard)
+    in_block(block, shard)
 }
 
 fn place_of_op(placement: &Placement, op: &Op) -> Place {
@@ -122,11 +118,36 @@ fn in_order<'a, T>(
     all.into_iter().collect::<Option<_>>().ok_or_else(unexpected)
 }
 
-fn across() -> ApiError {
-    ApiError::validation(
-        "The items of a transaction must lie in one shard in this release of Quorate: those of tables without the tag \
-         quorate:shards do, and those with one partition key",
-    )
+/// Where a transaction over several shards has its token's row.
+fn place_of_token(placement: &Placement, ops: &[Op], token: &Token) -> Place {
+    let first = ops.iter().map(|op| &op.table).filter(|table| placement.table(table).is_some()).min();
+    match first.and_then(|table| placement.table(table)) {
+        Some(block) => in_block(block, block.shard_of(&token.token)),
+        None => META_PLACE,
+    }
+}
+
+/// All operations or none, wherever they lie.
+async fn transact(
+    gateway: &Gateway,
+    token: Option<(Place, Token)>,
+    ops: Vec<(Place, Op)>,
+    retry: Retry,
+) -> Answered<Option<Vec<Done>>> {
+    let places: Vec<Place> = ops.iter().map(|(place, _)| *place).collect();
+    let request = Request::Transact(Box::new(Transact { now: now_ms(), token, ops }));
+    let answer = gateway.ask(META, request).await.map_err(|failure| of_node(failure, retry))?;
+    let Body::Reply(AnyReply::Table(reply)) = answer.body else { return Err(unexpected()) };
+    match *reply {
+        Reply::Executed(done) => {
+            for (place, done) in places.into_iter().zip(&done) {
+                known(place, vec![done.clone()])?;
+            }
+            Ok(Some(done))
+        }
+        Reply::Repeated => Ok(None),
+        _ => Err(unexpected()),
+    }
 }
 
 /// A shard that does not know its table yet is asked again.
@@ -149,7 +170,7 @@ pub(crate) async fn execute(
 ) -> Answered<Option<Vec<Done>>> {
     if gateway.door.placement().is_empty() {
         let execute = Execute { atomic, token: token.clone(), ops: ops.clone() };
-        match one(gateway, Place::meta(), execute, retry).await {
+        match one(gateway, META_PLACE, execute, retry).await {
             Err(error) if error.kind == Kind::Moved => {}
             other => return other,
         }
@@ -163,7 +184,8 @@ pub(crate) async fn execute(
                 return one(gateway, *place, Execute { atomic, token, ops }, retry).await;
             }
             if atomic {
-                return Err(across());
+                let token = token.map(|token| (place_of_token(&placement, &ops, &token), token));
+                return transact(gateway, token, places.into_iter().zip(ops).collect(), retry).await;
             }
             let part = |place, at: &[usize]| {
                 let ops = at.iter().map(|&at| ops[at].clone()).collect();
@@ -186,15 +208,15 @@ async fn one(gateway: &Gateway, place: Place, execute: Execute, retry: Retry) ->
     }
 }
 
-/// Items by their keys: all at one moment if they lie in one shard, as they must where `together`.
+/// Items by their keys: all at one moment if they lie in one shard, or where `together`.
 pub(crate) async fn gets(
     gateway: &Gateway,
     gets: Vec<Get>,
     consistent: bool,
     together: bool,
 ) -> Answered<Vec<Got>> {
-    if gateway.door.placement().is_empty() {
-        match got(gateway, Place::meta(), gets.clone(), consistent).await {
+    if !together && gateway.door.placement().is_empty() {
+        match got(gateway, META_PLACE, gets.clone(), consistent).await {
             Err(error) if error.kind == Kind::Moved => {}
             other => return other,
         }
@@ -203,12 +225,12 @@ pub(crate) async fn gets(
         let gets = gets.clone();
         async move {
             let places: Vec<Place> = gets.iter().map(|get| place_of_get(&placement, get)).collect();
+            if together {
+                return gathered(gateway, places.into_iter().zip(gets).collect()).await;
+            }
             let of = by_place(&places);
             if let ([place], _) | ([place, ..], true) = (&places[..], of.len() == 1) {
                 return got(gateway, *place, gets, consistent).await;
-            }
-            if together {
-                return Err(across());
             }
             let part = |place, at: &[usize]| {
                 got(gateway, place, at.iter().map(|&at| gets[at].clone()).collect(), consistent)
@@ -218,6 +240,24 @@ pub(crate) async fn gets(
         }
     })
     .await
+}
+
+/// Items at one moment, wherever they lie.
+async fn gathered(gateway: &Gateway, gets: Vec<(Place, Get)>) -> Answered<Vec<Got>> {
+    let many = gets.len();
+    let new = gets.iter().any(|(place, _)| place.shard != META);
+    let request = Request::Gather(Box::new(Gather { gets, together: true }));
+    let answer = gateway.ask(META, request).await.map_err(|failure| of_node(failure, Retry::Harmless));
+    let body = match answer {
+        Err(error) if new && error.kind == Kind::NotFound => return Err(moved()),
+        answer => answer?.body,
+    };
+    let Body::Table(reply) = body else { return Err(unexpected()) };
+    match *reply {
+        ReadReply::Items(got) => Ok(got),
+        ReadReply::Changing => Err(crate::transact::in_conflict(many)),
+        _ => Err(unexpected()),
+    }
 }
 
 async fn got(gateway: &Gateway, place: Place, gets: Vec<Get>, consistent: bool) -> Answered<Vec<Got>> {
@@ -241,7 +281,7 @@ pub(crate) async fn page(gateway: &Gateway, page: Page, consistent: bool) -> Ans
         let page = page.clone();
         async move {
             let Some(block) = placement.table(&page.table) else {
-                return paged(gateway, Place::meta(), page, consistent).await;
+                return paged(gateway, META_PLACE, page, consistent).await;
             };
             let partition = match &page.keys {
                 KeysAsked::All(segment) => return scan(gateway, block, &page, *segment, consistent).await,
@@ -249,7 +289,7 @@ pub(crate) async fn page(gateway: &Gateway, page: Page, consistent: bool) -> Ans
                 KeysAsked::Condition(condition) => partition_of(&block.schema, condition),
             };
             let shard = partition.map_or(ShardId(block.first), |partition| block.shard_of(&partition));
-            paged(gateway, Place::of(block, shard), page, consistent).await
+            paged(gateway, in_block(block, shard), page, consistent).await
         }
     })
     .await
@@ -294,7 +334,7 @@ async fn scan(
         let limit = page.limit.map(|limit| limit.saturating_sub(all.scanned));
         let start = page.start.clone().filter(|_| start.is_none_or(|at| at == shard));
         let part = Page { limit, start, bytes: Some(room), ..page.clone() };
-        let part = paged(gateway, Place::of(block, ShardId(shard)), part, consistent).await?;
+        let part = paged(gateway, in_block(block, ShardId(shard)), part, consistent).await?;
         all.count += part.count;
         all.scanned += part.scanned;
         all.bytes += part.bytes;

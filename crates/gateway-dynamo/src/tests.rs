@@ -6,6 +6,7 @@ use hyper::header::HeaderMap;
 use quorate_base::time::Duration;
 use quorate_base::{Entry, EntryId, EntryKind, Index, NodeId, ShardId, Term};
 use quorate_faulty::FaultyDisk;
+use quorate_node::api::tables::Read;
 use quorate_node::api::{
     Answer, Body, Done, Door, Failure, Head, Member, Opened, Patience, Request, WatchStream,
 };
@@ -14,6 +15,7 @@ use quorate_storage::journal::Identity;
 use quorate_storage::memory::MemoryStore;
 use quorate_storage::state::StateStore;
 use quorate_wire::command;
+use quorate_wire::table::EPOCH;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -40,6 +42,13 @@ impl Alone {
 
 impl Door for Alone {
     fn call(&self, request: Request, _: Option<Duration>, done: Done) {
+        let request = match request {
+            Request::Gather(asked) => {
+                let read = Read::Get(asked.gets.into_iter().map(|(_, get)| get).collect());
+                Request::Table { read: Box::new(read), consistent: true, epoch: EPOCH }
+            }
+            request => request,
+        };
         let body = match request {
             Request::Write(command) => self.write(&command),
             Request::Table { read, .. } => {

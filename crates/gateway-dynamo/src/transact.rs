@@ -1,6 +1,7 @@
 //! `TransactWriteItems` and `TransactGetItems`: all or nothing, at one moment.
 //!
-//! Tables lie in one shard, so that a transaction over any of them is one entry, and a read of several items one read.
+//! Where all items lie in one shard, a transaction is one entry there, and a read of several items one read; otherwise they are the
+//! node's ([`crate::route`]).
 
 use crate::body::{Params, object};
 use crate::capacity::{Told, Units, read_units};
@@ -323,6 +324,12 @@ fn check(done: &[Done]) -> Answered<()> {
     );
     error.extra = Some(("CancellationReasons", Value::Array(reasons)));
     Err(error)
+}
+
+/// The error of reads that found their items changing in every try.
+pub(crate) fn in_conflict(items: usize) -> ApiError {
+    let conflict = vec![Done::of(Outcome::Conflict); items];
+    check(&conflict).err().unwrap_or_else(unexpected)
 }
 
 fn code(done: &Done) -> &'static str {

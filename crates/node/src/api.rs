@@ -11,6 +11,7 @@ use quorate_wire::kv::{
     Alarm, Command, Event, KeyRange, LeaseId, Range, Refused, Reply, Revision, SpaceHash, Txn,
 };
 use quorate_wire::members;
+use quorate_wire::table::{Op, Token};
 use std::sync::Arc;
 
 pub use quorate_state::table as tables;
@@ -43,6 +44,11 @@ pub enum Request {
     },
     /// A write. Proposed at most once, wherever the leader is.
     Write(Command),
+    /// Operations on items in several shards, done together or not at all. Answered as a shard answers an atomic
+    /// [`table::What::Execute`](quorate_wire::table::What::Execute). Of shard 1's door, wherever the items lie.
+    Transact(Box<Transact>),
+    /// Items in several shards, in their newest state.
+    Gather(Box<Gather>),
     /// Prolong a lease. Confirmed by a leader that proved its leadership after the request came.
     LeaseKeepAlive {
         /// Which.
@@ -88,6 +94,35 @@ pub enum Request {
     Defragment,
     /// Another request, which is none of these: how it was served is put into the slot before it is answered.
     Explained(Box<Request>, Slot),
+}
+
+/// A shard, and its epoch by the asker's map: another one is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The shard.
+    pub shard: ShardId,
+    /// Its epoch.
+    pub epoch: u64,
+}
+
+/// See [`Request::Transact`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transact {
+    /// When it came, in milliseconds since 1970. Who came first goes first where two want an item, as far as clocks agree.
+    pub now: u64,
+    /// By what it is known, if it may come twice, and where that is remembered: at the same place for the same request.
+    pub token: Option<(Place, Token)>,
+    /// The operations, each of another item, with where it lies.
+    pub ops: Vec<(Place, Op)>,
+}
+
+/// See [`Request::Gather`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gather {
+    /// The items, with where each lies.
+    pub gets: Vec<(Place, tables::Get)>,
+    /// All at one moment; otherwise each for itself.
+    pub together: bool,
 }
 
 /// What stands in the header of an answer.

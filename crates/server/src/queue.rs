@@ -48,6 +48,12 @@ impl<T> Sender<T> {
             self.0.some.notify_one();
         }
     }
+
+    /// Whether the taker has done all that was sent to it, and sleeps.
+    pub(crate) fn rests(&self) -> bool {
+        let state = lock(&self.0.state);
+        state.items.is_empty() && state.sleeps
+    }
 }
 
 impl<T> Clone for Sender<T> {

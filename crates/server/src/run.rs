@@ -12,11 +12,11 @@ use crate::met::Met;
 use crate::promised;
 use crate::room::{self, Room};
 use crate::transport::{Patience, PeerBytes, Transport};
-use crate::workers::{Counters, ToBackground, ToJournal, Workers};
+use crate::workers::{Counters, ToBackground, Workers};
 use quorate_base::{Mint, NodeId, Rng, ShardId};
 use quorate_lsm::LsmStore;
 use quorate_node::api::{Door, Member};
-use quorate_node::applier::{Applier, SEAL_BYTES};
+use quorate_node::applier::{Applier, SEAL_BYTES, Work};
 use quorate_node::boot;
 use quorate_node::figures::{Figures, Histogram};
 use quorate_node::lane::{AT_ONCE, Broken, Effects, Event, Lane, Settings, Upkeep};
@@ -456,6 +456,7 @@ async fn run_lane(
     let mut stopping: Option<std::time::Instant> = None;
     let mut events = Vec::new();
     let mut effects = Effects::default();
+    let mut late = Vec::new();
     loop {
         let deadline = lane.deadline();
         let timer = async {
@@ -482,7 +483,7 @@ async fn run_lane(
         }
         lane.handle(now, Event::Tick);
         lane.drain(now, &mut effects);
-        let broken = carry_out(&mut effects, lane.raft().is_leader(), workers, transport);
+        let broken = carry_out(&mut effects, &mut late, lane.raft().is_leader(), workers, transport);
         inbox.await_all(lane.awaits_applied());
         door.refresh(lane);
         front.open_if(lane.raft().state_lost());
@@ -532,20 +533,23 @@ async fn end(lane: &mut Lane, door: &NodeDoor, clock: Clock) {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
-/// What a turn of the lane asks for. Where this node leads, what is committed goes to the applier first, since a client waits for it;
-/// elsewhere the packets do, for which a leader waits.
+/// What a turn of the lane asks for, in the order in which others wait for it.
+///
+/// Where this node leads, a client waits for what is committed, so that goes first; then the flush begins, and the packets let the
+/// followers flush at the same time. Elsewhere a leader waits, first for the packets, then for the news of the flush: where that was made
+/// on the spot, what there is to apply is kept in `late` until that news is out, which is the next turn's.
 fn carry_out(
     effects: &mut Effects,
+    late: &mut Vec<Work>,
     leads: bool,
     workers: &Workers,
     transport: &Transport,
 ) -> Result<(), Broken> {
     if leads {
-        effects.work.drain(..).for_each(|work| workers.applier.send(work));
-    }
-    if !effects.journal.is_empty() {
-        // The leader's flush and its followers' run side by side: the write is on its way before the packets are.
-        workers.journal.send(ToJournal::Append(std::mem::take(&mut effects.journal)));
+        late.drain(..).chain(effects.work.drain(..)).for_each(|work| workers.apply(work));
+        if !effects.journal.is_empty() {
+            workers.journal(std::mem::take(&mut effects.journal));
+        }
     }
     for (to, body) in effects.packets.drain(..) {
         transport.send(to, &body);
@@ -553,7 +557,11 @@ fn carry_out(
     for peer in effects.malformed.drain(..) {
         transport.malformed(peer);
     }
-    effects.work.drain(..).for_each(|work| workers.applier.send(work));
+    late.drain(..).for_each(|work| workers.apply(work));
+    if !effects.journal.is_empty() && workers.journal_at_once(std::mem::take(&mut effects.journal)) {
+        late.append(&mut effects.work);
+    }
+    effects.work.drain(..).for_each(|work| workers.apply(work));
     for export in effects.exports.drain(..) {
         let _ = workers.background.send(ToBackground::Export(export));
     }

@@ -113,6 +113,7 @@ impl World {
         kv.plant_in_tables(self.knobs.planted.and_then(Planted::table));
         let seal_bytes = self.knobs.seal_bytes / if self.changed(Harmless::MoreCheckpoints) { 4 } else { 1 };
         let mut applier = Applier::new(kv, booted.lost, id, booted.generation, seal_bytes);
+        lane.plant_in_transactions(self.knobs.planted.and_then(Planted::commit));
         lane.doubts(booted.doubts);
         for kv in booted.dead {
             applier.bury(kv);

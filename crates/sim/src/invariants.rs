@@ -105,6 +105,11 @@ impl Invariants {
         }
     }
 
+    /// Whose they are.
+    pub(crate) fn shard(&self) -> ShardId {
+        self.shard
+    }
+
     /// What is broken in the nodes in which something happened, with the group's name where it is not the key-value space's.
     pub(crate) fn check(&mut self, places: &[Place], touched: &[usize]) -> Result<(), String> {
         let shard = self.shard;

@@ -145,9 +145,10 @@ impl Knobs {
     /// node starts. What nodes must agree in, and what kinds of clients there are, stays.
     pub(crate) fn turn(&mut self, other: Self) {
         let Self { nodes, late, election_min, election_max, segment_bytes, lease_reads, .. } = *self;
-        let Self { compaction, tables, members, planted, .. } = *self;
+        let Self { compaction, tables, groups, members, planted, .. } = *self;
         *self = Self {
             nodes,
+            groups,
             late,
             election_min,
             election_max,

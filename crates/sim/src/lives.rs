@@ -130,12 +130,13 @@ impl Lives {
         places: &[Place],
         confirmed: &BTreeMap<(Term, NodeId), BTreeMap<NodeId, Index>>,
     ) -> Result<(), String> {
-        let (Some(raft), node) = (place.core(self.shard), place.id) else { return Ok(()) };
+        let node = place.id;
         if place.disk_lost || place.forgot.is_some() {
             self.spoke.remove(&node);
             self.voted.retain(|&(voter, _), _| voter != node);
             return Ok(());
         }
+        let Some(raft) = place.core(self.shard) else { return Ok(()) };
         // A checkpoint of a newer term heals what it withheld, though it may not have lived to know it.
         if self.shard == KV
             && place.withholds.is_some_and(|term| raft.base().term <= term)

@@ -3,6 +3,7 @@
 //! As on real nodes, a packet is taken from whom the receiver knows for a peer, or from one that knows better than the
 //! receiver that it is a member; one that was removed is told so instead, and stops a little later, never to come back.
 
+use crate::invariants::Invariants;
 use crate::place::Place;
 use crate::trace::What;
 use crate::world::{World, place_of};
@@ -68,10 +69,22 @@ impl World {
         made
     }
 
-    /// Whether disks may lie: fewer than three voters do not bear it.
+    /// Whether disks may lie: fewer than three voters do not bear it, in whichever group.
     pub(crate) fn bears_lies(&self) -> bool {
-        let members = self.members();
-        !self.knobs.members || (members.voters.len() >= 3 && !members.is_joint())
+        let bears = |members: &Membership| members.voters.len() >= 3 && !members.is_joint();
+        let others = || self.others.iter().filter_map(|group| self.members_of(group));
+        !self.knobs.members || (bears(self.members()) && others().all(|members| bears(&members)))
+    }
+
+    /// The newest configuration that any node has known to be committed in a group beside that of the key-value space; none where the
+    /// group was not made yet.
+    fn members_of(&self, group: &Invariants) -> Option<Membership> {
+        let founders = || {
+            let lanes = self.places.iter().filter_map(|place| Some(&place.running.as_ref()?.lane));
+            let block = lanes.filter_map(|lane| lane.placement().block_of(group.shard())).next()?;
+            Membership::decode(&block.founders)
+        };
+        group.newest_members().cloned().or_else(founders)
     }
 
     /// The members that a node's settings name.

@@ -241,8 +241,6 @@ impl Plan {
         if !self.groups || self.load.is_some() {
             knobs.groups = 0;
         }
-        // One or the other, until the seeds with both are clean.
-        knobs.members &= knobs.groups == 0;
         if !self.faults || !self.loss {
             (knobs.drop, knobs.duplicate) = (0, 0);
         }
@@ -274,7 +272,8 @@ impl Run {
         let drift = knobs.lease_reads.unwrap_or(0);
         let shards = [KV].into_iter().filter(|_| knobs.tables).chain(others(knobs.groups).take(2));
         let of = |shard| Tables::new(plan.seed, (shard, knobs.groups), tabled::CLIENTS);
-        let tables = shards.map(of).collect();
+        let across = (knobs.groups > 1).then(|| Tables::across(plan.seed, knobs.groups, tabled::CLIENTS));
+        let tables = shards.map(of).chain(across).collect();
         Self {
             churn: knobs.members.then(|| Churn::new(plan.seed)),
             rng: Rng::stream(plan.seed, "clients"),

@@ -4,12 +4,21 @@
 //! feature a chosen one has no effect, and [`BUILT_IN`] says so.
 
 use crate::harmless::Harmless;
-use quorate_protocol::raft;
+use quorate_protocol::{commit, raft};
 use quorate_state::{kv, table};
 use quorate_storage::journal;
 
 /// Whether this build has the planted bugs.
 pub const BUILT_IN: bool = cfg!(feature = "mutants");
+
+/// Those of transactions over shards that stand in nodes; those of the machine and of leaders have scripts and random schedules of
+/// their own (`crates/protocol/tests/commit`, `quorate_state::table`).
+const IN_NODES: [(&str, commit::Mutant); 4] = [
+    ("presumed-abort-by-timeout", commit::Mutant::PresumedAbort),
+    ("intent-read-returns-pre-image-after-ack", commit::Mutant::IntentReadsOld),
+    ("token-outside-transaction", commit::Mutant::TokenOutside),
+    ("retry-before-abort", commit::Mutant::RetryBeforeAbort),
+];
 
 /// One of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +31,8 @@ pub enum Planted {
     Kv(kv::Mutant),
     /// In the machine of tables.
     Table(table::Mutant),
+    /// In what nodes do with transactions over shards.
+    Commit(commit::Mutant),
     /// None: a change that breaks nothing.
     Harmless(Harmless),
 }
@@ -33,7 +44,8 @@ impl Planted {
         let journal = journal::Mutant::ALL.iter().map(|&(name, mutant)| (name, Self::Journal(mutant)));
         let kv = kv::Mutant::ALL.iter().map(|&(name, mutant)| (name, Self::Kv(mutant)));
         let table = table::Mutant::ALL.iter().map(|&(name, mutant)| (name, Self::Table(mutant)));
-        raft.chain(journal).chain(kv).chain(table)
+        let commit = IN_NODES.iter().map(|&(name, mutant)| (name, Self::Commit(mutant)));
+        raft.chain(journal).chain(kv).chain(table).chain(commit)
     }
 
     /// The changes that are none, with their names.
@@ -61,6 +73,10 @@ impl Planted {
 
     pub(crate) fn table(self) -> Option<table::Mutant> {
         if let Self::Table(mutant) = self { Some(mutant) } else { None }
+    }
+
+    pub(crate) fn commit(self) -> Option<commit::Mutant> {
+        if let Self::Commit(mutant) = self { Some(mutant) } else { None }
     }
 
     pub(crate) fn journal(self) -> Option<journal::Mutant> {

@@ -21,7 +21,7 @@ use crate::world::{KV, World};
 use ask::{Condition, append, check, put, read};
 use quorate_base::{Instant, NodeId, Rng, ShardId};
 use quorate_node::api::{Answer, Body, Failure, Request};
-use quorate_state::table::ReadReply;
+use quorate_state::table::{Placement, ReadReply};
 use quorate_wire::kv::{Command as Any, Refused, Reply as AnyReply};
 use quorate_wire::table::{Command, Done, EPOCH, Execute, Outcome, Refusal, Reply, Token, What};
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +39,8 @@ const LASTS: u64 = 2_400;
 const TRIES: u32 = 4;
 /// A token that was asked about longer ago may be forgotten: half of what is promised, since clocks differ.
 const REMEMBERED: u64 = 300_000;
+/// The numbers of items from here on are of those who use all shards of a table.
+const ACROSS: u64 = 1 << 40;
 /// Clocks differ by so many milliseconds at most.
 const SKEW: u64 = 120_000;
 
@@ -121,6 +123,8 @@ pub(crate) struct Tables {
     shard: ShardId,
     shards: u32,
     rng: Rng,
+    /// Items lie in the shards of their keys, and transactions go over several.
+    across: bool,
     /// The table is there.
     made: bool,
     next: u64,
@@ -141,6 +145,7 @@ impl Tables {
             shard,
             shards,
             rng: Rng::stream(seed ^ u64::from(shard.get() - 1), "tables"),
+            across: false,
             made: false,
             next: 0,
             seats: (0..clients as u64).map(seat).collect(),
@@ -149,6 +154,17 @@ impl Tables {
             registers: BTreeSet::new(),
             lists: BTreeSet::new(),
         }
+    }
+
+    /// So many clients of all shards of the table that has so many.
+    pub(crate) fn across(seed: u64, shards: u32, clients: usize) -> Self {
+        let of = Self::new(seed ^ ACROSS, (ShardId(KV.get() + 1), shards), clients);
+        Self { across: true, ..of }
+    }
+
+    /// Whether the clients are of all of the table's shards.
+    pub(crate) fn is_across(&self) -> bool {
+        self.across
     }
 
     /// Where the table lies.
@@ -210,6 +226,16 @@ impl Tables {
         (shard, request, words)
     }
 
+    /// The request as it goes to the shards of its items, by the map of the node that is asked; `None` where that has none.
+    pub(crate) fn route(
+        &self,
+        placement: &Placement,
+        request: Request,
+        ms: u64,
+    ) -> Option<(ShardId, Request)> {
+        ask::route(placement, self.name(), request, SKEW + ms)
+    }
+
     fn begin(&mut self, client: usize, ms: u64) -> Doing {
         if !self.made {
             return Doing::Make;
@@ -227,7 +253,8 @@ impl Tables {
 
     fn place(&mut self, ms: u64) -> u64 {
         let place = self.rng.below(PLACES);
-        (ms + self.skipped + place * LASTS / PLACES) / LASTS * PLACES + place
+        let number = (ms + self.skipped + place * LASTS / PLACES) / LASTS * PLACES + place;
+        if self.across { number + ACROSS } else { number }
     }
 
     fn of_register(&mut self, ms: u64) -> Doing {
@@ -279,7 +306,8 @@ impl Tables {
     fn transact(&mut self, client: usize, steps: Vec<Step>, ops: Vec<quorate_wire::table::Op>) -> Doing {
         let seat = &mut self.seats[client];
         seat.tokens += 1;
-        let token = format!("{client}-{}", seat.tokens);
+        // Others of the same table have their tokens in the same shards.
+        let token = format!("{}{client}-{}", if self.across { "across " } else { "" }, seat.tokens);
         let token = Token { fingerprint: token.clone().into(), token: token.into() };
         let execute = Execute { atomic: true, token: Some(token), ops };
         Doing::Transact(Box::new(Transaction { steps, execute, doubts: 0, tries: 0 }))
@@ -328,6 +356,8 @@ impl Tables {
             (doing, Heard::Reply(Reply::Executed(done))) => match done.first().map(|done| &done.outcome) {
                 Some(Outcome::Done) => self.note(client, End::Ok, &doing),
                 Some(Outcome::ConditionFailed) => self.note(client, End::Refused, &doing),
+                // A transaction held the item.
+                Some(Outcome::Conflict) if self.across => self.note(client, End::Fail, &doing),
                 other => return Err(format!("Tables: {doing} was answered {other:?}")),
             },
             (doing, Heard::NotDone) => self.note(client, End::Fail, &doing),
@@ -443,8 +473,9 @@ impl Tables {
 
 /// Whether the operations of a transaction were done: all were, or none.
 fn carried_out(token: &str, done: &[Done]) -> Result<bool, String> {
-    let refused = done.iter().any(|done| done.outcome == Outcome::ConditionFailed);
-    match done.iter().find(|done| !matches!(done.outcome, Outcome::Done | Outcome::ConditionFailed)) {
+    let against = |done: &Done| matches!(done.outcome, Outcome::ConditionFailed | Outcome::Conflict);
+    let refused = done.iter().any(against);
+    match done.iter().find(|done| done.outcome != Outcome::Done && !against(done)) {
         Some(other) => Err(format!("Tables: the transaction {token} was answered {other:?}")),
         None => Ok(!refused),
     }
@@ -480,6 +511,7 @@ impl Heard {
                     ReadReply::Items(got) => Self::Items(
                         got.into_iter().map(|got| got.item.map(|item| ask::held(&item))).collect(),
                     ),
+                    ReadReply::Changing => Self::NotDone,
                     other => return Err(format!("Tables: a read was answered {other:?}")),
                 },
                 other => return Err(format!("Tables: a request was answered {other:?}")),
@@ -487,10 +519,13 @@ impl Heard {
             Err(Failure::Refused(Refused::Table(Refusal::TableExists(_) | Refusal::InUse(_)), _)) => {
                 Self::Exists
             }
+            // Another with this token is under way: the one that was sent before.
+            Err(Failure::Refused(Refused::Table(Refusal::TokenInUse), _)) => Self::Unknown,
             // Also a new shard that has not heard of its table yet.
             Err(
                 Failure::NoLeader
                 | Failure::Overloaded
+                | Failure::Refused(Refused::Table(Refusal::StaleEpoch), _)
                 | Failure::Refused(Refused::Table(Refusal::NotFound), _),
             ) => Self::NotDone,
             // A node that is behind may not have the table yet, and says so of itself alone.

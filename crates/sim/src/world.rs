@@ -26,6 +26,7 @@ use quorate_node::lane::{Event, Reading};
 use quorate_node::watch::{CatchUp, Hub};
 use quorate_protocol::raft;
 use quorate_state::kv::KvView;
+use quorate_state::table::Placement;
 use quorate_wire::peer::{Frame, Packet};
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
@@ -324,6 +325,11 @@ impl World {
         self.places[place_of(id)].core(shard).is_some()
     }
 
+    /// Where tables lie, as a node knows it that is up.
+    pub(crate) fn placement_at(&self, id: NodeId) -> Option<Arc<Placement>> {
+        Some(self.places[place_of(id)].running.as_ref()?.lane.placement().clone())
+    }
+
     /// Whether a node still lives that life.
     pub(crate) fn lives(&self, id: NodeId, life: u64) -> bool {
         let place = &self.places[place_of(id)];
@@ -496,6 +502,16 @@ impl World {
         if twice {
             r.lane.handle(now, Event::Tick);
             r.lane.drain(now, &mut r.effects);
+        }
+        let tally = r.lane.tally();
+        for (what, times) in [
+            ("transactions over shards committed", tally.committed),
+            ("transactions over shards cancelled", tally.cancelled),
+            ("transactions over shards in doubt", tally.unknown),
+            ("transactions over shards recovered", tally.recovered),
+            ("reads that met transactions", tally.met),
+        ] {
+            self.counts.times(what, times);
         }
         let voted = r.effects.journal.iter().any(|append| append.hard.is_some());
         let removed = r.lane.roster().was_removed(id);

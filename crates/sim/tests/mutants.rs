@@ -9,6 +9,7 @@
 #![cfg(feature = "mutants")]
 
 use quorate_base::time::Duration;
+use quorate_protocol::commit;
 use quorate_protocol::raft::Mutant;
 use quorate_sim::{Knobs, Plan, Planted, kind_of, shrink};
 use quorate_state::{kv, table};
@@ -144,4 +145,35 @@ fn tokens_that_are_not_stored_are_caught() {
     let (seed, why) = seeds.find_map(|(seed, why)| Some((seed, why?))).unwrap();
     println!("seed {seed}: {why}");
     assert!(why.contains("State Machine Safety: ") || why.contains("Tokens: "), "seed {seed}: {why}");
+}
+
+/// A bug in transactions over shards, and what must be said of it.
+const ACROSS: [(commit::Mutant, &str); 2] = [
+    (commit::Mutant::IntentReadsOld, "trict serializability of items"),
+    (commit::Mutant::RetryBeforeAbort, "of items"),
+];
+
+/// Claim: what breaks transactions over shards shows in what their clients see.
+#[test]
+fn transactions_over_shards_show_their_mutants() {
+    let mut survivors = Vec::new();
+    for (mutant, says) in ACROSS {
+        let with_shards = (1_000..).filter(|&seed| Knobs::draw(seed).groups > 1).take(SEEDS as usize);
+        let run = |seed, planted| {
+            Plan { planted, span: Duration::from_secs(30), disks: false, swarm: false, ..Plan::of(seed) }
+                .run()
+                .violation
+        };
+        let planted = Some(Planted::Commit(mutant));
+        let found = with_shards.into_iter().find_map(|seed| Some((seed, run(seed, planted)?)));
+        match found {
+            Some((seed, why)) => {
+                println!("{mutant:?}: seed {seed}: {why}");
+                assert!(why.contains(says), "{mutant:?} at seed {seed}: {why}");
+                assert_eq!(run(seed, None), None, "the healthy one at seed {seed}");
+            }
+            None => survivors.push(mutant),
+        }
+    }
+    assert!(survivors.is_empty(), "these survive: {survivors:?}");
 }

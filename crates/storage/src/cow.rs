@@ -62,6 +62,31 @@ impl<K, V> Default for Tree<K, V> {
 }
 
 impl<K: Ord + Clone, V: Clone + Weight> Tree<K, V> {
+    /// Of entries whose keys ascend, which is much less work than to insert one after the other; `None` if they do not.
+    pub fn from_sorted(entries: impl IntoIterator<Item = (K, V)>) -> Option<Self> {
+        let (mut level, mut leaf, mut len) = (Vec::new(), Vec::<(K, V)>::with_capacity(NODE_MAX), 0);
+        for (key, value) in entries {
+            if leaf.last().is_some_and(|(last, _)| *last >= key) {
+                return None;
+            }
+            if leaf.len() == NODE_MAX {
+                let full = std::mem::replace(&mut leaf, Vec::with_capacity(NODE_MAX));
+                level.extend(Node::Leaf(full).into_child());
+            }
+            leaf.push((key, value));
+            len += 1;
+        }
+        level.extend(Node::Leaf(leaf).into_child());
+        while level.len() > 1 {
+            let (mut above, mut left) = (Vec::with_capacity(level.len() / NODE_MAX + 1), level.into_iter());
+            while let Some(child) = Node::Inner(left.by_ref().take(NODE_MAX).collect()).into_child() {
+                above.push(child);
+            }
+            level = above;
+        }
+        Some(level.pop().map_or_else(Self::default, |root| Self { root: root.node, len }))
+    }
+
     /// Sets a key and gives what it held.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         let (old, split) = Arc::make_mut(&mut self.root).insert(key, value);
@@ -478,6 +503,24 @@ mod tests {
             assert_eq!(tree.weight_before(&key), model.range(..key).map(|(_, v)| v.0).sum::<u64>());
             assert_eq!(tree.floor(&key), model.range(..=key).next_back());
             assert_eq!(tree.get(&key), model.get(&key));
+        }
+    }
+
+    #[test]
+    fn what_ascends_becomes_the_same_map() {
+        let mut rng = Rng::new(7);
+        for len in [0, 1, 31, 32, 33, 64, 1_023, 1_024, 1_025, 40_000] {
+            let mut model: BTreeMap<u32, Heavy> = (0..len).map(|n| (2 * n, Heavy(rng.below(9)))).collect();
+            let mut tree = Tree::from_sorted(model.clone()).unwrap();
+            compare(&tree, &model, &mut rng);
+            for key in 0..len.min(100) {
+                assert_eq!(tree.insert(key, Heavy(1)), model.insert(key, Heavy(1)));
+                assert_eq!(tree.remove(&(3 * key)), model.remove(&(3 * key)));
+            }
+            compare(&tree, &model, &mut rng);
+        }
+        for bad in [vec![1, 1], vec![2, 1], (0..32).chain([31]).collect()] {
+            assert!(Tree::from_sorted(bad.into_iter().map(|key: u32| (key, Heavy(1)))).is_none());
         }
     }
 

@@ -298,13 +298,14 @@ impl Home {
         if header[..] != self.header(generation, pairs) {
             return Err(damaged("the header is not that of this node's checkpoint", 0));
         }
-        let (mut tree, mut offset) = (Tree::default(), HEADER as u64);
+        let (mut all, mut offset) = (Vec::new(), HEADER as u64);
         while offset < size {
             let chunk = read_chunk(&*file, generation, offset, size)?;
             let chunk = chunk.ok_or_else(|| damaged("a chunk does not verify", offset))?;
             offset += 8 + chunk.len() as u64;
-            take_pairs(&chunk, &mut tree).ok_or_else(|| damaged("a malformed chunk ends", offset))?;
+            take_pairs(&chunk, &mut all).ok_or_else(|| damaged("a malformed chunk ends", offset))?;
         }
+        let tree = Tree::from_sorted(all).ok_or_else(|| damaged("keys that do not ascend end", offset))?;
         if tree.len() as u64 != pairs {
             return Err(damaged(&format!("{} of {pairs} pairs are there", tree.len()), size));
         }
@@ -353,7 +354,7 @@ fn read_chunk(file: &dyn File, generation: u64, offset: u64, size: u64) -> State
     Ok(good.then(|| payload.into()))
 }
 
-fn take_pairs(chunk: &Bytes, tree: &mut Tree<Bytes, Bytes>) -> Option<()> {
+fn take_pairs(chunk: &Bytes, all: &mut Vec<(Bytes, Bytes)>) -> Option<()> {
     let number = |at: usize| {
         let bytes = chunk.get(at..at + 4)?;
         Some(u32::from_le_bytes(bytes.try_into().ok()?) as usize)
@@ -367,7 +368,7 @@ fn take_pairs(chunk: &Bytes, tree: &mut Tree<Bytes, Bytes>) -> Option<()> {
         }
         // Copied, so that one small pair does not hold its whole chunk in memory.
         let copy = |from: usize, len: usize| Bytes::copy_from_slice(&chunk[from..from + len]);
-        tree.insert(copy(at, key), copy(at + key, value));
+        all.push((copy(at, key), copy(at + key, value)));
         at += key + value;
     }
     Some(())

@@ -30,7 +30,7 @@ use tonic::{Code, Response, Status};
 /// Replies may be as large as a store of this test gets.
 const MESSAGE_MAX: usize = 64 << 20;
 /// How long a call may take.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 /// The id of leases that run out.
 const EXPIRING: i64 = 4242;
 /// So many seconds after they were granted: long enough for a slow machine to attach keys to them.
@@ -394,11 +394,7 @@ impl Side {
             }
             Op::WatchCreate { stream, request } => self.watch_create(*stream, request).await,
             Op::WatchProgress { stream, times } => self.watch_progress(*stream, *times).await,
-            Op::WatchCancel { stream, id } => {
-                let cancel = pb::WatchCancelRequest { watch_id: *id };
-                self.streams[*stream].ask(RequestUnion::CancelRequest(cancel)).await;
-                Reply::Done
-            }
+            Op::WatchCancel { stream, id } => self.watch_cancel(*stream, *id).await,
             Op::WatchReopen { stream } => {
                 self.reopen(*stream);
                 Reply::Done
@@ -590,17 +586,22 @@ impl Side {
         }
     }
 
+    /// The header of a cancellation has the revision of the moment, so that nothing may be written before it is made.
+    async fn watch_cancel(&mut self, stream: usize, watch_id: i64) -> Reply {
+        let stream = &mut self.streams[stream];
+        stream.ask(RequestUnion::CancelRequest(pb::WatchCancelRequest { watch_id })).await;
+        stream.passed(&self.names).await;
+        Reply::Done
+    }
+
     async fn watch_progress(&mut self, stream: usize, times: usize) -> Reply {
         let stream = &mut self.streams[stream];
-        let (before, created) = (stream.progress.len(), stream.created.len());
+        let before = stream.progress.len();
         for _ in 0..times {
             stream.ask(RequestUnion::ProgressRequest(pb::WatchProgressRequest {})).await;
         }
-        // Silence is an answer, too: not all watches of the stream have caught up, or one begins in the future. It is known
-        // by a request behind this one that is always answered, an empty range, whose answer may pass this one's.
-        let empty = pb::WatchCreateRequest { key: "b".into(), range_end: "a".into(), ..Default::default() };
-        stream.ask(RequestUnion::CreateRequest(empty)).await;
-        stream.until(&self.names, PATIENCE, |stream| stream.created.len() > created).await;
+        // Silence is an answer, too: not all watches of the stream have caught up, or one begins in the future.
+        stream.passed(&self.names).await;
         stream.until(&self.names, BEHIND, |stream| stream.progress.len() >= before + times).await;
         Reply::Progress(stream.progress.split_off(before))
     }

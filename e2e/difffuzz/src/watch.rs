@@ -6,7 +6,7 @@
 //! revision is never below the events beside it.
 
 use crate::op::Names;
-use crate::side::Line;
+use crate::side::{Line, PATIENCE};
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::watch_client::WatchClient;
 use quorate_proto::etcdserverpb::watch_request::RequestUnion;
@@ -128,6 +128,15 @@ impl Stream {
                 Err(_) => return false,
             }
         }
+    }
+
+    /// Waits until all requests before this moment were taken, which is known by one behind them that is always answered, an empty
+    /// range; its answer may pass theirs.
+    pub async fn passed(&mut self, names: &Names) -> bool {
+        let created = self.created.len();
+        let empty = pb::WatchCreateRequest { key: "b".into(), range_end: "a".into(), ..Default::default() };
+        self.ask(RequestUnion::CreateRequest(empty)).await;
+        self.until(names, PATIENCE, |stream| stream.created.len() > created).await
     }
 
     /// What is known of a watch.

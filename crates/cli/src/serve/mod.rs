@@ -24,6 +24,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// How long a node whose starter is gone may take to stop in order.
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(5);
@@ -218,7 +221,7 @@ fn doors(version: String, keys: Option<Arc<quorate_gateway_dynamo::Keys>>) -> Se
 
 /// What is logged. The library takes a word that is no level for the name of a part of the program, all of which is then logged:
 /// whoever mistypes a level would hear nothing.
-fn log_filter(filter: &str) -> Result<tracing_subscriber::EnvFilter, Problem> {
+fn log_filter(filter: &str) -> Result<Targets, Problem> {
     let bad = |why: String| {
         Problem::new(
             Exit::Usage,
@@ -232,16 +235,14 @@ fn log_filter(filter: &str) -> Result<tracing_subscriber::EnvFilter, Problem> {
             return Err(bad(format!("{part:?} is no level")));
         }
     }
-    tracing_subscriber::EnvFilter::try_new(filter).map_err(|e| bad(e.to_string()))
+    filter.parse().map_err(|e: tracing_subscriber::filter::ParseError| bad(e.to_string()))
 }
 
 fn start_logging(filter: &str) -> Result<(), Problem> {
     let filter = log_filter(filter)?;
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colours(&std::io::stderr()))
-        .try_init();
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours(&std::io::stderr()));
+    let _ = tracing_subscriber::registry().with(lines).with(filter).try_init();
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! What one may ask a lane: where it stands, and when it wants to be driven.
 
 use super::compactor::Compactor;
-use super::{Lane, hub};
+use super::{Group, Lane, hub};
 use crate::api::{Head, Patience};
 use quorate_base::{Instant, ShardId};
 use quorate_protocol::Core;
@@ -19,7 +19,17 @@ impl Lane {
         let others = self.due.first().map(|&(at, _)| at);
         let resting = self.resting.deadline();
         let tend = self.tend_deadline();
-        let all = [space.raft.deadline(), tick, space.lessor.deadline(), compactor, others, resting, tend];
+        let transactions = self.transactions.deadline();
+        let all = [
+            space.raft.deadline(),
+            tick,
+            space.lessor.deadline(),
+            compactor,
+            others,
+            resting,
+            tend,
+            transactions,
+        ];
         all.into_iter().flatten().min()
     }
 
@@ -55,15 +65,16 @@ impl Lane {
         if shard == self.space.shard { Some(&self.space.view) } else { Some(&self.groups.get(&shard)?.view) }
     }
 
-    /// Whether no group may have forgotten anything, or has lost its state.
+    /// Whether no group may have forgotten anything, or has lost its state. (Nor will one that is still to begin here.)
     pub fn is_whole(&self) -> bool {
         let mut all = self.groups.values().chain([&self.space]);
-        all.all(|group| !group.raft.withholds() && !group.raft.state_lost())
+        self.has_begun_all() && all.all(|group| !group.raft.withholds() && !group.raft.state_lost())
     }
 
-    /// Whether a group has not healed yet after its disk was lost.
+    /// Whether a group has not healed yet after its disk was lost, or one is still to begin that may have been on it.
     pub fn disk_lost(&self) -> bool {
-        self.space.raft.disk_lost() || self.groups.values().any(|group| group.raft.disk_lost())
+        let lost = |group: &Group| group.raft.disk_lost();
+        self.placed.doubts.disk_lost || lost(&self.space) || self.groups.values().any(lost)
     }
 
     /// How many groups rest.

@@ -15,11 +15,14 @@ use crate::watch::Hub;
 use bytes::Bytes;
 use quorate_base::{Base, Durable, Held, Index, Instant, NodeId, ShardId, Term};
 use quorate_protocol::Core;
+use quorate_protocol::commit::leader::{self, Leader};
 use quorate_protocol::raft::{Input, Message, Outbox, Phase, ProposalId, Raft, ReadId, Refusal, RoleChange};
 use quorate_state::kv::{KvView, LeaseChange};
+use quorate_state::table::Seen;
 use quorate_wire::command;
 use quorate_wire::kv::{Command, Grant, LeaseId};
 use quorate_wire::peer::{Declined, Frame, LeaseAsk};
+use quorate_wire::table::Execute;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
@@ -69,10 +72,12 @@ pub(crate) struct Group {
     pub(super) adopting: Index,
     /// Where the lane has noted that it rests.
     pub(super) rests_under: Option<NodeId>,
+    /// What the leader knows of those who want items that transactions hold.
+    locks: Leader<Bytes, Execute>,
 }
 
 impl Group {
-    pub(super) fn new(shard: ShardId, raft: Raft, view: Arc<KvView>, now: Instant) -> Self {
+    pub(super) fn new(node: &Node, shard: ShardId, raft: Raft, view: Arc<KvView>, now: Instant) -> Self {
         let mut lessor = Lessor::default();
         lessor.reset(now, view.leases());
         Self {
@@ -100,6 +105,7 @@ impl Group {
             due: None,
             adopting: Index(0),
             rests_under: None,
+            locks: Leader::new(node.locking.clone()),
             raft,
         }
     }
@@ -117,7 +123,9 @@ impl Group {
 
     /// When it next wants to be looked at, if nothing else happens to it.
     pub(super) fn deadline(&self, node: &Node) -> Option<Instant> {
-        let waits = self.reads.any() || self.raft.is_leader() && self.view.tables().filling().is_some();
+        let tables = self.view.tables();
+        let leads = || tables.filling().is_some() || tables.is_locked();
+        let waits = self.reads.any() || self.raft.is_leader() && leads();
         let tick = waits.then_some(node.tick_at);
         [self.raft.deadline(), tick, self.lessor.deadline()].into_iter().flatten().min()
     }
@@ -369,6 +377,7 @@ impl Group {
             // A new leader counts from its first entry on, see `applied`.
             self.lessor.demote();
         }
+        self.locks = Leader::new(node.locking.clone());
         node.tend_soon |= change.became_leader() && !self.is_space();
         self.leader_changes += u64::from(change.leader.is_some() && change.leader != self.leader);
         self.leader = change.leader;
@@ -421,6 +430,7 @@ impl Group {
             self.propose(now, Proposer::Lessor(wish), data);
         }
         if node.ticks {
+            self.look_for_undecided(node, now);
             self.holding = false;
             if self.is_space() {
                 self.tend_members(node, now);
@@ -432,6 +442,18 @@ impl Group {
         if self.raft.deadline().is_some_and(|at| now >= at) {
             self.raft.handle(now, Input::Tick);
         }
+    }
+
+    /// What transactions have held here for too long is recovered.
+    fn look_for_undecided(&mut self, node: &mut Node, now: Instant) {
+        if !self.raft.is_leader() || !self.view.tables().is_locked() {
+            return;
+        }
+        let mut out = leader::Outbox::default();
+        if let Err(error) = self.locks.tick(now, &Seen(&self.view), &mut out) {
+            node.broken = Some(Broken::state("reading what transactions hold", &error));
+        }
+        node.undecided.append(&mut out.recover);
     }
 
     /// Sends what is parked to the leader, if one is known.

@@ -35,6 +35,7 @@ pub struct Reading {
 /// What was read; goes back in [`Event::Read`](super::Event::Read).
 pub struct Found {
     pub(super) number: u64,
+    pub(super) request: Request,
     /// `None`: nobody waited any more.
     pub(super) result: Result<Option<Body>, ReadError>,
 }
@@ -45,7 +46,8 @@ impl Reading {
         let wanted = |_| self.wanted.strong_count() > 0;
         let result = read(&self.view, &self.request, &wanted);
         // What nobody waits for is dropped here: a million pairs take their time.
-        Found { number: self.number, result: if wanted(0) { result } else { result.map(|_| None) } }
+        let Self { number, request, .. } = self;
+        Found { number, request, result: if wanted(0) { result } else { result.map(|_| None) } }
     }
 }
 
@@ -74,6 +76,8 @@ pub(super) fn read(
         | Request::Swept
         | Request::Defragment
         | Request::Write(_)
+        | Request::Transact(_)
+        | Request::Gather(_)
         | Request::LeaseKeepAlive { .. }
         | Request::Members { .. }
         | Request::Status
@@ -99,6 +103,7 @@ struct Waiting {
 pub(super) struct Asked {
     pub(super) shard: ShardId,
     pub(super) head: Head,
+    pub(super) deadline: Instant,
     pub(super) done: Done,
     pub(super) trace: Option<Box<Trace>>,
 }
@@ -152,8 +157,8 @@ impl Large {
     }
 
     fn finish(&mut self, number: u64) -> Option<Asked> {
-        let Waiting { shard, head, done, trace, .. } = self.waiting.remove(&number)?;
-        Some(Asked { shard, head, done, trace })
+        let Waiting { shard, head, deadline, done, trace, .. } = self.waiting.remove(&number)?;
+        Some(Asked { shard, head, deadline, done, trace })
     }
 
     /// Takes out what has waited too long.

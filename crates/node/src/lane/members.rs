@@ -35,7 +35,8 @@ pub struct Roster {
     /// The members and those who have still to hear that they are none any more, with the addresses (`host:port`) where
     /// they may be found, likeliest first.
     pub peers: BTreeMap<NodeId, Vec<String>>,
-    /// The nodes of the newest configuration that is known to be committed.
+    /// The nodes of the newest configuration that is known to be committed, and those that a group of another shard still has: it may
+    /// need them to let them go.
     pub members: BTreeSet<NodeId>,
     /// The highest id that was ever given; 0 if that is not known.
     pub used: NodeId,
@@ -53,11 +54,14 @@ impl Roster {
     }
 }
 
+/// By what a roster is made.
+pub type RosterVersion = ((Index, Index), usize, u64);
+
 /// What a lane keeps of members.
 #[derive(Default)]
 pub(super) struct Members {
     /// By what the roster was made: it is made anew when one of these moves.
-    made_of: Option<((Index, Index), usize)>,
+    made_of: Option<RosterVersion>,
     roster: Roster,
     publish_at: Instant,
     /// Who waits for the leadership to have moved, whither and until when.
@@ -78,14 +82,15 @@ impl Lane {
     }
 
     /// Changes whenever [`Lane::roster`] does.
-    pub fn roster_version(&self) -> Option<((Index, Index), usize)> {
+    pub fn roster_version(&self) -> Option<RosterVersion> {
         self.space.members.made_of
     }
 }
 
 impl Group {
     pub(super) fn renew_roster(&mut self, node: &Node) {
-        let made_of = Some((self.raft.configured_at(), self.raft.progress().len()));
+        let progress = self.raft.progress();
+        let made_of = Some((self.raft.configured_at(), progress.len(), node.in_groups_version));
         if self.members.made_of == made_of {
             return;
         }
@@ -93,7 +98,9 @@ impl Group {
         let (newest, committed) = (self.raft.membership(), self.raft.committed_membership());
         let (book, sure) = (Book::of(newest), Book::of(committed));
         let nodes = newest.nodes().into_iter().chain(committed.nodes());
-        let peers = nodes.chain(self.raft.progress().keys().copied()).map(|id| {
+        let former = std::mem::take(&mut self.members.roster.peers);
+        let nodes = nodes.chain(progress.keys().copied()).chain(node.in_groups.iter().copied());
+        let peers = nodes.map(|id| {
             let listed = [book.members.get(&id), sure.members.get(&id)];
             let listed = listed.into_iter().flatten().flat_map(|info| &info.peer_urls);
             let told = node.settings.members.iter().filter(|m| m.id == id.get()).flat_map(|m| &m.peer_urls);
@@ -104,9 +111,15 @@ impl Group {
                     addresses.push(address);
                 }
             }
+            if addresses.is_empty() {
+                // It left the list, and is where it was.
+                addresses.extend(former.get(&id).into_iter().flatten().cloned());
+            }
             (id, addresses)
         });
-        let (me, members, (newest_at, at)) = (self.raft.id(), committed.nodes(), self.raft.configured_at());
+        let mut members = committed.nodes();
+        members.extend(&node.in_groups);
+        let (me, (newest_at, at)) = (self.raft.id(), self.raft.configured_at());
         let known = [(newest, newest_at), (committed, at)];
         let member_at = known.iter().find(|(of, _)| of.contains(me)).map_or(Index(0), |&(_, at)| at);
         self.members.roster = Roster { peers: peers.collect(), members, used: sure.used, at, member_at };

@@ -14,6 +14,7 @@
 
 mod ask;
 mod broken;
+mod commit;
 mod compactor;
 mod effects;
 mod event;
@@ -38,13 +39,15 @@ use crate::applier::{Cut, Output};
 use crate::watch::Hub;
 pub use broken::Broken;
 use bytes::Bytes;
+pub use commit::Tally;
+use commit::Transactions;
 pub use compactor::AutoCompaction;
 pub use effects::{Effects, Seal};
 pub use event::Event;
 pub use exports::{Export, Exported};
 pub(crate) use group::Group;
 pub use large::{AT_ONCE, Found, Reading};
-pub use members::Roster;
+pub use members::{Roster, RosterVersion};
 use node::Node;
 pub use placement::Doubts;
 use placement::Placed;
@@ -107,6 +110,7 @@ pub struct Lane {
     due: BTreeSet<(Instant, ShardId)>,
     resting: Resting,
     placed: Placed,
+    transactions: Transactions,
     hub: Arc<Mutex<Hub>>,
 }
 
@@ -126,18 +130,19 @@ impl Lane {
         let (shard, auto) = (settings.raft.shard, settings.upkeep.auto_compaction);
         let resting = Resting::new(settings.raft.heartbeat, PATIENCE * settings.raft.election_max);
         let node = Node::new(settings, rng, now);
-        let mut space = Group::new(shard, raft, view, now);
+        let mut space = Group::new(&node, shard, raft, view, now);
         space.watched(hub.clone(), auto, now);
         space.renew_roster(&node);
         let (groups, touched, due) = Default::default();
         let placed = Placed::new(rng.fork("groups"), now);
-        Self { node, space, groups, touched, due, resting, placed, hub }
+        let transactions = Transactions::new(rng.fork("transactions"), node.patience.election, now);
+        Self { node, space, groups, touched, due, resting, placed, transactions, hub }
     }
 
     /// Adds the group of another shard, as it was booted.
     pub fn add(&mut self, shard: ShardId, raft: Raft, view: Arc<KvView>, now: Instant) {
         assert!(shard != self.space.shard, "the group of the key-value space is there");
-        let former = self.groups.insert(shard, Group::new(shard, raft, view, now));
+        let former = self.groups.insert(shard, Group::new(&self.node, shard, raft, view, now));
         assert!(former.is_none(), "the group of shard {shard:?} is there");
         self.touched.insert(shard);
     }
@@ -177,10 +182,13 @@ impl Lane {
             Event::PeerDown(peer) => {
                 self.each(|group, _| group.raft.handle(now, Input::Unreachable { peer }));
             }
-            Event::Call { shard, request, timeout, done } => match self.at(shard) {
-                Some((group, node)) => group.call(node, now, request, timeout, done),
-                None => done(Err(self.not_here())),
-            },
+            Event::Call { shard, request, timeout, done } => {
+                let Some((request, done)) = self.call_across(now, request, timeout, done) else { return };
+                match self.at(shard) {
+                    Some((group, node)) => group.call(node, now, request, timeout, done),
+                    None => done(Err(self.not_here())),
+                }
+            }
             Event::Journaled(proofs) => self.journaled(now, &proofs),
             Event::Output(output) => self.output(now, output),
             Event::Checkpointed(cut) => self.checkpointed(now, cut),
@@ -332,7 +340,8 @@ impl Lane {
                 if let Some((group, node)) = self.at(asked.shard) {
                     group.explain(node, now, asked.trace, false);
                 }
-                (asked.done)(self.node.read_result(asked.head, found.result));
+                let result = self.node.read_result(asked.head, found.result);
+                self.node.answer_read(asked.shard, found.request, asked.deadline, asked.done, result);
             }
             // Nobody waits for it, and still the node must hear of a disk that fails.
             None => drop(self.node.read_result(Head::default(), found.result)),
@@ -342,6 +351,7 @@ impl Lane {
     fn stop(&mut self) {
         self.node.stopping = true;
         let mut waiting = self.node.drain_all();
+        waiting.append(&mut self.transactions.drain_all());
         self.each(|group, _| waiting.append(&mut group.drain_all()));
         for done in waiting {
             done(Err(Failure::Stopping));
@@ -360,9 +370,12 @@ impl Lane {
         }
         self.look_at_the_resting(now);
         self.tend_groups(now);
+        self.tend_transactions(now);
         self.space.drain(&mut self.node, now, out);
         self.follow_placement(out);
+        self.heal_doubts();
         self.drain_others(now, out);
+        self.tend_transactions_again(now, out);
         self.node.drain(out);
         let mut hub = hub(&self.hub);
         out.catch_ups.append(&mut hub.take_wanted());

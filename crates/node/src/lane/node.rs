@@ -1,5 +1,6 @@
 //! What the groups of a node share: settings, requests on their way, packets, limits, and what stops all of them.
 
+use super::commit::{Met, PATIENCE};
 use super::explain::Trace;
 use super::large::{AT_ONCE_READS, Large};
 use super::packets::Packets;
@@ -7,10 +8,11 @@ use super::pending::Pending;
 use super::room::Room;
 use super::settle::Settling;
 use super::{Broken, Effects, Settings, TICK, WAITING_BYTES_MAX, WAITING_MAX};
-use crate::api::{Answer, Body, Done, Failure, Head, Patience};
+use crate::api::{Answer, Body, Done, Failure, Head, Patience, Request};
 use crate::lessor::least_lease;
 use quorate_base::time::Duration;
-use quorate_base::{Instant, NodeId, Rng};
+use quorate_base::{Instant, NodeId, Rng, ShardId};
+use quorate_protocol::commit::{TxnId, leader};
 use quorate_state::kv::ReadError;
 use quorate_storage::state::StateError;
 use quorate_wire::peer::Frame;
@@ -19,6 +21,9 @@ use std::sync::Weak;
 
 /// Whom to answer, and what is noted for the explanation, if one is wanted.
 pub(super) type Asking = (Done, Option<Box<Trace>>);
+
+/// So many may wait in a group for what transactions hold.
+const LOCKS_MAX: usize = 10_000;
 
 /// See the module page.
 pub(crate) struct Node {
@@ -36,10 +41,20 @@ pub(crate) struct Node {
     pub(super) grouped: bool,
     /// The voters and learners that all of them were seen to have.
     pub(super) followed: Option<(BTreeSet<NodeId>, BTreeSet<NodeId>)>,
+    /// Who is still in the configuration of one of them, and how often that has changed.
+    pub(super) in_groups: BTreeSet<NodeId>,
+    /// See there.
+    pub(super) in_groups_version: u64,
     /// A group has a new leader here, which may have something to do at once.
     pub(super) tend_soon: bool,
     /// An alarm for want of room stands: no group takes what makes it grow.
     pub(super) alarmed: bool,
+    /// How leaders deal with who wants what transactions hold.
+    pub(super) locking: leader::Config,
+    /// Reads that met transactions.
+    pub(super) met: Vec<Met>,
+    /// Transactions that have been undecided for long in a group that is led here, with their participants.
+    pub(super) undecided: Vec<(TxnId, Vec<ShardId>)>,
     pub(super) malformed: Vec<NodeId>,
     pub(super) tick_at: Instant,
     /// This drain is one of those that look at what waits for a time.
@@ -71,8 +86,13 @@ impl Node {
             packets: Packets::default(),
             grouped: false,
             followed: None,
+            in_groups: BTreeSet::new(),
+            in_groups_version: 0,
             tend_soon: false,
             alarmed: false,
+            locking: leader::Config { recover_after: PATIENCE * election, waiting: LOCKS_MAX, mutant: None },
+            met: Vec::new(),
+            undecided: Vec::new(),
             malformed: Vec::new(),
             tick_at: now,
             ticks: false,
@@ -125,6 +145,7 @@ impl Node {
         let mut waiting = self.pending.drain_all();
         waiting.append(&mut self.large.drain_all());
         waiting.append(&mut self.settling.drain_all());
+        waiting.extend(std::mem::take(&mut self.met).into_iter().map(|met| met.done));
         waiting
     }
 
@@ -137,6 +158,23 @@ impl Node {
         out.tidy = self.settling.tidy.take().or(out.tidy);
         out.defragment.append(&mut self.settling.defragment);
         self.at_once = self.settings.at_once * AT_ONCE_READS;
+    }
+
+    /// Answers a read, unless it met transactions: then their votes come first.
+    pub(super) fn answer_read(
+        &mut self,
+        shard: ShardId,
+        request: Request,
+        deadline: Instant,
+        done: Done,
+        result: Result<Answer, Failure>,
+    ) {
+        match result {
+            Ok(answer) if Met::is(&request, &answer) => {
+                self.met.push(Met { shard, request, deadline, done, answer });
+            }
+            result => done(result),
+        }
     }
 
     pub(super) fn read_result(

@@ -5,7 +5,9 @@
 //! groups that it may have had before are begun as what they may be: replicas that withhold.
 //!
 //! The members of a group follow those of shard 1: whoever leads it takes in who came, gives it its vote once it holds the log, and
-//! lets go of who left. Leaders are spread: each shard prefers one of its voters, in turn by its number, and a leader that is not
+//! lets go of who left. Until all of them have, who left goes on and is talked to, since they may need it to let it go: else two that
+//! forgot something, or were away for a moment, could leave a group without a majority for ever (seeds 7 and 58 of the simulator, with
+//! members that come and go). Leaders are spread: each shard prefers one of its voters, in turn by its number, and a leader that is not
 //! preferred hands over to the one that is, when that holds all. And who leads gives the machine the newest definition of its table.
 
 use super::group::Proposer;
@@ -30,6 +32,9 @@ use std::sync::Arc;
 
 /// How often the groups are looked at that something may have to be done with.
 const TEND_EVERY: Duration = Duration::from_secs(1);
+/// A node that knows of no leader of shard 1 for so many of the longest election timeouts may have left and not know it: what it leads
+/// could not follow.
+const BLIND: u32 = 3;
 /// So many leaderships at most are handed over at one look.
 const HAND_OVERS: usize = 16;
 
@@ -49,14 +54,16 @@ pub(super) struct Placed {
     /// Machines that are begun, with what their groups begin with.
     opening: BTreeMap<ShardId, Arc<Block>>,
     pub(super) doubts: Doubts,
+    /// The groups that may have been on the disk that is lost were made up to here in shard 1's log.
+    lost_upto: Option<Index>,
     tend_at: Instant,
     rng: Rng,
 }
 
 impl Placed {
     pub(super) fn new(rng: Rng, now: Instant) -> Self {
-        let (followed, opening, doubts) = Default::default();
-        Self { followed, opening, doubts, tend_at: now, rng }
+        let (followed, opening, doubts, lost_upto) = Default::default();
+        Self { followed, opening, doubts, lost_upto, tend_at: now, rng }
     }
 }
 
@@ -107,6 +114,25 @@ impl Lane {
         self.placed.followed = placement;
     }
 
+    /// Whether all groups are here that the readable state of shard 1 tells of.
+    pub(super) fn has_begun_all(&self) -> bool {
+        let placement = self.space.view.tables().placement();
+        Arc::ptr_eq(placement, &self.placed.followed) && self.placed.opening.is_empty()
+    }
+
+    /// A disk was lost: once shard 1 has healed, and all groups have begun that its log told of by then, none is to come any more that
+    /// was on that disk. Till then a start must know of the loss. (Seed 13 of the simulator, with members that come and go: shard 1 had
+    /// healed, the node started again, and a group began that had forgotten its votes and did not know.)
+    pub(super) fn heal_doubts(&mut self) {
+        if !self.placed.doubts.disk_lost || self.space.raft.disk_lost() {
+            return;
+        }
+        let upto = *self.placed.lost_upto.get_or_insert(self.space.raft.last().index);
+        if self.space.view.applied().index >= upto && self.has_begun_all() {
+            self.placed.doubts.disk_lost = false;
+        }
+    }
+
     fn close(&mut self, shard: ShardId) {
         self.touched.remove(&shard);
         let Some(mut group) = self.groups.remove(&shard) else { return };
@@ -125,6 +151,7 @@ impl Lane {
 
     /// A checkpoint is recorded that holds machines which began: their groups may speak.
     pub(super) fn opened(&mut self, now: Instant, cut: &Cut) {
+        self.node.tend_soon |= !cut.opened.is_empty();
         for (shard, view) in &cut.opened {
             let Some(block) = self.placed.opening.remove(shard) else { continue };
             let Some((_, base)) = cut.bases.iter().find(|(of, _)| of == shard) else { continue };
@@ -166,7 +193,11 @@ impl Lane {
     /// Now and then all groups are looked at.
     pub(super) fn tend_groups(&mut self, now: Instant) {
         let soon = std::mem::take(&mut self.node.tend_soon);
-        if self.groups.is_empty() || (now < self.placed.tend_at && !soon) {
+        if self.groups.is_empty() && self.placed.opening.is_empty() {
+            self.still_in_groups(BTreeSet::new());
+            return;
+        }
+        if now < self.placed.tend_at && !soon {
             return;
         }
         self.placed.tend_at = now + TEND_EVERY;
@@ -179,17 +210,40 @@ impl Lane {
         };
         let all = self.placed.opening.is_empty() && self.groups.values().all(follows);
         self.node.followed = all.then_some(wanted);
+        self.count_nodes();
         let (at, placement) = (self.space.raft.configured_at().1, self.placed.followed.clone());
+        let patience = BLIND * self.node.settings.raft.election_max;
+        let blind = self.space.leaderless_since.is_some_and(|since| now.since(since) > patience);
         let mut left = HAND_OVERS;
         for (&shard, group) in self.groups.iter_mut().filter(|(_, group)| group.raft.is_leader()) {
             let Some(block) = placement.block_of(shard) else { continue };
             let did = group.follow_members(now, (&target, at), block.made)
                 || group.follow_definition(&mut self.node, now, &self.space.view)
-                || (left > 0 && group.prefer(now));
+                || (left > 0 && if blind { group.pass_on(now) } else { group.prefer(now) });
             if did {
                 left = left.saturating_sub(1);
                 self.touched.insert(shard);
             }
+        }
+    }
+
+    /// Who is in the configuration of any group, as far as it is known here.
+    fn count_nodes(&mut self) {
+        let known = |group: &Group| {
+            let mut nodes = group.raft.membership().nodes();
+            nodes.extend(group.raft.committed_membership().nodes());
+            nodes
+        };
+        let opening = self.placed.opening.values().filter_map(|block| Membership::decode(&block.founders));
+        let opening = opening.flat_map(|founders| founders.nodes());
+        let nodes = self.groups.values().flat_map(known).chain(opening).collect();
+        self.still_in_groups(nodes);
+    }
+
+    fn still_in_groups(&mut self, nodes: BTreeSet<NodeId>) {
+        if self.node.in_groups != nodes {
+            self.node.in_groups = nodes;
+            self.node.in_groups_version += 1;
         }
     }
 }
@@ -246,6 +300,14 @@ impl Group {
         if self.raft.change_pending() {
             return false;
         }
+        self.raft.handle(now, Input::Transfer { to });
+        true
+    }
+
+    /// Hands the leadership to any voter that holds all.
+    fn pass_on(&mut self, now: Instant) -> bool {
+        let other = |&&to: &&NodeId| to != self.raft.id() && self.raft.is_ready(to);
+        let Some(&to) = self.raft.membership().voters.iter().find(other) else { return false };
         self.raft.handle(now, Input::Transfer { to });
         true
     }

@@ -39,18 +39,8 @@ impl Group {
             Request::Explained(request, slot) => (*request, Some(Trace::new(slot, now))),
             request => (request, None),
         };
-        if node.stopping {
-            return done(Err(Failure::Stopping));
-        }
-        if self.raft.state_lost() && !matches!(request, Request::Status) {
-            // What is readable here is no state of the space, not even an old one.
-            return done(Err(Failure::Broken(STATE_LOST.into())));
-        }
-        if self.raft.is_learner() && !serves_as_learner(&request) {
-            return done(Err(Failure::Learner));
-        }
-        if node.waiting_full() {
-            return done(Err(Failure::Overloaded));
+        if let Err(failure) = self.takes(node, &request) {
+            return done(Err(failure));
         }
         if let Request::Table { epoch, .. } = &request
             && *epoch != self.view.tables().epoch()
@@ -92,9 +82,26 @@ impl Group {
             | Request::Members { .. } => {
                 self.gather(node, Read::Local { request, done, deadline, trace });
             }
-            // None of these may be wrapped twice.
-            Request::Explained(..) => done(Err(Failure::TooLarge)),
+            // None of these may be wrapped twice, and the lane has taken the others.
+            Request::Explained(..) | Request::Transact(_) | Request::Gather(_) => {
+                done(Err(Failure::TooLarge));
+            }
         }
+    }
+
+    /// Whether a request is taken at all.
+    pub(super) fn takes(&self, node: &Node, request: &Request) -> Result<(), Failure> {
+        if node.stopping {
+            return Err(Failure::Stopping);
+        }
+        if self.raft.state_lost() && !matches!(request, Request::Status) {
+            // What is readable here is no state of the space, not even an old one.
+            return Err(Failure::Broken(STATE_LOST.into()));
+        }
+        if self.raft.is_learner() && !serves_as_learner(request) {
+            return Err(Failure::Learner);
+        }
+        if node.waiting_full() { Err(Failure::Overloaded) } else { Ok(()) }
     }
 
     /// A table that is made with shards of its own: with whom their groups begin stands in the entry.
@@ -190,7 +197,8 @@ impl Group {
         };
         if !matches!(result, Ok(None)) {
             self.explain(node, now, trace, false);
-            return done(node.read_result(head, result));
+            let result = node.read_result(head, result);
+            return node.answer_read(self.shard, request, deadline, done, result);
         }
         if let Some(trace) = &mut trace {
             trace.waits = Some((Part::Read, now));

@@ -173,10 +173,19 @@ impl<O: Clone, R: Clone + PartialEq> Core for Gateway<O, R> {
     fn deadline(&self) -> Option<Instant> {
         let requests = self.open.values().map(|request| match request.phase {
             Phase::Voting | Phase::Decided => request.resend_at,
+            // Until the token's participant is heard, no time brings it on: to say so again and again would keep the driver busy.
+            Phase::Hearing(_) if request.awaits_token() => request.resend_at,
             Phase::Hearing(until) | Phase::Pausing(until) => request.resend_at.min(until),
         });
         let owes = self.forgetting.values().any(|f| f.heard < f.took_part);
         requests.chain(owes.then_some(self.forget_at)).min()
+    }
+}
+
+impl<O, R> Request<O, R> {
+    /// The token's participant has not voted.
+    fn awaits_token(&self) -> bool {
+        self.begin.token.is_some_and(|token| !self.votes.contains_key(&token))
     }
 }
 
@@ -292,7 +301,7 @@ impl<O: Clone, R: Clone + PartialEq> Gateway<O, R> {
     fn hear(&mut self, now: Instant, request: &mut Request<O, R>, until: Instant) {
         let missing: Vec<ShardId> =
             request.begin.parts.keys().filter(|shard| !request.votes.contains_key(shard)).copied().collect();
-        if request.begin.token.is_some_and(|token| missing.contains(&token)) {
+        if request.awaits_token() {
             return;
         }
         let reasons = nos(request);
@@ -434,4 +443,39 @@ fn nos<O, R: Clone>(request: &Request<O, R>) -> BTreeMap<ShardId, No<R>> {
         Vote::No(why) => Some((*shard, why.clone())),
     };
     request.votes.iter().filter_map(no).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Claim: while the token's participant is not heard, the gateway wants to be driven when something is sent again, and not before.
+    /// (A node span at it for ever: the simulator's seed 1001.)
+    #[test]
+    fn who_waits_for_a_token_rests() {
+        let millis = Duration::from_millis;
+        let config = Config {
+            node: NodeId(1),
+            boot: 1,
+            resend: millis(1_000),
+            attempts: 3,
+            backoff: millis(3),
+            reasons: millis(100),
+            certainty: millis(1_000),
+            forget_every: 10,
+            mutant: None,
+        };
+        let mut gateway: Gateway<(), ()> = Gateway::new(config, Rng::new(1));
+        let start = Instant(1_000);
+        let (token, other) = (ShardId(2), ShardId(3));
+        let parts = BTreeMap::from([(token, ()), (other, ())]);
+        let deadline = start + millis(5_000);
+        gateway
+            .handle(start, Input::Begin(Begin { request: 1, began: 1, parts, token: Some(token), deadline }));
+        let id = TxnId { node: NodeId(1), boot: 1, sequence: 1, attempt: 1 };
+        gateway.handle(start, Input::Answer(other, id, Answer::Vote(Vote::No(No::Reason(())))));
+        let later = start + millis(500);
+        gateway.handle(later, Input::Tick);
+        assert_eq!(gateway.deadline(), Some(start + millis(1_000)));
+    }
 }

@@ -306,7 +306,9 @@ impl<K: Clone + Ord, O: Clone> Leader<K, O> {
         if let Command::Prepare(asked) = &command
             && mutant(self.config.mutant, Mutant::VoteInMemory)
         {
-            let vote = participant::judge(machine, &asked.ops)?.map_or_else(Vote::No, |_| Vote::Yes);
+            let keys = machine.keys(&asked.ops)?.unwrap_or_default();
+            let holder = participant::conflict(machine, &keys)?;
+            let vote = holder.map_or(Vote::Yes, |holder| Vote::No(No::Conflict(holder)));
             out.answers.extend(callers.iter().map(|caller| (*caller, Answer::Vote(vote.clone()))));
         }
         self.propose(callers, id, command, out);

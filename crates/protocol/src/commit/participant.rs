@@ -19,7 +19,7 @@ pub type PreparedOf<M> = Prepared<<M as View>::Key, <M as View>::Images>;
 /// Keys and how they are locked, or why there are none.
 pub type Keys<M> = Result<Vec<(<M as View>::Key, Mode)>, <M as View>::Reason>;
 
-/// What can be seen of the machine of a shard: its rows, and its way to evaluate operations. An error is the store's.
+/// What can be seen of the machine of a shard: its rows. An error is the store's.
 pub trait View: Sized {
     /// What is locked: an item, a token.
     type Key: Clone + Ord + Debug;
@@ -34,8 +34,6 @@ pub trait View: Sized {
 
     /// The keys of operations, each once, in an order that does not change; a key that is written and looked at is written.
     fn keys(&self, ops: &Self::Ops) -> Result<Keys<Self>, Self::Error>;
-    /// What they would leave, held against the committed state. Time comes from the entry.
-    fn evaluate(&self, ops: &Self::Ops) -> Result<Result<Self::Images, Self::Reason>, Self::Error>;
     /// Who holds a key.
     fn lock(&self, key: &Self::Key) -> Result<Option<Lock>, Self::Error>;
     /// Who holds any key.
@@ -56,6 +54,12 @@ pub trait View: Sized {
 /// All that is set here is replicated state: in snapshots, in digests, gone with the shard and not with a process. Behind an
 /// error the machine must not be used again.
 pub trait Machine: View {
+    /// Why there is nothing to do, whoever holds the keys: a token among the operations has done its work, or cannot.
+    fn spent(&self, _ops: &Self::Ops) -> Result<Option<Self::Reason>, Self::Error> {
+        Ok(None)
+    }
+    /// What operations would leave, held against the committed state. Time comes from the entry.
+    fn evaluate(&self, ops: &Self::Ops) -> Result<Result<Self::Images, Self::Reason>, Self::Error>;
     /// Makes it so; what changes gets this version.
     fn install(&mut self, images: &Self::Images, version: Index) -> Result<(), Self::Error>;
     /// Says who holds a key.
@@ -140,11 +144,13 @@ pub fn conflict<M: View>(machine: &M, keys: &[(M::Key, Mode)]) -> Result<Option<
 }
 
 /// What a Yes holds, or why there is none.
-pub(super) type Judged<M> =
-    Result<(Vec<(<M as View>::Key, Mode)>, <M as View>::Images), No<<M as View>::Reason>>;
+type Judged<M> = Result<(Vec<(<M as View>::Key, Mode)>, <M as View>::Images), No<<M as View>::Reason>>;
 
 /// Evaluates operations whose keys nobody else may hold.
-pub(super) fn judge<M: View>(machine: &M, ops: &M::Ops) -> Result<Judged<M>, M::Error> {
+fn judge<M: Machine>(machine: &M, ops: &M::Ops) -> Result<Judged<M>, M::Error> {
+    if let Some(reason) = machine.spent(ops)? {
+        return Ok(Err(No::Reason(reason)));
+    }
     let mut keys = match machine.keys(ops)? {
         Ok(keys) => keys,
         Err(reason) => return Ok(Err(No::Reason(reason))),

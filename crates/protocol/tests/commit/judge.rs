@@ -8,7 +8,7 @@
 use crate::toy::{Images, Key, Op, Ops, Toy};
 use quorate_base::{Index, ShardId};
 use quorate_protocol::commit::gateway::Reply;
-use quorate_protocol::commit::participant::{Machine, RecordOf, View};
+use quorate_protocol::commit::participant::{Machine, RecordOf};
 use quorate_protocol::commit::reader::Versioned;
 use quorate_protocol::commit::{Answer, Command, Lock, Outcome, Place, Prepare, Record, TxnId, Vote};
 use std::collections::{BTreeMap, BTreeSet};

@@ -85,26 +85,6 @@ impl View for Toy {
         Ok(Ok(ops.0.iter().map(|(key, op)| (*key, mode(op))).collect()))
     }
 
-    fn evaluate(&self, ops: &Ops) -> Free<Result<Images, Reason>> {
-        let mut images = Images::new();
-        for (key, op) in &ops.0 {
-            let old = self.get(*key).value;
-            let new = match op {
-                Op::Put(v) => Some(*v),
-                Op::Add(v) => Some(old.unwrap_or(0) + v),
-                Op::Delete => None,
-                Op::Check(expected) if old == *expected => continue,
-                Op::Insert(v) if old.is_none() => Some(*v),
-                Op::Token(v) if old.is_none() => Some(*v),
-                Op::Check(_) | Op::Insert(_) => return Ok(Err(Reason::Condition(*key))),
-                Op::Token(v) if old == Some(*v) => return Ok(Err(Reason::Repeated)),
-                Op::Token(_) => return Ok(Err(Reason::Mismatch)),
-            };
-            images.insert(*key, new);
-        }
-        Ok(Ok(images))
-    }
-
     fn lock(&self, key: &Key) -> Free<Option<Lock>> {
         Ok(self.locks.get(key).cloned())
     }
@@ -131,6 +111,26 @@ impl View for Toy {
 }
 
 impl Machine for Toy {
+    fn evaluate(&self, ops: &Ops) -> Free<Result<Images, Reason>> {
+        let mut images = Images::new();
+        for (key, op) in &ops.0 {
+            let old = self.get(*key).value;
+            let new = match op {
+                Op::Put(v) => Some(*v),
+                Op::Add(v) => Some(old.unwrap_or(0) + v),
+                Op::Delete => None,
+                Op::Check(expected) if old == *expected => continue,
+                Op::Insert(v) if old.is_none() => Some(*v),
+                Op::Token(v) if old.is_none() => Some(*v),
+                Op::Check(_) | Op::Insert(_) => return Ok(Err(Reason::Condition(*key))),
+                Op::Token(v) if old == Some(*v) => return Ok(Err(Reason::Repeated)),
+                Op::Token(_) => return Ok(Err(Reason::Mismatch)),
+            };
+            images.insert(*key, new);
+        }
+        Ok(Ok(images))
+    }
+
     fn install(&mut self, images: &Images, version: Index) -> Free<()> {
         for (key, value) in images {
             self.items.insert(*key, Versioned { value: *value, version: version.0 });

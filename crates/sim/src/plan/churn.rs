@@ -10,7 +10,7 @@ use super::{Mailbox, ReplyTo, Run};
 use crate::members::url;
 use crate::steps::Breaker;
 use crate::trace::What;
-use crate::world::Script;
+use crate::world::{Script, others};
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId, Rng};
 use quorate_node::api::{Answer, Body, Failure, Request};
@@ -200,7 +200,7 @@ impl Run {
             return Err(format!("Liveness: {what}, {PATIENCE:?} after healing ({})", self.stuck()));
         }
         let end = self.world.now + PATIENCE;
-        while self.until(end, |run| run.world.leader().is_some())? {
+        while self.until(end, |run| run.world.leader().is_some())? && self.world.now < end {
             let Some(leader) = self.world.leader() else { break };
             let Some(churn) = &mut self.churn else { break };
             churn.confirmed = false;
@@ -213,7 +213,14 @@ impl Run {
                 return self.until(end, |_| false).map(drop);
             }
         }
-        Err(format!("Liveness: no change of members goes through any more ({})", self.stuck()))
+        // Groups that have not followed the last change hold the next one back.
+        let groups = others(self.world.knobs.groups);
+        let groups: Vec<String> = groups.map(|shard| format!("{shard}: {}", self.cores(shard))).collect();
+        Err(format!(
+            "Liveness: no change of members goes through any more ({}; {})",
+            self.stuck(),
+            groups.join("; ")
+        ))
     }
 
     /// What of a change of members is not through yet.

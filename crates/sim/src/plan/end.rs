@@ -16,7 +16,7 @@ impl Run {
         self.world.heal();
         self.world.ids().for_each(|id| self.world.start(id));
         let before = self.acknowledged;
-        let end = self.world.now + Duration::from_secs(14);
+        let end = self.world.now + Duration::from_secs(14) + self.backlog();
         if !self.until(end, |run| run.acknowledged > before + 5)? {
             if self.world.beyond_help(KV) {
                 self.world.counts.add("groups left without a leader, beyond what is promised");
@@ -46,6 +46,17 @@ impl Run {
         Ok(true)
     }
 
+    /// How long it may take until what nobody has committed yet has gone to all, where few entries go at a time over a slow network to
+    /// slow disks (seed 19: a burst of writes, one entry a round trip).
+    fn backlog(&self) -> Duration {
+        let knobs = &self.world.knobs;
+        let tails = self.world.places.iter().filter_map(|place| place.core(KV));
+        let longest = tails.map(|raft| raft.last().index.0 - raft.commit().0).max().unwrap_or(0);
+        let at_a_time = (knobs.append_entries * knobs.window_messages) as u64;
+        let one = knobs.delay_max.as_nanos() as u64 + knobs.flush_max.as_nanos() as u64;
+        Duration::from_nanos(2 * one * (longest / at_a_time))
+    }
+
     /// What each node is at, in words.
     pub(super) fn stuck(&self) -> String {
         let states: Vec<String> = self
@@ -71,13 +82,22 @@ impl Run {
         states.join("; ")
     }
 
-    /// Nothing is under way: the leader's log is applied to its end, everywhere, and no key waits for its lease to end.
+    /// Nothing is under way: the leader's log is applied to its end, everywhere, no key waits for its lease to end, and no transaction
+    /// holds an item.
     fn at_rest(&self) -> bool {
         let leader = self.world.leader().and_then(|id| self.world.places[place_of(id)].running.as_ref());
         let through = leader.is_some_and(|r| r.lane.view().applied() == r.lane.raft().last());
         through
             && self.converged().is_ok()
             && leader.is_some_and(|r| leased(r.lane.view()).is_ok_and(|left| left.kvs.is_empty()))
+            && others(self.world.knobs.groups).into_iter().all(|shard| !self.is_locked(shard))
+    }
+
+    /// Whether a transaction holds items of a shard, which is looked after by its leaders.
+    fn is_locked(&self, shard: ShardId) -> bool {
+        let mut views =
+            self.world.places.iter().filter_map(|place| place.running.as_ref()?.lane.view_of(shard));
+        !self.world.beyond_help(shard) && views.any(|view| view.tables().is_locked())
     }
 
     pub(super) fn converged(&self) -> Result<(), String> {
@@ -85,7 +105,7 @@ impl Run {
     }
 
     /// What each node thinks of a shard, in words.
-    fn cores(&self, shard: ShardId) -> String {
+    pub(super) fn cores(&self, shard: ShardId) -> String {
         let core = |place: &crate::place::Place| {
             let raft = place.core(shard)?;
             Some(format!(

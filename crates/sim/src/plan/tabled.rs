@@ -4,6 +4,7 @@ use super::{ReplyTo, Run, answered};
 use crate::tables::{TABLE, Tables, check_index};
 use crate::trace::What;
 use crate::world::{KV, Script};
+use quorate_base::Instant;
 use quorate_base::time::Duration;
 use quorate_node::api::{Answer, Failure};
 
@@ -35,11 +36,18 @@ impl Run {
         let node = tables.node(&self.world);
         self.world.note(|| What::Asked { client: Some(client), node, op: words.clone() });
         self.asked_tables.insert(client, (node, self.world.now, words));
+        let ms = self.world.now.since(Instant::ZERO).as_nanos() as u64 / 1_000_000;
+        let mut routed = Some((shard, request));
+        if let (Some(tables), Some(placement)) = (self.tables.get(at), self.world.placement_at(node))
+            && tables.is_across()
+        {
+            routed = routed.and_then(|(_, request)| tables.route(&placement, request, ms));
+        }
         let mut reply = ReplyTo { client, mail: Some(self.mail.clone()) };
-        if !self.world.has(node, shard) {
+        let Some((shard, request)) = routed.filter(|(shard, _)| self.world.has(node, *shard)) else {
             // A closed door: nothing was sent, as where nobody leads.
             return reply.give(Err(Failure::NoLeader));
-        }
+        };
         self.world.call_of(shard, node, request, Box::new(move |result| reply.give(result)));
     }
 
@@ -79,7 +87,9 @@ impl Run {
         if !tables.is_made() {
             return Ok(());
         }
-        if tables.shard() != KV && self.world.beyond_help(tables.shard()) {
+        let lost = |shard| shard != KV && self.world.beyond_help(shard);
+        let others = crate::world::others(self.world.knobs.groups);
+        if lost(tables.shard()) || tables.is_across() && others.into_iter().any(lost) {
             self.world.counts.add("groups left without a leader, beyond what is promised");
             tables.begin_round();
             return Ok(());
@@ -88,7 +98,12 @@ impl Run {
         for place in self.world.places.iter().filter(|place| self.world.members().contains(place.id)) {
             let Some(running) = place.running.as_ref() else { continue };
             let Some(view) = running.lane.view_of(tables.shard()) else { continue };
-            let held = tables.held(view)?;
+            let held = if tables.is_across() {
+                let placement = running.lane.placement();
+                tables.held_across(placement, |shard| running.lane.view_of(shard).map(|view| &**view))?
+            } else {
+                tables.held(view)?
+            };
             if tables.name() == TABLE {
                 check_index(view)?;
             }

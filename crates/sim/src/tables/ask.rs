@@ -2,15 +2,17 @@
 //! number or a list of numbers; a register has `g` too, the key of an index.
 
 use super::TABLE;
+use crate::world::KV;
 use bytes::Bytes;
+use quorate_base::ShardId;
 use quorate_item::codec::Codec;
 use quorate_item::{AttributeValue, Comparator, Item, Operand, Path, Source, Update};
-use quorate_node::api::Request;
-use quorate_state::table::{Get, Read};
+use quorate_node::api::{Gather, Place, Request, Transact};
+use quorate_state::table::{Get, Placement, Read};
 use quorate_wire::kv::Command as Any;
 use quorate_wire::table::{
-    Action, Billing, Definition, EPOCH, Index, IndexState, KeyNames, Op, Projected, Returns, SHARDS_TAG,
-    Scalar, Throughput, What,
+    Action, Billing, Definition, EPOCH, Execute, Index, IndexState, KeyNames, Op, Projected, Returns,
+    SHARDS_TAG, Scalar, Throughput, What,
 };
 
 /// The index.
@@ -174,6 +176,51 @@ pub(super) fn address_read(read: &mut Read, name: &str) {
             get.table = name.into();
         }
     }
+}
+
+/// The request as a door sends it that divides by the map: a transaction over shards, a read of several, or one shard's own.
+pub(super) fn route(
+    placement: &Placement,
+    table: &str,
+    request: Request,
+    now: u64,
+) -> Option<(ShardId, Request)> {
+    let (command, read) = match request {
+        Request::Write(Any::Table(command)) => (Some(command), None),
+        Request::Table { read, .. } => (None, Some(*read)),
+        request => return Some((KV, request)),
+    };
+    if let Some(command) = &command
+        && !matches!(command.what, What::Execute(_))
+    {
+        return Some((KV, Request::Write(Any::Table(command.clone()))));
+    }
+    let block = placement.table(table)?;
+    let place = |partition: &[u8]| Place { shard: block.shard_of(partition), epoch: block.epoch };
+    let of_key =
+        |item: &Item| Some(place(&block.schema.key_of(&block.schema.only_key(item)).ok()?.partition));
+    if let Some(Read::Get(gets)) = read {
+        let gets = gets.into_iter().map(|get| Some((of_key(&get.key)?, get))).collect::<Option<Vec<_>>>()?;
+        if let [(place, get)] = &gets[..] {
+            let read = Box::new(Read::Get(vec![get.clone()]));
+            return Some((place.shard, Request::Table { read, consistent: true, epoch: place.epoch }));
+        }
+        return Some((KV, Request::Gather(Box::new(Gather { gets, together: true }))));
+    }
+    let command = command?;
+    let What::Execute(Execute { atomic, token, ops }) = &command.what else { return None };
+    let of_op = |op: &Op| match &op.action {
+        Action::Put { item } => of_key(&Item::decode(item).ok()?),
+        Action::Delete { key } | Action::Check { key } | Action::Update { key, .. } => {
+            of_key(&Item::decode(key).ok()?)
+        }
+    };
+    let ops = ops.iter().map(|op| Some((of_op(op)?, op.clone()))).collect::<Option<Vec<_>>>()?;
+    if let ([(one, _)], false) = (&ops[..], *atomic) {
+        return Some((one.shard, Request::Write(Any::Table(command))));
+    }
+    let token = token.clone().map(|token| (place(&token.token), token));
+    Some((KV, Request::Transact(Box::new(Transact { now, token, ops }))))
 }
 
 /// A read of the newest state of some items, at one moment.

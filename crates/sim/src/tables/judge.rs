@@ -2,6 +2,7 @@
 
 use super::ask::{self, GROUPS, INDEX, group};
 use super::{End, Event, Noted, Step, TABLE, Tables};
+use quorate_base::ShardId;
 use quorate_check::budget::Budget;
 use quorate_check::txn::levels::Level;
 use quorate_check::txn::{self, Model, Options, feed};
@@ -9,8 +10,10 @@ use quorate_check::value::Value;
 use quorate_check::verdict::Verdict;
 use quorate_check::{models, read};
 use quorate_item::{AttributeValue, Comparator, Condition, Item, Operand, Path};
+use quorate_node::api::Request;
 use quorate_state::kv::KvView;
-use quorate_state::table::{KeysAsked, Page, Read, ReadReply};
+use quorate_state::table::{KeysAsked, Page, Placement, Read, ReadReply};
+use quorate_wire::table::EPOCH;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -39,6 +42,36 @@ impl Tables {
             ReadReply::Items(got) => Ok(got.into_iter().map(|got| got.item).collect()),
             other => Err(format!("Tables: the last read was answered {other:?}")),
         }
+    }
+
+    /// The same of one whose items lie in several shards.
+    pub(crate) fn held_across<'a>(
+        &self,
+        placement: &Placement,
+        view_of: impl Fn(ShardId) -> Option<&'a KvView>,
+    ) -> Result<Vec<Option<Item>>, String> {
+        let registers = self.registers.iter().map(|&key| ask::register(key));
+        let lists = self.lists.iter().map(|&list| ask::list(list));
+        let mut held = Vec::new();
+        for name in registers.chain(lists) {
+            let mut read = ask::get([name]);
+            ask::address_read(&mut read, self.name());
+            let request = Request::Table { read: Box::new(read.clone()), consistent: true, epoch: EPOCH };
+            let routed = ask::route(placement, self.name(), request, 0);
+            let view = routed.and_then(|(shard, _)| view_of(shard));
+            let view = view.ok_or("Tables: a node has not all shards of its table at the end")?;
+            if view.tables().is_locked() {
+                return Err(
+                    "Transactions: at rest, and items are held by one that nobody has brought to its end"
+                        .into(),
+                );
+            }
+            let ReadReply::Items(got) = asked(view, &read)? else {
+                return Err("Tables: the last read was answered with something else".into());
+            };
+            held.extend(got.into_iter().map(|got| got.item));
+        }
+        Ok(held)
     }
 
     /// Judges all that clients saw; `held` is what a node holds at the end.

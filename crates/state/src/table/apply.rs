@@ -101,7 +101,8 @@ impl Tables {
                 Ok(self.create(state, definition, (at, now), Some(founders), digest))
             }
             What::Adopt { version, definition } => Ok(self.adopt(state, (*version, definition), digest)),
-            What::Commit(commit) => Ok(Ok(self.step_of_transaction(state, moment, commit, digest)?)),
+            What::Commit(commit) => self.step_of_transaction(state, moment, commit, digest),
+            What::Live => Ok(Ok(self.live(state, digest))),
         }
     }
 

@@ -11,24 +11,26 @@
 //! is then. A table that is deleted meanwhile takes the intents on it along. A token that is locked is remembered from when it
 //! is installed.
 
-use super::apply::{Asked, Becomes, Moment, Planned, TWICE, decode_stored};
-use super::catalog::key_bytes;
-use super::layout::{damaged, row};
+use super::apply::{Applied, Asked, Becomes, Moment, Planned, TWICE, decode_stored};
+use super::catalog::{Catalog, key_bytes, slot_of};
+use super::layout::{behind, damaged, row};
 use super::{Tables, TablesView, lock};
 use crate::digest::Digest;
-use crate::kv::source::Source;
+use crate::kv::KvView;
+use crate::kv::source::{Source, Viewed};
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate_base::{Index, NodeId, ShardId};
 use quorate_item::Item;
 use quorate_item::codec::Codec;
 use quorate_protocol::commit::participant::{self, Keys, Machine, RecordOf, View};
 use quorate_protocol::commit::{
-    Command, Gate, Lock, Mode, Mutant, No, Outcome as Decision, Place, Prepared, Record, TxnId,
+    Answer, Command, Gate, Lock, Mode, Mutant, No, Outcome as Decision, Place, Prepare, Prepared, Record,
+    TxnId, Vote,
 };
 use quorate_storage::state::{State, StateError, StateResult};
 use quorate_wire::codec::{Malformed, Read, Reader, Write};
 use quorate_wire::table::{
-    Action, Done, Execute, Outcome, Refusal, Reply, Token, Unfit, read_id, read_shards, write_id,
+    Action, Done, Execute, Op, Outcome, Refusal, Reply, Token, Unfit, read_id, read_shards, write_id,
     write_shards,
 };
 use std::cell::RefCell;
@@ -37,10 +39,12 @@ use std::ops::{Bound, RangeInclusive};
 
 /// What a transaction leaves in this shard.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Images {
+pub struct Images {
     /// Items, by table and key: encoded, or gone.
     items: BTreeMap<(u32, Bytes), Option<Bytes>>,
     token: Option<Token>,
+    /// The time of the entry that was voted on. Whoever sends the outcome may know none.
+    now: u64,
 }
 
 type Stored = Record<Bytes, Images, Unfit>;
@@ -54,6 +58,8 @@ pub struct Intent {
     pub participants: Vec<ShardId>,
     /// The item; `None` if it goes.
     pub item: Option<Item>,
+    /// Its size.
+    pub bytes: usize,
     /// Its version then.
     pub version: u64,
 }
@@ -76,11 +82,45 @@ impl Tables {
         moment: Moment,
         step: &Command<Execute>,
         digest: &mut Digest,
-    ) -> StateResult<Reply> {
+    ) -> Applied<Reply> {
+        if let Command::Prepare(Prepare { ops, .. }) | Command::Execute(ops) = step
+            && ops.ops.iter().any(|op| self.is_elsewhere(&op.table))
+        {
+            return Ok(Err(Refusal::StaleEpoch));
+        }
         let done = RefCell::new(Vec::new());
         let mut applying = Applying { tables: self, state, moment, digest, done };
+        let before = match step {
+            Command::Prepare(asked) => Some(participant::vote(&applying, &asked.id)?),
+            _ => None,
+        };
         let answer = participant::apply(&mut applying, moment.index, step)?;
-        Ok(Reply::Commit(answer, applying.done.into_inner()))
+        let mut done = applying.done.into_inner();
+        if let (Command::Prepare(asked), Some(Answer::Missing), Answer::Vote(Vote::No(No::Conflict(_)))) =
+            (step, before, &answer)
+        {
+            done = self.in_conflict(&asked.ops);
+        }
+        Ok(Ok(Reply::Commit(answer, done)))
+    }
+
+    /// Which operations are those whose items others hold.
+    fn in_conflict(&self, ops: &Execute) -> Vec<Done> {
+        let held = |(key, op): (Result<(Bytes, Mode), Outcome>, &Op)| {
+            let lock = key.ok().and_then(|(key, _)| self.locks.get(&key));
+            let conflict = lock.is_some_and(|lock| lock::forbids(lock, &op.action));
+            Done::of(if conflict { Outcome::Conflict } else { Outcome::Done })
+        };
+        keys_of(&self.catalog, ops).into_iter().zip(&ops.ops).map(held).collect()
+    }
+
+    /// A life of a gateway begins.
+    pub(super) fn live(&mut self, state: &mut dyn State, digest: &mut Digest) -> Reply {
+        self.lives += 1;
+        self.put_meta(state);
+        digest.number(LIFE);
+        digest.number(self.lives);
+        Reply::Lives(self.lives)
     }
 
     /// Reads the locks that are stored.
@@ -92,20 +132,40 @@ impl Tables {
         }
         Ok(())
     }
+}
 
-    fn mode(action: &Action) -> Mode {
-        if matches!(action, Action::Check { .. }) { Mode::Shared } else { Mode::Exclusive }
-    }
+/// The key of each operation, or why it has none.
+fn keys_of(catalog: &Catalog, ops: &Execute) -> Vec<Result<(Bytes, Mode), Outcome>> {
+    let key = |op: &Op| {
+        let table = catalog.get(&op.table).ok_or_else(|| Outcome::NoTable(op.table.clone()))?;
+        let asked = Asked::read(table, op)?;
+        let mode = if matches!(op.action, Action::Check { .. }) { Mode::Shared } else { Mode::Exclusive };
+        Ok((lock::item(table.definition.id, &key_bytes(&asked.key)), mode))
+    };
+    ops.ops.iter().map(key).collect()
+}
 
-    /// The key of each operation, or why it has none.
-    fn keys_of(&self, ops: &Execute) -> Vec<Result<(Bytes, Mode), Outcome>> {
-        let key = |op: &quorate_wire::table::Op| {
-            let table = self.catalog.get(&op.table).ok_or_else(|| Outcome::NoTable(op.table.clone()))?;
-            let asked = Asked::read(table, op)?;
-            Ok((lock::item(table.definition.id, &key_bytes(&asked.key)), Self::mode(&op.action)))
-        };
-        ops.ops.iter().map(key).collect()
+/// The keys of operations and of their token, each once.
+fn keys(catalog: &Catalog, ops: &Execute) -> Result<Vec<(Bytes, Mode)>, Unfit> {
+    let keys = keys_of(catalog, ops);
+    if keys.iter().any(Result::is_err) {
+        let done = |key: Result<_, Outcome>| Done::of(key.err().unwrap_or(Outcome::Done));
+        return Err(Unfit::Ops(keys.into_iter().map(done).collect()));
     }
+    let mut keys: Vec<(Bytes, Mode)> = keys.into_iter().flatten().collect();
+    if keys.iter().map(|(key, _)| key).collect::<BTreeSet<_>>().len() < keys.len() {
+        return Err(Unfit::Validation(TWICE.into()));
+    }
+    keys.extend(ops.token.iter().map(|token| (lock::token(&token.token), Mode::Exclusive)));
+    Ok(keys)
+}
+
+fn holders<'a>(locks: impl Iterator<Item = &'a Lock>) -> BTreeSet<TxnId> {
+    let ids = |lock: &Lock| match lock {
+        Lock::Exclusive(id) => BTreeSet::from([*id]),
+        Lock::Shared(ids) => ids.clone(),
+    };
+    locks.flat_map(ids).collect()
 }
 
 impl View for Applying<'_> {
@@ -116,48 +176,7 @@ impl View for Applying<'_> {
     type Error = StateError;
 
     fn keys(&self, ops: &Execute) -> StateResult<Keys<Self>> {
-        let keys = self.tables.keys_of(ops);
-        if keys.iter().any(Result::is_err) {
-            let done = |key: Result<_, Outcome>| Done::of(key.err().unwrap_or(Outcome::Done));
-            return Ok(Err(Unfit::Ops(keys.into_iter().map(done).collect())));
-        }
-        let mut keys: Vec<(Bytes, Mode)> = keys.into_iter().flatten().collect();
-        if keys.iter().map(|(key, _)| key).collect::<BTreeSet<_>>().len() < keys.len() {
-            return Ok(Err(Unfit::Validation(TWICE.into())));
-        }
-        keys.extend(ops.token.iter().map(|token| (lock::token(&token.token), Mode::Exclusive)));
-        Ok(Ok(keys))
-    }
-
-    fn evaluate(&self, ops: &Execute) -> StateResult<Result<Images, Unfit>> {
-        if let Some(token) = &ops.token {
-            match self.tables.known(self.state, token, self.moment.now)? {
-                Ok(false) => {}
-                Ok(true) => return Ok(Err(Unfit::Repeated)),
-                Err(Refusal::TokenMismatch) => return Ok(Err(Unfit::TokenMismatch)),
-                Err(_) => return Err(damaged("a token")),
-            }
-        }
-        let mut planned = Vec::with_capacity(ops.ops.len());
-        for op in &ops.ops {
-            planned.push(self.tables.plan(self.state, op)?);
-        }
-        if planned.iter().any(Result::is_err) {
-            let reason = |planned: Result<_, Done>| planned.err().unwrap_or(Done::of(Outcome::Done));
-            return Ok(Err(Unfit::Ops(planned.into_iter().map(reason).collect())));
-        }
-        let mut images = Images { token: ops.token.clone(), ..Images::default() };
-        let mut done = self.done.borrow_mut();
-        for planned in planned.into_iter().flatten() {
-            let key = (planned.table.definition.id, Bytes::from(planned.at));
-            match planned.becomes {
-                Becomes::Same => {}
-                Becomes::Nothing => drop(images.items.insert(key, None)),
-                Becomes::Item(_, bytes) => drop(images.items.insert(key, Some(bytes))),
-            }
-            done.push(planned.done);
-        }
-        Ok(Ok(images))
+        Ok(keys(&self.tables.catalog, ops))
     }
 
     fn lock(&self, key: &Bytes) -> StateResult<Option<Lock>> {
@@ -165,11 +184,7 @@ impl View for Applying<'_> {
     }
 
     fn holders(&self) -> StateResult<BTreeSet<TxnId>> {
-        let ids = |lock: &Lock| match lock {
-            Lock::Exclusive(id) => BTreeSet::from([*id]),
-            Lock::Shared(ids) => ids.clone(),
-        };
-        Ok(self.tables.locks.values().flat_map(ids).collect())
+        Ok(holders(self.tables.locks.values()))
     }
 
     fn record(&self, id: &TxnId) -> StateResult<Option<RecordOf<Self>>> {
@@ -186,7 +201,41 @@ impl View for Applying<'_> {
 }
 
 impl Machine for Applying<'_> {
+    fn spent(&self, ops: &Execute) -> StateResult<Option<Unfit>> {
+        let Some(token) = &ops.token else { return Ok(None) };
+        Ok(match self.tables.known(self.state, token, self.moment.now)? {
+            Ok(false) => None,
+            Ok(true) => Some(Unfit::Repeated),
+            Err(Refusal::TokenMismatch) => Some(Unfit::TokenMismatch),
+            Err(_) => return Err(damaged("a token")),
+        })
+    }
+
+    fn evaluate(&self, ops: &Execute) -> StateResult<Result<Images, Unfit>> {
+        let mut planned = Vec::with_capacity(ops.ops.len());
+        for op in &ops.ops {
+            planned.push(self.tables.plan(self.state, op)?);
+        }
+        if planned.iter().any(Result::is_err) {
+            let reason = |planned: Result<_, Done>| planned.err().unwrap_or(Done::of(Outcome::Done));
+            return Ok(Err(Unfit::Ops(planned.into_iter().map(reason).collect())));
+        }
+        let mut images = Images { token: ops.token.clone(), now: self.moment.now, ..Images::default() };
+        let mut done = self.done.borrow_mut();
+        for planned in planned.into_iter().flatten() {
+            let key = (planned.table.definition.id, Bytes::from(planned.at));
+            match planned.becomes {
+                Becomes::Same => {}
+                Becomes::Nothing => drop(images.items.insert(key, None)),
+                Becomes::Item(_, bytes) => drop(images.items.insert(key, Some(bytes))),
+            }
+            done.push(planned.done);
+        }
+        Ok(Ok(images))
+    }
+
     fn install(&mut self, images: &Images, version: Index) -> StateResult<()> {
+        self.moment.now = self.moment.now.max(images.now);
         for ((table, at), bytes) in &images.items {
             self.install_item(*table, at, bytes.as_ref(), version)?;
         }
@@ -275,7 +324,95 @@ impl Applying<'_> {
     }
 }
 
+/// What is readable of a shard, for the rules that only look: those of a leader before its log, and of whoever asks for votes.
+#[derive(Clone, Copy)]
+pub struct Seen<'a>(pub &'a KvView);
+
+impl Seen<'_> {
+    fn with<T>(self, read: impl FnOnce(&TablesView, &dyn Source) -> StateResult<T>) -> StateResult<T> {
+        read(self.0.tables(), &Viewed(self.0.store()))
+    }
+}
+
+impl View for Seen<'_> {
+    type Key = Bytes;
+    type Ops = Execute;
+    type Images = Images;
+    type Reason = Unfit;
+    type Error = StateError;
+
+    fn keys(&self, ops: &Execute) -> StateResult<Keys<Self>> {
+        Ok(keys(&self.0.tables().catalog, ops))
+    }
+
+    fn lock(&self, key: &Bytes) -> StateResult<Option<Lock>> {
+        self.with(|tables, source| {
+            if !tables.locked {
+                return Ok(None);
+            }
+            source.get(&tables.rows.lock(key))?.map(lock::decode).transpose()
+        })
+    }
+
+    fn holders(&self) -> StateResult<BTreeSet<TxnId>> {
+        self.with(|tables, source| Ok(holders(tables.locks(b"", source)?.iter().map(|(_, lock)| lock))))
+    }
+
+    fn record(&self, id: &TxnId) -> StateResult<Option<RecordOf<Self>>> {
+        self.with(|tables, source| tables.record_of(id, source))
+    }
+
+    fn gate(&self, node: NodeId) -> StateResult<Gate> {
+        self.with(|tables, source| {
+            Ok(source.get(&tables.rows.gate(node))?.map(decode_gate).transpose()?.unwrap_or_default())
+        })
+    }
+}
+
 impl TablesView {
+    /// Whether transactions over several shards hold anything here.
+    pub fn is_locked(&self) -> bool {
+        self.locked
+    }
+
+    fn record_of(&self, id: &TxnId, source: &dyn Source) -> StateResult<Option<Stored>> {
+        source.get(&self.rows.transaction(id))?.map(decode_record).transpose()
+    }
+
+    /// The locks on keys that begin so.
+    fn locks(&self, prefix: &[u8], source: &dyn Source) -> StateResult<Vec<(Bytes, Lock)>> {
+        if !self.locked {
+            return Ok(Vec::new());
+        }
+        let from = self.rows.lock(prefix);
+        let to = behind(from.clone());
+        let mut locks = Vec::new();
+        for pair in source.scan((Bound::Included(&from), Bound::Excluded(&to))) {
+            let (key, stored) = pair?;
+            locks.push((self.rows.rest(&key)?, lock::decode(stored)?));
+        }
+        Ok(locks)
+    }
+
+    /// The transactions that are about to write in a table, or in one partition of it, each with all its participants.
+    pub(super) fn undecided_in(
+        &self,
+        table: u32,
+        partition: Option<&[u8]>,
+        source: &dyn Source,
+    ) -> StateResult<Vec<(TxnId, Vec<ShardId>)>> {
+        let at = partition.map_or_else(Vec::new, |partition| [&slot_of(partition)[..], partition].concat());
+        let locks = self.locks(&lock::item(table, &at), source)?;
+        let exclusive = locks.iter().map(|(_, lock)| lock).filter(|lock| matches!(lock, Lock::Exclusive(_)));
+        let mut undecided = Vec::new();
+        for id in holders(exclusive) {
+            if let Some(Record::Yes(prepared)) = self.record_of(&id, source)? {
+                undecided.push((id, prepared.participants));
+            }
+        }
+        Ok(undecided)
+    }
+
     /// The intent at an item, if a transaction that is undecided here is about to write it.
     pub(super) fn intent(&self, table: u32, at: &[u8], source: &dyn Source) -> StateResult<Option<Intent>> {
         if !self.locked {
@@ -283,15 +420,15 @@ impl TablesView {
         }
         let Some(held) = source.get(&self.rows.lock(&lock::item(table, at)))? else { return Ok(None) };
         let Lock::Exclusive(id) = lock::decode(held)? else { return Ok(None) };
-        let record = source.get(&self.rows.transaction(&id))?.map(decode_record).transpose()?;
-        let Some(Record::Yes(prepared)) = record else { return Ok(None) };
+        let Some(Record::Yes(prepared)) = self.record_of(&id, source)? else { return Ok(None) };
         let key = (table, Bytes::copy_from_slice(at));
         // What is locked and comes to nothing else than it is has no image.
         let Some(image) = prepared.images.items.get(&key) else { return Ok(None) };
         let item =
             image.as_ref().map(|bytes| Item::decode(bytes).map_err(|_| damaged("an intent"))).transpose()?;
         let version = prepared.at.get();
-        Ok(Some(Intent { id, participants: prepared.participants, item, version }))
+        let bytes = item.as_ref().map_or(0, Item::size);
+        Ok(Some(Intent { id, participants: prepared.participants, item, bytes, version }))
     }
 }
 
@@ -429,6 +566,7 @@ fn write_prepared(out: &mut BytesMut, prepared: &Prepared<Bytes, Images>) {
         out.string(&token.token);
         out.string(&token.fingerprint);
     }
+    out.varint(images.now);
 }
 
 fn read_prepared(input: &mut Reader) -> Read<Prepared<Bytes, Images>> {
@@ -449,6 +587,7 @@ fn read_prepared(input: &mut Reader) -> Read<Prepared<Bytes, Images>> {
     if input.flag()? {
         images.token = Some(Token { token: input.bytes()?, fingerprint: input.bytes()? });
     }
+    images.now = input.varint()?;
     Ok(Prepared { at, began, participants, held, images })
 }
 
@@ -480,3 +619,4 @@ fn decode_gate(stored: Bytes) -> StateResult<Gate> {
 const LOCK: u64 = 120;
 const TRANSACTION: u64 = 121;
 const GATE: u64 = 122;
+const LIFE: u64 = 123;

@@ -23,7 +23,7 @@
 //! | `H` horizon | nothing | up to where change feeds are let go, and notes of the time |
 //! | `I` item | table, slot, partition key, sort key | index of the last write, item |
 //! | `L` lock | item or token | which transactions over several shards hold it ([`commit`]) |
-//! | `M` meta | nothing | the shard's epoch, the next table's number, the next shard's |
+//! | `M` meta | nothing | the shard's epoch, the next table's number, the next shard's, lives of gateways |
 //! | `N` gate | node | what is forgotten of its transactions |
 //! | `P` placed | first shard | the shards of a table ([`placement`]) |
 //! | `Q` token's end | time, token | nothing |
@@ -64,12 +64,12 @@
 //! # Transactions over several shards
 //!
 //! The machine is a participant ([`commit`]): it votes by the same evaluation, and an item that a transaction holds is written by
-//! nobody else, not by time either. A read of an item tells of the intent at it; whoever asked for the item asks for the votes.
+//! nobody else, not by time either. A read of an item tells of the intent at it, and a page of the transactions that are about to
+//! write among what it is of; whoever asked asks for their votes.
 //!
 //! # Left out
 //!
-//! Global indexes and change feeds of tables with several shards; the intents that queries and scans meet: they see what is
-//! installed.
+//! Global indexes and change feeds of tables with several shards.
 
 mod apply;
 mod catalog;
@@ -87,7 +87,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
-pub use commit::Intent;
+pub use commit::{Intent, Seen};
 pub use expire::{Overdue, Place};
 pub use mutant::Mutant;
 pub use placement::{Block, Placement};
@@ -148,6 +148,8 @@ pub struct Tables {
     placement: Arc<Placement>,
     /// In such a shard: of which place in shard 1's log its table's definition is.
     adopted: Index,
+    /// In shard 1: how many lives of gateways have begun.
+    lives: u64,
 }
 
 /// What is readable of the tables at one moment, beside the store's view.
@@ -188,20 +190,22 @@ impl Tables {
             trimming: Vec::new(),
             placement: Arc::default(),
             adopted: Index(0),
+            lives: 0,
         };
         let mut next_shard = placement::FIRST;
         if let Some(stored) = source.get(&tables.rows.kind(row::META))? {
             let mut input = Reader::new(stored);
-            let mut read = || -> quorate_wire::codec::Read<(u64, u64, u64)> {
+            let mut read = || -> quorate_wire::codec::Read<[u64; 4]> {
                 let (epoch, next) = (input.varint()?, input.varint()?);
                 // Of a release that knew one shard it ends here.
                 let shard = if input.remaining() > 0 { input.varint()? } else { next_shard.into() };
+                let lives = if input.remaining() > 0 { input.varint()? } else { 0 };
                 input.end()?;
-                Ok((epoch, next, shard))
+                Ok([epoch, next, shard, lives])
             };
             let bad = || damaged("the record of epoch and numbers");
-            let (epoch, next, shard) = read().map_err(|_| bad())?;
-            tables.epoch = epoch;
+            let [epoch, next, shard, lives] = read().map_err(|_| bad())?;
+            (tables.epoch, tables.lives) = (epoch, lives);
             next_shard = u32::try_from(shard).map_err(|_| bad())?;
             tables.next_table = u32::try_from(next).map_err(|_| damaged("the next table's number"))?;
         }
@@ -278,8 +282,11 @@ impl Tables {
         let mut value = Vec::new();
         varint(&mut value, self.epoch);
         varint(&mut value, u64::from(self.next_table));
-        if self.placement.next() > placement::FIRST {
+        if self.placement.next() > placement::FIRST || self.lives > 0 {
             varint(&mut value, u64::from(self.placement.next()));
+        }
+        if self.lives > 0 {
+            varint(&mut value, self.lives);
         }
         state.put(&self.rows.kind(row::META), &value);
     }

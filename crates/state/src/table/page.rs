@@ -61,7 +61,13 @@ impl TablesView {
                 from = Bound::Excluded(at);
             }
         }
-        self.walk(page, &rows, (from, to), source)
+        let mut paged = self.walk(page, &rows, (from, to), source)?;
+        if page.consistent {
+            // Of the table's partition; local indexes have it, too.
+            let partition = condition.as_ref().map(|condition| &condition.partition[..]);
+            paged.met = self.undecided_in(table.definition.id, partition, source)?;
+        }
+        Ok(paged)
     }
 
     fn rows_of<'t>(&self, table: &'t Table, page: &Page) -> Result<Rows<'t>, ReadError> {

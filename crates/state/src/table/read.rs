@@ -3,19 +3,20 @@
 use super::TablesView;
 use super::apply::{decode_deleted, decode_stored};
 use super::catalog::{Table, key_bytes};
-use super::commit::Intent;
+use super::commit::{Intent, Seen};
 use super::expire::{Overdue, Place};
 use super::layout::{behind, row};
 use super::stream::{Position, Records, StreamDescribed, StreamId};
 use crate::kv::source::{Limited, Source, Viewed};
 use crate::kv::{KvView, ReadError};
-use quorate_base::Index;
+use quorate_base::{Index, NodeId, ShardId};
 use quorate_item::{Condition, Item, KeyCondition, KeySchema, Projection};
+use quorate_protocol::commit::{Answer, TxnId, participant};
 use quorate_storage::state::StateResult;
 use quorate_wire::kv::Refused;
 #[cfg(doc)]
 use quorate_wire::table::What;
-use quorate_wire::table::{Definition, Figures, Refusal};
+use quorate_wire::table::{Definition, Figures, Refusal, Unfit};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -33,6 +34,8 @@ pub enum Read {
     },
     /// Items by their keys, all at one moment.
     Get(Vec<Get>),
+    /// The same, for one who asks for the votes on the intents himself.
+    Seen(Vec<Get>),
     /// A page of a query or a scan.
     Page(Box<Page>),
     /// Items whose time is over.
@@ -68,6 +71,15 @@ pub enum Read {
     TrimIsDue {
         /// The time, in milliseconds since 1970.
         now: u64,
+    },
+    /// The vote on a transaction over several shards.
+    Vote(TxnId),
+    /// The transactions of earlier lives of a gateway that have voted Yes here and know no outcome.
+    Undecided {
+        /// The gateway.
+        node: NodeId,
+        /// Its life that has begun.
+        boot: u64,
     },
 }
 
@@ -129,8 +141,10 @@ pub enum ReadReply {
     Table(Box<Described>),
     /// To `List`: the names, and whether there are more.
     Names(Vec<String>, bool),
-    /// To `Get`, one for each.
+    /// To `Get` and `Seen`, one for each.
     Items(Vec<Got>),
+    /// To a read of several shards at one moment: its items changed in every try.
+    Changing,
     /// To `Page`.
     Page(Paged),
     /// To `Overdue`.
@@ -143,6 +157,8 @@ pub enum ReadReply {
     Records(Records),
     /// To `TrimIsDue`.
     TrimIsDue(bool),
+    /// To `Vote` and `Undecided`.
+    Commit(Answer<Unfit>),
 }
 
 /// A table.
@@ -188,6 +204,9 @@ pub struct Paged {
     pub fetched: usize,
     /// The index is a local one.
     pub local: bool,
+    /// Of a read of the newest state: the transactions that are about to write in what the page is of, or near it, each with its
+    /// participants. What it tells is of before them; it is to be read again once one of them is committed.
+    pub met: Vec<(TxnId, Vec<ShardId>)>,
 }
 
 impl KvView {
@@ -219,6 +238,12 @@ impl KvView {
         Ok(Some(crc))
     }
 
+    fn undecided(&self, node: NodeId, boot: u64) -> StateResult<ReadReply> {
+        let mut undecided = participant::undecided(&Seen(self))?;
+        undecided.retain(|(id, _)| id.node == node && id.boot < boot);
+        Ok(ReadReply::Commit(Answer::Undecided(undecided)))
+    }
+
     /// Answers a read of tables, unless `go_on` ends it as it may end [`KvView::range_while`].
     pub fn tables_while(
         &self,
@@ -227,7 +252,13 @@ impl KvView {
     ) -> Result<Option<ReadReply>, ReadError> {
         let source = Viewed(self.store());
         let limited = Limited::new(&source, go_on);
-        let result = self.tables.read(read, self.applied().index, &limited);
+        let result = match read {
+            Read::Vote(id) => {
+                participant::vote(&Seen(self), id).map(ReadReply::Commit).map_err(ReadError::Store)
+            }
+            Read::Undecided { node, boot } => self.undecided(*node, *boot).map_err(ReadError::Store),
+            read => self.tables.read(read, self.applied().index, &limited),
+        };
         if limited.ended() { Ok(None) } else { result.map(Some) }
     }
 }
@@ -289,7 +320,7 @@ impl TablesView {
                 names.truncate(*limit);
                 Ok(ReadReply::Names(names, more))
             }
-            Read::Get(gets) => {
+            Read::Get(gets) | Read::Seen(gets) => {
                 let got = gets.iter().map(|get| self.get(get, source));
                 Ok(ReadReply::Items(got.collect::<Result<_, _>>()?))
             }
@@ -308,6 +339,8 @@ impl TablesView {
                 self.records((*stream, *from), *limit, applied, source).map(ReadReply::Records)
             }
             Read::TrimIsDue { now } => Ok(ReadReply::TrimIsDue(self.trim_is_due(*now))),
+            // What is asked of the whole view.
+            Read::Vote(_) | Read::Undecided { .. } => Err(refused(Refusal::NotFound)),
         }
     }
 

@@ -206,6 +206,8 @@ pub enum What {
     },
     /// A step of a transaction over several shards: [`quorate_protocol::commit`].
     Commit(Commit<Execute>),
+    /// In shard 1: a life of a gateway for such transactions begins, and gets a number above that of any before.
+    Live,
 }
 
 impl Command {
@@ -225,7 +227,7 @@ impl Command {
             _ => false,
         };
         match &self.what {
-            What::Adopt { .. } | What::Commit(_) => 6,
+            What::Adopt { .. } | What::Commit(_) | What::Live => 6,
             _ if placed => 6,
             _ if feeds => 5,
             _ => 4,
@@ -238,7 +240,12 @@ impl Command {
             What::Create(_) | What::Change { .. } | What::Adopt { .. } | What::Place { .. } => true,
             What::Execute(ops) | What::Commit(Commit::Execute(ops)) => ops.grows(),
             What::Commit(Commit::Prepare(asked)) => asked.ops.grows(),
-            What::Delete(_) | What::Fill { .. } | What::Expire { .. } | What::Trim | What::Commit(_) => false,
+            What::Delete(_)
+            | What::Fill { .. }
+            | What::Expire { .. }
+            | What::Trim
+            | What::Commit(_)
+            | What::Live => false,
         }
     }
 
@@ -263,6 +270,7 @@ impl Command {
             What::Adopt { .. } => 8,
             What::Commit(_) => 9,
             What::Place { .. } => 10,
+            What::Live => 11,
         });
         out.varint(self.epoch);
         out.varint(self.now);
@@ -286,7 +294,7 @@ impl Command {
                     out.string(key);
                 }
             }
-            What::Trim => {}
+            What::Trim | What::Live => {}
             What::Place { definition, founders } => {
                 out.string(founders);
                 definition.write(out);
@@ -315,6 +323,7 @@ impl Command {
                 let founders = input.bytes()?;
                 What::Place { definition: Box::new(Definition::read(input)?), founders }
             }
+            11 => What::Live,
             _ => return Err(Malformed),
         };
         Ok(Self { epoch, now, what })
@@ -415,6 +424,8 @@ pub enum Reply {
     Adopted,
     /// To `Commit`: the answer and, behind a vote that was given now, what its operations come to.
     Commit(Answer<Unfit>, Vec<Done>),
+    /// To `Live`: the number.
+    Lives(u64),
 }
 
 /// How large a table and its indexes are.
@@ -571,6 +582,7 @@ mod tests {
             command(What::Trim),
             command(What::Place { definition: Box::new(definition()), founders: bytes() }),
             command(What::Adopt { version: 300, definition: Box::new(definition()) }),
+            command(What::Live),
         ]
     }
 

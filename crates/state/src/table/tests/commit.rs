@@ -118,13 +118,14 @@ impl Two {
         let token = txn.token.as_ref().filter(|_| shard == 1);
         let conflict = txn.parts[shard].iter().any(|asked| self.kept_from(shard, asked))
             || token.is_some_and(|token| self.held_tokens.contains_key(&token.token));
-        if conflict {
-            return Vote::No(No::Refused);
-        }
         let run = &self.shards[shard];
         let spent = token.and_then(|token| run.model.tokens.get(&token.token));
         if spent.is_some_and(|(end, _)| *end > run.now) {
+            // Whoever holds the items: what was done is not done again, and is not in conflict with what came behind it.
             return Vote::No(No::Reason(()));
+        }
+        if conflict {
+            return Vote::No(No::Refused);
         }
         let holds = |asked: &Asked| super::run(&mut run.model.tables.clone(), asked).0 == Outcome::Done;
         if txn.parts[shard].iter().all(holds) { Vote::Yes } else { Vote::No(No::Reason(())) }
@@ -146,7 +147,12 @@ impl Two {
             Vote::No(_) => Vote::No(No::Refused),
         };
         assert_eq!(plain, expected, "{:?}", self.txns[at].id);
-        assert_eq!(done.len(), if vote == Vote::Yes { self.txns[at].parts[shard].len() } else { 0 });
+        let told = matches!(vote, Vote::Yes | Vote::No(No::Conflict(_)));
+        assert_eq!(done.len(), if told { self.txns[at].parts[shard].len() } else { 0 });
+        for (done, asked) in done.iter().zip(self.txns[at].parts[shard].clone()) {
+            let kept = vote != Vote::Yes && self.kept_from(shard, &asked);
+            assert_eq!(done.outcome == Outcome::Conflict, kept);
+        }
         self.meet(match &vote {
             Vote::Yes => "yes",
             Vote::No(No::Conflict(_)) => "conflict",

@@ -1,0 +1,319 @@
+//! Requests for transactions, from the door to the gateway's core and back.
+
+use super::{Asking, EARLY_MAX, End, To, Transactions, Wish, heard};
+use crate::api::{Answer, Body, Done, Failure, Transact};
+use quorate_base::time::Duration;
+use quorate_base::{Instant, NodeId, ShardId};
+use quorate_protocol::Core;
+use quorate_protocol::commit::gateway::{Begin, Config, Gateway, Input, Outbox, Reply as Ended};
+use quorate_protocol::commit::heir::{Errand, Heir};
+use quorate_protocol::commit::{Answer as Said, Command as Step, No, Place as Mark, TxnId, Vote};
+use quorate_wire::kv::{Refused, Reply};
+use quorate_wire::table::{self, Execute, Outcome, Refusal, Unfit};
+use std::collections::BTreeMap;
+
+/// So many requests of a gateway may be open: those that are not over everywhere count, too.
+const OPEN_MAX: usize = 20_000;
+/// So many bytes of requests may wait for their ends.
+const BYTES_MAX: usize = 128 << 20;
+/// No request is tried more often; its deadline mostly comes first.
+const ATTEMPTS: u32 = 1_000;
+/// The pause behind the first conflict.
+const BACKOFF: Duration = Duration::from_millis(3);
+/// How long a client that is refused waits for the other reasons.
+const REASONS: Duration = Duration::from_millis(100);
+/// So many requests are over before the shards are told to forget them, unless it is quiet.
+const FORGET_EVERY: u64 = 256;
+
+/// A life of this node's gateway.
+pub(super) struct Life {
+    gateway: Gateway<Execute, Unfit>,
+    out: Outbox<Execute, Unfit>,
+    /// How many requests it has begun; the core numbers them alike.
+    begun: u64,
+    open: BTreeMap<u64, Open>,
+    bytes: usize,
+    pub(super) heir: Heir,
+    /// What was asked for it since the last time that all is asked again, and whether the answer is waited for.
+    pub(super) heir_asked: Vec<(ShardId, Errand, bool)>,
+}
+
+/// A request whose client waits.
+struct Open {
+    done: Done,
+    /// Its time.
+    now: u64,
+    /// Where each operation lies.
+    order: Vec<ShardId>,
+    /// What its operations come to, by shard, in which attempt.
+    came: BTreeMap<ShardId, (u32, Vec<table::Done>)>,
+    /// Why a shard did not take its part.
+    failure: Option<Failure>,
+    bytes: usize,
+}
+
+impl Life {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.gateway.deadline()
+    }
+
+    pub(super) fn drain_all(&mut self) -> Vec<Done> {
+        std::mem::take(&mut self.open).into_values().map(|open| open.done).collect()
+    }
+
+    fn begin(&mut self, now: Instant, asked: Transact, deadline: Instant, done: Done) {
+        self.begun += 1;
+        let order: Vec<ShardId> = asked.ops.iter().map(|(place, _)| place.shard).collect();
+        let bytes = asked.ops.iter().map(|(_, op)| op.size()).sum();
+        let mut parts: BTreeMap<ShardId, Execute> = BTreeMap::new();
+        let empty = || Execute { atomic: true, token: None, ops: Vec::new() };
+        for (place, op) in asked.ops {
+            parts.entry(place.shard).or_insert_with(empty).ops.push(op);
+        }
+        let token = asked.token.map(|(place, token)| {
+            parts.entry(place.shard).or_insert_with(empty).token = Some(token);
+            place.shard
+        });
+        let (came, failure) = (BTreeMap::new(), None);
+        self.bytes += bytes;
+        self.open.insert(self.begun, Open { done, now: asked.now, order, came, failure, bytes });
+        let begin = Begin { request: self.begun, began: asked.now, parts, token, deadline };
+        self.gateway.handle(now, Input::Begin(begin));
+    }
+}
+
+impl Transactions {
+    /// Takes a transaction in.
+    pub(in super::super) fn transact(
+        &mut self,
+        now: Instant,
+        asked: Transact,
+        deadline: Instant,
+        done: Done,
+    ) {
+        match &mut self.life {
+            Some(life) if life.gateway.open() >= OPEN_MAX || life.bytes >= BYTES_MAX => {
+                done(Err(Failure::Overloaded));
+            }
+            Some(life) => {
+                life.begin(now, asked, deadline, done);
+                self.drain_gateway(now);
+            }
+            None if self.early.len() >= EARLY_MAX => done(Err(Failure::Overloaded)),
+            None => {
+                self.early.push((asked, deadline, done));
+                if !self.asked_for_life {
+                    self.ask_for_life();
+                }
+            }
+        }
+    }
+
+    pub(super) fn ask_for_life(&mut self) {
+        self.asked_for_life = true;
+        self.ask(ShardId(1), Asking::Live, To::Life);
+    }
+
+    pub(super) fn lives(&mut self, result: Result<Answer, Failure>) {
+        self.asked_for_life = false;
+        if let Ok(Answer { body: Body::Reply(Reply::Table(reply)), .. }) = result
+            && let table::Reply::Lives(number) = *reply
+            && self.life.is_none()
+        {
+            self.number = Some(number);
+        }
+    }
+
+    /// The life of this number begins; `shards` are all that may have taken part in what earlier ones left.
+    pub(super) fn begin_life(&mut self, now: Instant, node: NodeId, boot: u64, shards: Vec<ShardId>) {
+        let config = Config {
+            node,
+            boot,
+            resend: self.every,
+            attempts: ATTEMPTS,
+            backoff: BACKOFF,
+            reasons: REASONS,
+            certainty: 2 * self.every,
+            forget_every: FORGET_EVERY,
+            mutant: self.mutant,
+        };
+        let mut life = Life {
+            gateway: Gateway::new(config, self.rng.fork("gateway")),
+            out: Outbox::default(),
+            begun: 0,
+            open: BTreeMap::new(),
+            bytes: 0,
+            heir: Heir::new(node, boot, shards),
+            heir_asked: Vec::new(),
+        };
+        for (asked, deadline, done) in std::mem::take(&mut self.early) {
+            life.begin(now, asked, deadline, done);
+        }
+        self.life = Some(life);
+        self.drain_gateway(now);
+        self.errands();
+    }
+
+    pub(super) fn gateway_tick(&mut self, now: Instant) {
+        if let Some(life) = self.life.as_mut().filter(|life| life.deadline().is_some_and(|at| now >= at)) {
+            life.gateway.handle(now, Input::Tick);
+            self.drain_gateway(now);
+        }
+    }
+
+    pub(super) fn part_answered(
+        &mut self,
+        now: Instant,
+        (shard, id, prepares): (ShardId, TxnId, bool),
+        result: Result<Answer, Failure>,
+    ) {
+        let Some(life) = &mut self.life else { return };
+        let open = life.open.get_mut(&id.sequence);
+        let said = match (heard(result), open) {
+            (Ok((said, done)), Some(open)) => {
+                if prepares && !done.is_empty() {
+                    open.came.insert(shard, (id.attempt, done));
+                }
+                match said {
+                    // It will not take its part in another attempt either.
+                    Said::Vote(Vote::No(No::Refused)) if open.failure.is_some() => {
+                        Said::Vote(Vote::No(No::Reason(Unfit::Ops(Vec::new()))))
+                    }
+                    said => said,
+                }
+            }
+            (Ok((said, _)), None) => said,
+            (Err(failure @ (Failure::Refused(..) | Failure::TooLarge)), Some(open)) if prepares => {
+                open.failure = Some(failure);
+                let to = To::Part { shard, id, prepares: false };
+                let what = Asking::Step(Step::Refuse { id, because: None }, 0);
+                return self.wishes.push(Wish { shard, what, to });
+            }
+            // It is sent again.
+            (Err(_), _) => return,
+        };
+        life.gateway.handle(now, Input::Answer(shard, id, said));
+        self.drain_gateway(now);
+    }
+
+    pub(super) fn forgotten(
+        &mut self,
+        now: Instant,
+        shard: ShardId,
+        upto: Mark,
+        result: &Result<Answer, Failure>,
+    ) {
+        if let (Some(life), Ok(_)) = (&mut self.life, result) {
+            life.gateway.handle(now, Input::Forgotten(shard, upto));
+            self.drain_gateway(now);
+        }
+    }
+
+    fn drain_gateway(&mut self, now: Instant) {
+        let Some(life) = &mut self.life else { return };
+        let mut out = std::mem::take(&mut life.out);
+        life.gateway.drain(now, &mut out);
+        for (shard, step) in out.send.drain(..) {
+            let mut time = 0;
+            let to = match &step {
+                Step::Prepare(asked) => {
+                    time = life.open.get(&asked.id.sequence).map_or(0, |open| open.now);
+                    To::Part { shard, id: asked.id, prepares: true }
+                }
+                Step::Refuse { id, .. } | Step::Outcome { id, .. } => {
+                    To::Part { shard, id: *id, prepares: false }
+                }
+                Step::Forget { upto, .. } => To::Forgotten(shard, *upto),
+                Step::Execute(_) | Step::Fence { .. } | Step::Close { .. } => To::Nobody,
+            };
+            self.wishes.push(Wish { shard, what: Asking::Step(step, time), to });
+        }
+        for (request, ended) in out.replies.drain(..) {
+            let Some(open) = life.open.remove(&request) else { continue };
+            life.bytes -= open.bytes;
+            *match &ended {
+                Ended::Committed => &mut self.tally.committed,
+                Ended::Cancelled(_) => &mut self.tally.cancelled,
+                Ended::Unknown => &mut self.tally.unknown,
+            } += 1;
+            self.finished.push(open.end(ended));
+        }
+        life.out = out;
+    }
+}
+
+impl Open {
+    /// What the client hears: the same as if all had been one command of one shard.
+    fn end(self, ended: Ended<Unfit>) -> (Done, End) {
+        let end = match ended {
+            Ended::Committed => reply(table::Reply::Executed(self.dones(&BTreeMap::new()))),
+            Ended::Unknown => End::Failure(Failure::TimedOut),
+            Ended::Cancelled(reasons) => self.cancelled(&reasons),
+        };
+        (self.done, end)
+    }
+
+    fn cancelled(&self, reasons: &BTreeMap<ShardId, No<Unfit>>) -> End {
+        match &self.failure {
+            Some(Failure::Refused(refused, _)) => return End::Refused(refused.clone()),
+            Some(failure) => return End::Failure(failure.clone()),
+            None => {}
+        }
+        for reason in reasons.values() {
+            match reason {
+                No::Reason(Unfit::Repeated) => return reply(table::Reply::Repeated),
+                No::Reason(Unfit::TokenMismatch) => return refused(Refusal::TokenMismatch),
+                No::Reason(Unfit::Validation(text)) => return refused(Refusal::Validation(text.clone())),
+                No::Reason(Unfit::Ops(_)) | No::Conflict(_) | No::Refused => {}
+            }
+        }
+        let dones = self.dones(reasons);
+        if dones.iter().all(|done| done.outcome == Outcome::Done) {
+            // Nothing stands against the operations: another request with this token is under way.
+            return refused(Refusal::TokenInUse);
+        }
+        reply(table::Reply::Executed(dones))
+    }
+
+    /// What came of each operation, in the order of the request.
+    fn dones(&self, reasons: &BTreeMap<ShardId, No<Unfit>>) -> Vec<table::Done> {
+        let mut next: BTreeMap<ShardId, usize> = BTreeMap::new();
+        let of = |shard: &ShardId| {
+            let at = next.entry(*shard).or_default();
+            let came = self.came.get(shard).and_then(|(_, dones)| dones.get(*at));
+            let done = match reasons.get(shard) {
+                None if reasons.is_empty() => came.cloned(),
+                None => None,
+                Some(No::Reason(Unfit::Ops(dones))) => dones.get(*at).cloned(),
+                Some(No::Conflict(_)) => Some(conflict(came)),
+                Some(_) => Some(table::Done::of(Outcome::Conflict)),
+            };
+            *at += 1;
+            done.unwrap_or_else(|| table::Done::of(Outcome::Done))
+        };
+        self.order.iter().map(of).collect()
+    }
+}
+
+/// Of a shard that was in conflict: it may have said which of its operations were; otherwise all may have been.
+fn conflict(came: Option<&table::Done>) -> table::Done {
+    match came {
+        Some(done) if done.outcome == Outcome::Done && done.bytes == 0 => done.clone(),
+        _ => table::Done::of(Outcome::Conflict),
+    }
+}
+
+fn reply(reply: table::Reply) -> End {
+    End::Body(Body::Reply(Reply::Table(Box::new(reply))))
+}
+
+fn refused(refusal: Refusal) -> End {
+    End::Refused(Refused::Table(refusal))
+}
+
+impl Transact {
+    /// Where it takes place.
+    pub(super) fn places(&self) -> impl Iterator<Item = crate::api::Place> + '_ {
+        self.ops.iter().map(|(place, _)| *place).chain(self.token.iter().map(|(place, _)| *place))
+    }
+}

@@ -1,0 +1,105 @@
+//! What nobody else brings to its end: recoveries, and the errands of the heir of this node's earlier lives.
+
+use super::{Asking, To, Transactions, Wish};
+use quorate_base::ShardId;
+use quorate_protocol::commit::heir::Errand;
+use quorate_protocol::commit::recovery::{Question, Recovery};
+use quorate_protocol::commit::{Answer as Said, Command as Step, TxnId};
+use quorate_state::table::Read;
+use quorate_wire::table::Unfit;
+
+/// So many recoveries may be under way; the leader that wants another asks again.
+const RECOVERIES_MAX: usize = 1_000;
+/// So many errands of an heir may be under way: a node that has many shards does not wake all of them up at once.
+const ERRANDS_MAX: usize = 16;
+
+/// A recovery that is under way.
+pub(super) struct Recovering {
+    recovery: Recovery,
+    asked: Vec<(ShardId, Question)>,
+}
+
+impl Transactions {
+    /// Nobody has heard of the outcome of a transaction for too long.
+    pub(super) fn recover(&mut self, id: TxnId, participants: &[ShardId]) {
+        if self.recoveries.len() < RECOVERIES_MAX && !self.recoveries.contains_key(&id) {
+            self.tally.recovered += 1;
+            let recovery = Recovery::new(id, participants);
+            self.recoveries.insert(id, Recovering { recovery, asked: Vec::new() });
+            self.recover_on(id);
+        }
+    }
+
+    pub(super) fn recovery_answered(
+        &mut self,
+        shard: ShardId,
+        question: &Question,
+        said: Option<Said<Unfit>>,
+    ) {
+        let id = question.id();
+        if let (Some(of), Some(said)) = (self.recoveries.get_mut(&id), said) {
+            of.recovery.answered(shard, question, &said);
+            self.recover_on(id);
+        }
+    }
+
+    fn recover_on(&mut self, id: TxnId) {
+        let Some(of) = self.recoveries.get_mut(&id) else { return };
+        if of.recovery.is_done() {
+            self.recoveries.remove(&id);
+            return;
+        }
+        for (shard, question) in of.recovery.questions() {
+            if !of.asked.contains(&(shard, question)) {
+                of.asked.push((shard, question));
+                let what = Asking::Step(question.command(), 0);
+                self.wishes.push(Wish { shard, what, to: To::Recovery(shard, question) });
+            }
+        }
+    }
+
+    pub(super) fn recover_again(&mut self) {
+        self.recoveries.values_mut().for_each(|of| of.asked.clear());
+        for id in self.recoveries.keys().copied().collect::<Vec<_>>() {
+            self.recover_on(id);
+        }
+    }
+
+    pub(super) fn errand_answered(&mut self, shard: ShardId, errand: &Errand, said: Option<Said<Unfit>>) {
+        if let (Some(life), Some(said)) = (&mut self.life, said) {
+            // What is answered, and is still to be asked, waits for its time: a shard may say at once that nothing has changed.
+            let same = |(of, asked, _): &&mut (ShardId, Errand, bool)| (*of, &*asked) == (shard, errand);
+            life.heir_asked.iter_mut().find(same).into_iter().for_each(|(.., waits)| *waits = false);
+            life.heir.answered(shard, errand, &said);
+            self.errands();
+        }
+    }
+
+    pub(super) fn errands(&mut self) {
+        let Some(life) = self.life.as_mut().filter(|life| !life.heir.is_done()) else { return };
+        let (node, boot) = life.heir.life();
+        for (shard, errand) in life.heir.errands() {
+            if life.heir_asked.iter().filter(|(.., waits)| *waits).count() >= ERRANDS_MAX {
+                break;
+            }
+            if life.heir_asked.iter().any(|(of, asked, _)| (*of, asked) == (shard, &errand)) {
+                continue;
+            }
+            let what = match &errand {
+                Errand::Fence => Asking::Step(Step::Fence { node, boot }, 0),
+                Errand::Undecided => Asking::Read(Read::Undecided { node, boot }),
+                Errand::Close => Asking::Step(Step::Close { node, boot }, 0),
+                Errand::Recover(question) => Asking::Step(question.command(), 0),
+            };
+            life.heir_asked.push((shard, errand.clone(), true));
+            self.wishes.push(Wish { shard, what, to: To::Errand(shard, errand) });
+        }
+    }
+
+    pub(super) fn errands_again(&mut self) {
+        if let Some(life) = &mut self.life {
+            life.heir_asked.clear();
+        }
+        self.errands();
+    }
+}

@@ -1,0 +1,182 @@
+//! Transactions across shards in three nodes: gateways that die at every step, reads that meet intents, tokens.
+
+use super::*;
+use quorate_node::api::tables::{Got, ReadReply};
+use quorate_node::api::{Body, Gather, Place, Transact};
+use quorate_wire::kv::{Refused, Reply};
+use quorate_wire::table::{Outcome, Refusal, Token};
+
+fn op(n: usize, condition: Option<Bytes>) -> Op {
+    let action = Action::Put { item: item(n).encode().into() };
+    Op { table: "t".into(), action, condition, returns: Returns::None, old_on_failure: false }
+}
+
+/// Only where nothing is.
+fn absent() -> Bytes {
+    quorate_item::Condition::NotExists(quorate_item::Path::attribute("k")).encode().into()
+}
+
+impl Cluster {
+    fn place(&self, n: usize) -> Place {
+        let view = self.nodes.iter().flatten().next().unwrap().lane.view();
+        let block = view.tables().placement().table("t").unwrap();
+        let key = block.schema.key_of(&item(n)).unwrap();
+        Place { shard: block.shard_of(&key.partition), epoch: EPOCH }
+    }
+
+    /// Some items, no two of which lie in one shard.
+    fn apart(&self, from: usize, many: usize) -> Vec<usize> {
+        let mut items: Vec<usize> = Vec::new();
+        for n in from.. {
+            if items.iter().all(|&other| self.place(other).shard != self.place(n).shard) {
+                items.push(n);
+            }
+            if items.len() == many {
+                break;
+            }
+        }
+        items
+    }
+
+    fn transaction(&self, items: &[usize], condition: Option<&Bytes>, token: Option<&str>) -> Request {
+        let ops = items.iter().map(|&n| (self.place(n), op(n, condition.cloned()))).collect();
+        let token = token.map(|word| {
+            let word: Bytes = word.to_string().into();
+            (self.place(items[0]), Token { token: word.clone(), fingerprint: word })
+        });
+        Request::Transact(Box::new(Transact { now: 1_000, token, ops }))
+    }
+
+    fn transact(&mut self, id: u64, request: Request) -> Result<table::Reply, Failure> {
+        let answers = self.call(id, KV, request);
+        self.pass(3_000);
+        let answer = answers.lock().unwrap().pop().expect("an answer");
+        match answer?.body {
+            Body::Reply(Reply::Table(reply)) => Ok(*reply),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Which of the items are there, read at a node at one moment.
+    fn there(&mut self, id: u64, items: &[usize]) -> Vec<bool> {
+        let get = |n: usize| Get { table: "t".into(), key: item(n), projection: None };
+        let gets = items.iter().map(|&n| (self.place(n), get(n))).collect();
+        let answer = self.ask(id, KV, Request::Gather(Box::new(Gather { gets, together: true })));
+        let Body::Table(reply) = answer.body else { panic!() };
+        let ReadReply::Items(got) = *reply else { panic!("{reply:?}") };
+        got.iter().map(|got: &Got| got.item.is_some()).collect()
+    }
+
+    fn locked(&self) -> bool {
+        let locked = |node: &Node| {
+            let of = self.shards.iter().chain([&KV]);
+            of.filter_map(|&shard| node.lane.view_of(shard)).any(|view| view.tables().is_locked())
+        };
+        self.nodes.iter().flatten().any(locked)
+    }
+}
+
+fn outcomes(reply: &table::Reply) -> Vec<Outcome> {
+    match reply {
+        table::Reply::Executed(done) => done.iter().map(|done| done.outcome.clone()).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn with_table() -> Cluster {
+    let mut cluster = Cluster::new(0);
+    cluster.table("t", 6);
+    cluster.pass(4_000);
+    cluster
+}
+
+/// All or nothing, at every node, with reasons in the order of the request; a token acts once, and only for its request.
+#[test]
+fn a_transaction_over_shards_is_done_or_not() {
+    let mut cluster = with_table();
+    for id in 1..=NODES {
+        let items = cluster.apart(id as usize * 100, 4);
+        let request = cluster.transaction(&items, Some(&absent()), Some(&format!("token {id}")));
+        let reply = cluster.transact(id, request.clone()).unwrap();
+        assert_eq!(outcomes(&reply), vec![Outcome::Done; 4]);
+        for reader in 1..=NODES {
+            assert_eq!(cluster.there(reader, &items), [true; 4]);
+        }
+        // It has done its work, wherever it comes again.
+        let again = cluster.transact(id % NODES + 1, request).unwrap();
+        assert_eq!(again, table::Reply::Repeated);
+        let mut other = cluster.transaction(&items, None, Some(&format!("token {id}")));
+        if let Request::Transact(other) = &mut other
+            && let Some((_, token)) = &mut other.token
+        {
+            token.fingerprint = Bytes::from_static(b"another");
+        }
+        let refused = cluster.transact(id, other).unwrap_err();
+        assert!(
+            matches!(refused, Failure::Refused(Refused::Table(Refusal::TokenMismatch), _)),
+            "{refused:?}"
+        );
+        // One item is there: nothing is done, and the reasons say which.
+        let mut mixed = cluster.apart(id as usize * 100 + 50, 4);
+        let second = (items[2], cluster.place(items[2]).shard);
+        mixed.retain(|&n| cluster.place(n).shard != second.1);
+        mixed.insert(1, second.0);
+        let request = cluster.transaction(&mixed, Some(&absent()), None);
+        let reply = cluster.transact(id, request).unwrap();
+        let expected = |&n: &usize| if n == second.0 { Outcome::ConditionFailed } else { Outcome::Done };
+        assert_eq!(outcomes(&reply), mixed.iter().map(expected).collect::<Vec<_>>());
+        let there: Vec<bool> = mixed.iter().map(|&n| n == second.0).collect();
+        assert_eq!(cluster.there(id, &mixed), there);
+    }
+    assert!(!cluster.locked(), "nothing is left");
+    let mut stale = cluster.transaction(&cluster.apart(0, 2), None, None);
+    if let Request::Transact(asked) = &mut stale {
+        asked.ops[1].0.epoch = 9;
+    }
+    let refused = cluster.transact(1, stale).unwrap_err();
+    assert!(matches!(refused, Failure::Refused(Refused::Table(Refusal::StaleEpoch), _)), "{refused:?}");
+}
+
+/// A gateway dies at any step of a transaction: it is done or not, nothing stays locked, who asks meanwhile is answered, and what the
+/// gateway's next life begins is done.
+#[test]
+fn a_gateway_that_dies_leaves_nothing_locked() {
+    let mut cluster = with_table();
+    let (mut done, mut undone, mut left) = (0, 0, 0);
+    for step in 0..14 {
+        let gateway = step % NODES + 1;
+        let reader = gateway % NODES + 1;
+        let first = cluster.apart(step as usize * 1_000, 3);
+        let request = cluster.transaction(&first, None, None);
+        assert_eq!(outcomes(&cluster.transact(gateway, request).unwrap()), vec![Outcome::Done; 3]);
+        let items = cluster.apart(step as usize * 1_000 + 500, 3);
+        let request = cluster.transaction(&items, None, None);
+        let answers = cluster.call(gateway, KV, request);
+        for _ in 0..step {
+            let packets = cluster.drain().unwrap_or_default();
+            // In every other step what goes to one node is lost.
+            for (from, to, body) in
+                packets.into_iter().filter(|(_, to, _)| step % 2 == 0 || to.get() != reader)
+            {
+                let node = cluster.nodes[to.get() as usize - 1].as_mut().unwrap();
+                node.lane.handle(cluster.now, Event::Packet { from, body });
+            }
+        }
+        let heard = answers.lock().unwrap().pop().is_some();
+        cluster.kill(gateway);
+        left += u32::from(cluster.locked());
+        cluster.pass(8_000);
+        let there = cluster.there(reader, &items);
+        assert!(there == [true; 3] || there == [false; 3] && !heard, "step {step}: {there:?}");
+        if there[0] {
+            done += 1;
+        } else {
+            undone += 1;
+        }
+        cluster.start(gateway);
+        cluster.pass(6_000);
+        assert!(!cluster.locked(), "step {step}");
+        assert_eq!(cluster.there(gateway, &items), there, "step {step}");
+    }
+    assert!(done > 1 && undone > 1 && left > 1, "{done} were done, {undone} not, {left} left something");
+}

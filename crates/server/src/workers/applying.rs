@@ -1,0 +1,174 @@
+//! The applier's worker: runs the machines, tells what came of it, and sweeps when nothing else waits.
+
+use super::ToBackground;
+use crate::inbox::{Inbox, lock};
+use crate::queue::{Nothing, Taker};
+use quorate_node::applier::{Applier, Output, Work};
+use quorate_node::lane::{Broken, Event, Seal};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// More entries than this are worth a thread's waking, which runs beside the lane's then.
+const FEW: usize = 2;
+
+/// Whether it is of a kind that is done in a moment.
+pub(super) fn is_small(work: &Work) -> bool {
+    matches!(work, Work::Apply { entries, .. } if entries.len() <= FEW)
+}
+
+/// The applier with those who hear of it.
+pub(super) struct Applying {
+    applier: Applier,
+    inbox: Arc<Inbox>,
+    background: Sender<ToBackground>,
+    outputs: Vec<Output>,
+    /// There is upkeep to do.
+    more: bool,
+    /// It failed, and must not be used again.
+    failed: bool,
+}
+
+impl Applying {
+    pub(super) fn new(applier: Applier, inbox: Arc<Inbox>, background: Sender<ToBackground>) -> Self {
+        Self { applier, inbox, background, outputs: Vec::new(), more: true, failed: false }
+    }
+
+    /// Whether the state's background has not kept up: what is applied now may have to wait for the disk.
+    pub(super) fn is_behind(&self) -> bool {
+        self.applier.behind()
+    }
+
+    /// Whether there is upkeep to do.
+    pub(super) fn has_more(&self) -> bool {
+        self.more && !self.failed
+    }
+
+    /// Does one piece of work. A failure is the node's end, which the lane is told.
+    pub(super) fn work(&mut self, work: Work) {
+        if self.failed {
+            return;
+        }
+        self.more |= matches!(work, Work::Apply { .. } | Work::Settle(_));
+        if let Err(error) = self.applier.work(work, &mut self.outputs) {
+            self.failed = true;
+            return self.inbox.push(Event::Broken(Broken::state("applying", &error)));
+        }
+        for output in self.outputs.drain(..) {
+            match output {
+                Output::Sealed { job, generation, cut } => {
+                    let _ = self.background.send(ToBackground::Seal(Seal { job, generation, cut }));
+                }
+                Output::Upkept { more: again } => self.more = again,
+                Output::Applied(applied) if !applied.concerns_more() => {
+                    self.inbox.push_quietly(Event::Output(Output::Applied(applied)));
+                }
+                output => self.inbox.push(Event::Output(output)),
+            }
+        }
+    }
+}
+
+/// The applier's thread. Upkeep runs only when nothing else waits, a bounded step at a time.
+pub(super) fn run(applying: &Mutex<Applying>, queue: &Taker<Work>) {
+    let mut sweeping = Sweeping::default();
+    loop {
+        let work = match queue.take_within(Duration::ZERO) {
+            Ok(work) => work,
+            Err(_) => match rest(applying, &mut sweeping) {
+                None => match queue.take() {
+                    Some(work) => work,
+                    None => return,
+                },
+                Some(Duration::ZERO) => Work::Upkeep,
+                Some(rest) => match queue.take_within(rest) {
+                    Ok(work) => work,
+                    Err(Nothing::Yet) => continue,
+                    Err(Nothing::Ever) => return,
+                },
+            },
+        };
+        let sweeps = matches!(work, Work::Upkeep);
+        let mut applying = lock(applying);
+        let begun = Instant::now();
+        applying.work(work);
+        if sweeps {
+            sweeping.stepped(begun, Instant::now());
+        }
+    }
+}
+
+/// How long to wait for other work before the next step of upkeep; `None` if there is none to do.
+fn rest(applying: &Mutex<Applying>, sweeping: &mut Sweeping) -> Option<Duration> {
+    let applying = lock(applying);
+    let behind = || applying.applier.behind();
+    applying.has_more().then(|| sweeping.rest(Instant::now(), behind).unwrap_or_default())
+}
+
+/// While the state's background is behind the sweep waits, so long at a time, ...
+const SWEEP_REST: Duration = Duration::from_millis(5);
+/// ... and so often: where the disk has no room, sweeping goes on all the same, since it makes room.
+const SWEEP_RESTS: u32 = 200;
+/// A sweep rests so many times as long as its last step took: all nodes sweep at the same time, and what they do not take of the
+/// processors and the disk is there for who waits.
+const SWEEP_REST_PARTS: u32 = 7;
+
+/// When a sweep goes on. It writes more in a second than the disk takes: let run, it fills the memtables of all nodes at once, and
+/// requests would wait while the applier flushes them.
+#[derive(Default)]
+struct Sweeping {
+    /// Not before this moment.
+    from: Option<Instant>,
+    /// How often it has waited for the store since its last step.
+    rests: u32,
+}
+
+impl Sweeping {
+    /// How long to wait at `now` for other work before the next step; `None` if it is time for that.
+    fn rest(&mut self, now: Instant, behind: impl FnOnce() -> bool) -> Option<Duration> {
+        let left = self.from.map(|from| from.saturating_duration_since(now));
+        if let Some(left) = left.filter(|left| !left.is_zero()) {
+            return Some(left);
+        }
+        self.from = None;
+        if self.rests < SWEEP_RESTS && behind() {
+            self.rests += 1;
+            return Some(SWEEP_REST);
+        }
+        None
+    }
+
+    /// A step was made, from `begun` to `now`.
+    fn stepped(&mut self, begun: Instant, now: Instant) {
+        self.rests = 0;
+        self.from = Some(now + (now - begun) * SWEEP_REST_PARTS);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Claim: a sweep takes a part of the time, whatever comes between its steps; it waits for a store that is behind, and not for ever.
+    #[test]
+    fn a_sweep_rests_longer_than_it_works_and_waits_for_the_store() {
+        let (mut sweeping, began) = (Sweeping::default(), Instant::now());
+        let at = |ms| began + Duration::from_millis(ms);
+        assert_eq!(sweeping.rest(at(0), || false), None, "the first step waits for nothing");
+        sweeping.stepped(at(0), at(2));
+        assert_eq!(sweeping.rest(at(2), || false), Some(Duration::from_millis(14)));
+        assert_eq!(
+            sweeping.rest(at(6), || false),
+            Some(Duration::from_millis(10)),
+            "other work came in between"
+        );
+        assert_eq!(sweeping.rest(at(16), || true), Some(SWEEP_REST), "the store is behind");
+        assert_eq!(sweeping.rest(at(21), || false), None, "and no longer");
+        sweeping.stepped(at(21), at(21));
+        let mut waited = 0;
+        while sweeping.rest(at(30), || true).is_some() {
+            waited += 1;
+        }
+        assert_eq!(waited, SWEEP_RESTS, "where the disk has no room, the sweep makes some");
+    }
+}
