@@ -132,6 +132,11 @@ pub fn is_newer(data: &[u8]) -> bool {
     data.first().is_some_and(|&version| version > VERSION)
 }
 
+/// Whether these bytes may be a step of a transaction over several shards: other commands of tables mostly have an older version.
+pub fn may_be_step(data: &[u8]) -> bool {
+    data.first() == Some(&6)
+}
+
 /// Reads `origin` and `request` alone, of any version: who is to hear of an entry that cannot be applied.
 pub fn decode_request(data: &Bytes) -> Option<(NodeId, u64)> {
     let mut input = Reader { data, at: 1 };

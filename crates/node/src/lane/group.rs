@@ -1,5 +1,6 @@
 //! One shard's group on this node: its core, what the machine has made readable, and all that waits for either.
 
+use super::commit::Queue;
 use super::compactor::{AutoCompaction, Compactor};
 use super::explain::{Asker, Commits};
 use super::exports::{Exported, Exports};
@@ -15,14 +16,11 @@ use crate::watch::Hub;
 use bytes::Bytes;
 use quorate_base::{Base, Durable, Held, Index, Instant, NodeId, ShardId, Term};
 use quorate_protocol::Core;
-use quorate_protocol::commit::leader::{self, Leader};
 use quorate_protocol::raft::{Input, Message, Outbox, Phase, ProposalId, Raft, ReadId, Refusal, RoleChange};
 use quorate_state::kv::{KvView, LeaseChange};
-use quorate_state::table::Seen;
 use quorate_wire::command;
 use quorate_wire::kv::{Command, Grant, LeaseId};
 use quorate_wire::peer::{Declined, Frame, LeaseAsk};
-use quorate_wire::table::Execute;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
@@ -73,7 +71,7 @@ pub(crate) struct Group {
     /// Where the lane has noted that it rests.
     pub(super) rests_under: Option<NodeId>,
     /// What the leader knows of those who want items that transactions hold.
-    locks: Leader<Bytes, Execute>,
+    pub(super) queue: Queue,
 }
 
 impl Group {
@@ -105,7 +103,7 @@ impl Group {
             due: None,
             adopting: Index(0),
             rests_under: None,
-            locks: Leader::new(node.locking.clone()),
+            queue: Queue::new(node.locking.clone()),
             raft,
         }
     }
@@ -124,7 +122,7 @@ impl Group {
     /// When it next wants to be looked at, if nothing else happens to it.
     pub(super) fn deadline(&self, node: &Node) -> Option<Instant> {
         let tables = self.view.tables();
-        let leads = || tables.filling().is_some() || tables.is_locked();
+        let leads = || tables.filling().is_some() || tables.is_locked() || !self.queue.is_idle();
         let waits = self.reads.any() || self.raft.is_leader() && leads();
         let tick = waits.then_some(node.tick_at);
         [self.raft.deadline(), tick, self.lessor.deadline()].into_iter().flatten().min()
@@ -148,10 +146,7 @@ impl Group {
             Frame::Raft { message, .. } => self.raft.handle(now, Input::Message { from, message }),
             Frame::Forward { term, request, data, explain, .. } => {
                 if self.raft.is_leader() && self.raft.term() == term {
-                    self.propose(now, Proposer::Peer(from, request), data);
-                    if explain {
-                        self.commits.expect(self.next_proposal, Asker::Peer(from, request), now);
-                    }
+                    self.admit(node, now, (Proposer::Peer(from, request), data), explain);
                 } else {
                     node.send(from, &Frame::Refused { request, why: Declined::NotLeading });
                 }
@@ -250,6 +245,7 @@ impl Group {
             self.answer_write(node, now, outcome);
         }
         self.answer_changes(node, now, applied.members);
+        self.queue_applied(node, now, index);
         for id in changed {
             self.renew_held(node, now, id);
         }
@@ -329,6 +325,7 @@ impl Group {
         }
         for (id, entry) in outbox.accepted.drain(..) {
             self.proposing.remove(&id.0);
+            self.queue_placed(id, entry);
             self.commits.placed(id.0, Some(entry));
         }
         for (id, refusal) in outbox.refused.drain(..) {
@@ -377,7 +374,7 @@ impl Group {
             // A new leader counts from its first entry on, see `applied`.
             self.lessor.demote();
         }
-        self.locks = Leader::new(node.locking.clone());
+        self.queue_anew(node);
         node.tend_soon |= change.became_leader() && !self.is_space();
         self.leader_changes += u64::from(change.leader.is_some() && change.leader != self.leader);
         self.leader = change.leader;
@@ -393,6 +390,7 @@ impl Group {
 
     fn proposal_refused(&mut self, node: &mut Node, now: Instant, id: ProposalId, refusal: &Refusal) {
         let who = self.proposing.remove(&id.0);
+        self.queue_dropped(id);
         self.commits.placed(id.0, None);
         if who.as_ref().is_some_and(|who| node.change_not_proposed(who, refusal)) {
             return;
@@ -444,18 +442,6 @@ impl Group {
         }
     }
 
-    /// What transactions have held here for too long is recovered.
-    fn look_for_undecided(&mut self, node: &mut Node, now: Instant) {
-        if !self.raft.is_leader() || !self.view.tables().is_locked() {
-            return;
-        }
-        let mut out = leader::Outbox::default();
-        if let Err(error) = self.locks.tick(now, &Seen(&self.view), &mut out) {
-            node.broken = Some(Broken::state("reading what transactions hold", &error));
-        }
-        node.undecided.append(&mut out.recover);
-    }
-
     /// Sends what is parked to the leader, if one is known.
     fn route(&mut self, node: &mut Node, now: Instant) {
         if self.holding || !node.pending.has_parked(self.shard) {
@@ -470,10 +456,7 @@ impl Group {
         for (request, want, explain) in node.pending.send_parked(self.shard, now, term, leader) {
             match (want, here) {
                 (Want::Write(data), true) => {
-                    self.propose(now, Proposer::Here(request), data);
-                    if explain {
-                        self.commits.expect(self.next_proposal, Asker::Here(request), now);
-                    }
+                    self.admit(node, now, (Proposer::Here(request), data), explain);
                 }
                 (Want::Write(data), false) => {
                     let shard = self.shard;
@@ -520,6 +503,19 @@ impl Group {
     pub(super) fn propose(&mut self, now: Instant, who: Proposer, data: Bytes) {
         let id = self.propose_as(who);
         self.raft.handle(now, Input::Propose { id, data });
+    }
+
+    /// The same, and notes who wants to hear how it was committed.
+    pub(super) fn propose_for(&mut self, now: Instant, who: Proposer, data: Bytes, explain: bool) {
+        let asker = match &who {
+            Proposer::Here(request) if explain => Some(Asker::Here(*request)),
+            Proposer::Peer(from, request) if explain => Some(Asker::Peer(*from, *request)),
+            _ => None,
+        };
+        self.propose(now, who, data);
+        if let Some(asker) = asker {
+            self.commits.expect(self.next_proposal, asker, now);
+        }
     }
 
     /// The number of a new proposal.

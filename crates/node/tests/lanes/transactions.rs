@@ -180,3 +180,55 @@ fn a_gateway_that_dies_leaves_nothing_locked() {
     }
     assert!(done > 1 && undone > 1 && left > 1, "{done} were done, {undone} not, {left} left something");
 }
+
+/// A plain write of an item that a transaction holds waits for its end, and is done then; so does a transaction. Two gateways that want
+/// the same items all the time both get them.
+#[test]
+fn who_wants_what_is_held_waits() {
+    let mut cluster = with_table();
+    let items = cluster.apart(0, 3);
+    let (mut held, mut step) = (0, 3);
+    while held < 2 && step < 14 {
+        // Its gateway dies while it holds the items.
+        let gateway = step % NODES + 1;
+        let (other, third) = (gateway % NODES + 1, (gateway + 1) % NODES + 1);
+        let request = cluster.transaction(&items, None, None);
+        cluster.call(gateway, KV, request);
+        for _ in 0..step {
+            for (from, to, body) in cluster.drain().unwrap_or_default() {
+                let node = cluster.nodes[to.get() as usize - 1].as_mut().unwrap();
+                node.lane.handle(cluster.now, Event::Packet { from, body });
+            }
+        }
+        cluster.kill(gateway);
+        cluster.pass(600);
+        held += u32::from(cluster.locked());
+        let shard = cluster.place(items[0]).shard;
+        let plain = cluster.call(other, shard, put_item(items[0]));
+        let request = cluster.transaction(&items, None, None);
+        let transaction = cluster.call(third, KV, request);
+        cluster.pass(7_000);
+        for answers in [plain, transaction] {
+            let answer = answers.lock().unwrap().pop().expect("an answer");
+            let Body::Reply(Reply::Table(reply)) = answer.unwrap().body else { panic!() };
+            assert!(outcomes(&reply).iter().all(|outcome| *outcome == Outcome::Done), "{reply:?}");
+        }
+        cluster.start(gateway);
+        cluster.pass(5_000);
+        assert!(!cluster.locked());
+        step += 1;
+    }
+    assert!(held >= 2, "nothing was held");
+    let all: Vec<Answers> = (0..30u64)
+        .map(|n| {
+            let request = cluster.transaction(&items, None, None);
+            cluster.call(n % NODES + 1, KV, request)
+        })
+        .collect();
+    cluster.pass(4_000);
+    for answers in all {
+        let answer = answers.lock().unwrap().pop().expect("an answer").unwrap();
+        let Body::Reply(Reply::Table(reply)) = answer.body else { panic!() };
+        assert_eq!(outcomes(&reply), vec![Outcome::Done; 3]);
+    }
+}

@@ -229,6 +229,25 @@ impl<K: Clone + Ord, O: Clone> Leader<K, O> {
         Ok(())
     }
 
+    /// Who is answered when a proposal is applied.
+    pub fn callers(&self, ticket: Ticket) -> &[Caller] {
+        self.proposed.get(&ticket).map_or(&[], |proposed| &proposed.callers)
+    }
+
+    /// Whether a caller waits, or is answered when a proposal is applied.
+    pub fn knows(&self, caller: Caller) -> bool {
+        let proposed = self.proposed.values().map(|proposed| &proposed.callers);
+        proposed.chain(self.waiting.values().map(|waiting| &waiting.callers)).any(|of| of.contains(&caller))
+    }
+
+    /// Something is applied that was not proposed under this leadership: locks may have passed on.
+    pub fn look_again<M>(&mut self, machine: &M, out: &mut Outbox<O, M::Reason>) -> Result<(), M::Error>
+    where
+        M: View<Key = K, Ops = O>,
+    {
+        self.pass_on(machine, out)
+    }
+
     /// How many wait.
     pub fn waiting(&self) -> usize {
         self.waiting.len()

@@ -19,6 +19,7 @@
 //! A deletion does not wait for the transactions that are under way in its table. One whose gateway has heard all Yes, and whose
 //! outcome reaches some other table's shard later than [`PATIENCE`] behind the deletion, may be aborted there.
 
+mod queue;
 mod reading;
 mod request;
 mod settling;
@@ -26,6 +27,7 @@ mod under_way;
 
 use super::{Effects, Lane};
 use crate::api::{Answer, Body, Done, Failure, Head, Place, Request, Transact, tables};
+pub(super) use queue::Queue;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, Rng, ShardId};
 use quorate_protocol::commit::heir::Errand;

@@ -1,0 +1,187 @@
+//! The leader of a shard, before its log: who wants an item that a transaction holds waits here, or is voted on at once and refused,
+//! by the rules of [`quorate_protocol::commit::leader`].
+//!
+//! The core answers some without an entry, since what stands is known. Here each is proposed nevertheless: an entry is answered where it
+//! was asked for, without a word of the leader's. And where the core has a Prepare refused by an entry of its own, the Prepare is
+//! proposed instead: its vote is No, with what was in its way, or, if that is gone by then, it may as well be Yes. Who waits loses
+//! nothing by either: no safety rests on what is done here.
+
+use super::super::Broken;
+use super::super::group::{Group, Proposer};
+use super::super::node::Node;
+use bytes::Bytes;
+use quorate_base::{EntryId, Index, Instant};
+use quorate_protocol::commit::leader::{Caller, Config, Leader, Outbox, Ticket};
+use quorate_protocol::commit::{Answer, Command as Step};
+use quorate_protocol::raft::ProposalId;
+use quorate_state::table::Seen;
+use quorate_storage::state::StateError;
+use quorate_wire::kv::Command;
+use quorate_wire::peer::{Declined, Frame};
+use quorate_wire::table::{self, Execute, Unfit, What};
+use quorate_wire::{command, table::EPOCH};
+use std::collections::BTreeMap;
+
+/// What the leader of a group knows of those who want items. It is gone with the leadership.
+pub(in super::super) struct Queue {
+    leader: Leader<Bytes, Execute>,
+    callers: BTreeMap<Caller, Waiting>,
+    next: Caller,
+    /// Proposals that are not in the log yet, and places in it that are not applied.
+    proposed: BTreeMap<u64, Ticket>,
+    placed: BTreeMap<Index, Ticket>,
+}
+
+/// Who asked, and what.
+struct Waiting {
+    who: Option<Proposer>,
+    data: Bytes,
+    explain: bool,
+}
+
+impl Queue {
+    pub(in super::super) fn new(config: Config) -> Self {
+        let (callers, proposed, placed) = Default::default();
+        Self { leader: Leader::new(config), callers, next: 0, proposed, placed }
+    }
+
+    /// Nobody holds an item here, or is about to, or waits for one.
+    pub(in super::super) fn is_idle(&self) -> bool {
+        self.proposed.is_empty() && self.placed.is_empty() && self.callers.is_empty()
+    }
+}
+
+/// The step of a transaction that is in an entry, or the plain write.
+fn step_of(data: &Bytes) -> Option<Step<Execute>> {
+    let Command::Table(command) = command::decode(data).ok()?.command else { return None };
+    match command.what {
+        What::Commit(step) => Some(step),
+        What::Execute(ops) => Some(Step::Execute(ops)),
+        _ => None,
+    }
+}
+
+impl Group {
+    /// Proposes what somebody asks of this leader, once nobody stands in its way.
+    pub(in super::super) fn admit(
+        &mut self,
+        node: &mut Node,
+        now: Instant,
+        (who, data): (Proposer, Bytes),
+        explain: bool,
+    ) {
+        let idle = !self.view.tables().is_locked() && self.queue.is_idle();
+        let step = (!idle || command::may_be_step(&data)).then(|| step_of(&data)).flatten();
+        let Some(step) = step else { return self.propose_for(now, who, data, explain) };
+        self.queue.next += 1;
+        let caller = self.queue.next;
+        self.queue.callers.insert(caller, Waiting { who: Some(who), data, explain });
+        let mut out = Outbox::default();
+        let result = self.queue.leader.request(&Seen(&self.view), caller, step, &mut out);
+        self.follow(node, now, result, out);
+    }
+
+    fn follow(
+        &mut self,
+        node: &mut Node,
+        now: Instant,
+        result: Result<(), StateError>,
+        mut out: Outbox<Execute, Unfit>,
+    ) {
+        if let Err(error) = result {
+            node.broken = Some(Broken::state("reading what transactions hold", &error));
+        }
+        for (ticket, step) in out.propose {
+            let callers = self.queue.leader.callers(ticket).to_vec();
+            let first = self.next_proposal + 1;
+            if callers.is_empty() {
+                let what = What::Commit(step);
+                let command = Command::Table(Box::new(table::Command { epoch: EPOCH, now: 0, what }));
+                let data = command::encode(node.settings.node, node.take_request(), &command);
+                self.propose(now, Proposer::Nobody, data);
+            }
+            self.queue.proposed.insert(first, ticket);
+            callers.into_iter().for_each(|caller| self.let_go(now, caller));
+        }
+        for (caller, _) in out.answers {
+            self.let_go(now, caller);
+            self.queue.callers.remove(&caller);
+        }
+        node.undecided.append(&mut out.recover);
+    }
+
+    /// What a caller asked for goes into the log, unless it has.
+    fn let_go(&mut self, now: Instant, caller: Caller) {
+        let Some(waiting) = self.queue.callers.get_mut(&caller) else { return };
+        if let Some(who) = waiting.who.take() {
+            let (data, explain) = (waiting.data.split_to(waiting.data.len()), waiting.explain);
+            self.propose_for(now, who, data, explain);
+        }
+    }
+
+    /// A proposal has its place in the log.
+    pub(in super::super) fn queue_placed(&mut self, id: ProposalId, entry: EntryId) {
+        if let Some(ticket) = self.queue.proposed.remove(&id.0) {
+            self.queue.placed.insert(entry.index, ticket);
+        }
+    }
+
+    /// It never gets one.
+    pub(in super::super) fn queue_dropped(&mut self, id: ProposalId) {
+        if let Some(ticket) = self.queue.proposed.remove(&id.0) {
+            for caller in self.queue.leader.callers(ticket).to_vec() {
+                self.queue.callers.remove(&caller);
+            }
+            self.queue.leader.dropped(ticket);
+        }
+    }
+
+    /// The log is applied up to there: who waited may go.
+    pub(in super::super) fn queue_applied(&mut self, node: &mut Node, now: Instant, upto: Index) {
+        while let Some((&at, &ticket)) = self.queue.placed.first_key_value().filter(|(at, _)| **at <= upto) {
+            self.queue.placed.remove(&at);
+            let mut out = Outbox::default();
+            // Who asked is answered by the entry.
+            let result = self.queue.leader.applied(&Seen(&self.view), ticket, &Answer::Missing, &mut out);
+            self.follow(node, now, result, out);
+        }
+        if self.queue.leader.waiting() > 0 {
+            let mut out = Outbox::default();
+            let result = self.queue.leader.look_again(&Seen(&self.view), &mut out);
+            self.follow(node, now, result, out);
+        }
+    }
+
+    /// Another leadership begins, or this one ends: who waits here is sent back, to ask who leads then.
+    pub(in super::super) fn queue_anew(&mut self, node: &mut Node) {
+        let before = std::mem::replace(&mut self.queue, Queue::new(node.locking.clone()));
+        for waiting in before.callers.into_values() {
+            match waiting.who {
+                Some(Proposer::Here(request)) => node.pending.refused(request),
+                Some(Proposer::Peer(from, request)) => {
+                    node.send(from, &Frame::Refused { request, why: Declined::NotLeading });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What transactions have held here for too long is recovered.
+    pub(in super::super) fn look_for_undecided(&mut self, node: &mut Node, now: Instant) {
+        if !self.raft.is_leader() {
+            return;
+        }
+        // Whose transaction came to its end meanwhile is answered by what stands.
+        let forgotten = |caller: &&Caller| !self.queue.leader.knows(**caller);
+        for caller in self.queue.callers.keys().filter(forgotten).copied().collect::<Vec<_>>() {
+            self.let_go(now, caller);
+            self.queue.callers.remove(&caller);
+        }
+        if !self.view.tables().is_locked() {
+            return;
+        }
+        let mut out = Outbox::default();
+        let result = self.queue.leader.tick(now, &Seen(&self.view), &mut out);
+        self.follow(node, now, result, out);
+    }
+}
