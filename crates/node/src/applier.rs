@@ -17,8 +17,10 @@
 use quorate_base::{Base, Entry, EntryId, EntryKind, Index, NodeId, ShardId};
 use quorate_state::kv::{Kv, KvView, LeaseChange};
 use quorate_storage::state::{CheckpointJob, StateResult};
-use quorate_wire::kv::{Event, Refused, Reply, Revision};
+use quorate_wire::command;
+use quorate_wire::kv::{Command, Event, Op, Refused, Reply, Revision};
 use quorate_wire::members::{self, Asked};
+use quorate_wire::table::What;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -68,6 +70,48 @@ pub enum Work {
         /// Which.
         shard: ShardId,
     },
+}
+
+/// More entries, bytes of one, or keys that it touches, are not few.
+const FEW_ENTRIES: usize = 2;
+const FEW_BYTES: usize = 64 << 10;
+const FEW_KEYS: usize = 8;
+
+impl Work {
+    /// Whether it is done in a moment: a few entries which name the few keys that they touch. A range, or what ends leases, may touch all.
+    pub fn is_small(&self) -> bool {
+        match self {
+            Self::Apply { entries, .. } => entries.len() <= FEW_ENTRIES && entries.iter().all(touches_few),
+            _ => false,
+        }
+    }
+}
+
+fn touches_few(entry: &Entry) -> bool {
+    if entry.kind != EntryKind::Command || entry.data.len() > FEW_BYTES {
+        return false;
+    }
+    let Ok(decoded) = command::decode(&entry.data) else { return false };
+    let one = |op: &Op| match op {
+        Op::Put(_) => true,
+        Op::Range(range) => range.range.end.is_empty(),
+        Op::Delete(delete) => delete.range.end.is_empty(),
+        Op::Txn(_) => false,
+    };
+    match &decoded.command {
+        Command::Put(_) => true,
+        Command::Delete(delete) => delete.range.end.is_empty(),
+        Command::Txn(txn) => {
+            let ops = || txn.success.iter().chain(&txn.failure);
+            let compares = txn.compare.iter().all(|compare| compare.range.end.is_empty());
+            compares && txn.compare.len() + ops().count() <= FEW_KEYS && ops().all(one)
+        }
+        Command::Table(command) => match &command.what {
+            What::Execute(execute) => execute.ops.len() <= FEW_KEYS,
+            _ => false,
+        },
+        _ => false,
+    }
 }
 
 /// What comes back, in order.
@@ -574,5 +618,49 @@ impl Applier {
     /// The index up to which the machine of a shard has applied; 0 if there is none.
     pub fn applied(&self, shard: ShardId) -> Index {
         self.kv(shard).map_or(Index(0), |kv| kv.applied().index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_base::Term;
+    use quorate_wire::kv::{DeleteRange, KeyRange, Put, Txn};
+
+    fn applies(commands: &[Command]) -> Work {
+        let entry = |(at, command)| Entry {
+            id: EntryId { term: Term(1), index: Index(at) },
+            kind: EntryKind::Command,
+            data: command::encode(NodeId(1), at, command),
+        };
+        Work::Apply { shard: ShardId(1), entries: (1..).zip(commands).map(entry).collect() }
+    }
+
+    /// Claim: what may touch any number of keys is not small, however few entries it is; the lane's thread would be deaf meanwhile.
+    #[test]
+    fn only_what_names_its_few_keys_is_small() {
+        let put = Put { key: "k".into(), ..Put::default() };
+        let keys = |end: &'static str| KeyRange { key: "k".into(), end: end.into() };
+        let delete = |end| DeleteRange { range: keys(end), prev_kv: false };
+        let txn = |ops: Vec<Op>| Command::Txn(Txn { success: ops, ..Txn::default() });
+        for small in [
+            Command::Put(put.clone()),
+            Command::Delete(delete("")),
+            txn(vec![Op::Put(put.clone()), Op::Delete(delete(""))]),
+        ] {
+            assert!(applies(std::slice::from_ref(&small)).is_small(), "{small:?}");
+        }
+        let many = vec![Op::Put(put.clone()); FEW_KEYS + 1];
+        for large in [
+            Command::Delete(delete("z")),
+            txn(vec![Op::Delete(delete("z"))]),
+            txn(many),
+            Command::LeaseExpire { grants: Vec::new() },
+            Command::Put(Put { value: vec![0; FEW_BYTES + 1].into(), ..put.clone() }),
+        ] {
+            assert!(!applies(std::slice::from_ref(&large)).is_small());
+        }
+        assert!(!applies(&vec![Command::Put(put); FEW_ENTRIES + 1]).is_small());
+        assert!(!Work::Upkeep.is_small());
     }
 }

@@ -9,14 +9,6 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// More entries than this are worth a thread's waking, which runs beside the lane's then.
-const FEW: usize = 2;
-
-/// Whether it is of a kind that is done in a moment.
-pub(super) fn is_small(work: &Work) -> bool {
-    matches!(work, Work::Apply { entries, .. } if entries.len() <= FEW)
-}
-
 /// The applier with those who hear of it.
 pub(super) struct Applying {
     applier: Applier,

@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// A flush that takes longer than this is not waited for on the lane's thread the next time: a disk that stumbles must not make a
 /// node deaf, which would answer its leader and its clients meanwhile.
 const QUICK: Duration = Duration::from_millis(2);
+/// After one that takes longer than this none is waited for there for a while: the disk may stumble again.
+const STUMBLE: Duration = Duration::from_millis(50);
+const WARY: Duration = Duration::from_secs(10);
 /// More bytes than this are not written there either.
 const SMALL: usize = 64 << 10;
 
@@ -38,6 +41,8 @@ pub(super) struct Journaling {
     tells: Tells,
     /// How long the last flush took.
     last: Duration,
+    /// When one took longer than [`STUMBLE`].
+    stumbled: Option<Instant>,
     /// It failed: what is on the disk is unknown, and nothing more may follow.
     failed: bool,
     ready: Sender<Result<bool, JournalError>>,
@@ -47,12 +52,14 @@ pub(super) struct Journaling {
 impl Journaling {
     pub(super) fn new(journal: Journal, tells: Tells) -> Self {
         let (ready, prepared) = channel();
-        Self { journal, tells, last: Duration::MAX, failed: false, ready, prepared }
+        Self { journal, tells, last: Duration::MAX, stumbled: None, failed: false, ready, prepared }
     }
 
-    /// Whether a flush took no time worth speaking of, when there was one last.
+    /// Whether a flush is likely to take no time worth speaking of: the last one did not, none has for a while, and a segment that is
+    /// full has its next one ready.
     pub(super) fn is_quick(&self) -> bool {
-        self.last <= QUICK
+        let wary = self.stumbled.is_some_and(|at| at.elapsed() < WARY);
+        self.last <= QUICK && !wary && self.journal.has_spare()
     }
 
     /// Does all this with one flush. A failure is the node's end, which the lane is told.
@@ -89,6 +96,9 @@ impl Journaling {
         let begun = Instant::now();
         let proofs = self.journal.sync().map_err(|e| ("flushing the journal", e))?;
         self.last = begun.elapsed();
+        if self.last > STUMBLE {
+            self.stumbled = Some(Instant::now());
+        }
         self.tells.counters.flush.observe(since(begun));
         self.tells.counters.flushes.fetch_add(1, Ordering::Relaxed);
         if !proofs.is_empty() {
@@ -222,6 +232,13 @@ mod tests {
         assert!(!journaling.is_quick());
         delay.store(0, Ordering::Relaxed);
         assert!(becomes_quick(&mut journaling, &mut flush));
+        delay.store(51, Ordering::Relaxed);
+        flush(&mut journaling);
+        delay.store(0, Ordering::Relaxed);
+        assert!((0..100).all(|_| {
+            flush(&mut journaling);
+            !journaling.is_quick()
+        }));
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -154,7 +154,7 @@ impl Workers {
 
     /// Has something applied; a little is applied at once.
     pub(crate) fn apply(&self, work: Work) {
-        if applying::is_small(&work)
+        if work.is_small()
             && let Some(mut applying) = self.applier.take(|applying| !applying.is_behind())
         {
             applying.work(work);

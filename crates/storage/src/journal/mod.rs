@@ -427,6 +427,11 @@ impl Journal {
         Ok(())
     }
 
+    /// Whether the next segment is ready: where it is not, an append to a full one waits until it is written.
+    pub fn has_spare(&self) -> bool {
+        self.spare
+    }
+
     /// Records that a checkpoint is complete: from the next flush on, a start goes on from it.
     pub fn mark_checkpoint(&mut self, mark: CheckpointMark) -> Result<(), JournalError> {
         self.alive()?;
