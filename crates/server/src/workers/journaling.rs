@@ -59,7 +59,7 @@ impl Journaling {
     /// full has its next one ready.
     pub(super) fn is_quick(&self) -> bool {
         let wary = self.stumbled.is_some_and(|at| at.elapsed() < WARY);
-        self.last <= QUICK && !wary && self.journal.has_spare()
+        self.last <= QUICK && !wary && self.journal.has_room()
     }
 
     /// Does all this with one flush. A failure is the node's end, which the lane is told.

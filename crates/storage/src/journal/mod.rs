@@ -427,9 +427,9 @@ impl Journal {
         Ok(())
     }
 
-    /// Whether the next segment is ready: where it is not, an append to a full one waits until it is written.
-    pub fn has_spare(&self) -> bool {
-        self.spare
+    /// Whether a small append need not wait for a new segment to be written: the next one is ready, or this one is far from full.
+    pub fn has_room(&self) -> bool {
+        self.spare || self.end < self.size / 4
     }
 
     /// Records that a checkpoint is complete: from the next flush on, a start goes on from it.
