@@ -324,9 +324,9 @@ pub(super) async fn shards(args: &ShardsArgs) -> Result<(), Problem> {
         rate(&before, &mut told, since.elapsed());
     }
     if args.at.json {
-        say(&told.to_string())
+        say(&told.to_string());
     } else {
-        say(lines(&told, args.over.is_some()).trim_end())
+        say(lines(&told, args.over.is_some()).trim_end());
     }
     Ok(())
 }
