@@ -48,7 +48,7 @@ struct Joined {
 impl Joined {
     fn start(join: &str, data: &str, etcd: &str, peer: &str) -> Self {
         let args = ["serve", "--json", "--join", join, "--data", data, "--etcd", etcd, "--peer", peer];
-        let child = quorate(&args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let child = quorate(&args).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
         Self { child, etcd: format!("http://{etcd}") }
     }
 

@@ -3,7 +3,7 @@
 use super::child::{self, Event, Handle, Order};
 use super::plan::Plan;
 use super::screen::{Elsewhere, NodeLine, Screen, Serving};
-use crate::probe;
+use crate::probe::{self, MemberInfo};
 use crate::report::{Exit, Problem};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -132,13 +132,13 @@ impl Cluster {
                 roles = &mut roles, if all_serve => break roles,
                 () = &mut leaderless, if all_serve && !said => {
                     said = true;
-                    screen.waiting(&self.elsewhere().await);
+                    screen.waiting(&self.elsewhere(self.seen_by_one().await).await);
                 }
                 () = &mut late => return Err(self.too_late().await),
             }
         };
         let removed = self.plan.nodes.iter().filter(|node| node.removed).map(|node| node.id).collect();
-        let elsewhere = self.elsewhere().await;
+        let elsewhere = self.elsewhere(self.known_to_the_leader().await).await;
         Ok(Began::Serving(Serving { nodes: self.lines(&roles), elsewhere, removed }))
     }
 
@@ -158,13 +158,30 @@ impl Cluster {
         Err(Problem::new(Exit::Removed, "every node of this `up` was removed from its cluster", hint))
     }
 
-    /// The members that do not run here, as the first node that serves knows them.
-    async fn elsewhere(&self) -> Vec<Elsewhere> {
-        let serving = |n: &&super::plan::PlannedNode| self.nodes.get(&n.id).is_some_and(|node| node.serving);
-        let Some(first) = self.plan.members().find(serving) else { return Vec::new() };
-        let Ok((_, members)) = probe::cluster(&first.url(), POLL_PATIENCE, false).await else {
-            return Vec::new();
-        };
+    /// A node that serves.
+    fn serving(&self) -> Option<&super::plan::PlannedNode> {
+        self.plan.members().find(|n| self.nodes.get(&n.id).is_some_and(|node| node.serving))
+    }
+
+    /// The members as one node that serves sees them: while nobody leads, no more can be had.
+    async fn seen_by_one(&self) -> Vec<MemberInfo> {
+        let Some(one) = self.serving() else { return Vec::new() };
+        probe::members(&one.url(), POLL_PATIENCE).await.unwrap_or_default()
+    }
+
+    /// The members as the leader knows them: a node that was just started may have its last entries still to apply, and would
+    /// name who was removed and leave out who was added. Where the leader is lost again meanwhile, as one node sees them.
+    async fn known_to_the_leader(&self) -> Vec<MemberInfo> {
+        let Some(one) = self.serving() else { return Vec::new() };
+        match probe::cluster(&one.url(), LEADER_PATIENCE, true).await {
+            Ok((_, members)) => members,
+            Err(_) => self.seen_by_one().await,
+        }
+    }
+
+    /// Those of `members` that do not run here.
+    async fn elsewhere(&self, members: Vec<MemberInfo>) -> Vec<Elsewhere> {
+        let Some(first) = self.serving() else { return Vec::new() };
         let mut found = Vec::new();
         for member in members.into_iter().filter(|m| self.plan.members().all(|n| n.id != m.id)) {
             let client = member.client_urls.first().cloned().unwrap_or_default();
@@ -332,8 +349,7 @@ impl Cluster {
 
     /// Who leads, if somebody who knows answers quickly.
     async fn leader(&self) -> Option<u64> {
-        let serving = self.plan.members().find(|n| self.nodes.get(&n.id).is_some_and(|node| node.serving))?;
-        let status = probe::status(&serving.url(), Duration::from_millis(200)).await.ok()?;
+        let status = probe::status(&self.serving()?.url(), Duration::from_millis(200)).await.ok()?;
         (status.leader != 0).then_some(status.leader)
     }
 
@@ -367,7 +383,8 @@ impl Cluster {
     async fn too_late(&self) -> Problem {
         let silent: Vec<String> =
             self.nodes.iter().filter(|(_, n)| !n.serving).map(|(id, _)| id.to_string()).collect();
-        let missing: Vec<Elsewhere> = self.elsewhere().await.into_iter().filter(|m| !m.answers).collect();
+        let mut missing = self.elsewhere(self.seen_by_one().await).await;
+        missing.retain(|m| !m.answers);
         let message = if let (true, [first, ..]) = (silent.is_empty(), &missing[..]) {
             return Problem::new(
                 Exit::Failed,
