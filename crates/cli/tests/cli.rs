@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{PATIENCE, Scratch, Up, eventually, follow, lives, output, pid, quorate, send};
+use common::{PATIENCE, Scratch, Up, eventually, follow, free_address, lives, output, pid, quorate, send};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::net::TcpListener;
@@ -129,7 +129,7 @@ fn a_taken_port_is_named() {
     // Port 0 is no address to tell others; that is found first.
     assert_eq!(code, 2, "{stderr}");
     assert!(stdout.contains(r#""event":"failed""#), "{stdout}");
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let free = free_address();
     let serve = ["serve", "--data", &scratch.path("n1"), "--peer", &address, "--etcd", &free, "--json"];
     let (code, stdout, stderr) = output(&serve);
     assert_eq!(code, 3, "{stderr}");

@@ -3,10 +3,10 @@
 
 mod common;
 
-use common::{Scratch, eventually, output, quorate, send};
+use common::{Scratch, eventually, free_port, output, quorate, send};
 use rustix::process::Signal;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
 
@@ -43,8 +43,7 @@ impl Drop for Node {
 }
 
 fn ports(count: usize) -> Vec<u16> {
-    let free: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    free.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
+    (0..count).map(|_| free_port()).collect()
 }
 
 fn url(port: u16) -> String {

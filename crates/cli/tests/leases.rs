@@ -3,10 +3,9 @@
 
 mod common;
 
-use common::{PATIENCE, Scratch, eventually, follow, output, quorate, send};
+use common::{PATIENCE, Scratch, eventually, follow, free_port, output, quorate, send};
 use rustix::process::Signal;
 use serde_json::Value;
-use std::net::TcpListener;
 use std::process::{Child, Stdio};
 
 struct Node {
@@ -50,9 +49,7 @@ impl Node {
 }
 
 fn cluster(scratch: &Scratch, more: &[&str]) -> Vec<Node> {
-    let free: Vec<TcpListener> = (0..6).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let ports: Vec<u16> = free.iter().map(|l| l.local_addr().unwrap().port()).collect();
-    drop(free);
+    let ports: Vec<u16> = (0..6).map(|_| free_port()).collect();
     let list =
         |of: &dyn Fn(usize) -> String| (0..3).map(|n| format!("{}={}", n + 1, of(n))).collect::<Vec<_>>();
     let peers = list(&|n| format!("127.0.0.1:{}", ports[3 + n])).join(",");

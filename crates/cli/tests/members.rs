@@ -3,18 +3,13 @@
 
 mod common;
 
-use common::{PATIENCE, Scratch, Up, eventually, follow, lives, output, quorate, send};
+use common::{PATIENCE, Scratch, Up, eventually, follow, free_address, lives, output, quorate, send};
 use quorate_proto::etcdserverpb as pb;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use std::net::TcpListener;
 use std::process::{Child, Stdio};
 use std::time::Instant;
 use tonic::transport::Channel;
-
-fn free() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
-}
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -90,7 +85,7 @@ fn a_node_joins_serves_and_is_removed() {
     let scratch = Scratch::new("members");
     let up = Up::start(&["--ephemeral"]);
     let first = urls(&up).remove(0);
-    let (runtime, data, etcd, peer) = (runtime(), scratch.path("n4"), free(), free());
+    let (runtime, data, etcd, peer) = (runtime(), scratch.path("n4"), free_address(), free_address());
     assert!(put(&first));
     let stranger = Joined::start(&first, &data, &etcd, &peer);
     let (code, said) = stranger.end();
@@ -132,13 +127,13 @@ fn who_was_away_hears_of_it_and_a_leader_leaves() {
     let scratch = Scratch::new("members-away");
     let up = Up::start(&["--ephemeral"]);
     let urls = urls(&up);
-    let (runtime, data, etcd, peer) = (runtime(), scratch.path("n4"), free(), free());
+    let (runtime, data, etcd, peer) = (runtime(), scratch.path("n4"), free_address(), free_address());
     let id = runtime.block_on(add(&urls[0], &peer)).unwrap();
     let mut node = Joined::start(&urls[0], &data, &etcd, &peer);
     eventually("it serves", || put(&node.etcd));
     send(i64::from(node.child.id()), Signal::KILL);
     node.child.wait().unwrap();
-    eventually("it is missed", || match runtime.block_on(add(&urls[0], &free())) {
+    eventually("it is missed", || match runtime.block_on(add(&urls[0], &free_address())) {
         Ok(id) => {
             runtime.block_on(remove(&urls[0], id)).unwrap();
             false
@@ -177,7 +172,7 @@ fn a_command_leads_through_and_goes_on_where_it_stopped() {
     let up = Up::start(&["--ephemeral"]);
     let first = urls(&up).remove(0);
     let on = ["--endpoints", first.as_str()];
-    let (four, five) = (free(), free());
+    let (four, five) = (free_address(), free_address());
     let (code, said) = steps(&[&["node", "add", &four, "--no-wait"], &on[..]].concat());
     assert_eq!((code, names(&said)), (0, vec!["added"]));
     assert!(said[0]["start"].as_str().unwrap().contains(&format!("--peer {four}")), "{said:?}");
@@ -186,7 +181,7 @@ fn a_command_leads_through_and_goes_on_where_it_stopped() {
     let (code, table, _) = output(&[&["status"], &on[..]].concat());
     assert!(code == 1 && table.contains("unstarted") && table.contains("quorate node remove 4"), "{table}");
 
-    let _four = Joined::start(&first, &scratch.path("n4"), &free(), &four);
+    let _four = Joined::start(&first, &scratch.path("n4"), &free_address(), &four);
     let (code, said) = steps(&[&["node", "add", &four], &on[..]].concat());
     assert_eq!((code, names(&said).last()), (0, Some(&"votes")), "{said:?}");
     let (code, _, table) = output(&[&["status"], &on[..]].concat());
@@ -195,7 +190,7 @@ fn a_command_leads_through_and_goes_on_where_it_stopped() {
     let (code, said) =
         steps(&[&["node", "replace", "n4", "--with", &five, "--timeout", "300ms"], &on[..]].concat());
     assert_eq!((code, names(&said)), (1, vec!["added", "starts"]));
-    let _five = Joined::start(&first, &scratch.path("n5"), &free(), &five);
+    let _five = Joined::start(&first, &scratch.path("n5"), &free_address(), &five);
     let replace = ["node", "replace", "n4", "--with", five.as_str()];
     let (code, said) = steps(&[&replace[..], &on[..]].concat());
     assert_eq!(code, 0, "{said:?}");
@@ -227,7 +222,7 @@ fn up_leaves_out_who_was_removed_and_says_who_runs_elsewhere() {
     let said = up.line();
     assert_eq!((&said["event"], &said["node"]), (&json!("removed"), &json!(3)), "{said}");
     // Where it would be is said, though nobody is there.
-    let peer = free();
+    let peer = free_address();
     assert_eq!(runtime.block_on(add(&etcd, &peer)).unwrap(), 4);
     stop(up);
 
@@ -239,7 +234,7 @@ fn up_leaves_out_who_was_removed_and_says_who_runs_elsewhere() {
     let there = &ready["elsewhere"][0];
     assert_eq!((&there["id"], &there["answers"]), (&json!(4), &json!(false)), "{ready}");
     assert_eq!(there["peer"], json!(format!("http://{peer}")));
-    let node = Joined::start(&etcd, &scratch.path("n4"), &free(), &peer);
+    let node = Joined::start(&etcd, &scratch.path("n4"), &free_address(), &peer);
     eventually("it votes", || {
         let named = |m: &pb::Member| m.id == 4 && !m.name.is_empty();
         put(&node.etcd) && runtime.block_on(members(&node.etcd)).iter().any(named)
@@ -267,10 +262,10 @@ fn a_node_that_was_cut_off_while_it_joined_joins() {
     let scratch = Scratch::new("members-cut");
     let up = Up::start(&["--ephemeral"]);
     let first = urls(&up).remove(0);
-    let (data, etcd, peer) = (scratch.path("n4"), free(), free());
+    let (data, etcd, peer) = (scratch.path("n4"), free_address(), free_address());
     assert_eq!(runtime().block_on(add(&first, &peer)).unwrap(), 4);
     // Nobody finds it here, and it waits a while before it dials.
-    let elsewhere = free();
+    let elsewhere = free_address();
     let args = ["serve", "--join", &first, "--data", &data, "--etcd", &etcd, "--peer", &elsewhere];
     let args = [&args[..], &["--advertise-peer", &peer]].concat();
     let mut child = quorate(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

@@ -3,9 +3,8 @@
 
 mod common;
 
-use common::{Scratch, eventually, output, quorate, send};
+use common::{Scratch, eventually, free_address, output, quorate, send};
 use rustix::process::Signal;
-use std::net::TcpListener;
 use std::process::{Child, Stdio};
 
 struct Node(Child);
@@ -30,8 +29,8 @@ fn commands(section: &str) -> Vec<Vec<String>> {
 #[test]
 fn three_machines_are_deployed_as_the_readme_tells() {
     let scratch = Scratch::new("readme");
-    let free: Vec<TcpListener> = (0..6).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let address = |at: usize| free[at].local_addr().unwrap().to_string();
+    let free: Vec<String> = (0..6).map(|_| free_address()).collect();
+    let address = |at: usize| free[at].clone();
     let here: Vec<(String, String)> = (1..=3)
         .flat_map(|n| {
             [(format!("10.0.0.{n}:2379"), address(n - 1)), (format!("10.0.0.{n}:7100"), address(n + 2))]
@@ -58,7 +57,6 @@ fn three_machines_are_deployed_as_the_readme_tells() {
     let (status, put) = (placed_all(status), placed_all(put));
     let run = |args: &[String]| output(&args.iter().map(String::as_str).collect::<Vec<_>>());
     let commands: Vec<_> = (1..=3).map(of_node).collect();
-    drop(free);
     let start = |args: &[String]| {
         Node(quorate(&[]).args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     };

@@ -15,6 +15,7 @@ use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -147,6 +148,24 @@ pub(crate) fn lives(pid: i64) -> bool {
     test_kill_process(Pid::from_raw(pid as i32).unwrap()).is_ok()
 }
 
+/// A port on which nobody listens, given once. None that the kernel gives to whoever asks for any or dials out, none that `up` takes:
+/// it is still free when what it was asked for begins, however long that takes.
+pub(crate) fn free_port() -> u16 {
+    const PORTS: std::ops::Range<u16> = 13_000..17_000;
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let at = std::process::id().wrapping_mul(64).wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + (at % u32::from(PORTS.end - PORTS.start)) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+pub(crate) fn free_address() -> String {
+    format!("127.0.0.1:{}", free_port())
+}
+
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !holds() {
@@ -170,8 +189,7 @@ impl Alone {
 
     /// The same, with more on its command line.
     pub(crate) fn start_with(data: &str, before: &str, more: &[&str]) -> Result<Self, (i32, String)> {
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let (etcd, peer, log) = (free(), free(), format!("{data}.log"));
+        let (etcd, peer, log) = (free_address(), free_address(), format!("{data}.log"));
         let serve = ["serve", "--json", "--data", data, "--etcd", &etcd, "--peer", &peer];
         let node = quorate(&[&serve[..], more].concat());
         let mut shell = Command::new("sh");
