@@ -6,7 +6,7 @@
 mod common;
 
 use common::tables::Table;
-use common::{Scratch, Up, eventually, nodes, one, output, pid, send, text};
+use common::{Scratch, Up, eventually, free_address, nodes, one, output, pid, send, text};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -284,6 +284,27 @@ fn nobody_waits_without_end() {
     }
     nodes[1..].iter().for_each(|node| send(pid(node), Signal::CONT));
     eventually("it goes on", || space(&nodes[0], &["list"]).0 == 0);
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+}
+
+/// Claim: commands that change the members, one right after the other, wait for the groups of tables to follow, and are not refused.
+#[test]
+fn changes_of_members_wait_for_the_groups() {
+    let _turn = one_at_a_time();
+    let up = Up::start(&["--ephemeral"]);
+    let nodes = nodes(&up.ready());
+    made(&nodes[0], "orders", "60");
+    let mut waited = 0;
+    for id in 4..8 {
+        for args in [&["add", &free_address(), "--no-wait", "--learner"][..], &["remove", &id.to_string()]] {
+            let (code, said, wrong) =
+                output(&[&["node"], args, &["--json", "--endpoints", text(&nodes[0], "etcd")]].concat());
+            assert_eq!(code, 0, "{args:?}: {said}{wrong}");
+            waited += usize::from(said.contains("settles"));
+        }
+    }
+    assert!(waited > 0, "nothing was to be waited for");
     up.signal(Signal::TERM);
     assert!(up.wait().0.success());
 }
