@@ -366,6 +366,11 @@ fn what_cannot_be_is_told() {
     assert_eq!(name, "ValidationException");
     assert_eq!(shards(&nodes[0], "orders").len(), 4);
 
+    // Transactions over its shards are there, and so is what they promise.
+    let strict =
+        ["create", "strict", "--shards", "2", "--consistency", "strict-serializable", "--survive", "0"];
+    let (code, _, wrong) = space(&nodes[0], &strict);
+    assert_eq!(code, 0, "{wrong}");
     for (args, expected) in [
         (&["create", "many", "--shards", "2001"][..], "2001 is not in 1..=2000"),
         (&["create", "many", "--shards", "two"], "invalid value 'two'"),
