@@ -215,7 +215,9 @@ mod tests {
                 let scanned = all.iter().filter(|(range, _)| has(range)).map(|&(_, watch)| watch).collect();
                 assert_eq!(found, scanned, "seed {seed}, {asked:?}");
             }
-            all.into_iter().for_each(|(range, watch)| tree.remove(&range, watch));
+            for (range, watch) in all {
+                tree.remove(&range, watch);
+            }
             assert!(tree.root.is_none());
         }
     }
