@@ -266,6 +266,33 @@ fn a_name_is_free_again() {
     assert!(up.wait().0.success());
 }
 
+/// Claim: a node that nobody else could help starts again after a table with shards was dropped, though the votes of these lie there.
+#[test]
+fn a_node_alone_starts_again_without_what_was_dropped() {
+    let _turn = one_at_a_time();
+    let scratch = Scratch::new("shards-alone");
+    let start = || Up::start(&["--nodes", "1", "--data", &scratch.path("home")]);
+    let up = start();
+    let nodes = nodes(&up.ready());
+    made(&nodes[0], "orders", "4");
+    made(&nodes[0], "carts", "2");
+    let votes = scratch.0.join("home/n1/journal/votes");
+    let before = fs::read(&votes).unwrap();
+    let (code, _, wrong) = space(&nodes[0], &["drop", "orders"]);
+    assert_eq!(code, 0, "{wrong}");
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+    // As after a loss of power, before they were written anew without these.
+    fs::write(&votes, before).unwrap();
+    let up = start();
+    let ready = up.ready();
+    assert_eq!(shards(&common::nodes(&ready)[0], "carts").len(), 2);
+    let log = fs::read_to_string(text(&ready["nodes"][0], "log")).unwrap();
+    assert!(!log.contains("nothing of the log"), "{log}");
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+}
+
 /// Claim: whoever makes or drops a table while there is no majority is told in time that nothing is known of it, and what to do; nobody
 /// waits without end.
 #[test]
