@@ -128,11 +128,11 @@ fn a_lost_directory_is_named_and_the_others_serve() {
     let scratch = Scratch::new("lost");
     let data = scratch.path("data");
     // On ports that no other test's cluster takes while this one stands still.
-    let mut plan = String::from("format = 3\ncluster = \"lost\"\n");
-    for id in 1..=3 {
+    let node = |id| {
         let [etcd, dynamo, peer] = [free_address(), free_address(), free_address()];
-        plan += &format!("[[nodes]]\nid = {id}\netcd = {etcd:?}\ndynamo = {dynamo:?}\npeer = {peer:?}\n");
-    }
+        format!("[[nodes]]\nid = {id}\netcd = {etcd:?}\ndynamo = {dynamo:?}\npeer = {peer:?}\n")
+    };
+    let plan = format!("format = 3\ncluster = \"lost\"\n{}{}{}", node(1), node(2), node(3));
     std::fs::create_dir(&data).unwrap();
     scratch.write("data/cluster.toml", &plan);
     let up = Up::start(&["--data", &data]);
@@ -198,6 +198,35 @@ fn a_taken_port_is_named() {
     assert_eq!(code, 3, "{stderr}");
     assert!(stdout.contains(r#""kind":"port-taken""#) && stderr.contains(&address), "{stdout}{stderr}");
     assert!(!scratch.0.join("n1").exists(), "the data directory was touched");
+}
+
+/// Claim: a start that is refused leaves no file and no directory that was not there, neither in one that is somebody's nor where none was.
+#[test]
+fn a_refused_start_leaves_nothing() {
+    let scratch = Scratch::new("nothing");
+    let (new, theirs) = (scratch.path("deep/new"), scratch.path("theirs"));
+    std::fs::create_dir_all(scratch.0.join("theirs/member/wal")).unwrap();
+    let (etcd, peer) = (free_address(), free_address());
+    let at = ["--etcd", &etcd, "--peer", &peer];
+    let snapshot = scratch.path("s.snap");
+    let node = Alone::start(&scratch.path("n1"), "").unwrap();
+    assert_eq!(output(&["snapshot", "save", &snapshot, "--endpoint", &node.etcd]).0, 0);
+    node.stop();
+    for (args, code) in [
+        (vec!["up", "--data", &theirs], 4),
+        (vec!["up", "--data", &new, "--log", "bogus"], 2),
+        (vec!["up", "--data", &new, "--dynamo-keys", "/no/such/file"], 2),
+        ([&["serve", "--data", &theirs][..], &at].concat(), 4),
+        ([&["serve", "--data", &new, "--log", "bogus"][..], &at].concat(), 2),
+        ([&["serve", "--data", &new, "--dynamo-keys", "/no/such/file"][..], &at].concat(), 2),
+        (vec!["snapshot", "restore", &snapshot, "--data", &theirs, "--cluster", "x"], 4),
+    ] {
+        let (found, _, stderr) = output(&args);
+        assert_eq!(found, code, "{args:?}: {stderr}");
+        assert!(!scratch.0.join("deep").exists(), "{args:?}");
+        let left: Vec<_> = std::fs::read_dir(&theirs).unwrap().map(|f| f.unwrap().file_name()).collect();
+        assert_eq!(left, ["member"], "{args:?}");
+    }
 }
 
 /// Claim: what makes no sense is refused by name, with a hint and exit code 2.

@@ -57,11 +57,17 @@ impl DataDir {
     /// Opens the directory of `config`'s node, or makes it.
     pub fn open(config: &ServerConfig) -> Result<Self, ServeError> {
         let path = config.data.clone();
-        create_dir_durably(&path).map_err(|e| io(&path, "create", &e))?;
-        let lock = lock_dir(&path)?;
         // Randomly seeded by the standard library, for each process anew.
         let life = RandomState::new().build_hasher().finish();
         let wanted = Identity { format: FORMAT, cluster: config.cluster, node: config.node.get(), life };
+        // What is refused is left as it was, without a lock in it.
+        match Identity::load(&path)? {
+            Some(found) => found.must_fit(&wanted, &path)?,
+            None if path.exists() => must_be_unused(&path)?,
+            None => {}
+        }
+        create_dir_durably(&path).map_err(|e| io(&path, "create", &e))?;
+        let lock = lock_dir(&path)?;
         let identity = if let Some(found) = Identity::load(&path)? {
             found.must_fit(&wanted, &path)?;
             found
