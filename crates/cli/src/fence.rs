@@ -1,6 +1,6 @@
 //! `quorate fence`: the tokens that were shown for names, and forgetting them.
 
-use crate::kv::problem;
+use crate::kv::{problem, read_problem};
 use crate::probe::{endpoint, time};
 use crate::report::{Exit, Problem, say};
 use quorate_client::{Client, ClientError};
@@ -25,6 +25,7 @@ pub(crate) struct Args {
     /// Where the cluster is
     #[arg(
         long,
+        alias = "endpoint",
         value_name = "URL[,URL...]",
         value_delimiter = ',',
         value_parser = endpoint,
@@ -93,13 +94,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
 }
 
 async fn ask(args: &Args) -> Result<(), Problem> {
-    let client = Client::connect(&args.endpoints, 1, args.timeout).await.map_err(|e| problem(&e))?;
+    let client = Client::connect(&args.endpoints, 1, args.timeout).await.map_err(|e| read_problem(&e))?;
     let mut fences =
         pb::fences_client::FencesClient::new(client.channel(0)).max_decoding_message_size(i32::MAX as usize);
     let failed = |status| problem(&ClientError::Status(status));
+    let not_read = |status| read_problem(&ClientError::Status(status));
     match &args.command {
         Command::List => {
-            let list = fences.list(pb::FenceListRequest {}).await.map_err(failed)?.into_inner().fences;
+            let list = fences.list(pb::FenceListRequest {}).await.map_err(not_read)?.into_inner().fences;
             if list.is_empty() && !args.json {
                 eprintln!("no token was shown yet");
             }

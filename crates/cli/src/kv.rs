@@ -4,7 +4,7 @@ use crate::evidence::{self, Evidence};
 use crate::probe::{endpoint, time};
 use crate::report::{Exit, Problem, say};
 use bytes::Bytes;
-use quorate_client::{Client, ClientError};
+use quorate_client::{Client, ClientError, told};
 use quorate_proto::{etcdserverpb as pb, mvccpb};
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
@@ -41,6 +41,7 @@ pub(crate) struct Args {
     /// Where the cluster is
     #[arg(
         long,
+        alias = "endpoint",
         value_name = "URL[,URL...]",
         value_delimiter = ',',
         value_parser = endpoint,
@@ -143,7 +144,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
         .map_err(|e| Problem::new(Exit::Failed, format!("the runtime did not start: {e}"), ""))?;
     runtime.block_on(async {
         let patience = args.timeout;
-        let mut client = Client::connect(&args.endpoints, 1, patience).await.map_err(|e| problem(&e))?;
+        let mut client = Client::connect(&args.endpoints, 1, patience).await.map_err(|e| read_problem(&e))?;
         if let Some(fence) = &args.fence {
             client = client.fenced(fence).map_err(|e| problem(&e))?;
         }
@@ -171,7 +172,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
             Ok(done) => done,
             Err(_) => Err(Problem::new(
                 Exit::Failed,
-                format!("no answer within {patience:?}; a write may or may not have happened"),
+                match &args.command {
+                    Command::Get { .. } => format!("no answer within {patience:?}"),
+                    _ => format!("no answer within {patience:?}; the write may or may not have happened"),
+                },
                 "quorate status shows whether the cluster has a leader; --timeout waits longer",
             )),
         }
@@ -191,9 +195,11 @@ async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
                 ..pb::RangeRequest::default()
             };
             let (reply, evidence) = if args.evidence {
-                explained(client.showing(request), async |request| client.kv(0).range(request).await).await?
+                explained(client.showing(request), async |request| client.kv(0).range(request).await)
+                    .await
+                    .map_err(|e| read_problem(&e))?
             } else {
-                (client.range(request).await.map_err(|e| problem(&e))?, None)
+                (client.range(request).await.map_err(|e| read_problem(&e))?, None)
             };
             if reply.kvs.is_empty() && !args.json {
                 eprintln!("no such key at revision {}", reply.header.map_or(0, |h| h.revision));
@@ -209,7 +215,9 @@ async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
                 ..pb::PutRequest::default()
             };
             let (reply, evidence) = if args.evidence {
-                explained(client.showing(request), async |request| client.kv(0).put(request).await).await?
+                explained(client.showing(request), async |request| client.kv(0).put(request).await)
+                    .await
+                    .map_err(|e| problem(&e))?
             } else {
                 (client.put(request).await.map_err(|e| problem(&e))?, None)
             };
@@ -224,7 +232,8 @@ async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
             };
             let (reply, evidence) = if args.evidence {
                 explained(client.showing(request), async |request| client.kv(0).delete_range(request).await)
-                    .await?
+                    .await
+                    .map_err(|e| problem(&e))?
             } else {
                 (client.delete(request).await.map_err(|e| problem(&e))?, None)
             };
@@ -240,10 +249,9 @@ async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
 async fn explained<Q, A>(
     request: tonic::Request<Q>,
     call: impl AsyncFnOnce(tonic::Request<Q>) -> Result<tonic::Response<A>, tonic::Status>,
-) -> Result<(A, Option<Evidence>), Problem> {
+) -> Result<(A, Option<Evidence>), ClientError> {
     let since = std::time::Instant::now();
-    let reply =
-        call(evidence::asking(request)).await.map_err(|status| problem(&ClientError::Status(status)))?;
+    let reply = call(evidence::asking(request)).await.map_err(ClientError::Status)?;
     let evidence = Evidence::read(reply.metadata(), since.elapsed());
     if evidence.is_none() {
         eprintln!("this node gives no evidence: it is no node of Quorate, or of an older release");
@@ -297,9 +305,9 @@ async fn watch_through(client: &Client, at: usize, create: &mut pb::WatchCreateR
     let requests = tokio_stream::wrappers::ReceiverStream::new(take);
     let failed = |status: tonic::Status| match status.code() {
         tonic::Code::Unavailable | tonic::Code::Internal | tonic::Code::Unknown => {
-            Ended::Passing(status.message().into())
+            Ended::Passing(told(&status))
         }
-        _ => Ended::Final(problem(&ClientError::Status(status))),
+        _ => Ended::Final(read_problem(&ClientError::Status(status))),
     };
     let mut stream = match client.watch(at).watch(requests).await {
         Ok(stream) => stream.into_inner(),
@@ -420,15 +428,23 @@ fn done(json: bool, keys: i64, header: Option<pb::ResponseHeader>) {
     }
 }
 
+/// What went wrong with a write.
 pub(crate) fn problem(error: &ClientError) -> Problem {
+    of_client(error, "the write may or may not have happened; `quorate status` shows how the cluster is")
+}
+
+/// What went wrong with what changes nothing.
+pub(crate) fn read_problem(error: &ClientError) -> Problem {
+    of_client(error, "`quorate status` shows how the cluster is")
+}
+
+fn of_client(error: &ClientError, unavailable: &'static str) -> Problem {
     let hint = match error {
         ClientError::Address(_) => "write endpoints as http://host:port, separated by commas",
         ClientError::Unreachable(_) => {
             "is the cluster up? `quorate up` starts one; --endpoints says where it is"
         }
-        ClientError::Status(status) if status.code() == tonic::Code::Unavailable => {
-            "a write may or may not have happened; `quorate status` shows how the cluster is"
-        }
+        ClientError::Status(status) if status.code() == tonic::Code::Unavailable => unavailable,
         ClientError::Status(status) if status.message().starts_with("quorate: fenced") => {
             "somebody else got the name since; take it again, and read again what this write stands on"
         }

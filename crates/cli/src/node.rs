@@ -5,6 +5,7 @@
 
 use crate::probe::{self, MemberInfo, endpoint, time};
 use crate::report::{Exit, Problem, say};
+use quorate_client::told;
 use quorate_proto::etcdserverpb as pb;
 use serde::Serialize;
 use std::time::Duration;
@@ -41,6 +42,7 @@ pub(crate) struct Args {
     /// Members to begin with; the others are found through them
     #[arg(
         long,
+        alias = "endpoint",
         value_name = "URL[,URL...]",
         value_delimiter = ',',
         value_parser = endpoint,
@@ -91,7 +93,14 @@ enum Command {
 }
 
 fn peer(text: &str) -> Result<String, String> {
-    Ok(address(&endpoint(text)?))
+    let address = address(&endpoint(text)?);
+    let everywhere = ["0.0.0.0:", "[::]:"].iter().any(|any| address.starts_with(any));
+    if everywhere {
+        return Err(format!(
+            "{address} is every address of a machine, and none at which others reach it: name one, as in 10.0.0.4:7100"
+        ));
+    }
+    Ok(address)
 }
 
 /// `host:port` of a URL.
@@ -124,7 +133,10 @@ impl Step<'_> {
             }
             Self::There { id, peer } => format!("member {id:x} at {peer} is there already"),
             Self::Starts { id } => format!("waiting for member {id:x} to start"),
-            Self::CatchesUp { id, lag } => format!("member {id:x} catches up: {lag} entries behind"),
+            Self::CatchesUp { id, lag } => {
+                let behind = if *lag == 1 { "1 entry".into() } else { format!("{lag} entries") };
+                format!("member {id:x} catches up: {behind} behind")
+            }
             Self::Votes { id } => format!("member {id:x} holds the data and votes"),
             Self::Settles => {
                 "waiting for the groups of tables' shards to follow the last change of members".into()
@@ -504,7 +516,7 @@ fn explain(what: &str, status: &Status) -> Problem {
         (Code::Unimplemented, _) => "run the same release on all nodes",
         _ => "",
     };
-    Problem::new(Exit::Failed, format!("cannot {what}: {text}"), hint)
+    Problem::new(Exit::Failed, format!("cannot {what}: {}", told(status)), hint)
 }
 
 #[cfg(test)]
@@ -567,5 +579,8 @@ mod tests {
     fn peers_are_hosts_with_ports() {
         assert_eq!(peer("http://h:1/"), Ok("h:1".into()));
         assert!(peer("h").is_err());
+        for everywhere in ["0.0.0.0:1", "http://[::]:1"] {
+            assert!(peer(everywhere).unwrap_err().contains("name one"), "{everywhere}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Asking nodes how they do, through the etcd interface: `up` waits with it, `status` shows it. It works against any
 //! etcd v3 endpoint.
 
+use quorate_client::told;
 use quorate_proto::etcdserverpb as pb;
 use quorate_server::config::check_url;
 use std::time::Duration;
@@ -133,11 +134,7 @@ fn root_cause(error: &dyn std::error::Error) -> String {
 pub(crate) async fn status(endpoint: &str, patience: Duration) -> Result<NodeStatus, String> {
     let channel = connect(endpoint, patience).await?;
     let mut client = pb::maintenance_client::MaintenanceClient::new(channel);
-    let reply = client
-        .status(pb::StatusRequest {})
-        .await
-        .map_err(|status| status.message().to_string())?
-        .into_inner();
+    let reply = client.status(pb::StatusRequest {}).await.map_err(|status| told(&status))?.into_inner();
     let header = reply.header.unwrap_or_default();
     Ok(NodeStatus {
         id: header.member_id,
@@ -170,7 +167,7 @@ pub(crate) async fn cluster(
     let reply = client
         .member_list(pb::MemberListRequest { linearizable })
         .await
-        .map_err(|status| status.message().to_string())?
+        .map_err(|status| told(&status))?
         .into_inner();
     let cluster = reply.header.unwrap_or_default().cluster_id;
     Ok((cluster, reply.members.into_iter().map(MemberInfo::from).collect()))

@@ -4,13 +4,15 @@
 //! A file has its name only once it is whole: what is being saved is called `NAME.part`, and is verified before it is renamed.
 
 use crate::probe::{connect, endpoint, time};
-use crate::report::{Exit, Problem, say};
+use crate::report::{Exit, Problem, many, say};
 use crate::serve::settings::{Flags, Settings};
+use quorate_client::told;
 use quorate_proto::etcdserverpb as pb;
 use quorate_server::backup::{self, Changes, Inspected};
 use serde::Serialize;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,7 +39,7 @@ struct Save {
     /// The file to make; one that is there is not replaced
     file: PathBuf,
     /// The node to take it from
-    #[arg(long, value_name = "URL", value_parser = endpoint, default_value = "http://127.0.0.1:2379")]
+    #[arg(long, alias = "endpoints", value_name = "URL", value_parser = endpoint, default_value = "http://127.0.0.1:2379")]
     endpoint: String,
     /// How long a connection may take
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "5s")]
@@ -183,15 +185,15 @@ fn tell(path: &Path, found: &Inspected, json: bool, verb: &str) -> Result<(), Pr
         return Ok(());
     }
     say(&format!(
-        "{} {verb} {} keys at revision {} ({} changes in its history, compacted at {}), {} leases, {} fences, {} alarms",
+        "{} {verb} {} at revision {} ({} in its history, compacted at {}), {}, {}, {}",
         told.file,
-        told.keys,
+        many(told.keys, "key"),
         told.revision,
-        told.changes,
+        many(told.changes, "change"),
         told.compacted,
-        told.leases,
-        told.fences,
-        told.alarms
+        many(told.leases, "lease"),
+        many(told.fences, "fence"),
+        many(told.alarms, "alarm")
     ));
     let whose = match (told.node, told.cluster) {
         (Some(node), Some(cluster)) => {
@@ -233,13 +235,19 @@ fn warn_of_left_out(found: &Inspected) {
     );
 }
 
+/// A new file that nobody else may read: all that the cluster holds stands in it.
+fn private(path: &Path) -> std::io::Result<File> {
+    let _ = fs::remove_file(path);
+    File::options().write(true).create_new(true).mode(0o600).open(path)
+}
+
 /// Writes and verifies the part, and gives it its name.
 fn save_to(args: &Save, part: &Path) -> Result<Inspected, Problem> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| Problem::new(Exit::Failed, format!("the runtime did not start: {e}"), ""))?;
-    let mut file = File::create(part).map_err(|e| cannot("write", part, &e))?;
+    let mut file = private(part).map_err(|e| cannot("write", part, &e))?;
     runtime.block_on(receive(args, &mut file, part))?;
     file.sync_all().map_err(|e| cannot("write", part, &e))?;
     let found = backup::inspect(part)?;
@@ -259,9 +267,9 @@ async fn receive(args: &Save, file: &mut File, part: &Path) -> Result<(), Proble
     };
     let channel = connect(&args.endpoint, args.timeout).await.map_err(failed)?;
     let mut client = pb::maintenance_client::MaintenanceClient::new(channel);
-    let reply = client.snapshot(pb::SnapshotRequest {}).await.map_err(|s| failed(s.message().into()))?;
+    let reply = client.snapshot(pb::SnapshotRequest {}).await.map_err(|s| failed(told(&s)))?;
     let mut stream = reply.into_inner();
-    while let Some(message) = stream.message().await.map_err(|s| failed(s.message().into()))? {
+    while let Some(message) = stream.message().await.map_err(|s| failed(told(&s)))? {
         file.write_all(&message.blob).map_err(|e| cannot("write", part, &e))?;
     }
     Ok(())

@@ -4,7 +4,7 @@
 //! that has lost its majority is when one wants to see this most. It works against any etcd v3 endpoint.
 
 use crate::probe::{self, NodeStatus, endpoint, time};
-use crate::report::{Exit, Problem, colours};
+use crate::report::{Exit, Problem, colours, many};
 use crate::up::screen::table;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ const LAG_WORTH_A_WORD: u64 = 1000;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Nodes to begin with; the other members are found through them
-    #[arg(long, value_name = "URL[,URL...]", value_delimiter = ',', value_parser = endpoint, default_value = "http://127.0.0.1:2379")]
+    #[arg(long, alias = "endpoint", value_name = "URL[,URL...]", value_delimiter = ',', value_parser = endpoint, default_value = "http://127.0.0.1:2379")]
     endpoints: Vec<String>,
     /// How long one node may take to answer
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "1s")]
@@ -82,8 +82,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
         return Ok(());
     }
     let count = report.unhealthy.len() + report.nodes.iter().filter(|n| !n.unhealthy.is_empty()).count();
-    let what = if count == 1 { "1 thing is".into() } else { format!("{count} things are") };
-    Err(Problem::new(Exit::Failed, format!("{what} not well"), ""))
+    let are = if count == 1 { "is" } else { "are" };
+    Err(Problem::new(Exit::Failed, format!("{} {are} not well", many(count as u64, "thing")), ""))
 }
 
 async fn ask(args: &Args) -> Result<Report, Problem> {

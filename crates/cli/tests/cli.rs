@@ -338,6 +338,40 @@ fn status_tells_health() {
     assert!(stderr.contains("no endpoint answers") && stderr.contains("hint:"), "{stderr}");
 }
 
+/// Claim: what goes wrong is said with its reason, and of a read nothing is said about writes; --endpoint and --endpoints are one; what a
+/// cluster holds is not put where others may read it.
+#[test]
+fn words_are_to_the_point() {
+    let scratch = Scratch::new("words");
+    let dynamo = free_address();
+    let node = Alone::start_with(&scratch.path("n1"), "", &["--dynamo", &dynamo]).unwrap();
+    eventually("its first line names its doors", || node.log_has(&format!("dynamo={dynamo}")) == 1);
+    assert_eq!(output(&["kv", "put", "k", "v", "--endpoint", &node.etcd]).0, 0);
+    let file = scratch.path("s.snap");
+    let (code, said, wrong) = output(&["snapshot", "save", &file, "--endpoints", &node.etcd]);
+    assert!(code == 0 && said.contains("1 key at revision 2"), "{said}{wrong}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let (code, _, wrong) = output(&["node", "add", "0.0.0.0:7100", "--endpoint", &node.etcd]);
+    assert!(code == 2 && wrong.contains("name one"), "{code} {wrong}");
+
+    send(node.pid(), Signal::STOP);
+    for (args, writes) in [(&["get", "k"][..], false), (&["put", "k", "v"], true)] {
+        let (code, _, wrong) =
+            output(&[&["kv", "--timeout", "500ms", "--endpoints", &node.etcd], args].concat());
+        assert!(code == 1 && wrong.contains("write may or may not") == writes, "{args:?}: {wrong}");
+    }
+    // Somebody who hangs up.
+    let strange = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = strange.local_addr().unwrap().to_string();
+    std::thread::spawn(move || strange.incoming().for_each(drop));
+    for args in [&["kv", "get", "k"][..], &["status"], &["node", "remove", "1"], &["fence", "list"]] {
+        let (code, said, wrong) = output(&[args, &["--endpoints", &at]].concat());
+        assert!(code == 1 && !wrong.contains("transport error"), "{args:?}: {said}{wrong}");
+        assert!(!wrong.contains("write may"), "{args:?}: {wrong}");
+    }
+}
+
 /// Claim: nodes of two clusters are not shown as one that is well.
 #[test]
 fn endpoints_of_different_clusters_are_told() {

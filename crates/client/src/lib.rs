@@ -38,7 +38,7 @@ impl std::fmt::Display for ClientError {
         match self {
             Self::Address(text) => write!(f, "not an endpoint: {text}"),
             Self::Unreachable(why) => write!(f, "no endpoint could be reached: {why}"),
-            Self::Status(status) => f.write_str(status.message()),
+            Self::Status(status) => f.write_str(&told(status)),
         }
     }
 }
@@ -177,6 +177,15 @@ fn endpoint(url: &str, patience: Duration) -> Result<Endpoint, ClientError> {
 }
 
 /// The innermost reason of an error.
+/// What an error says. Of a connection that failed the library says only that it did; the reason stands behind it.
+pub fn told(status: &Status) -> String {
+    let bare = ["transport error", "h2 protocol error"].iter().any(|word| status.message().starts_with(word));
+    match std::error::Error::source(status) {
+        Some(reason) if bare => format!("the connection failed: {}", root_cause(reason)),
+        _ => status.message().to_string(),
+    }
+}
+
 fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {

@@ -170,7 +170,8 @@ async fn serve(
     let served = tokio::task::spawn_local(async move { serve_door(start).await });
     let mut front = Front::new(Box::new(move || {
         ready(addresses);
-        tracing::info!(node = %config.node, etcd = %addresses.etcd, peer = %addresses.peer, "serving");
+        let dynamo = addresses.dynamo.map(tracing::field::display);
+        tracing::info!(node = %config.node, etcd = %addresses.etcd, dynamo, peer = %addresses.peer, "serving");
     }));
 
     let mut healing = Healing(withholds.then_some(&data));

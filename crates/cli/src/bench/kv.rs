@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// Where the cluster is
-    #[arg(long, value_name = "URL[,URL...]", value_delimiter = ',', value_parser = endpoint, default_value = "http://127.0.0.1:2379")]
+    #[arg(long, alias = "endpoint", value_name = "URL[,URL...]", value_delimiter = ',', value_parser = endpoint, default_value = "http://127.0.0.1:2379")]
     endpoints: Vec<String>,
     /// What the clients do
     #[arg(long, value_enum, default_value_t = Op::Put)]

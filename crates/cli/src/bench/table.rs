@@ -60,7 +60,7 @@ type Shared = Rc<Mutex<Link>>;
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// Where the cluster is
-    #[arg(long, value_name = "URL[,URL...]", value_delimiter = ',', value_parser = endpoint, default_value = "http://127.0.0.1:8000")]
+    #[arg(long, alias = "endpoint", value_name = "URL[,URL...]", value_delimiter = ',', value_parser = endpoint, default_value = "http://127.0.0.1:8000")]
     endpoints: Vec<String>,
     /// What the clients do
     #[arg(long, value_enum, default_value_t = Op::Put)]

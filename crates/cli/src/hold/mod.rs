@@ -90,6 +90,7 @@ struct Common {
     /// Where the cluster is; all of it, so that another node is asked when one is gone
     #[arg(
         long,
+        alias = "endpoint",
         value_name = "URL[,URL...]",
         value_delimiter = ',',
         value_parser = endpoint,

@@ -77,7 +77,14 @@ Examples:
 #[serde(tag = "event", rename_all = "lowercase")]
 pub(crate) enum Notice {
     /// Clients and peers can connect.
-    Serving { node: u64, pid: u32, etcd: String, peer: String },
+    Serving {
+        node: u64,
+        pid: u32,
+        etcd: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dynamo: Option<String>,
+        peer: String,
+    },
     /// The node did not start, or stopped because of a failure.
     Failed { node: u64, kind: String, message: String, hint: String },
     /// The node stopped because it was told to.
@@ -131,7 +138,8 @@ fn serve(settings: Settings, json: bool, exit_with_stdin: bool) -> Result<(), Pr
         notify::ready();
         if json {
             let (pid, peer) = (std::process::id(), at.peer.to_string());
-            say(&Notice::Serving { node, pid, etcd: advertise, peer });
+            let dynamo = at.dynamo.map(|address| address.to_string());
+            say(&Notice::Serving { node, pid, etcd: advertise, dynamo, peer });
         }
     };
     let orphaned = if exit_with_stdin { Some(watch_stdin()?) } else { None };

@@ -3,7 +3,7 @@
 use super::manifest::{DataFile, DataWriter, ROOT, Summary, TABLE, on, write_manifests, write_whole};
 use super::remote::{Endpoint, Remote};
 use super::{ExportArgs, Where};
-use crate::report::{Exit, Problem, say};
+use crate::report::{Exit, Problem, many, say};
 use indicatif::ProgressBar;
 use quorate_gateway_dynamo::signature::iso_date;
 use serde::Serialize;
@@ -65,7 +65,8 @@ pub(super) async fn run(args: &ExportArgs) -> Result<(), Problem> {
         let told = Told::Exported { table: &args.table, items, files: files.len(), dir };
         tell(&args.at, &told);
     } else {
-        say(&format!("{items} items of {:?} are in {} files below {dir}", args.table, files.len()));
+        let (items, files) = (many(items, "item"), many(files.len() as u64, "file"));
+        say(&format!("{items} of {:?} in {files} below {dir}", args.table));
     }
     Ok(())
 }

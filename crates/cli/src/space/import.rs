@@ -4,7 +4,7 @@
 use super::manifest::{DataFile, DataReader, Export, TABLE, verify};
 use super::remote::{Endpoint, Refused, Remote};
 use super::{ImportArgs, Where};
-use crate::report::{Exit, Problem, say};
+use crate::report::{Exit, Problem, many, say};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -67,7 +67,8 @@ pub(super) async fn run(args: &ImportArgs) -> Result<(), Problem> {
         tell(&args.at, &Told::Imported { table: &table, items, files, made });
     } else {
         let new = if made { ", which was made for them" } else { "" };
-        say(&format!("{items} items of {files} files are in {table:?}{new}"));
+        let (items, files) = (many(items, "item"), many(files as u64, "file"));
+        say(&format!("{items} of {files} put into {table:?}{new}"));
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use super::Where;
 use super::remote::{Refused, Remote};
 use crate::plan::Words;
 use crate::probe::time;
-use crate::report::{Exit, Problem, say};
+use crate::report::{Exit, Problem, many, say};
 use quorate_policy::{Part, Plan, Policy, Replication, plan, tags};
 use serde_json::{Value, json};
 use std::fmt::{self, Write as _};
@@ -151,9 +151,9 @@ pub(super) async fn create(args: &CreateArgs) -> Result<(), Problem> {
         let spread = if args.shards > 1 { format!(", {} shards", args.shards) } else { String::new() };
         say(&format!("{}: {headline}{spread}", args.name));
         if copies < u64::from(plan.copies) {
-            let many = if copies == 1 { "1 copy".into() } else { format!("{copies} copies") };
+            let there = if copies == 1 { "1 copy".into() } else { format!("{copies} copies") };
             say(&format!(
-                "  {many}, as many as the cluster has voting members: with {} it survives a failed node (`quorate node add`)",
+                "  {there}, as many as the cluster has voting members: with {} it survives a failed node (`quorate node add`)",
                 plan.copies
             ));
         }
@@ -280,10 +280,10 @@ pub(super) async fn describe(args: &NameArgs) -> Result<(), Problem> {
     let number = |member: &str| table[member].as_u64().unwrap_or(0);
     say(&format!("{}: {headline}", args.name));
     say(&format!(
-        "  {shards} shard{}, {} items, {} bytes, {}",
+        "  {shards} shard{}, {}, {}, {}",
         if shards == "1" { "" } else { "s" },
-        number("ItemCount"),
-        number("TableSizeBytes"),
+        many(number("ItemCount"), "item"),
+        many(number("TableSizeBytes"), "byte"),
         table["TableStatus"].as_str().unwrap_or("").to_lowercase()
     ));
     Ok(())

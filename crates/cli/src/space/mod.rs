@@ -44,7 +44,7 @@ enum Command {
 #[derive(clap::Args, Debug)]
 struct Where {
     /// Where DynamoDB's API is served
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000", value_parser = authority)]
+    #[arg(long, alias = "endpoints", value_name = "URL", default_value = "http://127.0.0.1:8000", value_parser = authority)]
     endpoint: String,
     /// The region that requests are signed for [default: that of the environment, else us-east-1]
     #[arg(long, value_name = "NAME")]
