@@ -6,7 +6,7 @@
 mod common;
 
 use common::tables::Table;
-use common::{Scratch, Up, eventually, nodes, one, output, pid, send, text};
+use common::{Scratch, Up, eventually, free_address, nodes, one, output, pid, send, text};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -315,6 +315,27 @@ fn nobody_waits_without_end() {
     assert!(up.wait().0.success());
 }
 
+/// Claim: commands that change the members, one right after the other, wait for the groups of tables to follow, and are not refused.
+#[test]
+fn changes_of_members_wait_for_the_groups() {
+    let _turn = one_at_a_time();
+    let up = Up::start(&["--ephemeral"]);
+    let nodes = nodes(&up.ready());
+    made(&nodes[0], "orders", "60");
+    let mut waited = 0;
+    for id in 4..8 {
+        for args in [&["add", &free_address(), "--no-wait", "--learner"][..], &["remove", &id.to_string()]] {
+            let (code, said, wrong) =
+                output(&[&["node"], args, &["--json", "--endpoints", text(&nodes[0], "etcd")]].concat());
+            assert_eq!(code, 0, "{args:?}: {said}{wrong}");
+            waited += usize::from(said.contains("settles"));
+        }
+    }
+    assert!(waited > 0, "nothing was to be waited for");
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+}
+
 /// Claim: what a table of shards cannot be is refused with the reason, and nothing is made of it.
 #[test]
 fn what_cannot_be_is_told() {
@@ -372,6 +393,11 @@ fn what_cannot_be_is_told() {
     assert_eq!(name, "ValidationException");
     assert_eq!(shards(&nodes[0], "orders").len(), 4);
 
+    // Transactions over its shards are there, and so is what they promise.
+    let strict =
+        ["create", "strict", "--shards", "2", "--consistency", "strict-serializable", "--survive", "0"];
+    let (code, _, wrong) = space(&nodes[0], &strict);
+    assert_eq!(code, 0, "{wrong}");
     for (args, expected) in [
         (&["create", "many", "--shards", "2001"][..], "2001 is not in 1..=2000"),
         (&["create", "many", "--shards", "two"], "invalid value 'two'"),
