@@ -61,10 +61,11 @@ impl DataDir {
         let life = RandomState::new().build_hasher().finish();
         let wanted = Identity { format: FORMAT, cluster: config.cluster, node: config.node.get(), life };
         // What is refused is left as it was, without a lock in it.
-        match Identity::load(&path)? {
-            Some(found) => found.must_fit(&wanted, &path)?,
-            None if path.exists() => must_be_unused(&path)?,
-            None => {}
+        if path.is_dir() {
+            match Identity::load(&path)? {
+                Some(found) => found.must_fit(&wanted, &path)?,
+                None => must_be_unused(&path)?,
+            }
         }
         create_dir_durably(&path).map_err(|e| io(&path, "create", &e))?;
         let lock = lock_dir(&path)?;

@@ -34,8 +34,8 @@ impl Home {
         let absolute = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
         let made: Vec<PathBuf> =
             absolute.ancestors().take_while(|dir| !dir.exists()).map(Path::to_path_buf).collect();
-        let new = Plan::load(&path)?.is_none();
-        if new && made.is_empty() {
+        let new = !path.is_dir() || Plan::load(&path)?.is_none();
+        if new && path.is_dir() {
             // What is refused is left as it was, without a lock in it.
             must_be_unused(&path)?;
         }
