@@ -250,8 +250,10 @@ pub struct Applier {
     opening: BTreeSet<ShardId>,
     /// The same, whose checkpoint is under way.
     cutting: BTreeSet<ShardId>,
-    /// Machines of shards that were dropped, until they are swept away.
+    /// Machines of shards that are let go, until they are swept away.
     closing: BTreeSet<ShardId>,
+    /// Those of them that are to begin again then, with their first members.
+    reopening: BTreeMap<ShardId, bytes::Bytes>,
     /// Snapshots that were taken in, and whose checkpoint is not recorded yet: nobody may read them before.
     unrecorded: BTreeSet<ShardId>,
     /// What there may be something of to sweep away, and whose turn was last.
@@ -289,6 +291,7 @@ impl Applier {
             opening: BTreeSet::new(),
             cutting: BTreeSet::new(),
             closing: BTreeSet::new(),
+            reopening: BTreeMap::new(),
             unrecorded: BTreeSet::new(),
             unswept: BTreeSet::from([kv.shard()]),
             last_swept: kv.shard(),
@@ -400,6 +403,10 @@ impl Applier {
     }
 
     fn open(&mut self, shard: ShardId, founders: &bytes::Bytes) -> StateResult<()> {
+        if self.closing.contains(&shard) {
+            self.reopening.insert(shard, founders.clone());
+            return Ok(());
+        }
         if shard == self.current.shard() || self.others.contains_key(&shard) {
             return Ok(());
         }
@@ -414,7 +421,8 @@ impl Applier {
 
     /// What a shard has is swept away bit by bit; from the next checkpoint on the journal knows it no more.
     fn close(&mut self, shard: ShardId) -> StateResult<()> {
-        if shard == self.first || !self.turn_to(shard) {
+        self.reopening.remove(&shard);
+        if shard == self.first || self.closing.contains(&shard) || !self.turn_to(shard) {
             return Ok(());
         }
         self.current.dissolve()?;
@@ -455,6 +463,9 @@ impl Applier {
                     // It is here no more.
                     self.turn_to(self.first);
                     self.others.remove(&shard);
+                    if let Some(founders) = self.reopening.remove(&shard) {
+                        self.open(shard, &founders)?;
+                    }
                 }
             }
             if self.current.applied() != EntryId::ZERO {
