@@ -261,7 +261,8 @@ impl Begun {
     /// healed by then, and holds all that it may have confirmed before.)
     fn returns(&self, home: &Home, me: NodeId) -> bool {
         let Some(since) = home.since(me).filter(|_| home.had_left(me)) else { return false };
-        let own = self.entries.iter().filter(|entry| entry.kind == EntryKind::Membership).map(|entry| &entry.data);
+        let own =
+            self.entries.iter().filter(|entry| entry.kind == EntryKind::Membership).map(|entry| &entry.data);
         let mut all = own.chain([&self.base.membership]).filter_map(|bytes| Membership::decode(bytes));
         !all.any(|members| members.is_voter(me) && followed_at(&members).is_some_and(|at| at >= since))
     }

@@ -51,7 +51,8 @@ type Told = Arc<Mutex<Vec<(NodeId, u64, Bytes)>>>;
 #[derive(Default)]
 pub(super) struct Away {
     waiting: BTreeMap<u64, Waiting>,
-    up: BTreeSet<NodeId>,
+    /// Whose connections are gone.
+    down: BTreeSet<NodeId>,
     /// Who answered last for a shard.
     answers: BTreeMap<ShardId, NodeId>,
     told: Told,
@@ -75,7 +76,7 @@ impl Away {
 
     /// Whom to ask: who answered last, then one in turn of those who are to have it, then one of those who still have it.
     fn whom(&self, shard: ShardId, home: &Home, tried: &BTreeSet<NodeId>, me: NodeId) -> Option<NodeId> {
-        let fit = |node: &NodeId| *node != me && !tried.contains(node) && self.up.contains(node);
+        let fit = |node: &NodeId| *node != me && !tried.contains(node) && !self.down.contains(node);
         let last = self.answers.get(&shard).copied().filter(|node| home.hosts(*node) && fit(node));
         let wanted: Vec<NodeId> = home.replicas.keys().copied().filter(fit).collect();
         let turn = wanted.get(shard.get() as usize % wanted.len().max(1)).copied();
@@ -167,8 +168,7 @@ impl Lane {
             return;
         };
         let told = self.node.away.told.clone();
-        let done: Done =
-            Box::new(move |result| lock(&told).push((from, request, codec::answer(&result))));
+        let done: Done = Box::new(move |result| lock(&told).push((from, request, codec::answer(&result))));
         if !self.serves(shard) || shard == self.space.shard {
             return done(Err(self.not_here()));
         }
@@ -206,10 +206,10 @@ impl Lane {
     /// A peer can be asked, or not any more.
     pub(super) fn sees(&mut self, now: Instant, peer: NodeId, up: bool) {
         if up {
-            self.node.away.up.insert(peer);
+            self.node.away.down.remove(&peer);
             return;
         }
-        self.node.away.up.remove(&peer);
+        self.node.away.down.insert(peer);
         let of_it = self.node.away.waiting.extract_if(.., |_, waiting| waiting.at == peer);
         for (number, waiting) in of_it.collect::<Vec<_>>() {
             self.ask_another(now, number, waiting);

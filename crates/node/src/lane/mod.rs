@@ -52,8 +52,8 @@ pub use large::{AT_ONCE, Found, Reading};
 pub use members::{Roster, RosterVersion};
 use node::Node;
 pub use placement::Doubts;
-pub(crate) use placement::followed_at;
 use placement::Placed;
+pub(crate) use placement::followed_at;
 use quorate_base::time::Duration;
 use quorate_base::{Durable, Instant, NodeId, Rng, ShardId};
 use quorate_protocol::Core;
@@ -217,6 +217,7 @@ impl Lane {
 
     fn packet(&mut self, now: Instant, from: NodeId, body: Bytes) {
         self.resting.heard(now, from);
+        self.sees(now, from, true);
         let mut last = None;
         for frame in Packet::read(body) {
             // The checksum held, so the sender speaks otherwise than this release: nothing sensible is left to do with the rest,

@@ -261,14 +261,13 @@ impl Lane {
             return;
         }
         let hears = |node| raft.hears(node, now);
-        let moves = mover::next(placement, &Nodes { members: &members.voters, hears: &hears });
+        let copies = |shard| placement.block_of(shard).map_or(0, |block| block.copies);
+        let placed = placement.homes().map(|(shard, home)| (shard, home, copies(shard)));
+        let moves = mover::next(placed, &Nodes { members: &members.voters, hears: &hears });
         for mover::Move { shard, since, replicas } in moves {
             let what = What::Move { shard, since: since.get(), replicas };
-            let data = command::encode(
-                self.node.settings.node,
-                self.node.take_request(),
-                &of_shard_one(what),
-            );
+            let data =
+                command::encode(self.node.settings.node, self.node.take_request(), &of_shard_one(what));
             self.space.propose(now, Proposer::Nobody, data);
         }
     }
@@ -333,7 +332,11 @@ impl Group {
         let own = self.raft.membership();
         let followed = followed_at(own);
         // Of a group that was never moved there is nothing to follow: its first members are its home.
-        if !home.moving || followed.is_some_and(|at| at > home.at) || own.is_joint() || self.raft.change_pending() {
+        if !home.moving
+            || followed.is_some_and(|at| at > home.at)
+            || own.is_joint()
+            || self.raft.change_pending()
+        {
             return false;
         }
         let wanted = home.wanted();

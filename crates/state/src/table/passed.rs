@@ -105,7 +105,8 @@ fn write_page(out: &mut BytesMut, page: &Page) {
     }
     option(out, page.filter.as_ref(), part);
     option(out, page.projection.as_ref(), part);
-    let flags = [(page.whole, WHOLE), (page.count, COUNT), (page.backward, BACKWARD), (page.consistent, CONSISTENT)];
+    let flags =
+        [(page.whole, WHOLE), (page.count, COUNT), (page.backward, BACKWARD), (page.consistent, CONSISTENT)];
     out.put_u8(flags.iter().filter(|(on, _)| *on).map(|(_, bit)| bit).sum());
     option(out, page.limit.as_ref(), |out, limit| out.varint(*limit as u64));
     option(out, page.bytes.as_ref(), |out, bytes| out.varint(*bytes as u64));

@@ -47,7 +47,11 @@ pub(super) fn read_request(body: &Bytes) -> Read<Request> {
     let request = match input.u8()? {
         1 => {
             let command = command::decode(&body.slice(1..)).map_err(|_| Malformed)?.command;
-            return if matches!(command, Command::Table(_)) { Ok(Request::Write(command)) } else { Err(Malformed) };
+            return if matches!(command, Command::Table(_)) {
+                Ok(Request::Write(command))
+            } else {
+                Err(Malformed)
+            };
         }
         2 => {
             let (consistent, epoch) = (input.flag()?, input.varint()?);
@@ -78,7 +82,13 @@ pub(super) fn answer(result: &Result<Answer, Failure>) -> Bytes {
         }
         Ok(Body::Status(status)) => {
             out.put_u8(3);
-            for n in [status.leader, status.term.get(), status.last.get(), status.commit.get(), status.applied.get()] {
+            for n in [
+                status.leader,
+                status.term.get(),
+                status.last.get(),
+                status.commit.get(),
+                status.applied.get(),
+            ] {
                 out.varint(n);
             }
             out.flag(status.learner);

@@ -17,9 +17,9 @@ use quorate_base::{Index, NodeId, ShardId};
 use quorate_protocol::raft::Membership;
 use quorate_storage::state::{State, StateResult};
 use quorate_wire::codec::Reader;
-use quorate_wire::table::{Refusal, Reply};
 #[cfg(doc)]
 use quorate_wire::table::What;
+use quorate_wire::table::{Refusal, Reply};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -78,12 +78,14 @@ impl Home {
         self.left.contains(&node)
     }
 
-    fn founded(block: &Block, shard: ShardId) -> Self {
-        let replicas = block.founding(shard).into_iter().map(|node| (node, block.made)).collect();
-        Self { at: block.made, replicas, ..Self::default() }
+    /// Of a shard that was made at that place of shard 1's log, on these nodes.
+    pub fn founded(nodes: impl IntoIterator<Item = NodeId>, made: Index) -> Self {
+        let replicas = nodes.into_iter().map(|node| (node, made)).collect();
+        Self { at: made, replicas, ..Self::default() }
     }
 
-    fn moved_to(&self, nodes: &[NodeId], at: Index) -> Self {
+    /// Behind the word, at that place, that it is to be on these nodes.
+    pub fn moved_to(&self, nodes: &[NodeId], at: Index) -> Self {
         let since = |node: &NodeId| (*node, self.since(*node).unwrap_or(at));
         let replicas: BTreeMap<NodeId, Index> = nodes.iter().map(since).collect();
         let had = self.replicas.iter().chain(&self.leaving);
@@ -91,7 +93,8 @@ impl Home {
         Self { at, leaving: leaving.collect(), replicas, moving: true, left: self.left.clone() }
     }
 
-    fn arrived(&self) -> Self {
+    /// Behind the word that it is where it is to be.
+    pub fn arrived(&self) -> Self {
         let left = self.left.iter().chain(self.leaving.keys()).copied().collect();
         Self { leaving: BTreeMap::new(), moving: false, left, ..self.clone() }
     }
@@ -156,7 +159,8 @@ impl Placement {
         if let Some(home) = self.homes.get(&shard.get()) {
             return Some((**home).clone());
         }
-        Some(Home::founded(self.block_of(shard)?, shard))
+        let block = self.block_of(shard)?;
+        Some(Home::founded(block.founding(shard), block.made))
     }
 
     /// All shards, each with where its replicas are.
@@ -213,7 +217,9 @@ impl Tables {
         }
         let different: BTreeSet<&NodeId> = replicas.iter().collect();
         if replicas.is_empty() || replicas.len() > REPLICAS_MAX || different.len() < replicas.len() {
-            return Err(Refusal::Validation("A shard has from 1 to 64 replicas, each on another node".into()));
+            return Err(Refusal::Validation(
+                "A shard has from 1 to 64 replicas, each on another node".into(),
+            ));
         }
         self.put_home(state, shard, home.moved_to(replicas, at), digest);
         Ok(Reply::Placed)
