@@ -368,7 +368,20 @@ fn lines(told: &Value, with_rates: bool) -> String {
         if with_rates {
             let _ = write!(out, "  {:>9}", shard["EntriesPerSecond"].as_f64().unwrap_or(0.0));
         }
-        out.push_str(if shard["Ready"] == true { "\n" } else { "  not ready\n" });
+        if shard["Ready"] != true {
+            out.push_str("  not ready");
+        }
+        let nodes = |member: &str| {
+            let all = shard[member].as_array().map_or(&[][..], Vec::as_slice);
+            all.iter().map(Value::to_string).collect::<Vec<_>>().join(",")
+        };
+        match (nodes("MovesFrom").as_str(), nodes("MovesTo").as_str()) {
+            ("", "") => {}
+            (from, "") => _ = write!(out, "  leaves {from}"),
+            ("", to) => _ = write!(out, "  comes to {to}"),
+            (from, to) => _ = write!(out, "  moves from {from} to {to}"),
+        }
+        out.push('\n');
     }
     out
 }
@@ -404,6 +417,16 @@ mod tests {
         assert_eq!(rows[1], ["2", "none", "1,2,3", "7", "700", "10", "0", "not", "ready"]);
         assert_eq!(rows[2], ["3", "1", "1,2,3", "7", "700", "60", "10"]);
         assert!(!lines(&before, false).contains("entries/s"));
+        for (from, to, words) in [
+            (json!([3]), json!([4]), "moves from 3 to 4"),
+            (json!([3]), json!([]), "leaves 3"),
+            (json!([]), json!([4]), "comes to 4"),
+        ] {
+            let mut moving = before.clone();
+            moving["Shards"][0]["MovesFrom"] = from;
+            moving["Shards"][0]["MovesTo"] = to;
+            assert!(lines(&moving, false).lines().nth(1).unwrap().ends_with(words), "{moving}");
+        }
     }
 
     #[test]

@@ -370,10 +370,12 @@ impl Group {
         true
     }
 
-    /// Hands the leadership to any voter that holds all.
+    /// Hands the leadership to any voter that holds all: not always to the same one, which may be as blind.
     fn pass_on(&mut self, now: Instant) -> bool {
-        let other = |&&to: &&NodeId| to != self.raft.id() && self.raft.is_ready(to);
-        let Some(&to) = self.raft.membership().voters.iter().find(other) else { return false };
+        let other = |to: &NodeId| *to != self.raft.id() && self.raft.is_ready(*to);
+        let others: Vec<NodeId> = self.raft.membership().voters.iter().copied().filter(other).collect();
+        let turn = self.raft.term().get() as usize % others.len().max(1);
+        let Some(&to) = others.get(turn) else { return false };
         self.raft.handle(now, Input::Transfer { to });
         true
     }
