@@ -3,7 +3,9 @@
 
 mod common;
 
-use common::{PATIENCE, Scratch, Up, eventually, follow, free_address, lives, output, pid, quorate, send};
+use common::{
+    Alone, PATIENCE, Scratch, Up, eventually, follow, free_address, lives, output, pid, quorate, send,
+};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::net::TcpListener;
@@ -236,14 +238,30 @@ fn status_tells_health() {
     assert_eq!(status["healthy"], true);
     send(pid(&ready["nodes"][0]), Signal::KILL);
     assert_eq!(up.line()["event"], "exited");
-    let (code, stdout, _) = output(&["status", "--endpoints", &endpoint]);
+    let (code, stdout, stderr) = output(&["status", "--endpoints", &endpoint]);
     assert_eq!(code, 1);
-    assert!(stdout.contains("unreachable"), "{stdout}");
+    assert!(stdout.contains("unreachable") && stderr.contains("1 thing is not well"), "{stdout}{stderr}");
     up.signal(Signal::TERM);
     assert!(up.wait().0.success());
     let (code, _, stderr) = output(&["status", "--endpoints", &endpoint]);
     assert_eq!(code, 1);
     assert!(stderr.contains("no endpoint answers") && stderr.contains("hint:"), "{stderr}");
+}
+
+/// Claim: nodes of two clusters are not shown as one that is well.
+#[test]
+fn endpoints_of_different_clusters_are_told() {
+    let scratch = Scratch::new("two-clusters");
+    let one = Alone::start_with(&scratch.path("one"), "", &["--cluster", "one"]).unwrap();
+    let two = Alone::start_with(&scratch.path("two"), "", &["--cluster", "two"]).unwrap();
+    let status = |endpoints: &str| output(&["status", "--json", "--endpoints", endpoints]);
+    for at in [&one.etcd, &two.etcd] {
+        assert_eq!(status(at).0, 0, "each for itself is well");
+    }
+    let (code, said, _) = status(&format!("{},{}", one.etcd, two.etcd));
+    assert!(code == 1 && said.contains("different clusters") && said.contains(&two.etcd), "{code}: {said}");
+    one.stop();
+    two.stop();
 }
 
 /// Claim: the planted bugs are named by every build, and refused by one that has none.

@@ -266,6 +266,33 @@ fn a_name_is_free_again() {
     assert!(up.wait().0.success());
 }
 
+/// Claim: a node that nobody else could help starts again after a table with shards was dropped, though the votes of these lie there.
+#[test]
+fn a_node_alone_starts_again_without_what_was_dropped() {
+    let _turn = one_at_a_time();
+    let scratch = Scratch::new("shards-alone");
+    let start = || Up::start(&["--nodes", "1", "--data", &scratch.path("home")]);
+    let up = start();
+    let nodes = nodes(&up.ready());
+    made(&nodes[0], "orders", "4");
+    made(&nodes[0], "carts", "2");
+    let votes = scratch.0.join("home/n1/journal/votes");
+    let before = fs::read(&votes).unwrap();
+    let (code, _, wrong) = space(&nodes[0], &["drop", "orders"]);
+    assert_eq!(code, 0, "{wrong}");
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+    // As after a loss of power, before they were written anew without these.
+    fs::write(&votes, before).unwrap();
+    let up = start();
+    let ready = up.ready();
+    assert_eq!(shards(&common::nodes(&ready)[0], "carts").len(), 2);
+    let log = fs::read_to_string(text(&ready["nodes"][0], "log")).unwrap();
+    assert!(!log.contains("nothing of the log"), "{log}");
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+}
+
 /// Claim: whoever makes or drops a table while there is no majority is told in time that nothing is known of it, and what to do; nobody
 /// waits without end.
 #[test]
@@ -284,6 +311,27 @@ fn nobody_waits_without_end() {
     }
     nodes[1..].iter().for_each(|node| send(pid(node), Signal::CONT));
     eventually("it goes on", || space(&nodes[0], &["list"]).0 == 0);
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+}
+
+/// Claim: commands that change the members, one right after the other, wait for the groups of tables to follow, and are not refused.
+#[test]
+fn changes_of_members_wait_for_the_groups() {
+    let _turn = one_at_a_time();
+    let up = Up::start(&["--ephemeral"]);
+    let nodes = nodes(&up.ready());
+    made(&nodes[0], "orders", "60");
+    let mut waited = 0;
+    for id in 4..8 {
+        for args in [&["add", &free_address(), "--no-wait", "--learner"][..], &["remove", &id.to_string()]] {
+            let (code, said, wrong) =
+                output(&[&["node"], args, &["--json", "--endpoints", text(&nodes[0], "etcd")]].concat());
+            assert_eq!(code, 0, "{args:?}: {said}{wrong}");
+            waited += usize::from(said.contains("settles"));
+        }
+    }
+    assert!(waited > 0, "nothing was to be waited for");
     up.signal(Signal::TERM);
     assert!(up.wait().0.success());
 }
@@ -345,6 +393,11 @@ fn what_cannot_be_is_told() {
     assert_eq!(name, "ValidationException");
     assert_eq!(shards(&nodes[0], "orders").len(), 4);
 
+    // Transactions over its shards are there, and so is what they promise.
+    let strict =
+        ["create", "strict", "--shards", "2", "--consistency", "strict-serializable", "--survive", "0"];
+    let (code, _, wrong) = space(&nodes[0], &strict);
+    assert_eq!(code, 0, "{wrong}");
     for (args, expected) in [
         (&["create", "many", "--shards", "2001"][..], "2001 is not in 1..=2000"),
         (&["create", "many", "--shards", "two"], "invalid value 'two'"),

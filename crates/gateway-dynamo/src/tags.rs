@@ -12,9 +12,6 @@ use serde_json::{Value, json};
 
 /// No table has more tags.
 const TAGS_MAX: usize = 50;
-/// Parts of a plan that a table of this release stands on, or has no need of: a table without shards of its own lies in one that raft
-/// replicates, so that a transaction over them is one entry.
-pub const HAD: [Part; 4] = [Part::Raft, Part::Spaces, Part::Shards, Part::Transactions];
 
 /// Reads a member `Tags`.
 pub(crate) fn read(params: Params<'_>) -> Answered<Vec<(String, String)>> {
@@ -69,10 +66,7 @@ pub(crate) async fn check_policy(gateway: &Gateway, tags: &[(String, String)]) -
     let pairs = tags.iter().filter(asks).map(|(key, value)| (key.as_str(), value.as_str()));
     let policy = from_tags(pairs).map_err(|error| ApiError::validation(error.to_string()))?;
     let plan = plan(&policy).map_err(|refusal| ApiError::validation(refusal.to_string()))?;
-    // Transactions across shards are still to come.
-    let sharded = tags.iter().any(|(key, value)| key == quorate_wire::table::SHARDS_TAG && value != "1");
-    let has = |part: &Part| HAD.contains(part) && !(sharded && *part == Part::Transactions);
-    let lacks: Vec<&str> = plan.missing().into_iter().filter(|part| !has(part)).map(Part::said).collect();
+    let lacks: Vec<&str> = plan.missing().into_iter().map(Part::said).collect();
     if !lacks.is_empty() {
         return Err(ApiError::validation(format!(
             "The policy of these tags is not available yet: {} ({}) needs {}",

@@ -174,6 +174,8 @@ pub struct Cut {
     pub installed: Vec<(ShardId, Arc<KvView>)>,
     /// Machines that began, and what is readable of them: with the record of this checkpoint it is durable that they are here.
     pub opened: Vec<(ShardId, Arc<KvView>)>,
+    /// Shards that were dropped: once this checkpoint is recorded, no start looks for anything of them.
+    pub closed: BTreeSet<ShardId>,
 }
 
 /// The effects of a batch of entries.
@@ -254,6 +256,10 @@ pub struct Applier {
     closing: BTreeSet<ShardId>,
     /// Those of them that are to begin again then, with their first members.
     reopening: BTreeMap<ShardId, bytes::Bytes>,
+    /// Shards that were dropped since the last cut.
+    closed: BTreeSet<ShardId>,
+    /// The same, told by the checkpoint under way.
+    telling: BTreeSet<ShardId>,
     /// Snapshots that were taken in, and whose checkpoint is not recorded yet: nobody may read them before.
     unrecorded: BTreeSet<ShardId>,
     /// What there may be something of to sweep away, and whose turn was last.
@@ -292,6 +298,8 @@ impl Applier {
             cutting: BTreeSet::new(),
             closing: BTreeSet::new(),
             reopening: BTreeMap::new(),
+            closed: BTreeSet::new(),
+            telling: BTreeSet::new(),
             unrecorded: BTreeSet::new(),
             unswept: BTreeSet::from([kv.shard()]),
             last_swept: kv.shard(),
@@ -361,6 +369,7 @@ impl Applier {
             Work::Checkpointed => {
                 self.sealing = false;
                 self.cutting.clear();
+                self.telling.clear();
                 // One under way before the snapshot was complete is not the snapshot's.
                 self.unrecorded.retain(|shard| self.installing.contains(shard));
                 self.settle(out);
@@ -369,6 +378,7 @@ impl Applier {
                 self.sealing = false;
                 // What began waits for the next one.
                 self.opening.append(&mut self.cutting);
+                self.closed.append(&mut self.telling);
                 self.opening.retain(|shard| !self.closing.contains(shard));
             }
             Work::Upkeep => self.sweep(out)?,
@@ -438,6 +448,7 @@ impl Applier {
         self.importing.remove(&shard);
         self.lost.remove(&shard);
         self.closing.insert(shard);
+        self.closed.insert(shard);
         self.unswept.insert(shard);
         self.want_seal = true;
         Ok(())
@@ -613,11 +624,13 @@ impl Applier {
         let installed = self.views(installing);
         self.cutting = std::mem::take(&mut self.opening);
         let opened = self.views(self.cutting.clone());
+        self.telling = std::mem::take(&mut self.closed);
+        let closed = self.telling.clone();
         let job = self.current.cut()?;
         let generation = self.next_generation;
         self.next_generation += 1;
         self.sealing = true;
-        out.push(Output::Sealed { job, generation, cut: Cut { bases, installed, opened } });
+        out.push(Output::Sealed { job, generation, cut: Cut { bases, installed, opened, closed } });
         if !self.others.is_empty() {
             let readable: Vec<ShardId> =
                 self.all().into_keys().filter(|shard| !self.unrecorded.contains(shard)).collect();

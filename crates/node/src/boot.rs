@@ -139,14 +139,18 @@ pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant
     }
     // One record is of all shards. What it does not tell of has nothing in its checkpoint either.
     let generation = if logs.iter().any(|log| log.based) { named } else { newest.unwrap_or(0) };
-    let noted = logs.iter().flat_map(|log| &log.damage).map(ToString::to_string);
-    noted.for_each(|note| say_once(&mut notes, note));
     let alone = logs.iter().any(|log| log.alone);
-    if logs.iter().any(|log| log.alone && log.entries_lost) {
-        return Err(Error::Alone { damage: notes.join("; ") });
-    }
     let shards: Vec<ShardId> = logs.iter().map(|log| log.shard).collect();
     let opened = open_or_set_aside(&shards, store, generation, alone, &mut notes)?;
+    let placement = opened.machines.first().map(|kv| kv.placement().clone()).unwrap_or_default();
+    // Of a shard that was dropped, or is elsewhere now, nothing is missed, though its votes may still be there.
+    let stays = |log: &&Begun| !placement.is_elsewhere(log.shard, config.id);
+    let noted = logs.iter().filter(stays).flat_map(|log| &log.damage).map(ToString::to_string);
+    noted.for_each(|note| say_once(&mut notes, note));
+    if logs.iter().filter(stays).any(|log| log.alone && log.entries_lost) {
+        return Err(Error::Alone { damage: notes.join("; ") });
+    }
+    journal.forget(|shard| placement.is_elsewhere(shard, config.id)).map_err(Error::Journal)?;
     let damage = !found.damage.is_empty() || found.checkpoint.is_none() && newest.is_some();
     let missing = |shard, first: &bytes::Bytes| {
         let log = unread(&found, shard, newest, first, config.id).filter(|_| damage)?;
@@ -164,7 +168,6 @@ pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant
         // From here on a start finds it where it looks for it.
         record(journal, generation, &logs)?;
     }
-    let placement = machines.first().map(|kv| kv.placement().clone()).unwrap_or_default();
     let (mut shards, first) = (Vec::new(), config.shard);
     for (log, mut kv) in logs.into_iter().zip(machines) {
         kv.begin(&log.base.membership);

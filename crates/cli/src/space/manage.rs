@@ -6,7 +6,6 @@ use super::remote::{Refused, Remote};
 use crate::plan::Words;
 use crate::probe::time;
 use crate::report::{Exit, Problem, say};
-use quorate_gateway_dynamo::HAD;
 use quorate_policy::{Part, Plan, Policy, plan, tags};
 use serde_json::{Value, json};
 use std::fmt::{self, Write as _};
@@ -100,8 +99,7 @@ fn key(text: &str) -> Result<(String, String), String> {
 fn planned(words: &Words) -> Result<(Policy, Plan), Problem> {
     let (policy, _) = words.policy()?;
     let plan = plan(&policy).map_err(|refusal| crate::plan::problem(&refusal, false))?;
-    let lacks: Vec<&str> =
-        plan.missing().into_iter().filter(|part| !HAD.contains(part)).map(Part::said).collect();
+    let lacks: Vec<&str> = plan.missing().into_iter().map(Part::said).collect();
     if lacks.is_empty() {
         return Ok((policy, plan));
     }

@@ -20,6 +20,7 @@
 //! something, `bell` rung when history is to be read.
 
 mod behind;
+mod ranges;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,7 @@ use quorate_base::time::Duration;
 use quorate_state::kv::{KvView, ReadError};
 use quorate_storage::state::{StateError, StateResult};
 use quorate_wire::kv::{Event, KeyRange, Revision};
+use ranges::Ranges;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -137,7 +139,7 @@ pub struct Hub {
     streams: BTreeMap<u64, Stream>,
     next_stream: u64,
     by_key: BTreeMap<Bytes, BTreeSet<WatchKey>>,
-    by_range: BTreeMap<WatchKey, KeyRange>,
+    by_range: Ranges,
     progress_watches: usize,
     /// What the watches take, about.
     watch_bytes: usize,
@@ -170,7 +172,7 @@ impl Hub {
             streams: BTreeMap::new(),
             next_stream: 0,
             by_key: BTreeMap::new(),
-            by_range: BTreeMap::new(),
+            by_range: Ranges::default(),
             progress_watches: 0,
             watch_bytes: 0,
             now: Instant::ZERO,
@@ -295,19 +297,20 @@ impl Hub {
 
     fn mark_ready(&mut self, event: &Event, wake: &mut BTreeSet<u64>) {
         let revision = event.kv.mod_revision;
-        let exact = self.by_key.get(&event.kv.key).into_iter().flatten();
-        let ranges = self.by_range.iter().filter(|(_, r)| contains(r, &event.kv.key)).map(|(key, _)| key);
-        for &(number, id) in exact.chain(ranges) {
-            let Some(stream) = self.streams.get_mut(&number) else { continue };
-            let Some(watch) = stream.watches.get_mut(&id) else { continue };
+        let streams = &mut self.streams;
+        let mut mark = |(number, id): WatchKey| {
+            let Some(stream) = streams.get_mut(&number) else { return };
+            let Some(watch) = stream.watches.get_mut(&id) else { return };
             let pending = is_pending(&stream.ready, &stream.behind, stream.catching.as_ref(), id);
             if pending || watch.next > revision {
-                continue;
+                return;
             }
             watch.next = revision;
             stream.ready.insert(id);
             wake.insert(number);
-        }
+        };
+        self.by_key.get(&event.kv.key).into_iter().flatten().copied().for_each(&mut mark);
+        self.by_range.of_key(&event.kv.key, &mut mark);
     }
 
     fn wake(&self, streams: &BTreeSet<u64>) {
@@ -385,7 +388,7 @@ impl Hub {
         if create.range.end.is_empty() {
             self.by_key.entry(create.range.key).or_default().insert((number, id));
         } else {
-            self.by_range.insert((number, id), create.range);
+            self.by_range.insert(create.range, (number, id));
         }
     }
 
@@ -409,8 +412,9 @@ impl Hub {
         }
         self.progress_watches -= usize::from(watch.progress_at.is_some());
         self.watch_bytes -= watch_size(&watch.range);
-        self.by_range.remove(&(number, id));
-        if let Some(watches) = self.by_key.get_mut(&watch.range.key) {
+        if !watch.range.end.is_empty() {
+            self.by_range.remove(&watch.range, (number, id));
+        } else if let Some(watches) = self.by_key.get_mut(&watch.range.key) {
             watches.remove(&(number, id));
             if watches.is_empty() {
                 self.by_key.remove(&watch.range.key);

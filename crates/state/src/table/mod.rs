@@ -93,6 +93,7 @@ pub use commit::{Intent, Seen};
 pub use expire::{Overdue, Place};
 pub use mutant::Mutant;
 pub use passed::{read_asked, read_reply, write_asked, write_reply};
+pub(crate) use placement::elsewhere;
 pub use placement::{Block, Home, Placement};
 pub use read::{Described, Get, Got, KeysAsked, Page, Paged, Read, ReadReply};
 pub use stream::{Changed, KEPT, Position, Record, Records, StreamDescribed, StreamId};

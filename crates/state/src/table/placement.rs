@@ -168,6 +168,48 @@ fn voters_of(founders: &Bytes) -> Vec<NodeId> {
     Membership::decode(founders).map(|founders| founders.voters.into_iter().collect()).unwrap_or_default()
 }
 
+/// A block as it is stored, beside its first shard's number.
+struct Stored {
+    count: u32,
+    table: u32,
+    numbers: [u64; 3],
+    founders: Bytes,
+    name: String,
+    copies: u32,
+}
+
+impl Stored {
+    fn decode(stored: Bytes) -> StateResult<Self> {
+        let mut input = Reader::new(stored);
+        let mut read = || -> quorate_wire::codec::Read<_> {
+            let format = input.u8()?;
+            let (count, table) = (input.varint()?, input.varint()?);
+            let numbers = [input.varint()?, input.varint()?, input.varint()?];
+            let (founders, name) = (input.bytes()?, input.bytes()?);
+            let copies = if format == EVERYWHERE { u64::from(u32::MAX) } else { input.varint()? };
+            input.end()?;
+            Ok((format, (count, table, copies), numbers, founders, name))
+        };
+        let (format, (count, table, copies), numbers, founders, name) = read().map_err(|_| bad())?;
+        if ![EVERYWHERE, FORMAT].contains(&format) {
+            return Err(bad());
+        }
+        let small = |n: u64| u32::try_from(n).map_err(|_| bad());
+        let name = String::from_utf8(name.to_vec()).map_err(|_| bad())?;
+        let (count, table, copies) = (small(count)?, small(table)?, small(copies)?);
+        Ok(Self { count, table, numbers, founders, name, copies })
+    }
+}
+
+/// The name of the table of which a row of the machine's, by its key below the machine's prefix, says that its items lie in shards
+/// of their own; `None` for rows that say something else.
+pub(crate) fn elsewhere(key: &[u8], stored: &[u8]) -> StateResult<Option<String>> {
+    match key.first() {
+        Some(&row::PLACED) => Ok(Some(Stored::decode(Bytes::copy_from_slice(stored))?.name)),
+        _ => Ok(None),
+    }
+}
+
 /// How many shards of its own a table asks for by its tags; `None` for none.
 fn asked(definition: &Definition) -> Result<Option<u32>, Refusal> {
     let Some((_, value)) = definition.tags.iter().find(|(key, _)| key == SHARDS_TAG) else { return Ok(None) };
@@ -222,27 +264,21 @@ impl Tables {
 
     fn decode_block(&self, key: &[u8], stored: Bytes) -> StateResult<Block> {
         let first = u32::from_be_bytes(key.try_into().map_err(|_| bad())?);
-        let mut input = Reader::new(stored);
-        let mut read = || -> quorate_wire::codec::Read<_> {
-            let format = input.u8()?;
-            let (count, table) = (input.varint()?, input.varint()?);
-            let numbers = (input.varint()?, input.varint()?, input.varint()?);
-            let (founders, name) = (input.bytes()?, input.bytes()?);
-            let copies = if format == EVERYWHERE { u64::from(u32::MAX) } else { input.varint()? };
-            input.end()?;
-            Ok((format, (count, table, copies), numbers, founders, name))
-        };
-        let (format, (count, table, copies), (epoch, made, version), founders, name) =
-            read().map_err(|_| bad())?;
-        let name = String::from_utf8(name.to_vec()).map_err(|_| bad())?;
+        let Stored { count, table, numbers: [epoch, made, version], founders, name, copies } =
+            Stored::decode(stored)?;
         let schema = self.catalog.get(&name).map(|table| table.schema.clone()).ok_or_else(bad)?;
-        let small = |n: u64| u32::try_from(n).map_err(|_| bad());
-        let (count, table, copies) = (small(count)?, small(table)?, small(copies)?);
-        if ![EVERYWHERE, FORMAT].contains(&format) || count == 0 || first.checked_add(count).is_none() {
+        if count == 0 || first.checked_add(count).is_none() {
             return Err(bad());
         }
         let (made, version, voters) = (Index(made), Index(version), voters_of(&founders));
         Ok(Block { first, count, table, name, epoch, made, version, founders, copies, voters, schema })
+    }
+
+    /// Takes away all tables whose items lie in shards of their own.
+    pub(crate) fn drop_elsewhere(&mut self, state: &mut dyn State, digest: &mut Digest) {
+        for block in self.placement.clone().blocks() {
+            self.take_away(state, (&block.name, block.table), digest);
+        }
     }
 
     /// The number of shards of its own that a table that is to be made gets.

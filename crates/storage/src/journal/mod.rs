@@ -463,6 +463,21 @@ impl Journal {
         Ok(written.into_iter().map(|(shard, write)| self.mint.durable(shard, write)).collect())
     }
 
+    /// These shards are no more, and the recorded checkpoint says so: nothing of them keeps a segment, and nobody asks for their votes.
+    /// It is not written down; a start finds them in what lies there, and has them forgotten again.
+    pub fn forget(&mut self, gone: impl Fn(ShardId) -> bool) -> Result<(), JournalError> {
+        self.alive()?;
+        let before = self.hards.len();
+        self.hards.retain(|&shard, _| !gone(shard));
+        if self.hards.len() < before {
+            self.votes.write(&self.hards)?;
+        }
+        for upto in self.old.iter_mut().map(|old| &mut old.upto).chain([&mut self.upto]) {
+            upto.retain(|&shard, _| !gone(shard));
+        }
+        self.drop_old()
+    }
+
     /// What is to be done so that the next segment's file is there before it is needed; `None` where nothing is.
     pub fn preparation(&mut self) -> Option<Preparation> {
         if self.poisoned || self.spare || self.preparing || self.end < self.size / 4 {

@@ -699,3 +699,45 @@ fn a_start_takes_the_spare_segment_and_no_half_made_one() {
     assert_eq!(size(&format!("j/{}", segment_name(3))), 4096);
     drop(journal);
 }
+
+/// Claim: what a shard that was dropped left behind keeps no segment once a checkpoint knows it no more, not after a start either; and
+/// nobody hears of its votes.
+#[test]
+fn a_shard_that_is_no_more_keeps_no_segment() {
+    const GONE: ShardId = ShardId(2);
+    let disk = FaultyDisk::new(15);
+    let mut journal = begin(&disk);
+    let hard = |commit| Some(HardState { term: Term(1), vote: Some(NodeId(1)), commit: Index(commit) });
+    let segments = || disk.list("j").unwrap().iter().filter(|name| name.starts_with('0')).count();
+    let fill = |journal: &mut Journal, shard, indexes: std::ops::RangeInclusive<u64>| {
+        for index in indexes {
+            let append = Append { shard, ..append(index, hard(index), vec![entry(1, index, 900)]) };
+            journal.append(&[append]).unwrap();
+            journal.sync().unwrap();
+        }
+    };
+    let checkpoint = |journal: &mut Journal, generation, index| {
+        let base = Base { id: EntryId::new(Term(1), Index(index)), ..Base::default() };
+        journal.mark_checkpoint(CheckpointMark { generation, bases: vec![(SHARD, base)] }).unwrap();
+        journal.sync().unwrap();
+    };
+    fill(&mut journal, SHARD, 1..=10);
+    fill(&mut journal, GONE, 1..=40);
+    checkpoint(&mut journal, 1, 10);
+    assert!(segments() > 10, "they wait for word of the other shard");
+    journal.forget(|shard| shard == GONE).unwrap();
+    assert!(segments() <= 3, "{:?}", disk.list("j"));
+
+    fill(&mut journal, GONE, 41..=80);
+    checkpoint(&mut journal, 2, 10);
+    drop(journal);
+    let (mut journal, _) = open(&disk).unwrap();
+    assert!(segments() > 10);
+    journal.forget(|shard| shard == GONE).unwrap();
+    journal.sync().unwrap();
+    assert!(segments() <= 3, "{:?}", disk.list("j"));
+    drop(journal);
+    let (_, found) = open(&disk).unwrap();
+    assert!(found.damage.is_empty() && found.harmless.is_empty(), "{found:?}");
+    assert_eq!(found.votes.keys().collect::<Vec<_>>(), [&SHARD]);
+}
