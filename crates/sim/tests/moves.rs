@@ -4,24 +4,24 @@
 use quorate_base::time::Duration;
 use quorate_sim::{Knobs, Plan};
 
-/// In each of these seeds there are tables with shards of their own, and members come and go.
+/// In each of these seeds there are tables with shards of their own, and members come and go: replicas move to who came, from who went,
+/// and back to who had them before. In seed 94 two went one behind the other, and led in turn what they could not follow any more.
 #[test]
 fn moves_are_clean() {
-    let from: u64 = std::env::var("FROM").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
-    let many: usize = std::env::var("MANY").ok().and_then(|n| n.parse().ok()).unwrap_or(8);
-    let drawn = |seed: &u64| {
+    let (mut begun, mut finished, mut elsewhere, mut others) = (0, 0, 0, 0);
+    let moving = |seed: &u64| {
         let knobs = Knobs::draw(*seed);
         knobs.groups > 0 && knobs.members
     };
-    let mut total = std::collections::BTreeMap::<&str, u64>::new();
-    for seed in (from..).filter(drawn).take(many) {
+    for seed in (0..).filter(moving).take(7).chain([94]) {
         let outcome = Plan { span: Duration::from_secs(40), ..Plan::of(seed) }.run();
-        let moves = outcome.counts.0.iter().filter(|(name, _)| name.starts_with("moves of"));
-        println!("seed {seed} {:?} {:?}", outcome.violation, moves.clone().collect::<Vec<_>>());
-        moves.for_each(|(name, n)| *total.entry(name).or_default() += n);
-        if std::env::var("MANY").is_err() {
-            assert_eq!(outcome.violation, None, "seed {seed}");
-        }
+        assert_eq!(outcome.violation, None, "seed {seed}: {:?}", outcome.counts);
+        let count = |name| outcome.counts.0.get(name).copied().unwrap_or(0);
+        begun += count("moves of replicas begun");
+        finished += count("moves of replicas finished");
+        elsewhere += count("moves of replicas turned elsewhere");
+        others += count("moves of replicas finished under another leader");
     }
-    println!("{total:?}");
+    assert!(begun > 30 && finished > 25, "they did little: {begun} moves, {finished} of them to their end");
+    assert!(elsewhere > 0 && others > 10, "{elsewhere} turned, {others} ended by another leader");
 }

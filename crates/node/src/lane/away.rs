@@ -102,8 +102,9 @@ impl Lane {
     fn serves(&self, shard: ShardId) -> bool {
         let Some(group) = self.groups.get(&shard) else { return shard == self.space.shard };
         let me = self.node.settings.node;
-        let home = self.space.view.tables().placement().home(shard);
-        home.is_none_or(|home| home.replicas.contains_key(&me)) && group.raft.membership().is_voter(me)
+        let wanted = self.space.view.tables().placement().wants(shard, me);
+        let can = group.raft.membership().is_voter(me) && !group.raft.state_lost();
+        wanted.unwrap_or(true) && can
     }
 
     /// Starts a request of a shard, here or elsewhere.

@@ -65,14 +65,16 @@ pub(super) struct Placed {
     lost_upto: Option<Index>,
     /// Who has anything of any shard, by that.
     hosts: BTreeSet<NodeId>,
+    /// Where nothing was to be moved when it was last looked at, and by which members, of whom these were heard.
+    even: Option<(Arc<Placement>, BTreeSet<NodeId>, BTreeSet<NodeId>)>,
     tend_at: Instant,
     rng: Rng,
 }
 
 impl Placed {
     pub(super) fn new(rng: Rng, now: Instant) -> Self {
-        let (followed, opening, doubts, lost_upto, hosts) = Default::default();
-        Self { followed, opening, doubts, lost_upto, hosts, tend_at: now, rng }
+        let (followed, opening, doubts, lost_upto, hosts, even) = Default::default();
+        Self { followed, opening, doubts, lost_upto, hosts, even, tend_at: now, rng }
     }
 }
 
@@ -253,17 +255,26 @@ impl Lane {
     }
 
     /// Whoever leads shard 1, and knows all that was committed before, has moves begin.
-    fn begin_moves(&mut self, now: Instant, placement: &Placement) {
+    fn begin_moves(&mut self, now: Instant, placement: &Arc<Placement>) {
         let raft = &self.space.raft;
         let knows_all = self.space.view.applied().term == raft.term() && self.has_begun_all();
         let members = raft.committed_membership();
         if !raft.is_leader() || !knows_all || members.is_joint() || self.node.stopping {
             return;
         }
+        let heard: BTreeSet<NodeId> =
+            members.voters.iter().copied().filter(|&node| raft.hears(node, now)).collect();
+        let looked = |(known, of, by): &(Arc<Placement>, BTreeSet<NodeId>, BTreeSet<NodeId>)| {
+            Arc::ptr_eq(known, placement) && *of == members.voters && *by == heard
+        };
+        if self.placed.even.as_ref().is_some_and(looked) {
+            return;
+        }
         let hears = |node| raft.hears(node, now);
         let copies = |shard| placement.block_of(shard).map_or(0, |block| block.copies);
         let placed = placement.homes().map(|(shard, home)| (shard, home, copies(shard)));
         let moves = mover::next(placed, &Nodes { members: &members.voters, hears: &hears });
+        self.placed.even = moves.is_empty().then(|| (placement.clone(), members.voters.clone(), heard));
         for mover::Move { shard, since, replicas } in moves {
             let what = What::Move { shard, since: since.get(), replicas };
             let data =

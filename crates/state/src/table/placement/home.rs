@@ -146,10 +146,10 @@ pub(super) fn copies(tags: &[(String, String)]) -> u32 {
 
 impl Block {
     /// The nodes on which a shard begins: the voters of the configuration in the entry that made it, or some of them, in turn.
-    fn founding(&self, shard: ShardId) -> BTreeSet<NodeId> {
+    fn founding(&self, shard: ShardId) -> impl Iterator<Item = NodeId> + '_ {
         let (voters, copies) = (&self.voters, self.copies as usize);
         let first = (shard.get() - self.first) as usize;
-        (0..copies.min(voters.len())).map(|n| voters[(first + n) % voters.len()]).collect()
+        (0..copies.min(voters.len())).map(move |n| voters[(first + n) % voters.len()])
     }
 }
 
@@ -161,6 +161,14 @@ impl Placement {
         }
         let block = self.block_of(shard)?;
         Some(Home::founded(block.founding(shard), block.made))
+    }
+
+    /// Whether a node is to have a replica of a shard; `None` if there is no such shard.
+    pub fn wants(&self, shard: ShardId, node: NodeId) -> Option<bool> {
+        match self.homes.get(&shard.get()) {
+            Some(home) => Some(home.replicas.contains_key(&node)),
+            None => Some(self.block_of(shard)?.founding(shard).any(|other| other == node)),
+        }
     }
 
     /// All shards, each with where its replicas are.
@@ -184,7 +192,7 @@ impl Placement {
     pub fn first_members(&self, shard: ShardId, node: NodeId) -> Option<Membership> {
         let (block, home) = (self.block_of(shard)?, self.home(shard)?);
         let founders = Membership::decode(&block.founders);
-        let founding = block.founding(shard);
+        let founding: BTreeSet<NodeId> = block.founding(shard).collect();
         let book = founders.map(|founders| founders.book).unwrap_or_default();
         if home.since(node) == Some(block.made) {
             return Some(Membership { voters: founding, book, ..Membership::default() });
