@@ -3,6 +3,7 @@
 use crate::knobs::Counts;
 use crate::place::Running;
 use quorate_base::{Index, NodeId, ShardId, Term};
+use quorate_protocol::raft::Raft;
 use quorate_state::table::{Home, Placement};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,8 +32,8 @@ impl Moves {
         }
         self.seen.insert(node, placement.clone());
         for (shard, home) in placement.homes() {
-            let by = running.lane.core(shard).map(|core| core.leader());
-            let now = (running.lane.raft().term(), by.flatten());
+            let by = running.lane.core(shard).and_then(Raft::leader);
+            let now = (running.lane.raft().term(), by);
             self.home(shard, &home, now, counts);
         }
     }

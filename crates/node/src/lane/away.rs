@@ -69,6 +69,13 @@ impl Away {
         std::mem::take(&mut self.waiting).into_values().map(|waiting| waiting.done).collect()
     }
 
+    /// Takes out those of which something holds.
+    fn take(&mut self, holds: impl Fn(&Waiting) -> bool) -> Vec<(u64, Waiting)> {
+        let all = self.waiting.iter().filter(|(_, waiting)| holds(waiting)).map(|(&number, _)| number);
+        let all: Vec<u64> = all.collect();
+        all.into_iter().filter_map(|number| Some((number, self.waiting.remove(&number)?))).collect()
+    }
+
     /// The answers that came since this was asked last.
     pub(super) fn take_told(&mut self) -> Vec<(NodeId, u64, Bytes)> {
         std::mem::take(&mut *lock(&self.told))
@@ -125,8 +132,11 @@ impl Lane {
         if self.space.view.tables().placement().block_of(shard).is_none() {
             return done(Err(self.not_here()));
         }
-        if let Err(failure) = self.space.takes_elsewhere(&self.node) {
-            return done(Err(failure));
+        if self.node.stopping {
+            return done(Err(Failure::Stopping));
+        }
+        if self.node.waiting_full() {
+            return done(Err(Failure::Overloaded));
         }
         let request = match request {
             Request::Explained(request, _) => *request,
@@ -211,8 +221,7 @@ impl Lane {
             return;
         }
         self.node.away.down.insert(peer);
-        let of_it = self.node.away.waiting.extract_if(.., |_, waiting| waiting.at == peer);
-        for (number, waiting) in of_it.collect::<Vec<_>>() {
+        for (number, waiting) in self.node.away.take(|waiting| waiting.at == peer) {
             self.ask_another(now, number, waiting);
         }
     }
@@ -229,14 +238,12 @@ impl Lane {
 
     /// Looks at what waits for long.
     pub(super) fn tend_away(&mut self, now: Instant) {
-        let late = self.node.away.waiting.extract_if(.., |_, waiting| now >= waiting.deadline);
-        for (_, waiting) in late.collect::<Vec<_>>() {
+        for (_, waiting) in self.node.away.take(|waiting| now >= waiting.deadline) {
             (waiting.done)(Err(Failure::TimedOut));
         }
         let patience = AGAIN * self.node.patience.election;
         let silent = |waiting: &Waiting| !waiting.writes && now.since(waiting.since) >= patience;
-        let silent = self.node.away.waiting.extract_if(.., |_, waiting| silent(waiting));
-        for (number, mut waiting) in silent.collect::<Vec<_>>() {
+        for (number, mut waiting) in self.node.away.take(silent) {
             if waiting.tried.len() > 1 {
                 // All may have been slow.
                 waiting.tried.clear();

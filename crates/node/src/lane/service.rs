@@ -104,14 +104,6 @@ impl Group {
         if node.waiting_full() { Err(Failure::Overloaded) } else { Ok(()) }
     }
 
-    /// Whether a request is taken that others are to serve.
-    pub(super) fn takes_elsewhere(&self, node: &Node) -> Result<(), Failure> {
-        if node.stopping {
-            return Err(Failure::Stopping);
-        }
-        if node.waiting_full() { Err(Failure::Overloaded) } else { Ok(()) }
-    }
-
     /// A table that is made with shards of its own: with whom their groups begin stands in the entry.
     fn name_founders(&self, command: &mut Command) {
         let Command::Table(command) = command else { return };

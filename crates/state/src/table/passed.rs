@@ -178,13 +178,17 @@ pub fn write_reply(out: &mut BytesMut, reply: &ReadReply) -> bool {
             out.varint(*bytes);
             out.varint(indexes.len() as u64);
             for (index, items, bytes) in indexes {
-                [u64::from(*index), *items, *bytes].into_iter().for_each(|n| out.varint(n));
+                for n in [u64::from(*index), *items, *bytes] {
+                    out.varint(n);
+                }
             }
         }
         ReadReply::Items(all) => {
             out.put_u8(2);
             out.varint(all.len() as u64);
-            all.iter().for_each(|got| write_got(out, got));
+            for got in all {
+                write_got(out, got);
+            }
         }
         ReadReply::Page(paged) => {
             out.put_u8(3);
@@ -241,7 +245,9 @@ fn read_got(input: &mut Reader) -> Decoded<Got> {
 
 fn write_paged(out: &mut BytesMut, paged: &Paged) {
     out.varint(paged.items.len() as u64);
-    paged.items.iter().for_each(|item| part(out, item));
+    for item in &paged.items {
+        part(out, item);
+    }
     for n in [paged.count, paged.scanned, paged.bytes, paged.fetched] {
         out.varint(n as u64);
     }

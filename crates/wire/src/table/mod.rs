@@ -333,7 +333,9 @@ impl Command {
                 out.varint(u64::from(shard.0));
                 out.varint(*since);
                 out.varint(replicas.len() as u64);
-                replicas.iter().for_each(|node| out.varint(node.0));
+                for node in replicas {
+                    out.varint(node.0);
+                }
             }
             What::Moved { shard, since } => {
                 out.varint(u64::from(shard.0));

@@ -110,7 +110,9 @@ impl Home {
             }
         }
         varint(&mut out, self.left.len() as u64);
-        self.left.iter().for_each(|node| varint(&mut out, node.get()));
+        for node in &self.left {
+            varint(&mut out, node.get());
+        }
         out
     }
 
