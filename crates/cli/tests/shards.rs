@@ -526,6 +526,10 @@ fn shards_move_to_a_node_that_comes_and_from_one_that_goes() {
         assert_eq!(got(&mut all, n % 4, n, 0), "before", "customer {n} at node {}", n % 4 + 1);
         put(&mut all, (n + 1) % 4, &item(n, 1, "behind"));
     }
+    let keys: Vec<Value> = (0..60).map(|customer| key(customer, 0)).collect();
+    let batch = json!({ "RequestItems": { "orders": { "Keys": keys, "ConsistentRead": true } } });
+    let told = all.ask(3, "BatchGetItem", batch);
+    assert_eq!(told["Responses"]["orders"].as_array().unwrap().len(), 60);
     // Transactions over shards, by a gateway that has only some of them.
     for n in 0..8 {
         let put = |n: usize| json!({ "Put": { "TableName": "orders", "Item": item(n, 2, "both") } });

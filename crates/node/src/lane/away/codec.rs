@@ -14,6 +14,9 @@ use quorate_wire::command;
 use quorate_wire::kv::{Command, Refused, Reply};
 use quorate_wire::table::{self, Refusal};
 
+/// The largest answer that is passed on: a peer reads packets up to a bound. (Whoever reads many items reads them in parts.)
+const ANSWER_MAX: usize = 10 << 20;
+
 /// A request, and whether it writes; `None` for one that is not passed on.
 pub(super) fn request(request: &Request) -> Option<(Bytes, bool)> {
     let mut out = BytesMut::new();
@@ -71,13 +74,13 @@ pub(super) fn answer(result: &Result<Answer, Failure>) -> Bytes {
         Ok(Body::Reply(Reply::Table(reply))) => {
             out.put_u8(1);
             if reply.write(&mut out) {
-                return out.freeze();
+                return if out.len() > ANSWER_MAX { failed(&Failure::TimedOut) } else { out.freeze() };
             }
         }
         Ok(Body::Table(reply)) => {
             out.put_u8(2);
             if write_reply(&mut out, reply) {
-                return out.freeze();
+                return if out.len() > ANSWER_MAX { failed(&Failure::TooLarge) } else { out.freeze() };
             }
         }
         Ok(Body::Status(status)) => {
