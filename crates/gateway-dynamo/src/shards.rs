@@ -80,10 +80,12 @@ pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<
         None => vec![with_status(gateway, meta).await?],
     };
     let members = gateway.ask(ShardId(1), Request::Members { linearizable: false }).await;
-    let everywhere: Vec<u64> = match members.map(|answer| answer.body) {
-        Ok(Body::Members(members)) => members.iter().map(|member| member.id).collect(),
-        _ => return Err(unexpected()),
-    };
+    let Ok(Body::Members(members)) = members.map(|answer| answer.body) else { return Err(unexpected()) };
+    let everywhere: Vec<u64> = members.iter().map(|member| member.id).collect();
+    let voters = members.iter().filter(|member| !member.learner).count();
+    // One without shards of its own is on all members.
+    let asked = gateway.door.placement().table(&table).map(|block| block.copies as usize);
+    let copies = asked.map_or(voters, |copies| copies.min(voters));
     let moving = shards.iter().filter(|shard| shard.home.as_ref().is_some_and(|home| home.moving)).count();
     let shown = shards.into_iter().map(|shard| {
         let nodes = |nodes: BTreeSet<NodeId>| nodes.into_iter().map(NodeId::get).collect::<Vec<_>>();
@@ -109,7 +111,8 @@ pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<
             "Ready": ready,
         })
     });
-    Ok(json!({ "TableName": table, "Moving": moving, "Shards": shown.collect::<Vec<_>>() }))
+    let shown: Vec<Value> = shown.collect();
+    Ok(json!({ "TableName": table, "Copies": copies, "Moving": moving, "Shards": shown }))
 }
 
 async fn with_status(gateway: &Gateway, shard: Shard) -> Answered<Shard> {

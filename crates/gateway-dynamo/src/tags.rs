@@ -5,9 +5,9 @@ use crate::failure::{Answered, ApiError, Kind};
 use crate::limits::Constraints;
 use crate::{Gateway, unexpected};
 use quorate_node::api::{Body, Request};
-use quorate_policy::tags::from_tags;
+use quorate_policy::tags::{PREFIX, TagError, from_tags};
 use quorate_policy::{Part, Partitioning, plan};
-use quorate_wire::table::{Change, Command, EPOCH, What};
+use quorate_wire::table::{Change, Command, EPOCH, SHARDS_TAG, What};
 use serde_json::{Value, json};
 
 /// No table has more tags.
@@ -42,6 +42,11 @@ fn check_tag(key: &str, value: &str) -> Answered<()> {
     if key.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("aws:")) {
         return bad(format!("tag keys that begin with aws: are reserved: {key}"));
     }
+    // Taken for somebody else's tag it would be passed over, and the table be another one than was asked for.
+    let start = key.get(..PREFIX.len()).unwrap_or_default();
+    if start != PREFIX && start.eq_ignore_ascii_case(PREFIX) {
+        return bad(format!("tag keys of Quorate begin with {PREFIX}, in small letters: {key}"));
+    }
     Ok(())
 }
 
@@ -57,14 +62,12 @@ fn check_count(tags: usize) -> Answered<()> {
 /// Refuses tags whose policy this release cannot keep, by name.
 pub(crate) async fn check_policy(gateway: &Gateway, tags: &[(String, String)]) -> Answered<()> {
     // How many shards there are is no promise; the machine looks at it.
-    let asks = |(key, _): &&(String, String)| {
-        key.starts_with(quorate_policy::tags::PREFIX) && key != quorate_wire::table::SHARDS_TAG
-    };
+    let asks = |(key, _): &&(String, String)| key.starts_with(PREFIX) && key != SHARDS_TAG;
     if !tags.iter().any(|tag| asks(&tag)) {
         return Ok(());
     }
     let pairs = tags.iter().filter(asks).map(|(key, value)| (key.as_str(), value.as_str()));
-    let policy = from_tags(pairs).map_err(|error| ApiError::validation(error.to_string()))?;
+    let policy = from_tags(pairs).map_err(|error| ApiError::validation(unknown(&error)))?;
     let plan = plan(&policy).map_err(|refusal| ApiError::validation(refusal.to_string()))?;
     let lacks: Vec<&str> = plan.missing().into_iter().map(Part::said).collect();
     if !lacks.is_empty() {
@@ -89,6 +92,17 @@ pub(crate) async fn check_policy(gateway: &Gateway, tags: &[(String, String)]) -
         )));
     }
     Ok(())
+}
+
+/// Among the tags that there are is one that is none of a policy's.
+fn unknown(error: &TagError) -> String {
+    match error {
+        TagError::Unknown { key, near: None } if key.eq_ignore_ascii_case(SHARDS_TAG) => {
+            format!("there is no tag {key}; {SHARDS_TAG} was meant, perhaps")
+        }
+        TagError::Unknown { near: None, .. } => format!("{error}; or {SHARDS_TAG} with a number"),
+        _ => error.to_string(),
+    }
 }
 
 async fn voters(gateway: &Gateway) -> Answered<usize> {
