@@ -1,7 +1,7 @@
 //! Replicas of shards that move between nodes: to who comes, from who goes, and on where somebody died half-way.
 
 use super::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Cluster {
     /// A member is added, started with an empty disk, and gets its vote.
@@ -37,9 +37,9 @@ impl Cluster {
     }
 
     /// Passes time until nothing moves, at most so long. At every step each group has a majority of sound replicas, and nobody has
-    /// forgotten a shard in whose group it votes.
-    fn settles(&mut self, millis: u64) {
-        let mut quiet = 0;
+    /// forgotten a shard in whose group it votes. Which nodes were seen to have replicas that heal.
+    fn settles(&mut self, millis: u64) -> BTreeSet<u64> {
+        let (mut quiet, mut healing) = (0, BTreeSet::new());
         for _ in 0..millis / 10 {
             self.pass(10);
             self.sweep();
@@ -53,8 +53,12 @@ impl Cluster {
             let moving =
                 placements.into_iter().any(|placement| placement.homes().any(|(_, home)| home.moving));
             quiet = if moving { 0 } else { quiet + 1 };
+            for node in self.nodes.iter().flatten() {
+                let heals = |shard: &ShardId| node.lane.core(*shard).is_some_and(raft::Raft::disk_lost);
+                healing.extend(self.shards.iter().any(heals).then_some(node.id.get()));
+            }
             if quiet > 300 {
-                return;
+                return healing;
             }
         }
         for node in self.nodes.iter().flatten() {
@@ -185,9 +189,9 @@ fn shards_come_back_to_who_had_them() {
         cluster.ask(1, shard, put_item(n));
     }
     cluster.come(4);
-    cluster.settles(60_000);
+    assert_eq!(cluster.settles(60_000), BTreeSet::new(), "who is new has promised nothing");
     cluster.go(4);
-    cluster.settles(90_000);
+    assert_eq!(cluster.settles(90_000), [1, 2, 3].into(), "who comes back has");
     let mut shares = cluster.shares();
     assert_eq!(shares.remove(&4), Some(6), "it hears of nothing more, and stops");
     assert_eq!(shares, [(1, 8), (2, 8), (3, 8)].into());
