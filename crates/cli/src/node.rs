@@ -144,7 +144,10 @@ impl Step<'_> {
             Self::CaughtUp { id } => format!("member {id:x} holds the data; it has no vote"),
             Self::HandedOver { from, to } => format!("the leadership went from member {from:x} to {to:x}"),
             Self::Removed { id } => {
-                format!("removed member {id:x}; its process stops, and its data directory can be deleted")
+                format!(
+                    "removed member {id:x}; its process stops once the others have its shards of tables, and then its data directory can \
+                     be deleted"
+                )
             }
             Self::Gone { node } => format!("member {node} is removed already"),
         }

@@ -6,12 +6,12 @@
 mod common;
 
 use common::tables::Table;
-use common::{Scratch, Up, eventually, free_address, nodes, one, output, pid, send, text};
+use common::{Scratch, Up, eventually, free_address, nodes, one, output, pid, quorate, send, text};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A node that is started again wants its ports back: no other test may draw them meanwhile.
@@ -315,25 +315,28 @@ fn nobody_waits_without_end() {
     assert!(up.wait().0.success());
 }
 
-/// Claim: commands that change the members, one right after the other, wait for the groups of tables to follow, and are not refused.
+/// Claim: members that are removed one right after the other go one by one, each once all shards have let go of the one before, and none
+/// of these commands is refused.
 #[test]
 fn changes_of_members_wait_for_the_groups() {
     let _turn = one_at_a_time();
-    let up = Up::start(&["--ephemeral"]);
+    let up = Up::start(&["--ephemeral", "--nodes", "5"]);
     let nodes = nodes(&up.ready());
-    made(&nodes[0], "orders", "60");
+    made(&nodes[0], "orders", "12");
     let mut waited = 0;
-    for id in 4..8 {
-        for args in [&["add", &free_address(), "--no-wait", "--learner"][..], &["remove", &id.to_string()]] {
-            let (code, said, wrong) =
-                output(&[&["node"], args, &["--json", "--endpoints", text(&nodes[0], "etcd")]].concat());
-            assert_eq!(code, 0, "{args:?}: {said}{wrong}");
-            waited += usize::from(said.contains("settles"));
-        }
+    for id in ["5", "4"] {
+        let args = ["node", "remove", id, "--json", "--endpoints", text(&nodes[0], "etcd")];
+        let (code, said, wrong) = output(&args);
+        assert_eq!(code, 0, "{args:?}: {said}{wrong}");
+        waited += usize::from(said.contains("settles"));
     }
     assert!(waited > 0, "nothing was to be waited for");
+    eventually("all shards are on those that are left", || {
+        let left = json!([1, 2, 3]);
+        shards(&nodes[0], "orders").iter().all(|shard| shard["Replicas"] == left && shard["Leader"] != 0)
+    });
     up.signal(Signal::TERM);
-    assert!(up.wait().0.success());
+    drop(up.wait());
 }
 
 /// Claim: what is said of a space is what it is in this cluster; a table comes back from files with its shards and its tags; a tag in
@@ -514,5 +517,95 @@ fn shards_of_a_lost_disk_heal() {
     assert!(fs::exists(format!("{home}/n3/state.damaged-1")).unwrap());
     for customer in 0..20 {
         put(&mut table, 2, &item(customer, 3, "v"));
+    }
+}
+
+/// Claim: a node that is added gets its share of the shards that there are, while clients go on at all nodes; a node that is killed
+/// half-way stops nothing; each node serves all shards, also those that it has nothing of; and when the node is removed, its shares go back
+/// to the others before it stops.
+#[test]
+fn shards_move_to_a_node_that_comes_and_from_one_that_goes() {
+    let _turn = one_at_a_time();
+    let scratch = Scratch::new("shards-move");
+    let up = Up::start(&["--ephemeral"]);
+    let mut nodes = nodes(&up.ready());
+    made(&nodes[0], "orders", "8");
+    let mut old = table("orders", &nodes);
+    for customer in 0..40 {
+        put(&mut old, customer % 3, &item(customer, 0, "before"));
+    }
+    let (etcd, peer, dynamo) = (free_address(), free_address(), free_address());
+    let (data, endpoint) = (scratch.path("n4"), text(&nodes[0], "etcd").to_string());
+    let (code, said, wrong) = output(&["node", "add", &peer, "--no-wait", "--endpoints", &endpoint]);
+    assert_eq!(code, 0, "{said} {wrong}");
+    let args = ["serve", "--json", "--join", &endpoint, "--data", &data, "--etcd", &etcd, "--peer", &peer];
+    let serve = || {
+        let dynamo = ["--dynamo", &dynamo];
+        let child = quorate(&[&args[..], &dynamo].concat()).stdout(Stdio::null()).spawn().unwrap();
+        Running(child)
+    };
+    let mut fourth = serve();
+    nodes.push(json!({ "dynamo": format!("http://{dynamo}"), "etcd": format!("http://{etcd}") }));
+    let mut all = table("orders", &nodes);
+    let on = |nodes: &[Value], id: u64| {
+        let has = |shard: &Value| shard["Replicas"].as_array().unwrap().contains(&json!(id));
+        shards(&nodes[0], "orders").iter().filter(|shard| has(shard)).count()
+    };
+    let moving = |nodes: &[Value]| space(&nodes[0], &["shards", "orders"]).1["Moving"].as_u64().unwrap();
+    // Half-way the one that comes is killed, and comes again.
+    eventually("a shard moves to it", || moving(&nodes) > 0 || on(&nodes, 4) > 0);
+    drop(fourth);
+    for customer in 40..60 {
+        put(&mut old, customer % 3, &item(customer, 0, "before"));
+    }
+    fourth = serve();
+    let mut customer = 60;
+    eventually("it has its share", || {
+        put(&mut old, customer % 3, &item(customer, 0, "before"));
+        customer += 1;
+        on(&nodes, 4) == 6 && moving(&nodes) == 0
+    });
+    for id in 1..=4 {
+        assert_eq!(on(&nodes, id), 6, "node {id}");
+    }
+    assert!(shards(&nodes[0], "orders").iter().all(|shard| shard["Replicas"].as_array().unwrap().len() == 3));
+    for n in 0..customer {
+        assert_eq!(got(&mut all, n % 4, n, 0), "before", "customer {n} at node {}", n % 4 + 1);
+        put(&mut all, (n + 1) % 4, &item(n, 1, "behind"));
+    }
+    let keys: Vec<Value> = (0..60).map(|customer| key(customer, 0)).collect();
+    let batch = json!({ "RequestItems": { "orders": { "Keys": keys, "ConsistentRead": true } } });
+    let told = all.ask(3, "BatchGetItem", batch);
+    assert_eq!(told["Responses"]["orders"].as_array().unwrap().len(), 60);
+    // Transactions over shards, by a gateway that has only some of them.
+    for n in 0..8 {
+        let put = |n: usize| json!({ "Put": { "TableName": "orders", "Item": item(n, 2, "both") } });
+        let both = json!({ "TransactItems": [put(n), put(n + 8)] });
+        eventually("a transaction is done", || all.try_ask(3, "TransactWriteItems", both.clone()).is_ok());
+        assert_eq!(got(&mut all, n % 3, n + 8, 2), "both");
+    }
+    let count = json!({ "Select": "COUNT", "ConsistentRead": true });
+    for node in 0..4 {
+        let pages = all.try_ask(node, "Scan", count.clone()).unwrap();
+        assert_eq!(pages["Count"], 2 * customer + 16, "node {}", node + 1);
+    }
+    let (code, said, wrong) = output(&["node", "remove", "4", "--endpoints", &endpoint]);
+    assert_eq!(code, 0, "{said} {wrong}");
+    eventually("it has let go of its shards and stops", || fourth.0.try_wait().unwrap().is_some());
+    assert_eq!((1..=4).map(|id| on(&nodes, id)).collect::<Vec<_>>(), [8, 8, 8, 0]);
+    for n in 0..customer {
+        assert_eq!(got(&mut old, n % 3, n, 1), "behind", "customer {n}");
+    }
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+}
+
+/// A node's process; killed when the test ends, however it does.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }

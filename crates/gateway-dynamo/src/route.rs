@@ -29,6 +29,8 @@ pub(crate) const META: ShardId = ShardId(1);
 /// How often what was routed by an old map is tried again, and after how long.
 const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(30);
+/// So many items of one shard are read at once: a node that has no replica of it is answered by one that has, in one packet.
+const ITEMS_AT_ONCE: usize = 16;
 /// A page ends behind about so many bytes of items.
 const PAGE_BYTES: usize = 1 << 20;
 
@@ -208,7 +210,7 @@ async fn one(gateway: &Gateway, place: Place, execute: Execute, retry: Retry) ->
     }
 }
 
-/// Items by their keys: all at one moment if they lie in one shard, or where `together`.
+/// Items by their keys, all at one moment where `together`.
 pub(crate) async fn gets(
     gateway: &Gateway,
     gets: Vec<Get>,
@@ -229,17 +231,28 @@ pub(crate) async fn gets(
                 return gathered(gateway, places.into_iter().zip(gets).collect()).await;
             }
             let of = by_place(&places);
-            if let ([place], _) | ([place, ..], true) = (&places[..], of.len() == 1) {
+            if let ([place], _) | ([place, ..], true) = (&places[..], of.len() == 1)
+                && gets.len() <= at_once(*place)
+            {
                 return got(gateway, *place, gets, consistent).await;
             }
+            let chunks = of
+                .iter()
+                .flat_map(|(&place, at)| at.chunks(at_once(place)).map(move |at| (place, at.to_vec())));
+            let chunks: Vec<(Place, Vec<usize>)> = chunks.collect();
             let part = |place, at: &[usize]| {
                 got(gateway, place, at.iter().map(|&at| gets[at].clone()).collect(), consistent)
             };
-            let parts = beside(of.iter().map(|(&place, at)| part(place, at))).await;
-            in_order(gets.len(), of.values(), parts)
+            let parts = beside(chunks.iter().map(|(place, at)| part(*place, at))).await;
+            in_order(gets.len(), chunks.iter().map(|(_, at)| at), parts)
         }
     })
     .await
+}
+
+/// How many items of a shard are read at once; all of shard 1, which every node has.
+fn at_once(place: Place) -> usize {
+    if place.shard == META { usize::MAX } else { ITEMS_AT_ONCE }
 }
 
 /// Items at one moment, wherever they lie.

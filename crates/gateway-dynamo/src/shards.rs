@@ -5,11 +5,12 @@ use crate::failure::Answered;
 use crate::limits::Constraints;
 use crate::route::Place;
 use crate::{Gateway, tables, unexpected};
-use quorate_base::ShardId;
-use quorate_node::api::tables::{Read, ReadReply};
+use quorate_base::{NodeId, ShardId};
+use quorate_node::api::tables::{Home, Read, ReadReply};
 use quorate_node::api::{Body, Request};
 use quorate_wire::table::Figures;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// One of them.
 struct Shard {
@@ -20,6 +21,8 @@ struct Shard {
     entries: u64,
     /// How much is in it; nothing is known before it has its table.
     figures: Option<Figures>,
+    /// Where its replicas are; not known of shard 1, which is on all members.
+    home: Option<Home>,
 }
 
 /// The shards of a table, in the order of their slots; `None` if it has none of its own.
@@ -39,7 +42,8 @@ async fn all(gateway: &Gateway, table: &str) -> Option<Vec<Shard>> {
             Ok(ReadReply::Table(described)) => Some(described.figures),
             _ => None,
         };
-        all.push(Shard { number: shard.get(), leader, entries, figures });
+        let home = placement.home(shard);
+        all.push(Shard { number: shard.get(), leader, entries, figures, home });
     }
     Some(all)
 }
@@ -70,29 +74,45 @@ pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<
     let table = constraints.table(params)?;
     constraints.check()?;
     let (_, figures) = tables::definition(gateway, &table).await?;
-    let meta = Shard { number: ShardId(1).get(), leader: 0, entries: 0, figures: Some(figures) };
+    let meta = Shard { number: ShardId(1).get(), leader: 0, entries: 0, figures: Some(figures), home: None };
     let shards = match all(gateway, &table).await {
         Some(shards) => shards,
         None => vec![with_status(gateway, meta).await?],
     };
     let members = gateway.ask(ShardId(1), Request::Members { linearizable: false }).await;
     let Ok(Body::Members(members)) = members.map(|answer| answer.body) else { return Err(unexpected()) };
-    let replicas: Vec<u64> = members.iter().map(|member| member.id).collect();
+    let everywhere: Vec<u64> = members.iter().map(|member| member.id).collect();
     let voters = members.iter().filter(|member| !member.learner).count();
+    // One without shards of its own is on all members.
+    let asked = gateway.door.placement().table(&table).map(|block| block.copies as usize);
+    let copies = asked.map_or(voters, |copies| copies.min(voters));
+    let moving = shards.iter().filter(|shard| shard.home.as_ref().is_some_and(|home| home.moving)).count();
     let shown = shards.into_iter().map(|shard| {
+        let nodes = |nodes: BTreeSet<NodeId>| nodes.into_iter().map(NodeId::get).collect::<Vec<_>>();
+        let (replicas, comes, goes) = match &shard.home {
+            Some(home) => {
+                let (before, wanted) = (home.before(), home.wanted());
+                let comes = nodes(wanted.difference(&before).copied().collect());
+                (nodes(before.clone()), comes, nodes(before.difference(&wanted).copied().collect()))
+            }
+            None => (everywhere.clone(), Vec::new(), Vec::new()),
+        };
         let ready = shard.figures.is_some();
         let figures = shard.figures.unwrap_or_default();
         json!({
             "Shard": shard.number,
             "Leader": shard.leader,
             "Replicas": replicas,
+            "MovesTo": comes,
+            "MovesFrom": goes,
             "ItemCount": figures.items,
             "SizeBytes": figures.bytes,
             "Entries": shard.entries,
             "Ready": ready,
         })
     });
-    Ok(json!({ "TableName": table, "VotingMembers": voters, "Shards": shown.collect::<Vec<_>>() }))
+    let shown: Vec<Value> = shown.collect();
+    Ok(json!({ "TableName": table, "Copies": copies, "Moving": moving, "Shards": shown }))
 }
 
 async fn with_status(gateway: &Gateway, shard: Shard) -> Answered<Shard> {

@@ -252,8 +252,10 @@ pub struct Applier {
     opening: BTreeSet<ShardId>,
     /// The same, whose checkpoint is under way.
     cutting: BTreeSet<ShardId>,
-    /// Machines of shards that were dropped, until they are swept away.
+    /// Machines of shards that are let go, until they are swept away.
     closing: BTreeSet<ShardId>,
+    /// Those of them that are to begin again then, with their first members.
+    reopening: BTreeMap<ShardId, bytes::Bytes>,
     /// Shards that were dropped since the last cut.
     closed: BTreeSet<ShardId>,
     /// The same, told by the checkpoint under way.
@@ -295,6 +297,7 @@ impl Applier {
             opening: BTreeSet::new(),
             cutting: BTreeSet::new(),
             closing: BTreeSet::new(),
+            reopening: BTreeMap::new(),
             closed: BTreeSet::new(),
             telling: BTreeSet::new(),
             unrecorded: BTreeSet::new(),
@@ -410,6 +413,10 @@ impl Applier {
     }
 
     fn open(&mut self, shard: ShardId, founders: &bytes::Bytes) -> StateResult<()> {
+        if self.closing.contains(&shard) {
+            self.reopening.insert(shard, founders.clone());
+            return Ok(());
+        }
         if shard == self.current.shard() || self.others.contains_key(&shard) {
             return Ok(());
         }
@@ -424,7 +431,8 @@ impl Applier {
 
     /// What a shard has is swept away bit by bit; from the next checkpoint on the journal knows it no more.
     fn close(&mut self, shard: ShardId) -> StateResult<()> {
-        if shard == self.first || !self.turn_to(shard) {
+        self.reopening.remove(&shard);
+        if shard == self.first || self.closing.contains(&shard) || !self.turn_to(shard) {
             return Ok(());
         }
         self.current.dissolve()?;
@@ -466,6 +474,9 @@ impl Applier {
                     // It is here no more.
                     self.turn_to(self.first);
                     self.others.remove(&shard);
+                    if let Some(founders) = self.reopening.remove(&shard) {
+                        self.open(shard, &founders)?;
+                    }
                 }
             }
             if self.current.applied() != EntryId::ZERO {

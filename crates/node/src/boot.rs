@@ -17,12 +17,12 @@
 //! | flushed entries or the state, and there is no other voter | the node does not start: whatever it served would lack what was acknowledged |
 
 use crate::applier::Lost;
-use crate::lane::Doubts;
+use crate::lane::{Doubts, followed_at};
 use quorate_base::time::Duration;
 use quorate_base::{Base, EntryId, EntryKind, HardState, Index, Instant, NodeId, Rng, ShardId};
 use quorate_protocol::raft::{self, BootError, Membership, Raft};
 use quorate_state::kv::{Kv, KvView};
-use quorate_state::table::Block;
+use quorate_state::table::Home;
 use quorate_storage::journal::{CheckpointMark, Damage, Journal, JournalError, Recovered, ShardLog};
 use quorate_storage::state::{State, StateError, StateResult, StateStore};
 use std::collections::BTreeSet;
@@ -60,7 +60,7 @@ pub struct Booted {
     pub lost: Lost,
     /// All other shards.
     pub others: Vec<BootedShard>,
-    /// What is left of shards that were dropped, to be swept away.
+    /// What is left of shards that were dropped or are not here any more, to be swept away.
     pub dead: Vec<Kv>,
     /// What this node may have forgotten, also of shards that it is still to hear of.
     pub doubts: Doubts,
@@ -143,21 +143,21 @@ pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant
     let shards: Vec<ShardId> = logs.iter().map(|log| log.shard).collect();
     let opened = open_or_set_aside(&shards, store, generation, alone, &mut notes)?;
     let placement = opened.machines.first().map(|kv| kv.placement().clone()).unwrap_or_default();
-    // Of a shard that was dropped nothing is missed, though its votes may still be there.
-    let stays = |log: &&Begun| !placement.was_dropped(log.shard);
+    // Of a shard that was dropped, or is elsewhere now, nothing is missed, though its votes may still be there.
+    let stays = |log: &&Begun| !placement.is_elsewhere(log.shard, config.id);
     let noted = logs.iter().filter(stays).flat_map(|log| &log.damage).map(ToString::to_string);
     noted.for_each(|note| say_once(&mut notes, note));
     if logs.iter().filter(stays).any(|log| log.alone && log.entries_lost) {
         return Err(Error::Alone { damage: notes.join("; ") });
     }
-    journal.forget(|shard| placement.was_dropped(shard)).map_err(Error::Journal)?;
+    journal.forget(|shard| placement.is_elsewhere(shard, config.id)).map_err(Error::Journal)?;
     let damage = !found.damage.is_empty() || found.checkpoint.is_none() && newest.is_some();
-    let missing = |block: &Block, shard| {
-        let log = unread(&found, shard, newest, &block.founders, config.id).filter(|_| damage)?;
+    let missing = |shard, first: &bytes::Bytes| {
+        let log = unread(&found, shard, newest, first, config.id).filter(|_| damage)?;
         let alone = is_only_voter(&log, config.id);
         Some(Begun { shard, log, new: false, alone, lost: false })
     };
-    let (opened, dead) = follow_placement(opened, &mut logs, missing).map_err(Error::State)?;
+    let (opened, dead) = follow_placement(opened, &mut logs, config.id, missing).map_err(Error::State)?;
     let Opened { machines, mut state, damaged } = opened;
     let mut found_out = false;
     let many = logs.len();
@@ -178,6 +178,7 @@ pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant
         let view = kv.view();
         state = kv.give_back();
         let (shard, lost) = (log.shard, log.lost());
+        let disk_lost = disk_lost || placement.home(shard).is_some_and(|home| log.returns(&home, config.id));
         let rests = shard != first;
         let config = raft::Config { shard, rests, ..config.clone() };
         let boot = log.into_boot(campaign_at_once, disk_lost, promised);
@@ -256,6 +257,17 @@ impl Begun {
             (true, true) => Lost::Behind(self.base.clone()),
             (true, false) => Lost::Wholly,
         }
+    }
+
+    /// Whether this replica was let go once and has come back, and has not been given its vote since: it has promised things that it knows
+    /// nothing of. (That it was given it stands in a configuration that follows the word by which it came back, or a later one: it had
+    /// healed by then, and holds all that it may have confirmed before.)
+    fn returns(&self, home: &Home, me: NodeId) -> bool {
+        let Some(since) = home.since(me).filter(|_| home.had_left(me)) else { return false };
+        let own =
+            self.entries.iter().filter(|entry| entry.kind == EntryKind::Membership).map(|entry| &entry.data);
+        let mut all = own.chain([&self.base.membership]).filter_map(|bytes| Membership::decode(bytes));
+        !all.any(|members| members.is_voter(me) && followed_at(&members).is_some_and(|at| at >= since))
     }
 
     fn into_boot(self, campaign_at_once: bool, disk_lost: bool, promised: Duration) -> raft::Boot {
@@ -355,35 +367,36 @@ fn open(
 fn follow_placement(
     opened: Opened,
     logs: &mut Vec<Begun>,
-    missing: impl Fn(&Block, ShardId) -> Option<Begun>,
+    me: NodeId,
+    missing: impl Fn(ShardId, &bytes::Bytes) -> Option<Begun>,
 ) -> StateResult<(Opened, Vec<Kv>)> {
     let Opened { machines, mut state, damaged } = opened;
     let Some(placement) = machines.first().map(|kv| kv.placement().clone()) else {
         return Ok((Opened { machines, state, damaged }, Vec::new()));
     };
+    let gone = |shard| placement.is_elsewhere(shard, me);
     let (mut kept, mut dead) = (Vec::new(), Vec::new());
     for kv in machines {
-        let of = if placement.was_dropped(kv.shard()) { &mut dead } else { &mut kept };
+        let of = if gone(kv.shard()) { &mut dead } else { &mut kept };
         of.push(kv);
     }
-    logs.retain(|log| !placement.was_dropped(log.shard));
+    logs.retain(|log| !gone(log.shard));
     for log in logs.iter_mut().filter(|log| !log.based) {
-        if let Some(block) = placement.block_of(log.shard) {
-            log.log.base.membership.clone_from(&block.founders);
+        if let Some(first) = placement.first_members(log.shard, me) {
+            log.log.base.membership = first.encode();
         }
     }
     let known: BTreeSet<ShardId> = logs.iter().map(|log| log.shard).collect();
-    for block in placement.blocks() {
-        for shard in block.shards().filter(|shard| !known.contains(shard)) {
-            let Some(log) = missing(block, shard) else { continue };
-            let mut kv = Kv::open(shard, state)?;
-            state = kv.give_back();
-            logs.push(log);
-            kept.push(kv);
-        }
+    for shard in placement.hosted_by(me).filter(|shard| !known.contains(shard)) {
+        let Some(first) = placement.first_members(shard, me) else { continue };
+        let Some(log) = missing(shard, &first.encode()) else { continue };
+        let mut kv = Kv::open(shard, state)?;
+        state = kv.give_back();
+        logs.push(log);
+        kept.push(kv);
     }
     for shard in Kv::shards_in(&*state)? {
-        if placement.was_dropped(shard) && !dead.iter().any(|kv| kv.shard() == shard) {
+        if gone(shard) && !dead.iter().any(|kv| kv.shard() == shard) {
             let mut kv = Kv::open(shard, state)?;
             state = kv.give_back();
             dead.push(kv);

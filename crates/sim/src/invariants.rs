@@ -336,6 +336,10 @@ impl Invariants {
             }
             None => self.configs.insert(at, membership.clone()),
         };
+        // Replicas of other shards come and go.
+        if self.shard != KV {
+            return Ok(());
+        }
         let Roll { upto, mut here, mut left, mut given } = std::mem::take(&mut self.roll);
         let mut from = upto.next();
         if at < from {

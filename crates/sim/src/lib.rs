@@ -13,6 +13,7 @@ mod knobs;
 mod leases;
 mod lives;
 mod members;
+mod moves;
 mod nemesis;
 mod place;
 mod plan;

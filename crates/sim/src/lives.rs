@@ -131,7 +131,9 @@ impl Lives {
         confirmed: &BTreeMap<(Term, NodeId), BTreeMap<NodeId, Index>>,
     ) -> Result<(), String> {
         let node = place.id;
-        if place.disk_lost || place.forgot.is_some() {
+        // One that was let go of and came back is as one whose disk is lost.
+        let came_back = self.shard != KV && place.core(self.shard).is_some_and(Raft::disk_lost);
+        if place.disk_lost || place.forgot.is_some() || came_back {
             self.spoke.remove(&node);
             self.voted.retain(|&(voter, _), _| voter != node);
             return Ok(());

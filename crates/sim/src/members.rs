@@ -81,8 +81,8 @@ impl World {
     fn members_of(&self, group: &Invariants) -> Option<Membership> {
         let founders = || {
             let mut lanes = self.places.iter().filter_map(|place| Some(&place.running.as_ref()?.lane));
-            let block = lanes.find_map(|lane| lane.placement().block_of(group.shard()))?;
-            Membership::decode(&block.founders)
+            let home = lanes.find_map(|lane| lane.placement().home(group.shard()))?;
+            Some(Membership::of_voters(home.before()))
         };
         group.newest_members().cloned().or_else(founders)
     }

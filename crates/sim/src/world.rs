@@ -15,6 +15,7 @@ use crate::digest::Digest;
 use crate::harmless::Harmless;
 use crate::invariants::Invariants;
 use crate::knobs::{Counts, Knobs};
+use crate::moves::Moves;
 use crate::place::{Place, truly};
 use crate::steps::Steps;
 use crate::trace::{Fate, Trace, What, in_words};
@@ -127,6 +128,8 @@ pub struct World {
     pub(crate) invariants: Invariants,
     /// Of all others.
     pub(crate) others: Vec<Invariants>,
+    /// What came of replicas that move.
+    moves: Moves,
     /// The places of nodes in which something happened since the last look.
     touched: Vec<usize>,
     /// Which steps of those that break things are taken.
@@ -165,6 +168,7 @@ impl World {
             faults_on: true,
             invariants: Invariants::of(KV),
             others: others(knobs.groups).map(Invariants::of).collect(),
+            moves: Moves::default(),
             touched: Vec::new(),
             steps: Steps::default(),
             trace: None,
@@ -320,9 +324,16 @@ impl World {
         self.places[place_of(id)].running.as_ref().map(|r| &**r.lane.view())
     }
 
-    /// Whether a node is up and has a shard.
+    /// Whether a node is up and knows where a shard is.
     pub(crate) fn has(&self, id: NodeId, shard: ShardId) -> bool {
-        self.places[place_of(id)].core(shard).is_some()
+        let placed = || self.placement_at(id).is_some_and(|placement| placement.block_of(shard).is_some());
+        self.places[place_of(id)].core(shard).is_some() || placed()
+    }
+
+    /// Whether a node is up and has, or is to have, a replica of a shard.
+    pub(crate) fn hosts(&self, id: NodeId, shard: ShardId) -> bool {
+        let home = self.placement_at(id).and_then(|placement| placement.home(shard));
+        shard == KV || home.is_some_and(|home| home.hosts(id))
     }
 
     /// Where tables lie, as a node knows it that is up.
@@ -503,6 +514,7 @@ impl World {
             r.lane.handle(now, Event::Tick);
             r.lane.drain(now, &mut r.effects);
         }
+        self.moves.look(id, r, &mut self.counts);
         let tally = r.lane.tally();
         for (what, times) in [
             ("transactions over shards committed", tally.committed),

@@ -89,6 +89,24 @@ pub enum Frame {
     },
     /// The sender lives, and with it the leaders of all groups that rest under it.
     Alive,
+    /// A request of a shard that the sender has no replica of, for one that has.
+    Ask {
+        /// Which.
+        shard: ShardId,
+        /// The sender's number for it.
+        request: u64,
+        /// So many milliseconds the sender waits.
+        patience: u64,
+        /// What, encoded.
+        body: Bytes,
+    },
+    /// The answer to `Ask`.
+    Told {
+        /// The asker's number.
+        request: u64,
+        /// What, encoded.
+        body: Bytes,
+    },
 }
 
 /// How an entry was committed, as its leader saw it.
@@ -137,6 +155,8 @@ const MEMBERS_REFUSED: u8 = 8;
 const FORWARD_EXPLAINED: u8 = 9;
 const COMMITTED: u8 = 10;
 const ALIVE: u8 = 11;
+const ASK: u8 = 12;
+const TOLD: u8 = 13;
 
 /// Frames for one peer, as they gather.
 #[derive(Default)]
@@ -207,6 +227,18 @@ impl Packet {
                 out.put_u8(*why as u8);
             }
             Frame::Alive => out.put_u8(ALIVE),
+            Frame::Ask { shard, request, patience, body } => {
+                out.put_u8(ASK);
+                out.varint(u64::from(shard.0));
+                out.varint(*request);
+                out.varint(*patience);
+                out.string(body);
+            }
+            Frame::Told { request, body } => {
+                out.put_u8(TOLD);
+                out.varint(*request);
+                out.string(body);
+            }
         }
     }
 
@@ -276,6 +308,11 @@ fn read_frame(r: &mut Reader) -> Read<Frame> {
             Ok(Frame::MembersRefused { request, why })
         }
         ALIVE => Ok(Frame::Alive),
+        ASK => {
+            let (shard, request, patience) = (shard(r)?, r.varint()?, r.varint()?);
+            Ok(Frame::Ask { shard, request, patience, body: r.bytes()? })
+        }
+        TOLD => Ok(Frame::Told { request: r.varint()?, body: r.bytes()? }),
         _ => Err(Malformed),
     }
 }

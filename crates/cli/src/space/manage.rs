@@ -161,11 +161,11 @@ pub(super) async fn create(args: &CreateArgs) -> Result<(), Problem> {
     Ok(())
 }
 
-/// What a space comes to: every member holds all of it, be they more or fewer than it needs. The headline, and how many
-/// copies vote. Others that speak the API do not tell.
+/// What a space comes to: one without shards of its own is on every member, be they more or fewer than it needs, and others are on
+/// fewer than they need where there are no more. The headline, and how many copies vote. Others that speak the API do not tell.
 async fn in_this_cluster(remote: &mut Remote, space: &str, policy: &Policy, planned: &Plan) -> (String, u64) {
     let told = remote.ask("Quorate.DescribeShards", &json!({ "TableName": space })).await;
-    let voters = told.ok().and_then(|told| told["VotingMembers"].as_u64());
+    let voters = told.ok().and_then(|told| told["Copies"].as_u64());
     let as_planned = || (planned.headline.clone(), voters.unwrap_or(planned.copies.into()));
     let Some(n) = voters.and_then(|n| u8::try_from(n).ok()).filter(|&n| n != planned.copies) else {
         return as_planned();
@@ -391,7 +391,20 @@ fn lines(told: &Value, with_rates: bool) -> String {
         if with_rates {
             let _ = write!(out, "  {:>9}", shard["EntriesPerSecond"].as_f64().unwrap_or(0.0));
         }
-        out.push_str(if shard["Ready"] == true { "\n" } else { "  not ready\n" });
+        if shard["Ready"] != true {
+            out.push_str("  not ready");
+        }
+        let nodes = |member: &str| {
+            let all = shard[member].as_array().map_or(&[][..], Vec::as_slice);
+            all.iter().map(Value::to_string).collect::<Vec<_>>().join(",")
+        };
+        match (nodes("MovesFrom").as_str(), nodes("MovesTo").as_str()) {
+            ("", "") => {}
+            (from, "") => _ = write!(out, "  leaves {from}"),
+            ("", to) => _ = write!(out, "  comes to {to}"),
+            (from, to) => _ = write!(out, "  moves from {from} to {to}"),
+        }
+        out.push('\n');
     }
     out
 }
@@ -427,6 +440,16 @@ mod tests {
         assert_eq!(rows[1], ["2", "none", "1,2,3", "7", "700", "10", "0", "not", "ready"]);
         assert_eq!(rows[2], ["3", "1", "1,2,3", "7", "700", "60", "10"]);
         assert!(!lines(&before, false).contains("entries/s"));
+        for (from, to, words) in [
+            (json!([3]), json!([4]), "moves from 3 to 4"),
+            (json!([3]), json!([]), "leaves 3"),
+            (json!([]), json!([4]), "comes to 4"),
+        ] {
+            let mut moving = before.clone();
+            moving["Shards"][0]["MovesFrom"] = from;
+            moving["Shards"][0]["MovesTo"] = to;
+            assert!(lines(&moving, false).lines().nth(1).unwrap().ends_with(words), "{moving}");
+        }
     }
 
     #[test]

@@ -178,7 +178,7 @@ impl Group {
             }
             Frame::MembersRefused { request, why } => node.change_refused(request, why),
             // The lane has heard it.
-            Frame::Alive => {}
+            Frame::Alive | Frame::Ask { .. } | Frame::Told { .. } => {}
         }
     }
 

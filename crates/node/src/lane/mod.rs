@@ -13,6 +13,7 @@
 //! has happened to, or that are due: a group that rests costs nothing.
 
 mod ask;
+mod away;
 mod broken;
 mod commit;
 mod compactor;
@@ -24,6 +25,7 @@ mod fill;
 mod group;
 mod large;
 mod members;
+mod mover;
 mod node;
 mod packets;
 mod pending;
@@ -51,6 +53,7 @@ pub use members::{Roster, RosterVersion};
 use node::Node;
 pub use placement::Doubts;
 use placement::Placed;
+pub(crate) use placement::followed_at;
 use quorate_base::time::Duration;
 use quorate_base::{Durable, Instant, NodeId, Rng, ShardId};
 use quorate_protocol::Core;
@@ -178,16 +181,17 @@ impl Lane {
     pub fn handle(&mut self, now: Instant, event: Event) {
         match event {
             Event::Packet { from, body } => self.packet(now, from, body),
-            Event::PeerUp(peer) => self.each(|group, _| group.raft.handle(now, Input::Reachable { peer })),
+            Event::PeerUp(peer) => {
+                self.sees(now, peer, true);
+                self.each(|group, _| group.raft.handle(now, Input::Reachable { peer }));
+            }
             Event::PeerDown(peer) => {
+                self.sees(now, peer, false);
                 self.each(|group, _| group.raft.handle(now, Input::Unreachable { peer }));
             }
             Event::Call { shard, request, timeout, done } => {
                 let Some((request, done)) = self.call_across(now, request, timeout, done) else { return };
-                match self.at(shard) {
-                    Some((group, node)) => group.call(node, now, request, timeout, done),
-                    None => done(Err(self.not_here())),
-                }
+                self.call_shard(now, shard, request, timeout, done);
             }
             Event::Journaled(proofs) => self.journaled(now, &proofs),
             Event::Output(output) => self.output(now, output),
@@ -213,6 +217,7 @@ impl Lane {
 
     fn packet(&mut self, now: Instant, from: NodeId, body: Bytes) {
         self.resting.heard(now, from);
+        self.sees(now, from, true);
         let mut last = None;
         for frame in Packet::read(body) {
             // The checksum held, so the sender speaks otherwise than this release: nothing sensible is left to do with the rest,
@@ -267,6 +272,14 @@ impl Lane {
                 self.node.pending.shard(*request).unwrap_or(self.space.shard)
             }
             Frame::Alive => return self.space.shard,
+            Frame::Ask { shard, request, patience, body } => {
+                self.asked(now, from, (*shard, *request, *patience), body);
+                return *shard;
+            }
+            Frame::Told { request, body } => {
+                self.told(now, from, *request, body.clone());
+                return self.space.shard;
+            }
         };
         if let Some((group, node)) = self.at(shard) {
             group.frame(node, now, from, frame);
@@ -367,11 +380,12 @@ impl Lane {
             hub(&self.hub).tick(now);
             // Who goes back and forth between nodes tries it again.
             self.touched.extend(self.node.pending.parked_of());
+            self.tend_away(now);
         }
         self.look_at_the_resting(now);
         self.tend_groups(now);
         self.tend_transactions(now);
-        self.node.groupless = self.is_groupless();
+        self.node.settled = self.are_groups_settled();
         self.space.drain(&mut self.node, now, out);
         self.follow_placement(out);
         self.heal_doubts();

@@ -1,9 +1,9 @@
 //! What the groups of a node share: settings, requests on their way, packets, limits, and what stops all of them.
 
+use super::away::Away;
 use super::commit::{Met, PATIENCE};
 use super::explain::Trace;
 use super::large::{AT_ONCE_READS, Large};
-use super::members::members_of;
 use super::packets::Packets;
 use super::pending::Pending;
 use super::room::Room;
@@ -14,7 +14,6 @@ use crate::lessor::least_lease;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId, Rng, ShardId};
 use quorate_protocol::commit::{TxnId, leader};
-use quorate_protocol::raft::Membership;
 use quorate_state::kv::ReadError;
 use quorate_storage::state::StateError;
 use quorate_wire::peer::Frame;
@@ -33,6 +32,8 @@ pub(crate) struct Node {
     pub(super) patience: Patience,
     pub(super) pending: Pending,
     pub(super) large: Large,
+    /// What others are asked in the name of clients.
+    pub(super) away: Away,
     /// How many reads wait for an index in the groups.
     pub(super) reading: usize,
     /// What reads of more than one key may still cost before the next drain.
@@ -41,11 +42,9 @@ pub(crate) struct Node {
     packets: Packets,
     /// There are other groups than that of the key-value space, or will be in a moment.
     pub(super) grouped: bool,
-    /// The voters and learners that all of them were seen to have.
-    pub(super) followed: Option<(BTreeSet<NodeId>, BTreeSet<NodeId>)>,
-    /// There are none, for certain.
-    pub(super) groupless: bool,
-    /// Who is still in the configuration of one of them, and how often that has changed.
+    /// Nobody but members has anything of them, for certain.
+    pub(super) settled: bool,
+    /// Who has, or may have, something of one of them, and how often that has changed.
     pub(super) in_groups: BTreeSet<NodeId>,
     /// See there.
     pub(super) in_groups_version: u64,
@@ -85,12 +84,12 @@ impl Node {
             settings,
             pending: Pending::default(),
             large: Large::default(),
+            away: Away::default(),
             reading: 0,
             next_request: rng.next_u64() >> 1,
             packets: Packets::default(),
             grouped: false,
-            followed: None,
-            groupless: false,
+            settled: false,
             in_groups: BTreeSet::new(),
             in_groups_version: 0,
             tend_soon: false,
@@ -110,11 +109,6 @@ impl Node {
         }
     }
 
-    /// Whether all groups were seen to have these members.
-    pub(super) fn all_follow(&self, members: &Membership) -> bool {
-        self.followed.as_ref().is_some_and(|followed| followed == &members_of(members))
-    }
-
     pub(super) fn take_request(&mut self) -> u64 {
         self.next_request += 1;
         self.next_request
@@ -126,13 +120,13 @@ impl Node {
 
     /// As much waits as may.
     pub(super) fn waiting_full(&self) -> bool {
-        self.pending.len() + self.reading + self.large.len() >= WAITING_MAX
+        self.pending.len() + self.reading + self.large.len() + self.away.len() >= WAITING_MAX
             || self.pending.bytes() >= WAITING_BYTES_MAX
     }
 
     /// Whether somebody waits for the answer to a request that was taken.
     pub(super) fn owes(&self) -> bool {
-        self.pending.len() > 0 || self.reading > 0 || self.large.len() > 0
+        self.pending.len() > 0 || self.reading > 0 || self.large.len() > 0 || self.away.len() > 0
     }
 
     /// Time-outs; true if it was time to look.
@@ -154,6 +148,7 @@ impl Node {
     pub(super) fn drain_all(&mut self) -> Vec<Done> {
         let mut waiting = self.pending.drain_all();
         waiting.append(&mut self.large.drain_all());
+        waiting.append(&mut self.away.drain_all());
         waiting.append(&mut self.settling.drain_all());
         waiting.extend(std::mem::take(&mut self.met).into_iter().map(|met| met.done));
         waiting
@@ -161,6 +156,7 @@ impl Node {
 
     /// Hands out what gathered here.
     pub(super) fn drain(&mut self, out: &mut Effects) {
+        self.tell();
         out.packets.extend(self.packets.take());
         out.malformed.append(&mut self.malformed);
         out.reads.append(&mut self.large.take_begun());

@@ -1,20 +1,27 @@
 //! The groups that this node is told of by the placement in shard 1's state: made, let go, and kept in order.
 //!
-//! Every node has every shard. A group begins once a checkpoint is recorded in which its machine is: from then on each start finds
-//! it, and nothing was said in its name before. Where this node may have forgotten what it promised (damage, a lost disk), the
-//! groups that it may have had before are begun as what they may be: replicas that withhold.
+//! A node has a replica of each shard whose home names it (`state::table`, `placement`). A group begins once a checkpoint is recorded
+//! in which its machine is: from then on each start finds it, and nothing was said in its name before. Where this node may have
+//! forgotten what it promised (damage, a lost disk, a replica that it had let go and gets again), the group begins as what it may be:
+//! a replica that withholds.
 //!
-//! The members of a group follow those of shard 1: whoever leads it takes in who came, gives it its vote once it holds the log, and
-//! lets go of who left. Until all of them have, who left goes on and is talked to, since they may need it to let it go: else two that
-//! forgot something, or were away for a moment, could leave a group without a majority for ever (seeds 7 and 58 of the simulator, with
-//! members that come and go). Leaders are spread: each shard prefers one of its voters, in turn by its number, and a leader that is not
-//! preferred hands over to the one that is, when that holds all. And who leads gives the machine the newest definition of its table.
+//! Where a shard is to be is decided by who leads shard 1 ([`super::mover`]), and stands in shard 1's log. Whoever leads the shard's
+//! group follows that with its members: who comes listens first, gets its vote once it holds the log, and in the same change, which
+//! is a joint one, the one that goes loses its own. So the group never has fewer voters than it is to have. Its configuration says
+//! which place of shard 1's log it follows, and who knows only of an earlier one leaves it as it is: else one that has left might come
+//! back. Once the new members are committed, the leader has shard 1 note it ([`What::Moved`]), and only then is what the one has that
+//! went let go of. All of it is done by whoever leads, by what stands in the logs: so a move that loses its leader, of
+//! shard 1 or of the shard, is gone on with by the next.
+//!
+//! A member that was removed goes on, and is talked to, until no home names it. Leaders are spread: each shard prefers one of its
+//! voters, in turn by its number, and a leader that is not preferred hands over to the one that is, when that holds all. And who leads
+//! gives the machine the newest definition of its table.
 
 use super::group::Proposer;
-use super::members::members_of;
+use super::mover::{self, Nodes};
 use super::node::Node;
 use super::{Effects, Group, Lane};
-use crate::api::Failure;
+use crate::api::{Failure, Request};
 use crate::applier::{Cut, Work};
 use bytes::Bytes;
 use quorate_base::time::Duration;
@@ -22,11 +29,11 @@ use quorate_base::{Base, HardState, Index, Instant, NodeId, Rng, ShardId};
 use quorate_protocol::Core;
 use quorate_protocol::raft::{self, Input, Membership, Raft};
 use quorate_state::kv::KvView;
-use quorate_state::table::{Block, Placement};
+use quorate_state::table::{Home, Placement};
 use quorate_wire::command;
 use quorate_wire::kv::Command;
 use quorate_wire::members::{Asked, Book};
-use quorate_wire::table::{self, What};
+use quorate_wire::table::{self, EPOCH, What};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -51,19 +58,23 @@ pub struct Doubts {
 pub(super) struct Placed {
     /// What it has followed.
     pub(super) followed: Arc<Placement>,
-    /// Machines that are begun, with what their groups begin with.
-    opening: BTreeMap<ShardId, Arc<Block>>,
+    /// Machines that are begun.
+    opening: BTreeSet<ShardId>,
     pub(super) doubts: Doubts,
     /// The groups that may have been on the disk that is lost were made up to here in shard 1's log.
     lost_upto: Option<Index>,
+    /// Who has anything of any shard, by that.
+    hosts: BTreeSet<NodeId>,
+    /// Where nothing was to be moved when it was last looked at, and by which members, of whom these were heard.
+    even: Option<(Arc<Placement>, BTreeSet<NodeId>, BTreeSet<NodeId>)>,
     tend_at: Instant,
     rng: Rng,
 }
 
 impl Placed {
     pub(super) fn new(rng: Rng, now: Instant) -> Self {
-        let (followed, opening, doubts, lost_upto) = Default::default();
-        Self { followed, opening, doubts, lost_upto, tend_at: now, rng }
+        let (followed, opening, doubts, lost_upto, hosts, even) = Default::default();
+        Self { followed, opening, doubts, lost_upto, hosts, even, tend_at: now, rng }
     }
 }
 
@@ -81,7 +92,7 @@ impl Lane {
     /// When the groups are to be looked at next.
     pub(super) fn tend_deadline(&self) -> Option<Instant> {
         let soon = self.node.tend_soon.then_some(Instant::ZERO);
-        soon.or_else(|| (!self.groups.is_empty()).then_some(self.placed.tend_at))
+        soon.or_else(|| (!self.placed.followed.is_empty()).then_some(self.placed.tend_at))
     }
 
     /// Has the machines begun that shard 1's state tells of, and lets go of those that it tells of no more.
@@ -90,27 +101,29 @@ impl Lane {
         if Arc::ptr_eq(placement, &self.placed.followed) {
             return;
         }
-        let placement = placement.clone();
-        for block in placement.blocks() {
-            for shard in block.shards() {
-                if self.groups.contains_key(&shard) || self.placed.opening.contains_key(&shard) {
-                    continue;
-                }
-                self.placed.opening.insert(shard, block.clone());
-                out.work.push(Work::Open { shard, founders: block.founders.clone() });
-            }
-        }
-        let gone = |shard: &ShardId| placement.was_dropped(*shard);
-        self.placed.opening.retain(|shard, _| !gone(shard));
-        let closed: Vec<ShardId> = self.groups.keys().copied().filter(gone).collect();
+        let (placement, me) = (placement.clone(), self.node.settings.node);
+        let gone = |shard: &ShardId| placement.is_elsewhere(*shard, me);
         // Also those whose machines are only begun.
-        let begun = self.placed.followed.blocks().flat_map(|block| block.shards()).filter(gone);
-        let all: BTreeSet<ShardId> = closed.into_iter().chain(begun).collect();
-        for shard in all {
+        let opening = std::mem::take(&mut self.placed.opening);
+        let closed: BTreeSet<ShardId> =
+            self.groups.keys().copied().chain(opening.iter().copied()).filter(gone).collect();
+        self.placed.opening = opening.into_iter().filter(|shard| !gone(shard)).collect();
+        for shard in closed {
             self.close(shard);
             out.work.push(Work::Close { shard });
         }
+        for shard in placement.hosted_by(me) {
+            if self.groups.contains_key(&shard) || self.placed.opening.contains(&shard) {
+                continue;
+            }
+            let Some(members) = placement.first_members(shard, me) else { continue };
+            self.placed.opening.insert(shard);
+            out.work.push(Work::Open { shard, founders: members.encode() });
+        }
         self.node.grouped = !placement.is_empty();
+        self.node.tend_soon = true;
+        let hosts = |(_, home): (ShardId, Home)| home.all_hosts().collect::<Vec<_>>();
+        self.placed.hosts = placement.homes().flat_map(hosts).collect();
         self.placed.followed = placement;
     }
 
@@ -120,12 +133,13 @@ impl Lane {
         Arc::ptr_eq(placement, &self.placed.followed) && self.placed.opening.is_empty()
     }
 
-    /// Whether there are no groups of other shards, by a state that is not older than the members that are known.
-    pub(super) fn is_groupless(&self) -> bool {
+    /// Whether nobody but members has anything of groups of other shards, by a state that is not older than the members that are known.
+    pub(super) fn are_groups_settled(&self) -> bool {
         let raft = &self.space.raft;
         let known = self.space.view.applied().index >= raft.configured_at().1;
         let sound = !self.placed.doubts.disk_lost && !raft.state_lost();
-        self.groups.is_empty() && known && sound && self.has_begun_all()
+        let members = raft.committed_membership();
+        known && sound && self.has_begun_all() && self.placed.hosts.iter().all(|&node| members.contains(node))
     }
 
     /// A disk was lost: once shard 1 has healed, and all groups have begun that its log told of by then, none is to come any more that
@@ -161,9 +175,11 @@ impl Lane {
     pub(super) fn opened(&mut self, now: Instant, cut: &Cut) {
         self.node.tend_soon |= !cut.opened.is_empty();
         for (shard, view) in &cut.opened {
-            let Some(block) = self.placed.opening.remove(shard) else { continue };
+            if !self.placed.opening.remove(shard) {
+                continue;
+            }
             let Some((_, base)) = cut.bases.iter().find(|(of, _)| of == shard) else { continue };
-            match self.begin(now, *shard, &block, base.clone()) {
+            match self.begin(now, *shard, base.clone()) {
                 Ok(raft) => self.add(*shard, raft, view.clone(), now),
                 Err(error) => {
                     let why = format!("shard {shard} cannot begin: {error:?}");
@@ -173,26 +189,22 @@ impl Lane {
         }
     }
 
-    fn begin(
-        &mut self,
-        now: Instant,
-        shard: ShardId,
-        block: &Block,
-        base: Base,
-    ) -> Result<Raft, raft::BootError> {
+    fn begin(&mut self, now: Instant, shard: ShardId, base: Base) -> Result<Raft, raft::BootError> {
         let Doubts { disk_lost, upto } = self.placed.doubts;
         let config = raft::Config { shard, rests: true, ..self.node.settings.raft.clone() };
-        let founders = Membership::decode(&block.founders).unwrap_or_default();
+        let founders = Membership::decode(&base.membership).unwrap_or_default();
+        let me = self.node.settings.node;
+        let home = self.placed.followed.home(shard).unwrap_or_default();
         let boot = raft::Boot {
             hard: HardState { commit: Index(0), ..HardState::default() },
             base,
             entries: Vec::new(),
             applied: Index(0),
             withheld_upto: None,
-            withhold_votes: block.made <= upto,
-            disk_lost,
+            withhold_votes: home.since(me).is_some_and(|since| since <= upto),
+            disk_lost: disk_lost || home.had_left(me),
             state_lost: false,
-            campaign_at_once: preferred(shard, &founders) == Some(self.node.settings.node),
+            campaign_at_once: preferred(shard, &founders) == Some(me),
             promised: Duration::ZERO,
         };
         Raft::new(config, self.placed.rng.fork("group"), boot, now)
@@ -201,8 +213,7 @@ impl Lane {
     /// Now and then all groups are looked at.
     pub(super) fn tend_groups(&mut self, now: Instant) {
         let soon = std::mem::take(&mut self.node.tend_soon);
-        if self.groups.is_empty() && self.placed.opening.is_empty() {
-            self.node.followed = None;
+        if self.groups.is_empty() && self.placed.followed.is_empty() {
             self.still_in_groups(BTreeSet::new());
             return;
         }
@@ -211,22 +222,18 @@ impl Lane {
         }
         self.placed.tend_at = now + TEND_EVERY;
         self.node.alarmed = !self.space.view.alarms().is_empty();
-        let target = self.space.raft.committed_membership().clone();
-        let wanted = members_of(&target);
-        let follows = |group: &Group| {
-            let own = group.raft.committed_membership();
-            !own.is_joint() && members_of(own) == wanted
-        };
-        let all = self.has_begun_all() && self.groups.values().all(follows);
-        self.node.followed = all.then_some(wanted);
         self.count_nodes();
-        let (at, placement) = (self.space.raft.configured_at().1, self.placed.followed.clone());
+        let placement = self.placed.followed.clone();
         let patience = BLIND * self.node.settings.raft.election_max;
         let blind = self.space.leaderless_since.is_some_and(|since| now.since(since) > patience);
         let mut left = HAND_OVERS;
+        let mut arrived = Vec::new();
         for (&shard, group) in self.groups.iter_mut().filter(|(_, group)| group.raft.is_leader()) {
-            let Some(block) = placement.block_of(shard) else { continue };
-            let did = group.follow_members(now, (&target, at), block.made)
+            let Some(home) = placement.home(shard) else { continue };
+            if group.has_arrived(&home) {
+                arrived.push((shard, home.at));
+            }
+            let did = group.follow_home(now, &home)
                 || group.follow_definition(&mut self.node, now, &self.space.view)
                 || (left > 0 && if blind { group.pass_on(now) } else { group.prefer(now) });
             if did {
@@ -234,18 +241,56 @@ impl Lane {
                 self.touched.insert(shard);
             }
         }
+        for (shard, at) in arrived {
+            self.say_arrived(now, shard, at);
+        }
+        self.begin_moves(now, &placement);
     }
 
-    /// Who is in the configuration of any group, as far as it is known here.
+    /// A shard led here has the members that it was to have: shard 1 is to note it. Where that fails it is said again.
+    fn say_arrived(&mut self, now: Instant, shard: ShardId, at: Index) {
+        let what = What::Moved { shard, since: at.get() };
+        let request = Request::Write(of_shard_one(what));
+        self.space.call(&mut self.node, now, request, Some(TEND_EVERY), Box::new(drop));
+    }
+
+    /// Whoever leads shard 1, and knows all that was committed before, has moves begin.
+    fn begin_moves(&mut self, now: Instant, placement: &Arc<Placement>) {
+        let raft = &self.space.raft;
+        let knows_all = self.space.view.applied().term == raft.term() && self.has_begun_all();
+        let members = raft.committed_membership();
+        if !raft.is_leader() || !knows_all || members.is_joint() || self.node.stopping {
+            return;
+        }
+        let heard: BTreeSet<NodeId> =
+            members.voters.iter().copied().filter(|&node| raft.hears(node, now)).collect();
+        let looked = |(known, of, by): &(Arc<Placement>, BTreeSet<NodeId>, BTreeSet<NodeId>)| {
+            Arc::ptr_eq(known, placement) && *of == members.voters && *by == heard
+        };
+        if self.placed.even.as_ref().is_some_and(looked) {
+            return;
+        }
+        let hears = |node| raft.hears(node, now);
+        let copies = |shard| placement.block_of(shard).map_or(0, |block| block.copies);
+        let placed = placement.homes().map(|(shard, home)| (shard, home, copies(shard)));
+        let moves = mover::next(placed, &Nodes { members: &members.voters, hears: &hears });
+        self.placed.even = moves.is_empty().then(|| (placement.clone(), members.voters.clone(), heard));
+        for mover::Move { shard, since, replicas } in moves {
+            let what = What::Move { shard, since: since.get(), replicas };
+            let data =
+                command::encode(self.node.settings.node, self.node.take_request(), &of_shard_one(what));
+            self.space.propose(now, Proposer::Nobody, data);
+        }
+    }
+
+    /// Who has, or may have, something of any group, as far as it is known here.
     fn count_nodes(&mut self) {
         let known = |group: &Group| {
             let mut nodes = group.raft.membership().nodes();
             nodes.extend(group.raft.committed_membership().nodes());
             nodes
         };
-        let opening = self.placed.opening.values().filter_map(|block| Membership::decode(&block.founders));
-        let opening = opening.flat_map(|founders| founders.nodes());
-        let nodes = self.groups.values().flat_map(known).chain(opening).collect();
+        let nodes = self.groups.values().flat_map(known).chain(self.placed.hosts.iter().copied()).collect();
         self.still_in_groups(nodes);
     }
 
@@ -263,39 +308,62 @@ fn preferred(shard: ShardId, membership: &Membership) -> Option<NodeId> {
     membership.voters.iter().nth(shard.get() as usize % voters.max(1)).copied()
 }
 
-/// The book of a group that is not shard 1's: who the members are stands in shard 1's. It says at which place in shard 1's log that
-/// configuration stands which was followed, as if nobody had asked by that number.
-fn book_of(target: &Membership, at: Index) -> Option<Bytes> {
+/// The book of a group that is not shard 1's: who the members are stands in shard 1's. It says which word about the group's home
+/// is followed, by its place in shard 1's log, as if nobody had asked by that number.
+fn book_of(own: &Membership, at: Index) -> Option<Bytes> {
     let asked = Asked { origin: NOBODY, request: at.get(), member: NOBODY };
-    Book { used: Book::of(target).used, asked: Some(asked), members: BTreeMap::new() }.encode()
+    Book { used: Book::of(own).used, asked: Some(asked), members: BTreeMap::new() }.encode()
 }
 
 /// See [`book_of`]; none of the configuration that a group begins with.
-fn followed_at(membership: &Membership) -> Option<Index> {
+pub(crate) fn followed_at(membership: &Membership) -> Option<Index> {
     let asked = Book::of(membership).asked.filter(|asked| asked.origin == NOBODY)?;
     Some(Index(asked.request))
 }
 
 const NOBODY: NodeId = NodeId(0);
 
+fn of_shard_one(what: What) -> Command {
+    Command::Table(Box::new(table::Command { epoch: EPOCH, now: 0, what }))
+}
+
 impl Group {
-    /// The members that the group should have next, on the way to those of shard 1, which stand at `at` in its log; true if a
-    /// change was proposed. Who knows less of shard 1 than the group does already leaves it as it is: else one that has left might
-    /// come back.
-    fn follow_members(&mut self, now: Instant, (target, at): (&Membership, Index), made: Index) -> bool {
+    /// Whether the members are those that they are to be by the newest word, and committed.
+    fn has_arrived(&self, home: &Home) -> bool {
         let own = self.raft.membership();
-        let older = at < followed_at(own).unwrap_or(made);
-        if older || own.is_joint() || target.is_joint() || self.raft.change_pending() {
+        home.moving
+            && !self.raft.change_pending()
+            && own.voters == home.wanted()
+            && own.learners.is_empty()
+            && followed_at(own) == Some(home.at)
+    }
+
+    /// The members that the group should have next, on the way to those that it is to have; true if a change was proposed.
+    fn follow_home(&mut self, now: Instant, home: &Home) -> bool {
+        let own = self.raft.membership();
+        let followed = followed_at(own);
+        // Of a group that was never moved there is nothing to follow: its first members are its home.
+        if !home.moving
+            || followed.is_some_and(|at| at > home.at)
+            || own.is_joint()
+            || self.raft.change_pending()
+        {
             return false;
         }
+        let wanted = home.wanted();
         let may_vote = |node: &NodeId| own.is_voter(*node) || self.raft.is_caught_up(*node);
-        let voters: BTreeSet<NodeId> = target.voters.iter().copied().filter(may_vote).collect();
-        let learners: BTreeSet<NodeId> =
-            target.nodes().into_iter().filter(|node| !voters.contains(node)).collect();
-        if voters.is_empty() || (own.voters == voters && own.learners == learners) {
+        let (voters, learners) = if wanted.iter().all(may_vote) {
+            (wanted, BTreeSet::new())
+        } else {
+            // Nobody goes before who comes holds the log.
+            let learners = wanted.difference(&own.voters).copied().collect();
+            (own.voters.clone(), learners)
+        };
+        let same = own.voters == voters && own.learners == learners && followed == Some(home.at);
+        if voters.is_empty() || same {
             return false;
         }
-        let Some(book) = book_of(target, at) else { return false };
+        let Some(book) = book_of(own, home.at) else { return false };
         let target = Membership { voters, learners, book, ..Membership::default() };
         let id = self.propose_as(Proposer::Nobody);
         self.raft.handle(now, Input::ChangeMembership { id, target });
@@ -313,10 +381,12 @@ impl Group {
         true
     }
 
-    /// Hands the leadership to any voter that holds all.
+    /// Hands the leadership to any voter that holds all: not always to the same one, which may be as blind.
     fn pass_on(&mut self, now: Instant) -> bool {
-        let other = |&&to: &&NodeId| to != self.raft.id() && self.raft.is_ready(to);
-        let Some(&to) = self.raft.membership().voters.iter().find(other) else { return false };
+        let other = |to: &NodeId| *to != self.raft.id() && self.raft.is_ready(*to);
+        let others: Vec<NodeId> = self.raft.membership().voters.iter().copied().filter(other).collect();
+        let turn = self.raft.term().get() as usize % others.len().max(1);
+        let Some(&to) = others.get(turn) else { return false };
         self.raft.handle(now, Input::Transfer { to });
         true
     }

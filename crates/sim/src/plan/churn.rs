@@ -197,7 +197,11 @@ impl Run {
         let end = self.world.now + PATIENCE;
         if !self.until(end, |run| run.under_way().is_none())? {
             let what = self.under_way().unwrap_or_default();
-            return Err(format!("Liveness: {what}, {PATIENCE:?} after healing ({})", self.stuck()));
+            return Err(format!(
+                "Liveness: {what}, {PATIENCE:?} after healing ({}; {})",
+                self.stuck(),
+                self.groups()
+            ));
         }
         let end = self.world.now + PATIENCE;
         while self.until(end, |run| run.world.leader().is_some())? && self.world.now < end {
@@ -213,14 +217,22 @@ impl Run {
                 return self.until(end, |_| false).map(drop);
             }
         }
-        // Groups that have not followed the last change hold the next one back.
-        let groups = others(self.world.knobs.groups);
-        let groups: Vec<String> = groups.map(|shard| format!("{shard}: {}", self.cores(shard))).collect();
+        // Groups that could not bear a change hold it back.
         Err(format!(
             "Liveness: no change of members goes through any more ({}; {})",
             self.stuck(),
-            groups.join("; ")
+            self.groups()
         ))
+    }
+
+    /// Where the shards beside the key-value space's are to be, and what their groups think, in words.
+    fn groups(&self) -> String {
+        let placed = self.world.leader().and_then(|id| self.world.placement_at(id));
+        let words = |shard| {
+            let home = placed.as_ref().and_then(|placement| placement.home(shard));
+            format!("{shard}: {home:?}, {}", self.cores(shard))
+        };
+        others(self.world.knobs.groups).map(words).collect::<Vec<_>>().join("; ")
     }
 
     /// What of a change of members is not through yet.

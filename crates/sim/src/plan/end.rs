@@ -88,6 +88,7 @@ impl Run {
         let leader = self.world.leader().and_then(|id| self.world.places[place_of(id)].running.as_ref());
         let through = leader.is_some_and(|r| r.lane.view().applied() == r.lane.raft().last());
         through
+            && leader.is_some_and(|r| r.lane.placement().homes().all(|(_, home)| !home.moving))
             && self.converged().is_ok()
             && leader.is_some_and(|r| leased(r.lane.view()).is_ok_and(|left| left.kvs.is_empty()))
             && self.final_streams().is_ok()
@@ -136,11 +137,15 @@ impl Run {
                 return Err(format!("node {} is still down: {:?}", place.id, place.stopped_why));
             };
             let Some(kv) = r.applier.kv(shard) else {
-                if begun {
+                if begun && self.world.hosts(place.id, shard) {
                     return Err(format!("node {} has not begun {shard}", place.id));
                 }
                 continue;
             };
+            if !self.world.hosts(place.id, shard) {
+                // What is left of it is swept away.
+                continue;
+            }
             let state = (kv.applied(), kv.digest());
             // What a snapshot brought is readable once a checkpoint of it is recorded, as a group begins once there is one.
             if r.lane.view_of(shard).is_none_or(|view| view.applied() != kv.applied()) {

@@ -95,18 +95,24 @@ impl Run {
             return Ok(());
         }
         let mut first = None;
-        for place in self.world.places.iter().filter(|place| self.world.members().contains(place.id)) {
+        let members = || self.world.places.iter().filter(|place| self.world.members().contains(place.id));
+        for place in members() {
             let Some(running) = place.running.as_ref() else { continue };
-            let Some(view) = running.lane.view_of(tables.shard()) else { continue };
             let held = if tables.is_across() {
-                let placement = running.lane.placement();
-                tables.held_across(placement, |shard| running.lane.view_of(shard).map(|view| &**view))?
+                // Each shard at the first node behind this one that has it.
+                let behind = members().skip_while(|other| other.id != place.id).chain(members());
+                let view_of = |shard| {
+                    let mut with = behind.clone().filter(|other| self.world.hosts(other.id, shard));
+                    with.find_map(|other| other.running.as_ref()?.lane.view_of(shard).map(|view| &**view))
+                };
+                tables.held_across(running.lane.placement(), view_of)?
             } else {
+                let Some(view) = running.lane.view_of(tables.shard()) else { continue };
+                if tables.name() == TABLE {
+                    check_index(view)?;
+                }
                 tables.held(view)?
             };
-            if tables.name() == TABLE {
-                check_index(view)?;
-            }
             if first.get_or_insert_with(|| held.clone()) != &held {
                 return Err(format!("Tables: node {} holds other items than another", place.id));
             }

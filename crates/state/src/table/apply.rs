@@ -103,6 +103,10 @@ impl Tables {
             What::Adopt { version, definition } => Ok(self.adopt(state, (*version, definition), digest)),
             What::Commit(commit) => self.step_of_transaction(state, moment, commit, digest),
             What::Live => Ok(Ok(self.live(state, digest))),
+            What::Move { shard, since, replicas } => {
+                Ok(self.move_shard(state, (*shard, *since), replicas, at, digest))
+            }
+            What::Moved { shard, since } => Ok(self.moved_shard(state, (*shard, *since), digest)),
         }
     }
 

@@ -130,7 +130,7 @@ impl Table {
         Self::with(definition, &self.figures())
     }
 
-    fn with(definition: Definition, figures: &Figures) -> Option<Self> {
+    pub(super) fn with(definition: Definition, figures: &Figures) -> Option<Self> {
         let schema = schema(&definition, &definition.keys, 1)?;
         let index = |global: bool| {
             let definition = &definition;

@@ -17,6 +17,7 @@ pub(super) mod row {
     pub(in crate::table) const ITEM: u8 = b'I';
     pub(in crate::table) const LOCK: u8 = b'L';
     pub(in crate::table) const META: u8 = b'M';
+    pub(in crate::table) const HOME: u8 = b'O';
     pub(in crate::table) const PLACED: u8 = b'P';
     pub(in crate::table) const GATE: u8 = b'N';
     pub(in crate::table) const TOKEN_END: u8 = b'Q';

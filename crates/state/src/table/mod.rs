@@ -25,6 +25,7 @@
 //! | `L` lock | item or token | which transactions over several shards hold it ([`commit`]) |
 //! | `M` meta | nothing | the shard's epoch, the next table's number, the next shard's, lives of gateways |
 //! | `N` gate | node | what is forgotten of its transactions |
+//! | `O` home | shard | on which nodes its replicas are, if it was ever moved ([`placement`]) |
 //! | `P` placed | first shard | the shards of a table ([`placement`]) |
 //! | `Q` token's end | time, token | nothing |
 //! | `R` token | token | its end, fingerprint |
@@ -80,6 +81,7 @@ mod layout;
 mod lock;
 mod mutant;
 mod page;
+mod passed;
 mod placement;
 mod read;
 mod stream;
@@ -90,8 +92,9 @@ mod tests;
 pub use commit::{Intent, Seen};
 pub use expire::{Overdue, Place};
 pub use mutant::Mutant;
+pub use passed::{read_asked, read_reply, write_asked, write_reply};
 pub(crate) use placement::elsewhere;
-pub use placement::{Block, Placement};
+pub use placement::{Block, Home, Placement};
 pub use read::{Described, Get, Got, KeysAsked, Page, Paged, Read, ReadReply};
 pub use stream::{Changed, KEPT, Position, Record, Records, StreamDescribed, StreamId};
 

@@ -3,7 +3,8 @@
 //! Definitions of tables are here in shard 1, all of them: it is the meta group. A table that is made with the tag
 //! [`SHARDS_TAG`] and a number above one gets as many shards, whose numbers follow each other and are never given again; its items
 //! lie there, each in the shard whose range of slots its partition key's hash falls into. Who makes a table makes its shards by the
-//! same entry. Every node makes the groups that it reads of here, and lets go of those that are here no more.
+//! same entry. Every node makes the groups that it reads of here and is to have a replica of, and lets go of the others. On which nodes a
+//! shard's replicas are, and where they move, is its [`home`](Home).
 //!
 //! The machine of such a shard holds a copy of the table's definition, which the leader of the shard gives it ([`What::Adopt`]), by the
 //! place in shard 1's log at which it last changed: an older copy never takes the place of a newer one. So a change of a table is
@@ -12,7 +13,11 @@
 //!
 //! # Left out
 //!
-//! Shards that split, merge or move to a part of the nodes: a block is what it was made as.
+//! Shards that split or merge: a block is what it was made as.
+
+mod home;
+
+pub use home::Home;
 
 use super::Tables;
 use super::catalog::Table;
@@ -20,8 +25,9 @@ use super::layout::{damaged, hash32, row, varint};
 use crate::digest::Digest;
 use crate::kv::source::Source;
 use bytes::Bytes;
-use quorate_base::{Index, ShardId};
+use quorate_base::{Index, NodeId, ShardId};
 use quorate_item::KeySchema;
+use quorate_protocol::raft::Membership;
 use quorate_storage::state::{State, StateResult};
 use quorate_wire::codec::Reader;
 #[cfg(doc)]
@@ -35,7 +41,9 @@ use std::sync::Arc;
 pub(super) const FIRST: u32 = 2;
 /// So many shards there may be in all.
 const ALL_MAX: u32 = 20_000;
-const FORMAT: u8 = 1;
+/// Of releases whose shards were on all nodes; and with how many copies there are to be.
+const EVERYWHERE: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// The shards of one table.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -54,8 +62,12 @@ pub struct Block {
     pub made: Index,
     /// Where in the log of shard 1 the table's definition changed last.
     pub version: Index,
-    /// The configuration that their groups begin with, encoded.
+    /// The configuration of shard 1 when they were made, encoded: their groups begin with its voters, or with some of them.
     pub founders: Bytes,
+    /// How many replicas each shard is to have, where there are as many nodes.
+    pub copies: u32,
+    /// The voters of `founders`.
+    pub voters: Vec<NodeId>,
     /// The table's keys.
     pub schema: KeySchema,
 }
@@ -91,6 +103,7 @@ impl Block {
         out.extend_from_slice(&self.founders);
         varint(&mut out, self.name.len() as u64);
         out.extend_from_slice(self.name.as_bytes());
+        varint(&mut out, self.copies.into());
         out
     }
 }
@@ -101,11 +114,13 @@ pub struct Placement {
     next: u32,
     blocks: BTreeMap<u32, Arc<Block>>,
     names: BTreeMap<String, u32>,
+    /// Of the shards that were ever moved.
+    homes: BTreeMap<u32, Arc<Home>>,
 }
 
 impl Default for Placement {
     fn default() -> Self {
-        Self { next: FIRST, blocks: BTreeMap::new(), names: BTreeMap::new() }
+        Self { next: FIRST, blocks: BTreeMap::new(), names: BTreeMap::new(), homes: BTreeMap::new() }
     }
 }
 
@@ -148,6 +163,11 @@ impl Placement {
     }
 }
 
+/// The voters of an encoded configuration.
+fn voters_of(founders: &Bytes) -> Vec<NodeId> {
+    Membership::decode(founders).map(|founders| founders.voters.into_iter().collect()).unwrap_or_default()
+}
+
 /// A block as it is stored, beside its first shard's number.
 struct Stored {
     count: u32,
@@ -155,6 +175,7 @@ struct Stored {
     numbers: [u64; 3],
     founders: Bytes,
     name: String,
+    copies: u32,
 }
 
 impl Stored {
@@ -165,16 +186,18 @@ impl Stored {
             let (count, table) = (input.varint()?, input.varint()?);
             let numbers = [input.varint()?, input.varint()?, input.varint()?];
             let (founders, name) = (input.bytes()?, input.bytes()?);
+            let copies = if format == EVERYWHERE { u64::from(u32::MAX) } else { input.varint()? };
             input.end()?;
-            Ok((format, count, table, numbers, founders, name))
+            Ok((format, (count, table, copies), numbers, founders, name))
         };
-        let (format, count, table, numbers, founders, name) = read().map_err(|_| bad())?;
-        if format != FORMAT {
+        let (format, (count, table, copies), numbers, founders, name) = read().map_err(|_| bad())?;
+        if ![EVERYWHERE, FORMAT].contains(&format) {
             return Err(bad());
         }
         let small = |n: u64| u32::try_from(n).map_err(|_| bad());
         let name = String::from_utf8(name.to_vec()).map_err(|_| bad())?;
-        Ok(Self { count: small(count)?, table: small(table)?, numbers, founders, name })
+        let (count, table, copies) = (small(count)?, small(table)?, small(copies)?);
+        Ok(Self { count, table, numbers, founders, name, copies })
     }
 }
 
@@ -226,6 +249,12 @@ impl Tables {
             let (key, stored) = pair?;
             placement.insert(self.decode_block(&self.rows.rest(&key)?, stored)?);
         }
+        let (from, to) = (self.rows.kind(row::HOME), self.rows.kind(row::HOME + 1));
+        for pair in source.scan((Bound::Included(&from), Bound::Excluded(&to))) {
+            let (key, stored) = pair?;
+            let (shard, home) = Self::load_home(&self.rows.rest(&key)?, stored)?;
+            placement.homes.insert(shard, Arc::new(home));
+        }
         self.placement = Arc::new(placement);
         let adopted = source.get(&self.rows.kind(row::ADOPTED))?;
         let adopted = adopted.map(|stored| Ok(u64::from_be_bytes(stored[..].try_into().map_err(|_| bad())?)));
@@ -235,14 +264,14 @@ impl Tables {
 
     fn decode_block(&self, key: &[u8], stored: Bytes) -> StateResult<Block> {
         let first = u32::from_be_bytes(key.try_into().map_err(|_| bad())?);
-        let Stored { count, table, numbers: [epoch, made, version], founders, name } =
+        let Stored { count, table, numbers: [epoch, made, version], founders, name, copies } =
             Stored::decode(stored)?;
         let schema = self.catalog.get(&name).map(|table| table.schema.clone()).ok_or_else(bad)?;
         if count == 0 || first.checked_add(count).is_none() {
             return Err(bad());
         }
-        let (made, version) = (Index(made), Index(version));
-        Ok(Block { first, count, table, name, epoch, made, version, founders, schema })
+        let (made, version, voters) = (Index(made), Index(version), voters_of(&founders));
+        Ok(Block { first, count, table, name, epoch, made, version, founders, copies, voters, schema })
     }
 
     /// Takes away all tables whose items lie in shards of their own.
@@ -282,6 +311,8 @@ impl Tables {
             made: at,
             version: at,
             founders: founders.clone(),
+            copies: home::copies(&table.definition.tags),
+            voters: voters_of(founders),
             schema: table.schema.clone(),
         };
         digest.number(PLACE);
@@ -318,8 +349,13 @@ impl Tables {
     pub(super) fn drop_placed(&mut self, state: &mut dyn State, name: &str) {
         let placement = Arc::make_mut(&mut self.placement);
         if let Some(first) = placement.names.remove(name) {
-            placement.blocks.remove(&first);
+            let block = placement.blocks.remove(&first);
             state.delete(&self.rows.numbered(row::PLACED, first, b""));
+            for shard in block.iter().flat_map(|block| block.shards()) {
+                if placement.homes.remove(&shard.get()).is_some() {
+                    state.delete(&self.rows.numbered(row::HOME, shard.get(), b""));
+                }
+            }
         }
     }
 

@@ -273,6 +273,7 @@ impl TablesView {
             row::LOCK,
             row::META,
             row::GATE,
+            row::HOME,
             row::PLACED,
             row::TOKEN_END,
             row::TOKEN,
@@ -382,7 +383,7 @@ impl TablesView {
     }
 }
 
-fn described(table: &Table) -> Described {
+pub(super) fn described(table: &Table) -> Described {
     Described {
         definition: table.definition.clone(),
         figures: table.figures(),

@@ -455,6 +455,12 @@ impl Replay {
 impl Shard {
     /// The state stands for everything up to `base` now; the log behind it stays if it continues it.
     fn rebase(&mut self, base: &Base, keeps: bool) {
+        if base.id == EntryId::ZERO && self.base.id != EntryId::ZERO {
+            // The replica was let go of, and has begun anew. Its terms and votes stay: nobody is harmed by one who remembers more.
+            let hard = HardState { commit: Index(0), ..self.hard };
+            *self = Self { hard, newest: self.newest, base: base.clone(), ..Self::default() };
+            return;
+        }
         if base.id.index < self.base.id.index {
             return;
         }

@@ -741,3 +741,47 @@ fn a_shard_that_is_no_more_keeps_no_segment() {
     assert!(found.damage.is_empty() && found.harmless.is_empty(), "{found:?}");
     assert_eq!(found.votes.keys().collect::<Vec<_>>(), [&SHARD]);
 }
+
+/// Claim: a shard whose log begins anew, since it was let go of and came back, has nothing of what it was before, and still its term
+/// and vote; what it was given since is there.
+#[test]
+fn a_log_that_begins_anew_has_nothing_of_the_old_one() {
+    const BACK: ShardId = ShardId(2);
+    let disk = FaultyDisk::new(16);
+    let mut journal = begin(&disk);
+    let hard = HardState { term: Term(3), vote: Some(NodeId(2)), commit: Index(20) };
+    let put = |journal: &mut Journal, hard, entries: Vec<Entry>| {
+        let index = entries.first().map_or(1, |entry| entry.id.index.0);
+        journal.append(&[Append { shard: BACK, ..append(index, hard, entries) }]).unwrap();
+        journal.sync().unwrap();
+    };
+    let checkpoint = |journal: &mut Journal, generation, back: Option<EntryId>| {
+        let base = |id| Base { id, ..Base::default() };
+        let bases = [(SHARD, base(EntryId::ZERO))].into_iter().chain(back.map(|id| (BACK, base(id))));
+        journal.mark_checkpoint(CheckpointMark { generation, bases: bases.collect() }).unwrap();
+        journal.sync().unwrap();
+    };
+    checkpoint(&mut journal, 1, Some(EntryId::ZERO));
+    put(&mut journal, Some(hard), (1..=20).map(|index| entry(3, index, 10)).collect());
+    checkpoint(&mut journal, 2, Some(EntryId::new(Term(3), Index(15))));
+    // It is let go of, and begins anew.
+    checkpoint(&mut journal, 3, None);
+    checkpoint(&mut journal, 4, Some(EntryId::ZERO));
+    drop(journal);
+    let (mut journal, found) = open(&disk).unwrap();
+    let log = &found.shards[&BACK];
+    assert_eq!(
+        (log.base.id, log.entries.len(), log.hard.term, log.hard.vote),
+        (EntryId::ZERO, 0, Term(3), hard.vote)
+    );
+    put(
+        &mut journal,
+        Some(HardState { term: Term(4), vote: None, commit: Index(0) }),
+        vec![entry(1, 1, 10), entry(4, 2, 10)],
+    );
+    drop(journal);
+    let (_, found) = open(&disk).unwrap();
+    let log = &found.shards[&BACK];
+    assert!(log.withheld_upto.is_none() && !log.hard_uncertain);
+    assert_eq!(log.entries.iter().map(|entry| entry.id.term.0).collect::<Vec<_>>(), [1, 4]);
+}

@@ -19,10 +19,12 @@
 //! Each command names the epoch of the shard that it was routed to: one of another epoch is refused when it is applied, not
 //! only where it is proposed, since a shard may change between the two.
 
+mod answer;
 mod codec;
 mod commit;
 mod definition;
 
+pub use answer::{read_answer, write_answer};
 pub use commit::{Unfit, read_id, read_shards, write_id, write_shards};
 pub use definition::{
     Billing, Change, Definition, Index, IndexChange, IndexState, KeyNames, Projected, Scalar, StreamView,
@@ -33,6 +35,7 @@ use crate::codec::{Malformed, Read, Reader, Write};
 use bytes::{BufMut, Bytes, BytesMut};
 use codec::{list, small, text};
 use definition::{read_change, write_change};
+use quorate_base::{NodeId, ShardId};
 use quorate_protocol::commit::{Answer, Command as Commit};
 
 /// The epoch with which every shard begins.
@@ -208,6 +211,23 @@ pub enum What {
     Commit(Commit<Execute>),
     /// In shard 1: a life of a gateway for such transactions begins, and gets a number above that of any before.
     Live,
+    /// In shard 1: a shard's replicas are to be these nodes. Whoever asks names the place in the log of the last word about that, and is
+    /// refused where it was not the last.
+    Move {
+        /// Which.
+        shard: ShardId,
+        /// The place of the last word.
+        since: u64,
+        /// Who is to have it.
+        replicas: Vec<NodeId>,
+    },
+    /// In shard 1: the group of a shard has the members, and no others, that it was to have by the word at that place.
+    Moved {
+        /// Which.
+        shard: ShardId,
+        /// The place of the word.
+        since: u64,
+    },
 }
 
 impl Command {
@@ -227,6 +247,7 @@ impl Command {
             _ => false,
         };
         match &self.what {
+            What::Move { .. } | What::Moved { .. } => 7,
             What::Adopt { .. } | What::Commit(_) | What::Live => 6,
             _ if placed => 6,
             _ if feeds => 5,
@@ -245,6 +266,8 @@ impl Command {
             | What::Expire { .. }
             | What::Trim
             | What::Commit(_)
+            | What::Move { .. }
+            | What::Moved { .. }
             | What::Live => false,
         }
     }
@@ -271,6 +294,8 @@ impl Command {
             What::Commit(_) => 9,
             What::Place { .. } => 10,
             What::Live => 11,
+            What::Move { .. } => 12,
+            What::Moved { .. } => 13,
         });
         out.varint(self.epoch);
         out.varint(self.now);
@@ -304,6 +329,18 @@ impl Command {
                 definition.write(out);
             }
             What::Commit(commit) => commit::write(out, commit),
+            What::Move { shard, since, replicas } => {
+                out.varint(u64::from(shard.0));
+                out.varint(*since);
+                out.varint(replicas.len() as u64);
+                for node in replicas {
+                    out.varint(node.0);
+                }
+            }
+            What::Moved { shard, since } => {
+                out.varint(u64::from(shard.0));
+                out.varint(*since);
+            }
         }
     }
 
@@ -324,6 +361,12 @@ impl Command {
                 What::Place { definition: Box::new(Definition::read(input)?), founders }
             }
             11 => What::Live,
+            12 => What::Move {
+                shard: ShardId(small(input)?),
+                since: input.varint()?,
+                replicas: list(input, |input| Ok(NodeId(input.varint()?)))?,
+            },
+            13 => What::Moved { shard: ShardId(small(input)?), since: input.varint()? },
             _ => return Err(Malformed),
         };
         Ok(Self { epoch, now, what })
@@ -426,6 +469,8 @@ pub enum Reply {
     Commit(Answer<Unfit>, Vec<Done>),
     /// To `Live`: the number.
     Lives(u64),
+    /// To `Move` and `Moved`: it stands, also where it stood before.
+    Placed,
 }
 
 /// How large a table and its indexes are.
@@ -583,6 +628,8 @@ mod tests {
             command(What::Place { definition: Box::new(definition()), founders: bytes() }),
             command(What::Adopt { version: 300, definition: Box::new(definition()) }),
             command(What::Live),
+            command(What::Move { shard: ShardId(9), since: 300, replicas: vec![NodeId(1), NodeId(400)] }),
+            command(What::Moved { shard: ShardId(9), since: 300 }),
         ]
     }
 

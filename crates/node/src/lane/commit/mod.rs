@@ -2,9 +2,9 @@
 //! rules are those of [`quorate_protocol::commit`].
 //!
 //! What its cores send to a shard is an ordinary call of that shard's group here: a command is parked while no leader is known,
-//! proposed by the leader, and answered when it is applied here, since every node has every shard; a question is a read behind a
-//! read index. The cores send again what is not answered. Each sending is a request of its own, proposed at most once, and a
-//! participant knows a transaction by its name: whatever comes again is answered by what stands.
+//! proposed by the leader, and answered when it is applied; a question is a read behind a read index. Where this node has no replica
+//! of the shard, another one that has is asked ([`super::away`]). The cores send again what is not answered. Each sending is a request of its own, proposed at most
+//! once, and a participant knows a transaction by its name: whatever comes again is answered by what stands.
 //!
 //! A node becomes a gateway with the first transaction that crosses shards: shard 1 gives its life a number ([`What::Live`]), and it
 //! closes the book on its earlier lives ([`Heir`]). All of it is gone with the process; what its transactions hold then is let go of
@@ -402,10 +402,7 @@ impl Lane {
             }
             for (shard, request, deadline, done) in std::mem::take(&mut self.transactions.again) {
                 let left = deadline.since(now);
-                match self.at(shard) {
-                    Some((group, node)) => group.call(node, now, request, Some(left), done),
-                    None => done(Err(Failure::NoLeader)),
-                }
+                self.call_shard(now, shard, request, Some(left), done);
             }
             for (done, end) in std::mem::take(&mut self.transactions.finished) {
                 let head = self.space.head(&self.node);
@@ -435,7 +432,14 @@ impl Lane {
         let usually = WAITS * self.transactions.every;
         let Some(timeout) = self.transactions.under_way.begin(shard, key, usually) else { return };
         let inbox = self.transactions.inbox.clone();
-        let done: Done = Box::new(move |result| lock(&inbox).push(Heard { shard, key, to, result }));
+        let done: Done = Box::new(move |result| {
+            // Nobody who was asked has the shard at this moment: it moves, or is not made yet. It is asked again.
+            let result = match result {
+                Err(Failure::Refused(refused, _)) if refused == stale() => Err(Failure::NoLeader),
+                result => result,
+            };
+            lock(&inbox).push(Heard { shard, key, to, result });
+        });
         let Some(epoch) = self.epoch_of(shard) else {
             let dropped = self.space.view.tables().placement().was_dropped(shard);
             return done(if dropped { of_dropped(&what) } else { Err(Failure::NoLeader) });
@@ -446,10 +450,7 @@ impl Lane {
             Asking::Live => write(0, What::Live),
             Asking::Read(read) => Request::Table { read: Box::new(read), consistent: true, epoch },
         };
-        match self.at(shard) {
-            Some((group, node)) => group.call(node, now, request, Some(timeout), done),
-            None => done(Err(Failure::NoLeader)),
-        }
+        self.call_shard(now, shard, request, Some(timeout), done);
     }
 
     /// What came of the groups' turn is looked at in the same drain, and the groups once more where that asks something of them.

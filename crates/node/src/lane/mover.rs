@@ -1,0 +1,285 @@
+//! Which replicas of shards are to move next: a pure function of where they are, who the members are and who is heard.
+//!
+//! Whoever leads shard 1 asks now and then, and has the answer put into its log ([`What::Move`]); the groups follow by themselves
+//! ([`super::placement`]). Nothing is remembered between two questions, so the next leader goes on where the last one was.
+//!
+//! First of all a shard leaves nodes that are no members any more, then it gets the copies that it lacks, and then the load is evened
+//! out: the node with the most replicas gives one to a node with two fewer. One replica of a shard moves at a time, and only while
+//! a majority of its replicas is heard, so that the move takes none of those who could decide. A few shards move
+//! at once, since each move reads a whole shard at one node and writes it at another.
+
+use quorate_base::{Index, NodeId, ShardId};
+use quorate_state::table::Home;
+#[cfg(doc)]
+use quorate_wire::table::What;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// So many shards move at once.
+const AT_ONCE: usize = 4;
+
+/// What is known of the nodes.
+pub(super) struct Nodes<'a> {
+    /// Those who vote in shard 1.
+    pub(super) members: &'a BTreeSet<NodeId>,
+    /// Whether one was heard lately.
+    pub(super) hears: &'a dyn Fn(NodeId) -> bool,
+}
+
+/// A shard whose replicas are to be these nodes; `since` is the place of the last word about that.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Move {
+    pub(super) shard: ShardId,
+    pub(super) since: Index,
+    pub(super) replicas: Vec<NodeId>,
+}
+
+/// The moves that are to begin now, of shards each with its home and with how many replicas it is to have.
+pub(super) fn next(placed: impl Iterator<Item = (ShardId, Home, u32)>, nodes: &Nodes<'_>) -> Vec<Move> {
+    let mut copies = BTreeMap::new();
+    let homes = placed.map(|(shard, home, many)| {
+        copies.insert(shard, many);
+        (shard, home)
+    });
+    let mut homes: BTreeMap<ShardId, Home> = homes.collect();
+    let mut load = Load::of(&homes, nodes);
+    let mut moves = Vec::new();
+    let gone = |home: &Home| home.replicas.keys().any(|node| !nodes.members.contains(node));
+    // One that cannot go on, since who is to get it left meanwhile, is turned to another node.
+    let stuck: Vec<ShardId> =
+        homes.iter().filter(|(_, home)| home.moving && gone(home)).map(|(shard, _)| *shard).collect();
+    let busy =
+        |home: &&Home| home.moving && !gone(home) && home.replicas.keys().all(|node| (nodes.hears)(*node));
+    let mut room = AT_ONCE.saturating_sub(homes.values().filter(busy).count());
+    let still: Vec<ShardId> =
+        homes.iter().filter(|(_, home)| !home.moving).map(|(shard, _)| *shard).collect();
+    let repaired = stuck.into_iter().chain(still.iter().copied());
+    for shard in repaired.collect::<Vec<_>>() {
+        if room == 0 {
+            return moves;
+        }
+        let (Some(home), Some(copies)) = (homes.get(&shard), copies.get(&shard)) else { continue };
+        let Some(wanted) = load.repaired(home, *copies as usize, nodes) else { continue };
+        if begin(&mut moves, &mut homes, &mut load, shard, wanted) {
+            room -= 1;
+        }
+    }
+    let mut rest: Vec<ShardId> =
+        still.into_iter().filter(|shard| !moves.iter().any(|one| one.shard == *shard)).collect();
+    while room > 0 {
+        let evened = rest.iter().enumerate().filter_map(|(at, shard)| {
+            let (most, wanted) = load.evened(homes.get(shard)?, nodes)?;
+            Some((most, std::cmp::Reverse(at), *shard, wanted))
+        });
+        let Some((_, _, shard, wanted)) = evened.max_by_key(|(most, at, ..)| (*most, *at)) else { break };
+        begin(&mut moves, &mut homes, &mut load, shard, wanted);
+        rest.retain(|other| *other != shard);
+        room -= 1;
+    }
+    moves
+}
+
+fn begin(
+    moves: &mut Vec<Move>,
+    homes: &mut BTreeMap<ShardId, Home>,
+    load: &mut Load,
+    shard: ShardId,
+    wanted: BTreeSet<NodeId>,
+) -> bool {
+    let Some(home) = homes.get(&shard) else { return false };
+    let before = home.wanted();
+    if before == wanted {
+        return false;
+    }
+    before.difference(&wanted).for_each(|node| load.count(*node, -1));
+    wanted.difference(&before).for_each(|node| load.count(*node, 1));
+    moves.push(Move { shard, since: home.at, replicas: wanted.into_iter().collect() });
+    true
+}
+
+/// How many replicas each node has or is to have.
+struct Load(BTreeMap<NodeId, i64>);
+
+impl Load {
+    fn of(homes: &BTreeMap<ShardId, Home>, nodes: &Nodes<'_>) -> Self {
+        let mut load = Self(nodes.members.iter().map(|node| (*node, 0)).collect());
+        homes.values().flat_map(|home| home.replicas.keys()).for_each(|node| load.count(*node, 1));
+        load
+    }
+
+    fn count(&mut self, node: NodeId, by: i64) {
+        *self.0.entry(node).or_default() += by;
+    }
+
+    fn at(&self, node: NodeId) -> i64 {
+        self.0.get(&node).copied().unwrap_or_default()
+    }
+
+    /// The member with the fewest replicas that is heard and has none of this shard.
+    fn emptiest(&self, home: &Home, nodes: &Nodes<'_>) -> Option<NodeId> {
+        let fit = |node: &&NodeId| !home.hosts(**node) && (nodes.hears)(**node);
+        nodes.members.iter().filter(fit).min_by_key(|node| (self.at(**node), **node)).copied()
+    }
+
+    /// Where a shard is to be that has replicas on nodes which are no members, or fewer than it is to have.
+    fn repaired(&self, home: &Home, copies: usize, nodes: &Nodes<'_>) -> Option<BTreeSet<NodeId>> {
+        if !is_sound(&home.before(), nodes) {
+            return None;
+        }
+        let has = home.wanted();
+        let want = copies.min(nodes.members.len()).max(1);
+        let here = has.iter().filter(|node| nodes.members.contains(node)).count();
+        let gone = has.iter().find(|node| !nodes.members.contains(node)).copied();
+        let new = if here < want { self.emptiest(home, nodes) } else { None };
+        let mut wanted = has;
+        if let Some(gone) = gone
+            && (new.is_some() || here > 0)
+        {
+            wanted.remove(&gone);
+        }
+        wanted.extend(new);
+        Some(wanted)
+    }
+
+    /// Where a shard is to be so that a node with many replicas has one fewer, and how many that one has.
+    fn evened(&self, home: &Home, nodes: &Nodes<'_>) -> Option<(i64, BTreeSet<NodeId>)> {
+        let from = home.replicas.keys().max_by_key(|node| (self.at(**node), **node)).copied()?;
+        let to = self.emptiest(home, nodes)?;
+        let mut wanted = home.wanted();
+        wanted.remove(&from);
+        wanted.insert(to);
+        let even = self.at(from) - self.at(to) < 2;
+        (!even && is_sound(&home.wanted(), nodes) && is_sound(&wanted, nodes))
+            .then(|| (self.at(from), wanted))
+    }
+}
+
+/// Whether a majority is heard.
+fn is_sound(replicas: &BTreeSet<NodeId>, nodes: &Nodes<'_>) -> bool {
+    replicas.iter().filter(|node| (nodes.hears)(**node)).count() > replicas.len() / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Homes = BTreeMap<ShardId, Home>;
+
+    /// Shards 2, 3, … on these nodes.
+    fn on(all: &[&[u64]]) -> Homes {
+        let home = |nodes: &&[u64]| Home::founded(nodes.iter().map(|&n| NodeId(n)), Index(9));
+        (2..).map(ShardId).zip(all.iter().map(home)).collect()
+    }
+
+    fn ids(nodes: &[u64]) -> BTreeSet<NodeId> {
+        nodes.iter().map(|&n| NodeId(n)).collect()
+    }
+
+    /// What begins next among members of whom these are not heard.
+    fn begins(homes: &Homes, members: &[u64], silent: &[u64]) -> Vec<Move> {
+        let (members, silent) = (ids(members), ids(silent));
+        let placed = homes.iter().map(|(shard, home)| (*shard, home.clone(), 3));
+        next(placed, &Nodes { members: &members, hears: &|node| !silent.contains(&node) })
+    }
+
+    fn said(moves: &[Move]) -> Vec<(u32, Vec<u64>)> {
+        moves.iter().map(|m| (m.shard.get(), m.replicas.iter().map(|n| n.get()).collect())).collect()
+    }
+
+    /// One row: shards, members, who of them is silent, what begins.
+    type Row<'a> = (&'a [&'a [u64]], &'a [u64], &'a [u64], &'a [(u32, &'a [u64])]);
+
+    #[test]
+    fn what_moves_next() {
+        let rows: &[Row<'_>] = &[
+            // All is even, or as even as it can be.
+            (&[&[1, 2, 3], &[1, 2, 3]], &[1, 2, 3], &[], &[]),
+            (&[&[1, 2, 3], &[1, 2, 4], &[1, 3, 4], &[2, 3, 4]], &[1, 2, 3, 4], &[], &[]),
+            // One that came gets its share: from who has most, one of each shard.
+            (&[&[1, 2, 3], &[1, 2, 3]], &[1, 2, 3, 4], &[], &[(2, &[1, 2, 4])]),
+            // Not before it is heard, and not from a shard that could not bear it.
+            (&[&[1, 2, 3], &[1, 2, 3]], &[1, 2, 3, 4], &[4], &[]),
+            (&[&[1, 2, 3], &[1, 2, 3]], &[1, 2, 3, 4], &[1, 2], &[]),
+            // Who was removed is left, for one who has none of it, or for nobody where there is none.
+            (&[&[1, 2, 3]], &[1, 2, 4], &[], &[(2, &[1, 2, 4])]),
+            (&[&[1, 2, 3]], &[1, 2], &[], &[(2, &[1, 2])]),
+            (&[&[1, 2, 3]], &[1, 2, 4, 5], &[4], &[(2, &[1, 2, 5])]),
+            // A shard that has too few gets more, one at a time.
+            (&[&[1]], &[1, 2, 3], &[], &[(2, &[1, 2])]),
+            (&[&[1, 2]], &[1, 2, 3], &[], &[(2, &[1, 2, 3])]),
+            (&[&[1, 2]], &[1, 2, 3], &[2], &[]),
+            // None of its members is one any more: it goes to one that is first.
+            (&[&[7]], &[1, 2, 3], &[], &[(2, &[1])]),
+            // What is broken comes before what is uneven.
+            (&[&[1, 2, 3], &[1, 2, 3], &[1, 2, 9]], &[1, 2, 3, 4], &[], &[(4, &[1, 2, 4]), (2, &[1, 3, 4])]),
+        ];
+        for (at, (shards, members, silent, expected)) in rows.iter().enumerate() {
+            let begun = said(&begins(&on(shards), members, silent));
+            let expected: Vec<(u32, Vec<u64>)> =
+                expected.iter().map(|(shard, nodes)| (*shard, nodes.to_vec())).collect();
+            assert_eq!(begun, expected, "row {at}");
+        }
+    }
+
+    /// Claim: few move at once; a move onto one that is gone is turned to another, one onto one that is silent waits and holds up no others.
+    #[test]
+    fn moves_that_are_under_way_count() {
+        let mut homes = on(&[&[1, 2, 3][..]; 12]);
+        let first = begins(&homes, &[1, 2, 3, 4], &[]);
+        assert_eq!(first.len(), AT_ONCE);
+        for one in &first {
+            let home = homes[&one.shard].moved_to(&one.replicas, Index(20));
+            homes.insert(one.shard, home);
+        }
+        assert_eq!(begins(&homes, &[1, 2, 3, 4], &[]), []);
+        let others = begins(&homes, &[1, 2, 3, 4, 5], &[4]);
+        assert!(others.len() == AT_ONCE && others.iter().all(|one| one.replicas.contains(&NodeId(5))));
+        let turned = begins(&homes, &[1, 2, 3, 5], &[]);
+        assert_eq!(turned.len(), AT_ONCE);
+        for (one, turned) in first.iter().zip(&turned) {
+            assert_eq!((one.shard, turned.since), (turned.shard, Index(20)));
+            assert!(turned.replicas.contains(&NodeId(5)) && !turned.replicas.contains(&NodeId(4)));
+        }
+    }
+
+    /// Claim: whatever members come and go, the moves come to an end, with the load even and each shard on as many members as it is to have,
+    /// in about as many moves as it takes. Seeds 0 to 199.
+    #[test]
+    fn moves_come_to_an_end() {
+        for seed in 0..200 {
+            let mut rng = quorate_base::Rng::new(seed);
+            let mut homes = on(&vec![&[1, 2, 3][..]; rng.between(1, 40) as usize]);
+            let (mut members, mut at) = (ids(&[1, 2, 3]), 10);
+            for id in 4..10 {
+                if members.len() > 3 && rng.chance(1, 2) {
+                    let gone = *rng.pick(&members.iter().copied().collect::<Vec<_>>());
+                    members.remove(&gone);
+                } else {
+                    members.insert(NodeId(id));
+                }
+                let mut moves = 0;
+                loop {
+                    let placed = homes.iter().map(|(shard, home)| (*shard, home.clone(), 3));
+                    let begun = next(placed, &Nodes { members: &members, hears: &|_| true });
+                    if begun.is_empty() {
+                        break;
+                    }
+                    for one in begun {
+                        (at, moves) = (at + 1, moves + 1);
+                        let home = homes[&one.shard].moved_to(&one.replicas, Index(at));
+                        assert!(home.wanted().difference(&homes[&one.shard].wanted()).count() <= 1);
+                        homes.insert(one.shard, home.arrived());
+                    }
+                    assert!(moves <= 3 * homes.len(), "seed {seed}: {moves} moves");
+                }
+                let nodes = Nodes { members: &members, hears: &|_| true };
+                let load = Load::of(&homes, &nodes);
+                let (least, most) = (load.0.values().min(), load.0.values().max());
+                let spread = most.zip(least).map_or(0, |(most, least)| most - least);
+                assert!(spread <= 1 + i64::from(members.len() <= 3), "seed {seed}: {:?}", load.0);
+                assert!(
+                    homes.values().all(|home| home.replicas.len() == 3 && home.wanted().is_subset(&members))
+                );
+            }
+        }
+    }
+}

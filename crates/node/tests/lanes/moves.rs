@@ -1,0 +1,211 @@
+//! Replicas of shards that move between nodes: to who comes, from who goes, and on where somebody died half-way.
+
+use super::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Cluster {
+    /// A member is added, started with an empty disk, and gets its vote.
+    pub(super) fn come(&mut self, id: u64) {
+        self.join(id);
+        self.pass(2_000);
+        let leader = self.leaders(KV)[0];
+        for member in (1..=NODES).chain([id]) {
+            let (id, name, client_urls) = (NodeId(member), format!("n{member}"), Vec::new());
+            self.ask(leader, KV, Request::ChangeMembers(Change::Publish { id, name, client_urls }));
+        }
+        self.ask(leader, KV, Request::ChangeMembers(Change::Promote { id: NodeId(id) }));
+    }
+
+    fn go(&mut self, id: u64) {
+        let leader = self.leaders(KV)[0];
+        self.ask(leader, KV, Request::ChangeMembers(Change::Remove { id: NodeId(id) }));
+    }
+
+    /// How many replicas each node has, by what the nodes have.
+    fn shares(&self) -> BTreeMap<u64, usize> {
+        let of = |node: &Node| {
+            let has = |shard: &&ShardId| node.lane.core(**shard).is_some();
+            (node.id.get(), self.shards.iter().filter(has).count())
+        };
+        self.nodes.iter().flatten().map(of).collect()
+    }
+
+    fn voters(&self, shard: ShardId) -> Vec<u64> {
+        let leader = self.leaders(shard)[0];
+        let node = self.nodes[leader as usize - 1].as_ref().unwrap();
+        node.lane.core(shard).unwrap().membership().voters.iter().map(|node| node.get()).collect()
+    }
+
+    /// Passes time until nothing moves, at most so long. At every step each group has a majority of sound replicas, and nobody has
+    /// forgotten a shard in whose group it votes. Which nodes were seen to have replicas that heal.
+    fn settles(&mut self, millis: u64) -> BTreeSet<u64> {
+        let (mut quiet, mut healing) = (0, BTreeSet::new());
+        for _ in 0..millis / 10 {
+            self.pass(10);
+            self.sweep();
+            self.is_safe();
+            // Who was removed hears of nothing more.
+            let members = self.nodes[self.leaders(KV).first().map_or(0, |id| *id as usize - 1)].as_ref();
+            let members = members.map(|node| node.lane.raft().committed_membership().clone());
+            let present = |node: &&Node| members.as_ref().is_none_or(|members| members.contains(node.id));
+            let placements = self.nodes.iter().flatten().filter(present);
+            let placements = placements.map(|node| node.lane.view().tables().placement());
+            let moving =
+                placements.into_iter().any(|placement| placement.homes().any(|(_, home)| home.moving));
+            quiet = if moving { 0 } else { quiet + 1 };
+            for node in self.nodes.iter().flatten() {
+                let heals = |shard: &ShardId| node.lane.core(*shard).is_some_and(raft::Raft::disk_lost);
+                healing.extend(self.shards.iter().any(heals).then_some(node.id.get()));
+            }
+            if quiet > 300 {
+                return healing;
+            }
+        }
+        for node in self.nodes.iter().flatten() {
+            for &shard in &self.shards {
+                let home = node.lane.view().tables().placement().home(shard);
+                let core = node
+                    .lane
+                    .core(shard)
+                    .map(|r| (r.membership().to_string(), r.role(), r.term(), r.disk_lost(), r.leader()));
+                eprintln!("node {} {shard} {home:?} {core:?}", node.id);
+            }
+        }
+        panic!("shards still move after {millis} ms");
+    }
+
+    /// What nodes do in the background, bit by bit.
+    pub(super) fn sweep(&mut self) {
+        let now = self.now;
+        self.nodes.iter_mut().flatten().for_each(|node| _ = node.sweeps(now));
+    }
+
+    fn is_safe(&self) {
+        for &shard in &self.shards {
+            for leader in self.leaders(shard) {
+                let node = self.nodes[leader as usize - 1].as_ref().unwrap();
+                let members = node.lane.core(shard).unwrap().committed_membership().clone();
+                let sound = |id: NodeId| {
+                    let node = self.nodes.get(id.get() as usize - 1).and_then(Option::as_ref);
+                    node.is_none_or(|node| node.lane.core(shard).is_some_and(|raft| !raft.disk_lost()))
+                };
+                let voters: Vec<NodeId> = members.voters.iter().copied().filter(|&id| !sound(id)).collect();
+                assert!(
+                    voters.len() * 2 < members.voters.len(),
+                    "{shard}: {voters:?} of {members} are not sound"
+                );
+            }
+        }
+    }
+
+    /// Every item is read at every node, of whichever shard.
+    fn all_read(&mut self, shards: &[ShardId], nodes: &[u64]) {
+        for (n, &shard) in shards.iter().enumerate() {
+            for &id in nodes {
+                let held = format!("{:?}", self.ask(id, shard, get_item(n)).body);
+                assert!(held.contains(&format!("item {n}")), "shard {shard} at node {id}: {held}");
+            }
+        }
+    }
+}
+
+/// Who comes gets its share of the shards that there are, one replica of each at a time; every node serves all of them, also those of
+/// which it has nothing; what a node has given away is swept away, and a start brings nothing of it back.
+#[test]
+fn who_comes_gets_its_share() {
+    let mut cluster = Cluster::new(0);
+    let shards = cluster.table("t", 8);
+    cluster.pass(3_000);
+    for (n, &shard) in shards.iter().enumerate() {
+        cluster.ask(1, shard, put_item(n));
+    }
+    cluster.come(4);
+    cluster.settles(60_000);
+    assert_eq!(cluster.shares(), [(1, 6), (2, 6), (3, 6), (4, 6)].into());
+    assert!(shards.iter().all(|&shard| cluster.voters(shard).len() == 3));
+    cluster.all_read(&shards, &[1, 2, 3, 4]);
+    for (n, &shard) in shards.iter().enumerate() {
+        for id in 1..=4 {
+            cluster.ask(id, shard, put_item(100 + n));
+        }
+    }
+    for id in 1..=4 {
+        let node = cluster.nodes[id - 1].as_mut().unwrap();
+        while node.sweeps(cluster.now) {}
+        let here = |shard: &&ShardId| node.applier.kv(**shard).is_some();
+        assert_eq!(shards.iter().filter(here).count(), 6, "node {id}");
+    }
+    for id in 1..=4 {
+        cluster.kill(id);
+        cluster.start(id);
+        cluster.pass(6_000);
+        assert_eq!(cluster.shares()[&id], 6, "node {id}");
+    }
+    cluster.all_read(&shards, &[4, 3, 2, 1]);
+}
+
+/// A move that loses the leader of shard 1, or of the shard, or whoever comes, half-way, is gone on with by whoever leads then.
+#[test]
+fn a_move_outlives_whoever_began_it() {
+    for (round, dies) in [1_u64, 2, 3, 4].into_iter().enumerate() {
+        let mut cluster = Cluster::new(0);
+        let shards = cluster.table("t", 6);
+        cluster.pass(3_000);
+        for (n, &shard) in shards.iter().enumerate() {
+            cluster.ask(1, shard, put_item(n));
+        }
+        cluster.come(4);
+        let moving = |cluster: &Cluster| {
+            let node = cluster.nodes.iter().flatten().next().unwrap();
+            node.lane.view().tables().placement().homes().any(|(_, home)| home.moving)
+        };
+        while !moving(&cluster) {
+            cluster.pass(10);
+        }
+        cluster.pass(20 * round as u64);
+        cluster.kill(dies);
+        for _ in 0..400 {
+            cluster.pass(10);
+            cluster.is_safe();
+        }
+        let others: Vec<u64> = (1..=4).filter(|id| *id != dies).collect();
+        cluster.all_read(&shards, &others);
+        cluster.start(dies);
+        cluster.settles(60_000);
+        let shares = cluster.shares();
+        assert!(shares.values().all(|share| (4..=5).contains(share)), "{dies} died: {shares:?}");
+        cluster.all_read(&shards, &[1, 2, 3, 4]);
+    }
+}
+
+/// Who is removed is left by every shard: those go back to the members that are left, also to nodes that had them before and have
+/// forgotten what they promised then.
+#[test]
+fn shards_come_back_to_who_had_them() {
+    let mut cluster = Cluster::new(0);
+    let shards = cluster.table("t", 8);
+    cluster.pass(3_000);
+    for (n, &shard) in shards.iter().enumerate() {
+        cluster.ask(1, shard, put_item(n));
+    }
+    cluster.come(4);
+    assert_eq!(cluster.settles(60_000), BTreeSet::new(), "who is new has promised nothing");
+    cluster.go(4);
+    assert_eq!(cluster.settles(90_000), [1, 2, 3].into(), "who comes back has");
+    let mut shares = cluster.shares();
+    assert_eq!(shares.remove(&4), Some(6), "it hears of nothing more, and stops");
+    assert_eq!(shares, [(1, 8), (2, 8), (3, 8)].into());
+    assert!(shards.iter().all(|&shard| cluster.voters(shard) == [1, 2, 3]));
+    let sure = |node: &Node| node.id == NodeId(4) || node.lane.roster().was_removed(NodeId(4));
+    assert!(cluster.nodes.iter().flatten().all(sure));
+    cluster.kill(4);
+    // Each of them has healed, and counts again.
+    for id in 1..=3 {
+        cluster.kill(id);
+        cluster.pass(4_000);
+        let others: Vec<u64> = (1..=3).filter(|other| *other != id).collect();
+        cluster.all_read(&shards, &others);
+        cluster.start(id);
+        cluster.pass(4_000);
+    }
+}

@@ -1,0 +1,62 @@
+//! Replicas of shards that move: what came of it, as all nodes together know.
+
+use crate::knobs::Counts;
+use crate::place::Running;
+use quorate_base::{Index, NodeId, ShardId, Term};
+use quorate_protocol::raft::Raft;
+use quorate_state::table::{Home, Placement};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A shard's newest home, and under which leaders of shard 1 and of the shard its move began, as the first to know of it saw it.
+struct Known {
+    at: Index,
+    moving: bool,
+    began: (Term, Option<NodeId>),
+}
+
+/// What is known of all shards.
+#[derive(Default)]
+pub(crate) struct Moves {
+    known: BTreeMap<ShardId, Known>,
+    /// The placement that each node was last seen with.
+    seen: BTreeMap<NodeId, Arc<Placement>>,
+}
+
+impl Moves {
+    /// Looks at what a node knows.
+    pub(crate) fn look(&mut self, node: NodeId, running: &Running, counts: &mut Counts) {
+        let placement = running.lane.placement();
+        if self.seen.get(&node).is_some_and(|seen| Arc::ptr_eq(seen, placement)) {
+            return;
+        }
+        self.seen.insert(node, placement.clone());
+        for (shard, home) in placement.homes() {
+            let by = running.lane.core(shard).and_then(Raft::leader);
+            let now = (running.lane.raft().term(), by);
+            self.home(shard, &home, now, counts);
+        }
+    }
+
+    fn home(&mut self, shard: ShardId, home: &Home, now: (Term, Option<NodeId>), counts: &mut Counts) {
+        let fresh = Known { at: home.at, moving: home.moving, began: now };
+        let Some(known) = self.known.get_mut(&shard) else {
+            self.known.insert(shard, fresh);
+            return;
+        };
+        if home.at > known.at {
+            counts.add("moves of replicas begun");
+            if known.moving {
+                counts.add("moves of replicas turned elsewhere");
+            }
+            *known = fresh;
+        } else if home.at == known.at && known.moving && !home.moving {
+            known.moving = false;
+            counts.add("moves of replicas finished");
+            let (term, leader) = known.began;
+            if now.0 > term || (leader.is_some() && now.1.is_some() && now.1 != leader) {
+                counts.add("moves of replicas finished under another leader");
+            }
+        }
+    }
+}
