@@ -413,8 +413,9 @@ fn explain(what: &str, status: &Status) -> Problem {
     let text = status.message();
     let hint = match (status.code(), text) {
         (_, "etcdserver: unhealthy cluster") => {
-            "a voter is out of reach, and the change could cost the majority: `quorate status` names it; bring it back, or \
-             remove it first"
+            "a voter is out of reach, or has not healed yet from what its disk lost, and the change could cost the majority: \
+             `quorate status` names who is out of reach; bring it back, or remove it first; who heals needs only time, with a \
+             leader there"
         }
         (_, text) if text.contains("not enough started") => {
             "members that were added have not started yet, or too few would be left: start them, or remove them first"
