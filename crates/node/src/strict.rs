@@ -207,7 +207,13 @@ mod tests {
             let info = |id: NodeId| Info { name: format!("n{id}"), peer_urls: url(id.0), ..Info::default() };
             let members = ids().map(|id| (id, info(id))).collect();
             let book = Book { used: NodeId(count), asked: None, members };
-            Self { now: Membership::of_voters(ids()), book, heard: (1..=count).collect(), withhold: vec![], caught_up: false }
+            Self {
+                now: Membership::of_voters(ids()),
+                book,
+                heard: (1..=count).collect(),
+                withhold: vec![],
+                caught_up: false,
+            }
         }
 
         fn judge<T>(&self, with: impl FnOnce(&Judge<'_>) -> T) -> T {
