@@ -59,9 +59,9 @@ enum Command {
     Fence(fence::Args),
     /// Measure a cluster
     Bench(bench::Args),
-    /// Save a space into a file, look into one, make a new cluster of one
+    /// Save a cluster's keys and tables into a file, look into one, make a new cluster of one
     Snapshot(snapshot::Args),
-    /// Export tables into files, and import such files
+    /// Make, show, change and drop tables with a policy; export them into files, and import such files
     Space(space::Args),
     /// Read all of a data directory and name what is damaged
     Doctor(doctor::Args),

@@ -14,6 +14,8 @@ use tonic::{Code, Status};
 
 /// How long one node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// How a cluster refuses a change that it might not bear, in etcd's words.
+const UNHEALTHY: &str = "etcdserver: unhealthy cluster";
 /// How often the cluster is asked how far it is.
 const POLL: Duration = Duration::from_millis(200);
 /// So far behind a learner may be to be called caught up.
@@ -106,6 +108,7 @@ enum Step<'a> {
     Starts { id: u64 },
     CatchesUp { id: u64, lag: u64 },
     Votes { id: u64 },
+    Settles,
     CaughtUp { id: u64 },
     HandedOver { from: u64, to: u64 },
     Removed { id: u64 },
@@ -123,6 +126,9 @@ impl Step<'_> {
             Self::Starts { id } => format!("waiting for member {id:x} to start"),
             Self::CatchesUp { id, lag } => format!("member {id:x} catches up: {lag} entries behind"),
             Self::Votes { id } => format!("member {id:x} holds the data and votes"),
+            Self::Settles => {
+                "waiting for the groups of tables' shards to follow the last change of members".into()
+            }
             Self::CaughtUp { id } => format!("member {id:x} holds the data; it has no vote"),
             Self::HandedOver { from, to } => format!("the leadership went from member {from:x} to {to:x}"),
             Self::Removed { id } => {
@@ -185,23 +191,50 @@ impl Guide {
 
     async fn find(&self, node: &str) -> Result<MemberInfo, Problem> {
         let members = self.members().await?;
-        which(&members, node).cloned().ok_or_else(|| {
-            let known: Vec<String> = members.iter().map(|m| format!("{:x} ({})", m.id, m.name)).collect();
-            let hint = format!("there are {}", known.join(", "));
-            Problem::new(Exit::Failed, format!("there is no member {node:?}"), hint)
-        })
+        which(&members, node).cloned().ok_or_else(|| no_such(&members, node))
     }
 
-    /// One call of the Cluster service, at the first endpoint that answers.
-    async fn call<T, F>(
+    /// A change of the members. Where it is refused for what passes by itself it is asked for again: a learner that is not in sync
+    /// yet, and a cluster that takes no change though all who stay answer, since the groups of its tables follow the last one.
+    async fn change<T, F>(
         &self,
         what: &str,
+        goes: Option<u64>,
         call: impl Fn(pb::cluster_client::ClusterClient<Channel>) -> F,
     ) -> Result<T, Problem>
     where
         F: Future<Output = Result<T, Status>>,
     {
-        self.try_call(call).await?.map_err(|status| explain(what, &status))
+        let end = Instant::now() + self.timeout;
+        let mut told = false;
+        loop {
+            let status = match self.try_call(&call).await? {
+                Ok(done) => return Ok(done),
+                Err(status) => status,
+            };
+            let unhealthy = status.message() == UNHEALTHY;
+            let passes =
+                status.message().contains("in sync") || unhealthy && self.others_answer(goes).await?;
+            if !passes || Instant::now() >= end {
+                return Err(explain(what, &status));
+            }
+            if unhealthy && !std::mem::replace(&mut told, true) {
+                self.tell(&Step::Settles);
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// Whether all voters answer but the one that is to go.
+    async fn others_answer(&self, goes: Option<u64>) -> Result<bool, Problem> {
+        for member in self.members().await?.iter().filter(|m| !m.learner && Some(m.id) != goes) {
+            // One that has not started has no say yet.
+            let Some(url) = member.client_urls.first() else { continue };
+            if probe::status(url, Duration::from_secs(2)).await.is_err() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn try_call<T, F>(
@@ -224,15 +257,14 @@ impl Guide {
 
     /// Adds it, unless it is there; its id.
     async fn add(&self, peer: &str, learner: bool) -> Result<u64, Problem> {
-        let there = |m: &&MemberInfo| m.peer_urls.iter().any(|url| address(url) == peer);
-        if let Some(member) = self.members().await?.iter().find(there) {
+        if let Some(member) = self.members().await?.iter().find(|m| is_at(m, peer)) {
             self.tell(&Step::There { id: member.id, peer });
             return Ok(member.id);
         }
         let request =
             pb::MemberAddRequest { peer_ur_ls: vec![format!("http://{peer}")], is_learner: learner };
         let reply = self
-            .call("add the member", |mut client| {
+            .change("add the member", None, |mut client| {
                 let request = request.clone();
                 async move { client.member_add(request).await.map(tonic::Response::into_inner) }
             })
@@ -267,9 +299,9 @@ impl Guide {
                     }
                     "it has not started: its own output says why, where it was tried".to_string()
                 }
-                Some(url) => match self.lag(url).await {
+                Some(url) => match self.lag(id, url).await {
                     Ok((learner, lag)) if lag <= CLOSE && !(votes && learner) => {
-                        self.tell(&if votes { Step::Votes { id } } else { Step::CaughtUp { id } });
+                        self.tell(&if learner { Step::CaughtUp { id } } else { Step::Votes { id } });
                         return Ok(());
                     }
                     Ok((_, lag)) => {
@@ -293,9 +325,12 @@ impl Guide {
         }
     }
 
-    /// Whether a node has no vote, and how many entries it is behind the furthest.
-    async fn lag(&self, url: &str) -> Result<(bool, u64), String> {
+    /// Whether a member has no vote, and how many entries it is behind the furthest.
+    async fn lag(&self, id: u64, url: &str) -> Result<(bool, u64), String> {
         let status = probe::status(url, PATIENCE).await?;
+        if status.id != id {
+            return Err(format!("member {:x} answers there", status.id));
+        }
         let mut furthest = status.index;
         for endpoint in &self.endpoints {
             if let Ok(other) = probe::status(endpoint, PATIENCE).await {
@@ -308,35 +343,27 @@ impl Guide {
 
     async fn promote(&self, node: &str) -> Result<(), Problem> {
         let member = self.find(node).await?;
+        self.gets_its_vote(&member).await
+    }
+
+    /// Waits until the member has started, holds the data and votes; a learner is promoted.
+    async fn gets_its_vote(&self, member: &MemberInfo) -> Result<(), Problem> {
         let id = member.id;
         if !member.learner {
-            self.tell(&Step::Votes { id });
-            return Ok(());
+            return self.wait_for(id, true).await;
         }
         self.wait_for(id, false).await?;
-        let end = Instant::now() + self.timeout;
-        loop {
-            let promoted = self
-                .try_call(
-                    |mut client| async move { client.member_promote(pb::MemberPromoteRequest { id }).await },
-                )
-                .await?;
-            match promoted {
-                Ok(_) => {
-                    self.tell(&Step::Votes { id });
-                    return Ok(());
-                }
-                Err(status) if status.message().contains("in sync") && Instant::now() < end => {
-                    sleep(POLL).await;
-                }
-                Err(status) => return Err(explain("promote the member", &status)),
-            }
-        }
+        self.change("promote the member", None, |mut client| async move {
+            client.member_promote(pb::MemberPromoteRequest { id }).await
+        })
+        .await?;
+        self.tell(&Step::Votes { id });
+        Ok(())
     }
 
     async fn remove(&self, id: u64) -> Result<(), Problem> {
         self.hand_over(id).await?;
-        self.call("remove the member", |mut client| async move {
+        self.change("remove the member", Some(id), |mut client| async move {
             client.member_remove(pb::MemberRemoveRequest { id }).await
         })
         .await?;
@@ -371,12 +398,15 @@ impl Guide {
 
     async fn replace(&self, node: &str, with: &str) -> Result<(), Problem> {
         let members = self.members().await?;
+        let there = members.iter().find(|m| is_at(m, with));
         let Some(old) = which(&members, node) else {
+            // Done before, as it seems: where nobody is in its place either, there never was such a member.
+            let new = there.ok_or_else(|| no_such(&members, node))?;
             self.tell(&Step::Gone { node });
-            let id = self.add(with, false).await?;
-            return self.wait_for(id, true).await;
+            self.tell(&Step::There { id: new.id, peer: with });
+            return self.gets_its_vote(new).await;
         };
-        let same_place = old.peer_urls.iter().any(|url| address(url) == with);
+        let same_place = is_at(old, with);
         let up = match old.client_urls.first() {
             Some(url) => probe::status(url, Duration::from_secs(2)).await.is_ok(),
             None => false,
@@ -388,16 +418,61 @@ impl Guide {
                 "give the new one another port with --with; or stop the old one first",
             ));
         }
-        // One that is up helps to a majority until the new one votes; one that is down only stands in the way of it.
-        if up {
-            let id = self.add(with, false).await?;
-            self.wait_for(id, true).await?;
-            return self.remove(old.id).await;
+        if let Some(new) = there.filter(|m| m.id != old.id)
+            && self.is_full(new).await
+            && !goes_on(&members, old, new)
+        {
+            return Err(Problem::new(
+                Exit::Usage,
+                format!("member {:x} at {with} is a full member already: it takes nobody's place", new.id),
+                format!(
+                    "--with names where a new node is to be; `quorate node remove {:x}` removes member {0:x} without another \
+                     in its place",
+                    old.id
+                ),
+            ));
         }
-        self.remove(old.id).await?;
-        let id = self.add(with, false).await?;
-        self.wait_for(id, true).await
+        // One that is up helps to a majority until the new one votes; one that is down only stands in the way of it.
+        if !up {
+            self.remove(old.id).await?;
+            return self.add_full(with, false).await;
+        }
+        // As a learner until it holds the data: by that it is known when the command is given again. There is room for one.
+        self.add_full(with, !members.iter().any(|m| m.learner)).await?;
+        self.remove(old.id).await
     }
+
+    /// Adds it, unless it is there, and waits until it votes.
+    async fn add_full(&self, peer: &str, learner: bool) -> Result<(), Problem> {
+        let id = self.add(peer, learner).await?;
+        let member = self.find(&format!("{id:x}")).await?;
+        self.gets_its_vote(&member).await
+    }
+
+    /// Whether the member votes already; one that has started and does not answer is taken for one that does.
+    async fn is_full(&self, member: &MemberInfo) -> bool {
+        match member.client_urls.first() {
+            Some(url) => probe::status(url, PATIENCE).await.map_or(!member.learner, |status| !status.learner),
+            None => false,
+        }
+    }
+}
+
+/// Whether a member that votes may have come in the place of one that is still there: the newest, by which the voters became an
+/// even number. If it is another, the cluster bears as many failures without the old one as with it.
+fn goes_on(members: &[MemberInfo], old: &MemberInfo, new: &MemberInfo) -> bool {
+    let voters = members.iter().filter(|m| !m.learner).count();
+    voters.is_multiple_of(2) && new.id > old.id && members.iter().all(|m| m.id <= new.id)
+}
+
+fn is_at(member: &MemberInfo, peer: &str) -> bool {
+    member.peer_urls.iter().any(|url| address(url) == peer)
+}
+
+fn no_such(members: &[MemberInfo], node: &str) -> Problem {
+    let known: Vec<String> = members.iter().map(|m| format!("{:x} ({})", m.id, m.name)).collect();
+    let hint = format!("there are {}", known.join(", "));
+    Problem::new(Exit::Failed, format!("there is no member {node:?}"), hint)
 }
 
 /// The member with this id (in hexadecimal, as it is shown) or name.
@@ -412,10 +487,10 @@ fn which<'a>(members: &'a [MemberInfo], node: &str) -> Option<&'a MemberInfo> {
 fn explain(what: &str, status: &Status) -> Problem {
     let text = status.message();
     let hint = match (status.code(), text) {
-        (_, "etcdserver: unhealthy cluster") => {
-            "a voter is out of reach, or has not healed yet from what its disk lost, and the change could cost the majority: \
-             `quorate status` names who is out of reach; bring it back, or remove it first; who heals needs only time, with a \
-             leader there"
+        (_, UNHEALTHY) => {
+            "a voter is out of reach, and the change could cost the majority: `quorate status` names it; bring it back, or \
+             remove it first. Where all answer, a voter still heals from what its disk lost, or the groups of tables with shards \
+             of their own still follow the last change: wait"
         }
         (_, text) if text.contains("not enough started") => {
             "members that were added have not started yet, or too few would be left: start them, or remove them first"
@@ -451,6 +526,28 @@ mod tests {
         assert_eq!([id("1"), id("1f"), id("n1"), id("x")], [Some(1), Some(31), Some(1), Some(11)]);
         assert_eq!(id("b"), Some(11), "an id comes before a name");
         assert_eq!([id("7"), id(""), id("n7")], [None, None, None]);
+    }
+
+    #[test]
+    fn only_the_newest_of_an_even_number_may_have_come_in_the_place_of_another() {
+        let members = |voters: &[u64]| -> Vec<MemberInfo> {
+            let member = |&id: &u64| MemberInfo {
+                id,
+                name: format!("n{id}"),
+                peer_urls: vec![],
+                client_urls: vec![],
+                learner: false,
+            };
+            voters.iter().map(member).collect()
+        };
+        let goes_on = |voters: &[u64], old: usize, new: usize| {
+            let members = members(voters);
+            goes_on(&members, &members[old], &members[new])
+        };
+        assert!(goes_on(&[1, 2, 3, 4], 1, 3));
+        assert!(!goes_on(&[1, 2, 3], 1, 2), "three are less without it");
+        assert!(!goes_on(&[1, 2, 3, 4], 1, 2), "another came later");
+        assert!(!goes_on(&[1, 2, 3, 4], 3, 0), "it was there before");
     }
 
     #[test]

@@ -74,6 +74,16 @@ impl From<pb::Member> for MemberInfo {
 
 /// Parses a time as it stands on the command line: `300ms`, `5s`, `2m`; a number alone is seconds.
 pub(crate) fn time(text: &str) -> Result<Duration, String> {
+    match time_or_none(text)? {
+        Duration::ZERO => Err(format!("{text:?} is no time: write for example 300ms, 5s or 2m")),
+        time => Ok(time),
+    }
+}
+
+/// The same where no time at all will do.
+pub(crate) fn time_or_none(text: &str) -> Result<Duration, String> {
+    // A day is more than anybody waits, and no sum with it runs over.
+    const MOST_MS: u64 = 86_400_000;
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let unit = match &text[digits.len()..] {
         "ms" => 1,
@@ -81,10 +91,12 @@ pub(crate) fn time(text: &str) -> Result<Duration, String> {
         "m" => 60_000,
         _ => 0,
     };
+    if unit == 0 || digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return Err(format!("{text:?} is no time: write for example 300ms, 5s or 2m"));
+    }
     match digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)) {
-        // A day is more than anybody waits, and no sum with it runs over.
-        Some(ms @ 1..=86_400_000) => Ok(Duration::from_millis(ms)),
-        _ => Err(format!("{text:?} is no time: write for example 300ms, 5s or 2m")),
+        Some(ms @ ..=MOST_MS) => Ok(Duration::from_millis(ms)),
+        _ => Err(format!("{text:?} is too long: 1440m, a day, is the most")),
     }
 }
 
@@ -166,18 +178,21 @@ pub(crate) async fn cluster(
 
 #[cfg(test)]
 mod tests {
-    use super::{endpoint, time};
+    use super::{endpoint, time, time_or_none};
 
     #[test]
     fn times_have_a_unit() {
         for (text, ms) in [("300ms", 300), ("5s", 5_000), ("5", 5_000), ("2m", 120_000), ("24m", 1_440_000)] {
             assert_eq!(time(text).unwrap().as_millis(), ms, "{text}");
         }
-        for bad in
-            ["", "s", "-1", "1h", "1.5s", "0", "0ms", "5 s", "99999999999999999999", "18446744073709551615m"]
-        {
-            assert!(time(bad).unwrap_err().contains("5s"), "{bad}");
+        for bad in ["", "s", "-1", "1h", "1.5s", "0", "0ms", "5 s"] {
+            assert!(time(bad).unwrap_err().contains("write for example 300ms, 5s"), "{bad}");
         }
+        for long in ["1441m", "99999999999999999999", "18446744073709551615m"] {
+            assert!(time(long).unwrap_err().contains("1440m"), "{long}");
+        }
+        assert_eq!(time("1440m").unwrap(), time("86400").unwrap());
+        assert!(time_or_none("0s").unwrap().is_zero() && time_or_none("0h").is_err());
     }
 
     #[test]

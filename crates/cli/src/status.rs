@@ -82,7 +82,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
         return Ok(());
     }
     let count = report.unhealthy.len() + report.nodes.iter().filter(|n| !n.unhealthy.is_empty()).count();
-    Err(Problem::new(Exit::Failed, format!("{count} things are not well"), ""))
+    let what = if count == 1 { "1 thing is".into() } else { format!("{count} things are") };
+    Err(Problem::new(Exit::Failed, format!("{what} not well"), ""))
 }
 
 async fn ask(args: &Args) -> Result<Report, Problem> {
@@ -90,18 +91,22 @@ async fn ask(args: &Args) -> Result<Report, Problem> {
     let mut failures = Vec::new();
     let mut answers = Vec::new();
     let mut targets: Vec<(String, Option<(u64, String)>)> = Vec::new();
-    for endpoint in &args.endpoints {
-        match probe::members(endpoint, patience).await {
-            Ok(members) => {
-                for m in members {
-                    match m.client_urls.first() {
-                        Some(url) => targets.push((url.clone(), Some((m.id, m.name)))),
-                        None => answers.push(unstarted(m)),
-                    }
+    let (mut members, mut clusters) = (Vec::new(), Vec::new());
+    for (endpoint, told) in asked_for_members(args).await {
+        match told {
+            Ok((cluster, listed)) => {
+                if clusters.is_empty() {
+                    members = listed;
                 }
-                break;
+                clusters.push((endpoint, cluster));
             }
             Err(why) => failures.push(format!("{endpoint}: {why}")),
+        }
+    }
+    for m in members {
+        match m.client_urls.first() {
+            Some(url) => targets.push((url.clone(), Some((m.id, m.name)))),
+            None => answers.push(unstarted(m)),
         }
     }
     if targets.is_empty() {
@@ -125,7 +130,47 @@ async fn ask(args: &Args) -> Result<Report, Problem> {
             answers.push(answer);
         }
     }
-    Ok(judge(answers))
+    let mut report = judge(answers);
+    if let Some(what) = strangers(&clusters) {
+        report.healthy = false;
+        report.unhealthy.push(what);
+    }
+    Ok(report)
+}
+
+/// What each endpoint knows of its cluster and its members, all asked at once.
+async fn asked_for_members(args: &Args) -> Vec<(String, Result<(u64, Vec<probe::MemberInfo>), String>)> {
+    let patience = args.timeout;
+    let asked: Vec<_> = args
+        .endpoints
+        .iter()
+        .cloned()
+        .map(|endpoint| {
+            tokio::spawn(async move {
+                let told = probe::cluster(&endpoint, patience, false).await;
+                (endpoint, told)
+            })
+        })
+        .collect();
+    let mut all = Vec::new();
+    for task in asked {
+        all.extend(task.await);
+    }
+    all
+}
+
+/// Endpoints that are of another cluster than the first that answers, whose members are shown.
+fn strangers(clusters: &[(String, u64)]) -> Option<String> {
+    let (first, shown) = clusters.first()?;
+    let others: Vec<String> = clusters
+        .iter()
+        .filter(|(_, cluster)| cluster != shown)
+        .map(|(endpoint, cluster)| format!("{endpoint} of {cluster:x}"))
+        .collect();
+    let others = Some(others.join(", ")).filter(|others| !others.is_empty())?;
+    Some(format!(
+        "the endpoints belong to different clusters: {first} is of {shown:x}, whose members these are, and {others}"
+    ))
 }
 
 /// A member that was added, and has never said where clients reach it.

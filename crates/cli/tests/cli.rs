@@ -3,9 +3,13 @@
 
 mod common;
 
-use common::{PATIENCE, Scratch, Up, eventually, follow, free_address, lives, output, pid, quorate, send};
+use common::{
+    Alone, PATIENCE, Process, Scratch, Up, eventually, follow, free_address, lives, output, pid, quorate,
+    send,
+};
 use rustix::process::Signal;
 use serde_json::Value;
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
@@ -117,6 +121,65 @@ fn data_are_picked_up_and_guarded() {
     assert!(stderr.contains("no cluster.toml"), "{stderr}");
 }
 
+/// Claim: a node whose directory is gone is named, with what to do, and not started; the others serve; one that is removed then is told
+/// of no more. One that dies is said to stay down unless `--restart` is given.
+#[test]
+fn a_lost_directory_is_named_and_the_others_serve() {
+    let scratch = Scratch::new("lost");
+    let data = scratch.path("data");
+    // On ports that no other test's cluster takes while this one stands still.
+    let node = |id| {
+        let [etcd, dynamo, peer] = [free_address(), free_address(), free_address()];
+        format!("[[nodes]]\nid = {id}\netcd = {etcd:?}\ndynamo = {dynamo:?}\npeer = {peer:?}\n")
+    };
+    let plan = format!("format = 3\ncluster = \"lost\"\n{}{}{}", node(1), node(2), node(3));
+    std::fs::create_dir(&data).unwrap();
+    scratch.write("data/cluster.toml", &plan);
+    let up = Up::start(&["--data", &data]);
+    let ready = up.ready();
+    assert_eq!(ready["lost"], serde_json::json!([]));
+    eventually("all have met", || scratch.0.join("data/n1/met/3").exists());
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+    std::fs::remove_dir_all(scratch.0.join("data/n3")).unwrap();
+
+    let mut said = Process(quorate(&["up", "--data", &data]).stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(said.0.stdout.take().unwrap()).lines();
+    let mut until = |what: &str| {
+        let mut seen = String::new();
+        loop {
+            let line = lines.next().unwrap_or_else(|| panic!("{what} is not said: {seen}")).unwrap();
+            seen = seen + &line + "\n";
+            if line.contains(what) {
+                return seen;
+            }
+        }
+    };
+    let told = until("2 nodes serve");
+    assert!(told.contains("node 3 is not started") && told.contains("node replace 3 --with"), "{told}");
+    until("Ctrl-C");
+    assert!(!scratch.0.join("data/n3").exists(), "nothing was made in its place");
+    let etcd = told.split("--endpoints ").nth(1).unwrap().split('`').next().unwrap();
+    let (code, _, wrong) = output(&["node", "remove", "3", "--endpoints", etcd]);
+    assert_eq!(code, 0, "{wrong}");
+    let killed: i64 =
+        std::fs::read_to_string(scratch.0.join("data/n2/lock")).unwrap().trim().parse().unwrap();
+    send(killed, Signal::KILL);
+    assert!(until("is not started again").contains("--restart"));
+    send(i64::from(said.0.id()), Signal::TERM);
+    assert!(said.0.wait().unwrap().success());
+
+    let up = Up::start(&["--data", &data]);
+    let ready = up.ready();
+    assert_eq!(
+        (&ready["lost"], &ready["removed"]),
+        (&serde_json::json!([]), &serde_json::json!([3])),
+        "{ready}"
+    );
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+}
+
 /// Claim: a taken port is named, and nothing is started.
 #[test]
 fn a_taken_port_is_named() {
@@ -135,6 +198,35 @@ fn a_taken_port_is_named() {
     assert_eq!(code, 3, "{stderr}");
     assert!(stdout.contains(r#""kind":"port-taken""#) && stderr.contains(&address), "{stdout}{stderr}");
     assert!(!scratch.0.join("n1").exists(), "the data directory was touched");
+}
+
+/// Claim: a start that is refused leaves no file and no directory that was not there, neither in one that is somebody's nor where none was.
+#[test]
+fn a_refused_start_leaves_nothing() {
+    let scratch = Scratch::new("nothing");
+    let (new, theirs) = (scratch.path("deep/new"), scratch.path("theirs"));
+    std::fs::create_dir_all(scratch.0.join("theirs/member/wal")).unwrap();
+    let (etcd, peer) = (free_address(), free_address());
+    let at = ["--etcd", &etcd, "--peer", &peer];
+    let snapshot = scratch.path("s.snap");
+    let node = Alone::start(&scratch.path("n1"), "").unwrap();
+    assert_eq!(output(&["snapshot", "save", &snapshot, "--endpoint", &node.etcd]).0, 0);
+    node.stop();
+    for (args, code) in [
+        (vec!["up", "--data", &theirs], 4),
+        (vec!["up", "--data", &new, "--log", "bogus"], 2),
+        (vec!["up", "--data", &new, "--dynamo-keys", "/no/such/file"], 2),
+        ([&["serve", "--data", &theirs][..], &at].concat(), 4),
+        ([&["serve", "--data", &new, "--log", "bogus"][..], &at].concat(), 2),
+        ([&["serve", "--data", &new, "--dynamo-keys", "/no/such/file"][..], &at].concat(), 2),
+        (vec!["snapshot", "restore", &snapshot, "--data", &theirs, "--cluster", "x"], 4),
+    ] {
+        let (found, _, stderr) = output(&args);
+        assert_eq!(found, code, "{args:?}: {stderr}");
+        assert!(!scratch.0.join("deep").exists(), "{args:?}");
+        let left: Vec<_> = std::fs::read_dir(&theirs).unwrap().map(|f| f.unwrap().file_name()).collect();
+        assert_eq!(left, ["member"], "{args:?}");
+    }
 }
 
 /// Claim: what makes no sense is refused by name, with a hint and exit code 2.
@@ -236,14 +328,30 @@ fn status_tells_health() {
     assert_eq!(status["healthy"], true);
     send(pid(&ready["nodes"][0]), Signal::KILL);
     assert_eq!(up.line()["event"], "exited");
-    let (code, stdout, _) = output(&["status", "--endpoints", &endpoint]);
+    let (code, stdout, stderr) = output(&["status", "--endpoints", &endpoint]);
     assert_eq!(code, 1);
-    assert!(stdout.contains("unreachable"), "{stdout}");
+    assert!(stdout.contains("unreachable") && stderr.contains("1 thing is not well"), "{stdout}{stderr}");
     up.signal(Signal::TERM);
     assert!(up.wait().0.success());
     let (code, _, stderr) = output(&["status", "--endpoints", &endpoint]);
     assert_eq!(code, 1);
     assert!(stderr.contains("no endpoint answers") && stderr.contains("hint:"), "{stderr}");
+}
+
+/// Claim: nodes of two clusters are not shown as one that is well.
+#[test]
+fn endpoints_of_different_clusters_are_told() {
+    let scratch = Scratch::new("two-clusters");
+    let one = Alone::start_with(&scratch.path("one"), "", &["--cluster", "one"]).unwrap();
+    let two = Alone::start_with(&scratch.path("two"), "", &["--cluster", "two"]).unwrap();
+    let status = |endpoints: &str| output(&["status", "--json", "--endpoints", endpoints]);
+    for at in [&one.etcd, &two.etcd] {
+        eventually("it leads, and is well for itself", || status(at).0 == 0);
+    }
+    let (code, said, _) = status(&format!("{},{}", one.etcd, two.etcd));
+    assert!(code == 1 && said.contains("different clusters") && said.contains(&two.etcd), "{code}: {said}");
+    one.stop();
+    two.stop();
 }
 
 /// Claim: the planted bugs are named by every build, and refused by one that has none.

@@ -229,7 +229,14 @@ fn what_is_not_supported_ends_the_start() {
         assert_eq!(code, 2, "{flag}: {stderr}");
         assert!(stderr.contains(flag.split('=').next().unwrap()) && stderr.contains("hint:"), "{stderr}");
     }
+    let (code, _, stderr) = output(&["etcd", &data, "--listen-client-urls=http://127.0.0.1:1"]);
+    assert!(code == 2 && stderr.contains("--advertise-client-urls is required"), "{code}: {stderr}");
     assert!(!std::path::Path::new(&scratch.path("data")).exists());
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = url(taken.local_addr().unwrap().port());
+    let urls = [format!("--listen-client-urls={at}"), format!("--advertise-client-urls={at}")];
+    let (code, _, stderr) = output(&["etcd", &data, &urls[0], &urls[1]]);
+    assert!(code == 3 && stderr.contains("another address with --listen-client-urls"), "{code}: {stderr}");
     // The directory of an etcd.
     std::fs::create_dir_all(scratch.0.join("data/member/wal")).unwrap();
     let (code, _, stderr) = output(&["etcd", &data]);

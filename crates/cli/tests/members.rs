@@ -203,6 +203,32 @@ fn a_command_leads_through_and_goes_on_where_it_stopped() {
     assert!(up.wait().0.success());
 }
 
+/// Claim: `replace` takes no member for a new one that was a full one before, and none for gone that never was; nothing is changed
+/// then. Whoever was never started is not said to vote.
+#[test]
+fn nobody_is_replaced_by_who_is_there() {
+    let up = Up::start(&["--ephemeral"]);
+    let ready = up.ready();
+    let nodes = ready["nodes"].as_array().unwrap();
+    let (first, on) = (nodes[0]["etcd"].as_str().unwrap(), |more: &[&str]| {
+        output(&[&["node"], more, &["--endpoints", nodes[0]["etcd"].as_str().unwrap()]].concat())
+    });
+    for (old, new) in [("3", 0), ("1", 2), ("n2", 2)] {
+        let (code, said, wrong) = on(&["replace", old, "--with", nodes[new]["peer"].as_str().unwrap()]);
+        assert!(code == 2 && wrong.contains("is a full member already"), "{code} {said}{wrong}");
+        assert!(wrong.contains(&format!("quorate node remove {}", old.trim_start_matches('n'))), "{wrong}");
+    }
+    let four = free_address();
+    let (code, said, wrong) = on(&["replace", "99", "--with", &four]);
+    assert!(code == 1 && wrong.contains("there is no member \"99\""), "{code} {said}{wrong}");
+    assert_eq!(runtime().block_on(members(first)).len(), 3);
+    assert_eq!(on(&["add", &four, "--no-wait"]).0, 0);
+    for command in [&["promote", "4"][..], &["add", &four]] {
+        let (code, said, wrong) = on(&[command, &["--timeout", "300ms"]].concat());
+        assert!(code == 1 && !said.contains("votes") && wrong.contains("has not started"), "{said}{wrong}");
+    }
+}
+
 /// Claim: `up` does not start a node any more that was removed, whether it hears so while it runs or at its next start; it
 /// says whom of the members it does not run, and how such a one is started.
 #[test]

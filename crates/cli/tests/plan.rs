@@ -40,7 +40,7 @@ fn a_plan_says_what_it_costs() {
         "a confirmed write is lost only if 2 of 3 disks are lost",
         "+-> follower's disk -+- 2 of 3 -> applied -> reply",
         "reaches 1 of 3 replicas",
-        "not available yet: this release has no spaces with a policy of their own",
+        "available     now: `quorate space create NAME` with the same words makes such a table",
     ] {
         assert!(stdout.contains(words), "{words}\n{stdout}");
     }
@@ -105,6 +105,10 @@ fn json_has_the_numbers() {
 
     let told = json(&["plan", "--json", "--partition-by", "none"]);
     assert_eq!((&told["available"], &told["protocol"]), (&true.into(), &"raft".into()));
+    let told = json(&["plan", "--json", "--consistency", "strict-serializable"]);
+    assert_eq!(told["available"], true, "{told}");
+    let told = json(&["plan", "--json", "--partition-by", "range"]);
+    assert_eq!(told["available"], false, "{told}");
 }
 
 /// Claim: presets are listed with their departures; one is planned, and flags win over it.

@@ -6,7 +6,7 @@
 mod common;
 
 use common::tables::Table;
-use common::{Scratch, Up, eventually, nodes, one, output, pid, send, text};
+use common::{Scratch, Up, eventually, free_address, nodes, one, output, pid, send, text};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -315,6 +315,71 @@ fn nobody_waits_without_end() {
     assert!(up.wait().0.success());
 }
 
+/// Claim: commands that change the members, one right after the other, wait for the groups of tables to follow, and are not refused.
+#[test]
+fn changes_of_members_wait_for_the_groups() {
+    let _turn = one_at_a_time();
+    let up = Up::start(&["--ephemeral"]);
+    let nodes = nodes(&up.ready());
+    made(&nodes[0], "orders", "60");
+    let mut waited = 0;
+    for id in 4..8 {
+        for args in [&["add", &free_address(), "--no-wait", "--learner"][..], &["remove", &id.to_string()]] {
+            let (code, said, wrong) =
+                output(&[&["node"], args, &["--json", "--endpoints", text(&nodes[0], "etcd")]].concat());
+            assert_eq!(code, 0, "{args:?}: {said}{wrong}");
+            waited += usize::from(said.contains("settles"));
+        }
+    }
+    assert!(waited > 0, "nothing was to be waited for");
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+}
+
+/// Claim: what is said of a space is what it is in this cluster; a table comes back from files with its shards and its tags; a tag in
+/// other letters is not passed over.
+#[test]
+fn a_space_is_told_and_exported_as_it_is() {
+    let _turn = one_at_a_time();
+    let scratch = Scratch::new("shards-files");
+    let up = Up::start(&["--ephemeral", "--nodes", "1"]);
+    let nodes = nodes(&up.ready());
+    let (code, said, wrong) =
+        output(&["space", "create", "told", "--shards", "2", "--endpoint", text(&nodes[0], "dynamo")]);
+    assert!(code == 0 && said.contains("raft x1") && said.contains("  1 copy, "), "{said}{wrong}");
+    let (_, told, _) = space(&nodes[0], &["describe", "told"]);
+    assert!(told["headline"].as_str().unwrap().starts_with("raft x1"), "{told}");
+
+    made(&nodes[0], "orders", "3");
+    let mut table = table("orders", &nodes);
+    let arn = table.ask(0, "DescribeTable", json!({}))["Table"]["TableArn"].clone();
+    let tag = |key: &str| json!({ "ResourceArn": arn, "Tags": [{ "Key": key, "Value": "7" }] });
+    table.ask(0, "TagResource", tag("team"));
+    for (key, expected) in [
+        ("Quorate:shards", "begin with quorate:, in small letters"),
+        ("quorate:Shards", "quorate:shards was meant"),
+        ("quorate:colour", "or quorate:shards with a number"),
+    ] {
+        let (name, told) = table.refused(0, "TagResource", tag(key));
+        assert!(name == "ValidationException" && told.contains(expected), "{key}: {told}");
+    }
+    for customer in 0..20 {
+        put(&mut table, 0, &item(customer, 0, "v"));
+    }
+    let dir = scratch.path("export");
+    for args in [&["export", "orders", &dir][..], &["import", &dir, "again"]] {
+        let (code, _, wrong) = space(&nodes[0], args);
+        assert_eq!(code, 0, "{args:?}: {wrong}");
+    }
+    assert_eq!(shards(&nodes[0], "again").len(), 3);
+    let (_, told, _) = space(&nodes[0], &["describe", "again"]);
+    let (_, before, _) = space(&nodes[0], &["describe", "orders"]);
+    assert_eq!((&told["tags"], &told["table"]["ItemCount"]), (&before["tags"], &json!(20)), "{told}");
+    assert!(told["tags"].to_string().contains("team"), "{told}");
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+}
+
 /// Claim: what a table of shards cannot be is refused with the reason, and nothing is made of it.
 #[test]
 fn what_cannot_be_is_told() {
@@ -372,6 +437,11 @@ fn what_cannot_be_is_told() {
     assert_eq!(name, "ValidationException");
     assert_eq!(shards(&nodes[0], "orders").len(), 4);
 
+    // Transactions over its shards are there, and so is what they promise.
+    let strict =
+        ["create", "strict", "--shards", "2", "--consistency", "strict-serializable", "--survive", "0"];
+    let (code, _, wrong) = space(&nodes[0], &strict);
+    assert_eq!(code, 0, "{wrong}");
     for (args, expected) in [
         (&["create", "many", "--shards", "2001"][..], "2001 is not in 1..=2000"),
         (&["create", "many", "--shards", "two"], "invalid value 'two'"),

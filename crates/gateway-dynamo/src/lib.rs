@@ -40,7 +40,6 @@ mod time;
 mod transact;
 
 pub use authority::Keys;
-pub use tags::HAD;
 
 use failure::{Answered, Retry, of_node};
 use quorate_base::ShardId;

@@ -76,10 +76,9 @@ pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<
         None => vec![with_status(gateway, meta).await?],
     };
     let members = gateway.ask(ShardId(1), Request::Members { linearizable: false }).await;
-    let replicas: Vec<u64> = match members.map(|answer| answer.body) {
-        Ok(Body::Members(members)) => members.iter().map(|member| member.id).collect(),
-        _ => return Err(unexpected()),
-    };
+    let Ok(Body::Members(members)) = members.map(|answer| answer.body) else { return Err(unexpected()) };
+    let replicas: Vec<u64> = members.iter().map(|member| member.id).collect();
+    let voters = members.iter().filter(|member| !member.learner).count();
     let shown = shards.into_iter().map(|shard| {
         let ready = shard.figures.is_some();
         let figures = shard.figures.unwrap_or_default();
@@ -93,7 +92,7 @@ pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<
             "Ready": ready,
         })
     });
-    Ok(json!({ "TableName": table, "Shards": shown.collect::<Vec<_>>() }))
+    Ok(json!({ "TableName": table, "VotingMembers": voters, "Shards": shown.collect::<Vec<_>>() }))
 }
 
 async fn with_status(gateway: &Gateway, shard: Shard) -> Answered<Shard> {

@@ -5,16 +5,13 @@ use crate::failure::{Answered, ApiError, Kind};
 use crate::limits::Constraints;
 use crate::{Gateway, unexpected};
 use quorate_node::api::{Body, Request};
-use quorate_policy::tags::from_tags;
+use quorate_policy::tags::{PREFIX, TagError, from_tags};
 use quorate_policy::{Part, Partitioning, plan};
-use quorate_wire::table::{Change, Command, EPOCH, What};
+use quorate_wire::table::{Change, Command, EPOCH, SHARDS_TAG, What};
 use serde_json::{Value, json};
 
 /// No table has more tags.
 const TAGS_MAX: usize = 50;
-/// Parts of a plan that a table of this release stands on, or has no need of: a table without shards of its own lies in one that raft
-/// replicates, so that a transaction over them is one entry.
-pub const HAD: [Part; 4] = [Part::Raft, Part::Spaces, Part::Shards, Part::Transactions];
 
 /// Reads a member `Tags`.
 pub(crate) fn read(params: Params<'_>) -> Answered<Vec<(String, String)>> {
@@ -45,6 +42,11 @@ fn check_tag(key: &str, value: &str) -> Answered<()> {
     if key.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("aws:")) {
         return bad(format!("tag keys that begin with aws: are reserved: {key}"));
     }
+    // Taken for somebody else's tag it would be passed over, and the table be another one than was asked for.
+    let start = key.get(..PREFIX.len()).unwrap_or_default();
+    if start != PREFIX && start.eq_ignore_ascii_case(PREFIX) {
+        return bad(format!("tag keys of Quorate begin with {PREFIX}, in small letters: {key}"));
+    }
     Ok(())
 }
 
@@ -60,19 +62,14 @@ fn check_count(tags: usize) -> Answered<()> {
 /// Refuses tags whose policy this release cannot keep, by name.
 pub(crate) async fn check_policy(gateway: &Gateway, tags: &[(String, String)]) -> Answered<()> {
     // How many shards there are is no promise; the machine looks at it.
-    let asks = |(key, _): &&(String, String)| {
-        key.starts_with(quorate_policy::tags::PREFIX) && key != quorate_wire::table::SHARDS_TAG
-    };
+    let asks = |(key, _): &&(String, String)| key.starts_with(PREFIX) && key != SHARDS_TAG;
     if !tags.iter().any(|tag| asks(&tag)) {
         return Ok(());
     }
     let pairs = tags.iter().filter(asks).map(|(key, value)| (key.as_str(), value.as_str()));
-    let policy = from_tags(pairs).map_err(|error| ApiError::validation(error.to_string()))?;
+    let policy = from_tags(pairs).map_err(|error| ApiError::validation(unknown(&error)))?;
     let plan = plan(&policy).map_err(|refusal| ApiError::validation(refusal.to_string()))?;
-    // Transactions across shards are still to come.
-    let sharded = tags.iter().any(|(key, value)| key == quorate_wire::table::SHARDS_TAG && value != "1");
-    let has = |part: &Part| HAD.contains(part) && !(sharded && *part == Part::Transactions);
-    let lacks: Vec<&str> = plan.missing().into_iter().filter(|part| !has(part)).map(Part::said).collect();
+    let lacks: Vec<&str> = plan.missing().into_iter().map(Part::said).collect();
     if !lacks.is_empty() {
         return Err(ApiError::validation(format!(
             "The policy of these tags is not available yet: {} ({}) needs {}",
@@ -95,6 +92,17 @@ pub(crate) async fn check_policy(gateway: &Gateway, tags: &[(String, String)]) -
         )));
     }
     Ok(())
+}
+
+/// Among the tags that there are is one that is none of a policy's.
+fn unknown(error: &TagError) -> String {
+    match error {
+        TagError::Unknown { key, near: None } if key.eq_ignore_ascii_case(SHARDS_TAG) => {
+            format!("there is no tag {key}; {SHARDS_TAG} was meant, perhaps")
+        }
+        TagError::Unknown { near: None, .. } => format!("{error}; or {SHARDS_TAG} with a number"),
+        _ => error.to_string(),
+    }
 }
 
 async fn voters(gateway: &Gateway) -> Answered<usize> {

@@ -26,7 +26,8 @@
 //! whatever is set aside then would be flushed into it, and it must hold what was written before its cut and no more. If
 //! the background falls behind, the writer flushes itself. That holds for a checkpoint, too: at twice the limit the writer
 //! makes its cut (flushes what was set aside before it, and notes which files belong to it), and the background has only
-//! to link them. And for merging: the indexes and filters of what was flushed and is not merged stay in memory.
+//! to link them. And for merging: the indexes and filters of what was flushed and is not merged stay in memory. A merge takes
+//! seconds, for which requests would time out: so a writer that comes near to it goes slower ([`pace::rest_of_writer`]).
 //!
 //! The tree finds the memtables and tables of a view by its number, and keeps all that there were since the oldest number
 //! that may be asked for: also memtables flushed long ago. Views are therefore replaced as the state goes on. One that has
@@ -360,6 +361,15 @@ impl Shared {
         if self.tree.l0_run_count() < UNMERGED_MAX { Ok(()) } else { self.merge() }
     }
 
+    /// Has the writer rest while the background merges and has fallen behind.
+    fn slow_down(&self) {
+        let rest = pace::rest_of_writer(self.tree.l0_run_count());
+        let merging = || matches!(self.maintaining.try_lock(), Err(TryLockError::WouldBlock));
+        if let Some(rest) = rest.filter(|_| merging()) {
+            std::thread::sleep(rest);
+        }
+    }
+
     /// Merges tables, as the tree thinks best.
     fn merge(&self) -> StateResult<()> {
         let strategy =
@@ -426,6 +436,7 @@ impl LsmState {
         }
         drop(sealing);
         shared.rotate();
+        shared.slow_down();
         match shared.keep_up() {
             // The background tries again; so much may wait in memory meanwhile.
             Err(error)

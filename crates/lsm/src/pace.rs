@@ -9,11 +9,12 @@
 //! them itself.
 
 use crate::ahead::Ahead;
-use crate::{Shared, lock};
+use crate::{Shared, UNMERGED_MAX, lock};
 use lsm_tree::compaction::filter::{CompactionFilter, Context, Factory, ItemAccessor, Verdict};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::Duration;
 
 /// So many items are handled in a row: some dozens of microseconds.
 const ITEMS: u32 = 64;
@@ -21,6 +22,18 @@ const ITEMS: u32 = 64;
 const MEMTABLES: usize = 2;
 /// ... nor with so many runs of tables that are not merged: who steps aside on a machine that others fill gets next to nothing of it.
 const RUNS: usize = 12;
+/// With so many the writer begins to rest behind each memtable, ...
+const SLOW_RUNS: usize = UNMERGED_MAX * 2 / 3;
+/// ... and rests so long before the last.
+const SLOWEST: Duration = Duration::from_secs(3);
+
+/// How long a writer rests behind a memtable, with so many runs of tables that are not merged: longer and longer, until it writes
+/// no faster than the background merges. Whoever waits for it then waits a few seconds at most; without, a few would wait until all is merged.
+pub(crate) fn rest_of_writer(runs: usize) -> Option<Duration> {
+    let over = u32::try_from(runs.checked_sub(SLOW_RUNS)?).ok().filter(|&over| over > 0)?;
+    let most = (UNMERGED_MAX - SLOW_RUNS) as u32;
+    Some(SLOWEST * over.min(most).pow(2) / most.pow(2))
+}
 
 /// What waits for the background.
 #[derive(Clone, Default)]
@@ -138,5 +151,24 @@ impl CompactionFilter for Merge {
             shared.free_memtables();
         }
         Ok(Verdict::Keep)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Claim: a writer is slowed down by and by, and never by more than a request waits for.
+    #[test]
+    fn a_writer_rests_longer_the_less_is_merged() {
+        let rests: Vec<Option<Duration>> = (0..=UNMERGED_MAX + 5).map(rest_of_writer).collect();
+        assert!(
+            rests[..=SLOW_RUNS].iter().all(Option::is_none),
+            "a background that keeps up slows nobody down"
+        );
+        assert!(
+            rests.is_sorted() && rests[SLOW_RUNS + 1].is_some_and(|first| first < Duration::from_millis(100))
+        );
+        assert_eq!(rests[UNMERGED_MAX + 5], Some(SLOWEST));
     }
 }

@@ -200,6 +200,8 @@ pub enum Part {
     Spaces,
     /// More than one shard a space.
     Shards,
+    /// Partitioning other than by hash.
+    Partitioning,
     /// Transactions across shards.
     Transactions,
     /// Session tokens.
@@ -216,7 +218,7 @@ pub enum Part {
 
 impl Part {
     /// What this release has. A part is added here with the change that brings it.
-    pub const BUILT: &'static [Self] = &[Self::Raft];
+    pub const BUILT: &'static [Self] = &[Self::Raft, Self::Spaces, Self::Shards, Self::Transactions];
 
     /// Its name in a sentence.
     pub const fn said(self) -> &'static str {
@@ -224,6 +226,7 @@ impl Part {
             Self::Raft => "one shard replicated by raft",
             Self::Spaces => "spaces with a policy of their own",
             Self::Shards => "spaces of several shards",
+            Self::Partitioning => "partitioning other than by hash",
             Self::Transactions => "transactions across shards",
             Self::Sessions => "session tokens",
             Self::BoundedReads => "reads with a bound on staleness",

@@ -47,9 +47,19 @@ pub fn inspect(path: &Path) -> Result<Inspected, ServeError> {
     Ok(Inspected { header, contents, size })
 }
 
+/// What is made of a snapshot beside what is in it: the same on each node of the new cluster.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Changes {
+    /// Raises the revision by so much, and compacts all before ([`Kv::bump`]).
+    pub bump: Option<u64>,
+    /// Goes on without the tables whose items are not in the snapshot ([`Kv::drop_tables_elsewhere`]); without it, a snapshot that
+    /// tells of such tables is refused.
+    pub drop_tables: bool,
+}
+
 /// Makes the data directory of `config`'s node out of a snapshot file. It must not exist, or hold nothing but a restore that was
-/// interrupted. `bump` raises its revision by so much, and compacts all before ([`Kv::bump`]): the same on each node.
-pub fn restore(path: &Path, config: &ServerConfig, bump: Option<u64>) -> Result<Inspected, ServeError> {
+/// interrupted.
+pub fn restore(path: &Path, config: &ServerConfig, changes: Changes) -> Result<Inspected, ServeError> {
     config.check()?;
     let found = inspect(path)?;
     if found.header.is_some_and(|header| header.cluster == config.cluster) {
@@ -59,6 +69,7 @@ pub fn restore(path: &Path, config: &ServerConfig, bump: Option<u64>) -> Result<
             "give the new cluster another name with --cluster: a node of the old one could otherwise come back into it",
         ));
     }
+    must_have_all(path, &found.contents, changes)?;
     must_be_new(&config.data)?;
     let again = was_interrupted(&config.data);
     let marker = mark(&config.data)?;
@@ -75,7 +86,7 @@ pub fn restore(path: &Path, config: &ServerConfig, bump: Option<u64>) -> Result<
         membership: Membership::of_voters(config.peers.iter().map(|p| p.id)).encode(),
     };
     let identity = Identity { cluster: config.cluster, node: config.node };
-    restore_state(path, data.path(), identity, &base, bump)?;
+    restore_state(path, data.path(), identity, &base, changes)?;
     restore_journal(data.path(), identity, base)?;
     fs::remove_file(&marker).map_err(|e| io("remove", &marker, &e))?;
     sync_dir(data.path())?;
@@ -112,12 +123,29 @@ fn must_be_new(data: &Path) -> Result<(), ServeError> {
     Ok(())
 }
 
+/// A table whose items are not in the snapshot would be empty in the new cluster, as if it always had been.
+fn must_have_all(path: &Path, contents: &Contents, changes: Changes) -> Result<(), ServeError> {
+    if contents.elsewhere.is_empty() || changes.drop_tables {
+        return Ok(());
+    }
+    Err(ServeError::new(
+        ServeErrorKind::Config,
+        format!(
+            "{} does not hold the items of tables that have shards of their own: {}",
+            path.display(),
+            contents.elsewhere.join(", ")
+        ),
+        "--drop-sharded-tables makes the new cluster without these tables; `quorate space import` brings back one that \
+         `quorate space export` had put into files",
+    ))
+}
+
 fn restore_state(
     path: &Path,
     data: &Path,
     identity: Identity,
     base: &Base,
-    bump: Option<u64>,
+    changes: Changes,
 ) -> Result<(), ServeError> {
     let mut store = LsmStore::new(&data.join("state"), identity, quorate_lsm::Options::default());
     let state = store.open(None).map_err(|e| of_state(&e))?;
@@ -130,7 +158,10 @@ fn restore_state(
         taken
     })?;
     kv.import_finish(base.clone()).map_err(|e| of_state(&e))?;
-    if let Some(by) = bump {
+    if changes.drop_tables {
+        kv.drop_tables_elsewhere();
+    }
+    if let Some(by) = changes.bump {
         kv.bump(i64::try_from(by).unwrap_or(i64::MAX));
     }
     let checkpoint = kv.seal().map_err(|e| of_state(&e))?;

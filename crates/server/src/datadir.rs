@@ -14,6 +14,7 @@
 
 use crate::config::ServerConfig;
 use crate::error::{ServeError, ServeErrorKind};
+use crate::met::Met;
 use quorate_base::NodeId;
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -56,11 +57,17 @@ impl DataDir {
     /// Opens the directory of `config`'s node, or makes it.
     pub fn open(config: &ServerConfig) -> Result<Self, ServeError> {
         let path = config.data.clone();
-        create_dir_durably(&path).map_err(|e| io(&path, "create", &e))?;
-        let lock = lock_dir(&path)?;
         // Randomly seeded by the standard library, for each process anew.
         let life = RandomState::new().build_hasher().finish();
         let wanted = Identity { format: FORMAT, cluster: config.cluster, node: config.node.get(), life };
+        // What is refused is left as it was, without a lock in it.
+        match Identity::load(&path)? {
+            Some(found) => found.must_fit(&wanted, &path)?,
+            None if path.exists() => must_be_unused(&path)?,
+            None => {}
+        }
+        create_dir_durably(&path).map_err(|e| io(&path, "create", &e))?;
+        let lock = lock_dir(&path)?;
         let identity = if let Some(found) = Identity::load(&path)? {
             found.must_fit(&wanted, &path)?;
             found
@@ -112,6 +119,21 @@ pub fn owner(dir: &Path) -> Result<Option<(u64, NodeId)>, ServeError> {
     let begun = std::fs::read_dir(dir.join("journal")).is_ok_and(|mut files| files.next().is_some());
     let identity = Identity::load(dir)?.filter(|_| begun);
     Ok(identity.map(|identity| (identity.cluster, NodeId(identity.node))))
+}
+
+/// Whether the directory of a node is not the one with which its peers have met it, by the directories of those: its data are
+/// elsewhere, or gone. One that says itself that its former one is lost is its own.
+pub fn is_lost(node: NodeId, dir: &Path, mut peers: impl Iterator<Item = PathBuf>) -> bool {
+    // What is damaged is named by who starts on it.
+    let Ok(own) = Identity::load(dir) else { return false };
+    !dir.join(DATA_LOST).exists()
+        && peers.any(|peer| {
+            let (Ok(Some(theirs)), Some(life)) = (Identity::load(&peer), Met::beside(&peer).life_of(node))
+            else {
+                return false;
+            };
+            own.is_none_or(|own| own.cluster == theirs.cluster && own.life != life)
+        })
 }
 
 /// Whose directory it is.

@@ -24,6 +24,11 @@ impl Met {
         Self { dir: data.join("met") }
     }
 
+    /// The life that a peer was met with last, if it was.
+    pub(crate) fn life_of(&self, peer: NodeId) -> Option<u64> {
+        known(&self.dir.join(peer.to_string()))
+    }
+
     /// A peer greets with its directory's life: fine the first time, and as long as it is the same. The error says what to do.
     pub(crate) fn meet(&self, peer: NodeId, life: Life) -> Result<(), String> {
         let path = self.dir.join(peer.to_string());

@@ -175,6 +175,8 @@ const FLAGS: &[Flag] = &[
 #[derive(Debug, Default)]
 pub(super) struct Given {
     values: BTreeMap<&'static str, String>,
+    /// Flags or variables say where clients connect, and none what they are told: etcd refuses that, and takes it from a file.
+    pub(super) unadvertised: bool,
     /// What the log should tell.
     pub(super) warnings: Vec<String>,
     pub(super) help: bool,
@@ -220,6 +222,8 @@ impl Given {
         for (variable, value) in environment {
             given.variable(&variable, value, &mut seen);
         }
+        given.unadvertised =
+            seen.contains_key("listen-client-urls") && !seen.contains_key("advertise-client-urls");
         let file = seen.remove("config-file").filter(|(path, _)| !path.is_empty());
         if let Some((path, source)) = file {
             let others: Vec<_> = seen.into_values().map(|(_, source)| source).collect();
@@ -227,6 +231,7 @@ impl Given {
                 given.warnings.push(format!("not used, since {source} alone counts: {}", others.join(", ")));
             }
             seen = from_file(&path)?;
+            given.unadvertised = false;
         }
         for (name, (value, source)) in seen {
             given.take(name, value, &source)?;

@@ -31,7 +31,7 @@ Members:
   --listen-peer-urls URL                 where the other members connect [default: http://localhost:2380]
   --listen-client-urls URL[,URL...]      where clients connect [default: http://localhost:2379]
   --listen-metrics-urls URL[,URL...]     more of them; /metrics, /health, /livez, /readyz are on each
-  --advertise-client-urls URL            what clients are told [default: http://localhost:2379]
+  --advertise-client-urls URL            what clients are told; required beside --listen-client-urls
   --initial-advertise-peer-urls URL      what the other members are told [default: http://localhost:2380]
   --initial-cluster NAME=URL[,...]       all members with their peer URLs [default: this one alone]
   --initial-cluster-token TOKEN          tells clusters apart [default: etcd-cluster]
@@ -77,5 +77,17 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
         return Ok(());
     }
     let settings = plan::settings(&mut given)?;
-    serve::run_with(settings, &given.warnings)
+    serve::run_with(settings, &given.warnings).map_err(in_its_words)
+}
+
+/// The server's hints name flags of `quorate serve`; here the same things have etcd's names.
+fn in_its_words(problem: Problem) -> Problem {
+    let names =
+        [("--etcd", "--listen-client-urls"), ("--peer", "--listen-peer-urls"), ("--data", "--data-dir")];
+    let word = |word: &str| {
+        let (bare, rest) = word.split_at(word.trim_end_matches([',', ')', '`', ';', ':']).len());
+        let name = names.iter().find(|(own, _)| bare.trim_start_matches('(') == *own);
+        name.map_or(word.to_string(), |(own, name)| format!("{}{rest}", bare.replace(own, name)))
+    };
+    Problem { hint: problem.hint.split(' ').map(word).collect::<Vec<_>>().join(" "), ..problem }
 }

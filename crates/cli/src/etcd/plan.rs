@@ -24,6 +24,7 @@ pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
     let name = given.get("name").unwrap_or("default").to_string();
     let data = given.get("data-dir").map_or_else(|| format!("{name}.etcd").into(), PathBuf::from);
     let listen = listening(given)?;
+    must_advertise(given)?;
     let advertised = urls(given, "advertise-client-urls", CLIENTS)?;
     let address = one(given, "initial-advertise-peer-urls")?;
     let token = given.get("initial-cluster-token").unwrap_or("etcd-cluster").to_string();
@@ -82,6 +83,20 @@ pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
         members.into_iter().filter(|(other, _)| *other != settings.server.name).map(|(_, at)| at).collect();
     belong(given, &mut settings, me, others)?;
     Ok(settings)
+}
+
+/// Clients would be told the default, an address of their own machine.
+fn must_advertise(given: &mut Given) -> Result<(), Problem> {
+    if given.unadvertised {
+        return Err(usage(
+            "--advertise-client-urls is required when --listen-client-urls is set explicitly",
+            "say with it what clients are to connect to, as in http://10.0.0.1:2379",
+        ));
+    }
+    if given.get("listen-client-urls").is_some() && given.get("advertise-client-urls").is_none() {
+        given.warnings.push(format!("clients are told {CLIENTS}: there is no advertise-client-urls"));
+    }
+    Ok(())
 }
 
 /// A first start begins a cluster or joins one; a later one goes on with what the data directory says.
@@ -381,6 +396,7 @@ mod tests {
     fn each_flag_sets_what_it_says_and_mistakes_are_named() {
         let s = planned(&[
             "--listen-client-urls=http://127.0.0.1:12379,http://10.0.0.1:2379",
+            "--advertise-client-urls=http://10.0.0.1:2379",
             "--listen-metrics-urls=http://127.0.0.1:2381",
             "--heartbeat-interval=50",
             "--election-timeout=500",
@@ -409,6 +425,7 @@ mod tests {
         for (args, says) in [
             (&["--listen-client-urls=https://127.0.0.1:2379"][..], "https://127.0.0.1:2379"),
             (&["--listen-client-urls=unix://x"], "unix://x"),
+            (&["--listen-client-urls=http://10.0.0.1:2379"], "--advertise-client-urls is required"),
             (&["--listen-peer-urls=http://host:2380"], "no address to listen on"),
             (&["--listen-peer-urls=http://127.0.0.1:1,http://127.0.0.1:2"], "several addresses"),
             (&["--initial-cluster=default=http://localhost:9"], "must include default=http://localhost:2380"),

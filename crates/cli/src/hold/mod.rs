@@ -16,7 +16,7 @@ mod lease;
 
 use crate::fence::metadata;
 use crate::kv::problem;
-use crate::probe::{endpoint, time};
+use crate::probe::{endpoint, time, time_or_none};
 use crate::report::{Exit, Problem};
 use bytes::Bytes;
 use child::Signals;
@@ -42,7 +42,7 @@ that this program gets.
 
 Examples:
   quorate lock nightly -- ./report.sh
-  quorate lock nightly --wait 0s -- ./report.sh          do not wait for who holds it
+  quorate lock nightly --wait 0s -- ./report.sh          give up within a second where somebody holds it
   quorate lock nightly -- sh -c 'quorate kv put report done --fence \"$QUORATE_FENCE\"'
 
 Exit codes are the command's; 128 and the signal's number where a signal ended it, or ended the wait; and
@@ -100,7 +100,7 @@ struct Common {
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "10s")]
     ttl: Duration,
     /// Give up after waiting so long, a second at least; without it this program waits for ever
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = time_or_none)]
     wait: Option<Duration>,
 }
 

@@ -3,7 +3,9 @@
 use super::{Wishes, odds_words};
 use crate::up::screen::table;
 use quorate_policy::plan::Span;
-use quorate_policy::{Mechanism, Plan, Policy, PrimaryMode, Rmw, Rule, plan as plan_of, preset};
+use quorate_policy::{
+    Mechanism, Partitioning, Plan, Policy, PrimaryMode, Rmw, Rule, plan as plan_of, preset,
+};
 use std::fmt::Write;
 
 /// Columns that text is wrapped to.
@@ -32,9 +34,11 @@ pub(crate) fn plan(plan: &Plan, departs: &[&str], wishes: &Wishes, colours: bool
     labelled(&mut out, "odds", wishes.cluster.and_then(|cluster| odds_words(plan, cluster)));
     let missing: Vec<_> = plan.missing().iter().map(|part| part.said()).collect();
     if missing.is_empty() {
-        let text =
-            format!("now: it is what the key-value space of `quorate up --nodes {}` keeps", plan.nodes);
-        labelled(&mut out, "available", [text]);
+        let what = match plan.partition_by {
+            Partitioning::None => "it is what the key-value space keeps",
+            _ => "`quorate space create NAME` with the same words makes such a table",
+        };
+        labelled(&mut out, "available", [format!("now: {what}, with {} voting members", plan.nodes)]);
     } else {
         labelled(&mut out, "not available", [format!("yet: this release has no {}", missing.join(", no "))]);
     }

@@ -174,6 +174,13 @@ fn say(notice: &Notice) {
     }
 }
 
+/// Refuses a log filter and a file of keys that a node would refuse: for whoever is to start some.
+pub(crate) fn check_log_and_keys(log: Option<&str>, file: Option<&Path>) -> Result<(), Problem> {
+    log.map(log_filter).transpose()?;
+    file.map(keys).transpose()?;
+    Ok(())
+}
+
 /// The keys in a file.
 fn keys(path: &Path) -> Result<quorate_gateway_dynamo::Keys, Problem> {
     let hint = "a line has an access key's id and its secret, with a blank between";

@@ -36,7 +36,8 @@ pub(super) async fn run(args: &ExportArgs) -> Result<(), Problem> {
     let table = &described["Table"];
     let started = iso_date();
     let (id, export) = begin(&args.dir)?;
-    let request = serde_json::to_vec_pretty(&table_request(table)).map_err(|e| on(&export)(&e))?;
+    let tags = tags(&mut remote, &args.table, table).await;
+    let request = serde_json::to_vec_pretty(&table_request(table, &tags)).map_err(|e| on(&export)(&e))?;
     write_whole(&export.join(TABLE), &request)?;
     let bar = args.at.progress("exported");
     let files = segments(args, &endpoint, &export, &id, &bar).await?;
@@ -67,6 +68,34 @@ pub(super) async fn run(args: &ExportArgs) -> Result<(), Problem> {
         say(&format!("{items} items of {:?} are in {} files below {dir}", args.table, files.len()));
     }
     Ok(())
+}
+
+/// The table's tags, by which it gets its policy and its shards when it is made anew. An export is whole without them.
+async fn tags(remote: &mut Remote, name: &str, table: &Value) -> Vec<Value> {
+    let (mut all, mut next) = (Vec::new(), Value::Null);
+    loop {
+        let mut request = json!({ "ResourceArn": table["TableArn"] });
+        if next.is_string() {
+            request["NextToken"] = next;
+        }
+        match remote.ask("ListTagsOfResource", &request).await {
+            Ok(mut page) => {
+                let tags = page.get_mut("Tags").and_then(Value::as_array_mut).map(std::mem::take);
+                // Those of AWS itself cannot be given to a table.
+                let own = |tag: &Value| !tag["Key"].as_str().unwrap_or_default().starts_with("aws:");
+                all.extend(tags.unwrap_or_default().into_iter().filter(own));
+                next = page["NextToken"].take();
+            }
+            Err(refused) => {
+                let problem = refused.problem(&format!("the tags of {name:?} are not in the export"));
+                eprintln!("warning: {}", problem.message);
+                return Vec::new();
+            }
+        }
+        if !next.is_string() {
+            return all;
+        }
+    }
 }
 
 /// Makes the directory of an export, and its name.
@@ -141,7 +170,7 @@ async fn segment(
 }
 
 /// The request that makes a table like one that was described.
-pub(super) fn table_request(table: &Value) -> Value {
+pub(super) fn table_request(table: &Value, tags: &[Value]) -> Value {
     let mut out = Map::new();
     let mut copy = |name: &str, value: &Value| {
         if !value.is_null() {
@@ -159,6 +188,9 @@ pub(super) fn table_request(table: &Value) -> Value {
     }
     if !on_demand {
         copy("ProvisionedThroughput", &throughput(&table["ProvisionedThroughput"]));
+    }
+    if !tags.is_empty() {
+        copy("Tags", &json!(tags));
     }
     for (name, global) in [("LocalSecondaryIndexes", false), ("GlobalSecondaryIndexes", true)] {
         let Some(indexes) = table[name].as_array() else { continue };
@@ -198,12 +230,13 @@ mod tests {
                 "IndexName": "g", "KeySchema": keys, "Projection": { "ProjectionType": "ALL" }, "IndexStatus": "ACTIVE",
             }],
         });
-        let made = table_request(&described);
+        let tags = [json!({ "Key": "quorate:shards", "Value": "3" })];
+        let made = table_request(&described, &tags);
         assert_eq!(
             made,
             json!({
                 "TableName": "orders", "AttributeDefinitions": [{ "AttributeName": "id", "AttributeType": "S" }],
-                "KeySchema": keys, "BillingMode": "PAY_PER_REQUEST",
+                "KeySchema": keys, "BillingMode": "PAY_PER_REQUEST", "Tags": tags,
                 "GlobalSecondaryIndexes": [{ "IndexName": "g", "KeySchema": keys, "Projection": { "ProjectionType": "ALL" } }],
             })
         );

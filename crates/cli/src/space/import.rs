@@ -1,7 +1,7 @@
 //! `quorate space import`: the items of an export's files, put into a table. Files are put one after the other, each as a
 //! whole before the next is begun, so that an import that stops can go on at a file.
 
-use super::manifest::{DataFile, DataReader, Export, verify};
+use super::manifest::{DataFile, DataReader, Export, TABLE, verify};
 use super::remote::{Endpoint, Refused, Remote};
 use super::{ImportArgs, Where};
 use crate::report::{Exit, Problem, say};
@@ -134,7 +134,14 @@ async fn make(export: &Export, table: &str, remote: &mut Remote) -> Result<(), P
     request["TableName"] = json!(table);
     match remote.ask("CreateTable", &request).await {
         // A try whose answer was lost may have made it.
-        Err(e) if e.kind != "ResourceInUseException" => return Err(failed(e)),
+        Err(e) if e.kind != "ResourceInUseException" => {
+            let problem = failed(e);
+            let hint = format!(
+                "make the table first, as it is to be, or change {}: it has the request that makes it, with its tags",
+                export.dir.join(TABLE).display()
+            );
+            return Err(if problem.hint.is_empty() { Problem { hint, ..problem } } else { problem });
+        }
         _ => {}
     }
     for _ in 0..TABLE_PATIENCE {

@@ -6,8 +6,7 @@ use super::remote::{Refused, Remote};
 use crate::plan::Words;
 use crate::probe::time;
 use crate::report::{Exit, Problem, say};
-use quorate_gateway_dynamo::HAD;
-use quorate_policy::{Part, Plan, Policy, plan, tags};
+use quorate_policy::{Part, Plan, Policy, Replication, plan, tags};
 use serde_json::{Value, json};
 use std::fmt::{self, Write as _};
 use std::time::Duration;
@@ -100,8 +99,7 @@ fn key(text: &str) -> Result<(String, String), String> {
 fn planned(words: &Words) -> Result<(Policy, Plan), Problem> {
     let (policy, _) = words.policy()?;
     let plan = plan(&policy).map_err(|refusal| crate::plan::problem(&refusal, false))?;
-    let lacks: Vec<&str> =
-        plan.missing().into_iter().filter(|part| !HAD.contains(part)).map(Part::said).collect();
+    let lacks: Vec<&str> = plan.missing().into_iter().map(Part::said).collect();
     if lacks.is_empty() {
         return Ok((policy, plan));
     }
@@ -144,14 +142,36 @@ pub(super) async fn create(args: &CreateArgs) -> Result<(), Problem> {
     })?;
     created.map_err(|e| e.problem(&format!("cannot create {:?}", args.name)))?;
     let described = ready(&mut remote, args, end).await?;
+    let (headline, copies) = in_this_cluster(&mut remote, &args.name, &policy, &plan).await;
     if args.at.json {
-        let told = json!({ "space": args.name, "shards": args.shards, "headline": plan.headline, "table": described });
+        let told = json!({ "space": args.name, "shards": args.shards, "headline": headline, "copies": copies,
+            "table": described });
         say(&told.to_string());
     } else {
         let spread = if args.shards > 1 { format!(", {} shards", args.shards) } else { String::new() };
-        say(&format!("{}: {}{spread}", args.name, plan.headline));
+        say(&format!("{}: {headline}{spread}", args.name));
+        if copies < u64::from(plan.copies) {
+            let many = if copies == 1 { "1 copy".into() } else { format!("{copies} copies") };
+            say(&format!(
+                "  {many}, as many as the cluster has voting members: with {} it survives a failed node (`quorate node add`)",
+                plan.copies
+            ));
+        }
     }
     Ok(())
+}
+
+/// What a space comes to: every member holds all of it, be they more or fewer than it needs. The headline, and how many
+/// copies vote. Others that speak the API do not tell.
+async fn in_this_cluster(remote: &mut Remote, space: &str, policy: &Policy, planned: &Plan) -> (String, u64) {
+    let told = remote.ask("Quorate.DescribeShards", &json!({ "TableName": space })).await;
+    let voters = told.ok().and_then(|told| told["VotingMembers"].as_u64());
+    let as_planned = || (planned.headline.clone(), voters.unwrap_or(planned.copies.into()));
+    let Some(n) = voters.and_then(|n| u8::try_from(n).ok()).filter(|&n| n != planned.copies) else {
+        return as_planned();
+    };
+    let here = Policy { replication: Some(Replication::Raft { n: Some(n) }), ..policy.clone() };
+    plan(&here).map_or_else(|_| as_planned(), |plan| (plan.headline, n.into()))
 }
 
 /// Waits for a table's shards to know it, and shows how far they are.
@@ -247,7 +267,10 @@ pub(super) async fn describe(args: &NameArgs) -> Result<(), Problem> {
         tags.as_array().map_or(&[][..], Vec::as_slice).iter().filter_map(pair).collect();
     let shards = pairs.iter().find(|(key, _)| *key == SHARDS).map_or("1", |(_, value)| value);
     let policy = tags::from_tags(pairs.iter().copied().filter(|(key, _)| *key != SHARDS)).unwrap_or_default();
-    let headline = plan(&policy).map_or_else(|refusal| refusal.to_string(), |plan| plan.headline);
+    let headline = match plan(&policy) {
+        Ok(plan) => in_this_cluster(&mut remote, &args.name, &policy, &plan).await.0,
+        Err(refusal) => refusal.to_string(),
+    };
     if args.at.json {
         let told = json!({ "space": args.name, "headline": headline, "shards": shards.parse::<u32>().unwrap_or(1),
             "tags": tags, "table": table });

@@ -95,8 +95,9 @@ Examples:
   quorate space import backup/ orders-copy
   quorate space import backup/AWSDynamoDB/01764336835123-5f3a9c01 --endpoint http://127.0.0.1:18000 --json
 
-An export of DynamoDB itself can be imported, too: copy it from its bucket first. A table that is not there is made as the export says
-(its file table.json, which DynamoDB's own do not have: make the table first then).
+An export of DynamoDB itself can be imported, too: copy it from its bucket first. A table that is not there is made as the export says,
+with its tags and so with its shards and its policy (its file table.json, which DynamoDB's own do not have: make the table first
+then). Its time to live (UpdateTimeToLive) is not in the export.
 
 An export reads the newest state of each page and is not of one moment: what is written meanwhile is in it or not. Without its
 manifest-summary.json, which is written last, it is not complete and is not imported. An import that stops says how many files are in

@@ -5,6 +5,8 @@ use super::plan::Plan;
 use super::screen::{Elsewhere, NodeLine, Screen, Serving};
 use crate::probe::{self, MemberInfo};
 use crate::report::{Exit, Problem};
+use quorate_base::NodeId;
+use quorate_server::datadir::is_lost;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -80,6 +82,8 @@ pub(super) struct Cluster {
     plan: Plan,
     extra: Vec<String>,
     nodes: BTreeMap<u64, Node>,
+    /// Members that are not started, as their data are gone.
+    lost: BTreeSet<u64>,
     events: UnboundedReceiver<Event>,
     sender: UnboundedSender<Event>,
 }
@@ -88,7 +92,7 @@ impl Cluster {
     /// The cluster of `plan` with its data in `home`; nothing runs yet. `extra` goes to each node's command line.
     pub(super) fn new(home: PathBuf, plan: Plan, extra: Vec<String>) -> Self {
         let (sender, events) = unbounded_channel();
-        Self { home, plan, extra, nodes: BTreeMap::new(), events, sender }
+        Self { home, plan, extra, nodes: BTreeMap::new(), lost: BTreeSet::new(), events, sender }
     }
 
     /// The cluster's name.
@@ -102,8 +106,12 @@ impl Cluster {
         for node in self.plan.nodes.iter().filter(|node| node.removed) {
             screen.left_out(node.id, &child::data_dir(&self.home, node.id));
         }
+        self.lost = self.plan.members().map(|n| n.id).filter(|&id| self.is_lost(id)).collect();
+        for &id in &self.lost {
+            self.tell_lost(id, screen);
+        }
         // The others first: the first node's call for votes should find them listening.
-        let ids: Vec<u64> = self.plan.members().map(|n| n.id).rev().collect();
+        let ids: Vec<u64> = self.started().map(|n| n.id).rev().collect();
         for &id in &ids {
             self.launch(id, ids.last() == Some(&id))?;
         }
@@ -137,13 +145,37 @@ impl Cluster {
                 () = &mut late => return Err(self.too_late().await),
             }
         };
+        let members = self.known_to_the_leader().await;
+        // Nobody tells those that do not run that they were removed.
+        for id in self.lost.clone() {
+            if !members.is_empty() && members.iter().all(|m| m.id != id) {
+                self.lost.remove(&id);
+                self.leave_out(id)?;
+            }
+        }
         let removed = self.plan.nodes.iter().filter(|node| node.removed).map(|node| node.id).collect();
-        let elsewhere = self.elsewhere(self.known_to_the_leader().await).await;
-        Ok(Began::Serving(Serving { nodes: self.lines(&roles), elsewhere, removed }))
+        let (elsewhere, lost) = (self.elsewhere(members).await, self.lost.iter().copied().collect());
+        Ok(Began::Serving(Serving { nodes: self.lines(&roles), elsewhere, removed, lost }))
+    }
+
+    /// The members that are to run here.
+    fn started(&self) -> impl DoubleEndedIterator<Item = &super::plan::PlannedNode> {
+        self.plan.members().filter(|node| !self.lost.contains(&node.id))
+    }
+
+    fn is_lost(&self, id: u64) -> bool {
+        let others = self.plan.nodes.iter().filter(|n| n.id != id).map(|n| child::data_dir(&self.home, n.id));
+        is_lost(NodeId(id), &child::data_dir(&self.home, id), others)
+    }
+
+    /// What becomes of a node whose data are gone: the others would refuse it, since it has forgotten what it promised.
+    fn tell_lost(&self, id: u64, screen: &Screen) {
+        let endpoint = self.started().next().map_or_else(String::new, |n| n.etcd.to_string());
+        screen.lost(id, &child::data_dir(&self.home, id), &endpoint);
     }
 
     fn urls(&self) -> Vec<String> {
-        self.plan.members().map(super::plan::PlannedNode::url).collect()
+        self.started().map(super::plan::PlannedNode::url).collect()
     }
 
     /// A node was removed from the cluster: it is not started again, not by the next `up` either.
@@ -151,7 +183,7 @@ impl Cluster {
         self.nodes.remove(&id);
         self.plan.remove(id);
         self.plan.store(&self.home)?;
-        if self.plan.members().next().is_some() {
+        if self.started().next().is_some() {
             return Ok(());
         }
         let hint = "its cluster goes on elsewhere, if at all; remove the directory, or choose another one with --data";
@@ -170,13 +202,18 @@ impl Cluster {
     }
 
     /// The members as the leader knows them: a node that was just started may have its last entries still to apply, and would
-    /// name who was removed and leave out who was added. Where the leader is lost again meanwhile, as one node sees them.
+    /// name who was removed and leave out who was added. A leader that has just been elected may be followed by another at once; where
+    /// none is found for a while, as one node sees them.
     async fn known_to_the_leader(&self) -> Vec<MemberInfo> {
         let Some(one) = self.serving() else { return Vec::new() };
-        match probe::cluster(&one.url(), LEADER_PATIENCE, true).await {
-            Ok((_, members)) => members,
-            Err(_) => self.seen_by_one().await,
+        let end = Instant::now() + LEADER_PATIENCE;
+        while Instant::now() < end {
+            if let Ok((_, members)) = probe::cluster(&one.url(), LEADER_PATIENCE, true).await {
+                return members;
+            }
+            sleep(POLL).await;
         }
+        self.seen_by_one().await
     }
 
     /// Those of `members` that do not run here.
@@ -233,6 +270,7 @@ impl Cluster {
                             self.plan_restart(node);
                         } else {
                             self.some_are_left()?;
+                            screen.stays_down(node);
                         }
                     }
                     None => {}
@@ -319,7 +357,11 @@ impl Cluster {
             .map(|(&id, _)| id)
             .collect();
         for id in due {
-            if let Err(problem) = self.launch(id, false) {
+            if self.is_lost(id) {
+                self.lost.insert(id);
+                self.nodes.remove(&id);
+                self.tell_lost(id, screen);
+            } else if let Err(problem) = self.launch(id, false) {
                 screen.text(&format!("node {id} cannot be started again: {problem}"));
                 self.plan_restart(id);
             }
@@ -364,7 +406,7 @@ impl Cluster {
             data: child::data_dir(&self.home, node.id).display().to_string(),
             log: child::log_file(&self.home, node.id).display().to_string(),
         };
-        self.plan.members().zip(roles).map(line).collect()
+        self.started().zip(roles).map(line).collect()
     }
 
     /// Why a node that was just started is gone: in its own words if it had any, else in its log's.
@@ -385,6 +427,19 @@ impl Cluster {
             self.nodes.iter().filter(|(_, n)| !n.serving).map(|(id, _)| id.to_string()).collect();
         let mut missing = self.elsewhere(self.seen_by_one().await).await;
         missing.retain(|m| !m.answers);
+        let gone: Vec<String> = self.lost.iter().map(u64::to_string).collect();
+        if !gone.is_empty() {
+            return Problem::new(
+                Exit::Failed,
+                format!(
+                    "the nodes serve, but have no leader after {} s: the data of node {} are gone",
+                    START_PATIENCE.as_secs(),
+                    gone.join(", ")
+                ),
+                "put the data back; without more than half of its members a cluster goes on from a snapshot only (`quorate snapshot \
+                 restore`)",
+            );
+        }
         let message = if let (true, [first, ..]) = (silent.is_empty(), &missing[..]) {
             return Problem::new(
                 Exit::Failed,

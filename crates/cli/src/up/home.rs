@@ -1,6 +1,6 @@
 //! The data directory of a local cluster: one `up` at a time, and nothing of anybody else's.
 
-use super::plan::Plan;
+use super::plan::{MOST_NODES, Plan};
 use crate::report::{Exit, Problem};
 use quorate_server::ServerConfig;
 use quorate_server::datadir::{create_dir_durably, lock_dir};
@@ -12,6 +12,10 @@ use std::path::{Path, PathBuf};
 pub(super) struct Home {
     path: PathBuf,
     ephemeral: bool,
+    /// There was no cluster in it, and none has begun to serve.
+    new: bool,
+    /// The directories that were made for it, the innermost first.
+    made: Vec<PathBuf>,
     _lock: File,
 }
 
@@ -27,6 +31,14 @@ impl Home {
     }
 
     fn prepare(path: PathBuf, ephemeral: bool) -> Result<Self, Problem> {
+        let absolute = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
+        let made: Vec<PathBuf> =
+            absolute.ancestors().take_while(|dir| !dir.exists()).map(Path::to_path_buf).collect();
+        let new = Plan::load(&path)?.is_none();
+        if new && made.is_empty() {
+            // What is refused is left as it was, without a lock in it.
+            must_be_unused(&path)?;
+        }
         create_dir_durably(&path).map_err(|e| {
             Problem::new(
                 Exit::DataDir,
@@ -35,7 +47,27 @@ impl Home {
             )
         })?;
         let lock = lock_dir(&path)?;
-        Ok(Self { path, ephemeral, _lock: lock })
+        Ok(Self { path, ephemeral, new, made, _lock: lock })
+    }
+
+    /// A cluster serves here: what stands here is its data.
+    pub(super) fn keep(&mut self) {
+        self.new = false;
+    }
+
+    /// Takes away what was made for a cluster that has not begun to serve.
+    pub(super) fn undo(&self) {
+        if !self.new {
+            return;
+        }
+        for node in 1..=MOST_NODES {
+            let _ = std::fs::remove_dir_all(super::child::data_dir(&self.path, node));
+        }
+        for file in ["cluster.toml", "cluster.toml.new", "lock"] {
+            let _ = std::fs::remove_file(self.path.join(file));
+        }
+        // Those that hold anything else stay.
+        self.made.iter().all(|dir| std::fs::remove_dir(dir).is_ok());
     }
 
     /// Where it is.
@@ -56,26 +88,26 @@ impl Home {
                 _ => Ok((plan, false)),
             };
         }
-        self.must_be_unused()?;
+        must_be_unused(&self.path)?;
         Ok((Plan::new(count.unwrap_or(3), format!("up-{}", fresh_name())), true))
     }
+}
 
-    fn must_be_unused(&self) -> Result<(), Problem> {
-        let io = |e: std::io::Error| {
-            Problem::new(Exit::DataDir, format!("cannot list {}: {e}", self.path.display()), "")
-        };
-        for entry in std::fs::read_dir(&self.path).map_err(io)? {
-            let name = entry.map_err(io)?.file_name();
-            if name != "lock" && name != "cluster.toml.new" && name != "lost+found" {
-                return Err(Problem::new(
-                    Exit::DataDir,
-                    format!("{} holds {:?} but no cluster.toml", self.path.display(), name.to_string_lossy()),
-                    "it is not a directory of `quorate up`: choose another one with --data",
-                ));
-            }
+/// A directory without a cluster must hold nothing that could be somebody's data.
+fn must_be_unused(home: &Path) -> Result<(), Problem> {
+    let io =
+        |e: std::io::Error| Problem::new(Exit::DataDir, format!("cannot list {}: {e}", home.display()), "");
+    for entry in std::fs::read_dir(home).map_err(io)? {
+        let name = entry.map_err(io)?.file_name();
+        if name != "lock" && name != "cluster.toml.new" && name != "lost+found" {
+            return Err(Problem::new(
+                Exit::DataDir,
+                format!("{} holds {:?} but no cluster.toml", home.display(), name.to_string_lossy()),
+                "it is not a directory of `quorate up`: choose another one with --data",
+            ));
         }
-        Ok(())
     }
+    Ok(())
 }
 
 impl Drop for Home {

@@ -11,6 +11,7 @@ mod plan;
 pub(crate) mod screen;
 
 use crate::report::{Exit, Problem};
+use crate::serve;
 use cluster::{Began, Cluster, Signals};
 use home::Home;
 use screen::Screen;
@@ -81,20 +82,36 @@ async fn up(args: &Args) -> Result<(), Problem> {
     let began = Instant::now();
     let screen = Screen::new(args.json);
     let mut signals = Signals::listen()?;
-    let home = if args.ephemeral { Home::ephemeral()? } else { Home::open(&args.data)? };
+    serve::check_log_and_keys(args.log.as_deref(), args.dynamo_keys.as_deref())?;
+    let mut home = if args.ephemeral { Home::ephemeral()? } else { Home::open(&args.data)? };
+    let done = run_in(&mut home, args, (&mut signals, &screen), began).await;
+    // Where only a log tells why, it stays.
+    if done.as_ref().is_err_and(|problem| problem.exit != Exit::Failed) {
+        home.undo();
+    }
+    done
+}
+
+async fn run_in(
+    home: &mut Home,
+    args: &Args,
+    (signals, screen): (&mut Signals, &Screen),
+    began: Instant,
+) -> Result<(), Problem> {
     let mut races = 0;
     loop {
-        let mut cluster = prepare(args, &home, &screen)?;
-        let done = match cluster.begin(&mut signals, &screen).await {
+        let mut cluster = prepare(args, home, screen)?;
+        let done = match cluster.begin(signals, screen).await {
             Ok(Began::Serving(serving)) => {
+                home.keep();
                 let name = cluster.name().to_string();
                 screen.ready(&name, &serving, home.path(), args.ephemeral, began.elapsed());
-                cluster.watch_over(&mut signals, &screen, args.restart).await
+                cluster.watch_over(signals, screen, args.restart).await
             }
             Ok(Began::Interrupted) => Ok(()),
             Err(problem) if problem.exit == Exit::PortTaken && args.any_port && races < PORT_RACES => {
                 races += 1;
-                cluster.stop(&mut signals).await;
+                cluster.stop(signals).await;
                 continue;
             }
             Err(problem) => Err(problem),
@@ -102,7 +119,7 @@ async fn up(args: &Args) -> Result<(), Problem> {
         if done.is_ok() {
             screen.stopping();
         }
-        cluster.stop(&mut signals).await;
+        cluster.stop(signals).await;
         if done.is_ok() {
             screen.stopped();
         }

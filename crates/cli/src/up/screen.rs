@@ -37,6 +37,8 @@ pub(super) struct Serving {
     pub(super) elsewhere: Vec<Elsewhere>,
     /// Those that ran here once, and were removed.
     pub(super) removed: Vec<u64>,
+    /// Those that are not started, as their data are gone.
+    pub(super) lost: Vec<u64>,
 }
 
 /// A member that this `up` does not run.
@@ -80,6 +82,7 @@ struct ReadyLine<'a> {
     nodes: &'a [NodeLine],
     elsewhere: &'a [Elsewhere],
     removed: &'a [u64],
+    lost: &'a [u64],
 }
 
 #[derive(Serialize)]
@@ -116,12 +119,12 @@ impl Screen {
     pub(super) fn ready(
         &self,
         cluster: &str,
-        Serving { nodes, elsewhere, removed }: &Serving,
+        Serving { nodes, elsewhere, removed, lost }: &Serving,
         home: &Path,
         ephemeral: bool,
         took: Duration,
     ) {
-        self.line(&ReadyLine { ready: true, cluster, nodes, elsewhere, removed });
+        self.line(&ReadyLine { ready: true, cluster, nodes, elsewhere, removed, lost });
         if self.json {
             return;
         }
@@ -195,6 +198,23 @@ impl Screen {
         for line in log {
             self.text(&format!("  | {line}"));
         }
+    }
+
+    /// A node that died is not started again.
+    pub(super) fn stays_down(&self, node: u64) {
+        self.text(&format!(
+            "node {node} is not started again: stop this `up` and give it again, or with --restart, which starts a node again that dies"
+        ));
+    }
+
+    /// A node is not started, as its data are not where they were. `endpoint` is another's etcd address.
+    pub(super) fn lost(&self, node: u64, data: &Path, endpoint: &str) {
+        self.text(&format!(
+            "node {node} is not started: its data are gone from {}, and the others refuse it without them.\n  Put them back; or, if they \
+             are lost, `{} node replace {node:x} --with 127.0.0.1:PORT --endpoints {endpoint}` puts a new node in its place",
+            data.display(),
+            program()
+        ));
     }
 
     /// A node serves again.

@@ -41,6 +41,9 @@ pub(crate) fn needs(d: &Decision) -> Vec<Part> {
     if many {
         parts.push(Part::Shards);
     }
+    if !matches!(d.partition_by, Partitioning::None | Partitioning::Hash) {
+        parts.push(Part::Partitioning);
+    }
     if many && d.promise == Consistency::StrictSerializable {
         parts.push(Part::Transactions);
     }

@@ -249,6 +249,14 @@ impl Kv {
         self.meta.digest = digest.value();
     }
 
+    /// Takes away all tables that have shards of their own: a space that is restored has what lies in shard 1, and no others.
+    /// Every replica must do the same.
+    pub fn drop_tables_elsewhere(&mut self) {
+        let mut digest = Digest::new(self.meta.digest);
+        self.tables.drop_elsewhere(&mut *self.state, &mut digest);
+        self.meta.digest = digest.value();
+    }
+
     /// The newest revision.
     pub fn revision(&self) -> Revision {
         self.meta.revision

@@ -12,6 +12,7 @@ use quorate_wire::kv::Revision;
 pub struct Survey {
     incoming: Incoming,
     counts: Counts,
+    elsewhere: Vec<String>,
 }
 
 /// How much of what there is.
@@ -47,11 +48,13 @@ pub struct Contents {
     pub alarms: u64,
     /// Bytes of keys and values with all that belongs to them.
     pub bytes: u64,
+    /// The tables that have shards of their own: their definitions are in it and their items are not. In order.
+    pub elsewhere: Vec<String>,
 }
 
 impl Default for Survey {
     fn default() -> Self {
-        Self { incoming: Incoming::new(ShardId(0), 0), counts: Counts::default() }
+        Self { incoming: Incoming::new(ShardId(0), 0), counts: Counts::default(), elsewhere: vec![] }
     }
 }
 
@@ -67,6 +70,7 @@ impl Survey {
                 table::LEASE => self.counts.leases += 1,
                 table::FENCE => self.counts.fences += 1,
                 table::ALARM => self.counts.alarms += 1,
+                table::TABLE => self.elsewhere.extend(crate::table::elsewhere(&key[1..], value)?),
                 _ => {}
             }
         }
@@ -80,7 +84,21 @@ impl Survey {
         let Meta { applied, membership, revision, compacted, digest, .. } = meta;
         let base = Base { id: applied, membership };
         let compacted = compacted.max(0);
-        Ok(Contents { base, revision, compacted, digest, keys, changes, leases, fences, alarms, bytes })
+        let mut elsewhere = self.elsewhere;
+        elsewhere.sort();
+        Ok(Contents {
+            base,
+            revision,
+            compacted,
+            digest,
+            keys,
+            changes,
+            leases,
+            fences,
+            alarms,
+            bytes,
+            elsewhere,
+        })
     }
 }
 

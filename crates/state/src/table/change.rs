@@ -89,8 +89,13 @@ impl Tables {
             return Err(Refusal::Validation(text.into()));
         }
         let reply = answer(&table);
-        let id = table.definition.id;
         self.end_stream(state, &table.definition, at);
+        self.take_away(state, (name, table.definition.id), digest);
+        Ok(reply)
+    }
+
+    /// Takes away a table, by its name and number, and where it lies.
+    pub(super) fn take_away(&mut self, state: &mut dyn State, (name, id): (&str, u32), digest: &mut Digest) {
         self.catalog.remove(name);
         self.drop_placed(state, name);
         self.dirty.remove(name);
@@ -99,7 +104,6 @@ impl Tables {
         self.discard(state, id.to_be_bytes().to_vec());
         digest.number(DROP);
         digest.number(u64::from(id));
-        Ok(reply)
     }
 
     /// What a table, an index or a change feed had is to be swept away.

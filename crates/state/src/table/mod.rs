@@ -90,6 +90,7 @@ mod tests;
 pub use commit::{Intent, Seen};
 pub use expire::{Overdue, Place};
 pub use mutant::Mutant;
+pub(crate) use placement::elsewhere;
 pub use placement::{Block, Placement};
 pub use read::{Described, Get, Got, KeysAsked, Page, Paged, Read, ReadReply};
 pub use stream::{Changed, KEPT, Position, Record, Records, StreamDescribed, StreamId};

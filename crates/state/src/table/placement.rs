@@ -148,6 +148,45 @@ impl Placement {
     }
 }
 
+/// A block as it is stored, beside its first shard's number.
+struct Stored {
+    count: u32,
+    table: u32,
+    numbers: [u64; 3],
+    founders: Bytes,
+    name: String,
+}
+
+impl Stored {
+    fn decode(stored: Bytes) -> StateResult<Self> {
+        let mut input = Reader::new(stored);
+        let mut read = || -> quorate_wire::codec::Read<_> {
+            let format = input.u8()?;
+            let (count, table) = (input.varint()?, input.varint()?);
+            let numbers = [input.varint()?, input.varint()?, input.varint()?];
+            let (founders, name) = (input.bytes()?, input.bytes()?);
+            input.end()?;
+            Ok((format, count, table, numbers, founders, name))
+        };
+        let (format, count, table, numbers, founders, name) = read().map_err(|_| bad())?;
+        if format != FORMAT {
+            return Err(bad());
+        }
+        let small = |n: u64| u32::try_from(n).map_err(|_| bad());
+        let name = String::from_utf8(name.to_vec()).map_err(|_| bad())?;
+        Ok(Self { count: small(count)?, table: small(table)?, numbers, founders, name })
+    }
+}
+
+/// The name of the table of which a row of the machine's, by its key below the machine's prefix, says that its items lie in shards
+/// of their own; `None` for rows that say something else.
+pub(crate) fn elsewhere(key: &[u8], stored: &[u8]) -> StateResult<Option<String>> {
+    match key.first() {
+        Some(&row::PLACED) => Ok(Some(Stored::decode(Bytes::copy_from_slice(stored))?.name)),
+        _ => Ok(None),
+    }
+}
+
 /// How many shards of its own a table asks for by its tags; `None` for none.
 fn asked(definition: &Definition) -> Result<Option<u32>, Refusal> {
     let Some((_, value)) = definition.tags.iter().find(|(key, _)| key == SHARDS_TAG) else { return Ok(None) };
@@ -196,25 +235,21 @@ impl Tables {
 
     fn decode_block(&self, key: &[u8], stored: Bytes) -> StateResult<Block> {
         let first = u32::from_be_bytes(key.try_into().map_err(|_| bad())?);
-        let mut input = Reader::new(stored);
-        let mut read = || -> quorate_wire::codec::Read<_> {
-            let format = input.u8()?;
-            let (count, table) = (input.varint()?, input.varint()?);
-            let numbers = (input.varint()?, input.varint()?, input.varint()?);
-            let (founders, name) = (input.bytes()?, input.bytes()?);
-            input.end()?;
-            Ok((format, count, table, numbers, founders, name))
-        };
-        let (format, count, table, (epoch, made, version), founders, name) = read().map_err(|_| bad())?;
-        let name = String::from_utf8(name.to_vec()).map_err(|_| bad())?;
+        let Stored { count, table, numbers: [epoch, made, version], founders, name } =
+            Stored::decode(stored)?;
         let schema = self.catalog.get(&name).map(|table| table.schema.clone()).ok_or_else(bad)?;
-        let small = |n: u64| u32::try_from(n).map_err(|_| bad());
-        let (count, table) = (small(count)?, small(table)?);
-        if format != FORMAT || count == 0 || first.checked_add(count).is_none() {
+        if count == 0 || first.checked_add(count).is_none() {
             return Err(bad());
         }
         let (made, version) = (Index(made), Index(version));
         Ok(Block { first, count, table, name, epoch, made, version, founders, schema })
+    }
+
+    /// Takes away all tables whose items lie in shards of their own.
+    pub(crate) fn drop_elsewhere(&mut self, state: &mut dyn State, digest: &mut Digest) {
+        for block in self.placement.clone().blocks() {
+            self.take_away(state, (&block.name, block.table), digest);
+        }
     }
 
     /// The number of shards of its own that a table that is to be made gets.
