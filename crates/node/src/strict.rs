@@ -7,8 +7,8 @@
 //! A member is *sound* while it is heard and withholds nothing (the page of `protocol::raft`, "Replicas that may have forgotten").
 //! To be heard is not enough: where one may have forgotten entries and another lost its disk, nobody can be elected once the
 //! last sound one that has all is let go, though all that are left are up. (Seed 37 of the simulator: of four.) So a sound voter
-//! goes only where the sound ones among the rest are a majority of it, and one that withholds gets no vote. Both pass as such
-//! members heal, which the leader sees to by itself.
+//! goes only where the sound ones among the rest are a majority of it. That passes as the others heal, which the leader sees to by
+//! itself. (Who withholds may get a vote all the same: as a voter it is healed, as a learner it may wait for long.)
 
 use quorate_base::NodeId;
 use quorate_protocol::raft::Membership;
@@ -28,7 +28,7 @@ pub(crate) struct Judge<'a> {
     pub(crate) hears: &'a dyn Fn(NodeId) -> bool,
     /// Whether it has, and the member has not said that it may have forgotten something.
     pub(crate) sound: &'a dyn Fn(NodeId) -> bool,
-    /// Whether a learner holds the log, and is sound.
+    /// Whether a learner holds the log.
     pub(crate) caught_up: &'a dyn Fn(NodeId) -> bool,
     /// So many learners there may be besides those that join.
     pub(crate) learners_max: usize,
