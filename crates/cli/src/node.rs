@@ -504,7 +504,8 @@ fn explain(what: &str, status: &Status) -> Problem {
     let hint = match (status.code(), text) {
         (_, UNHEALTHY) => {
             "a voter is out of reach, and the change could cost the majority: `quorate status` names it; bring it back, or \
-             remove it first. Where all answer, the groups of tables with shards of their own still follow the last change: wait"
+             remove it first. Where all answer, a voter still heals from what its disk lost, or the groups of tables with shards \
+             of their own still follow the last change: wait"
         }
         (_, text) if text.contains("not enough started") => {
             "members that were added have not started yet, or too few would be left: start them, or remove them first"

@@ -3,6 +3,12 @@
 //!
 //! A member counts as *started* once it has published its name. A change that could leave the cluster without a majority of
 //! members that have started, or that is asked for while voters are out of reach, is refused.
+//!
+//! A member is *sound* while it is heard and withholds nothing (the page of `protocol::raft`, "Replicas that may have forgotten").
+//! To be heard is not enough: where one may have forgotten entries and another lost its disk, nobody can be elected once the
+//! last sound one that has all is let go, though all that are left are up. (Seed 37 of the simulator: of four.) So a sound voter
+//! goes only where the sound ones among the rest are a majority of it. That passes as the others heal, which the leader sees to by
+//! itself. (Who withholds may get a vote all the same: as a voter it is healed, as a learner it may wait for long.)
 
 use quorate_base::NodeId;
 use quorate_protocol::raft::Membership;
@@ -20,6 +26,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) book: &'a Book,
     /// Whether it has lately heard a member.
     pub(crate) hears: &'a dyn Fn(NodeId) -> bool,
+    /// Whether it has, and the member has not said that it may have forgotten something.
+    pub(crate) sound: &'a dyn Fn(NodeId) -> bool,
     /// Whether a learner holds the log.
     pub(crate) caught_up: &'a dyn Fn(NodeId) -> bool,
     /// So many learners there may be besides those that join.
@@ -130,10 +138,18 @@ impl Judge<'_> {
         if !stays || started < left.len() / 2 + 1 {
             return Err(Refusal::NotEnoughStarted);
         }
-        // One that is down takes no part in the majority that there is.
-        let active = self.now.voters.iter().filter(|&&voter| (self.hears)(voter)).count();
-        let enough = 1 + (self.now.voters.len() - 1) / 2;
-        if (self.hears)(id) && active - 1 < enough { Err(Refusal::Unhealthy) } else { Ok(()) }
+        if self.is_needed(id, self.hears) || self.is_needed(id, self.sound) {
+            return Err(Refusal::Unhealthy);
+        }
+        Ok(())
+    }
+
+    /// Whether a voter is one of those that are `well`, and the rest of them were no majority without it. (One that is not well takes
+    /// no part in the majority that there is.)
+    fn is_needed(&self, id: NodeId, well: &dyn Fn(NodeId) -> bool) -> bool {
+        let rest = self.now.voters.iter().filter(|&&voter| voter != id);
+        let well_rest = rest.clone().filter(|&&voter| well(voter)).count();
+        well(id) && well_rest <= rest.count() / 2
     }
 
     fn may_promote(&self, id: NodeId) -> Result<(), Refusal> {
@@ -176,6 +192,7 @@ mod tests {
         now: Membership,
         book: Book,
         heard: Vec<u64>,
+        withhold: Vec<u64>,
         caught_up: bool,
     }
 
@@ -190,7 +207,13 @@ mod tests {
             let info = |id: NodeId| Info { name: format!("n{id}"), peer_urls: url(id.0), ..Info::default() };
             let members = ids().map(|id| (id, info(id))).collect();
             let book = Book { used: NodeId(count), asked: None, members };
-            Self { now: Membership::of_voters(ids()), book, heard: (1..=count).collect(), caught_up: false }
+            Self {
+                now: Membership::of_voters(ids()),
+                book,
+                heard: (1..=count).collect(),
+                withhold: vec![],
+                caught_up: false,
+            }
         }
 
         fn judge<T>(&self, with: impl FnOnce(&Judge<'_>) -> T) -> T {
@@ -198,6 +221,7 @@ mod tests {
                 now: &self.now,
                 book: &self.book,
                 hears: &|id| self.heard.contains(&id.0),
+                sound: &|id| self.heard.contains(&id.0) && !self.withhold.contains(&id.0),
                 caught_up: &|_| self.caught_up,
                 learners_max: 1,
             })
@@ -261,6 +285,21 @@ mod tests {
         assert_eq!(c.publish(2), Ok(2));
         assert_eq!(c.remove(1), Err(Refusal::NotEnoughStarted), "the second has no vote yet");
         assert_eq!(c.add(3, false), Ok(3));
+    }
+
+    /// Of four that are up, one may have forgotten entries and one has lost its disk.
+    #[test]
+    fn who_could_be_elected_is_not_let_go_while_others_withhold() {
+        let mut c = Cluster::of(4);
+        c.withhold = vec![3, 4];
+        assert_eq!(c.remove(1), Err(Refusal::Unhealthy), "one of the two that could elect somebody");
+        assert_eq!(c.remove(4), Ok(4), "one that could not");
+        assert_eq!(c.remove(1), Err(Refusal::Unhealthy), "2 is left, and 3 withholds");
+        c.withhold.clear();
+        assert_eq!(c.remove(1), Ok(1), "it has healed");
+        let mut c = Cluster::of(3);
+        (c.heard, c.withhold) = (vec![1, 2], vec![2]);
+        assert_eq!(c.remove(2), Err(Refusal::Unhealthy), "it is needed all the same, to commit");
     }
 
     #[test]

@@ -8,10 +8,10 @@
 //! reason: the newest write lost without a trace.
 
 use crate::members::told;
-use crate::place::Running;
+use crate::place::{Place, Running};
 use crate::plan::Run;
 use crate::steps::Breaker;
-use crate::world::{Script, World, place_of};
+use crate::world::{KV, Script, World, place_of};
 use quorate_base::time::Duration;
 use quorate_base::{Index, NodeId, Rng, ShardId};
 use quorate_faulty::FaultyDisk;
@@ -187,12 +187,27 @@ impl World {
     }
 
     /// What the core's page names as remaining: a voter has lost its state, holds the longest log that is left, and another
-    /// withholds. Asked before a group without a leader is held against the core.
+    /// withholds; and see [`World::lost_a_voter`]. Asked before a group without a leader is held against the core.
     pub(crate) fn beyond_help(&self, shard: ShardId) -> bool {
         let rafts = || self.places.iter().filter_map(|place| place.core(shard));
         let longest = rafts().map(raft::Raft::last).max();
         let lost = rafts().any(|raft| raft.state_lost() && Some(raft.last()) == longest);
-        lost && rafts().filter(|raft| raft.withholds() || raft.state_lost()).count() > 1
+        let stuck = lost && rafts().filter(|raft| raft.withholds() || raft.state_lost()).count() > 1;
+        stuck || (shard != KV && self.lost_a_voter(shard))
+    }
+
+    /// A voter of a group lost its disk, and was removed before it was taken back: it is told of no group any more, and never votes
+    /// there again. Nobody is elected then who needs the word of all, since others withhold and the rest are no majority: the power
+    /// went, with torn tails, before the group had followed the removal (seed 39).
+    fn lost_a_voter(&self, shard: ShardId) -> bool {
+        let cores = || self.places.iter().filter_map(|place| Some((place.id, place.core(shard)?)));
+        let Some((_, newest)) = cores().max_by_key(|(_, raft)| raft.last()) else { return false };
+        let (group, members) = (newest.membership(), self.members());
+        let lost = |place: &Place| place.disk_lost && place.core(shard).is_none();
+        let gone = |place: &Place| lost(place) && group.is_voter(place.id) && !members.contains(place.id);
+        let sound = |raft: &raft::Raft| !raft.withholds() && !raft.state_lost();
+        let votes = |id: NodeId| cores().any(|(node, raft)| node == id && sound(raft));
+        self.places.iter().any(gone) && !group.is_quorum(votes)
     }
 
     /// A node's disk takes `room` bytes more, and then none.

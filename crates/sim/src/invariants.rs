@@ -6,7 +6,8 @@
 //! - *Leader Completeness*, as far as it shows: a leader's log holds every entry that any node has applied.
 //! - The commit index of a life never goes back, and what is applied is durable in the own journal or in its checkpoint.
 //! - *Quorums*: who leads was elected by a majority of each set of voters of its configuration, and what it commits was
-//!   confirmed by one, as far as was heard on the wire. So no vote of a node that is no voter (any more) has counted.
+//!   confirmed by one, as far as was heard on the wire. So no vote of a node that is no voter (any more) has counted. And what it
+//!   commits ends with an entry of its own term: one of an earlier term could still be replaced, however many hold it (Figure 8).
 //! - *Admission*: who gets a vote holds most of the log.
 //! - *Identities*: an id that has left the committed configuration does not come back, and none is above the highest that the
 //!   book says was given.
@@ -293,6 +294,11 @@ impl Invariants {
             let upto = confirmed.and_then(|by| by.get(&n)).copied().unwrap_or_default();
             if n == node { raft.durable() >= commit } else { upto >= commit }
         };
+        if let Some(of) = raft.term_at(commit).filter(|&of| of != term) {
+            return Err(format!(
+                "Quorums: node {node} committed {commit:?}, of {of:?}, in {term:?}: copies of an earlier term's entry do not count"
+            ));
+        }
         if membership.is_quorum(holds) {
             return Ok(());
         }

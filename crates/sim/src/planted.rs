@@ -4,6 +4,7 @@
 //! feature a chosen one has no effect, and [`BUILT_IN`] says so.
 
 use crate::harmless::Harmless;
+use crate::shrink::kind_of;
 use quorate_protocol::{commit, raft};
 use quorate_state::{kv, table};
 use quorate_storage::journal;
@@ -18,6 +19,27 @@ const IN_NODES: [(&str, commit::Mutant); 4] = [
     ("intent-read-returns-pre-image-after-ack", commit::Mutant::IntentReadsOld),
     ("token-outside-transaction", commit::Mutant::TokenOutside),
     ("retry-before-abort", commit::Mutant::RetryBeforeAbort),
+];
+
+/// The kinds of violations that say that nothing goes on any more.
+const STUCK: [&str; 2] = ["Liveness", "Livelock"];
+
+/// Bugs that make nothing wrong, and let nothing go on: they show in that alone, and no other bug is taken as caught by it.
+const STICK: [Planted; 3] = [
+    Planted::Raft(raft::Mutant::PrevoteDeadlock),
+    Planted::Raft(raft::Mutant::AutoLeaveLost),
+    Planted::Raft(raft::Mutant::LearnerRefusesVote),
+];
+
+/// Bugs that one check is for, by the kind of what it says.
+const CHECKED: [(Planted, &[&str]); 7] = [
+    (Planted::Raft(raft::Mutant::PromoteLaggingLearner), &["Admission"]),
+    (Planted::Raft(raft::Mutant::IdGivenTwice), &["Identities"]),
+    (Planted::Kv(kv::Mutant::FenceAnyToken), &["Fences"]),
+    (Planted::Table(table::Mutant::TokenForgotten), &["Tokens"]),
+    (Planted::Table(table::Mutant::TokenOfRefused), &["Tokens"]),
+    (Planted::Table(table::Mutant::TokenInMemory), &["Tokens", "State Machine Safety"]),
+    (Planted::Table(table::Mutant::IndexRowLeft), &["Index"]),
 ];
 
 /// One of them.
@@ -58,6 +80,19 @@ impl Planted {
         Self::all().chain(Self::harmless()).find(|&(n, _)| n == name).map(|(_, planted)| planted)
     }
 
+    /// Whether it is this bug that a violation shows: else something else is broken besides, and it has not been caught. (What breaks
+    /// nothing shows in whatever is raised.)
+    pub fn shows_in(self, violation: &str) -> bool {
+        let kind = kind_of(violation);
+        if matches!(self, Self::Harmless(_)) {
+            return true;
+        }
+        if let Some((_, kinds)) = CHECKED.iter().find(|(planted, _)| *planted == self) {
+            return kinds.contains(&kind.as_str());
+        }
+        STUCK.contains(&kind.as_str()) == STICK.contains(&self)
+    }
+
     /// Whether it is this change.
     pub(crate) fn is(self, change: Harmless) -> bool {
         BUILT_IN && self == Self::Harmless(change)
@@ -81,5 +116,27 @@ impl Planted {
 
     pub(crate) fn journal(self) -> Option<journal::Mutant> {
         if let Self::Journal(mutant) = self { Some(mutant) } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bug_is_caught_by_what_it_breaks_alone() {
+        let caught = |name: &str, violation| Planted::named(name).map(|planted| planted.shows_in(violation));
+        let stuck = "Liveness: node 5 was removed and has not stopped, 20s after healing";
+        let unsafe_ = "State Machine Safety: index 7 was committed in term 2, and by node 3 in term 4";
+        assert_eq!([caught("fig8-commit", stuck), caught("fig8-commit", unsafe_)], [Some(false), Some(true)]);
+        assert_eq!(
+            [caught("auto-leave-lost", stuck), caught("auto-leave-lost", unsafe_)],
+            [Some(true), Some(false)]
+        );
+        assert_eq!(caught("fence-any-token", unsafe_), Some(false));
+        assert_eq!(caught("fence-any-token", "Fences: token 3 of a was taken"), Some(true));
+        for (name, planted) in Planted::harmless() {
+            assert!(planted.shows_in(stuck) && planted.shows_in(unsafe_), "{name}");
+        }
     }
 }

@@ -15,7 +15,8 @@ use quorate_sim::{Knobs, Plan, Planted, kind_of, shrink};
 use quorate_state::{kv, table};
 
 /// A bug, the first seed that is tried, and what must be said of it.
-const MUTANTS: [(Mutant, u64, &str); 6] = [
+const MUTANTS: [(Mutant, u64, &str); 7] = [
+    (Mutant::Fig8Commit, 1, "Quorums: "),
     (Mutant::JointWithoutOutgoing, 6, "Quorums: "),
     (Mutant::LearnerVoteCounts, 1, "Quorums: "),
     (Mutant::AutoLeaveLost, 34, "Liveness: "),

@@ -26,7 +26,7 @@ fn transactions_over_shards_are_clean() {
 
 /// The same with more seeds, without faults of disks: nothing but transactions can be at fault then.
 #[test]
-#[ignore = "takes minutes without optimization"]
+#[ignore = "takes minutes without optimization; `.ci/nightly transactions` runs it"]
 fn many_transactions_over_shards_are_clean() {
     let with_shards = (1_000..).filter(|&seed| Knobs::draw(seed).groups > 1);
     for seed in with_shards.take(60) {

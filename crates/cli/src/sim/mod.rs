@@ -10,7 +10,7 @@ mod shrink;
 use crate::report::{Exit, Problem};
 use indicatif::{ProgressBar, ProgressStyle};
 use quorate_base::time::Duration;
-use quorate_sim::{BUILT_IN, Counts, Outcome, Plan, Planted, StepName};
+use quorate_sim::{BUILT_IN, Counts, Outcome, Plan, Planted, StepName, kind_of};
 use serde::Serialize;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -146,6 +146,8 @@ struct Sum {
     /// What there is and was never reached.
     never: Vec<&'static str>,
     failed: Vec<Failed>,
+    /// With a planted bug: what was broken, and does not show it.
+    beside: Vec<Failed>,
 }
 
 #[derive(Serialize, Clone, Debug)]
@@ -193,11 +195,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
     let began = std::time::Instant::now();
     let sum = run_all(args, planted, from, to);
     report(args, &sum, began.elapsed());
-    match sum.failed.first() {
+    match sum.failed.first().or(sum.beside.first()) {
         None => Ok(()),
         Some(first) => Err(Problem::new(
             Exit::Failed,
-            format!("{} of {} seeds broke a promise", sum.failed.len(), sum.seeds),
+            format!("{} of {} seeds broke a promise", sum.failed.len() + sum.beside.len(), sum.seeds),
             format!("replay the first: {}", first.replay),
         )),
     }
@@ -233,17 +235,35 @@ fn run_all(args: &Args, planted: Option<Planted>, from: u64, to: u64) -> Sum {
             bar.inc(1);
             if let Some(violation) = outcome.violation {
                 let failed = Failed { seed, violation, replay: replay(args, seed) };
-                bar.suspend(|| eprintln!("seed {seed}: {}\n  replay: {}", failed.violation, failed.replay));
-                sum.failed.push(failed);
+                bar.suspend(|| eprintln!("{}\n  replay: {}", verdict(planted, &failed), failed.replay));
+                if planted.is_some_and(|planted| !planted.shows_in(&failed.violation)) {
+                    sum.beside.push(failed);
+                } else {
+                    sum.failed.push(failed);
+                }
                 let most = if args.first { 1 } else { MOST_FAILURES };
-                enough.store(sum.failed.len() >= most, Ordering::Relaxed);
+                let too_many = sum.beside.len() >= MOST_FAILURES;
+                enough.store(too_many || sum.failed.len() >= most, Ordering::Relaxed);
             }
         }
     });
     bar.finish_and_clear();
     sum.failed.sort_by_key(|failed| failed.seed);
+    sum.beside.sort_by_key(|failed| failed.seed);
     sum.never = Counts::of(sum.faults.clone()).missing();
     sum
+}
+
+/// A broken promise in words: with a planted bug, which check has caught it, or that it was not caught.
+fn verdict(planted: Option<Planted>, failed: &Failed) -> String {
+    let (seed, violation) = (failed.seed, &failed.violation);
+    match planted {
+        None | Some(Planted::Harmless(_)) => format!("seed {seed}: {violation}"),
+        Some(planted) if planted.shows_in(violation) => {
+            format!("caught at seed {seed} by {:?}: {violation}", kind_of(violation).trim())
+        }
+        Some(_) => format!("not caught at seed {seed}, where something else is broken: {violation}"),
+    }
 }
 
 /// The processor time that this thread has had; the real time where the system does not tell.
@@ -417,7 +437,7 @@ fn report(args: &Args, sum: &Sum, took: Duration) {
         let _ = writeln!(out, "{line}");
         return;
     }
-    let clean = sum.seeds - sum.failed.len() as u64;
+    let clean = sum.seeds - (sum.failed.len() + sum.beside.len()) as u64;
     let _ = writeln!(
         out,
         "{clean} of {} seeds clean: {} events in {:.0} simulated minutes, {} operations answered, {:.1} s",

@@ -187,7 +187,11 @@ impl Group {
         if node.grouped && !self.groups_bear(now, change) {
             return Err(Refusal::Unhealthy);
         }
-        let (mut target, mut book, member) = self.judge(node, now, |judge| judge.target(change))?;
+        let judged = self.judge(node, now, |judge| judge.target(change));
+        if matches!(judged, Err(Refusal::Unhealthy)) && self.raft.has_to_learn(now) {
+            return Ok(false);
+        }
+        let (mut target, mut book, member) = judged?;
         let asked = Asked { origin: from, request, member };
         book.asked = Some(asked);
         target.book = book.encode().ok_or(Refusal::TooLarge)?;
@@ -224,11 +228,13 @@ impl Group {
         if mutant(&node.settings.raft, Mutant::IdGivenTwice) {
             book.used = membership.nodes().last().copied().unwrap_or_default();
         }
-        let (hears, caught_up) = (|id| self.raft.hears(id, now), |id| self.raft.is_caught_up(id));
+        let (hears, sound) = (|id| self.raft.hears(id, now), |id| self.raft.hears_sound(id, now));
+        let caught_up = |id| self.raft.is_caught_up(id);
         with(&Judge {
             now: membership,
             book: &book,
             hears: &hears,
+            sound: &sound,
             caught_up: &caught_up,
             learners_max: LEARNERS_MAX,
         })

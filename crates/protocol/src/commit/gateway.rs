@@ -306,7 +306,7 @@ impl<O: Clone, R: Clone + PartialEq> Gateway<O, R> {
         }
         let reasons = nos(request);
         let another = now < request.begin.deadline && request.id.attempt < self.config.attempts;
-        let retry = another && reasons.values().all(No::is_passing);
+        let retry = another && (reasons.values().all(No::is_passing) || token_held(request, &reasons));
         if !retry && !missing.is_empty() && now < until {
             return;
         }
@@ -323,7 +323,7 @@ impl<O: Clone, R: Clone + PartialEq> Gateway<O, R> {
         request.phase = Phase::Decided;
         let token = request.begin.token.and_then(|token| reasons.get(&token));
         // Where the token's row was not looked at, an earlier request with this token may have done it all.
-        let unheard = matches!(token, Some(No::Refused));
+        let unheard = matches!(token, Some(No::Refused)) || token_held(request, &reasons);
         self.reply(request, if unheard { Reply::Unknown } else { Reply::Cancelled(reasons) });
     }
 
@@ -435,6 +435,13 @@ impl<O: Clone, R: Clone + PartialEq> Gateway<O, R> {
             self.forget_at = now + self.config.resend;
         }
     }
+}
+
+/// Something stands against the operations, and another transaction holds the token: it may be the same request, sent before, whose
+/// effects those are. Only when it is over does the token's row tell.
+fn token_held<O, R>(request: &Request<O, R>, reasons: &BTreeMap<ShardId, No<R>>) -> bool {
+    let token = request.begin.token.and_then(|token| reasons.get(&token));
+    matches!(token, Some(No::Conflict(_))) && !reasons.values().all(No::is_passing)
 }
 
 fn nos<O, R: Clone>(request: &Request<O, R>) -> BTreeMap<ShardId, No<R>> {

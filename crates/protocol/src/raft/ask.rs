@@ -129,6 +129,19 @@ impl Raft {
         node == self.config.id || self.progress.get(&node).is_some_and(heard)
     }
 
+    /// Whether a leader has heard this member (or is it), and the member's yes would count whoever else says yes: it has forgotten
+    /// nothing, as far as its last answer tells.
+    pub fn hears_sound(&self, node: NodeId, now: Instant) -> bool {
+        let own = node == self.config.id && !self.withholds();
+        own || self.hears(node, now) && self.progress.get(&node).is_some_and(|p| p.sound == Some(true))
+    }
+
+    /// Whether a leader has lately heard a voter, or begun to lead, and does not know yet whether that is sound.
+    pub fn has_to_learn(&self, now: Instant) -> bool {
+        let unknown = |n: &NodeId| self.progress.get(n).is_some_and(|p| p.sound.is_none());
+        self.membership().voters.iter().any(|n| unknown(n) && self.hears(*n, now))
+    }
+
     /// What a leader knows of its followers.
     pub fn progress(&self) -> &BTreeMap<NodeId, Progress> {
         &self.progress

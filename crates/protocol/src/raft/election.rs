@@ -10,7 +10,7 @@ use super::lost::Asker;
 use super::{EntryKind, Message, Mutant, Phase, Progress, Raft, Role, mutant};
 use bytes::Bytes;
 use quorate_base::time::Duration;
-use quorate_base::{EntryId, Instant, NodeId, Term};
+use quorate_base::{EntryId, Index, Instant, NodeId, Term};
 
 impl Raft {
     pub(super) fn redraw_timeout(&mut self, now: Instant) {
@@ -60,9 +60,11 @@ impl Raft {
     /// alone holds the entry that removes it, those who stay cannot win against its longer log, and all would wait for ever:
     /// its own configuration lets them elect it, it commits the entry, and leaves.
     ///
-    /// Not one that has lost its state: it could show nobody what its log begins with. Nor one that has lost its disk.
+    /// Not one that has lost its state: it could show nobody what its log begins with. Nor one that has lost its disk, before the log
+    /// that it got since says who votes.
     fn may_campaign(&self) -> bool {
-        if self.disk_lost() || (self.state_lost && !mutant(&self.config, Mutant::LostStateCampaigns)) {
+        let lost_state = self.state_lost && !mutant(&self.config, Mutant::LostStateCampaigns);
+        if lost_state || (self.disk_lost() && self.configured_at().0 == Index(0)) {
             return false;
         }
         let id = self.config.id;
@@ -244,6 +246,7 @@ impl Raft {
         self.leader = Some(self.config.id);
         self.led_by = self.leader;
         self.votes.clear();
+        self.elected_with_lost_disk();
         self.transfer = None;
         self.heartbeat_at = now + self.config.heartbeat;
         self.uncommitted_bytes = 0;

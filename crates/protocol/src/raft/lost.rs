@@ -3,7 +3,11 @@
 //! It has forgotten everything: entries that it confirmed, votes, and the terms of both. So nothing that it says may count
 //! against what it once promised:
 //!
-//! - Its votes are conditional, and it never campaigns (see "Replicas that may have forgotten" on the module's page).
+//! - Its votes are conditional (see "Replicas that may have forgotten" on the module's page). It campaigns only once the log that it
+//!   got from a leader since says who votes, and then it needs them all, like others that withhold: whoever else was elected in
+//!   that term, or committed anything in a later one, had the word of one of them. All of them have spoken in that term then, which
+//!   is what a leader vouches for. (Were it not to campaign, its log could be the longest that is left, and keep the others from
+//!   ever electing anybody: seed 37 of the simulator, with a torn tail beside it.)
 //! - It is *deaf* to entries and snapshots, which it would confirm, until their leader's term is newer than any in which it
 //!   promised something that can still matter. A promise mattered only together with those of a majority of its leader's
 //!   configuration. So it asks the leader that it hears, which vouches for its own term T by a round of heartbeats that begins
@@ -23,7 +27,7 @@
 //! What remains: a vote of its former life that reaches its candidate only after all this, in a term above T.
 
 use super::{Message, Mutant, Progress, Raft, Role, Withheld, mutant};
-use quorate_base::NodeId;
+use quorate_base::{NodeId, Term};
 
 /// A follower that has asked for the term, at its leader.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -73,6 +77,14 @@ impl Raft {
         if self.deaf == Some(life) {
             self.deaf = None;
             self.withheld = Some(Withheld { term: self.hard.term, disk_lost: true });
+        }
+    }
+
+    /// All voters have elected it; see the page.
+    pub(super) fn elected_with_lost_disk(&mut self) {
+        if self.disk_lost() {
+            self.deaf = None;
+            self.withheld = Some(Withheld { term: Term(self.hard.term.0 - 1), disk_lost: true });
         }
     }
 

@@ -46,6 +46,8 @@ pub struct Progress {
     pub(super) told: Index,
     /// It withholds, though it has been shown a committed entry of this term, since then: only a newer term heals it.
     pub(super) withholds: Option<Instant>,
+    /// Whether its last answer to a heartbeat said neither that it withholds nor that it asks for the term.
+    pub(super) sound: Option<bool>,
     /// It is in the configuration no longer, since then; it is kept for a while so that it hears so.
     pub(super) leaving: Option<Instant>,
     /// The log that is kept for it, from the beginning of a snapshot until what follows the snapshot is sent.
@@ -67,6 +69,7 @@ impl Progress {
             stalled: None,
             told: Index(0),
             withholds: None,
+            sound: None,
             leaving: None,
             pin: None,
         }

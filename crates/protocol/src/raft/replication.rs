@@ -193,6 +193,7 @@ impl Raft {
         let Some(p) = self.progress.get_mut(&from) else { return };
         p.heard = now;
         p.promised = p.promised.max(counts);
+        p.sound = Some(!withheld && asks.is_none());
         if asks.is_none() {
             p.sound_round = p.sound_round.max(Some(round));
         }

@@ -189,13 +189,17 @@ impl Run {
         if holds { Ok(()) } else { Err(format!("{change:?} was answered with {id} in {members:?}")) }
     }
 
-    /// Nothing is under way any more, and one more change goes through.
-    pub(super) fn members_settle(&mut self) -> Result<(), String> {
+    /// Nothing is under way any more, and one more change goes through. False where a group cannot follow, beyond what is promised.
+    pub(super) fn members_settle(&mut self) -> Result<bool, String> {
         if self.churn.is_none() {
-            return Ok(());
+            return Ok(true);
         }
         let end = self.world.now + PATIENCE;
         if !self.until(end, |run| run.under_way().is_none())? {
+            if others(self.world.knobs.groups).any(|shard| self.world.beyond_help(shard)) {
+                self.world.counts.add("groups left without a leader, beyond what is promised");
+                return Ok(false);
+            }
             let what = self.under_way().unwrap_or_default();
             return Err(format!(
                 "Liveness: {what}, {PATIENCE:?} after healing ({}; {})",
@@ -214,7 +218,7 @@ impl Run {
             if self.churn.as_ref().is_some_and(|churn| churn.confirmed) {
                 // All hear of it.
                 let end = self.world.now + Duration::from_secs(3);
-                return self.until(end, |_| false).map(drop);
+                return self.until(end, |_| false).map(|_| true);
             }
         }
         // Groups that could not bear a change hold it back.

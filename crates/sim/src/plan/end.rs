@@ -32,7 +32,7 @@ impl Run {
         self.clients = 0;
         let end = self.world.now + Duration::from_secs(6);
         self.until(end, |_| false)?;
-        self.members_settle()?;
+        let settled = self.members_settle()?;
         // Where one entry is sent at a time over a slow network, what is under way takes its time (seeds 17 and 241),
         // and the other groups' members follow later.
         let end = self.world.now + Duration::from_secs(60);
@@ -43,7 +43,7 @@ impl Run {
         self.final_revisions()?;
         self.final_fences()?;
         self.final_tables()?;
-        Ok(true)
+        Ok(settled)
     }
 
     /// How long it may take until what nobody has committed yet has gone to all, where few entries go at a time over a slow network to
