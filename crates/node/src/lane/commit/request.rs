@@ -45,7 +45,7 @@ struct Open {
     now: u64,
     /// Where each operation lies.
     order: Vec<ShardId>,
-    /// What its operations come to, by shard, in which attempt.
+    /// What its operations come to, by shard, in the newest attempt that it was heard of in.
     came: BTreeMap<ShardId, (u32, Vec<table::Done>)>,
     /// Why a shard did not take its part.
     failure: Option<Failure>,
@@ -171,9 +171,8 @@ impl Transactions {
         let open = life.open.get_mut(&id.sequence);
         let said = match (heard(result), open) {
             (Ok((said, done)), Some(open)) => {
-                if prepares {
-                    open.prepared(shard, id.attempt, done);
-                }
+                // Only what prepares is answered with what the operations come to; the vote may come with another answer.
+                open.heard(shard, id.attempt, if prepares { done } else { Vec::new() });
                 match said {
                     // It will not take its part in another attempt either.
                     Said::Vote(Vote::No(No::Refused)) if open.failure.is_some() => {
@@ -243,13 +242,12 @@ impl Transactions {
 }
 
 impl Open {
-    /// What came of a shard's operations in an attempt. An answer may have none, where it is that of a vote that stood; what came of an
-    /// earlier attempt says nothing of this one.
-    fn prepared(&mut self, shard: ShardId, attempt: u32, done: Vec<table::Done>) {
-        if !done.is_empty() {
-            self.came.insert(shard, (attempt, done));
-        } else if self.came.get(&shard).is_some_and(|(of, _)| *of < attempt) {
-            self.came.remove(&shard);
+    /// A shard answered in an attempt, with what its operations come to. It may say nothing of them, where the vote stood before it was
+    /// asked for, or is heard otherwise; what came of an earlier attempt says nothing of this one, whenever it is heard.
+    fn heard(&mut self, shard: ShardId, attempt: u32, done: Vec<table::Done>) {
+        let came = self.came.entry(shard).or_default();
+        if attempt > came.0 || attempt == came.0 && !done.is_empty() {
+            *came = (attempt, done);
         }
     }
 
@@ -340,9 +338,12 @@ mod tests {
         let (order, bytes) = (vec![shard], 0);
         let done: Done = Box::new(|_| ());
         let mut open = Open { done, now: 0, order, came: BTreeMap::new(), failure: None, bytes };
-        open.prepared(shard, 1, vec![table::Done::of(Outcome::Conflict)]);
+        open.heard(shard, 1, vec![table::Done::of(Outcome::Conflict)]);
         assert_eq!(open.dones(&BTreeMap::new())[0].outcome, Outcome::Conflict);
-        open.prepared(shard, 2, Vec::new());
+        open.heard(shard, 2, Vec::new());
+        assert_eq!(open.dones(&BTreeMap::new())[0].outcome, Outcome::Done);
+        // Sent twice, answered late.
+        open.heard(shard, 1, vec![table::Done::of(Outcome::Conflict)]);
         assert_eq!(open.dones(&BTreeMap::new())[0].outcome, Outcome::Done);
     }
 }
