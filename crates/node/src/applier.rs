@@ -16,6 +16,7 @@
 
 use quorate_base::{Base, Entry, EntryId, EntryKind, Index, NodeId, ShardId};
 use quorate_state::kv::{Kv, KvView, LeaseChange};
+use quorate_storage::journal::{Journal, JournalError};
 use quorate_storage::state::{CheckpointJob, StateResult};
 use quorate_wire::command;
 use quorate_wire::kv::{Command, Event, Op, Refused, Reply, Revision};
@@ -174,8 +175,17 @@ pub struct Cut {
     pub installed: Vec<(ShardId, Arc<KvView>)>,
     /// Machines that began, and what is readable of them: with the record of this checkpoint it is durable that they are here.
     pub opened: Vec<(ShardId, Arc<KvView>)>,
-    /// Shards that were dropped: once this checkpoint is recorded, no start looks for anything of them.
+    /// Shards whose replica was let go of: once this checkpoint is recorded, no start looks for anything of it.
     pub closed: BTreeSet<ShardId>,
+    /// Those of them that are no more at all.
+    pub dropped: BTreeSet<ShardId>,
+}
+
+impl Cut {
+    /// It is recorded: the journal need not keep any more what it has of replicas that were let go of.
+    pub fn forget_in(&self, journal: &mut Journal) -> Result<(), JournalError> {
+        journal.forget(|shard| self.closed.contains(&shard), |shard| self.dropped.contains(&shard))
+    }
 }
 
 /// The effects of a batch of entries.
@@ -256,7 +266,7 @@ pub struct Applier {
     closing: BTreeSet<ShardId>,
     /// Those of them that are to begin again then, with their first members.
     reopening: BTreeMap<ShardId, bytes::Bytes>,
-    /// Shards that were dropped since the last cut.
+    /// Shards whose replica was let go of since the last cut.
     closed: BTreeSet<ShardId>,
     /// The same, told by the checkpoint under way.
     telling: BTreeSet<ShardId>,
@@ -626,11 +636,13 @@ impl Applier {
         let opened = self.views(self.cutting.clone());
         self.telling = std::mem::take(&mut self.closed);
         let closed = self.telling.clone();
+        let placement = self.kv(self.first).map(|kv| kv.placement().clone()).unwrap_or_default();
+        let dropped = closed.iter().copied().filter(|shard| placement.was_dropped(*shard)).collect();
         let job = self.current.cut()?;
         let generation = self.next_generation;
         self.next_generation += 1;
         self.sealing = true;
-        out.push(Output::Sealed { job, generation, cut: Cut { bases, installed, opened, closed } });
+        out.push(Output::Sealed { job, generation, cut: Cut { bases, installed, opened, closed, dropped } });
         if !self.others.is_empty() {
             let readable: Vec<ShardId> =
                 self.all().into_keys().filter(|shard| !self.unrecorded.contains(shard)).collect();

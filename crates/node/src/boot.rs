@@ -150,7 +150,9 @@ pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant
     if logs.iter().filter(stays).any(|log| log.alone && log.entries_lost) {
         return Err(Error::Alone { damage: notes.join("; ") });
     }
-    journal.forget(|shard| placement.is_elsewhere(shard, config.id)).map_err(Error::Journal)?;
+    let (elsewhere, dropped) =
+        (|shard| placement.is_elsewhere(shard, config.id), |shard| placement.was_dropped(shard));
+    journal.forget(elsewhere, dropped).map_err(Error::Journal)?;
     let damage = !found.damage.is_empty() || found.checkpoint.is_none() && newest.is_some();
     let missing = |shard, first: &bytes::Bytes| {
         let log = unread(&found, shard, newest, first, config.id).filter(|_| damage)?;

@@ -233,7 +233,9 @@ impl Invariants {
                 Frame::Raft {
                     message: Message::Vote { term, pre: false, granted: true, withheld }, ..
                 } => {
-                    self.votes.entry((term, to)).or_default().insert(from, withheld);
+                    // Who has given a vote that counts may forget that, and give it again on a condition: the first may come last.
+                    let given = self.votes.entry((term, to)).or_default().entry(from).or_insert(withheld);
+                    *given &= withheld;
                     votes = true;
                 }
                 Frame::Raft { message: Message::Appended { term, matched }, .. } => {

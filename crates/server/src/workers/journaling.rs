@@ -105,7 +105,7 @@ impl Journaling {
             self.tells.inbox.push(Event::Journaled(proofs));
         }
         for (generation, cut) in marks {
-            self.journal.forget(|shard| cut.closed.contains(&shard)).map_err(|e| ("leaving segments", e))?;
+            cut.forget_in(&mut self.journal).map_err(|e| ("leaving segments", e))?;
             let _ = self.tells.background.send(ToBackground::Recorded(generation));
             self.tells.inbox.push(Event::Checkpointed(cut));
             self.tells.applier.send(Work::Checkpointed);

@@ -3,7 +3,7 @@
 use super::{Happening, World};
 use crate::harmless::Harmless;
 use quorate_base::time::Duration;
-use quorate_node::applier::{Cut, Output, Work};
+use quorate_node::applier::{Output, Work};
 use quorate_node::lane::{Event, Seal};
 use quorate_storage::journal::CheckpointMark;
 
@@ -29,8 +29,7 @@ impl World {
             Ok(proofs) => {
                 let Some(r) = self.places[at].running.as_mut() else { return };
                 let marks = std::mem::take(&mut r.marking);
-                let forget = |(_, cut): &(u64, Cut)| r.journal.forget(|shard| cut.closed.contains(&shard));
-                if let Err(error) = marks.iter().try_for_each(forget) {
+                if let Err(error) = marks.iter().try_for_each(|(_, cut)| cut.forget_in(&mut r.journal)) {
                     return self.break_down(at, format!("journal: {error}"));
                 }
                 self.deliver(id, Event::Journaled(proofs));

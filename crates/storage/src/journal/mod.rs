@@ -417,7 +417,10 @@ impl Journal {
             // Not before: the batch may have opened a segment, whose opening batch must not say that something is
             // committed that only the batch behind it brings.
             if let Some(hard) = append.hard {
-                self.hards.insert(append.shard, hard);
+                let known = self.hards.entry(append.shard).or_default();
+                // A replica that came back may speak in older terms than when it was let go of.
+                *known =
+                    if hard.term < known.term { HardState { commit: hard.commit, ..*known } } else { hard };
             }
             self.writing.insert(append.shard, append.write);
         }
@@ -463,15 +466,22 @@ impl Journal {
         Ok(written.into_iter().map(|(shard, write)| self.mint.durable(shard, write)).collect())
     }
 
-    /// These shards are no more, and the recorded checkpoint says so: nothing of them keeps a segment, and nobody asks for their votes.
+    /// Nothing of these shards is here any more, and the recorded checkpoint says so: nothing of them keeps a segment. Of those that
+    /// are no more at all nobody asks for votes either; a replica that was let go of may come back, and must not vote twice.
     /// It is not written down; a start finds them in what lies there, and has them forgotten again.
-    pub fn forget(&mut self, gone: impl Fn(ShardId) -> bool) -> Result<(), JournalError> {
+    pub fn forget(
+        &mut self,
+        gone: impl Fn(ShardId) -> bool,
+        dropped: impl Fn(ShardId) -> bool,
+    ) -> Result<(), JournalError> {
         self.alive()?;
         let before = self.hards.len();
-        self.hards.retain(|&shard, _| !gone(shard));
+        self.hards.retain(|&shard, _| !dropped(shard));
         if self.hards.len() < before {
             self.votes.write(&self.hards)?;
         }
+        // What was committed was so in a log that is not here any more.
+        self.hards.iter_mut().filter(|(shard, _)| gone(**shard)).for_each(|(_, hard)| hard.commit = Index(0));
         for upto in self.old.iter_mut().map(|old| &mut old.upto).chain([&mut self.upto]) {
             upto.retain(|&shard, _| !gone(shard));
         }

@@ -725,7 +725,7 @@ fn a_shard_that_is_no_more_keeps_no_segment() {
     fill(&mut journal, GONE, 1..=40);
     checkpoint(&mut journal, 1, 10);
     assert!(segments() > 10, "they wait for word of the other shard");
-    journal.forget(|shard| shard == GONE).unwrap();
+    journal.forget(|shard| shard == GONE, |shard| shard == GONE).unwrap();
     assert!(segments() <= 3, "{:?}", disk.list("j"));
 
     fill(&mut journal, GONE, 41..=80);
@@ -733,7 +733,7 @@ fn a_shard_that_is_no_more_keeps_no_segment() {
     drop(journal);
     let (mut journal, _) = open(&disk).unwrap();
     assert!(segments() > 10);
-    journal.forget(|shard| shard == GONE).unwrap();
+    journal.forget(|shard| shard == GONE, |shard| shard == GONE).unwrap();
     journal.sync().unwrap();
     assert!(segments() <= 3, "{:?}", disk.list("j"));
     drop(journal);
