@@ -785,3 +785,29 @@ fn a_log_that_begins_anew_has_nothing_of_the_old_one() {
     assert!(log.withheld_upto.is_none() && !log.hard_uncertain);
     assert_eq!(log.entries.iter().map(|entry| entry.id.term.0).collect::<Vec<_>>(), [1, 4]);
 }
+
+/// Claim: a replica that was let go of keeps no segment, but its term and vote are known if it comes back, whatever it says then.
+#[test]
+fn a_replica_that_was_let_go_of_remembers_its_vote() {
+    const MOVED: ShardId = ShardId(2);
+    let disk = FaultyDisk::new(16);
+    let mut journal = begin(&disk);
+    let told = |term, commit| HardState { term: Term(term), vote: Some(NodeId(term)), commit: Index(commit) };
+    let say = |journal: &mut Journal, hard, entries| {
+        journal.append(&[Append { shard: MOVED, ..append(1, Some(hard), entries) }]).unwrap();
+        journal.sync().unwrap();
+    };
+    say(&mut journal, told(42, 1), vec![entry(1, 1, 10)]);
+    journal.mark_checkpoint(CheckpointMark { generation: 1, bases: vec![(SHARD, Base::default())] }).unwrap();
+    journal.sync().unwrap();
+    journal.forget(|shard| shard == MOVED, |_| false).unwrap();
+    let bases = vec![(SHARD, Base::default()), (MOVED, Base::default())];
+    journal.mark_checkpoint(CheckpointMark { generation: 2, bases }).unwrap();
+    say(&mut journal, told(3, 0), Vec::new());
+    // Both places remember: the second record, and what a segment that opens now begins with.
+    assert_eq!(journal.hards[&MOVED], told(42, 0));
+    drop(journal);
+    let (_, found) = open(&disk).unwrap();
+    let hard = found.shards[&MOVED].hard;
+    assert_eq!((hard.term, hard.vote), (Term(42), Some(NodeId(42))));
+}

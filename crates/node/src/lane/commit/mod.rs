@@ -3,8 +3,9 @@
 //!
 //! What its cores send to a shard is an ordinary call of that shard's group here: a command is parked while no leader is known,
 //! proposed by the leader, and answered when it is applied; a question is a read behind a read index. Where this node has no replica
-//! of the shard, another one that has is asked ([`super::away`]). The cores send again what is not answered. Each sending is a request of its own, proposed at most
-//! once, and a participant knows a transaction by its name: whatever comes again is answered by what stands.
+//! of the shard, another one that has is asked ([`super::away`]). The cores send again what is not answered. Each sending is a
+//! request of its own, proposed at most once, and a participant knows a transaction by its name: whatever comes again is answered
+//! by what stands.
 //!
 //! A node becomes a gateway with the first transaction that crosses shards: shard 1 gives its life a number ([`What::Live`]), and it
 //! closes the book on its earlier lives ([`Heir`]). All of it is gone with the process; what its transactions hold then is let go of
