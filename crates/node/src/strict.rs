@@ -8,7 +8,8 @@
 //! To be heard is not enough: where one may have forgotten entries and another lost its disk, nobody can be elected once the
 //! last sound one that has all is let go, though all that are left are up. (Seed 37 of the simulator: of four.) So a sound voter
 //! goes only where the sound ones among the rest are a majority of it. That passes as the others heal, which the leader sees to by
-//! itself. (Who withholds may get a vote all the same: as a voter it is healed, as a learner it may wait for long.)
+//! itself. (Who withholds may get a vote all the same: as a voter it is healed, as a learner it may wait for long.) Groups of other
+//! shards, whose members follow those of shard 1, wait for the same: [`had_better_wait`].
 
 use quorate_base::NodeId;
 use quorate_protocol::raft::Membership;
@@ -184,9 +185,46 @@ pub(crate) fn arrived(judge: &Judge<'_>) -> Option<(Membership, Book)> {
     Some((next, book))
 }
 
+/// Whether a group whose members are to be others had better wait: its sound voters are a majority, those of the target are none, and
+/// a voter that stays is heard and heals by itself before long. (For who comes and withholds nobody waits: as a learner it may wait for
+/// long itself.)
+pub(crate) fn had_better_wait(
+    now: &Membership,
+    target: &Membership,
+    hears: impl Fn(NodeId) -> bool,
+    sound: impl Fn(NodeId) -> bool,
+) -> bool {
+    let mut stay = now.voters.intersection(&target.voters);
+    now.is_quorum(&sound) && !target.is_quorum(&sound) && stay.any(|&id| hears(id) && !sound(id))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Claim: members of a group are not changed while a voter that stays heals, if the sound ones would be no majority any more; for
+    /// who is out of reach, and for who comes, nobody waits.
+    #[test]
+    fn a_group_waits_for_voters_that_heal() {
+        let of = |ids: &[u64]| Membership::of_voters(ids.iter().map(|&id| NodeId(id)));
+        let waits = |now: &[u64], target: &[u64], withhold: &[u64], away: &[u64]| {
+            let hears = |id: NodeId| !away.contains(&id.0);
+            let sound = |id: NodeId| hears(id) && !withhold.contains(&id.0);
+            had_better_wait(&of(now), &of(target), hears, sound)
+        };
+        for (now, target, withhold, away, wait, why) in [
+            (&[1, 2, 3][..], &[1, 2, 4][..], &[][..], &[][..], false, "all are sound"),
+            (&[1, 2, 3], &[1, 2, 4], &[4], &[], false, "two of those that stay are a majority"),
+            (&[1, 2, 3], &[1, 2, 4], &[2, 4], &[], true, "1 alone would be sound"),
+            (&[1, 2, 3], &[1, 2, 4], &[2], &[], false, "1 and 4 are sound"),
+            (&[1, 2, 3], &[1, 2, 4], &[4], &[2], false, "nobody knows when 2 is back"),
+            (&[1, 2, 3], &[1, 4, 5], &[4, 5], &[], false, "who comes heals as a voter"),
+            (&[1], &[4], &[4], &[], false, "the only one heals as the only one"),
+            (&[1, 2, 3], &[1, 2, 4], &[2, 3, 4], &[], false, "there is no sound majority to lose"),
+        ] {
+            assert_eq!(waits(now, target, withhold, away), wait, "{now:?} to {target:?}: {why}");
+        }
+    }
 
     struct Cluster {
         now: Membership,

@@ -7,7 +7,8 @@
 //!
 //! Where a shard is to be is decided by who leads shard 1 ([`super::mover`]), and stands in shard 1's log. Whoever leads the shard's
 //! group follows that with its members: who comes listens first, gets its vote once it holds the log, and in the same change, which
-//! is a joint one, the one that goes loses its own. So the group never has fewer voters than it is to have. Its configuration says
+//! is a joint one, the one that goes loses its own. So the group never has fewer voters than it is to have; and it waits for those that
+//! are about to heal, where the sound ones would be too few without the one that goes. Its configuration says
 //! which place of shard 1's log it follows, and who knows only of an earlier one leaves it as it is: else one that has left might come
 //! back. Once the new members are committed, the leader has shard 1 note it ([`What::Moved`]), and only then is what the one has that
 //! went let go of. All of it is done by whoever leads, by what stands in the logs: so a move that loses its leader, of
@@ -23,6 +24,7 @@ use super::node::Node;
 use super::{Effects, Group, Lane};
 use crate::api::{Failure, Request};
 use crate::applier::{Cut, Work};
+use crate::strict;
 use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{Base, HardState, Index, Instant, NodeId, Rng, ShardId};
@@ -365,6 +367,10 @@ impl Group {
         }
         let Some(book) = book_of(own, home.at) else { return false };
         let target = Membership { voters, learners, book, ..Membership::default() };
+        let (hears, sound) = (|id| self.raft.hears(id, now), |id| self.raft.hears_sound(id, now));
+        if strict::had_better_wait(own, &target, hears, sound) {
+            return false;
+        }
         let id = self.propose_as(Proposer::Nobody);
         self.raft.handle(now, Input::ChangeMembership { id, target });
         true
