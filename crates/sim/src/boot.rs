@@ -60,6 +60,7 @@ impl World {
         if self.changed(Harmless::SingleMessages) {
             config.window_messages = 1;
         }
+        self.places[at].at_a_time = config.max_append_entries * config.window_messages;
         if self.changed(Harmless::MoreHeartbeats) {
             config.heartbeat /= 2;
         }

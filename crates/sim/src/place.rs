@@ -78,6 +78,8 @@ pub(crate) struct Place {
     pub(crate) disk: FaultyDisk,
     pub(crate) running: Option<Box<Running>>,
     pub(crate) life: u64,
+    /// So many entries it sends before the first is confirmed, in its present life.
+    pub(crate) at_a_time: usize,
     pub(crate) paused_until: Option<Instant>,
     pub(crate) stopped_why: Option<String>,
     /// Nanoseconds on its clock for a million of true ones; its zero is the true one.
@@ -116,6 +118,7 @@ impl Place {
             disk: FaultyDisk::new(seed ^ (id.get() << 40)),
             running: None,
             life: 0,
+            at_a_time: 0,
             paused_until: None,
             stopped_why: None,
             rate: 1_000_000 - drift + clock.below(2 * drift + 1),
