@@ -95,8 +95,10 @@ impl Merge {
             let Some((_, at)) = first else { return true };
             // A shard that is not dry has a head; only a run of rows of one shard goes on without looking at the others.
             while let Some((place, _)) = self.told[at].rows.front() {
-                let next = if self.backward { self.heads.last_key_value() } else { self.heads.first_key_value() };
-                let behind = next.is_some_and(|(next, _)| if self.backward { next > place } else { next < place });
+                let next =
+                    if self.backward { self.heads.last_key_value() } else { self.heads.first_key_value() };
+                let behind =
+                    next.is_some_and(|(next, _)| if self.backward { next > place } else { next < place });
                 if behind {
                     break;
                 }
@@ -169,7 +171,9 @@ async fn rows(
         }
         Ok(_) => Err(unexpected()),
         // A shard hears of a new index a moment later.
-        Err(error) if error.kind == Kind::Validation && lacks(gateway, place, &table, index).await => Err(moved()),
+        Err(error) if error.kind == Kind::Validation && lacks(gateway, place, &table, index).await => {
+            Err(moved())
+        }
         Err(error) => Err(error),
     }
 }
@@ -186,7 +190,8 @@ pub(crate) async fn global(gateway: &Gateway, page: &Page) -> Answered<Option<(S
     let Some(index) = &page.index else { return Ok(None) };
     // An index that this node has not heard of may be a new one.
     for newest in [false, true] {
-        let ReadReply::Table(described) = gateway.read(Read::Describe(page.table.clone()), newest).await? else {
+        let ReadReply::Table(described) = gateway.read(Read::Describe(page.table.clone()), newest).await?
+        else {
             return Err(unexpected());
         };
         if described.indexes.iter().any(|(name, _)| name == index) {

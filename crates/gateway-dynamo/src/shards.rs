@@ -97,7 +97,14 @@ pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<
     let table = constraints.table(params)?;
     constraints.check()?;
     let (_, figures) = tables::definition(gateway, &table).await?;
-    let meta = Shard { number: ShardId(1).get(), leader: 0, entries: 0, figures: Some(figures), definition: None, home: None };
+    let meta = Shard {
+        number: ShardId(1).get(),
+        leader: 0,
+        entries: 0,
+        figures: Some(figures),
+        definition: None,
+        home: None,
+    };
     let shards = match all(gateway, &table).await {
         Some(shards) => shards,
         None => vec![with_status(gateway, meta).await?],

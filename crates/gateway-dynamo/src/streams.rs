@@ -529,7 +529,8 @@ mod tests {
 
     #[test]
     fn an_iterator_comes_back_and_what_is_none_is_refused() {
-        let iterator = Cursor { shard: ShardId(9), stream: ID, at: Position { index: 5, number: 1 }, made: 77 };
+        let iterator =
+            Cursor { shard: ShardId(9), stream: ID, at: Position { index: 5, number: 1 }, made: 77 };
         let text = iterator.text("orders");
         assert_eq!(Cursor::parse(&text), Some(iterator));
         for cut in 0..text.len() {
@@ -598,7 +599,8 @@ mod tests {
         let ReadReply::Stream(stream) = gateway.read(Read::Stream(table, label), true).await.unwrap() else {
             panic!()
         };
-        let from = |made| Cursor { shard: META, stream: stream.id, at: Position::default(), made }.text(TABLE);
+        let from =
+            |made| Cursor { shard: META, stream: stream.id, at: Position::default(), made }.text(TABLE);
         let ask_at = |made| ask(&gateway, "GetRecords", json!({ "ShardIterator": from(made) }));
         assert!(ask_at(now_ms() - ITERATOR_LASTS + 60_000).await.is_ok());
         for made in [0, now_ms() - ITERATOR_LASTS - 1, now_ms() + 2 * SKEW] {

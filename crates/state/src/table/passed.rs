@@ -100,11 +100,7 @@ pub fn read_asked(input: &mut Reader) -> Decoded<Read> {
         6 => Read::Undecided { node: NodeId(input.varint()?), boot: input.varint()? },
         7 => Read::Rows(Box::new(read_page(input)?)),
         8 => Read::Stream(text(input)?, input.varint()?),
-        9 => Read::Records {
-            stream: read_stream(input)?,
-            from: read_position(input)?,
-            limit: size(input)?,
-        },
+        9 => Read::Records { stream: read_stream(input)?, from: read_position(input)?, limit: size(input)? },
         _ => return Err(Malformed),
     })
 }

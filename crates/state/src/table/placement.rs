@@ -428,7 +428,8 @@ fn indexes_of_shard(before: Option<&Definition>, definition: &mut Definition) ->
         let known = before.globals.iter().find(|known| known.id == index.id);
         index.state = known.map_or_else(|| IndexState::Filling(Bytes::new()), |known| known.state.clone());
     }
-    let gone = |known: &&quorate_wire::table::Index| definition.globals.iter().all(|index| index.id != known.id);
+    let gone =
+        |known: &&quorate_wire::table::Index| definition.globals.iter().all(|index| index.id != known.id);
     before.globals.iter().filter(gone).map(|index| index.id).collect()
 }
 

@@ -353,9 +353,7 @@ impl TablesView {
                 Ok(ReadReply::Items(got.collect::<Result<_, _>>()?))
             }
             Read::Page(page) => self.page(page, source).map(ReadReply::Page),
-            Read::Rows(page) => {
-                self.page_rows(page, source).map(|(rows, more)| ReadReply::Rows(rows, more))
-            }
+            Read::Rows(page) => self.page_rows(page, source).map(|(rows, more)| ReadReply::Rows(rows, more)),
             Read::Overdue { after, now, items } => {
                 Ok(ReadReply::Overdue(self.overdue(after.as_ref(), *now, *items, source)?))
             }
