@@ -2,10 +2,8 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
 
-mod common;
-
-use common::tables::Table;
-use common::{Up, eventually, nodes, pid, send, text};
+use crate::common::tables::Table;
+use crate::common::{Up, eventually, nodes, pid, send, text};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

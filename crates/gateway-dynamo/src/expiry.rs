@@ -26,28 +26,33 @@ const KEYS: usize = 100;
 pub(crate) async fn watch(gateway: Gateway) {
     loop {
         tokio::time::sleep(REST).await;
-        if leads(&gateway, META_PLACE).await {
-            trim(&gateway, META_PLACE).await;
-            walk(&gateway, META_PLACE).await;
+        round(&gateway).await;
+    }
+}
+
+/// Looks after all shards that this node leads.
+pub(crate) async fn round(gateway: &Gateway) {
+    if leads(gateway, META_PLACE).await {
+        trim(gateway, META_PLACE).await;
+        walk(gateway, META_PLACE).await;
+    }
+    // Of tables with shards of their own, whoever leads a shard looks after it.
+    let placement = gateway.door.placement();
+    for block in placement.blocks() {
+        let (expires, tells) = wants(gateway, &block.name).await;
+        if !expires && !tells {
+            continue;
         }
-        // Of tables with shards of their own, whoever leads a shard looks after it.
-        let placement = gateway.door.placement();
-        for block in placement.blocks() {
-            let (expires, tells) = wants(&gateway, &block.name).await;
-            if !expires && !tells {
+        for shard in block.shards() {
+            let place = Place { shard, epoch: block.epoch };
+            if !leads(gateway, place).await {
                 continue;
             }
-            for shard in block.shards() {
-                let place = Place { shard, epoch: block.epoch };
-                if !leads(&gateway, place).await {
-                    continue;
-                }
-                if tells {
-                    trim(&gateway, place).await;
-                }
-                if expires {
-                    walk(&gateway, place).await;
-                }
+            if tells {
+                trim(gateway, place).await;
+            }
+            if expires {
+                walk(gateway, place).await;
             }
         }
     }

@@ -3,7 +3,8 @@
 
 use super::*;
 use quorate_base::rng::Rng;
-use quorate_node::api::tables::Placement;
+use quorate_node::api::Status;
+use quorate_node::api::tables::{Placement, ReadReply};
 use quorate_wire::kv::Command as Any;
 use quorate_wire::table::{self, What};
 use std::collections::BTreeMap;
@@ -89,6 +90,8 @@ impl Door for Sharded {
                 Err(ReadError::Refused(refused)) => Err(Failure::Refused(refused, Head::default())),
                 Err(ReadError::Store(error)) => panic!("{error}"),
             },
+            // It is the node that the header names, and leads.
+            Request::Status => Ok(Body::Status(Status::default())),
             _ => Err(Failure::NoLeader),
         };
         drop(shards);
@@ -486,4 +489,47 @@ async fn a_stream_has_a_shard_for_each_of_the_table() {
     assert_eq!(gone.0, failure::Kind::NotFound);
     let left = ask(&gateway, "ListStreams", json!({})).await.unwrap();
     assert_eq!(left["Streams"].as_array().unwrap().len(), 1, "{left}");
+}
+
+/// Claim: in each shard that a node leads what ends is taken away, from indexes too, its stream tells that time did it, and its records are let
+/// go of by notes of its own.
+#[tokio::test]
+async fn what_ends_in_a_shard_goes() {
+    let (gateway, door) = Sharded::new();
+    make(&gateway).await;
+    let ends = json!({ "TableName": "many", "TimeToLiveSpecification": { "AttributeName": "age", "Enabled": true } });
+    ask(&gateway, "UpdateTimeToLive", ends).await.unwrap();
+    let (over, later) = (crate::now_ms() / 1000 - 60, crate::now_ms() / 1000 + 6_000);
+    for n in 0..40 {
+        let end = if n % 2 == 0 { over } else { later };
+        let item =
+            json!({ "id": { "S": format!("{n}") }, "city": { "S": "x" }, "age": { "N": end.to_string() } });
+        ask(&gateway, "PutItem", json!({ "TableName": "many", "Item": item })).await.unwrap();
+    }
+    let due = |door: &Sharded| {
+        let read = Read::TrimIsDue { now: crate::now_ms() };
+        let mut shards = door.shards.lock().unwrap();
+        let due = shards.range_mut(2..).map(|(_, kv)| kv.view().tables_while(&read, &|_| true).unwrap());
+        due.filter(|reply| *reply == Some(ReadReply::TrimIsDue(true))).count()
+    };
+    assert_eq!(due(&door), 4);
+    crate::expiry::round(&gateway).await;
+    assert_eq!(due(&door), 0, "each has noted the time");
+    for index in [Value::Null, json!("by-city")] {
+        let mut scan = json!({ "TableName": "many" });
+        if !index.is_null() {
+            scan["IndexName"] = index;
+        }
+        assert_eq!(ask(&gateway, "Scan", scan).await.unwrap()["Count"], 20);
+    }
+    let arn = described(&gateway).await["LatestStreamArn"].clone();
+    let mut by_time = 0;
+    for shard in shards_of(&gateway, &arn, 100).await {
+        for record in recorded(&gateway, &arn, &shard["ShardId"], 100).await {
+            let service = record["userIdentity"]["Type"] == "Service";
+            assert_eq!(record["eventName"] == "REMOVE", service);
+            by_time += u32::from(service);
+        }
+    }
+    assert_eq!(by_time, 20);
 }
