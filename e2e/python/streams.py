@@ -168,6 +168,65 @@ def ends(here, url, p):
     equal(paged, arns, "listed page by page")
 
 
+def sharded(here, url, p):
+    """The stream of a table with several shards has as many: each tells of its own items, in order, and begins and ends for itself."""
+    streams = reader(url)
+    table = p + "items"
+    tags = [{"Key": "quorate:shards", "Value": "4"}]
+    arn = streaming_table(here, table, "NEW_AND_OLD_IMAGES", Tags=tags)["LatestStreamArn"]
+    here.get_waiter("table_exists").wait(TableName=table, WaiterConfig={"Delay": 1})
+    shards = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
+    equal(len(shards), 4, "shards")
+    after, paged = {}, []
+    while True:
+        page = streams.describe_stream(StreamArn=arn, Limit=1, **after)["StreamDescription"]
+        paged += page["Shards"]
+        if "LastEvaluatedShardId" not in page:
+            break
+        after = {"ExclusiveStartShardId": page["LastEvaluatedShardId"]}
+    equal([shard["ShardId"] for shard in paged], [shard["ShardId"] for shard in shards], "listed one by one")
+    for v in range(3):
+        for at in range(40):
+            here.put_item(TableName=table, Item={"id": s(f"k{at}"), "v": n(v)})
+    moves = [{"Update": {"TableName": table, "Key": {"id": s(f"k{at}")}, "UpdateExpression": "SET v = :v",
+                         "ExpressionAttributeValues": {":v": n(9)}}} for at in range(10)]
+    here.transact_write_items(TransactItems=moves)
+    for at in range(40):
+        here.delete_item(TableName=table, Key={"id": s(f"k{at}")})
+    wanted, told, where = 40 * 4 + 10, {}, {}
+    end = time.monotonic() + 20
+    at = {
+        shard["ShardId"]: streams.get_shard_iterator(StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON")["ShardIterator"]
+        for shard in shards
+    }
+    while sum(map(len, told.values())) < wanted and time.monotonic() < end:
+        for shard, iterator_of in list(at.items()):
+            page = streams.get_records(ShardIterator=iterator_of, Limit=7)
+            at[shard] = page["NextShardIterator"]
+            for record in page["Records"]:
+                change = record["dynamodb"]
+                key = change["Keys"]["id"]["S"]
+                told.setdefault(key, []).append((change.get("OldImage", {}).get("v"), change.get("NewImage", {}).get("v")))
+                equal(where.setdefault(key, shard), shard, "an item's shard")
+    equal(len(set(where.values())), 4, "shards with records")
+    for item in range(40):
+        values = [None, n(0), n(1), n(2)] + ([n(9)] if item < 10 else []) + [None]
+        equal(told[f"k{item}"], list(zip(values, values[1:])), f"what is told of k{item}")
+    here.update_table(TableName=table, StreamSpecification={"StreamEnabled": False})
+
+    def ended():
+        described = streams.describe_stream(StreamArn=arn)["StreamDescription"]
+        ranges = [shard["SequenceNumberRange"] for shard in described["Shards"]]
+        return described["StreamStatus"] == "DISABLED" and all("EndingSequenceNumber" in of for of in ranges)
+
+    deadline = time.monotonic() + 20
+    while not ended():
+        equal(time.monotonic() < deadline, True, "all shards have ended")
+        time.sleep(0.05)
+    here.delete_table(TableName=table)
+    refused("ResourceNotFoundException", "Stream", streams.describe_stream, StreamArn=arn)
+
+
 def expiry(here, url, p):
     """What time takes away is told as the service's doing."""
     streams = reader(url)
@@ -210,7 +269,7 @@ def errors(here, url, p):
 
 def main():
     urls = sys.argv[1].split(",")
-    parts = [records, views, ends, expiry, errors]
+    parts = [records, views, ends, sharded, expiry, errors]
     only = sys.argv[2:]
     for at, url in enumerate(urls):
         here, there = connect(url), urls[(at + 1) % len(urls)]

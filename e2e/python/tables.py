@@ -556,6 +556,68 @@ def changes(here, there, p):
     here.delete_table(TableName=table)
 
 
+def sharded(here, there, p):
+    """A table with several shards: a global index that comes with it and one that is added, page by page in both directions."""
+    table = p + "items"
+    index = lambda name, projection: {
+        "IndexName": name,
+        "KeySchema": [{"AttributeName": "g", "KeyType": "HASH"}, {"AttributeName": "v", "KeyType": "RANGE"}],
+        "Projection": {"ProjectionType": projection},
+    }
+    named = [{"AttributeName": name, "AttributeType": kind} for name, kind in [("id", "S"), ("g", "S"), ("v", "N")]]
+    here.create_table(
+        TableName=table,
+        AttributeDefinitions=named,
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+        GlobalSecondaryIndexes=[index("first", "ALL")],
+        Tags=[{"Key": "quorate:shards", "Value": "4"}],
+    )
+    here.get_waiter("table_exists").wait(TableName=table, WaiterConfig={"Delay": 1})
+    for at in range(120):
+        here.put_item(TableName=table, Item={"id": s(f"k{at}"), "g": s(f"g{at % 3}"), "v": n(at), "even": {"BOOL": at % 2 == 0}})
+    here.update_table(
+        TableName=table,
+        AttributeDefinitions=named,
+        GlobalSecondaryIndexUpdates=[{"Create": index("later", "KEYS_ONLY")}],
+    )
+    states = lambda: [of["IndexStatus"] for of in there.describe_table(TableName=table)["Table"]["GlobalSecondaryIndexes"]]
+    eventually("all shards have filled it", lambda: states() == ["ACTIVE", "ACTIVE"])
+
+    def pages(name, **more):
+        query = dict(TableName=table, IndexName=name, KeyConditionExpression="g = :g", **more)
+        query.setdefault("ExpressionAttributeValues", {}).update({":g": s("g1")})
+        found = list(there.get_paginator("query").paginate(**query))
+        return found, [int(item["v"]["N"]) for page in found for item in page.get("Items", [])]
+
+    all_of = list(range(1, 120, 3))
+    for name in ("first", "later"):
+        eventually("the node has all of it", lambda: pages(name)[1] == all_of)
+        for size in (1, 7, 40):
+            limit = {"PaginationConfig": {"PageSize": size}}
+            equal(pages(name, **limit)[1], all_of, "in order")
+            found, backward = pages(name, ScanIndexForward=False, **limit)
+            equal(backward, all_of[::-1], "in the other order")
+            equal({page["ScannedCount"] for page in found[:-1]} <= {size}, True, "pages are full")
+    even, found = pages("first", FilterExpression="even = :e", ExpressionAttributeValues={":e": {"BOOL": True}})
+    equal(found, all_of[1::2], "those that pass the filter")
+    equal((sum(page["Count"] for page in even), sum(page["ScannedCount"] for page in even)), (20, 40), "counted and looked at")
+    count = sum(page["Count"] for page in pages("later", Select="COUNT")[0])
+    equal(count, 40, "how many")
+    parts = []
+    for segment in range(3):
+        scan = there.get_paginator("scan").paginate(TableName=table, IndexName="later", Segment=segment, TotalSegments=3)
+        parts += [item["id"]["S"] for page in scan for item in page["Items"]]
+    equal(sorted(parts), sorted(f"k{at}" for at in range(120)), "a scan by segments")
+    refused("ValidationException", "Consistent reads are not supported on global", there.query, TableName=table, IndexName="first",
+            ConsistentRead=True, KeyConditionExpression="g = :g", ExpressionAttributeValues={":g": s("g1")})
+    counts = lambda: [of["ItemCount"] for of in there.describe_table(TableName=table)["Table"]["GlobalSecondaryIndexes"]]
+    eventually("sums over all shards", lambda: counts() == [120, 120])
+    here.update_table(TableName=table, GlobalSecondaryIndexUpdates=[{"Delete": {"IndexName": "later"}}])
+    eventually("it is gone", lambda: states() == ["ACTIVE"])
+    here.delete_table(TableName=table)
+
+
 def tags(here, there, p):
     table = p + "items"
     arn = simple_table(here, table)["TableDescription"]["TableArn"]
@@ -620,7 +682,7 @@ def resource(here, there, p):
 
 def main():
     urls = sys.argv[1].split(",")
-    parts = [tables, puts_and_gets, conditions, updates, queries, scans, batches, transactions, changes, tags, others, resource]
+    parts = [tables, puts_and_gets, conditions, updates, queries, scans, batches, transactions, changes, sharded, tags, others, resource]
     only = sys.argv[2:]
     for at, url in enumerate(urls):
         here, there = connect(url), connect(urls[(at + 1) % len(urls)])

@@ -9,6 +9,7 @@ mod etcd;
 mod evidence;
 mod files;
 mod hold;
+mod indexes;
 mod large;
 mod leases;
 mod members;

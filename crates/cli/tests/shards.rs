@@ -403,15 +403,6 @@ fn what_cannot_be_is_told() {
     let both = [("quorate:shards", "4"), ("quorate:consistency", "eventual")];
     let (name, told) = table.refused(0, "CreateTable", create(&both));
     assert!(name == "ValidationException" && told.contains("not available yet"), "{told}");
-    let mut streamed = create(&both[..1]);
-    streamed["StreamSpecification"] = json!({ "StreamEnabled": true, "StreamViewType": "KEYS_ONLY" });
-    let (name, told) = table.refused(0, "CreateTable", streamed);
-    assert!(name == "ValidationException" && told.contains("cannot have a stream"), "{told}");
-    let mut indexed = create(&both[..1]);
-    indexed["GlobalSecondaryIndexes"] = json!([{ "IndexName": "byc", "Projection": { "ProjectionType": "ALL" },
-        "KeySchema": [{ "AttributeName": "c", "KeyType": "HASH" }] }]);
-    let (name, told) = table.refused(0, "CreateTable", indexed);
-    assert!(name == "ValidationException" && told.contains("cannot have a global secondary index"), "{told}");
     assert_eq!(table.refused(0, "DescribeTable", json!({})).0, "ResourceNotFoundException");
 
     table.ask(0, "CreateTable", create(&both[..1]));
@@ -431,9 +422,6 @@ fn what_cannot_be_is_told() {
         name == "ValidationException" && told.contains("of a table that is there cannot be changed"),
         "{told}"
     );
-    let stream = json!({ "StreamSpecification": { "StreamEnabled": true, "StreamViewType": "KEYS_ONLY" } });
-    let (name, told) = table.refused(0, "UpdateTable", stream);
-    assert!(name == "ValidationException" && told.contains("cannot have a stream"), "{told}");
     let (name, _) = table.refused(0, "GetItem", json!({ "Key": { "d": { "S": "x" } } }));
     assert_eq!(name, "ValidationException");
     assert_eq!(shards(&nodes[0], "orders").len(), 4);

@@ -9,7 +9,7 @@ use crate::route::{META_PLACE, Place};
 use crate::{Gateway, Retry, now_ms};
 use quorate_node::api::tables::{Overdue, Place as At, Read, ReadReply};
 use quorate_node::api::{Body, Request};
-use quorate_wire::table::{Command, EPOCH, What};
+use quorate_wire::table::{Command, What};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -26,21 +26,33 @@ const KEYS: usize = 100;
 pub(crate) async fn watch(gateway: Gateway) {
     loop {
         tokio::time::sleep(REST).await;
-        if leads(&gateway, META_PLACE).await {
-            trim(&gateway).await;
-            walk(&gateway, META_PLACE).await;
+        round(&gateway).await;
+    }
+}
+
+/// Looks after all shards that this node leads.
+pub(crate) async fn round(gateway: &Gateway) {
+    if leads(gateway, META_PLACE).await {
+        trim(gateway, META_PLACE).await;
+        walk(gateway, META_PLACE).await;
+    }
+    // Of tables with shards of their own, whoever leads a shard looks after it.
+    let placement = gateway.door.placement();
+    for block in placement.blocks() {
+        let (expires, tells) = wants(gateway, &block.name).await;
+        if !expires && !tells {
+            continue;
         }
-        // Of tables with shards of their own, whoever leads a shard looks after it.
-        let placement = gateway.door.placement();
-        for block in placement.blocks() {
-            if !expires(&gateway, &block.name).await {
+        for shard in block.shards() {
+            let place = Place { shard, epoch: block.epoch };
+            if !leads(gateway, place).await {
                 continue;
             }
-            for shard in block.shards() {
-                let place = Place { shard, epoch: block.epoch };
-                if leads(&gateway, place).await {
-                    walk(&gateway, place).await;
-                }
+            if tells {
+                trim(gateway, place).await;
+            }
+            if expires {
+                walk(gateway, place).await;
             }
         }
     }
@@ -61,17 +73,19 @@ async fn walk(gateway: &Gateway, place: Place) {
     }
 }
 
-/// Whether a table has items that end.
-async fn expires(gateway: &Gateway, table: &str) -> bool {
+/// Whether a table has items that end, and whether it has, or had, a stream.
+async fn wants(gateway: &Gateway, table: &str) -> (bool, bool) {
     let described = gateway.read(Read::Describe(table.into()), false).await;
-    matches!(described, Ok(ReadReply::Table(described)) if described.definition.expires.is_some())
+    let Ok(ReadReply::Table(described)) = described else { return (false, false) };
+    (described.definition.expires.is_some(), described.definition.latest_stream.is_some())
 }
 
-async fn trim(gateway: &Gateway) {
+async fn trim(gateway: &Gateway, place: Place) {
     let now = now_ms();
-    if let Ok(ReadReply::TrimIsDue(true)) = gateway.read(Read::TrimIsDue { now }, false).await {
+    if let Ok(ReadReply::TrimIsDue(true)) = gateway.read_from(place, Read::TrimIsDue { now }, false).await {
         // What is not noted now is noted in the next round.
-        let _ = gateway.write(Command { epoch: EPOCH, now, what: What::Trim }, Retry::Harmless).await;
+        let command = Command { epoch: place.epoch, now, what: What::Trim };
+        let _ = gateway.write_to(place, command, Retry::Harmless).await;
     }
 }
 

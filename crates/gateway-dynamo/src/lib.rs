@@ -29,6 +29,7 @@ mod packed;
 mod query;
 mod reply;
 mod route;
+mod scatter;
 mod shards;
 pub mod signature;
 mod streams;

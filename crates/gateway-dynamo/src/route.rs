@@ -9,7 +9,7 @@
 //! table that has any by its name: the same request always finds it, and another one with that token if its first table is the same.
 
 use crate::failure::{Answered, ApiError, Kind, Retry, of_node};
-use crate::{Gateway, now_ms, unexpected};
+use crate::{Gateway, now_ms, scatter, unexpected};
 use quorate_base::ShardId;
 use quorate_item::codec::Codec;
 use quorate_item::{Condition, Item, KeySchema};
@@ -37,7 +37,7 @@ const PAGE_BYTES: usize = 1 << 20;
 /// Shard 1, as it is asked.
 pub(crate) const META_PLACE: Place = Place { shard: META, epoch: EPOCH };
 
-fn in_block(block: &Block, shard: ShardId) -> Place {
+pub(crate) fn in_block(block: &Block, shard: ShardId) -> Place {
     Place { shard, epoch: block.epoch }
 }
 
@@ -65,7 +65,7 @@ fn place_of_get(placement: &Placement, get: &Get) -> Place {
 }
 
 /// Does something by the newest map, and again where the map was old.
-async fn routed<T, F: Future<Output = Answered<T>>>(
+pub(crate) async fn routed<T, F: Future<Output = Answered<T>>>(
     gateway: &Gateway,
     with: impl Fn(Arc<Placement>) -> F,
 ) -> Answered<T> {
@@ -91,7 +91,7 @@ fn by_place(places: &[Place]) -> BTreeMap<Place, Vec<usize>> {
 }
 
 /// Does all of it at once, and waits for all: the shards know nothing of each other.
-async fn beside<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
+pub(crate) async fn beside<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut all: Vec<_> = all.map(|one| (Box::pin(one), None)).collect();
     poll_fn(|context| {
         let mut waits = false;
@@ -158,7 +158,7 @@ fn known(place: Place, done: Vec<Done>) -> Answered<Vec<Done>> {
     if place.shard != META && done.iter().any(unknown) { Err(moved()) } else { Ok(done) }
 }
 
-fn moved() -> ApiError {
+pub(crate) fn moved() -> ApiError {
     ApiError::new(Kind::Moved, "The table's shards are not ready yet. Please retry.")
 }
 
@@ -281,14 +281,15 @@ async fn got(gateway: &Gateway, place: Place, gets: Vec<Get>, consistent: bool) 
 }
 
 /// A shard that does not know its table yet is asked again.
-fn there<T>(place: Place, answered: Answered<T>) -> Answered<T> {
+pub(crate) fn there<T>(place: Place, answered: Answered<T>) -> Answered<T> {
     match answered {
         Err(error) if place.shard != META && error.kind == Kind::NotFound => Err(moved()),
         other => other,
     }
 }
 
-/// A page of a query, from the shard of its partition, or of a scan, from one shard after the other in the order of slots.
+/// A page of a query, from the shard of its partition, or of a scan, from one shard after the other in the order of slots; of a
+/// global index from all shards at once.
 pub(crate) async fn page(gateway: &Gateway, page: Page, consistent: bool) -> Answered<Paged> {
     routed(gateway, |placement| {
         let page = page.clone();
@@ -296,6 +297,9 @@ pub(crate) async fn page(gateway: &Gateway, page: Page, consistent: bool) -> Ans
             let Some(block) = placement.table(&page.table) else {
                 return paged(gateway, META_PLACE, page, consistent).await;
             };
+            if let Some((index, described)) = scatter::global(gateway, &page).await? {
+                return scatter::page(gateway, block, &described, &index, &page).await;
+            }
             let partition = match &page.keys {
                 KeysAsked::All(segment) => return scan(gateway, block, &page, *segment, consistent).await,
                 KeysAsked::Resolved(condition) => Some(condition.partition.clone()),
@@ -308,7 +312,7 @@ pub(crate) async fn page(gateway: &Gateway, page: Page, consistent: bool) -> Ans
     .await
 }
 
-/// Local indexes have the table's partition key, and other indexes a table with shards of its own does not have.
+/// Local indexes have the table's partition key.
 fn partition_of(schema: &KeySchema, condition: &Condition) -> Option<Vec<u8>> {
     let partition = KeySchema { partition: schema.partition.clone(), sort: Vec::new() };
     let of_table = schema.condition(condition).or_else(|_| partition.condition(condition));

@@ -5,10 +5,11 @@ use crate::failure::Answered;
 use crate::limits::Constraints;
 use crate::route::Place;
 use crate::{Gateway, tables, unexpected};
+use bytes::Bytes;
 use quorate_base::{NodeId, ShardId};
 use quorate_node::api::tables::{Home, Read, ReadReply};
 use quorate_node::api::{Body, Request};
-use quorate_wire::table::Figures;
+use quorate_wire::table::{Definition, Figures, IndexState};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -19,8 +20,9 @@ struct Shard {
     leader: u64,
     /// How many entries its log has had.
     entries: u64,
-    /// How much is in it; nothing is known before it has its table.
+    /// Its table, as it knows it, and how much is in it; nothing is known before it has it.
     figures: Option<Figures>,
+    definition: Option<Definition>,
     /// Where its replicas are; not known of shard 1, which is on all members.
     home: Option<Home>,
 }
@@ -38,24 +40,35 @@ async fn all(gateway: &Gateway, table: &str) -> Option<Vec<Shard>> {
         };
         let place = Place { shard, epoch: block.epoch };
         let described = gateway.read_from(place, Read::Describe(table.into()), false).await;
-        let figures = match described {
-            Ok(ReadReply::Table(described)) => Some(described.figures),
-            _ => None,
+        let (figures, definition) = match described {
+            Ok(ReadReply::Table(described)) => (Some(described.figures), Some(described.definition)),
+            _ => (None, None),
         };
         let home = placement.home(shard);
-        all.push(Shard { number: shard.get(), leader, entries, figures, home });
+        all.push(Shard { number: shard.get(), leader, entries, figures, definition, home });
     }
     Some(all)
 }
 
-/// How much a table with shards of its own holds, and whether all of them know of it. `None` if it has none.
-pub(crate) async fn figures(gateway: &Gateway, table: &str) -> Option<(Figures, bool)> {
-    let (mut sum, mut ready) = (Figures::default(), true);
-    for shard in all(gateway, table).await? {
-        let Some(figures) = shard.figures else {
-            ready = false;
+/// How much a table with shards of its own holds, and the state in which it is: whether all of them know of it, and know it as it is
+/// defined. An index is being filled as long as one of them fills it. `None` if it has none.
+pub(crate) async fn figures(gateway: &Gateway, table: &mut Definition) -> Option<(Figures, &'static str)> {
+    let (mut sum, mut status) = (Figures::default(), "ACTIVE");
+    let mut filling = BTreeSet::new();
+    for shard in all(gateway, &table.name).await? {
+        let (Some(figures), Some(known)) = (shard.figures, shard.definition) else {
+            status = "CREATING";
             continue;
         };
+        for index in &table.globals {
+            let here = known.globals.iter().find(|here| here.id == index.id);
+            if here.is_none_or(|here| here.state != IndexState::Active) {
+                filling.insert(index.id);
+            }
+        }
+        if status == "ACTIVE" && settled(known) != settled(table.clone()) {
+            status = "UPDATING";
+        }
         sum.items += figures.items;
         sum.bytes += figures.bytes;
         for (id, items, bytes) in figures.indexes {
@@ -65,7 +78,17 @@ pub(crate) async fn figures(gateway: &Gateway, table: &str) -> Option<(Figures, 
             }
         }
     }
-    Some((sum, ready))
+    for index in &mut table.globals {
+        let fills = filling.contains(&index.id);
+        index.state = if fills { IndexState::Filling(Bytes::new()) } else { IndexState::Active };
+    }
+    Some((sum, status))
+}
+
+/// A definition without how far its indexes are: that is each shard's own.
+fn settled(mut definition: Definition) -> Definition {
+    definition.globals.iter_mut().for_each(|index| index.state = IndexState::Active);
+    definition
 }
 
 /// `Quorate.DescribeShards`, which DynamoDB does not have.
@@ -74,7 +97,14 @@ pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<
     let table = constraints.table(params)?;
     constraints.check()?;
     let (_, figures) = tables::definition(gateway, &table).await?;
-    let meta = Shard { number: ShardId(1).get(), leader: 0, entries: 0, figures: Some(figures), home: None };
+    let meta = Shard {
+        number: ShardId(1).get(),
+        leader: 0,
+        entries: 0,
+        figures: Some(figures),
+        definition: None,
+        home: None,
+    };
     let shards = match all(gateway, &table).await {
         Some(shards) => shards,
         None => vec![with_status(gateway, meta).await?],

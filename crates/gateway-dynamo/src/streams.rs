@@ -1,31 +1,35 @@
 //! Change feeds of tables: DynamoDB Streams, whose operations come under a name of their own or under the tables'.
 //!
-//! A stream has one shard here, since all tables lie in one group of replicas; the shard's name carries that group's number,
-//! so that with many groups any node will know whom to ask. An iterator is a place in a shard, written into a text that the client
-//! brings back: the door remembers none of them. Sequence numbers are the index of a record's entry in the log and its number
-//! in that entry, so that the order of both is one.
+//! A stream has as many shards as its table: each has the records of its own items, in the order of its log. A shard's name
+//! carries the number of its group of replicas, so that any node knows whom to ask. An iterator is a place in a shard, written into
+//! a text that the client brings back: the door remembers none of them. Sequence numbers are the index of a record's entry in the
+//! log, its number in that entry, so that the order of both is one, and the group's number, unless that is shard 1.
+//!
+//! What streams there are, and whether they have ended, is in shard 1. A shard begins and ends its part a moment later; of a stream that had
+//! ended before it heard of it, it has no part.
 
 use crate::body::Params;
 use crate::describe::{arn, key_schema, seconds};
 use crate::failure::{Answered, ApiError, Kind};
 use crate::limits::{Constraints, bare};
 use crate::reply::Reply;
+use crate::route::{META, META_PLACE, Place, beside, in_block, moved, routed};
 use crate::signature::hex;
 use crate::{Gateway, now_ms, time, unexpected};
+use quorate_base::ShardId;
 use quorate_item::Item;
 use quorate_node::api::tables::{
-    Changed, Position, Read, ReadReply, Record, Records, StreamDescribed, StreamId,
+    Block, Changed, Position, Read, ReadReply, Record, Records, StreamDescribed, StreamId,
 };
 use quorate_wire::table::{Definition, StreamView};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use std::sync::Arc;
 
 /// How long an iterator is good for, in milliseconds.
 const ITERATOR_LASTS: u64 = 15 * 60 * 1000;
 /// A clock of another node may be so far ahead when it dates an iterator.
 const SKEW: u64 = 60_000;
-/// The group of replicas that has all tables.
-const GROUP: u32 = 1;
 /// So many records a page has at most.
 const RECORDS_MAX: i64 = 1000;
 /// So many streams or shards.
@@ -113,18 +117,13 @@ pub(crate) async fn list(gateway: &Gateway, params: Params<'_>) -> Answered<Valu
 pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {
     let mut constraints = Constraints::default();
     let arn = required(params, "StreamArn", "streamArn", &mut constraints)?;
-    limit(params, LIST_MAX, &mut constraints)?;
+    let limit = limit(params, LIST_MAX, &mut constraints)?;
     constraints.check()?;
     let stream = described(gateway, arn).await?;
-    let shards = match params.text("ExclusiveStartShardId")? {
-        // There is no shard behind the one that there is.
-        Some(after) => {
-            check_shard(&stream, after)?;
-            Vec::new()
-        }
-        None => vec![shard(&stream)],
-    };
-    Ok(json!({ "StreamDescription": {
+    let after = params.text("ExclusiveStartShardId")?;
+    let after = after.map(|after| check_shard(gateway, &stream, after)).transpose()?;
+    let (shards, last) = parts(gateway, &stream, after.map(|place| place.shard), limit).await?;
+    let mut description = json!({
         "StreamArn": stream_arn(&stream.table, stream.id.label),
         "StreamLabel": time::iso(stream.id.label),
         "StreamStatus": if stream.ended.is_some() { "DISABLED" } else { "ENABLED" },
@@ -133,15 +132,69 @@ pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<
         "TableName": stream.table,
         "KeySchema": key_schema(&stream.keys),
         "Shards": shards,
-    } }))
+    });
+    if let (Some(last), Some(out)) = (last, description.as_object_mut()) {
+        out.insert("LastEvaluatedShardId".into(), json!(shard_id(stream.id, last)));
+    }
+    Ok(json!({ "StreamDescription": description }))
 }
 
-fn shard(stream: &StreamDescribed) -> Value {
-    let mut range = json!({ "StartingSequenceNumber": sequence(stream.oldest) });
-    if let (Some(ended), Some(range)) = (stream.ended, range.as_object_mut()) {
-        range.insert("EndingSequenceNumber".into(), json!(sequence(ended.max(stream.oldest))));
+/// The shards of a stream behind one, as they are described, and the last one if there are more.
+async fn parts(
+    gateway: &Gateway,
+    stream: &StreamDescribed,
+    after: Option<ShardId>,
+    limit: usize,
+) -> Answered<(Vec<Value>, Option<ShardId>)> {
+    let mut places: Vec<Place> = match block(gateway, stream.id) {
+        Some(block) => block.shards().map(|shard| in_block(&block, shard)).collect(),
+        None => vec![META_PLACE],
+    };
+    places.retain(|place| after.is_none_or(|after| place.shard > after));
+    let more = places.len() > limit;
+    places.truncate(limit);
+    let last = places.last().map(|place| place.shard).filter(|_| more);
+    let asked = beside(places.iter().map(|&place| part(gateway, stream, place))).await;
+    let mut shown = Vec::new();
+    for (place, part) in places.iter().zip(asked) {
+        shown.extend(part?.map(|part| shard(&part, place.shard)));
     }
-    json!({ "ShardId": shard_id(stream.id), "SequenceNumberRange": range })
+    Ok((shown, last))
+}
+
+fn shard(part: &StreamDescribed, of: ShardId) -> Value {
+    let mut range = json!({ "StartingSequenceNumber": sequence(part.oldest, of) });
+    if let (Some(ended), Some(range)) = (part.ended, range.as_object_mut()) {
+        range.insert("EndingSequenceNumber".into(), json!(sequence(ended.max(part.oldest), of)));
+    }
+    json!({ "ShardId": shard_id(part.id, of), "SequenceNumberRange": range })
+}
+
+/// The shards of a stream's table, if it has any of its own.
+fn block(gateway: &Gateway, stream: StreamId) -> Option<Arc<Block>> {
+    gateway.door.placement().blocks().find(|block| block.table == stream.table).cloned()
+}
+
+/// What a shard has of a stream. One that has not heard of it is asked again; where it has ended meanwhile there is nothing.
+async fn part(
+    gateway: &Gateway,
+    stream: &StreamDescribed,
+    place: Place,
+) -> Answered<Option<StreamDescribed>> {
+    if place.shard == META {
+        return Ok(Some(stream.clone()));
+    }
+    routed(gateway, |_| async {
+        let read = Read::Stream(stream.table.clone(), stream.id.label);
+        match gateway.read_from(place, read, true).await {
+            Ok(ReadReply::Stream(part)) => Ok(Some(*part)),
+            Ok(_) => Err(unexpected()),
+            Err(error) if error.kind == Kind::NotFound && stream.ended.is_some() => Ok(None),
+            Err(error) if error.kind == Kind::NotFound => Err(moved()),
+            Err(error) => Err(error),
+        }
+    })
+    .await
 }
 
 async fn described(gateway: &Gateway, arn: &str) -> Answered<StreamDescribed> {
@@ -171,7 +224,7 @@ pub(crate) async fn iterator(gateway: &Gateway, params: Params<'_>) -> Answered<
     constraints.check()?;
     let number = params.text("SequenceNumber")?;
     let by_number = kind.ends_with("SEQUENCE_NUMBER");
-    let place = match number {
+    let number = match number {
         Some(_) if !by_number => {
             return Err(ApiError::validation(format!(
                 "SequenceNumber must not be provided when ShardIteratorType is {kind}"
@@ -188,17 +241,24 @@ pub(crate) async fn iterator(gateway: &Gateway, params: Params<'_>) -> Answered<
         None => None,
     };
     let stream = described(gateway, arn).await?;
-    check_shard(&stream, shard)?;
-    let at = match (kind, place) {
-        ("LATEST", _) => stream.next,
+    let place = check_shard(gateway, &stream, shard)?;
+    if let Some((_, of)) = number
+        && of != place.shard
+    {
+        return Err(ApiError::validation(format!("Invalid SequenceNumber: it is not one of shard {shard}")));
+    }
+    let number = number.map(|(at, _)| at);
+    let part = part(gateway, &stream, place).await?.ok_or_else(|| no_shard(&stream, shard))?;
+    let at = match (kind, number) {
+        ("LATEST", _) => part.next,
         ("AT_SEQUENCE_NUMBER", Some(at)) => at,
         ("AFTER_SEQUENCE_NUMBER", Some(at)) => Position { number: at.number.saturating_add(1), ..at },
         _ => Position::default(),
     };
-    if place.is_some_and(|place| place < stream.oldest) {
+    if number.is_some_and(|number| number < part.oldest) {
         return Err(trimmed());
     }
-    let iterator = Cursor { stream: stream.id, at, made: now_ms() };
+    let iterator = Cursor { shard: place.shard, stream: stream.id, at, made: now_ms() };
     Ok(json!({ "ShardIterator": iterator.text(&stream.table) }))
 }
 
@@ -212,6 +272,7 @@ fn trimmed() -> ApiError {
 /// A place in a shard, and when it was given out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Cursor {
+    shard: ShardId,
     stream: StreamId,
     at: Position,
     made: u64,
@@ -227,7 +288,7 @@ impl Cursor {
     /// names for anyone who may name it.
     fn text(&self, table: &str) -> String {
         let mut bytes = Vec::with_capacity(PLACE + CHECK);
-        bytes.extend_from_slice(&GROUP.to_be_bytes());
+        bytes.extend_from_slice(&self.shard.get().to_be_bytes());
         bytes.extend_from_slice(&self.stream.table.to_be_bytes());
         bytes.extend_from_slice(&self.stream.label.to_be_bytes());
         bytes.extend_from_slice(&self.at.index.to_be_bytes());
@@ -252,10 +313,8 @@ impl Cursor {
         }
         let long = |at: usize| Some(u64::from_be_bytes(place.get(at..at + 8)?.try_into().ok()?));
         let short = |at: usize| Some(u32::from_be_bytes(place.get(at..at + 4)?.try_into().ok()?));
-        if short(0)? != GROUP {
-            return None;
-        }
         Some(Self {
+            shard: ShardId(short(0)?),
             stream: StreamId { table: short(4)?, label: long(8)? },
             at: Position { index: long(16)?, number: short(24)? },
             made: long(32)?,
@@ -285,7 +344,7 @@ pub(crate) async fn records(gateway: &Gateway, params: Params<'_>) -> Answered<V
         ));
     }
     let read = Read::Records { stream: iterator.stream, from: iterator.at, limit };
-    let (records, view, next) = match read_records(gateway, read).await? {
+    let (records, view, next) = match read_records(gateway, iterator, read).await? {
         Records::Trimmed => return Err(trimmed()),
         Records::Read { records, view, next } => (records, view, next),
     };
@@ -298,7 +357,7 @@ pub(crate) async fn records(gateway: &Gateway, params: Params<'_>) -> Answered<V
             if at > 0 {
                 out.push(b',');
             }
-            write_record(out, iterator.stream, record, view);
+            write_record(out, iterator, record, view);
         }
         out.push(b']');
     });
@@ -309,11 +368,16 @@ pub(crate) async fn records(gateway: &Gateway, params: Params<'_>) -> Answered<V
     Ok(reply.finish())
 }
 
-/// This node's own state will do: where it lags, the client comes to what is missing with its next request. Only a stream
-/// that it does not know may be one that it has not heard of yet.
-async fn read_records(gateway: &Gateway, read: Read) -> Answered<Records> {
-    let reply = match gateway.read(read.clone(), false).await {
-        Err(error) if error.kind == Kind::NotFound => gateway.read(read, true).await?,
+/// The state of this node, or of the one that it passes the question on to, will do: where that lags, the client comes to what is
+/// missing with its next request. Only a stream that it does not know may be one that it has not heard of yet.
+async fn read_records(gateway: &Gateway, from: Cursor, read: Read) -> Answered<Records> {
+    let place = match (from.shard, block(gateway, from.stream)) {
+        (META, _) => META_PLACE,
+        (shard, Some(block)) if block.shards().any(|other| other == shard) => in_block(&block, shard),
+        _ => return Err(ApiError::new(Kind::NotFound, "Requested resource not found: its table is gone")),
+    };
+    let reply = match gateway.read_from(place, read.clone(), false).await {
+        Err(error) if error.kind == Kind::NotFound => gateway.read_from(place, read, true).await?,
         reply => reply?,
     };
     match reply {
@@ -322,7 +386,7 @@ async fn read_records(gateway: &Gateway, read: Read) -> Answered<Records> {
     }
 }
 
-fn write_record(out: &mut Vec<u8>, stream: StreamId, record: &Record, view: StreamView) {
+fn write_record(out: &mut Vec<u8>, of: Cursor, record: &Record, view: StreamView) {
     let sizes = [Some(&record.keys), record.old.as_ref(), record.new.as_ref()];
     let size: usize = sizes.into_iter().flatten().map(Item::size).sum();
     let mut change = Reply::new();
@@ -333,14 +397,14 @@ fn write_record(out: &mut Vec<u8>, stream: StreamId, record: &Record, view: Stre
             change.item(name, image);
         }
     }
-    change.value("SequenceNumber", &json!(sequence(record.at)));
+    change.value("SequenceNumber", &json!(sequence(record.at, of.shard)));
     change.value("SizeBytes", &json!(size));
     change.value("StreamViewType", &json!(view_word(view)));
     let change = change.finish();
     let mut whole = Reply::new();
     whole.value("awsRegion", &json!("local"));
     whole.raw("dynamodb", |to| to.extend_from_slice(&change));
-    whole.value("eventID", &json!(event_id(stream, record.at)));
+    whole.value("eventID", &json!(event_id(of, record.at)));
     whole.value("eventName", &json!(event_name(record.changed)));
     whole.value("eventSource", &json!("aws:dynamodb"));
     whole.value("eventVersion", &json!("1.1"));
@@ -360,42 +424,57 @@ const fn event_name(changed: Changed) -> &'static str {
 }
 
 /// A name that no other record has, and that this one always has.
-fn event_id(stream: StreamId, at: Position) -> String {
+fn event_id(of: Cursor, at: Position) -> String {
     let mut hash = Sha256::new();
-    hash.update(stream.table.to_be_bytes());
-    hash.update(stream.label.to_be_bytes());
-    hash.update(sequence(at));
+    hash.update(of.stream.table.to_be_bytes());
+    hash.update(of.stream.label.to_be_bytes());
+    hash.update(sequence(at, of.shard));
     hex(&hash.finalize()[..16])
 }
 
 // ---- names and numbers ----
 
-/// A sequence number: 27 digits, of which the first keeps those behind it from being cut off as leading zeros.
-fn sequence(at: Position) -> String {
-    format!("1{:020}{:06}", at.index, at.number)
+/// A sequence number: 27 digits, of which the first keeps those behind it from being cut off as leading zeros, and ten more for the
+/// group unless that is shard 1.
+fn sequence(at: Position, of: ShardId) -> String {
+    let group = if of == META { String::new() } else { format!("{:010}", of.get()) };
+    format!("1{:020}{:06}{group}", at.index, at.number)
 }
 
-fn parse_sequence(text: &str) -> Option<Position> {
-    let digits = text.strip_prefix('1').filter(|digits| digits.len() == 26)?;
-    let (index, number) = digits.split_at_checked(20)?;
+fn parse_sequence(text: &str) -> Option<(Position, ShardId)> {
+    let digits = text.strip_prefix('1')?;
+    let (index, rest) = digits.split_at_checked(20)?;
+    let (number, group) = rest.split_at_checked(6)?;
     let number = u32::try_from(time::digits(number)?).ok()?;
-    Some(Position { index: time::digits(index)?, number })
+    let of = match group.len() {
+        0 => META,
+        10 => ShardId(u32::try_from(time::digits(group)?).ok()?),
+        _ => return None,
+    };
+    Some((Position { index: time::digits(index)?, number }, of))
 }
 
 /// The name of a stream's shard: when the stream began, and the group of replicas that has it.
-fn shard_id(stream: StreamId) -> String {
-    format!("shardId-{:020}-{GROUP:08x}", stream.label)
+fn shard_id(stream: StreamId, of: ShardId) -> String {
+    format!("shardId-{:020}-{:08x}", stream.label, of.get())
 }
 
-fn check_shard(stream: &StreamDescribed, shard: &str) -> Answered<()> {
-    if shard == shard_id(stream.id) {
-        return Ok(());
-    }
+/// Where a shard of a stream lies, by its name.
+fn check_shard(gateway: &Gateway, stream: &StreamDescribed, shard: &str) -> Answered<Place> {
+    let named = |of: &ShardId| shard == shard_id(stream.id, *of);
+    let place = match block(gateway, stream.id) {
+        Some(block) => block.shards().find(named).map(|of| in_block(&block, of)),
+        None => Some(META_PLACE).filter(|place| named(&place.shard)),
+    };
+    place.ok_or_else(|| no_shard(stream, shard))
+}
+
+fn no_shard(stream: &StreamDescribed, shard: &str) -> ApiError {
     let arn = stream_arn(&stream.table, stream.id.label);
-    Err(ApiError::new(
+    ApiError::new(
         Kind::NotFound,
         format!("Requested resource not found: Shard does not exist: {shard} in stream {arn}"),
-    ))
+    )
 }
 
 fn parse_arn(text: &str) -> Answered<(String, u64)> {
@@ -435,20 +514,23 @@ mod tests {
     #[test]
     fn names_are_as_long_as_clients_demand() {
         assert!(stream_arn("abc", 0).len() >= 37);
-        assert!((28..=65).contains(&shard_id(ID).len()));
         let at = Position { index: u64::MAX, number: 999_999 };
-        assert!((21..=40).contains(&sequence(at).len()));
-        assert_eq!(parse_sequence(&sequence(at)), Some(at));
+        for of in [META, ShardId(2), ShardId(u32::MAX)] {
+            assert!((28..=65).contains(&shard_id(ID, of).len()));
+            assert!((21..=40).contains(&sequence(at, of).len()));
+            assert_eq!(parse_sequence(&sequence(at, of)), Some((at, of)));
+        }
         let long = "t".repeat(255);
-        assert!(Cursor { stream: ID, at, made: u64::MAX }.text(&long).len() <= 2048);
+        assert!(Cursor { shard: META, stream: ID, at, made: u64::MAX }.text(&long).len() <= 2048);
         let (one, two) = (Position { index: 9, number: 10 }, Position { index: 10, number: 2 });
-        assert!(sequence(one) < sequence(two));
+        assert!(sequence(one, META) < sequence(two, META));
         assert_eq!(parse_arn(&stream_arn("a.b", ID.label)).unwrap(), ("a.b".into(), ID.label));
     }
 
     #[test]
     fn an_iterator_comes_back_and_what_is_none_is_refused() {
-        let iterator = Cursor { stream: ID, at: Position { index: 5, number: 1 }, made: 77 };
+        let iterator =
+            Cursor { shard: ShardId(9), stream: ID, at: Position { index: 5, number: 1 }, made: 77 };
         let text = iterator.text("orders");
         assert_eq!(Cursor::parse(&text), Some(iterator));
         for cut in 0..text.len() {
@@ -517,7 +599,8 @@ mod tests {
         let ReadReply::Stream(stream) = gateway.read(Read::Stream(table, label), true).await.unwrap() else {
             panic!()
         };
-        let from = |made| Cursor { stream: stream.id, at: Position::default(), made }.text(TABLE);
+        let from =
+            |made| Cursor { shard: META, stream: stream.id, at: Position::default(), made }.text(TABLE);
         let ask_at = |made| ask(&gateway, "GetRecords", json!({ "ShardIterator": from(made) }));
         assert!(ask_at(now_ms() - ITERATOR_LASTS + 60_000).await.is_ok());
         for made in [0, now_ms() - ITERATOR_LASTS - 1, now_ms() + 2 * SKEW] {

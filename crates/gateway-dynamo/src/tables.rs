@@ -432,11 +432,10 @@ fn check_indexes(definition: &Definition) -> Answered<()> {
 // ---- what there is ----
 
 pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {
-    let (definition, mut figures) = definition(gateway, &table_name(params)?).await?;
+    let (mut definition, mut figures) = definition(gateway, &table_name(params)?).await?;
     let mut status = "ACTIVE";
-    if let Some((sum, ready)) = crate::shards::figures(gateway, &definition.name).await {
-        figures = sum;
-        status = if ready { status } else { "CREATING" };
+    if let Some(of_shards) = crate::shards::figures(gateway, &mut definition).await {
+        (figures, status) = of_shards;
     }
     Ok(json!({ "Table": describe::table(&definition, &figures, status) }))
 }
@@ -496,6 +495,9 @@ pub(crate) async fn update(gateway: &Gateway, params: Params<'_>) -> Answered<Va
     let indexes = parsed.collect::<Answered<Vec<IndexChange>>>()?;
     check_once(&indexes)?;
     let (now, _) = definition(gateway, &table).await?;
+    if indexes.iter().any(|change| matches!(change, IndexChange::Create(_))) {
+        check_filled(gateway, now.clone()).await?;
+    }
     check_index_throughput(&indexes, billing, &now)?;
     let billing = billing.map(|word| match word {
         "PAY_PER_REQUEST" => Billing::OnDemand,
@@ -568,12 +570,24 @@ fn check_once(changes: &[IndexChange]) -> Answered<()> {
     }
     let online = changes.iter().filter(|change| !matches!(change, IndexChange::Update(..)));
     if online.count() > 1 {
-        return Err(ApiError::new(
-            Kind::Limit,
-            "Subscriber limit exceeded: Only 1 online index can be created or deleted simultaneously per table",
-        ));
+        return Err(one_at_a_time());
     }
     Ok(())
+}
+
+/// A new index comes once the one before is filled. Of a table that lies in shard 1 that is looked at where the change is applied; here
+/// whether the shards of one that has its own have filled it.
+async fn check_filled(gateway: &Gateway, mut table: Definition) -> Answered<()> {
+    let has_shards = crate::shards::figures(gateway, &mut table).await.is_some();
+    let fills = table.globals.iter().any(|index| index.state != IndexState::Active);
+    if has_shards && fills { Err(one_at_a_time()) } else { Ok(()) }
+}
+
+fn one_at_a_time() -> ApiError {
+    ApiError::new(
+        Kind::Limit,
+        "Subscriber limit exceeded: Only 1 online index can be created or deleted simultaneously per table",
+    )
 }
 
 /// New indexes have a capacity where the table, as it is to be, has one, and only there.

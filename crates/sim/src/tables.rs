@@ -8,14 +8,14 @@
 //!
 //! What must be true (`judge.rs`): registers are linearizable, transactions strictly serializable, by the checkers of histories;
 //! who is told that a token's work is done had sent it before, and who sends again what was done is told so; at the end all nodes hold
-//! the same items, and an index holds of them what it should.
+//! the same items, an index holds of them what it should, and the change feed of a table with shards, shard by shard, comes to them.
 //!
 //! The times in the commands are those of clocks that differ by minutes: no promise rests on them but how long a token is known.
 
 mod ask;
 mod judge;
 
-pub(crate) use judge::check_index;
+pub(crate) use judge::{check_feed, check_index};
 
 use crate::world::{KV, World};
 use ask::{Condition, append, check, put, read};

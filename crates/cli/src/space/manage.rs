@@ -286,6 +286,10 @@ pub(super) async fn describe(args: &NameArgs) -> Result<(), Problem> {
         many(number("TableSizeBytes"), "byte"),
         table["TableStatus"].as_str().unwrap_or("").to_lowercase()
     ));
+    let globals = table["GlobalSecondaryIndexes"].as_array().map_or(0, Vec::len);
+    if globals > 0 && shards != "1" {
+        say(&format!("  global indexes: {globals}; a query of one asks all {shards} shards"));
+    }
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Transactions across shards in three nodes: gateways that die at every step, reads that meet intents, tokens.
 
 use super::*;
-use quorate_node::api::tables::{Got, ReadReply};
+use quorate_node::api::tables::{Got, KeysAsked, Page, ReadReply};
 use quorate_node::api::{Body, Gather, Place, Transact};
 use quorate_wire::kv::{Refused, Reply};
 use quorate_wire::table::{Outcome, Refusal, Token};
@@ -231,4 +231,100 @@ fn who_wants_what_is_held_waits() {
         let Body::Reply(Reply::Table(reply)) = answer.body else { panic!() };
         assert_eq!(outcomes(&reply), vec![Outcome::Done; 3]);
     }
+}
+
+impl Cluster {
+    /// A page of the newest state from one shard, asked at a node: whether an item is in it, and whether another one is.
+    fn page(&mut self, id: u64, n: usize, query: bool) -> bool {
+        let is = |n: usize| item(n).get("k").cloned().unwrap();
+        let keys = if query {
+            KeysAsked::Condition(quorate_item::Condition::Compare(
+                quorate_item::Comparator::Eq,
+                quorate_item::Operand::Path(quorate_item::Path::attribute("k")),
+                quorate_item::Operand::Value(is(n)),
+            ))
+        } else {
+            KeysAsked::All(None)
+        };
+        let page = Page {
+            table: "t".into(),
+            index: None,
+            keys,
+            filter: None,
+            projection: None,
+            whole: false,
+            count: false,
+            limit: None,
+            bytes: None,
+            start: None,
+            backward: false,
+            consistent: true,
+        };
+        let read = Box::new(Read::Page(Box::new(page)));
+        let request = Request::Table { read, consistent: true, epoch: EPOCH };
+        let answers = self.call(id, self.place(n).shard, request);
+        let mut waited = 0;
+        while answers.lock().unwrap().is_empty() {
+            assert!(waited < 10_000, "a page of item {n} at node {id} is not answered");
+            self.pass(20);
+            waited += 20;
+        }
+        let answer = answers.lock().unwrap().pop().unwrap();
+        let Body::Table(reply) = answer.unwrap().body else { panic!() };
+        let ReadReply::Page(paged) = *reply else { panic!("{reply:?}") };
+        assert!(paged.met.is_empty(), "what it met is settled");
+        paged.items.iter().any(|found| found.get("k") == Some(&is(n)))
+    }
+}
+
+/// Queries and scans that meet a transaction at any step of it, whose gateway is dead: what was answered as done is in them, each of them
+/// is answered, what one has told the next ones do not take back, and at the end it is so.
+#[test]
+fn pages_that_meet_transactions_tell_what_is_committed() {
+    let mut cluster = with_table();
+    let (mut met, mut committed, mut done, mut undone) = (0, 0, 0, 0);
+    for step in 0..16 {
+        let gateway = step % NODES + 1;
+        let readers = [gateway % NODES + 1, (gateway + 1) % NODES + 1];
+        let items = cluster.apart(step as usize * 1_000, 3);
+        let request = cluster.transaction(&items, None, None);
+        let answers = cluster.call(gateway, KV, request);
+        // The later ones go on until they are answered, and end there.
+        for _ in 0..if step < 10 { step } else { 50 } {
+            if !answers.lock().unwrap().is_empty() {
+                break;
+            }
+            for (from, to, body) in cluster.drain().unwrap_or_default() {
+                cluster.deliver(from, to, body);
+            }
+        }
+        let heard = matches!(answers.lock().unwrap().pop(), Some(Ok(_)));
+        cluster.kill(gateway);
+        met += u32::from(cluster.locked());
+        committed += u32::from(heard && cluster.locked());
+        let mut seen = heard;
+        for round in 0..6 {
+            for (at, &n) in items.iter().enumerate() {
+                let query = (round + at) % 2 == 0;
+                let there = cluster.page(readers[(round + at / 2) % 2], n, query);
+                assert!(there || !seen, "step {step}, round {round}: item {n} is missing again");
+                seen |= there;
+            }
+            cluster.pass(if round < 3 { 10 } else { 1_500 });
+        }
+        let there = cluster.there(readers[0], &items);
+        assert!(there == [seen; 3], "step {step}: {there:?}, and pages told {seen}");
+        if seen {
+            done += 1;
+        } else {
+            undone += 1;
+        }
+        cluster.start(gateway);
+        cluster.pass(6_000);
+        assert!(!cluster.locked(), "step {step}");
+    }
+    assert!(
+        met > 2 && committed > 2 && done > 2 && undone > 2,
+        "{met} were met, {committed} of them answered, {done} done, {undone} not"
+    );
 }

@@ -383,6 +383,13 @@ pub(crate) fn notes(policy: &Policy, d: &Decision) -> Vec<String> {
                 .into(),
         );
     }
+    if matches!(m, Mechanism::Raft { .. }) && d.partition_by != Partitioning::None {
+        all.push(
+            "each shard indexes its own items: a write costs no more shards for its indexes, and a query of \
+             a global index asks every shard of its table, all at once"
+                .into(),
+        );
+    }
     if matches!(m, Mechanism::Quorum { .. } | Mechanism::Abd { .. } | Mechanism::Paxos { .. })
         && d.partition_by == Partitioning::Hash
     {

@@ -1,7 +1,7 @@
 //! Clients of tables in a run, and what must be true of tables at its end. What they do stands in `tables.rs`.
 
 use super::{ReplyTo, Run, answered};
-use crate::tables::{TABLE, Tables, check_index};
+use crate::tables::{TABLE, Tables, check_feed, check_index};
 use crate::trace::What;
 use crate::world::{KV, Script};
 use quorate_base::Instant;
@@ -108,8 +108,9 @@ impl Run {
                 tables.held_across(running.lane.placement(), view_of)?
             } else {
                 let Some(view) = running.lane.view_of(tables.shard()) else { continue };
-                if tables.name() == TABLE {
-                    check_index(view)?;
+                check_index(view, tables.name())?;
+                if tables.name() != TABLE {
+                    check_feed(view, tables.name())?;
                 }
                 tables.held(view)?
             };

@@ -12,7 +12,7 @@ use quorate_state::table::{Get, Placement, Read};
 use quorate_wire::kv::Command as Any;
 use quorate_wire::table::{
     Action, Billing, Definition, EPOCH, Execute, Index, IndexState, KeyNames, Op, Projected, Returns,
-    SHARDS_TAG, Scalar, Throughput, What,
+    SHARDS_TAG, Scalar, StreamView, Throughput, What,
 };
 
 /// The index.
@@ -228,7 +228,7 @@ pub(super) fn read(names: impl IntoIterator<Item = String>) -> Request {
     Request::Table { read: Box::new(get(names)), consistent: true, epoch: EPOCH }
 }
 
-/// The table, with an index of registers by their groups; or the one with so many shards of its own, which has no index.
+/// The table, with an index of registers by their groups; or the one with so many shards of its own, which has a change feed, too.
 pub(super) fn definition(name: &str, shards: u32) -> Definition {
     let sharded = name != TABLE;
     let index = Index {
@@ -243,21 +243,17 @@ pub(super) fn definition(name: &str, shards: u32) -> Definition {
         name: name.into(),
         id: 0,
         created: 0,
-        attributes: if sharded {
-            vec![("k".into(), Scalar::S)]
-        } else {
-            vec![("k".into(), Scalar::S), ("g".into(), Scalar::S)]
-        },
+        attributes: vec![("k".into(), Scalar::S), ("g".into(), Scalar::S)],
         keys: KeyNames { hash: vec!["k".into()], range: Vec::new() },
         locals: Vec::new(),
-        globals: if sharded { Vec::new() } else { vec![index] },
+        globals: vec![index],
         next_index: 0,
         billing: Billing::OnDemand,
         throughput: Throughput::default(),
         tags: if sharded { vec![(SHARDS_TAG.into(), shards.to_string())] } else { Vec::new() },
         protected: false,
         expires: None,
-        stream: None,
+        stream: sharded.then_some(StreamView::Both),
         latest_stream: None,
         class: None,
     }

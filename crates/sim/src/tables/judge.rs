@@ -1,7 +1,7 @@
 //! What clients of tables saw, held against what is promised, by the checkers of histories; and what nodes hold at the end.
 
 use super::ask::{self, GROUPS, INDEX, group};
-use super::{End, Event, Noted, Step, TABLE, Tables};
+use super::{End, Event, Noted, Step, Tables};
 use quorate_base::ShardId;
 use quorate_check::budget::Budget;
 use quorate_check::txn::levels::Level;
@@ -12,10 +12,10 @@ use quorate_check::{models, read};
 use quorate_item::{AttributeValue, Comparator, Condition, Item, Operand, Path};
 use quorate_node::api::Request;
 use quorate_state::kv::KvView;
-use quorate_state::table::{KeysAsked, Page, Placement, Read, ReadReply};
+use quorate_state::table::{KeysAsked, Page, Placement, Position, Read, ReadReply, Records};
 use quorate_wire::table::EPOCH;
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 /// A judge may take so many thousand steps, ...
@@ -70,6 +70,11 @@ impl Tables {
                 return Err("Tables: the last read was answered with something else".into());
             };
             held.extend(got.into_iter().map(|got| got.item));
+        }
+        for shard in placement.table(self.name()).iter().flat_map(|block| block.shards()) {
+            let view = view_of(shard).ok_or("Tables: a node has not all shards of its table at the end")?;
+            check_index(view, self.name())?;
+            check_feed(view, self.name())?;
         }
         Ok(held)
     }
@@ -182,9 +187,56 @@ impl Tables {
     }
 }
 
-/// The index of a node holds exactly the registers of each group.
-pub(crate) fn check_index(view: &KvView) -> Result<(), String> {
-    let all = page(view, None, KeysAsked::All(None))?;
+/// The records of a shard's part of the table's change feed, one by one, come to the items that are there: each tells of its item
+/// before what the one before it has left.
+pub(crate) fn check_feed(view: &KvView, table: &str) -> Result<(), String> {
+    let Some(label) = view.tables().definition(table).and_then(|definition| definition.latest_stream) else {
+        // It has not heard of its table.
+        return Ok(());
+    };
+    let ReadReply::Stream(stream) = asked(view, &Read::Stream(table.into(), label))? else {
+        return Err("Feed: it was asked for, and something else came".into());
+    };
+    let (mut folded, mut from) = (BTreeMap::new(), Position::default());
+    loop {
+        let read = Read::Records { stream: stream.id, from, limit: 9 };
+        let ReadReply::Records(Records::Read { records, next, .. }) = asked(view, &read)? else {
+            return Err("Feed: its records were asked for, and something else came".into());
+        };
+        for record in &records {
+            let key = bytes(&record.keys);
+            let before = record.old.as_ref().map(bytes);
+            if folded.remove(&key) != before {
+                return Err(format!("Feed: {:?} tells of another item than was there", record.at));
+            }
+            if let Some(new) = &record.new {
+                folded.insert(key, bytes(new));
+            }
+        }
+        from = next.ok_or("Feed: it has ended")?;
+        if records.is_empty() {
+            break;
+        }
+    }
+    let all: BTreeSet<Vec<u8>> = page(view, table, None, KeysAsked::All(None))?.iter().map(bytes).collect();
+    let told: BTreeSet<Vec<u8>> = folded.into_values().collect();
+    if told == all {
+        return Ok(());
+    }
+    Err(format!(
+        "Feed: it comes to {} items, the shard has {}, and they are not the same",
+        told.len(),
+        all.len()
+    ))
+}
+
+/// The index of a node, or of a shard, holds exactly the registers of each group.
+pub(crate) fn check_index(view: &KvView, table: &str) -> Result<(), String> {
+    if view.tables().definition(table).is_none() {
+        // A shard that has not heard of its table.
+        return Ok(());
+    }
+    let all = page(view, table, None, KeysAsked::All(None))?;
     for number in 0..GROUPS {
         let key = AttributeValue::S(group(number));
         let of_group = |item: &&Item| item.get("g") == Some(&key);
@@ -194,7 +246,7 @@ pub(crate) fn check_index(view: &KvView) -> Result<(), String> {
             Operand::Path(Path::attribute("g")),
             Operand::Value(key.clone()),
         );
-        let holds: Vec<Item> = page(view, Some(INDEX), KeysAsked::Condition(condition))?;
+        let holds: Vec<Item> = page(view, table, Some(INDEX), KeysAsked::Condition(condition))?;
         if holds.len() != should.len() || holds.iter().map(bytes).collect::<BTreeSet<_>>() != should {
             return Err(format!(
                 "Index: of group {number} it holds {} items, the table {}, and they are not the same",
@@ -225,9 +277,9 @@ fn bytes(item: &Item) -> Vec<u8> {
 }
 
 /// All that a read of items finds, page by page.
-fn page(view: &KvView, index: Option<&str>, keys: KeysAsked) -> Result<Vec<Item>, String> {
+fn page(view: &KvView, table: &str, index: Option<&str>, keys: KeysAsked) -> Result<Vec<Item>, String> {
     let mut page = Page {
-        table: TABLE.into(),
+        table: table.into(),
         index: index.map(String::from),
         keys,
         filter: None,

@@ -100,7 +100,7 @@ impl Tables {
             What::Place { definition, founders } => {
                 Ok(self.create(state, definition, (at, now), Some(founders), digest))
             }
-            What::Adopt { version, definition } => Ok(self.adopt(state, (*version, definition), digest)),
+            What::Adopt { version, definition } => Ok(self.adopt(state, (*version, definition), at, digest)),
             What::Commit(commit) => self.step_of_transaction(state, moment, commit, digest),
             What::Live => Ok(Ok(self.live(state, digest))),
             What::Move { shard, since, replicas } => {

@@ -97,7 +97,7 @@ impl Tables {
     /// Takes away a table, by its name and number, and where it lies.
     pub(super) fn take_away(&mut self, state: &mut dyn State, (name, id): (&str, u32), digest: &mut Digest) {
         self.catalog.remove(name);
-        self.drop_placed(state, name);
+        self.drop_placed(state, (name, id));
         self.dirty.remove(name);
         self.resize((id, 0), 0);
         state.delete(&self.rows.definition(name));

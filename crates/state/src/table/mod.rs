@@ -45,11 +45,12 @@
 //!
 //! # Indexes
 //!
-//! Local indexes change in the entry of their item, and so do global ones while a table lies in one shard: a reader of a
-//! global index sees at least what DynamoDB's would, and never an older state than the table's. With many shards a global
-//! index has shards of its own and is fed in order from the logs of the table's, behind them; no client may rely on more
-//! than that, and `ConsistentRead` on a global index is refused from the first day. One that is added to a table is filled
-//! by [`What::Fill`] entries, a bounded number of items each, and is kept up to date meanwhile as far as it is filled.
+//! Indexes change in the entry of their item, local ones and global ones: a reader of a global index sees at least what
+//! DynamoDB's would, and never an older state than the table's; `ConsistentRead` on one is refused all the same. Each shard of a
+//! table has the rows of its own items in every index. So a write costs one shard, as it would without indexes, and there is no
+//! lag; and whoever reads a global index asks all shards of the table and merges what they tell row by row ([`Read::Rows`]). An index that
+//! is added to a table is filled by [`What::Fill`] entries, a bounded number of items each, in each shard by itself, and is kept
+//! up to date meanwhile as far as it is filled.
 //!
 //! # Idempotency
 //!
@@ -70,7 +71,8 @@
 //!
 //! # Left out
 //!
-//! Global indexes and change feeds of tables with several shards.
+//! Global indexes with shards of their own, fed from the logs of the table's: they would cost a query one shard and every write a
+//! second entry behind the first.
 
 mod apply;
 mod catalog;
@@ -95,7 +97,7 @@ pub use mutant::Mutant;
 pub use passed::{read_asked, read_reply, write_asked, write_reply};
 pub(crate) use placement::elsewhere;
 pub use placement::{Block, Home, Placement};
-pub use read::{Described, Get, Got, KeysAsked, Page, Paged, Read, ReadReply};
+pub use read::{Described, Get, Got, KeysAsked, Page, Paged, Read, ReadReply, Row};
 pub use stream::{Changed, KEPT, Position, Record, Records, StreamDescribed, StreamId};
 
 use crate::kv::source::Source;

@@ -8,7 +8,7 @@ use super::TablesView;
 use super::apply::decode_stored;
 use super::catalog::{IndexTable, Table, index_bytes, key_bytes, slot_of};
 use super::layout::{behind, damaged};
-use super::read::{KeysAsked, Page, Paged, invalid};
+use super::read::{KeysAsked, Page, Paged, Row, invalid};
 use crate::kv::ReadError;
 use crate::kv::source::Source;
 use bytes::Bytes;
@@ -30,6 +30,22 @@ struct Rows<'t> {
 
 impl TablesView {
     pub(super) fn page(&self, page: &Page, source: &dyn Source) -> Result<Paged, ReadError> {
+        self.looked_at(page, None, source)
+    }
+
+    /// What a page would look at, row by row: for whoever merges rows of several shards, and then knows how many of them count.
+    pub(super) fn page_rows(&self, page: &Page, source: &dyn Source) -> Result<(Vec<Row>, bool), ReadError> {
+        let mut told = Vec::new();
+        let paged = self.looked_at(page, Some(&mut told), source)?;
+        Ok((told, paged.last.is_some()))
+    }
+
+    fn looked_at(
+        &self,
+        page: &Page,
+        told: Option<&mut Vec<Row>>,
+        source: &dyn Source,
+    ) -> Result<Paged, ReadError> {
         let table = self.table(&page.table)?;
         let rows = self.rows_of(table, page)?;
         let schema = rows.schema();
@@ -61,7 +77,7 @@ impl TablesView {
                 from = Bound::Excluded(at);
             }
         }
-        let mut paged = self.walk(page, &rows, (from, to), source)?;
+        let mut paged = self.walk(page, (&rows, told), (from, to), source)?;
         if page.consistent {
             // Of the table's partition; local indexes have it, too.
             let partition = condition.as_ref().map(|condition| &condition.partition[..]);
@@ -95,7 +111,7 @@ impl TablesView {
     fn walk(
         &self,
         page: &Page,
-        rows: &Rows<'_>,
+        (rows, mut told): (&Rows<'_>, Option<&mut Vec<Row>>),
         (from, to): (Bound<Vec<u8>>, Bound<Vec<u8>>),
         source: &dyn Source,
     ) -> Result<Paged, ReadError> {
@@ -109,25 +125,27 @@ impl TablesView {
         let room = page.bytes.unwrap_or(PAGE_BYTES).min(PAGE_BYTES);
         for pair in scan {
             let mut item = rows.item(pair?.1)?;
+            let bytes = item.size();
             paged.scanned += 1;
-            paged.bytes += item.size();
+            paged.bytes += bytes;
             let ends = paged.scanned >= most || paged.bytes >= room;
-            let last = ends.then(|| rows.keys_of(&item));
+            let keys = (ends || told.is_some()).then(|| rows.keys_of(&item));
             if rows.must_fetch(page) {
                 item = self.fetch(rows.table, &item, source)?;
                 paged.fetched += item.size();
             }
-            if page.filter.as_ref().is_none_or(|filter| filter.holds(Some(&item))) {
-                paged.count += 1;
-                if !page.count {
-                    paged.items.push(match &page.projection {
-                        Some(projection) => projection.of(&item),
-                        None => item,
-                    });
-                }
+            let passed = page.filter.as_ref().is_none_or(|filter| filter.holds(Some(&item)));
+            paged.count += usize::from(passed);
+            let item = (passed && !page.count).then(|| match &page.projection {
+                Some(projection) => projection.of(&item),
+                None => item,
+            });
+            match (&mut told, &keys) {
+                (Some(told), Some(keys)) => told.push(Row { keys: keys.clone(), bytes, passed, item }),
+                _ => paged.items.extend(item),
             }
             if ends {
-                paged.last = last;
+                paged.last = keys;
                 break;
             }
         }

@@ -5,15 +5,20 @@
 //! asked    := kind(1 byte) body            get := table(text) key(item) option(projection)
 //! page     := table option(index) keys option(filter) option(projection) flags option(limit) option(bytes) option(start)
 //! got      := option(item) bytes version option(intent)
+//! row      := keys(item) bytes passed option(item)
 //! ```
 //!
 //! Left out: reads that only shard 1 answers, and those that only who leads a shard asks.
 
+mod feeds;
+
 use super::catalog::Table;
 use super::commit::Intent;
 use super::read::described;
-use super::{Get, Got, KeysAsked, Page, Paged, Read, ReadReply};
+use super::{Get, Got, KeysAsked, Page, Paged, Read, ReadReply, Row};
 use bytes::{BufMut, BytesMut};
+use feeds::{read_described, read_position, read_records, read_stream};
+use feeds::{write_described, write_position, write_records, write_stream};
 use quorate_base::{NodeId, ShardId};
 use quorate_item::codec::Codec;
 use quorate_item::{Item, KeyCondition};
@@ -49,6 +54,21 @@ pub fn write_asked(out: &mut BytesMut, read: &Read) -> bool {
             out.put_u8(4);
             write_page(out, page);
         }
+        Read::Rows(page) => {
+            out.put_u8(7);
+            write_page(out, page);
+        }
+        Read::Stream(table, label) => {
+            out.put_u8(8);
+            out.string(table.as_bytes());
+            out.varint(*label);
+        }
+        Read::Records { stream, from, limit } => {
+            out.put_u8(9);
+            write_stream(out, *stream);
+            write_position(out, *from);
+            out.varint(*limit as u64);
+        }
         Read::Vote(id) => {
             out.put_u8(5);
             write_id(out, id);
@@ -78,6 +98,9 @@ pub fn read_asked(input: &mut Reader) -> Decoded<Read> {
         4 => Read::Page(Box::new(read_page(input)?)),
         5 => Read::Vote(read_id(input)?),
         6 => Read::Undecided { node: NodeId(input.varint()?), boot: input.varint()? },
+        7 => Read::Rows(Box::new(read_page(input)?)),
+        8 => Read::Stream(text(input)?, input.varint()?),
+        9 => Read::Records { stream: read_stream(input)?, from: read_position(input)?, limit: size(input)? },
         _ => return Err(Malformed),
     })
 }
@@ -198,6 +221,25 @@ pub fn write_reply(out: &mut BytesMut, reply: &ReadReply) -> bool {
             out.put_u8(4);
             write_answer(out, answer);
         }
+        ReadReply::Rows(rows, more) => {
+            out.put_u8(5);
+            out.varint(rows.len() as u64);
+            for Row { keys, bytes, passed, item } in rows {
+                part(out, keys);
+                out.varint(*bytes as u64);
+                out.flag(*passed);
+                option(out, item.as_ref(), part);
+            }
+            out.flag(*more);
+        }
+        ReadReply::Stream(stream) => {
+            out.put_u8(6);
+            write_described(out, stream);
+        }
+        ReadReply::Records(records) => {
+            out.put_u8(7);
+            write_records(out, records);
+        }
         _ => return false,
     }
     true
@@ -216,6 +258,15 @@ pub fn read_reply(input: &mut Reader) -> Decoded<ReadReply> {
         2 => ReadReply::Items(list(input, read_got)?),
         3 => ReadReply::Page(read_paged(input)?),
         4 => ReadReply::Commit(read_answer(input)?),
+        5 => {
+            let row = |input: &mut Reader| {
+                let (keys, bytes) = (parsed(input)?, size(input)?);
+                Ok(Row { keys, bytes, passed: input.flag()?, item: optional(input, parsed)? })
+            };
+            ReadReply::Rows(list(input, row)?, input.flag()?)
+        }
+        6 => ReadReply::Stream(Box::new(read_described(input)?)),
+        7 => ReadReply::Records(read_records(input)?),
         _ => return Err(Malformed),
     })
 }

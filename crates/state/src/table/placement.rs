@@ -32,7 +32,7 @@ use quorate_storage::state::{State, StateResult};
 use quorate_wire::codec::Reader;
 #[cfg(doc)]
 use quorate_wire::table::What;
-use quorate_wire::table::{Definition, EPOCH, Refusal, Reply, SHARDS_MAX, SHARDS_TAG};
+use quorate_wire::table::{Definition, EPOCH, IndexState, Refusal, Reply, SHARDS_MAX, SHARDS_TAG};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -222,21 +222,6 @@ fn asked(definition: &Definition) -> Result<Option<u32>, Refusal> {
     }
 }
 
-/// What a table with shards of its own cannot have yet.
-fn check(definition: &Definition) -> Result<(), Refusal> {
-    let what = if !definition.globals.is_empty() {
-        "a global secondary index"
-    } else if definition.stream.is_some() {
-        "a stream"
-    } else {
-        return Ok(());
-    };
-    Err(Refusal::Validation(format!(
-        "One or more parameter values were invalid: a table of several shards (tag {SHARDS_TAG}) cannot have {what} in this \
-         release of Quorate"
-    )))
-}
-
 impl Tables {
     pub(crate) fn placement(&self) -> &Arc<Placement> {
         &self.placement
@@ -284,7 +269,6 @@ impl Tables {
     /// The number of shards of its own that a table that is to be made gets.
     pub(super) fn shards_for(&self, definition: &Definition) -> Result<Option<u32>, Refusal> {
         let Some(count) = asked(definition)? else { return Ok(None) };
-        check(definition)?;
         let there: u32 = self.placement.blocks().map(|block| block.count).sum();
         if there + count > ALL_MAX || self.placement.next.checked_add(count).is_none() {
             let text =
@@ -334,7 +318,7 @@ impl Tables {
                 "One or more parameter values were invalid: the tag {SHARDS_TAG} of a table that is there cannot be changed"
             )));
         }
-        if count.is_some() { check(behind) } else { Ok(()) }
+        Ok(())
     }
 
     /// The definition of a table has changed.
@@ -345,8 +329,8 @@ impl Tables {
         }
     }
 
-    /// A table is gone, and its shards with it.
-    pub(super) fn drop_placed(&mut self, state: &mut dyn State, name: &str) {
+    /// A table is gone, and its shards with it, if it had any: and what they knew of its change feeds.
+    pub(super) fn drop_placed(&mut self, state: &mut dyn State, (name, id): (&str, u32)) {
         let placement = Arc::make_mut(&mut self.placement);
         if let Some(first) = placement.names.remove(name) {
             let block = placement.blocks.remove(&first);
@@ -356,6 +340,7 @@ impl Tables {
                     state.delete(&self.rows.numbered(row::HOME, shard.get(), b""));
                 }
             }
+            self.forget_streams(state, id);
         }
     }
 
@@ -364,31 +349,40 @@ impl Tables {
         !self.placement.is_empty() && self.placement.table(name).is_some()
     }
 
-    /// Takes the definition of the table whose shard this is, as shard 1 had it at `version`.
+    /// Takes the definition of the table whose shard this is, as shard 1 had it at `version`. Its change feeds begin and end here
+    /// by this entry, and an index that is new here is to be filled with the items that are here.
     pub(super) fn adopt(
         &mut self,
         state: &mut dyn State,
         (version, definition): (u64, &Definition),
+        at: Index,
         digest: &mut Digest,
     ) -> Result<Reply, Refusal> {
         if Index(version) <= self.adopted {
             return Ok(Reply::Adopted);
         }
         let known = self.catalog.get(&definition.name).filter(|t| t.definition.id == definition.id).cloned();
-        let table = match known {
-            Some(table) => table.changed(definition.clone()),
-            None => Table::new(definition.clone()),
+        let before = known.as_ref().map(|table| &table.definition);
+        let mut definition = definition.clone();
+        let dropped = indexes_of_shard(before, &mut definition);
+        let table = match &known {
+            Some(table) => table.changed(definition),
+            None => Table::new(definition),
         };
         let Some(table) = table else {
             return Err(Refusal::Validation("The definition of the table has a key without a type".into()));
         };
         self.adopted = Index(version);
         state.put(&self.rows.kind(row::ADOPTED), &version.to_be_bytes());
-        self.next_table = self.next_table.max(definition.id.saturating_add(1));
+        self.next_table = self.next_table.max(table.definition.id.saturating_add(1));
         self.put_meta(state);
+        for index in dropped {
+            self.discard(state, [table.definition.id.to_be_bytes(), index.to_be_bytes()].concat());
+        }
+        self.follow_stream(state, (before, &table.definition), at);
         digest.number(ADOPT);
         digest.number(version);
-        digest.bytes(&definition.encode());
+        digest.bytes(&table.definition.encode());
         self.put_table(state, table);
         Ok(Reply::Adopted)
     }
@@ -420,6 +414,23 @@ impl super::TablesView {
         let of = self.catalog.tables().map(|table| table.counted.read());
         of.fold((0, 0), |(items, bytes), (i, b)| (items + i, bytes + b))
     }
+}
+
+/// How far the global indexes are in a shard that takes a definition over, whatever shard 1 says of its own part, which has no
+/// items. Those that are gone come back, by their numbers.
+fn indexes_of_shard(before: Option<&Definition>, definition: &mut Definition) -> Vec<u32> {
+    let Some(before) = before else {
+        // Nothing is here yet.
+        definition.globals.iter_mut().for_each(|index| index.state = IndexState::Active);
+        return Vec::new();
+    };
+    for index in &mut definition.globals {
+        let known = before.globals.iter().find(|known| known.id == index.id);
+        index.state = known.map_or_else(|| IndexState::Filling(Bytes::new()), |known| known.state.clone());
+    }
+    let gone =
+        |known: &&quorate_wire::table::Index| definition.globals.iter().all(|index| index.id != known.id);
+    before.globals.iter().filter(gone).map(|index| index.id).collect()
 }
 
 fn bad() -> quorate_storage::state::StateError {

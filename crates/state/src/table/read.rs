@@ -2,7 +2,7 @@
 
 use super::TablesView;
 use super::apply::{decode_deleted, decode_stored};
-use super::catalog::{Table, key_bytes};
+use super::catalog::{Table, index_bytes, key_bytes};
 use super::commit::{Intent, Seen};
 use super::expire::{Overdue, Place};
 use super::layout::{behind, row};
@@ -38,6 +38,8 @@ pub enum Read {
     Seen(Vec<Get>),
     /// A page of a query or a scan.
     Page(Box<Page>),
+    /// The same, told row by row: of a global index of a table with several shards, each of which has the rows of its items.
+    Rows(Box<Page>),
     /// Items whose time is over.
     Overdue {
         /// Behind this place; from the beginning unless set.
@@ -147,6 +149,8 @@ pub enum ReadReply {
     Changing,
     /// To `Page`.
     Page(Paged),
+    /// To `Rows`: they, in order, and whether there may be more.
+    Rows(Vec<Row>, bool),
     /// To `Overdue`.
     Overdue(Overdue),
     /// To `Streams`: they, and whether there are more.
@@ -172,6 +176,29 @@ pub struct Described {
     pub schema: KeySchema,
     /// Its indexes' keys, by name.
     pub indexes: Vec<(String, KeySchema)>,
+}
+
+/// A row that a page looked at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Row {
+    /// The keys that name it to a client.
+    pub keys: Item,
+    /// Its size.
+    pub bytes: usize,
+    /// It passed the filter.
+    pub passed: bool,
+    /// What was asked for of it; nothing where it did not pass, or only how many are wanted.
+    pub item: Option<Item>,
+}
+
+impl Described {
+    /// Where a row of an index stands among all of that index, in the order of a scan, and within a partition of a query; by the
+    /// keys that name it. `None` where these are not its keys.
+    pub fn place_in_index(&self, index: &str, keys: &Item) -> Option<Vec<u8>> {
+        let (_, schema) = self.indexes.iter().find(|(name, _)| name == index)?;
+        let item = self.schema.key_of(&self.schema.only_key(keys)).ok()?;
+        Some(index_bytes(&schema.index_key(keys)?, &item))
+    }
 }
 
 /// An item, or that there is none.
@@ -326,6 +353,7 @@ impl TablesView {
                 Ok(ReadReply::Items(got.collect::<Result<_, _>>()?))
             }
             Read::Page(page) => self.page(page, source).map(ReadReply::Page),
+            Read::Rows(page) => self.page_rows(page, source).map(|(rows, more)| ReadReply::Rows(rows, more)),
             Read::Overdue { after, now, items } => {
                 Ok(ReadReply::Overdue(self.overdue(after.as_ref(), *now, *items, source)?))
             }

@@ -20,13 +20,14 @@
 //! A machine is that of one shard and knows only its own part of a feed: the records of the items that lie in it, in the order
 //! of its log. A client sees that part as one *shard of the stream*. Its name carries the group's number, so that any node finds
 //! who has it, and positions mean something within it alone; describing a stream merges the parts of all groups that hold
-//! the table. Where a table's slots move to another group, the part of the old one ends at the entry that gives them away, as
-//! if it were switched off, and the new one's begins with the old as its parent, as DynamoDB's do when partitions split: the
-//! records of an item are in parent before child, each in the order of its log.
+//! the table. A part begins and ends where its group takes the table's definition over from shard 1, a moment behind the answer to
+//! who asked for that; a feed that began and ended before a group heard of it has no part there. Records of a transaction over several
+//! shards stand in each part where that group applied its outcome. When a table goes its groups go, and its feeds with
+//! them; those of a table that lies in shard 1 stay for their day.
 //!
 //! # Left out
 //!
-//! A feed's part of a group does not end by itself after some hours, as DynamoDB's shards do: nothing would be gained.
+//! Parts with parents, as DynamoDB's shards have when partitions split: groups do not split. A feed's part of a group does not end by itself after some hours, as DynamoDB's shards do: nothing would be gained.
 
 use super::apply::Moment;
 use super::catalog::{Counted, Table};
@@ -373,13 +374,43 @@ impl Tables {
             .map(|(id, _)| id)
             .collect();
         for id in over {
-            Arc::make_mut(&mut self.streams.all).remove(&id);
-            self.dirty_streams.remove(&id);
-            self.resize((id.table, id.label), 0);
-            state.delete(&self.rows.stream(row::STREAM, id));
-            self.discard(state, [&id.table.to_be_bytes()[..], &id.label.to_be_bytes()].concat());
+            self.forget_stream(state, id);
         }
         self.trimming = self.streams.all.keys().copied().collect();
+    }
+
+    fn forget_stream(&mut self, state: &mut dyn State, id: StreamId) {
+        Arc::make_mut(&mut self.streams.all).remove(&id);
+        self.dirty_streams.remove(&id);
+        self.resize((id.table, id.label), 0);
+        state.delete(&self.rows.stream(row::STREAM, id));
+        self.discard(state, [&id.table.to_be_bytes()[..], &id.label.to_be_bytes()].concat());
+    }
+
+    /// The shards that had the records of a table's feeds are gone.
+    pub(super) fn forget_streams(&mut self, state: &mut dyn State, table: u32) {
+        let of: Vec<StreamId> =
+            self.streams.iter().map(|(id, _)| id).filter(|id| id.table == table).collect();
+        for id in of {
+            self.forget_stream(state, id);
+        }
+    }
+
+    /// In a shard that takes a definition over: its part of a feed begins or ends.
+    pub(super) fn follow_stream(
+        &mut self,
+        state: &mut dyn State,
+        (before, behind): (Option<&Definition>, &Definition),
+        at: Index,
+    ) {
+        let label = |table: &Definition| open_stream(table).map(|(id, _)| id.label);
+        if before.and_then(label) == label(behind) {
+            return;
+        }
+        if let Some(before) = before {
+            self.end_stream(state, before, at);
+        }
+        self.begin_stream(state, behind, at);
     }
 
     /// Sweeps up to `budget` records away that are let go. False if there are none.

@@ -239,6 +239,53 @@ fn transactions_over_several_shards_are_of_version_6() {
     }
 }
 
+/// Tables with several shards that keep indexes or a change feed brought version 8; without them they are of version 6.
+#[test]
+fn what_shards_keep_is_of_version_8() {
+    let plain = table::Definition {
+        name: "t".into(),
+        id: 5,
+        created: 0,
+        attributes: Vec::new(),
+        keys: table::KeyNames::default(),
+        locals: Vec::new(),
+        globals: Vec::new(),
+        next_index: 0,
+        billing: table::Billing::OnDemand,
+        throughput: table::Throughput::default(),
+        tags: vec![(table::SHARDS_TAG.into(), "4".into())],
+        protected: false,
+        expires: None,
+        stream: None,
+        latest_stream: None,
+        class: None,
+    };
+    let index = table::Index {
+        name: "i".into(),
+        id: 1,
+        keys: table::KeyNames::default(),
+        projected: table::Projected::All,
+        throughput: table::Throughput::default(),
+        state: table::IndexState::Active,
+    };
+    let streaming = table::Definition { stream: Some(table::StreamView::New), ..plain.clone() };
+    let ended = table::Definition { latest_stream: Some(7), ..plain.clone() };
+    let indexed = table::Definition { globals: vec![index], ..plain.clone() };
+    for (definition, version) in [(plain, 6), (streaming, 8), (ended, 8), (indexed, 8)] {
+        let definition = Box::new(definition);
+        let founders = Bytes::new();
+        for what in [
+            table::What::Place { definition: definition.clone(), founders },
+            table::What::Adopt { version: 3, definition },
+        ] {
+            let command = Command::Table(Box::new(table::Command { epoch: 1, now: 12, what }));
+            let data = encode(NodeId(3), 9, &command);
+            assert_eq!(data[0], version, "{command:?}");
+            assert_eq!(decode(&data), Ok(Decoded { origin: NodeId(3), request: 9, command }));
+        }
+    }
+}
+
 #[test]
 fn keys_and_values_are_slices_of_the_entry() {
     let put = Put { key: "k".into(), value: vec![7; 4096].into(), ..Put::default() };

@@ -246,7 +246,17 @@ impl Command {
             What::Change { change: Change::Untag(keys), .. } => keys.iter().any(|key| key == SHARDS_TAG),
             _ => false,
         };
+        // An older machine takes such a definition over and keeps neither.
+        let kept = match &self.what {
+            What::Place { definition, .. } | What::Adopt { definition, .. } => {
+                definition.latest_stream.is_some()
+                    || definition.stream.is_some()
+                    || !definition.globals.is_empty()
+            }
+            _ => false,
+        };
         match &self.what {
+            _ if kept => 8,
             What::Move { .. } | What::Moved { .. } => 7,
             What::Adopt { .. } | What::Commit(_) | What::Live => 6,
             _ if placed => 6,
