@@ -274,6 +274,7 @@ impl TablesView {
             row::META,
             row::GATE,
             row::HOME,
+            row::LEAVING,
             row::PLACED,
             row::TOKEN_END,
             row::TOKEN,
