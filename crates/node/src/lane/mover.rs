@@ -7,7 +7,8 @@
 //! to leave (`state::table`, `placement`), as long as it has no fewer copies without them; and then the load is evened
 //! out: the node with the most replicas gives one to a node with two fewer. One replica of a shard moves at a time, and only while
 //! a majority of its replicas is heard, so that the move takes none of those who could decide. A few shards move
-//! at once, since each move reads a whole shard at one node and writes it at another.
+//! at once, since each move reads a whole shard at one node and writes it at another; how fast that goes is bounded where it is sent
+//! ([`super::pace`]).
 
 use quorate_base::{Index, NodeId, ShardId};
 use quorate_state::table::Home;
