@@ -177,11 +177,21 @@ diff)
     need_etcd
     goetcd
     build e2e-difffuzz
-    "$bin/e2e-difffuzz" --start-a etcd --start-b "$target" --data "$scratch" --requests "$count" --seed "$seed"
+    # They wait most of the time, so both releases of etcd are compared with at once.
+    newer=
     if [ -n "$GOETCD" ] && [ "$target" != goetcd ]; then
-        "$bin/e2e-difffuzz" --start-a goetcd --start-b "$target" --data "$scratch/new" \
-            --requests "$count" --seed "$seed"
+        mkdir "$scratch/new"
+        "$bin/e2e-difffuzz" --start-a goetcd --start-b "$target" --data "$scratch/new/data" \
+            --requests "$count" --seed "$seed" >"$scratch/new/told" 2>&1 &
+        newer=$!
     fi
+    status=0
+    "$bin/e2e-difffuzz" --start-a etcd --start-b "$target" --data "$scratch/old" --requests "$count" --seed "$seed" || status=$?
+    if [ -n "$newer" ]; then
+        wait "$newer" || status=$?
+        cat "$scratch/new/told"
+    fi
+    exit "$status"
     ;;
 kill)
     build e2e-kill

@@ -1,9 +1,7 @@
 //! `quorate bench` against real nodes: what it says is what was done.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
 
-mod common;
-
-use common::{Up, output};
+use crate::common::{Up, output};
 use serde_json::Value;
 
 /// Claim: each workload is done without errors on a table that was not there before, by more clients than connections too.

@@ -2,9 +2,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::format_push_string)]
 
-mod common;
-
-use common::{Scratch, check, told};
+use crate::common::{Scratch, check, told};
 use std::io::Write;
 use std::process::{Command, Stdio};
 

@@ -1,9 +1,7 @@
 //! The binary as its users meet it: real processes, real signals, real ports.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
 
-mod common;
-
-use common::{
+use crate::common::{
     Alone, PATIENCE, Process, Scratch, Up, eventually, follow, free_address, lives, output, pid, quorate,
     send,
 };

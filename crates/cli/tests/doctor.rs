@@ -2,9 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's panic is its failure")]
 
-mod common;
-
-use common::{Alone, Scratch, output};
+use crate::common::{Alone, Scratch, output};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;

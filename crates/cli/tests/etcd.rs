@@ -1,9 +1,7 @@
 //! `quorate etcd` where the `etcd` binary stood: its flags, its variables, its clients.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
 
-mod common;
-
-use common::{Scratch, eventually, free_port, output, quorate, send};
+use crate::common::{Scratch, eventually, free_port, output, quorate, send};
 use rustix::process::Signal;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -177,7 +175,7 @@ fn variables_alone_start_a_node_and_systemd_hears_of_it() {
         ("NOTIFY_SOCKET", socket),
     ];
     let node = Node::start(&scratch, "solo", &[], &variables);
-    heard.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    heard.set_read_timeout(Some(crate::common::PATIENCE)).unwrap();
     let mut said = [0; 64];
     let length = heard.recv(&mut said).unwrap();
     assert_eq!(&said[..length], b"READY=1");

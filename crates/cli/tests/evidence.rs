@@ -1,9 +1,7 @@
 //! How requests were served, as real nodes tell it.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
 
-mod common;
-
-use common::{PATIENCE, Up, output};
+use crate::common::{PATIENCE, Up, output};
 use quorate_proto::etcdserverpb as pb;
 use serde_json::Value;
 use std::collections::BTreeMap;

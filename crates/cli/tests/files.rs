@@ -2,9 +2,7 @@
 //! line says what and one what to do, and no byte of the data is lost by it.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
 
-mod common;
-
-use common::{Alone, Scratch, output};
+use crate::common::{Alone, Scratch, output};
 use std::fs;
 use std::path::Path;
 
@@ -152,12 +150,12 @@ fn directories_that_are_not_this_nodes_are_refused_and_stay() {
 fn newer_identity(bytes: &mut Vec<u8>) {
     let text = String::from_utf8(std::mem::take(bytes)).unwrap().replace("format = 1", "format = 2");
     let body = &text[..text.find("checksum = ").unwrap()];
-    *bytes = format!("{body}checksum = {:08x}\n", common::wire::crc32c(body.as_bytes())).into();
+    *bytes = format!("{body}checksum = {:08x}\n", crate::common::wire::crc32c(body.as_bytes())).into();
 }
 
 fn newer_segment(bytes: &mut [u8]) {
     bytes[8] = 9;
-    let crc = common::wire::crc32c(&bytes[..48]);
+    let crc = crate::common::wire::crc32c(&bytes[..48]);
     bytes[48..52].copy_from_slice(&crc.to_le_bytes());
 }
 

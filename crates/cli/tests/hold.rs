@@ -1,9 +1,7 @@
 //! Commands that run under a lock or a leadership.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
 
-mod common;
-
-use common::{Scratch, Up, eventually, lives, output, pid, quorate, send};
+use crate::common::{Scratch, Up, eventually, lives, output, pid, quorate, send};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::process::{Child, Output, Stdio};

@@ -1,9 +1,7 @@
 //! Reads under leases, on real nodes.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
 
-mod common;
-
-use common::{PATIENCE, Scratch, eventually, follow, free_port, output, quorate, send};
+use crate::common::{PATIENCE, Scratch, eventually, follow, free_port, output, quorate, send};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::process::{Child, Stdio};

@@ -1,9 +1,7 @@
 //! Members that come and go, over real processes.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
 
-mod common;
-
-use common::{PATIENCE, Scratch, Up, eventually, follow, free_address, lives, output, quorate, send};
+use crate::common::{PATIENCE, Scratch, Up, eventually, follow, free_address, lives, output, quorate, send};
 use quorate_proto::etcdserverpb as pb;
 use rustix::process::Signal;
 use serde_json::{Value, json};

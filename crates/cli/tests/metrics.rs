@@ -2,9 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's panic is its failure")]
 
-mod common;
-
-use common::{Alone, Scratch};
+use crate::common::{Alone, Scratch};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,9 +1,7 @@
 //! `quorate plan` as its users meet it: no cluster, flags or answers in, a plan or a refusal out.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
 
-mod common;
-
-use common::{output, quorate};
+use crate::common::{output, quorate};
 use serde_json::Value;
 use std::io::Write;
 use std::process::Stdio;

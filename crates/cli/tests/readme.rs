@@ -1,9 +1,7 @@
 //! What the README tells to type, typed.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
 
-mod common;
-
-use common::{Scratch, eventually, free_address, output, quorate, send};
+use crate::common::{Scratch, eventually, free_address, output, quorate, send};
 use rustix::process::Signal;
 use std::process::{Child, Stdio};
 

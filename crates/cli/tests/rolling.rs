@@ -1,9 +1,7 @@
 //! A rolling restart under load.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
 
-mod common;
-
-use common::{Up, eventually, output, pid, send};
+use crate::common::{Up, eventually, output, pid, send};
 use quorate_proto::etcdserverpb as pb;
 use rustix::process::Signal;
 use serde_json::Value;

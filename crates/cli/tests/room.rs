@@ -3,9 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's panic is its failure")]
 
-mod common;
-
-use common::{Alone, PATIENCE, Scratch, eventually};
+use crate::common::{Alone, PATIENCE, Scratch, eventually};
 use quorate_proto::etcdserverpb as pb;
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -3,10 +3,10 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
 
-mod common;
-
-use common::tables::Table;
-use common::{Scratch, Up, eventually, follow, free_address, nodes, one, output, pid, quorate, send, text};
+use crate::common::tables::Table;
+use crate::common::{
+    Scratch, Up, eventually, follow, free_address, nodes, one, output, pid, quorate, send, text,
+};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -196,7 +196,7 @@ fn shards_outlive_nodes() {
     drop(up.wait());
 
     let up = Up::start(&["--data", &home]);
-    let nodes = common::nodes(&up.ready());
+    let nodes = crate::common::nodes(&up.ready());
     let mut table = self::table("orders", &nodes);
     for customer in 0..40 {
         let expected = if customer < 20 { "before" } else { "without" };
@@ -286,7 +286,7 @@ fn a_node_alone_starts_again_without_what_was_dropped() {
     fs::write(&votes, before).unwrap();
     let up = start();
     let ready = up.ready();
-    assert_eq!(shards(&common::nodes(&ready)[0], "carts").len(), 2);
+    assert_eq!(shards(&crate::common::nodes(&ready)[0], "carts").len(), 2);
     let log = fs::read_to_string(text(&ready["nodes"][0], "log")).unwrap();
     assert!(!log.contains("nothing of the log"), "{log}");
     up.signal(Signal::TERM);

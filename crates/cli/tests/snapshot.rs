@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's panic is its failure")]
 
-mod common;
-
-use common::tables::Table;
-use common::{Alone, Scratch, free_address, output};
+use crate::common::tables::Table;
+use crate::common::{Alone, Scratch, free_address, output};
 use quorate_proto::etcdserverpb as pb;
 use serde_json::Value;
 use std::fs;

@@ -2,9 +2,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-mod common;
-
-use common::{Scratch, check};
+use crate::common::{Scratch, check};
 
 /// Two transactions that each miss the other's append, among others that have nothing to do with it.
 const SKEW: &str = "{:process 0 :type :invoke :f :txn :value [[:append 9 1]]}

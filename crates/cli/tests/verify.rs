@@ -3,9 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's panic is its failure")]
 
-mod common;
-
-use common::{Scratch, eventually, output, quorate};
+use crate::common::{Scratch, eventually, output, quorate};
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -198,7 +196,7 @@ fn nothing_is_left_after_kill_9() {
 #[test]
 fn a_system_that_runs_is_paused_and_left_as_it_was() {
     let scratch = Scratch::new("verify-pids");
-    let up = common::Up::start(&["--data", &scratch.path("data")]);
+    let up = crate::common::Up::start(&["--data", &scratch.path("data")]);
     let ready = up.ready();
     let nodes = ready["nodes"].as_array().unwrap();
     let of = |field: &str| -> Vec<String> {

@@ -1,9 +1,5 @@
 //! What the tests of the binary share: processes that end with the test, directories that go away with it.
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    reason = "each test binary uses its part, and may stop at the first thing amiss"
-)]
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
 
 pub(crate) mod tables;
 pub(crate) mod wire;

@@ -1,0 +1,9 @@
+//! The tests of the simulator as one program: the long ones of one file run beside those of the next.
+
+mod groups;
+mod moves;
+mod mutants;
+mod promises;
+mod seeds;
+mod traces;
+mod transactions;
