@@ -1,7 +1,10 @@
 //! `quorate node`: members come and go, step by step and with progress.
 //!
 //! Each command says what it does, waits until that is so, and can be interrupted and given again: what is done already is
-//! found and passed over. Nothing is kept here; the cluster's member list is the memory. It works by etcd's Cluster service.
+//! found and passed over. Nothing is kept here; the cluster's member list is the memory, and its word about who is to leave
+//! ([`drain`]). It works by etcd's Cluster service.
+
+mod drain;
 
 use crate::probe::{self, MemberInfo, endpoint, time};
 use crate::report::{Exit, Problem, say};
@@ -27,7 +30,8 @@ Examples:
   quorate node add 10.0.0.4:7100                  a member more; prints what to start there, and waits for its vote
   quorate node add 10.0.0.5:7100 --learner        one without a vote, to be promoted later
   quorate node promote 5
-  quorate node remove n2
+  quorate node remove n2                          its shards of tables move to others before it goes
+  quorate node keep n2                            it is to stay after all
   quorate node replace 3 --with 10.0.0.6:7100     a new member in the place of one whose disk is lost
 
 NODE is a member's id or name, as `quorate status` shows them. A command that was interrupted goes on where it stopped when
@@ -77,8 +81,16 @@ enum Command {
         /// Which
         node: String,
     },
-    /// Remove a member; a leader hands over first
+    /// Remove a member; its replicas of tables' shards move to others first, and a leader hands over
     Remove {
+        /// Which
+        node: String,
+        /// Remove it at once: the others rebuild its replicas afterwards
+        #[arg(long)]
+        no_drain: bool,
+    },
+    /// Take back that a member is to leave, where its removal was interrupted
+    Keep {
         /// Which
         node: String,
     },
@@ -89,6 +101,9 @@ enum Command {
         /// Where the other nodes will reach the new one
         #[arg(long, value_name = "HOST:PORT", value_parser = peer)]
         with: String,
+        /// Remove the old one at once: the others rebuild its replicas of tables' shards afterwards
+        #[arg(long)]
+        no_drain: bool,
     },
 }
 
@@ -119,6 +134,11 @@ enum Step<'a> {
     Votes { id: u64 },
     Settles,
     CaughtUp { id: u64 },
+    Drains { id: u64, shards: u64 },
+    Draining { id: u64, left: u64, moved: u64, seconds_left: Option<u64> },
+    Drained { id: u64 },
+    Undrained { id: u64, shards: u64, why: drain::Why },
+    Stays { id: u64 },
     HandedOver { from: u64, to: u64 },
     Removed { id: u64 },
     Gone { node: &'a str },
@@ -142,6 +162,10 @@ impl Step<'_> {
                 "waiting for the groups of tables' shards to follow the last change of members".into()
             }
             Self::CaughtUp { id } => format!("member {id:x} holds the data; it has no vote"),
+            Self::Drains { .. } | Self::Draining { .. } | Self::Drained { .. } | Self::Undrained { .. } => {
+                self.words_of_drain()
+            }
+            Self::Stays { id } => format!("member {id:x} stays"),
             Self::HandedOver { from, to } => format!("the leadership went from member {from:x} to {to:x}"),
             Self::Removed { id } => {
                 format!(
@@ -160,7 +184,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
         .enable_all()
         .build()
         .map_err(|e| Problem::new(Exit::Failed, format!("the runtime did not start: {e}"), ""))?;
-    let guide = Guide { endpoints: args.endpoints.clone(), timeout: args.timeout, json: args.json };
+    let drains = match &args.command {
+        Command::Remove { no_drain, .. } | Command::Replace { no_drain, .. } => !no_drain,
+        _ => true,
+    };
+    let guide = Guide { endpoints: args.endpoints.clone(), timeout: args.timeout, json: args.json, drains };
     runtime.block_on(async {
         match &args.command {
             Command::Add { peer, learner, no_wait } => {
@@ -168,11 +196,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
                 if *no_wait { Ok(()) } else { guide.wait_for(id, !learner).await }
             }
             Command::Promote { node } => guide.promote(node).await,
-            Command::Remove { node } => {
+            Command::Remove { node, .. } => {
                 let member = guide.find(node).await?;
                 guide.remove(member.id).await
             }
-            Command::Replace { node, with } => guide.replace(node, with).await,
+            Command::Keep { node } => guide.keep(node).await,
+            Command::Replace { node, with, .. } => guide.replace(node, with).await,
         }
     })
 }
@@ -181,6 +210,8 @@ struct Guide {
     endpoints: Vec<String>,
     timeout: Duration,
     json: bool,
+    /// Whoever goes is left by its replicas first.
+    drains: bool,
 }
 
 impl Guide {
@@ -377,6 +408,9 @@ impl Guide {
     }
 
     async fn remove(&self, id: u64) -> Result<(), Problem> {
+        if self.drains {
+            self.drain(id).await?;
+        }
         self.hand_over(id).await?;
         self.change("remove the member", Some(id), |mut client| async move {
             client.member_remove(pb::MemberRemoveRequest { id }).await

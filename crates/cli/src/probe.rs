@@ -3,6 +3,8 @@
 
 use quorate_client::told;
 use quorate_proto::etcdserverpb as pb;
+use quorate_proto::quoratepb::shards_client::ShardsClient;
+use quorate_proto::quoratepb::{MovesRequest, MovesResponse};
 use quorate_server::config::check_url;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
@@ -149,6 +151,22 @@ pub(crate) async fn status(endpoint: &str, patience: Duration) -> Result<NodeSta
         learner: reply.is_learner,
         errors: reply.errors,
     })
+}
+
+/// Asks one node what it knows of replicas of shards that move, and how far a member is with leaving (0 for none); `None` where
+/// there is no such thing, as in etcd.
+pub(crate) async fn moves(
+    endpoint: &str,
+    patience: Duration,
+    node: u64,
+) -> Result<Option<MovesResponse>, String> {
+    let channel = connect(endpoint, patience).await?;
+    let mut client = ShardsClient::new(channel).max_decoding_message_size(i32::MAX as usize);
+    match client.moves(MovesRequest { node }).await {
+        Ok(reply) => Ok(Some(reply.into_inner())),
+        Err(status) if status.code() == tonic::Code::Unimplemented => Ok(None),
+        Err(status) => Err(told(&status)),
+    }
 }
 
 /// Asks one node for the members it knows; its own view will do.

@@ -3,6 +3,9 @@
 //! It asks the given endpoints for the members, then every member for itself. Nothing here needs a quorum: a cluster
 //! that has lost its majority is when one wants to see this most. It works against any etcd v3 endpoint.
 
+mod moves;
+
+use self::moves::Moves;
 use crate::probe::{self, NodeStatus, endpoint, time};
 use crate::report::{Exit, Problem, colours, many};
 use crate::up::screen::table;
@@ -63,6 +66,8 @@ struct Report {
     leader: u64,
     unhealthy: Vec<String>,
     nodes: Vec<Line>,
+    /// Replicas of tables' shards that move, as one of the members knows it.
+    moves: Moves,
 }
 
 /// Shows it.
@@ -131,6 +136,7 @@ async fn ask(args: &Args) -> Result<Report, Problem> {
         }
     }
     let mut report = judge(answers);
+    report.moves = Moves::asked(&report.nodes, patience).await;
     if let Some(what) = strangers(&clusters) {
         report.healthy = false;
         report.unhealthy.push(what);
@@ -208,7 +214,7 @@ fn judge(answers: Vec<Answer>) -> Report {
     let leader = if votes.len() == 1 { votes.keys().next().copied().unwrap_or(0) } else { 0 };
     let nodes: Vec<Line> = answers.into_iter().map(|answer| line(answer, furthest)).collect();
     let healthy = unhealthy.is_empty() && nodes.iter().all(|n| n.unhealthy.is_empty());
-    Report { healthy, leader, unhealthy, nodes }
+    Report { healthy, leader, unhealthy, nodes, moves: Moves::default() }
 }
 
 fn line((endpoint, member, status): Answer, furthest: u64) -> Line {
@@ -287,6 +293,7 @@ fn render(report: &Report, colours: bool) -> String {
     let mut lines = table(&rows);
     let (red, plain) = if colours { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
     lines.extend(report.unhealthy.iter().map(|what| format!("{red}unhealthy:{plain} {what}")));
+    lines.extend(report.moves.lines());
     for node in &report.nodes {
         lines.extend(
             node.unhealthy.iter().map(|what| format!("{red}unhealthy:{plain} {}: {what}", node.endpoint)),

@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
 
 use crate::common::tables::Table;
-use crate::common::{Scratch, Up, eventually, free_address, nodes, one, output, pid, quorate, send, text};
+use crate::common::{
+    Scratch, Up, eventually, follow, free_address, nodes, one, output, pid, quorate, send, text,
+};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -313,7 +315,7 @@ fn nobody_waits_without_end() {
     assert!(up.wait().0.success());
 }
 
-/// Claim: members that are removed one right after the other go one by one, each once all shards have let go of the one before, and none
+/// Claim: members that are removed at once, one right after the other, go one by one, each once all shards have let go of the one before, and none
 /// of these commands is refused.
 #[test]
 fn changes_of_members_wait_for_the_groups() {
@@ -323,7 +325,7 @@ fn changes_of_members_wait_for_the_groups() {
     made(&nodes[0], "orders", "12");
     let mut waited = 0;
     for id in ["5", "4"] {
-        let args = ["node", "remove", id, "--json", "--endpoints", text(&nodes[0], "etcd")];
+        let args = ["node", "remove", id, "--no-drain", "--json", "--endpoints", text(&nodes[0], "etcd")];
         let (code, said, wrong) = output(&args);
         assert_eq!(code, 0, "{args:?}: {said}{wrong}");
         waited += usize::from(said.contains("settles"));
@@ -508,7 +510,7 @@ fn shards_of_a_lost_disk_heal() {
 
 /// Claim: a node that is added gets its share of the shards that there are, while clients go on at all nodes; a node that is killed
 /// half-way stops nothing; each node serves all shards, also those that it has nothing of; and when the node is removed, its shares go back
-/// to the others before it stops.
+/// to the others while it is a member: that outlives the command, is shown, and can be taken back.
 #[test]
 fn shards_move_to_a_node_that_comes_and_from_one_that_goes() {
     let _turn = one_at_a_time();
@@ -575,8 +577,33 @@ fn shards_move_to_a_node_that_comes_and_from_one_that_goes() {
         let pages = all.try_ask(node, "Scan", count.clone()).unwrap();
         assert_eq!(pages["Count"], 2 * customer + 16, "node {}", node + 1);
     }
-    let (code, said, wrong) = output(&["node", "remove", "4", "--endpoints", &endpoint]);
+    // The command is interrupted, and what it began goes on until that is taken back.
+    let remove = ["node", "remove", "4", "--json", "--endpoints", &endpoint];
+    let mut removing = Running(quorate(&remove).stdout(Stdio::piped()).spawn().unwrap());
+    let first = follow(removing.0.stdout.take().unwrap()).iter().next().unwrap();
+    assert_eq!((&first["step"], &first["shards"]), (&json!("drains"), &json!(6)));
+    drop(removing);
+    let status = || {
+        let (_, said, _) = output(&["status", "--json", "--endpoints", &endpoint]);
+        serde_json::from_str::<Value>(&said).unwrap()["moves"].clone()
+    };
+    assert_eq!(status()["leaving"][0]["node"], 4, "{}", status());
+    eventually("its replicas move, and that is shown", || {
+        let moves = status();
+        let from = |one: &Value| one["from"] == json!([4]) && one["table"] == "orders";
+        moves["left"].as_u64() > Some(0) && moves["moving"].as_array().unwrap().iter().any(from)
+    });
+    let (code, said, wrong) = output(&["node", "keep", "4", "--json", "--endpoints", &endpoint]);
+    assert_eq!((code, said.trim()), (0, "{\"step\":\"stays\",\"id\":4}"), "{wrong}");
+    eventually("it stays, and has its share again", || {
+        status() == json!({ "left": 0, "moving": [], "leaving": [] }) && on(&nodes, 4) == 6
+    });
+    let (code, said, wrong) = output(&remove);
     assert_eq!(code, 0, "{said} {wrong}");
+    let steps: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names: Vec<&str> = steps.iter().map(|step| step["step"].as_str().unwrap()).collect();
+    assert_eq!((names[0], names.last()), ("drains", Some(&"removed")), "{said}");
+    assert!(names.contains(&"draining") && names.contains(&"drained"), "{said}");
     eventually("it has let go of its shards and stops", || fourth.0.try_wait().unwrap().is_some());
     assert_eq!((1..=4).map(|id| on(&nodes, id)).collect::<Vec<_>>(), [8, 8, 8, 0]);
     for n in 0..customer {
@@ -584,6 +611,42 @@ fn shards_move_to_a_node_that_comes_and_from_one_that_goes() {
     }
     up.signal(Signal::TERM);
     assert!(up.wait().0.success());
+}
+
+/// Claim: a member that is dead, and one whose shards have nowhere else to go, are removed at once, and that is said; the shards have the
+/// copies that there can be then.
+#[test]
+fn who_cannot_be_left_first_is_removed_at_once() {
+    let _turn = one_at_a_time();
+    let up = Up::start(&["--ephemeral", "--nodes", "4"]);
+    let nodes = nodes(&up.ready());
+    made(&nodes[0], "orders", "4");
+    let mut table = table("orders", &nodes[..2]);
+    for customer in 0..20 {
+        put(&mut table, 0, &item(customer, 0, "v"));
+    }
+    let remove = |id: &str, why: &str| {
+        let (code, said, wrong) =
+            output(&["node", "remove", id, "--json", "--endpoints", text(&nodes[0], "etcd")]);
+        assert_eq!(code, 0, "{said} {wrong}");
+        let first: Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
+        assert_eq!((&first["step"], &first["why"]), (&json!("undrained"), &json!(why)), "{said}");
+        assert!(!said.contains("\"drains\"") && said.contains("\"removed\""), "{said}");
+    };
+    send(pid(&nodes[3]), Signal::KILL);
+    remove("4", "silent");
+    let are_on = |ids: Value| shards(&nodes[0], "orders").iter().all(|shard| shard["Replicas"] == ids);
+    eventually("the others have all copies", || are_on(json!([1, 2, 3])));
+    remove("3", "too-few-nodes");
+    eventually("the others have what can be had", || are_on(json!([1, 2])));
+    for customer in 0..20 {
+        eventually("each item is there", || {
+            let body = json!({ "Key": key(customer, 0), "ConsistentRead": true });
+            table.try_ask(1, "GetItem", body).is_ok_and(|got| got["Item"]["v"]["S"] == "v")
+        });
+    }
+    up.signal(Signal::TERM);
+    drop(up.wait());
 }
 
 /// A node's process; killed when the test ends, however it does.

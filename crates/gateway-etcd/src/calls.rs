@@ -33,7 +33,7 @@ const CODES: [&str; 17] = [
 ];
 
 /// Services with their package, their unary methods and their streams.
-const METHODS: [(&str, &[&str], &[&str]); 9] = [
+const METHODS: [(&str, &[&str], &[&str]); 10] = [
     ("etcdserverpb.KV", &["Range", "Put", "DeleteRange", "Txn", "Compact"], &[]),
     ("etcdserverpb.Watch", &[], &["Watch"]),
     (
@@ -55,6 +55,7 @@ const METHODS: [(&str, &[&str], &[&str]); 9] = [
     ("v3lockpb.Lock", &["Lock", "Unlock"], &[]),
     ("v3electionpb.Election", &["Campaign", "Proclaim", "Leader", "Resign"], &["Observe"]),
     ("quoratepb.Fences", &["List", "Drop"], &[]),
+    ("quoratepb.Shards", &["Leave", "Moves"], &[]),
 ];
 
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 use quorate_node::api::Failure;
 use quorate_wire::kv::Refused;
 use quorate_wire::members::Refusal;
+use quorate_wire::table::Refusal as TableRefusal;
 use tonic::{Code, Status};
 
 pub(crate) fn status(failure: &Failure) -> Status {
@@ -52,6 +53,9 @@ fn refused_status(refused: &Refused) -> Status {
         Refused::Corrupt => (Code::DataLoss, "etcdserver: corrupt cluster"),
         Refused::TooManyAlarms => {
             (Code::ResourceExhausted, "quorate: too many alarms stand; disarm some of them")
+        }
+        Refused::Table(TableRefusal::Limit(_)) => {
+            (Code::ResourceExhausted, "quorate: as many members are to leave as may be at once")
         }
         Refused::Table(_) => {
             (Code::Internal, "quorate: the machine of tables was asked, and not by this door")

@@ -32,6 +32,7 @@ mod line;
 mod lock;
 mod maintenance;
 mod members;
+mod shards;
 mod snapshot;
 mod unfinished;
 mod watch;
@@ -156,6 +157,7 @@ fn routes(gateway: &Arc<Gateway>) -> Routes {
         .add_service(service!(v3lockpb, lock_server, LockServer))
         .add_service(service!(v3electionpb, election_server, ElectionServer))
         .add_service(service!(quoratepb, fences_server, FencesServer))
+        .add_service(service!(quoratepb, shards_server, ShardsServer))
         .prepare()
 }
 

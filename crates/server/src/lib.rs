@@ -24,5 +24,5 @@ mod workers;
 
 pub use config::{AutoCompaction, Peer, ServerConfig, Upkeep};
 pub use error::{ServeError, ServeErrorKind};
-pub use run::{DoorStart, Facts, Ready, ServeDoor, run};
+pub use run::{DoorStart, Facts, Ready, ServeDoor, ShardFigures, run};
 pub use transport::PeerBytes;

@@ -15,6 +15,7 @@ use crate::transport::{Patience, PeerBytes, Transport};
 use crate::workers::{Counters, ToBackground, Workers};
 use quorate_base::{Mint, NodeId, Rng, ShardId};
 use quorate_lsm::LsmStore;
+use quorate_node::api::tables::Placement;
 use quorate_node::api::{Door, Member};
 use quorate_node::applier::{Applier, SEAL_BYTES, Work};
 use quorate_node::boot;
@@ -79,6 +80,33 @@ pub struct Facts {
     pub flushes: u64,
     /// Connections and packets on the peer port that were refused.
     pub peer_mistakes: u64,
+    /// The shards of tables, of which so many have something on this node.
+    pub shards: ShardFigures,
+}
+
+/// How many shards of tables there are, as a node knows it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ShardFigures {
+    /// In all.
+    pub all: u64,
+    /// Replicas of these move.
+    pub moving: u64,
+    /// Of these the node has something.
+    pub here: u64,
+    /// Members that are to leave.
+    pub leaving: u64,
+}
+
+impl ShardFigures {
+    fn of(placement: &Placement, node: NodeId) -> Self {
+        let mut figures = Self { leaving: placement.leaving().len() as u64, ..Self::default() };
+        for (_, home) in placement.homes() {
+            figures.all += 1;
+            figures.moving += u64::from(home.moving);
+            figures.here += u64::from(home.hosts(node));
+        }
+        figures
+    }
 }
 
 /// Serves a door until its future ends; the binary passes one in.
@@ -164,6 +192,7 @@ async fn serve(
             peers: transport.bytes(),
             flushes: counters.flushes.load(std::sync::atomic::Ordering::Relaxed),
             peer_mistakes: transport.mistakes().count(),
+            shards: ShardFigures::of(&figures.placement(), config.node),
         })
     };
     let start = DoorStart { door: door.clone(), listeners, dynamo, clients_max, facts };

@@ -15,7 +15,8 @@
 //! brought the kinds that name a lease by its grant; in version 1 what a node's clock had decided named the id alone, and still
 //! means whichever grant of it there is. Version 3 brought fences and alarms, version 4 tables ([`crate::table`]),
 //! version 5 their change feeds, version 6 shards of tables and transactions over several of them, version 7 shards whose
-//! replicas move, and version 8 tables with several shards that have global indexes or a change feed.
+//! replicas move, and version 8 tables with several shards that have global indexes or a change feed, and nodes that are left by
+//! replicas before they go.
 //!
 //! `origin` and `request` name the node that proposed the entry and the request there that waits for it; they are no part
 //! of the machine's state.

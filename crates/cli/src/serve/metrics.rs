@@ -83,6 +83,12 @@ fn server(page: &mut Page, facts: &Facts) {
     page.gauge("etcd_mvcc_db_total_size_in_use_in_bytes", help, lane.db_size_in_use);
     page.gauge("etcd_debugging_mvcc_keys_total", "Keys that there are.", lane.keys);
     page.gauge("quorate_leases", "Leases that there are.", lane.leases);
+    let shards = &facts.shards;
+    page.gauge("quorate_shards", "Shards of tables that there are.", shards.all);
+    page.gauge("quorate_shards_here", "Shards of tables of which the node has a replica.", shards.here);
+    page.gauge("quorate_shards_moving", "Shards of tables whose replicas move.", shards.moving);
+    let help = "Members that are to leave, and have no replicas of shards any more then.";
+    page.gauge("quorate_members_leaving", help, shards.leaving);
     let help = "By how many seconds each lease was prolonged, since the node stood still while it led.";
     let given_back = lane.leases_given_back.as_millis() as f64 / 1000.0;
     page.value("quorate_leases_given_back_seconds_total", "counter", help, given_back);

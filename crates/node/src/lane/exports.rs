@@ -3,7 +3,8 @@
 //! A snapshot is a view that was current when the core first asked; it stays until its peer has it all, starts again,
 //! or has not been heard for long.
 //! The cursor behind each chunk is kept, so that a chunk that was lost is read again from the same view. The core asks for
-//! one chunk at a time and peer, so that nothing piles up while the thread that reads them makes a checkpoint.
+//! one chunk at a time and peer, so that nothing piles up while the thread that reads them makes a checkpoint. Those of replicas that
+//! move wait for their turn ([`super::pace`]).
 
 use bytes::Bytes;
 use quorate_base::{Base, NodeId, ShardId};
@@ -38,6 +39,14 @@ pub struct Exported {
 impl Exported {
     pub(super) fn shard(&self) -> ShardId {
         self.shard
+    }
+
+    pub(super) fn to(&self) -> NodeId {
+        self.to
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.result.as_ref().map_or(0, |(data, _)| data.len())
     }
 
     /// The state could not be read.
@@ -81,6 +90,8 @@ impl Exports {
         match outgoing.cursors.get(seq as usize) {
             Some(cursor) => {
                 let (view, cursor) = (outgoing.view.clone(), cursor.clone());
+                // One that waits for its turn may be asked for again.
+                self.wanted.retain(|waits| waits.to != to);
                 self.wanted.push(Export { shard, to, snapshot, seq, view, cursor });
                 None
             }
@@ -107,13 +118,21 @@ impl Exports {
         Some(Input::SnapshotChunk { to, snapshot, meta, seq, data, last })
     }
 
-    /// The chunks to be read now.
-    pub(super) fn take_wanted(&mut self) -> Vec<Export> {
-        std::mem::take(&mut self.wanted)
+    /// The chunks to be read now; those that may not go yet wait.
+    pub(super) fn take_wanted(&mut self, may: impl Fn(NodeId) -> bool) -> Vec<Export> {
+        let (now, later) = std::mem::take(&mut self.wanted).into_iter().partition(|export| may(export.to));
+        self.wanted = later;
+        now
+    }
+
+    /// Whether a chunk waits.
+    pub(super) fn any_wait(&self) -> bool {
+        !self.wanted.is_empty()
     }
 
     /// Lets the views go of peers that need no snapshot any more.
     pub(super) fn retain(&mut self, needed: impl Fn(NodeId) -> bool) {
         self.outgoing.retain(|&to, _| needed(to));
+        self.wanted.retain(|export| needed(export.to));
     }
 }

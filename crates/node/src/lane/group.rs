@@ -16,7 +16,9 @@ use crate::watch::Hub;
 use bytes::Bytes;
 use quorate_base::{Base, Durable, Held, Index, Instant, NodeId, ShardId, Term};
 use quorate_protocol::Core;
-use quorate_protocol::raft::{Input, Message, Outbox, Phase, ProposalId, Raft, ReadId, Refusal, RoleChange};
+use quorate_protocol::raft::{
+    Input, Membership, Message, Outbox, Phase, ProposalId, Raft, ReadId, Refusal, RoleChange,
+};
 use quorate_state::kv::{KvView, LeaseChange};
 use quorate_wire::command;
 use quorate_wire::kv::{Command, Grant, LeaseId};
@@ -125,7 +127,8 @@ impl Group {
         let leads = || tables.filling().is_some() || tables.is_locked() || !self.queue.is_idle();
         let waits = self.reads.any() || self.raft.is_leader() && leads();
         let tick = waits.then_some(node.tick_at);
-        [self.raft.deadline(), tick, self.lessor.deadline()].into_iter().flatten().min()
+        let chunk = self.exports.any_wait().then(|| node.pace.free_at());
+        [self.raft.deadline(), tick, self.lessor.deadline(), chunk].into_iter().flatten().min()
     }
 
     /// The header a reply would have now.
@@ -199,6 +202,9 @@ impl Group {
     pub(super) fn exported(&mut self, node: &mut Node, now: Instant, chunk: Exported) {
         if let Some(error) = chunk.damage() {
             node.broken = Some(Broken::state("reading a snapshot", error));
+        }
+        if moves(self.shard, self.raft.membership(), chunk.to()) {
+            node.pace.takes(now, chunk.bytes());
         }
         if let Some(input) = self.exports.read(chunk) {
             self.raft.handle(now, input);
@@ -307,7 +313,10 @@ impl Group {
         self.exports.retain(|to| progress.get(&to).is_some_and(|p| matches!(p.phase, Phase::Snapshot(_))));
         // What the outbox brought (a leader, an index) may let more go at once: no second wake-up for it.
         self.serve_reads(node, now);
-        out.exports.append(&mut self.exports.take_wanted());
+        let free = node.pace.free_at() <= now;
+        let (shard, members) = (self.shard, self.raft.membership());
+        let may = |to| free || !moves(shard, members, to);
+        out.exports.append(&mut self.exports.take_wanted(may));
         let reads = self.reads.len();
         node.reading = (node.reading + reads).saturating_sub(std::mem::replace(&mut self.counted, reads));
     }
@@ -528,4 +537,9 @@ impl Group {
     fn raft_frame(&self, node: &mut Node, to: NodeId, message: Message) {
         node.send(to, &Frame::Raft { shard: self.shard, message });
     }
+}
+
+/// Whether a node gets its replica of a shard by a move: it has no vote yet.
+fn moves(shard: ShardId, members: &Membership, to: NodeId) -> bool {
+    shard != ShardId(1) && !members.is_voter(to)
 }

@@ -27,6 +27,7 @@ mod large;
 mod members;
 mod mover;
 mod node;
+mod pace;
 mod packets;
 mod pending;
 mod placement;

@@ -3,10 +3,12 @@
 //! Whoever leads shard 1 asks now and then, and has the answer put into its log ([`What::Move`]); the groups follow by themselves
 //! ([`super::placement`]). Nothing is remembered between two questions, so the next leader goes on where the last one was.
 //!
-//! First of all a shard leaves nodes that are no members any more, then it gets the copies that it lacks, and then the load is evened
+//! First of all a shard leaves nodes that are no members any more, then it gets the copies that it lacks, then it leaves members that are
+//! to leave (`state::table`, `placement`), as long as it has no fewer copies without them; and then the load is evened
 //! out: the node with the most replicas gives one to a node with two fewer. One replica of a shard moves at a time, and only while
 //! a majority of its replicas is heard, so that the move takes none of those who could decide. A few shards move
-//! at once, since each move reads a whole shard at one node and writes it at another.
+//! at once, since each move reads a whole shard at one node and writes it at another; how fast that goes is bounded where it is sent
+//! ([`super::pace`]).
 
 use quorate_base::{Index, NodeId, ShardId};
 use quorate_state::table::Home;
@@ -21,6 +23,8 @@ const AT_ONCE: usize = 4;
 pub(super) struct Nodes<'a> {
     /// Those who vote in shard 1.
     pub(super) members: &'a BTreeSet<NodeId>,
+    /// Those of them who are to leave.
+    pub(super) leaving: &'a BTreeSet<NodeId>,
     /// Whether one was heard lately.
     pub(super) hears: &'a dyn Fn(NodeId) -> bool,
 }
@@ -114,13 +118,15 @@ impl Load {
         self.0.get(&node).copied().unwrap_or_default()
     }
 
-    /// The member with the fewest replicas that is heard and has none of this shard.
+    /// The member with the fewest replicas that stays, is heard and has none of this shard.
     fn emptiest(&self, home: &Home, nodes: &Nodes<'_>) -> Option<NodeId> {
-        let fit = |node: &&NodeId| !home.hosts(**node) && (nodes.hears)(**node);
+        let fit =
+            |node: &&NodeId| !home.hosts(**node) && !nodes.leaving.contains(*node) && (nodes.hears)(**node);
         nodes.members.iter().filter(fit).min_by_key(|node| (self.at(**node), **node)).copied()
     }
 
-    /// Where a shard is to be that has replicas on nodes which are no members, or fewer than it is to have.
+    /// Where a shard is to be that has replicas on nodes which are no members, or fewer than it is to have, or replicas on members that
+    /// are to leave.
     fn repaired(&self, home: &Home, copies: usize, nodes: &Nodes<'_>) -> Option<BTreeSet<NodeId>> {
         if !is_sound(&home.before(), nodes) {
             return None;
@@ -129,12 +135,19 @@ impl Load {
         let want = copies.min(nodes.members.len()).max(1);
         let here = has.iter().filter(|node| nodes.members.contains(node)).count();
         let gone = has.iter().find(|node| !nodes.members.contains(node)).copied();
-        let new = if here < want { self.emptiest(home, nodes) } else { None };
+        let leaver = has.iter().find(|node| nodes.leaving.contains(node)).copied();
+        let leaver = leaver.filter(|_| gone.is_none() && here >= want);
+        let new = if here < want || leaver.is_some() { self.emptiest(home, nodes) } else { None };
         let mut wanted = has;
         if let Some(gone) = gone
             && (new.is_some() || here > 0)
         {
             wanted.remove(&gone);
+        }
+        if let Some(leaver) = leaver
+            && new.is_some()
+        {
+            wanted.remove(&leaver);
         }
         wanted.extend(new);
         Some(wanted)
@@ -142,7 +155,9 @@ impl Load {
 
     /// Where a shard is to be so that a node with many replicas has one fewer, and how many that one has.
     fn evened(&self, home: &Home, nodes: &Nodes<'_>) -> Option<(i64, BTreeSet<NodeId>)> {
-        let from = home.replicas.keys().max_by_key(|node| (self.at(**node), **node)).copied()?;
+        let stays = |node: &&NodeId| !nodes.leaving.contains(*node);
+        let from =
+            home.replicas.keys().filter(stays).max_by_key(|node| (self.at(**node), **node)).copied()?;
         let to = self.emptiest(home, nodes)?;
         let mut wanted = home.wanted();
         wanted.remove(&from);
@@ -176,9 +191,15 @@ mod tests {
 
     /// What begins next among members of whom these are not heard.
     fn begins(homes: &Homes, members: &[u64], silent: &[u64]) -> Vec<Move> {
-        let (members, silent) = (ids(members), ids(silent));
+        begins_leaving(homes, members, silent, &[])
+    }
+
+    /// The same where some of the members are to leave.
+    fn begins_leaving(homes: &Homes, members: &[u64], silent: &[u64], leaving: &[u64]) -> Vec<Move> {
+        let (members, silent, leaving) = (ids(members), ids(silent), ids(leaving));
         let placed = homes.iter().map(|(shard, home)| (*shard, home.clone(), 3));
-        next(placed, &Nodes { members: &members, hears: &|node| !silent.contains(&node) })
+        let hears = |node| !silent.contains(&node);
+        next(placed, &Nodes { members: &members, leaving: &leaving, hears: &hears })
     }
 
     fn said(moves: &[Move]) -> Vec<(u32, Vec<u64>)> {
@@ -220,6 +241,37 @@ mod tests {
         }
     }
 
+    /// Shards, members, who of them is silent, who is to leave, what begins.
+    type Leaves<'a> = (&'a [&'a [u64]], &'a [u64], &'a [u64], &'a [u64], &'a [(u32, &'a [u64])]);
+
+    #[test]
+    fn who_is_to_leave_is_left() {
+        let rows: &[Leaves<'_>] = &[
+            // For one who has none of it, and never with fewer copies.
+            (&[&[1, 2, 3]], &[1, 2, 3, 4], &[], &[3], &[(2, &[1, 2, 4])]),
+            (&[&[1, 2, 3]], &[1, 2, 3], &[], &[3], &[]),
+            (&[&[1, 2, 3]], &[1, 2, 3, 4], &[4], &[3], &[]),
+            // Not for another one who is to leave, and one at a time.
+            (&[&[1, 2, 3]], &[1, 2, 3, 4], &[], &[3, 4], &[]),
+            (&[&[1, 2, 3]], &[1, 2, 3, 4, 5], &[], &[2, 3], &[(2, &[1, 3, 4])]),
+            // It gets nothing any more, though it has the least.
+            (&[&[1, 2, 3], &[1, 2, 3]], &[1, 2, 3, 4], &[], &[4], &[]),
+            // Also while it is not heard, as long as the others are a majority.
+            (&[&[1, 2, 3]], &[1, 2, 3, 4], &[3], &[3], &[(2, &[1, 2, 4])]),
+            (&[&[1, 2, 3]], &[1, 2, 3, 4], &[2, 3], &[3], &[]),
+            // What lacks copies gets them first.
+            (&[&[1, 3]], &[1, 2, 3, 4], &[], &[3], &[(2, &[1, 2, 3])]),
+            // Of who is gone already a shard is freed before.
+            (&[&[1, 3, 9]], &[1, 2, 3, 4], &[], &[3], &[(2, &[1, 2, 3])]),
+        ];
+        for (at, (shards, members, silent, leaving, expected)) in rows.iter().enumerate() {
+            let begun = said(&begins_leaving(&on(shards), members, silent, leaving));
+            let expected: Vec<(u32, Vec<u64>)> =
+                expected.iter().map(|(shard, nodes)| (*shard, nodes.to_vec())).collect();
+            assert_eq!(begun, expected, "row {at}");
+        }
+    }
+
     /// Claim: few move at once; a move onto one that is gone is turned to another, one onto one that is silent waits and holds up no others.
     #[test]
     fn moves_that_are_under_way_count() {
@@ -248,18 +300,24 @@ mod tests {
         for seed in 0..200 {
             let mut rng = quorate_base::Rng::new(seed);
             let mut homes = on(&vec![&[1, 2, 3][..]; rng.between(1, 40) as usize]);
-            let (mut members, mut at) = (ids(&[1, 2, 3]), 10);
+            let (mut members, mut leaving, mut at) = (ids(&[1, 2, 3]), BTreeSet::new(), 10);
             for id in 4..10 {
                 if members.len() > 3 && rng.chance(1, 2) {
                     let gone = *rng.pick(&members.iter().copied().collect::<Vec<_>>());
-                    members.remove(&gone);
+                    if rng.chance(1, 2) {
+                        members.remove(&gone);
+                        leaving.remove(&gone);
+                    } else if members.len() - leaving.len() > 3 {
+                        leaving.insert(gone);
+                    }
                 } else {
                     members.insert(NodeId(id));
                 }
                 let mut moves = 0;
                 loop {
                     let placed = homes.iter().map(|(shard, home)| (*shard, home.clone(), 3));
-                    let begun = next(placed, &Nodes { members: &members, hears: &|_| true });
+                    let begun =
+                        next(placed, &Nodes { members: &members, leaving: &leaving, hears: &|_| true });
                     if begun.is_empty() {
                         break;
                     }
@@ -271,14 +329,23 @@ mod tests {
                     }
                     assert!(moves <= 3 * homes.len(), "seed {seed}: {moves} moves");
                 }
-                let nodes = Nodes { members: &members, hears: &|_| true };
-                let load = Load::of(&homes, &nodes);
+                let nodes = Nodes { members: &members, leaving: &leaving, hears: &|_| true };
+                let mut load = Load::of(&homes, &nodes);
+                let stay = members.len() - leaving.len();
+                if stay >= 3 {
+                    let left = leaving.iter().all(|node| load.0.remove(node) == Some(0));
+                    assert!(left, "seed {seed}: {leaving:?} of {homes:?}");
+                } else {
+                    load.0.retain(|node, _| !leaving.contains(node));
+                }
                 let (least, most) = (load.0.values().min(), load.0.values().max());
                 let spread = most.zip(least).map_or(0, |(most, least)| most - least);
-                assert!(spread <= 1 + i64::from(members.len() <= 3), "seed {seed}: {:?}", load.0);
-                assert!(
-                    homes.values().all(|home| home.replicas.len() == 3 && home.wanted().is_subset(&members))
-                );
+                assert!(spread <= 1 + i64::from(stay <= 3) || stay < 3, "seed {seed}: {:?}", load.0);
+                // What lacks a copy gets none on one who is to leave.
+                let copies = if leaving.is_empty() { 3..=3 } else { stay.min(3)..=3 };
+                let whole =
+                    |home: &Home| copies.contains(&home.replicas.len()) && home.wanted().is_subset(&members);
+                assert!(homes.values().all(whole), "seed {seed}: {homes:?}");
             }
         }
     }

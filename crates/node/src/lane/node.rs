@@ -4,6 +4,7 @@ use super::away::Away;
 use super::commit::{Met, PATIENCE};
 use super::explain::Trace;
 use super::large::{AT_ONCE_READS, Large};
+use super::pace::Pace;
 use super::packets::Packets;
 use super::pending::Pending;
 use super::room::Room;
@@ -48,6 +49,8 @@ pub(crate) struct Node {
     pub(super) in_groups: BTreeSet<NodeId>,
     /// See there.
     pub(super) in_groups_version: u64,
+    /// How fast replicas that move are sent.
+    pub(super) pace: Pace,
     /// A group has a new leader here, which may have something to do at once.
     pub(super) tend_soon: bool,
     /// An alarm for want of room stands: no group takes what makes it grow.
@@ -92,6 +95,7 @@ impl Node {
             settled: false,
             in_groups: BTreeSet::new(),
             in_groups_version: 0,
+            pace: Pace::default(),
             tend_soon: false,
             alarmed: false,
             locking: leader::Config { recover_after: PATIENCE * election, waiting: LOCKS_MAX, mutant: None },

@@ -14,7 +14,8 @@
 //! went let go of. All of it is done by whoever leads, by what stands in the logs: so a move that loses its leader, of
 //! shard 1 or of the shard, is gone on with by the next.
 //!
-//! A member that was removed goes on, and is talked to, until no home names it. Leaders are spread: each shard prefers one of its
+//! A member that is to leave ([`What::Leave`]) is left by its replicas while it serves on; that it was to leave is forgotten once it is
+//! none any more. A member that was removed goes on, and is talked to, until no home names it. Leaders are spread: each shard prefers one of its
 //! voters, in turn by its number, and a leader that is not preferred hands over to the one that is, when that holds all. And who leads
 //! gives the machine the newest definition of its table.
 
@@ -273,12 +274,21 @@ impl Lane {
             return;
         }
         let hears = |node| raft.hears(node, now);
+        let leaving = placement.leaving();
         let copies = |shard| placement.block_of(shard).map_or(0, |block| block.copies);
         let placed = placement.homes().map(|(shard, home)| (shard, home, copies(shard)));
-        let moves = mover::next(placed, &Nodes { members: &members.voters, hears: &hears });
-        self.placed.even = moves.is_empty().then(|| (placement.clone(), members.voters.clone(), heard));
-        for mover::Move { shard, since, replicas } in moves {
-            let what = What::Move { shard, since: since.get(), replicas };
+        let nodes = Nodes { members: &members.voters, leaving: &leaving, hears: &hears };
+        let moves = mover::next(placed, &nodes);
+        let gone = leaving.iter().filter(|node| !members.contains(**node));
+        let forgotten: Vec<What> = gone.map(|&node| What::Leave { node, leaves: false }).collect();
+        let done = moves.is_empty() && forgotten.is_empty();
+        self.placed.even = done.then(|| (placement.clone(), members.voters.clone(), heard));
+        let begun = moves.into_iter().map(|mover::Move { shard, since, replicas }| What::Move {
+            shard,
+            since: since.get(),
+            replicas,
+        });
+        for what in forgotten.into_iter().chain(begun) {
             let data =
                 command::encode(self.node.settings.node, self.node.take_request(), &of_shard_one(what));
             self.space.propose(now, Proposer::Nobody, data);

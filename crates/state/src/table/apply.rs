@@ -107,6 +107,7 @@ impl Tables {
                 Ok(self.move_shard(state, (*shard, *since), replicas, at, digest))
             }
             What::Moved { shard, since } => Ok(self.moved_shard(state, (*shard, *since), digest)),
+            What::Leave { node, leaves } => Ok(self.leave(state, (*node, *leaves), at, digest)),
         }
     }
 

@@ -25,6 +25,7 @@ pub(super) mod row {
     pub(in crate::table) const STREAM: u8 = b'S';
     pub(in crate::table) const TRANSACTION: u8 = b'T';
     pub(in crate::table) const STREAM_FIGURES: u8 = b'U';
+    pub(in crate::table) const LEAVING: u8 = b'V';
     pub(in crate::table) const DELETED: u8 = b'W';
     pub(in crate::table) const INDEX: u8 = b'X';
 }

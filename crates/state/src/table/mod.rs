@@ -26,6 +26,7 @@
 //! | `M` meta | nothing | the shard's epoch, the next table's number, the next shard's, lives of gateways |
 //! | `N` gate | node | what is forgotten of its transactions |
 //! | `O` home | shard | on which nodes its replicas are, if it was ever moved ([`placement`]) |
+//! | `V` leaving | node | which nodes are to have no replicas any more, and since which place in the log ([`placement`]) |
 //! | `P` placed | first shard | the shards of a table ([`placement`]) |
 //! | `Q` token's end | time, token | nothing |
 //! | `R` token | token | its end, fingerprint |
@@ -96,7 +97,7 @@ pub use expire::{Overdue, Place};
 pub use mutant::Mutant;
 pub use passed::{read_asked, read_reply, write_asked, write_reply};
 pub(crate) use placement::elsewhere;
-pub use placement::{Block, Home, Placement};
+pub use placement::{Block, Home, Leaver, Placement};
 pub use read::{Described, Get, Got, KeysAsked, Page, Paged, Read, ReadReply, Row};
 pub use stream::{Changed, KEPT, Position, Record, Records, StreamDescribed, StreamId};
 

@@ -4,7 +4,8 @@
 //! [`SHARDS_TAG`] and a number above one gets as many shards, whose numbers follow each other and are never given again; its items
 //! lie there, each in the shard whose range of slots its partition key's hash falls into. Who makes a table makes its shards by the
 //! same entry. Every node makes the groups that it reads of here and is to have a replica of, and lets go of the others. On which nodes a
-//! shard's replicas are, and where they move, is its [`home`](Home).
+//! shard's replicas are, and where they move, is its [`home`](Home). Which nodes are to have none any more stands beside that, by
+//! entries of shard 1 too ([`What::Leave`]).
 //!
 //! The machine of such a shard holds a copy of the table's definition, which the leader of the shard gives it ([`What::Adopt`]), by the
 //! place in shard 1's log at which it last changed: an older copy never takes the place of a newer one. So a change of a table is
@@ -16,8 +17,10 @@
 //! Shards that split or merge: a block is what it was made as.
 
 mod home;
+mod leaving;
 
 pub use home::Home;
+pub use leaving::Leaver;
 
 use super::Tables;
 use super::catalog::Table;
@@ -116,11 +119,14 @@ pub struct Placement {
     names: BTreeMap<String, u32>,
     /// Of the shards that were ever moved.
     homes: BTreeMap<u32, Arc<Home>>,
+    /// Nodes that are to have no replicas any more, and since which place in the log.
+    leaving: BTreeMap<NodeId, Index>,
 }
 
 impl Default for Placement {
     fn default() -> Self {
-        Self { next: FIRST, blocks: BTreeMap::new(), names: BTreeMap::new(), homes: BTreeMap::new() }
+        let (blocks, names, homes, leaving) = Default::default();
+        Self { next: FIRST, blocks, names, homes, leaving }
     }
 }
 
@@ -240,6 +246,7 @@ impl Tables {
             let (shard, home) = Self::load_home(&self.rows.rest(&key)?, stored)?;
             placement.homes.insert(shard, Arc::new(home));
         }
+        placement.leaving = self.load_leaving(source)?;
         self.placement = Arc::new(placement);
         let adopted = source.get(&self.rows.kind(row::ADOPTED))?;
         let adopted = adopted.map(|stored| Ok(u64::from_be_bytes(stored[..].try_into().map_err(|_| bad())?)));
@@ -259,10 +266,13 @@ impl Tables {
         Ok(Block { first, count, table, name, epoch, made, version, founders, copies, voters, schema })
     }
 
-    /// Takes away all tables whose items lie in shards of their own.
+    /// Takes away all tables whose items lie in shards of their own, and what is known of nodes that leave.
     pub(crate) fn drop_elsewhere(&mut self, state: &mut dyn State, digest: &mut Digest) {
         for block in self.placement.clone().blocks() {
             self.take_away(state, (&block.name, block.table), digest);
+        }
+        for node in self.placement.clone().leaving.keys() {
+            self.stay(state, *node, digest);
         }
     }
 
@@ -286,6 +296,8 @@ impl Tables {
         founders: &Bytes,
         digest: &mut Digest,
     ) {
+        let copies = home::copies(&table.definition.tags);
+        let founders = self.placement.without_leaving(founders, copies);
         let block = Block {
             first: self.placement.next,
             count,
@@ -294,9 +306,9 @@ impl Tables {
             epoch: EPOCH,
             made: at,
             version: at,
-            founders: founders.clone(),
-            copies: home::copies(&table.definition.tags),
-            voters: voters_of(founders),
+            voters: voters_of(&founders),
+            founders,
+            copies,
             schema: table.schema.clone(),
         };
         digest.number(PLACE);

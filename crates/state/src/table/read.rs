@@ -301,6 +301,7 @@ impl TablesView {
             row::META,
             row::GATE,
             row::HOME,
+            row::LEAVING,
             row::PLACED,
             row::TOKEN_END,
             row::TOKEN,

@@ -5,6 +5,7 @@
 mod adopted;
 mod commit;
 mod feeds;
+mod leaving;
 
 use super::{
     Changed, Get, KeysAsked, Page, Paged, Position, Read, ReadReply, Record, Records, StreamDescribed,
@@ -26,7 +27,7 @@ use quorate_wire::table::{
     IndexState, KeyNames, Op, Outcome, Projected, Refusal, Reply, Returns, SHARDS_TAG, Scalar, StreamView,
     Throughput, Token, What,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const SHARD: ShardId = ShardId(1);

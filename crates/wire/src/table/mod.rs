@@ -228,6 +228,13 @@ pub enum What {
         /// The place of the word.
         since: u64,
     },
+    /// In shard 1: a node is to leave, and to have no replicas of shards any more; or that is taken back.
+    Leave {
+        /// Which.
+        node: NodeId,
+        /// Whether it is to leave.
+        leaves: bool,
+    },
 }
 
 impl Command {
@@ -257,6 +264,7 @@ impl Command {
         };
         match &self.what {
             _ if kept => 8,
+            What::Leave { .. } => 8,
             What::Move { .. } | What::Moved { .. } => 7,
             What::Adopt { .. } | What::Commit(_) | What::Live => 6,
             _ if placed => 6,
@@ -278,6 +286,7 @@ impl Command {
             | What::Commit(_)
             | What::Move { .. }
             | What::Moved { .. }
+            | What::Leave { .. }
             | What::Live => false,
         }
     }
@@ -306,6 +315,7 @@ impl Command {
             What::Live => 11,
             What::Move { .. } => 12,
             What::Moved { .. } => 13,
+            What::Leave { .. } => 14,
         });
         out.varint(self.epoch);
         out.varint(self.now);
@@ -351,6 +361,10 @@ impl Command {
                 out.varint(u64::from(shard.0));
                 out.varint(*since);
             }
+            What::Leave { node, leaves } => {
+                out.varint(node.0);
+                out.flag(*leaves);
+            }
         }
     }
 
@@ -377,6 +391,7 @@ impl Command {
                 replicas: list(input, |input| Ok(NodeId(input.varint()?)))?,
             },
             13 => What::Moved { shard: ShardId(small(input)?), since: input.varint()? },
+            14 => What::Leave { node: NodeId(input.varint()?), leaves: input.flag()? },
             _ => return Err(Malformed),
         };
         Ok(Self { epoch, now, what })
@@ -479,7 +494,7 @@ pub enum Reply {
     Commit(Answer<Unfit>, Vec<Done>),
     /// To `Live`: the number.
     Lives(u64),
-    /// To `Move` and `Moved`: it stands, also where it stood before.
+    /// To `Move`, `Moved` and `Leave`: it stands, also where it stood before.
     Placed,
 }
 
@@ -640,6 +655,7 @@ mod tests {
             command(What::Live),
             command(What::Move { shard: ShardId(9), since: 300, replicas: vec![NodeId(1), NodeId(400)] }),
             command(What::Moved { shard: ShardId(9), since: 300 }),
+            command(What::Leave { node: NodeId(400), leaves: true }),
         ]
     }
 

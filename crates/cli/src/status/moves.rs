@@ -1,0 +1,133 @@
+//! Of `quorate status`: which replicas of tables' shards move, how many are still to be moved, and which members are to leave.
+
+use super::Line;
+use crate::probe;
+use crate::report::many;
+use quorate_proto::quoratepb as pb;
+use serde::Serialize;
+use std::time::Duration;
+
+/// So many moves are shown to people; scripts see all.
+const SHOWN: usize = 8;
+
+/// What moves.
+#[derive(Serialize, Default, Debug, PartialEq, Eq)]
+pub(super) struct Moves {
+    /// About so many replicas are still to be moved, with those that do.
+    left: u64,
+    moving: Vec<Move>,
+    leaving: Vec<Leaver>,
+}
+
+/// A shard that moves.
+#[derive(Serialize, Debug, PartialEq, Eq)]
+struct Move {
+    table: String,
+    shard: u32,
+    from: Vec<u64>,
+    to: Vec<u64>,
+}
+
+/// A member that is to leave.
+#[derive(Serialize, Debug, PartialEq, Eq)]
+struct Leaver {
+    node: u64,
+    /// Of so many shards it has something, ...
+    shards: u64,
+    /// ... of which so many cannot go: too few members would be left for their copies.
+    stuck: u64,
+}
+
+impl From<pb::MovesResponse> for Moves {
+    fn from(told: pb::MovesResponse) -> Self {
+        let moving =
+            told.moves.into_iter().map(|m| Move { table: m.table, shard: m.shard, from: m.from, to: m.to });
+        let leaving = told.leavers.into_iter().filter(|l| l.leaves).map(|l| Leaver {
+            node: l.node,
+            shards: l.shards,
+            stuck: l.stuck,
+        });
+        Self { left: told.left, moving: moving.collect(), leaving: leaving.collect() }
+    }
+}
+
+impl Moves {
+    /// By the first member that tells, those first that know most; nothing where none does.
+    pub(super) async fn asked(nodes: &[Line], patience: Duration) -> Self {
+        let mut serve: Vec<&Line> = nodes.iter().filter(|node| node.applied > 0).collect();
+        serve.sort_by_key(|node| std::cmp::Reverse(node.applied));
+        for node in serve {
+            if let Ok(told) = probe::moves(&node.endpoint, patience, 0).await {
+                return told.map(Self::from).unwrap_or_default();
+            }
+        }
+        Self::default()
+    }
+
+    /// The same for people; no line where nothing moves.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.left > 0 {
+            lines.push(format!(
+                "moving: {} on the move, about {} still to be moved",
+                many(self.moving.len() as u64, "shard"),
+                many(self.left, "replica")
+            ));
+        }
+        for one in self.moving.iter().take(SHOWN) {
+            let ids =
+                |nodes: &[u64]| nodes.iter().map(|node| format!("{node:x}")).collect::<Vec<_>>().join(", ");
+            let mut line = format!("  shard {} of {}:", one.shard, one.table);
+            if !one.from.is_empty() {
+                line.push_str(&format!(" from {}", ids(&one.from)));
+            }
+            if !one.to.is_empty() {
+                line.push_str(&format!(" to {}", ids(&one.to)));
+            }
+            lines.push(line);
+        }
+        if self.moving.len() > SHOWN {
+            lines.push(format!("  and {} more", self.moving.len() - SHOWN));
+        }
+        lines.extend(self.leaving.iter().map(|one| {
+            let stuck = if one.stuck == 0 {
+                String::new()
+            } else {
+                format!(", {} of which stay, since too few other members are there for their copies", one.stuck)
+            };
+            format!(
+                "leaving: member {:x} still has {}{stuck}; `quorate node remove {0:x}` goes on, `quorate node keep {0:x}` takes it back",
+                one.node,
+                many(one.shards, "shard")
+            )
+        }));
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moves_is_told_in_few_lines() {
+        assert!(Moves::default().lines().is_empty());
+        let one = |shard| pb::Move { shard, table: "orders".into(), from: vec![10], to: vec![4] };
+        let leaver = |node, leaves, stuck| pb::Leaver { node, leaves, shards: 12, moving: 10, stuck };
+        let told = pb::MovesResponse {
+            leavers: vec![leaver(10, true, 2), leaver(4, false, 0)],
+            moves: (2..12).map(one).collect(),
+            left: 17,
+        };
+        let lines = Moves::from(told).lines();
+        assert_eq!(lines.len(), 1 + SHOWN + 1 + 1);
+        assert_eq!(lines[0], "moving: 10 shards on the move, about 17 replicas still to be moved");
+        assert_eq!(lines[1], "  shard 2 of orders: from a to 4");
+        assert_eq!(lines[9], "  and 2 more");
+        assert!(
+            lines[10].starts_with("leaving: member a still has 12 shards, 2 of which stay"),
+            "{}",
+            lines[10]
+        );
+    }
+}

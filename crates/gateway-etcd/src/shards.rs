@@ -1,0 +1,81 @@
+//! The Shards service: which replicas of tables' shards move, and members that are to have none any more before they are removed.
+//!
+//! What it tells is what the asked node knows; that may be a little behind.
+
+use crate::{Gateway, unexpected};
+use quorate_base::NodeId;
+use quorate_node::api::tables::Placement;
+use quorate_node::api::{Body, Member, Request};
+use quorate_proto::quoratepb as pb;
+use quorate_wire::kv::Command;
+use quorate_wire::table::{self, EPOCH, What};
+use std::collections::BTreeSet;
+use tonic::metadata::MetadataMap;
+use tonic::{Response, Status};
+
+#[tonic::async_trait]
+impl pb::shards_server::Shards for Gateway {
+    async fn leave(
+        &self,
+        r: tonic::Request<pb::LeaveRequest>,
+    ) -> Result<Response<pb::LeaveResponse>, Status> {
+        let (metadata, _, message) = r.into_parts();
+        let node = NodeId(message.node);
+        let members = self.members(&metadata, true).await?;
+        if message.leaves && !members.iter().any(|member| member.id == message.node) {
+            return Err(Status::not_found("etcdserver: member not found"));
+        }
+        let what = What::Leave { node, leaves: message.leaves };
+        let command = Command::Table(Box::new(table::Command { epoch: EPOCH, now: 0, what }));
+        self.ask(&metadata, Request::Write(command)).await?;
+        Ok(Response::new(pb::LeaveResponse {}))
+    }
+
+    async fn moves(
+        &self,
+        r: tonic::Request<pb::MovesRequest>,
+    ) -> Result<Response<pb::MovesResponse>, Status> {
+        let (metadata, _, message) = r.into_parts();
+        let members = self.members(&metadata, false).await?;
+        let voters = members.iter().filter(|m| !m.learner).map(|m| NodeId(m.id)).collect();
+        let asked = Some(NodeId(message.node)).filter(|node| node.get() != 0);
+        Ok(Response::new(told(&self.door.placement(), &voters, asked)))
+    }
+}
+
+impl Gateway {
+    async fn members(&self, metadata: &MetadataMap, linearizable: bool) -> Result<Vec<Member>, Status> {
+        match self.ask(metadata, Request::Members { linearizable }).await?.body {
+            Body::Members(members) => Ok(members),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+fn told(placement: &Placement, voters: &BTreeSet<NodeId>, asked: Option<NodeId>) -> pb::MovesResponse {
+    let mut nodes: BTreeSet<NodeId> = placement.leaving().intersection(voters).copied().collect();
+    nodes.extend(asked);
+    let leaver = |node: NodeId| {
+        let leaver = placement.leaver(node, voters);
+        pb::Leaver {
+            node: node.get(),
+            leaves: leaver.since.is_some(),
+            shards: leaver.shards as u64,
+            moving: leaver.moving as u64,
+            stuck: leaver.stuck as u64,
+        }
+    };
+    let ids = |nodes: &BTreeSet<NodeId>| nodes.iter().map(|node| node.get()).collect::<Vec<_>>();
+    let moving = placement.homes().filter(|(_, home)| home.moving).map(|(shard, home)| {
+        let (before, wanted) = (home.before(), home.wanted());
+        pb::Move {
+            shard: shard.get(),
+            table: placement.block_of(shard).map(|block| block.name.clone()).unwrap_or_default(),
+            from: ids(&before.difference(&wanted).copied().collect()),
+            to: ids(&wanted.difference(&before).copied().collect()),
+        }
+    });
+    let moves: Vec<pb::Move> = moving.collect();
+    let left = placement.replicas_to_move(voters).max(moves.len()) as u64;
+    pb::MovesResponse { leavers: nodes.into_iter().map(leaver).collect(), moves, left }
+}
