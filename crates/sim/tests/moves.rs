@@ -13,7 +13,7 @@ fn moves_are_clean() {
         let knobs = Knobs::draw(*seed);
         knobs.groups > 0 && knobs.members
     };
-    for seed in (0..).filter(moving).take(7).chain([94]) {
+    for seed in (0..).filter(moving).take(12).chain([94]) {
         let outcome = Plan { span: Duration::from_secs(40), ..Plan::of(seed) }.run();
         assert_eq!(outcome.violation, None, "seed {seed}: {:?}", outcome.counts);
         let count = |name| outcome.counts.0.get(name).copied().unwrap_or(0);
