@@ -77,14 +77,11 @@ impl Moves {
         for one in self.moving.iter().take(SHOWN) {
             let ids =
                 |nodes: &[u64]| nodes.iter().map(|node| format!("{node:x}")).collect::<Vec<_>>().join(", ");
-            let mut line = format!("  shard {} of {}:", one.shard, one.table);
-            if !one.from.is_empty() {
-                line.push_str(&format!(" from {}", ids(&one.from)));
-            }
-            if !one.to.is_empty() {
-                line.push_str(&format!(" to {}", ids(&one.to)));
-            }
-            lines.push(line);
+            let named = |word: &str, nodes: &[u64]| {
+                if nodes.is_empty() { String::new() } else { format!(" {word} {}", ids(nodes)) }
+            };
+            let (from, to) = (named("from", &one.from), named("to", &one.to));
+            lines.push(format!("  shard {} of {}:{from}{to}", one.shard, one.table));
         }
         if self.moving.len() > SHOWN {
             lines.push(format!("  and {} more", self.moving.len() - SHOWN));
