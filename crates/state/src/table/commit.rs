@@ -104,11 +104,14 @@ impl Tables {
         Ok(Ok(Reply::Commit(answer, done)))
     }
 
-    /// Which operations are those whose items others hold.
+    /// Which operations are those whose items others hold. None where the token is held: whoever holds it may be the same request, sent
+    /// before, and hold the items for that.
     fn in_conflict(&self, ops: &Execute) -> Vec<Done> {
+        let token =
+            ops.token.as_ref().is_some_and(|token| self.locks.contains_key(&lock::token(&token.token)));
         let held = |(key, op): (Result<(Bytes, Mode), Outcome>, &Op)| {
             let lock = key.ok().and_then(|(key, _)| self.locks.get(&key));
-            let conflict = lock.is_some_and(|lock| lock::forbids(lock, &op.action));
+            let conflict = !token && lock.is_some_and(|lock| lock::forbids(lock, &op.action));
             Done::of(if conflict { Outcome::Conflict } else { Outcome::Done })
         };
         keys_of(&self.catalog, ops).into_iter().zip(&ops.ops).map(held).collect()

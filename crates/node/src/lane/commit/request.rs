@@ -45,6 +45,8 @@ struct Open {
     now: u64,
     /// Where each operation lies.
     order: Vec<ShardId>,
+    /// Where the token does.
+    token: Option<ShardId>,
     /// What its operations come to, by shard, in the newest attempt that it was heard of in.
     came: BTreeMap<ShardId, (u32, Vec<table::Done>)>,
     /// Why a shard did not take its part.
@@ -76,7 +78,7 @@ impl Life {
         });
         let (came, failure) = (BTreeMap::new(), None);
         self.bytes += bytes;
-        self.open.insert(self.begun, Open { done, now: asked.now, order, came, failure, bytes });
+        self.open.insert(self.begun, Open { done, now: asked.now, order, token, came, failure, bytes });
         let begin = Begin { request: self.begun, began: asked.now, parts, token, deadline };
         self.gateway.handle(now, Input::Begin(begin));
     }
@@ -276,11 +278,20 @@ impl Open {
             }
         }
         let dones = self.dones(reasons);
-        if dones.iter().all(|done| done.outcome == Outcome::Done) {
-            // Nothing stands against the operations: another request with this token is under way.
+        if self.token_held(reasons) || dones.iter().all(|done| done.outcome == Outcome::Done) {
+            // Nothing stands against the operations, or only what an earlier request with this token holds: it is under way.
             return refused(Refusal::TokenInUse);
         }
         reply(table::Reply::Executed(dones))
+    }
+
+    /// The token's shard is in conflict, and has not said that it is for operations of its own: somebody holds the token, or its row was
+    /// not looked at.
+    fn token_held(&self, reasons: &BTreeMap<ShardId, No<Unfit>>) -> bool {
+        let Some(token) = self.token else { return false };
+        let came = self.came.get(&token).map(|(_, dones)| dones);
+        let own = || came.is_some_and(|dones| dones.iter().any(|done| done.outcome == Outcome::Conflict));
+        matches!(reasons.get(&token), Some(No::Conflict(_))) && !own()
     }
 
     /// What came of each operation, in the order of the request.
@@ -337,7 +348,7 @@ mod tests {
         let shard = ShardId(3);
         let (order, bytes) = (vec![shard], 0);
         let done: Done = Box::new(|_| ());
-        let mut open = Open { done, now: 0, order, came: BTreeMap::new(), failure: None, bytes };
+        let mut open = Open { done, now: 0, order, token: None, came: BTreeMap::new(), failure: None, bytes };
         open.heard(shard, 1, vec![table::Done::of(Outcome::Conflict)]);
         assert_eq!(open.dones(&BTreeMap::new())[0].outcome, Outcome::Conflict);
         open.heard(shard, 2, Vec::new());
@@ -345,5 +356,38 @@ mod tests {
         // Sent twice, answered late.
         open.heard(shard, 1, vec![table::Done::of(Outcome::Conflict)]);
         assert_eq!(open.dones(&BTreeMap::new())[0].outcome, Outcome::Done);
+    }
+    /// Claim: whose token is held hears that, and not of the items that are held beside it: who holds both may be the same request,
+    /// sent before, and have been answered. (Seed 75 of the simulator.) A conflict is told where the token's shard has said that it is
+    /// its own operations that are in conflict, which it does not before it has looked at the token.
+    #[test]
+    fn a_token_that_is_held_is_in_use() {
+        let (item, token) = (ShardId(3), ShardId(2));
+        let holder = TxnId { node: NodeId(1), boot: 1, sequence: 1, attempt: 1 };
+        let held = |shard: ShardId| (shard, No::Conflict(holder));
+        let open = |order: &[ShardId], of_token: &[Outcome]| {
+            let dones = of_token.iter().cloned().map(table::Done::of).collect();
+            let came = BTreeMap::from([(token, (1, dones))]);
+            let order = order.to_vec();
+            let done: Done = Box::new(|_| ());
+            Open { done, now: 0, order, token: Some(token), came, failure: None, bytes: 0 }
+        };
+        let in_use = |open: &Open, reasons: &[(ShardId, No<Unfit>)]| {
+            let end = open.cancelled(&reasons.iter().cloned().collect());
+            matches!(end, End::Refused(Refused::Table(Refusal::TokenInUse)))
+        };
+        assert!(in_use(&open(&[item], &[]), &[held(item), held(token)]), "the token is held, too");
+        assert!(in_use(&open(&[item], &[]), &[held(token)]), "the token alone is held");
+        assert!(!in_use(&open(&[item], &[]), &[held(item)]), "the token is free");
+        let both = [token, item];
+        assert!(
+            !in_use(&open(&both, &[Outcome::Conflict]), &[held(token)]),
+            "an item beside the token is held"
+        );
+        assert!(
+            in_use(&open(&both, &[Outcome::Done]), &[held(token), held(item)]),
+            "the token beside an item is held"
+        );
+        assert!(in_use(&open(&both, &[]), &[held(token)]), "the token was not looked at");
     }
 }
