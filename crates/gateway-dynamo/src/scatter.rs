@@ -241,7 +241,9 @@ mod tests {
             let backward = rng.chance(1, 2);
             if backward {
                 all.reverse();
-                of.iter_mut().for_each(|of| of.reverse());
+                for of in &mut of {
+                    of.reverse();
+                }
             }
             let limit = rng.chance(3, 4).then(|| 1 + rng.below(30) as usize);
             let size = if rng.chance(1, 3) { PAGE_BYTES / 7 } else { 10 };
@@ -257,7 +259,8 @@ mod tests {
                     at[shard] += part.len();
                     told += part.len();
                     let more = part.len() == upto;
-                    let row = |n: u64| Row { keys: key(n), bytes: size, passed: n % 2 == 0, item: None };
+                    let row =
+                        |n: u64| Row { keys: key(n), bytes: size, passed: n.is_multiple_of(2), item: None };
                     merge.hear(shard, part.into_iter().map(|n| (vec![n as u8], row(n))).collect(), more);
                 }
             }
@@ -265,7 +268,7 @@ mod tests {
             let expected = &all[..all.len().min(most)];
             let paged = merge.paged;
             assert_eq!(paged.scanned, expected.len(), "seed {seed}");
-            assert_eq!(paged.count, expected.iter().filter(|n| **n % 2 == 0).count(), "seed {seed}");
+            assert_eq!(paged.count, expected.iter().filter(|n| n.is_multiple_of(2)).count(), "seed {seed}");
             let last = (expected.len() == most).then(|| key(expected[most - 1]));
             assert_eq!(paged.last, last, "seed {seed}");
             let bound = 3 * expected.len() + 2 * shards * most.min(all.len()).div_ceil(shards).max(1);

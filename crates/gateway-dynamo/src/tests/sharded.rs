@@ -22,9 +22,9 @@ fn machine(shard: u32) -> Kv {
     Kv::open(ShardId(shard), store.open(None).unwrap()).unwrap()
 }
 
-fn apply(kv: &mut Kv, command: Any) -> Result<Body, Failure> {
+fn apply(kv: &mut Kv, command: &Any) -> Result<Body, Failure> {
     let id = EntryId::new(Term(1), kv.applied().index.next());
-    let data = command::encode(NodeId(1), 1, &command);
+    let data = command::encode(NodeId(1), 1, command);
     let applied = kv.apply(&Entry { id, kind: EntryKind::Command, data }).unwrap();
     applied.outcome.map(Body::Reply).map_err(|refused| Failure::Refused(refused, Head::default()))
 }
@@ -51,7 +51,7 @@ impl Sharded {
             for shard in block.shards() {
                 let kv = shards.entry(shard.get()).or_insert_with(|| machine(shard.get()));
                 let definition = Box::new(definition.clone());
-                apply(kv, of_tables(What::Adopt { version: block.version.get(), definition })).unwrap();
+                apply(kv, &of_tables(What::Adopt { version: block.version.get(), definition })).unwrap();
             }
         }
     }
@@ -61,7 +61,7 @@ impl Sharded {
         let mut any = false;
         for kv in self.shards.lock().unwrap().values_mut() {
             let Some((table, index, _)) = kv.view().tables().filling() else { continue };
-            apply(kv, of_tables(What::Fill { table, index, items: 5 })).unwrap();
+            apply(kv, &of_tables(What::Fill { table, index, items: 5 })).unwrap();
             any = true;
         }
         any
@@ -83,7 +83,7 @@ impl Door for Sharded {
                 {
                     command.what = What::Place { definition: definition.clone(), founders: Bytes::new() };
                 }
-                apply(kv, command)
+                apply(kv, &command)
             }
             Request::Table { read, .. } => match kv.view().tables_while(&read, &|_| true) {
                 Ok(reply) => Ok(Body::Table(Box::new(reply.unwrap()))),
