@@ -103,7 +103,9 @@ fn by_age(found: &[(u64, String)]) -> Vec<(u64, Vec<String>)> {
             _ => ages.push((*age, vec![id.clone()])),
         }
     }
-    ages.iter_mut().for_each(|(_, ids)| ids.sort());
+    for (_, ids) in &mut ages {
+        ids.sort();
+    }
     ages
 }
 
