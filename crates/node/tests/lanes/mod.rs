@@ -204,6 +204,10 @@ impl Cluster {
                 let proofs = node.journal.sync().unwrap();
                 node.lane.handle(self.now, Event::Journaled(proofs));
             }
+            for export in std::mem::take(&mut node.effects.exports) {
+                busy = true;
+                node.lane.handle(self.now, Event::Exported(export.read()));
+            }
             for work in std::mem::take(&mut node.effects.work) {
                 busy = true;
                 node.work(self.now, work);

@@ -178,7 +178,8 @@ fn a_move_outlives_whoever_began_it() {
     }
 }
 
-/// Who is to leave is left by every shard while it is a member and serves, and gets nothing again, also behind restarts of all nodes.
+/// Who is to leave is left by every shard while it is a member and serves, and gets nothing again, also behind restarts of all nodes,
+/// until that is taken back.
 #[test]
 fn who_is_to_leave_is_left_while_it_serves() {
     let mut cluster = Cluster::new(0);
@@ -198,6 +199,11 @@ fn who_is_to_leave_is_left_while_it_serves() {
     }
     cluster.settles(90_000);
     assert_eq!(cluster.shares(), [(1, 8), (2, 8), (3, 8), (4, 0)].into());
+    cluster.all_read(&shards, &[1, 2, 3, 4]);
+    cluster.ask(2, KV, command(What::Leave { node: NodeId(4), leaves: false }));
+    // It comes back to shards whose logs begin later by now, and gets a snapshot of each.
+    assert_eq!(cluster.settles(90_000), [4].into());
+    assert_eq!(cluster.shares(), [(1, 6), (2, 6), (3, 6), (4, 6)].into());
     cluster.all_read(&shards, &[1, 2, 3, 4]);
 }
 
