@@ -237,6 +237,15 @@ fn what_is_not_supported_ends_the_start() {
     assert!(code == 3 && stderr.contains("another address with --listen-client-urls"), "{code}: {stderr}");
     // The directory of an etcd.
     std::fs::create_dir_all(scratch.0.join("data/member/wal")).unwrap();
-    let (code, _, stderr) = output(&["etcd", &data]);
+    let [client, peer] = [url(free_port()), url(free_port())];
+    let flags = [
+        format!("--listen-client-urls={client}"),
+        format!("--advertise-client-urls={client}"),
+        format!("--listen-peer-urls={peer}"),
+        format!("--initial-advertise-peer-urls={peer}"),
+        format!("--initial-cluster=default={peer}"),
+    ];
+    let args: Vec<&str> = ["etcd", &data].into_iter().chain(flags.iter().map(String::as_str)).collect();
+    let (code, _, stderr) = output(&args);
     assert_eq!(code, 4, "{stderr}");
 }
