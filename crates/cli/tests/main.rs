@@ -1,4 +1,5 @@
-//! The tests of the binary as one program: they are linked once, and the long ones of one file run beside those of the next.
+//! The tests of the binary as one program: they are linked once, and the long ones of one file run beside those of the next. Those of
+//! `peers.rs` and `shards.rs`, which start nodes again on the ports of a cluster that has ended, have programs of their own.
 
 mod bench;
 mod check;
@@ -14,12 +15,10 @@ mod large;
 mod leases;
 mod members;
 mod metrics;
-mod peers;
 mod plan;
 mod readme;
 mod rolling;
 mod room;
-mod shards;
 mod snapshot;
 mod strangers;
 mod transactions;

@@ -3,6 +3,8 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
 
+mod common;
+
 use crate::common::{Scratch, Up, eventually, nodes, one, output, pid, send, text};
 use quorate_proto::etcdserverpb as pb;
 use rustix::process::Signal;

@@ -3,6 +3,8 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
 
+mod common;
+
 use crate::common::tables::Table;
 use crate::common::{
     Scratch, Up, eventually, follow, free_address, nodes, one, output, pid, quorate, send, text,

@@ -1,5 +1,9 @@
 //! What the tests of the binary share: processes that end with the test, directories that go away with it.
-#![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each program of tests uses its part, and may stop at the first thing amiss"
+)]
 
 pub(crate) mod tables;
 pub(crate) mod wire;
