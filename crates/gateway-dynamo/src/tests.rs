@@ -22,6 +22,41 @@ use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+/// What a door says of a node that is well, and that nobody watches or saves.
+macro_rules! quiet {
+    () => {
+        fn head(&self) -> Head {
+            Head::default()
+        }
+
+        fn leaderless(&self) -> Option<Duration> {
+            None
+        }
+
+        fn away(&self) -> bool {
+            false
+        }
+
+        fn stopping(&self) -> bool {
+            false
+        }
+
+        fn watch(&self, _: Box<dyn Fn() + Send + Sync>) -> Box<dyn WatchStream> {
+            unreachable!("nobody watches here")
+        }
+
+        fn snapshot(&self, opened: Opened) {
+            opened(Err(Failure::Overloaded));
+        }
+
+        fn patience(&self) -> Patience {
+            let second = Duration::from_secs(1);
+            Patience { request: second, election: second, least_lease: 1 }
+        }
+    };
+}
+use quiet;
+
 /// A node of one, which may lose the answers of writes.
 pub(crate) struct Alone {
     kv: Mutex<Kv>,
@@ -66,34 +101,7 @@ impl Door for Alone {
         done(body.map(|body| Answer { head: Head::default(), body }));
     }
 
-    fn head(&self) -> Head {
-        Head::default()
-    }
-
-    fn leaderless(&self) -> Option<Duration> {
-        None
-    }
-
-    fn away(&self) -> bool {
-        false
-    }
-
-    fn stopping(&self) -> bool {
-        false
-    }
-
-    fn watch(&self, _: Box<dyn Fn() + Send + Sync>) -> Box<dyn WatchStream> {
-        unreachable!("nobody watches here")
-    }
-
-    fn snapshot(&self, opened: Opened) {
-        opened(Err(Failure::Overloaded));
-    }
-
-    fn patience(&self) -> Patience {
-        let second = Duration::from_secs(1);
-        Patience { request: second, election: second, least_lease: 1 }
-    }
+    quiet!();
 }
 
 pub(crate) fn alone() -> (Gateway, Arc<Alone>) {

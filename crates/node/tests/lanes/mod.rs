@@ -286,6 +286,17 @@ fn get() -> Request {
     Request::Range { range: Range { range, ..Range::default() }, serializable: false }
 }
 
+/// Three nodes and a table of so many shards, with an item in each.
+fn filled(shards: u32) -> (Cluster, Vec<ShardId>) {
+    let mut cluster = Cluster::new(0);
+    let shards = cluster.table("t", shards);
+    cluster.pass(3_000);
+    for (n, &shard) in shards.iter().enumerate() {
+        cluster.ask(1, shard, put_item(n));
+    }
+    (cluster, shards)
+}
+
 /// Idle groups rest: they send nothing, write nothing and want no tick, and what nodes say for all of them is one word a peer and
 /// interval, however many there are.
 #[test]
@@ -541,12 +552,7 @@ fn a_shard_that_is_not_here_is_told_of() {
 /// are not given again.
 #[test]
 fn shards_that_are_dropped_leave_nothing() {
-    let mut cluster = Cluster::new(0);
-    let first = cluster.table("t", 4);
-    cluster.pass(3_000);
-    for (n, &shard) in first.iter().enumerate() {
-        cluster.ask(1, shard, put_item(n));
-    }
+    let (mut cluster, first) = filled(4);
     cluster.kill(3);
     cluster.pass(3_000);
     cluster.ask(1, KV, command(What::Delete("t".into())));
@@ -634,12 +640,7 @@ fn who_is_removed_stays_until_groups_have_let_go() {
 /// shard 1 heals first, and a start in between must know of the loss.
 #[test]
 fn a_lost_disk_is_one_until_all_groups_have_healed() {
-    let mut cluster = Cluster::new(0);
-    let shards = cluster.table("t", 6);
-    cluster.pass(3_000);
-    for (n, &shard) in shards.iter().enumerate() {
-        cluster.ask(1, shard, put_item(n));
-    }
+    let (mut cluster, shards) = filled(6);
     cluster.kill(3);
     cluster.disks[2] = FaultyDisk::new(77);
     cluster.start_among(3, Membership::of_voters((1..=NODES).map(NodeId)), true);

@@ -113,12 +113,7 @@ impl Cluster {
 /// which it has nothing; what a node has given away is swept away, and a start brings nothing of it back.
 #[test]
 fn who_comes_gets_its_share() {
-    let mut cluster = Cluster::new(0);
-    let shards = cluster.table("t", 8);
-    cluster.pass(3_000);
-    for (n, &shard) in shards.iter().enumerate() {
-        cluster.ask(1, shard, put_item(n));
-    }
+    let (mut cluster, shards) = filled(8);
     cluster.come(4);
     cluster.settles(60_000);
     assert_eq!(cluster.shares(), [(1, 6), (2, 6), (3, 6), (4, 6)].into());
@@ -148,12 +143,7 @@ fn who_comes_gets_its_share() {
 #[test]
 fn a_move_outlives_whoever_began_it() {
     for (round, dies) in [1_u64, 2, 3, 4].into_iter().enumerate() {
-        let mut cluster = Cluster::new(0);
-        let shards = cluster.table("t", 6);
-        cluster.pass(3_000);
-        for (n, &shard) in shards.iter().enumerate() {
-            cluster.ask(1, shard, put_item(n));
-        }
+        let (mut cluster, shards) = filled(6);
         cluster.come(4);
         let moving = |cluster: &Cluster| {
             let node = cluster.nodes.iter().flatten().next().unwrap();
@@ -182,12 +172,7 @@ fn a_move_outlives_whoever_began_it() {
 /// until that is taken back.
 #[test]
 fn who_is_to_leave_is_left_while_it_serves() {
-    let mut cluster = Cluster::new(0);
-    let shards = cluster.table("t", 8);
-    cluster.pass(3_000);
-    for (n, &shard) in shards.iter().enumerate() {
-        cluster.ask(1, shard, put_item(n));
-    }
+    let (mut cluster, shards) = filled(8);
     cluster.come(4);
     cluster.settles(60_000);
     cluster.ask(2, KV, command(What::Leave { node: NodeId(4), leaves: true }));
@@ -211,12 +196,7 @@ fn who_is_to_leave_is_left_while_it_serves() {
 /// forgotten what they promised then.
 #[test]
 fn shards_come_back_to_who_had_them() {
-    let mut cluster = Cluster::new(0);
-    let shards = cluster.table("t", 8);
-    cluster.pass(3_000);
-    for (n, &shard) in shards.iter().enumerate() {
-        cluster.ask(1, shard, put_item(n));
-    }
+    let (mut cluster, shards) = filled(8);
     cluster.come(4);
     assert_eq!(cluster.settles(60_000), BTreeSet::new(), "who is new has promised nothing");
     cluster.go(4);
