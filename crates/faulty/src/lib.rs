@@ -9,7 +9,7 @@
 
 mod pages;
 
-use pages::Pages;
+use pages::{Pages, Written};
 use quorate_base::Rng;
 use quorate_base::disk::{BLOCK, Disk, DiskError, DiskErrorKind, DiskResult, File};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +29,7 @@ struct Content {
     /// A sync failed: what it lost is still seen, and no later sync brings it to the platter.
     parted: bool,
     /// Writes since the last sync, in order.
-    unsynced: Vec<(u64, Vec<u8>)>,
+    unsynced: Vec<(u64, Written)>,
     /// Where the synced writes since the last one at the file's beginning went, and how long they were.
     made: Vec<(u64, usize)>,
 }
@@ -291,7 +291,8 @@ impl Inner {
 
     fn lose_unsynced(&mut self, inode: Inode) {
         let unsynced = std::mem::take(&mut self.content(inode).unsynced);
-        for (offset, bytes) in unsynced {
+        for (offset, written) in unsynced {
+            let bytes = written.bytes();
             match self.rng.below(4) {
                 0 | 1 => self.fired.lost += 1,
                 2 => {
@@ -504,9 +505,9 @@ impl File for FaultyFile {
         inner.room(grows, context)?;
         inner.change(context)?;
         let content = inner.content(self.inode);
-        content.now.write(offset as usize, bytes);
+        let written = content.now.write_and_keep(offset as usize, bytes);
         content.dirty = true;
-        content.unsynced.push((offset, bytes.to_vec()));
+        content.unsynced.push((offset, written));
         Ok(())
     }
 
@@ -543,16 +544,16 @@ impl File for FaultyFile {
             return Err(error(DiskErrorKind::Io, context, "input/output error"));
         }
         let content = inner.content(self.inode);
-        for (offset, bytes) in content.unsynced.drain(..) {
+        for (offset, written) in content.unsynced.drain(..) {
             if content.parted {
-                content.durable.write(offset as usize, &bytes);
+                content.durable.write(offset as usize, &written.bytes());
             } else {
-                content.durable.share(&content.now, offset as usize, bytes.len());
+                content.durable.share(&content.now, offset as usize, written.len());
             }
             if offset == 0 {
                 content.made.clear();
             }
-            content.made.push((offset, bytes.len()));
+            content.made.push((offset, written.len()));
         }
         content.dirty = content.parted;
         Ok(())

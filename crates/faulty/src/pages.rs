@@ -1,9 +1,40 @@
 //! The bytes of a file, in pages: what was never written takes no room, and copies share what neither has written since.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Bytes of a page: few, since each small write of a journal costs a copy of the page that its flush has shared.
 const PAGE: usize = 1 << 10;
+
+/// A write of at least so many bytes is kept as the pages that it made.
+const LARGE: usize = 8 * PAGE;
+
+/// What was written, whatever is written over it later.
+#[derive(Clone, Debug)]
+pub(crate) enum Written {
+    /// Its bytes.
+    Few(Vec<u8>),
+    /// The pages that hold it, where in the first it begins, and how long it is.
+    Many { pages: Pages, at: usize, len: usize },
+}
+
+impl Written {
+    /// How many bytes.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Few(bytes) => bytes.len(),
+            Self::Many { len, .. } => *len,
+        }
+    }
+
+    /// They themselves.
+    pub(crate) fn bytes(&self) -> Cow<'_, [u8]> {
+        match self {
+            Self::Few(bytes) => Cow::Borrowed(bytes),
+            Self::Many { pages, at, len } => Cow::Owned(pages.get(*at, *len)),
+        }
+    }
+}
 
 /// Bytes of a file.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +85,17 @@ impl Pages {
             }
             (at, rest) = (at + here.len(), more);
         }
+    }
+
+    /// The same, and keeps what was written.
+    pub(crate) fn write_and_keep(&mut self, offset: usize, bytes: &[u8]) -> Written {
+        self.write(offset, bytes);
+        if bytes.len() < LARGE {
+            return Written::Few(bytes.to_vec());
+        }
+        let (first, end, at) = (offset / PAGE, offset + bytes.len(), offset % PAGE);
+        let pages = self.pages[first..end.div_ceil(PAGE)].to_vec();
+        Written::Many { pages: Self { len: end - first * PAGE, pages }, at, len: bytes.len() }
     }
 
     /// Reads bytes, all of which must be there.
@@ -129,8 +171,8 @@ mod tests {
         for _ in 0..300 {
             let (before, was) = (pages.clone(), plain.clone());
             let offset = rng.below(20_000) as usize;
-            let bytes = vec![rng.below(256) as u8; rng.below(6_000) as usize];
-            pages.write(offset, &bytes);
+            let bytes = vec![rng.below(256) as u8; rng.below(20_000) as usize];
+            let written = pages.write_and_keep(offset, &bytes);
             plain.resize(plain.len().max(offset + bytes.len()), 0);
             plain[offset..offset + bytes.len()].copy_from_slice(&bytes);
             let byte = rng.below(30_000) as usize;
@@ -141,6 +183,11 @@ mod tests {
             let len = len.min(plain.len() - from);
             assert_eq!(pages.is_zero(from, len), plain[from..from + len].iter().all(|&byte| byte == 0));
             assert_eq!(before.get(0, usize::MAX), was, "a copy stays as it was");
+            assert_eq!(
+                (written.len(), &*written.bytes()),
+                (bytes.len(), &bytes[..]),
+                "so does what was written"
+            );
             let mut shared = before;
             shared.share(&pages, offset, bytes.len());
             assert_eq!(
