@@ -248,10 +248,10 @@ impl Home {
         }
         let mut file = self.disk.create(&unfinished, 0)?;
         file.write_at(0, &self.header(generation, tree.len() as u64))?;
-        let (mut offset, mut chunk) = (HEADER as u64, vec![0; FRAME]);
+        let (mut offset, mut chunk) = (HEADER as u64, Vec::with_capacity(FRAME + CHUNK + 1024));
+        chunk.resize(FRAME, 0);
         for (key, value) in tree {
             let (k, v) = (key.len(), value.len());
-            chunk.reserve(8 + k + v);
             chunk.extend_from_slice(&((v as u64) << 32 | k as u64).to_le_bytes());
             chunk.extend_from_slice(key);
             chunk.extend_from_slice(value);
