@@ -74,7 +74,7 @@ impl Pages {
             match &mut self.pages[page] {
                 // Nothing of what was there is left.
                 page if here.len() == PAGE => {
-                    *page = <&[u8; PAGE]>::try_from(here).ok().map(|here| Arc::new(*here))
+                    *page = <&[u8; PAGE]>::try_from(here).ok().map(|here| Arc::new(*here));
                 }
                 Some(page) => Arc::make_mut(page)[within..within + here.len()].copy_from_slice(here),
                 none => {

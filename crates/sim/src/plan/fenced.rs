@@ -49,7 +49,7 @@ impl Run {
 }
 
 fn in_order(fences: &Fences, view: &KvView) -> Result<(), String> {
-    let mut highest: BTreeMap<String, u64> = fences.keys().map(|key| (key.to_string(), 0)).collect();
+    let mut highest: BTreeMap<String, u64> = fences.keys().map(|key| (key, 0)).collect();
     let mut from = view.compacted().max(1);
     while from <= view.revision() {
         let events = view.history(from, 1 << 20).map_err(|e| format!("reading the history: {e:?}"))?;
