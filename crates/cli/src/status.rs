@@ -55,6 +55,8 @@ struct Line {
     lag: u64,
     revision: i64,
     db_size: i64,
+    /// In which zone it is; empty if it has not said.
+    zone: String,
     /// What is wrong with it; empty when all is well.
     unhealthy: Vec<String>,
 }
@@ -137,6 +139,9 @@ async fn ask(args: &Args) -> Result<Report, Problem> {
     }
     let mut report = judge(answers);
     report.moves = Moves::asked(&report.nodes, patience).await;
+    for node in &mut report.nodes {
+        node.zone = report.moves.zones.get(&node.id).cloned().unwrap_or_default();
+    }
     if let Some(what) = strangers(&clusters) {
         report.healthy = false;
         report.unhealthy.push(what);
@@ -253,6 +258,7 @@ fn line((endpoint, member, status): Answer, furthest: u64) -> Line {
         lag,
         revision: status.revision,
         db_size: status.db_size,
+        zone: String::new(),
         unhealthy,
         name,
     }
@@ -290,6 +296,13 @@ fn render(report: &Report, colours: bool) -> String {
             n.endpoint,
         ]
     }));
+    let mut rows: Vec<Vec<String>> = rows.into_iter().map(Vec::from).collect();
+    if report.nodes.iter().any(|node| !node.zone.is_empty()) {
+        let zones = report.nodes.iter().map(|node| node.zone.as_str());
+        rows.iter_mut()
+            .zip(["zone"].into_iter().chain(zones))
+            .for_each(|(row, zone)| row.insert(3, zone.into()));
+    }
     let mut lines = table(&rows);
     let (red, plain) = if colours { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
     lines.extend(report.unhealthy.iter().map(|what| format!("{red}unhealthy:{plain} {what}")));

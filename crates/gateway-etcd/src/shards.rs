@@ -1,4 +1,4 @@
-//! The Shards service: which replicas of tables' shards move, and members that are to have none any more before they are removed.
+//! The Shards service: which replicas of tables' shards move, in which zones the members are, and members that are to have none any more before they are removed.
 //!
 //! What it tells is what the asked node knows; that may be a little behind.
 
@@ -6,6 +6,7 @@ use crate::{Gateway, unexpected};
 use quorate_base::NodeId;
 use quorate_node::api::tables::Placement;
 use quorate_node::api::{Body, Member, Request};
+use quorate_node::lane::left_to_move;
 use quorate_proto::quoratepb as pb;
 use quorate_wire::kv::Command;
 use quorate_wire::table::{self, EPOCH, What};
@@ -76,6 +77,15 @@ fn told(placement: &Placement, voters: &BTreeSet<NodeId>, asked: Option<NodeId>)
         }
     });
     let moves: Vec<pb::Move> = moving.collect();
-    let left = placement.replicas_to_move(voters).max(moves.len()) as u64;
-    pb::MovesResponse { leavers: nodes.into_iter().map(leaver).collect(), moves, left }
+    let left = left_to_move(placement, voters).max(moves.len()) as u64;
+    let zones =
+        placement.zones().names().map(|(node, name)| pb::Zone { node: node.get(), name: name.into() });
+    let close = placement.close_shards().into_iter().map(|(table, shards)| pb::Close { table, shards });
+    pb::MovesResponse {
+        leavers: nodes.into_iter().map(leaver).collect(),
+        moves,
+        left,
+        zones: zones.collect(),
+        close: close.collect(),
+    }
 }

@@ -57,6 +57,7 @@ pub const EVERYTHING: &[&str] = &[
     "moves of replicas finished",
     "moves of replicas finished under another leader",
     "moves of replicas turned elsewhere",
+    "moves that parted replicas in one zone",
     "names undone",
     "new leaders harmed",
     "nodes that joined",

@@ -1,10 +1,12 @@
-//! Of `quorate status`: which replicas of tables' shards move, how many are still to be moved, and which members are to leave.
+//! Of `quorate status`: which replicas of tables' shards move, how many are still to be moved, which members are to leave, and of which
+//! shards two replicas are in one zone.
 
 use super::Line;
 use crate::probe;
 use crate::report::many;
 use quorate_proto::quoratepb as pb;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// So many moves are shown to people; scripts see all.
@@ -17,6 +19,18 @@ pub(super) struct Moves {
     left: u64,
     moving: Vec<Move>,
     leaving: Vec<Leaver>,
+    /// Shards of which two replicas are in one zone.
+    close: Vec<Close>,
+    /// In which zones members are; it stands with the nodes.
+    #[serde(skip)]
+    pub(super) zones: BTreeMap<u64, String>,
+}
+
+/// So many shards of a table have two replicas in one zone.
+#[derive(Serialize, Debug, PartialEq, Eq)]
+struct Close {
+    table: String,
+    shards: u32,
 }
 
 /// A shard that moves.
@@ -47,7 +61,14 @@ impl From<pb::MovesResponse> for Moves {
             shards: l.shards,
             stuck: l.stuck,
         });
-        Self { left: told.left, moving: moving.collect(), leaving: leaving.collect() }
+        let close = told.close.into_iter().map(|c| Close { table: c.table, shards: c.shards });
+        Self {
+            left: told.left,
+            moving: moving.collect(),
+            leaving: leaving.collect(),
+            close: close.collect(),
+            zones: told.zones.into_iter().map(|zone| (zone.node, zone.name)).collect(),
+        }
     }
 }
 
@@ -86,6 +107,16 @@ impl Moves {
         if self.moving.len() > SHOWN {
             lines.push(format!("  and {} more", self.moving.len() - SHOWN));
         }
+        lines.extend(self.close.iter().take(SHOWN).map(|one| {
+            let have = if one.shards == 1 { "has" } else { "have" };
+            let (shards, table) = (many(u64::from(one.shards), "shard"), &one.table);
+            let then = if self.left > 0 {
+                "moves part them"
+            } else {
+                "there are too few zones for as many copies: `quorate node add` in another one parts them"
+            };
+            format!("zones: {shards} of {table} {have} two replicas in one zone; {then}")
+        }));
         lines.extend(self.leaving.iter().map(|one| {
             let stuck = if one.stuck == 0 {
                 String::new()
@@ -115,16 +146,22 @@ mod tests {
             leavers: vec![leaver(10, true, 2), leaver(4, false, 0)],
             moves: (2..12).map(one).collect(),
             left: 17,
+            zones: vec![pb::Zone { node: 10, name: "a".into() }],
+            close: vec![pb::Close { table: "orders".into(), shards: 1 }],
         };
+        let stays = pb::MovesResponse { left: 0, ..told.clone() };
         let lines = Moves::from(told).lines();
-        assert_eq!(lines.len(), 1 + SHOWN + 1 + 1);
+        assert_eq!(lines.len(), 1 + SHOWN + 1 + 1 + 1);
         assert_eq!(lines[0], "moving: 10 shards on the move, about 17 replicas still to be moved");
         assert_eq!(lines[1], "  shard 2 of orders: from a to 4");
         assert_eq!(lines[9], "  and 2 more");
+        assert_eq!(lines[10], "zones: 1 shard of orders has two replicas in one zone; moves part them");
+        let stays = Moves::from(stays).lines();
+        assert!(stays.iter().any(|line| line.contains("too few zones")), "{stays:?}");
         assert!(
-            lines[10].starts_with("leaving: member a still has 12 shards, 2 of which stay"),
+            lines[11].starts_with("leaving: member a still has 12 shards, 2 of which stay"),
             "{}",
-            lines[10]
+            lines[11]
         );
     }
 }

@@ -43,6 +43,7 @@ impl Run {
         self.final_revisions()?;
         self.final_fences()?;
         self.final_tables()?;
+        self.final_zones()?;
         Ok(settled)
     }
 
@@ -91,10 +92,26 @@ impl Run {
         let through = leader.is_some_and(|r| r.lane.view().applied() == r.lane.raft().last());
         through
             && leader.is_some_and(|r| r.lane.placement().homes().all(|(_, home)| !home.moving))
+            && self.final_zones().is_ok()
             && self.converged().is_ok()
             && leader.is_some_and(|r| leased(r.lane.view()).is_ok_and(|left| left.kvs.is_empty()))
             && self.final_streams().is_ok()
             && others(self.world.knobs.groups).into_iter().all(|shard| !self.is_locked(shard))
+    }
+
+    /// Nothing moves, and the replicas of each shard are in as many zones as they can be.
+    fn final_zones(&self) -> Result<(), String> {
+        let Some(leader) = self.world.leader() else { return Ok(()) };
+        let Some(placement) = self.world.placement_at(leader) else { return Ok(()) };
+        let zones = placement.zones();
+        let all = zones.many(self.world.members().voters.iter().copied());
+        let close = placement.homes().find(|(shard, home)| {
+            let wanted = home.wanted();
+            zones.many(wanted.iter().copied()) < all.min(wanted.len()) && !self.world.beyond_help(*shard)
+        });
+        close.map_or(Ok(()), |(shard, home)| {
+            Err(format!("zones: shard {shard} is on {:?}, of {zones:?}", home.wanted()))
+        })
     }
 
     /// Whether a transaction holds items of a shard, which is looked after by its leaders.

@@ -108,6 +108,7 @@ impl Tables {
             }
             What::Moved { shard, since } => Ok(self.moved_shard(state, (*shard, *since), digest)),
             What::Leave { node, leaves } => Ok(self.leave(state, (*node, *leaves), at, digest)),
+            What::Zone { node, zone } => Ok(self.name_zone(state, (*node, zone), digest)),
         }
     }
 

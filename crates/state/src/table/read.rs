@@ -307,6 +307,7 @@ impl TablesView {
             row::TOKEN,
             row::STREAM,
             row::TRANSACTION,
+            row::ZONE,
         ]
         .map(|kind| self.rows.kind(kind));
         let mut prefixes = Vec::from(kinds);
