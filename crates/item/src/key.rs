@@ -234,6 +234,13 @@ impl KeySchema {
         Some(Item(names.zip(partition.into_iter().chain(sort)).collect()))
     }
 
+    /// The same from the bytes of both halves, one after the other, as [`Key::bytes`] has them.
+    pub fn values_of(&self, both: &[u8]) -> Option<Item> {
+        let attributes: Vec<KeyAttribute> = self.attributes().cloned().collect();
+        let values = bytes::decode(&attributes, both)?;
+        Some(Item(attributes.into_iter().map(|attribute| attribute.name).zip(values).collect()))
+    }
+
     fn has(&self, name: &str) -> bool {
         self.attributes().any(|attribute| attribute.name == name)
     }

@@ -60,6 +60,8 @@ pub const EVERYTHING: &[&str] = &[
     "moves that parted replicas in one zone",
     "names undone",
     "new leaders harmed",
+    "nodes drained",
+    "nodes that are to leave or to stay",
     "nodes that joined",
     "one-way isolations",
     "operations in doubt or refused",

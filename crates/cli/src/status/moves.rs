@@ -40,6 +40,72 @@ struct Move {
     shard: u32,
     from: Vec<u64>,
     to: Vec<u64>,
+    /// At what it is, as its leader knows it; `None` where no leader answers.
+    step: Option<Step>,
+}
+
+/// At what a move is.
+#[derive(Serialize, Debug, PartialEq, Eq)]
+struct Step {
+    /// In this order: waits, listens, snapshot, catches-up, votes, ends.
+    name: String,
+    /// For so long.
+    ms: u64,
+    /// For so long it moves, since its leader knows of it.
+    moves_ms: u64,
+    /// Of a snapshot so many bytes were sent, ...
+    sent_bytes: u64,
+    /// ... of about so many.
+    of_bytes: u64,
+    /// What is left of it takes about so long, if it goes on as it did.
+    left_ms: Option<u64>,
+    /// So many entries are lacking.
+    behind: u64,
+}
+
+impl Step {
+    fn of(told: &pb::Moving) -> Self {
+        let left = u128::from(told.of.saturating_sub(told.sent)) * u128::from(told.step_ms);
+        let left_ms = left.checked_div(told.sent.into()).and_then(|left| u64::try_from(left).ok());
+        Self {
+            name: told.step.clone(),
+            ms: told.step_ms,
+            moves_ms: told.moves_ms,
+            sent_bytes: told.sent,
+            of_bytes: told.of,
+            left_ms: left_ms.filter(|_| told.step == "snapshot"),
+            behind: told.behind,
+        }
+    }
+
+    /// In words.
+    fn words(&self) -> String {
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let what = match self.name.as_str() {
+            "waits" => {
+                "has not begun: too few of its replicas are heard and sound, or its members change".into()
+            }
+            "listens" => "the new replica is added and has not answered yet".into(),
+            "snapshot" => {
+                let left = self
+                    .left_ms
+                    .map_or_else(String::new, |ms| format!(", about {} s left", ms.div_ceil(1_000)));
+                format!(
+                    "snapshot, {:.1} of about {:.1} MiB sent{left}",
+                    mib(self.sent_bytes),
+                    mib(self.of_bytes)
+                )
+            }
+            "catches-up" => {
+                let entries = if self.behind == 1 { "entry" } else { "entries" };
+                format!("the new replica catches up, {} {entries} behind", self.behind)
+            }
+            "votes" => "the new replica gets its vote".into(),
+            "ends" => "all is there, the old replica goes".into(),
+            other => other.to_string(),
+        };
+        format!("{what} (for {} s, moving for {} s)", self.ms / 1_000, self.moves_ms / 1_000)
+    }
 }
 
 /// A member that is to leave.
@@ -54,8 +120,13 @@ struct Leaver {
 
 impl From<pb::MovesResponse> for Moves {
     fn from(told: pb::MovesResponse) -> Self {
-        let moving =
-            told.moves.into_iter().map(|m| Move { table: m.table, shard: m.shard, from: m.from, to: m.to });
+        let moving = told.moves.into_iter().map(|m| Move {
+            table: m.table,
+            shard: m.shard,
+            from: m.from,
+            to: m.to,
+            step: None,
+        });
         let leaving = told.leavers.into_iter().filter(|l| l.leaves).map(|l| Leaver {
             node: l.node,
             shards: l.shards,
@@ -85,6 +156,14 @@ impl Moves {
         Self::default()
     }
 
+    /// How far the moves are, as the leaders of the shards tell.
+    pub(super) fn learn<'a>(&mut self, told: impl Iterator<Item = &'a pb::Moving>) {
+        for one in told {
+            let of = self.moving.iter_mut().filter(|known| known.shard == one.shard);
+            of.for_each(|known| known.step = Some(Step::of(one)));
+        }
+    }
+
     /// The same for people; no line where nothing moves.
     pub(super) fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
@@ -102,7 +181,8 @@ impl Moves {
                 if nodes.is_empty() { String::new() } else { format!(" {word} {}", ids(nodes)) }
             };
             let (from, to) = (named("from", &one.from), named("to", &one.to));
-            lines.push(format!("  shard {} of {}:{from}{to}", one.shard, one.table));
+            let step = one.step.as_ref().map_or_else(String::new, |step| format!("; {}", step.words()));
+            lines.push(format!("  shard {} of {}:{from}{to}{step}", one.shard, one.table));
         }
         if self.moving.len() > SHOWN {
             lines.push(format!("  and {} more", self.moving.len() - SHOWN));
@@ -150,7 +230,35 @@ mod tests {
             close: vec![pb::Close { table: "orders".into(), shards: 1 }],
         };
         let stays = pb::MovesResponse { left: 0, ..told.clone() };
-        let lines = Moves::from(told).lines();
+        let mut moves = Moves::from(told);
+        let step = |shard, step: &str, sent| pb::Moving {
+            shard,
+            step: step.into(),
+            step_ms: 4_000,
+            moves_ms: 9_500,
+            sent,
+            of: 3 << 20,
+            behind: 1,
+            ..pb::Moving::default()
+        };
+        moves.learn([step(3, "snapshot", 1 << 20), step(4, "snapshot", 0), step(5, "catches-up", 0)].iter());
+        let lines = moves.lines();
+        for (line, words) in [
+            (
+                2,
+                "  shard 3 of orders: from a to 4; snapshot, 1.0 of about 3.0 MiB sent, about 8 s left (for 4 s, moving for 9 s)",
+            ),
+            (
+                3,
+                "  shard 4 of orders: from a to 4; snapshot, 0.0 of about 3.0 MiB sent (for 4 s, moving for 9 s)",
+            ),
+            (
+                4,
+                "  shard 5 of orders: from a to 4; the new replica catches up, 1 entry behind (for 4 s, moving for 9 s)",
+            ),
+        ] {
+            assert_eq!(lines[line], words);
+        }
         assert_eq!(lines.len(), 1 + SHOWN + 1 + 1 + 1);
         assert_eq!(lines[0], "moving: 10 shards on the move, about 17 replicas still to be moved");
         assert_eq!(lines[1], "  shard 2 of orders: from a to 4");

@@ -24,6 +24,7 @@ mod exports;
 mod fill;
 mod group;
 mod large;
+mod led;
 mod members;
 mod mover;
 mod node;

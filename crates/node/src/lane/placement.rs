@@ -233,6 +233,7 @@ impl Lane {
         let mut arrived = Vec::new();
         for (&shard, group) in self.groups.iter_mut().filter(|(_, group)| group.raft.is_leader()) {
             let Some(home) = placement.home(shard) else { continue };
+            group.note_step(now, &home);
             if group.has_arrived(&home) {
                 arrived.push((shard, home.at));
             }
@@ -345,7 +346,7 @@ fn of_shard_one(what: What) -> Command {
 
 impl Group {
     /// Whether the members are those that they are to be by the newest word, and committed.
-    fn has_arrived(&self, home: &Home) -> bool {
+    pub(super) fn has_arrived(&self, home: &Home) -> bool {
         let own = self.raft.membership();
         home.moving
             && !self.raft.change_pending()

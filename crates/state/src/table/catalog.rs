@@ -230,6 +230,18 @@ impl IndexTable {
     }
 }
 
+impl Table {
+    /// The key of an item as JSON, as DynamoDB writes it, by its bytes as [`key_bytes`] has them; `None` if these are none.
+    pub(super) fn key_in_words(&self, at: &[u8]) -> Option<String> {
+        let mut text = Vec::new();
+        self.schema.values_of(at.get(SLOT..)?)?.write_json(&mut text);
+        String::from_utf8(text).ok()
+    }
+}
+
+/// So many bytes a slot has.
+const SLOT: usize = 4;
+
 /// The bytes of an item's key behind its table's number: slot, partition key, sort key.
 pub(super) fn key_bytes(key: &Key) -> Vec<u8> {
     let mut out = slot_of(&key.partition).to_vec();
