@@ -129,7 +129,7 @@ pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<
             }
             None => (everywhere.clone(), Vec::new(), Vec::new()),
         };
-        let shared = shared_zones(zones, shard.home.as_ref().map(Home::wanted).unwrap_or_default());
+        let shared = shared_zones(zones, &shard.home.as_ref().map(Home::wanted).unwrap_or_default());
         let ready = shard.figures.is_some();
         let figures = shard.figures.unwrap_or_default();
         json!({
@@ -155,7 +155,7 @@ pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<
 }
 
 /// The zones in which more than one of these nodes is.
-fn shared_zones(zones: &Zones, nodes: BTreeSet<NodeId>) -> BTreeSet<String> {
+fn shared_zones(zones: &Zones, nodes: &BTreeSet<NodeId>) -> BTreeSet<String> {
     let shared = nodes.iter().filter(|node| zones.beside(**node, nodes.iter().copied()) > 1);
     shared.filter_map(|node| zones.name(*node)).map(String::from).collect()
 }

@@ -296,7 +296,9 @@ pub(super) async fn describe(args: &NameArgs) -> Result<(), Problem> {
     if globals > 0 && shards != "1" {
         say(&format!("  global indexes: {globals}; a query of one asks all {shards} shards"));
     }
-    zones(&told).iter().for_each(|line| say(line));
+    for line in zones(&told) {
+        say(&line);
+    }
     Ok(())
 }
 
@@ -361,7 +363,9 @@ pub(super) async fn shards(args: &ShardsArgs) -> Result<(), Problem> {
         say(&told.to_string());
     } else {
         say(lines(&told, args.over.is_some()).trim_end());
-        zones(&told).iter().for_each(|line| say(line));
+        for line in zones(&told) {
+            say(&line);
+        }
     }
     Ok(())
 }

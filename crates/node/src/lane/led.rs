@@ -6,6 +6,7 @@
 use super::placement::followed_at;
 use super::{Group, Lane};
 use crate::api::{Failure, Led, MoveStep, Moving, Undecided};
+use quorate_base::time::Duration;
 use quorate_base::{Index, Instant};
 use quorate_protocol::raft::Phase;
 use quorate_state::table::Home;
@@ -46,7 +47,7 @@ impl Lane {
             let home = placement.home(shard).filter(|home| home.moving)?;
             let noted = group.moving.as_ref().filter(|noted| noted.at == home.at)?;
             let step = group.step(&home);
-            let lasts = if number(step) == noted.step { now.since(noted.since) } else { Default::default() };
+            let lasts = if number(step) == noted.step { now.since(noted.since) } else { Duration::ZERO };
             Some(Moving { shard, step, lasts, moves: now.since(noted.began) })
         });
         Ok(Led { undecided, moves: moves.collect() })

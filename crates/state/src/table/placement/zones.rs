@@ -255,7 +255,9 @@ mod tests {
                 let room = |node: &NodeId| said.beside(*node, nodes.iter().copied()) >= even;
                 let full = shard.iter().any(|node| !room(node));
                 assert!(full || held.max() <= Some(even), "row {at}: {shard:?} is not even");
-                shard.iter().for_each(|node| *load.entry(*node).or_default() += 1);
+                for node in shard {
+                    *load.entry(*node).or_default() += 1;
+                }
             }
             assert!(load.values().all(|held| (least..=most).contains(&held)), "row {at}: {load:?}");
         }
