@@ -447,7 +447,13 @@ mod tests {
             // One without a zone is one of its own.
             (&["a", "a", "b", ""], &[&[1, 2, 3]], &[], &[], &[(2, &[1, 3, 4])]),
             // Where one leaves, another of its zone takes its place though it has more, ...
-            (&["a", "b", "c", "c", "b"], &[&[1, 2, 3], &[1, 2, 4]], &[], &[3], &[(2, &[1, 2, 4])]),
+            (
+                &["a", "b", "c", "c", "b"],
+                &[&[1, 2, 3], &[1, 2, 4]],
+                &[],
+                &[3],
+                &[(2, &[1, 2, 4]), (3, &[1, 4, 5])],
+            ),
             // ... and if there is none, whoever there is.
             (&["a", "b", "c", "b"], &[&[1, 2, 3]], &[], &[3], &[(2, &[1, 2, 4])]),
             // The load is evened among those of one zone, and no two are brought together for it.
