@@ -278,7 +278,7 @@ impl Begun {
     }
 
     /// Whether this replica votes by the newest configuration that it has. One that does not may have come back, and not healed yet: it
-    /// was let go once, and has promised things that it knows nothing of. (Seed 2046 of the simulator: it had voted, was let go, came
+    /// was let go once, and has promised things that it knows nothing of. (Found by the simulator: it had voted, was let go, came
     /// back, and lost the state in which that stands.)
     fn votes(&self, me: NodeId) -> bool {
         let own = self.entries.iter().rev().filter(|entry| entry.kind == EntryKind::Membership);

@@ -310,7 +310,7 @@ impl Invariants {
     }
 
     /// Who gets a vote holds most of the log up to there: the group could else not do without any of the others. (In the step in which
-    /// it gets it the log may grow by much more: seed 2148, with a burst of writes.)
+    /// it gets it the log may grow by much more, with a burst of writes.)
     fn admitted(&self, node: NodeId, raft: &Raft, before: &Membership) -> Result<(), String> {
         let confirmed = self.confirmed.get(&(raft.term(), node));
         let (last, _) = raft.configured_at();
