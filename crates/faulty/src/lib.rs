@@ -9,10 +9,11 @@
 
 mod pages;
 
-use pages::Pages;
+use pages::{Pages, Written};
 use quorate_base::Rng;
 use quorate_base::disk::{BLOCK, Disk, DiskError, DiskErrorKind, DiskResult, File};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 type Inode = usize;
@@ -28,7 +29,7 @@ struct Content {
     /// A sync failed: what it lost is still seen, and no later sync brings it to the platter.
     parted: bool,
     /// Writes since the last sync, in order.
-    unsynced: Vec<(u64, Vec<u8>)>,
+    unsynced: Vec<(u64, Written)>,
     /// Where the synced writes since the last one at the file's beginning went, and how long they were.
     made: Vec<(u64, usize)>,
 }
@@ -290,7 +291,8 @@ impl Inner {
 
     fn lose_unsynced(&mut self, inode: Inode) {
         let unsynced = std::mem::take(&mut self.content(inode).unsynced);
-        for (offset, bytes) in unsynced {
+        for (offset, written) in unsynced {
+            let bytes = written.bytes();
             match self.rng.below(4) {
                 0 | 1 => self.fired.lost += 1,
                 2 => {
@@ -311,7 +313,7 @@ impl Inner {
         content.now.clone_from(&content.durable);
     }
 
-    fn change(&mut self, context: &str) -> DiskResult<()> {
+    fn change(&mut self, context: Context<'_>) -> DiskResult<()> {
         if self.freeze_at.is_some_and(|k| self.operations >= k) {
             return Err(error(DiskErrorKind::Io, context, "the disk is frozen"));
         }
@@ -323,7 +325,7 @@ impl Inner {
         self.names.values().map(|i| self.contents[i].now.len() as u64).sum()
     }
 
-    fn room(&mut self, more: u64, context: &str) -> DiskResult<()> {
+    fn room(&mut self, more: u64, context: Context<'_>) -> DiskResult<()> {
         if self.capacity != u64::MAX && self.used() + more > self.capacity {
             self.fired.full += 1;
             return Err(error(DiskErrorKind::Full, context, "no space left on the simulated disk"));
@@ -366,19 +368,22 @@ fn uncovered((from, len): (u64, usize), later: &[(u64, usize)]) -> Vec<(u64, usi
     left
 }
 
-fn error(kind: DiskErrorKind, context: &str, message: &str) -> DiskError {
-    DiskError { kind, context: context.into(), message: message.into() }
+/// What was to be done: words are made of it only where it fails.
+type Context<'a> = fmt::Arguments<'a>;
+
+fn error(kind: DiskErrorKind, context: Context<'_>, message: &str) -> DiskError {
+    DiskError { kind, context: context.to_string(), message: message.into() }
 }
 
 impl Disk for FaultyDisk {
     fn create(&self, path: &str, len: u64) -> DiskResult<Box<dyn File>> {
         let mut inner = self.lock();
-        let context = format!("create {path}");
+        let context = format_args!("create {path}");
         if inner.names.contains_key(path) {
-            return Err(error(DiskErrorKind::Exists, &context, "it is there already"));
+            return Err(error(DiskErrorKind::Exists, context, "it is there already"));
         }
-        inner.room(len, &context)?;
-        inner.change(&context)?;
+        inner.room(len, context)?;
+        inner.change(context)?;
         let zeros = Pages::zeros(len as usize);
         inner.next += 1;
         let inode = inner.next;
@@ -391,7 +396,7 @@ impl Disk for FaultyDisk {
     fn open(&self, path: &str) -> DiskResult<Box<dyn File>> {
         let inner = self.lock();
         let Some(&inode) = inner.names.get(path) else {
-            return Err(error(DiskErrorKind::NotFound, &format!("open {path}"), "no such file"));
+            return Err(error(DiskErrorKind::NotFound, format_args!("open {path}"), "no such file"));
         };
         drop(inner);
         Ok(Box::new(FaultyFile::new(self, inode, path)))
@@ -411,11 +416,11 @@ impl Disk for FaultyDisk {
 
     fn rename(&self, from: &str, to: &str) -> DiskResult<()> {
         let mut inner = self.lock();
-        let context = format!("rename {from} to {to}");
+        let context = format_args!("rename {from} to {to}");
         let Some(&inode) = inner.names.get(from) else {
-            return Err(error(DiskErrorKind::NotFound, &context, "no such file"));
+            return Err(error(DiskErrorKind::NotFound, context, "no such file"));
         };
-        inner.change(&context)?;
+        inner.change(context)?;
         inner.rename_now(NameChange::Link(to.into(), inode));
         inner.rename_now(NameChange::Unlink(from.into()));
         Ok(())
@@ -423,18 +428,18 @@ impl Disk for FaultyDisk {
 
     fn remove(&self, path: &str) -> DiskResult<()> {
         let mut inner = self.lock();
-        let context = format!("remove {path}");
+        let context = format_args!("remove {path}");
         if !inner.names.contains_key(path) {
-            return Err(error(DiskErrorKind::NotFound, &context, "no such file"));
+            return Err(error(DiskErrorKind::NotFound, context, "no such file"));
         }
-        inner.change(&context)?;
+        inner.change(context)?;
         inner.rename_now(NameChange::Unlink(path.into()));
         Ok(())
     }
 
     fn sync_dir(&self, dir: &str) -> DiskResult<()> {
         let mut inner = self.lock();
-        inner.change(&format!("sync {dir}"))?;
+        inner.change(format_args!("sync {dir}"))?;
         let changes = std::mem::take(&mut inner.changes);
         let unlinks = changes.iter().any(|change| matches!(change, NameChange::Unlink(_)));
         for change in changes {
@@ -479,15 +484,15 @@ impl File for FaultyFile {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> DiskResult<()> {
         let mut inner = self.disk.lock();
-        let context = format!("read {}", self.path);
+        let context = format_args!("read {}", self.path);
         if inner.fail_reads.as_ref().is_some_and(|prefix| self.path.starts_with(prefix)) {
             inner.fired.failed_reads += 1;
-            return Err(error(DiskErrorKind::Io, &context, "input/output error"));
+            return Err(error(DiskErrorKind::Io, context, "input/output error"));
         }
         let now = &inner.content(self.inode).now;
         let end = offset.saturating_add(buf.len() as u64);
         if end > now.len() as u64 {
-            return Err(error(DiskErrorKind::Io, &context, "read past the end"));
+            return Err(error(DiskErrorKind::Io, context, "read past the end"));
         }
         now.read(offset as usize, buf);
         Ok(())
@@ -495,14 +500,14 @@ impl File for FaultyFile {
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> DiskResult<()> {
         let mut inner = self.disk.lock();
-        let context = format!("write {}", self.path);
+        let context = format_args!("write {}", self.path);
         let grows = (offset + bytes.len() as u64).saturating_sub(inner.content(self.inode).now.len() as u64);
-        inner.room(grows, &context)?;
-        inner.change(&context)?;
+        inner.room(grows, context)?;
+        inner.change(context)?;
         let content = inner.content(self.inode);
-        content.now.write(offset as usize, bytes);
+        let written = content.now.write_and_keep(offset as usize, bytes);
         content.dirty = true;
-        content.unsynced.push((offset, bytes.to_vec()));
+        content.unsynced.push((offset, written));
         Ok(())
     }
 
@@ -512,11 +517,8 @@ impl File for FaultyFile {
         let stale = {
             let mut inner = self.disk.lock();
             let now = &inner.content(self.inode).now;
-            let block = end.next_multiple_of(BLOCK).min(now.len());
-            let mut rest = [0; BLOCK];
-            let rest = &mut rest[..block.saturating_sub(end)];
-            now.read(end, rest);
-            rest.iter().any(|&byte| byte != 0).then_some(rest.len())
+            let rest = end.next_multiple_of(BLOCK).min(now.len()).saturating_sub(end);
+            (!now.is_zero(end, rest)).then_some(rest)
         };
         match stale {
             None => self.write_at(offset, bytes),
@@ -530,8 +532,8 @@ impl File for FaultyFile {
 
     fn sync(&mut self) -> DiskResult<()> {
         let mut inner = self.disk.lock();
-        let context = format!("sync {}", self.path);
-        inner.change(&context)?;
+        let context = format_args!("sync {}", self.path);
+        inner.change(context)?;
         if std::mem::take(&mut inner.fail_sync) {
             inner.fired.failed_syncs += 1;
             // As Linux does: the pages are clean now, whether they got to the platter or not.
@@ -539,19 +541,19 @@ impl File for FaultyFile {
             inner.lose_unsynced(self.inode);
             let content = inner.content(self.inode);
             (content.now, content.parted) = (now, true);
-            return Err(error(DiskErrorKind::Io, &context, "input/output error"));
+            return Err(error(DiskErrorKind::Io, context, "input/output error"));
         }
         let content = inner.content(self.inode);
-        for (offset, bytes) in std::mem::take(&mut content.unsynced) {
+        for (offset, written) in content.unsynced.drain(..) {
             if content.parted {
-                content.durable.write(offset as usize, &bytes);
+                content.durable.write(offset as usize, &written.bytes());
             } else {
-                content.durable.share(&content.now, offset as usize, bytes.len());
+                content.durable.share(&content.now, offset as usize, written.len());
             }
             if offset == 0 {
                 content.made.clear();
             }
-            content.made.push((offset, bytes.len()));
+            content.made.push((offset, written.len()));
         }
         content.dirty = content.parted;
         Ok(())

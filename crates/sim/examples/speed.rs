@@ -9,6 +9,9 @@
 use quorate_base::time::Duration;
 use quorate_sim::{Load, Plan};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
     let number = |at: usize, or: u64| numbers.get(at).copied().unwrap_or(or);

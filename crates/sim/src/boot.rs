@@ -1,7 +1,7 @@
 //! A node made from its disk, of the parts that ship.
 
 use crate::harmless::Harmless;
-use crate::place::Running;
+use crate::place::{Logs, Running};
 use crate::planted::Planted;
 use crate::world::{CLUSTER, KV, World};
 use quorate_base::time::Duration;
@@ -110,6 +110,8 @@ impl World {
             at_once: if self.changed(Harmless::ReadsInLane) { 1 << 30 } else { self.knobs.at_once },
             upkeep: Upkeep::default(),
         };
+        let others = booted.others.iter().map(|other| (other.shard, &other.raft));
+        let written = Logs::of(others.chain([(KV, &booted.raft)]));
         let mut lane = Lane::new(settings, booted.raft, booted.view, hub.clone(), &mut rng, now);
         let mut kv = booted.kv;
         kv.plant(self.knobs.planted.and_then(Planted::kv));
@@ -125,6 +127,6 @@ impl World {
             lane.add(other.shard, other.raft, other.view, now);
             applier.add(other.kv, other.lost);
         }
-        Ok(Running::new(lane, journal, applier, hub))
+        Ok(Running::new(lane, journal, applier, hub, written))
     }
 }

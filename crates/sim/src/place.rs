@@ -1,14 +1,14 @@
 //! A node's place in the world: its disk, its clock, and its parts while it lives.
 
 use crate::copies::Copy;
-use quorate_base::{Index, Instant, NodeId, Rng, ShardId, Term};
+use quorate_base::{Append, Index, Instant, NodeId, Rng, ShardId, Term};
 use quorate_faulty::FaultyDisk;
 use quorate_node::applier::{Applier, Cut, Work};
 use quorate_node::lane::{Effects, Event, Lane, Seal};
 use quorate_node::watch::Hub;
 use quorate_protocol::raft;
 use quorate_storage::journal::Journal;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 /// A live node.
@@ -19,8 +19,8 @@ pub(crate) struct Running {
     pub(crate) hub: Arc<Mutex<Hub>>,
     pub(crate) effects: Effects,
     pub(crate) to_write: Vec<quorate_base::Append>,
-    /// The last entry that was written to the journal.
-    pub(crate) written: Index,
+    /// What was written to the journal.
+    pub(crate) written: Logs,
     pub(crate) marks: Vec<(u64, Cut)>,
     pub(crate) flushing: bool,
     pub(crate) marking: Vec<(u64, Cut)>,
@@ -34,9 +34,15 @@ pub(crate) struct Running {
 
 impl Running {
     /// Of these parts, with nothing under way.
-    pub(crate) fn new(lane: Lane, journal: Journal, applier: Applier, hub: Arc<Mutex<Hub>>) -> Self {
+    pub(crate) fn new(
+        lane: Lane,
+        journal: Journal,
+        applier: Applier,
+        hub: Arc<Mutex<Hub>>,
+        written: Logs,
+    ) -> Self {
         Self {
-            written: lane.raft().last().index,
+            written,
             lane,
             journal,
             applier,
@@ -56,13 +62,35 @@ impl Running {
 }
 
 impl Running {
-    /// Whether what is to be written replaces entries that were written before.
+    /// Whether what is to be written replaces entries of a log that were written before.
     pub(crate) fn rewrites(&mut self) -> bool {
+        self.written.take(&self.to_write)
+    }
+
+    /// Whether a log of a shard that is here was written further than it goes now.
+    pub(crate) fn is_behind(&self) -> bool {
+        let last = |shard| Some(self.lane.core(shard)?.last().index);
+        self.written.0.iter().any(|(&shard, &upto)| last(shard).is_some_and(|last| last < upto))
+    }
+}
+
+/// How far the log of each shard was written: a journal holds those of all.
+#[derive(Default)]
+pub(crate) struct Logs(BTreeMap<ShardId, Index>);
+
+impl Logs {
+    /// Those of the replicas that a node starts with.
+    pub(crate) fn of<'a>(logs: impl Iterator<Item = (ShardId, &'a raft::Raft)>) -> Self {
+        Self(logs.map(|(shard, raft)| (shard, raft.last().index)).collect())
+    }
+
+    /// These are written; true if any of them replaces entries of its log.
+    fn take(&mut self, appends: &[Append]) -> bool {
         let mut rewrites = false;
-        for append in &self.to_write {
+        for append in appends {
             if let (Some(first), Some(last)) = (append.entries.first(), append.entries.last()) {
-                rewrites |= first.id.index <= self.written;
-                self.written = last.id.index;
+                let upto = self.0.insert(append.shard, last.id.index).unwrap_or_default();
+                rewrites |= first.id.index <= upto;
             }
         }
         rewrites
@@ -156,4 +184,36 @@ impl Place {
 /// When a clock of this rate shows `at`.
 pub(crate) fn truly(at: Instant, rate: u64) -> Instant {
     Instant((u128::from(at.0) * 1_000_000).div_ceil(u128::from(rate)) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_base::{Entry, EntryId, EntryKind, WriteId};
+
+    fn append(shard: u32, from: u64, upto: u64) -> Append {
+        let entry = |index| Entry {
+            id: EntryId::new(Term(1), Index(index)),
+            kind: EntryKind::Empty,
+            data: bytes::Bytes::new(),
+        };
+        Append {
+            shard: ShardId(shard),
+            write: WriteId(1),
+            hard: None,
+            prev: EntryId::new(Term(1), Index(from - 1)),
+            entries: (from..=upto).map(entry).collect(),
+        }
+    }
+
+    /// Claim: what is written of one shard's log replaces nothing of another's.
+    #[test]
+    fn each_log_is_written_for_itself() {
+        let mut logs = Logs::default();
+        assert!(!logs.take(&[append(1, 1, 9), append(2, 1, 3)]));
+        assert!(!logs.take(&[append(2, 4, 4), append(1, 10, 10), append(3, 1, 1)]));
+        assert!(logs.take(&[append(1, 11, 11), append(2, 4, 6)]), "the entry 4 of shard 2 was there");
+        assert!(!logs.take(&[append(2, 7, 7), append(1, 12, 12)]));
+        assert!(logs.take(&[append(1, 12, 12)]));
+    }
 }

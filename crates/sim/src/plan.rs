@@ -181,6 +181,8 @@ pub(crate) struct Run {
     events: u64,
     disks: bool,
     load: Option<Load>,
+    /// When the next operation of each client of a steady load is due.
+    due: Vec<Instant>,
     pub(crate) swarm: Swarm,
     pub(crate) calm: bool,
     /// The round, from 0.
@@ -193,6 +195,8 @@ const KEYS: u64 = 8;
 /// From this number on clients come but once.
 const GUESTS: usize = 1 << 32;
 const WATCHERS: usize = 2;
+/// So far a client of a steady load falls behind.
+const BEHIND: Duration = Duration::from_secs(5);
 /// Many times what a round needs.
 const EVENTS_MAX: u64 = 2_000_000;
 
@@ -305,6 +309,7 @@ impl Run {
             answered: 0,
             events: 0,
             load: plan.load,
+            due: vec![Instant::ZERO; plan.clients],
             disks: plan.faults && plan.disks && knobs.swarm.disks,
             swarm: knobs.swarm.clone(),
             world: World::new(plan.seed, knobs),
@@ -391,7 +396,14 @@ impl Run {
     }
 
     fn ask(&mut self, client: usize, asked: Asked) {
-        let node = self.world.any(&mut self.rng);
+        let mut node = self.world.any(&mut self.rng);
+        // The clients of a steady load ask who is there.
+        for _ in 0..self.load.map_or(0, |load| load.nodes * 2) {
+            if self.world.is_up(node) {
+                break;
+            }
+            node = self.world.any(&mut self.rng);
+        }
         self.ask_of(node, client, asked);
     }
 
@@ -449,12 +461,24 @@ impl Run {
     }
 
     /// How long a client rests.
-    fn pause(&mut self) -> Duration {
-        let most = match self.load {
-            Some(load) => 2_000_000 * self.clients as u64 / load.rate.max(1),
-            None => self.world.knobs.rest.as_nanos() as u64 / 1_000,
-        };
+    fn pause(&mut self, client: usize) -> Duration {
+        if let Some(load) = self.load {
+            return self.due_in(client, load.rate.max(1));
+        }
+        let most = self.world.knobs.rest.as_nanos() as u64 / 1_000;
         Duration::from_micros(self.rng.between(100, most.max(100)))
+    }
+
+    /// Of a steady load: who had to wait for an answer makes up for that, so that the load is what it is said to be.
+    fn due_in(&mut self, client: usize, rate: u64) -> Duration {
+        let now = self.world.now;
+        let period = 1_000_000 * self.clients as u64 / rate;
+        let next = Duration::from_micros(self.rng.between(period / 2, period + period / 2));
+        let Some(due) = self.due.get_mut(client) else { return next };
+        // Nobody makes up for more than that.
+        let behind = Instant(now.0.saturating_sub(BEHIND.as_nanos() as u64));
+        *due = (*due).max(behind) + next;
+        due.since(now).max(Duration::from_micros(100))
     }
 
     fn read_mail(&mut self) -> Result<(), String> {
@@ -474,7 +498,7 @@ impl Run {
             let Some(sent) = self.sent.remove(&client) else { continue };
             self.world.note(|| answered(Some(client), sent.node, sent.at, sent.asked.to_string(), &result));
             if client < GUESTS {
-                let pause = self.pause();
+                let pause = self.pause(client);
                 self.world.schedule(pause, Script::Client(client));
             }
             match result {

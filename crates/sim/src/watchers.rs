@@ -99,6 +99,11 @@ impl Watchers {
         self.told = self.told.split_off(&revision);
     }
 
+    /// Whether all has been told to all.
+    pub(crate) fn is_through(&self, view: &KvView) -> bool {
+        self.all.iter().all(|watcher| watcher.next == view.revision() + 1)
+    }
+
     /// All has been told to all, and it is what the state's own history says.
     pub(crate) fn judge(&self, view: &KvView) -> Result<(), String> {
         for (at, watcher) in self.all.iter().enumerate() {

@@ -341,6 +341,11 @@ impl World {
         Some(self.places[place_of(id)].running.as_ref()?.lane.placement().clone())
     }
 
+    /// Whether a node is up.
+    pub(crate) fn is_up(&self, id: NodeId) -> bool {
+        self.places[place_of(id)].running.is_some()
+    }
+
     /// Whether a node still lives that life.
     pub(crate) fn lives(&self, id: NodeId, life: u64) -> bool {
         let place = &self.places[place_of(id)];
@@ -466,6 +471,7 @@ impl World {
 
     fn answer_bells(&mut self) {
         let rung = match self.bells.lock() {
+            Ok(bells) if bells.is_empty() => return,
             Ok(mut bells) => std::mem::take(&mut *bells),
             Err(_) => return,
         };

@@ -31,6 +31,8 @@ const MAGIC: &[u8; 8] = b"QRSTATE\n";
 const VERSION: u32 = 1;
 const HEADER: usize = 48;
 const CHUNK: usize = 64 << 10;
+/// Bytes before a chunk's payload.
+const FRAME: usize = 8;
 const SUFFIX: &str = ".state";
 const UNFINISHED: &str = "unfinished";
 /// What a checkpoint that was set aside is called in addition.
@@ -246,13 +248,14 @@ impl Home {
         }
         let mut file = self.disk.create(&unfinished, 0)?;
         file.write_at(0, &self.header(generation, tree.len() as u64))?;
-        let (mut offset, mut chunk) = (HEADER as u64, Vec::with_capacity(CHUNK + 1024));
+        let (mut offset, mut chunk) = (HEADER as u64, Vec::with_capacity(FRAME + CHUNK + 1024));
+        chunk.resize(FRAME, 0);
         for (key, value) in tree {
-            chunk.extend((key.len() as u32).to_le_bytes());
-            chunk.extend((value.len() as u32).to_le_bytes());
+            let (k, v) = (key.len(), value.len());
+            chunk.extend_from_slice(&((v as u64) << 32 | k as u64).to_le_bytes());
             chunk.extend_from_slice(key);
             chunk.extend_from_slice(value);
-            if chunk.len() >= CHUNK {
+            if chunk.len() >= FRAME + CHUNK {
                 offset = write_chunk(&mut *file, generation, offset, &mut chunk)?;
             }
         }
@@ -318,22 +321,23 @@ fn chunk_crc(generation: u64, offset: u64, payload: &[u8]) -> u32 {
     crc32c::crc32c_append(seed, payload)
 }
 
-/// Writes a chunk if there is anything in it, empties it, and gives the offset behind it.
+/// Writes a chunk, which stands behind the room for its frame, if there is anything in it; empties it, and gives the offset behind it.
 fn write_chunk(
     file: &mut dyn File,
     generation: u64,
     offset: u64,
     chunk: &mut Vec<u8>,
 ) -> Result<u64, DiskError> {
-    if chunk.is_empty() {
+    let len = chunk.len() - FRAME;
+    if len == 0 {
         return Ok(offset);
     }
-    let mut framed = Vec::with_capacity(8 + chunk.len());
-    framed.extend((chunk.len() as u32).to_le_bytes());
-    framed.extend(chunk_crc(generation, offset, chunk).to_le_bytes());
-    framed.append(chunk);
-    file.write_at(offset, &framed)?;
-    Ok(offset + framed.len() as u64)
+    let crc = chunk_crc(generation, offset, &chunk[FRAME..]);
+    chunk[..4].copy_from_slice(&(len as u32).to_le_bytes());
+    chunk[4..FRAME].copy_from_slice(&crc.to_le_bytes());
+    file.write_at(offset, chunk)?;
+    chunk.truncate(FRAME);
+    Ok(offset + (FRAME + len) as u64)
 }
 
 /// The payload of the chunk at `offset`, or `None` if it does not verify.

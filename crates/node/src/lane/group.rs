@@ -40,7 +40,8 @@ pub(super) enum Proposer {
 pub(crate) struct Group {
     pub(super) shard: ShardId,
     pub(super) raft: Raft,
-    outbox: Outbox,
+    /// Empty, but for the room that it has.
+    outbox: Box<Outbox>,
     /// Messages that wait for the journal, in the order of their writes.
     held: VecDeque<Held<(NodeId, Message)>>,
     pub(super) reads: Reads,
@@ -85,7 +86,7 @@ impl Group {
         lessor.reset(now, view.leases());
         Self {
             shard,
-            outbox: Outbox::default(),
+            outbox: Box::default(),
             held: VecDeque::new(),
             reads: Reads::default(),
             counted: 0,
@@ -310,7 +311,9 @@ impl Group {
         self.route(node, now);
         self.ask_for_reads(now);
         self.raft.drain(now, &mut self.outbox);
-        self.take_outbox(node, now, out);
+        if !self.outbox.is_empty() {
+            self.take_outbox(node, now, out);
+        }
         self.renew_roster(node);
         self.answer_moves(node, now);
         let progress = self.raft.progress();

@@ -182,10 +182,15 @@ impl Raft {
 
     /// What must hold between any two inputs; the text says what does not.
     pub fn check_invariants(&self) -> Result<(), String> {
+        self.check_invariants_behind(EntryId::ZERO)
+    }
+
+    /// The same, but of the log only what is behind an entry up to which it was checked before; all of it where that is not there.
+    pub fn check_invariants_behind(&self, checked: EntryId) -> Result<(), String> {
         if let Some(why) = &self.broken {
             return Err(why.clone());
         }
-        self.log.check()?;
+        self.log.check(checked)?;
         let (base, last) = (self.log.base().index, self.log.last().index);
         let order = [base.min(self.applied), self.applied, self.given, self.hard.commit, last];
         if !order.is_sorted() {

@@ -12,6 +12,10 @@ use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{EntryId, Index, Instant, NodeId, Term};
 
+/// A leader with a long tail that is not committed renews its term all the same once a voter has withheld for so many of the longest
+/// election timeouts.
+const TAIL: u32 = 10;
+
 impl Raft {
     pub(super) fn redraw_timeout(&mut self, now: Instant) {
         let (min, max) =
@@ -311,7 +315,9 @@ impl Raft {
     /// A voter withholds, and goes on so for as long as this term lasts: were this leader lost, its yes would count for
     /// nothing. Not before it holds this term's first entry, unless it takes none: this term may be new enough; and not while it
     /// waits to hear that it is. Not while those are not at hand who could elect this leader again (a majority without such
-    /// voters, or all), nor while something is under way that would have to begin anew.
+    /// voters, or all), nor while something is under way that would have to begin anew: a snapshot, or a long tail of the log, of
+    /// which nothing is committed any more before all of it is there. For that it waits until what is left goes at a time,
+    /// but not for ever: a leader that is always busy must heal, too.
     fn renewal_would_heal(&self, now: Instant) -> bool {
         let membership = self.membership();
         // The first chunk may be long on its way.
@@ -321,6 +327,9 @@ impl Raft {
         let long = |p: &Progress| {
             p.withholds.is_some_and(|since| now.since(since) >= enough(p))
                 && !p.asker.is_some_and(Asker::waits)
+        };
+        let tired = |p: &Progress| {
+            p.withholds.is_some_and(|since| now.since(since) >= TAIL * self.config.election_max)
         };
         let vain = |p: &Progress| long(p) && p.withholds_in_vain(self.term_start);
         // A learner that has lost its disk is deaf, too; one that has only forgotten entries costs nothing.
@@ -332,7 +341,14 @@ impl Raft {
         patient
             && self.transfer.is_none()
             && !self.progress.values().any(|p| matches!(p.phase, Phase::Snapshot { .. }) && !vain(p))
+            && (self.goes_at_a_time() || self.progress.values().any(|p| vain(p) && tired(p)))
             && (membership.is_quorum(sound) || membership.is_unanimous(at_hand))
+    }
+
+    /// Whether what is not committed is no more than a follower is sent at a time.
+    fn goes_at_a_time(&self) -> bool {
+        let most = self.config.max_append_entries.saturating_mul(self.config.window_messages);
+        self.log.last().index.0 - self.hard.commit.0 <= most as u64
     }
 
     /// See "Replicas that may have forgotten".

@@ -210,9 +210,12 @@ impl Log {
         }
     }
 
-    pub(crate) fn check(&self) -> Result<(), String> {
-        let mut prev = self.base;
-        for entry in &self.entries {
+    /// Whether it is a log; its entries from the one behind `from` on, or all where that is not there.
+    pub(crate) fn check(&self, from: EntryId) -> Result<(), String> {
+        let held = from.index > self.base.index && self.term(from.index) == Some(from.term);
+        let skipped = if held { (from.index.0 - self.base.index.0) as usize } else { 0 };
+        let mut prev = if held { from } else { self.base };
+        for entry in self.entries.iter().skip(skipped) {
             if entry.id.index != prev.index.next() || entry.id.term < prev.term {
                 return Err(format!("the log goes from {prev:?} to {:?}", entry.id));
             }
@@ -274,6 +277,6 @@ mod tests {
         assert_eq!((log.base().index, log.last().index), (Index(90), Index(100)));
         assert_eq!(log.term(Index(90)), Some(Term(1)));
         assert_eq!(log.term(Index(89)), None);
-        log.check().unwrap();
+        log.check(EntryId::ZERO).unwrap();
     }
 }

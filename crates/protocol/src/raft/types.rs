@@ -511,3 +511,17 @@ pub struct Outbox {
     /// A promise was broken somewhere: the core has stopped, and the node should too.
     pub broken: Option<String>,
 }
+
+impl Outbox {
+    /// Whether there is nothing in it to be carried out.
+    pub fn is_empty(&self) -> bool {
+        let Self { write, after_write, send, apply, commit: _, reads, dropped_reads, .. } = self;
+        let Self { accepted, refused, chunks, install, role, broken, .. } = self;
+        write.is_none()
+            && role.is_none()
+            && broken.is_none()
+            && (after_write.is_empty() && send.is_empty() && apply.is_empty() && reads.is_empty())
+            && (dropped_reads.is_empty() && accepted.is_empty() && refused.is_empty())
+            && (chunks.is_empty() && install.is_empty())
+    }
+}

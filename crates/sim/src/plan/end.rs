@@ -97,7 +97,7 @@ impl Run {
             && self.undrained().is_none()
             && self.converged().is_ok()
             && leader.is_some_and(|r| leased(r.lane.view()).is_ok_and(|left| left.kvs.is_empty()))
-            && self.final_streams().is_ok()
+            && leader.is_some_and(|r| self.watchers.is_through(r.lane.view()))
             && others(self.world.knobs.groups).into_iter().all(|shard| !self.is_locked(shard))
     }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use quorate_node::api::Request;
 use quorate_state::kv::KvView;
 use quorate_wire::kv::{Command, KeyRange, Op, Put, Range, Revision, Txn};
+use std::collections::BTreeMap;
 
 /// A transaction with the token: a write of it, or a read.
 pub(super) fn request(show: Show) -> Request {
@@ -48,21 +49,21 @@ impl Run {
 }
 
 fn in_order(fences: &Fences, view: &KvView) -> Result<(), String> {
-    for key in fences.keys() {
-        let (mut from, mut highest) = (view.compacted().max(1), 0);
-        while from <= view.revision() {
-            let events = view.history(from, 1 << 20).map_err(|e| format!("reading the history: {e:?}"))?;
-            let Some(last) = events.last().map(|e| e.kv.mod_revision) else { break };
-            for event in events.iter().filter(|event| event.kv.key == key) {
-                let token = number(&event.kv.value);
-                if token < highest {
-                    let at = event.kv.mod_revision;
-                    return Err(format!("Fences: {key} has token {token} at {at}, after {highest}"));
-                }
-                highest = token;
+    let mut highest: BTreeMap<String, u64> = fences.keys().map(|key| (key, 0)).collect();
+    let mut from = view.compacted().max(1);
+    while from <= view.revision() {
+        let events = view.history(from, 1 << 20).map_err(|e| format!("reading the history: {e:?}"))?;
+        let Some(last) = events.last().map(|e| e.kv.mod_revision) else { break };
+        for event in &events {
+            let key = str::from_utf8(&event.kv.key).unwrap_or_default();
+            let Some(highest) = highest.get_mut(key) else { continue };
+            let (token, at) = (number(&event.kv.value), event.kv.mod_revision);
+            if token < *highest {
+                return Err(format!("Fences: {key} has token {token} at {at}, after {highest}"));
             }
-            from = last + 1;
+            *highest = token;
         }
+        from = last + 1;
     }
     Ok(())
 }

@@ -16,6 +16,9 @@ struct Look {
     from: Revision,
     stream: Box<dyn WatchStream>,
     messages: Vec<WatchMessage>,
+    /// What that comes to, and of what: so many messages, the newest revision and the compacted one.
+    says: Result<(), String>,
+    judged: Option<(usize, Revision, Revision)>,
 }
 
 impl Run {
@@ -38,7 +41,7 @@ impl Run {
                     start: from,
                     ..WatchCreate::default()
                 }));
-                looks.push(Look { node, from, stream, messages: Vec::new() });
+                looks.push(Look { node, from, stream, messages: Vec::new(), says: Ok(()), judged: None });
             }
         }
         // History is read in batches, each when the messages of the one before were taken.
@@ -54,14 +57,19 @@ impl Run {
         says
     }
 
+    /// Takes what a watch is told, and judges it, unless nothing is new.
     fn look(&self, look: &mut Look) -> Result<(), String> {
         let Some(view) = self.world.view(look.node) else { return Ok(()) };
         while let Some(message) = look.stream.poll() {
             look.messages.push(message);
         }
-        let (node, from) = (look.node, look.from);
-        told(&look.messages, from, view)
-            .map_err(|why| format!("Compaction: a watch at node {node} from {from}: {why}"))
+        let of = Some((look.messages.len(), view.revision(), view.compacted()));
+        if std::mem::replace(&mut look.judged, of) != of {
+            let (node, from) = (look.node, look.from);
+            look.says = told(&look.messages, from, view)
+                .map_err(|why| format!("Compaction: a watch at node {node} from {from}: {why}"));
+        }
+        look.says.clone()
     }
 }
 

@@ -64,7 +64,7 @@ impl Asked {
         match *self {
             Self::Put { key, value, bytes } => Request::Write(Command::Put(Put {
                 key: key_bytes(key),
-                value: Bytes::from(format!("{value:0bytes$}")),
+                value: padded(value, bytes),
                 ..Put::default()
             })),
             Self::Delete { key } => {
@@ -180,6 +180,15 @@ fn refused_in_words(refused: &Refused) -> String {
 
 pub(super) fn key_bytes(key: u64) -> Bytes {
     Bytes::from(format!("key{key}"))
+}
+
+/// A number with zeros before it.
+fn padded(number: u64, bytes: usize) -> Bytes {
+    let digits = number.to_string();
+    let mut text = vec![b'0'; bytes.max(digits.len())];
+    let at = text.len() - digits.len();
+    text[at..].copy_from_slice(digits.as_bytes());
+    text.into()
 }
 
 pub(super) fn point(key: u64) -> KeyRange {

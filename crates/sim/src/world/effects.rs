@@ -21,7 +21,7 @@ impl World {
             }
         }
         // A snapshot has taken the place of a log that went further, and that log still lies on the disk.
-        let behind = r.lane.raft().last().index < r.written;
+        let behind = r.is_behind();
         match proofs {
             Ok(_) if !r.marking.is_empty() && self.power_goes_at_mark(id, behind) => {
                 return self.power_loss(id);

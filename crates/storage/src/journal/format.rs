@@ -64,10 +64,8 @@ impl Place {
         crc32c::crc32c(&bytes)
     }
 
-    fn marker(&self) -> u64 {
-        (u64::from(self.seed()) << 32 | u64::from(!self.seed())).rotate_left(13)
-            ^ self.generation
-            ^ self.offset
+    fn marker_of(&self, seed: u32) -> u64 {
+        (u64::from(seed) << 32 | u64::from(!seed)).rotate_left(13) ^ self.generation ^ self.offset
     }
 }
 
@@ -181,14 +179,15 @@ pub fn put_batch(out: &mut Vec<u8>, place: Place, batch: Batch, records: &[Recor
     header[LEN_AT..LEN_AT + 4].copy_from_slice(&len.to_le_bytes());
     header[NUMBER_AT..NUMBER_AT + 8].copy_from_slice(&batch.number.to_le_bytes());
     header[DURABLE_AT..DURABLE_AT + 8].copy_from_slice(&batch.durable.to_le_bytes());
-    header[MARKER_AT..MARKER_AT + 8].copy_from_slice(&place.marker().to_le_bytes());
-    let crc = checksum(place, header);
+    let seed = place.seed();
+    header[MARKER_AT..MARKER_AT + 8].copy_from_slice(&place.marker_of(seed).to_le_bytes());
+    let crc = checksum(seed, header);
     header[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
 }
 
-/// Over length, the rest of the header, payload and padding.
-fn checksum(place: Place, batch: &[u8]) -> u32 {
-    let crc = crc32c::crc32c_append(place.seed(), &batch[LEN_AT..LEN_AT + 4]);
+/// Over length, the rest of the header, payload and padding, from the place's seed.
+fn checksum(seed: u32, batch: &[u8]) -> u32 {
+    let crc = crc32c::crc32c_append(seed, &batch[LEN_AT..LEN_AT + 4]);
     crc32c::crc32c_append(crc, &batch[NUMBER_AT..])
 }
 
@@ -277,6 +276,21 @@ pub enum Found {
     },
 }
 
+/// Whether a batch may begin at `offset` by the length that stands there. It is what costs least to ask, and says no for all that was
+/// never written.
+pub fn may_begin(segment: &[u8], offset: u64) -> bool {
+    let rest = segment.get(offset as usize..).unwrap_or_default();
+    rest.len() >= BATCH_HEADER && fits(rest, read_u32(rest, LEN_AT) as usize)
+}
+
+fn fits(rest: &[u8], len: usize) -> bool {
+    len > 0 && padded(len) <= rest.len()
+}
+
+fn padded(len: usize) -> usize {
+    (BATCH_HEADER + len).next_multiple_of(ALIGN as usize)
+}
+
 /// Reads what stands at `offset` of a segment; `expected` is the number a batch here should have, if known.
 pub fn read_batch(segment: &Bytes, place: Place, expected: Option<u64>) -> Found {
     let rest = segment.get(place.offset as usize..).unwrap_or_default();
@@ -285,14 +299,15 @@ pub fn read_batch(segment: &Bytes, place: Place, expected: Option<u64>) -> Found
     }
     let len = read_u32(rest, LEN_AT) as usize;
     let batch = Batch { number: read_u64(rest, NUMBER_AT), durable: read_u64(rest, DURABLE_AT) };
-    let marked = read_u64(rest, MARKER_AT) == place.marker();
+    let seed = place.seed();
+    let marked = read_u64(rest, MARKER_AT) == place.marker_of(seed);
     // One harmed field must not make a batch that was there look like unused space.
     let touched = marked || expected.is_some_and(|n| batch.number == n && n != 0);
-    let padded = (BATCH_HEADER + len).next_multiple_of(ALIGN as usize);
-    if len == 0 || padded > rest.len() || !marked {
+    if !fits(rest, len) || !marked {
         return Found::Nothing { touched };
     }
-    if checksum(place, &rest[..padded]) != read_u32(rest, CRC_AT) {
+    let padded = padded(len);
+    if checksum(seed, &rest[..padded]) != read_u32(rest, CRC_AT) {
         return Found::Nothing { touched };
     }
     let from = place.offset as usize + BATCH_HEADER;
@@ -412,7 +427,7 @@ mod tests {
         }
         let batch = &mut out[SEGMENT_HEADER..];
         batch[LEN_AT..LEN_AT + 4].copy_from_slice(&(payload.len() as u32).to_le_bytes());
-        let crc = checksum(place(), batch);
+        let crc = checksum(place().seed(), batch);
         batch[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
         out.into()
     }

@@ -33,7 +33,7 @@
 //! log and may have been acknowledged: the replica withholds. Its log is then one that it has had, if not its newest.
 
 use super::format::{
-    ALIGN, BadHeader, Batch, Found, Place, SEGMENT_HEADER, SegmentHeader, Stored, read_batch,
+    ALIGN, BadHeader, Batch, Found, Place, SEGMENT_HEADER, SegmentHeader, Stored, may_begin, read_batch,
 };
 use super::{CheckpointMark, Damage, Identity, JournalError, Mutant, Old, Recovered, Run, ShardLog};
 use bytes::Bytes;
@@ -325,7 +325,8 @@ impl SegmentReader<'_> {
     fn next_valid(&self, offset: u64, next: u64) -> Option<(Batch, u64)> {
         let mut at = offset + ALIGN;
         while at < self.segment.bytes.len() as u64 {
-            if let Found::Batch(batch, ..) = read_batch(&self.segment.bytes, self.place(at), None)
+            if may_begin(&self.segment.bytes, at)
+                && let Found::Batch(batch, ..) = read_batch(&self.segment.bytes, self.place(at), None)
                 && batch.number >= next
                 && self.newer.is_none_or(|first| batch.number < first)
             {

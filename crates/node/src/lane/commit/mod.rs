@@ -209,6 +209,12 @@ impl Transactions {
         !lock(&self.inbox).is_empty() || !self.wishes.is_empty() || !self.again.is_empty()
     }
 
+    /// Whether there is nothing to see to now.
+    fn is_idle(&self, now: Instant) -> bool {
+        let due = self.life.as_ref().and_then(Life::deadline).is_some_and(|at| now >= at);
+        self.is_quiet() && !due && self.number.is_none() && self.finished.is_empty() && !self.has_news()
+    }
+
     /// When it wants to be looked at next.
     pub(super) fn deadline(&self) -> Option<Instant> {
         if self.has_news() {
@@ -385,6 +391,9 @@ impl Lane {
 
     /// Sees to all that came, until nothing is new.
     pub(super) fn tend_transactions(&mut self, now: Instant) {
+        if self.node.met.is_empty() && self.node.undecided.is_empty() && self.transactions.is_idle(now) {
+            return;
+        }
         loop {
             for met in std::mem::take(&mut self.node.met) {
                 self.transactions.met(met);
