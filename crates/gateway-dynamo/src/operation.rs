@@ -158,7 +158,7 @@ pub(crate) async fn carry_out(
         O::NotYet(name) => {
             return Err(ApiError::new(
                 Kind::UnknownOperation,
-                format!("{name} is not available in this release of Quorate"),
+                format!("{name} is not available in this release of Quorate: it has no PartiQL yet"),
             ));
         }
         _ => return Err(crate::unexpected()),

@@ -34,6 +34,10 @@ const SKEW: u64 = 60_000;
 const RECORDS_MAX: i64 = 1000;
 /// So many streams or shards.
 const LIST_MAX: i64 = 100;
+/// How long names are, in bytes: those of streams, of shards, and sequence numbers.
+const ARN_LENGTH: (usize, usize) = (37, 1024);
+const SHARD_LENGTH: (usize, usize) = (28, 65);
+const NUMBER_LENGTH: (usize, usize) = (21, 40);
 
 /// The ARN of a stream.
 pub(crate) fn stream_arn(table: &str, label: u64) -> String {
@@ -95,8 +99,10 @@ pub(crate) async fn list(gateway: &Gateway, params: Params<'_>) -> Answered<Valu
     let table = params.text("TableName")?.map(bare);
     constraints.name(table, "tableName");
     let limit = limit(params, LIST_MAX, &mut constraints)?;
+    let after = params.text("ExclusiveStartStreamArn")?;
+    length(after, "exclusiveStartStreamArn", ARN_LENGTH, &mut constraints);
     constraints.check()?;
-    let after = params.text("ExclusiveStartStreamArn")?.map(parse_arn).transpose()?;
+    let after = after.map(parse_arn).transpose()?;
     let read = Read::Streams { table: table.map(String::from), after, limit };
     let ReadReply::Streams(streams, more) = gateway.read(read, true).await? else { return Err(unexpected()) };
     let one = |stream: &StreamDescribed| {
@@ -117,12 +123,19 @@ pub(crate) async fn list(gateway: &Gateway, params: Params<'_>) -> Answered<Valu
 pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {
     let mut constraints = Constraints::default();
     let arn = required(params, "StreamArn", "streamArn", &mut constraints)?;
+    length(Some(arn), "streamArn", ARN_LENGTH, &mut constraints);
     let limit = limit(params, LIST_MAX, &mut constraints)?;
+    let after = params.text("ExclusiveStartShardId")?;
+    length(after, "exclusiveStartShardId", SHARD_LENGTH, &mut constraints);
+    let parent = children_of(params, &mut constraints)?;
     constraints.check()?;
     let stream = described(gateway, arn).await?;
-    let after = params.text("ExclusiveStartShardId")?;
     let after = after.map(|after| check_shard(gateway, &stream, after)).transpose()?;
-    let (shards, last) = parts(gateway, &stream, after.map(|place| place.shard), limit).await?;
+    let (shards, last) = match parent {
+        // A shard ends with its stream: none follows it.
+        Some(parent) => check_shard(gateway, &stream, parent).map(|_| (Vec::new(), None))?,
+        None => parts(gateway, &stream, after.map(|place| place.shard), limit).await?,
+    };
     let mut description = json!({
         "StreamArn": stream_arn(&stream.table, stream.id.label),
         "StreamLabel": time::iso(stream.id.label),
@@ -137,6 +150,15 @@ pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<
         out.insert("LastEvaluatedShardId".into(), json!(shard_id(stream.id, last)));
     }
     Ok(json!({ "StreamDescription": description }))
+}
+
+/// The shard whose children are asked for, if a `ShardFilter` does so.
+fn children_of<'p>(params: Params<'p>, constraints: &mut Constraints) -> Answered<Option<&'p str>> {
+    let Some(filter) = params.object("ShardFilter")? else { return Ok(None) };
+    let (kind, parent) = (filter.text("Type")?, filter.text("ShardId")?);
+    constraints.word(kind, "shardFilter.type", &["CHILD_SHARDS"]);
+    length(parent, "shardFilter.shardId", SHARD_LENGTH, constraints);
+    Ok(parent.filter(|_| kind.is_some()))
 }
 
 /// The shards of a stream behind one, as they are described, and the last one if there are more.
@@ -217,12 +239,15 @@ fn no_stream(arn: &str) -> ApiError {
 pub(crate) async fn iterator(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {
     let mut constraints = Constraints::default();
     let arn = required(params, "StreamArn", "streamArn", &mut constraints)?;
+    length(Some(arn), "streamArn", ARN_LENGTH, &mut constraints);
     let shard = required(params, "ShardId", "shardId", &mut constraints)?;
+    length(Some(shard), "shardId", SHARD_LENGTH, &mut constraints);
     let kind = required(params, "ShardIteratorType", "shardIteratorType", &mut constraints)?;
     let kinds = ["AT_SEQUENCE_NUMBER", "TRIM_HORIZON", "LATEST", "AFTER_SEQUENCE_NUMBER"];
     constraints.word(Some(kind).filter(|kind| !kind.is_empty()), "shardIteratorType", &kinds);
-    constraints.check()?;
     let number = params.text("SequenceNumber")?;
+    length(number, "sequenceNumber", NUMBER_LENGTH, &mut constraints);
+    constraints.check()?;
     let by_number = kind.ends_with("SEQUENCE_NUMBER");
     let number = match number {
         Some(_) if !by_number => {
@@ -498,6 +523,11 @@ fn required<'p>(
     Ok(value.unwrap_or_default())
 }
 
+/// A name that is there has such a length; one that is missing or empty was told of.
+fn length(value: Option<&str>, path: &str, of: (usize, usize), constraints: &mut Constraints) {
+    constraints.length(value.filter(|value| !value.is_empty()), path, of.0, of.1);
+}
+
 fn limit(params: Params<'_>, most: i64, constraints: &mut Constraints) -> Answered<usize> {
     let limit = params.number("Limit")?;
     constraints.at_least(limit, "limit", 1);
@@ -513,11 +543,11 @@ mod tests {
 
     #[test]
     fn names_are_as_long_as_clients_demand() {
-        assert!(stream_arn("abc", 0).len() >= 37);
+        assert!(stream_arn("abc", 0).len() >= ARN_LENGTH.0 && stream_arn(&"t".repeat(255), 0).len() <= ARN_LENGTH.1);
         let at = Position { index: u64::MAX, number: 999_999 };
         for of in [META, ShardId(2), ShardId(u32::MAX)] {
-            assert!((28..=65).contains(&shard_id(ID, of).len()));
-            assert!((21..=40).contains(&sequence(at, of).len()));
+            let within = |(least, most), name: String| (least..=most).contains(&name.len());
+            assert!(within(SHARD_LENGTH, shard_id(ID, of)) && within(NUMBER_LENGTH, sequence(at, of)));
             assert_eq!(parse_sequence(&sequence(at, of)), Some((at, of)));
         }
         let long = "t".repeat(255);
@@ -588,6 +618,35 @@ mod tests {
         let page = ask(&gateway, "GetRecords", json!({ "ShardIterator": from })).await.unwrap();
         assert_eq!(page["Records"].as_array().unwrap().len(), 1);
         assert!(page.get("NextShardIterator").is_none(), "its shard is closed");
+    }
+
+    #[tokio::test]
+    async fn names_of_another_length_are_refused_and_shards_have_no_children() {
+        let (gateway, _) = alone();
+        let arn = streaming(&gateway, "KEYS_ONLY").await;
+        let whole = ask(&gateway, "DescribeStream", json!({ "StreamArn": arn })).await.unwrap();
+        let shard = &whole["StreamDescription"]["Shards"][0]["ShardId"];
+        for (name, body, path) in [
+            ("DescribeStream", json!({ "StreamArn": "x" }), "'x' at 'streamArn'"),
+            ("DescribeStream", json!({ "StreamArn": arn, "ExclusiveStartShardId": "x" }), "exclusiveStartShardId"),
+            ("DescribeStream", json!({ "StreamArn": arn, "ShardFilter": { "Type": "x" } }), "enum value set: [CHILD_SHARDS]"),
+            (
+                "GetShardIterator",
+                json!({ "StreamArn": arn, "ShardId": "x", "ShardIteratorType": "LATEST" }),
+                "'shardId' failed to satisfy constraint: Member must have length greater than or equal to 28",
+            ),
+            (
+                "GetShardIterator",
+                json!({ "StreamArn": arn, "ShardId": shard, "ShardIteratorType": "AT_SEQUENCE_NUMBER", "SequenceNumber": "1" }),
+                "sequenceNumber",
+            ),
+        ] {
+            let (kind, text) = ask(&gateway, name, body).await.unwrap_err();
+            assert!(kind == Kind::Validation && text.contains(path), "{text}");
+        }
+        let filter = json!({ "StreamArn": arn, "ShardFilter": { "Type": "CHILD_SHARDS", "ShardId": shard } });
+        let described = ask(&gateway, "DescribeStream", filter).await.unwrap();
+        assert_eq!(described["StreamDescription"]["Shards"], json!([]));
     }
 
     /// An iterator is good for a quarter of an hour.

@@ -148,6 +148,12 @@ pub(crate) async fn list(gateway: &Gateway, params: Params<'_>) -> Answered<Valu
     Ok(json!({ "Tags": tags }))
 }
 
+/// The ARN that an operation names, if it is a table's that is there.
+pub(crate) async fn there(gateway: &Gateway, params: Params<'_>, operation: &str) -> Answered<String> {
+    let table = resource(params, operation)?;
+    current(gateway, &table).await.map(|_| crate::describe::arn(&table))
+}
+
 async fn current(gateway: &Gateway, table: &str) -> Answered<Vec<(String, String)>> {
     Ok(crate::tables::definition(gateway, table).await.map_err(|e| not_a_resource(e, table))?.0.tags)
 }
