@@ -198,7 +198,8 @@ mod tests {
         assert_eq!(bare("orders"), "orders");
         let arn = |name| format!("arn:aws:dynamodb:local:000000000000:table/{name}");
         let put = json!({ "Put": { "TableName": arn("c") } });
-        let asked = json!({ "TableName": arn("a"), "RequestItems": { arn("b"): {} }, "TransactItems": [put, 1] });
+        let asked =
+            json!({ "TableName": arn("a"), "RequestItems": { arn("b"): {} }, "TransactItems": [put, 1] });
         let arns = Arns::of(asked.as_object().unwrap());
         for table in ["a", "b", "c"] {
             assert_eq!(arns.called(table), arn(table));

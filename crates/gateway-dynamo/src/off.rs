@@ -91,7 +91,7 @@ pub(crate) async fn answer(gateway: &Gateway, name: &str, params: Params<'_>) ->
                     known(gateway, params).await?;
                     Err(backups_off())
                 }
-                _ => tables::describe_backups(gateway, params).await,
+                _ => describe_backups(gateway, params).await,
             }
         }
         "ExportTableToPointInTime" | "RestoreTableToPointInTime" => Err(recovery_off()),
@@ -105,6 +105,15 @@ pub(crate) async fn answer(gateway: &Gateway, name: &str, params: Params<'_>) ->
         }
         other => Err(ApiError::validation(format!("{other} is not available in this release of Quorate"))),
     }
+}
+
+/// `DescribeContinuousBackups`.
+pub(crate) async fn describe_backups(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {
+    known(gateway, params).await?;
+    Ok(json!({ "ContinuousBackupsDescription": {
+        "ContinuousBackupsStatus": "DISABLED",
+        "PointInTimeRecoveryDescription": { "PointInTimeRecoveryStatus": "DISABLED" },
+    } }))
 }
 
 /// The table that is asked about, if it is there.
@@ -158,7 +167,8 @@ mod tests {
         ] {
             assert_eq!(ask(&gateway, name, body).await.unwrap_err().0, Kind::Named(kind), "{name}");
         }
-        let none = json!({ "TableName": "none", "BackupName": "b", "ResourceArn": crate::describe::arn("none") });
+        let none =
+            json!({ "TableName": "none", "BackupName": "b", "ResourceArn": crate::describe::arn("none") });
         for (name, kind) in [
             ("CreateBackup", Kind::TableNotFound),
             ("DescribeContributorInsights", Kind::NotFound),

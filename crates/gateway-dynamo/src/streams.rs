@@ -543,7 +543,10 @@ mod tests {
 
     #[test]
     fn names_are_as_long_as_clients_demand() {
-        assert!(stream_arn("abc", 0).len() >= ARN_LENGTH.0 && stream_arn(&"t".repeat(255), 0).len() <= ARN_LENGTH.1);
+        assert!(
+            stream_arn("abc", 0).len() >= ARN_LENGTH.0
+                && stream_arn(&"t".repeat(255), 0).len() <= ARN_LENGTH.1
+        );
         let at = Position { index: u64::MAX, number: 999_999 };
         for of in [META, ShardId(2), ShardId(u32::MAX)] {
             let within = |(least, most), name: String| (least..=most).contains(&name.len());
@@ -628,8 +631,16 @@ mod tests {
         let shard = &whole["StreamDescription"]["Shards"][0]["ShardId"];
         for (name, body, path) in [
             ("DescribeStream", json!({ "StreamArn": "x" }), "'x' at 'streamArn'"),
-            ("DescribeStream", json!({ "StreamArn": arn, "ExclusiveStartShardId": "x" }), "exclusiveStartShardId"),
-            ("DescribeStream", json!({ "StreamArn": arn, "ShardFilter": { "Type": "x" } }), "enum value set: [CHILD_SHARDS]"),
+            (
+                "DescribeStream",
+                json!({ "StreamArn": arn, "ExclusiveStartShardId": "x" }),
+                "exclusiveStartShardId",
+            ),
+            (
+                "DescribeStream",
+                json!({ "StreamArn": arn, "ShardFilter": { "Type": "x" } }),
+                "enum value set: [CHILD_SHARDS]",
+            ),
             (
                 "GetShardIterator",
                 json!({ "StreamArn": arn, "ShardId": "x", "ShardIteratorType": "LATEST" }),

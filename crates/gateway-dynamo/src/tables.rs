@@ -489,6 +489,9 @@ pub(crate) async fn update(gateway: &Gateway, params: Params<'_>) -> Answered<Va
         ));
     }
     refuse_encryption(params)?;
+    if billing == Some("PROVISIONED") && throughput.is_none() {
+        return Err(invalid("ProvisionedThroughput must be specified when BillingMode is PROVISIONED"));
+    }
     // What this request itself is wrong in comes before whether there is such a table.
     let parsed = changes.into_iter().enumerate();
     let parsed = parsed.map(|(at, change)| index_change(at, change, &attributes));
@@ -606,13 +609,43 @@ fn check_index_throughput(changes: &[IndexChange], billing: Option<&str>, now: &
                     "ProvisionedThroughput should not be specified for index: {name} when BillingMode is PAY_PER_REQUEST"
                 )));
             }
+            IndexChange::Update(name, throughput) => check_changes(name, *throughput, now)?,
             _ => {}
         }
     }
-    Ok(())
+    if on_demand || now.billing == Billing::Provisioned {
+        return Ok(());
+    }
+    // Where capacity comes back, each index that stays needs its own.
+    let named = |index: &&Index| {
+        changes.iter().any(|change| match change {
+            IndexChange::Update(name, _) | IndexChange::Delete(name) => *name == index.name,
+            IndexChange::Create(_) => false,
+        })
+    };
+    let without: Vec<&str> =
+        now.globals.iter().filter(|index| !named(index)).map(|index| &index.name[..]).collect();
+    if without.is_empty() {
+        return Ok(());
+    }
+    Err(invalid(format!("ProvisionedThroughput must be specified for index: {}", without.join(","))))
 }
 
-// ---- what ends, backups, limits ----
+/// A capacity that is asked for is another one than there is.
+fn check_changes(name: &str, asked: Throughput, now: &Definition) -> Answered<()> {
+    if !now.globals.iter().any(|index| index.name == name && index.throughput == asked) {
+        return Ok(());
+    }
+    let Throughput { read, write } = asked;
+    Err(ApiError::validation(format!(
+        "The provisioned throughput for the index {name} will not change. The requested value equals the current value. \
+         Current ReadCapacityUnits provisioned for index {name}: {read}. Requested ReadCapacityUnits: {read}. Current \
+         WriteCapacityUnits provisioned for index {name}: {write}. Requested WriteCapacityUnits: {write}. Refer to the \
+         Amazon DynamoDB Developer Guide for current limits and how to request higher limits."
+    )))
+}
+
+// ---- what ends, limits ----
 
 pub(crate) async fn describe_expiry(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {
     let (definition, _) = definition(gateway, &table_name(params)?).await?;
@@ -645,20 +678,6 @@ pub(crate) async fn update_expiry(gateway: &Gateway, params: Params<'_>) -> Answ
     let change = Change::Expiry { attribute: attribute.clone(), on };
     write(gateway, What::Change { table, change }, Retry::Harmful).await?;
     Ok(json!({ "TimeToLiveSpecification": { "AttributeName": attribute, "Enabled": on } }))
-}
-
-pub(crate) async fn describe_backups(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {
-    let table = table_name(params)?;
-    definition(gateway, &table).await.map_err(|error| match error.kind {
-        Kind::NotFound => {
-            ApiError { kind: Kind::TableNotFound, message: format!("Table not found: {table}"), ..error }
-        }
-        _ => error,
-    })?;
-    Ok(json!({ "ContinuousBackupsDescription": {
-        "ContinuousBackupsStatus": "DISABLED",
-        "PointInTimeRecoveryDescription": { "PointInTimeRecoveryStatus": "DISABLED" },
-    } }))
 }
 
 pub(crate) fn limits() -> Value {

@@ -223,7 +223,24 @@ async fn bad_requests_are_told_in_the_service_s_words() {
     let key = || json!({ "id": { "S": "a" } });
     for (name, body, kind, text) in [
         ("Nothing", json!({}), UnknownOperation, ""),
-        ("ExecuteStatement", json!({}), UnknownOperation, "not available"),
+        (
+            "ExecuteStatement",
+            json!({}),
+            UnknownOperation,
+            "not available in this release of Quorate: it has no PartiQL yet",
+        ),
+        (
+            "BatchWriteItem",
+            json!({ "RequestItems": { "items": [{ "DeleteRequest": { "Key": key() } }, { "PutRequest": {} }] } }),
+            Validation,
+            "Value null at 'requestItems.items.member.2.member.putRequest.item' failed",
+        ),
+        (
+            "GetItem",
+            json!({ "TableName": "items", "Key": key(), "ProjectionExpression": "id[0]" }),
+            Validation,
+            "Key attributes must be scalars",
+        ),
         ("GetItem", json!([]), Serialization, "Unexpected field type"),
         (
             "GetItem",

@@ -211,8 +211,10 @@ def changes(a):
     for text, params in [
         ("At least one of ProvisionedThroughput, ", {}),
         ("enum value set: [PROVISIONED, PAY_PER_REQUEST]", dict(BillingMode="x")),
-        (f"={INVALID}ReadCapacityUnits and WriteCapacityUnits must both be specified when BillingMode is PROVISIONED",
+        (f"={INVALID}ProvisionedThroughput must be specified when BillingMode is PROVISIONED",
          dict(BillingMode="PROVISIONED")),
+        (f"={INVALID}ProvisionedThroughput must be specified for index: first",
+         dict(BillingMode="PROVISIONED", ProvisionedThroughput=units)),
         ("Neither ReadCapacityUnits nor WriteCapacityUnits can be specified when BillingMode is PAY_PER_REQUEST",
          dict(ProvisionedThroughput=units)),
         (f"={INVALID}One of GlobalSecondaryIndexUpdate.Update, GlobalSecondaryIndexUpdate.Create, "
@@ -260,6 +262,9 @@ def changes(a):
     a.equal("capacity", (seen["ProvisionedThroughput"]["ReadCapacityUnits"], seen["BillingModeSummary"]["BillingMode"])
             if "BillingModeSummary" in seen else (seen["ProvisionedThroughput"]["ReadCapacityUnits"],
                 "PROVISIONED"), (5, "PROVISIONED"))
+    a.error("update_table",
+        v("The provisioned throughput for the index first will not change. The requested value equals the current value."),
+            GlobalSecondaryIndexUpdates=[{"Update": {"IndexName": "first", "ProvisionedThroughput": units}}])
     a.error("update_table", v("The provisioned throughput for the table will not change"),
             ProvisionedThroughput={"ReadCapacityUnits": 5, "WriteCapacityUnits": 6})
     a.ok("update_table", DeletionProtectionEnabled=True)

@@ -135,7 +135,9 @@ fn of_indexes() {
          AttributeValue for a key attribute cannot contain an empty string value. IndexName: i, IndexKey: a"
     );
     // What was there before the index is not in it, and may stay beside what is changed.
-    for (name, value) in [("b", json!({"S": "1"})), ("h", json!({"S": "x".repeat(2049)})), ("a", json!({"S": ""}))] {
+    for (name, value) in
+        [("b", json!({"S": "1"})), ("h", json!({"S": "x".repeat(2049)})), ("a", json!({"S": ""}))]
+    {
         let mut old = whole.clone();
         old[name] = value;
         assert_eq!(wide().index_key(&item(old.clone())), None, "{name}");

@@ -149,7 +149,11 @@ impl Lane {
         let most = self.node.patience.request;
         let (at, tried, deadline) = (NodeId(0), BTreeSet::new(), now + timeout.unwrap_or(most).min(most));
         let number = self.node.take_request();
-        self.pass_on(number, Waiting { shard, body, writes, at, since: now, tried, deadline, done, slot }, now);
+        self.pass_on(
+            number,
+            Waiting { shard, body, writes, at, since: now, tried, deadline, done, slot },
+            now,
+        );
     }
 
     /// Asks the next one, or says that there is none.
