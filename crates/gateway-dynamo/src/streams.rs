@@ -54,9 +54,9 @@ pub(crate) const fn view_word(view: StreamView) -> &'static str {
     }
 }
 
-/// A member `StreamSpecification`; the inner `None` says that there is to be no stream.
+/// A member `StreamSpecification` of a table that is made, or changed; the inner `None` says that there is to be no stream.
 #[allow(clippy::option_option, reason = "not said, ended, or begun")]
-pub(crate) fn specification(params: Params<'_>) -> Answered<Option<Option<StreamView>>> {
+pub(crate) fn specification(params: Params<'_>, made: bool) -> Answered<Option<Option<StreamView>>> {
     let Some(asked) = params.object("StreamSpecification")? else { return Ok(None) };
     let (on, view) = (asked.flag("StreamEnabled")?, asked.text("StreamViewType")?);
     let mut constraints = Constraints::default();
@@ -70,8 +70,14 @@ pub(crate) fn specification(params: Params<'_>) -> Answered<Option<Option<Stream
         |text: &str| Err(ApiError::validation(format!("One or more parameter values were invalid: {text}")));
     match (on.unwrap_or(false), view) {
         (false, None) => Ok(Some(None)),
-        (false, Some(_)) => invalid("StreamViewType must not be specified when StreamEnabled is false"),
-        (true, None) => invalid("StreamViewType must be specified when StreamEnabled is true"),
+        (false, Some(_)) if made => {
+            invalid("Table is being created with a stream disabled, UpdateViewType should not be specified")
+        }
+        (true, None) if made => {
+            invalid("Table is being created with a stream enabled, UpdateViewType is required")
+        }
+        (false, Some(_)) => invalid("If stream is being disabled, then UpdateViewType must not be specified"),
+        (true, None) => invalid("If stream is being enabled then UpdateViewType is required"),
         (true, Some("KEYS_ONLY")) => Ok(Some(Some(StreamView::KeysOnly))),
         (true, Some("NEW_IMAGE")) => Ok(Some(Some(StreamView::New))),
         (true, Some("OLD_IMAGE")) => Ok(Some(Some(StreamView::Old))),
