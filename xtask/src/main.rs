@@ -15,7 +15,7 @@ cargo xtask TASK [ARGS]
   check            format, lints, tidy and purity: what to run before a commit
   test             every test of the workspace
   sim [ARGS]       the simulator, as in: cargo xtask sim --seeds 0..1000
-  mutants          the planted bugs, crate by crate (--list names the crates)
+  mutants          the planted bugs, and no other tests
   tidy             what no linter knows: file lengths, arrows between rooms, pages that must stay true
   purity           the deterministic rooms depend on nothing that knows time, chance, sockets, files or threads
   e2e [ARGS]       the real binary and real clients (e2e/run.sh)
@@ -42,16 +42,13 @@ fn main() -> ExitCode {
             all.extend(rest.iter().map(String::as_str));
             cargo(&root, &all)
         }
-        "mutants" if rest.first().is_some_and(|arg| arg == "--list") => {
-            for name in Repo::load(&root).with_mutants() {
-                println!("{name}");
-            }
-            true
+        "mutants" => {
+            let planted = Repo::load(&root).with_mutants();
+            let mut all = vec!["test"];
+            all.extend(planted.iter().flat_map(|name| ["-p", name]));
+            all.push("mutant");
+            cargo(&root, &all)
         }
-        "mutants" => Repo::load(&root)
-            .with_mutants()
-            .iter()
-            .all(|name| cargo(&root, &["test", "-p", name, "--features", "mutants"])),
         "tidy" => report(&tidy::check(&Repo::load(&root))),
         "purity" => report(&rooms::purity(&root)),
         "e2e" => run(&root, "e2e/run.sh", &rest),

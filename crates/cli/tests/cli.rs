@@ -393,7 +393,7 @@ fn planted_bugs_are_not_in_a_usual_build() {
     assert!(code == 0 && names.lines().any(|name| name.trim() == "fig8-commit"), "{code}: {names}");
     let (code, _, stderr) = output(&["sim", "--seed", "1", "--mutant", "fig8-commit"]);
     assert!(
-        cfg!(feature = "mutants") || (code == 2 && stderr.contains("--features mutants")),
+        quorate_sim::BUILT_IN || (code == 2 && stderr.contains("--features mutants")),
         "{code}: {stderr}"
     );
     let (code, _, stderr) = output(&["sim", "--seed", "1", "--mutant", "nonsense"]);

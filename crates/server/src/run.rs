@@ -33,6 +33,8 @@ use tokio::net::TcpListener;
 
 /// The one shard there is: the key-value space.
 pub(crate) const KV: ShardId = ShardId(1);
+/// Followers hear of a commitment with the next append if that comes so soon: about the resolution of the runtime's timers.
+const COMMIT_PATIENCE: Duration = Duration::from_millis(1);
 /// How long a stopping node waits for its successor to take over.
 const HAND_OVER_PATIENCE: Duration = Duration::from_millis(1500);
 /// How long a node that was removed goes on, so that what it has still to say is heard.
@@ -335,6 +337,7 @@ fn recover(
     raft_config.election_min = config.election_min;
     raft_config.election_max = config.election_max;
     raft_config.lease_reads = config.lease_reads;
+    raft_config.commit_patience = COMMIT_PATIENCE;
     let promised = promised::take(&config.data, config.lease_reads.map(|_| config.election_min))?;
     let (learners, voters) = config.peers.iter().map(|p| p.id).partition(|id| config.learners.contains(id));
     let founders = Membership { voters, learners, ..Membership::default() };
@@ -565,8 +568,8 @@ async fn end(lane: &mut Lane, door: &NodeDoor, clock: Clock) {
 
 /// What a turn of the lane asks for, in the order in which others wait for it.
 ///
-/// Where this node leads, a client waits for what is committed, so that goes first; then the flush begins, and the packets let the
-/// followers flush at the same time. Elsewhere a leader waits, first for the packets, then for the news of the flush: where that was made
+/// Where this node leads, a client waits for what is committed, so that goes first; then the packets, which let the followers write and
+/// flush at the same time as this node does: the journal's thread, once woken, may well want the processor that the packets need. Elsewhere a leader waits, first for the packets, then for the news of the flush: where that was made
 /// on the spot, what there is to apply is kept in `late` until that news is out, which is the next turn's.
 fn carry_out(
     effects: &mut Effects,
@@ -577,15 +580,15 @@ fn carry_out(
 ) -> Result<(), Broken> {
     if leads {
         late.drain(..).chain(effects.work.drain(..)).for_each(|work| workers.apply(work));
-        if !effects.journal.is_empty() {
-            workers.journal(std::mem::take(&mut effects.journal));
-        }
     }
     for (to, body) in effects.packets.drain(..) {
         transport.send(to, &body);
     }
     for peer in effects.malformed.drain(..) {
         transport.malformed(peer);
+    }
+    if leads && !effects.journal.is_empty() {
+        workers.journal(std::mem::take(&mut effects.journal));
     }
     late.drain(..).for_each(|work| workers.apply(work));
     if !effects.journal.is_empty() && workers.journal_at_once(std::mem::take(&mut effects.journal)) {

@@ -50,6 +50,7 @@ impl World {
         (config.election_min, config.election_max) = (self.knobs.election_min, self.knobs.election_max);
         config.max_append_entries = self.knobs.append_entries;
         config.window_messages = self.knobs.window_messages;
+        config.commit_patience = self.knobs.commit_patience;
         config.log_keep_bytes = self.knobs.log_keep_bytes;
         config.log_pin_bytes = 4 * self.knobs.log_keep_bytes;
         config.max_unapplied_bytes = 2 * self.knobs.log_keep_bytes;

@@ -69,6 +69,8 @@ pub struct Knobs {
     pub append_entries: usize,
     /// Messages under way to one follower.
     pub window_messages: usize,
+    /// So long news of a commitment waits for the next append.
+    pub commit_patience: Duration,
     /// Bytes of log kept for slow followers.
     pub log_keep_bytes: usize,
     /// Bytes between checkpoints.
@@ -118,6 +120,7 @@ impl Knobs {
             flush_max: Duration::from_micros(*rng.pick(&[200, 5_000, 40_000])),
             append_entries: *rng.pick(&[1, 4, 64, 1024]),
             window_messages: *Rng::stream(seed, "window knobs").pick(&[1, 4, 64]),
+            commit_patience: Duration::from_millis(*Rng::stream(seed, "commit patience").pick(&[0, 1, 50])),
             log_keep_bytes: *rng.pick(&[200, 4_000, 100_000]),
             seal_bytes: *rng.pick(&[300, 2_000, 20_000, 200_000]),
             segment_bytes: *rng.pick(&[8 << 10, 64 << 10]),

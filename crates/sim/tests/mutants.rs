@@ -1,12 +1,10 @@
 //! Each planted bug in changes of members is caught by clusters whose members come and go, and each in fences by clients that show
 //! tokens, and each in tables by clients of tables.
 //!
-//! `cargo test -p quorate-sim --features mutants`. Those of the core have scripts and random schedules of their own
+//! Those of the core have scripts and random schedules of their own
 //! (`crates/protocol/tests/raft/mutants.rs`); here they stand below whole nodes. Two of the core's have no place here: above it
 //! no second change is asked for while one is under way, and a promoted learner that refuses to vote is outvoted once all
 //! others are back, as they are at the end of a run.
-
-#![cfg(feature = "mutants")]
 
 use quorate_base::time::Duration;
 use quorate_protocol::commit;

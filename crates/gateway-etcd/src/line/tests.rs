@@ -143,9 +143,8 @@ async fn a_place_that_was_lost_is_not_another_one_of_the_same_lease() {
     );
 }
 
-#[cfg(feature = "mutants")]
 #[tokio::test]
-async fn a_lock_that_does_not_look_at_its_lease_is_caught() {
+async fn the_mutant_whose_lock_does_not_look_at_its_lease_is_caught() {
     let caught = a_lease_ends_in_line(Some(Mutant::LockLeaseUnchecked)).await;
     assert_eq!(caught, Err("both n/2 and n/3 hold the lock".to_string()));
 }

@@ -510,8 +510,15 @@ impl Group {
     }
 
     pub(super) fn propose(&mut self, now: Instant, who: Proposer, data: Bytes) {
+        let waits = match &who {
+            Proposer::Peer(from, _) => Some(*from),
+            _ => None,
+        };
         let id = self.propose_as(who);
         self.raft.handle(now, Input::Propose { id, data });
+        if let Some(by) = waits {
+            self.raft.handle(now, Input::Awaited { by });
+        }
     }
 
     /// The same, and notes who wants to hear how it was committed.

@@ -248,6 +248,7 @@ impl Raft {
         self.votes.clear();
         self.elected_with_lost_disk();
         self.transfer = None;
+        self.pace = super::replication::Pace::default();
         self.heartbeat_at = now + self.config.heartbeat;
         self.uncommitted_bytes = 0;
         let next = self.log.last().index.next();

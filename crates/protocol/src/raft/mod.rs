@@ -99,6 +99,7 @@ use quorate_base::{
     Append, Entry, EntryId, EntryKind, HardState, Held, Index, Instant, NodeId, Rng, Term, WriteId,
 };
 use reads::Reads;
+use replication::Pace;
 use rest::Rest;
 use snapshot::Incoming;
 use std::collections::BTreeMap;
@@ -153,6 +154,7 @@ pub struct Raft {
     // Leaders.
     progress: BTreeMap<NodeId, Progress>,
     term_start: Index,
+    pace: Pace,
     transfer: Option<(NodeId, Instant)>,
     next_snapshot: u64,
 
@@ -199,6 +201,7 @@ impl Core for Raft {
         match input {
             Input::Message { from, message } => self.step(now, from, message),
             Input::Propose { id, data } => self.propose(id, data),
+            Input::Awaited { by } => self.awaited(by, self.log.last().index),
             Input::ChangeMembership { id, target } => self.change_membership(now, id, &target),
             Input::Transfer { to } => self.transfer_to(now, to),
             Input::Read { id } => self.read(id),
@@ -229,7 +232,7 @@ impl Core for Raft {
         self.ask_read_index(now);
         self.start_read_round(now);
         self.send_appends(now);
-        self.tell_commit();
+        self.tell_commit(now, false);
         self.take_write(out);
         self.take_messages(out);
         self.take_apply(out);
@@ -251,7 +254,7 @@ impl Core for Raft {
             _ if self.broken.is_some() => None,
             Role::Leader if self.rest.resting => None,
             _ if self.rest.resting => self.reads.retry_at(),
-            Role::Leader => Some(self.heartbeat_at),
+            Role::Leader => Some(self.pace.tell_at.map_or(self.heartbeat_at, |at| at.min(self.heartbeat_at))),
             _ => Some(self.reads.retry_at().map_or(self.election_at, |at| at.min(self.election_at))),
         }
     }
@@ -314,6 +317,7 @@ impl Raft {
             votes: BTreeMap::new(),
             progress: BTreeMap::new(),
             term_start: Index(0),
+            pace: Pace::default(),
             transfer: None,
             next_snapshot: 0,
             reads: Reads::default(),

@@ -44,6 +44,8 @@ pub struct Progress {
     pub(super) stalled: Option<(Index, Instant)>,
     /// The newest commit index that was sent.
     pub(super) told: Index,
+    /// Up to here somebody waits there for entries to be committed.
+    pub(super) awaits: Index,
     /// It withholds, though it has been shown a committed entry of this term, since then: only a newer term heals it.
     pub(super) withholds: Option<Instant>,
     /// Whether its last answer to a heartbeat said neither that it withholds nor that it asks for the term.
@@ -68,6 +70,7 @@ impl Progress {
             asker: None,
             stalled: None,
             told: Index(0),
+            awaits: Index(0),
             withholds: None,
             sound: None,
             leaving: None,

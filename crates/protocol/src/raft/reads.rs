@@ -156,6 +156,7 @@ impl Raft {
             match reader {
                 Reader::Local(id) => self.pending.reads.push(ReadReady { id, index, proof }),
                 Reader::Remote(node, context) => {
+                    self.awaited(node, index);
                     let index = Some(index);
                     self.post(node, Message::ReadIndexResponse { term, context, index, proof });
                 }

@@ -67,6 +67,8 @@ impl Raft {
         let nodes = membership.nodes();
         self.push_config(index, membership);
         for (node, p) in &mut self.progress {
+            // What it is itself may depend on it.
+            p.awaits = index;
             p.leaving = if nodes.contains(node) { None } else { p.leaving.or(Some(now)) };
         }
         for node in nodes {
@@ -106,7 +108,7 @@ impl Raft {
         let (at, current) = &self.configs[self.configs.len() - 1];
         if *at <= self.hard.commit && !current.is_joint() && !current.is_voter(self.config.id) {
             // Those who stay hear of the commitment first.
-            self.tell_commit();
+            self.tell_commit(now, true);
             let term = self.hard.term;
             let last = self.log.last().index;
             let next = self.best_successor();

@@ -1,13 +1,36 @@
 //! How entries get to a majority, and when they are committed (dissertation, 3.5, 3.6, 10.2).
 //!
 //! Entries flow in pipelined batches within a window. A follower that refuses names the last place where the logs may
-//! still agree, judged by terms, so that a diverged one is found in a few round trips. The commit index is passed on at
-//! once, in the next append or in a message of its own, since whoever forwarded a command or watches there waits for it.
+//! still agree, judged by terms, so that a diverged one is found in a few round trips. The commit index is passed on in
+//! the next append or in a message of its own. That goes at once to whoever forwarded a command or reads there; to others it
+//! waits a moment for the next append while these follow each other quickly ([`super::Config::commit_patience`]): to send and to
+//! take it costs as much as the append, just when the leader has a client to answer.
 
 use super::log::size;
 use super::{EntryKind, Membership, Message, Mutant, Phase, ProposalId, Raft, Refusal, Role, mutant};
 use bytes::Bytes;
+use quorate_base::time::Duration;
 use quorate_base::{Entry, EntryId, Index, Instant, NodeId};
+
+/// How quickly appends follow each other, and since when news of the commit index waits for the next one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pace {
+    /// The end of the log at the last append, and when that was.
+    last: (Index, Instant),
+    /// It came soon after the one before.
+    brisk: bool,
+    /// When news that waits is sent by itself.
+    pub(super) tell_at: Option<Instant>,
+}
+
+impl Pace {
+    fn appends(&mut self, last: Index, now: Instant, patience: Duration) {
+        if last > self.last.0 {
+            self.brisk = now.since(self.last.1) < patience;
+            self.last = (last, now);
+        }
+    }
+}
 
 impl Raft {
     pub(super) fn propose(&mut self, id: ProposalId, data: Bytes) {
@@ -34,6 +57,7 @@ impl Raft {
         if self.role != Role::Leader {
             return;
         }
+        self.pace.appends(self.log.last().index, now, self.config.commit_patience);
         let peers: Vec<NodeId> = self.progress.keys().copied().collect();
         for peer in peers {
             while self.send_append(now, peer) {}
@@ -147,20 +171,35 @@ impl Raft {
         self.leave_if_removed(now);
     }
 
-    /// Passes the commit index on to followers who got no append in this drain.
-    pub(super) fn tell_commit(&mut self) {
+    /// Somebody at `node` waits for the entries up to `index`.
+    pub(super) fn awaited(&mut self, node: NodeId, index: Index) {
+        if let Some(p) = self.progress.get_mut(&node) {
+            p.awaits = p.awaits.max(index);
+        }
+    }
+
+    /// Passes the commit index on to followers who got no append in this drain; see the module page for when.
+    pub(super) fn tell_commit(&mut self, now: Instant, at_once: bool) {
         if self.role != Role::Leader {
             return;
         }
         let (term, commit) = (self.hard.term, self.hard.commit);
-        let mut tell = Vec::new();
+        let may_wait = !at_once && self.pace.brisk && self.pace.tell_at.is_none_or(|at| now < at);
+        let (mut tell, mut waits) = (Vec::new(), false);
         for (&node, p) in &mut self.progress {
             let known = commit.min(p.matched);
-            if known > p.told {
-                p.told = known;
-                tell.push((node, known));
+            if known <= p.told {
+                continue;
             }
+            if may_wait && p.awaits <= p.told {
+                waits = true;
+                continue;
+            }
+            p.told = known;
+            tell.push((node, known));
         }
+        self.pace.tell_at =
+            waits.then(|| self.pace.tell_at.unwrap_or_else(|| now + self.config.commit_patience));
         for (node, commit) in tell {
             self.post(node, Message::Commit { term, commit });
         }

@@ -29,6 +29,9 @@ pub struct Config {
     pub window_messages: usize,
     /// Bytes under way to one follower at most, but always one message.
     pub window_bytes: usize,
+    /// While appends follow each other faster than this, news of the commit index waits for the next one, and no longer than this,
+    /// unless the follower is known to wait for it. Zero: it never waits.
+    pub commit_patience: Duration,
     /// Proposals are refused while more than this is uncommitted, or committed and not applied.
     pub max_uncommitted_bytes: usize,
     /// Reads are refused while more than this many wait.
@@ -68,6 +71,7 @@ impl Config {
             max_append_bytes: 1 << 20,
             window_messages: 64,
             window_bytes: 8 << 20,
+            commit_patience: Duration::ZERO,
             max_uncommitted_bytes: 64 << 20,
             max_pending_reads: 100_000,
             max_applying_bytes: 8 << 20,
@@ -273,6 +277,11 @@ pub enum Input {
         id: ProposalId,
         /// The command.
         data: Bytes,
+    },
+    /// What was proposed until now is waited for there, too: it hears of the commitment at once.
+    Awaited {
+        /// By this follower.
+        by: NodeId,
     },
     /// Change the members to `target` (which is not joint).
     ChangeMembership {

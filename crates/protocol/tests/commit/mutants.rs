@@ -39,7 +39,6 @@ fn the_healthy_core_passes_what_is_made_for_mutants() {
     }
 }
 
-#[cfg(feature = "mutants")]
 #[test]
 fn every_mutant_is_caught_by_its_script() {
     for (name, mutant) in Mutant::ALL {
@@ -51,7 +50,6 @@ fn every_mutant_is_caught_by_its_script() {
     }
 }
 
-#[cfg(feature = "mutants")]
 #[test]
 fn every_mutant_is_caught_by_random_schedules() {
     let mut survivors = Vec::new();
@@ -72,7 +70,6 @@ fn every_mutant_is_caught_by_random_schedules() {
 }
 
 /// What each configuration of the exhaustive search is for, in bugs.
-#[cfg(feature = "mutants")]
 const SEARCHED: [(&str, Mutant); 10] = [
     ("late", Mutant::LatePrepareReruns),
     ("late", Mutant::ForgetTooEarly),
@@ -86,7 +83,6 @@ const SEARCHED: [(&str, Mutant); 10] = [
     ("again", Mutant::LatePrepareReruns),
 ];
 
-#[cfg(feature = "mutants")]
 #[test]
 fn each_search_finds_the_bugs_that_it_is_for() {
     let mut survivors = Vec::new();
@@ -98,11 +94,4 @@ fn each_search_finds_the_bugs_that_it_is_for() {
         }
     }
     assert!(survivors.is_empty(), "these survive: {survivors:#?}");
-}
-
-/// Without the feature the setting is there, and does nothing.
-#[cfg(not(feature = "mutants"))]
-#[test]
-fn without_the_feature_no_mutant_acts() {
-    assert_eq!(crate::properties::run(1, 300, Some(Mutant::ChecksNotLocked)), Ok(()));
 }

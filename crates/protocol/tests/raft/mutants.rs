@@ -51,7 +51,6 @@ const DIRECTED: [(Mutant, &str, Healthy); 21] = [
 ];
 
 /// What each configuration of the exhaustive search is for, in bugs.
-#[cfg(feature = "mutants")]
 const SEARCHED: [(&str, Mutant); 10] = [
     ("two", Mutant::VoteNotDurable),
     ("three-faults", Mutant::AckBeforeFsync),
@@ -89,7 +88,6 @@ fn the_healthy_core_passes_what_is_made_for_mutants() {
     }
 }
 
-#[cfg(feature = "mutants")]
 #[test]
 fn every_mutant_is_caught_by_its_script() {
     for (name, mutant) in Mutant::ALL {
@@ -103,10 +101,8 @@ fn every_mutant_is_caught_by_its_script() {
 
 /// Not found by so many random schedules, a hole in them: an old leader has to come back between a disk that was lost and its
 /// healing, and to reach that node alone. Its script shows it.
-#[cfg(feature = "mutants")]
 const RARE: [&str; 1] = ["lost-disk-confirms"];
 
-#[cfg(feature = "mutants")]
 #[test]
 fn every_mutant_is_caught_by_random_schedules() {
     let mut survivors = Vec::new();
@@ -126,7 +122,6 @@ fn every_mutant_is_caught_by_random_schedules() {
     assert!(survivors.is_empty(), "these survive: {survivors:?}");
 }
 
-#[cfg(feature = "mutants")]
 #[test]
 fn each_search_finds_the_bugs_that_it_is_for() {
     let mut survivors = Vec::new();
@@ -139,11 +134,4 @@ fn each_search_finds_the_bugs_that_it_is_for() {
         }
     }
     assert!(survivors.is_empty(), "these survive: {survivors:#?}");
-}
-
-/// Without the feature the field of the configuration is there, and does nothing.
-#[cfg(not(feature = "mutants"))]
-#[test]
-fn without_the_feature_no_mutant_acts() {
-    assert_eq!(properties::run(1, 500, Some(Mutant::AckBeforeFsync)), Ok(()));
 }

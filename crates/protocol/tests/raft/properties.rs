@@ -34,6 +34,8 @@ pub fn run(seed: u64, steps: usize, mutant: Option<Mutant>) -> Result<(), String
     let mut clocks = Rng::stream(seed, "clocks");
     let drift = clocks.chance(1, 2).then(|| *clocks.pick(&[0, 1_000, 100_000]));
     options.config.lease_reads = drift;
+    let mut patience = Rng::stream(seed, "commit patience");
+    options.config.commit_patience = Duration::from_millis(*patience.pick(&[0, 10, 500]));
     options.config.rests = Rng::stream(seed, "rest").chance(1, 3);
     let mut voters = *rng.pick(&[1_u64, 2, 3, 3, 3, 4, 5]);
     if mix.storm {

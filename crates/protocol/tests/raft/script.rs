@@ -7,6 +7,7 @@
 //! | `nodes 1 2 3 + 4` | a cluster of voters and learners |
 //! | `set NAME VALUE` | `disk`, `work`, `compact`: `auto` or `hand` |
 //! | `set NAME VALUE` | `timeout`: the longest election timeout in ms; `lease`: leases, under a drift of so many millionths; `rests`: 1 for a group that rests |
+//! | `set NAME VALUE` | `patience`: so many ms news of a commitment waits for the next append |
 //! | `set NAME VALUE` | `entries`, `window`, `keep`, `pin`, `uncommitted`, `unapplied`, `reads`: a bound |
 //! | `rate N R` | N's clock counts R for a million of the true time |
 //! | `pass MS` | time passes, and nobody gets a tick |
@@ -24,6 +25,7 @@
 //! | `unvote N` | damage: its disk loses its vote, and nobody notices (with `set check off`) |
 //! | `isolate N`, `cut A B`, `heal` | links |
 //! | `propose N TEXT`, `read N`, `change N 1 2 + 3`, `transfer N M` | clients and operators |
+//! | `awaited N M` | somebody at M waits for what N has taken so far |
 //! | `checkpoint N`, `compact N`, `unreachable N M`, `add N` | the driver |
 //! | `install-fails N`, `read-fails N` | the machine's next job, a chunk to store or to read, fails |
 //! | `status`, `log N`, `mute`, `unmute` | what is shown |
@@ -116,6 +118,7 @@ impl Runner {
             "cut" => drop(c.cut.insert((node, n(second?)))),
             "heal" => c.heal(),
             "propose" => drop(c.propose(node, &args[1..].join(" "))),
+            "awaited" => c.step(node, Input::Awaited { by: n(second?) }),
             "read" => drop(c.read(node)),
             "change" => drop(c.change(node, &members(&args[1..]))),
             "transfer" => c.step(node, Input::Transfer { to: n(second?) }),
@@ -265,6 +268,7 @@ fn set(options: &mut Options, name: &str, value: &str) {
         "uncommitted" => config.max_uncommitted_bytes = number,
         "reads" => config.max_pending_reads = number,
         "timeout" => config.election_max = Duration::from_millis(number as u64),
+        "patience" => config.commit_patience = Duration::from_millis(number as u64),
         "lease" => config.lease_reads = Some(number as u32),
         "rests" => config.rests = number > 0,
         _ => panic!("what is {name:?}?"),

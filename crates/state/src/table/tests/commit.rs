@@ -423,9 +423,8 @@ fn a_table_goes_with_the_intents_on_it() {
 }
 
 /// The planted bugs of a participant are found by the same runs.
-#[cfg(feature = "mutants")]
 #[test]
-fn planted_bugs_of_participants_are_caught() {
+fn mutants_of_participants_are_caught() {
     for name in [
         "late-prepare-reruns",
         "checks-not-locked",
