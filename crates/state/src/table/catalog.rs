@@ -121,7 +121,10 @@ pub(super) struct IndexTable {
 
 impl Table {
     /// Refuses paths of a read that lead into a key: it has no parts.
-    pub(super) fn check_paths<'p>(&self, paths: impl Iterator<Item = &'p Path> + Clone) -> Result<(), Error> {
+    pub(super) fn check_paths<'p>(
+        &self,
+        paths: &(impl Iterator<Item = &'p Path> + Clone),
+    ) -> Result<(), Error> {
         self.schema.check_paths(paths.clone())?;
         self.indexes.iter().try_for_each(|index| index.schema.check_index_paths(paths.clone()))
     }

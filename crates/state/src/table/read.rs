@@ -386,7 +386,7 @@ impl TablesView {
         let table = self.table(&get.table)?;
         let key = table.schema.key_of(&get.key).map_err(|error| invalid(error.message()))?;
         if let Some(projection) = &get.projection {
-            table.check_paths(projection.paths.iter()).map_err(|error| invalid(error.message()))?;
+            table.check_paths(&projection.paths.iter()).map_err(|error| invalid(error.message()))?;
         }
         let (id, at) = (table.definition.id, key_bytes(&key));
         let intent = self.intent(id, &at, source)?.map(|mut intent| {
