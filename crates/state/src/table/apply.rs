@@ -474,7 +474,7 @@ fn becomes(
             let updated = update.apply(old, &given).map_err(|error| invalid(error.message()))?;
             if let Some(item) = &updated.item {
                 for index in &table.indexes {
-                    let checked = index.schema.check_index_updated(item);
+                    let checked = index.schema.check_index_updated(old, item);
                     checked.map_err(|error| invalid(error.message()))?;
                 }
             }
