@@ -263,7 +263,7 @@ def errors(here, url, p):
     refused("ValidationException", "Invalid ShardIterator", streams.get_records, ShardIterator=arn + "|1|AAAA")
     refused("ValidationException", "limit", streams.get_records, ShardIterator=iterator(streams, arn), Limit=1001)
     bad = {"StreamEnabled": True}
-    refused("ValidationException", "StreamViewType", here.update_table, TableName=table, StreamSpecification=bad)
+    refused("ValidationException", "UpdateViewType is required", here.update_table, TableName=table, StreamSpecification=bad)
     here.delete_table(TableName=table)
 
 

@@ -4,7 +4,7 @@
 use quorate_client::told;
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::quoratepb::shards_client::ShardsClient;
-use quorate_proto::quoratepb::{MovesRequest, MovesResponse};
+use quorate_proto::quoratepb::{LedRequest, LedResponse, MovesRequest, MovesResponse};
 use quorate_server::config::check_url;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
@@ -163,6 +163,17 @@ pub(crate) async fn moves(
     let channel = connect(endpoint, patience).await?;
     let mut client = ShardsClient::new(channel).max_decoding_message_size(i32::MAX as usize);
     match client.moves(MovesRequest { node }).await {
+        Ok(reply) => Ok(Some(reply.into_inner())),
+        Err(status) if status.code() == tonic::Code::Unimplemented => Ok(None),
+        Err(status) => Err(told(&status)),
+    }
+}
+
+/// Asks one node what it knows as the leader of shards; `None` where there is no such thing, as in etcd.
+pub(crate) async fn led(endpoint: &str, patience: Duration) -> Result<Option<LedResponse>, String> {
+    let channel = connect(endpoint, patience).await?;
+    let mut client = ShardsClient::new(channel).max_decoding_message_size(i32::MAX as usize);
+    match client.led(LedRequest {}).await {
         Ok(reply) => Ok(Some(reply.into_inner())),
         Err(status) if status.code() == tonic::Code::Unimplemented => Ok(None),
         Err(status) => Err(told(&status)),

@@ -4,11 +4,14 @@
 //! that has lost its majority is when one wants to see this most. It works against any etcd v3 endpoint.
 
 mod moves;
+mod undecided;
 
 use self::moves::Moves;
+use self::undecided::Undecided;
 use crate::probe::{self, NodeStatus, endpoint, time};
 use crate::report::{Exit, Problem, colours, many};
 use crate::up::screen::table;
+use quorate_proto::quoratepb::LedResponse;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -55,6 +58,8 @@ struct Line {
     lag: u64,
     revision: i64,
     db_size: i64,
+    /// In which zone it is; empty if it has not said.
+    zone: String,
     /// What is wrong with it; empty when all is well.
     unhealthy: Vec<String>,
 }
@@ -68,6 +73,8 @@ struct Report {
     nodes: Vec<Line>,
     /// Replicas of tables' shards that move, as one of the members knows it.
     moves: Moves,
+    /// Transactions over several shards whose outcome nobody knows, as the members know them.
+    undecided: Undecided,
 }
 
 /// Shows it.
@@ -137,6 +144,12 @@ async fn ask(args: &Args) -> Result<Report, Problem> {
     }
     let mut report = judge(answers);
     report.moves = Moves::asked(&report.nodes, patience).await;
+    let led = asked_what_is_led(&report.nodes, patience).await;
+    report.moves.learn(led.iter().flat_map(|led| &led.moves));
+    report.undecided = Undecided::of(led);
+    for node in &mut report.nodes {
+        node.zone = report.moves.zones.get(&node.id).cloned().unwrap_or_default();
+    }
     if let Some(what) = strangers(&clusters) {
         report.healthy = false;
         report.unhealthy.push(what);
@@ -161,6 +174,23 @@ async fn asked_for_members(args: &Args) -> Vec<(String, Result<(u64, Vec<probe::
     let mut all = Vec::new();
     for task in asked {
         all.extend(task.await);
+    }
+    all
+}
+
+/// What each member knows as the leader of shards, all asked at once; those that do not answer are left out.
+async fn asked_what_is_led(nodes: &[Line], patience: Duration) -> Vec<LedResponse> {
+    let asked: Vec<_> = nodes
+        .iter()
+        .filter(|node| node.applied > 0)
+        .map(|node| node.endpoint.clone())
+        .map(|endpoint| tokio::spawn(async move { probe::led(&endpoint, patience).await }))
+        .collect();
+    let mut all = Vec::new();
+    for task in asked {
+        if let Ok(Ok(Some(led))) = task.await {
+            all.push(led);
+        }
     }
     all
 }
@@ -214,7 +244,7 @@ fn judge(answers: Vec<Answer>) -> Report {
     let leader = if votes.len() == 1 { votes.keys().next().copied().unwrap_or(0) } else { 0 };
     let nodes: Vec<Line> = answers.into_iter().map(|answer| line(answer, furthest)).collect();
     let healthy = unhealthy.is_empty() && nodes.iter().all(|n| n.unhealthy.is_empty());
-    Report { healthy, leader, unhealthy, nodes, moves: Moves::default() }
+    Report { healthy, leader, unhealthy, nodes, moves: Moves::default(), undecided: Undecided::default() }
 }
 
 fn line((endpoint, member, status): Answer, furthest: u64) -> Line {
@@ -253,6 +283,7 @@ fn line((endpoint, member, status): Answer, furthest: u64) -> Line {
         lag,
         revision: status.revision,
         db_size: status.db_size,
+        zone: String::new(),
         unhealthy,
         name,
     }
@@ -290,10 +321,18 @@ fn render(report: &Report, colours: bool) -> String {
             n.endpoint,
         ]
     }));
+    let mut rows: Vec<Vec<String>> = rows.into_iter().map(Vec::from).collect();
+    if report.nodes.iter().any(|node| !node.zone.is_empty()) {
+        let zones = report.nodes.iter().map(|node| node.zone.as_str());
+        rows.iter_mut()
+            .zip(["zone"].into_iter().chain(zones))
+            .for_each(|(row, zone)| row.insert(3, zone.into()));
+    }
     let mut lines = table(&rows);
     let (red, plain) = if colours { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
     lines.extend(report.unhealthy.iter().map(|what| format!("{red}unhealthy:{plain} {what}")));
     lines.extend(report.moves.lines());
+    lines.extend(report.undecided.lines());
     for node in &report.nodes {
         lines.extend(
             node.unhealthy.iter().map(|what| format!("{red}unhealthy:{plain} {}: {what}", node.endpoint)),

@@ -7,7 +7,7 @@ use crate::body::{Params, object};
 use crate::capacity::{Told, Units, read_units};
 use crate::failure::{Answered, ApiError, Kind, Retry};
 use crate::items::{self, Members, check_styles, expressions, of_item, projection, take};
-use crate::limits::{Constraints, bare};
+use crate::limits::{Arns, Constraints, bare};
 use crate::reply::{Reply, write_items, write_text};
 use crate::{Gateway, unexpected};
 use quorate_item::Item;
@@ -55,7 +55,8 @@ fn check_name(name: &str) -> Answered<String> {
 // ---- BatchGetItem ----
 
 struct Asked {
-    table: String,
+    /// As the request calls it: a name, or an ARN.
+    name: String,
     consistent: bool,
     gets: Vec<Get>,
     /// As it was asked, for what is not processed.
@@ -71,7 +72,7 @@ pub(crate) async fn get(gateway: &Gateway, mut members: Members) -> Answered<Vec
     }
     let mut bytes = 0;
     let (mut responses, mut unprocessed, mut capacity) = (Vec::new(), Map::new(), Vec::new());
-    for Asked { table, consistent, gets, mut rest } in asked {
+    for Asked { name, consistent, gets, mut rest } in asked {
         let got = items::gets(gateway, gets.clone(), consistent).await?;
         let (mut found, mut units, mut left) = (Vec::new(), Units::default(), Vec::new());
         for (get, got) in gets.iter().zip(got) {
@@ -85,10 +86,10 @@ pub(crate) async fn get(gateway: &Gateway, mut members: Members) -> Answered<Vec
         }
         if !left.is_empty() {
             rest.insert("Keys".into(), Value::Array(left));
-            unprocessed.insert(table.clone(), Value::Object(rest));
+            unprocessed.insert(name.clone(), Value::Object(rest));
         }
-        capacity.push(units.told(&table, told, None));
-        responses.push((table, found));
+        capacity.push(units.told(&name, told, None));
+        responses.push((name, found));
     }
     let mut reply = Reply::new();
     reply.raw("Responses", |out| write_tables(out, &responses));
@@ -147,7 +148,7 @@ fn read_gets((name, asked): (String, Value)) -> Answered<Asked> {
         }
         gets.push(Get { table: table.clone(), key, projection: projection.clone() });
     }
-    Ok(Asked { table, consistent, gets, rest })
+    Ok(Asked { name, consistent, gets, rest })
 }
 
 // ---- BatchWriteItem ----
@@ -158,6 +159,7 @@ pub(crate) async fn write(gateway: &Gateway, mut members: Members) -> Answered<V
     constraints.word(metrics, "returnItemCollectionMetrics", &["SIZE", "NONE"]);
     constraints.check()?;
     let measured = metrics == Some("SIZE");
+    let arns = Arns::of(&members);
     let (told, tables) = tables(&mut members)?;
     check_lengths(&tables)?;
     let mut ops: Vec<(Op, Value)> = Vec::new();
@@ -171,6 +173,7 @@ pub(crate) async fn write(gateway: &Gateway, mut members: Members) -> Answered<V
                 "The batch write request list for a table cannot be null or empty",
             ));
         }
+        check_members(&table, &writes)?;
         for write in writes {
             ops.push((read_write(&table, &write)?, write));
         }
@@ -204,7 +207,7 @@ pub(crate) async fn write(gateway: &Gateway, mut members: Members) -> Answered<V
             // What came before is done: the rest is told as not processed.
             Err(error) if !first && matches!(error.kind, Kind::Throttled | Kind::Unavailable) => {
                 for (op, write) in now.into_iter().chain(std::mem::take(&mut ops)) {
-                    let list = unprocessed.entry(op.table).or_insert_with(|| json!([]));
+                    let list = unprocessed.entry(arns.called(&op.table)).or_insert_with(|| json!([]));
                     if let Some(list) = list.as_array_mut() {
                         list.push(write);
                     }
@@ -217,10 +220,10 @@ pub(crate) async fn write(gateway: &Gateway, mut members: Members) -> Answered<V
     let mut reply = Reply::new();
     reply.value("UnprocessedItems", &Value::Object(unprocessed));
     if !metrics.is_empty() {
-        reply.value("ItemCollectionMetrics", &json!(metrics));
+        reply.value("ItemCollectionMetrics", &collections_called(metrics, &arns));
     }
     if told != Told::Nothing {
-        let told = units.iter().map(|(table, units)| units.told(table, told, None));
+        let told = units.iter().map(|(table, units)| units.told(arns.called(table), told, None));
         reply.value("ConsumedCapacity", &Value::Array(told.collect()));
     }
     Ok(reply.finish())
@@ -240,6 +243,11 @@ fn check_lengths(tables: &[(String, Value)]) -> Answered<()> {
     constraints.check()
 }
 
+/// Item collections by table, as the request calls them.
+pub(crate) fn collections_called(metrics: BTreeMap<String, Vec<Value>>, arns: &Arns) -> Value {
+    metrics.into_iter().map(|(table, of)| (arns.called(&table).to_string(), json!(of))).collect()
+}
+
 async fn collections_of(gateway: &Gateway, ops: &[(Op, Value)]) -> Answered<BTreeMap<String, Vec<Value>>> {
     let mut given = Vec::with_capacity(ops.len());
     for (op, _) in ops {
@@ -247,6 +255,21 @@ async fn collections_of(gateway: &Gateway, ops: &[(Op, Value)]) -> Answered<BTre
         given.push((op.table.clone(), Item::decode(bytes).map_err(|_| unexpected())?));
     }
     items::collections(gateway, &given).await
+}
+
+/// Each write of a table says what it writes.
+fn check_members(table: &str, writes: &[Value]) -> Answered<()> {
+    let mut constraints = Constraints::default();
+    for (at, write) in writes.iter().enumerate() {
+        for (kind, member, path) in
+            [("DeleteRequest", "Key", "deleteRequest.key"), ("PutRequest", "Item", "putRequest.item")]
+        {
+            if object(write)?.object(kind)?.is_some_and(|asked| !asked.has(member)) {
+                constraints.missing(&format!("requestItems.{table}.member.{}.member.{path}", at + 1));
+            }
+        }
+    }
+    constraints.check()
 }
 
 fn read_write(table: &str, write: &Value) -> Answered<Op> {

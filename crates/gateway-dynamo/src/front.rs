@@ -5,7 +5,7 @@
 
 use crate::crc::crc32;
 use crate::failure::{ApiError, Kind};
-use crate::{Gateway, Options, authority, operation, packed};
+use crate::{Gateway, Options, authority, evidence, operation, packed};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
@@ -168,7 +168,8 @@ async fn respond(shared: &Shared, request: Request<Incoming>) -> Response<Full<B
         return response;
     }
     let takes_packed = packed::takes_packed(request.headers());
-    let result = answer(shared, request).await;
+    let slot = evidence::slot(request.headers());
+    let result = evidence::within(slot.as_ref(), answer(shared, request)).await;
     let counters = &shared.options.counters;
     let (status, body): (_, Vec<u8>) = match result {
         Ok(body) => {
@@ -192,6 +193,9 @@ async fn respond(shared: &Shared, request: Request<Incoming>) -> Response<Full<B
         Err(body) => plain(status, body, JSON, &id),
     };
     allow(&mut response, origin);
+    if let Some(slot) = slot {
+        evidence::write(&slot, response.headers_mut());
+    }
     response
 }
 
@@ -426,6 +430,35 @@ mod tests {
         let bomb = zipped(&vec![b' '; REQUEST_MAX + 1]);
         let (head, _) = asked(options(4, None), &post("ListTables", gzip, &bomb)).await;
         assert!(head.starts_with("HTTP/1.1 413"), "{head}");
+    }
+
+    /// Claim: who asks with `1` hears how the request was served, in headers that docs/evidence.md tells of; others hear nothing.
+    #[tokio::test]
+    async fn evidence_is_told_to_those_who_ask() {
+        let get = b"{\"TableName\":\"items\",\"Key\":{\"id\":{\"S\":\"a\"}}}";
+        let newest = [&get[..get.len() - 1], b",\"ConsistentRead\":true}"].concat();
+        let put = b"{\"TableName\":\"items\",\"Item\":{\"id\":{\"S\":\"a\"}}}";
+        let words = include_str!("../../../docs/evidence.md");
+        for (name, body, mode) in
+            [("GetItem", &get[..], "local"), ("GetItem", &newest, "leader"), ("PutItem", put, "log")]
+        {
+            let (head, _) = asked(options(4, None), &post(name, "Quorate-Evidence: 1\r\n", body)).await;
+            assert!(head.contains(&format!("\r\nquorate-mode: {mode}\r\n")), "{head}");
+            for line in head.lines().filter(|line| line.starts_with("quorate-")) {
+                let (header, _) = line.split_once(':').unwrap();
+                assert!(words.contains(&format!("| `{header}` |")), "{header}");
+            }
+            for unasked in ["", "Quorate-Evidence: 0\r\n"] {
+                let (head, _) = asked(options(4, None), &post(name, unasked, body)).await;
+                assert!(!head.contains("quorate-"), "{head}");
+            }
+        }
+        // An error carries it, too, where the node was asked.
+        let (head, _) = asked(options(4, None), &post("GetItem", "Quorate-Evidence: 1\r\n", b"{}")).await;
+        assert!(!head.contains("quorate-"), "{head}");
+        let put = b"{\"TableName\":\"items\",\"Item\":{\"id\":{\"N\":\"1\"}}}";
+        let (head, _) = asked(options(4, None), &post("PutItem", "Quorate-Evidence: 1\r\n", put)).await;
+        assert!(head.starts_with("HTTP/1.1 400") && head.contains("quorate-mode: log"), "{head}");
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use crate::body::Params;
 use crate::capacity::{Told, Units, read_units};
 use crate::failure::{Answered, ApiError, Kind, Retry};
-use crate::limits::Constraints;
+use crate::limits::{Arns, Constraints};
 use crate::reply::{Reply, value_of};
 use crate::{Gateway, unexpected};
 use bytes::Bytes;
@@ -96,6 +96,7 @@ pub(crate) fn item(members: &mut Members, name: &str) -> Answered<Item> {
 /// What all writes of one item say beside what is done.
 struct Asked {
     table: String,
+    arns: Arns,
     returns: Returns,
     old_on_failure: bool,
     told: Told,
@@ -130,6 +131,7 @@ fn asked(members: &Members, must: &str, path: &str) -> Answered<Asked> {
     };
     Ok(Asked {
         table,
+        arns: Arns::of(members),
         returns,
         old_on_failure: on_failure == Some("ALL_OLD"),
         told,
@@ -233,7 +235,8 @@ async fn write(
         reply.item("Attributes", &attributes);
     }
     if asked.told != Told::Nothing {
-        reply.value("ConsumedCapacity", &Units::of_write(&done, 1).told(&asked.table, asked.told, None));
+        let called = asked.arns.called(&asked.table);
+        reply.value("ConsumedCapacity", &Units::of_write(&done, 1).told(called, asked.told, None));
     }
     if asked.collection {
         let metrics = collections(gateway, &[(asked.table.clone(), keys.clone())]).await?;
@@ -332,6 +335,7 @@ pub(crate) async fn get(gateway: &Gateway, mut members: Members) -> Answered<Vec
     }
     let told = Told::read(params, &mut constraints)?;
     constraints.check()?;
+    let arns = Arns::of(&members);
     let consistent = params.flag("ConsistentRead")?.unwrap_or(false);
     check_styles(&members, &["ProjectionExpression"], &["AttributesToGet"])?;
     let key = item(&mut members, "Key")?;
@@ -346,7 +350,7 @@ pub(crate) async fn get(gateway: &Gateway, mut members: Members) -> Answered<Vec
     }
     if told != Told::Nothing {
         let units = Units::of_table(read_units(got.bytes, consistent));
-        reply.value("ConsumedCapacity", &units.told(&table, told, None));
+        reply.value("ConsumedCapacity", &units.told(arns.called(&table), told, None));
     }
     Ok(reply.finish())
 }

@@ -18,6 +18,7 @@ mod body;
 mod capacity;
 mod crc;
 mod describe;
+mod evidence;
 mod expiry;
 mod failure;
 mod front;
@@ -37,6 +38,7 @@ mod tables;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod throughput;
 mod time;
 mod transact;
 
@@ -102,6 +104,7 @@ pub async fn serve(
 impl Gateway {
     /// Asks the node of a shard, and waits.
     async fn ask(&self, shard: ShardId, request: Request) -> Result<Answer, Failure> {
+        let request = evidence::ask(request);
         let (give, take) = oneshot::channel();
         // Whoever asked may be gone by then.
         self.door.call_of(shard, request, None, Box::new(move |result| drop(give.send(result))));

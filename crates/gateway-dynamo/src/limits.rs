@@ -3,6 +3,8 @@
 
 use crate::body::Params;
 use crate::failure::{Answered, ApiError};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// Broken constraints, as they gather.
 #[derive(Debug, Default)]
@@ -43,6 +45,17 @@ impl Constraints {
         }
     }
 
+    /// From `least` to `most` bytes, if it is there.
+    pub(crate) fn length(&mut self, value: Option<&str>, path: &str, least: usize, most: usize) {
+        let Some(value) = value else { return };
+        if value.len() < least {
+            self.broken(value, path, &format!("Member must have length greater than or equal to {least}"));
+        }
+        if value.len() > most {
+            self.broken(value, path, &format!("Member must have length less than or equal to {most}"));
+        }
+    }
+
     /// The name of the table that a request must name; empty if it does not.
     pub(crate) fn table(&mut self, params: Params<'_>) -> Answered<String> {
         let name = params.text("TableName")?.map(bare);
@@ -75,13 +88,7 @@ impl Constraints {
 
     /// The name of an attribute of a key or of one that an index names: shorter than others.
     pub(crate) fn key_name(&mut self, value: Option<&str>, path: &str) {
-        let Some(value) = value else { return };
-        if value.is_empty() {
-            self.broken(value, path, "Member must have length greater than or equal to 1");
-        }
-        if value.len() > 255 {
-            self.broken(value, path, "Member must have length less than or equal to 255");
-        }
+        self.length(value, path, 1, 255);
     }
 
     /// Nothing is broken.
@@ -124,9 +131,48 @@ pub(crate) fn bare(name: &str) -> &str {
     }
 }
 
+/// The ARNs by which a request calls tables, by the tables' names: whoever names one by its ARN is told of it by that.
+#[derive(Debug, Default)]
+pub(crate) struct Arns(BTreeMap<String, String>);
+
+impl Arns {
+    /// Of what a request names as its table, of a batch, or of a transaction.
+    pub(crate) fn of(members: &Map<String, Value>) -> Self {
+        let mut arns = Self::default();
+        arns.note(members.get("TableName"));
+        if let Some(Value::Object(tables)) = members.get("RequestItems") {
+            tables.keys().for_each(|name| arns.note_text(name));
+        }
+        if let Some(Value::Array(operations)) = members.get("TransactItems") {
+            let operations = operations.iter().filter_map(Value::as_object).flat_map(Map::values);
+            operations.for_each(|operation| arns.note(operation.get("TableName")));
+        }
+        arns
+    }
+
+    fn note(&mut self, name: Option<&Value>) {
+        if let Some(name) = name.and_then(Value::as_str) {
+            self.note_text(name);
+        }
+    }
+
+    fn note_text(&mut self, name: &str) {
+        let table = bare(name);
+        if table.len() < name.len() {
+            self.0.insert(table.into(), name.into());
+        }
+    }
+
+    /// What a table is called in the answer.
+    pub(crate) fn called<'n>(&'n self, table: &'n str) -> &'n str {
+        self.0.get(table).map_or(table, |arn| arn)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn broken_constraints_are_told_together() {
@@ -150,6 +196,15 @@ mod tests {
         assert_eq!(bare("arn:aws:dynamodb:local:000000000000:table/orders"), "orders");
         assert_eq!(bare("arn:aws:dynamodb:local:000000000000:table/orders/index/x"), "orders");
         assert_eq!(bare("orders"), "orders");
+        let arn = |name| format!("arn:aws:dynamodb:local:000000000000:table/{name}");
+        let put = json!({ "Put": { "TableName": arn("c") } });
+        let asked =
+            json!({ "TableName": arn("a"), "RequestItems": { arn("b"): {} }, "TransactItems": [put, 1] });
+        let arns = Arns::of(asked.as_object().unwrap());
+        for table in ["a", "b", "c"] {
+            assert_eq!(arns.called(table), arn(table));
+        }
+        assert_eq!(arns.called("d"), "d");
         let long = "n".repeat(256);
         for name in ["", "ab", "abc", "a-b_c.D9", "a;bc", "ü12", &long[1..], &long] {
             let mut constraints = Constraints::default();

@@ -4,11 +4,11 @@
 use crate::body::Params;
 use crate::failure::{Answered, ApiError, Kind};
 use crate::limits::table_name;
-use crate::{Gateway, tables};
+use crate::{Gateway, tables, tags};
 use serde_json::{Value, json};
 
 /// Their names, in order.
-pub(crate) const NAMES: [&str; 28] = [
+pub(crate) const NAMES: [&str; 31] = [
     "CreateBackup",
     "CreateGlobalTable",
     "DeleteBackup",
@@ -20,6 +20,7 @@ pub(crate) const NAMES: [&str; 28] = [
     "DescribeGlobalTableSettings",
     "DescribeImport",
     "DescribeKinesisStreamingDestination",
+    "DescribeTableReplicaAutoScaling",
     "DisableKinesisStreamingDestination",
     "EnableKinesisStreamingDestination",
     "ExportTableToPointInTime",
@@ -37,6 +38,8 @@ pub(crate) const NAMES: [&str; 28] = [
     "UpdateContributorInsights",
     "UpdateGlobalTable",
     "UpdateGlobalTableSettings",
+    "UpdateKinesisStreamingDestination",
+    "UpdateTableReplicaAutoScaling",
 ];
 
 /// Says that it is off.
@@ -66,9 +69,11 @@ pub(crate) async fn answer(gateway: &Gateway, name: &str, params: Params<'_>) ->
         "DescribeExport" => Err(absent("ExportNotFoundException", "Export", params, "ExportArn")),
         "DescribeImport" => Err(absent("ImportNotFoundException", "Import", params, "ImportArn")),
         "GetResourcePolicy" => {
-            Err(absent("PolicyNotFoundException", "Resource-based policy", params, "ResourceArn"))
+            let arn = tags::there(gateway, params, name).await?;
+            let text = format!("Resource-based policy not found for the provided ResourceArn: {arn}");
+            Err(named("PolicyNotFoundException", text))
         }
-        "DeleteResourcePolicy" => Ok(json!({})),
+        "DeleteResourcePolicy" => tags::there(gateway, params, name).await.map(|_| json!({})),
         "DescribeGlobalTable"
         | "DescribeGlobalTableSettings"
         | "UpdateGlobalTable"
@@ -76,17 +81,17 @@ pub(crate) async fn answer(gateway: &Gateway, name: &str, params: Params<'_>) ->
             Err(absent("GlobalTableNotFoundException", "Global table", params, "GlobalTableName"))
         }
         "CreateBackup" => {
-            there(gateway, params).await?;
+            known(gateway, params).await?;
             Err(backups_off())
         }
         "UpdateContinuousBackups" => {
             let asked = params.object("PointInTimeRecoverySpecification")?;
             match asked.map_or(Ok(None), |asked| asked.flag("PointInTimeRecoveryEnabled"))? {
                 Some(true) => {
-                    there(gateway, params).await?;
+                    known(gateway, params).await?;
                     Err(backups_off())
                 }
-                _ => tables::describe_backups(gateway, params).await,
+                _ => describe_backups(gateway, params).await,
             }
         }
         "ExportTableToPointInTime" | "RestoreTableToPointInTime" => Err(recovery_off()),
@@ -102,15 +107,30 @@ pub(crate) async fn answer(gateway: &Gateway, name: &str, params: Params<'_>) ->
     }
 }
 
+/// `DescribeContinuousBackups`.
+pub(crate) async fn describe_backups(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {
+    known(gateway, params).await?;
+    Ok(json!({ "ContinuousBackupsDescription": {
+        "ContinuousBackupsStatus": "DISABLED",
+        "PointInTimeRecoveryDescription": { "PointInTimeRecoveryStatus": "DISABLED" },
+    } }))
+}
+
 /// The table that is asked about, if it is there.
 async fn there(gateway: &Gateway, params: Params<'_>) -> Answered<String> {
     let table = table_name(params)?;
-    match tables::definition(gateway, &table).await {
-        Err(error) if error.kind == Kind::NotFound => {
-            Err(ApiError { kind: Kind::TableNotFound, message: format!("Table not found: {table}"), ..error })
+    tables::definition(gateway, &table).await.map(|_| table)
+}
+
+/// The same, in the words of operations on backups.
+async fn known(gateway: &Gateway, params: Params<'_>) -> Answered<String> {
+    let table = table_name(params)?;
+    there(gateway, params).await.map_err(|error| match error.kind {
+        Kind::NotFound => {
+            ApiError { kind: Kind::TableNotFound, message: format!("Table not found: {table}"), ..error }
         }
-        found => found.map(|_| table),
-    }
+        _ => error,
+    })
 }
 
 fn named(kind: &'static str, text: impl Into<String>) -> ApiError {
@@ -139,12 +159,25 @@ mod tests {
             ("DescribeExport", json!({ "ExportArn": "arn:e" }), "ExportNotFoundException"),
             ("DescribeImport", json!({ "ImportArn": "arn:i" }), "ImportNotFoundException"),
             ("DescribeGlobalTable", json!({ "GlobalTableName": "g" }), "GlobalTableNotFoundException"),
-            ("GetResourcePolicy", json!({ "ResourceArn": "arn:t" }), "PolicyNotFoundException"),
+            (
+                "GetResourcePolicy",
+                json!({ "ResourceArn": crate::describe::arn("items") }),
+                "PolicyNotFoundException",
+            ),
         ] {
             assert_eq!(ask(&gateway, name, body).await.unwrap_err().0, Kind::Named(kind), "{name}");
         }
-        let none = json!({ "TableName": "none", "BackupName": "b" });
-        assert_eq!(ask(&gateway, "CreateBackup", none).await.unwrap_err().0, Kind::TableNotFound);
+        let none =
+            json!({ "TableName": "none", "BackupName": "b", "ResourceArn": crate::describe::arn("none") });
+        for (name, kind) in [
+            ("CreateBackup", Kind::TableNotFound),
+            ("DescribeContributorInsights", Kind::NotFound),
+            ("DescribeKinesisStreamingDestination", Kind::NotFound),
+            ("GetResourcePolicy", Kind::NotFound),
+            ("DeleteResourcePolicy", Kind::NotFound),
+        ] {
+            assert_eq!(ask(&gateway, name, none.clone()).await.unwrap_err().0, kind, "{name}");
+        }
         let backups = ask(&gateway, "ListBackups", json!({})).await.unwrap();
         assert_eq!(backups, json!({ "BackupSummaries": [] }));
         let off = json!({

@@ -144,7 +144,7 @@ pub(crate) async fn carry_out(
         O::UpdateTable => tables::update(gateway, params).await?,
         O::DescribeTimeToLive => tables::describe_expiry(gateway, params).await?,
         O::UpdateTimeToLive => tables::update_expiry(gateway, params).await?,
-        O::DescribeContinuousBackups => tables::describe_backups(gateway, params).await?,
+        O::DescribeContinuousBackups => off::describe_backups(gateway, params).await?,
         O::ListStreams => streams::list(gateway, params).await?,
         O::DescribeStream => streams::describe(gateway, params).await?,
         O::GetShardIterator => streams::iterator(gateway, params).await?,
@@ -158,7 +158,7 @@ pub(crate) async fn carry_out(
         O::NotYet(name) => {
             return Err(ApiError::new(
                 Kind::UnknownOperation,
-                format!("{name} is not available in this release of Quorate"),
+                format!("{name} is not available in this release of Quorate: it has no PartiQL yet"),
             ));
         }
         _ => return Err(crate::unexpected()),

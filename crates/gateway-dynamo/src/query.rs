@@ -5,7 +5,7 @@ use crate::body::Params;
 use crate::capacity::{Told, Units, read_units};
 use crate::failure::{Answered, ApiError};
 use crate::items::{Members, check_styles, expressions, of_item, operator_alone, projection, take, text};
-use crate::limits::Constraints;
+use crate::limits::{Arns, Constraints};
 use crate::reply::Reply;
 use quorate_item::{Condition, Expressions, Item, Use, legacy};
 use quorate_node::api::tables::{KeysAsked, Page, Paged};
@@ -14,6 +14,7 @@ use serde_json::json;
 /// What both say.
 struct Asked {
     table: String,
+    arns: Arns,
     index: Option<String>,
     told: Told,
     consistent: bool,
@@ -47,6 +48,7 @@ fn asked(members: &Members, scan: bool) -> Answered<Asked> {
     constraints.check()?;
     Ok(Asked {
         table,
+        arns: Arns::of(members),
         index: index.map(String::from),
         told,
         consistent: params.flag("ConsistentRead")?.unwrap_or(false),
@@ -235,7 +237,8 @@ async fn answer(gateway: &Gateway, asked: &Asked, page: Page) -> Answered<Vec<u8
         reply.item("LastEvaluatedKey", last);
     }
     if asked.told != Told::Nothing {
-        reply.value("ConsumedCapacity", &units(asked, &paged).told(&asked.table, asked.told, None));
+        let called = asked.arns.called(&asked.table);
+        reply.value("ConsumedCapacity", &units(asked, &paged).told(called, asked.told, None));
     }
     Ok(reply.finish())
 }

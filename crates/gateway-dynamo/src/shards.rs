@@ -7,7 +7,7 @@ use crate::route::Place;
 use crate::{Gateway, tables, unexpected};
 use bytes::Bytes;
 use quorate_base::{NodeId, ShardId};
-use quorate_node::api::tables::{Home, Read, ReadReply};
+use quorate_node::api::tables::{Home, Read, ReadReply, Zones};
 use quorate_node::api::{Body, Request};
 use quorate_wire::table::{Definition, Figures, IndexState};
 use serde_json::{Value, json};
@@ -117,6 +117,8 @@ pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<
     let asked = gateway.door.placement().table(&table).map(|block| block.copies as usize);
     let copies = asked.map_or(voters, |copies| copies.min(voters));
     let moving = shards.iter().filter(|shard| shard.home.as_ref().is_some_and(|home| home.moving)).count();
+    let placement = gateway.door.placement();
+    let zones = placement.zones();
     let shown = shards.into_iter().map(|shard| {
         let nodes = |nodes: BTreeSet<NodeId>| nodes.into_iter().map(NodeId::get).collect::<Vec<_>>();
         let (replicas, comes, goes) = match &shard.home {
@@ -127,6 +129,7 @@ pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<
             }
             None => (everywhere.clone(), Vec::new(), Vec::new()),
         };
+        let shared = shared_zones(zones, &shard.home.as_ref().map(Home::wanted).unwrap_or_default());
         let ready = shard.figures.is_some();
         let figures = shard.figures.unwrap_or_default();
         json!({
@@ -135,6 +138,7 @@ pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<
             "Replicas": replicas,
             "MovesTo": comes,
             "MovesFrom": goes,
+            "SharedZones": shared,
             "ItemCount": figures.items,
             "SizeBytes": figures.bytes,
             "Entries": shard.entries,
@@ -142,7 +146,18 @@ pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<
         })
     });
     let shown: Vec<Value> = shown.collect();
-    Ok(json!({ "TableName": table, "Copies": copies, "Moving": moving, "Shards": shown }))
+    let zones = members.iter().filter_map(|member| {
+        let zone = zones.name(NodeId(member.id))?;
+        Some(json!({ "Node": member.id, "Zone": zone }))
+    });
+    let zones: Vec<Value> = zones.collect();
+    Ok(json!({ "TableName": table, "Copies": copies, "Moving": moving, "Zones": zones, "Shards": shown }))
+}
+
+/// The zones in which more than one of these nodes is.
+fn shared_zones(zones: &Zones, nodes: &BTreeSet<NodeId>) -> BTreeSet<String> {
+    let shared = nodes.iter().filter(|node| zones.beside(**node, nodes.iter().copied()) > 1);
+    shared.filter_map(|node| zones.name(*node)).map(String::from).collect()
 }
 
 async fn with_status(gateway: &Gateway, shard: Shard) -> Answered<Shard> {

@@ -34,6 +34,10 @@ const SKEW: u64 = 60_000;
 const RECORDS_MAX: i64 = 1000;
 /// So many streams or shards.
 const LIST_MAX: i64 = 100;
+/// How long names are, in bytes: those of streams, of shards, and sequence numbers.
+const ARN_LENGTH: (usize, usize) = (37, 1024);
+const SHARD_LENGTH: (usize, usize) = (28, 65);
+const NUMBER_LENGTH: (usize, usize) = (21, 40);
 
 /// The ARN of a stream.
 pub(crate) fn stream_arn(table: &str, label: u64) -> String {
@@ -50,9 +54,9 @@ pub(crate) const fn view_word(view: StreamView) -> &'static str {
     }
 }
 
-/// A member `StreamSpecification`; the inner `None` says that there is to be no stream.
+/// A member `StreamSpecification` of a table that is made, or changed; the inner `None` says that there is to be no stream.
 #[allow(clippy::option_option, reason = "not said, ended, or begun")]
-pub(crate) fn specification(params: Params<'_>) -> Answered<Option<Option<StreamView>>> {
+pub(crate) fn specification(params: Params<'_>, made: bool) -> Answered<Option<Option<StreamView>>> {
     let Some(asked) = params.object("StreamSpecification")? else { return Ok(None) };
     let (on, view) = (asked.flag("StreamEnabled")?, asked.text("StreamViewType")?);
     let mut constraints = Constraints::default();
@@ -66,8 +70,14 @@ pub(crate) fn specification(params: Params<'_>) -> Answered<Option<Option<Stream
         |text: &str| Err(ApiError::validation(format!("One or more parameter values were invalid: {text}")));
     match (on.unwrap_or(false), view) {
         (false, None) => Ok(Some(None)),
-        (false, Some(_)) => invalid("StreamViewType must not be specified when StreamEnabled is false"),
-        (true, None) => invalid("StreamViewType must be specified when StreamEnabled is true"),
+        (false, Some(_)) if made => {
+            invalid("Table is being created with a stream disabled, UpdateViewType should not be specified")
+        }
+        (true, None) if made => {
+            invalid("Table is being created with a stream enabled, UpdateViewType is required")
+        }
+        (false, Some(_)) => invalid("If stream is being disabled, then UpdateViewType must not be specified"),
+        (true, None) => invalid("If stream is being enabled then UpdateViewType is required"),
         (true, Some("KEYS_ONLY")) => Ok(Some(Some(StreamView::KeysOnly))),
         (true, Some("NEW_IMAGE")) => Ok(Some(Some(StreamView::New))),
         (true, Some("OLD_IMAGE")) => Ok(Some(Some(StreamView::Old))),
@@ -95,8 +105,10 @@ pub(crate) async fn list(gateway: &Gateway, params: Params<'_>) -> Answered<Valu
     let table = params.text("TableName")?.map(bare);
     constraints.name(table, "tableName");
     let limit = limit(params, LIST_MAX, &mut constraints)?;
+    let after = params.text("ExclusiveStartStreamArn")?;
+    length(after, "exclusiveStartStreamArn", ARN_LENGTH, &mut constraints);
     constraints.check()?;
-    let after = params.text("ExclusiveStartStreamArn")?.map(parse_arn).transpose()?;
+    let after = after.map(parse_arn).transpose()?;
     let read = Read::Streams { table: table.map(String::from), after, limit };
     let ReadReply::Streams(streams, more) = gateway.read(read, true).await? else { return Err(unexpected()) };
     let one = |stream: &StreamDescribed| {
@@ -117,12 +129,19 @@ pub(crate) async fn list(gateway: &Gateway, params: Params<'_>) -> Answered<Valu
 pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {
     let mut constraints = Constraints::default();
     let arn = required(params, "StreamArn", "streamArn", &mut constraints)?;
+    length(Some(arn), "streamArn", ARN_LENGTH, &mut constraints);
     let limit = limit(params, LIST_MAX, &mut constraints)?;
+    let after = params.text("ExclusiveStartShardId")?;
+    length(after, "exclusiveStartShardId", SHARD_LENGTH, &mut constraints);
+    let parent = children_of(params, &mut constraints)?;
     constraints.check()?;
     let stream = described(gateway, arn).await?;
-    let after = params.text("ExclusiveStartShardId")?;
     let after = after.map(|after| check_shard(gateway, &stream, after)).transpose()?;
-    let (shards, last) = parts(gateway, &stream, after.map(|place| place.shard), limit).await?;
+    let (shards, last) = match parent {
+        // A shard ends with its stream: none follows it.
+        Some(parent) => check_shard(gateway, &stream, parent).map(|_| (Vec::new(), None))?,
+        None => parts(gateway, &stream, after.map(|place| place.shard), limit).await?,
+    };
     let mut description = json!({
         "StreamArn": stream_arn(&stream.table, stream.id.label),
         "StreamLabel": time::iso(stream.id.label),
@@ -137,6 +156,15 @@ pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<
         out.insert("LastEvaluatedShardId".into(), json!(shard_id(stream.id, last)));
     }
     Ok(json!({ "StreamDescription": description }))
+}
+
+/// The shard whose children are asked for, if a `ShardFilter` does so.
+fn children_of<'p>(params: Params<'p>, constraints: &mut Constraints) -> Answered<Option<&'p str>> {
+    let Some(filter) = params.object("ShardFilter")? else { return Ok(None) };
+    let (kind, parent) = (filter.text("Type")?, filter.text("ShardId")?);
+    constraints.word(kind, "shardFilter.type", &["CHILD_SHARDS"]);
+    length(parent, "shardFilter.shardId", SHARD_LENGTH, constraints);
+    Ok(parent.filter(|_| kind.is_some()))
 }
 
 /// The shards of a stream behind one, as they are described, and the last one if there are more.
@@ -217,12 +245,15 @@ fn no_stream(arn: &str) -> ApiError {
 pub(crate) async fn iterator(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {
     let mut constraints = Constraints::default();
     let arn = required(params, "StreamArn", "streamArn", &mut constraints)?;
+    length(Some(arn), "streamArn", ARN_LENGTH, &mut constraints);
     let shard = required(params, "ShardId", "shardId", &mut constraints)?;
+    length(Some(shard), "shardId", SHARD_LENGTH, &mut constraints);
     let kind = required(params, "ShardIteratorType", "shardIteratorType", &mut constraints)?;
     let kinds = ["AT_SEQUENCE_NUMBER", "TRIM_HORIZON", "LATEST", "AFTER_SEQUENCE_NUMBER"];
     constraints.word(Some(kind).filter(|kind| !kind.is_empty()), "shardIteratorType", &kinds);
-    constraints.check()?;
     let number = params.text("SequenceNumber")?;
+    length(number, "sequenceNumber", NUMBER_LENGTH, &mut constraints);
+    constraints.check()?;
     let by_number = kind.ends_with("SEQUENCE_NUMBER");
     let number = match number {
         Some(_) if !by_number => {
@@ -498,6 +529,11 @@ fn required<'p>(
     Ok(value.unwrap_or_default())
 }
 
+/// A name that is there has such a length; one that is missing or empty was told of.
+fn length(value: Option<&str>, path: &str, of: (usize, usize), constraints: &mut Constraints) {
+    constraints.length(value.filter(|value| !value.is_empty()), path, of.0, of.1);
+}
+
 fn limit(params: Params<'_>, most: i64, constraints: &mut Constraints) -> Answered<usize> {
     let limit = params.number("Limit")?;
     constraints.at_least(limit, "limit", 1);
@@ -513,11 +549,14 @@ mod tests {
 
     #[test]
     fn names_are_as_long_as_clients_demand() {
-        assert!(stream_arn("abc", 0).len() >= 37);
+        assert!(
+            stream_arn("abc", 0).len() >= ARN_LENGTH.0
+                && stream_arn(&"t".repeat(255), 0).len() <= ARN_LENGTH.1
+        );
         let at = Position { index: u64::MAX, number: 999_999 };
         for of in [META, ShardId(2), ShardId(u32::MAX)] {
-            assert!((28..=65).contains(&shard_id(ID, of).len()));
-            assert!((21..=40).contains(&sequence(at, of).len()));
+            let within = |(least, most), name: String| (least..=most).contains(&name.len());
+            assert!(within(SHARD_LENGTH, shard_id(ID, of)) && within(NUMBER_LENGTH, sequence(at, of)));
             assert_eq!(parse_sequence(&sequence(at, of)), Some((at, of)));
         }
         let long = "t".repeat(255);
@@ -588,6 +627,43 @@ mod tests {
         let page = ask(&gateway, "GetRecords", json!({ "ShardIterator": from })).await.unwrap();
         assert_eq!(page["Records"].as_array().unwrap().len(), 1);
         assert!(page.get("NextShardIterator").is_none(), "its shard is closed");
+    }
+
+    #[tokio::test]
+    async fn names_of_another_length_are_refused_and_shards_have_no_children() {
+        let (gateway, _) = alone();
+        let arn = streaming(&gateway, "KEYS_ONLY").await;
+        let whole = ask(&gateway, "DescribeStream", json!({ "StreamArn": arn })).await.unwrap();
+        let shard = &whole["StreamDescription"]["Shards"][0]["ShardId"];
+        for (name, body, path) in [
+            ("DescribeStream", json!({ "StreamArn": "x" }), "'x' at 'streamArn'"),
+            (
+                "DescribeStream",
+                json!({ "StreamArn": arn, "ExclusiveStartShardId": "x" }),
+                "exclusiveStartShardId",
+            ),
+            (
+                "DescribeStream",
+                json!({ "StreamArn": arn, "ShardFilter": { "Type": "x" } }),
+                "enum value set: [CHILD_SHARDS]",
+            ),
+            (
+                "GetShardIterator",
+                json!({ "StreamArn": arn, "ShardId": "x", "ShardIteratorType": "LATEST" }),
+                "'shardId' failed to satisfy constraint: Member must have length greater than or equal to 28",
+            ),
+            (
+                "GetShardIterator",
+                json!({ "StreamArn": arn, "ShardId": shard, "ShardIteratorType": "AT_SEQUENCE_NUMBER", "SequenceNumber": "1" }),
+                "sequenceNumber",
+            ),
+        ] {
+            let (kind, text) = ask(&gateway, name, body).await.unwrap_err();
+            assert!(kind == Kind::Validation && text.contains(path), "{text}");
+        }
+        let filter = json!({ "StreamArn": arn, "ShardFilter": { "Type": "CHILD_SHARDS", "ShardId": shard } });
+        let described = ask(&gateway, "DescribeStream", filter).await.unwrap();
+        assert_eq!(described["StreamDescription"]["Shards"], json!([]));
     }
 
     /// An iterator is good for a quarter of an hour.

@@ -3,7 +3,7 @@
 use crate::body::Params;
 use crate::failure::{Answered, ApiError, Kind, Retry};
 use crate::limits::{Constraints, table_name};
-use crate::{Gateway, describe, now_ms, streams, tags, unexpected};
+use crate::{Gateway, describe, now_ms, streams, tags, throughput, unexpected};
 use quorate_node::api::tables::{Described, Read, ReadReply};
 use quorate_wire::table::{
     Billing, Change, Command, Definition, EPOCH, Figures, Index, IndexChange, IndexState, KeyNames,
@@ -18,11 +18,9 @@ const GLOBALS_MAX: usize = 20;
 /// So many attributes beside its keys an index may name, and all of a table together.
 const NAMED_MAX: usize = 20;
 const NAMED_IN_ALL_MAX: usize = 100;
-/// No capacity is larger.
-const UNITS_MAX: i64 = 1_000_000_000_000;
 
 /// What is wrong with a request's values, in the service's words.
-fn invalid(text: impl std::fmt::Display) -> ApiError {
+pub(crate) fn invalid(text: impl std::fmt::Display) -> ApiError {
     ApiError::validation(format!("One or more parameter values were invalid: {text}"))
 }
 
@@ -68,13 +66,13 @@ fn read_definition(params: Params<'_>) -> Answered<Definition> {
     let billing = params.text("BillingMode")?;
     constraints.word(billing, "billingMode", &["PROVISIONED", "PAY_PER_REQUEST"]);
     let class = params.text("TableClass")?;
-    constraints.word(class, "tableClass", &["STANDARD", "STANDARD_INFREQUENT_ACCESS"]);
+    check_class(class)?;
     let attributes = read_attributes(params, &mut constraints)?;
     let keys = read_keys(params, "keySchema", &mut constraints)?;
-    let throughput = read_throughput(params, "provisionedThroughput", &mut constraints)?;
+    let throughput = throughput::read(params, "provisionedThroughput", &mut constraints)?;
     constraints.check()?;
     let billing = if billing == Some("PAY_PER_REQUEST") { Billing::OnDemand } else { Billing::Provisioned };
-    let throughput = check_throughput(billing, throughput)?;
+    let throughput = throughput::check(billing, throughput)?;
     if keys.len() > attributes.len() {
         return Err(ApiError::validation("Invalid KeySchema: Some index key attribute have no definition"));
     }
@@ -82,6 +80,7 @@ fn read_definition(params: Params<'_>) -> Answered<Definition> {
     let locals = read_indexes(params, "LocalSecondaryIndexes", &keys, &attributes)?;
     let globals = read_indexes(params, "GlobalSecondaryIndexes", &keys, &attributes)?;
     refuse_encryption(params)?;
+    throughput::check_on_demand(params, billing)?;
     let definition = Definition {
         name,
         id: 0,
@@ -96,12 +95,22 @@ fn read_definition(params: Params<'_>) -> Answered<Definition> {
         tags: tags::read(params)?,
         protected: params.flag("DeletionProtectionEnabled")?.unwrap_or(false),
         expires: None,
-        stream: streams::specification(params)?.flatten(),
+        stream: streams::specification(params, true)?.flatten(),
         latest_stream: None,
         class: class.map(String::from),
     };
     check_indexes(&definition)?;
     Ok(definition)
+}
+
+fn check_class(class: Option<&str>) -> Answered<()> {
+    if class.is_none_or(|class| matches!(class, "STANDARD" | "STANDARD_INFREQUENT_ACCESS")) {
+        return Ok(());
+    }
+    Err(ApiError::validation(
+        "Invalid table-class parameter provided. Please try again with a valid table-class value: [STANDARD, \
+         STANDARD_INFREQUENT_ACCESS].",
+    ))
 }
 
 fn read_attributes(params: Params<'_>, constraints: &mut Constraints) -> Answered<Vec<(String, Scalar)>> {
@@ -125,7 +134,7 @@ fn read_attributes(params: Params<'_>, constraints: &mut Constraints) -> Answere
             _ => Scalar::S,
         };
         if attributes.iter().any(|(known, _)| known == name) {
-            return Err(invalid(format!("Duplicate AttributeName in AttributeDefinitions: {name}")));
+            return Err(ApiError::validation(format!("Attribute Name is duplicated: {name}")));
         }
         attributes.push((name.into(), scalar));
     }
@@ -195,56 +204,24 @@ fn check_keys(
     let mut keys = KeyNames::default();
     for (name, hash) in elements {
         if *hash && !keys.range.is_empty() {
-            return bad("HASH key types stand before RANGE key types");
+            return Err(invalid(
+                "All HASH key attributes must precede RANGE key attributes in the KeySchema",
+            ));
         }
         if *hash { keys.hash.push(name.clone()) } else { keys.range.push(name.clone()) }
     }
     if keys.hash.len() > most || keys.range.len() > most {
         return match most {
             1 if keys.hash.len() > 1 => bad("The second KeySchemaElement is not a RANGE key type"),
-            _ => bad(&format!("at most {most} key elements of each type are allowed")),
+            _ => {
+                let kind = if keys.hash.len() > most { "HASH" } else { "RANGE" };
+                Err(invalid(format!(
+                    "The KeySchema exceeds the maximum allowed number of {kind} key attributes"
+                )))
+            }
         };
     }
     Ok(keys)
-}
-
-fn read_throughput(
-    params: Params<'_>,
-    path: &str,
-    constraints: &mut Constraints,
-) -> Answered<Option<(Option<i64>, Option<i64>)>> {
-    let Some(asked) = params.object("ProvisionedThroughput")? else { return Ok(None) };
-    let (read, write) = (asked.number("ReadCapacityUnits")?, asked.number("WriteCapacityUnits")?);
-    for (value, name) in [(read, "readCapacityUnits"), (write, "writeCapacityUnits")] {
-        let path = format!("{path}.{name}");
-        if value.is_none() {
-            constraints.missing(&path);
-        }
-        constraints.at_least(value, &path, 1);
-    }
-    Ok(Some((read, write)))
-}
-
-fn check_throughput(billing: Billing, asked: Option<(Option<i64>, Option<i64>)>) -> Answered<Throughput> {
-    let units = |n: Option<i64>| n.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
-    match (billing, asked) {
-        (Billing::OnDemand, None) => Ok(Throughput::default()),
-        (Billing::OnDemand, Some(_)) => Err(invalid(
-            "Neither ReadCapacityUnits nor WriteCapacityUnits can be specified when BillingMode is PAY_PER_REQUEST",
-        )),
-        (Billing::Provisioned, None) => Err(invalid(
-            "ReadCapacityUnits and WriteCapacityUnits must both be specified when BillingMode is PROVISIONED",
-        )),
-        (Billing::Provisioned, Some((read, write))) => {
-            for (value, name) in [(read, "ReadCapacityUnits"), (write, "WriteCapacityUnits")] {
-                if let Some(value) = value.filter(|value| *value > UNITS_MAX) {
-                    let text = format!("Given value {value} for {name} is out of bounds");
-                    return Err(ApiError::validation(text));
-                }
-            }
-            Ok(Throughput { read: units(read), write: units(write) })
-        }
-    }
 }
 
 fn listed(names: &[String]) -> String {
@@ -311,7 +288,7 @@ fn read_index(
     constraints.word(kind, &kind_path, &["ALL", "INCLUDE", "KEYS_ONLY"]);
     let named = projection.map_or(Ok(None), |projection| projection.texts("NonKeyAttributes"))?;
     check_named(named.as_deref(), &format!("{path}.projection.nonKeyAttributes"), &mut constraints);
-    let throughput = read_throughput(params, &format!("{path}.provisionedThroughput"), &mut constraints)?;
+    let throughput = throughput::read(params, &format!("{path}.provisionedThroughput"), &mut constraints)?;
     constraints.check()?;
     let name = name.unwrap_or_default().to_string();
     if !global && table.range.is_empty() {
@@ -358,7 +335,12 @@ fn check_named(names: Option<&[String]>, path: &str, constraints: &mut Constrain
 fn read_projection(kind: Option<&str>, names: Option<Vec<String>>) -> Answered<Projected> {
     match (kind, names) {
         (None, _) => Err(invalid("Unknown ProjectionType: null")),
-        (Some("INCLUDE"), Some(names)) if !names.is_empty() => Ok(Projected::Include(names)),
+        (Some("INCLUDE"), Some(names)) if !names.is_empty() => {
+            match (1..names.len()).find(|at| names[..*at].contains(&names[*at])) {
+                Some(at) => Err(invalid(format!("Duplicate element in NonKeyAttributes: {}", names[at]))),
+                None => Ok(Projected::Include(names)),
+            }
+        }
         (Some("INCLUDE"), _) => {
             Err(invalid("ProjectionType is INCLUDE, but NonKeyAttributes is not specified"))
         }
@@ -473,12 +455,12 @@ pub(crate) async fn update(gateway: &Gateway, params: Params<'_>) -> Answered<Va
     let billing = params.text("BillingMode")?;
     constraints.word(billing, "billingMode", &["PROVISIONED", "PAY_PER_REQUEST"]);
     let class = params.text("TableClass")?;
-    constraints.word(class, "tableClass", &["STANDARD", "STANDARD_INFREQUENT_ACCESS"]);
-    let throughput = read_throughput(params, "provisionedThroughput", &mut constraints)?;
+    check_class(class)?;
+    let throughput = throughput::read(params, "provisionedThroughput", &mut constraints)?;
     let attributes = read_attributes(params, &mut constraints)?;
     constraints.check()?;
     let protected = params.flag("DeletionProtectionEnabled")?;
-    let stream = streams::specification(params)?;
+    let stream = streams::specification(params, false)?;
     let changes = params.objects("GlobalSecondaryIndexUpdates")?.unwrap_or_default();
     let something = [billing.is_some(), class.is_some(), throughput.is_some(), protected.is_some()];
     let sse = params.has("SSESpecification");
@@ -489,25 +471,29 @@ pub(crate) async fn update(gateway: &Gateway, params: Params<'_>) -> Answered<Va
         ));
     }
     refuse_encryption(params)?;
+    if billing == Some("PROVISIONED") && throughput.is_none() {
+        return Err(invalid("ProvisionedThroughput must be specified when BillingMode is PROVISIONED"));
+    }
     // What this request itself is wrong in comes before whether there is such a table.
     let parsed = changes.into_iter().enumerate();
     let parsed = parsed.map(|(at, change)| index_change(at, change, &attributes));
     let indexes = parsed.collect::<Answered<Vec<IndexChange>>>()?;
     check_once(&indexes)?;
     let (now, _) = definition(gateway, &table).await?;
+    check_global(&indexes, &now)?;
     if indexes.iter().any(|change| matches!(change, IndexChange::Create(_))) {
         check_filled(gateway, now.clone()).await?;
     }
-    check_index_throughput(&indexes, billing, &now)?;
+    throughput::of_indexes(&indexes, billing, &now)?;
     let billing = billing.map(|word| match word {
         "PAY_PER_REQUEST" => Billing::OnDemand,
         _ => Billing::Provisioned,
     });
     let throughput = match (billing, throughput) {
         (Some(billing), asked) if billing != now.billing || asked.is_some() => {
-            Some(check_throughput(billing, asked)?).filter(|_| billing == Billing::Provisioned)
+            Some(throughput::check(billing, asked)?).filter(|_| billing == Billing::Provisioned)
         }
-        (_, Some(asked)) => Some(check_throughput(Billing::Provisioned, Some(asked))?),
+        (_, Some(asked)) => Some(throughput::check(Billing::Provisioned, Some(asked))?),
         (_, None) => None,
     };
     let class = class.map(String::from);
@@ -530,6 +516,11 @@ fn index_change(at: usize, change: Params<'_>, attributes: &[(String, Scalar)]) 
         constraints.check()?;
         Ok::<_, ApiError>(name.unwrap_or_default().to_string())
     };
+    if ["Create", "Update", "Delete"].into_iter().filter(|action| change.has(action)).count() > 1 {
+        return Err(invalid(
+            "Only one global secondary index action is allowed per GlobalSecondaryIndexUpdate object",
+        ));
+    }
     if let Some(create) = change.object("Create")? {
         let path = format!("{path}.create");
         let index = read_index(create, &path, true, &KeyNames::default(), attributes)?;
@@ -538,12 +529,12 @@ fn index_change(at: usize, change: Params<'_>, attributes: &[(String, Scalar)]) 
     if let Some(update) = change.object("Update")? {
         let mut constraints = Constraints::default();
         let of = format!("{path}.update.provisionedThroughput");
-        let asked = read_throughput(update, &of, &mut constraints)?;
+        let asked = throughput::read(update, &of, &mut constraints)?;
         if asked.is_none() {
             constraints.missing(&of);
         }
         constraints.check()?;
-        let throughput = check_throughput(Billing::Provisioned, asked)?;
+        let throughput = throughput::check(Billing::Provisioned, asked)?;
         return Ok(IndexChange::Update(named(update, "update")?, throughput));
     }
     if let Some(delete) = change.object("Delete")? {
@@ -575,6 +566,23 @@ fn check_once(changes: &[IndexChange]) -> Answered<()> {
     Ok(())
 }
 
+/// Local indexes stay as they were made.
+fn check_global(changes: &[IndexChange], now: &Definition) -> Answered<()> {
+    for change in changes {
+        let (what, name) = match change {
+            IndexChange::Create(_) => continue,
+            IndexChange::Update(name, _) => ("update", name),
+            IndexChange::Delete(name) => ("delete", name),
+        };
+        if now.locals.iter().any(|index| index.name == *name) {
+            return Err(ApiError::validation(format!(
+                "Cannot {what} an index that is not a GlobalSecondaryIndex: {name}"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// A new index comes once the one before is filled. Of a table that lies in shard 1 that is looked at where the change is applied; here
 /// whether the shards of one that has its own have filled it.
 async fn check_filled(gateway: &Gateway, mut table: Definition) -> Answered<()> {
@@ -590,29 +598,7 @@ fn one_at_a_time() -> ApiError {
     )
 }
 
-/// New indexes have a capacity where the table, as it is to be, has one, and only there.
-fn check_index_throughput(changes: &[IndexChange], billing: Option<&str>, now: &Definition) -> Answered<()> {
-    let on_demand = billing.map_or(now.billing == Billing::OnDemand, |word| word == "PAY_PER_REQUEST");
-    for change in changes {
-        match change {
-            IndexChange::Create(index) if !on_demand && index.throughput == Throughput::default() => {
-                let name = &index.name;
-                return Err(invalid(format!("ProvisionedThroughput is not specified for index: {name}")));
-            }
-            IndexChange::Create(Index { name, throughput, .. }) | IndexChange::Update(name, throughput)
-                if on_demand && *throughput != Throughput::default() =>
-            {
-                return Err(invalid(format!(
-                    "ProvisionedThroughput should not be specified for index: {name} when BillingMode is PAY_PER_REQUEST"
-                )));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-// ---- what ends, backups, limits ----
+// ---- what ends, limits ----
 
 pub(crate) async fn describe_expiry(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {
     let (definition, _) = definition(gateway, &table_name(params)?).await?;
@@ -645,20 +631,6 @@ pub(crate) async fn update_expiry(gateway: &Gateway, params: Params<'_>) -> Answ
     let change = Change::Expiry { attribute: attribute.clone(), on };
     write(gateway, What::Change { table, change }, Retry::Harmful).await?;
     Ok(json!({ "TimeToLiveSpecification": { "AttributeName": attribute, "Enabled": on } }))
-}
-
-pub(crate) async fn describe_backups(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {
-    let table = table_name(params)?;
-    definition(gateway, &table).await.map_err(|error| match error.kind {
-        Kind::NotFound => {
-            ApiError { kind: Kind::TableNotFound, message: format!("Table not found: {table}"), ..error }
-        }
-        _ => error,
-    })?;
-    Ok(json!({ "ContinuousBackupsDescription": {
-        "ContinuousBackupsStatus": "DISABLED",
-        "PointInTimeRecoveryDescription": { "PointInTimeRecoveryStatus": "DISABLED" },
-    } }))
 }
 
 pub(crate) fn limits() -> Value {

@@ -19,11 +19,12 @@ pub(crate) fn read(params: Params<'_>) -> Answered<Vec<(String, String)>> {
     let mut tags: Vec<(String, String)> = Vec::with_capacity(list.len());
     for tag in list {
         let key = tag.text("Key")?.unwrap_or_default();
-        let value = tag.text("Value")?.unwrap_or_default();
+        let value = tag.text("Value")?;
         check_tag(key, value)?;
+        let value = value.unwrap_or_default();
         if tags.iter().any(|(known, _)| known == key) {
             return Err(ApiError::validation(format!(
-                "One or more parameter values were invalid: Duplicate tag key: {key}"
+                "Duplicate Tag Keys provided as input: Duplicate Tag Key found {key}"
             )));
         }
         tags.push((key.into(), value.into()));
@@ -32,20 +33,23 @@ pub(crate) fn read(params: Params<'_>) -> Answered<Vec<(String, String)>> {
     Ok(tags)
 }
 
-fn check_tag(key: &str, value: &str) -> Answered<()> {
-    let bad = |text: String| {
-        Err(ApiError::validation(format!("One or more parameter values were invalid: {text}")))
-    };
-    if key.is_empty() || key.chars().count() > 128 || value.chars().count() > 256 {
-        return bad("a tag's key has 1 to 128 characters, its value 0 to 256".into());
+fn check_tag(key: &str, value: Option<&str>) -> Answered<()> {
+    let bad = |text: String| Err(ApiError::validation(text));
+    if key.is_empty() || key.chars().count() > 128 {
+        return bad(format!("The Tag Key provided is invalid, Key: {key}"));
+    }
+    if value.is_none_or(|value| value.chars().count() > 256) {
+        return bad(format!("The Tag Value provided is invalid, Value: {}", value.unwrap_or("null")));
     }
     if key.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("aws:")) {
-        return bad(format!("tag keys that begin with aws: are reserved: {key}"));
+        return bad(format!("Tag Key cannot be prefixed with aws:, Key: {key}"));
     }
     // Taken for somebody else's tag it would be passed over, and the table be another one than was asked for.
     let start = key.get(..PREFIX.len()).unwrap_or_default();
     if start != PREFIX && start.eq_ignore_ascii_case(PREFIX) {
-        return bad(format!("tag keys of Quorate begin with {PREFIX}, in small letters: {key}"));
+        return bad(format!(
+            "One or more parameter values were invalid: tag keys of Quorate begin with {PREFIX}, in small letters: {key}"
+        ));
     }
     Ok(())
 }
@@ -54,9 +58,7 @@ fn check_count(tags: usize) -> Answered<()> {
     if tags <= TAGS_MAX {
         return Ok(());
     }
-    Err(ApiError::validation(format!(
-        "One or more parameter values were invalid: Too many tags: there are {tags}, and a table has {TAGS_MAX} at most"
-    )))
+    Err(ApiError::validation("Number of Tags exceed the current limit for the provided ResourceArn"))
 }
 
 /// Refuses tags whose policy this release cannot keep, by name.
@@ -146,6 +148,12 @@ pub(crate) async fn list(gateway: &Gateway, params: Params<'_>) -> Answered<Valu
     let tags: Vec<Value> =
         tags.into_iter().map(|(key, value)| json!({ "Key": key, "Value": value })).collect();
     Ok(json!({ "Tags": tags }))
+}
+
+/// The ARN that an operation names, if it is a table's that is there.
+pub(crate) async fn there(gateway: &Gateway, params: Params<'_>, operation: &str) -> Answered<String> {
+    let table = resource(params, operation)?;
+    current(gateway, &table).await.map(|_| crate::describe::arn(&table))
 }
 
 async fn current(gateway: &Gateway, table: &str) -> Answered<Vec<(String, String)>> {

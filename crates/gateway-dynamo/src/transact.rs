@@ -7,7 +7,7 @@ use crate::body::{Params, object};
 use crate::capacity::{Told, Units, read_units};
 use crate::failure::{Answered, ApiError, Kind, Retry};
 use crate::items::{self, Members, attributes, check_styles, expressions, of_item, projection, take, text};
-use crate::limits::{Constraints, bare, is_table_name};
+use crate::limits::{Arns, Constraints, bare, is_table_name};
 use crate::reply::{Reply, value_of};
 use crate::{Gateway, unexpected};
 use quorate_item::codec::Codec;
@@ -95,6 +95,7 @@ fn operation(asked: Value, at: At, must: &str) -> Answered<(String, Members)> {
 // ---- TransactGetItems ----
 
 pub(crate) async fn get(gateway: &Gateway, mut members: Members) -> Answered<Vec<u8>> {
+    let arns = Arns::of(&members);
     let (told, _, list) = read(&mut members)?;
     let mut gets = Vec::with_capacity(list.len());
     for (at, mut one) in list.into_iter().enumerate() {
@@ -139,7 +140,7 @@ pub(crate) async fn get(gateway: &Gateway, mut members: Members) -> Answered<Vec
         }
         out.push(b']');
     });
-    tell(&mut reply, &units, told, "ReadCapacityUnits");
+    tell(&mut reply, &units, &arns, told, "ReadCapacityUnits");
     Ok(reply.finish())
 }
 
@@ -160,9 +161,9 @@ async fn unread(gateway: &Gateway, gets: &[Get], error: ApiError) -> ApiError {
     check(&done).err().unwrap_or(error)
 }
 
-fn tell(reply: &mut Reply, units: &BTreeMap<String, Units>, told: Told, kind: &str) {
+fn tell(reply: &mut Reply, units: &BTreeMap<String, Units>, arns: &Arns, told: Told, kind: &str) {
     if told != Told::Nothing {
-        let told = units.iter().map(|(table, units)| units.told(table, told, Some(kind)));
+        let told = units.iter().map(|(table, units)| units.told(arns.called(table), told, Some(kind)));
         reply.value("ConsumedCapacity", &Value::Array(told.collect()));
     }
 }
@@ -171,6 +172,7 @@ fn tell(reply: &mut Reply, units: &BTreeMap<String, Units>, told: Told, kind: &s
 
 pub(crate) async fn write(gateway: &Gateway, mut members: Members) -> Answered<Vec<u8>> {
     let token = token(&members)?;
+    let arns = Arns::of(&members);
     let (told, measured, list) = read(&mut members)?;
     let ops = list.into_iter().enumerate().map(|(at, members)| read_op(at, members));
     let ops = ops.collect::<Answered<Vec<Op>>>()?;
@@ -198,10 +200,11 @@ pub(crate) async fn write(gateway: &Gateway, mut members: Members) -> Answered<V
         }
     }
     let mut reply = Reply::new();
-    tell(&mut reply, &units, told, if done.is_some() { "WriteCapacityUnits" } else { "ReadCapacityUnits" });
+    let kind = if done.is_some() { "WriteCapacityUnits" } else { "ReadCapacityUnits" };
+    tell(&mut reply, &units, &arns, told, kind);
     let metrics = items::collections(gateway, &written).await?;
     if !metrics.is_empty() {
-        reply.value("ItemCollectionMetrics", &json!(metrics));
+        reply.value("ItemCollectionMetrics", &crate::batch::collections_called(metrics, &arns));
     }
     Ok(reply.finish())
 }

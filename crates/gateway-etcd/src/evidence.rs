@@ -8,7 +8,6 @@ use crate::Gateway;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use quorate_node::api::Request;
 use quorate_node::evidence::{Evidence, Mode, Slot};
-use std::fmt::Write as _;
 use tonic::codegen::http;
 
 /// The metadata that asks.
@@ -53,37 +52,12 @@ impl Gateway {
 
 /// Adds it to the headers of an answer.
 pub(crate) fn write(evidence: &Evidence, headers: &mut HeaderMap) {
-    let mut put = |name: &'static str, value: String| {
+    for (name, value) in evidence.headers() {
         // Digits and words are always a value.
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(HeaderName::from_static(name), value);
         }
-    };
-    put("quorate-node", evidence.node.to_string());
-    if let Some(leader) = evidence.leader {
-        put("quorate-leader", leader.to_string());
     }
-    put("quorate-term", evidence.term.to_string());
-    if let Some(index) = evidence.index {
-        put("quorate-index", index.to_string());
-    }
-    put("quorate-applied", evidence.applied.to_string());
-    put("quorate-mode", evidence.mode.word().to_string());
-    if evidence.voters > 0 {
-        let mut acks = String::new();
-        for (node, micros) in &evidence.acks {
-            let comma = if acks.is_empty() { "" } else { "," };
-            let _ = match micros {
-                Some(micros) => write!(acks, "{comma}{node}={micros}"),
-                None => write!(acks, "{comma}{node}"),
-            };
-        }
-        put("quorate-acks", acks);
-        put("quorate-voters", evidence.voters.to_string());
-    }
-    let parts: Vec<String> =
-        evidence.parts.iter().map(|(part, micros)| format!("{}={micros}", part.word())).collect();
-    put("quorate-micros", parts.join(","));
 }
 
 #[cfg(test)]

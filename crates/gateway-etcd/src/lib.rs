@@ -252,6 +252,7 @@ pub(crate) fn unexpected(body: &Body) -> Status {
         Body::Fences(_) => "fences",
         Body::HashSpace(_) | Body::HashAll(_) => "a hash",
         Body::Done => "that it is done",
+        Body::Led(_) => "what it leads",
     };
     Status::internal(format!("quorate: the node answered with {kind}"))
 }

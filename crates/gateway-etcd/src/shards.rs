@@ -1,11 +1,13 @@
-//! The Shards service: which replicas of tables' shards move, and members that are to have none any more before they are removed.
+//! The Shards service: which replicas of tables' shards move, in which zones the members are, what leaders of shards know, and members that are to have none any more before they are removed.
 //!
 //! What it tells is what the asked node knows; that may be a little behind.
 
 use crate::{Gateway, unexpected};
-use quorate_base::NodeId;
+use quorate_base::time::Duration;
+use quorate_base::{NodeId, ShardId};
 use quorate_node::api::tables::Placement;
-use quorate_node::api::{Body, Member, Request};
+use quorate_node::api::{Body, Led, Member, MoveStep, Moving, Request};
+use quorate_node::lane::left_to_move;
 use quorate_proto::quoratepb as pb;
 use quorate_wire::kv::Command;
 use quorate_wire::table::{self, EPOCH, What};
@@ -41,6 +43,52 @@ impl pb::shards_server::Shards for Gateway {
         let asked = Some(NodeId(message.node)).filter(|node| node.get() != 0);
         Ok(Response::new(told(&self.door.placement(), &voters, asked)))
     }
+
+    async fn led(&self, r: tonic::Request<pb::LedRequest>) -> Result<Response<pb::LedResponse>, Status> {
+        match self.ask(r.metadata(), Request::Led).await?.body {
+            Body::Led(told) => Ok(Response::new(led(*told, &self.door.placement()))),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+/// What a node knows as the leader of shards.
+fn led(led: Led, placement: &Placement) -> pb::LedResponse {
+    let undecided = led.undecided.into_iter().map(|one| {
+        let shard = |shard: &ShardId| pb::Shard { shard: shard.get(), table: table(placement, *shard) };
+        pb::Undecided {
+            id: format!("{}.{}.{}.{}", one.id.node, one.id.boot, one.id.sequence, one.id.attempt),
+            age_ms: millis(one.age),
+            waits_for: one.waits_for.iter().map(shard).collect(),
+            holds: one.holds.into_iter().map(|(table, key)| pb::Holds { table, key }).collect(),
+        }
+    });
+    pb::LedResponse { undecided: undecided.collect(), moves: led.moves.iter().map(moving).collect() }
+}
+
+fn moving(one: &Moving) -> pb::Moving {
+    let told = pb::Moving {
+        shard: one.shard.get(),
+        step_ms: millis(one.lasts),
+        moves_ms: millis(one.moves),
+        ..pb::Moving::default()
+    };
+    match one.step {
+        MoveStep::Waits => pb::Moving { step: "waits".into(), ..told },
+        MoveStep::Listens(to) => pb::Moving { step: "listens".into(), to: to.get(), ..told },
+        MoveStep::Snapshot { to, sent, of } => {
+            pb::Moving { step: "snapshot".into(), to: to.get(), sent, of, ..told }
+        }
+        MoveStep::CatchesUp { to, behind } => {
+            pb::Moving { step: "catches-up".into(), to: to.get(), behind, ..told }
+        }
+        MoveStep::Votes => pb::Moving { step: "votes".into(), ..told },
+        MoveStep::Ends => pb::Moving { step: "ends".into(), ..told },
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Gateway {
@@ -50,6 +98,11 @@ impl Gateway {
             other => Err(unexpected(&other)),
         }
     }
+}
+
+/// The table of a shard; empty for shard 1.
+fn table(placement: &Placement, shard: ShardId) -> String {
+    placement.block_of(shard).map(|block| block.name.clone()).unwrap_or_default()
 }
 
 fn told(placement: &Placement, voters: &BTreeSet<NodeId>, asked: Option<NodeId>) -> pb::MovesResponse {
@@ -70,12 +123,21 @@ fn told(placement: &Placement, voters: &BTreeSet<NodeId>, asked: Option<NodeId>)
         let (before, wanted) = (home.before(), home.wanted());
         pb::Move {
             shard: shard.get(),
-            table: placement.block_of(shard).map(|block| block.name.clone()).unwrap_or_default(),
+            table: table(placement, shard),
             from: ids(&before.difference(&wanted).copied().collect()),
             to: ids(&wanted.difference(&before).copied().collect()),
         }
     });
     let moves: Vec<pb::Move> = moving.collect();
-    let left = placement.replicas_to_move(voters).max(moves.len()) as u64;
-    pb::MovesResponse { leavers: nodes.into_iter().map(leaver).collect(), moves, left }
+    let left = left_to_move(placement, voters).max(moves.len()) as u64;
+    let zones =
+        placement.zones().names().map(|(node, name)| pb::Zone { node: node.get(), name: name.into() });
+    let close = placement.close_shards().into_iter().map(|(table, shards)| pb::Close { table, shards });
+    pb::MovesResponse {
+        leavers: nodes.into_iter().map(leaver).collect(),
+        moves,
+        left,
+        zones: zones.collect(),
+        close: close.collect(),
+    }
 }

@@ -126,11 +126,15 @@ impl KeySchema {
         self.checked_key(key)
     }
 
-    /// The key of an item in an index: none if the item lacks an attribute of it, or has another type there. (A wrong
-    /// type is refused at the write: [`check_index`](Self::check_index).)
+    /// The key of an item in an index: none if the item lacks an attribute of it, or has something there that no key may be:
+    /// another type, nothing, too much. (That is refused at the write, [`check_index`](Self::check_index); an item that was there
+    /// before its index may have it all the same.)
     pub fn index_key(&self, item: &Item) -> Option<Key> {
-        let fits = |a: &KeyAttribute| item.get(&a.name).is_some_and(|value| a.kind.is_of(value));
-        self.attributes().all(fits).then(|| self.key(item))
+        let fits = |a: &KeyAttribute| {
+            item.get(&a.name).is_some_and(|value| a.kind.is_of(value) && emptiness(value).is_none())
+        };
+        let small = self.limits().into_iter().all(|(attributes, most)| size_of(attributes, item) <= most);
+        (small && self.attributes().all(fits)).then(|| self.key(item))
     }
 
     /// Checks an item that is to be put against an index with this name.
@@ -165,9 +169,10 @@ impl KeySchema {
         Ok(())
     }
 
-    /// Checks what an update made of an item against an index with these keys.
-    pub fn check_index_updated(&self, item: &Item) -> Result<(), Error> {
-        for attribute in self.attributes() {
+    /// Checks what an update made of an item against an index with these keys: what it left as it was may be what it likes.
+    pub fn check_index_updated(&self, old: Option<&Item>, item: &Item) -> Result<(), Error> {
+        let changed = |a: &KeyAttribute| old.is_none_or(|old| old.get(&a.name) != item.get(&a.name));
+        for attribute in self.attributes().filter(|a| changed(a)) {
             let Some(value) = item.get(&attribute.name) else { continue };
             if !attribute.kind.is_of(value) {
                 return Err(Error::validation(INDEX_KEY_TYPE));
@@ -180,7 +185,10 @@ impl KeySchema {
                 )));
             }
         }
-        if self.limits().into_iter().any(|(attributes, most)| size_of(attributes, item) > most) {
+        let over = |(attributes, most): (&[KeyAttribute], usize)| {
+            attributes.iter().any(changed) && size_of(attributes, item) > most
+        };
+        if self.limits().into_iter().any(over) {
             return Err(Error::validation(
                 "The update expression attempted to update the secondary index key beyond allowed size limits",
             ));
@@ -190,11 +198,20 @@ impl KeySchema {
 
     /// Refuses paths into the key: its attributes have no parts.
     pub fn check_paths<'p>(&self, paths: impl IntoIterator<Item = &'p Path>) -> Result<(), Error> {
+        self.spared_by(paths, "Key")
+    }
+
+    /// The same for the key of an index, which reads alone are held to.
+    pub fn check_index_paths<'p>(&self, paths: impl IntoIterator<Item = &'p Path>) -> Result<(), Error> {
+        self.spared_by(paths, "IndexKey")
+    }
+
+    fn spared_by<'p>(&self, paths: impl IntoIterator<Item = &'p Path>, what: &str) -> Result<(), Error> {
         let into_key = |path: &&Path| !path.steps.is_empty() && self.has(&path.root);
         match paths.into_iter().find(into_key) {
             None => Ok(()),
             Some(path) => Err(Error::Validation(format!(
-                "Key attributes must be scalars; list random access '[]' and map lookup '.' are not allowed: Key: {}",
+                "Key attributes must be scalars; list random access '[]' and map lookup '.' are not allowed: {what}: {}",
                 path.root
             ))),
         }
@@ -232,6 +249,13 @@ impl KeySchema {
         let sort = bytes::decode(&self.sort, &key.sort)?;
         let names = self.attributes().map(|a| a.name.clone());
         Some(Item(names.zip(partition.into_iter().chain(sort)).collect()))
+    }
+
+    /// The same from the bytes of both halves, one after the other, as [`Key::bytes`] has them.
+    pub fn values_of(&self, both: &[u8]) -> Option<Item> {
+        let attributes: Vec<KeyAttribute> = self.attributes().cloned().collect();
+        let values = bytes::decode(&attributes, both)?;
+        Some(Item(attributes.into_iter().map(|attribute| attribute.name).zip(values).collect()))
     }
 
     fn has(&self, name: &str) -> bool {

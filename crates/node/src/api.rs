@@ -7,6 +7,7 @@ use crate::evidence::Slot;
 use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{Index, NodeId, ShardId, Term};
+use quorate_protocol::commit::TxnId;
 use quorate_wire::kv::{
     Alarm, Command, Event, KeyRange, LeaseId, Range, Refused, Reply, Revision, SpaceHash, Txn,
 };
@@ -49,6 +50,8 @@ pub enum Request {
     Transact(Box<Transact>),
     /// Items in several shards, in their newest state.
     Gather(Box<Gather>),
+    /// What the asked node knows as the leader of shards: what is under way there, and how far it is.
+    Led,
     /// Prolong a lease. Confirmed by a leader that proved its leadership after the request came.
     LeaseKeepAlive {
         /// Which.
@@ -195,6 +198,72 @@ pub enum Body {
     HashAll(u32),
     /// To `Swept` and `Defragment`.
     Done,
+    /// To `Led`.
+    Led(Box<Led>),
+}
+
+/// See [`Request::Led`].
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Led {
+    /// Transactions over several shards whose outcome nobody knows, and which this node tries to find, the oldest first.
+    pub undecided: Vec<Undecided>,
+    /// Shards led here whose replicas move.
+    pub moves: Vec<Moving>,
+}
+
+/// A transaction whose outcome nobody knows: some shard that takes part does not say how it voted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undecided {
+    /// Which.
+    pub id: TxnId,
+    /// For so long at least.
+    pub age: Duration,
+    /// The shards that have not said.
+    pub waits_for: Vec<ShardId>,
+    /// Of the first ones: some of the items that it holds in shards led here, by table and key, that in JSON as DynamoDB writes it.
+    pub holds: Vec<(String, String)>,
+}
+
+/// How far a shard is whose replicas move, as its leader knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moving {
+    /// Which.
+    pub shard: ShardId,
+    /// At what it is.
+    pub step: MoveStep,
+    /// For how long.
+    pub lasts: Duration,
+    /// For how long it moves, since this leader knows of it.
+    pub moves: Duration,
+}
+
+/// At what a move is, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MoveStep {
+    /// It has not begun: another change is under way, or too few of those that have the shard are heard and sound.
+    Waits,
+    /// The one that comes listens, and has not answered yet.
+    Listens(NodeId),
+    /// It gets a snapshot.
+    Snapshot {
+        /// Who comes.
+        to: NodeId,
+        /// So many bytes were sent, ...
+        sent: u64,
+        /// ... of about so many.
+        of: u64,
+    },
+    /// It gets what the log has that it lacks.
+    CatchesUp {
+        /// Who comes.
+        to: NodeId,
+        /// So many entries.
+        behind: u64,
+    },
+    /// It gets its vote, and the one that goes loses its own.
+    Votes,
+    /// All have the members that they are to have; shard 1 is to note it.
+    Ends,
 }
 
 /// One member of the cluster.

@@ -11,6 +11,7 @@
 //! | --- | --- |
 //! | entries, a vote, a torn tail | the replica withholds |
 //! | the state: it does not open, or has failed a read | set aside; the log is kept, the state comes from the peers, and till then nothing is served. All shards have it in common, so all of them lose theirs |
+//! | the same, and a replica of a table's shard has no vote by the newest configuration in its log | it begins as one whose disk is lost: it may have come back, which nobody here knows any more |
 //! | the same, and a checkpoint was made before all shards had theirs again | those that had not wait for it as before |
 //! | the journal's record of the checkpoint | the newest checkpoint that is there says itself how far it goes; the replica withholds |
 //! | that record, and there is no checkpoint | the log alone will do if it is whole from its first entry; else as a state that is lost |
@@ -171,6 +172,8 @@ pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant
         record(journal, generation, &logs)?;
     }
     let (mut shards, first) = (Vec::new(), config.shard);
+    // Where shard 1's state is gone nobody knows here who had left what.
+    let unknown = logs.first().is_some_and(|log| log.lost);
     for (log, mut kv) in logs.into_iter().zip(machines) {
         kv.begin(&log.base.membership);
         if !log.lost && kv.applied() != log.base.id {
@@ -180,7 +183,9 @@ pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant
         let view = kv.view();
         state = kv.give_back();
         let (shard, lost) = (log.shard, log.lost());
-        let disk_lost = disk_lost || placement.home(shard).is_some_and(|home| log.returns(&home, config.id));
+        let doubtful = unknown && shard != first && !log.votes(config.id);
+        let returns = |home: Home| log.returns(&home, config.id);
+        let disk_lost = disk_lost || doubtful || placement.home(shard).is_some_and(returns);
         let rests = shard != first;
         let config = raft::Config { shard, rests, ..config.clone() };
         let boot = log.into_boot(campaign_at_once, disk_lost, promised);
@@ -270,6 +275,15 @@ impl Begun {
             self.entries.iter().filter(|entry| entry.kind == EntryKind::Membership).map(|entry| &entry.data);
         let mut all = own.chain([&self.base.membership]).filter_map(|bytes| Membership::decode(bytes));
         !all.any(|members| members.is_voter(me) && followed_at(&members).is_some_and(|at| at >= since))
+    }
+
+    /// Whether this replica votes by the newest configuration that it has. One that does not may have come back, and not healed yet: it
+    /// was let go once, and has promised things that it knows nothing of. (Found by the simulator: it had voted, was let go, came
+    /// back, and lost the state in which that stands.)
+    fn votes(&self, me: NodeId) -> bool {
+        let own = self.entries.iter().rev().filter(|entry| entry.kind == EntryKind::Membership);
+        let newest = own.map(|entry| &entry.data).chain([&self.base.membership]).next();
+        newest.and_then(|bytes| Membership::decode(bytes)).is_some_and(|members| members.is_voter(me))
     }
 
     fn into_boot(self, campaign_at_once: bool, disk_lost: bool, promised: Duration) -> raft::Boot {

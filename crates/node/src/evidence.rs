@@ -9,6 +9,7 @@
 //! door and in the client's own connection.
 
 use quorate_base::{Index, Instant, NodeId, Term};
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// On what an answer rests.
@@ -107,6 +108,38 @@ pub struct Evidence {
     pub parts: Vec<(Part, u64)>,
 }
 
+impl Evidence {
+    /// The headers of an answer that tell of it, in the words of `docs/evidence.md`.
+    pub fn headers(&self) -> Vec<(&'static str, String)> {
+        let mut headers = vec![("quorate-node", self.node.to_string())];
+        let mut put = |name, value: String| headers.push((name, value));
+        if let Some(leader) = self.leader {
+            put("quorate-leader", leader.to_string());
+        }
+        put("quorate-term", self.term.to_string());
+        if let Some(index) = self.index {
+            put("quorate-index", index.to_string());
+        }
+        put("quorate-applied", self.applied.to_string());
+        put("quorate-mode", self.mode.word().to_string());
+        if self.voters > 0 {
+            let mut acks = String::new();
+            for (node, micros) in &self.acks {
+                let comma = if acks.is_empty() { "" } else { "," };
+                let _ = match micros {
+                    Some(micros) => write!(acks, "{comma}{node}={micros}"),
+                    None => write!(acks, "{comma}{node}"),
+                };
+            }
+            put("quorate-acks", acks);
+            put("quorate-voters", self.voters.to_string());
+        }
+        let parts = self.parts.iter().map(|(part, micros)| format!("{}={micros}", part.word()));
+        put("quorate-micros", parts.collect::<Vec<_>>().join(","));
+        headers
+    }
+}
+
 /// Where evidence is put.
 #[derive(Clone, Debug, Default)]
 pub struct Slot(Arc<Mutex<Filled>>);
@@ -115,6 +148,8 @@ pub struct Slot(Arc<Mutex<Filled>>);
 struct Filled {
     came: Option<Instant>,
     evidence: Option<Evidence>,
+    /// Who answered in this node's place, whose evidence stays there.
+    elsewhere: Option<NodeId>,
 }
 
 impl Slot {
@@ -133,7 +168,23 @@ impl Slot {
 
     /// Puts it there.
     pub fn put(&self, evidence: Evidence) {
-        self.filled().evidence = Some(evidence);
+        let mut filled = self.filled();
+        filled.evidence = Some(evidence);
+        filled.elsewhere = None;
+    }
+
+    /// Another node answered in this one's place.
+    pub(crate) fn passed_on(&self, to: NodeId) {
+        let mut filled = self.filled();
+        filled.evidence = None;
+        filled.elsewhere = Some(to);
+    }
+
+    /// The headers of an answer that tell of what was put there.
+    pub fn headers(&self) -> Vec<(&'static str, String)> {
+        let filled = self.filled();
+        let passed_on = filled.elsewhere.map(|node| ("quorate-passed-on", node.to_string()));
+        filled.evidence.iter().flat_map(Evidence::headers).chain(passed_on).collect()
     }
 
     /// Changes what was put there, if anything was.
@@ -166,3 +217,37 @@ impl PartialEq for Slot {
 }
 
 impl Eq for Slot {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Claim: of several that served parts of a request, the last one is told of, here or elsewhere.
+    #[test]
+    fn the_last_word_counts() {
+        let slot = Slot::default();
+        assert!(slot.headers().is_empty());
+        let here = Evidence {
+            node: NodeId(2),
+            leader: None,
+            term: Term(3),
+            index: None,
+            applied: Index(4),
+            mode: Mode::Local,
+            acks: Vec::new(),
+            voters: 0,
+            parts: vec![(Part::Queue, 5), (Part::Total, 6)],
+        };
+        let told = |slot: &Slot| {
+            let told = slot.headers().into_iter().map(|(name, value)| format!("{name}: {value}"));
+            told.collect::<Vec<_>>()
+        };
+        slot.put(here.clone());
+        let words = ["quorate-node: 2", "quorate-term: 3", "quorate-applied: 4", "quorate-mode: local"];
+        assert_eq!(told(&slot), [&words[..], &["quorate-micros: queue=5,total=6"]].concat());
+        slot.passed_on(NodeId(7));
+        assert_eq!(told(&slot), ["quorate-passed-on: 7"]);
+        slot.put(here);
+        assert_eq!(told(&slot).len(), 5);
+    }
+}

@@ -81,6 +81,8 @@ pub struct Figures {
     pub keys: u64,
     /// How many leases there are.
     pub leases: u64,
+    /// Transactions over several shards that the node tries to recover, and whose outcome nobody knows.
+    pub undecided: u64,
     /// By how much every lease was prolonged since the node stood still while it led.
     pub leases_given_back: Duration,
 }

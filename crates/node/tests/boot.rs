@@ -4,7 +4,8 @@
 
 use quorate_base::time::Duration;
 use quorate_base::{
-    Append, Entry, EntryId, EntryKind, HardState, Index, Instant, Mint, NodeId, Rng, ShardId, Term, WriteId,
+    Append, Base, Entry, EntryId, EntryKind, HardState, Index, Instant, Mint, NodeId, Rng, ShardId, Term,
+    WriteId,
 };
 use quorate_faulty::FaultyDisk;
 use quorate_node::applier::{Applier, Output, Work};
@@ -99,6 +100,30 @@ fn a_state_that_does_not_open_is_set_aside_and_the_log_is_kept() {
         assert_eq!((booted.kv.applied(), booted.generation), (EntryId::ZERO, 1));
         assert!(booted.notes.iter().any(|note| note.contains(&state[0])), "{:?}", booted.notes);
         assert_eq!(names(&disk, ".damaged"), [format!("{}.damaged", state[0])]);
+    }
+}
+
+/// Where the state is gone nobody knows who had left what. A replica of a table's shard that has no vote may have come back, and have
+/// voted before it was let go: it begins as one whose disk is lost. One that has its vote does not.
+#[test]
+fn a_replica_without_a_vote_whose_state_is_gone_may_have_come_back() {
+    let listens =
+        raft::Membership { learners: [ME].into(), ..raft::Membership::of_voters([2, 3].map(NodeId)) };
+    let all = raft::Membership::of_voters([1, 2, 3].map(NodeId));
+    for (members, doubted) in [(&listens, true), (&all, false)] {
+        let disk = lived(3, true);
+        let (_, mut journal) = start(&disk, 3).unwrap();
+        let base = |id, members: &raft::Membership| Base { id, membership: members.encode() };
+        let table = base(EntryId::new(Term(7), Index(35)), members);
+        let bases = vec![(KV, base(entry(SEALED).id, &all)), (ShardId(4), table)];
+        journal.mark_checkpoint(CheckpointMark { generation: 1, bases }).unwrap();
+        journal.sync().unwrap();
+        drop(journal);
+        disk.flip_bit(&names(&disk, "state/")[0], 500);
+        let (booted, _) = start(&disk, 3).unwrap();
+        assert!(booted.raft.state_lost() && !booted.raft.disk_lost());
+        let other = &booted.others[0];
+        assert_eq!((other.shard, other.raft.disk_lost()), (ShardId(4), doubted));
     }
 }
 

@@ -57,8 +57,15 @@ impl Node {
         let booted = boot::boot(parts, &mut journal, &mut rng, now).unwrap();
         let hub = Arc::new(Mutex::new(Hub::new(Options::default(), booted.view.clone(), Box::new(|| {}))));
         let upkeep = Upkeep { quota, auto_compaction: (quota == 0).then_some(EVERY_SECOND) };
-        let settings =
-            Settings { cluster: 5, node: ME, raft: config, members: Vec::new(), at_once: AT_ONCE, upkeep };
+        let settings = Settings {
+            cluster: 5,
+            node: ME,
+            raft: config,
+            members: Vec::new(),
+            at_once: AT_ONCE,
+            zone: String::new(),
+            upkeep,
+        };
         let lane = Lane::new(settings, booted.raft, booted.view, hub, &mut rng, now);
         let applier = Applier::new(booted.kv, booted.lost, ME, booted.generation, 1 << 30);
         let mut node = Self { lane, applier, journal, now, answers: Arc::default() };

@@ -70,6 +70,7 @@ impl Node {
             raft: config,
             members: Vec::new(),
             at_once: AT_ONCE,
+            zone: String::new(),
             upkeep: Upkeep::default(),
         };
         let lane = Lane::new(settings, booted.raft, booted.view, hub, &mut rng, now);

@@ -5,6 +5,7 @@
 
 use crate::error::{ServeError, ServeErrorKind};
 use quorate_base::NodeId;
+use quorate_wire::table::is_zone;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -68,6 +69,8 @@ pub struct ServerConfig {
     pub lease_reads: Option<u32>,
     /// How often a watch that wants to hear how far it is hears it; ten minutes unless set.
     pub watch_progress: Option<Duration>,
+    /// In which zone the node is, a rack or a data center, for what fails together; empty for none.
+    pub zone: String,
     /// Listen beyond loopback without TLS and users.
     pub insecure: bool,
     /// What the node does unasked.
@@ -162,6 +165,12 @@ impl ServerConfig {
             return Err(refuse(
                 format!("a compaction that keeps {mode:?} makes no sense"),
                 "keep a second of history or more, or one revision or more",
+            ));
+        }
+        if !self.zone.is_empty() && !is_zone(&self.zone) {
+            return Err(refuse(
+                format!("{:?} is no name of a zone", self.zone),
+                "write 1 to 64 letters, digits, dots, underscores and hyphens, for example rack-3",
             ));
         }
         if !is_plain_version(&self.reported_version) {
@@ -308,6 +317,7 @@ mod tests {
             reported_version: ServerConfig::REPORTED_VERSION.into(),
             lease_reads: None,
             watch_progress: None,
+            zone: String::new(),
             insecure: false,
             upkeep: Upkeep::default(),
         }
@@ -326,6 +336,9 @@ mod tests {
         };
         bad(&|c| c.peers[1].id = NodeId(1), "two peers have the id 1");
         bad(&|c| c.peers[1].id = NodeId(0), "node id 0");
+        for zone in ["a b", "a,b", "ä", &"a".repeat(65)] {
+            bad(&|c| c.zone = zone.to_string(), "no name of a zone");
+        }
         bad(&|c| c.node = NodeId(9), "node 9 is not among");
         bad(&|c| c.peers[1].address = c.peers[0].address.clone(), "two peers have the address");
         for address in ["host", "host:", ":7100", "host:0", "host:70000", "a b:1", "::1:7100", "x/y:1"] {

@@ -369,6 +369,7 @@ mod tests {
                 reported_version: "3.4.31".into(),
                 lease_reads: None,
                 watch_progress: None,
+                zone: String::new(),
                 insecure: false,
                 data_lost: false,
                 upkeep: crate::config::Upkeep::default(),

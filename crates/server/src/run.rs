@@ -376,6 +376,7 @@ fn recover(
         raft: raft_config,
         members: config.peers.iter().map(member).collect(),
         at_once: AT_ONCE,
+        zone: config.zone.clone(),
         upkeep: Upkeep {
             quota: i64::try_from(config.upkeep.quota_bytes).unwrap_or(i64::MAX),
             auto_compaction: config.upkeep.auto_compaction.map(AutoCompaction::for_lane),

@@ -106,6 +106,7 @@ impl World {
             node: id,
             raft: config,
             members,
+            zone: self.zone_of(at),
             at_once: if self.changed(Harmless::ReadsInLane) { 1 << 30 } else { self.knobs.at_once },
             upkeep: Upkeep::default(),
         };

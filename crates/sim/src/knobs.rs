@@ -51,6 +51,8 @@ pub struct Knobs {
     pub nodes: u64,
     /// How many groups beside that of the key-value space.
     pub groups: u32,
+    /// In how many zones the nodes are; 0 where none says.
+    pub zones: u64,
     /// Packets lost, of 1,000.
     pub drop: u64,
     /// Packets sent twice, of 1,000.
@@ -111,6 +113,7 @@ impl Knobs {
         Self {
             nodes: if rng.chance(1, 4) { 5 } else { 3 },
             groups: if groups.chance(1, 3) { groups.between(2, 4) as u32 } else { 0 },
+            zones: *Rng::stream(seed, "zone knobs").pick(&[0, 2, 3, 4]),
             drop: *rng.pick(&[0, 5, 30]),
             duplicate: *rng.pick(&[0, 5, 30]),
             late: true,
@@ -148,10 +151,11 @@ impl Knobs {
     /// node starts. What nodes must agree in, and what kinds of clients there are, stays.
     pub(crate) fn turn(&mut self, other: Self) {
         let Self { nodes, late, election_min, election_max, segment_bytes, lease_reads, .. } = *self;
-        let Self { compaction, tables, groups, members, planted, .. } = *self;
+        let Self { compaction, tables, groups, zones, members, planted, .. } = *self;
         *self = Self {
             nodes,
             groups,
+            zones,
             late,
             election_min,
             election_max,

@@ -108,6 +108,19 @@ impl World {
         place.founders.nodes().iter().map(named).collect()
     }
 
+    /// In which zone a node says it is in this life: now and then in another than before.
+    pub(crate) fn zone_of(&self, at: usize) -> String {
+        let zones = if self.knobs.groups > 0 { self.knobs.zones } else { 0 };
+        if zones == 0 {
+            return String::new();
+        }
+        let place = &self.places[at];
+        let mut own = Rng::stream(self.seed ^ (place.id.get() << 32), "zones");
+        let first = own.below(zones);
+        let moved = (1..place.life).fold(first, |zone, _| if own.chance(1, 12) { zone + 1 } else { zone });
+        format!("z{}", moved % zones)
+    }
+
     /// Whether `to` takes what `from` sends; see the page.
     pub(crate) fn welcomes(&mut self, to: NodeId, from: NodeId) -> bool {
         let roster = |id: NodeId| self.places[place_of(id)].running.as_ref().map(|r| r.lane.roster());

@@ -12,6 +12,8 @@ use std::sync::Arc;
 struct Known {
     at: Index,
     moving: bool,
+    /// Two of its replicas are in one zone, or are to be.
+    close: bool,
     began: (Term, Option<NodeId>),
 }
 
@@ -34,12 +36,19 @@ impl Moves {
         for (shard, home) in placement.homes() {
             let by = running.lane.core(shard).and_then(Raft::leader);
             let now = (running.lane.raft().term(), by);
-            self.home(shard, &home, now, counts);
+            let close = placement.zones().are_close(&home.wanted());
+            self.home(shard, &home, (now, close), counts);
         }
     }
 
-    fn home(&mut self, shard: ShardId, home: &Home, now: (Term, Option<NodeId>), counts: &mut Counts) {
-        let fresh = Known { at: home.at, moving: home.moving, began: now };
+    fn home(
+        &mut self,
+        shard: ShardId,
+        home: &Home,
+        (now, close): ((Term, Option<NodeId>), bool),
+        counts: &mut Counts,
+    ) {
+        let fresh = Known { at: home.at, moving: home.moving, close, began: now };
         let Some(known) = self.known.get_mut(&shard) else {
             self.known.insert(shard, fresh);
             return;
@@ -49,7 +58,13 @@ impl Moves {
             if known.moving {
                 counts.add("moves of replicas turned elsewhere");
             }
+            if known.close && !close {
+                counts.add("moves that parted replicas in one zone");
+            }
             *known = fresh;
+        } else if home.at == known.at && close && !known.close {
+            // A node says that it is elsewhere.
+            known.close = true;
         } else if home.at == known.at && known.moving && !home.moving {
             known.moving = false;
             counts.add("moves of replicas finished");

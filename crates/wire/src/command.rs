@@ -15,8 +15,8 @@
 //! brought the kinds that name a lease by its grant; in version 1 what a node's clock had decided named the id alone, and still
 //! means whichever grant of it there is. Version 3 brought fences and alarms, version 4 tables ([`crate::table`]),
 //! version 5 their change feeds, version 6 shards of tables and transactions over several of them, version 7 shards whose
-//! replicas move, and version 8 tables with several shards that have global indexes or a change feed, and nodes that are left by
-//! replicas before they go.
+//! replicas move, version 8 tables with several shards that have global indexes or a change feed, and nodes that are left by
+//! replicas before they go, and version 9 the zones of nodes.
 //!
 //! `origin` and `request` name the node that proposed the entry and the request there that waits for it; they are no part
 //! of the machine's state.
@@ -39,7 +39,7 @@ use quorate_base::{Index, NodeId};
 use std::fmt;
 
 /// The newest version; [`encode`] writes an older one where that will do.
-pub const VERSION: u8 = 8;
+pub const VERSION: u8 = 9;
 
 /// How deep transactions may nest; the outermost one counts.
 pub const NESTING_MAX: usize = 32;

@@ -25,7 +25,7 @@ AREAS = [
     items.values, items.keys, items.returned, items.indexes, items.capacity,
     expressions.conditions, expressions.placeholders, expressions.projections, expressions.updates,
     older.legacy,
-    many.queries, many.scans, many.batches, many.transactions, many.absent,
+    many.queries, many.scans, many.batches, many.transactions, many.feeds, many.absent,
 ]
 
 

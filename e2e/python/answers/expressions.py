@@ -309,6 +309,13 @@ def projections(a):
         a.error("scan", v("Invalid ProjectionExpression: " + text), ProjectionExpression=expression)
         a.error("batch_get_item", v("Invalid ProjectionExpression: " + text),
             RequestItems={a.tables[-1]: {"Keys": [key], "ProjectionExpression": expression}})
+    a.table("keyed", "p:S", gsi=[("glo", "g:S", None, "ALL")])
+    scalars = "=Key attributes must be scalars; list random access '[]' and map lookup '.' are not allowed: "
+    for path, what in [("p.x", "Key: p"), ("p[0]", "Key: p"), ("g.x", "IndexKey: g")]:
+        a.error("get_item", v(scalars + what), Key=key, ProjectionExpression=path)
+        a.error("scan", v(scalars + what), ProjectionExpression=path)
+        a.error("scan", v(scalars + what), FilterExpression=f"attribute_exists({path})")
+    a.tables.append(a.tables.pop(0))
     # The older parameter names whole attributes.
     for names, expected in [(["a"], {"a": n(1)}), (["a.b", "nix"], {"a.b": s("dot")}), (["m.x"], {}),
         (["name", "p"], {"name": s("n"), **key})]:

@@ -257,6 +257,22 @@ def indexes(a):
         until(a, f"the index after {update}", lambda: found() == expected)
 
 
+    # What was there before the index, and is no key of it, is not in it; it stays as long as nobody touches it.
+    a.table("late", "p:S")
+    for name, value in [("good", s("g")), ("number", n(1)), ("empty", s("")), ("large", s("x" * 2049))]:
+        a.ok("put_item", Item={"p": s(name), "g": value})
+    a.ok("update_table", AttributeDefinitions=[{"AttributeName": "g", "AttributeType": "S"}],
+        GlobalSecondaryIndexUpdates=[{"Create": {"IndexName": "late", "Projection": {"ProjectionType": "ALL"},
+            "KeySchema": [{"AttributeName": "g", "KeyType": "HASH"}]}}])
+    state = lambda: a.call("describe_table")["Table"]["GlobalSecondaryIndexes"][0]["IndexStatus"]
+    until(a, "the late index", lambda: state() == "ACTIVE")
+    a.equal("in the late index", [i["p"] for i in a.ok("scan", IndexName="late").get("Items", [])], [s("good")])
+    for name in ["good", "number", "empty", "large"]:
+        a.ok("update_item", Key={"p": s(name)}, UpdateExpression="SET y = :y", ExpressionAttributeValues={":y": n(1)})
+    a.error("update_item", v("=" + kind), Key={"p": s("good")}, UpdateExpression="SET g = :g",
+        ExpressionAttributeValues={":g": n(2)})
+
+
 def capacity(a):
     a.table("t", "p:S", "c:S", lsi=[("loc", "p", "x:N", "ALL")], gsi=[("glo", "g:S", None, "KEYS_ONLY")])
     table = a.tables[-1]

@@ -1,5 +1,7 @@
 """Requests for many items: queries, scans, batches, transactions; and what is not there yet."""
 
+import json
+
 from suite import s, n, INVALID, EMPTY_KEY, NOT_SCHEMA, NOT_FOUND, v
 
 
@@ -333,6 +335,30 @@ def batches(a):
         [(one, 3.0), (two, 1.0)])
     a.equal("nothing found", a.ok("batch_get_item", RequestItems={one: {"Keys": keys("nix")}}).get("Responses"),
         {one: []})
+    null = "Value null at 'requestItems.{}.member.{}' failed to satisfy constraint: Member must not be null"
+    a.error("batch_write_item", v(null.format(one, "1.member.putRequest.item")),
+        RequestItems={one: [{"PutRequest": {}}]})
+    a.error("batch_write_item", v(null.format(one, "2.member.deleteRequest.key")),
+        RequestItems={one: put("a") + [{"DeleteRequest": {}}]})
+    # Who calls a table by its ARN is told of it by that.
+    arn = a.ok("describe_table", TableName=two)["Table"]["TableArn"]
+    key = {"p": s("a"), "c": n(1)}
+    told = lambda answer: answer["ConsumedCapacity"]
+    asked = a.ok("batch_get_item", RequestItems={arn: {"Keys": [key]}}, ReturnConsumedCapacity="TOTAL")
+    a.equal("read by ARN", (list(asked["Responses"]), told(asked)[0]["TableName"]), ([arn], arn))
+    asked = a.ok("batch_write_item", RequestItems={arn: [{"PutRequest": {"Item": key}}]},
+        ReturnConsumedCapacity="TOTAL", ReturnItemCollectionMetrics="SIZE")
+    a.equal("written by ARN", (list(asked["ItemCollectionMetrics"]), told(asked)[0]["TableName"]), ([arn], arn))
+    for operation, params in [
+        ("put_item", dict(Item=key)), ("get_item", dict(Key=key)), ("delete_item", dict(Key=key)), ("scan", {}),
+        ("query", dict(KeyConditionExpression="p = :p", ExpressionAttributeValues={":p": s("a")})),
+    ]:
+        asked = a.ok(operation, TableName=arn, ReturnConsumedCapacity="TOTAL", **params)
+        a.equal(f"{operation} by ARN", told(asked)["TableName"], arn)
+    for operation, one_item in [("transact_write_items", {"Put": {"TableName": arn, "Item": key}}),
+        ("transact_get_items", {"Get": {"TableName": arn, "Key": key}})]:
+        asked = a.ok(operation, TransactItems=[one_item], ReturnConsumedCapacity="TOTAL")
+        a.equal(f"{operation} by ARN", told(asked)[0]["TableName"], arn)
     # An answer has 16 MB at most.
     for at in range(0, 45, 5):
         a.ok("batch_write_item",
@@ -469,10 +495,53 @@ def transactions(a):
             4.0, 4.0), (two, 2.0, 2.0)])
 
 
+def feeds(a):
+    """What streams are asked wrongly."""
+    a.table(StreamSpecification={"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"})
+    arn = a.ok("describe_table")["Table"]["LatestStreamArn"]
+    describe = lambda **more: json.loads(a.http("DescribeStream", {"StreamArn": arn, **more})[2])["StreamDescription"]
+    shard = describe()["Shards"][0]["ShardId"]
+    short = "failed to satisfy constraint: Member must have length greater than or equal to "
+    iterator = lambda **more: {"StreamArn": arn, "ShardId": shard, "ShardIteratorType": "LATEST", **more}
+    for operation, body, text in [
+        ("ListStreams", {"ExclusiveStartStreamArn": "x"}, f"'x' at 'exclusiveStartStreamArn' {short}37"),
+        ("DescribeStream", {"StreamArn": "x"}, f"'x' at 'streamArn' {short}37"),
+        ("DescribeStream", {"StreamArn": arn, "ExclusiveStartShardId": "x"}, f"'exclusiveStartShardId' {short}28"),
+        ("DescribeStream", {"StreamArn": arn, "ShardFilter": {"Type": "x"}}, "enum value set: [CHILD_SHARDS]"),
+        ("GetShardIterator", iterator(StreamArn="x"), f"'x' at 'streamArn' {short}37"),
+        ("GetShardIterator", iterator(ShardId="x"), f"'x' at 'shardId' {short}28"),
+        ("GetShardIterator", iterator(SequenceNumber="1"), f"'1' at 'sequenceNumber' {short}21"),
+        ("GetShardIterator", iterator(ShardIteratorType="AT_SEQUENCE_NUMBER"), "SequenceNumber must be provided"),
+        ("GetShardIterator", iterator(ShardIteratorType="x"), "enum value set: ["),
+        ("GetRecords", {"ShardIterator": "x"}, "Invalid ShardIterator"),
+    ]:
+        a.raw(operation, body, v(text))
+    other = f"shardId-{0:020}-{0:08x}"
+    a.raw("GetShardIterator", iterator(ShardId=other), (NOT_FOUND, "Shard does not exist"))
+    a.raw("DescribeStream", {"StreamArn": f"{arn[:-4]}.000"}, (NOT_FOUND, "not found"))
+    a.equal("children of a shard", describe(ShardFilter={"Type": "CHILD_SHARDS", "ShardId": shard})["Shards"], [])
+
+
 def absent(a):
     """What there is no part of yet says so."""
     for operation, params in [
         ("execute_statement", {"Statement": "SELECT * FROM t"}),
         ("batch_execute_statement", {"Statements": [{"Statement": "x"}]}),
+        ("execute_transaction", {"TransactStatements": [{"Statement": "x"}]}),
     ]:
-        a.error(operation, "UnknownOperationException", **params)
+        a.error(operation, ("UnknownOperationException", "PartiQL"), **params)
+    a.table()
+    table, arn = a.tables[-1], a.ok("describe_table")["Table"]["TableArn"]
+    no_table = NOT_FOUND, "=Requested resource not found: Table: nothing not found"
+    for operation in ["describe_contributor_insights", "describe_kinesis_streaming_destination"]:
+        a.ok(operation, TableName=table)
+        a.error(operation, no_table, TableName="nothing")
+    for operation in ["update_kinesis_streaming_destination", "describe_table_replica_auto_scaling",
+        "update_table_replica_auto_scaling"]:
+        a.error(operation, v("is not available"), TableName=table)
+    for operation in ["get_resource_policy", "delete_resource_policy"]:
+        a.error(operation, (NOT_FOUND, f"{arn}x not found"), ResourceArn=arn + "x")
+    a.error("get_resource_policy",
+        ("PolicyNotFoundException", f"=Resource-based policy not found for the provided ResourceArn: {arn}"),
+            ResourceArn=arn)
+    a.ok("delete_resource_policy", ResourceArn=arn)

@@ -40,6 +40,22 @@ def protocol(a):
     a.equal("16 MB", a.http("ListTables", b"{}".ljust(16 << 20))[0], 200)
     a.raw("PutItem", '{"TableName":"abc","Item":{"a":' + '{"L":[' * 200 + '{"S":"x"}' + "]}" * 200 + "}}", VALIDATION)
     a.equal("endpoints", a.client.describe_endpoints()["Endpoints"][0]["Address"], host)
+    # How it was served, for those who ask.
+    table = a.table()
+    for operation, more, modes in [
+        ("PutItem", {"Item": {"p": s("a")}}, {"log"}),
+        ("GetItem", {"Key": {"p": s("a")}, "ConsistentRead": True}, {"leader", "read-index", "lease"}),
+        ("GetItem", {"Key": {"p": s("a")}}, {"local"}),
+    ]:
+        request = {"TableName": table, **more}
+        headers = a.http(operation, request, Quorate_Evidence="1")[1]
+        a.equal(f"evidence of {operation}", headers.get("quorate-mode") in modes, True)
+        for name in ["quorate-node", "quorate-leader", "quorate-term", "quorate-applied", "quorate-micros"]:
+            a.equal(f"{name} of {operation}", name in headers, True)
+        acks = headers.get("quorate-acks", "").count(",") + 1 if "quorate-acks" in headers else 0
+        a.equal(f"who made it so of {operation}", acks * 2 > int(headers.get("quorate-voters", 0)), "local" not in modes)
+        unasked = [name for name in a.http(operation, request)[1] if name.startswith("quorate-")]
+        a.equal(f"{operation} without evidence", unasked, [])
     a.equal("an unknown member", a.http("ListTables", {"Nothing": [1], "Limit": None})[0], 200)
 
 

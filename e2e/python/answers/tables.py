@@ -67,7 +67,20 @@ def creation(a):
         AttributeDefinitions=defined("q"))
     bad(f"={INVALID}Number of attributes in KeySchema does not exactly match number of attributes defined in "
         "AttributeDefinitions", AttributeDefinitions=defined("p", "q"))
-    bad("Duplicate", AttributeDefinitions=defined("p", "p"))
+    bad("=Attribute Name is duplicated: p", AttributeDefinitions=defined("p", "p"))
+    bad("=Invalid table-class parameter provided. Please try again with a valid table-class value: [STANDARD, "
+        "STANDARD_INFREQUENT_ACCESS].", TableClass="x")
+    stream = lambda **more: dict(StreamSpecification=more)
+    bad(f"={INVALID}Table is being created with a stream enabled, UpdateViewType is required",
+        **stream(StreamEnabled=True))
+    bad(f"={INVALID}Table is being created with a stream disabled, UpdateViewType should not be specified",
+        **stream(StreamEnabled=False, StreamViewType="NEW_IMAGE"))
+    most = lambda **more: dict(OnDemandThroughput=more)
+    bad(f"={INVALID}MaxReadRequestUnits for OnDemandThroughput cannot be specified when the table BillingMode is "
+        "PROVISIONED", BillingMode="PROVISIONED", ProvisionedThroughput=units(1, 1), **most(MaxReadRequestUnits=1))
+    for number in [0, -2]:
+        bad(f"={INVALID}Requested MaxWriteRequestUnits for OnDemandThroughput for table is outside of valid range",
+            **most(MaxWriteRequestUnits=number))
 
     local = lambda *indexes: dict(KeySchema=key_schema("p", "q"), LocalSecondaryIndexes=list(indexes))
     bad(f"={INVALID}List of LocalSecondaryIndexes is empty", LocalSecondaryIndexes=[])
@@ -116,6 +129,14 @@ def creation(a):
     for names, text in [([], "greater than or equal to 1"), ([f"n{i}" for i in range(21)], "less than or equal to 20")]:
         bad(f"nonKeyAttributes' {fails}have length {text}", AttributeDefinitions=both,
             GlobalSecondaryIndexes=[index(projection={"ProjectionType": "INCLUDE", "NonKeyAttributes": names})])
+    bad(f"={INVALID}Duplicate element in NonKeyAttributes: a", AttributeDefinitions=both, GlobalSecondaryIndexes=[
+        index(projection={"ProjectionType": "INCLUDE", "NonKeyAttributes": ["a", "b", "a"]})])
+    keys = lambda *kinds: [{"AttributeName": f"k{at}", "KeyType": kind} for at, kind in enumerate(kinds)]
+    many = defined("p", *[f"k{at}" for at in range(5)])
+    bad(f"={INVALID}All HASH key attributes must precede RANGE key attributes in the KeySchema",
+        AttributeDefinitions=many[:4], GlobalSecondaryIndexes=[index(schema=keys("HASH", "RANGE", "HASH"))])
+    bad(f"={INVALID}The KeySchema exceeds the maximum allowed number of HASH key attributes",
+        AttributeDefinitions=many, GlobalSecondaryIndexes=[index(schema=keys(*["HASH"] * 5))])
     bad("per-table limit of 100", AttributeDefinitions=both, GlobalSecondaryIndexes=[
         index(f"index{i}", projection={"ProjectionType": "INCLUDE", "NonKeyAttributes": [f"n{j}" for j in range(20)]})
         for i in range(6)])
@@ -123,8 +144,8 @@ def creation(a):
         AttributeDefinitions=both, GlobalSecondaryIndexes=[index(ProvisionedThroughput=units(1, 1))])
     bad("ProvisionedThroughput is not specified for index: index", AttributeDefinitions=both, BillingMode="PROVISIONED",
         ProvisionedThroughput=units(1, 1), GlobalSecondaryIndexes=[index()])
-    bad("a tag's key", Tags=[{"Key": "", "Value": ""}])
-    bad("Too many tags", Tags=[{"Key": f"k{i}", "Value": ""} for i in range(51)])
+    bad("=The Tag Key provided is invalid, Key: ", Tags=[{"Key": "", "Value": ""}])
+    bad("=Number of Tags exceed the current limit for the provided ResourceArn", Tags=[{"Key": f"k{i}", "Value": ""} for i in range(51)])
     bad("Encryption at rest is not available", SSESpecification={"Enabled": True})
     # Names of the greatest length, and of the least; two indexes on the same keys.
     for name in ["abc", "x" * 255, "a.b-c_9"]:
@@ -211,8 +232,10 @@ def changes(a):
     for text, params in [
         ("At least one of ProvisionedThroughput, ", {}),
         ("enum value set: [PROVISIONED, PAY_PER_REQUEST]", dict(BillingMode="x")),
-        (f"={INVALID}ReadCapacityUnits and WriteCapacityUnits must both be specified when BillingMode is PROVISIONED",
+        (f"={INVALID}ProvisionedThroughput must be specified when BillingMode is PROVISIONED",
          dict(BillingMode="PROVISIONED")),
+        (f"={INVALID}ProvisionedThroughput must be specified for index: first",
+         dict(BillingMode="PROVISIONED", ProvisionedThroughput=units)),
         ("Neither ReadCapacityUnits nor WriteCapacityUnits can be specified when BillingMode is PAY_PER_REQUEST",
          dict(ProvisionedThroughput=units)),
         (f"={INVALID}One of GlobalSecondaryIndexUpdate.Update, GlobalSecondaryIndexUpdate.Create, "
@@ -226,13 +249,29 @@ def changes(a):
         ("Some index key attributes are not defined in AttributeDefinitions. Keys: [p], AttributeDefinitions: [y]",
          update(create(key="p"))),
         ("member.create.indexName' failed", update(create("ab"))),
-        ("ProvisionedThroughput should not be specified for index: second when BillingMode is PAY_PER_REQUEST",
+        (f"={INVALID}Neither ReadCapacityUnits nor WriteCapacityUnits can be specified for index: second when "
+         "BillingMode is PAY_PER_REQUEST",
          update(create(ProvisionedThroughput=units))),
         ("ProjectionType is INCLUDE, but NonKeyAttributes is not specified",
          update(create(projection={"ProjectionType": "INCLUDE"}))),
         ("member.update.provisionedThroughput' failed", update({"Update": {"IndexName": "first"}})),
+        (f"={INVALID}The only Updates for index: first when TableThroughputMode is PAY_PER_REQUEST can be to "
+         "OnDemandThroughput, WarmThroughput",
+         update({"Update": {"IndexName": "first", "ProvisionedThroughput": units}})),
+        (f"={INVALID}Only one global secondary index action is allowed per GlobalSecondaryIndexUpdate object",
+         update({**create(), "Delete": {"IndexName": "first"}})),
+        (f"={INVALID}If stream is being enabled then UpdateViewType is required",
+         dict(StreamSpecification={"StreamEnabled": True})),
+        (f"={INVALID}If stream is being disabled, then UpdateViewType must not be specified",
+         dict(StreamSpecification={"StreamEnabled": False, "StreamViewType": "NEW_IMAGE"})),
+        ("=Table has no stream to disable: TableName: " + a.tables[-1],
+         dict(StreamSpecification={"StreamEnabled": False})),
     ]:
         a.error("update_table", v(text), **params)
+    local = a.table("local", "p:S", "q:S", lsi=[("loc", "p", "z:S", "ALL")])
+    a.error("update_table", v("=Cannot delete an index that is not a GlobalSecondaryIndex: loc"), TableName=local,
+        GlobalSecondaryIndexUpdates=[{"Delete": {"IndexName": "loc"}}])
+    a.tables.insert(0, a.tables.pop())
     gone = NOT_FOUND, "Requested resource not found"
     a.error("update_table", gone, **update({"Delete": {"IndexName": "nothing"}}))
     a.error("update_table",
@@ -260,11 +299,14 @@ def changes(a):
     a.equal("capacity", (seen["ProvisionedThroughput"]["ReadCapacityUnits"], seen["BillingModeSummary"]["BillingMode"])
             if "BillingModeSummary" in seen else (seen["ProvisionedThroughput"]["ReadCapacityUnits"],
                 "PROVISIONED"), (5, "PROVISIONED"))
+    a.error("update_table",
+        v("The provisioned throughput for the index first will not change. The requested value equals the current value."),
+            GlobalSecondaryIndexUpdates=[{"Update": {"IndexName": "first", "ProvisionedThroughput": units}}])
     a.error("update_table", v("The provisioned throughput for the table will not change"),
             ProvisionedThroughput={"ReadCapacityUnits": 5, "WriteCapacityUnits": 6})
     a.ok("update_table", DeletionProtectionEnabled=True)
     a.error("delete_table", v("Resource cannot be deleted as it is currently protected against deletion"),
-        TableName=a.tables[0])
+        TableName=a.tables[-1])
     a.ok("update_table", DeletionProtectionEnabled=False)
 
 
@@ -310,12 +352,13 @@ def tags(a):
     a.equal("none", listed(), {})
     for code, text, of, given in [
         (VALIDATION, "Atleast one Tag needs to be provided", arn, []),
-        (VALIDATION, "a tag's key", arn, tag("")),
-        (VALIDATION, "a tag's key", arn, tag("x" * 129)),
-        (VALIDATION, "a tag's key", arn, [{"Key": "k", "Value": "x" * 257}]),
-        (VALIDATION, "Duplicate tag key", arn, tag("k", "k")),
-        (VALIDATION, "reserved", arn, tag("aws:k")),
-        (VALIDATION, "Too many tags", arn, tag(*[f"k{i}" for i in range(51)])),
+        (VALIDATION, "=The Tag Key provided is invalid, Key: ", arn, tag("")),
+        (VALIDATION, "The Tag Key provided is invalid, Key: xx", arn, tag("x" * 129)),
+        (VALIDATION, "The Tag Value provided is invalid, Value: xx", arn, [{"Key": "k", "Value": "x" * 257}]),
+        (VALIDATION, "=The Tag Value provided is invalid, Value: null", arn, [{"Key": "k"}]),
+        (VALIDATION, "=Duplicate Tag Keys provided as input: Duplicate Tag Key found k", arn, tag("k", "k")),
+        (VALIDATION, "=Tag Key cannot be prefixed with aws:, Key: aws:k", arn, tag("aws:k")),
+        (VALIDATION, "=Number of Tags exceed the current limit for the provided ResourceArn", arn, tag(*[f"k{i}" for i in range(51)])),
         (NOT_FOUND, f"=Requested resource not found: ResourcArn: {arn}x not found", arn + "x", tag("k")),
         ("AccessDeniedException", "dynamodb:TagResource", "no-arn", tag("k")),
         ("AccessDeniedException", "dynamodb:TagResource", "arn:aws:s3:us-east-1:000000000000:x", tag("k")),
@@ -325,7 +368,7 @@ def tags(a):
         request = {"ResourceArn": of, "Tags": given} if of else {"Tags": given}
         a.error("tag_resource", (code, text), **request)
     a.ok("tag_resource", ResourceArn=arn, Tags=tag(*[f"k{i}" for i in range(30)], "x" * 128, "ü" * 128))
-    a.error("tag_resource", v("Too many tags"), ResourceArn=arn, Tags=tag(*[f"n{i}" for i in range(30)]))
+    a.error("tag_resource", v("Number of Tags exceed the current limit"), ResourceArn=arn, Tags=tag(*[f"n{i}" for i in range(30)]))
     a.equal("many", len(listed()), 32)
     a.ok("tag_resource", ResourceArn=arn, Tags=[{"Key": "k0", "Value": ""}])
     a.equal("changed", listed()["k0"], "")

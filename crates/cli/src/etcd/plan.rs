@@ -65,6 +65,7 @@ pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
             reported_version: ServerConfig::REPORTED_VERSION.into(),
             lease_reads: None,
             watch_progress: progress(given)?,
+            zone: String::new(),
             insecure,
             upkeep: Upkeep {
                 quota_bytes: quota(given)?,

@@ -89,6 +89,9 @@ fn server(page: &mut Page, facts: &Facts) {
     page.gauge("quorate_shards_moving", "Shards of tables whose replicas move.", shards.moving);
     let help = "Members that are to leave, and have no replicas of shards any more then.";
     page.gauge("quorate_members_leaving", help, shards.leaving);
+    let help =
+        "Transactions over several shards whose outcome nobody knows, and which the node tries to recover.";
+    page.gauge("quorate_transactions_undecided", help, lane.undecided);
     let help = "By how many seconds each lease was prolonged, since the node stood still while it led.";
     let given_back = lane.leases_given_back.as_millis() as f64 / 1000.0;
     page.value("quorate_leases_given_back_seconds_total", "counter", help, given_back);

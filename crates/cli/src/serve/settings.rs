@@ -61,6 +61,10 @@ pub(crate) struct Flags {
     /// With --join: where clients reach this node [default: http:// and what --etcd says]
     #[arg(long, value_name = "URL", requires = "join", value_parser = crate::probe::endpoint)]
     pub(crate) advertise_etcd: Option<String>,
+    /// In which zone this node is, a rack or a data center: replicas of one shard are kept in different ones. Name them once all nodes
+    /// are of a release that knows zones [default: a zone of its own]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) zone: Option<String>,
     /// Allow addresses beyond loopback although there is neither TLS nor users yet
     #[arg(long)]
     pub(crate) insecure: bool,
@@ -160,6 +164,7 @@ struct File {
     node: Option<u64>,
     cluster: Option<String>,
     data: Option<PathBuf>,
+    zone: Option<String>,
     insecure: Option<bool>,
     reported_version: Option<String>,
     log: Option<String>,
@@ -314,6 +319,7 @@ impl Settings {
                     .unwrap_or_else(|| ServerConfig::REPORTED_VERSION.into()),
                 lease_reads: leases.then_some(drifts),
                 watch_progress: None,
+                zone: flags.zone.or(file.zone).unwrap_or_default(),
                 insecure: flags.insecure || file.insecure.unwrap_or(false),
                 upkeep: Upkeep {
                     quota_bytes: flags.quota.or(file.disk.quota_bytes).unwrap_or(0),
@@ -366,6 +372,12 @@ impl Settings {
                 text(&s.data.to_string_lossy())
             );
         }
+        let zone = Some(s.zone.as_str()).filter(|zone| !zone.is_empty());
+        let _ = writeln!(
+            out,
+            "# The zone of this node, a rack or a data center: replicas of one shard are kept in different ones.\n{}",
+            zone.map_or("# zone = \"rack-1\"".into(), |zone| format!("zone = {}", text(zone))),
+        );
         let _ = write!(
             out,
             "# Allow addresses beyond loopback although there is neither TLS nor users yet.\ninsecure = {}\n\
@@ -535,6 +547,7 @@ mod tests {
             heartbeat_ms: Some(50),
             lease_reads: true,
             max_clock_drift: Some(500),
+            zone: Some("rack-2".into()),
             insecure: true,
             ..Flags::default()
         };

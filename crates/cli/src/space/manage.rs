@@ -142,7 +142,8 @@ pub(super) async fn create(args: &CreateArgs) -> Result<(), Problem> {
     })?;
     created.map_err(|e| e.problem(&format!("cannot create {:?}", args.name)))?;
     let described = ready(&mut remote, args, end).await?;
-    let (headline, copies) = in_this_cluster(&mut remote, &args.name, &policy, &plan).await;
+    let told = shards_of(&mut remote, &args.name).await;
+    let (headline, copies) = in_this_cluster(&told, &policy, &plan);
     if args.at.json {
         let told = json!({ "space": args.name, "shards": args.shards, "headline": headline, "copies": copies,
             "table": described });
@@ -161,11 +162,15 @@ pub(super) async fn create(args: &CreateArgs) -> Result<(), Problem> {
     Ok(())
 }
 
+/// What is known of a space's shards; nothing where others are asked that speak the API.
+async fn shards_of(remote: &mut Remote, space: &str) -> Value {
+    remote.ask("Quorate.DescribeShards", &json!({ "TableName": space })).await.unwrap_or_default()
+}
+
 /// What a space comes to: one without shards of its own is on every member, be they more or fewer than it needs, and others are on
 /// fewer than they need where there are no more. The headline, and how many copies vote. Others that speak the API do not tell.
-async fn in_this_cluster(remote: &mut Remote, space: &str, policy: &Policy, planned: &Plan) -> (String, u64) {
-    let told = remote.ask("Quorate.DescribeShards", &json!({ "TableName": space })).await;
-    let voters = told.ok().and_then(|told| told["Copies"].as_u64());
+fn in_this_cluster(told: &Value, policy: &Policy, planned: &Plan) -> (String, u64) {
+    let voters = told["Copies"].as_u64();
     let as_planned = || (planned.headline.clone(), voters.unwrap_or(planned.copies.into()));
     let Some(n) = voters.and_then(|n| u8::try_from(n).ok()).filter(|&n| n != planned.copies) else {
         return as_planned();
@@ -267,13 +272,14 @@ pub(super) async fn describe(args: &NameArgs) -> Result<(), Problem> {
         tags.as_array().map_or(&[][..], Vec::as_slice).iter().filter_map(pair).collect();
     let shards = pairs.iter().find(|(key, _)| *key == SHARDS).map_or("1", |(_, value)| value);
     let policy = tags::from_tags(pairs.iter().copied().filter(|(key, _)| *key != SHARDS)).unwrap_or_default();
+    let told = shards_of(&mut remote, &args.name).await;
     let headline = match plan(&policy) {
-        Ok(plan) => in_this_cluster(&mut remote, &args.name, &policy, &plan).await.0,
+        Ok(plan) => in_this_cluster(&told, &policy, &plan).0,
         Err(refusal) => refusal.to_string(),
     };
     if args.at.json {
         let told = json!({ "space": args.name, "headline": headline, "shards": shards.parse::<u32>().unwrap_or(1),
-            "tags": tags, "table": table });
+            "zones": told["Zones"], "tags": tags, "table": table });
         say(&told.to_string());
         return Ok(());
     }
@@ -289,6 +295,9 @@ pub(super) async fn describe(args: &NameArgs) -> Result<(), Problem> {
     let globals = table["GlobalSecondaryIndexes"].as_array().map_or(0, Vec::len);
     if globals > 0 && shards != "1" {
         say(&format!("  global indexes: {globals}; a query of one asks all {shards} shards"));
+    }
+    for line in zones(&told) {
+        say(&line);
     }
     Ok(())
 }
@@ -354,8 +363,37 @@ pub(super) async fn shards(args: &ShardsArgs) -> Result<(), Problem> {
         say(&told.to_string());
     } else {
         say(lines(&told, args.over.is_some()).trim_end());
+        for line in zones(&told) {
+            say(&line);
+        }
     }
     Ok(())
+}
+
+/// In which zones the members are, and of how many shards two replicas are in one; no line where no member has said.
+fn zones(told: &Value) -> Vec<String> {
+    let mut zones = std::collections::BTreeMap::<&str, Vec<String>>::new();
+    for one in told["Zones"].as_array().map_or(&[][..], Vec::as_slice) {
+        if let (Some(zone), Some(node)) = (one["Zone"].as_str(), one["Node"].as_u64()) {
+            zones.entry(zone).or_default().push(node.to_string());
+        }
+    }
+    if zones.is_empty() {
+        return Vec::new();
+    }
+    let named: Vec<String> =
+        zones.iter().map(|(zone, nodes)| format!("{zone} (node {})", nodes.join(", "))).collect();
+    let mut lines = vec![format!("  zones: {}", named.join(", "))];
+    let shared = |shard: &&Value| shard["SharedZones"].as_array().is_some_and(|zones| !zones.is_empty());
+    let close = told["Shards"].as_array().map_or(0, |shards| shards.iter().filter(shared).count());
+    if close > 0 {
+        let have = if close == 1 { "has" } else { "have" };
+        lines.push(format!(
+            "  {} {have} two replicas in one zone: they move apart as soon as there are nodes in enough zones",
+            many(close as u64, "shard")
+        ));
+    }
+    lines
 }
 
 /// Adds how many entries a second came to each shard between two looks.
@@ -408,6 +446,9 @@ fn lines(told: &Value, with_rates: bool) -> String {
             ("", to) => _ = write!(out, "  comes to {to}"),
             (from, to) => _ = write!(out, "  moves from {from} to {to}"),
         }
+        for zone in shard["SharedZones"].as_array().map_or(&[][..], Vec::as_slice) {
+            _ = write!(out, "  two in zone {}", zone.as_str().unwrap_or(""));
+        }
         out.push('\n');
     }
     out
@@ -415,7 +456,7 @@ fn lines(told: &Value, with_rates: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Counted, key, lines, rate};
+    use super::{Counted, key, lines, rate, zones};
     use serde_json::json;
     use std::time::Duration;
 
@@ -454,6 +495,20 @@ mod tests {
             moving["Shards"][0]["MovesTo"] = to;
             assert!(lines(&moving, false).lines().nth(1).unwrap().ends_with(words), "{moving}");
         }
+    }
+
+    #[test]
+    fn zones_are_named_where_there_are_any() {
+        let zone = |node: u64, zone: &str| json!({ "Node": node, "Zone": zone });
+        let told = json!({ "Zones": [zone(1, "a"), zone(2, "b"), zone(4, "a")], "Shards": [
+            { "Shard": 2, "Replicas": [1, 2, 4], "SharedZones": ["a"], "Ready": true },
+            { "Shard": 3, "Replicas": [1, 2], "SharedZones": [], "Ready": true },
+        ] });
+        let said = zones(&told);
+        assert_eq!(said[0], "  zones: a (node 1, 4), b (node 2)");
+        assert!(said[1].starts_with("  1 shard has two replicas in one zone"), "{}", said[1]);
+        assert!(lines(&told, false).lines().nth(1).unwrap().ends_with("two in zone a"));
+        assert!(zones(&json!({ "Shards": [{ "Shard": 2 }] })).is_empty());
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! Of `quorate status`: which replicas of tables' shards move, how many are still to be moved, and which members are to leave.
+//! Of `quorate status`: which replicas of tables' shards move, how many are still to be moved, which members are to leave, and of which
+//! shards two replicas are in one zone.
 
 use super::Line;
 use crate::probe;
 use crate::report::many;
 use quorate_proto::quoratepb as pb;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// So many moves are shown to people; scripts see all.
@@ -17,6 +19,18 @@ pub(super) struct Moves {
     left: u64,
     moving: Vec<Move>,
     leaving: Vec<Leaver>,
+    /// Shards of which two replicas are in one zone.
+    close: Vec<Close>,
+    /// In which zones members are; it stands with the nodes.
+    #[serde(skip)]
+    pub(super) zones: BTreeMap<u64, String>,
+}
+
+/// So many shards of a table have two replicas in one zone.
+#[derive(Serialize, Debug, PartialEq, Eq)]
+struct Close {
+    table: String,
+    shards: u32,
 }
 
 /// A shard that moves.
@@ -26,6 +40,72 @@ struct Move {
     shard: u32,
     from: Vec<u64>,
     to: Vec<u64>,
+    /// At what it is, as its leader knows it; `None` where no leader answers.
+    step: Option<Step>,
+}
+
+/// At what a move is.
+#[derive(Serialize, Debug, PartialEq, Eq)]
+struct Step {
+    /// In this order: waits, listens, snapshot, catches-up, votes, ends.
+    name: String,
+    /// For so long.
+    ms: u64,
+    /// For so long it moves, since its leader knows of it.
+    moves_ms: u64,
+    /// Of a snapshot so many bytes were sent, ...
+    sent_bytes: u64,
+    /// ... of about so many.
+    of_bytes: u64,
+    /// What is left of it takes about so long, if it goes on as it did.
+    left_ms: Option<u64>,
+    /// So many entries are lacking.
+    behind: u64,
+}
+
+impl Step {
+    fn of(told: &pb::Moving) -> Self {
+        let left = u128::from(told.of.saturating_sub(told.sent)) * u128::from(told.step_ms);
+        let left_ms = left.checked_div(told.sent.into()).and_then(|left| u64::try_from(left).ok());
+        Self {
+            name: told.step.clone(),
+            ms: told.step_ms,
+            moves_ms: told.moves_ms,
+            sent_bytes: told.sent,
+            of_bytes: told.of,
+            left_ms: left_ms.filter(|_| told.step == "snapshot"),
+            behind: told.behind,
+        }
+    }
+
+    /// In words.
+    fn words(&self) -> String {
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let what = match self.name.as_str() {
+            "waits" => {
+                "has not begun: too few of its replicas are heard and sound, or its members change".into()
+            }
+            "listens" => "the new replica is added and has not answered yet".into(),
+            "snapshot" => {
+                let left = self
+                    .left_ms
+                    .map_or_else(String::new, |ms| format!(", about {} s left", ms.div_ceil(1_000)));
+                format!(
+                    "snapshot, {:.1} of about {:.1} MiB sent{left}",
+                    mib(self.sent_bytes),
+                    mib(self.of_bytes)
+                )
+            }
+            "catches-up" => {
+                let entries = if self.behind == 1 { "entry" } else { "entries" };
+                format!("the new replica catches up, {} {entries} behind", self.behind)
+            }
+            "votes" => "the new replica gets its vote".into(),
+            "ends" => "all is there, the old replica goes".into(),
+            other => other.to_string(),
+        };
+        format!("{what} (for {} s, moving for {} s)", self.ms / 1_000, self.moves_ms / 1_000)
+    }
 }
 
 /// A member that is to leave.
@@ -40,14 +120,26 @@ struct Leaver {
 
 impl From<pb::MovesResponse> for Moves {
     fn from(told: pb::MovesResponse) -> Self {
-        let moving =
-            told.moves.into_iter().map(|m| Move { table: m.table, shard: m.shard, from: m.from, to: m.to });
+        let moving = told.moves.into_iter().map(|m| Move {
+            table: m.table,
+            shard: m.shard,
+            from: m.from,
+            to: m.to,
+            step: None,
+        });
         let leaving = told.leavers.into_iter().filter(|l| l.leaves).map(|l| Leaver {
             node: l.node,
             shards: l.shards,
             stuck: l.stuck,
         });
-        Self { left: told.left, moving: moving.collect(), leaving: leaving.collect() }
+        let close = told.close.into_iter().map(|c| Close { table: c.table, shards: c.shards });
+        Self {
+            left: told.left,
+            moving: moving.collect(),
+            leaving: leaving.collect(),
+            close: close.collect(),
+            zones: told.zones.into_iter().map(|zone| (zone.node, zone.name)).collect(),
+        }
     }
 }
 
@@ -62,6 +154,14 @@ impl Moves {
             }
         }
         Self::default()
+    }
+
+    /// How far the moves are, as the leaders of the shards tell.
+    pub(super) fn learn<'a>(&mut self, told: impl Iterator<Item = &'a pb::Moving>) {
+        for one in told {
+            let of = self.moving.iter_mut().filter(|known| known.shard == one.shard);
+            of.for_each(|known| known.step = Some(Step::of(one)));
+        }
     }
 
     /// The same for people; no line where nothing moves.
@@ -81,11 +181,22 @@ impl Moves {
                 if nodes.is_empty() { String::new() } else { format!(" {word} {}", ids(nodes)) }
             };
             let (from, to) = (named("from", &one.from), named("to", &one.to));
-            lines.push(format!("  shard {} of {}:{from}{to}", one.shard, one.table));
+            let step = one.step.as_ref().map_or_else(String::new, |step| format!("; {}", step.words()));
+            lines.push(format!("  shard {} of {}:{from}{to}{step}", one.shard, one.table));
         }
         if self.moving.len() > SHOWN {
             lines.push(format!("  and {} more", self.moving.len() - SHOWN));
         }
+        lines.extend(self.close.iter().take(SHOWN).map(|one| {
+            let have = if one.shards == 1 { "has" } else { "have" };
+            let (shards, table) = (many(u64::from(one.shards), "shard"), &one.table);
+            let then = if self.left > 0 {
+                "moves part them"
+            } else {
+                "there are too few zones for as many copies: `quorate node add` in another one parts them"
+            };
+            format!("zones: {shards} of {table} {have} two replicas in one zone; {then}")
+        }));
         lines.extend(self.leaving.iter().map(|one| {
             let stuck = if one.stuck == 0 {
                 String::new()
@@ -115,16 +226,50 @@ mod tests {
             leavers: vec![leaver(10, true, 2), leaver(4, false, 0)],
             moves: (2..12).map(one).collect(),
             left: 17,
+            zones: vec![pb::Zone { node: 10, name: "a".into() }],
+            close: vec![pb::Close { table: "orders".into(), shards: 1 }],
         };
-        let lines = Moves::from(told).lines();
-        assert_eq!(lines.len(), 1 + SHOWN + 1 + 1);
+        let stays = pb::MovesResponse { left: 0, ..told.clone() };
+        let mut moves = Moves::from(told);
+        let step = |shard, step: &str, sent| pb::Moving {
+            shard,
+            step: step.into(),
+            step_ms: 4_000,
+            moves_ms: 9_500,
+            sent,
+            of: 3 << 20,
+            behind: 1,
+            ..pb::Moving::default()
+        };
+        moves.learn([step(3, "snapshot", 1 << 20), step(4, "snapshot", 0), step(5, "catches-up", 0)].iter());
+        let lines = moves.lines();
+        for (line, words) in [
+            (
+                2,
+                "  shard 3 of orders: from a to 4; snapshot, 1.0 of about 3.0 MiB sent, about 8 s left (for 4 s, moving for 9 s)",
+            ),
+            (
+                3,
+                "  shard 4 of orders: from a to 4; snapshot, 0.0 of about 3.0 MiB sent (for 4 s, moving for 9 s)",
+            ),
+            (
+                4,
+                "  shard 5 of orders: from a to 4; the new replica catches up, 1 entry behind (for 4 s, moving for 9 s)",
+            ),
+        ] {
+            assert_eq!(lines[line], words);
+        }
+        assert_eq!(lines.len(), 1 + SHOWN + 1 + 1 + 1);
         assert_eq!(lines[0], "moving: 10 shards on the move, about 17 replicas still to be moved");
         assert_eq!(lines[1], "  shard 2 of orders: from a to 4");
         assert_eq!(lines[9], "  and 2 more");
+        assert_eq!(lines[10], "zones: 1 shard of orders has two replicas in one zone; moves part them");
+        let stays = Moves::from(stays).lines();
+        assert!(stays.iter().any(|line| line.contains("too few zones")), "{stays:?}");
         assert!(
-            lines[10].starts_with("leaving: member a still has 12 shards, 2 of which stay"),
+            lines[11].starts_with("leaving: member a still has 12 shards, 2 of which stay"),
             "{}",
-            lines[10]
+            lines[11]
         );
     }
 }

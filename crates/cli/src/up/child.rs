@@ -106,6 +106,7 @@ fn arguments(home: &Path, plan: &Plan, node: &PlannedNode) -> Vec<String> {
     let list = |value: &dyn Fn(&PlannedNode) -> String| {
         plan.nodes.iter().map(|n| format!("{}={}", n.id, value(n))).collect::<Vec<_>>().join(",")
     };
+    let zone = node.zone.iter().flat_map(|zone| ["--zone".to_string(), zone.clone()]);
     [
         "serve",
         "--node",
@@ -128,7 +129,9 @@ fn arguments(home: &Path, plan: &Plan, node: &PlannedNode) -> Vec<String> {
         "--exit-with-stdin",
     ]
     .map(str::to_string)
-    .to_vec()
+    .into_iter()
+    .chain(zone)
+    .collect()
 }
 
 fn open_log(path: &Path) -> std::io::Result<std::fs::File> {

@@ -46,6 +46,10 @@ pub(crate) struct Args {
     /// A file of access keys that DynamoDB clients must sign with, as for `quorate serve` [default: any key is taken]
     #[arg(long, value_name = "FILE")]
     dynamo_keys: Option<PathBuf>,
+    /// The zones that the nodes are in, in turn: replicas of one shard are kept in different ones. They are kept, too
+    /// [default: each node in one of its own]
+    #[arg(long, value_name = "NAME[,NAME...]", value_delimiter = ',', value_parser = zone)]
+    zones: Vec<String>,
     /// What the nodes log: a level, or a list of target=level [default: as `quorate serve`]
     #[arg(long, value_name = "LEVEL")]
     log: Option<String>,
@@ -56,6 +60,7 @@ Examples:
   quorate up                          three nodes, data in ./quorate-data
   quorate up --ephemeral --any-port   three nodes for a test run, wherever there is room
   quorate up --nodes 5 --data /tmp/five --restart
+  quorate up --nodes 4 --zones a,b,c  node 1 in zone a, 2 in b, 3 in c, 4 in a
 
 Node 1 serves etcd clients on port 2379, node 2 on 12379, node 3 on 22379; DynamoDB clients on 8000, 18000, 28000; peers use
 7100, 17100, 27100.
@@ -63,6 +68,12 @@ Further nodes take free ports, which are printed and kept.
 
 A node that was removed from the cluster (`quorate node remove`) is told of and not started any more. One that was added runs
 where you started it, now and the next time: `up` says so, and how.";
+
+/// The name of a zone.
+fn zone(text: &str) -> Result<String, String> {
+    let hint = "write 1 to 64 letters, digits, dots, underscores and hyphens";
+    if quorate_wire::table::is_zone(text) { Ok(text.into()) } else { Err(hint.into()) }
+}
 
 /// The name of the cluster that `up` keeps in `dir`, if it does.
 pub(crate) fn cluster_in(dir: &Path) -> Option<String> {
@@ -132,7 +143,8 @@ fn prepare(args: &Args, home: &Home, screen: &Screen) -> Result<Cluster, Problem
     let (mut plan, new) = home.plan(args.nodes)?;
     let chosen = plan.settle(args.any_port, &plan::is_free)?;
     screen.chosen(&chosen);
-    if new || !chosen.is_empty() {
+    let moved = plan.put_into(&args.zones);
+    if new || moved || !chosen.is_empty() {
         plan.store(home.path())?;
     }
     let log = args.log.iter().flat_map(|level| ["--log".to_string(), level.clone()]);

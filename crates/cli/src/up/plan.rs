@@ -12,8 +12,9 @@ use std::path::Path;
 use tokio::net::TcpSocket;
 
 const FILE: &str = "cluster.toml";
-/// 2: a node may have been removed from its cluster. 3: each node has a port for DynamoDB clients.
-const FORMAT: u32 = 3;
+/// 2: a node may have been removed from its cluster. 3: each node has a port for DynamoDB clients. 4: a node
+/// may be in a zone.
+const FORMAT: u32 = 4;
 const ETCD: u16 = 2379;
 const DYNAMO: u16 = 8000;
 const PEER: u16 = 7100;
@@ -49,6 +50,9 @@ pub(super) struct PlannedNode {
     pub(super) dynamo: SocketAddr,
     /// Its peer port.
     pub(super) peer: SocketAddr,
+    /// In which zone it is, if in any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) zone: Option<String>,
     /// It was removed from the cluster, and is not started any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) removed: bool,
@@ -74,6 +78,7 @@ impl Plan {
             etcd: local(port(ETCD, id)),
             dynamo: local(port(DYNAMO, id)),
             peer: local(port(PEER, id)),
+            zone: None,
             removed: false,
         };
         Self { format: FORMAT, cluster, nodes: (1..=count).map(node).collect() }
@@ -82,6 +87,15 @@ impl Plan {
     /// The nodes that are members still, as far as is known.
     pub(super) fn members(&self) -> impl DoubleEndedIterator<Item = &PlannedNode> {
         self.nodes.iter().filter(|node| !node.removed)
+    }
+
+    /// Puts the nodes into these zones in turn; true if one was in another.
+    pub(super) fn put_into(&mut self, zones: &[String]) -> bool {
+        let before = self.clone();
+        for (node, zone) in self.nodes.iter_mut().zip(zones.iter().cycle()) {
+            node.zone = Some(zone.clone());
+        }
+        *self != before
     }
 
     /// A node was removed from the cluster.
@@ -267,10 +281,14 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("quorate-plan-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         assert_eq!(Plan::load(&dir), Ok(None));
-        let plan = Plan::new(4, "name".into());
+        let mut plan = Plan::new(4, "name".into());
+        let zones = ["a", "b", "c"].map(String::from);
+        assert_eq!([plan.put_into(&[]), plan.put_into(&zones), plan.put_into(&zones)], [false, true, false]);
+        let zones: Vec<_> = plan.nodes.iter().filter_map(|node| node.zone.as_deref()).collect();
+        assert_eq!(zones, ["a", "b", "c", "a"]);
         plan.store(&dir).unwrap();
         assert_eq!(Plan::load(&dir), Ok(Some(plan.clone())));
-        for (from, to) in [("format = 3", "format = 4"), ("id = 2", "id = 7"), ("cluster", "clutter")] {
+        for (from, to) in [("format = 4", "format = 5"), ("id = 2", "id = 7"), ("cluster", "clutter")] {
             let text = std::fs::read_to_string(dir.join(FILE)).unwrap();
             std::fs::write(dir.join(FILE), text.replace(from, to)).unwrap();
             assert_eq!(Plan::load(&dir).unwrap_err().exit, Exit::DataDir, "{to}");
@@ -280,7 +298,7 @@ mod tests {
         left.remove(2);
         left.store(&dir).unwrap();
         let kept = Plan::load(&dir).unwrap().unwrap();
-        assert_eq!((kept.format, kept.members().map(|n| n.id).collect()), (3, vec![1, 3, 4]));
+        assert_eq!((kept.format, kept.members().map(|n| n.id).collect()), (4, vec![1, 3, 4]));
         std::fs::remove_dir_all(&dir).unwrap();
     }
 
@@ -294,7 +312,7 @@ mod tests {
         let mut plan = Plan::load(&dir).unwrap().unwrap();
         let chosen = plan.settle(false, &|_| true).unwrap();
         assert_eq!(chosen, [(1, "DynamoDB clients", plan.nodes[0].dynamo.port())]);
-        assert_eq!((plan.format, plan.nodes[0].etcd.port()), (3, 2379));
+        assert_eq!((plan.format, plan.nodes[0].etcd.port()), (4, 2379));
         std::fs::remove_dir_all(&dir).unwrap();
     }
 

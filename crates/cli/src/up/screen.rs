@@ -257,13 +257,14 @@ fn write(text: &str) {
 }
 
 /// Rows with aligned columns.
-pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; N] = std::array::from_fn(width);
-    rows.iter()
+pub(crate) fn table(rows: &[impl AsRef<[String]>]) -> Vec<String> {
+    let rows = || rows.iter().map(AsRef::as_ref);
+    let width = |column: usize| rows().filter_map(|row| Some(row.get(column)?.chars().count())).max();
+    let widths: Vec<usize> = (0..).map_while(width).collect();
+    rows()
         .map(|row| {
             let cells: Vec<String> =
-                row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+                row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<0$}", *width)).collect();
             cells.join("  ").trim_end().to_string()
         })
         .collect()

@@ -111,7 +111,7 @@ fn of_indexes() {
         "One or more parameter values were invalid: Type mismatch for Index Key b Expected: N Actual: S IndexName: i"
     );
     assert_eq!(
-        told(wide().check_index_updated(&wrong)),
+        told(wide().check_index_updated(None, &wrong)),
         "The update expression attempted to update the secondary index key to unsupported type"
     );
     let large = item(json!({"h": {"S": "x".repeat(2049)}}));
@@ -121,11 +121,11 @@ fn of_indexes() {
          2048 bytes IndexName: i"
     );
     assert_eq!(
-        told(wide().check_index_updated(&large)),
+        told(wide().check_index_updated(None, &large)),
         "The update expression attempted to update the secondary index key beyond allowed size limits"
     );
     assert_eq!(
-        told(wide().check_index_updated(&item(json!({"a": {"S": ""}})))),
+        told(wide().check_index_updated(None, &item(json!({"a": {"S": ""}})))),
         "One or more parameter values are not valid. The update expression attempted to update a secondary index key to a \
          value that is not supported. The AttributeValue for a key attribute cannot contain an empty string value."
     );
@@ -134,6 +134,18 @@ fn of_indexes() {
         "One or more parameter values are not valid. A value specified for a secondary index key is not supported. The \
          AttributeValue for a key attribute cannot contain an empty string value. IndexName: i, IndexKey: a"
     );
+    // What was there before the index is not in it, and may stay beside what is changed.
+    for (name, value) in
+        [("b", json!({"S": "1"})), ("h", json!({"S": "x".repeat(2049)})), ("a", json!({"S": ""}))]
+    {
+        let mut old = whole.clone();
+        old[name] = value;
+        assert_eq!(wide().index_key(&item(old.clone())), None, "{name}");
+        let mut new = old.clone();
+        new["z"] = json!({"N": "1"});
+        assert_eq!(wide().check_index_updated(Some(&item(old)), &item(new.clone())), Ok(()));
+        assert!(wide().check_index_updated(Some(&item(whole.clone())), &item(new)).is_err(), "{name}");
+    }
 }
 
 fn parsed(text: &str) -> Result<Condition, Error> {
@@ -211,6 +223,8 @@ fn what_looks_at_keys() {
         "Key attributes must be scalars; list random access '[]' and map lookup '.' are not allowed: Key: pk"
     );
     assert_eq!(told(schema().check_paths(parsed("pk = :p").unwrap().paths())), "taken");
+    let of_index = "Key attributes must be scalars; list random access '[]' and map lookup '.' are not allowed: IndexKey: pk";
+    assert_eq!(told(schema().check_index_paths(inside.paths())), of_index);
     let filter = "Filter Expression can only contain non-primary key attributes: Primary key attribute: sk";
     assert_eq!(told(schema().check_filter(&parsed("a = :p OR NOT size(sk) > :1").unwrap())), filter);
     assert_eq!(told(schema().check_filter(&parsed("a = :p").unwrap())), "taken");

@@ -9,13 +9,14 @@
 //!
 //! # Left out
 //!
-//! Explanations of how a request was served elsewhere.
+//! Explanations of how a request was served elsewhere: whoever wants one hears only by whom.
 
 mod codec;
 
 use super::Lane;
 use super::node::Node;
 use crate::api::{Done, Failure, Request};
+use crate::evidence::Slot;
 use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId, ShardId};
@@ -42,6 +43,8 @@ struct Waiting {
     tried: BTreeSet<NodeId>,
     deadline: Instant,
     done: Done,
+    /// Where it is told who answered, if somebody wants to know.
+    slot: Option<Slot>,
 }
 
 /// Answers to what others asked, on their way: to whom, by his number.
@@ -138,15 +141,19 @@ impl Lane {
         if self.node.waiting_full() {
             return done(Err(Failure::Overloaded));
         }
-        let request = match request {
-            Request::Explained(request, _) => *request,
-            request => request,
+        let (request, slot) = match request {
+            Request::Explained(request, slot) => (*request, Some(slot)),
+            request => (request, None),
         };
         let Some((body, writes)) = codec::request(&request) else { return done(Err(Failure::NoLeader)) };
         let most = self.node.patience.request;
         let (at, tried, deadline) = (NodeId(0), BTreeSet::new(), now + timeout.unwrap_or(most).min(most));
         let number = self.node.take_request();
-        self.pass_on(number, Waiting { shard, body, writes, at, since: now, tried, deadline, done }, now);
+        self.pass_on(
+            number,
+            Waiting { shard, body, writes, at, since: now, tried, deadline, done, slot },
+            now,
+        );
     }
 
     /// Asks the next one, or says that there is none.
@@ -208,6 +215,9 @@ impl Lane {
             result => {
                 if result.is_ok() {
                     self.node.away.answers.insert(waiting.shard, from);
+                }
+                if let Some(slot) = &waiting.slot {
+                    slot.passed_on(from);
                 }
                 (waiting.done)(result);
             }

@@ -68,6 +68,8 @@ struct Outgoing {
     view: Arc<KvView>,
     /// The cursor at which chunk `i` starts; chunk 0 starts at `None`.
     cursors: Vec<Option<Bytes>>,
+    /// Bytes of the chunks before the last that were read, each once.
+    sent: u64,
 }
 
 /// The snapshots under way, one a peer at most.
@@ -84,7 +86,7 @@ impl Exports {
         let fresh = self.outgoing.get(&to).is_none_or(|o| o.snapshot != snapshot);
         if fresh {
             let view = Arc::new(view.lasting());
-            self.outgoing.insert(to, Outgoing { snapshot, view, cursors: vec![None] });
+            self.outgoing.insert(to, Outgoing { snapshot, view, cursors: vec![None], sent: 0 });
         }
         let outgoing = self.outgoing.get(&to)?;
         match outgoing.cursors.get(seq as usize) {
@@ -110,12 +112,20 @@ impl Exports {
         let last = next.is_none();
         if !last && outgoing.cursors.len() as u64 == seq + 1 {
             outgoing.cursors.push(next);
+            outgoing.sent += data.len() as u64;
         }
         let meta = SnapshotMeta::from(Base {
             id: outgoing.view.applied(),
             membership: outgoing.view.membership().clone(),
         });
         Some(Input::SnapshotChunk { to, snapshot, meta, seq, data, last })
+    }
+
+    /// So many bytes were read for a peer, of about so many.
+    pub(super) fn sent(&self, to: NodeId) -> Option<(u64, u64)> {
+        let outgoing = self.outgoing.get(&to)?;
+        let of = u64::try_from(outgoing.view.sizes().0).unwrap_or(0);
+        Some((outgoing.sent, of.max(outgoing.sent)))
     }
 
     /// The chunks to be read now; those that may not go yet wait.

@@ -4,6 +4,7 @@ use super::commit::Queue;
 use super::compactor::{AutoCompaction, Compactor};
 use super::explain::{Asker, Commits};
 use super::exports::{Exported, Exports};
+use super::led::Noted;
 use super::members::Members;
 use super::node::Node;
 use super::pending::Want;
@@ -50,7 +51,7 @@ pub(crate) struct Group {
     pub(super) commits: Commits,
     pub(super) members: Members,
     pub(super) next_proposal: u64,
-    exports: Exports,
+    pub(super) exports: Exports,
     pub(super) lessor: Lessor,
     /// Keep-alives that wait for what the log says about their lease: who asks, and the asker's number for it.
     pub(super) renewals: BTreeMap<LeaseId, Vec<(NodeId, u64)>>,
@@ -71,6 +72,8 @@ pub(crate) struct Group {
     pub(super) due: Option<Instant>,
     /// Of which version the table's definition is that was proposed last.
     pub(super) adopting: Index,
+    /// At what the move of its replicas is, while it leads.
+    pub(super) moving: Option<Noted>,
     /// Where the lane has noted that it rests.
     pub(super) rests_under: Option<NodeId>,
     /// What the leader knows of those who want items that transactions hold.
@@ -105,6 +108,7 @@ impl Group {
             holding: false,
             due: None,
             adopting: Index(0),
+            moving: None,
             rests_under: None,
             queue: Queue::new(node.locking.clone()),
             raft,

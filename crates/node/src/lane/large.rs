@@ -78,6 +78,7 @@ pub(super) fn read(
         | Request::Write(_)
         | Request::Transact(_)
         | Request::Gather(_)
+        | Request::Led
         | Request::LeaseKeepAlive { .. }
         | Request::Members { .. }
         | Request::Status

@@ -4,7 +4,7 @@
 //! as with writes, the answer is then "in doubt".
 //!
 //! Three things happen unasked. A leader of a group whose log has no book yet writes down the one that its settings give. A
-//! node whose own entry is not what its settings say publishes that. And a leader gives its vote to a member that joins, once
+//! node whose own entry, or zone, is not what its settings say publishes that. And a leader gives its vote to a member that joins, once
 //! that holds the log.
 
 use super::Lane;
@@ -18,8 +18,11 @@ use quorate_base::time::Duration;
 use quorate_base::{Index, Instant, NodeId};
 use quorate_protocol::Core;
 use quorate_protocol::raft::{Input, Membership, Mutant, Refusal as NotProposed, mutant};
+use quorate_wire::command;
+use quorate_wire::kv::Command;
 use quorate_wire::members::{Asked, Book, Change, Info, Refusal};
 use quorate_wire::peer::{Declined, Frame};
+use quorate_wire::table::{self, EPOCH, What};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::pending::Want;
@@ -265,16 +268,33 @@ impl Group {
         {
             return self.propose_members(now, Proposer::Nobody, target);
         }
-        if let Some(change) = self.unpublished(node)
-            && now >= self.members.publish_at
-            && self.raft.leader().is_some()
-        {
-            self.members.publish_at = now + PUBLISH_PAUSE;
-            let request = node.take_request();
-            let deadline = now + node.patience.request;
-            // If nothing comes of it, it is published again.
-            node.pending.park(self.shard, request, Want::Members(change), deadline, (Box::new(drop), None));
+        if now < self.members.publish_at || self.raft.leader().is_none() {
+            return;
         }
+        let change = self.unpublished(node);
+        let zone = if change.is_none() { self.unnamed_zone(node) } else { None };
+        if change.is_none() && zone.is_none() {
+            return;
+        }
+        self.members.publish_at = now + PUBLISH_PAUSE;
+        let (request, deadline) = (node.take_request(), now + node.patience.request);
+        let encoded = zone.map(|zone| Want::Write(command::encode(node.settings.node, request, &zone)));
+        if let Some(want) = change.map(Want::Members).or(encoded) {
+            // If nothing comes of it, it is published again.
+            node.pending.park(self.shard, request, want, deadline, (Box::new(drop), None));
+        }
+    }
+
+    /// In which zone this node is, if shard 1's state says otherwise. What a node starts with counts: one that was carried elsewhere
+    /// is where it is now. A state that is behind may only say so once too often.
+    fn unnamed_zone(&self, node: &Node) -> Option<Command> {
+        let (me, zone) = (node.settings.node, node.settings.zone.as_str());
+        let known = self.view.tables().placement().zones().name(me).unwrap_or_default();
+        if known == zone || self.raft.state_lost() || !self.raft.committed_membership().contains(me) {
+            return None;
+        }
+        let what = What::Zone { node: me, zone: zone.to_string() };
+        Some(Command::Table(Box::new(table::Command { epoch: EPOCH, now: 0, what })))
     }
 
     fn first_book(&self, node: &Node) -> Option<Membership> {

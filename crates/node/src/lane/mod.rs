@@ -24,6 +24,7 @@ mod exports;
 mod fill;
 mod group;
 mod large;
+mod led;
 mod members;
 mod mover;
 mod node;
@@ -51,6 +52,7 @@ pub use exports::{Export, Exported};
 pub(crate) use group::Group;
 pub use large::{AT_ONCE, Found, Reading};
 pub use members::{Roster, RosterVersion};
+pub use mover::left_to_move;
 use node::Node;
 pub use placement::Doubts;
 use placement::Placed;
@@ -98,6 +100,8 @@ pub struct Settings {
     pub members: Vec<Member>,
     /// What a read may cost that the lane answers itself: [`AT_ONCE`], but for those who test.
     pub at_once: usize,
+    /// In which zone it says it is; empty for none.
+    pub zone: String,
     /// What the node does unasked.
     pub upkeep: Upkeep,
 }

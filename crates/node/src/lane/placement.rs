@@ -14,8 +14,8 @@
 //! went let go of. All of it is done by whoever leads, by what stands in the logs: so a move that loses its leader, of
 //! shard 1 or of the shard, is gone on with by the next.
 //!
-//! A member that is to leave ([`What::Leave`]) is left by its replicas while it serves on; that it was to leave is forgotten once it is
-//! none any more. A member that was removed goes on, and is talked to, until no home names it. Leaders are spread: each shard prefers one of its
+//! A member that is to leave ([`What::Leave`]) is left by its replicas while it serves on; that it was to leave, and in which zone it
+//! was, is forgotten once it is none any more. A member that was removed goes on, and is talked to, until no home names it. Leaders are spread: each shard prefers one of its
 //! voters, in turn by its number, and a leader that is not preferred hands over to the one that is, when that holds all. And who leads
 //! gives the machine the newest definition of its table.
 
@@ -240,6 +240,7 @@ impl Lane {
                 }
                 continue;
             };
+            group.note_step(now, &home);
             if group.has_arrived(&home) {
                 arrived.push((shard, home.at));
             }
@@ -284,10 +285,14 @@ impl Lane {
         let leaving = placement.leaving();
         let copies = |shard| placement.block_of(shard).map_or(0, |block| block.copies);
         let placed = placement.homes().map(|(shard, home)| (shard, home, copies(shard)));
-        let nodes = Nodes { members: &members.voters, leaving: &leaving, hears: &hears };
+        let zones = placement.zones();
+        let nodes = Nodes { members: &members.voters, leaving: &leaving, zones, hears: &hears };
         let moves = mover::next(placed, &nodes);
-        let gone = leaving.iter().filter(|node| !members.contains(**node));
-        let forgotten: Vec<What> = gone.map(|&node| What::Leave { node, leaves: false }).collect();
+        let gone = |node: &NodeId| !members.contains(*node);
+        let left = leaving.iter().copied().filter(gone).map(|node| What::Leave { node, leaves: false });
+        let named = zones.names().map(|(node, _)| node).filter(gone);
+        let forgotten: Vec<What> =
+            left.chain(named.map(|node| What::Zone { node, zone: String::new() })).collect();
         let done = moves.is_empty() && forgotten.is_empty();
         self.placed.even = done.then(|| (placement.clone(), members.voters.clone(), heard));
         let begun = moves.into_iter().map(|mover::Move { shard, since, replicas }| What::Move {
@@ -348,7 +353,7 @@ fn of_shard_one(what: What) -> Command {
 
 impl Group {
     /// Whether the members are those that they are to be by the newest word, and committed.
-    fn has_arrived(&self, home: &Home) -> bool {
+    pub(super) fn has_arrived(&self, home: &Home) -> bool {
         let own = self.raft.membership();
         home.moving
             && !self.raft.change_pending()

@@ -83,7 +83,7 @@ impl Group {
                 self.gather(node, Read::Local { request, done, deadline, trace });
             }
             // None of these may be wrapped twice, and the lane has taken the others.
-            Request::Explained(..) | Request::Transact(_) | Request::Gather(_) => {
+            Request::Explained(..) | Request::Transact(_) | Request::Gather(_) | Request::Led => {
                 done(Err(Failure::TooLarge));
             }
         }
@@ -366,6 +366,7 @@ impl Group {
             quota: node.settings.upkeep.quota,
             keys: self.view.len(),
             leases: self.view.leases_len(),
+            undecided: 0,
             leases_given_back: self.lessor.given_back(),
         }
     }
@@ -399,7 +400,7 @@ impl Group {
 impl Lane {
     /// What is counted here.
     pub fn figures(&self) -> Figures {
-        self.space.figures(&self.node)
+        Figures { undecided: self.transactions.undecided() as u64, ..self.space.figures(&self.node) }
     }
 }
 

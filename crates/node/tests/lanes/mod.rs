@@ -108,7 +108,15 @@ impl Cluster {
         let options = quorate_node::watch::Options::default();
         let hub = Arc::new(Mutex::new(Hub::new(options, booted.view.clone(), Box::new(|| {}))));
         let (members, upkeep) = (Vec::new(), Upkeep::default());
-        let settings = Settings { cluster: 5, node: id, raft: config, members, at_once: AT_ONCE, upkeep };
+        let settings = Settings {
+            cluster: 5,
+            node: id,
+            raft: config,
+            members,
+            at_once: AT_ONCE,
+            zone: String::new(),
+            upkeep,
+        };
         let mut lane = Lane::new(settings, booted.raft, booted.view, hub, &mut rng, self.now);
         let mut applier = Applier::new(booted.kv, booted.lost, id, booted.generation, 1 << 20);
         lane.doubts(booted.doubts);

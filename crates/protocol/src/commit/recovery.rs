@@ -61,6 +61,16 @@ impl Recovery {
         self.votes.values().all(|vote| *vote == Some(true)).then_some(Outcome::Commit)
     }
 
+    /// Whose votes are not heard yet; nobody's once there is an outcome.
+    pub fn waits_for(&self) -> Vec<ShardId> {
+        let unheard = self.votes.iter().filter(|(_, vote)| vote.is_none());
+        if self.over || self.outcome().is_some() {
+            Vec::new()
+        } else {
+            unheard.map(|(shard, _)| *shard).collect()
+        }
+    }
+
     /// Nothing is left to do.
     pub fn is_done(&self) -> bool {
         self.over || self.unsettled.is_empty()

@@ -1,21 +1,24 @@
-//! Members come and go while the rest of a run breaks things: added, promoted, removed (the leader too), moved.
+//! Members come and go while the rest of a run breaks things: added, promoted, removed (the leader too), moved; and some are
+//! drained: shard 1 has it in its log that they are to leave, and takes it back of others.
 //!
 //! Nodes that were added are started a little later, by whoever looks at the list of members; some of them stay away for long.
 //! What was asked may be refused, lost or in doubt; what was answered must hold: the member is there or gone, and no id is
 //! given twice. At the end, when all is healed, no change may be under way any more, whoever joined has its vote, who was
-//! removed has stopped, and one more change goes through.
+//! removed has stopped, who is to leave has no replica that could be elsewhere, and one more change goes through.
 
 use super::ops::answered;
 use super::{Mailbox, ReplyTo, Run};
 use crate::members::url;
 use crate::steps::Breaker;
-use crate::trace::What;
+use crate::trace::What as Traced;
 use crate::world::{Script, others};
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId, Rng};
 use quorate_node::api::{Answer, Body, Failure, Request};
 use quorate_protocol::raft::Membership;
+use quorate_wire::kv::Command;
 use quorate_wire::members::{Book, Change};
+use quorate_wire::table::{self, What};
 use std::collections::BTreeSet;
 
 /// Under this number come answers to it, beside those to clients.
@@ -30,6 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Who asks for changes.
 pub(super) struct Churn {
     rng: Rng,
+    drains: Rng,
     /// What was asked, whom, and when.
     asked: Option<(Request, NodeId, Instant)>,
     /// Members that are still to be started.
@@ -46,6 +50,7 @@ impl Churn {
     pub(super) fn new(seed: u64) -> Self {
         Self {
             rng: Rng::stream(seed, "members"),
+            drains: Rng::stream(seed, "drains"),
             asked: None,
             late: BTreeSet::new(),
             given: BTreeSet::new(),
@@ -72,6 +77,22 @@ impl Churn {
         change.map(Request::ChangeMembers)
     }
 
+    /// Now and then a node is to leave, as long as enough stay, or not any more.
+    fn drain(&mut self, members: &Membership, leaving: &BTreeSet<NodeId>) -> Option<Request> {
+        if !self.drains.chance(1, 5) {
+            return None;
+        }
+        let (go, stay): (Vec<NodeId>, Vec<NodeId>) =
+            members.voters.iter().partition(|node| leaving.contains(node));
+        let back = !go.is_empty() && self.drains.chance(1, 3);
+        if !back && stay.len() <= FEWEST {
+            return None;
+        }
+        let what = What::Leave { node: *self.drains.pick(if back { &go } else { &stay }), leaves: !back };
+        let command = table::Command { epoch: table::EPOCH, now: 0, what };
+        Some(Request::Write(Command::Table(Box::new(command))))
+    }
+
     fn add(&mut self, learner: bool) -> Change {
         self.next_url += 1;
         Change::Add { peer_urls: vec![url(self.next_url)], learner }
@@ -93,6 +114,10 @@ fn in_words(request: &Request) -> String {
         Request::ChangeMembers(Change::Promote { id }) => format!("promote n{id}"),
         Request::ChangeMembers(Change::Update { id, .. }) => format!("move n{id} to another address"),
         Request::MoveLeader { to } => format!("let n{to} lead"),
+        Request::Write(Command::Table(command)) => match &command.what {
+            What::Leave { node, leaves: true } => format!("let n{node} be left by its replicas"),
+            what => format!("{what:?}"),
+        },
         other => format!("{other:?}"),
     }
 }
@@ -128,7 +153,10 @@ impl Run {
             return;
         }
         let (members, leader) = (self.world.members().clone(), self.world.leader());
-        if let Some(request) = churn.choose(&members, leader) {
+        let placed =
+            leader.filter(|_| self.world.knobs.groups > 0).and_then(|id| self.world.placement_at(id));
+        let drain = placed.and_then(|placement| churn.drain(&members, &placement.leaving()));
+        if let Some(request) = drain.or_else(|| churn.choose(&members, leader)) {
             let up: Vec<NodeId> = self.world.ids().filter(|&id| self.world.hub(id).is_some()).collect();
             let node = match (&request, leader) {
                 (Request::MoveLeader { .. }, Some(leader)) => leader,
@@ -142,7 +170,7 @@ impl Run {
     fn ask_for_change(&mut self, node: NodeId, request: Request) {
         let Some(churn) = &mut self.churn else { return };
         churn.asked = Some((request.clone(), node, self.world.now));
-        self.world.note(|| What::Asked { client: None, node, op: in_words(&request) });
+        self.world.note(|| Traced::Asked { client: None, node, op: in_words(&request) });
         let mail: Mailbox = self.mail.clone();
         let mut reply = ReplyTo { client: CLIENT, mail: Some(mail) };
         self.world.call(node, request, Box::new(move |result| reply.give(result)));
@@ -156,6 +184,10 @@ impl Run {
             Ok(Answer { body: Body::MembersChanged { id, members }, .. }) => (id, members),
             Ok(Answer { body: Body::Moved, .. }) => {
                 self.world.counts.add("leaders moved");
+                return Ok(());
+            }
+            Ok(Answer { body: Body::Reply(_), .. }) => {
+                self.world.counts.add("nodes that are to leave or to stay");
                 return Ok(());
             }
             Ok(Answer { body, .. }) => return Err(format!("{asked:?} was answered {body:?}")),

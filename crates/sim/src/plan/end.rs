@@ -3,8 +3,8 @@
 
 use super::{LEASED, Run, key_bytes, number, point};
 use crate::world::{KV, others, place_of};
-use quorate_base::ShardId;
 use quorate_base::time::Duration;
+use quorate_base::{NodeId, ShardId};
 use quorate_state::kv::{KvView, ReadError};
 use quorate_wire::kv::{KeyRange, Range, RangeReply, Revision};
 
@@ -43,6 +43,8 @@ impl Run {
         self.final_revisions()?;
         self.final_fences()?;
         self.final_tables()?;
+        self.final_zones()?;
+        self.final_drained()?;
         Ok(settled)
     }
 
@@ -91,10 +93,58 @@ impl Run {
         let through = leader.is_some_and(|r| r.lane.view().applied() == r.lane.raft().last());
         through
             && leader.is_some_and(|r| r.lane.placement().homes().all(|(_, home)| !home.moving))
+            && self.final_zones().is_ok()
+            && self.undrained().is_none()
             && self.converged().is_ok()
             && leader.is_some_and(|r| leased(r.lane.view()).is_ok_and(|left| left.kvs.is_empty()))
             && leader.is_some_and(|r| self.watchers.is_through(r.lane.view()))
             && others(self.world.knobs.groups).into_iter().all(|shard| !self.is_locked(shard))
+    }
+
+    /// Nothing moves, and the replicas of each shard are in as many zones as they can be.
+    fn final_zones(&self) -> Result<(), String> {
+        let Some(leader) = self.world.leader() else { return Ok(()) };
+        let Some(placement) = self.world.placement_at(leader) else { return Ok(()) };
+        let zones = placement.zones();
+        let stay = self.world.members().voters.difference(&placement.leaving()).copied().collect::<Vec<_>>();
+        let all = zones.many(stay);
+        let close = placement.homes().find(|(shard, home)| {
+            let wanted = home.wanted();
+            zones.many(wanted.iter().copied()) < all.min(wanted.len()) && !self.world.beyond_help(*shard)
+        });
+        close.map_or(Ok(()), |(shard, home)| {
+            Err(format!("zones: shard {shard} is on {:?}, of {zones:?}", home.wanted()))
+        })
+    }
+
+    /// Who is to leave has no replica any more, but of shards that would have fewer copies without it.
+    fn final_drained(&mut self) -> Result<(), String> {
+        if let Some(what) = self.undrained() {
+            return Err(what);
+        }
+        let placed = self.world.leader().and_then(|leader| self.world.placement_at(leader));
+        let voters = self.world.members().voters.clone();
+        if let Some(placement) = placed {
+            let leaving = placement.leaving();
+            let drained =
+                leaving.intersection(&voters).filter(|node| placement.leaver(**node, &voters).shards == 0);
+            self.world.counts.times("nodes drained", drained.count() as u64);
+        }
+        Ok(())
+    }
+
+    /// See [`Run::final_drained`]: what is not so, in words.
+    fn undrained(&self) -> Option<String> {
+        let placement = self.world.placement_at(self.world.leader()?)?;
+        let (leaving, voters) = (placement.leaving(), &self.world.members().voters);
+        let stay = voters.difference(&leaving).count();
+        let goes = |node: &NodeId| leaving.contains(node) && voters.contains(node);
+        let (shard, home) = placement.homes().find(|(shard, home)| {
+            home.all_hosts().any(|node| goes(&node))
+                && home.replicas.len() <= stay
+                && !self.world.beyond_help(*shard)
+        })?;
+        Some(format!("Liveness: {leaving:?} are to leave, and shard {shard} is on {home:?} still"))
     }
 
     /// Whether a transaction holds items of a shard, which is looked after by its leaders.

@@ -108,6 +108,7 @@ impl Tables {
             }
             What::Moved { shard, since } => Ok(self.moved_shard(state, (*shard, *since), digest)),
             What::Leave { node, leaves } => Ok(self.leave(state, (*node, *leaves), at, digest)),
+            What::Zone { node, zone } => Ok(self.name_zone(state, (*node, zone), digest)),
         }
     }
 
@@ -473,7 +474,7 @@ fn becomes(
             let updated = update.apply(old, &given).map_err(|error| invalid(error.message()))?;
             if let Some(item) = &updated.item {
                 for index in &table.indexes {
-                    let checked = index.schema.check_index_updated(item);
+                    let checked = index.schema.check_index_updated(old, item);
                     checked.map_err(|error| invalid(error.message()))?;
                 }
             }

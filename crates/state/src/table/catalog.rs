@@ -2,7 +2,7 @@
 
 use super::layout::{damaged, hash32, varint};
 use bytes::Bytes;
-use quorate_item::{Item, Key, KeyAttribute, KeySchema, KeyType};
+use quorate_item::{Error, Item, Key, KeyAttribute, KeySchema, KeyType, Path};
 use quorate_storage::state::StateResult;
 use quorate_wire::codec::Reader;
 use quorate_wire::table::{Definition, Figures, Index, IndexState, KeyNames, Projected, Scalar};
@@ -120,6 +120,15 @@ pub(super) struct IndexTable {
 }
 
 impl Table {
+    /// Refuses paths of a read that lead into a key: it has no parts.
+    pub(super) fn check_paths<'p>(
+        &self,
+        paths: &(impl Iterator<Item = &'p Path> + Clone),
+    ) -> Result<(), Error> {
+        self.schema.check_paths(paths.clone())?;
+        self.indexes.iter().try_for_each(|index| index.schema.check_index_paths(paths.clone()))
+    }
+
     /// With nothing in it; `None` if a key has an attribute without a type, or not as many as it may have.
     pub(super) fn new(definition: Definition) -> Option<Self> {
         Self::with(definition, &Figures::default())
@@ -229,6 +238,18 @@ impl IndexTable {
         }
     }
 }
+
+impl Table {
+    /// The key of an item as JSON, as DynamoDB writes it, by its bytes as [`key_bytes`] has them; `None` if these are none.
+    pub(super) fn key_in_words(&self, at: &[u8]) -> Option<String> {
+        let mut text = Vec::new();
+        self.schema.values_of(at.get(SLOT..)?)?.write_json(&mut text);
+        String::from_utf8(text).ok()
+    }
+}
+
+/// So many bytes a slot has.
+const SLOT: usize = 4;
 
 /// The bytes of an item's key behind its table's number: slot, partition key, sort key.
 pub(super) fn key_bytes(key: &Key) -> Vec<u8> {

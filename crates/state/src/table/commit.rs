@@ -372,6 +372,23 @@ impl View for Seen<'_> {
     }
 }
 
+impl KvView {
+    /// The items that a transaction holds here while it is undecided, at most so many: each by its table's name and its key, that in JSON
+    /// as DynamoDB writes it. One whose table is deleted is left out.
+    pub fn held_by(&self, id: &TxnId, most: usize) -> StateResult<Vec<(String, String)>> {
+        let tables = self.tables();
+        let Some(Record::Yes(prepared)) = tables.record_of(id, &Viewed(self.store()))? else {
+            return Ok(Vec::new());
+        };
+        let named = |(key, _): &(Bytes, Mode)| {
+            let (table, at) = lock::item_of(key)?;
+            let table = tables.catalog.tables().find(|known| known.definition.id == table)?;
+            Some((table.definition.name.clone(), table.key_in_words(at)?))
+        };
+        Ok(prepared.held.iter().filter_map(named).take(most).collect())
+    }
+}
+
 impl TablesView {
     /// Whether transactions over several shards hold anything here.
     pub fn is_locked(&self) -> bool {

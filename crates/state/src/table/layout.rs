@@ -28,6 +28,7 @@ pub(super) mod row {
     pub(in crate::table) const LEAVING: u8 = b'V';
     pub(in crate::table) const DELETED: u8 = b'W';
     pub(in crate::table) const INDEX: u8 = b'X';
+    pub(in crate::table) const ZONE: u8 = b'Z';
 }
 
 /// Into so many classes the keys of a table fall, each of which remembers when one of its items was last deleted.

@@ -24,6 +24,12 @@ pub(super) fn item(table: u32, at: &[u8]) -> Bytes {
     key.freeze()
 }
 
+/// The table and the key in it of an item's lock; `None` for a token's.
+pub(super) fn item_of(key: &[u8]) -> Option<(u32, &[u8])> {
+    let (table, at) = key.strip_prefix(&[ITEM])?.split_first_chunk()?;
+    Some((u32::from_be_bytes(*table), at))
+}
+
 /// The lock's key of a token.
 pub(super) fn token(token: &[u8]) -> Bytes {
     let mut key = BytesMut::with_capacity(1 + token.len());

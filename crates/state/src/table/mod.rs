@@ -35,6 +35,7 @@
 //! | `U` figures | table, label | records and bytes of a change feed |
 //! | `W` deleted | table, class of keys | index of the last deletion in that class |
 //! | `X` index | table, index, slot, keys of the index, key of the item | what the index holds of the item |
+//! | `Z` zone | node | in which zone it is ([`placement`]) |
 //!
 //! A *slot* is 32 bits of a hash of the partition key: a table is hash-partitioned from its first byte on, and sorted within
 //! a partition. Parallel scans divide the slots, as shards will.
@@ -97,7 +98,7 @@ pub use expire::{Overdue, Place};
 pub use mutant::Mutant;
 pub use passed::{read_asked, read_reply, write_asked, write_reply};
 pub(crate) use placement::elsewhere;
-pub use placement::{Block, Home, Leaver, Placement};
+pub use placement::{Block, Home, Leaver, Placement, Zones};
 pub use read::{Described, Get, Got, KeysAsked, Page, Paged, Read, ReadReply, Row};
 pub use stream::{Changed, KEPT, Position, Record, Records, StreamDescribed, StreamId};
 

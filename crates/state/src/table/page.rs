@@ -56,6 +56,10 @@ impl TablesView {
             }
             KeysAsked::Resolved(condition) => Some(condition.clone()),
         };
+        let filtered = page.filter.as_ref().map_or_else(Vec::new, |filter| filter.paths());
+        let projected = page.projection.iter().flat_map(|projection| &projection.paths);
+        let checked = table.check_paths(&projected.chain(filtered));
+        checked.map_err(|error| invalid(error.message()))?;
         if let (Some(filter), Some(_)) = (&page.filter, &condition) {
             let checked = match page.keys {
                 KeysAsked::Resolved(_) => schema.check_query_filter(filter),

@@ -4,8 +4,8 @@
 //! [`SHARDS_TAG`] and a number above one gets as many shards, whose numbers follow each other and are never given again; its items
 //! lie there, each in the shard whose range of slots its partition key's hash falls into. Who makes a table makes its shards by the
 //! same entry. Every node makes the groups that it reads of here and is to have a replica of, and lets go of the others. On which nodes a
-//! shard's replicas are, and where they move, is its [`home`](Home). Which nodes are to have none any more stands beside that, by
-//! entries of shard 1 too ([`What::Leave`]).
+//! shard's replicas are, and where they move, is its [`home`](Home). Which nodes are to have none any more, and in which
+//! zones the nodes are, stands beside that, by entries of shard 1 too ([`What::Leave`], [`What::Zone`]).
 //!
 //! The machine of such a shard holds a copy of the table's definition, which the leader of the shard gives it ([`What::Adopt`]), by the
 //! place in shard 1's log at which it last changed: an older copy never takes the place of a newer one. So a change of a table is
@@ -18,9 +18,11 @@
 
 mod home;
 mod leaving;
+mod zones;
 
 pub use home::Home;
 pub use leaving::Leaver;
+pub use zones::Zones;
 
 use super::Tables;
 use super::catalog::Table;
@@ -44,9 +46,10 @@ use std::sync::Arc;
 pub(super) const FIRST: u32 = 2;
 /// So many shards there may be in all.
 const ALL_MAX: u32 = 20_000;
-/// Of releases whose shards were on all nodes; and with how many copies there are to be.
+/// Of releases whose shards were on all nodes; with how many copies there are to be; and with the voters' zones, where two have one.
 const EVERYWHERE: u8 = 1;
 const FORMAT: u8 = 2;
+const ZONED: u8 = 3;
 
 /// The shards of one table.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -71,6 +74,10 @@ pub struct Block {
     pub copies: u32,
     /// The voters of `founders`.
     pub voters: Vec<NodeId>,
+    /// Numbers of the zones in which these were; empty where no two were in one.
+    pub zones: Vec<u32>,
+    /// On which of them each shard begins, where they have zones.
+    spread: Vec<Vec<NodeId>>,
     /// The table's keys.
     pub schema: KeySchema,
 }
@@ -92,7 +99,7 @@ impl Block {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let mut out = vec![FORMAT];
+        let mut out = vec![if self.zones.is_empty() { FORMAT } else { ZONED }];
         for n in [
             u64::from(self.count),
             u64::from(self.table),
@@ -107,6 +114,7 @@ impl Block {
         varint(&mut out, self.name.len() as u64);
         out.extend_from_slice(self.name.as_bytes());
         varint(&mut out, self.copies.into());
+        self.zones.iter().for_each(|zone| varint(&mut out, u64::from(*zone)));
         out
     }
 }
@@ -121,12 +129,13 @@ pub struct Placement {
     homes: BTreeMap<u32, Arc<Home>>,
     /// Nodes that are to have no replicas any more, and since which place in the log.
     leaving: BTreeMap<NodeId, Index>,
+    zones: Zones,
 }
 
 impl Default for Placement {
     fn default() -> Self {
-        let (blocks, names, homes, leaving) = Default::default();
-        Self { next: FIRST, blocks, names, homes, leaving }
+        let (blocks, names, homes, leaving, zones) = Default::default();
+        Self { next: FIRST, blocks, names, homes, leaving, zones }
     }
 }
 
@@ -182,6 +191,7 @@ struct Stored {
     founders: Bytes,
     name: String,
     copies: u32,
+    zones: Vec<u32>,
 }
 
 impl Stored {
@@ -193,17 +203,20 @@ impl Stored {
             let numbers = [input.varint()?, input.varint()?, input.varint()?];
             let (founders, name) = (input.bytes()?, input.bytes()?);
             let copies = if format == EVERYWHERE { u64::from(u32::MAX) } else { input.varint()? };
+            let zoned = if format == ZONED { voters_of(&founders).len() } else { 0 };
+            let zones = (0..zoned).map(|_| input.varint()).collect::<Result<Vec<u64>, _>>()?;
             input.end()?;
-            Ok((format, (count, table, copies), numbers, founders, name))
+            Ok((format, (count, table, copies), numbers, founders, name, zones))
         };
-        let (format, (count, table, copies), numbers, founders, name) = read().map_err(|_| bad())?;
-        if ![EVERYWHERE, FORMAT].contains(&format) {
+        let (format, (count, table, copies), numbers, founders, name, zones) = read().map_err(|_| bad())?;
+        if ![EVERYWHERE, FORMAT, ZONED].contains(&format) {
             return Err(bad());
         }
         let small = |n: u64| u32::try_from(n).map_err(|_| bad());
+        let zones = zones.into_iter().map(small).collect::<Result<_, _>>()?;
         let name = String::from_utf8(name.to_vec()).map_err(|_| bad())?;
         let (count, table, copies) = (small(count)?, small(table)?, small(copies)?);
-        Ok(Self { count, table, numbers, founders, name, copies })
+        Ok(Self { count, table, numbers, founders, name, copies, zones })
     }
 }
 
@@ -247,6 +260,7 @@ impl Tables {
             placement.homes.insert(shard, Arc::new(home));
         }
         placement.leaving = self.load_leaving(source)?;
+        placement.zones = self.load_zones(source)?;
         self.placement = Arc::new(placement);
         let adopted = source.get(&self.rows.kind(row::ADOPTED))?;
         let adopted = adopted.map(|stored| Ok(u64::from_be_bytes(stored[..].try_into().map_err(|_| bad())?)));
@@ -256,23 +270,41 @@ impl Tables {
 
     fn decode_block(&self, key: &[u8], stored: Bytes) -> StateResult<Block> {
         let first = u32::from_be_bytes(key.try_into().map_err(|_| bad())?);
-        let Stored { count, table, numbers: [epoch, made, version], founders, name, copies } =
+        let Stored { count, table, numbers: [epoch, made, version], founders, name, copies, zones } =
             Stored::decode(stored)?;
         let schema = self.catalog.get(&name).map(|table| table.schema.clone()).ok_or_else(bad)?;
         if count == 0 || first.checked_add(count).is_none() {
             return Err(bad());
         }
         let (made, version, voters) = (Index(made), Index(version), voters_of(&founders));
-        Ok(Block { first, count, table, name, epoch, made, version, founders, copies, voters, schema })
+        let spread = home::spread(&voters, &zones, copies, count);
+        Ok(Block {
+            first,
+            count,
+            table,
+            name,
+            epoch,
+            made,
+            version,
+            founders,
+            copies,
+            voters,
+            zones,
+            spread,
+            schema,
+        })
     }
 
-    /// Takes away all tables whose items lie in shards of their own, and what is known of nodes that leave.
+    /// Takes away all tables whose items lie in shards of their own, and what is known of nodes that leave and of zones.
     pub(crate) fn drop_elsewhere(&mut self, state: &mut dyn State, digest: &mut Digest) {
         for block in self.placement.clone().blocks() {
             self.take_away(state, (&block.name, block.table), digest);
         }
         for node in self.placement.clone().leaving.keys() {
             self.stay(state, *node, digest);
+        }
+        for (node, _) in self.placement.clone().zones.names() {
+            self.forget_zone(state, node, digest);
         }
     }
 
@@ -298,6 +330,8 @@ impl Tables {
     ) {
         let copies = home::copies(&table.definition.tags);
         let founders = self.placement.without_leaving(founders, copies);
+        let voters = voters_of(&founders);
+        let zones = self.placement.zones.numbered(&voters);
         let block = Block {
             first: self.placement.next,
             count,
@@ -306,7 +340,9 @@ impl Tables {
             epoch: EPOCH,
             made: at,
             version: at,
-            voters: voters_of(&founders),
+            spread: home::spread(&voters, &zones, copies, count),
+            voters,
+            zones,
             founders,
             copies,
             schema: table.schema.clone(),

@@ -307,6 +307,7 @@ impl TablesView {
             row::TOKEN,
             row::STREAM,
             row::TRANSACTION,
+            row::ZONE,
         ]
         .map(|kind| self.rows.kind(kind));
         let mut prefixes = Vec::from(kinds);
@@ -385,6 +386,9 @@ impl TablesView {
     fn get(&self, get: &Get, source: &dyn Source) -> Result<Got, ReadError> {
         let table = self.table(&get.table)?;
         let key = table.schema.key_of(&get.key).map_err(|error| invalid(error.message()))?;
+        if let Some(projection) = &get.projection {
+            table.check_paths(&projection.paths.iter()).map_err(|error| invalid(error.message()))?;
+        }
         let (id, at) = (table.definition.id, key_bytes(&key));
         let intent = self.intent(id, &at, source)?.map(|mut intent| {
             if let (Some(projection), Some(item)) = (&get.projection, &mut intent.item) {

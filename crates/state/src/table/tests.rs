@@ -6,6 +6,7 @@ mod adopted;
 mod commit;
 mod feeds;
 mod leaving;
+mod zones;
 
 use super::{
     Changed, Get, KeysAsked, Page, Paged, Position, Read, ReadReply, Record, Records, StreamDescribed,

@@ -239,6 +239,17 @@ fn transactions_over_several_shards_are_of_version_6() {
     }
 }
 
+/// Zones of nodes brought version 9.
+#[test]
+fn zones_are_of_version_9() {
+    let what = table::What::Zone { node: NodeId(4), zone: "b-1".into() };
+    let command = Command::Table(Box::new(table::Command { epoch: 1, now: 0, what }));
+    let bytes = &[9, 3, 9, 32, 15, 1, 0, 4, 3, b'b', b'-', b'1'][..];
+    assert_eq!(encode(NodeId(3), 9, &command), bytes);
+    let read = decode(&Bytes::from_static(bytes));
+    assert_eq!(read, Ok(Decoded { origin: NodeId(3), request: 9, command }));
+}
+
 /// Tables with several shards that keep indexes or a change feed brought version 8; without them they are of version 6.
 #[test]
 fn what_shards_keep_is_of_version_8() {

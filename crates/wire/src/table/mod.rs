@@ -235,6 +235,22 @@ pub enum What {
         /// Whether it is to leave.
         leaves: bool,
     },
+    /// In shard 1: what a node is together with when something fails, a rack or a data center, has this name; it says so itself.
+    Zone {
+        /// Which.
+        node: NodeId,
+        /// The name, as [`is_zone`] has it; empty for none.
+        zone: String,
+    },
+}
+
+/// The longest name of a zone.
+const ZONE_MAX: usize = 64;
+
+/// Whether a text is the name of a zone: 1 to 64 letters, digits, dots, underscores and hyphens of ASCII.
+pub fn is_zone(text: &str) -> bool {
+    let fits = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
+    (1..=ZONE_MAX).contains(&text.len()) && text.bytes().all(fits)
 }
 
 impl Command {
@@ -264,6 +280,7 @@ impl Command {
         };
         match &self.what {
             _ if kept => 8,
+            What::Zone { .. } => 9,
             What::Leave { .. } => 8,
             What::Move { .. } | What::Moved { .. } => 7,
             What::Adopt { .. } | What::Commit(_) | What::Live => 6,
@@ -287,6 +304,7 @@ impl Command {
             | What::Move { .. }
             | What::Moved { .. }
             | What::Leave { .. }
+            | What::Zone { .. }
             | What::Live => false,
         }
     }
@@ -316,6 +334,7 @@ impl Command {
             What::Move { .. } => 12,
             What::Moved { .. } => 13,
             What::Leave { .. } => 14,
+            What::Zone { .. } => 15,
         });
         out.varint(self.epoch);
         out.varint(self.now);
@@ -365,6 +384,10 @@ impl Command {
                 out.varint(node.0);
                 out.flag(*leaves);
             }
+            What::Zone { node, zone } => {
+                out.varint(node.0);
+                out.string(zone.as_bytes());
+            }
         }
     }
 
@@ -392,6 +415,7 @@ impl Command {
             },
             13 => What::Moved { shard: ShardId(small(input)?), since: input.varint()? },
             14 => What::Leave { node: NodeId(input.varint()?), leaves: input.flag()? },
+            15 => What::Zone { node: NodeId(input.varint()?), zone: text(input)? },
             _ => return Err(Malformed),
         };
         Ok(Self { epoch, now, what })
@@ -494,7 +518,7 @@ pub enum Reply {
     Commit(Answer<Unfit>, Vec<Done>),
     /// To `Live`: the number.
     Lives(u64),
-    /// To `Move`, `Moved` and `Leave`: it stands, also where it stood before.
+    /// To `Move`, `Moved`, `Leave` and `Zone`: it stands, also where it stood before.
     Placed,
 }
 
@@ -656,6 +680,7 @@ mod tests {
             command(What::Move { shard: ShardId(9), since: 300, replicas: vec![NodeId(1), NodeId(400)] }),
             command(What::Moved { shard: ShardId(9), since: 300 }),
             command(What::Leave { node: NodeId(400), leaves: true }),
+            command(What::Zone { node: NodeId(400), zone: "a".into() }),
         ]
     }
 

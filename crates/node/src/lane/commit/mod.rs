@@ -364,6 +364,11 @@ impl Lane {
         let places: Vec<Place> = match &request {
             Request::Transact(asked) => asked.places().collect(),
             Request::Gather(asked) => asked.gets.iter().map(|(place, _)| *place).collect(),
+            Request::Led => {
+                let (head, body) = (self.space.head(&self.node), self.led(now));
+                done(body.map(|led| Answer { head, body: Body::Led(Box::new(led)) }));
+                return None;
+            }
             _ => return Some((request, done)),
         };
         if let Err(failure) = self.space.takes(&self.node, &request) {
@@ -394,7 +399,7 @@ impl Lane {
                 self.transactions.met(met);
             }
             for (id, participants) in std::mem::take(&mut self.node.undecided) {
-                self.transactions.recover(id, &participants);
+                self.transactions.recover(now, id, &participants);
             }
             let came = std::mem::take(&mut *lock(&self.transactions.inbox));
             for Heard { shard, key, to, result } in came {

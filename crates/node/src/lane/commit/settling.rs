@@ -1,7 +1,7 @@
 //! What nobody else brings to its end: recoveries, and the errands of the heir of this node's earlier lives.
 
 use super::{Asking, To, Transactions, Wish};
-use quorate_base::ShardId;
+use quorate_base::{Instant, ShardId};
 use quorate_protocol::commit::heir::Errand;
 use quorate_protocol::commit::recovery::{Question, Recovery};
 use quorate_protocol::commit::{Answer as Said, Command as Step, TxnId};
@@ -15,19 +15,34 @@ const ERRANDS_MAX: usize = 16;
 
 /// A recovery that is under way.
 pub(super) struct Recovering {
+    /// Since when this node tries.
+    since: Instant,
     recovery: Recovery,
     asked: Vec<(ShardId, Question)>,
 }
 
 impl Transactions {
     /// Nobody has heard of the outcome of a transaction for too long.
-    pub(super) fn recover(&mut self, id: TxnId, participants: &[ShardId]) {
+    pub(super) fn recover(&mut self, now: Instant, id: TxnId, participants: &[ShardId]) {
         if self.recoveries.len() < RECOVERIES_MAX && !self.recoveries.contains_key(&id) {
             self.tally.recovered += 1;
             let recovery = Recovery::new(id, participants);
-            self.recoveries.insert(id, Recovering { recovery, asked: Vec::new() });
+            self.recoveries.insert(id, Recovering { since: now, recovery, asked: Vec::new() });
             self.recover_on(id);
         }
+    }
+
+    /// How many transactions this node tries to recover whose outcome nobody knows.
+    pub(in super::super) fn undecided(&self) -> usize {
+        self.recoveries.values().filter(|of| !of.recovery.waits_for().is_empty()).count()
+    }
+
+    /// They, the oldest first, each with since when this node tries and whose votes are waited for.
+    pub(in super::super) fn all_undecided(&self) -> Vec<(TxnId, Instant, Vec<ShardId>)> {
+        let all = self.recoveries.iter().map(|(id, of)| (*id, of.since, of.recovery.waits_for()));
+        let mut undecided: Vec<_> = all.filter(|(.., waits_for)| !waits_for.is_empty()).collect();
+        undecided.sort_by_key(|(id, since, _)| (*since, *id));
+        undecided
     }
 
     pub(super) fn recovery_answered(

@@ -151,8 +151,15 @@ impl Block {
     fn founding(&self, shard: ShardId) -> impl Iterator<Item = NodeId> + '_ {
         let (voters, copies) = (&self.voters, self.copies as usize);
         let first = (shard.get() - self.first) as usize;
-        (0..copies.min(voters.len())).map(move |n| voters[(first + n) % voters.len()])
+        let apart = self.spread.get(first);
+        let many = copies.min(voters.len());
+        (0..many).map(move |n| apart.map_or(voters[(first + n) % voters.len()], |nodes| nodes[n]))
     }
+}
+
+/// See [`Block::founding`] of all shards, where some of the voters are in one zone.
+pub(super) fn spread(voters: &[NodeId], zones: &[u32], copies: u32, shards: u32) -> Vec<Vec<NodeId>> {
+    if zones.is_empty() { Vec::new() } else { super::zones::spread(voters, zones, copies as usize, shards) }
 }
 
 impl Placement {

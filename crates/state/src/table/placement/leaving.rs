@@ -56,17 +56,21 @@ impl Placement {
     }
 
     /// About how many replicas are to be moved or made among members of whom these vote: those on nodes that are no members or are
-    /// to leave, and those that are lacking; or as many as nodes with few have too few, if that is more.
+    /// to leave, those that are lacking, and those that are in one zone with another of their shard while there are other zones; or as
+    /// many as nodes with few have too few, if that is more.
     pub fn replicas_to_move(&self, voters: &BTreeSet<NodeId>) -> usize {
         let stay: BTreeSet<NodeId> =
             voters.iter().filter(|node| !self.leaving.contains_key(node)).copied().collect();
+        let zones = self.zones.many(stay.iter().copied());
         let (mut wrong, mut all, mut held) = (0, 0, BTreeMap::<NodeId, usize>::new());
         for (shard, home) in self.homes() {
             let copies = self.block_of(shard).map_or(1, |block| block.copies as usize).min(voters.len());
             let here = home.replicas.keys().filter(|node| stay.contains(node)).count();
             home.replicas.keys().for_each(|node| *held.entry(*node).or_default() += 1);
             wrong += copies.min(stay.len()).saturating_sub(here);
-            wrong += usize::from(home.moving && here >= copies);
+            let apart = self.zones.many(home.wanted().intersection(&stay).copied());
+            let close = here.min(zones).saturating_sub(apart);
+            wrong += close.max(usize::from(home.moving && here >= copies));
             all += copies.min(stay.len());
         }
         let share = all / stay.len().max(1);

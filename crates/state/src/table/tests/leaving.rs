@@ -4,11 +4,11 @@ use super::*;
 use crate::table::Placement;
 use quorate_protocol::raft::Membership;
 
-fn ids(nodes: &[u64]) -> BTreeSet<NodeId> {
+pub(super) fn ids(nodes: &[u64]) -> BTreeSet<NodeId> {
     nodes.iter().map(|&node| NodeId(node)).collect()
 }
 
-fn made(run: &mut Run, name: &str, voters: &[u64]) {
+pub(super) fn made(run: &mut Run, name: &str, voters: &[u64]) {
     let definition = Definition {
         tags: vec![(SHARDS_TAG.into(), "4".into())],
         globals: Vec::new(),
@@ -25,7 +25,7 @@ fn leave(run: &mut Run, node: u64, leaves: bool) {
     assert_eq!(run.command(what, EPOCH), Ok(Reply::Placed));
 }
 
-fn placement(run: &mut Run) -> Placement {
+pub(super) fn placement(run: &mut Run) -> Placement {
     (**run.replicas[0].kv().placement()).clone()
 }
 
