@@ -120,13 +120,16 @@ fn a_signal_reaches_the_whole_group() {
 /// where somebody has deleted the lock's key.
 #[test]
 fn a_command_is_ended_when_its_lock_is_lost() {
-    let up = Up::start(&["--ephemeral"]);
+    let (up, scratch) = (Up::start(&["--ephemeral"]), Scratch::new("lost"));
     let nodes = nodes(&up.ready());
-    let urls = endpoints(&nodes);
+    let (urls, file) = (endpoints(&nodes), scratch.path("runs"));
     let hold = || {
-        let child =
-            start(&["lock", "job", "--ttl", "3s"], &urls, "trap '' TERM; while :; do sleep 0.1; done");
-        eventually("the lock is held", || is_held(&urls));
+        let command = format!("trap '' TERM; touch {file}; while :; do sleep 0.1; done");
+        let child = start(&["lock", "job", "--ttl", "3s"], &urls, &command);
+        // The lock's key is there before the lock is known to be held: a cluster that falls silent in between is waited for.
+        eventually("the command runs", || std::path::Path::new(&file).exists());
+        assert!(is_held(&urls));
+        std::fs::remove_file(&file).unwrap();
         child
     };
     let lost = |child: Child| {

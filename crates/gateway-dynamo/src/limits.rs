@@ -123,12 +123,16 @@ pub(crate) fn table_name(params: Params<'_>) -> Answered<String> {
     Ok(name)
 }
 
-/// The name in an ARN, or the name itself.
+/// The name in the ARN of a table, or the name itself. There is one region and one account, so what the ARN calls them is not looked
+/// at; an ARN of anything else is no name of a table.
 pub(crate) fn bare(name: &str) -> &str {
-    match name.strip_prefix("arn:").and_then(|rest| rest.split_once(":table/")) {
-        Some((_, name)) => name.split('/').next().unwrap_or(name),
-        None => name,
-    }
+    let parts: Vec<&str> = name.splitn(6, ':').collect();
+    let &["arn", partition, "dynamodb", region, account, table] = &parts[..] else { return name };
+    let whose = partition.starts_with("aws")
+        && !region.is_empty()
+        && account.len() == 12
+        && account.bytes().all(|byte| byte.is_ascii_digit());
+    table.strip_prefix("table/").filter(|table| whose && !table.contains('/')).unwrap_or(name)
 }
 
 /// The ARNs by which a request calls tables, by the tables' names: whoever names one by its ARN is told of it by that.
@@ -194,7 +198,18 @@ mod tests {
              Member must satisfy enum value set: [NONE, ALL_OLD]"
         );
         assert_eq!(bare("arn:aws:dynamodb:local:000000000000:table/orders"), "orders");
-        assert_eq!(bare("arn:aws:dynamodb:local:000000000000:table/orders/index/x"), "orders");
+        assert_eq!(bare("arn:aws:dynamodb:us-east-1:123456789012:table/orders"), "orders");
+        for other in [
+            "arn:aws:dynamodb:local:000000000000:table/orders/index/x",
+            "arn:aws:dynamodb:local:000000000000:table/orders/stream/x",
+            "arn:aws:sqs:local:000000000000:table/orders",
+            "arn:aws:dynamodb:local:1:table/orders",
+            "arn:aws:dynamodb::000000000000:table/orders",
+            "arn:elsewhere:dynamodb:local:000000000000:table/orders",
+            "arn:aws:dynamodb:local:000000000000:orders",
+        ] {
+            assert_eq!(bare(other), other);
+        }
         assert_eq!(bare("orders"), "orders");
         let arn = |name| format!("arn:aws:dynamodb:local:000000000000:table/{name}");
         let put = json!({ "Put": { "TableName": arn("c") } });

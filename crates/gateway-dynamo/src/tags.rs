@@ -96,6 +96,20 @@ pub(crate) async fn check_policy(gateway: &Gateway, tags: &[(String, String)]) -
     Ok(())
 }
 
+/// The copies of a table with shards of its own are placed when it is made: another number is not promised that nobody brings about.
+fn check_copies(old: &[(String, String)], new: &[(String, String)]) -> Answered<()> {
+    let survive = format!("{PREFIX}survive");
+    let of = |tags: &[(String, String)], name: &str| {
+        tags.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
+    };
+    if of(old, SHARDS_TAG).is_none() || of(old, &survive) == of(new, &survive) {
+        return Ok(());
+    }
+    Err(ApiError::validation(format!(
+        "The policy of these tags is not available yet: how many copies a table with shards of its own has is said when it is made, and {survive} stays as it is; make another table and copy the items"
+    )))
+}
+
 /// Among the tags that there are is one that is none of a policy's.
 fn unknown(error: &TagError) -> String {
     match error {
@@ -122,11 +136,13 @@ pub(crate) async fn tag(gateway: &Gateway, params: Params<'_>) -> Answered<Value
     if tags.is_empty() {
         return Err(ApiError::validation("Atleast one Tag needs to be provided as Input."));
     }
-    let mut all = current(gateway, &table).await?;
+    let old = current(gateway, &table).await?;
+    let mut all = old.clone();
     all.retain(|(key, _)| tags.iter().all(|(new, _)| new != key));
     all.extend(tags.iter().cloned());
     check_count(all.len())?;
     check_policy(gateway, &all).await?;
+    check_copies(&old, &all)?;
     change(gateway, table, Change::Tag(tags)).await
 }
 
@@ -138,6 +154,9 @@ pub(crate) async fn untag(gateway: &Gateway, params: Params<'_>) -> Answered<Val
         return Err(ApiError::validation("Atleast one Tag Key needs to be provided as Input."));
     }
     let keys = keys.iter().map(|key| text(key).map(String::from)).collect::<Answered<Vec<_>>>()?;
+    let old = current(gateway, &table).await?;
+    let left: Vec<_> = old.iter().filter(|(key, _)| !keys.contains(key)).cloned().collect();
+    check_copies(&old, &left)?;
     change(gateway, table, Change::Untag(keys)).await
 }
 

@@ -207,7 +207,7 @@ impl Lane {
             withhold_votes: home.since(me).is_some_and(|since| since <= upto),
             disk_lost: disk_lost || home.had_left(me),
             state_lost: false,
-            campaign_at_once: preferred(shard, &founders) == Some(me),
+            campaign_at_once: preferred(shard, &founders, &founders.voters) == Some(me),
             promised: Duration::ZERO,
         };
         Raft::new(config, self.placed.rng.fork("group"), boot, now)
@@ -229,6 +229,9 @@ impl Lane {
         let placement = self.placed.followed.clone();
         let patience = BLIND * self.node.settings.raft.election_max;
         let blind = self.space.leaderless_since.is_some_and(|since| now.since(since) > patience);
+        let leaving = placement.leaving();
+        let members = &self.space.raft.membership().voters;
+        let stay: BTreeSet<NodeId> = members.iter().copied().filter(|node| !leaving.contains(node)).collect();
         let mut left = HAND_OVERS;
         let mut arrived = Vec::new();
         for (&shard, group) in self.groups.iter_mut().filter(|(_, group)| group.raft.is_leader()) {
@@ -246,7 +249,7 @@ impl Lane {
             }
             let did = group.follow_home(now, &home)
                 || group.follow_definition(&mut self.node, now, &self.space.view)
-                || (left > 0 && if blind { group.pass_on(now) } else { group.prefer(now) });
+                || (left > 0 && if blind { group.pass_on(now) } else { group.prefer(now, &stay) });
             if did {
                 left = left.saturating_sub(1);
                 self.touched.insert(shard);
@@ -326,10 +329,10 @@ impl Lane {
     }
 }
 
-/// The voter that is to lead a shard.
-fn preferred(shard: ShardId, membership: &Membership) -> Option<NodeId> {
-    let voters = membership.voters.len();
-    membership.voters.iter().nth(shard.get() as usize % voters.max(1)).copied()
+/// The voter that is to lead a shard, of those that stay: one that is no member any more hands over what it leads, and would get it back.
+fn preferred(shard: ShardId, membership: &Membership, stay: &BTreeSet<NodeId>) -> Option<NodeId> {
+    let fit: Vec<NodeId> = membership.voters.intersection(stay).copied().collect();
+    fit.get(shard.get() as usize % fit.len().max(1)).copied()
 }
 
 /// The book of a group that is not shard 1's: who the members are stands in shard 1's. It says which word about the group's home
@@ -399,8 +402,8 @@ impl Group {
     }
 
     /// Hands the leadership to the voter that is preferred, if that holds all.
-    fn prefer(&mut self, now: Instant) -> bool {
-        let to = preferred(self.shard, self.raft.membership());
+    fn prefer(&mut self, now: Instant, stay: &BTreeSet<NodeId>) -> bool {
+        let to = preferred(self.shard, self.raft.membership(), stay);
         let Some(to) = to.filter(|&to| to != self.raft.id() && self.raft.is_ready(to)) else { return false };
         if self.raft.change_pending() {
             return false;
@@ -434,5 +437,24 @@ impl Group {
         let data = command::encode(node.settings.node, node.take_request(), &command);
         self.propose(now, Proposer::Nobody, data);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Claim: the preferred leaders of shards are those who stay, all of them, and nobody who was removed or is to leave: who was removed
+    /// hands over what it leads, and the two would hand it to each other for ever.
+    #[test]
+    fn who_goes_is_not_preferred() {
+        let ids = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<BTreeSet<_>>();
+        let membership = Membership { voters: ids(&[1, 2, 4]), ..Membership::default() };
+        let preferred = |stay: &[u64]| -> BTreeSet<_> {
+            (2..10).filter_map(|shard| preferred(ShardId(shard), &membership, &ids(stay))).collect()
+        };
+        assert_eq!(preferred(&[1, 2, 3, 4]), ids(&[1, 2, 4]));
+        assert_eq!(preferred(&[1, 2, 3]), ids(&[1, 2]));
+        assert_eq!(preferred(&[3]), ids(&[]));
     }
 }
