@@ -428,6 +428,10 @@ fn what_cannot_be_is_told() {
         name == "ValidationException" && told.contains("of a table that is there cannot be changed"),
         "{told}"
     );
+    // Nor is another number of copies promised than there are.
+    let fewer = json!({ "ResourceArn": arn, "Tags": [{ "Key": "quorate:survive", "Value": "0" }] });
+    let (name, told) = table.refused(0, "TagResource", fewer);
+    assert!(name == "ValidationException" && told.contains("is said when it is made"), "{told}");
     let (name, _) = table.refused(0, "GetItem", json!({ "Key": { "d": { "S": "x" } } }));
     assert_eq!(name, "ValidationException");
     assert_eq!(shards(&nodes[0], "orders").len(), 4);
