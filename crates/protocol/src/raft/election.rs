@@ -316,8 +316,9 @@ impl Raft {
     /// nothing. Not before it holds this term's first entry, unless it takes none: this term may be new enough; and not while it
     /// waits to hear that it is. Not while those are not at hand who could elect this leader again (a majority without such
     /// voters, or all), nor while something is under way that would have to begin anew: a snapshot, or a long tail of the log, of
-    /// which nothing is committed any more before all of it is there. For that it waits until what is left goes at a time,
-    /// but not for ever: a leader that is always busy must heal, too.
+    /// which nothing is committed any more before all of it is there. For that it waits until what is left goes at a time, where
+    /// those who are sound can commit it (seed 26 of the simulator: of two members one had lost its disk, and nothing was), and
+    /// not for ever: a leader that is always busy must heal, too.
     fn renewal_would_heal(&self, now: Instant) -> bool {
         let membership = self.membership();
         // The first chunk may be long on its way.
@@ -341,7 +342,9 @@ impl Raft {
         patient
             && self.transfer.is_none()
             && !self.progress.values().any(|p| matches!(p.phase, Phase::Snapshot { .. }) && !vain(p))
-            && (self.goes_at_a_time() || self.progress.values().any(|p| vain(p) && tired(p)))
+            && (self.goes_at_a_time()
+                || !membership.is_quorum(sound)
+                || self.progress.values().any(|p| vain(p) && tired(p)))
             && (membership.is_quorum(sound) || membership.is_unanimous(at_hand))
     }
 
