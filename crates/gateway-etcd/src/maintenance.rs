@@ -40,8 +40,9 @@ pub(crate) async fn defragment(
     gateway: &Gateway,
     metadata: &MetadataMap,
 ) -> Result<Response<pb::DefragmentResponse>, Status> {
-    let answer = gateway.ask(metadata, Request::Defragment).await?;
-    Ok(Response::new(pb::DefragmentResponse { header: Some(convert::header(answer.head)) }))
+    gateway.ask(metadata, Request::Defragment).await?;
+    // As etcd: this answer alone has no header.
+    Ok(Response::new(pb::DefragmentResponse { header: None }))
 }
 
 /// A hash of all that the asked node holds.

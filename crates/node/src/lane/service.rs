@@ -17,6 +17,7 @@ use quorate_base::{Instant, NodeId};
 use quorate_protocol::raft::Membership;
 use quorate_state::kv::ReadError;
 use quorate_wire::kv::{Command, LeaseId, Refused, Reply};
+use quorate_wire::members::Book;
 use quorate_wire::peer::{Declined, Frame};
 use quorate_wire::table::{Refusal, SHARDS_TAG, What};
 use std::cell::Cell;
@@ -108,10 +109,16 @@ impl Group {
             // What is readable here is no state of the space, not even an old one.
             return Err(Failure::Broken(STATE_LOST.into()));
         }
-        if self.raft.is_learner() && !serves_as_learner(request) {
+        if self.raft.is_learner() && !serves_as_learner(request) && !self.joins(node) {
             return Err(Failure::Learner);
         }
         if node.waiting_full() { Err(Failure::Overloaded) } else { Ok(()) }
+    }
+
+    /// Whether this node was added to vote, and does not yet because it has to catch up: its clients need not know.
+    fn joins(&self, node: &Node) -> bool {
+        let book = Book::of(self.raft.membership());
+        book.members.get(&node.settings.node).is_some_and(|info| info.joins)
     }
 
     /// A table that is made with shards of its own: with whom their groups begin stands in the entry.
