@@ -34,12 +34,12 @@ pub enum Request {
         /// Own state will do.
         serializable: bool,
     },
-    /// A read of tables; one that is not `consistent` is answered from the asked node's own state at once.
+    /// A read of tables.
     Table {
         /// What.
         read: Box<tables::Read>,
-        /// Through a read index.
-        consistent: bool,
+        /// How new the answer must be.
+        fresh: Fresh,
         /// Of the shard, by the asker's map: another one is refused.
         epoch: u64,
     },
@@ -97,6 +97,18 @@ pub enum Request {
     Defragment,
     /// Another request, which is none of these: how it was served is put into the slot before it is answered.
     Explained(Box<Request>, Slot),
+}
+
+/// How new the answer to a read of tables must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fresh {
+    /// The newest, through a read index.
+    Newest,
+    /// As its table's policy says of plain reads: where that bounds their staleness, within the bound, or within this smaller one; else
+    /// as with `Local`.
+    Plain(Option<Duration>),
+    /// What the asked node has, at once.
+    Local,
 }
 
 /// A shard, and its epoch by the asker's map: another one is refused.

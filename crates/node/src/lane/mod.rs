@@ -15,6 +15,7 @@
 mod ask;
 mod away;
 mod broken;
+mod closed;
 mod commit;
 mod compactor;
 mod effects;
@@ -42,6 +43,7 @@ use crate::api::{Failure, Head, Member};
 use crate::applier::{Cut, Output};
 use crate::watch::Hub;
 pub use broken::Broken;
+pub use closed::{EVERY as CLOSES_EVERY, Missed, Mutant as ClosedMutant};
 use bytes::Bytes;
 pub use commit::Tally;
 use commit::Transactions;
@@ -278,6 +280,14 @@ impl Lane {
                 self.node.pending.shard(*request).unwrap_or(self.space.shard)
             }
             Frame::Alive => return self.space.shard,
+            Frame::Close(close) => {
+                self.close_heard(from, close.clone());
+                return self.space.shard;
+            }
+            Frame::Follows(follows) => {
+                self.follows_heard(now, from, follows.clone());
+                return self.space.shard;
+            }
             Frame::Ask { shard, request, patience, body } => {
                 self.asked(now, from, (*shard, *request, *patience), body);
                 return *shard;
@@ -397,6 +407,7 @@ impl Lane {
         self.heal_doubts();
         self.drain_others(now, out);
         self.tend_transactions_again(now, out);
+        self.tend_closed(now);
         self.node.drain(out);
         let mut hub = hub(&self.hub);
         out.catch_ups.append(&mut hub.take_wanted());
@@ -434,6 +445,7 @@ impl Lane {
         for shard in std::mem::take(&mut self.touched) {
             let Some(group) = self.groups.get_mut(&shard) else { continue };
             group.drain(&mut self.node, now, out);
+            self.node.times.stirs(shard);
             let under = group.raft.rests_under();
             if group.rests_under != under {
                 let before = std::mem::replace(&mut group.rests_under, under);

@@ -27,7 +27,7 @@ mod settling;
 mod under_way;
 
 use super::{Effects, Lane};
-use crate::api::{Answer, Body, Done, Failure, Head, Place, Request, Transact, tables};
+use crate::api::{Answer, Body, Done, Failure, Fresh, Head, Place, Request, Transact, tables};
 pub(super) use queue::Queue;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, Rng, ShardId};
@@ -122,7 +122,7 @@ pub(super) struct Met {
 impl Met {
     /// Whether whoever asked must hear of votes before he is answered.
     pub(super) fn is(request: &Request, answer: &Answer) -> bool {
-        let (Request::Table { consistent: true, read, .. }, Body::Table(reply)) = (request, &answer.body)
+        let (Request::Table { fresh: Fresh::Newest, read, .. }, Body::Table(reply)) = (request, &answer.body)
         else {
             return false;
         };
@@ -463,7 +463,7 @@ impl Lane {
         let request = match what {
             Asking::Step(step, time) => write(time, What::Commit(step)),
             Asking::Live => write(0, What::Live),
-            Asking::Read(read) => Request::Table { read: Box::new(read), consistent: true, epoch },
+            Asking::Read(read) => Request::Table { read: Box::new(read), fresh: Fresh::Newest, epoch },
         };
         self.call_shard(now, shard, request, Some(timeout), done);
     }
