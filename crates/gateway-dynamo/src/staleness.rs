@@ -6,7 +6,7 @@
 use crate::failure::{Answered, ApiError};
 use hyper::header::HeaderMap;
 use quorate_base::time::Duration;
-use quorate_policy::time;
+use quorate_policy::ask::time;
 use std::future::Future;
 
 /// The header.

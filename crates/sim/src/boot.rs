@@ -119,6 +119,7 @@ impl World {
         let seal_bytes = self.knobs.seal_bytes / if self.changed(Harmless::MoreCheckpoints) { 4 } else { 1 };
         let mut applier = Applier::new(kv, booted.lost, id, booted.generation, seal_bytes);
         lane.plant_in_transactions(self.knobs.planted.and_then(Planted::commit));
+        lane.plant_in_closed(self.knobs.planted.and_then(Planted::closed));
         lane.doubts(booted.doubts);
         for kv in booted.dead {
             applier.bury(kv);
