@@ -381,7 +381,6 @@ impl Tables {
         result: Result<Answer, Failure>,
     ) -> Result<Option<&'static str>, String> {
         let Some(doing) = self.seats[client].doing.take() else { return Ok(None) };
-        let ms = now.since(Instant::ZERO).as_nanos() as u64 / 1_000_000;
         let heard = Heard::of(result)?;
         match (doing, heard) {
             (doing @ (Doing::Old(_) | Doing::Glance(_)), Heard::Items(items)) => {

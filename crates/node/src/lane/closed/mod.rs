@@ -262,7 +262,10 @@ impl Lane {
         if self.node.times.closed.owes() {
             self.look_at_the_stirred();
             for (to, follows) in self.node.times.closed.answers(wall) {
-                self.node.send(to, &Frame::Follows(follows));
+                // Its own word it need not be told.
+                if to != self.node.settings.node {
+                    self.node.send(to, &Frame::Follows(follows));
+                }
             }
         }
         if !self.node.times.closing.is_due(now, self.space.view.tables().is_any_bounded()) {

@@ -1,0 +1,58 @@
+//! Plain reads of tables that bound their staleness, at any node and under all faults: what they say of their age is judged by the
+//! simulation's own clock.
+
+use quorate_base::time::Duration;
+use quorate_node::lane::ClosedMutant;
+use quorate_sim::{Knobs, Outcome, Plan, Planted};
+
+/// Seeds in which tables have a bound, with wall clocks this far apart.
+fn seeds(offset: impl Fn(u64) -> bool) -> impl Iterator<Item = u64> {
+    let bounded = move |knobs: &Knobs| knobs.tables && knobs.offsets.is_some_and(&offset);
+    (1..).filter(move |&seed| bounded(&Knobs::draw(seed)))
+}
+
+fn run(seed: u64, planted: Option<Planted>) -> Outcome {
+    let (disks, fences, compaction) = (false, false, false);
+    let span = Duration::from_secs(20);
+    Plan { span, clients: 1, disks, fences, compaction, planted, ..Plan::of(seed) }.run()
+}
+
+/// Claim: with wall clocks within the maximum of each other no answer is older than it says; and whatever the clocks show, none tells
+/// what nobody wrote, or half of a transaction. (The clients of tables judge each answer; see `tables/old.rs`.)
+#[test]
+fn no_answer_is_older_than_it_says() {
+    let (mut bounded, mut passed_on) = (0, 0);
+    for seed in seeds(|offset| offset <= 500).take(6).chain(seeds(|offset| offset > 500).take(2)) {
+        let outcome = run(seed, None);
+        assert_eq!(outcome.violation, None, "seed {seed}");
+        let count = |name| outcome.counts.0.get(name).copied().unwrap_or(0);
+        bounded += count("bounded reads");
+        passed_on += count("bounded reads passed on");
+    }
+    println!("{bounded} answered by the asked node alone, {passed_on} not");
+    assert!(bounded > 100 && passed_on > 10, "{bounded} {passed_on}");
+}
+
+/// Claim: who answers before it has applied what is closed, or passes over what transactions hold, is caught. (That nothing is closed
+/// without being confirmed has a schedule of its own: `crates/node/tests/lanes/bounded.rs`.)
+#[test]
+fn what_is_wrong_with_closed_times_shows() {
+    for mutant in [ClosedMutant::ServeBeforeApplied, ClosedMutant::PassIntents] {
+        let found = seeds(|offset| offset <= 500).take(60).find_map(|seed| {
+            let violation = run(seed, Some(Planted::Closed(mutant))).violation?;
+            violation.contains("Staleness: ").then_some((seed, violation))
+        });
+        let (seed, why) = found.unwrap_or_else(|| panic!("{mutant:?} survives"));
+        println!("{mutant:?}: seed {seed}: {why}");
+        assert_eq!(run(seed, None).violation, None, "the healthy one at seed {seed}");
+    }
+}
+#[test]
+fn zz_trace() {
+    let (disks, fences, compaction) = (false, false, false);
+    let seed: u64 = std::env::var("SEED").unwrap().parse().unwrap();
+    let plan = Plan { span: Duration::from_secs(20), clients: 1, disks, fences, compaction, planted: None, ..Plan::of(seed) };
+    let (out, records) = plan.trace();
+    println!("{:?} {:?}", Knobs::draw(seed), out.violation);
+    for r in records { println!("{} {:?}", r.at.0, r.what); }
+}
