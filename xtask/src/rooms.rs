@@ -41,7 +41,10 @@ const ROOMS: [Room; 20] = [
     real("gateway-dynamo", &["base", "policy", "item", "wire", "node"]),
     real("client", &["base", "proto"]),
     pure("check", &[]),
-    pure("sim", &["base", "clock", "protocol", "item", "wire", "storage", "faulty", "state", "node", "check"]),
+    pure(
+        "sim",
+        &["base", "clock", "protocol", "item", "wire", "storage", "faulty", "state", "node", "check"],
+    ),
     real("verify", &["base", "proto", "client", "check"]),
     real(
         "cli",

@@ -53,7 +53,10 @@ mod tests {
             let (one, other) = if behind == 0 { (0, ahead) } else { (ahead, 0) };
             let shown = Wall((first + one) / 1_000);
             let then = Wall((first + passed + other) / 1_000);
-            assert!(then.at_most_since(shown) >= Duration::from_micros(passed), "{first} {passed} {one} {other}");
+            assert!(
+                then.at_most_since(shown) >= Duration::from_micros(passed),
+                "{first} {passed} {one} {other}"
+            );
             assert!(passed > 0 || !shown.is_too_far_ahead_of(then));
         }
     }

@@ -21,7 +21,9 @@ tokio::task_local! {
 pub(crate) fn asked(headers: &HeaderMap) -> Answered<Option<Duration>> {
     let Some(value) = headers.get(HEADER) else { return Ok(None) };
     let text = String::from_utf8_lossy(value.as_bytes());
-    let bad = |allowed: String| ApiError::validation(format!("The header {HEADER} cannot be {text:?}: write {allowed}"));
+    let bad = |allowed: String| {
+        ApiError::validation(format!("The header {HEADER} cannot be {text:?}: write {allowed}"))
+    };
     time(&text).map(Some).map_err(|error| bad(error.allowed))
 }
 

@@ -551,7 +551,9 @@ impl Run {
                     return Err(format!("the evidence names no majority: {evidence:?}"));
                 }
             }
-            Mode::Log | Mode::Local | Mode::Bounded => return Err(format!("a linearizable read was not: {evidence:?}")),
+            Mode::Log | Mode::Local | Mode::Bounded => {
+                return Err(format!("a linearizable read was not: {evidence:?}"));
+            }
         }
         if evidence.index.is_none_or(|index| index > evidence.applied) {
             return Err(format!("a read was served before its index: {evidence:?}"));

@@ -20,9 +20,9 @@ pub(crate) use judge::{check_feed, check_index};
 
 use crate::world::{KV, World};
 use ask::{Condition, append, check, put, read};
-use quorate_base::{Instant, NodeId, Rng, ShardId};
 use old::Written;
 pub(crate) use old::clocks_hold;
+use quorate_base::{Instant, NodeId, Rng, ShardId};
 use quorate_node::api::{Answer, Body, Failure, Request};
 use quorate_node::evidence::Slot;
 use quorate_state::table::{Placement, ReadReply};
@@ -361,7 +361,9 @@ impl Tables {
         let write = |what| Request::Write(Any::Table(Box::new(Command { epoch: EPOCH, now, what })));
         let alone = |op| write(What::Execute(Execute { atomic: false, token: None, ops: vec![op] }));
         match doing {
-            Doing::Make => write(What::Create(Box::new(ask::definition(self.name(), self.shards, self.bounded)))),
+            Doing::Make => {
+                write(What::Create(Box::new(ask::definition(self.name(), self.shards, self.bounded))))
+            }
             Doing::Read(key) => read([ask::register(*key)]),
             Doing::Write(key, value) => alone(put(*key, *value, &Condition::Any)),
             Doing::Swap(key, old, new) => alone(put(*key, Some(*new), &Condition::of_number(*old))),
@@ -386,9 +388,9 @@ impl Tables {
             (doing @ (Doing::Old(_) | Doing::Glance(_)), Heard::Items(items)) => {
                 return self.looked_back(client, &doing, &items).map(Some);
             }
-            (Doing::Old(_) | Doing::Glance(_), Heard::Unknown | Heard::NotDone) => {}
             (Doing::Make, Heard::Reply(_) | Heard::Exists) => self.made = true,
             (Doing::Make, _)
+            | (Doing::Old(_) | Doing::Glance(_), Heard::Unknown | Heard::NotDone)
             | (Doing::Again(_), Heard::Reply(Reply::Repeated) | Heard::Unknown | Heard::NotDone) => {}
             (doing @ (Doing::Read(_) | Doing::Look(_)), Heard::Items(items)) => {
                 self.found(client, doing, items);

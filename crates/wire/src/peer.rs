@@ -401,7 +401,9 @@ fn read_close(r: &mut Reader) -> Read<Close> {
 
 fn put_shards(out: &mut BytesMut, shards: &[ShardId]) {
     out.varint(shards.len() as u64);
-    shards.iter().for_each(|shard| out.varint(u64::from(shard.0)));
+    for shard in shards {
+        out.varint(u64::from(shard.0));
+    }
 }
 
 fn shards(r: &mut Reader) -> Read<Vec<ShardId>> {
@@ -684,7 +686,8 @@ mod tests {
         let (shard, request) = (ShardId(rng.below(99) as u32), rng.next_u64());
         match rng.below(12) {
             9 => {
-                let shards = |rng: &mut Rng| (0..rng.below(3)).map(|_| ShardId(rng.below(99) as u32)).collect();
+                let shards =
+                    |rng: &mut Rng| (0..rng.below(3)).map(|_| ShardId(rng.below(99) as u32)).collect();
                 let led = (0..rng.below(4)).map(|_| (ShardId(rng.below(99) as u32), term(rng), index(rng)));
                 let led = led.collect();
                 let closed = rng.chance(1, 2).then(|| (rng.below(1 << 40), Wall(rng.below(1 << 50))));

@@ -37,7 +37,16 @@ pub(crate) struct Trace {
 impl Trace {
     pub(super) fn new(slot: Slot, now: Instant) -> Box<Self> {
         let came = slot.begun().unwrap_or(now).min(now);
-        Box::new(Self { slot, came, sent: None, committed: None, indexed: None, closed: None, missed: None, waits: None })
+        Box::new(Self {
+            slot,
+            came,
+            sent: None,
+            committed: None,
+            indexed: None,
+            closed: None,
+            missed: None,
+            waits: None,
+        })
     }
 
     /// The parts of the time, up to `now`.

@@ -144,7 +144,8 @@ impl Cluster {
             lane.add(other.shard, other.raft, other.view, self.now);
             applier.add(other.kv, other.lost);
         }
-        self.nodes[at] = Some(Node { id, lane, applier, journal, effects: Effects::default(), slow: None, still: None });
+        self.nodes[at] =
+            Some(Node { id, lane, applier, journal, effects: Effects::default(), slow: None, still: None });
         for other in self.nodes.iter_mut().flatten().filter(|node| node.id != id) {
             other.lane.handle(self.now, Event::PeerUp(id));
         }

@@ -38,7 +38,12 @@ impl Cluster {
         items
     }
 
-    pub(super) fn transaction(&self, items: &[usize], condition: Option<&Bytes>, token: Option<&str>) -> Request {
+    pub(super) fn transaction(
+        &self,
+        items: &[usize],
+        condition: Option<&Bytes>,
+        token: Option<&str>,
+    ) -> Request {
         let ops = items.iter().map(|&n| (self.place(n), op(n, condition.cloned()))).collect();
         let token = token.map(|word| {
             let word: Bytes = word.to_string().into();

@@ -80,7 +80,8 @@ impl Written {
 
     /// What a client did to a register has ended.
     pub(super) fn ends(&mut self, client: usize, now: Instant, key: u64, end: End) {
-        let of = self.registers.get_mut(&key).and_then(|all| all.iter_mut().rev().find(|w| w.client == client));
+        let of =
+            self.registers.get_mut(&key).and_then(|all| all.iter_mut().rev().find(|w| w.client == client));
         let Some(write) = of else { return };
         match end {
             End::Ok => write.done = Some(now),
@@ -105,19 +106,21 @@ impl Written {
     pub(super) fn read(&self, key: u64, value: Option<u64>, said: Said) -> Result<(), String> {
         let none = Vec::new();
         let all = self.registers.get(&key).unwrap_or(&none);
-        let of_value: Vec<&Write> = all.iter().filter(|write| write.value == value && !write.failed).collect();
+        let of_value: Vec<&Write> =
+            all.iter().filter(|write| write.value == value && !write.failed).collect();
         if value.is_some() && of_value.is_empty() {
             return Err(format!("Staleness: r{key} was read as {value:?}, which nobody has written"));
         }
         let Said::Since(since) = said else { return Ok(()) };
         // Each of the writes that it may be was over when another one began, which was done by then.
         let over = |ended: Instant| {
-            let behind = |write: &&Write| write.began >= ended && write.done.is_some_and(|done| done <= since);
+            let behind =
+                |write: &&Write| write.began >= ended && write.done.is_some_and(|done| done <= since);
             all.iter().any(|write| behind(&write))
         };
         let beginning = value.is_none().then_some(Some(Instant::ZERO));
         let mut ends = of_value.iter().map(|write| write.done).chain(beginning);
-        if ends.all(|ended| ended.is_some_and(|ended| over(ended))) {
+        if ends.all(|ended| ended.is_some_and(&over)) {
             return Err(format!(
                 "Staleness: r{key} was read as {value:?} and said to miss nothing before {since:?}, when that had been replaced"
             ));
@@ -128,11 +131,14 @@ impl Written {
     /// Lists of one shard were read at one moment.
     pub(super) fn glanced(&self, lists: &BTreeMap<u64, Vec<u64>>, said: Said) -> Result<(), String> {
         for Appends { elements, done, .. } in &self.transactions {
-            let looked_at = || elements.iter().filter_map(|(list, element)| Some((lists.get(list)?, element)));
+            let looked_at =
+                || elements.iter().filter_map(|(list, element)| Some((lists.get(list)?, element)));
             let (all, found) =
                 (looked_at().count(), looked_at().filter(|(list, element)| list.contains(element)).count());
             if found > 0 && found < all {
-                return Err(format!("Staleness: of a transaction that appends {elements:?} half was read: {lists:?}"));
+                return Err(format!(
+                    "Staleness: of a transaction that appends {elements:?} half was read: {lists:?}"
+                ));
             }
             let due = matches!((said, done), (Said::Since(since), Some(done)) if *done <= since);
             if due && found < all {

@@ -26,8 +26,8 @@ pub use zones::Zones;
 
 use super::Tables;
 use super::catalog::Table;
-use super::read::Read;
 use super::layout::{damaged, hash32, row, varint};
+use super::read::Read;
 use crate::digest::Digest;
 use crate::kv::source::Source;
 use bytes::Bytes;

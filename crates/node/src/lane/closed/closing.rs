@@ -115,7 +115,11 @@ impl Closing {
     }
 
     /// The groups that a round does not close: a majority has not said yet that it follows.
-    fn open(&self, round: u64, is_quorum: &impl Fn(ShardId, &dyn Fn(NodeId) -> bool) -> bool) -> Vec<ShardId> {
+    fn open(
+        &self,
+        round: u64,
+        is_quorum: &impl Fn(ShardId, &dyn Fn(NodeId) -> bool) -> bool,
+    ) -> Vec<ShardId> {
         let all = self.peers.values().all(|peer| peer.answered >= round && peer.not.is_empty());
         let open = |(&shard, led): (&ShardId, &Led)| {
             let says =
@@ -134,8 +138,12 @@ impl Closing {
         is_quorum: impl Fn(ShardId, &dyn Fn(NodeId) -> bool) -> bool,
         without_round: bool,
     ) -> Vec<(NodeId, Close)> {
-        let members: BTreeSet<NodeId> =
-            self.led.values().flat_map(|led| led.members.iter().copied()).filter(|&node| node != me).collect();
+        let members: BTreeSet<NodeId> = self
+            .led
+            .values()
+            .flat_map(|led| led.members.iter().copied())
+            .filter(|&node| node != me)
+            .collect();
         self.peers.retain(|node, _| members.contains(node));
         for &node in &members {
             self.peers.entry(node).or_default();

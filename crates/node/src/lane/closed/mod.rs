@@ -1,4 +1,4 @@
-//! Reads with a bound on staleness, at any replica: *closed timestamps* (CockroachDB's word for them), by rounds in place of leases.
+//! Reads with a bound on staleness, at any replica: *closed timestamps* (`CockroachDB`'s word for them), by rounds in place of leases.
 //!
 //! A table may declare that its plain reads may be so old and no older. Any replica then answers them from its own state, where it knows
 //! how old that is at most. What it takes for that is a *closed* pair of a time T and an index L:
@@ -60,9 +60,9 @@ use closing::Closing;
 pub(super) use heard::Closed;
 use quorate_base::time::Duration;
 use quorate_base::{Index, Instant, NodeId, Rng, ShardId};
-use quorate_clock::Wall;
 #[cfg(doc)]
 use quorate_clock::MAX_OFFSET;
+use quorate_clock::Wall;
 use quorate_wire::kv::Refused;
 use quorate_wire::peer::{Close, Follows, Frame};
 use quorate_wire::table::Refusal;
@@ -280,8 +280,13 @@ impl Lane {
             of(shard).is_some_and(|group| group.raft.membership().is_quorum(|node| node == me || says(node)))
         };
         let away = &self.node.away;
-        let messages =
-            self.node.times.closing.next(now, (me, wall), |peer| !away.is_down(peer), is_quorum, without_round);
+        let messages = self.node.times.closing.next(
+            now,
+            (me, wall),
+            |peer| !away.is_down(peer),
+            is_quorum,
+            without_round,
+        );
         for (to, close) in messages {
             if to == me {
                 self.close_heard(me, close);
