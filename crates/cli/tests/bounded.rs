@@ -49,7 +49,7 @@ fn plain_reads_keep_the_bound_of_their_table() {
         let (code, _, stderr) = output(&[&args[..], &["--endpoint", endpoint]].concat());
         assert_eq!(code, 0, "{stderr}");
         let (_, told, _) = output(&["space", "describe", name, "--endpoint", endpoint]);
-        assert!(told.contains("staleness"), "{told}");
+        assert!(told.contains("a staleness of 5s at most"), "{told}");
         let mut table = Table::at(name, &[endpoint]);
         table.ask(0, "PutItem", json!({ "Item": { "k": { "S": "a" }, "v": { "N": "7" } } }));
         let key = json!({ "TableName": name, "Key": { "k": { "S": "a" } } });

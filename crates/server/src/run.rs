@@ -20,7 +20,7 @@ use quorate_node::api::{Door, Member};
 use quorate_node::applier::{Applier, SEAL_BYTES, Work};
 use quorate_node::boot;
 use quorate_node::figures::{Figures, Histogram};
-use quorate_node::lane::{AT_ONCE, Broken, Effects, Event, Lane, Settings, Upkeep};
+use quorate_node::lane::{AT_ONCE, Broken, Effects, Event, Lane, Settings, Stand, Upkeep, fenced};
 use quorate_node::watch::Hub;
 use quorate_protocol::raft::{self, Membership};
 use quorate_storage::journal::{Identity, Journal, Options};
@@ -491,6 +491,7 @@ async fn run_lane(
     let mut events = Vec::new();
     let mut effects = Effects::default();
     let mut late = Vec::new();
+    let mut stand = Stand::default();
     loop {
         let deadline = lane.deadline();
         let timer = async {
@@ -523,6 +524,7 @@ async fn run_lane(
         door.refresh(lane);
         front.open_if(lane.raft().state_lost());
         healing.look(lane);
+        tell_of_the_clock(&mut stand, lane.clock());
         if let Err(broken) = broken {
             end(lane, door, clock).await;
             return Err(End::Broken(broken));
@@ -550,6 +552,19 @@ async fn run_lane(
             }
         }
     }
+}
+
+/// Says once that the wall clock is too far from the majority's, and that it is not any more.
+fn tell_of_the_clock(before: &mut Stand, now: Stand) {
+    let was_far = matches!(*before, Stand::Far(_));
+    match now {
+        Stand::Far(ahead) if !was_far => tracing::warn!("{}; set its time", fenced(ahead)),
+        Stand::Near if was_far => tracing::info!("the clock of this node is near the majority's again"),
+        // What was decided last stays in force.
+        Stand::Unknown if was_far => return,
+        _ => {}
+    }
+    *before = now;
 }
 
 /// Lets those who read the sockets go first, so that a node that stood still hears what came meanwhile before it acts on the

@@ -26,7 +26,7 @@ use crate::leases::{Leases, Step};
 use crate::planted::Planted;
 use crate::steps::{StepName, Steps};
 use crate::swarm::Swarm;
-use crate::tables::{Tables, clocks_hold};
+use crate::tables::Tables;
 use crate::trace::{Record, Trace, What};
 use crate::watchers::Watchers;
 use crate::world::{KV, Script, World, others};
@@ -277,8 +277,8 @@ impl Run {
         let shards = [KV].into_iter().filter(|_| knobs.tables).chain(others(knobs.groups).take(2));
         let of = |shard| Tables::new(plan.seed, (shard, knobs.groups), tabled::CLIENTS);
         let across = (knobs.groups > 1).then(|| Tables::across(plan.seed, knobs.groups, tabled::CLIENTS));
-        let bounds = (knobs.offsets.is_some(), clocks_hold(&knobs));
-        let tables = shards.map(of).chain(across).map(|tables| tables.bound(bounds.0, bounds.1)).collect();
+        let bounded = knobs.offsets.is_some();
+        let tables = shards.map(of).chain(across).map(|tables| tables.bound(bounded)).collect();
         Self {
             churn: knobs.members.then(|| Churn::new(plan.seed)),
             rng: Rng::stream(plan.seed, "clients"),

@@ -21,7 +21,6 @@ pub(crate) use judge::{check_feed, check_index};
 use crate::world::{KV, World};
 use ask::{Condition, append, check, put, read};
 use old::Written;
-pub(crate) use old::clocks_hold;
 use quorate_base::{Instant, NodeId, Rng, ShardId};
 use quorate_node::api::{Answer, Body, Failure, Request};
 use quorate_node::evidence::Slot;
@@ -148,8 +147,6 @@ pub(crate) struct Tables {
     lists: BTreeSet<u64>,
     /// The table bounds the staleness of plain reads.
     bounded: bool,
-    /// The nodes' wall clocks are as close to each other as they should be.
-    clocks_hold: bool,
     old: Rng,
     written: Written,
 }
@@ -171,17 +168,14 @@ impl Tables {
             registers: BTreeSet::new(),
             lists: BTreeSet::new(),
             bounded: false,
-            clocks_hold: true,
             old: Rng::stream(seed ^ u64::from(shard.get() - 1), "plain reads"),
             written: Written::default(),
         }
     }
 
-    /// The table bounds the staleness of plain reads, if there is any offset between wall clocks to be looked at; `hold` says whether
-    /// that is within the maximum.
-    pub(crate) fn bound(mut self, bounded: bool, hold: bool) -> Self {
-        (self.bounded, self.clocks_hold) = (bounded, hold);
-        self
+    /// Whether the table bounds the staleness of plain reads.
+    pub(crate) fn bound(self, bounded: bool) -> Self {
+        Self { bounded, ..self }
     }
 
     /// So many clients of all shards of the table that has so many.

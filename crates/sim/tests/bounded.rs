@@ -17,8 +17,7 @@ fn run(seed: u64, planted: Option<Planted>) -> Outcome {
     Plan { span, clients: 1, disks, fences, compaction, planted, ..Plan::of(seed) }.run()
 }
 
-/// Claim: with wall clocks within the maximum of each other no answer is older than it says; and whatever the clocks show, none tells
-/// what nobody wrote, or half of a transaction. (The clients of tables judge each answer; see `tables/old.rs`.)
+/// Claim: no answer is older than it says, also where wall clocks are minutes apart; none tells what nobody wrote, or half of a transaction. (The clients of tables judge each answer; see `tables/old.rs`.)
 #[test]
 fn no_answer_is_older_than_it_says() {
     let (mut bounded, mut passed_on) = (0, 0);

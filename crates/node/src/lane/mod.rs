@@ -44,7 +44,7 @@ use crate::applier::{Cut, Output};
 use crate::watch::Hub;
 pub use broken::Broken;
 use bytes::Bytes;
-pub use closed::{EVERY as CLOSES_EVERY, Missed, Mutant as ClosedMutant};
+pub use closed::{EVERY as CLOSES_EVERY, Missed, Mutant as ClosedMutant, Stand, fenced};
 pub use commit::Tally;
 use commit::Transactions;
 pub use compactor::AutoCompaction;

@@ -1,6 +1,6 @@
 //! What clients ask, answered: calls in, callbacks out.
 
-use super::closed::How;
+use super::closed::{How, Stand, fenced};
 use super::explain::Trace;
 use super::group::Group;
 use super::node::{Asking, Node};
@@ -379,6 +379,7 @@ impl Group {
     fn figures(&self, node: &Node) -> Figures {
         let (db_size, db_size_in_use) = self.view.sizes();
         Figures {
+            clock: node.times.stand(),
             has_leader: self.raft.leader().is_some(),
             leads: self.raft.is_leader(),
             learner: self.raft.is_learner(),
@@ -405,6 +406,9 @@ impl Group {
         }
         if self.raft.state_lost() {
             errors.push("quorate: the state was lost and comes from the peers".to_string());
+        }
+        if let Stand::Far(ahead) = node.times.stand() {
+            errors.push(format!("quorate: {}", fenced(ahead)));
         }
         Status {
             leader: self.raft.leader().map_or(0, NodeId::get),

@@ -5,7 +5,7 @@ use super::*;
 use quorate_node::api::Body;
 use quorate_node::api::tables::{KeysAsked, Page, ReadReply};
 use quorate_node::evidence::{Evidence, Mode, Slot};
-use quorate_node::lane::{ClosedMutant, Missed};
+use quorate_node::lane::{ClosedMutant, Missed, Stand};
 
 /// The table's bound.
 const BOUND: Duration = Duration::from_secs(5);
@@ -364,4 +364,52 @@ impl Cluster {
         let ReadReply::Items(got) = *reply else { panic!("{reply:?}") };
         Some(Seen { there: got[0].item.is_some(), evidence: slot.take()? })
     }
+}
+
+/// A node whose clock is two seconds ahead is fenced: it says so, answers no plain read by itself, and closes nothing that it leads; set
+/// right it is as the others. Two of three that disagree do not know who is right, and what was decided stays.
+#[test]
+fn a_clock_that_is_wrong_is_fenced() {
+    let mut cluster = Cluster::bounded(6);
+    cluster.pass(1_000);
+    let stands = |cluster: &Cluster| -> Vec<Stand> {
+        cluster.nodes.iter().flatten().map(|node| node.lane.clock()).collect()
+    };
+    assert_eq!(stands(&cluster), [Stand::Near; 3]);
+    cluster.ahead[1] = 2_000;
+    cluster.pass(8_000);
+    assert_eq!(stands(&cluster), [Stand::Near, Stand::Far(2_000), Stand::Near]);
+    let status = cluster.ask(2, KV, Request::Status);
+    assert!(format!("{status:?}").contains("2000 ms ahead of the majority's"), "{status:?}");
+    let mut led = 0;
+    for n in 0..40 {
+        let at = cluster.shard_of(n);
+        if let Some(seen) = cluster.look(2, at, n) {
+            assert_eq!((seen.evidence.missed, seen.age()), (Some(Missed::Fenced), None));
+        }
+        // What it leads is not closed at the others either, any more.
+        if cluster.leader(at) == 2 {
+            led += 1;
+            let missed = cluster.look(1, at, n).map(|seen| seen.evidence.missed);
+            assert!(missed.is_none_or(|missed| missed == Some(Missed::TooOld)), "{missed:?}");
+        }
+    }
+    assert!(led > 0, "it leads something");
+    cluster.kill(3);
+    cluster.pass(8_000);
+    assert_eq!(stands(&cluster), [Stand::Unknown; 2], "one against one");
+    cluster.start(3);
+    cluster.ahead[1] = 0;
+    cluster.pass(8_000);
+    assert_eq!(stands(&cluster), [Stand::Near; 3]);
+    for n in 0..10 {
+        assert!(cluster.look(2, cluster.shard_of(n), n).unwrap().age().is_some());
+    }
+}
+
+/// The planner and the nodes mean the same clocks.
+#[test]
+fn the_planner_knows_the_clocks() {
+    assert_eq!(quorate_clock::MAX_OFFSET, quorate_policy::decide::CLOCK_OFFSET);
+    assert_eq!(quorate_node::lane::CLOSES_EVERY, quorate_policy::decide::CLOSING_INTERVAL);
 }

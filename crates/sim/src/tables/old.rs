@@ -2,11 +2,10 @@
 //! state is complete, none tells what was never written, and none tells half of a transaction.
 //!
 //! A read that was sent at a moment `t` of the simulation and says that it is `a` old at most may miss nothing that was done at
-//! `t - a`. That holds while the nodes' wall clocks are within the maximum of each other; of runs where they are not, only the
-//! rest is asked. All of it is judged as answers come, by the simulation's own clock.
+//! `t - a`, however far the nodes' wall clocks are apart: who is too far from a majority is fenced. All of it is judged as
+//! answers come, by the simulation's own clock.
 
 use super::{Doing, End, Step, Tables, named};
-use crate::knobs::Knobs;
 use quorate_base::Instant;
 use quorate_node::evidence::{Mode, Slot};
 use std::collections::BTreeMap;
@@ -181,7 +180,6 @@ impl Tables {
             Said::Since(_) => "bounded reads",
             Said::Otherwise => "bounded reads passed on",
         };
-        let said = if self.clocks_hold { said } else { Said::Otherwise };
         match doing {
             Doing::Old(key) => {
                 let value = items.first().and_then(|item| item.as_ref()?.number);
@@ -198,9 +196,4 @@ impl Tables {
         }
         Ok(counted)
     }
-}
-
-/// Whether the wall clocks of a run are as close to each other as they are assumed to be.
-pub(crate) fn clocks_hold(knobs: &Knobs) -> bool {
-    knobs.offsets.is_none_or(|most| u128::from(most) <= quorate_clock::MAX_OFFSET.as_millis())
 }

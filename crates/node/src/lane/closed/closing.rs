@@ -129,21 +129,24 @@ impl Closing {
         self.led.iter().filter_map(open).collect()
     }
 
-    /// Begins a round: what is to be said to whom, to this node itself too.
+    /// When the round began that an answer is to.
+    pub(super) fn began(&self, follows: &Follows) -> Option<Wall> {
+        let of = |(round, _): &&(u64, Wall)| *round == follows.round && follows.stream == self.stream;
+        self.times.iter().find(of).map(|(_, time)| *time)
+    }
+
+    /// Begins a round: what is to be said to whom, to this node itself too. All members hear of it, for the sake of their clocks.
     pub(super) fn next(
         &mut self,
         now: Instant,
         (me, wall): (NodeId, Wall),
+        all: &BTreeSet<NodeId>,
         is_up: impl Fn(NodeId) -> bool,
         is_quorum: impl Fn(ShardId, &dyn Fn(NodeId) -> bool) -> bool,
         without_round: bool,
     ) -> Vec<(NodeId, Close)> {
-        let members: BTreeSet<NodeId> = self
-            .led
-            .values()
-            .flat_map(|led| led.members.iter().copied())
-            .filter(|&node| node != me)
-            .collect();
+        let members = self.led.values().flat_map(|led| &led.members).chain(all);
+        let members: BTreeSet<NodeId> = members.copied().filter(|&node| node != me).collect();
         self.peers.retain(|node, _| members.contains(node));
         for &node in &members {
             self.peers.entry(node).or_default();

@@ -50,6 +50,7 @@
 //! from the asked node's own state.
 
 mod closing;
+mod fence;
 mod heard;
 
 use super::Lane;
@@ -57,6 +58,8 @@ use super::group::Group;
 use super::node::Node;
 use crate::api::{Fresh, Request};
 use closing::Closing;
+use fence::Fence;
+pub use fence::Stand;
 pub(super) use heard::Closed;
 use quorate_base::time::Duration;
 use quorate_base::{Index, Instant, NodeId, Rng, ShardId};
@@ -103,6 +106,8 @@ pub enum Missed {
     NothingClosed,
     /// What is closed is older than the bound allows.
     TooOld,
+    /// This replica's clock is too far from the majority's, or nobody knows yet.
+    Fenced,
 }
 
 impl Missed {
@@ -111,6 +116,7 @@ impl Missed {
         match self {
             Self::NothingClosed => "nothing-closed",
             Self::TooOld => "too-old",
+            Self::Fenced => "fenced",
         }
     }
 }
@@ -119,13 +125,12 @@ impl Missed {
 pub(super) struct Times {
     closing: Closing,
     pub(super) closed: Closed,
+    fence: Fence,
     /// Groups that something happened to since they were looked at last.
     stirred: BTreeSet<ShardId>,
     /// What the wall clock shows at this turn, if this node has been told.
     pub(super) wall: Option<Wall>,
     pub(super) planted: Option<Mutant>,
-    /// Messages that were sent.
-    sent: u64,
 }
 
 impl Times {
@@ -133,10 +138,10 @@ impl Times {
         Self {
             closing: Closing::new(rng.next_u64()),
             closed: Closed::default(),
+            fence: Fence::default(),
             stirred: BTreeSet::new(),
             wall: None,
             planted: None,
-            sent: 0,
         }
     }
 
@@ -145,16 +150,25 @@ impl Times {
         self.stirred.insert(shard);
     }
 
+    /// How the wall clock stands to the majority's.
+    pub(super) fn stand(&self) -> Stand {
+        self.fence.stand()
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.closing.deadline()
     }
 
     /// Up to when a replica knows all that was done, and how old its state is at most.
-    fn known(&self, shard: ShardId, applied: Index) -> Option<(Wall, Duration)> {
+    fn known(&self, shard: ShardId, applied: Index) -> Result<(Wall, Duration), Missed> {
+        if self.fence.holds_back() {
+            return Err(Missed::Fenced);
+        }
         let applied =
             if mutant(self.planted, Mutant::ServeBeforeApplied) { Index(u64::MAX) } else { applied };
-        let closed = self.closed.at(shard, applied)?;
-        Some((closed, self.wall?.at_most_since(closed)))
+        let closed = self.closed.at(shard, applied).ok_or(Missed::NothingClosed)?;
+        let wall = self.wall.ok_or(Missed::NothingClosed)?;
+        Ok((closed, wall.at_most_since(closed)))
     }
 }
 
@@ -202,13 +216,22 @@ impl Group {
         *fresh = if pass { Fresh::Local } else { Fresh::Newest };
         read.looks_for_intents(!pass);
         Ok(match node.times.known(self.shard, self.view.applied().index) {
-            Some((closed, age)) if age <= bound => How::Bounded(closed, age),
+            Ok((closed, age)) if age <= bound => How::Bounded(closed, age),
             missed => {
                 *fresh = Fresh::Newest;
-                How::Forwarded(missed.map_or(Missed::NothingClosed, |_| Missed::TooOld))
+                How::Forwarded(missed.err().unwrap_or(Missed::TooOld))
             }
         })
     }
+}
+
+/// What is said of a node whose clock is so many milliseconds ahead.
+pub fn fenced(ahead: i64) -> String {
+    let way = if ahead < 0 { "behind" } else { "ahead of" };
+    format!(
+        "the clock of this node is {} ms {way} the majority's: it answers no read within a bound on staleness by itself",
+        ahead.unsigned_abs()
+    )
 }
 
 fn refused(text: String) -> Refused {
@@ -226,9 +249,9 @@ impl Lane {
         self.node.times.planted = mutant;
     }
 
-    /// How many messages about closed times were sent.
-    pub fn closing_sent(&self) -> u64 {
-        self.node.times.sent
+    /// How this node's wall clock stands to the majority's, where anything depends on that.
+    pub fn clock(&self) -> Stand {
+        self.node.times.stand()
     }
 
     pub(super) fn close_heard(&mut self, from: NodeId, close: Close) {
@@ -239,7 +262,11 @@ impl Lane {
     }
 
     pub(super) fn follows_heard(&mut self, now: Instant, from: NodeId, follows: Follows) {
-        self.node.times.closing.answered(now, from, follows);
+        let times = &mut self.node.times;
+        if let (Some(sent), Some(heard)) = (times.closing.began(&follows), times.wall) {
+            times.fence.compares(now, from, follows.wall, (sent, heard));
+        }
+        times.closing.answered(now, from, follows);
     }
 
     /// Looks at the groups that something happened to: whether they are led here, and in which terms they are.
@@ -268,11 +295,21 @@ impl Lane {
                 }
             }
         }
-        if !self.node.times.closing.is_due(now, self.space.view.tables().is_any_bounded()) {
-            return;
+        let wanted = self.space.view.tables().is_any_bounded();
+        if self.node.times.closing.is_due(now, wanted) {
+            self.begin_round(now, wall);
+        } else if !wanted {
+            self.node.times.fence.rests();
         }
+    }
+
+    /// Says what is led here, and what of it is closed by now.
+    fn begin_round(&mut self, now: Instant, wall: Wall) {
         self.look_at_the_stirred();
         let me = self.node.settings.node;
+        let members = self.space.raft.membership().nodes();
+        self.node.times.fence.judge(now, me, &members);
+        let may = !self.node.times.fence.holds_back();
         let without_round = mutant(self.node.times.planted, Mutant::CloseWithoutRound);
         let (space, groups) = (&self.space, &self.groups);
         let of = |shard: ShardId| if shard == space.shard { Some(space) } else { groups.get(&shard) };
@@ -280,18 +317,15 @@ impl Lane {
             of(shard).is_some_and(|group| group.raft.membership().is_quorum(|node| node == me || says(node)))
         };
         let away = &self.node.away;
-        let messages = self.node.times.closing.next(
-            now,
-            (me, wall),
-            |peer| !away.is_down(peer),
-            is_quorum,
-            without_round,
-        );
-        for (to, close) in messages {
+        let is_up = |peer| !away.is_down(peer);
+        let closing = &mut self.node.times.closing;
+        let messages = closing.next(now, (me, wall), &members, is_up, is_quorum, without_round);
+        for (to, mut close) in messages {
+            // A clock that is wrong closes nothing.
+            close.closed = close.closed.filter(|_| may);
             if to == me {
                 self.close_heard(me, close);
             } else {
-                self.node.times.sent += 1;
                 self.node.send(to, &Frame::Close(close));
             }
         }
