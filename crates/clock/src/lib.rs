@@ -4,9 +4,14 @@
 //! other. A [`Wall`] is what a node takes for the time of day. Two nodes' differ, by an offset that nobody knows; [`MAX_OFFSET`] is
 //! what it is *assumed* to be at most, between any two nodes.
 //!
+//! A [`Hybrid`] clock gives readings for what is to be put into an order that is near that of the time of day: [`hybrid`].
+//!
 //! What rests on that assumption is one promise only: how old the answer of a read with a bound on staleness is (`quorate_node`,
 //! `lane::closed`). No write, no transaction and no linearizable read knows a wall clock at all.
 
+pub mod hybrid;
+
+pub use hybrid::{Hlc, Hybrid};
 use quorate_base::time::Duration;
 use std::fmt;
 

@@ -9,7 +9,7 @@
 use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{Entry, EntryId, EntryKind, Index, Instant, Mint, NodeId, Rng, ShardId, Term};
-use quorate_clock::Wall;
+use quorate_clock::{Hlc, Wall};
 use quorate_faulty::FaultyDisk;
 use quorate_node::api::{Answer, Body, Failure, Request};
 use quorate_node::applier::{Applier, Output, Work};
@@ -290,11 +290,20 @@ impl Liar<'_> {
                 let led = vec![(shard, term, Index(self.rng.below(BEYOND))), (KV, self.term(), Index(1))];
                 let closed = self.rng.chance(1, 2).then(|| (self.rng.below(9), Wall(self.rng.below(BEYOND))));
                 let (round, base, open, gone) = (self.rng.below(9), self.rng.below(9), vec![KV], vec![shard]);
-                Frame::Close(Close { stream: request, round, base, closed, open, led, gone })
+                Frame::Close(Close {
+                    stream: request,
+                    clock: Hlc(self.rng.next_u64()),
+                    round,
+                    base,
+                    closed,
+                    open,
+                    led,
+                    gone,
+                })
             }
             11 => {
                 let (round, wall, not) = (self.rng.below(9), Wall(self.rng.below(BEYOND)), vec![KV, shard]);
-                Frame::Follows(Follows { stream: request, round, wall, not })
+                Frame::Follows(Follows { stream: request, round, wall, clock: Hlc(self.rng.next_u64()), not })
             }
             0 => Frame::Forward { shard, term, request, data: self.bytes(), explain: self.rng.chance(1, 2) },
             1 => Frame::Lease { shard, request, ask: LeaseAsk::KeepAlive(number) },

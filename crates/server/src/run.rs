@@ -10,10 +10,13 @@ use crate::error::{ServeError, ServeErrorKind};
 use crate::inbox::Inbox;
 use crate::met::Met;
 use crate::promised;
+use crate::readings;
 use crate::room::{self, Room};
 use crate::transport::{Patience, PeerBytes, Transport};
 use crate::workers::{Counters, ToBackground, Workers};
 use quorate_base::{Mint, NodeId, Rng, ShardId};
+use quorate_clock::hybrid::WINDOW;
+use quorate_clock::{Hlc, Wall};
 use quorate_lsm::LsmStore;
 use quorate_node::api::tables::Placement;
 use quorate_node::api::{Door, Member};
@@ -207,7 +210,8 @@ async fn serve(
 
     let mut healing = Healing(withholds.then_some(&data));
     let watched = (&mut front, &mut healing);
-    let result = run_lane(&mut lane, &inbox, &workers, &transport, &door, watched, clock, stop).await;
+    let result =
+        run_lane(&mut lane, &inbox, &workers, &transport, &door, watched, (clock, data.path()), stop).await;
     let result = result.map_err(|end| match end {
         End::Broken(broken) => condemn(&mut store, &lane, broken),
         End::Removed(by) => removed(config.node, by, &config.data),
@@ -391,6 +395,10 @@ fn recover(
         booted.generation,
         staggered(config.node, SEAL_BYTES),
     );
+    let (earlier, wall) = (readings::bound(&config.data), Clock::wall());
+    let bound = earlier.max(Hlc::of(Wall(wall.0 + WINDOW.as_millis() as u64)));
+    readings::note(&config.data, bound)?;
+    lane.restores_clock(earlier, bound);
     lane.doubts(booted.doubts);
     for kv in booted.dead {
         applier.bury(kv);
@@ -481,7 +489,7 @@ async fn run_lane(
     transport: &Arc<Transport>,
     door: &NodeDoor,
     (front, healing): (&mut Front, &mut Healing<'_>),
-    clock: Clock,
+    (clock, data): (Clock, &Path),
     stop: impl Future<Output = ()>,
 ) -> Result<(), End> {
     let mut roster = lane.roster_version();
@@ -519,6 +527,9 @@ async fn run_lane(
         }
         lane.handle(now, Event::Tick);
         lane.drain(now, &mut effects);
+        if let Some(bound) = effects.clock.take() {
+            let _ = workers.background.send(ToBackground::Clock(data.to_path_buf(), bound));
+        }
         let broken = carry_out(&mut effects, &mut late, lane.raft().is_leader(), workers, transport);
         inbox.await_all(lane.awaits_applied());
         door.refresh(lane);

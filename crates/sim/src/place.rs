@@ -2,7 +2,7 @@
 
 use crate::copies::Copy;
 use quorate_base::{Append, Index, Instant, NodeId, Rng, ShardId, Term};
-use quorate_clock::Wall;
+use quorate_clock::{Hlc, Wall};
 use quorate_faulty::FaultyDisk;
 use quorate_node::applier::{Applier, Cut, Work};
 use quorate_node::lane::{Effects, Event, Lane, Seal};
@@ -136,6 +136,8 @@ pub(crate) struct Place {
     pub(crate) rewrote: Option<Write>,
     /// So many milliseconds its wall clock is ahead of the simulation's.
     pub(crate) ahead: u64,
+    /// Up to here its hybrid clock may have given out readings, as its directory says.
+    pub(crate) bound: Hlc,
     /// It was removed and has stopped, for good.
     pub(crate) gone: bool,
     pub(crate) queued: Vec<Event>,
@@ -157,6 +159,7 @@ impl Place {
             stopped_why: None,
             rate: 1_000_000 - drift + clock.below(2 * drift + 1),
             ahead: 0,
+            bound: Hlc::default(),
             harmed: false,
             disk_lost: false,
             withholds: None,

@@ -534,6 +534,10 @@ impl World {
         ] {
             self.counts.times(what, times);
         }
+        if let Some(bound) = r.effects.clock.take() {
+            place.bound = bound;
+            place.queued.push(Event::ClockNoted(bound));
+        }
         let voted = r.effects.journal.iter().any(|append| append.hard.is_some());
         let removed = r.lane.roster().was_removed(id);
         place.withholds = place.withholds.filter(|_| r.lane.raft().withholds());

@@ -10,7 +10,7 @@ use crate::members::{self, Change};
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate_base::time::Duration;
 use quorate_base::{Entry, EntryId, EntryKind, Index, NodeId, ShardId, Term};
-use quorate_clock::Wall;
+use quorate_clock::{Hlc, Wall};
 use quorate_protocol::raft::{Message, Proof, SnapshotId, SnapshotMeta};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -119,6 +119,8 @@ pub enum Frame {
 pub struct Close {
     /// The sender's name for its present life.
     pub stream: u64,
+    /// What the sender's hybrid clock shows.
+    pub clock: Hlc,
     /// Numbers what a stream says, from 1.
     pub round: u64,
     /// What is said below of groups is what has changed since this round; 0 is before all of them.
@@ -142,6 +144,8 @@ pub struct Follows {
     pub round: u64,
     /// What the answering node's wall clock shows.
     pub wall: Wall,
+    /// What its hybrid clock shows.
+    pub clock: Hlc,
     /// But of these groups it does not say so.
     pub not: Vec<ShardId>,
 }
@@ -270,11 +274,12 @@ impl Packet {
                 out.put_u8(CLOSE);
                 put_close(out, close);
             }
-            Frame::Follows(Follows { stream, round, wall, not }) => {
+            Frame::Follows(Follows { stream, round, wall, clock, not }) => {
                 out.put_u8(FOLLOWS);
                 out.put_u64_le(*stream);
                 out.varint(*round);
                 out.varint(wall.0);
+                out.put_u64_le(clock.0);
                 put_shards(out, not);
             }
             Frame::Ask { shard, request, patience, body } => {
@@ -366,7 +371,7 @@ fn read_frame(r: &mut Reader) -> Read<Frame> {
         CLOSE => read_close(r).map(Frame::Close),
         FOLLOWS => {
             let (stream, round, wall) = (r.u64()?, number(r)?, number(r).map(Wall)?);
-            Ok(Frame::Follows(Follows { stream, round, wall, not: shards(r)? }))
+            Ok(Frame::Follows(Follows { stream, round, wall, clock: r.u64().map(Hlc)?, not: shards(r)? }))
         }
         _ => Err(Malformed),
     }
@@ -374,6 +379,7 @@ fn read_frame(r: &mut Reader) -> Read<Frame> {
 
 fn put_close(out: &mut BytesMut, close: &Close) {
     out.put_u64_le(close.stream);
+    out.put_u64_le(close.clock.0);
     out.varint(close.round);
     out.varint(close.base);
     out.flag(close.closed.is_some());
@@ -392,11 +398,12 @@ fn put_close(out: &mut BytesMut, close: &Close) {
 }
 
 fn read_close(r: &mut Reader) -> Read<Close> {
-    let (stream, round, base) = (r.u64()?, number(r)?, number(r)?);
+    let (stream, clock) = (r.u64()?, r.u64().map(Hlc)?);
+    let (round, base) = (number(r)?, number(r)?);
     let closed = if r.flag()? { Some((number(r)?, number(r).map(Wall)?)) } else { None };
     let open = shards(r)?;
     let led = (0..r.count()?).map(|_| Ok((shard(r)?, term(r)?, index(r)?))).collect::<Read<_>>()?;
-    Ok(Close { stream, round, base, closed, open, led, gone: shards(r)? })
+    Ok(Close { stream, clock, round, base, closed, open, led, gone: shards(r)? })
 }
 
 fn put_shards(out: &mut BytesMut, shards: &[ShardId]) {
@@ -693,12 +700,21 @@ mod tests {
                 let closed = rng.chance(1, 2).then(|| (rng.below(1 << 40), Wall(rng.below(1 << 50))));
                 let (round, base) = (rng.below(1 << 40), rng.below(1 << 40));
                 let (open, gone) = (shards(rng), shards(rng));
-                Frame::Close(Close { stream: request, round, base, closed, open, led, gone })
+                Frame::Close(Close {
+                    stream: request,
+                    clock: Hlc(rng.next_u64()),
+                    round,
+                    base,
+                    closed,
+                    open,
+                    led,
+                    gone,
+                })
             }
             10 => {
                 let not = (0..rng.below(3)).map(|_| ShardId(rng.below(99) as u32)).collect();
                 let (round, wall) = (rng.below(1 << 40), Wall(rng.below(1 << 50)));
-                Frame::Follows(Follows { stream: request, round, wall, not })
+                Frame::Follows(Follows { stream: request, round, wall, clock: Hlc(rng.next_u64()), not })
             }
             0 => {
                 let explain = rng.chance(1, 2);

@@ -216,6 +216,7 @@ impl Lane {
             Event::Defragmented(defragmented) => {
                 self.space.defragmented(&mut self.node, now, defragmented);
             }
+            Event::ClockNoted(bound) => self.node.times.hybrid.may(bound),
             Event::Tick => {}
             Event::HandOver => self.each(|group, _| group.hand_over(now)),
             Event::Stop => self.stop(),
@@ -408,6 +409,7 @@ impl Lane {
         self.drain_others(now, out);
         self.tend_transactions_again(now, out);
         self.tend_closed(now);
+        out.clock = self.node.times.bound_wanted().or(out.clock);
         self.node.drain(out);
         let mut hub = hub(&self.hub);
         out.catch_ups.append(&mut hub.take_wanted());

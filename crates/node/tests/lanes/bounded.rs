@@ -413,3 +413,35 @@ fn the_planner_knows_the_clocks() {
     assert_eq!(quorate_clock::MAX_OFFSET, quorate_policy::decide::CLOCK_OFFSET);
     assert_eq!(quorate_node::lane::CLOSES_EVERY, quorate_policy::decide::CLOSING_INTERVAL);
 }
+
+/// The hybrid clocks of nodes follow each other within the maximum: who is behind goes on above what it has heard, and what is from
+/// too far ahead pulls nobody along. What may be given out is asked for before it is, and a node that starts again begins above it.
+#[test]
+fn hybrid_clocks_hear_each_other() {
+    let mut cluster = Cluster::bounded(6);
+    cluster.ahead[0] = 400;
+    cluster.pass(1_000);
+    let shows = |cluster: &Cluster, id: u64| cluster.nodes[id as usize - 1].as_ref().unwrap().lane.hybrid();
+    let items = cluster.apart(0, 3);
+    let request = cluster.transaction(&items, None, None);
+    cluster.transact(1, request.clone()).unwrap();
+    let first = shows(&cluster, 1);
+    assert!(
+        first.wall() > Wall(WALL) && shows(&cluster, 2) == first && shows(&cluster, 3) == first,
+        "{first}"
+    );
+    cluster.ahead[0] = 60_000;
+    cluster.pass(300);
+    cluster.transact(1, request.clone()).unwrap();
+    let wrong = shows(&cluster, 1);
+    assert!(wrong.wall().0 > first.wall().0 + 50_000);
+    assert_eq!([shows(&cluster, 2), shows(&cluster, 3)], [first; 2], "nobody follows it");
+    let node = cluster.nodes[1].as_mut().unwrap();
+    node.lane.restores_clock(wrong, wrong);
+    let answers = cluster.call(2, KV, request);
+    cluster.settle();
+    let node = cluster.nodes[1].as_mut().unwrap();
+    assert_eq!(node.lane.hybrid(), wrong, "it stands at its bound");
+    cluster.pass(2_000);
+    assert!(matches!(answers.lock().unwrap().pop(), Some(Ok(_))));
+}

@@ -3,7 +3,7 @@
 use super::EVERY;
 use quorate_base::time::Duration;
 use quorate_base::{Index, Instant, NodeId, ShardId, Term};
-use quorate_clock::Wall;
+use quorate_clock::{Hlc, Wall};
 use quorate_wire::peer::{Close, Follows};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -186,6 +186,7 @@ impl Closing {
         let gone = self.gone.iter().filter(|(_, round)| **round > base).map(|(&shard, _)| shard);
         Close {
             stream: self.stream,
+            clock: Hlc::default(),
             round: self.round,
             base,
             closed,

@@ -1,7 +1,7 @@
 //! The replica's side: what leaders have said of their groups, and up to when that is all.
 
 use quorate_base::{Index, NodeId, ShardId, Term};
-use quorate_clock::Wall;
+use quorate_clock::{Hlc, Wall};
 use quorate_wire::peer::{Close, Follows};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -108,11 +108,11 @@ impl Closed {
     }
 
     /// The answers to what was heard.
-    pub(super) fn answers(&mut self, wall: Wall) -> Vec<(NodeId, Follows)> {
+    pub(super) fn answers(&mut self, wall: Wall, clock: Hlc) -> Vec<(NodeId, Follows)> {
         let answer = |(&to, heard): (&NodeId, &mut Heard)| {
             let round = heard.owed.take()?;
             let not = heard.not.iter().copied().collect();
-            Some((to, Follows { stream: heard.stream, round, wall, not }))
+            Some((to, Follows { stream: heard.stream, round, wall, clock, not }))
         };
         self.heard.iter_mut().filter_map(answer).collect()
     }

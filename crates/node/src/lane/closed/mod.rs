@@ -65,7 +65,7 @@ use quorate_base::time::Duration;
 use quorate_base::{Index, Instant, NodeId, Rng, ShardId};
 #[cfg(doc)]
 use quorate_clock::MAX_OFFSET;
-use quorate_clock::Wall;
+use quorate_clock::{Hlc, Hybrid, Wall};
 use quorate_wire::kv::Refused;
 use quorate_wire::peer::{Close, Follows, Frame};
 use quorate_wire::table::Refusal;
@@ -92,6 +92,12 @@ impl Mutant {
         ("serve-before-closed-is-applied", Self::ServeBeforeApplied),
         ("closed-read-passes-intents", Self::PassIntents),
     ];
+}
+
+fn unbounded(earlier: Hlc) -> Hybrid {
+    let mut clock = Hybrid::restored(earlier);
+    clock.may(Hlc(u64::MAX));
+    clock
 }
 
 /// Whether this bug is planted, in builds that have them.
@@ -131,6 +137,8 @@ pub(super) struct Times {
     /// What the wall clock shows at this turn, if this node has been told.
     pub(super) wall: Option<Wall>,
     pub(super) planted: Option<Mutant>,
+    /// The hybrid clock. One whose driver keeps no bound has none.
+    pub(super) hybrid: Hybrid,
 }
 
 impl Times {
@@ -142,12 +150,31 @@ impl Times {
             stirred: BTreeSet::new(),
             wall: None,
             planted: None,
+            hybrid: unbounded(Hlc::default()),
         }
     }
 
     /// Something happened to a group.
     pub(super) fn stirs(&mut self, shard: ShardId) {
         self.stirred.insert(shard);
+    }
+
+    /// A reading of the hybrid clock; of one that no wall clock drives, the asker's own time.
+    pub(super) fn reading(&mut self, asked: u64) -> Hlc {
+        self.wall.map_or(Hlc::of(Wall(asked)), |wall| self.hybrid.read(wall))
+    }
+
+    /// Another's reading was heard.
+    pub(super) fn hears(&mut self, reading: Hlc) {
+        if let Some(wall) = self.wall {
+            // What is from too far ahead is not taken.
+            self.hybrid.hear(wall, reading);
+        }
+    }
+
+    /// A bound of the hybrid clock that is to become durable.
+    pub(super) fn bound_wanted(&mut self) -> Option<Hlc> {
+        self.hybrid.wants(self.wall?)
     }
 
     /// How the wall clock stands to the majority's.
@@ -244,6 +271,17 @@ impl Lane {
         self.node.times.wall = Some(wall);
     }
 
+    /// Earlier lives may have given out readings of the hybrid clock up to the first; up to the second this one may.
+    pub fn restores_clock(&mut self, earlier: Hlc, bound: Hlc) {
+        self.node.times.hybrid = Hybrid::restored(earlier);
+        self.node.times.hybrid.may(bound);
+    }
+
+    /// What the hybrid clock shows.
+    pub fn hybrid(&self) -> Hlc {
+        self.node.times.hybrid.shown()
+    }
+
     /// Plants a bug in reads with a bound on staleness; without the feature `mutants` it does nothing.
     pub fn plant_in_closed(&mut self, mutant: Option<Mutant>) {
         self.node.times.planted = mutant;
@@ -256,6 +294,7 @@ impl Lane {
 
     pub(super) fn close_heard(&mut self, from: NodeId, close: Close) {
         let wall = self.node.times.wall;
+        self.node.times.hears(close.clock);
         if !self.node.times.closed.hear(from, close, wall) {
             self.node.malformed.push(from);
         }
@@ -263,6 +302,7 @@ impl Lane {
 
     pub(super) fn follows_heard(&mut self, now: Instant, from: NodeId, follows: Follows) {
         let times = &mut self.node.times;
+        times.hears(follows.clock);
         if let (Some(sent), Some(heard)) = (times.closing.began(&follows), times.wall) {
             times.fence.compares(now, from, follows.wall, (sent, heard));
         }
@@ -288,7 +328,7 @@ impl Lane {
         let Some(wall) = self.node.times.wall else { return };
         if self.node.times.closed.owes() {
             self.look_at_the_stirred();
-            for (to, follows) in self.node.times.closed.answers(wall) {
+            for (to, follows) in self.node.times.closed.answers(wall, self.node.times.hybrid.shown()) {
                 // Its own word it need not be told.
                 if to != self.node.settings.node {
                     self.node.send(to, &Frame::Follows(follows));
@@ -323,6 +363,7 @@ impl Lane {
         for (to, mut close) in messages {
             // A clock that is wrong closes nothing.
             close.closed = close.closed.filter(|_| may);
+            close.clock = self.node.times.hybrid.shown();
             if to == me {
                 self.close_heard(me, close);
             } else {

@@ -31,6 +31,7 @@ use crate::api::{Answer, Body, Done, Failure, Fresh, Head, Place, Request, Trans
 pub(super) use queue::Queue;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, Rng, ShardId};
+use quorate_clock::Hlc;
 use quorate_protocol::commit::heir::Errand;
 use quorate_protocol::commit::reader::Ask;
 use quorate_protocol::commit::recovery::Question;
@@ -169,7 +170,7 @@ pub(super) struct Transactions {
     /// The number of the life that is to begin.
     number: Option<u64>,
     /// Requests that came before the life began, and until when they wait.
-    early: Vec<(Transact, Instant, Done)>,
+    early: Vec<((Transact, Hlc), Instant, Done)>,
     recoveries: BTreeMap<TxnId, Recovering>,
     readings: BTreeMap<u64, Reading>,
     next_reading: u64,
@@ -382,7 +383,10 @@ impl Lane {
         let most = self.node.patience.request;
         let deadline = now + timeout.unwrap_or(most).min(most);
         match request {
-            Request::Transact(asked) => self.transactions.transact(now, *asked, deadline, done),
+            Request::Transact(asked) => {
+                let began = self.node.times.reading(asked.now);
+                self.transactions.transact(now, (*asked, began), deadline, done);
+            }
             Request::Gather(asked) => self.transactions.gather(*asked, deadline, done),
             _ => {}
         }
