@@ -139,7 +139,12 @@ impl Gateway {
 
     /// The same of any shard.
     pub(crate) async fn read_from(&self, place: Place, read: Read, consistent: bool) -> Answered<ReadReply> {
-        let fresh = if consistent { Fresh::Newest } else { Fresh::Plain(staleness::bound()) };
+        let fresh = match &read {
+            _ if consistent => Fresh::Newest,
+            Read::Get(_) | Read::Page(_) | Read::Rows(_) => Fresh::Plain(staleness::bound()),
+            // What the door asks for its own sake.
+            _ => Fresh::Local,
+        };
         let request = Request::Table { read: Box::new(read), fresh, epoch: place.epoch };
         let answer = self.ask(place.shard, request).await;
         match answer.map_err(|failure| of_node(failure, Retry::Harmless))?.body {

@@ -10,7 +10,7 @@ use quorate_base::{Entry, EntryId, EntryKind, Index, NodeId, ShardId, Term};
 use quorate_faulty::FaultyDisk;
 use quorate_node::api::tables::Read;
 use quorate_node::api::{
-    Answer, Body, Done, Door, Failure, Head, Member, Opened, Patience, Request, WatchStream,
+    Answer, Body, Done, Door, Failure, Fresh, Head, Member, Opened, Patience, Request, WatchStream,
 };
 use quorate_node::evidence::{Evidence, Mode, Part};
 use quorate_state::kv::{Kv, ReadError};

@@ -123,7 +123,7 @@ pub struct Place {
 /// See [`Request::Transact`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transact {
-    /// When it came, in milliseconds since 1970. Who came first goes first where two want an item, as far as clocks agree.
+    /// When it came, in milliseconds since 1970.
     pub now: u64,
     /// By what it is known, if it may come twice, and where that is remembered: at the same place for the same request.
     pub token: Option<(Place, Token)>,

@@ -407,8 +407,13 @@ impl Group {
         if self.raft.state_lost() {
             errors.push("quorate: the state was lost and comes from the peers".to_string());
         }
-        if let Stand::Far(ahead) = node.times.stand() {
-            errors.push(format!("quorate: {}", fenced(ahead)));
+        match node.times.stand() {
+            Stand::Far(ahead) => errors.push(format!("quorate: {}", fenced(ahead))),
+            Stand::Unknown => errors.push(
+                "quorate: it is unknown whether the clock of this node is near the majority's: too few answer, or they disagree"
+                    .into(),
+            ),
+            Stand::Near | Stand::Idle => {}
         }
         Status {
             leader: self.raft.leader().map_or(0, NodeId::get),

@@ -464,6 +464,15 @@ impl super::TablesView {
         self.catalog.is_any_bounded()
     }
 
+    /// Whether all tables that this read names are here.
+    pub fn knows(&self, read: &Read) -> bool {
+        match read {
+            Read::Get(gets) => gets.iter().all(|get| self.catalog.get(&get.table).is_some()),
+            Read::Page(page) | Read::Rows(page) => self.catalog.get(&page.table).is_some(),
+            _ => true,
+        }
+    }
+
     /// How old the answer of this read may be by what its tables declare, the strictest of them. Only of items and of pages of them:
     /// in a global index it is not known what undecided transactions will change.
     pub fn staleness(&self, read: &Read) -> Option<Duration> {

@@ -20,8 +20,10 @@ const LASTS: Duration = Duration::from_secs(5);
 /// How this node's wall clock stands to those of a majority of the members.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Stand {
-    /// They were not compared: nothing here depends on them, or nobody has answered yet.
+    /// They are not compared: nothing here depends on them.
     #[default]
+    Idle,
+    /// Neither of what follows is certain, or nobody has answered yet.
     Unknown,
     /// Within half of the maximum.
     Near,
@@ -71,7 +73,7 @@ impl Fence {
         match self.stand {
             Stand::Near => self.fenced = Some(false),
             Stand::Far(_) => self.fenced = Some(true),
-            Stand::Unknown => {}
+            Stand::Unknown | Stand::Idle => {}
         }
     }
 

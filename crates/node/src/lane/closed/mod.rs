@@ -228,6 +228,8 @@ impl Group {
                     declared.as_millis()
                 )));
             }
+            // A new shard that has not heard of its table says that.
+            (None, Some(_)) if !self.view.tables().knows(read) => None,
             (None, Some(_)) => {
                 return Err(refused(
                     "A bound on staleness is asked for, and what is read declares none: see the tag quorate:staleness".into(),
