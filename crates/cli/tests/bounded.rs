@@ -19,10 +19,13 @@ fn get(node: &Value, body: &Value, headers: &[(&str, &str)]) -> Answer {
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let body = body.to_string();
     let more: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    // A signature must be there, and without keys need not be right.
+    let signed = "x-amz-date: 20260101T000000Z\r\nauthorization: AWS4-HMAC-SHA256 \
+                  Credential=any/20260101/local/dynamodb/aws4_request, SignedHeaders=host;x-amz-date, Signature=0";
     let target = "x-amz-target: DynamoDB_20120810.GetItem\r\ncontent-type: application/x-amz-json-1.0";
     write!(
         stream,
-        "POST / HTTP/1.1\r\nhost: {address}\r\n{target}\r\nquorate-evidence: 1\r\n{more}content-length: {}\r\nconnection: close\r\n\r\n{body}",
+        "POST / HTTP/1.1\r\nhost: {address}\r\n{target}\r\n{signed}\r\nquorate-evidence: 1\r\n{more}content-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()
     )
     .unwrap();

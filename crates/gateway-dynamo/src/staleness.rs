@@ -14,7 +14,7 @@ const HEADER: &str = "quorate-staleness";
 
 tokio::task_local! {
     /// The bound of the operation that is being carried out.
-    static WITHIN: Duration;
+    static WITHIN: Option<Duration>;
 }
 
 /// The bound that these headers ask for.
@@ -27,17 +27,14 @@ pub(crate) fn asked(headers: &HeaderMap) -> Answered<Option<Duration>> {
     time(&text).map(Some).map_err(|error| bad(error.allowed))
 }
 
-/// Carries an operation out within a bound.
-pub(crate) async fn within<F: Future>(bound: Option<Duration>, carry_out: F) -> F::Output {
-    match bound {
-        Some(bound) => WITHIN.scope(bound, carry_out).await,
-        None => carry_out.await,
-    }
+/// Carries an operation out within a bound, if there is one.
+pub(crate) fn within<F: Future>(bound: Option<Duration>, carry_out: F) -> impl Future<Output = F::Output> {
+    WITHIN.scope(bound, carry_out)
 }
 
 /// The bound of the operation that is being carried out.
 pub(crate) fn bound() -> Option<Duration> {
-    WITHIN.try_with(|bound| *bound).ok()
+    WITHIN.try_with(|bound| *bound).ok().flatten()
 }
 
 #[cfg(test)]
