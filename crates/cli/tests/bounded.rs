@@ -18,7 +18,8 @@ fn get(node: &Value, body: &Value, headers: &[(&str, &str)]) -> Answer {
     let mut stream = TcpStream::connect(&address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let body = body.to_string();
-    let more: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let more: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let more = more.concat();
     // A signature must be there, and without keys need not be right.
     let signed = "x-amz-date: 20260101T000000Z\r\nauthorization: AWS4-HMAC-SHA256 \
                   Credential=any/20260101/local/dynamodb/aws4_request, SignedHeaders=host;x-amz-date, Signature=0";
