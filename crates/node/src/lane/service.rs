@@ -74,7 +74,7 @@ impl Group {
             // waits for the log's end as a linearizable one does. (etcd opens its ports only then.)
             Request::Range { serializable: true, .. }
             | Request::ReadTxn { serializable: true, .. }
-            | Request::Table { consistent: false, .. }
+            | Request::Table { fresh: Fresh::Local, .. }
                 if !self.caught_up =>
             {
                 self.gather(node, Read::Local { request, done, deadline, trace });

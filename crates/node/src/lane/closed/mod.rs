@@ -245,10 +245,15 @@ impl Group {
         *fresh = if pass { Fresh::Local } else { Fresh::Newest };
         read.looks_for_intents(!pass);
         Ok(match node.times.known(self.shard, self.view.applied().index) {
-            Ok((closed, age)) if age <= bound => How::Bounded(closed, age),
+            // The first read of a life makes sure that nobody sees the state of this node go back, see where `caught_up` is asked for.
+            Ok((closed, age)) if age <= bound && self.caught_up => How::Bounded(closed, age),
             missed => {
                 *fresh = Fresh::Newest;
-                How::Forwarded(missed.err().unwrap_or(Missed::TooOld))
+                How::Forwarded(match missed {
+                    Ok(_) if !self.caught_up => Missed::NothingClosed,
+                    Ok(_) => Missed::TooOld,
+                    Err(missed) => missed,
+                })
             }
         })
     }
