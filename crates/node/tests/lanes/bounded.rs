@@ -75,8 +75,10 @@ impl Cluster {
         Some(Seen { there: got[0].item.is_some(), evidence: slot.take().unwrap() })
     }
 
-    fn plant(&mut self, mutant: ClosedMutant) {
-        self.nodes.iter_mut().flatten().for_each(|node| node.lane.plant_in_closed(Some(mutant)));
+    fn plant(&mut self, mutant: Option<ClosedMutant>) {
+        for node in self.nodes.iter_mut().flatten() {
+            node.lane.plant_in_closed(mutant);
+        }
     }
 
     fn awake(&mut self, id: u64) {
@@ -108,7 +110,7 @@ fn every_replica_answers_within_the_bound_and_says_how_old() {
         let seen = cluster.look(id, at, 7).unwrap();
         let age = seen.age().unwrap();
         assert!(seen.there && seen.evidence.mode == Mode::Bounded, "{:?}", seen.evidence);
-        assert!(age > Duration::from_millis(500) && age < Duration::from_millis(1_000), "node {id}: {age:?}");
+        assert!(age > Duration::from_millis(500) && age < Duration::from_secs(1), "node {id}: {age:?}");
         let headers = seen.evidence.headers();
         let header = |name| headers.iter().find(|(n, _)| *n == name).map(|(_, value)| value.clone());
         assert_eq!(header("quorate-mode").as_deref(), Some("bounded"));
@@ -268,7 +270,7 @@ fn a_deposed_leader_closes_nothing() {
         let mut cluster = Cluster::bounded(2);
         let at = cluster.shards[0];
         let old = cluster.leader(at);
-        planted.into_iter().for_each(|mutant| cluster.plant(mutant));
+        cluster.plant(planted);
         cluster.pass(1_000);
         cluster.asleep.insert(old);
         let other = old % NODES + 1;
@@ -277,7 +279,7 @@ fn a_deposed_leader_closes_nothing() {
             let node = cluster.nodes[id as usize - 1].as_mut().unwrap();
             node.lane.handle(cluster.now, Event::PeerDown(NodeId(old)));
         }
-        let n = (0..).find(|&n| cluster.shard_of(n) == at).unwrap();
+        let n = (0..1_000).find(|&n| cluster.shard_of(n) == at).unwrap();
         cluster.pass(4_000);
         cluster.ask(other, at, put_item(n));
         let done = cluster.now;
@@ -302,10 +304,10 @@ fn what_is_closed_counts_once_it_is_applied() {
         let mut cluster = Cluster::bounded(2);
         let at = cluster.shards[0];
         let leader = cluster.leader(at);
-        planted.into_iter().for_each(|mutant| cluster.plant(mutant));
+        cluster.plant(planted);
         let follower = leader % NODES + 1;
         cluster.nodes[follower as usize - 1].as_mut().unwrap().still = Some(Vec::new());
-        let n = (0..).find(|&n| cluster.shard_of(n) == at).unwrap();
+        let n = (0..1_000).find(|&n| cluster.shard_of(n) == at).unwrap();
         let answers = cluster.call(leader, at, put_item(n));
         cluster.pass(100);
         assert!(matches!(answers.lock().unwrap().pop(), Some(Ok(_))));
@@ -325,7 +327,7 @@ fn no_transaction_that_is_done_is_missed() {
         let mut lied = false;
         for step in 0..3 {
             let mut cluster = Cluster::bounded(6);
-            planted.into_iter().for_each(|mutant| cluster.plant(mutant));
+            cluster.plant(planted);
             let items = cluster.apart(step * 100, 3);
             // A first one, so that its life has begun.
             let first = cluster.transaction(&cluster.apart(step * 100 + 50, 3), None, None);
