@@ -23,24 +23,28 @@ const fn real(name: &'static str, knows: &'static [&'static str]) -> Room {
 }
 
 /// From the ground up.
-const ROOMS: [Room; 19] = [
+const ROOMS: [Room; 20] = [
     pure("base", &[]),
+    pure("clock", &["base"]),
     pure("protocol", &["base"]),
     pure("policy", &[]),
     pure("item", &[]),
-    pure("wire", &["base", "protocol"]),
+    pure("wire", &["base", "clock", "protocol"]),
     pure("storage", &["base"]),
     pure("faulty", &["base"]),
-    pure("state", &["base", "protocol", "item", "wire", "storage"]),
-    pure("node", &["base", "protocol", "wire", "storage", "state"]),
+    pure("state", &["base", "protocol", "policy", "item", "wire", "storage"]),
+    pure("node", &["base", "clock", "protocol", "wire", "storage", "state"]),
     real("lsm", &["base", "storage"]),
-    real("server", &["base", "protocol", "wire", "storage", "state", "lsm", "node"]),
+    real("server", &["base", "clock", "protocol", "wire", "storage", "state", "lsm", "node"]),
     real("proto", &[]),
     real("gateway-etcd", &["base", "wire", "node", "proto"]),
     real("gateway-dynamo", &["base", "policy", "item", "wire", "node"]),
     real("client", &["base", "proto"]),
     pure("check", &[]),
-    pure("sim", &["base", "protocol", "item", "wire", "storage", "faulty", "state", "node", "check"]),
+    pure(
+        "sim",
+        &["base", "clock", "protocol", "item", "wire", "storage", "faulty", "state", "node", "check"],
+    ),
     real("verify", &["base", "proto", "client", "check"]),
     real(
         "cli",

@@ -293,6 +293,8 @@ fn line((endpoint, member, status): Answer, furthest: u64) -> Line {
 fn told(error: &str) -> String {
     let advice = if error.contains("alarm:NOSPACE") {
         "; writes are refused: delete, compact and defragment, or make room on that member's disk, then `etcdctl alarm disarm`"
+    } else if error.contains("the clock of this node is") && error.contains("the majority's: it answers") {
+        "; set that machine's time"
     } else if error.contains("alarm:CORRUPT") {
         "; nothing is changed any more: compare the members by `etcdctl endpoint hashkv --cluster`"
     } else {

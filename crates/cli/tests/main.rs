@@ -2,6 +2,7 @@
 //! `peers.rs` and `shards.rs`, which start nodes again on the ports of a cluster that has ended, have programs of their own.
 
 mod bench;
+mod bounded;
 mod check;
 mod cli;
 mod common;

@@ -5,7 +5,7 @@
 
 use crate::crc::crc32;
 use crate::failure::{ApiError, Kind};
-use crate::{Gateway, Options, authority, evidence, operation, packed};
+use crate::{Gateway, Options, authority, evidence, operation, packed, staleness};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
@@ -243,6 +243,7 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Vec<u8>, 
     let head = authority::Head { method, uri, headers };
     let claim = authority::check(shared.options.keys.as_deref(), head, crate::now_ms())?;
     let is_packed = packed::is_packed(headers)?;
+    let bound = staleness::asked(headers)?;
     if shared.gateway.door.away() {
         return Err(ApiError::new(
             Kind::Unavailable,
@@ -268,7 +269,7 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Vec<u8>, 
         claim.check(&body)?;
     }
     let body = if is_packed { packed::unpack(&shared.packers, body, REQUEST_MAX).await? } else { body };
-    operation::carry_out(&shared.gateway, operation, &host, &body).await
+    staleness::within(bound, operation::carry_out(&shared.gateway, operation, &host, &body)).await
 }
 
 /// Room for a request. Who finds none waits a little; where many wait already, nobody is let hope.

@@ -33,6 +33,7 @@ mod route;
 mod scatter;
 mod shards;
 pub mod signature;
+mod staleness;
 mod streams;
 mod tables;
 mod tags;
@@ -47,7 +48,7 @@ pub use authority::Keys;
 use failure::{Answered, Retry, of_node};
 use quorate_base::ShardId;
 use quorate_node::api::tables::{Read, ReadReply};
-use quorate_node::api::{Answer, Body, Door, Failure, Request};
+use quorate_node::api::{Answer, Body, Door, Failure, Fresh, Request};
 use quorate_wire::kv::{Command, Reply};
 use quorate_wire::table;
 use route::{META_PLACE, Place};
@@ -131,14 +132,20 @@ impl Gateway {
         }
     }
 
-    /// Reads of shard 1: `consistent` through a read index, otherwise from this node's own state.
+    /// Reads of shard 1: `consistent` through a read index, otherwise as the table's policy says, see [`Fresh::Plain`].
     pub(crate) async fn read(&self, read: Read, consistent: bool) -> Answered<ReadReply> {
         self.read_from(META_PLACE, read, consistent).await
     }
 
     /// The same of any shard.
     pub(crate) async fn read_from(&self, place: Place, read: Read, consistent: bool) -> Answered<ReadReply> {
-        let request = Request::Table { read: Box::new(read), consistent, epoch: place.epoch };
+        let fresh = match &read {
+            _ if consistent => Fresh::Newest,
+            Read::Get(_) | Read::Page(_) | Read::Rows(_) => Fresh::Plain(staleness::bound()),
+            // What the door asks for its own sake.
+            _ => Fresh::Local,
+        };
+        let request = Request::Table { read: Box::new(read), fresh, epoch: place.epoch };
         let answer = self.ask(place.shard, request).await;
         match answer.map_err(|failure| of_node(failure, Retry::Harmless))?.body {
             Body::Table(reply) => Ok(*reply),

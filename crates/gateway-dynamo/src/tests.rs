@@ -10,7 +10,7 @@ use quorate_base::{Entry, EntryId, EntryKind, Index, NodeId, ShardId, Term};
 use quorate_faulty::FaultyDisk;
 use quorate_node::api::tables::Read;
 use quorate_node::api::{
-    Answer, Body, Done, Door, Failure, Head, Member, Opened, Patience, Request, WatchStream,
+    Answer, Body, Done, Door, Failure, Fresh, Head, Member, Opened, Patience, Request, WatchStream,
 };
 use quorate_node::evidence::{Evidence, Mode, Part};
 use quorate_state::kv::{Kv, ReadError};
@@ -90,7 +90,7 @@ impl Door for Alone {
         let request = match request {
             Request::Gather(asked) => {
                 let read = Read::Get(asked.gets.into_iter().map(|(_, get)| get).collect());
-                Request::Table { read: Box::new(read), consistent: true, epoch: EPOCH }
+                Request::Table { read: Box::new(read), fresh: Fresh::Newest, epoch: EPOCH }
             }
             request => request,
         };
@@ -115,7 +115,7 @@ impl Door for Alone {
 /// How a node that is alone might say that it served a request.
 fn evidence(request: &Request) -> Evidence {
     let writes = matches!(request, Request::Write(_));
-    let consistent = matches!(request, Request::Table { consistent: true, .. });
+    let consistent = matches!(request, Request::Table { fresh: Fresh::Newest, .. });
     Evidence {
         node: NodeId(1),
         leader: Some(NodeId(1)),
@@ -131,6 +131,8 @@ fn evidence(request: &Request) -> Evidence {
         },
         acks: vec![(NodeId(1), Some(5))],
         voters: u64::from(writes),
+        closed: None,
+        missed: None,
         parts: vec![(Part::Total, 9)],
     }
 }

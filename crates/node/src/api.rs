@@ -34,12 +34,12 @@ pub enum Request {
         /// Own state will do.
         serializable: bool,
     },
-    /// A read of tables; one that is not `consistent` is answered from the asked node's own state at once.
+    /// A read of tables.
     Table {
         /// What.
         read: Box<tables::Read>,
-        /// Through a read index.
-        consistent: bool,
+        /// How new the answer must be.
+        fresh: Fresh,
         /// Of the shard, by the asker's map: another one is refused.
         epoch: u64,
     },
@@ -99,6 +99,18 @@ pub enum Request {
     Explained(Box<Request>, Slot),
 }
 
+/// How new the answer to a read of tables must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fresh {
+    /// The newest, through a read index.
+    Newest,
+    /// As its table's policy says of plain reads: where that bounds their staleness, within the bound, or within this smaller one; else
+    /// as with `Local`.
+    Plain(Option<Duration>),
+    /// What the asked node has, at once.
+    Local,
+}
+
 /// A shard, and its epoch by the asker's map: another one is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -111,7 +123,7 @@ pub struct Place {
 /// See [`Request::Transact`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transact {
-    /// When it came, in milliseconds since 1970. Who came first goes first where two want an item, as far as clocks agree.
+    /// When it came, in milliseconds since 1970.
     pub now: u64,
     /// By what it is known, if it may come twice, and where that is remembered: at the same place for the same request.
     pub token: Option<(Place, Token)>,

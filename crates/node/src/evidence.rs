@@ -8,7 +8,10 @@
 //! follower (its flush and its queue lie in the time of its acknowledgement), and all that lies before and behind the lane, in the
 //! door and in the client's own connection.
 
+use crate::lane::Missed;
+use quorate_base::time::Duration;
 use quorate_base::{Index, Instant, NodeId, Term};
+use quorate_clock::Wall;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,6 +26,8 @@ pub enum Mode {
     ReadIndex,
     /// The asked node's own state, at an index that the leader gave while its lease held.
     Lease,
+    /// The asked node's own state, which holds all that was done before a time.
+    Bounded,
     /// The asked node's own state, whatever the others have.
     Local,
 }
@@ -35,6 +40,7 @@ impl Mode {
             Self::Leader => "leader",
             Self::ReadIndex => "read-index",
             Self::Lease => "lease",
+            Self::Bounded => "bounded",
             Self::Local => "local",
         }
     }
@@ -104,6 +110,11 @@ pub struct Evidence {
     pub acks: Vec<(NodeId, Option<u64>)>,
     /// How many voters there were; 0 where nobody was asked.
     pub voters: u64,
+    /// For [`Mode::Bounded`]: all that was done before this moment is in the answer, by the leader's wall clock; and how old the answer
+    /// is at most.
+    pub closed: Option<(Wall, Duration)>,
+    /// A bound on its staleness was to be kept, and the asked node could not by itself: why.
+    pub missed: Option<Missed>,
     /// How long what took, in microseconds.
     pub parts: Vec<(Part, u64)>,
 }
@@ -133,6 +144,13 @@ impl Evidence {
             }
             put("quorate-acks", acks);
             put("quorate-voters", self.voters.to_string());
+        }
+        if let Some((closed, age)) = self.closed {
+            put("quorate-closed", closed.to_string());
+            put("quorate-staleness", age.as_millis().to_string());
+        }
+        if let Some(missed) = self.missed {
+            put("quorate-bound-missed", missed.word().to_string());
         }
         let parts = self.parts.iter().map(|(part, micros)| format!("{}={micros}", part.word()));
         put("quorate-micros", parts.collect::<Vec<_>>().join(","));
@@ -169,6 +187,12 @@ impl Slot {
     /// Puts it there.
     pub fn put(&self, evidence: Evidence) {
         let mut filled = self.filled();
+        let mut evidence = evidence;
+        // Of several parts of an answer the oldest says how old it is.
+        let older = filled.evidence.as_ref().and_then(|evidence| evidence.closed);
+        if let (Some(older), Some(closed)) = (older, &mut evidence.closed) {
+            *closed = (older.0.min(closed.0), older.1.max(closed.1));
+        }
         filled.evidence = Some(evidence);
         filled.elsewhere = None;
     }
@@ -236,6 +260,8 @@ mod tests {
             mode: Mode::Local,
             acks: Vec::new(),
             voters: 0,
+            closed: None,
+            missed: None,
             parts: vec![(Part::Queue, 5), (Part::Total, 6)],
         };
         let told = |slot: &Slot| {

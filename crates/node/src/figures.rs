@@ -1,5 +1,6 @@
 //! What is counted about a running node, for whoever shows it: a histogram that many threads fill, and the lane's own numbers.
 
+use crate::lane::Stand;
 use quorate_base::time::Duration;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,6 +56,8 @@ impl Histogram {
 /// The lane's numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
+    /// How its wall clock stands to the majority's.
+    pub clock: Stand,
     /// It knows a leader.
     pub has_leader: bool,
     /// It is the leader.

@@ -9,6 +9,7 @@
 use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{Entry, EntryId, EntryKind, Index, Instant, Mint, NodeId, Rng, ShardId, Term};
+use quorate_clock::{Hlc, Wall};
 use quorate_faulty::FaultyDisk;
 use quorate_node::api::{Answer, Body, Failure, Request};
 use quorate_node::applier::{Applier, Output, Work};
@@ -23,7 +24,7 @@ use quorate_storage::memory::MemoryStore;
 use quorate_storage::state::StateErrorKind;
 use quorate_wire::command;
 use quorate_wire::kv::{Command, KeyRange, Put, Range};
-use quorate_wire::peer::{Commitment, Declined, Frame, LeaseAsk, Packet};
+use quorate_wire::peer::{Close, Commitment, Declined, Follows, Frame, LeaseAsk, Packet};
 use std::sync::{Arc, Mutex};
 
 const KV: ShardId = ShardId(1);
@@ -279,11 +280,30 @@ impl Liar<'_> {
         let (term, request) = (self.term(), self.rng.below(50));
         let shard = if self.rng.chance(1, 20) { ShardId(self.rng.next_u64() as u32) } else { KV };
         let number = *self.rng.pick(&[i64::MIN, -1, 0, 1, i64::MAX]);
-        match self.rng.below(11) {
+        match self.rng.below(13) {
             9 => {
                 let acks = vec![(NodeId(self.rng.below(5)), self.rng.next_u64())];
                 let how = Commitment { id: self.id(), acks, voters: 3, micros: self.rng.next_u64() };
                 Frame::Committed { request, how }
+            }
+            10 => {
+                let led = vec![(shard, term, Index(self.rng.below(BEYOND))), (KV, self.term(), Index(1))];
+                let closed = self.rng.chance(1, 2).then(|| (self.rng.below(9), Wall(self.rng.below(BEYOND))));
+                let (round, base, open, gone) = (self.rng.below(9), self.rng.below(9), vec![KV], vec![shard]);
+                Frame::Close(Close {
+                    stream: request,
+                    clock: Hlc(self.rng.next_u64()),
+                    round,
+                    base,
+                    closed,
+                    open,
+                    led,
+                    gone,
+                })
+            }
+            11 => {
+                let (round, wall, not) = (self.rng.below(9), Wall(self.rng.below(BEYOND)), vec![KV, shard]);
+                Frame::Follows(Follows { stream: request, round, wall, clock: Hlc(self.rng.next_u64()), not })
             }
             0 => Frame::Forward { shard, term, request, data: self.bytes(), explain: self.rng.chance(1, 2) },
             1 => Frame::Lease { shard, request, ask: LeaseAsk::KeepAlive(number) },

@@ -18,6 +18,10 @@ pub const CLOSING_INTERVAL: Duration = Duration::from_millis(200);
 /// The smallest staleness that can be proved: what a replica lags plus what its clock may be wrong.
 pub const LEAST_STALENESS: Duration = Duration::from_millis(700);
 
+/// A bound that a replica keeps alone as long as nothing is wrong: what is closed is told in the interval behind the one in which
+/// its leader was confirmed, and some time is on the way.
+pub const EASY_STALENESS: Duration = Duration::from_secs(1);
+
 /// What was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {

@@ -218,7 +218,8 @@ pub enum Part {
 
 impl Part {
     /// What this release has. A part is added here with the change that brings it.
-    pub const BUILT: &'static [Self] = &[Self::Raft, Self::Spaces, Self::Shards, Self::Transactions];
+    pub const BUILT: &'static [Self] =
+        &[Self::Raft, Self::Spaces, Self::Shards, Self::Transactions, Self::BoundedReads];
 
     /// Its name in a sentence.
     pub const fn said(self) -> &'static str {

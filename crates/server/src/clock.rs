@@ -1,6 +1,8 @@
-//! The node's clock: monotonic, its zero at the start of the process.
+//! The node's clocks: a monotonic one, its zero at the start of the process, and the wall clock of its system.
 
 use quorate_base::Instant;
+use quorate_clock::Wall;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A monotonic clock.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +27,15 @@ impl Clock {
     /// The time now, also where a test has ordered another one.
     pub(crate) fn real(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// What the wall clock shows.
+    pub(crate) fn wall() -> Wall {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        #[cfg(feature = "faults")]
+        let wall = crate::faults::wall(wall);
+        Wall(wall)
     }
 
     /// The same moment for the runtime's timers.

@@ -5,6 +5,7 @@
 //! ```text
 //! clock jump MS         it is MS milliseconds later at once, as after the machine slept
 //! clock rate PERMILLE   the clock runs at so many thousandths of its pace; 0 stands still, 1000 is true
+//! wall MS               the wall clock shows MS milliseconds more than the system's; MS may be negative, 0 is true
 //! disk hold MS          writes stay in memory until a sync, which takes MS milliseconds longer; `disk pass` ends it
 //! disk fail             the next sync fails, and what it should have kept is lost
 //! disk full             no write finds room, until `disk pass`
@@ -22,6 +23,7 @@ use std::io::{BufRead, BufReader, Error, ErrorKind, Write};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -60,6 +62,8 @@ struct Counts {
     torn: u64,
 }
 
+/// So many milliseconds the wall clock shows more than the system's.
+static AHEAD: AtomicI64 = AtomicI64::new(0);
 static CLOCK: Mutex<Skewed> = Mutex::new(Skewed { real: 0, shown: 0, permille: TRUE });
 static DISK: Mutex<Disk> = Mutex::new(Disk {
     hold: None,
@@ -103,6 +107,11 @@ pub(crate) fn real(shown: u64, now: u64) -> u64 {
         permille => (missing * u128::from(TRUE) / u128::from(permille)) as u64,
     };
     now.saturating_add(wait)
+}
+
+/// What the wall clock shows where the system's shows so many milliseconds.
+pub(crate) fn wall(system: u64) -> u64 {
+    system.saturating_add_signed(AHEAD.load(Ordering::Relaxed))
 }
 
 // ---- the disk ----
@@ -236,6 +245,7 @@ fn obey(words: &[&str], real: &impl Fn() -> u64) -> Option<String> {
             let permille = permille.parse::<u64>().ok().filter(|permille| *permille <= 100 * TRUE)?;
             lock(&CLOCK).turn(real(), 0, permille);
         }
+        ["wall", ms] => AHEAD.store(ms.parse().ok()?, Ordering::Relaxed),
         ["disk", "hold", ms] => lock(&DISK).hold = Some(Duration::from_millis(ms.parse().ok()?)),
         ["disk", "fail"] => lock(&DISK).fail = true,
         ["disk", "full"] => lock(&DISK).full = true,

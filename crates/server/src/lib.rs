@@ -17,6 +17,7 @@ mod met;
 mod mistakes;
 mod promised;
 mod queue;
+mod readings;
 mod room;
 mod run;
 mod transport;

@@ -10,17 +10,20 @@ use crate::error::{ServeError, ServeErrorKind};
 use crate::inbox::Inbox;
 use crate::met::Met;
 use crate::promised;
+use crate::readings;
 use crate::room::{self, Room};
 use crate::transport::{Patience, PeerBytes, Transport};
 use crate::workers::{Counters, ToBackground, Workers};
 use quorate_base::{Mint, NodeId, Rng, ShardId};
+use quorate_clock::hybrid::WINDOW;
+use quorate_clock::{Hlc, Wall};
 use quorate_lsm::LsmStore;
 use quorate_node::api::tables::Placement;
 use quorate_node::api::{Door, Member};
 use quorate_node::applier::{Applier, SEAL_BYTES, Work};
 use quorate_node::boot;
 use quorate_node::figures::{Figures, Histogram};
-use quorate_node::lane::{AT_ONCE, Broken, Effects, Event, Lane, Settings, Upkeep};
+use quorate_node::lane::{AT_ONCE, Broken, Effects, Event, Lane, Settings, Stand, Upkeep, fenced};
 use quorate_node::watch::Hub;
 use quorate_protocol::raft::{self, Membership};
 use quorate_storage::journal::{Identity, Journal, Options};
@@ -207,7 +210,8 @@ async fn serve(
 
     let mut healing = Healing(withholds.then_some(&data));
     let watched = (&mut front, &mut healing);
-    let result = run_lane(&mut lane, &inbox, &workers, &transport, &door, watched, clock, stop).await;
+    let result =
+        run_lane(&mut lane, &inbox, &workers, &transport, &door, watched, (clock, data.path()), stop).await;
     let result = result.map_err(|end| match end {
         End::Broken(broken) => condemn(&mut store, &lane, broken),
         End::Removed(by) => removed(config.node, by, &config.data),
@@ -391,6 +395,10 @@ fn recover(
         booted.generation,
         staggered(config.node, SEAL_BYTES),
     );
+    let (earlier, wall) = (readings::bound(&config.data), Clock::wall());
+    let bound = earlier.max(Hlc::of(Wall(wall.0 + WINDOW.as_millis() as u64)));
+    readings::note(&config.data, bound)?;
+    lane.restores_clock(earlier, bound);
     lane.doubts(booted.doubts);
     for kv in booted.dead {
         applier.bury(kv);
@@ -481,7 +489,7 @@ async fn run_lane(
     transport: &Arc<Transport>,
     door: &NodeDoor,
     (front, healing): (&mut Front, &mut Healing<'_>),
-    clock: Clock,
+    (clock, data): (Clock, &Path),
     stop: impl Future<Output = ()>,
 ) -> Result<(), End> {
     let mut roster = lane.roster_version();
@@ -491,6 +499,7 @@ async fn run_lane(
     let mut events = Vec::new();
     let mut effects = Effects::default();
     let mut late = Vec::new();
+    let mut stand = Stand::default();
     loop {
         let deadline = lane.deadline();
         let timer = async {
@@ -512,16 +521,21 @@ async fn run_lane(
         inbox.take(&mut events);
         // Behind what came: no request is served by the time of before it came, which a lease may have outlived.
         let now = clock.now();
+        lane.shows(Clock::wall());
         for event in events.drain(..) {
             lane.handle(now, event);
         }
         lane.handle(now, Event::Tick);
         lane.drain(now, &mut effects);
+        if let Some(bound) = effects.clock.take() {
+            let _ = workers.background.send(ToBackground::Clock(data.to_path_buf(), bound));
+        }
         let broken = carry_out(&mut effects, &mut late, lane.raft().is_leader(), workers, transport);
         inbox.await_all(lane.awaits_applied());
         door.refresh(lane);
         front.open_if(lane.raft().state_lost());
         healing.look(lane);
+        tell_of_the_clock(&mut stand, lane.clock());
         if let Err(broken) = broken {
             end(lane, door, clock).await;
             return Err(End::Broken(broken));
@@ -549,6 +563,19 @@ async fn run_lane(
             }
         }
     }
+}
+
+/// Says once that the wall clock is too far from the majority's, and that it is not any more.
+fn tell_of_the_clock(before: &mut Stand, now: Stand) {
+    let was_far = matches!(*before, Stand::Far(_));
+    match now {
+        Stand::Far(ahead) if !was_far => tracing::warn!("{}; set its time", fenced(ahead)),
+        Stand::Near if was_far => tracing::info!("the clock of this node is near the majority's again"),
+        // What was decided last stays in force.
+        Stand::Unknown if was_far => return,
+        _ => {}
+    }
+    *before = now;
 }
 
 /// Lets those who read the sockets go first, so that a node that stood still hears what came meanwhile before it acts on the

@@ -6,6 +6,7 @@ use crate::planted::Planted;
 use crate::world::{CLUSTER, KV, World};
 use quorate_base::time::Duration;
 use quorate_base::{Mint, NodeId, Rng};
+use quorate_clock::Hlc;
 use quorate_node::applier::Applier;
 use quorate_node::boot;
 use quorate_node::lane::{Lane, Settings, Upkeep};
@@ -119,6 +120,11 @@ impl World {
         let seal_bytes = self.knobs.seal_bytes / if self.changed(Harmless::MoreCheckpoints) { 4 } else { 1 };
         let mut applier = Applier::new(kv, booted.lost, id, booted.generation, seal_bytes);
         lane.plant_in_transactions(self.knobs.planted.and_then(Planted::commit));
+        let earlier = self.places[at].bound;
+        let bound = earlier.max(Hlc::of(self.places[at].wall(self.now)));
+        self.places[at].bound = bound;
+        lane.restores_clock(earlier, bound);
+        lane.plant_in_closed(self.knobs.planted.and_then(Planted::closed));
         lane.doubts(booted.doubts);
         for kv in booted.dead {
             applier.bury(kv);

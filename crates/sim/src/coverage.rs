@@ -8,6 +8,8 @@ pub const EVERYTHING: &[&str] = &[
     "batches of history",
     "bits flipped",
     "bits flipped in checkpoints",
+    "bounded reads",
+    "bounded reads passed on",
     "bursts of writes",
     "changes of members in doubt or not begun",
     "changes of members refused",

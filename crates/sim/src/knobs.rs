@@ -89,6 +89,9 @@ pub struct Knobs {
     pub read_max: Duration,
     /// Reads under leases, which allow for clocks that drift by so many millionths; the nodes' clocks drift up to that.
     pub lease_reads: Option<u32>,
+    /// Tables bound the staleness of plain reads, and the nodes' wall clocks are up to so many milliseconds apart; `None` where no
+    /// table does, and so nobody looks at them.
+    pub offsets: Option<u64>,
     /// The longest that a client rests between two requests.
     pub rest: Duration,
     /// Clients compact, and look at old revisions.
@@ -132,6 +135,10 @@ impl Knobs {
             message_bytes: *reads.pick(&[4_000, 1 << 20]),
             read_max: Duration::from_micros(*reads.pick(&[500, 5_000, 30_000, 3_000_000])),
             lease_reads: clocks.chance(1, 2).then(|| *clocks.pick(&[0, 1_000, 50_000])),
+            offsets: {
+                let mut walls = Rng::stream(seed, "wall clock knobs");
+                walls.chance(1, 2).then(|| *walls.pick(&[0, 500, 500, 120_000]))
+            },
             rest: Duration::from_millis(*Rng::stream(seed, "rest knobs").pick(&[20, 20, 300])),
             compaction: Rng::stream(seed, "compaction knobs").chance(1, 2),
             tables: Rng::stream(seed, "table knobs").chance(1, 2),
@@ -151,7 +158,7 @@ impl Knobs {
     /// node starts. What nodes must agree in, and what kinds of clients there are, stays.
     pub(crate) fn turn(&mut self, other: Self) {
         let Self { nodes, late, election_min, election_max, segment_bytes, lease_reads, .. } = *self;
-        let Self { compaction, tables, groups, zones, members, planted, .. } = *self;
+        let Self { compaction, tables, groups, zones, members, planted, offsets, .. } = *self;
         *self = Self {
             nodes,
             groups,
@@ -161,6 +168,7 @@ impl Knobs {
             election_max,
             segment_bytes,
             lease_reads,
+            offsets,
             compaction,
             tables,
             members,

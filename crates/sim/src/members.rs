@@ -56,7 +56,9 @@ impl World {
         while let Some(last) = members.nodes().last().copied().filter(|last| last.get() > self.nodes()) {
             let id = NodeId(self.nodes() + 1);
             let drift = u64::from(self.knobs.lease_reads.unwrap_or(0));
-            let mut place = Place::new(self.seed, id, joined_by(&members, id), drift);
+            let offset = self.knobs.offsets.unwrap_or(0);
+            let place = Place::new(self.seed, id, joined_by(&members, id), drift);
+            let mut place = place.with_wall(self.seed, offset);
             // One that came and went unseen never runs.
             place.gone = !members.contains(id);
             if !place.gone {

@@ -2,6 +2,7 @@
 
 use crate::copies::Copy;
 use quorate_base::{Append, Index, Instant, NodeId, Rng, ShardId, Term};
+use quorate_clock::{Hlc, Wall};
 use quorate_faulty::FaultyDisk;
 use quorate_node::applier::{Applier, Cut, Work};
 use quorate_node::lane::{Effects, Event, Lane, Seal};
@@ -10,6 +11,9 @@ use quorate_protocol::raft;
 use quorate_storage::journal::Journal;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
+
+/// What a wall clock that is not ahead shows when a simulation begins.
+const BEGAN: u64 = 1_000_000_000_000;
 
 /// A live node.
 pub(crate) struct Running {
@@ -130,6 +134,10 @@ pub(crate) struct Place {
     pub(crate) removed: Option<Instant>,
     /// The newest write to its journal that replaced entries.
     pub(crate) rewrote: Option<Write>,
+    /// So many milliseconds its wall clock is ahead of the simulation's.
+    pub(crate) ahead: u64,
+    /// Up to here its hybrid clock may have given out readings, as its directory says.
+    pub(crate) bound: Hlc,
     /// It was removed and has stopped, for good.
     pub(crate) gone: bool,
     pub(crate) queued: Vec<Event>,
@@ -150,6 +158,8 @@ impl Place {
             paused_until: None,
             stopped_why: None,
             rate: 1_000_000 - drift + clock.below(2 * drift + 1),
+            ahead: 0,
+            bound: Hlc::default(),
             harmed: false,
             disk_lost: false,
             withholds: None,
@@ -163,6 +173,17 @@ impl Place {
             queued: Vec::new(),
             role: None,
         }
+    }
+
+    /// Its wall clock is ahead by something below `most` milliseconds.
+    pub(crate) fn with_wall(mut self, seed: u64, most: u64) -> Self {
+        self.ahead = Rng::stream(seed ^ (self.id.get() << 40), "wall clock").below(most + 1);
+        self
+    }
+
+    /// What its wall clock shows.
+    pub(crate) fn wall(&self, now: Instant) -> Wall {
+        Wall(BEGAN + now.0 / 1_000_000 + self.ahead)
     }
 
     /// Whether its disk was put back since, and its connections ended with that.

@@ -277,7 +277,8 @@ impl Run {
         let shards = [KV].into_iter().filter(|_| knobs.tables).chain(others(knobs.groups).take(2));
         let of = |shard| Tables::new(plan.seed, (shard, knobs.groups), tabled::CLIENTS);
         let across = (knobs.groups > 1).then(|| Tables::across(plan.seed, knobs.groups, tabled::CLIENTS));
-        let tables = shards.map(of).chain(across).collect();
+        let bounded = knobs.offsets.is_some();
+        let tables = shards.map(of).chain(across).map(|tables| tables.bound(bounded)).collect();
         Self {
             churn: knobs.members.then(|| Churn::new(plan.seed)),
             rng: Rng::stream(plan.seed, "clients"),
@@ -550,7 +551,9 @@ impl Run {
                     return Err(format!("the evidence names no majority: {evidence:?}"));
                 }
             }
-            Mode::Log | Mode::Local => return Err(format!("a linearizable read was not: {evidence:?}")),
+            Mode::Log | Mode::Local | Mode::Bounded => {
+                return Err(format!("a linearizable read was not: {evidence:?}"));
+            }
         }
         if evidence.index.is_none_or(|index| index > evidence.applied) {
             return Err(format!("a read was served before its index: {evidence:?}"));

@@ -5,6 +5,7 @@
 
 use crate::harmless::Harmless;
 use crate::shrink::kind_of;
+use quorate_node::lane::ClosedMutant;
 use quorate_protocol::{commit, raft};
 use quorate_state::{kv, table};
 use quorate_storage::journal;
@@ -32,7 +33,7 @@ const STICK: [Planted; 3] = [
 ];
 
 /// Bugs that one check is for, by the kind of what it says.
-const CHECKED: [(Planted, &[&str]); 7] = [
+const CHECKED: [(Planted, &[&str]); 10] = [
     (Planted::Raft(raft::Mutant::PromoteLaggingLearner), &["Admission"]),
     (Planted::Raft(raft::Mutant::IdGivenTwice), &["Identities"]),
     (Planted::Kv(kv::Mutant::FenceAnyToken), &["Fences"]),
@@ -40,6 +41,9 @@ const CHECKED: [(Planted, &[&str]); 7] = [
     (Planted::Table(table::Mutant::TokenOfRefused), &["Tokens"]),
     (Planted::Table(table::Mutant::TokenInMemory), &["Tokens", "State Machine Safety"]),
     (Planted::Table(table::Mutant::IndexRowLeft), &["Index"]),
+    (Planted::Closed(ClosedMutant::CloseWithoutRound), &["Staleness"]),
+    (Planted::Closed(ClosedMutant::ServeBeforeApplied), &["Staleness"]),
+    (Planted::Closed(ClosedMutant::PassIntents), &["Staleness"]),
 ];
 
 /// One of them.
@@ -55,6 +59,8 @@ pub enum Planted {
     Table(table::Mutant),
     /// In what nodes do with transactions over shards.
     Commit(commit::Mutant),
+    /// In reads with a bound on staleness.
+    Closed(ClosedMutant),
     /// None: a change that breaks nothing.
     Harmless(Harmless),
 }
@@ -67,7 +73,8 @@ impl Planted {
         let kv = kv::Mutant::ALL.iter().map(|&(name, mutant)| (name, Self::Kv(mutant)));
         let table = table::Mutant::ALL.iter().map(|&(name, mutant)| (name, Self::Table(mutant)));
         let commit = IN_NODES.iter().map(|&(name, mutant)| (name, Self::Commit(mutant)));
-        raft.chain(journal).chain(kv).chain(table).chain(commit)
+        let closed = ClosedMutant::ALL.iter().map(|&(name, mutant)| (name, Self::Closed(mutant)));
+        raft.chain(journal).chain(kv).chain(table).chain(commit).chain(closed)
     }
 
     /// The changes that are none, with their names.
@@ -112,6 +119,10 @@ impl Planted {
 
     pub(crate) fn commit(self) -> Option<commit::Mutant> {
         if let Self::Commit(mutant) = self { Some(mutant) } else { None }
+    }
+
+    pub(crate) fn closed(self) -> Option<ClosedMutant> {
+        if let Self::Closed(mutant) = self { Some(mutant) } else { None }
     }
 
     pub(crate) fn journal(self) -> Option<journal::Mutant> {

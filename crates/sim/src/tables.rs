@@ -14,13 +14,16 @@
 
 mod ask;
 mod judge;
+mod old;
 
 pub(crate) use judge::{check_feed, check_index};
 
 use crate::world::{KV, World};
 use ask::{Condition, append, check, put, read};
+use old::Written;
 use quorate_base::{Instant, NodeId, Rng, ShardId};
 use quorate_node::api::{Answer, Body, Failure, Request};
+use quorate_node::evidence::Slot;
 use quorate_state::table::{Placement, ReadReply};
 use quorate_wire::kv::{Command as Any, Refused, Reply as AnyReply};
 use quorate_wire::table::{Command, Done, EPOCH, Execute, Outcome, Refusal, Reply, Token, What};
@@ -67,6 +70,10 @@ enum Doing {
     Transact(Box<Transaction>),
     /// A transaction that was done, again.
     Again(Execute),
+    /// A plain read of a register, which may be as old as the table's bound.
+    Old(u64),
+    /// The same of lists.
+    Glance(Vec<Step>),
 }
 
 /// A transaction that writes.
@@ -115,6 +122,9 @@ struct Seat {
     /// The last transaction that was done, and when.
     last: Option<(Execute, u64)>,
     tokens: u64,
+    /// When it asked for what it waits for, and how that was served.
+    asked: Instant,
+    slot: Option<Slot>,
 }
 
 /// The clients of tables of a run.
@@ -135,6 +145,10 @@ pub(crate) struct Tables {
     /// What was used, for the last reads.
     registers: BTreeSet<u64>,
     lists: BTreeSet<u64>,
+    /// The table bounds the staleness of plain reads.
+    bounded: bool,
+    old: Rng,
+    written: Written,
 }
 
 impl Tables {
@@ -153,7 +167,15 @@ impl Tables {
             skipped: 0,
             registers: BTreeSet::new(),
             lists: BTreeSet::new(),
+            bounded: false,
+            old: Rng::stream(seed ^ u64::from(shard.get() - 1), "plain reads"),
+            written: Written::default(),
         }
+    }
+
+    /// Whether the table bounds the staleness of plain reads.
+    pub(crate) fn bound(self, bounded: bool) -> Self {
+        Self { bounded, ..self }
     }
 
     /// So many clients of all shards of the table that has so many.
@@ -209,6 +231,7 @@ impl Tables {
         self.events.clear();
         self.registers.clear();
         self.lists.clear();
+        self.written.clear();
     }
 
     /// What a client sends next, to which shard, with words for it.
@@ -218,8 +241,14 @@ impl Tables {
             Some(doing) => doing,
             None => self.begin(client, ms),
         };
+        self.written.begins(client, now, &doing);
         let (mut request, words) = (self.request(&doing, ms), doing.to_string());
         ask::address(&mut request, self.name());
+        if matches!(doing, Doing::Old(_) | Doing::Glance(_)) {
+            let slot = Slot::default();
+            request = Request::Explained(Box::new(request), slot.clone());
+            (self.seats[client].asked, self.seats[client].slot) = (now, Some(slot));
+        }
         // Tables are made in the shard that knows of all of them.
         let shard = if doing == Doing::Make { KV } else { self.shard };
         self.seats[client].doing = Some(doing);
@@ -240,6 +269,9 @@ impl Tables {
         if !self.made {
             return Doing::Make;
         }
+        if let Some(doing) = self.look_back(ms) {
+            return doing;
+        }
         let dice = self.rng.below(20);
         if let (0, Some((execute, at))) = (dice, self.seats[client].last.take())
             && ms.saturating_sub(at) < REMEMBERED
@@ -253,6 +285,11 @@ impl Tables {
 
     fn place(&mut self, ms: u64) -> u64 {
         let place = self.rng.below(PLACES);
+        self.number(ms, place)
+    }
+
+    /// The item that is in use now at a place.
+    fn number(&self, ms: u64, place: u64) -> u64 {
         let number = (ms + self.skipped + place * LASTS / PLACES) / LASTS * PLACES + place;
         if self.across { number + ACROSS } else { number }
     }
@@ -318,13 +355,17 @@ impl Tables {
         let write = |what| Request::Write(Any::Table(Box::new(Command { epoch: EPOCH, now, what })));
         let alone = |op| write(What::Execute(Execute { atomic: false, token: None, ops: vec![op] }));
         match doing {
-            Doing::Make => write(What::Create(Box::new(ask::definition(self.name(), self.shards)))),
+            Doing::Make => {
+                write(What::Create(Box::new(ask::definition(self.name(), self.shards, self.bounded))))
+            }
             Doing::Read(key) => read([ask::register(*key)]),
             Doing::Write(key, value) => alone(put(*key, *value, &Condition::Any)),
             Doing::Swap(key, old, new) => alone(put(*key, Some(*new), &Condition::of_number(*old))),
             Doing::Look(steps) => read(named(steps).into_iter().map(ask::list)),
             Doing::Transact(transaction) => write(What::Execute(transaction.execute.clone())),
             Doing::Again(execute) => write(What::Execute(execute.clone())),
+            Doing::Old(key) => ask::plain([ask::register(*key)]),
+            Doing::Glance(steps) => ask::plain(named(steps).into_iter().map(ask::list)),
         }
     }
 
@@ -334,13 +375,16 @@ impl Tables {
         client: usize,
         now: Instant,
         result: Result<Answer, Failure>,
-    ) -> Result<(), String> {
-        let Some(doing) = self.seats[client].doing.take() else { return Ok(()) };
-        let ms = now.since(Instant::ZERO).as_nanos() as u64 / 1_000_000;
+    ) -> Result<Option<&'static str>, String> {
+        let Some(doing) = self.seats[client].doing.take() else { return Ok(None) };
         let heard = Heard::of(result)?;
         match (doing, heard) {
+            (doing @ (Doing::Old(_) | Doing::Glance(_)), Heard::Items(items)) => {
+                return self.looked_back(client, &doing, &items).map(Some);
+            }
             (Doing::Make, Heard::Reply(_) | Heard::Exists) => self.made = true,
             (Doing::Make, _)
+            | (Doing::Old(_) | Doing::Glance(_), Heard::Unknown | Heard::NotDone)
             | (Doing::Again(_), Heard::Reply(Reply::Repeated) | Heard::Unknown | Heard::NotDone) => {}
             (doing @ (Doing::Read(_) | Doing::Look(_)), Heard::Items(items)) => {
                 self.found(client, doing, items);
@@ -348,23 +392,25 @@ impl Tables {
             (doing @ (Doing::Read(_) | Doing::Look(_)), Heard::Unknown | Heard::NotDone) => {
                 self.note(client, End::Fail, &doing);
             }
-            (Doing::Transact(transaction), heard) => return self.transacted(client, *transaction, heard, ms),
+            (Doing::Transact(transaction), heard) => {
+                return self.transacted(client, *transaction, heard, now).map(|()| None);
+            }
             (Doing::Again(execute), heard) => {
                 let token = words_of(&execute);
                 return Err(format!("Tokens: {token} was done, and sent again it was answered {heard:?}"));
             }
             (doing, Heard::Reply(Reply::Executed(done))) => match done.first().map(|done| &done.outcome) {
-                Some(Outcome::Done) => self.note(client, End::Ok, &doing),
-                Some(Outcome::ConditionFailed) => self.note(client, End::Refused, &doing),
+                Some(Outcome::Done) => self.ended(client, now, End::Ok, &doing),
+                Some(Outcome::ConditionFailed) => self.ended(client, now, End::Refused, &doing),
                 // A transaction held the item.
-                Some(Outcome::Conflict) if self.across => self.note(client, End::Fail, &doing),
+                Some(Outcome::Conflict) if self.across => self.ended(client, now, End::Fail, &doing),
                 other => return Err(format!("Tables: {doing} was answered {other:?}")),
             },
-            (doing, Heard::NotDone) => self.note(client, End::Fail, &doing),
+            (doing, Heard::NotDone) => self.ended(client, now, End::Fail, &doing),
             (doing, Heard::Unknown) => self.in_doubt(client, &doing),
             (doing, heard) => return Err(format!("Tables: {doing} was answered {heard:?}")),
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Whose operation may still happen is gone for good.
@@ -417,8 +463,9 @@ impl Tables {
         client: usize,
         mut transaction: Transaction,
         heard: Heard,
-        ms: u64,
+        now: Instant,
     ) -> Result<(), String> {
+        let ms = now.since(Instant::ZERO).as_nanos() as u64 / 1_000_000;
         transaction.tries += 1;
         let token = words_of(&transaction.execute);
         let steps = Noted::Steps(transaction.steps.clone());
@@ -439,6 +486,7 @@ impl Tables {
         };
         match done {
             Some(true) => {
+                self.written.transacted(client, now);
                 self.note_as(client, End::Ok, steps);
                 self.seats[client].last = Some((transaction.execute, ms));
             }
@@ -453,6 +501,14 @@ impl Tables {
         Ok(())
     }
 
+    /// Something is certain about an operation.
+    fn ended(&mut self, client: usize, now: Instant, end: End, doing: &Doing) {
+        if let Doing::Write(key, _) | Doing::Swap(key, ..) = doing {
+            self.written.ends(client, now, *key, end);
+        }
+        self.note(client, end, doing);
+    }
+
     fn note(&mut self, client: usize, end: End, doing: &Doing) {
         let what = match doing {
             Doing::Read(key) => Noted::Register(*key, "read", number(None)),
@@ -460,7 +516,7 @@ impl Tables {
             Doing::Swap(key, old, new) => Noted::Register(*key, "cas", format!("[{},{new}]", number(*old))),
             Doing::Look(steps) => Noted::Steps(steps.clone()),
             Doing::Transact(transaction) => Noted::Steps(transaction.steps.clone()),
-            Doing::Make | Doing::Again(_) => return,
+            Doing::Make | Doing::Again(_) | Doing::Old(_) | Doing::Glance(_) => return,
         };
         self.note_as(client, end, what);
     }
@@ -596,6 +652,11 @@ impl fmt::Display for Doing {
                 steps(f, &transaction.steps)
             }
             Self::Again(execute) => write!(f, "{} again", words_of(execute)),
+            Self::Old(key) => write!(f, "get item r{key}, it may be old"),
+            Self::Glance(all) => {
+                f.write_str("glance: ")?;
+                steps(f, all)
+            }
         }
     }
 }

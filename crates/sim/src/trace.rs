@@ -257,6 +257,12 @@ fn frame_in_words(frame: &Frame) -> String {
         }
         Frame::MembersRefused { request, why } => format!("MembersRefused request {request}: {why:?}"),
         Frame::Alive => "Alive".into(),
+        Frame::Close(close) => {
+            let closed =
+                close.closed.map_or_else(String::new, |(round, time)| format!(", {round} closed at {time}"));
+            format!("Close round {}: {} groups{closed}", close.round, close.led.len())
+        }
+        Frame::Follows(follows) => format!("Follows round {}, but for {}", follows.round, follows.not.len()),
         Frame::Ask { shard, request, .. } => format!("Ask request {request} of {shard}"),
         Frame::Told { request, .. } => format!("Told request {request}"),
     }

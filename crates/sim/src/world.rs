@@ -148,7 +148,9 @@ impl World {
         let drift = u64::from(knobs.lease_reads.unwrap_or(0));
         let ids = || (1..=knobs.nodes).map(NodeId);
         let founders = raft::Membership::of_voters(ids());
-        let places: Vec<Place> = ids().map(|id| Place::new(seed, id, founders.clone(), drift)).collect();
+        let offset = knobs.offsets.unwrap_or(0);
+        let new = |id| Place::new(seed, id, founders.clone(), drift).with_wall(seed, offset);
+        let places: Vec<Place> = ids().map(new).collect();
         Self {
             counts: Counts::default(),
             now: Instant(1_000_000),
@@ -508,9 +510,10 @@ impl World {
             return;
         }
         place.paused_until = None;
-        let (now, rate) = (place.local(self.now), place.rate);
+        let (now, wall, rate) = (place.local(self.now), place.wall(self.now), place.rate);
         let twice = self.knobs.planted.is_some_and(|planted| planted.is(Harmless::DrainTwice));
         let Some(r) = place.running.as_mut() else { return };
+        r.lane.shows(wall);
         for event in place.queued.drain(..) {
             r.lane.handle(now, event);
         }
@@ -530,6 +533,10 @@ impl World {
             ("reads that met transactions", tally.met),
         ] {
             self.counts.times(what, times);
+        }
+        if let Some(bound) = r.effects.clock.take() {
+            place.bound = bound;
+            place.queued.push(Event::ClockNoted(bound));
         }
         let voted = r.effects.journal.iter().any(|append| append.hard.is_some());
         let removed = r.lane.roster().was_removed(id);

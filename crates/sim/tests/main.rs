@@ -1,5 +1,6 @@
 //! The tests of the simulator as one program: the long ones of one file run beside those of the next.
 
+mod bounded;
 mod groups;
 mod moves;
 mod mutants;

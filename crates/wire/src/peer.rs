@@ -10,6 +10,7 @@ use crate::members::{self, Change};
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate_base::time::Duration;
 use quorate_base::{Entry, EntryId, EntryKind, Index, NodeId, ShardId, Term};
+use quorate_clock::{Hlc, Wall};
 use quorate_protocol::raft::{Message, Proof, SnapshotId, SnapshotMeta};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -89,6 +90,10 @@ pub enum Frame {
     },
     /// The sender lives, and with it the leaders of all groups that rest under it.
     Alive,
+    /// What the sender leads, and up to when it is closed: see `quorate_node`, `lane::closed`.
+    Close(Close),
+    /// The answer to `Close`.
+    Follows(Follows),
     /// A request of a shard that the sender has no replica of, for one that has.
     Ask {
         /// Which.
@@ -107,6 +112,42 @@ pub enum Frame {
         /// What, encoded.
         body: Bytes,
     },
+}
+
+/// Of the groups that a node leads and the receiver has replicas of: how far each is, and up to when that is all.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Close {
+    /// The sender's name for its present life.
+    pub stream: u64,
+    /// What the sender's hybrid clock shows.
+    pub clock: Hlc,
+    /// Numbers what a stream says, from 1.
+    pub round: u64,
+    /// What is said below of groups is what has changed since this round; 0 is before all of them.
+    pub base: u64,
+    /// A round whose leaders were confirmed, and when it began by the sender's wall clock.
+    pub closed: Option<(u64, Wall)>,
+    /// Groups of which that is not known.
+    pub open: Vec<ShardId>,
+    /// Groups that the sender leads, in which term, and up to where they are committed.
+    pub led: Vec<(ShardId, Term, Index)>,
+    /// Groups that it leads no longer.
+    pub gone: Vec<ShardId>,
+}
+
+/// Who heard a [`Close`] says that it has voted in no higher term than that of any group there.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Follows {
+    /// Whose.
+    pub stream: u64,
+    /// Which; 0 where the base of what was said is not known here, and all is to be said anew.
+    pub round: u64,
+    /// What the answering node's wall clock shows.
+    pub wall: Wall,
+    /// What its hybrid clock shows.
+    pub clock: Hlc,
+    /// But of these groups it does not say so.
+    pub not: Vec<ShardId>,
 }
 
 /// How an entry was committed, as its leader saw it.
@@ -157,6 +198,8 @@ const COMMITTED: u8 = 10;
 const ALIVE: u8 = 11;
 const ASK: u8 = 12;
 const TOLD: u8 = 13;
+const CLOSE: u8 = 14;
+const FOLLOWS: u8 = 15;
 
 /// Frames for one peer, as they gather.
 #[derive(Default)]
@@ -227,6 +270,18 @@ impl Packet {
                 out.put_u8(*why as u8);
             }
             Frame::Alive => out.put_u8(ALIVE),
+            Frame::Close(close) => {
+                out.put_u8(CLOSE);
+                put_close(out, close);
+            }
+            Frame::Follows(Follows { stream, round, wall, clock, not }) => {
+                out.put_u8(FOLLOWS);
+                out.put_u64_le(*stream);
+                out.varint(*round);
+                out.varint(wall.0);
+                out.put_u64_le(clock.0);
+                put_shards(out, not);
+            }
             Frame::Ask { shard, request, patience, body } => {
                 out.put_u8(ASK);
                 out.varint(u64::from(shard.0));
@@ -313,8 +368,53 @@ fn read_frame(r: &mut Reader) -> Read<Frame> {
             Ok(Frame::Ask { shard, request, patience, body: r.bytes()? })
         }
         TOLD => Ok(Frame::Told { request: r.varint()?, body: r.bytes()? }),
+        CLOSE => read_close(r).map(Frame::Close),
+        FOLLOWS => {
+            let (stream, round, wall) = (r.u64()?, number(r)?, number(r).map(Wall)?);
+            Ok(Frame::Follows(Follows { stream, round, wall, clock: r.u64().map(Hlc)?, not: shards(r)? }))
+        }
         _ => Err(Malformed),
     }
+}
+
+fn put_close(out: &mut BytesMut, close: &Close) {
+    out.put_u64_le(close.stream);
+    out.put_u64_le(close.clock.0);
+    out.varint(close.round);
+    out.varint(close.base);
+    out.flag(close.closed.is_some());
+    if let Some((round, time)) = close.closed {
+        out.varint(round);
+        out.varint(time.0);
+    }
+    put_shards(out, &close.open);
+    out.varint(close.led.len() as u64);
+    for (shard, term, index) in &close.led {
+        out.varint(u64::from(shard.0));
+        out.varint(term.0);
+        out.varint(index.0);
+    }
+    put_shards(out, &close.gone);
+}
+
+fn read_close(r: &mut Reader) -> Read<Close> {
+    let (stream, clock) = (r.u64()?, r.u64().map(Hlc)?);
+    let (round, base) = (number(r)?, number(r)?);
+    let closed = if r.flag()? { Some((number(r)?, number(r).map(Wall)?)) } else { None };
+    let open = shards(r)?;
+    let led = (0..r.count()?).map(|_| Ok((shard(r)?, term(r)?, index(r)?))).collect::<Read<_>>()?;
+    Ok(Close { stream, clock, round, base, closed, open, led, gone: shards(r)? })
+}
+
+fn put_shards(out: &mut BytesMut, shards: &[ShardId]) {
+    out.varint(shards.len() as u64);
+    for shard in shards {
+        out.varint(u64::from(shard.0));
+    }
+}
+
+fn shards(r: &mut Reader) -> Read<Vec<ShardId>> {
+    (0..r.count()?).map(|_| shard(r)).collect()
 }
 
 fn read_commitment(r: &mut Reader) -> Read<Commitment> {
@@ -591,7 +691,31 @@ mod tests {
 
     fn frame(rng: &mut Rng) -> Frame {
         let (shard, request) = (ShardId(rng.below(99) as u32), rng.next_u64());
-        match rng.below(10) {
+        match rng.below(12) {
+            9 => {
+                let shards =
+                    |rng: &mut Rng| (0..rng.below(3)).map(|_| ShardId(rng.below(99) as u32)).collect();
+                let led = (0..rng.below(4)).map(|_| (ShardId(rng.below(99) as u32), term(rng), index(rng)));
+                let led = led.collect();
+                let closed = rng.chance(1, 2).then(|| (rng.below(1 << 40), Wall(rng.below(1 << 50))));
+                let (round, base) = (rng.below(1 << 40), rng.below(1 << 40));
+                let (open, gone) = (shards(rng), shards(rng));
+                Frame::Close(Close {
+                    stream: request,
+                    clock: Hlc(rng.next_u64()),
+                    round,
+                    base,
+                    closed,
+                    open,
+                    led,
+                    gone,
+                })
+            }
+            10 => {
+                let not = (0..rng.below(3)).map(|_| ShardId(rng.below(99) as u32)).collect();
+                let (round, wall) = (rng.below(1 << 40), Wall(rng.below(1 << 50)));
+                Frame::Follows(Follows { stream: request, round, wall, clock: Hlc(rng.next_u64()), not })
+            }
             0 => {
                 let explain = rng.chance(1, 2);
                 Frame::Forward { shard, term: term(rng), request, data: bytes(rng), explain }

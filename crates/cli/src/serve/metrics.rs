@@ -2,6 +2,7 @@
 //! for. `docs/metrics.md` lists the latter, and a test holds the page to the list.
 
 use quorate_gateway_etcd::Counters;
+use quorate_node::lane::Stand;
 use quorate_server::Facts;
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::Ordering;
@@ -92,6 +93,16 @@ fn server(page: &mut Page, facts: &Facts) {
     let help =
         "Transactions over several shards whose outcome nobody knows, and which the node tries to recover.";
     page.gauge("quorate_transactions_undecided", help, lane.undecided);
+    let (fenced, ahead) = match lane.clock {
+        Stand::Far(ahead) => (1, ahead),
+        Stand::Near | Stand::Unknown | Stand::Idle => (0, 0),
+    };
+    let help = "1 where the wall clock is too far from the majority's for what rests on it.";
+    page.gauge("quorate_clock_fenced", help, fenced);
+    let help = "1 where it is not known whether the wall clock is too far from the majority's, and something rests on it.";
+    page.gauge("quorate_clock_unknown", help, u8::from(lane.clock == Stand::Unknown));
+    let help = "Seconds that the wall clock of a fenced node is ahead of the majority's.";
+    page.gauge("quorate_clock_ahead_seconds", help, ahead as f64 / 1e3);
     let help = "By how many seconds each lease was prolonged, since the node stood still while it led.";
     let given_back = lane.leases_given_back.as_millis() as f64 / 1000.0;
     page.value("quorate_leases_given_back_seconds_total", "counter", help, given_back);

@@ -6,6 +6,7 @@ use super::remote::{Refused, Remote};
 use crate::plan::Words;
 use crate::probe::time;
 use crate::report::{Exit, Problem, many, say};
+use quorate_policy::ask::spell_time;
 use quorate_policy::{Part, Plan, Policy, Replication, plan, tags};
 use serde_json::{Value, json};
 use std::fmt::{self, Write as _};
@@ -151,6 +152,9 @@ pub(super) async fn create(args: &CreateArgs) -> Result<(), Problem> {
     } else {
         let spread = if args.shards > 1 { format!(", {} shards", args.shards) } else { String::new() };
         say(&format!("{}: {headline}{spread}", args.name));
+        if let Some(line) = bounded(&policy) {
+            say(&line);
+        }
         if copies < u64::from(plan.copies) {
             let there = if copies == 1 { "1 copy".into() } else { format!("{copies} copies") };
             say(&format!(
@@ -160,6 +164,14 @@ pub(super) async fn create(args: &CreateArgs) -> Result<(), Problem> {
         }
     }
     Ok(())
+}
+
+/// What is to be said of a space whose plain reads may be old within a bound.
+fn bounded(policy: &Policy) -> Option<String> {
+    let bound = spell_time(policy.staleness?);
+    Some(format!(
+        "  plain reads at any replica with a staleness of {bound} at most, which rests on clocks; consistent ones as ever"
+    ))
 }
 
 /// What is known of a space's shards; nothing where others are asked that speak the API.
@@ -279,12 +291,16 @@ pub(super) async fn describe(args: &NameArgs) -> Result<(), Problem> {
     };
     if args.at.json {
         let told = json!({ "space": args.name, "headline": headline, "shards": shards.parse::<u32>().unwrap_or(1),
-            "zones": told["Zones"], "tags": tags, "table": table });
+            "staleness_ms": policy.staleness.map(|bound| bound.as_millis() as u64), "zones": told["Zones"],
+            "tags": tags, "table": table });
         say(&told.to_string());
         return Ok(());
     }
     let number = |member: &str| table[member].as_u64().unwrap_or(0);
     say(&format!("{}: {headline}", args.name));
+    if let Some(line) = bounded(&policy) {
+        say(&line);
+    }
     say(&format!(
         "  {shards} shard{}, {}, {}, {}",
         if shards == "1" { "" } else { "s" },

@@ -20,6 +20,7 @@ impl Lane {
         let resting = self.resting.deadline();
         let tend = self.tend_deadline();
         let transactions = self.transactions.deadline();
+        let closing = self.node.times.deadline();
         let all = [
             space.raft.deadline(),
             tick,
@@ -29,6 +30,7 @@ impl Lane {
             resting,
             tend,
             transactions,
+            closing,
         ];
         all.into_iter().flatten().min()
     }

@@ -67,6 +67,11 @@ impl Away {
         self.waiting.len()
     }
 
+    /// Whether the connection to a peer is gone.
+    pub(super) fn is_down(&self, peer: NodeId) -> bool {
+        self.down.contains(&peer)
+    }
+
     /// Takes out all that waits, for a node that stops.
     pub(super) fn drain_all(&mut self) -> Vec<Done> {
         std::mem::take(&mut self.waiting).into_values().map(|waiting| waiting.done).collect()

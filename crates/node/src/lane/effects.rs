@@ -5,6 +5,7 @@ use crate::applier::{Cut, Work};
 use crate::watch::CatchUp;
 use bytes::Bytes;
 use quorate_base::{Append, NodeId, ShardId};
+use quorate_clock::Hlc;
 use quorate_protocol::raft::RoleChange;
 
 /// What a lane wants done, gathered over one drain. The driver empties it and hands it in again.
@@ -27,6 +28,8 @@ pub struct Effects {
     /// A sweep is through, and so many bytes of the state are needed: give room back if it is worth it, and then let the applier
     /// settle (by number 0) and seal.
     pub tidy: Option<u64>,
+    /// To be made durable, then [`super::Event::ClockNoted`]: no reading of the hybrid clock is given out above what was.
+    pub clock: Option<Hlc>,
     /// Role changes, for the log.
     pub roles: Vec<(ShardId, RoleChange)>,
     /// Peers of whose packets a part could not be read, once a packet.

@@ -8,6 +8,7 @@ use crate::watch::Caught;
 use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{Durable, NodeId, ShardId};
+use quorate_clock::Hlc;
 
 /// What happens to a lane.
 pub enum Event {
@@ -57,6 +58,8 @@ pub enum Event {
     },
     /// Room was given back, or could not be.
     Defragmented(Defragmented),
+    /// A bound of the hybrid clock is durable.
+    ClockNoted(Hlc),
     /// Time has passed; nothing else may have happened.
     Tick,
     /// Hand the leadership over, if this node has it.

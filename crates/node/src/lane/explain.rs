@@ -4,10 +4,13 @@
 //! commit the entries of such requests, its own and those that were forwarded: the latter's askers are told in a frame that
 //! goes out before the news of the commit, on the same connection.
 
+use super::closed::Missed;
 use super::group::Group;
 use super::node::Node;
 use crate::evidence::{Evidence, Mode, Part, Slot};
+use quorate_base::time::Duration;
 use quorate_base::{EntryId, Index, Instant, NodeId};
+use quorate_clock::Wall;
 use quorate_protocol::raft::{Membership, Proof};
 use quorate_wire::peer::{Commitment, Frame};
 use std::collections::BTreeMap;
@@ -23,6 +26,10 @@ pub(crate) struct Trace {
     pub(crate) committed: Option<(Instant, Commitment)>,
     /// Its read index, when it came, and why.
     pub(crate) indexed: Option<(Instant, Index, Proof)>,
+    /// Up to when the state that it was answered from is complete, and how old it is at most.
+    pub(super) closed: Option<(Wall, Duration)>,
+    /// Why it could not be answered so.
+    pub(super) missed: Option<Missed>,
     /// What it waited for at this node alone, and since when.
     pub(crate) waits: Option<(Part, Instant)>,
 }
@@ -30,7 +37,16 @@ pub(crate) struct Trace {
 impl Trace {
     pub(super) fn new(slot: Slot, now: Instant) -> Box<Self> {
         let came = slot.begun().unwrap_or(now).min(now);
-        Box::new(Self { slot, came, sent: None, committed: None, indexed: None, waits: None })
+        Box::new(Self {
+            slot,
+            came,
+            sent: None,
+            committed: None,
+            indexed: None,
+            closed: None,
+            missed: None,
+            waits: None,
+        })
     }
 
     /// The parts of the time, up to `now`.
@@ -194,8 +210,13 @@ impl Group {
             mode: if writes { Mode::Log } else { Mode::Local },
             acks: Vec::new(),
             voters: 0,
+            closed: trace.closed,
+            missed: trace.missed,
             parts: trace.parts(now, asked.is_some_and(|leader| leader != me)),
         };
+        if trace.closed.is_some() {
+            evidence.mode = Mode::Bounded;
+        }
         if let Some((_, how)) = &trace.committed {
             evidence.index = Some(how.id.index);
             evidence.term = how.id.term;

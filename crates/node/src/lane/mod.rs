@@ -15,6 +15,7 @@
 mod ask;
 mod away;
 mod broken;
+mod closed;
 mod commit;
 mod compactor;
 mod effects;
@@ -43,6 +44,7 @@ use crate::applier::{Cut, Output};
 use crate::watch::Hub;
 pub use broken::Broken;
 use bytes::Bytes;
+pub use closed::{EVERY as CLOSES_EVERY, Missed, Mutant as ClosedMutant, Stand, fenced};
 pub use commit::Tally;
 use commit::Transactions;
 pub use compactor::AutoCompaction;
@@ -214,6 +216,7 @@ impl Lane {
             Event::Defragmented(defragmented) => {
                 self.space.defragmented(&mut self.node, now, defragmented);
             }
+            Event::ClockNoted(bound) => self.node.times.hybrid.may(bound),
             Event::Tick => {}
             Event::HandOver => self.each(|group, _| group.hand_over(now)),
             Event::Stop => self.stop(),
@@ -278,6 +281,14 @@ impl Lane {
                 self.node.pending.shard(*request).unwrap_or(self.space.shard)
             }
             Frame::Alive => return self.space.shard,
+            Frame::Close(close) => {
+                self.close_heard(from, close.clone());
+                return self.space.shard;
+            }
+            Frame::Follows(follows) => {
+                self.follows_heard(now, from, follows.clone());
+                return self.space.shard;
+            }
             Frame::Ask { shard, request, patience, body } => {
                 self.asked(now, from, (*shard, *request, *patience), body);
                 return *shard;
@@ -397,6 +408,8 @@ impl Lane {
         self.heal_doubts();
         self.drain_others(now, out);
         self.tend_transactions_again(now, out);
+        self.tend_closed(now);
+        out.clock = self.node.times.bound_wanted().or(out.clock);
         self.node.drain(out);
         let mut hub = hub(&self.hub);
         out.catch_ups.append(&mut hub.take_wanted());
@@ -434,6 +447,7 @@ impl Lane {
         for shard in std::mem::take(&mut self.touched) {
             let Some(group) = self.groups.get_mut(&shard) else { continue };
             group.drain(&mut self.node, now, out);
+            self.node.times.stirs(shard);
             let under = group.raft.rests_under();
             if group.rests_under != under {
                 let before = std::mem::replace(&mut group.rests_under, under);

@@ -1,6 +1,7 @@
 //! What the groups of a node share: settings, requests on their way, packets, limits, and what stops all of them.
 
 use super::away::Away;
+use super::closed::Times;
 use super::commit::{Met, PATIENCE};
 use super::explain::Trace;
 use super::large::{AT_ONCE_READS, Large};
@@ -61,6 +62,8 @@ pub(crate) struct Node {
     pub(super) met: Vec<Met>,
     /// Transactions that have been undecided for long in a group that is led here, with their participants.
     pub(super) undecided: Vec<(TxnId, Vec<ShardId>)>,
+    /// Up to when what is known is all.
+    pub(super) times: Times,
     pub(super) malformed: Vec<NodeId>,
     pub(super) tick_at: Instant,
     /// This drain is one of those that look at what waits for a time.
@@ -101,6 +104,7 @@ impl Node {
             locking: leader::Config { recover_after: PATIENCE * election, waiting: LOCKS_MAX, mutant: None },
             met: Vec::new(),
             undecided: Vec::new(),
+            times: Times::new(&mut rng.fork("closed times")),
             malformed: Vec::new(),
             tick_at: now,
             ticks: false,

@@ -1,12 +1,13 @@
 //! What clients ask, answered: calls in, callbacks out.
 
+use super::closed::{How, Stand, fenced};
 use super::explain::Trace;
 use super::group::Group;
 use super::node::{Asking, Node};
 use super::pending::Want;
 use super::reads::Read;
 use super::{COMMAND_MAX, Lane, large};
-use crate::api::{Answer, Body, Done, Failure, Head, Request, Status, tables};
+use crate::api::{Answer, Body, Done, Failure, Fresh, Head, Request, Status, tables};
 use crate::applier::Outcome;
 use crate::backup::{Backup, Header};
 use crate::evidence::Part;
@@ -36,7 +37,7 @@ impl Group {
         timeout: Option<Duration>,
         done: Done,
     ) {
-        let (request, trace) = match request {
+        let (request, mut trace) = match request {
             Request::Explained(request, slot) => (*request, Some(Trace::new(slot, now))),
             request => (request, None),
         };
@@ -48,6 +49,10 @@ impl Group {
         {
             return done(Err(Failure::Refused(Refused::Table(Refusal::StaleEpoch), self.head(node))));
         }
+        let (request, how) = match self.how(node, request, trace.as_deref_mut()) {
+            Ok(how) => how,
+            Err(refused) => return done(Err(Failure::Refused(refused, self.head(node)))),
+        };
         let deadline = now + timeout.unwrap_or(node.patience.request).min(node.patience.request);
         match request {
             Request::Write(mut command) => {
@@ -70,7 +75,7 @@ impl Group {
             // waits for the log's end as a linearizable one does. (etcd opens its ports only then.)
             Request::Range { serializable: true, .. }
             | Request::ReadTxn { serializable: true, .. }
-            | Request::Table { consistent: false, .. }
+            | Request::Table { fresh: Fresh::Local, .. }
                 if !self.caught_up =>
             {
                 self.gather(node, Read::Local { request, done, deadline, trace });
@@ -80,8 +85,11 @@ impl Group {
             | Request::HashAll
             | Request::Range { serializable: true, .. }
             | Request::ReadTxn { serializable: true, .. }
-            | Request::Table { consistent: false, .. }
+            | Request::Table { fresh: Fresh::Local, .. }
             | Request::Members { linearizable: false } => {
+                self.serve(node, now, request, deadline, (done, trace));
+            }
+            Request::Table { .. } if matches!(how, How::Bounded(..)) => {
                 self.serve(node, now, request, deadline, (done, trace));
             }
             Request::Range { .. }
@@ -98,6 +106,24 @@ impl Group {
                 done(Err(Failure::TooLarge));
             }
         }
+    }
+
+    /// How a read of a table is to be answered, which is noted where it is to be explained.
+    fn how(
+        &self,
+        node: &Node,
+        mut request: Request,
+        trace: Option<&mut Trace>,
+    ) -> Result<(Request, How), Refused> {
+        let how = self.freshness(node, &mut request)?;
+        if let Some(trace) = trace {
+            match how {
+                How::Bounded(closed, age) => trace.closed = Some((closed, age)),
+                How::Forwarded(missed) => trace.missed = Some(missed),
+                How::Newest | How::Local => {}
+            }
+        }
+        Ok((request, how))
     }
 
     /// Whether a request is taken at all.
@@ -371,6 +397,7 @@ impl Group {
     fn figures(&self, node: &Node) -> Figures {
         let (db_size, db_size_in_use) = self.view.sizes();
         Figures {
+            clock: node.times.stand(),
             has_leader: self.raft.leader().is_some(),
             leads: self.raft.is_leader(),
             learner: self.raft.is_learner(),
@@ -397,6 +424,14 @@ impl Group {
         }
         if self.raft.state_lost() {
             errors.push("quorate: the state was lost and comes from the peers".to_string());
+        }
+        match node.times.stand() {
+            Stand::Far(ahead) => errors.push(format!("quorate: {}", fenced(ahead))),
+            Stand::Unknown => errors.push(
+                "quorate: it is unknown whether the clock of this node is near the majority's: too few answer, or they disagree"
+                    .into(),
+            ),
+            Stand::Near | Stand::Idle => {}
         }
         Status {
             leader: self.raft.leader().map_or(0, NodeId::get),

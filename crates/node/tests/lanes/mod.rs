@@ -2,17 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's panic is its failure")]
 
+mod bounded;
 mod moves;
 mod transactions;
 
 use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, Mint, NodeId, Rng, ShardId};
+use quorate_clock::Wall;
 use quorate_faulty::FaultyDisk;
 use quorate_item::codec::Codec;
 use quorate_item::{AttributeValue, Item};
 use quorate_node::api::tables::{Get, Read};
-use quorate_node::api::{Answer, Failure, Request};
+use quorate_node::api::{Answer, Failure, Fresh, Request};
 use quorate_node::applier::{Applier, Output, Work};
 use quorate_node::boot::{self, Parts};
 use quorate_node::lane::{AT_ONCE, Effects, Event, Lane, Settings, Upkeep};
@@ -27,8 +29,11 @@ use quorate_wire::table::{
     self, Action, Billing, Definition, EPOCH, Execute, KeyNames, Op, Refusal, Returns, SHARDS_TAG, Scalar,
     Throughput, What,
 };
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
+/// What all wall clocks show at the beginning.
+const WALL: u64 = 1_700_000_000_000;
 const KV: ShardId = ShardId(1);
 const NODES: u64 = 3;
 
@@ -42,6 +47,8 @@ struct Node {
     effects: Effects,
     /// Its checkpoints take long: they wait here.
     slow: Option<Vec<Output>>,
+    /// Its machines stand still: their work waits here.
+    still: Option<Vec<Work>>,
 }
 
 struct Cluster {
@@ -50,8 +57,14 @@ struct Cluster {
     /// Those of the table that was made last.
     shards: Vec<ShardId>,
     now: Instant,
+    /// So many milliseconds a node's wall clock is ahead of the others'.
+    ahead: [u64; 5],
+    /// Nodes that stand still, and the packets that wait for them.
+    asleep: BTreeSet<u64>,
+    kept: Vec<(NodeId, NodeId, Bytes)>,
     /// Packets that were sent, and the frames in them that are of groups beside the key-value space.
     packets: u64,
+    bytes: usize,
     of_groups: u64,
     /// Flushes of journals, and the appends in them.
     flushes: u64,
@@ -67,7 +80,11 @@ impl Cluster {
             nodes,
             shards: Vec::new(),
             now: Instant(1_000_000),
+            ahead: [0; 5],
+            asleep: BTreeSet::new(),
+            kept: Vec::new(),
             packets: 0,
+            bytes: 0,
             of_groups: 0,
             flushes: 0,
             appends: 0,
@@ -127,7 +144,8 @@ impl Cluster {
             lane.add(other.shard, other.raft, other.view, self.now);
             applier.add(other.kv, other.lost);
         }
-        self.nodes[at] = Some(Node { id, lane, applier, journal, effects: Effects::default(), slow: None });
+        self.nodes[at] =
+            Some(Node { id, lane, applier, journal, effects: Effects::default(), slow: None, still: None });
         for other in self.nodes.iter_mut().flatten().filter(|node| node.id != id) {
             other.lane.handle(self.now, Event::PeerUp(id));
         }
@@ -165,6 +183,9 @@ impl Cluster {
     }
 
     fn deliver(&mut self, from: NodeId, to: NodeId, body: Bytes) {
+        if self.asleep.contains(&to.get()) {
+            return self.kept.push((from, to, body));
+        }
         if let Some(Some(node)) = self.nodes.get_mut(to.get() as usize - 1) {
             node.lane.handle(self.now, Event::Packet { from, body });
         }
@@ -190,6 +211,10 @@ impl Cluster {
         let mut busy = false;
         for at in 0..self.nodes.len() {
             let Some(node) = &mut self.nodes[at] else { continue };
+            if self.asleep.contains(&node.id.get()) {
+                continue;
+            }
+            node.lane.shows(Wall(WALL + self.now.0 / 1_000_000 + self.ahead[at]));
             node.lane.handle(self.now, Event::Tick);
             node.lane.drain(self.now, &mut node.effects);
             assert!(node.effects.broken.is_none());
@@ -199,6 +224,7 @@ impl Cluster {
                 assert!(!to.contains(&peer), "one packet a peer a drain");
                 to.push(peer);
                 self.packets += 1;
+                self.bytes += body.len();
                 let frames = Packet::read(body.clone()).filter_map(Result::ok);
                 let of_groups = |frame: &Frame| matches!(frame, Frame::Raft { shard, .. } if *shard != KV);
                 self.of_groups += frames.filter(of_groups).count() as u64;
@@ -218,7 +244,10 @@ impl Cluster {
             }
             for work in std::mem::take(&mut node.effects.work) {
                 busy = true;
-                node.work(self.now, work);
+                match &mut node.still {
+                    Some(waiting) => waiting.push(work),
+                    None => node.work(self.now, work),
+                }
             }
         }
         (busy || !sent.is_empty()).then_some(sent)
@@ -409,6 +438,10 @@ fn command(what: What) -> Request {
 }
 
 fn create(name: &str, shards: u32) -> Request {
+    create_with(name, vec![(SHARDS_TAG.into(), shards.to_string())])
+}
+
+fn create_with(name: &str, tags: Vec<(String, String)>) -> Request {
     command(What::Create(Box::new(Definition {
         name: name.into(),
         id: 0,
@@ -420,7 +453,7 @@ fn create(name: &str, shards: u32) -> Request {
         next_index: 0,
         billing: Billing::OnDemand,
         throughput: Throughput::default(),
-        tags: vec![(SHARDS_TAG.into(), shards.to_string())],
+        tags,
         protected: false,
         expires: None,
         stream: None,
@@ -441,7 +474,7 @@ fn put_item(n: usize) -> Request {
 
 fn get_item(n: usize) -> Request {
     let get = Get { table: "t".into(), key: item(n), projection: None };
-    Request::Table { read: Box::new(Read::Get(vec![get])), consistent: true, epoch: EPOCH }
+    Request::Table { read: Box::new(Read::Get(vec![get])), fresh: Fresh::Newest, epoch: EPOCH }
 }
 
 impl Cluster {

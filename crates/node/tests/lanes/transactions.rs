@@ -17,7 +17,7 @@ fn absent() -> Bytes {
 }
 
 impl Cluster {
-    fn place(&self, n: usize) -> Place {
+    pub(super) fn place(&self, n: usize) -> Place {
         let view = self.nodes.iter().flatten().next().unwrap().lane.view();
         let block = view.tables().placement().table("t").unwrap();
         let key = block.schema.key_of(&item(n)).unwrap();
@@ -25,7 +25,7 @@ impl Cluster {
     }
 
     /// Some items, no two of which lie in one shard.
-    fn apart(&self, from: usize, many: usize) -> Vec<usize> {
+    pub(super) fn apart(&self, from: usize, many: usize) -> Vec<usize> {
         let mut items: Vec<usize> = Vec::new();
         for n in from.. {
             if items.iter().all(|&other| self.place(other).shard != self.place(n).shard) {
@@ -38,7 +38,12 @@ impl Cluster {
         items
     }
 
-    fn transaction(&self, items: &[usize], condition: Option<&Bytes>, token: Option<&str>) -> Request {
+    pub(super) fn transaction(
+        &self,
+        items: &[usize],
+        condition: Option<&Bytes>,
+        token: Option<&str>,
+    ) -> Request {
         let ops = items.iter().map(|&n| (self.place(n), op(n, condition.cloned()))).collect();
         let token = token.map(|word| {
             let word: Bytes = word.to_string().into();
@@ -47,7 +52,7 @@ impl Cluster {
         Request::Transact(Box::new(Transact { now: 1_000, token, ops }))
     }
 
-    fn transact(&mut self, id: u64, request: Request) -> Result<table::Reply, Failure> {
+    pub(super) fn transact(&mut self, id: u64, request: Request) -> Result<table::Reply, Failure> {
         let answers = self.call(id, KV, request);
         self.pass(3_000);
         let answer = answers.lock().unwrap().pop().expect("an answer");
@@ -67,7 +72,7 @@ impl Cluster {
         got.iter().map(|got: &Got| got.item.is_some()).collect()
     }
 
-    fn locked(&self) -> bool {
+    pub(super) fn locked(&self) -> bool {
         let locked = |node: &Node| {
             let of = self.shards.iter().chain([&KV]);
             of.filter_map(|&shard| node.lane.view_of(shard)).any(|view| view.tables().is_locked())
@@ -261,7 +266,7 @@ impl Cluster {
             consistent: true,
         };
         let read = Box::new(Read::Page(Box::new(page)));
-        let request = Request::Table { read, consistent: true, epoch: EPOCH };
+        let request = Request::Table { read, fresh: Fresh::Newest, epoch: EPOCH };
         let answers = self.call(id, self.place(n).shard, request);
         let mut waited = 0;
         while answers.lock().unwrap().is_empty() {

@@ -45,7 +45,7 @@ fn nobody(n: u8) -> Side {
 fn cut_off(d: &Decision) -> (Service, String) {
     let reads = if d.promise.recent() { Service::Weaker } else { Service::Kept };
     let note = match (d.staleness, d.promise) {
-        (Some(bound), _) => format!("reads end once the side has been cut off for {}", spell_time(bound)),
+        (Some(bound), _) => format!("reads end before the side has been cut off for {}", spell_time(bound)),
         (None, Consistency::Sequential | Consistency::Causal) => {
             "for sessions whose position its replicas have; others wait to their deadline, and may go to \
              another node"

@@ -2,7 +2,7 @@
 
 use super::never_stale;
 use crate::ask::{Consistency, OnPartition, Partitioning, Policy, spell_time};
-use crate::decide::{CLOCK_OFFSET, Decision, backups, said};
+use crate::decide::{CLOCK_OFFSET, CLOSING_INTERVAL, Decision, EASY_STALENESS, backups, said};
 use crate::mechanism::{Conflicts, Mechanism, PrimaryMode, Rmw, majority};
 use crate::odds;
 use crate::plan::{Losses, Pacelc};
@@ -375,6 +375,16 @@ pub(crate) fn notes(policy: &Policy, d: &Decision) -> Vec<String> {
     }
     if d.staleness.is_some() && never_stale(d) {
         all.push("the bound on staleness costs nothing: no read of this mechanism is old".into());
+    }
+    if let Some(bound) = d.staleness.filter(|bound| *bound < EASY_STALENESS && !never_stale(d)) {
+        all.push(format!(
+            "within {} a replica often cannot answer alone, and asks the leader: what it knows is up to {} old by \
+             clocks that may be {} apart; {} and more it keeps alone",
+            spell_time(bound),
+            spell_time(2 * CLOSING_INTERVAL),
+            spell_time(CLOCK_OFFSET),
+            spell_time(EASY_STALENESS)
+        ));
     }
     if d.partition_by == Partitioning::Range {
         all.push(

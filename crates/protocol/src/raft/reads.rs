@@ -7,7 +7,7 @@
 //! takes the place of the round ([`super::leases`]).
 
 use super::{Message, Mutant, Proof, Raft, ReadId, ReadReady, Refusal, Role, mutant};
-use quorate_base::{Index, Instant, NodeId};
+use quorate_base::{Index, Instant, NodeId, Term};
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -97,6 +97,19 @@ impl Raft {
         } else {
             self.reads.waiting.push(Reader::Local(id));
         }
+    }
+
+    /// Leader: up to here everything is committed that anyone can have been told of before now, if it still leads when a majority is
+    /// asked: what a read that came now would get for its index ([`Raft::confirms`] is what is to be asked).
+    pub fn readable(&self) -> Option<Index> {
+        let leads = self.role == Role::Leader && self.hard.commit >= self.term_start;
+        leads.then_some(self.hard.commit)
+    }
+
+    /// The term of which it can say that it has voted in no higher one: who leads in it still led when this was asked, for all that
+    /// this replica has to do with it. One whose disk is lost may have voted in any.
+    pub fn confirms(&self) -> Option<Term> {
+        (!self.disk_lost()).then_some(self.hard.term)
     }
 
     /// Leader: answers what waits if its lease holds; else starts a round, if none is under way.

@@ -92,6 +92,11 @@ pub(super) fn run(
                     return inbox.push(Event::Broken(Broken::state(&doing, &error)));
                 }
             },
+            // Where this fails the clock counts on below the last one, and it is asked for again.
+            ToBackground::Clock(dir, bound) => match crate::readings::note(&dir, bound) {
+                Ok(()) => inbox.push(Event::ClockNoted(bound)),
+                Err(error) => tracing::warn!(%error, "a bound of the hybrid clock could not be noted"),
+            },
             ToBackground::Export(export) => inbox.push(Event::Exported(export.read())),
             ToBackground::Defragment(number) => {
                 let result = upkeep.as_mut().map_or(Ok(()), |upkeep| upkeep.settle());

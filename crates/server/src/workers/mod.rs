@@ -22,6 +22,7 @@ use applying::Applying;
 use desk::Desk;
 use journaling::Journaling;
 use quorate_base::Append;
+use quorate_clock::Hlc;
 use quorate_node::applier::{Applier, Cut, Work};
 use quorate_node::figures::{DISK_BOUNDS, Histogram};
 use quorate_node::lane::{Event, Export, Reading, Seal};
@@ -43,6 +44,8 @@ pub(crate) enum ToJournal {
 
 /// What the background thread is asked.
 pub(crate) enum ToBackground {
+    /// Note a bound of the hybrid clock in the node's directory.
+    Clock(std::path::PathBuf, Hlc),
     /// Make a checkpoint.
     Seal(Seal),
     /// Read a chunk.

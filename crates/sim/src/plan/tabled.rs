@@ -70,7 +70,9 @@ impl Run {
         let (at, seat) = seat(client);
         let Some(tables) = self.tables.get_mut(at) else { return Ok(()) };
         let pause = Duration::from_micros(tables.pause());
-        tables.answered(seat, now, result)?;
+        if let Some(counted) = tables.answered(seat, now, result)? {
+            self.world.counts.add(counted);
+        }
         self.world.schedule(pause, Script::Client(client));
         Ok(())
     }

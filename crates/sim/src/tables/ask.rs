@@ -7,7 +7,7 @@ use bytes::Bytes;
 use quorate_base::ShardId;
 use quorate_item::codec::Codec;
 use quorate_item::{AttributeValue, Comparator, Item, Operand, Path, Source, Update};
-use quorate_node::api::{Gather, Place, Request, Transact};
+use quorate_node::api::{Fresh, Gather, Place, Request, Transact};
 use quorate_state::table::{Get, Placement, Read};
 use quorate_wire::kv::Command as Any;
 use quorate_wire::table::{
@@ -165,6 +165,7 @@ pub(super) fn address(request: &mut Request, name: &str) {
             }
         }
         Request::Table { read, .. } => address_read(read, name),
+        Request::Explained(request, _) => address(request, name),
         _ => {}
     }
 }
@@ -186,8 +187,12 @@ pub(super) fn route(
     now: u64,
 ) -> Option<(ShardId, Request)> {
     let (command, read) = match request {
+        Request::Explained(request, slot) => {
+            let (shard, request) = route(placement, table, *request, now)?;
+            return Some((shard, Request::Explained(Box::new(request), slot)));
+        }
         Request::Write(Any::Table(command)) => (Some(command), None),
-        Request::Table { read, .. } => (None, Some(*read)),
+        Request::Table { read, fresh, .. } => (None, Some((*read, fresh))),
         request => return Some((KV, request)),
     };
     if let Some(command) = &command
@@ -199,11 +204,11 @@ pub(super) fn route(
     let place = |partition: &[u8]| Place { shard: block.shard_of(partition), epoch: block.epoch };
     let of_key =
         |item: &Item| Some(place(&block.schema.key_of(&block.schema.only_key(item)).ok()?.partition));
-    if let Some(Read::Get(gets)) = read {
+    if let Some((Read::Get(gets), fresh)) = read {
         let gets = gets.into_iter().map(|get| Some((of_key(&get.key)?, get))).collect::<Option<Vec<_>>>()?;
         if let [(place, get)] = &gets[..] {
             let read = Box::new(Read::Get(vec![get.clone()]));
-            return Some((place.shard, Request::Table { read, consistent: true, epoch: place.epoch }));
+            return Some((place.shard, Request::Table { read, fresh, epoch: place.epoch }));
         }
         return Some((KV, Request::Gather(Box::new(Gather { gets, together: true }))));
     }
@@ -225,11 +230,18 @@ pub(super) fn route(
 
 /// A read of the newest state of some items, at one moment.
 pub(super) fn read(names: impl IntoIterator<Item = String>) -> Request {
-    Request::Table { read: Box::new(get(names)), consistent: true, epoch: EPOCH }
+    Request::Table { read: Box::new(get(names)), fresh: Fresh::Newest, epoch: EPOCH }
+}
+
+/// A plain read of some items.
+pub(super) fn plain(names: impl IntoIterator<Item = String>) -> Request {
+    Request::Table { read: Box::new(get(names)), fresh: Fresh::Plain(None), epoch: EPOCH }
 }
 
 /// The table, with an index of registers by their groups; or the one with so many shards of its own, which has a change feed, too.
-pub(super) fn definition(name: &str, shards: u32) -> Definition {
+pub(super) fn definition(name: &str, shards: u32, bounded: bool) -> Definition {
+    let own = (name != TABLE).then(|| (SHARDS_TAG.into(), shards.to_string()));
+    let bound = bounded.then(|| ("quorate:staleness".into(), "5s".into()));
     let sharded = name != TABLE;
     let index = Index {
         name: INDEX.into(),
@@ -250,7 +262,7 @@ pub(super) fn definition(name: &str, shards: u32) -> Definition {
         next_index: 0,
         billing: Billing::OnDemand,
         throughput: Throughput::default(),
-        tags: if sharded { vec![(SHARDS_TAG.into(), shards.to_string())] } else { Vec::new() },
+        tags: own.into_iter().chain(bound).collect(),
         protected: false,
         expires: None,
         stream: sharded.then_some(StreamView::Both),

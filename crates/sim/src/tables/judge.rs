@@ -10,7 +10,7 @@ use quorate_check::value::Value;
 use quorate_check::verdict::Verdict;
 use quorate_check::{models, read};
 use quorate_item::{AttributeValue, Comparator, Condition, Item, Operand, Path};
-use quorate_node::api::Request;
+use quorate_node::api::{Fresh, Request};
 use quorate_state::kv::KvView;
 use quorate_state::table::{KeysAsked, Page, Placement, Position, Read, ReadReply, Records};
 use quorate_wire::table::EPOCH;
@@ -56,7 +56,7 @@ impl Tables {
         for name in registers.chain(lists) {
             let mut read = ask::get([name]);
             ask::address_read(&mut read, self.name());
-            let request = Request::Table { read: Box::new(read.clone()), consistent: true, epoch: EPOCH };
+            let request = Request::Table { read: Box::new(read.clone()), fresh: Fresh::Newest, epoch: EPOCH };
             let routed = ask::route(placement, self.name(), request, 0);
             let view = routed.and_then(|(shard, _)| view_of(shard));
             let view = view.ok_or("Tables: a node has not all shards of its table at the end")?;

@@ -2,10 +2,12 @@
 
 use super::layout::{damaged, hash32, varint};
 use bytes::Bytes;
+use quorate_base::time::Duration;
 use quorate_item::{Error, Item, Key, KeyAttribute, KeySchema, KeyType, Path};
+use quorate_policy::tags::from_tags;
 use quorate_storage::state::StateResult;
 use quorate_wire::codec::Reader;
-use quorate_wire::table::{Definition, Figures, Index, IndexState, KeyNames, Projected, Scalar};
+use quorate_wire::table::{Definition, Figures, Index, IndexState, KeyNames, Projected, SHARDS_TAG, Scalar};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +20,8 @@ pub(super) struct Catalog {
     filling: BTreeSet<String>,
     /// Those whose items may end.
     expiring: Arc<BTreeMap<String, Arc<Table>>>,
+    /// Those whose plain reads are bounded in their staleness.
+    bounded: BTreeSet<String>,
 }
 
 impl Catalog {
@@ -31,6 +35,11 @@ impl Catalog {
         } else {
             self.filling.remove(&table.definition.name);
         }
+        if table.staleness.is_some() {
+            self.bounded.insert(table.definition.name.clone());
+        } else {
+            self.bounded.remove(&table.definition.name);
+        }
         if table.definition.expires.is_some() {
             Arc::make_mut(&mut self.expiring).insert(table.definition.name.clone(), table.clone());
         } else if self.expiring.contains_key(&table.definition.name) {
@@ -41,6 +50,7 @@ impl Catalog {
 
     pub(super) fn remove(&mut self, name: &str) -> Option<Arc<Table>> {
         self.filling.remove(name);
+        self.bounded.remove(name);
         if self.expiring.contains_key(name) {
             Arc::make_mut(&mut self.expiring).remove(name);
         }
@@ -50,6 +60,11 @@ impl Catalog {
     /// The first index that is to be filled: its table's number, its own, and how far it is.
     pub(super) fn filling(&self) -> Option<(u32, u32, Bytes)> {
         self.filling.first().and_then(|name| self.get(name)?.filling())
+    }
+
+    /// Whether any table's plain reads are bounded in their staleness.
+    pub(super) fn is_any_bounded(&self) -> bool {
+        !self.bounded.is_empty()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -105,6 +120,8 @@ pub(super) struct Table {
     pub(super) definition: Definition,
     /// Its keys.
     pub(super) schema: KeySchema,
+    /// How old the answer of a plain read may be, if its policy says so.
+    pub(super) staleness: Option<Duration>,
     /// Its indexes, local ones first.
     pub(super) indexes: Vec<IndexTable>,
     pub(super) counted: Counted,
@@ -154,7 +171,8 @@ impl Table {
         let locals = definition.locals.iter().map(index(false));
         let indexes = locals.chain(definition.globals.iter().map(index(true))).collect::<Option<_>>()?;
         let counted = Counted::of(figures.items, figures.bytes);
-        Some(Self { definition, schema, indexes, counted })
+        let staleness = staleness(&definition);
+        Some(Self { definition, schema, staleness, indexes, counted })
     }
 
     /// As stored, with the stored figures.
@@ -204,6 +222,12 @@ impl Table {
             IndexState::Active => None,
         })
     }
+}
+
+/// What the table's tags say of the age of plain reads. Tags that are no policy say nothing: the door has looked at them.
+fn staleness(definition: &Definition) -> Option<Duration> {
+    let tags = definition.tags.iter().filter(|(key, _)| key != SHARDS_TAG);
+    from_tags(tags.map(|(key, value)| (key.as_str(), value.as_str()))).ok()?.staleness
 }
 
 impl IndexTable {

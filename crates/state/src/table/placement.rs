@@ -27,9 +27,11 @@ pub use zones::Zones;
 use super::Tables;
 use super::catalog::Table;
 use super::layout::{damaged, hash32, row, varint};
+use super::read::Read;
 use crate::digest::Digest;
 use crate::kv::source::Source;
 use bytes::Bytes;
+use quorate_base::time::Duration;
 use quorate_base::{Index, NodeId, ShardId};
 use quorate_item::KeySchema;
 use quorate_protocol::raft::Membership;
@@ -455,6 +457,39 @@ impl super::TablesView {
     /// A table's definition.
     pub fn definition(&self, name: &str) -> Option<&Definition> {
         Some(&self.catalog.get(name)?.definition)
+    }
+
+    /// Whether any table here declares how old the answer of a plain read may be.
+    pub fn is_any_bounded(&self) -> bool {
+        self.catalog.is_any_bounded()
+    }
+
+    /// Whether all tables that this read names are here.
+    pub fn knows(&self, read: &Read) -> bool {
+        match read {
+            Read::Get(gets) => gets.iter().all(|get| self.catalog.get(&get.table).is_some()),
+            Read::Page(page) | Read::Rows(page) => self.catalog.get(&page.table).is_some(),
+            _ => true,
+        }
+    }
+
+    /// How old the answer of this read may be by what its tables declare, the strictest of them. Only of items and of pages of them:
+    /// in a global index it is not known what undecided transactions will change.
+    pub fn staleness(&self, read: &Read) -> Option<Duration> {
+        match read {
+            Read::Get(gets) => {
+                let mut tables: Vec<&str> = gets.iter().map(|get| get.table.as_str()).collect();
+                tables.dedup();
+                let bounds = tables.into_iter().map(|name| self.catalog.get(name)?.staleness);
+                bounds.collect::<Option<Vec<_>>>()?.into_iter().min()
+            }
+            Read::Page(page) => {
+                let table = self.catalog.get(&page.table)?;
+                let global = |name: &String| table.index(name).is_some_and(|index| index.global);
+                table.staleness.filter(|_| !page.index.as_ref().is_some_and(global))
+            }
+            _ => None,
+        }
     }
 
     /// Items and bytes in all tables.

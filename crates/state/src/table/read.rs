@@ -85,6 +85,16 @@ pub enum Read {
     },
 }
 
+impl Read {
+    /// Whether the answer is to name the transactions over several shards that are undecided in what a page is of, as that of a read of
+    /// the newest state does. (Of items it always does.)
+    pub fn looks_for_intents(&mut self, looks: bool) {
+        if let Self::Page(page) = self {
+            page.consistent = looks;
+        }
+    }
+}
+
 /// One item by its key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Get {

@@ -1,12 +1,14 @@
 //! What is asked of a shard elsewhere and what comes back, as bytes.
 //!
 //! ```text
-//! request  := 1 command | 2 flag(consistent) epoch asked | 3
+//! request  := 1 command | 2 fresh epoch asked | 3
+//! fresh    := 0 (local) | 1 (newest) | 2 (plain) | 3 (plain, within) milliseconds
 //! answer   := 1 reply | 2 read reply | 3 status | 0 failure      failure := kind(1 byte) [words]
 //! ```
 
-use crate::api::{Answer, Body, Failure, Head, Request, Status};
+use crate::api::{Answer, Body, Failure, Fresh, Head, Request, Status};
 use bytes::{BufMut, Bytes, BytesMut};
+use quorate_base::time::Duration;
 use quorate_base::{Index, NodeId, Term};
 use quorate_state::table::{read_asked, read_reply, write_asked, write_reply};
 use quorate_wire::codec::{Malformed, Read, Reader, Write};
@@ -26,9 +28,9 @@ pub(super) fn request(request: &Request) -> Option<(Bytes, bool)> {
             out.put_slice(&command::encode(NodeId(0), 0, command));
             true
         }
-        Request::Table { read, consistent, epoch } => {
+        Request::Table { read, fresh, epoch } => {
             out.put_u8(2);
-            out.flag(*consistent);
+            put_fresh(&mut out, *fresh);
             out.varint(*epoch);
             if !write_asked(&mut out, read) {
                 return None;
@@ -57,14 +59,36 @@ pub(super) fn read_request(body: &Bytes) -> Read<Request> {
             };
         }
         2 => {
-            let (consistent, epoch) = (input.flag()?, input.varint()?);
-            Request::Table { read: Box::new(read_asked(&mut input)?), consistent, epoch }
+            let (fresh, epoch) = (read_fresh(&mut input)?, input.varint()?);
+            Request::Table { read: Box::new(read_asked(&mut input)?), fresh, epoch }
         }
         3 => Request::Status,
         _ => return Err(Malformed),
     };
     input.end()?;
     Ok(request)
+}
+
+fn put_fresh(out: &mut BytesMut, fresh: Fresh) {
+    match fresh {
+        Fresh::Local => out.put_u8(0),
+        Fresh::Newest => out.put_u8(1),
+        Fresh::Plain(None) => out.put_u8(2),
+        Fresh::Plain(Some(within)) => {
+            out.put_u8(3);
+            out.varint(u64::try_from(within.as_millis()).unwrap_or(u64::MAX));
+        }
+    }
+}
+
+fn read_fresh(input: &mut Reader) -> Read<Fresh> {
+    Ok(match input.u8()? {
+        0 => Fresh::Local,
+        1 => Fresh::Newest,
+        2 => Fresh::Plain(None),
+        3 => Fresh::Plain(Some(Duration::from_millis(input.varint()?))),
+        _ => return Err(Malformed),
+    })
 }
 
 /// How a request ended.

@@ -27,10 +27,11 @@ mod settling;
 mod under_way;
 
 use super::{Effects, Lane};
-use crate::api::{Answer, Body, Done, Failure, Head, Place, Request, Transact, tables};
+use crate::api::{Answer, Body, Done, Failure, Fresh, Head, Place, Request, Transact, tables};
 pub(super) use queue::Queue;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, Rng, ShardId};
+use quorate_clock::Hlc;
 use quorate_protocol::commit::heir::Errand;
 use quorate_protocol::commit::reader::Ask;
 use quorate_protocol::commit::recovery::Question;
@@ -122,7 +123,7 @@ pub(super) struct Met {
 impl Met {
     /// Whether whoever asked must hear of votes before he is answered.
     pub(super) fn is(request: &Request, answer: &Answer) -> bool {
-        let (Request::Table { consistent: true, read, .. }, Body::Table(reply)) = (request, &answer.body)
+        let (Request::Table { fresh: Fresh::Newest, read, .. }, Body::Table(reply)) = (request, &answer.body)
         else {
             return false;
         };
@@ -169,7 +170,7 @@ pub(super) struct Transactions {
     /// The number of the life that is to begin.
     number: Option<u64>,
     /// Requests that came before the life began, and until when they wait.
-    early: Vec<(Transact, Instant, Done)>,
+    early: Vec<((Transact, Hlc), Instant, Done)>,
     recoveries: BTreeMap<TxnId, Recovering>,
     readings: BTreeMap<u64, Reading>,
     next_reading: u64,
@@ -382,7 +383,10 @@ impl Lane {
         let most = self.node.patience.request;
         let deadline = now + timeout.unwrap_or(most).min(most);
         match request {
-            Request::Transact(asked) => self.transactions.transact(now, *asked, deadline, done),
+            Request::Transact(asked) => {
+                let began = self.node.times.reading(asked.now);
+                self.transactions.transact(now, (*asked, began), deadline, done);
+            }
             Request::Gather(asked) => self.transactions.gather(*asked, deadline, done),
             _ => {}
         }
@@ -463,7 +467,7 @@ impl Lane {
         let request = match what {
             Asking::Step(step, time) => write(time, What::Commit(step)),
             Asking::Live => write(0, What::Live),
-            Asking::Read(read) => Request::Table { read: Box::new(read), consistent: true, epoch },
+            Asking::Read(read) => Request::Table { read: Box::new(read), fresh: Fresh::Newest, epoch },
         };
         self.call_shard(now, shard, request, Some(timeout), done);
     }

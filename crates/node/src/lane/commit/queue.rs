@@ -11,6 +11,7 @@ use super::super::group::{Group, Proposer};
 use super::super::node::Node;
 use bytes::Bytes;
 use quorate_base::{EntryId, Index, Instant};
+use quorate_clock::Hlc;
 use quorate_protocol::commit::leader::{Caller, Config, Leader, Outbox, Ticket};
 use quorate_protocol::commit::{Answer, Command as Step};
 use quorate_protocol::raft::ProposalId;
@@ -73,6 +74,9 @@ impl Group {
         let idle = !self.view.tables().is_locked() && self.queue.is_idle();
         let step = (!idle || command::may_be_step(&data)).then(|| step_of(&data)).flatten();
         let Some(step) = step else { return self.propose_for(now, who, data, explain) };
+        if let Step::Prepare(asked) = &step {
+            node.times.hears(Hlc(asked.began));
+        }
         self.queue.next += 1;
         let caller = self.queue.next;
         self.queue.callers.insert(caller, Waiting { who: Some(who), data, explain });

@@ -4,6 +4,7 @@ use super::{Asking, EARLY_MAX, End, To, Transactions, Wish, heard};
 use crate::api::{Answer, Body, Done, Failure, Transact};
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId, ShardId};
+use quorate_clock::Hlc;
 use quorate_protocol::Core;
 use quorate_protocol::commit::gateway::{Begin, Config, Gateway, Input, Outbox, Reply as Ended};
 use quorate_protocol::commit::heir::{Errand, Heir};
@@ -63,7 +64,7 @@ impl Life {
         std::mem::take(&mut self.open).into_values().map(|open| open.done).collect()
     }
 
-    fn begin(&mut self, now: Instant, asked: Transact, deadline: Instant, done: Done) {
+    fn begin(&mut self, now: Instant, (asked, began): (Transact, Hlc), deadline: Instant, done: Done) {
         self.begun += 1;
         let order: Vec<ShardId> = asked.ops.iter().map(|(place, _)| place.shard).collect();
         let bytes = asked.ops.iter().map(|(_, op)| op.size()).sum();
@@ -79,7 +80,7 @@ impl Life {
         let (came, failure) = (BTreeMap::new(), None);
         self.bytes += bytes;
         self.open.insert(self.begun, Open { done, now: asked.now, order, token, came, failure, bytes });
-        let begin = Begin { request: self.begun, began: asked.now, parts, token, deadline };
+        let begin = Begin { request: self.begun, began: began.0, parts, token, deadline };
         self.gateway.handle(now, Input::Begin(begin));
     }
 }
@@ -89,7 +90,7 @@ impl Transactions {
     pub(in super::super) fn transact(
         &mut self,
         now: Instant,
-        asked: Transact,
+        asked: (Transact, Hlc),
         deadline: Instant,
         done: Done,
     ) {
