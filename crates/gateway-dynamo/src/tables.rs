@@ -6,8 +6,8 @@ use crate::limits::{Constraints, table_name};
 use crate::{Gateway, describe, now_ms, streams, tags, throughput, unexpected};
 use quorate_node::api::tables::{Described, Read, ReadReply};
 use quorate_wire::table::{
-    Billing, Change, Command, Definition, EPOCH, Figures, Index, IndexChange, IndexState, KeyNames,
-    Projected, Reply, Scalar, Throughput, What,
+    Billing, Capacity, Change, Command, Definition, EPOCH, Figures, Index, IndexChange, IndexState, KeyNames,
+    Projected, Reply, Scalar, Settings, Throughput, What,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -80,7 +80,8 @@ fn read_definition(params: Params<'_>) -> Answered<Definition> {
     let locals = read_indexes(params, "LocalSecondaryIndexes", &keys, &attributes)?;
     let globals = read_indexes(params, "GlobalSecondaryIndexes", &keys, &attributes)?;
     refuse_encryption(params)?;
-    throughput::check_on_demand(params, billing)?;
+    let capacity = throughput::Asked::read(params)?.made("table")?;
+    throughput::check_capacity(&capacity, (billing, throughput), "table")?;
     let definition = Definition {
         name,
         id: 0,
@@ -92,12 +93,15 @@ fn read_definition(params: Params<'_>) -> Answered<Definition> {
         next_index: 0,
         billing,
         throughput,
+        capacity,
+        on_demand_since: None,
         tags: tags::read(params)?,
         protected: params.flag("DeletionProtectionEnabled")?.unwrap_or(false),
         expires: None,
         stream: streams::specification(params, true)?.flatten(),
         latest_stream: None,
         class: class.map(String::from),
+        class_since: None,
     };
     check_indexes(&definition)?;
     Ok(definition)
@@ -315,7 +319,12 @@ fn read_index(
         read: read.unwrap_or(0) as u64,
         write: write.unwrap_or(0) as u64,
     });
-    Ok(Index { name, id: 0, keys, projected, throughput, state: IndexState::Active })
+    let capacity = if global {
+        throughput::Asked::read(params)?.made(&format!("index {name}"))?
+    } else {
+        Capacity::default()
+    };
+    Ok(Index { name, id: 0, keys, projected, throughput, capacity, state: IndexState::Active })
 }
 
 fn check_named(names: Option<&[String]>, path: &str, constraints: &mut Constraints) {
@@ -354,13 +363,38 @@ fn read_projection(kind: Option<&str>, names: Option<Vec<String>>) -> Answered<P
 
 /// What is not there is not promised.
 fn refuse_encryption(params: Params<'_>) -> Answered<()> {
-    let asked = params.object("SSESpecification")?;
-    if asked.map_or(Ok(None), |asked| asked.flag("Enabled"))? != Some(true) {
+    let Some(asked) = params.object("SSESpecification")? else { return Ok(()) };
+    let mut constraints = Constraints::default();
+    let kind = asked.text("SSEType")?;
+    constraints.word(kind, "sSESpecification.sSEType", &["AES256", "KMS"]);
+    constraints.check()?;
+    if kind == Some("AES256") {
+        return Err(invalid("SSEType AES256 is not supported"));
+    }
+    if asked.flag("Enabled")? != Some(true) && kind.is_none() && !asked.has("KMSMasterKeyId") {
         return Ok(());
     }
     Err(ApiError::validation(
         "Encryption at rest is not available in this release of Quorate: leave SSESpecification out, or Enabled false",
     ))
+}
+
+/// There is one region: copies within the cluster follow from the table's policy.
+fn refuse_replicas(params: Params<'_>) -> Answered<()> {
+    for member in ["ReplicaUpdates", "GlobalTableWitnessUpdates"] {
+        let Some(asked) = params.list(member)? else { continue };
+        if asked.is_empty() {
+            let mut constraints = Constraints::default();
+            let path = format!("{}{}", member[..1].to_ascii_lowercase(), &member[1..]);
+            constraints.broken("[]", &path, "Member must have length greater than or equal to 1");
+            constraints.check()?;
+        }
+        return Err(ApiError::validation(format!(
+            "{member}: global tables are not available in this release of Quorate, which has one region; how many nodes of \
+             the cluster have a copy follows from the table's tag quorate:survive"
+        )));
+    }
+    Ok(())
 }
 
 /// What follows from all indexes together.
@@ -383,6 +417,10 @@ fn check_indexes(definition: &Definition) -> Answered<()> {
         && let Some(index) = definition.globals.iter().find(|index| index.throughput == Throughput::default())
     {
         return Err(invalid(format!("ProvisionedThroughput is not specified for index: {}", index.name)));
+    }
+    for index in &definition.globals {
+        let what = format!("index {}", index.name);
+        throughput::check_capacity(&index.capacity, (definition.billing, index.throughput), &what)?;
     }
     let named = definition.locals.iter().chain(&definition.globals).map(|index| match &index.projected {
         Projected::Include(names) => names.len(),
@@ -462,15 +500,21 @@ pub(crate) async fn update(gateway: &Gateway, params: Params<'_>) -> Answered<Va
     let protected = params.flag("DeletionProtectionEnabled")?;
     let stream = streams::specification(params, false)?;
     let changes = params.objects("GlobalSecondaryIndexUpdates")?.unwrap_or_default();
+    let capacity = throughput::Asked::read(params)?;
     let something = [billing.is_some(), class.is_some(), throughput.is_some(), protected.is_some()];
-    let sse = params.has("SSESpecification");
-    if !something.contains(&true) && stream.is_none() && changes.is_empty() && !sse {
+    let others = ["SSESpecification", "ReplicaUpdates", "OnDemandThroughput", "WarmThroughput"];
+    let others = others.into_iter().any(|member| params.has(member));
+    if !something.contains(&true) && stream.is_none() && changes.is_empty() && !others {
         return Err(ApiError::validation(
             "At least one of ProvisionedThroughput, BillingMode, UpdateStreamEnabled, GlobalSecondaryIndexUpdates or \
              SSESpecification or ReplicaUpdates is required",
         ));
     }
     refuse_encryption(params)?;
+    if params.has("SSESpecification") {
+        return Err(invalid("Table is already encrypted by default"));
+    }
+    refuse_replicas(params)?;
     if billing == Some("PROVISIONED") && throughput.is_none() {
         return Err(invalid("ProvisionedThroughput must be specified when BillingMode is PROVISIONED"));
     }
@@ -496,8 +540,25 @@ pub(crate) async fn update(gateway: &Gateway, params: Params<'_>) -> Answered<Va
         (_, Some(asked)) => Some(throughput::check(Billing::Provisioned, Some(asked))?),
         (_, None) => None,
     };
-    let class = class.map(String::from);
-    let change = Change::Settings { billing, throughput, protected, stream, class, indexes, attributes };
+    let capacity = capacity.change(billing.unwrap_or(now.billing), "table")?;
+    let updates = indexes.iter().any(|change| matches!(change, IndexChange::Update { .. }));
+    let settings = Settings {
+        // What needs no date can be read by earlier releases.
+        dated: updates
+            || billing.is_some()
+            || throughput.is_some()
+            || class.is_some()
+            || !capacity.is_empty(),
+        billing,
+        throughput,
+        capacity,
+        protected,
+        stream,
+        class: class.map(String::from),
+        indexes,
+        attributes,
+    };
+    let change = Change::Settings(Box::new(settings));
     let (definition, figures) = write(gateway, What::Change { table, change }, Retry::Harmful).await?;
     Ok(json!({ "TableDescription": describe::table(&definition, &figures, "UPDATING") }))
 }
@@ -530,12 +591,19 @@ fn index_change(at: usize, change: Params<'_>, attributes: &[(String, Scalar)]) 
         let mut constraints = Constraints::default();
         let of = format!("{path}.update.provisionedThroughput");
         let asked = throughput::read(update, &of, &mut constraints)?;
-        if asked.is_none() {
+        let capacity = throughput::Asked::read(update)?;
+        if asked.is_none() && !capacity.is_there() {
             constraints.missing(&of);
         }
         constraints.check()?;
-        let throughput = throughput::check(Billing::Provisioned, asked)?;
-        return Ok(IndexChange::Update(named(update, "update")?, throughput));
+        let name = named(update, "update")?;
+        let throughput = match asked {
+            Some(_) => Some(throughput::check(Billing::Provisioned, asked)?),
+            None => None,
+        };
+        // Whether there may be bounds is seen where it is known how the table is paid for.
+        let capacity = capacity.change(Billing::OnDemand, &format!("index {name}"))?;
+        return Ok(IndexChange::Update { name, throughput, capacity });
     }
     if let Some(delete) = change.object("Delete")? {
         return Ok(IndexChange::Delete(named(delete, "delete")?));
@@ -551,7 +619,7 @@ fn check_once(changes: &[IndexChange]) -> Answered<()> {
     let mut names = BTreeSet::new();
     for change in changes {
         let (IndexChange::Create(Index { name, .. })
-        | IndexChange::Update(name, _)
+        | IndexChange::Update { name, .. }
         | IndexChange::Delete(name)) = change;
         if !names.insert(name) {
             return Err(invalid(format!(
@@ -559,7 +627,7 @@ fn check_once(changes: &[IndexChange]) -> Answered<()> {
             )));
         }
     }
-    let online = changes.iter().filter(|change| !matches!(change, IndexChange::Update(..)));
+    let online = changes.iter().filter(|change| !matches!(change, IndexChange::Update { .. }));
     if online.count() > 1 {
         return Err(one_at_a_time());
     }
@@ -571,7 +639,7 @@ fn check_global(changes: &[IndexChange], now: &Definition) -> Answered<()> {
     for change in changes {
         let (what, name) = match change {
             IndexChange::Create(_) => continue,
-            IndexChange::Update(name, _) => ("update", name),
+            IndexChange::Update { name, .. } => ("update", name),
             IndexChange::Delete(name) => ("delete", name),
         };
         if now.locals.iter().any(|index| index.name == *name) {

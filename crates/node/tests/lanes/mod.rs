@@ -24,8 +24,8 @@ use quorate_wire::kv::{Command, KeyRange, Put, Range, Refused};
 use quorate_wire::members::Change;
 use quorate_wire::peer::{Frame, Packet};
 use quorate_wire::table::{
-    self, Action, Billing, Definition, EPOCH, Execute, KeyNames, Op, Refusal, Returns, SHARDS_TAG, Scalar,
-    Throughput, What,
+    self, Action, Billing, Capacity, Definition, EPOCH, Execute, KeyNames, Op, Refusal, Returns, SHARDS_TAG,
+    Scalar, Throughput, What,
 };
 use std::sync::{Arc, Mutex};
 
@@ -420,12 +420,15 @@ fn create(name: &str, shards: u32) -> Request {
         next_index: 0,
         billing: Billing::OnDemand,
         throughput: Throughput::default(),
+        capacity: Capacity::default(),
+        on_demand_since: None,
         tags: vec![(SHARDS_TAG.into(), shards.to_string())],
         protected: false,
         expires: None,
         stream: None,
         latest_stream: None,
         class: None,
+        class_since: None,
     })))
 }
 

@@ -11,8 +11,8 @@ use quorate_node::api::{Gather, Place, Request, Transact};
 use quorate_state::table::{Get, Placement, Read};
 use quorate_wire::kv::Command as Any;
 use quorate_wire::table::{
-    Action, Billing, Definition, EPOCH, Execute, Index, IndexState, KeyNames, Op, Projected, Returns,
-    SHARDS_TAG, Scalar, StreamView, Throughput, What,
+    Action, Billing, Capacity, Definition, EPOCH, Execute, Index, IndexState, KeyNames, Op, Projected,
+    Returns, SHARDS_TAG, Scalar, StreamView, Throughput, What,
 };
 
 /// The index.
@@ -237,6 +237,7 @@ pub(super) fn definition(name: &str, shards: u32) -> Definition {
         keys: KeyNames { hash: vec!["g".into()], range: Vec::new() },
         projected: Projected::All,
         throughput: Throughput::default(),
+        capacity: Capacity::default(),
         state: IndexState::Active,
     };
     Definition {
@@ -250,11 +251,14 @@ pub(super) fn definition(name: &str, shards: u32) -> Definition {
         next_index: 0,
         billing: Billing::OnDemand,
         throughput: Throughput::default(),
+        capacity: Capacity::default(),
+        on_demand_since: None,
         tags: if sharded { vec![(SHARDS_TAG.into(), shards.to_string())] } else { Vec::new() },
         protected: false,
         expires: None,
         stream: sharded.then_some(StreamView::Both),
         latest_stream: None,
         class: None,
+        class_since: None,
     }
 }

@@ -77,6 +77,7 @@
 //! second entry behind the first.
 
 mod apply;
+mod capacity;
 mod catalog;
 mod change;
 mod commit;

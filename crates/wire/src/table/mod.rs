@@ -20,15 +20,17 @@
 //! only where it is proposed, since a shard may change between the two.
 
 mod answer;
+mod capacity;
 mod codec;
 mod commit;
 mod definition;
 
 pub use answer::{read_answer, write_answer};
+pub use capacity::{Capacity, CapacityChange, Throughput};
 pub use commit::{Unfit, read_id, read_shards, write_id, write_shards};
 pub use definition::{
-    Billing, Change, Definition, Index, IndexChange, IndexState, KeyNames, Projected, Scalar, StreamView,
-    Throughput,
+    Billing, Change, Definition, Index, IndexChange, IndexState, KeyNames, Projected, Scalar, Settings,
+    StreamView,
 };
 
 use crate::codec::{Malformed, Read, Reader, Write};
@@ -259,7 +261,7 @@ impl Command {
         let feeds = match &self.what {
             What::Trim => true,
             What::Create(definition) => definition.stream.is_some(),
-            What::Change { change: Change::Settings { stream, .. }, .. } => stream.is_some(),
+            What::Change { change: Change::Settings(settings), .. } => settings.stream.is_some(),
             _ => false,
         };
         let placed = match &self.what {
@@ -278,7 +280,15 @@ impl Command {
             }
             _ => false,
         };
+        let knows_more = match &self.what {
+            What::Create(definition) | What::Place { definition, .. } | What::Adopt { definition, .. } => {
+                definition.knows_more()
+            }
+            What::Change { change: Change::Settings(settings), .. } => settings.knows_more(),
+            _ => false,
+        };
         match &self.what {
+            _ if knows_more => 10,
             _ if kept => 8,
             What::Zone { .. } => 9,
             What::Leave { .. } => 8,
@@ -603,8 +613,15 @@ mod tests {
             keys: KeyNames { hash: vec!["a".into()], range: vec!["b".into(), "c".into()] },
             projected: Projected::Include(vec!["x".into()]),
             throughput: Throughput { read: 1, write: 2 },
+            capacity: Capacity::default(),
             state: IndexState::Filling(Bytes::from_static(b"upto")),
         }
+    }
+
+    fn known(index: Index) -> Index {
+        let warm = Some(Throughput { read: 12_000, write: 4_000 });
+        let capacity = Capacity { most_writes: Some(7), warm, grew: Some(300), ..Capacity::default() };
+        Index { capacity, ..index }
     }
 
     fn definition() -> Definition {
@@ -622,12 +639,30 @@ mod tests {
             next_index: 4,
             billing: Billing::Provisioned,
             throughput: Throughput { read: 5, write: 6 },
+            capacity: Capacity::default(),
+            on_demand_since: None,
             tags: vec![("k".into(), "v".into())],
             protected: true,
             expires: Some("ttl".into()),
             stream: Some(StreamView::Both),
             latest_stream: Some(1_700_000_000_001),
             class: None,
+            class_since: None,
+        }
+    }
+
+    /// One that was told of its capacity, and remembers when.
+    fn told() -> Definition {
+        let capacity =
+            Capacity { most_reads: Some(1), shrank: Some(400), decreases: 3, ..Capacity::default() };
+        let globals = vec![known(index(2)), known(Index { state: IndexState::Active, ..index(3) })];
+        Definition {
+            capacity,
+            globals,
+            on_demand_since: Some(300),
+            class: Some("STANDARD".into()),
+            class_since: Some(1),
+            ..definition()
         }
     }
 
@@ -648,24 +683,39 @@ mod tests {
             Op { condition: None, ..op(Action::Check { key: bytes() }) },
         ];
         let token = Some(Token { token: bytes(), fingerprint: bytes() });
-        let settings = Change::Settings {
+        let update = |throughput, capacity| IndexChange::Update { name: "i".into(), throughput, capacity };
+        let plain = Settings {
             billing: Some(Billing::OnDemand),
             throughput: Some(Throughput { read: 1, write: 1 }),
-            protected: None,
             stream: Some(None),
             class: Some("STANDARD".into()),
             indexes: vec![
                 IndexChange::Create(index(0)),
-                IndexChange::Update("i".into(), Throughput::default()),
+                update(Some(Throughput::default()), CapacityChange::default()),
                 IndexChange::Delete("j".into()),
             ],
             attributes: vec![("z".into(), Scalar::N)],
+            ..Settings::default()
         };
+        let capacity = CapacityChange {
+            most_reads: Some(Some(300)),
+            most_writes: Some(None),
+            warm_reads: None,
+            warm_writes: Some(40_000),
+        };
+        let later = Settings {
+            dated: true,
+            capacity: capacity.clone(),
+            indexes: vec![update(None, capacity), IndexChange::Create(known(index(0)))],
+            ..plain.clone()
+        };
+        let settings = |settings| Change::Settings(Box::new(settings));
         let change = |change| What::Change { table: "t".into(), change };
         vec![
             command(What::Create(Box::new(definition()))),
             command(What::Delete("t".into())),
-            command(change(settings)),
+            command(change(settings(plain))),
+            command(change(settings(later))),
             command(change(Change::Tag(vec![("a".into(), "b".into())]))),
             command(change(Change::Untag(vec!["a".into()]))),
             command(change(Change::Expiry { attribute: "ttl".into(), on: false })),
@@ -676,6 +726,8 @@ mod tests {
             command(What::Trim),
             command(What::Place { definition: Box::new(definition()), founders: bytes() }),
             command(What::Adopt { version: 300, definition: Box::new(definition()) }),
+            command(What::Create(Box::new(told()))),
+            command(What::Adopt { version: 300, definition: Box::new(told()) }),
             command(What::Live),
             command(What::Move { shard: ShardId(9), since: 300, replicas: vec![NodeId(1), NodeId(400)] }),
             command(What::Moved { shard: ShardId(9), since: 300 }),
@@ -692,7 +744,9 @@ mod tests {
 
     #[test]
     fn every_command_comes_back_and_every_cut_is_an_error() {
-        assert_eq!(Definition::decode(definition().encode()), Ok(definition()));
+        for definition in [definition(), told(), Definition { capacity: Capacity::default(), ..told() }] {
+            assert_eq!(Definition::decode(definition.encode()), Ok(definition));
+        }
         for command in commands() {
             let bytes = encoded(&command);
             let mut input = Reader::new(bytes.clone());
@@ -724,6 +778,35 @@ mod tests {
         let bytes = [1, b't', 7, 5, 1, 1, b'a', 1, 1, 1, b'a', 0, 0, 0, 4, 0, 5, 6, 0, 1, 0, 0, 0];
         assert_eq!(plain.encode(), &bytes[..]);
         assert_eq!(Definition::decode(bytes.to_vec().into()), Ok(plain));
+    }
+
+    /// What an earlier release would keep in part, or apply otherwise, has a version that it stops at.
+    #[test]
+    fn what_knows_more_has_a_version_of_its_own() {
+        let plain = Definition { stream: None, latest_stream: None, globals: Vec::new(), ..definition() };
+        let globals = vec![known(index(2))];
+        let settings =
+            |settings| What::Change { table: "t".into(), change: Change::Settings(Box::new(settings)) };
+        let update = |throughput| IndexChange::Update {
+            name: "i".into(),
+            throughput,
+            capacity: CapacityChange::default(),
+        };
+        let indexes = |throughput| Settings { indexes: vec![update(throughput)], ..Settings::default() };
+        for (version, what) in [
+            (4, What::Create(Box::new(plain.clone()))),
+            (10, What::Create(Box::new(Definition { class_since: Some(1), ..plain.clone() }))),
+            (
+                10,
+                What::Place { definition: Box::new(Definition { globals, ..plain }), founders: Bytes::new() },
+            ),
+            (10, What::Adopt { version: 1, definition: Box::new(told()) }),
+            (4, settings(indexes(Some(Throughput::default())))),
+            (10, settings(indexes(None))),
+            (10, settings(Settings { dated: true, ..Settings::default() })),
+        ] {
+            assert_eq!(Command { epoch: EPOCH, now: 1, what: what.clone() }.version(), version, "{what:?}");
+        }
     }
 
     /// Seed 5.
