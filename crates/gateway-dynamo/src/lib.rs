@@ -18,6 +18,7 @@ mod body;
 mod capacity;
 mod crc;
 mod describe;
+mod drain;
 mod evidence;
 mod expiry;
 mod failure;

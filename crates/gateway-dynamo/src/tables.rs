@@ -3,7 +3,7 @@
 use crate::body::Params;
 use crate::failure::{Answered, ApiError, Kind, Retry};
 use crate::limits::{Constraints, table_name};
-use crate::{Gateway, describe, now_ms, streams, tags, throughput, unexpected};
+use crate::{Gateway, describe, drain, now_ms, streams, tags, throughput, unexpected};
 use quorate_node::api::tables::{Described, Read, ReadReply};
 use quorate_wire::table::{
     Billing, Capacity, Change, Command, Definition, EPOCH, Figures, Index, IndexChange, IndexState, KeyNames,
@@ -102,6 +102,7 @@ fn read_definition(params: Params<'_>) -> Answered<Definition> {
         latest_stream: None,
         class: class.map(String::from),
         class_since: None,
+        closing: false,
     };
     check_indexes(&definition)?;
     Ok(definition)
@@ -457,6 +458,9 @@ pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<
     if let Some(of_shards) = crate::shards::figures(gateway, &mut definition).await {
         (figures, status) = of_shards;
     }
+    if definition.closing {
+        status = "DELETING";
+    }
     Ok(json!({ "Table": describe::table(&definition, &figures, status) }))
 }
 
@@ -481,7 +485,11 @@ pub(crate) async fn list(gateway: &Gateway, params: Params<'_>) -> Answered<Valu
 pub(crate) async fn delete(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {
     let table = table_name(params)?;
     // A second one would find no table, or one that somebody has made since.
-    let (definition, figures) = write(gateway, What::Delete(table), Retry::Harmful).await?;
+    let what = What::Drop { table: table.clone(), drained: 0 };
+    let (definition, figures) = write(gateway, what, Retry::Harmful).await?;
+    if definition.closing {
+        drain::wait(gateway, &table).await;
+    }
     Ok(json!({ "TableDescription": describe::table(&definition, &figures, "DELETING") }))
 }
 

@@ -1,6 +1,7 @@
 //! The door over a machine without a log: each write is applied at once. What it answers, in the protocol's form.
 
 mod capacity;
+mod deleting;
 mod sharded;
 
 use crate::{Gateway, Options, failure, front, operation};

@@ -429,6 +429,7 @@ fn create(name: &str, shards: u32) -> Request {
         latest_stream: None,
         class: None,
         class_since: None,
+        closing: false,
     })))
 }
 

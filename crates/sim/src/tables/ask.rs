@@ -260,5 +260,6 @@ pub(super) fn definition(name: &str, shards: u32) -> Definition {
         latest_stream: None,
         class: None,
         class_since: None,
+        closing: false,
     }
 }

@@ -173,6 +173,7 @@ mod tests {
             latest_stream: None,
             class: None,
             class_since: None,
+            closing: false,
         }
     }
 

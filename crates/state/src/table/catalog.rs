@@ -16,6 +16,8 @@ pub(super) struct Catalog {
     tables: Arc<BTreeMap<String, Arc<Table>>>,
     /// Those that have an index to be filled.
     filling: BTreeSet<String>,
+    /// Those that are being deleted.
+    closing: BTreeSet<String>,
     /// Those whose items may end.
     expiring: Arc<BTreeMap<String, Arc<Table>>>,
 }
@@ -31,6 +33,9 @@ impl Catalog {
         } else {
             self.filling.remove(&table.definition.name);
         }
+        if table.definition.closing {
+            self.closing.insert(table.definition.name.clone());
+        }
         if table.definition.expires.is_some() {
             Arc::make_mut(&mut self.expiring).insert(table.definition.name.clone(), table.clone());
         } else if self.expiring.contains_key(&table.definition.name) {
@@ -41,6 +46,7 @@ impl Catalog {
 
     pub(super) fn remove(&mut self, name: &str) -> Option<Arc<Table>> {
         self.filling.remove(name);
+        self.closing.remove(name);
         if self.expiring.contains_key(name) {
             Arc::make_mut(&mut self.expiring).remove(name);
         }
@@ -50,6 +56,16 @@ impl Catalog {
     /// The first index that is to be filled: its table's number, its own, and how far it is.
     pub(super) fn filling(&self) -> Option<(u32, u32, Bytes)> {
         self.filling.first().and_then(|name| self.get(name)?.filling())
+    }
+
+    /// Those that are being deleted.
+    pub(super) fn closing(&self) -> &BTreeSet<String> {
+        &self.closing
+    }
+
+    /// Whether all tables that there are are being deleted.
+    pub(super) fn is_closed(&self) -> bool {
+        !self.closing.is_empty() && self.closing.len() == self.len()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -4,6 +4,7 @@ use super::Tables;
 use super::apply::{Applied, decode_stored};
 use super::capacity;
 use super::catalog::Table;
+use super::closing;
 use super::layout::{behind, row};
 use crate::digest::Digest;
 use bytes::Bytes;
@@ -82,11 +83,7 @@ impl Tables {
         let Some(table) = self.catalog.get(name).cloned() else {
             return Err(Refusal::TableNotFound(name.into()));
         };
-        if table.definition.protected {
-            let text = "Resource cannot be deleted as it is currently protected against deletion. Disable deletion \
-                        protection first.";
-            return Err(Refusal::Validation(text.into()));
-        }
+        closing::check_protected(&table.definition)?;
         let reply = answer(&table);
         self.end_stream(state, &table.definition, at);
         self.take_away(state, (name, table.definition.id), digest);
@@ -123,6 +120,9 @@ impl Tables {
         let Some(table) = self.catalog.get(name).cloned() else {
             return Err(Refusal::TableNotFound(name.into()));
         };
+        if table.definition.closing {
+            return Err(closing::being_deleted(name));
+        }
         let mut definition = table.definition.clone();
         let mut dropped = Vec::new();
         let changed = match change {
@@ -210,7 +210,7 @@ impl Tables {
     }
 }
 
-fn answer(table: &Table) -> Reply {
+pub(super) fn answer(table: &Table) -> Reply {
     Reply::Table(Box::new(table.definition.clone()), table.figures())
 }
 
@@ -343,5 +343,5 @@ pub(super) fn invalid(text: &str) -> Refusal {
 /// What the digest calls the effects, beside those of items.
 const CREATE: u64 = 110;
 const DROP: u64 = 111;
-const CHANGE: u64 = 112;
+pub(super) const CHANGE: u64 = 112;
 const FILL: u64 = 113;

@@ -80,6 +80,7 @@ mod apply;
 mod capacity;
 mod catalog;
 mod change;
+mod closing;
 mod commit;
 mod expire;
 mod layout;

@@ -124,6 +124,7 @@ fn definition(name: &str) -> Definition {
         latest_stream: None,
         class: None,
         class_since: None,
+        closing: false,
     }
 }
 

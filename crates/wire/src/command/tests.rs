@@ -273,6 +273,7 @@ fn what_shards_keep_is_of_version_8() {
         latest_stream: None,
         class: None,
         class_since: None,
+        closing: false,
     };
     let index = table::Index {
         name: "i".into(),

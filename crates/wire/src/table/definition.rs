@@ -159,6 +159,8 @@ pub struct Definition {
     pub class: Option<String>,
     /// When its class was changed last.
     pub class_since: Option<u64>,
+    /// It is being deleted: nothing is written in it any more but what transactions bring to their end.
+    pub closing: bool,
 }
 
 impl Definition {
@@ -179,7 +181,8 @@ impl Definition {
 
     /// The same of the table alone.
     fn told(&self) -> bool {
-        !self.capacity.is_empty() || self.on_demand_since.is_some() || self.class_since.is_some()
+        let since = self.on_demand_since.or(self.class_since);
+        !self.capacity.is_empty() || since.is_some() || self.closing
     }
 
     /// Encodes it.
@@ -229,7 +232,7 @@ impl Definition {
         write_option(out, self.class.as_deref());
         if self.told() {
             write_capacity(out, &self.capacity);
-            write_numbers(out, &[self.on_demand_since, self.class_since]);
+            write_numbers(out, &[self.on_demand_since, self.class_since, self.closing.then_some(1)]);
         }
     }
 
@@ -248,7 +251,7 @@ impl Definition {
         let latest_stream = if view & LABELED == 0 { None } else { Some(input.varint()?) };
         let stream = stream_view(view & !LABELED & !TOLD)?;
         let class = option(input)?;
-        let (capacity, [on_demand_since, class_since]) = match view & TOLD {
+        let (capacity, [on_demand_since, class_since, closing]) = match view & TOLD {
             0 => Default::default(),
             _ => (read_capacity(input)?, read_numbers(input)?),
         };
@@ -272,6 +275,7 @@ impl Definition {
             latest_stream,
             class,
             class_since,
+            closing: closing.is_some(),
         })
     }
 }

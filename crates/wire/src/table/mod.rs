@@ -165,8 +165,26 @@ pub struct Command {
 pub enum What {
     /// Make a table; the machine gives it its number.
     Create(Box<Definition>),
-    /// Delete one.
+    /// Delete one, whatever transactions hold in it: entries of before version 10.
     Delete(String),
+    /// Delete one. While transactions hold items of it, or its shards are not known to be drained, it is only being deleted.
+    Drop {
+        /// Its name.
+        table: String,
+        /// So many shards it has, and all of them are drained ([`What::Drained`]); 0 if that is not known.
+        drained: u32,
+    },
+    /// Whether shards of a table that is being deleted are out of all transactions. Asked of such a shard: whether it holds nothing any more;
+    /// the answer is how many transactions are committed there and not forgotten. Of another: whether nothing is undecided there that
+    /// such a shard takes part in.
+    Drained {
+        /// The first of the shards.
+        first: ShardId,
+        /// How many there are.
+        count: u32,
+        /// Whether one of them is asked.
+        inside: bool,
+    },
     /// Change one.
     Change {
         /// Its name.
@@ -288,6 +306,7 @@ impl Command {
             _ => false,
         };
         match &self.what {
+            What::Drop { .. } | What::Drained { .. } => 10,
             _ if knows_more => 10,
             _ if kept => 8,
             What::Zone { .. } => 9,
@@ -307,6 +326,8 @@ impl Command {
             What::Execute(ops) | What::Commit(Commit::Execute(ops)) => ops.grows(),
             What::Commit(Commit::Prepare(asked)) => asked.ops.grows(),
             What::Delete(_)
+            | What::Drop { .. }
+            | What::Drained { .. }
             | What::Fill { .. }
             | What::Expire { .. }
             | What::Trim
@@ -345,6 +366,8 @@ impl Command {
             What::Moved { .. } => 13,
             What::Leave { .. } => 14,
             What::Zone { .. } => 15,
+            What::Drop { .. } => 16,
+            What::Drained { .. } => 17,
         });
         out.varint(self.epoch);
         out.varint(self.now);
@@ -398,6 +421,15 @@ impl Command {
                 out.varint(node.0);
                 out.string(zone.as_bytes());
             }
+            What::Drop { table, drained } => {
+                out.string(table.as_bytes());
+                out.varint(u64::from(*drained));
+            }
+            What::Drained { first, count, inside } => {
+                out.varint(u64::from(first.0));
+                out.varint(u64::from(*count));
+                out.flag(*inside);
+            }
         }
     }
 
@@ -426,6 +458,10 @@ impl Command {
             13 => What::Moved { shard: ShardId(small(input)?), since: input.varint()? },
             14 => What::Leave { node: NodeId(input.varint()?), leaves: input.flag()? },
             15 => What::Zone { node: NodeId(input.varint()?), zone: text(input)? },
+            16 => What::Drop { table: text(input)?, drained: small(input)? },
+            17 => {
+                What::Drained { first: ShardId(small(input)?), count: small(input)?, inside: input.flag()? }
+            }
             _ => return Err(Malformed),
         };
         Ok(Self { epoch, now, what })
@@ -509,7 +545,7 @@ fn read_execute(input: &mut Reader) -> Read<Execute> {
 /// What the machine answers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Reply {
-    /// To `Create`, `Delete`, `Change`: the table behind the change, or as it was.
+    /// To `Create`, `Delete`, `Drop`, `Change`: the table behind the change, or as it was.
     Table(Box<Definition>, Figures),
     /// To `Execute`: one for each operation, in order. Of one that is atomic either all are [`Outcome::Done`], or nothing was
     /// done and these are the reasons.
@@ -518,7 +554,7 @@ pub enum Reply {
     Repeated,
     /// To `Fill`.
     Filled,
-    /// To `Expire`: how many went.
+    /// To `Expire`: how many went. To `Drained`: of how many transactions that were committed it is still known.
     Expired(u64),
     /// To `Trim`.
     Trimmed,
@@ -648,6 +684,7 @@ mod tests {
             latest_stream: Some(1_700_000_000_001),
             class: None,
             class_since: None,
+            closing: false,
         }
     }
 
@@ -662,6 +699,7 @@ mod tests {
             on_demand_since: Some(300),
             class: Some("STANDARD".into()),
             class_since: Some(1),
+            closing: true,
             ..definition()
         }
     }
@@ -733,6 +771,8 @@ mod tests {
             command(What::Moved { shard: ShardId(9), since: 300 }),
             command(What::Leave { node: NodeId(400), leaves: true }),
             command(What::Zone { node: NodeId(400), zone: "a".into() }),
+            command(What::Drop { table: "t".into(), drained: 300 }),
+            command(What::Drained { first: ShardId(300), count: 4, inside: true }),
         ]
     }
 
@@ -803,6 +843,10 @@ mod tests {
             (10, What::Adopt { version: 1, definition: Box::new(told()) }),
             (4, settings(indexes(Some(Throughput::default())))),
             (10, settings(indexes(None))),
+            (4, What::Delete("t".into())),
+            (10, What::Drop { table: "t".into(), drained: 0 }),
+            (10, What::Drained { first: ShardId(2), count: 1, inside: false }),
+            (10, What::Create(Box::new(Definition { closing: true, ..definition() }))),
             (10, settings(Settings { dated: true, ..Settings::default() })),
         ] {
             assert_eq!(Command { epoch: EPOCH, now: 1, what: what.clone() }.version(), version, "{what:?}");
