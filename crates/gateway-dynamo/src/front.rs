@@ -168,8 +168,8 @@ async fn respond(shared: &Shared, request: Request<Incoming>) -> Response<Full<B
         return response;
     }
     let takes_packed = packed::takes_packed(request.headers());
-    let slot = evidence::slot(request.headers());
-    let result = evidence::within(slot.as_ref(), answer(shared, request)).await;
+    let told = evidence::told(request.headers());
+    let result = evidence::within(told.as_ref(), answer(shared, request)).await;
     let counters = &shared.options.counters;
     let (status, body): (_, Vec<u8>) = match result {
         Ok(body) => {
@@ -193,8 +193,8 @@ async fn respond(shared: &Shared, request: Request<Incoming>) -> Response<Full<B
         Err(body) => plain(status, body, JSON, &id),
     };
     allow(&mut response, origin);
-    if let Some(slot) = slot {
-        evidence::write(&slot, response.headers_mut());
+    if let Some(told) = told {
+        evidence::write(&told, response.headers_mut());
     }
     response
 }
@@ -227,7 +227,7 @@ fn allow(response: &mut Response<Full<Bytes>>, origin: bool) {
     if origin {
         let headers = response.headers_mut();
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-        let seen = HeaderValue::from_static("x-amzn-requestid, x-amz-crc32, date");
+        let seen = HeaderValue::from_static(evidence::EXPOSED);
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, seen);
     }
 }

@@ -23,6 +23,8 @@ def protocol(a):
         Access_Control_Request_Headers="x-amz-target")
     a.equal("preflight", (status, headers.get("access-control-allow-origin")), (200, "*"))
     a.equal("allowed", headers.get("access-control-allow-headers"), "x-amz-target")
+    exposed = a.http("ListTables", {}, Origin="http://x")[1].get("access-control-expose-headers", "").split(", ")
+    a.equal("seen elsewhere", {"x-amzn-requestid", "x-amz-crc32", "quorate-node", "quorate-shard"} - set(exposed), set())
     a.equal("of another origin", a.http("ListTables", {}, Origin="http://x")[1].get("access-control-allow-origin"), "*")
     for target in ["DynamoDB_20120810.Nothing", "DynamoDB_20110101.ListTables", "ListTables", "", None]:
         status, _, body = a.http("", {}, X_Amz_Target=target)
@@ -50,6 +52,7 @@ def protocol(a):
         request = {"TableName": table, **more}
         headers = a.http(operation, request, Quorate_Evidence="1")[1]
         a.equal(f"evidence of {operation}", headers.get("quorate-mode") in modes, True)
+        a.equal(f"the shard of {operation}", headers.get("quorate-shard"), "1")
         for name in ["quorate-node", "quorate-leader", "quorate-term", "quorate-applied", "quorate-micros"]:
             a.equal(f"{name} of {operation}", name in headers, True)
         acks = headers.get("quorate-acks", "").count(",") + 1 if "quorate-acks" in headers else 0
