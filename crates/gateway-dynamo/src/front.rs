@@ -162,7 +162,7 @@ async fn serve_client(stream: TcpStream, shared: Arc<Shared>) {
 async fn respond(shared: &Shared, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let id = request_id(shared);
     let origin = request.headers().contains_key(ORIGIN);
-    if request.method() != Method::POST {
+    if request.method() != Method::POST || !is_json(&request) {
         let mut response = unposted(&request, &id);
         allow(&mut response, origin);
         return response;
@@ -197,6 +197,13 @@ async fn respond(shared: &Shared, request: Request<Incoming>) -> Response<Full<B
         evidence::write(&told, response.headers_mut());
     }
     response
+}
+
+/// Whether a body says that it is one of the protocol's; one that is empty need not.
+fn is_json(request: &Request<Incoming>) -> bool {
+    let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    matches!(kind, JSON | "application/json") || request.body().is_end_stream()
 }
 
 /// The answer to what is no operation: load balancers ask whether there is somebody, browsers whether they may ask.

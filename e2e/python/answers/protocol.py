@@ -29,6 +29,9 @@ def protocol(a):
     for target in ["DynamoDB_20120810.Nothing", "DynamoDB_20110101.ListTables", "ListTables", "", None]:
         status, _, body = a.http("", {}, X_Amz_Target=target)
         a.equal(f"target {target}", (status, "UnknownOperationException" in body.decode()), (400, True))
+    for kind, status in [("application/x-amz-json-1.0; charset=utf-8", 200), ("application/json", 200), ("text/plain", 404),
+        ("application/x-amz-json-1.1", 404), (None, 404)]:
+        a.equal(f"content of the type {kind}", a.http("ListTables", {}, Content_Type=kind)[0], status)
     for name, sent, code in [
         ("none", None, "MissingAuthenticationTokenException"),
         ("basic", "Basic x", "MissingAuthenticationTokenException"),
