@@ -400,7 +400,8 @@ mod tests {
 
     fn post(operation: &str, headers: &str, body: &[u8]) -> Vec<u8> {
         let head = format!(
-            "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Amz-Target: DynamoDB_20120810.{operation}\r\n\
+            "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: {JSON}\r\n\
+             X-Amz-Target: DynamoDB_20120810.{operation}\r\n\
              Authorization: AWS4-HMAC-SHA256 Credential=a/20260101/r/dynamodb/aws4_request, SignedHeaders=host;x-amz-target, \
              Signature=0\r\nX-Amz-Date: 20260101T000000Z\r\n{headers}Content-Length: {}\r\n\r\n",
             body.len()

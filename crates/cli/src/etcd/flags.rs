@@ -18,10 +18,12 @@ enum Use {
     Quiet,
     /// It changes nothing, and the log says so and why.
     Told(&'static str),
+    /// It is on whatever is said, and the log says so where it is to be off.
+    Always(&'static str),
     /// Any value but these (and none) is refused, with this hint.
     Only(&'static [&'static str], &'static str),
 }
-use Use::{Only, Quiet, Taken, Told};
+use Use::{Always, Only, Quiet, Taken, Told};
 
 struct Flag {
     name: &'static str,
@@ -70,7 +72,7 @@ const FLAGS: &[Flag] = &[
     value("election-timeout", Taken),
     switch("initial-election-tick-advance", Quiet),
     switch("pre-vote", Only(ON, "pre-vote is always on")),
-    switch("strict-reconfig-check", Only(ON, "changes of members are always checked")),
+    switch("strict-reconfig-check", Always("changes of members are always checked")),
     switch(
         "force-new-cluster",
         Only(OFF, "`quorate snapshot restore` makes a new cluster of a snapshot, with all that it holds"),
@@ -108,7 +110,7 @@ const FLAGS: &[Flag] = &[
     value("log-level", Taken),
     switch("debug", Taken),
     value("logger", Quiet),
-    value("log-format", Quiet),
+    value("log-format", Taken),
     value("log-package-levels", Told(OWN_LOG)),
     value("log-output", Only(&["default", "stderr"], OWN_LOG)),
     value("log-outputs", Only(&["default", "stderr"], OWN_LOG)),
@@ -270,7 +272,8 @@ impl Given {
             Taken => drop(self.values.insert(name, value)),
             Quiet => {}
             Told(_) if flag.switch && value == "false" => {}
-            Told(why) => self.warnings.push(format!("{source} changes nothing here: {why}")),
+            Always(_) if value == "true" => {}
+            Told(why) | Always(why) => self.warnings.push(format!("{source} changes nothing here: {why}")),
             Only(allowed, _) if value.is_empty() || allowed.contains(&value.as_str()) => {}
             Only(_, hint) => return Err(usage(format!("{source}={value} is not supported"), hint)),
         }
@@ -418,7 +421,7 @@ mod tests {
                 "name: a\npeer-transport-security:\n  auto-tls: true",
                 "line 3: peer-transport-security.auto-tls=true",
             ),
-            ("strict-reconfig-check: false", "line 1: strict-reconfig-check=false is not supported"),
+            ("pre-vote: false", "line 1: pre-vote=false is not supported"),
             ("nmae: a", "line 1: nmae is no flag of etcd"),
             ("name: a\nname: b", "line 2: name stands in line 1 already"),
         ] {

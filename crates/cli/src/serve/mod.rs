@@ -13,6 +13,7 @@ mod metrics;
 mod notify;
 pub(crate) mod settings;
 
+use crate::etcd::Zap;
 use crate::report::{Exit, Problem, colours};
 use quorate_gateway_etcd::Counters;
 use quorate_server::{DoorStart, Ready, ServeDoor};
@@ -119,8 +120,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
 }
 
 /// Serves with settings that came otherwise, until a signal.
-pub(crate) fn run_with(mut settings: Settings, warnings: &[String]) -> Result<(), Problem> {
-    start_logging(&settings.log)?;
+pub(crate) fn run_with(mut settings: Settings, lines: Lines, warnings: &[String]) -> Result<(), Problem> {
+    start_logging(&settings.log, lines)?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
@@ -131,7 +132,7 @@ pub(crate) fn run_with(mut settings: Settings, warnings: &[String]) -> Result<()
 fn serve(settings: Settings, json: bool, exit_with_stdin: bool) -> Result<(), Problem> {
     settings.server.check()?;
     not_beside_up(&settings)?;
-    start_logging(&settings.log)?;
+    start_logging(&settings.log, Lines::Own)?;
     let node = settings.server.node.get();
     let advertise = settings.server.etcd_advertise.clone();
     let ready = move |at: Ready| {
@@ -253,11 +254,24 @@ fn log_filter(filter: &str) -> Result<Targets, Problem> {
     filter.parse().map_err(|e: tracing_subscriber::filter::ParseError| bad(e.to_string()))
 }
 
-fn start_logging(filter: &str) -> Result<(), Problem> {
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lines {
+    /// For people.
+    Own,
+    /// As etcd's.
+    Zap,
+}
+
+/// The first call counts.
+fn start_logging(filter: &str, lines: Lines) -> Result<(), Problem> {
     let filter = log_filter(filter)?;
-    let lines =
-        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours(&std::io::stderr()));
-    let _ = tracing_subscriber::registry().with(lines).with(filter).try_init();
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry();
+    let _ = match lines {
+        Lines::Own => registry.with(layer.with_ansi(colours(&std::io::stderr()))).with(filter).try_init(),
+        Lines::Zap => registry.with(layer.event_format(Zap)).with(filter).try_init(),
+    };
     Ok(())
 }
 
