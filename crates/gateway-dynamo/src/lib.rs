@@ -42,6 +42,7 @@ mod tests;
 mod throughput;
 mod time;
 mod transact;
+mod update;
 
 pub use authority::Keys;
 

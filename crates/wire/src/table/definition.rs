@@ -452,7 +452,7 @@ pub(super) fn read_change(input: &mut Reader) -> Read<Change> {
         1 => Change::Settings(Box::new(read_settings(input)?)),
         5 => {
             let (dated, capacity) = (input.flag()?, read_capacity_change(input)?);
-            Change::Settings(Box::new(Settings { dated, capacity, ..read_settings(input)? }))
+            Change::Settings(Box::new(Settings { capacity, dated, ..read_settings(input)? }))
         }
         2 => Change::Tag(read_pairs(input)?),
         3 => Change::Untag(list(input, text)?),
