@@ -283,8 +283,11 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    /// What was done, on what, with what, and how it ended.
+    type Did = (&'static str, &'static str, Value, Kind, Value);
+
     /// One process after the other: what, on what, with what, how it ended and with what.
-    fn history(ops: &[(&str, &str, Value, Kind, Value)]) -> Vec<Event> {
+    fn history(ops: &[Did]) -> Vec<Event> {
         let mut events = Vec::new();
         for (at, (f, key, asked, kind, value)) in ops.iter().enumerate() {
             let key = if key.is_empty() { Value::Null } else { json!(key) };
@@ -298,21 +301,21 @@ mod tests {
         events
     }
 
-    fn put(key: &'static str, new: u64, old: Value) -> (&'static str, &'static str, Value, Kind, Value) {
-        ("change", key, json!(new), Kind::Ok, json!({ "new": new, "old": old }))
+    fn put(key: &'static str, new: u64, old: impl Into<Value>) -> Did {
+        ("change", key, json!(new), Kind::Ok, json!({ "new": new, "old": old.into() }))
     }
 
-    fn read(after: Value, records: Value) -> (&'static str, &'static str, Value, Kind, Value) {
-        ("stream", "", json!({ "after": after }), Kind::Ok, records)
+    fn read(after: impl Into<Value>, records: Value) -> Did {
+        ("stream", "", json!({ "after": after.into() }), Kind::Ok, records)
     }
 
-    fn found(ops: &[(&str, &str, Value, Kind, Value)]) -> Vec<String> {
+    fn found(ops: &[Did]) -> Vec<String> {
         let bad = streams("s", &history(ops)).into_iter().filter(|found| found.verdict != Verdict::Holds);
         bad.map(|found| found.check).collect()
     }
 
     /// k: 1, 2, gone; l: 3. One write of unknown outcome came, another did not.
-    fn whole() -> Vec<(&'static str, &'static str, Value, Kind, Value)> {
+    fn whole() -> Vec<Did> {
         let all = json!([
             ["a", "10", "k", "INSERT", null, 1],
             ["a", "12", "k", "MODIFY", 1, 2],
@@ -350,26 +353,25 @@ mod tests {
     /// Each violation with what just avoids it: the history above but for one thing.
     #[test]
     fn each_promise_has_a_history_that_breaks_it() {
-        let broken =
-            |check: &str, spoil: &dyn Fn(&mut Vec<(&'static str, &'static str, Value, Kind, Value)>)| {
-                let mut ops = whole();
-                spoil(&mut ops);
-                let bad = found(&ops);
-                assert!(bad.contains(&format!("stream: {check}")), "{check}: {bad:?}");
-            };
+        let broken = |check: &str, spoil: &dyn Fn(&mut Vec<Did>)| {
+            let mut ops = whole();
+            spoil(&mut ops);
+            let bad = found(&ops);
+            assert!(bad.contains(&format!("stream: {check}")), "{check}: {bad:?}");
+        };
         let last = 10;
         // Readers that disagree, miss something, see something twice or out of order, or from before.
         broken("agreement", &|ops| ops[8].4[0][5] = json!(9));
         broken("agreement", &|ops| drop(ops[last].4.as_array_mut().unwrap().remove(1)));
         broken("agreement", &|ops| {
-            ops[9].4 = json!([["a", "12", "k", "MODIFY", 1, 2], ["a", "12", "k", "MODIFY", 1, 2]])
+            ops[9].4 = json!([["a", "12", "k", "MODIFY", 1, 2], ["a", "12", "k", "MODIFY", 1, 2]]);
         });
         broken("agreement", &|ops| ops[last].4.as_array_mut().unwrap().swap(0, 1));
         broken("agreement", &|ops| ops[9].4 = json!([["a", "10", "k", "INSERT", null, 1]]));
         // A write that is lost, one that is there twice, one that failed, one that nobody asked for; deletions alike.
         broken("once", &|ops| ops.push(put("m", 7, Value::Null)));
         let extra = |record: Value| {
-            move |ops: &mut Vec<(&'static str, &'static str, Value, Kind, Value)>| {
+            move |ops: &mut Vec<Did>| {
                 ops[last].4.as_array_mut().unwrap().push(record.clone());
             }
         };

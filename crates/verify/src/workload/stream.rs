@@ -42,7 +42,7 @@ impl Workload for Stream {
             if self.seen < ANEW && self.rng.chance(1, 40) {
                 self.after.clear();
             }
-            return Some(read_on(self.after.clone()));
+            return Some(read_on(&self.after));
         }
         let key = format!("s{}", self.rng.below(KEYS));
         self.next += 1;
@@ -63,7 +63,7 @@ impl Workload for Stream {
     }
 }
 
-fn read_on(after: Map<String, Value>) -> Op {
+fn read_on(after: &Map<String, Value>) -> Op {
     Op::new("stream", Value::Null, json!({ "after": after }))
 }
 
@@ -71,7 +71,7 @@ fn read_on(after: Map<String, Value>) -> Op {
 pub(super) fn finals(events: &[Event]) -> Vec<Op> {
     let keys: BTreeSet<&str> = events.iter().filter_map(|event| event.key.as_str()).collect();
     let reads = keys.into_iter().map(|key| Op::new("read", key, Value::Null));
-    [read_on(Map::new())].into_iter().chain(reads).collect()
+    [read_on(&Map::new())].into_iter().chain(reads).collect()
 }
 
 #[cfg(test)]
