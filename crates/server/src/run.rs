@@ -202,7 +202,7 @@ async fn serve(
     let mut front = Front::new(Box::new(move || {
         ready(addresses);
         let dynamo = addresses.dynamo.map(tracing::field::display);
-        tracing::info!(node = %config.node, etcd = %addresses.etcd, dynamo, peer = %addresses.peer, "ready to serve client requests");
+        tracing::info!(node = %config.node, etcd = %addresses.etcd, dynamo, peer = %addresses.peer, "serving");
     }));
 
     let mut healing = Healing(withholds.then_some(&data));
