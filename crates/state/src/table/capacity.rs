@@ -177,9 +177,9 @@ mod tests {
         }
     }
 
-    fn becomes(definition: &mut Definition, change: Settings, now: u64) -> Result<(), Refusal> {
+    fn becomes(definition: &mut Definition, change: &Settings, now: u64) -> Result<(), Refusal> {
         let before = definition.clone();
-        pay(definition, &change)?;
+        pay(definition, change)?;
         remember(&before, definition, now);
         Ok(())
     }
@@ -202,7 +202,7 @@ mod tests {
             (to(7, 4), DAY + 3, Some(DAY + 3), Some(DAY + 2), 2),
             (to(1, 1), DAY + DAY_MS, Some(DAY + 3), Some(DAY + DAY_MS), 1),
         ] {
-            becomes(&mut table, change, now).unwrap();
+            becomes(&mut table, &change, now).unwrap();
             let seen = (table.capacity.grew, table.capacity.shrank, table.capacity.decreases);
             assert_eq!(seen, (grew, shrank, decreases), "at {now}");
         }
@@ -219,14 +219,14 @@ mod tests {
             capacity: CapacityChange { most_reads, ..CapacityChange::default() },
             ..Settings::default()
         };
-        becomes(&mut table, bound, 10).unwrap();
+        becomes(&mut table, &bound, 10).unwrap();
         assert_eq!(table.capacity.most_reads, Some(9));
         let provisioned = Settings { billing: Some(Billing::Provisioned), ..to(3, 4) };
-        becomes(&mut table, provisioned, 20).unwrap();
+        becomes(&mut table, &provisioned, 20).unwrap();
         assert_eq!((table.on_demand_since, table.capacity.most_reads), (Some(5), None));
         assert_eq!(table.capacity.warm, Some(ON_DEMAND));
         assert_eq!((table.capacity.grew, table.capacity.decreases), (Some(20), 0));
-        becomes(&mut table, paid(Billing::OnDemand), 30).unwrap();
+        becomes(&mut table, &paid(Billing::OnDemand), 30).unwrap();
         assert_eq!((table.on_demand_since, table.throughput), (Some(30), Throughput::default()));
         assert_eq!((table.capacity.shrank, table.capacity.decreases), (Some(30), 0));
         assert_eq!(table.globals[0].capacity.grew, None);
@@ -240,13 +240,13 @@ mod tests {
             ..Settings::default()
         };
         for low in [warm(Some(11_999), None), warm(None, Some(1))] {
-            let Err(Refusal::Validation(text)) = becomes(&mut table, low, 1) else { panic!("taken") };
+            let Err(Refusal::Validation(text)) = becomes(&mut table, &low, 1) else { panic!("taken") };
             assert!(text.ends_with("decreasing WarmThroughput is not supported"), "{text}");
         }
-        becomes(&mut table, warm(Some(13_000), None), 1).unwrap();
+        becomes(&mut table, &warm(Some(13_000), None), 1).unwrap();
         assert_eq!(table.capacity.warm, Some(units(13_000, 4_000)));
-        becomes(&mut table, warm(Some(13_000), Some(5_000)), 1).unwrap();
+        becomes(&mut table, &warm(Some(13_000), Some(5_000)), 1).unwrap();
         assert_eq!(table.capacity.warm, Some(units(13_000, 5_000)));
-        assert!(becomes(&mut table, warm(Some(12_999), Some(5_000)), 1).is_err());
+        assert!(becomes(&mut table, &warm(Some(12_999), Some(5_000)), 1).is_err());
     }
 }
