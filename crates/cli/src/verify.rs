@@ -48,7 +48,7 @@ pub(crate) struct Args {
     /// Clients of each workload, each a process
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=100))]
     clients: u64,
-    /// Shards of their own for the tables of table-register, table-append and table-bank; transactions go over several then
+    /// Shards of their own for the tables of workloads that begin with `table-`; transactions go over several then
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=2_000))]
     shards: u32,
     /// Operations a second and client, at most

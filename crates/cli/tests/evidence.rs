@@ -1,10 +1,13 @@
 //! How requests were served, as real nodes tell it.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
 
-use crate::common::{PATIENCE, Up, output};
+use crate::common::{PATIENCE, Up, nodes, output};
 use quorate_proto::etcdserverpb as pb;
-use serde_json::Value;
+use rustix::process::Signal;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 use tonic::metadata::KeyAndValueRef;
 use tonic::transport::{Channel, Endpoint};
@@ -204,4 +207,76 @@ async fn members_upkeep_and_streams_tell_how_they_were_served() {
         told(&maintenance.move_leader(asking(pb::MoveLeaderRequest { target_id: to })).await.unwrap());
     assert_eq!((moved["mode"].as_str(), &moved["leader"]), ("local", &to.to_string()), "{moved:?}");
     assert!(parts(&moved).contains_key("move"), "{moved:?}");
+}
+
+/// The headers of what the DynamoDB door of a node answers to an operation, by their names.
+fn told_by_door(node: &Value, operation: &str, body: &Value) -> BTreeMap<String, String> {
+    let host = node["dynamo"].as_str().unwrap().trim_start_matches("http://");
+    let mut stream = TcpStream::connect(host).unwrap();
+    let body = body.to_string();
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nOrigin: http://elsewhere\r\nX-Amz-Target: \
+         DynamoDB_20120810.{operation}\r\nContent-Type: application/x-amz-json-1.0\r\nX-Amz-Date: 20260101T000000Z\r\n\
+         Authorization: AWS4-HMAC-SHA256 Credential=any/20260101/us-east-1/dynamodb/aws4_request, \
+         SignedHeaders=host;x-amz-date, Signature=0\r\nquorate-evidence: 1\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{operation}: {answer}");
+    let headers = answer.split("\r\n\r\n").next().unwrap().lines().skip(1);
+    headers
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect()
+}
+
+/// Claim: the DynamoDB door names the shard of which it tells, and where the asked node has no replica of it, who has answered in its place,
+/// and nothing else; scripts of other origins may see all of it.
+#[test]
+fn a_door_names_the_shard_and_who_answered_for_it() {
+    let up = Up::start(&["--ephemeral"]);
+    let nodes = nodes(&up.ready());
+    let at = ["--endpoint", nodes[0]["dynamo"].as_str().unwrap()];
+    let make = ["space", "create", "single", "--key", "p:S", "--shards", "6", "--survive", "0"];
+    let (code, said, wrong) = output(&[&make[..], &at].concat());
+    assert_eq!(code, 0, "{said}{wrong}");
+    // Each node has about two of the shards, alone.
+    let mut home: BTreeMap<String, String> = BTreeMap::new();
+    let (mut here, mut passed) = (0, 0);
+    for n in 0..30 {
+        let key = json!({ "p": { "S": format!("item {n}") } });
+        for node in &nodes {
+            let put = told_by_door(node, "PutItem", &json!({ "TableName": "single", "Item": key }));
+            let get = json!({ "TableName": "single", "Key": key, "ConsistentRead": true });
+            let get = told_by_door(node, "GetItem", &get);
+            for told in [&put, &get] {
+                let seen = told["access-control-expose-headers"].clone();
+                let all = told.keys().filter(|name| name.starts_with("quorate-"));
+                assert!(all.into_iter().all(|name| seen.contains(name.as_str())), "{told:?}");
+                let asked = node["id"].to_string();
+                let served = match (told.get("quorate-passed-on"), told.get("quorate-node")) {
+                    (Some(by), None) => {
+                        passed += 1;
+                        assert!(*by != asked && !told.contains_key("quorate-term"), "{told:?}");
+                        by
+                    }
+                    (None, Some(by)) => {
+                        here += 1;
+                        assert_eq!((by, told["quorate-voters"].as_str()), (&asked, "1"), "{told:?}");
+                        by
+                    }
+                    other => panic!("{other:?}: {told:?}"),
+                };
+                // The same one for all of a shard, whoever is asked.
+                let known = home.entry(told["quorate-shard"].clone()).or_insert_with(|| served.clone());
+                assert_eq!(known, served, "{told:?}");
+            }
+        }
+    }
+    assert_eq!(home.len(), 6, "{home:?}");
+    assert_eq!(passed, 2 * here, "two of three nodes have no replica");
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
 }

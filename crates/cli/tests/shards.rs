@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
 
 mod common;
+mod deleting;
 mod undecided;
 mod zones;
 

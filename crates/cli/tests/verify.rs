@@ -76,13 +76,13 @@ fn a_run_holds_and_its_report_can_be_judged_again() {
 }
 
 /// Transactions over the shards of a table, while nodes are killed and paused: strictly serializable, no half of a transfer, nothing
-/// that replicas do not agree on in the end.
+/// that replicas do not agree on in the end, and in the change feed every write once.
 #[test]
 fn transactions_over_shards_hold_while_nodes_are_killed() {
     let scratch = Scratch::new("verify-shards");
     let run = [
         "--workload",
-        "table-append,table-bank,table-register",
+        "table-append,table-bank,table-register,table-stream",
         "--shards",
         "4",
         "--nemesis",
@@ -96,7 +96,7 @@ fn transactions_over_shards_hold_while_nodes_are_killed() {
     ];
     let (code, said) = verify(&scratch, "r", &run);
     assert_eq!(code, 0, "{said}");
-    for part in ["strict-serializable", "processes killed", "replicas agree"] {
+    for part in ["strict-serializable", "processes killed", "replicas agree", "stream: once"] {
         assert!(said.contains(part), "{part}: {said}");
     }
 }

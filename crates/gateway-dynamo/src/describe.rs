@@ -1,9 +1,13 @@
 //! Tables as the service describes them.
 
-use crate::streams;
-use quorate_wire::table::{Billing, Definition, Figures, Index, IndexState, KeyNames, Projected, Throughput};
+use crate::{now_ms, streams, throughput};
+use quorate_wire::table::{
+    Billing, Capacity, Definition, Figures, Index, IndexState, KeyNames, Projected, Throughput,
+};
 use serde_json::{Map, Value, json};
 
+/// A day, by which decreases are counted.
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// Where a table is, in its ARN. There is one account and one region.
 const ARN: &str = "arn:aws:dynamodb:local:000000000000:table/";
 
@@ -45,28 +49,77 @@ pub(crate) fn table(definition: &Definition, figures: &Figures, status: &str) ->
     put("AttributeDefinitions", attributes(definition));
     put("ItemCount", json!(figures.items));
     put("TableSizeBytes", json!(figures.bytes));
-    put("ProvisionedThroughput", throughput(definition.throughput, true));
     put("DeletionProtectionEnabled", json!(definition.protected));
-    if definition.billing == Billing::OnDemand {
-        let summary = json!({
-            "BillingMode": "PAY_PER_REQUEST",
-            "LastUpdateToPayPerRequestDateTime": seconds(definition.created),
-        });
+    if let Some(summary) = billing(definition) {
         put("BillingModeSummary", summary);
     }
     if let Some(class) = &definition.class {
-        put("TableClassSummary", json!({ "TableClass": class }));
+        let mut summary = json!({ "TableClass": class });
+        if let Some(since) = definition.class_since {
+            summary["LastUpdateDateTime"] = seconds(since);
+        }
+        put("TableClassSummary", summary);
     }
     if !definition.locals.is_empty() {
         let list = definition.locals.iter().map(|i| index(i, figures, &arn, None));
         put("LocalSecondaryIndexes", Value::Array(list.collect()));
     }
     if !definition.globals.is_empty() {
-        let list = definition.globals.iter().map(|i| index(i, figures, &arn, Some(status)));
+        let list =
+            definition.globals.iter().map(|i| index(i, figures, &arn, Some((definition.billing, status))));
         put("GlobalSecondaryIndexes", Value::Array(list.collect()));
     }
     streams::describe_latest(definition, &mut out);
+    capacity(&definition.capacity, (definition.billing, definition.throughput), status, &mut out);
     Value::Object(out)
+}
+
+/// How a table is paid for; one that is paid for by capacity says so only if it was not always so.
+fn billing(definition: &Definition) -> Option<Value> {
+    let (mode, since) = match definition.billing {
+        Billing::OnDemand => ("PAY_PER_REQUEST", definition.on_demand_since.unwrap_or(definition.created)),
+        Billing::Provisioned => ("PROVISIONED", definition.on_demand_since?),
+    };
+    Some(json!({ "BillingMode": mode, "LastUpdateToPayPerRequestDateTime": seconds(since) }))
+}
+
+/// What is told of the capacity of a table or an index: throughput, bounds, and what it is ready for.
+fn capacity(
+    capacity: &Capacity,
+    (billing, throughput): (Billing, Throughput),
+    status: &str,
+    out: &mut Map<String, Value>,
+) {
+    let today = capacity.shrank.is_some_and(|then| then / DAY_MS == now_ms() / DAY_MS);
+    let mut provisioned = json!({
+        "ReadCapacityUnits": throughput.read,
+        "WriteCapacityUnits": throughput.write,
+        "NumberOfDecreasesToday": if today { capacity.decreases } else { 0 },
+    });
+    for (when, name) in [(capacity.grew, "LastIncreaseDateTime"), (capacity.shrank, "LastDecreaseDateTime")] {
+        if let Some(when) = when {
+            provisioned[name] = seconds(when);
+        }
+    }
+    out.insert("ProvisionedThroughput".into(), provisioned);
+    let mut most = Map::new();
+    for (bound, name) in
+        [(capacity.most_reads, "MaxReadRequestUnits"), (capacity.most_writes, "MaxWriteRequestUnits")]
+    {
+        if let Some(bound) = bound {
+            most.insert(name.into(), json!(bound));
+        }
+    }
+    if !most.is_empty() {
+        out.insert("OnDemandThroughput".into(), Value::Object(most));
+    }
+    let (warm, ready) = (capacity.warm.unwrap_or_default(), throughput::ready(billing, throughput));
+    let warm = json!({
+        "ReadUnitsPerSecond": warm.read.max(ready.read),
+        "WriteUnitsPerSecond": warm.write.max(ready.write),
+        "Status": if status == "ACTIVE" { "ACTIVE" } else { "UPDATING" },
+    });
+    out.insert("WarmThroughput".into(), warm);
 }
 
 /// A member `KeySchema`.
@@ -80,18 +133,7 @@ fn attributes(definition: &Definition) -> Value {
     definition.attributes.iter().map(one).collect()
 }
 
-fn throughput(throughput: Throughput, decreases: bool) -> Value {
-    let mut out = json!({
-        "ReadCapacityUnits": throughput.read,
-        "WriteCapacityUnits": throughput.write,
-    });
-    if let Some(out) = out.as_object_mut().filter(|_| decreases) {
-        out.insert("NumberOfDecreasesToday".into(), json!(0));
-    }
-    out
-}
-
-fn index(index: &Index, figures: &Figures, table: &str, global: Option<&str>) -> Value {
+fn index(index: &Index, figures: &Figures, table: &str, global: Option<(Billing, &str)>) -> Value {
     let (_, items, bytes) =
         figures.indexes.iter().find(|(id, ..)| *id == index.id).copied().unwrap_or((index.id, 0, 0));
     let mut projection = match &index.projected {
@@ -107,14 +149,14 @@ fn index(index: &Index, figures: &Figures, table: &str, global: Option<&str>) ->
         "ItemCount": items,
         "IndexSizeBytes": bytes,
     });
-    if let (Some(out), Some(table)) = (out.as_object_mut(), global) {
+    if let (Some(out), Some((billing, table))) = (out.as_object_mut(), global) {
         let filling = matches!(index.state, IndexState::Filling(_));
         let status = if filling || table == "CREATING" { "CREATING" } else { table };
         out.insert("IndexStatus".into(), json!(status));
         if filling {
             out.insert("Backfilling".into(), json!(true));
         }
-        out.insert("ProvisionedThroughput".into(), throughput(index.throughput, true));
+        capacity(&index.capacity, (billing, index.throughput), status, out);
     }
     out
 }

@@ -1,5 +1,5 @@
 //! Items whose time is over: the leader's door looks for them, and asks the log to take them away. It also has the log note
-//! the time, by which records of streams are let go.
+//! the time, by which records of streams are let go, and brings deletions of tables to their end that nobody else does.
 //!
 //! A door knows the wall clock, which no lane does. What it finds is held against the entry's time once more where it is
 //! applied, and an item that was written again meanwhile stays. It walks through the tables a few thousand items a second,
@@ -39,7 +39,12 @@ pub(crate) async fn round(gateway: &Gateway) {
     // Of tables with shards of their own, whoever leads a shard looks after it.
     let placement = gateway.door.placement();
     for block in placement.blocks() {
-        let (expires, tells) = wants(gateway, &block.name).await;
+        let (expires, tells, closing) = wants(gateway, &block.name).await;
+        if closing && leads(gateway, META_PLACE).await {
+            // What does not end now ends in the next round.
+            let _ = crate::drain::finish(gateway, &block.name).await;
+            continue;
+        }
         if !expires && !tells {
             continue;
         }
@@ -73,11 +78,12 @@ async fn walk(gateway: &Gateway, place: Place) {
     }
 }
 
-/// Whether a table has items that end, and whether it has, or had, a stream.
-async fn wants(gateway: &Gateway, table: &str) -> (bool, bool) {
+/// Whether a table has items that end, whether it has, or had, a stream, and whether it is being deleted.
+async fn wants(gateway: &Gateway, table: &str) -> (bool, bool, bool) {
     let described = gateway.read(Read::Describe(table.into()), false).await;
-    let Ok(ReadReply::Table(described)) = described else { return (false, false) };
-    (described.definition.expires.is_some(), described.definition.latest_stream.is_some())
+    let Ok(ReadReply::Table(described)) = described else { return (false, false, false) };
+    let definition = &described.definition;
+    (definition.expires.is_some(), definition.latest_stream.is_some(), definition.closing)
 }
 
 async fn trim(gateway: &Gateway, place: Place) {

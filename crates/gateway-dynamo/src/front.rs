@@ -162,14 +162,14 @@ async fn serve_client(stream: TcpStream, shared: Arc<Shared>) {
 async fn respond(shared: &Shared, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let id = request_id(shared);
     let origin = request.headers().contains_key(ORIGIN);
-    if request.method() != Method::POST {
+    if request.method() != Method::POST || !is_json(&request) {
         let mut response = unposted(&request, &id);
         allow(&mut response, origin);
         return response;
     }
     let takes_packed = packed::takes_packed(request.headers());
-    let slot = evidence::slot(request.headers());
-    let result = evidence::within(slot.as_ref(), answer(shared, request)).await;
+    let told = evidence::told(request.headers());
+    let result = evidence::within(told.as_ref(), answer(shared, request)).await;
     let counters = &shared.options.counters;
     let (status, body): (_, Vec<u8>) = match result {
         Ok(body) => {
@@ -193,10 +193,17 @@ async fn respond(shared: &Shared, request: Request<Incoming>) -> Response<Full<B
         Err(body) => plain(status, body, JSON, &id),
     };
     allow(&mut response, origin);
-    if let Some(slot) = slot {
-        evidence::write(&slot, response.headers_mut());
+    if let Some(told) = told {
+        evidence::write(&told, response.headers_mut());
     }
     response
+}
+
+/// Whether a body says that it is one of the protocol's; one that is empty need not.
+fn is_json(request: &Request<Incoming>) -> bool {
+    let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    matches!(kind, JSON | "application/json") || request.body().is_end_stream()
 }
 
 /// The answer to what is no operation: load balancers ask whether there is somebody, browsers whether they may ask.
@@ -227,7 +234,7 @@ fn allow(response: &mut Response<Full<Bytes>>, origin: bool) {
     if origin {
         let headers = response.headers_mut();
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-        let seen = HeaderValue::from_static("x-amzn-requestid, x-amz-crc32, date");
+        let seen = HeaderValue::from_static(evidence::EXPOSED);
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, seen);
     }
 }
@@ -394,7 +401,8 @@ mod tests {
 
     fn post(operation: &str, headers: &str, body: &[u8]) -> Vec<u8> {
         let head = format!(
-            "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Amz-Target: DynamoDB_20120810.{operation}\r\n\
+            "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: {JSON}\r\n\
+             X-Amz-Target: DynamoDB_20120810.{operation}\r\n\
              Authorization: AWS4-HMAC-SHA256 Credential=a/20260101/r/dynamodb/aws4_request, SignedHeaders=host;x-amz-target, \
              Signature=0\r\nX-Amz-Date: 20260101T000000Z\r\n{headers}Content-Length: {}\r\n\r\n",
             body.len()

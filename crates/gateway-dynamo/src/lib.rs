@@ -18,6 +18,7 @@ mod body;
 mod capacity;
 mod crc;
 mod describe;
+mod drain;
 mod evidence;
 mod expiry;
 mod failure;
@@ -42,6 +43,7 @@ mod tests;
 mod throughput;
 mod time;
 mod transact;
+mod update;
 
 pub use authority::Keys;
 
@@ -110,7 +112,9 @@ impl Gateway {
         // Whoever asked may be gone by then.
         self.door.call_of(shard, request, None, Box::new(move |result| drop(give.send(result))));
         // A node that drops a request drops it with everything else.
-        take.await.unwrap_or(Err(Failure::Stopping))
+        let answer = take.await.unwrap_or(Err(Failure::Stopping));
+        evidence::answered(shard);
+        answer
     }
 
     /// Writes through the log of shard 1, at most once.

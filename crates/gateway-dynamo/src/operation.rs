@@ -2,7 +2,7 @@
 
 use crate::body::{Params, parse};
 use crate::failure::{Answered, ApiError, Kind};
-use crate::{Gateway, batch, items, off, query, shards, streams, tables, tags, transact};
+use crate::{Gateway, batch, items, off, query, shards, streams, tables, tags, transact, update};
 use bytes::Bytes;
 use hyper::header::HeaderMap;
 use serde_json::Value;
@@ -141,7 +141,7 @@ pub(crate) async fn carry_out(
         O::DescribeTable => tables::describe(gateway, params).await?,
         O::ListTables => tables::list(gateway, params).await?,
         O::DeleteTable => tables::delete(gateway, params).await?,
-        O::UpdateTable => tables::update(gateway, params).await?,
+        O::UpdateTable => update::update(gateway, params).await?,
         O::DescribeTimeToLive => tables::describe_expiry(gateway, params).await?,
         O::UpdateTimeToLive => tables::update_expiry(gateway, params).await?,
         O::DescribeContinuousBackups => off::describe_backups(gateway, params).await?,

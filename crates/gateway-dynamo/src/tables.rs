@@ -1,13 +1,13 @@
 //! Operations on tables.
 
 use crate::body::Params;
-use crate::failure::{Answered, ApiError, Kind, Retry};
+use crate::failure::{Answered, ApiError, Retry};
 use crate::limits::{Constraints, table_name};
-use crate::{Gateway, describe, now_ms, streams, tags, throughput, unexpected};
+use crate::{Gateway, describe, drain, now_ms, streams, tags, throughput, unexpected};
 use quorate_node::api::tables::{Described, Read, ReadReply};
 use quorate_wire::table::{
-    Billing, Change, Command, Definition, EPOCH, Figures, Index, IndexChange, IndexState, KeyNames,
-    Projected, Reply, Scalar, Throughput, What,
+    Billing, Capacity, Change, Command, Definition, EPOCH, Figures, Index, IndexState, KeyNames, Projected,
+    Reply, Scalar, Throughput, What,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -38,7 +38,7 @@ pub(crate) async fn described(gateway: &Gateway, table: &str) -> Answered<Descri
     }
 }
 
-async fn write(gateway: &Gateway, what: What, retry: Retry) -> Answered<(Definition, Figures)> {
+pub(crate) async fn write(gateway: &Gateway, what: What, retry: Retry) -> Answered<(Definition, Figures)> {
     match gateway.write(Command { epoch: EPOCH, now: now_ms(), what }, retry).await? {
         Reply::Table(definition, figures) => Ok((*definition, figures)),
         _ => Err(unexpected()),
@@ -80,7 +80,8 @@ fn read_definition(params: Params<'_>) -> Answered<Definition> {
     let locals = read_indexes(params, "LocalSecondaryIndexes", &keys, &attributes)?;
     let globals = read_indexes(params, "GlobalSecondaryIndexes", &keys, &attributes)?;
     refuse_encryption(params)?;
-    throughput::check_on_demand(params, billing)?;
+    let capacity = throughput::Asked::read(params)?.made("table")?;
+    throughput::check_capacity(&capacity, (billing, throughput), "table")?;
     let definition = Definition {
         name,
         id: 0,
@@ -92,18 +93,22 @@ fn read_definition(params: Params<'_>) -> Answered<Definition> {
         next_index: 0,
         billing,
         throughput,
+        capacity,
+        on_demand_since: None,
         tags: tags::read(params)?,
         protected: params.flag("DeletionProtectionEnabled")?.unwrap_or(false),
         expires: None,
         stream: streams::specification(params, true)?.flatten(),
         latest_stream: None,
         class: class.map(String::from),
+        class_since: None,
+        closing: false,
     };
     check_indexes(&definition)?;
     Ok(definition)
 }
 
-fn check_class(class: Option<&str>) -> Answered<()> {
+pub(crate) fn check_class(class: Option<&str>) -> Answered<()> {
     if class.is_none_or(|class| matches!(class, "STANDARD" | "STANDARD_INFREQUENT_ACCESS")) {
         return Ok(());
     }
@@ -113,7 +118,10 @@ fn check_class(class: Option<&str>) -> Answered<()> {
     ))
 }
 
-fn read_attributes(params: Params<'_>, constraints: &mut Constraints) -> Answered<Vec<(String, Scalar)>> {
+pub(crate) fn read_attributes(
+    params: Params<'_>,
+    constraints: &mut Constraints,
+) -> Answered<Vec<(String, Scalar)>> {
     let mut attributes: Vec<(String, Scalar)> = Vec::new();
     let list = params.objects("AttributeDefinitions")?.unwrap_or_default();
     for (at, definition) in list.into_iter().enumerate() {
@@ -262,7 +270,7 @@ fn read_indexes(
     Ok(Some(indexes))
 }
 
-fn read_index(
+pub(crate) fn read_index(
     params: Params<'_>,
     path: &str,
     global: bool,
@@ -315,7 +323,12 @@ fn read_index(
         read: read.unwrap_or(0) as u64,
         write: write.unwrap_or(0) as u64,
     });
-    Ok(Index { name, id: 0, keys, projected, throughput, state: IndexState::Active })
+    let capacity = if global {
+        throughput::Asked::read(params)?.made(&format!("index {name}"))?
+    } else {
+        Capacity::default()
+    };
+    Ok(Index { name, id: 0, keys, projected, throughput, capacity, state: IndexState::Active })
 }
 
 fn check_named(names: Option<&[String]>, path: &str, constraints: &mut Constraints) {
@@ -353,9 +366,16 @@ fn read_projection(kind: Option<&str>, names: Option<Vec<String>>) -> Answered<P
 }
 
 /// What is not there is not promised.
-fn refuse_encryption(params: Params<'_>) -> Answered<()> {
-    let asked = params.object("SSESpecification")?;
-    if asked.map_or(Ok(None), |asked| asked.flag("Enabled"))? != Some(true) {
+pub(crate) fn refuse_encryption(params: Params<'_>) -> Answered<()> {
+    let Some(asked) = params.object("SSESpecification")? else { return Ok(()) };
+    let mut constraints = Constraints::default();
+    let kind = asked.text("SSEType")?;
+    constraints.word(kind, "sSESpecification.sSEType", &["AES256", "KMS"]);
+    constraints.check()?;
+    if kind == Some("AES256") {
+        return Err(invalid("SSEType AES256 is not supported"));
+    }
+    if asked.flag("Enabled")? != Some(true) && kind.is_none() && !asked.has("KMSMasterKeyId") {
         return Ok(());
     }
     Err(ApiError::validation(
@@ -383,6 +403,10 @@ fn check_indexes(definition: &Definition) -> Answered<()> {
         && let Some(index) = definition.globals.iter().find(|index| index.throughput == Throughput::default())
     {
         return Err(invalid(format!("ProvisionedThroughput is not specified for index: {}", index.name)));
+    }
+    for index in &definition.globals {
+        let what = format!("index {}", index.name);
+        throughput::check_capacity(&index.capacity, (definition.billing, index.throughput), &what)?;
     }
     let named = definition.locals.iter().chain(&definition.globals).map(|index| match &index.projected {
         Projected::Include(names) => names.len(),
@@ -419,6 +443,9 @@ pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<
     if let Some(of_shards) = crate::shards::figures(gateway, &mut definition).await {
         (figures, status) = of_shards;
     }
+    if definition.closing {
+        status = "DELETING";
+    }
     Ok(json!({ "Table": describe::table(&definition, &figures, status) }))
 }
 
@@ -443,159 +470,12 @@ pub(crate) async fn list(gateway: &Gateway, params: Params<'_>) -> Answered<Valu
 pub(crate) async fn delete(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {
     let table = table_name(params)?;
     // A second one would find no table, or one that somebody has made since.
-    let (definition, figures) = write(gateway, What::Delete(table), Retry::Harmful).await?;
+    let what = What::Drop { table: table.clone(), drained: 0 };
+    let (definition, figures) = write(gateway, what, Retry::Harmful).await?;
+    if definition.closing {
+        drain::wait(gateway, &table).await;
+    }
     Ok(json!({ "TableDescription": describe::table(&definition, &figures, "DELETING") }))
-}
-
-// ---- UpdateTable ----
-
-pub(crate) async fn update(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {
-    let table = table_name(params)?;
-    let mut constraints = Constraints::default();
-    let billing = params.text("BillingMode")?;
-    constraints.word(billing, "billingMode", &["PROVISIONED", "PAY_PER_REQUEST"]);
-    let class = params.text("TableClass")?;
-    check_class(class)?;
-    let throughput = throughput::read(params, "provisionedThroughput", &mut constraints)?;
-    let attributes = read_attributes(params, &mut constraints)?;
-    constraints.check()?;
-    let protected = params.flag("DeletionProtectionEnabled")?;
-    let stream = streams::specification(params, false)?;
-    let changes = params.objects("GlobalSecondaryIndexUpdates")?.unwrap_or_default();
-    let something = [billing.is_some(), class.is_some(), throughput.is_some(), protected.is_some()];
-    let sse = params.has("SSESpecification");
-    if !something.contains(&true) && stream.is_none() && changes.is_empty() && !sse {
-        return Err(ApiError::validation(
-            "At least one of ProvisionedThroughput, BillingMode, UpdateStreamEnabled, GlobalSecondaryIndexUpdates or \
-             SSESpecification or ReplicaUpdates is required",
-        ));
-    }
-    refuse_encryption(params)?;
-    if billing == Some("PROVISIONED") && throughput.is_none() {
-        return Err(invalid("ProvisionedThroughput must be specified when BillingMode is PROVISIONED"));
-    }
-    // What this request itself is wrong in comes before whether there is such a table.
-    let parsed = changes.into_iter().enumerate();
-    let parsed = parsed.map(|(at, change)| index_change(at, change, &attributes));
-    let indexes = parsed.collect::<Answered<Vec<IndexChange>>>()?;
-    check_once(&indexes)?;
-    let (now, _) = definition(gateway, &table).await?;
-    check_global(&indexes, &now)?;
-    if indexes.iter().any(|change| matches!(change, IndexChange::Create(_))) {
-        check_filled(gateway, now.clone()).await?;
-    }
-    throughput::of_indexes(&indexes, billing, &now)?;
-    let billing = billing.map(|word| match word {
-        "PAY_PER_REQUEST" => Billing::OnDemand,
-        _ => Billing::Provisioned,
-    });
-    let throughput = match (billing, throughput) {
-        (Some(billing), asked) if billing != now.billing || asked.is_some() => {
-            Some(throughput::check(billing, asked)?).filter(|_| billing == Billing::Provisioned)
-        }
-        (_, Some(asked)) => Some(throughput::check(Billing::Provisioned, Some(asked))?),
-        (_, None) => None,
-    };
-    let class = class.map(String::from);
-    let change = Change::Settings { billing, throughput, protected, stream, class, indexes, attributes };
-    let (definition, figures) = write(gateway, What::Change { table, change }, Retry::Harmful).await?;
-    Ok(json!({ "TableDescription": describe::table(&definition, &figures, "UPDATING") }))
-}
-
-/// The keys of a new index must be defined in the request itself, even where the table has defined them already.
-fn index_change(at: usize, change: Params<'_>, attributes: &[(String, Scalar)]) -> Answered<IndexChange> {
-    let path = format!("globalSecondaryIndexUpdates.{}.member", at + 1);
-    let named = |params: Params<'_>, member: &str| {
-        let path = format!("{path}.{member}.indexName");
-        let mut constraints = Constraints::default();
-        let name = params.text("IndexName")?;
-        if name.is_none() {
-            constraints.missing(&path);
-        }
-        constraints.name(name, &path);
-        constraints.check()?;
-        Ok::<_, ApiError>(name.unwrap_or_default().to_string())
-    };
-    if ["Create", "Update", "Delete"].into_iter().filter(|action| change.has(action)).count() > 1 {
-        return Err(invalid(
-            "Only one global secondary index action is allowed per GlobalSecondaryIndexUpdate object",
-        ));
-    }
-    if let Some(create) = change.object("Create")? {
-        let path = format!("{path}.create");
-        let index = read_index(create, &path, true, &KeyNames::default(), attributes)?;
-        return Ok(IndexChange::Create(index));
-    }
-    if let Some(update) = change.object("Update")? {
-        let mut constraints = Constraints::default();
-        let of = format!("{path}.update.provisionedThroughput");
-        let asked = throughput::read(update, &of, &mut constraints)?;
-        if asked.is_none() {
-            constraints.missing(&of);
-        }
-        constraints.check()?;
-        let throughput = throughput::check(Billing::Provisioned, asked)?;
-        return Ok(IndexChange::Update(named(update, "update")?, throughput));
-    }
-    if let Some(delete) = change.object("Delete")? {
-        return Ok(IndexChange::Delete(named(delete, "delete")?));
-    }
-    Err(invalid(
-        "One of GlobalSecondaryIndexUpdate.Update, GlobalSecondaryIndexUpdate.Create, GlobalSecondaryIndexUpdate.Delete \
-         must not be null",
-    ))
-}
-
-/// One change of an index at a time, and one index that comes or goes.
-fn check_once(changes: &[IndexChange]) -> Answered<()> {
-    let mut names = BTreeSet::new();
-    for change in changes {
-        let (IndexChange::Create(Index { name, .. })
-        | IndexChange::Update(name, _)
-        | IndexChange::Delete(name)) = change;
-        if !names.insert(name) {
-            return Err(invalid(format!(
-                "Only one global secondary index update per index is allowed simultaneously. Index: {name}"
-            )));
-        }
-    }
-    let online = changes.iter().filter(|change| !matches!(change, IndexChange::Update(..)));
-    if online.count() > 1 {
-        return Err(one_at_a_time());
-    }
-    Ok(())
-}
-
-/// Local indexes stay as they were made.
-fn check_global(changes: &[IndexChange], now: &Definition) -> Answered<()> {
-    for change in changes {
-        let (what, name) = match change {
-            IndexChange::Create(_) => continue,
-            IndexChange::Update(name, _) => ("update", name),
-            IndexChange::Delete(name) => ("delete", name),
-        };
-        if now.locals.iter().any(|index| index.name == *name) {
-            return Err(ApiError::validation(format!(
-                "Cannot {what} an index that is not a GlobalSecondaryIndex: {name}"
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// A new index comes once the one before is filled. Of a table that lies in shard 1 that is looked at where the change is applied; here
-/// whether the shards of one that has its own have filled it.
-async fn check_filled(gateway: &Gateway, mut table: Definition) -> Answered<()> {
-    let has_shards = crate::shards::figures(gateway, &mut table).await.is_some();
-    let fills = table.globals.iter().any(|index| index.state != IndexState::Active);
-    if has_shards && fills { Err(one_at_a_time()) } else { Ok(()) }
-}
-
-fn one_at_a_time() -> ApiError {
-    ApiError::new(
-        Kind::Limit,
-        "Subscriber limit exceeded: Only 1 online index can be created or deleted simultaneously per table",
-    )
 }
 
 // ---- what ends, limits ----

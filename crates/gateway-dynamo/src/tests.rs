@@ -1,5 +1,7 @@
 //! The door over a machine without a log: each write is applied at once. What it answers, in the protocol's form.
 
+mod capacity;
+mod deleting;
 mod sharded;
 
 use crate::{Gateway, Options, failure, front, operation};
@@ -327,7 +329,8 @@ fn post(target: &str, signed: bool, body: &str) -> Vec<u8> {
         ""
     };
     let head = format!(
-        "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Amz-Target: {target}\r\n{signature}Content-Length: {}\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Amz-Target: {target}\r\n{signature}Content-Type: \
+         application/x-amz-json-1.0\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     [head.as_bytes(), body.as_bytes()].concat()
@@ -360,6 +363,14 @@ async fn strangers_are_told_what_is_wrong() {
             post("DynamoDB_20120810.ListTables", true, "{\"Limit\":0}"),
             400,
             "com.amazon.coral.validate#ValidationException",
+        ),
+        (
+            String::from_utf8(post("DynamoDB_20120810.ListTables", true, "{}"))
+                .unwrap()
+                .replace("x-amz-json-1.0", "xml")
+                .into_bytes(),
+            404,
+            "UnknownOperationException",
         ),
         (b"GET / HTTP/1.1\r\nHost: a:80\r\nConnection: close\r\n\r\n".to_vec(), 200, "healthy: a:80"),
         (

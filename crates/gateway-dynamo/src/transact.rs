@@ -121,6 +121,11 @@ pub(crate) async fn get(gateway: &Gateway, mut members: Members) -> Answered<Vec
         Err(error) if error.kind == Kind::Validation => return Err(unread(gateway, &gets, error).await),
         got => got?,
     };
+    if got.iter().map(|got| got.bytes).sum::<usize>() > BYTES_MAX {
+        return Err(ApiError::validation(
+            "The aggregate size of the items in the transaction has exceeded the maximum allowed size of 4 MB",
+        ));
+    }
     let mut units: BTreeMap<String, Units> = BTreeMap::new();
     let mut reply = Reply::new();
     reply.raw("Responses", |out| {

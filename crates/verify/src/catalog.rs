@@ -42,7 +42,7 @@ pub const TARGETS: [(&str, &str); 3] = [
 ];
 
 /// What clients do.
-pub const WORKLOADS: [Entry; 15] = [
+pub const WORKLOADS: [Entry; 16] = [
     Entry {
         name: "append",
         about: "Transactions append unique elements to lists and read whole lists, of which the order of all of them is inferred \
@@ -155,6 +155,15 @@ pub const WORKLOADS: [Entry; 15] = [
         on: TABLES,
     },
     Entry {
+        name: "table-stream",
+        about: "Half of the clients put and delete items, the others read the table's change feed from its beginning on (DynamoDB \
+                Streams), each going on behind the last record that it saw, at another node after an error. Every write that was \
+                done stands there once, with what it was told was there before. Whoever derives something from a feed, an index, a cache or \
+                another store, is wrong for ever after one record that is missing or comes twice.",
+        unit: "",
+        on: TABLES,
+    },
+    Entry {
         name: "stale",
         about: "Writes, and reads that any node answers from what it has (`serializable` in etcd's words). Nobody \
                 promises that they are linearizable, and the check says so; with --pinned a client's reads never \
@@ -259,7 +268,7 @@ pub const NEMESES: [Entry; 12] = [
 ];
 
 /// What is judged.
-pub const CHECKS: [(&str, &str); 13] = [
+pub const CHECKS: [(&str, &str); 14] = [
     (
         "linearizable",
         "There is an order of all operations that each client could have seen from a single copy, and in which no operation \
@@ -314,6 +323,13 @@ pub const CHECKS: [(&str, &str); 13] = [
          progress notification; (prev-kv, is-create) what an event says of the value before is so; (filter) nothing comes that was \
          not asked for; (agreement) all watches and all answers to writes tell the same; (true) nothing that nobody wrote.",
     ),
+    (
+        "stream: once",
+        "Every write that was done has one record in the change feed, what failed has none, and what nobody knows of one at \
+         most. (agreement) All readers saw the same records, none was left out between two, none came twice; (chain) of each key a \
+         record's old image is the new image of the one before; (ordered) writes of a key stand in the order in which they were \
+         done; (fold) what the last record leaves is what is read in the end.",
+    ),
     ("nodes stay up", "No node ends but by our hand."),
     (
         "effect",
@@ -324,6 +340,11 @@ pub const CHECKS: [(&str, &str); 13] = [
 /// True for what goes through the DynamoDB door.
 pub(crate) fn is_of_tables(workload: &str) -> bool {
     workload.starts_with("table-")
+}
+
+/// True for a workload whose table has a change feed.
+pub(crate) fn has_feed(workload: &str) -> bool {
+    workload == "table-stream"
 }
 
 /// The isolations of PostgreSQL.

@@ -216,7 +216,8 @@ impl Scene<'_> {
         }
         for workload in self.plan.workloads.iter().filter(|name| catalog::is_of_tables(name)) {
             let url = self.cluster.places[0].tables_direct();
-            make_table(&url, workload, self.plan.shards, SERVE_PATIENCE).await?;
+            let made = (self.plan.shards, catalog::has_feed(workload));
+            make_table(&url, workload, made, SERVE_PATIENCE).await?;
         }
         self.begin = clock::now();
         self.watch(told);

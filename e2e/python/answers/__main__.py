@@ -21,7 +21,7 @@ from suite import Area, Suite, connect
 
 AREAS = [
     protocol.protocol, protocol.serialization, protocol.constraints,
-    tables.creation, tables.description, tables.changes, tables.expiry, tables.tags,
+    tables.creation, tables.description, tables.changes, tables.paid, tables.expiry, tables.tags,
     items.values, items.keys, items.returned, items.indexes, items.capacity,
     expressions.conditions, expressions.placeholders, expressions.projections, expressions.updates,
     older.legacy,

@@ -486,6 +486,10 @@ def transactions(a):
         [fine, invalid(NOT_SCHEMA)])
     a.error("transact_get_items", (NOT_FOUND, "=Requested resource not found"),
         TransactItems=[get("a"), {"Get": {"TableName": "nothing", "Key": key("a")}}])
+    for at in range(11):
+        a.ok("put_item", TableName=one, Item={"p": s(f"large{at}"), "v": s("x" * 399_000)})
+    a.equal("4 MB", len(a.ok("transact_get_items", TransactItems=[get(f"large{at}") for at in range(10)])["Responses"]), 10)
+    a.error("transact_get_items", v("4 MB"), TransactItems=[get(f"large{at}") for at in range(11)])
     got = a.ok("transact_get_items",
         TransactItems=[get("nix"), get("a", ProjectionExpression="x"),
             {"Get": {"TableName": two, "Key": {"p": s("a"), "c": n(1)}}}], ReturnConsumedCapacity="TOTAL")

@@ -23,10 +23,15 @@ def protocol(a):
         Access_Control_Request_Headers="x-amz-target")
     a.equal("preflight", (status, headers.get("access-control-allow-origin")), (200, "*"))
     a.equal("allowed", headers.get("access-control-allow-headers"), "x-amz-target")
+    exposed = a.http("ListTables", {}, Origin="http://x")[1].get("access-control-expose-headers", "").split(", ")
+    a.equal("seen elsewhere", {"x-amzn-requestid", "x-amz-crc32", "quorate-node", "quorate-shard"} - set(exposed), set())
     a.equal("of another origin", a.http("ListTables", {}, Origin="http://x")[1].get("access-control-allow-origin"), "*")
     for target in ["DynamoDB_20120810.Nothing", "DynamoDB_20110101.ListTables", "ListTables", "", None]:
         status, _, body = a.http("", {}, X_Amz_Target=target)
         a.equal(f"target {target}", (status, "UnknownOperationException" in body.decode()), (400, True))
+    for kind, status in [("application/x-amz-json-1.0; charset=utf-8", 200), ("application/json", 200), ("text/plain", 404),
+        ("application/x-amz-json-1.1", 404), (None, 404)]:
+        a.equal(f"content of the type {kind}", a.http("ListTables", {}, Content_Type=kind)[0], status)
     for name, sent, code in [
         ("none", None, "MissingAuthenticationTokenException"),
         ("basic", "Basic x", "MissingAuthenticationTokenException"),
@@ -50,6 +55,7 @@ def protocol(a):
         request = {"TableName": table, **more}
         headers = a.http(operation, request, Quorate_Evidence="1")[1]
         a.equal(f"evidence of {operation}", headers.get("quorate-mode") in modes, True)
+        a.equal(f"the shard of {operation}", headers.get("quorate-shard"), "1")
         for name in ["quorate-node", "quorate-leader", "quorate-term", "quorate-applied", "quorate-micros"]:
             a.equal(f"{name} of {operation}", name in headers, True)
         acks = headers.get("quorate-acks", "").count(",") + 1 if "quorate-acks" in headers else 0

@@ -210,7 +210,8 @@ def description(a):
         "IndexName": "global", "IndexArn": f"{seen['TableArn']}/index/global", "KeySchema": key_schema("x"),
         "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["n"]}, "ItemCount": 0, "IndexSizeBytes": 0,
         "IndexStatus": "ACTIVE", "ProvisionedThroughput":
-            {"NumberOfDecreasesToday": 0, "ReadCapacityUnits": 1, "WriteCapacityUnits": 2}})
+            {"NumberOfDecreasesToday": 0, "ReadCapacityUnits": 1, "WriteCapacityUnits": 2},
+        "WarmThroughput": {"ReadUnitsPerSecond": 1, "WriteUnitsPerSecond": 2, "Status": "ACTIVE"}})
     a.equal("by its ARN", a.ok("describe_table", TableName=seen["TableArn"])["Table"]["TableId"], seen["TableId"])
     a.equal("tags", a.ok("list_tags_of_resource", ResourceArn=seen["TableArn"])["Tags"], [{"Key": "k", "Value": "v"}])
     # On demand.
@@ -308,6 +309,96 @@ def changes(a):
     a.error("delete_table", v("Resource cannot be deleted as it is currently protected against deletion"),
         TableName=a.tables[-1])
     a.ok("update_table", DeletionProtectionEnabled=False)
+
+
+def paid(a):
+    """Capacity as tables and indexes are told of it, and tell of it again."""
+    units = lambda read, write: {"ReadCapacityUnits": read, "WriteCapacityUnits": write}
+    ready = lambda read, write: {"ReadUnitsPerSecond": read, "WriteUnitsPerSecond": write, "Status": "ACTIVE"}
+    warm = lambda read, write: {"ReadUnitsPerSecond": read, "WriteUnitsPerSecond": write}
+    lower = "for WarmThroughput for {} is lower than current WarmThroughput, decreasing WarmThroughput is not supported"
+    initial = "for WarmThroughput for {} is lower than initial throughput for OnDemand. See: https://docs.aws.amazon.com/"
+    made = dict(TableName=a.name("bad"), AttributeDefinitions=defined("p", "x"), KeySchema=key_schema())
+    demand = dict(made, BillingMode="PAY_PER_REQUEST")
+    provisioned = dict(made, ProvisionedThroughput=units(5, 5))
+    global_index = lambda **more: [index("global", **more)]
+    for text, request in [
+        (f"{INVALID}Requested ReadUnitsPerSecond {initial.format('table')}",
+            dict(demand, GlobalSecondaryIndexes=global_index(), WarmThroughput=warm(11_999, 4_000))),
+        (f"{INVALID}Requested WriteUnitsPerSecond {initial.format('index global')}",
+            dict(demand, GlobalSecondaryIndexes=global_index(WarmThroughput=warm(12_000, -1)))),
+        (f"{INVALID}Requested ReadUnitsPerSecond for WarmThroughput for table is lower than",
+            dict(provisioned, GlobalSecondaryIndexes=global_index(ProvisionedThroughput=units(1, 1)),
+                WarmThroughput=warm(4, 5))),
+        (f"={INVALID}Requested MaxReadRequestUnits for OnDemandThroughput for index global is outside of valid range",
+            dict(demand, GlobalSecondaryIndexes=global_index(OnDemandThroughput={"MaxReadRequestUnits": 0}))),
+        (f"={INVALID}MaxReadRequestUnits for OnDemandThroughput cannot be specified when the table BillingMode is "
+            "PROVISIONED", dict(provisioned, GlobalSecondaryIndexes=global_index(ProvisionedThroughput=units(1, 1),
+                OnDemandThroughput={"MaxReadRequestUnits": 5}))),
+    ]:
+        a.error("create_table", v(text), **request)
+    most = lambda **more: {"OnDemandThroughput": more}
+    table = a.table("t", gsi=[("global", "x:S", None, "ALL")], **most(MaxReadRequestUnits=5),
+        WarmThroughput=warm(12_000, 4_000))
+    seen = lambda: a.ok("describe_table")["Table"]
+    of_index = lambda **more: dict(GlobalSecondaryIndexUpdates=[{"Update": {"IndexName": "global", **more}}])
+    now = seen()
+    a.equal("bound", now.get("OnDemandThroughput"), {"MaxReadRequestUnits": 5})
+    a.equal("ready", now.get("WarmThroughput"), ready(12_000, 4_000))
+    a.equal("unbound index", "OnDemandThroughput" in now["GlobalSecondaryIndexes"][0], False)
+    a.equal("ready index", now["GlobalSecondaryIndexes"][0].get("WarmThroughput"), ready(12_000, 4_000))
+    a.equal("since it was made", now["BillingModeSummary"]["LastUpdateToPayPerRequestDateTime"], now["CreationDateTime"])
+    for change, text in [
+        (dict(WarmThroughput=warm(11_999, 4_000)), f"{INVALID}Requested ReadUnitsPerSecond {lower.format('table')}"),
+        (of_index(WarmThroughput=warm(12_000, 3)), f"{INVALID}Requested WriteUnitsPerSecond {lower.format('index global')}"),
+        (most(MaxWriteRequestUnits=0),
+            f"{INVALID}Requested MaxWriteRequestUnits for OnDemandThroughput for table is outside of valid range"),
+    ]:
+        a.error("update_table", v("=" + text), **change)
+    a.ok("update_table", **most(MaxReadRequestUnits=-1, MaxWriteRequestUnits=6))
+    a.equal("bound otherwise", seen().get("OnDemandThroughput"), {"MaxWriteRequestUnits": 6})
+    a.ok("update_table", **of_index(**most(MaxReadRequestUnits=9), WarmThroughput=warm(12_001, 4_000)))
+    of = lambda: seen()["GlobalSecondaryIndexes"][0]
+    a.equal("an index is bound", (of().get("OnDemandThroughput"), of().get("WarmThroughput")),
+        ({"MaxReadRequestUnits": 9}, ready(12_001, 4_000)))
+    a.ok("update_table", BillingMode="PROVISIONED", ProvisionedThroughput=units(3, 3),
+        **of_index(ProvisionedThroughput=units(2, 2)))
+    now = seen()
+    a.equal("paid for by capacity", now["BillingModeSummary"]["BillingMode"], "PROVISIONED")
+    a.equal("no bounds any more", ("OnDemandThroughput" in now, "OnDemandThroughput" in of()), (False, False))
+    a.equal("as ready as ever", (now["WarmThroughput"], of()["WarmThroughput"]), (ready(12_000, 4_000), ready(12_001, 4_000)))
+    a.equal("grew", "LastIncreaseDateTime" in now["ProvisionedThroughput"], True)
+    cannot = "cannot be specified when the table BillingMode is PROVISIONED"
+    a.error("update_table", v(f"={INVALID}MaxReadRequestUnits for OnDemandThroughput {cannot}"), **most(MaxReadRequestUnits=1))
+    a.error("update_table", v(cannot), **of_index(**most(MaxWriteRequestUnits=1)))
+    a.ok("update_table", ProvisionedThroughput=units(2, 4))
+    now = seen()["ProvisionedThroughput"]
+    a.equal("shrank", (now["NumberOfDecreasesToday"], "LastDecreaseDateTime" in now, now["ReadCapacityUnits"]), (1, True, 2))
+    a.ok("update_table", BillingMode="PAY_PER_REQUEST")
+    now = seen()
+    a.equal("later", now["BillingModeSummary"]["LastUpdateToPayPerRequestDateTime"] > now["CreationDateTime"], True)
+    a.ok("update_table", TableClass="STANDARD_INFREQUENT_ACCESS")
+    now = seen()["TableClassSummary"]
+    a.equal("class", (now["TableClass"], "LastUpdateDateTime" in now), ("STANDARD_INFREQUENT_ACCESS", True))
+    for text, change in [
+        ("at 'replicaUpdates' failed to satisfy constraint: Member must have length greater than or equal to 1",
+            dict(ReplicaUpdates=[])),
+        ("ReplicaUpdates: global tables are not available", dict(ReplicaUpdates=[{"Create": {"RegionName": "eu-west-1"}}])),
+        (f"={INVALID}Table is already encrypted by default", dict(SSESpecification={"Enabled": False})),
+        (f"={INVALID}SSEType AES256 is not supported", dict(SSESpecification={"Enabled": True, "SSEType": "AES256"})),
+    ]:
+        a.error("update_table", v(text), **change)
+    # What a table was made with.
+    a.table("made", TableClass="STANDARD", DeletionProtectionEnabled=True, BillingMode="PROVISIONED",
+        ProvisionedThroughput=units(7, 8))
+    now = seen()
+    a.equal("made", (now["TableClassSummary"], now["DeletionProtectionEnabled"], now.get("BillingModeSummary")),
+        ({"TableClass": "STANDARD"}, True, None))
+    a.equal("ready for its own", now["WarmThroughput"], ready(7, 8))
+    a.equal("neither grew nor shrank", now["ProvisionedThroughput"], {"NumberOfDecreasesToday": 0, **units(7, 8)})
+    a.error("delete_table", v("Resource cannot be deleted as it is currently protected"), TableName=a.tables[-1])
+    a.ok("update_table", DeletionProtectionEnabled=False)
+    a.equal("the table", table, a.tables[0])
 
 
 def expiry(a):

@@ -349,12 +349,29 @@ pub(super) async fn drop(args: &DropArgs) -> Result<(), Problem> {
     let mut remote = Remote::new(args.at.endpoint());
     let failed = |e: Refused| e.problem(&format!("cannot drop {:?}", args.name));
     let request = json!({ "TableName": args.name });
-    let dropped = timeout_at(Instant::now() + args.timeout, remote.ask("DeleteTable", &request)).await;
+    let end = Instant::now() + args.timeout;
+    let dropped = timeout_at(end, remote.ask("DeleteTable", &request)).await;
     let dropped = dropped.map_err(|_| {
         let message = format!("no answer says after {:?} whether {:?} is dropped", args.timeout, args.name);
         Problem::new(Exit::Failed, message, "`quorate status` says what is amiss; give the command again then: who drops twice hears that it is gone")
     })?;
     dropped.map_err(failed)?;
+    // It may wait for transactions that are under way in it.
+    while let Ok(Ok(described)) = timeout_at(end, remote.ask("DescribeTable", &request)).await {
+        if described["Table"]["TableStatus"] != "DELETING" {
+            break;
+        }
+        if Instant::now() + LOOK > end {
+            let message = format!(
+                "{:?} is not gone after {:?}: transactions are under way in it",
+                args.name, args.timeout
+            );
+            let hint = "it goes by itself once they are at their end, and takes nothing until then; `quorate status` names \
+                        those that wait for a shard without a majority; --timeout waits longer";
+            return Err(Problem::new(Exit::Failed, message, hint));
+        }
+        sleep(LOOK).await;
+    }
     if args.at.json {
         say(&json!({ "dropped": args.name }).to_string());
     } else {

@@ -10,8 +10,8 @@ use quorate_wire::table::{self, What};
 use std::collections::BTreeMap;
 
 /// A node with a machine for each shard.
-struct Sharded {
-    shards: Mutex<BTreeMap<u32, Kv>>,
+pub(super) struct Sharded {
+    pub(super) shards: Mutex<BTreeMap<u32, Kv>>,
     /// Changes of tables stay unheard of.
     deaf: Mutex<bool>,
 }
@@ -22,19 +22,19 @@ fn machine(shard: u32) -> Kv {
     Kv::open(ShardId(shard), store.open(None).unwrap()).unwrap()
 }
 
-fn apply(kv: &mut Kv, command: &Any) -> Result<Body, Failure> {
+pub(super) fn apply(kv: &mut Kv, command: &Any) -> Result<Body, Failure> {
     let id = EntryId::new(Term(1), kv.applied().index.next());
     let data = command::encode(NodeId(1), 1, command);
     let applied = kv.apply(&Entry { id, kind: EntryKind::Command, data }).unwrap();
     applied.outcome.map(Body::Reply).map_err(|refused| Failure::Refused(refused, Head::default()))
 }
 
-fn of_tables(what: What) -> Any {
+pub(super) fn of_tables(what: What) -> Any {
     Any::Table(Box::new(table::Command { epoch: EPOCH, now: 7_000, what }))
 }
 
 impl Sharded {
-    fn new() -> (Gateway, Arc<Self>) {
+    pub(super) fn new() -> (Gateway, Arc<Self>) {
         let shards = Mutex::new(BTreeMap::from([(1, machine(1))]));
         let door = Arc::new(Self { shards, deaf: Mutex::new(false) });
         (Gateway { door: door.clone() }, door)

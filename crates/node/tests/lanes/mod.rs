@@ -26,8 +26,8 @@ use quorate_wire::kv::{Command, KeyRange, Put, Range, Refused};
 use quorate_wire::members::Change;
 use quorate_wire::peer::{Frame, Packet};
 use quorate_wire::table::{
-    self, Action, Billing, Definition, EPOCH, Execute, KeyNames, Op, Refusal, Returns, SHARDS_TAG, Scalar,
-    Throughput, What,
+    self, Action, Billing, Capacity, Definition, EPOCH, Execute, KeyNames, Op, Refusal, Returns, SHARDS_TAG,
+    Scalar, Throughput, What,
 };
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -453,12 +453,16 @@ fn create_with(name: &str, tags: Vec<(String, String)>) -> Request {
         next_index: 0,
         billing: Billing::OnDemand,
         throughput: Throughput::default(),
+        capacity: Capacity::default(),
+        on_demand_since: None,
         tags,
         protected: false,
         expires: None,
         stream: None,
         latest_stream: None,
         class: None,
+        class_since: None,
+        closing: false,
     })))
 }
 

@@ -11,8 +11,8 @@ use quorate_node::api::{Fresh, Gather, Place, Request, Transact};
 use quorate_state::table::{Get, Placement, Read};
 use quorate_wire::kv::Command as Any;
 use quorate_wire::table::{
-    Action, Billing, Definition, EPOCH, Execute, Index, IndexState, KeyNames, Op, Projected, Returns,
-    SHARDS_TAG, Scalar, StreamView, Throughput, What,
+    Action, Billing, Capacity, Definition, EPOCH, Execute, Index, IndexState, KeyNames, Op, Projected,
+    Returns, SHARDS_TAG, Scalar, StreamView, Throughput, What,
 };
 
 /// The index.
@@ -249,6 +249,7 @@ pub(super) fn definition(name: &str, shards: u32, bounded: bool) -> Definition {
         keys: KeyNames { hash: vec!["g".into()], range: Vec::new() },
         projected: Projected::All,
         throughput: Throughput::default(),
+        capacity: Capacity::default(),
         state: IndexState::Active,
     };
     Definition {
@@ -262,11 +263,15 @@ pub(super) fn definition(name: &str, shards: u32, bounded: bool) -> Definition {
         next_index: 0,
         billing: Billing::OnDemand,
         throughput: Throughput::default(),
+        capacity: Capacity::default(),
+        on_demand_since: None,
         tags: own.into_iter().chain(bound).collect(),
         protected: false,
         expires: None,
         stream: sharded.then_some(StreamView::Both),
         latest_stream: None,
         class: None,
+        class_since: None,
+        closing: false,
     }
 }

@@ -92,6 +92,8 @@ impl Tables {
         match &command.what {
             What::Create(definition) => Ok(self.create(state, definition, (at, now), None, digest)),
             What::Delete(name) => Ok(self.drop_table(state, name, at, digest)),
+            What::Drop { table, drained } => Ok(self.close_table(state, (table, *drained), at, digest)),
+            What::Drained { first, count, inside } => self.drained(state, (*first, *count), *inside),
             What::Change { table, change } => Ok(self.change(state, (table, change), (at, now), digest)),
             What::Execute(execute) => self.execute(state, moment, execute, digest),
             What::Fill { table, index, items } => self.fill(state, *table, *index, *items, digest),
@@ -205,7 +207,8 @@ impl Tables {
 
     /// Works an operation out; what stands against it comes as [`Done`], too.
     pub(super) fn plan(&self, state: &dyn State, op: &Op) -> StateResult<Result<Planned, Done>> {
-        let Some(table) = self.catalog.get(&op.table) else {
+        let open = self.catalog.get(&op.table).filter(|table| !table.definition.closing);
+        let Some(table) = open else {
             return Ok(Err(Done::of(Outcome::NoTable(op.table.clone()))));
         };
         let asked = match Asked::read(table, op) {

@@ -18,6 +18,8 @@ pub(super) struct Catalog {
     tables: Arc<BTreeMap<String, Arc<Table>>>,
     /// Those that have an index to be filled.
     filling: BTreeSet<String>,
+    /// Those that are being deleted.
+    closing: BTreeSet<String>,
     /// Those whose items may end.
     expiring: Arc<BTreeMap<String, Arc<Table>>>,
     /// Those whose plain reads are bounded in their staleness.
@@ -40,6 +42,9 @@ impl Catalog {
         } else {
             self.bounded.remove(&table.definition.name);
         }
+        if table.definition.closing {
+            self.closing.insert(table.definition.name.clone());
+        }
         if table.definition.expires.is_some() {
             Arc::make_mut(&mut self.expiring).insert(table.definition.name.clone(), table.clone());
         } else if self.expiring.contains_key(&table.definition.name) {
@@ -51,6 +56,7 @@ impl Catalog {
     pub(super) fn remove(&mut self, name: &str) -> Option<Arc<Table>> {
         self.filling.remove(name);
         self.bounded.remove(name);
+        self.closing.remove(name);
         if self.expiring.contains_key(name) {
             Arc::make_mut(&mut self.expiring).remove(name);
         }
@@ -65,6 +71,16 @@ impl Catalog {
     /// Whether any table's plain reads are bounded in their staleness.
     pub(super) fn is_any_bounded(&self) -> bool {
         !self.bounded.is_empty()
+    }
+
+    /// Those that are being deleted.
+    pub(super) fn closing(&self) -> &BTreeSet<String> {
+        &self.closing
+    }
+
+    /// Whether all tables that there are are being deleted.
+    pub(super) fn is_closed(&self) -> bool {
+        !self.closing.is_empty() && self.closing.len() == self.len()
     }
 
     pub(super) fn len(&self) -> usize {

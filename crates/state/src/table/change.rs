@@ -2,15 +2,15 @@
 
 use super::Tables;
 use super::apply::{Applied, decode_stored};
+use super::capacity;
 use super::catalog::Table;
+use super::closing;
 use super::layout::{behind, row};
 use crate::digest::Digest;
 use bytes::Bytes;
 use quorate_base::Index as At;
 use quorate_storage::state::{State, StateResult};
-use quorate_wire::table::{
-    Billing, Change, Definition, Index, IndexChange, IndexState, Refusal, Reply, Throughput,
-};
+use quorate_wire::table::{Change, Definition, Index, IndexChange, IndexState, Refusal, Reply, Settings};
 use std::ops::Bound;
 
 /// So many tables there may be.
@@ -83,11 +83,7 @@ impl Tables {
         let Some(table) = self.catalog.get(name).cloned() else {
             return Err(Refusal::TableNotFound(name.into()));
         };
-        if table.definition.protected {
-            let text = "Resource cannot be deleted as it is currently protected against deletion. Disable deletion \
-                        protection first.";
-            return Err(Refusal::Validation(text.into()));
-        }
+        closing::check_protected(&table.definition)?;
         let reply = answer(&table);
         self.end_stream(state, &table.definition, at);
         self.take_away(state, (name, table.definition.id), digest);
@@ -124,10 +120,13 @@ impl Tables {
         let Some(table) = self.catalog.get(name).cloned() else {
             return Err(Refusal::TableNotFound(name.into()));
         };
+        if table.definition.closing {
+            return Err(closing::being_deleted(name));
+        }
         let mut definition = table.definition.clone();
         let mut dropped = Vec::new();
         let changed = match change {
-            Change::Settings { .. } => settings(&mut definition, change, &mut dropped),
+            Change::Settings(change) => settings(&mut definition, change, now, &mut dropped),
             Change::Tag(tags) => set_tags(&mut definition, tags),
             Change::Untag(keys) => {
                 definition.tags.retain(|(key, _)| !keys.contains(key));
@@ -211,41 +210,19 @@ impl Tables {
     }
 }
 
-fn answer(table: &Table) -> Reply {
+pub(super) fn answer(table: &Table) -> Reply {
     Reply::Table(Box::new(table.definition.clone()), table.figures())
 }
 
-fn settings(definition: &mut Definition, change: &Change, dropped: &mut Vec<u32>) -> Result<(), Refusal> {
-    let Change::Settings { billing, throughput, protected, stream, class, indexes, attributes } = change
-    else {
-        return Ok(());
-    };
-    let before = (definition.billing, definition.throughput);
-    if let Some(billing) = *billing {
-        definition.billing = billing;
-        if billing == Billing::OnDemand {
-            definition.throughput = Throughput::default();
-            definition.globals.iter_mut().for_each(|index| index.throughput = Throughput::default());
-        }
-    }
-    if let Some(throughput) = *throughput {
-        if definition.billing == Billing::OnDemand {
-            return Err(invalid(
-                "One or more parameter values were invalid: Neither ReadCapacityUnits nor WriteCapacityUnits can be \
-                 specified when BillingMode is PAY_PER_REQUEST",
-            ));
-        }
-        if before == (Billing::Provisioned, throughput) && indexes.is_empty() {
-            return Err(Refusal::Validation(format!(
-                "The provisioned throughput for the table will not change. The requested value equals the current value. \
-                 Current ReadCapacityUnits provisioned for the table: {}. Requested ReadCapacityUnits: {0}. Current \
-                 WriteCapacityUnits provisioned for the table: {}. Requested WriteCapacityUnits: {1}. Refer to the Amazon \
-                 DynamoDB Developer Guide for current limits and how to request higher limits.",
-                throughput.read, throughput.write
-            )));
-        }
-        definition.throughput = throughput;
-    }
+fn settings(
+    definition: &mut Definition,
+    change: &Settings,
+    now: u64,
+    dropped: &mut Vec<u32>,
+) -> Result<(), Refusal> {
+    let Settings { protected, stream, class, indexes, attributes, dated, .. } = change;
+    let before = definition.clone();
+    capacity::pay(definition, change)?;
     definition.protected = protected.unwrap_or(definition.protected);
     if let Some(stream) = stream {
         definition.stream = match (definition.stream, stream) {
@@ -261,6 +238,9 @@ fn settings(definition: &mut Definition, change: &Change, dropped: &mut Vec<u32>
         };
     }
     definition.class = class.clone().or(definition.class.take());
+    if *dated && definition.class != before.class {
+        definition.class_since = Some(now);
+    }
     for (name, scalar) in attributes {
         match definition.scalar(name) {
             None => definition.attributes.push((name.clone(), *scalar)),
@@ -282,6 +262,9 @@ fn settings(definition: &mut Definition, change: &Change, dropped: &mut Vec<u32>
     };
     let attributes = definition.attributes.iter().filter(|(name, _)| used(name)).cloned().collect();
     definition.attributes = attributes;
+    if *dated {
+        capacity::remember(&before, definition, now);
+    }
     Ok(())
 }
 
@@ -311,10 +294,15 @@ fn index_change(
             definition.next_index = id.saturating_add(1);
             definition.globals.push(Index { id, state: IndexState::Filling(Bytes::new()), ..index.clone() });
         }
-        IndexChange::Update(name, throughput) => match place(definition, name) {
-            Some(at) => definition.globals[at].throughput = *throughput,
-            None => return Err(Refusal::NotFound),
-        },
+        IndexChange::Update { name, throughput, capacity } => {
+            let billing = definition.billing;
+            let Some(index) = definition.globals.iter_mut().find(|index| index.name == *name) else {
+                return Err(Refusal::NotFound);
+            };
+            let base = capacity::base(billing, index.throughput);
+            index.throughput = throughput.unwrap_or(index.throughput);
+            capacity::change(&mut index.capacity, base, capacity, &format!("index {name}"))?;
+        }
         IndexChange::Delete(name) => match place(definition, name) {
             Some(at) => dropped.push(definition.globals.remove(at).id),
             None => return Err(Refusal::NotFound),
@@ -348,12 +336,12 @@ fn set_expiry(definition: &mut Definition, attribute: &str, on: bool) -> Result<
     Ok(())
 }
 
-fn invalid(text: &str) -> Refusal {
+pub(super) fn invalid(text: &str) -> Refusal {
     Refusal::Validation(text.into())
 }
 
 /// What the digest calls the effects, beside those of items.
 const CREATE: u64 = 110;
 const DROP: u64 = 111;
-const CHANGE: u64 = 112;
+pub(super) const CHANGE: u64 = 112;
 const FILL: u64 = 113;

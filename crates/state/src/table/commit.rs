@@ -8,7 +8,7 @@
 //! | `T` transaction | node, life, request, attempt | its vote, and while it is undecided what it holds and will leave |
 //!
 //! An intent is what an item will be, whole; indexes, change feeds and figures follow when it is installed, by the table as it
-//! is then. A table that is deleted meanwhile takes the intents on it along. A token that is locked is remembered from when it
+//! is then. A table that is being deleted waits for them ([`super::closing`]). A token that is locked is remembered from when it
 //! is installed.
 
 use super::apply::{Applied, Asked, Becomes, Moment, Planned, TWICE, decode_stored};
@@ -47,7 +47,7 @@ pub struct Images {
     now: u64,
 }
 
-type Stored = Record<Bytes, Images, Unfit>;
+pub(super) type Stored = Record<Bytes, Images, Unfit>;
 
 /// The intent that a read of an item met: whom to ask for its votes, and what the item will be.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -96,6 +96,7 @@ impl Tables {
         };
         let answer = participant::apply(&mut applying, moment.index, step)?;
         let mut done = applying.done.into_inner();
+        self.drop_closed(state, moment.index, digest);
         if let (Command::Prepare(asked), Some(Answer::Missing), Answer::Vote(Vote::No(No::Conflict(_)))) =
             (step, before, &answer)
         {
@@ -140,7 +141,8 @@ impl Tables {
 /// The key of each operation, or why it has none.
 fn keys_of(catalog: &Catalog, ops: &Execute) -> Vec<Result<(Bytes, Mode), Outcome>> {
     let key = |op: &Op| {
-        let table = catalog.get(&op.table).ok_or_else(|| Outcome::NoTable(op.table.clone()))?;
+        let open = catalog.get(&op.table).filter(|table| !table.definition.closing);
+        let table = open.ok_or_else(|| Outcome::NoTable(op.table.clone()))?;
         let asked = Asked::read(table, op)?;
         let mode = if matches!(op.action, Action::Check { .. }) { Mode::Shared } else { Mode::Exclusive };
         Ok((lock::item(table.definition.id, &key_bytes(&asked.key)), mode))
@@ -151,7 +153,8 @@ fn keys_of(catalog: &Catalog, ops: &Execute) -> Vec<Result<(Bytes, Mode), Outcom
 /// The keys of operations and of their token, each once.
 fn keys(catalog: &Catalog, ops: &Execute) -> Result<Vec<(Bytes, Mode)>, Unfit> {
     let keys = keys_of(catalog, ops);
-    if keys.iter().any(Result::is_err) {
+    // A shard of a table that is being deleted takes no token either.
+    if keys.iter().any(Result::is_err) || catalog.is_closed() {
         let done = |key: Result<_, Outcome>| Done::of(key.err().unwrap_or(Outcome::Done));
         return Err(Unfit::Ops(keys.into_iter().map(done).collect()));
     }
@@ -307,7 +310,7 @@ impl Applying<'_> {
         version: Index,
     ) -> StateResult<()> {
         let of = self.tables.catalog.tables().find(|of| of.definition.id == table).cloned();
-        // Deleted meanwhile, with all that was in it.
+        // Deleted meanwhile by an entry of before version 10, with all that was in it.
         let Some(table) = of else { return Ok(()) };
         let row = self.tables.rows.item(table.definition.id, at);
         let old = self.state.get(&row)?.map(decode_stored).transpose()?.map(|stored| stored.item);
@@ -495,7 +498,7 @@ fn encode_record(record: &Stored) -> Bytes {
     out.freeze()
 }
 
-fn decode_record(stored: Bytes) -> StateResult<Stored> {
+pub(super) fn decode_record(stored: Bytes) -> StateResult<Stored> {
     let mut input = Reader::new(stored);
     let mut read = || -> Read<Stored> {
         let record = match input.u8()? {

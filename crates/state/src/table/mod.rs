@@ -77,8 +77,10 @@
 //! second entry behind the first.
 
 mod apply;
+mod capacity;
 mod catalog;
 mod change;
+mod closing;
 mod commit;
 mod expire;
 mod layout;

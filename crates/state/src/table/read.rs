@@ -390,7 +390,8 @@ impl TablesView {
             // Its items are not here: whoever asks has an old map.
             return Err(refused(Refusal::StaleEpoch));
         }
-        self.catalog.get(name).ok_or_else(|| refused(Refusal::NotFound))
+        let open = self.catalog.get(name).filter(|table| !table.definition.closing);
+        open.ok_or_else(|| refused(Refusal::NotFound))
     }
 
     fn get(&self, get: &Get, source: &dyn Source) -> Result<Got, ReadError> {

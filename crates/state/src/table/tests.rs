@@ -24,9 +24,9 @@ use quorate_storage::state::StateStore;
 use quorate_wire::command;
 use quorate_wire::kv::{Command as Any, Refused, Reply as AnyReply};
 use quorate_wire::table::{
-    Action, Billing, Change, Command, Definition, Done, EPOCH, Execute, Index as TableIndex, IndexChange,
-    IndexState, KeyNames, Op, Outcome, Projected, Refusal, Reply, Returns, SHARDS_TAG, Scalar, StreamView,
-    Throughput, Token, What,
+    Action, Billing, Capacity, Change, Command, Definition, Done, EPOCH, Execute, Index as TableIndex,
+    IndexChange, IndexState, KeyNames, Op, Outcome, Projected, Refusal, Reply, Returns, SHARDS_TAG, Scalar,
+    Settings, StreamView, Throughput, Token, What,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -92,6 +92,7 @@ fn index(name: &str, hash: &str, range: Option<&str>, projected: Projected) -> T
         keys: KeyNames { hash: vec![hash.into()], range: range.into_iter().map(String::from).collect() },
         projected,
         throughput: Throughput::default(),
+        capacity: Capacity::default(),
         state: IndexState::Active,
     }
 }
@@ -114,12 +115,16 @@ fn definition(name: &str) -> Definition {
         next_index: 0,
         billing: Billing::OnDemand,
         throughput: Throughput::default(),
+        capacity: Capacity::default(),
+        on_demand_since: None,
         tags: Vec::new(),
         protected: false,
         expires: None,
         stream: None,
         latest_stream: None,
         class: None,
+        class_since: None,
+        closing: false,
     }
 }
 
@@ -344,15 +349,9 @@ impl Run {
         } else {
             IndexChange::Create(index("later", "g", None, Projected::All))
         };
-        let change = Change::Settings {
-            billing: None,
-            throughput: None,
-            protected: None,
-            stream: None,
-            class: None,
-            indexes: vec![change],
-            attributes: vec![("g".into(), Scalar::S)],
-        };
+        let attributes = vec![("g".into(), Scalar::S)];
+        let settings = Settings { indexes: vec![change], attributes, ..Settings::default() };
+        let change = Change::Settings(Box::new(settings));
         let changed = self.command(What::Change { table: table.into(), change }, EPOCH);
         // Two are not filled at once.
         if changed.is_ok()
@@ -886,15 +885,7 @@ fn what_ends_goes_and_what_was_written_again_stays() {
 }
 
 fn stream_change(table: &str, view: Option<StreamView>) -> What {
-    let change = Change::Settings {
-        billing: None,
-        throughput: None,
-        protected: None,
-        stream: Some(view),
-        class: None,
-        indexes: Vec::new(),
-        attributes: Vec::new(),
-    };
+    let change = Change::Settings(Box::new(Settings { stream: Some(view), ..Settings::default() }));
     What::Change { table: table.into(), change }
 }
 

@@ -4,6 +4,7 @@
 
 mod folds;
 mod objects;
+mod streams;
 mod transactions;
 mod watches;
 
@@ -111,6 +112,7 @@ pub(crate) fn judge(workload: &str, history: &Path, events: &[Event], isolation:
         "lock" | "lock-guarded" | "lock-fenced" => vec![lock(workload, events)],
         "stale" => stale(workload, events),
         "watch" => watches::watches(workload, events, &how("watch")),
+        "table-stream" => streams::streams(workload, events),
         other => vec![Finding::new(other, "any", Verdict::Unknown, "no check is known for this workload")],
     }
 }

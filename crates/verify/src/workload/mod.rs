@@ -8,6 +8,7 @@ mod predicate;
 mod register;
 mod set;
 mod small;
+mod stream;
 mod watch;
 
 pub(crate) use small::{ACCOUNTS, BALANCE};
@@ -58,6 +59,7 @@ pub(crate) fn generator(name: &str, seat: &Seat) -> Option<Box<dyn Workload>> {
         "bank" | "table-bank" => Box::new(small::Bank::new(seat)),
         "lease" => Box::new(small::Leases::new(seat)),
         "lock" | "lock-guarded" | "lock-fenced" => Box::new(small::Lock::new(seat)),
+        "table-stream" => Box::new(stream::Stream::new(seat)),
         "stale" => Box::new(small::Stale::new(seat)),
         "watch" => Box::new(watch::Watch::new(seat)),
         _ => return None,
@@ -74,6 +76,7 @@ pub(crate) fn finals(name: &str, events: &[Event], from: i64) -> Vec<Op> {
         "bank" | "table-bank" => vec![Op::new("read-bank", serde_json::Value::Null, serde_json::Value::Null)],
         "lease" => small::lease_finals(events),
         "watch" => watch::finals(from),
+        "table-stream" => stream::finals(events),
         _ => Vec::new(),
     }
 }

@@ -264,12 +264,16 @@ fn what_shards_keep_is_of_version_8() {
         next_index: 0,
         billing: table::Billing::OnDemand,
         throughput: table::Throughput::default(),
+        capacity: table::Capacity::default(),
+        on_demand_since: None,
         tags: vec![(table::SHARDS_TAG.into(), "4".into())],
         protected: false,
         expires: None,
         stream: None,
         latest_stream: None,
         class: None,
+        class_since: None,
+        closing: false,
     };
     let index = table::Index {
         name: "i".into(),
@@ -277,6 +281,7 @@ fn what_shards_keep_is_of_version_8() {
         keys: table::KeyNames::default(),
         projected: table::Projected::All,
         throughput: table::Throughput::default(),
+        capacity: table::Capacity::default(),
         state: table::IndexState::Active,
     };
     let streaming = table::Definition { stream: Some(table::StreamView::New), ..plain.clone() };

@@ -1,5 +1,9 @@
 //! Tables as they are defined, and how they change.
 
+use super::capacity::{
+    Capacity, CapacityChange, Throughput, read_capacity, read_capacity_change, read_numbers, read_throughput,
+    write_capacity, write_capacity_change, write_numbers, write_throughput,
+};
 use super::codec::{list, option, read_pairs, small, text, write_option, write_pairs, write_texts};
 use crate::codec::{Malformed, Read, Reader, Write};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -63,15 +67,6 @@ pub enum Projected {
     All,
 }
 
-/// Capacity, as it was asked for. It bounds nothing here.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Throughput {
-    /// Reads of 4 KiB a second.
-    pub read: u64,
-    /// Writes of 1 KiB a second.
-    pub write: u64,
-}
-
 /// How far an index is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum IndexState {
@@ -92,8 +87,10 @@ pub struct Index {
     pub keys: KeyNames,
     /// What it holds.
     pub projected: Projected,
-    /// Capacity of its own, for global ones.
+    /// Throughput of its own, for global ones.
     pub throughput: Throughput,
+    /// What else it knows of its capacity.
+    pub capacity: Capacity,
     /// How far it is.
     pub state: IndexState,
 }
@@ -142,8 +139,12 @@ pub struct Definition {
     pub next_index: u32,
     /// How it is paid for.
     pub billing: Billing,
-    /// Its capacity.
+    /// Its throughput.
     pub throughput: Throughput,
+    /// What else it knows of its capacity.
+    pub capacity: Capacity,
+    /// When it was last set to be paid for by request, if that was not when it was made.
+    pub on_demand_since: Option<u64>,
     /// Tags.
     pub tags: Vec<(String, String)>,
     /// It must not be deleted.
@@ -156,6 +157,10 @@ pub struct Definition {
     pub latest_stream: Option<u64>,
     /// `STANDARD` or another class, as it was asked for.
     pub class: Option<String>,
+    /// When its class was changed last.
+    pub class_since: Option<u64>,
+    /// It is being deleted: nothing is written in it any more but what transactions bring to their end.
+    pub closing: bool,
 }
 
 impl Definition {
@@ -167,6 +172,17 @@ impl Definition {
     /// The index of this name.
     pub fn index(&self, name: &str) -> Option<&Index> {
         self.locals.iter().chain(&self.globals).find(|index| index.name == name)
+    }
+
+    /// Whether it knows of its capacity, or of when it was changed, what releases before version 10 of the log's entries do not.
+    pub(super) fn knows_more(&self) -> bool {
+        self.told() || self.globals.iter().any(|index| !index.capacity.is_empty())
+    }
+
+    /// The same of the table alone.
+    fn told(&self) -> bool {
+        let since = self.on_demand_since.or(self.class_since);
+        !self.capacity.is_empty() || since.is_some() || self.closing
     }
 
     /// Encodes it.
@@ -206,15 +222,18 @@ impl Definition {
         write_pairs(out, &self.tags);
         out.flag(self.protected);
         write_option(out, self.expires.as_deref());
-        let view = self.stream.map_or(0, |view| view as u8);
-        match self.latest_stream {
-            None => out.put_u8(view),
-            Some(label) => {
-                out.put_u8(view | LABELED);
-                out.varint(label);
-            }
+        let mut view = self.stream.map_or(0, |view| view as u8);
+        view |= if self.latest_stream.is_some() { LABELED } else { 0 };
+        view |= if self.told() { TOLD } else { 0 };
+        out.put_u8(view);
+        if let Some(label) = self.latest_stream {
+            out.varint(label);
         }
         write_option(out, self.class.as_deref());
+        if self.told() {
+            write_capacity(out, &self.capacity);
+            write_numbers(out, &[self.on_demand_since, self.class_since, self.closing.then_some(1)]);
+        }
     }
 
     pub(super) fn read(input: &mut Reader) -> Read<Self> {
@@ -228,9 +247,14 @@ impl Definition {
         let next_index = small(input)?;
         let billing = if input.flag()? { Billing::Provisioned } else { Billing::OnDemand };
         let (throughput, tags) = (read_throughput(input)?, read_pairs(input)?);
-        let (protected, expires, stream) = (input.flag()?, option(input)?, input.u8()?);
-        let latest_stream = if stream & LABELED == 0 { None } else { Some(input.varint()?) };
-        let stream = stream_view(stream & !LABELED)?;
+        let (protected, expires, view) = (input.flag()?, option(input)?, input.u8()?);
+        let latest_stream = if view & LABELED == 0 { None } else { Some(input.varint()?) };
+        let stream = stream_view(view & !LABELED & !TOLD)?;
+        let class = option(input)?;
+        let (capacity, [on_demand_since, class_since, closing]) = match view & TOLD {
+            0 => Default::default(),
+            _ => (read_capacity(input)?, read_numbers(input)?),
+        };
         Ok(Self {
             name,
             id,
@@ -242,36 +266,61 @@ impl Definition {
             next_index,
             billing,
             throughput,
+            capacity,
+            on_demand_since,
             tags,
             protected,
             expires,
             stream,
             latest_stream,
-            class: option(input)?,
+            class,
+            class_since,
+            closing: closing.is_some(),
         })
+    }
+}
+
+/// What becomes of a table's settings: what is `None` stays.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Settings {
+    /// How it is paid for.
+    pub billing: Option<Billing>,
+    /// Its throughput.
+    pub throughput: Option<Throughput>,
+    /// What else there is of its capacity.
+    pub capacity: CapacityChange,
+    /// It must not be deleted.
+    pub protected: Option<bool>,
+    /// Its change feed; the inner `None` ends it.
+    pub stream: Option<Option<StreamView>>,
+    /// Its class.
+    pub class: Option<String>,
+    /// What becomes of its global indexes.
+    pub indexes: Vec<IndexChange>,
+    /// The attributes that new indexes name.
+    pub attributes: Vec<(String, Scalar)>,
+    /// The table remembers when this was. Entries of before version 10 do not ask for that, and the table must come out of them
+    /// as it did then.
+    pub dated: bool,
+}
+
+impl Settings {
+    /// Whether releases before version 10 of the log's entries would not know all of it.
+    pub(super) fn knows_more(&self) -> bool {
+        let more = |change: &IndexChange| match change {
+            IndexChange::Create(index) => !index.capacity.is_empty(),
+            IndexChange::Update { throughput, capacity, .. } => throughput.is_none() || !capacity.is_empty(),
+            IndexChange::Delete(_) => false,
+        };
+        self.dated || !self.capacity.is_empty() || self.indexes.iter().any(more)
     }
 }
 
 /// A change of a table.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change {
-    /// `UpdateTable`: what is `None` stays.
-    Settings {
-        /// How it is paid for.
-        billing: Option<Billing>,
-        /// Its capacity.
-        throughput: Option<Throughput>,
-        /// It must not be deleted.
-        protected: Option<bool>,
-        /// Its change feed; the inner `None` ends it.
-        stream: Option<Option<StreamView>>,
-        /// Its class.
-        class: Option<String>,
-        /// What becomes of its global indexes.
-        indexes: Vec<IndexChange>,
-        /// The attributes that new indexes name.
-        attributes: Vec<(String, Scalar)>,
-    },
+    /// `UpdateTable`.
+    Settings(Box<Settings>),
     /// Tags that are set.
     Tag(Vec<(String, String)>),
     /// Tags that are taken away.
@@ -290,8 +339,15 @@ pub enum Change {
 pub enum IndexChange {
     /// It is made, and filled.
     Create(Index),
-    /// Its capacity changes.
-    Update(String, Throughput),
+    /// Its capacity changes: what is `None` stays.
+    Update {
+        /// Its name.
+        name: String,
+        /// Its throughput.
+        throughput: Option<Throughput>,
+        /// What else there is of its capacity.
+        capacity: CapacityChange,
+    },
     /// It is deleted.
     Delete(String),
 }
@@ -318,12 +374,16 @@ fn write_index(out: &mut BytesMut, index: &Index) {
         }
     }
     write_throughput(out, index.throughput);
+    let told = if index.capacity.is_empty() { 0 } else { KNOWN };
     match &index.state {
-        IndexState::Active => out.flag(false),
+        IndexState::Active => out.put_u8(told),
         IndexState::Filling(upto) => {
-            out.flag(true);
+            out.put_u8(FILLING | told);
             out.string(upto);
         }
+    }
+    if told != 0 {
+        write_capacity(out, &index.capacity);
     }
 }
 
@@ -336,21 +396,25 @@ fn read_index(input: &mut Reader) -> Read<Index> {
         _ => return Err(Malformed),
     };
     let throughput = read_throughput(input)?;
-    let state = if input.flag()? { IndexState::Filling(input.bytes()?) } else { IndexState::Active };
-    Ok(Index { name, id, keys, projected, throughput, state })
+    let flags = input.u8()?;
+    if flags & !(FILLING | KNOWN) != 0 {
+        return Err(Malformed);
+    }
+    let state = if flags & FILLING != 0 { IndexState::Filling(input.bytes()?) } else { IndexState::Active };
+    let capacity = if flags & KNOWN != 0 { read_capacity(input)? } else { Capacity::default() };
+    Ok(Index { name, id, keys, projected, throughput, capacity, state })
 }
 
-fn write_throughput(out: &mut BytesMut, throughput: Throughput) {
-    out.varint(throughput.read);
-    out.varint(throughput.write);
-}
-
-fn read_throughput(input: &mut Reader) -> Read<Throughput> {
-    Ok(Throughput { read: input.varint()?, write: input.varint()? })
-}
+/// An index is being filled.
+const FILLING: u8 = 1;
+/// It knows more of its capacity, which follows. What releases before version 10 wrote does not.
+const KNOWN: u8 = 2;
 
 /// Beside the view of a change feed: the label of the latest one follows. What releases wrote that knew no feeds has none.
 const LABELED: u8 = 0x10;
+/// The same byte: what the table was told of its capacity, and when, follows at the end. What releases before version 10 wrote has
+/// none of it.
+const TOLD: u8 = 0x20;
 
 /// The view that a byte names; 0 is none.
 pub(super) fn stream_view(byte: u8) -> Read<Option<StreamView>> {
@@ -366,29 +430,7 @@ pub(super) fn stream_view(byte: u8) -> Read<Option<StreamView>> {
 
 pub(super) fn write_change(out: &mut BytesMut, change: &Change) {
     match change {
-        Change::Settings { billing, throughput, protected, stream, class, indexes, attributes } => {
-            out.put_u8(1);
-            out.put_u8(billing.map_or(0, |billing| if billing == Billing::Provisioned { 2 } else { 1 }));
-            out.flag(throughput.is_some());
-            if let Some(throughput) = throughput {
-                write_throughput(out, *throughput);
-            }
-            out.put_u8(protected.map_or(2, u8::from));
-            out.flag(stream.is_some());
-            if let Some(view) = stream {
-                out.put_u8(view.map_or(0, |view| view as u8));
-            }
-            write_option(out, class.as_deref());
-            out.varint(indexes.len() as u64);
-            for index in indexes {
-                write_index_change(out, index);
-            }
-            out.varint(attributes.len() as u64);
-            for (name, scalar) in attributes {
-                out.string(name.as_bytes());
-                out.put_u8(*scalar as u8);
-            }
-        }
+        Change::Settings(settings) => write_settings(out, settings),
         Change::Tag(tags) => {
             out.put_u8(2);
             write_pairs(out, tags);
@@ -407,32 +449,72 @@ pub(super) fn write_change(out: &mut BytesMut, change: &Change) {
 
 pub(super) fn read_change(input: &mut Reader) -> Read<Change> {
     Ok(match input.u8()? {
-        1 => Change::Settings {
-            billing: match input.u8()? {
-                0 => None,
-                1 => Some(Billing::OnDemand),
-                2 => Some(Billing::Provisioned),
-                _ => return Err(Malformed),
-            },
-            throughput: if input.flag()? { Some(read_throughput(input)?) } else { None },
-            protected: match input.u8()? {
-                0 => Some(false),
-                1 => Some(true),
-                2 => None,
-                _ => return Err(Malformed),
-            },
-            stream: if input.flag()? { Some(stream_view(input.u8()?)?) } else { None },
-            class: option(input)?,
-            indexes: list(input, read_index_change)?,
-            attributes: list(input, |input| {
-                let name = text(input)?;
-                Ok((name, Scalar::of(input.u8()?).ok_or(Malformed)?))
-            })?,
-        },
+        1 => Change::Settings(Box::new(read_settings(input)?)),
+        5 => {
+            let (dated, capacity) = (input.flag()?, read_capacity_change(input)?);
+            Change::Settings(Box::new(Settings { capacity, dated, ..read_settings(input)? }))
+        }
         2 => Change::Tag(read_pairs(input)?),
         3 => Change::Untag(list(input, text)?),
         4 => Change::Expiry { attribute: text(input)?, on: input.flag()? },
         _ => return Err(Malformed),
+    })
+}
+
+fn write_settings(out: &mut BytesMut, settings: &Settings) {
+    if settings.knows_more() {
+        out.put_u8(5);
+        out.flag(settings.dated);
+        write_capacity_change(out, &settings.capacity);
+    } else {
+        out.put_u8(1);
+    }
+    let Settings { billing, throughput, protected, stream, class, indexes, attributes, .. } = settings;
+    out.put_u8(billing.map_or(0, |billing| if billing == Billing::Provisioned { 2 } else { 1 }));
+    out.flag(throughput.is_some());
+    if let Some(throughput) = throughput {
+        write_throughput(out, *throughput);
+    }
+    out.put_u8(protected.map_or(2, u8::from));
+    out.flag(stream.is_some());
+    if let Some(view) = stream {
+        out.put_u8(view.map_or(0, |view| view as u8));
+    }
+    write_option(out, class.as_deref());
+    out.varint(indexes.len() as u64);
+    for index in indexes {
+        write_index_change(out, index);
+    }
+    out.varint(attributes.len() as u64);
+    for (name, scalar) in attributes {
+        out.string(name.as_bytes());
+        out.put_u8(*scalar as u8);
+    }
+}
+
+fn read_settings(input: &mut Reader) -> Read<Settings> {
+    Ok(Settings {
+        billing: match input.u8()? {
+            0 => None,
+            1 => Some(Billing::OnDemand),
+            2 => Some(Billing::Provisioned),
+            _ => return Err(Malformed),
+        },
+        throughput: if input.flag()? { Some(read_throughput(input)?) } else { None },
+        protected: match input.u8()? {
+            0 => Some(false),
+            1 => Some(true),
+            2 => None,
+            _ => return Err(Malformed),
+        },
+        stream: if input.flag()? { Some(stream_view(input.u8()?)?) } else { None },
+        class: option(input)?,
+        indexes: list(input, read_index_change)?,
+        attributes: list(input, |input| {
+            let name = text(input)?;
+            Ok((name, Scalar::of(input.u8()?).ok_or(Malformed)?))
+        })?,
+        ..Settings::default()
     })
 }
 
@@ -442,10 +524,16 @@ fn write_index_change(out: &mut BytesMut, change: &IndexChange) {
             out.put_u8(1);
             write_index(out, index);
         }
-        IndexChange::Update(name, throughput) => {
+        IndexChange::Update { name, throughput: Some(throughput), capacity } if capacity.is_empty() => {
             out.put_u8(2);
             out.string(name.as_bytes());
             write_throughput(out, *throughput);
+        }
+        IndexChange::Update { name, throughput, capacity } => {
+            out.put_u8(4);
+            out.string(name.as_bytes());
+            write_numbers(out, &[throughput.map(|of| of.read), throughput.map(|of| of.write)]);
+            write_capacity_change(out, capacity);
         }
         IndexChange::Delete(name) => {
             out.put_u8(3);
@@ -457,8 +545,21 @@ fn write_index_change(out: &mut BytesMut, change: &IndexChange) {
 fn read_index_change(input: &mut Reader) -> Read<IndexChange> {
     Ok(match input.u8()? {
         1 => IndexChange::Create(read_index(input)?),
-        2 => IndexChange::Update(text(input)?, read_throughput(input)?),
+        2 => IndexChange::Update {
+            name: text(input)?,
+            throughput: Some(read_throughput(input)?),
+            capacity: CapacityChange::default(),
+        },
         3 => IndexChange::Delete(text(input)?),
+        4 => {
+            let name = text(input)?;
+            let throughput = match read_numbers(input)? {
+                [Some(read), Some(write)] => Some(Throughput { read, write }),
+                [None, None] => None,
+                _ => return Err(Malformed),
+            };
+            IndexChange::Update { name, throughput, capacity: read_capacity_change(input)? }
+        }
         _ => return Err(Malformed),
     })
 }

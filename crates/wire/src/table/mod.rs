@@ -20,15 +20,17 @@
 //! only where it is proposed, since a shard may change between the two.
 
 mod answer;
+mod capacity;
 mod codec;
 mod commit;
 mod definition;
 
 pub use answer::{read_answer, write_answer};
+pub use capacity::{Capacity, CapacityChange, Throughput};
 pub use commit::{Unfit, read_id, read_shards, write_id, write_shards};
 pub use definition::{
-    Billing, Change, Definition, Index, IndexChange, IndexState, KeyNames, Projected, Scalar, StreamView,
-    Throughput,
+    Billing, Change, Definition, Index, IndexChange, IndexState, KeyNames, Projected, Scalar, Settings,
+    StreamView,
 };
 
 use crate::codec::{Malformed, Read, Reader, Write};
@@ -163,8 +165,26 @@ pub struct Command {
 pub enum What {
     /// Make a table; the machine gives it its number.
     Create(Box<Definition>),
-    /// Delete one.
+    /// Delete one, whatever transactions hold in it: entries of before version 10.
     Delete(String),
+    /// Delete one. While transactions hold items of it, or its shards are not known to be drained, it is only being deleted.
+    Drop {
+        /// Its name.
+        table: String,
+        /// So many shards it has, and all of them are drained ([`What::Drained`]); 0 if that is not known.
+        drained: u32,
+    },
+    /// Whether shards of a table that is being deleted are out of all transactions. Asked of such a shard: whether it holds nothing any more;
+    /// the answer is how many transactions are committed there and not forgotten. Of another: whether nothing is undecided there that
+    /// such a shard takes part in.
+    Drained {
+        /// The first of the shards.
+        first: ShardId,
+        /// How many there are.
+        count: u32,
+        /// Whether one of them is asked.
+        inside: bool,
+    },
     /// Change one.
     Change {
         /// Its name.
@@ -259,7 +279,7 @@ impl Command {
         let feeds = match &self.what {
             What::Trim => true,
             What::Create(definition) => definition.stream.is_some(),
-            What::Change { change: Change::Settings { stream, .. }, .. } => stream.is_some(),
+            What::Change { change: Change::Settings(settings), .. } => settings.stream.is_some(),
             _ => false,
         };
         let placed = match &self.what {
@@ -278,7 +298,16 @@ impl Command {
             }
             _ => false,
         };
+        let knows_more = match &self.what {
+            What::Create(definition) | What::Place { definition, .. } | What::Adopt { definition, .. } => {
+                definition.knows_more()
+            }
+            What::Change { change: Change::Settings(settings), .. } => settings.knows_more(),
+            _ => false,
+        };
         match &self.what {
+            What::Drop { .. } | What::Drained { .. } => 10,
+            _ if knows_more => 10,
             _ if kept => 8,
             What::Zone { .. } => 9,
             What::Leave { .. } => 8,
@@ -297,6 +326,8 @@ impl Command {
             What::Execute(ops) | What::Commit(Commit::Execute(ops)) => ops.grows(),
             What::Commit(Commit::Prepare(asked)) => asked.ops.grows(),
             What::Delete(_)
+            | What::Drop { .. }
+            | What::Drained { .. }
             | What::Fill { .. }
             | What::Expire { .. }
             | What::Trim
@@ -335,6 +366,8 @@ impl Command {
             What::Moved { .. } => 13,
             What::Leave { .. } => 14,
             What::Zone { .. } => 15,
+            What::Drop { .. } => 16,
+            What::Drained { .. } => 17,
         });
         out.varint(self.epoch);
         out.varint(self.now);
@@ -388,6 +421,15 @@ impl Command {
                 out.varint(node.0);
                 out.string(zone.as_bytes());
             }
+            What::Drop { table, drained } => {
+                out.string(table.as_bytes());
+                out.varint(u64::from(*drained));
+            }
+            What::Drained { first, count, inside } => {
+                out.varint(u64::from(first.0));
+                out.varint(u64::from(*count));
+                out.flag(*inside);
+            }
         }
     }
 
@@ -416,6 +458,10 @@ impl Command {
             13 => What::Moved { shard: ShardId(small(input)?), since: input.varint()? },
             14 => What::Leave { node: NodeId(input.varint()?), leaves: input.flag()? },
             15 => What::Zone { node: NodeId(input.varint()?), zone: text(input)? },
+            16 => What::Drop { table: text(input)?, drained: small(input)? },
+            17 => {
+                What::Drained { first: ShardId(small(input)?), count: small(input)?, inside: input.flag()? }
+            }
             _ => return Err(Malformed),
         };
         Ok(Self { epoch, now, what })
@@ -499,7 +545,7 @@ fn read_execute(input: &mut Reader) -> Read<Execute> {
 /// What the machine answers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Reply {
-    /// To `Create`, `Delete`, `Change`: the table behind the change, or as it was.
+    /// To `Create`, `Delete`, `Drop`, `Change`: the table behind the change, or as it was.
     Table(Box<Definition>, Figures),
     /// To `Execute`: one for each operation, in order. Of one that is atomic either all are [`Outcome::Done`], or nothing was
     /// done and these are the reasons.
@@ -508,7 +554,7 @@ pub enum Reply {
     Repeated,
     /// To `Fill`.
     Filled,
-    /// To `Expire`: how many went.
+    /// To `Expire`: how many went. To `Drained`: of how many transactions that were committed it is still known.
     Expired(u64),
     /// To `Trim`.
     Trimmed,
@@ -603,8 +649,15 @@ mod tests {
             keys: KeyNames { hash: vec!["a".into()], range: vec!["b".into(), "c".into()] },
             projected: Projected::Include(vec!["x".into()]),
             throughput: Throughput { read: 1, write: 2 },
+            capacity: Capacity::default(),
             state: IndexState::Filling(Bytes::from_static(b"upto")),
         }
+    }
+
+    fn known(index: Index) -> Index {
+        let warm = Some(Throughput { read: 12_000, write: 4_000 });
+        let capacity = Capacity { most_writes: Some(7), warm, grew: Some(300), ..Capacity::default() };
+        Index { capacity, ..index }
     }
 
     fn definition() -> Definition {
@@ -622,12 +675,32 @@ mod tests {
             next_index: 4,
             billing: Billing::Provisioned,
             throughput: Throughput { read: 5, write: 6 },
+            capacity: Capacity::default(),
+            on_demand_since: None,
             tags: vec![("k".into(), "v".into())],
             protected: true,
             expires: Some("ttl".into()),
             stream: Some(StreamView::Both),
             latest_stream: Some(1_700_000_000_001),
             class: None,
+            class_since: None,
+            closing: false,
+        }
+    }
+
+    /// One that was told of its capacity, and remembers when.
+    fn told() -> Definition {
+        let capacity =
+            Capacity { most_reads: Some(1), shrank: Some(400), decreases: 3, ..Capacity::default() };
+        let globals = vec![known(index(2)), known(Index { state: IndexState::Active, ..index(3) })];
+        Definition {
+            capacity,
+            globals,
+            on_demand_since: Some(300),
+            class: Some("STANDARD".into()),
+            class_since: Some(1),
+            closing: true,
+            ..definition()
         }
     }
 
@@ -648,24 +721,39 @@ mod tests {
             Op { condition: None, ..op(Action::Check { key: bytes() }) },
         ];
         let token = Some(Token { token: bytes(), fingerprint: bytes() });
-        let settings = Change::Settings {
+        let update = |throughput, capacity| IndexChange::Update { name: "i".into(), throughput, capacity };
+        let plain = Settings {
             billing: Some(Billing::OnDemand),
             throughput: Some(Throughput { read: 1, write: 1 }),
-            protected: None,
             stream: Some(None),
             class: Some("STANDARD".into()),
             indexes: vec![
                 IndexChange::Create(index(0)),
-                IndexChange::Update("i".into(), Throughput::default()),
+                update(Some(Throughput::default()), CapacityChange::default()),
                 IndexChange::Delete("j".into()),
             ],
             attributes: vec![("z".into(), Scalar::N)],
+            ..Settings::default()
         };
+        let capacity = CapacityChange {
+            most_reads: Some(Some(300)),
+            most_writes: Some(None),
+            warm_reads: None,
+            warm_writes: Some(40_000),
+        };
+        let later = Settings {
+            dated: true,
+            capacity: capacity.clone(),
+            indexes: vec![update(None, capacity), IndexChange::Create(known(index(0)))],
+            ..plain.clone()
+        };
+        let settings = |settings| Change::Settings(Box::new(settings));
         let change = |change| What::Change { table: "t".into(), change };
         vec![
             command(What::Create(Box::new(definition()))),
             command(What::Delete("t".into())),
-            command(change(settings)),
+            command(change(settings(plain))),
+            command(change(settings(later))),
             command(change(Change::Tag(vec![("a".into(), "b".into())]))),
             command(change(Change::Untag(vec!["a".into()]))),
             command(change(Change::Expiry { attribute: "ttl".into(), on: false })),
@@ -676,11 +764,15 @@ mod tests {
             command(What::Trim),
             command(What::Place { definition: Box::new(definition()), founders: bytes() }),
             command(What::Adopt { version: 300, definition: Box::new(definition()) }),
+            command(What::Create(Box::new(told()))),
+            command(What::Adopt { version: 300, definition: Box::new(told()) }),
             command(What::Live),
             command(What::Move { shard: ShardId(9), since: 300, replicas: vec![NodeId(1), NodeId(400)] }),
             command(What::Moved { shard: ShardId(9), since: 300 }),
             command(What::Leave { node: NodeId(400), leaves: true }),
             command(What::Zone { node: NodeId(400), zone: "a".into() }),
+            command(What::Drop { table: "t".into(), drained: 300 }),
+            command(What::Drained { first: ShardId(300), count: 4, inside: true }),
         ]
     }
 
@@ -692,7 +784,9 @@ mod tests {
 
     #[test]
     fn every_command_comes_back_and_every_cut_is_an_error() {
-        assert_eq!(Definition::decode(definition().encode()), Ok(definition()));
+        for definition in [definition(), told(), Definition { capacity: Capacity::default(), ..told() }] {
+            assert_eq!(Definition::decode(definition.encode()), Ok(definition));
+        }
         for command in commands() {
             let bytes = encoded(&command);
             let mut input = Reader::new(bytes.clone());
@@ -724,6 +818,39 @@ mod tests {
         let bytes = [1, b't', 7, 5, 1, 1, b'a', 1, 1, 1, b'a', 0, 0, 0, 4, 0, 5, 6, 0, 1, 0, 0, 0];
         assert_eq!(plain.encode(), &bytes[..]);
         assert_eq!(Definition::decode(bytes.to_vec().into()), Ok(plain));
+    }
+
+    /// What an earlier release would keep in part, or apply otherwise, has a version that it stops at.
+    #[test]
+    fn what_knows_more_has_a_version_of_its_own() {
+        let plain = Definition { stream: None, latest_stream: None, globals: Vec::new(), ..definition() };
+        let globals = vec![known(index(2))];
+        let settings =
+            |settings| What::Change { table: "t".into(), change: Change::Settings(Box::new(settings)) };
+        let update = |throughput| IndexChange::Update {
+            name: "i".into(),
+            throughput,
+            capacity: CapacityChange::default(),
+        };
+        let indexes = |throughput| Settings { indexes: vec![update(throughput)], ..Settings::default() };
+        for (version, what) in [
+            (4, What::Create(Box::new(plain.clone()))),
+            (10, What::Create(Box::new(Definition { class_since: Some(1), ..plain.clone() }))),
+            (
+                10,
+                What::Place { definition: Box::new(Definition { globals, ..plain }), founders: Bytes::new() },
+            ),
+            (10, What::Adopt { version: 1, definition: Box::new(told()) }),
+            (4, settings(indexes(Some(Throughput::default())))),
+            (10, settings(indexes(None))),
+            (4, What::Delete("t".into())),
+            (10, What::Drop { table: "t".into(), drained: 0 }),
+            (10, What::Drained { first: ShardId(2), count: 1, inside: false }),
+            (10, What::Create(Box::new(Definition { closing: true, ..definition() }))),
+            (10, settings(Settings { dated: true, ..Settings::default() })),
+        ] {
+            assert_eq!(Command { epoch: EPOCH, now: 1, what: what.clone() }.version(), version, "{what:?}");
+        }
     }
 
     /// Seed 5.

@@ -13,12 +13,8 @@
 //! ([`Leader::tick`]). So while each participant has a quorum, and no message takes longer than that, no
 //! item stays locked for longer than about twice that time.
 //!
-//! A table that is deleted takes its shards along, undecided votes too. Whoever asks such a shard for its vote hears No: see "Left out".
-//!
-//! # Left out
-//!
-//! A deletion does not wait for the transactions that are under way in its table. One whose gateway has heard all Yes, and whose
-//! outcome reaches some other table's shard later than [`PATIENCE`] behind the deletion, may be aborted there.
+//! A table that is deleted takes its shards along once nothing is undecided that they take part in (`state::table`, `closing`). Whoever
+//! asks such a shard for its vote hears No.
 
 mod queue;
 mod reading;

@@ -4,6 +4,7 @@
 //! same token, to another node where the client is not pinned: then it is done once, or not at all.
 
 mod bank;
+mod stream;
 mod transactions;
 
 use crate::op::{Ended, Op};
@@ -59,6 +60,8 @@ impl Dynamo {
             "cas" => self.cas(op).await,
             "txn" => self.txn(op).await,
             "again" => self.again().await,
+            "change" => self.change(op).await,
+            "stream" => self.stream(op).await,
             "open" => self.open_bank(op).await,
             "read-bank" => self.read_bank().await,
             "transfer" => self.transfer(op).await,
@@ -239,8 +242,14 @@ fn plain(attribute: &Value) -> Value {
     }
 }
 
-/// Makes a table at a node, with so many shards of its own if they are several, and waits until it can be used.
-pub(crate) async fn make_table(url: &str, name: &str, shards: u32, patience: Duration) -> Result<(), String> {
+/// Makes a table at a node, with so many shards of its own if they are several, and a change feed if it is to have one, and waits until
+/// it can be used.
+pub(crate) async fn make_table(
+    url: &str,
+    name: &str,
+    (shards, feed): (u32, bool),
+    patience: Duration,
+) -> Result<(), String> {
     let mut body = json!({
         "TableName": name,
         "AttributeDefinitions": [{ "AttributeName": "k", "AttributeType": "S" }],
@@ -249,6 +258,10 @@ pub(crate) async fn make_table(url: &str, name: &str, shards: u32, patience: Dur
     });
     if shards > 1 {
         body["Tags"] = json!([{ "Key": "quorate:shards", "Value": shards.to_string() }]);
+    }
+    if feed {
+        body["StreamSpecification"] =
+            json!({ "StreamEnabled": true, "StreamViewType": "NEW_AND_OLD_IMAGES" });
     }
     let mut door = Dynamo::new(&[url.into()], name.into(), 0, true, patience);
     let end = Instant::now() + patience;

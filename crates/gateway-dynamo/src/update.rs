@@ -1,0 +1,211 @@
+//! `UpdateTable`: settings, capacity, global indexes that come, change and go.
+
+use crate::body::Params;
+use crate::failure::{Answered, ApiError, Kind, Retry};
+use crate::limits::{Constraints, table_name};
+use crate::tables::{
+    check_class, definition, invalid, read_attributes, read_index, refuse_encryption, write,
+};
+use crate::{Gateway, describe, streams, throughput};
+use quorate_wire::table::{
+    Billing, Change, Definition, Index, IndexChange, IndexState, KeyNames, Scalar, Settings, What,
+};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+pub(crate) async fn update(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {
+    let table = table_name(params)?;
+    let mut constraints = Constraints::default();
+    let billing = params.text("BillingMode")?;
+    constraints.word(billing, "billingMode", &["PROVISIONED", "PAY_PER_REQUEST"]);
+    let class = params.text("TableClass")?;
+    check_class(class)?;
+    let throughput = throughput::read(params, "provisionedThroughput", &mut constraints)?;
+    let attributes = read_attributes(params, &mut constraints)?;
+    constraints.check()?;
+    let protected = params.flag("DeletionProtectionEnabled")?;
+    let stream = streams::specification(params, false)?;
+    let changes = params.objects("GlobalSecondaryIndexUpdates")?.unwrap_or_default();
+    let capacity = throughput::Asked::read(params)?;
+    let something = [billing.is_some(), class.is_some(), throughput.is_some(), protected.is_some()];
+    let others = ["SSESpecification", "ReplicaUpdates", "OnDemandThroughput", "WarmThroughput"];
+    let others = others.into_iter().any(|member| params.has(member));
+    if !something.contains(&true) && stream.is_none() && changes.is_empty() && !others {
+        return Err(ApiError::validation(
+            "At least one of ProvisionedThroughput, BillingMode, UpdateStreamEnabled, GlobalSecondaryIndexUpdates or \
+             SSESpecification or ReplicaUpdates is required",
+        ));
+    }
+    refuse_encryption(params)?;
+    if params.has("SSESpecification") {
+        return Err(invalid("Table is already encrypted by default"));
+    }
+    refuse_replicas(params)?;
+    if billing == Some("PROVISIONED") && throughput.is_none() {
+        return Err(invalid("ProvisionedThroughput must be specified when BillingMode is PROVISIONED"));
+    }
+    // What this request itself is wrong in comes before whether there is such a table.
+    let parsed = changes.into_iter().enumerate();
+    let parsed = parsed.map(|(at, change)| index_change(at, change, &attributes));
+    let indexes = parsed.collect::<Answered<Vec<IndexChange>>>()?;
+    check_once(&indexes)?;
+    let (now, _) = definition(gateway, &table).await?;
+    check_global(&indexes, &now)?;
+    if indexes.iter().any(|change| matches!(change, IndexChange::Create(_))) {
+        check_filled(gateway, now.clone()).await?;
+    }
+    throughput::of_indexes(&indexes, billing, &now)?;
+    let billing = billing.map(|word| match word {
+        "PAY_PER_REQUEST" => Billing::OnDemand,
+        _ => Billing::Provisioned,
+    });
+    let throughput = match (billing, throughput) {
+        (Some(billing), asked) if billing != now.billing || asked.is_some() => {
+            Some(throughput::check(billing, asked)?).filter(|_| billing == Billing::Provisioned)
+        }
+        (_, Some(asked)) => Some(throughput::check(Billing::Provisioned, Some(asked))?),
+        (_, None) => None,
+    };
+    let capacity = capacity.change(billing.unwrap_or(now.billing), "table")?;
+    let updates = indexes.iter().any(|change| matches!(change, IndexChange::Update { .. }));
+    let settings = Settings {
+        // What needs no date can be read by earlier releases.
+        dated: updates
+            || billing.is_some()
+            || throughput.is_some()
+            || class.is_some()
+            || !capacity.is_empty(),
+        billing,
+        throughput,
+        capacity,
+        protected,
+        stream,
+        class: class.map(String::from),
+        indexes,
+        attributes,
+    };
+    let change = Change::Settings(Box::new(settings));
+    let (definition, figures) = write(gateway, What::Change { table, change }, Retry::Harmful).await?;
+    Ok(json!({ "TableDescription": describe::table(&definition, &figures, "UPDATING") }))
+}
+
+/// The keys of a new index must be defined in the request itself, even where the table has defined them already.
+fn index_change(at: usize, change: Params<'_>, attributes: &[(String, Scalar)]) -> Answered<IndexChange> {
+    let path = format!("globalSecondaryIndexUpdates.{}.member", at + 1);
+    let named = |params: Params<'_>, member: &str| {
+        let path = format!("{path}.{member}.indexName");
+        let mut constraints = Constraints::default();
+        let name = params.text("IndexName")?;
+        if name.is_none() {
+            constraints.missing(&path);
+        }
+        constraints.name(name, &path);
+        constraints.check()?;
+        Ok::<_, ApiError>(name.unwrap_or_default().to_string())
+    };
+    if ["Create", "Update", "Delete"].into_iter().filter(|action| change.has(action)).count() > 1 {
+        return Err(invalid(
+            "Only one global secondary index action is allowed per GlobalSecondaryIndexUpdate object",
+        ));
+    }
+    if let Some(create) = change.object("Create")? {
+        let path = format!("{path}.create");
+        let index = read_index(create, &path, true, &KeyNames::default(), attributes)?;
+        return Ok(IndexChange::Create(index));
+    }
+    if let Some(update) = change.object("Update")? {
+        let mut constraints = Constraints::default();
+        let of = format!("{path}.update.provisionedThroughput");
+        let asked = throughput::read(update, &of, &mut constraints)?;
+        let capacity = throughput::Asked::read(update)?;
+        if asked.is_none() && !capacity.is_there() {
+            constraints.missing(&of);
+        }
+        constraints.check()?;
+        let name = named(update, "update")?;
+        let throughput = match asked {
+            Some(_) => Some(throughput::check(Billing::Provisioned, asked)?),
+            None => None,
+        };
+        // Whether there may be bounds is seen where it is known how the table is paid for.
+        let capacity = capacity.change(Billing::OnDemand, &format!("index {name}"))?;
+        return Ok(IndexChange::Update { name, throughput, capacity });
+    }
+    if let Some(delete) = change.object("Delete")? {
+        return Ok(IndexChange::Delete(named(delete, "delete")?));
+    }
+    Err(invalid(
+        "One of GlobalSecondaryIndexUpdate.Update, GlobalSecondaryIndexUpdate.Create, GlobalSecondaryIndexUpdate.Delete \
+         must not be null",
+    ))
+}
+
+/// One change of an index at a time, and one index that comes or goes.
+fn check_once(changes: &[IndexChange]) -> Answered<()> {
+    let mut names = BTreeSet::new();
+    for change in changes {
+        let (IndexChange::Create(Index { name, .. })
+        | IndexChange::Update { name, .. }
+        | IndexChange::Delete(name)) = change;
+        if !names.insert(name) {
+            return Err(invalid(format!(
+                "Only one global secondary index update per index is allowed simultaneously. Index: {name}"
+            )));
+        }
+    }
+    let online = changes.iter().filter(|change| !matches!(change, IndexChange::Update { .. }));
+    if online.count() > 1 {
+        return Err(one_at_a_time());
+    }
+    Ok(())
+}
+
+/// Local indexes stay as they were made.
+fn check_global(changes: &[IndexChange], now: &Definition) -> Answered<()> {
+    for change in changes {
+        let (what, name) = match change {
+            IndexChange::Create(_) => continue,
+            IndexChange::Update { name, .. } => ("update", name),
+            IndexChange::Delete(name) => ("delete", name),
+        };
+        if now.locals.iter().any(|index| index.name == *name) {
+            return Err(ApiError::validation(format!(
+                "Cannot {what} an index that is not a GlobalSecondaryIndex: {name}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A new index comes once the one before is filled. Of a table that lies in shard 1 that is looked at where the change is applied; here
+/// whether the shards of one that has its own have filled it.
+async fn check_filled(gateway: &Gateway, mut table: Definition) -> Answered<()> {
+    let has_shards = crate::shards::figures(gateway, &mut table).await.is_some();
+    let fills = table.globals.iter().any(|index| index.state != IndexState::Active);
+    if has_shards && fills { Err(one_at_a_time()) } else { Ok(()) }
+}
+
+fn one_at_a_time() -> ApiError {
+    ApiError::new(
+        Kind::Limit,
+        "Subscriber limit exceeded: Only 1 online index can be created or deleted simultaneously per table",
+    )
+}
+
+/// There is one region: copies within the cluster follow from the table's policy.
+fn refuse_replicas(params: Params<'_>) -> Answered<()> {
+    for member in ["ReplicaUpdates", "GlobalTableWitnessUpdates"] {
+        let Some(asked) = params.list(member)? else { continue };
+        if asked.is_empty() {
+            let mut constraints = Constraints::default();
+            let path = format!("{}{}", member[..1].to_ascii_lowercase(), &member[1..]);
+            constraints.broken("[]", &path, "Member must have length greater than or equal to 1");
+            constraints.check()?;
+        }
+        return Err(ApiError::validation(format!(
+            "{member}: global tables are not available in this release of Quorate, which has one region; how many nodes of \
+             the cluster have a copy follows from the table's tag quorate:survive"
+        )));
+    }
+    Ok(())
+}

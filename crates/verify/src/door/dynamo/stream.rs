@@ -1,0 +1,81 @@
+//! A table's change feed: writes that say what was there before, and reads of all that was recorded.
+
+use super::{Dynamo, item, key, of_read, of_write, plain};
+use crate::op::{Ended, Op};
+use quorate_client::dynamo::Trouble;
+use serde_json::{Value, json};
+
+/// So many pages of a shard are read at once.
+const PAGES: usize = 50;
+
+impl Dynamo {
+    /// A write, or for null a deletion: what it wrote, and what was there before.
+    pub(super) async fn change(&mut self, op: &Op) -> Ended {
+        let mut body = json!({ "TableName": self.table, "ReturnValues": "ALL_OLD" });
+        let done = if op.value.is_null() {
+            body["Key"] = key(&op.key);
+            self.call("DeleteItem", &body).await
+        } else {
+            body["Item"] = item(&op.key, &op.value);
+            self.call("PutItem", &body).await
+        };
+        match done {
+            Ok(reply) => Ended::ok(json!({ "new": op.value, "old": plain(&reply["Attributes"]["v"]) }), None),
+            Err(trouble) => of_write(&trouble),
+        }
+    }
+
+    /// All records behind those that the operation names, of each shard in order: shard, number, key, what happened, the value before
+    /// and the value behind.
+    pub(super) async fn stream(&mut self, op: &Op) -> Ended {
+        match self.records(&op.value["after"]).await {
+            Ok(records) => Ended::ok(records, None),
+            Err(trouble) => of_read(&trouble),
+        }
+    }
+
+    async fn records(&mut self, after: &Value) -> Result<Vec<Value>, Trouble> {
+        let table = self.call("DescribeTable", &json!({ "TableName": self.table })).await?;
+        let arn = table["Table"]["LatestStreamArn"].clone();
+        let mut records = Vec::new();
+        for shard in self.stream_shards(&arn).await? {
+            let mut body = json!({ "StreamArn": arn, "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON" });
+            if let Some(number) = shard.as_str().and_then(|shard| after[shard].as_str()) {
+                body["ShardIteratorType"] = json!("AFTER_SEQUENCE_NUMBER");
+                body["SequenceNumber"] = json!(number);
+            }
+            let mut iterator = self.call("GetShardIterator", &body).await?["ShardIterator"].clone();
+            for _ in 0..PAGES {
+                let page = self.call("GetRecords", &json!({ "ShardIterator": iterator })).await?;
+                iterator = page["NextShardIterator"].clone();
+                let found = page["Records"].as_array().cloned().unwrap_or_default();
+                if found.is_empty() || iterator.is_null() {
+                    break;
+                }
+                records.extend(found.iter().map(|record| told(&shard, record)));
+            }
+        }
+        Ok(records)
+    }
+
+    async fn stream_shards(&mut self, arn: &Value) -> Result<Vec<Value>, Trouble> {
+        let (mut shards, mut body) = (Vec::new(), json!({ "StreamArn": arn }));
+        loop {
+            let page = self.call("DescribeStream", &body).await?["StreamDescription"].clone();
+            let all = page["Shards"].as_array().into_iter().flatten();
+            shards.extend(all.map(|shard| shard["ShardId"].clone()));
+            let last = &page["LastEvaluatedShardId"];
+            if last.is_null() {
+                return Ok(shards);
+            }
+            body["ExclusiveStartShardId"] = last.clone();
+        }
+    }
+}
+
+/// A record, as the history has it.
+fn told(shard: &Value, record: &Value) -> Value {
+    let of = &record["dynamodb"];
+    let (old, new) = (plain(&of["OldImage"]["v"]), plain(&of["NewImage"]["v"]));
+    json!([shard, of["SequenceNumber"], of["Keys"]["k"]["S"], record["eventName"], old, new])
+}
