@@ -10,7 +10,7 @@
 //! is a joint one, the one that goes loses its own. So the group never has fewer voters than it is to have; and it waits for those that
 //! are about to heal, where the sound ones would be too few without the one that goes. Its configuration says
 //! which place of shard 1's log it follows, and who knows only of an earlier one leaves it as it is: else one that has left might come
-//! back. Once the new members are committed, the leader has shard 1 note it ([`What::Moved`]), and only then is what the one has that
+//! back. Once the new members are committed, and who came has confirmed that, the leader has shard 1 note it ([`What::Moved`]), and only then is what the one has that
 //! went let go of. All of it is done by whoever leads, by what stands in the logs: so a move that loses its leader, of
 //! shard 1 or of the shard, is gone on with by the next.
 //!
@@ -45,6 +45,8 @@ const TEND_EVERY: Duration = Duration::from_secs(1);
 /// A node that knows of no leader of shard 1 for so many of the longest election timeouts may have left and not know it: what it leads
 /// could not follow.
 const BLIND: u32 = 3;
+/// A member that was not heard for so many of the longest election timeouts may be gone for good: no move waits for it any longer.
+const LOST: u32 = 10;
 /// So many leaderships at most are handed over at one look.
 const HAND_OVERS: usize = 16;
 
@@ -68,10 +70,21 @@ pub(super) struct Placed {
     lost_upto: Option<Index>,
     /// Who has anything of any shard, by that.
     hosts: BTreeSet<NodeId>,
-    /// Where nothing was to be moved when it was last looked at, and by which members, of whom these were heard.
-    even: Option<(Arc<Placement>, BTreeSet<NodeId>, BTreeSet<NodeId>)>,
+    /// Where nothing was to be moved when it was last looked at.
+    even: Option<Looked>,
     tend_at: Instant,
     rng: Rng,
+}
+
+/// By what it is said which replicas are to be moved.
+#[derive(PartialEq, Eq)]
+struct Looked {
+    placement: Arc<Placement>,
+    members: BTreeSet<NodeId>,
+    /// Who of them was heard lately, ...
+    heard: BTreeSet<NodeId>,
+    /// ... and who was not for long.
+    lost: BTreeSet<NodeId>,
 }
 
 impl Placed {
@@ -268,36 +281,47 @@ impl Lane {
         self.space.call(&mut self.node, now, request, Some(TEND_EVERY), Box::new(drop));
     }
 
-    /// Whoever leads shard 1, and knows all that was committed before, has moves begin.
-    fn begin_moves(&mut self, now: Instant, placement: &Arc<Placement>) {
+    /// By what whoever leads shard 1 says which replicas are to be moved, once it knows all that was committed before.
+    fn look(&self, now: Instant, placement: &Arc<Placement>) -> Option<Looked> {
         let raft = &self.space.raft;
         let knows_all = self.space.view.applied().term == raft.term() && self.has_begun_all();
         let members = raft.committed_membership();
         if !raft.is_leader() || !knows_all || members.is_joint() || self.node.stopping {
-            return;
+            return None;
         }
-        let heard: BTreeSet<NodeId> =
-            members.voters.iter().copied().filter(|&node| raft.hears(node, now)).collect();
-        let looked = |(known, of, by): &(Arc<Placement>, BTreeSet<NodeId>, BTreeSet<NodeId>)| {
-            Arc::ptr_eq(known, placement) && *of == members.voters && *by == heard
+        let patience = LOST * self.node.settings.raft.election_max;
+        let who = |is: &dyn Fn(NodeId) -> bool| members.voters.iter().copied().filter(|&n| is(n)).collect();
+        Some(Looked {
+            placement: placement.clone(),
+            members: members.voters.clone(),
+            heard: who(&|node| raft.hears(node, now)),
+            lost: who(&|node| raft.silent_for(node, now) > patience),
+        })
+    }
+
+    /// Whoever leads shard 1 has moves begin.
+    fn begin_moves(&mut self, now: Instant, placement: &Arc<Placement>) {
+        let Some(looked) =
+            self.look(now, placement).filter(|looked| self.placed.even.as_ref() != Some(looked))
+        else {
+            return;
         };
-        if self.placed.even.as_ref().is_some_and(looked) {
-            return;
-        }
-        let hears = |node| raft.hears(node, now);
         let leaving = placement.leaving();
         let copies = |shard| placement.block_of(shard).map_or(0, |block| block.copies);
         let placed = placement.homes().map(|(shard, home)| (shard, home, copies(shard)));
         let zones = placement.zones();
-        let nodes = Nodes { members: &members.voters, leaving: &leaving, zones, hears: &hears };
+        let (hears, lost) = (|node| looked.heard.contains(&node), |node| looked.lost.contains(&node));
+        let members = &looked.members;
+        let nodes = Nodes { members, leaving: &leaving, zones, hears: &hears, lost: &lost };
         let moves = mover::next(placed, &nodes);
+        let members = self.space.raft.committed_membership();
         let gone = |node: &NodeId| !members.contains(*node);
         let left = leaving.iter().copied().filter(gone).map(|node| What::Leave { node, leaves: false });
         let named = zones.names().map(|(node, _)| node).filter(gone);
         let forgotten: Vec<What> =
             left.chain(named.map(|node| What::Zone { node, zone: String::new() })).collect();
         let done = moves.is_empty() && forgotten.is_empty();
-        self.placed.even = done.then(|| (placement.clone(), members.voters.clone(), heard));
+        self.placed.even = done.then_some(looked);
         let begun = moves.into_iter().map(|mover::Move { shard, since, replicas }| What::Move {
             shard,
             since: since.get(),
@@ -355,10 +379,17 @@ fn of_shard_one(what: What) -> Command {
 }
 
 impl Group {
-    /// Whether the members are those that they are to be by the newest word, and committed.
+    /// Whether the members are those that they are to be by the newest word, and committed; and who came has confirmed that it is one of
+    /// them: who goes may forget all then, and must not for one that has died meanwhile.
     pub(super) fn has_arrived(&self, home: &Home) -> bool {
         let own = self.raft.membership();
+        let at = self.raft.configured_at().0;
+        let confirmed = |(node, since): (&NodeId, &Index)| {
+            let came = *since == home.at && *node != self.raft.id();
+            !came || self.raft.progress().get(node).is_some_and(|progress| progress.matched >= at)
+        };
         home.moving
+            && home.replicas.iter().all(confirmed)
             && !self.raft.change_pending()
             && own.voters == home.wanted()
             && own.learners.is_empty()

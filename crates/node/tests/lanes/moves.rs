@@ -61,17 +61,23 @@ impl Cluster {
                 return healing;
             }
         }
+        panic!("shards still move after {millis} ms: {}", self.moves_in_words());
+    }
+
+    /// Where each shard is, as each node sees it.
+    fn moves_in_words(&self) -> String {
+        let mut words = String::new();
         for node in self.nodes.iter().flatten() {
             for &shard in &self.shards {
                 let home = node.lane.view().tables().placement().home(shard);
-                let core = node
-                    .lane
-                    .core(shard)
-                    .map(|r| (r.membership().to_string(), r.role(), r.term(), r.disk_lost(), r.leader()));
-                eprintln!("node {} {shard} {home:?} {core:?}", node.id);
+                let of = |r: &raft::Raft| {
+                    (r.membership().to_string(), r.role(), r.term(), r.disk_lost(), r.leader())
+                };
+                let core = node.lane.core(shard).map(of);
+                words.push_str(&format!("\nnode {} {shard} {home:?} {core:?}", node.id));
             }
         }
-        panic!("shards still move after {millis} ms");
+        words
     }
 
     /// What nodes do in the background, bit by bit.
@@ -96,6 +102,13 @@ impl Cluster {
                 );
             }
         }
+    }
+
+    /// How many sound replicas of each shard there are on the first nodes.
+    fn sound_of(&self, shards: &[ShardId]) -> Vec<usize> {
+        let first = || self.nodes.iter().take(NODES as usize).flatten();
+        let sound = |node: &&Node, shard| node.lane.core(shard).is_some_and(|raft| !raft.disk_lost());
+        shards.iter().map(|&shard| first().filter(|node| sound(node, shard)).count()).collect()
     }
 
     /// Every item is read at every node, of whichever shard.
@@ -216,5 +229,48 @@ fn shards_come_back_to_who_had_them() {
         cluster.all_read(&shards, &others);
         cluster.start(id);
         cluster.pass(4_000);
+    }
+}
+
+/// A move onto one that dies is called off, whether that is removed then or only stays away: no replica that is sound is let go of for it.
+/// It dies at different moments of the moves, or is only not heard any more.
+#[test]
+fn a_move_to_who_dies_costs_no_sound_replica() {
+    for round in 0..40 {
+        let (removed, silent) = (round % 2 == 0, round % 4 < 2);
+        let (mut cluster, shards) = filled(6);
+        cluster.come(4);
+        let moving = |cluster: &Cluster, all: bool| {
+            let node = cluster.nodes.iter().flatten().next().unwrap();
+            let homes: Vec<_> = node.lane.view().tables().placement().homes().collect();
+            homes.iter().any(|(_, home)| home.moving && (all || home.hosts(NodeId(4))))
+        };
+        while !moving(&cluster, false) {
+            cluster.pass(10);
+        }
+        cluster.pass_busily(10 * round / 4, |_| ());
+        if silent {
+            cluster.nodes[3] = None;
+        } else {
+            cluster.kill(4);
+        }
+        // What was said already is still done.
+        cluster.pass(1_000);
+        let mut sound = cluster.sound_of(&shards);
+        if removed {
+            cluster.go(4);
+        }
+        for _ in 0..3_000 {
+            cluster.pass(10);
+            cluster.sweep();
+            cluster.is_safe();
+            let now = cluster.sound_of(&shards);
+            let fewer = sound.iter().zip(&now).any(|(before, now)| now < before);
+            assert!(!fewer, "round {round}: {sound:?}, then {now:?}");
+            sound = now;
+        }
+        assert!(!moving(&cluster, true), "round {round}: {}", cluster.moves_in_words());
+        assert!(!removed || sound.iter().all(|many| *many == 3), "round {round}: {sound:?}");
+        cluster.all_read(&shards, &[1, 2, 3]);
     }
 }
