@@ -6,6 +6,7 @@ use super::remote::{Refused, Remote};
 use crate::plan::Words;
 use crate::probe::time;
 use crate::report::{Exit, Problem, many, say};
+use crate::status::crowd;
 use quorate_policy::{Part, Plan, Policy, Replication, plan, tags};
 use serde_json::{Value, json};
 use std::fmt::{self, Write as _};
@@ -151,15 +152,21 @@ pub(super) async fn create(args: &CreateArgs) -> Result<(), Problem> {
     } else {
         let spread = if args.shards > 1 { format!(", {} shards", args.shards) } else { String::new() };
         say(&format!("{}: {headline}{spread}", args.name));
-        if copies < u64::from(plan.copies) {
-            let there = if copies == 1 { "1 copy".into() } else { format!("{copies} copies") };
-            say(&format!(
-                "  {there}, as many as the cluster has voting members: with {} it survives a failed node (`quorate node add`)",
-                plan.copies
-            ));
+        if let Some(line) = lacks(copies, &plan) {
+            say(&line);
         }
     }
     Ok(())
+}
+
+/// That there are fewer copies than were asked for, if that is so.
+fn lacks(copies: u64, planned: &Plan) -> Option<String> {
+    let there = if copies == 1 { "1 copy".into() } else { format!("{copies} copies") };
+    let line = format!(
+        "  {there}, as many as the cluster has voting members: it asks for {} (`quorate node add`)",
+        planned.copies
+    );
+    (copies < u64::from(planned.copies)).then_some(line)
 }
 
 /// What is known of a space's shards; nothing where others are asked that speak the API.
@@ -176,7 +183,10 @@ fn in_this_cluster(told: &Value, policy: &Policy, planned: &Plan) -> (String, u6
         return as_planned();
     };
     let here = Policy { replication: Some(Replication::Raft { n: Some(n) }), ..policy.clone() };
-    plan(&here).map_or_else(|_| as_planned(), |plan| (plan.headline, n.into()))
+    // What it asks for may take more copies than there are: then it has less than it asks for.
+    let fewer = Policy { survive: None, durability: None, ..here.clone() };
+    let there = plan(&here).or_else(|_| plan(&fewer));
+    there.map_or_else(|_| as_planned(), |plan| (plan.headline, n.into()))
 }
 
 /// Waits for a table's shards to know it, and shows how far they are.
@@ -238,7 +248,7 @@ impl fmt::Display for Counted {
 }
 
 pub(super) async fn alter(args: &AlterArgs) -> Result<(), Problem> {
-    let (policy, plan) = planned(&args.words)?;
+    let (policy, _) = planned(&args.words)?;
     let mut remote = Remote::new(args.at.endpoint());
     let failed = |e: Refused| e.problem(&format!("cannot alter {:?}", args.name));
     let arn = arn(&mut remote, &args.name).await.map_err(failed)?;
@@ -248,12 +258,31 @@ pub(super) async fn alter(args: &AlterArgs) -> Result<(), Problem> {
         return Err(Problem::new(Exit::Usage, "nothing is to be altered", hint));
     }
     remote.ask("TagResource", &json!({ "ResourceArn": arn, "Tags": tags })).await.map_err(failed)?;
+    let tags = remote.ask("ListTagsOfResource", &json!({ "ResourceArn": arn })).await.map_err(failed)?;
+    let told = shards_of(&mut remote, &args.name).await;
+    let (headline, lacks) = holds(&told, &tags["Tags"]);
     if args.at.json {
-        say(&json!({ "space": args.name, "headline": plan.headline }).to_string());
-    } else {
-        say(&format!("{}: {}", args.name, plan.headline));
+        say(&json!({ "space": args.name, "headline": headline }).to_string());
+        return Ok(());
+    }
+    say(&format!("{}: {headline}", args.name));
+    if let Some(line) = lacks {
+        say(&line);
     }
     Ok(())
+}
+
+/// The headline of what a space's tags ask for, as it is in this cluster; and that there are fewer copies than they ask for, if so.
+fn holds(told: &Value, tags: &Value) -> (String, Option<String>) {
+    let pairs = tags.as_array().map_or(&[][..], Vec::as_slice).iter().filter_map(pair);
+    let policy = tags::from_tags(pairs.filter(|(key, _)| *key != SHARDS)).unwrap_or_default();
+    match plan(&policy) {
+        Ok(plan) => {
+            let (headline, copies) = in_this_cluster(told, &policy, &plan);
+            (headline, lacks(copies, &plan))
+        }
+        Err(refusal) => (refusal.to_string(), None),
+    }
 }
 
 async fn arn(remote: &mut Remote, table: &str) -> Result<Value, Refused> {
@@ -271,15 +300,11 @@ pub(super) async fn describe(args: &NameArgs) -> Result<(), Problem> {
     let pairs: Vec<(&str, &str)> =
         tags.as_array().map_or(&[][..], Vec::as_slice).iter().filter_map(pair).collect();
     let shards = pairs.iter().find(|(key, _)| *key == SHARDS).map_or("1", |(_, value)| value);
-    let policy = tags::from_tags(pairs.iter().copied().filter(|(key, _)| *key != SHARDS)).unwrap_or_default();
     let told = shards_of(&mut remote, &args.name).await;
-    let headline = match plan(&policy) {
-        Ok(plan) => in_this_cluster(&told, &policy, &plan).0,
-        Err(refusal) => refusal.to_string(),
-    };
+    let (headline, lacks) = holds(&told, &tags);
     if args.at.json {
         let told = json!({ "space": args.name, "headline": headline, "shards": shards.parse::<u32>().unwrap_or(1),
-            "zones": told["Zones"], "tags": tags, "table": table });
+            "zones": told["Zones"], "close_shards": close(&told).0, "tags": tags, "table": table });
         say(&told.to_string());
         return Ok(());
     }
@@ -292,6 +317,9 @@ pub(super) async fn describe(args: &NameArgs) -> Result<(), Problem> {
         many(number("TableSizeBytes"), "byte"),
         table["TableStatus"].as_str().unwrap_or("").to_lowercase()
     ));
+    if let Some(line) = lacks {
+        say(&line);
+    }
     let globals = table["GlobalSecondaryIndexes"].as_array().map_or(0, Vec::len);
     if globals > 0 && shards != "1" {
         say(&format!("  global indexes: {globals}; a query of one asks all {shards} shards"));
@@ -384,16 +412,39 @@ fn zones(told: &Value) -> Vec<String> {
     let named: Vec<String> =
         zones.iter().map(|(zone, nodes)| format!("{zone} (node {})", nodes.join(", "))).collect();
     let mut lines = vec![format!("  zones: {}", named.join(", "))];
-    let shared = |shard: &&Value| shard["SharedZones"].as_array().is_some_and(|zones| !zones.is_empty());
-    let close = told["Shards"].as_array().map_or(0, |shards| shards.iter().filter(shared).count());
+    let (close, most) = close(told);
     if close > 0 {
         let have = if close == 1 { "has" } else { "have" };
+        let upto = if close > 1 && most > 2 { "up to " } else { "" };
         lines.push(format!(
-            "  {} {have} two replicas in one zone: they move apart as soon as there are nodes in enough zones",
-            many(close as u64, "shard")
+            "  {} {have} {upto}{} replicas in one zone: they move apart as soon as there are nodes in enough zones",
+            many(close as u64, "shard"),
+            crowd(most)
         ));
     }
     lines
+}
+
+/// Of how many shards two or more replicas are, or are to be, in one zone; and how many those are of one at most.
+fn close(told: &Value) -> (usize, u32) {
+    let shared = |shard: &Value| {
+        let zones = shard["SharedZones"].as_array().map_or(&[][..], Vec::as_slice);
+        zones.iter().map(|zone| in_zone(told, shard, zone)).max()
+    };
+    let shards = told["Shards"].as_array().map_or(&[][..], Vec::as_slice);
+    let shared: Vec<u32> = shards.iter().filter_map(shared).collect();
+    (shared.len(), shared.into_iter().max().unwrap_or(0))
+}
+
+/// How many replicas of a shard are, or are to be, in a zone.
+fn in_zone(told: &Value, shard: &Value, zone: &Value) -> u32 {
+    let nodes = |member: &str| shard[member].as_array().map_or(&[][..], Vec::as_slice);
+    let stays = |node: &&Value| !nodes("MovesFrom").contains(node);
+    let is_there = |node: &&Value| {
+        let zones = told["Zones"].as_array().map_or(&[][..], Vec::as_slice);
+        zones.iter().any(|one| one["Node"] == **node && one["Zone"] == *zone)
+    };
+    nodes("Replicas").iter().filter(stays).chain(nodes("MovesTo")).filter(is_there).count() as u32
 }
 
 /// Adds how many entries a second came to each shard between two looks.
@@ -447,7 +498,12 @@ fn lines(told: &Value, with_rates: bool) -> String {
             (from, to) => _ = write!(out, "  moves from {from} to {to}"),
         }
         for zone in shard["SharedZones"].as_array().map_or(&[][..], Vec::as_slice) {
-            _ = write!(out, "  two in zone {}", zone.as_str().unwrap_or(""));
+            _ = write!(
+                out,
+                "  {} in zone {}",
+                crowd(in_zone(told, shard, zone)),
+                zone.as_str().unwrap_or("")
+            );
         }
         out.push('\n');
     }
@@ -456,9 +512,24 @@ fn lines(told: &Value, with_rates: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Counted, key, lines, rate, zones};
+    use super::{Counted, close, holds, key, lines, rate, zones};
     use serde_json::json;
     use std::time::Duration;
+
+    #[test]
+    fn what_is_said_is_what_there_is() {
+        let said = |copies: u64, survive: &str| {
+            holds(&json!({ "Copies": copies }), &json!([{ "Key": "quorate:survive", "Value": survive }]))
+        };
+        let (headline, lacks) = said(5, "2");
+        assert!(headline.starts_with("raft x5") && lacks.is_none(), "{headline}");
+        // After removals.
+        let (headline, lacks) = said(3, "2");
+        assert!(headline.starts_with("raft x3") && lacks.unwrap().contains("it asks for 5"), "{headline}");
+        // On all members, be they more than it needs.
+        let (headline, lacks) = said(5, "0");
+        assert!(headline.starts_with("raft x5") && lacks.is_none(), "{headline}");
+    }
 
     #[test]
     fn shards_are_counted() {
@@ -509,6 +580,12 @@ mod tests {
         assert!(said[1].starts_with("  1 shard has two replicas in one zone"), "{}", said[1]);
         assert!(lines(&told, false).lines().nth(1).unwrap().ends_with("two in zone a"));
         assert!(zones(&json!({ "Shards": [{ "Shard": 2 }] })).is_empty());
+        let mut three = told.clone();
+        three["Shards"][1] = json!({ "Shard": 3, "Replicas": [1, 2, 5], "MovesFrom": [2], "MovesTo": [4], "SharedZones": ["a"] });
+        three["Zones"] = json!([zone(1, "a"), zone(2, "b"), zone(4, "a"), zone(5, "a")]);
+        assert_eq!(close(&three), (2, 3));
+        assert!(lines(&three, false).lines().nth(2).unwrap().ends_with("three in zone a"));
+        assert!(zones(&three)[1].starts_with("  2 shards have up to three replicas in one zone"));
     }
 
     #[test]

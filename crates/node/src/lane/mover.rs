@@ -4,7 +4,7 @@
 //! ([`super::placement`]). Nothing is remembered between two questions, so the next leader goes on where the last one was.
 //!
 //! Before all else a move is called off whose target is a member no more, or was not heard for long: who was to go stays, which holds all
-//! that it held, and nothing that is healthy is let go of for one that is not. No move begins towards one that is silent.
+//! that it held, and nothing that is healthy is let go of for one that is not. No move begins towards one that is silent, or that has come just now and may still say in which zone it is.
 //!
 //! Then a shard leaves nodes that are no members any more, then it gets the copies that it lacks, then it leaves members that are
 //! to leave (`state::table`, `placement`), as long as it has no fewer copies without them. Then replicas of one shard are parted
@@ -17,7 +17,7 @@
 //! ([`super::pace`]).
 
 use quorate_base::{Index, NodeId, ShardId};
-use quorate_state::table::{Home, Placement, Zones};
+use quorate_state::table::{Home, Zones};
 #[cfg(doc)]
 use quorate_wire::table::What;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,27 +37,8 @@ pub(super) struct Nodes<'a> {
     pub(super) hears: &'a dyn Fn(NodeId) -> bool,
     /// Whether one was not heard for so long that nobody knows when it will be.
     pub(super) lost: &'a dyn Fn(NodeId) -> bool,
-}
-
-/// About how many replicas are to be moved or made among members of whom these vote, if all are heard; none where nothing is to move,
-/// though the load be uneven, as it is where zones do not let it be even.
-pub fn left_to_move(placement: &Placement, voters: &BTreeSet<NodeId>) -> usize {
-    let left = placement.replicas_to_move(voters);
-    let moving = || placement.homes().filter(|(_, home)| home.moving).count();
-    if left == 0 || placement.zones().is_empty() {
-        return left;
-    }
-    let leaving = placement.leaving();
-    let nodes = Nodes {
-        members: voters,
-        leaving: &leaving,
-        zones: placement.zones(),
-        hears: &|_| true,
-        lost: &|_| false,
-    };
-    let copies = |shard| placement.block_of(shard).map_or(0, |block| block.copies);
-    let placed = placement.homes().map(|(shard, home)| (shard, home, copies(shard)));
-    if next(placed, &nodes).is_empty() { moving() } else { left }
+    /// Whether it may be that one has not said yet in which zone it is: nothing moves there before it has.
+    pub(super) unsaid: &'a dyn Fn(NodeId) -> bool,
 }
 
 /// A shard whose replicas are to be these nodes; `since` is the place of the last word about that.
@@ -149,16 +130,16 @@ fn begin(
 }
 
 /// How many replicas each node has or is to have.
-struct Load(BTreeMap<NodeId, i64>);
+pub(super) struct Load(BTreeMap<NodeId, i64>);
 
 impl Load {
-    fn of(homes: &BTreeMap<ShardId, Home>, nodes: &Nodes<'_>) -> Self {
+    pub(super) fn of(homes: &BTreeMap<ShardId, Home>, nodes: &Nodes<'_>) -> Self {
         let mut load = Self(nodes.members.iter().map(|node| (*node, 0)).collect());
         homes.values().flat_map(|home| home.replicas.keys()).for_each(|node| load.count(*node, 1));
         load
     }
 
-    fn count(&mut self, node: NodeId, by: i64) {
+    pub(super) fn count(&mut self, node: NodeId, by: i64) {
         *self.0.entry(node).or_default() += by;
     }
 
@@ -177,7 +158,7 @@ impl Load {
 
     /// Where a shard is to be that has replicas on nodes which are no members, or fewer than it is to have, or replicas on members that
     /// are to leave.
-    fn repaired(&self, home: &Home, copies: usize, nodes: &Nodes<'_>) -> Option<BTreeSet<NodeId>> {
+    pub(super) fn repaired(&self, home: &Home, copies: usize, nodes: &Nodes<'_>) -> Option<BTreeSet<NodeId>> {
         if !is_sound(&home.before(), nodes) {
             return None;
         }
@@ -204,7 +185,7 @@ impl Load {
     }
 
     /// Where a shard is to be so that fewer of its replicas are in one zone; `None` where they are as far apart as they can be.
-    fn parted(&self, home: &Home, nodes: &Nodes<'_>) -> Option<BTreeSet<NodeId>> {
+    pub(super) fn parted(&self, home: &Home, nodes: &Nodes<'_>) -> Option<BTreeSet<NodeId>> {
         if !nodes.zones.are_close(&home.wanted()) {
             return None;
         }
@@ -217,7 +198,7 @@ impl Load {
     }
 
     /// Where a shard is to be so that a node with many replicas has one fewer, and how many that one has.
-    fn evened(&self, home: &Home, nodes: &Nodes<'_>) -> Option<(i64, BTreeSet<NodeId>)> {
+    pub(super) fn evened(&self, home: &Home, nodes: &Nodes<'_>) -> Option<(i64, BTreeSet<NodeId>)> {
         let evens = |swap: &Swap| swap.behind <= swap.before && self.at(swap.from) - self.at(swap.to) >= 2;
         let best = swaps(home, nodes).filter(evens).max_by_key(|swap| {
             let to = std::cmp::Reverse((self.at(swap.to), swap.to));
@@ -258,7 +239,10 @@ fn called_off(home: &Home, nodes: &Nodes<'_>) -> Option<BTreeSet<NodeId>> {
 
 /// The members that could get a replica of a shard.
 fn fit(home: &Home, nodes: &Nodes<'_>) -> impl Iterator<Item = NodeId> {
-    let fit = |node: &NodeId| !home.hosts(*node) && !nodes.leaving.contains(node) && (nodes.hears)(*node);
+    let fit = |node: &NodeId| {
+        let free = !home.hosts(*node) && !nodes.leaving.contains(node);
+        free && (nodes.hears)(*node) && !(nodes.unsaid)(*node)
+    };
     nodes.members.iter().copied().filter(fit)
 }
 
@@ -315,6 +299,14 @@ mod tests {
         nodes.iter().map(|&n| NodeId(n)).collect()
     }
 
+    fn all_heard<'a>(
+        members: &'a BTreeSet<NodeId>,
+        leaving: &'a BTreeSet<NodeId>,
+        zones: &'a Zones,
+    ) -> Nodes<'a> {
+        Nodes { members, leaving, zones, hears: &|_| true, lost: &|_| false, unsaid: &|_| false }
+    }
+
     /// What begins next among members of whom these are not heard.
     fn begins(homes: &Homes, members: &[u64], silent: &[u64]) -> Vec<Move> {
         begins_leaving(homes, members, silent, &[])
@@ -325,8 +317,8 @@ mod tests {
         let (members, silent, leaving) = (ids(members), ids(silent), ids(leaving));
         let placed = homes.iter().map(|(shard, home)| (*shard, home.clone(), 3));
         let (zones, hears) = (Zones::default(), |node| !silent.contains(&node));
-        let lost = &|_| false;
-        next(placed, &Nodes { members: &members, leaving: &leaving, zones: &zones, hears: &hears, lost })
+        let nodes = Nodes { hears: &hears, ..all_heard(&members, &leaving, &zones) };
+        next(placed, &nodes)
     }
 
     fn said(moves: &[Move]) -> Vec<(u32, Vec<u64>)> {
@@ -461,8 +453,7 @@ mod tests {
             }
             let (members, leaving, zones) = (ids(members), BTreeSet::new(), Zones::default());
             let (hears, lost) = (|node| !ids(silent).contains(&node), |node| ids(lost).contains(&node));
-            let nodes =
-                Nodes { members: &members, leaving: &leaving, zones: &zones, hears: &hears, lost: &lost };
+            let nodes = Nodes { hears: &hears, lost: &lost, ..all_heard(&members, &leaving, &zones) };
             let begun = next([(ShardId(2), home, 3)].into_iter(), &nodes);
             let begun = begun.first().map(|one| set(&one.replicas));
             assert_eq!(begun, expected.map(ids), "row {at}");
@@ -493,8 +484,7 @@ mod tests {
                 let mut moves = 0;
                 loop {
                     let placed = homes.iter().map(|(shard, home)| (*shard, home.clone(), 3));
-                    let (hears, lost) = (&|_| true, &|_| false);
-                    let nodes = Nodes { members: &members, leaving: &leaving, zones: &zones, hears, lost };
+                    let nodes = all_heard(&members, &leaving, &zones);
                     let begun = next(placed, &nodes);
                     if begun.is_empty() {
                         break;
@@ -507,8 +497,7 @@ mod tests {
                     }
                     assert!(moves <= 3 * homes.len(), "seed {seed}: {moves} moves");
                 }
-                let (hears, lost) = (&|_| true, &|_| false);
-                let nodes = Nodes { members: &members, leaving: &leaving, zones: &zones, hears, lost };
+                let nodes = all_heard(&members, &leaving, &zones);
                 let mut load = Load::of(&homes, &nodes);
                 let stay = members.len() - leaving.len();
                 if stay >= 3 {
@@ -568,13 +557,27 @@ mod tests {
             let named = names.iter().enumerate().filter(|(_, zone)| !zone.is_empty());
             let zones = Zones::of(named.map(|(n, zone)| (NodeId(n as u64 + 1), zone.to_string())));
             let hears = |node| !silent.contains(&node);
-            let lost = &|_| false;
-            let nodes = Nodes { members: &members, leaving: &leaving, zones: &zones, hears: &hears, lost };
+            let nodes = Nodes { hears: &hears, ..all_heard(&members, &leaving, &zones) };
             let begun = next(on(shards).into_iter().map(|(shard, home)| (shard, home, 3)), &nodes);
             let expected: Vec<(u32, Vec<u64>)> =
                 expected.iter().map(|(shard, nodes)| (*shard, nodes.to_vec())).collect();
             assert_eq!(said(&begun), expected, "row {at}");
         }
+    }
+
+    /// Claim: nothing moves to one that may still say in which zone it is, and all that can do without it goes on.
+    #[test]
+    fn who_may_say_its_zone_is_waited_for() {
+        let zones = Zones::of([(1, "a"), (2, "b"), (3, "c")].map(|(node, zone)| (NodeId(node), zone.into())));
+        let (leaving, homes) = (BTreeSet::new(), on(&[&[1, 2, 3], &[1, 2, 3]]));
+        let begun = |unsaid: &[u64], members: &[u64]| {
+            let (members, unsaid) = (ids(members), |node: NodeId| unsaid.contains(&node.get()));
+            let nodes = Nodes { unsaid: &unsaid, ..all_heard(&members, &leaving, &zones) };
+            said(&next(homes.iter().map(|(shard, home)| (*shard, home.clone(), 3)), &nodes))
+        };
+        assert_eq!(begun(&[], &[1, 2, 3, 4]), [(2, vec![1, 2, 4])]);
+        assert_eq!(begun(&[4], &[1, 2, 3, 4]), []);
+        assert_eq!(begun(&[4], &[1, 2, 3, 4, 5]), [(2, vec![1, 2, 5])]);
     }
 
     /// Claim: whatever members of three to five zones come and go, and whatever zones are named anew, the moves come to an end with no two
@@ -602,8 +605,7 @@ mod tests {
                     zoned.insert(any, rng.pick(&names[..many]).to_string());
                 }
                 let (zones, leaving) = (Zones::of(zoned.clone()), BTreeSet::new());
-                let (hears, lost) = (&|_| true, &|_| false);
-                let nodes = Nodes { members: &members, leaving: &leaving, zones: &zones, hears, lost };
+                let nodes = all_heard(&members, &leaving, &zones);
                 let enough = zones.many(members.iter().copied()) >= 3;
                 let mut moves = 0;
                 loop {

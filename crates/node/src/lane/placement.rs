@@ -22,6 +22,7 @@
 use super::group::Proposer;
 use super::mover::{self, Nodes};
 use super::node::Node;
+use super::unsaid::Unsaid;
 use super::{Effects, Group, Lane};
 use crate::api::{Failure, Request};
 use crate::applier::{Cut, Work};
@@ -47,6 +48,8 @@ const TEND_EVERY: Duration = Duration::from_secs(1);
 const BLIND: u32 = 3;
 /// A member that was not heard for so many of the longest election timeouts may be gone for good: no move waits for it any longer.
 const LOST: u32 = 10;
+/// For so many of the longest election timeouts a member that has come may say in which zone it is, before anything moves there.
+const UNSAID: u32 = 5;
 /// So many leaderships at most are handed over at one look.
 const HAND_OVERS: usize = 16;
 
@@ -72,6 +75,7 @@ pub(super) struct Placed {
     hosts: BTreeSet<NodeId>,
     /// Where nothing was to be moved when it was last looked at.
     even: Option<Looked>,
+    unsaid: Unsaid,
     tend_at: Instant,
     rng: Rng,
 }
@@ -83,14 +87,16 @@ struct Looked {
     members: BTreeSet<NodeId>,
     /// Who of them was heard lately, ...
     heard: BTreeSet<NodeId>,
-    /// ... and who was not for long.
+    /// ... who was not for long, ...
     lost: BTreeSet<NodeId>,
+    /// ... and who may still say in which zone it is.
+    unsaid: BTreeSet<NodeId>,
 }
 
 impl Placed {
     pub(super) fn new(rng: Rng, now: Instant) -> Self {
-        let (followed, opening, doubts, lost_upto, hosts, even) = Default::default();
-        Self { followed, opening, doubts, lost_upto, hosts, even, tend_at: now, rng }
+        let (followed, opening, doubts, lost_upto, hosts, even, unsaid) = Default::default();
+        Self { followed, opening, doubts, lost_upto, hosts, even, unsaid, tend_at: now, rng }
     }
 }
 
@@ -282,20 +288,23 @@ impl Lane {
     }
 
     /// By what whoever leads shard 1 says which replicas are to be moved, once it knows all that was committed before.
-    fn look(&self, now: Instant, placement: &Arc<Placement>) -> Option<Looked> {
+    fn look(&mut self, now: Instant, placement: &Arc<Placement>) -> Option<Looked> {
         let raft = &self.space.raft;
         let knows_all = self.space.view.applied().term == raft.term() && self.has_begun_all();
         let members = raft.committed_membership();
         if !raft.is_leader() || !knows_all || members.is_joint() || self.node.stopping {
             return None;
         }
-        let patience = LOST * self.node.settings.raft.election_max;
+        let election = self.node.settings.raft.election_max;
+        let zones = placement.zones();
+        let unsaid = self.placed.unsaid.look(now, UNSAID * election, &members.voters, zones);
         let who = |is: &dyn Fn(NodeId) -> bool| members.voters.iter().copied().filter(|&n| is(n)).collect();
         Some(Looked {
             placement: placement.clone(),
             members: members.voters.clone(),
             heard: who(&|node| raft.hears(node, now)),
-            lost: who(&|node| raft.silent_for(node, now) > patience),
+            lost: who(&|node| raft.silent_for(node, now) > LOST * election),
+            unsaid,
         })
     }
 
@@ -311,8 +320,8 @@ impl Lane {
         let placed = placement.homes().map(|(shard, home)| (shard, home, copies(shard)));
         let zones = placement.zones();
         let (hears, lost) = (|node| looked.heard.contains(&node), |node| looked.lost.contains(&node));
-        let members = &looked.members;
-        let nodes = Nodes { members, leaving: &leaving, zones, hears: &hears, lost: &lost };
+        let (members, unsaid) = (&looked.members, |node| looked.unsaid.contains(&node));
+        let nodes = Nodes { members, leaving: &leaving, zones, hears: &hears, lost: &lost, unsaid: &unsaid };
         let moves = mover::next(placed, &nodes);
         let members = self.space.raft.committed_membership();
         let gone = |node: &NodeId| !members.contains(*node);
