@@ -50,6 +50,9 @@ pub enum Request {
     Transact(Box<Transact>),
     /// Items in several shards, in their newest state.
     Gather(Box<Gather>),
+    /// Something of a shard that is not shard 1, of one node's replica alone: that its own memory tells, and no other's. Not to be wrapped
+    /// itself.
+    At(NodeId, Box<Request>),
     /// What the asked node knows as the leader of shards, what is under way there and how far it is; and which have none.
     Led,
     /// Prolong a lease. Confirmed by a leader that proved its leadership after the request came.

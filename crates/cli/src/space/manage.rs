@@ -378,7 +378,7 @@ pub(super) async fn drop(args: &DropArgs) -> Result<(), Problem> {
 pub(super) async fn shards(args: &ShardsArgs) -> Result<(), Problem> {
     let mut remote = Remote::new(args.at.endpoint());
     let failed = |e: Refused| e.problem(&format!("cannot look at the shards of {:?}", args.name));
-    let request = json!({ "TableName": args.name });
+    let request = json!({ "TableName": args.name, "HotKeys": true });
     let mut told = remote.ask("Quorate.DescribeShards", &request).await.map_err(failed)?;
     if let Some(over) = args.over {
         let since = Instant::now();
@@ -506,8 +506,20 @@ fn lines(told: &Value, with_rates: bool) -> String {
             );
         }
         out.push('\n');
+        for hot in shard["HotKeys"].as_array().map_or(&[][..], Vec::as_slice) {
+            out.push_str(&hot_line(hot));
+        }
     }
     out
+}
+
+/// A key that gets much of a shard's load.
+fn hot_line(hot: &Value) -> String {
+    let number = |member: &str| hot[member].as_u64().unwrap_or(0);
+    let all = (number("Reads") + number("Writes")).max(1);
+    let share = hot["Share"].as_f64().unwrap_or(0.0) * 100.0;
+    let writes = number("Writes") * 100 / all;
+    format!("         hot: {} gets {share:.0} % of the load, {writes} % of which are writes\n", hot["Key"])
 }
 
 #[cfg(test)]
@@ -556,6 +568,11 @@ mod tests {
         assert_eq!(rows[1], ["2", "none", "1,2,3", "7", "700", "10", "0", "not", "ready"]);
         assert_eq!(rows[2], ["3", "1", "1,2,3", "7", "700", "60", "10"]);
         assert!(!lines(&before, false).contains("entries/s"));
+        let mut hot = before.clone();
+        hot["Shards"][0]["HotKeys"] =
+            json!([{ "Key": { "c": { "S": "one" } }, "Share": 0.418, "Reads": 30, "Writes": 10 }]);
+        let words = "         hot: {\"c\":{\"S\":\"one\"}} gets 42 % of the load, 25 % of which are writes";
+        assert_eq!(lines(&hot, false).lines().nth(2), Some(words));
         for (from, to, words) in [
             (json!([3]), json!([4]), "moves from 3 to 4"),
             (json!([3]), json!([]), "leaves 3"),

@@ -83,9 +83,11 @@ impl Group {
                 self.gather(node, Read::Local { request, done, deadline, trace });
             }
             // None of these may be wrapped twice, and the lane has taken the others.
-            Request::Explained(..) | Request::Transact(_) | Request::Gather(_) | Request::Led => {
-                done(Err(Failure::TooLarge));
-            }
+            Request::Explained(..)
+            | Request::At(..)
+            | Request::Transact(_)
+            | Request::Gather(_)
+            | Request::Led => done(Err(Failure::TooLarge)),
         }
     }
 

@@ -81,6 +81,7 @@ mod catalog;
 mod change;
 mod commit;
 mod expire;
+mod hot;
 mod layout;
 mod lock;
 mod mutant;
@@ -99,7 +100,7 @@ pub use mutant::Mutant;
 pub use passed::{read_asked, read_reply, write_asked, write_reply};
 pub(crate) use placement::elsewhere;
 pub use placement::{Block, Close, Home, Leaver, Placement, Zones};
-pub use read::{Described, Get, Got, KeysAsked, Page, Paged, Read, ReadReply, Row};
+pub use read::{Described, Get, Got, HotKey, HotKeys, KeysAsked, Page, Paged, Read, ReadReply, Row};
 pub use stream::{Changed, KEPT, Position, Record, Records, StreamDescribed, StreamId};
 
 use crate::kv::source::Source;
