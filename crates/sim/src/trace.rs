@@ -257,6 +257,7 @@ fn frame_in_words(frame: &Frame) -> String {
         }
         Frame::MembersRefused { request, why } => format!("MembersRefused request {request}: {why:?}"),
         Frame::Alive => "Alive".into(),
+        Frame::Flush { took } => format!("Flush takes {took:?}"),
         Frame::Ask { shard, request, .. } => format!("Ask request {request} of {shard}"),
         Frame::Told { request, .. } => format!("Told request {request}"),
     }

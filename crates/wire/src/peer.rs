@@ -89,6 +89,11 @@ pub enum Frame {
     },
     /// The sender lives, and with it the leaders of all groups that rest under it.
     Alive,
+    /// How long a flush takes at the sender: the shortest of late, in whole microseconds.
+    Flush {
+        /// So long.
+        took: Duration,
+    },
     /// A request of a shard that the sender has no replica of, for one that has.
     Ask {
         /// Which.
@@ -157,6 +162,7 @@ const COMMITTED: u8 = 10;
 const ALIVE: u8 = 11;
 const ASK: u8 = 12;
 const TOLD: u8 = 13;
+const FLUSH: u8 = 14;
 
 /// Frames for one peer, as they gather.
 #[derive(Default)]
@@ -227,6 +233,10 @@ impl Packet {
                 out.put_u8(*why as u8);
             }
             Frame::Alive => out.put_u8(ALIVE),
+            Frame::Flush { took } => {
+                out.put_u8(FLUSH);
+                out.varint(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+            }
             Frame::Ask { shard, request, patience, body } => {
                 out.put_u8(ASK);
                 out.varint(u64::from(shard.0));
@@ -308,6 +318,7 @@ fn read_frame(r: &mut Reader) -> Read<Frame> {
             Ok(Frame::MembersRefused { request, why })
         }
         ALIVE => Ok(Frame::Alive),
+        FLUSH => Ok(Frame::Flush { took: Duration::from_micros(r.varint()?) }),
         ASK => {
             let (shard, request, patience) = (shard(r)?, r.varint()?, r.varint()?);
             Ok(Frame::Ask { shard, request, patience, body: r.bytes()? })
@@ -591,7 +602,7 @@ mod tests {
 
     fn frame(rng: &mut Rng) -> Frame {
         let (shard, request) = (ShardId(rng.below(99) as u32), rng.next_u64());
-        match rng.below(10) {
+        match rng.below(11) {
             0 => {
                 let explain = rng.chance(1, 2);
                 Frame::Forward { shard, term: term(rng), request, data: bytes(rng), explain }
@@ -614,6 +625,7 @@ mod tests {
                 Frame::Members { shard, term: term(rng), request, change }
             }
             8 => Frame::Alive,
+            9 => Frame::Flush { took: Duration::from_micros(rng.next_u64()) },
             7 => Frame::MembersRefused { request, why: *rng.pick(&members::Refusal::ALL) },
             _ => Frame::Raft { shard, message: message(rng) },
         }

@@ -186,7 +186,7 @@ impl Group {
             }
             Frame::MembersRefused { request, why } => node.change_refused(request, why),
             // The lane has heard it.
-            Frame::Alive | Frame::Ask { .. } | Frame::Told { .. } => {}
+            Frame::Alive | Frame::Flush { .. } | Frame::Ask { .. } | Frame::Told { .. } => {}
         }
     }
 

@@ -22,6 +22,7 @@ mod event;
 mod explain;
 mod exports;
 mod fill;
+mod flushes;
 mod group;
 mod large;
 mod led;
@@ -280,6 +281,10 @@ impl Lane {
                 self.node.pending.shard(*request).unwrap_or(self.space.shard)
             }
             Frame::Alive => return self.space.shard,
+            Frame::Flush { took } => {
+                self.node.flushes.told(now, from, *took);
+                return self.space.shard;
+            }
             Frame::Ask { shard, request, patience, body } => {
                 self.asked(now, from, (*shard, *request, *patience), body);
                 return *shard;
@@ -297,6 +302,7 @@ impl Lane {
 
     fn journaled(&mut self, now: Instant, proofs: &[Durable]) {
         let me = self.node.settings.node;
+        self.node.flushes.durable(now, proofs);
         for proof in proofs {
             if let Some((group, node)) = self.at(proof.shard()) {
                 group.journaled(node, now, proof);
@@ -399,6 +405,7 @@ impl Lane {
         self.heal_doubts();
         self.drain_others(now, out);
         self.tend_transactions_again(now, out);
+        self.node.flushes.handed(now, &out.journal);
         self.node.drain(out);
         let mut hub = hub(&self.hub);
         out.catch_ups.append(&mut hub.take_wanted());

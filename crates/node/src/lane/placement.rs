@@ -16,7 +16,8 @@
 //!
 //! A member that is to leave ([`What::Leave`]) is left by its replicas while it serves on; that it was to leave, and in which zone it
 //! was, is forgotten once it is none any more. A member that was removed goes on, and is talked to, until no home names it. Leaders are spread: each shard prefers one of its
-//! voters, in turn by its number, and a leader that is not preferred hands over to the one that is, when that holds all. And who leads
+//! voters, in turn by its number, and a leader that is not preferred hands over to the one that is, when that holds all; nobody prefers a
+//! node that is slow ([`super::flushes`]). And who leads
 //! gives the machine the newest definition of its table.
 
 use super::group::Proposer;
@@ -37,6 +38,7 @@ use quorate_state::table::{Home, Placement};
 use quorate_wire::command;
 use quorate_wire::kv::Command;
 use quorate_wire::members::{Asked, Book};
+use quorate_wire::peer::Frame;
 use quorate_wire::table::{self, EPOCH, What};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -251,6 +253,7 @@ impl Lane {
         let leaving = placement.leaving();
         let members = &self.space.raft.membership().voters;
         let stay: BTreeSet<NodeId> = members.iter().copied().filter(|node| !leaving.contains(node)).collect();
+        let slow = self.tend_flushes(now);
         let mut left = HAND_OVERS;
         let mut arrived = Vec::new();
         for (&shard, group) in self.groups.iter_mut().filter(|(_, group)| group.raft.is_leader()) {
@@ -268,7 +271,7 @@ impl Lane {
             }
             let did = group.follow_home(now, &home)
                 || group.follow_definition(&mut self.node, now, &self.space.view)
-                || (left > 0 && if blind { group.pass_on(now) } else { group.prefer(now, &stay) });
+                || (left > 0 && if blind { group.pass_on(now) } else { group.prefer(now, &stay, &slow) });
             if did {
                 left = left.saturating_sub(1);
                 self.touched.insert(shard);
@@ -278,6 +281,27 @@ impl Lane {
             self.say_arrived(now, shard, at);
         }
         self.begin_moves(now, &placement);
+    }
+
+    /// Tells the others how long flushes take here. Who is slow; where this node is, and leads shard 1, it hands that over, too.
+    fn tend_flushes(&mut self, now: Instant) -> BTreeSet<NodeId> {
+        let me = self.node.settings.node;
+        let members = self.space.raft.membership();
+        if let Some(flush) = self.node.flushes.look(now, me) {
+            for peer in members.nodes().into_iter().filter(|&peer| peer != me) {
+                self.node.send(peer, &Frame::Flush { took: flush });
+            }
+        }
+        let slow = self.node.flushes.slow();
+        if slow.contains(&me) && self.space.raft.is_leader() {
+            let leaving = self.placed.followed.leaving();
+            let well = members.voters.iter().filter(|node| !slow.contains(node) && !leaving.contains(node));
+            let ready = well.copied().find(|&node| self.space.raft.is_ready(node));
+            if let Some(to) = ready.filter(|_| !self.space.raft.change_pending()) {
+                self.space.raft.handle(now, Input::Transfer { to });
+            }
+        }
+        slow
     }
 
     /// A shard led here has the members that it was to have: shard 1 is to note it. Where that fails it is said again.
@@ -368,6 +392,20 @@ fn preferred(shard: ShardId, membership: &Membership, stay: &BTreeSet<NodeId>) -
     fit.get(shard.get() as usize % fit.len().max(1)).copied()
 }
 
+/// The same where some are slow: another in its place, if that is one of them. Who is well keeps what it has.
+fn preferred_but(
+    shard: ShardId,
+    membership: &Membership,
+    stay: &BTreeSet<NodeId>,
+    slow: &BTreeSet<NodeId>,
+) -> Option<NodeId> {
+    let first = preferred(shard, membership, stay)?;
+    if !slow.contains(&first) {
+        return Some(first);
+    }
+    preferred(shard, membership, &stay.difference(slow).copied().collect())
+}
+
 /// The book of a group that is not shard 1's: who the members are stands in shard 1's. It says which word about the group's home
 /// is followed, by its place in shard 1's log, as if nobody had asked by that number.
 fn book_of(own: &Membership, at: Index) -> Option<Bytes> {
@@ -442,8 +480,8 @@ impl Group {
     }
 
     /// Hands the leadership to the voter that is preferred, if that holds all.
-    fn prefer(&mut self, now: Instant, stay: &BTreeSet<NodeId>) -> bool {
-        let to = preferred(self.shard, self.raft.membership(), stay);
+    fn prefer(&mut self, now: Instant, stay: &BTreeSet<NodeId>, slow: &BTreeSet<NodeId>) -> bool {
+        let to = preferred_but(self.shard, self.raft.membership(), stay, slow);
         let Some(to) = to.filter(|&to| to != self.raft.id() && self.raft.is_ready(to)) else { return false };
         if self.raft.change_pending() {
             return false;
@@ -496,5 +534,21 @@ mod tests {
         assert_eq!(preferred(&[1, 2, 3, 4]), ids(&[1, 2, 4]));
         assert_eq!(preferred(&[1, 2, 3]), ids(&[1, 2]));
         assert_eq!(preferred(&[3]), ids(&[]));
+    }
+
+    /// Claim: nobody slow is preferred while another is there, and who is well keeps what it has.
+    #[test]
+    fn who_is_slow_is_not_preferred() {
+        let ids = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<BTreeSet<_>>();
+        let membership = Membership { voters: ids(&[1, 2, 3]), ..Membership::default() };
+        let all = |slow: &[u64]| -> Vec<Option<u64>> {
+            let of = |shard| preferred_but(ShardId(shard), &membership, &ids(&[1, 2, 3]), &ids(slow));
+            (2..20).map(|shard| of(shard).map(NodeId::get)).collect()
+        };
+        let (before, behind) = (all(&[]), all(&[2]));
+        assert!(before.contains(&Some(2)) && !behind.contains(&Some(2)));
+        let kept = before.iter().zip(&behind).all(|(before, behind)| before == behind || *before == Some(2));
+        assert!(kept && behind.contains(&Some(1)) && behind.contains(&Some(3)), "{before:?} {behind:?}");
+        assert!(all(&[1, 2, 3]).iter().all(Option::is_none), "then it stays where it is");
     }
 }

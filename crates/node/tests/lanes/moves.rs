@@ -274,3 +274,60 @@ fn a_move_to_who_dies_costs_no_sound_replica() {
         cluster.all_read(&shards, &[1, 2, 3]);
     }
 }
+
+/// Who is to leave leads nothing, though it keeps its replicas where nobody else could have them; once that is taken back it leads its share
+/// again.
+#[test]
+fn who_is_to_leave_leads_nothing() {
+    let (mut cluster, shards) = filled(6);
+    let led = |cluster: &Cluster, id: u64| {
+        shards.iter().filter(|shard| cluster.leaders(**shard).contains(&id)).count()
+    };
+    cluster.pass(10_000);
+    assert_eq!([1, 2, 3].map(|id| led(&cluster, id)), [2, 2, 2]);
+    cluster.ask(1, KV, command(What::Leave { node: NodeId(3), leaves: true }));
+    cluster.pass(5_000);
+    for _ in 0..500 {
+        cluster.pass(10);
+        assert_eq!((led(&cluster, 3), led(&cluster, 1) + led(&cluster, 2)), (0, 6));
+    }
+    assert_eq!(cluster.shares()[&3], 6, "there is nobody else");
+    cluster.ask(1, KV, command(What::Leave { node: NodeId(3), leaves: false }));
+    cluster.pass(10_000);
+    assert_eq!([1, 2, 3].map(|id| led(&cluster, id)), [2, 2, 2]);
+}
+
+/// A node that has lost the state of shard 1, and hears nothing of it any more since it was removed, leads a shard whose members are to be
+/// others and cannot know it: it hands the shard on, and the move comes to its end. (Seed 190 of the simulator, once.)
+#[test]
+fn who_knows_nothing_of_shard_one_hands_on_what_it_leads() {
+    let (mut cluster, shards) = filled(6);
+    cluster.pass(10_000);
+    cluster.kill(3);
+    let disk = cluster.disks[2].clone();
+    let states = disk.files().into_iter().filter(|(path, _)| path.starts_with("state/"));
+    states.for_each(|(path, _)| disk.flip_bit(&path, 500));
+    cluster.deaf = Some(NodeId(3));
+    cluster.start(3);
+    // Its shards have healed, and are handed to it in turn.
+    let leads = |cluster: &Cluster| shards.iter().any(|shard| cluster.leaders(*shard).contains(&3));
+    let has_lost = |cluster: &Cluster| cluster.nodes[2].as_ref().unwrap().lane.raft().state_lost();
+    for _ in 0..3_000 {
+        cluster.pass(10);
+        if leads(&cluster) {
+            break;
+        }
+    }
+    assert!(leads(&cluster) && has_lost(&cluster));
+    let change = Request::ChangeMembers(Change::Remove { id: NodeId(3) });
+    let leader = cluster.leaders(KV)[0];
+    let answers = cluster.call(leader, KV, change);
+    cluster.settle();
+    assert!(matches!(answers.lock().unwrap()[..], [Ok(_)]) && leads(&cluster));
+    for _ in 0..3_000 {
+        cluster.pass(10);
+        cluster.sweep();
+    }
+    assert!(has_lost(&cluster) && !leads(&cluster), "{}", cluster.moves_in_words());
+    assert!(shards.iter().all(|shard| cluster.voters(*shard) == [1, 2]), "{}", cluster.moves_in_words());
+}
