@@ -8,12 +8,18 @@ impl Cluster {
     pub(super) fn come(&mut self, id: u64) {
         self.join(id);
         self.pass(2_000);
+        self.publish((1..=NODES).chain([id]));
         let leader = self.leaders(KV)[0];
-        for member in (1..=NODES).chain([id]) {
-            let (id, name, client_urls) = (NodeId(member), format!("n{member}"), Vec::new());
+        self.ask(leader, KV, Request::ChangeMembers(Change::Promote { id: NodeId(id) }));
+    }
+
+    /// They say their names: they have started.
+    fn publish(&mut self, nodes: impl IntoIterator<Item = u64>) {
+        let leader = self.leaders(KV)[0];
+        for node in nodes {
+            let (id, name, client_urls) = (NodeId(node), format!("n{node}"), Vec::new());
             self.ask(leader, KV, Request::ChangeMembers(Change::Publish { id, name, client_urls }));
         }
-        self.ask(leader, KV, Request::ChangeMembers(Change::Promote { id: NodeId(id) }));
     }
 
     fn go(&mut self, id: u64) {
@@ -302,6 +308,7 @@ fn who_is_to_leave_leads_nothing() {
 #[test]
 fn who_knows_nothing_of_shard_one_hands_on_what_it_leads() {
     let (mut cluster, shards) = filled(6);
+    cluster.publish(1..=NODES);
     cluster.pass(10_000);
     cluster.kill(3);
     let disk = cluster.disks[2].clone();
@@ -323,7 +330,12 @@ fn who_knows_nothing_of_shard_one_hands_on_what_it_leads() {
     let leader = cluster.leaders(KV)[0];
     let answers = cluster.call(leader, KV, change);
     cluster.settle();
-    assert!(matches!(answers.lock().unwrap()[..], [Ok(_)]) && leads(&cluster));
+    assert!(
+        leads(&cluster) && matches!(answers.lock().unwrap()[..], [Ok(_)]),
+        "{:?} {}",
+        answers.lock().unwrap(),
+        leads(&cluster)
+    );
     for _ in 0..3_000 {
         cluster.pass(10);
         cluster.sweep();
