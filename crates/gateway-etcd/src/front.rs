@@ -6,7 +6,7 @@
 //! the limit is refused by the library with `OUT_OF_RANGE`; gRPC in Go, and with it etcd's clients, know that
 //! refusal as `RESOURCE_EXHAUSTED` and tell by it that trying again is of no use.
 //!
-//! What is left out: JSON requests (`/v3/...`).
+//! What is left out: the JSON of `/v3/...` is turned into gRPC by `json.rs`, and comes here again.
 
 use crate::aside::Large;
 use crate::direct::{self, Came, Method, Replayed, Reply};
@@ -43,10 +43,22 @@ impl Front {
     {
         let content = request.headers().get(http::header::CONTENT_TYPE);
         if !content.is_some_and(|c| c.as_bytes().starts_with(b"application/grpc")) {
+            if request.uri().path().starts_with("/v3/") {
+                return Ok(Box::pin(async move { self.json(request).await }).await);
+            }
             let (asked, _) = request.into_parts();
             let page = Box::pin(async move { self.gateway.page(&asked).await });
             return Ok(page.await.map(Reply::from));
         }
+        Ok(self.called(request).await)
+    }
+
+    /// Answers a call of gRPC.
+    pub(crate) async fn called<B>(&self, request: http::Request<B>) -> http::Response<Reply>
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<StdError>,
+    {
         let call = self.gateway.counters.calls.begin(request.uri().path());
         let slot = evidence::slot(request.headers());
         let mut late = timeout(request.headers()).map(|timeout| Box::pin(tokio::time::sleep(timeout)));
@@ -58,7 +70,7 @@ impl Front {
             }
         });
         let Some((mut response, code)) = answer.await else {
-            return Ok(Status::cancelled("Timeout expired").into_http::<Body>().map(Reply::from));
+            return Status::cancelled("Timeout expired").into_http::<Body>().map(Reply::from);
         };
         if let Some(evidence) = slot.and_then(|slot| slot.take()) {
             evidence::write(&evidence, response.headers_mut());
@@ -66,7 +78,7 @@ impl Front {
         if let Some(call) = call {
             self.gateway.counters.calls.end(call, code);
         }
-        Ok(response)
+        response
     }
 
     /// Answers a call, and says with what.
@@ -158,8 +170,10 @@ impl Gateway {
                 Some(metrics) => typed(200, "text/plain; version=0.0.4", metrics()),
                 None => text(404, "no metrics here\n".into()),
             },
-            _ if path.starts_with("/v3/") => {
-                json(501, r#"{"error":"JSON is not available in this release; use gRPC","code":12}"#.into())
+            // What Go's programs tell there; only this much is not Go's.
+            "/debug/vars" => {
+                let words: Vec<String> = std::env::args_os().map(|w| w.to_string_lossy().into()).collect();
+                json(200, serde_json::json!({ "cmdline": words }).to_string())
             }
             _ => text(404, "404 page not found\n".into()),
         }

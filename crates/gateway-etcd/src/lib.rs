@@ -4,7 +4,7 @@
 //! there is none, is turned back, with etcd's codes and texts, since clients decide by them. Nothing here survives a
 //! connection.
 //!
-//! The same port answers a few plain HTTP pages (`front.rs`). The calls that make up the load go around the gRPC
+//! The same port answers the calls as JSON (`json.rs`) and a few plain HTTP pages (`front.rs`). The calls that make up the load go around the gRPC
 //! library (`direct.rs`), which answers all others.
 //!
 //! What is not there yet answers UNIMPLEMENTED with a sentence: downgrades, and users.
@@ -26,6 +26,7 @@ mod failure;
 mod fence;
 mod front;
 mod health;
+mod json;
 mod kv;
 mod lease;
 mod line;

@@ -11,6 +11,7 @@
 use crate::DECODE_MAX;
 use bytes::{Bytes, BytesMut};
 use http_body::Frame;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,10 +39,45 @@ impl Unfinished {
         Counted::new(body, self.clone(), refused)
     }
 
+    /// Reads a body that is no gRPC whole, counted. One with more than `most` bytes is refused.
+    pub(crate) async fn whole<B>(&self, mut body: B, most: usize) -> Result<Bytes, Status>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin,
+        B::Error: Into<StdError>,
+    {
+        let mut part = Part { all: self, came: BytesMut::new() };
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            let frame = frame.map_err(|error| Status::invalid_argument(error.into().to_string()))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if part.came.len() + data.len() > most {
+                return Err(Status::resource_exhausted(format!(
+                    "quorate: a body has more than {most} bytes"
+                )));
+            }
+            part.came.extend_from_slice(&data);
+            if self.bytes.fetch_add(data.len(), Ordering::Relaxed) + data.len() > BYTES_MAX {
+                return Err(too_much());
+            }
+        }
+        Ok(Bytes::copy_from_slice(&part.came))
+    }
+
     /// Calls and bytes that are counted now.
     #[cfg(test)]
     pub(crate) fn held(&self) -> (usize, usize) {
         (self.calls.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+}
+
+/// What has come of a body that is read whole.
+struct Part<'a> {
+    all: &'a Unfinished,
+    came: BytesMut,
+}
+
+impl Drop for Part<'_> {
+    fn drop(&mut self) {
+        self.all.bytes.fetch_sub(self.came.len(), Ordering::Relaxed);
     }
 }
 

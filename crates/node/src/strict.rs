@@ -2,7 +2,7 @@
 //! book become. Pure: what the leader knows comes in, the target or a refusal comes out.
 //!
 //! A member counts as *started* once it has published its name. A change that could leave the cluster without a majority of
-//! members that have started, or that is asked for while voters are out of reach, is refused.
+//! members that have started and are heard is refused.
 //!
 //! A member is *sound* while it is heard and withholds nothing (the page of `protocol::raft`, "Replicas that may have forgotten").
 //! To be heard is not enough: where one may have forgotten entries and another lost its disk, nobody can be elected once the
@@ -113,7 +113,9 @@ impl Judge<'_> {
         if !learner && !alone && started <= voting.len().div_ceil(2) {
             return Err(Refusal::NotEnoughStarted);
         }
-        if !self.now.voters.iter().all(|&id| (self.hears)(id)) {
+        // As if the new one were out of reach.
+        let heard = voting.iter().filter(|&&id| (self.hears)(id)).count();
+        if voting.len() > 1 && heard < voting.len().div_ceil(2) + 1 {
             return Err(Refusal::Unhealthy);
         }
         self.unused(urls, None)?;
@@ -307,7 +309,16 @@ mod tests {
     fn what_would_cost_the_majority_is_refused() {
         let mut c = Cluster::of(3);
         c.heard = vec![1, 2];
-        assert_eq!(c.add(4, false), Err(Refusal::Unhealthy));
+        assert_eq!(c.add(4, false), Err(Refusal::Unhealthy), "of four three were needed");
+        let (mut four, mut five) = (Cluster::of(4), Cluster::of(5));
+        (four.heard, five.heard) = (vec![1, 2, 3], vec![1, 2, 3, 4]);
+        assert_eq!(
+            (four.add(5, true), five.add(6, false)),
+            (Ok(5), Ok(6)),
+            "enough are up without the new one"
+        );
+        five.heard = vec![1, 2, 3];
+        assert_eq!(five.add(7, true), Err(Refusal::Unhealthy), "one of those that vote soon counts already");
         assert_eq!(c.remove(2), Err(Refusal::Unhealthy), "one of the two that are up");
         assert_eq!(c.remove(3), Ok(3), "the one that is down");
         assert_eq!(c.remove(2), Ok(2), "one is left, and it is up");
@@ -322,6 +333,8 @@ mod tests {
         assert_eq!(c.remove(1), Err(Refusal::NotEnoughStarted));
         assert_eq!(c.publish(2), Ok(2));
         assert_eq!(c.remove(1), Err(Refusal::NotEnoughStarted), "the second has no vote yet");
+        assert_eq!(c.add(3, false), Err(Refusal::Unhealthy), "nor before it is heard");
+        c.heard.push(2);
         assert_eq!(c.add(3, false), Ok(3));
     }
 

@@ -1,6 +1,9 @@
 //! Generated protobuf and gRPC types of etcd's version 3 interface.
 #![allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, reason = "generated code")]
 
+/// All of it as a set of descriptors, for whoever reads and writes messages by their names.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
 /// The pair and the event.
 pub mod mvccpb {
     tonic::include_proto!("mvccpb");

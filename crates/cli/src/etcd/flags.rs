@@ -18,10 +18,12 @@ enum Use {
     Quiet,
     /// It changes nothing, and the log says so and why.
     Told(&'static str),
+    /// It is on whatever is said, and the log says so where it is to be off.
+    Always(&'static str),
     /// Any value but these (and none) is refused, with this hint.
     Only(&'static [&'static str], &'static str),
 }
-use Use::{Only, Quiet, Taken, Told};
+use Use::{Always, Only, Quiet, Taken, Told};
 
 struct Flag {
     name: &'static str,
@@ -70,7 +72,7 @@ const FLAGS: &[Flag] = &[
     value("election-timeout", Taken),
     switch("initial-election-tick-advance", Quiet),
     switch("pre-vote", Only(ON, "pre-vote is always on")),
-    switch("strict-reconfig-check", Only(ON, "changes of members are always checked")),
+    switch("strict-reconfig-check", Always("changes of members are always checked")),
     switch(
         "force-new-cluster",
         Only(OFF, "`quorate snapshot restore` makes a new cluster of a snapshot, with all that it holds"),
@@ -81,6 +83,10 @@ const FLAGS: &[Flag] = &[
     value("auto-compaction-retention", Taken),
     value("max-request-bytes", Only(&["1572864"], "a request is 1.5 MiB at most, as etcd's default")),
     value("max-txn-ops", Only(&["128"], "a transaction has 128 operations at most, as etcd's default")),
+    value(
+        "max-learners",
+        Only(&["1"], "there is one learner at a time, as etcd's default, beside members that join"),
+    ),
     value("snapshot-count", Quiet),
     value("max-snapshots", Quiet),
     value("max-wals", Quiet),
@@ -108,7 +114,7 @@ const FLAGS: &[Flag] = &[
     value("log-level", Taken),
     switch("debug", Taken),
     value("logger", Quiet),
-    value("log-format", Quiet),
+    value("log-format", Taken),
     value("log-package-levels", Told(OWN_LOG)),
     value("log-output", Only(&["default", "stderr"], OWN_LOG)),
     value("log-outputs", Only(&["default", "stderr"], OWN_LOG)),
@@ -145,6 +151,7 @@ const FLAGS: &[Flag] = &[
     value("tls-min-version", Only(NONE, TLS)),
     value("tls-max-version", Only(NONE, TLS)),
     switch("experimental-peer-skip-client-san-verification", Only(OFF, TLS)),
+    switch("peer-skip-client-san-verification", Only(OFF, TLS)),
     value("auth-token", Only(&["simple"], AUTH)),
     value("auth-token-ttl", Quiet),
     value("bcrypt-cost", Quiet),
@@ -156,6 +163,18 @@ const FLAGS: &[Flag] = &[
     value("discovery-endpoints", Only(NONE, DISCOVERY)),
     value("discovery-proxy", Only(NONE, DISCOVERY)),
     value("discovery-fallback", Quiet),
+    // Without an address to ask these mean nothing.
+    value("discovery-cacert", Quiet),
+    value("discovery-cert", Quiet),
+    value("discovery-key", Quiet),
+    value("discovery-user", Quiet),
+    value("discovery-password", Quiet),
+    value("discovery-dial-timeout", Quiet),
+    value("discovery-request-timeout", Quiet),
+    value("discovery-keepalive-time", Quiet),
+    value("discovery-keepalive-timeout", Quiet),
+    switch("discovery-insecure-transport", Quiet),
+    switch("discovery-insecure-skip-tls-verify", Quiet),
     value("proxy", Only(&["off"], PROXY)),
     value("proxy-failure-wait", Quiet),
     value("proxy-refresh-interval", Quiet),
@@ -168,6 +187,38 @@ const FLAGS: &[Flag] = &[
     value("experimental-corrupt-check-time", Quiet),
     switch("experimental-compact-hash-check-enabled", Quiet),
     value("experimental-compact-hash-check-time", Quiet),
+    // What tunes the inside of etcd: as of 3.6, and as the experiments that they were.
+    value("bootstrap-defrag-threshold-megabytes", Quiet),
+    value("experimental-bootstrap-defrag-threshold-megabytes", Quiet),
+    value("compaction-batch-limit", Quiet),
+    value("experimental-compaction-batch-limit", Quiet),
+    value("compaction-sleep-interval", Quiet),
+    value("experimental-compaction-sleep-interval", Quiet),
+    value("distributed-tracing-address", Quiet),
+    value("experimental-distributed-tracing-address", Quiet),
+    value("distributed-tracing-instance-id", Quiet),
+    value("experimental-distributed-tracing-instance-id", Quiet),
+    value("distributed-tracing-sampling-rate", Quiet),
+    value("experimental-distributed-tracing-sampling-rate", Quiet),
+    value("distributed-tracing-service-name", Quiet),
+    value("experimental-distributed-tracing-service-name", Quiet),
+    value("downgrade-check-time", Quiet),
+    value("experimental-downgrade-check-time", Quiet),
+    value("experimental-snapshot-catchup-entries", Quiet),
+    value("warning-apply-duration", Quiet),
+    value("experimental-warning-apply-duration", Quiet),
+    value("warning-unary-request-duration", Quiet),
+    value("experimental-warning-unary-request-duration", Quiet),
+    switch("memory-mlock", Quiet),
+    switch("experimental-memory-mlock", Quiet),
+    switch("experimental-enable-lease-checkpoint", Quiet),
+    switch("experimental-enable-lease-checkpoint-persist", Quiet),
+    switch("experimental-stop-grpc-service-on-defrag", Quiet),
+    switch("experimental-txn-mode-write-with-shared-buffer", Quiet),
+    value("corrupt-check-time", Quiet),
+    value("compact-hash-check-time", Quiet),
+    value("raft-read-timeout", Quiet),
+    value("raft-write-timeout", Quiet),
     value("feature-gates", Told("nothing is switched by it here")),
 ];
 
@@ -270,7 +321,8 @@ impl Given {
             Taken => drop(self.values.insert(name, value)),
             Quiet => {}
             Told(_) if flag.switch && value == "false" => {}
-            Told(why) => self.warnings.push(format!("{source} changes nothing here: {why}")),
+            Always(_) if value == "true" => {}
+            Told(why) | Always(why) => self.warnings.push(format!("{source} changes nothing here: {why}")),
             Only(allowed, _) if value.is_empty() || allowed.contains(&value.as_str()) => {}
             Only(_, hint) => return Err(usage(format!("{source}={value} is not supported"), hint)),
         }
@@ -418,7 +470,7 @@ mod tests {
                 "name: a\npeer-transport-security:\n  auto-tls: true",
                 "line 3: peer-transport-security.auto-tls=true",
             ),
-            ("strict-reconfig-check: false", "line 1: strict-reconfig-check=false is not supported"),
+            ("pre-vote: false", "line 1: pre-vote=false is not supported"),
             ("nmae: a", "line 1: nmae is no flag of etcd"),
             ("name: a\nname: b", "line 2: name stands in line 1 already"),
         ] {

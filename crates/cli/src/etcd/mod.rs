@@ -2,11 +2,13 @@
 
 mod file;
 mod flags;
+mod lines;
 mod plan;
 
 use crate::report::{Problem, say};
 use crate::serve;
 use flags::Given;
+pub(crate) use lines::Zap;
 use quorate_server::ServerConfig;
 
 /// Run one node by etcd's own flags and ETCD_* variables.
@@ -46,6 +48,7 @@ The space:
   --watch-progress-notify-interval TIME  [default: 10m]
 
   --log-level LEVEL                      debug, info, warn, error [default: info]
+  --log-format json|console              lines of JSON, or for people [default: json]
   --config-file FILE                     etcd's file of settings (YAML, the names of the flags as keys); it alone counts then
   --version, --help
 
@@ -77,7 +80,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
         return Ok(());
     }
     let settings = plan::settings(&mut given)?;
-    serve::run_with(settings, &given.warnings).map_err(in_its_words)
+    serve::run_with(settings, plan::lines(&given)?, &given.warnings).map_err(in_its_words)
 }
 
 /// The server's hints name flags of `quorate serve`; here the same things have etcd's names.

@@ -6,6 +6,7 @@
 
 use super::flags::{Given, usage};
 use crate::report::Problem;
+use crate::serve::Lines;
 use crate::serve::join::Join;
 use crate::serve::settings::{LOG, Settings};
 use quorate_base::NodeId;
@@ -334,6 +335,15 @@ fn log(given: &Given) -> Result<String, Problem> {
             format!("--log-level={other} makes no sense"),
             "it is debug, info, warn, error, panic or fatal",
         )),
+    }
+}
+
+/// etcd's own are lines of JSON unless it is told otherwise.
+pub(super) fn lines(given: &Given) -> Result<Lines, Problem> {
+    match given.get("log-format").unwrap_or("json") {
+        "" | "json" => Ok(Lines::Zap),
+        "console" => Ok(Lines::Own),
+        other => Err(usage(format!("--log-format={other} makes no sense"), "it is json or console")),
     }
 }
 

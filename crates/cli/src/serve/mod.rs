@@ -13,9 +13,12 @@ mod metrics;
 mod notify;
 pub(crate) mod settings;
 
+use crate::etcd::Zap;
 use crate::report::{Exit, Problem, colours};
 use quorate_gateway_etcd::Counters;
+use quorate_node::api::{Door, Request};
 use quorate_server::{DoorStart, Ready, ServeDoor};
+use quorate_wire::kv::Range;
 use serde::{Deserialize, Serialize};
 use settings::{Flags, Settings};
 use std::io::{Read, Write};
@@ -30,6 +33,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// How long a node whose starter is gone may take to stop in order.
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a node that does not answer yet is left alone.
+const ANNOUNCE_AGAIN: Duration = Duration::from_millis(100);
 
 /// Run one node.
 #[derive(clap::Args, Debug)]
@@ -119,8 +125,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
 }
 
 /// Serves with settings that came otherwise, until a signal.
-pub(crate) fn run_with(mut settings: Settings, warnings: &[String]) -> Result<(), Problem> {
-    start_logging(&settings.log)?;
+pub(crate) fn run_with(mut settings: Settings, lines: Lines, warnings: &[String]) -> Result<(), Problem> {
+    start_logging(&settings.log, lines)?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
@@ -131,11 +137,10 @@ pub(crate) fn run_with(mut settings: Settings, warnings: &[String]) -> Result<()
 fn serve(settings: Settings, json: bool, exit_with_stdin: bool) -> Result<(), Problem> {
     settings.server.check()?;
     not_beside_up(&settings)?;
-    start_logging(&settings.log)?;
+    start_logging(&settings.log, Lines::Own)?;
     let node = settings.server.node.get();
     let advertise = settings.server.etcd_advertise.clone();
     let ready = move |at: Ready| {
-        notify::ready();
         if json {
             let (pid, peer) = (std::process::id(), at.peer.to_string());
             let dynamo = at.dynamo.map(|address| address.to_string());
@@ -202,11 +207,36 @@ fn keys(path: &Path) -> Result<quorate_gateway_dynamo::Keys, Problem> {
     quorate_gateway_dynamo::Keys::parse(&text).map_err(|e| told(&e))
 }
 
+/// Tells who started this node once it answers: it has a leader, and a state that is as new as any that it ever showed.
+async fn announce(door: Arc<dyn Door>) {
+    // Also a learner answers this one; the first of a life is no older than any before.
+    let read = || Request::Range { range: Range::default(), serializable: true };
+    loop {
+        let (answered, answer) = tokio::sync::oneshot::channel();
+        door.call(
+            read(),
+            None,
+            Box::new(move |result| {
+                let _ = answered.send(result.is_ok());
+            }),
+        );
+        match answer.await {
+            Ok(true) => break,
+            Ok(false) => tokio::time::sleep(ANNOUNCE_AGAIN).await,
+            Err(_) => return,
+        }
+    }
+    // etcd's words: what starts members waits for them.
+    tracing::info!(target: "quorate_server::serve", "ready to serve client requests");
+    notify::ready();
+}
+
 /// The doors, as the server starts them.
 fn doors(version: String, keys: Option<Arc<quorate_gateway_dynamo::Keys>>) -> ServeDoor {
     Box::new(|start: DoorStart| {
         Box::pin(async move {
             let DoorStart { door, listeners, dynamo, clients_max, facts } = start;
+            tokio::task::spawn_local(announce(door.clone()));
             // Where there are two doors, each has half of the places.
             let clients_max = if dynamo.is_some() { clients_max.div_ceil(2) } else { clients_max };
             let tables = Arc::<quorate_gateway_dynamo::Counters>::default();
@@ -255,11 +285,24 @@ fn log_filter(filter: &str) -> Result<Targets, Problem> {
     filter.parse().map_err(|e: tracing_subscriber::filter::ParseError| bad(e.to_string()))
 }
 
-fn start_logging(filter: &str) -> Result<(), Problem> {
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lines {
+    /// For people.
+    Own,
+    /// As etcd's.
+    Zap,
+}
+
+/// The first call counts.
+fn start_logging(filter: &str, lines: Lines) -> Result<(), Problem> {
     let filter = log_filter(filter)?;
-    let lines =
-        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours(&std::io::stderr()));
-    let _ = tracing_subscriber::registry().with(lines).with(filter).try_init();
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry();
+    let _ = match lines {
+        Lines::Own => registry.with(layer.with_ansi(colours(&std::io::stderr()))).with(filter).try_init(),
+        Lines::Zap => registry.with(layer.event_format(Zap)).with(filter).try_init(),
+    };
     Ok(())
 }
 

@@ -45,6 +45,8 @@ pub(crate) struct Group {
     /// Messages that wait for the journal, in the order of their writes.
     held: VecDeque<Held<(NodeId, Message)>>,
     pub(super) reads: Reads,
+    /// A read index was reached in this life: the state is no older than any that this node has shown in an earlier one.
+    pub(super) caught_up: bool,
     /// How many of the node's reads were counted as this group's.
     counted: usize,
     pub(super) proposing: BTreeMap<u64, Proposer>,
@@ -89,6 +91,7 @@ impl Group {
             outbox: Box::default(),
             held: VecDeque::new(),
             reads: Reads::default(),
+            caught_up: false,
             counted: 0,
             proposing: BTreeMap::new(),
             commits: Commits::default(),

@@ -64,6 +64,16 @@ impl Group {
             Request::Swept | Request::Defragment => {
                 node.settle(now, request == Request::Defragment, timeout, (done, trace));
             }
+            // What this node has shown before it was started again it may only hold in its journal, as entries of which it does not
+            // know yet that they are committed. So that nobody who stays with it sees its state go back, the first read of a life
+            // waits for the log's end as a linearizable one does. (etcd opens its ports only then.)
+            Request::Range { serializable: true, .. }
+            | Request::ReadTxn { serializable: true, .. }
+            | Request::Table { consistent: false, .. }
+                if !self.caught_up =>
+            {
+                self.gather(node, Read::Local { request, done, deadline, trace });
+            }
             Request::Status
             | Request::HashSpace { .. }
             | Request::HashAll
@@ -168,6 +178,7 @@ impl Group {
 
     pub(super) fn serve_reads(&mut self, node: &mut Node, now: Instant) {
         for read in self.reads.ready(self.view.applied().index) {
+            self.caught_up = true;
             match read {
                 Read::Local { request, done, deadline, trace } => {
                     self.serve(node, now, request, deadline, (done, trace));

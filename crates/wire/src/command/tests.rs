@@ -332,7 +332,8 @@ fn no_bytes_panic_and_every_cut_is_an_error() {
 fn false_lengths_nesting_versions_and_trailing_bytes_are_told() {
     let huge = vec![VERSION, 0, 0, kind::LEASE_REVOKE, 0, 0xff, 0xff, 0xff, 0xff, 0x7f, 1];
     assert_eq!(decode(&huge.into()), Err(DecodeError::Truncated));
-    assert_eq!(decode(&Bytes::from_static(&[9, 1, 2])), Err(DecodeError::Version(9)));
+    let newer = Bytes::from_static(&[VERSION + 1, 1, 2]);
+    assert_eq!(decode(&newer), Err(DecodeError::Version(VERSION + 1)));
     assert_eq!(
         decode(&Bytes::from_static(&[VERSION, 0, 0, 77])),
         Err(DecodeError::Tag { of: "kind", tag: 77 })
