@@ -48,7 +48,9 @@ fn through(
     nodes: &Nodes<'_>,
 ) -> usize {
     let mut left = homes.values().filter(|home| home.moving).count();
-    homes.values_mut().for_each(|home| *home = home.arrived());
+    for home in homes.values_mut() {
+        *home = home.arrived();
+    }
     let mut load = Load::of(homes, nodes);
     for _ in 0..PASSES {
         let before = left;
