@@ -12,10 +12,10 @@ const SHOWN: usize = 8;
 /// They.
 #[derive(Serialize, Default, Debug, PartialEq, Eq)]
 #[serde(transparent)]
-pub(super) struct Leaderless(Vec<Shard>);
+pub(super) struct Leaderless(Vec<Unled>);
 
 #[derive(Serialize, Debug, PartialEq, Eq)]
-struct Shard {
+struct Unled {
     table: String,
     shard: u32,
     /// Members that have a replica of it, ...
@@ -44,7 +44,7 @@ impl Leaderless {
         let agreed = said
             .into_values()
             .filter(|(one, _, by)| one.replicas.iter().all(|node| !answers(node) || by.contains(node)));
-        Self(agreed.map(|(one, ms, _)| Shard::of(one, ms, silent)).collect())
+        Self(agreed.map(|(one, ms, _)| Unled::of(one, ms, silent)).collect())
     }
 
     /// The same in one word about all, if there are any.
@@ -57,7 +57,7 @@ impl Leaderless {
 
     /// Each of them, and what to do; no line where there is none.
     pub(super) fn lines(&self) -> Vec<String> {
-        let mut lines: Vec<String> = self.0.iter().take(SHOWN).map(Shard::line).collect();
+        let mut lines: Vec<String> = self.0.iter().take(SHOWN).map(Unled::line).collect();
         if self.0.len() > SHOWN {
             lines.push(format!("  and {} more", self.0.len() - SHOWN));
         }
@@ -67,7 +67,7 @@ impl Leaderless {
     }
 }
 
-impl Shard {
+impl Unled {
     fn of(told: &pb::Leaderless, ms: u64, silent: &BTreeSet<u64>) -> Self {
         let replicas = told.replicas.clone();
         let silent: Vec<u64> = replicas.iter().filter(|node| silent.contains(node)).copied().collect();
