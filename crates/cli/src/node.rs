@@ -10,6 +10,7 @@ use crate::probe::{self, MemberInfo, endpoint, time};
 use crate::report::{Exit, Problem, say};
 use quorate_client::told;
 use quorate_proto::etcdserverpb as pb;
+use quorate_proto::quoratepb::MovesResponse;
 use serde::Serialize;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -188,7 +189,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
         Command::Remove { no_drain, .. } | Command::Replace { no_drain, .. } => !no_drain,
         _ => true,
     };
-    let guide = Guide { endpoints: args.endpoints.clone(), timeout: args.timeout, json: args.json, drains };
+    let (endpoints, timeout, json) = (args.endpoints.clone(), args.timeout, args.json);
+    let mut guide = Guide { endpoints, timeout, json, drains, replaces: None };
     runtime.block_on(async {
         match &args.command {
             Command::Add { peer, learner, no_wait } => {
@@ -212,6 +214,8 @@ struct Guide {
     json: bool,
     /// Whoever goes is left by its replicas first.
     drains: bool,
+    /// In whose place a member comes that is added.
+    replaces: Option<u64>,
 }
 
 impl Guide {
@@ -316,15 +320,35 @@ impl Guide {
             })
             .await?;
         let id = reply.member.unwrap_or_default().id;
+        let start = self.start(peer, &self.others().await);
+        self.tell(&Step::Added { id, peer, start: &start });
+        Ok(id)
+    }
+
+    /// What the first node that tells says of the members' zones, and of what it serves; nothing where none does.
+    async fn others(&self) -> MovesResponse {
+        for endpoint in &self.endpoints {
+            if let Ok(Some(told)) = probe::moves(endpoint, PATIENCE, 0).await {
+                return told;
+            }
+        }
+        MovesResponse::default()
+    }
+
+    /// How a member is started that was added: with what the others have, too.
+    fn start(&self, peer: &str, others: &MovesResponse) -> String {
         let join: Vec<String> = self.endpoints.iter().map(|url| address(url)).collect();
         let host = peer.rsplit_once(':').map_or(peer, |(host, _)| host);
         let open = if host.starts_with("127.") || host == "[::1]" { "" } else { " --insecure" };
-        let start = format!(
-            "quorate serve --join {} --data DIR --peer {peer} --etcd {host}:PORT{open}",
-            join.join(",")
-        );
-        self.tell(&Step::Added { id, peer, start: &start });
-        Ok(id)
+        let dynamo = if others.dynamo { format!(" --dynamo {host}:PORT") } else { String::new() };
+        let replaced = others.zones.iter().find(|zone| Some(zone.node) == self.replaces);
+        let zone = match replaced {
+            Some(zone) => format!(" --zone {}", zone.name),
+            None if others.zones.is_empty() => String::new(),
+            None => " --zone ZONE".into(),
+        };
+        let join = join.join(",");
+        format!("quorate serve --join {join} --data DIR --peer {peer} --etcd {host}:PORT{dynamo}{zone}{open}")
     }
 
     /// Waits until the member has started, holds the data and, if it is to, votes.
@@ -445,7 +469,7 @@ impl Guide {
         Ok(())
     }
 
-    async fn replace(&self, node: &str, with: &str) -> Result<(), Problem> {
+    async fn replace(&mut self, node: &str, with: &str) -> Result<(), Problem> {
         let members = self.members().await?;
         let there = members.iter().find(|m| is_at(m, with));
         let Some(old) = which(&members, node) else {
@@ -481,6 +505,7 @@ impl Guide {
                 ),
             ));
         }
+        self.replaces = Some(old.id);
         // One that is up helps to a majority until the new one votes; one that is down only stands in the way of it.
         if !up {
             self.remove(old.id).await?;
@@ -560,6 +585,7 @@ fn explain(what: &str, status: &Status) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quorate_proto::quoratepb;
 
     #[test]
     fn members_are_named_by_id_or_name() {
@@ -597,6 +623,23 @@ mod tests {
         assert!(!goes_on(&[1, 2, 3], 1, 2), "three are less without it");
         assert!(!goes_on(&[1, 2, 3, 4], 1, 2), "another came later");
         assert!(!goes_on(&[1, 2, 3, 4], 3, 0), "it was there before");
+    }
+
+    #[test]
+    fn a_member_is_started_with_what_the_others_have() {
+        let (endpoints, timeout) = (vec!["http://10.0.0.1:2379".to_string()], Duration::ZERO);
+        let mut guide = Guide { endpoints, timeout, json: false, drains: true, replaces: None };
+        let zone = |node, name: &str| quoratepb::Zone { node, name: name.into() };
+        let zones = vec![zone(1, "a"), zone(3, "b")];
+        let with = MovesResponse { zones, dynamo: true, ..MovesResponse::default() };
+        let bare = "quorate serve --join 10.0.0.1:2379 --data DIR --peer 10.0.0.4:7100 --etcd 10.0.0.4:PORT";
+        assert_eq!(guide.start("10.0.0.4:7100", &MovesResponse::default()), format!("{bare} --insecure"));
+        let more = "--dynamo 10.0.0.4:PORT --zone ZONE --insecure";
+        assert_eq!(guide.start("10.0.0.4:7100", &with), format!("{bare} {more}"));
+        guide.replaces = Some(3);
+        assert!(guide.start("127.0.0.1:7100", &with).ends_with(" --dynamo 127.0.0.1:PORT --zone b"));
+        guide.replaces = Some(2);
+        assert!(guide.start("127.0.0.1:7100", &with).ends_with(" --zone ZONE"));
     }
 
     #[test]

@@ -170,10 +170,15 @@ pub(crate) async fn moves(
 }
 
 /// Asks one node what it knows as the leader of shards; `None` where there is no such thing, as in etcd.
-pub(crate) async fn led(endpoint: &str, patience: Duration) -> Result<Option<LedResponse>, String> {
+/// It tells of shards, too, that have replicas on those alone that are said to be silent.
+pub(crate) async fn led(
+    endpoint: &str,
+    silent: Vec<u64>,
+    patience: Duration,
+) -> Result<Option<LedResponse>, String> {
     let channel = connect(endpoint, patience).await?;
     let mut client = ShardsClient::new(channel).max_decoding_message_size(i32::MAX as usize);
-    match client.led(LedRequest {}).await {
+    match client.led(LedRequest { silent }).await {
         Ok(reply) => Ok(Some(reply.into_inner())),
         Err(status) if status.code() == tonic::Code::Unimplemented => Ok(None),
         Err(status) => Err(told(&status)),

@@ -3,17 +3,20 @@
 //! It asks the given endpoints for the members, then every member for itself. Nothing here needs a quorum: a cluster
 //! that has lost its majority is when one wants to see this most. It works against any etcd v3 endpoint.
 
+mod leaderless;
 mod moves;
 mod undecided;
 
+use self::leaderless::Leaderless;
 use self::moves::Moves;
+pub(crate) use self::moves::crowd;
 use self::undecided::Undecided;
 use crate::probe::{self, NodeStatus, endpoint, time};
 use crate::report::{Exit, Problem, colours, many};
 use crate::up::screen::table;
 use quorate_proto::quoratepb::LedResponse;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::time::Duration;
 
@@ -41,7 +44,7 @@ Examples:
   quorate status --endpoints 10.0.0.1:2379,10.0.0.2:2379 --json
   quorate status --timeout 300ms
 
-Ends with 0 if every member answers and all agree on one leader, else with 1.";
+Ends with 0 if every member answers, all agree on one leader, and every shard of a table has one, else with 1.";
 
 /// One member, asked.
 #[derive(Serialize, Clone, Debug, PartialEq, Eq)]
@@ -64,6 +67,13 @@ struct Line {
     unhealthy: Vec<String>,
 }
 
+impl Line {
+    /// Whether it has told how it does.
+    fn answers(&self) -> bool {
+        !matches!(self.role, "unreachable" | "unstarted")
+    }
+}
+
 #[derive(Serialize, Debug, PartialEq, Eq)]
 struct Report {
     healthy: bool,
@@ -73,6 +83,8 @@ struct Report {
     nodes: Vec<Line>,
     /// Replicas of tables' shards that move, as one of the members knows it.
     moves: Moves,
+    /// Shards of tables that have had no leader for longer than elections take.
+    leaderless: Leaderless,
     /// Transactions over several shards whose outcome nobody knows, as the members know them.
     undecided: Undecided,
 }
@@ -144,9 +156,13 @@ async fn ask(args: &Args) -> Result<Report, Problem> {
     }
     let mut report = judge(answers);
     report.moves = Moves::asked(&report.nodes, patience).await;
-    let led = asked_what_is_led(&report.nodes, patience).await;
-    report.moves.learn(led.iter().flat_map(|led| &led.moves));
-    report.undecided = Undecided::of(led);
+    let silent = report.nodes.iter().filter(|node| !node.answers()).map(|node| node.id).collect();
+    let led = asked_what_is_led(&report.nodes, &silent, patience).await;
+    report.moves.learn(led.iter().flat_map(|(_, led)| &led.moves));
+    report.leaderless = Leaderless::of(&led, &silent);
+    report.unhealthy.extend(report.leaderless.unhealthy());
+    report.healthy &= report.unhealthy.is_empty();
+    report.undecided = Undecided::of(led.into_iter().map(|(_, led)| led));
     for node in &mut report.nodes {
         node.zone = report.moves.zones.get(&node.id).cloned().unwrap_or_default();
     }
@@ -178,18 +194,21 @@ async fn asked_for_members(args: &Args) -> Vec<(String, Result<(u64, Vec<probe::
     all
 }
 
-/// What each member knows as the leader of shards, all asked at once; those that do not answer are left out.
-async fn asked_what_is_led(nodes: &[Line], patience: Duration) -> Vec<LedResponse> {
-    let asked: Vec<_> = nodes
-        .iter()
-        .filter(|node| node.applied > 0)
-        .map(|node| node.endpoint.clone())
-        .map(|endpoint| tokio::spawn(async move { probe::led(&endpoint, patience).await }))
-        .collect();
+/// What each member knows as the leader of shards, all asked at once, by their ids; those that do not answer are left out.
+async fn asked_what_is_led(
+    nodes: &[Line],
+    silent: &BTreeSet<u64>,
+    patience: Duration,
+) -> Vec<(u64, LedResponse)> {
+    let ask = |node: &Line| {
+        let (id, endpoint, silent) = (node.id, node.endpoint.clone(), silent.iter().copied().collect());
+        tokio::spawn(async move { (id, probe::led(&endpoint, silent, patience).await) })
+    };
+    let asked: Vec<_> = nodes.iter().filter(|node| node.applied > 0).map(ask).collect();
     let mut all = Vec::new();
     for task in asked {
-        if let Ok(Ok(Some(led))) = task.await {
-            all.push(led);
+        if let Ok((id, Ok(Some(led)))) = task.await {
+            all.push((id, led));
         }
     }
     all
@@ -244,7 +263,8 @@ fn judge(answers: Vec<Answer>) -> Report {
     let leader = if votes.len() == 1 { votes.keys().next().copied().unwrap_or(0) } else { 0 };
     let nodes: Vec<Line> = answers.into_iter().map(|answer| line(answer, furthest)).collect();
     let healthy = unhealthy.is_empty() && nodes.iter().all(|n| n.unhealthy.is_empty());
-    Report { healthy, leader, unhealthy, nodes, moves: Moves::default(), undecided: Undecided::default() }
+    let (moves, leaderless, undecided) = Default::default();
+    Report { healthy, leader, unhealthy, nodes, moves, leaderless, undecided }
 }
 
 fn line((endpoint, member, status): Answer, furthest: u64) -> Line {
@@ -333,6 +353,7 @@ fn render(report: &Report, colours: bool) -> String {
     let mut lines = table(&rows);
     let (red, plain) = if colours { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
     lines.extend(report.unhealthy.iter().map(|what| format!("{red}unhealthy:{plain} {what}")));
+    lines.extend(report.leaderless.lines());
     lines.extend(report.moves.lines());
     lines.extend(report.undecided.lines());
     for node in &report.nodes {

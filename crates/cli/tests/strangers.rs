@@ -318,7 +318,7 @@ fn calls(cluster: &Cluster) {
         assert!(answer.message().contains(text), "{what}: {answer}");
     }
     assert_eq!(raw(put, "text/plain", "hello").0, 404);
-    assert_eq!(raw("/v3/kv/put", "application/json", "{}").0, 501);
+    assert_eq!(raw("/v3/kv/put", "application/json", "{}").0, 400);
     cluster.runtime.block_on(too_much(node.channel.clone()));
     cluster.runtime.block_on(extremes(node.channel.clone()));
 }

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// Claim: where two nodes of five stand still, some shards have no quorum; transactions that wait for these are undecided, and `status` names
+/// Claim: where two nodes of five stand still, some shards have no quorum, and `status` names those, no others; transactions that wait for these are undecided, and `status` names
 /// them with what they hold and for which shards they wait. Once the nodes go on there are none.
 #[test]
 fn what_waits_for_a_shard_without_a_quorum_is_named() {
@@ -61,12 +61,35 @@ fn what_waits_for_a_shard_without_a_quorum_is_named() {
         said.contains("undecided: ") && said.contains(" of orders, holds orders {\"c\":{\"S\":\"customer "),
         "{said}"
     );
+    eventually("shards without a leader are named", || {
+        let told: Value = serde_json::from_str(&undecided(true)).unwrap();
+        let lost = told["leaderless"].as_array().unwrap();
+        let whole = |of: &Value| {
+            let advised = text(of, "advice").starts_with("start 1 of the members 4, 5 again");
+            of["table"] == "orders"
+                && of["silent"] == json!([4, 5])
+                && advised
+                && of["ms"].as_u64() > Some(2_000)
+        };
+        let named: BTreeSet<u64> = lost.iter().filter_map(|of| of["shard"].as_u64()).collect();
+        named == without && lost.iter().all(whole)
+    });
+    let said = undecided(false);
+    let first = without.first().unwrap();
+    for words in [
+        "unhealthy: 4 shards of tables have no leader: their items are neither read nor written",
+        &format!("  shard {first} of orders has no leader for "),
+        ", of which 4, 5 do not answer",
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
     for node in &nodes[3..] {
         send(pid(node), Signal::CONT);
     }
     eventually("all are brought to their end", || {
         let told: Value = serde_json::from_str(&undecided(true)).unwrap();
-        told["undecided"] == json!({ "count": 0, "oldest_ms": 0, "transactions": [] })
+        let none = json!({ "count": 0, "oldest_ms": 0, "transactions": [] });
+        told["undecided"] == none && told["leaderless"] == json!([])
     });
     up.signal(Signal::TERM);
     assert!(up.wait().0.success());

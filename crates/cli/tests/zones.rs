@@ -44,13 +44,14 @@ fn replicas_are_parted_when_a_node_makes_it_possible() {
     let scratch = Scratch::new("zones-part");
     let up = Up::start(&["--ephemeral", "--zones", "a,a,b"]);
     let nodes = nodes(&up.ready());
+    assert_eq!(nodes.iter().map(|node| text(node, "zone")).collect::<Vec<_>>(), ["a", "a", "b"]);
     made(&nodes[0], "orders", "4");
     let endpoint = text(&nodes[0], "etcd").to_string();
     let close = || {
         let (_, said, _) = output(&["status", "--json", "--endpoints", &endpoint]);
         serde_json::from_str::<Value>(&said).unwrap()["moves"]["close"].clone()
     };
-    let all = json!([{ "table": "orders", "shards": 4 }]);
+    let all = json!([{ "table": "orders", "shards": 4, "most": 2, "stay": 4 }]);
     eventually("all shards have two replicas in one zone", || close() == all);
     let (code, said, _) = output(&["status", "--endpoints", &endpoint]);
     assert!(
@@ -60,10 +61,13 @@ fn replicas_are_parted_when_a_node_makes_it_possible() {
     );
     let (_, told, _) = space(&nodes[0], &["describe", "orders"]);
     assert_eq!(told["zones"][2], json!({ "Node": 3, "Zone": "b" }), "{told}");
+    assert_eq!(told["close_shards"], 4, "{told}");
 
     let (etcd, peer, data) = (free_address(), free_address(), scratch.path("n4"));
     let (code, said, wrong) = output(&["node", "add", &peer, "--no-wait", "--endpoints", &endpoint]);
     assert_eq!(code, 0, "{said} {wrong}");
+    let host = peer.rsplit_once(':').unwrap().0;
+    assert!(said.trim_end().ends_with(&format!("--dynamo {host}:PORT --zone ZONE")), "{said}");
     let serve = |zone: &str| {
         let args =
             ["serve", "--json", "--join", &endpoint, "--data", &data, "--etcd", &etcd, "--peer", &peer];

@@ -1,5 +1,7 @@
 //! The shards of a table that has any of its own: how they are, as this node sees them.
 
+mod hot;
+
 use crate::body::Params;
 use crate::failure::Answered;
 use crate::limits::Constraints;
@@ -11,7 +13,7 @@ use quorate_node::api::tables::{Home, Read, ReadReply, Zones};
 use quorate_node::api::{Body, Request};
 use quorate_wire::table::{Definition, Figures, IndexState};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One of them.
 struct Shard {
@@ -109,6 +111,10 @@ pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<
         Some(shards) => shards,
         None => vec![with_status(gateway, meta).await?],
     };
+    let mut hot = match params.flag("HotKeys")? {
+        Some(true) => hot::of(gateway, &table, &shards).await,
+        _ => BTreeMap::new(),
+    };
     let members = gateway.ask(ShardId(1), Request::Members { linearizable: false }).await;
     let Ok(Body::Members(members)) = members.map(|answer| answer.body) else { return Err(unexpected()) };
     let everywhere: Vec<u64> = members.iter().map(|member| member.id).collect();
@@ -132,7 +138,7 @@ pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<
         let shared = shared_zones(zones, &shard.home.as_ref().map(Home::wanted).unwrap_or_default());
         let ready = shard.figures.is_some();
         let figures = shard.figures.unwrap_or_default();
-        json!({
+        let mut told = json!({
             "Shard": shard.number,
             "Leader": shard.leader,
             "Replicas": replicas,
@@ -143,7 +149,11 @@ pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<
             "SizeBytes": figures.bytes,
             "Entries": shard.entries,
             "Ready": ready,
-        })
+        });
+        if let Some(keys) = hot.remove(&shard.number) {
+            told["HotKeys"] = keys;
+        }
+        told
     });
     let shown: Vec<Value> = shown.collect();
     let zones = members.iter().filter_map(|member| {

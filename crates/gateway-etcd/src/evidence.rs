@@ -88,6 +88,8 @@ mod tests {
             mode: Mode::Log,
             acks: vec![(NodeId(1), Some(180)), (NodeId(3), Some(420))],
             voters: 3,
+            closed: None,
+            missed: None,
             parts: vec![
                 (Part::Queue, 12),
                 (Part::Forward, 310),

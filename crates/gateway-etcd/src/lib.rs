@@ -74,6 +74,8 @@ pub struct Options {
     pub version: String,
     /// What stands on `/metrics`, if anything does.
     pub metrics: Option<Metrics>,
+    /// Whether DynamoDB's clients are served, too, elsewhere.
+    pub dynamo: bool,
     /// How many connections there may be at once.
     pub clients_max: usize,
     /// Where the door counts.
@@ -108,6 +110,7 @@ pub(crate) struct Gateway {
     pub(crate) door: Arc<dyn Door>,
     pub(crate) version: Arc<str>,
     pub(crate) metrics: Option<Metrics>,
+    pub(crate) dynamo: bool,
     pub(crate) endings: Endings,
     pub(crate) unfinished: Arc<Unfinished>,
     pub(crate) aside: Aside,
@@ -123,12 +126,13 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let endings = Endings::start(door.clone());
-    let Options { version, metrics, clients_max, counters, mutant } = options;
+    let Options { version, metrics, clients_max, counters, mutant, dynamo } = options;
     let (version, unfinished, aside) = (version.into(), Arc::default(), Aside::default());
     let gateway = Arc::new(Gateway {
         door: door.clone(),
         version,
         metrics,
+        dynamo,
         endings,
         unfinished,
         aside,
@@ -366,6 +370,7 @@ mod tests {
             door,
             version: "3.6.0".into(),
             metrics: None,
+            dynamo: false,
             endings,
             unfinished,
             aside,

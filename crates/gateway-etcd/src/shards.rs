@@ -5,13 +5,13 @@
 use crate::{Gateway, unexpected};
 use quorate_base::time::Duration;
 use quorate_base::{NodeId, ShardId};
-use quorate_node::api::tables::Placement;
+use quorate_node::api::tables::{Close, Home, Placement};
 use quorate_node::api::{Body, Led, Member, MoveStep, Moving, Request};
-use quorate_node::lane::left_to_move;
+use quorate_node::lane::Outlook;
 use quorate_proto::quoratepb as pb;
 use quorate_wire::kv::Command;
 use quorate_wire::table::{self, EPOCH, What};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use tonic::metadata::MetadataMap;
 use tonic::{Response, Status};
 
@@ -41,19 +41,35 @@ impl pb::shards_server::Shards for Gateway {
         let members = self.members(&metadata, false).await?;
         let voters = members.iter().filter(|m| !m.learner).map(|m| NodeId(m.id)).collect();
         let asked = Some(NodeId(message.node)).filter(|node| node.get() != 0);
-        Ok(Response::new(told(&self.door.placement(), &voters, asked)))
+        let told = told(&self.door.placement(), &voters, asked);
+        Ok(Response::new(pb::MovesResponse { dynamo: self.dynamo, ..told }))
     }
 
     async fn led(&self, r: tonic::Request<pb::LedRequest>) -> Result<Response<pb::LedResponse>, Status> {
-        match self.ask(r.metadata(), Request::Led).await?.body {
-            Body::Led(told) => Ok(Response::new(led(*told, &self.door.placement()))),
+        let (metadata, _, message) = r.into_parts();
+        let silent = message.silent.into_iter().map(NodeId).collect();
+        match self.ask(&metadata, Request::Led).await?.body {
+            Body::Led(told) => Ok(Response::new(led(*told, &silent, &self.door.placement()))),
             other => Err(unexpected(&other)),
         }
     }
 }
 
-/// What a node knows as the leader of shards.
-fn led(led: Led, placement: &Placement) -> pb::LedResponse {
+/// What a node knows as the leader of shards, and which have none: also those of which all replicas are on nodes that are silent.
+fn led(led: Led, silent: &BTreeSet<NodeId>, placement: &Placement) -> pb::LedResponse {
+    let all_silent = |(_, home): &(ShardId, Home)| {
+        let mut replicas = home.before().into_iter().peekable();
+        replicas.peek().is_some() && replicas.all(|node| silent.contains(&node))
+    };
+    let out_of_reach = placement.homes().filter(|one| !silent.is_empty() && all_silent(one));
+    let out_of_reach = out_of_reach.map(|(shard, _)| (shard, Duration::ZERO));
+    let leaderless = led.leaderless.into_iter().chain(out_of_reach).map(|(shard, lasts)| pb::Leaderless {
+        shard: shard.get(),
+        table: table(placement, shard),
+        replicas: placement.home(shard).map(|home| ids(&home.before())).unwrap_or_default(),
+        ms: millis(lasts),
+    });
+    let leaderless = leaderless.collect();
     let undecided = led.undecided.into_iter().map(|one| {
         let shard = |shard: &ShardId| pb::Shard { shard: shard.get(), table: table(placement, *shard) };
         pb::Undecided {
@@ -63,7 +79,8 @@ fn led(led: Led, placement: &Placement) -> pb::LedResponse {
             holds: one.holds.into_iter().map(|(table, key)| pb::Holds { table, key }).collect(),
         }
     });
-    pb::LedResponse { undecided: undecided.collect(), moves: led.moves.iter().map(moving).collect() }
+    let moves = led.moves.iter().map(moving).collect();
+    pb::LedResponse { undecided: undecided.collect(), moves, leaderless }
 }
 
 fn moving(one: &Moving) -> pb::Moving {
@@ -118,7 +135,6 @@ fn told(placement: &Placement, voters: &BTreeSet<NodeId>, asked: Option<NodeId>)
             stuck: leaver.stuck as u64,
         }
     };
-    let ids = |nodes: &BTreeSet<NodeId>| nodes.iter().map(|node| node.get()).collect::<Vec<_>>();
     let moving = placement.homes().filter(|(_, home)| home.moving).map(|(shard, home)| {
         let (before, wanted) = (home.before(), home.wanted());
         pb::Move {
@@ -129,15 +145,33 @@ fn told(placement: &Placement, voters: &BTreeSet<NodeId>, asked: Option<NodeId>)
         }
     });
     let moves: Vec<pb::Move> = moving.collect();
-    let left = left_to_move(placement, voters).max(moves.len()) as u64;
+    let outlook = Outlook::of(placement, voters);
     let zones =
         placement.zones().names().map(|(node, name)| pb::Zone { node: node.get(), name: name.into() });
-    let close = placement.close_shards().into_iter().map(|(table, shards)| pb::Close { table, shards });
     pb::MovesResponse {
         leavers: nodes.into_iter().map(leaver).collect(),
         moves,
-        left,
+        left: outlook.left as u64,
         zones: zones.collect(),
-        close: close.collect(),
+        close: close(placement.close_shards(), outlook.close),
+        dynamo: false,
     }
+}
+
+/// Of which tables shards have replicas in one zone, now or when all moves are through.
+fn close(now: Vec<Close>, then: Vec<Close>) -> Vec<pb::Close> {
+    let mut all: BTreeMap<String, pb::Close> = BTreeMap::new();
+    for (close, stays) in
+        now.into_iter().map(|close| (close, false)).chain(then.into_iter().map(|close| (close, true)))
+    {
+        let known = all.entry(close.table.clone()).or_default();
+        known.table = close.table;
+        known.most = known.most.max(close.most);
+        *(if stays { &mut known.stay } else { &mut known.shards }) = close.shards;
+    }
+    all.into_values().collect()
+}
+
+fn ids(nodes: &BTreeSet<NodeId>) -> Vec<u64> {
+    nodes.iter().map(|node| node.get()).collect()
 }

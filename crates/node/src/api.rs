@@ -50,7 +50,10 @@ pub enum Request {
     Transact(Box<Transact>),
     /// Items in several shards, in their newest state.
     Gather(Box<Gather>),
-    /// What the asked node knows as the leader of shards: what is under way there, and how far it is.
+    /// Something of a shard that is not shard 1, of one node's replica alone: that its own memory tells, and no other's. Not to be wrapped
+    /// itself.
+    At(NodeId, Box<Request>),
+    /// What the asked node knows as the leader of shards, what is under way there and how far it is; and which have none.
     Led,
     /// Prolong a lease. Confirmed by a leader that proved its leadership after the request came.
     LeaseKeepAlive {
@@ -221,6 +224,8 @@ pub struct Led {
     pub undecided: Vec<Undecided>,
     /// Shards led here whose replicas move.
     pub moves: Vec<Moving>,
+    /// Shards that this node has a replica of, and for how long it has known of no leader: for longer than elections take.
+    pub leaderless: Vec<(ShardId, Duration)>,
 }
 
 /// A transaction whose outcome nobody knows: some shard that takes part does not say how it voted.

@@ -56,6 +56,7 @@ pub const EVERYTHING: &[&str] = &[
     "message TimeoutNow",
     "message Vote",
     "moves of replicas begun",
+    "moves of replicas called off",
     "moves of replicas finished",
     "moves of replicas finished under another leader",
     "moves of replicas turned elsewhere",

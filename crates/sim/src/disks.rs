@@ -222,6 +222,11 @@ impl World {
         self.places[place_of(id)].disk.fail_next_sync();
     }
 
+    /// Each flush of a node takes so much longer than it would: the disk answers, and is no good.
+    pub fn gray_disk(&mut self, id: NodeId, by: Duration) {
+        self.places[place_of(id)].gray = by;
+    }
+
     /// A node's disk fails all reads of its journal, or of its checkpoints.
     pub fn fail_reads(&mut self, id: NodeId, states: bool) {
         self.places[place_of(id)].disk.fail_reads(if states { "state/" } else { "journal/" });

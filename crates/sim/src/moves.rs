@@ -5,7 +5,7 @@ use crate::place::Running;
 use quorate_base::{Index, NodeId, ShardId, Term};
 use quorate_protocol::raft::Raft;
 use quorate_state::table::{Home, Placement};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A shard's newest home, and under which leaders of shard 1 and of the shard its move began, as the first to know of it saw it.
@@ -14,6 +14,8 @@ struct Known {
     moving: bool,
     /// Two of its replicas are in one zone, or are to be.
     close: bool,
+    /// Who had it before that move.
+    before: BTreeSet<NodeId>,
     began: (Term, Option<NodeId>),
 }
 
@@ -48,7 +50,8 @@ impl Moves {
         (now, close): ((Term, Option<NodeId>), bool),
         counts: &mut Counts,
     ) {
-        let fresh = Known { at: home.at, moving: home.moving, close, began: now };
+        let before = home.before();
+        let fresh = Known { at: home.at, moving: home.moving, close, before, began: now };
         let Some(known) = self.known.get_mut(&shard) else {
             self.known.insert(shard, fresh);
             return;
@@ -56,7 +59,12 @@ impl Moves {
         if home.at > known.at {
             counts.add("moves of replicas begun");
             if known.moving {
-                counts.add("moves of replicas turned elsewhere");
+                let off = home.wanted().is_subset(&known.before);
+                counts.add(if off {
+                    "moves of replicas called off"
+                } else {
+                    "moves of replicas turned elsewhere"
+                });
             }
             if known.close && !close {
                 counts.add("moves that parted replicas in one zone");

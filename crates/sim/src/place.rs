@@ -1,6 +1,7 @@
 //! A node's place in the world: its disk, its clock, and its parts while it lives.
 
 use crate::copies::Copy;
+use quorate_base::time::Duration;
 use quorate_base::{Append, Index, Instant, NodeId, Rng, ShardId, Term};
 use quorate_clock::{Hlc, Wall};
 use quorate_faulty::FaultyDisk;
@@ -108,6 +109,8 @@ pub(crate) type Write = (String, usize);
 pub(crate) struct Place {
     pub(crate) id: NodeId,
     pub(crate) disk: FaultyDisk,
+    /// Each flush takes so much longer than it would.
+    pub(crate) gray: Duration,
     pub(crate) running: Option<Box<Running>>,
     pub(crate) life: u64,
     /// So many entries it sends before the first is confirmed, in its present life.
@@ -152,6 +155,7 @@ impl Place {
         Self {
             id,
             disk: FaultyDisk::new(seed ^ (id.get() << 40)),
+            gray: Duration::ZERO,
             running: None,
             life: 0,
             at_a_time: 0,

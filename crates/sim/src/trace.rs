@@ -263,6 +263,7 @@ fn frame_in_words(frame: &Frame) -> String {
             format!("Close round {}: {} groups{closed}", close.round, close.led.len())
         }
         Frame::Follows(follows) => format!("Follows round {}, but for {}", follows.round, follows.not.len()),
+        Frame::Flush { took } => format!("Flush takes {took:?}"),
         Frame::Ask { shard, request, .. } => format!("Ask request {request} of {shard}"),
         Frame::Told { request, .. } => format!("Told request {request}"),
     }

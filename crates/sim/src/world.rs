@@ -294,6 +294,13 @@ impl World {
         self.call_of(KV, id, request, done);
     }
 
+    /// How many groups beside that of the key-value space a node leads, by its own belief.
+    pub fn leads_others(&self, id: NodeId) -> usize {
+        let Some(running) = &self.places[place_of(id)].running else { return 0 };
+        let leads = |shard| running.lane.core(shard).is_some_and(raft::Raft::is_leader);
+        others(self.knobs.groups).filter(|shard| leads(*shard)).count()
+    }
+
     /// Asks a node something of a shard.
     pub(crate) fn call_of(
         &mut self,

@@ -6,5 +6,6 @@ mod moves;
 mod mutants;
 mod promises;
 mod seeds;
+mod slow;
 mod traces;
 mod transactions;

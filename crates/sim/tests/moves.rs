@@ -8,7 +8,8 @@ use quorate_sim::{Knobs, Plan};
 /// and back to who had them before. In seed 94 two went one behind the other, and led in turn what they could not follow any more.
 #[test]
 fn moves_are_clean() {
-    let (mut begun, mut finished, mut elsewhere, mut others, mut parted, mut drained) = (0, 0, 0, 0, 0, 0);
+    let (mut begun, mut finished, mut elsewhere, mut others) = (0, 0, 0, 0);
+    let (mut parted, mut drained) = (0, 0);
     let moving = |seed: &u64| {
         let knobs = Knobs::draw(*seed);
         knobs.groups > 0 && knobs.members
@@ -19,12 +20,15 @@ fn moves_are_clean() {
         let count = |name| outcome.counts.0.get(name).copied().unwrap_or(0);
         begun += count("moves of replicas begun");
         finished += count("moves of replicas finished");
-        elsewhere += count("moves of replicas turned elsewhere");
+        elsewhere += count("moves of replicas turned elsewhere") + count("moves of replicas called off");
         others += count("moves of replicas finished under another leader");
         parted += count("moves that parted replicas in one zone");
         drained += count("nodes drained");
     }
     assert!(begun > 30 && finished > 25, "they did little: {begun} moves, {finished} of them to their end");
-    assert!(elsewhere > 0 && others > 10, "{elsewhere} turned, {others} ended by another leader");
+    assert!(
+        elsewhere > 0 && others > 10,
+        "{elsewhere} turned or called off, {others} ended by another leader"
+    );
     assert!(parted > 5 && drained > 3, "{parted} parted, {drained} nodes drained");
 }

@@ -94,6 +94,11 @@ pub enum Frame {
     Close(Close),
     /// The answer to `Close`.
     Follows(Follows),
+    /// How long a flush takes at the sender: the shortest of late, in whole microseconds.
+    Flush {
+        /// So long.
+        took: Duration,
+    },
     /// A request of a shard that the sender has no replica of, for one that has.
     Ask {
         /// Which.
@@ -200,6 +205,7 @@ const ASK: u8 = 12;
 const TOLD: u8 = 13;
 const CLOSE: u8 = 14;
 const FOLLOWS: u8 = 15;
+const FLUSH: u8 = 16;
 
 /// Frames for one peer, as they gather.
 #[derive(Default)]
@@ -282,6 +288,10 @@ impl Packet {
                 out.put_u64_le(clock.0);
                 put_shards(out, not);
             }
+            Frame::Flush { took } => {
+                out.put_u8(FLUSH);
+                out.varint(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+            }
             Frame::Ask { shard, request, patience, body } => {
                 out.put_u8(ASK);
                 out.varint(u64::from(shard.0));
@@ -363,6 +373,7 @@ fn read_frame(r: &mut Reader) -> Read<Frame> {
             Ok(Frame::MembersRefused { request, why })
         }
         ALIVE => Ok(Frame::Alive),
+        FLUSH => Ok(Frame::Flush { took: Duration::from_micros(r.varint()?) }),
         ASK => {
             let (shard, request, patience) = (shard(r)?, r.varint()?, r.varint()?);
             Ok(Frame::Ask { shard, request, patience, body: r.bytes()? })
@@ -691,7 +702,7 @@ mod tests {
 
     fn frame(rng: &mut Rng) -> Frame {
         let (shard, request) = (ShardId(rng.below(99) as u32), rng.next_u64());
-        match rng.below(12) {
+        match rng.below(13) {
             9 => {
                 let shards =
                     |rng: &mut Rng| (0..rng.below(3)).map(|_| ShardId(rng.below(99) as u32)).collect();
@@ -738,6 +749,7 @@ mod tests {
                 Frame::Members { shard, term: term(rng), request, change }
             }
             8 => Frame::Alive,
+            11 => Frame::Flush { took: Duration::from_micros(rng.next_u64()) },
             7 => Frame::MembersRefused { request, why: *rng.pick(&members::Refusal::ALL) },
             _ => Frame::Raft { shard, message: message(rng) },
         }

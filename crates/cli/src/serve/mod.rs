@@ -240,6 +240,7 @@ fn doors(version: String, keys: Option<Arc<quorate_gateway_dynamo::Keys>>) -> Se
             // Where there are two doors, each has half of the places.
             let clients_max = if dynamo.is_some() { clients_max.div_ceil(2) } else { clients_max };
             let tables = Arc::<quorate_gateway_dynamo::Counters>::default();
+            let tables_served = dynamo.is_some();
             let tables_counted = dynamo.is_some().then(|| tables.clone());
             if let Some(listener) = dynamo {
                 let options = quorate_gateway_dynamo::Options { clients_max, counters: tables, keys };
@@ -255,6 +256,7 @@ fn doors(version: String, keys: Option<Arc<quorate_gateway_dynamo::Keys>>) -> Se
             let options = quorate_gateway_etcd::Options {
                 version,
                 metrics: Some(metrics),
+                dynamo: tables_served,
                 clients_max,
                 counters,
                 mutant: None,

@@ -62,8 +62,8 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "URL", requires = "join", value_parser = crate::probe::endpoint)]
     pub(crate) advertise_etcd: Option<String>,
     /// In which zone this node is, a rack or a data center: replicas of one shard are kept in different ones. Name them once all nodes
-    /// are of a release that knows zones [default: a zone of its own]
-    #[arg(long, value_name = "NAME")]
+    /// are of a release that knows zones: 1 to 64 letters, digits, dots, underscores and hyphens [default: a zone of its own]
+    #[arg(long, value_name = "NAME", value_parser = zone)]
     pub(crate) zone: Option<String>,
     /// Allow addresses beyond loopback although there is neither TLS nor users yet
     #[arg(long)]
@@ -241,6 +241,12 @@ pub(crate) struct Settings {
     pub(crate) server: ServerConfig,
 }
 
+/// The name of a zone.
+pub(crate) fn zone(text: &str) -> Result<String, String> {
+    let hint = "write 1 to 64 letters, digits, dots, underscores and hyphens";
+    if quorate_wire::table::is_zone(text) { Ok(text.into()) } else { Err(hint.into()) }
+}
+
 impl Settings {
     /// The file at `path`, if any, overridden by `flags`. Not yet checked.
     pub(crate) fn gather(path: Option<&Path>, flags: &Flags) -> Result<Self, Problem> {
@@ -273,6 +279,10 @@ impl Settings {
             etcd: flags.advertise_etcd.or(file.advertise.etcd).unwrap_or_else(|| format!("http://{etcd}")),
             data: data.clone(),
         });
+        let zone = flags.zone.or(file.zone).map_or(Ok(None), |name| zone(&name).map(Some));
+        let zone = zone.map_err(|hint| {
+            Problem::new(Exit::Usage, "the name of the zone in the settings is none", hint)
+        })?;
         let kept = flags.auto_compaction.or(file.disk.auto_compaction);
         let kept = kept.as_deref().map_or(Ok(None), auto_compaction)?;
         let mut peers = if flags.peers.is_empty() {
@@ -319,7 +329,7 @@ impl Settings {
                     .unwrap_or_else(|| ServerConfig::REPORTED_VERSION.into()),
                 lease_reads: leases.then_some(drifts),
                 watch_progress: None,
-                zone: flags.zone.or(file.zone).unwrap_or_default(),
+                zone: zone.unwrap_or_default(),
                 insecure: flags.insecure || file.insecure.unwrap_or(false),
                 upkeep: Upkeep {
                     quota_bytes: flags.quota.or(file.disk.quota_bytes).unwrap_or(0),
@@ -575,6 +585,16 @@ mod tests {
         }
         assert!(parsed("node = \"one\"").is_err());
         assert!(parsed("[listen]\netcd = \"nowhere\"").is_err());
+    }
+
+    #[test]
+    fn zones_have_names() {
+        assert_eq!(parsed("zone = \"rack-2\"").unwrap().server.zone, "rack-2");
+        for bad in ["", "rack 2", "r\u{e4}ck"] {
+            let problem = parsed(&format!("zone = {bad:?}")).unwrap_err();
+            assert!(problem.hint.contains("letters, digits"), "{}", problem.hint);
+            assert!(zone(bad).is_err());
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::remote::{Refused, Remote};
 use crate::plan::Words;
 use crate::probe::time;
 use crate::report::{Exit, Problem, many, say};
+use crate::status::crowd;
 use quorate_policy::ask::spell_time;
 use quorate_policy::{Part, Plan, Policy, Replication, plan, tags};
 use serde_json::{Value, json};
@@ -155,12 +156,8 @@ pub(super) async fn create(args: &CreateArgs) -> Result<(), Problem> {
         if let Some(line) = bounded(&policy) {
             say(&line);
         }
-        if copies < u64::from(plan.copies) {
-            let there = if copies == 1 { "1 copy".into() } else { format!("{copies} copies") };
-            say(&format!(
-                "  {there}, as many as the cluster has voting members: with {} it survives a failed node (`quorate node add`)",
-                plan.copies
-            ));
+        if let Some(line) = lacks(copies, &plan) {
+            say(&line);
         }
     }
     Ok(())
@@ -172,6 +169,16 @@ fn bounded(policy: &Policy) -> Option<String> {
     Some(format!(
         "  plain reads at any replica with a staleness of {bound} at most, which rests on clocks; consistent ones as ever"
     ))
+}
+
+/// That there are fewer copies than were asked for, if that is so.
+fn lacks(copies: u64, planned: &Plan) -> Option<String> {
+    let there = if copies == 1 { "1 copy".into() } else { format!("{copies} copies") };
+    let line = format!(
+        "  {there}, as many as the cluster has voting members: it asks for {} (`quorate node add`)",
+        planned.copies
+    );
+    (copies < u64::from(planned.copies)).then_some(line)
 }
 
 /// What is known of a space's shards; nothing where others are asked that speak the API.
@@ -188,7 +195,10 @@ fn in_this_cluster(told: &Value, policy: &Policy, planned: &Plan) -> (String, u6
         return as_planned();
     };
     let here = Policy { replication: Some(Replication::Raft { n: Some(n) }), ..policy.clone() };
-    plan(&here).map_or_else(|_| as_planned(), |plan| (plan.headline, n.into()))
+    // What it asks for may take more copies than there are: then it has less than it asks for.
+    let fewer = Policy { survive: None, durability: None, ..here.clone() };
+    let there = plan(&here).or_else(|_| plan(&fewer));
+    there.map_or_else(|_| as_planned(), |plan| (plan.headline, n.into()))
 }
 
 /// Waits for a table's shards to know it, and shows how far they are.
@@ -250,7 +260,7 @@ impl fmt::Display for Counted {
 }
 
 pub(super) async fn alter(args: &AlterArgs) -> Result<(), Problem> {
-    let (policy, plan) = planned(&args.words)?;
+    let (policy, _) = planned(&args.words)?;
     let mut remote = Remote::new(args.at.endpoint());
     let failed = |e: Refused| e.problem(&format!("cannot alter {:?}", args.name));
     let arn = arn(&mut remote, &args.name).await.map_err(failed)?;
@@ -260,12 +270,35 @@ pub(super) async fn alter(args: &AlterArgs) -> Result<(), Problem> {
         return Err(Problem::new(Exit::Usage, "nothing is to be altered", hint));
     }
     remote.ask("TagResource", &json!({ "ResourceArn": arn, "Tags": tags })).await.map_err(failed)?;
+    let tags = remote.ask("ListTagsOfResource", &json!({ "ResourceArn": arn })).await.map_err(failed)?;
+    let told = shards_of(&mut remote, &args.name).await;
+    let (headline, lacks) = holds(&told, &policy_of(&tags["Tags"]));
     if args.at.json {
-        say(&json!({ "space": args.name, "headline": plan.headline }).to_string());
-    } else {
-        say(&format!("{}: {}", args.name, plan.headline));
+        say(&json!({ "space": args.name, "headline": headline }).to_string());
+        return Ok(());
+    }
+    say(&format!("{}: {headline}", args.name));
+    if let Some(line) = lacks {
+        say(&line);
     }
     Ok(())
+}
+
+/// What a space's tags ask for.
+fn policy_of(tags: &Value) -> Policy {
+    let pairs = tags.as_array().map_or(&[][..], Vec::as_slice).iter().filter_map(pair);
+    tags::from_tags(pairs.filter(|(key, _)| *key != SHARDS)).unwrap_or_default()
+}
+
+/// The headline of what a space's tags ask for, as it is in this cluster; and that there are fewer copies than they ask for, if so.
+fn holds(told: &Value, policy: &Policy) -> (String, Option<String>) {
+    match plan(policy) {
+        Ok(plan) => {
+            let (headline, copies) = in_this_cluster(told, policy, &plan);
+            (headline, lacks(copies, &plan))
+        }
+        Err(refusal) => (refusal.to_string(), None),
+    }
 }
 
 async fn arn(remote: &mut Remote, table: &str) -> Result<Value, Refused> {
@@ -283,15 +316,13 @@ pub(super) async fn describe(args: &NameArgs) -> Result<(), Problem> {
     let pairs: Vec<(&str, &str)> =
         tags.as_array().map_or(&[][..], Vec::as_slice).iter().filter_map(pair).collect();
     let shards = pairs.iter().find(|(key, _)| *key == SHARDS).map_or("1", |(_, value)| value);
-    let policy = tags::from_tags(pairs.iter().copied().filter(|(key, _)| *key != SHARDS)).unwrap_or_default();
+    let policy = policy_of(&tags);
+    let staleness = policy.staleness.map(|bound| bound.as_millis() as u64);
     let told = shards_of(&mut remote, &args.name).await;
-    let headline = match plan(&policy) {
-        Ok(plan) => in_this_cluster(&told, &policy, &plan).0,
-        Err(refusal) => refusal.to_string(),
-    };
+    let (headline, lacks) = holds(&told, &policy);
     if args.at.json {
         let told = json!({ "space": args.name, "headline": headline, "shards": shards.parse::<u32>().unwrap_or(1),
-            "staleness_ms": policy.staleness.map(|bound| bound.as_millis() as u64), "zones": told["Zones"],
+            "staleness_ms": staleness, "zones": told["Zones"], "close_shards": close(&told).0,
             "tags": tags, "table": table });
         say(&told.to_string());
         return Ok(());
@@ -308,6 +339,9 @@ pub(super) async fn describe(args: &NameArgs) -> Result<(), Problem> {
         many(number("TableSizeBytes"), "byte"),
         table["TableStatus"].as_str().unwrap_or("").to_lowercase()
     ));
+    if let Some(line) = lacks {
+        say(&line);
+    }
     let globals = table["GlobalSecondaryIndexes"].as_array().map_or(0, Vec::len);
     if globals > 0 && shards != "1" {
         say(&format!("  global indexes: {globals}; a query of one asks all {shards} shards"));
@@ -383,7 +417,7 @@ pub(super) async fn drop(args: &DropArgs) -> Result<(), Problem> {
 pub(super) async fn shards(args: &ShardsArgs) -> Result<(), Problem> {
     let mut remote = Remote::new(args.at.endpoint());
     let failed = |e: Refused| e.problem(&format!("cannot look at the shards of {:?}", args.name));
-    let request = json!({ "TableName": args.name });
+    let request = json!({ "TableName": args.name, "HotKeys": true });
     let mut told = remote.ask("Quorate.DescribeShards", &request).await.map_err(failed)?;
     if let Some(over) = args.over {
         let since = Instant::now();
@@ -417,16 +451,39 @@ fn zones(told: &Value) -> Vec<String> {
     let named: Vec<String> =
         zones.iter().map(|(zone, nodes)| format!("{zone} (node {})", nodes.join(", "))).collect();
     let mut lines = vec![format!("  zones: {}", named.join(", "))];
-    let shared = |shard: &&Value| shard["SharedZones"].as_array().is_some_and(|zones| !zones.is_empty());
-    let close = told["Shards"].as_array().map_or(0, |shards| shards.iter().filter(shared).count());
+    let (close, most) = close(told);
     if close > 0 {
         let have = if close == 1 { "has" } else { "have" };
+        let upto = if close > 1 && most > 2 { "up to " } else { "" };
         lines.push(format!(
-            "  {} {have} two replicas in one zone: they move apart as soon as there are nodes in enough zones",
-            many(close as u64, "shard")
+            "  {} {have} {upto}{} replicas in one zone: they move apart as soon as there are nodes in enough zones",
+            many(close as u64, "shard"),
+            crowd(most)
         ));
     }
     lines
+}
+
+/// Of how many shards two or more replicas are, or are to be, in one zone; and how many those are of one at most.
+fn close(told: &Value) -> (usize, u32) {
+    let shared = |shard: &Value| {
+        let zones = shard["SharedZones"].as_array().map_or(&[][..], Vec::as_slice);
+        zones.iter().map(|zone| in_zone(told, shard, zone)).max()
+    };
+    let shards = told["Shards"].as_array().map_or(&[][..], Vec::as_slice);
+    let shared: Vec<u32> = shards.iter().filter_map(shared).collect();
+    (shared.len(), shared.into_iter().max().unwrap_or(0))
+}
+
+/// How many replicas of a shard are, or are to be, in a zone.
+fn in_zone(told: &Value, shard: &Value, zone: &Value) -> u32 {
+    let nodes = |member: &str| shard[member].as_array().map_or(&[][..], Vec::as_slice);
+    let stays = |node: &&Value| !nodes("MovesFrom").contains(node);
+    let is_there = |node: &&Value| {
+        let zones = told["Zones"].as_array().map_or(&[][..], Vec::as_slice);
+        zones.iter().any(|one| one["Node"] == **node && one["Zone"] == *zone)
+    };
+    nodes("Replicas").iter().filter(stays).chain(nodes("MovesTo")).filter(is_there).count() as u32
 }
 
 /// Adds how many entries a second came to each shard between two looks.
@@ -480,18 +537,51 @@ fn lines(told: &Value, with_rates: bool) -> String {
             (from, to) => _ = write!(out, "  moves from {from} to {to}"),
         }
         for zone in shard["SharedZones"].as_array().map_or(&[][..], Vec::as_slice) {
-            _ = write!(out, "  two in zone {}", zone.as_str().unwrap_or(""));
+            _ = write!(
+                out,
+                "  {} in zone {}",
+                crowd(in_zone(told, shard, zone)),
+                zone.as_str().unwrap_or("")
+            );
         }
         out.push('\n');
+        for hot in shard["HotKeys"].as_array().map_or(&[][..], Vec::as_slice) {
+            out.push_str(&hot_line(hot));
+        }
     }
     out
 }
 
+/// A key that gets much of a shard's load.
+fn hot_line(hot: &Value) -> String {
+    let number = |member: &str| hot[member].as_u64().unwrap_or(0);
+    let all = (number("Reads") + number("Writes")).max(1);
+    let share = hot["Share"].as_f64().unwrap_or(0.0) * 100.0;
+    let writes = number("Writes") * 100 / all;
+    format!("         hot: {} gets {share:.0} % of the load, {writes} % of which are writes\n", hot["Key"])
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Counted, key, lines, rate, zones};
+    use super::{Counted, close, holds, key, lines, policy_of, rate, zones};
     use serde_json::json;
     use std::time::Duration;
+
+    #[test]
+    fn what_is_said_is_what_there_is() {
+        let said = |copies: u64, survive: &str| {
+            let tags = json!([{ "Key": "quorate:survive", "Value": survive }]);
+            holds(&json!({ "Copies": copies }), &policy_of(&tags))
+        };
+        let (headline, lacks) = said(5, "2");
+        assert!(headline.starts_with("raft x5") && lacks.is_none(), "{headline}");
+        // After removals.
+        let (headline, lacks) = said(3, "2");
+        assert!(headline.starts_with("raft x3") && lacks.unwrap().contains("it asks for 5"), "{headline}");
+        // On all members, be they more than it needs.
+        let (headline, lacks) = said(5, "0");
+        assert!(headline.starts_with("raft x5") && lacks.is_none(), "{headline}");
+    }
 
     #[test]
     fn shards_are_counted() {
@@ -518,6 +608,11 @@ mod tests {
         assert_eq!(rows[1], ["2", "none", "1,2,3", "7", "700", "10", "0", "not", "ready"]);
         assert_eq!(rows[2], ["3", "1", "1,2,3", "7", "700", "60", "10"]);
         assert!(!lines(&before, false).contains("entries/s"));
+        let mut hot = before.clone();
+        hot["Shards"][0]["HotKeys"] =
+            json!([{ "Key": { "c": { "S": "one" } }, "Share": 0.418, "Reads": 30, "Writes": 10 }]);
+        let words = "         hot: {\"c\":{\"S\":\"one\"}} gets 42 % of the load, 25 % of which are writes";
+        assert_eq!(lines(&hot, false).lines().nth(2), Some(words));
         for (from, to, words) in [
             (json!([3]), json!([4]), "moves from 3 to 4"),
             (json!([3]), json!([]), "leaves 3"),
@@ -542,6 +637,12 @@ mod tests {
         assert!(said[1].starts_with("  1 shard has two replicas in one zone"), "{}", said[1]);
         assert!(lines(&told, false).lines().nth(1).unwrap().ends_with("two in zone a"));
         assert!(zones(&json!({ "Shards": [{ "Shard": 2 }] })).is_empty());
+        let mut three = told.clone();
+        three["Shards"][1] = json!({ "Shard": 3, "Replicas": [1, 2, 5], "MovesFrom": [2], "MovesTo": [4], "SharedZones": ["a"] });
+        three["Zones"] = json!([zone(1, "a"), zone(2, "b"), zone(4, "a"), zone(5, "a")]);
+        assert_eq!(close(&three), (2, 3));
+        assert!(lines(&three, false).lines().nth(2).unwrap().ends_with("three in zone a"));
+        assert!(zones(&three)[1].starts_with("  2 shards have up to three replicas in one zone"));
     }
 
     #[test]

@@ -32,7 +32,7 @@ enum Command {
     List(manage::ListArgs),
     /// Take a space away, with all that is in it
     Drop(manage::DropArgs),
-    /// The shards of a space: who leads each, where it is, how much is in it, how many entries its log has had
+    /// The shards of a space: who leads each, where it is, how much is in it, how many entries its log has had, its hot keys
     Shards(manage::ShardsArgs),
     /// Write a table's items into files, in DynamoDB's JSON format
     Export(ExportArgs),

@@ -19,18 +19,60 @@ pub(super) struct Moves {
     left: u64,
     moving: Vec<Move>,
     leaving: Vec<Leaver>,
-    /// Shards of which two replicas are in one zone.
+    /// Shards of which two or more replicas are in one zone.
     close: Vec<Close>,
     /// In which zones members are; it stands with the nodes.
     #[serde(skip)]
     pub(super) zones: BTreeMap<u64, String>,
 }
 
-/// So many shards of a table have two replicas in one zone.
+/// So many shards of a table have two or more replicas in one zone.
 #[derive(Serialize, Debug, PartialEq, Eq)]
 struct Close {
     table: String,
     shards: u32,
+    /// So many replicas of one are in one zone, at most.
+    most: u32,
+    /// So many shards have it so still when all moves are through, for want of zones.
+    stay: u32,
+}
+
+impl Close {
+    /// In words, where so many members are to leave.
+    fn words(&self, leaving: usize) -> String {
+        let what = |shards: u32, have: [&str; 2]| {
+            let have = if shards == 1 { have[0] } else { have[1] };
+            let replicas = match self.most {
+                ..3 => "two replicas".to_string(),
+                most => format!("{} replicas", crowd(most)),
+            };
+            let upto = if self.most > 2 && shards > 1 { "up to " } else { "" };
+            format!("{} of {} {have} {upto}{replicas} in one zone", many(shards.into(), "shard"), self.table)
+        };
+        let without = if leaving > 0 { " without the members that are to leave" } else { "" };
+        let few = format!(
+            "there are too few zones{without} for as many copies: `quorate node add` in another one parts them"
+        );
+        match (self.shards, self.stay) {
+            (0, stay) => format!("{}; {few}", what(stay, ["comes to have", "come to have"])),
+            (shards, 0) => format!("{}; moves part them", what(shards, ["has", "have"])),
+            (shards, stay) if stay >= shards => format!("{}; {few}", what(shards, ["has", "have"])),
+            (shards, stay) => {
+                format!("{}; moves part them but for {stay}, for which {few}", what(shards, ["has", "have"]))
+            }
+        }
+    }
+}
+
+/// A small number in words.
+pub(crate) fn crowd(most: u32) -> String {
+    match most {
+        2 => "two".into(),
+        3 => "three".into(),
+        4 => "four".into(),
+        5 => "five".into(),
+        most => most.to_string(),
+    }
 }
 
 /// A shard that moves.
@@ -132,7 +174,10 @@ impl From<pb::MovesResponse> for Moves {
             shards: l.shards,
             stuck: l.stuck,
         });
-        let close = told.close.into_iter().map(|c| Close { table: c.table, shards: c.shards });
+        let close = told.close.into_iter().map(|c| {
+            let (most, stay) = (c.most, c.stay);
+            Close { table: c.table, shards: c.shards, most, stay }
+        });
         Self {
             left: told.left,
             moving: moving.collect(),
@@ -187,16 +232,8 @@ impl Moves {
         if self.moving.len() > SHOWN {
             lines.push(format!("  and {} more", self.moving.len() - SHOWN));
         }
-        lines.extend(self.close.iter().take(SHOWN).map(|one| {
-            let have = if one.shards == 1 { "has" } else { "have" };
-            let (shards, table) = (many(u64::from(one.shards), "shard"), &one.table);
-            let then = if self.left > 0 {
-                "moves part them"
-            } else {
-                "there are too few zones for as many copies: `quorate node add` in another one parts them"
-            };
-            format!("zones: {shards} of {table} {have} two replicas in one zone; {then}")
-        }));
+        let close = self.close.iter().take(SHOWN);
+        lines.extend(close.map(|one| format!("zones: {}", one.words(self.leaving.len()))));
         lines.extend(self.leaving.iter().map(|one| {
             let stuck = if one.stuck == 0 {
                 String::new()
@@ -227,9 +264,9 @@ mod tests {
             moves: (2..12).map(one).collect(),
             left: 17,
             zones: vec![pb::Zone { node: 10, name: "a".into() }],
-            close: vec![pb::Close { table: "orders".into(), shards: 1 }],
+            close: vec![pb::Close { table: "orders".into(), shards: 1, most: 2, stay: 0 }],
+            dynamo: true,
         };
-        let stays = pb::MovesResponse { left: 0, ..told.clone() };
         let mut moves = Moves::from(told);
         let step = |shard, step: &str, sent| pb::Moving {
             shard,
@@ -264,12 +301,43 @@ mod tests {
         assert_eq!(lines[1], "  shard 2 of orders: from a to 4");
         assert_eq!(lines[9], "  and 2 more");
         assert_eq!(lines[10], "zones: 1 shard of orders has two replicas in one zone; moves part them");
-        let stays = Moves::from(stays).lines();
-        assert!(stays.iter().any(|line| line.contains("too few zones")), "{stays:?}");
         assert!(
             lines[11].starts_with("leaving: member a still has 12 shards, 2 of which stay"),
             "{}",
             lines[11]
         );
+    }
+
+    #[test]
+    fn zones_that_are_too_few_are_named_as_what_they_are() {
+        let words =
+            |shards, most, stay, leaving| Close { table: "t".into(), shards, most, stay }.words(leaving);
+        for (said, begins, ends) in [
+            (words(1, 2, 0, 0), "1 shard of t has two replicas in one zone; moves part them", ""),
+            (words(4, 3, 0, 1), "4 shards of t have up to three replicas in one zone; moves part them", ""),
+            (
+                words(1, 3, 1, 0),
+                "1 shard of t has three replicas in one zone; there are too few zones for",
+                "parts them",
+            ),
+            // What a drain brings about, moves do not part.
+            (
+                words(4, 2, 4, 1),
+                "4 shards of t have two replicas in one zone; there are too few zones without the members",
+                "",
+            ),
+            (
+                words(0, 2, 1, 1),
+                "1 shard of t comes to have two replicas in one zone; there are too few zones without",
+                "",
+            ),
+            (
+                words(4, 2, 1, 0),
+                "4 shards of t have two replicas in one zone; moves part them but for 1, for which there",
+                "",
+            ),
+        ] {
+            assert!(said.starts_with(begins) && said.ends_with(ends), "{said}");
+        }
     }
 }

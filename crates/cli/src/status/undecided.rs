@@ -43,7 +43,7 @@ struct Held {
 
 impl Undecided {
     /// What the members tell together: the leaders of several shards may try to recover one transaction.
-    pub(super) fn of(led: Vec<pb::LedResponse>) -> Self {
+    pub(super) fn of(led: impl IntoIterator<Item = pb::LedResponse>) -> Self {
         let mut by_id: BTreeMap<String, Transaction> = BTreeMap::new();
         for one in led.into_iter().flat_map(|led| led.undecided) {
             let fresh = || Transaction { id: one.id.clone(), age_ms: 0, waits_for: vec![], holds: vec![] };
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_transaction_is_named_once_whoever_tells_of_it() {
-        let told = |undecided| pb::LedResponse { undecided, moves: vec![] };
+        let told = |undecided| pb::LedResponse { undecided, ..pb::LedResponse::default() };
         let key = |name: &str| format!("{{\"c\":{{\"S\":\"{name}\"}}}}");
         let first = told(vec![one("1.1.7.1", 5_500, 4, &key("a")), one("1.1.8.1", 4_000, 4, &key("b"))]);
         let second = told(vec![one("1.1.7.1", 9_100, 5, &key("c"))]);

@@ -403,6 +403,7 @@ impl Cluster {
             etcd: node.url(),
             dynamo: format!("http://{}", node.dynamo),
             peer: node.peer.to_string(),
+            zone: node.zone.clone().unwrap_or_default(),
             data: child::data_dir(&self.home, node.id).display().to_string(),
             log: child::log_file(&self.home, node.id).display().to_string(),
         };

@@ -46,9 +46,9 @@ pub(crate) struct Args {
     /// A file of access keys that DynamoDB clients must sign with, as for `quorate serve` [default: any key is taken]
     #[arg(long, value_name = "FILE")]
     dynamo_keys: Option<PathBuf>,
-    /// The zones that the nodes are in, in turn: replicas of one shard are kept in different ones. They are kept, too
-    /// [default: each node in one of its own]
-    #[arg(long, value_name = "NAME[,NAME...]", value_delimiter = ',', value_parser = zone)]
+    /// The zones that the nodes are in, in turn: replicas of one shard are kept in different ones. A name is 1 to 64 letters, digits,
+    /// dots, underscores and hyphens. They are kept, too [default: each node in one of its own]
+    #[arg(long, value_name = "NAME[,NAME...]", value_delimiter = ',', value_parser = serve::settings::zone)]
     zones: Vec<String>,
     /// What the nodes log: a level, or a list of target=level [default: as `quorate serve`]
     #[arg(long, value_name = "LEVEL")]
@@ -68,12 +68,6 @@ Further nodes take free ports, which are printed and kept.
 
 A node that was removed from the cluster (`quorate node remove`) is told of and not started any more. One that was added runs
 where you started it, now and the next time: `up` says so, and how.";
-
-/// The name of a zone.
-fn zone(text: &str) -> Result<String, String> {
-    let hint = "write 1 to 64 letters, digits, dots, underscores and hyphens";
-    if quorate_wire::table::is_zone(text) { Ok(text.into()) } else { Err(hint.into()) }
-}
 
 /// The name of the cluster that `up` keeps in `dir`, if it does.
 pub(crate) fn cluster_in(dir: &Path) -> Option<String> {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! {"ready":true,"cluster":"…","nodes":[{"id":1,"role":"leader","pid":4711,"etcd":"http://127.0.0.1:2379",
-//!   "dynamo":"http://127.0.0.1:8000","peer":"127.0.0.1:7100","data":"quorate-data/n1","log":"quorate-data/n1/log"},…]}     (one line)
+//!   "dynamo":"http://127.0.0.1:8000","peer":"127.0.0.1:7100","zone":"","data":"quorate-data/n1","log":"quorate-data/n1/log"},…]}     (one line)
 //! {"event":"exited","node":2,"pid":4712,"status":"signal 9","log":["…"]}
 //! {"event":"started","node":2,"pid":4800}
 //! {"event":"stopping"}
@@ -24,6 +24,8 @@ pub(super) struct NodeLine {
     pub(super) etcd: String,
     pub(super) dynamo: String,
     pub(super) peer: String,
+    /// Empty for one of its own.
+    pub(super) zone: String,
     pub(super) data: String,
     pub(super) log: String,
 }

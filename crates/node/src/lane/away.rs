@@ -41,6 +41,8 @@ struct Waiting {
     since: Instant,
     /// Who was asked and did nothing.
     tried: BTreeSet<NodeId>,
+    /// Nobody else will do.
+    only: Option<NodeId>,
     deadline: Instant,
     done: Done,
     /// Where it is told who answered, if somebody wants to know.
@@ -90,9 +92,13 @@ impl Away {
     }
 
     /// Whom to ask: who answered last, then one in turn of those who are to have it, then one of those who still have it.
-    fn whom(&self, shard: ShardId, home: &Home, tried: &BTreeSet<NodeId>, me: NodeId) -> Option<NodeId> {
+    fn whom(&self, waiting: &Waiting, home: &Home, me: NodeId) -> Option<NodeId> {
+        let Waiting { shard, tried, only, .. } = waiting;
         let fit = |node: &NodeId| *node != me && !tried.contains(node) && !self.down.contains(node);
-        let last = self.answers.get(&shard).copied().filter(|node| home.hosts(*node) && fit(node));
+        if let Some(only) = only {
+            return Some(*only).filter(|node| home.hosts(*node) && fit(node));
+        }
+        let last = self.answers.get(shard).copied().filter(|node| home.hosts(*node) && fit(node));
         let wanted: Vec<NodeId> = home.replicas.keys().copied().filter(fit).collect();
         let turn = wanted.get(shard.get() as usize % wanted.len().max(1)).copied();
         last.or(turn).or_else(|| home.leaving.keys().copied().find(fit))
@@ -131,7 +137,11 @@ impl Lane {
         timeout: Option<Duration>,
         done: Done,
     ) {
-        if self.serves(shard) {
+        let (request, only) = match request {
+            Request::At(node, request) => (*request, Some(node)),
+            request => (request, None),
+        };
+        if only.is_none_or(|node| node == self.node.settings.node) && self.serves(shard) {
             if let Some((group, node)) = self.at(shard) {
                 group.call(node, now, request, timeout, done);
             }
@@ -156,7 +166,7 @@ impl Lane {
         let number = self.node.take_request();
         self.pass_on(
             number,
-            Waiting { shard, body, writes, at, since: now, tried, deadline, done, slot },
+            Waiting { shard, body, writes, at, since: now, tried, only, deadline, done, slot },
             now,
         );
     }
@@ -166,7 +176,7 @@ impl Lane {
         let me = self.node.settings.node;
         let shard = waiting.shard;
         let home = self.space.view.tables().placement().home(shard);
-        let whom = home.and_then(|home| self.node.away.whom(shard, &home, &waiting.tried, me));
+        let whom = home.and_then(|home| self.node.away.whom(&waiting, &home, me));
         let Some(at) = whom else {
             // Nothing was done. A door that looks at its map again may find it elsewhere.
             let failure = if waiting.tried.is_empty() { Failure::NoLeader } else { self.not_here() };

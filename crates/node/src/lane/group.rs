@@ -189,7 +189,12 @@ impl Group {
             }
             Frame::MembersRefused { request, why } => node.change_refused(request, why),
             // The lane has heard it.
-            Frame::Alive | Frame::Close(_) | Frame::Follows(_) | Frame::Ask { .. } | Frame::Told { .. } => {}
+            Frame::Alive
+            | Frame::Flush { .. }
+            | Frame::Close(_)
+            | Frame::Follows(_)
+            | Frame::Ask { .. }
+            | Frame::Told { .. } => {}
         }
     }
 

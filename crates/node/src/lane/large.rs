@@ -73,6 +73,7 @@ pub(super) fn read(
         Request::HashSpace { revision } => view.hash_while(*revision, go_on)?.map(Body::HashSpace),
         Request::HashAll => view.hash_all_while(go_on)?.map(Body::HashAll),
         Request::Explained(..)
+        | Request::At(..)
         | Request::Swept
         | Request::Defragment
         | Request::Write(_)

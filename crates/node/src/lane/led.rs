@@ -1,5 +1,5 @@
 //! What a node knows of the shards that it leads, for whoever asks how a cluster does: transactions that nobody has brought to their end,
-//! and how far moves of replicas are.
+//! and how far moves of replicas are; and which of those that it has a replica of have no leader.
 //!
 //! All of it is of this node's memory. A leader that has just begun knows a transaction or a move since then.
 
@@ -15,6 +15,9 @@ use quorate_state::table::Home;
 const NAMED: usize = 16;
 /// ... so many of each.
 const HELD: usize = 4;
+
+/// A group that has no leader for more than so many of the longest election timeouts has not found one.
+const LEADERLESS: u32 = 2;
 
 /// Since when a move is known, and is at what it is at.
 pub(super) struct Noted {
@@ -50,7 +53,15 @@ impl Lane {
             let lasts = if number(step) == noted.step { now.since(noted.since) } else { Duration::ZERO };
             Some(Moving { shard, step, lasts, moves: now.since(noted.began) })
         });
-        Ok(Led { undecided, moves: moves.collect() })
+        let patience = LEADERLESS * self.node.patience.election;
+        let here = self.groups.iter().filter(|(shard, _)| {
+            placement.home(**shard).is_some_and(|home| home.hosts(self.node.settings.node))
+        });
+        let leaderless = here.filter_map(|(&shard, group)| {
+            let lasts = now.since(group.leaderless_since?);
+            (lasts > patience).then_some((shard, lasts))
+        });
+        Ok(Led { undecided, moves: moves.collect(), leaderless: leaderless.collect() })
     }
 }
 

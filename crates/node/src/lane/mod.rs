@@ -23,12 +23,14 @@ mod event;
 mod explain;
 mod exports;
 mod fill;
+mod flushes;
 mod group;
 mod large;
 mod led;
 mod members;
 mod mover;
 mod node;
+mod outlook;
 mod pace;
 mod packets;
 mod pending;
@@ -38,6 +40,7 @@ mod resting;
 mod room;
 mod service;
 mod settle;
+mod unsaid;
 
 use crate::api::{Failure, Head, Member};
 use crate::applier::{Cut, Output};
@@ -54,8 +57,8 @@ pub use exports::{Export, Exported};
 pub(crate) use group::Group;
 pub use large::{AT_ONCE, Found, Reading};
 pub use members::{Roster, RosterVersion};
-pub use mover::left_to_move;
 use node::Node;
+pub use outlook::Outlook;
 pub use placement::Doubts;
 use placement::Placed;
 pub(crate) use placement::followed_at;
@@ -289,6 +292,10 @@ impl Lane {
                 self.follows_heard(now, from, follows.clone());
                 return self.space.shard;
             }
+            Frame::Flush { took } => {
+                self.node.flushes.told(now, from, *took);
+                return self.space.shard;
+            }
             Frame::Ask { shard, request, patience, body } => {
                 self.asked(now, from, (*shard, *request, *patience), body);
                 return *shard;
@@ -306,6 +313,7 @@ impl Lane {
 
     fn journaled(&mut self, now: Instant, proofs: &[Durable]) {
         let me = self.node.settings.node;
+        self.node.flushes.durable(now, proofs);
         for proof in proofs {
             if let Some((group, node)) = self.at(proof.shard()) {
                 group.journaled(node, now, proof);
@@ -410,6 +418,7 @@ impl Lane {
         self.tend_transactions_again(now, out);
         self.tend_closed(now);
         out.clock = self.node.times.bound_wanted().or(out.clock);
+        self.node.flushes.handed(now, &out.journal);
         self.node.drain(out);
         let mut hub = hub(&self.hub);
         out.catch_ups.append(&mut hub.take_wanted());

@@ -3,7 +3,10 @@
 //! Whoever leads shard 1 asks now and then, and has the answer put into its log ([`What::Move`]); the groups follow by themselves
 //! ([`super::placement`]). Nothing is remembered between two questions, so the next leader goes on where the last one was.
 //!
-//! First of all a shard leaves nodes that are no members any more, then it gets the copies that it lacks, then it leaves members that are
+//! Before all else a move is called off whose target is a member no more, or was not heard for long: who was to go stays, which holds all
+//! that it held, and nothing that is healthy is let go of for one that is not. No move begins towards one that is silent, or that has come just now and may still say in which zone it is.
+//!
+//! Then a shard leaves nodes that are no members any more, then it gets the copies that it lacks, then it leaves members that are
 //! to leave (`state::table`, `placement`), as long as it has no fewer copies without them. Then replicas of one shard are parted
 //! that are in one zone, where another zone has fewer of them. And then the load is evened out: the node with the most
 //! replicas gives one to a node with two fewer. Wherever a replica goes, it goes to one of the zones that have the fewest of its shard,
@@ -14,7 +17,7 @@
 //! ([`super::pace`]).
 
 use quorate_base::{Index, NodeId, ShardId};
-use quorate_state::table::{Home, Placement, Zones};
+use quorate_state::table::{Home, Zones};
 #[cfg(doc)]
 use quorate_wire::table::What;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,21 +35,10 @@ pub(super) struct Nodes<'a> {
     pub(super) zones: &'a Zones,
     /// Whether one was heard lately.
     pub(super) hears: &'a dyn Fn(NodeId) -> bool,
-}
-
-/// About how many replicas are to be moved or made among members of whom these vote, if all are heard; none where nothing is to move,
-/// though the load be uneven, as it is where zones do not let it be even.
-pub fn left_to_move(placement: &Placement, voters: &BTreeSet<NodeId>) -> usize {
-    let left = placement.replicas_to_move(voters);
-    let moving = || placement.homes().filter(|(_, home)| home.moving).count();
-    if left == 0 || placement.zones().is_empty() {
-        return left;
-    }
-    let leaving = placement.leaving();
-    let nodes = Nodes { members: voters, leaving: &leaving, zones: placement.zones(), hears: &|_| true };
-    let copies = |shard| placement.block_of(shard).map_or(0, |block| block.copies);
-    let placed = placement.homes().map(|(shard, home)| (shard, home, copies(shard)));
-    if next(placed, &nodes).is_empty() { moving() } else { left }
+    /// Whether one was not heard for so long that nobody knows when it will be.
+    pub(super) lost: &'a dyn Fn(NodeId) -> bool,
+    /// Whether it may be that one has not said yet in which zone it is: nothing moves there before it has.
+    pub(super) unsaid: &'a dyn Fn(NodeId) -> bool,
 }
 
 /// A shard whose replicas are to be these nodes; `since` is the place of the last word about that.
@@ -67,10 +59,20 @@ pub(super) fn next(placed: impl Iterator<Item = (ShardId, Home, u32)>, nodes: &N
     let mut homes: BTreeMap<ShardId, Home> = homes.collect();
     let mut load = Load::of(&homes, nodes);
     let mut moves = Vec::new();
+    let moving: Vec<ShardId> =
+        homes.iter().filter(|(_, home)| home.moving).map(|(shard, _)| *shard).collect();
+    // That takes nothing but words, so it waits for no others.
+    for shard in &moving {
+        let wanted = homes.get(shard).and_then(|home| called_off(home, nodes));
+        if let Some(wanted) = wanted {
+            begin(&mut moves, &mut homes, &mut load, *shard, wanted);
+        }
+    }
+    let off: BTreeSet<ShardId> = moves.iter().map(|one| one.shard).collect();
     let gone = |home: &Home| home.replicas.keys().any(|node| !nodes.members.contains(node));
-    // One that cannot go on, since who is to get it left meanwhile, is turned to another node.
-    let stuck: Vec<ShardId> =
-        homes.iter().filter(|(_, home)| home.moving && gone(home)).map(|(shard, _)| *shard).collect();
+    // One that cannot go on, since who is to get it left meanwhile and nobody is left to stay, is turned to another node.
+    let stuck = moving.into_iter().filter(|shard| !off.contains(shard) && homes.get(shard).is_some_and(gone));
+    let stuck: Vec<ShardId> = stuck.collect();
     let busy =
         |home: &&Home| home.moving && !gone(home) && home.replicas.keys().all(|node| (nodes.hears)(*node));
     let mut room = AT_ONCE.saturating_sub(homes.values().filter(busy).count());
@@ -128,16 +130,16 @@ fn begin(
 }
 
 /// How many replicas each node has or is to have.
-struct Load(BTreeMap<NodeId, i64>);
+pub(super) struct Load(BTreeMap<NodeId, i64>);
 
 impl Load {
-    fn of(homes: &BTreeMap<ShardId, Home>, nodes: &Nodes<'_>) -> Self {
+    pub(super) fn of(homes: &BTreeMap<ShardId, Home>, nodes: &Nodes<'_>) -> Self {
         let mut load = Self(nodes.members.iter().map(|node| (*node, 0)).collect());
         homes.values().flat_map(|home| home.replicas.keys()).for_each(|node| load.count(*node, 1));
         load
     }
 
-    fn count(&mut self, node: NodeId, by: i64) {
+    pub(super) fn count(&mut self, node: NodeId, by: i64) {
         *self.0.entry(node).or_default() += by;
     }
 
@@ -156,7 +158,7 @@ impl Load {
 
     /// Where a shard is to be that has replicas on nodes which are no members, or fewer than it is to have, or replicas on members that
     /// are to leave.
-    fn repaired(&self, home: &Home, copies: usize, nodes: &Nodes<'_>) -> Option<BTreeSet<NodeId>> {
+    pub(super) fn repaired(&self, home: &Home, copies: usize, nodes: &Nodes<'_>) -> Option<BTreeSet<NodeId>> {
         if !is_sound(&home.before(), nodes) {
             return None;
         }
@@ -183,7 +185,7 @@ impl Load {
     }
 
     /// Where a shard is to be so that fewer of its replicas are in one zone; `None` where they are as far apart as they can be.
-    fn parted(&self, home: &Home, nodes: &Nodes<'_>) -> Option<BTreeSet<NodeId>> {
+    pub(super) fn parted(&self, home: &Home, nodes: &Nodes<'_>) -> Option<BTreeSet<NodeId>> {
         if !nodes.zones.are_close(&home.wanted()) {
             return None;
         }
@@ -196,7 +198,7 @@ impl Load {
     }
 
     /// Where a shard is to be so that a node with many replicas has one fewer, and how many that one has.
-    fn evened(&self, home: &Home, nodes: &Nodes<'_>) -> Option<(i64, BTreeSet<NodeId>)> {
+    pub(super) fn evened(&self, home: &Home, nodes: &Nodes<'_>) -> Option<(i64, BTreeSet<NodeId>)> {
         let evens = |swap: &Swap| swap.behind <= swap.before && self.at(swap.from) - self.at(swap.to) >= 2;
         let best = swaps(home, nodes).filter(evens).max_by_key(|swap| {
             let to = std::cmp::Reverse((self.at(swap.to), swap.to));
@@ -206,9 +208,41 @@ impl Load {
     }
 }
 
+/// Where a shard is to be whose move cannot go on, since one that it is to be on is a member no more, or comes and was not heard for
+/// long: who was to go stays in its place, first of all who has had it longest. Where there is none that could stay, one that comes and is
+/// silent is given up, so that another may be found. `None` if the move goes on.
+fn called_off(home: &Home, nodes: &Nodes<'_>) -> Option<BTreeSet<NodeId>> {
+    let gone = |node: &NodeId| !nodes.members.contains(node);
+    let silent = |node: &NodeId, since: &Index| *since == home.at && !gone(node) && (nodes.lost)(*node);
+    let newest_first = |of: &BTreeMap<NodeId, Index>| {
+        let mut nodes: Vec<(Index, NodeId)> = of.iter().map(|(node, since)| (*since, *node)).collect();
+        nodes.sort_by(|one, other| other.cmp(one));
+        nodes
+    };
+    let mut stay: Vec<(Index, NodeId)> = newest_first(&home.leaving);
+    stay.retain(|(_, node)| !gone(node));
+    let nobody = stay.is_empty();
+    stay.retain(|(_, node)| (nodes.hears)(*node));
+    let mut wanted = home.wanted();
+    for (since, node) in newest_first(&home.replicas) {
+        if !gone(&node) && !silent(&node, &since) {
+            continue;
+        }
+        let stays = stay.pop();
+        if stays.is_some() || nobody && silent(&node, &since) {
+            wanted.remove(&node);
+            wanted.extend(stays.map(|(_, node)| node));
+        }
+    }
+    (!wanted.is_empty() && wanted != home.wanted()).then_some(wanted)
+}
+
 /// The members that could get a replica of a shard.
 fn fit(home: &Home, nodes: &Nodes<'_>) -> impl Iterator<Item = NodeId> {
-    let fit = |node: &NodeId| !home.hosts(*node) && !nodes.leaving.contains(node) && (nodes.hears)(*node);
+    let fit = |node: &NodeId| {
+        let free = !home.hosts(*node) && !nodes.leaving.contains(node);
+        free && (nodes.hears)(*node) && !(nodes.unsaid)(*node)
+    };
     nodes.members.iter().copied().filter(fit)
 }
 
@@ -265,6 +299,14 @@ mod tests {
         nodes.iter().map(|&n| NodeId(n)).collect()
     }
 
+    fn all_heard<'a>(
+        members: &'a BTreeSet<NodeId>,
+        leaving: &'a BTreeSet<NodeId>,
+        zones: &'a Zones,
+    ) -> Nodes<'a> {
+        Nodes { members, leaving, zones, hears: &|_| true, lost: &|_| false, unsaid: &|_| false }
+    }
+
     /// What begins next among members of whom these are not heard.
     fn begins(homes: &Homes, members: &[u64], silent: &[u64]) -> Vec<Move> {
         begins_leaving(homes, members, silent, &[])
@@ -275,7 +317,8 @@ mod tests {
         let (members, silent, leaving) = (ids(members), ids(silent), ids(leaving));
         let placed = homes.iter().map(|(shard, home)| (*shard, home.clone(), 3));
         let (zones, hears) = (Zones::default(), |node| !silent.contains(&node));
-        next(placed, &Nodes { members: &members, leaving: &leaving, zones: &zones, hears: &hears })
+        let nodes = Nodes { hears: &hears, ..all_heard(&members, &leaving, &zones) };
+        next(placed, &nodes)
     }
 
     fn said(moves: &[Move]) -> Vec<(u32, Vec<u64>)> {
@@ -348,7 +391,7 @@ mod tests {
         }
     }
 
-    /// Claim: few move at once; a move onto one that is gone is turned to another, one onto one that is silent waits and holds up no others.
+    /// Claim: few move at once; a move onto one that is gone is called off, one onto one that is silent waits and holds up no others.
     #[test]
     fn moves_that_are_under_way_count() {
         let mut homes = on(&[&[1, 2, 3][..]; 12]);
@@ -361,11 +404,59 @@ mod tests {
         assert_eq!(begins(&homes, &[1, 2, 3, 4], &[]), []);
         let others = begins(&homes, &[1, 2, 3, 4, 5], &[4]);
         assert!(others.len() == AT_ONCE && others.iter().all(|one| one.replicas.contains(&NodeId(5))));
-        let turned = begins(&homes, &[1, 2, 3, 5], &[]);
-        assert_eq!(turned.len(), AT_ONCE);
-        for (one, turned) in first.iter().zip(&turned) {
-            assert_eq!((one.shard, turned.since), (turned.shard, Index(20)));
-            assert!(turned.replicas.contains(&NodeId(5)) && !turned.replicas.contains(&NodeId(4)));
+        let (off, others): (Vec<Move>, _) = begins(&homes, &[1, 2, 3, 5], &[])
+            .into_iter()
+            .partition(|one| first.iter().any(|first| first.shard == one.shard));
+        assert_eq!((off.len(), others.len()), (AT_ONCE, AT_ONCE), "what is called off takes no place");
+        for (one, off) in first.iter().zip(&off) {
+            assert_eq!((one.shard, off.since, ids(&[1, 2, 3])), (off.shard, Index(20), set(&off.replicas)));
+        }
+    }
+
+    fn set(nodes: &[NodeId]) -> BTreeSet<NodeId> {
+        nodes.iter().copied().collect()
+    }
+
+    /// What is moved from where to where, the members, who of them is silent, who for long, what follows if anything does.
+    type Off<'a> = (&'a [&'a [u64]], &'a [u64], &'a [u64], &'a [u64], Option<&'a [u64]>);
+
+    /// Claim: a move whose target is gone or silent for long is called off; what is healthy stays, and nothing is given up for one that
+    /// may still come.
+    #[test]
+    fn what_cannot_go_on_is_called_off() {
+        let rows: &[Off<'_>] = &[
+            (&[&[1, 2, 3], &[1, 2, 4]], &[1, 2, 3, 4], &[], &[], None),
+            (&[&[1, 2, 3], &[1, 2, 4]], &[1, 2, 3, 4], &[4], &[], None),
+            (&[&[1, 2, 3], &[1, 2, 4]], &[1, 2, 3, 4], &[4], &[4], Some(&[1, 2, 3])),
+            (&[&[1, 2, 3], &[1, 2, 4]], &[1, 2, 3], &[], &[], Some(&[1, 2, 3])),
+            (&[&[1, 2, 3], &[1, 2, 4]], &[1, 2, 3, 5], &[], &[], Some(&[1, 2, 3])),
+            // Another than the target is gone: also for that one who was to go stays.
+            (&[&[1, 2, 3], &[1, 2, 4]], &[1, 3, 4], &[], &[], Some(&[1, 3, 4])),
+            // Who stays is silent for long: that is no reason.
+            (&[&[1, 2, 3], &[1, 2, 4]], &[1, 2, 3, 4], &[2], &[2], None),
+            // The one that was to go is silent, too: whoever comes first.
+            (&[&[1, 2, 3], &[1, 2, 4]], &[1, 2, 3, 4, 5], &[3, 4], &[3, 4], None),
+            // It is gone, and its place is to be taken by another than the silent one.
+            (&[&[1, 2, 3], &[1, 2, 4]], &[1, 2, 4, 5], &[4], &[4], Some(&[1, 2])),
+            (&[&[1, 2], &[1, 2, 4]], &[1, 2, 4, 5], &[4], &[4], Some(&[1, 2])),
+            (&[&[1, 2], &[1, 2, 4]], &[1, 2, 5], &[], &[], Some(&[1, 2, 5])),
+            // Turned once already: who has had it longest stays.
+            (&[&[1, 2, 3], &[1, 2, 4], &[1, 2, 5]], &[1, 2, 3, 4], &[], &[], Some(&[1, 2, 3])),
+            // Called off, and the one that was to stay goes for good: the other, which is back, has its place.
+            (&[&[1, 2, 3], &[1, 2, 4], &[1, 2, 3]], &[1, 2, 4], &[], &[], Some(&[1, 2, 4])),
+        ];
+        for (at, (words, members, silent, lost, expected)) in rows.iter().enumerate() {
+            let mut home = on(&words[..1])[&ShardId(2)].clone();
+            for (at, nodes) in words[1..].iter().enumerate() {
+                let nodes: Vec<NodeId> = nodes.iter().map(|&node| NodeId(node)).collect();
+                home = home.moved_to(&nodes, Index(20 + at as u64));
+            }
+            let (members, leaving, zones) = (ids(members), BTreeSet::new(), Zones::default());
+            let (hears, lost) = (|node| !ids(silent).contains(&node), |node| ids(lost).contains(&node));
+            let nodes = Nodes { hears: &hears, lost: &lost, ..all_heard(&members, &leaving, &zones) };
+            let begun = next([(ShardId(2), home, 3)].into_iter(), &nodes);
+            let begun = begun.first().map(|one| set(&one.replicas));
+            assert_eq!(begun, expected.map(ids), "row {at}");
         }
     }
 
@@ -393,8 +484,7 @@ mod tests {
                 let mut moves = 0;
                 loop {
                     let placed = homes.iter().map(|(shard, home)| (*shard, home.clone(), 3));
-                    let nodes =
-                        Nodes { members: &members, leaving: &leaving, zones: &zones, hears: &|_| true };
+                    let nodes = all_heard(&members, &leaving, &zones);
                     let begun = next(placed, &nodes);
                     if begun.is_empty() {
                         break;
@@ -407,7 +497,7 @@ mod tests {
                     }
                     assert!(moves <= 3 * homes.len(), "seed {seed}: {moves} moves");
                 }
-                let nodes = Nodes { members: &members, leaving: &leaving, zones: &zones, hears: &|_| true };
+                let nodes = all_heard(&members, &leaving, &zones);
                 let mut load = Load::of(&homes, &nodes);
                 let stay = members.len() - leaving.len();
                 if stay >= 3 {
@@ -467,12 +557,27 @@ mod tests {
             let named = names.iter().enumerate().filter(|(_, zone)| !zone.is_empty());
             let zones = Zones::of(named.map(|(n, zone)| (NodeId(n as u64 + 1), zone.to_string())));
             let hears = |node| !silent.contains(&node);
-            let nodes = Nodes { members: &members, leaving: &leaving, zones: &zones, hears: &hears };
+            let nodes = Nodes { hears: &hears, ..all_heard(&members, &leaving, &zones) };
             let begun = next(on(shards).into_iter().map(|(shard, home)| (shard, home, 3)), &nodes);
             let expected: Vec<(u32, Vec<u64>)> =
                 expected.iter().map(|(shard, nodes)| (*shard, nodes.to_vec())).collect();
             assert_eq!(said(&begun), expected, "row {at}");
         }
+    }
+
+    /// Claim: nothing moves to one that may still say in which zone it is, and all that can do without it goes on.
+    #[test]
+    fn who_may_say_its_zone_is_waited_for() {
+        let zones = Zones::of([(1, "a"), (2, "b"), (3, "c")].map(|(node, zone)| (NodeId(node), zone.into())));
+        let (leaving, homes) = (BTreeSet::new(), on(&[&[1, 2, 3], &[1, 2, 3]]));
+        let begun = |unsaid: &[u64], members: &[u64]| {
+            let (members, unsaid) = (ids(members), |node: NodeId| unsaid.contains(&node.get()));
+            let nodes = Nodes { unsaid: &unsaid, ..all_heard(&members, &leaving, &zones) };
+            said(&next(homes.iter().map(|(shard, home)| (*shard, home.clone(), 3)), &nodes))
+        };
+        assert_eq!(begun(&[], &[1, 2, 3, 4]), [(2, vec![1, 2, 4])]);
+        assert_eq!(begun(&[4], &[1, 2, 3, 4]), []);
+        assert_eq!(begun(&[4], &[1, 2, 3, 4, 5]), [(2, vec![1, 2, 5])]);
     }
 
     /// Claim: whatever members of three to five zones come and go, and whatever zones are named anew, the moves come to an end with no two
@@ -500,7 +605,7 @@ mod tests {
                     zoned.insert(any, rng.pick(&names[..many]).to_string());
                 }
                 let (zones, leaving) = (Zones::of(zoned.clone()), BTreeSet::new());
-                let nodes = Nodes { members: &members, leaving: &leaving, zones: &zones, hears: &|_| true };
+                let nodes = all_heard(&members, &leaving, &zones);
                 let enough = zones.many(members.iter().copied()) >= 3;
                 let mut moves = 0;
                 loop {

@@ -4,6 +4,7 @@ use super::away::Away;
 use super::closed::Times;
 use super::commit::{Met, PATIENCE};
 use super::explain::Trace;
+use super::flushes::Flushes;
 use super::large::{AT_ONCE_READS, Large};
 use super::pace::Pace;
 use super::packets::Packets;
@@ -52,6 +53,8 @@ pub(crate) struct Node {
     pub(super) in_groups_version: u64,
     /// How fast replicas that move are sent.
     pub(super) pace: Pace,
+    /// How long flushes take here and elsewhere.
+    pub(super) flushes: Flushes,
     /// A group has a new leader here, which may have something to do at once.
     pub(super) tend_soon: bool,
     /// An alarm for want of room stands: no group takes what makes it grow.
@@ -99,6 +102,7 @@ impl Node {
             in_groups: BTreeSet::new(),
             in_groups_version: 0,
             pace: Pace::default(),
+            flushes: Flushes::default(),
             tend_soon: false,
             alarmed: false,
             locking: leader::Config { recover_after: PATIENCE * election, waiting: LOCKS_MAX, mutant: None },

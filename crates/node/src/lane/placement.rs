@@ -10,18 +10,20 @@
 //! is a joint one, the one that goes loses its own. So the group never has fewer voters than it is to have; and it waits for those that
 //! are about to heal, where the sound ones would be too few without the one that goes. Its configuration says
 //! which place of shard 1's log it follows, and who knows only of an earlier one leaves it as it is: else one that has left might come
-//! back. Once the new members are committed, the leader has shard 1 note it ([`What::Moved`]), and only then is what the one has that
+//! back. Once the new members are committed, and who came has confirmed that, the leader has shard 1 note it ([`What::Moved`]), and only then is what the one has that
 //! went let go of. All of it is done by whoever leads, by what stands in the logs: so a move that loses its leader, of
 //! shard 1 or of the shard, is gone on with by the next.
 //!
 //! A member that is to leave ([`What::Leave`]) is left by its replicas while it serves on; that it was to leave, and in which zone it
 //! was, is forgotten once it is none any more. A member that was removed goes on, and is talked to, until no home names it. Leaders are spread: each shard prefers one of its
-//! voters, in turn by its number, and a leader that is not preferred hands over to the one that is, when that holds all. And who leads
+//! voters, in turn by its number, and a leader that is not preferred hands over to the one that is, when that holds all; nobody prefers a
+//! node that is slow ([`super::flushes`]). And who leads
 //! gives the machine the newest definition of its table.
 
 use super::group::Proposer;
 use super::mover::{self, Nodes};
 use super::node::Node;
+use super::unsaid::Unsaid;
 use super::{Effects, Group, Lane};
 use crate::api::{Failure, Request};
 use crate::applier::{Cut, Work};
@@ -36,6 +38,7 @@ use quorate_state::table::{Home, Placement};
 use quorate_wire::command;
 use quorate_wire::kv::Command;
 use quorate_wire::members::{Asked, Book};
+use quorate_wire::peer::Frame;
 use quorate_wire::table::{self, EPOCH, What};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -45,6 +48,10 @@ const TEND_EVERY: Duration = Duration::from_secs(1);
 /// A node that knows of no leader of shard 1 for so many of the longest election timeouts may have left and not know it: what it leads
 /// could not follow.
 const BLIND: u32 = 3;
+/// A member that was not heard for so many of the longest election timeouts may be gone for good: no move waits for it any longer.
+const LOST: u32 = 10;
+/// For so many of the longest election timeouts a member that has come may say in which zone it is, before anything moves there.
+const UNSAID: u32 = 5;
 /// So many leaderships at most are handed over at one look.
 const HAND_OVERS: usize = 16;
 
@@ -68,16 +75,30 @@ pub(super) struct Placed {
     lost_upto: Option<Index>,
     /// Who has anything of any shard, by that.
     hosts: BTreeSet<NodeId>,
-    /// Where nothing was to be moved when it was last looked at, and by which members, of whom these were heard.
-    even: Option<(Arc<Placement>, BTreeSet<NodeId>, BTreeSet<NodeId>)>,
+    /// Where nothing was to be moved when it was last looked at.
+    even: Option<Looked>,
+    unsaid: Unsaid,
     tend_at: Instant,
     rng: Rng,
 }
 
+/// By what it is said which replicas are to be moved.
+#[derive(PartialEq, Eq)]
+struct Looked {
+    placement: Arc<Placement>,
+    members: BTreeSet<NodeId>,
+    /// Who of them was heard lately, ...
+    heard: BTreeSet<NodeId>,
+    /// ... who was not for long, ...
+    lost: BTreeSet<NodeId>,
+    /// ... and who may still say in which zone it is.
+    unsaid: BTreeSet<NodeId>,
+}
+
 impl Placed {
     pub(super) fn new(rng: Rng, now: Instant) -> Self {
-        let (followed, opening, doubts, lost_upto, hosts, even) = Default::default();
-        Self { followed, opening, doubts, lost_upto, hosts, even, tend_at: now, rng }
+        let (followed, opening, doubts, lost_upto, hosts, even, unsaid) = Default::default();
+        Self { followed, opening, doubts, lost_upto, hosts, even, unsaid, tend_at: now, rng }
     }
 }
 
@@ -232,6 +253,7 @@ impl Lane {
         let leaving = placement.leaving();
         let members = &self.space.raft.membership().voters;
         let stay: BTreeSet<NodeId> = members.iter().copied().filter(|node| !leaving.contains(node)).collect();
+        let slow = self.tend_flushes(now);
         let mut left = HAND_OVERS;
         let mut arrived = Vec::new();
         for (&shard, group) in self.groups.iter_mut().filter(|(_, group)| group.raft.is_leader()) {
@@ -249,7 +271,7 @@ impl Lane {
             }
             let did = group.follow_home(now, &home)
                 || group.follow_definition(&mut self.node, now, &self.space.view)
-                || (left > 0 && if blind { group.pass_on(now) } else { group.prefer(now, &stay) });
+                || (left > 0 && if blind { group.pass_on(now) } else { group.prefer(now, &stay, &slow) });
             if did {
                 left = left.saturating_sub(1);
                 self.touched.insert(shard);
@@ -261,6 +283,27 @@ impl Lane {
         self.begin_moves(now, &placement);
     }
 
+    /// Tells the others how long flushes take here. Who is slow; where this node is, and leads shard 1, it hands that over, too.
+    fn tend_flushes(&mut self, now: Instant) -> BTreeSet<NodeId> {
+        let me = self.node.settings.node;
+        let members = self.space.raft.membership();
+        if let Some(flush) = self.node.flushes.look(now, me) {
+            for peer in members.nodes().into_iter().filter(|&peer| peer != me) {
+                self.node.send(peer, &Frame::Flush { took: flush });
+            }
+        }
+        let slow = self.node.flushes.slow();
+        if slow.contains(&me) && self.space.raft.is_leader() {
+            let leaving = self.placed.followed.leaving();
+            let well = members.voters.iter().filter(|node| !slow.contains(node) && !leaving.contains(node));
+            let ready = well.copied().find(|&node| self.space.raft.is_ready(node));
+            if let Some(to) = ready.filter(|_| !self.space.raft.change_pending()) {
+                self.space.raft.handle(now, Input::Transfer { to });
+            }
+        }
+        slow
+    }
+
     /// A shard led here has the members that it was to have: shard 1 is to note it. Where that fails it is said again.
     fn say_arrived(&mut self, now: Instant, shard: ShardId, at: Index) {
         let what = What::Moved { shard, since: at.get() };
@@ -268,36 +311,50 @@ impl Lane {
         self.space.call(&mut self.node, now, request, Some(TEND_EVERY), Box::new(drop));
     }
 
-    /// Whoever leads shard 1, and knows all that was committed before, has moves begin.
-    fn begin_moves(&mut self, now: Instant, placement: &Arc<Placement>) {
+    /// By what whoever leads shard 1 says which replicas are to be moved, once it knows all that was committed before.
+    fn look(&mut self, now: Instant, placement: &Arc<Placement>) -> Option<Looked> {
         let raft = &self.space.raft;
         let knows_all = self.space.view.applied().term == raft.term() && self.has_begun_all();
         let members = raft.committed_membership();
         if !raft.is_leader() || !knows_all || members.is_joint() || self.node.stopping {
-            return;
+            return None;
         }
-        let heard: BTreeSet<NodeId> =
-            members.voters.iter().copied().filter(|&node| raft.hears(node, now)).collect();
-        let looked = |(known, of, by): &(Arc<Placement>, BTreeSet<NodeId>, BTreeSet<NodeId>)| {
-            Arc::ptr_eq(known, placement) && *of == members.voters && *by == heard
+        let election = self.node.settings.raft.election_max;
+        let zones = placement.zones();
+        let unsaid = self.placed.unsaid.look(now, UNSAID * election, &members.voters, zones);
+        let who = |is: &dyn Fn(NodeId) -> bool| members.voters.iter().copied().filter(|&n| is(n)).collect();
+        Some(Looked {
+            placement: placement.clone(),
+            members: members.voters.clone(),
+            heard: who(&|node| raft.hears(node, now)),
+            lost: who(&|node| raft.silent_for(node, now) > LOST * election),
+            unsaid,
+        })
+    }
+
+    /// Whoever leads shard 1 has moves begin.
+    fn begin_moves(&mut self, now: Instant, placement: &Arc<Placement>) {
+        let Some(looked) =
+            self.look(now, placement).filter(|looked| self.placed.even.as_ref() != Some(looked))
+        else {
+            return;
         };
-        if self.placed.even.as_ref().is_some_and(looked) {
-            return;
-        }
-        let hears = |node| raft.hears(node, now);
         let leaving = placement.leaving();
         let copies = |shard| placement.block_of(shard).map_or(0, |block| block.copies);
         let placed = placement.homes().map(|(shard, home)| (shard, home, copies(shard)));
         let zones = placement.zones();
-        let nodes = Nodes { members: &members.voters, leaving: &leaving, zones, hears: &hears };
+        let (hears, lost) = (|node| looked.heard.contains(&node), |node| looked.lost.contains(&node));
+        let (members, unsaid) = (&looked.members, |node| looked.unsaid.contains(&node));
+        let nodes = Nodes { members, leaving: &leaving, zones, hears: &hears, lost: &lost, unsaid: &unsaid };
         let moves = mover::next(placed, &nodes);
+        let members = self.space.raft.committed_membership();
         let gone = |node: &NodeId| !members.contains(*node);
         let left = leaving.iter().copied().filter(gone).map(|node| What::Leave { node, leaves: false });
         let named = zones.names().map(|(node, _)| node).filter(gone);
         let forgotten: Vec<What> =
             left.chain(named.map(|node| What::Zone { node, zone: String::new() })).collect();
         let done = moves.is_empty() && forgotten.is_empty();
-        self.placed.even = done.then(|| (placement.clone(), members.voters.clone(), heard));
+        self.placed.even = done.then_some(looked);
         let begun = moves.into_iter().map(|mover::Move { shard, since, replicas }| What::Move {
             shard,
             since: since.get(),
@@ -335,6 +392,20 @@ fn preferred(shard: ShardId, membership: &Membership, stay: &BTreeSet<NodeId>) -
     fit.get(shard.get() as usize % fit.len().max(1)).copied()
 }
 
+/// The same where some are slow: another in its place, if that is one of them. Who is well keeps what it has.
+fn preferred_but(
+    shard: ShardId,
+    membership: &Membership,
+    stay: &BTreeSet<NodeId>,
+    slow: &BTreeSet<NodeId>,
+) -> Option<NodeId> {
+    let first = preferred(shard, membership, stay)?;
+    if !slow.contains(&first) {
+        return Some(first);
+    }
+    preferred(shard, membership, &stay.difference(slow).copied().collect())
+}
+
 /// The book of a group that is not shard 1's: who the members are stands in shard 1's. It says which word about the group's home
 /// is followed, by its place in shard 1's log, as if nobody had asked by that number.
 fn book_of(own: &Membership, at: Index) -> Option<Bytes> {
@@ -355,10 +426,17 @@ fn of_shard_one(what: What) -> Command {
 }
 
 impl Group {
-    /// Whether the members are those that they are to be by the newest word, and committed.
+    /// Whether the members are those that they are to be by the newest word, and committed; and who came has confirmed that it is one of
+    /// them: who goes may forget all then, and must not for one that has died meanwhile.
     pub(super) fn has_arrived(&self, home: &Home) -> bool {
         let own = self.raft.membership();
+        let at = self.raft.configured_at().0;
+        let confirmed = |(node, since): (&NodeId, &Index)| {
+            let came = *since == home.at && *node != self.raft.id();
+            !came || self.raft.progress().get(node).is_some_and(|progress| progress.matched >= at)
+        };
         home.moving
+            && home.replicas.iter().all(confirmed)
             && !self.raft.change_pending()
             && own.voters == home.wanted()
             && own.learners.is_empty()
@@ -402,8 +480,8 @@ impl Group {
     }
 
     /// Hands the leadership to the voter that is preferred, if that holds all.
-    fn prefer(&mut self, now: Instant, stay: &BTreeSet<NodeId>) -> bool {
-        let to = preferred(self.shard, self.raft.membership(), stay);
+    fn prefer(&mut self, now: Instant, stay: &BTreeSet<NodeId>, slow: &BTreeSet<NodeId>) -> bool {
+        let to = preferred_but(self.shard, self.raft.membership(), stay, slow);
         let Some(to) = to.filter(|&to| to != self.raft.id() && self.raft.is_ready(to)) else { return false };
         if self.raft.change_pending() {
             return false;
@@ -456,5 +534,21 @@ mod tests {
         assert_eq!(preferred(&[1, 2, 3, 4]), ids(&[1, 2, 4]));
         assert_eq!(preferred(&[1, 2, 3]), ids(&[1, 2]));
         assert_eq!(preferred(&[3]), ids(&[]));
+    }
+
+    /// Claim: nobody slow is preferred while another is there, and who is well keeps what it has.
+    #[test]
+    fn who_is_slow_is_not_preferred() {
+        let ids = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<BTreeSet<_>>();
+        let membership = Membership { voters: ids(&[1, 2, 3]), ..Membership::default() };
+        let all = |slow: &[u64]| -> Vec<Option<u64>> {
+            let of = |shard| preferred_but(ShardId(shard), &membership, &ids(&[1, 2, 3]), &ids(slow));
+            (2..20).map(|shard| of(shard).map(NodeId::get)).collect()
+        };
+        let (before, behind) = (all(&[]), all(&[2]));
+        assert!(before.contains(&Some(2)) && !behind.contains(&Some(2)));
+        let kept = before.iter().zip(&behind).all(|(before, behind)| before == behind || *before == Some(2));
+        assert!(kept && behind.contains(&Some(1)) && behind.contains(&Some(3)), "{before:?} {behind:?}");
+        assert!(all(&[1, 2, 3]).iter().all(Option::is_none), "then it stays where it is");
     }
 }

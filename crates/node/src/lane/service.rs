@@ -72,10 +72,8 @@ impl Group {
             }
             // What this node has shown before it was started again it may only hold in its journal, as entries of which it does not
             // know yet that they are committed. So that nobody who stays with it sees its state go back, the first read of a life
-            // waits for the log's end as a linearizable one does. (etcd opens its ports only then.)
-            Request::Range { serializable: true, .. }
-            | Request::ReadTxn { serializable: true, .. }
-            | Request::Table { fresh: Fresh::Local, .. }
+            // waits for the log's end as a linearizable one does, and so does the first plain one of a table. (etcd opens its ports only then.)
+            Request::Range { serializable: true, .. } | Request::ReadTxn { serializable: true, .. }
                 if !self.caught_up =>
             {
                 self.gather(node, Read::Local { request, done, deadline, trace });
@@ -102,9 +100,11 @@ impl Group {
                 self.gather(node, Read::Local { request, done, deadline, trace });
             }
             // None of these may be wrapped twice, and the lane has taken the others.
-            Request::Explained(..) | Request::Transact(_) | Request::Gather(_) | Request::Led => {
-                done(Err(Failure::TooLarge));
-            }
+            Request::Explained(..)
+            | Request::At(..)
+            | Request::Transact(_)
+            | Request::Gather(_)
+            | Request::Led => done(Err(Failure::TooLarge)),
         }
     }
 

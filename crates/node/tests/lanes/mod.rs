@@ -66,6 +66,8 @@ struct Cluster {
     packets: u64,
     bytes: usize,
     of_groups: u64,
+    /// Hears nothing of the key-value space's group.
+    deaf: Option<NodeId>,
     /// Flushes of journals, and the appends in them.
     flushes: u64,
     appends: u64,
@@ -86,6 +88,7 @@ impl Cluster {
             packets: 0,
             bytes: 0,
             of_groups: 0,
+            deaf: None,
             flushes: 0,
             appends: 0,
         };
@@ -182,9 +185,16 @@ impl Cluster {
         }
     }
 
-    fn deliver(&mut self, from: NodeId, to: NodeId, body: Bytes) {
+    fn deliver(&mut self, from: NodeId, to: NodeId, mut body: Bytes) {
         if self.asleep.contains(&to.get()) {
             return self.kept.push((from, to, body));
+        }
+        if self.deaf == Some(to) {
+            let mut others = Packet::default();
+            let of_kv = |frame: &Frame| matches!(frame, Frame::Raft { shard: KV, .. });
+            let frames = Packet::read(body).map_while(Result::ok);
+            frames.filter(|frame| !of_kv(frame)).for_each(|frame| others.push(&frame));
+            body = others.finish();
         }
         if let Some(Some(node)) = self.nodes.get_mut(to.get() as usize - 1) {
             node.lane.handle(self.now, Event::Packet { from, body });

@@ -8,12 +8,18 @@ impl Cluster {
     pub(super) fn come(&mut self, id: u64) {
         self.join(id);
         self.pass(2_000);
+        self.publish((1..=NODES).chain([id]));
         let leader = self.leaders(KV)[0];
-        for member in (1..=NODES).chain([id]) {
-            let (id, name, client_urls) = (NodeId(member), format!("n{member}"), Vec::new());
+        self.ask(leader, KV, Request::ChangeMembers(Change::Promote { id: NodeId(id) }));
+    }
+
+    /// They say their names: they have started.
+    fn publish(&mut self, nodes: impl IntoIterator<Item = u64>) {
+        let leader = self.leaders(KV)[0];
+        for node in nodes {
+            let (id, name, client_urls) = (NodeId(node), format!("n{node}"), Vec::new());
             self.ask(leader, KV, Request::ChangeMembers(Change::Publish { id, name, client_urls }));
         }
-        self.ask(leader, KV, Request::ChangeMembers(Change::Promote { id: NodeId(id) }));
     }
 
     fn go(&mut self, id: u64) {
@@ -61,17 +67,23 @@ impl Cluster {
                 return healing;
             }
         }
+        panic!("shards still move after {millis} ms: {}", self.moves_in_words());
+    }
+
+    /// Where each shard is, as each node sees it.
+    fn moves_in_words(&self) -> String {
+        let mut words = String::new();
         for node in self.nodes.iter().flatten() {
             for &shard in &self.shards {
                 let home = node.lane.view().tables().placement().home(shard);
-                let core = node
-                    .lane
-                    .core(shard)
-                    .map(|r| (r.membership().to_string(), r.role(), r.term(), r.disk_lost(), r.leader()));
-                eprintln!("node {} {shard} {home:?} {core:?}", node.id);
+                let of = |r: &raft::Raft| {
+                    (r.membership().to_string(), r.role(), r.term(), r.disk_lost(), r.leader())
+                };
+                let core = node.lane.core(shard).map(of);
+                words.push_str(&format!("\nnode {} {shard} {home:?} {core:?}", node.id));
             }
         }
-        panic!("shards still move after {millis} ms");
+        words
     }
 
     /// What nodes do in the background, bit by bit.
@@ -96,6 +108,13 @@ impl Cluster {
                 );
             }
         }
+    }
+
+    /// How many sound replicas of each shard there are on the first nodes.
+    fn sound_of(&self, shards: &[ShardId]) -> Vec<usize> {
+        let first = || self.nodes.iter().take(NODES as usize).flatten();
+        let sound = |node: &&Node, shard| node.lane.core(shard).is_some_and(|raft| !raft.disk_lost());
+        shards.iter().map(|&shard| first().filter(|node| sound(node, shard)).count()).collect()
     }
 
     /// Every item is read at every node, of whichever shard.
@@ -217,4 +236,110 @@ fn shards_come_back_to_who_had_them() {
         cluster.start(id);
         cluster.pass(4_000);
     }
+}
+
+/// A move onto one that dies is called off, whether that is removed then or only stays away: no replica that is sound is let go of for it.
+/// It dies at different moments of the moves, or is only not heard any more.
+#[test]
+fn a_move_to_who_dies_costs_no_sound_replica() {
+    for round in 0..40 {
+        let (removed, silent) = (round % 2 == 0, round % 4 < 2);
+        let (mut cluster, shards) = filled(6);
+        cluster.come(4);
+        let moving = |cluster: &Cluster, all: bool| {
+            let node = cluster.nodes.iter().flatten().next().unwrap();
+            let homes: Vec<_> = node.lane.view().tables().placement().homes().collect();
+            homes.iter().any(|(_, home)| home.moving && (all || home.hosts(NodeId(4))))
+        };
+        while !moving(&cluster, false) {
+            cluster.pass(10);
+        }
+        cluster.pass_busily(10 * round / 4, |_| ());
+        if silent {
+            cluster.nodes[3] = None;
+        } else {
+            cluster.kill(4);
+        }
+        // What was said already is still done.
+        cluster.pass(1_000);
+        let mut sound = cluster.sound_of(&shards);
+        if removed {
+            cluster.go(4);
+        }
+        for _ in 0..3_000 {
+            cluster.pass(10);
+            cluster.sweep();
+            cluster.is_safe();
+            let now = cluster.sound_of(&shards);
+            let fewer = sound.iter().zip(&now).any(|(before, now)| now < before);
+            assert!(!fewer, "round {round}: {sound:?}, then {now:?}");
+            sound = now;
+        }
+        assert!(!moving(&cluster, true), "round {round}: {}", cluster.moves_in_words());
+        assert!(!removed || sound.iter().all(|many| *many == 3), "round {round}: {sound:?}");
+        cluster.all_read(&shards, &[1, 2, 3]);
+    }
+}
+
+/// Who is to leave leads nothing, though it keeps its replicas where nobody else could have them; once that is taken back it leads its share
+/// again.
+#[test]
+fn who_is_to_leave_leads_nothing() {
+    let (mut cluster, shards) = filled(6);
+    let led = |cluster: &Cluster, id: u64| {
+        shards.iter().filter(|shard| cluster.leaders(**shard).contains(&id)).count()
+    };
+    cluster.pass(10_000);
+    assert_eq!([1, 2, 3].map(|id| led(&cluster, id)), [2, 2, 2]);
+    cluster.ask(1, KV, command(What::Leave { node: NodeId(3), leaves: true }));
+    cluster.pass(5_000);
+    for _ in 0..500 {
+        cluster.pass(10);
+        assert_eq!((led(&cluster, 3), led(&cluster, 1) + led(&cluster, 2)), (0, 6));
+    }
+    assert_eq!(cluster.shares()[&3], 6, "there is nobody else");
+    cluster.ask(1, KV, command(What::Leave { node: NodeId(3), leaves: false }));
+    cluster.pass(10_000);
+    assert_eq!([1, 2, 3].map(|id| led(&cluster, id)), [2, 2, 2]);
+}
+
+/// A node that has lost the state of shard 1, and hears nothing of it any more since it was removed, leads a shard whose members are to be
+/// others and cannot know it: it hands the shard on, and the move comes to its end. (Seed 190 of the simulator, once.)
+#[test]
+fn who_knows_nothing_of_shard_one_hands_on_what_it_leads() {
+    let (mut cluster, shards) = filled(6);
+    cluster.publish(1..=NODES);
+    cluster.pass(10_000);
+    cluster.kill(3);
+    let disk = cluster.disks[2].clone();
+    let states = disk.files().into_iter().filter(|(path, _)| path.starts_with("state/"));
+    states.for_each(|(path, _)| disk.flip_bit(&path, 500));
+    cluster.deaf = Some(NodeId(3));
+    cluster.start(3);
+    // Its shards have healed, and are handed to it in turn.
+    let leads = |cluster: &Cluster| shards.iter().any(|shard| cluster.leaders(*shard).contains(&3));
+    let has_lost = |cluster: &Cluster| cluster.nodes[2].as_ref().unwrap().lane.raft().state_lost();
+    for _ in 0..3_000 {
+        cluster.pass(10);
+        if leads(&cluster) {
+            break;
+        }
+    }
+    assert!(leads(&cluster) && has_lost(&cluster));
+    let change = Request::ChangeMembers(Change::Remove { id: NodeId(3) });
+    let leader = cluster.leaders(KV)[0];
+    let answers = cluster.call(leader, KV, change);
+    cluster.settle();
+    assert!(
+        leads(&cluster) && matches!(answers.lock().unwrap()[..], [Ok(_)]),
+        "{:?} {}",
+        answers.lock().unwrap(),
+        leads(&cluster)
+    );
+    for _ in 0..3_000 {
+        cluster.pass(10);
+        cluster.sweep();
+    }
+    assert!(has_lost(&cluster) && !leads(&cluster), "{}", cluster.moves_in_words());
+    assert!(shards.iter().all(|shard| cluster.voters(*shard) == [1, 2]), "{}", cluster.moves_in_words());
 }

@@ -1,6 +1,7 @@
 //! What one may ask a replica: where it stands, what it holds, and whether its invariants hold.
 
 use super::{Membership, Phase, Progress, Raft, Role};
+use quorate_base::time::Duration;
 use quorate_base::{Entry, EntryId, HardState, Index, Instant, NodeId, Term};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
@@ -127,6 +128,11 @@ impl Raft {
     pub fn hears(&self, node: NodeId, now: Instant) -> bool {
         let heard = |p: &Progress| now.since(p.heard) <= self.config.election_max;
         node == self.config.id || self.progress.get(&node).is_some_and(heard)
+    }
+
+    /// How long a leader has not heard this member (if it is another one that it knows).
+    pub fn silent_for(&self, node: NodeId, now: Instant) -> Duration {
+        self.progress.get(&node).map_or(Duration::ZERO, |progress| now.since(progress.heard))
     }
 
     /// Whether a leader has heard this member (or is it), and the member's yes would count whoever else says yes: it has forgotten

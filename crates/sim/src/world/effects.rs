@@ -114,7 +114,7 @@ impl World {
         }
         r.flushing = true;
         let (id, life) = (self.places[at].id, self.places[at].life);
-        let after = self.up_to(self.knobs.flush_max);
+        let after = self.up_to(self.knobs.flush_max) + self.places[at].gray;
         self.push(self.now + after, Happening::Flushed { node: id, life });
     }
 

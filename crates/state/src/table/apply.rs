@@ -216,6 +216,7 @@ impl Tables {
             Err(outcome) => return Ok(Err(Done::of(outcome))),
         };
         let at = key_bytes(&asked.key);
+        table.hot.note(&at, !matches!(op.action, Action::Check { .. }));
         let held = self.locks.get(&lock::item(table.definition.id, &at));
         if held.is_some_and(|held| lock::forbids(held, &op.action)) {
             return Ok(Err(Done::of(Outcome::Conflict)));

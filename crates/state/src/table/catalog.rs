@@ -1,6 +1,8 @@
 //! The tables that there are, with what follows from their definitions: schemas, and how much is in them.
 
+use super::hot::{Counts, Hot};
 use super::layout::{damaged, hash32, varint};
+use super::read::{HotKey, HotKeys};
 use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_item::{Error, Item, Key, KeyAttribute, KeySchema, KeyType, Path};
@@ -141,6 +143,8 @@ pub(super) struct Table {
     /// Its indexes, local ones first.
     pub(super) indexes: Vec<IndexTable>,
     pub(super) counted: Counted,
+    /// What of it is read and written most.
+    pub(super) hot: Arc<Hot>,
 }
 
 /// One index of it.
@@ -169,7 +173,7 @@ impl Table {
 
     /// The same content under another definition: indexes are known by their numbers.
     pub(super) fn changed(&self, definition: Definition) -> Option<Self> {
-        Self::with(definition, &self.figures())
+        Some(Self { hot: self.hot.clone(), ..Self::with(definition, &self.figures())? })
     }
 
     pub(super) fn with(definition: Definition, figures: &Figures) -> Option<Self> {
@@ -188,7 +192,7 @@ impl Table {
         let indexes = locals.chain(definition.globals.iter().map(index(true))).collect::<Option<_>>()?;
         let counted = Counted::of(figures.items, figures.bytes);
         let staleness = staleness(&definition);
-        Some(Self { definition, schema, staleness, indexes, counted })
+        Some(Self { definition, schema, staleness, indexes, counted, hot: Arc::default() })
     }
 
     /// As stored, with the stored figures.
@@ -282,10 +286,27 @@ impl IndexTable {
 impl Table {
     /// The key of an item as JSON, as DynamoDB writes it, by its bytes as [`key_bytes`] has them; `None` if these are none.
     pub(super) fn key_in_words(&self, at: &[u8]) -> Option<String> {
-        let mut text = Vec::new();
-        self.schema.values_of(at.get(SLOT..)?)?.write_json(&mut text);
-        String::from_utf8(text).ok()
+        in_words(&self.schema.values_of(at.get(SLOT..)?)?)
     }
+
+    /// What is hot in it, in words.
+    pub(super) fn hot_keys(&self) -> HotKeys {
+        let Counts { reads, writes, keys } = self.hot.counts();
+        let partition = KeySchema { partition: self.schema.partition.clone(), sort: Vec::new() };
+        let words = |at: &[u8]| {
+            let of_partition = || in_words(&partition.values_of(at.get(SLOT..)?)?);
+            self.key_in_words(at).or_else(of_partition)
+        };
+        let told =
+            |(at, reads, writes): (Vec<u8>, u64, u64)| Some(HotKey { key: words(&at)?, reads, writes });
+        HotKeys { reads, writes, keys: keys.into_iter().filter_map(told).collect() }
+    }
+}
+
+fn in_words(key: &Item) -> Option<String> {
+    let mut text = Vec::new();
+    key.write_json(&mut text);
+    String::from_utf8(text).ok()
 }
 
 /// So many bytes a slot has.

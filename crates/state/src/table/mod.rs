@@ -83,6 +83,7 @@ mod change;
 mod closing;
 mod commit;
 mod expire;
+mod hot;
 mod layout;
 mod lock;
 mod mutant;
@@ -100,8 +101,8 @@ pub use expire::{Overdue, Place};
 pub use mutant::Mutant;
 pub use passed::{read_asked, read_reply, write_asked, write_reply};
 pub(crate) use placement::elsewhere;
-pub use placement::{Block, Home, Leaver, Placement, Zones};
-pub use read::{Described, Get, Got, KeysAsked, Page, Paged, Read, ReadReply, Row};
+pub use placement::{Block, Close, Home, Leaver, Placement, Zones};
+pub use read::{Described, Get, Got, HotKey, HotKeys, KeysAsked, Page, Paged, Read, ReadReply, Row};
 pub use stream::{Changed, KEPT, Position, Record, Records, StreamDescribed, StreamId};
 
 use crate::kv::source::Source;

@@ -81,6 +81,10 @@ impl TablesView {
                 from = Bound::Excluded(at);
             }
         }
+        if let Some(condition) = condition.as_ref().filter(|_| rows.index.is_none_or(|index| !index.global)) {
+            let partition = [&slot_of(&condition.partition)[..], &condition.partition[..]].concat();
+            table.hot.note(&partition, false);
+        }
         let mut paged = self.walk(page, (&rows, told), (from, to), source)?;
         if page.consistent {
             // Of the table's partition; local indexes have it, too.

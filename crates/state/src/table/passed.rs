@@ -15,7 +15,7 @@ mod feeds;
 use super::catalog::Table;
 use super::commit::Intent;
 use super::read::described;
-use super::{Get, Got, KeysAsked, Page, Paged, Read, ReadReply, Row};
+use super::{Get, Got, HotKey, HotKeys, KeysAsked, Page, Paged, Read, ReadReply, Row};
 use bytes::{BufMut, BytesMut};
 use feeds::{read_described, read_position, read_records, read_stream};
 use feeds::{write_described, write_position, write_records, write_stream};
@@ -78,6 +78,10 @@ pub fn write_asked(out: &mut BytesMut, read: &Read) -> bool {
             out.varint(node.get());
             out.varint(*boot);
         }
+        Read::Hot(table) => {
+            out.put_u8(10);
+            out.string(table.as_bytes());
+        }
         _ => return false,
     }
     true
@@ -101,6 +105,7 @@ pub fn read_asked(input: &mut Reader) -> Decoded<Read> {
         7 => Read::Rows(Box::new(read_page(input)?)),
         8 => Read::Stream(text(input)?, input.varint()?),
         9 => Read::Records { stream: read_stream(input)?, from: read_position(input)?, limit: size(input)? },
+        10 => Read::Hot(text(input)?),
         _ => return Err(Malformed),
     })
 }
@@ -240,6 +245,17 @@ pub fn write_reply(out: &mut BytesMut, reply: &ReadReply) -> bool {
             out.put_u8(7);
             write_records(out, records);
         }
+        ReadReply::Hot(hot) => {
+            out.put_u8(8);
+            for n in [hot.reads, hot.writes, hot.keys.len() as u64] {
+                out.varint(n);
+            }
+            for one in &hot.keys {
+                out.string(one.key.as_bytes());
+                out.varint(one.reads);
+                out.varint(one.writes);
+            }
+        }
         _ => return false,
     }
     true
@@ -267,6 +283,13 @@ pub fn read_reply(input: &mut Reader) -> Decoded<ReadReply> {
         }
         6 => ReadReply::Stream(Box::new(read_described(input)?)),
         7 => ReadReply::Records(read_records(input)?),
+        8 => {
+            let (reads, writes) = (input.varint()?, input.varint()?);
+            let key = |input: &mut Reader| {
+                Ok(HotKey { key: text(input)?, reads: input.varint()?, writes: input.varint()? })
+            };
+            ReadReply::Hot(HotKeys { reads, writes, keys: list(input, key)? })
+        }
         _ => return Err(Malformed),
     })
 }

@@ -22,7 +22,7 @@ mod zones;
 
 pub use home::Home;
 pub use leaving::Leaver;
-pub use zones::Zones;
+pub use zones::{Close, Zones};
 
 use super::Tables;
 use super::catalog::Table;

@@ -25,6 +25,8 @@ use std::sync::Arc;
 pub enum Read {
     /// A table.
     Describe(String),
+    /// Which keys of a table are hot, as the asked replica knows.
+    Hot(String),
     /// The names of tables behind one, so many at most.
     List {
         /// Behind this name.
@@ -151,6 +153,8 @@ pub struct Page {
 pub enum ReadReply {
     /// To `Describe`.
     Table(Box<Described>),
+    /// To `Hot`.
+    Hot(HotKeys),
     /// To `List`: the names, and whether there are more.
     Names(Vec<String>, bool),
     /// To `Get` and `Seen`, one for each.
@@ -173,6 +177,29 @@ pub enum ReadReply {
     TrimIsDue(bool),
     /// To `Vote` and `Undecided`.
     Commit(Answer<Unfit>),
+}
+
+/// What of a table, in one shard, gets most of the reads and writes: about, of the last ten thousands of them, and each replica counts the
+/// reads that it has answered itself.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct HotKeys {
+    /// Reads of all keys.
+    pub reads: u64,
+    /// Writes of all keys.
+    pub writes: u64,
+    /// The hottest first.
+    pub keys: Vec<HotKey>,
+}
+
+/// One of them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HotKey {
+    /// An item's key, or of one whose partition is queried its partition key alone; in JSON as DynamoDB writes it.
+    pub key: String,
+    /// Its reads.
+    pub reads: u64,
+    /// Its writes.
+    pub writes: u64,
 }
 
 /// A table.
@@ -354,6 +381,7 @@ impl TablesView {
                 let table = self.catalog.get(name).ok_or_else(missing)?;
                 Ok(ReadReply::Table(Box::new(described(table))))
             }
+            Read::Hot(name) => Ok(ReadReply::Hot(self.table(name)?.hot_keys())),
             Read::List { after, limit } => {
                 let mut names = self.catalog.names(after.as_deref(), limit.saturating_add(1));
                 let more = names.len() > *limit;
@@ -401,6 +429,7 @@ impl TablesView {
             table.check_paths(&projection.paths.iter()).map_err(|error| invalid(error.message()))?;
         }
         let (id, at) = (table.definition.id, key_bytes(&key));
+        table.hot.note(&at, false);
         let intent = self.intent(id, &at, source)?.map(|mut intent| {
             if let (Some(projection), Some(item)) = (&get.projection, &mut intent.item) {
                 *item = projection.of(item);

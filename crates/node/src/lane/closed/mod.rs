@@ -238,14 +238,16 @@ impl Group {
             (declared, asked) => asked.or(declared),
         };
         let Some(bound) = bound else {
-            *fresh = Fresh::Local;
-            return Ok(How::Local);
+            // The first read of a life makes sure that nobody sees the state of this node go back, see where `caught_up` is asked for.
+            let (now, how) =
+                if self.caught_up { (Fresh::Local, How::Local) } else { (Fresh::Newest, How::Newest) };
+            *fresh = now;
+            return Ok(how);
         };
         let pass = mutant(node.times.planted, Mutant::PassIntents);
         *fresh = if pass { Fresh::Local } else { Fresh::Newest };
         read.looks_for_intents(!pass);
         Ok(match node.times.known(self.shard, self.view.applied().index) {
-            // The first read of a life makes sure that nobody sees the state of this node go back, see where `caught_up` is asked for.
             Ok((closed, age)) if age <= bound && self.caught_up => How::Bounded(closed, age),
             missed => {
                 *fresh = Fresh::Newest;

@@ -55,29 +55,6 @@ impl Placement {
         leaver
     }
 
-    /// About how many replicas are to be moved or made among members of whom these vote: those on nodes that are no members or are
-    /// to leave, those that are lacking, and those that are in one zone with another of their shard while there are other zones; or as
-    /// many as nodes with few have too few, if that is more.
-    pub fn replicas_to_move(&self, voters: &BTreeSet<NodeId>) -> usize {
-        let stay: BTreeSet<NodeId> =
-            voters.iter().filter(|node| !self.leaving.contains_key(node)).copied().collect();
-        let zones = self.zones.many(stay.iter().copied());
-        let (mut wrong, mut all, mut held) = (0, 0, BTreeMap::<NodeId, usize>::new());
-        for (shard, home) in self.homes() {
-            let copies = self.block_of(shard).map_or(1, |block| block.copies as usize).min(voters.len());
-            let here = home.replicas.keys().filter(|node| stay.contains(node)).count();
-            home.replicas.keys().for_each(|node| *held.entry(*node).or_default() += 1);
-            wrong += copies.min(stay.len()).saturating_sub(here);
-            let apart = self.zones.many(home.wanted().intersection(&stay).copied());
-            let close = here.min(zones).saturating_sub(apart);
-            wrong += close.max(usize::from(home.moving && here >= copies));
-            all += copies.min(stay.len());
-        }
-        let share = all / stay.len().max(1);
-        let few = stay.iter().map(|node| share.saturating_sub(held.get(node).copied().unwrap_or(0))).sum();
-        wrong.max(few)
-    }
-
     /// A configuration with which shards begin, without voters that are to leave, if enough are left for so many copies.
     pub(super) fn without_leaving(&self, founders: &Bytes, copies: u32) -> Bytes {
         let Some(mut membership) = Membership::decode(founders) else { return founders.clone() };

@@ -15,11 +15,11 @@
 //! the one with the fewest replicas so far, and of these to the next in turn. That is stored as its outcome depends on it: the zones as they
 //! were then stand in the block of shards, by number.
 
-use super::{Placement, Tables, bad};
+use super::{Block, Placement, Tables, bad};
 use crate::digest::Digest;
 use crate::kv::source::Source;
 use crate::table::layout::row;
-use quorate_base::NodeId;
+use quorate_base::{NodeId, ShardId};
 use quorate_storage::state::{State, StateResult};
 #[cfg(doc)]
 use quorate_wire::table::What;
@@ -34,6 +34,17 @@ const NAMED_MAX: usize = 1024;
 /// In which zones the nodes are.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Zones(BTreeMap<NodeId, String>);
+
+/// How many shards of a table have more than one replica in a zone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Close {
+    /// Its name.
+    pub table: String,
+    /// So many.
+    pub shards: u32,
+    /// And as many replicas in one zone at most.
+    pub most: u32,
+}
 
 /// What a node is together with when something fails.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -126,15 +137,23 @@ impl Placement {
         &self.zones
     }
 
-    /// How many shards of each table have two replicas in one zone, or are to have: the tables' names and that number, where it is
-    /// not 0.
-    pub fn close_shards(&self) -> Vec<(String, u32)> {
-        let close = |home: &super::Home| self.zones.are_close(&home.wanted());
-        let many = self.blocks().map(|block| {
-            let homes = block.shards().filter_map(|shard| self.home(shard));
-            (block.name.clone(), homes.filter(close).count() as u32)
-        });
-        many.filter(|(_, many)| *many > 0).collect()
+    /// Of which tables shards have two replicas in one zone, or are to have.
+    pub fn close_shards(&self) -> Vec<Close> {
+        self.close_by(|shard| self.home(shard).map(|home| home.wanted()))
+    }
+
+    /// The same with the shards on other nodes.
+    pub fn close_by(&self, on: impl Fn(ShardId) -> Option<BTreeSet<NodeId>>) -> Vec<Close> {
+        let of = |block: &Arc<Block>| {
+            let mut close = Close { table: block.name.clone(), shards: 0, most: 0 };
+            for nodes in block.shards().filter_map(&on).filter(|nodes| self.zones.are_close(nodes)) {
+                let beside = nodes.iter().map(|node| self.zones.beside(*node, nodes.iter().copied()));
+                close.most = close.most.max(beside.max().unwrap_or(0) as u32);
+                close.shards += 1;
+            }
+            close
+        };
+        self.blocks().map(of).filter(|close| close.shards > 0).collect()
     }
 }
 

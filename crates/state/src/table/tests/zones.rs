@@ -1,7 +1,8 @@
 //! Zones of nodes: where a table's shards begin follows from them as they were then, over restarts and snapshots.
 
-use super::leaving::{ids, made, placement};
+use super::leaving::{made, placement};
 use super::*;
+use crate::table::Close;
 
 fn named(run: &mut Run, node: u64, zone: &str) -> Result<Reply, Refusal> {
     run.command(What::Zone { node: NodeId(node), zone: zone.into() }, EPOCH)
@@ -25,13 +26,12 @@ fn shards_begin_in_different_zones() {
         assert_eq!(named(&mut run, node, zone), Ok(Reply::Placed));
     }
     assert_eq!(on(&mut run, "before"), before, "where they began stands");
-    assert_eq!(placement(&mut run).close_shards(), [("before".to_string(), 2)]);
-    let voters = ids(&[1, 2, 3, 4]);
-    assert_eq!(placement(&mut run).replicas_to_move(&voters), 2);
+    let close = [Close { table: "before".into(), shards: 2, most: 2 }];
+    assert_eq!(placement(&mut run).close_shards(), close);
     made(&mut run, "behind", &[1, 2, 3, 4]);
     let behind = on(&mut run, "behind");
     assert_eq!(behind, [[1, 2, 3], [2, 3, 4], [2, 3, 4], [1, 2, 3]]);
-    assert_eq!(placement(&mut run).close_shards(), [("before".to_string(), 2)]);
+    assert_eq!(placement(&mut run).close_shards(), close);
     // What is named anew later changes nothing about where they began.
     assert_eq!(named(&mut run, 4, "d"), Ok(Reply::Placed));
 
