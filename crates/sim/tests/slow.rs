@@ -5,7 +5,9 @@ use quorate_base::time::Duration;
 use quorate_node::api::Request;
 use quorate_sim::{Knobs, World};
 use quorate_wire::kv::{Command, Put};
-use quorate_wire::table::{self, Billing, Definition, EPOCH, KeyNames, SHARDS_TAG, Scalar, Throughput, What};
+use quorate_wire::table::{
+    self, Billing, Capacity, Definition, EPOCH, KeyNames, SHARDS_TAG, Scalar, Throughput, What,
+};
 
 const GROUPS: u32 = 6;
 
@@ -31,8 +33,12 @@ fn world(seed: u64) -> World {
         next_index: 0,
         billing: Billing::OnDemand,
         throughput: Throughput::default(),
+        capacity: Capacity::default(),
+        on_demand_since: None,
         protected: false,
         class: None,
+        class_since: None,
+        closing: false,
         stream: None,
         latest_stream: None,
         expires: None,
