@@ -345,11 +345,36 @@ maintenance() {
     ctl del "$p/m" >/dev/null
 }
 
+# json PATH BODY: etcd's JSON, by curl.
+json() { curl -sS --max-time 30 -X POST -d "$2" "$url/v3/$1"; }
+b64() { printf '%s' "$1" | base64 -w 0; }
+
+as_json() {
+    local key value grant
+    key="$(b64 "$p/json")"
+    value="$(b64 'a value')"
+    has "put" "$(json kv/put "{\"key\":\"$key\",\"value\":\"$value\"}")" '^\{"header":\{.*"revision":"[0-9]+"'
+    is "its value" "$(ctl get "$p/json" --print-value-only)" "a value"
+    has "range" "$(json kv/range "{\"key\":\"$key\"}")" "\"kvs\":\\[\\{\"key\":\"$key\",.*\"value\":\"$value\".*\"count\":\"1\""
+    has "txn" "$(json kv/txn "{\"compare\":[{\"key\":\"$key\",\"target\":\"VERSION\",\"version\":\"1\"}],
+        \"success\":[{\"request_delete_range\":{\"key\":\"$key\"}}]}")" '"succeeded":true.*"response_delete_range":.*"deleted":"1"'
+    has "refusal" "$(json kv/put '{}')" '"message":"etcdserver: key is not provided"'
+    grant="$(json lease/grant '{"TTL":100}' | grep -o '"ID":"[0-9]*"' | cut -d'"' -f4)"
+    has "keep-alive" "$(json lease/keepalive "{\"ID\":\"$grant\"}")" "^\\{\"result\":\\{.*\"ID\":\"$grant\",\"TTL\":\"100\""
+    json lease/revoke "{\"ID\":\"$grant\"}" >/dev/null
+    curl -sSN --max-time 30 -X POST -d "{\"create_request\":{\"key\":\"$key\"}}" "$url/v3/watch" >"$scratch/watched-$at" &
+    background+=($!)
+    in_file '"created":true' "$scratch/watched-$at"
+    ctl put "$p/json" seen >/dev/null
+    in_file "\"events\":\\[\\{\"kv\":\\{\"key\":\"$key\"" "$scratch/watched-$at"
+    ctl del "$p/json" >/dev/null
+}
+
 for at in "${!urls[@]}"; do
     url="${urls[$at]}"
     next="${urls[$(((at + 1) % ${#urls[@]}))]}"
     p="e2e-$at"
-    for part in keys_and_values ranges transactions watches leases locks elections compaction cluster alarms maintenance members leadership; do
+    for part in keys_and_values ranges transactions watches leases locks elections compaction cluster alarms maintenance members leadership as_json; do
         "$part"
     done
     echo "etcdctl: $url: ok"

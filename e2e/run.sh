@@ -126,6 +126,7 @@ seed="${SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}"
 case "$part" in
 etcdctl)
     need etcdctl etcd-client
+    need curl curl
     start_cluster
     ./etcdctl.sh "$endpoints"
     ;;
