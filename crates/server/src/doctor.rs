@@ -7,7 +7,7 @@
 
 use crate::datadir::{self, Identity};
 use crate::error::{ServeError, ServeErrorKind};
-use crate::met;
+use crate::{met, readings};
 use quorate_base::disk::{Disk, DiskError, DiskErrorKind, DiskResult, File};
 use quorate_base::{EntryKind, NodeId};
 use quorate_protocol::raft::Membership;
@@ -103,6 +103,9 @@ pub fn examine(dir: &Path) -> Result<Report, ServeError> {
     examine_state(dir, owner, &mut report)?;
     for note in met::damaged(dir) {
         report.find(format!("met/{note}"), Some(0), "a note of a peer is damaged; it is written anew", true);
+    }
+    if readings::is_damaged(dir) {
+        report.find("clock", Some(0), "the bound of the hybrid clock is damaged; it is noted anew", true);
     }
     if crate::backup::was_interrupted(dir) {
         report.find("restoring", None, "the restore of a snapshot was interrupted; run it again", false);

@@ -1,8 +1,12 @@
 //! Up to where a node's hybrid clock may have given out readings, in any of its lives: the file `clock` of its data directory.
 //!
 //! A bound is durable before the clock goes beyond the one before it (`quorate_clock::hybrid`), and the first one of a life before the node
-//! serves. A file that is not there, or makes no sense, stands for nothing that was given out: a directory of an earlier release, or a
-//! damaged one; no promise of tables rests on a reading.
+//! serves. A file that is not there stands for nothing that was given out, as in a directory of an earlier release, and so does a damaged
+//! one, which `quorate doctor` names: no promise of tables rests on a reading.
+//!
+//! ```text
+//! 123456789 0a1b2c3d      the bound, and the CRC-32C of its digits
+//! ```
 
 use crate::error::{ServeError, ServeErrorKind};
 use quorate_clock::Hlc;
@@ -14,9 +18,23 @@ const NAME: &str = "clock";
 
 /// The bound of the node's lives so far.
 pub(crate) fn bound(dir: &Path) -> Hlc {
-    let text = fs::read_to_string(dir.join(NAME)).unwrap_or_default();
-    let bound = text.lines().find_map(|line| line.strip_prefix("bound = ")?.parse().ok());
-    Hlc(bound.unwrap_or(0))
+    let found = fs::read(dir.join(NAME)).ok();
+    Hlc(found.and_then(|text| parse(&text)).unwrap_or(0))
+}
+
+/// Whether there is a file that makes no sense.
+pub(crate) fn is_damaged(dir: &Path) -> bool {
+    fs::read(dir.join(NAME)).is_ok_and(|text| parse(&text).is_none())
+}
+
+fn text(bound: u64) -> String {
+    let digits = bound.to_string();
+    format!("{digits} {:08x}\n", crc32c::crc32c(digits.as_bytes()))
+}
+
+fn parse(found: &[u8]) -> Option<u64> {
+    let bound = std::str::from_utf8(found).ok()?.split_once(' ')?.0.parse().ok()?;
+    (text(bound).as_bytes() == found).then_some(bound)
 }
 
 /// Notes a higher one, durably.
@@ -24,8 +42,7 @@ pub(crate) fn note(dir: &Path, bound: Hlc) -> Result<(), ServeError> {
     let write = || {
         let new = dir.join("clock.new");
         let mut file = File::create(&new)?;
-        let text = "# No reading of this node's hybrid clock is above this.";
-        file.write_all(format!("{text}\nbound = {}\n", bound.0).as_bytes())?;
+        file.write_all(text(bound.0).as_bytes())?;
         file.sync_all()?;
         fs::rename(&new, dir.join(NAME))?;
         File::open(dir)?.sync_all()
@@ -53,8 +70,15 @@ mod tests {
             note(&dir, Hlc(n)).unwrap();
             assert_eq!(bound(&dir), Hlc(n));
         }
-        fs::write(dir.join(NAME), b"\xff bound = x").unwrap();
-        assert_eq!(bound(&dir), Hlc(0));
+        let good = text(u64::MAX).into_bytes();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 8;
+            fs::write(dir.join(NAME), bad).unwrap();
+            assert!(bound(&dir) == Hlc(0) && is_damaged(&dir), "byte {at}");
+        }
+        fs::write(dir.join(NAME), good).unwrap();
+        assert!(bound(&dir) == Hlc(u64::MAX) && !is_damaged(&dir));
         fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -14,7 +14,7 @@ use quorate_faulty::FaultyDisk;
 use quorate_item::codec::Codec;
 use quorate_item::{AttributeValue, Item};
 use quorate_node::api::tables::{Get, Read};
-use quorate_node::api::{Answer, Failure, Fresh, Request};
+use quorate_node::api::{Answer, Body, Failure, Fresh, Request};
 use quorate_node::applier::{Applier, Output, Work};
 use quorate_node::boot::{self, Parts};
 use quorate_node::lane::{AT_ONCE, Effects, Event, Lane, Settings, Upkeep};
@@ -22,7 +22,7 @@ use quorate_node::watch::Hub;
 use quorate_protocol::raft::{self, Membership};
 use quorate_storage::journal::{CheckpointMark, Identity, Journal, Options};
 use quorate_storage::memory::MemoryStore;
-use quorate_wire::kv::{Command, KeyRange, Put, Range, Refused};
+use quorate_wire::kv::{Command, KeyRange, Put, Range, Refused, Reply};
 use quorate_wire::members::Change;
 use quorate_wire::peer::{Frame, Packet};
 use quorate_wire::table::{
@@ -331,6 +331,44 @@ fn put() -> Request {
 fn get() -> Request {
     let range = KeyRange { key: "k".into(), end: Bytes::new() };
     Request::Range { range: Range { range, ..Range::default() }, serializable: false }
+}
+
+/// What was read of the key, if it has been.
+fn found(answers: &Answers) -> Option<usize> {
+    match answers.lock().unwrap()[..] {
+        [] => None,
+        [Ok(Answer { body: Body::Reply(Reply::Range(ref reply)), .. })] => Some(reply.kvs.len()),
+        ref other => panic!("{other:?}"),
+    }
+}
+
+/// Who stays with one node never sees its state go back: after a start it answers reads of its own state only once it knows that it has
+/// all that it showed before. (etcd's `TestCtlV3SerializableRead`.)
+#[test]
+fn a_node_that_was_started_again_shows_nothing_older_than_before() {
+    let mut cluster = Cluster::new(0);
+    let range = Range { range: KeyRange { key: "k".into(), end: Bytes::new() }, ..Range::default() };
+    let local = || Request::Range { range: range.clone(), serializable: true };
+    cluster.ask(1, KV, put());
+    let before = cluster.call(2, KV, local());
+    cluster.pass(100);
+    assert_eq!(found(&before), Some(1));
+    cluster.kill(2);
+    cluster.start(2);
+    let after = cluster.call(2, KV, local());
+    cluster.pass(2_000);
+    assert_eq!(found(&after), Some(1));
+    // From then on it asks nobody.
+    cluster.kill(1);
+    cluster.kill(3);
+    let alone = cluster.call(2, KV, local());
+    cluster.settle();
+    assert_eq!(found(&alone), Some(1));
+    cluster.kill(2);
+    cluster.start(2);
+    let forgotten = cluster.call(2, KV, local());
+    cluster.pass(2_000);
+    assert_eq!(found(&forgotten), None, "nobody tells it whether that is all");
 }
 
 /// Three nodes and a table of so many shards, with an item in each.
