@@ -80,7 +80,7 @@ impl Cluster {
                     (r.membership().to_string(), r.role(), r.term(), r.disk_lost(), r.leader())
                 };
                 let core = node.lane.core(shard).map(of);
-                words.push_str(&format!("\nnode {} {shard} {home:?} {core:?}", node.id));
+                words.extend(["\n".to_string(), format!("node {} {shard} {home:?} {core:?}", node.id)]);
             }
         }
         words
