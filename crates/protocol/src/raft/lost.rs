@@ -15,6 +15,8 @@
 //!   former life in a later term has elected anybody or committed anything, in this configuration; and the first of a later
 //!   one would have needed a majority of this configuration to take an entry of a later term. So leaders of terms newer than
 //!   T may be heeded. (This one makes such a term: it renews its own, as for any replica that withholds.)
+//! - Nor do its answers prove to a leader that nobody else leads, for reads by a round or under a lease: its vote may have elected
+//!   somebody.
 //! - Who answers must know its own promises: one that asks itself does not count. (One that only withholds knows terms and votes.)
 //! - It has healed, like others that withhold, with a committed entry of such a term: its log is then what the group's is.
 //!
