@@ -26,7 +26,8 @@ from tables import connect, equal, n, refused, s, simple_table, wide_table
 
 def ask(url, operation, body, headers=None, key=("any", "any"), at=None):
     """One request by hand: status, headers, and the body as it came."""
-    request = AWSRequest("POST", url + "/", data=body, headers={"X-Amz-Target": "DynamoDB_20120810." + operation, **(headers or {})})
+    said = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "DynamoDB_20120810." + operation}
+    request = AWSRequest("POST", url + "/", data=body, headers={**said, **(headers or {})})
     SigV4Auth(Credentials(*key), "dynamodb", "eu-west-1").add_auth(request)
     host = urllib.parse.urlsplit(url)
     connection = http.client.HTTPConnection(host.hostname, host.port, timeout=20)
