@@ -105,7 +105,7 @@ def keys(program, url, other, p):
         equal((status, kind(raw)), (400, "UnrecognizedClientException"), "unknown")
         host = urllib.parse.urlsplit(node.url)
         connection = http.client.HTTPConnection(host.hostname, host.port, timeout=20)
-        connection.request("POST", "/", body=b"{}", headers={"X-Amz-Target": "DynamoDB_20120810.ListTables"})
+        connection.request("POST", "/", body=b"{}", headers={"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "DynamoDB_20120810.ListTables"})
         equal(kind(connection.getresponse().read()), "MissingAuthenticationTokenException", "not signed")
         failed = subprocess.run([program, "space", "export", "t", scratch, "--endpoint", node.url], capture_output=True, text=True, env={})
         equal((failed.returncode, "AWS_ACCESS_KEY_ID" in failed.stderr), (1, True), f"told what to do: {failed.stderr}")
