@@ -31,7 +31,7 @@ use tonic::metadata::MetadataMap;
 use tonic_prost::ProstEncoder;
 
 /// A message's head: a byte of flags, zero for one that is not compressed, and a length of four.
-const HEAD: usize = 5;
+pub(crate) const HEAD: usize = 5;
 /// A request up to this length may be a piece of what was read for many, and is copied out of it.
 const PIECE: usize = 16 << 10;
 /// A longer reply is encoded by the library.

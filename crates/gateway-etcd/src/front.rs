@@ -1,12 +1,10 @@
 //! What stands before the services: the plain HTTP pages of the same port, one code that must be another, and the
 //! sending of large replies (`aside.rs`).
 //!
-//! A request whose content is not gRPC is for a page: `/version`, `/metrics` and those of `health.rs`, as etcd has
-//! them. The calls that make up the load are served by `direct.rs`, all others by the gRPC library. A message above
+//! A request whose content is not gRPC is a call in JSON (`/v3/...`), which `json.rs` turns into one of gRPC, or for a
+//! page: `/version`, `/metrics`, `/debug/vars` and those of `health.rs`, as etcd has them. The calls that make up the load are served by `direct.rs`, all others by the gRPC library. A message above
 //! the limit is refused by the library with `OUT_OF_RANGE`; gRPC in Go, and with it etcd's clients, know that
 //! refusal as `RESOURCE_EXHAUSTED` and tell by it that trying again is of no use.
-//!
-//! What is left out: the JSON of `/v3/...` is turned into gRPC by `json.rs`, and comes here again.
 
 use crate::aside::Large;
 use crate::direct::{self, Came, Method, Replayed, Reply};
@@ -157,7 +155,7 @@ impl Gateway {
     pub(crate) async fn page(&self, asked: &http::request::Parts) -> Page {
         let reads = matches!(asked.method, http::Method::GET | http::Method::HEAD);
         let (path, query) = (asked.uri.path(), asked.uri.query().unwrap_or_default());
-        let known = ["/health", "/livez", "/readyz", "/version", "/metrics"];
+        let known = ["/health", "/livez", "/readyz", "/version", "/metrics", "/debug/vars"];
         if !reads && known.iter().any(|page| path.starts_with(page)) {
             return text(405, "only GET is served here\n".into());
         }

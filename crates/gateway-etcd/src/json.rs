@@ -9,8 +9,9 @@
 //! A page of another origin that a browser runs is refused: there are no users yet whose word it would need, and a database on
 //! loopback must not be every web page's. (etcd lets all in unless told otherwise.)
 
+use crate::DECODE_MAX;
+use crate::direct::{HEAD, Reply};
 use crate::front::{Front, Page};
-use crate::{DECODE_MAX, direct::Reply};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http_body::{Body as _, Frame};
 use http_body_util::Full;
@@ -104,8 +105,6 @@ static CALLS: LazyLock<BTreeMap<&'static str, Call>> = LazyLock::new(|| {
 
 /// So much a body may have: a request in base64, and what stands around it.
 const BODY_MAX: usize = 2 * DECODE_MAX;
-/// What stands before a message of gRPC: whether it is compressed, and its length.
-const HEAD: usize = 5;
 
 impl Front {
     /// Answers a request below `/v3/`.
