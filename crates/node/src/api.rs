@@ -317,6 +317,8 @@ pub struct Status {
     pub db_size_in_use: i64,
     /// It is a learner.
     pub learner: bool,
+    /// The members know its name: it counts as one that has started.
+    pub named: bool,
     /// What is unhealthy, in words.
     pub errors: Vec<String>,
     /// A digest of the state at `applied`.

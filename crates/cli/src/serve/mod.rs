@@ -16,7 +16,7 @@ pub(crate) mod settings;
 use crate::etcd::Zap;
 use crate::report::{Exit, Problem, colours};
 use quorate_gateway_etcd::Counters;
-use quorate_node::api::{Door, Request};
+use quorate_node::api::{Body, Door, Failure, Request};
 use quorate_server::{DoorStart, Ready, ServeDoor};
 use quorate_wire::kv::Range;
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a node that does not answer yet is left alone.
-const ANNOUNCE_AGAIN: Duration = Duration::from_millis(100);
+const ANNOUNCE_AGAIN: Duration = Duration::from_millis(50);
+/// So often it is asked whether its name is known.
+const NAME_TRIES: usize = 100;
 
 /// Run one node.
 #[derive(clap::Args, Debug)]
@@ -207,28 +209,29 @@ fn keys(path: &Path) -> Result<quorate_gateway_dynamo::Keys, Problem> {
     quorate_gateway_dynamo::Keys::parse(&text).map_err(|e| told(&e))
 }
 
-/// Tells who started this node once it answers: it has a leader, and a state that is as new as any that it ever showed.
+/// Tells who started this node once it answers: it has a leader, and a state that is as new as any that it ever showed. Its name is
+/// known by then, too, so that it counts as started where members are changed; but for that nobody waits for ever.
 async fn announce(door: Arc<dyn Door>) {
     // Also a learner answers this one; the first of a life is no older than any before.
     let read = || Request::Range { range: Range::default(), serializable: true };
-    loop {
-        let (answered, answer) = tokio::sync::oneshot::channel();
-        door.call(
-            read(),
-            None,
-            Box::new(move |result| {
-                let _ = answered.send(result.is_ok());
-            }),
-        );
-        match answer.await {
-            Ok(true) => break,
-            Ok(false) => tokio::time::sleep(ANNOUNCE_AGAIN).await,
-            Err(_) => return,
+    while ask(&door, read()).await.is_err() {
+        tokio::time::sleep(ANNOUNCE_AGAIN).await;
+    }
+    for _ in 0..NAME_TRIES {
+        match ask(&door, Request::Status).await {
+            Ok(Body::Status(status)) if !status.named => tokio::time::sleep(ANNOUNCE_AGAIN).await,
+            _ => break,
         }
     }
     // etcd's words: what starts members waits for them.
     tracing::info!(target: "quorate_server::serve", "ready to serve client requests");
     notify::ready();
+}
+
+async fn ask(door: &Arc<dyn Door>, request: Request) -> Result<Body, Failure> {
+    let (answered, answer) = tokio::sync::oneshot::channel();
+    door.call(request, None, Box::new(move |result| drop(answered.send(result))));
+    answer.await.unwrap_or(Err(Failure::Stopping)).map(|answer| answer.body)
 }
 
 /// The doors, as the server starts them.

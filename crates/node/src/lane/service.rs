@@ -18,7 +18,7 @@ use quorate_base::{Instant, NodeId};
 use quorate_protocol::raft::Membership;
 use quorate_state::kv::ReadError;
 use quorate_wire::kv::{Command, LeaseId, Refused, Reply};
-use quorate_wire::members::Book;
+use quorate_wire::members::{Book, Info};
 use quorate_wire::peer::{Declined, Frame};
 use quorate_wire::table::{Refusal, SHARDS_TAG, What};
 use std::cell::Cell;
@@ -143,8 +143,12 @@ impl Group {
 
     /// Whether this node was added to vote, and does not yet because it has to catch up: its clients need not know.
     fn joins(&self, node: &Node) -> bool {
-        let book = Book::of(self.raft.membership());
-        book.members.get(&node.settings.node).is_some_and(|info| info.joins)
+        self.own_info(node).is_some_and(|info| info.joins)
+    }
+
+    /// What the members know of this node.
+    fn own_info(&self, node: &Node) -> Option<Info> {
+        Book::of(self.raft.membership()).members.remove(&node.settings.node)
     }
 
     /// A table that is made with shards of its own: with whom their groups begin stands in the entry.
@@ -442,6 +446,7 @@ impl Group {
             db_size,
             db_size_in_use,
             learner: self.raft.is_learner(),
+            named: self.own_info(node).is_some_and(|info| !info.name.is_empty()),
             errors,
             digest: self.view.digest(),
             alarms: self.view.alarms().iter().copied().collect(),
