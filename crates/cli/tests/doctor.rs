@@ -92,3 +92,26 @@ fn it_names_each_damage_and_changes_nothing() {
     let (code, _, stderr) = output(&["doctor", &scratch.path("nothing")]);
     assert!(code == 4 && stderr.contains("cannot open"), "{code}: {stderr}");
 }
+
+/// Claim: a damaged bound of the hybrid clock is told by the start, which goes on and writes it anew.
+#[test]
+fn a_start_tells_of_a_damaged_clock() {
+    let scratch = Scratch::new("doctor-clock");
+    let data = scratch.path("n1");
+    Alone::start(&data, "").unwrap().stop();
+    let file = format!("{data}/clock");
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[2] ^= 8;
+    fs::write(&file, bytes).unwrap();
+    let (code, told) = doctor(&data);
+    assert!(code == 0 && told["findings"][0]["file"] == "clock", "{told}");
+
+    let node = Alone::start(&data, "").unwrap();
+    assert_eq!(node.log_has(&format!("{file} is damaged and is written anew")), 1, "{}", node.log());
+    assert_eq!(node.put("a", "b").0, 0);
+    node.stop();
+    assert_eq!(doctor(&data).1["findings"], serde_json::json!([]));
+    let node = Alone::start(&data, "").unwrap();
+    assert_eq!(node.log_has("is damaged"), 0);
+    node.stop();
+}

@@ -2,7 +2,7 @@
 //!
 //! A bound is durable before the clock goes beyond the one before it (`quorate_clock::hybrid`), and the first one of a life before the node
 //! serves. A file that is not there stands for nothing that was given out, as in a directory of an earlier release, and so does a damaged
-//! one, which `quorate doctor` names: no promise of tables rests on a reading.
+//! one, which the start and `quorate doctor` name: no promise of tables rests on a reading.
 //!
 //! ```text
 //! 123456789 0a1b2c3d      the bound, and the CRC-32C of its digits
@@ -11,15 +11,26 @@
 use crate::error::{ServeError, ServeErrorKind};
 use quorate_clock::Hlc;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 const NAME: &str = "clock";
 
-/// The bound of the node's lives so far.
+/// The bound of the node's lives so far; none, and a warning, if it is damaged or cannot be read.
 pub(crate) fn bound(dir: &Path) -> Hlc {
-    let found = fs::read(dir.join(NAME)).ok();
-    Hlc(found.and_then(|text| parse(&text)).unwrap_or(0))
+    let path = dir.join(NAME);
+    let found = match fs::read(&path) {
+        Ok(found) => parse(&found),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Hlc(0),
+        Err(error) => {
+            tracing::warn!("{} cannot be read and is written anew: {error}", path.display());
+            return Hlc(0);
+        }
+    };
+    if found.is_none() {
+        tracing::warn!("{} is damaged and is written anew", path.display());
+    }
+    Hlc(found.unwrap_or(0))
 }
 
 /// Whether there is a file that makes no sense.
