@@ -24,7 +24,7 @@ const NO_TLS: &str = "there is no TLS in this release: use http:// on a network 
 pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
     let name = given.get("name").unwrap_or("default").to_string();
     let data = given.get("data-dir").map_or_else(|| format!("{name}.etcd").into(), PathBuf::from);
-    let listen = listening(given)?;
+    let (peers_listen, listen) = listening(given)?;
     must_advertise(given)?;
     let advertised = urls(given, "advertise-client-urls", CLIENTS)?;
     let address = one(given, "initial-advertise-peer-urls")?;
@@ -39,7 +39,7 @@ pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
         Peer { id: NodeId(0), name: name.clone(), address, client_url: format!("http://{}", advertised[0]) };
     let (cluster, peers) = found(&token, &members, &me);
     let node = peers.iter().find(|peer| peer.name == name).map_or(NodeId(0), |peer| peer.id);
-    let insecure = listen.iter().any(|address| !address.ip().is_loopback());
+    let insecure = peers_listen.iter().chain(&listen).any(|address| !address.ip().is_loopback());
     let election = millis(given, "election-timeout", 1000)?;
     let mut settings = Settings {
         cluster: token,
@@ -52,11 +52,12 @@ pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
             node,
             name,
             data,
-            etcd_listen: listen[1],
-            etcd_also: listen[2..].to_vec(),
+            etcd_listen: listen[0],
+            etcd_also: listen[1..].to_vec(),
             dynamo_listen: None,
             etcd_advertise: me.client_url.clone(),
-            peer_listen: listen[0],
+            peer_listen: peers_listen[0],
+            peer_also: peers_listen[1..].to_vec(),
             learners: BTreeSet::new(),
             campaign_at_once: peers.len() == 1,
             peers,
@@ -134,27 +135,31 @@ fn belong(given: &Given, settings: &mut Settings, me: Peer, others: Vec<String>)
     Ok(())
 }
 
-/// The peers' port, then those for clients.
-fn listening(given: &Given) -> Result<Vec<SocketAddr>, Problem> {
-    let peers = urls(given, "listen-peer-urls", PEERS)?;
-    if peers.len() > 1 {
-        return Err(usage(
-            "--listen-peer-urls names several addresses",
-            "one is listened on: name that, or http://0.0.0.0:PORT",
-        ));
-    }
-    let mut all = vec![socket("listen-peer-urls", &peers[0])?];
-    for (flag, default) in
-        [("listen-client-urls", CLIENTS), ("listen-client-http-urls", ""), ("listen-metrics-urls", "")]
-    {
+/// The ports for peers, and those for clients; each once, and at least one of both.
+fn listening(given: &Given) -> Result<(Vec<SocketAddr>, Vec<SocketAddr>), Problem> {
+    let peers = sockets(given, &[("listen-peer-urls", PEERS)])?;
+    let clients = sockets(
+        given,
+        &[("listen-client-urls", CLIENTS), ("listen-client-http-urls", ""), ("listen-metrics-urls", "")],
+    )?;
+    Ok((peers, clients))
+}
+
+fn sockets(given: &Given, flags: &[(&str, &str)]) -> Result<Vec<SocketAddr>, Problem> {
+    let mut all = Vec::new();
+    for (flag, default) in flags {
         for url in urls(given, flag, default)? {
             let address = socket(flag, &url)?;
-            if !all[1..].contains(&address) {
+            // Of a port that is still to be chosen there may be several.
+            if address.port() == 0 || !all.contains(&address) {
                 all.push(address);
             }
         }
     }
-    Ok(all)
+    match (all.is_empty(), flags.first()) {
+        (true, Some((flag, _))) => Err(usage(format!("--{flag} names no address"), "write http://HOST:PORT")),
+        _ => Ok(all),
+    }
 }
 
 /// Names with `host:port`, in the order of the addresses: that of the ids.
@@ -409,6 +414,7 @@ mod tests {
             "--listen-client-urls=http://127.0.0.1:12379,http://10.0.0.1:2379",
             "--advertise-client-urls=http://10.0.0.1:2379",
             "--listen-metrics-urls=http://127.0.0.1:2381",
+            "--listen-peer-urls=http://127.0.0.1:2380,http://10.0.0.1:2380",
             "--heartbeat-interval=50",
             "--election-timeout=500",
             "--quota-backend-bytes=8589934592",
@@ -420,6 +426,8 @@ mod tests {
         .server;
         assert_eq!(s.etcd_listen, "127.0.0.1:12379".parse().unwrap());
         assert_eq!(s.etcd_also, ["10.0.0.1:2379".parse().unwrap(), "127.0.0.1:2381".parse().unwrap()]);
+        assert_eq!(s.peer_listen, "127.0.0.1:2380".parse().unwrap());
+        assert_eq!(s.peer_also, ["10.0.0.1:2380".parse().unwrap()]);
         assert!(s.insecure);
         assert_eq!((s.heartbeat, s.election_min), (Duration::from_millis(50), Duration::from_millis(500)));
         assert_eq!(s.upkeep.quota_bytes, 8 << 30);
@@ -438,7 +446,8 @@ mod tests {
             (&["--listen-client-urls=unix://x"], "unix://x"),
             (&["--listen-client-urls=http://10.0.0.1:2379"], "--advertise-client-urls is required"),
             (&["--listen-peer-urls=http://host:2380"], "no address to listen on"),
-            (&["--listen-peer-urls=http://127.0.0.1:1,http://127.0.0.1:2"], "several addresses"),
+            (&["--listen-peer-urls=,"], "names no address"),
+            (&["--initial-advertise-peer-urls=http://127.0.0.1:1,http://127.0.0.1:2"], "several addresses"),
             (&["--initial-cluster=default=http://localhost:9"], "must include default=http://localhost:2380"),
             (&["--initial-cluster=a"], "--initial-cluster has \"a\""),
             (&["--initial-cluster-state=old"], "--initial-cluster-state=old"),
