@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tonic::codegen::http::HeaderMap;
+use tonic::codegen::http::{HeaderMap, HeaderValue};
 
 /// The versions 3.0 to 3.9, and what says none of these.
 const VERSIONS: usize = 11;
@@ -16,7 +16,7 @@ pub struct Clients([[AtomicU64; 2]; VERSIONS]);
 impl Clients {
     /// A request with these headers came.
     pub(crate) fn count(&self, headers: &HeaderMap, unary: bool) {
-        let version = match headers.get("client-api-version").map(|said| said.as_bytes()) {
+        let version = match headers.get("client-api-version").map(HeaderValue::as_bytes) {
             Some([b'3', b'.', minor @ b'0'..=b'9']) => usize::from(minor - b'0'),
             _ => VERSIONS - 1,
         };

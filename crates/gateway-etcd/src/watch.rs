@@ -115,7 +115,9 @@ impl Messages {
             match request {
                 Some(Ok(request)) => {
                     Heard::one(self.heard.as_ref());
-                    request_of(request).into_iter().for_each(|r| self.watches.request(r));
+                    if let Some(request) = request_of(request) {
+                        self.watches.request(request);
+                    }
                 }
                 Some(Err(status)) => return Err(refused_message(status)),
                 None => {

@@ -200,7 +200,9 @@ async fn serve(
     let (roster, loop_) = (lane.roster().clone(), (inbox.clone(), clock));
     let mut rng = Rng::new(seed(&config));
     let transport = Transport::new(config.cluster, config.node, life, roster, patience, loop_, &mut rng);
-    peers.into_iter().for_each(|listener| transport.start(listener));
+    for listener in peers {
+        transport.start(listener);
+    }
 
     let door = NodeDoor::new(&lane, inbox.clone(), hub, clock);
     let facts = {

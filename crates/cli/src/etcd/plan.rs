@@ -5,7 +5,7 @@
 //! directory says whose it is.
 
 use super::flags::{Given, usage};
-use crate::report::Problem;
+use crate::report::{Exit, Problem};
 use crate::serve::Lines;
 use crate::serve::join::Join;
 use crate::serve::settings::{LOG, Settings};
@@ -24,9 +24,10 @@ const NO_TLS: &str = "there is no TLS in this release: use http:// on a network 
 pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
     let name = given.get("name").unwrap_or("default").to_string();
     let data = given.get("data-dir").map_or_else(|| format!("{name}.etcd").into(), PathBuf::from);
-    let (peers_listen, listen) = listening(given)?;
+    let (peers_listen, mut listen) = listening(given)?;
     must_advertise(given)?;
-    let advertised = urls(given, "advertise-client-urls", CLIENTS)?;
+    let mut advertised = urls(given, "advertise-client-urls", CLIENTS)?;
+    choose_port(&mut listen[0], &mut advertised[0])?;
     let address = one(given, "initial-advertise-peer-urls")?;
     let token = given.get("initial-cluster-token").unwrap_or("etcd-cluster").to_string();
     let members = members(given, &name, &address)?;
@@ -86,6 +87,17 @@ pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
         members.into_iter().filter(|(other, _)| *other != settings.server.name).map(|(_, at)| at).collect();
     belong(given, &mut settings, me, others)?;
     Ok(settings)
+}
+
+/// Where any port will do, for clients as for the node, one that is free is chosen, so that clients are told which.
+fn choose_port(listen: &mut SocketAddr, advertised: &mut String) -> Result<(), Problem> {
+    let Some(host) = advertised.strip_suffix(":0").filter(|_| listen.port() == 0) else { return Ok(()) };
+    let free = std::net::TcpListener::bind(*listen).and_then(|listener| listener.local_addr());
+    let port =
+        free.map_err(|e| Problem::new(Exit::Failed, format!("{listen} has no free port: {e}"), ""))?.port();
+    listen.set_port(port);
+    *advertised = format!("{host}:{port}");
+    Ok(())
 }
 
 /// Clients would be told the default, an address of their own machine.
@@ -156,10 +168,7 @@ fn sockets(given: &Given, flags: &[(&str, &str)]) -> Result<Vec<SocketAddr>, Pro
             }
         }
     }
-    match (all.is_empty(), flags.first()) {
-        (true, Some((flag, _))) => Err(usage(format!("--{flag} names no address"), "write http://HOST:PORT")),
-        _ => Ok(all),
-    }
+    Ok(all)
 }
 
 /// Names with `host:port`, in the order of the addresses: that of the ids.
@@ -209,9 +218,17 @@ fn found(token: &str, members: &BTreeMap<String, String>, me: &Peer) -> (u64, Ve
     (ServerConfig::cluster_id(&text), listed.into_iter().enumerate().map(peer).collect())
 }
 
+/// `host:port` of each URL of a flag, or of its default; at least one where that is not empty.
 fn urls(given: &Given, flag: &str, default: &str) -> Result<Vec<String>, Problem> {
     let text = given.get(flag).filter(|text| !text.is_empty()).unwrap_or(default);
-    text.split(',').filter(|url| !url.is_empty()).map(|url| parse(flag, url.trim())).collect()
+    let all: Result<Vec<String>, Problem> =
+        text.split(',').filter(|url| !url.is_empty()).map(|url| parse(flag, url.trim())).collect();
+    match all {
+        Ok(none) if none.is_empty() && !default.is_empty() => {
+            Err(usage(format!("--{flag} names no address"), "write http://HOST:PORT"))
+        }
+        all => all,
+    }
 }
 
 fn one(given: &Given, flag: &str) -> Result<String, Problem> {
@@ -433,6 +450,13 @@ mod tests {
         assert_eq!(s.upkeep.quota_bytes, 8 << 30);
         assert_eq!(s.upkeep.auto_compaction, Some(AutoCompaction::Periodic(Duration::from_secs(5400))));
         assert_eq!(s.watch_progress, Some(Duration::from_secs(5)));
+        let any = planned(&[
+            "--listen-client-urls=http://127.0.0.1:0",
+            "--advertise-client-urls=http://127.0.0.1:0",
+        ]);
+        let any = any.unwrap().server;
+        assert_ne!(any.etcd_listen.port(), 0);
+        assert_eq!(any.etcd_advertise, format!("http://{}", any.etcd_listen));
         let kept = |mode: &str, kept: &str| {
             let (mode, kept) =
                 (format!("--auto-compaction-mode={mode}"), format!("--auto-compaction-retention={kept}"));
@@ -446,7 +470,8 @@ mod tests {
             (&["--listen-client-urls=unix://x"], "unix://x"),
             (&["--listen-client-urls=http://10.0.0.1:2379"], "--advertise-client-urls is required"),
             (&["--listen-peer-urls=http://host:2380"], "no address to listen on"),
-            (&["--listen-peer-urls=,"], "names no address"),
+            (&["--listen-peer-urls=,"], "--listen-peer-urls names no address"),
+            (&["--advertise-client-urls=,"], "--advertise-client-urls names no address"),
             (&["--initial-advertise-peer-urls=http://127.0.0.1:1,http://127.0.0.1:2"], "several addresses"),
             (&["--initial-cluster=default=http://localhost:9"], "must include default=http://localhost:2380"),
             (&["--initial-cluster=a"], "--initial-cluster has \"a\""),

@@ -533,7 +533,7 @@ impl Hub {
         let mut take = |event: &Event| {
             if watch.wants(event) {
                 bytes += size(event);
-                events.push(watch.trim(event));
+                events.push(watch.trim(event, compacted));
             }
         };
         let upto = match batch {
@@ -637,8 +637,11 @@ impl Watch {
         !filtered && contains(&self.range, &event.kv.key)
     }
 
-    fn trim(&self, event: &Event) -> Event {
-        let prev = if self.prev_kv { event.prev.clone() } else { None };
+    /// What it is told of an event. The value before one at the compacted revision is forgotten, whether or not it is still at hand:
+    /// etcd's clients know that from etcd (Kubernetes takes a revision with all values for one that is not compacted).
+    fn trim(&self, event: &Event, compacted: Revision) -> Event {
+        let known = self.prev_kv && event.kv.mod_revision > compacted;
+        let prev = if known { event.prev.clone() } else { None };
         Event { deleted: event.deleted, kv: event.kv.clone(), prev }
     }
 }

@@ -50,7 +50,7 @@ impl Snapshot<'_> {
         self.check_revision(at)?;
         let at = if at > 0 { at } else { self.revision };
         let sum = self.hash_kept(at)?.wrapping_add(self.hash_changes(at)?);
-        Ok(SpaceHash { hash: numbers(0, &[sum]), compacted: self.compacted.max(0), revision: at })
+        Ok(SpaceHash { hash: numbers(0, &[sum]), compacted: self.compacted, revision: at })
     }
 
     /// What the newest versions add that are as old as the compaction, or older.
