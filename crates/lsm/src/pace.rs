@@ -3,7 +3,7 @@
 //! A system that does not preempt what computes, but at its clock's ticks, lets a thread that was just woken wait for the next
 //! one: up to four milliseconds behind a merge, several times in the life of one request. And a system whose share of a machine is
 //! bounded over some time (a container's quota, a virtual machine's with its disk's thread in it) stands still when merges have used it
-//! up, flushes of journals and all. So what runs long rests every few dozen items, for longer than it has worked: it takes as long as
+//! up, flushes of journals and all. So what runs long rests often, for longer than it has worked: it takes as long as
 //! there is time for, instead of a whole core for a moment. Not when the background has fallen behind: then it takes its share, since
 //! requests would wait for it in the end.
 //!
@@ -23,8 +23,8 @@ const ITEMS: u32 = 64;
 /// After so long it rests, ...
 const STRETCH: Duration = Duration::from_micros(250);
 /// ... for so many times as long as it has worked; a rest is so long at most, however long its thread had waited for a core.
-const REST: u32 = 2;
-const REST_MAX: Duration = Duration::from_millis(2);
+const REST: u32 = 4;
+const REST_MAX: Duration = Duration::from_millis(4);
 /// With so many memtables set aside there is no time to step aside, ...
 const MEMTABLES: usize = 2;
 /// ... nor with so many runs of tables that are not merged: who steps aside on a machine that others fill gets next to nothing of it.
