@@ -15,7 +15,7 @@ const CLOCKS: i64 = 2;
 
 /// The ids of all rules.
 #[cfg(test)]
-const IDS: [&str; 10] = [
+const IDS: [&str; 11] = [
     "3.4-alarm-header",
     "3.4-auth-status",
     "3.4-hash-at-compaction",
