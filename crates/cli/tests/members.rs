@@ -82,6 +82,57 @@ fn put(etcd: &str) -> bool {
     output(&["kv", "put", "a", "b", "--timeout", "5s", "--endpoints", etcd]).0 == 0
 }
 
+/// What clients hear of a node: that it is a learner, if it says so, and why a linearizable read was not answered.
+async fn heard(channel: Channel) -> (bool, Result<usize, tonic::Status>) {
+    let status =
+        pb::maintenance_client::MaintenanceClient::new(channel.clone()).status(pb::StatusRequest {}).await;
+    let range =
+        pb::RangeRequest { key: "k".into(), range_end: "l".into(), count_only: true, ..Default::default() };
+    let read = pb::kv_client::KvClient::new(channel).range(range).await;
+    (status.is_ok_and(|s| s.into_inner().is_learner), read.map(|reply| reply.into_inner().count as usize))
+}
+
+/// Claim: a node that was added to vote serves clients as soon as it is there, while it has no vote yet: nobody is told that it is a
+/// learner, which a client would take for good.
+#[test]
+fn a_node_that_was_added_to_vote_serves_before_it_votes() {
+    let scratch = Scratch::new("joins");
+    let up = Up::start(&["--ephemeral"]);
+    let first = urls(&up).remove(0);
+    let (runtime, data, etcd, peer) = (runtime(), scratch.path("n4"), free_address(), free_address());
+    // Enough for its log to take a while.
+    runtime.block_on(async {
+        let mut kv = pb::kv_client::KvClient::connect(first.clone()).await.unwrap();
+        for n in 0..20 {
+            let (key, value) = (format!("k{n:02}").into(), vec![7; 1 << 20].into());
+            kv.put(pb::PutRequest { key, value, ..Default::default() }).await.unwrap();
+        }
+    });
+    runtime.block_on(add(&first, &peer)).unwrap();
+    let node = Joined::start(&first, &data, &etcd, &peer);
+    let (mut before, mut reads) = (0, 0);
+    let end = Instant::now() + PATIENCE;
+    runtime.block_on(async {
+        let channel = tonic::transport::Endpoint::new(node.etcd.clone()).unwrap().connect_lazy();
+        loop {
+            assert!(Instant::now() < end, "{before} times a node without a vote, {reads} reads");
+            let (learner, read) = heard(channel.clone()).await;
+            before += usize::from(learner);
+            match read {
+                Ok(count) => reads += usize::from(count == 20),
+                Err(status) => assert!(!status.message().contains("learner"), "{status}"),
+            }
+            if !learner && reads > 0 {
+                break;
+            }
+        }
+    });
+    // On a machine where it catches up faster than it is asked this tells nothing.
+    println!("{before} times without a vote, {reads} reads");
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
+}
+
 /// Claim: a node that was added joins, gets the data and a vote, and serves; one that is removed learns it, ends with the
 /// exit code that says so, now and when it is started again; and its id is not given again.
 #[test]

@@ -54,6 +54,8 @@ pub struct ServerConfig {
     pub peers: Vec<Peer>,
     /// Those of them that have no vote: this node among them, where it joins.
     pub learners: BTreeSet<NodeId>,
+    /// This node joins and was added to vote: its clients need not know that it has no vote before it holds the log.
+    pub joins: bool,
     /// How often a leader speaks.
     pub heartbeat: Duration,
     /// The shortest election timeout.
@@ -313,6 +315,7 @@ mod tests {
             peer_also: Vec::new(),
             peers: vec![peer(1), peer(2), peer(3)],
             learners: BTreeSet::new(),
+            joins: false,
             heartbeat: ServerConfig::HEARTBEAT,
             election_min: ServerConfig::ELECTION_MIN,
             election_max: ServerConfig::ELECTION_MAX,

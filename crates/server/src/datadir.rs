@@ -363,6 +363,7 @@ mod tests {
                 peer_also: Vec::new(),
                 peers: Vec::<Peer>::new(),
                 learners: std::collections::BTreeSet::new(),
+                joins: false,
                 heartbeat: Duration::from_millis(100),
                 election_min: Duration::from_millis(700),
                 election_max: Duration::from_millis(1400),

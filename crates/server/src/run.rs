@@ -400,7 +400,7 @@ fn recover(
         cluster: config.cluster,
         node: config.node,
         raft: raft_config,
-        members: config.peers.iter().map(member).collect(),
+        members: config.peers.iter().map(|peer| member(config, peer)).collect(),
         at_once: AT_ONCE,
         zone: config.zone.clone(),
         upkeep: Upkeep {
@@ -464,13 +464,14 @@ fn journal_must_be_there(data: &Path) -> Result<(), ServeError> {
     Ok(())
 }
 
-fn member(peer: &crate::config::Peer) -> Member {
+/// A member as it was told to this node, which knows of itself alone whether it was added as a learner.
+fn member(config: &ServerConfig, peer: &crate::config::Peer) -> Member {
     Member {
         id: peer.id.get(),
         name: peer.name.clone(),
         peer_urls: vec![format!("http://{}", peer.address)],
         client_urls: Some(peer.client_url.clone()).filter(|url| !url.is_empty()).into_iter().collect(),
-        learner: false,
+        learner: config.learners.contains(&peer.id) && !(config.joins && peer.id == config.node),
     }
 }
 

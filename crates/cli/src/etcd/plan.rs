@@ -60,6 +60,7 @@ pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
             peer_listen: peers_listen[0],
             peer_also: peers_listen[1..].to_vec(),
             learners: BTreeSet::new(),
+            joins: false,
             campaign_at_once: peers.len() == 1,
             peers,
             heartbeat: millis(given, "heartbeat-interval", 100)?,

@@ -73,7 +73,7 @@ pub(super) fn resolve(settings: &mut Settings) -> Result<(), Problem> {
     settings.server.peers = others.filter(|p| !p.client_url.is_empty()).collect();
     settings.server.learners = members.iter().filter(|m| m.learner).map(|m| NodeId(m.id)).collect();
     if !settings.server.data_lost {
-        settings.server.learners.insert(node);
+        settings.server.joins = settings.server.learners.insert(node);
     }
     let me = me(settings, &join);
     settings.server.peers.push(me);

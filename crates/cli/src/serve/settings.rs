@@ -319,6 +319,7 @@ impl Settings {
                 peer_also: Vec::new(),
                 peers,
                 learners: BTreeSet::new(),
+                joins: false,
                 heartbeat: beat,
                 election_min: shortest,
                 election_max: longest,

@@ -143,7 +143,12 @@ impl Group {
 
     /// Whether this node was added to vote, and does not yet because it has to catch up: its clients need not know.
     fn joins(&self, node: &Node) -> bool {
-        self.own_info(node).is_some_and(|info| info.joins)
+        let me = node.settings.node;
+        match self.own_info(node) {
+            Some(info) => info.joins,
+            // In its first moments it has the word of whom it asked.
+            None => node.settings.members.iter().any(|m| m.id == me.get() && !m.learner),
+        }
     }
 
     /// What the members know of this node.
