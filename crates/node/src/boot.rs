@@ -506,3 +506,22 @@ fn record(journal: &mut Journal, generation: u64, logs: &[Begun]) -> Result<(), 
     let mark = CheckpointMark { generation, bases: based.map(|log| (log.shard, log.base.clone())).collect() };
     journal.mark_checkpoint(mark).and_then(|()| journal.sync()).map(drop).map_err(Error::Journal)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Claim: news of commits in a table's shard waits longer than in the key-value space, and never beyond a heartbeat; where nothing
+    /// waits there, nothing waits here.
+    #[test]
+    fn news_of_a_tables_shard_waits_for_the_next_append() {
+        let mut space = raft::Config::new(ShardId(1), NodeId(1));
+        space.heartbeat = Duration::from_millis(100);
+        for (patience, waits) in [(0, 0), (1, 30), (50, 100)] {
+            space.commit_patience = Duration::from_millis(patience);
+            let table = of_table(&space, ShardId(7));
+            assert_eq!(table.commit_patience, Duration::from_millis(waits));
+            assert!(table.rests && table.shard == ShardId(7) && table.heartbeat == space.heartbeat);
+        }
+    }
+}
