@@ -293,7 +293,9 @@ impl Tables {
     pub(crate) fn settle(&mut self, state: &mut dyn State) {
         let sizes: Vec<_> =
             self.unwritten().map(|table| (table.definition.id, table.stored_bytes())).collect();
-        sizes.into_iter().for_each(|(table, bytes)| self.resize((table, 0), bytes));
+        for (table, bytes) in sizes {
+            self.resize((table, 0), bytes);
+        }
         if self.dirty.len() > UNSETTLED {
             self.write_figures(state);
         }
@@ -308,7 +310,9 @@ impl Tables {
 
     fn write_figures(&mut self, state: &mut dyn State) {
         let rows: Vec<_> = self.unwritten().map(|table| self.figures_row(table)).collect();
-        rows.iter().for_each(|(key, value)| state.put(key, value));
+        for (key, value) in rows {
+            state.put(&key, &value);
+        }
         self.dirty.clear();
     }
 
