@@ -84,6 +84,7 @@ mod read;
 pub(crate) mod source;
 mod survey;
 mod sweep;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -96,6 +97,7 @@ pub use lease::{LeaseChange, LeaseInfo};
 pub use mutant::Mutant;
 pub use read::ReadError;
 pub use survey::{Contents, Survey, base_of};
+pub use tally::Tally;
 pub use view::KvView;
 
 use crate::digest::Digest;
@@ -160,6 +162,7 @@ pub struct Kv {
     alarms: Alarms,
     tables: Tables,
     recent: Recent,
+    tally: Tally,
     /// A snapshot that is being taken in.
     incoming: Option<Incoming>,
     /// Everything before this place of the event log is swept or freed: only where this life has come to, found again by the next.
@@ -211,6 +214,7 @@ impl Kv {
             alarms,
             tables,
             recent: Recent::new(RECENT_BYTES),
+            tally: Tally::default(),
             incoming: None,
             freed: Rev::NONE,
             purges: others.into_iter().map(Purge::new).collect(),
@@ -286,6 +290,7 @@ impl Kv {
             alarms: self.alarms.clone(),
             tables: self.tables.view(),
             meta: self.meta.clone(),
+            tally: self.tally,
         })
     }
 
