@@ -151,6 +151,8 @@ impl Knobs {
     /// Draws what the faults of this seed are like, too.
     pub fn swarm(mut self, seed: u64) -> Self {
         self.swarm = Swarm::draw(&mut Rng::stream(seed, "swarm"), &mut self);
+        // From a stream of its own: what else a seed draws stays what it was.
+        self.swarm.successions = Rng::stream(seed, "successions of a round").chance(1, 3);
         self
     }
 

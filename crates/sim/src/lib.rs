@@ -20,6 +20,7 @@ mod plan;
 mod planted;
 mod shrink;
 mod steps;
+mod succession;
 mod swarm;
 mod tables;
 mod trace;

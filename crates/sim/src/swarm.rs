@@ -36,6 +36,8 @@ pub struct Swarm {
     pub rewrites_last: Option<Duration>,
     /// Many writes come at once.
     pub bursts: bool,
+    /// Leaders are succeeded and do not know it; see `succession.rs`.
+    pub successions: bool,
 }
 
 impl Swarm {
@@ -55,6 +57,7 @@ impl Swarm {
             voters_last: None,
             rewrites_last: None,
             bursts: false,
+            successions: false,
         }
     }
 

@@ -8,6 +8,9 @@
 //! they allow for; a node that is paused finds that time has passed.
 
 mod effects;
+mod script;
+
+pub use script::Script;
 
 use crate::boot::Refusal;
 use crate::coverage;
@@ -47,33 +50,6 @@ enum Happening {
     Read { node: NodeId, life: u64, reading: Box<Reading> },
     CatchUp { node: NodeId, life: u64, catch_up: Box<CatchUp> },
     Run(Script),
-}
-
-/// What a plan does at a moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Script {
-    /// A process of the workload takes its next step.
-    Client(usize),
-    /// The nemesis of a round takes its next step.
-    Nemesis(u64),
-    /// The nemesis of the disks of a round takes its next step.
-    Disks(u64),
-    /// A disk is copied, or put back to an old copy, in a round.
-    Copies(u64),
-    /// A watcher looks at its stream.
-    Watcher(usize),
-    /// A node that went down comes back.
-    Start(NodeId),
-    /// A new leader is harmed.
-    HarmLeader(NodeId),
-    /// One that has voted is harmed.
-    HarmVoter(NodeId),
-    /// One that has replaced entries of its log is harmed.
-    HarmRewriter(NodeId),
-    /// A node's links are mended.
-    Rejoin(NodeId),
-    /// Members come and go.
-    Members,
 }
 
 struct Timed {

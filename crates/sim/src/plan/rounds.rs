@@ -61,6 +61,10 @@ impl Run {
         if plan.faults {
             self.world.schedule(Duration::from_millis(1500), Script::Nemesis(round));
         }
+        self.succession = None;
+        if plan.faults && self.swarm.successions {
+            self.world.schedule(Duration::from_secs(1), Script::Succession(round));
+        }
         if self.disks {
             self.world.schedule(Duration::from_secs(2), Script::Disks(round));
         }
