@@ -229,8 +229,7 @@ impl Raft {
         (withheld, promised, asks): (bool, bool, Option<u64>),
     ) {
         // One that asks does not know whom it may have voted for since: it proves nothing, and its promise comes too late.
-        let promises =
-            promised && (asks.is_none() || mutant(&self.config, Mutant::LostDiskExtendsLease));
+        let promises = promised && (asks.is_none() || mutant(&self.config, Mutant::LostDiskExtendsLease));
         let counts = if promises { self.lease_counts_from(now, round) } else { None };
         let Some(p) = self.progress.get_mut(&from) else { return };
         p.heard = now;
