@@ -153,6 +153,8 @@ impl Knobs {
         self.swarm = Swarm::draw(&mut Rng::stream(seed, "swarm"), &mut self);
         // From a stream of its own: what else a seed draws stays what it was.
         self.swarm.successions = Rng::stream(seed, "successions of a round").chance(1, 3);
+        self.swarm.clocks = Rng::stream(seed, "clocks of a round").chance(1, 3);
+        self.swarm.stranded = Rng::stream(seed, "stranded nodes of a round").chance(1, 5);
         self
     }
 

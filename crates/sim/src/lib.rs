@@ -1,6 +1,7 @@
 //! The whole cluster from one seed: virtual time, network, disks, crashes, clients, and the judge of what they saw.
 
 mod boot;
+mod clocks;
 mod compaction;
 mod copies;
 mod coverage;
@@ -20,6 +21,7 @@ mod plan;
 mod planted;
 mod shrink;
 mod steps;
+mod stranded;
 mod succession;
 mod swarm;
 mod tables;

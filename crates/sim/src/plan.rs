@@ -26,6 +26,7 @@ use crate::knobs::{Counts, Knobs};
 use crate::leases::Leases;
 use crate::planted::Planted;
 use crate::steps::{StepName, Steps};
+use crate::stranded::Stranded;
 use crate::succession::Succession;
 use crate::swarm::Swarm;
 use crate::tables::Tables;
@@ -153,6 +154,10 @@ pub(crate) struct Run {
     lists: Rng,
     pub(crate) transfers: Rng,
     pub(crate) successions: Rng,
+    pub(crate) clocks: Rng,
+    pub(crate) strands: Rng,
+    /// A node that is kept apart; see `stranded.rs`.
+    pub(crate) stranded: Option<Stranded>,
     /// A leader that is to be succeeded; see `succession.rs`.
     pub(crate) succession: Option<Succession>,
     /// Whole disks may be lost, where nothing else of disks fails, too.
@@ -296,6 +301,9 @@ impl Run {
             lists: Rng::stream(plan.seed, "lists"),
             transfers: Rng::stream(plan.seed, "transfers"),
             successions: Rng::stream(plan.seed, "successions"),
+            clocks: Rng::stream(plan.seed, "clocks that are set"),
+            strands: Rng::stream(plan.seed, "stranded nodes"),
+            stranded: None,
             succession: None,
             may_lose_disks: plan.faults && plan.disks,
             leases: plan.doors.then(|| Leases::new(plan.seed, drift)),
@@ -352,6 +360,8 @@ impl Run {
                 Some(Script::HarmRewriter(node)) => self.harm_rewriter(node),
                 Some(Script::Rejoin(node)) => self.rejoin(node),
                 Some(Script::Disks(round)) => self.harm_disks(round),
+                Some(Script::Strand(round)) => self.strand(round),
+                Some(Script::Clocks(round)) => self.set_clocks(round),
                 Some(Script::Succession(round)) => self.succession(round),
                 Some(Script::Copies(round)) => self.copy_disks(round),
                 Some(Script::Watcher(watcher)) => self.watcher(watcher)?,

@@ -38,6 +38,10 @@ pub struct Swarm {
     pub bursts: bool,
     /// Leaders are succeeded and do not know it; see `succession.rs`.
     pub successions: bool,
+    /// Wall clocks are set; see `clocks.rs`.
+    pub clocks: bool,
+    /// Nodes to which replicas move are cut off for long; see `stranded.rs`.
+    pub stranded: bool,
 }
 
 impl Swarm {
@@ -58,6 +62,8 @@ impl Swarm {
             rewrites_last: None,
             bursts: false,
             successions: false,
+            clocks: false,
+            stranded: false,
         }
     }
 

@@ -259,6 +259,7 @@ impl World {
     pub fn heal(&mut self) {
         self.cut.clear();
         self.faults_on = false;
+        self.set_clocks_right();
         for at in 0..self.places.len() {
             self.places[at].paused_until = None;
             self.places[at].disk.heal();
@@ -374,6 +375,9 @@ impl World {
 
     /// Looks at every node in which something happened. Called after each step.
     pub fn check(&mut self) -> Result<(), String> {
+        for at in 0..self.touched.len() {
+            self.check_hybrid(self.touched[at])?;
+        }
         let (places, touched) = (&self.places, &self.touched);
         self.invariants.check(places, touched)?;
         self.others.iter_mut().try_for_each(|group| group.check(places, touched))?;
@@ -496,7 +500,7 @@ impl World {
         let (now, wall, rate) = (place.local(self.now), place.wall(self.now), place.rate);
         let twice = self.knobs.planted.is_some_and(|planted| planted.is(Harmless::DrainTwice));
         let Some(r) = place.running.as_mut() else { return };
-        r.lane.shows(wall);
+        r.lane.shows(now, wall);
         for event in place.queued.drain(..) {
             r.lane.handle(now, event);
         }

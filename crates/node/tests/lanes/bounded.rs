@@ -422,6 +422,34 @@ fn a_clock_that_is_wrong_is_fenced() {
     }
 }
 
+/// A clock that is set back makes no answer look newer than it is, not even before the next answers of the others; nor does one that is set
+/// ahead close what is to come. Where no majority tells, that stays so.
+#[test]
+fn a_clock_that_is_set_says_nothing_until_it_is_compared() {
+    for by in [3_000_u64, 60_000] {
+        let mut cluster = Cluster::bounded(1);
+        cluster.ahead = [by; 5];
+        cluster.pass(8_000);
+        let of = |cluster: &mut Cluster, id| cluster.look(id, KV, 7).unwrap().evidence;
+        assert!(of(&mut cluster, 2).closed.is_some());
+        cluster.ahead[1] = 0;
+        assert_eq!(of(&mut cluster, 2).missed, Some(Missed::Fenced), "set back by {by}");
+        assert!(of(&mut cluster, 3).closed.is_some(), "the others go on");
+        cluster.ahead[1] = by;
+        assert_eq!(of(&mut cluster, 2).missed, Some(Missed::Fenced), "and set right again");
+        cluster.pass(1_000);
+        assert!(of(&mut cluster, 2).closed.is_some(), "it was compared");
+        cluster.kill(3);
+        cluster.pass(8_000);
+        cluster.ahead[1] = 0;
+        cluster.pass(1_000);
+        let seen = cluster.look(2, KV, 7).map(|seen| seen.evidence.missed);
+        assert!(matches!(seen, None | Some(Some(Missed::Fenced))), "one against one: {seen:?}");
+        let first = cluster.nodes[1].as_ref().unwrap();
+        assert_eq!(first.lane.clock(), Stand::Unknown);
+    }
+}
+
 /// The planner and the nodes mean the same clocks.
 #[test]
 fn the_planner_knows_the_clocks() {

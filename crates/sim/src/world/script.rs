@@ -13,6 +13,10 @@ pub enum Script {
     Disks(u64),
     /// A disk is copied, or put back to an old copy, in a round.
     Copies(u64),
+    /// A node to which replicas move is kept apart, in a round.
+    Strand(u64),
+    /// A wall clock is set, in a round.
+    Clocks(u64),
     /// A succession of a round takes its next step, or begins.
     Succession(u64),
     /// A watcher looks at its stream.
