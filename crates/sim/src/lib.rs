@@ -7,6 +7,7 @@ mod copies;
 mod coverage;
 mod digest;
 mod disks;
+mod drops;
 mod fences;
 mod harmless;
 mod invariants;

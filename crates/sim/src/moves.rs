@@ -29,11 +29,11 @@ pub(crate) struct Moves {
 }
 
 impl Moves {
-    /// Looks at what a node knows.
-    pub(crate) fn look(&mut self, node: NodeId, running: &Running, counts: &mut Counts) {
+    /// Looks at what a node knows. True if it has another map than before.
+    pub(crate) fn look(&mut self, node: NodeId, running: &Running, counts: &mut Counts) -> bool {
         let placement = running.lane.placement();
         if self.seen.get(&node).is_some_and(|seen| Arc::ptr_eq(seen, placement)) {
-            return;
+            return false;
         }
         self.seen.insert(node, placement.clone());
         for (shard, home) in placement.homes() {
@@ -53,6 +53,7 @@ impl Moves {
             }
             self.home(shard, &home, (now, close), counts);
         }
+        true
     }
 
     fn home(

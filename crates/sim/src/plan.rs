@@ -12,6 +12,7 @@
 //! fences are judged stands in `watchers.rs`, `leases.rs` and `fences.rs`; tables have clients of their own (`tables.rs`).
 
 mod churn;
+mod dropped;
 mod end;
 mod fenced;
 mod judge;
@@ -21,6 +22,7 @@ mod rounds;
 mod tabled;
 
 use crate::compaction::{self, Compaction};
+use crate::drops::Drops;
 use crate::fences::Fences;
 use crate::knobs::{Counts, Knobs};
 use crate::leases::Leases;
@@ -166,6 +168,7 @@ pub(crate) struct Run {
     fences: Option<Fences>,
     compaction: Option<Compaction>,
     tables: Vec<Tables>,
+    drops: Option<Drops>,
     /// What clients of tables wait for: whom they asked, when, and what in words.
     asked_tables: BTreeMap<usize, (NodeId, Instant, String)>,
     /// Deletions of each key that were asked for and never answered, so far.
@@ -309,6 +312,7 @@ impl Run {
             leases: plan.doors.then(|| Leases::new(plan.seed, drift)),
             fences: plan.fences.then(|| Fences::new(plan.seed)),
             compaction: knobs.compaction.then(|| Compaction::new(plan.seed)),
+            drops: (knobs.groups > 0 && knobs.drops).then(|| Drops::new(plan.seed)),
             tables,
             asked_tables: BTreeMap::new(),
             deleting: BTreeMap::new(),
@@ -349,6 +353,9 @@ impl Run {
                 return Err(format!("Livelock: {EVENTS_MAX} events, and it is only {now:?} ({stuck})"));
             }
             match self.world.step()? {
+                Some(Script::Client(client)) if (dropped::FIRST..GUESTS).contains(&client) => {
+                    self.drop_client(client);
+                }
                 Some(Script::Client(client)) if (tabled::FIRST..GUESTS).contains(&client) => {
                     self.table_client(client);
                 }
@@ -523,6 +530,10 @@ impl Run {
         for (client, result) in mail {
             if client == churn::CLIENT {
                 self.members_answered(result)?;
+                continue;
+            }
+            if (dropped::FIRST..GUESTS).contains(&client) {
+                self.drop_answered(client, result)?;
                 continue;
             }
             if (tabled::FIRST..GUESTS).contains(&client) {

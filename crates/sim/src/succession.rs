@@ -7,9 +7,10 @@
 
 use crate::plan::Run;
 use crate::steps::Breaker;
-use crate::world::{Script, place_of};
+use crate::world::{Script, World, place_of};
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId};
+use quorate_node::lane::Event;
 
 /// For so long it is waited for a successor, and for what it commits.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -22,6 +23,8 @@ enum Parting {
     CutOff,
     NotHeard,
     Deaf,
+    /// The others learn at once that it is gone, and it does not.
+    Broken,
     /// It stands still meanwhile: it finds that time has passed when it is heard again.
     Paused,
     /// It has been told to hand its leadership over, and is cut off as it does.
@@ -80,18 +83,19 @@ impl Run {
         };
         let after = after.unwrap_or_else(|| {
             self.succession = None;
-            Duration::from_millis(self.successions.between(500, 5_000))
+            Duration::from_millis(self.successions.between(200, 2_000))
         });
         self.world.schedule(after, Script::Succession(round));
     }
 
     /// A leader is parted from the others.
     fn part_leader(&mut self) -> Option<Duration> {
-        let parting = match self.successions.below(8) {
-            0..=1 => Parting::CutOff,
-            2 => Parting::NotHeard,
-            3 => Parting::Deaf,
-            4..=5 => Parting::Paused,
+        let parting = match self.successions.below(10) {
+            0 => Parting::CutOff,
+            1 => Parting::NotHeard,
+            2 => Parting::Deaf,
+            3..=4 => Parting::Broken,
+            5..=8 => Parting::Paused,
             _ => Parting::HandedOver,
         };
         let moment = self.world.knobs.delay_max.as_nanos() as u64;
@@ -103,6 +107,7 @@ impl Run {
                 Parting::CutOff => "is cut off",
                 Parting::NotHeard => "is not heard",
                 Parting::Deaf => "hears nothing",
+                Parting::Broken => "is cut off, which the others are told,",
                 Parting::Paused => "is paused, and cut off",
                 Parting::HandedOver => "is to hand its leadership over, and is cut off then",
             };
@@ -119,8 +124,10 @@ impl Run {
                 Stage::Parted
             }
         };
-        if matches!(parting, Parting::Paused) {
-            self.world.pause(old, PATIENCE);
+        match parting {
+            Parting::Paused => self.world.pause(old, PATIENCE),
+            Parting::Broken => self.world.tell_down(old),
+            _ => {}
         }
         self.succession = Some(Succession { old, stage, until: self.world.now + PATIENCE });
         Some(if matches!(stage, Stage::HandsOver) { moment } else { LOOK })
@@ -163,12 +170,14 @@ impl Run {
             }
             Stage::Heard { by, times } => {
                 self.world.counts.add("reads at leaders that were succeeded");
-                self.guest_reads(old);
+                for _ in 0..self.successions.between(1, 3) {
+                    self.guest_reads(old);
+                }
                 if self.successions.chance(1, 8) {
                     self.guest_writes(old);
                 }
                 self.succession = to(Stage::Heard { by, times: times - 1 });
-                return Some(Duration::from_millis(self.successions.between(1, 100)));
+                return Some(Duration::from_millis(self.successions.between(1, 60)));
             }
         }
         Some(LOOK)
@@ -236,19 +245,31 @@ impl Run {
         self.world.schedule(after, Script::Start(one));
         let of = |link: (NodeId, NodeId), node| link.0 == node || link.1 == node;
         self.world.cut.retain(|&link| !of(link, old) || of(link, by));
-        self.world.places[place_of(old)].paused_until = None;
-        self.world.settle(place_of(old));
+        self.world.reaches(old);
         true
     }
 
     /// Nobody is kept apart any more.
-    fn reunite(&mut self, Succession { old, stage, .. }: Succession) {
+    pub(crate) fn reunite(&mut self, Succession { old, stage, .. }: Succession) {
         self.rejoin(old);
         if let Stage::Succeeded { by, .. } | Stage::Heard { by, .. } = stage {
             self.rejoin(by);
             self.world.start(by);
         }
-        self.world.places[place_of(old)].paused_until = None;
-        self.world.settle(place_of(old));
+        self.world.reaches(old);
+    }
+}
+
+impl World {
+    /// A node goes on, and its connections to those whom it reaches are there.
+    fn reaches(&mut self, id: NodeId) {
+        for peer in self.ids().filter(|&peer| peer != id) {
+            if self.is_up(id) && !self.cut.contains(&(id, peer)) {
+                self.deliver(peer, Event::PeerUp(id));
+                self.settle(place_of(peer));
+            }
+        }
+        self.places[place_of(id)].paused_until = None;
+        self.settle(place_of(id));
     }
 }

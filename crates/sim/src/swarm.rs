@@ -38,6 +38,8 @@ pub struct Swarm {
     pub bursts: bool,
     /// Leaders are succeeded and do not know it; see `succession.rs`.
     pub successions: bool,
+    /// And then nothing else breaks.
+    pub alone: bool,
     /// Wall clocks are set; see `clocks.rs`.
     pub clocks: bool,
     /// Nodes to which replicas move are cut off for long; see `stranded.rs`.
@@ -62,6 +64,7 @@ impl Swarm {
             rewrites_last: None,
             bursts: false,
             successions: false,
+            alone: false,
             clocks: false,
             stranded: false,
         }
@@ -108,6 +111,21 @@ impl Swarm {
                 ..some
             },
         }
+    }
+}
+
+impl Swarm {
+    /// With successions of leaders, by chance: beside all else, or with nothing else that breaks them off.
+    pub(crate) fn with_successions(self, rng: &mut Rng) -> Self {
+        if !rng.chance(1, 3) {
+            return self;
+        }
+        if rng.chance(1, 3) {
+            return Self { successions: true, ..self };
+        }
+        let (flips, disks, copies) = (false, false, false);
+        let bursts = self.bursts;
+        Self { successions: true, alone: true, flips, disks, copies, bursts, ..Self::all() }
     }
 }
 

@@ -271,6 +271,11 @@ impl World {
         self.call_of(KV, id, request, done);
     }
 
+    /// The shards beside the key-value space's that there are, or were.
+    pub(crate) fn other_shards(&self) -> impl Iterator<Item = ShardId> {
+        self.others.iter().map(Invariants::shard)
+    }
+
     /// How many groups beside that of the key-value space a node leads, by its own belief.
     pub fn leads_others(&self, id: NodeId) -> usize {
         let Some(running) = &self.places[place_of(id)].running else { return 0 };
@@ -510,7 +515,12 @@ impl World {
             r.lane.handle(now, Event::Tick);
             r.lane.drain(now, &mut r.effects);
         }
-        self.moves.look(id, r, &mut self.counts);
+        if self.moves.look(id, r, &mut self.counts) {
+            let known = |shard: &ShardId| self.others.iter().any(|group| group.shard() == *shard);
+            let placed = r.lane.placement().blocks().flat_map(|block| block.shards());
+            let new: Vec<ShardId> = placed.filter(|shard| !known(shard)).collect();
+            self.others.extend(new.into_iter().map(Invariants::of));
+        }
         let tally = r.lane.tally();
         for (what, times) in [
             ("transactions over shards committed", tally.committed),

@@ -11,7 +11,7 @@ use super::{Mailbox, ReplyTo, Run};
 use crate::members::url;
 use crate::steps::Breaker;
 use crate::trace::What as Traced;
-use crate::world::{Script, others};
+use crate::world::Script;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId, Rng};
 use quorate_node::api::{Answer, Body, Failure, Request};
@@ -234,7 +234,7 @@ impl Run {
         }
         let end = self.world.now + PATIENCE;
         if !self.until(end, |run| run.under_way().is_none())? {
-            if others(self.world.knobs.groups).any(|shard| self.world.beyond_help(shard)) {
+            if self.world.other_shards().any(|shard| self.world.beyond_help(shard)) {
                 self.world.counts.add("groups left without a leader, beyond what is promised");
                 return Ok(false);
             }
@@ -274,7 +274,7 @@ impl Run {
             let home = placed.as_ref().and_then(|placement| placement.home(shard));
             format!("{shard}: {home:?}, {}", self.cores(shard))
         };
-        others(self.world.knobs.groups).map(words).collect::<Vec<_>>().join("; ")
+        self.world.other_shards().map(words).collect::<Vec<_>>().join("; ")
     }
 
     /// What of a change of members is not through yet.

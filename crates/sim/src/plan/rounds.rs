@@ -59,8 +59,9 @@ impl Run {
             self.world.schedule(Duration::from_millis(client as u64 + 1), Script::Client(client));
         }
         self.begin_tables();
+        self.begin_drops();
         let round = self.round;
-        if plan.faults {
+        if plan.faults && !self.swarm.alone {
             self.world.schedule(Duration::from_millis(1500), Script::Nemesis(round));
         }
         (self.succession, self.stranded) = (None, None);
