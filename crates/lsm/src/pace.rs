@@ -1,9 +1,11 @@
 //! The background steps aside, often.
 //!
 //! A system that does not preempt what computes, but at its clock's ticks, lets a thread that was just woken wait for the next
-//! one: up to four milliseconds behind a merge, several times in the life of one request. So what runs long offers its core
-//! every few dozen items, which costs nothing where nobody waits. Not when the background has fallen behind: then it takes its
-//! share, since requests would wait for it in the end.
+//! one: up to four milliseconds behind a merge, several times in the life of one request. And a system whose share of a machine is
+//! bounded over some time (a container's quota, a virtual machine's with its disk's thread in it) stands still when merges have used it
+//! up, flushes of journals and all. So what runs long rests often, for longer than it has worked: it takes as long as
+//! there is time for, instead of a whole core for a moment. Not when the background has fallen behind: then it takes its share, since
+//! requests would wait for it in the end.
 //!
 //! And a merge, which may take seconds, stops for a flush: memtables would pile up beside it, and the writer would have to flush
 //! them itself.
@@ -14,10 +16,15 @@ use lsm_tree::compaction::filter::{CompactionFilter, Context, Factory, ItemAcces
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// So many items are handled in a row: some dozens of microseconds.
 const ITEMS: u32 = 64;
+/// After so long it rests, ...
+const STRETCH: Duration = Duration::from_micros(250);
+/// ... for so many times as long as it has worked; a rest is so long at most, however long its thread had waited for a core.
+const REST: u32 = 4;
+const REST_MAX: Duration = Duration::from_millis(4);
 /// With so many memtables set aside there is no time to step aside, ...
 const MEMTABLES: usize = 2;
 /// ... nor with so many runs of tables that are not merged: who steps aside on a machine that others fill gets next to nothing of it.
@@ -79,6 +86,8 @@ pub(crate) struct Pace {
     ahead: Arc<Mutex<Ahead>>,
     items: u32,
     bytes: u64,
+    /// Since when it has worked without a rest.
+    since: Instant,
 }
 
 impl Pace {
@@ -90,10 +99,19 @@ impl Pace {
             return false;
         }
         lock(&self.ahead).wrote(std::mem::take(&mut self.bytes));
-        if !self.waiting.pressing() {
-            std::thread::yield_now();
-        }
+        self.rest();
         true
+    }
+
+    fn rest(&mut self) {
+        let worked = self.since.elapsed();
+        if worked < STRETCH {
+            return;
+        }
+        if !self.waiting.pressing() {
+            std::thread::sleep((worked * REST).min(REST_MAX));
+        }
+        self.since = Instant::now();
     }
 }
 
@@ -114,7 +132,13 @@ impl Paced {
 
     /// A pace for one flush or merge.
     pub(crate) fn pace(&self) -> Pace {
-        Pace { waiting: self.waiting.clone(), ahead: self.ahead.clone(), items: 0, bytes: 0 }
+        Pace {
+            waiting: self.waiting.clone(),
+            ahead: self.ahead.clone(),
+            items: 0,
+            bytes: 0,
+            since: Instant::now(),
+        }
     }
 
     /// Merges may stop for flushes of `shared`.
