@@ -113,16 +113,13 @@ impl Run {
             };
             format!("{name}: the leader n{old} {how} until another leads")
         });
-        let stage = match parting {
-            Parting::HandedOver => {
-                self.world.hand_over(old);
-                Stage::HandsOver
-            }
-            _ => {
-                let (out, into) = (!matches!(parting, Parting::Deaf), !matches!(parting, Parting::NotHeard));
-                self.isolate(old, out, into);
-                Stage::Parted
-            }
+        let stage = if matches!(parting, Parting::HandedOver) {
+            self.world.hand_over(old);
+            Stage::HandsOver
+        } else {
+            let (out, into) = (!matches!(parting, Parting::Deaf), !matches!(parting, Parting::NotHeard));
+            self.isolate(old, out, into);
+            Stage::Parted
         };
         match parting {
             Parting::Paused => self.world.pause(old, PATIENCE),

@@ -173,9 +173,9 @@ fn tokens_that_are_not_stored_are_caught() {
 
 /// A bug in transactions over shards, and what must be said of it: one of these.
 const ACROSS: [(commit::Mutant, &[&str]); 2] = [
-    (commit::Mutant::IntentReadsOld, &["trict serializability of items"]),
+    (commit::Mutant::IntentReadsOld, &["trict serializability of items", "Drops: "]),
     // What was told as cancelled happened: a read sees it, or its token is spent.
-    (commit::Mutant::RetryBeforeAbort, &["items", "was never done, and was answered as done"]),
+    (commit::Mutant::RetryBeforeAbort, &["items", "was never done, and was answered as done", "Drops: "]),
 ];
 
 /// Claim: what breaks transactions over shards shows in what their clients see.
