@@ -104,6 +104,8 @@ pub struct World {
     pub(crate) invariants: Invariants,
     /// Of all others.
     pub(crate) others: Vec<Invariants>,
+    /// Shards that were deleted with their table.
+    deleted: BTreeSet<ShardId>,
     /// What came of replicas that move.
     moves: Moves,
     /// The places of nodes in which something happened since the last look.
@@ -146,6 +148,7 @@ impl World {
             faults_on: true,
             invariants: Invariants::of(KV),
             others: others(knobs.groups).map(Invariants::of).collect(),
+            deleted: BTreeSet::new(),
             moves: Moves::default(),
             touched: Vec::new(),
             steps: Steps::default(),
@@ -516,9 +519,15 @@ impl World {
             r.lane.drain(now, &mut r.effects);
         }
         if self.moves.look(id, r, &mut self.counts) {
+            let map = r.lane.placement();
+            // What was deleted matters to nobody any more, and a damaged checkpoint may bring it back for a while.
+            let all = self.others.iter().map(Invariants::shard);
+            self.deleted.extend(all.filter(|shard| map.was_dropped(*shard)));
+            self.others.retain(|group| !self.deleted.contains(&group.shard()));
             let known = |shard: &ShardId| self.others.iter().any(|group| group.shard() == *shard);
-            let placed = r.lane.placement().blocks().flat_map(|block| block.shards());
-            let new: Vec<ShardId> = placed.filter(|shard| !known(shard)).collect();
+            let placed = map.blocks().flat_map(|block| block.shards());
+            let new: Vec<ShardId> =
+                placed.filter(|shard| !known(shard) && !self.deleted.contains(shard)).collect();
             self.others.extend(new.into_iter().map(Invariants::of));
         }
         let tally = r.lane.tally();
