@@ -4,6 +4,7 @@
 #   e2e/run.sh etcdctl [TARGET]        Debian's etcdctl against each of three nodes
 #   e2e/run.sh rust    [TARGET]        the crate etcd-client against each of three nodes
 #   e2e/run.sh python  [TARGET]        a Python client against each of three nodes
+#   e2e/run.sh patroni [TARGET]        Patroni keeps two servers of PostgreSQL: its leader is killed, comes back, is asked to lead again
 #   e2e/run.sh tables               AWS's SDK for Python against the DynamoDB door of each of three nodes
 #   e2e/run.sh answers [AREA...]    what the door answers to some thousand requests, most of them wrong, held against DynamoDB's words
 #   e2e/run.sh javascript           AWS's SDK for JavaScript against each of three nodes, where Node.js is
@@ -33,10 +34,10 @@ export ETCDCTL_API=3
 
 part="${1:-}"
 case "$part" in
-etcdctl | rust | python | fencing | tables | javascript | aws) target="${2:-quorate}" ;;
+etcdctl | rust | python | patroni | fencing | tables | javascript | aws) target="${2:-quorate}" ;;
 answers) target=quorate; areas=("${@:2}") ;;
 diff | kill | powercut | failover | startup | away | steady | flips | rounds | space | watchers | compaction | handover | perf) count="${2:?how many?}"; target="${3:-quorate}" ;;
-*) sed -n '2,27s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+*) sed -n '2,28s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac
 
 . ./apt.sh
@@ -144,6 +145,14 @@ python)
     ./python/venv.sh
     start_cluster
     python/.venv/bin/python python/client.py "$endpoints"
+    ;;
+patroni)
+    [ -d /usr/lib/postgresql ] || apt_install postgresql
+    # PostgreSQL does not run as root: what it runs must be within reach of its own user, as the system's Python is.
+    PATH="/usr/bin:$PATH" ./python/venv.sh "$PWD/patroni"
+    chmod 711 "$scratch"
+    start_cluster
+    patroni/.venv/bin/python patroni/test.py "$endpoints" "$scratch/patroni"
     ;;
 tables)
     ./python/venv.sh

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Makes e2e/python/.venv with the pinned client, once for each state of requirements.txt.
+# Makes .venv beside this, or in the directory that is named, with what its requirements.txt pins; once for each state of that.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
-. ../apt.sh
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+. "$here/../apt.sh"
+cd "${1:-$here}"
 cmp -s requirements.txt .venv/requirements.txt && exit 0
 
 install() {

@@ -60,9 +60,21 @@ fn the_page_is_what_the_list_says() {
     ] {
         at_least(name, least);
     }
-    let puts = "grpc_server_handled_total{grpc_type=\"unary\",grpc_service=\"etcdserverpb.KV\",grpc_method=\"Put\",\
-                grpc_code=\"OK\"} 20\n";
-    assert!(served.contains(puts), "{served}");
+    for line in [
+        "grpc_server_handled_total{grpc_code=\"OK\",grpc_method=\"Put\",grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"} 20\n",
+        "grpc_server_msg_received_total{grpc_method=\"Put\",grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"} 20\n",
+        "etcd_server_client_requests_total{client_api_version=\"unknown\",type=\"unary\"} ",
+        "\netcd_mvcc_put_total 20\n",
+        "\netcd_mvcc_delete_total 0\n",
+        "\netcd_debugging_mvcc_keys_total 20\n",
+        "\netcd_debugging_mvcc_current_revision 21\n",
+        "\netcd_debugging_mvcc_compact_revision -1\n",
+        "\netcd_debugging_mvcc_watcher_total 0\n",
+        "\netcd_server_version{server_version=\"3.6.16\"} 1\n",
+        "\netcd_cluster_version{cluster_version=\"3.6\"} 1\n",
+    ] {
+        assert!(served.contains(line), "{line} is not in {served}");
+    }
     // Each name is told of once, with its kind.
     for line in served.lines().filter(|line| line.starts_with("# TYPE ")) {
         assert_eq!(served.matches(&format!("{line}\n")).count(), 1, "{line}");

@@ -1,7 +1,8 @@
 //! The Maintenance and Auth services, as far as they are there.
 
+use crate::calls::Heard;
 use crate::failure::not_yet;
-use crate::{Gateway, convert, maintenance, snapshot, unexpected};
+use crate::{Gateway, convert, downgrade, maintenance, snapshot, unexpected};
 use quorate_node::api::{Answer, Body, Request};
 use quorate_proto::etcdserverpb as pb;
 use tonic::{Response, Status};
@@ -50,6 +51,7 @@ impl pb::maintenance_server::Maintenance for Gateway {
     type SnapshotStream = snapshot::Messages;
 
     async fn snapshot(&self, r: tonic::Request<pb::SnapshotRequest>) -> Done<Self::SnapshotStream> {
+        Heard::one(r.extensions().get());
         snapshot::open(self, r.metadata()).await.map(Response::new)
     }
 
@@ -57,8 +59,8 @@ impl pb::maintenance_server::Maintenance for Gateway {
         self.moved_leader(r).await
     }
 
-    async fn downgrade(&self, _: tonic::Request<pb::DowngradeRequest>) -> Done<pb::DowngradeResponse> {
-        Err(not_yet("a downgrade"))
+    async fn downgrade(&self, r: tonic::Request<pb::DowngradeRequest>) -> Done<pb::DowngradeResponse> {
+        downgrade::answer(self, r).await
     }
 }
 

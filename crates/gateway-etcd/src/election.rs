@@ -1,5 +1,6 @@
 //! The Election service: a leadership that lives as long as a lease, with a value. How candidates wait is told in `line.rs`.
 
+use crate::calls::Heard;
 use crate::ending::Ending;
 use crate::line::{Place, created, first, leave, line, point, spoken};
 use crate::{Gateway, check_size, convert, unexpected};
@@ -57,6 +58,7 @@ impl pb::election_server::Election for Gateway {
     type ObserveStream = ReceiverStream<Result<pb::LeaderResponse, Status>>;
 
     async fn observe(&self, r: tonic::Request<pb::LeaderRequest>) -> Done<Self::ObserveStream> {
+        Heard::one(r.extensions().get());
         let (metadata, _, message) = r.into_parts();
         self.require_leader(&metadata)?;
         self.explain_stream(Mode::Local).await;

@@ -7,7 +7,9 @@
 //! refusal as `RESOURCE_EXHAUSTED` and tell by it that trying again is of no use.
 
 use crate::aside::Large;
+use crate::calls::Call;
 use crate::direct::{self, Came, Method, Replayed, Reply};
+use crate::streamed::Streamed;
 use crate::{Gateway, evidence};
 use bytes::Bytes;
 use std::convert::Infallible;
@@ -52,12 +54,18 @@ impl Front {
     }
 
     /// Answers a call of gRPC.
-    pub(crate) async fn called<B>(&self, request: http::Request<B>) -> http::Response<Reply>
+    pub(crate) async fn called<B>(&self, mut request: http::Request<B>) -> http::Response<Reply>
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<StdError>,
     {
-        let call = self.gateway.counters.calls.begin(request.uri().path());
+        let call = Call::begin(&self.gateway.counters, request.uri().path());
+        if let Some(call) = &call {
+            self.gateway.counters.clients.count(request.headers(), call.is_unary());
+            if !call.is_unary() {
+                request.extensions_mut().insert(call.hears());
+            }
+        }
         let slot = evidence::slot(request.headers());
         let mut late = timeout(request.headers()).map(|timeout| Box::pin(tokio::time::sleep(timeout)));
         let mut answer = pin!(self.grpc(request));
@@ -73,10 +81,16 @@ impl Front {
         if let Some(evidence) = slot.and_then(|slot| slot.take()) {
             evidence::write(&evidence, response.headers_mut());
         }
-        if let Some(call) = call {
-            self.gateway.counters.calls.end(call, code);
+        match call {
+            Some(call) if code == Code::Ok && !call.is_unary() => {
+                response.map(|body| Reply::Other(Body::new(Streamed { body, call: Some(call) })))
+            }
+            Some(call) => {
+                call.end(code);
+                response
+            }
+            None => response,
         }
-        response
     }
 
     /// Answers a call, and says with what.

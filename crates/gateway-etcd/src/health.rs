@@ -10,10 +10,11 @@
 //! them begin again. (etcd's `/livez` is a serializable read; it has no such states.)
 
 use crate::front::{Page, json, text};
-use crate::{Gateway, maintenance};
+use crate::{Counters, Gateway, maintenance};
 use quorate_node::api::{Answer, Body, Failure, Request, Status};
 use quorate_wire::kv::{AlarmKind, KeyRange, Range};
 use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How long a page waits for the node.
@@ -80,7 +81,10 @@ impl Gateway {
     async fn health(&self, query: &str) -> Page {
         let serializable = values(query, "serializable").any(|value| value == "true");
         let excluded: Vec<&str> = values(query, "exclude").collect();
-        match self.unhealthy(serializable, &excluded).await {
+        let reason = self.unhealthy(serializable, &excluded).await;
+        let Counters { healthy, unhealthy, .. } = &*self.counters;
+        (if reason.is_none() { healthy } else { unhealthy }).fetch_add(1, Ordering::Relaxed);
+        match reason {
             None => json(200, r#"{"health":"true","reason":""}"#.into()),
             Some(reason) => json(503, format!(r#"{{"health":"false","reason":"{reason}"}}"#)),
         }

@@ -5,6 +5,7 @@ use crate::{Gateway, aside, check, check_size, convert, fence, unexpected};
 use quorate_node::api::{Answer, Body, Failure, Request};
 use quorate_proto::etcdserverpb as pb;
 use quorate_wire::kv::{Command, Reply, Revision};
+use std::sync::atomic::Ordering;
 use tonic::{Response, Status};
 
 #[tonic::async_trait]
@@ -18,6 +19,7 @@ impl pb::kv_server::Kv for Gateway {
         let serializable = message.serializable;
         match self.read(&metadata, convert::range(message), serializable).await? {
             Answer { head, body: Body::Reply(Reply::Range(reply)) } => {
+                self.counters.ranges.fetch_add(1, Ordering::Relaxed);
                 let (large, header) = (aside::is_large(&reply), Some(convert::header(head)));
                 self.aside.reply(large, move || convert::range_response(header, reply)).await
             }
@@ -59,7 +61,9 @@ impl pb::kv_server::Kv for Gateway {
         let (reads, serializable) = (check::only_reads(&message), check::serializable(&message));
         let txn = convert::txn(message)?;
         let answer = if reads && fence::shown(&metadata)?.is_none() {
-            self.ask(&metadata, Request::ReadTxn { txn, serializable }).await?
+            let answer = self.ask(&metadata, Request::ReadTxn { txn, serializable }).await?;
+            self.count_ranges(&answer);
+            answer
         } else {
             self.write(&metadata, Command::Txn(txn)).await?
         };
@@ -93,5 +97,23 @@ impl pb::kv_server::Kv for Gateway {
             }
             other => Err(unexpected(&other)),
         }
+    }
+}
+
+impl Gateway {
+    /// What a transaction that only reads has read.
+    fn count_ranges(&self, answer: &Answer) {
+        let Body::Reply(reply) = &answer.body else { return };
+        let count = ranges(reply);
+        self.counters.ranges.fetch_add(count, Ordering::Relaxed);
+        self.counters.range_txns.fetch_add(u64::from(count > 1), Ordering::Relaxed);
+    }
+}
+
+fn ranges(reply: &Reply) -> u64 {
+    match reply {
+        Reply::Range(_) => 1,
+        Reply::Txn { replies, .. } => replies.iter().map(ranges).sum(),
+        _ => 0,
     }
 }

@@ -1,5 +1,6 @@
 //! The Lease service.
 
+use crate::calls::Heard;
 use crate::ending::Ending;
 use crate::{Gateway, answered, convert, refused_message, unexpected, wants_leader};
 use quorate_node::api::{Answer, Body, Failure, Request};
@@ -56,12 +57,12 @@ impl pb::lease_server::Lease for Gateway {
         &self,
         r: tonic::Request<Streaming<pb::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
-        let (metadata, _, requests) = r.into_parts();
+        let (metadata, extensions, requests) = r.into_parts();
         self.require_leader(&metadata)?;
         self.explain_stream(Mode::Leader).await;
         let ending = self.endings.listen(wants_leader(&metadata));
-        let waiting = VecDeque::new();
-        let answers = KeepAlives { gateway: self.clone(), requests: Some(requests), waiting, ending };
+        let (waiting, heard) = (VecDeque::new(), extensions.get().cloned());
+        let answers = KeepAlives { gateway: self.clone(), requests: Some(requests), heard, waiting, ending };
         Ok(Response::new(Box::pin(answers)))
     }
 
@@ -116,6 +117,7 @@ struct KeepAlives {
     gateway: Gateway,
     /// What the client asks, until it has closed its side.
     requests: Option<Streaming<pb::LeaseKeepAliveRequest>>,
+    heard: Option<Heard>,
     waiting: VecDeque<oneshot::Receiver<Result<Answer, Failure>>>,
     ending: Ending,
 }
@@ -149,6 +151,7 @@ impl KeepAlives {
         {
             match request {
                 Some(Ok(message)) => {
+                    Heard::one(self.heard.as_ref());
                     let request = Request::LeaseKeepAlive { id: message.id };
                     self.waiting.push_back(self.gateway.call(request, None));
                 }

@@ -7,18 +7,20 @@
 //! The same port answers the calls as JSON (`json.rs`) and a few plain HTTP pages (`front.rs`). The calls that make up the load go around the gRPC
 //! library (`direct.rs`), which answers all others.
 //!
-//! What is not there yet answers UNIMPLEMENTED with a sentence: downgrades, and users.
+//! What is not there yet answers UNIMPLEMENTED with a sentence: users.
 
 mod arrivals;
 mod aside;
 mod authority;
 mod calls;
 mod check;
+mod clients;
 mod cluster;
 mod connections;
 mod convert;
 mod counted;
 mod direct;
+mod downgrade;
 mod election;
 mod ending;
 mod evidence;
@@ -35,12 +37,14 @@ mod maintenance;
 mod members;
 mod shards;
 mod snapshot;
+mod streamed;
 mod unfinished;
 mod watch;
 
 use arrivals::Arrivals;
 use aside::Aside;
 pub use calls::Calls;
+pub use clients::Clients;
 use ending::Endings;
 use front::Front;
 use prost::Message;
@@ -98,6 +102,16 @@ pub struct Counters {
     pub turned_away: AtomicU64,
     /// Calls by method.
     pub calls: Calls,
+    /// Requests by the clients' version.
+    pub clients: Clients,
+    /// Ranges that were read for clients, those inside of transactions that only read among them.
+    pub ranges: AtomicU64,
+    /// Transactions that only read, of more than one range.
+    pub range_txns: AtomicU64,
+    /// How often `/health` said that all is well.
+    pub healthy: AtomicU64,
+    /// How often it said that it is not.
+    pub unhealthy: AtomicU64,
     /// Bytes read from clients.
     pub received: AtomicU64,
     /// Bytes written to clients.

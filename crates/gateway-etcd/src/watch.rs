@@ -7,6 +7,7 @@
 //! What is left out: requests are read when messages are written, so a client that does not read its messages does not have
 //! its cancellations heard either, until it does.
 
+use crate::calls::Heard;
 use crate::ending::Ending;
 use crate::{Gateway, convert, refused_message, wants_leader};
 use bytes::Bytes;
@@ -28,15 +29,23 @@ impl pb::watch_server::Watch for Gateway {
         &self,
         r: tonic::Request<Streaming<pb::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let (metadata, _, requests) = r.into_parts();
+        let (metadata, extensions, requests) = r.into_parts();
         self.require_leader(&metadata)?;
         self.explain_stream(Mode::Local).await;
+        let heard = extensions.get().cloned();
         let bell = Arc::new(Bell::default());
         let rung = bell.clone();
         let watches = self.door.watch(Box::new(move || rung.ring()));
         let ending = self.endings.listen(wants_leader(&metadata));
         let gateway = self.clone();
-        Ok(Response::new(Box::pin(Messages { gateway, watches, bell, requests: Some(requests), ending })))
+        Ok(Response::new(Box::pin(Messages {
+            gateway,
+            watches,
+            bell,
+            requests: Some(requests),
+            heard,
+            ending,
+        })))
     }
 }
 
@@ -71,6 +80,7 @@ struct Messages {
     bell: Arc<Bell>,
     /// What the client asks, until it has closed its side.
     requests: Option<Streaming<pb::WatchRequest>>,
+    heard: Option<Heard>,
     ending: Ending,
 }
 
@@ -103,7 +113,12 @@ impl Messages {
             && let Poll::Ready(request) = Pin::new(&mut *requests).poll_next(cx)
         {
             match request {
-                Some(Ok(request)) => request_of(request).into_iter().for_each(|r| self.watches.request(r)),
+                Some(Ok(request)) => {
+                    Heard::one(self.heard.as_ref());
+                    if let Some(request) = request_of(request) {
+                        self.watches.request(request);
+                    }
+                }
                 Some(Err(status)) => return Err(refused_message(status)),
                 None => {
                     self.requests = None;

@@ -128,7 +128,7 @@ impl LsmStore {
         self.layout.prepare_live(generation)?;
         let seqno = SequenceNumberCounter::new(1);
         let visible = SequenceNumberCounter::new(1);
-        let paced = Arc::new(Paced::new(self.layout.tables()));
+        let paced = Arc::new(Paced::new(self.layout.tables(), seqno.clone()));
         let tree = Config::new(self.layout.live(), seqno.clone(), visible.clone())
             .use_cache(Arc::new(Cache::with_capacity_bytes(self.options.cache_bytes)))
             .data_block_size_policy(BlockSizePolicy::all(4096))

@@ -4,14 +4,15 @@
 //! one: up to four milliseconds behind a merge, several times in the life of one request. And a system whose share of a machine is
 //! bounded over some time (a container's quota, a virtual machine's with its disk's thread in it) stands still when merges have used it
 //! up, flushes of journals and all. So what runs long rests often, for longer than it has worked: it takes as long as
-//! there is time for, instead of a whole core for a moment. Not when the background has fallen behind: then it takes its share, since
-//! requests would wait for it in the end.
+//! there is time for, instead of a whole core for a moment. Not where nobody writes meanwhile; and not when the background has fallen
+//! behind: then it takes its share, since requests would wait for it in the end.
 //!
 //! And a merge, which may take seconds, stops for a flush: memtables would pile up beside it, and the writer would have to flush
 //! them itself.
 
 use crate::ahead::Ahead;
 use crate::{Shared, UNMERGED_MAX, lock};
+use lsm_tree::SequenceNumberCounter;
 use lsm_tree::compaction::filter::{CompactionFilter, Context, Factory, ItemAccessor, Verdict};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -86,8 +87,10 @@ pub(crate) struct Pace {
     ahead: Arc<Mutex<Ahead>>,
     items: u32,
     bytes: u64,
-    /// Since when it has worked without a rest.
+    /// Since when it has worked without a rest, and up to where the writer was then.
     since: Instant,
+    written: u64,
+    writer: SequenceNumberCounter,
 }
 
 impl Pace {
@@ -108,10 +111,11 @@ impl Pace {
         if worked < STRETCH {
             return;
         }
-        if !self.waiting.pressing() {
+        let written = self.writer.get();
+        if written > self.written && !self.waiting.pressing() {
             std::thread::sleep((worked * REST).min(REST_MAX));
         }
-        self.since = Instant::now();
+        (self.since, self.written) = (Instant::now(), written);
     }
 }
 
@@ -119,26 +123,22 @@ impl Pace {
 pub(crate) struct Paced {
     pub(crate) waiting: Waiting,
     ahead: Arc<Mutex<Ahead>>,
+    writer: SequenceNumberCounter,
     /// Set once there is one.
     shared: OnceLock<Weak<Shared>>,
 }
 
 impl Paced {
-    /// For a tree whose tables lie in a directory.
-    pub(crate) fn new(tables: PathBuf) -> Self {
+    /// For a tree whose tables lie in a directory, and whose writer takes these numbers.
+    pub(crate) fn new(tables: PathBuf, writer: SequenceNumberCounter) -> Self {
         let ahead = Arc::new(Mutex::new(Ahead::new(tables)));
-        Self { waiting: Waiting::default(), ahead, shared: OnceLock::new() }
+        Self { waiting: Waiting::default(), ahead, writer, shared: OnceLock::new() }
     }
 
     /// A pace for one flush or merge.
     pub(crate) fn pace(&self) -> Pace {
-        Pace {
-            waiting: self.waiting.clone(),
-            ahead: self.ahead.clone(),
-            items: 0,
-            bytes: 0,
-            since: Instant::now(),
-        }
+        let (waiting, ahead, writer) = (self.waiting.clone(), self.ahead.clone(), self.writer.clone());
+        Pace { waiting, ahead, items: 0, bytes: 0, since: Instant::now(), written: writer.get(), writer }
     }
 
     /// Merges may stop for flushes of `shared`.

@@ -2,6 +2,8 @@
 
 use crate::lane::Stand;
 use quorate_base::time::Duration;
+use quorate_state::kv::Tally;
+use quorate_wire::kv::Revision;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -80,6 +82,16 @@ pub struct Figures {
     pub db_size_in_use: i64,
     /// The bound to the former, 0 for none.
     pub quota: i64,
+    /// The newest revision.
+    pub revision: Revision,
+    /// The oldest one that can be read; 0 before the first compaction.
+    pub compacted: Revision,
+    /// What the machine has done since the start.
+    pub tally: Tally,
+    /// Rounds of reads of which no read index came.
+    pub reads_dropped: u64,
+    /// Keep-alives that this node has granted while it led.
+    pub renewed: u64,
     /// How many keys there are.
     pub keys: u64,
     /// How many leases there are.

@@ -109,6 +109,7 @@ pub struct Lessor {
     seen: Instant,
     checkpoint_at: Instant,
     given_back: Duration,
+    renewals: u64,
 }
 
 impl Lessor {
@@ -201,6 +202,7 @@ impl Lessor {
             return Renewal::Wait;
         }
         let ttl = lease.ttl;
+        self.renewals += 1;
         self.count(now, id);
         Renewal::Granted(ttl)
     }
@@ -222,6 +224,11 @@ impl Lessor {
     /// By how much every lease that there was has been prolonged, all stalls of this node while it led together.
     pub fn given_back(&self) -> Duration {
         self.given_back
+    }
+
+    /// How many keep-alives were granted here.
+    pub fn renewals(&self) -> u64 {
+        self.renewals
     }
 
     /// Whether this node counts.

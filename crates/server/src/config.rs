@@ -48,6 +48,8 @@ pub struct ServerConfig {
     pub dynamo_listen: Option<SocketAddr>,
     /// Where the peer port listens.
     pub peer_listen: SocketAddr,
+    /// Where else it listens.
+    pub peer_also: Vec<SocketAddr>,
     /// The members with which the cluster begins, or which it has when this node joins it; this node included.
     pub peers: Vec<Peer>,
     /// Those of them that have no vote: this node among them, where it joins.
@@ -131,7 +133,7 @@ impl ServerConfig {
     /// The drift of clocks that leases allow for unless the configuration says otherwise: one percent.
     pub const CLOCK_DRIFT: u32 = 10_000;
     /// The version that etcd clients are told unless the configuration says otherwise.
-    pub const REPORTED_VERSION: &str = "3.4.31";
+    pub const REPORTED_VERSION: &str = "3.6.16";
 
     /// The id of the cluster with this name: FNV-1a over the name, mixed, never 0.
     pub fn cluster_id(name: &str) -> u64 {
@@ -176,7 +178,7 @@ impl ServerConfig {
         if !is_plain_version(&self.reported_version) {
             return Err(refuse(
                 format!("reported_version {:?} is not MAJOR.MINOR.PATCH", self.reported_version),
-                "etcd clients compare it as three numbers: use for example 3.4.31",
+                "etcd clients compare it as three numbers: use for example 3.6.16",
             ));
         }
         Ok(())
@@ -218,6 +220,7 @@ impl ServerConfig {
 
     fn check_exposure(&self) -> Result<(), ServeError> {
         let also = self.etcd_also.iter().map(|&address| ("etcd", address));
+        let also = also.chain(self.peer_also.iter().map(|&address| ("peer", address)));
         let also = also.chain(self.dynamo_listen.map(|address| ("DynamoDB", address)));
         let open = [("etcd", self.etcd_listen), ("peer", self.peer_listen)].into_iter().chain(also);
         match open.into_iter().find(|(_, address)| !address.ip().is_loopback()) {
@@ -307,6 +310,7 @@ mod tests {
             etcd_advertise: "http://127.0.0.1:2380".into(),
             dynamo_listen: None,
             peer_listen: SocketAddr::from(([127, 0, 0, 1], 7101)),
+            peer_also: Vec::new(),
             peers: vec![peer(1), peer(2), peer(3)],
             learners: BTreeSet::new(),
             heartbeat: ServerConfig::HEARTBEAT,
@@ -348,6 +352,7 @@ mod tests {
         bad(&|c| c.etcd_advertise = "https://127.0.0.1:2379".into(), "is not a client URL");
         bad(&|c| c.etcd_listen = SocketAddr::from(([0, 0, 0, 0], 2379)), "open to the network");
         bad(&|c| c.peer_listen = SocketAddr::from(([10, 0, 0, 1], 2379)), "open to the network");
+        bad(&|c| c.peer_also = vec![SocketAddr::from(([10, 0, 0, 1], 2379))], "open to the network");
         bad(&|c| c.dynamo_listen = Some(SocketAddr::from(([0, 0, 0, 0], 8000))), "the DynamoDB address");
         bad(&|c| c.election_min = Duration::from_millis(299), "heartbeat 100ms");
         bad(&|c| c.election_max = c.election_min, "heartbeat 100ms");

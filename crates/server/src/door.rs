@@ -11,7 +11,7 @@ use quorate_node::api::{Done, Door, Failure, Head, Opened, Patience, Pieces, Req
 use quorate_node::backup::Backup;
 use quorate_node::figures::Figures;
 use quorate_node::lane::{Broken, Event, Lane};
-use quorate_node::watch::Hub;
+use quorate_node::watch::{Counts, Hub};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -73,6 +73,11 @@ impl NodeDoor {
     /// What the lane counts, as of the last refresh.
     pub(crate) fn figures(&self) -> Figures {
         lock(&self.pulse).figures
+    }
+
+    /// How many watches there are.
+    pub(crate) fn watches(&self) -> Counts {
+        lock(&self.hub).counts()
     }
 
     /// From now on requests are refused and streams end.

@@ -24,12 +24,13 @@ use quorate_node::applier::{Applier, SEAL_BYTES, Work};
 use quorate_node::boot;
 use quorate_node::figures::{Figures, Histogram};
 use quorate_node::lane::{AT_ONCE, Broken, Effects, Event, Lane, Settings, Stand, Upkeep, fenced};
-use quorate_node::watch::Hub;
+use quorate_node::watch::{Counts, Hub};
 use quorate_protocol::raft::{self, Membership};
 use quorate_storage::journal::{Identity, Journal, Options};
 use quorate_storage::state::{StateErrorKind, StateStore};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -79,6 +80,16 @@ pub struct Facts {
     pub flush: Arc<Histogram>,
     /// How long checkpoints of the state take.
     pub checkpoint: Arc<Histogram>,
+    /// How often applying what had come took longer than etcd warns of.
+    pub slow_applies: u64,
+    /// Bytes of entries that were appended to the journal.
+    pub appended: u64,
+    /// Watches of clients.
+    pub watches: Counts,
+    /// Who this node is.
+    pub node: NodeId,
+    /// The other members, and whether each is connected.
+    pub links: Vec<(NodeId, bool)>,
     /// Bytes to and from peers, and packets for which there was no connection.
     pub peers: PeerBytes,
     /// Flushes of the journal since the start.
@@ -159,6 +170,10 @@ async fn serve(
     for &also in &config.etcd_also {
         listeners.push(bind(also, "etcd clients", "--etcd").await?);
     }
+    let mut peers = vec![peer];
+    for &also in &config.peer_also {
+        peers.push(bind(also, "peers", "--peer").await?);
+    }
     let data = DataDir::open(&config)?;
     if crate::backup::was_interrupted(data.path()) {
         let message = format!("the restore of a snapshot into {} was interrupted", data.path().display());
@@ -185,7 +200,9 @@ async fn serve(
     let (roster, loop_) = (lane.roster().clone(), (inbox.clone(), clock));
     let mut rng = Rng::new(seed(&config));
     let transport = Transport::new(config.cluster, config.node, life, roster, patience, loop_, &mut rng);
-    transport.start(peer);
+    for listener in peers {
+        transport.start(listener);
+    }
 
     let door = NodeDoor::new(&lane, inbox.clone(), hub, clock);
     let facts = {
@@ -194,8 +211,13 @@ async fn serve(
             lane: figures.figures(),
             flush: counters.flush.clone(),
             checkpoint: counters.checkpoint.clone(),
+            slow_applies: counters.slow_applies.load(Ordering::Relaxed),
+            appended: counters.appended.load(Ordering::Relaxed),
+            watches: figures.watches(),
+            node: config.node,
+            links: transport.links(),
             peers: transport.bytes(),
-            flushes: counters.flushes.load(std::sync::atomic::Ordering::Relaxed),
+            flushes: counters.flushes.load(Ordering::Relaxed),
             peer_mistakes: transport.mistakes().count(),
             shards: ShardFigures::of(&figures.placement(), config.node),
         })

@@ -218,6 +218,12 @@ impl Transport {
         PeerBytes { sent: of(sent), received: of(received), dropped: of(dropped) }
     }
 
+    /// The other members, and whether each is connected.
+    pub(crate) fn links(&self) -> Vec<(NodeId, bool)> {
+        let peers: Vec<NodeId> = lock(&self.roster).peers.keys().copied().collect();
+        peers.into_iter().filter(|&id| id != self.me).map(|id| (id, self.is_connected(id))).collect()
+    }
+
     /// What others did wrong so far.
     pub(crate) fn mistakes(&self) -> &Mistakes {
         &self.mistakes

@@ -5,9 +5,7 @@ use quorate_base::time::Duration;
 use quorate_node::api::Request;
 use quorate_sim::{Knobs, World};
 use quorate_wire::kv::{Command, Put};
-use quorate_wire::table::{
-    self, Billing, Capacity, Definition, EPOCH, KeyNames, SHARDS_TAG, Scalar, Throughput, What,
-};
+use quorate_wire::table::{self, Definition, EPOCH, KeyNames, SHARDS_TAG, Scalar, What};
 
 const GROUPS: u32 = 6;
 
@@ -24,25 +22,10 @@ fn world(seed: u64) -> World {
     }
     let definition = Definition {
         name: "t".into(),
-        id: 0,
-        created: 0,
         attributes: vec![("k".into(), Scalar::S)],
         keys: KeyNames { hash: vec!["k".into()], range: Vec::new() },
-        locals: Vec::new(),
-        globals: Vec::new(),
-        next_index: 0,
-        billing: Billing::OnDemand,
-        throughput: Throughput::default(),
-        capacity: Capacity::default(),
-        on_demand_since: None,
-        protected: false,
-        class: None,
-        class_since: None,
-        closing: false,
-        stream: None,
-        latest_stream: None,
-        expires: None,
         tags: vec![(SHARDS_TAG.into(), GROUPS.to_string())],
+        ..Definition::default()
     };
     let what = What::Create(Box::new(definition));
     let create = Command::Table(Box::new(table::Command { epoch: EPOCH, now: 1_000, what }));

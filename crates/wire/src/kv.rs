@@ -263,7 +263,7 @@ pub struct Alarm {
 pub struct SpaceHash {
     /// The hash.
     pub hash: u32,
-    /// The compacted revision, which is part of what it is of; 0 before the first compaction.
+    /// The compacted revision, which is part of what it is of; -1 before the first compaction, as etcd says it.
     pub compacted: Revision,
     /// Up to this revision.
     pub revision: Revision,

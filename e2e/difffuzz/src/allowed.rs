@@ -18,6 +18,7 @@ const CLOCKS: i64 = 2;
 const IDS: [&str; 10] = [
     "3.4-alarm-header",
     "3.4-auth-status",
+    "3.4-hash-at-compaction",
     "3.4-progress",
     "3.4-puts-first",
     "compacted-prev-kv",
@@ -159,6 +160,15 @@ fn of_3_4(op: &Op, old: &Reply, new: &Reply) -> Option<&'static str> {
             let of_range = new.starts_with("etcdserver: mvcc: required revision ");
             (of_put.contains(&old.as_str()) && of_range).then_some("3.4-puts-first")
         }
+        // The hash comes first of several replies.
+        (Op::Upkeep { .. }, Reply::Several(old), Reply::Several(new)) => match (old.as_slice(), new.as_slice()) {
+            ([Reply::Error { code: Code::OutOfRange, text }, old @ ..], [Reply::Kept { .. }, new @ ..])
+                if text.ends_with("has been compacted") && old == new =>
+            {
+                Some("3.4-hash-at-compaction")
+            }
+            _ => None,
+        },
         _ => None,
     }
 }

@@ -210,7 +210,7 @@ async fn sum(urls: &[String], name: &str) -> f64 {
 }
 
 impl Side {
-    /// Connects to all endpoints. Quorate may call itself 3.4, but answers as later ones do.
+    /// Connects to all endpoints. Quorate may be told to call itself 3.4, and answers as later ones do all the same.
     pub async fn connect(
         name: &str,
         urls: &[String],

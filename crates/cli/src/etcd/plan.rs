@@ -5,7 +5,7 @@
 //! directory says whose it is.
 
 use super::flags::{Given, usage};
-use crate::report::Problem;
+use crate::report::{Exit, Problem};
 use crate::serve::Lines;
 use crate::serve::join::Join;
 use crate::serve::settings::{LOG, Settings};
@@ -24,9 +24,10 @@ const NO_TLS: &str = "there is no TLS in this release: use http:// on a network 
 pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
     let name = given.get("name").unwrap_or("default").to_string();
     let data = given.get("data-dir").map_or_else(|| format!("{name}.etcd").into(), PathBuf::from);
-    let listen = listening(given)?;
+    let (peers_listen, mut listen) = listening(given)?;
     must_advertise(given)?;
-    let advertised = urls(given, "advertise-client-urls", CLIENTS)?;
+    let mut advertised = urls(given, "advertise-client-urls", CLIENTS)?;
+    choose_port(&mut listen[0], &mut advertised[0])?;
     let address = one(given, "initial-advertise-peer-urls")?;
     let token = given.get("initial-cluster-token").unwrap_or("etcd-cluster").to_string();
     let members = members(given, &name, &address)?;
@@ -39,7 +40,7 @@ pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
         Peer { id: NodeId(0), name: name.clone(), address, client_url: format!("http://{}", advertised[0]) };
     let (cluster, peers) = found(&token, &members, &me);
     let node = peers.iter().find(|peer| peer.name == name).map_or(NodeId(0), |peer| peer.id);
-    let insecure = listen.iter().any(|address| !address.ip().is_loopback());
+    let insecure = peers_listen.iter().chain(&listen).any(|address| !address.ip().is_loopback());
     let election = millis(given, "election-timeout", 1000)?;
     let mut settings = Settings {
         cluster: token,
@@ -52,11 +53,12 @@ pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
             node,
             name,
             data,
-            etcd_listen: listen[1],
-            etcd_also: listen[2..].to_vec(),
+            etcd_listen: listen[0],
+            etcd_also: listen[1..].to_vec(),
             dynamo_listen: None,
             etcd_advertise: me.client_url.clone(),
-            peer_listen: listen[0],
+            peer_listen: peers_listen[0],
+            peer_also: peers_listen[1..].to_vec(),
             learners: BTreeSet::new(),
             campaign_at_once: peers.len() == 1,
             peers,
@@ -85,6 +87,17 @@ pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
         members.into_iter().filter(|(other, _)| *other != settings.server.name).map(|(_, at)| at).collect();
     belong(given, &mut settings, me, others)?;
     Ok(settings)
+}
+
+/// Where any port will do, for clients as for the node, one that is free is chosen, so that clients are told which.
+fn choose_port(listen: &mut SocketAddr, advertised: &mut String) -> Result<(), Problem> {
+    let Some(host) = advertised.strip_suffix(":0").filter(|_| listen.port() == 0) else { return Ok(()) };
+    let free = std::net::TcpListener::bind(*listen).and_then(|listener| listener.local_addr());
+    let port =
+        free.map_err(|e| Problem::new(Exit::Failed, format!("{listen} has no free port: {e}"), ""))?.port();
+    listen.set_port(port);
+    *advertised = format!("{host}:{port}");
+    Ok(())
 }
 
 /// Clients would be told the default, an address of their own machine.
@@ -134,22 +147,23 @@ fn belong(given: &Given, settings: &mut Settings, me: Peer, others: Vec<String>)
     Ok(())
 }
 
-/// The peers' port, then those for clients.
-fn listening(given: &Given) -> Result<Vec<SocketAddr>, Problem> {
-    let peers = urls(given, "listen-peer-urls", PEERS)?;
-    if peers.len() > 1 {
-        return Err(usage(
-            "--listen-peer-urls names several addresses",
-            "one is listened on: name that, or http://0.0.0.0:PORT",
-        ));
-    }
-    let mut all = vec![socket("listen-peer-urls", &peers[0])?];
-    for (flag, default) in
-        [("listen-client-urls", CLIENTS), ("listen-client-http-urls", ""), ("listen-metrics-urls", "")]
-    {
+/// The ports for peers, and those for clients; each once, and at least one of both.
+fn listening(given: &Given) -> Result<(Vec<SocketAddr>, Vec<SocketAddr>), Problem> {
+    let peers = sockets(given, &[("listen-peer-urls", PEERS)])?;
+    let clients = sockets(
+        given,
+        &[("listen-client-urls", CLIENTS), ("listen-client-http-urls", ""), ("listen-metrics-urls", "")],
+    )?;
+    Ok((peers, clients))
+}
+
+fn sockets(given: &Given, flags: &[(&str, &str)]) -> Result<Vec<SocketAddr>, Problem> {
+    let mut all = Vec::new();
+    for (flag, default) in flags {
         for url in urls(given, flag, default)? {
             let address = socket(flag, &url)?;
-            if !all[1..].contains(&address) {
+            // Of a port that is still to be chosen there may be several.
+            if address.port() == 0 || !all.contains(&address) {
                 all.push(address);
             }
         }
@@ -204,9 +218,17 @@ fn found(token: &str, members: &BTreeMap<String, String>, me: &Peer) -> (u64, Ve
     (ServerConfig::cluster_id(&text), listed.into_iter().enumerate().map(peer).collect())
 }
 
+/// `host:port` of each URL of a flag, or of its default; at least one where that is not empty.
 fn urls(given: &Given, flag: &str, default: &str) -> Result<Vec<String>, Problem> {
     let text = given.get(flag).filter(|text| !text.is_empty()).unwrap_or(default);
-    text.split(',').filter(|url| !url.is_empty()).map(|url| parse(flag, url.trim())).collect()
+    let all: Result<Vec<String>, Problem> =
+        text.split(',').filter(|url| !url.is_empty()).map(|url| parse(flag, url.trim())).collect();
+    match all {
+        Ok(none) if none.is_empty() && !default.is_empty() => {
+            Err(usage(format!("--{flag} names no address"), "write http://HOST:PORT"))
+        }
+        all => all,
+    }
 }
 
 fn one(given: &Given, flag: &str) -> Result<String, Problem> {
@@ -409,6 +431,7 @@ mod tests {
             "--listen-client-urls=http://127.0.0.1:12379,http://10.0.0.1:2379",
             "--advertise-client-urls=http://10.0.0.1:2379",
             "--listen-metrics-urls=http://127.0.0.1:2381",
+            "--listen-peer-urls=http://127.0.0.1:2380,http://10.0.0.1:2380",
             "--heartbeat-interval=50",
             "--election-timeout=500",
             "--quota-backend-bytes=8589934592",
@@ -420,11 +443,20 @@ mod tests {
         .server;
         assert_eq!(s.etcd_listen, "127.0.0.1:12379".parse().unwrap());
         assert_eq!(s.etcd_also, ["10.0.0.1:2379".parse().unwrap(), "127.0.0.1:2381".parse().unwrap()]);
+        assert_eq!(s.peer_listen, "127.0.0.1:2380".parse().unwrap());
+        assert_eq!(s.peer_also, ["10.0.0.1:2380".parse().unwrap()]);
         assert!(s.insecure);
         assert_eq!((s.heartbeat, s.election_min), (Duration::from_millis(50), Duration::from_millis(500)));
         assert_eq!(s.upkeep.quota_bytes, 8 << 30);
         assert_eq!(s.upkeep.auto_compaction, Some(AutoCompaction::Periodic(Duration::from_secs(5400))));
         assert_eq!(s.watch_progress, Some(Duration::from_secs(5)));
+        let any = planned(&[
+            "--listen-client-urls=http://127.0.0.1:0",
+            "--advertise-client-urls=http://127.0.0.1:0",
+        ]);
+        let any = any.unwrap().server;
+        assert_ne!(any.etcd_listen.port(), 0);
+        assert_eq!(any.etcd_advertise, format!("http://{}", any.etcd_listen));
         let kept = |mode: &str, kept: &str| {
             let (mode, kept) =
                 (format!("--auto-compaction-mode={mode}"), format!("--auto-compaction-retention={kept}"));
@@ -438,7 +470,9 @@ mod tests {
             (&["--listen-client-urls=unix://x"], "unix://x"),
             (&["--listen-client-urls=http://10.0.0.1:2379"], "--advertise-client-urls is required"),
             (&["--listen-peer-urls=http://host:2380"], "no address to listen on"),
-            (&["--listen-peer-urls=http://127.0.0.1:1,http://127.0.0.1:2"], "several addresses"),
+            (&["--listen-peer-urls=,"], "--listen-peer-urls names no address"),
+            (&["--advertise-client-urls=,"], "--advertise-client-urls names no address"),
+            (&["--initial-advertise-peer-urls=http://127.0.0.1:1,http://127.0.0.1:2"], "several addresses"),
             (&["--initial-cluster=default=http://localhost:9"], "must include default=http://localhost:2380"),
             (&["--initial-cluster=a"], "--initial-cluster has \"a\""),
             (&["--initial-cluster-state=old"], "--initial-cluster-state=old"),

@@ -3,6 +3,7 @@
 
 use quorate_gateway_etcd::Counters;
 use quorate_node::lane::Stand;
+use quorate_node::watch::Counts;
 use quorate_server::Facts;
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::Ordering;
@@ -10,6 +11,7 @@ use std::sync::atomic::Ordering;
 /// The page; `tables` is what the DynamoDB door counts, where there is one.
 pub(crate) fn page(
     facts: &Facts,
+    version: &str,
     counters: &Counters,
     tables: Option<&quorate_gateway_dynamo::Counters>,
 ) -> String {
@@ -19,6 +21,10 @@ pub(crate) fn page(
         dynamo(&mut page, counters);
     }
     server(&mut page, facts);
+    space(&mut page, facts, counters);
+    watches(&mut page, &facts.watches);
+    identity(&mut page, facts, version);
+    doors(&mut page, counters);
     network(&mut page, facts, counters);
     counters.calls.write(&mut page.0);
     process(&mut page);
@@ -79,10 +85,10 @@ fn server(page: &mut Page, facts: &Facts) {
     page.counter("etcd_server_proposals_failed_total", help, lane.failed);
     let help = "Bytes of the space beyond which an alarm is raised; 0 for no bound.";
     page.gauge("etcd_server_quota_backend_bytes", help, lane.quota);
-    page.gauge("etcd_mvcc_db_total_size_in_bytes", "Bytes of all versions of all keys, about.", lane.db_size);
-    let help = "Bytes of the newest versions, about.";
-    page.gauge("etcd_mvcc_db_total_size_in_use_in_bytes", help, lane.db_size_in_use);
-    page.gauge("etcd_debugging_mvcc_keys_total", "Keys that there are.", lane.keys);
+    let help = "How often applying what had come took longer than 100 ms.";
+    page.counter("etcd_server_slow_apply_total", help, facts.slow_applies);
+    let help = "Rounds of linearizable reads that came to nothing, and were tried again.";
+    page.counter("etcd_server_read_indexes_failed_total", help, lane.reads_dropped);
     page.gauge("quorate_leases", "Leases that there are.", lane.leases);
     let shards = &facts.shards;
     page.gauge("quorate_shards", "Shards of tables that there are.", shards.all);
@@ -112,6 +118,88 @@ fn server(page: &mut Page, facts: &Facts) {
     let name = "etcd_disk_backend_commit_duration_seconds";
     page.title(name, "histogram", "How long checkpoints of the state take.");
     facts.checkpoint.write(&mut page.0, name, "");
+    let help = "Bytes of entries that were appended to the journal.";
+    page.counter("etcd_disk_wal_write_bytes_total", help, facts.appended);
+}
+
+/// What was done to the keys, and the leases.
+fn space(page: &mut Page, facts: &Facts, counters: &Counters) {
+    let (lane, done) = (&facts.lane, facts.lane.tally);
+    for name in ["etcd_mvcc_db_total_size_in_bytes", "etcd_debugging_mvcc_db_total_size_in_bytes"] {
+        page.gauge(name, "Bytes of all versions of all keys, about.", lane.db_size);
+    }
+    let help = "Bytes of the newest versions, about.";
+    page.gauge("etcd_mvcc_db_total_size_in_use_in_bytes", help, lane.db_size_in_use);
+    let (ranges, txns) = (&counters.ranges, &counters.range_txns);
+    let ranges = done.ranges + ranges.load(Ordering::Relaxed);
+    let txns = done.txns + txns.load(Ordering::Relaxed);
+    for (name, help, count) in [
+        ("etcd_mvcc_put_total", "Puts that the node has applied.", done.puts),
+        ("etcd_mvcc_delete_total", "Deletions that the node has applied.", done.deletes),
+        ("etcd_mvcc_range_total", "Ranges that the node has read.", ranges),
+        ("etcd_mvcc_txn_total", "Commands and reads of more than one operation.", txns),
+        ("etcd_debugging_lease_granted_total", "Leases that were granted.", done.granted),
+        ("etcd_debugging_lease_revoked_total", "Leases that have ended, whichever way.", done.revoked),
+        (
+            "etcd_debugging_lease_renewed_total",
+            "Keep-alives that the node has granted as leader.",
+            lane.renewed,
+        ),
+        ("etcd_debugging_server_lease_expired_total", "Leases whose time was over.", done.expired),
+    ] {
+        page.counter(name, help, count);
+    }
+    let help = "Bytes of keys and values that were put.";
+    page.gauge("etcd_debugging_mvcc_total_put_size_in_bytes", help, done.put_bytes);
+    page.gauge("etcd_debugging_mvcc_keys_total", "Keys that there are.", lane.keys);
+    page.gauge("etcd_debugging_mvcc_current_revision", "The newest revision.", lane.revision);
+    let compacted = if lane.compacted > 0 { lane.compacted } else { -1 };
+    let help = "The revision that was compacted last; -1 before the first.";
+    page.gauge("etcd_debugging_mvcc_compact_revision", help, compacted);
+}
+
+fn watches(page: &mut Page, watches: &Counts) {
+    page.gauge("etcd_debugging_mvcc_watch_stream_total", "Streams of watches.", watches.streams);
+    page.gauge("etcd_debugging_mvcc_watcher_total", "Watches.", watches.watches);
+    let help = "Watches that are told history, since they are behind the newest events.";
+    page.gauge("etcd_debugging_mvcc_slow_watcher_total", help, watches.behind);
+    page.counter("etcd_debugging_mvcc_events_total", "Events that watches were told.", watches.told);
+}
+
+/// Names and versions stand in labels, and the value says nothing.
+fn identity(page: &mut Page, facts: &Facts, version: &str) {
+    let cluster = version.rsplit_once('.').map_or(version, |(cluster, _)| cluster);
+    let node = format!("{:x}", facts.node.get());
+    for (name, label, help, value) in [
+        ("etcd_server_id", "server_id", "The node's id.", node.as_str()),
+        ("etcd_server_version", "server_version", "The version that clients are told.", version),
+        ("etcd_cluster_version", "cluster_version", "That of the cluster.", cluster),
+    ] {
+        page.title(name, "gauge", help);
+        let _ = writeln!(page.0, "{name}{{{label}=\"{value}\"}} 1");
+    }
+    for (name, help) in [
+        ("etcd_network_known_peers", "The other members."),
+        ("etcd_network_active_peers", "The other members that are connected."),
+    ] {
+        page.title(name, "gauge", help);
+        for (peer, connected) in &facts.links {
+            let up = u8::from(*connected || name.ends_with("known_peers"));
+            let _ = writeln!(page.0, "{name}{{Local=\"{node}\",Remote=\"{:x}\"}} {up}", peer.get());
+        }
+    }
+}
+
+fn doors(page: &mut Page, counters: &Counters) {
+    let (healthy, unhealthy) = (&counters.healthy, &counters.unhealthy);
+    let help = "How often /health said that all is well.";
+    page.counter("etcd_server_health_success", help, healthy.load(Ordering::Relaxed));
+    let help = "How often /health said that something is not.";
+    page.counter("etcd_server_health_failures", help, unhealthy.load(Ordering::Relaxed));
+    let promoted = counters.calls.done("/etcdserverpb.Cluster/MemberPromote");
+    let help = "Learners that were promoted by calls to this node.";
+    page.counter("etcd_server_learner_promote_successes", help, promoted);
+    counters.clients.write(&mut page.0);
 }
 
 fn network(page: &mut Page, facts: &Facts, counters: &Counters) {

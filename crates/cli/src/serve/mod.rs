@@ -254,8 +254,9 @@ fn doors(version: String, keys: Option<Arc<quorate_gateway_dynamo::Keys>>) -> Se
             }
             let counters = Arc::<Counters>::default();
             let counted = counters.clone();
+            let told = version.clone();
             let metrics: quorate_gateway_etcd::Metrics =
-                Arc::new(move || metrics::page(&facts(), &counted, tables_counted.as_deref()));
+                Arc::new(move || metrics::page(&facts(), &told, &counted, tables_counted.as_deref()));
             let options = quorate_gateway_etcd::Options {
                 version,
                 metrics: Some(metrics),

@@ -84,7 +84,7 @@ pub(crate) struct Flags {
     /// How far a node's clock may run fast or slow while reads are served under leases, as in 1% or 500ppm [default: 1%]
     #[arg(long, value_name = "DRIFT", value_parser = drift)]
     pub(crate) max_clock_drift: Option<u32>,
-    /// The version that etcd clients are told, MAJOR.MINOR.PATCH [default: 3.4.31]
+    /// The version that etcd clients are told, MAJOR.MINOR.PATCH [default: 3.6.16]
     #[arg(long, value_name = "VERSION")]
     pub(crate) reported_version: Option<String>,
     /// Bytes of the key-value space beyond which writes are refused by an alarm; K, M and G may stand behind; 0 for no bound
@@ -316,6 +316,7 @@ impl Settings {
                 etcd_advertise: me.client_url,
                 dynamo_listen: flags.dynamo.or(file.listen.dynamo),
                 peer_listen: peer,
+                peer_also: Vec::new(),
                 peers,
                 learners: BTreeSet::new(),
                 heartbeat: beat,

@@ -268,7 +268,7 @@ async fn what_the_node_says_is_told_alike() {
         let mut page = String::new();
         calls.write(&mut page);
         let method = asked.path.rsplit('/').next().unwrap();
-        let count = format!("grpc_method=\"{method}\",grpc_code=\"ResourceExhausted\"}} ");
+        let count = format!("grpc_code=\"ResourceExhausted\",grpc_method=\"{method}\",");
         assert!(page.contains(&count), "{count} is not in {page}");
     }
 }

@@ -43,6 +43,8 @@ pub(crate) struct Reads {
     /// Waiting for the machine to reach an index.
     indexed: BTreeMap<Index, Vec<Read>>,
     next: u64,
+    /// How many rounds got no index so far.
+    dropped: u64,
     /// Some of those that gather or have asked are to be explained.
     traced: bool,
 }
@@ -81,13 +83,20 @@ impl Reads {
     /// Read `number` got no index: its reads gather again, leases' excepted, which are handed out as refused.
     pub(crate) fn dropped(&mut self, number: u64) -> Vec<(NodeId, u64)> {
         let mut refused = Vec::new();
-        for read in self.asked.remove(&number).unwrap_or_default() {
+        let asked = self.asked.remove(&number).unwrap_or_default();
+        self.dropped += u64::from(!asked.is_empty());
+        for read in asked {
             match read {
                 Read::Lease { from, request, .. } => refused.push((from, request)),
                 Read::Local { .. } => self.gathering.push(read),
             }
         }
         refused
+    }
+
+    /// How many rounds got no index since the start.
+    pub(crate) fn rounds_dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// Takes out all that may run now that `applied` is reached.

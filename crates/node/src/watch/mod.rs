@@ -92,6 +92,19 @@ impl Default for Options {
 pub type Wake = Box<dyn Fn() + Send + Sync>;
 type WatchKey = (u64, i64);
 
+/// How many watches a node has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// Streams.
+    pub streams: u64,
+    /// Watches on them.
+    pub watches: u64,
+    /// Of these the ones that read history, since the newest events hold no longer what they have not seen.
+    pub behind: u64,
+    /// Events that were told so far.
+    pub told: u64,
+}
+
 struct Watch {
     range: KeyRange,
     /// The next revision to look at, while it is ready; otherwise the first one it cares for.
@@ -152,6 +165,8 @@ pub struct Hub {
     reading: usize,
     /// Batches that wait to be told, by number, with their streams.
     caught: BTreeMap<u64, u64>,
+    /// Events that were told so far, over all watches.
+    told: u64,
     /// A read of the state failed.
     damage: Option<StateError>,
 }
@@ -181,6 +196,7 @@ impl Hub {
             next_batch: 0,
             reading: 0,
             caught: BTreeMap::new(),
+            told: 0,
             damage: None,
         }
     }
@@ -263,6 +279,16 @@ impl Hub {
     /// Whether anybody is there to be told of events.
     pub fn any_stream(&self) -> bool {
         !self.streams.is_empty()
+    }
+
+    /// How many there are.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts { streams: self.streams.len() as u64, told: self.told, ..Counts::default() };
+        for stream in self.streams.values() {
+            counts.watches += stream.watches.len() as u64;
+            counts.behind += (stream.behind.len() + usize::from(stream.catching.is_some())) as u64;
+        }
+        counts
     }
 
     /// The node stops: every stream is woken to find that out.
@@ -507,7 +533,7 @@ impl Hub {
         let mut take = |event: &Event| {
             if watch.wants(event) {
                 bytes += size(event);
-                events.push(watch.trim(event));
+                events.push(watch.trim(event, compacted));
             }
         };
         let upto = match batch {
@@ -557,6 +583,7 @@ impl Hub {
         if let Some(at) = &mut watch.progress_at {
             *at = self.now + self.options.progress_every;
         }
+        self.told += events.len() as u64;
         let fragment = watch.fragment && bytes > FRAGMENT_BYTES;
         let message = WatchMessage { revision, id, events, ..WatchMessage::default() };
         if !fragment {
@@ -610,8 +637,11 @@ impl Watch {
         !filtered && contains(&self.range, &event.kv.key)
     }
 
-    fn trim(&self, event: &Event) -> Event {
-        let prev = if self.prev_kv { event.prev.clone() } else { None };
+    /// What it is told of an event. The value before one at the compacted revision is forgotten, whether or not it is still at hand:
+    /// etcd's clients know that from etcd (Kubernetes takes a revision with all values for one that is not compacted).
+    fn trim(&self, event: &Event, compacted: Revision) -> Event {
+        let known = self.prev_kv && event.kv.mod_revision > compacted;
+        let prev = if known { event.prev.clone() } else { None };
         Event { deleted: event.deleted, kv: event.kv.clone(), prev }
     }
 }

@@ -26,8 +26,7 @@ use quorate_wire::kv::{Command, KeyRange, Put, Range, Refused, Reply};
 use quorate_wire::members::Change;
 use quorate_wire::peer::{Frame, Packet};
 use quorate_wire::table::{
-    self, Action, Billing, Capacity, Definition, EPOCH, Execute, KeyNames, Op, Refusal, Returns, SHARDS_TAG,
-    Scalar, Throughput, What,
+    self, Action, Definition, EPOCH, Execute, KeyNames, Op, Refusal, Returns, SHARDS_TAG, Scalar, What,
 };
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -500,25 +499,10 @@ fn create(name: &str, shards: u32) -> Request {
 fn create_with(name: &str, tags: Vec<(String, String)>) -> Request {
     command(What::Create(Box::new(Definition {
         name: name.into(),
-        id: 0,
-        created: 0,
         attributes: vec![("k".into(), Scalar::S)],
         keys: KeyNames { hash: vec!["k".into()], range: Vec::new() },
-        locals: Vec::new(),
-        globals: Vec::new(),
-        next_index: 0,
-        billing: Billing::OnDemand,
-        throughput: Throughput::default(),
-        capacity: Capacity::default(),
-        on_demand_since: None,
         tags,
-        protected: false,
-        expires: None,
-        stream: None,
-        latest_stream: None,
-        class: None,
-        class_since: None,
-        closing: false,
+        ..Definition::default()
     })))
 }
 

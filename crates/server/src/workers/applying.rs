@@ -1,19 +1,24 @@
 //! The applier's worker: runs the machines, tells what came of it, and sweeps when nothing else waits.
 
-use super::ToBackground;
+use super::{Counters, ToBackground};
 use crate::inbox::{Inbox, lock};
 use crate::queue::{Nothing, Taker};
 use quorate_node::applier::{Applier, Output, Work};
 use quorate_node::lane::{Broken, Event, Seal};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+/// What etcd takes for slow unless it is told otherwise.
+const SLOW: Duration = Duration::from_millis(100);
 
 /// The applier with those who hear of it.
 pub(super) struct Applying {
     applier: Applier,
     inbox: Arc<Inbox>,
     background: Sender<ToBackground>,
+    counters: Arc<Counters>,
     outputs: Vec<Output>,
     /// There is upkeep to do.
     more: bool,
@@ -22,8 +27,13 @@ pub(super) struct Applying {
 }
 
 impl Applying {
-    pub(super) fn new(applier: Applier, inbox: Arc<Inbox>, background: Sender<ToBackground>) -> Self {
-        Self { applier, inbox, background, outputs: Vec::new(), more: true, failed: false }
+    pub(super) fn new(
+        applier: Applier,
+        inbox: Arc<Inbox>,
+        background: Sender<ToBackground>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self { applier, inbox, background, counters, outputs: Vec::new(), more: true, failed: false }
     }
 
     /// Whether the state's background has not kept up: what is applied now may have to wait for the disk.
@@ -42,9 +52,13 @@ impl Applying {
             return;
         }
         self.more |= matches!(work, Work::Apply { .. } | Work::Settle(_));
+        let begun = matches!(work, Work::Apply { .. }).then(Instant::now);
         if let Err(error) = self.applier.work(work, &mut self.outputs) {
             self.failed = true;
             return self.inbox.push(Event::Broken(Broken::state("applying", &error)));
+        }
+        if begun.is_some_and(|begun| begun.elapsed() > SLOW) {
+            self.counters.slow_applies.fetch_add(1, Ordering::Relaxed);
         }
         for output in self.outputs.drain(..) {
             match output {

@@ -86,6 +86,9 @@ impl Journaling {
                 ToJournal::Mark { generation, cut } => marks.push((generation, cut)),
             }
         }
+        let entries = appends.iter().flat_map(|append| &append.entries);
+        let bytes = entries.map(|entry| entry.data.len() as u64).sum();
+        self.tells.counters.appended.fetch_add(bytes, Ordering::Relaxed);
         if !appends.is_empty() {
             self.journal.append(&appends).map_err(|e| ("writing the journal", e))?;
         }

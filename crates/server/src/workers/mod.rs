@@ -64,6 +64,10 @@ pub(crate) struct Counters {
     pub(crate) flushes: AtomicU64,
     /// How long they take.
     pub(crate) flush: Arc<Histogram>,
+    /// Bytes of entries that were appended.
+    pub(crate) appended: AtomicU64,
+    /// How often applying what had come took longer than [`applying::SLOW`].
+    pub(crate) slow_applies: AtomicU64,
     /// How long checkpoints take.
     pub(crate) checkpoint: Arc<Histogram>,
 }
@@ -71,7 +75,8 @@ pub(crate) struct Counters {
 impl Default for Counters {
     fn default() -> Self {
         let disk = || Arc::new(Histogram::new(DISK_BOUNDS));
-        Self { flushes: AtomicU64::default(), flush: disk(), checkpoint: disk() }
+        let none = AtomicU64::default;
+        Self { flushes: none(), appended: none(), slow_applies: none(), flush: disk(), checkpoint: disk() }
     }
 }
 
@@ -118,7 +123,12 @@ impl Workers {
         let journaling = Arc::new(Mutex::new(Journaling::new(journal, tells)));
         let journal = Desk::new(to_journal.clone(), journaling.clone());
         spawn("journal", Box::new(move || journaling::run(&journaling, &journal_queue)))?;
-        let applying = Arc::new(Mutex::new(Applying::new(applier, inbox.clone(), to_background.clone())));
+        let applying = Arc::new(Mutex::new(Applying::new(
+            applier,
+            inbox.clone(),
+            to_background.clone(),
+            counters.clone(),
+        )));
         let applier = Desk::new(to_applier.clone(), applying.clone());
         spawn("applier", Box::new(move || applying::run(&applying, &applier_queue)))?;
         let (lane, mark) = (inbox.clone(), to_journal);

@@ -11,8 +11,8 @@ use quorate_node::api::{Fresh, Gather, Place, Request, Transact};
 use quorate_state::table::{Get, Placement, Read};
 use quorate_wire::kv::Command as Any;
 use quorate_wire::table::{
-    Action, Billing, Capacity, Definition, EPOCH, Execute, Index, IndexState, KeyNames, Op, Projected,
-    Returns, SHARDS_TAG, Scalar, StreamView, Throughput, What,
+    Action, Capacity, Definition, EPOCH, Execute, Index, IndexState, KeyNames, Op, Projected, Returns,
+    SHARDS_TAG, Scalar, StreamView, Throughput, What,
 };
 
 /// The index.
@@ -254,24 +254,11 @@ pub(crate) fn definition(name: &str, shards: u32, bounded: bool) -> Definition {
     };
     Definition {
         name: name.into(),
-        id: 0,
-        created: 0,
         attributes: vec![("k".into(), Scalar::S), ("g".into(), Scalar::S)],
         keys: KeyNames { hash: vec!["k".into()], range: Vec::new() },
-        locals: Vec::new(),
         globals: vec![index],
-        next_index: 0,
-        billing: Billing::OnDemand,
-        throughput: Throughput::default(),
-        capacity: Capacity::default(),
-        on_demand_since: None,
         tags: own.into_iter().chain(bound).collect(),
-        protected: false,
-        expires: None,
         stream: sharded.then_some(StreamView::Both),
-        latest_stream: None,
-        class: None,
-        class_since: None,
-        closing: false,
+        ..Definition::default()
     }
 }

@@ -108,6 +108,7 @@ impl Kv {
             effect.digest.number(REFUSED);
             return Ok((origin, request, Err(Refused::UnknownCommand)));
         };
+        let before = self.tally.operations();
         let outcome = match self.execute(command, effect) {
             Ok(reply) => Ok(reply),
             Err(ReadError::Refused(refused)) => {
@@ -117,6 +118,7 @@ impl Kv {
             }
             Err(ReadError::Store(error)) => return Err(error),
         };
+        self.tally.txns += u64::from(self.tally.operations() > before + 1);
         Ok((origin, request, outcome))
     }
 
@@ -243,6 +245,8 @@ impl Kv {
         digest.bytes(&record.value);
         digest.number(record.version as u64);
         digest.number(record.lease as u64);
+        self.tally.puts += 1;
+        self.tally.put_bytes += (put.key.len() + record.value.len()) as u64;
         let prev = old.map(|old| old.into_pair(put.key.clone()));
         let reply = Reply::Put { prev: if put.prev_kv { prev.clone() } else { None } };
         effect.events.push(Event { deleted: false, kv: record.into_pair(put.key.clone()), prev });
@@ -297,6 +301,7 @@ impl Kv {
     }
 
     fn delete(&mut self, delete: &DeleteRange, effect: &mut Effect) -> StateResult<Reply> {
+        self.tally.deletes += 1;
         let found = self.found(&delete.range)?;
         let mut prev = Vec::new();
         for (key, stored) in &found {
@@ -372,6 +377,7 @@ impl Kv {
         for op in &chosen.ops {
             replies.push(match op {
                 ChosenOp::Op(Op::Range(range)) => {
+                    self.tally.ranges += 1;
                     Reply::Range(self.read(effect, |snapshot| snapshot.range(range))?)
                 }
                 ChosenOp::Op(Op::Put(put)) => self.put(put, effect)?,
@@ -404,6 +410,7 @@ impl Kv {
         }
         // The entry under way.
         let at = self.meta.applied.index.next();
+        self.tally.granted += 1;
         self.set_lease(id, LeaseInfo { ttl, remaining: 0, at }, effect);
         effect.leases.push(LeaseChange::Granted { id, ttl, at });
         Ok(Reply::LeaseGrant { id, ttl })
@@ -431,6 +438,7 @@ impl Kv {
     fn lease_expire(&mut self, grants: &[Grant], effect: &mut Effect) -> Outcome<Reply> {
         for grant in grants {
             if self.granted(*grant).is_some() {
+                self.tally.expired += 1;
                 self.end_lease(grant.id, effect)?;
             }
         }
@@ -449,8 +457,10 @@ impl Kv {
         for key in keys_of(&Written(&*self.state), self.keys, id)? {
             let stored =
                 self.stored(&key)?.ok_or_else(|| damaged("a lease's key that is not there, which"))?;
+            self.tally.deletes += 1;
             self.delete_key(&key, &stored, effect)?;
         }
+        self.tally.revoked += 1;
         self.close(effect);
         self.state.delete(self.keys.lease(&mut self.key_buf, id));
         effect.digest.number(REVOKE);

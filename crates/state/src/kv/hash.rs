@@ -12,11 +12,11 @@ use super::layout::{Change, PREFIX, Record, Rev, damaged, parse_event_key, table
 use super::read::{End, ReadError, Snapshot};
 use super::view::KvView;
 use quorate_storage::state::StateResult;
-use quorate_wire::kv::{Refused, Revision, SpaceHash};
+use quorate_wire::kv::{Revision, SpaceHash};
 use std::ops::Bound;
 
 impl KvView {
-    /// The hash of the space up to `at`, which must be above the compacted revision (0 and below: all of it), unless `go_on` ends it as it may end
+    /// The hash of the space up to `at`, which must not be below the compacted revision (0 and below: all of it), unless `go_on` ends it as it may end
     /// [`KvView::range_while`].
     pub fn hash_while(
         &self,
@@ -48,13 +48,9 @@ impl KvView {
 impl Snapshot<'_> {
     fn hash(&self, at: Revision) -> Result<SpaceHash, ReadError> {
         self.check_revision(at)?;
-        // A reader may stand at the compacted revision itself; a hash that is asked for may not, with etcd 3.4.
-        if at > 0 && at <= self.compacted {
-            return Err(ReadError::Refused(Refused::Compacted { revision: self.compacted }));
-        }
         let at = if at > 0 { at } else { self.revision };
         let sum = self.hash_kept(at)?.wrapping_add(self.hash_changes(at)?);
-        Ok(SpaceHash { hash: numbers(0, &[sum]), compacted: self.compacted.max(0), revision: at })
+        Ok(SpaceHash { hash: numbers(0, &[sum]), compacted: self.compacted, revision: at })
     }
 
     /// What the newest versions add that are as old as the compaction, or older.

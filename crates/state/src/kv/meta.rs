@@ -48,6 +48,11 @@ impl Meta {
         }
     }
 
+    /// What its record takes with its key, about.
+    pub(super) fn stored_bytes(&self) -> i64 {
+        64 + i64::try_from(self.membership.len()).unwrap_or(i64::MAX / 2)
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = vec![FORMAT];
         for n in [

@@ -85,6 +85,7 @@ mod recent;
 pub(crate) mod source;
 mod survey;
 mod sweep;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -97,6 +98,7 @@ pub use lease::{LeaseChange, LeaseInfo};
 pub use mutant::Mutant;
 pub use read::ReadError;
 pub use survey::{Contents, Survey, base_of};
+pub use tally::Tally;
 pub use view::KvView;
 
 use crate::digest::Digest;
@@ -157,6 +159,7 @@ pub struct Kv {
     alarms: Alarms,
     tables: Tables,
     recent: Recent,
+    tally: Tally,
     /// A snapshot that is being taken in.
     incoming: Option<Incoming>,
     /// Everything before this place of the event log is swept or freed: only where this life has come to, found again by the next.
@@ -208,6 +211,7 @@ impl Kv {
             alarms,
             tables,
             recent: Recent::default(),
+            tally: Tally::default(),
             incoming: None,
             freed: Rev::NONE,
             purges: others.into_iter().map(Purge::new).collect(),
@@ -283,6 +287,7 @@ impl Kv {
             alarms: self.alarms.clone(),
             tables: self.tables.view(),
             meta: self.meta.clone(),
+            tally: self.tally,
         })
     }
 

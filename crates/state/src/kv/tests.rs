@@ -201,15 +201,14 @@ fn the_hash_is_of_what_can_be_read() {
         both(&mut kvs, &Command::Compact { revision: compacted });
         while kvs[1].compact_step(3).unwrap() {}
         apply(&mut kvs[1], &Command::Put(put("later")));
-        for at in compacted + 1..=newest {
+        // As with etcd 3.6, at the compacted revision itself, too.
+        for at in compacted..=newest {
             let (unswept, swept) = (hash(&kvs[0], at).unwrap(), hash(&kvs[1], at).unwrap());
             assert_eq!(unswept, swept, "at {at}, compacted {compacted}");
             assert_eq!((swept.compacted, swept.revision), (compacted, at));
         }
-        for at in [compacted - 1, compacted] {
-            let refused = Refused::Compacted { revision: compacted };
-            assert_eq!(hash(&kvs[1], at), Err(ReadError::Refused(refused)));
-        }
+        let refused = Refused::Compacted { revision: compacted };
+        assert_eq!(hash(&kvs[1], compacted - 1), Err(ReadError::Refused(refused)));
         assert_eq!(hash(&kvs[0], newest + 1), Err(ReadError::Refused(Refused::FutureRevision)));
         // And they are the same again.
         apply(&mut kvs[0], &Command::LeaseGrant { id: compacted, ttl: 9 });
@@ -288,7 +287,7 @@ fn a_compacted_deletion_of_everything_keeps_no_values() {
     apply(&mut kv, &Command::Compact { revision });
     while kv.compact_step(7).unwrap() {}
     let (size, live) = kv.view().sizes();
-    assert!((1_000..6_000).contains(&size) && live == 0, "{size} bytes, {live} of them alive");
+    assert!((1_000..6_000).contains(&size) && live < 100, "{size} bytes, {live} of them alive");
     let events = kv.view().history(revision, usize::MAX).unwrap();
     assert_eq!(events.iter().filter(|event| !event.deleted).count(), 1);
     apply(&mut kv, &Command::Put(put("z")));
@@ -297,6 +296,39 @@ fn a_compacted_deletion_of_everything_keeps_no_values() {
     assert_eq!((pairs(&kv, table::DELETED), pairs(&kv, table::EVENT)), (0, 1));
     let (size, live) = kv.view().sizes();
     assert!((0..100).contains(&(size - live)), "{size} bytes, {live} of them alive");
+}
+
+/// Claim: an empty space has a size; operations are counted one by one, however many stand in a command and whatever they find, and
+/// what is refused is not.
+#[test]
+fn what_was_done_is_counted() {
+    let state = stores(1).remove(0).open(None).unwrap();
+    let mut kv = Kv::open(ShardId(1), state).unwrap();
+    let (size, live) = kv.view().sizes();
+    assert!(size > 0 && live > 0);
+    apply(&mut kv, &Command::LeaseGrant { id: 7, ttl: 9 });
+    apply(&mut kv, &Command::LeaseGrant { id: 8, ttl: 9 });
+    for key in ["a", "b"] {
+        apply(&mut kv, &Command::Put(Put { value: "four".into(), lease: 7, ..put(key) }));
+    }
+    let delete = |key: &str| DeleteRange {
+        range: KeyRange { key: Bytes::copy_from_slice(key.as_bytes()), end: Bytes::new() },
+        prev_kv: false,
+    };
+    apply(&mut kv, &Command::Delete(delete("nothing")));
+    let one = vec![Op::Put(put("c"))];
+    apply(&mut kv, &Command::Txn(Txn { success: one, ..Txn::default() }));
+    let three = vec![Op::Put(put("d")), Op::Delete(delete("c")), Op::Range(Range::default())];
+    apply(&mut kv, &Command::Txn(Txn { success: three, ..Txn::default() }));
+    assert!(outcome(&mut kv, &Command::Put(Put { ignore_value: true, ..put("e") })).is_err());
+    let tally = kv.view().tally();
+    assert_eq!((tally.puts, tally.deletes, tally.ranges, tally.txns), (4, 2, 1, 1));
+    assert_eq!((tally.granted, tally.revoked, tally.expired), (2, 0, 0));
+    // The keys go with their lease.
+    apply(&mut kv, &Command::LeaseRevoke { ids: vec![7] });
+    let tally = kv.view().tally();
+    assert_eq!((tally.deletes, tally.txns, tally.revoked), (4, 2, 1));
+    assert!(tally.put_bytes > 10, "{tally:?}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use super::lease::{LeaseInfo, Leases};
 use super::meta::Meta;
 use super::read::{ReadError, Snapshot};
 use super::source::{Limited, Source, Viewed};
+use super::tally::Tally;
 use crate::table::TablesView;
 use bytes::Bytes;
 use quorate_base::EntryId;
@@ -27,6 +28,7 @@ pub struct KvView {
     pub(super) alarms: Alarms,
     pub(crate) tables: TablesView,
     pub(super) meta: Meta,
+    pub(super) tally: Tally,
 }
 
 impl KvView {
@@ -41,6 +43,7 @@ impl KvView {
             alarms: self.alarms.clone(),
             tables: self.tables.clone(),
             meta: self.meta.clone(),
+            tally: self.tally,
         }
     }
 
@@ -79,11 +82,18 @@ impl KvView {
         self.len() == 0
     }
 
-    /// Bytes of all versions and of the newest ones alone, about; tables are in both.
+    /// Bytes of all versions and of the newest ones alone, about; tables and the machine's own record are in both, so that an empty
+    /// space is not of no size: there are programs that divide by it.
     pub fn sizes(&self) -> (i64, i64) {
         let tables = i64::try_from(self.tables.bytes()).unwrap_or(i64::MAX);
-        let live = self.meta.live_bytes.max(0).saturating_add(tables);
+        let live =
+            self.meta.live_bytes.max(0).saturating_add(tables).saturating_add(self.meta.stored_bytes());
         (live.saturating_add(self.meta.history_bytes.max(0)), live)
+    }
+
+    /// What the machine had done by then since it was opened.
+    pub fn tally(&self) -> Tally {
+        self.tally
     }
 
     /// Answers a range, however much it reads.

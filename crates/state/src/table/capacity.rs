@@ -157,23 +157,12 @@ mod tests {
             name: "t".into(),
             id: 1,
             created: 5,
-            attributes: Vec::new(),
             keys,
-            locals: Vec::new(),
             globals: vec![index],
             next_index: 2,
             billing,
             throughput,
-            capacity: Capacity::default(),
-            on_demand_since: None,
-            tags: Vec::new(),
-            protected: false,
-            expires: None,
-            stream: None,
-            latest_stream: None,
-            class: None,
-            class_since: None,
-            closing: false,
+            ..Definition::default()
         }
     }
 

@@ -24,9 +24,9 @@ use quorate_storage::state::StateStore;
 use quorate_wire::command;
 use quorate_wire::kv::{Command as Any, Refused, Reply as AnyReply};
 use quorate_wire::table::{
-    Action, Billing, Capacity, Change, Command, Definition, Done, EPOCH, Execute, Index as TableIndex,
-    IndexChange, IndexState, KeyNames, Op, Outcome, Projected, Refusal, Reply, Returns, SHARDS_TAG, Scalar,
-    Settings, StreamView, Throughput, Token, What,
+    Action, Capacity, Change, Command, Definition, Done, EPOCH, Execute, Index as TableIndex, IndexChange,
+    IndexState, KeyNames, Op, Outcome, Projected, Refusal, Reply, Returns, SHARDS_TAG, Scalar, Settings,
+    StreamView, Throughput, Token, What,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -101,8 +101,6 @@ fn definition(name: &str) -> Definition {
     let scalar = |name: &str, scalar| (name.to_string(), scalar);
     Definition {
         name: name.into(),
-        id: 0,
-        created: 0,
         attributes: vec![
             scalar("p", Scalar::S),
             scalar("q", Scalar::N),
@@ -112,19 +110,7 @@ fn definition(name: &str) -> Definition {
         keys: KeyNames { hash: vec!["p".into()], range: vec!["q".into()] },
         locals: vec![index("local", "p", Some("l"), Projected::KeysOnly)],
         globals: vec![index("global", "g", Some("q"), Projected::Include(vec!["v".into()]))],
-        next_index: 0,
-        billing: Billing::OnDemand,
-        throughput: Throughput::default(),
-        capacity: Capacity::default(),
-        on_demand_since: None,
-        tags: Vec::new(),
-        protected: false,
-        expires: None,
-        stream: None,
-        latest_stream: None,
-        class: None,
-        class_since: None,
-        closing: false,
+        ..Definition::default()
     }
 }
 

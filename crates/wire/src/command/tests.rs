@@ -256,24 +256,8 @@ fn what_shards_keep_is_of_version_8() {
     let plain = table::Definition {
         name: "t".into(),
         id: 5,
-        created: 0,
-        attributes: Vec::new(),
-        keys: table::KeyNames::default(),
-        locals: Vec::new(),
-        globals: Vec::new(),
-        next_index: 0,
-        billing: table::Billing::OnDemand,
-        throughput: table::Throughput::default(),
-        capacity: table::Capacity::default(),
-        on_demand_since: None,
         tags: vec![(table::SHARDS_TAG.into(), "4".into())],
-        protected: false,
-        expires: None,
-        stream: None,
-        latest_stream: None,
-        class: None,
-        class_since: None,
-        closing: false,
+        ..table::Definition::default()
     };
     let index = table::Index {
         name: "i".into(),

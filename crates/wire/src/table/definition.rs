@@ -110,16 +110,17 @@ pub enum StreamView {
 }
 
 /// How a table is paid for, as it was asked for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Billing {
     /// By request.
+    #[default]
     OnDemand,
     /// By capacity.
     Provisioned,
 }
 
-/// A table.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// A table; by default one without a name that is paid for by request.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Definition {
     /// Its name.
     pub name: String,
