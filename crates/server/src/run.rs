@@ -544,7 +544,7 @@ async fn run_lane(
         inbox.take(&mut events);
         // Behind what came: no request is served by the time of before it came, which a lease may have outlived.
         let now = clock.now();
-        lane.shows(Clock::wall());
+        lane.shows(now, Clock::wall());
         for event in events.drain(..) {
             lane.handle(now, event);
         }

@@ -98,6 +98,8 @@ pub struct Knobs {
     pub compaction: bool,
     /// There are clients of tables.
     pub tables: bool,
+    /// A table is deleted and made again, where there are other groups.
+    pub drops: bool,
     /// What the faults are like.
     pub swarm: Swarm,
     /// Members come and go.
@@ -142,6 +144,7 @@ impl Knobs {
             rest: Duration::from_millis(*Rng::stream(seed, "rest knobs").pick(&[20, 20, 300])),
             compaction: Rng::stream(seed, "compaction knobs").chance(1, 2),
             tables: Rng::stream(seed, "table knobs").chance(1, 2),
+            drops: Rng::stream(seed, "tables that come and go").chance(1, 3),
             swarm: Swarm::all(),
             planted: None,
             members: Rng::stream(seed, "member knobs").chance(1, 2),
@@ -151,6 +154,10 @@ impl Knobs {
     /// Draws what the faults of this seed are like, too.
     pub fn swarm(mut self, seed: u64) -> Self {
         self.swarm = Swarm::draw(&mut Rng::stream(seed, "swarm"), &mut self);
+        // From a stream of its own: what else a seed draws stays what it was.
+        self.swarm = self.swarm.with_successions(&mut Rng::stream(seed, "successions of a round"));
+        self.swarm.clocks = Rng::stream(seed, "clocks of a round").chance(1, 3);
+        self.swarm.stranded = Rng::stream(seed, "stranded nodes of a round").chance(1, 5);
         self
     }
 
@@ -158,7 +165,7 @@ impl Knobs {
     /// node starts. What nodes must agree in, and what kinds of clients there are, stays.
     pub(crate) fn turn(&mut self, other: Self) {
         let Self { nodes, late, election_min, election_max, segment_bytes, lease_reads, .. } = *self;
-        let Self { compaction, tables, groups, zones, members, planted, offsets, .. } = *self;
+        let Self { compaction, tables, drops, groups, zones, members, planted, offsets, .. } = *self;
         *self = Self {
             nodes,
             groups,
@@ -171,6 +178,7 @@ impl Knobs {
             offsets,
             compaction,
             tables,
+            drops,
             members,
             planted,
             ..other

@@ -1,11 +1,13 @@
 //! The whole cluster from one seed: virtual time, network, disks, crashes, clients, and the judge of what they saw.
 
 mod boot;
+mod clocks;
 mod compaction;
 mod copies;
 mod coverage;
 mod digest;
 mod disks;
+mod drops;
 mod fences;
 mod harmless;
 mod invariants;
@@ -20,6 +22,8 @@ mod plan;
 mod planted;
 mod shrink;
 mod steps;
+mod stranded;
+mod succession;
 mod swarm;
 mod tables;
 mod trace;

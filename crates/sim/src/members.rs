@@ -74,7 +74,12 @@ impl World {
     /// Whether disks may lie: fewer than three voters do not bear it, in whichever group.
     pub(crate) fn bears_lies(&self) -> bool {
         let bears = |members: &Membership| members.voters.len() >= 3 && !members.is_joint();
-        let others = || self.others.iter().filter_map(|group| self.members_of(group));
+        // What is deleted is as it was when it went.
+        let placed = |group: &&Invariants| {
+            let mut maps = self.leader().and_then(|id| self.placement_at(id)).into_iter();
+            maps.all(|map| map.block_of(group.shard()).is_some())
+        };
+        let others = || self.others.iter().filter(placed).filter_map(|group| self.members_of(group));
         !self.knobs.members || (bears(self.members()) && others().all(|members| bears(&members)))
     }
 

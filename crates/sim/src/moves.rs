@@ -14,8 +14,9 @@ struct Known {
     moving: bool,
     /// Two of its replicas are in one zone, or are to be.
     close: bool,
-    /// Who had it before that move.
+    /// Who had it before that move, and who is to have it.
     before: BTreeSet<NodeId>,
+    wanted: BTreeSet<NodeId>,
     began: (Term, Option<NodeId>),
 }
 
@@ -28,19 +29,31 @@ pub(crate) struct Moves {
 }
 
 impl Moves {
-    /// Looks at what a node knows.
-    pub(crate) fn look(&mut self, node: NodeId, running: &Running, counts: &mut Counts) {
+    /// Looks at what a node knows. True if it has another map than before.
+    pub(crate) fn look(&mut self, node: NodeId, running: &Running, counts: &mut Counts) -> bool {
         let placement = running.lane.placement();
         if self.seen.get(&node).is_some_and(|seen| Arc::ptr_eq(seen, placement)) {
-            return;
+            return false;
         }
         self.seen.insert(node, placement.clone());
         for (shard, home) in placement.homes() {
             let by = running.lane.core(shard).and_then(Raft::leader);
             let now = (running.lane.raft().term(), by);
             let close = placement.zones().are_close(&home.wanted());
+            let given_up = self.known.get(&shard).filter(|known| known.moving && home.at > known.at);
+            let given_up = given_up.map(|known| &known.wanted - &home.wanted()).unwrap_or_default();
+            let members = running.lane.raft().membership();
+            for node in given_up {
+                let gone = !members.contains(node);
+                counts.add(if gone {
+                    "moves given up that went to who was removed"
+                } else {
+                    "moves given up that went to who was silent"
+                });
+            }
             self.home(shard, &home, (now, close), counts);
         }
+        true
     }
 
     fn home(
@@ -51,7 +64,8 @@ impl Moves {
         counts: &mut Counts,
     ) {
         let before = home.before();
-        let fresh = Known { at: home.at, moving: home.moving, close, before, began: now };
+        let wanted = home.wanted();
+        let fresh = Known { at: home.at, moving: home.moving, close, before, wanted, began: now };
         let Some(known) = self.known.get_mut(&shard) else {
             self.known.insert(shard, fresh);
             return;

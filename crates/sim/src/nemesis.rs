@@ -211,7 +211,7 @@ impl Run {
         }
     }
 
-    fn isolate(&mut self, node: NodeId, out: bool, into: bool) {
+    pub(crate) fn isolate(&mut self, node: NodeId, out: bool, into: bool) {
         self.world.counts.add(if out && into { "isolations" } else { "one-way isolations" });
         self.burst_at_leader(node);
         for n in self.world.ids().filter(|&n| n != node) {

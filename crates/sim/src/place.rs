@@ -139,6 +139,14 @@ pub(crate) struct Place {
     pub(crate) rewrote: Option<Write>,
     /// So many milliseconds its wall clock is ahead of the simulation's.
     pub(crate) ahead: u64,
+    /// And so many more since it was set.
+    pub(crate) set_by: i64,
+    /// When that was.
+    pub(crate) set_at: Option<Instant>,
+    /// The latest that its wall clock has shown.
+    pub(crate) latest: Wall,
+    /// What its hybrid clock has shown last, in whichever life.
+    pub(crate) showed: Hlc,
     /// Up to here its hybrid clock may have given out readings, as its directory says.
     pub(crate) bound: Hlc,
     /// It was removed and has stopped, for good.
@@ -163,6 +171,10 @@ impl Place {
             stopped_why: None,
             rate: 1_000_000 - drift + clock.below(2 * drift + 1),
             ahead: 0,
+            set_by: 0,
+            set_at: None,
+            latest: Wall(0),
+            showed: Hlc::default(),
             bound: Hlc::default(),
             harmed: false,
             disk_lost: false,
@@ -187,7 +199,7 @@ impl Place {
 
     /// What its wall clock shows.
     pub(crate) fn wall(&self, now: Instant) -> Wall {
-        Wall(BEGAN + now.0 / 1_000_000 + self.ahead)
+        Wall((BEGAN + now.0 / 1_000_000 + self.ahead).saturating_add_signed(self.set_by))
     }
 
     /// Whether its disk was put back since, and its connections ended with that.

@@ -12,19 +12,24 @@
 //! fences are judged stands in `watchers.rs`, `leases.rs` and `fences.rs`; tables have clients of their own (`tables.rs`).
 
 mod churn;
+mod dropped;
 mod end;
 mod fenced;
+mod judge;
 mod old;
 mod ops;
 mod rounds;
 mod tabled;
 
 use crate::compaction::{self, Compaction};
+use crate::drops::Drops;
 use crate::fences::Fences;
 use crate::knobs::{Counts, Knobs};
-use crate::leases::{Leases, Step};
+use crate::leases::Leases;
 use crate::planted::Planted;
 use crate::steps::{StepName, Steps};
+use crate::stranded::Stranded;
+use crate::succession::Succession;
 use crate::swarm::Swarm;
 use crate::tables::Tables;
 use crate::trace::{Record, Trace, What};
@@ -34,9 +39,9 @@ use churn::Churn;
 use ops::{Asked, LEASED, answered, key_bytes, number, point};
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId, Rng};
-use quorate_node::api::{Answer, Body, Failure, Request};
-use quorate_node::evidence::{Mode, Slot};
-use quorate_wire::kv::{LeaseId, Refused, Reply, Revision};
+use quorate_node::api::{Answer, Failure, Request};
+use quorate_node::evidence::Slot;
+use quorate_wire::kv::{Refused, Revision};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
@@ -150,10 +155,20 @@ pub(crate) struct Run {
     pub(crate) copies: Rng,
     lists: Rng,
     pub(crate) transfers: Rng,
+    pub(crate) successions: Rng,
+    pub(crate) clocks: Rng,
+    pub(crate) strands: Rng,
+    /// A node that is kept apart; see `stranded.rs`.
+    pub(crate) stranded: Option<Stranded>,
+    /// A leader that is to be succeeded; see `succession.rs`.
+    pub(crate) succession: Option<Succession>,
+    /// Whole disks may be lost, where nothing else of disks fails, too.
+    pub(crate) may_lose_disks: bool,
     leases: Option<Leases>,
     fences: Option<Fences>,
     compaction: Option<Compaction>,
     tables: Vec<Tables>,
+    drops: Option<Drops>,
     /// What clients of tables wait for: whom they asked, when, and what in words.
     asked_tables: BTreeMap<usize, (NodeId, Instant, String)>,
     /// Deletions of each key that were asked for and never answered, so far.
@@ -171,7 +186,7 @@ pub(crate) struct Run {
     history: BTreeMap<u64, BTreeMap<Revision, Option<u64>>>,
     /// Who wrote which value: a value read must have been written.
     written: BTreeMap<u64, u64>,
-    acknowledged: Revision,
+    pub(crate) acknowledged: Revision,
     counted: i64,
     /// The versions whose successor was acknowledged.
     counted_at: BTreeSet<i64>,
@@ -288,9 +303,16 @@ impl Run {
             copies: Rng::stream(plan.seed, "copies"),
             lists: Rng::stream(plan.seed, "lists"),
             transfers: Rng::stream(plan.seed, "transfers"),
+            successions: Rng::stream(plan.seed, "successions"),
+            clocks: Rng::stream(plan.seed, "clocks that are set"),
+            strands: Rng::stream(plan.seed, "stranded nodes"),
+            stranded: None,
+            succession: None,
+            may_lose_disks: plan.faults && plan.disks,
             leases: plan.doors.then(|| Leases::new(plan.seed, drift)),
             fences: plan.fences.then(|| Fences::new(plan.seed)),
             compaction: knobs.compaction.then(|| Compaction::new(plan.seed)),
+            drops: (knobs.groups > 0 && knobs.drops).then(|| Drops::new(plan.seed)),
             tables,
             asked_tables: BTreeMap::new(),
             deleting: BTreeMap::new(),
@@ -331,6 +353,9 @@ impl Run {
                 return Err(format!("Livelock: {EVENTS_MAX} events, and it is only {now:?} ({stuck})"));
             }
             match self.world.step()? {
+                Some(Script::Client(client)) if (dropped::FIRST..GUESTS).contains(&client) => {
+                    self.drop_client(client);
+                }
                 Some(Script::Client(client)) if (tabled::FIRST..GUESTS).contains(&client) => {
                     self.table_client(client);
                 }
@@ -342,6 +367,9 @@ impl Run {
                 Some(Script::HarmRewriter(node)) => self.harm_rewriter(node),
                 Some(Script::Rejoin(node)) => self.rejoin(node),
                 Some(Script::Disks(round)) => self.harm_disks(round),
+                Some(Script::Strand(round)) => self.strand(round),
+                Some(Script::Clocks(round)) => self.set_clocks(round),
+                Some(Script::Succession(round)) => self.succession(round),
                 Some(Script::Copies(round)) => self.copy_disks(round),
                 Some(Script::Watcher(watcher)) => self.watcher(watcher)?,
                 Some(Script::Members) => self.change_members(),
@@ -384,10 +412,22 @@ impl Run {
         self.world.counts.add("bursts of writes");
         let most = *self.bursts.pick(&[20, 60, 200]);
         for _ in 0..self.bursts.between(3, most) {
-            self.guests += 1;
-            let asked = self.put(self.guests as u64 % KEYS);
-            self.ask_of(node, self.guests, asked);
+            self.guest_writes(node);
         }
+    }
+
+    /// One who comes but once writes at a node.
+    pub(crate) fn guest_writes(&mut self, node: NodeId) {
+        self.guests += 1;
+        let asked = self.put(self.guests as u64 % KEYS);
+        self.ask_of(node, self.guests, asked);
+    }
+
+    /// One who comes but once reads at a node.
+    pub(crate) fn guest_reads(&mut self, node: NodeId) {
+        self.guests += 1;
+        let key = self.guests as u64 % KEYS;
+        self.ask_of(node, self.guests, if key == 0 { Asked::List } else { Asked::Get { key } });
     }
 
     fn put(&mut self, key: u64) -> Asked {
@@ -492,6 +532,10 @@ impl Run {
                 self.members_answered(result)?;
                 continue;
             }
+            if (dropped::FIRST..GUESTS).contains(&client) {
+                self.drop_answered(client, result)?;
+                continue;
+            }
             if (tabled::FIRST..GUESTS).contains(&client) {
                 self.table_answered(client, result)?;
                 continue;
@@ -536,157 +580,6 @@ impl Run {
                 Err(_) => self.world.counts.add("operations in doubt or refused"),
             }
         }
-        Ok(())
-    }
-
-    /// What a read says of how it was served must be so.
-    fn judge_evidence(&mut self, sent: &Sent) -> Result<(), String> {
-        let Some(evidence) = sent.slot.take() else { return Ok(()) };
-        match evidence.mode {
-            Mode::Lease => self.world.counts.add("reads under a lease"),
-            Mode::Leader | Mode::ReadIndex => {
-                // The leader stands among those who said so, and they are a majority. Where members come and go, the number of
-                // voters may be that of a later configuration than the one that was asked.
-                if self.churn.is_none() && evidence.acks.len() as u64 <= evidence.voters / 2 {
-                    return Err(format!("the evidence names no majority: {evidence:?}"));
-                }
-            }
-            Mode::Log | Mode::Local | Mode::Bounded => {
-                return Err(format!("a linearizable read was not: {evidence:?}"));
-            }
-        }
-        if evidence.index.is_none_or(|index| index > evidence.applied) {
-            return Err(format!("a read was served before its index: {evidence:?}"));
-        }
-        Ok(())
-    }
-
-    fn judge(&mut self, sent: &Sent, answer: &Answer) -> Result<(), String> {
-        let revision = answer.head.revision;
-        self.judge_evidence(sent)?;
-        if let Asked::Lease { id, step } = sent.asked {
-            return self.judge_lease(id, step, sent, answer);
-        }
-        if revision < sent.floor {
-            return Err(format!(
-                "stale: {:?}, asked at {:?}, was answered at revision {revision} after {} was acknowledged",
-                sent.asked, sent.at, sent.floor
-            ));
-        }
-        match (&sent.asked, &answer.body) {
-            (Asked::Show(show), Body::Reply(Reply::Txn { .. })) => self.shown(*show, revision),
-            (Asked::Put { key, value, .. }, _) => self.wrote(*key, revision, Some(*value)),
-            (Asked::Delete { key }, Body::Reply(Reply::Delete { deleted, .. })) => {
-                if let Some(asked) = self.deleting.get_mut(key) {
-                    *asked -= 1;
-                }
-                if *deleted == 1 { self.wrote(*key, revision, None) } else { Ok(()) }
-            }
-            (Asked::Count { version }, Body::Reply(Reply::Txn { succeeded: true, .. })) => {
-                if !self.counted_at.insert(*version) {
-                    return Err(format!("counted twice: version {version} was counted before"));
-                }
-                self.counted = self.counted.max(version + 1);
-                self.acknowledged = self.acknowledged.max(revision);
-                Ok(())
-            }
-            (Asked::Compact { revision }, Body::Reply(Reply::Compact)) => {
-                self.world.counts.add("compactions");
-                if let Some(compaction) = &mut self.compaction {
-                    compaction.compacted(*revision);
-                }
-                Ok(())
-            }
-            (Asked::GetAt { key, revision, floor }, Body::Reply(Reply::Range(range))) => {
-                self.world.counts.add("reads of old revisions");
-                Compaction::answered(*revision, *floor)?;
-                let found = range.kvs.first().map(|kv| (kv.mod_revision, number(&kv.value)));
-                self.read(*key, *revision, found)
-            }
-            (Asked::ReadCount, Body::Reply(Reply::Range(range))) => {
-                let version = range.kvs.first().map_or(0, |kv| kv.version);
-                if version > self.count_tries {
-                    return Err(format!("the counter is at {version} after {} tries", self.count_tries));
-                }
-                self.counted = self.counted.max(version);
-                Ok(())
-            }
-            (Asked::Get { key }, Body::Reply(Reply::Range(range))) => {
-                let found = range.kvs.first().map(|kv| (kv.mod_revision, number(&kv.value)));
-                self.read(*key, revision, found)
-            }
-            (Asked::List, Body::Reply(Reply::Range(range))) => {
-                self.world.counts.add("lists");
-                (0..KEYS).try_for_each(|key| {
-                    let found = range.kvs.iter().find(|kv| kv.key == key_bytes(key));
-                    self.read(key, revision, found.map(|kv| (kv.mod_revision, number(&kv.value))))
-                })
-            }
-            (Asked::Count { .. }, Body::Reply(Reply::Txn { succeeded: false, .. })) => Ok(()),
-            (asked, body) => Err(format!("{asked:?} was answered {body:?}")),
-        }
-    }
-
-    fn wrote(&mut self, key: u64, revision: Revision, value: Option<u64>) -> Result<(), String> {
-        self.acknowledged = self.acknowledged.max(revision);
-        match self.history.entry(key).or_default().insert(revision, value) {
-            None => Ok(()),
-            Some(other) => {
-                Err(format!("key {key}: revision {revision} was given to {other:?} and {value:?}"))
-            }
-        }
-    }
-
-    fn read(&mut self, key: u64, revision: Revision, found: Option<(Revision, u64)>) -> Result<(), String> {
-        let known = self.history.entry(key).or_default();
-        let newest = known.range(..=revision).next_back().map(|(&at, &value)| (at, value));
-        if let Some((at, value)) = found {
-            if self.written.get(&value) != Some(&key) {
-                return Err(format!("key {key}: the value {value} was never written there"));
-            }
-            if let Some(&there) = known.get(&at)
-                && there != Some(value)
-            {
-                return Err(format!("key {key} at revision {at}: {there:?} was written, {value} was read"));
-            }
-        }
-        let at = found.map_or(0, |(at, _)| at);
-        match newest {
-            Some((newest, value)) if found.is_some() && at < newest => Err(format!(
-                "stale: key {key} was {value:?} since revision {newest}; a read at {revision} got {found:?}"
-            )),
-            // Only a deletion whose answer has not come takes it away unseen.
-            Some((newest, Some(value)))
-                if found.is_none() && self.deleting.get(&key).is_none_or(|&n| n == 0) =>
-            {
-                Err(format!(
-                    "lost write: key {key} was {value} since revision {newest}; a read at {revision} found nothing"
-                ))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn judge_lease(&mut self, id: LeaseId, step: Step, sent: &Sent, answer: &Answer) -> Result<(), String> {
-        let (now, revision) = (self.world.now, answer.head.revision);
-        let Some(leases) = &mut self.leases else { return Ok(()) };
-        match (step, &answer.body) {
-            (Step::Grant { .. }, Body::Reply(Reply::LeaseGrant { ttl, .. })) => {
-                leases.granted(id, *ttl, sent.at);
-            }
-            (Step::Attach, Body::Reply(Reply::Put { .. })) => {
-                self.acknowledged = self.acknowledged.max(revision);
-                leases.attached(id, now);
-            }
-            (Step::KeepAlive, Body::KeepAlive { ttl: 0, .. }) => return leases.gone(id, now),
-            (Step::KeepAlive, Body::KeepAlive { .. }) => leases.kept(id, sent.at),
-            (Step::Read, Body::Reply(Reply::Range(range))) if range.kvs.is_empty() => {
-                return leases.unread(id, sent.at, now);
-            }
-            (Step::Read, Body::Reply(Reply::Range(_))) => {}
-            (step, body) => return Err(format!("{step:?} was answered {body:?}")),
-        }
-        self.world.counts.add("steps with leases");
         Ok(())
     }
 

@@ -33,7 +33,7 @@ const STICK: [Planted; 3] = [
 ];
 
 /// Bugs that one check is for, by the kind of what it says.
-const CHECKED: [(Planted, &[&str]); 10] = [
+const CHECKED: [(Planted, &[&str]); 11] = [
     (Planted::Raft(raft::Mutant::PromoteLaggingLearner), &["Admission"]),
     (Planted::Raft(raft::Mutant::IdGivenTwice), &["Identities"]),
     (Planted::Kv(kv::Mutant::FenceAnyToken), &["Fences"]),
@@ -44,6 +44,7 @@ const CHECKED: [(Planted, &[&str]); 10] = [
     (Planted::Closed(ClosedMutant::CloseWithoutRound), &["Staleness"]),
     (Planted::Closed(ClosedMutant::ServeBeforeApplied), &["Staleness"]),
     (Planted::Closed(ClosedMutant::PassIntents), &["Staleness"]),
+    (Planted::Closed(ClosedMutant::TrustsSetClock), &["Staleness"]),
 ];
 
 /// One of them.

@@ -26,10 +26,16 @@ pub enum Breaker {
     Losses,
     /// What puts disks back to old copies.
     Copies,
+    /// What cuts off nodes to which replicas move.
+    Moves,
+    /// What sets wall clocks.
+    Clocks,
+    /// What is done to leaders that were succeeded, and to their successors.
+    Successions,
 }
 
 impl Breaker {
-    const ALL: [(char, Self); 8] = [
+    const ALL: [(char, Self); 11] = [
         ('n', Self::Nemesis),
         ('f', Self::Flips),
         ('d', Self::Disks),
@@ -38,6 +44,9 @@ impl Breaker {
         ('t', Self::Transfers),
         ('x', Self::Losses),
         ('o', Self::Copies),
+        ('s', Self::Successions),
+        ('c', Self::Clocks),
+        ('m', Self::Moves),
     ];
 }
 
@@ -60,9 +69,9 @@ impl FromStr for StepName {
         let who = chars.next().and_then(|c| Breaker::ALL.iter().find(|(letter, _)| *letter == c));
         match (who, chars.as_str().parse()) {
             (Some(&(_, who)), Ok(number)) => Ok(Self(who, number)),
-            _ => {
-                Err(format!("{text:?} names no step: a letter of n f d l e t x o and a number, such as n17"))
-            }
+            _ => Err(format!(
+                "{text:?} names no step: a letter of n f d l e t x o s c m and a number, such as n17"
+            )),
         }
     }
 }

@@ -36,6 +36,14 @@ pub struct Swarm {
     pub rewrites_last: Option<Duration>,
     /// Many writes come at once.
     pub bursts: bool,
+    /// Leaders are succeeded and do not know it; see `succession.rs`.
+    pub successions: bool,
+    /// And then nothing else breaks.
+    pub alone: bool,
+    /// Wall clocks are set; see `clocks.rs`.
+    pub clocks: bool,
+    /// Nodes to which replicas move are cut off for long; see `stranded.rs`.
+    pub stranded: bool,
 }
 
 impl Swarm {
@@ -55,6 +63,10 @@ impl Swarm {
             voters_last: None,
             rewrites_last: None,
             bursts: false,
+            successions: false,
+            alone: false,
+            clocks: false,
+            stranded: false,
         }
     }
 
@@ -99,6 +111,21 @@ impl Swarm {
                 ..some
             },
         }
+    }
+}
+
+impl Swarm {
+    /// With successions of leaders, by chance: beside all else, or with nothing else that breaks them off.
+    pub(crate) fn with_successions(self, rng: &mut Rng) -> Self {
+        if !rng.chance(1, 3) {
+            return self;
+        }
+        if rng.chance(1, 3) {
+            return Self { successions: true, ..self };
+        }
+        let (flips, disks, copies) = (false, false, false);
+        let bursts = self.bursts;
+        Self { successions: true, alone: true, flips, disks, copies, bursts, ..Self::all() }
     }
 }
 

@@ -12,7 +12,7 @@
 //!
 //! The times in the commands are those of clocks that differ by minutes: no promise rests on them but how long a token is known.
 
-mod ask;
+pub(crate) mod ask;
 mod judge;
 mod old;
 

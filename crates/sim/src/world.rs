@@ -8,6 +8,9 @@
 //! they allow for; a node that is paused finds that time has passed.
 
 mod effects;
+mod script;
+
+pub use script::Script;
 
 use crate::boot::Refusal;
 use crate::coverage;
@@ -47,33 +50,6 @@ enum Happening {
     Read { node: NodeId, life: u64, reading: Box<Reading> },
     CatchUp { node: NodeId, life: u64, catch_up: Box<CatchUp> },
     Run(Script),
-}
-
-/// What a plan does at a moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Script {
-    /// A process of the workload takes its next step.
-    Client(usize),
-    /// The nemesis of a round takes its next step.
-    Nemesis(u64),
-    /// The nemesis of the disks of a round takes its next step.
-    Disks(u64),
-    /// A disk is copied, or put back to an old copy, in a round.
-    Copies(u64),
-    /// A watcher looks at its stream.
-    Watcher(usize),
-    /// A node that went down comes back.
-    Start(NodeId),
-    /// A new leader is harmed.
-    HarmLeader(NodeId),
-    /// One that has voted is harmed.
-    HarmVoter(NodeId),
-    /// One that has replaced entries of its log is harmed.
-    HarmRewriter(NodeId),
-    /// A node's links are mended.
-    Rejoin(NodeId),
-    /// Members come and go.
-    Members,
 }
 
 struct Timed {
@@ -128,6 +104,8 @@ pub struct World {
     pub(crate) invariants: Invariants,
     /// Of all others.
     pub(crate) others: Vec<Invariants>,
+    /// Shards that were deleted with their table.
+    deleted: BTreeSet<ShardId>,
     /// What came of replicas that move.
     moves: Moves,
     /// The places of nodes in which something happened since the last look.
@@ -170,6 +148,7 @@ impl World {
             faults_on: true,
             invariants: Invariants::of(KV),
             others: others(knobs.groups).map(Invariants::of).collect(),
+            deleted: BTreeSet::new(),
             moves: Moves::default(),
             touched: Vec::new(),
             steps: Steps::default(),
@@ -283,6 +262,7 @@ impl World {
     pub fn heal(&mut self) {
         self.cut.clear();
         self.faults_on = false;
+        self.set_clocks_right();
         for at in 0..self.places.len() {
             self.places[at].paused_until = None;
             self.places[at].disk.heal();
@@ -292,6 +272,11 @@ impl World {
     /// Asks a node something of the key-value space.
     pub fn call(&mut self, id: NodeId, request: Request, done: quorate_node::api::Done) {
         self.call_of(KV, id, request, done);
+    }
+
+    /// The shards beside the key-value space's that there are, or were.
+    pub(crate) fn other_shards(&self) -> impl Iterator<Item = ShardId> {
+        self.others.iter().map(Invariants::shard)
     }
 
     /// How many groups beside that of the key-value space a node leads, by its own belief.
@@ -398,6 +383,9 @@ impl World {
 
     /// Looks at every node in which something happened. Called after each step.
     pub fn check(&mut self) -> Result<(), String> {
+        for at in 0..self.touched.len() {
+            self.check_hybrid(self.touched[at])?;
+        }
         let (places, touched) = (&self.places, &self.touched);
         self.invariants.check(places, touched)?;
         self.others.iter_mut().try_for_each(|group| group.check(places, touched))?;
@@ -520,7 +508,7 @@ impl World {
         let (now, wall, rate) = (place.local(self.now), place.wall(self.now), place.rate);
         let twice = self.knobs.planted.is_some_and(|planted| planted.is(Harmless::DrainTwice));
         let Some(r) = place.running.as_mut() else { return };
-        r.lane.shows(wall);
+        r.lane.shows(now, wall);
         for event in place.queued.drain(..) {
             r.lane.handle(now, event);
         }
@@ -530,7 +518,18 @@ impl World {
             r.lane.handle(now, Event::Tick);
             r.lane.drain(now, &mut r.effects);
         }
-        self.moves.look(id, r, &mut self.counts);
+        if self.moves.look(id, r, &mut self.counts) {
+            let map = r.lane.placement();
+            // What was deleted matters to nobody any more, and a damaged checkpoint may bring it back for a while.
+            let all = self.others.iter().map(Invariants::shard);
+            self.deleted.extend(all.filter(|shard| map.was_dropped(*shard)));
+            self.others.retain(|group| !self.deleted.contains(&group.shard()));
+            let known = |shard: &ShardId| self.others.iter().any(|group| group.shard() == *shard);
+            let placed = map.blocks().flat_map(|block| block.shards());
+            let new: Vec<ShardId> =
+                placed.filter(|shard| !known(shard) && !self.deleted.contains(shard)).collect();
+            self.others.extend(new.into_iter().map(Invariants::of));
+        }
         let tally = r.lane.tally();
         for (what, times) in [
             ("transactions over shards committed", tally.committed),

@@ -68,6 +68,30 @@ fn every_mutant_is_caught() {
     assert!(survivors.is_empty(), "these survive: {survivors:?}");
 }
 
+/// Claim: what a lost disk must not prove to a leader that was succeeded shows where leaders are succeeded and do not know it.
+#[test]
+fn lost_disks_that_prove_something_are_caught() {
+    for mutant in [Mutant::LostDiskProvesReads, Mutant::LostDiskExtendsLease] {
+        let shows = |seed: &u64| {
+            let knobs = Knobs::draw(*seed).swarm(*seed);
+            let leases = knobs.lease_reads.is_some() == (mutant == Mutant::LostDiskExtendsLease);
+            knobs.swarm.alone && knobs.nodes == 3 && leases
+        };
+        let run = |seed, planted| {
+            let (doors, members, fences, compaction) = (false, false, false, false);
+            let (tables, groups, span) = (false, false, Duration::from_secs(20));
+            let plan = Plan { planted, span, doors, members, fences, compaction, ..Plan::of(seed) };
+            Plan { tables, groups, ..plan }.run().violation
+        };
+        let planted = Some(Planted::Raft(mutant));
+        let found = (0..).filter(shows).take(20).find_map(|seed| Some((seed, run(seed, planted)?)));
+        let (seed, why) = found.expect("one of them shows it");
+        println!("{mutant:?}: seed {seed}: {why}");
+        assert!(why.contains("stale"), "{mutant:?} at seed {seed}: {why}");
+        assert_eq!(run(seed, None), None, "the healthy one at seed {seed}");
+    }
+}
+
 /// Claim: a failing run shrinks to a smaller one that fails in the same way, and that one fails again.
 #[test]
 fn a_failing_run_shrinks() {
@@ -149,9 +173,9 @@ fn tokens_that_are_not_stored_are_caught() {
 
 /// A bug in transactions over shards, and what must be said of it: one of these.
 const ACROSS: [(commit::Mutant, &[&str]); 2] = [
-    (commit::Mutant::IntentReadsOld, &["trict serializability of items"]),
+    (commit::Mutant::IntentReadsOld, &["trict serializability of items", "Drops: "]),
     // What was told as cancelled happened: a read sees it, or its token is spent.
-    (commit::Mutant::RetryBeforeAbort, &["items", "was never done, and was answered as done"]),
+    (commit::Mutant::RetryBeforeAbort, &["items", "was never done, and was answered as done", "Drops: "]),
 ];
 
 /// Claim: what breaks transactions over shards shows in what their clients see.

@@ -422,6 +422,43 @@ fn a_clock_that_is_wrong_is_fenced() {
     }
 }
 
+/// A clock that is set back makes no answer look newer than it is, not even before the next answers of the others; where no majority tells,
+/// that stays so. With the bug planted it says that nothing older than half a second is missing, three seconds and more behind the truth.
+#[test]
+fn a_clock_that_is_set_says_nothing_until_it_is_compared() {
+    for planted in [None, Some(ClosedMutant::TrustsSetClock)] {
+        let mut cluster = Cluster::bounded(1);
+        cluster.plant(planted);
+        cluster.ahead = [3_000; 5];
+        cluster.pass(8_000);
+        let of = |cluster: &mut Cluster, id| cluster.look(id, KV, 7).unwrap().evidence;
+        assert!(of(&mut cluster, 2).closed.is_some());
+        cluster.ahead[1] = 0;
+        let set_back = of(&mut cluster, 2);
+        if planted.is_some() {
+            let (_, age) = set_back.closed.unwrap();
+            assert!(
+                age < Duration::from_millis(600),
+                "the others' newest looks as if it were to come: {age:?}"
+            );
+            continue;
+        }
+        assert_eq!((set_back.missed, set_back.closed), (Some(Missed::Fenced), None));
+        assert!(of(&mut cluster, 3).closed.is_some(), "the others go on");
+        cluster.ahead[1] = 3_000;
+        assert_eq!(of(&mut cluster, 2).missed, Some(Missed::Fenced), "and set right again");
+        cluster.pass(1_000);
+        assert!(of(&mut cluster, 2).closed.is_some(), "it was compared");
+        cluster.kill(3);
+        cluster.pass(8_000);
+        cluster.ahead[1] = 0;
+        cluster.pass(1_000);
+        let seen = cluster.look(2, KV, 7).map(|seen| seen.evidence.missed);
+        assert!(matches!(seen, None | Some(Some(Missed::Fenced))), "one against one: {seen:?}");
+        assert_eq!(cluster.nodes[1].as_ref().unwrap().lane.clock(), Stand::Unknown);
+    }
+}
+
 /// The planner and the nodes mean the same clocks.
 #[test]
 fn the_planner_knows_the_clocks() {

@@ -214,16 +214,22 @@ impl Cluster {
         }
     }
 
+    /// What a node's wall clock shows.
+    fn wall(&self, at: usize) -> Wall {
+        Wall(WALL + self.now.0 / 1_000_000 + self.ahead[at])
+    }
+
     /// One drain of each node that wants one; the packets that it sends, if any came.
     fn drain(&mut self) -> Option<Vec<(NodeId, NodeId, Bytes)>> {
         let mut sent = Vec::new();
         let mut busy = false;
         for at in 0..self.nodes.len() {
+            let wall = self.wall(at);
             let Some(node) = &mut self.nodes[at] else { continue };
             if self.asleep.contains(&node.id.get()) {
                 continue;
             }
-            node.lane.shows(Wall(WALL + self.now.0 / 1_000_000 + self.ahead[at]));
+            node.lane.shows(self.now, wall);
             node.lane.handle(self.now, Event::Tick);
             node.lane.drain(self.now, &mut node.effects);
             assert!(node.effects.broken.is_none());
@@ -266,7 +272,9 @@ impl Cluster {
         let answers: Answers = Arc::default();
         let to = answers.clone();
         let done = Box::new(move |result| to.lock().unwrap().push(result));
+        let wall = self.wall(id as usize - 1);
         let node = self.nodes[id as usize - 1].as_mut().unwrap();
+        node.lane.shows(self.now, wall);
         node.lane.handle(self.now, Event::Call { shard, request, timeout: None, done });
         answers
     }

@@ -228,7 +228,9 @@ impl Raft {
         round: u64,
         (withheld, promised, asks): (bool, bool, Option<u64>),
     ) {
-        let counts = if promised && asks.is_none() { self.lease_counts_from(now, round) } else { None };
+        // One that asks does not know whom it may have voted for since: it proves nothing, and its promise comes too late.
+        let promises = promised && (asks.is_none() || mutant(&self.config, Mutant::LostDiskExtendsLease));
+        let counts = if promises { self.lease_counts_from(now, round) } else { None };
         let Some(p) = self.progress.get_mut(&from) else { return };
         p.heard = now;
         p.promised = p.promised.max(counts);
@@ -241,10 +243,11 @@ impl Raft {
         if let Phase::Probe { waiting } = &mut p.phase {
             *waiting &= now.since(p.probed) < self.config.heartbeat;
         }
-        match asks {
-            None => self.round_answered(from, round),
-            // It does not know whom it may have voted for since.
-            Some(life) => self.term_asked(from, life),
+        if asks.is_none() || mutant(&self.config, Mutant::LostDiskProvesReads) {
+            self.round_answered(from, round);
+        }
+        if let Some(life) = asks {
+            self.term_asked(from, life);
         }
     }
 

@@ -131,6 +131,10 @@ pub enum Mutant {
     LearnerVoteCounts,
     /// A replica that lost its disk confirms entries to whoever leads.
     LostDiskConfirms,
+    /// The answer of a replica that lost its disk proves to a leader that nobody else leads: reads by a round.
+    LostDiskProvesReads,
+    /// The promise of a replica that lost its disk counts: reads under a lease.
+    LostDiskExtendsLease,
     /// Not in the core: a new member gets the id of one that was removed.
     IdGivenTwice,
     /// Not in the core: a change of members is answered before it is committed.
@@ -139,7 +143,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of the core, with their names.
-    pub const ALL: [(&'static str, Self); 21] = [
+    pub const ALL: [(&'static str, Self); 23] = [
         ("fig8-commit", Self::Fig8Commit),
         ("vote-not-durable", Self::VoteNotDurable),
         ("ack-before-fsync", Self::AckBeforeFsync),
@@ -161,6 +165,8 @@ impl Mutant {
         ("lease-broken-by-connection", Self::LeaseBrokenByConnection),
         ("learner-vote-counts", Self::LearnerVoteCounts),
         ("lost-disk-confirms", Self::LostDiskConfirms),
+        ("lost-disk-proves-reads", Self::LostDiskProvesReads),
+        ("lost-disk-extends-lease", Self::LostDiskExtendsLease),
     ];
 
     /// Those of what stands above the core, which only a simulation of whole nodes can catch.

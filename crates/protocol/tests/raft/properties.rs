@@ -205,6 +205,9 @@ impl Schedule {
         if self.cluster.options.config.lease_reads.is_some() && self.rng.chance(1, 150) {
             self.try_the_lease();
         }
+        if self.mix.lose_disk > 0 && self.disks.chance(1, 300) {
+            self.try_the_successor();
+        }
         if self.rng.chance(1, 200)
             && let Err(why) = log_matching(&self.cluster.members)
         {
@@ -249,6 +252,41 @@ impl Schedule {
                 self.succeed(leader);
                 self.read_at_leaders();
             }
+        }
+    }
+
+    /// What those must bear who depose a leader that does not know it yet: it is cut off, another is elected and commits something;
+    /// then that one is cut off or goes down, something happens to one of the others, and the old leader is heard again.
+    fn try_the_successor(&mut self) {
+        let Some(old) = self.cluster.leader() else { return };
+        self.cluster.heal();
+        self.cluster.time_out(old);
+        self.cluster.stabilize();
+        self.cluster.isolate(old);
+        self.succeed(old);
+        let Some(new) = self.cluster.leader().filter(|&new| new != old) else { return };
+        let others: Vec<NodeId> = (1..=NODES).map(n).filter(|&node| node != old && node != new).collect();
+        let one = *self.disks.pick(&others);
+        match self.disks.below(4) {
+            0 => self.cluster.restart(one, 0),
+            1 => self.cluster.crash(new, 0),
+            _ => {}
+        }
+        if self.disks.chance(3, 4) {
+            self.lose_disk(one);
+            self.cluster.start(one);
+        }
+        self.cluster.heal();
+        self.cluster.isolate(new);
+        for _ in 0..self.disks.between(1, 4) {
+            let leads = self.cluster.members[&old].raft.as_ref().is_some_and(Raft::is_leader);
+            if leads && self.disks.chance(1, 3) {
+                self.cluster.propose(old, "by who was deposed");
+            }
+            self.read_at_leaders();
+            self.deliver(|packet| packet.from == old);
+            self.cluster.stabilize();
+            self.cluster.time_out(old);
         }
     }
 

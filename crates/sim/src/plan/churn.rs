@@ -11,7 +11,7 @@ use super::{Mailbox, ReplyTo, Run};
 use crate::members::url;
 use crate::steps::Breaker;
 use crate::trace::What as Traced;
-use crate::world::{Script, others};
+use crate::world::Script;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId, Rng};
 use quorate_node::api::{Answer, Body, Failure, Request};
@@ -59,7 +59,12 @@ impl Churn {
         }
     }
 
-    fn choose(&mut self, members: &Membership, leader: Option<NodeId>) -> Option<Request> {
+    fn choose(
+        &mut self,
+        members: &Membership,
+        leader: Option<NodeId>,
+        moved_to: Option<NodeId>,
+    ) -> Option<Request> {
         let nodes: Vec<NodeId> = members.nodes().into_iter().collect();
         let learners: Vec<NodeId> = members.learners.iter().copied().collect();
         let any = *self.rng.pick(&nodes);
@@ -69,7 +74,7 @@ impl Churn {
             0..=3 if nodes.len() < MOST => Some(self.add(false)),
             4..=5 if nodes.len() < MOST => Some(self.add(true)),
             6..=7 if !learners.is_empty() => Some(Change::Promote { id: *self.rng.pick(&learners) }),
-            8..=9 => remove(any),
+            8..=9 => remove(moved_to.filter(|_| self.drains.chance(1, 2)).unwrap_or(any)),
             10 => remove(leader?),
             11 => return Some(Request::MoveLeader { to: any.get() }),
             _ => Some(self.update(any)),
@@ -153,10 +158,11 @@ impl Run {
             return;
         }
         let (members, leader) = (self.world.members().clone(), self.world.leader());
+        let moved_to = self.world.moved_to();
         let placed =
             leader.filter(|_| self.world.knobs.groups > 0).and_then(|id| self.world.placement_at(id));
         let drain = placed.and_then(|placement| churn.drain(&members, &placement.leaving()));
-        if let Some(request) = drain.or_else(|| churn.choose(&members, leader)) {
+        if let Some(request) = drain.or_else(|| churn.choose(&members, leader, moved_to)) {
             let up: Vec<NodeId> = self.world.ids().filter(|&id| self.world.hub(id).is_some()).collect();
             let node = match (&request, leader) {
                 (Request::MoveLeader { .. }, Some(leader)) => leader,
@@ -228,7 +234,7 @@ impl Run {
         }
         let end = self.world.now + PATIENCE;
         if !self.until(end, |run| run.under_way().is_none())? {
-            if others(self.world.knobs.groups).any(|shard| self.world.beyond_help(shard)) {
+            if self.world.other_shards().any(|shard| self.world.beyond_help(shard)) {
                 self.world.counts.add("groups left without a leader, beyond what is promised");
                 return Ok(false);
             }
@@ -268,7 +274,7 @@ impl Run {
             let home = placed.as_ref().and_then(|placement| placement.home(shard));
             format!("{shard}: {home:?}, {}", self.cores(shard))
         };
-        others(self.world.knobs.groups).map(words).collect::<Vec<_>>().join("; ")
+        self.world.other_shards().map(words).collect::<Vec<_>>().join("; ")
     }
 
     /// What of a change of members is not through yet.

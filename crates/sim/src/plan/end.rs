@@ -2,7 +2,7 @@
 //! acknowledged is there.
 
 use super::{LEASED, Run, key_bytes, number, point};
-use crate::world::{KV, others, place_of};
+use crate::world::{KV, place_of};
 use quorate_base::time::Duration;
 use quorate_base::{NodeId, ShardId};
 use quorate_state::kv::{KvView, ReadError};
@@ -12,6 +12,9 @@ impl Run {
     /// All is mended: the cluster must serve again, agree, and have all that was acknowledged. False where it is beyond what is promised.
     pub(super) fn liveness(&mut self) -> Result<bool, String> {
         self.calm = true;
+        if let Some(succession) = self.succession.take() {
+            self.reunite(succession);
+        }
         self.world.fault(|| "all is mended for good, and nothing breaks any more".into());
         self.world.heal();
         self.world.ids().for_each(|id| self.world.start(id));
@@ -45,6 +48,7 @@ impl Run {
         self.final_tables()?;
         self.final_zones()?;
         self.final_drained()?;
+        self.final_drops()?;
         Ok(settled)
     }
 
@@ -95,10 +99,11 @@ impl Run {
             && leader.is_some_and(|r| r.lane.placement().homes().all(|(_, home)| !home.moving))
             && self.final_zones().is_ok()
             && self.undrained().is_none()
+            && self.final_drops().is_ok()
             && self.converged().is_ok()
             && leader.is_some_and(|r| leased(r.lane.view()).is_ok_and(|left| left.kvs.is_empty()))
             && leader.is_some_and(|r| self.watchers.is_through(r.lane.view()))
-            && others(self.world.knobs.groups).into_iter().all(|shard| !self.is_locked(shard))
+            && self.world.other_shards().all(|shard| !self.is_locked(shard))
     }
 
     /// Nothing moves, and the replicas of each shard are in as many zones as they can be.
@@ -155,7 +160,7 @@ impl Run {
     }
 
     pub(super) fn converged(&self) -> Result<(), String> {
-        others(self.world.knobs.groups).chain([KV]).try_for_each(|shard| self.converged_in(shard))
+        self.world.other_shards().chain([KV]).try_for_each(|shard| self.converged_in(shard))
     }
 
     /// What each node thinks of a shard, in words.

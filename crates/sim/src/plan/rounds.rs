@@ -37,8 +37,10 @@ impl Run {
         let least = if plan.span < LONG { 0 } else { LEAST };
         loop {
             self.begin_faults(plan);
+            // It takes its time until somebody is given up.
+            let long = if self.swarm.stranded && self.world.knobs.groups > 0 { 2 * ROUND } else { ROUND };
             let round =
-                if self.world.now < end { end.min(self.world.now + ROUND) } else { self.world.now + ROUND };
+                if self.world.now < end { end.min(self.world.now + long) } else { self.world.now + long };
             self.until(round, |_| false)?;
             let over = self.world.now >= end && (self.answered >= least || self.world.now >= end + plan.span);
             if !self.liveness()? || over {
@@ -57,9 +59,20 @@ impl Run {
             self.world.schedule(Duration::from_millis(client as u64 + 1), Script::Client(client));
         }
         self.begin_tables();
+        self.begin_drops();
         let round = self.round;
-        if plan.faults {
+        if plan.faults && !self.swarm.alone {
             self.world.schedule(Duration::from_millis(1500), Script::Nemesis(round));
+        }
+        (self.succession, self.stranded) = (None, None);
+        if plan.faults && self.swarm.stranded && self.world.knobs.groups > 0 {
+            self.world.schedule(Duration::from_millis(500), Script::Strand(round));
+        }
+        if plan.faults && self.swarm.successions {
+            self.world.schedule(Duration::from_secs(1), Script::Succession(round));
+        }
+        if plan.faults && self.swarm.clocks {
+            self.world.schedule(Duration::from_secs(1), Script::Clocks(round));
         }
         if self.disks {
             self.world.schedule(Duration::from_secs(2), Script::Disks(round));

@@ -22,7 +22,7 @@ pub(super) const GROUPS: u64 = 3;
 
 /// What a write asks of the item that is there.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Condition {
+pub(crate) enum Condition {
     /// Nothing.
     Any,
     /// There is none.
@@ -57,12 +57,12 @@ impl Condition {
 
 /// What an item holds.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Held {
-    pub(super) number: Option<u64>,
-    pub(super) list: Vec<u64>,
+pub(crate) struct Held {
+    pub(crate) number: Option<u64>,
+    pub(crate) list: Vec<u64>,
 }
 
-pub(super) fn held(item: &Item) -> Held {
+pub(crate) fn held(item: &Item) -> Held {
     match item.get("v") {
         Some(AttributeValue::L(list)) => {
             Held { number: None, list: list.iter().filter_map(as_number).collect() }
@@ -90,7 +90,7 @@ pub(super) fn register(key: u64) -> String {
     format!("r{key}")
 }
 
-pub(super) fn list(list: u64) -> String {
+pub(crate) fn list(list: u64) -> String {
     format!("a{list}")
 }
 
@@ -134,7 +134,7 @@ pub(super) fn put(key: u64, value: Option<u64>, condition: &Condition) -> Op {
 }
 
 /// Elements for a list.
-pub(super) fn append(to: u64, elements: &[u64], condition: Option<&Condition>) -> Op {
+pub(crate) fn append(to: u64, elements: &[u64], condition: Option<&Condition>) -> Op {
     let path = Path::attribute("v");
     let none = Box::new(Source::Value(numbers(&[])));
     let appended = Source::ListAppend(
@@ -157,7 +157,7 @@ pub(super) fn get(names: impl IntoIterator<Item = String>) -> Read {
 }
 
 /// The request is of the table of this name.
-pub(super) fn address(request: &mut Request, name: &str) {
+pub(crate) fn address(request: &mut Request, name: &str) {
     match request {
         Request::Write(Any::Table(command)) => {
             if let What::Execute(execute) = &mut command.what {
@@ -180,7 +180,7 @@ pub(super) fn address_read(read: &mut Read, name: &str) {
 }
 
 /// The request as a door sends it that divides by the map: a transaction over shards, a read of several, or one shard's own.
-pub(super) fn route(
+pub(crate) fn route(
     placement: &Placement,
     table: &str,
     request: Request,
@@ -229,7 +229,7 @@ pub(super) fn route(
 }
 
 /// A read of the newest state of some items, at one moment.
-pub(super) fn read(names: impl IntoIterator<Item = String>) -> Request {
+pub(crate) fn read(names: impl IntoIterator<Item = String>) -> Request {
     Request::Table { read: Box::new(get(names)), fresh: Fresh::Newest, epoch: EPOCH }
 }
 
@@ -239,7 +239,7 @@ pub(super) fn plain(names: impl IntoIterator<Item = String>) -> Request {
 }
 
 /// The table, with an index of registers by their groups; or the one with so many shards of its own, which has a change feed, too.
-pub(super) fn definition(name: &str, shards: u32, bounded: bool) -> Definition {
+pub(crate) fn definition(name: &str, shards: u32, bounded: bool) -> Definition {
     let own = (name != TABLE).then(|| (SHARDS_TAG.into(), shards.to_string()));
     let bound = bounded.then(|| ("quorate:staleness".into(), "5s".into()));
     let sharded = name != TABLE;

@@ -56,6 +56,11 @@ impl Closing {
         self.due
     }
 
+    /// When rounds began was said by a clock that is another one now: none of them is closed, nor compared with.
+    pub(super) fn forgets_times(&mut self) {
+        self.times.clear();
+    }
+
     /// Whether it is time for the next round; never where nobody wants any.
     pub(super) fn is_due(&mut self, now: Instant, wanted: bool) -> bool {
         if !wanted {

@@ -7,7 +7,9 @@
 //! near one member in common, since majorities meet, and so within [`MAX_OFFSET`] of each other: which is all that a bounded read assumes.
 //!
 //! Where neither is certain it says `unknown` (two nodes of three that disagree: nobody can tell who is right), and what was decided
-//! last stays in force, for clocks do not run apart in moments. Before anything was decided nothing is closed.
+//! last stays in force, for clocks do not run apart in moments. Before anything was decided nothing is closed. A clock that was *set*
+//! does, and it is seen at once, by the clock that does not jump: then nothing is decided any more. (What the others know of it is
+//! older for an interval; it is one that says nothing itself meanwhile.)
 
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId};
@@ -77,7 +79,7 @@ impl Fence {
         }
     }
 
-    /// Nothing is compared any more.
+    /// Nothing is compared any more, or all of it anew.
     pub(super) fn rests(&mut self) {
         *self = Self::default();
     }

@@ -74,6 +74,9 @@ use std::collections::BTreeSet;
 /// How often a node says what it leads.
 pub const EVERY: Duration = Duration::from_millis(200);
 
+/// A wall clock that has gone so much further, or less far, than time has passed was set.
+const JUMP: Duration = Duration::from_millis(50);
+
 /// A planted bug.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mutant {
@@ -83,6 +86,8 @@ pub enum Mutant {
     ServeBeforeApplied,
     /// A read takes an item as it is beside the intent of a transaction that may be done.
     PassIntents,
+    /// A clock that was set is believed until it is compared again.
+    TrustsSetClock,
 }
 
 impl Mutant {
@@ -91,6 +96,7 @@ impl Mutant {
         ("close-without-round", Self::CloseWithoutRound),
         ("serve-before-closed-is-applied", Self::ServeBeforeApplied),
         ("closed-read-passes-intents", Self::PassIntents),
+        ("set-clock-trusted", Self::TrustsSetClock),
     ];
 }
 
@@ -98,6 +104,14 @@ fn unbounded(earlier: Hlc) -> Hybrid {
     let mut clock = Hybrid::restored(earlier);
     clock.may(Hlc(u64::MAX));
     clock
+}
+
+/// Whether a wall clock was set between two looks at it, by more than the two clocks differ in what they take for a second: that one is
+/// slewed, and the other may drift as far as leases allow.
+fn has_jumped(passed: Duration, before: Wall, wall: Wall) -> bool {
+    let passed = passed.as_millis();
+    let shown = i128::from(wall.0) - i128::from(before.0);
+    shown.abs_diff(i128::try_from(passed).unwrap_or(i128::MAX)) > JUMP.as_millis() + passed / 8
 }
 
 /// Whether this bug is planted, in builds that have them.
@@ -136,6 +150,8 @@ pub(super) struct Times {
     stirred: BTreeSet<ShardId>,
     /// What the wall clock shows at this turn, if this node has been told.
     pub(super) wall: Option<Wall>,
+    /// When that was, by the clock that does not jump.
+    looked: Instant,
     pub(super) planted: Option<Mutant>,
     /// The hybrid clock. One whose driver keeps no bound has none.
     pub(super) hybrid: Hybrid,
@@ -149,8 +165,20 @@ impl Times {
             fence: Fence::default(),
             stirred: BTreeSet::new(),
             wall: None,
+            looked: Instant::ZERO,
             planted: None,
             hybrid: unbounded(Hlc::default()),
+        }
+    }
+
+    /// What the wall clock shows. One that was set meanwhile is as that of a node that starts: what is known of it was of another.
+    fn shows(&mut self, now: Instant, wall: Wall) {
+        let before = self.wall.replace(wall);
+        let passed = now.since(std::mem::replace(&mut self.looked, now));
+        let trusted = mutant(self.planted, Mutant::TrustsSetClock);
+        if !trusted && before.is_some_and(|before| has_jumped(passed, before, wall)) {
+            self.fence.rests();
+            self.closing.forgets_times();
         }
     }
 
@@ -275,9 +303,9 @@ fn refused(text: String) -> Refused {
 }
 
 impl Lane {
-    /// What this node's wall clock shows. Said before the events of a turn, which then are none of an earlier moment.
-    pub fn shows(&mut self, wall: Wall) {
-        self.node.times.wall = Some(wall);
+    /// What this node's wall clock shows now. Said before the events of a turn, which then are none of an earlier moment.
+    pub fn shows(&mut self, now: Instant, wall: Wall) {
+        self.node.times.shows(now, wall);
     }
 
     /// Earlier lives may have given out readings of the hybrid clock up to the first; up to the second this one may.
