@@ -630,8 +630,7 @@ fn carry_out(
     transport: &Transport,
 ) -> Result<(), Broken> {
     if leads {
-        late.append(&mut effects.work);
-        workers.apply(late);
+        late.drain(..).chain(effects.work.drain(..)).for_each(|work| workers.apply(work));
     }
     for (to, body) in effects.packets.drain(..) {
         transport.send(to, &body);
@@ -642,11 +641,11 @@ fn carry_out(
     if leads && !effects.journal.is_empty() {
         workers.journal(std::mem::take(&mut effects.journal));
     }
-    workers.apply(late);
+    late.drain(..).for_each(|work| workers.apply(work));
     if !effects.journal.is_empty() && workers.journal_at_once(std::mem::take(&mut effects.journal)) {
         late.append(&mut effects.work);
     }
-    workers.apply(&mut effects.work);
+    effects.work.drain(..).for_each(|work| workers.apply(work));
     for export in effects.exports.drain(..) {
         let _ = workers.background.send(ToBackground::Export(export));
     }

@@ -124,13 +124,11 @@ impl Tables {
         if execute.ops.iter().any(|op| self.is_elsewhere(&op.table)) {
             return Ok(Err(Refusal::StaleEpoch));
         }
-        let mut before = None;
         if let Some(token) = &execute.token {
             if self.locks.contains_key(&lock::token(&token.token)) {
                 return Ok(Err(Refusal::TokenInUse));
             }
-            before = self.token_row(state, token)?;
-            match is_known(before.as_ref(), token, moment.now) {
+            match self.known(state, token, moment.now)? {
                 Ok(false) => {}
                 Ok(true) => return Ok(Ok(Reply::Repeated)),
                 Err(refusal) => return Ok(Err(refusal)),
@@ -153,8 +151,7 @@ impl Tables {
         };
         let all = done.iter().all(|d| d.outcome == Outcome::Done) || self.has(Mutant::TokenOfRefused);
         if let Some(token) = execute.token.as_ref().filter(|_| all && !self.has(Mutant::TokenForgotten)) {
-            let before = before.map(|row| row.end);
-            self.remember(state, (token, before), moment.now, digest)?;
+            self.remember(state, token, moment.now, digest)?;
         }
         Ok(Ok(Reply::Executed(done)))
     }
@@ -283,14 +280,10 @@ impl Tables {
                 None
             }
             Becomes::Item(item, bytes) => {
-                // In one piece of memory, since there may be tens of thousands of them before they are flushed. It is asked for
-                // when it is written again.
-                let mut all = Vec::with_capacity(row.len() + 10 + bytes.len());
-                all.extend_from_slice(&row);
-                varint(&mut all, version);
-                all.extend_from_slice(bytes);
-                let all = Bytes::from(all);
-                state.put_kept(all.slice(..row.len()), all.slice(row.len()..));
+                let mut value = Vec::with_capacity(10 + bytes.len());
+                varint(&mut value, version);
+                value.extend_from_slice(bytes);
+                state.put(&row, &value);
                 digest.number(PUT);
                 digest.number(u64::from(id));
                 digest.bytes(&at);
@@ -364,25 +357,29 @@ impl Tables {
         cost
     }
 
-    /// What is known of a token.
-    pub(super) fn token_row(&self, state: &dyn State, token: &Token) -> StateResult<Option<TokenRow>> {
+    /// Whether a token's work is done.
+    pub(super) fn known(&self, state: &dyn State, token: &Token, now: u64) -> Applied<bool> {
         let row = self.rows.token(&token.token);
         let kept =
             self.memory.tokens.get(&row).cloned().map_or_else(|| state.get(&row), |kept| Ok(Some(kept)));
-        kept?.map(|stored| decode_token(&stored)).transpose()
+        let Some(stored) = kept? else { return Ok(Ok(false)) };
+        let (end, fingerprint) = decode_token(&stored)?;
+        if end <= now {
+            return Ok(Ok(false));
+        }
+        Ok(if fingerprint == token.fingerprint { Ok(true) } else { Err(Refusal::TokenMismatch) })
     }
 
-    /// A token's work is done. `before` is when its row ends that is there, if there is one.
     pub(super) fn remember(
         &mut self,
         state: &mut dyn State,
-        (token, before): (&Token, Option<u64>),
+        token: &Token,
         now: u64,
         digest: &mut Digest,
     ) -> StateResult<()> {
         let row = self.rows.token(&token.token);
-        if let Some(end) = before {
-            state.delete(&self.rows.token_end(end, &token.token));
+        if let Some(stored) = state.get(&row)? {
+            state.delete(&self.rows.token_end(decode_token(&stored)?.0, &token.token));
         }
         let end = now.saturating_add(TOKEN_LASTS);
         let mut value = Vec::new();
@@ -528,26 +525,10 @@ pub(super) fn decode_deleted(stored: &Bytes) -> u64 {
     stored[..].try_into().map_or(0, u64::from_be_bytes)
 }
 
-/// A token whose work was done.
-pub(super) struct TokenRow {
-    /// Until when it is known.
-    pub(super) end: u64,
-    fingerprint: Bytes,
-}
-
-/// Whether a token's work is done, by its row.
-pub(super) fn is_known(row: Option<&TokenRow>, token: &Token, now: u64) -> Result<bool, Refusal> {
-    match row {
-        Some(row) if row.end > now && row.fingerprint == token.fingerprint => Ok(true),
-        Some(row) if row.end > now => Err(Refusal::TokenMismatch),
-        _ => Ok(false),
-    }
-}
-
-fn decode_token(stored: &Bytes) -> StateResult<TokenRow> {
+fn decode_token(stored: &Bytes) -> StateResult<(u64, Bytes)> {
     let mut input = Reader::new(stored.clone());
     let end = input.varint().map_err(|_| layout::damaged("a token"))?;
-    Ok(TokenRow { end, fingerprint: stored.slice(stored.len() - input.remaining()..) })
+    Ok((end, stored.slice(stored.len() - input.remaining()..)))
 }
 
 /// What the digest calls the effects. The key-value machine, which shares the digest, has the numbers below these.
