@@ -62,10 +62,12 @@ use lsm_tree::config::{BlockSizePolicy, PinningPolicy};
 use lsm_tree::{AbstractTree, AnyTree, Cache, Config, Guard as _, SequenceNumberCounter};
 use pace::Paced;
 use quorate_storage::journal::Identity;
+use quorate_storage::recent::Recent;
 use quorate_storage::state::{
     CheckpointJob, Range, Scan, State, StateError, StateErrorKind, StateResult, StateStore, Upkeep, View,
 };
 use scrub::Scrub;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::Bound;
@@ -104,6 +106,8 @@ const SET_ASIDE_WITHOUT_ROOM: usize = 8;
 const UNMERGED: u8 = 8;
 /// With so many flushed memtables that are not merged yet, the writer merges them itself.
 const UNMERGED_MAX: usize = 24;
+/// Bytes of a generation of what is kept at hand.
+const RECENT_BYTES: usize = 4 << 20;
 /// Beyond twice what is live so much may be wasted, in tables, before everything is merged.
 const WASTE_TABLES: u64 = 2;
 /// More than this is not merged at once unasked: while it lasts nothing else is merged, and a busy writer would have to wait. Level
@@ -157,7 +161,7 @@ impl LsmStore {
             paced,
         });
         shared.paced.serve(&shared);
-        Ok(LsmState { shared, unsealed: 0, failed: None })
+        Ok(LsmState { shared, recent: RefCell::new(Recent::new(RECENT_BYTES)), unsealed: 0, failed: None })
     }
 }
 
@@ -401,12 +405,21 @@ impl Shared {
 /// A state on disk, larger than memory.
 pub struct LsmState {
     shared: Arc<Shared>,
+    /// What the writer wants to have at hand, as the tree has it: it is the only one who writes.
+    recent: RefCell<Recent>,
     unsealed: u64,
     /// A flush that the writer had to do failed: the next call that can say so does.
     failed: Option<StateError>,
 }
 
 impl LsmState {
+    fn insert(&mut self, key: Bytes, value: Bytes) {
+        let at = self.shared.seqno.next();
+        self.unsealed += (key.len() + value.len() + 32) as u64;
+        let (_, bytes) = self.shared.tree.insert(key, value, at);
+        self.relieve(bytes);
+    }
+
     /// Sets the memtable aside if it has grown to `bytes` and nothing forbids it.
     fn relieve(&mut self, bytes: u64) {
         let shared = &self.shared;
@@ -456,6 +469,7 @@ impl LsmState {
 
 impl State for LsmState {
     fn put(&mut self, key: &[u8], value: &[u8]) {
+        self.recent.get_mut().delete(key);
         let at = self.shared.seqno.next();
         let (_, bytes) = self.shared.tree.insert(key, value, at);
         self.unsealed += (key.len() + value.len() + 32) as u64;
@@ -463,13 +477,17 @@ impl State for LsmState {
     }
 
     fn put_shared(&mut self, key: Bytes, value: Bytes) {
-        let at = self.shared.seqno.next();
-        self.unsealed += (key.len() + value.len() + 32) as u64;
-        let (_, bytes) = self.shared.tree.insert(key, value, at);
-        self.relieve(bytes);
+        self.recent.get_mut().delete(&key);
+        self.insert(key, value);
+    }
+
+    fn put_kept(&mut self, key: Bytes, value: Bytes) {
+        self.recent.get_mut().put(key.clone(), value.clone());
+        self.insert(key, value);
     }
 
     fn delete(&mut self, key: &[u8]) {
+        self.recent.get_mut().delete(key);
         let at = self.shared.seqno.next();
         let (_, bytes) = self.shared.tree.remove(key, at);
         self.unsealed += (key.len() + 32) as u64;
@@ -478,7 +496,10 @@ impl State for LsmState {
 
     fn get(&self, key: &[u8]) -> StateResult<Option<Bytes>> {
         self.check()?;
-        self.shared.get(key, NEWEST)
+        match self.recent.borrow_mut().get(key) {
+            Some(value) => Ok(Some(value)),
+            None => self.shared.get(key, NEWEST),
+        }
     }
 
     fn scan<'a>(&'a self, range: Range<'_>) -> Scan<'a> {

@@ -242,8 +242,8 @@ pub struct Applier {
     current: Box<Kv>,
     /// The key-value space.
     first: ShardId,
-    /// All others.
-    others: BTreeMap<ShardId, Box<Kv>>,
+    /// All machines; nothing is in the place of that one, so that going from one to the other moves no other.
+    machines: BTreeMap<ShardId, Option<Box<Kv>>>,
     node: NodeId,
     seal_bytes: u64,
     next_generation: u64,
@@ -294,7 +294,7 @@ impl Applier {
         let shard = kv.shard();
         let mut applier = Self {
             first: shard,
-            others: BTreeMap::new(),
+            machines: BTreeMap::from([(shard, None)]),
             node,
             seal_bytes,
             next_generation: generation + 1,
@@ -329,8 +329,8 @@ impl Applier {
         self.note_lost(shard, lost);
         self.begun |= kv.applied() != EntryId::ZERO;
         self.unswept.insert(shard);
-        let there = shard == self.current.shard() || self.others.insert(shard, Box::new(kv)).is_some();
-        assert!(!there, "the machine of shard {shard} is there");
+        let there = self.machines.insert(shard, Some(Box::new(kv)));
+        assert!(there.is_none(), "the machine of shard {shard} is there");
     }
 
     /// Adds what is left of a shard that was dropped, and is to be swept away.
@@ -338,7 +338,7 @@ impl Applier {
         let shard = kv.shard();
         self.unswept.insert(shard);
         self.closing.insert(shard);
-        self.others.insert(shard, Box::new(kv));
+        self.machines.insert(shard, Some(Box::new(kv)));
     }
 
     fn note_lost(&mut self, shard: ShardId, lost: Lost) {
@@ -354,7 +354,7 @@ impl Applier {
         if self.current.shard() == shard {
             Some(&self.current)
         } else {
-            self.others.get(&shard).map(|kv| &**kv)
+            self.machines.get(&shard)?.as_deref()
         }
     }
 
@@ -408,16 +408,16 @@ impl Applier {
         if self.current.shard() == shard {
             return true;
         }
-        let Some(mut next) = self.others.remove(&shard) else { return false };
+        let Some(mut next) = self.machines.get_mut(&shard).and_then(Option::take) else { return false };
         next.lend(self.current.give_back());
         let before = std::mem::replace(&mut self.current, next);
-        self.others.insert(before.shard(), before);
+        self.machines.insert(before.shard(), Some(before));
         true
     }
 
     /// Of all machines that are to stay, in the order of their shards.
     fn all(&self) -> BTreeMap<ShardId, &Kv> {
-        let others = self.others.iter().map(|(&shard, kv)| (shard, &**kv));
+        let others = self.machines.iter().filter_map(|(&shard, kv)| Some((shard, kv.as_deref()?)));
         let all = others.chain([(self.current.shard(), &*self.current)]);
         all.filter(|(shard, _)| !self.closing.contains(shard)).collect()
     }
@@ -427,13 +427,14 @@ impl Applier {
             self.reopening.insert(shard, founders.clone());
             return Ok(());
         }
-        if shard == self.current.shard() || self.others.contains_key(&shard) {
+        if self.machines.contains_key(&shard) {
             return Ok(());
         }
         let mut kv = Kv::open(shard, self.current.give_back())?;
         kv.begin(founders);
         let before = std::mem::replace(&mut self.current, Box::new(kv));
-        self.others.insert(before.shard(), before);
+        self.machines.insert(before.shard(), Some(before));
+        self.machines.insert(shard, None);
         self.changed.insert(shard);
         self.opening.insert(shard);
         Ok(())
@@ -483,7 +484,7 @@ impl Applier {
                 if self.closing.remove(&shard) {
                     // It is here no more.
                     self.turn_to(self.first);
-                    self.others.remove(&shard);
+                    self.machines.remove(&shard);
                     if let Some(founders) = self.reopening.remove(&shard) {
                         self.open(shard, &founders)?;
                     }
@@ -643,7 +644,7 @@ impl Applier {
         self.next_generation += 1;
         self.sealing = true;
         out.push(Output::Sealed { job, generation, cut: Cut { bases, installed, opened, closed, dropped } });
-        if !self.others.is_empty() {
+        if self.machines.len() > 1 {
             let readable: Vec<ShardId> =
                 self.all().into_keys().filter(|shard| !self.unrecorded.contains(shard)).collect();
             out.push(Output::Renewed(self.views(readable)));

@@ -186,8 +186,7 @@ pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant
         let doubtful = unknown && shard != first && !log.votes(config.id);
         let returns = |home: Home| log.returns(&home, config.id);
         let disk_lost = disk_lost || doubtful || placement.home(shard).is_some_and(returns);
-        let rests = shard != first;
-        let config = raft::Config { shard, rests, ..config.clone() };
+        let config = if shard == first { config.clone() } else { of_table(&config, shard) };
         let boot = log.into_boot(campaign_at_once, disk_lost, promised);
         let raft = Raft::new(config, rng.fork("raft"), boot, now).map_err(Error::Boot)?;
         shards.push(BootedShard { shard, raft, kv, view, lost });
@@ -198,6 +197,17 @@ pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant
     let doubts = Doubts { disk_lost, upto: if damage { raft.last().index } else { Index(0) } };
     let generation = generation.max(named);
     Ok(Booted { raft, kv, view, lost, others: shards, dead, doubts, generation, notes })
+}
+
+/// News of commits waits so many times as long in a table's shard as in the key-value space, for the append that it could go with: among
+/// many shards each has few, and a message of its own for each costs a follower as much as the append did. Nobody watches
+/// them, and a plain read of a table is of some moment before it is asked.
+const NEWS_WAITS: u32 = 30;
+
+/// What the core of a table's shard is told.
+pub(crate) fn of_table(space: &raft::Config, shard: ShardId) -> raft::Config {
+    let commit_patience = (NEWS_WAITS * space.commit_patience).min(space.heartbeat);
+    raft::Config { shard, rests: true, commit_patience, ..space.clone() }
 }
 
 /// The log of one shard at a start, and what is known about it so far.
@@ -495,4 +505,23 @@ fn record(journal: &mut Journal, generation: u64, logs: &[Begun]) -> Result<(), 
     let based = logs.iter().filter(|log| log.based);
     let mark = CheckpointMark { generation, bases: based.map(|log| (log.shard, log.base.clone())).collect() };
     journal.mark_checkpoint(mark).and_then(|()| journal.sync()).map(drop).map_err(Error::Journal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Claim: news of commits in a table's shard waits longer than in the key-value space, and never beyond a heartbeat; where nothing
+    /// waits there, nothing waits here.
+    #[test]
+    fn news_of_a_tables_shard_waits_for_the_next_append() {
+        let mut space = raft::Config::new(ShardId(1), NodeId(1));
+        space.heartbeat = Duration::from_millis(100);
+        for (patience, waits) in [(0, 0), (1, 30), (50, 100)] {
+            space.commit_patience = Duration::from_millis(patience);
+            let table = of_table(&space, ShardId(7));
+            assert_eq!(table.commit_patience, Duration::from_millis(waits));
+            assert!(table.rests && table.shard == ShardId(7) && table.heartbeat == space.heartbeat);
+        }
+    }
 }

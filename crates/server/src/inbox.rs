@@ -20,26 +20,23 @@ struct State {
     queue: Vec<Event>,
     /// The lane is woken, and has not taken yet.
     woken: bool,
-    /// Even what [`Inbox::push_quietly`] brings is waited for.
+    /// Even what is not loud is waited for.
     awaited: bool,
 }
 
 impl Inbox {
     /// Adds an event; only the first one since the last take wakes the lane.
     pub(crate) fn push(&self, event: Event) {
-        self.add(event, true);
+        self.add(std::iter::once(event), true);
     }
 
-    /// Adds an event that matters only to who waits for it ([`Inbox::await_all`]).
-    pub(crate) fn push_quietly(&self, event: Event) {
-        self.add(event, false);
-    }
-
-    fn add(&self, event: Event, loud: bool) {
+    /// Adds events. Unless one of them is `loud` they matter only to who waits for them ([`Inbox::await_all`]).
+    pub(crate) fn add(&self, events: impl Iterator<Item = Event>, loud: bool) {
         let wakes = {
             let mut state = lock(&self.state);
-            state.queue.push(event);
-            (loud || state.awaited) && !std::mem::replace(&mut state.woken, true)
+            state.queue.extend(events);
+            let wakes = (loud || state.awaited) && !state.queue.is_empty();
+            wakes && !std::mem::replace(&mut state.woken, true)
         };
         if wakes {
             self.wake.notify_one();
@@ -89,23 +86,32 @@ mod tests {
     fn quiet_events_wake_only_who_waits_for_them_and_none_is_left_behind() {
         let inbox = Inbox::default();
         let mut taken = Vec::new();
-        inbox.push_quietly(Event::Tick);
+        let push_quietly = |inbox: &Inbox| inbox.add(std::iter::once(Event::Tick), false);
+        push_quietly(&inbox);
         assert!(!is_woken(&inbox), "nobody waits for it");
         inbox.await_all(true);
         assert!(is_woken(&inbox), "it came before somebody waited for it");
         inbox.take(&mut taken);
         assert_eq!(taken.drain(..).count(), 1);
-        inbox.push_quietly(Event::Tick);
+        push_quietly(&inbox);
         assert!(is_woken(&inbox));
         inbox.take(&mut taken);
         taken.clear();
         inbox.await_all(false);
-        inbox.push_quietly(Event::Tick);
+        push_quietly(&inbox);
         inbox.push(Event::Tick);
         assert!(is_woken(&inbox), "behind a quiet event a loud one still wakes");
         inbox.push(Event::Tick);
         assert!(!is_woken(&inbox), "once");
         inbox.take(&mut taken);
         assert_eq!(taken.len(), 3);
+        taken.clear();
+        inbox.await_all(true);
+        inbox.add(std::iter::empty(), true);
+        assert!(!is_woken(&inbox), "nothing came");
+        inbox.add([Event::Tick, Event::Tick].into_iter(), false);
+        assert!(is_woken(&inbox));
+        inbox.take(&mut taken);
+        assert_eq!(taken.len(), 2);
     }
 }

@@ -36,12 +36,17 @@ pub(crate) struct Sender<T>(Arc<Shared<T>>);
 impl<T> Sender<T> {
     /// Puts `item` in; without effect where the taker is gone.
     pub(crate) fn send(&self, item: T) {
+        self.send_all(std::iter::once(item));
+    }
+
+    /// Puts several in, of which there is at least one, and wakes the taker once.
+    pub(crate) fn send_all(&self, items: impl Iterator<Item = T>) {
         let sleeps = {
             let mut state = lock(&self.0.state);
             if state.ended {
                 return;
             }
-            state.items.push_back(item);
+            state.items.extend(items);
             std::mem::take(&mut state.sleeps)
         };
         if sleeps {

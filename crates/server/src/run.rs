@@ -630,7 +630,8 @@ fn carry_out(
     transport: &Transport,
 ) -> Result<(), Broken> {
     if leads {
-        late.drain(..).chain(effects.work.drain(..)).for_each(|work| workers.apply(work));
+        late.append(&mut effects.work);
+        workers.apply(late);
     }
     for (to, body) in effects.packets.drain(..) {
         transport.send(to, &body);
@@ -641,11 +642,11 @@ fn carry_out(
     if leads && !effects.journal.is_empty() {
         workers.journal(std::mem::take(&mut effects.journal));
     }
-    late.drain(..).for_each(|work| workers.apply(work));
+    workers.apply(late);
     if !effects.journal.is_empty() && workers.journal_at_once(std::mem::take(&mut effects.journal)) {
         late.append(&mut effects.work);
     }
-    effects.work.drain(..).for_each(|work| workers.apply(work));
+    workers.apply(&mut effects.work);
     for export in effects.exports.drain(..) {
         let _ = workers.background.send(ToBackground::Export(export));
     }

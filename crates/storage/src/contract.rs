@@ -94,7 +94,11 @@ impl Run<'_> {
             } else {
                 let len = if self.rng.chance(1, 50) { 5_000 } else { self.rng.below(30) };
                 let value = vec![self.rng.below(256) as u8; len as usize];
-                self.state.put(&key, &value);
+                match self.rng.below(3) {
+                    0 => self.state.put_kept(key.clone().into(), value.clone().into()),
+                    1 => self.state.put_shared(key.clone().into(), value.clone().into()),
+                    _ => self.state.put(&key, &value),
+                }
                 self.now.insert(key, value);
             }
         }

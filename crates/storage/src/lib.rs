@@ -6,4 +6,5 @@ pub mod cow;
 pub mod journal;
 pub mod manifest;
 pub mod memory;
+pub mod recent;
 pub mod state;

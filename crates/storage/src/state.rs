@@ -106,6 +106,11 @@ pub trait State: Send {
     fn put_shared(&mut self, key: Bytes, value: Bytes) {
         self.put(&key, &value);
     }
+    /// The same of what will be asked for soon, since it is about to be replaced, say: a form to which that makes a difference keeps
+    /// it at hand.
+    fn put_kept(&mut self, key: Bytes, value: Bytes) {
+        self.put_shared(key, value);
+    }
     /// Removes a key; one that is not there is fine.
     fn delete(&mut self, key: &[u8]);
     /// The value of a key, all earlier writes seen.

@@ -1,5 +1,5 @@
-//! `quorate bench table`: load on any DynamoDB endpoint, measured: single operations, transactions of two items, and the
-//! workloads A to F of YCSB (Cooper et al., 2010).
+//! `quorate bench table`: load on any DynamoDB endpoint, measured: single operations, transactions, and the workloads A to F of
+//! YCSB (Cooper et al., 2010).
 //!
 //! One table, made if it is not there, whose items have a key `k` and a value `v`. What YCSB calls a scan is a `Scan` from behind
 //! an item on, in the order of the table's hash, as YCSB's own client for DynamoDB has it. A signature is sent that nobody can
@@ -26,6 +26,7 @@ Examples:
   quorate bench table --op put --clients 64 --seconds 10
   quorate bench table --op a --keys 100000 --endpoints http://127.0.0.1:8000,http://127.0.0.1:18000
   quorate bench table --op txn --keys 2 --clients 16 --json
+  quorate bench table --op txn --items 1
   quorate bench table --op update --rate 5000
   quorate bench table --op put --table spread --shards 100
 
@@ -50,6 +51,8 @@ const FILLERS: u64 = 32;
 const FILLED_AT_ONCE: u64 = 25;
 /// ... and about so many bytes.
 const FILLED_BYTES: u64 = 1 << 20;
+/// So many items a transaction is of, unless it is said.
+const ITEMS: u64 = 2;
 /// The longest scan, in items.
 const SCAN_MAX: u64 = 100;
 
@@ -92,6 +95,9 @@ pub(super) struct Args {
     /// Reads need not see the newest state
     #[arg(long)]
     eventual: bool,
+    /// Of how many different items a transaction is [default: 2]; one of a single item is a put by another name
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100))]
+    items: Option<u64>,
     /// Transactions carry a token, as those of the SDKs do
     #[arg(long)]
     token: bool,
@@ -110,9 +116,9 @@ enum Op {
     Get,
     /// Set an item's value by an expression
     Update,
-    /// Write two items in one transaction
+    /// Write items in one transaction
     Txn,
-    /// Read two items in one transaction
+    /// Read items in one transaction
     Txnget,
     /// Half reads, half updates
     A,
@@ -132,6 +138,10 @@ impl Op {
     /// Whether items must be there before it is measured.
     fn reads(self) -> bool {
         !matches!(self, Self::Put | Self::Txn)
+    }
+
+    fn is_transaction(self) -> bool {
+        matches!(self, Self::Txn | Self::Txnget)
     }
 
     fn is_of_ycsb(self) -> bool {
@@ -159,6 +169,9 @@ struct Report {
     connections: usize,
     value_size: u32,
     keys: u64,
+    /// Of how many items each transaction is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    items: Option<u64>,
     /// Transactions that met another one and were tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
     conflicts: Option<u64>,
@@ -168,9 +181,14 @@ struct Report {
 
 /// Runs the benchmark.
 pub(super) fn run(args: &Args) -> Result<(), Problem> {
-    if matches!(args.op, Op::Txn | Op::Txnget) && args.keys < 2 {
-        let hint = "name at least two with --keys";
-        return Err(Problem::new(Exit::Usage, "a transaction is of two different items", hint));
+    let items = args.items.unwrap_or(ITEMS);
+    if args.items.is_some() && !args.op.is_transaction() {
+        let hint = "leave --items out, or measure --op txn or txnget";
+        return Err(Problem::new(Exit::Usage, "only transactions are of several items", hint));
+    }
+    if args.op.is_transaction() && args.keys < items {
+        let hint = format!("name at least {items} with --keys");
+        return Err(Problem::new(Exit::Usage, format!("a transaction is of {items} different items"), hint));
     }
     let report = meter::run(measure(args))?;
     if args.json {
@@ -198,6 +216,7 @@ async fn measure(args: &Args) -> Result<Report, Problem> {
         body: Body::new(&args.table, args.value_size as usize, !args.eventual),
         zipf: args.op.is_of_ycsb().then(|| Zipf::new(args.keys)),
         keys: args.keys,
+        items: args.items.unwrap_or(ITEMS),
         there: Cell::new(args.keys),
         conflicts: Cell::new(0),
         tokens: args.token.then(|| format!("{:08x}{:08x}", std::process::id(), clock())),
@@ -225,7 +244,8 @@ async fn measure(args: &Args) -> Result<Report, Problem> {
         connections: links.len(),
         value_size: args.value_size,
         keys: args.keys,
-        conflicts: matches!(args.op, Op::Txn | Op::Txnget).then(|| shared.conflicts.get()),
+        items: args.op.is_transaction().then_some(shared.items),
+        conflicts: args.op.is_transaction().then(|| shared.conflicts.get()),
         figures,
     })
 }
@@ -324,6 +344,8 @@ struct Common {
     /// How popular items are, in YCSB's workloads.
     zipf: Option<Zipf>,
     keys: u64,
+    /// Of how many items a transaction is.
+    items: u64,
     /// How many items there are, those included that are being made.
     there: Cell<u64>,
     conflicts: Cell<u64>,
@@ -444,20 +466,32 @@ impl Worker {
         self.send(|calls| &calls.update).await
     }
 
-    /// Two different items. One that met another transaction is tried again until it is through, as its time counts.
+    /// Different items.
+    fn different(&mut self) -> Vec<u64> {
+        let mut keys = Vec::with_capacity(self.shared.items as usize);
+        while (keys.len() as u64) < self.shared.items {
+            let mut key = self.uniform();
+            while keys.contains(&key) {
+                key = (key + 1) % self.shared.keys;
+            }
+            keys.push(key);
+        }
+        keys
+    }
+
+    /// A transaction that met another one is tried again until it is through, as its time counts.
     async fn transact(&mut self) -> Result<(), Trouble> {
-        let one = self.uniform();
-        let other = (one + 1 + self.rng.below(self.shared.keys - 1)) % self.shared.keys;
+        let keys = self.different();
         self.transactions += 1;
         if self.shared.op == Op::Txnget {
-            self.shared.body.transact_get(&mut self.text, [one, other]);
+            self.shared.body.transact_get(&mut self.text, &keys);
         } else {
             let token = self
                 .shared
                 .tokens
                 .as_ref()
                 .map(|run| format!("{run}{:08x}{:010x}", self.number, self.transactions));
-            self.shared.body.transact_put(&mut self.text, [one, other], token.as_deref());
+            self.shared.body.transact_put(&mut self.text, &keys, token.as_deref());
         }
         loop {
             match self.send(|calls| &calls.transact).await {

@@ -215,7 +215,7 @@ impl Lane {
 
     fn begin(&mut self, now: Instant, shard: ShardId, base: Base) -> Result<Raft, raft::BootError> {
         let Doubts { disk_lost, upto } = self.placed.doubts;
-        let config = raft::Config { shard, rests: true, ..self.node.settings.raft.clone() };
+        let config = crate::boot::of_table(&self.node.settings.raft, shard);
         let founders = Membership::decode(&base.membership).unwrap_or_default();
         let me = self.node.settings.node;
         let home = self.placed.followed.home(shard).unwrap_or_default();

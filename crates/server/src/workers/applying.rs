@@ -46,34 +46,55 @@ impl Applying {
         self.more && !self.failed
     }
 
-    /// Does one piece of work. A failure is the node's end, which the lane is told.
-    pub(super) fn work(&mut self, work: Work) {
-        if self.failed {
-            return;
-        }
-        self.more |= matches!(work, Work::Apply { .. } | Work::Settle(_));
-        let begun = matches!(work, Work::Apply { .. }).then(Instant::now);
-        if let Err(error) = self.applier.work(work, &mut self.outputs) {
-            self.failed = true;
-            return self.inbox.push(Event::Broken(Broken::state("applying", &error)));
-        }
-        if begun.is_some_and(|begun| begun.elapsed() > SLOW) {
-            self.counters.slow_applies.fetch_add(1, Ordering::Relaxed);
-        }
-        for output in self.outputs.drain(..) {
-            match output {
-                Output::Sealed { job, generation, cut } => {
-                    let _ = self.background.send(ToBackground::Seal(Seal { job, generation, cut }));
-                }
-                Output::Upkept { more: again } => self.more = again,
-                Output::Applied(applied) if !applied.concerns_more() => {
-                    self.inbox.push_quietly(Event::Output(Output::Applied(applied)));
-                }
-                output => self.inbox.push(Event::Output(output)),
+    /// Does some pieces of work, and tells of all at once. A failure is the node's end, which the lane is told.
+    pub(super) fn work(&mut self, all: impl IntoIterator<Item = Work>) {
+        let (mut loud, mut broken) = (false, None);
+        for work in all {
+            if self.failed {
+                break;
             }
+            self.more |= matches!(work, Work::Apply { .. } | Work::Settle(_));
+            let told = self.outputs.len();
+            let begun = matches!(work, Work::Apply { .. }).then(Instant::now);
+            if let Err(error) = self.applier.work(work, &mut self.outputs) {
+                // What came of the work before it is told.
+                self.outputs.truncate(told);
+                (self.failed, loud) = (true, true);
+                broken = Some(Event::Broken(Broken::state("applying", &error)));
+            }
+            if begun.is_some_and(|begun| begun.elapsed() > SLOW) {
+                self.counters.slow_applies.fetch_add(1, Ordering::Relaxed);
+            }
+            loud |= self.outputs[told..].iter().any(is_loud);
         }
+        let (background, more) = (&self.background, &mut self.more);
+        let told = self.outputs.drain(..).filter_map(|output| match output {
+            Output::Sealed { job, generation, cut } => {
+                let _ = background.send(ToBackground::Seal(Seal { job, generation, cut }));
+                None
+            }
+            Output::Upkept { more: again } => {
+                *more = again;
+                None
+            }
+            output => Some(Event::Output(output)),
+        });
+        self.inbox.add(told.chain(broken), loud);
     }
 }
+
+/// Whether somebody may wait for it who did not say so.
+fn is_loud(output: &Output) -> bool {
+    match output {
+        Output::Applied(applied) => applied.concerns_more(),
+        Output::Sealed { .. } | Output::Upkept { .. } => false,
+        _ => true,
+    }
+}
+
+/// So many pieces of work are told of at once: with many shards each is a few entries of one of them, and to wake the lane for each costs
+/// as much as to apply them. With more of them the first ones would wait too long for their answers.
+const AT_ONCE: usize = 32;
 
 /// The applier's thread. Upkeep runs only when nothing else waits, a bounded step at a time.
 pub(super) fn run(applying: &Mutex<Applying>, queue: &Taker<Work>) {
@@ -97,10 +118,13 @@ pub(super) fn run(applying: &Mutex<Applying>, queue: &Taker<Work>) {
         let sweeps = matches!(work, Work::Upkeep);
         let mut applying = lock(applying);
         let begun = Instant::now();
-        applying.work(work);
         if sweeps {
+            applying.work([work]);
             sweeping.stepped(begun, Instant::now());
+            continue;
         }
+        let gathered = std::iter::from_fn(|| queue.take_within(Duration::ZERO).ok()).take(AT_ONCE - 1);
+        applying.work(std::iter::once(work).chain(gathered));
     }
 }
 

@@ -25,6 +25,11 @@ impl<T, W> Desk<T, W> {
         self.queue.send(item);
     }
 
+    /// Lays several things down for the thread, of which there is at least one.
+    pub(crate) fn send_all(&self, items: impl Iterator<Item = T>) {
+        self.queue.send_all(items);
+    }
+
     /// The worker itself, if its thread sleeps with nothing left to do, and if it is `fit`.
     pub(crate) fn take(&self, fit: impl FnOnce(&W) -> bool) -> Option<MutexGuard<'_, W>> {
         if !self.queue.rests() {

@@ -28,7 +28,7 @@
 //!
 //! | operation | reads | writes |
 //! | --- | --- | --- |
-//! | put of a key | 1 seek, none if it was written lately ([`recent`]) | `L`, `R`; and `K` with a lease |
+//! | put of a key | 1 seek, none if it was written lately ([`Recent`]) | `L`, `R`; and `K` with a lease |
 //! | put over a key whose change was swept | as above | `L`, `R`, and `R` once more, for the version it replaces |
 //! | delete of n keys | 1 seek, n sequential | n of each `L`, `R`, `O` |
 //! | get, newest | 1 seek | |
@@ -81,7 +81,6 @@ mod lease;
 mod meta;
 mod mutant;
 mod read;
-mod recent;
 pub(crate) mod source;
 mod survey;
 mod sweep;
@@ -111,14 +110,18 @@ use layout::{Keys, PREFIX, Rev, damaged, table};
 use lease::Leases;
 use meta::Meta;
 use quorate_base::{EntryId, ShardId};
+use quorate_storage::recent::Recent;
 use quorate_storage::state::{CheckpointJob, State, StateResult, Upkeep};
 use quorate_wire::kv::Revision;
-use recent::Recent;
 use source::{Source, Written};
 use std::ops::{Bound, Deref, DerefMut};
 use std::sync::Arc;
 use sweep::Purge;
 use transfer::Incoming;
+
+/// Bytes of keys and values that a generation of those that were written last holds. Few in the crate's own tests, so that they fill
+/// it. A state taken in from a peer has keys of its own (see the incarnations), so that it makes nothing of it wrong.
+const RECENT_BYTES: usize = if cfg!(test) { 1 << 10 } else { 4 << 20 };
 
 /// The state while a machine has it.
 struct Lent(Option<Box<dyn State>>);
@@ -210,7 +213,7 @@ impl Kv {
             before,
             alarms,
             tables,
-            recent: Recent::default(),
+            recent: Recent::new(RECENT_BYTES),
             tally: Tally::default(),
             incoming: None,
             freed: Rev::NONE,
@@ -315,7 +318,7 @@ impl Kv {
 
     /// Writes the machine's numbers into the state, as a cut needs them.
     pub fn save(&mut self) {
-        self.settle();
+        self.tables.save(&mut *self.state);
         self.counts.save(&mut *self.state, self.keys);
         let meta = Meta { applied: self.mark(), ..self.meta.clone() };
         self.state.put(self.keys.raw(&mut self.key_buf, table::META, b""), &meta.encode());
@@ -323,7 +326,7 @@ impl Kv {
         self.state.put(&pointer, &self.incarnation.to_le_bytes());
     }
 
-    /// Writes what is counted in memory alone, so that a view taken now has it. To be called behind each batch of entries.
+    /// Sums up what is counted in memory alone, so that a view taken now has it. To be called behind each batch of entries.
     pub fn settle(&mut self) {
         self.tables.settle(&mut *self.state);
     }
@@ -340,7 +343,7 @@ impl Kv {
         (self.counts, self.leases) = (Counts::new(), Leases::default());
         (self.fences, self.alarms) = (Fences::default(), Alarms::default());
         self.tables = Tables::open(&self.keys.tables(), &Written(&*self.state))?;
-        (self.recent, self.incoming, self.freed) = (Recent::default(), None, Rev::NONE);
+        (self.recent, self.incoming, self.freed) = (Recent::new(RECENT_BYTES), None, Rev::NONE);
         Ok(())
     }
 

@@ -95,6 +95,7 @@ impl KvView {
         let stored = self.stored_after(if after < &[STORED][..] { &[STORED] } else { after });
         let stored = stored.filter_map(|pair| match pair {
             Ok((key, value)) => {
+                let value = self.tables.unsettled(&key).cloned().unwrap_or(value);
                 let key = key.slice(super::PREFIX..);
                 (key.first() != Some(&table::META)).then_some(Ok((key, value)))
             }

@@ -124,11 +124,13 @@ impl Tables {
         if execute.ops.iter().any(|op| self.is_elsewhere(&op.table)) {
             return Ok(Err(Refusal::StaleEpoch));
         }
+        let mut before = None;
         if let Some(token) = &execute.token {
             if self.locks.contains_key(&lock::token(&token.token)) {
                 return Ok(Err(Refusal::TokenInUse));
             }
-            match self.known(state, token, moment.now)? {
+            before = self.token_row(state, token)?;
+            match is_known(before.as_ref(), token, moment.now) {
                 Ok(false) => {}
                 Ok(true) => return Ok(Ok(Reply::Repeated)),
                 Err(refusal) => return Ok(Err(refusal)),
@@ -151,7 +153,8 @@ impl Tables {
         };
         let all = done.iter().all(|d| d.outcome == Outcome::Done) || self.has(Mutant::TokenOfRefused);
         if let Some(token) = execute.token.as_ref().filter(|_| all && !self.has(Mutant::TokenForgotten)) {
-            self.remember(state, token, moment.now, digest)?;
+            let before = before.map(|row| row.end);
+            self.remember(state, (token, before), moment.now, digest)?;
         }
         Ok(Ok(Reply::Executed(done)))
     }
@@ -280,10 +283,14 @@ impl Tables {
                 None
             }
             Becomes::Item(item, bytes) => {
-                let mut value = Vec::with_capacity(10 + bytes.len());
-                varint(&mut value, version);
-                value.extend_from_slice(bytes);
-                state.put(&row, &value);
+                // In one piece of memory, since there may be tens of thousands of them before they are flushed. It is asked for
+                // when it is written again.
+                let mut all = Vec::with_capacity(row.len() + 10 + bytes.len());
+                all.extend_from_slice(&row);
+                varint(&mut all, version);
+                all.extend_from_slice(bytes);
+                let all = Bytes::from(all);
+                state.put_kept(all.slice(..row.len()), all.slice(row.len()..));
                 digest.number(PUT);
                 digest.number(u64::from(id));
                 digest.bytes(&at);
@@ -357,29 +364,25 @@ impl Tables {
         cost
     }
 
-    /// Whether a token's work is done.
-    pub(super) fn known(&self, state: &dyn State, token: &Token, now: u64) -> Applied<bool> {
+    /// What is known of a token.
+    pub(super) fn token_row(&self, state: &dyn State, token: &Token) -> StateResult<Option<TokenRow>> {
         let row = self.rows.token(&token.token);
         let kept =
             self.memory.tokens.get(&row).cloned().map_or_else(|| state.get(&row), |kept| Ok(Some(kept)));
-        let Some(stored) = kept? else { return Ok(Ok(false)) };
-        let (end, fingerprint) = decode_token(&stored)?;
-        if end <= now {
-            return Ok(Ok(false));
-        }
-        Ok(if fingerprint == token.fingerprint { Ok(true) } else { Err(Refusal::TokenMismatch) })
+        kept?.map(|stored| decode_token(&stored)).transpose()
     }
 
+    /// A token's work is done. `before` is when its row ends that is there, if there is one.
     pub(super) fn remember(
         &mut self,
         state: &mut dyn State,
-        token: &Token,
+        (token, before): (&Token, Option<u64>),
         now: u64,
         digest: &mut Digest,
     ) -> StateResult<()> {
         let row = self.rows.token(&token.token);
-        if let Some(stored) = state.get(&row)? {
-            state.delete(&self.rows.token_end(decode_token(&stored)?.0, &token.token));
+        if let Some(end) = before {
+            state.delete(&self.rows.token_end(end, &token.token));
         }
         let end = now.saturating_add(TOKEN_LASTS);
         let mut value = Vec::new();
@@ -525,10 +528,26 @@ pub(super) fn decode_deleted(stored: &Bytes) -> u64 {
     stored[..].try_into().map_or(0, u64::from_be_bytes)
 }
 
-fn decode_token(stored: &Bytes) -> StateResult<(u64, Bytes)> {
+/// A token whose work was done.
+pub(super) struct TokenRow {
+    /// Until when it is known.
+    pub(super) end: u64,
+    fingerprint: Bytes,
+}
+
+/// Whether a token's work is done, by its row.
+pub(super) fn is_known(row: Option<&TokenRow>, token: &Token, now: u64) -> Result<bool, Refusal> {
+    match row {
+        Some(row) if row.end > now && row.fingerprint == token.fingerprint => Ok(true),
+        Some(row) if row.end > now => Err(Refusal::TokenMismatch),
+        _ => Ok(false),
+    }
+}
+
+fn decode_token(stored: &Bytes) -> StateResult<TokenRow> {
     let mut input = Reader::new(stored.clone());
     let end = input.varint().map_err(|_| layout::damaged("a token"))?;
-    Ok((end, stored.slice(stored.len() - input.remaining()..)))
+    Ok(TokenRow { end, fingerprint: stored.slice(stored.len() - input.remaining()..) })
 }
 
 /// What the digest calls the effects. The key-value machine, which shares the digest, has the numbers below these.

@@ -11,7 +11,7 @@
 //! is then. A table that is being deleted waits for them ([`super::closing`]). A token that is locked is remembered from when it
 //! is installed.
 
-use super::apply::{Applied, Asked, Becomes, Moment, Planned, TWICE, decode_stored};
+use super::apply::{Applied, Asked, Becomes, Moment, Planned, TWICE, decode_stored, is_known};
 use super::catalog::{Catalog, key_bytes, slot_of};
 use super::layout::{behind, damaged, row};
 use super::{Tables, TablesView, lock};
@@ -209,7 +209,8 @@ impl View for Applying<'_> {
 impl Machine for Applying<'_> {
     fn spent(&self, ops: &Execute) -> StateResult<Option<Unfit>> {
         let Some(token) = &ops.token else { return Ok(None) };
-        Ok(match self.tables.known(self.state, token, self.moment.now)? {
+        let row = self.tables.token_row(self.state, token)?;
+        Ok(match is_known(row.as_ref(), token, self.moment.now) {
             Ok(false) => None,
             Ok(true) => Some(Unfit::Repeated),
             Err(Refusal::TokenMismatch) => Some(Unfit::TokenMismatch),
@@ -246,7 +247,8 @@ impl Machine for Applying<'_> {
             self.install_item(*table, at, bytes.as_ref(), version)?;
         }
         if let Some(token) = &images.token {
-            self.tables.remember(self.state, token, self.moment.now, self.digest)?;
+            let before = self.tables.token_row(self.state, token)?.map(|row| row.end);
+            self.tables.remember(self.state, (token, before), self.moment.now, self.digest)?;
         }
         Ok(())
     }

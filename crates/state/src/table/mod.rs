@@ -123,7 +123,7 @@ use stream::{Streams, stored_bytes};
 
 /// The machine. There is one writer, which hands in the store that it owns.
 ///
-/// Invariants: `catalog` agrees with the rows `D` and, for tables that are not in `dirty`, `F`; no table in it has a row `G`;
+/// Invariants: `catalog` agrees with the rows `D` and, for tables that are not in `dirty`, `F`, which each table has; no table in it has a row `G`;
 /// `next_table` is above the number of every table that ever was; `streams` agrees with the rows `S` and `H` and, for feeds
 /// that are not in `dirty_streams`, `U`.
 pub struct Tables {
@@ -175,7 +175,12 @@ pub struct TablesView {
     adopted: Index,
     /// There are locks of transactions over several shards.
     locked: bool,
+    /// Rows of figures that are older in the store.
+    unsettled: Vec<(Bytes, Bytes)>,
 }
+
+/// The figures of so many tables at most are not in the store: with more of them, to write them costs less than to give them to each view.
+const UNSETTLED: usize = 4;
 
 impl Tables {
     /// The machine as the store below `prefix` has it, or an empty one.
@@ -269,19 +274,46 @@ impl Tables {
             placement: self.placement.clone(),
             adopted: self.adopted,
             locked: !self.locks.is_empty(),
+            unsettled: self.unwritten().map(|table| self.figures_row(table)).collect(),
         }
     }
 
-    /// Writes what is counted in memory alone. To be called behind each batch of entries and before a cut.
+    /// Tables whose figures are older in the store.
+    fn unwritten(&self) -> impl Iterator<Item = &Table> {
+        self.dirty.iter().filter_map(|name| self.catalog.get(name)).map(|table| &**table)
+    }
+
+    fn figures_row(&self, table: &Table) -> (Bytes, Bytes) {
+        let key = self.rows.numbered(row::FIGURES, table.definition.id, b"");
+        (key.into(), table.encode_figures().into())
+    }
+
+    /// Sums up what is counted in memory alone, so that a view taken now has it. To be called behind each batch of entries: it writes as
+    /// little as it may, since a batch of a shard among many is a single entry, and one more row would double what that costs.
     pub(crate) fn settle(&mut self, state: &mut dyn State) {
-        for name in std::mem::take(&mut self.dirty) {
-            if let Some(table) = self.catalog.get(&name).cloned() {
-                self.resize((table.definition.id, 0), table.stored_bytes());
-                let key = self.rows.numbered(row::FIGURES, table.definition.id, b"");
-                state.put(&key, &table.encode_figures());
-            }
+        let sizes: Vec<_> =
+            self.unwritten().map(|table| (table.definition.id, table.stored_bytes())).collect();
+        for (table, bytes) in sizes {
+            self.resize((table, 0), bytes);
+        }
+        if self.dirty.len() > UNSETTLED {
+            self.write_figures(state);
         }
         self.settle_streams(state);
+    }
+
+    /// Writes all that is counted in memory alone. To be called before a cut.
+    pub(crate) fn save(&mut self, state: &mut dyn State) {
+        self.settle(state);
+        self.write_figures(state);
+    }
+
+    fn write_figures(&mut self, state: &mut dyn State) {
+        let rows: Vec<_> = self.unwritten().map(|table| self.figures_row(table)).collect();
+        for (key, value) in rows {
+            state.put(&key, &value);
+        }
+        self.dirty.clear();
     }
 
     fn resize(&mut self, of: (u32, u64), bytes: u64) {
@@ -305,6 +337,8 @@ impl Tables {
     /// Puts a table in force, in the store and here.
     fn put_table(&mut self, state: &mut dyn State, table: Table) {
         state.put(&self.rows.definition(&table.definition.name), &table.definition.encode());
+        let (key, value) = self.figures_row(&table);
+        state.put(&key, &value);
         self.dirty.insert(table.definition.name.clone());
         self.catalog.insert(Arc::new(table));
     }
@@ -314,6 +348,11 @@ impl TablesView {
     /// Bytes of all tables with their indexes and change feeds, about.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// What stands under a key of the store, where that is newer than what the store has.
+    pub(crate) fn unsettled(&self, key: &[u8]) -> Option<&Bytes> {
+        self.unsettled.iter().find(|(at, _)| at == key).map(|(_, value)| value)
     }
 
     /// The first index that is being filled: its table's number, its own, and how far it is.

@@ -69,17 +69,17 @@ impl Body {
         written(out, format_args!(r#"{{"TableName":"{table}",{page},"ConsistentRead":{consistent}}}"#));
     }
 
-    pub(super) fn transact_put(&self, out: &mut Vec<u8>, keys: [u64; 2], token: Option<&str>) {
+    pub(super) fn transact_put(&self, out: &mut Vec<u8>, keys: &[u64], token: Option<&str>) {
         let put = |key| format!(r#"{{"Put":{{"TableName":"{}","Item":{}}}}}"#, self.table, self.item(key));
-        let [one, other] = keys.map(put);
+        let puts = keys.iter().map(|&key| put(key)).collect::<Vec<_>>().join(",");
         let token = token.map(|token| format!(r#","ClientRequestToken":"{token}""#)).unwrap_or_default();
-        written(out, format_args!(r#"{{"TransactItems":[{one},{other}]{token}}}"#));
+        written(out, format_args!(r#"{{"TransactItems":[{puts}]{token}}}"#));
     }
 
-    pub(super) fn transact_get(&self, out: &mut Vec<u8>, keys: [u64; 2]) {
+    pub(super) fn transact_get(&self, out: &mut Vec<u8>, keys: &[u64]) {
         let get = |key| format!(r#"{{"Get":{{"TableName":"{}","Key":{}}}}}"#, self.table, Key(key));
-        let [one, other] = keys.map(get);
-        written(out, format_args!(r#"{{"TransactItems":[{one},{other}]}}"#));
+        let gets = keys.iter().map(|&key| get(key)).collect::<Vec<_>>().join(",");
+        written(out, format_args!(r#"{{"TransactItems":[{gets}]}}"#));
     }
 
     /// Many items at once.
@@ -161,9 +161,9 @@ mod tests {
         );
         assert_eq!(read(&|out| body.update(out, 7))["ExpressionAttributeValues"][":v"]["S"], "vvv");
         assert_eq!(read(&|out| body.scan(out, 7, 9))["Limit"], 9);
-        let txn = read(&|out| body.transact_put(out, [7, 8], Some("x")));
+        let txn = read(&|out| body.transact_put(out, &[7, 8], Some("x")));
         assert!(txn["TransactItems"][0]["Put"]["Item"] == item && txn["ClientRequestToken"] == "x");
-        assert_eq!(read(&|out| body.transact_get(out, [8, 7]))["TransactItems"][1]["Get"]["Key"], key);
+        assert_eq!(read(&|out| body.transact_get(out, &[8, 7]))["TransactItems"][1]["Get"]["Key"], key);
         assert_eq!(read(&|out| body.fill(out, 5..8))["RequestItems"]["t-1"][2]["PutRequest"]["Item"], item);
         let created = |shards| -> Value { serde_json::from_slice(&body.create(shards)).unwrap() };
         assert!(created(1)["KeySchema"][0]["KeyType"] == "HASH" && created(1)["Tags"].is_null());

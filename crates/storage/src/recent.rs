@@ -1,30 +1,33 @@
-//! The newest versions of the keys that were written last, as they are stored: a put must know the version that it
-//! replaces, and keys that are written are written again. Without it that look-up was half the processor time of applying a put.
+//! The values of the keys that were written last, as they are stored: a write must know what it replaces, and keys that are written
+//! are written again. Without it that look-up was half the processor time of applying a put.
 //!
 //! Two generations: what is used moves to the young one; once that is full, it becomes the old one, and what was still in
-//! the old one is forgotten. Keys are those of the store, so that a state taken in from a peer, which has keys of its own
-//! (see the incarnations in [`super`]), makes nothing here wrong.
+//! the old one is forgotten. Keys are those of the store.
 
 #![expect(clippy::disallowed_types, reason = "nothing walks over these maps, so their order shows nowhere")]
 
 use bytes::Bytes;
 use std::collections::HashMap;
 
-/// Bytes of keys and values that a generation holds. Few in the crate's own tests, so that they fill it.
-const GENERATION_BYTES: usize = if cfg!(test) { 1 << 10 } else { 4 << 20 };
-
 /// See the module page. Nothing depends on the order of its entries.
-#[derive(Default)]
-pub(super) struct Recent {
+pub struct Recent {
     young: HashMap<Bytes, Bytes>,
     old: HashMap<Bytes, Bytes>,
     /// Bytes in `young`.
     bytes: usize,
+    /// So many of keys and values a generation holds.
+    generation: usize,
 }
 
 impl Recent {
+    /// With generations of so many bytes.
+    pub fn new(generation: usize) -> Self {
+        let (young, old) = Default::default();
+        Self { young, old, bytes: 0, generation }
+    }
+
     /// The record under a stored key, if it is remembered.
-    pub(super) fn get(&mut self, key: &[u8]) -> Option<Bytes> {
+    pub fn get(&mut self, key: &[u8]) -> Option<Bytes> {
         if let Some(stored) = self.young.get(key) {
             return Some(stored.clone());
         }
@@ -34,7 +37,7 @@ impl Recent {
     }
 
     /// The record under `key` is now `stored`. The key may be part of the same piece of memory: it goes with its record.
-    pub(super) fn put(&mut self, key: Bytes, stored: Bytes) {
+    pub fn put(&mut self, key: Bytes, stored: Bytes) {
         if let Some((before, old)) = self.young.remove_entry(&key) {
             self.bytes -= before.len() + old.len();
         } else {
@@ -44,7 +47,7 @@ impl Recent {
     }
 
     /// There is no record under `key` any more.
-    pub(super) fn delete(&mut self, key: &[u8]) {
+    pub fn delete(&mut self, key: &[u8]) {
         if let Some((key, stored)) = self.young.remove_entry(key) {
             self.bytes -= key.len() + stored.len();
         }
@@ -53,7 +56,7 @@ impl Recent {
 
     fn insert(&mut self, key: Bytes, stored: Bytes) {
         self.bytes += key.len() + stored.len();
-        if self.bytes > GENERATION_BYTES {
+        if self.bytes > self.generation {
             self.bytes = key.len() + stored.len();
             self.old = std::mem::take(&mut self.young);
         }
@@ -67,7 +70,7 @@ mod tests {
 
     #[test]
     fn what_is_used_stays_and_what_is_not_goes() {
-        let mut recent = Recent::default();
+        let mut recent = Recent::new(1 << 10);
         for n in 0..100u32 {
             recent.put(Bytes::copy_from_slice(&n.to_be_bytes()), Bytes::from_static(&[0; 100]));
             assert_eq!(recent.get(&0u32.to_be_bytes()).map(|v| v.len()), Some(100), "used each time");
@@ -78,7 +81,7 @@ mod tests {
 
     #[test]
     fn what_is_deleted_or_replaced_is_not_remembered_by_any_generation() {
-        let mut recent = Recent::default();
+        let mut recent = Recent::new(1 << 10);
         for n in 0..12u8 {
             recent.put(Bytes::copy_from_slice(&[n]), Bytes::copy_from_slice(&[n; 100]));
         }
