@@ -24,8 +24,10 @@ const ITEMS: u32 = 64;
 /// After so long it rests, ...
 const STRETCH: Duration = Duration::from_micros(250);
 /// ... for so many times as long as it has worked; a rest is so long at most, however long its thread had waited for a core.
-const REST: u32 = 4;
-const REST_MAX: Duration = Duration::from_millis(4);
+const REST: u32 = 2;
+const REST_MAX: Duration = Duration::from_millis(2);
+/// Who has written nothing for so long does not write: writes come in batches, with pauses between them.
+const PAUSE: Duration = Duration::from_millis(50);
 /// With so many memtables set aside there is no time to step aside, ...
 const MEMTABLES: usize = 2;
 /// ... nor with so many runs of tables that are not merged: who steps aside on a machine that others fill gets next to nothing of it.
@@ -87,10 +89,12 @@ pub(crate) struct Pace {
     ahead: Arc<Mutex<Ahead>>,
     items: u32,
     bytes: u64,
-    /// Since when it has worked without a rest, and up to where the writer was then.
+    /// Since when it has worked without a rest.
     since: Instant,
-    written: u64,
     writer: SequenceNumberCounter,
+    /// Up to where the writer was when it was last seen to have written, and when that was, if ever.
+    written: u64,
+    wrote: Option<Instant>,
 }
 
 impl Pace {
@@ -112,10 +116,14 @@ impl Pace {
             return;
         }
         let written = self.writer.get();
-        if written > self.written && !self.waiting.pressing() {
+        if written > self.written {
+            (self.written, self.wrote) = (written, Some(Instant::now()));
+        }
+        let writes = self.wrote.is_some_and(|wrote| wrote.elapsed() < PAUSE);
+        if writes && !self.waiting.pressing() {
             std::thread::sleep((worked * REST).min(REST_MAX));
         }
-        (self.since, self.written) = (Instant::now(), written);
+        self.since = Instant::now();
     }
 }
 
@@ -138,7 +146,8 @@ impl Paced {
     /// A pace for one flush or merge.
     pub(crate) fn pace(&self) -> Pace {
         let (waiting, ahead, writer) = (self.waiting.clone(), self.ahead.clone(), self.writer.clone());
-        Pace { waiting, ahead, items: 0, bytes: 0, since: Instant::now(), written: writer.get(), writer }
+        let written = writer.get();
+        Pace { waiting, ahead, items: 0, bytes: 0, since: Instant::now(), writer, written, wrote: None }
     }
 
     /// Merges may stop for flushes of `shared`.
