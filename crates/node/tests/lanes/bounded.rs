@@ -6,6 +6,7 @@ use quorate_node::api::Body;
 use quorate_node::api::tables::{KeysAsked, Page, ReadReply};
 use quorate_node::evidence::{Evidence, Mode, Slot};
 use quorate_node::lane::{ClosedMutant, Missed, Stand};
+use quorate_protocol::raft::Message;
 
 /// The table's bound.
 const BOUND: Duration = Duration::from_secs(5);
@@ -294,6 +295,52 @@ fn a_deposed_leader_closes_nothing() {
         cluster.pass(2_000);
         assert!(cluster.look(old, at, n).unwrap().there);
     }
+}
+
+/// A leader that was succeeded while it stood still begins a round as it goes on, and hears then that it leads no more. Nobody has confirmed
+/// that round for what it led; so it is not closed for that, though it stands in no list of what is led any more.
+#[test]
+fn who_was_succeeded_closes_no_round_that_it_began() {
+    let mut cluster = Cluster::bounded(2);
+    let at = cluster.shards[0];
+    let old = cluster.leader(at);
+    cluster.pass(1_000);
+    cluster.asleep.insert(old);
+    for id in (1..=NODES).filter(|&id| id != old) {
+        let node = cluster.nodes[id as usize - 1].as_mut().unwrap();
+        node.lane.handle(cluster.now, Event::PeerDown(NodeId(old)));
+    }
+    let n = (0..1_000).find(|&n| cluster.shard_of(n) == at).unwrap();
+    cluster.pass(4_000);
+    cluster.ask(old % NODES + 1, at, put_item(n));
+    let done = cluster.now;
+    cluster.pass(1_500);
+    cluster.awake(old);
+    let leads = |cluster: &Cluster| {
+        cluster.nodes[old as usize - 1].as_ref().unwrap().lane.core(at).is_some_and(raft::Raft::is_leader)
+    };
+    assert!(leads(&cluster));
+    for _ in 0..60 {
+        cluster.now = cluster.now + Duration::from_millis(10);
+        while let Some(packets) = cluster.drain() {
+            for (from, to, body) in packets {
+                // What it has missed does not come, only that there is a newer term.
+                let body = if to == NodeId(old) { without_entries(body) } else { body };
+                cluster.deliver(from, to, body);
+            }
+        }
+        let seen = cluster.look_alone(old, at, n);
+        assert!(seen.is_none_or(|seen| !seen.is_a_lie(cluster.now.since(done))));
+    }
+    assert!(!leads(&cluster));
+}
+
+fn without_entries(body: Bytes) -> Bytes {
+    let mut rest = Packet::default();
+    let entries = |frame: &Frame| matches!(frame, Frame::Raft { message: Message::Append { .. }, .. });
+    let frames = Packet::read(body).map_while(Result::ok);
+    frames.filter(|frame| !entries(frame)).for_each(|frame| rest.push(&frame));
+    rest.finish()
 }
 
 /// A replica whose machine stands still has not applied what is closed: it says how old it is, or asks the leader. With the bug planted

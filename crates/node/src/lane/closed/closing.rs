@@ -119,7 +119,9 @@ impl Closing {
         living.map(|(_, peer)| peer.answered).min().unwrap_or(self.round)
     }
 
-    /// The groups that a round does not close: a majority has not said yet that it follows.
+    /// The groups that a round does not close: a majority has not said yet that it follows, or they were led then and are no more, and
+    /// whatever the majority says now is not known to be about them. (Seed 2000000 of the simulator: who was succeeded while it stood
+    /// still had begun a round as it went on, then heard of that, and closed the round for what it led no longer.)
     fn open(
         &self,
         round: u64,
@@ -131,7 +133,8 @@ impl Closing {
                 |node| self.peers.get(&node).is_some_and(|p| p.answered >= round && !p.not.contains(&shard));
             (led.since > round || !(all || is_quorum(shard, &says))).then_some(shard)
         };
-        self.led.iter().filter_map(open).collect()
+        let gone = self.gone.iter().filter(|(_, from)| **from > round).map(|(&shard, _)| shard);
+        self.led.iter().filter_map(open).chain(gone).collect()
     }
 
     /// When the round began that an answer is to.
