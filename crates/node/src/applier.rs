@@ -338,6 +338,8 @@ impl Applier {
         let shard = kv.shard();
         self.unswept.insert(shard);
         self.closing.insert(shard);
+        // The journal may have it still.
+        self.closed.insert(shard);
         self.machines.insert(shard, Some(Box::new(kv)));
     }
 

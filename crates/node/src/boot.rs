@@ -151,8 +151,12 @@ pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant
     if logs.iter().filter(stays).any(|log| log.alone && log.entries_lost) {
         return Err(Error::Alone { damage: notes.join("; ") });
     }
-    let (elsewhere, dropped) =
-        (|shard| placement.is_elsewhere(shard, config.id), |shard| placement.was_dropped(shard));
+    // The record may name what was let go of by the last entry that its checkpoint holds. Were that checkpoint lost, the replica would
+    // begin again: with all that it has promised and confirmed, or not at all.
+    let bases = found.checkpoint.iter().flat_map(|mark| &mark.bases);
+    let recorded: BTreeSet<ShardId> = bases.map(|(shard, _)| *shard).collect();
+    let elsewhere = |shard| placement.is_elsewhere(shard, config.id) && !recorded.contains(&shard);
+    let dropped = |shard| placement.was_dropped(shard) && !recorded.contains(&shard);
     journal.forget(elsewhere, dropped).map_err(Error::Journal)?;
     let damage = !found.damage.is_empty() || found.checkpoint.is_none() && newest.is_some();
     let missing = |shard, first: &bytes::Bytes| {

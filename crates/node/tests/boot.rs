@@ -13,6 +13,9 @@ use quorate_node::boot::{self, Booted, Error, Parts};
 use quorate_protocol::raft;
 use quorate_storage::journal::{CheckpointMark, Identity, Journal, Options};
 use quorate_storage::memory::MemoryStore;
+use quorate_wire::command;
+use quorate_wire::kv::Command;
+use quorate_wire::table::{self, Definition, EPOCH, KeyNames, SHARDS_TAG, Scalar, What};
 use std::sync::Arc;
 
 const KV: ShardId = ShardId(1);
@@ -125,6 +128,66 @@ fn a_replica_without_a_vote_whose_state_is_gone_may_have_come_back() {
         let other = &booted.others[0];
         assert_eq!((other.shard, other.raft.disk_lost()), (ShardId(4), doubted));
     }
+}
+
+/// A checkpoint may be cut between the entry by which a replica is let go of and what follows from that: its record names the replica
+/// then. Of that the journal forgets nothing before there is a record that does not name it: were the checkpoint lost meanwhile, the replica
+/// would begin again, without what it has confirmed.
+#[test]
+fn what_the_record_of_the_checkpoint_names_is_not_forgotten() {
+    let (disk, shard) = (FaultyDisk::new(1), ShardId(2));
+    let (booted, mut journal) = start(&disk, 3).unwrap();
+    let mut applier = Applier::new(booted.kv, booted.lost, ME, booted.generation, u64::MAX);
+    let table = Definition {
+        name: "t".into(),
+        attributes: vec![("k".into(), Scalar::S)],
+        keys: KeyNames { hash: vec!["k".into()], range: Vec::new() },
+        tags: vec![(SHARDS_TAG.into(), "2".into())],
+        ..Definition::default()
+    };
+    let entry_of = |(index, what)| {
+        let command = Command::Table(Box::new(table::Command { epoch: EPOCH, now: 0, what }));
+        Entry { kind: EntryKind::Command, data: command::encode(ME, index, &command), ..entry(index) }
+    };
+    let founders = raft::Membership::of_voters((1..=3).map(NodeId)).encode();
+    let place = What::Place { definition: Box::new(table), founders: founders.clone() };
+    let entries = (1..).zip([place, What::Delete("t".into())]).map(entry_of).collect();
+    let mut out = Vec::new();
+    applier.work(Work::Apply { shard: KV, entries }, &mut out).unwrap();
+    applier.work(Work::Seal, &mut out).unwrap();
+    let sealed = out.into_iter().find_map(|output| match output {
+        Output::Sealed { job, generation, cut } => Some((job, generation, cut)),
+        _ => None,
+    });
+    let (job, generation, cut) = sealed.unwrap();
+    job.run(generation).unwrap();
+    let base = Base { id: EntryId::ZERO, membership: founders };
+    let bases = cut.bases.into_iter().chain([(shard, base)]);
+    journal.mark_checkpoint(CheckpointMark { generation, bases: bases.collect() }).unwrap();
+    for index in 1..=LAST {
+        let prev = if index == 1 { EntryId::ZERO } else { entry(index - 1).id };
+        let hard = HardState { term: Term(3), vote: Some(NodeId(2)), commit: Index(0) };
+        let entries = vec![Entry { data: vec![0; 3_000].into(), ..entry(index) }];
+        let append = Append { shard, write: WriteId(index), hard: Some(hard), prev, entries };
+        journal.append(&[append]).unwrap();
+        journal.sync().unwrap();
+    }
+    drop(journal);
+    let (booted, journal) = start(&disk, 3).unwrap();
+    drop(journal);
+    assert!(booted.others.is_empty(), "it was dropped");
+    let mut applier = Applier::new(booted.kv, booted.lost, ME, booted.generation, u64::MAX);
+    booted.dead.into_iter().for_each(|kv| applier.bury(kv));
+    let mut out = Vec::new();
+    applier.work(Work::Seal, &mut out).unwrap();
+    let tells =
+        |output: &Output| matches!(output, Output::Sealed { cut, .. } if cut.dropped.contains(&shard));
+    assert!(out.iter().any(tells), "the next one tells the journal to forget it");
+    disk.flip_bit(&names(&disk, "state/")[0], 500);
+    let (booted, _) = start(&disk, 3).unwrap();
+    let raft = &booted.others[0].raft;
+    assert_eq!((booted.others[0].shard, raft.last()), (shard, entry(LAST).id));
+    assert_eq!((raft.hard().term, raft.hard().vote), (Term(3), Some(NodeId(2))));
 }
 
 /// Nobody else has what is missing: nothing is served, and nothing is touched.
