@@ -60,8 +60,13 @@ impl World {
         let now = self.now;
         let place = &mut self.places[place_of(id)];
         let forwards = by > place.set_by;
-        (place.set_by, place.set_at) = (by, Some(now));
+        place.set_wall(now, by);
         self.counts.add(if forwards { "wall clocks set forwards" } else { "wall clocks set backwards" });
+    }
+
+    /// Before this moment no wall clock that there is, or was, has shown that.
+    pub(crate) fn shown_first(&self, wall: Wall) -> Instant {
+        self.places.iter().filter_map(|place| place.showed_first(wall)).min().unwrap_or(Instant::ZERO)
     }
 
     /// All clocks are right again.

@@ -139,7 +139,7 @@ impl Knobs {
             lease_reads: clocks.chance(1, 2).then(|| *clocks.pick(&[0, 1_000, 50_000])),
             offsets: {
                 let mut walls = Rng::stream(seed, "wall clock knobs");
-                walls.chance(1, 2).then(|| *walls.pick(&[0, 500, 500, 120_000]))
+                walls.chance(2, 3).then(|| *walls.pick(&[0, 0, 100, 500, 120_000]))
             },
             rest: Duration::from_millis(*Rng::stream(seed, "rest knobs").pick(&[20, 20, 300])),
             compaction: Rng::stream(seed, "compaction knobs").chance(1, 2),
@@ -157,7 +157,11 @@ impl Knobs {
         // From a stream of its own: what else a seed draws stays what it was.
         self.swarm = self.swarm.with_successions(&mut Rng::stream(seed, "successions of a round"));
         self.swarm.clocks = Rng::stream(seed, "clocks of a round").chance(1, 3);
-        self.swarm.stranded = Rng::stream(seed, "stranded nodes of a round").chance(1, 5);
+        self.swarm = self.swarm.with_stranded(&mut Rng::stream(seed, "stranded nodes of a round"));
+        self.swarm.machines = !self.swarm.alone && Rng::stream(seed, "machines of a round").chance(1, 3);
+        if !self.swarm.alone {
+            self.swarm.cut_at_decisions = *Rng::stream(seed, "gateways of a round").pick(&[0, 0, 5, 30]);
+        }
         self
     }
 

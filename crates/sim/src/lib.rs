@@ -14,6 +14,7 @@ mod invariants;
 mod knobs;
 mod leases;
 mod lives;
+mod machines;
 mod members;
 mod moves;
 mod nemesis;

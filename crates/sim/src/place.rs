@@ -116,6 +116,8 @@ pub(crate) struct Place {
     /// So many entries it sends before the first is confirmed, in its present life.
     pub(crate) at_a_time: usize,
     pub(crate) paused_until: Option<Instant>,
+    /// Until then its machine applies nothing.
+    pub(crate) still_until: Option<Instant>,
     pub(crate) stopped_why: Option<String>,
     /// Nanoseconds on its clock for a million of true ones; its zero is the true one.
     pub(crate) rate: u64,
@@ -143,6 +145,8 @@ pub(crate) struct Place {
     pub(crate) set_by: i64,
     /// When that was.
     pub(crate) set_at: Option<Instant>,
+    /// Since when it is how far ahead, over all that it was set.
+    ahead_since: Vec<(Instant, i64)>,
     /// The latest that its wall clock has shown.
     pub(crate) latest: Wall,
     /// What its hybrid clock has shown last, in whichever life.
@@ -168,11 +172,13 @@ impl Place {
             life: 0,
             at_a_time: 0,
             paused_until: None,
+            still_until: None,
             stopped_why: None,
             rate: 1_000_000 - drift + clock.below(2 * drift + 1),
             ahead: 0,
             set_by: 0,
             set_at: None,
+            ahead_since: vec![(Instant::ZERO, 0)],
             latest: Wall(0),
             showed: Hlc::default(),
             bound: Hlc::default(),
@@ -194,7 +200,25 @@ impl Place {
     /// Its wall clock is ahead by something below `most` milliseconds.
     pub(crate) fn with_wall(mut self, seed: u64, most: u64) -> Self {
         self.ahead = Rng::stream(seed ^ (self.id.get() << 40), "wall clock").below(most + 1);
+        self.ahead_since = vec![(Instant::ZERO, self.ahead.cast_signed())];
         self
+    }
+
+    /// Its wall clock shows so much more than it did at first.
+    pub(crate) fn set_wall(&mut self, now: Instant, by: i64) {
+        (self.set_by, self.set_at) = (by, Some(now));
+        self.ahead_since.push((now, self.ahead.saturating_add_signed(by).cast_signed()));
+    }
+
+    /// When its wall clock showed this first.
+    pub(crate) fn showed_first(&self, wall: Wall) -> Option<Instant> {
+        let untils = self.ahead_since.iter().skip(1).map(|(at, _)| at.0).chain([u64::MAX]);
+        self.ahead_since.iter().zip(untils).find_map(|(&(from, ahead), until)| {
+            let millis = i128::from(wall.0) - i128::from(BEGAN) - i128::from(ahead);
+            let shows = u64::try_from(millis).ok()?.checked_mul(1_000_000)?;
+            let at = shows.max(from.0);
+            (at < until && at < shows.saturating_add(1_000_000)).then_some(Instant(at))
+        })
     }
 
     /// What its wall clock shows.
@@ -205,6 +229,16 @@ impl Place {
     /// Whether its disk was put back since, and its connections ended with that.
     pub(crate) fn put_back_after(&self, sent: Instant) -> bool {
         self.forgot.is_some() && self.lost_at.is_some_and(|at| sent <= at)
+    }
+
+    /// Whether it is up, and knows that a shard was deleted.
+    pub(crate) fn knows_deleted(&self, shard: ShardId) -> bool {
+        self.running.as_deref().is_some_and(|running| running.lane.placement().was_dropped(shard))
+    }
+
+    /// Whether it is not up, or knows that a shard was deleted, and has nothing of it.
+    pub(crate) fn is_over(&self, shard: ShardId) -> bool {
+        self.running.is_none() || self.core(shard).is_none() && self.knows_deleted(shard)
     }
 
     /// The core of its group of a shard, if it lives.
@@ -241,6 +275,29 @@ mod tests {
             prev: EntryId::new(Term(1), Index(from - 1)),
             entries: (from..=upto).map(entry).collect(),
         }
+    }
+
+    /// Claim: what a wall clock shows it has not shown before the moment that is said, over all that it is set; what it never shows it
+    /// has shown at none.
+    #[test]
+    fn a_wall_clock_shows_nothing_before_its_time() {
+        let mut place = Place::new(7, NodeId(1), raft::Membership::default(), 0).with_wall(7, 500);
+        let mut rng = Rng::new(7);
+        let mut first: BTreeMap<Wall, Instant> = BTreeMap::new();
+        for now in (1_000_000..6_000_000_000).step_by(500_000).map(Instant) {
+            if rng.chance(1, 1_500) {
+                place.set_wall(now, rng.below(4_000) as i64 - 2_000);
+            }
+            first.entry(place.wall(now)).or_insert(now);
+        }
+        let (mut near, all) = (0, first.len());
+        for (wall, at) in first {
+            let said = place.showed_first(wall).expect("it was shown");
+            assert!(said <= at, "{wall} was shown at {at:?}, not first at {said:?}");
+            near += usize::from(at.since(said) <= Duration::from_millis(1));
+        }
+        assert_eq!(near, all);
+        assert_eq!(place.showed_first(Wall(3)), None);
     }
 
     /// Claim: what is written of one shard's log replaces nothing of another's.

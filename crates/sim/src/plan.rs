@@ -158,6 +158,7 @@ pub(crate) struct Run {
     pub(crate) successions: Rng,
     pub(crate) clocks: Rng,
     pub(crate) strands: Rng,
+    pub(crate) machines: Rng,
     /// A node that is kept apart; see `stranded.rs`.
     pub(crate) stranded: Option<Stranded>,
     /// A leader that is to be succeeded; see `succession.rs`.
@@ -306,6 +307,7 @@ impl Run {
             successions: Rng::stream(plan.seed, "successions"),
             clocks: Rng::stream(plan.seed, "clocks that are set"),
             strands: Rng::stream(plan.seed, "stranded nodes"),
+            machines: Rng::stream(plan.seed, "machines that stand still"),
             stranded: None,
             succession: None,
             may_lose_disks: plan.faults && plan.disks,
@@ -369,6 +371,7 @@ impl Run {
                 Some(Script::Disks(round)) => self.harm_disks(round),
                 Some(Script::Strand(round)) => self.strand(round),
                 Some(Script::Clocks(round)) => self.set_clocks(round),
+                Some(Script::Machines(round)) => self.still_machines(round),
                 Some(Script::Succession(round)) => self.succession(round),
                 Some(Script::Copies(round)) => self.copy_disks(round),
                 Some(Script::Watcher(watcher)) => self.watcher(watcher)?,

@@ -30,12 +30,14 @@ pub enum Breaker {
     Moves,
     /// What sets wall clocks.
     Clocks,
+    /// What makes machines stand still.
+    Machines,
     /// What is done to leaders that were succeeded, and to their successors.
     Successions,
 }
 
 impl Breaker {
-    const ALL: [(char, Self); 11] = [
+    const ALL: [(char, Self); 12] = [
         ('n', Self::Nemesis),
         ('f', Self::Flips),
         ('d', Self::Disks),
@@ -47,6 +49,7 @@ impl Breaker {
         ('s', Self::Successions),
         ('c', Self::Clocks),
         ('m', Self::Moves),
+        ('a', Self::Machines),
     ];
 }
 

@@ -10,6 +10,10 @@ use crate::world::{Script, World};
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId};
 
+/// What else breaks has who leads change, and whoever leads waits anew for those who are silent: so in most rounds in which nodes are
+/// stranded nothing else does, and while one is stranded members neither come nor go.
+pub(crate) const ALONE: (u64, u64) = (2, 3);
+
 /// So many of the longest election timeouts it takes until a silent node is given up, and some more.
 const SILENT: u32 = 13;
 

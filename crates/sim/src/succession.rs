@@ -57,7 +57,7 @@ enum Stage {
     /// It is parted, and nobody leads in its place yet.
     Parted,
     /// Another leads, and has to commit what is newer than all that was acknowledged before.
-    Succeeded { by: NodeId, revision: i64 },
+    Succeeded { by: NodeId, revision: i64, since: Instant },
     /// It is heard again; clients come so many times more.
     Heard { by: NodeId, times: u64 },
 }
@@ -69,6 +69,8 @@ pub(crate) struct Succession {
     stage: Stage,
     /// Until when the stage may last.
     until: Instant,
+    /// For so long the successor serves before the old leader is heard again: one that stands still meanwhile knows nothing of all that.
+    linger: Duration,
 }
 
 impl Run {
@@ -126,12 +128,16 @@ impl Run {
             Parting::Broken => self.world.tell_down(old),
             _ => {}
         }
-        self.succession = Some(Succession { old, stage, until: self.world.now + PATIENCE });
+        let linger = match parting {
+            Parting::Paused => Duration::from_millis(*self.successions.pick(&[0, 0, 500, 1_500])),
+            _ => Duration::ZERO,
+        };
+        self.succession = Some(Succession { old, stage, until: self.world.now + PATIENCE, linger });
         Some(if matches!(stage, Stage::HandsOver) { moment } else { LOOK })
     }
 
     fn go_on(&mut self, now: Succession) -> Option<Duration> {
-        let Succession { old, stage, until } = now;
+        let Succession { old, stage, until, linger } = now;
         let newer = self.world.leader().filter(|&leader| leader != old);
         if self.world.now > until || !self.world.leads(old) {
             self.reunite(now);
@@ -148,10 +154,13 @@ impl Run {
                     for _ in 0..self.successions.between(1, 3) {
                         self.guest_writes(by);
                     }
-                    self.succession = to(Stage::Succeeded { by, revision: self.acknowledged });
+                    let since = self.world.now;
+                    self.succession = to(Stage::Succeeded { by, revision: self.acknowledged, since });
                 }
             }
-            Stage::Succeeded { by, revision } if self.acknowledged > revision => {
+            Stage::Succeeded { by, revision, since }
+                if self.acknowledged > revision && self.world.now.since(since) >= linger =>
+            {
                 self.world.counts.add("leaders succeeded unawares");
                 if !self.meet(old, by) {
                     self.reunite(now);

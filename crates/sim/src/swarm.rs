@@ -2,6 +2,7 @@
 
 use crate::knobs::Knobs;
 use crate::steps::Breaker;
+use crate::stranded::ALONE;
 use crate::world::{Script, World};
 use quorate_base::time::Duration;
 use quorate_base::{NodeId, Rng};
@@ -44,6 +45,10 @@ pub struct Swarm {
     pub clocks: bool,
     /// Nodes to which replicas move are cut off for long; see `stranded.rs`.
     pub stranded: bool,
+    /// Machines stand still; see `machines.rs`.
+    pub machines: bool,
+    /// A gateway goes down as it answers that a transaction over shards is done, before anybody else hears of that, of 1,000.
+    pub cut_at_decisions: u64,
 }
 
 impl Swarm {
@@ -67,6 +72,8 @@ impl Swarm {
             alone: false,
             clocks: false,
             stranded: false,
+            machines: false,
+            cut_at_decisions: 0,
         }
     }
 
@@ -129,6 +136,22 @@ impl Swarm {
     }
 }
 
+impl Swarm {
+    /// With nodes that are stranded, by chance: beside all else, or with nothing else.
+    pub(crate) fn with_stranded(self, rng: &mut Rng) -> Self {
+        if !rng.chance(1, 5) {
+            return self;
+        }
+        let (some, all) = ALONE;
+        if self.alone || !rng.chance(some, all) {
+            return Self { stranded: true, ..self };
+        }
+        let (flips, disks, copies) = (false, false, false);
+        let bursts = self.bursts;
+        Self { stranded: true, alone: true, flips, disks, copies, bursts, ..Self::all() }
+    }
+}
+
 impl World {
     /// A node that went down comes back by itself, where that is how it is.
     pub(crate) fn come_back(&mut self, id: NodeId) {
@@ -174,6 +197,21 @@ impl World {
         let Some(name) = goes.then(|| self.takes(Breaker::Effects)).flatten() else { return false };
         self.counts.add("power lost behind a checkpoint");
         self.fault(|| format!("{name}: the power of n{id} goes as its checkpoint begins to count"));
+        true
+    }
+
+    /// A gateway that has just answered goes down, with all that it was about to say, where that is how it is; true if it does.
+    pub(crate) fn gateway_goes(&mut self, id: NodeId) -> bool {
+        let often = self.knobs.swarm.cut_at_decisions;
+        let goes = self.faults_on && often > 0 && self.swarm.chance(often, 1_000);
+        let Some(name) = goes.then(|| self.takes(Breaker::Effects)).flatten() else { return false };
+        self.counts.add("gateways lost as they answered");
+        self.fault(|| format!("{name}: n{id} goes down as it answers that a transaction is done"));
+        if self.swarm.chance(1, 2) {
+            self.kill(id);
+        } else {
+            self.power_loss(id);
+        }
         true
     }
 

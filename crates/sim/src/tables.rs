@@ -20,7 +20,8 @@ pub(crate) use judge::{check_feed, check_index};
 
 use crate::world::{KV, World};
 use ask::{Condition, append, check, put, read};
-use old::Written;
+pub(crate) use old::Shown;
+use old::{Look, Written};
 use quorate_base::{Instant, NodeId, Rng, ShardId};
 use quorate_node::api::{Answer, Body, Failure, Request};
 use quorate_node::evidence::Slot;
@@ -149,6 +150,8 @@ pub(crate) struct Tables {
     bounded: bool,
     old: Rng,
     written: Written,
+    /// What the lookers at nodes wait for.
+    looks: BTreeMap<NodeId, Look>,
 }
 
 impl Tables {
@@ -170,6 +173,7 @@ impl Tables {
             bounded: false,
             old: Rng::stream(seed ^ u64::from(shard.get() - 1), "plain reads"),
             written: Written::default(),
+            looks: BTreeMap::new(),
         }
     }
 
@@ -197,6 +201,11 @@ impl Tables {
     /// The table's name.
     pub(crate) fn name(&self) -> &'static str {
         if self.shard == KV { TABLE } else { SHARDED }
+    }
+
+    /// Whether it bounds the staleness of plain reads.
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.bounded
     }
 
     /// How many clients there are.
@@ -232,6 +241,7 @@ impl Tables {
         self.registers.clear();
         self.lists.clear();
         self.written.clear();
+        self.looks.clear();
     }
 
     /// What a client sends next, to which shard, with words for it.
@@ -375,12 +385,13 @@ impl Tables {
         client: usize,
         now: Instant,
         result: Result<Answer, Failure>,
+        shown: Shown<'_>,
     ) -> Result<Option<&'static str>, String> {
         let Some(doing) = self.seats[client].doing.take() else { return Ok(None) };
         let heard = Heard::of(result)?;
         match (doing, heard) {
             (doing @ (Doing::Old(_) | Doing::Glance(_)), Heard::Items(items)) => {
-                return self.looked_back(client, &doing, &items).map(Some);
+                return self.looked_back(&doing, &items, self.said_to(client, shown)).map(Some);
             }
             (Doing::Make, Heard::Reply(_) | Heard::Exists) => self.made = true,
             (Doing::Make, _)

@@ -42,13 +42,44 @@ pub(crate) const CLUSTER: u64 = 0x0051_5545;
 
 /// What can happen.
 enum Happening {
-    Packet { from: NodeId, to: NodeId, sent: Instant, body: Bytes },
-    Tick { node: NodeId, life: u64 },
-    Flushed { node: NodeId, life: u64 },
-    Apply { node: NodeId, life: u64 },
-    Sealed { node: NodeId, life: u64 },
-    Read { node: NodeId, life: u64, reading: Box<Reading> },
-    CatchUp { node: NodeId, life: u64, catch_up: Box<CatchUp> },
+    Packet {
+        from: NodeId,
+        to: NodeId,
+        sent: Instant,
+        body: Bytes,
+    },
+    /// What waited for a node that stood still.
+    Waited {
+        node: NodeId,
+        life: u64,
+        event: Box<Event>,
+    },
+    Tick {
+        node: NodeId,
+        life: u64,
+    },
+    Flushed {
+        node: NodeId,
+        life: u64,
+    },
+    Apply {
+        node: NodeId,
+        life: u64,
+    },
+    Sealed {
+        node: NodeId,
+        life: u64,
+    },
+    Read {
+        node: NodeId,
+        life: u64,
+        reading: Box<Reading>,
+    },
+    CatchUp {
+        node: NodeId,
+        life: u64,
+        catch_up: Box<CatchUp>,
+    },
     Run(Script),
 }
 
@@ -93,6 +124,7 @@ pub struct World {
     timing: Rng,
     reading: Rng,
     sweeping: Rng,
+    waking: Rng,
     /// Nodes whose watches want history read.
     pub(crate) bells: Arc<Mutex<BTreeSet<NodeId>>>,
     pub(crate) seeds: Rng,
@@ -104,8 +136,8 @@ pub struct World {
     pub(crate) invariants: Invariants,
     /// Of all others.
     pub(crate) others: Vec<Invariants>,
-    /// Shards that were deleted with their table.
-    deleted: BTreeSet<ShardId>,
+    /// Of those that were deleted with their table, as all know who are up. They are others again once one comes back that does not.
+    buried: Vec<Invariants>,
     /// What came of replicas that move.
     moves: Moves,
     /// The places of nodes in which something happened since the last look.
@@ -141,6 +173,7 @@ impl World {
             timing: Rng::stream(seed, "timing"),
             reading: Rng::stream(seed, "reading"),
             sweeping: Rng::stream(seed, "sweeping"),
+            waking: Rng::stream(seed, "nodes that go on"),
             bells: Arc::default(),
             seeds: Rng::stream(seed, "lives"),
             swarm: Rng::stream(seed, "swarm in the world"),
@@ -148,7 +181,7 @@ impl World {
             faults_on: true,
             invariants: Invariants::of(KV),
             others: others(knobs.groups).map(Invariants::of).collect(),
-            deleted: BTreeSet::new(),
+            buried: Vec::new(),
             moves: Moves::default(),
             touched: Vec::new(),
             steps: Steps::default(),
@@ -175,7 +208,7 @@ impl World {
         self.places[at].life += 1;
         self.places[at].removed = None;
         // It was the former process that was paused.
-        self.places[at].paused_until = None;
+        (self.places[at].paused_until, self.places[at].still_until) = (None, None);
         self.places[at].role = None;
         match self.boot(at) {
             Ok(running) => {
@@ -185,7 +218,11 @@ impl World {
                 let life = self.places[at].life;
                 self.note(|| What::Up { node: id, life });
                 self.invariants.begins(at, &self.places);
-                self.others.iter_mut().for_each(|group| group.begins(at, &self.places));
+                let over = |group: &mut Invariants| self.places[at].is_over(group.shard());
+                let back: Vec<Invariants> = self.buried.extract_if(.., |group| !over(group)).collect();
+                self.others.extend(back);
+                let all = self.others.iter_mut().chain(&mut self.buried);
+                all.for_each(|group| group.begins(at, &self.places));
                 let raft = self.places[at].running.as_ref().map(|r| r.lane.raft());
                 self.places[at].withholds = raft.filter(|raft| raft.withholds()).map(raft::Raft::term);
                 for peer in self.ids().filter(|&peer| peer != id) {
@@ -264,7 +301,7 @@ impl World {
         self.faults_on = false;
         self.set_clocks_right();
         for at in 0..self.places.len() {
-            self.places[at].paused_until = None;
+            (self.places[at].paused_until, self.places[at].still_until) = (None, None);
             self.places[at].disk.heal();
         }
     }
@@ -412,6 +449,13 @@ impl World {
                     self.settle(place_of(to));
                 }
             }
+            Happening::Waited { node, life, event } => {
+                if self.lives(node, life) {
+                    self.digest.feed(self.now, node, 9, &[]);
+                    self.deliver(node, *event);
+                    self.settle(place_of(node));
+                }
+            }
             Happening::Tick { node, life } => {
                 let at = place_of(node);
                 if self.places[at].life == life {
@@ -496,6 +540,39 @@ impl World {
         }
     }
 
+    /// A node knows of other shards than before.
+    fn follow_map(&mut self, at: usize) {
+        let Some(running) = self.places[at].running.as_ref() else { return };
+        let over = |shard| self.places.iter().all(|place| place.is_over(shard));
+        let gone: Vec<Invariants> = self.others.extract_if(.., |group| over(group.shard())).collect();
+        self.buried.extend(gone);
+        let known = |shard| self.others.iter().chain(&self.buried).any(|group| group.shard() == shard);
+        let placed = running.lane.placement().blocks().flat_map(|block| block.shards());
+        let new: Vec<ShardId> = placed.filter(|shard| !known(*shard)).collect();
+        self.others.extend(new.into_iter().map(Invariants::of));
+    }
+
+    /// A node that stood still goes on. What waited for it outside, in its sockets, comes bit by bit, and it may do much before it hears
+    /// of what has happened meanwhile.
+    fn goes_on(&mut self, at: usize) {
+        if !self.faults_on || self.waking.chance(1, 3) {
+            return;
+        }
+        let span = 1_000_000 * *self.waking.pick(&[1, 20, 200]);
+        let place = &mut self.places[at];
+        let (node, life) = (place.id, place.life);
+        let (outside, own): (Vec<Event>, Vec<Event>) = std::mem::take(&mut place.queued)
+            .into_iter()
+            .partition(|event| matches!(event, Event::Packet { .. } | Event::Call { .. }));
+        place.queued = own;
+        self.counts.add("nodes that heard little by little what they had missed");
+        let each = span / (outside.len() as u64).max(1);
+        for (event, number) in outside.into_iter().zip(1..) {
+            let after = Duration::from_nanos(each * number);
+            self.push(self.now + after, Happening::Waited { node, life, event: Box::new(event) });
+        }
+    }
+
     /// Hands the lane all that came, drains it and carries its effects out.
     pub(crate) fn settle(&mut self, at: usize) {
         self.touch(at);
@@ -504,7 +581,10 @@ impl World {
         if place.paused_until.is_some_and(|until| until > self.now) {
             return;
         }
-        place.paused_until = None;
+        if place.paused_until.take().is_some() {
+            self.goes_on(at);
+        }
+        let place = &mut self.places[at];
         let (now, wall, rate) = (place.local(self.now), place.wall(self.now), place.rate);
         let twice = self.knobs.planted.is_some_and(|planted| planted.is(Harmless::DrainTwice));
         let Some(r) = place.running.as_mut() else { return };
@@ -519,18 +599,12 @@ impl World {
             r.lane.drain(now, &mut r.effects);
         }
         if self.moves.look(id, r, &mut self.counts) {
-            let map = r.lane.placement();
-            // What was deleted matters to nobody any more, and a damaged checkpoint may bring it back for a while.
-            let all = self.others.iter().map(Invariants::shard);
-            self.deleted.extend(all.filter(|shard| map.was_dropped(*shard)));
-            self.others.retain(|group| !self.deleted.contains(&group.shard()));
-            let known = |shard: &ShardId| self.others.iter().any(|group| group.shard() == *shard);
-            let placed = map.blocks().flat_map(|block| block.shards());
-            let new: Vec<ShardId> =
-                placed.filter(|shard| !known(shard) && !self.deleted.contains(shard)).collect();
-            self.others.extend(new.into_iter().map(Invariants::of));
+            self.follow_map(at);
         }
+        let place = &mut self.places[at];
+        let Some(r) = place.running.as_mut() else { return };
         let tally = r.lane.tally();
+        let decided = tally.committed > 0;
         for (what, times) in [
             ("transactions over shards committed", tally.committed),
             ("transactions over shards cancelled", tally.cancelled),
@@ -540,6 +614,11 @@ impl World {
         ] {
             self.counts.times(what, times);
         }
+        if decided && self.gateway_goes(id) {
+            return;
+        }
+        let place = &mut self.places[at];
+        let Some(r) = place.running.as_mut() else { return };
         if let Some(bound) = r.effects.clock.take() {
             place.bound = bound;
             place.queued.push(Event::ClockNoted(bound));

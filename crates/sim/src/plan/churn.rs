@@ -154,7 +154,8 @@ impl Run {
             }
         }
         let Some(churn) = &mut self.churn else { return };
-        if calm || churn.asked.is_some() {
+        let stranded = self.swarm.alone && self.stranded.is_some();
+        if calm || stranded || churn.asked.is_some() {
             return;
         }
         let (members, leader) = (self.world.members().clone(), self.world.leader());

@@ -61,7 +61,9 @@ impl Run {
         self.begin_tables();
         self.begin_drops();
         let round = self.round;
-        if plan.faults && !self.swarm.alone {
+        // Where nobody can be stranded nothing is to be kept away from that.
+        let moves = self.world.knobs.groups > 0 && self.world.knobs.members;
+        if plan.faults && !(self.swarm.alone && (self.swarm.successions || moves)) {
             self.world.schedule(Duration::from_millis(1500), Script::Nemesis(round));
         }
         (self.succession, self.stranded) = (None, None);
@@ -73,6 +75,9 @@ impl Run {
         }
         if plan.faults && self.swarm.clocks {
             self.world.schedule(Duration::from_secs(1), Script::Clocks(round));
+        }
+        if plan.faults && self.swarm.machines {
+            self.world.schedule(Duration::from_millis(700), Script::Machines(round));
         }
         if self.disks {
             self.world.schedule(Duration::from_secs(2), Script::Disks(round));

@@ -4,18 +4,27 @@ use super::{ReplyTo, Run, answered};
 use crate::tables::{TABLE, Tables, check_feed, check_index};
 use crate::trace::What;
 use crate::world::{KV, Script};
-use quorate_base::Instant;
 use quorate_base::time::Duration;
-use quorate_node::api::{Answer, Failure};
+use quorate_base::{Instant, NodeId, ShardId};
+use quorate_node::api::{Answer, Failure, Request};
 
 /// Clients of tables are numbered from here.
 pub(super) const FIRST: usize = 1_000;
 /// So many there are.
 pub(super) const CLIENTS: usize = 3;
+/// Who does nothing but plain reads at one node is numbered from here: so many of each table.
+const LOOKERS: usize = 1 << 16;
+const LOOKERS_OF_TABLE: usize = 1 << 12;
 
 /// At which table a client sits, and where there.
 fn seat(client: usize) -> (usize, usize) {
     ((client - FIRST) / CLIENTS, (client - FIRST) % CLIENTS)
+}
+
+/// At which table somebody looks, and at which node.
+fn watched(looker: usize) -> (usize, NodeId) {
+    let number = looker - LOOKERS;
+    (number / LOOKERS_OF_TABLE, NodeId((number % LOOKERS_OF_TABLE) as u64))
 }
 
 impl Run {
@@ -26,14 +35,59 @@ impl Run {
             let after = Duration::from_millis(client as u64 + 2);
             self.world.schedule(after, Script::Client(FIRST + client));
         }
+        for at in (0..self.tables.len()).filter(|&at| self.tables[at].is_bounded()) {
+            for node in self.world.ids() {
+                let looker = LOOKERS + at * LOOKERS_OF_TABLE + node.get() as usize % LOOKERS_OF_TABLE;
+                self.world.schedule(Duration::from_millis(9), Script::Client(looker));
+            }
+        }
+    }
+
+    /// Who reads at one node takes the next step.
+    fn looks(&mut self, looker: usize) {
+        let (at, node) = watched(looker);
+        let Some(tables) = self.tables.get_mut(at).filter(|_| self.clients > 0) else { return };
+        if !self.world.ids().any(|id| id == node) {
+            return;
+        }
+        let again = Duration::from_millis(tables.looks_again());
+        let Some((shard, request, words)) = tables.look_at(node, self.world.now) else {
+            return self.world.schedule(again, Script::Client(looker));
+        };
+        self.ask_of_table(looker, at, node, (shard, request, words));
+    }
+
+    fn looked(&mut self, looker: usize, result: Result<Answer, Failure>) -> Result<(), String> {
+        let (at, node) = watched(looker);
+        let Some(tables) = self.tables.get_mut(at) else { return Ok(()) };
+        let again = Duration::from_millis(tables.looks_again());
+        if let Some(counted) = tables.looked(node, result, &|wall| self.world.shown_first(wall))? {
+            self.world.counts.add(counted);
+        }
+        self.world.schedule(again, Script::Client(looker));
+        Ok(())
     }
 
     /// A client of tables takes its next step.
     pub(super) fn table_client(&mut self, client: usize) {
+        if client >= LOOKERS {
+            return self.looks(client);
+        }
         let (at, seat) = seat(client);
         let Some(tables) = self.tables.get_mut(at).filter(|_| self.clients > 0) else { return };
         let (shard, request, words) = tables.next(seat, self.world.now);
         let node = tables.node(&self.world);
+        self.ask_of_table(client, at, node, (shard, request, words));
+    }
+
+    /// Sends a request of a client of a table to a node, as a door would.
+    fn ask_of_table(
+        &mut self,
+        client: usize,
+        at: usize,
+        node: NodeId,
+        (shard, request, words): (ShardId, Request, String),
+    ) {
         self.world.note(|| What::Asked { client: Some(client), node, op: words.clone() });
         self.asked_tables.insert(client, (node, self.world.now, words));
         let ms = self.world.now.since(Instant::ZERO).as_nanos() as u64 / 1_000_000;
@@ -57,20 +111,24 @@ impl Run {
         client: usize,
         result: Result<Answer, Failure>,
     ) -> Result<(), String> {
-        let (now, counts) = (self.world.now, &mut self.world.counts);
-        counts.add(if result.is_ok() {
+        if let Some((node, at, words)) = self.asked_tables.remove(&client) {
+            self.world.note(|| answered(Some(client), node, at, words, &result));
+        }
+        if client >= LOOKERS {
+            return self.looked(client, result);
+        }
+        self.world.counts.add(if result.is_ok() {
             "steps with tables"
         } else {
             "steps with tables in doubt or refused"
         });
         self.answered += u64::from(result.is_ok());
-        if let Some((node, at, words)) = self.asked_tables.remove(&client) {
-            self.world.note(|| answered(Some(client), node, at, words, &result));
-        }
+        let now = self.world.now;
         let (at, seat) = seat(client);
         let Some(tables) = self.tables.get_mut(at) else { return Ok(()) };
         let pause = Duration::from_micros(tables.pause());
-        if let Some(counted) = tables.answered(seat, now, result)? {
+        let shown = |wall| self.world.shown_first(wall);
+        if let Some(counted) = tables.answered(seat, now, result, &shown)? {
             self.world.counts.add(counted);
         }
         self.world.schedule(pause, Script::Client(client));

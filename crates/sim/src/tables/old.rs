@@ -2,11 +2,18 @@
 //! state is complete, none tells what was never written, and none tells half of a transaction.
 //!
 //! A read that was sent at a moment `t` of the simulation and says that it is `a` old at most may miss nothing that was done at
-//! `t - a`, however far the nodes' wall clocks are apart: who is too far from a majority is fenced. All of it is judged as
-//! answers come, by the simulation's own clock.
+//! `t - a`, however far the nodes' wall clocks are apart: who is too far from a majority is fenced. It says, too, up to when nothing is
+//! missing by the wall clock of who led: so it may miss nothing that was done before any wall clock showed that, which is mostly half a
+//! second more. All of it is judged as answers come, by the simulation's own clock.
+//!
+//! Clients ask any node, one after the other, and wait long for those that are cut off. So there is a *looker* at each node beside them,
+//! who does nothing but such reads there: as long as a node answers them by itself, it is asked, whatever it does not know.
 
-use super::{Doing, End, Step, Tables, named};
-use quorate_base::Instant;
+use super::ask;
+use super::{Doing, End, Heard, Step, Tables, named};
+use quorate_base::{Instant, NodeId, ShardId};
+use quorate_clock::Wall;
+use quorate_node::api::{Answer, Failure, Request};
 use quorate_node::evidence::{Mode, Slot};
 use std::collections::BTreeMap;
 
@@ -35,6 +42,16 @@ pub(super) struct Written {
     transactions: Vec<Appends>,
 }
 
+/// When a wall clock first showed something.
+pub(crate) type Shown<'a> = &'a dyn Fn(Wall) -> Instant;
+
+/// A read that is under way at a node.
+pub(super) struct Look {
+    doing: Doing,
+    asked: Instant,
+    slot: Slot,
+}
+
 /// What a read said of how it was served.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Said {
@@ -45,11 +62,11 @@ pub(crate) enum Said {
 }
 
 impl Said {
-    /// What stands in a slot, of a read that was sent at a moment.
-    pub(super) fn of(slot: &Slot, asked: Instant) -> Self {
+    /// What stands in a slot, of a read that was sent at a moment; `shown` says when a wall clock first showed something.
+    fn of(slot: &Slot, asked: Instant, shown: Shown<'_>) -> Self {
         let evidence = slot.take().filter(|evidence| evidence.mode == Mode::Bounded);
         match evidence.and_then(|evidence| evidence.closed) {
-            Some((_, age)) => Self::Since(asked - age),
+            Some((closed, age)) => Self::Since(shown(closed).max(asked - age)),
             None => Self::Otherwise,
         }
     }
@@ -153,29 +170,65 @@ impl Written {
 impl Tables {
     /// What a client looks at with a plain read.
     pub(super) fn look_back(&mut self, ms: u64) -> Option<Doing> {
-        if !self.bounded || !self.old.chance(1, 4) {
-            return None;
-        }
+        (self.bounded && self.old.chance(1, 4)).then(|| self.old_read(ms))
+    }
+
+    fn old_read(&mut self, ms: u64) -> Doing {
         let place = self.old.below(super::PLACES);
         let number = self.number(ms, place);
         if self.old.chance(1, 2) {
-            return Some(Doing::Old(number));
+            return Doing::Old(number);
         }
         // Those of one shard are read at one moment.
         let many = if self.across { 1 } else { super::PLACES };
         let steps = (0..many).map(|at| Step::Read(self.number(ms, (place + at) % super::PLACES), None));
-        Some(Doing::Glance(steps.collect()))
+        Doing::Glance(steps.collect())
+    }
+
+    /// What the looker at a node sends next, to which shard, with words for it; nothing where there is no such table.
+    pub(crate) fn look_at(&mut self, node: NodeId, now: Instant) -> Option<(ShardId, Request, String)> {
+        if !self.bounded || !self.made {
+            return None;
+        }
+        let ms = now.since(Instant::ZERO).as_nanos() as u64 / 1_000_000;
+        let (doing, slot) = (self.old_read(ms), Slot::default());
+        let mut request = self.request(&doing, ms);
+        ask::address(&mut request, self.name());
+        let (request, words) = (Request::Explained(Box::new(request), slot.clone()), doing.to_string());
+        self.looks.insert(node, Look { doing, asked: now, slot });
+        Some((self.shard, request, words))
+    }
+
+    /// How long a looker rests, in milliseconds.
+    pub(crate) fn looks_again(&mut self) -> u64 {
+        self.old.between(5, 60)
+    }
+
+    /// The looker at a node is answered.
+    pub(crate) fn looked(
+        &mut self,
+        node: NodeId,
+        result: Result<Answer, Failure>,
+        shown: Shown<'_>,
+    ) -> Result<Option<&'static str>, String> {
+        let Some(Look { doing, asked, slot }) = self.looks.remove(&node) else { return Ok(None) };
+        let Heard::Items(items) = Heard::of(result)? else { return Ok(None) };
+        self.looked_back(&doing, &items, Said::of(&slot, asked, shown)).map(Some)
+    }
+
+    /// How the plain read of a client was served.
+    pub(super) fn said_to(&self, client: usize, shown: Shown<'_>) -> Said {
+        let seat = &self.seats[client];
+        seat.slot.as_ref().map_or(Said::Otherwise, |slot| Said::of(slot, seat.asked, shown))
     }
 
     /// A plain read is answered.
     pub(super) fn looked_back(
         &self,
-        client: usize,
         doing: &Doing,
-        items: &[Option<super::ask::Held>],
+        items: &[Option<ask::Held>],
+        said: Said,
     ) -> Result<&'static str, String> {
-        let seat = &self.seats[client];
-        let said = seat.slot.as_ref().map_or(Said::Otherwise, |slot| Said::of(slot, seat.asked));
         let counted = match said {
             Said::Since(_) => "bounded reads",
             Said::Otherwise => "bounded reads passed on",

@@ -48,6 +48,10 @@ impl World {
     }
 
     pub(super) fn apply(&mut self, at: usize) {
+        if let Some(wait) = self.machine_waits(at) {
+            let (id, life) = (self.places[at].id, self.places[at].life);
+            return self.push(self.now + wait, Happening::Apply { node: id, life });
+        }
         self.touch(at);
         let Some(r) = self.places[at].running.as_mut() else { return };
         r.applying = false;

@@ -15,6 +15,8 @@ pub enum Script {
     Copies(u64),
     /// A node to which replicas move is kept apart, in a round.
     Strand(u64),
+    /// A machine stands still, in a round.
+    Machines(u64),
     /// A wall clock is set, in a round.
     Clocks(u64),
     /// A succession of a round takes its next step, or begins.
