@@ -14,10 +14,11 @@ use crate::{Gateway, evidence};
 use bytes::Bytes;
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
+use tokio::time::Sleep;
 use tonic::body::Body;
 use tonic::codegen::{Service, StdError, http};
 use tonic::service::Routes;
@@ -67,7 +68,7 @@ impl Front {
             }
         }
         let slot = evidence::slot(request.headers());
-        let mut late = timeout(request.headers()).map(|timeout| Box::pin(tokio::time::sleep(timeout)));
+        let mut late = timeout(request.headers()).map(late);
         let mut answer = pin!(self.grpc(request));
         let answer = poll_fn(|cx| match evidence::within(slot.as_ref(), || answer.as_mut().poll(cx)) {
             Poll::Ready(answer) => Poll::Ready(Some(answer)),
@@ -76,14 +77,14 @@ impl Front {
             }
         });
         let Some((mut response, code)) = answer.await else {
-            return Status::cancelled("Timeout expired").into_http::<Body>().map(Reply::from);
+            return expired().into_http::<Body>().map(Reply::from);
         };
         if let Some(evidence) = slot.and_then(|slot| slot.take()) {
             evidence::write(&evidence, response.headers_mut());
         }
         match call {
             Some(call) if code == Code::Ok && !call.is_unary() => {
-                response.map(|body| Reply::Other(Body::new(Streamed { body, call: Some(call) })))
+                response.map(|body| Reply::Other(Body::new(Streamed { body, call: Some(call), late })))
             }
             Some(call) => {
                 call.end(code);
@@ -133,6 +134,18 @@ impl Front {
         }
         (response.map(Reply::from), code)
     }
+}
+
+/// A deadline.
+pub(crate) type Late = Pin<Box<Sleep>>;
+
+pub(crate) fn late(timeout: Duration) -> Late {
+    Box::pin(tokio::time::sleep(timeout))
+}
+
+/// What is told behind a client's own deadline, in the words of gRPC in Go.
+pub(crate) fn expired() -> Status {
+    Status::deadline_exceeded("context deadline exceeded")
 }
 
 /// When a client will not wait any longer: as gRPC has it, no number has more than eight digits.

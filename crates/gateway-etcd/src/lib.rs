@@ -57,6 +57,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tonic::Status;
+use tonic::codec::CompressionEncoding;
 use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
 use unfinished::Unfinished;
@@ -165,9 +166,13 @@ fn routes(gateway: &Arc<Gateway>) -> Routes {
             $package::$module::$server::from_arc(gateway.clone())
                 .max_decoding_message_size(DECODE_MAX)
                 .max_encoding_message_size(ENCODE_MAX)
+                .accept_compressed(CompressionEncoding::Gzip)
         };
     }
-    Routes::new(service!(pb, kv_server, KvServer))
+    // As etcd's: the door itself, whatever its node can do.
+    let (_, health) = tonic_health::server::health_reporter();
+    Routes::new(health)
+        .add_service(service!(pb, kv_server, KvServer))
         .add_service(service!(pb, watch_server, WatchServer))
         .add_service(service!(pb, lease_server, LeaseServer))
         .add_service(service!(pb, cluster_server, ClusterServer))

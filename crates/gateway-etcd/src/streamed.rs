@@ -2,8 +2,10 @@
 
 use crate::calls::Call;
 use crate::direct::{HEAD, Reply};
+use crate::front::{Late, expired};
 use bytes::Bytes;
 use http_body::{Body, Frame};
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tonic::codegen::http::HeaderMap;
@@ -13,6 +15,8 @@ use tonic::{Code, Status};
 pub(crate) struct Streamed {
     pub(crate) body: Reply,
     pub(crate) call: Option<Call>,
+    /// When the client hears no longer.
+    pub(crate) late: Option<Late>,
 }
 
 impl Body for Streamed {
@@ -23,7 +27,12 @@ impl Body for Streamed {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        let mut polled = Pin::new(&mut self.body).poll_frame(cx);
+        if polled.is_pending() && self.late.as_mut().is_some_and(|late| late.as_mut().poll(cx).is_ready()) {
+            // With this the library's own end is never asked for.
+            self.body = Reply::Well;
+            polled = Poll::Ready(Some(Ok(Frame::trailers(trailers(&expired())))));
+        }
         match &polled {
             Poll::Ready(Some(Ok(frame))) => match (frame.data_ref(), frame.trailers_ref()) {
                 (Some(data), _) => {
@@ -56,6 +65,13 @@ impl Streamed {
     }
 }
 
+fn trailers(status: &Status) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    // It is a plain text.
+    let _ = status.add_header(&mut trailers);
+    trailers
+}
+
 fn code(trailers: &HeaderMap) -> Code {
     Status::from_header_map(trailers).map_or(Code::Ok, |status| status.code())
 }
@@ -85,12 +101,12 @@ mod tests {
         let data = [&[0, 0, 0, 0, 2, 1, 2][..], &[0, 0, 0, 0, 0], &[0, 0, 0, 0, 1, 9]].concat();
         let refused = Status::unavailable("gone").into_http::<Boxed>().into_body();
         for (body, call) in [(Reply::Message(data.into()), begun()), (Reply::Other(refused), begun())] {
-            let mut body = Streamed { body, call };
+            let mut body = Streamed { body, call, late: None };
             while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
                 frame.unwrap();
             }
         }
-        drop(Streamed { body: Reply::Well, call: begun() });
+        drop(Streamed { body: Reply::Well, call: begun(), late: None });
         let mut page = String::new();
         counters.calls.write(&mut page);
         let watch = "grpc_method=\"Watch\",grpc_service=\"etcdserverpb.Watch\",grpc_type=\"bidi_stream\"";

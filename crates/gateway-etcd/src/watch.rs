@@ -9,9 +9,9 @@
 
 use crate::calls::Heard;
 use crate::ending::Ending;
-use crate::{Gateway, convert, refused_message, wants_leader};
+use crate::{Gateway, convert, failure, refused_message, wants_leader};
 use bytes::Bytes;
-use quorate_node::api::{Head, WatchCreate, WatchMessage, WatchRequest, WatchStream};
+use quorate_node::api::{Failure, Head, WatchCreate, WatchMessage, WatchRequest, WatchStream};
 use quorate_node::evidence::Mode;
 use quorate_proto::etcdserverpb as pb;
 use quorate_wire::kv::KeyRange;
@@ -31,6 +31,9 @@ impl pb::watch_server::Watch for Gateway {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let (metadata, extensions, requests) = r.into_parts();
         self.require_leader(&metadata)?;
+        if self.door.learner() {
+            return Err(failure::status(&Failure::Learner));
+        }
         self.explain_stream(Mode::Local).await;
         let heard = extensions.get().cloned();
         let bell = Arc::new(Bell::default());

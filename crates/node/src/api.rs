@@ -388,6 +388,10 @@ pub trait Door: Send + Sync {
     fn head(&self) -> Head;
     /// How long the node has been without a leader; `None` while it has one.
     fn leaderless(&self) -> Option<Duration>;
+    /// True while the node is a learner, which serves no streams.
+    fn learner(&self) -> bool {
+        false
+    }
     /// True while the node has no state to serve from, and fetches it from its peers: clients are to go elsewhere.
     fn away(&self) -> bool;
     /// True once the node is stopping: streams end.

@@ -20,6 +20,7 @@ struct Pulse {
     head: Head,
     leaderless_since: Option<Instant>,
     away: bool,
+    learner: bool,
     figures: Figures,
     placement: Arc<Placement>,
 }
@@ -31,6 +32,7 @@ impl Pulse {
             head,
             leaderless_since,
             away: lane.raft().state_lost(),
+            learner: lane.only_learns(),
             figures: lane.figures(),
             placement: lane.placement().clone(),
         }
@@ -65,6 +67,7 @@ impl NodeDoor {
         let mut pulse = lock(&self.pulse);
         (pulse.head, pulse.leaderless_since) = (lane.head(), lane.leaderless_since());
         (pulse.away, pulse.figures) = (lane.raft().state_lost(), lane.figures());
+        pulse.learner = lane.only_learns();
         if !Arc::ptr_eq(&pulse.placement, lane.placement()) {
             pulse.placement = lane.placement().clone();
         }
@@ -112,6 +115,10 @@ impl Door for NodeDoor {
     fn leaderless(&self) -> Option<Duration> {
         let since = lock(&self.pulse).leaderless_since?;
         Some(self.clock.now().since(since))
+    }
+
+    fn learner(&self) -> bool {
+        lock(&self.pulse).learner
     }
 
     fn away(&self) -> bool {

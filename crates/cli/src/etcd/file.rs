@@ -4,6 +4,8 @@
 //! commas as on the command line, and one level of sections, whose keys are named `SECTION.KEY` here. What YAML has beyond that (anchors,
 //! texts over several lines, several documents) is refused with its line, and so is a key that comes twice.
 
+use std::borrow::Cow;
+
 /// One setting, and the line that it stands in, from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Setting {
@@ -16,10 +18,25 @@ pub(super) struct Setting {
 /// What a file sets, in its order; or the line that is not understood, and why.
 pub(super) fn parse(text: &str) -> Result<Vec<Setting>, (usize, String)> {
     let mut reader = Reader::default();
-    for (at, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-        reader.line(at + 1, line).map_err(|why| (at + 1, why))?;
+    let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate();
+    while let Some((at, line)) = lines.next() {
+        let mut whole = Cow::from(line);
+        while leaves_list_open(&whole) {
+            let Some((_, more)) = lines.next() else { break };
+            if !more.trim_start().starts_with('#') {
+                whole.to_mut().extend([" ", more.trim()]);
+            }
+        }
+        reader.line(at + 1, &whole).map_err(|why| (at + 1, why))?;
     }
     Ok(reader.settings)
+}
+
+/// Whether a list in brackets begins in a line, and does not end there.
+fn leaves_list_open(line: &str) -> bool {
+    let list =
+        line.split_once(':').map(|(_, value)| value.trim_start()).filter(|value| value.starts_with('['));
+    list.is_some_and(|list| !list.contains(']') && !line.trim_start().starts_with('#'))
 }
 
 #[derive(Default)]
@@ -178,7 +195,7 @@ fn list(text: &str) -> Result<(String, &str), String> {
         rest = match after.strip_prefix(',') {
             Some(next) => next.trim_start(),
             None if after.starts_with(']') => after,
-            None => return Err("a list ends in the line that it begins in, with ]".into()),
+            None => return Err("a list ends with ]".into()),
         };
         items.push(item);
     }

@@ -45,6 +45,7 @@ const ON: &[&str] = &["true"];
 const NONE: &[&str] = &[];
 const TLS: &str =
     "there is no TLS in this release: leave it out, and use http:// on a network that is trusted";
+const NO_TLS: &str = "there is no TLS in this release";
 const DISCOVERY: &str = "there is no discovery: name all members with --initial-cluster";
 const AUTH: &str = "there are no users in this release";
 const V2: &str = "only version 3 of etcd's interface is served";
@@ -109,7 +110,7 @@ const FLAGS: &[Flag] = &[
     switch("enable-v2", Only(OFF, V2)),
     value("experimental-enable-v2v3", Only(NONE, V2)),
     value("v2-deprecation", Quiet),
-    switch("enable-grpc-gateway", Only(&["true", "false"], "true or false")),
+    switch("enable-grpc-gateway", Always("calls in JSON are always answered")),
     // Logs and figures.
     value("log-level", Taken),
     switch("debug", Taken),
@@ -147,9 +148,9 @@ const FLAGS: &[Flag] = &[
     value("peer-cert-allowed-cn", Only(NONE, TLS)),
     value("peer-cert-allowed-hostname", Only(NONE, TLS)),
     value("self-signed-cert-validity", Quiet),
-    value("cipher-suites", Only(NONE, TLS)),
-    value("tls-min-version", Only(NONE, TLS)),
-    value("tls-max-version", Only(NONE, TLS)),
+    value("cipher-suites", Told(NO_TLS)),
+    value("tls-min-version", Told(NO_TLS)),
+    value("tls-max-version", Told(NO_TLS)),
     switch("experimental-peer-skip-client-san-verification", Only(OFF, TLS)),
     switch("peer-skip-client-san-verification", Only(OFF, TLS)),
     value("auth-token", Only(&["simple"], AUTH)),

@@ -83,8 +83,11 @@ fn server(page: &mut Page, facts: &Facts) {
     page.gauge("etcd_server_proposals_pending", "Requests that wait for the log.", lane.pending);
     let help = "Writes that came to nothing, or are in doubt, since the start.";
     page.counter("etcd_server_proposals_failed_total", help, lane.failed);
-    let help = "Bytes of the space beyond which an alarm is raised; 0 for no bound.";
-    page.gauge("etcd_server_quota_backend_bytes", help, lane.quota);
+    // Without a bound there is none to come near to: rules for alarms divide by it.
+    if lane.quota > 0 {
+        let help = "Bytes of the space beyond which an alarm is raised.";
+        page.gauge("etcd_server_quota_backend_bytes", help, lane.quota);
+    }
     let help = "How often applying what had come took longer than 100 ms.";
     page.counter("etcd_server_slow_apply_total", help, facts.slow_applies);
     let help = "Rounds of linearizable reads that came to nothing, and were tried again.";

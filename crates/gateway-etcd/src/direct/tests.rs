@@ -311,7 +311,7 @@ async fn who_does_not_wait_any_longer_is_told_so_and_leaves_nothing_behind() {
     let front = front(Alone { silent: true, ..Alone::default() });
     for asked in usual() {
         let told = asked.with("grpc-timeout", "1m").same(&front, "a millisecond").await;
-        assert_eq!((told.code(), told.text().as_str()), ("1", "Timeout expired"));
+        assert_eq!((told.code(), told.text().as_str()), ("4", "context deadline exceeded"));
     }
 }
 

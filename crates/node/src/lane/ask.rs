@@ -94,6 +94,11 @@ impl Lane {
         self.space.head(&self.node)
     }
 
+    /// Whether clients are told that this node is a learner.
+    pub fn only_learns(&self) -> bool {
+        self.space.only_learns(&self.node)
+    }
+
     /// Since when no leader is known.
     pub fn leaderless_since(&self) -> Option<Instant> {
         self.space.leaderless_since

@@ -135,10 +135,15 @@ impl Group {
             // What is readable here is no state of the space, not even an old one.
             return Err(Failure::Broken(STATE_LOST.into()));
         }
-        if self.raft.is_learner() && !serves_as_learner(request) && !self.joins(node) {
+        if !serves_as_learner(request) && self.only_learns(node) {
             return Err(Failure::Learner);
         }
         if node.waiting_full() { Err(Failure::Overloaded) } else { Ok(()) }
+    }
+
+    /// Whether this node is a learner, and was not added to vote.
+    pub(super) fn only_learns(&self, node: &Node) -> bool {
+        self.raft.is_learner() && !self.joins(node)
     }
 
     /// Whether this node was added to vote, and does not yet because it has to catch up: its clients need not know.

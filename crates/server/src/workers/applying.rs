@@ -46,6 +46,17 @@ impl Applying {
         self.more && !self.failed
     }
 
+    /// The same as [`Applying::work`], by another thread than the applier's; whether that one has to be told that there is upkeep now.
+    pub(super) fn at_once(&mut self, works: impl IntoIterator<Item = Work>) -> bool {
+        // Where there was some before, the applier's thread is at it, and rests between its steps: none comes with each request.
+        if self.has_more() {
+            self.work(works);
+            return false;
+        }
+        self.work(works.into_iter().chain([Work::Upkeep]));
+        self.has_more()
+    }
+
     /// Does some pieces of work, and tells of all at once. A failure is the node's end, which the lane is told.
     pub(super) fn work(&mut self, all: impl IntoIterator<Item = Work>) {
         let (mut loud, mut broken) = (false, None);
@@ -131,22 +142,30 @@ pub(super) fn run(applying: &Mutex<Applying>, queue: &Taker<Work>) {
 /// How long to wait for other work before the next step of upkeep; `None` if there is none to do.
 fn rest(applying: &Mutex<Applying>, sweeping: &mut Sweeping) -> Option<Duration> {
     let applying = lock(applying);
+    if !applying.has_more() {
+        sweeping.over();
+        return None;
+    }
     let behind = || applying.applier.behind();
-    applying.has_more().then(|| sweeping.rest(Instant::now(), behind).unwrap_or_default())
+    Some(sweeping.rest(Instant::now(), behind).unwrap_or_default())
 }
 
 /// While the state's background is behind the sweep waits, so long at a time, ...
 const SWEEP_REST: Duration = Duration::from_millis(5);
 /// ... and so often: where the disk has no room, sweeping goes on all the same, since it makes room.
 const SWEEP_RESTS: u32 = 200;
-/// A sweep rests so many times as long as its last step took: all nodes sweep at the same time, and what they do not take of the
-/// processors and the disk is there for who waits.
-const SWEEP_REST_PARTS: u32 = 7;
+/// A sweep that has gone on for so long rests so many times as long as its last step took: all nodes sweep at the same time, and what they
+/// do not take of the processors and the disk is there for who waits. One that takes long may have to keep up with who writes, and
+/// hurries more and more.
+const SWEEP_REST_PARTS: [(Duration, u32); 3] =
+    [(Duration::from_secs(60), 1), (Duration::from_secs(20), 3), (Duration::ZERO, 7)];
 
 /// When a sweep goes on. It writes more in a second than the disk takes: let run, it fills the memtables of all nodes at once, and
 /// requests would wait while the applier flushes them.
 #[derive(Default)]
 struct Sweeping {
+    /// Since when there has been something to sweep.
+    since: Option<Instant>,
     /// Not before this moment.
     from: Option<Instant>,
     /// How often it has waited for the store since its last step.
@@ -171,13 +190,49 @@ impl Sweeping {
     /// A step was made, from `begun` to `now`.
     fn stepped(&mut self, begun: Instant, now: Instant) {
         self.rests = 0;
-        self.from = Some(now + (now - begun) * SWEEP_REST_PARTS);
+        let age = now - *self.since.get_or_insert(begun);
+        let parts = SWEEP_REST_PARTS.iter().find(|(from, _)| age >= *from).map_or(0, |&(_, parts)| parts);
+        self.from = Some(now + (now - begun) * parts);
+    }
+
+    /// There is nothing left.
+    fn over(&mut self) {
+        self.since = None;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quorate_base::{NodeId, ShardId};
+    use quorate_faulty::FaultyDisk;
+    use quorate_node::applier::Lost;
+    use quorate_state::kv::Kv;
+    use quorate_storage::journal::Identity;
+    use quorate_storage::memory::MemoryStore;
+    use quorate_storage::state::StateStore;
+
+    fn applying() -> Applying {
+        let (shard, node) = (ShardId(1), NodeId(1));
+        let mut store =
+            MemoryStore::new(Arc::new(FaultyDisk::new(1)), "state", Identity { cluster: 1, node });
+        let kv = Kv::open(shard, store.open(None).unwrap()).unwrap();
+        let applier = Applier::new(kv, Lost::No, node, 0, 1 << 20);
+        let (background, _) = std::sync::mpsc::channel();
+        Applying::new(applier, Arc::default(), background, Arc::default())
+    }
+
+    /// Claim: what is applied by another thread than the applier's makes no step of a sweep that is under way.
+    #[test]
+    fn a_request_brings_no_step_of_a_sweep() {
+        let mut applying = applying();
+        assert!(applying.has_more(), "nobody has looked yet");
+        assert!(!applying.at_once([Work::Settle(1)]), "the applier's thread knows");
+        assert!(applying.has_more(), "a step was made");
+        applying.work([Work::Upkeep]);
+        assert!(!applying.has_more(), "an empty shard has nothing to sweep");
+        assert!(!applying.at_once([Work::Seal]), "nor has it now");
+    }
 
     /// Claim: a sweep takes a part of the time, whatever comes between its steps; it waits for a store that is behind, and not for ever.
     #[test]
@@ -200,5 +255,21 @@ mod tests {
             waited += 1;
         }
         assert_eq!(waited, SWEEP_RESTS, "where the disk has no room, the sweep makes some");
+    }
+
+    /// Claim: what does not end hurries, and the next sweep begins slowly again.
+    #[test]
+    fn a_sweep_that_takes_long_rests_less() {
+        let (mut sweeping, began) = (Sweeping::default(), Instant::now());
+        let rest_at = |sweeping: &mut Sweeping, secs| {
+            let begun = began + Duration::from_secs(secs);
+            let now = begun + Duration::from_millis(1);
+            sweeping.stepped(begun, now);
+            sweeping.rest(now, || false).map(|rest| rest.as_millis())
+        };
+        let rests = [0, 19, 21, 61, 3600].map(|secs| rest_at(&mut sweeping, secs));
+        assert_eq!(rests, [Some(7), Some(7), Some(3), Some(1), Some(1)]);
+        sweeping.over();
+        assert_eq!(rest_at(&mut sweeping, 3601), Some(7));
     }
 }

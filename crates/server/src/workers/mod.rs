@@ -177,8 +177,7 @@ impl Workers {
             && works.iter().all(Work::is_small)
             && let Some(mut applying) = self.applier.take(|applying| !applying.is_behind())
         {
-            applying.work(works.drain(..).chain([Work::Upkeep]));
-            if applying.has_more() {
+            if applying.at_once(works.drain(..)) {
                 self.applier.send(Work::Upkeep);
             }
             return;
