@@ -178,6 +178,21 @@ const ACROSS: [(commit::Mutant, &[&str]); 2] = [
     (commit::Mutant::RetryBeforeAbort, &["items", "was never done, and was answered as done", "Drops: "]),
 ];
 
+/// Claim: what breaks closed times shows in what plain reads say of their age, each bug in the first round of one seed; and in that round
+/// no read of the healthy one says what is not so. (There who was succeeded while it stood still had closed a round for what it led no
+/// longer.)
+#[test]
+fn plain_reads_show_the_mutants_of_closed_times() {
+    let run =
+        |planted| Plan { planted, span: Duration::from_secs(20), ..Plan::of(2_000_000) }.run().violation;
+    for name in ["close-without-round", "serve-before-closed-is-applied", "closed-read-passes-intents"] {
+        let why = run(Planted::named(name));
+        println!("{name}: {why:?}");
+        assert!(why.is_some_and(|why| why.starts_with("Staleness: ")), "{name}");
+    }
+    assert_eq!(run(None), None);
+}
+
 /// Claim: what breaks transactions over shards shows in what their clients see.
 #[test]
 fn transactions_over_shards_show_their_mutants() {
