@@ -298,9 +298,14 @@ mod tests {
         pub(crate) willing: bool,
         /// It never answers.
         pub(crate) silent: bool,
+        pub(crate) learner: bool,
     }
 
     impl Door for Alone {
+        fn learner(&self) -> bool {
+            self.learner
+        }
+
         fn call(&self, request: Request, _: Option<Span>, done: Done) {
             let head = Head { revision: 9, ..Head::default() };
             let none = || Reply::Alarms(Vec::new());

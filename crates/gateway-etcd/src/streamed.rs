@@ -93,6 +93,24 @@ mod tests {
     use std::sync::Arc;
     use tonic::body::Body as Boxed;
 
+    /// Claim: a stream that nothing is said on ends when its client hears no longer, and says why.
+    #[tokio::test]
+    async fn a_stream_ends_with_its_deadline() {
+        let counters = Arc::<Counters>::default();
+        let silent = http_body_util::StreamBody::new(tokio_stream::pending::<Result<Frame<Bytes>, Status>>());
+        let mut body = Streamed {
+            body: Reply::Other(Boxed::new(silent)),
+            call: Call::begin(&counters, "/etcdserverpb.Watch/Watch"),
+            late: Some(crate::front::late(std::time::Duration::from_millis(10))),
+        };
+        let frame = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap();
+        let status = Status::from_header_map(&frame.into_trailers().unwrap()).unwrap();
+        assert_eq!((status.code(), status.message()), (Code::DeadlineExceeded, "context deadline exceeded"));
+        let mut page = String::new();
+        counters.calls.write(&mut page);
+        assert!(page.contains("grpc_code=\"DeadlineExceeded\""), "{page}");
+    }
+
     /// Claim: messages are counted one by one, and a stream ends with the code that it was ended with.
     #[tokio::test]
     async fn a_stream_is_counted_until_its_end() {

@@ -238,7 +238,8 @@ async fn the_strange_is_left_to_the_library() {
         ("a path with more", at("/etcdserverpb.KV/Put/"), 200, "12"),
         ("no content of gRPC", asked().with("content-type", "application/json"), 404, "none"),
         ("another content of gRPC", asked().with("content-type", "application/grpc+json"), 200, "0"),
-        ("an encoding", asked().with("grpc-encoding", "gzip"), 200, "12"),
+        ("an encoding", asked().with("grpc-encoding", "gzip"), 200, "0"),
+        ("an encoding that is not read", asked().with("grpc-encoding", "deflate"), 200, "12"),
         ("an encoding that is none", asked().with("grpc-encoding", "identity"), 200, "0"),
         ("a leader is wanted", asked().with("hasleader", "true"), 200, "14"),
         ("a fence that is none", asked().with("quorate-fence", "x"), 200, "3"),
@@ -313,6 +314,34 @@ async fn who_does_not_wait_any_longer_is_told_so_and_leaves_nothing_behind() {
         let told = asked.with("grpc-timeout", "1m").same(&front, "a millisecond").await;
         assert_eq!((told.code(), told.text().as_str()), ("4", "context deadline exceeded"));
     }
+}
+
+#[tokio::test]
+async fn compressed_requests_are_read() {
+    use std::io::Write;
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packed.write_all(&put().encode_to_vec()).unwrap();
+    let packed = packed.finish().unwrap();
+    let bytes = [&[1], &(packed.len() as u32).to_be_bytes()[..], &packed].concat();
+    let told = Asked::new(PUT, &bytes).with("grpc-encoding", "gzip").same(&willing(), "a packed put").await;
+    assert_eq!(told.code(), "0", "{}", told.text());
+}
+
+/// Claim: who asks a learner for a watch is refused, and goes to a member that votes.
+#[tokio::test]
+async fn a_learner_serves_no_watch() {
+    let watch = Asked::new("/etcdserverpb.Watch/Watch", &[]);
+    let told = watch.same(&front(Alone { learner: true, ..Alone::default() }), "a watch").await;
+    assert_eq!((told.code(), told.text().as_str()), ("9", "etcdserver: rpc not supported for learner"));
+}
+
+/// Claim: who looks whether anything answers finds the service that gRPC names for that.
+#[tokio::test]
+async fn the_door_says_that_it_serves() {
+    let none = [0, 0, 0, 0, 0];
+    let told = Asked::new("/grpc.health.v1.Health/Check", &none).same(&willing(), "health").await;
+    // SERVING.
+    assert_eq!((told.code(), told.data.as_slice()), ("0", &[0, 0, 0, 0, 2, 8, 1][..]));
 }
 
 /// Seed 5: requests with changed, lost and added bytes, cut anywhere.
