@@ -294,7 +294,7 @@ fn compaction(given: &Given) -> Result<Option<AutoCompaction>, Problem> {
         |hint| usage(format!("--auto-compaction-mode={mode} with retention {kept:?} makes no sense"), hint);
     let number = kept.parse::<i64>().ok();
     match mode {
-        _ if number == Some(0) || kept.is_empty() => Ok(None),
+        _ if number == Some(0) || kept.is_empty() || span(kept) == Some(Duration::ZERO) => Ok(None),
         "revision" => match number.filter(|kept| *kept > 0) {
             Some(kept) => Ok(Some(AutoCompaction::Revisions(kept))),
             None => Err(wrong("with revision the retention is a number of revisions, as in 1000")),
@@ -465,7 +465,7 @@ mod tests {
         };
         assert_eq!(kept("periodic", "2"), Ok(Some(AutoCompaction::Periodic(Duration::from_secs(7200)))));
         assert_eq!(kept("revision", "1000"), Ok(Some(AutoCompaction::Revisions(1000))));
-        assert_eq!(kept("revision", "0"), Ok(None));
+        assert_eq!((kept("revision", "0"), kept("periodic", "0s")), (Ok(None), Ok(None)));
         for (args, says) in [
             (&["--listen-client-urls=https://127.0.0.1:2379"][..], "https://127.0.0.1:2379"),
             (&["--listen-client-urls=unix://x"], "unix://x"),

@@ -348,7 +348,9 @@ impl Lane {
             Output::Renewed(views) => self.renew(views),
             Output::Settled { numbers, swept, views } => {
                 self.renew(views);
-                let bytes = u64::try_from(self.space.view.sizes().0).unwrap_or(0);
+                // The newest versions lie in the history, too, until their changes are swept.
+                let (all, live) = self.space.view.sizes();
+                let bytes = u64::try_from(all.saturating_add(live)).unwrap_or(0);
                 self.space.swept(&mut self.node, now, numbers, swept.then_some(bytes));
             }
         }

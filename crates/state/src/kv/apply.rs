@@ -8,7 +8,7 @@ use super::layout::{Change, KEY_MAX, PREFIX, Path, Record, Rev, damaged, encode_
 use super::lease::{LeaseChange, LeaseInfo, keys_of};
 use super::read::{Chosen, ChosenOp, ReadError, Snapshot, Span};
 use super::source::Written;
-use super::sweep::{change_bytes, mark_bytes};
+use super::sweep::{change_bytes, mark_bytes, replaced_bytes};
 use super::{counts::latest_range, read::End};
 use crate::digest::Digest;
 use bytes::Bytes;
@@ -279,13 +279,12 @@ impl Kv {
         self.recent.put(key.clone(), value.clone());
         self.state.put_shared(key, value);
         self.state.put_shared(all.slice(latest..latest + event), all.slice(latest + event..));
-        self.meta.history_bytes += change_bytes(change);
+        self.meta.history_bytes += replaced_bytes(change);
         all.len() - record
     }
 
     fn record(&mut self, rev: Rev, change: &Change) {
         self.state.put(self.keys.event(&mut self.key_buf, rev), change.encode(&mut self.value_buf));
-        self.meta.history_bytes += change_bytes(change);
     }
 
     fn move_lease(&mut self, key: &[u8], from: LeaseId, to: LeaseId) {
@@ -340,7 +339,7 @@ impl Kv {
         let change = self.change(key, Some(&old), None);
         let mark = self.keys.deleted(&mut self.key_buf, key, rev);
         self.state.put(mark, encode_mark(&mut self.value_buf, change.prev));
-        self.meta.history_bytes += mark_bytes(key);
+        self.meta.history_bytes += replaced_bytes(&change) + change_bytes(&change) + mark_bytes(key);
         self.record(rev, &change);
         self.move_lease(key, old.lease, 0);
         effect.digest.number(DELETE);

@@ -8,7 +8,7 @@ use super::counts::BLOCK_MAX;
 use super::layout::{Change, KEY_MAX, Keys, PREFIX, Path, Record, Rev, encode_mark, table};
 use super::lease::LeaseInfo;
 use super::meta::Meta;
-use super::sweep::{change_bytes, mark_bytes};
+use super::sweep::{change_bytes, mark_bytes, replaced_bytes};
 use super::transfer::{NUMBERS, bad, framed, put_bytes};
 use bytes::Bytes;
 use quorate_base::{EntryId, Index, ShardId};
@@ -83,7 +83,6 @@ impl Foreign {
                 value: pair.value,
             });
             let mut log = |rev: Rev, change: &Change| {
-                meta.history_bytes += change_bytes(change);
                 put(keys.event(&mut buf, rev), Bytes::copy_from_slice(change.encode(&mut out)));
             };
             if let Some(old) = old.as_ref().filter(|old| old.rev.main < self.compacted) {
@@ -94,13 +93,15 @@ impl Foreign {
             if revision >= self.compacted {
                 let prev = old.as_ref().map_or(Rev::NONE, |old| old.rev);
                 let prev_bytes = old.as_ref().map_or(0, |old| old.value.len() as u64);
-                log(rev, &Change { prev, prev_bytes, key: key.clone(), put: record.clone() });
+                let change = Change { prev, prev_bytes, key: key.clone(), put: record.clone() };
+                log(rev, &change);
+                meta.history_bytes += replaced_bytes(&change);
                 if record.is_none() {
                     put(
                         keys.deleted(&mut buf, &key, rev),
                         Bytes::copy_from_slice(encode_mark(&mut out, prev)),
                     );
-                    meta.history_bytes += mark_bytes(&key);
+                    meta.history_bytes += change_bytes(&change) + mark_bytes(&key);
                 }
             }
             if let Some(record) = record {

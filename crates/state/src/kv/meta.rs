@@ -9,7 +9,9 @@ use quorate_base::{EntryId, Index, Term};
 use quorate_storage::state::{StateError, StateResult};
 use quorate_wire::kv::Revision;
 
-const FORMAT: u8 = 3;
+const FORMAT: u8 = 4;
+/// In this one the newest versions whose changes were not swept were counted as history, too.
+const COUNTED_TWICE: u8 = 3;
 /// No log grows so long, and no state so large.
 pub(super) const NUMBER_MAX: i64 = 1 << 62;
 
@@ -30,7 +32,7 @@ pub(super) struct Meta {
     pub(super) digest: u64,
     /// Bytes of the newest versions, about.
     pub(super) live_bytes: i64,
-    /// Bytes of the history, about.
+    /// Bytes of the history without the newest versions, about.
     pub(super) history_bytes: i64,
 }
 
@@ -82,7 +84,7 @@ impl Meta {
         }
         // Its checksum holds: it is whole, and must not be set aside.
         match body.first() {
-            Some(&FORMAT) => {}
+            Some(&(FORMAT | COUNTED_TWICE)) => {}
             Some(&format) if format < FORMAT => {
                 return Err(StateError::newer(
                     "key-value state: its format is older than this release reads; bring the data over with a client of etcd",
@@ -99,7 +101,10 @@ impl Meta {
         let applied = EntryId::new(Term(next()?), Index(next()?));
         let (revision, compacted) = (next()? as i64, next()? as i64);
         let swept = Rev::new(next()? as i64, u32::try_from(next()?).map_err(|_| bad())?);
-        let (digest, live_bytes, history_bytes) = (next()?, next()? as i64, next()? as i64);
+        let (digest, live_bytes, mut history_bytes) = (next()?, next()? as i64, next()? as i64);
+        if body.first() == Some(&COUNTED_TWICE) {
+            history_bytes = history_bytes.saturating_sub(live_bytes.max(0)).max(0);
+        }
         let len = usize::try_from(next()?).map_err(|_| bad())?;
         let membership = Bytes::copy_from_slice(at.take(len).ok_or_else(bad)?);
         // Whoever counts on from these must not run over.
@@ -133,6 +138,17 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(Meta::decode(&flipped).is_err(), "bit {bit}");
         }
+    }
+
+    /// Claim: what the release before counted twice is counted once.
+    #[test]
+    fn the_format_before_is_read() {
+        let meta = Meta { live_bytes: 70, history_bytes: 100, ..Meta::new() };
+        let mut stored = meta.encode();
+        stored.truncate(stored.len() - 4);
+        stored[0] = COUNTED_TWICE;
+        stored.extend(crc32c::crc32c(&stored).to_le_bytes());
+        assert_eq!(Meta::decode(&stored), Ok(Meta { history_bytes: 30, ..meta }));
     }
 
     #[test]

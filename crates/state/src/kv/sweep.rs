@@ -25,9 +25,14 @@ impl Purge {
 /// What a change costs beside its key and value, about.
 const OVERHEAD: i64 = 40;
 
-/// The bytes of history of one change, and what its sweep gives back.
+/// The bytes of history of one change of its own, and what its sweep gives back: a deletion's. What a put wrote is history once it is replaced.
 pub(super) fn change_bytes(change: &Change) -> i64 {
     version_bytes(&change.key, change.put.as_ref().map_or(0, |put| put.value.len() as u64))
+}
+
+/// The bytes that become history by a change: those of the version that it replaces.
+pub(super) fn replaced_bytes(change: &Change) -> i64 {
+    if change.prev.is_none() { 0 } else { version_bytes(&change.key, change.prev_bytes) }
 }
 
 /// The same of the mark of a deletion.
@@ -118,7 +123,7 @@ impl Kv {
     fn free(&mut self, change: &Change) {
         if !change.prev.is_none() {
             self.state.delete(self.keys.event(&mut self.key_buf, change.prev));
-            self.meta.history_bytes -= version_bytes(&change.key, change.prev_bytes);
+            self.meta.history_bytes -= replaced_bytes(change);
         }
     }
 
@@ -130,7 +135,7 @@ impl Kv {
         self.free(change);
         if change.deleted() {
             self.state.delete(self.keys.deleted(&mut self.key_buf, &change.key, rev));
-            self.meta.history_bytes -= mark_bytes(&change.key);
+            self.meta.history_bytes -= mark_bytes(&change.key) + change_bytes(change);
         } else {
             let latest = self.stored(&change.key)?.map(Record::decode).transpose()?;
             if latest.is_none_or(|latest| latest.rev != rev) {
@@ -138,7 +143,6 @@ impl Kv {
             }
         }
         self.state.delete(self.keys.event(&mut self.key_buf, rev));
-        self.meta.history_bytes -= change_bytes(change);
         Ok(())
     }
 

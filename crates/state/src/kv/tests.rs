@@ -298,6 +298,47 @@ fn a_compacted_deletion_of_everything_keeps_no_values() {
     assert!((0..100).contains(&(size - live)), "{size} bytes, {live} of them alive");
 }
 
+/// Claim: a version is counted once, the newest ones among them, also where they were restored or read again.
+#[test]
+fn a_version_is_counted_once() {
+    let mut store = stores(1).remove(0);
+    let mut kv = Kv::open(ShardId(1), store.open(None).unwrap()).unwrap();
+    let write = |kv: &mut Kv, length: usize| {
+        for n in 0..10 {
+            apply(kv, &Command::Put(Put { value: vec![1; length].into(), ..put(&format!("k{n}")) }));
+        }
+    };
+    let history = |kv: &Kv| {
+        let (size, live) = kv.view().sizes();
+        size - live
+    };
+    write(&mut kv, 1_000);
+    assert_eq!(history(&kv), 0, "nothing was replaced");
+    write(&mut kv, 1);
+    assert!((10_000..11_000).contains(&history(&kv)), "{}", history(&kv));
+    let revision = kv.revision();
+    apply(&mut kv, &Command::Compact { revision });
+    while kv.compact_step(7).unwrap() {}
+    assert_eq!(history(&kv), 0, "all of it is swept");
+    write(&mut kv, 1_000);
+    assert!((10..1_000).contains(&history(&kv)), "ten short ones were replaced: {}", history(&kv));
+    let everything = KeyRange { key: "k".into(), end: "l".into() };
+    apply(&mut kv, &Command::Delete(DeleteRange { range: everything, prev_kv: false }));
+    let revision = kv.revision();
+    apply(&mut kv, &Command::Compact { revision });
+    while kv.compact_step(7).unwrap() {}
+    assert!(
+        (10..2_000).contains(&history(&kv)),
+        "the deletions at the compacted revision stay: {}",
+        history(&kv)
+    );
+    apply(&mut kv, &Command::Put(put("z")));
+    let revision = kv.revision();
+    apply(&mut kv, &Command::Compact { revision });
+    while kv.compact_step(7).unwrap() {}
+    assert_eq!(history(&kv), 0, "nothing is left");
+}
+
 /// Claim: an empty space has a size; operations are counted one by one, however many stand in a command and whatever they find, and
 /// what is refused is not.
 #[test]

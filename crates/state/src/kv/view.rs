@@ -82,7 +82,7 @@ impl KvView {
         self.len() == 0
     }
 
-    /// Bytes of all versions and of the newest ones alone, about; tables and the machine's own record are in both, so that an empty
+    /// Bytes of all versions and of the newest ones alone, about, each counted once; tables and the machine's own record are in both, so that an empty
     /// space is not of no size: there are programs that divide by it.
     pub fn sizes(&self) -> (i64, i64) {
         let tables = i64::try_from(self.tables.bytes()).unwrap_or(i64::MAX);
