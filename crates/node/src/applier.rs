@@ -15,6 +15,7 @@
 //! as the cuts before did: the next start finds that the state of this shard alone is missing.
 
 use quorate_base::{Base, Entry, EntryId, EntryKind, Index, NodeId, ShardId};
+use quorate_protocol::commit::Command as Step;
 use quorate_state::kv::{Kv, KvView, LeaseChange};
 use quorate_storage::journal::{Journal, JournalError};
 use quorate_storage::state::{CheckpointJob, StateResult};
@@ -109,6 +110,13 @@ fn touches_few(entry: &Entry) -> bool {
         }
         Command::Table(command) => match &command.what {
             What::Execute(execute) => execute.ops.len() <= FEW_KEYS,
+            What::Outcomes(ids) => ids.len() <= FEW_KEYS,
+            What::Commit(step) => match step {
+                Step::Prepare(asked) => asked.ops.ops.len() <= FEW_KEYS,
+                // What it writes was worked out by its Prepare, and is bounded by that.
+                Step::Refuse { .. } | Step::Outcome { .. } => true,
+                _ => false,
+            },
             _ => false,
         },
         _ => false,
@@ -552,7 +560,14 @@ impl Applier {
     fn note_change(&mut self, shard: ShardId) {
         self.begun = true;
         self.changed.insert(shard);
-        self.unswept.insert(shard);
+        if self.current.is_to_compact() {
+            self.unswept.insert(shard);
+        }
+    }
+
+    /// Whether [`Work::Upkeep`] has anything to do.
+    pub fn has_upkeep(&self) -> bool {
+        !self.unswept.is_empty() || !self.idle
     }
 
     fn import(

@@ -16,7 +16,8 @@
 //! means whichever grant of it there is. Version 3 brought fences and alarms, version 4 tables ([`crate::table`]),
 //! version 5 their change feeds, version 6 shards of tables and transactions over several of them, version 7 shards whose
 //! replicas move, version 8 tables with several shards that have global indexes or a change feed, and nodes that are left by
-//! replicas before they go, version 9 the zones of nodes, and version 10 what tables remember of their capacity.
+//! replicas before they go, version 9 the zones of nodes, version 10 what tables remember of their capacity, and version 11
+//! the outcomes of several transactions in one entry.
 //!
 //! `origin` and `request` name the node that proposed the entry and the request there that waits for it; they are no part
 //! of the machine's state.
@@ -39,7 +40,7 @@ use quorate_base::{Index, NodeId};
 use std::fmt;
 
 /// The newest version; [`encode`] writes an older one where that will do.
-pub const VERSION: u8 = 10;
+pub const VERSION: u8 = 11;
 
 /// How deep transactions may nest; the outermost one counts.
 pub const NESTING_MAX: usize = 32;

@@ -5,7 +5,7 @@
 
 use super::placement::followed_at;
 use super::{Group, Lane};
-use crate::api::{Failure, Led, MoveStep, Moving, Undecided};
+use crate::api::{Led, MoveStep, Moving, Undecided};
 use quorate_base::time::Duration;
 use quorate_base::{Index, Instant};
 use quorate_protocol::raft::Phase;
@@ -30,7 +30,7 @@ pub(super) struct Noted {
 
 impl Lane {
     /// What is under way in shards that are led here.
-    pub(super) fn led(&self, now: Instant) -> Result<Led, Failure> {
+    pub(super) fn led(&self, now: Instant) -> Led {
         let after = super::commit::PATIENCE * self.node.patience.election;
         let mut undecided = Vec::new();
         for (id, since, waits_for) in self.transactions.all_undecided() {
@@ -38,8 +38,7 @@ impl Lane {
             let groups = self.groups.values().chain([&self.space]).filter(|group| group.raft.is_leader());
             for group in groups.filter(|_| undecided.len() < NAMED) {
                 if group.view.tables().is_locked() && holds.len() < HELD {
-                    let held = group.view.held_by(&id, HELD - holds.len());
-                    holds.extend(held.map_err(|error| Failure::Broken(error.to_string()))?);
+                    holds.extend(group.view.held_by(&id, HELD - holds.len()));
                 }
             }
             undecided.push(Undecided { id, age: now.since(since) + after, waits_for, holds });
@@ -61,7 +60,7 @@ impl Lane {
             let lasts = now.since(group.leaderless_since?);
             (lasts > patience).then_some((shard, lasts))
         });
-        Ok(Led { undecided, moves: moves.collect(), leaderless: leaderless.collect() })
+        Led { undecided, moves: moves.collect(), leaderless: leaderless.collect() }
     }
 }
 

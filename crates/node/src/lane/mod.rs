@@ -201,6 +201,7 @@ impl Lane {
                 self.each(|group, _| group.raft.handle(now, Input::Unreachable { peer }));
             }
             Event::Call { shard, request, timeout, done } => {
+                self.transactions.hold_back_no_more();
                 let Some((request, done)) = self.call_across(now, request, timeout, done) else { return };
                 self.call_shard(now, shard, request, timeout, done);
             }

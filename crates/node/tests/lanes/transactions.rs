@@ -186,6 +186,45 @@ fn a_gateway_that_dies_leaves_nothing_locked() {
     assert!(done > 1 && undone > 1 && left > 1, "{done} were done, {undone} not, {left} left something");
 }
 
+/// Claim: outcomes of transactions that are under way at once share entries of their shards' logs; that of a client alone waits for
+/// its next request, and not for long.
+#[test]
+fn outcomes_share_entries() {
+    const MANY: usize = 30;
+    let mut cluster = with_table();
+    let shards = cluster.apart(0, 2).into_iter().map(|n| cluster.place(n).shard).collect::<Vec<_>>();
+    let of = |cluster: &Cluster, shard| {
+        (0..).filter(|&n| cluster.place(n).shard == shard).take(MANY).collect::<Vec<_>>()
+    };
+    let (a, b) = (of(&cluster, shards[0]), of(&cluster, shards[1]));
+    let entries = |cluster: &Cluster| {
+        let node = cluster.nodes[0].as_ref().unwrap();
+        shards.iter().map(|&shard| node.lane.core(shard).unwrap().last().index.get()).sum::<u64>()
+    };
+    // The first begins the life of the gateway, which has its own entries.
+    let request = cluster.transaction(&[a[0], b[0]], None, None);
+    cluster.transact(1, request).unwrap();
+    cluster.pass(2_000);
+    let before = entries(&cluster);
+    let pairs = a.iter().zip(&b).map(|(&a, &b)| cluster.transaction(&[a, b], None, None));
+    let requests: Vec<Request> = pairs.collect();
+    let all: Vec<Answers> = requests.into_iter().map(|request| cluster.call(1, KV, request)).collect();
+    cluster.pass(1_000);
+    for answers in all {
+        assert!(answers.lock().unwrap().pop().expect("an answer").is_ok());
+    }
+    let came = entries(&cluster) - before;
+    assert!((2 * MANY as u64..2 * MANY as u64 + 12).contains(&came), "{came} entries");
+    assert!(!cluster.locked(), "and none is left behind");
+    let request = cluster.transaction(&[a[0], b[0]], None, None);
+    let answers = cluster.call(1, KV, request);
+    cluster.settle();
+    assert!(answers.lock().unwrap().pop().is_some_and(|answer| answer.is_ok()));
+    assert!(cluster.locked(), "it waits for what comes next");
+    cluster.pass(10);
+    assert!(!cluster.locked(), "but not for long");
+}
+
 /// A plain write of an item that a transaction holds waits for its end, and is done then; so does a transaction. Two gateways that want
 /// the same items all the time both get them.
 #[test]

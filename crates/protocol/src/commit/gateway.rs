@@ -17,6 +17,9 @@ use quorate_base::{Instant, NodeId, Rng, ShardId};
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
+/// While so many requests come to be over as participants are told of at once, it is looked so often at who is to be told.
+const LOOKS: u64 = 4;
+
 /// Settings. Times decide who waits how long, and nothing else.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -106,7 +109,11 @@ pub struct Gateway<O, R> {
     open: BTreeMap<u64, Request<O, R>>,
     /// Up to where each shard has taken part, and up to where it has been told, and has said, that it may forget.
     forgetting: BTreeMap<ShardId, Forgetting>,
+    /// How many of them have not said so up to there.
+    owing: usize,
     forget_at: Instant,
+    /// The low-water mark when it was last looked at who is to hear of it.
+    looked: u64,
     out: Outbox<O, R>,
 }
 
@@ -115,6 +122,12 @@ struct Forgetting {
     took_part: u64,
     told: u64,
     heard: u64,
+}
+
+impl Forgetting {
+    fn owes(self) -> bool {
+        self.heard < self.took_part
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -157,7 +170,9 @@ impl<O: Clone, R: Clone + PartialEq> Core for Gateway<O, R> {
             }
             Input::Forgotten(from, upto) => {
                 if let Some(f) = self.forgetting.get_mut(&from).filter(|_| upto.boot == self.config.boot) {
+                    let owed = f.owes();
                     f.heard = f.heard.max(upto.sequence);
+                    self.owing -= usize::from(owed && !f.owes());
                 }
             }
             Input::Tick => self.tick(now),
@@ -177,8 +192,7 @@ impl<O: Clone, R: Clone + PartialEq> Core for Gateway<O, R> {
             Phase::Hearing(_) if request.awaits_token() => request.resend_at,
             Phase::Hearing(until) | Phase::Pausing(until) => request.resend_at.min(until),
         });
-        let owes = self.forgetting.values().any(|f| f.heard < f.took_part);
-        requests.chain(owes.then_some(self.forget_at)).min()
+        requests.chain((self.owing > 0).then_some(self.forget_at)).min()
     }
 }
 
@@ -193,7 +207,17 @@ impl<O: Clone, R: Clone + PartialEq> Gateway<O, R> {
     /// The gateway of a new life.
     pub fn new(config: Config, rng: Rng) -> Self {
         let (open, forgetting) = (BTreeMap::new(), BTreeMap::new());
-        Self { config, rng, next: 1, open, forgetting, forget_at: Instant::ZERO, out: Outbox::default() }
+        Self {
+            config,
+            rng,
+            next: 1,
+            open,
+            forgetting,
+            owing: 0,
+            forget_at: Instant::ZERO,
+            looked: 0,
+            out: Outbox::default(),
+        }
     }
 
     /// How many requests are not over everywhere.
@@ -232,7 +256,9 @@ impl<O: Clone, R: Clone + PartialEq> Gateway<O, R> {
         let (node, boot, sequence) = (self.config.node, self.config.boot, self.next);
         self.next += 1;
         for shard in begin.parts.keys() {
-            self.forgetting.entry(*shard).or_default().took_part = sequence;
+            let f = self.forgetting.entry(*shard).or_default();
+            self.owing += usize::from(!f.owes());
+            f.took_part = sequence;
         }
         let mut request = Request {
             begin,
@@ -244,7 +270,12 @@ impl<O: Clone, R: Clone + PartialEq> Gateway<O, R> {
             resend_at: now + self.config.resend,
         };
         self.send_prepares(&mut request, now);
+        let shards: Vec<ShardId> = request.begin.parts.keys().copied().collect();
         self.keep(request);
+        // Who has not taken part for long may not have heard of what has been over since.
+        for shard in shards {
+            self.tell_mark(shard, self.mark(), false);
+        }
     }
 
     /// Puts a request back, unless it is over everywhere.
@@ -421,18 +452,27 @@ impl<O: Clone, R: Clone + PartialEq> Gateway<O, R> {
     fn tell_marks(&mut self, now: Instant) {
         let mark = self.mark();
         let quiet = now >= self.forget_at;
-        let (node, boot) = (self.config.node, self.config.boot);
-        for (shard, f) in &mut self.forgetting {
-            let sequence = mark.min(f.took_part);
-            let news = sequence >= f.told + self.config.forget_every;
-            if news || quiet && sequence > f.heard {
-                f.told = sequence;
-                let upto = Place { boot, sequence };
-                self.out.send.push((*shard, Command::Forget { node, upto }));
-            }
+        // Participants may be many.
+        if !quiet && mark < self.looked + (self.config.forget_every / LOOKS).max(1) {
+            return;
+        }
+        self.looked = mark;
+        for shard in self.forgetting.keys().copied().collect::<Vec<_>>() {
+            self.tell_mark(shard, mark, quiet);
         }
         if quiet {
             self.forget_at = now + self.config.resend;
+        }
+    }
+
+    fn tell_mark(&mut self, shard: ShardId, mark: u64, quiet: bool) {
+        let Some(f) = self.forgetting.get_mut(&shard) else { return };
+        let sequence = mark.min(f.took_part);
+        let news = sequence >= f.told + self.config.forget_every;
+        if news || quiet && sequence > f.heard {
+            f.told = sequence;
+            let (node, upto) = (self.config.node, Place { boot: self.config.boot, sequence });
+            self.out.send.push((shard, Command::Forget { node, upto }));
         }
     }
 }

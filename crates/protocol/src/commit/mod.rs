@@ -16,7 +16,7 @@
 //! 3. **A transaction is committed from the instant at which the last participant's Yes is chosen, and aborted from the
 //!    first No.** A [`Command::Refuse`] is a No where there is no vote.
 //! 4. The gateway answers its client when all votes are in, or at a No. [`Command::Outcome`] entries make intents values, or
-//!    drop them, and unlock. Nobody waits for those.
+//!    drop them, and unlock. Nobody waits for those, so that one entry may carry several, which is as if they followed each other.
 //! 5. With one participant there is nothing to agree on: a single [`Command::Execute`] evaluates and writes.
 //! 6. Anyone may *recover* a transaction: refuse it everywhere, read the votes that stand then, and send the outcome.
 //!
@@ -38,7 +38,7 @@
 //! | | round trips before the answer | flushes one behind the other | entries |
 //! | --- | --- | --- | --- |
 //! | one shard, no token: `Execute` | 2 (client's node to leader, leader to followers; 1 if the leader is at hand) | 1 | 1 |
-//! | several shards, or a token | the same, in parallel | 1 | 2 a participant, the second behind the answer |
+//! | several shards, or a token | the same, in parallel | 1 | 2 a participant, the second behind the answer, and shared with other transactions |
 //! | a read that meets an intent | one more, to the other participants | 0 | 0 |
 //! | a read-only transaction over several shards | two rounds of reads | 0 | 0 |
 //! | two-phase commit over replicated shards, with its decision written down | 2 more for the decision | 2 | 2 a participant, 1 for the decision |

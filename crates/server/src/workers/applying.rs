@@ -20,8 +20,6 @@ pub(super) struct Applying {
     background: Sender<ToBackground>,
     counters: Arc<Counters>,
     outputs: Vec<Output>,
-    /// There is upkeep to do.
-    more: bool,
     /// It failed, and must not be used again.
     failed: bool,
 }
@@ -33,7 +31,7 @@ impl Applying {
         background: Sender<ToBackground>,
         counters: Arc<Counters>,
     ) -> Self {
-        Self { applier, inbox, background, counters, outputs: Vec::new(), more: true, failed: false }
+        Self { applier, inbox, background, counters, outputs: Vec::new(), failed: false }
     }
 
     /// Whether the state's background has not kept up: what is applied now may have to wait for the disk.
@@ -43,7 +41,7 @@ impl Applying {
 
     /// Whether there is upkeep to do.
     pub(super) fn has_more(&self) -> bool {
-        self.more && !self.failed
+        !self.failed && self.applier.has_upkeep()
     }
 
     /// The same as [`Applying::work`], by another thread than the applier's; whether that one has to be told that there is upkeep now.
@@ -53,7 +51,10 @@ impl Applying {
             self.work(works);
             return false;
         }
-        self.work(works.into_iter().chain([Work::Upkeep]));
+        self.work(works);
+        if self.has_more() {
+            self.work([Work::Upkeep]);
+        }
         self.has_more()
     }
 
@@ -64,7 +65,6 @@ impl Applying {
             if self.failed {
                 break;
             }
-            self.more |= matches!(work, Work::Apply { .. } | Work::Settle(_));
             let told = self.outputs.len();
             let begun = matches!(work, Work::Apply { .. }).then(Instant::now);
             if let Err(error) = self.applier.work(work, &mut self.outputs) {
@@ -78,16 +78,13 @@ impl Applying {
             }
             loud |= self.outputs[told..].iter().any(is_loud);
         }
-        let (background, more) = (&self.background, &mut self.more);
+        let background = &self.background;
         let told = self.outputs.drain(..).filter_map(|output| match output {
             Output::Sealed { job, generation, cut } => {
                 let _ = background.send(ToBackground::Seal(Seal { job, generation, cut }));
                 None
             }
-            Output::Upkept { more: again } => {
-                *more = again;
-                None
-            }
+            Output::Upkept { .. } => None,
             output => Some(Event::Output(output)),
         });
         self.inbox.add(told.chain(broken), loud);

@@ -53,8 +53,7 @@ impl Kv {
         if self.purge_step(budget)? || self.tables.sweep_step(&mut *self.state, budget)? {
             return Ok(true);
         }
-        let too_far = i64::from(self.has(Mutant::WatchLostEvent) && self.meta.compacted > 0);
-        let target = Rev::new(self.meta.compacted.max(0) + too_far, 0);
+        let target = self.swept_to();
         if self.meta.swept >= target {
             return self.free_step(target, budget);
         }
@@ -70,10 +69,23 @@ impl Kv {
         Ok(true)
     }
 
+    /// Up to where history is to be swept away.
+    fn swept_to(&self) -> Rev {
+        let too_far = i64::from(self.has(Mutant::WatchLostEvent) && self.meta.compacted > 0);
+        Rev::new(self.meta.compacted.max(0) + too_far, 0)
+    }
+
+    /// Whether [`Kv::compact_step`] may find anything to do.
+    pub fn is_to_compact(&self) -> bool {
+        let target = self.swept_to();
+        let swept = self.meta.swept >= target && self.freed.max(target) >= freed_to(target);
+        !swept || !self.purges.is_empty() || self.tables.is_to_sweep()
+    }
+
     /// Deletes what the events *at* the compacted revision replaced, which no read reaches: a deletion of everything, compacted
     /// at once, would else keep all of it. The change stays, without the name of what it replaced.
     fn free_step(&mut self, target: Rev, budget: usize) -> StateResult<bool> {
-        let end = Rev::new(target.main.saturating_add(1), 0);
+        let end = freed_to(target);
         let from = self.freed.max(target);
         if from >= end {
             return Ok(false);
@@ -157,6 +169,11 @@ impl Kv {
         }
         Ok(true)
     }
+}
+
+/// Behind the revision at which everything before `target` was compacted.
+fn freed_to(target: Rev) -> Rev {
+    Rev::new(target.main.saturating_add(1), 0)
 }
 
 /// The incarnations of a shard of which anything is there, but for the one in force.

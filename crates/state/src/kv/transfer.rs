@@ -24,6 +24,7 @@ use crate::table::Tables;
 use bytes::Bytes;
 use quorate_base::{Base, ShardId};
 use quorate_storage::state::{StateError, StateResult};
+use std::iter::Peekable;
 use std::ops::Bound;
 
 pub(super) const VERSION: u8 = 3;
@@ -78,7 +79,7 @@ impl KvView {
     }
 
     /// The pairs behind `after`: numbers, blocks, and what is stored.
-    fn stream<'s>(&'s self, after: &[u8]) -> Box<dyn Iterator<Item = StateResult<(Bytes, Bytes)>> + 's> {
+    fn stream<'s>(&'s self, after: &'s [u8]) -> Box<dyn Iterator<Item = StateResult<(Bytes, Bytes)>> + 's> {
         const STORED: u8 = table::BLOCK + 1;
         let numbers =
             after.is_empty().then(|| Ok((Bytes::from_static(&[NUMBERS]), self.meta.encode().into())));
@@ -96,12 +97,37 @@ impl KvView {
         let stored = stored.filter_map(|pair| match pair {
             Ok((key, value)) => {
                 let value = self.tables.unsettled(&key).cloned().unwrap_or(value);
-                let key = key.slice(super::PREFIX..);
-                (key.first() != Some(&table::META)).then_some(Ok((key, value)))
+                let passed = self.tables.is_unstored(&key) || key.get(super::PREFIX) == Some(&table::META);
+                (!passed).then(|| Ok((key.slice(super::PREFIX..), value)))
             }
             Err(error) => Some(Err(error)),
         });
+        let unstored = self.tables.unstored().map(|(key, value)| (key.slice(super::PREFIX..), value));
+        let unstored = unstored.skip_while(move |(key, _)| **key <= *after);
+        let stored = Merged { stored: stored.peekable(), unstored: unstored.peekable() };
         Box::new(numbers.into_iter().chain(blocks).chain(stored))
+    }
+}
+
+/// Pairs of the store and others, in the order of their keys.
+struct Merged<S: Iterator, U: Iterator> {
+    stored: Peekable<S>,
+    unstored: Peekable<U>,
+}
+
+impl<S, U> Iterator for Merged<S, U>
+where
+    S: Iterator<Item = StateResult<(Bytes, Bytes)>>,
+    U: Iterator<Item = (Bytes, Bytes)>,
+{
+    type Item = StateResult<(Bytes, Bytes)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let first = match (self.stored.peek(), self.unstored.peek()) {
+            (Some(Ok((stored, _))), Some((unstored, _))) => unstored < stored,
+            (stored, _) => stored.is_none(),
+        };
+        if first { self.unstored.next().map(Ok) } else { self.stored.next() }
     }
 }
 

@@ -93,7 +93,7 @@ impl Tables {
             What::Create(definition) => Ok(self.create(state, definition, (at, now), None, digest)),
             What::Delete(name) => Ok(self.drop_table(state, name, at, digest)),
             What::Drop { table, drained } => Ok(self.close_table(state, (table, *drained), at, digest)),
-            What::Drained { first, count, inside } => self.drained(state, (*first, *count), *inside),
+            What::Drained { first, count, inside } => Ok(self.drained((*first, *count), *inside)),
             What::Change { table, change } => Ok(self.change(state, (table, change), (at, now), digest)),
             What::Execute(execute) => self.execute(state, moment, execute, digest),
             What::Fill { table, index, items } => self.fill(state, *table, *index, *items, digest),
@@ -104,6 +104,7 @@ impl Tables {
             }
             What::Adopt { version, definition } => Ok(self.adopt(state, (*version, definition), at, digest)),
             What::Commit(commit) => self.step_of_transaction(state, moment, commit, digest),
+            What::Outcomes(ids) => Ok(Ok(self.commit_all(state, moment, ids, digest)?)),
             What::Live => Ok(Ok(self.live(state, digest))),
             What::Move { shard, since, replicas } => {
                 Ok(self.move_shard(state, (*shard, *since), replicas, at, digest))
@@ -126,7 +127,7 @@ impl Tables {
         }
         let mut before = None;
         if let Some(token) = &execute.token {
-            if self.locks.contains_key(&lock::token(&token.token)) {
+            if self.held.lock(&lock::token(&token.token)).is_some() {
                 return Ok(Err(Refusal::TokenInUse));
             }
             before = self.token_row(state, token)?;
@@ -220,7 +221,8 @@ impl Tables {
         };
         let at = key_bytes(&asked.key);
         table.hot.note(&at, !matches!(op.action, Action::Check { .. }));
-        let held = self.locks.get(&lock::item(table.definition.id, &at));
+        let held =
+            if self.held.is_locked() { self.held.lock(&lock::item(table.definition.id, &at)) } else { None };
         if held.is_some_and(|held| lock::forbids(held, &op.action)) {
             return Ok(Err(Done::of(Outcome::Conflict)));
         }

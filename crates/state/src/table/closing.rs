@@ -14,20 +14,17 @@
 //! So whoever asks a shard that is gone for its vote is right to hear No.
 
 use super::Tables;
-use super::apply::Applied;
 use super::catalog::Table;
 use super::change::{CHANGE, answer};
-use super::commit::{Stored, decode_record};
-use super::layout::{behind, row};
+use super::commit::Stored;
 use super::lock;
 use crate::digest::Digest;
 use quorate_base::{Index as At, ShardId};
 use quorate_protocol::commit::{Outcome, Record};
-use quorate_storage::state::{State, StateResult};
+use quorate_storage::state::State;
 #[cfg(doc)]
 use quorate_wire::table::What;
 use quorate_wire::table::{Definition, Refusal, Reply};
-use std::ops::Bound;
 use std::sync::Arc;
 
 pub(super) fn being_deleted(name: &str) -> Refusal {
@@ -102,45 +99,24 @@ impl Tables {
     /// Whether a transaction holds an item of a table here.
     fn is_held(&self, table: u32) -> bool {
         let first = lock::item(table, b"");
-        self.locks.range(first.clone()..).next().is_some_and(|(key, _)| key.starts_with(&first))
+        self.held.locks(&first).next().is_some()
     }
 
     /// See [`What::Drained`].
-    pub(super) fn drained(
-        &self,
-        state: &dyn State,
-        (first, count): (ShardId, u32),
-        inside: bool,
-    ) -> Applied<Reply> {
-        let under_way = || Ok(Err(Refusal::InUse("Transactions are under way".into())));
+    pub(super) fn drained(&self, (first, count): (ShardId, u32), inside: bool) -> Result<Reply, Refusal> {
+        let under_way = || Err(Refusal::InUse("Transactions are under way".into()));
         if inside {
-            if !self.catalog.is_closed() || !self.locks.is_empty() {
+            if !self.catalog.is_closed() || self.held.is_locked() {
                 return under_way();
             }
-            let mut committed = 0;
-            self.each_record(state, |record| {
-                committed += u64::from(matches!(record, Record::Over(Outcome::Commit)));
-            })?;
-            return Ok(Ok(Reply::Expired(committed)));
+            let committed = |record: &&Stored| matches!(record, Record::Over(Outcome::Commit));
+            return Ok(Reply::Expired(self.held.records().filter(committed).count() as u64));
         }
         let range = first.get()..first.get().saturating_add(count);
-        let mut takes_part = false;
-        if !self.locks.is_empty() {
-            self.each_record(state, |record| {
-                if let Record::Yes(prepared) = record {
-                    takes_part |= prepared.participants.iter().any(|shard| range.contains(&shard.get()));
-                }
-            })?;
-        }
-        if takes_part { under_way() } else { Ok(Ok(Reply::Expired(0))) }
-    }
-
-    fn each_record(&self, state: &dyn State, mut look: impl FnMut(Stored)) -> StateResult<()> {
-        let from = self.rows.kind(row::TRANSACTION);
-        let to = behind(from.clone());
-        for pair in state.scan((Bound::Included(&from), Bound::Excluded(&to))) {
-            look(decode_record(pair?.1)?);
-        }
-        Ok(())
+        let takes_part = |record: &Stored| match record {
+            Record::Yes(prepared) => prepared.participants.iter().any(|shard| range.contains(&shard.get())),
+            _ => false,
+        };
+        if self.held.records().any(takes_part) { under_way() } else { Ok(Reply::Expired(0)) }
     }
 }

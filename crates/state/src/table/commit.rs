@@ -7,17 +7,19 @@
 //! | `N` gate | node | fence, first life that is not closed, marks of lives |
 //! | `T` transaction | node, life, request, attempt | its vote, and while it is undecided what it holds and will leave |
 //!
+//! They are kept in memory, and written by cuts ([`super::held`]).
+//!
 //! An intent is what an item will be, whole; indexes, change feeds and figures follow when it is installed, by the table as it
 //! is then. A table that is being deleted waits for them ([`super::closing`]). A token that is locked is remembered from when it
 //! is installed.
 
 use super::apply::{Applied, Asked, Becomes, Moment, Planned, TWICE, decode_stored, is_known};
 use super::catalog::{Catalog, key_bytes, slot_of};
-use super::layout::{behind, damaged, row};
+use super::held::Held;
+use super::layout::damaged;
 use super::{Tables, TablesView, lock};
 use crate::digest::Digest;
 use crate::kv::KvView;
-use crate::kv::source::{Source, Viewed};
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate_base::{Index, NodeId, ShardId};
 use quorate_item::Item;
@@ -35,7 +37,7 @@ use quorate_wire::table::{
 };
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::{Bound, RangeInclusive};
+use std::ops::RangeInclusive;
 
 /// What a transaction leaves in this shard.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -105,13 +107,35 @@ impl Tables {
         Ok(Ok(Reply::Commit(answer, done)))
     }
 
+    /// Applies that transactions are committed.
+    pub(super) fn commit_all(
+        &mut self,
+        state: &mut dyn State,
+        moment: Moment,
+        ids: &[TxnId],
+        digest: &mut Digest,
+    ) -> StateResult<Reply> {
+        let mut said = Answer::Settled;
+        for id in ids {
+            let done = RefCell::new(Vec::new());
+            let mut applying = Applying { tables: self, state, moment, digest, done };
+            let step = Command::Outcome { id: *id, outcome: Decision::Commit };
+            let answer = participant::apply(&mut applying, moment.index, &step)?;
+            if said == Answer::Settled {
+                said = answer;
+            }
+        }
+        self.drop_closed(state, moment.index, digest);
+        Ok(Reply::Commit(said, Vec::new()))
+    }
+
     /// Which operations are those whose items others hold. None where the token is held: whoever holds it may be the same request, sent
     /// before, and hold the items for that.
     fn in_conflict(&self, ops: &Execute) -> Vec<Done> {
         let token =
-            ops.token.as_ref().is_some_and(|token| self.locks.contains_key(&lock::token(&token.token)));
+            ops.token.as_ref().is_some_and(|token| self.held.lock(&lock::token(&token.token)).is_some());
         let held = |(key, op): (Result<(Bytes, Mode), Outcome>, &Op)| {
-            let lock = key.ok().and_then(|(key, _)| self.locks.get(&key));
+            let lock = key.ok().and_then(|(key, _)| self.held.lock(&key));
             let conflict = !token && lock.is_some_and(|lock| lock::forbids(lock, &op.action));
             Done::of(if conflict { Outcome::Conflict } else { Outcome::Done })
         };
@@ -125,16 +149,6 @@ impl Tables {
         digest.number(LIFE);
         digest.number(self.lives);
         Reply::Lives(self.lives)
-    }
-
-    /// Reads the locks that are stored.
-    pub(super) fn load_locks(&mut self, source: &dyn Source) -> StateResult<()> {
-        let (from, to) = (self.rows.kind(row::LOCK), self.rows.kind(row::LOCK + 1));
-        for pair in source.scan((Bound::Included(&from), Bound::Excluded(&to))) {
-            let (key, stored) = pair?;
-            self.locks.insert(self.rows.rest(&key)?, lock::decode(stored)?);
-        }
-        Ok(())
     }
 }
 
@@ -186,19 +200,19 @@ impl View for Applying<'_> {
     }
 
     fn lock(&self, key: &Bytes) -> StateResult<Option<Lock>> {
-        Ok(self.tables.locks.get(key).cloned())
+        Ok(self.tables.held.lock(key).cloned())
     }
 
     fn holders(&self) -> StateResult<BTreeSet<TxnId>> {
-        Ok(holders(self.tables.locks.values()))
+        Ok(holders(self.tables.held.locks(b"")))
     }
 
     fn record(&self, id: &TxnId) -> StateResult<Option<RecordOf<Self>>> {
-        self.state.get(&self.tables.rows.transaction(id))?.map(decode_record).transpose()
+        Ok(self.tables.held.record(id).map(|record| Stored::clone(record)))
     }
 
     fn gate(&self, node: NodeId) -> StateResult<Gate> {
-        Ok(self.state.get(&self.tables.rows.gate(node))?.map(decode_gate).transpose()?.unwrap_or_default())
+        Ok(self.tables.held.gate(node))
     }
 
     fn mutant(&self) -> Option<Mutant> {
@@ -254,52 +268,35 @@ impl Machine for Applying<'_> {
     }
 
     fn set_lock(&mut self, key: &Bytes, lock: Option<&Lock>) -> StateResult<()> {
-        let row = self.tables.rows.lock(key);
         self.digest.number(LOCK);
         self.digest.bytes(key);
         if let Some(lock) = lock {
-            let stored = lock::encode(lock);
-            self.digest.bytes(&stored);
-            if !quorate_protocol::commit::mutant(self.mutant(), Mutant::LocksNotInSnapshot) {
-                self.state.put(&row, &stored);
-            }
-            self.tables.locks.insert(key.clone(), lock.clone());
-        } else {
-            self.state.delete(&row);
-            self.tables.locks.remove(key);
+            self.digest.bytes(&lock::encode(lock));
         }
+        self.tables.held.set_lock(key, lock);
         Ok(())
     }
 
     fn set_record(&mut self, id: &TxnId, record: Option<&RecordOf<Self>>) -> StateResult<()> {
-        let row = self.tables.rows.transaction(id);
         self.digest.number(TRANSACTION);
         self.digest.number(id.sequence);
-        match record {
-            Some(record) => {
-                let stored = encode_record(record);
-                self.digest.bytes(&stored);
-                self.state.put(&row, &stored);
-            }
-            None => self.state.delete(&row),
+        if let Some(record) = record {
+            self.digest.bytes(&encode_record(record));
         }
+        self.tables.held.set_record(id, record);
         Ok(())
     }
 
     fn set_gate(&mut self, node: NodeId, gate: &Gate) -> StateResult<()> {
-        let stored = encode_gate(gate);
         self.digest.number(GATE);
-        self.digest.bytes(&stored);
-        self.state.put(&self.tables.rows.gate(node), &stored);
+        self.digest.bytes(&encode_gate(gate));
+        self.tables.held.set_gate(node, gate);
         Ok(())
     }
 
     fn records(&self, node: NodeId, places: RangeInclusive<Place>) -> StateResult<Vec<TxnId>> {
         let id = |place: &Place, attempt| TxnId { node, boot: place.boot, sequence: place.sequence, attempt };
-        let from = self.tables.rows.transaction(&id(places.start(), 0));
-        let to = self.tables.rows.transaction(&id(places.end(), u32::MAX));
-        let scan = self.state.scan((Bound::Included(&from), Bound::Included(&to)));
-        scan.map(|pair| self.tables.rows.transaction_of(&pair?.0)).collect()
+        Ok(self.tables.held.known(&(id(places.start(), 0)..=id(places.end(), u32::MAX))))
     }
 }
 
@@ -337,8 +334,8 @@ impl Applying<'_> {
 pub struct Seen<'a>(pub &'a KvView);
 
 impl Seen<'_> {
-    fn with<T>(self, read: impl FnOnce(&TablesView, &dyn Source) -> StateResult<T>) -> StateResult<T> {
-        read(self.0.tables(), &Viewed(self.0.store()))
+    fn held(&self) -> &Held {
+        &self.0.tables().held
     }
 }
 
@@ -354,98 +351,67 @@ impl View for Seen<'_> {
     }
 
     fn lock(&self, key: &Bytes) -> StateResult<Option<Lock>> {
-        self.with(|tables, source| {
-            if !tables.locked {
-                return Ok(None);
-            }
-            source.get(&tables.rows.lock(key))?.map(lock::decode).transpose()
-        })
+        Ok(self.held().lock(key).cloned())
     }
 
     fn holders(&self) -> StateResult<BTreeSet<TxnId>> {
-        self.with(|tables, source| Ok(holders(tables.locks(b"", source)?.iter().map(|(_, lock)| lock))))
+        Ok(holders(self.held().locks(b"")))
     }
 
     fn record(&self, id: &TxnId) -> StateResult<Option<RecordOf<Self>>> {
-        self.with(|tables, source| tables.record_of(id, source))
+        Ok(self.held().record(id).map(|record| Stored::clone(record)))
     }
 
     fn gate(&self, node: NodeId) -> StateResult<Gate> {
-        self.with(|tables, source| {
-            Ok(source.get(&tables.rows.gate(node))?.map(decode_gate).transpose()?.unwrap_or_default())
-        })
+        Ok(self.held().gate(node))
     }
 }
 
 impl KvView {
     /// The items that a transaction holds here while it is undecided, at most so many: each by its table's name and its key, that in JSON
     /// as DynamoDB writes it. One whose table is deleted is left out.
-    pub fn held_by(&self, id: &TxnId, most: usize) -> StateResult<Vec<(String, String)>> {
+    pub fn held_by(&self, id: &TxnId, most: usize) -> Vec<(String, String)> {
         let tables = self.tables();
-        let Some(Record::Yes(prepared)) = tables.record_of(id, &Viewed(self.store()))? else {
-            return Ok(Vec::new());
-        };
+        let Some(prepared) = tables.prepared(id) else { return Vec::new() };
         let named = |(key, _): &(Bytes, Mode)| {
             let (table, at) = lock::item_of(key)?;
             let table = tables.catalog.tables().find(|known| known.definition.id == table)?;
             Some((table.definition.name.clone(), table.key_in_words(at)?))
         };
-        Ok(prepared.held.iter().filter_map(named).take(most).collect())
+        prepared.held.iter().filter_map(named).take(most).collect()
     }
 }
 
 impl TablesView {
     /// Whether transactions over several shards hold anything here.
     pub fn is_locked(&self) -> bool {
-        self.locked
+        self.held.is_locked()
     }
 
-    fn record_of(&self, id: &TxnId, source: &dyn Source) -> StateResult<Option<Stored>> {
-        source.get(&self.rows.transaction(id))?.map(decode_record).transpose()
-    }
-
-    /// The locks on keys that begin so.
-    fn locks(&self, prefix: &[u8], source: &dyn Source) -> StateResult<Vec<(Bytes, Lock)>> {
-        if !self.locked {
-            return Ok(Vec::new());
+    /// What a transaction that is undecided here holds.
+    fn prepared(&self, id: &TxnId) -> Option<&Prepared<Bytes, Images>> {
+        match &**self.held.record(id)? {
+            Record::Yes(prepared) => Some(prepared),
+            _ => None,
         }
-        let from = self.rows.lock(prefix);
-        let to = behind(from.clone());
-        let mut locks = Vec::new();
-        for pair in source.scan((Bound::Included(&from), Bound::Excluded(&to))) {
-            let (key, stored) = pair?;
-            locks.push((self.rows.rest(&key)?, lock::decode(stored)?));
-        }
-        Ok(locks)
     }
 
     /// The transactions that are about to write in a table, or in one partition of it, each with all its participants.
-    pub(super) fn undecided_in(
-        &self,
-        table: u32,
-        partition: Option<&[u8]>,
-        source: &dyn Source,
-    ) -> StateResult<Vec<(TxnId, Vec<ShardId>)>> {
+    pub(super) fn undecided_in(&self, table: u32, partition: Option<&[u8]>) -> Vec<(TxnId, Vec<ShardId>)> {
         let at = partition.map_or_else(Vec::new, |partition| [&slot_of(partition)[..], partition].concat());
-        let locks = self.locks(&lock::item(table, &at), source)?;
-        let exclusive = locks.iter().map(|(_, lock)| lock).filter(|lock| matches!(lock, Lock::Exclusive(_)));
-        let mut undecided = Vec::new();
-        for id in holders(exclusive) {
-            if let Some(Record::Yes(prepared)) = self.record_of(&id, source)? {
-                undecided.push((id, prepared.participants));
-            }
-        }
-        Ok(undecided)
+        let prefix = lock::item(table, &at);
+        let exclusive = self.held.locks(&prefix).filter(|lock| matches!(lock, Lock::Exclusive(_)));
+        let with_participants = |id| Some((id, self.prepared(&id)?.participants.clone()));
+        holders(exclusive).into_iter().filter_map(with_participants).collect()
     }
 
     /// The intent at an item, if a transaction that is undecided here is about to write it.
-    pub(super) fn intent(&self, table: u32, at: &[u8], source: &dyn Source) -> StateResult<Option<Intent>> {
-        if !self.locked {
+    pub(super) fn intent(&self, table: u32, at: &[u8]) -> StateResult<Option<Intent>> {
+        if !self.held.is_locked() {
             return Ok(None);
         }
-        let Some(held) = source.get(&self.rows.lock(&lock::item(table, at)))? else { return Ok(None) };
-        let Lock::Exclusive(id) = lock::decode(held)? else { return Ok(None) };
-        let Some(Record::Yes(prepared)) = self.record_of(&id, source)? else { return Ok(None) };
+        let Some(&Lock::Exclusive(id)) = self.held.lock(&lock::item(table, at)) else { return Ok(None) };
+        let Some(prepared) = self.prepared(&id) else { return Ok(None) };
         let key = (table, Bytes::copy_from_slice(at));
         // What is locked and comes to nothing else than it is has no image.
         let Some(image) = prepared.images.items.get(&key) else { return Ok(None) };
@@ -453,7 +419,7 @@ impl TablesView {
             image.as_ref().map(|bytes| Item::decode(bytes).map_err(|_| damaged("an intent"))).transpose()?;
         let version = prepared.at.get();
         let bytes = item.as_ref().map_or(0, Item::size);
-        Ok(Some(Intent { id, participants: prepared.participants, item, bytes, version }))
+        Ok(Some(Intent { id, participants: prepared.participants.clone(), item, bytes, version }))
     }
 }
 
@@ -469,7 +435,7 @@ const YES: u8 = 7;
 const COMMITTED: u8 = 8;
 const ABORTED: u8 = 9;
 
-fn encode_record(record: &Stored) -> Bytes {
+pub(super) fn encode_record(record: &Stored) -> Bytes {
     let mut out = BytesMut::new();
     match record {
         Record::No(No::Conflict(holder)) => {
@@ -616,7 +582,7 @@ fn read_prepared(input: &mut Reader) -> Read<Prepared<Bytes, Images>> {
     Ok(Prepared { at, began, participants, held, images })
 }
 
-fn encode_gate(gate: &Gate) -> Bytes {
+pub(super) fn encode_gate(gate: &Gate) -> Bytes {
     let mut out = BytesMut::new();
     out.varint(gate.fence);
     out.varint(gate.closed);
@@ -628,7 +594,7 @@ fn encode_gate(gate: &Gate) -> Bytes {
     out.freeze()
 }
 
-fn decode_gate(stored: Bytes) -> StateResult<Gate> {
+pub(super) fn decode_gate(stored: Bytes) -> StateResult<Gate> {
     let mut input = Reader::new(stored);
     let mut read = || -> Read<Gate> {
         let (fence, closed) = (input.varint()?, input.varint()?);

@@ -49,7 +49,7 @@ impl Tables {
         let moment = Moment { by_time: true, ..moment };
         let mut gone = 0;
         for key in keys {
-            if self.locks.contains_key(&lock::item(table.definition.id, key)) {
+            if self.held.lock(&lock::item(table.definition.id, key)).is_some() {
                 // A transaction holds it; it is found again.
                 continue;
             }

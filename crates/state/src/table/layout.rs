@@ -140,6 +140,17 @@ impl Rows {
         key
     }
 
+    /// The gateway in the key of what is known of it.
+    pub(super) fn gate_of(&self, key: &Bytes) -> StateResult<NodeId> {
+        let node = self.rest(key)?[..].try_into().map_err(|_| damaged("a gateway's key"))?;
+        Ok(NodeId(u64::from_be_bytes(node)))
+    }
+
+    /// The kind of a row of this machine.
+    pub(super) fn kind_of(&self, key: &[u8]) -> Option<u8> {
+        key.strip_prefix(&self.prefix[..])?.first().copied()
+    }
+
     /// The record of a transaction.
     pub(super) fn transaction(&self, id: &TxnId) -> Vec<u8> {
         let mut key = self.start(row::TRANSACTION, 28);

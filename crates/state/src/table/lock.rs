@@ -1,7 +1,6 @@
 //! Who holds which items and tokens for transactions over several shards, and how that is stored.
 //!
-//! A key is `I`, the table's number and the item's key in it, or `R` and a token. Locks stand in rows of their own and, since
-//! every operation asks for them, in memory, too.
+//! A key is `I`, the table's number and the item's key in it, or `R` and a token. Locks stand in rows of their own ([`super::held`]).
 
 use super::layout::damaged;
 use bytes::{BufMut, Bytes, BytesMut};

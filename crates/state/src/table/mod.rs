@@ -83,6 +83,7 @@ mod change;
 mod closing;
 mod commit;
 mod expire;
+mod held;
 mod hot;
 mod layout;
 mod lock;
@@ -108,9 +109,10 @@ pub use stream::{Changed, KEPT, Position, Record, Records, StreamDescribed, Stre
 use crate::kv::source::Source;
 use bytes::Bytes;
 use catalog::{Catalog, Table};
+use held::Held;
 use layout::{Rows, damaged, row, varint};
 use quorate_base::Index;
-use quorate_protocol::commit::Lock;
+use quorate_protocol::commit::{self as rules, Mutant as Planted};
 use quorate_storage::state::{State, StateResult};
 use quorate_wire::codec::Reader;
 use quorate_wire::table::Definition;
@@ -125,7 +127,7 @@ use stream::{Streams, stored_bytes};
 ///
 /// Invariants: `catalog` agrees with the rows `D` and, for tables that are not in `dirty`, `F`, which each table has; no table in it has a row `G`;
 /// `next_table` is above the number of every table that ever was; `streams` agrees with the rows `S` and `H` and, for feeds
-/// that are not in `dirty_streams`, `U`.
+/// that are not in `dirty_streams`, `U`; `cut` with the rows `L`, `N` and `T`.
 pub struct Tables {
     rows: Rows,
     epoch: u64,
@@ -146,10 +148,12 @@ pub struct Tables {
     garbage: Vec<Bytes>,
     /// No token in the store ends before this: nobody looks for those that are over sooner.
     tokens_end_from: u64,
-    /// Who holds items and tokens for transactions over several shards: the rows `L`.
-    locks: BTreeMap<Bytes, Lock>,
+    /// What transactions over several shards hold, and what is known of them.
+    held: Held,
+    /// The same as the last cut wrote it.
+    cut: Held,
     /// A planted bug in those.
-    planted_in_transactions: Option<quorate_protocol::commit::Mutant>,
+    planted_in_transactions: Option<Planted>,
     /// A planted bug, and what it remembers.
     mutant: Option<Mutant>,
     memory: mutant::Memory,
@@ -173,8 +177,8 @@ pub struct TablesView {
     epoch: u64,
     placement: Arc<Placement>,
     adopted: Index,
-    /// There are locks of transactions over several shards.
-    locked: bool,
+    /// What transactions over several shards hold, and what is known of them.
+    held: Held,
     /// Rows of figures that are older in the store.
     unsettled: Vec<(Bytes, Bytes)>,
 }
@@ -199,7 +203,8 @@ impl Tables {
             bytes: 0,
             garbage: Vec::new(),
             tokens_end_from: 0,
-            locks: BTreeMap::new(),
+            held: Held::default(),
+            cut: Held::default(),
             planted_in_transactions: None,
             mutant: None,
             memory: mutant::Memory::default(),
@@ -229,7 +234,8 @@ impl Tables {
         tables.load_placement(source, next_shard)?;
         tables.garbage = tables.load_garbage(source)?;
         tables.load_streams(source)?;
-        tables.load_locks(source)?;
+        tables.held = Held::load(&tables.rows, source)?;
+        tables.cut = tables.held.clone();
         Ok(tables)
     }
 
@@ -273,9 +279,18 @@ impl Tables {
             epoch: self.epoch,
             placement: self.placement.clone(),
             adopted: self.adopted,
-            locked: !self.locks.is_empty(),
+            held: self.told_of_held(),
             unsettled: self.unwritten().map(|table| self.figures_row(table)).collect(),
         }
+    }
+
+    /// What views and cuts have of what transactions hold.
+    fn told_of_held(&self) -> Held {
+        let mut held = self.held.clone();
+        if rules::mutant(self.planted_in_transactions, Planted::LocksNotInSnapshot) {
+            held.forget_locks();
+        }
+        held
     }
 
     /// Tables whose figures are older in the store.
@@ -306,6 +321,9 @@ impl Tables {
     pub(crate) fn save(&mut self, state: &mut dyn State) {
         self.settle(state);
         self.write_figures(state);
+        let held = self.told_of_held();
+        held.write(&self.cut, &self.rows, state);
+        self.cut = held;
     }
 
     fn write_figures(&mut self, state: &mut dyn State) {
@@ -353,6 +371,16 @@ impl TablesView {
     /// What stands under a key of the store, where that is newer than what the store has.
     pub(crate) fn unsettled(&self, key: &[u8]) -> Option<&Bytes> {
         self.unsettled.iter().find(|(at, _)| at == key).map(|(_, value)| value)
+    }
+
+    /// Rows that the store does not have, or has as they were ([`TablesView::is_unstored`]), in their order.
+    pub(crate) fn unstored(&self) -> impl Iterator<Item = (Bytes, Bytes)> + '_ {
+        self.held.rows(&self.rows)
+    }
+
+    /// Whether a key is that of such a row.
+    pub(crate) fn is_unstored(&self, key: &[u8]) -> bool {
+        held::is_row(&self.rows, key)
     }
 
     /// The first index that is being filled: its table's number, its own, and how far it is.

@@ -89,7 +89,7 @@ impl TablesView {
         if page.consistent {
             // Of the table's partition; local indexes have it, too.
             let partition = condition.as_ref().map(|condition| &condition.partition[..]);
-            paged.met = self.undecided_in(table.definition.id, partition, source)?;
+            paged.met = self.undecided_in(table.definition.id, partition);
         }
         Ok(paged)
     }

@@ -9,6 +9,7 @@ use super::layout::{behind, row};
 use super::stream::{Position, Records, StreamDescribed, StreamId};
 use crate::kv::source::{Limited, Source, Viewed};
 use crate::kv::{KvView, ReadError};
+use bytes::Bytes;
 use quorate_base::{Index, NodeId, ShardId};
 use quorate_item::{Condition, Item, KeyCondition, KeySchema, Projection};
 use quorate_protocol::commit::{Answer, TxnId, participant};
@@ -287,16 +288,26 @@ impl KvView {
     ) -> StateResult<Option<u32>> {
         let source = Viewed(self.store());
         let limited = Limited::new(&source, go_on);
+        let mut add = |key: &Bytes, value: &Bytes| -> StateResult<()> {
+            for part in [&self.tables.rows.rest(key)?, value] {
+                crc = crc32c::crc32c_append(crc, &(part.len() as u64).to_le_bytes());
+                crc = crc32c::crc32c_append(crc, part);
+            }
+            Ok(())
+        };
         for (from, to) in self.tables.replicated() {
+            if self.tables.is_unstored(&from) {
+                let of_kind =
+                    self.tables.unstored().filter(|(key, _)| from[..] <= key[..] && key[..] < to[..]);
+                of_kind.into_iter().try_for_each(|(key, value)| add(&key, &value))?;
+                continue;
+            }
             for pair in limited.scan((Bound::Included(&from), Bound::Excluded(&to))) {
                 let (key, value) = match pair {
                     Err(_) if limited.ended() => return Ok(None),
                     pair => pair?,
                 };
-                for part in [&self.tables.rows.rest(&key)?, &value] {
-                    crc = crc32c::crc32c_append(crc, &(part.len() as u64).to_le_bytes());
-                    crc = crc32c::crc32c_append(crc, part);
-                }
+                add(&key, &value)?;
             }
         }
         Ok(Some(crc))
@@ -430,7 +441,7 @@ impl TablesView {
         }
         let (id, at) = (table.definition.id, key_bytes(&key));
         table.hot.note(&at, false);
-        let intent = self.intent(id, &at, source)?.map(|mut intent| {
+        let intent = self.intent(id, &at)?.map(|mut intent| {
             if let (Some(projection), Some(item)) = (&get.projection, &mut intent.item) {
                 *item = projection.of(item);
             }

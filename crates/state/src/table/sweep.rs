@@ -38,6 +38,11 @@ impl Tables {
         Ok(true)
     }
 
+    /// Whether there is any, or records of change feeds may be.
+    pub(crate) fn is_to_sweep(&self) -> bool {
+        !self.garbage.is_empty() || !self.trimming.is_empty()
+    }
+
     fn left_by(&self, what: &Bytes) -> StateResult<Vec<Vec<u8>>> {
         let number = |at: usize| -> StateResult<u32> {
             let bytes = what.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());

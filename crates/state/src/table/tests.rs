@@ -488,6 +488,9 @@ impl Run {
                 let generation = replica.generation.unwrap_or(0) + 1;
                 replica.kv().seal().unwrap().run(generation).unwrap();
                 replica.generation = Some(generation);
+                if self.rng.chance(1, 3) {
+                    return;
+                }
                 replica.kv = None;
                 let state = replica.store.open(replica.generation).unwrap();
                 replica.kv = Some(Kv::open(SHARD, state).unwrap());

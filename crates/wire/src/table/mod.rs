@@ -38,7 +38,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use codec::{list, small, text};
 use definition::{read_change, write_change};
 use quorate_base::{NodeId, ShardId};
-use quorate_protocol::commit::{Answer, Command as Commit};
+use quorate_protocol::commit::{Answer, Command as Commit, TxnId};
 
 /// The epoch with which every shard begins.
 pub const EPOCH: u64 = 1;
@@ -229,6 +229,8 @@ pub enum What {
     },
     /// A step of a transaction over several shards: [`quorate_protocol::commit`].
     Commit(Commit<Execute>),
+    /// Steps of several such transactions: each of them is committed.
+    Outcomes(Vec<TxnId>),
     /// In shard 1: a life of a gateway for such transactions begins, and gets a number above that of any before.
     Live,
     /// In shard 1: a shard's replicas are to be these nodes. Whoever asks names the place in the log of the last word about that, and is
@@ -306,6 +308,7 @@ impl Command {
             _ => false,
         };
         match &self.what {
+            What::Outcomes(_) => 11,
             What::Drop { .. } | What::Drained { .. } => 10,
             _ if knows_more => 10,
             _ if kept => 8,
@@ -332,6 +335,7 @@ impl Command {
             | What::Expire { .. }
             | What::Trim
             | What::Commit(_)
+            | What::Outcomes(_)
             | What::Move { .. }
             | What::Moved { .. }
             | What::Leave { .. }
@@ -345,6 +349,7 @@ impl Command {
         match &self.what {
             What::Execute(ops) | What::Commit(Commit::Execute(ops)) => ops.size(),
             What::Commit(Commit::Prepare(asked)) => asked.ops.size(),
+            What::Outcomes(ids) => 32 * ids.len(),
             _ => 256,
         }
     }
@@ -368,6 +373,7 @@ impl Command {
             What::Zone { .. } => 15,
             What::Drop { .. } => 16,
             What::Drained { .. } => 17,
+            What::Outcomes(_) => 18,
         });
         out.varint(self.epoch);
         out.varint(self.now);
@@ -401,6 +407,12 @@ impl Command {
                 definition.write(out);
             }
             What::Commit(commit) => commit::write(out, commit),
+            What::Outcomes(ids) => {
+                out.varint(ids.len() as u64);
+                for id in ids {
+                    write_id(out, id);
+                }
+            }
             What::Move { shard, since, replicas } => {
                 out.varint(u64::from(shard.0));
                 out.varint(*since);
@@ -462,6 +474,7 @@ impl Command {
             17 => {
                 What::Drained { first: ShardId(small(input)?), count: small(input)?, inside: input.flag()? }
             }
+            18 => What::Outcomes(list(input, read_id)?),
             _ => return Err(Malformed),
         };
         Ok(Self { epoch, now, what })
@@ -560,7 +573,7 @@ pub enum Reply {
     Trimmed,
     /// To `Adopt`.
     Adopted,
-    /// To `Commit`: the answer and, behind a vote that was given now, what its operations come to.
+    /// To `Outcomes`: that all are settled, or what is said of the first that is not. To `Commit`: the answer and, behind a vote that was given now, what its operations come to.
     Commit(Answer<Unfit>, Vec<Done>),
     /// To `Live`: the number.
     Lives(u64),
@@ -773,6 +786,7 @@ mod tests {
             command(What::Zone { node: NodeId(400), zone: "a".into() }),
             command(What::Drop { table: "t".into(), drained: 300 }),
             command(What::Drained { first: ShardId(300), count: 4, inside: true }),
+            command(What::Outcomes(vec![TxnId { node: NodeId(1), boot: 2, sequence: 300, attempt: 4 }; 2])),
         ]
     }
 
@@ -846,6 +860,7 @@ mod tests {
             (4, What::Delete("t".into())),
             (10, What::Drop { table: "t".into(), drained: 0 }),
             (10, What::Drained { first: ShardId(2), count: 1, inside: false }),
+            (11, What::Outcomes(Vec::new())),
             (10, What::Create(Box::new(Definition { closing: true, ..definition() }))),
             (10, settings(Settings { dated: true, ..Settings::default() })),
         ] {

@@ -16,6 +16,7 @@
 //! A table that is deleted takes its shards along once nothing is undecided that they take part in (`state::table`, `closing`). Whoever
 //! asks such a shard for its vote hears No.
 
+mod outcomes;
 mod queue;
 mod reading;
 mod request;
@@ -24,6 +25,7 @@ mod under_way;
 
 use super::{Effects, Lane};
 use crate::api::{Answer, Body, Done, Failure, Fresh, Head, Place, Request, Transact, tables};
+use outcomes::Outcomes;
 pub(super) use queue::Queue;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, Rng, ShardId};
@@ -58,6 +60,8 @@ enum To {
     Life,
     /// The gateway, of its command to a shard.
     Part { shard: ShardId, id: TxnId, prepares: bool },
+    /// The gateway, of transactions that were committed.
+    Outcomes(ShardId, Vec<TxnId>),
     /// The gateway, of what a shard was to forget.
     Forgotten(ShardId, Mark),
     /// The heir.
@@ -76,6 +80,8 @@ enum To {
 enum Asking {
     /// A step, and the time of the request that it is of; 0 where nothing depends on it.
     Step(Step<Execute>, u64),
+    /// Steps that say of transactions that they are committed.
+    Outcomes(Vec<TxnId>),
     /// A life's number.
     Live,
     /// A question, answered behind a read index.
@@ -157,6 +163,7 @@ pub(super) struct Transactions {
     mutant: Option<Mutant>,
     inbox: Inbox,
     wishes: Vec<Wish>,
+    outcomes: Outcomes,
     under_way: UnderWay,
     /// Reads that are to be asked once more: shard, request, deadline, whom to answer.
     again: Vec<(ShardId, Request, Instant, Done)>,
@@ -182,6 +189,7 @@ impl Transactions {
             mutant: None,
             inbox: Inbox::default(),
             wishes: Vec::new(),
+            outcomes: Outcomes::default(),
             under_way: UnderWay::default(),
             again: Vec::new(),
             finished: Vec::new(),
@@ -208,7 +216,8 @@ impl Transactions {
 
     /// Whether there is nothing to see to now.
     fn is_idle(&self, now: Instant) -> bool {
-        let due = self.life.as_ref().and_then(Life::deadline).is_some_and(|at| now >= at);
+        let gateway = self.life.as_ref().and_then(Life::deadline);
+        let due = [gateway, self.outcomes.deadline()].into_iter().flatten().any(|at| now >= at);
         self.is_quiet() && !due && self.number.is_none() && self.finished.is_empty() && !self.has_news()
     }
 
@@ -220,7 +229,7 @@ impl Transactions {
         let gateway = self.life.as_ref().and_then(Life::deadline);
         let readings = self.readings.values().map(Reading::deadline).min();
         let again = (!self.is_quiet()).then_some(self.again_at);
-        [gateway, readings, again].into_iter().flatten().min()
+        [gateway, readings, again, self.outcomes.deadline()].into_iter().flatten().min()
     }
 
     /// Takes out all that waits, for a node that stops.
@@ -241,6 +250,7 @@ impl Transactions {
         match to {
             To::Life => self.lives(result),
             To::Part { shard, id, prepares } => self.part_answered(now, (shard, id, prepares), result),
+            To::Outcomes(shard, ids) => self.outcomes_answered(now, (shard, ids), result),
             To::Forgotten(shard, upto) => self.forgotten(now, shard, upto, &result),
             To::Errand(shard, errand) => self.errand_answered(shard, &errand, said(result)),
             To::Recovery(shard, question) => self.recovery_answered(shard, &question, said(result)),
@@ -306,7 +316,7 @@ fn said(result: Result<Answer, Failure>) -> Option<Said<Unfit>> {
 fn of_dropped(what: &Asking) -> Result<Answer, Failure> {
     let said = match what {
         Asking::Step(Step::Prepare(_) | Step::Refuse { .. }, _) => Said::Vote(Vote::No(No::Refused)),
-        Asking::Step(..) => Said::Settled,
+        Asking::Step(..) | Asking::Outcomes(_) => Said::Settled,
         Asking::Read(tables::Read::Vote(_)) => Said::Missing,
         Asking::Read(tables::Read::Undecided { .. }) => Said::Undecided(Vec::new()),
         Asking::Read(_) | Asking::Live => return Err(Failure::Refused(stale(), Head::default())),
@@ -363,7 +373,7 @@ impl Lane {
             Request::Gather(asked) => asked.gets.iter().map(|(place, _)| *place).collect(),
             Request::Led => {
                 let (head, body) = (self.space.head(&self.node), self.led(now));
-                done(body.map(|led| Answer { head, body: Body::Led(Box::new(led)) }));
+                done(Ok(Answer { head, body: Body::Led(Box::new(body)) }));
                 return None;
             }
             _ => return Some((request, done)),
@@ -412,6 +422,7 @@ impl Lane {
                 self.transactions.begin_life(now, self.node.settings.node, number, shards);
             }
             self.transactions.tick(now);
+            self.transactions.send_outcomes(now);
             for wish in std::mem::take(&mut self.transactions.wishes) {
                 self.carry_out(now, wish);
             }
@@ -442,7 +453,7 @@ impl Lane {
     fn carry_out(&mut self, now: Instant, Wish { shard, what, to }: Wish) {
         let key = match &what {
             Asking::Step(step, _) => Key::of(step),
-            Asking::Live | Asking::Read(_) => None,
+            Asking::Outcomes(_) | Asking::Live | Asking::Read(_) => None,
         };
         let usually = WAITS * self.transactions.every;
         let Some(timeout) = self.transactions.under_way.begin(shard, key, usually) else { return };
@@ -462,6 +473,7 @@ impl Lane {
         let write = |now, what| Request::Write(Command::Table(Box::new(table::Command { epoch, now, what })));
         let request = match what {
             Asking::Step(step, time) => write(time, What::Commit(step)),
+            Asking::Outcomes(ids) => write(0, What::Outcomes(ids)),
             Asking::Live => write(0, What::Live),
             Asking::Read(read) => Request::Table { read: Box::new(read), fresh: Fresh::Newest, epoch },
         };

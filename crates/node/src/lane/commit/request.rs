@@ -8,7 +8,9 @@ use quorate_clock::Hlc;
 use quorate_protocol::Core;
 use quorate_protocol::commit::gateway::{Begin, Config, Gateway, Input, Outbox, Reply as Ended};
 use quorate_protocol::commit::heir::{Errand, Heir};
-use quorate_protocol::commit::{Answer as Said, Command as Step, No, Place as Mark, TxnId, Vote};
+use quorate_protocol::commit::{
+    Answer as Said, Command as Step, No, Outcome as Decision, Place as Mark, TxnId, Vote,
+};
 use quorate_wire::kv::{Refused, Reply};
 use quorate_wire::table::{self, Execute, Outcome, Refusal, Unfit};
 use std::collections::BTreeMap;
@@ -215,21 +217,6 @@ impl Transactions {
         let Some(life) = &mut self.life else { return };
         let mut out = std::mem::take(&mut life.out);
         life.gateway.drain(now, &mut out);
-        for (shard, step) in out.send.drain(..) {
-            let mut time = 0;
-            let to = match &step {
-                Step::Prepare(asked) => {
-                    time = life.open.get(&asked.id.sequence).map_or(0, |open| open.now);
-                    To::Part { shard, id: asked.id, prepares: true }
-                }
-                Step::Refuse { id, .. } | Step::Outcome { id, .. } => {
-                    To::Part { shard, id: *id, prepares: false }
-                }
-                Step::Forget { upto, .. } => To::Forgotten(shard, *upto),
-                Step::Execute(_) | Step::Fence { .. } | Step::Close { .. } => To::Nobody,
-            };
-            self.wishes.push(Wish { shard, what: Asking::Step(step, time), to });
-        }
         for (request, ended) in out.replies.drain(..) {
             let Some(open) = life.open.remove(&request) else { continue };
             life.bytes -= open.bytes;
@@ -240,7 +227,37 @@ impl Transactions {
             } += 1;
             self.finished.push(open.end(ended));
         }
+        // Nobody else waits here.
+        let alone = life.open.is_empty().then_some(now);
+        for (shard, step) in out.send.drain(..) {
+            let mut time = 0;
+            let to = match &step {
+                Step::Prepare(asked) => {
+                    time = life.open.get(&asked.id.sequence).map_or(0, |open| open.now);
+                    To::Part { shard, id: asked.id, prepares: true }
+                }
+                Step::Outcome { id, outcome: Decision::Commit } => {
+                    self.outcomes.gather(shard, *id, alone);
+                    continue;
+                }
+                Step::Refuse { id, .. } | Step::Outcome { id, .. } => {
+                    To::Part { shard, id: *id, prepares: false }
+                }
+                Step::Forget { upto, .. } => To::Forgotten(shard, *upto),
+                Step::Execute(_) | Step::Fence { .. } | Step::Close { .. } => To::Nobody,
+            };
+            self.wishes.push(Wish { shard, what: Asking::Step(step, time), to });
+        }
         life.out = out;
+    }
+
+    /// Outcomes are applied in a shard.
+    pub(super) fn settled(&mut self, now: Instant, shard: ShardId, ids: &[TxnId]) {
+        let Some(life) = &mut self.life else { return };
+        for id in ids {
+            life.gateway.handle(now, Input::Answer(shard, *id, Said::Settled));
+        }
+        self.drain_gateway(now);
     }
 }
 

@@ -225,6 +225,25 @@ impl Two {
         let Some(outcome) = self.decided(at) else { return };
         let id = self.txns[at].id;
         assert_eq!(self.send(shard, Step::Outcome { id, outcome }).0, Answer::Settled);
+        self.settled(at, shard, outcome);
+    }
+
+    /// All that are committed, in one entry.
+    fn settle_all(&mut self, shard: usize) {
+        let committed = |at: &usize| self.decided(*at) == Some(Decision::Commit);
+        let all: Vec<usize> = (self.forgotten as usize..self.txns.len()).filter(committed).collect();
+        let ids = all.iter().map(|&at| self.txns[at].id).collect();
+        let reply = self.shards[shard].command(What::Outcomes(ids), EPOCH).unwrap();
+        assert_eq!(reply, Reply::Commit(Answer::Settled, Vec::new()));
+        if all.len() > 1 {
+            self.meet("several outcomes");
+        }
+        for at in all {
+            self.settled(at, shard, Decision::Commit);
+        }
+    }
+
+    fn settled(&mut self, at: usize, shard: usize, outcome: Decision) {
         if self.txns[at].votes[shard].is_none() {
             self.txns[at].votes[shard] = Some(false);
         }
@@ -310,7 +329,8 @@ impl Two {
             (0..4, _) | (_, None) => self.begin(),
             (4..11, Some(at)) => self.vote(at, shard),
             (11, Some(at)) => self.refuse(at, shard),
-            (12..18, Some(at)) => self.settle(at, shard),
+            (12..17, Some(at)) => self.settle(at, shard),
+            (17, _) => self.settle_all(shard),
             (18, Some(at)) => self.again(at, shard),
             (19, _) => self.forget(),
             _ => self.plain(shard),
@@ -397,8 +417,44 @@ fn transactions_over_two_shards_are_the_maps() {
             *met.entry(what).or_default() += count;
         }
     }
-    assert_eq!(met.len(), 11, "{met:?}");
+    assert_eq!(met.len(), 12, "{met:?}");
     assert!(met.values().all(|count| *count > 3), "{met:?}: all of it happens");
+}
+
+/// Claim: what transactions hold, and what is known of them, is written by cuts alone, as it is then: what came and went in between never
+/// is. A machine that was opened again goes on from there.
+#[test]
+fn what_transactions_hold_is_written_by_cuts() {
+    let mut two = Two::new(98, None);
+    let before = two.shards[0].replicas[0].kv().rows_of_tables();
+    for at in 0..2 {
+        two.begin();
+        let key = ("p0".into(), at as i64);
+        let asked = Asked { table: "t0".into(), key, condition: Held::Always, what: Doing::Set(1) };
+        two.txns[at].parts = [vec![asked.clone()], vec![asked]];
+        two.txns[at].token = None;
+        (0..2).for_each(|shard| two.vote(at, shard));
+    }
+    two.settle(0, 0);
+    two.settle(0, 1);
+    let cut = |two: &mut Two, generation| {
+        let replica = &mut two.shards[0].replicas[0];
+        replica.kv().seal().unwrap().run(generation).unwrap();
+        replica.kv().rows_of_tables()
+    };
+    assert_eq!(two.shards[0].replicas[0].kv().rows_of_tables(), before + 1, "an item, and nothing else");
+    assert_eq!(cut(&mut two, 1), before + 4, "a lock, and what is known of both");
+    let replica = &mut two.shards[0].replicas[0];
+    replica.kv = None;
+    let state = replica.store.open(Some(1)).unwrap();
+    replica.kv = Some(Kv::open(SHARD, state).unwrap());
+    two.settle(1, 0);
+    two.settle(1, 1);
+    assert_eq!(two.shards[0].replicas[0].kv().rows_of_tables(), before + 5, "another item");
+    assert_eq!(cut(&mut two, 2), before + 4, "the lock is gone");
+    let upto = Place { boot: 3, sequence: 2 };
+    assert_eq!(two.send(0, Step::Forget { node: NodeId(7), upto }).0, Answer::Settled);
+    assert_eq!(cut(&mut two, 3), before + 3, "two items, and up to where transactions are forgotten");
 }
 
 /// What a table that is deleted meanwhile was to get goes with it.
