@@ -207,7 +207,7 @@ impl Place {
     /// Its wall clock shows so much more than it did at first.
     pub(crate) fn set_wall(&mut self, now: Instant, by: i64) {
         (self.set_by, self.set_at) = (by, Some(now));
-        self.ahead_since.push((now, self.ahead.saturating_add_signed(by).cast_signed()));
+        self.ahead_since.push((now, self.ahead.cast_signed().saturating_add(by)));
     }
 
     /// When its wall clock showed this first.

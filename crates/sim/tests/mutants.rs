@@ -137,8 +137,8 @@ const TABLES: [(table::Mutant, &[&str]); 6] = [
 
 /// Seeds that have clients of tables, with those alone and one client beside them.
 fn with_tables(faults: bool, planted: Option<table::Mutant>) -> impl Iterator<Item = (u64, Option<String>)> {
-    let seeds = (1..=SEEDS).filter(|&seed| Knobs::draw(seed).tables);
-    seeds.map(move |seed| {
+    let seeds = (1..).filter(|&seed| Knobs::draw(seed).tables);
+    seeds.take(SEEDS as usize).map(move |seed| {
         let (disks, swarm, doors, members, fences) = (false, false, false, false, false);
         let (span, planted) = (Duration::from_secs(12), planted.map(Planted::Table));
         let all = Plan::of(seed);
@@ -178,19 +178,21 @@ const ACROSS: [(commit::Mutant, &[&str]); 2] = [
     (commit::Mutant::RetryBeforeAbort, &["items", "was never done, and was answered as done", "Drops: "]),
 ];
 
-/// Claim: what breaks closed times shows in what plain reads say of their age, each bug in the first round of one seed; and in that round
-/// no read of the healthy one says what is not so. (There who was succeeded while it stood still had closed a round for what it led no
-/// longer.)
+/// Claim: what breaks closed times shows in what plain reads say of their age, each bug at one of a few seeds; and there no read of the
+/// healthy one says what is not so. (At the first, who was succeeded while it stood still had closed a round for what it led no longer.)
 #[test]
 fn plain_reads_show_the_mutants_of_closed_times() {
     let run =
-        |planted| Plan { planted, span: Duration::from_secs(20), ..Plan::of(2_000_000) }.run().violation;
+        |seed, planted| Plan { planted, span: Duration::from_secs(20), ..Plan::of(seed) }.run().violation;
+    let seeds = || 2_000_000..2_000_000 + SEEDS;
     for name in ["close-without-round", "serve-before-closed-is-applied", "closed-read-passes-intents"] {
-        let why = run(Planted::named(name));
-        println!("{name}: {why:?}");
-        assert!(why.is_some_and(|why| why.starts_with("Staleness: ")), "{name}");
+        let (seed, why) =
+            seeds().find_map(|seed| Some((seed, run(seed, Planted::named(name))?))).expect(name);
+        println!("{name}: seed {seed}: {why}");
+        assert!(why.starts_with("Staleness: "), "{name} at seed {seed}: {why}");
+        assert_eq!(run(seed, None), None, "the healthy one at seed {seed}");
     }
-    assert_eq!(run(None), None);
+    assert_eq!(run(first, None), None);
 }
 
 /// Claim: what breaks transactions over shards shows in what their clients see.
