@@ -77,6 +77,9 @@ impl Front {
             }
         });
         let Some((mut response, code)) = answer.await else {
+            if let Some(call) = call {
+                call.end(Code::DeadlineExceeded);
+            }
             return expired().into_http::<Body>().map(Reply::from);
         };
         if let Some(evidence) = slot.and_then(|slot| slot.take()) {

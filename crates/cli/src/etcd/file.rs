@@ -23,13 +23,17 @@ pub(super) fn parse(text: &str) -> Result<Vec<Setting>, (usize, String)> {
         let mut whole = Cow::from(line);
         while leaves_list_open(&whole) {
             let Some((_, more)) = lines.next() else { break };
-            if !more.trim_start().starts_with('#') {
-                whole.to_mut().extend([" ", more.trim()]);
-            }
+            whole = format!("{} {}", uncommented(&whole), uncommented(more).trim()).into();
         }
         reader.line(at + 1, &whole).map_err(|why| (at + 1, why))?;
     }
     Ok(reader.settings)
+}
+
+/// A line of a list without its comment. Behind quotes none is looked for: what stands there may be text.
+fn uncommented(line: &str) -> &str {
+    let comment = if line.trim_start().starts_with('#') { Some(0) } else { line.find(" #") };
+    comment.filter(|&at| !line[..at].contains(['"', '\''])).map_or(line, |at| &line[..at])
 }
 
 /// Whether a list in brackets begins in a line, and does not end there.
@@ -215,7 +219,7 @@ mod tests {
     fn keys_values_lists_and_sections_are_read() {
         let text = "\u{feff}---\n# a comment\nname: 'it''s' # one\ndata-dir: /var/lib/etcd#1\n\n\
             listen-client-urls: http://127.0.0.1:2379,http://[::1]:2379\nwal-dir:\ndiscovery: ~\n\
-            \"quota-backend-bytes\" : 0\nlog-outputs: [stderr, \"a b\" , 'c']\ncipher-suites: [\n  a,\n  # none\n  b,\n]\n";
+            \"quota-backend-bytes\" : 0\nlog-outputs: [stderr, \"a b\" , 'c']\ncipher-suites: [ # two\n  a, # the first\n  # none\n  b,\n]\n";
         let read = pairs(text);
         let expected = [
             ("name", "it's"),

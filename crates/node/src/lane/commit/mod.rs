@@ -95,6 +95,17 @@ struct Wish {
     to: To,
 }
 
+impl Wish {
+    /// What it makes an entry of, so that it is not sent while the same is under way: nobody hears then that it was not. Of gathered outcomes
+    /// the next ones wait for the answer, so that they are sent whoever else sends one of them.
+    fn key(&self) -> Option<Key> {
+        match (&self.what, &self.to) {
+            (Asking::Step(step, _), to) if !matches!(to, To::Outcomes(..)) => Key::of(step),
+            _ => None,
+        }
+    }
+}
+
 /// An answer, or that there is none.
 struct Heard {
     shard: ShardId,
@@ -450,11 +461,9 @@ impl Lane {
         [self.space.shard].into_iter().chain(placed).collect()
     }
 
-    fn carry_out(&mut self, now: Instant, Wish { shard, what, to }: Wish) {
-        let key = match &what {
-            Asking::Step(step, _) => Key::of(step),
-            Asking::Outcomes(_) | Asking::Live | Asking::Read(_) => None,
-        };
+    fn carry_out(&mut self, now: Instant, wish: Wish) {
+        let key = wish.key();
+        let Wish { shard, what, to } = wish;
         let usually = WAITS * self.transactions.every;
         let Some(timeout) = self.transactions.under_way.begin(shard, key, usually) else { return };
         let inbox = self.transactions.inbox.clone();

@@ -115,7 +115,23 @@ impl Transactions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_base::NodeId;
+    use quorate_base::{NodeId, Rng};
+
+    /// Claim: an outcome that a page has sent, too, is sent all the same: what comes next for that shard waits for its answer.
+    #[test]
+    fn an_outcome_is_sent_whoever_else_sends_it() {
+        let id = TxnId { node: NodeId(1), boot: 1, sequence: 1, attempt: 1 };
+        let (shard, now, every) = (ShardId(2), Instant(1_000), Duration::from_millis(100));
+        let mut transactions = Transactions::new(Rng::new(1), every, now);
+        transactions.outcomes.gather(shard, id, None);
+        transactions.send_outcomes(now);
+        let gateway = transactions.wishes.pop().unwrap();
+        let what = Asking::Step(Step::Outcome { id, outcome: Outcome::Commit }, 0);
+        let page = Wish { shard, what, to: To::Pushed(1, id) };
+        for (wish, from) in [(page, "the page"), (gateway, "the gateway")] {
+            assert!(transactions.under_way.begin(shard, wish.key(), every).is_some(), "{from}");
+        }
+    }
 
     /// Claim: the first goes at once, what comes meanwhile when that is answered, all of it together; what is held back goes in time.
     #[test]
