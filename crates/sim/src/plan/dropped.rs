@@ -2,6 +2,7 @@
 
 use super::{ReplyTo, Run, answered};
 use crate::drops::WRITERS;
+use crate::tables::SHARDED;
 use crate::trace::What;
 use quorate_base::NodeId;
 use quorate_base::time::Duration;
@@ -35,7 +36,10 @@ impl Run {
         let nodes: Vec<NodeId> = self.world.ids().collect();
         let node = drops.node(&nodes, deletes);
         let sent = match self.world.placement_at(node) {
-            _ if deletes => Some(drops.go_on(node)),
+            // Clients of the other table know its shards by their numbers: the first ones are its own.
+            Some(placement) if deletes && placement.table(SHARDED).is_some() => Some(drops.go_on(node)),
+            _ if deletes && drops.is_closing() => Some(drops.go_on(node)),
+            _ if deletes => None,
             Some(placement) => drops.next(client - FIRST, &placement),
             None => None,
         };
