@@ -106,6 +106,11 @@ impl Invariants {
         }
     }
 
+    /// Its shard was deleted with its table, as a node knows.
+    pub(crate) fn deleted(&mut self) {
+        self.lives.deleted();
+    }
+
     /// Whose they are.
     pub(crate) fn shard(&self) -> ShardId {
         self.shard

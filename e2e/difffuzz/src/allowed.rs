@@ -161,14 +161,15 @@ fn of_3_4(op: &Op, old: &Reply, new: &Reply) -> Option<&'static str> {
             (of_put.contains(&old.as_str()) && of_range).then_some("3.4-puts-first")
         }
         // The hash comes first of several replies.
-        (Op::Upkeep { .. }, Reply::Several(old), Reply::Several(new)) => match (old.as_slice(), new.as_slice()) {
-            ([Reply::Error { code: Code::OutOfRange, text }, old @ ..], [Reply::Kept { .. }, new @ ..])
-                if text.ends_with("has been compacted") && old == new =>
-            {
-                Some("3.4-hash-at-compaction")
+        (Op::Upkeep { .. }, Reply::Several(old), Reply::Several(new)) => {
+            match (old.as_slice(), new.as_slice()) {
+                (
+                    [Reply::Error { code: Code::OutOfRange, text }, old @ ..],
+                    [Reply::Kept { .. }, new @ ..],
+                ) if text.ends_with("has been compacted") && old == new => Some("3.4-hash-at-compaction"),
+                _ => None,
             }
-            _ => None,
-        },
+        }
         _ => None,
     }
 }

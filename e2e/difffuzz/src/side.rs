@@ -388,7 +388,7 @@ impl Side {
                 crate::upkeep::hand_over(self.doors.iter().map(|door| door.maintenance.clone()).collect())
                     .await
             }
-            Op::Learner => crate::members::learner(&self.names, &mut door.cluster).await,
+            Op::Learner => crate::members::learner(&self.names, self.old, &mut door.cluster).await,
             Op::WatchNothing { stream } => {
                 self.streams[*stream].send(None).await;
                 Reply::Done

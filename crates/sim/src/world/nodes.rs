@@ -144,8 +144,11 @@ impl World {
         let over = |shard| self.places.iter().all(|place| place.is_over(shard));
         let gone: Vec<Invariants> = self.others.extract_if(.., |group| over(group.shard())).collect();
         self.buried.extend(gone);
+        let map = running.lane.placement();
+        let all = self.others.iter_mut().chain(&mut self.buried);
+        all.filter(|group| map.was_dropped(group.shard())).for_each(Invariants::deleted);
         let known = |shard| self.others.iter().chain(&self.buried).any(|group| group.shard() == shard);
-        let placed = running.lane.placement().blocks().flat_map(|block| block.shards());
+        let placed = map.blocks().flat_map(|block| block.shards());
         let new: Vec<ShardId> = placed.filter(|shard| !known(*shard)).collect();
         self.others.extend(new.into_iter().map(Invariants::of));
     }
