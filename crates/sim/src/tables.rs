@@ -3,8 +3,8 @@
 //! They stand beside the clients of the key-value space, each doing one thing after the other, and write down what they asked and
 //! heard. *Registers* are items that are put, deleted, read and put under a condition. *Lists* are items that transactions append to
 //! and read: what only reads is one read of several items, what only appends is one command, and what does both reads first and
-//! then asks, item by item, that all is as it was. A transaction that writes carries a token; where its outcome is not known it is
-//! sent again, and some that were done, or refused, are sent again too.
+//! then asks, item by item, that all is as it was. Some reads of one item are sent as pages (`pages.rs`). A transaction that writes
+//! carries a token; where its outcome is not known it is sent again, and some that were done, or refused, are sent again too.
 //!
 //! What must be true (`judge.rs`): registers are linearizable, transactions strictly serializable, by the checkers of histories;
 //! who is told that a token's work is done had sent it before, and who sends again what was done is told so; at the end all nodes hold
@@ -15,6 +15,7 @@
 pub(crate) mod ask;
 mod judge;
 mod old;
+mod pages;
 
 pub(crate) use judge::{check_feed, check_index};
 
@@ -149,6 +150,7 @@ pub(crate) struct Tables {
     /// The table bounds the staleness of plain reads.
     bounded: bool,
     old: Rng,
+    pages: Rng,
     written: Written,
     /// What the lookers at nodes wait for.
     looks: BTreeMap<NodeId, Look>,
@@ -172,6 +174,7 @@ impl Tables {
             lists: BTreeSet::new(),
             bounded: false,
             old: Rng::stream(seed ^ u64::from(shard.get() - 1), "plain reads"),
+            pages: Rng::stream(seed ^ u64::from(shard.get() - 1), "pages"),
             written: Written::default(),
             looks: BTreeMap::new(),
         }
@@ -578,6 +581,7 @@ impl Heard {
                     ReadReply::Items(got) => Self::Items(
                         got.into_iter().map(|got| got.item.map(|item| ask::held(&item))).collect(),
                     ),
+                    ReadReply::Page(paged) => Self::Items(pages::found(&paged)?),
                     ReadReply::Changing => Self::NotDone,
                     other => return Err(format!("Tables: a read was answered {other:?}")),
                 },
