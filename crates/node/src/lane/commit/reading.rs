@@ -38,6 +38,8 @@ pub(super) struct Page {
     shard: ShardId,
     request: Request,
     answer: Answer,
+    /// The transactions that it met: one that has no other participant is committed by the vote that stands here.
+    met: BTreeSet<TxnId>,
     /// What is known of the votes of the other participants.
     votes: BTreeMap<(TxnId, ShardId), Option<Heard>>,
     asked: BTreeSet<(TxnId, ShardId)>,
@@ -100,12 +102,14 @@ impl Transactions {
                     let of = of.iter().filter(|shard| **shard != met.shard);
                     of.map(|shard| ((*id, *shard), None)).collect::<Vec<_>>()
                 };
-                let votes = std::mem::take(&mut paged.met).iter().flat_map(others).collect();
+                let found = std::mem::take(&mut paged.met);
+                let votes = found.iter().flat_map(others).collect();
                 let body = Body::Table(Box::new(ReadReply::Page(paged)));
                 let page = Page {
                     shard: met.shard,
                     request: met.request,
                     answer: Answer { body, ..met.answer },
+                    met: found.into_iter().map(|(id, _)| id).collect(),
                     votes,
                     asked: BTreeSet::new(),
                     pushing: None,
@@ -229,6 +233,7 @@ impl Transactions {
         }
         if mutant(self.mutant, Mutant::IntentReadsOld) {
             page.votes.clear();
+            page.met.clear();
         }
         if page.votes.values().any(Option::is_none) {
             for (&(id, shard), _) in page.votes.iter().filter(|(_, vote)| vote.is_none()) {
@@ -240,7 +245,7 @@ impl Transactions {
             }
             return;
         }
-        let mut of: BTreeMap<TxnId, Vec<Heard>> = BTreeMap::new();
+        let mut of: BTreeMap<TxnId, Vec<Heard>> = page.met.iter().map(|id| (*id, Vec::new())).collect();
         for ((id, _), vote) in &page.votes {
             of.entry(*id).or_default().extend(*vote);
         }
