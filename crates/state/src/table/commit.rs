@@ -49,6 +49,10 @@ pub struct Images {
     now: u64,
 }
 
+/// Of a No, so many bytes of items are remembered that stood against it: until its gateway has it forgotten it lies in memory, and there
+/// may be as many as transactions are refused.
+const REMEMBERED_BYTES: usize = 1 << 10;
+
 pub(super) type Stored = Record<Bytes, Images, Unfit>;
 
 /// The intent that a read of an item met: whom to ask for its votes, and what the item will be.
@@ -253,6 +257,21 @@ impl Machine for Applying<'_> {
             done.push(planned.done);
         }
         Ok(Ok(images))
+    }
+
+    fn remembered(&self, reason: &Unfit) -> Unfit {
+        let mut reason = reason.clone();
+        if let Unfit::Ops(done) = &mut reason {
+            let mut room = REMEMBERED_BYTES;
+            for done in done {
+                let bytes = done.attributes.as_ref().map_or(0, Bytes::len);
+                match room.checked_sub(bytes) {
+                    Some(left) => room = left,
+                    None => done.attributes = None,
+                }
+            }
+        }
+        reason
     }
 
     fn install(&mut self, images: &Images, version: Index) -> StateResult<()> {
