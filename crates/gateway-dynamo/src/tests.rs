@@ -54,7 +54,7 @@ macro_rules! quiet {
 
         fn patience(&self) -> Patience {
             let second = Duration::from_secs(1);
-            Patience { request: second, election: second, least_lease: 1 }
+            Patience { request: second, leaderless: 3 * second, election: second, least_lease: 1 }
         }
     };
 }

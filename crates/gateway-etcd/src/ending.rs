@@ -17,8 +17,6 @@ use tonic::Status;
 
 /// How often the node is looked at. It must be shorter than the time a stopping node leaves its streams for their last words.
 const LOOK: Duration = Duration::from_millis(20);
-/// How many of the longest election timeouts a stream with `hasleader` lives on without a leader.
-const LEADERLESS_ELECTIONS: u32 = 3;
 
 /// The node as far as streams must know it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,7 +27,7 @@ struct State {
 
 impl State {
     fn of(door: &dyn Door) -> Self {
-        let patience = LEADERLESS_ELECTIONS * door.patience().election;
+        let patience = door.patience().leaderless;
         Self {
             stopping: door.stopping(),
             leaderless: door.leaderless().is_some_and(|since| since > patience),

@@ -379,7 +379,7 @@ mod tests {
 
         fn patience(&self) -> Patience {
             let second = Span::from_secs(1);
-            Patience { request: second, election: second, least_lease: 1 }
+            Patience { request: second, leaderless: 3 * second, election: second, least_lease: 1 }
         }
     }
 

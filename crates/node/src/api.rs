@@ -400,15 +400,17 @@ pub trait Door: Send + Sync {
     fn watch(&self, wake: Box<dyn Fn() + Send + Sync>) -> Box<dyn WatchStream>;
     /// Opens a snapshot of the asked node's own state.
     fn snapshot(&self, opened: Opened);
-    /// The longest a request without a deadline waits; three election timeouts bound a leaderless stream.
+    /// How long what waits does so at most.
     fn patience(&self) -> Patience;
 }
 
 /// Waits that follow from the cluster's timing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
-    /// The longest a request waits.
+    /// The longest a request waits: as etcd's, 5 s and two of the shortest election timeouts.
     pub request: Duration,
+    /// How long a stream that wants a leader lives on without one: as etcd's, three of the shortest election timeouts.
+    pub leaderless: Duration,
     /// The longest election timeout.
     pub election: Duration,
     /// The smallest lease in seconds.

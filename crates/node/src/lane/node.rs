@@ -82,12 +82,13 @@ pub(crate) struct Node {
 
 impl Node {
     pub(super) fn new(settings: Settings, rng: &mut Rng, now: Instant) -> Self {
-        let election = settings.raft.election_max;
+        let (shortest, election) = (settings.raft.election_min, settings.raft.election_max);
         Self {
             patience: Patience {
-                request: Duration::from_secs(5) + 2 * election,
+                request: Duration::from_secs(5) + 2 * shortest,
+                leaderless: 3 * shortest,
                 election,
-                least_lease: least_lease(settings.raft.election_min),
+                least_lease: least_lease(shortest),
             },
             at_once: settings.at_once * AT_ONCE_READS,
             settings,
