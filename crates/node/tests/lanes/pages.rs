@@ -135,7 +135,7 @@ impl Busy {
             limit: None,
             bytes: None,
             start: None,
-            backward: self.written % 2 == 0,
+            backward: self.written.is_multiple_of(2),
             consistent: true,
         };
         let read = Box::new(Read::Page(Box::new(page)));

@@ -58,7 +58,9 @@ pub fn write_asked(out: &mut BytesMut, read: &Read) -> bool {
             out.put_u8(11);
             write_page(out, page);
             out.varint(committed.len() as u64);
-            committed.iter().for_each(|id| write_id(out, id));
+            for id in committed {
+                write_id(out, id);
+            }
         }
         Read::Rows(page) => {
             out.put_u8(7);

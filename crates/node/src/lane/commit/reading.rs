@@ -56,23 +56,19 @@ impl Transactions {
         if matches!(**read, Read::Page(_)) {
             return self.page_met(now, met);
         }
-        match (&**read, met.answer.body.clone()) {
-            (Read::Get(gets), Body::Table(reply)) => {
-                let (shard, gets) = (met.shard, gets.clone());
-                let ReadReply::Items(got) = *reply else { return };
-                let mut items = Items {
-                    reader: Reader::single(vec![shard], self.mutant),
-                    order: vec![shard; gets.len()],
-                    gets: BTreeMap::from([(shard, gets)]),
-                    asked: BTreeSet::new(),
-                    deadline: met.deadline,
-                    done: met.done,
-                };
-                let read = items.reader.keys(shard, 1, got.into_iter().map(seen).collect());
-                self.go_on(items, read);
-            }
-            _ => {}
-        }
+        let (Read::Get(gets), Body::Table(reply)) = (&**read, met.answer.body) else { return };
+        let (shard, gets) = (met.shard, gets.clone());
+        let ReadReply::Items(got) = *reply else { return };
+        let mut items = Items {
+            reader: Reader::single(vec![shard], self.mutant),
+            order: vec![shard; gets.len()],
+            gets: BTreeMap::from([(shard, gets)]),
+            asked: BTreeSet::new(),
+            deadline: met.deadline,
+            done: met.done,
+        };
+        let read = items.reader.keys(shard, 1, got.into_iter().map(seen).collect());
+        self.go_on(items, read);
     }
 
     /// Items of several shards.
