@@ -665,6 +665,13 @@ fn carry_out(
     for number in effects.defragment.drain(..) {
         let _ = workers.background.send(ToBackground::Defragment(number));
     }
+    if let Some(bytes) = effects.outgrown.take() {
+        tracing::warn!(
+            bytes,
+            "the space has outgrown its quota: writes that need room are refused by an alarm; make room (delete, compact, \
+             defragment), then disarm it"
+        );
+    }
     for (shard, change) in effects.roles.drain(..) {
         if shard != KV {
             // Those of tables are many: a start would tell of a thousand at once.
