@@ -216,3 +216,88 @@ impl Transactions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Fresh, Head};
+    use quorate_base::{NodeId, Rng};
+    use quorate_state::table::KeysAsked;
+
+    const AT: ShardId = ShardId(2);
+
+    fn id(sequence: u64) -> TxnId {
+        TxnId { node: NodeId(1), boot: 1, sequence, attempt: 1 }
+    }
+
+    /// A page that met these, each of which another shard takes part in.
+    fn met(met: &[(TxnId, ShardId)]) -> Answer {
+        let met = met.iter().map(|(id, other)| (*id, vec![AT, *other])).collect();
+        let reply = ReadReply::Page(Paged { met, ..Paged::default() });
+        Answer { head: Head::default(), body: Body::Table(Box::new(reply)) }
+    }
+
+    fn asked() -> Request {
+        let page = table::Page {
+            table: "t".into(),
+            index: None,
+            keys: KeysAsked::All(None),
+            filter: None,
+            projection: None,
+            whole: false,
+            count: false,
+            limit: None,
+            bytes: None,
+            start: None,
+            backward: false,
+            consistent: true,
+        };
+        Request::Table { read: Box::new(Read::Page(Box::new(page))), fresh: Fresh::Newest, epoch: 1 }
+    }
+
+    /// Which transactions it knows to be committed as it asks for the page again, and whose votes it asks for.
+    fn asks(transactions: &mut Transactions) -> Vec<Result<Vec<TxnId>, (ShardId, TxnId)>> {
+        let asks = transactions.wishes.drain(..).map(|wish| match wish.what {
+            Asking::Read(Read::Over(_, committed)) => Ok(committed.into_iter().collect()),
+            Asking::Read(Read::Vote(id)) => Err((wish.shard, id)),
+            _ => panic!("something else"),
+        });
+        asks.collect()
+    }
+
+    /// Claim: what is committed stays known, what was asked about one reading says nothing of the next, the page is told once none of those
+    /// that it met last is committed, and a page that found some committed twice asks for a pause.
+    #[test]
+    fn each_reading_is_asked_about_for_itself() {
+        let (now, first, second, third) = (Instant(1_000), id(1), id(2), id(3));
+        let every = Duration::from_millis(100);
+        let mut transactions = Transactions::new(Rng::new(1), every, now);
+        let deadline = now + Duration::from_secs(5);
+        let met_at = Met {
+            shard: AT,
+            request: asked(),
+            deadline,
+            done: Box::new(drop),
+            answer: met(&[(first, ShardId(3))]),
+        };
+        transactions.page_met(now, met_at);
+        assert_eq!(asks(&mut transactions), [Err((ShardId(3), first))]);
+        transactions.page_vote(1, (ShardId(3), 1, first), &Said::Vote(Vote::Yes));
+        assert_eq!(asks(&mut transactions), [Ok(vec![first])]);
+        assert!(transactions.pauses.is_empty());
+        let later = now + Duration::from_millis(4);
+        transactions.page_read(later, 1, 2, Ok(met(&[(second, ShardId(3)), (third, ShardId(4))])));
+        assert_eq!(asks(&mut transactions), [Err((ShardId(3), second)), Err((ShardId(4), third))]);
+        transactions.page_vote(1, (ShardId(3), 2, second), &Said::Vote(Vote::Yes));
+        transactions.page_vote(1, (ShardId(4), 1, third), &Said::Missing);
+        assert!(asks(&mut transactions).is_empty() && transactions.finished.is_empty(), "that was late");
+        transactions.page_vote(1, (ShardId(4), 2, third), &Said::Missing);
+        assert_eq!(asks(&mut transactions), [Ok(vec![first, second])]);
+        assert_eq!(transactions.pauses, [(AT, Duration::from_millis(12))]);
+        transactions.page_read(later, 1, 3, Ok(met(&[(third, ShardId(4))])));
+        assert_eq!(asks(&mut transactions), [Err((ShardId(4), third))], "it may have voted meanwhile");
+        transactions.page_vote(1, (ShardId(4), 3, third), &Said::Missing);
+        assert!(matches!(transactions.finished[..], [(_, End::Body(Body::Table(_)))]));
+        assert!(transactions.readings.is_empty());
+    }
+}

@@ -258,3 +258,30 @@ impl Group {
         self.follow(node, now, result, out);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Claim: a pause that is asked for again and again ends, and as long a time follows without one.
+    #[test]
+    fn pauses_take_at_most_half_of_the_time() {
+        let (step, asked) = (Duration::from_millis(1), Duration::from_millis(20));
+        let (mut pause, mut paused, mut begun) = (Pause::default(), 0, 0);
+        let mut now = Instant(0);
+        for _ in 0..4_000 {
+            now = now + step;
+            pause.ends(now);
+            begun += u32::from(pause.ask(now, asked));
+            paused += u32::from(pause.now.is_some());
+        }
+        assert!(
+            (1_900..=2_100).contains(&paused) && (10..=11).contains(&begun),
+            "{paused} of 4000, {begun} times"
+        );
+        let mut once = Pause::default();
+        assert!(once.ask(now, asked) && !once.ends(now + Duration::from_millis(19)));
+        assert!(once.ends(now + asked) && !once.ask(now + asked, asked));
+        assert!(once.ask(now + 2 * asked, asked), "it was short, and so is the rest");
+    }
+}
