@@ -68,8 +68,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
         return Ok(());
     }
     let count = report.findings.iter().filter(|finding| !finding.harmless).count();
+    let places = if count == 1 { "1 place is".into() } else { format!("{count} places are") };
     let hint = "keep a copy of the directory, and start the node: its log says what it makes of it";
-    Err(Problem::new(Exit::Damaged, format!("{count} places are damaged in {}", args.dir.display()), hint))
+    Err(Problem::new(Exit::Damaged, format!("{places} damaged in {}", args.dir.display()), hint))
 }
 
 fn json(report: &Report) -> String {

@@ -66,6 +66,9 @@ pub struct ServerConfig {
     pub campaign_at_once: bool,
     /// The node ran before, with a data directory that is lost: a new one is made for it, which knows that.
     pub data_lost: bool,
+    /// Data of a cluster that never had another member are refused where `peers` names some: these would found a cluster of their
+    /// own beside it. etcd takes them.
+    pub lone_data_refused: bool,
     /// The version that etcd clients are told: plain MAJOR.MINOR.PATCH.
     pub reported_version: String,
     /// Serve reads under a lease: how far the nodes' clocks may run fast or slow, in millionths. Unless set each such read asks a
@@ -289,7 +292,7 @@ fn is_plain_version(text: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     fn peer(id: u64) -> Peer {
@@ -301,7 +304,7 @@ mod tests {
         }
     }
 
-    fn good() -> ServerConfig {
+    pub(crate) fn good() -> ServerConfig {
         ServerConfig {
             cluster: ServerConfig::cluster_id("test"),
             node: NodeId(1),
@@ -321,6 +324,7 @@ mod tests {
             election_max: ServerConfig::ELECTION_MAX,
             campaign_at_once: false,
             data_lost: false,
+            lone_data_refused: true,
             reported_version: ServerConfig::REPORTED_VERSION.into(),
             lease_reads: None,
             watch_progress: None,

@@ -15,7 +15,7 @@
 use crate::config::ServerConfig;
 use crate::error::{ServeError, ServeErrorKind};
 use crate::met::Met;
-use quorate_base::NodeId;
+use quorate_base::{NodeId, Term};
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{ErrorKind, Read, Write};
@@ -31,6 +31,8 @@ pub(crate) const RESTORING: &str = "restoring";
 /// comes before all else), the log of a supervisor, and what file systems put at their root.
 const HARMLESS: [&str; 8] =
     [LOCK, "identity.new", RESTORING, "log", "log.old", "lost+found", DATA_LOST, WITHHOLDS];
+/// Stands where `quorate up` keeps a cluster, beside its nodes' directories.
+pub const CLUSTER: &str = "cluster.toml";
 /// The node ran before, with a directory that is lost.
 const DATA_LOST: &str = "data-lost";
 /// And it may still have forgotten what it promised then.
@@ -100,6 +102,22 @@ impl DataDir {
         self.path.join(WITHHOLDS).exists()
     }
 
+    /// Refuses `--data-lost` where it comes too late: the directory was made before it was given, so that peers that know another
+    /// one turn this away, and the node has never had to do with anybody since. What has run knows a term.
+    pub(crate) fn must_be_marked(&self, config: &ServerConfig, term: Term) -> Result<(), ServeError> {
+        if !config.data_lost || self.life.taken_back || term > Term(0) {
+            return Ok(());
+        }
+        let dir = self.path.display();
+        Err(ServeError::new(
+            ServeErrorKind::DataDir,
+            format!("{dir} was made by a start without --data-lost, and there is nothing in it"),
+            &format!(
+                "delete {dir}, and start the node with --data-lost again: its peers take back only what was made with it"
+            ),
+        ))
+    }
+
     /// Its peers have healed it.
     pub fn healed(&self) -> Result<(), ServeError> {
         let path = self.path.join(WITHHOLDS);
@@ -117,16 +135,24 @@ fn mark(dir: &Path, name: &str) -> Result<(), ServeError> {
 
 /// Which node of which cluster keeps its data in `dir`, if one has begun to: its cluster's id and its own.
 pub fn owner(dir: &Path) -> Result<Option<(u64, NodeId)>, ServeError> {
-    let begun = std::fs::read_dir(dir.join("journal")).is_ok_and(|mut files| files.next().is_some());
-    let identity = Identity::load(dir)?.filter(|_| begun);
+    let identity = Identity::load(dir)?.filter(|_| holds_journal(dir));
     Ok(identity.map(|identity| (identity.cluster, NodeId(identity.node))))
 }
 
+fn holds_journal(dir: &Path) -> bool {
+    fs::read_dir(dir.join("journal")).is_ok_and(|mut files| files.next().is_some())
+}
+
 /// Whether the directory of a node is not the one with which its peers have met it, by the directories of those: its data are
-/// elsewhere, or gone. One that says itself that its former one is lost is its own.
+/// elsewhere, or gone, or without what makes them its own. One that says itself that its former one is lost is its own.
 pub fn is_lost(node: NodeId, dir: &Path, mut peers: impl Iterator<Item = PathBuf>) -> bool {
-    // What is damaged is named by who starts on it.
-    let Ok(own) = Identity::load(dir) else { return false };
+    let own = match Identity::load(dir) {
+        // Who was met had a journal.
+        Ok(own) => own.filter(|_| holds_journal(dir)),
+        Err(error) if error.kind == ServeErrorKind::Damaged => None,
+        // What else is wrong is named by who starts on it.
+        Err(_) => return false,
+    };
     !dir.join(DATA_LOST).exists()
         && peers.any(|peer| {
             let (Ok(Some(theirs)), Some(life)) = (Identity::load(&peer), Met::beside(&peer).life_of(node))
@@ -312,6 +338,15 @@ fn must_be_unused(dir: &Path) -> Result<(), ServeError> {
     for entry in fs::read_dir(dir).map_err(|e| io(dir, "list", &e))? {
         let name = entry.map_err(|e| io(dir, "list", &e))?.file_name();
         if !HARMLESS.iter().any(|known| name == *known) {
+            if dir.join(CLUSTER).exists() {
+                return Err(refuse(
+                    format!("{} is where `quorate up` keeps a whole cluster", dir.display()),
+                    &format!(
+                        "start that with `quorate up --data {}`, or choose an empty directory",
+                        dir.display()
+                    ),
+                ));
+            }
             return Err(refuse(
                 format!("{} holds {:?} but no node's identity", dir.display(), name.to_string_lossy()),
                 "choose an empty directory; if this was a node's, its file `identity` is gone: restore it from a backup",
@@ -329,7 +364,11 @@ fn io(path: &Path, what: &str, error: &std::io::Error) -> ServeError {
     ServeError::new(
         ServeErrorKind::DataDir,
         format!("cannot {what} {}: {error}", path.display()),
-        "the data directory must be on a disk with room that this user may write",
+        match error.kind() {
+            ErrorKind::PermissionDenied => "run as the user who owns it, or give it to this one (`chown -R`)",
+            ErrorKind::NotADirectory | ErrorKind::NotFound => "give a directory",
+            _ => "the data directory must be on a disk with room that this user may write",
+        },
     )
 }
 
@@ -374,6 +413,7 @@ mod tests {
                 zone: String::new(),
                 insecure: false,
                 data_lost: false,
+                lone_data_refused: true,
                 upkeep: crate::config::Upkeep::default(),
             }
         }
@@ -400,6 +440,46 @@ mod tests {
         assert!(scratch.refusal(8, 1).message.contains("another cluster"));
         assert!(scratch.refusal(7, 2).message.contains("belongs to node 1, and this is node 2"));
         DataDir::open(&scratch.config(7, 1)).unwrap();
+    }
+
+    /// Claim: a directory that was made without `--data-lost` is not taken for one that was made with it, and is refused with what to
+    /// do where nothing was ever in it.
+    #[test]
+    fn data_lost_comes_too_late_for_a_directory_that_is_made() {
+        let scratch = Scratch::new("late");
+        drop(DataDir::open(&scratch.config(7, 1)).unwrap());
+        let late = ServerConfig { data_lost: true, ..scratch.config(7, 1) };
+        let open = DataDir::open(&late).unwrap();
+        let refused = open.must_be_marked(&late, Term(0)).unwrap_err();
+        assert!(
+            refused.message.contains("without --data-lost") && refused.hint.contains("delete"),
+            "{refused}"
+        );
+        assert!(open.must_be_marked(&late, Term(1)).is_ok(), "it has run since");
+        drop(open);
+        fs::remove_dir_all(scratch.0.join("n")).unwrap();
+        let open = DataDir::open(&late).unwrap();
+        assert!(open.must_be_marked(&late, Term(0)).is_ok() && open.withholds());
+    }
+
+    /// Claim: whom a peer has met and who has no identity that can be read, or no journal, is lost as one whose directory is gone.
+    #[test]
+    fn a_directory_that_is_no_use_is_lost() {
+        let scratch = Scratch::new("lost");
+        let (own, peer) = (scratch.0.join("n"), scratch.0.join("p"));
+        let open = DataDir::open(&scratch.config(7, 1)).unwrap();
+        let life = open.life();
+        drop(open);
+        drop(DataDir::open(&ServerConfig { data: peer.clone(), ..scratch.config(7, 2) }).unwrap());
+        let lost = || is_lost(NodeId(1), &own, std::iter::once(peer.clone()));
+        assert!(!lost(), "nobody has met it");
+        Met::beside(&peer).meet(NodeId(1), life).unwrap();
+        assert!(lost(), "without a journal");
+        fs::create_dir(own.join("journal")).unwrap();
+        fs::write(own.join("journal/1.seg"), "").unwrap();
+        assert!(!lost());
+        fs::write(own.join(IDENTITY), "node = 1").unwrap();
+        assert!(lost(), "its identity is damaged");
     }
 
     #[test]

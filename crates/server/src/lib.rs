@@ -12,6 +12,7 @@ mod door;
 mod error;
 #[cfg(feature = "faults")]
 mod faults;
+mod founders;
 mod inbox;
 mod met;
 mod mistakes;

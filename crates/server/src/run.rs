@@ -7,6 +7,7 @@ use crate::descriptors;
 use crate::disk::FsDisk;
 use crate::door::NodeDoor;
 use crate::error::{ServeError, ServeErrorKind};
+use crate::founders;
 use crate::inbox::Inbox;
 use crate::met::Met;
 use crate::promised;
@@ -194,6 +195,8 @@ async fn serve(
     let withholds = data.withholds();
     let Recovered { mut lane, workers, hub, mut store } =
         recover(&config, withholds, clock, &inbox, &counters)?;
+    founders::must_fit(&config, lane.raft().membership())?;
+    data.must_be_marked(&config, lane.raft().hard().term)?;
     let _watching = room::watch(room, inbox.clone()).map_err(|e| no_thread(&e))?;
     let patience = Patience::of(config.election_max);
     let life = (data.life(), Met::beside(data.path()));
@@ -662,6 +665,13 @@ fn carry_out(
     for number in effects.defragment.drain(..) {
         let _ = workers.background.send(ToBackground::Defragment(number));
     }
+    if let Some(bytes) = effects.outgrown.take() {
+        tracing::warn!(
+            bytes,
+            "the space has outgrown its quota: writes that need room are refused by an alarm; make room (delete, compact, \
+             defragment), then disarm it"
+        );
+    }
     for (shard, change) in effects.roles.drain(..) {
         if shard != KV {
             // Those of tables are many: a start would tell of a thousand at once.
@@ -683,7 +693,15 @@ async fn bind(address: SocketAddr, what: &str, flag: &str) -> Result<TcpListener
         ServeError::new(
             kind,
             format!("cannot listen on {address} for {what}: {error}"),
-            &format!("stop what uses it, or choose another address with {flag}"),
+            &match error.kind() {
+                std::io::ErrorKind::AddrNotAvailable => {
+                    format!("give {flag} an address of this machine (`ip addr` lists them); 0.0.0.0 stands for all of them")
+                }
+                std::io::ErrorKind::PermissionDenied => {
+                    format!("ports below 1024 need a privilege: choose another with {flag}")
+                }
+                _ => format!("stop what uses it, or choose another address with {flag}"),
+            },
         )
     })
 }

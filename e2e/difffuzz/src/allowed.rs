@@ -15,13 +15,14 @@ const CLOCKS: i64 = 2;
 
 /// The ids of all rules.
 #[cfg(test)]
-const IDS: [&str; 11] = [
+const IDS: [&str; 12] = [
     "3.4-alarm-header",
     "3.4-auth-status",
     "3.4-hash-at-compaction",
     "3.4-progress",
     "3.4-puts-first",
     "compacted-prev-kv",
+    "kept-hash",
     "progress-after-compaction",
     "same-revision-prev-kv",
     "stalled-lease",
@@ -128,6 +129,9 @@ pub fn reply(op: &Op, overtaken: bool, a: (&Reply, bool), b: (&Reply, bool)) -> 
     if overtaken && matches!((a.0, b.0), (Reply::Progress(_), Reply::Progress(_))) {
         return Some("progress-after-compaction");
     }
+    if is_kept_hash(op, a.0, b.0) {
+        return Some("kept-hash");
+    }
     match (a.1, b.1) {
         (true, false) => of_3_4(op, a.0, b.0),
         (false, true) => of_3_4(op, b.0, a.0),
@@ -139,6 +143,20 @@ pub fn reply(op: &Op, overtaken: bool, a: (&Reply, bool), b: (&Reply, bool)) -> 
 fn refuses_compare(reply: &Reply) -> bool {
     matches!(reply, Reply::Error { code: Code::InvalidArgument, text }
         if text.starts_with("etcdserver: the ") && text.ends_with(" of a compare is unknown"))
+}
+
+/// Whether only the compacted revision beside a hash differs, of a hash that was asked for at the compacted revision.
+fn is_kept_hash(op: &Op, a: &Reply, b: &Reply) -> bool {
+    let (Op::Upkeep { revision, .. }, Reply::Several(a), Reply::Several(b)) = (op, a, b) else {
+        return false;
+    };
+    match (a.as_slice(), b.as_slice()) {
+        (
+            [Reply::Kept { header: of_a, number: a }, a_rest @ ..],
+            [Reply::Kept { header: of_b, number: b }, b_rest @ ..],
+        ) => of_a == of_b && a_rest == b_rest && a != b && a.max(b) == revision,
+        _ => false,
+    }
 }
 
 /// What changed between etcd 3.4, which answered `old`, and what is current.

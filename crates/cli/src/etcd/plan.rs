@@ -49,6 +49,7 @@ pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
         dynamo_keys: None,
         server: ServerConfig {
             data_lost: false,
+            lone_data_refused: false,
             cluster,
             node,
             name,

@@ -325,6 +325,7 @@ impl Settings {
                 election_max: longest,
                 campaign_at_once: false,
                 data_lost: false,
+                lone_data_refused: true,
                 reported_version: flags
                     .reported_version
                     .or(file.reported_version)

@@ -63,7 +63,7 @@ impl Home {
         for node in 1..=MOST_NODES {
             let _ = std::fs::remove_dir_all(super::child::data_dir(&self.path, node));
         }
-        for file in ["cluster.toml", "cluster.toml.new", "lock"] {
+        for file in [quorate_server::datadir::CLUSTER, "cluster.toml.new", "lock"] {
             let _ = std::fs::remove_file(self.path.join(file));
         }
         // Those that hold anything else stay.

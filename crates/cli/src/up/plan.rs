@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use tokio::net::TcpSocket;
 
-const FILE: &str = "cluster.toml";
+const FILE: &str = quorate_server::datadir::CLUSTER;
 /// 2: a node may have been removed from its cluster. 3: each node has a port for DynamoDB clients. 4: a node
 /// may be in a zone.
 const FORMAT: u32 = 4;

@@ -212,8 +212,8 @@ impl Screen {
     /// A node is not started, as its data are not where they were. `endpoint` is another's etcd address.
     pub(super) fn lost(&self, node: u64, data: &Path, endpoint: &str) {
         self.text(&format!(
-            "node {node} is not started: its data are gone from {}, and the others refuse it without them.\n  Put them back; or, if they \
-             are lost, `{} node replace {node:x} --with 127.0.0.1:PORT --endpoints {endpoint}` puts a new node in its place",
+            "node {node} is not started: its data are gone from {}, damaged, or another node's, and the others refuse it without them.\n  \
+             Put them back; or, if they are lost, `{} node replace {node:x} --with 127.0.0.1:PORT --endpoints {endpoint}` puts a new node in its place",
             data.display(),
             program()
         ));

@@ -32,6 +32,8 @@ pub struct Effects {
     pub clock: Option<Hlc>,
     /// Role changes, for the log.
     pub roles: Vec<(ShardId, RoleChange)>,
+    /// The space has outgrown its quota, and an alarm is asked for: its bytes, for the log.
+    pub outgrown: Option<i64>,
     /// Peers of whose packets a part could not be read, once a packet.
     pub malformed: Vec<NodeId>,
     /// The node cannot go on.

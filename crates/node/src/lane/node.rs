@@ -172,6 +172,7 @@ impl Node {
         self.tell();
         out.packets.extend(self.packets.take());
         out.malformed.append(&mut self.malformed);
+        out.outgrown = self.room.outgrown.take().or(out.outgrown);
         out.reads.append(&mut self.large.take_begun());
         out.work.append(&mut self.settling.work);
         out.tidy = self.settling.tidy.take().or(out.tidy);

@@ -33,6 +33,8 @@ pub(super) struct Room {
     pub(super) disk_short: bool,
     /// It has asked for the alarm, and asks again from then on.
     asked_until: Option<Instant>,
+    /// The space's bytes, where it has just outgrown its quota.
+    pub(super) outgrown: Option<i64>,
 }
 
 impl Group {
@@ -49,9 +51,16 @@ impl Group {
 
     /// Asks the log for the alarm, if it is to stand and does not.
     pub(super) fn watch_room(&mut self, node: &mut Node, now: Instant) {
+        if !self.is_short_of_room(node) {
+            node.room.asked_until = None;
+            return;
+        }
         let asked = node.room.asked_until.is_some_and(|until| now < until);
         if asked || node.stopping || self.raft.state_lost() || !self.wants_alarm(node) {
             return;
+        }
+        if node.room.asked_until.is_none() && !node.room.disk_short {
+            node.room.outgrown = Some(self.view.sizes().0);
         }
         let until = now + ASK_EVERY;
         node.room.asked_until = Some(until);

@@ -138,7 +138,10 @@ async fn read_greeting(stream: &mut TcpStream, into: &mut [u8]) -> Result<(), Mi
         )),
         Ok(Err(error)) => Err(Mistake::new(
             MistakeKind::Silent,
-            format!("it closed before its greeting: {error}; only nodes may connect to the peer port"),
+            format!(
+                "it closed before its greeting: {error}; it may refuse this node, and its log says why; only nodes may connect to the \
+                 peer port"
+            ),
         )),
         Ok(Ok(_)) => Ok(()),
     }

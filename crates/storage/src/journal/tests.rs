@@ -285,6 +285,25 @@ fn no_single_place_holds_a_vote() {
     assert!(harmed > 100, "{harmed}");
 }
 
+/// Claim: a second record of terms and votes that somebody wrote over is named, and only then; the first is what counts.
+#[test]
+fn a_second_record_that_was_written_over_is_named() {
+    let disk = FaultyDisk::new(14);
+    let mut journal = begin(&disk);
+    let voted = HardState { term: Term(7), vote: Some(NodeId(2)), commit: Index(0) };
+    journal.append(&[append(7, Some(voted), vec![])]).unwrap();
+    journal.sync().unwrap();
+    drop(journal);
+    let (_, found) = open(&disk).unwrap();
+    assert!(found.damage.is_empty() && found.harmless.is_empty(), "{found:?}");
+    let mut file = disk.open("j/votes").unwrap();
+    file.write_at(0, &vec![0x5a; 32 << 10]).unwrap();
+    file.sync().unwrap();
+    let (_, found) = open(&disk).unwrap();
+    assert_eq!(found.harmless.iter().map(|damage| damage.file.as_str()).collect::<Vec<_>>(), ["j/votes"; 2]);
+    assert_eq!(found.shards[&SHARD].hard, voted);
+}
+
 /// The power goes between any two operations of an election: what was proven of a vote is remembered, and none is made up.
 #[test]
 fn a_vote_survives_a_power_loss_between_any_two_operations() {

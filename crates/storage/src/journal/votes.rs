@@ -80,6 +80,7 @@ fn read(file: &dyn File, path: &str, identity: Identity, found: &mut Recovered) 
     let size = file.size()?.min(2 * SLOT);
     let mut bytes = vec![0; size as usize];
     file.read_at(0, &mut bytes)?;
+    let used = [0, SLOT].map(|at| bytes.iter().skip(at as usize).take(SLOT as usize).any(|&byte| byte != 0));
     let bytes = bytes.into();
     let mut number = 0;
     for slot in 0..2 {
@@ -88,8 +89,10 @@ fn read(file: &dyn File, path: &str, identity: Identity, found: &mut Recovered) 
                 number = batch.number;
                 found.votes = stored.iter().filter_map(hard).collect();
             }
-            Found::Batch(..) | Found::Nothing { touched: false } => {}
-            Found::Nothing { touched: true } => {
+            Found::Batch(..) => {}
+            // What was never written is zeros to its end: anything else is no slot of ours any more.
+            Found::Nothing { touched: false } if !used[slot as usize] => {}
+            Found::Nothing { .. } => {
                 let what =
                     "a second record of terms and votes was cut off or is damaged; the journal has the first";
                 found.harmless.push(Damage {

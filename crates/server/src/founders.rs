@@ -1,0 +1,86 @@
+//! What the configuration says of the members, beside what the data say.
+//!
+//! The configuration's list counts when a directory is made. From then on the log has the members, and a list that says otherwise
+//! is out of date, or a mistake: of these the dangerous one is a directory in which a node once began a cluster of its own.
+//! Its peers, with directories that are new, begin another under the same name, and both serve.
+
+use crate::config::ServerConfig;
+use crate::error::{ServeError, ServeErrorKind};
+use quorate_base::NodeId;
+use quorate_protocol::raft::Membership;
+use quorate_wire::members::Book;
+use std::collections::BTreeSet;
+
+/// Refuses a lone node's data where the configuration names peers with which that never had to do, and tells every other
+/// difference.
+pub(crate) fn must_fit(config: &ServerConfig, known: &Membership) -> Result<(), ServeError> {
+    let told: BTreeSet<NodeId> = config.peers.iter().map(|peer| peer.id).collect();
+    let known_nodes = known.nodes();
+    if told == known_nodes || known_nodes.is_empty() || !known_nodes.contains(&config.node) {
+        return Ok(());
+    }
+    let message = format!(
+        "the data in {} are those of a cluster of {}, and the configuration names {}",
+        config.data.display(),
+        listed(&known_nodes),
+        listed(&told)
+    );
+    let (what_counts, lone) =
+        ("those of the data count", known_nodes.len() == 1 && !had_others(known, config.node));
+    if lone && config.lone_data_refused {
+        let hint = "this node would serve alone, and the others as a cluster of their own under the same name; to keep its data \
+                    start it as the only one of its list and add the others with `quorate node add`, else begin the cluster \
+                    with an empty directory here, too";
+        return Err(ServeError::new(ServeErrorKind::DataDir, message, hint));
+    }
+    if lone {
+        tracing::warn!(
+            "{message}: {what_counts}, and the others may be a cluster of their own; new members must be added first"
+        );
+    } else {
+        tracing::info!("{message}: {what_counts}");
+    }
+    Ok(())
+}
+
+/// Whether the cluster ever had a node but this one.
+fn had_others(known: &Membership, node: NodeId) -> bool {
+    Book::of(known).used > node
+}
+
+fn listed(nodes: &BTreeSet<NodeId>) -> String {
+    let ids: Vec<String> = nodes.iter().map(|id| id.get().to_string()).collect();
+    format!("node{} {}", if ids.len() == 1 { "" } else { "s" }, ids.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::good;
+
+    fn ids(ids: &[u64]) -> BTreeSet<NodeId> {
+        ids.iter().copied().map(NodeId).collect()
+    }
+
+    /// Claim: only data that never had another member are refused, and only where others are named.
+    #[test]
+    fn a_cluster_of_one_is_no_member_of_another() {
+        let mut config = good();
+        let lone = Membership { voters: ids(&[1]), ..Membership::default() };
+        let refused = must_fit(&config, &lone).unwrap_err().to_string();
+        assert!(
+            refused.contains("cluster of node 1") && refused.contains("names nodes 1, 2, 3"),
+            "{refused}"
+        );
+        config.lone_data_refused = false;
+        assert!(must_fit(&config, &lone).is_ok(), "etcd takes it");
+        config.lone_data_refused = true;
+        let shrunk = Book { used: NodeId(3), ..Book::default() };
+        let shrunk = Membership { book: shrunk.encode().unwrap(), ..lone.clone() };
+        assert!(must_fit(&config, &shrunk).is_ok(), "it had others");
+        let three = Membership { voters: ids(&[1, 2, 3]), ..Membership::default() };
+        assert!(must_fit(&config, &three).is_ok());
+        config.peers.truncate(1);
+        assert!(must_fit(&config, &lone).is_ok());
+    }
+}
