@@ -191,7 +191,6 @@ pub fn broke(status: &Status) -> Option<&(dyn std::error::Error + 'static)> {
 }
 
 /// The innermost reason of an error.
-
 fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {

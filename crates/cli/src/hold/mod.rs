@@ -289,12 +289,12 @@ async fn taken(client: Client, args: &Common, aim: &Aim, lease: i64) -> Result<H
     let of_status = |status| judged(ClientError::Status(status));
     let key = match aim {
         Aim::Lock => {
-            let request = v3lockpb::LockRequest { name: name.to_string().into(), lease };
+            let request = v3lockpb::LockRequest { name: name.clone().into(), lease };
             let mut locks = v3lockpb::lock_client::LockClient::new(client.channel(0));
             locks.lock(patient(request)).await.map_err(of_status)?.into_inner().key
         }
         Aim::Leadership(value) => {
-            let (name, value) = (name.to_string().into(), value.clone().into());
+            let (name, value) = (name.clone().into(), value.clone().into());
             let request = v3electionpb::CampaignRequest { name, lease, value };
             let mut elections = v3electionpb::election_client::ElectionClient::new(client.channel(0));
             let leader = elections.campaign(patient(request)).await.map_err(of_status)?.into_inner().leader;
