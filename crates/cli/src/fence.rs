@@ -94,11 +94,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
 }
 
 async fn ask(args: &Args) -> Result<(), Problem> {
-    let client = Client::connect(&args.endpoints, 1, args.timeout).await.map_err(|e| read_problem(&e))?;
+    let client = Client::connect(&args.endpoints, 1, args.timeout)
+        .await
+        .map_err(|e| read_problem(&e, &args.endpoints))?;
     let mut fences =
         pb::fences_client::FencesClient::new(client.channel(0)).max_decoding_message_size(i32::MAX as usize);
-    let failed = |status| problem(&ClientError::Status(status));
-    let not_read = |status| read_problem(&ClientError::Status(status));
+    let failed = |status| problem(&ClientError::Status(status), &args.endpoints);
+    let not_read = |status| read_problem(&ClientError::Status(status), &args.endpoints);
     match &args.command {
         Command::List => {
             let list = fences.list(pb::FenceListRequest {}).await.map_err(not_read)?.into_inner().fences;

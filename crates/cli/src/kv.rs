@@ -2,13 +2,12 @@
 
 use crate::evidence::{self, Evidence};
 use crate::probe::{endpoint, time};
-use crate::report::{Exit, Problem, say};
+use crate::report::{Exit, Problem, said, say};
 use bytes::Bytes;
-use quorate_client::{Client, ClientError, told};
+use quorate_client::{Client, ClientError, broke, told};
 use quorate_proto::{etcdserverpb as pb, mvccpb};
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
-use std::io::Write;
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
 
@@ -52,10 +51,10 @@ pub(crate) struct Args {
     /// Speak JSON: one line a result
     #[arg(long, global = true)]
     json: bool,
-    /// Show how the request was served: by whom, on whose word, and how long each part took
+    /// Show how the request was served: by whom, on whose word, and how long each part took; not for `watch`
     #[arg(long, global = true)]
     evidence: bool,
-    /// How long to wait
+    /// How long to wait for an answer; for `watch`, for a node that goes on with it
     #[arg(long, value_name = "TIME", global = true, value_parser = time, default_value = "5s")]
     timeout: Duration,
     /// Refused once a higher token was shown for the name; not for `watch`
@@ -143,16 +142,24 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
         .build()
         .map_err(|e| Problem::new(Exit::Failed, format!("the runtime did not start: {e}"), ""))?;
     runtime.block_on(async {
+        if let Command::Watch { key, prefix: false, .. } = &args.command
+            && key.is_empty()
+        {
+            let hint = "name one; with --prefix it is all keys";
+            return Err(Problem::new(Exit::Usage, "no key is empty, and none would ever come", hint));
+        }
         let patience = args.timeout;
-        let mut client = Client::connect(&args.endpoints, 1, patience).await.map_err(|e| read_problem(&e))?;
+        let mut client = Client::connect(&args.endpoints, 1, patience)
+            .await
+            .map_err(|e| read_problem(&e, &args.endpoints))?;
         if let Some(fence) = &args.fence {
-            client = client.fenced(fence).map_err(|e| problem(&e))?;
+            client = client.fenced(fence).map_err(|e| problem(&e, &args.endpoints))?;
         }
         if let Command::Watch { key, prefix, rev } = &args.command {
             if args.evidence {
                 return Err(Problem::new(
                     Exit::Usage,
-                    "a watch is no single request, and has no evidence",
+                    "a watch is no single request, and shows no evidence here",
                     "--evidence goes with get, put and del",
                 ));
             }
@@ -166,7 +173,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
                 start_revision: *rev,
                 ..pb::WatchCreateRequest::default()
             };
-            return watch(&client, create, patience, args.json).await;
+            return watch(&client, create, args).await;
         }
         match tokio::time::timeout(patience, once(&client, args)).await {
             Ok(done) => done,
@@ -197,14 +204,14 @@ async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
             let (reply, evidence) = if args.evidence {
                 explained(client.showing(request), async |request| client.kv(0).range(request).await)
                     .await
-                    .map_err(|e| read_problem(&e))?
+                    .map_err(|e| read_problem(&e, &args.endpoints))?
             } else {
-                (client.range(request).await.map_err(|e| read_problem(&e))?, None)
+                (client.range(request).await.map_err(|e| read_problem(&e, &args.endpoints))?, None)
             };
             if reply.kvs.is_empty() && !args.json {
                 eprintln!("no such key at revision {}", reply.header.map_or(0, |h| h.revision));
             }
-            reply.kvs.iter().for_each(|kv| show(None, kv, args.json));
+            let _ = reply.kvs.iter().all(|kv| show(None, kv, args.json));
             evidence.inspect(|evidence| evidence.show(args.json));
         }
         Command::Put { key, value, lease } => {
@@ -217,9 +224,9 @@ async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
             let (reply, evidence) = if args.evidence {
                 explained(client.showing(request), async |request| client.kv(0).put(request).await)
                     .await
-                    .map_err(|e| problem(&e))?
+                    .map_err(|e| problem(&e, &args.endpoints))?
             } else {
-                (client.put(request).await.map_err(|e| problem(&e))?, None)
+                (client.put(request).await.map_err(|e| problem(&e, &args.endpoints))?, None)
             };
             done(args.json, 1, reply.header);
             evidence.inspect(|evidence| evidence.show(args.json));
@@ -233,9 +240,9 @@ async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
             let (reply, evidence) = if args.evidence {
                 explained(client.showing(request), async |request| client.kv(0).delete_range(request).await)
                     .await
-                    .map_err(|e| problem(&e))?
+                    .map_err(|e| problem(&e, &args.endpoints))?
             } else {
-                (client.delete(request).await.map_err(|e| problem(&e))?, None)
+                (client.delete(request).await.map_err(|e| problem(&e, &args.endpoints))?, None)
             };
             done(args.json, reply.deleted, reply.header);
             evidence.inspect(|evidence| evidence.show(args.json));
@@ -264,21 +271,20 @@ enum Ended {
     /// Its node went away, or lost its leader: another one goes on with it.
     Passing(String),
     Final(Problem),
+    /// What it shows cannot be written.
+    Unread,
 }
 
 /// Shows changes for ever, through one node after the other: where one goes away, the next goes on behind the last change that
 /// was shown. It ends where none of them serves it for `patience`.
-async fn watch(
-    client: &Client,
-    mut create: pb::WatchCreateRequest,
-    patience: Duration,
-    json: bool,
-) -> Result<(), Problem> {
+async fn watch(client: &Client, mut create: pb::WatchCreateRequest, args: &Args) -> Result<(), Problem> {
+    let patience = args.timeout;
     let mut since = tokio::time::Instant::now();
     for at in 0.. {
         let began = create.start_revision;
-        let why = match watch_through(client, at, &mut create, json).await {
+        let why = match watch_through(client, at, &mut create, args).await {
             Ended::Final(problem) => return Err(problem),
+            Ended::Unread => return Ok(()),
             Ended::Passing(why) => why,
         };
         // A node that had nothing to say may still have served it for long.
@@ -290,7 +296,8 @@ async fn watch(
                 0 => "begin again".to_string(),
                 next => format!("begin again with --rev {next}"),
             };
-            return Err(Problem::new(Exit::Failed, format!("no node goes on with the watch: {why}"), hint));
+            let message = format!("{}: no node goes on with the watch: {why}", args.endpoints.join(", "));
+            return Err(Problem::new(Exit::Failed, message, hint));
         }
         tokio::time::sleep(WATCH_PAUSE).await;
     }
@@ -298,7 +305,12 @@ async fn watch(
 }
 
 /// One stream through one node; `create` comes to ask for what follows on all that was shown.
-async fn watch_through(client: &Client, at: usize, create: &mut pb::WatchCreateRequest, json: bool) -> Ended {
+async fn watch_through(
+    client: &Client,
+    at: usize,
+    create: &mut pb::WatchCreateRequest,
+    args: &Args,
+) -> Ended {
     let union = Some(pb::watch_request::RequestUnion::CreateRequest(create.clone()));
     let (give, take) = tokio::sync::mpsc::channel(1);
     let _ = give.send(pb::WatchRequest { request_union: union }).await;
@@ -307,7 +319,7 @@ async fn watch_through(client: &Client, at: usize, create: &mut pb::WatchCreateR
         tonic::Code::Unavailable | tonic::Code::Internal | tonic::Code::Unknown => {
             Ended::Passing(told(&status))
         }
-        _ => Ended::Final(read_problem(&ClientError::Status(status))),
+        _ => Ended::Final(read_problem(&ClientError::Status(status), &args.endpoints)),
     };
     let mut stream = match client.watch(at).watch(requests).await {
         Ok(stream) => stream.into_inner(),
@@ -338,7 +350,9 @@ async fn watch_through(client: &Client, at: usize, create: &mut pb::WatchCreateR
         }
         for event in &message.events {
             if let Some(kv) = &event.kv {
-                show(Some(if event.r#type == 1 { "delete" } else { "put" }), kv, json);
+                if !show(Some(if event.r#type == 1 { "delete" } else { "put" }), kv, args.json) {
+                    return Ended::Unread;
+                }
                 create.start_revision = create.start_revision.max(kv.mod_revision + 1);
             }
         }
@@ -382,8 +396,8 @@ fn end(key: &OsStr, prefix: bool) -> Bytes {
     Bytes::from_static(&[0])
 }
 
-fn show(event: Option<&str>, kv: &mvccpb::KeyValue, json: bool) {
-    let mut out = std::io::stdout().lock();
+/// Prints a pair, or a change; false where nobody reads it.
+fn show(event: Option<&str>, kv: &mvccpb::KeyValue, json: bool) -> bool {
     let line = if json {
         let ((key, key_base64), (value, value_base64)) = (text_or_base64(&kv.key), text_or_base64(&kv.value));
         let pair = Pair {
@@ -403,10 +417,7 @@ fn show(event: Option<&str>, kv: &mvccpb::KeyValue, json: bool) {
         let [key, value] = [&kv.key, &kv.value].map(|bytes| String::from_utf8_lossy(bytes));
         format!("{event}{key} = {value}")
     };
-    // Whoever stops reading has seen enough.
-    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
-    }
+    said(&line)
 }
 
 /// Bytes as text, or else as base64.
@@ -429,28 +440,49 @@ fn done(json: bool, keys: i64, header: Option<pb::ResponseHeader>) {
 }
 
 /// What went wrong with a write.
-pub(crate) fn problem(error: &ClientError) -> Problem {
-    of_client(error, "the write may or may not have happened; `quorate status` shows how the cluster is")
+pub(crate) fn problem(error: &ClientError, endpoints: &[String]) -> Problem {
+    let again = "somebody else got the name since; take it again, and read again what this write stands on";
+    let doubt = "the write may or may not have happened; `quorate status` shows how the cluster is";
+    of_client(error, endpoints, doubt, again)
 }
 
 /// What went wrong with what changes nothing.
-pub(crate) fn read_problem(error: &ClientError) -> Problem {
-    of_client(error, "`quorate status` shows how the cluster is")
+pub(crate) fn read_problem(error: &ClientError, endpoints: &[String]) -> Problem {
+    let again = "somebody else got the name since; take it again before you act on what you read";
+    of_client(error, endpoints, "`quorate status` shows how the cluster is", again)
 }
 
-fn of_client(error: &ClientError, unavailable: &'static str) -> Problem {
-    let hint = match error {
-        ClientError::Address(_) => "write endpoints as http://host:port, separated by commas",
+fn of_client(error: &ClientError, endpoints: &[String], unavailable: &str, fenced: &str) -> Problem {
+    let (mut message, mut hint) = (error.to_string(), String::new());
+    match error {
+        ClientError::Address(_) => hint.push_str("write endpoints as http://host:port, separated by commas"),
         ClientError::Unreachable(_) => {
-            "is the cluster up? `quorate up` starts one; --endpoints says where it is"
+            hint.push_str("is the cluster up? `quorate up` starts one; --endpoints says where it is");
         }
-        ClientError::Status(status) if status.code() == tonic::Code::Unavailable => unavailable,
-        ClientError::Status(status) if status.message().starts_with("quorate: fenced") => {
-            "somebody else got the name since; take it again, and read again what this write stands on"
+        ClientError::Status(status) if broke(status).is_some() => {
+            message = format!("{}: {message}", endpoints.join(", "));
+            hint = format!(
+                "{unavailable}. Is that where etcd clients connect (--etcd, 2379 if nothing else was said)? No ports for other \
+                 nodes or for DynamoDB's clients answer here"
+            );
         }
-        ClientError::Status(_) => "",
-    };
-    Problem::new(Exit::Failed, error.to_string(), hint)
+        ClientError::Status(status) => hint.push_str(match status.message() {
+            text if text.starts_with("quorate: fenced") => fenced,
+            text if text.ends_with("database space exceeded") => {
+                "the alarm NOSPACE stands: `quorate status` says on which member. Delete keys, compact and defragment, or make \
+                 room on its disk, and then `etcdctl alarm disarm`"
+            }
+            text if text.ends_with("required revision has been compacted") => {
+                "history that old is gone: leave --rev out for what is there now, or name a later revision"
+            }
+            text if text.ends_with("required revision is a future revision") => {
+                "no change has that number yet: leave --rev out for what is there now"
+            }
+            _ if status.code() == tonic::Code::Unavailable => unavailable,
+            _ => "",
+        }),
+    }
+    Problem::new(Exit::Failed, message, hint)
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ mod up;
 mod verify;
 
 use clap::{Parser, Subcommand};
-use report::{EXIT_CODES, Problem};
+use report::{EXIT_CODES, Problem, all_said};
 use std::process::ExitCode;
 
 /// Requests and memtables are many small pieces: with the system's allocator a tenth of a write's processor time went into
@@ -73,6 +73,9 @@ enum Command {
     Check(check::Args),
     /// Break a real cluster under real clients, and judge what they saw
     Verify(Box<verify::Args>),
+    /// Ends a command whose holder was killed
+    #[command(hide = true, name = hold::guardian::COMMAND)]
+    HoldGuardian,
     /// A client of `verify`; it takes its orders on standard input
     #[command(hide = true)]
     VerifyClient,
@@ -98,6 +101,10 @@ fn main() -> ExitCode {
         Command::Kv(args) => kv::run(&args),
         Command::Lock(args) => hold::lock(&args),
         Command::Elect(args) => hold::elect(&args),
+        Command::HoldGuardian => {
+            hold::guardian::run();
+            Ok(())
+        }
         Command::Fence(args) => fence::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),
@@ -105,21 +112,32 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Sim(args) => sim::run(&args),
-        Command::Verify(args) => return verify::run(&args),
+        Command::Verify(args) => return judged(verify::run(&args)),
         Command::VerifyClient => return verify::client(),
         Command::VerifyGuardian { report } => return verify::guardian(&report),
-        Command::Check(args) => return check::run(&args),
+        Command::Check(args) => return judged(check::run(&args)),
     };
     finish(done)
 }
 
 /// Says what went wrong, if anything did.
 fn finish(done: Result<(), Problem>) -> ExitCode {
-    match done {
+    match done.and_then(|()| all_said()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             problem.print();
             problem.exit.into()
         }
+    }
+}
+
+/// The end of what judges by its exit code: a good judgement that could not be written down is none.
+fn judged(code: ExitCode) -> ExitCode {
+    match all_said() {
+        Err(problem) if code == ExitCode::SUCCESS => {
+            problem.print();
+            ExitCode::from(3)
+        }
+        _ => code,
     }
 }

@@ -109,7 +109,7 @@ enum Command {
 }
 
 fn peer(text: &str) -> Result<String, String> {
-    let address = address(&endpoint(text)?);
+    let address = address(&probe::url(text, "10.0.0.4:7100")?);
     let everywhere = ["0.0.0.0:", "[::]:"].iter().any(|any| address.starts_with(any));
     if everywhere {
         return Err(format!(
@@ -174,7 +174,7 @@ impl Step<'_> {
                      be deleted"
                 )
             }
-            Self::Gone { node } => format!("member {node} is removed already"),
+            Self::Gone { node } => format!("there is no member {node} any more: taken for removed already"),
         }
     }
 }
@@ -423,6 +423,10 @@ impl Guide {
             return self.wait_for(id, true).await;
         }
         self.wait_for(id, false).await?;
+        // From here on it looks like any other voter: that somebody is to leave is what tells whose place it takes.
+        if let Some(old) = self.replaces.filter(|_| self.drains) {
+            self.leaves_for_another(old).await?;
+        }
         self.change("promote the member", None, |mut client| async move {
             client.member_promote(pb::MemberPromoteRequest { id }).await
         })
@@ -474,7 +478,7 @@ impl Guide {
         let there = members.iter().find(|m| is_at(m, with));
         let Some(old) = which(&members, node) else {
             // Done before, as it seems: where nobody is in its place either, there never was such a member.
-            let new = there.ok_or_else(|| no_such(&members, node))?;
+            let new = there.filter(|new| may_follow(node, new)).ok_or_else(|| no_such(&members, node))?;
             self.tell(&Step::Gone { node });
             self.tell(&Step::There { id: new.id, peer: with });
             return self.gets_its_vote(new).await;
@@ -493,15 +497,15 @@ impl Guide {
         }
         if let Some(new) = there.filter(|m| m.id != old.id)
             && self.is_full(new).await
-            && !goes_on(&members, old, new)
+            && !(goes_on(&members, old, new) && self.is_to_leave(old.id).await?)
         {
             return Err(Problem::new(
                 Exit::Usage,
                 format!("member {:x} at {with} is a full member already: it takes nobody's place", new.id),
                 format!(
                     "--with names where a new node is to be; `quorate node remove {:x}` removes member {0:x} without another \
-                     in its place",
-                    old.id
+                     in its place, also where member {:x} was meant to come there and the command was interrupted",
+                    old.id, new.id
                 ),
             ));
         }
@@ -532,8 +536,14 @@ impl Guide {
     }
 }
 
-/// Whether a member that votes may have come in the place of one that is still there: the newest, by which the voters became an
-/// even number. If it is another, the cluster bears as many failures without the old one as with it.
+/// Whether a member may have come in the place of one that is not there: ids are given in their order, and none twice. Of a name
+/// nobody knows any more.
+fn may_follow(gone: &str, new: &MemberInfo) -> bool {
+    u64::from_str_radix(gone, 16).map_or(!gone.is_empty(), |gone| 0 < gone && gone < new.id)
+}
+
+/// Whether a member that votes may have come in the place of one that is still there and is to leave: the newest, by which the
+/// voters became an even number. If it is another, the cluster bears as many failures without the old one as with it.
 fn goes_on(members: &[MemberInfo], old: &MemberInfo, new: &MemberInfo) -> bool {
     let voters = members.iter().filter(|m| !m.learner).count();
     voters.is_multiple_of(2) && new.id > old.id && members.iter().all(|m| m.id <= new.id)
@@ -601,6 +611,14 @@ mod tests {
         assert_eq!([id("1"), id("1f"), id("n1"), id("x")], [Some(1), Some(31), Some(1), Some(11)]);
         assert_eq!(id("b"), Some(11), "an id comes before a name");
         assert_eq!([id("7"), id(""), id("n7")], [None, None, None]);
+    }
+
+    #[test]
+    fn only_who_was_there_before_another_was_replaced_by_it() {
+        let new =
+            MemberInfo { id: 5, name: "n5".into(), peer_urls: vec![], client_urls: vec![], learner: false };
+        assert!(["4", "1", "n4", "old"].iter().all(|gone| may_follow(gone, &new)));
+        assert!(!["5", "6", "77", "0", ""].iter().any(|gone| may_follow(gone, &new)));
     }
 
     #[test]

@@ -105,12 +105,34 @@ pub(crate) fn time_or_none(text: &str) -> Result<Duration, String> {
 
 /// Parses an endpoint as it stands on the command line, `http://` left out or not.
 pub(crate) fn endpoint(text: &str) -> Result<String, String> {
+    url(text, "10.0.0.1:2379")
+}
+
+/// The same for any port of a node, of which `example` is one.
+pub(crate) fn url(text: &str, example: &str) -> Result<String, String> {
     let url = if text.contains("://") { text.to_string() } else { format!("http://{text}") };
     if url.starts_with("https://") {
         return Err("there is no TLS yet; write http://HOST:PORT".into());
     }
-    check_url(&url).map_err(|error| error.hint)?;
-    Ok(url)
+    if check_url(&url).is_ok() {
+        return Ok(url);
+    }
+    let write = format!("write HOST:PORT, for example {example}");
+    let Some(rest) = url.strip_prefix("http://").filter(|rest| !rest.is_empty()) else { return Err(write) };
+    let port = rest.rsplit_once(':').map_or("", |(_, port)| port);
+    Err(match rest.split_once('/') {
+        Some((_, path)) if !path.is_empty() => {
+            format!("it has a path, /{path}, and nodes have none: {write}")
+        }
+        _ if !port.is_empty()
+            && port.bytes().all(|b| b.is_ascii_digit())
+            && port.parse::<u16>().unwrap_or(0) == 0 =>
+        {
+            format!("{port} is no port, which are 1 to 65535: {write}")
+        }
+        _ if !rest.contains(':') => format!("it names no port: {write}"),
+        _ => write,
+    })
 }
 
 pub(crate) async fn connect(endpoint: &str, patience: Duration) -> Result<Channel, String> {
@@ -241,7 +263,16 @@ mod tests {
             "http://a:1/v3",
             "ftp://a:1",
         ] {
-            assert!(endpoint(bad).unwrap_err().contains("HOST:PORT"), "{bad}");
+            assert!(endpoint(bad).unwrap_err().contains("HOST:PORT, for example 10.0.0.1:2379"), "{bad}");
+        }
+        for (bad, why) in [
+            ("h:99999", "99999 is no port"),
+            ("h:0", "0 is no port"),
+            ("h:1/v3", "it has a path, /v3"),
+            ("[::1]:70000", "70000 is no port"),
+            ("h", "it names no port"),
+        ] {
+            assert!(endpoint(bad).unwrap_err().starts_with(why), "{bad}: {}", endpoint(bad).unwrap_err());
         }
         assert!(endpoint("https://a:1").unwrap_err().contains("no TLS yet"));
     }

@@ -5,8 +5,9 @@
 
 use quorate_server::{ServeError, ServeErrorKind};
 use std::fmt;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 /// The exit codes, for `--help`.
 pub(crate) const EXIT_CODES: &str = "\
@@ -154,7 +155,33 @@ pub(crate) fn many(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// Prints a line to standard output. That its reader is gone, or its disk is full, ends nothing that is done already.
+/// Why standard output took no more, unless its reader is gone: who stops reading has seen enough.
+static UNSAID: OnceLock<String> = OnceLock::new();
+
+/// Prints a line to standard output. That it cannot be written ends nothing that is done already; [`all_said`] tells of it.
 pub(crate) fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+    let _ = said(line);
+}
+
+/// The same; false where it could not be written, for those who print on and on.
+pub(crate) fn said(line: &str) -> bool {
+    let mut out = std::io::stdout().lock();
+    let written = writeln!(out, "{line}").and_then(|()| out.flush());
+    if let Err(error) = &written
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        let _ = UNSAID.set(error.to_string());
+    }
+    written.is_ok()
+}
+
+/// Refused where something was to be said and could not be written: no script is to take a part of it for all.
+pub(crate) fn all_said() -> Result<(), Problem> {
+    let Some(why) = UNSAID.get() else { return Ok(()) };
+    let message = format!("standard output could not be written: {why}");
+    Err(Problem::new(
+        Exit::Failed,
+        message,
+        "what was asked for is done; only what is to be read of it is missing",
+    ))
 }

@@ -58,7 +58,29 @@ struct Inspect {
     json: bool,
 }
 
+/// The settings of a node that a restore looks at; the others are for its start.
+const RESTORES: [&str; 11] = [
+    "file",
+    "config",
+    "node",
+    "cluster",
+    "data",
+    "peers",
+    "client_urls",
+    "insecure",
+    "bump_revision",
+    "drop_sharded_tables",
+    "json",
+];
+
+/// The other settings are taken, too: one can have the same command line for the restore and for the start.
+fn listed(arg: clap::Arg) -> clap::Arg {
+    let counts = RESTORES.contains(&arg.get_id().as_str());
+    arg.hide(!counts)
+}
+
 #[derive(clap::Args, Debug)]
+#[command(mut_args(listed), after_help = RESTORE_HELP)]
 struct Restore {
     /// The file
     file: PathBuf,
@@ -96,6 +118,10 @@ restored with --drop-sharded-tables, without them. `quorate space export` puts s
 Fences are as of the snapshot: a token that was shown since is not known any more. Where locks' tokens fence, restore with
 --bump-revision, so that the tokens of new holders are higher than those of the old ones. A snapshot of etcd has no fences.";
 
+const RESTORE_HELP: &str = "\
+The other flags of `quorate serve` are taken and checked, too, and change nothing here: they count when the node is started. Only
+--join and what goes with it are refused.";
+
 /// What `--json` says of a file.
 #[derive(Serialize, Debug)]
 struct Told {
@@ -108,6 +134,9 @@ struct Told {
     index: u64,
     revision: i64,
     compacted: i64,
+    /// Of the new cluster, where a restore raised it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    starts_at_revision: Option<i64>,
     keys: u64,
     changes: u64,
     leases: u64,
@@ -124,7 +153,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
         Command::Save(args) => save(args),
         Command::Inspect(args) => {
             let found = backup::inspect(&args.file)?;
-            tell(&args.file, &found, args.json, "holds")?;
+            tell(&args.file, &found, args.json, "holds", None)?;
             warn_of_left_out(&found);
             Ok(())
         }
@@ -142,9 +171,13 @@ fn restore(args: &Restore) -> Result<(), Problem> {
     }
     let changes = Changes { bump: args.bump_revision, drop_tables: args.drop_sharded_tables };
     let restored = backup::restore(&args.file, &settings.server, changes)?;
-    tell(&args.file, &restored, args.json, "was restored:")?;
+    let starts_at = args.bump_revision.and_then(|by| backup::bumped(restored.contents.revision, by));
+    tell(&args.file, &restored, args.json, "was restored:", starts_at)?;
     if !args.json {
         let (node, data) = (settings.server.node, settings.server.data.display());
+        if let Some(revision) = starts_at {
+            say(&format!("  the new cluster starts at revision {revision}, and all before it is compacted"));
+        }
         say(&format!("node {node} of cluster {:?} can be started on {data}", settings.cluster));
         if let [_, ..] = &restored.contents.elsewhere[..] {
             say(&format!("  without the tables {}", restored.contents.elsewhere.join(", ")));
@@ -159,7 +192,13 @@ fn restore(args: &Restore) -> Result<(), Problem> {
     Ok(())
 }
 
-fn tell(path: &Path, found: &Inspected, json: bool, verb: &str) -> Result<(), Problem> {
+fn tell(
+    path: &Path,
+    found: &Inspected,
+    json: bool,
+    verb: &str,
+    starts_at: Option<i64>,
+) -> Result<(), Problem> {
     let Inspected { header, contents: c, size } = found;
     let told = Told {
         file: path.display().to_string(),
@@ -170,6 +209,7 @@ fn tell(path: &Path, found: &Inspected, json: bool, verb: &str) -> Result<(), Pr
         index: c.base.id.index.get(),
         revision: c.revision,
         compacted: c.compacted,
+        starts_at_revision: starts_at,
         keys: c.keys,
         changes: c.changes,
         leases: c.leases,
@@ -218,7 +258,7 @@ fn save(args: &Save) -> Result<(), Problem> {
         let _ = fs::remove_file(&part);
     }
     let saved = saved?;
-    tell(&args.file, &saved, args.json, "holds")?;
+    tell(&args.file, &saved, args.json, "holds", None)?;
     warn_of_left_out(&saved);
     Ok(())
 }

@@ -12,12 +12,11 @@ use self::moves::Moves;
 pub(crate) use self::moves::crowd;
 use self::undecided::Undecided;
 use crate::probe::{self, NodeStatus, endpoint, time};
-use crate::report::{Exit, Problem, colours, many};
+use crate::report::{Exit, Problem, colours, many, say};
 use crate::up::screen::table;
 use quorate_proto::quoratepb::LedResponse;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::time::Duration;
 
 /// An entry count behind the most advanced node that is worth a word.
@@ -101,7 +100,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
     } else {
         render(&report, colours(&std::io::stdout()))
     };
-    let _ = writeln!(std::io::stdout(), "{text}");
+    say(&text);
     if report.healthy {
         return Ok(());
     }

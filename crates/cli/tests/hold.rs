@@ -173,3 +173,55 @@ fn a_command_runs_as_the_leader() {
     let list = output(&["fence", "list", "--endpoints", &urls]).1;
     assert_eq!(list.trim(), format!("job={}", token(&got)));
 }
+
+/// Claim: without a majority nobody is said to hold the name, since that is not known; who waits goes on waiting, says so once, and gets
+/// the name when the cluster leads again.
+#[test]
+fn without_a_leader_it_is_waited_for_and_nobody_is_said_to_hold() {
+    let up = Up::start(&["--ephemeral"]);
+    let nodes = nodes(&up.ready());
+    let urls = endpoints(&nodes);
+    for node in &nodes[1..] {
+        send(pid(node), Signal::STOP);
+    }
+    let last = endpoints(&nodes[..1]);
+    let waiter = start(&["lock", "job"], &last, "echo got it");
+    for how in [&["lock", "job", "--wait", "2s"][..], &["elect", "job", "--wait", "0s"]] {
+        let (code, _, stderr) = said(start(how, &last, "true").wait_with_output().unwrap());
+        assert!(code == 125 && stderr.contains("is not known"), "{code} {stderr}");
+        assert!(!stderr.contains("another holds it") && stderr.contains("quorate status"), "{stderr}");
+    }
+    // More than a node and this program have patience with one request.
+    std::thread::sleep(std::time::Duration::from_secs(17));
+    for node in &nodes[1..] {
+        send(pid(node), Signal::CONT);
+    }
+    let (code, got, stderr) = said(waiter.wait_with_output().unwrap());
+    assert!(code == 0 && got == "got it\n", "{code} {stderr}");
+    assert_eq!(stderr.matches("until the cluster has a leader").count(), 1, "{stderr}");
+    eventually("it is given back", || !is_held(&urls));
+}
+
+/// Claim: where the holder itself is killed, the command and all that it has started is ended, before the lock can be another's.
+#[test]
+fn a_command_does_not_outlive_its_killed_holder() {
+    let (up, scratch) = (Up::start(&["--ephemeral"]), Scratch::new("killed"));
+    let (urls, file) = (endpoints(&nodes(&up.ready())), scratch.path("pid"));
+    let script =
+        format!("trap '' TERM; sleep 1000 & echo $! $$ >{file}.new; mv {file}.new {file}; wait; sleep 1000");
+    let mut holder = start(&["lock", "job"], &urls, &script);
+    eventually("the command runs", || std::path::Path::new(&file).exists());
+    let pids = std::fs::read_to_string(&file).unwrap();
+    let pids: Vec<i64> = pids.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    send(i64::from(holder.id()), Signal::KILL);
+    holder.wait().unwrap();
+    assert!(is_held(&urls), "its lease lives on");
+    eventually("what it ran is gone", || !pids.iter().any(|&pid| runs(pid)));
+    assert!(is_held(&urls), "the command ended after the lock");
+}
+
+/// Whether a process runs; one that nobody has waited for yet does not.
+fn runs(pid: i64) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}

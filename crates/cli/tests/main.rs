@@ -24,3 +24,4 @@ mod snapshot;
 mod strangers;
 mod transactions;
 mod verify;
+mod words;

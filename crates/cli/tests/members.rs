@@ -3,6 +3,8 @@
 
 use crate::common::{PATIENCE, Scratch, Up, eventually, follow, free_address, lives, output, quorate, send};
 use quorate_proto::etcdserverpb as pb;
+use quorate_proto::quoratepb::LeaveRequest;
+use quorate_proto::quoratepb::shards_client::ShardsClient;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::process::{Child, Stdio};
@@ -269,12 +271,49 @@ fn nobody_is_replaced_by_who_is_there() {
     let four = free_address();
     let (code, said, wrong) = on(&["replace", "99", "--with", &four]);
     assert!(code == 1 && wrong.contains("there is no member \"99\""), "{code} {said}{wrong}");
+    // Ids that were not given out when the third member came.
+    for never in ["77", "4"] {
+        let (code, said, wrong) = on(&["replace", never, "--with", nodes[2]["peer"].as_str().unwrap()]);
+        assert!(
+            code == 1 && wrong.contains(&format!("there is no member \"{never}\"")),
+            "{code} {said}{wrong}"
+        );
+    }
     assert_eq!(runtime().block_on(members(first)).len(), 3);
     assert_eq!(on(&["add", &four, "--no-wait"]).0, 0);
     for command in [&["promote", "4"][..], &["add", &four]] {
         let (code, said, wrong) = on(&[command, &["--timeout", "300ms"]].concat());
         assert!(code == 1 && !said.contains("votes") && wrong.contains("has not started"), "{said}{wrong}");
     }
+}
+
+/// Claim: of four voters none is taken for one that came in another's place, unless that other is to leave, as it is since the command
+/// had come so far.
+#[test]
+fn the_fourth_voter_takes_nobodys_place_unless_it_came_for_that() {
+    let scratch = Scratch::new("members-fourth");
+    let up = Up::start(&["--ephemeral"]);
+    let first = urls(&up).remove(0);
+    let on = |more: &[&str]| output(&[&["node"], more, &["--endpoints", &first]].concat());
+    let four = free_address();
+    assert_eq!(on(&["add", &four, "--no-wait"]).0, 0);
+    let _four = Joined::start(&first, &scratch.path("n4"), &free_address(), &four);
+    let (code, said, wrong) = on(&["add", &four]);
+    assert_eq!(code, 0, "{said}{wrong}");
+    let (code, said, wrong) = on(&["replace", "2", "--with", &four]);
+    assert!(
+        code == 2 && wrong.contains("takes nobody's place") && wrong.contains("node remove 2"),
+        "{said}{wrong}"
+    );
+    let runtime = runtime();
+    assert_eq!(runtime.block_on(members(&first)).len(), 4);
+    runtime.block_on(async {
+        let mut shards = ShardsClient::connect(first.clone()).await.unwrap();
+        shards.leave(LeaveRequest { node: 2, leaves: true }).await.unwrap();
+    });
+    let (code, said, wrong) = on(&["replace", "2", "--with", &four]);
+    assert!(code == 0 && said.contains("removed member 2"), "{said}{wrong}");
+    assert_eq!(runtime.block_on(members(&first)).len(), 3);
 }
 
 /// Claim: `up` does not start a node any more that was removed, whether it hears so while it runs or at its next start; it

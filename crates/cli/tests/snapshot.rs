@@ -207,7 +207,22 @@ fn a_bumped_restore_is_behind_all_that_was() {
     let scratch = Scratch::new("snapshot-bump");
     let (data, file, again) = (scratch.path("n1"), scratch.path("etcd.snap"), scratch.path("again.snap"));
     fs::write(&file, ETCD).unwrap();
-    json(&["snapshot", "restore", &file, "--data", &data, "--bump-revision", "1000", "--json"]);
+    let restore = |by: &str| {
+        let args = ["snapshot", "restore", &file, "--data", &data, "--bump-revision", by];
+        output(&args)
+    };
+    for by in ["9223372036854775807", "18446744073709551615", "2305843009213693952"] {
+        let (code, _, stderr) = restore(by);
+        assert!(code == 2 && stderr.contains("no revision is higher"), "{by}: {code} {stderr}");
+        assert!(!fs::exists(&data).unwrap());
+    }
+    let (code, stdout, stderr) = restore("1000");
+    assert!(code == 0 && stdout.contains("starts at revision 1014"), "{code}: {stdout}{stderr}");
+    let help = output(&["snapshot", "restore", "--help"]).1;
+    assert!(
+        help.contains("--peers") && help.contains("--bump-revision") && !help.contains("--zone"),
+        "{help}"
+    );
     let node = Alone::start(&data, "").unwrap();
     assert!(node.get("k1").1.contains("again"));
     let (code, said) = node.put("k1", "more");

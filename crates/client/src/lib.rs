@@ -176,16 +176,21 @@ fn endpoint(url: &str, patience: Duration) -> Result<Endpoint, ClientError> {
         .initial_connection_window_size(16 << 20))
 }
 
-/// The innermost reason of an error.
 /// What an error says. Of a connection that failed the library says only that it did; the reason stands behind it.
 pub fn told(status: &Status) -> String {
-    let bare = ["transport error", "h2 protocol error"].iter().any(|word| status.message().starts_with(word));
-    match std::error::Error::source(status) {
-        Some(reason) if bare => format!("the connection failed: {}", root_cause(reason)),
-        _ => status.message().to_string(),
+    match broke(status) {
+        Some(reason) => format!("the connection failed: {}", root_cause(reason)),
+        None => status.message().to_string(),
     }
 }
 
+/// Why the connection failed, where that is what came in the place of a node's answer.
+pub fn broke(status: &Status) -> Option<&(dyn std::error::Error + 'static)> {
+    let bare = ["transport error", "h2 protocol error"].iter().any(|word| status.message().starts_with(word));
+    std::error::Error::source(status).filter(|_| bare)
+}
+
+/// The innermost reason of an error.
 fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {

@@ -60,7 +60,9 @@ fn refused_status(refused: &Refused) -> Status {
         Refused::Table(_) => {
             (Code::Internal, "quorate: the machine of tables was asked, and not by this door")
         }
-        Refused::KeyTooLong => (Code::InvalidArgument, "quorate: the key is too long"),
+        Refused::KeyTooLong => {
+            (Code::InvalidArgument, "quorate: the key is too long: it may have 32000 bytes at most")
+        }
     };
     Status::new(code, text)
 }

@@ -281,6 +281,7 @@ impl Liar<'_> {
         let shard = if self.rng.chance(1, 20) { ShardId(self.rng.next_u64() as u32) } else { KV };
         let number = *self.rng.pick(&[i64::MIN, -1, 0, 1, i64::MAX]);
         match self.rng.below(14) {
+            13 if shard != KV => Frame::Pause { shard: KV, millis: self.rng.next_u64() },
             13 => Frame::Flush { took: Duration::from_micros(self.rng.next_u64()) },
             9 => {
                 let acks = vec![(NodeId(self.rng.below(5)), self.rng.next_u64())];

@@ -19,7 +19,7 @@ use quorate_base::{Base, EntryId, Index, Mint, Term};
 use quorate_lsm::LsmStore;
 use quorate_node::backup::{ALIGN, BadHeader, CHUNK_MAX, HEADER, Header, SUM};
 use quorate_protocol::raft::Membership;
-use quorate_state::kv::{Contents, Kv, Survey};
+use quorate_state::kv::{BUMPED_MAX, Contents, Kv, Revision, Survey};
 use quorate_storage::journal::{CheckpointMark, Identity, Journal, Options};
 use quorate_storage::state::{StateError, StateErrorKind, StateStore};
 use sha2::{Digest, Sha256};
@@ -70,6 +70,17 @@ pub fn restore(path: &Path, config: &ServerConfig, changes: Changes) -> Result<I
         ));
     }
     must_have_all(path, &found.contents, changes)?;
+    let start = found.contents.revision;
+    if changes.bump.is_some_and(|by| bumped(start, by).is_none()) {
+        return Err(ServeError::new(
+            ServeErrorKind::Config,
+            format!("no revision is higher than {BUMPED_MAX}, and the snapshot's is {start}"),
+            &format!(
+                "raise it by {} at most: as much as may have been written since is enough",
+                (BUMPED_MAX - start).max(0)
+            ),
+        ));
+    }
     must_be_new(&config.data)?;
     let again = was_interrupted(&config.data);
     let marker = mark(&config.data)?;
@@ -91,6 +102,12 @@ pub fn restore(path: &Path, config: &ServerConfig, changes: Changes) -> Result<I
     fs::remove_file(&marker).map_err(|e| io("remove", &marker, &e))?;
     sync_dir(data.path())?;
     Ok(found)
+}
+
+/// A snapshot's revision, raised; `None` where that would be higher than any may be.
+pub fn bumped(revision: Revision, by: u64) -> Option<Revision> {
+    let bumped = revision.checked_add(i64::try_from(by).ok()?)?;
+    (bumped <= BUMPED_MAX).then_some(bumped)
 }
 
 /// Marks a directory as being restored, before anything else stands in it: whatever is half done at a loss of power is known by it.

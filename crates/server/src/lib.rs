@@ -16,6 +16,7 @@ mod founders;
 mod inbox;
 mod met;
 mod mistakes;
+mod ports;
 mod promised;
 mod queue;
 mod readings;

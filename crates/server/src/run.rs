@@ -10,6 +10,7 @@ use crate::error::{ServeError, ServeErrorKind};
 use crate::founders;
 use crate::inbox::Inbox;
 use crate::met::Met;
+use crate::ports::Ports;
 use crate::promised;
 use crate::readings;
 use crate::room::{self, Room};
@@ -156,25 +157,7 @@ async fn serve(
     let clients_max = descriptors::claim()?;
     let _large = refuse_instead_of_dying();
     // Ports first: a taken one must not cost a recovery, nor touch the data.
-    let etcd = bind(config.etcd_listen, "etcd clients", "--etcd").await?;
-    let peer = bind(config.peer_listen, "peers", "--peer").await?;
-    let dynamo = match config.dynamo_listen {
-        Some(address) => Some(bind(address, "DynamoDB clients", "--dynamo").await?),
-        None => None,
-    };
-    let addresses = Ready {
-        etcd: local_address(&etcd)?,
-        dynamo: dynamo.as_ref().map(local_address).transpose()?,
-        peer: local_address(&peer)?,
-    };
-    let mut listeners = vec![etcd];
-    for &also in &config.etcd_also {
-        listeners.push(bind(also, "etcd clients", "--etcd").await?);
-    }
-    let mut peers = vec![peer];
-    for &also in &config.peer_also {
-        peers.push(bind(also, "peers", "--peer").await?);
-    }
+    let Ports { listeners, peers, dynamo, addresses } = Ports::bind(&config).await?;
     let data = DataDir::open(&config)?;
     if crate::backup::was_interrupted(data.path()) {
         let message = format!("the restore of a snapshot into {} was interrupted", data.path().display());
@@ -681,31 +664,4 @@ fn carry_out(
         tracing::info!(shard = %shard, role = ?change.role, term = %change.term, leader = ?change.leader, reason = %change.reason, "role changed");
     }
     effects.broken.take().map_or(Ok(()), Err)
-}
-
-async fn bind(address: SocketAddr, what: &str, flag: &str) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).await.map_err(|error| {
-        let kind = if error.kind() == std::io::ErrorKind::AddrInUse {
-            ServeErrorKind::PortTaken
-        } else {
-            ServeErrorKind::Other
-        };
-        ServeError::new(
-            kind,
-            format!("cannot listen on {address} for {what}: {error}"),
-            &match error.kind() {
-                std::io::ErrorKind::AddrNotAvailable => {
-                    format!("give {flag} an address of this machine (`ip addr` lists them); 0.0.0.0 stands for all of them")
-                }
-                std::io::ErrorKind::PermissionDenied => {
-                    format!("ports below 1024 need a privilege: choose another with {flag}")
-                }
-                _ => format!("stop what uses it, or choose another address with {flag}"),
-            },
-        )
-    })
-}
-
-fn local_address(listener: &TcpListener) -> Result<SocketAddr, ServeError> {
-    listener.local_addr().map_err(|e| ServeError::new(ServeErrorKind::Other, e.to_string(), ""))
 }

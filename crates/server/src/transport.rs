@@ -50,8 +50,9 @@ use tokio::sync::{Notify, Semaphore};
 ///
 /// 2: a node says that it is there, with an empty packet, also when it has nothing to say; and in its answers to heartbeats,
 /// whether it withholds. 4: members come and go. 5: promises for leases, and how an entry was committed. 6: a replica whose disk is
-/// lost asks its leader for the term. 9: reads of indexes row by row, and of streams, are passed on.
-pub(crate) const VERSION: u16 = 10;
+/// lost asks its leader for the term. 9: reads of indexes row by row, and of streams, are passed on. 11: pages lay
+/// committed intents over their rows, and have a leader pause.
+pub(crate) const VERSION: u16 = 11;
 const HEADER_BYTES: usize = 8;
 /// The largest packet that is read: what a lane makes, and room for its last frame to be the largest there is.
 const PACKET_MAX: usize = PACKET_BYTES + (12 << 20);

@@ -82,6 +82,8 @@ pub const EVERYTHING: &[&str] = &[
     "packets lost",
     "packets of lost disks",
     "packets of strangers",
+    "pages",
+    "pages of several lists",
     "pauses",
     "power losses",
     "power lost behind a checkpoint",

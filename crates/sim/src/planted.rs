@@ -39,7 +39,11 @@ const CHECKED: [(Planted, &[&str]); 11] = [
     (Planted::Kv(kv::Mutant::FenceAnyToken), &["Fences"]),
     (Planted::Table(table::Mutant::TokenForgotten), &["Tokens"]),
     (Planted::Table(table::Mutant::TokenOfRefused), &["Tokens"]),
-    (Planted::Table(table::Mutant::TokenInMemory), &["Tokens", "State Machine Safety"]),
+    // What is sent again may be appended twice.
+    (
+        Planted::Table(table::Mutant::TokenInMemory),
+        &["Tokens", "State Machine Safety", "Strict serializability of items"],
+    ),
     (Planted::Table(table::Mutant::IndexRowLeft), &["Index"]),
     (Planted::Closed(ClosedMutant::CloseWithoutRound), &["Staleness"]),
     (Planted::Closed(ClosedMutant::ServeBeforeApplied), &["Staleness"]),

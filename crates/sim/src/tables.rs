@@ -3,8 +3,9 @@
 //! They stand beside the clients of the key-value space, each doing one thing after the other, and write down what they asked and
 //! heard. *Registers* are items that are put, deleted, read and put under a condition. *Lists* are items that transactions append to
 //! and read: what only reads is one read of several items, what only appends is one command, and what does both reads first and
-//! then asks, item by item, that all is as it was. Some reads of one item are sent as pages (`pages.rs`). A transaction that writes
-//! carries a token; where its outcome is not known it is sent again, and some that were done, or refused, are sent again too.
+//! then asks, item by item, that all is as it was. A page of a shard is a read of the lists there that are in use, at one moment, and some
+//! reads of one item are sent as pages, too (`pages.rs`). A transaction that writes carries a token; where its outcome is not known it is
+//! sent again, and some that were done, or refused, are sent again too.
 //!
 //! What must be true (`judge.rs`): registers are linearizable, transactions strictly serializable, by the checkers of histories;
 //! who is told that a token's work is done had sent it before, and who sends again what was done is told so; at the end all nodes hold
@@ -14,13 +15,14 @@
 
 pub(crate) mod ask;
 mod judge;
+mod leaf;
 mod old;
 mod pages;
 
 pub(crate) use judge::{check_feed, check_index};
 
 use crate::world::{KV, World};
-use ask::{Condition, append, check, put, read};
+use ask::{Condition, added, append, check, named, put, read};
 pub(crate) use old::Shown;
 use old::{Look, Written};
 use quorate_base::{Instant, NodeId, Rng, ShardId};
@@ -76,6 +78,8 @@ enum Doing {
     Old(u64),
     /// The same of lists.
     Glance(Vec<Step>),
+    /// A page of one of the table's shards: what it holds of these lists.
+    Leaf(u32, Vec<Step>),
 }
 
 /// A transaction that writes.
@@ -150,6 +154,7 @@ pub(crate) struct Tables {
     /// The table bounds the staleness of plain reads.
     bounded: bool,
     old: Rng,
+    leaves: Rng,
     pages: Rng,
     written: Written,
     /// What the lookers at nodes wait for.
@@ -174,7 +179,8 @@ impl Tables {
             lists: BTreeSet::new(),
             bounded: false,
             old: Rng::stream(seed ^ u64::from(shard.get() - 1), "plain reads"),
-            pages: Rng::stream(seed ^ u64::from(shard.get() - 1), "pages"),
+            leaves: Rng::stream(seed ^ u64::from(shard.get() - 1), "pages"),
+            pages: Rng::stream(seed ^ u64::from(shard.get() - 1), "items as pages"),
             written: Written::default(),
             looks: BTreeMap::new(),
         }
@@ -285,6 +291,10 @@ impl Tables {
         if let Some(doing) = self.look_back(ms) {
             return doing;
         }
+        if let Some(doing) = self.leaf(ms) {
+            self.note(client, End::Invoke, &doing);
+            return doing;
+        }
         let dice = self.rng.below(20);
         if let (0, Some((execute, at))) = (dice, self.seats[client].last.take())
             && ms.saturating_sub(at) < REMEMBERED
@@ -379,6 +389,7 @@ impl Tables {
             Doing::Again(execute) => write(What::Execute(execute.clone())),
             Doing::Old(key) => ask::plain([ask::register(*key)]),
             Doing::Glance(steps) => ask::plain(named(steps).into_iter().map(ask::list)),
+            Doing::Leaf(shard, _) => ask::page(*shard),
         }
     }
 
@@ -391,7 +402,10 @@ impl Tables {
         shown: Shown<'_>,
     ) -> Result<Option<&'static str>, String> {
         let Some(doing) = self.seats[client].doing.take() else { return Ok(None) };
-        let heard = Heard::of(result)?;
+        let mut heard = Heard::of(result)?;
+        if !matches!(doing, Doing::Leaf(..)) {
+            heard = heard.of_one_item()?;
+        }
         match (doing, heard) {
             (doing @ (Doing::Old(_) | Doing::Glance(_)), Heard::Items(items)) => {
                 return self.looked_back(&doing, &items, self.said_to(client, shown)).map(Some);
@@ -403,8 +417,14 @@ impl Tables {
             (doing @ (Doing::Read(_) | Doing::Look(_)), Heard::Items(items)) => {
                 self.found(client, doing, items);
             }
-            (doing @ (Doing::Read(_) | Doing::Look(_)), Heard::Unknown | Heard::NotDone) => {
+            (
+                doing @ (Doing::Read(_) | Doing::Look(_) | Doing::Leaf(..)),
+                Heard::Unknown | Heard::NotDone,
+            ) => {
                 self.note(client, End::Fail, &doing);
+            }
+            (doing @ Doing::Leaf(..), Heard::Page(items)) => {
+                return Ok(Some(self.leafed(client, doing, &items)));
             }
             (Doing::Transact(transaction), heard) => {
                 return self.transacted(client, *transaction, heard, now).map(|()| None);
@@ -528,7 +548,7 @@ impl Tables {
             Doing::Read(key) => Noted::Register(*key, "read", number(None)),
             Doing::Write(key, value) => Noted::Register(*key, "write", number(*value)),
             Doing::Swap(key, old, new) => Noted::Register(*key, "cas", format!("[{},{new}]", number(*old))),
-            Doing::Look(steps) => Noted::Steps(steps.clone()),
+            Doing::Look(steps) | Doing::Leaf(_, steps) => Noted::Steps(steps.clone()),
             Doing::Transact(transaction) => Noted::Steps(transaction.steps.clone()),
             Doing::Make | Doing::Again(_) | Doing::Old(_) | Doing::Glance(_) => return,
         };
@@ -556,6 +576,8 @@ fn carried_out(token: &str, done: &[Done]) -> Result<bool, String> {
 enum Heard {
     Reply(Reply),
     Items(Vec<Option<ask::Held>>),
+    /// Items, by their names.
+    Page(Vec<(String, ask::Held)>),
     /// The table that was to be made is there.
     Exists,
     /// It was certainly not done.
@@ -581,7 +603,10 @@ impl Heard {
                     ReadReply::Items(got) => Self::Items(
                         got.into_iter().map(|got| got.item.map(|item| ask::held(&item))).collect(),
                     ),
-                    ReadReply::Page(paged) => Self::Items(pages::found(&paged)?),
+                    ReadReply::Page(paged) => {
+                        let named = |item| Some((ask::name(item)?.to_string(), ask::held(item)));
+                        Self::Page(paged.items.iter().filter_map(named).collect())
+                    }
                     ReadReply::Changing => Self::NotDone,
                     other => return Err(format!("Tables: a read was answered {other:?}")),
                 },
@@ -606,25 +631,6 @@ impl Heard {
             Err(_) => Self::Unknown,
         })
     }
-}
-
-/// The lists of some steps, in order.
-fn named(steps: &[Step]) -> BTreeSet<u64> {
-    let list = |step: &Step| match step {
-        Step::Read(list, _) | Step::Append(list, _) => *list,
-    };
-    steps.iter().map(list).collect()
-}
-
-/// What some steps append, by list.
-fn added(steps: &[Step]) -> BTreeMap<u64, Vec<u64>> {
-    let mut added: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-    for step in steps {
-        if let Step::Append(list, element) = step {
-            added.entry(*list).or_default().push(*element);
-        }
-    }
-    added
 }
 
 fn number(value: Option<u64>) -> String {
@@ -670,6 +676,10 @@ impl fmt::Display for Doing {
             Self::Old(key) => write!(f, "get item r{key}, it may be old"),
             Self::Glance(all) => {
                 f.write_str("glance: ")?;
+                steps(f, all)
+            }
+            Self::Leaf(shard, all) => {
+                write!(f, "page of shard {shard} of the table: ")?;
                 steps(f, all)
             }
         }

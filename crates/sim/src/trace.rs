@@ -264,6 +264,7 @@ fn frame_in_words(frame: &Frame) -> String {
         }
         Frame::Follows(follows) => format!("Follows round {}, but for {}", follows.round, follows.not.len()),
         Frame::Flush { took } => format!("Flush takes {took:?}"),
+        Frame::Pause { shard, millis } => format!("Pause of {shard} for {millis} ms"),
         Frame::Ask { shard, request, .. } => format!("Ask request {request} of {shard}"),
         Frame::Told { request, .. } => format!("Told request {request}"),
     }

@@ -99,6 +99,14 @@ pub enum Frame {
         /// So long.
         took: Duration,
     },
+    /// The leader is asked to let no transaction over several shards into its log for a moment: a page that the sender reads finds others
+    /// committed each time. Nobody answers it.
+    Pause {
+        /// Whose leader.
+        shard: ShardId,
+        /// For so many milliseconds.
+        millis: u64,
+    },
     /// A request of a shard that the sender has no replica of, for one that has.
     Ask {
         /// Which.
@@ -206,6 +214,7 @@ const TOLD: u8 = 13;
 const CLOSE: u8 = 14;
 const FOLLOWS: u8 = 15;
 const FLUSH: u8 = 16;
+const PAUSE: u8 = 17;
 
 /// Frames for one peer, as they gather.
 #[derive(Default)]
@@ -292,6 +301,11 @@ impl Packet {
                 out.put_u8(FLUSH);
                 out.varint(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
             }
+            Frame::Pause { shard, millis } => {
+                out.put_u8(PAUSE);
+                out.varint(u64::from(shard.0));
+                out.varint(*millis);
+            }
             Frame::Ask { shard, request, patience, body } => {
                 out.put_u8(ASK);
                 out.varint(u64::from(shard.0));
@@ -374,6 +388,7 @@ fn read_frame(r: &mut Reader) -> Read<Frame> {
         }
         ALIVE => Ok(Frame::Alive),
         FLUSH => Ok(Frame::Flush { took: Duration::from_micros(r.varint()?) }),
+        PAUSE => Ok(Frame::Pause { shard: shard(r)?, millis: r.varint()? }),
         ASK => {
             let (shard, request, patience) = (shard(r)?, r.varint()?, r.varint()?);
             Ok(Frame::Ask { shard, request, patience, body: r.bytes()? })
@@ -750,6 +765,7 @@ mod tests {
             }
             8 => Frame::Alive,
             11 => Frame::Flush { took: Duration::from_micros(rng.next_u64()) },
+            12 => Frame::Pause { shard, millis: rng.next_u64() },
             7 => Frame::MembersRefused { request, why: *rng.pick(&members::Refusal::ALL) },
             _ => Frame::Raft { shard, message: message(rng) },
         }

@@ -3,6 +3,7 @@
 //! Without a terminal it leads a process group of its own: signals reach all that it started, and so does its end. With a terminal
 //! it stays in the group of this program, where the terminal's own keys (interrupt, stop) reach both.
 
+use super::guardian::Guardian;
 use crate::report::{Exit, Problem};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::future::poll_fn;
@@ -59,11 +60,22 @@ pub(super) async fn run(
     if apart {
         starting.process_group(0);
     }
+    let guardian = Guardian::start();
     let mut child = starting.spawn().map_err(|error| {
         let exit = if error.kind() == ErrorKind::NotFound { Exit::NoCommand } else { Exit::NotRun };
         Problem::new(exit, format!("cannot run {:?}: {error}", command[0]), "")
     })?;
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    let _guardian = match (guardian, pid) {
+        (Ok(guardian), Some(pid)) => Some(guardian.guard(pid, apart, grace)),
+        (Ok(_), None) => None,
+        (Err(error), _) => {
+            eprintln!(
+                "note: no guardian could be started, which ends the command where this program is killed: {error}"
+            );
+            None
+        }
+    };
     let send = |signal: Signal| {
         // One that is gone needs none.
         let _ =

@@ -7,21 +7,23 @@
 //!    no older holder's write that shows its token is done, though the new holder has written nothing yet.
 //! 4. The command runs (`child.rs`), and is ended, first asked (TERM) and then forced (KILL), before the lease can have ended:
 //!    time counts from when the last confirmed keep-alive was *sent*. It is ended, too, where somebody has deleted the key.
+//! 5. Where this program is killed itself, its guardian ends the command in its place (`guardian.rs`).
 //!
 //! That the command is ended is no proof, since this program may be paused together with it; the token is, where the command
 //! shows it with its writes.
 
 mod child;
+pub(crate) mod guardian;
 mod lease;
 
 use crate::fence::metadata;
-use crate::kv::problem;
+use crate::kv::read_problem;
 use crate::probe::{endpoint, time, time_or_none};
 use crate::report::{Exit, Problem};
 use bytes::Bytes;
 use child::Signals;
 use lease::Lease;
-use quorate_client::{Client, ClientError};
+use quorate_client::{Client, ClientError, broke};
 use quorate_proto::{etcdserverpb as pb, v3electionpb, v3lockpb};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
@@ -38,11 +40,13 @@ The name's fence is raised to the token before the command begins: an older hold
 It stays when the lock is given back, since a paused holder may wake up at any time: a name costs one of the 10,000 fences for
 good, until `quorate fence drop NAME`. Use few names again and again, not a new one each time.
 Without a terminal the command leads a process group of its own, which gets the signals TERM, INT, HUP, QUIT, USR1 and USR2
-that this program gets.
+that this program gets. Should this program be killed (kill -9), a guardian asks the command to end (TERM), and forces what is left
+of it (KILL) after a fifth of --ttl; the lock stays taken until --ttl is over.
+While the cluster has no leader this program goes on trying, and says so once.
 
 Examples:
   quorate lock nightly -- ./report.sh
-  quorate lock nightly --wait 0s -- ./report.sh          give up within a second where somebody holds it
+  quorate lock nightly --wait 0s -- ./report.sh          give up after a second where somebody holds it
   quorate lock nightly -- sh -c 'quorate kv put report done --fence \"$QUORATE_FENCE\"'
 
 Exit codes are the command's; 128 and the signal's number where a signal ended it, or ended the wait; and
@@ -100,7 +104,7 @@ struct Common {
     /// How long the name stays taken should this program be cut off
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "10s")]
     ttl: Duration,
-    /// Give up after waiting so long, a second at least; without it this program waits for ever
+    /// Give up after waiting so long, a second at least; without it this program waits for ever, also for a leader of the cluster
     #[arg(long, value_name = "TIME", value_parser = time_or_none)]
     wait: Option<Duration>,
 }
@@ -123,6 +127,8 @@ struct Held {
 enum Failed {
     /// Another node may do better.
     Passing(String),
+    /// There was no node that could be asked: as `Passing`, but for ever so where it is the wrong place.
+    Nobody(Problem),
     Final(Problem),
 }
 
@@ -176,8 +182,7 @@ impl Session<'_> {
             held = self.take() => held?,
             signal = signals.next() => return Ok(128 + signal.as_raw()),
             () = sleep(wait.unwrap_or_default().max(WAIT_MIN)), if wait.is_some() => {
-                let message = format!("{:?} was not got in time: another holds it", self.args.name);
-                return Err(Problem::new(Exit::NotHeld, message, "--wait TIME waits longer; without it, for ever"));
+                return Err(self.not_got().await);
             }
         };
         let Some(lease) = &self.lease else { return Err(lost("before the command began", Exit::NotHeld)) };
@@ -201,37 +206,69 @@ impl Session<'_> {
     /// Takes the name, through one node or another. An error comes where it is refused, or where none of the nodes answers the
     /// first time; after that, what passes is waited for.
     async fn take(&mut self) -> Result<Held, Problem> {
-        let nodes = self.args.endpoints.len();
-        let (mut at, mut answered) = (0, false);
+        let (nodes, name) = (self.args.endpoints.len(), &self.args.name);
+        let (mut at, mut answered, mut told) = (0, false, false);
         loop {
             self.end().await;
             let tried = self.attempt(at % nodes).await;
             at += 1;
-            answered |= self.lease.is_some();
-            match tried {
+            let granted = self.lease.is_some();
+            answered |= granted;
+            let why = match tried {
                 Ok(held) => return Ok(held),
                 Err(Failed::Final(problem)) => return Err(problem),
-                Err(Failed::Passing(why)) if !answered && at >= nodes => {
-                    let hint = "is the cluster up? `quorate status` shows how it is; --endpoints says where";
-                    return Err(Problem::new(Exit::NotHeld, why, hint));
-                }
+                Err(Failed::Nobody(problem)) if !answered && at >= nodes => return Err(problem),
+                Err(Failed::Nobody(problem)) => problem.message,
                 Err(Failed::Passing(why)) => {
-                    eprintln!("waiting again for {:?}, through another node: {why}", self.args.name);
-                    sleep(PAUSE).await;
+                    answered = true;
+                    why
                 }
+            };
+            if granted {
+                told = false;
+                eprintln!("waiting again for {name:?}, through another node: {why}");
+            } else if answered && !std::mem::replace(&mut told, true) {
+                eprintln!("waiting for {name:?} until the cluster has a leader: {why}");
             }
+            sleep(PAUSE).await;
         }
+    }
+
+    /// Why the name was not got in time, as far as the cluster can say who holds it.
+    async fn not_got(&self) -> Problem {
+        let Common { name, endpoints, .. } = self.args;
+        let own = self.lease.as_ref().map(|lease| lease.id);
+        let first = async {
+            own?;
+            let client = Client::connect(endpoints, 1, WAIT_MIN).await.ok()?;
+            first_in_line(&client, name).await.ok()
+        };
+        let (why, hint) = match timeout(WAIT_MIN, first).await.ok().flatten() {
+            Some(first) if first.is_some() && first != own => {
+                ("another holds it", "--wait TIME waits longer; without it, for ever")
+            }
+            Some(_) => (
+                "nobody else holds it, but the answer was late",
+                "--wait TIME waits longer; without it, for ever",
+            ),
+            None => (
+                "the cluster did not answer, as where it has no leader; whether somebody holds it is not known",
+                "`quorate status` shows how the cluster is; --wait TIME waits longer; without it, for ever",
+            ),
+        };
+        Problem::new(Exit::NotHeld, format!("{name:?} was not got in time: {why}"), hint)
     }
 
     async fn attempt(&mut self, at: usize) -> Result<Held, Failed> {
         let args = self.args;
         let mut endpoints = args.endpoints.clone();
         endpoints.rotate_left(at);
-        let client = Client::connect(&endpoints, 1, PATIENCE).await.map_err(|e| judged(&e))?;
-        let lease = Lease::grant(&client, endpoints, args.ttl).await.map_err(|e| judged(&e))?;
+        let judged = |error: ClientError| judged(&error, &args.endpoints);
+        let client = Client::connect(&endpoints, 1, PATIENCE).await.map_err(judged)?;
+        let lease = Lease::grant(&client, endpoints, args.ttl).await.map_err(judged)?;
         let lease = self.lease.insert(lease);
         let held = tokio::select! {
-            held = taken(client, &args.name, self.aim, lease.id) => held?,
+            held = taken(client, args, self.aim, lease.id) => held?,
             () = lease.over(Duration::ZERO) => return Err(Failed::Passing("the lease was lost".into())),
         };
         Ok(held)
@@ -246,16 +283,18 @@ impl Session<'_> {
 }
 
 /// Waits for the name, and raises its fence.
-async fn taken(client: Client, name: &str, aim: &Aim, lease: i64) -> Result<Held, Failed> {
-    let of_status = |status| judged(&ClientError::Status(status));
+async fn taken(client: Client, args: &Common, aim: &Aim, lease: i64) -> Result<Held, Failed> {
+    let name = &args.name;
+    let judged = |error: ClientError| judged(&error, &args.endpoints);
+    let of_status = |status| judged(ClientError::Status(status));
     let key = match aim {
         Aim::Lock => {
-            let request = v3lockpb::LockRequest { name: name.to_string().into(), lease };
+            let request = v3lockpb::LockRequest { name: name.clone().into(), lease };
             let mut locks = v3lockpb::lock_client::LockClient::new(client.channel(0));
             locks.lock(patient(request)).await.map_err(of_status)?.into_inner().key
         }
         Aim::Leadership(value) => {
-            let (name, value) = (name.to_string().into(), value.clone().into());
+            let (name, value) = (name.clone().into(), value.clone().into());
             let request = v3electionpb::CampaignRequest { name, lease, value };
             let mut elections = v3electionpb::election_client::ElectionClient::new(client.channel(0));
             let leader = elections.campaign(patient(request)).await.map_err(of_status)?.into_inner().leader;
@@ -263,10 +302,10 @@ async fn taken(client: Client, name: &str, aim: &Aim, lease: i64) -> Result<Held
         }
     };
     let gone = || Failed::Passing("what was got is gone again".into());
-    let token = created(&client, &key).await.map_err(|e| judged(&e))?.ok_or_else(gone)?;
+    let token = created(&client, &key).await.map_err(judged)?.ok_or_else(gone)?;
     let fence = metadata(&format!("{name}={token}")).unwrap_or_default();
     // A node that knows nothing of fences passes over it.
-    let shown = client.fenced(&fence).map_err(|e| judged(&e))?;
+    let shown = client.fenced(&fence).map_err(judged)?;
     match created(&shown, &key).await {
         Ok(still) if still == Some(token) => Ok(Held { client, key, token }),
         Ok(_) => Err(gone()),
@@ -277,7 +316,7 @@ async fn taken(client: Client, name: &str, aim: &Aim, lease: i64) -> Result<Held
             );
             Err(Failed::Final(Problem::new(Exit::NotHeld, status.message(), hint)))
         }
-        Err(error) => Err(judged(&error)),
+        Err(error) => Err(judged(error)),
     }
 }
 
@@ -297,6 +336,23 @@ async fn created(client: &Client, key: &Bytes) -> Result<Option<i64>, ClientErro
     }
 }
 
+/// The lease of whoever stands first in the line for a name, if anybody does.
+async fn first_in_line(client: &Client, name: &str) -> Result<Option<i64>, ClientError> {
+    // The byte behind the slash that ends the name's part of a key.
+    let (key, range_end) = (format!("{name}/").into(), format!("{name}0").into());
+    let (target, order) = (pb::range_request::SortTarget::Create, pb::range_request::SortOrder::Ascend);
+    let request = pb::RangeRequest {
+        key,
+        range_end,
+        keys_only: true,
+        limit: 1,
+        sort_target: target.into(),
+        sort_order: order.into(),
+        ..pb::RangeRequest::default()
+    };
+    client.range(request).await.map(|reply| reply.kvs.first().map(|kv| kv.lease))
+}
+
 /// Completes once somebody has deleted the key.
 async fn deleted(client: &Client, key: &Bytes, token: i64, pulse: Duration) {
     loop {
@@ -309,11 +365,18 @@ async fn deleted(client: &Client, key: &Bytes, token: i64, pulse: Duration) {
     }
 }
 
-/// Whether another node may do better: not where the request itself is refused.
-fn judged(error: &ClientError) -> Failed {
+/// Whether another node may do better: not where the request itself is refused. That no leader took a request, or that its answer
+/// did not come, passes: a lease of which nothing was heard ends by itself, and a place in line goes with its lease.
+fn judged(error: &ClientError, endpoints: &[String]) -> Failed {
     let refused = match error {
         ClientError::Address(_) => true,
-        ClientError::Unreachable(_) => false,
+        ClientError::Unreachable(_) => {
+            let hint = "is the cluster up? `quorate status` shows how it is; --endpoints says where";
+            return Failed::Nobody(Problem::new(Exit::NotHeld, error.to_string(), hint));
+        }
+        ClientError::Status(status) if broke(status).is_some() => {
+            return Failed::Nobody(Problem { exit: Exit::NotHeld, ..read_problem(error, endpoints) });
+        }
         ClientError::Status(status) => matches!(
             status.code(),
             Code::InvalidArgument
@@ -326,7 +389,7 @@ fn judged(error: &ClientError) -> Failed {
         ),
     };
     if refused {
-        Failed::Final(Problem { exit: Exit::NotHeld, ..problem(error) })
+        Failed::Final(Problem { exit: Exit::NotHeld, ..read_problem(error, endpoints) })
     } else {
         Failed::Passing(error.to_string())
     }

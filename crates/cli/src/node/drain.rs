@@ -146,6 +146,19 @@ impl Guide {
         self.drains(id, &url, leaver.shards - leaver.stuck).await
     }
 
+    /// Whether the cluster has been told that a member is to leave.
+    pub(super) async fn is_to_leave(&self, id: u64) -> Result<bool, Problem> {
+        Ok(self.leaver(id).await?.is_some_and(|leaver| leaver.leaves))
+    }
+
+    /// Says of a member that it is to leave, where the cluster can know such a thing: another is about to take its place.
+    pub(super) async fn leaves_for_another(&self, id: u64) -> Result<(), Problem> {
+        match self.leaver(id).await? {
+            Some(leaver) if !leaver.leaves => self.say_leaves(id, true).await,
+            _ => Ok(()),
+        }
+    }
+
     async fn answers(&self, url: &str) -> bool {
         probe::status(url, ANSWERS).await.is_ok()
     }

@@ -7,7 +7,7 @@ mod html;
 mod show;
 mod shrink;
 
-use crate::report::{Exit, Problem};
+use crate::report::{Exit, Problem, say};
 use indicatif::{ProgressBar, ProgressStyle};
 use quorate_base::time::Duration;
 use quorate_sim::{BUILT_IN, Counts, Outcome, Plan, Planted, StepName, kind_of};
@@ -303,7 +303,7 @@ fn list(json: bool) {
     } else {
         format!("bugs:\n  {}\nharmless:\n  {}", bugs.join("\n  "), harmless.join("\n  "))
     };
-    let _ = writeln!(std::io::stdout(), "{text}");
+    say(&text);
 }
 
 /// Takes seeds until none is left.

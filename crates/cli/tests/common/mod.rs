@@ -178,6 +178,7 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 pub(crate) struct Alone {
     pub(crate) child: Child,
     pub(crate) etcd: String,
+    pub(crate) peer: String,
     pub(crate) log: String,
 }
 
@@ -197,7 +198,7 @@ impl Alone {
         shell.arg(node.get_program()).args(node.get_args()).env("NO_COLOR", "1");
         let mut child = shell.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let said = follow(child.stdout.take().unwrap()).recv_timeout(PATIENCE);
-        let mut alone = Self { child, etcd, log };
+        let mut alone = Self { child, etcd, peer, log };
         if said.is_ok_and(|said| said["event"] == "serving") { Ok(alone) } else { Err(alone.end()) }
     }
 

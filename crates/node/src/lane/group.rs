@@ -15,6 +15,7 @@ use crate::applier::{Applied, Work};
 use crate::lessor::{Lessor, Wish};
 use crate::watch::Hub;
 use bytes::Bytes;
+use quorate_base::time::Duration;
 use quorate_base::{Base, Durable, Held, Index, Instant, NodeId, ShardId, Term};
 use quorate_protocol::Core;
 use quorate_protocol::raft::{
@@ -136,7 +137,8 @@ impl Group {
         let waits = self.reads.any() || self.raft.is_leader() && leads();
         let tick = waits.then_some(node.tick_at);
         let chunk = self.exports.any_wait().then(|| node.pace.free_at());
-        [self.raft.deadline(), tick, self.lessor.deadline(), chunk].into_iter().flatten().min()
+        let pause = self.queue.deadline();
+        [self.raft.deadline(), tick, self.lessor.deadline(), chunk, pause].into_iter().flatten().min()
     }
 
     /// The header a reply would have now.
@@ -188,6 +190,7 @@ impl Group {
                 }
             }
             Frame::MembersRefused { request, why } => node.change_refused(request, why),
+            Frame::Pause { millis, .. } => self.pause(now, Duration::from_millis(millis)),
             // The lane has heard it.
             Frame::Alive
             | Frame::Flush { .. }
@@ -461,6 +464,7 @@ impl Group {
                 done(Err(failure));
             }
         }
+        self.end_pause(node, now);
         if self.raft.deadline().is_some_and(|at| now >= at) {
             self.raft.handle(now, Input::Tick);
         }

@@ -276,6 +276,7 @@ impl Lane {
             Frame::Raft { shard, .. }
             | Frame::Forward { shard, .. }
             | Frame::Lease { shard, .. }
+            | Frame::Pause { shard, .. }
             | Frame::Members { shard, .. } => *shard,
             Frame::Committed { request, .. }
             | Frame::LeaseAnswer { request, .. }

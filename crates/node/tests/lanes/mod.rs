@@ -4,6 +4,7 @@
 
 mod bounded;
 mod moves;
+mod pages;
 mod transactions;
 
 use bytes::Bytes;

@@ -9,6 +9,9 @@
 //! Whatever a leader knows beside that is a convenience. It is lost with the leadership, and what waited is sent again.
 //!
 //! A plain write waits, too, but holds nothing while it does: nobody is refused for it, and it is refused for nobody.
+//!
+//! For a moment a leader may let no Prepare into its log at all ([`Leader::pause`]): whoever reads many keys at once, and finds others
+//! committed each time it looks, so comes to an end of them. It waits for none of those that wait, so this closes no circle.
 
 use super::participant::{self, View};
 use super::types::{Answer, Command, Mode, Mutant, No, Outcome, Priority, TxnId, Vote, mutant};
@@ -54,7 +57,7 @@ pub type Ticket = u64;
 /// One leadership of one shard.
 ///
 /// Invariant, behind each [`Leader::applied`]: whoever is in `waiting` with an id is older than all that hold, or are about to
-/// hold, a key that it wants.
+/// hold, a key that it wants; a pause ends with one of those.
 #[derive(Clone, Debug)]
 pub struct Leader<K, O> {
     config: Config,
@@ -67,6 +70,8 @@ pub struct Leader<K, O> {
     arrivals: u64,
     /// Since when a transaction is seen undecided here.
     since: BTreeMap<TxnId, Instant>,
+    /// No Prepare is proposed.
+    paused: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -108,7 +113,13 @@ impl<K: Clone + Ord, O: Clone> Leader<K, O> {
             waiting: BTreeMap::new(),
             arrivals: 0,
             since: BTreeMap::new(),
+            paused: false,
         }
+    }
+
+    /// Prepares wait from now on, whatever they want, or do so no more: then [`Leader::look_again`] lets them go. As many as may wait do.
+    pub fn pause(&mut self, paused: bool) {
+        self.paused = paused;
     }
 
     /// Somebody sends a command. `machine` is what is applied here.
@@ -286,6 +297,9 @@ impl<K: Clone + Ord, O: Clone> Leader<K, O> {
     {
         let keys = keys.unwrap_or_default();
         let mut fate = self.fate(machine, id.as_ref(), priority, &keys)?;
+        if self.paused && matches!(fate, Fate::Goes) && id.is_some() {
+            fate = Fate::Waits;
+        }
         if let (Fate::Goes, Some(_), Some(older)) = (&fate, priority, self.older_waiting(priority, &keys)) {
             // It would go ahead of one that is older, again and again.
             fate = Fate::Dies(older);
@@ -354,6 +368,7 @@ impl<K: Clone + Ord, O: Clone> Leader<K, O> {
             let (id, keys) = (waiting.id, waiting.keys.clone());
             match self.fate(machine, id.as_ref(), key.0, &keys)? {
                 Fate::Waits => {}
+                Fate::Goes if self.paused && id.is_some() => {}
                 Fate::Goes => {
                     if let Some(waiting) = self.waiting.remove(&key) {
                         self.goes(machine, waiting, key.0, out)?;

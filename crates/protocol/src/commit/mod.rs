@@ -40,6 +40,7 @@
 //! | one shard, no token: `Execute` | 2 (client's node to leader, leader to followers; 1 if the leader is at hand) | 1 | 1 |
 //! | several shards, or a token | the same, in parallel | 1 | 2 a participant, the second behind the answer, and shared with other transactions |
 //! | a read that meets an intent | one more, to the other participants | 0 | 0 |
+//! | a page that does | the same, and another look at it where some are committed | 0 | 0 |
 //! | a read-only transaction over several shards | two rounds of reads | 0 | 0 |
 //! | two-phase commit over replicated shards, with its decision written down | 2 more for the decision | 2 | 2 a participant, 1 for the decision |
 //!

@@ -62,6 +62,10 @@ pub trait Machine: View {
     fn evaluate(&self, ops: &Self::Ops) -> Result<Result<Self::Images, Self::Reason>, Self::Error>;
     /// Makes it so; what changes gets this version.
     fn install(&mut self, images: &Self::Images, version: Index) -> Result<(), Self::Error>;
+    /// What is remembered of a reason, for whoever asks again. The answer to the entry that it comes out of tells all of it.
+    fn remembered(&self, reason: &Self::Reason) -> Self::Reason {
+        reason.clone()
+    }
     /// Says who holds a key.
     fn set_lock(&mut self, key: &Self::Key, lock: Option<&Lock>) -> Result<(), Self::Error>;
     /// Says what is known of a transaction.
@@ -188,6 +192,11 @@ fn prepare<M: Machine>(
         None => {}
     }
     let record = match judge(machine, ops)? {
+        Err(No::Reason(reason)) => {
+            let record = Record::No(No::Reason(machine.remembered(&reason)));
+            machine.set_record(id, Some(&record))?;
+            return Ok(Answer::Vote(Vote::No(No::Reason(reason))));
+        }
         Err(why) => Record::No(why),
         Ok((held, images)) => {
             let lost = mutant(machine.mutant(), Mutant::SharedLockLost);

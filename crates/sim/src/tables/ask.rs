@@ -1,19 +1,20 @@
 //! Items, conditions and updates of the clients of tables, as commands and reads. An item has its key `k` and its value `v`, a
 //! number or a list of numbers; a register has `g` too, the key of an index.
 
-use super::TABLE;
+use super::{Step, TABLE};
 use crate::world::KV;
 use bytes::Bytes;
 use quorate_base::ShardId;
 use quorate_item::codec::Codec;
 use quorate_item::{AttributeValue, Comparator, Item, Operand, Path, Source, Update};
 use quorate_node::api::{Fresh, Gather, Place, Request, Transact};
-use quorate_state::table::{Get, Placement, Read};
+use quorate_state::table::{Get, KeysAsked, Page, Placement, Read};
 use quorate_wire::kv::Command as Any;
 use quorate_wire::table::{
     Action, Capacity, Definition, EPOCH, Execute, Index, IndexState, KeyNames, Op, Projected, Returns,
     SHARDS_TAG, Scalar, StreamView, Throughput, What,
 };
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The index.
 pub(super) const INDEX: &str = "by-group";
@@ -156,6 +157,33 @@ pub(super) fn get(names: impl IntoIterator<Item = String>) -> Read {
     Read::Get(names.into_iter().map(get).collect())
 }
 
+/// A page of all that lies in one of the table's shards, in the newest state.
+pub(super) fn page(shard: u32) -> Request {
+    let page = Page {
+        table: TABLE.into(),
+        index: None,
+        keys: KeysAsked::All(Some((shard, u32::MAX))),
+        filter: None,
+        projection: None,
+        whole: false,
+        count: false,
+        limit: None,
+        bytes: None,
+        start: None,
+        backward: shard % 2 == 1,
+        consistent: true,
+    };
+    Request::Table { read: Box::new(Read::Page(Box::new(page))), fresh: Fresh::Newest, epoch: EPOCH }
+}
+
+/// The name of an item.
+pub(super) fn name(item: &Item) -> Option<&str> {
+    match item.get("k") {
+        Some(AttributeValue::S(name)) => Some(name),
+        _ => None,
+    }
+}
+
 /// The request is of the table of this name.
 pub(crate) fn address(request: &mut Request, name: &str) {
     match request {
@@ -172,10 +200,10 @@ pub(crate) fn address(request: &mut Request, name: &str) {
 
 /// The read is of the table of this name.
 pub(super) fn address_read(read: &mut Read, name: &str) {
-    if let Read::Get(gets) = read {
-        for get in gets {
-            get.table = name.into();
-        }
+    match read {
+        Read::Get(gets) => gets.iter_mut().for_each(|get| get.table = name.into()),
+        Read::Page(page) => page.table = name.into(),
+        _ => {}
     }
 }
 
@@ -204,6 +232,14 @@ pub(crate) fn route(
     let place = |partition: &[u8]| Place { shard: block.shard_of(partition), epoch: block.epoch };
     let of_key =
         |item: &Item| Some(place(&block.schema.key_of(&block.schema.only_key(item)).ok()?.partition));
+    if let Some((Read::Page(mut page), fresh)) = read {
+        let KeysAsked::All(Some((shard, _))) = page.keys else { return None };
+        page.keys = KeysAsked::All(None);
+        let shards: Vec<ShardId> = block.shards().collect();
+        let shard = *shards.get(shard as usize % shards.len().max(1))?;
+        let read = Box::new(Read::Page(page));
+        return Some((shard, Request::Table { read, fresh, epoch: block.epoch }));
+    }
     if let Some((Read::Get(gets), fresh)) = read {
         let gets = gets.into_iter().map(|get| Some((of_key(&get.key)?, get))).collect::<Option<Vec<_>>>()?;
         if let [(place, get)] = &gets[..] {
@@ -261,4 +297,23 @@ pub(crate) fn definition(name: &str, shards: u32, bounded: bool) -> Definition {
         stream: sharded.then_some(StreamView::Both),
         ..Definition::default()
     }
+}
+
+/// The lists of some steps, in order.
+pub(super) fn named(steps: &[Step]) -> BTreeSet<u64> {
+    let list = |step: &Step| match step {
+        Step::Read(list, _) | Step::Append(list, _) => *list,
+    };
+    steps.iter().map(list).collect()
+}
+
+/// What some steps append, by list.
+pub(super) fn added(steps: &[Step]) -> BTreeMap<u64, Vec<u64>> {
+    let mut added: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    for step in steps {
+        if let Step::Append(list, element) = step {
+            added.entry(*list).or_default().push(*element);
+        }
+    }
+    added
 }

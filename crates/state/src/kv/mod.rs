@@ -112,12 +112,15 @@ use meta::Meta;
 use quorate_base::{EntryId, ShardId};
 use quorate_storage::recent::Recent;
 use quorate_storage::state::{CheckpointJob, State, StateResult, Upkeep};
-use quorate_wire::kv::Revision;
+pub use quorate_wire::kv::Revision;
 use source::{Source, Written};
 use std::ops::{Bound, Deref, DerefMut};
 use std::sync::Arc;
 use sweep::Purge;
 use transfer::Incoming;
+
+/// The highest revision that [`Kv::bump`] goes to: as many again are left for changes, up to what a state can count.
+pub const BUMPED_MAX: Revision = meta::NUMBER_MAX / 2;
 
 /// Bytes of keys and values that a generation of those that were written last holds. Few in the crate's own tests, so that they fill
 /// it. A state taken in from a peer has keys of its own (see the incarnations), so that it makes nothing of it wrong.
@@ -249,7 +252,7 @@ impl Kv {
     /// Raises the revision without a change, and compacts all before: what was read or watched at a revision of the space that
     /// this one was restored from cannot be taken for one of its own. Every replica must do the same.
     pub fn bump(&mut self, by: Revision) {
-        self.meta.revision = self.meta.revision.saturating_add(by.max(0)).min(meta::NUMBER_MAX - 1);
+        self.meta.revision = self.meta.revision.saturating_add(by.max(0)).min(BUMPED_MAX);
         self.meta.compacted = self.meta.revision;
         let mut digest = Digest::new(self.meta.digest);
         digest.number(self.meta.revision as u64);

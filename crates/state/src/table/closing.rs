@@ -99,7 +99,7 @@ impl Tables {
     /// Whether a transaction holds an item of a table here.
     fn is_held(&self, table: u32) -> bool {
         let first = lock::item(table, b"");
-        self.held.locks(&first).next().is_some()
+        self.held.keys(&first).next().is_some()
     }
 
     /// See [`What::Drained`].

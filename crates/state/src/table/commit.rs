@@ -14,7 +14,7 @@
 //! is installed.
 
 use super::apply::{Applied, Asked, Becomes, Moment, Planned, TWICE, decode_stored, is_known};
-use super::catalog::{Catalog, key_bytes, slot_of};
+use super::catalog::{Catalog, key_bytes};
 use super::held::Held;
 use super::layout::damaged;
 use super::{Tables, TablesView, lock};
@@ -43,11 +43,15 @@ use std::ops::RangeInclusive;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Images {
     /// Items, by table and key: encoded, or gone.
-    items: BTreeMap<(u32, Bytes), Option<Bytes>>,
+    pub(super) items: BTreeMap<(u32, Bytes), Option<Bytes>>,
     token: Option<Token>,
     /// The time of the entry that was voted on. Whoever sends the outcome may know none.
     now: u64,
 }
+
+/// Of a No, so many bytes of items are remembered that stood against it: until its gateway has it forgotten it lies in memory, and there
+/// may be as many as transactions are refused.
+const REMEMBERED_BYTES: usize = 1 << 10;
 
 pub(super) type Stored = Record<Bytes, Images, Unfit>;
 
@@ -204,7 +208,7 @@ impl View for Applying<'_> {
     }
 
     fn holders(&self) -> StateResult<BTreeSet<TxnId>> {
-        Ok(holders(self.tables.held.locks(b"")))
+        Ok(holders(self.tables.held.locks()))
     }
 
     fn record(&self, id: &TxnId) -> StateResult<Option<RecordOf<Self>>> {
@@ -253,6 +257,21 @@ impl Machine for Applying<'_> {
             done.push(planned.done);
         }
         Ok(Ok(images))
+    }
+
+    fn remembered(&self, reason: &Unfit) -> Unfit {
+        let mut reason = reason.clone();
+        if let Unfit::Ops(done) = &mut reason {
+            let mut room = REMEMBERED_BYTES;
+            for done in done {
+                let bytes = done.attributes.as_ref().map_or(0, Bytes::len);
+                match room.checked_sub(bytes) {
+                    Some(left) => room = left,
+                    None => done.attributes = None,
+                }
+            }
+        }
+        reason
     }
 
     fn install(&mut self, images: &Images, version: Index) -> StateResult<()> {
@@ -355,7 +374,7 @@ impl View for Seen<'_> {
     }
 
     fn holders(&self) -> StateResult<BTreeSet<TxnId>> {
-        Ok(holders(self.held().locks(b"")))
+        Ok(holders(self.held().locks()))
     }
 
     fn record(&self, id: &TxnId) -> StateResult<Option<RecordOf<Self>>> {
@@ -389,20 +408,11 @@ impl TablesView {
     }
 
     /// What a transaction that is undecided here holds.
-    fn prepared(&self, id: &TxnId) -> Option<&Prepared<Bytes, Images>> {
+    pub(super) fn prepared(&self, id: &TxnId) -> Option<&Prepared<Bytes, Images>> {
         match &**self.held.record(id)? {
             Record::Yes(prepared) => Some(prepared),
             _ => None,
         }
-    }
-
-    /// The transactions that are about to write in a table, or in one partition of it, each with all its participants.
-    pub(super) fn undecided_in(&self, table: u32, partition: Option<&[u8]>) -> Vec<(TxnId, Vec<ShardId>)> {
-        let at = partition.map_or_else(Vec::new, |partition| [&slot_of(partition)[..], partition].concat());
-        let prefix = lock::item(table, &at);
-        let exclusive = self.held.locks(&prefix).filter(|lock| matches!(lock, Lock::Exclusive(_)));
-        let with_participants = |id| Some((id, self.prepared(&id)?.participants.clone()));
-        holders(exclusive).into_iter().filter_map(with_participants).collect()
     }
 
     /// The intent at an item, if a transaction that is undecided here is about to write it.

@@ -68,10 +68,15 @@ impl Held {
         !self.locks.is_empty()
     }
 
-    /// The locks on keys that begin so.
-    pub(super) fn locks<'a>(&'a self, prefix: &'a [u8]) -> impl Iterator<Item = &'a Lock> {
+    /// All locks.
+    pub(super) fn locks(&self) -> impl Iterator<Item = &Lock> {
+        self.locks.iter().map(|(_, One(lock))| lock)
+    }
+
+    /// The locked keys that begin so, with who holds them.
+    pub(super) fn keys<'a>(&'a self, prefix: &'a [u8]) -> impl Iterator<Item = (&'a Bytes, &'a Lock)> {
         let from = self.locks.iter_from(Bound::Included(prefix));
-        from.take_while(|(key, _)| key.starts_with(prefix)).map(|(_, One(lock))| lock)
+        from.take_while(|(key, _)| key.starts_with(prefix)).map(|(key, One(lock))| (key, lock))
     }
 
     pub(super) fn set_lock(&mut self, key: &Bytes, lock: Option<&Lock>) {

@@ -85,6 +85,7 @@ mod commit;
 mod expire;
 mod held;
 mod hot;
+mod laid;
 mod layout;
 mod lock;
 mod mutant;

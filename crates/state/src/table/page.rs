@@ -7,6 +7,7 @@
 use super::TablesView;
 use super::apply::decode_stored;
 use super::catalog::{IndexTable, Table, index_bytes, key_bytes, slot_of};
+use super::laid::Laid;
 use super::layout::{behind, damaged};
 use super::read::{KeysAsked, Page, Paged, Row, invalid};
 use crate::kv::ReadError;
@@ -14,7 +15,9 @@ use crate::kv::source::Source;
 use bytes::Bytes;
 use quorate_item::codec::Codec;
 use quorate_item::{Item, KeyCondition, KeySchema};
+use quorate_protocol::commit::TxnId;
 use quorate_wire::table::{IndexState, Projected};
+use std::collections::BTreeSet;
 use std::ops::Bound;
 
 /// A page ends behind so many bytes of items.
@@ -29,21 +32,27 @@ struct Rows<'t> {
 }
 
 impl TablesView {
-    pub(super) fn page(&self, page: &Page, source: &dyn Source) -> Result<Paged, ReadError> {
-        self.looked_at(page, None, source)
+    /// A page, with the intents of transactions laid over it that whoever asks knows to be committed, if he asks for votes himself.
+    pub(super) fn page(
+        &self,
+        page: &Page,
+        committed: Option<&BTreeSet<TxnId>>,
+        source: &dyn Source,
+    ) -> Result<Paged, ReadError> {
+        self.looked_at(page, (committed, None), source)
     }
 
     /// What a page would look at, row by row: for whoever merges rows of several shards, and then knows how many of them count.
     pub(super) fn page_rows(&self, page: &Page, source: &dyn Source) -> Result<(Vec<Row>, bool), ReadError> {
         let mut told = Vec::new();
-        let paged = self.looked_at(page, Some(&mut told), source)?;
+        let paged = self.looked_at(page, (None, Some(&mut told)), source)?;
         Ok((told, paged.last.is_some()))
     }
 
     fn looked_at(
         &self,
         page: &Page,
-        told: Option<&mut Vec<Row>>,
+        (committed, told): (Option<&BTreeSet<TxnId>>, Option<&mut Vec<Row>>),
         source: &dyn Source,
     ) -> Result<Paged, ReadError> {
         let table = self.table(&page.table)?;
@@ -81,15 +90,32 @@ impl TablesView {
                 from = Bound::Excluded(at);
             }
         }
-        if let Some(condition) = condition.as_ref().filter(|_| rows.index.is_none_or(|index| !index.global)) {
-            let partition = [&slot_of(&condition.partition)[..], &condition.partition[..]].concat();
+        let partition = condition.as_ref().filter(|_| rows.index.is_none_or(|index| !index.global));
+        let partition =
+            partition.map(|of| [&slot_of(&of.partition)[..], &of.partition[..]].concat()).unwrap_or_default();
+        // Whoever reads it again for himself has read it before.
+        if !partition.is_empty() && committed.is_none() {
             table.hot.note(&partition, false);
         }
-        let mut paged = self.walk(page, (&rows, told), (from, to), source)?;
+        let over = committed.filter(|committed| !committed.is_empty());
+        let over = over.map(|committed| self.over(table, rows.index, committed, source)).transpose()?;
+        let laid = over.map(|over| Laid { below: source, over });
+        let source = laid.as_ref().map_or(source, |laid| laid);
+        let (mut paged, end) = self.walk(page, (&rows, told), (&from, &to), source)?;
         if page.consistent {
+            // Behind the last row nothing counts.
+            match end.map(Bound::Included) {
+                Some(end) if page.backward => from = end,
+                Some(end) => to = end,
+                None => {}
+            }
+            let wanted = |id: &TxnId, at: &[u8]| {
+                let row = [&rows.prefix[..], at].concat();
+                let inside = rows.index.is_some() || above(&from, &row) && below(&to, &row);
+                inside && committed.is_none_or(|committed| !committed.contains(id))
+            };
             // Of the table's partition; local indexes have it, too.
-            let partition = condition.as_ref().map(|condition| &condition.partition[..]);
-            paged.met = self.undecided_in(table.definition.id, partition);
+            paged.met = self.undecided_in(table.definition.id, &partition, wanted);
         }
         Ok(paged)
     }
@@ -116,23 +142,26 @@ impl TablesView {
         Ok(Rows { table, index: Some(index), prefix: self.rows.index(id, index.index.id, b"") })
     }
 
+    /// What a page is, and where its last row lies if it ended before its rows did.
     fn walk(
         &self,
         page: &Page,
         (rows, mut told): (&Rows<'_>, Option<&mut Vec<Row>>),
-        (from, to): (Bound<Vec<u8>>, Bound<Vec<u8>>),
+        (from, to): (&Bound<Vec<u8>>, &Bound<Vec<u8>>),
         source: &dyn Source,
-    ) -> Result<Paged, ReadError> {
+    ) -> Result<(Paged, Option<Vec<u8>>), ReadError> {
         let mut paged = Paged { local: rows.index.is_some_and(|index| !index.global), ..Paged::default() };
         let range = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
         if is_empty(range) {
-            return Ok(paged);
+            return Ok((paged, None));
         }
+        let mut end = None;
         let scan = if page.backward { source.scan_back(range) } else { source.scan(range) };
         let most = page.limit.unwrap_or(usize::MAX);
         let room = page.bytes.unwrap_or(PAGE_BYTES).min(PAGE_BYTES);
         for pair in scan {
-            let mut item = rows.item(pair?.1)?;
+            let (row, stored) = pair?;
+            let mut item = rows.item(stored)?;
             let bytes = item.size();
             paged.scanned += 1;
             paged.bytes += bytes;
@@ -154,10 +183,11 @@ impl TablesView {
             }
             if ends {
                 paged.last = keys;
+                end = Some(row.to_vec());
                 break;
             }
         }
-        Ok(paged)
+        Ok((paged, end))
     }
 
     /// The whole item that an index row belongs to.

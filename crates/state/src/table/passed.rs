@@ -54,6 +54,14 @@ pub fn write_asked(out: &mut BytesMut, read: &Read) -> bool {
             out.put_u8(4);
             write_page(out, page);
         }
+        Read::Over(page, committed) => {
+            out.put_u8(11);
+            write_page(out, page);
+            out.varint(committed.len() as u64);
+            for id in committed {
+                write_id(out, id);
+            }
+        }
         Read::Rows(page) => {
             out.put_u8(7);
             write_page(out, page);
@@ -106,6 +114,10 @@ pub fn read_asked(input: &mut Reader) -> Decoded<Read> {
         8 => Read::Stream(text(input)?, input.varint()?),
         9 => Read::Records { stream: read_stream(input)?, from: read_position(input)?, limit: size(input)? },
         10 => Read::Hot(text(input)?),
+        11 => {
+            let page = Box::new(read_page(input)?);
+            Read::Over(page, (0..input.count()?).map(|_| read_id(input)).collect::<Decoded<_>>()?)
+        }
         _ => return Err(Malformed),
     })
 }

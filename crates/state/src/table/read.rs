@@ -18,6 +18,7 @@ use quorate_wire::kv::Refused;
 #[cfg(doc)]
 use quorate_wire::table::What;
 use quorate_wire::table::{Definition, Figures, Refusal, Unfit};
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -41,7 +42,10 @@ pub enum Read {
     Seen(Vec<Get>),
     /// A page of a query or a scan.
     Page(Box<Page>),
-    /// The same, told row by row: of a global index of a table with several shards, each of which has the rows of its items.
+    /// The same, for one who asks for the votes on the intents himself, and knows of these transactions that they are committed: their
+    /// intents are laid over the rows.
+    Over(Box<Page>, BTreeSet<TxnId>),
+    /// The same as a page, told row by row: of a global index of a table with several shards, each of which has the rows of its items.
     Rows(Box<Page>),
     /// Items whose time is over.
     Overdue {
@@ -92,7 +96,7 @@ impl Read {
     /// Whether the answer is to name the transactions over several shards that are undecided in what a page is of, as that of a read of
     /// the newest state does. (Of items it always does.)
     pub fn looks_for_intents(&mut self, looks: bool) {
-        if let Self::Page(page) = self {
+        if let Self::Page(page) | Self::Over(page, _) = self {
             page.consistent = looks;
         }
     }
@@ -162,7 +166,7 @@ pub enum ReadReply {
     Items(Vec<Got>),
     /// To a read of several shards at one moment: its items changed in every try.
     Changing,
-    /// To `Page`.
+    /// To `Page` and `Over`.
     Page(Paged),
     /// To `Rows`: they, in order, and whether there may be more.
     Rows(Vec<Row>, bool),
@@ -269,8 +273,9 @@ pub struct Paged {
     pub fetched: usize,
     /// The index is a local one.
     pub local: bool,
-    /// Of a read of the newest state: the transactions that are about to write in what the page is of, or near it, each with its
-    /// participants. What it tells is of before them; it is to be read again once one of them is committed.
+    /// Of a read of the newest state: the transactions that are about to write in what the page is of, each with its participants; of a
+    /// query of an index, in its whole partition, and of a scan of one, in its whole table. What it tells is of before them. Those that
+    /// were laid over it are not named.
     pub met: Vec<(TxnId, Vec<ShardId>)>,
 }
 
@@ -403,7 +408,8 @@ impl TablesView {
                 let got = gets.iter().map(|get| self.get(get, source));
                 Ok(ReadReply::Items(got.collect::<Result<_, _>>()?))
             }
-            Read::Page(page) => self.page(page, source).map(ReadReply::Page),
+            Read::Page(page) => self.page(page, None, source).map(ReadReply::Page),
+            Read::Over(page, committed) => self.page(page, Some(committed), source).map(ReadReply::Page),
             Read::Rows(page) => self.page_rows(page, source).map(|(rows, more)| ReadReply::Rows(rows, more)),
             Read::Overdue { after, now, items } => {
                 Ok(ReadReply::Overdue(self.overdue(after.as_ref(), *now, *items, source)?))

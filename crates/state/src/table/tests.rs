@@ -5,6 +5,7 @@
 mod adopted;
 mod commit;
 mod feeds;
+mod laid;
 mod leaving;
 mod zones;
 

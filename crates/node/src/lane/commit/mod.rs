@@ -17,6 +17,7 @@
 //! asks such a shard for its vote hears No.
 
 mod outcomes;
+mod page;
 mod queue;
 mod reading;
 mod request;
@@ -37,6 +38,7 @@ use quorate_protocol::commit::{Answer as Said, Command as Step, Mutant, No, Plac
 #[cfg(doc)]
 use quorate_protocol::commit::{heir::Heir, leader::Leader};
 use quorate_wire::kv::{Command, Refused, Reply};
+use quorate_wire::peer::Frame;
 use quorate_wire::table::{self, Execute, Refusal, Unfit, What};
 use reading::Reading;
 use request::Life;
@@ -70,8 +72,6 @@ enum To {
     Recovery(ShardId, Question),
     /// A read.
     Asked(u64, ShardId, Ask),
-    /// A read that has an outcome applied.
-    Pushed(u64, TxnId),
     /// Nobody.
     Nobody,
 }
@@ -176,8 +176,8 @@ pub(super) struct Transactions {
     wishes: Vec<Wish>,
     outcomes: Outcomes,
     under_way: UnderWay,
-    /// Reads that are to be asked once more: shard, request, deadline, whom to answer.
-    again: Vec<(ShardId, Request, Instant, Done)>,
+    /// Shards whose leaders are asked to let nothing new in for so long.
+    pauses: Vec<(ShardId, Duration)>,
     finished: Vec<(Done, End)>,
     life: Option<Life>,
     asked_for_life: bool,
@@ -202,7 +202,7 @@ impl Transactions {
             wishes: Vec::new(),
             outcomes: Outcomes::default(),
             under_way: UnderWay::default(),
-            again: Vec::new(),
+            pauses: Vec::new(),
             finished: Vec::new(),
             life: None,
             asked_for_life: false,
@@ -222,7 +222,7 @@ impl Transactions {
     }
 
     fn has_news(&self) -> bool {
-        !lock(&self.inbox).is_empty() || !self.wishes.is_empty() || !self.again.is_empty()
+        !lock(&self.inbox).is_empty() || !self.wishes.is_empty()
     }
 
     /// Whether there is nothing to see to now.
@@ -248,7 +248,6 @@ impl Transactions {
         let mut waiting: Vec<Done> =
             std::mem::take(&mut self.early).into_iter().map(|(.., done)| done).collect();
         waiting.extend(std::mem::take(&mut self.readings).into_values().map(Reading::into_done));
-        waiting.extend(std::mem::take(&mut self.again).into_iter().map(|(.., done)| done));
         waiting.extend(self.life.iter_mut().flat_map(Life::drain_all));
         waiting
     }
@@ -265,8 +264,7 @@ impl Transactions {
             To::Forgotten(shard, upto) => self.forgotten(now, shard, upto, &result),
             To::Errand(shard, errand) => self.errand_answered(shard, &errand, said(result)),
             To::Recovery(shard, question) => self.recovery_answered(shard, &question, said(result)),
-            To::Asked(reading, shard, ask) => self.read_answered(reading, shard, ask, result),
-            To::Pushed(reading, id) => self.pushed(reading, id, said(result).as_ref()),
+            To::Asked(reading, shard, ask) => self.read_answered(now, reading, (shard, ask), result),
             To::Nobody => {}
         }
     }
@@ -417,7 +415,7 @@ impl Lane {
         }
         loop {
             for met in std::mem::take(&mut self.node.met) {
-                self.transactions.met(met);
+                self.transactions.met(now, met);
             }
             for (id, participants) in std::mem::take(&mut self.node.undecided) {
                 self.transactions.recover(now, id, &participants);
@@ -434,12 +432,11 @@ impl Lane {
             }
             self.transactions.tick(now);
             self.transactions.send_outcomes(now);
+            for (shard, length) in std::mem::take(&mut self.transactions.pauses) {
+                self.ask_for_pause(now, shard, length);
+            }
             for wish in std::mem::take(&mut self.transactions.wishes) {
                 self.carry_out(now, wish);
-            }
-            for (shard, request, deadline, done) in std::mem::take(&mut self.transactions.again) {
-                let left = deadline.since(now);
-                self.call_shard(now, shard, request, Some(left), done);
             }
             for (done, end) in std::mem::take(&mut self.transactions.finished) {
                 let head = self.space.head(&self.node);
@@ -459,6 +456,16 @@ impl Lane {
         let placement = self.space.view.tables().placement();
         let placed = placement.blocks().flat_map(|block| block.shards());
         [self.space.shard].into_iter().chain(placed).collect()
+    }
+
+    fn ask_for_pause(&mut self, now: Instant, shard: ShardId, length: Duration) {
+        let Some((group, node)) = self.at(shard) else { return };
+        if group.raft.is_leader() {
+            group.pause(now, length);
+        } else if let Some(leader) = group.raft.leader() {
+            let millis = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+            node.send(leader, &Frame::Pause { shard, millis });
+        }
     }
 
     fn carry_out(&mut self, now: Instant, wish: Wish) {

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
     use quorate_base::{NodeId, Rng};
 
-    /// Claim: an outcome that a page has sent, too, is sent all the same: what comes next for that shard waits for its answer.
+    /// Claim: an outcome that a recovery has sent, too, is sent all the same: what comes next for that shard waits for its answer.
     #[test]
     fn an_outcome_is_sent_whoever_else_sends_it() {
         let id = TxnId { node: NodeId(1), boot: 1, sequence: 1, attempt: 1 };
@@ -127,8 +127,8 @@ mod tests {
         transactions.send_outcomes(now);
         let gateway = transactions.wishes.pop().unwrap();
         let what = Asking::Step(Step::Outcome { id, outcome: Outcome::Commit }, 0);
-        let page = Wish { shard, what, to: To::Pushed(1, id) };
-        for (wish, from) in [(page, "the page"), (gateway, "the gateway")] {
+        let recovery = Wish { shard, what, to: To::Nobody };
+        for (wish, from) in [(recovery, "the recovery"), (gateway, "the gateway")] {
             assert!(transactions.under_way.begin(shard, wish.key(), every).is_some(), "{from}");
         }
     }

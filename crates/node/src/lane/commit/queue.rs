@@ -5,11 +5,16 @@
 //! was asked for, without a word of the leader's. And where the core has a Prepare refused by an entry of its own, the Prepare is
 //! proposed instead: its vote is No, with what was in its way, or, if that is gone by then, it may as well be Yes. Who waits loses
 //! nothing by either: no safety rests on what is done here.
+//!
+//! A page that finds transactions committed in it each time it is read has its shard's leader *pause*: no Prepare goes into the log, so
+//! that the page meets fewer and fewer, and none soon ([`super::reading`]). A pause is bounded, and as long a time follows in which there
+//! is none, so that readers take at most half of the time from those who write.
 
 use super::super::Broken;
 use super::super::group::{Group, Proposer};
 use super::super::node::Node;
 use bytes::Bytes;
+use quorate_base::time::Duration;
 use quorate_base::{EntryId, Index, Instant};
 use quorate_clock::Hlc;
 use quorate_protocol::commit::leader::{Caller, Config, Leader, Outbox, Ticket};
@@ -23,6 +28,9 @@ use quorate_wire::table::{self, Execute, Unfit, What};
 use quorate_wire::{command, table::EPOCH};
 use std::collections::BTreeMap;
 
+/// A pause lasts no longer.
+const PAUSE_MAX: Duration = Duration::from_millis(200);
+
 /// What the leader of a group knows of those who want items. It is gone with the leadership.
 pub(in super::super) struct Queue {
     leader: Leader<Bytes, Execute>,
@@ -31,6 +39,40 @@ pub(in super::super) struct Queue {
     /// Proposals that are not in the log yet, and places in it that are not applied.
     proposed: BTreeMap<u64, Ticket>,
     placed: BTreeMap<Index, Ticket>,
+    pause: Pause,
+}
+
+/// No Prepare is proposed for some time.
+#[derive(Default)]
+struct Pause {
+    /// Since when, and until when.
+    now: Option<(Instant, Instant)>,
+    /// No other one begins before.
+    next: Instant,
+}
+
+impl Pause {
+    /// Somebody asks for one of this length, or for more of the one that there is: true if one begins.
+    fn ask(&mut self, now: Instant, length: Duration) -> bool {
+        match &mut self.now {
+            Some((since, until)) => {
+                *until = (*until).max((now + length).min(*since + PAUSE_MAX));
+                false
+            }
+            None if now < self.next => false,
+            None => {
+                self.now = Some((now, now + length.min(PAUSE_MAX)));
+                true
+            }
+        }
+    }
+
+    /// True if it ends now.
+    fn ends(&mut self, now: Instant) -> bool {
+        let Some((since, _)) = self.now.take_if(|(_, until)| now >= *until) else { return false };
+        self.next = now + now.since(since);
+        true
+    }
 }
 
 /// Who asked, and what.
@@ -43,12 +85,20 @@ struct Waiting {
 impl Queue {
     pub(in super::super) fn new(config: Config) -> Self {
         let (callers, proposed, placed) = Default::default();
-        Self { leader: Leader::new(config), callers, next: 0, proposed, placed }
+        Self { leader: Leader::new(config), callers, next: 0, proposed, placed, pause: Pause::default() }
+    }
+
+    /// When a pause ends.
+    pub(in super::super) fn deadline(&self) -> Option<Instant> {
+        self.pause.now.map(|(_, until)| until)
     }
 
     /// Nobody holds an item here, or is about to, or waits for one.
     pub(in super::super) fn is_idle(&self) -> bool {
-        self.proposed.is_empty() && self.placed.is_empty() && self.callers.is_empty()
+        self.pause.now.is_none()
+            && self.proposed.is_empty()
+            && self.placed.is_empty()
+            && self.callers.is_empty()
     }
 }
 
@@ -158,6 +208,23 @@ impl Group {
         }
     }
 
+    /// Lets no Prepare into the log for so long, if this node leads.
+    pub(in super::super) fn pause(&mut self, now: Instant, length: Duration) {
+        if self.raft.is_leader() && self.queue.pause.ask(now, length) {
+            self.queue.leader.pause(true);
+        }
+    }
+
+    /// Goes on behind a pause.
+    pub(in super::super) fn end_pause(&mut self, node: &mut Node, now: Instant) {
+        if self.queue.pause.ends(now) {
+            self.queue.leader.pause(false);
+            let mut out = Outbox::default();
+            let result = self.queue.leader.look_again(&Seen(&self.view), &mut out);
+            self.follow(node, now, result, out);
+        }
+    }
+
     /// Another leadership begins, or this one ends: who waits here is sent back, to ask who leads then.
     pub(in super::super) fn queue_anew(&mut self, node: &mut Node) {
         let before = std::mem::replace(&mut self.queue, Queue::new(node.locking.clone()));
@@ -189,5 +256,32 @@ impl Group {
         let mut out = Outbox::default();
         let result = self.queue.leader.tick(now, &Seen(&self.view), &mut out);
         self.follow(node, now, result, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Claim: a pause that is asked for again and again ends, and as long a time follows without one.
+    #[test]
+    fn pauses_take_at_most_half_of_the_time() {
+        let (step, asked) = (Duration::from_millis(1), Duration::from_millis(20));
+        let (mut pause, mut paused, mut begun) = (Pause::default(), 0, 0);
+        let mut now = Instant(0);
+        for _ in 0..4_000 {
+            now = now + step;
+            pause.ends(now);
+            begun += u32::from(pause.ask(now, asked));
+            paused += u32::from(pause.now.is_some());
+        }
+        assert!(
+            (1_900..=2_100).contains(&paused) && (10..=11).contains(&begun),
+            "{paused} of 4000, {begun} times"
+        );
+        let mut once = Pause::default();
+        assert!(once.ask(now, asked) && !once.ends(now + Duration::from_millis(19)));
+        assert!(once.ends(now + asked) && !once.ask(now + asked, asked));
+        assert!(once.ask(now + 2 * asked, asked), "it was short, and so is the rest");
     }
 }
