@@ -157,6 +157,8 @@ impl Knobs {
         // From a stream of its own: what else a seed draws stays what it was.
         self.swarm = self.swarm.with_successions(&mut Rng::stream(seed, "successions of a round"));
         self.swarm.clocks = Rng::stream(seed, "clocks of a round").chance(1, 3);
+        let flushes = *Rng::stream(seed, "failed flushes of a round").pick(&[0, 0, 3, 60]);
+        self.swarm.flushes_last = (flushes > 0).then(|| Duration::from_millis(flushes));
         self.swarm = self.swarm.with_stranded(&mut Rng::stream(seed, "stranded nodes of a round"));
         self.swarm.machines = !self.swarm.alone && Rng::stream(seed, "machines of a round").chance(1, 3);
         if !self.swarm.alone {

@@ -193,6 +193,17 @@ impl Run {
         self.world.flip_rewrite(node, &mut self.flips);
     }
 
+    /// What happens to those whose disk has failed a flush, if they are up in spite of that, or again.
+    pub(crate) fn harm_flusher(&mut self, node: NodeId) {
+        if self.calm || !self.world.is_up(node) {
+            return;
+        }
+        let Some(name) = self.world.takes(Breaker::Envy) else { return };
+        self.world.counts.add("power lost behind a failed flush");
+        self.world.fault(|| format!("{name}: the power of n{node} goes, whose disk has failed a flush"));
+        self.world.power_loss(node);
+    }
+
     /// The links of a node are mended.
     pub(crate) fn rejoin(&mut self, node: NodeId) {
         self.world.fault(|| format!("the links of n{node} are mended"));

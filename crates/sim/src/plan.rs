@@ -367,6 +367,7 @@ impl Run {
                 Some(Script::HarmLeader(node)) => self.harm_leader(node),
                 Some(Script::HarmVoter(node)) => self.harm_voter(node),
                 Some(Script::HarmRewriter(node)) => self.harm_rewriter(node),
+                Some(Script::HarmFlusher(node)) => self.harm_flusher(node),
                 Some(Script::Rejoin(node)) => self.rejoin(node),
                 Some(Script::Disks(round)) => self.harm_disks(round),
                 Some(Script::Strand(round)) => self.strand(round),

@@ -35,6 +35,8 @@ pub struct Swarm {
     pub voters_last: Option<Duration>,
     /// What replaced entries of a log is harmed within this time.
     pub rewrites_last: Option<Duration>,
+    /// Whose disk has failed a flush loses its power within this time.
+    pub flushes_last: Option<Duration>,
     /// Many writes come at once.
     pub bursts: bool,
     /// Leaders are succeeded and do not know it; see `succession.rs`.
@@ -67,6 +69,7 @@ impl Swarm {
             cut_at_marks: 0,
             voters_last: None,
             rewrites_last: None,
+            flushes_last: None,
             bursts: false,
             successions: false,
             alone: false,
@@ -176,6 +179,15 @@ impl World {
         {
             let after = Duration::from_nanos(self.swarm.below(most.as_nanos() as u64));
             self.schedule(after, Script::HarmVoter(voter));
+        }
+    }
+
+    /// A disk that has failed a flush is no good: soon its power goes, where that is how it is. (What that flush lost lies at the end of
+    /// the log for moments only; behind it, it is damage that is seen as such.)
+    pub(crate) fn doubt(&mut self, node: NodeId) {
+        if let (true, Some(most)) = (self.faults_on, self.knobs.swarm.flushes_last) {
+            let after = Duration::from_nanos(self.swarm.below(most.as_nanos() as u64));
+            self.schedule(after, Script::HarmFlusher(node));
         }
     }
 

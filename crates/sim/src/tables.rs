@@ -3,7 +3,8 @@
 //! They stand beside the clients of the key-value space, each doing one thing after the other, and write down what they asked and
 //! heard. *Registers* are items that are put, deleted, read and put under a condition. *Lists* are items that transactions append to
 //! and read: what only reads is one read of several items, what only appends is one command, and what does both reads first and
-//! then asks, item by item, that all is as it was. A page of a shard is a read of the lists there that are in use, at one moment. A transaction that writes carries a token; where its outcome is not known it is
+//! then asks, item by item, that all is as it was. Some reads of one item are sent as pages (`pages.rs`); a page of a shard is a read of the
+//! lists there that are in use, at one moment (`leaf.rs`). A transaction that writes carries a token; where its outcome is not known it is
 //! sent again, and some that were done, or refused, are sent again too.
 //!
 //! What must be true (`judge.rs`): registers are linearizable, transactions strictly serializable, by the checkers of histories;
@@ -16,6 +17,7 @@ pub(crate) mod ask;
 mod judge;
 mod leaf;
 mod old;
+mod pages;
 
 pub(crate) use judge::{check_feed, check_index};
 
@@ -153,6 +155,7 @@ pub(crate) struct Tables {
     bounded: bool,
     old: Rng,
     leaves: Rng,
+    pages: Rng,
     written: Written,
     /// What the lookers at nodes wait for.
     looks: BTreeMap<NodeId, Look>,
@@ -176,7 +179,8 @@ impl Tables {
             lists: BTreeSet::new(),
             bounded: false,
             old: Rng::stream(seed ^ u64::from(shard.get() - 1), "plain reads"),
-            leaves: Rng::stream(seed ^ u64::from(shard.get() - 1), "pages"),
+            leaves: Rng::stream(seed ^ u64::from(shard.get() - 1), "leaves"),
+            pages: Rng::stream(seed ^ u64::from(shard.get() - 1), "pages"),
             written: Written::default(),
             looks: BTreeMap::new(),
         }
@@ -398,7 +402,7 @@ impl Tables {
         shown: Shown<'_>,
     ) -> Result<Option<&'static str>, String> {
         let Some(doing) = self.seats[client].doing.take() else { return Ok(None) };
-        let heard = Heard::of(result)?;
+        let heard = Heard::of(result, matches!(doing, Doing::Leaf(..)))?;
         match (doing, heard) {
             (doing @ (Doing::Old(_) | Doing::Glance(_)), Heard::Items(items)) => {
                 return self.looked_back(&doing, &items, self.said_to(client, shown)).map(Some);
@@ -579,8 +583,8 @@ enum Heard {
 }
 
 impl Heard {
-    /// The error is of what no client may hear.
-    fn of(result: Result<Answer, Failure>) -> Result<Self, String> {
+    /// What answers somebody who asked for a page of a shard (`leaf`), or for something else. The error is of what no client may hear.
+    fn of(result: Result<Answer, Failure>, leaf: bool) -> Result<Self, String> {
         Ok(match result {
             Ok(answer) => match answer.body {
                 Body::Reply(AnyReply::Table(reply)) => match *reply {
@@ -596,10 +600,11 @@ impl Heard {
                     ReadReply::Items(got) => Self::Items(
                         got.into_iter().map(|got| got.item.map(|item| ask::held(&item))).collect(),
                     ),
-                    ReadReply::Page(paged) => {
+                    ReadReply::Page(paged) if leaf => {
                         let named = |item| Some((ask::name(item)?.to_string(), ask::held(item)));
                         Self::Page(paged.items.iter().filter_map(named).collect())
                     }
+                    ReadReply::Page(paged) => Self::Items(pages::found(&paged)?),
                     ReadReply::Changing => Self::NotDone,
                     other => return Err(format!("Tables: a read was answered {other:?}")),
                 },

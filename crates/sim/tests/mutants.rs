@@ -92,6 +92,26 @@ fn lost_disks_that_prove_something_are_caught() {
     }
 }
 
+/// Claim: a flush that failed and was asked for again shows where the power goes soon afterwards.
+#[test]
+fn a_flush_that_is_asked_for_again_is_caught() {
+    let fails = |seed: &u64| {
+        let swarm = Knobs::draw(*seed).swarm(*seed).swarm;
+        swarm.disks && swarm.flushes_last.is_some()
+    };
+    let run = |seed, planted| {
+        let (doors, members, fences, compaction) = (false, false, false, false);
+        let (tables, groups, span) = (false, false, Duration::from_secs(20));
+        let plan = Plan { planted, span, doors, members, fences, compaction, ..Plan::of(seed) };
+        Plan { tables, groups, ..plan }.run().violation
+    };
+    let planted = Planted::named("fsync-error-retried");
+    let found = (1..).filter(fails).take(60).find_map(|seed| Some((seed, run(seed, planted)?)));
+    let (seed, why) = found.expect("one of them shows it");
+    println!("seed {seed}: {why}");
+    assert_eq!(run(seed, None), None, "the healthy one at seed {seed}");
+}
+
 /// Claim: a failing run shrinks to a smaller one that fails in the same way, and that one fails again.
 #[test]
 fn a_failing_run_shrinks() {
@@ -147,12 +167,14 @@ fn with_tables(faults: bool, planted: Option<table::Mutant>) -> impl Iterator<It
     })
 }
 
-/// Claim: each planted bug of tables is caught by the clients of tables, at each of some seeds, without any fault.
+/// Claim: each planted bug of tables is caught by the clients of tables, at two of a few seeds, without any fault.
 #[test]
 fn every_mutant_of_tables_is_caught() {
     for (mutant, says) in TABLES {
-        for (seed, why) in with_tables(false, Some(mutant)).take(2) {
-            let why = why.unwrap_or_default();
+        let caught = with_tables(false, Some(mutant)).take(8).filter_map(|(seed, why)| Some((seed, why?)));
+        let caught: Vec<(u64, String)> = caught.take(2).collect();
+        assert_eq!(caught.len(), 2, "{mutant:?}: {caught:?}");
+        for (seed, why) in caught {
             println!("{mutant:?}: seed {seed}: {why}");
             assert!(says.iter().any(|says| why.contains(says)), "{mutant:?} at seed {seed}: {why:?}");
         }
@@ -173,7 +195,8 @@ fn tokens_that_are_not_stored_are_caught() {
 
 /// A bug in transactions over shards, and what must be said of it: one of these.
 const ACROSS: [(commit::Mutant, &[&str]); 2] = [
-    (commit::Mutant::IntentReadsOld, &["trict serializability of items", "Drops: "]),
+    // A plain read may see it, too, of a page.
+    (commit::Mutant::IntentReadsOld, &["trict serializability of items", "Drops: ", "Staleness: "]),
     // What was told as cancelled happened: a read sees it, or its token is spent.
     (commit::Mutant::RetryBeforeAbort, &["items", "was never done, and was answered as done", "Drops: "]),
 ];
@@ -185,12 +208,17 @@ fn plain_reads_show_the_mutants_of_closed_times() {
     let run =
         |seed, planted| Plan { planted, span: Duration::from_secs(20), ..Plan::of(seed) }.run().violation;
     let first = 2_000_000;
-    for (name, from) in [
-        ("close-without-round", first),
-        ("serve-before-closed-is-applied", first),
-        ("closed-read-passes-intents", 2_000_030),
+    // Where gateways go down as they answer, so that what was done stays undecided elsewhere.
+    let forsaken = |seed: &u64| {
+        let knobs = Knobs::draw(*seed).swarm(*seed);
+        knobs.groups > 1 && knobs.offsets.is_some() && knobs.swarm.cut_at_decisions > 5
+    };
+    for (name, where_forsaken) in [
+        ("close-without-round", false),
+        ("serve-before-closed-is-applied", false),
+        ("closed-read-passes-intents", true),
     ] {
-        let mut seeds = from..from + SEEDS;
+        let mut seeds = (first..).filter(|seed| !where_forsaken || forsaken(seed)).take(SEEDS as usize);
         let (seed, why) = seeds.find_map(|seed| Some((seed, run(seed, Planted::named(name))?))).expect(name);
         println!("{name}: seed {seed}: {why}");
         assert!(why.starts_with("Staleness: "), "{name} at seed {seed}: {why}");

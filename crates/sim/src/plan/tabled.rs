@@ -98,10 +98,13 @@ impl Run {
             routed = routed.and_then(|(_, request)| tables.route(&placement, request, ms));
         }
         let mut reply = ReplyTo { client, mail: Some(self.mail.clone()) };
-        let Some((shard, request)) = routed.filter(|(shard, _)| self.world.has(node, *shard)) else {
+        let Some((shard, mut request)) = routed.filter(|(shard, _)| self.world.has(node, *shard)) else {
             // A closed door: nothing was sent, as where nobody leads.
             return reply.give(Err(Failure::NoLeader));
         };
+        if let Some(tables) = self.tables.get_mut(at) {
+            self.world.counts.times("items read as pages", u64::from(tables.paged(&mut request)));
+        }
         self.world.call_of(shard, node, request, Box::new(move |result| reply.give(result)));
     }
 

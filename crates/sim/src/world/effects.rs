@@ -11,6 +11,7 @@ impl World {
     /// The flush that was under way returns.
     pub(super) fn flushed(&mut self, at: usize) {
         let (id, twice) = (self.places[at].id, self.changed(Harmless::FlushTwice));
+        let failed = self.places[at].disk.fired().failed_syncs;
         let Some(r) = self.places[at].running.as_mut() else { return };
         r.flushing = false;
         let mut proofs = r.journal.sync();
@@ -21,9 +22,12 @@ impl World {
             }
         }
         // A snapshot has taken the place of a log that went further, and that log still lies on the disk.
-        let behind = r.is_behind();
+        let (marks, behind) = (!r.marking.is_empty(), r.is_behind());
+        if self.places[at].disk.fired().failed_syncs > failed {
+            self.doubt(id);
+        }
         match proofs {
-            Ok(_) if !r.marking.is_empty() && self.power_goes_at_mark(id, behind) => {
+            Ok(_) if marks && self.power_goes_at_mark(id, behind) => {
                 return self.power_loss(id);
             }
             Ok(proofs) => {

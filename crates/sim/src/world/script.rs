@@ -31,6 +31,8 @@ pub enum Script {
     HarmVoter(NodeId),
     /// One that has replaced entries of its log is harmed.
     HarmRewriter(NodeId),
+    /// One whose disk has failed a flush is harmed.
+    HarmFlusher(NodeId),
     /// A node's links are mended.
     Rejoin(NodeId),
     /// Members come and go.
