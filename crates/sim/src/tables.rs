@@ -14,6 +14,7 @@
 //! The times in the commands are those of clocks that differ by minutes: no promise rests on them but how long a token is known.
 
 pub(crate) mod ask;
+mod heard;
 mod judge;
 mod leaf;
 mod old;
@@ -23,14 +24,15 @@ pub(crate) use judge::{check_feed, check_index};
 
 use crate::world::{KV, World};
 use ask::{Condition, append, check, put, read};
+use heard::Heard;
 pub(crate) use old::Shown;
 use old::{Look, Written};
 use quorate_base::{Instant, NodeId, Rng, ShardId};
-use quorate_node::api::{Answer, Body, Failure, Request};
+use quorate_node::api::{Answer, Failure, Request};
 use quorate_node::evidence::Slot;
-use quorate_state::table::{Placement, ReadReply};
-use quorate_wire::kv::{Command as Any, Refused, Reply as AnyReply};
-use quorate_wire::table::{Command, Done, EPOCH, Execute, Outcome, Refusal, Reply, Token, What};
+use quorate_state::table::Placement;
+use quorate_wire::kv::Command as Any;
+use quorate_wire::table::{Command, Done, EPOCH, Execute, Outcome, Reply, Token, What};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -565,69 +567,6 @@ fn carried_out(token: &str, done: &[Done]) -> Result<bool, String> {
     match done.iter().find(|done| done.outcome != Outcome::Done && !against(done)) {
         Some(other) => Err(format!("Tables: the transaction {token} was answered {other:?}")),
         None => Ok(!refused),
-    }
-}
-
-/// What an answer says.
-#[derive(Debug)]
-enum Heard {
-    Reply(Reply),
-    Items(Vec<Option<ask::Held>>),
-    /// Items, by their names.
-    Page(Vec<(String, ask::Held)>),
-    /// The table that was to be made is there.
-    Exists,
-    /// It was certainly not done.
-    NotDone,
-    Unknown,
-}
-
-impl Heard {
-    /// What answers somebody who asked for a page of a shard (`leaf`), or for something else. The error is of what no client may hear.
-    fn of(result: Result<Answer, Failure>, leaf: bool) -> Result<Self, String> {
-        Ok(match result {
-            Ok(answer) => match answer.body {
-                Body::Reply(AnyReply::Table(reply)) => match *reply {
-                    // A new shard that has not heard of its table yet.
-                    Reply::Executed(done)
-                        if done.iter().any(|done| matches!(done.outcome, Outcome::NoTable(_))) =>
-                    {
-                        Self::NotDone
-                    }
-                    reply => Self::Reply(reply),
-                },
-                Body::Table(reply) => match *reply {
-                    ReadReply::Items(got) => Self::Items(
-                        got.into_iter().map(|got| got.item.map(|item| ask::held(&item))).collect(),
-                    ),
-                    ReadReply::Page(paged) if leaf => {
-                        let named = |item| Some((ask::name(item)?.to_string(), ask::held(item)));
-                        Self::Page(paged.items.iter().filter_map(named).collect())
-                    }
-                    ReadReply::Page(paged) => Self::Items(pages::found(&paged)?),
-                    ReadReply::Changing => Self::NotDone,
-                    other => return Err(format!("Tables: a read was answered {other:?}")),
-                },
-                other => return Err(format!("Tables: a request was answered {other:?}")),
-            },
-            Err(Failure::Refused(Refused::Table(Refusal::TableExists(_) | Refusal::InUse(_)), _)) => {
-                Self::Exists
-            }
-            // Another with this token is under way: the one that was sent before.
-            Err(Failure::Refused(Refused::Table(Refusal::TokenInUse), _)) => Self::Unknown,
-            // Also a new shard that has not heard of its table yet.
-            Err(
-                Failure::NoLeader
-                | Failure::Overloaded
-                | Failure::Refused(Refused::Table(Refusal::StaleEpoch | Refusal::NotFound), _),
-            ) => Self::NotDone,
-            // A node that is behind may not have the table yet, and says so of itself alone.
-            Err(Failure::Refused(refused, _)) => return Err(format!("Tables: refused: {refused:?}")),
-            Err(Failure::Broken(why)) if !why.starts_with("this node lost its state") => {
-                return Err(format!("Tables: failed: {why}"));
-            }
-            Err(_) => Self::Unknown,
-        })
     }
 }
 
