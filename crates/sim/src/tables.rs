@@ -3,8 +3,8 @@
 //! They stand beside the clients of the key-value space, each doing one thing after the other, and write down what they asked and
 //! heard. *Registers* are items that are put, deleted, read and put under a condition. *Lists* are items that transactions append to
 //! and read: what only reads is one read of several items, what only appends is one command, and what does both reads first and
-//! then asks, item by item, that all is as it was. A page of a shard is a read of the lists there that are in use, at one moment, and some
-//! reads of one item are sent as pages, too (`pages.rs`). A transaction that writes carries a token; where its outcome is not known it is
+//! then asks, item by item, that all is as it was. Some reads of one item are sent as pages (`pages.rs`); a page of a shard is a read of the
+//! lists there that are in use, at one moment (`leaf.rs`). A transaction that writes carries a token; where its outcome is not known it is
 //! sent again, and some that were done, or refused, are sent again too.
 //!
 //! What must be true (`judge.rs`): registers are linearizable, transactions strictly serializable, by the checkers of histories;
@@ -14,6 +14,7 @@
 //! The times in the commands are those of clocks that differ by minutes: no promise rests on them but how long a token is known.
 
 pub(crate) mod ask;
+mod heard;
 mod judge;
 mod leaf;
 mod old;
@@ -22,15 +23,16 @@ mod pages;
 pub(crate) use judge::{check_feed, check_index};
 
 use crate::world::{KV, World};
-use ask::{Condition, added, append, check, named, put, read};
+use ask::{Condition, append, check, put, read};
+use heard::Heard;
 pub(crate) use old::Shown;
 use old::{Look, Written};
 use quorate_base::{Instant, NodeId, Rng, ShardId};
-use quorate_node::api::{Answer, Body, Failure, Request};
+use quorate_node::api::{Answer, Failure, Request};
 use quorate_node::evidence::Slot;
-use quorate_state::table::{Placement, ReadReply};
-use quorate_wire::kv::{Command as Any, Refused, Reply as AnyReply};
-use quorate_wire::table::{Command, Done, EPOCH, Execute, Outcome, Refusal, Reply, Token, What};
+use quorate_state::table::Placement;
+use quorate_wire::kv::Command as Any;
+use quorate_wire::table::{Command, Done, EPOCH, Execute, Outcome, Reply, Token, What};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -179,8 +181,8 @@ impl Tables {
             lists: BTreeSet::new(),
             bounded: false,
             old: Rng::stream(seed ^ u64::from(shard.get() - 1), "plain reads"),
-            leaves: Rng::stream(seed ^ u64::from(shard.get() - 1), "pages"),
-            pages: Rng::stream(seed ^ u64::from(shard.get() - 1), "items as pages"),
+            leaves: Rng::stream(seed ^ u64::from(shard.get() - 1), "leaves"),
+            pages: Rng::stream(seed ^ u64::from(shard.get() - 1), "pages"),
             written: Written::default(),
             looks: BTreeMap::new(),
         }
@@ -402,10 +404,7 @@ impl Tables {
         shown: Shown<'_>,
     ) -> Result<Option<&'static str>, String> {
         let Some(doing) = self.seats[client].doing.take() else { return Ok(None) };
-        let mut heard = Heard::of(result)?;
-        if !matches!(doing, Doing::Leaf(..)) {
-            heard = heard.of_one_item()?;
-        }
+        let heard = Heard::of(result, matches!(doing, Doing::Leaf(..)))?;
         match (doing, heard) {
             (doing @ (Doing::Old(_) | Doing::Glance(_)), Heard::Items(items)) => {
                 return self.looked_back(&doing, &items, self.said_to(client, shown)).map(Some);
@@ -571,66 +570,23 @@ fn carried_out(token: &str, done: &[Done]) -> Result<bool, String> {
     }
 }
 
-/// What an answer says.
-#[derive(Debug)]
-enum Heard {
-    Reply(Reply),
-    Items(Vec<Option<ask::Held>>),
-    /// Items, by their names.
-    Page(Vec<(String, ask::Held)>),
-    /// The table that was to be made is there.
-    Exists,
-    /// It was certainly not done.
-    NotDone,
-    Unknown,
+/// The lists of some steps, in order.
+fn named(steps: &[Step]) -> BTreeSet<u64> {
+    let list = |step: &Step| match step {
+        Step::Read(list, _) | Step::Append(list, _) => *list,
+    };
+    steps.iter().map(list).collect()
 }
 
-impl Heard {
-    /// The error is of what no client may hear.
-    fn of(result: Result<Answer, Failure>) -> Result<Self, String> {
-        Ok(match result {
-            Ok(answer) => match answer.body {
-                Body::Reply(AnyReply::Table(reply)) => match *reply {
-                    // A new shard that has not heard of its table yet.
-                    Reply::Executed(done)
-                        if done.iter().any(|done| matches!(done.outcome, Outcome::NoTable(_))) =>
-                    {
-                        Self::NotDone
-                    }
-                    reply => Self::Reply(reply),
-                },
-                Body::Table(reply) => match *reply {
-                    ReadReply::Items(got) => Self::Items(
-                        got.into_iter().map(|got| got.item.map(|item| ask::held(&item))).collect(),
-                    ),
-                    ReadReply::Page(paged) => {
-                        let named = |item| Some((ask::name(item)?.to_string(), ask::held(item)));
-                        Self::Page(paged.items.iter().filter_map(named).collect())
-                    }
-                    ReadReply::Changing => Self::NotDone,
-                    other => return Err(format!("Tables: a read was answered {other:?}")),
-                },
-                other => return Err(format!("Tables: a request was answered {other:?}")),
-            },
-            Err(Failure::Refused(Refused::Table(Refusal::TableExists(_) | Refusal::InUse(_)), _)) => {
-                Self::Exists
-            }
-            // Another with this token is under way: the one that was sent before.
-            Err(Failure::Refused(Refused::Table(Refusal::TokenInUse), _)) => Self::Unknown,
-            // Also a new shard that has not heard of its table yet.
-            Err(
-                Failure::NoLeader
-                | Failure::Overloaded
-                | Failure::Refused(Refused::Table(Refusal::StaleEpoch | Refusal::NotFound), _),
-            ) => Self::NotDone,
-            // A node that is behind may not have the table yet, and says so of itself alone.
-            Err(Failure::Refused(refused, _)) => return Err(format!("Tables: refused: {refused:?}")),
-            Err(Failure::Broken(why)) if !why.starts_with("this node lost its state") => {
-                return Err(format!("Tables: failed: {why}"));
-            }
-            Err(_) => Self::Unknown,
-        })
+/// What some steps append, by list.
+fn added(steps: &[Step]) -> BTreeMap<u64, Vec<u64>> {
+    let mut added: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    for step in steps {
+        if let Step::Append(list, element) = step {
+            added.entry(*list).or_default().push(*element);
+        }
     }
+    added
 }
 
 fn number(value: Option<u64>) -> String {

@@ -1,7 +1,7 @@
 //! Items, conditions and updates of the clients of tables, as commands and reads. An item has its key `k` and its value `v`, a
 //! number or a list of numbers; a register has `g` too, the key of an index.
 
-use super::{Step, TABLE};
+use super::TABLE;
 use crate::world::KV;
 use bytes::Bytes;
 use quorate_base::ShardId;
@@ -14,7 +14,6 @@ use quorate_wire::table::{
     Action, Capacity, Definition, EPOCH, Execute, Index, IndexState, KeyNames, Op, Projected, Returns,
     SHARDS_TAG, Scalar, StreamView, Throughput, What,
 };
-use std::collections::{BTreeMap, BTreeSet};
 
 /// The index.
 pub(super) const INDEX: &str = "by-group";
@@ -297,23 +296,4 @@ pub(crate) fn definition(name: &str, shards: u32, bounded: bool) -> Definition {
         stream: sharded.then_some(StreamView::Both),
         ..Definition::default()
     }
-}
-
-/// The lists of some steps, in order.
-pub(super) fn named(steps: &[Step]) -> BTreeSet<u64> {
-    let list = |step: &Step| match step {
-        Step::Read(list, _) | Step::Append(list, _) => *list,
-    };
-    steps.iter().map(list).collect()
-}
-
-/// What some steps append, by list.
-pub(super) fn added(steps: &[Step]) -> BTreeMap<u64, Vec<u64>> {
-    let mut added: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-    for step in steps {
-        if let Step::Append(list, element) = step {
-            added.entry(*list).or_default().push(*element);
-        }
-    }
-    added
 }

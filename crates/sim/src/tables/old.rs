@@ -212,7 +212,7 @@ impl Tables {
         shown: Shown<'_>,
     ) -> Result<Option<&'static str>, String> {
         let Some(Look { doing, asked, slot }) = self.looks.remove(&node) else { return Ok(None) };
-        let Heard::Items(items) = Heard::of(result)?.of_one_item()? else { return Ok(None) };
+        let Heard::Items(items) = Heard::of(result, false)? else { return Ok(None) };
         self.looked_back(&doing, &items, Said::of(&slot, asked, shown)).map(Some)
     }
 

@@ -2,10 +2,10 @@
 //! promises what a read of the item does, in its newest state or within a bound on staleness, and comes to it in another way: it tells
 //! which transactions are undecided in what it is of, and those that are committed are applied before it is read again.
 
-use super::{Heard, Tables};
+use super::{Tables, ask};
 use quorate_item::{Comparator, Condition, Operand, Path};
 use quorate_node::api::{Fresh, Request};
-use quorate_state::table::{Get, KeysAsked, Page, Read};
+use quorate_state::table::{Get, KeysAsked, Page, Paged, Read};
 
 /// That it is this item.
 fn is(get: &Get) -> Option<Condition> {
@@ -34,17 +34,12 @@ fn page(get: &Get, scans: bool, consistent: bool) -> Option<Page> {
     })
 }
 
-impl Heard {
-    /// A page of one item is what a read of it is.
-    pub(super) fn of_one_item(self) -> Result<Self, String> {
-        match self {
-            Self::Page(items) if items.len() > 1 => {
-                Err(format!("Tables: a page of one item was answered {items:?}"))
-            }
-            Self::Page(items) => Ok(Self::Items(vec![items.into_iter().next().map(|(_, held)| held)])),
-            heard => Ok(heard),
-        }
+/// What a page of one item found.
+pub(super) fn found(paged: &Paged) -> Result<Vec<Option<ask::Held>>, String> {
+    if !paged.met.is_empty() || paged.last.is_some() || paged.items.len() > 1 {
+        return Err(format!("Tables: a page of one item was answered {paged:?}"));
     }
+    Ok(vec![paged.items.first().map(ask::held)])
 }
 
 impl Tables {
