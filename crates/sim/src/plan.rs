@@ -121,11 +121,13 @@ struct Sent {
     floor: Revision,
 }
 
-type Mailbox = Arc<Mutex<Vec<(usize, Result<Answer, Failure>)>>>;
+/// Answers, each with whose it is and the round in which that asked.
+type Mailbox = Arc<Mutex<Vec<(usize, u64, Result<Answer, Failure>)>>>;
 
 /// Where an answer goes. A node that dies takes its callbacks with it: the client then sees its connection end.
 struct ReplyTo {
     client: usize,
+    round: u64,
     mail: Option<Mailbox>,
 }
 
@@ -134,7 +136,7 @@ impl ReplyTo {
         if let Some(mail) = self.mail.take()
             && let Ok(mut mail) = mail.lock()
         {
-            mail.push((self.client, result));
+            mail.push((self.client, self.round, result));
         }
     }
 }
@@ -459,7 +461,7 @@ impl Run {
         }
         self.world.note(|| What::Asked { client: Some(client), node, op: asked.to_string() });
         self.sent.insert(client, Sent { node, asked, slot, at: self.world.now, floor: self.acknowledged });
-        let mut reply = ReplyTo { client, mail: Some(self.mail.clone()) };
+        let mut reply = self.reply_to(client);
         self.world.call(node, request, Box::new(move |result| reply.give(result)));
     }
 
@@ -526,12 +528,21 @@ impl Run {
         due.since(now).max(Duration::from_micros(100))
     }
 
+    /// Where the answer to what a client asks now goes.
+    fn reply_to(&self, client: usize) -> ReplyTo {
+        ReplyTo { client, round: self.round, mail: Some(self.mail.clone()) }
+    }
+
     fn read_mail(&mut self) -> Result<(), String> {
         let mail = match self.mail.lock() {
             Ok(mut mail) => std::mem::take(&mut *mail),
             Err(_) => return Err("a callback panicked".into()),
         };
-        for (client, result) in mail {
+        for (client, round, result) in mail {
+            // Who has given up what it asked in an earlier round would take this for the answer to what it asks now.
+            if round < self.round && !matches!(client, churn::CLIENT | dropped::DELETES) {
+                continue;
+            }
             if client == churn::CLIENT {
                 self.members_answered(result)?;
                 continue;

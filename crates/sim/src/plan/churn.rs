@@ -6,8 +6,8 @@
 //! given twice. At the end, when all is healed, no change may be under way any more, whoever joined has its vote, who was
 //! removed has stopped, who is to leave has no replica that could be elsewhere, and one more change goes through.
 
+use super::Run;
 use super::ops::answered;
-use super::{Mailbox, ReplyTo, Run};
 use crate::members::url;
 use crate::steps::Breaker;
 use crate::trace::What as Traced;
@@ -178,8 +178,7 @@ impl Run {
         let Some(churn) = &mut self.churn else { return };
         churn.asked = Some((request.clone(), node, self.world.now));
         self.world.note(|| Traced::Asked { client: None, node, op: in_words(&request) });
-        let mail: Mailbox = self.mail.clone();
-        let mut reply = ReplyTo { client: CLIENT, mail: Some(mail) };
+        let mut reply = self.reply_to(CLIENT);
         self.world.call(node, request, Box::new(move |result| reply.give(result)));
     }
 

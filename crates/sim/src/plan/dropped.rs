@@ -1,6 +1,6 @@
 //! The clients of a table that is deleted and made again, in a run. What they do stands in `drops.rs`.
 
-use super::{ReplyTo, Run, answered};
+use super::{Run, answered};
 use crate::drops::WRITERS;
 use crate::tables::SHARDED;
 use crate::trace::What;
@@ -12,7 +12,7 @@ use crate::world::Script;
 
 /// They are numbered from here; the last is who makes and deletes the table.
 pub(super) const FIRST: usize = 1 << 20;
-const DELETES: usize = FIRST + WRITERS;
+pub(super) const DELETES: usize = FIRST + WRITERS;
 
 impl Run {
     /// They begin.
@@ -43,7 +43,7 @@ impl Run {
             Some(placement) => drops.next(client - FIRST, &placement),
             None => None,
         };
-        let mut reply = ReplyTo { client, mail: Some(self.mail.clone()) };
+        let mut reply = self.reply_to(client);
         let words = sent.as_ref().map(|(_, words)| words.clone()).unwrap_or_default();
         self.world.note(|| What::Asked { client: Some(client), node, op: words.clone() });
         self.asked_tables.insert(client, (node, self.world.now, words));

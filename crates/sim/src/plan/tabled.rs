@@ -1,6 +1,6 @@
 //! Clients of tables in a run, and what must be true of tables at its end. What they do stands in `tables.rs`.
 
-use super::{ReplyTo, Run, answered};
+use super::{Run, answered};
 use crate::tables::{TABLE, Tables, check_feed, check_index};
 use crate::trace::What;
 use crate::world::{KV, Script};
@@ -97,7 +97,7 @@ impl Run {
         {
             routed = routed.and_then(|(_, request)| tables.route(&placement, request, ms));
         }
-        let mut reply = ReplyTo { client, mail: Some(self.mail.clone()) };
+        let mut reply = self.reply_to(client);
         let Some((shard, mut request)) = routed.filter(|(shard, _)| self.world.has(node, *shard)) else {
             // A closed door: nothing was sent, as where nobody leads.
             return reply.give(Err(Failure::NoLeader));
