@@ -24,8 +24,8 @@ const ITEMS: u32 = 64;
 /// After so long it rests, ...
 const STRETCH: Duration = Duration::from_micros(250);
 /// ... for so many times as long as it has worked; a rest is so long at most, however long its thread had waited for a core.
-const REST: u32 = 4;
-const REST_MAX: Duration = Duration::from_millis(4);
+const REST: u32 = 2;
+const REST_MAX: Duration = Duration::from_millis(2);
 /// Who has written nothing for so long does not write: writes come in batches, with pauses between them.
 const PAUSE: Duration = Duration::from_millis(50);
 /// With so many memtables set aside there is no time to step aside, ...
