@@ -139,18 +139,16 @@ pub(crate) async fn query(gateway: &Gateway, mut members: Members) -> Answered<V
     let (whole, count) = selected(&asked, projected)?;
     let backward = Params(&members).flag("ScanIndexForward")? == Some(false);
     let page = Page {
-        table: asked.table.clone(),
         index: asked.index.clone(),
-        keys,
         filter,
         projection,
         whole,
         count,
         limit: asked.limit,
-        bytes: None,
         start,
         backward,
         consistent: asked.consistent,
+        ..Page::of(&asked.table, keys)
     };
     answer(gateway, &asked, page).await
 }
@@ -190,18 +188,15 @@ pub(crate) async fn scan(gateway: &Gateway, mut members: Members) -> Answered<Ve
     expressions.finish().map_err(of_item)?;
     let (whole, count) = selected(&asked, projected)?;
     let page = Page {
-        table: asked.table.clone(),
         index: asked.index.clone(),
-        keys: KeysAsked::All(segment),
         filter,
         projection,
         whole,
         count,
         limit: asked.limit,
-        bytes: None,
         start,
-        backward: false,
         consistent: asked.consistent,
+        ..Page::of(&asked.table, KeysAsked::All(segment))
     };
     answer(gateway, &asked, page).await
 }

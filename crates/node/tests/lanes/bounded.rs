@@ -239,20 +239,7 @@ fn pages_are_bounded_too() {
     let at = KV;
     cluster.ask(2, at, put_item(7));
     cluster.pass(1_000);
-    let page = Page {
-        table: "t".into(),
-        index: None,
-        keys: KeysAsked::All(None),
-        filter: None,
-        projection: None,
-        whole: false,
-        count: false,
-        limit: None,
-        bytes: None,
-        start: None,
-        backward: false,
-        consistent: false,
-    };
+    let page = Page::of("t", KeysAsked::All(None));
     for id in 1..=NODES {
         let (answers, slot) = cluster.plain(id, at, Read::Page(Box::new(page.clone())), None);
         cluster.settle();

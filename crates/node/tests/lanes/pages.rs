@@ -125,18 +125,9 @@ impl Busy {
     /// A page of all items of their shard, asked at a node.
     fn page(&mut self, id: u64) -> Answers {
         let page = Page {
-            table: "t".into(),
-            index: None,
-            keys: KeysAsked::All(None),
-            filter: None,
-            projection: None,
-            whole: false,
-            count: false,
-            limit: None,
-            bytes: None,
-            start: None,
             backward: self.written.is_multiple_of(2),
             consistent: true,
+            ..Page::of("t", KeysAsked::All(None))
         };
         let read = Box::new(Read::Page(Box::new(page)));
         let shard = self.cluster.place(self.here[0]).shard;

@@ -290,20 +290,7 @@ impl Cluster {
         } else {
             KeysAsked::All(None)
         };
-        let page = Page {
-            table: "t".into(),
-            index: None,
-            keys,
-            filter: None,
-            projection: None,
-            whole: false,
-            count: false,
-            limit: None,
-            bytes: None,
-            start: None,
-            backward: false,
-            consistent: true,
-        };
+        let page = Page { consistent: true, ..Page::of("t", keys) };
         let read = Box::new(Read::Page(Box::new(page)));
         let request = Request::Table { read, fresh: Fresh::Newest, epoch: EPOCH };
         let answers = self.call(id, self.place(n).shard, request);

@@ -159,18 +159,9 @@ pub(super) fn get(names: impl IntoIterator<Item = String>) -> Read {
 /// A page of all that lies in one of the table's shards, in the newest state.
 pub(super) fn page(shard: u32) -> Request {
     let page = Page {
-        table: TABLE.into(),
-        index: None,
-        keys: KeysAsked::All(Some((shard, u32::MAX))),
-        filter: None,
-        projection: None,
-        whole: false,
-        count: false,
-        limit: None,
-        bytes: None,
-        start: None,
         backward: shard % 2 == 1,
         consistent: true,
+        ..Page::of(TABLE, KeysAsked::All(Some((shard, u32::MAX))))
     };
     Request::Table { read: Box::new(Read::Page(Box::new(page))), fresh: Fresh::Newest, epoch: EPOCH }
 }

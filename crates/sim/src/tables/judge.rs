@@ -278,20 +278,8 @@ fn bytes(item: &Item) -> Vec<u8> {
 
 /// All that a read of items finds, page by page.
 fn page(view: &KvView, table: &str, index: Option<&str>, keys: KeysAsked) -> Result<Vec<Item>, String> {
-    let mut page = Page {
-        table: table.into(),
-        index: index.map(String::from),
-        keys,
-        filter: None,
-        projection: None,
-        whole: true,
-        count: false,
-        limit: Some(7),
-        bytes: None,
-        start: None,
-        backward: false,
-        consistent: false,
-    };
+    let mut page =
+        Page { index: index.map(String::from), whole: true, limit: Some(7), ..Page::of(table, keys) };
     let mut items = Vec::new();
     loop {
         let ReadReply::Page(paged) = asked(view, &Read::Page(Box::new(page.clone())))? else {

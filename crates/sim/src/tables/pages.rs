@@ -18,20 +18,7 @@ fn page(get: &Get, scans: bool, consistent: bool) -> Option<Page> {
     let is = is(get)?;
     let (keys, filter) =
         if scans { (KeysAsked::All(None), Some(is)) } else { (KeysAsked::Condition(is), None) };
-    Some(Page {
-        table: get.table.clone(),
-        index: None,
-        keys,
-        filter,
-        projection: None,
-        whole: true,
-        count: false,
-        limit: None,
-        bytes: None,
-        start: None,
-        backward: false,
-        consistent,
-    })
+    Some(Page { filter, whole: true, consistent, ..Page::of(&get.table, keys) })
 }
 
 /// What a page of one item found.

@@ -153,6 +153,26 @@ pub struct Page {
     pub consistent: bool,
 }
 
+impl Page {
+    /// All items with these keys, forwards, as a read that does not insist on the newest state.
+    pub fn of(table: &str, keys: KeysAsked) -> Self {
+        Self {
+            table: table.into(),
+            index: None,
+            keys,
+            filter: None,
+            projection: None,
+            whole: false,
+            count: false,
+            limit: None,
+            bytes: None,
+            start: None,
+            backward: false,
+            consistent: false,
+        }
+    }
+}
+
 /// The answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ReadReply {

@@ -580,20 +580,7 @@ fn page(view: &KvView, page: Page) -> Result<Paged, ReadError> {
 }
 
 fn all_of(table: &str, index: Option<&str>, keys: KeysAsked) -> Page {
-    Page {
-        table: table.into(),
-        index: index.map(String::from),
-        keys,
-        filter: None,
-        projection: None,
-        whole: false,
-        count: false,
-        limit: None,
-        bytes: None,
-        start: None,
-        backward: false,
-        consistent: false,
-    }
+    Page { index: index.map(String::from), ..Page::of(table, keys) }
 }
 
 /// All items of what a page is of, a few at a time.

@@ -238,20 +238,7 @@ mod tests {
     }
 
     fn asked() -> Request {
-        let page = table::Page {
-            table: "t".into(),
-            index: None,
-            keys: KeysAsked::All(None),
-            filter: None,
-            projection: None,
-            whole: false,
-            count: false,
-            limit: None,
-            bytes: None,
-            start: None,
-            backward: false,
-            consistent: true,
-        };
+        let page = table::Page { consistent: true, ..table::Page::of("t", KeysAsked::All(None)) };
         Request::Table { read: Box::new(Read::Page(Box::new(page))), fresh: Fresh::Newest, epoch: 1 }
     }
 

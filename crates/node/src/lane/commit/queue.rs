@@ -7,7 +7,7 @@
 //! nothing by either: no safety rests on what is done here.
 //!
 //! A page that finds transactions committed in it each time it is read has its shard's leader *pause*: no Prepare goes into the log, so
-//! that the page meets fewer and fewer, and none soon ([`super::reading`]). A pause is bounded, and as long a time follows in which there
+//! that the page meets fewer and fewer, and none soon ([`super::page`]). A pause is bounded, and as long a time follows in which there
 //! is none, so that readers take at most half of the time from those who write.
 
 use super::super::Broken;
