@@ -23,8 +23,12 @@
 //! It does not ask the members that it knows of: they are those of its founding, or of the log that it has got so far, and
 //! may all be gone.
 //!
-//! Whoever starts it says that it is such a one, and says so again at each start until it has healed: what it had learnt in
-//! between is not kept, and is learnt anew. Each start asks under a name of its own, so that no answer to an earlier life counts.
+//! Whoever starts it says that it is such a one, and says so again at each start until it has healed. Whether its term was vouched for
+//! is not kept, and need not be: a log that is not empty tells. It was deaf until then, so entries and snapshots came from a leader of
+//! a newer term, which was durable with them; from such a start on it heeds leaders of terms newer than the one that it comes back
+//! with. (Had it to ask again, one restart beside another's lost disk would leave a group without a majority that holds all: seed 162
+//! of the simulator.) With an empty log, or where some of it is damaged, it asks anew. Each start asks under a name of its own, so
+//! that no answer to an earlier life counts.
 //!
 //! What remains: a vote of its former life that reaches its candidate only after all this, in a term above T.
 

@@ -287,11 +287,12 @@ impl Raft {
         hard.commit = hard.commit.max(boot.applied).min(last.index);
         let fresh = hard.term == Term(0);
         let forgot = boot.withhold_votes || boot.withheld_upto.is_some_and(|upto| upto > last.index);
-        let withheld = if boot.disk_lost {
-            Some(Withheld { term: Term(u64::MAX), disk_lost: true })
-        } else {
-            forgot.then_some(Withheld { term: hard.term, disk_lost: false })
-        };
+        // See the page of `lost`: what it holds came from a leader whose term was vouched for, in a term that it has not forgotten.
+        let deaf = boot.disk_lost && (forgot || last.index == Index(0));
+        let withheld = (forgot || boot.disk_lost).then(|| Withheld {
+            term: if deaf { Term(u64::MAX) } else { hard.term },
+            disk_lost: boot.disk_lost,
+        });
         let mut raft = Self {
             rng,
             hard,
@@ -341,7 +342,7 @@ impl Raft {
         raft.unapplied_bytes = raft.log.bytes_of(raft.applied, raft.hard.commit);
         raft.reads.seed(raft.rng.next_u64());
         raft.next_snapshot = raft.rng.next_u64() >> 8;
-        raft.deaf = boot.disk_lost.then(|| raft.rng.next_u64());
+        raft.deaf = deaf.then(|| raft.rng.next_u64());
         if !(fresh && boot.campaign_at_once && !boot.disk_lost) {
             raft.redraw_timeout(now);
         }

@@ -194,7 +194,7 @@ pub struct Boot {
     pub withheld_upto: Option<Index>,
     /// A vote may have been forgotten.
     pub withhold_votes: bool,
-    /// The whole disk is lost, though this replica has promised things: see the page of `lost`.
+    /// The whole disk is lost, though this replica has promised things: see the page of `lost`. What log there is came since.
     pub disk_lost: bool,
     /// What stands for the log's beginning is not there any more: the machine is empty, whatever `applied` says.
     pub state_lost: bool,

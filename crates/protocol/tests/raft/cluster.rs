@@ -153,6 +153,8 @@ pub struct Member {
     pub withhold_votes: bool,
     /// Its disk was lost, and it has not been seen healed.
     pub disk_lost: bool,
+    /// It had been, and was told again.
+    pub again: bool,
     /// What it held, and had confirmed, on disks that were lost.
     pub once: BTreeSet<EntryId>,
     /// Its disk's state is gone; what stands for it in the journal is still there.
@@ -282,6 +284,7 @@ impl Cluster {
             withheld_upto: None,
             withhold_votes: false,
             disk_lost: false,
+            again: false,
             once: BTreeSet::new(),
             state_lost: false,
             by_hand: false,
@@ -340,7 +343,16 @@ impl Cluster {
         m.once.insert(m.disk.base.id);
         let state = Machine { at: EntryId::ZERO, digest: 0, membership: founders.clone() };
         m.disk = Disk { hard: HardState::default(), base: state.base(), entries: vec![], state };
-        (m.disk_lost, m.state_lost, m.withhold_votes, m.withheld_upto) = (true, false, false, None);
+        (m.disk_lost, m.again, m.state_lost, m.withhold_votes, m.withheld_upto) =
+            (true, false, false, false, None);
+    }
+
+    /// Its next start is told again that its disk was lost, though it may have healed since: see `boot::Begun::returns` of the node.
+    pub fn tell_again(&mut self, node: NodeId) {
+        let Some(m) = self.members.get_mut(&node).filter(|m| !m.once.is_empty() && !m.disk_lost) else {
+            return;
+        };
+        (m.disk_lost, m.again) = (true, true);
     }
 
     /// The process is gone; of what it had not flushed the first `kept` writes are on disk anyway.

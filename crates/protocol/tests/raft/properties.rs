@@ -73,9 +73,9 @@ pub fn run(seed: u64, steps: usize, mutant: Option<Mutant>) -> Result<(), String
     schedule.heal()
 }
 
-/// It has lost its state or its disk, and has not healed.
+/// It has lost its state or its disk, and has not healed. (Who is only told so again may stop nobody.)
 fn is_sick(m: &crate::cluster::Member) -> bool {
-    m.state_lost || m.raft.as_ref().map_or(m.disk_lost, Raft::disk_lost)
+    m.state_lost || (!m.again && m.raft.as_ref().map_or(m.disk_lost, Raft::disk_lost))
 }
 
 /// How often each thing happens, of 1000 steps.
@@ -378,6 +378,9 @@ impl Schedule {
         }
         let back = if self.rng.chance(1, 2) && !self.mix.storm { node } else { self.node() };
         if !self.cluster.up(back) {
+            if self.disks.chance(1, 2) {
+                self.cluster.tell_again(back);
+            }
             self.cluster.start(back);
         }
     }

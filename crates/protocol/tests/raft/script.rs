@@ -20,6 +20,7 @@
 //! | `seed N TERM T T T` | it starts over a disk with this term and a log of these terms |
 //! | `tear N I`, `forget N` | its disk loses the log from I on; its next start knows that a vote may be forgotten |
 //! | `wipe N 1 2 3` | its process ends and its disk is lost with all on it; it is started again as such a one, among these voters |
+//! | `again N` | its next start is told again that its disk was lost; what is on it came since |
 //! | `lose N` | its disk loses the state of its checkpoint, which its journal still names |
 //! | `hold N` | its disk flushes by hand only, also in `stabilize` |
 //! | `unvote N` | damage: its disk loses its vote, and nobody notices (with `set check off`) |
@@ -114,6 +115,7 @@ impl Runner {
             "hold" => c.members.get_mut(&node)?.by_hand = true,
             "unvote" => c.members.get_mut(&node)?.disk.hard.vote = None,
             "forget" => c.members.get_mut(&node)?.withhold_votes = true,
+            "again" => c.tell_again(node),
             "isolate" => c.isolate(node),
             "cut" => drop(c.cut.insert((node, n(second?)))),
             "heal" => c.heal(),
