@@ -196,15 +196,21 @@ impl World {
         stuck || (shard != KV && self.lost_a_voter(shard))
     }
 
-    /// A voter of a group lost its disk, and was removed before it was taken back: it is told of no group any more, and never votes
-    /// there again. Nobody is elected then who needs the word of all, since others withhold and the rest are no majority: the power
-    /// went, with torn tails, before the group had followed the removal (seed 39).
+    /// A voter of a group has no replica, and never gets one: it was removed before it was taken back without its disk, or before it heard
+    /// of the group at all, and is told of no group any more. Nobody is elected then who needs the word of all, since others withhold
+    /// and the rest are no majority: their power went, with torn tails, before the group had followed the removal (seeds 39, 63).
     fn lost_a_voter(&self, shard: ShardId) -> bool {
         let cores = || self.places.iter().filter_map(|place| Some((place.id, place.core(shard)?)));
         let Some((_, newest)) = cores().max_by_key(|(_, raft)| raft.last()) else { return false };
         let (group, members) = (newest.membership(), self.members());
-        let lost = |place: &Place| place.disk_lost && place.core(shard).is_none();
-        let gone = |place: &Place| lost(place) && group.is_voter(place.id) && !members.contains(place.id);
+        let unheard = |running: &Running| running.lane.placement().home(shard).is_none();
+        let lacks = |place: &Place| place.disk_lost || place.running.as_deref().is_some_and(unheard);
+        let gone = |place: &Place| {
+            place.core(shard).is_none()
+                && lacks(place)
+                && group.is_voter(place.id)
+                && !members.contains(place.id)
+        };
         let sound = |raft: &raft::Raft| !raft.withholds() && !raft.state_lost();
         let votes = |id: NodeId| cores().any(|(node, raft)| node == id && sound(raft));
         self.places.iter().any(gone) && !group.is_quorum(votes)
