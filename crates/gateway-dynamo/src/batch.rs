@@ -7,7 +7,7 @@ use crate::body::{Params, object};
 use crate::capacity::{Told, Units, read_units};
 use crate::failure::{Answered, ApiError, Kind, Retry};
 use crate::items::{self, Members, check_styles, expressions, of_item, projection, take};
-use crate::limits::{Arns, Constraints, bare};
+use crate::limits::{Arns, Constraints, bare, is_table_name};
 use crate::reply::{Reply, write_items, write_text};
 use crate::{Gateway, unexpected};
 use quorate_item::Item;
@@ -44,12 +44,26 @@ fn tables(members: &mut Members) -> Answered<(Told, Vec<(String, Value)>)> {
     }
 }
 
-fn check_name(name: &str) -> Answered<String> {
+/// The tables' names are keys of a map, whose constraints are told together.
+fn check_name(name: &str, asked: &Value) -> Answered<String> {
     let name = bare(name);
     let mut constraints = Constraints::default();
-    constraints.name(Some(name), "requestItems.member.key");
+    if !is_table_name(name) {
+        let what = "Map keys must satisfy constraint: [Member must have length less than or equal to 255, Member must have \
+                    length greater than or equal to 3, Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+]";
+        constraints.broken(&shown(name, asked), "requestItems", what);
+    }
     constraints.check()?;
     Ok(name.into())
+}
+
+/// What is asked of a table, in short.
+fn shown(table: &str, asked: &Value) -> String {
+    match asked.as_array().map_or(0, Vec::len) {
+        0 if asked.is_array() => format!("{{{table}=[]}}"),
+        0 => format!("{{{table}=KeysAndAttributes}}"),
+        many => format!("{{{table}=[{many} requests]}}"),
+    }
 }
 
 // ---- BatchGetItem ----
@@ -114,7 +128,7 @@ fn write_tables(out: &mut Vec<u8>, tables: &[(String, Vec<Item>)]) {
 }
 
 fn read_gets((name, asked): (String, Value)) -> Answered<Asked> {
-    let table = check_name(&name)?;
+    let table = check_name(&name, &asked)?;
     let Value::Object(mut members) = asked else {
         return Err(crate::body::serialization("Unexpected field type"));
     };
@@ -164,15 +178,10 @@ pub(crate) async fn write(gateway: &Gateway, mut members: Members) -> Answered<V
     check_lengths(&tables)?;
     let mut ops: Vec<(Op, Value)> = Vec::new();
     for (name, writes) in tables {
-        let table = check_name(&name)?;
+        let table = check_name(&name, &writes)?;
         let Value::Array(writes) = writes else {
             return Err(crate::body::serialization("Unexpected field type"));
         };
-        if writes.is_empty() {
-            return Err(ApiError::validation(
-                "The batch write request list for a table cannot be null or empty",
-            ));
-        }
         check_members(&table, &writes)?;
         for write in writes {
             ops.push((read_write(&table, &write)?, write));
@@ -229,17 +238,18 @@ pub(crate) async fn write(gateway: &Gateway, mut members: Members) -> Answered<V
     Ok(reply.finish())
 }
 
-/// The list of one table has a bound of its own, before that of all of them.
+/// The list of one table has bounds of its own, before that of all of them.
 fn check_lengths(tables: &[(String, Value)]) -> Answered<()> {
-    let long = |(_, writes): &&(String, Value)| writes.as_array().is_some_and(|list| list.len() > WRITES_MAX);
-    let Some((table, writes)) = tables.iter().find(long) else { return Ok(()) };
-    let many = writes.as_array().map_or(0, Vec::len);
+    let wrong = |(_, writes): &&(String, Value)| {
+        writes.as_array().is_some_and(|list| list.is_empty() || list.len() > WRITES_MAX)
+    };
+    let Some((table, writes)) = tables.iter().find(wrong) else { return Ok(()) };
     let mut constraints = Constraints::default();
     let what = format!(
         "Map value must satisfy constraint: [Member must have length less than or equal to {WRITES_MAX}, Member must have \
          length greater than or equal to 1]"
     );
-    constraints.broken(&format!("{{{table}=[{many} requests]}}"), "requestItems", &what);
+    constraints.broken(&shown(table, writes), "requestItems", &what);
     constraints.check()
 }
 

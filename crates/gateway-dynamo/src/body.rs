@@ -22,6 +22,120 @@ pub(crate) fn parse(body: &Bytes) -> Answered<Map<String, Value>> {
     }
 }
 
+/// The form of a member of a request.
+#[derive(Clone, Copy)]
+enum Form {
+    Flag,
+    List,
+    /// One that is a list is told of where it is read, in words that say what the map holds.
+    Map,
+    Number,
+    Structure,
+    Text,
+}
+
+/// Each member has the same form in every operation that has it.
+const FORMS: [(Form, &[&str]); 6] = [
+    (
+        Form::Text,
+        &[
+            "BillingMode",
+            "ClientRequestToken",
+            "ConditionExpression",
+            "ConditionalOperator",
+            "ExclusiveStartShardId",
+            "ExclusiveStartStreamArn",
+            "ExclusiveStartTableName",
+            "FilterExpression",
+            "IndexName",
+            "KeyConditionExpression",
+            "ProjectionExpression",
+            "ResourceArn",
+            "ReturnConsumedCapacity",
+            "ReturnItemCollectionMetrics",
+            "ReturnValues",
+            "ReturnValuesOnConditionCheckFailure",
+            "Select",
+            "SequenceNumber",
+            "ShardId",
+            "ShardIterator",
+            "ShardIteratorType",
+            "StreamArn",
+            "TableClass",
+            "TableName",
+            "UpdateExpression",
+        ],
+    ),
+    (
+        Form::Map,
+        &[
+            "AttributeUpdates",
+            "ExclusiveStartKey",
+            "Expected",
+            "ExpressionAttributeNames",
+            "ExpressionAttributeValues",
+            "Item",
+            "Key",
+            "KeyConditions",
+            "QueryFilter",
+            "ScanFilter",
+        ],
+    ),
+    (
+        Form::Structure,
+        &[
+            "OnDemandThroughput",
+            "PointInTimeRecoverySpecification",
+            "ProvisionedThroughput",
+            "RequestItems",
+            "SSESpecification",
+            "ShardFilter",
+            "StreamSpecification",
+            "TimeToLiveSpecification",
+            "WarmThroughput",
+        ],
+    ),
+    (
+        Form::List,
+        &[
+            "AttributeDefinitions",
+            "AttributesToGet",
+            "GlobalSecondaryIndexUpdates",
+            "GlobalSecondaryIndexes",
+            "KeySchema",
+            "LocalSecondaryIndexes",
+            "ReplicaUpdates",
+            "TagKeys",
+            "Tags",
+            "TransactItems",
+        ],
+    ),
+    (Form::Flag, &["ConsistentRead", "DeletionProtectionEnabled", "ScanIndexForward"]),
+    (Form::Number, &["Limit", "Segment", "TotalSegments"]),
+];
+
+/// Holds a request's members against their forms. The service reads all of a request before it judges any of it, so one of
+/// another form is told first, whatever else is wrong.
+pub(crate) fn check_members(members: &Map<String, Value>) -> Answered<()> {
+    let params = Params(members);
+    for name in members.keys() {
+        let form = FORMS.iter().find(|(_, names)| names.contains(&name.as_str())).map(|(form, _)| *form);
+        match form {
+            Some(Form::Flag) => params.flag(name).map(|_| ())?,
+            Some(Form::List) => params.list(name).map(|_| ())?,
+            Some(Form::Number) => params.number(name).map(|_| ())?,
+            Some(Form::Structure) => params.object(name).map(|_| ())?,
+            Some(Form::Text) => params.text(name).map(|_| ())?,
+            Some(Form::Map) => match params.get(name) {
+                None | Some(Value::Object(_) | Value::Array(_)) => {}
+                Some(_) => return Err(serialization("Unexpected field type")),
+            },
+            None => {}
+        }
+    }
+    Ok(())
+}
+
 /// What was sent has another form than the protocol's.
 pub(crate) fn serialization(text: impl Into<String>) -> ApiError {
     ApiError::new(Kind::Serialization, text)

@@ -145,7 +145,7 @@ fn only_old(asked: &Asked) -> Answered<()> {
     if matches!(asked.returns, Returns::None | Returns::AllOld) {
         return Ok(());
     }
-    Err(ApiError::validation("Return values set to invalid value"))
+    Err(ApiError::validation("ReturnValues can only be ALL_OLD or NONE"))
 }
 
 pub(crate) async fn put(gateway: &Gateway, mut members: Members) -> Answered<Vec<u8>> {

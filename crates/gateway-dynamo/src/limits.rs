@@ -66,15 +66,20 @@ impl Constraints {
         Ok(name.unwrap_or_default().to_string())
     }
 
+    /// The same of operations on tables themselves, which say that it is not there before all else, and in other words.
+    pub(crate) fn table_itself(&mut self, params: Params<'_>) -> Answered<String> {
+        if !params.has("TableName") {
+            return Err(ApiError::validation(
+                "The parameter 'TableName' is required but was not present in the request",
+            ));
+        }
+        self.table(params)
+    }
+
     /// A name of a table or an index.
     pub(crate) fn name(&mut self, value: Option<&str>, path: &str) {
         let Some(value) = value else { return };
-        if value.is_empty() {
-            // An empty one is told of once.
-            self.broken(value, path, "Member must have length greater than or equal to 1");
-            return;
-        }
-        if !value.bytes().all(is_name_byte) {
+        if value.is_empty() || !value.bytes().all(is_name_byte) {
             let what = "Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+";
             self.broken(value, path, what);
         }
@@ -115,10 +120,10 @@ fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')
 }
 
-/// The table that a request names, which may be an ARN.
+/// The table that an operation on tables names, which may be an ARN.
 pub(crate) fn table_name(params: Params<'_>) -> Answered<String> {
     let mut constraints = Constraints::default();
-    let name = constraints.table(params)?;
+    let name = constraints.table_itself(params)?;
     constraints.check()?;
     Ok(name)
 }
@@ -184,8 +189,9 @@ mod tests {
         constraints.name(Some(""), "tableName");
         assert_eq!(
             constraints.check().unwrap_err().message,
-            "1 validation error detected: Value '' at 'tableName' failed to satisfy constraint: Member must have length \
-             greater than or equal to 1"
+            "2 validation errors detected: Value '' at 'tableName' failed to satisfy constraint: Member must satisfy regular \
+             expression pattern: [a-zA-Z0-9_.-]+; Value '' at 'tableName' failed to satisfy constraint: Member must have \
+             length greater than or equal to 3"
         );
         let mut constraints = Constraints::default();
         constraints.name(Some("a;"), "tableName");

@@ -3,7 +3,7 @@
 
 use crate::body::Params;
 use crate::failure::{Answered, ApiError, Kind};
-use crate::limits::table_name;
+use crate::limits::{Constraints, table_name};
 use crate::{Gateway, tables, tags};
 use serde_json::{Value, json};
 
@@ -85,14 +85,20 @@ pub(crate) async fn answer(gateway: &Gateway, name: &str, params: Params<'_>) ->
             Err(backups_off())
         }
         "UpdateContinuousBackups" => {
+            let mut constraints = Constraints::default();
             let asked = params.object("PointInTimeRecoverySpecification")?;
-            match asked.map_or(Ok(None), |asked| asked.flag("PointInTimeRecoveryEnabled"))? {
-                Some(true) => {
-                    known(gateway, params).await?;
-                    Err(backups_off())
-                }
-                _ => describe_backups(gateway, params).await,
+            let on = asked.map_or(Ok(None), |asked| asked.flag("PointInTimeRecoveryEnabled"))?;
+            if asked.is_none() {
+                constraints.missing("pointInTimeRecoverySpecification");
+            } else if on.is_none() {
+                constraints.missing("pointInTimeRecoverySpecification.pointInTimeRecoveryEnabled");
             }
+            constraints.check()?;
+            if on == Some(true) {
+                known(gateway, params).await?;
+                return Err(backups_off());
+            }
+            describe_backups(gateway, params).await
         }
         "ExportTableToPointInTime" | "RestoreTableToPointInTime" => Err(recovery_off()),
         "DescribeContributorInsights" => {

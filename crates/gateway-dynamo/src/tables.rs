@@ -57,7 +57,7 @@ pub(crate) async fn create(gateway: &Gateway, params: Params<'_>) -> Answered<Va
 
 fn read_definition(params: Params<'_>) -> Answered<Definition> {
     let mut constraints = Constraints::default();
-    let name = constraints.table(params)?;
+    let name = constraints.table_itself(params)?;
     for (member, path) in [("AttributeDefinitions", "attributeDefinitions"), ("KeySchema", "keySchema")] {
         if !params.has(member) {
             constraints.missing(path);
@@ -371,9 +371,19 @@ pub(crate) fn refuse_encryption(params: Params<'_>) -> Answered<()> {
     let mut constraints = Constraints::default();
     let kind = asked.text("SSEType")?;
     constraints.word(kind, "sSESpecification.sSEType", &["AES256", "KMS"]);
+    let key = asked.text("KMSMasterKeyId")?;
+    constraints.length(key, "sSESpecification.kMSMasterKeyId", 1, 2048);
     constraints.check()?;
-    if kind == Some("AES256") {
-        return Err(invalid("SSEType AES256 is not supported"));
+    let off = asked.flag("Enabled")? == Some(false);
+    let wrong = match (kind, key) {
+        (Some("AES256"), _) => Some("SSEType AES256 is not supported"),
+        (Some(_), _) if off => Some("SSEType can not be specified if Enabled is false"),
+        (None, Some(_)) if off => Some("KMSMasterKeyId can not be specified if Enabled is false"),
+        (None, Some(_)) => Some("SSEType KMS is required if KMSMasterKeyId is specified"),
+        _ => None,
+    };
+    if let Some(wrong) = wrong {
+        return Err(invalid(wrong));
     }
     if asked.flag("Enabled")? != Some(true) && kind.is_none() && !asked.has("KMSMasterKeyId") {
         return Ok(());

@@ -18,7 +18,9 @@ pub(crate) fn read(params: Params<'_>) -> Answered<Vec<(String, String)>> {
     let Some(list) = params.objects("Tags")? else { return Ok(Vec::new()) };
     let mut tags: Vec<(String, String)> = Vec::with_capacity(list.len());
     for tag in list {
-        let key = tag.text("Key")?.unwrap_or_default();
+        let Some(key) = tag.text("Key")? else {
+            return Err(ApiError::validation("The Tag Key provided is invalid, Key: null"));
+        };
         let value = tag.text("Value")?;
         check_tag(key, value)?;
         let value = value.unwrap_or_default();

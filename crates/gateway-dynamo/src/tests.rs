@@ -281,7 +281,7 @@ async fn bad_requests_are_told_in_the_service_s_words() {
             "PutItem",
             json!({ "TableName": "items", "Item": key(), "ReturnValues": "ALL_NEW" }),
             Validation,
-            "Return values",
+            "ReturnValues can only be ALL_OLD or NONE",
         ),
         (
             "Query",
@@ -299,6 +299,42 @@ async fn bad_requests_are_told_in_the_service_s_words() {
         ("BatchGetItem", json!({ "RequestItems": {} }), Validation, "requestItems"),
         ("TransactWriteItems", json!({ "TransactItems": [{}] }), Validation, "only contain one of"),
         ("CreateTable", json!({ "TableName": "new", "KeySchema": [] }), Validation, "attributeDefinitions"),
+        // What has another form is told before all else, whatever member it is.
+        (
+            "Query",
+            json!({ "TableName": "ab", "ScanIndexForward": "x" }),
+            Serialization,
+            "STRING_VALUE cannot be converted to Boolean",
+        ),
+        ("GetItem", json!({ "TableName": "ab", "Key": "x" }), Serialization, "Unexpected field type"),
+        (
+            "CreateTable",
+            json!({ "Tags": {} }),
+            Serialization,
+            "Start of structure or map found where not expected",
+        ),
+        ("UpdateTable", json!({ "SSESpecification": [] }), Serialization, "Unrecognized collection type"),
+        ("Scan", json!({ "Segment": "1" }), Serialization, "STRING_VALUE cannot be converted to Integer"),
+        // Operations on tables have their own words for one that is not named, and say no more.
+        ("CreateTable", json!({}), Validation, "The parameter 'TableName' is required but was not present"),
+        ("DescribeTable", json!({}), Validation, "The parameter 'TableName' is required but was not present"),
+        ("UpdateTable", json!({ "TableName": "a;b" }), Validation, "'a;b' at 'tableName' failed"),
+        // Constraints on a map's keys and values are told of the map.
+        (
+            "BatchGetItem",
+            json!({ "RequestItems": { "ab": { "Keys": [key()] } } }),
+            Validation,
+            "Value '{ab=KeysAndAttributes}' at 'requestItems' failed to satisfy constraint: Map keys must satisfy \
+             constraint: [Member must have length less than or equal to 255, Member must have length greater than or \
+             equal to 3, Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+]",
+        ),
+        (
+            "BatchWriteItem",
+            json!({ "RequestItems": { "items": [] } }),
+            Validation,
+            "Value '{items=[]}' at 'requestItems' failed to satisfy constraint: Map value must satisfy constraint: \
+             [Member must have length less than or equal to 25, Member must have length greater than or equal to 1]",
+        ),
     ] {
         let (found, said) = ask(&gateway, name, body.clone()).await.expect_err(name);
         assert_eq!(found, kind, "{name} {body}: {said}");

@@ -73,11 +73,6 @@ impl Asked {
         })
     }
 
-    /// Whether any of it is.
-    pub(crate) fn is_there(self) -> bool {
-        self.most.is_some() || self.warm.is_some()
-    }
-
     /// As a change of `what` that is paid for so: whether it may be ready for no more than that is seen where it is applied.
     pub(crate) fn change(self, billing: Billing, what: &str) -> Answered<CapacityChange> {
         let (reads, writes) = self.most.unwrap_or_default();
@@ -198,7 +193,9 @@ pub(crate) fn of_indexes(changes: &[IndexChange], billing: Option<&str>, now: &D
             IndexChange::Update { capacity, .. } if !on_demand && capacity.most_writes.is_some() => {
                 return Err(unbounded("MaxWriteRequestUnits"));
             }
-            IndexChange::Update { name, throughput: Some(_), .. } if on_demand => {
+            IndexChange::Update { name, throughput, capacity }
+                if on_demand && (throughput.is_some() || capacity.is_empty()) =>
+            {
                 return Err(invalid(format!(
                     "The only Updates for index: {name} when TableThroughputMode is PAY_PER_REQUEST can be to \
                      OnDemandThroughput, WarmThroughput"
@@ -206,6 +203,11 @@ pub(crate) fn of_indexes(changes: &[IndexChange], billing: Option<&str>, now: &D
             }
             IndexChange::Update { name, throughput: Some(throughput), .. } => {
                 check_changes(name, *throughput, now)?;
+            }
+            IndexChange::Update { name, throughput: None, capacity } if capacity.is_empty() => {
+                return Err(invalid(format!(
+                    "Both ReadCapacityUnits and WriteCapacityUnits must be specified for index: {name}"
+                )));
             }
             IndexChange::Update { .. } | IndexChange::Delete(_) => {}
         }

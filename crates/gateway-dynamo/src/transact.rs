@@ -231,12 +231,9 @@ fn written(ops: &[Op]) -> Answered<Vec<(String, Item)>> {
 /// The client's word for the request, with a fingerprint of what it asks.
 fn token(members: &Members) -> Answered<Option<Token>> {
     let Some(token) = Params(members).text("ClientRequestToken")? else { return Ok(None) };
-    if token.is_empty() || token.len() > 36 {
-        let mut constraints = Constraints::default();
-        let what = "Member must have length less than or equal to 36, and greater than or equal to 1";
-        constraints.broken(token, "clientRequestToken", what);
-        constraints.check()?;
-    }
+    let mut constraints = Constraints::default();
+    constraints.length(Some(token), "clientRequestToken", 1, 36);
+    constraints.check()?;
     // The members of a parsed object are in order, so that equal requests have equal texts.
     let text = members.get("TransactItems").map(Value::to_string).unwrap_or_default();
     let fingerprint = Sha256::digest(text.as_bytes());

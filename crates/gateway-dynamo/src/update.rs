@@ -32,10 +32,15 @@ pub(crate) async fn update(gateway: &Gateway, params: Params<'_>) -> Answered<Va
     let others = others.into_iter().any(|member| params.has(member));
     if !something.contains(&true) && stream.is_none() && changes.is_empty() && !others {
         return Err(ApiError::validation(
-            "At least one of ProvisionedThroughput, BillingMode, UpdateStreamEnabled, GlobalSecondaryIndexUpdates or \
-             SSESpecification or ReplicaUpdates is required",
+            "At least one of ProvisionedThroughput, BillingMode, UpdateStreamEnabled, GlobalSecondaryIndexUpdates, \
+             SSESpecification, ReplicaUpdates, MultiAccountReplicaReady, ReplicaTransitRoleArn, MultiRegionConsistency, \
+             DeletionProtectionEnabled, OnDemandThroughput, WarmThroughput or TableClass is required",
         ));
     }
+    if params.has("GlobalSecondaryIndexUpdates") && changes.is_empty() {
+        return Err(invalid("List of GlobalSecondaryIndexUpdates is empty"));
+    }
+    check_together(params, &changes)?;
     refuse_encryption(params)?;
     if params.has("SSESpecification") {
         return Err(invalid("Table is already encrypted by default"));
@@ -46,12 +51,16 @@ pub(crate) async fn update(gateway: &Gateway, params: Params<'_>) -> Answered<Va
     }
     // What this request itself is wrong in comes before whether there is such a table.
     let parsed = changes.into_iter().enumerate();
-    let parsed = parsed.map(|(at, change)| index_change(at, change, &attributes));
+    let parsed =
+        parsed.map(|(at, change)| index_change(at, change, params.has("AttributeDefinitions"), &attributes));
     let indexes = parsed.collect::<Answered<Vec<IndexChange>>>()?;
     check_once(&indexes)?;
+    // Attributes are defined for an index that comes, and passed over else.
+    let comes = indexes.iter().any(|change| matches!(change, IndexChange::Create(_)));
+    let attributes = if comes { attributes } else { Vec::new() };
     let (now, _) = definition(gateway, &table).await?;
     check_global(&indexes, &now)?;
-    if indexes.iter().any(|change| matches!(change, IndexChange::Create(_))) {
+    if comes {
         check_filled(gateway, now.clone()).await?;
     }
     throughput::of_indexes(&indexes, billing, &now)?;
@@ -89,8 +98,68 @@ pub(crate) async fn update(gateway: &Gateway, params: Params<'_>) -> Answered<Va
     Ok(json!({ "TableDescription": describe::table(&definition, &figures, "UPDATING") }))
 }
 
+/// What a request may change of a table beside its attributes.
+const CHANGES: [&str; 9] = [
+    "SSESpecification",
+    "TableClass",
+    "DeletionProtectionEnabled",
+    "OnDemandThroughput",
+    "WarmThroughput",
+    "StreamSpecification",
+    "ProvisionedThroughput",
+    "BillingMode",
+    "GlobalSecondaryIndexUpdates",
+];
+
+/// Most changes are made alone; what goes before what, where a request has several, is the service's order.
+fn check_together(params: Params<'_>, indexes: &[Params<'_>]) -> Answered<()> {
+    let there = |member: &str| match params.get(member) {
+        // An empty one changes nothing.
+        Some(Value::Object(members)) => !members.is_empty(),
+        Some(Value::Array(elements)) => !elements.is_empty(),
+        other => other.is_some(),
+    };
+    let any = |members: &[&str]| members.iter().any(|member| there(member));
+    let several = CHANGES.iter().filter(|member| there(member)).count() > 1;
+    for (member, what) in [
+        ("SSESpecification", "Server-Side Encryption"),
+        ("TableClass", "TableClass"),
+        ("DeletionProtectionEnabled", "DeletionProtection"),
+    ] {
+        if several && there(member) {
+            return Err(invalid(format!("{what} modification must be the only operation in the request")));
+        }
+    }
+    if there("OnDemandThroughput") && any(&["StreamSpecification", "WarmThroughput"]) {
+        return Err(invalid(
+            "OnDemandThroughput can only be combined with BillingMode in an UpdateTable request",
+        ));
+    }
+    if there("WarmThroughput") && any(&["StreamSpecification", "ProvisionedThroughput", "BillingMode"]) {
+        return Err(invalid("WarmThroughput must be the only operation in the request"));
+    }
+    if there("WarmThroughput") && indexes.iter().any(|change| change.has("Create")) {
+        return Err(invalid(
+            "Create global secondary index cannot be specified when updating WarmThroughput",
+        ));
+    }
+    let units = there("ProvisionedThroughput") || params.text("BillingMode")? == Some("PROVISIONED");
+    let online = indexes.iter().any(|change| change.has("Create") || change.has("Delete"));
+    match (units, there("StreamSpecification"), online) {
+        (true, true, _) => Err(invalid("You cannot modify stream status while updating table IOPS")),
+        (true, _, true) => Err(invalid("You cannot create or delete index while updating table IOPS")),
+        (_, true, true) => Err(invalid("You cannot create or delete index while changing stream status")),
+        _ => Ok(()),
+    }
+}
+
 /// The keys of a new index must be defined in the request itself, even where the table has defined them already.
-fn index_change(at: usize, change: Params<'_>, attributes: &[(String, Scalar)]) -> Answered<IndexChange> {
+fn index_change(
+    at: usize,
+    change: Params<'_>,
+    defined: bool,
+    attributes: &[(String, Scalar)],
+) -> Answered<IndexChange> {
     let path = format!("globalSecondaryIndexUpdates.{}.member", at + 1);
     let named = |params: Params<'_>, member: &str| {
         let path = format!("{path}.{member}.indexName");
@@ -110,6 +179,10 @@ fn index_change(at: usize, change: Params<'_>, attributes: &[(String, Scalar)]) 
     }
     if let Some(create) = change.object("Create")? {
         let path = format!("{path}.create");
+        if !defined {
+            let name = named(create, "create")?;
+            return Err(invalid(format!("AttributeDefinitions is not specified for index: {name}")));
+        }
         let index = read_index(create, &path, true, &KeyNames::default(), attributes)?;
         return Ok(IndexChange::Create(index));
     }
@@ -118,11 +191,14 @@ fn index_change(at: usize, change: Params<'_>, attributes: &[(String, Scalar)]) 
         let of = format!("{path}.update.provisionedThroughput");
         let asked = throughput::read(update, &of, &mut constraints)?;
         let capacity = throughput::Asked::read(update)?;
-        if asked.is_none() && !capacity.is_there() {
-            constraints.missing(&of);
-        }
         constraints.check()?;
         let name = named(update, "update")?;
+        if update.object("WarmThroughput")?.is_some_and(|asked| asked.0.is_empty()) {
+            return Err(invalid(format!(
+                "WarmThroughput must have at least one of ReadUnitsPerSecond or WriteUnitsPerSecond specified for index: \
+                 {name}"
+            )));
+        }
         let throughput = match asked {
             Some(_) => Some(throughput::check(Billing::Provisioned, asked)?),
             None => None,
@@ -160,7 +236,7 @@ fn check_once(changes: &[IndexChange]) -> Answered<()> {
     Ok(())
 }
 
-/// Local indexes stay as they were made.
+/// Local indexes stay as they were made; of the global ones only those that are there change.
 fn check_global(changes: &[IndexChange], now: &Definition) -> Answered<()> {
     for change in changes {
         let (what, name) = match change {
@@ -172,6 +248,10 @@ fn check_global(changes: &[IndexChange], now: &Definition) -> Answered<()> {
             return Err(ApiError::validation(format!(
                 "Cannot {what} an index that is not a GlobalSecondaryIndex: {name}"
             )));
+        }
+        if !now.globals.iter().any(|index| index.name == *name) {
+            let text = format!("Requested resource not found: Index {name} for table {}", now.name);
+            return Err(ApiError::new(Kind::NotFound, text));
         }
     }
     Ok(())

@@ -156,7 +156,7 @@ def returned(a):
     key = {"p": s("a")}
     for operation, params in [("put_item", {"Item": key}), ("delete_item", {"Key": key})]:
         for word in ["ALL_NEW", "UPDATED_OLD", "UPDATED_NEW"]:
-            a.error(operation, v("=Return values set to invalid value"), ReturnValues=word, **params)
+            a.error(operation, v("=ReturnValues can only be ALL_OLD or NONE"), ReturnValues=word, **params)
         a.ok("delete_item", Key=key)
         a.equal(f"{operation} of nothing", a.ok(operation, ReturnValues="ALL_OLD", **params).get("Attributes"), None)
     a.ok("put_item", Item={**key, "x": n(1)})

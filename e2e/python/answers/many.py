@@ -268,7 +268,10 @@ def batches(a):
         "Supplied AttributeValue has more than one datatypes set, must contain exactly one of the supported datatypes"
     )
     for items, text in [
-        ({one: []}, ""), ({"ab": put("a")}, "length greater than or equal to 3"),
+        ({one: []}, f"=1 validation error detected: Value '{{{one}=[]}}' at 'requestItems' failed to satisfy constraint: Map "
+            f"value must satisfy constraint: [{more_than}25, Member must have length greater than or equal to 1]"),
+        ({"ab": put("a")}, f"at 'requestItems' failed to satisfy constraint: Map keys must satisfy constraint: [{more_than}255, "
+            "Member must have length greater than or equal to 3, "),
         ({one: put(*[f"k{i}" for i in range(26)])},
             f"at 'requestItems' failed to satisfy constraint: Map value must satisfy constraint: [{more_than}25"),
         ({one: put(*[f"k{i}" for i in range(20)]),
@@ -411,7 +414,8 @@ def transactions(a):
             "=Item size has exceeded the maximum allowed size"),
     ]:
         a.error("transact_write_items", v(text), TransactItems=items)
-    a.error("transact_write_items", v("at 'clientRequestToken' failed"), TransactItems=[put("a")],
+    a.error("transact_write_items", v("at 'clientRequestToken' failed to satisfy constraint: "
+        "Member must have length less than or equal to 36"), TransactItems=[put("a")],
         ClientRequestToken="x" * 37)
     a.error("transact_write_items", (NOT_FOUND, "=Requested resource not found"),
         TransactItems=[{"Put": {"TableName": "nothing", "Item": key("a")}}, put("a")])

@@ -104,6 +104,10 @@ def serialization(a):
         ("BatchGetItem", {"RequestItems": []}, "Unrecognized collection type"),
         ("BatchWriteItem", {"RequestItems": {table: {}}}, "Unexpected field type"),
         ("CreateTable", {"TableName": "abc", "KeySchema": {}}, "Start of structure or map found where not expected"),
+        # It is told before anything else, whatever member it is.
+        ("CreateTable", {"Tags": {}}, "Start of structure or map found where not expected"),
+        ("Query", {"TableName": "ab", "ScanIndexForward": "x"}, f"STRING_VALUE {boolean}"),
+        ("Scan", {"TableName": "ab", "ExclusiveStartKey": "x"}, "Unexpected field type"),
     ]:
         a.raw(operation, body, ("SerializationException", text))
 
@@ -112,7 +116,8 @@ def constraints(a):
     """What every request is held to first, all faults at once."""
     fails = "failed to satisfy constraint: Member must "
     for name, text in [
-        ("", f"=1 validation error detected: Value '' at 'tableName' {fails}have length greater than or equal to 1"),
+        ("", f"=2 validation errors detected: Value '' at 'tableName' {fails}satisfy regular expression pattern: "
+            f"[a-zA-Z0-9_.-]+; Value '' at 'tableName' {fails}have length greater than or equal to 3"),
         ("ab", f"=1 validation error detected: Value 'ab' at 'tableName' {fails}have length greater than or equal to "
             f"3"),
         ("x" * 256, f"{fails}have length less than or equal to 255"),
@@ -123,9 +128,11 @@ def constraints(a):
         for operation in ["describe_table", "delete_table", "scan"]:
             a.error(operation, v(text), TableName=name)
         a.error("get_item", v(text), TableName=name, Key={"p": s("a")})
+    # Operations on tables themselves say first that none is named.
+    for operation in ["create_table", "describe_table", "delete_table", "update_table", "describe_time_to_live"]:
+        a.error(operation, v("=The parameter 'TableName' is required but was not present in the request"))
     null = "Value null at '{}' failed to satisfy constraint: Member must not be null"
     for operation, path, params in [
-        ("describe_table", "tableName", {}),
         ("put_item", "tableName", {"Item": {}}),
         ("put_item", "item", {"TableName": "abc"}),
         ("get_item", "key", {"TableName": "abc"}),

@@ -232,6 +232,12 @@ def changes(a):
         GlobalSecondaryIndexUpdates=list(changes), AttributeDefinitions=defined(*defs), **more)
     for text, params in [
         ("At least one of ProvisionedThroughput, ", {}),
+        (f"={INVALID}DeletionProtection modification must be the only operation in the request",
+         dict(DeletionProtectionEnabled=True, BillingMode="PAY_PER_REQUEST")),
+        (f"={INVALID}TableClass modification must be the only operation in the request",
+         dict(DeletionProtectionEnabled=True, TableClass="STANDARD")),
+        (f"={INVALID}You cannot create or delete index while changing stream status",
+         update(create(), StreamSpecification={"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"})),
         ("enum value set: [PROVISIONED, PAY_PER_REQUEST]", dict(BillingMode="x")),
         (f"={INVALID}ProvisionedThroughput must be specified when BillingMode is PROVISIONED",
          dict(BillingMode="PROVISIONED")),
@@ -255,7 +261,12 @@ def changes(a):
          update(create(ProvisionedThroughput=units))),
         ("ProjectionType is INCLUDE, but NonKeyAttributes is not specified",
          update(create(projection={"ProjectionType": "INCLUDE"}))),
-        ("member.update.provisionedThroughput' failed", update({"Update": {"IndexName": "first"}})),
+        (f"={INVALID}The only Updates for index: first when TableThroughputMode is PAY_PER_REQUEST can be to "
+         "OnDemandThroughput, WarmThroughput", update({"Update": {"IndexName": "first"}})),
+        (f"={INVALID}WarmThroughput must have at least one of ReadUnitsPerSecond or WriteUnitsPerSecond specified for index: "
+         "first", update({"Update": {"IndexName": "first", "WarmThroughput": {}}})),
+        (f"={INVALID}AttributeDefinitions is not specified for index: second",
+         dict(GlobalSecondaryIndexUpdates=[create()])),
         (f"={INVALID}The only Updates for index: first when TableThroughputMode is PAY_PER_REQUEST can be to "
          "OnDemandThroughput, WarmThroughput",
          update({"Update": {"IndexName": "first", "ProvisionedThroughput": units}})),
@@ -273,7 +284,7 @@ def changes(a):
     a.error("update_table", v("=Cannot delete an index that is not a GlobalSecondaryIndex: loc"), TableName=local,
         GlobalSecondaryIndexUpdates=[{"Delete": {"IndexName": "loc"}}])
     a.tables.insert(0, a.tables.pop())
-    gone = NOT_FOUND, "Requested resource not found"
+    gone = NOT_FOUND, "=Requested resource not found: Index nothing for table " + a.tables[-1]
     a.error("update_table", gone, **update({"Delete": {"IndexName": "nothing"}}))
     a.error("update_table",
         ("LimitExceededException", "Only 1 online index can be created or deleted simultaneously per table"),
@@ -444,6 +455,7 @@ def tags(a):
     for code, text, of, given in [
         (VALIDATION, "Atleast one Tag needs to be provided", arn, []),
         (VALIDATION, "=The Tag Key provided is invalid, Key: ", arn, tag("")),
+        (VALIDATION, "=The Tag Key provided is invalid, Key: null", arn, [{"Value": "v"}]),
         (VALIDATION, "The Tag Key provided is invalid, Key: xx", arn, tag("x" * 129)),
         (VALIDATION, "The Tag Value provided is invalid, Value: xx", arn, [{"Key": "k", "Value": "x" * 257}]),
         (VALIDATION, "=The Tag Value provided is invalid, Value: null", arn, [{"Key": "k"}]),

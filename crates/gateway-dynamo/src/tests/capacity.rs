@@ -75,6 +75,25 @@ async fn bounds_and_what_it_is_ready_for_are_kept() {
     let answered = update(&gateway, warmer).await.unwrap();
     assert_eq!(answered["WarmThroughput"]["Status"], "UPDATING");
     assert_eq!(described(&gateway).await["WarmThroughput"], ready(12_000, 4_001));
+    for (change, what) in [
+        (json!({}), "The only Updates for index: by-g when TableThroughputMode is PAY_PER_REQUEST can be to"),
+        (json!({ "OnDemandThroughput": {} }), "The only Updates for index: by-g when TableThroughputMode is"),
+        (json!({ "WarmThroughput": {} }), "WarmThroughput must have at least one of ReadUnitsPerSecond or"),
+    ] {
+        let text = update(&gateway, of_index(change)).await.unwrap_err();
+        assert!(text.contains(what), "{text}");
+    }
+    // Attributes without a new index are passed over, whatever they say of those that there are.
+    let other = json!({ "AttributeDefinitions": [{ "AttributeName": "g", "AttributeType": "N" }] });
+    update(&gateway, with(of_index(json!({ "OnDemandThroughput": most(8) })), other)).await.unwrap();
+    assert_eq!(described(&gateway).await["AttributeDefinitions"], seen["AttributeDefinitions"]);
+    let none = json!({ "GlobalSecondaryIndexUpdates": [], "BillingMode": "PAY_PER_REQUEST" });
+    assert!(
+        update(&gateway, none).await.unwrap_err().contains("List of GlobalSecondaryIndexUpdates is empty")
+    );
+    let ghost = json!({ "GlobalSecondaryIndexUpdates": [{ "Delete": { "IndexName": "ghost" } }] });
+    let text = update(&gateway, ghost).await.unwrap_err();
+    assert_eq!(text, "Requested resource not found: Index ghost for table items");
     let lower = |units: Value| json!({ "WarmThroughput": units });
     for (change, what) in [
         (lower(json!({ "WriteUnitsPerSecond": 4_000 })), "WriteUnitsPerSecond for WarmThroughput for table"),
@@ -140,6 +159,18 @@ async fn what_there_is_none_of_says_so() {
         ),
         (json!({ "SSESpecification": { "Enabled": false } }), "Table is already encrypted by default"),
         (
+            json!({ "SSESpecification": { "Enabled": false, "SSEType": "KMS" } }),
+            "SSEType can not be specified if Enabled is false",
+        ),
+        (
+            json!({ "SSESpecification": { "Enabled": false, "KMSMasterKeyId": "k" } }),
+            "KMSMasterKeyId can not be specified if Enabled is false",
+        ),
+        (
+            json!({ "SSESpecification": { "Enabled": true, "KMSMasterKeyId": "k" } }),
+            "SSEType KMS is required if KMSMasterKeyId is specified",
+        ),
+        (
             json!({ "SSESpecification": { "SSEType": "x" } }),
             "Member must satisfy enum value set: [AES256, KMS]",
         ),
@@ -147,4 +178,42 @@ async fn what_there_is_none_of_says_so() {
         let text = update(&gateway, change.clone()).await.unwrap_err();
         assert!(text.contains(words), "{change}: {text}");
     }
+}
+
+/// Claim: what the service changes only alone is refused beside another change, in its words, and nothing of it is done.
+#[tokio::test]
+async fn most_changes_are_made_alone() {
+    let (gateway, _) = alone();
+    ask(&gateway, "CreateTable", table(json!({}))).await.unwrap();
+    let before = described(&gateway).await;
+    let class = || json!({ "TableClass": "STANDARD" });
+    let protected = || json!({ "DeletionProtectionEnabled": true });
+    let demand = || json!({ "OnDemandThroughput": { "MaxReadRequestUnits": 9 } });
+    let warm = || json!({ "WarmThroughput": { "ReadUnitsPerSecond": 13_000 } });
+    let stream =
+        || json!({ "StreamSpecification": { "StreamEnabled": true, "StreamViewType": "KEYS_ONLY" } });
+    let drop = || json!({ "GlobalSecondaryIndexUpdates": [{ "Delete": { "IndexName": "by-g" } }] });
+    let paid = || json!({ "BillingMode": "PROVISIONED", "ProvisionedThroughput": units(3, 3) });
+    let only = |what: &str| format!("{what} modification must be the only operation in the request");
+    for (change, words) in [
+        (with(json!({ "SSESpecification": { "Enabled": true } }), class()), only("Server-Side Encryption")),
+        (with(class(), protected()), only("TableClass")),
+        (with(protected(), stream()), only("DeletionProtection")),
+        (with(protected(), drop()), only("DeletionProtection")),
+        (with(demand(), warm()), "OnDemandThroughput can only be combined with BillingMode".into()),
+        (with(warm(), stream()), "WarmThroughput must be the only operation in the request".into()),
+        (with(stream(), paid()), "You cannot modify stream status while updating table IOPS".into()),
+        (with(drop(), paid()), "You cannot create or delete index while updating table IOPS".into()),
+        (with(drop(), stream()), "You cannot create or delete index while changing stream status".into()),
+    ] {
+        let text = update(&gateway, change.clone()).await.unwrap_err();
+        assert!(text.contains(&words), "{change}: {text}");
+    }
+    assert_eq!(described(&gateway).await, before);
+    // These go together.
+    let demand = with(demand(), json!({ "BillingMode": "PAY_PER_REQUEST" }));
+    update(&gateway, demand).await.unwrap();
+    update(&gateway, with(stream(), json!({ "BillingMode": "PAY_PER_REQUEST", "WarmThroughput": {} })))
+        .await
+        .unwrap();
 }
