@@ -145,6 +145,7 @@ python)
     ./python/venv.sh
     start_cluster
     python/.venv/bin/python python/client.py "$endpoints"
+    python/.venv/bin/python python/gateway.py "$endpoints"
     ;;
 patroni)
     [ -d /usr/lib/postgresql ] || apt_install postgresql
@@ -177,6 +178,7 @@ javascript)
     fi
     start_cluster
     node javascript/tables.mjs "$dynamo"
+    node javascript/etcd.mjs "$endpoints"
     ;;
 aws)
     build e2e-aws

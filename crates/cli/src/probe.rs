@@ -30,6 +30,8 @@ pub(crate) struct NodeStatus {
     pub(crate) revision: i64,
     /// Bytes of state on its disk.
     pub(crate) db_size: i64,
+    /// The bytes beyond which it raises the alarm for want of room; 0 for no bound.
+    pub(crate) quota: i64,
     /// It has no vote.
     pub(crate) learner: bool,
     /// What it says is wrong.
@@ -170,6 +172,7 @@ pub(crate) async fn status(endpoint: &str, patience: Duration) -> Result<NodeSta
         applied: reply.raft_applied_index,
         revision: header.revision,
         db_size: reply.db_size,
+        quota: reply.db_size_quota,
         learner: reply.is_learner,
         errors: reply.errors,
     })

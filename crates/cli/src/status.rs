@@ -250,7 +250,9 @@ fn judge(answers: Vec<Answer>) -> Report {
     let mut unhealthy = Vec::new();
     if votes.is_empty() {
         unhealthy.push(
-            "no node knows a leader: a majority of the voters must be up and reach each other".to_string(),
+            "no node knows a leader: a majority of the voters must be up and reach each other (where one is lost for good, `quorate \
+             snapshot save` takes what a member that is still up has, and `quorate snapshot restore` begins a new cluster with it)"
+                .to_string(),
         );
     }
     if votes.len() > 1 {
@@ -260,13 +262,14 @@ fn judge(answers: Vec<Answer>) -> Report {
         unhealthy.push("the nodes belong to different clusters".to_string());
     }
     let leader = if votes.len() == 1 { votes.keys().next().copied().unwrap_or(0) } else { 0 };
-    let nodes: Vec<Line> = answers.into_iter().map(|answer| line(answer, furthest)).collect();
+    let sizes = good().map(|s| (s.id, (s.db_size, s.quota))).collect();
+    let nodes: Vec<Line> = answers.into_iter().map(|answer| line(answer, furthest, &sizes)).collect();
     let healthy = unhealthy.is_empty() && nodes.iter().all(|n| n.unhealthy.is_empty());
     let (moves, leaderless, undecided) = Default::default();
     Report { healthy, leader, unhealthy, nodes, moves, leaderless, undecided }
 }
 
-fn line((endpoint, member, status): Answer, furthest: u64) -> Line {
+fn line((endpoint, member, status): Answer, furthest: u64, sizes: &Sizes) -> Line {
     let (id, name) = member.unwrap_or_default();
     let mut unhealthy = Vec::new();
     let status = status.unwrap_or_else(|why| {
@@ -286,7 +289,7 @@ fn line((endpoint, member, status): Answer, furthest: u64) -> Line {
     if lag > LAG_WORTH_A_WORD {
         unhealthy.push(format!("it is {lag} entries behind"));
     }
-    unhealthy.extend(status.errors.iter().map(|error| told(error)));
+    unhealthy.extend(status.errors.iter().map(|error| told(error, sizes)));
     Line {
         id: if answered { status.id } else { id },
         endpoint,
@@ -308,10 +311,37 @@ fn line((endpoint, member, status): Answer, furthest: u64) -> Line {
     }
 }
 
+/// The bytes of the space at each member that has told, and the quota there.
+type Sizes = BTreeMap<u64, (i64, i64)>;
+
+/// Why a member has no room, and what to do about it.
+fn no_room(error: &str, sizes: &Sizes) -> String {
+    let member = error.split_once("memberID:").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+    let mib = |bytes: i64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+    let cause = match member.and_then(|member: u64| sizes.get(&member)) {
+        Some(&(size, quota)) if quota > 0 && size > quota => format!(
+            "its space has {} and may have {} by its quota: delete, compact and defragment, or start it with a larger one",
+            mib(size),
+            mib(quota)
+        ),
+        Some(&(size, quota)) if quota > 0 => format!(
+            "its space has {} of the {} of its quota, so there is room again unless its disk is full (its log says so)",
+            mib(size),
+            mib(quota)
+        ),
+        Some(&(size, _)) => format!(
+            "its disk is nearly full (it has no quota; its space takes {} there): make room on it, or delete, compact and defragment",
+            mib(size)
+        ),
+        None => "delete, compact and defragment, or make room on that member's disk".to_string(),
+    };
+    format!("; writes are refused: {cause}; then `etcdctl alarm disarm`")
+}
+
 /// What a node says is wrong, with what to do about it.
-fn told(error: &str) -> String {
+fn told(error: &str, sizes: &Sizes) -> String {
     let advice = if error.contains("alarm:NOSPACE") {
-        "; writes are refused: delete, compact and defragment, or make room on that member's disk, then `etcdctl alarm disarm`"
+        return error.trim_end().to_string() + &no_room(error, sizes);
     } else if error.contains("the clock of this node is") && error.contains("the majority's: it answers") {
         "; set that machine's time"
     } else if error.contains("alarm:CORRUPT") {
@@ -417,5 +447,18 @@ mod tests {
         let mut full = well(1, 1, 5000);
         full.2.as_mut().unwrap().errors.push("NOSPACE".into());
         ill(vec![full], "NOSPACE");
+        let full = |size: i64, quota: i64| {
+            let mut full = well(1, 1, 5000);
+            let status = full.2.as_mut().unwrap();
+            (status.db_size, status.quota) = (size << 20, quota << 20);
+            status.errors.push("memberID:1 alarm:NOSPACE ".into());
+            vec![full]
+        };
+        ill(full(9, 8), "its space has 9.0 MiB and may have 8.0 MiB by its quota");
+        ill(full(7, 8), "7.0 MiB of the 8.0 MiB of its quota, so there is room again");
+        ill(full(7, 0), "its disk is nearly full (it has no quota; its space takes 7.0 MiB there)");
+        let mut other = full(7, 0);
+        other[0].2.as_mut().unwrap().errors[0] = "memberID:2 alarm:NOSPACE ".into();
+        ill(other, "or make room on that member's disk; then");
     }
 }

@@ -5,7 +5,7 @@ use crate::common::{Scratch, eventually, free_port, output, quorate, send};
 use rustix::process::Signal;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Child, Command, Stdio};
 
 struct Node {
@@ -209,6 +209,101 @@ fn a_file_alone_starts_a_node() {
     std::fs::write(&file, text.replace("  cert-file:", "  cert-file: /c")).unwrap();
     let (code, _, stderr) = output(&["etcd", &flags[0]]);
     assert!(code == 2 && stderr.contains("line 14: client-transport-security.cert-file=/c"), "{stderr}");
+}
+
+/// The answer to a call in JSON.
+fn post(port: u16, path: &str, text: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let length = text.len();
+    let head =
+        format!("POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(text.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Claim: a file of JSON starts a node, larger requests and transactions are taken where it says so, and what is larger than usual comes
+/// through restarts and snapshots as anything else does; a call that takes longer than is usual is told in the log.
+#[test]
+fn a_file_of_json_makes_room_for_large_requests() {
+    let scratch = Scratch::new("etcd-json");
+    let (ports, file) = (ports(2), scratch.path("etcd.json"));
+    let text = serde_json::json!({
+        "name": "solo",
+        "data-dir": scratch.path("solo"),
+        "listen-client-urls": url(ports[0]),
+        "advertise-client-urls": url(ports[0]),
+        "listen-peer-urls": url(ports[1]),
+        "initial-advertise-peer-urls": url(ports[1]),
+        "initial-cluster": format!("solo={}", url(ports[1])),
+        "max-request-bytes": 10 << 20,
+        "max-txn-ops": 300,
+        "warning-unary-request-duration": 1,
+        "client-transport-security": { "cert-file": "", "client-cert-auth": false },
+        "log-outputs": ["stderr"],
+    });
+    std::fs::write(&file, text.to_string()).unwrap();
+    let flags = [format!("--config-file={file}")];
+    let node = Node::start(&scratch, "solo", &flags, &[]);
+    eventually("it serves", || kv(ports[0], &["put", "k", "v"]).0 == 0);
+    // Nine MiB in base64, and one that is too large.
+    let large = |quads: usize| format!(r#"{{"key":"bGFyZ2U=","value":"{}"}}"#, "AAAA".repeat(quads));
+    let answer = post(ports[0], "/v3/kv/put", &large(3 << 20));
+    assert!(answer.contains(r#""revision":"3""#), "{answer}");
+    let answer = post(ports[0], "/v3/kv/put", &large((10 << 20) / 3 + 1));
+    assert!(answer.contains("etcdserver: request is too large"), "{answer}");
+    let txn = |ops: usize| {
+        let gets = vec![r#"{"request_range":{"key":"aw=="}}"#; ops].join(",");
+        post(ports[0], "/v3/kv/txn", &format!(r#"{{"success":[{gets}]}}"#))
+    };
+    assert!(txn(300).contains("succeeded") && txn(301).contains("too many operations"));
+    assert!(node.log().contains("request stats"), "{}", node.log());
+    let saved = scratch.path("snapshot");
+    let (code, _, stderr) = output(&["snapshot", "save", &saved, "--endpoint", &url(ports[0])]);
+    assert_eq!(code, 0, "{stderr}");
+    let (code, said, stderr) = output(&["snapshot", "inspect", &saved]);
+    assert!(code == 0 && said.contains("holds 2 keys at revision 3"), "{said}{stderr}");
+    node.stop();
+    let node = Node::start(&scratch, "solo", &flags, &[]);
+    eventually("it is back", || kv(ports[0], &["get", "k"]) == (0, "k = v\n".into()));
+    assert!(post(ports[0], "/v3/kv/range", r#"{"key":"bGFyZ2U="}"#).len() > 12 << 20);
+    node.stop();
+}
+
+/// Claim: clients connect to a socket in the file system as to a port; the file that a killed node left is replaced, one that is served is
+/// not, and it goes with its node.
+#[test]
+fn a_socket_in_the_file_system_is_served() {
+    let scratch = Scratch::new("etcd-unix");
+    let (ports, file) = (ports(2), scratch.path("client.sock"));
+    let mut flags = flags(&scratch, "solo", ports[0], ports[1], &format!("solo={}", url(ports[1])));
+    flags[2] = format!("--listen-client-urls=unix://{file}");
+    flags[3] = format!("--advertise-client-urls=unix://{file}");
+    let version = || {
+        let mut stream = UnixStream::connect(&file).ok()?;
+        write!(stream, "GET /version HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").ok()?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page).ok()?;
+        page.contains("etcdserver").then_some(())
+    };
+    let node = Node::start(&scratch, "solo", &flags, &[]);
+    eventually("it serves", || version().is_some());
+    let mut second = flags.clone();
+    second[1] = format!("--data-dir={}", scratch.path("second"));
+    let refused = quorate(&["etcd"]).args(&second).output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(3) && said.contains(&format!("unix://{file}")), "{said}");
+    drop(node);
+    assert!(std::path::Path::new(&file).exists(), "it was killed");
+    let node = Node::start(&scratch, "solo", &flags, &[]);
+    eventually("it serves again", || version().is_some());
+    if let Some((ok, said)) = etcdctl(&format!("unix://{file}"), &["put", "k", "v"]) {
+        assert!(ok, "{said}");
+    }
+    node.stop();
+    assert!(!std::path::Path::new(&file).exists());
 }
 
 /// Claim: help has examples, and a flag that is not supported ends the start with its name, before anything is made.

@@ -144,11 +144,16 @@ fn a_node_that_lost_its_directory_does_not_vote() {
 
     let log = scratch.path("log");
     let _first = one(&home, &cluster, &nodes, (0, &[]), fs::File::create(&log).unwrap().into());
-    let third = one(&home, &cluster, &nodes, (2, &[]), Stdio::null());
+    let own = scratch.path("own");
+    let third = one(&home, &cluster, &nodes, (2, &[]), fs::File::create(&own).unwrap().into());
     eventually("it is refused", || fs::read_to_string(&log).unwrap().contains("another data directory"));
     let put = ["kv", "put", "a", "b", "--timeout", "2s", "--endpoints", &etcd];
     assert_eq!(output(&put).0, 1, "two of three served, and one of them had forgotten everything");
     assert!(fs::read_to_string(&log).unwrap().contains("--data-lost"));
+    eventually("its own log says so, too", || {
+        let own = fs::read_to_string(&own).unwrap();
+        own.contains("has met this node with another data directory") && own.contains("--data-lost")
+    });
 
     drop(third);
     fs::remove_dir_all(format!("{home}/n3")).unwrap();

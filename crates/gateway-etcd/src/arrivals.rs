@@ -14,16 +14,15 @@
 use crate::Counters;
 use crate::authority::Tolerant;
 use crate::counted::Counted;
+use crate::listening::{Arrived, Listener};
 use quorate_base::Instant;
 use quorate_base::time::{Duration, Throttle};
 use quorate_node::api::Door;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::Sleep;
 use tokio_stream::Stream;
@@ -37,7 +36,7 @@ const BEGIN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Those who connect; it does not end.
 pub(crate) struct Arrivals {
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     /// The one that is asked first next time: none is served before all others.
     turn: usize,
     most: usize,
@@ -53,7 +52,7 @@ pub(crate) struct Arrivals {
 impl Arrivals {
     /// Takes at most `most` at once from all `listeners`.
     pub(crate) fn new(
-        listeners: Vec<TcpListener>,
+        listeners: Vec<Listener>,
         most: usize,
         counters: Arc<Counters>,
         door: Arc<dyn Door>,
@@ -72,7 +71,7 @@ impl Arrivals {
         }
     }
 
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Arrived>> {
         let count = self.listeners.len();
         for at in (0..count).map(|offset| (self.turn + offset) % count) {
             if let Poll::Ready(accepted) = self.listeners[at].poll_accept(cx) {
@@ -124,11 +123,8 @@ impl Stream for Arrivals {
                 this.pause = None;
             }
             match ready!(this.poll_accept(cx)) {
-                Ok((stream, _)) => match this.places.clone().try_acquire_owned() {
+                Ok(stream) => match this.places.clone().try_acquire_owned() {
                     Ok(place) => {
-                        // Small replies must not wait for the acknowledgement of earlier ones; who is gone already is
-                        // found by reading.
-                        let _ = stream.set_nodelay(true);
                         let stream = Counted { stream, counters: this.counters.clone() };
                         let stream = Tolerant::new(stream, place, BEGIN_PATIENCE);
                         return Poll::Ready(Some(Ok(stream.pages_only(this.door.away()))));
@@ -148,13 +144,14 @@ impl Stream for Arrivals {
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
     use tokio_stream::StreamExt;
 
     async fn arrivals(most: usize) -> (Arrivals, std::net::SocketAddr, Arc<Counters>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, counters) = (listener.local_addr().unwrap(), Arc::<Counters>::default());
         let door = Arc::new(crate::tests::Alone::default());
-        (Arrivals::new(vec![listener], most, counters.clone(), door), address, counters)
+        (Arrivals::new(vec![Listener::Port(listener)], most, counters.clone(), door), address, counters)
     }
 
     #[tokio::test]

@@ -164,6 +164,9 @@ impl Call {
             method.said.fetch_add(u64::from(code == Code::Ok), Ordering::Relaxed);
             let nanos = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
             method.seconds.observe(Duration::from_nanos(nanos));
+            if code != Code::Cancelled {
+                self.counters.slow.answered(&method.path, Duration::from_nanos(nanos), code);
+            }
         }
     }
 }

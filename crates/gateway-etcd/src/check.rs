@@ -7,9 +7,6 @@ use quorate_wire::command::NESTING_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 use tonic::Status;
 
-/// The most compares, or operations of one branch, in a transaction with all that is nested in it.
-const TXN_OPS_MAX: usize = 128;
-
 const EMPTY_KEY: &str = "etcdserver: key is not provided";
 
 pub(crate) fn range(r: &pb::RangeRequest) -> Result<(), Status> {
@@ -36,8 +33,9 @@ pub(crate) fn delete(d: &pb::DeleteRangeRequest) -> Result<(), Status> {
     if d.key.is_empty() { Err(invalid(EMPTY_KEY)) } else { Ok(()) }
 }
 
-pub(crate) fn txn(t: &pb::TxnRequest) -> Result<(), Status> {
-    sizes(t, TXN_OPS_MAX, 1)?;
+/// `most` is how many operations it may have (`limits.rs`).
+pub(crate) fn txn(t: &pb::TxnRequest, most: usize) -> Result<(), Status> {
+    sizes(t, most, 1)?;
     overlaps(&t.success)?;
     overlaps(&t.failure)?;
     Ok(())
@@ -214,7 +212,7 @@ mod tests {
 
     fn verdict(success: Vec<pb::RequestOp>) -> String {
         let t = pb::TxnRequest { compare: vec![], success, failure: vec![] };
-        txn(&t).err().map_or("ok".into(), |s| s.message().to_string())
+        txn(&t, 128).err().map_or("ok".into(), |s| s.message().to_string())
     }
 
     #[test]
@@ -261,11 +259,11 @@ mod tests {
             let inner = (2..levels).fold(put_of("a"), |op, _| nested(vec![op], vec![]));
             pb::TxnRequest { success: vec![nested(vec![inner], vec![])], ..pb::TxnRequest::default() }
         };
-        assert_eq!(txn(&deep(NESTING_MAX)).map_err(|s| s.message().to_string()), Ok(()));
+        assert_eq!(txn(&deep(NESTING_MAX), 128).map_err(|s| s.message().to_string()), Ok(()));
         let command = quorate_wire::kv::Command::Txn(crate::convert::txn(deep(NESTING_MAX)).unwrap());
         let encoded = quorate_wire::command::encode(quorate_base::NodeId(1), 1, &command);
         assert!(quorate_wire::command::decode(&encoded).is_ok());
-        let refused = txn(&deep(NESTING_MAX + 1)).unwrap_err();
+        let refused = txn(&deep(NESTING_MAX + 1), 128).unwrap_err();
         assert_eq!(refused.message(), "quorate: transactions nest too deeply");
     }
 
@@ -333,7 +331,7 @@ mod tests {
         };
         let mut passed = false;
         if let Ok(t) = pb::TxnRequest::decode(bytes)
-            && txn(&t).is_ok()
+            && txn(&t, 128).is_ok()
             && let Ok(t) = crate::convert::txn(t)
         {
             logged(quorate_wire::kv::Command::Txn(t));

@@ -73,6 +73,7 @@ macro_rules! auth_service {
                 &self,
                 r: tonic::Request<pb::AuthenticateRequest>,
             ) -> Done<pb::AuthenticateResponse> {
+                self.require_voter()?;
                 self.require_leader(r.metadata())?;
                 // Clients with a user name go on without a token on just this text.
                 Err(Status::failed_precondition("etcdserver: authentication is not enabled"))

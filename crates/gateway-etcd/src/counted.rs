@@ -1,17 +1,17 @@
 //! A connection whose bytes are counted.
 
 use crate::Counters;
+use crate::listening::Arrived;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 /// Counts what goes over `stream`.
 pub(crate) struct Counted {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Arrived,
     pub(crate) counters: Arc<Counters>,
 }
 

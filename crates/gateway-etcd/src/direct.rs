@@ -13,7 +13,7 @@ mod tests;
 
 use crate::aside::Large;
 use crate::unfinished::Counted;
-use crate::{DECODE_MAX, ENCODE_MAX, Gateway};
+use crate::{ENCODE_MAX, Gateway};
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body::{Body as _, Frame};
 use prost::Message;
@@ -78,14 +78,16 @@ where
     B::Error: Into<StdError>,
 {
     let mut came = VecDeque::new();
-    let mut message = None;
+    let (mut message, longest) = (None, body.longest());
     loop {
         if message.is_some() && body.is_end_stream() {
             break;
         }
         match poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
             None => break,
-            Some(Ok(frame)) if message.is_none() && frame.data_ref().is_some_and(|data| is_message(data)) => {
+            Some(Ok(frame))
+                if message.is_none() && frame.data_ref().is_some_and(|data| is_message(data, longest)) =>
+            {
                 message = frame.into_data().ok();
             }
             Some(other) => {
@@ -104,9 +106,9 @@ where
 }
 
 /// Whether it is exactly one message that is not compressed.
-fn is_message(data: &[u8]) -> bool {
+fn is_message(data: &[u8], longest: usize) -> bool {
     let Some((&[0, a, b, c, d], message)) = data.split_first_chunk::<HEAD>() else { return false };
-    message.len() <= DECODE_MAX && u32::from_be_bytes([a, b, c, d]) as usize == message.len()
+    message.len() <= longest && u32::from_be_bytes([a, b, c, d]) as usize == message.len()
 }
 
 /// A body that has been read a little.

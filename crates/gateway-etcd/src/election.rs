@@ -3,7 +3,7 @@
 use crate::calls::Heard;
 use crate::ending::Ending;
 use crate::line::{Place, created, first, leave, line, point, spoken};
-use crate::{Gateway, check_size, convert, unexpected};
+use crate::{Gateway, convert, unexpected};
 use bytes::Bytes;
 use quorate_node::api::{Answer, Body, Head, Request};
 use quorate_node::evidence::Mode;
@@ -22,7 +22,7 @@ const NOT_LEADER: &str = "election: not leader";
 impl pb::election_server::Election for Gateway {
     async fn campaign(&self, r: tonic::Request<pb::CampaignRequest>) -> Done<pb::CampaignResponse> {
         let (metadata, _, message) = r.into_parts();
-        check_size(&message).map_err(spoken)?;
+        self.limits.check(&message).map_err(spoken)?;
         let pb::CampaignRequest { name, lease, value } = message;
         let place = self.contend(&metadata, &name, lease, value.clone()).await?;
         if place.value != value {
@@ -41,7 +41,7 @@ impl pb::election_server::Election for Gateway {
 
     async fn proclaim(&self, r: tonic::Request<pb::ProclaimRequest>) -> Done<pb::ProclaimResponse> {
         let (metadata, _, message) = r.into_parts();
-        check_size(&message).map_err(spoken)?;
+        self.limits.check(&message).map_err(spoken)?;
         let pb::LeaderKey { key, rev, lease, .. } = message.leader.ok_or_else(missing)?;
         let head = self.proclaim_as(&metadata, &key, rev, lease, message.value).await?;
         Ok(Response::new(pb::ProclaimResponse { header: Some(convert::header(head)) }))
@@ -78,7 +78,7 @@ impl pb::election_server::Election for Gateway {
 
     async fn resign(&self, r: tonic::Request<pb::ResignRequest>) -> Done<pb::ResignResponse> {
         let (metadata, _, message) = r.into_parts();
-        check_size(&message).map_err(spoken)?;
+        self.limits.check(&message).map_err(spoken)?;
         let pb::LeaderKey { key, rev, .. } = message.leader.ok_or_else(missing)?;
         // Who leads no longer has resigned.
         let (head, _) = self.change_leadership(&metadata, leave(checked(key)?, rev)).await?;

@@ -9,7 +9,6 @@
 //! A page of another origin that a browser runs is refused: there are no users yet whose word it would need, and a database on
 //! loopback must not be every web page's. (etcd lets all in unless told otherwise.)
 
-use crate::DECODE_MAX;
 use crate::direct::{HEAD, Reply};
 use crate::front::{Front, Page};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -103,9 +102,6 @@ static CALLS: LazyLock<BTreeMap<&'static str, Call>> = LazyLock::new(|| {
     PATHS.iter().filter_map(call).collect()
 });
 
-/// So much a body may have: a request in base64, and what stands around it.
-const BODY_MAX: usize = 2 * DECODE_MAX;
-
 impl Front {
     /// Answers a request below `/v3/`.
     pub(crate) async fn json<B>(&self, request: http::Request<B>) -> http::Response<Reply>
@@ -130,7 +126,7 @@ impl Front {
         if is_foreign(&head.headers) {
             return Err(Status::permission_denied("quorate: a page of another origin may not call this"));
         }
-        let text = self.gateway.unfinished.whole(body, BODY_MAX).await?;
+        let text = self.gateway.unfinished.whole(body, self.gateway.limits.body()).await?;
         let (head, body) =
             self.called(as_grpc(call, &head.headers, requests(call, &text)?)).await.into_parts();
         drop(text);
@@ -373,7 +369,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_wrong_is_told_with_a_code() {
         let front = front(false);
-        let long = format!(r#"{{"key":"{}"}}"#, "A".repeat(BODY_MAX));
+        let long = format!(r#"{{"key":"{}"}}"#, "A".repeat(front.gateway.limits.body()));
         for (path, headers, text, status, says) in [
             ("/v3/kv/put", &[][..], r#"{"key":7}"#, 400, r#""code":3,"#),
             ("/v3/kv/put", &[], "{", 400, "EOF"),

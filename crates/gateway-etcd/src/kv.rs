@@ -1,7 +1,7 @@
 //! The KV service.
 
 use crate::failure::status;
-use crate::{Gateway, aside, check, check_size, convert, fence, unexpected};
+use crate::{Gateway, aside, check, convert, fence, unexpected};
 use quorate_node::api::{Answer, Body, Failure, Request};
 use quorate_proto::etcdserverpb as pb;
 use quorate_wire::kv::{Command, Reply, Revision};
@@ -30,7 +30,7 @@ impl pb::kv_server::Kv for Gateway {
     async fn put(&self, r: tonic::Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
         let (metadata, _, message) = r.into_parts();
         check::put(&message)?;
-        check_size(&message)?;
+        self.limits.check(&message)?;
         match self.write(&metadata, Command::Put(convert::put(message))).await? {
             Answer { head, body: Body::Reply(Reply::Put { prev }) } => {
                 Ok(Response::new(convert::put_response(Some(convert::header(head)), prev)))
@@ -45,7 +45,7 @@ impl pb::kv_server::Kv for Gateway {
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
         let (metadata, _, message) = r.into_parts();
         check::delete(&message)?;
-        check_size(&message)?;
+        self.limits.check(&message)?;
         match self.write(&metadata, Command::Delete(convert::delete(message))).await? {
             Answer { head, body: Body::Reply(Reply::Delete { deleted, prev }) } => {
                 Ok(Response::new(convert::delete_response(Some(convert::header(head)), deleted, prev)))
@@ -56,8 +56,8 @@ impl pb::kv_server::Kv for Gateway {
 
     async fn txn(&self, r: tonic::Request<pb::TxnRequest>) -> Result<Response<pb::TxnResponse>, Status> {
         let (metadata, _, message) = r.into_parts();
-        check::txn(&message)?;
-        check_size(&message)?;
+        check::txn(&message, self.limits.txn_ops)?;
+        self.limits.check(&message)?;
         let (reads, serializable) = (check::only_reads(&message), check::serializable(&message));
         let txn = convert::txn(message)?;
         let answer = if reads && fence::shown(&metadata)?.is_none() {

@@ -31,11 +31,14 @@ mod health;
 mod json;
 mod kv;
 mod lease;
+mod limits;
 mod line;
+mod listening;
 mod lock;
 mod maintenance;
 mod members;
 mod shards;
+mod slow;
 mod snapshot;
 mod streamed;
 mod unfinished;
@@ -47,9 +50,11 @@ pub use calls::Calls;
 pub use clients::Clients;
 use ending::Endings;
 use front::Front;
-use prost::Message;
+pub use limits::Limits;
+use listening::Listener;
 use quorate_node::api::{Answer, Body, Door, Failure, Request};
 use quorate_proto::{etcdserverpb as pb, quoratepb, v3electionpb, v3lockpb};
+pub use slow::Slow;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -62,10 +67,6 @@ use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
 use unfinished::Unfinished;
 
-/// The largest request that is taken, encoded.
-const REQUEST_MAX: usize = 3 << 19;
-/// The largest message that is read off the wire.
-const DECODE_MAX: usize = REQUEST_MAX + (512 << 10);
 /// The largest message that is written.
 const ENCODE_MAX: usize = i32::MAX as usize;
 
@@ -83,6 +84,10 @@ pub struct Options {
     pub dynamo: bool,
     /// How many connections there may be at once.
     pub clients_max: usize,
+    /// How large a request may be.
+    pub limits: Limits,
+    /// Sockets in the file system, where clients connect as well.
+    pub sockets: Vec<Arc<std::os::unix::net::UnixListener>>,
     /// Where the door counts.
     pub counters: Arc<Counters>,
     /// A planted bug; without the feature `mutants` it has no effect.
@@ -103,6 +108,8 @@ pub struct Counters {
     pub turned_away: AtomicU64,
     /// Calls by method.
     pub calls: Calls,
+    /// Which of them took long.
+    pub slow: Slow,
     /// Requests by the clients' version.
     pub clients: Clients,
     /// Ranges that were read for clients, those inside of transactions that only read among them.
@@ -127,6 +134,7 @@ pub(crate) struct Gateway {
     pub(crate) metrics: Option<Metrics>,
     pub(crate) dynamo: bool,
     pub(crate) endings: Endings,
+    pub(crate) limits: Limits,
     pub(crate) unfinished: Arc<Unfinished>,
     pub(crate) aside: Aside,
     pub(crate) counters: Arc<Counters>,
@@ -141,22 +149,35 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let endings = Endings::start(door.clone());
-    let Options { version, metrics, clients_max, counters, mutant, dynamo } = options;
-    let (version, unfinished, aside) = (version.into(), Arc::default(), Aside::default());
+    let Options { version, metrics, clients_max, limits, sockets, counters, mutant, dynamo } = options;
+    let (version, aside) = (version.into(), Aside::default());
+    let unfinished = Arc::new(Unfinished::new(limits.decoded()));
     let gateway = Arc::new(Gateway {
         door: door.clone(),
         version,
         metrics,
         dynamo,
         endings,
+        limits,
         unfinished,
         aside,
         counters: counters.clone(),
         mutant,
     });
-    let arrivals = Arrivals::new(listeners, clients_max, counters, door);
+    let mut all: Vec<Listener> = listeners.into_iter().map(Listener::Port).collect();
+    all.extend(sockets.iter().filter_map(|socket| listen(socket)));
+    let arrivals = Arrivals::new(all, clients_max, counters, door);
     let front = Arc::new(Front { routes: routes(&gateway), gateway });
     connections::serve(arrivals, front, shutdown).await;
+}
+
+/// A socket that was made before there was a runtime.
+fn listen(socket: &std::os::unix::net::UnixListener) -> Option<Listener> {
+    let listener = socket.try_clone().and_then(|socket| {
+        socket.set_nonblocking(true)?;
+        tokio::net::UnixListener::from_std(socket)
+    });
+    listener.map(Listener::Socket).map_err(|error| tracing::error!(%error, "a socket is not served")).ok()
 }
 
 /// All services, by the gRPC library.
@@ -164,7 +185,7 @@ fn routes(gateway: &Arc<Gateway>) -> Routes {
     macro_rules! service {
         ($package:ident, $module:ident, $server:ident) => {
             $package::$module::$server::from_arc(gateway.clone())
-                .max_decoding_message_size(DECODE_MAX)
+                .max_decoding_message_size(gateway.limits.decoded())
                 .max_encoding_message_size(ENCODE_MAX)
                 .accept_compressed(CompressionEncoding::Gzip)
         };
@@ -213,9 +234,15 @@ impl Gateway {
         Ok(())
     }
 
+    /// As etcd: a learner refuses all but a few calls, also those that the door could answer itself.
+    pub(crate) fn require_voter(&self) -> Result<(), Status> {
+        if self.door.learner() { Err(failure::status(&Failure::Learner)) } else { Ok(()) }
+    }
+
     /// The header of an answer that the door gives itself. The node is asked for it: what the door knows without asking
     /// may be behind an answer that was given before.
     pub(crate) async fn header_now(&self, metadata: &MetadataMap) -> Result<pb::ResponseHeader, Status> {
+        self.require_voter()?;
         Ok(convert::header(self.ask(metadata, Request::Status).await?.head))
     }
 }
@@ -254,11 +281,6 @@ fn timeout_of(text: &str) -> Option<Duration> {
         "n" => Some(Duration::from_nanos(n)),
         _ => None,
     }
-}
-
-/// Refuses what the log would not take.
-pub(crate) fn check_size(request: &impl Message) -> Result<(), Status> {
-    if request.encoded_len() > REQUEST_MAX { Err(failure::status(&Failure::TooLarge)) } else { Ok(()) }
 }
 
 /// An answer of the wrong kind is a bug of the node; the client is told so rather than cut off.
@@ -389,14 +411,15 @@ mod tests {
 
     pub(crate) fn gateway(door: Arc<dyn Door>) -> Gateway {
         let endings = Endings::start(door.clone());
-        let (unfinished, aside) = (Arc::default(), Aside::default());
+        let (limits, aside) = (Limits::default(), Aside::default());
         Gateway {
             door,
             version: "3.6.0".into(),
             metrics: None,
             dynamo: false,
             endings,
-            unfinished,
+            limits,
+            unfinished: Arc::new(Unfinished::new(limits.decoded())),
             aside,
             counters: Arc::default(),
             mutant: None,
@@ -474,6 +497,27 @@ mod tests {
             );
             assert!(reply.alarms.iter().all(|a| a.member_id == 7 && a.alarm == kind), "{reply:?}");
         }
+    }
+
+    /// Claim: what the door would answer itself a learner refuses, as with etcd; the status it tells.
+    #[tokio::test]
+    async fn a_learner_answers_for_nobody_but_itself() {
+        use pb::{auth_server::Auth, maintenance_server::Maintenance};
+        let gateway = gateway(Arc::new(Alone { learner: true, ..Alone::default() }));
+        let (request, none) = (tonic::Request::new(pb::AuthRequest {}), pb::AlarmRequest::default());
+        let credentials = pb::AuthenticateRequest { name: "root".into(), password: "p".into() };
+        let refused = [
+            gateway.auth_status(request).await.map(drop),
+            gateway.authenticate(tonic::Request::new(credentials)).await.map(drop),
+            gateway.alarm(tonic::Request::new(pb::AlarmRequest { action: 9, ..none })).await.map(drop),
+            gateway.downgrade(tonic::Request::new(pb::DowngradeRequest::default())).await.map(drop),
+        ];
+        for refused in refused {
+            let status = refused.unwrap_err();
+            assert_eq!(status.message(), "etcdserver: rpc not supported for learner");
+            assert_eq!(status.code(), tonic::Code::FailedPrecondition);
+        }
+        assert!(gateway.status(tonic::Request::new(pb::StatusRequest {})).await.is_ok());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The Lock service: a lock that lives as long as a lease. How contenders wait is told in `line.rs`.
 
 use crate::line::spoken;
-use crate::{Gateway, check, check_size, convert, unexpected};
+use crate::{Gateway, check, convert, unexpected};
 use quorate_node::api::{Answer, Body, Request};
 use quorate_proto::{etcdserverpb as pb, v3lockpb};
 use quorate_wire::kv::{Command, Reply};
@@ -14,7 +14,7 @@ impl v3lockpb::lock_server::Lock for Gateway {
         r: tonic::Request<v3lockpb::LockRequest>,
     ) -> Result<Response<v3lockpb::LockResponse>, Status> {
         let (metadata, _, message) = r.into_parts();
-        check_size(&message).map_err(spoken)?;
+        self.limits.check(&message).map_err(spoken)?;
         let place = self.contend(&metadata, &message.name, message.lease, bytes::Bytes::new()).await?;
         let head = if place.first {
             place.head
@@ -33,7 +33,7 @@ impl v3lockpb::lock_server::Lock for Gateway {
     ) -> Result<Response<v3lockpb::UnlockResponse>, Status> {
         let (metadata, _, message) = r.into_parts();
         let delete = pb::DeleteRangeRequest { key: message.key, ..pb::DeleteRangeRequest::default() };
-        check::delete(&delete).and_then(|()| check_size(&delete)).map_err(spoken)?;
+        check::delete(&delete).and_then(|()| self.limits.check(&delete)).map_err(spoken)?;
         let request = Request::Write(Command::Delete(convert::delete(delete)));
         match self.ask(&metadata, request).await? {
             Answer { head, body: Body::Reply(Reply::Delete { .. }) } => {

@@ -8,7 +8,6 @@
 //! The gRPC library makes room for a message as soon as its length is announced: five bytes would cost megabytes. So it
 //! sees a message only when all of it is here; what came before is kept at its own size.
 
-use crate::DECODE_MAX;
 use bytes::{Bytes, BytesMut};
 use http_body::Frame;
 use std::future::poll_fn;
@@ -25,13 +24,19 @@ const BYTES_MAX: usize = 256 << 20;
 const CALLS_MAX: usize = 100_000;
 
 /// What has begun on one door.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Unfinished {
+    /// The longest message that is taken.
+    longest: usize,
     bytes: AtomicUsize,
     calls: AtomicUsize,
 }
 
 impl Unfinished {
+    pub(crate) fn new(longest: usize) -> Self {
+        Self { longest, bytes: AtomicUsize::new(0), calls: AtomicUsize::new(0) }
+    }
+
     /// The body of a request, counted.
     pub(crate) fn count<B>(self: &Arc<Self>, body: B) -> Counted<B> {
         let calls = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
@@ -94,6 +99,11 @@ pub(crate) struct Counted<B> {
 }
 
 impl<B> Counted<B> {
+    /// The longest message that it may have.
+    pub(crate) fn longest(&self) -> usize {
+        self.all.longest
+    }
+
     fn new(body: B, all: Arc<Unfinished>, refused: bool) -> Self {
         Self { body, all, refused, message: Message::default(), part: BytesMut::new(), end: None }
     }
@@ -102,7 +112,7 @@ impl<B> Counted<B> {
     fn came(&mut self, mut data: Bytes) -> Result<Option<Bytes>, Status> {
         let (before, under_way) = (self.part.len(), self.message.came(&data));
         // The library refuses a message that is too long by its length alone.
-        let whole = if self.message.length as usize > DECODE_MAX { 0 } else { under_way };
+        let whole = if self.message.length as usize > self.all.longest { 0 } else { under_way };
         let complete = data.split_to(data.len() - whole.min(data.len()));
         let out = match (complete.is_empty(), self.part.is_empty()) {
             (true, _) => None,
@@ -264,7 +274,7 @@ mod tests {
                 bytes.extend((0..length).map(|_| rng.next_u64() as u8));
                 ends.push(bytes.len());
             }
-            let (all, mut out, mut at) = (Arc::<Unfinished>::default(), Vec::new(), 0);
+            let (all, mut out, mut at) = (bounds(), Vec::new(), 0);
             let mut counted = counted(&all);
             while at < bytes.len() {
                 let n = rng.between(1, (bytes.len() - at).min(40) as u64) as usize;
@@ -281,9 +291,13 @@ mod tests {
 
     #[test]
     fn a_length_beyond_the_bound_is_given_on_to_be_refused() {
-        let mut counted = counted(&Arc::default());
+        let mut counted = counted(&bounds());
         let head = Bytes::from_static(&[0, 0x7f, 0, 0, 0, 1, 2]);
         assert_eq!(counted.came(head.clone()).unwrap(), Some(head));
+    }
+
+    fn bounds() -> Arc<Unfinished> {
+        Arc::new(Unfinished::new(crate::Limits::default().decoded()))
     }
 
     fn counted(all: &Arc<Unfinished>) -> Counted<Body> {
@@ -293,7 +307,7 @@ mod tests {
 
     #[test]
     fn what_begins_beyond_the_bound_is_refused_and_what_ends_gives_room() {
-        let all = Arc::<Unfinished>::default();
+        let all = bounds();
         let mut begun = [0, 0, 0x10, 0, 0].to_vec();
         begun.resize(1 << 20, 0);
         let begun = Bytes::from(begun);

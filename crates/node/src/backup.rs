@@ -29,7 +29,7 @@ pub const ALIGN: u64 = 512;
 /// Bytes of the sum.
 pub const SUM: u64 = 32;
 /// No chunk is longer: one pair may be as large as a command.
-pub const CHUNK_MAX: usize = 8 << 20;
+pub const CHUNK_MAX: usize = 13 << 20;
 /// How large a chunk is, about.
 const CHUNK_BYTES: usize = 1 << 20;
 

@@ -65,6 +65,11 @@ impl Mistake {
         Self { kind, why: why.into() }
     }
 
+    /// Whether somebody is there and will not talk to this node, or this one not to him.
+    pub(crate) fn is_refusal(&self) -> bool {
+        !matches!(self.kind, MistakeKind::Broken | MistakeKind::Silent)
+    }
+
     /// The connection failed.
     pub(crate) fn broken(error: &std::io::Error) -> Self {
         Self::new(MistakeKind::Broken, error.to_string())

@@ -31,7 +31,7 @@ use crate::inbox::{Inbox, lock};
 use crate::met::Met;
 use crate::mistakes::{Mistake, MistakeKind, Mistakes, TELL_EVERY};
 use bytes::{Buf, Bytes, BytesMut};
-use hello::{Greeting, Hello, read_first, read_hello};
+use hello::{Greeting, Hello, Refused, read_first, read_hello};
 use outage::{Outage, Told};
 use quorate_base::time::Throttle;
 use quorate_base::{NodeId, Rng};
@@ -314,13 +314,11 @@ impl Transport {
         };
         let from = NodeId(hello.from);
         if let Err(mistake) = self.check(&hello, None) {
-            if mistake.kind == MistakeKind::Removed {
-                // It has to know, and hears it nowhere else.
-                let _ = self.write_hello(&mut stream, from, true).await;
-            }
+            // It has to know, and hears it nowhere else: that it is of another cluster or release it sees from this, too.
+            let _ = self.write_hello(&mut stream, from, Refused::of(mistake.kind)).await;
             return Err(mistake);
         }
-        self.write_hello(&mut stream, from, false).await?;
+        self.write_hello(&mut stream, from, None).await?;
         Ok(Some((from, stream)))
     }
 
@@ -352,8 +350,10 @@ impl Transport {
                         pause = DIAL_PAUSE_MIN;
                     }
                 }
-                // Of an outage tells who dials by rights.
-                Err(mistake) if self.me < peer => outage.tell(peer, address, &mistake, self.clock.now()),
+                // Of an outage tells who dials by rights, and of a refusal who is refused.
+                Err(mistake) if self.me < peer || mistake.is_refusal() => {
+                    outage.tell(peer, address, &mistake, self.clock.now());
+                }
                 Err(_) => {}
             }
             let most = pause.as_nanos() as u64;
@@ -368,26 +368,28 @@ impl Transport {
     /// Connects and greets.
     async fn call(&self, peer: NodeId, address: &str) -> Result<TcpStream, Mistake> {
         let mut stream = connect(address, self.patience.dial).await.map_err(|e| Mistake::broken(&e))?;
-        self.write_hello(&mut stream, peer, false).await?;
+        self.write_hello(&mut stream, peer, None).await?;
         let hello = read_hello(&mut stream).await?;
         self.check(&hello, Some(peer))?;
-        if hello.removed {
+        let Some(refused) = hello.refused else { return Ok(stream) };
+        if refused == Refused::Removed {
             *lock(&self.told_removed) = Some(peer);
             self.inbox.push(Event::Tick);
-            return Err(Mistake::new(
-                MistakeKind::Removed,
-                format!("node {peer} says that this node was removed"),
-            ));
         }
-        Ok(stream)
+        Err(refused.mistake(peer))
     }
 
-    async fn write_hello(&self, stream: &mut TcpStream, to: NodeId, removed: bool) -> Result<(), Mistake> {
+    async fn write_hello(
+        &self,
+        stream: &mut TcpStream,
+        to: NodeId,
+        refused: Option<Refused>,
+    ) -> Result<(), Mistake> {
         let (from, to, life) = (self.me.get(), to.get(), self.life);
         let member_at = lock(&self.roster).member_at.get();
         let (life, taken_back) = (life.number, life.taken_back);
         let cluster = self.cluster;
-        let hello = Hello { version: VERSION, cluster, from, to, life, member_at, removed, taken_back };
+        let hello = Hello { version: VERSION, cluster, from, to, life, member_at, refused, taken_back };
         stream.set_nodelay(true).map_err(|e| Mistake::broken(&e))?;
         stream.write_all(&hello.encode()).await.map_err(|e| Mistake::broken(&e))
     }
@@ -421,7 +423,13 @@ impl Transport {
                 ),
             ));
         }
-        if from == self.me || expected.is_some_and(|e| e != from) || !self.knows(from, hello.member_at)? {
+        if let Some(expected) = expected.filter(|&expected| expected != from) {
+            return Err(Mistake::new(
+                MistakeKind::Addressee,
+                format!("node {from} is there, and not node {expected}; check the peer addresses of both"),
+            ));
+        }
+        if from == self.me || !self.knows(from, hello.member_at)? {
             return Err(Mistake::new(
                 MistakeKind::Stranger,
                 format!("node {from} is not expected here; check the list of peers"),

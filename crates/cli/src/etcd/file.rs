@@ -1,8 +1,10 @@
-//! The file of `--config-file`: the part of YAML that such files are written in.
+//! The file of `--config-file`: the part of YAML that such files are written in, or JSON (`json.rs`), which begins with a brace.
 //!
 //! That is `KEY: VALUE` a line, the value plain or in quotes, lists (`[a, b]`, or a line each behind `-`), which become one value with
 //! commas as on the command line, and one level of sections, whose keys are named `SECTION.KEY` here. What YAML has beyond that (anchors,
 //! texts over several lines, several documents) is refused with its line, and so is a key that comes twice.
+
+mod json;
 
 use std::borrow::Cow;
 
@@ -17,8 +19,12 @@ pub(super) struct Setting {
 
 /// What a file sets, in its order; or the line that is not understood, and why.
 pub(super) fn parse(text: &str) -> Result<Vec<Setting>, (usize, String)> {
+    let text = text.trim_start_matches('\u{feff}');
+    if text.trim_start().starts_with('{') {
+        return json::parse(text);
+    }
     let mut reader = Reader::default();
-    let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate();
+    let mut lines = text.lines().enumerate();
     while let Some((at, line)) = lines.next() {
         let mut whole = Cow::from(line);
         while leaves_list_open(&whole) {

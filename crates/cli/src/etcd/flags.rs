@@ -76,14 +76,18 @@ const FLAGS: &[Flag] = &[
     switch("strict-reconfig-check", Always("changes of members are always checked")),
     switch(
         "force-new-cluster",
-        Only(OFF, "`quorate snapshot restore` makes a new cluster of a snapshot, with all that it holds"),
+        Only(
+            OFF,
+            "where a majority is lost for good, `quorate snapshot save` takes what a member that is still up has, also without a leader, \
+             and `quorate snapshot restore` begins a new cluster with it",
+        ),
     ),
     // The space.
     value("quota-backend-bytes", Taken),
     value("auto-compaction-mode", Taken),
     value("auto-compaction-retention", Taken),
-    value("max-request-bytes", Only(&["1572864"], "a request is 1.5 MiB at most, as etcd's default")),
-    value("max-txn-ops", Only(&["128"], "a transaction has 128 operations at most, as etcd's default")),
+    value("max-request-bytes", Taken),
+    value("max-txn-ops", Taken),
     value(
         "max-learners",
         Only(&["1"], "there is one learner at a time, as etcd's default, beside members that join"),
@@ -208,8 +212,8 @@ const FLAGS: &[Flag] = &[
     value("experimental-snapshot-catchup-entries", Quiet),
     value("warning-apply-duration", Quiet),
     value("experimental-warning-apply-duration", Quiet),
-    value("warning-unary-request-duration", Quiet),
-    value("experimental-warning-unary-request-duration", Quiet),
+    value("warning-unary-request-duration", Taken),
+    value("experimental-warning-unary-request-duration", Taken),
     switch("memory-mlock", Quiet),
     switch("experimental-memory-mlock", Quiet),
     switch("experimental-enable-lease-checkpoint", Quiet),
@@ -361,8 +365,11 @@ fn from_file(path: &str) -> Result<BTreeMap<&'static str, (String, String)>, Pro
 /// etcd's file has a length of time as a number of nanoseconds where its command line has `5s`.
 fn as_on_the_command_line(name: &str, value: String) -> String {
     match value.parse() {
-        Ok(nanos) if name.ends_with("watch-progress-notify-interval") => {
-            format!("{}ms", Duration::from_nanos(nanos).as_millis())
+        Ok(nanos)
+            if name.ends_with("watch-progress-notify-interval")
+                || name.ends_with("warning-unary-request-duration") =>
+        {
+            format!("{}ns", Duration::from_nanos(nanos).as_nanos())
         }
         _ => value,
     }
@@ -463,7 +470,7 @@ mod tests {
         .unwrap();
         let of = |name| given.get(name).unwrap_or("-");
         assert_eq!([of("name"), of("heartbeat-interval"), of("data-dir")], ["file", "50", "-"]);
-        assert_eq!(of("experimental-watch-progress-notify-interval"), "5000ms");
+        assert_eq!(of("experimental-watch-progress-notify-interval"), "5000000000ns");
         assert_eq!(given.warnings.len(), 2, "{:?}", given.warnings);
         assert!(given.warnings[0].contains("ETCD_DATA_DIR, --name"), "{:?}", given.warnings);
         for (text, says) in [
@@ -491,7 +498,7 @@ mod tests {
             (&["--discovery", "https://d"], &[], "--discovery=https://d"),
             (&["--auth-token=jwt,x"], &[], "--auth-token=jwt,x"),
             (&["--config-file", "/no/such/file"], &[], "/no/such/file cannot be read"),
-            (&["--max-txn-ops=10240"], &[], "--max-txn-ops=10240"),
+            (&["--max-learners=2"], &[], "--max-learners=2"),
             (&["--host-whitelist=a"], &[], "--host-whitelist=a"),
             (&["--nmae=a"], &[], "--nmae is no flag of etcd"),
             (&["--experimental-new=1"], &[], "--experimental-new is not known"),

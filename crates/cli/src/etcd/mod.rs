@@ -46,10 +46,13 @@ The space:
   --auto-compaction-mode MODE            periodic or revision [default: periodic]
   --auto-compaction-retention KEPT       how much history is kept; 0 for all [default: 0]
   --watch-progress-notify-interval TIME  [default: 10m]
+  --max-request-bytes N                  the largest request, 10 MiB at most [default: 1572864]
+  --max-txn-ops N                        the operations that a transaction may have [default: 128]
 
   --log-level LEVEL                      debug, info, warn, error [default: info]
   --log-format json|console              lines of JSON, or for people [default: json]
-  --config-file FILE                     etcd's file of settings (YAML, the names of the flags as keys); it alone counts then
+  --warning-unary-request-duration TIME  calls that take longer are told in the log [default: 300ms]
+  --config-file FILE                     etcd's file of settings (YAML or JSON, the names of the flags as keys); it alone counts then
   --version, --help
 
 Not supported, and refused by name: TLS, users, discovery, proxies, --wal-dir, --force-new-cluster.

@@ -10,6 +10,7 @@ use crate::serve::Lines;
 use crate::serve::join::Join;
 use crate::serve::settings::{LOG, Settings};
 use quorate_base::NodeId;
+use quorate_gateway_etcd::Limits;
 use quorate_server::{AutoCompaction, Peer, ServerConfig, Upkeep, datadir};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -17,6 +18,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 const CLIENTS: &str = "http://localhost:2379";
+/// How etcd writes where a socket in the file system is.
+const UNIX: &str = "unix://";
 const PEERS: &str = "http://localhost:2380";
 const NO_TLS: &str = "there is no TLS in this release: use http:// on a network that is trusted";
 
@@ -24,9 +27,13 @@ const NO_TLS: &str = "there is no TLS in this release: use http:// on a network 
 pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
     let name = given.get("name").unwrap_or("default").to_string();
     let data = given.get("data-dir").map_or_else(|| format!("{name}.etcd").into(), PathBuf::from);
-    let (peers_listen, mut listen) = listening(given)?;
+    let (peers_listen, mut listen, sockets) = listening(given)?;
     must_advertise(given)?;
     let mut advertised = urls(given, "advertise-client-urls", CLIENTS)?;
+    if advertised.is_empty() {
+        // Nobody else can use a file of this machine.
+        advertised.push(format!("{}:0", listen[0].ip()));
+    }
     choose_port(&mut listen[0], &mut advertised[0])?;
     let address = one(given, "initial-advertise-peer-urls")?;
     let token = given.get("initial-cluster-token").unwrap_or("etcd-cluster").to_string();
@@ -47,6 +54,9 @@ pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
         log: log(given)?,
         join: None,
         dynamo_keys: None,
+        limits: limits(given)?,
+        slow: slow(given)?,
+        sockets,
         server: ServerConfig {
             data_lost: false,
             lone_data_refused: false,
@@ -149,14 +159,19 @@ fn belong(given: &Given, settings: &mut Settings, me: Peer, others: Vec<String>)
     Ok(())
 }
 
-/// The ports for peers, and those for clients; each once, and at least one of both.
-fn listening(given: &Given) -> Result<(Vec<SocketAddr>, Vec<SocketAddr>), Problem> {
+/// The ports for peers, and those for clients; each once, and at least one of both. Clients may have files of sockets, too: where they
+/// have nothing else there is a port on loopback nevertheless, which is any that is free.
+fn listening(given: &Given) -> Result<(Vec<SocketAddr>, Vec<SocketAddr>, Vec<PathBuf>), Problem> {
     let peers = sockets(given, &[("listen-peer-urls", PEERS)])?;
-    let clients = sockets(
-        given,
-        &[("listen-client-urls", CLIENTS), ("listen-client-http-urls", ""), ("listen-metrics-urls", "")],
-    )?;
-    Ok((peers, clients))
+    let flags =
+        [("listen-client-urls", CLIENTS), ("listen-client-http-urls", ""), ("listen-metrics-urls", "")];
+    let mut clients = sockets(given, &flags)?;
+    if clients.is_empty() {
+        clients.push(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    }
+    let texts = flags.iter().filter_map(|(flag, _)| given.get(flag));
+    let files = texts.flat_map(|text| text.split(',')).filter_map(|url| url.trim().strip_prefix(UNIX));
+    Ok((peers, clients, files.map(PathBuf::from).collect()))
 }
 
 fn sockets(given: &Given, flags: &[(&str, &str)]) -> Result<Vec<SocketAddr>, Problem> {
@@ -223,14 +238,24 @@ fn found(token: &str, members: &BTreeMap<String, String>, me: &Peer) -> (u64, Ve
 /// `host:port` of each URL of a flag, or of its default; at least one where that is not empty.
 fn urls(given: &Given, flag: &str, default: &str) -> Result<Vec<String>, Problem> {
     let text = given.get(flag).filter(|text| !text.is_empty()).unwrap_or(default);
-    let all: Result<Vec<String>, Problem> =
-        text.split(',').filter(|url| !url.is_empty()).map(|url| parse(flag, url.trim())).collect();
+    let all: Result<Vec<String>, Problem> = text
+        .split(',')
+        .filter(|url| !url.is_empty() && !is_file(flag, url))
+        .map(|url| parse(flag, url.trim()))
+        .collect();
     match all {
-        Ok(none) if none.is_empty() && !default.is_empty() => {
+        Ok(none)
+            if none.is_empty() && !default.is_empty() && !text.split(',').any(|url| is_file(flag, url)) =>
+        {
             Err(usage(format!("--{flag} names no address"), "write http://HOST:PORT"))
         }
         all => all,
     }
+}
+
+/// Whether clients are meant to connect to a file.
+fn is_file(flag: &str, url: &str) -> bool {
+    (flag.contains("client") || flag.contains("metrics")) && url.trim().starts_with(UNIX)
 }
 
 fn one(given: &Given, flag: &str) -> Result<String, Problem> {
@@ -288,6 +313,38 @@ fn quota(given: &Given) -> Result<u64, Problem> {
     })
 }
 
+/// From how long on a request is told in the log; etcd's default is 300 ms.
+fn slow(given: &Given) -> Result<Option<Duration>, Problem> {
+    let [flag, experiment] =
+        ["warning-unary-request-duration", "experimental-warning-unary-request-duration"];
+    if given.get(flag).is_some() && given.get(experiment).is_some() {
+        return Err(usage(format!("both --{experiment} and --{flag} are set"), "leave the first one out"));
+    }
+    let Some((flag, text)) = [flag, experiment].into_iter().find_map(|flag| Some((flag, given.get(flag)?)))
+    else {
+        return Ok(Some(Duration::from_millis(300)));
+    };
+    let bad = || usage(format!("--{flag}={text} makes no sense"), "it is a time, as in 300ms");
+    span(text).map(Some).ok_or_else(bad)
+}
+
+/// How large a request may be. etcd takes any number, and advises against more than it says here.
+fn limits(given: &Given) -> Result<Limits, Problem> {
+    let Limits { request_bytes, txn_ops } = Limits::default();
+    let number = |flag: &str, default: usize, most: usize| {
+        let text = given.get(flag).map_or_else(|| default.to_string(), str::to_string);
+        let parsed = text.parse().ok().filter(|n| (1..=most).contains(n));
+        parsed.ok_or_else(|| {
+            let hint = format!("it is a number from 1 to {most}; leave it out for {default}");
+            usage(format!("--{flag}={text} is not supported"), &hint)
+        })
+    };
+    Ok(Limits {
+        request_bytes: number("max-request-bytes", request_bytes, Limits::REQUEST_BYTES_MAX)?,
+        txn_ops: number("max-txn-ops", txn_ops, Limits::REQUEST_BYTES_MAX)?,
+    })
+}
+
 fn compaction(given: &Given) -> Result<Option<AutoCompaction>, Problem> {
     let mode = given.get("auto-compaction-mode").filter(|mode| !mode.is_empty()).unwrap_or("periodic");
     let kept = given.get("auto-compaction-retention").unwrap_or("0");
@@ -324,23 +381,25 @@ fn progress(given: &Given) -> Result<Option<Duration>, Problem> {
     }
 }
 
-/// A time as Go writes it: numbers with units, one behind the other.
+/// A time as Go writes it: numbers with units, one behind the other, the numbers perhaps with a fraction.
 fn span(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut sum = Duration::ZERO;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let number: u32 = rest[..digits].parse().ok()?;
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
         rest = &rest[digits..];
         let end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
         let unit = match &rest[..end] {
+            "ns" => Duration::from_nanos(1),
+            "us" | "µs" | "μs" => Duration::from_micros(1),
             "ms" => Duration::from_millis(1),
             "s" => Duration::from_secs(1),
             "m" => Duration::from_secs(60),
             "h" => Duration::from_secs(3600),
             _ => return None,
         };
-        sum = sum.checked_add(unit.checked_mul(number)?)?;
+        sum = sum.checked_add(Duration::try_from_secs_f64(unit.as_secs_f64() * number).ok()?)?;
         rest = &rest[end..];
     }
     (!text.is_empty()).then_some(sum)
@@ -467,9 +526,16 @@ mod tests {
         assert_eq!(kept("periodic", "2"), Ok(Some(AutoCompaction::Periodic(Duration::from_secs(7200)))));
         assert_eq!(kept("revision", "1000"), Ok(Some(AutoCompaction::Revisions(1000))));
         assert_eq!((kept("revision", "0"), kept("periodic", "0s")), (Ok(None), Ok(None)));
+        for (text, nanos) in
+            [("1µs", 1_000), ("1.5s", 1_500_000_000), ("1m0.25s", 60_250_000_000), ("7ns", 7)]
+        {
+            assert_eq!(span(text), Some(Duration::from_nanos(nanos)), "{text}");
+        }
+        let slow = planned(&["--experimental-warning-unary-request-duration=1µs"]).unwrap().slow;
+        assert_eq!(slow, Some(Duration::from_micros(1)));
         for (args, says) in [
             (&["--listen-client-urls=https://127.0.0.1:2379"][..], "https://127.0.0.1:2379"),
-            (&["--listen-client-urls=unix://x"], "unix://x"),
+            (&["--listen-peer-urls=unix://x"], "unix://x"),
             (&["--listen-client-urls=http://10.0.0.1:2379"], "--advertise-client-urls is required"),
             (&["--listen-peer-urls=http://host:2380"], "no address to listen on"),
             (&["--listen-peer-urls=,"], "--listen-peer-urls names no address"),
@@ -483,6 +549,16 @@ mod tests {
             (&["--log-level=loud"], "--log-level=loud"),
             (&["--auto-compaction-retention=soon"], "retention \"soon\""),
             (&["--quota-backend-bytes=8G"], "--quota-backend-bytes=8G"),
+            (&["--max-request-bytes=10485761"], "--max-request-bytes=10485761 is not supported"),
+            (&["--max-txn-ops=0"], "--max-txn-ops=0 is not supported"),
+            (
+                &["--warning-unary-request-duration=soon"],
+                "--warning-unary-request-duration=soon makes no sense",
+            ),
+            (
+                &["--warning-unary-request-duration=1s", "--experimental-warning-unary-request-duration=1s"],
+                "both --experimental-warning-unary-request-duration and",
+            ),
         ] {
             let problem = planned(args).unwrap_err();
             assert!(problem.message.contains(says), "{} does not say {says}", problem.message);

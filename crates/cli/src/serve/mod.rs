@@ -12,15 +12,17 @@ pub(crate) mod join;
 mod metrics;
 mod notify;
 pub(crate) mod settings;
+mod sockets;
 
 use crate::etcd::Zap;
 use crate::report::{Exit, Problem, colours};
-use quorate_gateway_etcd::Counters;
+use quorate_gateway_etcd::{Counters, Slow};
 use quorate_node::api::{Body, Door, Failure, Request};
 use quorate_server::{DoorStart, Ready, ServeDoor};
 use quorate_wire::kv::Range;
 use serde::{Deserialize, Serialize};
 use settings::{Flags, Settings};
+use sockets::Sockets;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -155,7 +157,17 @@ fn serve(settings: Settings, json: bool, exit_with_stdin: bool) -> Result<(), Pr
         return Err(Problem::new(Exit::Usage, "there are keys for a DynamoDB door, and no door", hint));
     }
     let keys = settings.dynamo_keys.as_deref().map(keys).transpose()?.map(Arc::new);
-    let doors = doors(settings.server.reported_version.clone(), keys);
+    let (version, slow) = (settings.server.reported_version.clone(), settings.slow);
+    let sockets = Sockets::bind(&settings.sockets)?;
+    let listening = sockets.listeners.clone();
+    let options = quorate_gateway_etcd::Options {
+        version,
+        limits: settings.limits,
+        sockets: listening,
+        counters: Arc::new(Counters { slow: Slow::beyond(slow), ..Counters::default() }),
+        ..Default::default()
+    };
+    let doors = doors(options, keys);
     quorate_server::run(settings.server, doors, told_to_stop(orphaned), ready)?;
     Ok(())
 }
@@ -235,8 +247,8 @@ async fn ask(door: &Arc<dyn Door>, request: Request) -> Result<Body, Failure> {
 }
 
 /// The doors, as the server starts them.
-fn doors(version: String, keys: Option<Arc<quorate_gateway_dynamo::Keys>>) -> ServeDoor {
-    Box::new(|start: DoorStart| {
+fn doors(told: quorate_gateway_etcd::Options, keys: Option<Arc<quorate_gateway_dynamo::Keys>>) -> ServeDoor {
+    Box::new(move |start: DoorStart| {
         Box::pin(async move {
             let DoorStart { door, listeners, dynamo, clients_max, facts } = start;
             tokio::task::spawn_local(announce(door.clone()));
@@ -252,18 +264,14 @@ fn doors(version: String, keys: Option<Arc<quorate_gateway_dynamo::Keys>>) -> Se
                     quorate_gateway_dynamo::serve(listener, door, options, std::future::pending()).await;
                 });
             }
-            let counters = Arc::<Counters>::default();
-            let counted = counters.clone();
-            let told = version.clone();
+            let (counted, version) = (told.counters.clone(), told.version.clone());
             let metrics: quorate_gateway_etcd::Metrics =
-                Arc::new(move || metrics::page(&facts(), &told, &counted, tables_counted.as_deref()));
+                Arc::new(move || metrics::page(&facts(), &version, &counted, tables_counted.as_deref()));
             let options = quorate_gateway_etcd::Options {
-                version,
                 metrics: Some(metrics),
                 dynamo: tables_served,
                 clients_max,
-                counters,
-                mutant: None,
+                ..told
             };
             quorate_gateway_etcd::serve(listeners, door, options, std::future::pending()).await;
         })

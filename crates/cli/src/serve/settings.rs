@@ -3,6 +3,7 @@
 use super::join::Join;
 use crate::report::{Exit, Problem};
 use quorate_base::NodeId;
+use quorate_gateway_etcd::Limits;
 use quorate_server::{AutoCompaction, Peer, ServerConfig, Upkeep};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -237,6 +238,12 @@ pub(crate) struct Settings {
     pub(crate) join: Option<Join>,
     /// Where the keys of DynamoDB's clients are, if they must have one.
     pub(crate) dynamo_keys: Option<PathBuf>,
+    /// How large a request of etcd's clients may be.
+    pub(crate) limits: Limits,
+    /// Files of sockets where they connect as well.
+    pub(crate) sockets: Vec<PathBuf>,
+    /// From how long on a request of theirs is told in the log, if any is.
+    pub(crate) slow: Option<Duration>,
     /// All the rest.
     pub(crate) server: ServerConfig,
 }
@@ -343,6 +350,9 @@ impl Settings {
             log: flags.log.or(file.log).unwrap_or_else(|| LOG.into()),
             join,
             dynamo_keys: flags.dynamo_keys.or(file.listen.dynamo_keys),
+            limits: Limits::default(),
+            slow: None,
+            sockets: Vec::new(),
             cluster,
         })
     }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::front::Front;
+use crate::limits::Limits;
 use crate::tests::{Alone, gateway};
 use quorate_base::Rng;
 use quorate_proto::etcdserverpb as pb;
@@ -195,7 +196,7 @@ async fn what_is_malformed_is_refused_as_by_the_library() {
         bytes
     };
     let twice = [&good[..], &good[..]].concat();
-    let limit = ((DECODE_MAX + 1) as u32).to_be_bytes();
+    let limit = ((Limits::default().decoded() + 1) as u32).to_be_bytes();
     let cases: Vec<(&str, Vec<u8>, &str, &str)> = vec![
         ("no message", vec![], "13", "Missing request message."),
         ("half a head", good[..3].to_vec(), "13", "Unexpected EOF decoding stream."),
@@ -291,16 +292,15 @@ async fn long_and_large_replies_are_the_same() {
 #[tokio::test]
 async fn long_requests_are_the_same() {
     let front = willing();
-    for length in
-        [PIECE - 20, PIECE, 100_000, crate::REQUEST_MAX - 20, crate::REQUEST_MAX, DECODE_MAX - 20, DECODE_MAX]
-    {
+    let (most, decoded) = (front.gateway.limits.request_bytes, front.gateway.limits.decoded());
+    for length in [PIECE - 20, PIECE, 100_000, most - 20, most, decoded - 20, decoded] {
         let bytes = framed(&pb::PutRequest { value: vec![3; length].into(), ..put() });
         let mut asked = Asked::new(PUT, &[]);
         asked.pieces = bytes.chunks(PIECE).map(<[u8]>::to_vec).collect();
         let told = asked.same(&front, &format!("{length} bytes")).await;
         let wanted = match length {
-            _ if bytes.len() - HEAD > DECODE_MAX => "8",
-            _ if bytes.len() - HEAD > crate::REQUEST_MAX => "3",
+            _ if bytes.len() - HEAD > decoded => "8",
+            _ if bytes.len() - HEAD > most => "3",
             _ => "0",
         };
         assert_eq!(told.code(), wanted, "{length} bytes: {}", told.text());

@@ -77,9 +77,9 @@ pub use settle::Defragmented;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-/// The largest encoded command the log takes: a transaction of tables with all that it may have, 4 MiB of items and the expressions and
-/// values of its conditions.
-pub const COMMAND_MAX: usize = 6 << 20;
+/// The largest encoded command the log takes: the largest request that etcd's door may be told to take, 10 MiB, as another encodes it. (A
+/// transaction of tables with all that it may have is smaller: 4 MiB of items and the expressions and values of its conditions.)
+pub const COMMAND_MAX: usize = 11 << 20;
 /// A packet that has grown to this size takes no more frames. (Its last frame may make it larger: the largest holds a
 /// command, or a chunk of a snapshot.)
 pub const PACKET_BYTES: usize = 4 << 20;

@@ -4,6 +4,7 @@ use super::listing::ASKED;
 use super::{HELLO_PATIENCE, VERSION};
 use crate::mistakes::{Mistake, MistakeKind};
 use bytes::Buf;
+use quorate_base::NodeId;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -16,6 +17,62 @@ pub(super) const MORE_BYTES: usize = 8 + 1 + 4;
 
 const REMOVED: u8 = 1;
 const TAKEN_BACK: u8 = 2;
+const STRANGER: u8 = 4;
+const FORGETFUL: u8 = 8;
+
+/// Why the sender of a greeting will not talk to its receiver: what that one cannot see from the greeting itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// It was a member of the cluster and is none any more.
+    Removed,
+    /// It is no member by what the sender knows.
+    Stranger,
+    /// It had another data directory when it was met.
+    Forgetful,
+}
+
+impl Refused {
+    /// How a mistake is told to who made it, if he must be told.
+    pub(super) fn of(mistake: MistakeKind) -> Option<Self> {
+        match mistake {
+            MistakeKind::Removed => Some(Self::Removed),
+            MistakeKind::Stranger => Some(Self::Stranger),
+            MistakeKind::Forgetful => Some(Self::Forgetful),
+            _ => None,
+        }
+    }
+
+    /// What the receiver makes of it.
+    pub(super) fn mistake(self, peer: NodeId) -> Mistake {
+        match self {
+            Self::Removed => {
+                Mistake::new(MistakeKind::Removed, format!("node {peer} says that this node was removed"))
+            }
+            Self::Stranger => Mistake::new(
+                MistakeKind::Stranger,
+                format!(
+                    "node {peer} does not know this node as a member: add it first (`quorate node add`), or check the list of peers of both"
+                ),
+            ),
+            Self::Forgetful => Mistake::new(
+                MistakeKind::Forgetful,
+                format!(
+                    "node {peer} has met this node with another data directory, so what it had confirmed is lost or elsewhere; give it \
+                     the old one back. If that is lost, replace it by a new node (`quorate node replace`), or empty this directory and \
+                     start it once with --data-lost"
+                ),
+            ),
+        }
+    }
+
+    const fn flag(self) -> u8 {
+        match self {
+            Self::Removed => REMOVED,
+            Self::Stranger => STRANGER,
+            Self::Forgetful => FORGETFUL,
+        }
+    }
+}
 
 /// Who is on which side of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +85,8 @@ pub(super) struct Hello {
     pub(super) life: u64,
     /// The place in the log of the newest committed configuration by which the sender is a member; 0 if it knows none.
     pub(super) member_at: u64,
-    /// The receiver was a member of the cluster and is none any more: the sender will not talk to it.
-    pub(super) removed: bool,
+    /// The sender will not talk to the receiver.
+    pub(super) refused: Option<Refused>,
     /// The sender's directory was made because its former one is lost.
     pub(super) taken_back: bool,
 }
@@ -46,7 +103,7 @@ impl Hello {
         let crc = crc32c::crc32c(&out[..42]);
         out[42..46].copy_from_slice(&crc.to_le_bytes());
         out[46..54].copy_from_slice(&self.member_at.to_le_bytes());
-        out[54] = (u8::from(self.removed) * REMOVED) | (u8::from(self.taken_back) * TAKEN_BACK);
+        out[54] = self.refused.map_or(0, Refused::flag) | (u8::from(self.taken_back) * TAKEN_BACK);
         let crc = crc32c::crc32c(&out[..55]);
         out[55..].copy_from_slice(&crc.to_le_bytes());
         out
@@ -67,7 +124,7 @@ impl Hello {
             to: rest.get_u64_le(),
             life: rest.get_u64_le(),
             member_at: 0,
-            removed: false,
+            refused: None,
             taken_back: false,
         };
         if rest.get_u32_le() == crc32c::crc32c(&bytes[..42]) { Ok(hello) } else { Err(damaged()) }
@@ -82,7 +139,9 @@ impl Hello {
         let mut rest = &more[..];
         self.member_at = rest.get_u64_le();
         let flags = rest.get_u8();
-        (self.removed, self.taken_back) = (flags & REMOVED != 0, flags & TAKEN_BACK != 0);
+        self.taken_back = flags & TAKEN_BACK != 0;
+        let reasons = [Refused::Removed, Refused::Stranger, Refused::Forgetful];
+        self.refused = reasons.into_iter().find(|reason| flags & reason.flag() != 0);
         let crc = crc32c::crc32c_append(crc32c::crc32c(first), &more[..9]);
         if rest.get_u32_le() == crc { Ok(()) } else { Err(damaged()) }
     }

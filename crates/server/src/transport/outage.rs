@@ -27,8 +27,10 @@ impl Outage {
 
     /// An attempt failed. One line for each outage: at once where somebody answers wrongly, after a while where nobody does.
     pub(super) fn tell(&mut self, peer: NodeId, address: &str, mistake: &Mistake, now: Instant) {
-        let nobody = matches!(mistake.kind, MistakeKind::Broken | MistakeKind::Silent);
-        if self.told || (nobody && now.since(self.since) < UNREACHED_PATIENCE) {
+        let nobody = !mistake.is_refusal();
+        // Who has just been added is a stranger to those who have not heard of it yet.
+        let may_pass = nobody || mistake.kind == MistakeKind::Stranger;
+        if self.told || (may_pass && now.since(self.since) < UNREACHED_PATIENCE) {
             return;
         }
         self.told = true;

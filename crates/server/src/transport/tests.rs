@@ -74,7 +74,7 @@ fn a_hello_must_be_whole() {
         to: 2,
         life: 3,
         member_at: 4,
-        removed: true,
+        refused: Some(Refused::Forgetful),
         taken_back: false,
     };
     let bytes = hello.encode();
@@ -194,7 +194,7 @@ async fn greet(listener: &TcpListener) -> TcpStream {
     loop {
         let (mut stream, _) = listener.accept().await.unwrap();
         if read_hello(&mut stream).await.is_ok() {
-            let (member_at, removed) = (0, false);
+            let (member_at, refused) = (0, None);
             let hello = Hello {
                 version: VERSION,
                 cluster: CLUSTER,
@@ -202,7 +202,7 @@ async fn greet(listener: &TcpListener) -> TcpStream {
                 to: 1,
                 life: 3,
                 member_at,
-                removed,
+                refused,
                 taken_back: false,
             };
             stream.write_all(&hello.encode()).await.unwrap();
@@ -351,6 +351,34 @@ async fn members_come_and_go() {
     let told = eventually("it is told", async || lagging.transport.told_removed()).await;
     assert_eq!(told, NodeId(1));
     assert_eq!(node.transport.told_removed(), None);
+}
+
+/// Claim: who is refused hears why from the one that refuses: its own log is where its operator looks.
+#[tokio::test]
+async fn who_is_refused_hears_why() {
+    let ((two, at_two), (three, at_three), (one, at_one)) = (listen().await, listen().await, listen().await);
+    // Node 2 does not know node 1; node 3 has met it with another directory.
+    let _stranger = Node::start(2, two, 2, at_two);
+    let forgetful = Node::start(3, three, 3, at_three);
+    let (one_is, three_is) = ((1, at_one.to_string()), (3, at_three.to_string()));
+    forgetful.transport.follow(&roster(&[one_is, three_is], 0));
+    Met::beside(&forgetful.data).meet(NodeId(1), Life { number: 9, taken_back: false }).unwrap();
+    let node = Node::start(1, one, 1, at_one);
+    node.transport.follow(&roster(&[(1, at_one.to_string()), (2, at_two.to_string())], 0));
+    for (peer, address, kind, says) in [
+        (2, at_two, MistakeKind::Stranger, "node 2 does not know this node as a member: add it first"),
+        (3, at_three, MistakeKind::Stranger, "node 3 is not expected here"),
+        (9, at_two, MistakeKind::Addressee, "node 2 is there, and not node 9"),
+    ] {
+        let refused = node.transport.call(NodeId(peer), &address.to_string()).await.unwrap_err();
+        assert!(refused.kind == kind && refused.why.contains(says), "{refused:?}");
+        assert!(refused.is_refusal());
+    }
+    let all = [(1, at_one.to_string()), (3, at_three.to_string())];
+    node.transport.follow(&roster(&all, 0));
+    let refused = node.transport.call(NodeId(3), &at_three.to_string()).await.unwrap_err();
+    assert_eq!(refused.kind, MistakeKind::Forgetful);
+    assert!(refused.why.contains("has met this node with another data directory"), "{refused:?}");
 }
 
 type Swallow = Arc<(AtomicBool, AtomicBool)>;
