@@ -539,3 +539,27 @@ fn what_is_held_does_not_end() {
     }
     assert_eq!(end(&mut run), Reply::Expired(1));
 }
+
+/// Claim: who comes with a token that an undecided transaction holds hears that it is in use, not that its work is done; that is said
+/// once it is.
+#[test]
+fn a_token_that_is_held_is_not_spent() {
+    let mut run = Run::new(4);
+    run.command(What::Create(Box::new(definition("t"))), EPOCH).unwrap();
+    let token = || Some(Token { token: Bytes::from_static(b"w"), fingerprint: Bytes::from_static(b"f") });
+    let execute = |q: i64| {
+        let (key, what) = (("p".into(), q), Doing::Put(key_item(&("p".into(), q))));
+        let op = Asked { table: "t".into(), key, condition: Held::Always, what }.op();
+        Execute { atomic: true, token: token(), ops: vec![op] }
+    };
+    for (sequence, outcome) in [(1, Decision::Abort), (2, Decision::Commit)] {
+        let id = TxnId { node: NodeId(7), boot: 3, sequence, attempt: 1 };
+        let participants = vec![ShardId(1), ShardId(2)];
+        let prepare = Prepare { id, began: sequence, participants, ops: execute(0) };
+        let voted = run.command(What::Commit(Step::Prepare(prepare)), EPOCH).unwrap();
+        assert!(matches!(voted, Reply::Commit(Answer::Vote(Vote::Yes), _)), "{voted:?}");
+        assert_eq!(run.command(What::Execute(execute(1)), EPOCH), Err(Refusal::TokenInUse));
+        run.command(What::Commit(Step::Outcome { id, outcome }), EPOCH).unwrap();
+    }
+    assert_eq!(run.command(What::Execute(execute(1)), EPOCH), Ok(Reply::Repeated));
+}
