@@ -286,3 +286,29 @@ impl Node {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Head;
+
+    /// Claim: a write goes to another node only where the one that was asked has done nothing; a read wherever it got no answer.
+    #[test]
+    fn a_write_is_passed_on_only_where_nothing_was_done() {
+        let refused = |refusal| Failure::Refused(Refused::Table(refusal), Head::default());
+        for (failure, write, read) in [
+            (refused(Refusal::StaleEpoch), true, true),
+            (Failure::NoLeader, true, true),
+            (Failure::TimedOut, false, true),
+            (Failure::LeaderChanged, false, true),
+            (Failure::Stopping, false, true),
+            (Failure::Broken("its state".into()), false, true),
+            (refused(Refusal::TokenInUse), false, false),
+            (Failure::Overloaded, false, false),
+            (Failure::TooLarge, false, false),
+        ] {
+            let may = (may_elsewhere(&failure, true), may_elsewhere(&failure, false));
+            assert_eq!(may, (write, read), "{failure:?}");
+        }
+    }
+}

@@ -238,6 +238,39 @@ fn shards_come_back_to_who_had_them() {
     }
 }
 
+/// Claim: who comes back to a shard, and is started again before it has been given its vote, has still promised what it knows nothing of.
+#[test]
+fn who_comes_back_is_not_trusted_behind_a_start() {
+    let (mut cluster, shards) = filled(8);
+    cluster.come(4);
+    cluster.settles(60_000);
+    cluster.go(4);
+    let comes_back = |node: &Node| {
+        let heals = |shard: &&ShardId| {
+            let core = node.lane.core(**shard);
+            core.is_some_and(|core| core.disk_lost() && !core.membership().is_voter(node.id))
+        };
+        Some((node.id, *shards.iter().find(heals)?))
+    };
+    let mut started = 0;
+    for _ in 0..6_000 {
+        cluster.pass(10);
+        cluster.sweep();
+        // Node 4 goes, and has nothing to come back to.
+        let Some((id, shard)) = cluster.nodes[..3].iter().flatten().find_map(comes_back) else { continue };
+        cluster.kill(id.get());
+        cluster.start(id.get());
+        let node = cluster.nodes[id.get() as usize - 1].as_ref().unwrap();
+        let trusted = node.lane.core(shard).is_some_and(|core| !core.disk_lost());
+        assert!(!trusted, "{id:?} has a sound replica of {shard:?} behind a start");
+        started += 1;
+        if started == 6 {
+            break;
+        }
+    }
+    assert!(started > 2, "{started} were started again");
+}
+
 /// A move onto one that dies is called off, whether that is removed then or only stays away: no replica that is sound is let go of for it.
 /// It dies at different moments of the moves, or is only not heard any more.
 #[test]

@@ -6,7 +6,8 @@
 //! - *State Machine Safety*: no two machines differ at one index.
 //! - A leader commits by an entry of its own term (5.4.2, Figure 8).
 //! - What a leader commits is on the disks of a majority, of both while joint.
-//! - A vote or a confirmation that leaves a node is on that node's disk.
+//! - A vote or a confirmation that leaves a node is on that node's disk, and what is confirmed is the leader's entry.
+//! - What a node takes for the committed configuration is the one that was committed there.
 
 use crate::cluster::{Disk, Member, chain};
 use quorate_base::{Entry, EntryId, EntryKind, Index, NodeId, Term};
@@ -18,7 +19,7 @@ use std::hash::{Hash, Hasher};
 #[derive(Clone, Debug)]
 pub enum Sight {
     /// It has begun to lead, or has committed more than when it was last looked at.
-    Raft(RaftSight),
+    Raft(Box<RaftSight>),
     /// Its machine has applied up to here.
     Machine {
         node: NodeId,
@@ -49,6 +50,8 @@ pub struct RaftSight {
     /// All behind the base.
     pub log: Vec<Entry>,
     pub membership: Membership,
+    /// The configuration that it takes for the newest committed one, and where that stands.
+    pub configured: (Index, Membership),
     /// Its own disk holds the entry at its commit index.
     pub on_disk: bool,
 }
@@ -74,6 +77,8 @@ pub struct Checker {
     committed: Vec<(EntryId, u64, Term)>,
     /// The newest committed configuration.
     membership: Option<Membership>,
+    /// All that were committed, by their places; at 0 the one that everything begins with.
+    configurations: BTreeMap<Index, Membership>,
     /// Reads under way, with the newest index that was committed when they began.
     reads: BTreeMap<ReadId, Index>,
 }
@@ -132,7 +137,20 @@ impl Checker {
                 self.commits(raft, entry, holds)?;
             }
         }
-        Ok(())
+        self.configured(raft)
+    }
+
+    /// Where it stands at the log's base it came with a snapshot, and says what was in force there.
+    fn configured(&self, raft: &RaftSight) -> Result<(), String> {
+        let (at, own) = &raft.configured;
+        let known = self.configurations.range(..=*at).next_back();
+        match known {
+            // What a node begins with it was told.
+            Some((_, known)) if at.0 > 0 && known != own => {
+                Err(format!("{:?} goes by ({own}) at {at:?}, where ({known}) was committed", raft.node))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn leads(&mut self, raft: &RaftSight) -> Result<(), String> {
@@ -187,6 +205,7 @@ impl Checker {
             None => true,
         };
         let now = self.membership.replace(next.clone());
+        self.configurations.insert(entry.id.index, next.clone());
         if legal {
             return Ok(());
         }
@@ -196,6 +215,7 @@ impl Checker {
 
     /// The configuration that everything begins with.
     pub fn founded(&mut self, membership: Membership) {
+        self.configurations.insert(Index(0), membership.clone());
         self.membership = Some(membership);
     }
 
@@ -284,4 +304,19 @@ pub fn promise(disk: &Disk, to: NodeId, message: &Message) -> Result<(), String>
         return Err(format!("its disk is in {:?}", disk.hard.term));
     }
     Ok(())
+}
+
+/// Whether a confirmation is of what the leader of that term has there. That it is of something else does harm only once nobody else
+/// has the leader's entry, which may need many more faults.
+pub fn confirmation(disk: &Disk, leader: Option<&Raft>, message: &Message) -> Result<(), String> {
+    let (Message::Appended { term, matched }, Some(leader)) = (message, leader) else { return Ok(()) };
+    // In a newer term the log may have been cut since.
+    if !leader.is_leader() || leader.term() != *term || disk.hard.term != *term {
+        return Ok(());
+    }
+    let there = leader.term_at(*matched).map(|term| EntryId::new(term, *matched));
+    match there {
+        Some(there) if matched.0 > 0 && !disk.holds(there) => Err(format!("the leader has {there:?} there")),
+        _ => Ok(()),
+    }
 }

@@ -188,7 +188,7 @@ impl Member {
         let base = raft.base();
         let log = (base.index.0 + 1..=raft.last().index.0).filter_map(|at| raft.entry(Index(at))).cloned();
         let at = EntryId::new(raft.term_at(commit).unwrap_or_default(), commit);
-        Ok(Some(Sight::Raft(RaftSight {
+        Ok(Some(Sight::Raft(Box::new(RaftSight {
             node: self.id,
             term,
             leads,
@@ -197,8 +197,9 @@ impl Member {
             base,
             log: log.collect(),
             membership: raft.membership().clone(),
+            configured: (raft.configured_at().1, raft.committed_membership().clone()),
             on_disk: self.disk.holds(at),
-        })))
+        }))))
     }
 }
 
@@ -448,11 +449,13 @@ impl Cluster {
         }
     }
 
-    /// A message leaves its node: what it promises must be on disk.
+    /// A message leaves its node: what it promises must be on disk, and what it confirms must be what the leader has there.
     fn release(&mut self, from: NodeId, to: NodeId, message: Message) {
         self.note(|| format!("n{from} -> n{to}: {message}"));
         let disk = &self.members[&from].disk;
-        if let Err(why) = crate::checker::promise(disk, to, &message) {
+        let leader = self.members.get(&to).and_then(|m| m.raft.as_ref());
+        let kept = crate::checker::promise(disk, to, &message);
+        if let Err(why) = kept.and_then(|()| crate::checker::confirmation(disk, leader, &message)) {
             self.fail(format!("{from:?} sends {message} to {to:?}: {why}"));
         }
         self.net.push_back(Packet { from, to, message });

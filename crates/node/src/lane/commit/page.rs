@@ -252,6 +252,23 @@ mod tests {
         asks.collect()
     }
 
+    /// Claim: where a transaction that was met is over when it is asked about, the page is read again: it may have been committed before the
+    /// page was asked for, and what it left have come to the shard behind the reading.
+    #[test]
+    fn what_is_over_by_then_is_read_again() {
+        let (now, every) = (Instant(1_000), Duration::from_millis(100));
+        let mut transactions = Transactions::new(Rng::new(1), every, now);
+        let (done, answer): (Done, _) = (Box::new(drop), met(&[(id(1), ShardId(3))]));
+        let deadline = now + Duration::from_secs(5);
+        transactions.page_met(now, Met { shard: AT, request: asked(), deadline, done, answer });
+        assert_eq!(asks(&mut transactions), [Err((ShardId(3), id(1)))]);
+        transactions.page_vote(1, (ShardId(3), 1, id(1)), &Said::Over);
+        assert_eq!(asks(&mut transactions), [Ok(vec![])]);
+        assert!(transactions.finished.is_empty());
+        transactions.page_read(now, 1, 2, Ok(met(&[])));
+        assert!(matches!(transactions.finished[..], [(_, End::Body(Body::Table(_)))]));
+    }
+
     /// Claim: what is committed stays known, what was asked about one reading says nothing of the next, the page is told once none of those
     /// that it met last is committed, and a page that found some committed twice asks for a pause.
     #[test]

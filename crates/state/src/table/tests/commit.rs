@@ -499,3 +499,67 @@ fn mutants_of_participants_are_caught() {
         println!("{name}: seed {seed}: {}", why.lines().next().unwrap_or_default());
     }
 }
+
+/// Claim: an item whose time is over stays while a transaction holds it, be it only to look at it, and goes behind that.
+#[test]
+fn what_is_held_does_not_end() {
+    let mut run = Run::new(3);
+    run.command(What::Create(Box::new(definition("t"))), EPOCH).unwrap();
+    let change = Change::Expiry { attribute: "end".into(), on: true };
+    run.command(What::Change { table: "t".into(), change }, EPOCH).unwrap();
+    run.now = 1_700_000_000_000;
+    let mut item = key_item(&("p".into(), 0));
+    item.0.insert("end".into(), n(1_699_999_000));
+    let asked = |what| Asked { table: "t".into(), key: ("p".into(), 0), condition: Held::Exists, what }.op();
+    let execute = |op| Execute { atomic: true, token: None, ops: vec![op] };
+    let put = Asked {
+        table: "t".into(),
+        key: ("p".into(), 0),
+        condition: Held::Always,
+        what: Doing::Put(item.clone()),
+    };
+    run.command(What::Execute(execute(put.op())), EPOCH).unwrap();
+    let overdue = Read::Overdue { after: None, now: run.now, items: 9 };
+    let ReadReply::Overdue(overdue) = read(&run.replicas[0].kv().view(), &overdue).unwrap() else { panic!() };
+    let keys: Vec<Bytes> = overdue.items.into_iter().map(|(_, key)| key).collect();
+    assert_eq!(keys.len(), 1);
+    let end = |run: &mut Run| run.command(What::Expire { table: 1, keys: keys.clone() }, EPOCH).unwrap();
+    for (sequence, what) in [(1, Doing::Check), (2, Doing::Put(item))] {
+        let id = TxnId { node: NodeId(7), boot: 3, sequence, attempt: 1 };
+        let participants = vec![ShardId(1), ShardId(2)];
+        let prepare = Prepare { id, began: sequence, participants, ops: execute(asked(what)) };
+        let voted = run.command(What::Commit(Step::Prepare(prepare)), EPOCH).unwrap();
+        assert!(matches!(voted, Reply::Commit(Answer::Vote(Vote::Yes), _)), "{voted:?}");
+        assert_eq!(end(&mut run), Reply::Expired(0), "transaction {sequence} holds it");
+        let outcome = Step::Outcome { id, outcome: Decision::Commit };
+        assert_eq!(
+            run.command(What::Commit(outcome), EPOCH).unwrap(),
+            Reply::Commit(Answer::Settled, Vec::new())
+        );
+    }
+    assert_eq!(end(&mut run), Reply::Expired(1));
+}
+
+/// Claim: who comes with a token that an undecided transaction holds hears that it is in use, not that its work is done; that is said
+/// once it is.
+#[test]
+fn a_token_that_is_held_is_not_spent() {
+    let mut run = Run::new(4);
+    run.command(What::Create(Box::new(definition("t"))), EPOCH).unwrap();
+    let token = || Some(Token { token: Bytes::from_static(b"w"), fingerprint: Bytes::from_static(b"f") });
+    let execute = |q: i64| {
+        let (key, what) = (("p".into(), q), Doing::Put(key_item(&("p".into(), q))));
+        let op = Asked { table: "t".into(), key, condition: Held::Always, what }.op();
+        Execute { atomic: true, token: token(), ops: vec![op] }
+    };
+    for (sequence, outcome) in [(1, Decision::Abort), (2, Decision::Commit)] {
+        let id = TxnId { node: NodeId(7), boot: 3, sequence, attempt: 1 };
+        let participants = vec![ShardId(1), ShardId(2)];
+        let prepare = Prepare { id, began: sequence, participants, ops: execute(0) };
+        let voted = run.command(What::Commit(Step::Prepare(prepare)), EPOCH).unwrap();
+        assert!(matches!(voted, Reply::Commit(Answer::Vote(Vote::Yes), _)), "{voted:?}");
+        assert_eq!(run.command(What::Execute(execute(1)), EPOCH), Err(Refusal::TokenInUse));
+        run.command(What::Commit(Step::Outcome { id, outcome }), EPOCH).unwrap();
+    }
+    assert_eq!(run.command(What::Execute(execute(1)), EPOCH), Ok(Reply::Repeated));
+}
