@@ -232,6 +232,107 @@ mod tests {
         reply.responses.into_iter().flat_map(of).collect()
     }
 
+    /// Claim: each field of a request is taken for itself, and each of an answer told as itself.
+    #[test]
+    fn each_field_stands_for_itself() {
+        let asked = pb::RangeRequest {
+            key: "a".into(),
+            range_end: "b".into(),
+            limit: 1,
+            revision: 2,
+            min_mod_revision: 3,
+            max_mod_revision: 4,
+            min_create_revision: 5,
+            max_create_revision: 6,
+            ..pb::RangeRequest::default()
+        };
+        let keys = KeyRange { key: "a".into(), end: "b".into() };
+        let taken = Range {
+            range: keys.clone(),
+            limit: 1,
+            revision: 2,
+            min_mod_revision: 3,
+            max_mod_revision: 4,
+            min_create_revision: 5,
+            max_create_revision: 6,
+            ..Range::default()
+        };
+        assert_eq!(range(asked.clone()), taken);
+        let only = |asked: pb::RangeRequest| (range(asked.clone()).keys_only, range(asked).count_only);
+        assert_eq!(only(pb::RangeRequest { keys_only: true, ..asked.clone() }), (true, false));
+        assert_eq!(only(pb::RangeRequest { count_only: true, ..asked }), (false, true));
+        let targets =
+            [SortTarget::Key, SortTarget::Version, SortTarget::Create, SortTarget::Mod, SortTarget::Value];
+        assert_eq!([0, 1, 2, 3, 4].map(sort_target), targets);
+        assert_eq!([0, 1, 2].map(sort_order), [SortOrder::None, SortOrder::Ascend, SortOrder::Descend]);
+        let asked =
+            pb::PutRequest { key: "k".into(), value: "v".into(), lease: 7, ..pb::PutRequest::default() };
+        let plain = put(asked.clone());
+        assert_eq!(plain, Put { key: "k".into(), value: "v".into(), lease: 7, ..Put::default() });
+        let flags = |asked| {
+            let put = put(asked);
+            [put.prev_kv, put.ignore_value, put.ignore_lease]
+        };
+        assert_eq!(flags(pb::PutRequest { prev_kv: true, ..asked.clone() }), [true, false, false]);
+        assert_eq!(flags(pb::PutRequest { ignore_value: true, ..asked.clone() }), [false, true, false]);
+        assert_eq!(flags(pb::PutRequest { ignore_lease: true, ..asked }), [false, false, true]);
+        let asked = pb::DeleteRangeRequest { key: "a".into(), range_end: "b".into(), prev_kv: true };
+        assert_eq!(delete(asked), DeleteRange { range: keys, prev_kv: true });
+        let pair = KeyValue {
+            key: "k".into(),
+            create_revision: 1,
+            mod_revision: 2,
+            version: 3,
+            value: "v".into(),
+            lease: 4,
+        };
+        let told = mvccpb::KeyValue {
+            key: "k".into(),
+            create_revision: 1,
+            mod_revision: 2,
+            version: 3,
+            value: "v".into(),
+            lease: 4,
+        };
+        assert_eq!(key_value(pair), told);
+    }
+
+    /// Claim: a compare is of what its target names, in the way that its result names, and a member of another kind counts for nothing.
+    #[test]
+    fn each_compare_is_what_it_says() {
+        use pb::compare::TargetUnion;
+        let taken = |target, result, union| {
+            let asked = pb::Compare {
+                key: "k".into(),
+                range_end: "l".into(),
+                target,
+                result,
+                target_union: Some(union),
+            };
+            let Compare { range, result, target } = compare(asked).unwrap();
+            assert_eq!(range, KeyRange { key: "k".into(), end: "l".into() });
+            (target, result)
+        };
+        let value = || TargetUnion::Value("v".into());
+        for (at, union, target) in [
+            (0, TargetUnion::Version(1), CompareTarget::Version(1)),
+            (1, TargetUnion::CreateRevision(2), CompareTarget::Create(2)),
+            (2, TargetUnion::ModRevision(3), CompareTarget::Mod(3)),
+            (3, value(), CompareTarget::Value("v".into())),
+            (4, TargetUnion::Lease(5), CompareTarget::Lease(5)),
+            (2, TargetUnion::CreateRevision(2), CompareTarget::Mod(0)),
+            (4, value(), CompareTarget::Lease(0)),
+            (3, TargetUnion::Lease(5), CompareTarget::Value(Bytes::new())),
+        ] {
+            assert_eq!(taken(at, 0, union).0, target);
+        }
+        let results =
+            [CompareResult::Equal, CompareResult::Greater, CompareResult::Less, CompareResult::NotEqual];
+        assert_eq!([0, 1, 2, 3].map(|result| taken(3, result, value()).1), results);
+        let unknown = |target, result| compare(pb::Compare { target, result, ..pb::Compare::default() });
+        assert!(unknown(5, 0).is_err() && unknown(0, 4).is_err());
+    }
+
     #[test]
     fn replies_in_a_transaction_name_the_revision_of_their_moment() {
         let range = || Reply::Range(RangeReply::default());

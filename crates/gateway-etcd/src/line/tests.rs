@@ -99,6 +99,14 @@ async fn a_caller_that_is_gone_leaves_the_line() {
     own.abort();
     settle().await;
     assert_eq!(solo.keys(), ["n/3"], "one that holds already does not leave with a call that asks again");
+    // A place that an earlier call has left behind, with its node, goes with the next one that waits there.
+    let left = pb::PutRequest { key: "n/2".into(), lease: 2, ..pb::PutRequest::default() };
+    door.put(Request::new(left)).await.unwrap();
+    let again = waiting(&door, 2).await;
+    assert!(!again.is_finished());
+    again.abort();
+    settle().await;
+    assert_eq!(solo.keys(), ["n/3"]);
 }
 
 /// A waiter's lease ends while it waits; then the lock comes free. What is wrong, if anything is.

@@ -87,6 +87,10 @@ impl Run {
             }
             (Asked::List, Body::Reply(Reply::Range(range))) => {
                 self.world.counts.add("lists");
+                let ordered = range.kvs.is_sorted_by(|a, b| a.key < b.key);
+                if !ordered || range.more || range.count != range.kvs.len() as i64 {
+                    return Err(format!("a list of all keys is none: {range:?}"));
+                }
                 (0..KEYS).try_for_each(|key| {
                     let found = range.kvs.iter().find(|kv| kv.key == key_bytes(key));
                     self.read(key, revision, found.map(|kv| (kv.mod_revision, number(&kv.value))))
@@ -113,6 +117,11 @@ impl Run {
         if let Some((at, value)) = found {
             if self.written.get(&value) != Some(&key) {
                 return Err(format!("key {key}: the value {value} was never written there"));
+            }
+            if at > revision {
+                return Err(format!(
+                    "key {key}: a read at revision {revision} got {value}, which was written at {at}"
+                ));
             }
             if let Some(&there) = known.get(&at)
                 && there != Some(value)
