@@ -27,7 +27,7 @@ const NO_TLS: &str = "there is no TLS in this release: use http:// on a network 
 pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
     let name = given.get("name").unwrap_or("default").to_string();
     let data = given.get("data-dir").map_or_else(|| format!("{name}.etcd").into(), PathBuf::from);
-    let (peers_listen, mut listen, sockets) = listening(given)?;
+    let Listening { peers: peers_listen, clients: mut listen, files } = listening(given)?;
     must_advertise(given)?;
     let mut advertised = urls(given, "advertise-client-urls", CLIENTS)?;
     if advertised.is_empty() {
@@ -56,7 +56,7 @@ pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
         dynamo_keys: None,
         limits: limits(given)?,
         slow: slow(given)?,
-        sockets,
+        sockets: files,
         server: ServerConfig {
             data_lost: false,
             lone_data_refused: false,
@@ -159,9 +159,17 @@ fn belong(given: &Given, settings: &mut Settings, me: Peer, others: Vec<String>)
     Ok(())
 }
 
+/// Where a member listens.
+struct Listening {
+    peers: Vec<SocketAddr>,
+    clients: Vec<SocketAddr>,
+    /// Of sockets, for clients.
+    files: Vec<PathBuf>,
+}
+
 /// The ports for peers, and those for clients; each once, and at least one of both. Clients may have files of sockets, too: where they
 /// have nothing else there is a port on loopback nevertheless, which is any that is free.
-fn listening(given: &Given) -> Result<(Vec<SocketAddr>, Vec<SocketAddr>, Vec<PathBuf>), Problem> {
+fn listening(given: &Given) -> Result<Listening, Problem> {
     let peers = sockets(given, &[("listen-peer-urls", PEERS)])?;
     let flags =
         [("listen-client-urls", CLIENTS), ("listen-client-http-urls", ""), ("listen-metrics-urls", "")];
@@ -171,7 +179,7 @@ fn listening(given: &Given) -> Result<(Vec<SocketAddr>, Vec<SocketAddr>, Vec<Pat
     }
     let texts = flags.iter().filter_map(|(flag, _)| given.get(flag));
     let files = texts.flat_map(|text| text.split(',')).filter_map(|url| url.trim().strip_prefix(UNIX));
-    Ok((peers, clients, files.map(PathBuf::from).collect()))
+    Ok(Listening { peers, clients, files: files.map(PathBuf::from).collect() })
 }
 
 fn sockets(given: &Given, flags: &[(&str, &str)]) -> Result<Vec<SocketAddr>, Problem> {
