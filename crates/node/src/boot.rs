@@ -18,7 +18,7 @@
 //! | flushed entries or the state, and there is no other voter | the node does not start: whatever it served would lack what was acknowledged |
 
 use crate::applier::Lost;
-use crate::lane::{Doubts, followed_at};
+use crate::lane::{Doubts, followed_at, let_go};
 use quorate_base::time::Duration;
 use quorate_base::{Base, EntryId, EntryKind, HardState, Index, Instant, NodeId, Rng, ShardId};
 use quorate_protocol::raft::{self, BootError, Membership, Raft};
@@ -144,8 +144,12 @@ pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant
     let shards: Vec<ShardId> = logs.iter().map(|log| log.shard).collect();
     let opened = open_or_set_aside(&shards, store, generation, alone, &mut notes)?;
     let placement = opened.machines.first().map(|kv| kv.placement().clone()).unwrap_or_default();
+    // By a newer word than the state knows.
+    let has = |log: &&Begun| !let_go(&placement, log.shard, config.id, log.members().as_ref());
+    let kept: BTreeSet<ShardId> = logs.iter().filter(has).map(|log| log.shard).collect();
+    let gone = |shard| placement.is_elsewhere(shard, config.id) && !kept.contains(&shard);
     // Of a shard that was dropped, or is elsewhere now, nothing is missed, though its votes may still be there.
-    let stays = |log: &&Begun| !placement.is_elsewhere(log.shard, config.id);
+    let stays = |log: &&Begun| !gone(log.shard);
     let noted = logs.iter().filter(stays).flat_map(|log| &log.damage).map(ToString::to_string);
     noted.for_each(|note| say_once(&mut notes, note));
     if logs.iter().filter(stays).any(|log| log.alone && log.entries_lost) {
@@ -155,7 +159,7 @@ pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant
     // begin again: with all that it has promised and confirmed, or not at all.
     let bases = found.checkpoint.iter().flat_map(|mark| &mark.bases);
     let recorded: BTreeSet<ShardId> = bases.map(|(shard, _)| *shard).collect();
-    let elsewhere = |shard| placement.is_elsewhere(shard, config.id) && !recorded.contains(&shard);
+    let elsewhere = |shard| gone(shard) && !recorded.contains(&shard);
     let dropped = |shard| placement.was_dropped(shard) && !recorded.contains(&shard);
     journal.forget(elsewhere, dropped).map_err(Error::Journal)?;
     let damage = !found.damage.is_empty() || found.checkpoint.is_none() && newest.is_some();
@@ -164,7 +168,8 @@ pub fn boot(parts: Parts<'_>, journal: &mut Journal, rng: &mut Rng, now: Instant
         let alone = is_only_voter(&log, config.id);
         Some(Begun { shard, log, new: false, alone, lost: false })
     };
-    let (opened, dead) = follow_placement(opened, &mut logs, config.id, missing).map_err(Error::State)?;
+    let (opened, dead) =
+        follow_placement(opened, &mut logs, config.id, gone, missing).map_err(Error::State)?;
     let Opened { machines, mut state, damaged } = opened;
     let mut found_out = false;
     let many = logs.len();
@@ -284,7 +289,11 @@ impl Begun {
     /// nothing of. (That it was given it stands in a configuration that follows the word by which it came back, or a later one: it had
     /// healed by then, and holds all that it may have confirmed before.)
     fn returns(&self, home: &Home, me: NodeId) -> bool {
-        let Some(since) = home.since(me).filter(|_| home.had_left(me)) else { return false };
+        if !home.had_left(me) {
+            return false;
+        }
+        // By a newer word than the state knows, if it has none.
+        let since = home.since(me).unwrap_or(home.at.next());
         let own =
             self.entries.iter().filter(|entry| entry.kind == EntryKind::Membership).map(|entry| &entry.data);
         let mut all = own.chain([&self.base.membership]).filter_map(|bytes| Membership::decode(bytes));
@@ -295,9 +304,14 @@ impl Begun {
     /// was let go once, and has promised things that it knows nothing of. (Found by the simulator: it had voted, was let go, came
     /// back, and lost the state in which that stands.)
     fn votes(&self, me: NodeId) -> bool {
+        self.members().is_some_and(|members| members.is_voter(me))
+    }
+
+    /// The newest configuration that it has.
+    fn members(&self) -> Option<Membership> {
         let own = self.entries.iter().rev().filter(|entry| entry.kind == EntryKind::Membership);
         let newest = own.map(|entry| &entry.data).chain([&self.base.membership]).next();
-        newest.and_then(|bytes| Membership::decode(bytes)).is_some_and(|members| members.is_voter(me))
+        newest.and_then(|bytes| Membership::decode(bytes))
     }
 
     fn into_boot(self, campaign_at_once: bool, disk_lost: bool, promised: Duration) -> raft::Boot {
@@ -398,13 +412,13 @@ fn follow_placement(
     opened: Opened,
     logs: &mut Vec<Begun>,
     me: NodeId,
+    gone: impl Fn(ShardId) -> bool,
     missing: impl Fn(ShardId, &bytes::Bytes) -> Option<Begun>,
 ) -> StateResult<(Opened, Vec<Kv>)> {
     let Opened { machines, mut state, damaged } = opened;
     let Some(placement) = machines.first().map(|kv| kv.placement().clone()) else {
         return Ok((Opened { machines, state, damaged }, Vec::new()));
     };
-    let gone = |shard| placement.is_elsewhere(shard, me);
     let (mut kept, mut dead) = (Vec::new(), Vec::new());
     for kv in machines {
         let of = if gone(kv.shard()) { &mut dead } else { &mut kept };

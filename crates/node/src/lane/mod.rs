@@ -61,7 +61,7 @@ use node::Node;
 pub use outlook::Outlook;
 pub use placement::Doubts;
 use placement::Placed;
-pub(crate) use placement::followed_at;
+pub(crate) use placement::{followed_at, let_go};
 use quorate_base::time::Duration;
 use quorate_base::{Durable, Instant, NodeId, Rng, ShardId};
 use quorate_protocol::Core;

@@ -126,7 +126,8 @@ impl Lane {
             return;
         }
         let (placement, me) = (placement.clone(), self.node.settings.node);
-        let gone = |shard: &ShardId| placement.is_elsewhere(*shard, me);
+        let members = |shard: &ShardId| self.groups.get(shard).map(|group| group.raft.membership());
+        let gone = |shard: &ShardId| let_go(&placement, *shard, me, members(shard));
         // Also those whose machines are only begun.
         let opening = std::mem::take(&mut self.placed.opening);
         let closed: BTreeSet<ShardId> =
@@ -419,6 +420,19 @@ pub(crate) fn followed_at(membership: &Membership) -> Option<Index> {
     Some(Index(asked.request))
 }
 
+/// Whether a node has nothing to do with a shard any more, by this placement and the members that its own replica knows.
+pub(crate) fn let_go(placement: &Placement, shard: ShardId, me: NodeId, own: Option<&Membership>) -> bool {
+    let newer = |home: Home| own.is_some_and(|own| came_by_newer_word(own, me, &home));
+    placement.is_elsewhere(shard, me) && !placement.home(shard).is_some_and(newer)
+}
+
+/// Whether a group follows a newer word than this home's, by which a node is one of its members. The node is behind in shard 1's log then,
+/// by which it left and came back: what it has promised meanwhile is not to be forgotten. (Seed 424 of the simulator: a leader let go of
+/// all that it had, and its group rested under it for ever.)
+fn came_by_newer_word(own: &Membership, me: NodeId, home: &Home) -> bool {
+    own.contains(me) && followed_at(own).is_some_and(|at| at > home.at)
+}
+
 const NOBODY: NodeId = NodeId(0);
 
 fn of_shard_one(what: What) -> Command {
@@ -521,6 +535,24 @@ impl Group {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Claim: who is behind in shard 1's log, where it goes and comes back, keeps the replica that it has by the newer word; by an older
+    /// one, or one of which the group knows nothing, it does not.
+    #[test]
+    fn who_came_back_does_not_go_by_an_older_word() {
+        let of = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<Vec<_>>();
+        let gone = Home::founded(of(&[1, 2, 4]), Index(10)).moved_to(&of(&[1, 2, 3]), Index(20)).arrived();
+        let group = |ids: &[u64], word: Option<u64>| {
+            let members = Membership::of_voters(of(ids));
+            let book = word.map(|at| book_of(&members, Index(at)).unwrap());
+            Membership { book: book.unwrap_or_default(), ..members }
+        };
+        let keeps = |ids: &[u64], word| came_by_newer_word(&group(ids, word), NodeId(4), &gone);
+        assert!(keeps(&[1, 2, 4], Some(30)));
+        assert!(!keeps(&[1, 2, 4], Some(20)) && !keeps(&[1, 2, 4], Some(10)), "it left behind that word");
+        assert!(!keeps(&[1, 2, 4], None), "it began there");
+        assert!(!keeps(&[1, 2, 3], Some(30)), "others came by it");
+    }
 
     /// Claim: the preferred leaders of shards are those who stay, all of them, and nobody who was removed or is to leave: who was removed
     /// hands over what it leads, and the two would hand it to each other for ever.

@@ -289,7 +289,7 @@ impl Raft {
         let forgot = boot.withhold_votes || boot.withheld_upto.is_some_and(|upto| upto > last.index);
         // See the page of `lost`: what it holds came from a leader whose term was vouched for, in a term that it has not forgotten.
         let deaf = boot.disk_lost && (forgot || last.index == Index(0));
-        let withheld = (forgot || boot.disk_lost).then(|| Withheld {
+        let withheld = (forgot || boot.disk_lost).then_some(Withheld {
             term: if deaf { Term(u64::MAX) } else { hard.term },
             disk_lost: boot.disk_lost,
         });

@@ -232,7 +232,7 @@ impl Run {
         if self.churn.is_none() {
             return Ok(true);
         }
-        let end = self.world.now + PATIENCE;
+        let end = self.world.now + PATIENCE + self.missed();
         if !self.until(end, |run| run.under_way().is_none())? {
             if self.world.other_shards().any(|shard| self.world.beyond_help(shard)) {
                 self.world.counts.add("groups left without a leader, beyond what is promised");
@@ -240,7 +240,7 @@ impl Run {
             }
             let what = self.under_way().unwrap_or_default();
             return Err(format!(
-                "Liveness: {what}, {PATIENCE:?} after healing ({}; {})",
+                "Liveness: {what}, {PATIENCE:?} and more after healing ({}; {})",
                 self.stuck(),
                 self.groups()
             ));

@@ -5,6 +5,7 @@ use super::{LEASED, Run, key_bytes, number, point};
 use crate::world::{KV, place_of};
 use quorate_base::time::Duration;
 use quorate_base::{NodeId, ShardId};
+use quorate_protocol::raft;
 use quorate_state::kv::{KvView, ReadError};
 use quorate_wire::kv::{KeyRange, Range, RangeReply, Revision};
 
@@ -56,17 +57,26 @@ impl Run {
         Ok(settled)
     }
 
-    /// How long it may take until what nobody has committed yet has gone to all, where few entries go at a time over a slow network to
-    /// slow disks (seed 19: a burst of writes, one entry a round trip). What a node was started with counts, not what was drawn since
-    /// (seed 484).
+    /// How long it may take until what nobody has committed yet has gone to all (seed 19: a burst of writes, one entry a round trip).
     fn backlog(&self) -> Duration {
+        let tail = |raft: &raft::Raft| raft.last().index.0 - raft.commit().0;
+        self.sent_one_by_one(self.world.places.iter().filter_map(|p| p.core(KV)).map(tail).max())
+    }
+
+    /// How long until who was away has what it has missed (seed 433).
+    pub(super) fn missed(&self) -> Duration {
+        let ends = || self.world.places.iter().filter_map(|place| Some(place.core(KV)?.last().index.0));
+        self.sent_one_by_one(ends().max().zip(ends().min()).map(|(most, least)| most - least))
+    }
+
+    /// How long so many entries take where few go at a time over a slow network to slow disks. What a node was started with counts, not
+    /// what was drawn since (seed 484).
+    fn sent_one_by_one(&self, entries: Option<u64>) -> Duration {
         let knobs = &self.world.knobs;
-        let cores = || self.world.places.iter().filter_map(|place| Some((place.at_a_time, place.core(KV)?)));
-        let at_a_time = cores().map(|(many, _)| many as u64).min().unwrap_or(1).max(1);
-        let tails = cores().map(|(_, raft)| raft);
-        let longest = tails.map(|raft| raft.last().index.0 - raft.commit().0).max().unwrap_or(0);
+        let cores = self.world.places.iter().filter(|place| place.core(KV).is_some());
+        let at_a_time = cores.map(|place| place.at_a_time as u64).min().unwrap_or(1).max(1);
         let one = knobs.delay_max.as_nanos() as u64 + knobs.flush_max.as_nanos() as u64;
-        Duration::from_nanos(2 * one * (longest / at_a_time))
+        Duration::from_nanos(2 * one * (entries.unwrap_or(0) / at_a_time))
     }
 
     /// What each node is at, in words.
