@@ -7,7 +7,8 @@
 //! decides by an old state decides nothing, and whatever is said twice counts once.
 //!
 //! A node that has had a replica and forgotten it may get it again. It has promised things then that it knows nothing of, so the home
-//! remembers who has left ([`Home::had_left`]): such a one begins as a replica whose disk is lost.
+//! remembers who has left ([`Home::had_left`]): such a one begins as a replica whose disk is lost. (One that is behind in shard 1's log,
+//! and whose group has told it by a newer word that it is a member, has forgotten nothing, and does not begin to by the older one.)
 
 use super::{Block, Placement, Tables, bad};
 use crate::digest::Digest;
