@@ -60,7 +60,10 @@ impl World {
         let now = self.now;
         let place = &mut self.places[place_of(id)];
         let forwards = by > place.set_by;
+        // Also if it makes a bound durable in between and shows none of it before its next life (seed 574).
+        place.latest = place.latest.max(place.wall(now));
         place.set_wall(now, by);
+        place.latest = place.latest.max(place.wall(now));
         self.counts.add(if forwards { "wall clocks set forwards" } else { "wall clocks set backwards" });
     }
 

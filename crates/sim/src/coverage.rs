@@ -35,6 +35,7 @@ pub const EVERYTHING: &[&str] = &[
     "leaders succeeded unawares",
     "leaderships to be handed over",
     "learners promoted",
+    "leases asked for their keys",
     "links cut",
     "lists",
     "lost disks healed",

@@ -14,10 +14,15 @@ const HELD: usize = 3;
 /// What a client does to a lease.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Step {
-    Grant { ttl: i64 },
+    Grant {
+        ttl: i64,
+    },
     Attach,
     KeepAlive,
+    /// Its key.
     Read,
+    /// What remains of it, and its keys.
+    Ask,
 }
 
 struct Lease {
@@ -70,6 +75,7 @@ impl Leases {
                 None
             }
             1..=5 => Some((id, Step::KeepAlive)),
+            6 | 7 => Some((id, Step::Ask)),
             _ if attached => Some((id, Step::Read)),
             _ => Some((id, Step::Attach)),
         }
@@ -104,7 +110,7 @@ impl Leases {
         }
     }
 
-    /// Its key was not there at a read that was asked at `asked`.
+    /// Its key was not there at a read that was asked at `asked`, or not among its keys.
     pub(crate) fn unread(&mut self, id: LeaseId, asked: Instant, now: Instant) -> Result<(), String> {
         let attached = self.held.get(&id).and_then(|lease| lease.attached);
         if attached.is_some_and(|at| at < asked) { self.gone(id, now) } else { Ok(()) }

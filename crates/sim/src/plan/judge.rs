@@ -1,6 +1,6 @@
 //! What a client of the key-value space was answered must be so.
 
-use super::ops::{Asked, key_bytes, number};
+use super::ops::{Asked, key_bytes, leased_key, number};
 use super::{KEYS, Run, Sent};
 use crate::compaction::Compaction;
 use crate::leases::Step;
@@ -163,6 +163,12 @@ impl Run {
                 return leases.unread(id, sent.at, now);
             }
             (Step::Read, Body::Reply(Reply::Range(_))) => {}
+            (Step::Ask, Body::TimeToLive { ttl: -1, .. }) => return leases.gone(id, now),
+            (Step::Ask, Body::TimeToLive { keys, .. }) if !keys.contains(&leased_key(id)) => {
+                self.world.counts.add("leases asked for their keys");
+                return leases.unread(id, sent.at, now);
+            }
+            (Step::Ask, Body::TimeToLive { .. }) => self.world.counts.add("leases asked for their keys"),
             (step, body) => return Err(format!("{step:?} was answered {body:?}")),
         }
         self.world.counts.add("steps with leases");

@@ -108,6 +108,9 @@ impl fmt::Display for Asked {
             Self::Lease { id, step: Step::Attach } => write!(f, "put {LEASED}{id} with lease {id}"),
             Self::Lease { id, step: Step::KeepAlive } => write!(f, "keep lease {id} alive"),
             Self::Lease { id, step: Step::Read } => write!(f, "get {LEASED}{id}"),
+            Self::Lease { id, step: Step::Ask } => {
+                write!(f, "ask what remains of lease {id}, and for its keys")
+            }
             Self::Show(show) => {
                 let (fence, does) = (show.fence(), if show.writes { "put" } else { "get" });
                 write!(
@@ -148,6 +151,7 @@ fn answer_in_words(result: &Result<Answer, Failure>) -> String {
         }
         Body::KeepAlive { ttl: 0, .. } => "there is no such lease".into(),
         Body::KeepAlive { ttl, .. } => format!("{ttl} s more"),
+        Body::TimeToLive { ttl, keys, .. } => format!("{ttl} s more, {} keys", keys.len()),
         Body::MembersChanged { id, members } => format!("{id} changed, {} members now", members.len()),
         _ => format!("done at revision {at}"),
     }
@@ -195,12 +199,18 @@ pub(super) fn point(key: u64) -> KeyRange {
     KeyRange { key: key_bytes(key), end: Bytes::new() }
 }
 
+/// The key that hangs on a lease.
+pub(super) fn leased_key(id: LeaseId) -> Bytes {
+    Bytes::from(format!("{LEASED}{id}"))
+}
+
 fn lease_request(id: LeaseId, step: Step) -> Request {
-    let key = Bytes::from(format!("{LEASED}{id}"));
+    let key = leased_key(id);
     match step {
         Step::Grant { ttl } => Request::Write(Command::LeaseGrant { id, ttl }),
         Step::Attach => Request::Write(Command::Put(Put { key, lease: id, ..Put::default() })),
         Step::KeepAlive => Request::LeaseKeepAlive { id },
+        Step::Ask => Request::LeaseTimeToLive { id, keys: true },
         Step::Read => {
             let range = Range { range: KeyRange { key, end: Bytes::new() }, ..Range::default() };
             Request::Range { range, serializable: false }
