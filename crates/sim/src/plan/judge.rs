@@ -157,13 +157,13 @@ impl Run {
                 self.acknowledged = self.acknowledged.max(revision);
                 leases.attached(id, now);
             }
-            (Step::KeepAlive, Body::KeepAlive { ttl: 0, .. }) => return leases.gone(id, now),
+            (Step::KeepAlive, Body::KeepAlive { ttl: 0, .. })
+            | (Step::Ask, Body::TimeToLive { ttl: -1, .. }) => return leases.gone(id, now),
             (Step::KeepAlive, Body::KeepAlive { .. }) => leases.kept(id, sent.at),
             (Step::Read, Body::Reply(Reply::Range(range))) if range.kvs.is_empty() => {
                 return leases.unread(id, sent.at, now);
             }
             (Step::Read, Body::Reply(Reply::Range(_))) => {}
-            (Step::Ask, Body::TimeToLive { ttl: -1, .. }) => return leases.gone(id, now),
             (Step::Ask, Body::TimeToLive { keys, .. }) if !keys.contains(&leased_key(id)) => {
                 self.world.counts.add("leases asked for their keys");
                 return leases.unread(id, sent.at, now);
