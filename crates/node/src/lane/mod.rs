@@ -367,6 +367,7 @@ impl Lane {
 
     fn checkpointed(&mut self, now: Instant, cut: Cut) {
         self.opened(now, &cut);
+        self.recorded(&cut);
         for (shard, view) in cut.installed {
             let base = cut.bases.iter().find(|(of, _)| *of == shard).map(|(_, base)| base.clone());
             if let (Some(base), Some((group, _))) = (base, self.at(shard)) {
@@ -417,7 +418,7 @@ impl Lane {
         self.node.settled = self.are_groups_settled();
         self.space.drain(&mut self.node, now, out);
         self.follow_placement(out);
-        self.heal_doubts();
+        self.heal_doubts(out);
         self.drain_others(now, out);
         self.tend_transactions_again(now, out);
         self.tend_closed(now);

@@ -73,6 +73,10 @@ pub(super) struct Placed {
     pub(super) doubts: Doubts,
     /// The groups that may have been on the disk that is lost were made up to here in shard 1's log.
     lost_upto: Option<Index>,
+    /// Up to here in it the newest checkpoint is that this life has recorded: what a start sees.
+    recorded: Index,
+    /// One that knows more is asked for.
+    sealing: bool,
     /// Who has anything of any shard, by that.
     hosts: BTreeSet<NodeId>,
     /// Where nothing was to be moved when it was last looked at.
@@ -97,8 +101,21 @@ struct Looked {
 
 impl Placed {
     pub(super) fn new(rng: Rng, now: Instant) -> Self {
-        let (followed, opening, doubts, lost_upto, hosts, even, unsaid) = Default::default();
-        Self { followed, opening, doubts, lost_upto, hosts, even, unsaid, tend_at: now, rng }
+        let (followed, opening, doubts, lost_upto, recorded, sealing, hosts, even, unsaid) =
+            Default::default();
+        Self {
+            followed,
+            opening,
+            doubts,
+            lost_upto,
+            recorded,
+            sealing,
+            hosts,
+            even,
+            unsaid,
+            tend_at: now,
+            rng,
+        }
     }
 }
 
@@ -167,17 +184,29 @@ impl Lane {
         known && sound && self.has_begun_all() && self.placed.hosts.iter().all(|&node| members.contains(node))
     }
 
-    /// A disk was lost: once shard 1 has healed, and all groups have begun that its log told of by then, none is to come any more that
-    /// was on that disk. Till then a start must know of the loss. (Seed 13 of the simulator, with members that come and go: shard 1 had
-    /// healed, the node started again, and a group began that had forgotten its votes and did not know.)
-    pub(super) fn heal_doubts(&mut self) {
+    /// A disk was lost: once shard 1 has healed, all groups have begun that its log told of by then, and a checkpoint is recorded that
+    /// knows so much, none is to come any more that was on that disk. Till then a start must know of the loss. (Seed 13 of the simulator,
+    /// with members that come and go: shard 1 had healed, the node started again, and a group began that had forgotten its votes and
+    /// did not know. Seed 198: it began at a start from an older checkpoint, by which the node still had that shard.)
+    pub(super) fn heal_doubts(&mut self, out: &mut Effects) {
         if !self.placed.doubts.disk_lost || self.space.raft.disk_lost() {
             return;
         }
         let upto = *self.placed.lost_upto.get_or_insert(self.space.raft.last().index);
-        if self.space.view.applied().index >= upto && self.has_begun_all() {
-            self.placed.doubts.disk_lost = false;
+        if self.space.view.applied().index < upto || !self.has_begun_all() {
+            return;
         }
+        if self.placed.recorded >= upto {
+            self.placed.doubts.disk_lost = false;
+        } else if !std::mem::replace(&mut self.placed.sealing, true) {
+            out.work.push(Work::Seal);
+        }
+    }
+
+    /// A checkpoint is recorded.
+    pub(super) fn recorded(&mut self, cut: &Cut) {
+        let of = |(shard, base): &(ShardId, Base)| (*shard == self.space.shard).then_some(base.id.index);
+        self.placed.recorded = cut.bases.iter().find_map(of).unwrap_or(self.placed.recorded);
     }
 
     fn close(&mut self, shard: ShardId) {
