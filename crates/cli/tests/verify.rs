@@ -75,6 +75,29 @@ fn a_run_holds_and_its_report_can_be_judged_again() {
     assert!(again.contains("violated  register") && again.contains("424242"), "{again}");
 }
 
+/// A node that kills itself once, as soon as the last reads have begun: what is damaged may be read for the first time then.
+#[test]
+fn a_node_that_ends_at_the_last_reads_is_told_and_started_again() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = Scratch::new("verify-end");
+    let (seen, done) = (scratch.path("r/clients/append-last-n1.jsonl"), scratch.path("done"));
+    let node = scratch.path("node");
+    let words = format!(
+        "#!/bin/sh\n(while [ ! -e '{seen}' ]; do sleep 0.02; done; mkdir '{done}' && kill -9 $$) 2>/dev/null &\nexec '{}' \"$@\"\n",
+        env!("CARGO_BIN_EXE_quorate")
+    );
+    std::fs::write(&node, words).unwrap();
+    std::fs::set_permissions(&node, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let run =
+        ["--binary", &node, "--workload", "append", "--nemesis", "pause", "--time", "6s", "--clients", "3"];
+    let (code, said) = verify(&scratch, "r", &run);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("nodes stay up: node") && said.contains("ended: signal 9"), "{said}");
+    assert!(!said.contains("did not succeed"), "its last reads wait for it: {said}");
+    let agree = said.lines().find(|line| line.contains("replicas agree")).unwrap();
+    assert!(agree.starts_with("holds"), "{agree}");
+}
+
 /// Transactions over the shards of a table, while nodes are killed and paused: strictly serializable, no half of a transfer, nothing
 /// that replicas do not agree on in the end, and in the change feed every write once.
 #[test]

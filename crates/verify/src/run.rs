@@ -234,11 +234,9 @@ impl Scene<'_> {
         };
         self.finding("serves again", verdict, why);
         if verdict == Verdict::Holds {
-            self.last_reads().await?;
-            if self.cluster.target.has_peers() {
-                self.compare().await;
-            }
-            self.compare_tables().await;
+            let (found, ended) = attended(&self.cluster, self.last_looks()).await;
+            self.findings.extend(found?);
+            self.findings.extend(ended);
             if self.cluster.target == Target::Running {
                 // What others have in their store stays, what was put there by us does not.
                 target::remove(&self.cluster.places[0].direct(), &self.prefix("")).await?;
@@ -459,8 +457,18 @@ impl Scene<'_> {
 
     // ---- the end ----
 
+    /// What is looked at when all is healed and nobody writes any more.
+    async fn last_looks(&self) -> Result<Vec<Finding>, Trouble> {
+        let mut findings = self.last_reads().await?;
+        if self.cluster.target.has_peers() {
+            findings.push(self.compare().await);
+        }
+        findings.extend(self.compare_tables().await);
+        Ok(findings)
+    }
+
     /// Each node is asked for everything, by a client of its own.
-    async fn last_reads(&mut self) -> Result<(), Trouble> {
+    async fn last_reads(&self) -> Result<Vec<Finding>, Trouble> {
         self.phase("last reads");
         let mut readers = Vec::new();
         for workload in &self.plan.workloads {
@@ -478,14 +486,15 @@ impl Scene<'_> {
                 readers.push(process);
             }
         }
+        let mut findings = Vec::new();
         for mut reader in readers {
             let status = reader.wait(10 * FINAL_PATIENCE).await?;
             if !status.success() {
                 let why = format!("{} did not succeed; see logs/clients.log", reader.what());
-                self.finding("last reads", Verdict::Violated, why);
+                findings.push(Finding::new("run", "last reads", Verdict::Violated, why));
             }
         }
-        Ok(())
+        Ok(findings)
     }
 
     fn reader(&self, workload: &str, node: usize, process: u64, ops: Vec<Op>) -> Orders {
@@ -616,6 +625,19 @@ fn strays(cluster: &Cluster) -> Vec<Finding> {
     let free = (0..cluster.len()).filter(|&at| !cluster.is_claimed(at));
     let ended = free.filter_map(|at| cluster.revive(at).err());
     ended.map(|why| Finding::new("run", "nodes stay up", Verdict::Violated, why)).collect()
+}
+
+/// Goes through with something while nodes that end by themselves are started again: damage done while things were broken may be
+/// read for the first time now.
+async fn attended<T>(cluster: &Cluster, work: impl Future<Output = T>) -> (T, Vec<Finding>) {
+    let mut findings = Vec::new();
+    let mut work = std::pin::pin!(work);
+    loop {
+        match tokio::time::timeout(LOOK, &mut work).await {
+            Ok(done) => return (done, findings),
+            Err(_) => findings.extend(strays(cluster)),
+        }
+    }
 }
 
 /// Waits for all of them; they go on side by side.
