@@ -76,7 +76,7 @@ impl Lane {
     /// Whether a group has not healed yet after its disk was lost, or one is still to begin that may have been on it.
     pub fn disk_lost(&self) -> bool {
         let lost = |group: &Group| group.raft.disk_lost();
-        self.placed.doubts.disk_lost || lost(&self.space) || self.groups.values().any(lost)
+        self.placed.lost.has_disk() || lost(&self.space) || self.groups.values().any(lost)
     }
 
     /// How many groups rest.

@@ -20,6 +20,7 @@
 //! node that is slow ([`super::flushes`]). And who leads
 //! gives the machine the newest definition of its table.
 
+use super::doubts::{Doubts, Lost};
 use super::group::Proposer;
 use super::mover::{self, Nodes};
 use super::node::Node;
@@ -55,28 +56,13 @@ const UNSAID: u32 = 5;
 /// So many leaderships at most are handed over at one look.
 const HAND_OVERS: usize = 16;
 
-/// What this node may have forgotten, as it began.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct Doubts {
-    /// All of it: its disk is lost.
-    pub disk_lost: bool,
-    /// What it knew of shards that were made up to here in shard 1's log; 0 if nothing.
-    pub upto: Index,
-}
-
 /// What a lane knows of placement.
 pub(super) struct Placed {
     /// What it has followed.
     pub(super) followed: Arc<Placement>,
     /// Machines that are begun.
     opening: BTreeSet<ShardId>,
-    pub(super) doubts: Doubts,
-    /// The groups that may have been on the disk that is lost were made up to here in shard 1's log.
-    lost_upto: Option<Index>,
-    /// Up to here in it the newest checkpoint is that this life has recorded: what a start sees.
-    recorded: Index,
-    /// One that knows more is asked for.
-    sealing: bool,
+    pub(super) lost: Lost,
     /// Who has anything of any shard, by that.
     hosts: BTreeSet<NodeId>,
     /// Where nothing was to be moved when it was last looked at.
@@ -101,28 +87,15 @@ struct Looked {
 
 impl Placed {
     pub(super) fn new(rng: Rng, now: Instant) -> Self {
-        let (followed, opening, doubts, lost_upto, recorded, sealing, hosts, even, unsaid) =
-            Default::default();
-        Self {
-            followed,
-            opening,
-            doubts,
-            lost_upto,
-            recorded,
-            sealing,
-            hosts,
-            even,
-            unsaid,
-            tend_at: now,
-            rng,
-        }
+        let (followed, opening, lost, hosts, even, unsaid) = Default::default();
+        Self { followed, opening, lost, hosts, even, unsaid, tend_at: now, rng }
     }
 }
 
 impl Lane {
     /// Groups that are begun from here on may be of those that this node has forgotten.
     pub fn doubts(&mut self, doubts: Doubts) {
-        self.placed.doubts = doubts;
+        self.placed.lost = Lost::new(doubts);
     }
 
     /// The placement that was followed last.
@@ -179,34 +152,26 @@ impl Lane {
     pub(super) fn are_groups_settled(&self) -> bool {
         let raft = &self.space.raft;
         let known = self.space.view.applied().index >= raft.configured_at().1;
-        let sound = !self.placed.doubts.disk_lost && !raft.state_lost();
+        let sound = !self.placed.lost.has_disk() && !raft.state_lost();
         let members = raft.committed_membership();
         known && sound && self.has_begun_all() && self.placed.hosts.iter().all(|&node| members.contains(node))
     }
 
-    /// A disk was lost: once shard 1 has healed, all groups have begun that its log told of by then, and a checkpoint is recorded that
-    /// knows so much, none is to come any more that was on that disk. Till then a start must know of the loss. (Seed 13 of the simulator,
-    /// with members that come and go: shard 1 had healed, the node started again, and a group began that had forgotten its votes and
-    /// did not know. Seed 198: it began at a start from an older checkpoint, by which the node still had that shard.)
+    /// Once it is healed, what this node has lost is told to no start any more.
     pub(super) fn heal_doubts(&mut self, out: &mut Effects) {
-        if !self.placed.doubts.disk_lost || self.space.raft.disk_lost() {
-            return;
-        }
-        let upto = *self.placed.lost_upto.get_or_insert(self.space.raft.last().index);
-        if self.space.view.applied().index < upto || !self.has_begun_all() {
-            return;
-        }
-        if self.placed.recorded >= upto {
-            self.placed.doubts.disk_lost = false;
-        } else if !std::mem::replace(&mut self.placed.sealing, true) {
-            out.work.push(Work::Seal);
+        if self.placed.lost.has_disk() && !self.space.raft.disk_lost() {
+            let (last, applied) = (self.space.raft.last().index, self.space.view.applied().index);
+            if self.placed.lost.heal(last, applied, self.has_begun_all()) {
+                out.work.push(Work::Seal);
+            }
         }
     }
 
     /// A checkpoint is recorded.
     pub(super) fn recorded(&mut self, cut: &Cut) {
-        let of = |(shard, base): &(ShardId, Base)| (*shard == self.space.shard).then_some(base.id.index);
-        self.placed.recorded = cut.bases.iter().find_map(of).unwrap_or(self.placed.recorded);
+        if let Some((_, base)) = cut.bases.iter().find(|(shard, _)| *shard == self.space.shard) {
+            self.placed.lost.recorded(base.id.index);
+        }
     }
 
     fn close(&mut self, shard: ShardId) {
@@ -244,7 +209,7 @@ impl Lane {
     }
 
     fn begin(&mut self, now: Instant, shard: ShardId, base: Base) -> Result<Raft, raft::BootError> {
-        let Doubts { disk_lost, upto } = self.placed.doubts;
+        let Doubts { disk_lost, upto } = self.placed.lost.doubts();
         let config = crate::boot::of_table(&self.node.settings.raft, shard);
         let founders = Membership::decode(&base.membership).unwrap_or_default();
         let me = self.node.settings.node;
