@@ -111,13 +111,13 @@ pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<
         Some(shards) => shards,
         None => vec![with_status(gateway, meta).await?],
     };
-    let mut hot = match params.flag("HotKeys")? {
-        Some(true) => hot::of(gateway, &table, &shards).await,
-        _ => BTreeMap::new(),
-    };
     let members = gateway.ask(ShardId(1), Request::Members { linearizable: false }).await;
     let Ok(Body::Members(members)) = members.map(|answer| answer.body) else { return Err(unexpected()) };
     let everywhere: Vec<u64> = members.iter().map(|member| member.id).collect();
+    let mut hot = match params.flag("HotKeys")? {
+        Some(true) => hot::of(gateway, &table, &shards, &everywhere).await,
+        _ => BTreeMap::new(),
+    };
     let voters = members.iter().filter(|member| !member.learner).count();
     // One without shards of its own is on all members.
     let asked = gateway.door.placement().table(&table).map(|block| block.copies as usize);

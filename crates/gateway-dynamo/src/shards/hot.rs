@@ -20,13 +20,18 @@ const AT_ONCE: usize = 64;
 const TOLD: usize = 5;
 
 /// Of each shard of a table its hot keys, the hottest first.
-pub(super) async fn of(gateway: &Gateway, table: &str, shards: &[Shard]) -> BTreeMap<u32, Value> {
+pub(super) async fn of(
+    gateway: &Gateway,
+    table: &str,
+    shards: &[Shard],
+    members: &[u64],
+) -> BTreeMap<u32, Value> {
     let placement = gateway.door.placement();
     let epoch = placement.table(table).map_or(EPOCH, |block| block.epoch);
     let mut all = BTreeMap::new();
     for some in shards.chunks(AT_ONCE) {
         let asked: Vec<_> =
-            some.iter().map(|shard| (shard.number, ask(gateway, table, shard, epoch))).collect();
+            some.iter().map(|shard| (shard.number, ask(gateway, table, shard, members, epoch))).collect();
         for (shard, told) in asked {
             let mut heard = Vec::new();
             for one in told {
@@ -44,13 +49,13 @@ pub(super) async fn of(gateway: &Gateway, table: &str, shards: &[Shard]) -> BTre
 
 type Told = oneshot::Receiver<Result<Answer, Failure>>;
 
-/// Asks all replicas of a shard; of shard 1, which all members have, the asked node's alone.
-fn ask(gateway: &Gateway, table: &str, shard: &Shard, epoch: u64) -> Vec<Told> {
+/// Asks all replicas of a shard; shard 1 all members have.
+fn ask(gateway: &Gateway, table: &str, shard: &Shard, members: &[u64], epoch: u64) -> Vec<Told> {
     let read = || Request::Table { read: Box::new(Read::Hot(table.into())), fresh: Fresh::Local, epoch };
     let of = |node: NodeId| Request::At(node, Box::new(read()));
-    let requests = match &shard.home {
+    let requests: Vec<Request> = match &shard.home {
         Some(home) => home.all_hosts().map(of).collect(),
-        None => vec![read()],
+        None => members.iter().map(|&member| of(NodeId(member))).collect(),
     };
     let ask = |request| {
         let (give, take) = oneshot::channel();

@@ -20,7 +20,7 @@ use crate::evidence::Slot;
 use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId, ShardId};
-use quorate_state::table::Home;
+use quorate_state::table::{Home, Read};
 use quorate_wire::kv::Refused;
 use quorate_wire::peer::Frame;
 use quorate_wire::table::Refusal;
@@ -91,10 +91,15 @@ impl Away {
         std::mem::take(&mut *lock(&self.told))
     }
 
+    /// Whether a node may be asked.
+    fn fit(&self, waiting: &Waiting, node: NodeId, me: NodeId) -> bool {
+        node != me && !waiting.tried.contains(&node) && !self.down.contains(&node)
+    }
+
     /// Whom to ask: who answered last, then one in turn of those who are to have it, then one of those who still have it.
     fn whom(&self, waiting: &Waiting, home: &Home, me: NodeId) -> Option<NodeId> {
-        let Waiting { shard, tried, only, .. } = waiting;
-        let fit = |node: &NodeId| *node != me && !tried.contains(node) && !self.down.contains(node);
+        let Waiting { shard, only, .. } = waiting;
+        let fit = |node: &NodeId| self.fit(waiting, *node, me);
         if let Some(only) = only {
             return Some(*only).filter(|node| home.hosts(*node) && fit(node));
         }
@@ -116,6 +121,11 @@ fn may_elsewhere(failure: &Failure, writes: bool) -> bool {
         Failure::Broken(_) | Failure::TimedOut | Failure::LeaderChanged | Failure::Stopping => !writes,
         _ => false,
     }
+}
+
+/// Whether it asks for what the asked node has counted.
+fn counts(request: &Request) -> bool {
+    matches!(request, Request::Table { read, .. } if matches!(**read, Read::Hot(_)))
 }
 
 impl Lane {
@@ -147,7 +157,8 @@ impl Lane {
             }
             return;
         }
-        if self.space.view.tables().placement().block_of(shard).is_none() {
+        let named = only.is_some() && shard == self.space.shard;
+        if !named && self.space.view.tables().placement().block_of(shard).is_none() {
             return done(Err(self.not_here()));
         }
         if self.node.stopping {
@@ -175,8 +186,15 @@ impl Lane {
     fn pass_on(&mut self, number: u64, waiting: Waiting, now: Instant) {
         let me = self.node.settings.node;
         let shard = waiting.shard;
-        let home = self.space.view.tables().placement().home(shard);
-        let whom = home.and_then(|home| self.node.away.whom(&waiting, &home, me));
+        let away = &self.node.away;
+        let whom = match self.space.view.tables().placement().home(shard) {
+            Some(home) => away.whom(&waiting, &home, me),
+            // Shard 1 is on all members, and only one that is named is asked for anything of it.
+            None => waiting.only.filter(|&node| {
+                let member = shard == self.space.shard && self.space.raft.membership().contains(node);
+                member && away.fit(&waiting, node, me)
+            }),
+        };
         let Some(at) = whom else {
             // Nothing was done. A door that looks at its map again may find it elsewhere.
             let failure = if waiting.tried.is_empty() { Failure::NoLeader } else { self.not_here() };
@@ -202,7 +220,8 @@ impl Lane {
         };
         let told = self.node.away.told.clone();
         let done: Done = Box::new(move |result| lock(&told).push((from, request, codec::answer(&result))));
-        if !self.serves(shard) || shard == self.space.shard {
+        // Everybody has shard 1 himself, but for what each has counted.
+        if !self.serves(shard) || shard == self.space.shard && !counts(&asked) {
             return done(Err(self.not_here()));
         }
         if let Some((group, node)) = self.at(shard) {
