@@ -1,7 +1,7 @@
 //! The links between nodes, and between clients and nodes: a proxy before each port, and a rule for each direction.
 //!
-//! Every node is reached through one address, by all others. Who is at the other end of a connection is found by the kernel's
-//! tables: the port leads to a socket (`/proc/net/tcp`), the socket to the process that holds it (`/proc/PID/fd`). So any
+//! Every node is reached through one address, by all others. Who is at the other end of a connection the kernel tells: the port leads
+//! to a socket ([`kernel`]), the socket to the process that holds it (`/proc/PID/fd`). So any
 //! system can be cut off from itself, with no understanding of what it says.
 //!
 //! A connection has two directions, each with the rule of its link. TCP cannot lose a packet and go on: *stall* holds the
@@ -9,6 +9,9 @@
 //! one; *delay* lets each piece wait; *narrow* passes so many bytes a second. Several faults may lie on one link, each in a
 //! layer of its own: the hardest rule holds, and what it does is counted for its layer.
 
+mod kernel;
+
+use kernel::Socket;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +28,7 @@ use tokio::time::sleep;
 
 /// So much is passed at once.
 const PIECE: usize = 64 << 10;
-/// How often the kernel's tables are read for a new connection: they may not show it yet.
+/// How often the kernel is asked for a new connection: it may not show it yet.
 const LOOKS: u32 = 20;
 
 /// Who is at an end of a link.
@@ -174,7 +177,7 @@ impl Net {
 
     /// Who holds the other end of a connection; nothing where it was closed already.
     ///
-    /// The kernel's tables are read beside the loop: on a machine with much to do that takes long, and connections that were given
+    /// The kernel is asked beside the loop: on a machine with much to do that takes long, and connections that were given
     /// up meanwhile must not hold up those that are not. (They once did, each with all its looks: no dial was ever in time again.)
     async fn source(&self, from: SocketAddr, to: SocketAddr) -> Option<End> {
         let pids: Vec<(u32, End)> = self.inner.pids.borrow().iter().map(|(&p, &e)| (p, e)).collect();
@@ -290,7 +293,7 @@ fn look_for(from: SocketAddr, to: SocketAddr, pids: &[(u32, End)]) -> Option<End
         if look > 0 {
             std::thread::sleep(Duration::from_millis(5));
         }
-        match socket_of(from, to) {
+        match kernel::socket_of(from, to) {
             Socket::Held(inode) => {
                 if let Some((_, end)) = pids.iter().find(|(pid, _)| holds(*pid, inode)) {
                     return Some(*end);
@@ -301,42 +304,6 @@ fn look_for(from: SocketAddr, to: SocketAddr, pids: &[(u32, End)]) -> Option<End
         }
     }
     Some(End::Stranger)
-}
-
-/// What the kernel's table says of one end of a connection.
-enum Socket {
-    /// A process holds it, under this number.
-    Held(u64),
-    /// Nobody does any more.
-    Closed,
-    /// It is not in the table, or not yet.
-    Unseen,
-}
-
-fn socket_of(from: SocketAddr, to: SocketAddr) -> Socket {
-    let (Ok(table), Some(from), Some(to)) = (std::fs::read_to_string("/proc/net/tcp"), hex(from), hex(to))
-    else {
-        return Socket::Unseen;
-    };
-    let found = table.lines().skip(1).find_map(|line| {
-        let mut fields = line.split_ascii_whitespace().skip(1);
-        let same = fields.next()? == from && fields.next()? == to;
-        // The number stands behind state, queues, timer, retransmissions, user and time-out.
-        if same { fields.nth(6)?.parse::<u64>().ok() } else { None }
-    });
-    match found {
-        Some(0) => Socket::Closed,
-        Some(inode) => Socket::Held(inode),
-        None => Socket::Unseen,
-    }
-}
-
-/// An address as `/proc/net/tcp` writes it.
-fn hex(address: SocketAddr) -> Option<String> {
-    match address {
-        SocketAddr::V4(v4) => Some(format!("{:08X}:{:04X}", u32::from_ne_bytes(v4.ip().octets()), v4.port())),
-        SocketAddr::V6(_) => None,
-    }
 }
 
 fn holds(pid: u32, inode: u64) -> bool {
