@@ -34,6 +34,8 @@ pub struct Progress {
     pub(super) probed: Instant,
     /// When it last said anything in this term.
     pub(super) heard: Instant,
+    /// When it was last sent what tells it that its leader lives.
+    pub(super) spoke: Option<Instant>,
     /// The newest heartbeat that it answered with a promise was sent then.
     pub(super) promised: Option<Instant>,
     /// The newest round that it answered without asking for the term itself.
@@ -50,6 +52,8 @@ pub struct Progress {
     pub(super) withholds: Option<Instant>,
     /// Whether its last answer to a heartbeat said neither that it withholds nor that it asks for the term.
     pub(super) sound: Option<bool>,
+    /// It has answered a heartbeat as one that is sound, since there last was no connection to it.
+    pub(super) greeted: bool,
     /// It is in the configuration no longer, since then; it is kept for a while so that it hears so.
     pub(super) leaving: Option<Instant>,
     /// The log that is kept for it, from the beginning of a snapshot until what follows the snapshot is sent.
@@ -65,6 +69,7 @@ impl Progress {
             under_way: VecDeque::new(),
             probed: now,
             heard: now,
+            spoke: None,
             promised: None,
             sound_round: None,
             asker: None,
@@ -73,6 +78,7 @@ impl Progress {
             awaits: Index(0),
             withholds: None,
             sound: None,
+            greeted: false,
             leaving: None,
             pin: None,
         }

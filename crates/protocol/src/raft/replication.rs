@@ -95,6 +95,7 @@ impl Raft {
         let last_sent = entries.last().map_or(prev.index, |e| e.id.index);
         if let Some(p) = self.progress.get_mut(&peer) {
             p.told = p.told.max(commit.min(last_sent));
+            p.spoke = Some(now);
             if probing {
                 p.phase = Phase::Probe { waiting: true };
                 p.probed = now;
@@ -211,6 +212,7 @@ impl Raft {
         }
         let base = self.log.base().index;
         let Some(p) = self.progress.get_mut(&peer) else { return };
+        p.greeted = false;
         match &mut p.phase {
             // Nothing is known to match that the log still holds: from there on only the whole state would help. It goes
             // on where it is looking.
@@ -235,6 +237,7 @@ impl Raft {
         p.heard = now;
         p.promised = p.promised.max(counts);
         p.sound = Some(!withheld && asks.is_none());
+        p.greeted = !withheld && asks.is_none();
         if asks.is_none() {
             p.sound_round = p.sound_round.max(Some(round));
         }

@@ -22,7 +22,7 @@
 //! That a follower awake cannot win against a leader that rests is stickiness, as it is for one that sends heartbeats: who rests
 //! has its word that the leader lives from the lane, and says no, but is awake from then on.
 
-use super::{Input, Message, Phase, Raft, Role};
+use super::{Input, Message, Phase, Progress, Raft, Role};
 use quorate_base::{Index, Instant, NodeId};
 use std::collections::BTreeSet;
 
@@ -122,7 +122,8 @@ impl Raft {
         if self.progress.is_empty() {
             self.rest.resting = true;
         }
-        for node in self.at_hand() {
+        let peers: Vec<NodeId> = self.at_hand().map(|(node, _)| node).collect();
+        for node in peers {
             self.post(node, Message::Rest { term, upto });
         }
     }
@@ -138,7 +139,7 @@ impl Raft {
         self.rest.agreed.insert(from);
         let (id, agreed) = (self.config.id, &self.rest.agreed);
         let enough = self.membership().is_quorum(|node| node == id || agreed.contains(&node));
-        if enough && self.is_quiet() && self.at_hand().iter().all(|node| agreed.contains(node)) {
+        if enough && self.is_quiet() && self.at_hand().all(|(node, _)| agreed.contains(&node)) {
             self.rest.resting = true;
         }
     }
@@ -155,8 +156,9 @@ impl Raft {
         }
     }
 
-    fn at_hand(&self) -> Vec<NodeId> {
-        self.progress.keys().copied().filter(|node| !self.rest.away.contains(node)).collect()
+    /// The followers to which there is a connection, as far as a group that rests knows.
+    pub(super) fn at_hand(&self) -> impl Iterator<Item = (NodeId, &Progress)> {
+        self.progress.iter().map(|(&node, p)| (node, p)).filter(|(node, _)| !self.rest.away.contains(node))
     }
 
     /// Nothing is under way here, and all who can be reached hold what the leader holds, and know it to be committed.
@@ -164,11 +166,10 @@ impl Raft {
         let last = self.log.last().index;
         let own = self.hard.commit == last && self.applied == last && self.hard.commit >= self.term_start;
         let nothing = self.transfer.is_none() && self.membership().outgoing.is_none() && !self.reads.any();
-        let settled =
-            self.progress.iter().filter(|(node, _)| !self.rest.away.contains(node)).all(|(_, p)| {
-                let replicates = matches!(p.phase, Phase::Replicate) && p.matched == last && p.told == last;
-                replicates && p.withholds.is_none() && p.asker.is_none() && p.leaving.is_none()
-            });
+        let settled = self.at_hand().all(|(_, p)| {
+            let replicates = matches!(p.phase, Phase::Replicate) && p.matched == last && p.told == last;
+            replicates && p.withholds.is_none() && p.asker.is_none() && p.leaving.is_none()
+        });
         own && nothing && settled && self.withheld.is_none()
     }
 }
