@@ -43,8 +43,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SEED")]
     seed: Option<u64>,
     /// Nodes [default: as many as the target usually has]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u8).range(0..=9))]
-    nodes: u8,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
+    nodes: Option<u8>,
     /// Clients of each workload, each a process
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=100))]
     clients: u64,
@@ -128,6 +128,10 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         }
         Err(trouble) => {
             clear_line(args.json);
+            if args.report.is_none() && matches!(trouble, Trouble::Plan(_)) {
+                // It was made for a run that there was none of.
+                let _ = std::fs::remove_dir(&plan.report);
+            }
             stopped(&trouble, &plan)
         }
     }
@@ -168,7 +172,7 @@ fn plan(args: &Args) -> Result<Plan, BadPlan> {
         workloads: args.workload.clone(),
         overlap: args.overlap.unwrap_or(if nemeses.len() > 1 { 2 } else { 1 }),
         nemeses,
-        nodes: usize::from(args.nodes),
+        nodes: usize::from(args.nodes.unwrap_or(0)),
         shards: args.shards,
         clients: args.clients,
         rate: args.rate,

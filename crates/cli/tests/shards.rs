@@ -677,6 +677,9 @@ fn who_cannot_be_left_first_is_removed_at_once() {
     eventually("the others have all copies", || are_on(json!([1, 2, 3])));
     remove("3", "too-few-nodes");
     eventually("the others have what can be had", || are_on(json!([1, 2])));
+    let (_, said, _) = output(&["status", "--endpoints", text(&nodes[0], "etcd")]);
+    let short = "copies: 4 shards of orders have 2 of the 3 copies that it asks for: it survives 0 failures instead of 1 failure";
+    assert!(said.contains(short), "{said}");
     for customer in 0..20 {
         eventually("each item is there", || {
             let body = json!({ "Key": key(customer, 0), "ConsistentRead": true });

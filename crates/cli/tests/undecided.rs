@@ -77,7 +77,7 @@ fn what_waits_for_a_shard_without_a_quorum_is_named() {
     let said = undecided(false);
     let first = without.first().unwrap();
     for words in [
-        "unhealthy: 4 shards of tables have no leader: their items are neither read nor written",
+        "unhealthy: 4 shards of tables have no leader: their items take no writes, and reads show old values at most",
         &format!("  shard {first} of orders has no leader for "),
         ", of which 4, 5 do not answer",
     ] {

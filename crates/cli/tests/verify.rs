@@ -73,6 +73,12 @@ fn a_run_holds_and_its_report_can_be_judged_again() {
     let (code, again, _) = output(&["verify", "--recheck", &folder]);
     assert_eq!(code, 1, "{again}");
     assert!(again.contains("violated  register") && again.contains("424242"), "{again}");
+    // One that was cut shows less than was seen.
+    let lines: Vec<&str> = text.lines().collect();
+    std::fs::write(&file, lines[..lines.len() / 2].join("\n") + "\n").unwrap();
+    let (code, _, wrong) = output(&["verify", "--recheck", &folder]);
+    assert_eq!(code, 3, "{wrong}");
+    assert!(wrong.contains("history-register.jsonl") && wrong.contains("it was cut"), "{wrong}");
 }
 
 /// A node that kills itself once, as soon as the last reads have begun: what is damaged may be read for the first time then.
@@ -134,6 +140,8 @@ fn what_cannot_be_run_is_refused_with_3_and_a_hint() {
         ("b", &["--nemesis", "nonsense"], "no nemesis is called nonsense"),
         ("c", &["--target", "nonsense"], "no target is called nonsense"),
         ("d", &["--binary", "/nowhere/quorate"], "is no program"),
+        ("d", &["--binary", "/etc/passwd"], "cannot be run"),
+        ("d", &["--binary", "/bin/true"], "is not quorate"),
         ("e", &["--workload", "set,set"], "twice"),
         ("f", &["--isolation", "serializable"], "one isolation"),
         ("h", &["--pids", "1,2", "--endpoints", "http://127.0.0.1:1"], "2 pids and 1 endpoints"),
@@ -145,6 +153,10 @@ fn what_cannot_be_run_is_refused_with_3_and_a_hint() {
         assert_eq!(code, 3, "{said}");
         assert!(said.contains(word), "{word}: {said}");
     }
+    // This is no build that fails by order, which its nodes tell; nothing is left, so that the corrected command may name the same folder.
+    let (code, said) = verify(&scratch, "p", &["--nemesis", "power-loss"]);
+    assert!(code == 3 && said.contains("features faults"), "{said}");
+    assert!(!Path::new(&scratch.path("p")).exists());
     let (code, said, _) = output(&["verify", "--list"]);
     assert_eq!(code, 0);
     assert!(

@@ -5,7 +5,7 @@
 use crate::{Gateway, unexpected};
 use quorate_base::time::Duration;
 use quorate_base::{NodeId, ShardId};
-use quorate_node::api::tables::{Close, Home, Placement};
+use quorate_node::api::tables::{Close, Home, Placement, Short};
 use quorate_node::api::{Body, Led, Member, MoveStep, Moving, Request};
 use quorate_node::lane::Outlook;
 use quorate_proto::quoratepb as pb;
@@ -155,6 +155,7 @@ fn told(placement: &Placement, voters: &BTreeSet<NodeId>, asked: Option<NodeId>)
         zones: zones.collect(),
         close: close(placement.close_shards(), outlook.close),
         dynamo: false,
+        short: placement.short_shards().into_iter().map(short).collect(),
     }
 }
 
@@ -170,6 +171,11 @@ fn close(now: Vec<Close>, then: Vec<Close>) -> Vec<pb::Close> {
         *(if stays { &mut known.stay } else { &mut known.shards }) = close.shards;
     }
     all.into_values().collect()
+}
+
+fn short(short: Short) -> pb::Short {
+    let Short { table, shards, copies, asked } = short;
+    pb::Short { table, shards, copies, asked }
 }
 
 fn ids(nodes: &BTreeSet<NodeId>) -> Vec<u64> {

@@ -70,12 +70,12 @@ impl FromStr for StepName {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut chars = text.chars();
         let who = chars.next().and_then(|c| Breaker::ALL.iter().find(|(letter, _)| *letter == c));
-        match (who, chars.as_str().parse()) {
-            (Some(&(_, who)), Ok(number)) => Ok(Self(who, number)),
-            _ => Err(format!(
-                "{text:?} names no step: a letter of n f d l e t x o s c m and a number, such as n17"
-            )),
+        if let (Some(&(_, who)), Ok(number)) = (who, chars.as_str().parse()) {
+            return Ok(Self(who, number));
         }
+        let letters: Vec<String> = Breaker::ALL.iter().map(|(letter, _)| letter.to_string()).collect();
+        let letters = letters.join(" ");
+        Err(format!("{text:?} names no step: a letter of {letters} and a number, such as n17"))
     }
 }
 

@@ -126,7 +126,14 @@ pub fn recheck(folder: &Path) -> Result<Report, String> {
     report.findings.retain(|finding| finding.subject == "run");
     for workload in &report.plan.workloads {
         let history = folder.join(history_file(workload));
-        let events: Vec<Event> = record::read_lines(&history).map_err(|e| e.to_string())?;
+        let said = |e: std::io::Error| format!("{}: {e}", history.display());
+        let events: Vec<Event> = record::read_lines(&history).map_err(said)?;
+        let ended = |tally: &Tally| (tally.ok, tally.fail, tally.info);
+        if report.tallies.get(workload).is_some_and(|then| ended(then) != ended(&Tally::of(&events))) {
+            let what =
+                "the history does not hold as many operations as the run counted: it was cut, or changed";
+            return Err(format!("{}: {what}", history.display()));
+        }
         report.findings.extend(judge::judge(workload, &history, &events, report.plan.promised()));
     }
     report.finished().map_err(|e| e.to_string())

@@ -141,16 +141,22 @@ pub fn run(plan: &Plan, told: Told) -> Result<Report, Trouble> {
             let _ = pipe.write_all(b"clean\n");
         }
         let _ = guardian.wait();
+        if matches!(done, Err(Trouble::Plan(_))) {
+            // The corrected command may name it again.
+            let _ = std::fs::remove_dir_all(&plan.report);
+        }
         done
     })
 }
 
 /// A directory for the report, new or empty.
 fn empty(report: &Path) -> Result<(), Trouble> {
-    std::fs::create_dir_all(report)?;
-    if std::fs::read_dir(report)?.next().is_some() {
-        let what = format!("{} is not empty", report.display());
-        return Err(BadPlan::new(what, "name another directory with --report").into());
+    let bad = |what: String| Trouble::from(BadPlan::new(what, "name another directory with --report"));
+    let unusable =
+        |e: std::io::Error| bad(format!("{} cannot be used for the report: {e}", report.display()));
+    std::fs::create_dir_all(report).map_err(unusable)?;
+    if std::fs::read_dir(report).map_err(unusable)?.next().is_some() {
+        return Err(bad(format!("{} is not empty", report.display())));
     }
     Ok(())
 }
@@ -420,7 +426,7 @@ impl Scene<'_> {
         let lockers = self.lockers();
         let events = RefCell::new(std::mem::take(&mut self.events));
         let (faults, findings, over) = (RefCell::default(), RefCell::default(), Cell::new(false));
-        let turns = Turns::default();
+        let (turns, due) = (Turns::default(), RefCell::default());
         self.phase("breaking");
         let hands = if self.plan.nemeses.is_empty() { 0 } else { self.plan.overlap.max(1) };
         let hand = |number: u64| Hand {
@@ -436,6 +442,7 @@ impl Scene<'_> {
             },
             number,
             end,
+            due: &due,
             watched: &self.watched,
             faults: &faults,
             findings: &findings,
@@ -578,6 +585,9 @@ struct Hand<'a> {
     /// From 0. The later ones rest longer, so that faults stand alone too.
     number: u64,
     end: Instant,
+    /// What is still to be broken in this turn, by whichever hand: each in turn, in an order that is drawn anew each time, so that none is
+    /// left out of a short run.
+    due: &'a RefCell<Vec<&'a String>>,
     watched: &'a Watched,
     faults: &'a RefCell<Vec<Fault>>,
     findings: &'a RefCell<Vec<Finding>>,
@@ -588,8 +598,6 @@ struct Hand<'a> {
 impl Hand<'_> {
     async fn work(mut self) {
         let names = &self.plan.nemeses;
-        // Each in turn, in an order that is drawn anew each time, so that none is left out of a short run.
-        let mut turn: Vec<&String> = Vec::new();
         loop {
             let left = self.end.saturating_duration_since(Instant::now());
             let most = if self.number == 0 { 2500 } else { 10_000 };
@@ -599,10 +607,14 @@ impl Hand<'_> {
                 return;
             }
             sleep(calm).await;
-            if turn.is_empty() {
-                turn = names.iter().collect();
-            }
-            let name = turn.swap_remove(self.stage.rng.below(turn.len() as u64) as usize);
+            let name = {
+                let mut due = self.due.borrow_mut();
+                if due.is_empty() {
+                    due.extend(names);
+                }
+                let at = self.stage.rng.below(due.len() as u64) as usize;
+                due.swap_remove(at)
+            };
             // A short run shall see several of them.
             self.stage.longest = left.saturating_sub(calm).min(self.plan.time / 4);
             let begin = clock::now();

@@ -50,7 +50,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     without: Vec<Part>,
     /// Of the steps that break things only these, by the names that a trace gives them; may be empty
-    #[arg(long, value_name = "STEPS", requires = "seed", value_parser = steps)]
+    #[arg(long, value_name = "STEPS", requires = "seed", conflicts_with = "seeds", value_parser = steps)]
     steps: Option<Steps>,
     /// Stop at the first seed that breaks a promise
     #[arg(long)]
@@ -59,7 +59,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "S")]
     r#for: Option<u64>,
     /// Find a smaller run that breaks its promise in the same way, and print it as a scenario
-    #[arg(long, requires = "seed", conflicts_with_all = ["twice", "trace"])]
+    #[arg(long, requires = "seed", conflicts_with_all = ["twice", "trace", "seeds"])]
     shrink: bool,
     #[command(flatten)]
     show: show::Show,
@@ -185,6 +185,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
     }
     let planted = args.mutant.as_deref().map(planted).transpose()?;
     say_seed_on_panic(args);
+    args.show.check()?;
     if let Some(seed) = args.seed.filter(|_| args.shrink) {
         return shrink::run(args, planted, seed);
     }

@@ -13,10 +13,10 @@ use std::path::PathBuf;
 #[derive(clap::Args, Debug)]
 pub(super) struct Show {
     /// Print what happens, one line an event
-    #[arg(long, requires = "seed")]
+    #[arg(long, requires = "seed", conflicts_with = "seeds")]
     trace: bool,
     /// Draw what happens as a page for a browser: a lane a node, a line a message
-    #[arg(long, value_name = "FILE", requires = "seed")]
+    #[arg(long, value_name = "FILE", requires = "seed", conflicts_with = "seeds")]
     html: Option<PathBuf>,
     /// Of the trace and the page only what happens from this simulated second on
     #[arg(long, value_name = "S", default_value_t = 0.0, value_parser = seconds)]
@@ -51,6 +51,15 @@ impl Show {
     /// Whether there is anything to show.
     pub(super) fn wanted(&self) -> bool {
         self.trace || self.html.is_some()
+    }
+
+    /// Refuses a time in which nothing lies.
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        if self.from <= self.to {
+            return Ok(());
+        }
+        let what = format!("--from {} is later than --to {}: nothing would be shown", self.from, self.to);
+        Err(Problem::new(Exit::Usage, what, "name the earlier second with --from"))
     }
 
     /// Shows it.

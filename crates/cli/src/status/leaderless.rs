@@ -1,5 +1,5 @@
-//! Of `quorate status`: shards of tables that have no leader. Their items are neither read nor written till one of their replicas leads,
-//! and that takes a majority of them which are up and reach each other.
+//! Of `quorate status`: shards of tables that have no leader. Their items take no writes till one of their replicas leads, and reads that
+//! need not be consistent show old values; that takes a majority of them which are up and reach each other.
 
 use crate::report::many;
 use quorate_proto::quoratepb as pb;
@@ -51,7 +51,9 @@ impl Leaderless {
     pub(super) fn unhealthy(&self) -> Option<String> {
         let have = if self.0.len() == 1 { "has" } else { "have" };
         let shards = many(self.0.len() as u64, "shard");
-        let what = format!("{shards} of tables {have} no leader: their items are neither read nor written");
+        let what = format!(
+            "{shards} of tables {have} no leader: their items take no writes, and reads show old values at most"
+        );
         (!self.0.is_empty()).then_some(what)
     }
 

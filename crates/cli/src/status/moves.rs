@@ -21,9 +21,43 @@ pub(super) struct Moves {
     leaving: Vec<Leaver>,
     /// Shards of which two or more replicas are in one zone.
     close: Vec<Close>,
+    /// Shards of which there are fewer copies than their table asks for, and no more are to come.
+    short: Vec<Short>,
     /// In which zones members are; it stands with the nodes.
     #[serde(skip)]
     pub(super) zones: BTreeMap<u64, String>,
+}
+
+/// So many shards of a table have fewer copies than it asks for.
+#[derive(Serialize, Debug, PartialEq, Eq)]
+struct Short {
+    table: String,
+    shards: u32,
+    /// One of them has so few.
+    copies: u32,
+    asked: u32,
+}
+
+impl From<pb::Short> for Short {
+    fn from(told: pb::Short) -> Self {
+        let pb::Short { table, shards, copies, asked } = told;
+        Self { table, shards, copies, asked }
+    }
+}
+
+impl Short {
+    fn words(&self) -> String {
+        let Self { table, shards, copies, asked } = self;
+        let have = if *shards == 1 { "has" } else { "have" };
+        let survives = |copies: u32| many(u64::from(copies.saturating_sub(1) / 2), "failure");
+        format!(
+            "{} of {table} {have} {copies} of the {asked} copies that it asks for: it survives {} instead of {}; `quorate node add` brings \
+             the others",
+            many((*shards).into(), "shard"),
+            survives(*copies),
+            survives(*asked),
+        )
+    }
 }
 
 /// So many shards of a table have two or more replicas in one zone.
@@ -183,6 +217,7 @@ impl From<pb::MovesResponse> for Moves {
             moving: moving.collect(),
             leaving: leaving.collect(),
             close: close.collect(),
+            short: told.short.into_iter().map(Short::from).collect(),
             zones: told.zones.into_iter().map(|zone| (zone.node, zone.name)).collect(),
         }
     }
@@ -232,6 +267,7 @@ impl Moves {
         if self.moving.len() > SHOWN {
             lines.push(format!("  and {} more", self.moving.len() - SHOWN));
         }
+        lines.extend(self.short.iter().take(SHOWN).map(|one| format!("copies: {}", one.words())));
         let close = self.close.iter().take(SHOWN);
         lines.extend(close.map(|one| format!("zones: {}", one.words(self.leaving.len()))));
         lines.extend(self.leaving.iter().map(|one| {

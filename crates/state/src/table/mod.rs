@@ -103,7 +103,7 @@ pub use expire::{Overdue, Place};
 pub use mutant::Mutant;
 pub use passed::{read_asked, read_reply, write_asked, write_reply};
 pub(crate) use placement::elsewhere;
-pub use placement::{Block, Close, Home, Leaver, Placement, Zones};
+pub use placement::{Block, Close, Home, Leaver, Placement, Short, Zones};
 pub use read::{Described, Get, Got, HotKey, HotKeys, KeysAsked, Page, Paged, Read, ReadReply, Row};
 pub use stream::{Changed, KEPT, Position, Record, Records, StreamDescribed, StreamId};
 

@@ -22,7 +22,7 @@ mod zones;
 
 pub use home::Home;
 pub use leaving::Leaver;
-pub use zones::{Close, Zones};
+pub use zones::{Close, Short, Zones};
 
 use super::Tables;
 use super::catalog::Table;

@@ -102,7 +102,9 @@ impl Target {
                         BadPlan::new(format!("cannot find the program: {e}"), "name it with --binary")
                     })?,
                 };
-                found(&binary, "build it, or name another with --binary").map(Self::Quorate)
+                let binary = found(&binary, "build it, or name another with --binary")?;
+                is_quorate(&binary)?;
+                Ok(Self::Quorate(binary))
             }
             "etcd" => {
                 let binary = binary.or_else(|| in_path("etcd")).ok_or_else(|| {
@@ -190,6 +192,17 @@ impl Target {
             }
         })
     }
+}
+
+/// Refuses what does not say that it is Quorate: a node of it would end at once, or never serve.
+fn is_quorate(program: &Path) -> Result<(), BadPlan> {
+    let hint = "name a build of quorate with --binary";
+    let said = Command::new(program).arg("--version").output();
+    let said = said.map_err(|e| BadPlan::new(format!("{} cannot be run: {e}", program.display()), hint))?;
+    if said.stdout.starts_with(b"quorate ") {
+        return Ok(());
+    }
+    Err(BadPlan::new(format!("{} is not quorate, by what it says to --version", program.display()), hint))
 }
 
 fn found(program: &Path, hint: &str) -> Result<PathBuf, BadPlan> {

@@ -46,6 +46,19 @@ pub struct Close {
     pub most: u32,
 }
 
+/// How many shards of a table have fewer copies than it asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Short {
+    /// Its name.
+    pub table: String,
+    /// So many.
+    pub shards: u32,
+    /// One of them has so few.
+    pub copies: u32,
+    /// It asks for so many.
+    pub asked: u32,
+}
+
 /// What a node is together with when something fails.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Zone<'a> {
@@ -135,6 +148,17 @@ impl Placement {
     /// In which zones the nodes are.
     pub fn zones(&self) -> &Zones {
         &self.zones
+    }
+
+    /// Of which tables shards have, and are to have, fewer copies than they ask for.
+    pub fn short_shards(&self) -> Vec<Short> {
+        let of = |block: &Arc<Block>| {
+            let copies = |shard| self.home(shard).map(|home| home.wanted().len() as u32);
+            let few = block.shards().filter_map(copies).filter(|&copies| copies < block.copies);
+            let (shards, least) = few.fold((0, u32::MAX), |(n, least), copies| (n + 1, least.min(copies)));
+            Short { table: block.name.clone(), shards, copies: least, asked: block.copies }
+        };
+        self.blocks().map(of).filter(|short| short.shards > 0).collect()
     }
 
     /// Of which tables shards have two replicas in one zone, or are to have.
