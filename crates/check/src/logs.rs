@@ -260,7 +260,9 @@ impl Told {
         let mut since: Table<u32, (u32, bool)> = Table::default();
         for (operation, it) in history.operations.iter().enumerate() {
             let operation = operation as u32;
+            // Who failed to move is held to what he was held to.
             match word(it.f, &history.values) {
+                _ if it.outcome == Outcome::Fail => {}
                 "assign" | "seek" => _ = since.insert(it.process, (operation, true)),
                 "subscribe" => _ = since.insert(it.process, (operation, false)),
                 _ => {}

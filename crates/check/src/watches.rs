@@ -13,10 +13,12 @@
 //!   "put", "key": k, "value": v, "mod": r, "create": r, "prev": null or {"value": v, "mod": r}}, …]}`, `{"progress": r}`,
 //!   `{"compacted": r}`.
 //!
-//! **Info and fail.** Writes that failed made no event; those of unknown outcome are believed when an event shows them. Cost:
-//! near-linear in the events, for each stream in the events of its range.
+//! **Info and fail.** Writes that failed made no event; those of unknown outcome are believed when an event shows them. Where one of
+//! them may have changed a key at a revision that nothing tells of, what the next event says was before is not judged. A deletion
+//! within a transaction is no event where its key was not there. Cost: near-linear in the events, for each stream in the events of
+//! its range.
 
-use crate::history::{History, Outcome};
+use crate::history::{History, Operation, Outcome};
 use crate::value::{Datum, Value, Values};
 use crate::verdict::{Verdict, Witness};
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,6 +54,10 @@ struct Fact {
 struct Truth {
     facts: BTreeMap<(i64, String), Fact>,
     by_key: BTreeMap<String, BTreeSet<i64>>,
+    /// Keys with a write of which nobody heard how it ended.
+    unheard: BTreeSet<String>,
+    /// The revisions of which all is known, in order: where one is missing, such a write may have made it.
+    whole: Vec<i64>,
 }
 
 #[derive(Clone, Debug)]
@@ -97,7 +103,8 @@ impl Range {
     fn holds(&self, key: &str) -> bool {
         match self {
             Self::One(one) => one == key,
-            Self::From(from, to) => from.as_str() <= key && key < to.as_str(),
+            // etcd's own sign for "to the end".
+            Self::From(from, to) => from.as_str() <= key && (to == "\0" || key < to.as_str()),
             Self::Prefix(prefix) => key.starts_with(prefix.as_str()),
         }
     }
@@ -114,6 +121,8 @@ pub fn judge(history: &History) -> Result<Vec<(&'static str, Verdict)>, (u32, St
     let mut truth = Truth::default();
     let mut streams = Vec::new();
     let mut found = Findings::new();
+    // Deletions within transactions: where the key was not there, they made no event.
+    let mut perhaps: Vec<((i64, String), Fact)> = Vec::new();
     for (place, operation) in history.operations.iter().enumerate() {
         let at = place as u32;
         let wrong = |what: String| (at, what);
@@ -127,7 +136,12 @@ pub fn judge(history: &History) -> Result<Vec<(&'static str, Verdict)>, (u32, St
                     return Err(wrong("an acknowledged write tells its revision: give it a version".into()));
                 };
                 for (key, value) in written(operation, &history.values).map_err(wrong)? {
-                    truth.learn(history, (revision as i64, key), Fact { value, operation: at }, &mut found);
+                    let (at_it, fact) = ((revision as i64, key), Fact { value, operation: at });
+                    if value.is_none() && text(operation.f, &history.values) == "txn" {
+                        perhaps.push((at_it, fact));
+                    } else {
+                        truth.learn(history, at_it, fact, &mut found);
+                    }
                 }
             }
             "watch" | "put" | "delete" | "txn" | "get" | "range" | "compact" => {}
@@ -147,6 +161,16 @@ pub fn judge(history: &History) -> Result<Vec<(&'static str, Verdict)>, (u32, St
                 let fact = Fact { value: Some(value), operation: stream.operation };
                 truth.learn(history, (revision, event.key.clone()), fact, &mut found);
             }
+        }
+    }
+    truth.doubt(history);
+    perhaps.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+    for (at, fact) in perhaps {
+        let there = truth
+            .before(&at.1, at.0)
+            .is_some_and(|(since, before)| before.value.is_some() && !truth.unsure(&at.1, since, at.0));
+        if truth.facts.contains_key(&at) || there {
+            truth.learn(history, at, fact, &mut found);
         }
     }
     for stream in &streams {
@@ -197,10 +221,7 @@ fn number(map: Value, name: &str, values: &Values) -> Result<Option<i64>, String
 }
 
 /// What an acknowledged write did to which keys.
-fn written(
-    operation: &crate::history::Operation,
-    values: &Values,
-) -> Result<Vec<(String, Option<Value>)>, String> {
+fn written(operation: &Operation, values: &Values) -> Result<Vec<(String, Option<Value>)>, String> {
     let key = || text(operation.key, values);
     match text(operation.f, values).as_str() {
         "put" => Ok(vec![(key(), Some(operation.argument))]),
@@ -308,6 +329,36 @@ impl Truth {
         }
         self.by_key.entry(at.1.clone()).or_default().insert(at.0);
         self.facts.insert(at, fact);
+    }
+
+    /// Notes what may have happened that no source tells of.
+    fn doubt(&mut self, history: &History) {
+        let named = |operation: &Operation| text(operation.f, &history.values);
+        let write = |operation: &&Operation| matches!(named(operation).as_str(), "put" | "delete" | "txn");
+        let mut of_several = false;
+        for operation in history.operations.iter().filter(write) {
+            match operation.outcome {
+                Outcome::Ok => self.whole.extend(operation.version.map(|version| version as i64)),
+                Outcome::Fail => {}
+                Outcome::Info => {
+                    of_several |= named(operation) == "txn";
+                    let keys = written(operation, &history.values).unwrap_or_default();
+                    self.unheard.extend(keys.into_iter().map(|(key, _)| key));
+                }
+            }
+        }
+        // A stream may have shown one key of a transaction, and not the others.
+        if !of_several {
+            self.whole.extend(self.facts.keys().map(|at| at.0));
+        }
+        self.whole.sort_unstable();
+        self.whole.dedup();
+    }
+
+    /// True where a key may have changed between two revisions without anybody having heard of it.
+    fn unsure(&self, key: &str, since: i64, revision: i64) -> bool {
+        let before = |end: i64| self.whole.partition_point(|&at| at < end) as i64;
+        self.unheard.contains(key) && before(revision) - before(since + 1) < revision - since - 1
     }
 
     /// The last that is known of a key before a revision.
@@ -452,8 +503,8 @@ fn previous(
     event: &Event,
     tell: &mut impl FnMut(&'static str, String, &[u32]),
 ) {
-    let before = truth.before(&event.key, event.revision);
     let (key, revision) = (&event.key, event.revision);
+    let before = truth.before(key, revision).filter(|(since, _)| !truth.unsure(key, *since, revision));
     let told = match event.prev {
         Prev::NotTold => None,
         Prev::Nothing => Some(None),

@@ -1,7 +1,7 @@
 //! Claim: histories of each form are read as what they are, however their bytes arrive, and a bad one is refused at its
 //! place.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::format_push_string)]
 
 use quorate_check::history::{History, NEVER, Outcome};
 use quorate_check::read::{BadInput, Reader, read};
@@ -170,6 +170,52 @@ fn tuples_are_seen() {
     assert_eq!(history.show(2), "process 2: cas k [1 2] of unknown outcome (line 3)");
     for text in [bare, mixed] {
         assert!(!read(text.as_bytes()).unwrap().has_tuples(), "{text}");
+    }
+}
+
+/// Claim: what failed by an error saw nothing, and what failed by what it saw did, however it is written.
+#[test]
+fn errors_are_no_observations() {
+    let invoke = "{:process 0 :type :invoke :f :cas :value [1 2]}";
+    for (end, seen) in [
+        ("{:process 0 :type :fail :f :cas :value [1 2]}", true),
+        ("{:process 0 :type :fail :f :cas :value [1 2] :error :not-found}", false),
+        ("{:process 0 :type :fail :f :cas :value :timed-out}", false),
+    ] {
+        let history = read_all_ways(&format!("{invoke}{end}")).unwrap();
+        assert_eq!(
+            (history.operations[0].outcome, history.operations[0].seen),
+            (Outcome::Fail, seen),
+            "{end}"
+        );
+    }
+    for (more, seen) in [("", true), (",\"error\":\"no leader\"", false)] {
+        let text = format!(
+            "{{\"process\":0,\"f\":\"cas\",\"value\":[1,2],\"start\":1,\"end\":2,\"outcome\":\"fail\"{more}}}"
+        );
+        assert_eq!(read_all_ways(&text).unwrap().operations[0].seen, seen, "{text}");
+    }
+    for (more, seen) in [("", true), ("\t:timed-out", false)] {
+        let history =
+            read_all_ways(&format!("0\t:invoke\t:cas\t[1 2]\n0\t:fail\t:cas\t[1 2]{more}\n")).unwrap();
+        assert_eq!(history.operations[0].seen, seen, "{more:?}");
+    }
+}
+
+/// Claim: a nemesis is none of the processes in JSON too, and numbers are what they are, however long.
+#[test]
+fn names_and_numbers_of_json() {
+    let mut text = "{\"process\":\"nemesis\",\"type\":\"info\",\"f\":\"start\",\"value\":null}\n".to_string();
+    let numbers =
+        ["9223372036854775807", "-9223372036854775808", "999999999999999999", "18446744073709551616"];
+    for (process, number) in numbers.iter().enumerate() {
+        text +=
+            &format!("{{\"process\":{process},\"type\":\"invoke\",\"f\":\"write\",\"value\":{number}}}\n");
+    }
+    let history = read_all_ways(&text).unwrap();
+    assert_eq!((history.shades.len(), history.processes.len()), (1, 4));
+    for (operation, number) in history.operations.iter().zip(numbers) {
+        assert_eq!(history.values.show(operation.argument), number);
     }
 }
 

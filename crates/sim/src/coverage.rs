@@ -110,6 +110,7 @@ pub const EVERYTHING: &[&str] = &[
     "role: leader to follower",
     "role: pre-candidate to candidate",
     "role: pre-candidate to follower",
+    "serializable reads",
     "snapshot chunks",
     "starts",
     "states lost",

@@ -16,6 +16,7 @@ mod dropped;
 mod end;
 mod fenced;
 mod judge;
+mod looks;
 mod old;
 mod ops;
 mod rounds;
@@ -156,6 +157,10 @@ pub(crate) struct Run {
     pub(crate) lies: Rng,
     pub(crate) copies: Rng,
     lists: Rng,
+    looks: Rng,
+    lookers: usize,
+    /// By node: the newest revision that a read there has shown.
+    shown: BTreeMap<NodeId, Revision>,
     pub(crate) transfers: Rng,
     pub(crate) successions: Rng,
     pub(crate) clocks: Rng,
@@ -305,6 +310,9 @@ impl Run {
             lies: Rng::stream(plan.seed, "disks"),
             copies: Rng::stream(plan.seed, "copies"),
             lists: Rng::stream(plan.seed, "lists"),
+            looks: Rng::stream(plan.seed, "looks"),
+            lookers: 0,
+            shown: BTreeMap::new(),
             transfers: Rng::stream(plan.seed, "transfers"),
             successions: Rng::stream(plan.seed, "successions"),
             clocks: Rng::stream(plan.seed, "clocks that are set"),
@@ -394,6 +402,7 @@ impl Run {
         let asked = self.choose();
         self.burst();
         self.ask(client, asked);
+        self.look_on();
     }
 
     /// Now and then many writes at once come to one node, from clients that come but once: what a leader takes that does not know
@@ -563,7 +572,8 @@ impl Run {
             }
             match result {
                 Ok(answer) => {
-                    self.answered += 1;
+                    // Who looks on does nothing that a run is measured by.
+                    self.answered += u64::from(!matches!(sent.asked, Asked::Look(_)));
                     self.judge(&sent, &answer)?;
                 }
                 Err(Failure::Refused(Refused::LeaseNotFound, _))

@@ -97,7 +97,8 @@ impl<'a> Replay<'a> {
         // Revision 1 is the empty store: then all that there is came from here.
         if replay.first - 1 <= unheard + 1 {
             replay.old.clear();
-            replay.base = replay.base.max(1).min(replay.first);
+            let changed = replay.known.keys().next().map_or(i64::MAX, |first| first - 1);
+            replay.base = replay.base.max(1).min(replay.first).min(changed);
         }
         replay
     }

@@ -2,7 +2,7 @@
 //!
 //! - *lost*: its send was acknowledged and nobody consumed it, though it cannot merely be waiting: of the same key a message was
 //!   consumed whose send began after this one's had returned, or a poll that began after it found nothing more.
-//! - *duplicated*: it was consumed twice. *garbage*: nobody sent it, or its send failed.
+//! - *duplicated*: it was consumed twice. *garbage*: nobody sent it, not yet, or its send failed.
 //! - *reordered*: one consumer got two messages of a key against their order, where the send of the one had returned before that
 //!   of the other began.
 //!
@@ -104,6 +104,16 @@ impl Stream {
                 continue;
             };
             let message = &mut self.messages[at as usize];
+            if operation.returned < history.operations[message.send as usize].invoked {
+                let (value, send) = (history.values.show(value), message.send);
+                looked.violation(GARBAGE, &[poll, send], || {
+                    format!(
+                        "{value} was consumed before it was sent: {}; {}.",
+                        history.show(poll),
+                        history.show(send)
+                    )
+                });
+            }
             if let Some(first) = message.consumed.replace(poll) {
                 let value = history.values.show(value);
                 looked.violation(DUPLICATED, &[first, poll], || {

@@ -12,7 +12,7 @@ mod slice;
 mod slow;
 mod stale;
 
-use brute::{Heard, OBJECTS, Object, Op, history, orderable};
+use brute::{Ask, Heard, OBJECTS, Object, Op, history, orderable};
 use make::{All, Dice};
 use quorate_check::budget::Budget;
 use quorate_check::history::{History, NEVER, Outcome};
@@ -87,6 +87,16 @@ fn compare(object: Object, ops: &[Op]) -> (bool, &'static str) {
         "{core:?} is innocent in {ops:#?}"
     );
     assert_eq!(core.tried_all, Some(true), "{core:?}");
+    // What only observes may always be left out: so each that is kept is needed.
+    for at in 0..core.operations.len() {
+        let mut rest = core.operations.clone();
+        let left = &ops[rest.remove(at) as usize];
+        let observes = matches!(left.ask, Ask::Read | Ask::Contains(_)) || left.heard == Heard::Differed;
+        assert!(
+            !observes || orderable(object, &part(ops, &rest, cut)),
+            "{left:?} is not needed in {core:?} of {ops:#?}"
+        );
+    }
     (truth, by)
 }
 

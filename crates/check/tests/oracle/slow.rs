@@ -1,6 +1,6 @@
 //! The general search alone: each model without its fast algorithm.
 
-use crate::brute::Object;
+use crate::brute::{Ask, Heard, Object, Op, history};
 use quorate_check::budget::Budget;
 use quorate_check::history::{History, Operation};
 use quorate_check::judge;
@@ -76,4 +76,52 @@ pub(crate) fn holds(object: Object, history: &History) -> Option<bool> {
         Object::Mutex => search_says(Mutex, history),
         Object::FencedMutex => search_says(FencedMutex, history),
     }
+}
+
+/// Claim: the search finds the one order of many operations that are all open at a time, and finds that there is none where one
+/// of them is missing.
+#[test]
+fn many_that_are_open_at_a_time_have_one_order() {
+    for many in [3, 64, 65, 129, 200, 300] {
+        let links: Vec<i64> = (0..many).map(|at| (at * 77 + 5) % many).collect();
+        for missing in [None, Some(many / 2)] {
+            let asks = links.iter().filter(|&&at| Some(at) != missing);
+            let begin = Op { process: 0, ask: Ask::Write(0), heard: Heard::Done, invoked: 0, returned: 1 };
+            let mut ops = vec![begin];
+            let cas = |&at: &i64| Op {
+                process: at as u32 + 1,
+                ask: Ask::Cas(at, at + 1),
+                heard: Heard::Done,
+                invoked: 2 + ops_of(&links, at),
+                returned: 10_000 + ops_of(&links, at),
+            };
+            ops.extend(asks.map(cas));
+            let read = Op {
+                process: 0,
+                ask: Ask::Read,
+                heard: Heard::Got(Some(many)),
+                invoked: 20_000,
+                returned: 20_001,
+            };
+            ops.push(read);
+            assert_eq!(
+                holds(Object::CasRegister, &history(&ops)),
+                Some(missing.is_none()),
+                "{many}, {missing:?}"
+            );
+            // Each counts once.
+            for op in &mut ops[1..=links.len() - usize::from(missing.is_some())] {
+                op.ask = Ask::Add(1);
+            }
+            assert_eq!(
+                holds(Object::Counter, &history(&ops[1..])),
+                Some(missing.is_none()),
+                "{many}, {missing:?}"
+            );
+        }
+    }
+}
+
+fn ops_of(links: &[i64], at: i64) -> u32 {
+    links.iter().position(|&link| link == at).unwrap_or(0) as u32
 }

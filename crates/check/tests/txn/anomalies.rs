@@ -12,6 +12,7 @@ use quorate_check::txn::levels::Level;
 use quorate_check::txn::registers::Assume;
 use quorate_check::txn::{Model, Options, Report, check};
 use quorate_check::verdict::Verdict;
+use std::fmt::Write;
 
 fn history(text: &str, registers: bool) -> History {
     let mut builder = Builder::new();
@@ -231,4 +232,57 @@ fn assumptions_are_explicit() {
     assert!(!matches!(judge(session).verdict(serializable), Verdict::Refuted(_)));
     let report = judge_with(session, &Options { assume: vec![Assume::SequentialKeys], ..Options::default() });
     assert!(matches!(report.verdict(serializable), Verdict::Refuted(_)), "{:?}", names(&report));
+}
+
+/// Claim: where edges are left out nothing is proved by what is left. Forty appends are read by nobody; one of them is missed by who
+/// saw what came of it, by two steps.
+#[test]
+fn what_is_left_out_proves_nothing() {
+    let mut text = String::new();
+    // A semicolon divides transactions.
+    for at in (0..40).filter(|at| b'0' + at != b';') {
+        let saw = if at == 35 { " ay1" } else { "" };
+        let _ = write!(text, "ax{}{saw} ; ", char::from(b'0' + at));
+    }
+    text += "ry1 az1 ; rz1 rx";
+    let report = judge(&text);
+    for level in ["serializable", "causal", "parallel-snapshot-isolation"] {
+        let verdict = report.verdict(Level::named(level).unwrap());
+        assert!(!matches!(verdict, Verdict::Proved { .. }), "{level}: {verdict:?}");
+    }
+}
+
+/// Claim: a pattern is looked for in every component, however many others had none of it.
+#[test]
+fn the_last_of_many_cycles_is_found() {
+    let mut builder = Builder::new();
+    let mut ends: Vec<(u32, Vec<(bool, u32)>)> = Vec::new();
+    // Write skews on keys of their own, and three that know of each other in a circle.
+    for pair in 0..5_200 {
+        let (x, y) = (pair * 2, pair * 2 + 1);
+        ends.push((x, vec![(false, x), (true, y)]));
+        ends.push((y, vec![(false, y), (true, x)]));
+    }
+    let ring = [20_000, 20_001, 20_002];
+    ends.extend(ring.iter().map(|&one| (one, vec![(true, one)])));
+    for &(process, _) in &ends {
+        let process = builder.int(process.into());
+        builder.invoke(process).unwrap();
+    }
+    for (process, ops) in ends {
+        for (appends, key) in ops {
+            let (name, one) = (builder.int(key.into()), builder.int(1));
+            if appends { builder.append(name, one) } else { builder.list(name, &[]) }
+        }
+        if let Some(at) = ring.iter().position(|&one| one == process) {
+            let (next, one) = (builder.int(ring[(at + 1) % 3].into()), builder.int(1));
+            builder.list(next, &[one]);
+        }
+        let process = builder.int(process.into());
+        builder.complete(process, Outcome::Ok).unwrap();
+    }
+    let go_on = || false;
+    let mut budget = Budget::new(&go_on, 1 << 30);
+    let report = check(&builder.finish().unwrap(), Model::ListAppend, &Options::default(), &mut budget);
+    assert_eq!(minimal(&report), ["read-committed"], "{:?}", names(&report));
 }

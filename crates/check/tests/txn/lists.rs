@@ -193,7 +193,9 @@ fn as_registers(history: &mut History) {
 /// Claim: over random histories, what is refuted does not hold, and what is proved holds, by the definitions.
 #[test]
 fn random_lists_are_judged_as_defined() {
-    random_histories(1, 1000, 4, 3, false).print("lists, random, up to 4 transactions of 3");
+    let tally = random_histories(1, 1000, 4, 3, false);
+    tally.print("lists, random, up to 4 transactions of 3");
+    assert!(tally.missed() <= 7, "inference sees less than it did: {} were missed", tally.missed());
 }
 
 /// Claim: the same of registers; and serializability and snapshot isolation are always settled.
@@ -201,6 +203,7 @@ fn random_lists_are_judged_as_defined() {
 fn random_registers_are_judged_as_defined() {
     let tally = random_histories(7, 1000, 4, 3, true);
     tally.print("registers, random, up to 4 transactions of 3");
+    assert!(tally.missed() <= 9, "inference sees less than it did: {} were missed", tally.missed());
     tally.settled(decided_of_registers);
 }
 
@@ -373,6 +376,7 @@ fn all_small_histories_are_judged_as_defined() {
             all_histories(2, 2, layout, registers, &mut sample);
         }
         sample.tally.print("all of 2 transactions of up to 2");
+        assert_eq!(sample.tally.missed(), 0, "registers: {registers}");
     }
 }
 

@@ -57,6 +57,11 @@ impl Tally {
         }
     }
 
+    /// Inference saw nothing wrong in so many levels that do not hold. Where it goes blind, these grow.
+    pub(crate) fn missed(&self) -> u64 {
+        self.missed.values().sum()
+    }
+
     pub(crate) fn print(&self, what: &str) {
         println!("{what}: {} histories", self.histories);
         println!(

@@ -33,6 +33,11 @@ impl Run {
 
     pub(super) fn judge(&mut self, sent: &Sent, answer: &Answer) -> Result<(), String> {
         let revision = answer.head.revision;
+        if let (Asked::Look(look), Body::Reply(Reply::Range(range))) = (&sent.asked, &answer.body) {
+            self.looked_on(*look, sent, range, revision)?;
+            self.has_shown(sent.node, revision);
+            return Ok(());
+        }
         self.judge_evidence(sent)?;
         if let Asked::Lease { id, step } = sent.asked {
             return self.judge_lease(id, step, sent, answer);
@@ -42,6 +47,9 @@ impl Run {
                 "stale: {:?}, asked at {:?}, was answered at revision {revision} after {} was acknowledged",
                 sent.asked, sent.at, sent.floor
             ));
+        }
+        if matches!(sent.asked, Asked::Get { .. } | Asked::List) {
+            self.has_shown(sent.node, revision);
         }
         match (&sent.asked, &answer.body) {
             (Asked::Show(show), Body::Reply(Reply::Txn { .. })) => self.shown(*show, revision),
@@ -111,7 +119,12 @@ impl Run {
         }
     }
 
-    fn read(&mut self, key: u64, revision: Revision, found: Option<(Revision, u64)>) -> Result<(), String> {
+    pub(super) fn read(
+        &mut self,
+        key: u64,
+        revision: Revision,
+        found: Option<(Revision, u64)>,
+    ) -> Result<(), String> {
         let known = self.history.entry(key).or_default();
         let newest = known.range(..=revision).next_back().map(|(&at, &value)| (at, value));
         if let Some((at, value)) = found {

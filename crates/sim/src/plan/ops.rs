@@ -1,6 +1,7 @@
 //! What clients ask for, as requests and in words.
 
 use super::fenced;
+use super::looks::Look;
 use crate::fences::Show;
 use crate::leases::Step;
 use crate::trace::{End, What};
@@ -55,6 +56,8 @@ pub(super) enum Asked {
         step: Step,
     },
     Show(Show),
+    /// A serializable read.
+    Look(Look),
 }
 
 impl Asked {
@@ -79,6 +82,7 @@ impl Asked {
             Self::List => read(KeyRange { key: "key".into(), end: "kez".into() }),
             Self::Lease { id, step } => lease_request(id, step),
             Self::Show(show) => fenced::request(show),
+            Self::Look(look) => look.request(),
             Self::ReadCount => read(KeyRange { key: Bytes::from_static(COUNTER), end: Bytes::new() }),
             Self::Count { version } => Request::Write(Command::Txn(Txn {
                 compare: vec![Compare {
@@ -102,6 +106,7 @@ impl fmt::Display for Asked {
             Self::Compact { revision } => write!(f, "compact up to {revision}"),
             Self::GetAt { key, revision, .. } => write!(f, "get key{key} at revision {revision}"),
             Self::List => f.write_str("list all keys"),
+            Self::Look(look) => look.fmt(f),
             Self::Count { version } => write!(f, "count on if at {version}"),
             Self::ReadCount => f.write_str("read the count"),
             Self::Lease { id, step: Step::Grant { ttl } } => write!(f, "grant lease {id} of {ttl} s"),
