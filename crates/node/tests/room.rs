@@ -18,6 +18,8 @@ use std::sync::{Arc, Mutex};
 
 const KV: ShardId = ShardId(1);
 const ME: NodeId = NodeId(1);
+/// Many times what is ever to be done at one moment.
+const ROUNDS: u32 = 20_000;
 const EVERY_SECOND: AutoCompaction = AutoCompaction::Periodic(Duration::from_secs(1));
 const OWN: Alarm = Alarm { kind: AlarmKind::NoSpace, member: 1 };
 
@@ -81,7 +83,7 @@ impl Node {
         self.now = self.now + Duration::from_millis(ms);
         self.lane.handle(self.now, Event::Tick);
         let mut effects = Effects::default();
-        loop {
+        for _ in 0..ROUNDS {
             self.lane.drain(self.now, &mut effects);
             assert_eq!(effects.broken, None);
             let mut events = Vec::new();
@@ -102,6 +104,7 @@ impl Node {
                 self.lane.handle(self.now, event);
             }
         }
+        panic!("after {ROUNDS} rounds the lane still wants more, at one moment");
     }
 
     fn ask(&mut self, request: Request) -> Result<Reply, Failure> {

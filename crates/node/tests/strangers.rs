@@ -29,6 +29,8 @@ use std::sync::{Arc, Mutex};
 
 const KV: ShardId = ShardId(1);
 const ME: NodeId = NodeId(1);
+/// Many times what is ever to be done at one moment.
+const ROUNDS: u32 = 20_000;
 const BEYOND: u64 = (1 << 62) - 1;
 
 struct Node {
@@ -92,7 +94,7 @@ impl Node {
 
     /// Carries out what the lane wants, until it wants nothing more. The promise that was broken, if one was.
     fn settle(&mut self) -> Option<String> {
-        loop {
+        for _ in 0..ROUNDS {
             self.lane.drain(self.now, &mut self.effects);
             if let Some(broken) = self.effects.broken.take() {
                 return Some(broken.why);
@@ -118,6 +120,7 @@ impl Node {
                 self.lane.handle(self.now, event);
             }
         }
+        panic!("after {ROUNDS} rounds the lane still wants more, at one moment");
     }
 
     fn work(&mut self, work: Work, events: &mut Vec<Event>) {

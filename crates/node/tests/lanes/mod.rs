@@ -71,7 +71,12 @@ struct Cluster {
     /// Flushes of journals, and the appends in them.
     flushes: u64,
     appends: u64,
+    /// How often there was something to do, and since when: without a step of time that must come to an end.
+    drains: (u32, Instant),
 }
+
+/// Many times what is ever to be done at one moment.
+const DRAINS: u32 = 20_000;
 
 impl Cluster {
     fn new(groups: u32) -> Self {
@@ -91,6 +96,7 @@ impl Cluster {
             deaf: None,
             flushes: 0,
             appends: 0,
+            drains: (0, Instant(0)),
         };
         (1..=NODES).for_each(|id| cluster.start(id));
         cluster.pass(3_000);
@@ -266,6 +272,15 @@ impl Cluster {
                 }
             }
         }
+        let (drains, since) = self.drains;
+        self.drains = (if since == self.now { drains + 1 } else { 1 }, self.now);
+        let stuck = || self.nodes.iter().flatten().map(|node| node.lane.view().applied()).collect::<Vec<_>>();
+        assert!(
+            self.drains.0 < DRAINS,
+            "at {:?} there is always more to do; applied: {:?}",
+            self.now,
+            stuck()
+        );
         (busy || !sent.is_empty()).then_some(sent)
     }
 

@@ -168,7 +168,9 @@ fn a_move_outlives_whoever_began_it() {
             let node = cluster.nodes.iter().flatten().next().unwrap();
             node.lane.view().tables().placement().homes().any(|(_, home)| home.moving)
         };
+        let end = cluster.now + Duration::from_secs(60);
         while !moving(&cluster) {
+            assert!(cluster.now < end, "nothing moves to who came, 60 s later");
             cluster.pass(10);
         }
         cluster.pass(20 * round as u64);
@@ -284,7 +286,9 @@ fn a_move_to_who_dies_costs_no_sound_replica() {
             let homes: Vec<_> = node.lane.view().tables().placement().homes().collect();
             homes.iter().any(|(_, home)| home.moving && (all || home.hosts(NodeId(4))))
         };
+        let end = cluster.now + Duration::from_secs(60);
         while !moving(&cluster, false) {
+            assert!(cluster.now < end, "nothing moves to who came, 60 s later");
             cluster.pass(10);
         }
         cluster.pass_busily(10 * round / 4, |_| ());
