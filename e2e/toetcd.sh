@@ -70,7 +70,8 @@ serve theirs 42479 42480 "$etcd"
 for revision in $(seq 40 "$last"); do
     [ "$(pairs ours "$revision")" = "$(pairs theirs "$revision")" ] || fail "keys at revision $revision differ"
 done
-theirs get a --rev 39 2>&1 | grep -q "required revision has been compacted" || fail "revision 39 is there"
+old="$(theirs get a --rev 39 2>&1 || true)"
+[[ "$old" == *"required revision has been compacted"* ]] || fail "revision 39: $old"
 [ "$(ours lease list)" = "$(theirs lease list)" ] || fail "leases: $(theirs lease list)"
 theirs lease timetolive "$lease" --keys | grep -q 'granted with TTL(5000s).*\[leased\]' || fail "the lease is another one"
 # It goes on: a key's version, a compaction over what was there, a lease's end, deletions down to one page, a defragmentation.
@@ -82,5 +83,6 @@ theirs del "" --prefix >/dev/null
 theirs compaction "$(revision_of theirs)" --physical >/dev/null
 theirs defrag >/dev/null
 theirs snapshot save "$scratch/again" >/dev/null 2>&1
-"$quorate" snapshot inspect "$scratch/again" | grep -q "holds 0 keys" || fail "what that etcd gives is not read here"
+said="$("$quorate" snapshot inspect "$scratch/again" 2>&1 || true)"
+[[ "$said" == *"holds 0 keys"*"of etcd"* ]] || fail "what that etcd gives: $said"
 echo "toetcd.sh: revisions 40 to $last are the same in $("$etcd" --version | head -n 1)"

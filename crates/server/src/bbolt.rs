@@ -92,7 +92,7 @@ pub(crate) fn read(file: &Bytes) -> Read<(Foreign, Option<Header>)> {
         }
         Ok(())
     })?;
-    let (mut foreign, mut header) = (Foreign::default(), None);
+    let (mut foreign, mut header, mut went_on) = (Foreign::default(), None, false);
     for (name, at, value) in buckets {
         match &name[..] {
             b"key" => store.bucket(at, &value, &mut |at, key, value| {
@@ -115,6 +115,11 @@ pub(crate) fn read(file: &Bytes) -> Read<(Foreign, Option<Header>)> {
                 }
                 Ok(())
             })?,
+            // We leave them out, and an etcd that was made of our snapshot has its own.
+            b"members" => store.bucket(at, &value, &mut |_, _, _| {
+                went_on = true;
+                Ok(())
+            })?,
             name if name == BESIDE.as_bytes() => store.bucket(at, &value, &mut |at, key, value| {
                 if key == HEADER_KEY {
                     let bytes = value.first_chunk::<HEADER>().filter(|_| value.len() == HEADER);
@@ -130,6 +135,11 @@ pub(crate) fn read(file: &Bytes) -> Read<(Foreign, Option<Header>)> {
             })?,
             _ => {}
         }
+    }
+    // Then what it carries beside is of another time than the rest.
+    if went_on {
+        foreign.beside.clear();
+        header = None;
     }
     let newest = foreign.versions.last().map_or(1, |version| version.revision);
     foreign.revision = newest.max(foreign.compacted);

@@ -15,6 +15,8 @@ use quorate_node::backup::Backup;
 use quorate_node::figures::Figures;
 use quorate_node::lane::{Broken, Event, Lane};
 use quorate_node::watch::{Counts, Hub};
+use quorate_wire::kv::Refused;
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -184,7 +186,13 @@ impl Pieces for Saving {
                 inbox.push(Event::Broken(Broken::state("reading a snapshot", &error)));
                 Failure::Broken(error.to_string())
             }
-            Unwritten::Sorting(why) => Failure::Broken(why),
+            Unwritten::Sorting(error) => {
+                tracing::warn!(%error, "a snapshot for etcd was given up: what it holds could not be sorted on the disk");
+                match error.kind() {
+                    ErrorKind::StorageFull => Failure::Refused(Refused::NoSpace, Head::default()),
+                    _ => Failure::Broken(format!("sorting a snapshot: {error}")),
+                }
+            }
         })
     }
 }

@@ -23,6 +23,7 @@ use quorate_protocol::raft::Membership;
 use quorate_state::kv::{ForeignVersion, KvView};
 use quorate_storage::state::{StateError, StateResult};
 use std::collections::BTreeSet;
+use std::io;
 use std::iter::Peekable;
 
 /// Why a snapshot was not written.
@@ -32,8 +33,8 @@ pub(crate) enum Unwritten {
     Unwanted,
     /// The state cannot be read.
     State(StateError),
-    /// It cannot be sorted; in words.
-    Sorting(String),
+    /// It cannot be sorted.
+    Sorting(io::Error),
 }
 
 impl From<Unwanted> for Unwritten {
@@ -48,9 +49,9 @@ impl From<StateError> for Unwritten {
     }
 }
 
-impl From<std::io::Error> for Unwritten {
-    fn from(error: std::io::Error) -> Self {
-        Self::Sorting(format!("a snapshot for etcd cannot be sorted: {error}"))
+impl From<io::Error> for Unwritten {
+    fn from(error: io::Error) -> Self {
+        Self::Sorting(error)
     }
 }
 
@@ -82,7 +83,7 @@ impl Snapshot<'_> {
         let written = self.buckets(&swept, Pages::written(&mut take, layout)?)?;
         // A snapshot whose first page lies about its last would be worse than none.
         if written != layout {
-            return Err(Unwritten::Sorting("a snapshot for etcd was not the same twice".into()));
+            return Err(io::Error::other("a snapshot for etcd was not the same twice").into());
         }
         Ok(())
     }

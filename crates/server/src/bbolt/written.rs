@@ -214,13 +214,50 @@ fn same(was: &KvView, is: &KvView, what: &str) {
     assert_eq!(hash(was), hash(is), "{what}");
 }
 
+/// Claim: an etcd that was made of our snapshot and went on gives snapshots of etcd: what it still carries of ours is not of the same
+/// moment, and is left where it is.
+#[test]
+fn what_an_etcd_has_carried_along_is_passed_over() {
+    for members in [false, true] {
+        let fill = |mut pages: Pages<'_, '_>| {
+            let mut roots = Vec::new();
+            let header = Header { cluster: 9, node: NodeId(2) }.encode();
+            for (name, key, value, there) in [
+                ("members", &b"8e9e05c52164694d"[..], &b"{}"[..], members),
+                (BESIDE, HEADER_KEY, &header[..], true),
+                ("key", b"\0\0\0\0\0\0\0\x02_\0\0\0\0\0\0\0\0", b"\x0a\x01a", true),
+            ] {
+                let mut tree = Tree::new();
+                if there {
+                    tree.add(&mut pages, key, value).unwrap();
+                }
+                if name == BESIDE {
+                    tree.add(&mut pages, b"Fjob", b"\x07").unwrap();
+                }
+                roots.push((name, tree.end(&mut pages).unwrap()));
+            }
+            pages.end(roots).unwrap()
+        };
+        let layout = fill(Pages::counted(&mut |_| true));
+        let mut file = Vec::new();
+        let mut take = |piece: Bytes| {
+            file.extend_from_slice(&piece);
+            true
+        };
+        fill(Pages::written(&mut take, layout).unwrap());
+        let (foreign, header) = read(&file.into()).unwrap();
+        assert_eq!((foreign.versions.len(), foreign.revision), (1, 2));
+        assert_eq!((foreign.beside.is_empty(), header.is_none()), (members, members));
+    }
+}
+
 /// Claim: a space of random commands, at any moment, also while a compaction's sweep is under way, is the same once it was written
 /// for etcd and restored: pairs at every readable revision, changes, leases, fences, alarms, digest, hashes.
 #[test]
 fn a_snapshot_for_etcd_is_restored_to_the_same_space() {
     let dir = Dir::new("etcd-form");
     let (mut compacted, mut swept, mut unswept) = (0, 0, 0);
-    for seed in 0..60 {
+    for seed in 0..30 {
         let (mut workload, mut model, mut kv) = (Workload::new(seed), Model::default(), new_kv(seed));
         for at in 1..400_u64 {
             let (index, term) = (Index(at), Term(1));
@@ -243,5 +280,5 @@ fn a_snapshot_for_etcd_is_restored_to_the_same_space() {
             }
         }
     }
-    assert!(compacted > 50 && swept > 30 && unswept > 10, "{compacted} {swept} {unswept}");
+    assert!(compacted > 30 && swept > 15 && unswept > 5, "{compacted} {swept} {unswept}");
 }
