@@ -43,7 +43,7 @@ pub(crate) async fn open(gateway: &Gateway, metadata: &MetadataMap) -> Result<Me
 
 /// The form that is asked for.
 fn form(metadata: &MetadataMap, version: &str) -> Result<SnapshotForm, Status> {
-    match metadata.get(ASK).map(|form| form.as_bytes()) {
+    match metadata.get(ASK).map(tonic::metadata::MetadataValue::as_bytes) {
         None => Ok(SnapshotForm::Etcd { version: version.to_string() }),
         Some(b"own") => Ok(SnapshotForm::Own),
         Some(_) => {

@@ -251,9 +251,9 @@ impl Node {
             let at = ((count - n) * ELEMENT) as u32 + element.at;
             let Element { flags, child, key, value, .. } = element;
             if level == 0 {
-                [*flags, at, *key, *value].iter().for_each(|n| content.extend(n.to_le_bytes()));
+                content.extend([*flags, at, *key, *value].into_iter().flat_map(u32::to_le_bytes));
             } else {
-                [at, *key].iter().for_each(|n| content.extend(n.to_le_bytes()));
+                content.extend([at, *key].into_iter().flat_map(u32::to_le_bytes));
                 content.extend(child.to_le_bytes());
             }
         }

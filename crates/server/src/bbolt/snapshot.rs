@@ -260,4 +260,4 @@ impl Iterator for Versions<'_> {
 }
 
 /// Pages are a multiple of what a snapshot is padded to: nothing is added to these.
-const _: () = assert!(super::pages::PAGE as u64 % ALIGN == 0);
+const _: () = assert!((super::pages::PAGE as u64).is_multiple_of(ALIGN));
