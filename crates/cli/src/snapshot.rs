@@ -15,6 +15,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tonic::metadata::MetadataValue;
 
 /// Save, inspect and restore snapshots.
 #[derive(clap::Args, Debug)]
@@ -44,6 +45,9 @@ struct Save {
     /// How long a connection may take
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "5s")]
     timeout: Duration,
+    /// In the form that etcd's tools read and restore, as `etcdctl snapshot save` gets it
+    #[arg(long)]
+    etcd: bool,
     /// Speak JSON
     #[arg(long)]
     json: bool,
@@ -109,8 +113,11 @@ Examples:
   quorate snapshot restore backup.snap --node 1 --data /var/lib/quorate --cluster after-the-fire
 
 Each node of the new cluster is restored from the same file, with the same members, and then started by `quorate serve` with the
-same settings. Revisions and leases are as they were. `etcdctl snapshot save` writes the same file. A snapshot of etcd is restored,
-too, without its members, users and alarms.
+same settings. Revisions and leases are as they were. A snapshot of etcd is restored, too, without its members, users and alarms.
+
+With --etcd, and by `etcdctl snapshot save`, the file is one of etcd's: `etcdutl snapshot status` and `restore` take it, which makes
+an etcd of it. Restored here it is whole, too, fences and tables included; but a restore holds such a file in memory, and one in
+Quorate's own form not.
 
 Tables are in a snapshot, but for the items of those that have shards of their own (`--shards`): it names these, and is only
 restored with --drop-sharded-tables, without them. `quorate space export` puts such a table into files.
@@ -307,7 +314,11 @@ async fn receive(args: &Save, file: &mut File, part: &Path) -> Result<(), Proble
     };
     let channel = connect(&args.endpoint, args.timeout).await.map_err(failed)?;
     let mut client = pb::maintenance_client::MaintenanceClient::new(channel);
-    let reply = client.snapshot(pb::SnapshotRequest {}).await.map_err(|s| failed(told(&s)))?;
+    let mut request = tonic::Request::new(pb::SnapshotRequest {});
+    if !args.etcd {
+        request.metadata_mut().insert("quorate-snapshot", MetadataValue::from_static("own"));
+    }
+    let reply = client.snapshot(request).await.map_err(|s| failed(told(&s)))?;
     let mut stream = reply.into_inner();
     while let Some(message) = stream.message().await.map_err(|s| failed(told(&s)))? {
         file.write_all(&message.blob).map_err(|e| cannot("write", part, &e))?;

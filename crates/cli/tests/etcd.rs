@@ -1,12 +1,13 @@
 //! `quorate etcd` where the `etcd` binary stood: its flags, its variables, its clients.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
 
-use crate::common::{Scratch, eventually, free_port, output, quorate, send};
+use crate::common::{Scratch, eventually, free_port, output, quorate, send, wire};
 use rustix::process::Signal;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 struct Node {
     child: Child,
@@ -299,8 +300,36 @@ fn a_socket_in_the_file_system_is_served() {
     assert!(std::path::Path::new(&file).exists(), "it was killed");
     let node = Node::start(&scratch, "solo", &flags, &[]);
     eventually("it serves again", || version().is_some());
+    // Some clients give the path as the name of the host.
+    let answered = call_with_authority(&file, &file);
+    assert!(answered.windows(4).any(|text| text == b"solo"), "{:?}", String::from_utf8_lossy(&answered));
+    if let Some((ok, said)) = etcdctl(&format!("unix://{file}"), &["put", "k", "v"]) {
+        assert!(ok, "{said}");
+    }
     node.stop();
     assert!(!std::path::Path::new(&file).exists());
+}
+
+/// What comes back for one call through a socket, which asks for the members and says where it goes in these words.
+fn call_with_authority(socket: &str, authority: &str) -> Vec<u8> {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let block = wire::call_to(authority, "/etcdserverpb.Cluster/MemberList");
+    let request = [
+        wire::PREFACE.to_vec(),
+        wire::settings(),
+        wire::frame(1, 4, 1, &block),
+        wire::frame(0, 1, 1, &[0; 5]),
+    ];
+    stream.write_all(&request.concat()).unwrap();
+    let (mut answered, mut space) = (Vec::new(), [0; 4096]);
+    while let Ok(n @ 1..) = stream.read(&mut space) {
+        answered.extend_from_slice(&space[..n]);
+        if answered.windows(4).any(|text| text == b"solo") {
+            break;
+        }
+    }
+    answered
 }
 
 /// Claim: help has examples, and a flag that is not supported ends the start with its name, before anything is made.

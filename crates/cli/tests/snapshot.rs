@@ -126,6 +126,89 @@ fn damaged_and_foreign_files_are_named() {
     Alone::start_with(&again, "", &["--cluster", "new"]).unwrap().stop();
 }
 
+/// Claim: a snapshot in etcd's form holds the same as one in our own, and is restored to it with its fences; etcd's own tool, where it is
+/// there, finds the same revision in it and makes a data directory of it; and whichever byte of it is harmed, that is told.
+#[test]
+fn a_snapshot_for_etcd_is_restored_here_and_there() {
+    let scratch = Scratch::new("snapshot-for-etcd");
+    let (data, own, etcd) = (scratch.path("n1"), scratch.path("own.snap"), scratch.path("etcd.snap"));
+    let node = Alone::start(&data, "").unwrap();
+    for n in 0..300 {
+        assert_eq!(node.put(&format!("k{}", n % 200), &"v".repeat(n)).0, 0);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(fence_lease_and_compact(&node.etcd));
+    let save = ["snapshot", "save", &own, "--endpoint", &node.etcd, "--json"];
+    let save_for_etcd = ["snapshot", "save", &etcd, "--etcd", "--endpoint", &node.etcd, "--json"];
+    let (told, told_of_etcd) = (json(&save), json(&save_for_etcd));
+    for what in
+        ["cluster", "node", "term", "index", "revision", "compacted", "keys", "leases", "fences", "digest"]
+    {
+        assert_eq!(told[what], told_of_etcd[what], "{what}: {told} {told_of_etcd}");
+    }
+    assert_eq!((&told["fences"], &told["leases"], &told["compacted"]), (&1.into(), &1.into(), &250.into()));
+    node.stop();
+    let good = fs::read(&etcd).unwrap();
+    assert_eq!(good.len() % 512, 32);
+    let bad = scratch.path("bad.snap");
+    for at in (0..good.len()).step_by(997).chain(good.len() - 40..good.len()) {
+        let mut harmed = good.clone();
+        harmed[at] ^= 4;
+        fs::write(&bad, harmed).unwrap();
+        let (code, _, stderr) = output(&["snapshot", "inspect", &bad]);
+        assert!((code == 5 || code == 2) && stderr.contains(&bad), "byte {at}: {code}: {stderr}");
+    }
+    by_etcds_own_tool(&etcd, &scratch.path("etcd"), &told["revision"]);
+
+    let again = scratch.path("again");
+    assert_eq!(output(&["snapshot", "restore", &etcd, "--data", &again, "--cluster", "new"]).0, 0);
+    let node = Alone::start_with(&again, "", &["--cluster", "new"]).unwrap();
+    assert_eq!(node.get("k150").1.trim(), format!("k150 = {}", "v".repeat(150)));
+    let refused = runtime.block_on(put_with_token(&node.etcd, "6")).unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused}");
+    node.stop();
+}
+
+async fn put_with_token(etcd: &str, token: &str) -> Result<(), tonic::Status> {
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{etcd}")).unwrap();
+    let mut kv = pb::kv_client::KvClient::new(channel.connect().await.unwrap());
+    let mut request =
+        tonic::Request::new(pb::PutRequest { key: "fenced".into(), ..pb::PutRequest::default() });
+    request.metadata_mut().insert("quorate-fence", format!("job={token}").parse().unwrap());
+    kv.put(request).await.map(drop)
+}
+
+async fn fence_lease_and_compact(etcd: &str) {
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{etcd}")).unwrap();
+    let channel = channel.connect().await.unwrap();
+    put_with_token(etcd, "7").await.unwrap();
+    let mut leases = pb::lease_client::LeaseClient::new(channel.clone());
+    leases.lease_grant(pb::LeaseGrantRequest { ttl: 600, id: 77 }).await.unwrap();
+    let mut kv = pb::kv_client::KvClient::new(channel);
+    let put = pb::PutRequest { key: "leased".into(), lease: 77, ..pb::PutRequest::default() };
+    kv.put(put).await.unwrap();
+    kv.delete_range(pb::DeleteRangeRequest { key: "k1".into(), ..pb::DeleteRangeRequest::default() })
+        .await
+        .unwrap();
+    kv.compact(pb::CompactionRequest { revision: 250, physical: true }).await.unwrap();
+}
+
+/// Debian's etcdctl 3.4.
+fn by_etcds_own_tool(file: &str, data: &str, revision: &Value) {
+    let etcdctl = |args: &[&str]| {
+        let mut command = std::process::Command::new("etcdctl");
+        command.env("ETCDCTL_API", "3").args(args).output().ok()
+    };
+    let Some(status) = etcdctl(&["snapshot", "status", file, "-w", "json"]) else { return };
+    let told: Value = serde_json::from_slice(&status.stdout).unwrap_or_else(|_| panic!("{status:?}"));
+    assert_eq!(&told["revision"], revision, "{told}");
+    let restored = etcdctl(&["snapshot", "restore", file, "--data-dir", data]).unwrap();
+    assert!(
+        restored.status.success() && fs::exists(format!("{data}/member/snap/db")).unwrap(),
+        "{restored:?}"
+    );
+}
+
 /// Claim: a save that comes to nothing leaves nothing.
 #[test]
 fn a_save_that_fails_leaves_no_file() {
@@ -247,8 +330,10 @@ fn tables_with_shards_of_their_own_are_told_as_left_out() {
         let put = serde_json::json!({ "Item": { "c": { "S": "1" } } });
         Table::at(name, &[&dynamo]).ask(0, "PutItem", put);
     }
+    let etcd = scratch.path("etcd.snap");
     let save = ["snapshot", "save", &file, "--endpoint", &node.etcd, "--json"];
-    for args in [&save[..], &["snapshot", "inspect", &file, "--json"]] {
+    let save_for_etcd = ["snapshot", "save", &etcd, "--etcd", "--endpoint", &node.etcd, "--json"];
+    for args in [&save[..], &["snapshot", "inspect", &file, "--json"], &save_for_etcd] {
         let (code, stdout, stderr) = output(args);
         assert!(code == 0 && stderr.contains("warning") && stderr.contains("orders"), "{args:?}: {stderr}");
         assert!(!stderr.contains("plain"), "{args:?}: {stderr}");
@@ -256,21 +341,26 @@ fn tables_with_shards_of_their_own_are_told_as_left_out() {
         assert_eq!(told["tables_left_out"], serde_json::json!(["orders"]));
     }
     node.stop();
+    without_orders(&file, &again, &then);
+    // In etcd's form they are there as well.
+    without_orders(&etcd, &scratch.path("from-etcd"), &then);
+}
 
-    let restore = ["snapshot", "restore", &file, "--data", &again, "--cluster", "new"];
+fn without_orders(file: &str, again: &str, then: &str) {
+    let restore = ["snapshot", "restore", file, "--data", again, "--cluster", "new"];
     let (code, _, stderr) = output(&restore);
     assert!(code == 2 && stderr.contains("orders") && stderr.contains("--drop-sharded-tables"), "{stderr}");
-    assert!(!fs::exists(&again).unwrap());
+    assert!(!fs::exists(again).unwrap());
     let (code, stdout, stderr) = output(&[&restore[..], &["--drop-sharded-tables"]].concat());
     assert!(code == 0 && stdout.contains("without the tables orders"), "{stdout}{stderr}");
-    let node = Alone::start_with(&again, "", &["--cluster", "new", "--dynamo", &then]).unwrap();
-    let spaces = json(&["space", "list", "--json", "--endpoint", &then]);
+    let node = Alone::start_with(again, "", &["--cluster", "new", "--dynamo", then]).unwrap();
+    let spaces = json(&["space", "list", "--json", "--endpoint", then]);
     assert_eq!(spaces["spaces"], serde_json::json!(["plain"]));
     let scan = serde_json::json!({ "Select": "COUNT", "ConsistentRead": true });
-    assert_eq!(Table::at("plain", &[&then]).ask(0, "Scan", scan.clone())["Count"], 1);
-    let create = ["space", "create", "orders", "--key", "c:S", "--shards", "3", "--endpoint", &then];
+    assert_eq!(Table::at("plain", &[then]).ask(0, "Scan", scan.clone())["Count"], 1);
+    let create = ["space", "create", "orders", "--key", "c:S", "--shards", "3", "--endpoint", then];
     let (code, _, stderr) = output(&create);
     assert_eq!(code, 0, "{stderr}");
-    assert_eq!(Table::at("orders", &[&then]).ask(0, "Scan", scan)["Count"], 0);
+    assert_eq!(Table::at("orders", &[then]).ask(0, "Scan", scan)["Count"], 0);
     node.stop();
 }

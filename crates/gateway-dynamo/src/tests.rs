@@ -48,7 +48,7 @@ macro_rules! quiet {
             unreachable!("nobody watches here")
         }
 
-        fn snapshot(&self, opened: Opened) {
+        fn snapshot(&self, _: quorate_node::api::SnapshotForm, opened: Opened) {
             opened(Err(Failure::Overloaded));
         }
 

@@ -1,10 +1,10 @@
-//! Clients that write a URL where HTTP/2 wants the name of a host.
+//! Clients that write a URL or a path where HTTP/2 wants the name of a host.
 //!
 //! etcd's older clients, `etcdctl endpoint status` of 3.4 among them, send `http://host:port` as the `:authority` of their
-//! requests when that is how the endpoint was written. gRPC in Go takes it; the library here ends such a stream with
-//! `PROTOCOL_ERROR`, as the specification (RFC 9113, 8.3.1) would have it. So what comes in is looked at before the library
-//! sees it: in an authority that begins with `http://` or `https://` the three bytes `://` become `x--`, which makes it the
-//! name of a host. Nothing here asks for that name.
+//! requests when that is how the endpoint was written, and the path of the socket where it was `unix://`. gRPC in Go takes it; the
+//! library here ends such a stream with `PROTOCOL_ERROR`, as the specification (RFC 9113, 8.3.1) would have it. So what comes in is
+//! looked at before the library sees it: in an authority that begins with `http://` or `https://` the colon becomes `x`, and in any
+//! each `/` becomes `-`, which makes it the name of a host. Nothing here asks for that name.
 //!
 //! Why this is safe for HPACK (RFC 7541), whose two ends must keep the same table: no length changes. `x` has as many bits as
 //! `:` in the Huffman code and `-` as many as `/`, so both forms of a string are changed in place, and the entry that the
@@ -134,7 +134,7 @@ enum Stage {
     Preface,
     /// It is, and the client's first request is still to come.
     First,
-    /// The client writes URLs: every request is looked at.
+    /// The client writes URLs or paths: every request is looked at.
     Every,
     /// Nothing is looked at any more.
     Through,
@@ -248,7 +248,7 @@ fn fragment(payload: &mut [u8], flags: u8) -> Option<&mut [u8]> {
 /// What a block of headers has as its authority.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Found {
-    /// A URL, which is mended now.
+    /// A URL or a path, which is mended now.
     Url,
     /// None that is spelled out here, or one as it should be.
     Nothing,
@@ -339,15 +339,17 @@ fn string(block: &[u8], at: &mut usize) -> Option<(bool, std::ops::Range<usize>)
 }
 
 fn mend_plain(value: &mut [u8]) -> bool {
+    let mut mended = false;
     for scheme in [&b"http"[..], b"https"] {
-        if let Some(rest) = value.strip_prefix(scheme)
-            && rest.starts_with(b"://")
-        {
-            value[scheme.len()..scheme.len() + 3].copy_from_slice(b"x--");
-            return true;
+        if value.strip_prefix(scheme).is_some_and(|rest| rest.starts_with(b"://")) {
+            value[scheme.len()] = b'x';
         }
     }
-    false
+    for slash in value.iter_mut().filter(|byte| **byte == b'/') {
+        *slash = b'-';
+        mended = true;
+    }
+    mended
 }
 
 /// The Huffman code (appendix B) of what is looked for and of what takes its place, from the highest bit on, and how many
@@ -369,6 +371,11 @@ const HUFFMAN: [(u64, u64, u32); 2] = [
 ];
 
 fn mend_huffman(value: &mut [u8]) -> bool {
+    let mended = mend_scheme(value);
+    mend_slashes(value) || mended
+}
+
+fn mend_scheme(value: &mut [u8]) -> bool {
     let Some(head) = value.first_chunk_mut::<6>() else { return false };
     let mut bits = head.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte));
     for (url, name, length) in HUFFMAN {
@@ -380,4 +387,46 @@ fn mend_huffman(value: &mut [u8]) -> bool {
         }
     }
     false
+}
+
+/// The lengths of the codes with the first code that is too high for it: shorter codes are lower ones, so that a code's own bits say
+/// how many they are. Those that are longer than these are of bytes that no path has, and what pads the end is like them.
+const LENGTHS: [(u32, u32); 10] = [
+    (5, 10),
+    (6, 46),
+    (7, 124),
+    (8, 254),
+    (10, 1_021),
+    (11, 2_045),
+    (12, 4_092),
+    (13, 8_190),
+    (14, 16_382),
+    (15, 32_767),
+];
+const SLASH: u32 = 0b01_1000;
+const DASH: u32 = 0b01_0110;
+
+fn mend_slashes(value: &mut [u8]) -> bool {
+    let (mut at, mut mended) = (0, false);
+    // Behind the end there is padding.
+    let ahead = |value: &[u8], at: usize| {
+        let byte = |n: usize| u32::from(value.get(at / 8 + n).copied().unwrap_or(0xff));
+        (byte(0) << 16 | byte(1) << 8 | byte(2)) << (at % 8) & 0xff_ffff
+    };
+    while at < value.len() * 8 {
+        let next = ahead(value, at);
+        let length = LENGTHS.iter().find(|(length, above)| next >> (24 - length) < *above);
+        let Some(&(length, _)) = length else { break };
+        if length == 6 && next >> 18 == SLASH {
+            // Within two bytes, however they fall.
+            let changed = (SLASH ^ DASH) << 10 >> (at % 8);
+            value[at / 8] ^= (changed >> 8) as u8;
+            if let Some(second) = value.get_mut(at / 8 + 1) {
+                *second ^= changed as u8;
+            }
+            mended = true;
+        }
+        at += length as usize;
+    }
+    mended
 }

@@ -395,7 +395,7 @@ mod tests {
             unreachable!("nobody watches here")
         }
 
-        fn snapshot(&self, opened: quorate_node::api::Opened) {
+        fn snapshot(&self, _: quorate_node::api::SnapshotForm, opened: quorate_node::api::Opened) {
             opened(Err(Failure::Overloaded));
         }
 

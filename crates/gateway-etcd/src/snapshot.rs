@@ -1,13 +1,13 @@
-//! The snapshot stream: the node's snapshot file, piece by piece, as etcd's clients save it.
+//! The snapshot stream: a file, piece by piece, as etcd's clients save it: the file of etcd's store, so that its tools read it
+//! (`quorate_server::bbolt`), or of our own form for who says so with the metadata `quorate-snapshot: own` (`quorate_node::backup`).
 //!
-//! They look at its end alone: a file that is 32 bytes longer than a multiple of 512 ends with the SHA-256 of all before. What is
-//! in it is our own (`quorate_node::backup`), so `quorate snapshot restore` reads it, and tools for etcd's files do not.
+//! Either is 32 bytes longer than a multiple of 512 and ends with the SHA-256 of all before: what those clients look at.
 //!
 //! The pieces are read on a thread of their own, as far ahead as two of them.
 
 use crate::{Gateway, failure, wants_leader};
 use bytes::Bytes;
-use quorate_node::api::{Failure, Pieces};
+use quorate_node::api::{Failure, Pieces, SnapshotForm};
 use quorate_node::backup::{ALIGN, SUM};
 use quorate_node::evidence::Mode;
 use quorate_proto::etcdserverpb as pb;
@@ -19,6 +19,7 @@ use tokio_stream::Stream;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
+const ASK: &str = "quorate-snapshot";
 /// The largest blob of one message.
 const BLOB_MAX: usize = 64 << 10;
 
@@ -27,10 +28,11 @@ pub(crate) async fn open(gateway: &Gateway, metadata: &MetadataMap) -> Result<Me
     gateway.require_leader(metadata)?;
     gateway.explain_stream(Mode::Local).await;
     let (give, take) = oneshot::channel();
-    gateway.door.snapshot(Box::new(move |opened| drop(give.send(opened))));
+    let version = gateway.storage_version();
+    let form = form(metadata, &version)?;
+    gateway.door.snapshot(form, Box::new(move |opened| drop(give.send(opened))));
     let pieces = take.await.unwrap_or(Err(Failure::Stopping)).map_err(|failure| failure::status(&failure))?;
     let (give, take) = mpsc::channel(2);
-    let version = gateway.storage_version();
     std::thread::Builder::new()
         .name("snapshot".into())
         .spawn(move || read(pieces, &version, &give))
@@ -39,38 +41,63 @@ pub(crate) async fn open(gateway: &Gateway, metadata: &MetadataMap) -> Result<Me
     Ok(Messages { messages: take, ending })
 }
 
-/// Reads all pieces, adds what belongs to the end, and gives it on in messages. Ends when nobody takes them any more.
-fn read(
-    mut pieces: Box<dyn Pieces>,
-    version: &str,
-    give: &mpsc::Sender<Result<pb::SnapshotResponse, Status>>,
-) {
-    let (mut sum, mut sent) = (Sha256::new(), 0_u64);
-    let expected = pieces.size_hint();
-    let mut send = |blob: Bytes, last: bool| {
-        sent += blob.len() as u64;
-        // How much is left is known only when nothing is.
-        let remaining_bytes = if last { 0 } else { expected.saturating_sub(sent).max(SUM) };
-        let version = version.to_string();
-        give.blocking_send(Ok(pb::SnapshotResponse { header: None, remaining_bytes, blob, version })).is_ok()
-    };
-    let mut length = 0;
-    while let Some(piece) = pieces.next() {
-        let piece = match piece {
-            Ok(piece) => piece,
-            Err(failure) => return drop(give.blocking_send(Err(failure::status(&failure)))),
-        };
-        sum.update(&piece);
-        length += piece.len() as u64;
-        let mut blobs = (0..piece.len()).step_by(BLOB_MAX);
-        if !blobs.all(|at| send(piece.slice(at..(at + BLOB_MAX).min(piece.len())), false)) {
-            return;
+/// The form that is asked for.
+fn form(metadata: &MetadataMap, version: &str) -> Result<SnapshotForm, Status> {
+    match metadata.get(ASK).map(tonic::metadata::MetadataValue::as_bytes) {
+        None => Ok(SnapshotForm::Etcd { version: version.to_string() }),
+        Some(b"own") => Ok(SnapshotForm::Own),
+        Some(_) => {
+            Err(Status::invalid_argument("quorate: quorate-snapshot is \"own\", or left out for etcd's form"))
         }
     }
-    let padding = vec![0; (length.next_multiple_of(ALIGN) - length) as usize];
-    sum.update(&padding);
-    if padding.is_empty() || send(padding.into(), false) {
-        send(Bytes::copy_from_slice(&sum.finalize()), true);
+}
+
+/// Reads all pieces, adds what belongs to the end, and gives it on in messages. Ends when nobody takes them any more.
+fn read(pieces: Box<dyn Pieces>, version: &str, give: &mpsc::Sender<Result<pb::SnapshotResponse, Status>>) {
+    let mut sending = Sending { version, give, sum: Sha256::new(), sent: 0 };
+    match pieces.read(&mut |piece, whole| sending.piece(&piece, whole)) {
+        Ok(()) => sending.end(),
+        Err(failure) => drop(give.blocking_send(Err(failure::status(&failure)))),
+    }
+}
+
+/// A snapshot on its way.
+struct Sending<'g> {
+    version: &'g str,
+    give: &'g mpsc::Sender<Result<pb::SnapshotResponse, Status>>,
+    sum: Sha256,
+    sent: u64,
+}
+
+impl Sending<'_> {
+    /// False once nobody takes it.
+    fn piece(&mut self, piece: &Bytes, whole: u64) -> bool {
+        self.sum.update(piece);
+        let mut blobs = (0..piece.len()).step_by(BLOB_MAX);
+        !self.give.is_closed()
+            && blobs.all(|at| self.send(piece.slice(at..(at + BLOB_MAX).min(piece.len())), whole))
+    }
+
+    /// How much is left is known only when nothing is.
+    fn send(&mut self, blob: Bytes, whole: u64) -> bool {
+        self.sent += blob.len() as u64;
+        self.message(blob, whole.saturating_sub(self.sent).max(SUM))
+    }
+
+    fn message(&self, blob: Bytes, remaining_bytes: u64) -> bool {
+        let version = self.version.to_string();
+        let message = pb::SnapshotResponse { header: None, remaining_bytes, blob, version };
+        self.give.blocking_send(Ok(message)).is_ok()
+    }
+
+    /// The padding, and the sum.
+    fn end(mut self) {
+        let padding = vec![0; (self.sent.next_multiple_of(ALIGN) - self.sent) as usize];
+        self.sum.update(&padding);
+        if padding.is_empty() || self.send(padding.into(), 0) {
+            let sum = std::mem::take(&mut self.sum).finalize();
+            self.message(Bytes::copy_from_slice(&sum), 0);
+        }
     }
 }
 

@@ -358,12 +358,26 @@ pub enum Failure {
     BadTransferee,
 }
 
-/// A snapshot of the space as a file, piece by piece; see [`crate::backup`].
+/// In which form a snapshot is asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SnapshotForm {
+    /// Our own; see [`crate::backup`].
+    Own,
+    /// The file of etcd's store, for its tools.
+    Etcd {
+        /// The version of etcd's data that it says it has.
+        version: String,
+    },
+}
+
+/// Takes a piece of a snapshot, and how many bytes the whole one has, about; false if nobody wants more. An empty piece asks just
+/// that: what comes next takes its time.
+pub type TakePiece<'t> = dyn FnMut(Bytes, u64) -> bool + 't;
+
+/// A snapshot of the space as a file, piece by piece.
 pub trait Pieces: Send {
-    /// The next piece; `None` behind the last one. It reads the disk, and is not to be called on the node's own thread.
-    fn next(&mut self) -> Option<Result<Bytes, Failure>>;
-    /// How many bytes all of them are, about.
-    fn size_hint(&self) -> u64;
+    /// Reads all of it. It reads the disk, and is not to be called on the node's own thread.
+    fn read(self: Box<Self>, take: &mut TakePiece<'_>) -> Result<(), Failure>;
 }
 
 /// Called once, as [`Done`], with a snapshot that was opened.
@@ -399,7 +413,7 @@ pub trait Door: Send + Sync {
     /// Opens a watch stream. `wake` is called when [`WatchStream::poll`] may have something new, also when streams must end.
     fn watch(&self, wake: Box<dyn Fn() + Send + Sync>) -> Box<dyn WatchStream>;
     /// Opens a snapshot of the asked node's own state.
-    fn snapshot(&self, opened: Opened);
+    fn snapshot(&self, form: SnapshotForm, opened: Opened);
     /// How long what waits does so at most.
     fn patience(&self) -> Patience;
 }

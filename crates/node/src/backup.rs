@@ -106,6 +106,16 @@ impl Backup {
         Self { view: Arc::new(view.lasting()), header, at: At::Header, _counted: counted }
     }
 
+    /// What it is of.
+    pub fn view(&self) -> &KvView {
+        &self.view
+    }
+
+    /// Whose it is.
+    pub fn header(&self) -> Header {
+        self.header
+    }
+
     /// How many bytes all of it is, about.
     pub fn size_hint(&self) -> u64 {
         u64::try_from(self.view.sizes().0).unwrap_or(0) + ALIGN + SUM

@@ -31,7 +31,7 @@ use std::sync::Arc;
 /// What is in a snapshot file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Inspected {
-    /// Whose it is; `None` for one of etcd.
+    /// Whose it is, in either form; `None` for one of etcd.
     pub header: Option<Header>,
     /// What is in it.
     pub contents: Contents,
@@ -205,13 +205,17 @@ fn read(
     let mut start = [0; MAGIC_AT + MAGIC.len()];
     let begun = File::open(path).and_then(|mut file| file.read_exact(&mut start));
     if begun.is_ok() && start[MAGIC_AT..] == MAGIC {
-        return read_etcd(path, each).map(|()| (None, file.size));
+        return read_etcd(path, each).map(|header| (header, file.size));
     }
     Ok((Some(file.read(each)?), file.size))
 }
 
-/// A snapshot of etcd: all of it is read into memory. It stands behind one entry, the same for whoever restores it.
-fn read_etcd(path: &Path, mut each: impl FnMut(&[u8]) -> Result<(), StateError>) -> Result<(), ServeError> {
+/// A snapshot of etcd, or of ours in its form: all of it is read into memory. One of etcd's stands behind one entry, the same for
+/// whoever restores it.
+fn read_etcd(
+    path: &Path,
+    mut each: impl FnMut(&[u8]) -> Result<(), StateError>,
+) -> Result<Option<Header>, ServeError> {
     let file: Bytes = fs::read(path).map_err(|e| io("read", path, &e))?.into();
     let store = file.len().saturating_sub(SUM as usize);
     if file.len() as u64 % ALIGN != SUM {
@@ -225,7 +229,7 @@ fn read_etcd(path: &Path, mut each: impl FnMut(&[u8]) -> Result<(), StateError>)
     if sum[..] != file[store..] {
         return Err(damaged(path, store as u64, "the sum over the whole file does not hold"));
     }
-    let foreign = bbolt::read(&file.slice(..store)).map_err(|e| damaged(path, e.at, e.what))?;
+    let (foreign, header) = bbolt::read(&file.slice(..store)).map_err(|e| damaged(path, e.at, e.what))?;
     let digest = sum.iter().take(8).fold(0, |n, byte| n << 8 | u64::from(*byte));
     let chunks = foreign.into_chunks(EntryId::new(Term(1), Index(1)), digest);
     for chunk in chunks.map_err(|e| damaged(path, 0, &e.context))? {
@@ -234,7 +238,7 @@ fn read_etcd(path: &Path, mut each: impl FnMut(&[u8]) -> Result<(), StateError>)
             _ => of_state(&error),
         })?;
     }
-    Ok(())
+    Ok(header)
 }
 
 /// A snapshot file while it is read.

@@ -1,4 +1,4 @@
-//! Reading a snapshot of etcd: the file of its store, bbolt, and what etcd keeps in it.
+//! Snapshots of etcd: the file of its store, bbolt, and what etcd keeps in it. Here it is read; [`snapshot`] writes one.
 //!
 //! The file is a run of pages; two of them, of which the newer that verifies counts, name the root bucket. A bucket is a tree of
 //! pages with sorted keys, and a value may be a bucket again. etcd keeps every version of every key in the bucket `key`, under its
@@ -7,8 +7,17 @@
 //!
 //! What is not trusted: every offset and every length is held against the file, and no page is read twice.
 
+mod pages;
+mod snapshot;
+mod sorted;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use snapshot::{Snapshot, Unwritten};
+
 use bytes::Bytes;
 use prost::Message;
+use quorate_node::backup::{HEADER, Header};
 use quorate_state::kv::{Foreign, ForeignVersion};
 use quorate_wire::kv::KeyValue;
 use std::collections::BTreeSet;
@@ -24,6 +33,10 @@ const LEAF: u16 = 2;
 const ELEMENT: usize = 16;
 const BUCKET: u32 = 1;
 const DEPTH_MAX: usize = 64;
+/// The bucket of what this program keeps and etcd does not.
+const BESIDE: &str = "quorate";
+/// Where in it the header of a snapshot of this program's own form stands: before all else.
+const HEADER_KEY: &[u8] = b"\0header";
 
 /// Where the file makes no sense, and why.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,8 +81,8 @@ struct Lease {
     remaining: i64,
 }
 
-/// All that is kept in the file of a store.
-pub(crate) fn read(file: &Bytes) -> Read<Foreign> {
+/// All that is kept in the file of a store; and of which node it is, where that was one of ours.
+pub(crate) fn read(file: &Bytes) -> Read<(Foreign, Option<Header>)> {
     let mut store = Store { file, page_size: 4096, seen: BTreeSet::new() };
     let root = store.root()?;
     let mut buckets = Vec::new();
@@ -79,7 +92,7 @@ pub(crate) fn read(file: &Bytes) -> Read<Foreign> {
         }
         Ok(())
     })?;
-    let mut foreign = Foreign::default();
+    let (mut foreign, mut header, mut went_on) = (Foreign::default(), None, false);
     for (name, at, value) in buckets {
         match &name[..] {
             b"key" => store.bucket(at, &value, &mut |at, key, value| {
@@ -102,12 +115,35 @@ pub(crate) fn read(file: &Bytes) -> Read<Foreign> {
                 }
                 Ok(())
             })?,
+            // We leave them out, and an etcd that was made of our snapshot has its own.
+            b"members" => store.bucket(at, &value, &mut |_, _, _| {
+                went_on = true;
+                Ok(())
+            })?,
+            name if name == BESIDE.as_bytes() => store.bucket(at, &value, &mut |at, key, value| {
+                if key == HEADER_KEY {
+                    let bytes = value.first_chunk::<HEADER>().filter(|_| value.len() == HEADER);
+                    header = bytes.and_then(|bytes| Header::decode(bytes).ok());
+                    return if header.is_some() {
+                        Ok(())
+                    } else {
+                        bad(at, "whose snapshot it is does not verify")
+                    };
+                }
+                foreign.beside.push((key, value));
+                Ok(())
+            })?,
             _ => {}
         }
     }
+    // Then what it carries beside is of another time than the rest.
+    if went_on {
+        foreign.beside.clear();
+        header = None;
+    }
     let newest = foreign.versions.last().map_or(1, |version| version.revision);
     foreign.revision = newest.max(foreign.compacted);
-    Ok(foreign)
+    Ok((foreign, header))
 }
 
 /// `main(8 bytes BE) _ sub(8 bytes BE)`, and a `t` behind it for a deletion.
@@ -133,6 +169,12 @@ fn version(at: usize, key: &[u8], value: Bytes) -> Read<ForeignVersion> {
         return bad(at, "a revision makes no sense");
     }
     Ok(ForeignVersion { key, revision, sub, pair })
+}
+
+/// The sum of a description: FNV-1a over all before it.
+fn sum_of(bytes: &[u8]) -> u64 {
+    let mix = |h: u64, byte: &u8| (h ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3);
+    bytes.iter().fold(0xCBF2_9CE4_8422_2325, mix)
 }
 
 struct Store<'f> {
@@ -178,10 +220,7 @@ impl Store<'_> {
     fn description(&self, page: usize) -> Read<Option<(usize, u64, u64)>> {
         let at = page + MAGIC_AT;
         let Some(bytes) = self.file.get(at..at + 64) else { return Ok(None) };
-        // FNV-1a over all before it.
-        let sum = bytes[..56].iter().fold(0xCBF2_9CE4_8422_2325_u64, |h, byte| {
-            (h ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3)
-        });
+        let sum = sum_of(&bytes[..56]);
         let sound = bytes[..4] == MAGIC
             && self.number::<4>(at + 4)? == u64::from(VERSION)
             && self.number::<8>(at + 56)? == sum;
@@ -256,68 +295,5 @@ impl Store<'_> {
             Some(len) => Ok((at, len)),
             None => bad(at, "a page reaches beyond the end"),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Taken by Debian's etcdctl 3.4 from an etcd with some keys, a lease, deletions and a compaction at 8.
-    const SNAPSHOT: &[u8] = include_bytes!("../tests/etcd-3.4.snap");
-
-    fn store() -> Bytes {
-        Bytes::from_static(&SNAPSHOT[..SNAPSHOT.len() - 32])
-    }
-
-    #[test]
-    fn what_etcd_kept_is_read() {
-        let foreign = read(&store()).unwrap();
-        assert_eq!((foreign.revision, foreign.compacted, foreign.leases.len()), (14, 8, 1));
-        assert_eq!(foreign.leases[0].1, 600);
-        let told: Vec<String> = foreign
-            .versions
-            .iter()
-            .map(|v| {
-                let key = String::from_utf8_lossy(&v.key);
-                let value = v.pair.as_ref().map_or("-".into(), |pair| String::from_utf8_lossy(&pair.value));
-                format!("{}.{} {key}={value}", v.revision, v.sub)
-            })
-            .collect();
-        let newer = ["9.0 leased=x", "10.0 k3=new", "11.0 k4=newer", "12.0 k5=-", "13.0 t1=a", "13.1 t2=b"];
-        assert!(newer.iter().all(|version| told.contains(&(*version).to_string())), "{told:?}");
-        assert!(
-            told.contains(&"7.0 k1=again".to_string()) && !told.contains(&"2.0 k1=v1".to_string()),
-            "{told:?}"
-        );
-    }
-
-    /// Seed 9: whatever is harmed, it is read or refused, and ends.
-    #[test]
-    fn no_bytes_are_a_panic() {
-        let mut rng = quorate_base::Rng::new(9);
-        let good = store();
-        let (mut read_well, mut refused) = (0, 0);
-        for _ in 0..3_000 {
-            let mut bytes = good.to_vec();
-            for _ in 0..rng.between(1, 3) {
-                let at = rng.below(bytes.len() as u64) as usize;
-                let end = (at + rng.between(1, 8) as usize).min(bytes.len());
-                let byte = *rng.pick(&[0, 0xff, rng_byte(at)]);
-                bytes[at..end].fill(byte);
-            }
-            if rng.chance(1, 10) {
-                bytes.truncate(rng.below(bytes.len() as u64) as usize);
-            }
-            match read(&bytes.into()) {
-                Ok(_) => read_well += 1,
-                Err(_) => refused += 1,
-            }
-        }
-        assert!(read_well > 100 && refused > 100, "{read_well} read, {refused} refused");
-    }
-
-    fn rng_byte(at: usize) -> u8 {
-        (at as u8).wrapping_mul(37)
     }
 }

@@ -1,17 +1,22 @@
 //! The door's side of a running node.
 
+use crate::bbolt::{Snapshot, Unwritten};
 use crate::clock::Clock;
 use crate::inbox::{Inbox, lock};
+use crate::room::Spare;
 use crate::run::KV;
-use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, ShardId};
 use quorate_node::api::tables::Placement;
-use quorate_node::api::{Done, Door, Failure, Head, Opened, Patience, Pieces, Request, WatchStream};
+use quorate_node::api::{
+    Done, Door, Failure, Head, Opened, Patience, Pieces, Request, SnapshotForm, TakePiece, WatchStream,
+};
 use quorate_node::backup::Backup;
 use quorate_node::figures::Figures;
 use quorate_node::lane::{Broken, Event, Lane};
 use quorate_node::watch::{Counts, Hub};
+use quorate_wire::kv::Refused;
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -47,11 +52,18 @@ pub(crate) struct NodeDoor {
     patience: Patience,
     clock: Clock,
     stopping: AtomicBool,
+    spare: Spare,
 }
 
 impl NodeDoor {
     /// The door of `lane`.
-    pub(crate) fn new(lane: &Lane, inbox: Arc<Inbox>, hub: Arc<Mutex<Hub>>, clock: Clock) -> Arc<Self> {
+    pub(crate) fn new(
+        lane: &Lane,
+        inbox: Arc<Inbox>,
+        hub: Arc<Mutex<Hub>>,
+        clock: Clock,
+        spare: Spare,
+    ) -> Arc<Self> {
         Arc::new(Self {
             inbox,
             hub,
@@ -59,6 +71,7 @@ impl NodeDoor {
             patience: lane.patience(),
             clock,
             stopping: AtomicBool::new(false),
+            spare,
         })
     }
 
@@ -133,13 +146,13 @@ impl Door for NodeDoor {
         Hub::open_stream(&self.hub, wake)
     }
 
-    fn snapshot(&self, opened: Opened) {
+    fn snapshot(&self, form: SnapshotForm, opened: Opened) {
         if self.stopping() {
             return opened(Err(Failure::Stopping));
         }
-        let inbox = self.inbox.clone();
+        let (inbox, spare) = (self.inbox.clone(), self.spare.clone());
         let opened = Box::new(move |backup: Result<Backup, Failure>| {
-            opened(backup.map(|backup| Box::new(Saving { backup, inbox }) as Box<dyn Pieces>));
+            opened(backup.map(|backup| Box::new(Saving { backup, form, spare, inbox }) as Box<dyn Pieces>));
         });
         self.inbox.push(Event::Backup { opened });
     }
@@ -152,18 +165,42 @@ impl Door for NodeDoor {
 /// A snapshot that is being saved: a read that fails is the node's affair too.
 struct Saving {
     backup: Backup,
+    form: SnapshotForm,
+    spare: Spare,
     inbox: Arc<Inbox>,
 }
 
 impl Pieces for Saving {
-    fn next(&mut self) -> Option<Result<Bytes, Failure>> {
-        Some(self.backup.next()?.map_err(|error| {
-            self.inbox.push(Event::Broken(Broken::state("reading a snapshot", &error)));
-            Failure::Broken(error.to_string())
-        }))
+    fn read(self: Box<Self>, take: &mut TakePiece<'_>) -> Result<(), Failure> {
+        let Self { backup, form, spare, inbox } = *self;
+        let read = match form {
+            SnapshotForm::Own => read_own(backup, take),
+            SnapshotForm::Etcd { version } => {
+                let (view, header) = (backup.view(), backup.header());
+                Snapshot { view, header, version: &version, spare: &spare }.write(take)
+            }
+        };
+        read.map_err(|failed| match failed {
+            Unwritten::Unwanted => Failure::Stopping,
+            Unwritten::State(error) => {
+                inbox.push(Event::Broken(Broken::state("reading a snapshot", &error)));
+                Failure::Broken(error.to_string())
+            }
+            Unwritten::Sorting(error) => {
+                tracing::warn!(%error, "a snapshot for etcd was given up: what it holds could not be sorted on the disk");
+                match error.kind() {
+                    ErrorKind::StorageFull => Failure::Refused(Refused::NoSpace, Head::default()),
+                    _ => Failure::Broken(format!("sorting a snapshot: {error}")),
+                }
+            }
+        })
     }
+}
 
-    fn size_hint(&self) -> u64 {
-        self.backup.size_hint()
-    }
+fn read_own(mut backup: Backup, take: &mut TakePiece<'_>) -> Result<(), Unwritten> {
+    let whole = backup.size_hint();
+    backup.try_for_each(|piece| {
+        let piece = piece.map_err(Unwritten::State)?;
+        if take(piece, whole) { Ok(()) } else { Err(Unwritten::Unwanted) }
+    })
 }

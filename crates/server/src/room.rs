@@ -102,6 +102,33 @@ impl Room {
     }
 }
 
+/// What may be written for a while without making the disk short.
+#[derive(Clone, Debug)]
+pub(crate) struct Spare {
+    dir: PathBuf,
+    low: Option<u64>,
+}
+
+impl Spare {
+    /// Of the disk that this directory lies on, with the bound that is set for it.
+    pub(crate) fn new(dir: &Path, low: Option<u64>) -> Self {
+        Self { dir: dir.to_path_buf(), low }
+    }
+
+    /// The directory.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether there is room for so many bytes.
+    pub(crate) fn allows(&self, bytes: u64) -> bool {
+        fs_room(&self.dir).is_none_or(|(free, size)| {
+            let bounds = Bounds::of(self.low, size);
+            !judge(bounds, free.saturating_sub(bytes), true, true).0
+        })
+    }
+}
+
 /// Bytes that this user may still write, and bytes in all.
 fn fs_room(path: &Path) -> Option<(u64, u64)> {
     let stat = rustix::fs::statvfs(path).ok()?;

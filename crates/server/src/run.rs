@@ -13,7 +13,7 @@ use crate::met::Met;
 use crate::ports::Ports;
 use crate::promised;
 use crate::readings;
-use crate::room::{self, Room};
+use crate::room::{self, Room, Spare};
 use crate::transport::{Patience, PeerBytes, Transport};
 use crate::workers::{Counters, ToBackground, Workers};
 use quorate_base::{Mint, NodeId, Rng, ShardId};
@@ -190,7 +190,8 @@ async fn serve(
         transport.start(listener);
     }
 
-    let door = NodeDoor::new(&lane, inbox.clone(), hub, clock);
+    let spare = Spare::new(data.path(), config.upkeep.min_free_bytes);
+    let door = NodeDoor::new(&lane, inbox.clone(), hub, clock, spare);
     let facts = {
         let (counters, transport, figures) = (counters.clone(), transport.clone(), door.clone());
         Arc::new(move || Facts {

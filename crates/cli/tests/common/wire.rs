@@ -22,11 +22,16 @@ pub(crate) fn settings() -> Vec<u8> {
 
 /// The headers of a call, as literals without a place in the table.
 pub(crate) fn call(path: &str) -> Vec<u8> {
+    call_to("a", path)
+}
+
+/// The same, to this authority.
+pub(crate) fn call_to(authority: &str, path: &str) -> Vec<u8> {
     let fields = [
         (":method", "POST"),
         (":scheme", "http"),
         (":path", path),
-        (":authority", "a"),
+        (":authority", authority),
         ("content-type", "application/grpc"),
         ("te", "trailers"),
     ];

@@ -3,7 +3,7 @@ use quorate_base::Rng;
 use tonic::codegen::http::uri::Authority;
 
 /// The codes (RFC 7541, appendix B) of what stands in the tests' strings.
-const CODES: [(u8, &str); 26] = [
+const CODES: [(u8, &str); 34] = [
     (b'0', "00000"),
     (b'1', "00001"),
     (b'2', "00010"),
@@ -30,6 +30,14 @@ const CODES: [(u8, &str); 26] = [
     (b'y', "1111010"),
     (b'x', "1111001"),
     (b'c', "00100"),
+    (b'm', "101001"),
+    (b'w', "1111000"),
+    (b'k', "1110101"),
+    (b'_', "100010"),
+    (b'X', "11111100"),
+    (b'+', "11111111011"),
+    (b'@', "1111111111010"),
+    (b'~', "1111111111101"),
 ];
 
 fn huffman(text: &str) -> Vec<u8> {
@@ -111,6 +119,9 @@ fn a_url_becomes_a_host_in_every_form_of_a_literal() {
         for (url, host) in [
             ("http://127.0.0.1:2379", "httpx--127.0.0.1:2379"),
             ("https://etcd.internal:2379", "httpsx--etcd.internal:2379"),
+            ("/run/etcd.sock", "-run-etcd.sock"),
+            ("//tmp/w-x_y/X+~/k/", "--tmp-w-x_y-X+~-k-"),
+            ("here/etcd.sock", "here-etcd.sock"),
             (long.as_str(), &long.replacen("://", "x--", 1)),
         ] {
             for coded in [false, true] {
@@ -124,6 +135,32 @@ fn a_url_becomes_a_host_in_every_form_of_a_literal() {
         }
     }
     assert!("httpx--[::1]:2379".parse::<Authority>().is_ok());
+}
+
+/// Taken from etcdctl 3.4 with `--endpoints unix:///tmp/w-etcd-run/sock`.
+#[test]
+fn what_etcdctl_sends_through_a_socket_becomes_a_host() {
+    let sent = [0x61, 0x34, 0xd6, 0xc7, 0x85, 0x8a, 0x92, 0x48, 0xb5, 0x96, 0xd4, 0xc2, 0x0e, 0x4e, 0xbf];
+    assert_eq!(sent[..], huffman("/tmp/w-etcd-run/sock"));
+    let mut mended = sent;
+    assert!(mend_huffman(&mut mended));
+    assert_eq!(mended[..], huffman("-tmp-w-etcd-run-sock"));
+}
+
+/// Claim: a slash at each place of a byte is found, and behind a code that no path has nothing is touched.
+#[test]
+fn slashes_are_found_wherever_they_begin() {
+    for before in ["", "a", "aa", "aaa", "-", "-a", "x", "xx", "X", "@", "+a"] {
+        for after in ["", "/", "c", "///", "~/"] {
+            let path = format!("{before}/{after}");
+            let mut mended = huffman(&path);
+            assert!(mend_huffman(&mut mended), "{path}");
+            assert_eq!(mended, huffman(&path.replace('/', "-")), "{path}");
+        }
+    }
+    // A backslash, of 19 bits, and slashes.
+    let mut odd = vec![0b1111_1111, 0b1111_1110, 0b0000_1100, 0b0011_0001];
+    assert!(!mend_huffman(&mut odd));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::lease::LeaseInfo;
 use super::meta::Meta;
 use super::sweep::{change_bytes, mark_bytes, replaced_bytes};
 use super::transfer::{NUMBERS, bad, framed, put_bytes};
+use super::versions::numbers_of;
 use bytes::Bytes;
 use quorate_base::{EntryId, Index, ShardId};
 use quorate_storage::state::StateResult;
@@ -43,10 +44,13 @@ pub struct Foreign {
     pub leases: Vec<(LeaseId, i64, i64)>,
     /// In the order of their revisions.
     pub versions: Vec<ForeignVersion>,
+    /// What [`super::KvView::beside`] gave, where that store was written by this program; else empty.
+    pub beside: Vec<(Bytes, Bytes)>,
 }
 
 impl Foreign {
-    /// The space as a snapshot behind the entry `applied`; `digest` stands for what was done before.
+    /// The space as a snapshot behind the entry `applied`; `digest` stands for what was done before. Where it has numbers of its own
+    /// beside, those hold.
     pub fn into_chunks(self, applied: EntryId, digest: u64) -> StateResult<Vec<Bytes>> {
         let keys = Keys::new(ShardId(0), 0);
         let mut stream: BTreeMap<Vec<u8>, Bytes> = BTreeMap::new();
@@ -58,11 +62,25 @@ impl Foreign {
             digest,
             ..Meta::new()
         };
+        if let Some(own) = numbers_of(&self.beside)? {
+            if own.revision < meta.revision || own.compacted.max(0) != self.compacted.max(0) {
+                return Err(bad("its revisions are not those that stand beside them"));
+            }
+            let swept = meta.swept;
+            meta = Meta { swept, live_bytes: 0, history_bytes: 0, ..own };
+        }
         let mut put = |key: &[u8], value: Bytes| drop(stream.insert(key[PREFIX..].to_vec(), value));
         let (mut buf, mut out) = (Vec::new(), Vec::new());
         for &(id, ttl, remaining) in &self.leases {
             let info = LeaseInfo { ttl, remaining, at: Index(0) };
             put(keys.lease(&mut buf, id), info.encode().into());
+        }
+        // With what etcd does not keep of leases.
+        for (key, value) in &self.beside {
+            buf.clear();
+            buf.extend_from_slice(&[0; PREFIX]);
+            buf.extend_from_slice(key);
+            put(&buf, value.clone());
         }
         let mut latest: BTreeMap<Bytes, Record> = BTreeMap::new();
         for ForeignVersion { key, revision, sub, pair } in self.versions {
@@ -85,8 +103,10 @@ impl Foreign {
             let mut log = |rev: Rev, change: &Change| {
                 put(keys.event(&mut buf, rev), Bytes::copy_from_slice(change.encode(&mut out)));
             };
-            if let Some(old) = old.as_ref().filter(|old| old.rev.main < self.compacted) {
-                // The newest one at the compacted revision: its own change is not known.
+            // The newest one at the compacted revision, if this is not itself one that the compaction left for its sweep.
+            let kept = |old: &&Record| old.rev.main < self.compacted && revision >= self.compacted;
+            if let Some(old) = old.as_ref().filter(kept) {
+                // Its own change is not known.
                 let put = Some(old.first_known());
                 log(old.rev, &Change { prev: Rev::NONE, prev_bytes: 0, key: key.clone(), put });
             }

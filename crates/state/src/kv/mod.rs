@@ -88,6 +88,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod versions;
 mod view;
 
 pub use apply::Applied;

@@ -79,7 +79,10 @@ impl KvView {
     }
 
     /// The pairs behind `after`: numbers, blocks, and what is stored.
-    fn stream<'s>(&'s self, after: &'s [u8]) -> Box<dyn Iterator<Item = StateResult<(Bytes, Bytes)>> + 's> {
+    pub(super) fn stream<'s>(
+        &'s self,
+        after: &'s [u8],
+    ) -> Box<dyn Iterator<Item = StateResult<(Bytes, Bytes)>> + 's> {
         const STORED: u8 = table::BLOCK + 1;
         let numbers =
             after.is_empty().then(|| Ok((Bytes::from_static(&[NUMBERS]), self.meta.encode().into())));

@@ -103,7 +103,7 @@ impl Door for Solo {
         Hub::open_stream(&self.hub, wake)
     }
 
-    fn snapshot(&self, _: quorate_node::api::Opened) {
+    fn snapshot(&self, _: quorate_node::api::SnapshotForm, _: quorate_node::api::Opened) {
         panic!("no snapshot is asked for here");
     }
 
