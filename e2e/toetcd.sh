@@ -38,13 +38,13 @@ serve() {
     done
     fail "$name does not serve"
 }
-ours() { etcdctl --endpoints http://127.0.0.1:42379 "$@"; }
-theirs() { etcdctl --endpoints http://127.0.0.1:42479 "$@"; }
+ours() { etcdctl --endpoints http://127.0.0.1:11379 "$@"; }
+theirs() { etcdctl --endpoints http://127.0.0.1:11479 "$@"; }
 revision_of() { "$1" get no-such-key -w json | grep -o '"revision":[0-9]*' | cut -d: -f2; }
 # Keys with all their numbers, without the header.
 pairs() { "$1" get "" --prefix --rev "$2" -w json | sed 's/.*"kvs"://'; }
 
-serve ours 42379 42380 "$quorate" etcd
+serve ours 11379 11380 "$quorate" etcd
 for n in $(seq 60); do ours put "key$((n % 23))" "value $n" >/dev/null; done
 # More than a page, more than four, and nothing.
 head -c 5000 /dev/zero | tr '\0' x | ours put long >/dev/null
@@ -63,9 +63,9 @@ last="$(revision_of ours)"
 ours snapshot save "$scratch/snap" >/dev/null 2>&1
 "$tool" snapshot status "$scratch/snap" -w json >"$scratch/status"
 grep -q "\"revision\":$last," "$scratch/status" || fail "status: $(cat "$scratch/status"), and not revision $last"
-"$tool" snapshot restore "$scratch/snap" --name solo --data-dir "$scratch/theirs" --initial-cluster solo=http://127.0.0.1:42480 \
-    --initial-advertise-peer-urls http://127.0.0.1:42480 >"$scratch/restore.log" 2>&1 || fail "restore: $(cat "$scratch/restore.log")"
-serve theirs 42479 42480 "$etcd"
+"$tool" snapshot restore "$scratch/snap" --name solo --data-dir "$scratch/theirs" --initial-cluster solo=http://127.0.0.1:11480 \
+    --initial-advertise-peer-urls http://127.0.0.1:11480 >"$scratch/restore.log" 2>&1 || fail "restore: $(cat "$scratch/restore.log")"
+serve theirs 11479 11480 "$etcd"
 [ "$(revision_of theirs)" = "$last" ] || fail "revision $(revision_of theirs), and not $last"
 for revision in $(seq 40 "$last"); do
     [ "$(pairs ours "$revision")" = "$(pairs theirs "$revision")" ] || fail "keys at revision $revision differ"
