@@ -1,6 +1,6 @@
 //! Claim: histories that were once judged wrongly are judged as they must be. Each test names what was said of them before.
 
-#![allow(clippy::unwrap_used, reason = "a test's panic is its failure")]
+#![allow(clippy::unwrap_used, clippy::format_push_string, reason = "a test's panic is its failure")]
 
 use quorate_check::budget::Budget;
 use quorate_check::invariants::{Invariant, Report, check};
@@ -173,7 +173,7 @@ fn transactions_end_as_they_began() {
         match read {
             Ok(_) => assert!(fine, "{asked} {done}"),
             Err(bad) => {
-                assert!(!fine && bad.line == 2 && bad.what.contains("other micro-operations"), "{bad:?}")
+                assert!(!fine && bad.line == 2 && bad.what.contains("other micro-operations"), "{bad:?}");
             }
         }
     }

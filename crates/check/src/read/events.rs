@@ -486,13 +486,13 @@ fn int(tokens: &mut Tokens<'_>, name: &str) -> Result<Option<i64>, Mistake> {
     match tokens.pull()? {
         Token::Int(number) => Ok(Some(number)),
         Token::Nil => Ok(None),
-        Token::Number(number) => match crate::value::number(number, true) {
-            Datum::Int(number) => Ok(Some(number)),
-            _ => {
-                let what = format!("{name} is a whole number of at most 64 bits, not {number}");
-                Err(Mistake::new(begin, what, "give times in a smaller unit: nanoseconds as whole numbers"))
+        Token::Number(written) => {
+            if let Datum::Int(number) = crate::value::number(written, true) {
+                return Ok(Some(number));
             }
-        },
+            let what = format!("{name} is a whole number of at most 64 bits, not {written}");
+            Err(Mistake::new(begin, what, "give times in a smaller unit: nanoseconds as whole numbers"))
+        }
         _ => Err(Mistake::new(begin, format!("{name} is a whole number"), "")),
     }
 }

@@ -402,16 +402,14 @@ impl Pairing {
             return Err(Mistake::new(event.at, what, "is a line of the history missing?"));
         }
         if outcome == Outcome::Ok && matches!(&*event.f, "write" | "w" | "cas" | "enqueue") {
-            match told(&self.history.values, operation.argument, result) {
-                Some(argument) => operation.argument = argument,
-                None => {
-                    let (asked, done) =
-                        (self.history.values.show(operation.argument), self.history.values.show(result));
-                    let what = format!("this {} ended with {done}, and was invoked with {asked}", event.f);
-                    let hint = "the value of an ok is that of its invocation; nil there is filled in";
-                    return Err(Mistake::new(event.at, what, hint));
-                }
-            }
+            let Some(argument) = told(&self.history.values, operation.argument, result) else {
+                let shown = |value| self.history.values.show(value);
+                let (asked, done) = (shown(operation.argument), shown(result));
+                let what = format!("this {} ended with {done}, and was invoked with {asked}", event.f);
+                let hint = "the value of an ok is that of its invocation; nil there is filled in";
+                return Err(Mistake::new(event.at, what, hint));
+            };
+            operation.argument = argument;
         }
         operation.outcome = outcome;
         operation.version = event.version.map(|version| version as u64);

@@ -292,12 +292,7 @@ impl Registers {
     }
 
     /// For each key the pairs of versions of which an assumption puts the one before the other.
-    fn each_assumed(
-        &self,
-        history: &History,
-        assume: Assume,
-        each: &mut dyn FnMut(usize, &[(Version, Version)]),
-    ) {
+    fn each_assumed(&self, history: &History, assume: Assume, each: &mut dyn FnMut(usize, &[Pair])) {
         let mut touches: Vec<Vec<(Id, Version)>> = vec![Vec::new(); history.keys().len()];
         for seen in &self.seen {
             touches[seen.key as usize].push((seen.txn, seen.version));
@@ -342,8 +337,11 @@ impl Registers {
     }
 }
 
+/// Two versions of a key, the earlier one first.
+type Pair = (Version, Version);
+
 /// True where versions stand before each other in a circle.
-fn circular(pairs: &[(Version, Version)]) -> bool {
+fn circular(pairs: &[Pair]) -> bool {
     let mut waits: std::collections::BTreeMap<Version, usize> = std::collections::BTreeMap::new();
     for &(first, second) in pairs {
         waits.entry(first).or_default();
