@@ -7,7 +7,8 @@
 //! Operations, each with a list of steps as its value, or with a single step:
 //!
 //! - `send`, `poll`, `txn`: steps `[:send key value]`, after an `ok` `[:send key [offset value]]`; `[:poll]`, after an `ok`
-//!   `[:poll {key [[offset value] …]}]`. In JSON a key in a map is a string, so keys should be strings everywhere;
+//!   `[:poll {key [[offset value] …]}]`. In JSON a key in a map is a string: a poll of key `"1"` is one of
+//!   the log to which `1` was sent;
 //! - `assign`, `seek`: from here on this process reads from elsewhere; `subscribe`: from here on others may move its place at
 //!   any time, so that its polls are no longer compared from one operation to the next.
 //!
@@ -20,9 +21,9 @@ use crate::value::{Datum, Value, Values};
 use crate::verdict::{Verdict, Witness};
 
 /// What is promised of logs, each judged alone.
-pub const PROMISES: [(&str, &str); 10] = [
+pub const PROMISES: [(&str, &str); 11] = [
     ("consistent-offsets", "an offset of a log holds one value"),
-    ("no-duplicate", "a value stands at one offset"),
+    ("no-duplicate", "a value stands at as many offsets as it was sent times"),
     ("no-lost-write", "what was acknowledged, and is not behind all that was polled, was polled"),
     ("no-aborted-read", "what failed to be sent is not polled (G1a)"),
     ("no-internal-skip", "polls of one transaction leave nothing out"),
@@ -31,6 +32,7 @@ pub const PROMISES: [(&str, &str); 10] = [
     ("monotonic-external-polls", "polls of a process go forward from one operation to the next"),
     ("monotonic-sends", "sends of a process get growing offsets"),
     ("no-G1c", "no circle of who polled whose send and whose sends precede whose; without polls it is G0"),
+    ("no-garbage-read", "what was polled was sent, and before"),
 ];
 
 const BY: &str = "offsets, compared";
@@ -68,7 +70,9 @@ pub fn judge(history: &History) -> Result<Vec<(&'static str, Verdict)>, (u32, St
     for (place, operation) in history.operations.iter().enumerate() {
         told.read(place as u32, operation, &history.values).map_err(|what| (place as u32, what))?;
     }
+    told.same_keys(&history.values);
     let mut found = told.lay_out(history);
+    found.extend(told.garbage(history));
     found.extend(told.lost(history));
     found.extend(told.aborted(history));
     found.extend(told.polls(history));
@@ -157,6 +161,60 @@ impl Told {
         Ok(())
     }
 
+    /// A key of a map in JSON is a string: "1" is the log 1, if that was sent to and "1" was not.
+    fn same_keys(&mut self, values: &Values) {
+        let mut sent: Table<Value, ()> = Table::default();
+        for it in &self.sent {
+            sent.insert(it.key, ());
+        }
+        for it in &mut self.polled {
+            let Datum::Text(text) = values.datum(it.key) else { continue };
+            let number = text.parse().ok().filter(|number: &i64| number.to_string() == **text);
+            let number = number.and_then(|number| values.find(&Datum::Int(number)));
+            if let Some(key) = number.filter(|key| sent.get(&it.key).is_none() && sent.get(key).is_some()) {
+                it.key = key;
+            }
+        }
+    }
+
+    /// How often each value may have been sent to each log.
+    fn times(&self, history: &History) -> Table<(Value, Value), u32> {
+        let mut times: Table<(Value, Value), u32> = Table::default();
+        let happened = |it: &&Sent| history.operations[it.operation as usize].outcome != Outcome::Fail;
+        for it in self.sent.iter().filter(happened) {
+            *times.or_insert_with((it.key, it.value), || 0) += 1;
+        }
+        times
+    }
+
+    /// A poll of what nobody sent, or only sent when the poll was over.
+    fn garbage(&self, history: &History) -> Option<(&'static str, Witness)> {
+        let of = |operation: u32| &history.operations[operation as usize];
+        // Of each value the send that began first; one that failed only where there is no other.
+        let mut first: Table<(Value, Value), u32> = Table::default();
+        for it in &self.sent {
+            let place = first.or_insert_with((it.key, it.value), || it.operation);
+            if of(*place).outcome == Outcome::Fail && of(it.operation).outcome != Outcome::Fail {
+                *place = it.operation;
+            }
+        }
+        self.polled.iter().find_map(|it| {
+            let value = history.values.show(it.value);
+            let log = history.values.show(it.key);
+            let (what, core) = match first.get(&(it.key, it.value)) {
+                None => {
+                    (format!("{value} was polled from log {log}, and nobody sent it"), vec![it.operation])
+                }
+                Some(&send) if of(send).invoked > of(it.operation).returned => {
+                    let what = format!("{value} was polled from log {log} before it was sent");
+                    (what, vec![it.operation, send])
+                }
+                Some(_) => return None,
+            };
+            Some(("no-garbage-read", witness(history, "garbage read", &what, &core)))
+        })
+    }
+
     /// Lays out each log; finds offsets with several values and values with several offsets.
     fn lay_out(&mut self, history: &History) -> Findings {
         let sent = self.sent.iter().filter_map(|it| Some((it.key, it.offset?, it.value, it.operation)));
@@ -184,11 +242,16 @@ impl Told {
                 _ => log.push((offset, value, operation)),
             }
         }
+        let times = self.times(history);
         for (key, log) in &self.logs {
             let mut by_value: Vec<(Value, i64, u32)> =
                 log.iter().map(|&(at, value, by)| (value, at, by)).collect();
             by_value.sort_unstable();
-            if let Some(pair) = by_value.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            let more = by_value.chunk_by(|one, other| one.0 == other.0).find(|same| {
+                let sent = times.get(&(*key, same[0].0)).copied().unwrap_or(0);
+                same.len() > sent.max(1) as usize
+            });
+            if let Some(pair) = more {
                 let value = history.values.show(pair[0].0);
                 let what = format!(
                     "{value} stands at offsets {} and {} of log {}",
@@ -318,20 +381,32 @@ impl Told {
 
     /// A circle of operations over "its send stands right before the other's" and "its send was polled by the other".
     fn circle(&self, history: &History) -> Option<(&'static str, Witness)> {
-        let mut writer: Table<(Value, Value), u32> = Table::default();
+        let times = self.times(history);
+        let mut by_value: Table<(Value, Value), u32> = Table::default();
+        let mut by_offset: Table<(Value, i64), (Value, u32)> = Table::default();
         for it in
             self.sent.iter().filter(|it| history.operations[it.operation as usize].outcome != Outcome::Fail)
         {
-            writer.insert((it.key, it.value), it.operation);
+            if let Some(offset) = it.offset {
+                by_offset.insert((it.key, offset), (it.value, it.operation));
+            }
+            // Of a value that was sent twice only the offset says whose it is.
+            if times.get(&(it.key, it.value)) == Some(&1) {
+                by_value.insert((it.key, it.value), it.operation);
+            }
         }
+        let writer = |key: Value, offset: i64, value: Value| {
+            let here = by_offset.get(&(key, offset)).filter(|(sent, _)| *sent == value);
+            here.map(|&(_, operation)| operation).or_else(|| by_value.get(&(key, value)).copied())
+        };
         let mut edges: Vec<(u32, u32)> = Vec::new();
         for (key, log) in &self.logs {
-            let writers: Vec<u32> = log.iter().filter_map(|it| writer.get(&(*key, it.1)).copied()).collect();
+            let writers: Vec<u32> = log.iter().filter_map(|it| writer(*key, it.0, it.1)).collect();
             edges.extend(writers.windows(2).map(|pair| (pair[0], pair[1])));
         }
         let polls = self.polled.len();
         edges.extend(
-            self.polled.iter().filter_map(|it| Some((*writer.get(&(it.key, it.value))?, it.operation))),
+            self.polled.iter().filter_map(|it| Some((writer(it.key, it.offset, it.value)?, it.operation))),
         );
         edges.retain(|(from, to)| from != to);
         let round = circle(history.operations.len(), &edges)?;

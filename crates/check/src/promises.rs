@@ -1,6 +1,6 @@
 //! Models whose system gives the order itself, so that nothing is searched: they are judged promise by promise.
 
-use crate::history::History;
+use crate::history::{History, Outcome};
 use crate::read::BadInput;
 use crate::verdict::Verdict;
 use crate::{etcd, logs, watches};
@@ -54,10 +54,18 @@ impl Model {
 
     /// A verdict for each promise.
     pub fn judge(&self, history: &History) -> Result<Vec<(&'static str, Verdict)>, BadInput> {
-        (self.judge)(history).map_err(|(place, what)| BadInput {
+        let mut told = (self.judge)(history).map_err(|(place, what)| BadInput {
             line: history.lines.get(place as usize).copied().unwrap_or(0),
             column: 1,
             ..BadInput::new(what, format!("`quorate check --models` says what {} knows", self.name))
-        })
+        })?;
+        if !history.operations.iter().any(|operation| operation.outcome == Outcome::Ok) {
+            for (_, verdict) in
+                told.iter_mut().filter(|(_, verdict)| matches!(verdict, Verdict::Proved { .. }))
+            {
+                *verdict = Verdict::Unknown { why: "nothing was judged: no operation ended ok".to_owned() };
+            }
+        }
+        Ok(told)
     }
 }

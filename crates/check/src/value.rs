@@ -31,7 +31,7 @@ pub enum Datum {
     Bool(bool),
     /// A whole number.
     Int(i64),
-    /// A number that is no `Int`, as it was written.
+    /// A number that is no `Int`, in the one spelling of its value: see [`number`].
     Number(Box<str>),
     /// A string.
     Text(Box<str>),
@@ -43,6 +43,83 @@ pub enum Datum {
     Set(Box<[Value]>),
     /// A map, sorted by the keys' handles, each key once.
     Map(Box<[(Value, Value)]>),
+}
+
+/// The value of a number that was written with a fraction, an exponent or too many digits for an `Int`: `1e2` and `100.0` are
+/// one, `-0.5` and `-0.50` are. A fraction of zero makes no whole number in EDN, where `(= 1 1.0)` is false; in JSON, which
+/// knows one kind of number (`whole`), it does. What is no decimal, as `7/2`, stays as it was written.
+pub fn number(written: &str, whole: bool) -> Datum {
+    let Some(decimal) = Decimal::of(written) else { return Datum::Number(written.into()) };
+    let len = decimal.digits.len() as i64;
+    if !decimal.float || (whole && (len..=MOST_WHOLE).contains(&decimal.point)) {
+        let text = decimal.plain();
+        return text.parse().map_or_else(|_| Datum::Number(text.into()), Datum::Int);
+    }
+    Datum::Number(decimal.show().into())
+}
+
+/// A whole number with an exponent has at most so many digits; a longer one keeps its exponent.
+const MOST_WHOLE: i64 = 400;
+
+/// A decimal number: `0.digits` times ten to the power of `point`.
+struct Decimal {
+    negative: bool,
+    /// Neither the first nor the last is 0; empty for zero.
+    digits: String,
+    point: i64,
+    /// It was written with a fraction or an exponent.
+    float: bool,
+}
+
+impl Decimal {
+    fn of(written: &str) -> Option<Self> {
+        let text = written.strip_suffix('M').unwrap_or(written);
+        let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
+            None => (text, 0),
+        };
+        let negative = mantissa.starts_with('-');
+        let mantissa = mantissa.strip_prefix(['-', '+']).unwrap_or(mantissa);
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let all = format!("{whole}{fraction}");
+        if whole.is_empty() || !all.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let kept = all.trim_start_matches('0');
+        let point = whole.len() as i64 - (all.len() - kept.len()) as i64 + i64::from(exponent);
+        let digits = kept.trim_end_matches('0').to_owned();
+        let zero = digits.is_empty();
+        let float = text.contains(['.', 'e', 'E']) || written.ends_with('M');
+        Some(Self { negative: negative && !zero, digits, point: if zero { 0 } else { point }, float })
+    }
+
+    /// With all its digits before the point.
+    fn plain(&self) -> String {
+        let sign = if self.negative { "-" } else { "" };
+        let zeros = usize::try_from(self.point).unwrap_or(0).saturating_sub(self.digits.len());
+        let text = format!("{sign}{}{}", self.digits, "0".repeat(zeros));
+        if text.is_empty() { "0".to_owned() } else { text }
+    }
+
+    /// With a point, and with an exponent where it is very small or large.
+    fn show(&self) -> String {
+        let sign = if self.negative { "-" } else { "" };
+        let (digits, len) = (&self.digits, self.digits.len() as i64);
+        match self.point {
+            _ if len == 0 => "0.0".to_owned(),
+            point if point >= len && point <= 21 => format!("{}.0", self.plain()),
+            point if (1..=21).contains(&point) => {
+                let (whole, fraction) = digits.split_at(point as usize);
+                format!("{sign}{whole}.{fraction}")
+            }
+            point if (-5..=0).contains(&point) => format!("{sign}0.{}{digits}", "0".repeat(-point as usize)),
+            point => {
+                let (first, rest) = digits.split_at(1);
+                let rest = if rest.is_empty() { "0" } else { rest };
+                format!("{sign}{first}.{rest}e{}", point - 1)
+            }
+        }
+    }
 }
 
 /// The values of one history.

@@ -4,6 +4,9 @@
 //! events of all streams, and the previous values that events tell. Times are never inferred from it. What no source tells of
 //! is not known here, so *Reliable*, *Resumable*, *Bookmarkable*, *Prev KV* and *Is Create* are judged against all that is known.
 //!
+//! *True* is judged where the history has the writes: a revision of an acknowledged write holds what that wrote and no more; and
+//! from the first such revision on, a key that is written in the history holds no value that nobody wrote.
+//!
 //! Operations (maps; in EDN with keywords, in JSON with strings):
 //!
 //! - `put` with `key` and a value; `delete` with `key`, its result the number of deleted keys (0: no event); `txn` with a list
@@ -24,7 +27,7 @@ use crate::verdict::{Verdict, Witness};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is promised of watches, by etcd's names, and that all tell the same.
-pub const PROMISES: [(&str, &str); 10] = [
+pub const PROMISES: [(&str, &str); 11] = [
     ("ordered", "events come in the order of revisions"),
     ("unique", "no event comes twice"),
     ("atomic", "the events of a revision come in one response"),
@@ -35,6 +38,7 @@ pub const PROMISES: [(&str, &str); 10] = [
     ("is-create", "an event says that its key is new exactly when it is"),
     ("filter", "only what was asked for comes"),
     ("agreement", "events are the same on every stream, and as they were written"),
+    ("true", "an event is of a write that somebody asked for"),
 ];
 
 const BY: &str = "revisions, compared";
@@ -173,6 +177,10 @@ pub fn judge(history: &History) -> Result<Vec<(&'static str, Verdict)>, (u32, St
             truth.learn(history, at, fact, &mut found);
         }
     }
+    let asked = Asked::of(history);
+    for stream in &streams {
+        asked.judge(stream, history, &mut found);
+    }
     for stream in &streams {
         stream.judge(&truth, history, &mut found);
     }
@@ -181,6 +189,68 @@ pub fn judge(history: &History) -> Result<Vec<(&'static str, Verdict)>, (u32, St
         None => Verdict::Proved { by: BY },
     };
     Ok(PROMISES.iter().map(|(name, _)| (*name, verdict(name))).collect())
+}
+
+/// What the operations of the history may have written.
+#[derive(Default)]
+struct Asked {
+    /// The acknowledged writes, by revision, with the keys that they wrote.
+    revisions: BTreeMap<i64, (u32, BTreeSet<String>)>,
+    /// By key, the values that may have been written to it.
+    values: BTreeMap<String, BTreeSet<Value>>,
+}
+
+impl Asked {
+    fn of(history: &History) -> Self {
+        let mut asked = Self::default();
+        for (place, operation) in history.operations.iter().enumerate() {
+            let writes = matches!(text(operation.f, &history.values).as_str(), "put" | "delete" | "txn");
+            if !writes || operation.outcome == Outcome::Fail {
+                continue;
+            }
+            let Ok(written) = written(operation, &history.values) else { continue };
+            if let (Outcome::Ok, Some(revision), false) =
+                (operation.outcome, operation.version, written.is_empty())
+            {
+                let keys = written.iter().map(|(key, _)| key.clone());
+                asked
+                    .revisions
+                    .entry(revision as i64)
+                    .or_insert_with(|| (place as u32, BTreeSet::new()))
+                    .1
+                    .extend(keys);
+            }
+            for (key, value) in written {
+                let values = asked.values.entry(key).or_default();
+                values.extend(value);
+            }
+        }
+        asked
+    }
+
+    /// An event that is of no write.
+    fn judge(&self, stream: &Stream, history: &History, found: &mut Findings) {
+        let Some(&first) = self.revisions.keys().next() else { return };
+        for event in stream.events() {
+            let (key, revision) = (&event.key, event.revision);
+            if let Some((write, keys)) = self.revisions.get(&revision)
+                && !keys.contains(key)
+            {
+                let what = format!("revision {revision} of {key:?} came, and its write wrote other keys");
+                found.push(("true", witness(history, "garbage event", &what, &[*write, stream.operation])));
+            }
+            // A lease that ends deletes too.
+            let Some(value) = event.value else { continue };
+            let strange = self.values.get(key).is_some_and(|values| !values.contains(&value));
+            if revision > first && strange {
+                let what = format!(
+                    "revision {revision} of {key:?} is {}, which nobody wrote",
+                    history.values.show(value)
+                );
+                found.push(("true", witness(history, "garbage event", &what, &[stream.operation])));
+            }
+        }
+    }
 }
 
 fn text(value: Value, values: &Values) -> String {

@@ -86,7 +86,10 @@ fn ids() {
     let generate = |id| ("0", "generate", "nil", id);
     assert_eq!(names(&look("unique-ids", &one_by_one(&[generate("1"), generate("2")]), "")), [""; 0]);
     assert_eq!(names(&look("unique-ids", &one_by_one(&[generate("1"), generate("1")]), "")), ["duplicated"]);
-    assert_eq!(names(&look("unique-ids", &one_by_one(&[generate("[1 2 1]")]), "")), ["duplicated"]);
+    assert_eq!(
+        names(&look("unique-ids", &one_by_one(&[("0", "generate-batch", "nil", "[1 2 1]")]), "")),
+        ["duplicated"]
+    );
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn lines_of_logs() {
 fn whole_operations() {
     let text = "{\"process\":\"b\",\"f\":\"read\",\"result\":2,\"start\":20,\"end\":30}
 {\"process\":\"a\",\"f\":\"write\",\"value\":2,\"start\":10,\"end\":20}
-{\"process\":\"c\",\"f\":\"write\",\"value\":3,\"start\":5.5}
+{\"process\":\"c\",\"f\":\"write\",\"value\":3,\"start\":5}
 {\"process\":\"a\",\"f\":\"cas\",\"value\":[2,4],\"start\":40,\"end\":41,\"outcome\":\"fail\"}";
     let history = read_all_ways(text).unwrap();
     let found: Vec<_> = history.operations.iter().map(|it| (it.invoked, it.returned, it.seen)).collect();
@@ -119,7 +119,7 @@ fn bad_input_is_refused_at_its_place() {
         ("{:type :invoke :f :read}", "1:1: the operation has no process"),
         ("{:process 0 :type :invoke}", "1:1: the operation has no f"),
         ("[{:process 0 :type :invoke :f :read}", "1:37: the vector of operations is not closed"),
-        ("{:process 0 :type :invoke :f :read :value [1 2", "1:47: the text ends inside a value"),
+        ("{:process 0 :type :invoke :f :read :value [1 2", "1:43: the bracket that opens here is not closed"),
         ("{:process 0 :type :invoke :f :read :value \"ä", "1:44: the string that begins here has no end"),
         (
             "{:process 0 :type :invoke :f \"ä\" :value 1 2}",
@@ -133,7 +133,7 @@ fn bad_input_is_refused_at_its_place() {
                 + "{:process 1 :type :invoke :f :read :index 3} {:process 2 :type :invoke :f :read :index 3}"),
             "2:46: index 3 stands behind index 3",
         ),
-        ("0 :invoke :write [1\n", "1:20: the text ends inside a value"),
+        ("0 :invoke :write [1\n", "1:18: the bracket that opens here is not closed"),
         ("{\"process\":0,\"f\":\"read\",\"start\":3,\"end\":2}", "1:1: the operation ends before it starts"),
         (
             "{\"process\":0,\"f\":\"r\",\"start\":3,\"end\":9}\n{\"process\":0,\"f\":\"r\",\"start\":4,\"end\":5}",

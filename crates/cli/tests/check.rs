@@ -239,3 +239,34 @@ fn a_growing_file_is_followed() {
     let (code, _, err) = check(&folder.0, &["--follow", "whole.jsonl", "--model", "register"]);
     assert!(code == 3 && err.contains("write events"), "{code} {err}");
 }
+
+/// Claim: what begins as a pair holds pairs, nothing is no proof, and what a command line asks is told as it was asked.
+#[test]
+fn what_a_stranger_tried() {
+    let folder = Scratch::new("check-stranger");
+    let run = |args: &[&str]| check(&folder.0, args);
+    folder.write("pair.log", "0 :invoke :cas [[0 0] [1 1]]\n0 :ok :cas [[0 0] [1 1]]\n");
+    let (code, out, _) = run(&["pair.log", "-m", "cas-register", "--initial", "[0 0]"]);
+    assert!(code == 0, "{out}");
+    folder.write("failed.log", "0 :invoke :write 1\n0 :fail :write 1\n:nemesis :info :kill nil\n");
+    for level in ["linearizable", "all"] {
+        let (code, out, _) = run(&["failed.log", "-m", "register", "--level", level]);
+        assert!(code == 2, "{level}: {code} {out}");
+    }
+    let (_, out, _) = run(&["failed.log", "-m", "register"]);
+    assert!(out.contains("nothing was judged"), "{out}");
+    folder.write("bad.jsonl", "{\"process\":0,\"type\":\"ok\",\"f\":\"txn\",\"value\":[]}\n");
+    let (code, out, _) = run(&["bad.jsonl", "-m", "predicate", "--json"]);
+    let line: serde_json::Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
+    assert_eq!((code, &line["level"]), (3, &"strict-serializable".into()), "{out}");
+    let (code, _, err) = run(&["pair.log", "-m", "register", "--time", "-1"]);
+    assert!(code == 3 && err.contains("give seconds, above 0"), "{err}");
+    let (_, _, err) = run(&["pair.log", "-m", "nosuch"]);
+    assert!(["register", "list-append", "bank", "watch"].iter().all(|name| err.contains(name)), "{err}");
+    let (code, out, _) = run(&["--models", "--json"]);
+    let models: Vec<serde_json::Value> =
+        out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(
+        code == 0 && models.iter().any(|model| model["model"] == "watch" && model["levels"][0] == "ordered")
+    );
+}

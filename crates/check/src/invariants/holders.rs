@@ -2,7 +2,7 @@
 //! holds the lock for certain. Two that hold one lock at a time are a violation; so is a token that is not above that of an
 //! `acquire` that had returned before. A `release` whose end is unknown ends the hold at its invocation: nobody can say more.
 
-use super::{Looked, Stop, function, unknown};
+use super::{Looked, Stop, bad, function, unknown};
 use crate::budget::Budget;
 use crate::history::{History, Moment, NEVER, Outcome};
 use crate::table::Table;
@@ -32,7 +32,14 @@ pub(super) fn look(history: &History, looked: &mut Looked, budget: &mut Budget<'
                 holds += 1;
                 let token = match history.values.datum(operation.result) {
                     Datum::Int(token) => Some(*token),
-                    _ => None,
+                    Datum::Nil | Datum::Bool(true) => None,
+                    // Some write the lock's name there, or what was asked.
+                    _ if operation.result == operation.argument || operation.result == operation.key => None,
+                    _ => {
+                        let result = history.values.show(operation.result);
+                        let what = format!("a token is a whole number of 64 bits, not {result}");
+                        return Err(bad(history, place, what, "an acquire without a token returns nil"));
+                    }
                 };
                 let lock = locks.entry(operation.key).or_default();
                 open.insert(of, lock.len());

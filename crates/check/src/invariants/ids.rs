@@ -1,5 +1,5 @@
 //! Unique ids: each `generate` that is acknowledged returns one, and no two the same. An id whose giving-out was never heard of
-//! cannot be checked, and is not missed.
+//! cannot be checked, and is not missed. A `generate-batch` returns a list of ids; else a list is one id, of several parts.
 
 use super::{Looked, Stop, bad, function, members, unknown};
 use crate::budget::Budget;
@@ -12,9 +12,11 @@ pub(super) fn look(history: &History, looked: &mut Looked, budget: &mut Budget<'
     let mut ids = 0_u64;
     for (place, operation) in history.operations.iter().enumerate() {
         budget.step()?;
-        if !matches!(function(history, operation), "generate" | "next" | "id") {
-            return Err(unknown(history, place, "generate"));
-        }
+        let batch = match function(history, operation) {
+            "generate" | "next" | "id" => false,
+            "generate-batch" | "batch" | "ids" => true,
+            _ => return Err(unknown(history, place, "generate, generate-batch")),
+        };
         if operation.outcome != Outcome::Ok {
             continue;
         }
@@ -26,8 +28,9 @@ pub(super) fn look(history: &History, looked: &mut Looked, budget: &mut Budget<'
                 "the value of an ok is the id",
             ));
         }
-        // A client may ask for several at once.
-        for id in members(history, operation.result) {
+        // A vector is one id of several parts, unless several ids were asked for.
+        let all = if batch { members(history, operation.result) } else { vec![operation.result] };
+        for id in all {
             budget.step()?;
             budget.take(16)?;
             ids += 1;

@@ -53,7 +53,12 @@ pub const NAMES: [(Invariant, &str, &[&str], &str); 5] = [
         &["jepsen-set-full", "elle-set-full"],
         "add, read of all members: none is lost, stale, resurrected, duplicated",
     ),
-    (Invariant::Ids, "unique-ids", &["jepsen-unique-ids"], "generate returns an id that no other returns"),
+    (
+        Invariant::Ids,
+        "unique-ids",
+        &["jepsen-unique-ids"],
+        "generate returns an id that no other returns (a vector is one id), generate-batch a list of them",
+    ),
     (
         Invariant::Holders,
         "holders",

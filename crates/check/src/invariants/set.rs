@@ -6,13 +6,14 @@
 //! - *resurrected*: a read had seen it, a later one missed it, and one later still saw it again.
 //! - *duplicated*: one read has it twice. *garbage*: nobody added it, or its `add` failed.
 //!
-//! Cost: O(elements × reads), a bit each.
+//! Where operations have keys, each key is a set of its own. Cost: O(elements × reads) of each, a bit each.
 
 use super::{Looked, Stop, bad, function, members, unknown};
 use crate::budget::Budget;
 use crate::history::{History, Moment, NEVER, Outcome};
 use crate::table::Table;
 use crate::value::{Datum, Value};
+use std::collections::BTreeMap;
 
 /// What is known of an element.
 #[derive(Clone, Copy)]
@@ -30,10 +31,59 @@ struct Element {
 }
 
 pub(super) fn look(history: &History, looked: &mut Looked, budget: &mut Budget<'_>) -> Result<(), Stop> {
-    let (mut elements, places) = added(history, looked, budget)?;
+    let mut sets: BTreeMap<Value, Vec<u32>> = BTreeMap::new();
+    for (place, operation) in (0..).zip(&history.operations) {
+        sets.entry(operation.key).or_default().push(place);
+    }
+    budget.take(history.operations.len() as u64 * 4)?;
+    let mut counts = Counts::default();
+    for places in sets.values() {
+        look_at(history, places, &mut counts, looked, budget)?;
+    }
+    let Counts { elements, reads, twice, unread } = counts;
+    let of = if sets.len() > 1 { format!(" of {} sets", sets.len()) } else { String::new() };
+    looked.notes.push(format!("{elements} elements, {reads} reads{of}"));
+    if twice > 0 {
+        looked
+            .notes
+            .push(format!("{twice} elements were added again: each counts from its first acknowledgement"));
+    }
+    if unread > 0 {
+        looked
+            .notes
+            .push(format!("{unread} elements were in no read, and no read began after they were known"));
+    }
+    if reads == 0 {
+        looked.blind = Some("no read of the set succeeded".to_owned());
+    }
+    Ok(())
+}
+
+/// What was there, of all sets.
+#[derive(Default)]
+struct Counts {
+    elements: usize,
+    reads: usize,
+    /// Added again.
+    twice: u64,
+    unread: u64,
+}
+
+/// The operations of one set.
+fn look_at(
+    history: &History,
+    operations: &[u32],
+    counts: &mut Counts,
+    looked: &mut Looked,
+    budget: &mut Budget<'_>,
+) -> Result<(), Stop> {
+    let (mut elements, places) = added(history, operations, counts, budget)?;
     let mut reads: Vec<u32> = Vec::new();
-    for (place, operation) in history.operations.iter().enumerate() {
-        if matches!(function(history, operation), "read" | "r") && operation.outcome == Outcome::Ok {
+    for &place in operations {
+        let (place, operation) = (place as usize, &history.operations[place as usize]);
+        if matches!(function(history, operation), "read" | "r" | "read-set")
+            && operation.outcome == Outcome::Ok
+        {
             if !matches!(history.values.datum(operation.result), Datum::List(_) | Datum::Set(_) | Datum::Nil)
             {
                 let what = format!("a read gives the members, not {}", history.values.show(operation.result));
@@ -67,20 +117,12 @@ pub(super) fn look(history: &History, looked: &mut Looked, budget: &mut Budget<'
             }
         }
     }
-    let mut unread = 0_u64;
     for element in &elements {
         judge(history, element, looked);
-        unread += u64::from(element.seen == NEVER && element.missed.is_none());
+        counts.unread += u64::from(element.seen == NEVER && element.missed.is_none());
     }
-    looked.notes.push(format!("{} elements, {} reads", elements.len(), reads.len()));
-    if unread > 0 {
-        looked
-            .notes
-            .push(format!("{unread} elements were in no read, and no read began after they were known"));
-    }
-    if reads.is_empty() {
-        looked.blind = Some("no read of the set succeeded".to_owned());
-    }
+    counts.elements += elements.len();
+    counts.reads += reads.len();
     Ok(())
 }
 
@@ -93,23 +135,24 @@ const GARBAGE: (&str, &str) = ("garbage", "a read has an element that nobody add
 /// The elements that were added, and where each stands.
 fn added(
     history: &History,
-    looked: &mut Looked,
+    operations: &[u32],
+    counts: &mut Counts,
     budget: &mut Budget<'_>,
 ) -> Result<(Vec<Element>, Table<Value, u32>), Stop> {
     let mut elements: Vec<Element> = Vec::new();
     let mut places: Table<Value, u32> = Table::default();
-    let mut twice = 0_u64;
-    for (place, operation) in history.operations.iter().enumerate() {
+    for &place in operations {
+        let (place, operation) = (place as usize, &history.operations[place as usize]);
         budget.step()?;
         match function(history, operation) {
             "add" | "insert" if operation.outcome != Outcome::Fail => {}
-            "add" | "insert" | "read" | "r" => continue,
+            "add" | "insert" | "read" | "r" | "read-set" => continue,
             _ => return Err(unknown(history, place, "add, read")),
         }
         budget.take(64)?;
         let at = *places.or_insert_with(operation.argument, || elements.len() as u32) as usize;
         if at < elements.len() {
-            twice += 1;
+            counts.twice += 1;
             elements[at].known = elements[at].known.min(operation.returned);
             continue;
         }
@@ -121,11 +164,6 @@ fn added(
             missed: None,
             again: false,
         });
-    }
-    if twice > 0 {
-        looked
-            .notes
-            .push(format!("{twice} elements were added again: each counts from its first acknowledgement"));
     }
     Ok((elements, places))
 }

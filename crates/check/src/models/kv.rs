@@ -58,6 +58,10 @@ impl Model for KeyValue {
     }
 
     fn action(&self, operation: &Operation, values: &Values) -> Result<Option<Action>, String> {
+        if operation.key == Value::NIL {
+            let f = function(operation.f, values);
+            return Err(format!("this {f} has no key: the model kv is of many keys, register of one"));
+        }
         let ok = operation.outcome == Outcome::Ok;
         let done = ok || operation.returned == NEVER;
         Ok(match function(operation.f, values) {

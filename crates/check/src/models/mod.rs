@@ -18,7 +18,9 @@ use crate::history::History;
 use crate::judge::Judge;
 use crate::model::Model;
 use crate::read::BadInput;
+use crate::txn::Model as Txn;
 use crate::value::{Datum, Value, Values};
+use crate::{invariants, promises};
 
 /// A model's names: the one it goes by here, those it goes by elsewhere, and what it is.
 pub struct Name {
@@ -108,7 +110,11 @@ pub fn judge(name: &str, initial: Value, history: &History) -> Result<Box<dyn Ju
 /// Does something with the model of that name, with that first value; nil where the model has its own.
 pub fn with<W: With>(name: &str, initial: Value, values: &Values, what: W) -> Result<W::Out, BadInput> {
     let known = named(name).ok_or_else(|| {
-        let all: Vec<&str> = NAMES.iter().map(|model| model.name).collect();
+        let objects = NAMES.iter().map(|model| model.name);
+        let transactions = [Txn::ListAppend, Txn::RwRegister, Txn::Predicate].map(Txn::name);
+        let invariants = invariants::NAMES.iter().map(|row| row.1);
+        let promises = promises::MODELS.iter().map(|model| model.name);
+        let all: Vec<&str> = objects.chain(transactions).chain(invariants).chain(promises).collect();
         BadInput::new(format!("there is no model {name}"), format!("there are {}", all.join(", ")))
     })?;
     let takes_none = !matches!(known.name, "register" | "cas-register" | "kv" | "counter");

@@ -6,6 +6,7 @@
 
 use super::BadInput;
 use super::token::{Mistake, Notation, Shape, Token, Tokens};
+use crate::value::Datum;
 use std::borrow::Cow;
 
 /// What an event says of its operation.
@@ -392,8 +393,9 @@ fn fields<'a>(tokens: &mut Tokens<'a>, base: usize, line: u32, at: usize) -> Res
             None => match tokens.pull()? {
                 Token::Keyword(name) => Cow::Borrowed(name.as_bytes()),
                 Token::Text(name) => Cow::Owned(name.into_owned().into_bytes()),
-                Token::Close(_) => break,
-                Token::End => return tokens.unfinished("the map that begins here is not closed"),
+                Token::Close(b'}') => break,
+                Token::Close(byte) => return Err(tokens.misclosed(at - base, byte)),
+                Token::End => return Err(tokens.unclosed(at - base)),
                 Token::Open(_) => {
                     return Err(Mistake::new(tokens.at(), "a field's name is a keyword or a string", ""));
                 }
@@ -473,8 +475,10 @@ fn skipped(tokens: &mut Tokens<'_>) -> Result<(usize, usize), Mistake> {
     Ok((from, tokens.at()))
 }
 
-/// A whole number, or nothing where the field is empty. Fractions of a unit are cut off.
+/// A whole number, or nothing where the field is empty. A fraction of a unit is refused: cut off, it would make operations
+/// concurrent of which one was over before the other began.
 fn int(tokens: &mut Tokens<'_>, name: &str) -> Result<Option<i64>, Mistake> {
+    tokens.blank();
     let begin = tokens.at();
     if let Some(number) = tokens.plain_int() {
         return Ok(Some(number));
@@ -482,8 +486,12 @@ fn int(tokens: &mut Tokens<'_>, name: &str) -> Result<Option<i64>, Mistake> {
     match tokens.pull()? {
         Token::Int(number) => Ok(Some(number)),
         Token::Nil => Ok(None),
-        Token::Number(number) if name == "time" || name == "start" || name == "end" => {
-            Ok(number.trim_end_matches('M').parse::<f64>().ok().map(|number| number as i64))
+        Token::Number(written) => {
+            if let Datum::Int(number) = crate::value::number(written, true) {
+                return Ok(Some(number));
+            }
+            let what = format!("{name} is a whole number of at most 64 bits, not {written}");
+            Err(Mistake::new(begin, what, "give times in a smaller unit: nanoseconds as whole numbers"))
         }
         _ => Err(Mistake::new(begin, format!("{name} is a whole number"), "")),
     }

@@ -131,7 +131,7 @@ pub(crate) fn from_token(
         Token::Nil => Value::NIL,
         Token::Int(number) => values.int(number),
         Token::Bool(truth) => values.intern(Datum::Bool(truth)),
-        Token::Number(number) => values.intern(Datum::Number(number.into())),
+        Token::Number(number) => values.intern(crate::value::number(number, tokens.is_json())),
         Token::Text(text) => values.intern(Datum::Text(text.into())),
         Token::Keyword(word) => values.intern(Datum::Keyword(word.into())),
         Token::Open(shape) => return group(shape, tokens, values, depth),
@@ -143,12 +143,14 @@ pub(crate) fn from_token(
 }
 
 fn group(shape: Shape, tokens: &mut Tokens<'_>, values: &mut Values, depth: u32) -> Result<Value, Mistake> {
+    let begin = tokens.at() - 1;
     let depth = tokens.deeper(depth)?;
     let mut members = Vec::new();
     loop {
         match tokens.pull()? {
-            Token::End => return tokens.unfinished("the value that begins here is not closed"),
-            Token::Close(_) => break,
+            Token::End => return Err(tokens.unclosed(begin)),
+            Token::Close(byte) if shape.closes(byte) => break,
+            Token::Close(byte) => return Err(tokens.misclosed(begin, byte)),
             token => members.push(from_token(token, tokens, values, depth)?),
         }
     }
@@ -169,6 +171,23 @@ fn group(shape: Shape, tokens: &mut Tokens<'_>, values: &mut Values, depth: u32)
             values.intern(Datum::Map(pairs.into()))
         }
     })
+}
+
+/// What was written, where an operation that was invoked with one value ended with another: its own, where the invocation left
+/// it open, and nothing where both contradict each other. An end that is no value of the kind says only that it is one.
+fn told(values: &Values, asked: Value, done: Value) -> Option<Value> {
+    match (values.datum(asked), values.datum(done)) {
+        _ if asked == done || done == Value::NIL => Some(asked),
+        (Datum::Nil, _) => Some(done),
+        (one, Datum::Bool(_)) if !matches!(one, Datum::Bool(_)) => Some(asked),
+        // A key and a value, of which the invocation may have named the key alone.
+        (Datum::List(one), Datum::List(two))
+            if one.len() == 2 && two.len() == 2 && one[0] == two[0] && one[1] == Value::NIL =>
+        {
+            Some(done)
+        }
+        _ => None,
+    }
 }
 
 /// What a process is doing.
@@ -382,6 +401,16 @@ impl Pairing {
             let what = format!("this completes {is}, but line {line} of the same process invoked {was}");
             return Err(Mistake::new(event.at, what, "is a line of the history missing?"));
         }
+        if outcome == Outcome::Ok && matches!(&*event.f, "write" | "w" | "cas" | "enqueue") {
+            let Some(argument) = told(&self.history.values, operation.argument, result) else {
+                let shown = |value| self.history.values.show(value);
+                let (asked, done) = (shown(operation.argument), shown(result));
+                let what = format!("this {} ended with {done}, and was invoked with {asked}", event.f);
+                let hint = "the value of an ok is that of its invocation; nil there is filled in";
+                return Err(Mistake::new(event.at, what, hint));
+            };
+            operation.argument = argument;
+        }
         operation.outcome = outcome;
         operation.version = event.version.map(|version| version as u64);
         operation.seen = match outcome {
@@ -446,6 +475,14 @@ impl Pairing {
             _ => {}
         }
         let result = if outcome == Outcome::Ok { self.value(event.result)? } else { Value::NIL };
+        let read = outcome == Outcome::Ok && matches!(&*event.f, "read" | "r");
+        if read && event.result.is_none() && self.value(event.value)? != Value::NIL {
+            return Err(Mistake::new(
+                event.at,
+                "the read has a value and no result",
+                "what a whole operation read stands in \"result\"",
+            ));
+        }
         let operation = Operation {
             process,
             f: self.function(&event.f),

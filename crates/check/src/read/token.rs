@@ -17,6 +17,16 @@ pub enum Shape {
     Set,
 }
 
+impl Shape {
+    /// The bracket that ends it; a list may be in round ones too.
+    pub fn closes(self, byte: u8) -> bool {
+        match self {
+            Self::Map | Self::Set => byte == b'}',
+            Self::List => byte == b']' || byte == b')',
+        }
+    }
+}
+
 /// A piece of a text.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Token<'a> {
@@ -97,6 +107,11 @@ impl<'a> Tokens<'a> {
     /// Goes to a place that [`Tokens::at`] gave.
     pub fn go(&mut self, at: usize) {
         self.at = at;
+    }
+
+    /// The text is JSON, which knows one kind of number and no keys but strings.
+    pub fn is_json(&self) -> bool {
+        self.notation == Notation::Json
     }
 
     /// A mistake at a place.
@@ -234,12 +249,26 @@ impl<'a> Tokens<'a> {
             Token::End => return Err(self.cut("the text ends where a value should stand")),
             _ => return Ok(()),
         }
-        let mut depth = 1u32;
+        // Where the outer brackets opened; what is nested deeper is only counted.
+        let mut opened = [self.at - 1; 16];
+        let mut depth = 1;
         while depth > 0 {
             match self.bytes.get(self.at) {
-                None => return Err(self.cut("the text ends inside a value")),
-                Some(b'{' | b'[' | b'(') => depth += 1,
-                Some(b'}' | b']' | b')') => depth -= 1,
+                None => return Err(self.unclosed(opened[depth.min(opened.len()) - 1])),
+                Some(b'{' | b'[' | b'(') => {
+                    if let Some(place) = opened.get_mut(depth) {
+                        *place = self.at;
+                    }
+                    depth += 1;
+                }
+                Some(&byte @ (b'}' | b']' | b')')) => {
+                    depth -= 1;
+                    if let Some(&place) = opened.get(depth)
+                        && (self.bytes[place] == b'{') != (byte == b'}')
+                    {
+                        return Err(self.misclosed(place, byte));
+                    }
+                }
                 Some(b'"') => {
                     self.text()?;
                     continue;
@@ -275,9 +304,15 @@ impl<'a> Tokens<'a> {
         Ok(depth + 1)
     }
 
-    /// Says that the text ended where something must follow.
-    pub fn unfinished<T>(&self, what: &str) -> Result<T, Mistake> {
-        Err(self.cut(what))
+    /// The text ended, and the bracket that opened there is still open.
+    pub fn unclosed(&self, place: usize) -> Mistake {
+        Mistake { at: place, ..self.cut("the bracket that opens here is not closed") }
+    }
+
+    /// The bracket that opened there is closed by one of another kind.
+    pub fn misclosed(&self, place: usize, byte: u8) -> Mistake {
+        let what = format!("the bracket that opens here is closed by {}", char::from(byte));
+        Mistake::new(place, what, "close what is innermost first, { by } and [ by ]")
     }
 
     /// What begins with `#`: a set, a comment form, or a tag, which is skipped.

@@ -5,7 +5,8 @@
 //! - **Causal, PRAM** ([`causal`]): bad patterns after Bouajjani, Enea, Guerraoui and Hamza, "On verifying causal consistency"
 //!   (arXiv 1611.00580). Complete where every value is written once to its key; polynomial.
 //! - **Session guarantees** ([`guarantees`]): Terry and others, "Session guarantees for weakly consistent replicated data"
-//!   (1994), for reads and writes of cells. Complete under the same assumption; linear but for sorting.
+//!   (1994), for reads and writes of cells, each session with an order of writes of its own as Brzezinski and others have it:
+//!   PRAM implies all but writes-follow-reads. Complete under the same assumption; linear but for sorting.
 //! - **Sequential** ([`sequential`]): a search over the sessions' positions, for every model; NP-complete (Gibbons and Korach
 //!   1997), so a budget bounds it. For registers with values written once, a history that is not causal is refuted first.
 //! - **Convergence**: the last reads after the last write agree.
@@ -120,7 +121,16 @@ impl Level {
                 Self::MonotonicWrites,
                 Self::WritesFollowReads,
             ],
-            Self::Cm => &[Self::Cc, Self::Pram],
+            Self::Cm => &[
+                Self::Cc,
+                Self::Pram,
+                Self::ReadYourWrites,
+                Self::MonotonicReads,
+                Self::MonotonicWrites,
+                Self::WritesFollowReads,
+            ],
+            Self::Cc => &[Self::ReadYourWrites, Self::MonotonicWrites, Self::WritesFollowReads],
+            Self::Pram => &[Self::ReadYourWrites, Self::MonotonicReads, Self::MonotonicWrites],
             Self::Ccv => &[
                 Self::Cc,
                 Self::ReadYourWrites,
@@ -262,7 +272,7 @@ type Find = fn(&Cells, &mut Budget<'_>) -> Result<Option<cells::Bad>, Spent>;
 
 fn finder(level: Level) -> (Find, &'static str) {
     const PATTERNS: &str = "bad patterns (arXiv 1611.00580)";
-    const GUARANTEES: &str = "order of writes after Terry et al. 1994";
+    const GUARANTEES: &str = "orders of writes after Terry et al. 1994";
     match level {
         // A sequential history is causal in every sense.
         Level::Sequential => (causal::convergence_or_memory, PATTERNS),

@@ -12,6 +12,8 @@
 //! Outcomes: `ok` happened. `info` happened if one of its elements was read (also at read uncommitted, where a read proves
 //! less), its reads count for nothing; otherwise it is taken as not happened, which no other transaction can contradict. `fail` did not happen: its elements in a read are G1a.
 //!
+//! A key to which one element was appended twice, be it by one that failed, is not followed: who was read cannot be told.
+//!
 //! What is certain: a refutation, always. A level is *proved* where every version order is known, which is so if no key holds
 //! two appends or more that hold and that no read shows; or if the whole graph has no cycle, as the unseen ones can then be put
 //! in the order of the graph. A key whose reads contradict each other, or hold an element twice, gives no edges.
@@ -40,6 +42,8 @@ pub struct Versions {
     place: Vec<u32>,
     /// Keys whose order is not known, as reads contradict each other.
     tainted: Vec<bool>,
+    /// Keys to which an element was appended twice: who was read cannot be told.
+    ambiguous: Vec<bool>,
     /// For each transaction whether it happened, as far as anybody can tell.
     happened: Vec<bool>,
     /// For each key the transactions that happened and have an append that no read shows; `unseen_from` says where.
@@ -149,7 +153,7 @@ impl Versions {
         let keys = history.keys().len();
         let slots = base[keys];
         budget.take(
-            slots as u64 * 5 + history.op_count() as u64 * 4 + history.len() as u64 + keys as u64 * 17,
+            slots as u64 * 5 + history.op_count() as u64 * 4 + history.len() as u64 + keys as u64 * 18,
         )?;
         let mut all = Self {
             base,
@@ -157,6 +161,7 @@ impl Versions {
             followed: vec![false; slots],
             place: vec![NONE; history.op_count()],
             tainted: vec![false; keys],
+            ambiguous: vec![false; keys],
             happened: history.txns().iter().map(|txn| txn.outcome == Outcome::Ok).collect(),
             unseen: Vec::new(),
             unseen_from: Vec::with_capacity(keys + 1),
@@ -203,6 +208,19 @@ impl Versions {
         let trunk = &history.keys()[key].trunk;
         let base = self.base[key];
         scratch.clear();
+        scratch.extend(appends.iter().map(|append| (append.element, 0)));
+        scratch.sort_unstable();
+        if let Some(pair) = scratch.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            // Whose element a read saw cannot be told, nor whether it saw one twice: the key gives no order, and nothing that
+            // was read of it is held against anybody. Only what nobody appended is garbage still.
+            (self.tainted[key], self.ambiguous[key]) = (true, true);
+            findings.ambiguous(key, pair[0].0);
+            let known: Vec<Element> = scratch.iter().map(|&(element, _)| element).collect();
+            let strange = trunk.iter().position(|element| known.binary_search(element).is_err());
+            self.first_garbage[key] = strange.map_or(NONE, |place| place as u32);
+            return;
+        }
+        scratch.clear();
         scratch.extend(trunk.iter().enumerate().map(|(place, &element)| (element, place as u32)));
         scratch.sort_unstable();
         for pair in scratch.windows(2) {
@@ -211,7 +229,6 @@ impl Versions {
                 findings.duplicate(key, pair[0].0, pair[1].1 + 1);
             }
         }
-        let mut twice: Vec<(Element, Id)> = Vec::new();
         let mut own = (NONE, 0);
         for append in appends {
             let Ok(at) = scratch.binary_search_by_key(&append.element, |&(element, _)| element) else {
@@ -220,10 +237,6 @@ impl Versions {
             };
             let place = scratch[at].1;
             let slot = base + place as usize;
-            if self.writer[slot] != NONE {
-                twice.push((append.element, self.writer[slot]));
-                continue;
-            }
             self.writer[slot] = append.txn;
             self.followed[slot] = append.followed;
             self.place[append.op as usize] = place;
@@ -232,11 +245,6 @@ impl Versions {
             }
             own = (append.txn, place);
             self.happened[append.txn as usize] |= history.txn(append.txn).outcome == Outcome::Info;
-        }
-        if let Some(&(element, _)) = twice.first() {
-            // Whose element a read saw cannot be told: the key gives no order.
-            self.tainted[key] = true;
-            findings.ambiguous(key, element);
         }
         self.holes(history, key, findings);
     }
@@ -281,6 +289,11 @@ impl Versions {
     /// True where the order of a key's versions is known as far as its trunk goes.
     pub fn ordered(&self, key: usize) -> bool {
         !self.tainted[key]
+    }
+
+    /// True where an element was appended twice to a key.
+    pub fn ambiguous(&self, key: usize) -> bool {
+        self.ambiguous[key]
     }
 
     /// Takes a key's order away.

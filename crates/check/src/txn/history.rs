@@ -255,6 +255,8 @@ pub enum Fault {
     Busy(String),
     /// A process ended a transaction that it had not begun.
     Idle(String),
+    /// A transaction ended with other micro-operations than it began with.
+    Other(String),
     /// More transactions, micro-operations or keys than there are numbers for.
     TooLarge,
 }
@@ -272,6 +274,12 @@ impl std::fmt::Display for Fault {
                 write!(
                     f,
                     "process {process} completes a transaction that it did not invoke: the invocation is missing"
+                )
+            }
+            Self::Other(process) => {
+                write!(
+                    f,
+                    "process {process} completes a transaction with other micro-operations than it invoked: both name the same, in order"
                 )
             }
             Self::TooLarge => {
@@ -446,6 +454,9 @@ impl Builder {
     pub fn complete(&mut self, process: Element, outcome: Outcome) -> Result<(), Fault> {
         let at = self.process(process);
         let Some(open) = self.open[at].take() else { return Err(Fault::Idle(self.history.show(process))) };
+        if outcome == Outcome::Ok && !open.asked.is_empty() && !alike(&open.asked, &self.scratch) {
+            return Err(Fault::Other(self.history.show(process)));
+        }
         if self.scratch.is_empty() && outcome != Outcome::Ok {
             self.scratch.extend_from_slice(&open.asked);
         }
@@ -548,6 +559,17 @@ impl Builder {
         self.full |= id as usize >= MOST_KEYS;
         id
     }
+}
+
+/// True where what was done is what was asked; a write of nil was still open then.
+fn alike(asked: &[Micro], done: &[Micro]) -> bool {
+    let same = |(&asked, &done): (&Micro, &Micro)| match (asked.act(), forget(done).act()) {
+        (Act::Write(Element::NIL), Act::Write(_)) | (Act::Append(Element::NIL), Act::Append(_)) => {
+            asked.key() == done.key()
+        }
+        (one, other) => asked.key() == done.key() && one == other,
+    };
+    asked.len() == done.len() && asked.iter().zip(done).all(same)
 }
 
 /// What was read by a transaction that is not `Ok` counts for nothing.

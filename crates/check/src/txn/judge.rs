@@ -27,6 +27,19 @@ pub(super) fn verdicts(
             (level, verdict)
         })
         .collect();
+    let contradiction =
+        [Anomaly::Internal, Anomaly::FutureRead].into_iter().find(|&it| findings.get(it).is_some());
+    if let Some(anomaly) = contradiction {
+        for (_, verdict) in &mut all {
+            if matches!(verdict, Verdict::Proved { .. }) {
+                let why = format!(
+                    "a transaction contradicts itself ({}): weaker levels do not speak of that, and no history of Adya's has it",
+                    anomaly.name()
+                );
+                *verdict = Verdict::NotRefuted { why };
+            }
+        }
+    }
     for at in (0..all.len()).rev() {
         let (level, Verdict::Proved { by }) = all[at] else { continue };
         for (weaker, verdict) in &mut all[..at] {

@@ -12,7 +12,7 @@ use super::levels::Level;
 use super::registers::{Assume, Registers};
 use super::{Options, Report, judge};
 use crate::budget::{Budget, Spent};
-use crate::verdict::Verdict;
+use crate::verdict::{Verdict, Witness};
 
 /// The name of the algorithm in witnesses.
 const BY: &str = "wr edges and chains of read-modify-writes";
@@ -27,11 +27,23 @@ struct Judged {
     settled: Vec<(Level, Settled)>,
     /// What ended the search for what an axiom forbids.
     ended: Vec<(Anomaly, Spent)>,
+    /// Assumptions that the history refutes, each with a key that does.
+    contradicted: Vec<(Assume, usize)>,
     txns: usize,
 }
 
 /// Judges by every level.
 pub(super) fn check(history: &History, options: &Options, budget: &mut Budget<'_>) -> Report {
+    let (report, contradicted) = check_once(history, options, budget);
+    if contradicted.is_empty() { report } else { without(history, options, &contradicted, budget) }
+}
+
+/// The same, with the assumptions that the history refutes, each with a key that does.
+fn check_once(
+    history: &History,
+    options: &Options,
+    budget: &mut Budget<'_>,
+) -> (Report, Vec<(Assume, usize)>) {
     let mut findings = Findings::new(history, BY);
     let judged = search(history, options, &mut findings, budget);
     let found = judged.as_ref().map(|judged| &judged.found).map_err(|&spent| spent);
@@ -42,7 +54,49 @@ pub(super) fn check(history: &History, options: &Options, budget: &mut Budget<'_
     if let Ok(judged) = &judged {
         refute_settled(&mut verdicts, judged);
     }
-    Report { findings: findings.all().cloned().collect(), verdicts, notes: notes(&findings, options) }
+    let contradicted = judged.as_ref().map_or_else(|_| Vec::new(), |judged| judged.contradicted.clone());
+    let notes = notes(&findings, options);
+    let report = Report { findings: findings.all().cloned().collect(), verdicts, notes };
+    (report, contradicted)
+}
+
+/// What a history says of the levels where it refutes assumptions itself: what it says without them. Only the levels that imply
+/// a refuted assumption are refuted with it; of the others nothing follows from what is false.
+fn without(
+    history: &History,
+    options: &Options,
+    contradicted: &[(Assume, usize)],
+    budget: &mut Budget<'_>,
+) -> Report {
+    let refuted = |assume: &Assume| contradicted.iter().any(|(other, _)| other == assume);
+    let kept = options.assume.iter().copied().filter(|assume| !refuted(assume)).collect();
+    let (mut report, _) = check_once(history, &Options { assume: kept, ..options.clone() }, budget);
+    for &(assume, key) in contradicted {
+        let words = format!(
+            "the assumption {} is refuted: it would put versions of key {} before each other",
+            assume.name(),
+            name(history, key)
+        );
+        let least = match assume {
+            Assume::SequentialKeys => "strong-session-serializable",
+            _ => "strict-serializable",
+        };
+        for (level, verdict) in &mut report.verdicts {
+            if matches!(verdict, Verdict::Refuted(_))
+                || !Level::named(least).is_some_and(|it| level.includes(it))
+            {
+                continue;
+            }
+            *verdict = Verdict::Refuted(Witness {
+                kind: format!("{} refuted", assume.name()),
+                words: format!("{words}, and this level implies it"),
+                core: Vec::new(),
+                by: BY,
+            });
+        }
+        report.notes.push(format!("{words}. Nothing else is concluded from it."));
+    }
+    report
 }
 
 fn notes(findings: &Findings<'_>, options: &Options) -> Vec<String> {
@@ -97,7 +151,9 @@ fn search(
         settled = settle(history, &registers, findings, budget);
     }
     let (chained, ambiguous) = (registers.chained(), registers.ambiguous());
-    Ok(Judged { found, acyclic, chained, ambiguous, settled, ended, txns: history.len() })
+    let refutes = |&assume: &Assume| Some((assume, registers.contradicted(history, assume)?));
+    let contradicted = options.assume.iter().filter_map(refutes).collect();
+    Ok(Judged { found, acyclic, chained, ambiguous, settled, ended, contradicted, txns: history.len() })
 }
 
 /// The three levels that their axioms decide.

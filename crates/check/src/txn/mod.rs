@@ -33,6 +33,7 @@ pub mod rows;
 pub mod shrink;
 
 use crate::budget::Budget;
+use crate::history::Outcome;
 use crate::verdict::Verdict;
 use findings::Finding;
 use history::History;
@@ -119,9 +120,17 @@ impl Report {
 
 /// Judges a history by every level.
 pub fn check(history: &History, model: Model, options: &Options, budget: &mut Budget<'_>) -> Report {
-    match model {
+    let mut report = match model {
         Model::ListAppend => judge_lists::check(history, budget),
         Model::RwRegister => judge_registers::check(history, options, budget),
         Model::Predicate => judge_rows::check(history, budget),
+    };
+    if !history.txns().iter().any(|txn| txn.outcome == Outcome::Ok) {
+        for (_, verdict) in &mut report.verdicts {
+            if matches!(verdict, Verdict::Proved { .. }) {
+                *verdict = Verdict::Unknown { why: "nothing was judged: no transaction ended ok".to_owned() };
+            }
+        }
     }
+    report
 }

@@ -45,6 +45,9 @@ fn odd_reads(history: &History, versions: &mut Versions, findings: &mut Findings
             let Act::Odd(at) = micro.act() else { continue };
             let key = micro.key();
             versions.taint(key);
+            if versions.ambiguous(key) {
+                continue;
+            }
             let odd = history.odd(at);
             let mut sorted: Vec<Element> = odd.to_vec();
             sorted.sort_unstable();
@@ -103,7 +106,14 @@ impl Pass<'_> {
             if update.txn != id {
                 *update = Update { txn: id, version: NONE, longest: 0 };
             }
-            match (micro.act(), self.reader.step(self.versions, id, micro)) {
+            let seen = self.reader.step(self.versions, id, micro);
+            if self.versions.ambiguous(key) {
+                if let Act::List(len) = micro.act() {
+                    self.garbage(id, key, len, findings);
+                }
+                continue;
+            }
+            match (micro.act(), seen) {
                 (Act::Append(element), _) => self.append(id, op, key, element, findings),
                 (Act::List(len), seen) => self.read(id, key, len, seen, findings),
                 (Act::Odd(_), _) if history.ops(id).iter().filter(|other| other.key() == key).count() > 1 => {
@@ -183,8 +193,8 @@ impl Pass<'_> {
         }
     }
 
-    /// Reads of what failed, and of what nobody wrote.
-    fn holes(&mut self, id: Id, key: usize, len: u32, findings: &mut Findings<'_>) {
+    /// Reads of what nobody wrote.
+    fn garbage(&self, id: Id, key: usize, len: u32, findings: &mut Findings<'_>) {
         let versions = self.versions;
         if versions.first_garbage(key) < len {
             findings.add(Anomaly::Garbage, &[id], |history| {
@@ -192,6 +202,12 @@ impl Pass<'_> {
                 format!("T{id} read {} in key {}.", history.show(element), name(history, key))
             });
         }
+    }
+
+    /// Reads of what failed, and of what nobody wrote.
+    fn holes(&mut self, id: Id, key: usize, len: u32, findings: &mut Findings<'_>) {
+        let versions = self.versions;
+        self.garbage(id, key, len, findings);
         if versions.first_failed(key) < len {
             let place = versions.first_failed(key);
             let failed = versions.any_writer(key, place);

@@ -35,6 +35,17 @@ pub enum Assume {
     WfrKeys,
 }
 
+impl Assume {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SequentialKeys => "sequential-keys",
+            Self::LinearizableKeys => "linearizable-keys",
+            Self::WfrKeys => "wfr-keys",
+        }
+    }
+}
+
 /// A write of a register: the last one of its transaction to the key is a version.
 #[derive(Clone, Copy, Debug)]
 pub struct Write {
@@ -262,8 +273,26 @@ impl Registers {
         }
     }
 
-    /// The edges that an assumption gives. Two versions that it puts before each other give a cycle.
+    /// The edges that an assumption gives.
     pub fn assumed(&self, history: &History, assume: Assume, take: &mut dyn FnMut(Edge)) {
+        self.each_assumed(history, assume, &mut |key, pairs| {
+            self.between(key, pairs, take);
+        });
+    }
+
+    /// The first key that refutes an assumption: it would put versions of it before each other.
+    pub fn contradicted(&self, history: &History, assume: Assume) -> Option<usize> {
+        let mut first = None;
+        self.each_assumed(history, assume, &mut |key, pairs| {
+            if first.is_none() && circular(pairs) {
+                first = Some(key);
+            }
+        });
+        first
+    }
+
+    /// For each key the pairs of versions of which an assumption puts the one before the other.
+    fn each_assumed(&self, history: &History, assume: Assume, each: &mut dyn FnMut(usize, &[Pair])) {
         let mut touches: Vec<Vec<(Id, Version)>> = vec![Vec::new(); history.keys().len()];
         for seen in &self.seen {
             touches[seen.key as usize].push((seen.txn, seen.version));
@@ -279,7 +308,7 @@ impl Registers {
             };
             pairs.sort_unstable();
             pairs.dedup();
-            self.between(key, &pairs, take);
+            each(key, &pairs);
         }
     }
 
@@ -306,6 +335,34 @@ impl Registers {
             }
         }
     }
+}
+
+/// Two versions of a key, the earlier one first.
+type Pair = (Version, Version);
+
+/// True where versions stand before each other in a circle.
+fn circular(pairs: &[Pair]) -> bool {
+    let mut waits: std::collections::BTreeMap<Version, usize> = std::collections::BTreeMap::new();
+    for &(first, second) in pairs {
+        waits.entry(first).or_default();
+        *waits.entry(second).or_default() += 1;
+    }
+    let mut ready: Vec<Version> =
+        waits.iter().filter(|&(_, &count)| count == 0).map(|(&version, _)| version).collect();
+    let mut passed = 0;
+    while let Some(version) = ready.pop() {
+        passed += 1;
+        let from = pairs.partition_point(|pair| pair.0 < version);
+        for &(_, second) in pairs[from..].iter().take_while(|pair| pair.0 == version) {
+            if let Some(count) = waits.get_mut(&second) {
+                *count -= 1;
+                if *count == 0 {
+                    ready.push(second);
+                }
+            }
+        }
+    }
+    passed < waits.len()
 }
 
 /// Pairs of versions, as each process met them.

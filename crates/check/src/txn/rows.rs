@@ -11,6 +11,8 @@
 //! - Who did not see a row that was deleted came before the insert or after the delete: either an rw edge to the one or a wr
 //!   edge from the other. Serializability and snapshot isolation are then settled by search (as [`super::complete`]).
 //!
+//! A range that holds a row from outside of it is a read of garbage: its predicate selects no such row.
+//!
 //! Repeatable read (PL-2.99) knows no predicates: it is judged by single reads alone.
 //!
 //! Outcomes: an `info` insert happened if its row was seen. An `info` delete that was not contradicted leaves open whether a
@@ -157,6 +159,15 @@ impl Rows {
                         budget.step()?;
                         let row = scan.rows.iter().find(|&&(row, _)| row == key);
                         self.look(history, id, at, (key, true), row.map(|&(_, value)| value), findings);
+                    }
+                    for &(key, value) in &scan.rows {
+                        if !(scan.low..=scan.high).contains(&name(&key)) {
+                            findings.add(Anomaly::Garbage, &[id], |history| {
+                                let (row, low) = (history.show(name(&key)), history.show(scan.low));
+                                let (value, high) = (history.show(value), history.show(scan.high));
+                                format!("T{id} scanned rows {low} to {high}, and was given row {row} with {value}.")
+                            });
+                        }
                     }
                     budget.take(scan.rows.len() as u64 * 12)?;
                 }

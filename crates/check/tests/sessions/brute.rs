@@ -189,7 +189,16 @@ impl World {
     /// By operation: the write that a read saw; tries all where values repeat.
     fn deciders(&self, level: Level, chosen: &mut Vec<Option<usize>>) -> bool {
         let place = chosen.len();
-        let Some(op) = self.ops.get(place) else { return self.guarantee(level, chosen, &mut Vec::new()) };
+        let Some(op) = self.ops.get(place) else {
+            // What a session asks for itself it asks of an order of its own.
+            let own = matches!(level, Level::ReadYourWrites | Level::MonotonicReads);
+            return if own {
+                (0..self.len())
+                    .all(|it| self.guarantee(level, chosen, Some(self.ops[it].session), &mut Vec::new()))
+            } else {
+                self.guarantee(level, chosen, None, &mut Vec::new())
+            };
+        };
         let mut may = Vec::new();
         if let Did::Read(value) = op.did {
             may.extend((value == 0).then_some(None));
@@ -207,11 +216,18 @@ impl World {
     }
 
     /// Tries all orders of the writes in which each session's writes to one cell are in its order.
-    fn guarantee(&self, level: Level, decided: &[Option<usize>], order: &mut Vec<usize>) -> bool {
+    fn guarantee(
+        &self,
+        level: Level,
+        decided: &[Option<usize>],
+        session: Option<u32>,
+        order: &mut Vec<usize>,
+    ) -> bool {
         let writes = self.only(|op| matches!(op.did, Did::Wrote(_)));
         if order.len() == writes.count_ones() as usize {
             return (0..self.len())
                 .filter(|&place| matches!(self.ops[place].did, Did::Read(_)))
+                .filter(|&place| session.is_none_or(|session| self.ops[place].session == session))
                 .all(|read| self.served(level, decided, order, read, writes));
         }
         members(writes).any(|place| {
@@ -222,7 +238,7 @@ impl World {
                 return false;
             }
             order.push(place);
-            let found = self.guarantee(level, decided, order);
+            let found = self.guarantee(level, decided, session, order);
             order.pop();
             found
         })

@@ -34,6 +34,11 @@ impl Tally {
             let name = level.name();
             let Some(truth) = truth(name) else { continue };
             let counts = match verdict {
+                // The definitions ask less of a weak level than Adya's histories do.
+                Verdict::NotRefuted { why } if why.starts_with("a transaction contradicts itself") => {
+                    continue;
+                }
+                Verdict::Unknown { why } if why.starts_with("nothing was judged") => continue,
                 Verdict::Refuted(_) => {
                     assert!(!truth, "a false alarm: {}", told(name, history, report));
                     &mut self.refuted

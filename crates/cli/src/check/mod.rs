@@ -25,15 +25,15 @@ pub(crate) struct Args {
     /// Histories: files, folders, or - for standard input
     #[arg(value_name = "FILE", required_unless_present_any = ["models", "levels", "explain"])]
     files: Vec<PathBuf>,
-    /// What the object is: register, cas-register, kv, queue, …; of transactions list-append, rw-register or predicate
-    /// [default: transactions are looked at]; --models lists them
+    /// What the object is: register, cas-register, kv, queue, …; of transactions list-append, rw-register or predicate.
+    /// --models lists them. It may be left out where --level names a level of transactions: then it is looked for
     #[arg(long, short, value_name = "NAME")]
     model: Option<String>,
     /// What it holds at first, in EDN [default: nil, or what is empty for the model]
     #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
     initial: Option<String>,
     /// What it promised: of objects, several with commas, linearizable, sequential, causal, pram, … or all; of transactions one
-    /// from read-uncommitted to strict-serializable, --levels lists these [default: linearizable, or strict-serializable]
+    /// from read-uncommitted to strict-serializable, --levels lists these [default with a --model: linearizable, or of transactions strict-serializable]
     #[arg(long, short, value_name = "NAME", value_delimiter = ',', alias = "consistency-models")]
     level: Vec<String>,
     /// Of registers in transactions: assume an order of their versions: linearizable-keys, sequential-keys, wfr-keys
@@ -52,7 +52,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     expect: Option<PathBuf>,
     /// Seconds for each file; then its verdict is unknown
-    #[arg(long, value_name = "S", default_value_t = 60.0, value_parser = seconds)]
+    #[arg(long, value_name = "S", default_value_t = 60.0, value_parser = seconds, allow_hyphen_values = true)]
     time: f64,
     /// MiB for the search of each file; then its verdict is unknown
     #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(1..))]
@@ -149,11 +149,15 @@ pub(crate) fn refuse_usage(error: &clap::Error) -> ExitCode {
 /// Judges them.
 pub(crate) fn run(args: &Args) -> ExitCode {
     if args.models || args.levels {
-        if args.models {
-            print::models();
+        match (args.models, args.json) {
+            (true, true) => print::models_json(),
+            (true, false) => print::models(),
+            _ => {}
         }
-        if args.levels {
-            txns::levels();
+        match (args.levels, args.json) {
+            (true, true) => txns::levels_json(),
+            (true, false) => txns::levels(),
+            _ => {}
         }
         return Exit::Holds.into();
     }

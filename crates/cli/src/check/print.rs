@@ -5,6 +5,7 @@ use super::expect::Expected;
 use super::work::{Found, Judgement, Outcome, Summary, model, names};
 use crate::report::{self, Problem, colours, say};
 use quorate_check::fast::Staleness;
+use quorate_check::invariants::{Invariant, NAMES as INVARIANTS};
 use quorate_check::judge::Judged;
 use quorate_check::models::NAMES;
 use quorate_check::promises::MODELS;
@@ -19,6 +20,16 @@ use std::time::Duration;
 /// As many operations of a witness are shown.
 const SHOWN: usize = 20;
 
+/// The models of transactions.
+const TRANSACTIONS: [(&str, &str); 3] = [
+    (
+        "list-append",
+        "transactions that append unique elements to lists and read whole lists; the surest to judge",
+    ),
+    ("rw-register", "transactions that read and write registers, each value written once"),
+    ("predicate", "transactions that insert and delete rows, read single rows and scan ranges: phantoms"),
+];
+
 /// The models.
 pub(super) fn models() {
     for model in &NAMES {
@@ -29,14 +40,7 @@ pub(super) fn models() {
         };
         say(&format!("{}{aliases}\n    {}", model.name, model.about));
     }
-    for (name, about) in [
-        (
-            "list-append",
-            "transactions that append unique elements to lists and read whole lists; the surest to judge",
-        ),
-        ("rw-register", "transactions that read and write registers, each value written once"),
-        ("predicate", "transactions that insert and delete rows, read single rows and scan ranges: phantoms"),
-    ] {
+    for (name, about) in TRANSACTIONS {
         say(&format!("{name}\n    {about}"));
     }
     super::whole::models();
@@ -45,6 +49,27 @@ pub(super) fn models() {
         for (name, about) in model.promises {
             say(&format!("    --level {name}: {about}"));
         }
+    }
+}
+
+/// The same, a line of JSON each.
+pub(super) fn models_json() {
+    let tell = |kind: &str, name: &str, aliases: &[&str], about: &str, levels: &[&str]| {
+        let line = json!({"kind": kind, "model": name, "aliases": aliases, "about": about, "levels": levels});
+        say(&line.to_string());
+    };
+    for model in &NAMES {
+        tell("object", model.name, model.aliases, model.about, &[]);
+    }
+    for (name, about) in TRANSACTIONS {
+        tell("transactions", name, &[], about, &[]);
+    }
+    for (_, name, aliases, about) in INVARIANTS {
+        tell("invariant", name, aliases, about, &[]);
+    }
+    for model in &MODELS {
+        let levels: Vec<&str> = model.promises.iter().map(|(name, _)| *name).collect();
+        tell("promises", model.name, model.aliases, model.about, &levels);
     }
 }
 
@@ -320,12 +345,24 @@ pub(super) fn summary(args: &Args, summary: &Summary, expected: bool, several: b
     }
 }
 
+/// The level that a command line asks for; nothing of what has none.
+fn level_asked(args: &Args) -> Json {
+    let model = args.model.as_deref().unwrap_or_default();
+    let transactions = args.model.is_none() || quorate_check::txn::Model::named(model).is_some();
+    let whole = Invariant::named(model).is_some();
+    match &args.level[..] {
+        [] if whole => Json::Null,
+        [] if transactions => super::txns::DEFAULT_LEVEL.into(),
+        _ => names(args).join(",").into(),
+    }
+}
+
 fn line(args: &Args, found: &Found, surprise: Option<&str>) -> Json {
     let mut line = json!({
         "file": found.path.to_string_lossy(),
         "verdict": found.outcome.word(),
         "model": model(args),
-        "level": names(args).join(","),
+        "level": level_asked(args),
         "took_s": found.took.as_secs_f64(),
     });
     if let Some(bad) = &found.bad {

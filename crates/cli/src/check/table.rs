@@ -19,7 +19,7 @@ any | linearizable | - | Wing-Gong-Lowe search with windows | NP-complete | or u
 any | sequential | - | search over positions; k sessions: n^k | NP-complete | or unknown
 register, kv | causal, causal-convergence | values once | bad patterns (arXiv 1611.00580) | n k | yes
 register, kv | causal-memory, pram | values once | the same, a fixpoint a session | polynomial | yes
-register, kv | session guarantees | values once | order of writes (Terry et al. 1994) | n log n | yes
+register, kv | session guarantees | values once | each session an order of writes (Terry et al. 1994) | n log n | yes
 register, kv | convergence | - | comparison of the last reads | n | yes
 register, kv | the others of sessions | values repeat | choice of the write of each read | NP-complete | or not refuted
 queue, set, counter, ... | causal levels | - | none known | unknown | unsupported

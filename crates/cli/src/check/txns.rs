@@ -21,7 +21,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// What is meant without `--level`.
-const DEFAULT_LEVEL: &str = "strict-serializable";
+pub(super) const DEFAULT_LEVEL: &str = "strict-serializable";
 
 /// As many transactions of a core are shown.
 const SHOWN: usize = 20;
@@ -180,6 +180,14 @@ pub(super) fn levels() {
             format!("above {}", row.weaker.join(", "))
         };
         say(&format!("{}{aliases}\n    {above}", row.name));
+    }
+}
+
+/// The same, a line of JSON each.
+pub(super) fn levels_json() {
+    for level in Level::all().collect::<Vec<_>>().into_iter().rev() {
+        let row = level.row();
+        say(&json!({"level": row.name, "aliases": row.aliases, "above": row.weaker}).to_string());
     }
 }
 

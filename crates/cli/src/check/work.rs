@@ -9,7 +9,7 @@ use quorate_check::history::History;
 use quorate_check::judge::{Core, Judge, Judged};
 use quorate_check::read::{BadInput, value};
 use quorate_check::sessions::{self, LEVELS, Level};
-use quorate_check::value::Value;
+use quorate_check::value::{Datum, Value};
 use quorate_check::verdict::Verdict;
 use quorate_check::{models, promises, versions};
 use std::collections::BTreeMap;
@@ -394,11 +394,13 @@ fn read_and_judge(args: &Args, file: &File, jobs: usize, began: Instant) -> Resu
     let deadline = began + Duration::from_secs_f64(args.time);
     let mut history = input::read(&file.path, deadline)?;
     let name = args.model.as_deref().unwrap_or_default();
-    let pairs = || promises::Model::named(name).is_none() && history.has_tuples();
+    let initial = initial(args, &mut history)?;
+    // What begins as a pair holds pairs: they are no key and value.
+    let pair = matches!(history.values.datum(initial), Datum::List(members) if members.len() == 2);
+    let pairs = || !pair && promises::Model::named(name).is_none() && history.has_tuples();
     if args.tuples.unwrap_or_else(pairs) {
         history.split_tuples();
     }
-    let initial = initial(args, &mut history)?;
     let mut found = judge_history(args, &history, initial, jobs, deadline)?;
     found.history = history;
     Ok(found)
@@ -438,7 +440,12 @@ pub(super) fn judge_history(
         }
         None => false,
     };
-    let levels = sessions::judge(&levels, model, initial, history, is_linearizable, &mut budget)?;
+    let mut levels = sessions::judge(&levels, model, initial, history, is_linearizable, &mut budget)?;
+    if judge.parts() == 0 {
+        for found in &mut levels {
+            found.verdict = Verdict::Unknown { why: NOTHING.to_owned() };
+        }
+    }
     let versions = args.staleness.then(|| versions::by_order(history, initial));
     let judging = started.elapsed();
     let longest = judged.as_ref().and_then(|judged| judged.longest.as_ref());
@@ -496,8 +503,11 @@ impl Tally {
     }
 }
 
+/// Only failures, reads without an answer, or a nemesis alone: like an empty file, it shows nothing.
+const NOTHING: &str = "nothing was judged: no operation is known to have done or told something";
+
 fn nothing() -> (usize, Judged) {
-    let verdict = Verdict::Proved { by: "nothing to order" };
+    let verdict = Verdict::Unknown { why: NOTHING.to_owned() };
     (0, Judged { verdict, order: Vec::new(), searched: String::new(), longest: None })
 }
 

@@ -165,7 +165,9 @@ fn every_part(judge: &dyn Judge, history: &History, done: impl Fn(Verdict, Strin
         match verdict {
             Said::Proved { by: name } => by = name,
             Said::Refuted(witness) => {
-                let mut finding = done(Verdict::Violated, format!("key {key}: {}", witness.words));
+                // A lock or a queue is the only one of its history: it has no key.
+                let of = if judge.key(part) == Value::NIL { String::new() } else { format!("key {key}: ") };
+                let mut finding = done(Verdict::Violated, format!("{of}{}", witness.words));
                 if let Some(longest) = longest {
                     let end = Instant::now() + CORE_TIME;
                     let stop = || Instant::now() > end;

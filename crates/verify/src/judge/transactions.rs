@@ -39,7 +39,7 @@ pub(super) fn transactions(workload: &str, model: Model, events: &[Event], isola
             let met: Vec<String> = report
                 .findings
                 .iter()
-                .map(|found| format!("{:?} {} times", found.anomaly, found.count))
+                .map(|found| format!("{} {} times", found.anomaly.name(), found.count))
                 .collect();
             let refuted = names(report.minimal_refuted());
             let why = format!(
