@@ -1,13 +1,16 @@
 //! How the program ends, and how it speaks about what went wrong.
 //!
 //! A problem is one line that says what happened and one that says what to do, on standard error; the exit code is for
-//! scripts and is the same on every command.
+//! scripts and is the same on every command. Where `--json` was asked for and nothing was said yet, a line of standard output says it, too.
 
 use quorate_server::{ServeError, ServeErrorKind};
+use serde_json::json;
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The exit codes, for `--help`.
 pub(crate) const EXIT_CODES: &str = "\
@@ -110,8 +113,15 @@ impl Problem {
         Self { exit, message: message.into(), hint: hint.into() }
     }
 
-    /// Says it on standard error.
+    fn in_json(&self) -> serde_json::Value {
+        json!({ "event": "failed", "kind": self.exit.word(), "message": self.message, "hint": self.hint })
+    }
+
+    /// Says it on standard error, and to who asked for JSON and has heard nothing yet.
     pub(crate) fn print(&self) {
+        if json_is_asked_for(std::env::args_os()) && !SPOKEN.load(Ordering::Relaxed) {
+            say(&self.in_json().to_string());
+        }
         let (red, cyan, plain) =
             if colours(&std::io::stderr()) { ("\x1b[1;31m", "\x1b[1;36m", "\x1b[0m") } else { ("", "", "") };
         eprintln!("{red}error:{plain} {}", self.message);
@@ -158,6 +168,28 @@ pub(crate) fn many(count: u64, what: &str) -> String {
 /// Why standard output took no more, unless its reader is gone: who stops reading has seen enough.
 static UNSAID: OnceLock<String> = OnceLock::new();
 
+/// Whether standard output has got anything.
+static SPOKEN: AtomicBool = AtomicBool::new(false);
+
+/// Standard output gets something otherwise than by [`say`].
+pub(crate) fn speaks() {
+    SPOKEN.store(true, Ordering::Relaxed);
+}
+
+/// Whether the command line asks for JSON; what stands behind `--` is another command's.
+fn json_is_asked_for(mut words: impl Iterator<Item = OsString>) -> bool {
+    words.by_ref().skip(1).take_while(|word| word != "--").any(|word| word == "--json")
+}
+
+/// The command line was refused with this text, which standard error has got: who asked for JSON gets it in a line.
+pub(crate) fn refused_usage(text: &str) {
+    if json_is_asked_for(std::env::args_os()) {
+        let line = text.lines().next().unwrap_or_default();
+        let message = line.strip_prefix("error: ").unwrap_or(line);
+        say(&Problem::new(Exit::Usage, message, "--help says what there is").in_json().to_string());
+    }
+}
+
 /// Prints a line to standard output. That it cannot be written ends nothing that is done already; [`all_said`] tells of it.
 pub(crate) fn say(line: &str) {
     let _ = said(line);
@@ -165,6 +197,7 @@ pub(crate) fn say(line: &str) {
 
 /// The same; false where it could not be written, for those who print on and on.
 pub(crate) fn said(line: &str) -> bool {
+    speaks();
     let mut out = std::io::stdout().lock();
     let written = writeln!(out, "{line}").and_then(|()| out.flush());
     if let Err(error) = &written
@@ -184,4 +217,23 @@ pub(crate) fn all_said() -> Result<(), Problem> {
         message,
         "what was asked for is done; only what is to be read of it is missing",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Claim: JSON is asked for by this command's own flag, and a problem in JSON has its kind, what happened and what to do.
+    #[test]
+    fn a_problem_in_json() {
+        let asked = |line: &str| json_is_asked_for(line.split(' ').map(OsString::from));
+        assert!(asked("quorate space list --json"));
+        assert!(!asked("quorate space list"));
+        assert!(!asked("quorate lock a -- backup --json"));
+        let problem = Problem::new(Exit::DataDir, "what", "do").in_json();
+        assert_eq!(
+            problem,
+            json!({ "event": "failed", "kind": "data-dir", "message": "what", "hint": "do" })
+        );
+    }
 }

@@ -40,7 +40,7 @@ struct Save {
     /// The file to make; one that is there is not replaced
     file: PathBuf,
     /// The node to take it from
-    #[arg(long, alias = "endpoints", value_name = "URL", value_parser = endpoint, default_value = "http://127.0.0.1:2379")]
+    #[arg(long, alias = "endpoints", value_name = "URL", value_parser = one_endpoint, default_value = "http://127.0.0.1:2379")]
     endpoint: String,
     /// How long a connection may take
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "5s")]
@@ -105,6 +105,14 @@ struct Restore {
     json: bool,
 }
 
+/// A snapshot is one node's state.
+fn one_endpoint(text: &str) -> Result<String, String> {
+    if text.contains(',') {
+        return Err("a snapshot is taken from one node: name one endpoint only".into());
+    }
+    endpoint(text)
+}
+
 const EXAMPLES: &str = "\
 Examples:
   quorate snapshot save backup.snap --endpoint 10.0.0.1:2379
@@ -149,6 +157,8 @@ struct Told {
     leases: u64,
     fences: u64,
     alarms: u64,
+    /// Tables whose items are in it.
+    tables: Vec<String>,
     /// Tables whose items are not in it.
     tables_left_out: Vec<String>,
     digest: String,
@@ -222,6 +232,7 @@ fn tell(
         leases: c.leases,
         fences: c.fences,
         alarms: c.alarms,
+        tables: c.tables.clone(),
         tables_left_out: c.elsewhere.clone(),
         digest: format!("{:016x}", c.digest),
     };
@@ -242,6 +253,9 @@ fn tell(
         many(told.fences, "fence"),
         many(told.alarms, "alarm")
     ));
+    if let [_, ..] = &told.tables[..] {
+        say(&format!("  with the tables {}", told.tables.join(", ")));
+    }
     let whose = match (told.node, told.cluster) {
         (Some(node), Some(cluster)) => {
             format!("of node {node} of cluster {cluster}, behind entry {} of term {}", told.index, told.term)
@@ -328,4 +342,15 @@ async fn receive(args: &Save, file: &mut File, part: &Path) -> Result<(), Proble
 
 fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Problem {
     Problem::new(Exit::Failed, format!("cannot {what} {}: {error}", path.display()), "no snapshot was saved")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_endpoint;
+
+    #[test]
+    fn a_snapshot_is_of_one_node() {
+        assert_eq!(one_endpoint("10.0.0.1:2379").as_deref(), Ok("http://10.0.0.1:2379"));
+        assert!(one_endpoint("a:1,b:2,c:3").unwrap_err().contains("one endpoint only"));
+    }
 }

@@ -25,6 +25,14 @@ fn ask(answers: &str, more: &[&str]) -> (i32, String, String) {
     (done.status.code().unwrap(), text(done.stdout), text(done.stderr))
 }
 
+/// Claim: a way out to a single copy says what that costs.
+#[test]
+fn a_single_copy_is_not_offered_without_its_price() {
+    let (code, _, stderr) = output(&["plan", "--staleness", "500ms"]);
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("--survive 0") && stderr.contains("what its one disk loses is lost"), "{stderr}");
+}
+
 /// Claim: a policy gets its plan: mechanism, class, price, what is given up, a drawing, and what is not there yet.
 #[test]
 fn a_plan_says_what_it_costs() {
@@ -192,7 +200,12 @@ fn bad_flags_say_what_to_write() {
         (&["--list-presets", "--json"], "cannot be used with"),
     ] {
         let (code, stdout, stderr) = output(&[&["plan"], args].concat());
-        assert!(code == 2 && stdout.is_empty() && stderr.contains(words), "{args:?}: {code} {stderr}");
+        assert!(code == 2 && stderr.contains(words), "{args:?}: {code} {stderr}");
+        let told = stdout.contains(r#""kind":"config""#);
+        assert_eq!(
+            (told, stdout.is_empty()),
+            if args.contains(&"--json") { (true, false) } else { (false, true) }
+        );
     }
     for (args, words) in [
         (&["--survive", "99"][..], "a shard has 9 at most"),

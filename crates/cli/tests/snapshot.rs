@@ -339,6 +339,7 @@ fn tables_with_shards_of_their_own_are_told_as_left_out() {
         assert!(!stderr.contains("plain"), "{args:?}: {stderr}");
         let told: Value = serde_json::from_str(&stdout).unwrap();
         assert_eq!(told["tables_left_out"], serde_json::json!(["orders"]));
+        assert_eq!(told["tables"], serde_json::json!(["plain"]));
     }
     node.stop();
     without_orders(&file, &again, &then);

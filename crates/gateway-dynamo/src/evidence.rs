@@ -19,7 +19,8 @@ const SHARD: &str = "quorate-shard";
 /// What scripts of other origins may see beside what they always do.
 pub(crate) const EXPOSED: &str = "x-amzn-requestid, x-amz-crc32, date, quorate-node, quorate-leader, quorate-term, \
                                   quorate-index, quorate-applied, quorate-mode, quorate-acks, quorate-voters, \
-                                  quorate-micros, quorate-shard, quorate-passed-on";
+                                  quorate-micros, quorate-shard, quorate-passed-on, quorate-closed, \
+                                  quorate-staleness, quorate-bound-missed";
 
 tokio::task_local! {
     /// Where the evidence of the operation goes that is being carried out.

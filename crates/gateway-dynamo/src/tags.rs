@@ -6,7 +6,7 @@ use crate::limits::Constraints;
 use crate::{Gateway, unexpected};
 use quorate_node::api::{Body, Request};
 use quorate_policy::tags::{PREFIX, TagError, from_tags};
-use quorate_policy::{Part, Partitioning, plan};
+use quorate_policy::{Part, Partitioning, Policy, plan};
 use quorate_wire::table::{Change, Command, EPOCH, SHARDS_TAG, What};
 use serde_json::{Value, json};
 
@@ -88,14 +88,20 @@ pub(crate) async fn check_policy(gateway: &Gateway, tags: &[(String, String)]) -
             plan.partition_by
         )));
     }
-    let voters = voters(gateway).await?;
-    if usize::from(plan.copies) > voters {
-        return Err(ApiError::validation(format!(
-            "The policy of these tags needs {} copies of each item, and this cluster has {voters} voting members",
-            plan.copies
-        )));
+    enough(&policy, plan.copies, voters(gateway).await?)
+}
+
+/// Refuses a policy that asks for more copies than there can be. One that does not say how many has as many as there are members, up to
+/// its plan's, as a table without tags has: another tag does not make the default a promise.
+fn enough(policy: &Policy, copies: u8, voters: usize) -> Answered<()> {
+    let said = policy.survive.is_some() || policy.durability.is_some() || policy.replication.is_some();
+    if !said || usize::from(copies) <= voters {
+        return Ok(());
     }
-    Ok(())
+    Err(ApiError::validation(format!(
+        "The policy of these tags needs {copies} copies of each item, and this cluster has {voters} voting members: add some \
+         (quorate node add), or let it survive fewer failures (the tag {PREFIX}survive)"
+    )))
 }
 
 /// The copies of a table with shards of its own are placed when it is made: another number is not promised that nobody brings about.
@@ -221,5 +227,26 @@ fn resource(params: Params<'_>, operation: &str) -> Answered<String> {
         None => Err(ApiError::validation(format!(
             "Invalid TableArn: Invalid ResourceArn provided as input {arn}"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Claim: what a policy says of copies binds, and what it leaves open does not: a bound on staleness can be had on one node.
+    #[test]
+    fn only_what_is_said_takes_copies() {
+        let enough = |tags: &[(&str, &str)], voters| {
+            let policy = from_tags(tags.iter().copied()).unwrap();
+            let copies = plan(&policy).unwrap().copies;
+            enough(&policy, copies, voters)
+        };
+        assert!(enough(&[("quorate:staleness", "5s")], 1).is_ok());
+        assert!(enough(&[("quorate:consistency", "linearizable")], 1).is_ok());
+        assert!(enough(&[("quorate:survive", "1")], 3).is_ok());
+        assert!(enough(&[("quorate:survive", "0")], 1).is_ok());
+        let refused = enough(&[("quorate:survive", "1")], 1).unwrap_err().message;
+        assert!(refused.contains("needs 3 copies") && refused.contains("quorate node add"), "{refused}");
     }
 }

@@ -155,6 +155,7 @@ impl ServerConfig {
     pub fn check(&self) -> Result<(), ServeError> {
         self.check_peers()?;
         self.check_exposure()?;
+        self.check_listeners()?;
         self.check_timing()?;
         if self.data_lost && self.peers.len() == 1 && self.learners.is_empty() {
             return Err(refuse(
@@ -237,6 +238,25 @@ impl ServerConfig {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// The same port cannot be for two sorts of clients.
+    fn check_listeners(&self) -> Result<(), ServeError> {
+        let etcd =
+            std::iter::once(&self.etcd_listen).chain(&self.etcd_also).map(|address| ("--etcd", address));
+        let peer =
+            std::iter::once(&self.peer_listen).chain(&self.peer_also).map(|address| ("--peer", address));
+        let dynamo = self.dynamo_listen.iter().map(|address| ("--dynamo", address));
+        let all: Vec<_> = etcd.chain(peer).chain(dynamo).filter(|(_, address)| address.port() != 0).collect();
+        for (n, (flag, address)) in all.iter().enumerate() {
+            if let Some((other, _)) = all[..n].iter().find(|(other, same)| other != flag && same == address) {
+                return Err(refuse(
+                    format!("{other} and {flag} both name {address}"),
+                    "give each a port of its own",
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn check_timing(&self) -> Result<(), ServeError> {
@@ -361,6 +381,8 @@ pub(crate) mod tests {
         bad(&|c| c.peer_listen = SocketAddr::from(([10, 0, 0, 1], 2379)), "open to the network");
         bad(&|c| c.peer_also = vec![SocketAddr::from(([10, 0, 0, 1], 2379))], "open to the network");
         bad(&|c| c.dynamo_listen = Some(SocketAddr::from(([0, 0, 0, 0], 8000))), "the DynamoDB address");
+        bad(&|c| c.dynamo_listen = Some(c.etcd_listen), "--etcd and --dynamo both name 127.0.0.1:2380");
+        bad(&|c| c.peer_listen = c.etcd_listen, "--etcd and --peer both name");
         bad(&|c| c.election_min = Duration::from_millis(299), "heartbeat 100ms");
         bad(&|c| c.election_max = c.election_min, "heartbeat 100ms");
         bad(&|c| c.heartbeat = Duration::ZERO, "heartbeat 0ns");

@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 pub(crate) fn must_fit(config: &ServerConfig, known: &Membership) -> Result<(), ServeError> {
     let told: BTreeSet<NodeId> = config.peers.iter().map(|peer| peer.id).collect();
     let known_nodes = known.nodes();
+    joined_or_not(config, known)?;
     if told == known_nodes || known_nodes.is_empty() || !known_nodes.contains(&config.node) {
         return Ok(());
     }
@@ -41,6 +42,27 @@ pub(crate) fn must_fit(config: &ServerConfig, known: &Membership) -> Result<(), 
         tracing::info!("{message}: {what_counts}");
     }
     Ok(())
+}
+
+/// Refuses a lone node's data where the configuration says that a cluster is joined: it would serve beside that cluster, alone. Who has
+/// joined has an id behind the first one, also where all the others are gone.
+fn joined_or_not(config: &ServerConfig, known: &Membership) -> Result<(), ServeError> {
+    let joins = config.learners.contains(&config.node);
+    let first = known.voters.len() == 1 && known.voters.contains(&NodeId(1)) && config.node == NodeId(1);
+    if !joins || !first || known.nodes().len() > 1 || had_others(known, config.node) {
+        return Ok(());
+    }
+    let message = format!(
+        "the data in {} are those of a node that began a cluster of its own, and it is to join another one",
+        config.data.display()
+    );
+    if !config.lone_data_refused {
+        tracing::warn!("{message}: it serves alone");
+        return Ok(());
+    }
+    let hint = "its data do not come along: to keep them start it without --join, and move them with `quorate snapshot save` and \
+                `quorate space export`; to join, give it an empty directory with --data";
+    Err(ServeError::new(ServeErrorKind::DataDir, message, hint))
 }
 
 /// Whether the cluster ever had a node but this one.
@@ -82,5 +104,27 @@ mod tests {
         assert!(must_fit(&config, &three).is_ok());
         config.peers.truncate(1);
         assert!(must_fit(&config, &lone).is_ok());
+    }
+
+    /// Claim: data of a node that began alone do not join another cluster; those of one that has joined start again, also where all others
+    /// are gone, and so does a first node that had others.
+    #[test]
+    fn a_lone_node_does_not_join_with_its_data() {
+        let mut config = good();
+        config.peers.truncate(1);
+        config.learners = ids(&[1]);
+        let lone = Membership { voters: ids(&[1]), ..Membership::default() };
+        let refused = must_fit(&config, &lone).unwrap_err();
+        assert_eq!(refused.kind, ServeErrorKind::DataDir);
+        assert!(refused.to_string().contains("began a cluster of its own"), "{refused}");
+        let shrunk = Book { used: NodeId(3), ..Book::default() };
+        let shrunk = Membership { book: shrunk.encode().unwrap(), ..lone.clone() };
+        assert!(must_fit(&config, &shrunk).is_ok(), "it had others");
+        assert!(must_fit(&config, &Membership::default()).is_ok(), "it has just joined");
+        config.node = NodeId(4);
+        config.peers[0].id = NodeId(4);
+        config.learners = ids(&[4]);
+        let last = Membership { voters: ids(&[4]), ..Membership::default() };
+        assert!(must_fit(&config, &last).is_ok(), "the others were removed");
     }
 }

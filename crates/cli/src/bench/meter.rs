@@ -142,7 +142,8 @@ impl Meter {
             max_us: h.max(),
             errors: tally.errors,
             first_error: tally.first_error.clone(),
-            client_cpu_us_per_op: cpu.as_secs_f64() * 1e6 / (h.len().max(1)) as f64,
+            // Of no operation there is none.
+            client_cpu_us_per_op: if h.is_empty() { 0.0 } else { cpu.as_secs_f64() * 1e6 / h.len() as f64 },
         }
     }
 }
@@ -192,7 +193,9 @@ impl Figures {
         say(&format!("{:>9} us  90 of 100", self.p90_us));
         say(&format!("{:>9} us  99 of 100", self.p99_us));
         say(&format!("{:>9} us  slowest", self.max_us));
-        say(&format!("{:>9.1} us  CPU of this client an operation", self.client_cpu_us_per_op));
+        if self.ops > 0 {
+            say(&format!("{:>9.1} us  CPU of this client an operation", self.client_cpu_us_per_op));
+        }
         say(&format!("{connections:>12}  connections, {clients} clients"));
         match &self.first_error {
             Some(error) => say(&format!("{:>12}  errors, the first: {error}", self.errors)),
@@ -200,12 +203,13 @@ impl Figures {
         }
     }
 
-    /// Nothing that was answered is no measurement.
-    pub(super) fn check(self, hint: &str) -> Result<(), Problem> {
+    /// Nothing that was answered is no measurement. The hint goes by what was.
+    pub(super) fn check(self, hint: impl Fn(&str) -> &'static str) -> Result<(), Problem> {
         if self.ops > 0 {
             return Ok(());
         }
         let why = self.first_error.unwrap_or_else(|| "nothing was answered".into());
+        let hint = hint(&why);
         Err(Problem::new(Exit::Failed, why, hint))
     }
 }

@@ -199,7 +199,29 @@ pub(super) fn run(args: &Args) -> Result<(), Problem> {
             say(&format!("{conflicts:>12}  conflicts, each tried again"));
         }
     }
-    report.figures.check("is it a DynamoDB endpoint that takes any access key?")
+    report.figures.check(hint)
+}
+
+/// What to do about an endpoint's answer.
+fn hint(why: &str) -> &'static str {
+    let says = |words: &[&str]| words.iter().any(|word| why.contains(word));
+    if says(&["UnrecognizedClient", "InvalidSignature", "MissingAuthenticationToken", "IncompleteSignature"])
+    {
+        "the endpoint verifies signatures, and this command has no key: measure one that takes any access key"
+    } else if says(&["ValidationException"]) {
+        "is it a table of something else? The items of this command have the key k, of type S: choose another --table"
+    } else if says(&[
+        "InternalServerError",
+        "ServiceUnavailable",
+        "ThrottlingException",
+        "nothing was answered",
+    ]) {
+        "`quorate status` shows how the cluster is"
+    } else if says(&["status "]) {
+        "is it a DynamoDB endpoint?"
+    } else {
+        ""
+    }
 }
 
 async fn measure(args: &Args) -> Result<Report, Problem> {
@@ -207,7 +229,7 @@ async fn measure(args: &Args) -> Result<Report, Problem> {
     let unreachable = |why| Problem::new(Exit::Failed, why, "is the cluster up? `quorate up` starts one");
     let links = connect(&args.endpoints, connections).await.map_err(unreachable)?;
     prepare(&links, args).await.map_err(|why| {
-        let hint = "is it a DynamoDB endpoint that takes any access key?";
+        let hint = hint(&why);
         Problem::new(Exit::Failed, format!("the table {}: {why}", args.table), hint)
     })?;
     let shared = Rc::new(Common {
@@ -515,4 +537,18 @@ fn is_conflict(trouble: &Trouble) -> bool {
     let met = ["TransactionConflictException", "TransactionInProgressException"];
     met.contains(&name.as_str())
         || name == "TransactionCanceledException" && text.contains("TransactionConflict")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hint;
+
+    /// Claim: only a refused signature is explained by keys of access.
+    #[test]
+    fn a_hint_goes_by_the_answer() {
+        assert!(hint("UnrecognizedClientException: no such key").contains("access key"));
+        assert!(hint("ValidationException: The provided key element does not match").contains("--table"));
+        assert_eq!(hint("it is there with 3 shards; choose another --table"), "");
+        assert!(hint("ServiceUnavailable: no leader").contains("quorate status"));
+    }
 }

@@ -13,7 +13,7 @@ mod txns;
 mod whole;
 mod work;
 
-use crate::report::Problem;
+use crate::report::{self, Problem};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use work::{Found, Summary};
@@ -139,6 +139,9 @@ fn seconds(text: &str) -> Result<f64, String> {
 pub(crate) fn refuse_usage(error: &clap::Error) -> ExitCode {
     let is_check = std::env::args_os().nth(1).is_some_and(|word| word == "check" || word == "verify");
     let _ = error.print();
+    if error.exit_code() != 0 && !is_check {
+        report::refused_usage(&error.to_string());
+    }
     match error.exit_code() {
         0 => ExitCode::SUCCESS,
         _ if is_check => Exit::BadInput.into(),

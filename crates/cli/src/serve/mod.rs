@@ -15,7 +15,7 @@ pub(crate) mod settings;
 mod sockets;
 
 use crate::etcd::Zap;
-use crate::report::{Exit, Problem, colours};
+use crate::report::{Exit, Problem, colours, speaks};
 use quorate_gateway_etcd::{Counters, Slow};
 use quorate_node::api::{Body, Door, Failure, Request};
 use quorate_server::{DoorStart, Ready, ServeDoor};
@@ -196,6 +196,7 @@ fn not_beside_up(settings: &Settings) -> Result<(), Problem> {
 /// One line on standard output; whoever does not read it any more does not stop the node.
 fn say(notice: &Notice) {
     if let Ok(line) = serde_json::to_string(notice) {
+        speaks();
         let mut out = std::io::stdout().lock();
         let _ = writeln!(out, "{line}").and_then(|()| out.flush());
     }

@@ -432,6 +432,7 @@ fn progress(seeds: u64, json: bool) -> ProgressBar {
 }
 
 fn report(args: &Args, sum: &Sum, took: Duration) {
+    crate::report::speaks();
     let mut out = std::io::stdout().lock();
     if args.json {
         let line = serde_json::to_string(sum).unwrap_or_default();

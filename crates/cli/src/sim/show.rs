@@ -85,6 +85,7 @@ impl Show {
             eprintln!("the diagram is in {}", file.display());
         }
         if self.trace {
+            crate::report::speaks();
             let mut out = std::io::BufWriter::new(std::io::stdout().lock());
             for record in
                 records.iter().filter(|record| self.kinds.is_empty() || self.kinds.contains(&kind(record)))

@@ -43,6 +43,7 @@ pub(super) fn run(args: &Args, planted: Option<Planted>, seed: u64) -> Result<()
     let violation = outcome.violation.unwrap_or_default();
     let replay = replay_of(&shrunk.plan, mutant);
     let scenario = scenario(&records);
+    crate::report::speaks();
     let mut out = std::io::stdout().lock();
     if args.json {
         let report = Report {

@@ -109,7 +109,10 @@ fn begin(dir: &Path) -> Result<(String, PathBuf), Problem> {
     );
     let export = dir.join(ROOT).join(&id);
     let data = export.join("data");
-    fs::create_dir_all(&data).map_err(|e| on(&data)(&e))?;
+    fs::create_dir_all(&data).map_err(|e| {
+        let hint = "name a directory that is there and writable, or one that can be made";
+        Problem { hint: hint.into(), ..on(dir)(&e) }
+    })?;
     write_whole(&export.join("_started"), b"")?;
     Ok((id, export))
 }

@@ -9,6 +9,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 /// So many puts a request has at most, ...
@@ -55,8 +56,12 @@ pub(super) async fn run(args: &ImportArgs) -> Result<(), Problem> {
     let bar = args.at.progress("imported");
     let mut pool: Vec<Remote> = (0..args.requests).map(|_| Remote::new(endpoint.clone())).collect();
     let mut items = 0;
+    let mut told = std::pin::pin!(told_to_stop());
     for (at, file) in export.files.iter().enumerate().skip(args.skip_files) {
-        let put = put_file(&export, file, &table, &mut pool, &bar, &endpoint).await;
+        let put = tokio::select! {
+            put = put_file(&export, file, &table, &mut pool, &bar, &endpoint) => put,
+            why = &mut told => Err(why),
+        };
         let put = put.map_err(|problem| stopped(problem, at, export.files.len()))?;
         tell(&args.at, &Told::File { file: &file.key, items: put });
         items += put;
@@ -71,6 +76,16 @@ pub(super) async fn run(args: &ImportArgs) -> Result<(), Problem> {
         say(&format!("{items} of {files} put into {table:?}{new}"));
     }
     Ok(())
+}
+
+/// Why it ends: at the first SIGINT or SIGTERM. Where none can be heard a signal ends the process on the spot.
+async fn told_to_stop() -> Problem {
+    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! { _ = int.recv() => {} _ = term.recv() => {} }
+    Problem::new(Exit::Failed, "the import was told to stop", "")
 }
 
 fn stopped(problem: Problem, done: usize, of: usize) -> Problem {

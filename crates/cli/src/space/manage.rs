@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 /// How many shards a table has is a tag of its own: no promise depends on it.
 const SHARDS: &str = "quorate:shards";
+const STALENESS: &str = "quorate:staleness";
 /// How long it takes to look again whether shards are ready.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -47,6 +48,9 @@ pub(super) struct AlterArgs {
     name: String,
     #[command(flatten)]
     words: Words,
+    /// Take the bound of --staleness back: plain reads are as those of a space without one
+    #[arg(long, conflicts_with = "staleness")]
+    no_staleness: bool,
     #[command(flatten)]
     at: Where,
 }
@@ -106,7 +110,11 @@ fn planned(words: &Words) -> Result<(Policy, Plan), Problem> {
         return Ok((policy, plan));
     }
     let message = format!("not available yet: {} needs {}", plan.headline, lacks.join(", "));
-    Err(Problem::new(Exit::Failed, message, "`quorate plan` with the same words says what it would cost"))
+    Err(Problem::new(
+        Exit::Failed,
+        message,
+        "`quorate plan` says what it would cost: it takes the words of the promise, from --consistency to --preset",
+    ))
 }
 
 fn tags_of(policy: &Policy) -> Vec<Value> {
@@ -265,11 +273,17 @@ pub(super) async fn alter(args: &AlterArgs) -> Result<(), Problem> {
     let failed = |e: Refused| e.problem(&format!("cannot alter {:?}", args.name));
     let arn = arn(&mut remote, &args.name).await.map_err(failed)?;
     let tags = tags_of(&policy);
-    if tags.is_empty() {
+    if tags.is_empty() && !args.no_staleness {
         let hint = "name what it is to promise, as for `quorate plan`";
         return Err(Problem::new(Exit::Usage, "nothing is to be altered", hint));
     }
-    remote.ask("TagResource", &json!({ "ResourceArn": arn, "Tags": tags })).await.map_err(failed)?;
+    if !tags.is_empty() {
+        remote.ask("TagResource", &json!({ "ResourceArn": arn, "Tags": tags })).await.map_err(failed)?;
+    }
+    if args.no_staleness {
+        let request = json!({ "ResourceArn": arn, "TagKeys": [STALENESS] });
+        remote.ask("UntagResource", &request).await.map_err(failed)?;
+    }
     let tags = remote.ask("ListTagsOfResource", &json!({ "ResourceArn": arn })).await.map_err(failed)?;
     let told = shards_of(&mut remote, &args.name).await;
     let (headline, lacks) = holds(&told, &policy_of(&tags["Tags"]));

@@ -49,7 +49,7 @@ struct Where {
     /// The region that requests are signed for [default: that of the environment, else us-east-1]
     #[arg(long, value_name = "NAME")]
     region: Option<String>,
-    /// Speak JSON: a line for each file, then one for the whole
+    /// Speak JSON: one line; of exports and imports one for each file, too, and the whole's at the end
     #[arg(long)]
     json: bool,
 }
@@ -100,7 +100,7 @@ with its tags and so with its shards and its policy (its file table.json, which 
 then). Its time to live (UpdateTimeToLive) is not in the export.
 
 An export reads the newest state of each page and is not of one moment: what is written meanwhile is in it or not. Without its
-manifest-summary.json, which is written last, it is not complete and is not imported. An import that stops says how many files are in
+manifest-summary.json, which is written last, it is not complete and is not imported. An import that stops, also by Ctrl-C, says how many files are in
 and with which --skip-files it goes on; items that are put twice are there once.
 
 Requests are signed with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, where they are set.";
@@ -165,6 +165,9 @@ fn authority(text: &str) -> Result<String, String> {
     if text.starts_with("https://") {
         return Err("there is no TLS here yet: go through a proxy that ends it, and name that".into());
     }
+    if text.contains(',') {
+        return Err("name one endpoint only: any node answers for all".into());
+    }
     let authority = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) => (host, port),
@@ -190,7 +193,7 @@ mod tests {
         ] {
             assert_eq!(authority(text).unwrap(), expected);
         }
-        for text in ["https://x:1", "", "http://a/b:1", "a:b", "a:99999"] {
+        for text in ["https://x:1", "a:1,b:2", "", "http://a/b:1", "a:b", "a:99999"] {
             assert!(authority(text).is_err(), "{text}");
         }
     }

@@ -61,6 +61,13 @@ impl Refused {
             | "MissingAuthenticationTokenException" => {
                 "the endpoint verifies signatures: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to one of its keys"
             }
+            // What a node says that waited for a majority in vain.
+            "InternalServerError" | "ServiceUnavailable" => {
+                "`quorate status` names members that do not answer, and shards without a leader"
+            }
+            "ValidationException" if self.message.contains("quorate node add") => {
+                "--survive 0 asks for one copy, which is lost with its node; `quorate node add` adds members"
+            }
             _ => "",
         };
         let kind = if self.kind.is_empty() { String::new() } else { format!("{}: ", self.kind) };
@@ -189,4 +196,23 @@ fn refused(status: StatusCode, body: &Value) -> Refused {
         "ThrottlingException" | "ProvisionedThroughputExceededException" | "RequestLimitExceeded"
     );
     Refused { again: throttled || status.is_server_error(), kind, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Claim: who has waited in vain, or asked for more copies than there are members, hears where to look.
+    #[test]
+    fn refusals_have_hints() {
+        let hint = |kind: &str, message: &str| {
+            Refused { kind: kind.into(), message: message.into(), again: false }
+                .problem("cannot list spaces")
+                .hint
+        };
+        assert!(hint("InternalServerError", "Please retry.").contains("quorate status"));
+        assert!(hint("ServiceUnavailable", "There is no leader.").contains("quorate status"));
+        assert!(hint("ValidationException", "add some (quorate node add)").contains("--survive 0"));
+        assert_eq!(hint("ValidationException", "too short"), "");
+    }
 }

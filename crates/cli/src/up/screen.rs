@@ -254,6 +254,7 @@ impl Screen {
 
 /// A reader who has gone away must not stop a cluster.
 fn write(text: &str) {
+    crate::report::speaks();
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }

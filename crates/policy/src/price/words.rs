@@ -37,6 +37,9 @@ pub(crate) fn in_a_line(d: &Decision) -> String {
     };
     let promise = if d.promise == Consistency::Eventual { "eventually consistent" } else { said(d.promise) };
     let survives = match d.mechanism.survives() {
+        0 if d.mechanism.copies() == 1 => {
+            "survives no failed node, and what its one disk loses is lost".to_string()
+        }
         0 => "survives no failed node".to_string(),
         1 => "survives 1 failed node".to_string(),
         f => format!("survives {f} failed nodes"),

@@ -13,6 +13,7 @@ pub struct Survey {
     incoming: Incoming,
     counts: Counts,
     elsewhere: Vec<String>,
+    tables: Vec<String>,
 }
 
 /// How much of what there is.
@@ -50,11 +51,18 @@ pub struct Contents {
     pub bytes: u64,
     /// The tables that have shards of their own: their definitions are in it and their items are not. In order.
     pub elsewhere: Vec<String>,
+    /// The tables whose items are in it. In order.
+    pub tables: Vec<String>,
 }
 
 impl Default for Survey {
     fn default() -> Self {
-        Self { incoming: Incoming::new(ShardId(0), 0), counts: Counts::default(), elsewhere: vec![] }
+        Self {
+            incoming: Incoming::new(ShardId(0), 0),
+            counts: Counts::default(),
+            elsewhere: vec![],
+            tables: vec![],
+        }
     }
 }
 
@@ -70,7 +78,10 @@ impl Survey {
                 table::LEASE => self.counts.leases += 1,
                 table::FENCE => self.counts.fences += 1,
                 table::ALARM => self.counts.alarms += 1,
-                table::TABLE => self.elsewhere.extend(crate::table::elsewhere(&key[1..], value)?),
+                table::TABLE => {
+                    self.elsewhere.extend(crate::table::elsewhere(&key[1..], value)?);
+                    self.tables.extend(crate::table::defined(&key[1..])?);
+                }
                 _ => {}
             }
         }
@@ -86,6 +97,9 @@ impl Survey {
         let compacted = compacted.max(0);
         let mut elsewhere = self.elsewhere;
         elsewhere.sort();
+        let mut tables = self.tables;
+        tables.retain(|name| !elsewhere.contains(name));
+        tables.sort();
         Ok(Contents {
             base,
             revision,
@@ -98,6 +112,7 @@ impl Survey {
             alarms,
             bytes,
             elsewhere,
+            tables,
         })
     }
 }

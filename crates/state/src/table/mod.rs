@@ -102,8 +102,8 @@ pub use commit::{Intent, Seen};
 pub use expire::{Overdue, Place};
 pub use mutant::Mutant;
 pub use passed::{read_asked, read_reply, write_asked, write_reply};
-pub(crate) use placement::elsewhere;
 pub use placement::{Block, Close, Home, Leaver, Placement, Short, Zones};
+pub(crate) use placement::{defined, elsewhere};
 pub use read::{Described, Get, Got, HotKey, HotKeys, KeysAsked, Page, Paged, Read, ReadReply, Row};
 pub use stream::{Changed, KEPT, Position, Record, Records, StreamDescribed, StreamId};
 

@@ -231,6 +231,14 @@ pub(crate) fn elsewhere(key: &[u8], stored: &[u8]) -> StateResult<Option<String>
     }
 }
 
+/// The name of the table that such a row defines; `None` for rows that say something else.
+pub(crate) fn defined(key: &[u8]) -> StateResult<Option<String>> {
+    match key.split_first() {
+        Some((&row::DEFINITION, name)) => Ok(Some(String::from_utf8(name.to_vec()).map_err(|_| bad())?)),
+        _ => Ok(None),
+    }
+}
+
 /// How many shards of its own a table asks for by its tags; `None` for none.
 fn asked(definition: &Definition) -> Result<Option<u32>, Refusal> {
     let Some((_, value)) = definition.tags.iter().find(|(key, _)| key == SHARDS_TAG) else { return Ok(None) };
