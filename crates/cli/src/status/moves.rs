@@ -302,6 +302,7 @@ mod tests {
             zones: vec![pb::Zone { node: 10, name: "a".into() }],
             close: vec![pb::Close { table: "orders".into(), shards: 1, most: 2, stay: 0 }],
             dynamo: true,
+            short: vec![pb::Short { table: "few".into(), shards: 2, copies: 2, asked: 3 }],
         };
         let mut moves = Moves::from(told);
         let step = |shard, step: &str, sent| pb::Moving {
@@ -332,15 +333,20 @@ mod tests {
         ] {
             assert_eq!(lines[line], words);
         }
-        assert_eq!(lines.len(), 1 + SHOWN + 1 + 1 + 1);
+        assert_eq!(lines.len(), 1 + SHOWN + 1 + 1 + 1 + 1);
         assert_eq!(lines[0], "moving: 10 shards on the move, about 17 replicas still to be moved");
         assert_eq!(lines[1], "  shard 2 of orders: from a to 4");
         assert_eq!(lines[9], "  and 2 more");
-        assert_eq!(lines[10], "zones: 1 shard of orders has two replicas in one zone; moves part them");
+        assert_eq!(
+            lines[10],
+            "copies: 2 shards of few have 2 of the 3 copies that it asks for: it survives 0 failures instead of 1 failure; \
+             `quorate node add` brings the others"
+        );
+        assert_eq!(lines[11], "zones: 1 shard of orders has two replicas in one zone; moves part them");
         assert!(
-            lines[11].starts_with("leaving: member a still has 12 shards, 2 of which stay"),
+            lines[12].starts_with("leaving: member a still has 12 shards, 2 of which stay"),
             "{}",
-            lines[11]
+            lines[12]
         );
     }
 
