@@ -11,8 +11,10 @@ pub(crate) use status::{
 
 use crate::plan::{BadPlan, Plan};
 use std::cell::Cell;
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// A system, with its program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,13 +198,35 @@ impl Target {
 
 /// Refuses what does not say that it is Quorate: a node of it would end at once, or never serve.
 fn is_quorate(program: &Path) -> Result<(), BadPlan> {
-    let hint = "name a build of quorate with --binary";
-    let said = Command::new(program).arg("--version").output();
-    let said = said.map_err(|e| BadPlan::new(format!("{} cannot be run: {e}", program.display()), hint))?;
-    if said.stdout.starts_with(b"quorate ") {
-        return Ok(());
+    let bad = |what: String| {
+        BadPlan::new(format!("{} {what}", program.display()), "name a build of quorate with --binary")
+    };
+    let said = first_words(program).map_err(|e| bad(format!("cannot be run: {e}")))?;
+    if said == *NAME { Ok(()) } else { Err(bad("is not quorate, by what it says to --version".into())) }
+}
+
+/// What Quorate says first to `--version`, and how long it may take.
+const NAME: &[u8] = b"quorate ";
+const WORD: Duration = Duration::from_secs(10);
+
+/// As many bytes as that has of what a program says; fewer if it ends before, or says nothing more for long. No program is waited for till
+/// its end: it may have none.
+fn first_words(program: &Path) -> std::io::Result<Vec<u8>> {
+    let mut command = Command::new(program);
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn()?;
+    let (give, take) = std::sync::mpsc::channel();
+    if let Some(out) = child.stdout.take() {
+        std::thread::spawn(move || {
+            for byte in BufReader::new(out).bytes().take(NAME.len()).map_while(Result::ok) {
+                let _ = give.send(byte);
+            }
+        });
     }
-    Err(BadPlan::new(format!("{} is not quorate, by what it says to --version", program.display()), hint))
+    let said = std::iter::from_fn(|| take.recv_timeout(WORD).ok()).collect();
+    let _ = child.kill();
+    child.wait()?;
+    Ok(said)
 }
 
 fn found(program: &Path, hint: &str) -> Result<PathBuf, BadPlan> {
