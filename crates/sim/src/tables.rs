@@ -547,7 +547,9 @@ impl Tables {
             Doing::Read(key) => Noted::Register(*key, "read", number(None)),
             Doing::Write(key, value) => Noted::Register(*key, "write", number(*value)),
             Doing::Swap(key, old, new) => Noted::Register(*key, "cas", format!("[{},{new}]", number(*old))),
-            Doing::Look(steps) | Doing::Leaf(_, steps) => Noted::Steps(steps.clone()),
+            Doing::Look(steps) => Noted::Steps(steps.clone()),
+            // Which lists are in the page its answer tells.
+            Doing::Leaf(..) => Noted::Steps(Vec::new()),
             Doing::Transact(transaction) => Noted::Steps(transaction.steps.clone()),
             Doing::Make | Doing::Again(_) | Doing::Old(_) | Doing::Glance(_) => return,
         };

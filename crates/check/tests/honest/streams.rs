@@ -98,7 +98,7 @@ fn a_lie_of_a_stream_is_found_by_its_name() {
                     event["process"] = 8000.into();
                     all.push(event);
                 }
-                "garbage"
+                "from-the-future"
             }
         };
         let (names, _) = violated("stream", &all);
