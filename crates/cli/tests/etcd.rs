@@ -273,6 +273,29 @@ fn a_file_of_json_makes_room_for_large_requests() {
     node.stop();
 }
 
+/// Claim: all URLs that a member advertises are in the list of members, also behind a start with others.
+#[test]
+fn every_advertised_url_is_told() {
+    let scratch = Scratch::new("etcd-advertise");
+    let ports = ports(2);
+    let mut flags = flags(&scratch, "solo", ports[0], ports[1], &format!("solo={}", url(ports[1])));
+    let told = |wanted: &str| {
+        eventually("the list of members has all", || {
+            post(ports[0], "/v3/cluster/member/list", "{}").contains(wanted)
+        });
+    };
+    for more in ["http://a.example:1", "http://b.example:2"] {
+        flags[3] = format!("--advertise-client-urls={},{more}", url(ports[0]));
+        let node = Node::start(&scratch, "solo", &flags, &[]);
+        eventually("it serves", || kv(ports[0], &["put", "a", "b"]).0 == 0);
+        told(&format!(r#""clientURLs":["{}","{more}"]"#, url(ports[0])));
+        node.stop();
+    }
+    flags[3] = format!("--advertise-client-urls={}", vec![url(ports[0]); 9].join(","));
+    let refused = quorate(&["etcd"]).args(&flags).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{}", String::from_utf8_lossy(&refused.stderr));
+}
+
 /// Claim: clients connect to a socket in the file system as to a port; the file that a killed node left is replaced, one that is served is
 /// not, and it goes with its node.
 #[test]

@@ -5,6 +5,7 @@
 
 use crate::error::{ServeError, ServeErrorKind};
 use quorate_base::NodeId;
+use quorate_wire::members::URLS_MAX;
 use quorate_wire::table::is_zone;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -44,6 +45,8 @@ pub struct ServerConfig {
     pub etcd_also: Vec<SocketAddr>,
     /// The URL at which clients reach the etcd door.
     pub etcd_advertise: String,
+    /// More such URLs, which the list of members tells too.
+    pub etcd_advertise_also: Vec<String>,
     /// Where the DynamoDB door listens, if there is one.
     pub dynamo_listen: Option<SocketAddr>,
     /// Where the peer port listens.
@@ -215,6 +218,14 @@ impl ServerConfig {
             }
         }
         check_url(&self.etcd_advertise)?;
+        self.etcd_advertise_also.iter().try_for_each(|url| check_url(url))?;
+        let urls = 1 + self.etcd_advertise_also.len();
+        if urls > URLS_MAX {
+            return Err(refuse(
+                format!("clients are told {urls} URLs of this node"),
+                &format!("a member tells {URLS_MAX} at most"),
+            ));
+        }
         if !ids.contains(&self.node) {
             return Err(refuse(
                 format!("node {} is not among the peers", self.node),
@@ -333,6 +344,7 @@ pub(crate) mod tests {
             etcd_listen: SocketAddr::from(([127, 0, 0, 1], 2380)),
             etcd_also: Vec::new(),
             etcd_advertise: "http://127.0.0.1:2380".into(),
+            etcd_advertise_also: Vec::new(),
             dynamo_listen: None,
             peer_listen: SocketAddr::from(([127, 0, 0, 1], 7101)),
             peer_also: Vec::new(),

@@ -398,6 +398,7 @@ mod tests {
                 etcd_also: Vec::new(),
                 dynamo_listen: None,
                 etcd_advertise: "http://127.0.0.1:1".into(),
+                etcd_advertise_also: Vec::new(),
                 peer_listen: SocketAddr::from(([127, 0, 0, 1], 2)),
                 peer_also: Vec::new(),
                 peers: Vec::<Peer>::new(),

@@ -453,11 +453,13 @@ fn journal_must_be_there(data: &Path) -> Result<(), ServeError> {
 
 /// A member as it was told to this node, which knows of itself alone whether it was added as a learner.
 fn member(config: &ServerConfig, peer: &crate::config::Peer) -> Member {
+    let also: &[String] = if peer.id == config.node { &config.etcd_advertise_also } else { &[] };
+    let client_urls = std::iter::once(&peer.client_url).filter(|url| !url.is_empty()).chain(also);
     Member {
         id: peer.id.get(),
         name: peer.name.clone(),
         peer_urls: vec![format!("http://{}", peer.address)],
-        client_urls: Some(peer.client_url.clone()).filter(|url| !url.is_empty()).into_iter().collect(),
+        client_urls: client_urls.cloned().collect(),
         learner: config.learners.contains(&peer.id) && !(config.joins && peer.id == config.node),
     }
 }

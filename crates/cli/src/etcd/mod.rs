@@ -33,7 +33,7 @@ Members:
   --listen-peer-urls URL                 where the other members connect [default: http://localhost:2380]
   --listen-client-urls URL[,URL...]      where clients connect [default: http://localhost:2379]
   --listen-metrics-urls URL[,URL...]     more of them; /metrics, /health, /livez, /readyz are on each
-  --advertise-client-urls URL            what clients are told; required beside --listen-client-urls
+  --advertise-client-urls URL[,URL...]   what clients are told; required beside --listen-client-urls
   --initial-advertise-peer-urls URL      what the other members are told [default: http://localhost:2380]
   --initial-cluster NAME=URL[,...]       all members with their peer URLs [default: this one alone]
   --initial-cluster-token TOKEN          tells clusters apart [default: etcd-cluster]

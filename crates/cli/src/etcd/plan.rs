@@ -38,11 +38,6 @@ pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
     let address = one(given, "initial-advertise-peer-urls")?;
     let token = given.get("initial-cluster-token").unwrap_or("etcd-cluster").to_string();
     let members = members(given, &name, &address)?;
-    if advertised.len() > 1 {
-        given
-            .warnings
-            .push(format!("of --advertise-client-urls the first is told to clients: {}", advertised[0]));
-    }
     let me =
         Peer { id: NodeId(0), name: name.clone(), address, client_url: format!("http://{}", advertised[0]) };
     let (cluster, peers) = found(&token, &members, &me);
@@ -68,6 +63,7 @@ pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
             etcd_also: listen[1..].to_vec(),
             dynamo_listen: None,
             etcd_advertise: me.client_url.clone(),
+            etcd_advertise_also: advertised[1..].iter().map(|address| format!("http://{address}")).collect(),
             peer_listen: peers_listen[0],
             peer_also: peers_listen[1..].to_vec(),
             learners: BTreeSet::new(),
@@ -472,6 +468,7 @@ mod tests {
         .unwrap()
         .server;
         assert_eq!((s.name.as_str(), s.etcd_also.len(), s.data), ("node", 2, PathBuf::from("/var/lib/etcd")));
+        assert!(s.etcd_advertise_also.is_empty());
     }
 
     /// Claim: members with the same flags form one cluster, in whatever order they are listed; another token is another cluster.

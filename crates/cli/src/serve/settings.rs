@@ -321,6 +321,7 @@ impl Settings {
                 etcd_listen: etcd,
                 etcd_also: Vec::new(),
                 etcd_advertise: me.client_url,
+                etcd_advertise_also: Vec::new(),
                 dynamo_listen: flags.dynamo.or(file.listen.dynamo),
                 peer_listen: peer,
                 peer_also: Vec::new(),

@@ -12,7 +12,7 @@ use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use quorate_gateway_dynamo::signature::{self, Scope, basic_date};
 use serde_json::Value;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 /// So often a request is tried, and the first one of an endpoint that has never answered.
@@ -24,6 +24,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How long a connection, and how long an answer, may take.
 const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(60);
+/// Who waits longer than this for a try that fails hears why it is tried again.
+const LONG: Duration = Duration::from_secs(1);
 
 /// Where requests go, and as whom.
 #[derive(Clone, Debug)]
@@ -89,13 +91,17 @@ impl Remote {
         Self { endpoint, open: None, met: false }
     }
 
-    /// Asks, again where that may help.
+    /// Asks, again where that may help; says so where a try took long.
     pub(super) async fn ask(&mut self, operation: &str, body: &Value) -> Result<Value, Refused> {
         let body = Bytes::from(body.to_string());
         let mut pause = PAUSE;
         for left in (0..if self.met { TRIES } else { FIRST_TRIES }).rev() {
+            let began = Instant::now();
             match self.once(operation, body.clone()).await {
                 Err(refused) if refused.again && left > 0 => {
+                    if began.elapsed() >= LONG {
+                        eprintln!("{operation}: {} (tries left: {left})", refused.message);
+                    }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
