@@ -73,9 +73,11 @@ enum Command {
         prefix: bool,
         /// At most so many; 0 for all
         #[arg(long, value_name = "N", default_value_t = 0)]
+        #[arg(allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(0..))]
         limit: i64,
         /// As they were at this revision; 0 for now
         #[arg(long, value_name = "REVISION", default_value_t = 0)]
+        #[arg(allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(0..))]
         rev: i64,
         /// From the asked node's own state, which may be behind
         #[arg(long)]
@@ -112,6 +114,7 @@ enum Command {
         prefix: bool,
         /// From this revision on; 0 for now
         #[arg(long, value_name = "REVISION", default_value_t = 0)]
+        #[arg(allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(0..))]
         rev: i64,
     },
 }

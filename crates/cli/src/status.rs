@@ -263,18 +263,22 @@ fn judge(answers: Vec<Answer>) -> Report {
     }
     let leader = if votes.len() == 1 { votes.keys().next().copied().unwrap_or(0) } else { 0 };
     let sizes = good().map(|s| (s.id, (s.db_size, s.quota))).collect();
-    let nodes: Vec<Line> = answers.into_iter().map(|answer| line(answer, furthest, &sizes)).collect();
+    let nodes: Vec<Line> =
+        answers.into_iter().map(|answer| line(answer, furthest, &sizes, leader != 0)).collect();
     let healthy = unhealthy.is_empty() && nodes.iter().all(|n| n.unhealthy.is_empty());
     let (moves, leaderless, undecided) = Default::default();
     Report { healthy, leader, unhealthy, nodes, moves, leaderless, undecided }
 }
 
-fn line((endpoint, member, status): Answer, furthest: u64, sizes: &Sizes) -> Line {
+fn line((endpoint, member, status): Answer, furthest: u64, sizes: &Sizes, led: bool) -> Line {
     let (id, name) = member.unwrap_or_default();
     let mut unhealthy = Vec::new();
     let status = status.unwrap_or_else(|why| {
         let again = if name.is_empty() {
             String::new()
+        } else if !led {
+            // Nobody is replaced without a majority.
+            "; start it".to_string()
         } else {
             format!("; start it, or, where its disk is lost, `quorate node replace {id:x}` puts another in its place")
         };

@@ -152,6 +152,27 @@ fn a_command_is_ended_when_its_lock_is_lost() {
     assert!(code == 124 && stderr.contains("was lost while the command ran"), "{code} {stderr}");
 }
 
+/// Claim: a frozen node takes connections and answers nobody; of several endpoints it is passed over, also where it comes first.
+#[test]
+fn a_frozen_endpoint_is_passed_over() {
+    let up = Up::start(&["--ephemeral"]);
+    let mut nodes = nodes(&up.ready());
+    nodes.rotate_right(1);
+    send(pid(&nodes[0]), Signal::STOP);
+    let (urls, others) = (endpoints(&nodes), endpoints(&nodes[1..]));
+    eventually("the others have a leader", || {
+        output(&["kv", "put", "a", "b", "--endpoints", &others]).0 == 0
+    });
+    for what in [&["kv", "get", "a"][..], &["kv", "put", "a", "c"], &["fence", "list"]] {
+        let (code, _, stderr) = output(&[what, &["--endpoints", &urls]].concat());
+        assert_eq!(code, 0, "{what:?}: {stderr}");
+    }
+    let (code, got, stderr) =
+        said(start(&["lock", "job", "--wait", "4s"], &urls, "echo got it").wait_with_output().unwrap());
+    assert!(code == 0 && got == "got it\n", "{code} {stderr}");
+    send(pid(&nodes[0]), Signal::CONT);
+}
+
 /// Claim: one command at a time leads, others can read who, and the next one leads when it is gone.
 #[test]
 fn a_command_runs_as_the_leader() {

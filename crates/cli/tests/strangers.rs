@@ -413,7 +413,7 @@ async fn extremes(channel: Channel) {
 
 /// Greetings for the peer port of node 2 that it must refuse, with what its log says about each.
 fn greetings(cluster: u64, life: u64) -> Vec<(&'static str, Vec<u8>)> {
-    let good = Hello { version: wire::PEER_VERSION, cluster, from: 3, to: 2, life, member_at: 0 };
+    let good = Hello { version: wire::PEER_VERSION, cluster, from: 3, to: 2, life, member_at: 0, run: 1 };
     let mut damaged = good.encode();
     damaged[20] ^= 1;
     vec![
@@ -422,11 +422,12 @@ fn greetings(cluster: u64, life: u64) -> Vec<(&'static str, Vec<u8>)> {
             b"GET / HTTP/1.1\r\nHost: a-peer-port.example\r\n\r\n".to_vec(),
         ),
         ("its greeting is damaged", damaged),
-        ("speaks version 12 of the peer protocol, this one 11", Hello { version: 12, ..good }.encode()),
+        ("speaks version 13 of the peer protocol, this one 12", Hello { version: 13, ..good }.encode()),
         ("is of cluster 00000000000000ff", Hello { cluster: 255, ..good }.encode()),
         ("looks for node 1, this is node 2", Hello { to: 1, ..good }.encode()),
         ("node 77 is not expected here", Hello { from: 77, ..good }.encode()),
         ("node 3 comes with another data directory", Hello { life: !life, ..good }.encode()),
+        ("another process is node 3, too", good.encode()),
     ]
 }
 
@@ -478,7 +479,18 @@ fn life(data: &str) -> u64 {
 }
 
 /// Bytes of a greeting.
-const GREETING: usize = 59;
+const GREETING: usize = 67;
+
+/// What tells the process of a node from others of the same node: its greeting has it.
+fn run(node: &str, hello: Hello) -> u64 {
+    let mut run = None;
+    eventually("it greets", || {
+        let answer = throw(node, &hello.encode());
+        run = answer.get(54..62).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap()));
+        run.is_some()
+    });
+    run.unwrap()
+}
 
 /// Claim: whatever comes to the peer port, the cluster serves, and the log has each mistake once, with what to do.
 #[test]
@@ -503,13 +515,29 @@ fn the_peer_port_takes_anything() {
         cluster.check(said);
         assert_eq!(cluster.log_has(1, said), 1, "{said}");
     }
-    throw(
-        &target,
-        &Hello { version: wire::PEER_VERSION, cluster: id, from: 2, to: 2, life, member_at: 0 }.encode(),
-    );
+    let good = Hello {
+        version: wire::PEER_VERSION,
+        cluster: id,
+        from: 3,
+        to: 2,
+        life,
+        member_at: 0,
+        run: run(
+            &cluster.nodes[2].peer,
+            Hello {
+                version: wire::PEER_VERSION,
+                cluster: id,
+                from: 2,
+                to: 3,
+                life: self::life(&cluster.nodes[1].data),
+                member_at: 0,
+                run: 1,
+            },
+        ),
+    };
+    throw(&target, &Hello { from: 2, ..good }.encode());
     cluster.check("its own id");
-    let good =
-        Hello { version: wire::PEER_VERSION, cluster: id, from: 3, to: 2, life, member_at: 0 }.encode();
+    let good = good.encode();
     for (name, bytes) in packets() {
         eventually(&format!("{name}: it is greeted"), || {
             throw(&target, &[&good[..], &bytes].concat()).starts_with(b"QRTpeer\0")

@@ -7,6 +7,7 @@
 pub mod dynamo;
 pub mod http;
 pub mod retry;
+mod standing;
 
 use quorate_proto::etcdserverpb as pb;
 use retry::{Decision, Kind};
@@ -55,23 +56,19 @@ pub struct Client {
 
 impl Client {
     /// Opens `connections` connections (at least one to each endpoint), spread over the endpoints in turn. Endpoints that
-    /// cannot be reached are passed over, unless none can.
+    /// cannot be reached, do not answer or know no leader are passed over, unless none is better ([`standing`]).
     pub async fn connect(
         endpoints: &[String],
         connections: usize,
         patience: Duration,
     ) -> Result<Self, ClientError> {
-        let mut channels = Vec::new();
-        let mut reason = "no endpoint was given".to_string();
-        for at in 0..connections.max(endpoints.len()) {
-            let Some(url) = endpoints.get(at % endpoints.len().max(1)) else { break };
-            match endpoint(url, patience)?.connect().await {
-                Ok(channel) => channels.push(channel),
-                Err(error) => reason = format!("{url}: {}", root_cause(&error)),
+        let best = standing::best(endpoints, patience).await?;
+        let mut channels: Vec<_> = best.iter().map(|(_, channel)| channel.clone()).collect();
+        for (at, _) in best.iter().cycle().take(connections.saturating_sub(best.len())) {
+            // Who was there a moment ago and is not now is missed by nobody.
+            if let Ok(channel) = endpoint(&endpoints[*at], patience)?.connect().await {
+                channels.push(channel);
             }
-        }
-        if channels.is_empty() {
-            return Err(ClientError::Unreachable(reason));
         }
         Ok(Self { channels, turn: AtomicUsize::new(0), fence: None })
     }

@@ -19,6 +19,9 @@ use tonic::metadata::MetadataMap;
 use tonic::{Response, Status};
 
 const METADATA: &str = "quorate-fence";
+/// The highest token: no lock has a higher one, as no revision is ever higher. One mistaken token beyond them all would shut out
+/// every holder that comes.
+const TOKEN_MAX: u64 = 1 << 61;
 
 /// What a request shows.
 pub(crate) fn shown(metadata: &MetadataMap) -> Result<Option<Fence>, Status> {
@@ -30,7 +33,7 @@ pub(crate) fn shown(metadata: &MetadataMap) -> Result<Option<Fence>, Status> {
     let fence = value.to_str().ok().and_then(parse).ok_or_else(|| {
         invalid(
             "quorate: quorate-fence must be NAME=TOKEN: a name of 1 to 256 bytes, percent-encoded, and a \
-             number below 2^64",
+             number up to 2^61",
         )
     })?;
     Ok(Some(fence))
@@ -40,7 +43,7 @@ fn parse(text: &str) -> Option<Fence> {
     let (name, token) = text.rsplit_once('=')?;
     let name = decode(name)?;
     let digits = !token.is_empty() && token.bytes().all(|b| b.is_ascii_digit());
-    let token = token.parse().ok().filter(|_| digits)?;
+    let token = token.parse().ok().filter(|&token| digits && token <= TOKEN_MAX)?;
     (1..=FENCE_NAME_MAX).contains(&name.len()).then(|| Fence { name: name.into(), token })
 }
 
@@ -133,12 +136,23 @@ mod tests {
     fn a_fence_is_a_name_and_a_number_and_all_else_is_refused() {
         let fence = |name: &'static [u8], token| Fence { name: Bytes::from_static(name), token };
         assert_eq!(of("a=7").unwrap(), Some(fence(b"a", 7)));
-        assert_eq!(of("a%3D%00b/c%fF=18446744073709551615").unwrap(), Some(fence(b"a=\0b/c\xff", u64::MAX)));
+        assert_eq!(of("a%3D%00b/c%fF=2305843009213693952").unwrap(), Some(fence(b"a=\0b/c\xff", TOKEN_MAX)));
         assert_eq!(shown(&MetadataMap::new()).unwrap(), None);
         let long = format!("{}=1", "x".repeat(257));
-        for bad in
-            ["", "a", "=1", "a=", "a=-1", "a=+1", "a=1x", "a=18446744073709551616", "a%=1", "a%4=1", &long]
-        {
+        for bad in [
+            "",
+            "a",
+            "=1",
+            "a=",
+            "a=-1",
+            "a=+1",
+            "a=1x",
+            "a=2305843009213693953",
+            "a=18446744073709551616",
+            "a%=1",
+            "a%4=1",
+            &long,
+        ] {
             let refused = of(bad).unwrap_err();
             assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{bad}");
         }

@@ -126,6 +126,10 @@ impl Front {
         if is_foreign(&head.headers) {
             return Err(Status::permission_denied("quorate: a page of another origin may not call this"));
         }
+        if let Some(wrong) = head.headers.get("grpc-timeout").filter(|value| !is_timeout(value)) {
+            let wrong = String::from_utf8_lossy(wrong.as_bytes());
+            return Err(Status::invalid_argument(format!("invalid grpc-timeout: {wrong}")));
+        }
         let text = self.gateway.unfinished.whole(body, self.gateway.limits.body()).await?;
         let (head, body) =
             self.called(as_grpc(call, &head.headers, requests(call, &text)?)).await.into_parts();
@@ -147,6 +151,10 @@ fn is_foreign(headers: &http::HeaderMap) -> bool {
     let Some(origin) = headers.get(http::header::ORIGIN) else { return false };
     let host = headers.get(http::header::HOST).map_or(&b""[..], |host| host.as_bytes());
     origin.as_bytes().split(|&byte| byte == b'/').next_back() != Some(host)
+}
+
+fn is_timeout(value: &http::HeaderValue) -> bool {
+    value.to_str().is_ok_and(|text| crate::timeout_of(text).is_some())
 }
 
 /// The messages that stand in `text`, as gRPC has them. An empty text is a message without fields.
@@ -373,6 +381,8 @@ mod tests {
         for (path, headers, text, status, says) in [
             ("/v3/kv/put", &[][..], r#"{"key":7}"#, 400, r#""code":3,"#),
             ("/v3/kv/put", &[], "{", 400, "EOF"),
+            ("/v3/kv/range", &[("grpc-timeout", "foo")], "{}", 400, "invalid grpc-timeout: foo"),
+            ("/v3/kv/range", &[("grpc-timeout", "-5S")], "{}", 400, "invalid grpc-timeout: -5S"),
             ("/v3/kv/put", &[], "{}", 400, "etcdserver: key is not provided"),
             ("/v3/kv/put", &[], "", 400, "etcdserver: key is not provided"),
             ("/v3/kv/put", &[], "{} {}", 400, "trailing"),

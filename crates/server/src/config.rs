@@ -272,10 +272,10 @@ impl ServerConfig {
 
     fn check_timing(&self) -> Result<(), ServeError> {
         let (beat, min, max) = (self.heartbeat, self.election_min, self.election_max);
-        if beat < Duration::from_millis(5) || max > Duration::from_secs(60) {
+        if beat < Duration::from_millis(1) || max > Duration::from_secs(100) {
             return Err(refuse(
                 format!("heartbeat {beat:?}, election timeout up to {max:?}"),
-                "a heartbeat is at least 5 ms, an election timeout at most 60 s",
+                "a heartbeat is at least 1 ms, an election timeout at most 100 s",
             ));
         }
         if beat * 3 > min || min >= max {

@@ -51,8 +51,8 @@ use tokio::sync::{Notify, Semaphore};
 /// 2: a node says that it is there, with an empty packet, also when it has nothing to say; and in its answers to heartbeats,
 /// whether it withholds. 4: members come and go. 5: promises for leases, and how an entry was committed. 6: a replica whose disk is
 /// lost asks its leader for the term. 9: reads of indexes row by row, and of streams, are passed on. 11: pages lay
-/// committed intents over their rows, and have a leader pause.
-pub(crate) const VERSION: u16 = 11;
+/// committed intents over their rows, and have a leader pause. 12: a greeting tells processes of one node apart.
+pub(crate) const VERSION: u16 = 12;
 const HEADER_BYTES: usize = 8;
 /// The largest packet that is read: what a lane makes, and room for its last frame to be the largest there is.
 const PACKET_MAX: usize = PACKET_BYTES + (12 << 20);
@@ -63,6 +63,8 @@ const BACKLOG_MAX: usize = 64 << 20;
 const DIAL_PAUSE_MIN: Duration = Duration::from_millis(20);
 const DIAL_PAUSE_MAX: Duration = Duration::from_millis(500);
 const HELLO_PATIENCE: Duration = Duration::from_secs(2);
+/// So often in a step it is looked whether a peer's former connection is gone.
+const TWIN_LOOKS: u32 = 25;
 /// So many may be connected and not have greeted yet.
 const GREETING_MAX: usize = 64;
 /// How often a node says that it is there: the same on all nodes, whatever the timing they are set to.
@@ -76,6 +78,8 @@ pub(crate) struct Transport {
     me: NodeId,
     life: Life,
     met: Met,
+    /// Tells this process from any other of the same node.
+    run: u64,
     roster: Mutex<Roster>,
     /// Those that are being dialled, each by a task of its own.
     dialled: Mutex<BTreeSet<NodeId>>,
@@ -137,8 +141,12 @@ struct Link {
     backlog: Mutex<BytesMut>,
     more: Notify,
     closed: Notify,
+    /// Of the process at its other end.
+    run: u64,
     /// Something came since the last step.
     heard: AtomicBool,
+    /// How often something came.
+    came: AtomicU64,
 }
 
 impl Transport {
@@ -158,6 +166,7 @@ impl Transport {
             me,
             life,
             met,
+            run: rng.next_u64(),
             roster: Mutex::new(roster),
             dialled: Mutex::default(),
             rng: Mutex::new(Rng::new(rng.next_u64())),
@@ -304,7 +313,7 @@ impl Transport {
         }
     }
 
-    async fn welcome(&self, mut stream: TcpStream) -> Result<Option<(NodeId, TcpStream)>, Mistake> {
+    async fn welcome(&self, mut stream: TcpStream) -> Result<Option<(NodeId, (TcpStream, u64))>, Mistake> {
         let hello = match read_first(&mut stream).await? {
             Greeting::Hello(hello) => hello,
             Greeting::Members(first) => {
@@ -313,13 +322,17 @@ impl Transport {
             }
         };
         let from = NodeId(hello.from);
-        if let Err(mistake) = self.check(&hello, None) {
+        let checked = match self.check(&hello, None) {
+            Ok(()) => self.must_be_alone(from, hello.run).await,
+            Err(mistake) => Err(mistake),
+        };
+        if let Err(mistake) = checked {
             // It has to know, and hears it nowhere else: that it is of another cluster or release it sees from this, too.
             let _ = self.write_hello(&mut stream, from, Refused::of(mistake.kind)).await;
             return Err(mistake);
         }
         self.write_hello(&mut stream, from, None).await?;
-        Ok(Some((from, stream)))
+        Ok(Some((from, (stream, hello.run))))
     }
 
     async fn dial(self: Arc<Self>, peer: NodeId, mut rng: Rng) {
@@ -366,12 +379,15 @@ impl Transport {
     }
 
     /// Connects and greets.
-    async fn call(&self, peer: NodeId, address: &str) -> Result<TcpStream, Mistake> {
+    async fn call(&self, peer: NodeId, address: &str) -> Result<(TcpStream, u64), Mistake> {
         let mut stream = connect(address, self.patience.dial).await.map_err(|e| Mistake::broken(&e))?;
         self.write_hello(&mut stream, peer, None).await?;
         let hello = read_hello(&mut stream).await?;
         self.check(&hello, Some(peer))?;
-        let Some(refused) = hello.refused else { return Ok(stream) };
+        let Some(refused) = hello.refused else {
+            self.must_be_alone(peer, hello.run).await?;
+            return Ok((stream, hello.run));
+        };
         if refused == Refused::Removed {
             *lock(&self.told_removed) = Some(peer);
             self.inbox.push(Event::Tick);
@@ -388,8 +404,8 @@ impl Transport {
         let (from, to, life) = (self.me.get(), to.get(), self.life);
         let member_at = lock(&self.roster).member_at.get();
         let (life, taken_back) = (life.number, life.taken_back);
-        let cluster = self.cluster;
-        let hello = Hello { version: VERSION, cluster, from, to, life, member_at, refused, taken_back };
+        let (cluster, run) = (self.cluster, self.run);
+        let hello = Hello { version: VERSION, cluster, from, to, life, member_at, run, refused, taken_back };
         stream.set_nodelay(true).map_err(|e| Mistake::broken(&e))?;
         stream.write_all(&hello.encode()).await.map_err(|e| Mistake::broken(&e))
     }
@@ -439,6 +455,35 @@ impl Transport {
         self.met.meet(from, life).map_err(|why| Mistake::new(MistakeKind::Forgetful, why))
     }
 
+    /// A peer comes with this process: that its former one's connection is gone, or dies now, is as it should be. If that one goes
+    /// on to speak, two processes are the same node, each with a copy of its directory, and together they would confirm what
+    /// neither keeps. The first one stays.
+    async fn must_be_alone(&self, peer: NodeId, run: u64) -> Result<(), Mistake> {
+        let former = lock(&self.links).get(&peer).filter(|link| link.run != run).cloned();
+        let Some(former) = former else { return Ok(()) };
+        let came = former.came.load(Ordering::Relaxed);
+        let (mut silent, mut since_it_spoke) = (0, 0);
+        // What a process has sent before it was killed is still read then; its end follows at once.
+        while since_it_spoke < TWIN_LOOKS / 2 {
+            if silent == 2 * TWIN_LOOKS {
+                return Ok(());
+            }
+            tokio::time::sleep(self.patience.step / TWIN_LOOKS).await;
+            if !lock(&self.links).get(&peer).is_some_and(|link| Arc::ptr_eq(link, &former)) {
+                return Ok(());
+            }
+            let spoke = former.came.load(Ordering::Relaxed) != came;
+            *(if spoke { &mut since_it_spoke } else { &mut silent }) += 1;
+        }
+        Err(Mistake::new(
+            MistakeKind::Twin,
+            format!(
+                "another process is node {peer}, too, and is connected: two run with copies of one data directory, of which neither \
+                 has all that the other confirms. Stop one of them, and see that its directory does not come back"
+            ),
+        ))
+    }
+
     /// Whether a node is a member, by what this one knows or by what that one knows that this one cannot know yet.
     fn knows(&self, from: NodeId, member_at: u64) -> Result<bool, Mistake> {
         let roster = lock(&self.roster);
@@ -458,9 +503,9 @@ impl Transport {
     }
 
     /// Serves a greeted connection until it ends.
-    async fn run(self: Arc<Self>, peer: NodeId, stream: TcpStream) {
+    async fn run(self: Arc<Self>, peer: NodeId, (stream, run): (TcpStream, u64)) {
         let (read, write) = stream.into_split();
-        let link = Arc::new(Link::new(write));
+        let link = Arc::new(Link::new(write, run));
         if let Some(old) = lock(&self.links).insert(peer, link.clone()) {
             old.closed.notify_one();
         }
@@ -510,6 +555,7 @@ impl Transport {
                 Ok(len) => {
                     self.bytes.received.fetch_add(len as u64, Ordering::Relaxed);
                     link.heard.store(true, Ordering::Relaxed);
+                    link.came.fetch_add(1, Ordering::Relaxed);
                 }
                 Err(error) => return error.to_string(),
             }
@@ -518,9 +564,10 @@ impl Transport {
 }
 
 impl Link {
-    fn new(write: OwnedWriteHalf) -> Self {
+    fn new(write: OwnedWriteHalf, run: u64) -> Self {
         let (more, closed) = (Notify::new(), Notify::new());
-        Self { write, backlog: Mutex::default(), more, closed, heard: AtomicBool::new(true) }
+        let (heard, came) = (AtomicBool::new(true), AtomicU64::new(0));
+        Self { write, backlog: Mutex::default(), more, closed, run, heard, came }
     }
 
     /// Sends one packet with this body, or drops it if too much waits already.

@@ -18,12 +18,14 @@ enum Use {
     Quiet,
     /// It changes nothing, and the log says so and why.
     Told(&'static str),
+    /// So does a number, and what is none is refused.
+    Count,
     /// It is on whatever is said, and the log says so where it is to be off.
     Always(&'static str),
     /// Any value but these (and none) is refused, with this hint.
     Only(&'static [&'static str], &'static str),
 }
-use Use::{Always, Only, Quiet, Taken, Told};
+use Use::{Always, Count, Only, Quiet, Taken, Told};
 
 struct Flag {
     name: &'static str,
@@ -92,18 +94,18 @@ const FLAGS: &[Flag] = &[
         "max-learners",
         Only(&["1"], "there is one learner at a time, as etcd's default, beside members that join"),
     ),
-    value("snapshot-count", Quiet),
-    value("max-snapshots", Quiet),
-    value("max-wals", Quiet),
-    value("snapshot-catchup-entries", Quiet),
-    value("backend-batch-limit", Quiet),
+    value("snapshot-count", Count),
+    value("max-snapshots", Count),
+    value("max-wals", Count),
+    value("snapshot-catchup-entries", Count),
+    value("backend-batch-limit", Count),
     value("backend-batch-interval", Quiet),
     value("backend-bbolt-freelist-type", Quiet),
     switch("unsafe-no-fsync", Only(OFF, "what is acknowledged is always on disk")),
     value("watch-progress-notify-interval", Taken),
     value("experimental-watch-progress-notify-interval", Taken),
     // Clients.
-    value("max-concurrent-streams", Quiet),
+    value("max-concurrent-streams", Count),
     value("grpc-keepalive-min-time", Quiet),
     value("grpc-keepalive-interval", Quiet),
     value("grpc-keepalive-timeout", Quiet),
@@ -325,6 +327,10 @@ impl Given {
         match flag.what {
             Taken => drop(self.values.insert(name, value)),
             Quiet => {}
+            Count if value.is_empty() || value.parse::<u64>().is_ok() => {}
+            Count => {
+                return Err(usage(format!("{source}={value} makes no sense"), "it is a number from 0 on"));
+            }
             Told(_) if flag.switch && value == "false" => {}
             Always(_) if value == "true" => {}
             Told(why) | Always(why) => self.warnings.push(format!("{source} changes nothing here: {why}")),

@@ -86,7 +86,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
     serve::run_with(settings, plan::lines(&given)?, &given.warnings).map_err(in_its_words)
 }
 
-/// The server's hints name flags of `quorate serve`; here the same things have etcd's names.
+/// What the server says names flags of `quorate serve`; here the same things have etcd's names.
 fn in_its_words(problem: Problem) -> Problem {
     let names =
         [("--etcd", "--listen-client-urls"), ("--peer", "--listen-peer-urls"), ("--data", "--data-dir")];
@@ -95,5 +95,7 @@ fn in_its_words(problem: Problem) -> Problem {
         let name = names.iter().find(|(own, _)| bare.trim_start_matches('(') == *own);
         name.map_or(word.to_string(), |(own, name)| format!("{}{rest}", bare.replace(own, name)))
     };
-    Problem { hint: problem.hint.split(' ').map(word).collect::<Vec<_>>().join(" "), ..problem }
+    let told = |text: &str| text.split(' ').map(word).collect::<Vec<_>>().join(" ");
+    let Problem { exit, message, hint } = problem;
+    Problem { exit, message: told(&message), hint: told(&hint) }
 }

@@ -21,6 +21,8 @@ const CLIENTS: &str = "http://localhost:2379";
 /// How etcd writes where a socket in the file system is.
 const UNIX: &str = "unix://";
 const PEERS: &str = "http://localhost:2380";
+/// The longest election timeout, as with etcd.
+const MILLIS_MAX: u64 = 50_000;
 const NO_TLS: &str = "there is no TLS in this release: use http:// on a network that is trusted";
 
 /// The settings, not yet checked.
@@ -275,7 +277,10 @@ fn parse(flag: &str, url: &str) -> Result<String, Problem> {
         return Err(usage(format!("--{flag} has {url}"), NO_TLS));
     }
     let rest = url.strip_prefix("http://").map(|rest| rest.strip_suffix('/').unwrap_or(rest));
-    match rest.filter(|rest| rest.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())) {
+    let whole = |rest: &&str| {
+        rest.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+    };
+    match rest.filter(whole) {
         Some(rest) => Ok(rest.to_string()),
         None => Err(usage(format!("--{flag} has {url:?}"), "write http://HOST:PORT")),
     }
@@ -299,9 +304,12 @@ fn socket(flag: &str, address: &str) -> Result<SocketAddr, Problem> {
 
 fn millis(given: &Given, flag: &str, default: u64) -> Result<Duration, Problem> {
     let text = given.get(flag).map_or_else(|| default.to_string(), str::to_string);
-    let parsed = text.parse().ok().filter(|ms| (1..=60_000).contains(ms));
+    let parsed = text.parse().ok().filter(|ms| (1..=MILLIS_MAX).contains(ms));
     parsed.map(Duration::from_millis).ok_or_else(|| {
-        usage(format!("--{flag}={text} makes no sense"), "it is a number of milliseconds, from 1 to 60000")
+        usage(
+            format!("--{flag}={text} makes no sense"),
+            &format!("it is a number of milliseconds, from 1 to {MILLIS_MAX}"),
+        )
     })
 }
 
@@ -544,6 +552,9 @@ mod tests {
             (&["--listen-client-urls=http://10.0.0.1:2379"], "--advertise-client-urls is required"),
             (&["--listen-peer-urls=http://host:2380"], "no address to listen on"),
             (&["--listen-peer-urls=,"], "--listen-peer-urls names no address"),
+            (&["--advertise-client-urls=http://:2379"], "--advertise-client-urls has"),
+            (&["--election-timeout=50001"], "--election-timeout=50001 makes no sense"),
+            (&["--snapshot-count=abc"], "--snapshot-count=abc makes no sense"),
             (&["--advertise-client-urls=,"], "--advertise-client-urls names no address"),
             (&["--initial-advertise-peer-urls=http://127.0.0.1:1,http://127.0.0.1:2"], "several addresses"),
             (&["--initial-cluster=default=http://localhost:9"], "must include default=http://localhost:2380"),

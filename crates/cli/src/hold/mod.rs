@@ -102,10 +102,10 @@ struct Common {
     )]
     endpoints: Vec<String>,
     /// How long the name stays taken should this program be cut off
-    #[arg(long, value_name = "TIME", value_parser = time, default_value = "10s")]
+    #[arg(long, value_name = "TIME", value_parser = time, default_value = "10s", allow_hyphen_values = true)]
     ttl: Duration,
     /// Give up after waiting so long, a second at least; without it this program waits for ever, also for a leader of the cluster
-    #[arg(long, value_name = "TIME", value_parser = time_or_none)]
+    #[arg(long, value_name = "TIME", value_parser = time_or_none, allow_hyphen_values = true)]
     wait: Option<Duration>,
 }
 

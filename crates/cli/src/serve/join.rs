@@ -110,6 +110,14 @@ async fn ask(endpoints: &[String]) -> Result<(u64, Vec<MemberInfo>), Problem> {
 
 /// Asks the members' peer ports, as etcd does.
 fn ask_peers(peers: &[String]) -> Result<(u64, Vec<MemberInfo>), Problem> {
+    if peers.is_empty() {
+        return Err(Problem::new(
+            Exit::Usage,
+            "a cluster is to be joined, and no other member of it is named",
+            "--initial-cluster names all its members, as `etcdctl member add` prints it; a new cluster begins without \
+             --initial-cluster-state existing",
+        ));
+    }
     let mut failures = Vec::new();
     for peer in peers {
         match ask_peer(peer) {

@@ -75,7 +75,7 @@ pub(crate) async fn ask(
 }
 
 /// The version of the peer protocol that nodes of this release speak.
-pub(crate) const PEER_VERSION: u16 = 11;
+pub(crate) const PEER_VERSION: u16 = 12;
 
 /// The greeting of the peer protocol.
 #[derive(Clone, Copy)]
@@ -86,6 +86,7 @@ pub(crate) struct Hello {
     pub(crate) to: u64,
     pub(crate) life: u64,
     pub(crate) member_at: u64,
+    pub(crate) run: u64,
 }
 
 impl Hello {
@@ -98,6 +99,7 @@ impl Hello {
         out.extend_from_slice(&crc32c(&out).to_le_bytes());
         if self.version == PEER_VERSION {
             out.extend_from_slice(&self.member_at.to_le_bytes());
+            out.extend_from_slice(&self.run.to_le_bytes());
             out.push(0);
             out.extend_from_slice(&crc32c(&out).to_le_bytes());
         }

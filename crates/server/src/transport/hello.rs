@@ -13,12 +13,13 @@ pub(super) const MAGIC: [u8; 8] = *b"QRTpeer\0";
 /// The part of a greeting that all versions have, by which they know each other's version; its checksum stands at its end.
 pub(super) const HELLO_BYTES: usize = 8 + 2 + 8 * 4 + 4;
 /// What follows it, with a checksum over both.
-pub(super) const MORE_BYTES: usize = 8 + 1 + 4;
+pub(super) const MORE_BYTES: usize = 8 + 8 + 1 + 4;
 
 const REMOVED: u8 = 1;
 const TAKEN_BACK: u8 = 2;
 const STRANGER: u8 = 4;
 const FORGETFUL: u8 = 8;
+const TWIN: u8 = 16;
 
 /// Why the sender of a greeting will not talk to its receiver: what that one cannot see from the greeting itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub(super) enum Refused {
     Stranger,
     /// It had another data directory when it was met.
     Forgetful,
+    /// Another process is the same node, and its connection lives.
+    Twin,
 }
 
 impl Refused {
@@ -38,6 +41,7 @@ impl Refused {
             MistakeKind::Removed => Some(Self::Removed),
             MistakeKind::Stranger => Some(Self::Stranger),
             MistakeKind::Forgetful => Some(Self::Forgetful),
+            MistakeKind::Twin => Some(Self::Twin),
             _ => None,
         }
     }
@@ -52,6 +56,13 @@ impl Refused {
                 MistakeKind::Stranger,
                 format!(
                     "node {peer} does not know this node as a member: add it first (`quorate node add`), or check the list of peers of both"
+                ),
+            ),
+            Self::Twin => Mistake::new(
+                MistakeKind::Twin,
+                format!(
+                    "node {peer} hears from another process that is this node, too: two run with copies of one data directory, of \
+                     which neither has all that the other confirms. Stop one of them, and see that its directory does not come back"
                 ),
             ),
             Self::Forgetful => Mistake::new(
@@ -70,6 +81,7 @@ impl Refused {
             Self::Removed => REMOVED,
             Self::Stranger => STRANGER,
             Self::Forgetful => FORGETFUL,
+            Self::Twin => TWIN,
         }
     }
 }
@@ -85,6 +97,8 @@ pub(super) struct Hello {
     pub(super) life: u64,
     /// The place in the log of the newest committed configuration by which the sender is a member; 0 if it knows none.
     pub(super) member_at: u64,
+    /// Of the sender's process: drawn when it started.
+    pub(super) run: u64,
     /// The sender will not talk to the receiver.
     pub(super) refused: Option<Refused>,
     /// The sender's directory was made because its former one is lost.
@@ -103,9 +117,10 @@ impl Hello {
         let crc = crc32c::crc32c(&out[..42]);
         out[42..46].copy_from_slice(&crc.to_le_bytes());
         out[46..54].copy_from_slice(&self.member_at.to_le_bytes());
-        out[54] = self.refused.map_or(0, Refused::flag) | (u8::from(self.taken_back) * TAKEN_BACK);
-        let crc = crc32c::crc32c(&out[..55]);
-        out[55..].copy_from_slice(&crc.to_le_bytes());
+        out[54..62].copy_from_slice(&self.run.to_le_bytes());
+        out[62] = self.refused.map_or(0, Refused::flag) | (u8::from(self.taken_back) * TAKEN_BACK);
+        let crc = crc32c::crc32c(&out[..63]);
+        out[63..].copy_from_slice(&crc.to_le_bytes());
         out
     }
 
@@ -124,6 +139,7 @@ impl Hello {
             to: rest.get_u64_le(),
             life: rest.get_u64_le(),
             member_at: 0,
+            run: 0,
             refused: None,
             taken_back: false,
         };
@@ -138,11 +154,12 @@ impl Hello {
     ) -> Result<(), Mistake> {
         let mut rest = &more[..];
         self.member_at = rest.get_u64_le();
+        self.run = rest.get_u64_le();
         let flags = rest.get_u8();
         self.taken_back = flags & TAKEN_BACK != 0;
-        let reasons = [Refused::Removed, Refused::Stranger, Refused::Forgetful];
+        let reasons = [Refused::Removed, Refused::Stranger, Refused::Forgetful, Refused::Twin];
         self.refused = reasons.into_iter().find(|reason| flags & reason.flag() != 0);
-        let crc = crc32c::crc32c_append(crc32c::crc32c(first), &more[..9]);
+        let crc = crc32c::crc32c_append(crc32c::crc32c(first), &more[..17]);
         if rest.get_u32_le() == crc { Ok(()) } else { Err(damaged()) }
     }
 }

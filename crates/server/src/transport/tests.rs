@@ -74,6 +74,7 @@ fn a_hello_must_be_whole() {
         to: 2,
         life: 3,
         member_at: 4,
+        run: 5,
         refused: Some(Refused::Forgetful),
         taken_back: false,
     };
@@ -92,9 +93,9 @@ fn a_hello_must_be_whole() {
         assert!(decode(&bad).is_err(), "noise, seed 2");
         let crc = crc32c::crc32c(&bad[..42]);
         bad[42..46].copy_from_slice(&crc.to_le_bytes());
-        bad[54] &= 1;
-        let crc = crc32c::crc32c(&bad[..55]);
-        bad[55..].copy_from_slice(&crc.to_le_bytes());
+        bad[62] &= 1;
+        let crc = crc32c::crc32c(&bad[..63]);
+        bad[63..].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(decode(&bad).map(Hello::encode), Ok(bad), "any numbers, seed 2");
     }
 }
@@ -126,15 +127,12 @@ impl Node {
     fn start(me: u64, listener: TcpListener, peer: u64, address: SocketAddr) -> Self {
         let inbox = Arc::new(Inbox::default());
         let roster = roster(&[(me, String::new()), (peer, address.to_string())], 0);
-        let data = std::env::temp_dir().join(format!(
-            "quorate-links-{}-{}",
-            std::process::id(),
-            listener.local_addr().unwrap().port()
-        ));
+        let port = listener.local_addr().unwrap().port();
+        let data = std::env::temp_dir().join(format!("quorate-links-{}-{port}", std::process::id()));
         let life = (Life { number: me, taken_back: false }, Met::beside(&data));
         let driver = (inbox.clone(), Clock::start());
         let transport =
-            Transport::new(CLUSTER, NodeId(me), life, roster, PATIENCE, driver, &mut Rng::new(me));
+            Transport::new(CLUSTER, NodeId(me), life, roster, PATIENCE, driver, &mut Rng::new(port.into()));
         transport.start(listener);
         Self { transport, inbox, seen: Vec::new(), data }
     }
@@ -202,6 +200,7 @@ async fn greet(listener: &TcpListener) -> TcpStream {
                 to: 1,
                 life: 3,
                 member_at,
+                run: 6,
                 refused,
                 taken_back: false,
             };
@@ -379,6 +378,30 @@ async fn who_is_refused_hears_why() {
     let refused = node.transport.call(NodeId(3), &at_three.to_string()).await.unwrap_err();
     assert_eq!(refused.kind, MistakeKind::Forgetful);
     assert!(refused.why.contains("has met this node with another data directory"), "{refused:?}");
+}
+
+/// Claim: while a node is connected and speaks, another process that is the same node is refused, and hears why; once the first one
+/// is gone it is taken.
+#[tokio::test]
+async fn of_two_processes_of_one_node_the_first_stays() {
+    let ((one, at_one), (two, at_two)) = (listen().await, listen().await);
+    let mut node = Node::start(1, one, 2, at_two);
+    let first = Node::start(2, two, 1, at_one);
+    node.expect(&["up"]).await;
+    let twin = Node::start(2, listen().await.0, 2, at_two);
+    twin.transport.follow(&roster(&[(1, at_one.to_string())], 0));
+    let refused = twin.transport.call(NodeId(1), &at_one.to_string()).await.map(|_| ()).unwrap_err();
+    assert!(refused.kind == MistakeKind::Twin && refused.why.contains("this node, too"), "{refused:?}");
+    assert!(node.transport.mistakes().count() > 0);
+    first.transport.follow(&roster(&[], 0));
+    let links = lock(&first.transport.links).clone();
+    for link in links.values() {
+        link.closed.notify_one();
+    }
+    eventually("the second is taken", async || {
+        twin.transport.call(NodeId(1), &at_one.to_string()).await.ok()
+    })
+    .await;
 }
 
 type Swallow = Arc<(AtomicBool, AtomicBool)>;

@@ -293,7 +293,7 @@ impl SegmentReader<'_> {
                 Decision::EndOfLog => return next.max(self.newer.unwrap_or(0)),
                 Decision::Damaged | Decision::MaybeTorn if truncates => return next,
                 Decision::Damaged => {
-                    let what = "a batch does not verify; it comes back from the peers";
+                    let what = "a batch does not verify; where there are peers, it comes back from them";
                     // A start behind a torn tail leaves out one number, and no more.
                     let certain = later.is_some() || self.newer.is_some_and(|first| first > next + 1);
                     replay.damaged(Damage { certain, ..self.damage(offset, what) });
