@@ -7,6 +7,8 @@ use std::fmt;
 const ROOM: &str =
     "nothing was changed; the data directory must be on a disk with room that this user may write";
 const OTHER_RELEASE: &str = "nothing was changed; start the program of the release that wrote it";
+const ALONE: &str = "nothing was changed; keep a copy of the directory. `quorate doctor` lists what is damaged; `quorate snapshot restore` begins \
+                     anew with the newest snapshot, in an empty directory";
 const ROOM_OR_NEWER: &str = "nothing was changed; if a newer program wrote it, start that one; else the data directory must \
                              be on a disk with room that this user may write";
 
@@ -69,6 +71,7 @@ impl ServeError {
             boot::Error::State(error) if !error.damaged() => {
                 Self::new(ServeErrorKind::DataDir, error.to_string(), ROOM_OR_NEWER)
             }
+            boot::Error::Alone { .. } => Self::new(ServeErrorKind::Damaged, error.to_string(), ALONE),
             _ => Self::damaged(&error.to_string()),
         }
     }
