@@ -3,7 +3,7 @@
 use super::{Effect, Stage};
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -12,6 +12,8 @@ use tokio::time::{Instant, sleep};
 const WHOLE: Duration = Duration::from_secs(90);
 /// Files smaller than this are markers, whose damage is another story: a node refuses to start with it, and says so.
 const FILE_MIN: u64 = 4096;
+/// So many bytes on either side of a flipped bit tell whether it is still there.
+const AROUND: u64 = 32;
 
 /// A node is stopped, its directory is copied, it runs on, is stopped again, and the old copy comes back.
 pub(super) async fn stale_disk(stage: &mut Stage<'_>) -> Result<(String, Effect), String> {
@@ -21,6 +23,7 @@ pub(super) async fn stale_disk(stage: &mut Stage<'_>) -> Result<(String, Effect)
     }
     let (claim, what) = stage.claim().await;
     let victim = claim.at;
+    stage.mend_unread(victim);
     let data = stage.cluster.places[victim].data.clone();
     let old = data.with_extension("old");
     stage.note("copy-disk", &what);
@@ -45,6 +48,7 @@ pub(super) async fn stale_disk(stage: &mut Stage<'_>) -> Result<(String, Effect)
 pub(super) async fn corrupt(stage: &mut Stage<'_>) -> Result<(String, Effect), String> {
     let (claim, node) = stage.claim().await;
     let victim = claim.at;
+    stage.mend_unread(victim);
     stage.note("corrupt", &node);
     stage.cluster.kill(victim).await?;
     let place = stage.cluster.places[victim].clone();
@@ -62,7 +66,9 @@ pub(super) async fn corrupt(stage: &mut Stage<'_>) -> Result<(String, Effect), S
     for _ in 0..bits {
         let size = fs::metadata(&file).map_err(said(&file))?.len();
         let bit = stage.rng.below(size * 8);
-        flipped += u64::from(flip(&file, bit).map_err(said(&file))?);
+        let around = Around::flip(&file, bit).map_err(said(&file))?;
+        flipped += u64::from(around.is_some());
+        stage.turns.flips.borrow_mut().extend(around.map(|around| (victim, around)));
     }
     let logged = fs::metadata(&place.log).map_or(0, |meta| meta.len());
     stage.cluster.start(victim)?;
@@ -81,6 +87,19 @@ pub(super) async fn corrupt(stage: &mut Stage<'_>) -> Result<(String, Effect), S
 }
 
 impl Stage<'_> {
+    /// A node is about to lose what it holds. Where bits have flipped at others and nobody has read them, they are flipped back: what
+    /// one node lacks must stand whole at all others, or it is lost, whatever the system does.
+    pub(super) fn mend_unread(&self, victim: usize) {
+        let (kept, others): (Vec<_>, Vec<_>) =
+            self.turns.flips.take().into_iter().partition(|(node, _)| *node == victim);
+        // The last one first: what stands around one of them may have another in it.
+        for (_, around) in others.iter().rev() {
+            // The file may be gone, or another by now.
+            let _ = around.mend();
+        }
+        self.turns.flips.replace(kept);
+    }
+
     async fn revision(&self, at: usize) -> Result<i64, String> {
         self.whole(at).await?;
         Ok(crate::target::status(&self.cluster.places[at].direct()).await?.revision)
@@ -139,14 +158,44 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-/// Flips a bit; true if it is seen to be another one now.
-fn flip(file: &Path, bit: u64) -> io::Result<bool> {
-    let file = fs::OpenOptions::new().read(true).write(true).open(file)?;
-    let (mut byte, mut now) = ([0], [0]);
-    file.read_exact_at(&mut byte, bit / 8)?;
-    file.write_all_at(&[byte[0] ^ (1 << (bit % 8))], bit / 8)?;
-    file.read_exact_at(&mut now, bit / 8)?;
-    Ok(now != byte)
+/// A flipped bit, and what stood around it then: by this it is known again.
+pub(super) struct Around {
+    file: PathBuf,
+    inode: u64,
+    from: u64,
+    bytes: Vec<u8>,
+    bit: u64,
+}
+
+impl Around {
+    /// Flips a bit; nothing if it is seen not to be another one now.
+    fn flip(path: &Path, bit: u64) -> io::Result<Option<Self>> {
+        let file = fs::OpenOptions::new().read(true).write(true).open(path)?;
+        let (meta, (mut byte, mut now)) = (file.metadata()?, ([0], [0]));
+        file.read_exact_at(&mut byte, bit / 8)?;
+        file.write_all_at(&[byte[0] ^ (1 << (bit % 8))], bit / 8)?;
+        file.read_exact_at(&mut now, bit / 8)?;
+        if now == byte {
+            return Ok(None);
+        }
+        let from = (bit / 8).saturating_sub(AROUND);
+        let mut bytes = vec![0; (meta.len() - from).min(2 * AROUND) as usize];
+        file.read_exact_at(&mut bytes, from)?;
+        Ok(Some(Self { file: path.into(), inode: meta.ino(), from, bytes, bit }))
+    }
+
+    /// Flips it back, where it still stands as it was left; whether it did.
+    fn mend(&self) -> io::Result<bool> {
+        let file = fs::OpenOptions::new().read(true).write(true).open(&self.file)?;
+        let mut bytes = vec![0; self.bytes.len()];
+        file.read_exact_at(&mut bytes, self.from)?;
+        if file.metadata()?.ino() != self.inode || bytes != self.bytes {
+            return Ok(false);
+        }
+        let flipped = self.bytes[(self.bit / 8 - self.from) as usize];
+        file.write_all_at(&[flipped ^ (1 << (self.bit % 8))], self.bit / 8)?;
+        Ok(true)
+    }
 }
 
 #[cfg(test)]
@@ -164,9 +213,19 @@ mod tests {
         let mut files = Vec::new();
         collect(&home.join("b"), &mut files).unwrap();
         assert_eq!(files, [home.join("b/deep/big")]);
-        assert!(flip(&files[0], 8 * 100 + 3).unwrap());
+        let flips =
+            [8 * 100 + 3, 8 * 120, 8 * 4095].map(|bit| Around::flip(&files[0], bit).unwrap().unwrap());
         let bytes = fs::read(&files[0]).unwrap();
         assert_eq!((bytes[99], bytes[100], bytes[101]), (7, 15, 7));
+        // In the order in which they were made they are not found again: one stands in what was around another.
+        assert!(!flips[0].mend().unwrap());
+        assert!(flips.iter().rev().all(|flip| flip.mend().unwrap()));
+        assert_eq!(fs::read(&files[0]).unwrap(), vec![7; FILE_MIN as usize]);
+        // Another file of that name is left alone.
+        let flip = Around::flip(&files[0], 9).unwrap().unwrap();
+        fs::copy(&files[0], home.join("c")).unwrap();
+        fs::rename(home.join("c"), &files[0]).unwrap();
+        assert!(!flip.mend().unwrap());
         fs::remove_dir_all(&home).unwrap();
     }
 }

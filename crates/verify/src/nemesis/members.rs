@@ -14,6 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) async fn replace(stage: &mut Stage<'_>) -> Result<(String, Effect), String> {
     let (claim, who) = stage.claim().await;
     let victim = claim.at;
+    stage.mend_unread(victim);
     stage.whole(victim).await?;
     let learner = stage.rng.chance(1, 2);
     let how = if learner { ", by a learner that is promoted" } else { "" };

@@ -6,7 +6,8 @@
 //!
 //! Faults may overlap. Each has the nodes that it works on to itself, and a layer of rules of its own on the links. What makes a
 //! node forget is never done twice at once, and an old disk never comes back while anything else is broken: a system that
-//! promises to bear the loss of one node may lose what was confirmed where two are lost.
+//! promises to bear the loss of one node may lose what was confirmed where two are lost. So are bits that flipped at one node and that
+//! nobody has read yet: they are flipped back before another node loses something.
 
 mod files;
 mod members;
@@ -91,6 +92,8 @@ pub(crate) struct Turns {
     alone: RwLock<()>,
     /// Held by a fault after which a node has less than it confirmed: a second one would be one too many.
     forgets: Mutex<()>,
+    /// Bits that were flipped and may lie there yet.
+    flips: RefCell<Vec<(usize, files::Around)>>,
     /// Held by whoever stops a client that holds a lock.
     holder: Mutex<()>,
 }
