@@ -146,6 +146,20 @@ pub fn decode_request(data: &Bytes) -> Option<(NodeId, u64)> {
     Some((NodeId(input.varint().ok()?), input.varint().ok()?))
 }
 
+/// The same command of the same node under another request's number; nothing if these bytes do not begin as a command.
+pub fn renumber(data: &Bytes, request: u64) -> Option<Bytes> {
+    let mut input = Reader { data, at: 1 };
+    let origin = input.varint().ok()?;
+    input.varint().ok()?;
+    let rest = data.get(input.at..)?;
+    let mut out = Writer(BytesMut::with_capacity(data.len() + 8));
+    out.0.put_u8(*data.first()?);
+    out.varint(origin);
+    out.varint(request);
+    out.0.put_slice(rest);
+    Some(out.0.freeze())
+}
+
 fn size_hint(command: &Command) -> usize {
     match command {
         Command::Put(put) => 48 + put.key.len() + put.value.len(),

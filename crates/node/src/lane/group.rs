@@ -273,7 +273,7 @@ impl Group {
         }
         if applied.last.term > self.last_applied_term {
             self.last_applied_term = applied.last.term;
-            for done in node.pending.overtaken(self.shard, applied.last.term) {
+            for done in node.overtaken(self.shard, applied.last.term) {
                 node.failed += 1;
                 done(Err(Failure::LeaderChanged));
             }

@@ -371,7 +371,8 @@ impl Lane {
         self.recorded(&cut);
         for (shard, view) in cut.installed {
             let base = cut.bases.iter().find(|(of, _)| *of == shard).map(|(_, base)| base.clone());
-            if let (Some(base), Some((group, _))) = (base, self.at(shard)) {
+            if let (Some(base), Some((group, node))) = (base, self.at(shard)) {
+                node.pending.doubt(shard);
                 group.installed(now, base, view);
             }
         }

@@ -15,7 +15,7 @@ use super::{Broken, Effects, Settings, TICK, WAITING_BYTES_MAX, WAITING_MAX};
 use crate::api::{Answer, Body, Done, Failure, Head, Patience, Request};
 use crate::lessor::least_lease;
 use quorate_base::time::Duration;
-use quorate_base::{Instant, NodeId, Rng, ShardId};
+use quorate_base::{Instant, NodeId, Rng, ShardId, Term};
 use quorate_protocol::commit::{TxnId, leader};
 use quorate_state::kv::ReadError;
 use quorate_storage::state::StateError;
@@ -125,6 +125,16 @@ impl Node {
     pub(super) fn take_request(&mut self) -> u64 {
         self.next_request += 1;
         self.next_request
+    }
+
+    /// An entry of `term` was applied in a shard: those who may have been done in an earlier one, see [`Pending::overtaken`].
+    pub(super) fn overtaken(&mut self, shard: ShardId, term: Term) -> Vec<Done> {
+        let next = &mut self.next_request;
+        let number = || {
+            *next += 1;
+            *next
+        };
+        self.pending.overtaken(shard, term, number)
     }
 
     pub(super) fn send(&mut self, to: NodeId, frame: &Frame) {

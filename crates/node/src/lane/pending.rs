@@ -1,14 +1,19 @@
 //! Requests on their way: what waits for the leader, for the log, or for another node's answer.
 //!
-//! A write is proposed at most once. It is *parked* while no leader is known (nothing was done: it may go anywhere), then
+//! A write is in the log at most once. It is *parked* while no leader is known (nothing was done: it may go anywhere), then
 //! *sent* in one term: proposed here, or forwarded to the leader of that term, who takes it in that term only. When an
 //! entry of a later term has been applied, everything sent in an earlier term either was applied before it or never will
-//! be, so what still waits is answered "leader changed" at once and nobody waits for a time-out.
+//! be. So what still waits then was not done: it is parked again, under another number, by which a late word about its first
+//! course is told from one about its second. That the leader died is then a delay for who asked, and no error.
+//!
+//! But for entries that this node has not applied one by one: behind a snapshot of a peer nobody knows here what was done, and what was
+//! sent before it is answered "leader changed" at once, so that nobody waits for a time-out.
 
 use super::explain::Trace;
 use crate::api::{Done, Failure};
 use bytes::Bytes;
 use quorate_base::{Instant, NodeId, ShardId, Term};
+use quorate_wire::command;
 use quorate_wire::kv::{LeaseId, Revision};
 use quorate_wire::members::Change;
 use quorate_wire::peer::Commitment;
@@ -49,6 +54,8 @@ struct Waiting {
     deadline: Instant,
     /// `None` while parked.
     sent: Option<Term>,
+    /// It may stand among entries of which this node has only what they left.
+    doubtful: bool,
     /// It is to be explained.
     trace: Option<Box<Trace>>,
 }
@@ -88,7 +95,8 @@ impl Pending {
         self.deadlines.insert((deadline, request));
         self.parked.entry(shard).or_default().insert(request);
         self.bytes += want.bytes();
-        self.waiting.insert(request, Waiting { shard, want, done, deadline, sent: None, trace });
+        self.waiting
+            .insert(request, Waiting { shard, want, done, deadline, sent: None, doubtful: false, trace });
     }
 
     /// Takes all parked ones of a shard out for sending to its leader of `term`; the flag says which are to be explained.
@@ -152,8 +160,21 @@ impl Pending {
         Some((waiting.want, waiting.done, waiting.trace))
     }
 
-    /// An entry of `term` was applied in a shard: see the module page.
-    pub(crate) fn overtaken(&mut self, shard: ShardId, term: Term) -> Vec<Done> {
+    /// What a shard's log held came as a snapshot: what was sent before may be in it.
+    pub(crate) fn doubt(&mut self, shard: ShardId) {
+        for waiting in self.waiting.values_mut().filter(|w| w.shard == shard && w.sent.is_some()) {
+            waiting.doubtful = true;
+        }
+    }
+
+    /// An entry of `term` was applied in a shard: see the module page. What goes again gets its numbers from `number`; what may have been
+    /// done is taken out.
+    pub(crate) fn overtaken(
+        &mut self,
+        shard: ShardId,
+        term: Term,
+        mut number: impl FnMut() -> u64,
+    ) -> Vec<Done> {
         let old: Vec<u64> = self
             .waiting
             .iter()
@@ -162,10 +183,25 @@ impl Pending {
             .collect();
         let mut lost = Vec::new();
         for request in old {
-            if self.waiting.get(&request).is_some_and(|w| w.want.repeatable()) {
-                self.refused(request);
-            } else if let Some((_, done, _)) = self.finish(request) {
-                lost.push(done);
+            let Some(waiting) = self.waiting.get(&request) else { continue };
+            let again = match &waiting.want {
+                want if want.repeatable() => {
+                    self.refused(request);
+                    continue;
+                }
+                Want::Write(data) if !waiting.doubtful => {
+                    let number = number();
+                    command::renumber(data, number)
+                        .map(|data| (number, waiting.shard, waiting.deadline, data))
+                }
+                _ => None,
+            };
+            let Some((_, done, trace)) = self.finish(request) else { continue };
+            match again {
+                Some((number, shard, deadline, data)) => {
+                    self.park(shard, number, Want::Write(data), deadline, (done, trace));
+                }
+                None => lost.push(done),
             }
         }
         lost
@@ -216,6 +252,7 @@ impl Pending {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quorate_wire::kv::Command;
     use std::sync::{Arc, Mutex};
 
     const KV: ShardId = ShardId(1);
@@ -229,26 +266,52 @@ mod tests {
         })
     }
 
+    /// The command of a request of node 5.
+    fn write(request: u64) -> Bytes {
+        command::encode(NodeId(5), request, &Command::LeaseRevoke { ids: vec![9] })
+    }
+
+    /// Claim: a write that was overtaken was not done, and goes again under another number; a word about its first course does not
+    /// bring it a third one.
     #[test]
-    fn a_write_is_sent_once_and_lost_when_overtaken() {
+    fn a_write_is_sent_once_and_again_when_overtaken() {
         let log = Arc::default();
         let mut pending = Pending::default();
-        pending.park(KV, 1, Want::Write(Bytes::from_static(b"w")), Instant(100), (done(&log, "write"), None));
+        pending.park(KV, 1, Want::Write(write(1)), Instant(100), (done(&log, "write"), None));
         pending.park(KV, 2, Want::KeepAlive(9, 1), Instant(50), (done(&log, "keep"), None));
-        assert_eq!(pending.bytes(), 1);
+        assert_eq!(pending.bytes(), write(1).len());
         let send = |pending: &mut Pending, term| pending.send_parked(KV, Instant(1), Term(term), NodeId(1));
         assert_eq!(send(&mut pending, 3).len(), 2);
         assert_eq!(send(&mut pending, 3), vec![]);
-        assert!(pending.overtaken(KV, Term(3)).is_empty(), "an entry of the same term says nothing");
-        assert_eq!(pending.overtaken(KV, Term(4)).len(), 1, "the write is lost");
+        assert!(pending.overtaken(KV, Term(3), || 7).is_empty(), "an entry of the same term says nothing");
+        assert!(pending.overtaken(KV, Term(4), || 7).is_empty());
         assert_eq!(
             send(&mut pending, 4),
-            vec![(2, Want::KeepAlive(9, 1), false)],
-            "the keep-alive goes again"
+            vec![(2, Want::KeepAlive(9, 1), false), (7, Want::Write(write(7)), false)]
         );
+        pending.refused(1);
+        assert!(!pending.has_parked(KV) && pending.finish(1).is_none());
         assert_eq!(pending.expired(Instant(49)).len(), 0);
         assert_eq!(pending.expired(Instant(50)).len(), 1);
+        assert_eq!(pending.expired(Instant(100)).len(), 1);
         assert_eq!((pending.len(), pending.bytes()), (0, 0));
+    }
+
+    /// Claim: what may stand among entries that came as a snapshot is not sent again; what was not sent before it is.
+    #[test]
+    fn behind_a_snapshot_a_write_is_in_doubt() {
+        let log = Arc::default();
+        let mut pending = Pending::default();
+        pending.park(KV, 1, Want::Write(write(1)), Instant(100), (done(&log, "before"), None));
+        assert_eq!(pending.send_parked(KV, Instant(1), Term(3), NodeId(1)).len(), 1);
+        pending.park(KV, 2, Want::Write(write(2)), Instant(100), (done(&log, "behind"), None));
+        pending.doubt(KV);
+        assert_eq!(pending.send_parked(KV, Instant(1), Term(3), NodeId(1)).len(), 1);
+        assert_eq!(pending.overtaken(KV, Term(4), || 7).len(), 1);
+        assert_eq!(
+            pending.send_parked(KV, Instant(1), Term(4), NodeId(1)),
+            [(7, Want::Write(write(7)), false)]
+        );
     }
 
     /// Claim: what waits for one shard's leader is not sent to another's, and does not hear of another's terms.
@@ -261,8 +324,9 @@ mod tests {
         let sent = pending.send_parked(other, Instant(1), Term(3), NodeId(1));
         assert_eq!(sent.iter().map(|(request, ..)| *request).collect::<Vec<_>>(), [2]);
         assert!(pending.has_parked(KV) && !pending.has_parked(other));
-        assert!(pending.overtaken(KV, Term(8)).is_empty());
-        assert_eq!(pending.overtaken(other, Term(4)).len(), 1);
+        assert!(pending.overtaken(KV, Term(8), || 7).is_empty());
+        // What is no command goes nowhere.
+        assert_eq!(pending.overtaken(other, Term(4), || 8).len(), 1);
         pending.refused(1);
         assert_eq!((pending.shard(1), pending.shard(2)), (Some(KV), None));
         assert_eq!(pending.parked_of().collect::<Vec<_>>(), [KV]);

@@ -144,6 +144,9 @@ fn what_is_encoded_is_decoded() {
         };
         let data = encode(decoded.origin, decoded.request, &decoded.command);
         assert_eq!(decode_request(&data), Some((decoded.origin, decoded.request)));
+        let other = rng.next_u64();
+        let renumbered = renumber(&data, other).unwrap();
+        assert_eq!(decode(&renumbered), Ok(Decoded { request: other, ..decoded.clone() }));
         assert_eq!(decode(&data), Ok(decoded));
     }
 }
