@@ -127,36 +127,13 @@ impl Rows {
                 if by != delete || twice {
                     continue;
                 }
-                if let Some(insert) = self.inserted(history, micro.key(), (insert, delete), findings)
+                if let Some(insert) = inserted(history, micro.key(), (insert, delete), findings)
                     && !std::mem::replace(&mut self.happened[insert as usize], true)
                 {
                     left.push_back(insert);
                 }
             }
         }
-    }
-
-    /// Who inserted what somebody deleted, if that can have happened.
-    fn inserted(
-        &self,
-        history: &History,
-        key: usize,
-        (insert, delete): (Id, Id),
-        findings: &mut Findings<'_>,
-    ) -> Option<Id> {
-        if insert == NONE {
-            findings.add(Anomaly::Garbage, &[delete], |history| {
-                format!("T{delete} deleted row {}, which nobody had inserted.", name(history, key))
-            });
-            return None;
-        }
-        if history.txn(insert).outcome == Outcome::Fail {
-            findings.add(Anomaly::DirtyUpdate, &[insert, delete], |history| {
-                format!("T{delete} deleted row {}, whose insert by T{insert} failed.", name(history, key))
-            });
-            return None;
-        }
-        Some(insert)
     }
 
     fn reads(
@@ -350,4 +327,26 @@ impl Rows {
         }
         facts
     }
+}
+
+/// Who inserted what somebody deleted, if that can have happened.
+fn inserted(
+    history: &History,
+    key: usize,
+    (insert, delete): (Id, Id),
+    findings: &mut Findings<'_>,
+) -> Option<Id> {
+    if insert == NONE {
+        findings.add(Anomaly::Garbage, &[delete], |history| {
+            format!("T{delete} deleted row {}, which nobody had inserted.", name(history, key))
+        });
+        return None;
+    }
+    if history.txn(insert).outcome == Outcome::Fail {
+        findings.add(Anomaly::DirtyUpdate, &[insert, delete], |history| {
+            format!("T{delete} deleted row {}, whose insert by T{insert} failed.", name(history, key))
+        });
+        return None;
+    }
+    Some(insert)
 }
