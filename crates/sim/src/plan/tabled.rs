@@ -58,15 +58,11 @@ impl Run {
         let Some(tables) = self.tables.get_mut(at).filter(|_| self.clients > 0) else { return };
         let node = tables.node_of_ends(&self.world);
         let placement = self.world.placement_at(node);
-        match tables.end_next(ender, placement.as_deref(), ms) {
-            Some((shard, request, words)) => {
-                self.send_of_table(client, at, node, Some((shard, request)), words)
-            }
-            None => {
-                let again = Duration::from_millis(tables.pause_of_ends());
-                self.world.schedule(again, Script::Client(client));
-            }
+        if let Some((shard, request, words)) = tables.end_next(ender, placement.as_deref(), ms) {
+            return self.send_of_table(client, at, node, Some((shard, request)), words);
         }
+        let again = Duration::from_millis(tables.pause_of_ends());
+        self.world.schedule(again, Script::Client(client));
     }
 
     fn ended(&mut self, client: usize, result: Result<Answer, Failure>) -> Result<(), String> {
