@@ -98,6 +98,8 @@ pub struct Knobs {
     pub compaction: bool,
     /// There are clients of tables.
     pub tables: bool,
+    /// Tables have items that end.
+    pub ends: bool,
     /// A table is deleted and made again, where there are other groups.
     pub drops: bool,
     /// What the faults are like.
@@ -144,6 +146,7 @@ impl Knobs {
             rest: Duration::from_millis(*Rng::stream(seed, "rest knobs").pick(&[20, 20, 300])),
             compaction: Rng::stream(seed, "compaction knobs").chance(1, 2),
             tables: Rng::stream(seed, "table knobs").chance(1, 2),
+            ends: Rng::stream(seed, "items that end").chance(1, 3),
             drops: Rng::stream(seed, "tables that come and go").chance(1, 3),
             swarm: Swarm::all(),
             planted: None,
@@ -171,7 +174,7 @@ impl Knobs {
     /// node starts. What nodes must agree in, and what kinds of clients there are, stays.
     pub(crate) fn turn(&mut self, other: Self) {
         let Self { nodes, late, election_min, election_max, segment_bytes, lease_reads, .. } = *self;
-        let Self { compaction, tables, drops, groups, zones, members, planted, offsets, .. } = *self;
+        let Self { compaction, tables, ends, drops, groups, zones, members, planted, offsets, .. } = *self;
         *self = Self {
             nodes,
             groups,
@@ -184,6 +187,7 @@ impl Knobs {
             offsets,
             compaction,
             tables,
+            ends,
             drops,
             members,
             planted,

@@ -157,6 +157,8 @@ pub(crate) struct Run {
     pub(crate) lies: Rng,
     pub(crate) copies: Rng,
     lists: Rng,
+    /// In half of the seeds clients ask for parts of the list, too.
+    limits: Option<Rng>,
     looks: Rng,
     lookers: usize,
     /// By node: the newest revision that a read there has shown.
@@ -265,6 +267,7 @@ impl Plan {
         knobs.members &= self.members;
         knobs.compaction &= self.compaction;
         knobs.tables &= self.tables && self.load.is_none();
+        knobs.ends &= self.tables && self.load.is_none();
         if !self.groups || self.load.is_some() {
             knobs.groups = 0;
         }
@@ -301,7 +304,8 @@ impl Run {
         let of = |shard| Tables::new(plan.seed, (shard, knobs.groups), tabled::CLIENTS);
         let across = (knobs.groups > 1).then(|| Tables::across(plan.seed, knobs.groups, tabled::CLIENTS));
         let bounded = knobs.offsets.is_some();
-        let tables = shards.map(of).chain(across).map(|tables| tables.bound(bounded)).collect();
+        let tables =
+            shards.map(of).chain(across).map(|tables| tables.bound(bounded).ending(knobs.ends)).collect();
         Self {
             churn: knobs.members.then(|| Churn::new(plan.seed)),
             rng: Rng::stream(plan.seed, "clients"),
@@ -310,6 +314,8 @@ impl Run {
             lies: Rng::stream(plan.seed, "disks"),
             copies: Rng::stream(plan.seed, "copies"),
             lists: Rng::stream(plan.seed, "lists"),
+            limits: Some(Rng::stream(plan.seed, "limits of lists"))
+                .filter(|limits| limits.clone().chance(1, 2)),
             looks: Rng::stream(plan.seed, "looks"),
             lookers: 0,
             shown: BTreeMap::new(),
@@ -511,7 +517,7 @@ impl Run {
                 Asked::Count { version: self.counted }
             }
             6 => Asked::ReadCount,
-            _ if self.lists.chance(1, 3) => Asked::List,
+            _ if self.lists.chance(1, 3) => self.list(),
             _ => Asked::Get { key },
         }
     }
@@ -573,7 +579,7 @@ impl Run {
             match result {
                 Ok(answer) => {
                     // Who looks on does nothing that a run is measured by.
-                    self.answered += u64::from(!matches!(sent.asked, Asked::Look(_)));
+                    self.answered += u64::from(!matches!(sent.asked, Asked::Look(look) if look.is_here()));
                     self.judge(&sent, &answer)?;
                 }
                 Err(Failure::Refused(Refused::LeaseNotFound, _))

@@ -14,16 +14,19 @@
 //! The times in the commands are those of clocks that differ by minutes: no promise rests on them but how long a token is known.
 
 pub(crate) mod ask;
+mod ends;
 mod heard;
 mod judge;
 mod leaf;
 mod old;
 mod pages;
 
+pub(crate) use ends::ENDERS;
 pub(crate) use judge::{check_feed, check_index};
 
 use crate::world::{KV, World};
 use ask::{Condition, append, check, put, read};
+use ends::Ends;
 use heard::Heard;
 pub(crate) use old::Shown;
 use old::{Look, Written};
@@ -32,7 +35,7 @@ use quorate_node::api::{Answer, Failure, Request};
 use quorate_node::evidence::Slot;
 use quorate_state::table::Placement;
 use quorate_wire::kv::Command as Any;
-use quorate_wire::table::{Command, Done, EPOCH, Execute, Outcome, Reply, Token, What};
+use quorate_wire::table::{Command, Definition, Done, EPOCH, Execute, Outcome, Reply, Token, What};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -158,6 +161,7 @@ pub(crate) struct Tables {
     old: Rng,
     leaves: Rng,
     pages: Rng,
+    ends: Ends,
     written: Written,
     /// What the lookers at nodes wait for.
     looks: BTreeMap<NodeId, Look>,
@@ -183,6 +187,7 @@ impl Tables {
             old: Rng::stream(seed ^ u64::from(shard.get() - 1), "plain reads"),
             leaves: Rng::stream(seed ^ u64::from(shard.get() - 1), "leaves"),
             pages: Rng::stream(seed ^ u64::from(shard.get() - 1), "pages"),
+            ends: Ends::new(seed ^ u64::from(shard.get() - 1), u64::from(shard.get()) << 32),
             written: Written::default(),
             looks: BTreeMap::new(),
         }
@@ -196,7 +201,7 @@ impl Tables {
     /// So many clients of all shards of the table that has so many.
     pub(crate) fn across(seed: u64, shards: u32, clients: usize) -> Self {
         let of = Self::new(seed ^ ACROSS, (ShardId(KV.get() + 1), shards), clients);
-        Self { across: true, ..of }
+        Self { across: true, ends: Ends::new(seed ^ ACROSS, ACROSS), ..of }
     }
 
     /// Whether the clients are of all of the table's shards.
@@ -253,6 +258,7 @@ impl Tables {
         self.lists.clear();
         self.written.clear();
         self.looks.clear();
+        self.ends.begin_round();
     }
 
     /// What a client sends next, to which shard, with words for it.
@@ -381,7 +387,9 @@ impl Tables {
         let alone = |op| write(What::Execute(Execute { atomic: false, token: None, ops: vec![op] }));
         match doing {
             Doing::Make => {
-                write(What::Create(Box::new(ask::definition(self.name(), self.shards, self.bounded))))
+                let definition = ask::definition(self.name(), self.shards, self.bounded);
+                let expires = self.ends.is_on().then(|| ends::END.into());
+                write(What::Create(Box::new(Definition { expires, ..definition })))
             }
             Doing::Read(key) => read([ask::register(*key)]),
             Doing::Write(key, value) => alone(put(*key, *value, &Condition::Any)),

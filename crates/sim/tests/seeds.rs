@@ -148,3 +148,23 @@ fn seeds_with_clients_of_tables_are_clean() {
     }
     assert!(steps > 1_000 && holds > 50, "they did little: {steps} steps, {holds} histories");
 }
+
+/// Claim: an item is there until its end is over by the time of an entry, and then goes from reads and feeds by time's own hand, under all
+/// faults.
+#[test]
+fn seeds_with_items_that_end_are_clean() {
+    let ends =
+        |&seed: &u64| Knobs::draw(seed).ends && (Knobs::draw(seed).tables || Knobs::draw(seed).groups > 0);
+    let mut sum = BTreeMap::new();
+    for seed in (0..60).filter(ends).take(6) {
+        let outcome = Plan { tables: true, ..plan(seed) }.run();
+        assert_eq!(outcome.violation, None, "seed {seed}: {:?}", outcome.counts);
+        assert_eq!(outcome.counts.unlisted(), [] as [&str; 0], "seed {seed}");
+        for (what, times) in outcome.counts.0 {
+            *sum.entry(what).or_insert(0) += times;
+        }
+    }
+    for what in ["items taken away by time", "items that have ended", "items put again near their end"] {
+        assert!(sum.get(what).is_some_and(|&times| times > 5), "too few {what} in {sum:?}");
+    }
+}

@@ -73,6 +73,12 @@ impl Found {
         self.unsearched.contains(&(pattern, class))
     }
 
+    /// As if the search for a pattern had been cut short.
+    #[cfg(test)]
+    pub(super) fn cut_short(pattern: Pattern, class: Class) -> Self {
+        Self { unsearched: BTreeSet::from([(pattern, class)]), ..Self::default() }
+    }
+
     /// True where there is no need to look for more of a pattern: many components were searched, and it is known.
     fn enough(&self, pattern: Pattern, class: Class) -> bool {
         self.components > ENOUGH && self.of_pattern.contains_key(&(pattern, class))

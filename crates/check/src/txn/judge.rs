@@ -74,3 +74,28 @@ fn cut(level: Level, found: &Found) -> bool {
         .filter_map(|below| below.row().cycles)
         .any(|(pattern, class)| found.unsearched(pattern, class))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::txn::anomaly::{CLASSES, PATTERNS};
+    use crate::txn::history::Builder;
+
+    /// Claim: where the search for a pattern was cut short, the levels that forbid it, themselves or by what they include, are
+    /// unknown, and no others.
+    #[test]
+    fn what_was_not_searched_is_not_proved() {
+        let history = Builder::new().finish().unwrap();
+        let findings = Findings::new(&history, "test");
+        let proved = |_| Verdict::Proved { by: "nothing was found" };
+        for (pattern, class) in PATTERNS.into_iter().flat_map(|it| CLASSES.map(|class| (it, class))) {
+            let found = Found::cut_short(pattern, class);
+            for (level, verdict) in verdicts(Ok(&found), &findings, 0, &proved) {
+                let mut included = Level::all().filter(|&below| level.includes(below));
+                let needs = included.any(|below| below.row().cycles == Some((pattern, class)));
+                let unknown = matches!(verdict, Verdict::Unknown { .. });
+                assert_eq!(unknown, needs, "{pattern:?} {class:?}: {}: {verdict:?}", level.name());
+            }
+        }
+    }
+}

@@ -25,6 +25,7 @@ use super::graph::{self, Edge, Kind};
 use super::history::{Act, Element, History, Id, NONE};
 use crate::budget::{Budget, Spent};
 use crate::history::Outcome;
+use std::collections::VecDeque;
 
 /// The life of a row.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +90,7 @@ impl Rows {
         for id in (0..history.len() as Id).filter(|&id| history.txn(id).outcome == Outcome::Ok) {
             all.reads(history, id, &sorted, findings, budget)?;
         }
+        all.deletes(history, findings);
         all.resolve(history);
         Ok(all)
     }
@@ -113,27 +115,24 @@ impl Rows {
                 }
             }
         }
-        for key in 0..self.lives.len() {
-            self.deleted(history, key, findings);
-        }
     }
 
-    /// A delete that holds saw its row.
-    fn deleted(&mut self, history: &History, key: usize, findings: &mut Findings<'_>) {
-        let Row { insert, delete, twice, .. } = self.lives[key];
-        if delete == NONE || !self.happened[delete as usize] || twice {
-            return;
-        }
-        if insert == NONE {
-            findings.add(Anomaly::Garbage, &[delete], |history| {
-                format!("T{delete} deleted row {}, which nobody had inserted.", name(history, key))
-            });
-        } else if history.txn(insert).outcome == Outcome::Fail {
-            findings.add(Anomaly::DirtyUpdate, &[insert, delete], |history| {
-                format!("T{delete} deleted row {}, whose insert by T{insert} failed.", name(history, key))
-            });
-        } else {
-            self.happened[insert as usize] = true;
+    /// A delete that holds saw its row, so that who inserted it happened, with all its own deletes: also where nobody knows of its end.
+    fn deletes(&mut self, history: &History, findings: &mut Findings<'_>) {
+        let mut left: VecDeque<Id> =
+            (0..history.len() as Id).filter(|&id| self.happened[id as usize]).collect();
+        while let Some(delete) = left.pop_front() {
+            for micro in history.ops(delete).iter().filter(|micro| micro.act() == Act::Delete) {
+                let Row { insert, delete: by, twice, .. } = self.lives[micro.key()];
+                if by != delete || twice {
+                    continue;
+                }
+                if let Some(insert) = inserted(history, micro.key(), (insert, delete), findings)
+                    && !std::mem::replace(&mut self.happened[insert as usize], true)
+                {
+                    left.push_back(insert);
+                }
+            }
         }
     }
 
@@ -328,4 +327,26 @@ impl Rows {
         }
         facts
     }
+}
+
+/// Who inserted what somebody deleted, if that can have happened.
+fn inserted(
+    history: &History,
+    key: usize,
+    (insert, delete): (Id, Id),
+    findings: &mut Findings<'_>,
+) -> Option<Id> {
+    if insert == NONE {
+        findings.add(Anomaly::Garbage, &[delete], |history| {
+            format!("T{delete} deleted row {}, which nobody had inserted.", name(history, key))
+        });
+        return None;
+    }
+    if history.txn(insert).outcome == Outcome::Fail {
+        findings.add(Anomaly::DirtyUpdate, &[insert, delete], |history| {
+            format!("T{delete} deleted row {}, whose insert by T{insert} failed.", name(history, key))
+        });
+        return None;
+    }
+    Some(insert)
 }

@@ -3,6 +3,7 @@
 
 use quorate_check::history::{History, NEVER, Operation, Outcome};
 use quorate_check::value::{Datum, Value};
+use std::collections::BTreeSet;
 
 /// An object, by the name of its model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +94,7 @@ pub(crate) struct Op {
 }
 
 /// The state of any of the objects: values in the order in which they came, and a number.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct State {
     items: Vec<i64>,
     number: i64,
@@ -209,6 +210,32 @@ pub(crate) fn orderable(object: Object, ops: &[Op]) -> bool {
     // Before all tokens that were heard there may have been lower ones of those who heard nothing.
     let number = if object == Object::FencedMutex { -20 } else { 0 };
     go(object, &told, 0, &State { items: Vec::new(), number })
+}
+
+/// The same for more operations: it remembers which were placed with which state behind them.
+pub(crate) fn orderable_at_length(object: Object, ops: &[Op]) -> bool {
+    let told: Vec<Op> = ops.iter().filter(|op| op.heard != Heard::Fail).copied().collect();
+    let number = if object == Object::FencedMutex { -20 } else { 0 };
+    let mut been = BTreeSet::new();
+    let mut left = vec![(0_u32, State { items: Vec::new(), number })];
+    while let Some((placed, state)) = left.pop() {
+        let open = |place: usize| placed & 1 << place == 0;
+        if (0..told.len()).all(|place| !open(place) || told[place].returned == NEVER) {
+            return true;
+        }
+        for (place, op) in told.iter().enumerate().filter(|&(place, _)| open(place)) {
+            if (0..told.len()).any(|other| open(other) && told[other].returned < op.invoked) {
+                continue;
+            }
+            for (heard, next) in answers(object, &state, op.ask) {
+                let next = (placed | 1 << place, next);
+                if (heard == op.heard || op.heard == Heard::Nothing) && been.insert(next.clone()) {
+                    left.push(next);
+                }
+            }
+        }
+    }
+    false
 }
 
 /// The same operations as the crate takes them.

@@ -5,8 +5,10 @@
 #![allow(clippy::disallowed_methods, reason = "how long the ignored ones go on is said by the environment")]
 
 mod brute;
+mod budgets;
 mod fast;
 mod make;
+mod pending;
 #[path = "../common/slice.rs"]
 mod slice;
 mod slow;

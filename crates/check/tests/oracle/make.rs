@@ -20,7 +20,7 @@ impl Dice {
 }
 
 /// What may be asked of an object, values up to `values`.
-fn asks(object: Object, values: i64) -> Vec<Ask> {
+pub(crate) fn asks(object: Object, values: i64) -> Vec<Ask> {
     let each = |ask: fn(i64) -> Ask| (1..=values).map(ask).collect::<Vec<_>>();
     let mut asks = match object {
         Object::Register | Object::CasRegister => each(Ask::Write),
@@ -44,7 +44,7 @@ fn asks(object: Object, values: i64) -> Vec<Ask> {
 }
 
 /// What may be heard, right or wrong.
-fn heards(object: Object, ask: Ask, values: i64) -> Vec<Heard> {
+pub(crate) fn heards(object: Object, ask: Ask, values: i64) -> Vec<Heard> {
     let got = || (1..=values).map(|value| Heard::Got(Some(value)));
     let mut heards: Vec<Heard> = match (object, ask) {
         (Object::Counter, Ask::Read) => (0..=2 * values).map(|value| Heard::Got(Some(value))).collect(),

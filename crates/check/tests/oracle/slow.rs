@@ -1,9 +1,10 @@
 //! The general search alone: each model without its fast algorithm.
 
-use crate::brute::{Ask, Heard, Object, Op, history};
+use crate::brute::{Ask, Heard, Object, Op, history, orderable};
+use crate::make::{Dice, random_of};
 use quorate_check::budget::Budget;
 use quorate_check::history::{History, Operation};
-use quorate_check::judge;
+use quorate_check::judge::{self, Judge};
 use quorate_check::model::{Flow, Model, Next};
 use quorate_check::models::{Counter, FencedMutex, Multiset, Mutex, Order, Queue, Register, Set};
 use quorate_check::search;
@@ -41,12 +42,15 @@ impl<M: Model> Model for Slow<M> {
     }
 }
 
-/// Nothing where that takes too long.
-fn search_says<M: Model + Send + 'static>(model: M, history: &History) -> Option<bool>
+fn slowly<M: Model + Send + 'static>(model: M, history: &History) -> Box<dyn Judge>
 where
     M::Action: Send,
 {
-    let judge = judge::judge(Slow(model), history).expect("a history that the model knows");
+    judge::judge(Slow(model), history).expect("a history that the model knows")
+}
+
+/// Nothing where that takes too long.
+fn search_says(judge: &dyn Judge, history: &History) -> Option<bool> {
     let looks = std::cell::Cell::new(0);
     let stop = || looks.replace(looks.get() + 1) > 100;
     let mut budget = Budget::new(&stop, 1 << 26);
@@ -61,21 +65,62 @@ where
     Some(holds)
 }
 
-/// What the search says, where it ends soon.
-pub(crate) fn holds(object: Object, history: &History) -> Option<bool> {
+/// The judge that only searches.
+pub(crate) fn judge(object: Object, history: &History) -> Box<dyn Judge> {
     let initial = Value::NIL;
     match object {
-        Object::Register => search_says(Register { initial, cas: false }, history),
-        Object::CasRegister => search_says(Register { initial, cas: true }, history),
-        Object::Counter => search_says(Counter { initial: 0 }, history),
-        Object::Set => search_says(Set, history),
-        Object::Multiset => search_says(Multiset, history),
-        Object::Queue => search_says(Queue { order: Order::Fifo }, history),
-        Object::PriorityQueue => search_says(Queue { order: Order::Smallest }, history),
-        Object::Stack => search_says(Queue { order: Order::Lifo }, history),
-        Object::Mutex => search_says(Mutex, history),
-        Object::FencedMutex => search_says(FencedMutex, history),
+        Object::Register => slowly(Register { initial, cas: false }, history),
+        Object::CasRegister => slowly(Register { initial, cas: true }, history),
+        Object::Counter => slowly(Counter { initial: 0 }, history),
+        Object::Set => slowly(Set, history),
+        Object::Multiset => slowly(Multiset, history),
+        Object::Queue => slowly(Queue { order: Order::Fifo }, history),
+        Object::PriorityQueue => slowly(Queue { order: Order::Smallest }, history),
+        Object::Stack => slowly(Queue { order: Order::Lifo }, history),
+        Object::Mutex => slowly(Mutex, history),
+        Object::FencedMutex => slowly(FencedMutex, history),
     }
+}
+
+/// What the search says, where it ends soon.
+pub(crate) fn holds(object: Object, history: &History) -> Option<bool> {
+    search_says(&*judge(object, history), history)
+}
+
+/// Claim: where more than 64 operations are open the search tells places apart by what is linearized beyond those, too. The many
+/// fit only behind all else, and are chained; before them stands a small random history.
+#[test]
+fn places_differ_beyond_the_first_word() {
+    let mut counts = [0; 2];
+    for seed in 0..1_500 {
+        let mut dice = Dice::new(seed);
+        let small = random_of(Object::CasRegister, 8, false, &mut dice);
+        let truth = orderable(Object::CasRegister, &small);
+        let many = [62, 64, 66, 70][dice.below(4) as usize];
+        let end = 1_000;
+        let cas = |at: u32| Op {
+            process: 100 + at,
+            ask: Ask::Cas(100 + i64::from(at), 101 + i64::from(at)),
+            heard: Heard::Done,
+            invoked: at,
+            returned: end + 10 + at,
+        };
+        let mut ops: Vec<Op> = (0..many).map(cas).collect();
+        let later = |moment: u32| if moment == u32::MAX { moment } else { moment + many };
+        ops.extend(small.iter().map(|op| Op {
+            invoked: later(op.invoked),
+            returned: later(op.returned),
+            ..*op
+        }));
+        let alone = |ask, heard, at| Op { process: 99, ask, heard, invoked: at, returned: at + 1 };
+        ops.push(alone(Ask::Write(100), Heard::Done, end));
+        ops.push(alone(Ask::Read, Heard::Got(Some(100 + i64::from(many))), end + 500));
+        let Some(said) = holds(Object::CasRegister, &history(&ops)) else { continue };
+        assert_eq!(said, truth, "seed {seed}, {many}: {small:#?}");
+        counts[usize::from(truth)] += 1;
+    }
+    println!("{counts:?} behind many open operations");
+    assert!(counts.iter().all(|&count| count > 100), "{counts:?}");
 }
 
 /// Claim: the search finds the one order of many operations that are all open at a time, and finds that there is none where one

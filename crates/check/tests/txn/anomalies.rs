@@ -194,6 +194,28 @@ fn registers_are_chained() {
     assert!(chain.verdicts.iter().all(|(_, verdict)| matches!(verdict, Verdict::Proved { .. })), "{chain:?}");
 }
 
+/// Claim: a snapshot that misses what was over before it began refutes strong snapshot isolation, and one that misses what its own
+/// session wrote strong session snapshot isolation, also where only the search knows in which order things were written.
+#[test]
+fn search_knows_what_was_over() {
+    let complete = Options { complete: true, ..Options::default() };
+    for (text, level, holds) in [
+        ("wx1 | wx2 | rx1", "strong-snapshot-isolation", false),
+        ("wx1 | wx2 ; rx1", "strong-snapshot-isolation", true),
+        ("0: wx1 | 0: wx2 | 0: rx1", "strong-session-snapshot-isolation", false),
+        ("0: wx1 | 0: wx2 | 1: rx1", "strong-session-snapshot-isolation", true),
+    ] {
+        let report = judge_with(text, &complete);
+        let verdict = report.verdict(Level::named(level).unwrap());
+        let said = match verdict {
+            Verdict::Proved { .. } => true,
+            Verdict::Refuted(_) => false,
+            other => panic!("{text}: {other:?}"),
+        };
+        assert_eq!(said, holds, "{text}: {verdict:?}");
+    }
+}
+
 /// Claim: what inference leaves open is settled by search, both ways.
 #[test]
 fn search_settles_registers() {

@@ -131,3 +131,22 @@ fn a_core_keeps_the_numbers_of_the_history() {
     );
     assert_eq!(core.history.line(1), 3);
 }
+
+/// Claim: a session ends with a transaction of unknown end, in a part that leaves that one out, too: who comes behind it in its process
+/// need not know what came before it.
+#[test]
+fn parts_keep_sessions_apart() {
+    let text = "{:process 0 :type :invoke :f :txn :value [[:append 1 1]]}
+        {:process 0 :type :ok :f :txn :value [[:append 1 1]]}
+        {:process 0 :type :invoke :f :txn :value [[:append 2 1]]}
+        {:process 0 :type :info :f :txn :value [[:append 2 1]]}
+        {:process 0 :type :invoke :f :txn :value [[:r 1 nil]]}
+        {:process 0 :type :ok :f :txn :value [[:r 1 []]]}";
+    let history = quorate_check::txn::feed::read(text.as_bytes(), Model::ListAppend).unwrap();
+    let level = Level::named("strong-session-serializable").unwrap();
+    assert_eq!(kind(&judge(&history, Model::ListAppend), level), None, "the whole is innocent");
+    let parts = Parts::new(&history, Model::ListAppend);
+    let kept = Kept { txns: vec![0, 2], ..parts.whole() };
+    let part = parts.compact(&kept).unwrap();
+    assert_eq!(kind(&judge(&part, Model::ListAppend), level), None, "and so is its part");
+}

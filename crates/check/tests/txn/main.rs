@@ -7,7 +7,9 @@
 )]
 
 mod anomalies;
+mod budgets;
 mod cores;
+mod larger;
 mod lists;
 mod oracle;
 mod rows;

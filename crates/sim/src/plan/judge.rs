@@ -33,7 +33,9 @@ impl Run {
 
     pub(super) fn judge(&mut self, sent: &Sent, answer: &Answer) -> Result<(), String> {
         let revision = answer.head.revision;
-        if let (Asked::Look(look), Body::Reply(Reply::Range(range))) = (&sent.asked, &answer.body) {
+        if let (Asked::Look(look), Body::Reply(Reply::Range(range))) = (&sent.asked, &answer.body)
+            && look.is_here()
+        {
             self.looked_on(*look, sent, range, revision)?;
             self.has_shown(sent.node, revision);
             return Ok(());
@@ -48,7 +50,7 @@ impl Run {
                 sent.asked, sent.at, sent.floor
             ));
         }
-        if matches!(sent.asked, Asked::Get { .. } | Asked::List) {
+        if matches!(sent.asked, Asked::Get { .. } | Asked::List | Asked::Look(_)) {
             self.has_shown(sent.node, revision);
         }
         match (&sent.asked, &answer.body) {
@@ -92,6 +94,10 @@ impl Run {
             (Asked::Get { key }, Body::Reply(Reply::Range(range))) => {
                 let found = range.kvs.first().map(|kv| (kv.mod_revision, number(&kv.value)));
                 self.read(*key, revision, found)
+            }
+            (Asked::Look(look), Body::Reply(Reply::Range(range))) => {
+                self.world.counts.add("linearizable reads of parts of a list");
+                self.tells(*look, range, revision)
             }
             (Asked::List, Body::Reply(Reply::Range(range))) => {
                 self.world.counts.add("lists");

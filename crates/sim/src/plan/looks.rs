@@ -1,13 +1,15 @@
-//! Serializable reads, of the whole list of keys or a part of it, by those who only look on: each is answered by the asked node alone,
-//! as it is. They send nothing, and what others do does not hang on them.
+//! Reads of the whole list of keys or a part of it: serializable ones by those who only look on, each answered by the asked node alone, as
+//! it is (they send nothing, and what others do does not hang on them); and linearizable ones, by clients, in place of some of their
+//! lists.
 //!
-//! The promise: what is told is the state at the revision that the answer carries, and a node never goes back behind a revision that a
+//! The promise of a serializable one: what is told is the state at the revision that the answer carries, and a node never goes back behind a revision that a
 //! read there has shown, over its restarts too. Of a range with a limit the first come, in the order that was asked for; `count` is how
-//! many there are in all, `more` whether any were left out; keys without values are those that there are.
+//! many there are in all, `more` whether any were left out; keys without values are those that there are. A linearizable one promises that of a revision that is not behind any that was acknowledged
+//! before it was asked, as every read of a client does.
 
 use super::ops::{key_bytes, number};
 use super::{Asked, KEYS, Run, Sent};
-use quorate_base::NodeId;
+use quorate_base::{NodeId, Rng};
 use quorate_node::api::Request;
 use quorate_wire::kv::{KeyRange, Range, RangeReply, Revision, SortOrder};
 use std::fmt;
@@ -21,6 +23,8 @@ pub(super) struct Look {
     limit: i64,
     descend: bool,
     what: What,
+    /// By the asked node alone.
+    here: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,7 +44,12 @@ impl Look {
             count_only: self.what == What::Count,
             ..Range::default()
         };
-        Request::Range { range, serializable: true }
+        Request::Range { range, serializable: self.here }
+    }
+
+    /// Whether the asked node answers by itself.
+    pub(super) fn is_here(self) -> bool {
+        self.here
     }
 
     /// What is wrong with an answer, whatever there was.
@@ -67,11 +76,21 @@ impl Look {
 impl fmt::Display for Look {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let order = if self.descend { "last" } else { "first" };
+        let here = if self.here { ", here" } else { "" };
         match (self.what, self.limit) {
-            (What::Count, _) => f.write_str("count the keys, here"),
-            (What::Keys, limit) => write!(f, "list the {order} {limit} keys without values, here"),
-            (What::Pairs, limit) => write!(f, "list the {order} {limit} keys, here"),
+            (What::Count, _) => write!(f, "count the keys{here}"),
+            (What::Keys, limit) => write!(f, "list the {order} {limit} keys without values{here}"),
+            (What::Pairs, limit) => write!(f, "list the {order} {limit} keys{here}"),
         }
+    }
+}
+
+fn draw(chance: &mut Rng, here: bool) -> Look {
+    Look {
+        limit: *chance.pick(&[0, 1, 3, KEYS as i64 - 1, KEYS as i64]),
+        descend: chance.chance(1, 3),
+        what: *chance.pick(&[What::Pairs, What::Pairs, What::Keys, What::Count]),
+        here,
     }
 }
 
@@ -81,11 +100,7 @@ impl Run {
         if self.load.is_some() || !self.looks.chance(1, 4) {
             return;
         }
-        let look = Look {
-            limit: *self.looks.pick(&[0, 1, 3, KEYS as i64 - 1, KEYS as i64]),
-            descend: self.looks.chance(1, 3),
-            what: *self.looks.pick(&[What::Pairs, What::Pairs, What::Keys, What::Count]),
-        };
+        let look = draw(&mut self.looks, true);
         let node = self.world.any(&mut self.looks);
         self.lookers += 1;
         let floor = self.shown.get(&node).copied().unwrap_or(0);
@@ -94,6 +109,16 @@ impl Run {
         if let Some(sent) = self.sent.get_mut(&client) {
             sent.floor = floor;
         }
+    }
+
+    /// What a client asks for in place of some of its lists.
+    pub(super) fn list(&mut self) -> Asked {
+        if let Some(limits) = &mut self.limits
+            && limits.chance(1, 2)
+        {
+            return Asked::Look(draw(limits, false));
+        }
+        Asked::List
     }
 
     /// A read at a node has shown this revision.
@@ -116,8 +141,13 @@ impl Run {
                 sent.node, sent.floor
             ));
         }
+        self.tells(look, reply, revision)
+    }
+
+    /// What it tells is so at the revision that it says.
+    pub(super) fn tells(&mut self, look: Look, reply: &RangeReply, revision: Revision) -> Result<(), String> {
         if let Some(wrong) = look.shape(reply) {
-            return Err(format!("Serializable reads: {look}: {wrong}: {reply:?}"));
+            return Err(format!("Reads of ranges: {look}: {wrong}: {reply:?}"));
         }
         // Which keys the answer tells of: all, or those up to the last that came.
         let told = |key: u64| match (look.what, reply.kvs.last()) {
@@ -138,7 +168,7 @@ impl Run {
             return Ok(());
         }
         Err(format!(
-            "Serializable reads: {look} at revision {revision}: there are {sure} keys at least, {} it says",
+            "Reads of ranges: {look} at revision {revision}: there are {sure} keys at least, {} it says",
             reply.count
         ))
     }

@@ -1,7 +1,7 @@
 //! Clients of tables in a run, and what must be true of tables at its end. What they do stands in `tables.rs`.
 
 use super::{Run, answered};
-use crate::tables::{TABLE, Tables, check_feed, check_index};
+use crate::tables::{ENDERS, TABLE, Tables, check_feed, check_index};
 use crate::trace::What;
 use crate::world::{KV, Script};
 use quorate_base::time::Duration;
@@ -15,6 +15,8 @@ pub(super) const CLIENTS: usize = 3;
 /// Who does nothing but plain reads at one node is numbered from here: so many of each table.
 const LOOKERS: usize = 1 << 16;
 const LOOKERS_OF_TABLE: usize = 1 << 12;
+/// Whose items end, and who takes them away, are numbered from here.
+const ENDS: usize = 1 << 17;
 
 /// At which table a client sits, and where there.
 fn seat(client: usize) -> (usize, usize) {
@@ -41,6 +43,43 @@ impl Run {
                 self.world.schedule(Duration::from_millis(9), Script::Client(looker));
             }
         }
+        for at in (0..self.tables.len()).filter(|&at| self.tables[at].has_ends()) {
+            for ender in 0..ENDERS {
+                let client = ENDS + at * ENDERS + ender;
+                self.world.schedule(Duration::from_millis(ender as u64 + 5), Script::Client(client));
+            }
+        }
+    }
+
+    /// Whose items end, or who takes them away, takes the next step.
+    fn ends(&mut self, client: usize) {
+        let (at, ender) = ((client - ENDS) / ENDERS, (client - ENDS) % ENDERS);
+        let ms = self.ms();
+        let Some(tables) = self.tables.get_mut(at).filter(|_| self.clients > 0) else { return };
+        let node = tables.node_of_ends(&self.world);
+        let placement = self.world.placement_at(node);
+        if let Some((shard, request, words)) = tables.end_next(ender, placement.as_deref(), ms) {
+            return self.send_of_table(client, at, node, Some((shard, request)), words);
+        }
+        let again = Duration::from_millis(tables.pause_of_ends());
+        self.world.schedule(again, Script::Client(client));
+    }
+
+    fn ended(&mut self, client: usize, result: Result<Answer, Failure>) -> Result<(), String> {
+        let (at, ender) = ((client - ENDS) / ENDERS, (client - ENDS) % ENDERS);
+        let ms = self.ms();
+        let Some(tables) = self.tables.get_mut(at) else { return Ok(()) };
+        let again = Duration::from_millis(tables.pause_of_ends());
+        if let Some((counted, times)) = tables.end_answered(ender, ms, result)? {
+            self.world.counts.times(counted, times);
+        }
+        self.world.schedule(again, Script::Client(client));
+        Ok(())
+    }
+
+    /// Milliseconds since the beginning.
+    fn ms(&self) -> u64 {
+        self.world.now.since(Instant::ZERO).as_nanos() as u64 / 1_000_000
     }
 
     /// Who reads at one node takes the next step.
@@ -70,6 +109,9 @@ impl Run {
 
     /// A client of tables takes its next step.
     pub(super) fn table_client(&mut self, client: usize) {
+        if client >= ENDS {
+            return self.ends(client);
+        }
         if client >= LOOKERS {
             return self.looks(client);
         }
@@ -88,15 +130,26 @@ impl Run {
         node: NodeId,
         (shard, request, words): (ShardId, Request, String),
     ) {
-        self.world.note(|| What::Asked { client: Some(client), node, op: words.clone() });
-        self.asked_tables.insert(client, (node, self.world.now, words));
-        let ms = self.world.now.since(Instant::ZERO).as_nanos() as u64 / 1_000_000;
+        let ms = self.ms();
         let mut routed = Some((shard, request));
         if let (Some(tables), Some(placement)) = (self.tables.get(at), self.world.placement_at(node))
             && tables.is_across()
         {
             routed = routed.and_then(|(_, request)| tables.route(&placement, request, ms));
         }
+        self.send_of_table(client, at, node, routed, words);
+    }
+
+    fn send_of_table(
+        &mut self,
+        client: usize,
+        at: usize,
+        node: NodeId,
+        routed: Option<(ShardId, Request)>,
+        words: String,
+    ) {
+        self.world.note(|| What::Asked { client: Some(client), node, op: words.clone() });
+        self.asked_tables.insert(client, (node, self.world.now, words));
         let mut reply = self.reply_to(client);
         let Some((shard, mut request)) = routed.filter(|(shard, _)| self.world.has(node, *shard)) else {
             // A closed door: nothing was sent, as where nobody leads.
@@ -116,6 +169,9 @@ impl Run {
     ) -> Result<(), String> {
         if let Some((node, at, words)) = self.asked_tables.remove(&client) {
             self.world.note(|| answered(Some(client), node, at, words, &result));
+        }
+        if client >= ENDS {
+            return self.ended(client, result);
         }
         if client >= LOOKERS {
             return self.looked(client, result);

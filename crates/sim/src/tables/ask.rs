@@ -106,7 +106,7 @@ fn keyed(name: String) -> Item {
     item([("k", AttributeValue::S(name))])
 }
 
-fn op(action: Action, condition: &Condition) -> Op {
+pub(super) fn op(action: Action, condition: &Condition) -> Op {
     Op {
         table: TABLE.into(),
         action,

@@ -1,7 +1,7 @@
 //! What clients of tables saw, held against what is promised, by the checkers of histories; and what nodes hold at the end.
 
 use super::ask::{self, GROUPS, INDEX, group};
-use super::{End, Event, Noted, Step, Tables};
+use super::{End, Event, Noted, Step, Tables, ends};
 use quorate_base::ShardId;
 use quorate_check::budget::Budget;
 use quorate_check::txn::levels::Level;
@@ -204,6 +204,7 @@ pub(crate) fn check_feed(view: &KvView, table: &str) -> Result<(), String> {
             return Err("Feed: its records were asked for, and something else came".into());
         };
         for record in &records {
+            ends::fits(record)?;
             let key = bytes(&record.keys);
             let before = record.old.as_ref().map(bytes);
             if folded.remove(&key) != before {
