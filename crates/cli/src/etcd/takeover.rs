@@ -51,7 +51,9 @@ pub(super) fn force(settings: &mut Settings) -> Result<(), Problem> {
             let others: Vec<String> = others.iter().map(|id| format!("{:x}", id.get())).collect();
             tracing::warn!(
                 target: LOG,
-                "--force-new-cluster: this node is the only member from now on, with what it has; what the others had acknowledged and                  it never got is lost. The former members ({}) must not be started again: delete their data, and add new ones by                  `etcdctl member add`. Leave the flag out from now on",
+                "--force-new-cluster: this node is the only member from now on, with what it has; what the others had acknowledged and \
+                 it never got is lost. The former members ({}) must not be started again: delete their data, and add new ones by \
+                 `etcdctl member add`. Leave the flag out from now on",
                 others.join(", ")
             );
             server.peers.retain(|peer| peer.id == server.node);
