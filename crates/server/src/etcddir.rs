@@ -302,7 +302,9 @@ fn digest(foreign: &Foreign) -> u64 {
         sum.update(number.to_le_bytes());
     }
     for &(id, ttl, remaining) in &foreign.leases {
-        [id, ttl, remaining].iter().for_each(|number| sum.update(number.to_le_bytes()));
+        for number in [id, ttl, remaining] {
+            sum.update(number.to_le_bytes());
+        }
     }
     for version in &foreign.versions {
         let pair = version.pair.as_ref();
@@ -314,7 +316,9 @@ fn digest(foreign: &Foreign) -> u64 {
             pair.map_or(-1, |pair| pair.value.len() as i64),
             pair.map_or(0, |pair| pair.lease),
         ];
-        numbers.iter().for_each(|number| sum.update(number.to_le_bytes()));
+        for number in numbers {
+            sum.update(number.to_le_bytes());
+        }
         sum.update(&version.key);
         sum.update(value);
     }
