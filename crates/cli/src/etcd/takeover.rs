@@ -42,7 +42,7 @@ pub(super) fn force(settings: &mut Settings) -> Result<(), Problem> {
     let server = &mut settings.server;
     match force::new_cluster(server)? {
         Forced::New => {
-            tracing::warn!(target: LOG, "--force-new-cluster changes nothing: there are no data of a cluster yet")
+            tracing::warn!(target: LOG, "--force-new-cluster changes nothing: there are no data of a cluster yet");
         }
         Forced::Alone => {
             tracing::warn!(target: LOG, "--force-new-cluster changes nothing: this node is the only member; leave it out from now on");
