@@ -10,6 +10,7 @@
 #   e2e/run.sh javascript           AWS's SDK for JavaScript against each of three nodes, where Node.js is
 #   e2e/run.sh aws                  AWS's SDK for Rust against each of three nodes
 #   e2e/run.sh toetcd               a snapshot of ours is restored by etcd's tools, and an etcd goes on from it
+#   e2e/run.sh fromdir              a node goes on from data directories of etcd, or refuses them by name
 #   e2e/run.sh fencing              the example of a paused holder: an update is lost without its token, and not with it
 #   e2e/run.sh diff N  [TARGET]        N random requests, compared with Debian's etcd, and with a current one where Go is
 #   e2e/run.sh kill ROUNDS [TARGET]    kill -9 of random nodes under load; every acknowledged write is checked
@@ -35,10 +36,10 @@ export ETCDCTL_API=3
 
 part="${1:-}"
 case "$part" in
-etcdctl | toetcd | rust | python | patroni | fencing | tables | javascript | aws) target="${2:-quorate}" ;;
+etcdctl | toetcd | fromdir | rust | python | patroni | fencing | tables | javascript | aws) target="${2:-quorate}" ;;
 answers) target=quorate; areas=("${@:2}") ;;
 diff | kill | powercut | failover | startup | away | steady | flips | rounds | space | watchers | compaction | handover | perf) count="${2:?how many?}"; target="${3:-quorate}" ;;
-*) sed -n '2,29s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+*) sed -n '2,30s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac
 
 . ./apt.sh
@@ -136,6 +137,11 @@ toetcd)
     need_etcd
     need etcdctl etcd-client
     ./toetcd.sh "${QUORATE:?names no program}"
+    ;;
+fromdir)
+    need_etcd
+    need etcdctl etcd-client
+    ./fromdir.sh "${QUORATE:?names no program}"
     ;;
 fencing)
     start_cluster

@@ -11,7 +11,7 @@
 
 use crate::bbolt::{self, MAGIC, MAGIC_AT};
 use crate::config::ServerConfig;
-use crate::datadir::{DataDir, RESTORING, create_dir_durably};
+use crate::datadir::{DataDir, RESTORING, TAKING_OVER, create_dir_durably};
 use crate::disk::FsDisk;
 use crate::error::{ServeError, ServeErrorKind};
 use bytes::Bytes;
@@ -82,26 +82,77 @@ pub fn restore(path: &Path, config: &ServerConfig, changes: Changes) -> Result<I
         ));
     }
     must_be_new(&config.data)?;
-    let again = was_interrupted(&config.data);
-    let marker = mark(&config.data)?;
-    let data = DataDir::open(config).inspect_err(|_| {
-        if !again {
-            let _ = fs::remove_file(&marker);
-        }
-    })?;
-    for part in ["state", "journal"] {
-        remove_dir(&data.path().join(part))?;
-    }
     let base = Base {
         id: found.contents.base.id,
         membership: Membership::of_voters(config.peers.iter().map(|p| p.id)).encode(),
     };
-    let identity = Identity { cluster: config.cluster, node: config.node };
-    restore_state(path, data.path(), identity, &base, changes)?;
-    restore_journal(data.path(), identity, base)?;
-    fs::remove_file(&marker).map_err(|e| io("remove", &marker, &e))?;
-    sync_dir(data.path())?;
+    let making = Making::begin(config, RESTORING, DataDir::open)?;
+    let mut kv = making.state()?;
+    kv.import_begin().map_err(|e| of_state(&e))?;
+    let mut seq = 0;
+    read(path, |chunk| {
+        let taken = kv.import_chunk(seq, chunk);
+        seq += 1;
+        taken
+    })?;
+    kv.import_finish(base.clone()).map_err(|e| of_state(&e))?;
+    if changes.drop_tables {
+        kv.drop_tables_elsewhere();
+    }
+    if let Some(by) = changes.bump {
+        kv.bump(i64::try_from(by).unwrap_or(i64::MAX));
+    }
+    making.end(kv, base)?;
     Ok(found)
+}
+
+/// A directory that is being made: it counts from its end on.
+pub(crate) struct Making {
+    data: DataDir,
+    marker: PathBuf,
+    identity: Identity,
+}
+
+impl Making {
+    /// Begins, or begins again. The mark comes before all else, and stays where only the directory could not be opened a second time.
+    pub(crate) fn begin(
+        config: &ServerConfig,
+        marker: &str,
+        open: fn(&ServerConfig) -> Result<DataDir, ServeError>,
+    ) -> Result<Self, ServeError> {
+        let again = was_interrupted(&config.data);
+        let marker = mark(&config.data, marker)?;
+        let data = open(config).inspect_err(|_| {
+            if !again {
+                let _ = fs::remove_file(&marker);
+            }
+        })?;
+        for part in ["state", "journal"] {
+            remove_dir(&data.path().join(part))?;
+        }
+        Ok(Self { data, marker, identity: Identity { cluster: config.cluster, node: config.node } })
+    }
+
+    /// The machine, with nothing in it.
+    pub(crate) fn state(&self) -> Result<Kv, ServeError> {
+        let options = quorate_lsm::Options::default();
+        let mut store = LsmStore::new(&self.data.path().join("state"), self.identity, options);
+        let state = store.open(None).map_err(|e| of_state(&e))?;
+        Kv::open(crate::run::KV, state).map_err(|e| of_state(&e))
+    }
+
+    /// What the machine holds is the directory's, whose log begins behind `base`.
+    pub(crate) fn end(self, mut kv: Kv, base: Base) -> Result<(), ServeError> {
+        let checkpoint = kv.seal().map_err(|e| of_state(&e))?;
+        checkpoint.run(1).map_err(|e| of_state(&e))?;
+        restore_journal(self.data.path(), self.identity, base)?;
+        fs::remove_file(&self.marker).map_err(|e| io("remove", &self.marker, &e))?;
+        // One of the other kind, which was interrupted before.
+        for marker in [RESTORING, TAKING_OVER] {
+            let _ = fs::remove_file(self.data.path().join(marker));
+        }
+        sync_dir(self.data.path())
+    }
 }
 
 /// A snapshot's revision, raised; `None` where that would be higher than any may be.
@@ -111,9 +162,9 @@ pub fn bumped(revision: Revision, by: u64) -> Option<Revision> {
 }
 
 /// Marks a directory as being restored, before anything else stands in it: whatever is half done at a loss of power is known by it.
-fn mark(data: &Path) -> Result<PathBuf, ServeError> {
+fn mark(data: &Path, marker: &str) -> Result<PathBuf, ServeError> {
     create_dir_durably(data).map_err(|e| io("create", data, &e))?;
-    let marker = data.join(RESTORING);
+    let marker = data.join(marker);
     fs::write(&marker, "").map_err(|e| io("write", &marker, &e))?;
     sync_dir(data)?;
     Ok(marker)
@@ -123,9 +174,14 @@ fn sync_dir(path: &Path) -> Result<(), ServeError> {
     File::open(path).and_then(|dir| dir.sync_all()).map_err(|e| io("sync", path, &e))
 }
 
-/// Whether a restore into this directory was interrupted.
+/// Whether a restore into this directory was interrupted, or a taking over of what etcd has there.
 pub(crate) fn was_interrupted(data: &Path) -> bool {
-    data.join(RESTORING).exists()
+    data.join(RESTORING).exists() || taking_over(data)
+}
+
+/// The latter alone.
+pub(crate) fn taking_over(data: &Path) -> bool {
+    data.join(TAKING_OVER).exists()
 }
 
 fn must_be_new(data: &Path) -> Result<(), ServeError> {
@@ -155,34 +211,6 @@ fn must_have_all(path: &Path, contents: &Contents, changes: Changes) -> Result<(
         "--drop-sharded-tables makes the new cluster without these tables; `quorate space import` brings back one that \
          `quorate space export` had put into files",
     ))
-}
-
-fn restore_state(
-    path: &Path,
-    data: &Path,
-    identity: Identity,
-    base: &Base,
-    changes: Changes,
-) -> Result<(), ServeError> {
-    let mut store = LsmStore::new(&data.join("state"), identity, quorate_lsm::Options::default());
-    let state = store.open(None).map_err(|e| of_state(&e))?;
-    let mut kv = Kv::open(crate::run::KV, state).map_err(|e| of_state(&e))?;
-    kv.import_begin().map_err(|e| of_state(&e))?;
-    let mut seq = 0;
-    read(path, |chunk| {
-        let taken = kv.import_chunk(seq, chunk);
-        seq += 1;
-        taken
-    })?;
-    kv.import_finish(base.clone()).map_err(|e| of_state(&e))?;
-    if changes.drop_tables {
-        kv.drop_tables_elsewhere();
-    }
-    if let Some(by) = changes.bump {
-        kv.bump(i64::try_from(by).unwrap_or(i64::MAX));
-    }
-    let checkpoint = kv.seal().map_err(|e| of_state(&e))?;
-    checkpoint.run(1).map_err(|e| of_state(&e))
 }
 
 fn restore_journal(data: &Path, identity: Identity, base: Base) -> Result<(), ServeError> {
@@ -229,7 +257,8 @@ fn read_etcd(
     if sum[..] != file[store..] {
         return Err(damaged(path, store as u64, "the sum over the whole file does not hold"));
     }
-    let (foreign, header) = bbolt::read(&file.slice(..store)).map_err(|e| damaged(path, e.at, e.what))?;
+    let bbolt::Kept { foreign, header, .. } =
+        bbolt::read(&file.slice(..store)).map_err(|e| damaged(path, e.at, e.what))?;
     let digest = sum.iter().take(8).fold(0, |n, byte| n << 8 | u64::from(*byte));
     let chunks = foreign.into_chunks(EntryId::new(Term(1), Index(1)), digest);
     for chunk in chunks.map_err(|e| damaged(path, 0, &e.context))? {
@@ -350,7 +379,7 @@ fn damaged(path: &Path, at: u64, what: &str) -> ServeError {
     )
 }
 
-fn of_state(error: &StateError) -> ServeError {
+pub(crate) fn of_state(error: &StateError) -> ServeError {
     ServeError::new(
         ServeErrorKind::DataDir,
         error.to_string(),

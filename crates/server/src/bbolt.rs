@@ -2,8 +2,8 @@
 //!
 //! The file is a run of pages; two of them, of which the newer that verifies counts, name the root bucket. A bucket is a tree of
 //! pages with sorted keys, and a value may be a bucket again. etcd keeps every version of every key in the bucket `key`, under its
-//! revision, and leases in `lease`; what it has compacted is in `meta`. Members, users and alarms are left out: they are the old
-//! cluster's.
+//! revision, and leases in `lease`; what it has compacted is in `meta`. Members, users and alarms are the old cluster's: they are told
+//! apart from the rest, for whoever goes on with that cluster.
 //!
 //! What is not trusted: every offset and every length is held against the file, and no page is read twice.
 
@@ -81,10 +81,74 @@ struct Lease {
     remaining: i64,
 }
 
-/// All that is kept in the file of a store; and of which node it is, where that was one of ours.
-pub(crate) fn read(file: &Bytes) -> Read<(Foreign, Option<Header>)> {
+/// All that is kept in the file of a store.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    /// The space.
+    pub(crate) foreign: Foreign,
+    /// Of which node it is, where that was one of ours.
+    pub(crate) header: Option<Header>,
+    /// What is the cluster's.
+    pub(crate) cluster: Cluster,
+}
+
+/// What etcd keeps of its cluster.
+#[derive(Debug, Default)]
+pub(crate) struct Cluster {
+    /// The last entry of the log that is in the store, and its term.
+    pub(crate) applied: Option<u64>,
+    pub(crate) term: Option<u64>,
+    /// Each in etcd's JSON.
+    pub(crate) members: Vec<Bytes>,
+    /// The ids of former ones, in hexadecimal.
+    pub(crate) removed: Vec<Bytes>,
+    /// Those that stand: member and number.
+    pub(crate) alarms: Vec<(u64, i32)>,
+    /// Whether users are asked for, and whether there are any.
+    pub(crate) asks_for_users: bool,
+    pub(crate) users: bool,
+    /// One of the two descriptions of the store does not verify: what the other tells of may be older.
+    pub(crate) perhaps_older: bool,
+}
+
+impl Cluster {
+    /// Takes a pair of one of the small buckets.
+    fn take(&mut self, bucket: &[u8], at: usize, key: &Bytes, value: Bytes) -> Read<()> {
+        let number = value.first_chunk::<8>().filter(|_| value.len() == 8).map(|n| u64::from_be_bytes(*n));
+        match (bucket, &key[..]) {
+            (b"meta", b"consistent_index" | b"term") if number.is_none() => {
+                return bad(at, "the number of the last entry is malformed");
+            }
+            (b"meta", b"consistent_index") => self.applied = number,
+            (b"meta", b"term") => self.term = number,
+            (b"members", _) => self.members.push(value),
+            (b"members_removed", _) => self.removed.push(key.clone()),
+            (b"alarm", _) => match AlarmMember::decode(&key[..]) {
+                Ok(AlarmMember { member, kind }) => self.alarms.push((member, kind)),
+                Err(_) => return bad(at, "an alarm is malformed"),
+            },
+            (b"auth", b"authEnabled") => self.asks_for_users = value[..] != [0],
+            (b"authUsers" | b"authRoles", _) => self.users = true,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// An alarm as etcd keeps it: all of it is the key.
+#[derive(Clone, PartialEq, Eq, Message)]
+struct AlarmMember {
+    #[prost(uint64, tag = "1")]
+    member: u64,
+    #[prost(int32, tag = "2")]
+    kind: i32,
+}
+
+/// All that is kept in the file of a store.
+pub(crate) fn read(file: &Bytes) -> Read<Kept> {
     let mut store = Store { file, page_size: 4096, seen: BTreeSet::new() };
     let root = store.root()?;
+    let perhaps_older = !store.both();
     let mut buckets = Vec::new();
     store.walk(Place::Page(root), 0, &mut |at, flags, key, value| {
         if flags & BUCKET != 0 {
@@ -92,11 +156,22 @@ pub(crate) fn read(file: &Bytes) -> Read<(Foreign, Option<Header>)> {
         }
         Ok(())
     })?;
-    let (mut foreign, mut header, mut went_on) = (Foreign::default(), None, false);
+    let (mut foreign, mut header, mut cluster) =
+        (Foreign::default(), None, Cluster { perhaps_older, ..Cluster::default() });
     for (name, at, value) in buckets {
         match &name[..] {
             b"key" => store.bucket(at, &value, &mut |at, key, value| {
-                foreign.versions.push(version(at, &key, value)?);
+                // A revision that was raised by etcd's tools, and nothing else.
+                if let (17, true, Some(main)) = (key.len(), value.is_empty(), key.first_chunk::<8>()) {
+                    foreign.revision = foreign.revision.max(i64::from_be_bytes(*main));
+                    return Ok(());
+                }
+                let version = version(at, &key, value)?;
+                let before = foreign.versions.last().map(|before| (before.revision, before.sub));
+                if before >= Some((version.revision, version.sub)) {
+                    return bad(at, "revisions do not ascend");
+                }
+                foreign.versions.push(version);
                 Ok(())
             })?,
             b"lease" => store.bucket(at, &value, &mut |at, _, value| {
@@ -106,19 +181,14 @@ pub(crate) fn read(file: &Bytes) -> Read<(Foreign, Option<Header>)> {
                 foreign.leases.push((id, ttl, remaining));
                 Ok(())
             })?,
-            b"meta" => store.bucket(at, &value, &mut |_, key, value| {
+            b"meta" => store.bucket(at, &value, &mut |at, key, value| {
                 // What is scheduled is compacted already for whoever reads.
                 if matches!(&key[..], b"scheduledCompactRev" | b"finishedCompactRev")
                     && let Some(main) = value.first_chunk::<8>()
                 {
                     foreign.compacted = foreign.compacted.max(i64::from_be_bytes(*main));
                 }
-                Ok(())
-            })?,
-            // We leave them out, and an etcd that was made of our snapshot has its own.
-            b"members" => store.bucket(at, &value, &mut |_, _, _| {
-                went_on = true;
-                Ok(())
+                cluster.take(b"meta", at, &key, value)
             })?,
             name if name == BESIDE.as_bytes() => store.bucket(at, &value, &mut |at, key, value| {
                 if key == HEADER_KEY {
@@ -133,17 +203,20 @@ pub(crate) fn read(file: &Bytes) -> Read<(Foreign, Option<Header>)> {
                 foreign.beside.push((key, value));
                 Ok(())
             })?,
-            _ => {}
+            name => {
+                store.bucket(at, &value, &mut |at, key, value| cluster.take(name, at, &key, value))?;
+            }
         }
     }
-    // Then what it carries beside is of another time than the rest.
-    if went_on {
+    // We leave them out, and an etcd that was made of our snapshot has its own: then what it carries beside is of another time than the
+    // rest.
+    if !cluster.members.is_empty() {
         foreign.beside.clear();
         header = None;
     }
     let newest = foreign.versions.last().map_or(1, |version| version.revision);
-    foreign.revision = newest.max(foreign.compacted);
-    Ok((foreign, header))
+    foreign.revision = foreign.revision.max(newest).max(foreign.compacted);
+    Ok(Kept { foreign, header, cluster })
 }
 
 /// `main(8 bytes BE) _ sub(8 bytes BE)`, and a `t` behind it for a deletion.
@@ -165,7 +238,10 @@ fn version(at: usize, key: &[u8], value: Bytes) -> Read<ForeignVersion> {
         version: pair.version,
         lease: pair.lease,
     });
-    if !(0..1 << 62).contains(&revision) {
+    let sound = |pair: &KeyValue| {
+        pair.mod_revision == revision && (1..=revision).contains(&pair.create_revision) && pair.version > 0
+    };
+    if !(0..1 << 62).contains(&revision) || !pair.as_ref().is_none_or(sound) {
         return bad(at, "a revision makes no sense");
     }
     Ok(ForeignVersion { key, revision, sub, pair })
@@ -215,6 +291,11 @@ impl Store<'_> {
         let Some((size, root, _)) = best else { return bad(0, "neither description of the store verifies") };
         self.page_size = size;
         Ok(root)
+    }
+
+    /// Whether both descriptions verify.
+    fn both(&self) -> bool {
+        [0, self.page_size].iter().all(|&at| matches!(self.description(at), Ok(Some(_))))
     }
 
     fn description(&self, page: usize) -> Read<Option<(usize, u64, u64)>> {

@@ -27,10 +27,14 @@ const IDENTITY: &str = "identity";
 const LOCK: &str = "lock";
 /// Stands in a directory while a snapshot is restored into it.
 pub(crate) const RESTORING: &str = "restoring";
+/// Stands in a directory while what etcd has in it is taken over.
+pub(crate) const TAKING_OVER: &str = "taking-over";
 /// What may lie in a directory that is not yet a node's: the lock, a half-written identity, the mark of a restore (which
 /// comes before all else), the log of a supervisor, and what file systems put at their root.
-const HARMLESS: [&str; 8] =
-    [LOCK, "identity.new", RESTORING, "log", "log.old", "lost+found", DATA_LOST, WITHHOLDS];
+const HARMLESS: [&str; 9] =
+    [LOCK, "identity.new", RESTORING, TAKING_OVER, "log", "log.old", "lost+found", DATA_LOST, WITHHOLDS];
+/// What etcd has in its data directory.
+pub(crate) const OF_ETCD: &str = "member";
 /// Stands where `quorate up` keeps a cluster, beside its nodes' directories.
 pub const CLUSTER: &str = "cluster.toml";
 /// The node ran before, with a directory that is lost.
@@ -58,6 +62,15 @@ pub struct DataDir {
 impl DataDir {
     /// Opens the directory of `config`'s node, or makes it.
     pub fn open(config: &ServerConfig) -> Result<Self, ServeError> {
+        Self::open_beside(config, None)
+    }
+
+    /// The same, beside what etcd has in it.
+    pub(crate) fn beside_etcd(config: &ServerConfig) -> Result<Self, ServeError> {
+        Self::open_beside(config, Some(OF_ETCD))
+    }
+
+    fn open_beside(config: &ServerConfig, other: Option<&str>) -> Result<Self, ServeError> {
         let path = config.data.clone();
         // Randomly seeded by the standard library, for each process anew.
         let life = RandomState::new().build_hasher().finish();
@@ -66,7 +79,7 @@ impl DataDir {
         if path.is_dir() {
             match Identity::load(&path)? {
                 Some(found) => found.must_fit(&wanted, &path)?,
-                None => must_be_unused(&path)?,
+                None => must_be_unused(&path, other)?,
             }
         }
         create_dir_durably(&path).map_err(|e| io(&path, "create", &e))?;
@@ -75,7 +88,7 @@ impl DataDir {
             found.must_fit(&wanted, &path)?;
             found
         } else {
-            must_be_unused(&path)?;
+            must_be_unused(&path, other)?;
             if config.data_lost {
                 mark(&path, WITHHOLDS)?;
                 mark(&path, DATA_LOST)?;
@@ -334,10 +347,10 @@ pub(crate) fn must_be_free(dir: &Path) -> Result<Option<File>, ServeError> {
 }
 
 /// A directory without an identity must hold nothing that could be somebody's data.
-fn must_be_unused(dir: &Path) -> Result<(), ServeError> {
+fn must_be_unused(dir: &Path, other: Option<&str>) -> Result<(), ServeError> {
     for entry in fs::read_dir(dir).map_err(|e| io(dir, "list", &e))? {
         let name = entry.map_err(|e| io(dir, "list", &e))?.file_name();
-        if !HARMLESS.iter().any(|known| name == *known) {
+        if !HARMLESS.iter().copied().chain(other).any(|known| name == *known) {
             if dir.join(CLUSTER).exists() {
                 return Err(refuse(
                     format!("{} is where `quorate up` keeps a whole cluster", dir.display()),
@@ -345,6 +358,12 @@ fn must_be_unused(dir: &Path) -> Result<(), ServeError> {
                         "start that with `quorate up --data {}`, or choose an empty directory",
                         dir.display()
                     ),
+                ));
+            }
+            if name == OF_ETCD {
+                return Err(refuse(
+                    format!("{} is a data directory of etcd", dir.display()),
+                    "`quorate etcd --data-dir` takes over what is in it; or choose an empty directory",
                 ));
             }
             return Err(refuse(

@@ -107,7 +107,14 @@ pub fn examine(dir: &Path) -> Result<Report, ServeError> {
     if readings::is_damaged(dir) {
         report.find("clock", Some(0), "the bound of the hybrid clock is damaged; it is noted anew", true);
     }
-    if crate::backup::was_interrupted(dir) {
+    if crate::backup::taking_over(dir) {
+        report.find(
+            "taking-over",
+            None,
+            "the taking over of what etcd has here was interrupted; start `quorate etcd` again",
+            false,
+        );
+    } else if crate::backup::was_interrupted(dir) {
         report.find("restoring", None, "the restore of a snapshot was interrupted; run it again", false);
     }
     Ok(report)

@@ -10,8 +10,10 @@ pub mod disk;
 pub mod doctor;
 mod door;
 mod error;
+pub mod etcddir;
 #[cfg(feature = "faults")]
 mod faults;
+pub mod force;
 mod founders;
 mod inbox;
 mod met;

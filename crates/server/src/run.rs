@@ -159,14 +159,7 @@ async fn serve(
     // Ports first: a taken one must not cost a recovery, nor touch the data.
     let Ports { listeners, peers, dynamo, addresses } = Ports::bind(&config).await?;
     let data = DataDir::open(&config)?;
-    if crate::backup::was_interrupted(data.path()) {
-        let message = format!("the restore of a snapshot into {} was interrupted", data.path().display());
-        return Err(ServeError::new(
-            ServeErrorKind::DataDir,
-            message,
-            "run `quorate snapshot restore` again",
-        ));
-    }
+    must_be_made(data.path())?;
     let room = Room::open(data.path(), config.upkeep.min_free_bytes);
 
     let clock = Clock::start();
@@ -229,6 +222,20 @@ async fn serve(
     served.abort();
     tracing::info!(node = %config.node, "stopped");
     result
+}
+
+/// Refuses a directory that is only half made.
+fn must_be_made(data: &Path) -> Result<(), ServeError> {
+    if !crate::backup::was_interrupted(data) {
+        return Ok(());
+    }
+    let (what, hint) = if crate::backup::taking_over(data) {
+        ("taking over of what etcd has in", "start `quorate etcd` on it again")
+    } else {
+        ("restore of a snapshot into", "run `quorate snapshot restore` again")
+    };
+    let message = format!("the {what} {} was interrupted", data.display());
+    Err(ServeError::new(ServeErrorKind::DataDir, message, hint))
 }
 
 /// A file that would grow beyond what the system allows this process must be an error of that write, which stops the node in

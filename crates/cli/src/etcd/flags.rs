@@ -76,14 +76,7 @@ const FLAGS: &[Flag] = &[
     switch("initial-election-tick-advance", Quiet),
     switch("pre-vote", Only(ON, "pre-vote is always on")),
     switch("strict-reconfig-check", Always("changes of members are always checked")),
-    switch(
-        "force-new-cluster",
-        Only(
-            OFF,
-            "where a majority is lost for good, `quorate snapshot save` takes what a member that is still up has, also without a leader, \
-             and `quorate snapshot restore` begins a new cluster with it",
-        ),
-    ),
+    switch("force-new-cluster", Taken),
     // The space.
     value("quota-backend-bytes", Taken),
     value("auto-compaction-mode", Taken),

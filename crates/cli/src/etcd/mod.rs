@@ -4,6 +4,7 @@ mod file;
 mod flags;
 mod lines;
 mod plan;
+mod takeover;
 
 use crate::report::{Problem, say};
 use crate::serve;
@@ -40,6 +41,7 @@ Members:
   --initial-cluster-state new|existing   begin a cluster, or join one that this member was added to [default: new]
   --heartbeat-interval MS                [default: 100]
   --election-timeout MS                  a time from this to twice as much is drawn [default: 1000]
+  --force-new-cluster                    where the other members are lost for good: go on as the only one with what this one has
 
 The space:
   --quota-backend-bytes N                bytes beyond which the alarm NOSPACE is raised; 0 for no bound [default: 0]
@@ -55,7 +57,7 @@ The space:
   --config-file FILE                     etcd's file of settings (YAML or JSON, the names of the flags as keys); it alone counts then
   --version, --help
 
-Not supported, and refused by name: TLS, users, discovery, proxies, --wal-dir, --force-new-cluster.
+Not supported, and refused by name: TLS, users, discovery, proxies, --wal-dir.
 What only tunes etcd's inside (--snapshot-count, --max-wals, --logger and so on) may stand there. docs/etcd.md lists all.
 
 Examples:
@@ -82,8 +84,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
         say(&format!("etcd Version: {etcd}\nQuorate Version: {own}"));
         return Ok(());
     }
-    let settings = plan::settings(&mut given)?;
-    serve::run_with(settings, plan::lines(&given)?, &given.warnings).map_err(in_its_words)
+    let mut settings = plan::settings(&mut given)?;
+    let lines = plan::lines(&given)?;
+    serve::start_logging(&settings.log, lines)?;
+    settings.server.check().map_err(Problem::from).map_err(in_its_words)?;
+    let forced = given.get("force-new-cluster") == Some("true");
+    takeover::take_over(&mut settings, forced)?;
+    if forced {
+        takeover::force(&mut settings)?;
+    }
+    serve::run_with(settings, lines, &given.warnings).map_err(in_its_words)
 }
 
 /// What the server says names flags of `quorate serve`; here the same things have etcd's names.

@@ -308,7 +308,7 @@ pub(crate) enum Lines {
 }
 
 /// The first call counts.
-fn start_logging(filter: &str, lines: Lines) -> Result<(), Problem> {
+pub(crate) fn start_logging(filter: &str, lines: Lines) -> Result<(), Problem> {
     let filter = log_filter(filter)?;
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry();

@@ -12,7 +12,7 @@
 
 use super::pages::{Layout, Pages, Take, Tree, Unwanted};
 use super::sorted::{Merged, Place, Sorted, Sorter};
-use super::{BESIDE, HEADER_KEY, Lease, Pair};
+use super::{AlarmMember, BESIDE, HEADER_KEY, Lease, Pair};
 use crate::room::Spare;
 use bytes::Bytes;
 use prost::Message;
@@ -191,15 +191,6 @@ impl Snapshot<'_> {
         meta.push(("term", applied.term.get().to_be_bytes().to_vec()));
         meta.into_iter().map(|(key, value)| (key.as_bytes().to_vec(), value)).collect()
     }
-}
-
-/// An alarm as etcd keeps it: all of it is the key.
-#[derive(Clone, PartialEq, Eq, Message)]
-struct AlarmMember {
-    #[prost(uint64, tag = "1")]
-    member: u64,
-    #[prost(int32, tag = "2")]
-    kind: i32,
 }
 
 /// The configuration as etcd keeps it, in JSON.

@@ -11,7 +11,7 @@ fn store() -> Bytes {
 
 #[test]
 fn what_etcd_kept_is_read() {
-    let (foreign, header) = read(&store()).unwrap();
+    let Kept { foreign, header, .. } = read(&store()).unwrap();
     assert_eq!(header, None);
     assert_eq!((foreign.revision, foreign.compacted, foreign.leases.len()), (14, 8, 1));
     assert_eq!(foreign.leases[0].1, 600);

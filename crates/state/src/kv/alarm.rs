@@ -35,7 +35,7 @@ fn parse(key: &[u8]) -> Option<Alarm> {
     Some(Alarm { kind: AlarmKind::from_u8(kind)?, member: u64::from_be_bytes(member.try_into().ok()?) })
 }
 
-fn stored(alarm: Alarm) -> [u8; 9] {
+pub(super) fn stored(alarm: Alarm) -> [u8; 9] {
     let mut key = [alarm.kind as u8; 9];
     key[1..].copy_from_slice(&alarm.member.to_be_bytes());
     key

@@ -4,6 +4,7 @@
 //! Revisions, versions and leases stay as they were. Below the compacted revision there are only the versions that are readable
 //! at it, and no events.
 
+use super::alarm::stored;
 use super::counts::BLOCK_MAX;
 use super::layout::{Change, KEY_MAX, Keys, PREFIX, Path, Record, Rev, encode_mark, table};
 use super::lease::LeaseInfo;
@@ -14,7 +15,7 @@ use super::versions::numbers_of;
 use bytes::Bytes;
 use quorate_base::{EntryId, Index, ShardId};
 use quorate_storage::state::StateResult;
-use quorate_wire::kv::{KeyValue, LeaseId, Revision};
+use quorate_wire::kv::{Alarm, KeyValue, LeaseId, Revision};
 use std::collections::BTreeMap;
 
 /// How large a chunk is, about.
@@ -42,6 +43,8 @@ pub struct Foreign {
     pub compacted: Revision,
     /// Leases with their seconds, granted and remaining (0 where it is not known).
     pub leases: Vec<(LeaseId, i64, i64)>,
+    /// Alarms that stand, where they are to go on standing.
+    pub alarms: Vec<Alarm>,
     /// In the order of their revisions.
     pub versions: Vec<ForeignVersion>,
     /// What [`super::KvView::beside`] gave, where that store was written by this program; else empty.
@@ -75,6 +78,9 @@ impl Foreign {
             let info = LeaseInfo { ttl, remaining, at: Index(0) };
             put(keys.lease(&mut buf, id), info.encode().into());
         }
+        for &alarm in &self.alarms {
+            put(keys.raw(&mut buf, table::ALARM, &stored(alarm)), Bytes::new());
+        }
         // With what etcd does not keep of leases.
         for (key, value) in &self.beside {
             buf.clear();
@@ -89,6 +95,11 @@ impl Foreign {
             }
             let rev = Rev::new(revision, sub);
             let old = latest.remove(&key);
+            if revision > self.compacted && !follows(old.as_ref(), revision, pair.as_ref()) {
+                return Err(bad(&format!(
+                    "the change at revision {revision} does not follow the one before of its key"
+                )));
+            }
             let record = pair.map(|pair| Record {
                 create: pair.create_revision,
                 rev,
@@ -148,6 +159,15 @@ impl Foreign {
         put(keys.raw(&mut buf, table::BLOCK, &boundary), Bytes::copy_from_slice(&count.to_le_bytes()));
         stream.insert(vec![NUMBERS], meta.encode().into());
         Ok(pack(&stream))
+    }
+}
+
+/// Whether this is what comes of a key's newest version: behind the compacted revision nothing in between is missing.
+fn follows(old: Option<&Record>, revision: Revision, pair: Option<&KeyValue>) -> bool {
+    match (old, pair) {
+        (None, Some(pair)) => pair.version == 1 && pair.create_revision == revision,
+        (Some(old), Some(pair)) => pair.version == old.version + 1 && pair.create_revision == old.create,
+        (old, None) => old.is_some(),
     }
 }
 

@@ -180,7 +180,7 @@ fn snapshot_of(view: &KvView, spare: &Spare) -> Bytes {
 
 /// Takes a file in as a restore does.
 fn restored(file: &Bytes) -> Kv {
-    let (foreign, header) = read(file).unwrap();
+    let Kept { foreign, header, .. } = read(file).unwrap();
     assert_eq!(header, Some(Header { cluster: 9, node: NodeId(2) }));
     let chunks = foreign.into_chunks(EntryId::new(Term(1), Index(1)), 5).unwrap();
     let mut survey = Survey::default();
@@ -241,7 +241,7 @@ fn what_an_etcd_has_carried_along_is_passed_over() {
             for (name, key, value, there) in [
                 ("members", &b"8e9e05c52164694d"[..], &b"{}"[..], members),
                 (BESIDE, HEADER_KEY, &header[..], true),
-                ("key", b"\0\0\0\0\0\0\0\x02_\0\0\0\0\0\0\0\0", b"\x0a\x01a", true),
+                ("key", b"\0\0\0\0\0\0\0\x02_\0\0\0\0\0\0\0\0", b"\x0a\x01a\x10\x02\x18\x02\x20\x01", true),
             ] {
                 let mut tree = Tree::new();
                 if there {
@@ -261,7 +261,7 @@ fn what_an_etcd_has_carried_along_is_passed_over() {
             true
         };
         fill(Pages::written(&mut take, layout).unwrap());
-        let (foreign, header) = read(&file.into()).unwrap();
+        let Kept { foreign, header, .. } = read(&file.into()).unwrap();
         assert_eq!((foreign.versions.len(), foreign.revision), (1, 2));
         assert_eq!((foreign.beside.is_empty(), header.is_none()), (members, members));
     }
