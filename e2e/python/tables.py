@@ -644,7 +644,7 @@ def others(here, there, p):
     equal(here.describe_limits()["TableMaxReadCapacityUnits"] > 0, True, "limits")
     equal(len(here.describe_endpoints()["Endpoints"]), 1, "endpoints")
     backups = there.describe_continuous_backups(TableName=table)["ContinuousBackupsDescription"]
-    equal(backups["ContinuousBackupsStatus"], "DISABLED", "backups")
+    equal(backups["ContinuousBackupsStatus"], "ENABLED", "backups")
     refused("TableNotFoundException", "Table not found", there.describe_continuous_backups, TableName=p + "no")
     expiry = lambda: there.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
     equal(expiry()["TimeToLiveStatus"], "DISABLED", "expiry")

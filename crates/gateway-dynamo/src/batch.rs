@@ -10,8 +10,8 @@ use crate::items::{self, Members, check_styles, expressions, of_item, projection
 use crate::limits::{Arns, Constraints, bare, is_table_name};
 use crate::reply::{Reply, write_items, write_text};
 use crate::{Gateway, unexpected};
-use quorate_item::Item;
 use quorate_item::codec::Codec;
+use quorate_item::{Item, check_parameters};
 use quorate_node::api::tables::{Described, Get};
 use quorate_wire::table::{Action, Op, Returns};
 use serde_json::{Map, Value, json};
@@ -25,8 +25,11 @@ const ANSWER_BYTES: usize = 16 << 20;
 /// An entry with writes of a batch is about so large at most.
 const ENTRY_BYTES: usize = 1 << 20;
 
+/// Holds what is asked of one table to its constraints.
+type Constrain = fn(&str, &Value, &mut Constraints) -> Answered<()>;
+
 /// The tables of a batch, in order, with what is asked of each.
-fn tables(members: &mut Members) -> Answered<(Told, Vec<(String, Value)>)> {
+fn tables(members: &mut Members, constrain: Constrain) -> Answered<(Told, Vec<(String, Value)>)> {
     let params = Params(members);
     let mut constraints = Constraints::default();
     let told = Told::read(params, &mut constraints)?;
@@ -37,6 +40,9 @@ fn tables(members: &mut Members) -> Answered<(Told, Vec<(String, Value)>)> {
     if asked.is_some_and(|asked| asked.0.is_empty()) {
         constraints.broken("{}", "requestItems", "Member must have length greater than or equal to 1");
     }
+    for (name, asked) in asked.into_iter().flat_map(|asked| asked.0) {
+        constrain(bare(name), asked, &mut constraints)?;
+    }
     constraints.check()?;
     match take(members, "RequestItems") {
         Some(Value::Object(tables)) => Ok((told, tables.into_iter().collect())),
@@ -45,16 +51,12 @@ fn tables(members: &mut Members) -> Answered<(Told, Vec<(String, Value)>)> {
 }
 
 /// The tables' names are keys of a map, whose constraints are told together.
-fn check_name(name: &str, asked: &Value) -> Answered<String> {
-    let name = bare(name);
-    let mut constraints = Constraints::default();
+fn constrain_name(name: &str, asked: &Value, constraints: &mut Constraints) {
     if !is_table_name(name) {
         let what = "Map keys must satisfy constraint: [Member must have length less than or equal to 255, Member must have \
                     length greater than or equal to 3, Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+]";
         constraints.broken(&shown(name, asked), "requestItems", what);
     }
-    constraints.check()?;
-    Ok(name.into())
 }
 
 /// What is asked of a table, in short.
@@ -78,7 +80,8 @@ struct Asked {
 }
 
 pub(crate) async fn get(gateway: &Gateway, mut members: Members) -> Answered<Vec<u8>> {
-    let (told, tables) = tables(&mut members)?;
+    let (told, tables) = tables(&mut members, constrain_gets)?;
+    check_styles_of(&tables)?;
     let asked = tables.into_iter().map(read_gets).collect::<Answered<Vec<_>>>()?;
     let many: usize = asked.iter().map(|asked| asked.gets.len()).sum();
     if many > GETS_MAX {
@@ -127,16 +130,10 @@ fn write_tables(out: &mut Vec<u8>, tables: &[(String, Vec<Item>)]) {
     out.push(b'}');
 }
 
-fn read_gets((name, asked): (String, Value)) -> Answered<Asked> {
-    let table = check_name(&name, &asked)?;
-    let Value::Object(mut members) = asked else {
-        return Err(crate::body::serialization("Unexpected field type"));
-    };
-    let params = Params(&members);
-    let consistent = params.flag("ConsistentRead")?.unwrap_or(false);
-    let mut constraints = Constraints::default();
+fn constrain_gets(table: &str, asked: &Value, constraints: &mut Constraints) -> Answered<()> {
+    constrain_name(table, asked, constraints);
     let path = format!("requestItems.{table}.member.keys");
-    match params.list("Keys")?.map(Vec::len) {
+    match object(asked)?.list("Keys")?.map(Vec::len) {
         None => constraints.missing(&path),
         Some(0) => constraints.broken("[]", &path, "Member must have length greater than or equal to 1"),
         Some(many) if many > GETS_MAX => {
@@ -145,7 +142,24 @@ fn read_gets((name, asked): (String, Value)) -> Answered<Asked> {
         }
         Some(_) => {}
     }
-    constraints.check()?;
+    Ok(())
+}
+
+/// Expressions in one table and older parameters in another are not taken, either.
+fn check_styles_of(tables: &[(String, Value)]) -> Answered<()> {
+    let there = |member: &'static str| {
+        let has = |(_, asked): &(String, Value)| asked.get(member).is_some_and(|value| !value.is_null());
+        [(member, tables.iter().any(has))]
+    };
+    check_parameters(&there("ProjectionExpression"), &there("AttributesToGet"), false, false).map_err(of_item)
+}
+
+fn read_gets((name, asked): (String, Value)) -> Answered<Asked> {
+    let table = bare(&name).to_string();
+    let Value::Object(mut members) = asked else {
+        return Err(crate::body::serialization("Unexpected field type"));
+    };
+    let consistent = Params(&members).flag("ConsistentRead")?.unwrap_or(false);
     check_styles(&members, &["ProjectionExpression"], &["AttributesToGet"])?;
     let keys = take(&mut members, "Keys");
     let rest = members.clone();
@@ -174,11 +188,14 @@ pub(crate) async fn write(gateway: &Gateway, mut members: Members) -> Answered<V
     constraints.check()?;
     let measured = metrics == Some("SIZE");
     let arns = Arns::of(&members);
-    let (told, tables) = tables(&mut members)?;
+    let (told, tables) = tables(&mut members, |_, _, _| Ok(()))?;
     check_lengths(&tables)?;
     let mut ops: Vec<(Op, Value)> = Vec::new();
     for (name, writes) in tables {
-        let table = check_name(&name, &writes)?;
+        let table = bare(&name).to_string();
+        let mut constraints = Constraints::default();
+        constrain_name(&table, &writes, &mut constraints);
+        constraints.check()?;
         let Value::Array(writes) = writes else {
             return Err(crate::body::serialization("Unexpected field type"));
         };

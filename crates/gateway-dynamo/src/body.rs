@@ -100,6 +100,7 @@ const FORMS: [(Form, &[&str]); 6] = [
         &[
             "AttributeDefinitions",
             "AttributesToGet",
+            "GlobalTableWitnessUpdates",
             "GlobalSecondaryIndexUpdates",
             "GlobalSecondaryIndexes",
             "KeySchema",

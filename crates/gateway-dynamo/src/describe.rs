@@ -2,7 +2,7 @@
 
 use crate::{now_ms, streams, throughput};
 use quorate_wire::table::{
-    Billing, Capacity, Definition, Figures, Index, IndexState, KeyNames, Projected, Throughput,
+    Billing, Capacity, Definition, Figures, Index, IndexChange, IndexState, KeyNames, Projected, Throughput,
 };
 use serde_json::{Map, Value, json};
 
@@ -35,8 +35,62 @@ fn table_id(definition: &Definition) -> String {
     )
 }
 
-/// `TableDescription`, with this status.
-pub(crate) fn table(definition: &Definition, figures: &Figures, status: &str) -> Value {
+/// The state of an index, and whether it is being filled if it is new.
+type State = (&'static str, Option<bool>);
+
+/// `TableDescription`, with this status. A change of the table that is under way is none of its indexes.
+pub(crate) fn table(definition: &Definition, figures: &Figures, status: &'static str) -> Value {
+    let others = if status == "UPDATING" { "ACTIVE" } else { status };
+    described(definition, figures, status, &|index| state(index, others))
+}
+
+fn state(index: &Index, others: &'static str) -> State {
+    match index.state {
+        IndexState::Filling(_) => ("CREATING", Some(true)),
+        IndexState::Active => (others, None),
+    }
+}
+
+/// The same as the answer to these changes of its indexes: one that goes is listed once more, one that comes is not filled yet, and
+/// what is changed in none of them leaves them as they were. `was` is the table before.
+pub(crate) fn changed(
+    (mut definition, mut figures): (Definition, Figures),
+    was: &(Definition, Figures),
+    changes: &[IndexChange],
+) -> Value {
+    let (before, counted) = was;
+    let paid = definition.billing != before.billing;
+    for change in changes {
+        let IndexChange::Delete(name) = change else { continue };
+        let Some(at) = before.globals.iter().position(|index| index.name == *name) else { continue };
+        let index = before.globals[at].clone();
+        figures.indexes.extend(counted.indexes.iter().find(|(id, ..)| *id == index.id));
+        definition.globals.insert(at.min(definition.globals.len()), index);
+        // What its key names is defined as long as it is listed.
+        definition.attributes.clone_from(&before.attributes);
+    }
+    let state = |index: &Index| {
+        let of = |change: &&IndexChange| match change {
+            IndexChange::Create(Index { name, .. })
+            | IndexChange::Update { name, .. }
+            | IndexChange::Delete(name) => *name == index.name,
+        };
+        match changes.iter().find(of) {
+            Some(IndexChange::Create(_)) => ("CREATING", Some(false)),
+            Some(IndexChange::Update { .. }) => ("UPDATING", None),
+            Some(IndexChange::Delete(_)) => ("DELETING", None),
+            None => state(index, if paid { "UPDATING" } else { "ACTIVE" }),
+        }
+    };
+    described(&definition, &figures, "UPDATING", &state)
+}
+
+fn described(
+    definition: &Definition,
+    figures: &Figures,
+    status: &str,
+    state: &dyn Fn(&Index) -> State,
+) -> Value {
     let mut out = Map::new();
     let arn = arn(&definition.name);
     let mut put = |name: &str, value: Value| drop(out.insert(name.into(), value));
@@ -66,7 +120,7 @@ pub(crate) fn table(definition: &Definition, figures: &Figures, status: &str) ->
     }
     if !definition.globals.is_empty() {
         let list =
-            definition.globals.iter().map(|i| index(i, figures, &arn, Some((definition.billing, status))));
+            definition.globals.iter().map(|i| index(i, figures, &arn, Some((definition.billing, state(i)))));
         put("GlobalSecondaryIndexes", Value::Array(list.collect()));
     }
     streams::describe_latest(definition, &mut out);
@@ -133,7 +187,7 @@ fn attributes(definition: &Definition) -> Value {
     definition.attributes.iter().map(one).collect()
 }
 
-fn index(index: &Index, figures: &Figures, table: &str, global: Option<(Billing, &str)>) -> Value {
+fn index(index: &Index, figures: &Figures, table: &str, global: Option<(Billing, State)>) -> Value {
     let (_, items, bytes) =
         figures.indexes.iter().find(|(id, ..)| *id == index.id).copied().unwrap_or((index.id, 0, 0));
     let mut projection = match &index.projected {
@@ -149,12 +203,10 @@ fn index(index: &Index, figures: &Figures, table: &str, global: Option<(Billing,
         "ItemCount": items,
         "IndexSizeBytes": bytes,
     });
-    if let (Some(out), Some((billing, table))) = (out.as_object_mut(), global) {
-        let filling = matches!(index.state, IndexState::Filling(_));
-        let status = if filling || table == "CREATING" { "CREATING" } else { table };
+    if let (Some(out), Some((billing, (status, filling)))) = (out.as_object_mut(), global) {
         out.insert("IndexStatus".into(), json!(status));
-        if filling {
-            out.insert("Backfilling".into(), json!(true));
+        if let Some(filling) = filling {
+            out.insert("Backfilling".into(), json!(filling));
         }
         capacity(&index.capacity, (billing, index.throughput), status, out);
     }

@@ -10,8 +10,10 @@ use bytes::Bytes;
 use quorate_item::codec::Codec;
 use quorate_item::expr::{check_forms, check_parameters};
 use quorate_item::key::INDEX_KEY_TYPE;
-use quorate_item::{Condition, Error, Expressions, Item, Projection, Source, Step, Update, Use, legacy};
-use quorate_node::api::tables::{Get, Got};
+use quorate_item::{
+    Condition, Error, Expressions, Item, Path, Projection, Source, Step, Update, Use, legacy,
+};
+use quorate_node::api::tables::{Get, Got, Read, ReadReply};
 use quorate_wire::table::{self, Action, Done, Op, Outcome, Returns};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -38,12 +40,27 @@ pub(crate) fn expressions(members: &mut Members) -> Answered<Expressions> {
     Expressions::from_json(names, take(members, "ExpressionAttributeValues")).map_err(of_item)
 }
 
+/// The form of both.
+fn check_parts(members: &Members) -> Answered<()> {
+    let member = |name: &str| members.get(name).unwrap_or(&Value::Null);
+    check_forms(member("ExpressionAttributeNames"), member("ExpressionAttributeValues")).map_err(of_item)
+}
+
+/// In a transaction both are passed over where there is no expression; `kinds` are those that the operation has.
+pub(crate) fn pass_over_unused(members: &mut Members, kinds: &[&str]) -> Answered<()> {
+    check_parts(members)?;
+    if !kinds.iter().any(|kind| Params(members).has(kind)) {
+        members.remove("ExpressionAttributeNames");
+        members.remove("ExpressionAttributeValues");
+    }
+    Ok(())
+}
+
 /// Refuses names and values that no expression could use, and old parameters beside new ones. `kinds` are the expressions
 /// that the operation has, `old` its older parameters.
 pub(crate) fn check_styles(members: &Members, kinds: &[&str], old: &[&str]) -> Answered<()> {
     let params = Params(members);
-    let member = |name: &str| members.get(name).unwrap_or(&Value::Null);
-    check_forms(member("ExpressionAttributeNames"), member("ExpressionAttributeValues")).map_err(of_item)?;
+    check_parts(members)?;
     fn there<'n>(params: Params<'_>, names: &[&'n str]) -> Vec<(&'n str, bool)> {
         names.iter().map(|name| (*name, params.has(name))).collect()
     }
@@ -85,6 +102,27 @@ pub(crate) fn projection(
         Some(names) => legacy::attributes_to_get(names).map(Some).map_err(of_item),
         None => Ok(None),
     }
+}
+
+/// The paths into documents of a condition, and of what an update reads.
+pub(crate) fn deep(condition: Option<&Condition>, update: Option<&Update>) -> Vec<Path> {
+    let read =
+        condition.into_iter().flat_map(Condition::paths).chain(update.into_iter().flat_map(Update::sources));
+    read.filter(|path| !path.steps.is_empty()).cloned().collect()
+}
+
+/// Refuses such paths that lead into a key, of the table or of an index, which has no parts. Replicas that apply the write hold only
+/// conditions to that, and only against the table's key, as those of earlier releases do: an entry means the same to all.
+pub(crate) async fn check_deep(gateway: &Gateway, table: &str, paths: &[Path]) -> Answered<()> {
+    if paths.is_empty() {
+        return Ok(());
+    }
+    // Whether there is such a table is told where the write is done.
+    let Ok(ReadReply::Table(described)) = gateway.read(Read::Describe(table.into()), false).await else {
+        return Ok(());
+    };
+    described.schema.check_paths(paths).map_err(of_item)?;
+    described.indexes.iter().try_for_each(|(_, schema)| schema.check_index_paths(paths)).map_err(of_item)
 }
 
 /// An item or a key that a request gives.
@@ -157,6 +195,7 @@ pub(crate) async fn put(gateway: &Gateway, mut members: Members) -> Answered<Vec
     let mut expressions = expressions(&mut members)?;
     let condition = condition(&mut members, &mut expressions)?;
     expressions.finish().map_err(of_item)?;
+    check_deep(gateway, &asked.table, &deep(condition.as_ref(), None)).await?;
     write(gateway, &asked, Action::Put { item: item.encode().into() }, condition, true, &item).await
 }
 
@@ -168,6 +207,7 @@ pub(crate) async fn delete(gateway: &Gateway, mut members: Members) -> Answered<
     let mut expressions = expressions(&mut members)?;
     let condition = condition(&mut members, &mut expressions)?;
     expressions.finish().map_err(of_item)?;
+    check_deep(gateway, &asked.table, &deep(condition.as_ref(), None)).await?;
     write(gateway, &asked, Action::Delete { key: key.encode().into() }, condition, true, &key).await
 }
 
@@ -182,6 +222,7 @@ pub(crate) async fn update(gateway: &Gateway, mut members: Members) -> Answered<
     asked.older = is_older.then(|| update.clone());
     let condition = condition(&mut members, &mut expressions)?;
     expressions.finish().map_err(of_item)?;
+    check_deep(gateway, &asked.table, &deep(condition.as_ref(), Some(&update))).await?;
     let again = is_idempotent(&update);
     let action = Action::Update { key: key.encode().into(), update: update.encode().into() };
     write(gateway, &asked, action, condition, again, &key).await

@@ -62,7 +62,7 @@ impl Constraints {
         if name.is_none() {
             self.missing("tableName");
         }
-        self.name(name, "tableName");
+        self.name_of_table(name, "tableName");
         Ok(name.unwrap_or_default().to_string())
     }
 
@@ -74,6 +74,15 @@ impl Constraints {
             ));
         }
         self.table(params)
+    }
+
+    /// A name of a table where its ARN may stand, too: an empty one is too short for either.
+    pub(crate) fn name_of_table(&mut self, value: Option<&str>, path: &str) {
+        if value == Some("") {
+            self.broken("", path, "Member must have length greater than or equal to 1");
+        } else {
+            self.name(value, path);
+        }
     }
 
     /// A name of a table or an index.

@@ -58,10 +58,16 @@ pub(crate) async fn answer(gateway: &Gateway, name: &str, params: Params<'_>) ->
         )
     };
     match name {
-        "ListBackups" => Ok(json!({ "BackupSummaries": [] })),
+        "ListBackups" => {
+            check_limit(params, Some(100))?;
+            Ok(json!({ "BackupSummaries": [] }))
+        }
         "ListExports" => Ok(json!({ "ExportSummaries": [] })),
         "ListImports" => Ok(json!({ "ImportSummaryList": [] })),
-        "ListGlobalTables" => Ok(json!({ "GlobalTables": [] })),
+        "ListGlobalTables" => {
+            check_limit(params, None)?;
+            Ok(json!({ "GlobalTables": [] }))
+        }
         "ListContributorInsights" => Ok(json!({ "ContributorInsightsSummaries": [] })),
         "DescribeBackup" | "DeleteBackup" | "RestoreTableFromBackup" => {
             Err(absent("BackupNotFoundException", "Backup", params, "BackupArn"))
@@ -113,13 +119,24 @@ pub(crate) async fn answer(gateway: &Gateway, name: &str, params: Params<'_>) ->
     }
 }
 
-/// `DescribeContinuousBackups`.
+/// `DescribeContinuousBackups`. The service says of every table that these are enabled: what can be on or off is recovery.
 pub(crate) async fn describe_backups(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {
     known(gateway, params).await?;
     Ok(json!({ "ContinuousBackupsDescription": {
-        "ContinuousBackupsStatus": "DISABLED",
+        "ContinuousBackupsStatus": "ENABLED",
         "PointInTimeRecoveryDescription": { "PointInTimeRecoveryStatus": "DISABLED" },
     } }))
+}
+
+/// How many of a list that is empty are asked for: at least one.
+fn check_limit(params: Params<'_>, most: Option<i64>) -> Answered<()> {
+    let limit = params.number("Limit")?;
+    let mut constraints = Constraints::default();
+    constraints.at_least(limit, "limit", 1);
+    if let Some(most) = most {
+        constraints.at_most(limit, "limit", most);
+    }
+    constraints.check()
 }
 
 /// The table that is asked about, if it is there.

@@ -54,18 +54,22 @@ pub(crate) const fn view_word(view: StreamView) -> &'static str {
     }
 }
 
+/// Holds a member `StreamSpecification` to its constraints.
+pub(crate) fn constrain(params: Params<'_>, constraints: &mut Constraints) -> Answered<()> {
+    let Some(asked) = params.object("StreamSpecification")? else { return Ok(()) };
+    if asked.flag("StreamEnabled")?.is_none() {
+        constraints.missing("streamSpecification.streamEnabled");
+    }
+    let words = ["NEW_IMAGE", "OLD_IMAGE", "NEW_AND_OLD_IMAGES", "KEYS_ONLY"];
+    constraints.word(asked.text("StreamViewType")?, "streamSpecification.streamViewType", &words);
+    Ok(())
+}
+
 /// A member `StreamSpecification` of a table that is made, or changed; the inner `None` says that there is to be no stream.
 #[allow(clippy::option_option, reason = "not said, ended, or begun")]
 pub(crate) fn specification(params: Params<'_>, made: bool) -> Answered<Option<Option<StreamView>>> {
     let Some(asked) = params.object("StreamSpecification")? else { return Ok(None) };
     let (on, view) = (asked.flag("StreamEnabled")?, asked.text("StreamViewType")?);
-    let mut constraints = Constraints::default();
-    if on.is_none() {
-        constraints.missing("streamSpecification.streamEnabled");
-    }
-    let words = ["NEW_IMAGE", "OLD_IMAGE", "NEW_AND_OLD_IMAGES", "KEYS_ONLY"];
-    constraints.word(view, "streamSpecification.streamViewType", &words);
-    constraints.check()?;
     let invalid =
         |text: &str| Err(ApiError::validation(format!("One or more parameter values were invalid: {text}")));
     match (on.unwrap_or(false), view) {

@@ -15,6 +15,9 @@ use std::collections::BTreeSet;
 /// So many local and global indexes a table may have.
 const LOCALS_MAX: usize = 5;
 const GLOBALS_MAX: usize = 20;
+/// Where they stand in a request, and what its constraints call that.
+const LOCALS: (&str, &str) = ("LocalSecondaryIndexes", "localSecondaryIndexes");
+const GLOBALS: (&str, &str) = ("GlobalSecondaryIndexes", "globalSecondaryIndexes");
 /// So many attributes beside its keys an index may name, and all of a table together.
 const NAMED_MAX: usize = 20;
 const NAMED_IN_ALL_MAX: usize = 100;
@@ -70,6 +73,12 @@ fn read_definition(params: Params<'_>) -> Answered<Definition> {
     let attributes = read_attributes(params, &mut constraints)?;
     let keys = read_keys(params, "keySchema", &mut constraints)?;
     let throughput = throughput::read(params, "provisionedThroughput", &mut constraints)?;
+    streams::constrain(params, &mut constraints)?;
+    for (member, path) in [LOCALS, GLOBALS] {
+        for (at, index) in params.objects(member)?.into_iter().flatten().enumerate() {
+            Parts::read(index, &format!("{path}.{}.member", at + 1), &mut constraints)?;
+        }
+    }
     constraints.check()?;
     let billing = if billing == Some("PAY_PER_REQUEST") { Billing::OnDemand } else { Billing::Provisioned };
     let throughput = throughput::check(billing, throughput)?;
@@ -77,9 +86,10 @@ fn read_definition(params: Params<'_>) -> Answered<Definition> {
         return Err(ApiError::validation("Invalid KeySchema: Some index key attribute have no definition"));
     }
     let keys = check_keys(&keys, &attributes, 1)?;
-    let locals = read_indexes(params, "LocalSecondaryIndexes", &keys, &attributes)?;
-    let globals = read_indexes(params, "GlobalSecondaryIndexes", &keys, &attributes)?;
+    let locals = read_indexes(params, LOCALS, &keys, &attributes)?;
+    let globals = read_indexes(params, GLOBALS, &keys, &attributes)?;
     refuse_encryption(params)?;
+    refuse_unserved(params)?;
     let capacity = throughput::Asked::read(params)?.made("table")?;
     throughput::check_capacity(&capacity, (billing, throughput), "table")?;
     let definition = Definition {
@@ -238,7 +248,7 @@ fn listed(names: &[String]) -> String {
 
 fn read_indexes(
     params: Params<'_>,
-    member: &str,
+    (member, path): (&str, &str),
     table: &KeyNames,
     attributes: &[(String, Scalar)],
 ) -> Answered<Option<Vec<Index>>> {
@@ -246,8 +256,7 @@ fn read_indexes(
     if list.is_empty() {
         return Err(invalid(format!("List of {member} is empty")));
     }
-    let global = member == "GlobalSecondaryIndexes";
-    let path = if global { "globalSecondaryIndexes" } else { "localSecondaryIndexes" };
+    let global = member == GLOBALS.0;
     let mut indexes: Vec<Index> = Vec::with_capacity(list.len().min(GLOBALS_MAX));
     for (at, index) in list.into_iter().enumerate() {
         let path = format!("{path}.{}.member", at + 1);
@@ -270,6 +279,41 @@ fn read_indexes(
     Ok(Some(indexes))
 }
 
+/// What a request says of an index.
+pub(crate) struct Parts<'p> {
+    name: &'p str,
+    elements: Elements,
+    kind: Option<&'p str>,
+    named: Option<Vec<String>>,
+    throughput: Option<(Option<i64>, Option<i64>)>,
+}
+
+impl<'p> Parts<'p> {
+    /// Reads them, and holds them to their constraints.
+    pub(crate) fn read(params: Params<'p>, path: &str, constraints: &mut Constraints) -> Answered<Self> {
+        let name = params.text("IndexName")?;
+        if name.is_none() {
+            constraints.missing(&format!("{path}.indexName"));
+        }
+        constraints.name(name, &format!("{path}.indexName"));
+        let projection = params.object("Projection")?;
+        if projection.is_none() {
+            constraints.missing(&format!("{path}.projection"));
+        }
+        let elements = read_keys(params, &format!("{path}.keySchema"), constraints)?;
+        if !params.has("KeySchema") {
+            constraints.missing(&format!("{path}.keySchema"));
+        }
+        let kind = projection.map_or(Ok(None), |projection| projection.text("ProjectionType"))?;
+        let kind_path = format!("{path}.projection.projectionType");
+        constraints.word(kind, &kind_path, &["ALL", "INCLUDE", "KEYS_ONLY"]);
+        let named = projection.map_or(Ok(None), |projection| projection.texts("NonKeyAttributes"))?;
+        check_named(named.as_deref(), &format!("{path}.projection.nonKeyAttributes"), constraints);
+        let throughput = throughput::read(params, &format!("{path}.provisionedThroughput"), constraints)?;
+        Ok(Self { name: name.unwrap_or_default(), elements, kind, named, throughput })
+    }
+}
+
 pub(crate) fn read_index(
     params: Params<'_>,
     path: &str,
@@ -278,27 +322,10 @@ pub(crate) fn read_index(
     attributes: &[(String, Scalar)],
 ) -> Answered<Index> {
     let mut constraints = Constraints::default();
-    let name = params.text("IndexName")?;
-    if name.is_none() {
-        constraints.missing(&format!("{path}.indexName"));
-    }
-    constraints.name(name, &format!("{path}.indexName"));
-    let projection = params.object("Projection")?;
-    if projection.is_none() {
-        constraints.missing(&format!("{path}.projection"));
-    }
-    let elements = read_keys(params, &format!("{path}.keySchema"), &mut constraints)?;
-    if !params.has("KeySchema") {
-        constraints.missing(&format!("{path}.keySchema"));
-    }
-    let kind = projection.map_or(Ok(None), |projection| projection.text("ProjectionType"))?;
-    let kind_path = format!("{path}.projection.projectionType");
-    constraints.word(kind, &kind_path, &["ALL", "INCLUDE", "KEYS_ONLY"]);
-    let named = projection.map_or(Ok(None), |projection| projection.texts("NonKeyAttributes"))?;
-    check_named(named.as_deref(), &format!("{path}.projection.nonKeyAttributes"), &mut constraints);
-    let throughput = throughput::read(params, &format!("{path}.provisionedThroughput"), &mut constraints)?;
+    let parts = Parts::read(params, path, &mut constraints)?;
     constraints.check()?;
-    let name = name.unwrap_or_default().to_string();
+    let Parts { name, elements, kind, named, throughput } = parts;
+    let name = name.to_string();
     if !global && table.range.is_empty() {
         return Err(invalid(
             "Table KeySchema does not have a range key, which is required when specifying a LocalSecondaryIndex",
@@ -390,6 +417,30 @@ pub(crate) fn refuse_encryption(params: Params<'_>) -> Answered<()> {
     }
     Err(ApiError::validation(
         "Encryption at rest is not available in this release of Quorate: leave SSESpecification out, or Enabled false",
+    ))
+}
+
+/// The same of what else the service keeps with a table and nothing here does.
+fn refuse_unserved(params: Params<'_>) -> Answered<()> {
+    if params.has("ResourcePolicy") {
+        return Err(ApiError::validation(
+            "ResourcePolicy: policies of tables are not available in this release of Quorate; who may ask follows from the \
+             door's keys",
+        ));
+    }
+    for member in ["GlobalTableSourceArn", "GlobalTableSettingsReplicationMode"] {
+        if params.has(member) {
+            return Err(no_global_tables(member));
+        }
+    }
+    Ok(())
+}
+
+/// There is one region: copies within the cluster follow from the table's policy.
+pub(crate) fn no_global_tables(member: &str) -> ApiError {
+    ApiError::validation(format!(
+        "{member}: global tables are not available in this release of Quorate, which has one region; how many nodes of \
+         the cluster have a copy follows from the table's tag quorate:survive"
     ))
 }
 

@@ -1,5 +1,6 @@
 //! The door over a machine without a log: each write is applied at once. What it answers, in the protocol's form.
 
+mod answers;
 mod capacity;
 mod deleting;
 mod sharded;

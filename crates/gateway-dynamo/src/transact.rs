@@ -6,13 +6,14 @@
 use crate::body::{Params, object};
 use crate::capacity::{Told, Units, read_units};
 use crate::failure::{Answered, ApiError, Kind, Retry};
-use crate::items::{self, Members, attributes, check_styles, expressions, of_item, projection, take, text};
+use crate::items::{
+    self, Members, attributes, check_styles, expressions, of_item, pass_over_unused, projection, take, text,
+};
 use crate::limits::{Arns, Constraints, bare, is_table_name};
 use crate::reply::{Reply, value_of};
 use crate::{Gateway, unexpected};
 use quorate_item::codec::Codec;
-use quorate_item::key::NOT_THE_SCHEMA;
-use quorate_item::{Item, Use};
+use quorate_item::{Item, Path, Use};
 use quorate_node::api::tables::Get;
 use quorate_wire::table::{Action, Done, Op, Outcome, Returns, Token};
 use serde_json::{Map, Value, json};
@@ -25,8 +26,11 @@ const OPS_MAX: usize = 100;
 /// The largest transaction, in bytes of its items.
 const BYTES_MAX: usize = 4 << 20;
 
+/// Holds an operation to its constraints.
+type Constrain = fn(usize, Params<'_>, &mut Constraints) -> Answered<()>;
+
 /// What a request says of all its operations: what of its capacity is told, whether its item collections are, and they.
-fn read(members: &mut Members) -> Answered<(Told, bool, Vec<Members>)> {
+fn read(members: &mut Members, constrain: Constrain) -> Answered<(Told, bool, Vec<Members>)> {
     let params = Params(members);
     let mut constraints = Constraints::default();
     let told = Told::read(params, &mut constraints)?;
@@ -44,6 +48,9 @@ fn read(members: &mut Members) -> Answered<(Told, bool, Vec<Members>)> {
     }
     let metrics = params.text("ReturnItemCollectionMetrics")?;
     constraints.word(metrics, "returnItemCollectionMetrics", &["SIZE", "NONE"]);
+    for (at, one) in params.list("TransactItems")?.into_iter().flatten().enumerate().take(OPS_MAX) {
+        constrain(at, object(one)?, &mut constraints)?;
+    }
     constraints.check()?;
     let measured = metrics == Some("SIZE");
     let Some(Value::Array(list)) = take(members, "TransactItems") else { return Err(unexpected()) };
@@ -52,13 +59,6 @@ fn read(members: &mut Members) -> Answered<(Told, bool, Vec<Members>)> {
         _ => Err(crate::body::serialization("Unexpected field type")),
     });
     Ok((told, measured, list.collect::<Answered<_>>()?))
-}
-
-/// A member of one operation must be there.
-fn missing(path: &str) -> ApiError {
-    ApiError::validation(format!(
-        "1 validation error detected: Value null at '{path}' failed to satisfy constraint: Member must not be null"
-    ))
 }
 
 /// Which operation of a request something is said of. Its text is made only where something is said.
@@ -71,37 +71,49 @@ impl fmt::Display for At {
     }
 }
 
-/// The members of an operation, with its table's name checked.
-fn operation(asked: Value, at: At, must: &str) -> Answered<(String, Members)> {
-    let params = object(&asked)?;
-    let table = params.text("TableName")?.map(bare).map(String::from);
-    if !table.as_deref().is_some_and(is_table_name) || !params.has(must) {
-        let mut constraints = Constraints::default();
-        if table.is_none() {
-            constraints.missing(&format!("{at}.tableName"));
-        }
-        constraints.name(table.as_deref(), &format!("{at}.tableName"));
-        if !params.has(must) {
-            constraints.missing(&format!("{at}.{}", must.to_lowercase()));
-        }
-        constraints.check()?;
+/// Holds an operation to what all have: a table's name, and the members that must be there.
+fn constrain(asked: Params<'_>, at: At, must: &[&str], constraints: &mut Constraints) -> Answered<()> {
+    let table = asked.text("TableName")?.map(bare);
+    if table.is_none() {
+        constraints.missing(&format!("{at}.tableName"));
     }
+    if table.is_some_and(|table| !is_table_name(table)) {
+        constraints.name_of_table(table, &format!("{at}.tableName"));
+    }
+    for member in must.iter().filter(|member| !asked.has(member)) {
+        let (first, rest) = member.split_at(1);
+        constraints.missing(&format!("{at}.{}{rest}", first.to_ascii_lowercase()));
+    }
+    Ok(())
+}
+
+/// The members of an operation, and its table's name.
+fn operation(asked: Value) -> Answered<(String, Members)> {
+    let table = object(&asked)?.text("TableName")?.map(bare).unwrap_or_default().to_string();
     match asked {
-        Value::Object(members) => Ok((table.unwrap_or_default(), members)),
+        Value::Object(members) => Ok((table, members)),
         _ => Err(unexpected()),
     }
 }
 
 // ---- TransactGetItems ----
 
+fn constrain_get(at: usize, one: Params<'_>, constraints: &mut Constraints) -> Answered<()> {
+    let at = At(at, "get");
+    match one.object("Get")? {
+        Some(get) => constrain(get, at, &["Key"], constraints)?,
+        None => constraints.missing(&at.to_string()),
+    }
+    Ok(())
+}
+
 pub(crate) async fn get(gateway: &Gateway, mut members: Members) -> Answered<Vec<u8>> {
     let arns = Arns::of(&members);
-    let (told, _, list) = read(&mut members)?;
+    let (told, _, list) = read(&mut members, constrain_get)?;
     let mut gets = Vec::with_capacity(list.len());
-    for (at, mut one) in list.into_iter().enumerate() {
-        let at = At(at, "get");
-        let asked = take(&mut one, "Get").ok_or_else(|| missing(&at.to_string()))?;
-        let (table, mut members) = operation(asked, at, "Key")?;
+    for mut one in list {
+        let (table, mut members) = operation(take(&mut one, "Get").ok_or_else(unexpected)?)?;
+        pass_over_unused(&mut members, &["ProjectionExpression"])?;
         check_styles(&members, &["ProjectionExpression"], &[])?;
         let key = items::item(&mut members, "Key")?;
         let mut expressions = expressions(&mut members)?;
@@ -135,7 +147,8 @@ pub(crate) async fn get(gateway: &Gateway, mut members: Members) -> Answered<Vec
                 out.push(b',');
             }
             let mut one = Reply::new();
-            if let Some(item) = &got.item {
+            // Of one that has nothing of what is projected it says as little as of one that is not there.
+            if let Some(item) = got.item.as_ref().filter(|item| !item.0.is_empty()) {
                 one.item("Item", item);
             }
             out.extend_from_slice(&one.finish());
@@ -149,12 +162,9 @@ pub(crate) async fn get(gateway: &Gateway, mut members: Members) -> Answered<Vec
     Ok(reply.finish())
 }
 
-/// The error of reads of which one names no key of its table: it cancels them, in the order of the request. An empty key is
+/// The error of reads of which one names no key that its table may have: it cancels them, in the order of the request. An empty key is
 /// refused before that.
 async fn unread(gateway: &Gateway, gets: &[Get], error: ApiError) -> ApiError {
-    if error.message != NOT_THE_SCHEMA {
-        return error;
-    }
     let mut done = Vec::with_capacity(gets.len());
     for get in gets {
         let Ok(described) = crate::tables::described(gateway, &get.table).await else { return error };
@@ -178,19 +188,21 @@ fn tell(reply: &mut Reply, units: &BTreeMap<String, Units>, arns: &Arns, told: T
 pub(crate) async fn write(gateway: &Gateway, mut members: Members) -> Answered<Vec<u8>> {
     let token = token(&members)?;
     let arns = Arns::of(&members);
-    let (told, measured, list) = read(&mut members)?;
-    let ops = list.into_iter().enumerate().map(|(at, members)| read_op(at, members));
-    let ops = ops.collect::<Answered<Vec<Op>>>()?;
+    let (told, measured, list) = read(&mut members, constrain_write)?;
+    let ops = list.into_iter().map(read_op).collect::<Answered<Vec<(Op, Vec<Path>)>>>()?;
+    let (ops, deep): (Vec<Op>, Vec<Vec<Path>>) = ops.into_iter().unzip();
     let bytes: usize = ops.iter().map(Op::size).sum();
     if bytes > BYTES_MAX {
         return Err(ApiError::validation(
             "Transaction request size has exceeded the maximum allowed size of 4 MB",
         ));
     }
+    check_paths(gateway, &ops, &deep).await?;
     let retry = if token.is_some() { Retry::Harmless } else { Retry::Harmful };
     let is_told = |_: &&Op| told != Told::Nothing;
     let tables: Vec<String> = ops.iter().filter(is_told).map(|op| op.table.clone()).collect();
     let written = if measured { written(&ops)? } else { Vec::new() };
+    let again = if token.is_some() && told != Told::Nothing { ops.clone() } else { Vec::new() };
     let done = items::execute(gateway, true, token, ops, retry).await?;
     let mut units: BTreeMap<String, Units> = BTreeMap::new();
     if let Some(done) = &done {
@@ -199,9 +211,10 @@ pub(crate) async fn write(gateway: &Gateway, mut members: Members) -> Answered<V
             units.entry(table.clone()).or_default().add(Units::of_write(done, 2));
         }
     } else {
-        // What was done before costs a read of each item.
-        for table in &tables {
-            units.entry(table.clone()).or_default().add(Units::of_table(2.0));
+        // What was done before costs a read of each item. Where that cannot be read any more it costs as much as of nothing.
+        let sizes = sizes(gateway, &again).await.unwrap_or_else(|_| vec![0; again.len()]);
+        for (op, bytes) in again.into_iter().zip(sizes) {
+            units.entry(op.table).or_default().add(Units::of_table(2.0 * read_units(bytes, true)));
         }
     }
     let mut reply = Reply::new();
@@ -212,6 +225,39 @@ pub(crate) async fn write(gateway: &Gateway, mut members: Members) -> Answered<V
         reply.value("ItemCollectionMetrics", &crate::batch::collections_called(metrics, &arns));
     }
     Ok(reply.finish())
+}
+
+/// How large the items of these operations are now.
+async fn sizes(gateway: &Gateway, ops: &[Op]) -> Answered<Vec<usize>> {
+    let mut gets = Vec::with_capacity(ops.len());
+    for op in ops {
+        let (Action::Put { item: bytes }
+        | Action::Delete { key: bytes }
+        | Action::Update { key: bytes, .. }
+        | Action::Check { key: bytes }) = &op.action;
+        let given = Item::decode(bytes).map_err(|_| unexpected())?;
+        let key = match &op.action {
+            Action::Put { .. } => crate::tables::described(gateway, &op.table).await?.schema.only_key(&given),
+            _ => given,
+        };
+        gets.push(Get { table: op.table.clone(), key, projection: None });
+    }
+    Ok(items::gets(gateway, gets, true).await?.into_iter().map(|got| got.bytes).collect())
+}
+
+/// A path into a key cancels the transaction, as it does where that is seen only when the entry is applied.
+async fn check_paths(gateway: &Gateway, ops: &[Op], deep: &[Vec<Path>]) -> Answered<()> {
+    if deep.iter().all(Vec::is_empty) {
+        return Ok(());
+    }
+    let mut done = Vec::with_capacity(ops.len());
+    for (op, paths) in ops.iter().zip(deep) {
+        done.push(Done::of(match items::check_deep(gateway, &op.table, paths).await {
+            Ok(()) => Outcome::Done,
+            Err(error) => Outcome::Invalid(error.message),
+        }));
+    }
+    check(&done)
 }
 
 /// What is written, with the table that it is written to: an item or its key.
@@ -243,8 +289,30 @@ fn token(members: &Members) -> Answered<Option<Token>> {
     }))
 }
 
-fn read_op(at: usize, mut members: Members) -> Answered<Op> {
-    let mut kinds = ["ConditionCheck", "Put", "Delete", "Update"].into_iter();
+/// Operations, what their constraints call them, and what each must have.
+const KINDS: [(&str, &str, &[&str]); 4] = [
+    ("ConditionCheck", "conditionCheck", &["Key", "ConditionExpression"]),
+    ("Put", "put", &["Item"]),
+    ("Delete", "delete", &["Key"]),
+    ("Update", "update", &["Key", "UpdateExpression"]),
+];
+
+fn constrain_write(at: usize, one: Params<'_>, constraints: &mut Constraints) -> Answered<()> {
+    for (kind, member, must) in KINDS {
+        let Some(asked) = one.object(kind)? else { continue };
+        let place = At(at, member);
+        constrain(asked, place, must, constraints)?;
+        if let Some(on_failure) = asked.text("ReturnValuesOnConditionCheckFailure")? {
+            let path = format!("{place}.returnValuesOnConditionCheckFailure");
+            constraints.word(Some(on_failure), &path, &["ALL_OLD", "NONE"]);
+        }
+    }
+    Ok(())
+}
+
+/// An operation, and the paths into documents that it reads.
+fn read_op(mut members: Members) -> Answered<(Op, Vec<Path>)> {
+    let mut kinds = KINDS.into_iter().map(|(kind, ..)| kind);
     let mut next = || kinds.find(|kind| Params(&members).has(kind));
     let (Some(kind), None) = (next(), next()) else {
         return Err(ApiError::validation(
@@ -252,22 +320,11 @@ fn read_op(at: usize, mut members: Members) -> Answered<Op> {
         ));
     };
     let asked = take(&mut members, kind).unwrap_or(Value::Null);
-    let member = match kind {
-        "ConditionCheck" => "conditionCheck",
-        "Put" => "put",
-        "Delete" => "delete",
-        _ => "update",
-    };
-    let place = At(at, member);
-    let (table, mut members) = operation(asked, place, if kind == "Put" { "Item" } else { "Key" })?;
+    let (table, mut members) = operation(asked)?;
     let on_failure = text(&members, "ReturnValuesOnConditionCheckFailure")?;
-    if on_failure.is_some() {
-        let mut constraints = Constraints::default();
-        let path = format!("{place}.returnValuesOnConditionCheckFailure");
-        constraints.word(on_failure.as_deref(), &path, &["ALL_OLD", "NONE"]);
-        constraints.check()?;
-    }
-    check_styles(&members, &["UpdateExpression", "ConditionExpression"], &[])?;
+    let kinds = ["UpdateExpression", "ConditionExpression"];
+    pass_over_unused(&mut members, &kinds)?;
+    check_styles(&members, &kinds, &[])?;
     let given = items::item(&mut members, if kind == "Put" { "Item" } else { "Key" })?;
     if kind == "Put" {
         given.check().map_err(of_item)?;
@@ -275,15 +332,13 @@ fn read_op(at: usize, mut members: Members) -> Answered<Op> {
     let mut expressions = expressions(&mut members)?;
     let update = match (kind, text(&members, "UpdateExpression")?) {
         ("Update", Some(text)) => Some(expressions.update(&text).map_err(of_item)?),
-        ("Update", None) => return Err(missing(&format!("{place}.updateExpression"))),
         _ => None,
     };
-    let condition = match text(&members, "ConditionExpression")? {
-        Some(text) => Some(expressions.condition(Use::Condition, &text).map_err(of_item)?),
-        None if kind == "ConditionCheck" => return Err(missing(&format!("{place}.conditionExpression"))),
-        None => None,
-    };
+    let condition = text(&members, "ConditionExpression")?;
+    let condition = condition.map(|text| expressions.condition(Use::Condition, &text));
+    let condition = condition.transpose().map_err(of_item)?;
     expressions.finish().map_err(of_item)?;
+    let deep = items::deep(condition.as_ref(), update.as_ref());
     let bytes = given.encode().into();
     let action = match (kind, update) {
         ("Put", _) => Action::Put { item: bytes },
@@ -291,13 +346,14 @@ fn read_op(at: usize, mut members: Members) -> Answered<Op> {
         ("Update", Some(update)) => Action::Update { key: bytes, update: update.encode().into() },
         _ => Action::Check { key: bytes },
     };
-    Ok(Op {
+    let op = Op {
         table,
         action,
         condition: condition.map(|condition| condition.encode().into()),
         returns: Returns::None,
         old_on_failure: on_failure.as_deref() == Some("ALL_OLD"),
-    })
+    };
+    Ok((op, deep))
 }
 
 /// The error of a transaction that was not done: why, in the order of its operations.

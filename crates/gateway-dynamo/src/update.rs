@@ -4,7 +4,8 @@ use crate::body::Params;
 use crate::failure::{Answered, ApiError, Kind, Retry};
 use crate::limits::{Constraints, table_name};
 use crate::tables::{
-    check_class, definition, invalid, read_attributes, read_index, refuse_encryption, write,
+    Parts, check_class, definition, invalid, no_global_tables, read_attributes, read_index,
+    refuse_encryption, write,
 };
 use crate::{Gateway, describe, streams, throughput};
 use quorate_wire::table::{
@@ -22,14 +23,18 @@ pub(crate) async fn update(gateway: &Gateway, params: Params<'_>) -> Answered<Va
     check_class(class)?;
     let throughput = throughput::read(params, "provisionedThroughput", &mut constraints)?;
     let attributes = read_attributes(params, &mut constraints)?;
+    streams::constrain(params, &mut constraints)?;
+    let changes = params.objects("GlobalSecondaryIndexUpdates")?.unwrap_or_default();
+    for (at, change) in changes.iter().enumerate() {
+        constrain(at, *change, &mut constraints)?;
+    }
     constraints.check()?;
     let protected = params.flag("DeletionProtectionEnabled")?;
     let stream = streams::specification(params, false)?;
-    let changes = params.objects("GlobalSecondaryIndexUpdates")?.unwrap_or_default();
     let capacity = throughput::Asked::read(params)?;
     let something = [billing.is_some(), class.is_some(), throughput.is_some(), protected.is_some()];
-    let others = ["SSESpecification", "ReplicaUpdates", "OnDemandThroughput", "WarmThroughput"];
-    let others = others.into_iter().any(|member| params.has(member));
+    let others = ["SSESpecification", "OnDemandThroughput", "WarmThroughput"];
+    let others = others.iter().chain(&REPLICAS).any(|member| params.has(member));
     if !something.contains(&true) && stream.is_none() && changes.is_empty() && !others {
         return Err(ApiError::validation(
             "At least one of ProvisionedThroughput, BillingMode, UpdateStreamEnabled, GlobalSecondaryIndexUpdates, \
@@ -58,12 +63,13 @@ pub(crate) async fn update(gateway: &Gateway, params: Params<'_>) -> Answered<Va
     // Attributes are defined for an index that comes, and passed over else.
     let comes = indexes.iter().any(|change| matches!(change, IndexChange::Create(_)));
     let attributes = if comes { attributes } else { Vec::new() };
-    let (now, _) = definition(gateway, &table).await?;
-    check_global(&indexes, &now)?;
+    let was = definition(gateway, &table).await?;
+    let now = &was.0;
+    check_global(&indexes, now)?;
     if comes {
         check_filled(gateway, now.clone()).await?;
     }
-    throughput::of_indexes(&indexes, billing, &now)?;
+    throughput::of_indexes(&indexes, billing, now)?;
     let billing = billing.map(|word| match word {
         "PAY_PER_REQUEST" => Billing::OnDemand,
         _ => Billing::Provisioned,
@@ -90,12 +96,12 @@ pub(crate) async fn update(gateway: &Gateway, params: Params<'_>) -> Answered<Va
         protected,
         stream,
         class: class.map(String::from),
-        indexes,
+        indexes: indexes.clone(),
         attributes,
     };
     let change = Change::Settings(Box::new(settings));
-    let (definition, figures) = write(gateway, What::Change { table, change }, Retry::Harmful).await?;
-    Ok(json!({ "TableDescription": describe::table(&definition, &figures, "UPDATING") }))
+    let changed = write(gateway, What::Change { table, change }, Retry::Harmful).await?;
+    Ok(json!({ "TableDescription": describe::changed(changed, &was, &indexes) }))
 }
 
 /// What a request may change of a table beside its attributes.
@@ -153,6 +159,26 @@ fn check_together(params: Params<'_>, indexes: &[Params<'_>]) -> Answered<()> {
     }
 }
 
+/// Holds a change of an index to its constraints.
+fn constrain(at: usize, change: Params<'_>, constraints: &mut Constraints) -> Answered<()> {
+    let path = format!("globalSecondaryIndexUpdates.{}.member", at + 1);
+    if let Some(create) = change.object("Create")? {
+        Parts::read(create, &format!("{path}.create"), constraints)?;
+    }
+    for (member, path) in [("Update", format!("{path}.update")), ("Delete", format!("{path}.delete"))] {
+        let Some(asked) = change.object(member)? else { continue };
+        let (name, of_name) = (asked.text("IndexName")?, format!("{path}.indexName"));
+        if name.is_none() {
+            constraints.missing(&of_name);
+        }
+        constraints.name(name, &of_name);
+        if member == "Update" {
+            throughput::read(asked, &format!("{path}.provisionedThroughput"), constraints)?;
+        }
+    }
+    Ok(())
+}
+
 /// The keys of a new index must be defined in the request itself, even where the table has defined them already.
 fn index_change(
     at: usize,
@@ -161,38 +187,25 @@ fn index_change(
     attributes: &[(String, Scalar)],
 ) -> Answered<IndexChange> {
     let path = format!("globalSecondaryIndexUpdates.{}.member", at + 1);
-    let named = |params: Params<'_>, member: &str| {
-        let path = format!("{path}.{member}.indexName");
-        let mut constraints = Constraints::default();
-        let name = params.text("IndexName")?;
-        if name.is_none() {
-            constraints.missing(&path);
-        }
-        constraints.name(name, &path);
-        constraints.check()?;
-        Ok::<_, ApiError>(name.unwrap_or_default().to_string())
-    };
+    let named =
+        |params: Params<'_>| params.text("IndexName").map(|name| name.unwrap_or_default().to_string());
     if ["Create", "Update", "Delete"].into_iter().filter(|action| change.has(action)).count() > 1 {
         return Err(invalid(
             "Only one global secondary index action is allowed per GlobalSecondaryIndexUpdate object",
         ));
     }
     if let Some(create) = change.object("Create")? {
-        let path = format!("{path}.create");
         if !defined {
-            let name = named(create, "create")?;
+            let name = named(create)?;
             return Err(invalid(format!("AttributeDefinitions is not specified for index: {name}")));
         }
-        let index = read_index(create, &path, true, &KeyNames::default(), attributes)?;
+        let index = read_index(create, &format!("{path}.create"), true, &KeyNames::default(), attributes)?;
         return Ok(IndexChange::Create(index));
     }
     if let Some(update) = change.object("Update")? {
-        let mut constraints = Constraints::default();
-        let of = format!("{path}.update.provisionedThroughput");
-        let asked = throughput::read(update, &of, &mut constraints)?;
+        let asked = throughput::read(update, "", &mut Constraints::default())?;
         let capacity = throughput::Asked::read(update)?;
-        constraints.check()?;
-        let name = named(update, "update")?;
+        let name = named(update)?;
         if update.object("WarmThroughput")?.is_some_and(|asked| asked.0.is_empty()) {
             return Err(invalid(format!(
                 "WarmThroughput must have at least one of ReadUnitsPerSecond or WriteUnitsPerSecond specified for index: \
@@ -208,7 +221,7 @@ fn index_change(
         return Ok(IndexChange::Update { name, throughput, capacity });
     }
     if let Some(delete) = change.object("Delete")? {
-        return Ok(IndexChange::Delete(named(delete, "delete")?));
+        return Ok(IndexChange::Delete(named(delete)?));
     }
     Err(invalid(
         "One of GlobalSecondaryIndexUpdate.Update, GlobalSecondaryIndexUpdate.Create, GlobalSecondaryIndexUpdate.Delete \
@@ -272,20 +285,24 @@ fn one_at_a_time() -> ApiError {
     )
 }
 
-/// There is one region: copies within the cluster follow from the table's policy.
+/// What is said of copies in other regions.
+const REPLICAS: [&str; 4] = [
+    "ReplicaUpdates",
+    "GlobalTableWitnessUpdates",
+    "MultiRegionConsistency",
+    "GlobalTableSettingsReplicationMode",
+];
+
 fn refuse_replicas(params: Params<'_>) -> Answered<()> {
-    for member in ["ReplicaUpdates", "GlobalTableWitnessUpdates"] {
-        let Some(asked) = params.list(member)? else { continue };
-        if asked.is_empty() {
+    for member in REPLICAS {
+        let Some(asked) = params.get(member) else { continue };
+        if asked.as_array().is_some_and(Vec::is_empty) {
             let mut constraints = Constraints::default();
             let path = format!("{}{}", member[..1].to_ascii_lowercase(), &member[1..]);
             constraints.broken("[]", &path, "Member must have length greater than or equal to 1");
             constraints.check()?;
         }
-        return Err(ApiError::validation(format!(
-            "{member}: global tables are not available in this release of Quorate, which has one region; how many nodes of \
-             the cluster have a copy follows from the table's tag quorate:survive"
-        )));
+        return Err(no_global_tables(member));
     }
     Ok(())
 }

@@ -15,8 +15,9 @@ use crate::update::{Source, Update};
 use crate::value::{AttributeValue, DEPTH, Item, Map, Type};
 use std::collections::BTreeSet;
 
-/// The first byte of everything written here.
-const VERSION: u8 = 1;
+/// The first byte of what is written here is the first version that has it: 2 has `size` of a text in code units of UTF-16, in
+/// conditions, and all else is of version 1.
+const VERSION: u8 = 2;
 /// Conditions and sources may be nested this deep: an expression may have 300 operators. One that was made of older
 /// parameters is flat.
 pub(crate) const NESTING: usize = 310;
@@ -51,17 +52,18 @@ pub trait Codec: Sized {
 
 impl<T: Content> Codec for T {
     fn encode_to(&self, out: &mut Vec<u8>) {
-        out.push(VERSION);
+        out.push(self.version());
         self.write(out);
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader { rest: bytes };
-        if reader.byte()? != VERSION {
+        let version = reader.byte()?;
+        if !(1..=VERSION).contains(&version) {
             return Err(Malformed);
         }
         let content = Self::read(&mut reader)?;
-        if reader.rest.is_empty() { Ok(content) } else { Err(Malformed) }
+        if reader.rest.is_empty() && content.version() == version { Ok(content) } else { Err(Malformed) }
     }
 }
 
@@ -69,6 +71,11 @@ type Read<T> = Result<T, Malformed>;
 
 /// What stands after the version.
 pub(crate) trait Content: Sized {
+    /// The first version that has all of it.
+    fn version(&self) -> u8 {
+        1
+    }
+
     fn write(&self, out: &mut Vec<u8>);
     fn read(reader: &mut Reader<'_>) -> Read<Self>;
 }
@@ -211,7 +218,8 @@ impl<'b> Reader<'b> {
         Ok(match self.byte()? {
             0 => Operand::Path(self.path()?),
             1 => Operand::Value(self.value(1)?),
-            2 => Operand::Size(self.path()?),
+            2 => Operand::SizeInBytes(self.path()?),
+            3 => Operand::Size(self.path()?),
             _ => return Err(Malformed),
         })
     }
@@ -356,8 +364,12 @@ fn put_operand(operand: &Operand, out: &mut Vec<u8>) {
             out.push(1);
             put_value(value, out);
         }
-        Operand::Size(path) => {
+        Operand::SizeInBytes(path) => {
             out.push(2);
+            put_path(path, out);
+        }
+        Operand::Size(path) => {
+            out.push(3);
             put_path(path, out);
         }
     }
@@ -460,6 +472,10 @@ impl Content for Item {
 }
 
 impl Content for Condition {
+    fn version(&self) -> u8 {
+        if self.measures() { 2 } else { 1 }
+    }
+
     fn write(&self, out: &mut Vec<u8>) {
         put_condition(self, out);
     }

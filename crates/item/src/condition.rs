@@ -3,7 +3,9 @@
 //! A condition has no errors: what cannot be compared does not hold. `<>` is the one that holds where something is
 //! missing or of another type, since it then is not equal.
 //!
-//! Doubt: `size` of a text, here its bytes in UTF-8, as the documentation of PartiQL's `SIZE` says ("in bytes").
+//! `size` of a text counts code units of UTF-16, as the service does, whose strings are Java's; what an item may weigh is
+//! counted in bytes of UTF-8. Conditions in entries of earlier releases count bytes there, too, and still mean that: else
+//! replicas of two releases would come to different states.
 
 use crate::number::Number;
 use crate::path::Path;
@@ -78,6 +80,8 @@ pub enum Operand {
     Value(AttributeValue),
     /// `size(path)`: a number.
     Size(Path),
+    /// The same, as earlier releases wrote it: of a text, its bytes.
+    SizeInBytes(Path),
 }
 
 impl Operand {
@@ -86,14 +90,18 @@ impl Operand {
             Self::Path(path) => path.get(item).map(Cow::Borrowed),
             Self::Value(value) => Some(Cow::Borrowed(value)),
             Self::Size(path) => Some(Cow::Owned(size(path.get(item)?)?)),
+            Self::SizeInBytes(path) => Some(Cow::Owned(match path.get(item)? {
+                AttributeValue::S(text) => AttributeValue::N(Number::from(text.len() as i64)),
+                other => size(other)?,
+            })),
         }
     }
 }
 
-/// What `size` answers: bytes of texts and bytes, elements of others. Numbers, truth and nothing have none.
+/// What `size` answers: code units of texts, bytes of bytes, elements of others. Numbers, truth and nothing have none.
 pub(crate) fn size(value: &AttributeValue) -> Option<AttributeValue> {
     let size = match value {
-        AttributeValue::S(text) => text.len(),
+        AttributeValue::S(text) => text.encode_utf16().count(),
         AttributeValue::B(bytes) => bytes.len(),
         AttributeValue::M(map) => map.len(),
         AttributeValue::L(list) => list.len(),
@@ -171,6 +179,19 @@ impl Condition {
         }
     }
 
+    /// Whether it measures anything as earlier releases do not.
+    pub(crate) fn measures(&self) -> bool {
+        let size = |operand: &Operand| matches!(operand, Operand::Size(_));
+        match self {
+            Self::All(list) | Self::Any(list) => list.iter().any(Self::measures),
+            Self::Not(condition) => condition.measures(),
+            Self::Compare(_, a, b) | Self::BeginsWith(a, b) | Self::Contains(a, b) => size(a) || size(b),
+            Self::Between(a, low, high) => [a, low, high].into_iter().any(size),
+            Self::In(a, list) => size(a) || list.iter().any(size),
+            Self::Exists(_) | Self::NotExists(_) | Self::IsType(..) => false,
+        }
+    }
+
     /// The paths that it looks at.
     pub fn paths(&self) -> Vec<&Path> {
         let mut out = Vec::new();
@@ -180,7 +201,7 @@ impl Condition {
 
     fn collect_paths<'a>(&'a self, out: &mut Vec<&'a Path>) {
         let mut add = |operand: &'a Operand| match operand {
-            Operand::Path(path) | Operand::Size(path) => out.push(path),
+            Operand::Path(path) | Operand::Size(path) | Operand::SizeInBytes(path) => out.push(path),
             Operand::Value(_) => {}
         };
         match self {

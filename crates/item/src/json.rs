@@ -101,7 +101,7 @@ fn elements(json: Value) -> Vec<Value> {
     }
 }
 
-fn check_name(name: &str) -> Result<(), Error> {
+pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     if name.is_empty() { Err(Error::validation("Empty attribute name")) } else { check_name_size(name) }
 }
 

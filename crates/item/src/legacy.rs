@@ -417,7 +417,7 @@ fn structures(json: Value, class: &str) -> Result<Structures, Error> {
     map.into_iter()
         .filter(|(_, json)| !json.is_null())
         .map(|(name, json)| match json {
-            Value::Object(structure) => Ok((name, structure)),
+            Value::Object(structure) => json::check_name(&name).map(|()| (name, structure)),
             Value::Array(_) => Err(wrong(format!("Unrecognized collection type class {package}.{class}"))),
             _ => Err(wrong("Unexpected value type in payload".into())),
         })

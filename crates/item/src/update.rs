@@ -57,6 +57,23 @@ pub enum Source {
     ListAppend(Box<Source>, Box<Source>),
 }
 
+impl Source {
+    fn collect_paths<'a>(&'a self, out: &mut Vec<&'a Path>) {
+        match self {
+            Self::Value(_) => {}
+            Self::Path(path) => out.push(path),
+            Self::IfNotExists(path, other) => {
+                out.push(path);
+                other.collect_paths(out);
+            }
+            Self::Plus(a, b) | Self::Minus(a, b) | Self::ListAppend(a, b) => {
+                a.collect_paths(out);
+                b.collect_paths(out);
+            }
+        }
+    }
+}
+
 /// What came of an update.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Updated {
@@ -114,6 +131,13 @@ impl Update {
         let set = self.set.iter().map(|(path, _)| path);
         let pairs = self.add.iter().chain(&self.delete).map(|(path, _)| path);
         set.chain(&self.remove).chain(pairs)
+    }
+
+    /// The paths that it reads to know what it sets.
+    pub fn sources(&self) -> Vec<&Path> {
+        let mut out = Vec::new();
+        self.set.iter().for_each(|(_, source)| source.collect_paths(&mut out));
+        out
     }
 
     /// Whether what comes of it depends on what was there, so that doing it twice is not the same as once.

@@ -16,8 +16,8 @@
 //! means whichever grant of it there is. Version 3 brought fences and alarms, version 4 tables ([`crate::table`]),
 //! version 5 their change feeds, version 6 shards of tables and transactions over several of them, version 7 shards whose
 //! replicas move, version 8 tables with several shards that have global indexes or a change feed, and nodes that are left by
-//! replicas before they go, version 9 the zones of nodes, version 10 what tables remember of their capacity, and version 11
-//! the outcomes of several transactions in one entry.
+//! replicas before they go, version 9 the zones of nodes, version 10 what tables remember of their capacity, version 11
+//! the outcomes of several transactions in one entry, and version 12 conditions that measure texts in code units of UTF-16.
 //!
 //! `origin` and `request` name the node that proposed the entry and the request there that waits for it; they are no part
 //! of the machine's state.
@@ -40,7 +40,7 @@ use quorate_base::{Index, NodeId};
 use std::fmt;
 
 /// The newest version; [`encode`] writes an older one where that will do.
-pub const VERSION: u8 = 11;
+pub const VERSION: u8 = 12;
 
 /// How deep transactions may nest; the outermost one counts.
 pub const NESTING_MAX: usize = 32;
@@ -135,9 +135,9 @@ pub fn is_newer(data: &[u8]) -> bool {
     data.first().is_some_and(|&version| version > VERSION)
 }
 
-/// Whether these bytes may be a step of a transaction over several shards: other commands of tables mostly have an older version.
+/// Whether these bytes may be a step of a transaction over several shards: other commands of tables mostly have another version.
 pub fn may_be_step(data: &[u8]) -> bool {
-    data.first() == Some(&6)
+    matches!(data.first(), Some(6 | 12))
 }
 
 /// Reads `origin` and `request` alone, of any version: who is to hear of an entry that cannot be applied.

@@ -12,6 +12,7 @@ def conditions(a):
         "l": l(s("x"), n(1), l(n(2)), m(a=s("deep"))), "m": m(a=n(1), b=l(s("y"))), "ss": {"SS": ["a", "b"]},
         "ns": {"NS": ["1", "2"]},
         "bs": {"BS": [b"a", b"b"]}, "e": s(""), "dot.ted": s("d"), "n2": n(10), "el": l(),
+        "u": s("é𝄞"), "k": s("中中"),
     }
     a.ok("put_item", Item=item)
 
@@ -78,6 +79,7 @@ def conditions(a):
         *[(True, f"size({name}) = :x", x(n(size))) for name, size in [
             ("s", 5), ("b", 3), ("l", 4), ("m", 2), ("ss", 2), ("ns", 2), ("bs", 2), ("e", 0), ("el", 0), ("m.b", 1),
             ("l[0]", 1)]],
+        (True, "size(u) = :x", x(n(3))), (False, "size(u) = :x", x(n(6))), (True, "size(k) = :x", x(n(2))),
         (False, "size(n) = :x", x(n(2))), (False, "size(t) = :x", x(n(1))), (False, "size(nix) = :x", x(n(0))),
         (False, "size(nix) <> :y AND nix = :y", {":y": n(1)}),
         (True, "size(s) > size(b)", None), (True, "size(s) IN (:x, :y)", {":x": n(1), ":y": n(5)}),

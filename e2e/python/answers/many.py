@@ -125,6 +125,11 @@ def queries(a):
         ("gkeys", "g", {}, ["c", "g", "p", "x"]),
     ]:
         a.equal(f"selected of {name} {more}", by_index(name, key, **more), expected)
+    for consistent, of_table, of_index in [(True, 10.0, 1.0), (False, 5.0, 0.5)]:
+        got = a.ok("query", IndexName="loc", KeyConditionExpression="p = :p", ExpressionAttributeValues=p,
+            Select="ALL_ATTRIBUTES", ConsistentRead=consistent, ReturnConsumedCapacity="INDEXES")["ConsumedCapacity"]
+        a.equal("items that an index lacks cost one by one", (got["CapacityUnits"], got["Table"]["CapacityUnits"],
+            got["LocalSecondaryIndexes"]["loc"]["CapacityUnits"]), (of_table + of_index, of_table, of_index))
     for text, more in [
         ("ALL_PROJECTED_ATTRIBUTES can be used only when Querying using an IndexName",
             {"Select": "ALL_PROJECTED_ATTRIBUTES"}),
@@ -239,6 +244,8 @@ def scans(a):
         ("The provided starting key is invalid: " + NOT_SCHEMA, dict(ExclusiveStartKey={"p": s("a"), "c": s("1")})),
         ("The provided starting key is invalid: " + NOT_SCHEMA,
             dict(ExclusiveStartKey={"p": s("a"), "c": n(1), "x": n(1)})),
+        ("=The provided starting key is invalid", dict(IndexName="glo", ExclusiveStartKey={"p": s("a"), "c": n(1)})),
+        ("=The provided starting key is invalid", dict(IndexName="loc", ExclusiveStartKey={"p": s("a"), "c": n(1)})),
         ("=The provided starting key is invalid: Invalid ExclusiveStartKey. Please use ExclusiveStartKey with correct "
          "Segment. TotalSegments: 2 Segment: 1", dict(Segment=1, TotalSegments=2, ExclusiveStartKey=first)),
         (f"={INVALID}Select type ALL_ATTRIBUTES is not supported for global secondary index glo because its projection "
@@ -319,6 +326,10 @@ def batches(a):
             "=Provided list of item keys contains duplicates"),
         ({one: {"Keys": keys("a"), "AttributesToGet": ["p"], "ProjectionExpression": "p"}},
             "Can not use both expression and non-expression parameters"),
+        ({one: {"Keys": keys("a"), "ProjectionExpression": "p"},
+            two: {"Keys": [{"p": s("a"), "c": n(1)}], "AttributesToGet": ["p"]}},
+            "=Can not use both expression and non-expression parameters in the same request: Non-expression parameters: "
+            "{AttributesToGet} Expression parameters: {ProjectionExpression}"),
             ({one: {"Keys": keys("a"), "ExpressionAttributeNames": {"#a": "p"}}},
                 "ExpressionAttributeNames can only be specified when using expressions"),
         ({one: {"Keys": keys("a"), "ProjectionExpression": "p", "ExpressionAttributeNames": {"#a": "p"}}},
@@ -402,8 +413,7 @@ def transactions(a):
                 "Key": key("a")}}], null.format("transactItems.1.member.conditionCheck.conditionExpression")),
         ([update("a", "SET x = :y")],
             "Invalid UpdateExpression: An expression attribute value used in expression is not defined; attribute "
-            "value: :y"), ([put("a", ExpressionAttributeValues={":x": n(1)})], "ExpressionAttributeValues can only be "
-                "specified when using expressions"),
+            "value: :y"),
         ([put("")], "=" + EMPTY_KEY + "string value. Key: p"),
         ([delete("")], "=" + EMPTY_KEY + "string value. Key: p"),
         ([put("b"), update("")], "=" + EMPTY_KEY + "string value. Key: p"),
@@ -463,6 +473,20 @@ def transactions(a):
     a.equal("units",
         sorted((c["TableName"], c["CapacityUnits"], c["WriteCapacityUnits"]) for c in told["ConsumedCapacity"]), [(one,
             8.0, 8.0), (two, 2.0, 2.0)])
+    told = lambda *items, **more: a.ok("transact_write_items", TransactItems=list(items), ReturnConsumedCapacity="INDEXES",
+        **more)["ConsumedCapacity"][0]
+    for value, of_index in [("a", 1.0), ("b", 2.0)]:
+        got = told({"Put": {"TableName": two, "Item": {"p": s("i"), "c": n(1), "g": s(value)}}})
+        a.equal("an index is paid for once", (got["Table"]["CapacityUnits"],
+            got["GlobalSecondaryIndexes"]["glo"]["CapacityUnits"]), (2.0, of_index))
+    # Names and values beside no expression are passed over.
+    a.ok("transact_write_items", TransactItems=[put("names", ExpressionAttributeNames={"#a": "b"}),
+        delete("values", ExpressionAttributeValues={":x": n(1)})])
+    a.ok("transact_get_items", TransactItems=[{"Get": {"TableName": one, "Key": key("names"),
+        "ExpressionAttributeNames": {"#a": "b"}}}])
+    cancelled([invalid("Key attributes must be scalars; list random access '[]' and map lookup '.' are not allowed: "
+        "IndexKey: g")], [{"Put": {"TableName": two, "Item": {"p": s("a"), "c": n(1)},
+            "ConditionExpression": "attribute_exists(g.x)"}}])
     # Tokens.
     token = f"{a.prefix}token"[:36]
     for _ in range(2):
@@ -470,6 +494,10 @@ def transactions(a):
     a.equal("done once", a.ok("get_item", TableName=one, Key=key("a"), ConsistentRead=True)["Item"]["x"], n(2))
     a.error("transact_write_items", "IdempotentParameterMismatchException",
         TransactItems=[update("a", "SET x = x - :x")], ClientRequestToken=token)
+    for kind in ["WriteCapacityUnits", "ReadCapacityUnits"]:
+        got = told({"Put": {"TableName": one, "Item": {"p": s("nine"), "v": s("x" * 9_000)}}},
+            ClientRequestToken=f"{a.prefix}nine"[-36:])
+        a.equal(f"a token in {kind}", got[kind], {"WriteCapacityUnits": 18.0, "ReadCapacityUnits": 6.0}[kind])
     # Reads.
     get = lambda name, **more: {"Get": {"TableName": one, "Key": key(name), **more}}
     for items, text in [
@@ -488,6 +516,12 @@ def transactions(a):
             TransactItems=[get("a"), {"Get": {"TableName": one, "Key": {"q": s("a")}}}])
     a.equal("reasons of reads", [(r["Code"], r.get("Message")) for r in (answer or {}).get("CancellationReasons", [])],
         [fine, invalid(NOT_SCHEMA)])
+    a.error("transact_get_items", ("TransactionCanceledException", "[None, ValidationError]"),
+        TransactItems=[get("a"), get("x" * 2_049)])
+    a.equal("nothing of an item", a.ok("transact_get_items",
+        TransactItems=[get("a", ProjectionExpression="zz")]).get("Responses"), [{}])
+    a.equal("nothing of an item that is got", a.ok("get_item", TableName=one, Key=key("a"), ProjectionExpression="zz",
+        ConsistentRead=True).get("Item"), {})
     a.error("transact_get_items", (NOT_FOUND, "=Requested resource not found"),
         TransactItems=[get("a"), {"Get": {"TableName": "nothing", "Key": key("a")}}])
     for at in range(11):

@@ -72,6 +72,12 @@ def legacy(a):
     ]:
         a.error("put_item", v(text), Item=key, Expected=expected)
         a.error("delete_item", v(text), Key=key, Expected=expected)
+    empty = v("=Empty attribute name")
+    a.error("put_item", empty, Item={**key, "": n(1)})
+    a.error("put_item", empty, Item=key, Expected={"": {"Value": n(1)}})
+    a.error("update_item", empty, Key=key, AttributeUpdates={"": {"Value": n(1)}})
+    a.error("scan", empty, ScanFilter={"": compare("EQ", n(1))})
+    a.error("query", empty, KeyConditions={"p": compare("EQ", s("k"))}, QueryFilter={"": compare("EQ", n(1))})
     two = {"n": {"Value": n(5)}, "s": {"Value": s("no")}}
     a.error("update_item", CONDITION, Key=key, AttributeUpdates={}, Expected=two)
     a.ok("update_item", Key=key, AttributeUpdates={}, Expected=two, ConditionalOperator="OR")

@@ -116,8 +116,7 @@ def constraints(a):
     """What every request is held to first, all faults at once."""
     fails = "failed to satisfy constraint: Member must "
     for name, text in [
-        ("", f"=2 validation errors detected: Value '' at 'tableName' {fails}satisfy regular expression pattern: "
-            f"[a-zA-Z0-9_.-]+; Value '' at 'tableName' {fails}have length greater than or equal to 3"),
+        ("", f"=1 validation error detected: Value '' at 'tableName' {fails}have length greater than or equal to 1"),
         ("ab", f"=1 validation error detected: Value 'ab' at 'tableName' {fails}have length greater than or equal to "
             f"3"),
         ("x" * 256, f"{fails}have length less than or equal to 255"),
@@ -177,6 +176,15 @@ def constraints(a):
     for limit, text in [(0, "greater than or equal to 1"), (101, "less than or equal to 100")]:
         a.error("list_tables", v(f"'{limit}' at 'limit' {fails}have value {text}"), Limit=limit)
     a.error("list_tables", v("exclusiveStartTableName"), ExclusiveStartTableName="a")
+    for operation in ["list_backups", "list_global_tables"]:
+        a.error(operation, v(f"'0' at 'limit' {fails}have value greater than or equal to 1"), Limit=0)
+    # Faults in lists count with the others.
+    two, three = ("{} validation errors detected: ".format(count) for count in (2, 3))
+    a.error("batch_get_item", v(two), RequestItems={"abc": {"Keys": []}}, ReturnConsumedCapacity="x")
+    a.error("transact_write_items", v(three), ReturnConsumedCapacity="x",
+        TransactItems=[{"Put": {"TableName": "abc"}}, {"Delete": {"TableName": "abc"}}])
+    a.error("update_table", v(two), TableName="abc", BillingMode="x",
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": "x"})
     a.error("batch_get_item", v(f"at 'requestItems' {fails}have length greater than or equal to 1"), RequestItems={})
     a.error("transact_get_items", v(f"'[]' at 'transactItems' {fails}have length greater than or equal to 1"),
         TransactItems=[])

@@ -147,6 +147,9 @@ def creation(a):
     bad("=The Tag Key provided is invalid, Key: ", Tags=[{"Key": "", "Value": ""}])
     bad("=Number of Tags exceed the current limit for the provided ResourceArn", Tags=[{"Key": f"k{i}", "Value": ""} for i in range(51)])
     bad("Encryption at rest is not available", SSESpecification={"Enabled": True})
+    bad("ResourcePolicy: policies of tables are not available", ResourcePolicy="{}")
+    bad("GlobalTableSourceArn: global tables are not available", GlobalTableSourceArn="arn:aws:dynamodb:x:1:table/x")
+    bad("2 validation errors detected: ", AttributeDefinitions=both, GlobalSecondaryIndexes=[index("a"), index("b")])
     # Names of the greatest length, and of the least; two indexes on the same keys.
     for name in ["abc", "x" * 255, "a.b-c_9"]:
         a.ok("create_table", TableName=name, AttributeDefinitions=defined("p"), KeySchema=key_schema(),
@@ -160,6 +163,12 @@ def creation(a):
     a.error("delete_table", missing, TableName="nothing")
     a.error("update_table", missing, TableName="nothing", BillingMode="PAY_PER_REQUEST")
     a.error("describe_time_to_live", missing, TableName="nothing")
+    table = a.table("backups")
+    for operation, more in [("describe_continuous_backups", {}),
+        ("update_continuous_backups", dict(PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": False}))]:
+        told = a.ok(operation, TableName=table, **more)["ContinuousBackupsDescription"]
+        a.equal(operation, (told["ContinuousBackupsStatus"],
+            told["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"]), ("ENABLED", "DISABLED"))
     a.error("describe_continuous_backups", ("TableNotFoundException", "=Table not found: nothing"), TableName="nothing")
     for operation, params in [
         ("get_item", dict(Key={"p": s("a")})), ("put_item", dict(Item={"p": s("a")})),
@@ -296,12 +305,17 @@ def changes(a):
     changed = a.ok("update_table", **update(create(), defs=("y", "z")))["TableDescription"]
     a.equal("status meanwhile", changed["TableStatus"], "UPDATING")
     made = [i for i in changed["GlobalSecondaryIndexes"] if i["IndexName"] == "second"]
-    a.equal("index meanwhile", [i["IndexStatus"] for i in made], ["CREATING"])
+    a.equal("index meanwhile", [(i["IndexStatus"], i.get("Backfilling")) for i in made], [("CREATING", False)])
+    first = [i for i in changed["GlobalSecondaryIndexes"] if i["IndexName"] == "first"]
+    a.equal("the other one", [(i["IndexStatus"], i["WarmThroughput"]["Status"]) for i in first], [("ACTIVE", "ACTIVE")])
     seen = lambda: a.call("describe_table")["Table"]["GlobalSecondaryIndexes"]
     until(a, "the index", lambda: [i["IndexStatus"] for i in seen()] == ["ACTIVE"] * 2)
     names = lambda: sorted(d["AttributeName"] for d in a.ok("describe_table")["Table"]["AttributeDefinitions"])
     a.equal("attributes", names(), ["p", "x", "y"])
-    a.ok("update_table", GlobalSecondaryIndexUpdates=[{"Delete": {"IndexName": "second"}}])
+    changed = a.ok("update_table", GlobalSecondaryIndexUpdates=[{"Delete": {"IndexName": "second"}}])["TableDescription"]
+    a.equal("index that goes", (changed["TableStatus"],
+        sorted((i["IndexName"], i["IndexStatus"]) for i in changed["GlobalSecondaryIndexes"])),
+            ("UPDATING", [("first", "ACTIVE"), ("second", "DELETING")]))
     until(a, "the index is gone", lambda: len(a.call("describe_table")["Table"]["GlobalSecondaryIndexes"]) == 1)
     a.equal("attributes behind it", names(), ["p", "x"])
     a.ok("update_table", BillingMode="PROVISIONED",
@@ -395,6 +409,7 @@ def paid(a):
         ("at 'replicaUpdates' failed to satisfy constraint: Member must have length greater than or equal to 1",
             dict(ReplicaUpdates=[])),
         ("ReplicaUpdates: global tables are not available", dict(ReplicaUpdates=[{"Create": {"RegionName": "eu-west-1"}}])),
+        ("MultiRegionConsistency: global tables are not available", dict(MultiRegionConsistency="STRONG")),
         (f"={INVALID}Table is already encrypted by default", dict(SSESpecification={"Enabled": False})),
         (f"={INVALID}SSEType AES256 is not supported", dict(SSESpecification={"Enabled": True, "SSEType": "AES256"})),
     ]:

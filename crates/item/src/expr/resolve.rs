@@ -146,7 +146,7 @@ impl Expressions {
                     Operand::Value(value) => {
                         Operand::Value(size(&value).ok_or_else(|| wrong_type("size", value.kind().name()))?)
                     }
-                    Operand::Size(_) => return Err(wrong_type("size", "N")),
+                    Operand::Size(_) | Operand::SizeInBytes(_) => return Err(wrong_type("size", "N")),
                 },
             },
         })
@@ -334,7 +334,7 @@ fn known_type(operand: &Operand) -> Option<Type> {
     match operand {
         Operand::Path(_) => None,
         Operand::Value(value) => Some(value.kind()),
-        Operand::Size(_) => Some(Type::N),
+        Operand::Size(_) | Operand::SizeInBytes(_) => Some(Type::N),
     }
 }
 
@@ -367,7 +367,7 @@ fn source_of_type(operator: &str, sources: [&Source; 2], needed: Type) -> Resolv
 fn type_name(function: &str, operand: &Operand) -> Resolved<Type> {
     let value = match operand {
         Operand::Path(_) => return Err(wrong_type(function, ANY_TYPE)),
-        Operand::Size(_) => return Err(wrong_type(function, "N")),
+        Operand::Size(_) | Operand::SizeInBytes(_) => return Err(wrong_type(function, "N")),
         Operand::Value(value) => value,
     };
     let AttributeValue::S(name) = value else { return Err(wrong_type(function, value.kind().name())) };

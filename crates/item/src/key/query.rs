@@ -233,7 +233,7 @@ fn terms(condition: &Condition, out: &mut Vec<KeyTerm>) -> Result<(), Error> {
         Condition::Between(a, low, high) => ("BETWEEN", vec![a, low, high]),
         Condition::BeginsWith(a, b) => ("begins_with", vec![a, b]),
     };
-    if operands.iter().any(|operand| matches!(operand, Operand::Size(_))) {
+    if operands.iter().any(|operand| matches!(operand, Operand::Size(_) | Operand::SizeInBytes(_))) {
         return Err(Error::validation("KeyConditionExpressions cannot contain nested operations"));
     }
     let named = matches!(condition, Condition::Between(..) | Condition::BeginsWith(..));

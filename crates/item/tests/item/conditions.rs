@@ -1,7 +1,7 @@
 //! Whether conditions hold.
 
-use crate::{condition, item};
-use quorate_item::{AttributeValue, Condition, Item, Operand};
+use crate::{condition, expressions, item};
+use quorate_item::{AttributeValue, Codec, Comparator, Condition, Item, Operand, Path, Use};
 use serde_json::json;
 
 /// Claim: a condition holds or does not, as DynamoDB says, on this item.
@@ -80,7 +80,7 @@ fn on_an_item() {
         ("size(l) < :n AND size(m) < :n AND size(bytes) < :n", true),
         ("size(n) < :m", false),
         ("size(gone) < :m", false),
-        ("size(e) > :one", true),
+        ("size(e) = :one", true),
         ("size(:l) < :n", true),
         ("NOT n = :n", false),
         ("not not n = :n", true),
@@ -129,4 +129,44 @@ fn bytes_in_bytes() {
             assert_eq!(condition.holds(Some(&item)), found, "{needle:?} in {hay:?}");
         }
     }
+}
+
+/// Claim: `size` of a text counts code units of UTF-16, whatever its bytes are; an item's weight is counted in bytes.
+#[test]
+fn texts_are_measured_in_units_of_utf_16() {
+    for (text, units) in [("", 0), ("abc", 3), ("é", 1), ("中中", 2), ("𝄞", 2), ("é𝄞", 3)] {
+        let item = item(json!({"a": {"S": text}}));
+        assert_eq!(item.size(), 1 + text.len());
+        let count = |n: i64| Operand::Value(AttributeValue::N(n.into()));
+        let holds = |n| {
+            Condition::Compare(Comparator::Eq, Operand::Size(Path::attribute("a")), count(n))
+                .holds(Some(&item))
+        };
+        assert_eq!((0..9).filter(|n| holds(*n)).collect::<Vec<_>>(), [units], "{text}");
+    }
+}
+
+/// Claim: a condition that an earlier release encoded still counts bytes, so that an entry means the same to all releases that take
+/// it; one of this release is of a version that those do not read, and neither form is read under the other's version.
+#[test]
+fn an_older_condition_measures_bytes() {
+    let six = AttributeValue::N(6.into());
+    let recorded = [1, 3, 0, 2, 1, b'a', 0, 1, 1, 0, 0, 1, 6];
+    let older = Condition::decode(&recorded).unwrap();
+    let operand = Operand::SizeInBytes(Path::attribute("a"));
+    assert_eq!(older, Condition::Compare(Comparator::Eq, operand, Operand::Value(six)));
+    assert_eq!(older.encode(), recorded);
+    let item = item(json!({"a": {"S": "中中"}}));
+    assert!(older.holds(Some(&item)));
+    let mut newer = recorded;
+    (newer[0], newer[3]) = (2, 3);
+    let condition = Condition::decode(&newer).unwrap();
+    assert!(!condition.holds(Some(&item)));
+    assert_eq!(condition.encode(), newer);
+    for (version, code) in [(1, 3), (2, 2), (3, 3), (0, 2)] {
+        (newer[0], newer[3]) = (version, code);
+        assert!(Condition::decode(&newer).is_err(), "{version} {code}");
+    }
+    let given = expressions().condition(Use::Condition, "NOT (a = :s OR size(a) IN (:m, :n))").unwrap();
+    assert_eq!(given.encode()[0], 2);
 }

@@ -22,6 +22,8 @@ use std::ops::Bound;
 
 /// A page ends behind so many bytes of items.
 const PAGE_BYTES: usize = 1 << 20;
+/// Each item that is fetched for an index is paid for by itself, in units of so many bytes.
+const READ_UNIT: usize = 4096;
 
 /// What a page is of.
 struct Rows<'t> {
@@ -169,7 +171,7 @@ impl TablesView {
             let keys = (ends || told.is_some()).then(|| rows.keys_of(&item));
             if rows.must_fetch(page) {
                 item = self.fetch(rows.table, &item, source)?;
-                paged.fetched += item.size();
+                paged.fetched += item.size().max(1).next_multiple_of(READ_UNIT);
             }
             let passed = page.filter.as_ref().is_none_or(|filter| filter.holds(Some(&item)));
             paged.count += usize::from(passed);
@@ -265,7 +267,7 @@ impl Rows<'_> {
     /// Where the row with these keys lies.
     fn start_at(&self, start: &Item, query: bool) -> Result<Vec<u8>, ReadError> {
         let bad = || {
-            invalid(if query {
+            invalid(if query || self.index.is_some() {
                 "The provided starting key is invalid"
             } else {
                 "The provided starting key is invalid: The provided key element does not match the schema"

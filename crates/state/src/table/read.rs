@@ -289,7 +289,7 @@ pub struct Paged {
     pub last: Option<Item>,
     /// The size of what was looked at.
     pub bytes: usize,
-    /// The size of what was fetched from the table for an index that does not hold it.
+    /// The size of what was fetched from the table for an index that does not hold it, each item rounded up to whole 4 KB.
     pub fetched: usize,
     /// The index is a local one.
     pub local: bool,

@@ -48,6 +48,9 @@ pub const SHARDS_TAG: &str = "quorate:shards";
 /// So many shards a table may have.
 pub const SHARDS_MAX: u32 = 2_000;
 
+/// The version of conditions that every release reads; it is their first byte.
+const CONDITIONS: u8 = 1;
+
 /// What a write answers beside that it was done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(u8)]
@@ -140,6 +143,12 @@ pub struct Execute {
 }
 
 impl Execute {
+    /// Whether a condition is encoded as earlier releases cannot read it. They would refuse what newer ones do.
+    fn knows_more(&self) -> bool {
+        let later = |condition: &Bytes| condition.first().is_some_and(|version| *version > CONDITIONS);
+        self.ops.iter().any(|op| op.condition.as_ref().is_some_and(later))
+    }
+
     fn grows(&self) -> bool {
         self.ops.iter().any(|op| matches!(op.action, Action::Put { .. } | Action::Update { .. }))
     }
@@ -307,7 +316,13 @@ impl Command {
             What::Change { change: Change::Settings(settings), .. } => settings.knows_more(),
             _ => false,
         };
+        let measures = match &self.what {
+            What::Execute(ops) | What::Commit(Commit::Execute(ops)) => ops.knows_more(),
+            What::Commit(Commit::Prepare(asked)) => asked.ops.knows_more(),
+            _ => false,
+        };
         match &self.what {
+            _ if measures => 12,
             What::Outcomes(_) => 11,
             What::Drop { .. } | What::Drained { .. } => 10,
             _ if knows_more => 10,

@@ -1,5 +1,6 @@
 use super::*;
 use quorate_base::Rng;
+use quorate_protocol::commit::Prepare;
 
 fn index(id: u32) -> Index {
     Index {
@@ -204,6 +205,30 @@ fn what_knows_more_has_a_version_of_its_own() {
         (10, settings(Settings { dated: true, ..Settings::default() })),
     ] {
         assert_eq!(Command { epoch: EPOCH, now: 1, what: what.clone() }.version(), version, "{what:?}");
+    }
+}
+
+/// Conditions of version 2 brought version 12: an earlier release would refuse what they let through. Others are as ever.
+#[test]
+fn conditions_of_a_later_version_make_a_later_command() {
+    for (condition, alone, prepared) in [(None, 4, 6), (Some(1), 4, 6), (Some(2), 12, 12)] {
+        let op = Op {
+            table: "t".into(),
+            action: Action::Check { key: Bytes::from_static(b"k") },
+            condition: condition.map(|version| Bytes::from(vec![version])),
+            returns: Returns::None,
+            old_on_failure: false,
+        };
+        let ops = Execute { atomic: true, token: None, ops: vec![op] };
+        let id = TxnId { node: NodeId(2), boot: 5, sequence: 3, attempt: 1 };
+        let prepare = Prepare { id, began: 7, participants: vec![ShardId(4)], ops: ops.clone() };
+        for (what, version) in [
+            (What::Execute(ops.clone()), alone),
+            (What::Commit(Commit::Execute(ops)), prepared),
+            (What::Commit(Commit::Prepare(prepare)), prepared),
+        ] {
+            assert_eq!(Command { epoch: EPOCH, now: 1, what: what.clone() }.version(), version, "{what:?}");
+        }
     }
 }
 
