@@ -77,7 +77,7 @@ fn no_settings_are_guessed_at() {
         ("node = 1.5".into(), "node"),
         ("node = [".into(), "node"),
         ("node = 0".into(), "node id 0"),
-        ("[timing]\nheartbeat_ms = 1".into(), "heartbeat"),
+        ("[timing]\nheartbeat_ms = 0".into(), "heartbeat"),
         ("[timing]\nelection_max_ms = 9223372036854775807".into(), "election"),
         ("[listen]\netcd = \"127.0.0.1:99999\"".into(), "etcd"),
         ("[listen]\netcd = \"0.0.0.0:2379\"".into(), "open to the network"),

@@ -183,7 +183,8 @@ pub fn told(status: &Status) -> String {
 
 /// Why the connection failed, where that is what came in the place of a node's answer.
 pub fn broke(status: &Status) -> Option<&(dyn std::error::Error + 'static)> {
-    let bare = ["transport error", "h2 protocol error"].iter().any(|word| status.message().starts_with(word));
+    let bare = ["transport error", "h2 protocol error", "operation was canceled"];
+    let bare = bare.iter().any(|word| status.message().starts_with(word));
     std::error::Error::source(status).filter(|_| bare)
 }
 
