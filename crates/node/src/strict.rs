@@ -16,8 +16,8 @@ use quorate_protocol::raft::Membership;
 use quorate_wire::members::{Book, Change, Info, Refusal};
 use std::collections::BTreeSet;
 
-/// Ids go no higher, so that whoever counts on does not run over.
-const ID_MAX: u64 = 1 << 62;
+/// Ids go no higher, so that whoever counts on does not run over. Those of members that came from etcd are any numbers of 64 bits.
+const ID_MAX: u64 = u64::MAX - 1;
 
 /// What a leader knows when it is asked for a change.
 pub(crate) struct Judge<'a> {
@@ -300,8 +300,14 @@ mod tests {
         assert_eq!(c.add(4, true), Ok(5));
         assert_eq!(c.remove(4), Err(Refusal::NotFound));
         assert!(!c.book.members.contains_key(&NodeId(4)), "it was kept until this change only");
-        c.book.used = NodeId(u64::MAX);
+        // As in a cluster that came from etcd.
+        c.book.used = NodeId(0xfd42_2379_fda5_0e48);
         assert_eq!(c.remove(5), Ok(5));
+        assert_eq!(c.add(5, true), Ok(0xfd42_2379_fda5_0e49));
+        assert_eq!(c.remove(0xfd42_2379_fda5_0e49), Ok(0xfd42_2379_fda5_0e49));
+        assert_eq!(c.add(5, true), Ok(0xfd42_2379_fda5_0e4a));
+        assert_eq!(c.remove(0xfd42_2379_fda5_0e4a), Ok(0xfd42_2379_fda5_0e4a));
+        c.book.used = NodeId(u64::MAX);
         assert_eq!(c.add(6, true), Err(Refusal::TooLarge));
     }
 
