@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # End-to-end tests: the real binary, real clients. Each part installs what it needs, if it is missing.
 #
+#   e2e/run.sh prepare                 installs and builds what the parts of `.ci/run` need, and asks nothing
 #   e2e/run.sh etcdctl [TARGET]        Debian's etcdctl against each of three nodes
 #   e2e/run.sh rust    [TARGET]        the crate etcd-client against each of three nodes
 #   e2e/run.sh python  [TARGET]        a Python client against each of three nodes
@@ -36,10 +37,10 @@ export ETCDCTL_API=3
 
 part="${1:-}"
 case "$part" in
-etcdctl | toetcd | fromdir | rust | python | patroni | fencing | tables | javascript | aws) target="${2:-quorate}" ;;
+prepare | etcdctl | toetcd | fromdir | rust | python | patroni | fencing | tables | javascript | aws) target="${2:-quorate}" ;;
 answers) target=quorate; areas=("${@:2}") ;;
 diff | kill | powercut | failover | startup | away | steady | flips | rounds | space | watchers | compaction | handover | perf) count="${2:?how many?}"; target="${3:-quorate}" ;;
-*) sed -n '2,30s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+*) sed -n '2,31s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac
 
 . ./apt.sh
@@ -126,7 +127,25 @@ start_cluster() {
 
 seed="${SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}"
 
+# The packages of JavaScript's clients; false where Node.js is missing.
+node_modules() {
+    command -v node >/dev/null && command -v npm >/dev/null || return 1
+    cmp -s javascript/package-lock.json javascript/node_modules/.installed && return
+    (cd javascript && npm ci --no-audit --no-fund --ignore-scripts --loglevel error) || exit 1
+    cp javascript/package-lock.json javascript/node_modules/.installed
+}
+
 case "$part" in
+prepare)
+    need protoc protobuf-compiler
+    build e2e-rust
+    build e2e-kill
+    build e2e-difffuzz
+    need_etcd
+    goetcd
+    ./python/venv.sh
+    node_modules || true
+    ;;
 etcdctl)
     need etcdctl etcd-client
     need curl curl
@@ -180,13 +199,9 @@ answers)
     python/.venv/bin/python python/answers "$dynamo" ${areas[@]+"${areas[@]}"}
     ;;
 javascript)
-    if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+    if ! node_modules; then
         echo "e2e: no Node.js, so nothing is asked in JavaScript" >&2
         exit 0
-    fi
-    if ! cmp -s javascript/package-lock.json javascript/node_modules/.installed; then
-        (cd javascript && npm ci --no-audit --no-fund --ignore-scripts --loglevel error)
-        cp javascript/package-lock.json javascript/node_modules/.installed
     fi
     start_cluster
     node javascript/tables.mjs "$dynamo"
