@@ -13,39 +13,50 @@ const MANY: u32 = 1 << 31;
 /// Memory for remembered transitions; what does not fit is asked again each time.
 const ROWS: usize = 32 << 20;
 
-pub(crate) struct Machine<'m, M: Model> {
-    model: &'m M,
-    actions: &'m [M::Action],
-    states: Vec<M::State>,
-    known: Table<M::State, u32>,
+pub(crate) struct Machine<'m> {
+    states: Box<dyn States + 'm>,
     /// By state: what follows each action; empty where there is no room.
     rows: Vec<Box<[u32]>>,
     room: usize,
     many: Vec<Box<[u32]>>,
     /// By action: there is a state in which it cannot be.
     choosy: Vec<bool>,
-    found: Vec<M::State>,
+    /// The states that follow one transition, while it is asked.
+    found: Vec<u32>,
 }
 
-impl<'m, M: Model> Machine<'m, M> {
-    pub(crate) fn new(
+/// A model's states by their numbers. A search knows them alone by this, so that it is compiled once and not for each model.
+trait States {
+    /// Adds the numbers of the states that follow an action in a state to `found`: in order, none twice.
+    fn follow(
+        &mut self,
+        state: u32,
+        action: u32,
+        found: &mut Vec<u32>,
+        budget: &mut Budget<'_>,
+    ) -> Result<(), Spent>;
+
+    /// So many have numbers.
+    fn count(&self) -> usize;
+}
+
+impl<'m> Machine<'m> {
+    pub(crate) fn new<M: Model>(
         model: &'m M,
         actions: &'m [M::Action],
         budget: &mut Budget<'_>,
     ) -> Result<Self, Spent> {
-        let mut machine = Self {
-            model,
-            actions,
-            states: Vec::new(),
-            known: Table::default(),
-            rows: Vec::new(),
+        let mut states =
+            Interned { model, actions, states: Vec::new(), known: Table::default(), found: Vec::new() };
+        states.intern(model.initial(), budget)?;
+        Ok(Self {
+            states: Box::new(states),
+            rows: vec![Box::default()],
             room: ROWS,
             many: Vec::new(),
             choosy: vec![false; actions.len()],
             found: Vec::new(),
-        };
-        machine.intern(model.initial(), budget)?;
-        Ok(machine)
+        })
     }
 
     /// The first state's number.
@@ -87,42 +98,71 @@ impl<'m, M: Model> Machine<'m, M> {
 
     #[cold]
     fn ask(&mut self, state: u32, action: u32, budget: &mut Budget<'_>) -> Result<u32, Spent> {
-        let mut found = std::mem::take(&mut self.found);
-        found.clear();
-        let mut next = Next::new(&mut found, budget);
-        self.model.step(&self.states[state as usize], &self.actions[action as usize], &mut next);
-        budget.step()?;
-        let mut numbers = Vec::new();
-        let entry = match found.len() {
-            0 => {
+        self.found.clear();
+        self.states.follow(state, action, &mut self.found, budget)?;
+        self.rows.resize_with(self.states.count(), Box::default);
+        let entry = match self.found[..] {
+            [] => {
                 self.choosy[action as usize] = true;
                 NONE
             }
-            1 => self.intern(found.swap_remove(0), budget)?,
+            [one] => one,
             _ => {
-                for state in found.drain(..) {
-                    numbers.push(self.intern(state, budget)?);
-                }
-                numbers.sort_unstable();
-                numbers.dedup();
-                budget.take(4 * numbers.len() as u64)?;
-                self.many.push(numbers.into());
+                budget.take(4 * self.found.len() as u64)?;
+                self.many.push(self.found[..].into());
                 MANY | (self.many.len() - 1) as u32
             }
         };
-        self.found = found;
+        let actions = self.choosy.len();
         let row = &mut self.rows[state as usize];
-        if row.is_empty() && self.room >= 4 * self.actions.len() {
-            budget.take(4 * self.actions.len() as u64)?;
-            self.room -= 4 * self.actions.len();
-            *row = vec![UNKNOWN; self.actions.len()].into();
+        if row.is_empty() && self.room >= 4 * actions {
+            budget.take(4 * actions as u64)?;
+            self.room -= 4 * actions;
+            *row = vec![UNKNOWN; actions].into();
         }
         if let Some(place) = row.get_mut(action as usize) {
             *place = entry;
         }
         Ok(entry)
     }
+}
 
+struct Interned<'m, M: Model> {
+    model: &'m M,
+    actions: &'m [M::Action],
+    states: Vec<M::State>,
+    known: Table<M::State, u32>,
+    found: Vec<M::State>,
+}
+
+impl<M: Model> States for Interned<'_, M> {
+    fn follow(
+        &mut self,
+        state: u32,
+        action: u32,
+        found: &mut Vec<u32>,
+        budget: &mut Budget<'_>,
+    ) -> Result<(), Spent> {
+        let mut states = std::mem::take(&mut self.found);
+        states.clear();
+        let mut next = Next::new(&mut states, budget);
+        self.model.step(&self.states[state as usize], &self.actions[action as usize], &mut next);
+        budget.step()?;
+        for state in states.drain(..) {
+            found.push(self.intern(state, budget)?);
+        }
+        self.found = states;
+        found.sort_unstable();
+        found.dedup();
+        Ok(())
+    }
+
+    fn count(&self) -> usize {
+        self.states.len()
+    }
+}
+
+impl<M: Model> Interned<'_, M> {
     fn intern(&mut self, state: M::State, budget: &mut Budget<'_>) -> Result<u32, Spent> {
         if let Some(&known) = self.known.get(&state) {
             return Ok(known);
@@ -135,7 +175,6 @@ impl<'m, M: Model> Machine<'m, M> {
             return Err(Spent::Memory);
         }
         self.states.push(state.clone());
-        self.rows.push(Box::default());
         self.known.insert(state, number);
         Ok(number)
     }

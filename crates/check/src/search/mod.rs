@@ -81,12 +81,23 @@ pub fn search<M: Model>(
         Ok(machine) => machine,
         Err(spent) => return Found::Spent(spent, 0),
     };
+    sized(machine, calls, &plan, &natures, budget)
+}
+
+/// The search with sets of open calls of the size that a history needs.
+fn sized(
+    machine: Machine<'_>,
+    calls: &[Call<u32>],
+    plan: &Plan,
+    natures: &[Nature],
+    budget: &mut Budget<'_>,
+) -> Found {
     match plan.slots.div_ceil(64) {
-        0..=1 => Search::<M, 1>::new(machine, calls, &plan, &natures).run(budget),
-        2 => Search::<M, 2>::new(machine, calls, &plan, &natures).run(budget),
-        3..=4 => Search::<M, 4>::new(machine, calls, &plan, &natures).run(budget),
-        5..=16 => Search::<M, 16>::new(machine, calls, &plan, &natures).run(budget),
-        17..=64 => Search::<M, 64>::new(machine, calls, &plan, &natures).run(budget),
+        0..=1 => Search::<1>::new(machine, calls, plan, natures).run(budget),
+        2 => Search::<2>::new(machine, calls, plan, natures).run(budget),
+        3..=4 => Search::<4>::new(machine, calls, plan, natures).run(budget),
+        5..=16 => Search::<16>::new(machine, calls, plan, natures).run(budget),
+        17..=64 => Search::<64>::new(machine, calls, plan, natures).run(budget),
         _ => Found::Spent(Spent::Memory, 0),
     }
 }
@@ -143,8 +154,8 @@ const ANY: u32 = u32::MAX;
 /// The search for a way to the operation due next looks at so many states.
 const MOST_LOOKED_AT: usize = 48;
 
-struct Search<'a, M: Model, const W: usize> {
-    machine: Machine<'a, M>,
+struct Search<'a, const W: usize> {
+    machine: Machine<'a>,
     calls: &'a [Call<u32>],
     plan: &'a Plan,
     natures: &'a [Nature],
@@ -179,8 +190,8 @@ struct Search<'a, M: Model, const W: usize> {
     common: usize,
 }
 
-impl<'a, M: Model, const W: usize> Search<'a, M, W> {
-    fn new(machine: Machine<'a, M>, calls: &'a [Call<u32>], plan: &'a Plan, natures: &'a [Nature]) -> Self {
+impl<'a, const W: usize> Search<'a, W> {
+    fn new(machine: Machine<'a>, calls: &'a [Call<u32>], plan: &'a Plan, natures: &'a [Nature]) -> Self {
         let mut class = vec![0; natures.len()];
         let mut pending: Vec<(u32, Vec<u32>)> = Vec::new();
         for (place, call) in calls.iter().enumerate().filter(|(_, call)| call.pending()) {
@@ -191,7 +202,7 @@ impl<'a, M: Model, const W: usize> Search<'a, M, W> {
             }
             pending[*class as usize - 1].1.push(place as u32);
         }
-        let initial = Machine::<M>::INITIAL;
+        let initial = Machine::INITIAL;
         let mut search = Self {
             machine,
             calls,

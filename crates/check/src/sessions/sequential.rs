@@ -153,8 +153,8 @@ struct Frame {
     placed: u32,
 }
 
-struct Search<'a, M: Model> {
-    machine: Machine<'a, M>,
+struct Search<'a> {
+    machine: Machine<'a>,
     plan: &'a Plan,
     known: Table<Box<[u32]>, ()>,
     stack: Vec<Frame>,
@@ -162,8 +162,8 @@ struct Search<'a, M: Model> {
     best: u32,
 }
 
-impl<'a, M: Model> Search<'a, M> {
-    fn new(
+impl<'a> Search<'a> {
+    fn new<M: Model>(
         model: &'a M,
         actions: &'a [M::Action],
         plan: &'a Plan,
@@ -183,7 +183,7 @@ impl<'a, M: Model> Search<'a, M> {
     /// Nothing where an order was found, else how many could be placed at most.
     fn run(&mut self, budget: &mut Budget<'_>) -> Result<Option<u32>, Spent> {
         let mut start = vec![0u32; self.plan.sessions.len()];
-        start.resize(self.plan.sessions.len() + self.plan.keys as usize, Machine::<M>::INITIAL);
+        start.resize(self.plan.sessions.len() + self.plan.keys as usize, Machine::INITIAL);
         if self.arrive(start, 0, budget)? {
             return Ok(None);
         }
