@@ -1,7 +1,7 @@
 //! `quorate fence`: the tokens that were shown for names, and forgetting them.
 
 use crate::kv::{problem, read_problem};
-use crate::probe::{endpoint, time};
+use crate::probe::{Cluster, time};
 use crate::report::{Exit, Problem, say};
 use quorate_client::{Client, ClientError};
 use quorate_proto::quoratepb as pb;
@@ -22,17 +22,8 @@ Examples:
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,
-    /// Where the cluster is
-    #[arg(
-        long,
-        alias = "endpoint",
-        value_name = "URL[,URL...]",
-        value_delimiter = ',',
-        value_parser = endpoint,
-        global = true,
-        default_value = "http://127.0.0.1:2379"
-    )]
-    endpoints: Vec<String>,
+    #[command(flatten)]
+    cluster: Cluster,
     /// Speak JSON: one line a result
     #[arg(long, global = true)]
     json: bool,
@@ -77,10 +68,7 @@ pub(crate) fn metadata(text: &str) -> Result<String, String> {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<(), Problem> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Problem::new(Exit::Failed, format!("the runtime did not start: {e}"), ""))?;
+    let runtime = crate::runtime()?;
     runtime.block_on(async {
         match tokio::time::timeout(args.timeout, ask(args)).await {
             Ok(done) => done,
@@ -94,13 +82,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
 }
 
 async fn ask(args: &Args) -> Result<(), Problem> {
-    let client = Client::connect(&args.endpoints, 1, args.timeout)
+    let client = Client::connect(&args.cluster.endpoints, 1, args.timeout)
         .await
-        .map_err(|e| read_problem(&e, &args.endpoints))?;
+        .map_err(|e| read_problem(&e, &args.cluster.endpoints))?;
     let mut fences =
         pb::fences_client::FencesClient::new(client.channel(0)).max_decoding_message_size(i32::MAX as usize);
-    let failed = |status| problem(&ClientError::Status(status), &args.endpoints);
-    let not_read = |status| read_problem(&ClientError::Status(status), &args.endpoints);
+    let failed = |status| problem(&ClientError::Status(status), &args.cluster.endpoints);
+    let not_read = |status| read_problem(&ClientError::Status(status), &args.cluster.endpoints);
     match &args.command {
         Command::List => {
             let list = fences.list(pb::FenceListRequest {}).await.map_err(not_read)?.into_inner().fences;

@@ -1,7 +1,7 @@
 //! `quorate kv`: keys and values from the command line, against any etcd v3 endpoint.
 
 use crate::evidence::{self, Evidence};
-use crate::probe::{endpoint, time};
+use crate::probe::{Cluster, time};
 use crate::report::{Exit, Problem, said, say};
 use bytes::Bytes;
 use quorate_client::{Client, ClientError, broke, told};
@@ -37,17 +37,8 @@ const WATCH_PAUSE: Duration = Duration::from_millis(200);
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,
-    /// Where the cluster is
-    #[arg(
-        long,
-        alias = "endpoint",
-        value_name = "URL[,URL...]",
-        value_delimiter = ',',
-        value_parser = endpoint,
-        global = true,
-        default_value = "http://127.0.0.1:2379"
-    )]
-    endpoints: Vec<String>,
+    #[command(flatten)]
+    cluster: Cluster,
     /// Speak JSON: one line a result
     #[arg(long, global = true)]
     json: bool,
@@ -140,10 +131,7 @@ struct Pair<'a> {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<(), Problem> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Problem::new(Exit::Failed, format!("the runtime did not start: {e}"), ""))?;
+    let runtime = crate::runtime()?;
     runtime.block_on(async {
         if let Command::Watch { key, prefix: false, .. } = &args.command
             && key.is_empty()
@@ -152,11 +140,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
             return Err(Problem::new(Exit::Usage, "no key is empty, and none would ever come", hint));
         }
         let patience = args.timeout;
-        let mut client = Client::connect(&args.endpoints, 1, patience)
+        let mut client = Client::connect(&args.cluster.endpoints, 1, patience)
             .await
-            .map_err(|e| read_problem(&e, &args.endpoints))?;
+            .map_err(|e| read_problem(&e, &args.cluster.endpoints))?;
         if let Some(fence) = &args.fence {
-            client = client.fenced(fence).map_err(|e| problem(&e, &args.endpoints))?;
+            client = client.fenced(fence).map_err(|e| problem(&e, &args.cluster.endpoints))?;
         }
         if let Command::Watch { key, prefix, rev } = &args.command {
             if args.evidence {
@@ -207,9 +195,9 @@ async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
             let (reply, evidence) = if args.evidence {
                 explained(client.showing(request), async |request| client.kv(0).range(request).await)
                     .await
-                    .map_err(|e| read_problem(&e, &args.endpoints))?
+                    .map_err(|e| read_problem(&e, &args.cluster.endpoints))?
             } else {
-                (client.range(request).await.map_err(|e| read_problem(&e, &args.endpoints))?, None)
+                (client.range(request).await.map_err(|e| read_problem(&e, &args.cluster.endpoints))?, None)
             };
             if reply.kvs.is_empty() && !args.json {
                 eprintln!("no such key at revision {}", reply.header.map_or(0, |h| h.revision));
@@ -227,9 +215,9 @@ async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
             let (reply, evidence) = if args.evidence {
                 explained(client.showing(request), async |request| client.kv(0).put(request).await)
                     .await
-                    .map_err(|e| problem(&e, &args.endpoints))?
+                    .map_err(|e| problem(&e, &args.cluster.endpoints))?
             } else {
-                (client.put(request).await.map_err(|e| problem(&e, &args.endpoints))?, None)
+                (client.put(request).await.map_err(|e| problem(&e, &args.cluster.endpoints))?, None)
             };
             done(args.json, 1, reply.header);
             evidence.inspect(|evidence| evidence.show(args.json));
@@ -243,9 +231,9 @@ async fn once(client: &Client, args: &Args) -> Result<(), Problem> {
             let (reply, evidence) = if args.evidence {
                 explained(client.showing(request), async |request| client.kv(0).delete_range(request).await)
                     .await
-                    .map_err(|e| problem(&e, &args.endpoints))?
+                    .map_err(|e| problem(&e, &args.cluster.endpoints))?
             } else {
-                (client.delete(request).await.map_err(|e| problem(&e, &args.endpoints))?, None)
+                (client.delete(request).await.map_err(|e| problem(&e, &args.cluster.endpoints))?, None)
             };
             done(args.json, reply.deleted, reply.header);
             evidence.inspect(|evidence| evidence.show(args.json));
@@ -299,7 +287,8 @@ async fn watch(client: &Client, mut create: pb::WatchCreateRequest, args: &Args)
                 0 => "begin again".to_string(),
                 next => format!("begin again with --rev {next}"),
             };
-            let message = format!("{}: no node goes on with the watch: {why}", args.endpoints.join(", "));
+            let message =
+                format!("{}: no node goes on with the watch: {why}", args.cluster.endpoints.join(", "));
             return Err(Problem::new(Exit::Failed, message, hint));
         }
         tokio::time::sleep(WATCH_PAUSE).await;
@@ -322,7 +311,7 @@ async fn watch_through(
         tonic::Code::Unavailable | tonic::Code::Internal | tonic::Code::Unknown => {
             Ended::Passing(told(&status))
         }
-        _ => Ended::Final(read_problem(&ClientError::Status(status), &args.endpoints)),
+        _ => Ended::Final(read_problem(&ClientError::Status(status), &args.cluster.endpoints)),
     };
     let mut stream = match client.watch(at).watch(requests).await {
         Ok(stream) => stream.into_inner(),

@@ -21,7 +21,7 @@ mod up;
 mod verify;
 
 use clap::{Parser, Subcommand};
-use report::{EXIT_CODES, Problem, all_said};
+use report::{EXIT_CODES, Exit, Problem, all_said};
 use std::process::ExitCode;
 
 /// Requests and memtables are many small pieces: with the system's allocator a tenth of a write's processor time went into
@@ -118,6 +118,18 @@ fn main() -> ExitCode {
         Command::Check(args) => return judged(check::run(&args)),
     };
     finish(done)
+}
+
+/// What a command waits for a cluster with.
+///
+/// # Errors
+///
+/// The system gives no more of what it is made of.
+fn runtime() -> Result<tokio::runtime::Runtime, Problem> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Problem::new(Exit::Failed, format!("the runtime did not start: {e}"), ""))
 }
 
 /// Says what went wrong, if anything did.

@@ -6,7 +6,7 @@
 
 mod drain;
 
-use crate::probe::{self, MemberInfo, endpoint, time};
+use crate::probe::{self, Cluster, MemberInfo, time};
 use crate::report::{Exit, Problem, say};
 use quorate_client::told;
 use quorate_proto::etcdserverpb as pb;
@@ -44,17 +44,8 @@ it is given again.";
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,
-    /// Members to begin with; the others are found through them
-    #[arg(
-        long,
-        alias = "endpoint",
-        value_name = "URL[,URL...]",
-        value_delimiter = ',',
-        value_parser = endpoint,
-        global = true,
-        default_value = "http://127.0.0.1:2379"
-    )]
-    endpoints: Vec<String>,
+    #[command(flatten)]
+    cluster: Cluster,
     /// How long to wait for each step
     #[arg(long, value_name = "TIME", global = true, value_parser = time, default_value = "10m")]
     timeout: Duration,
@@ -181,15 +172,12 @@ impl Step<'_> {
 
 /// Does it.
 pub(crate) fn run(args: &Args) -> Result<(), Problem> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Problem::new(Exit::Failed, format!("the runtime did not start: {e}"), ""))?;
+    let runtime = crate::runtime()?;
     let drains = match &args.command {
         Command::Remove { no_drain, .. } | Command::Replace { no_drain, .. } => !no_drain,
         _ => true,
     };
-    let (endpoints, timeout, json) = (args.endpoints.clone(), args.timeout, args.json);
+    let (endpoints, timeout, json) = (args.cluster.endpoints.clone(), args.timeout, args.json);
     let mut guide = Guide { endpoints, timeout, json, drains, replaces: None };
     runtime.block_on(async {
         match &args.command {

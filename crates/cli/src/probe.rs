@@ -105,6 +105,22 @@ pub(crate) fn time_or_none(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The option of all commands that ask a cluster through etcd's door.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Cluster {
+    /// Where the cluster is: one node or, so that another is asked when one is gone, several
+    #[arg(
+        long,
+        alias = "endpoint",
+        value_name = "URL[,URL...]",
+        value_delimiter = ',',
+        value_parser = endpoint,
+        global = true,
+        default_value = "http://127.0.0.1:2379"
+    )]
+    pub(crate) endpoints: Vec<String>,
+}
+
 /// Parses an endpoint as it stands on the command line, `http://` left out or not.
 pub(crate) fn endpoint(text: &str) -> Result<String, String> {
     url(text, "10.0.0.1:2379")

@@ -304,10 +304,7 @@ fn private(path: &Path) -> std::io::Result<File> {
 
 /// Writes and verifies the part, and gives it its name.
 fn save_to(args: &Save, part: &Path) -> Result<Inspected, Problem> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Problem::new(Exit::Failed, format!("the runtime did not start: {e}"), ""))?;
+    let runtime = crate::runtime()?;
     let mut file = private(part).map_err(|e| cannot("write", part, &e))?;
     runtime.block_on(receive(args, &mut file, part))?;
     file.sync_all().map_err(|e| cannot("write", part, &e))?;

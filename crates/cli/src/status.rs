@@ -11,7 +11,7 @@ use self::leaderless::Leaderless;
 use self::moves::Moves;
 pub(crate) use self::moves::crowd;
 use self::undecided::Undecided;
-use crate::probe::{self, NodeStatus, endpoint, time};
+use crate::probe::{self, Cluster, NodeStatus, time};
 use crate::report::{Exit, Problem, colours, many, say};
 use crate::up::screen::table;
 use quorate_proto::quoratepb::LedResponse;
@@ -26,9 +26,8 @@ const LAG_WORTH_A_WORD: u64 = 1000;
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Nodes to begin with; the other members are found through them
-    #[arg(long, alias = "endpoint", value_name = "URL[,URL...]", value_delimiter = ',', value_parser = endpoint, default_value = "http://127.0.0.1:2379")]
-    endpoints: Vec<String>,
+    #[command(flatten)]
+    cluster: Cluster,
     /// How long one node may take to answer
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "1s")]
     timeout: Duration,
@@ -90,10 +89,7 @@ struct Report {
 
 /// Shows it.
 pub(crate) fn run(args: &Args) -> Result<(), Problem> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Problem::new(Exit::Failed, format!("the runtime did not start: {e}"), ""))?;
+    let runtime = crate::runtime()?;
     let report = runtime.block_on(ask(args))?;
     let text = if args.json {
         serde_json::to_string(&report).unwrap_or_default()
@@ -176,6 +172,7 @@ async fn ask(args: &Args) -> Result<Report, Problem> {
 async fn asked_for_members(args: &Args) -> Vec<(String, Result<(u64, Vec<probe::MemberInfo>), String>)> {
     let patience = args.timeout;
     let asked: Vec<_> = args
+        .cluster
         .endpoints
         .iter()
         .cloned()

@@ -2,7 +2,7 @@
 
 use super::lean::{self, Call, Link};
 use super::meter::{self, Figures, Meter, Tally, Turns};
-use crate::probe::endpoint;
+use crate::probe::Cluster;
 use crate::report::{Exit, Problem, say};
 use bytes::Bytes;
 use quorate_base::Rng;
@@ -26,9 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Where the cluster is
-    #[arg(long, alias = "endpoint", value_name = "URL[,URL...]", value_delimiter = ',', value_parser = endpoint, default_value = "http://127.0.0.1:2379")]
-    endpoints: Vec<String>,
+    #[command(flatten)]
+    cluster: Cluster,
     /// What the clients do
     #[arg(long, value_enum, default_value_t = Op::Put)]
     op: Op,
@@ -98,9 +97,9 @@ pub(super) fn run(args: &Args) -> Result<(), Problem> {
 async fn measure(args: &Args) -> Result<Report, Problem> {
     let connections = args.connections.unwrap_or_else(|| args.clients.min(8)).max(1) as usize;
     let unreachable = |why| Problem::new(Exit::Failed, why, "is the cluster up? `quorate up` starts one");
-    let links = lean::connect(&args.endpoints, connections, PATIENCE).await.map_err(unreachable)?;
+    let links = lean::connect(&args.cluster.endpoints, connections, PATIENCE).await.map_err(unreachable)?;
     let watchers = match args.op {
-        Op::Watch => Some(Client::connect(&args.endpoints, connections, PATIENCE).await),
+        Op::Watch => Some(Client::connect(&args.cluster.endpoints, connections, PATIENCE).await),
         _ => None,
     };
     let watchers = watchers.transpose().map_err(|e| unreachable(e.to_string()))?;

@@ -216,9 +216,6 @@ impl Figures {
 
 /// Runs a benchmark's clients, all on this thread.
 pub(super) fn run<T>(work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Problem::new(Exit::Failed, format!("the runtime did not start: {e}"), ""))?;
+    let runtime = crate::runtime()?;
     tokio::task::LocalSet::new().block_on(&runtime, work)
 }

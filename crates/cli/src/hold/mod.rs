@@ -18,7 +18,7 @@ mod lease;
 
 use crate::fence::metadata;
 use crate::kv::read_problem;
-use crate::probe::{endpoint, time, time_or_none};
+use crate::probe::{Cluster, time, time_or_none};
 use crate::report::{Exit, Problem};
 use bytes::Bytes;
 use child::Signals;
@@ -91,16 +91,8 @@ struct Common {
     /// The command and its arguments
     #[arg(last = true, required = true)]
     command: Vec<String>,
-    /// Where the cluster is; all of it, so that another node is asked when one is gone
-    #[arg(
-        long,
-        alias = "endpoint",
-        value_name = "URL[,URL...]",
-        value_delimiter = ',',
-        value_parser = endpoint,
-        default_value = "http://127.0.0.1:2379"
-    )]
-    endpoints: Vec<String>,
+    #[command(flatten)]
+    cluster: Cluster,
     /// How long the name stays taken should this program be cut off
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "10s", allow_hyphen_values = true)]
     ttl: Duration,
@@ -153,10 +145,7 @@ pub(crate) fn elect(args: &ElectArgs) -> Result<(), Problem> {
 fn run(args: &Common, aim: &Aim) -> Result<(), Problem> {
     // So that a name that no token can be shown for is refused before anything is taken.
     metadata(&format!("{}=1", args.name)).map_err(|e| Problem::new(Exit::Usage, e, "choose another name"))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Problem::new(Exit::NotHeld, format!("the runtime did not start: {e}"), ""))?;
+    let runtime = crate::runtime().map_err(|problem| Problem { exit: Exit::NotHeld, ..problem })?;
     let code = runtime.block_on(async {
         let mut session = Session { args, aim, lease: None };
         let done = session.hold().await;
@@ -206,7 +195,7 @@ impl Session<'_> {
     /// Takes the name, through one node or another. An error comes where it is refused, or where none of the nodes answers the
     /// first time; after that, what passes is waited for.
     async fn take(&mut self) -> Result<Held, Problem> {
-        let (nodes, name) = (self.args.endpoints.len(), &self.args.name);
+        let (nodes, name) = (self.args.cluster.endpoints.len(), &self.args.name);
         let (mut at, mut answered, mut told) = (0, false, false);
         loop {
             self.end().await;
@@ -236,7 +225,7 @@ impl Session<'_> {
 
     /// Why the name was not got in time, as far as the cluster can say who holds it.
     async fn not_got(&self) -> Problem {
-        let Common { name, endpoints, .. } = self.args;
+        let Common { name, cluster: Cluster { endpoints }, .. } = self.args;
         let own = self.lease.as_ref().map(|lease| lease.id);
         let first = async {
             own?;
@@ -261,9 +250,9 @@ impl Session<'_> {
 
     async fn attempt(&mut self, at: usize) -> Result<Held, Failed> {
         let args = self.args;
-        let mut endpoints = args.endpoints.clone();
+        let mut endpoints = args.cluster.endpoints.clone();
         endpoints.rotate_left(at);
-        let judged = |error: ClientError| judged(&error, &args.endpoints);
+        let judged = |error: ClientError| judged(&error, &args.cluster.endpoints);
         let client = Client::connect(&endpoints, 1, PATIENCE).await.map_err(judged)?;
         let lease = Lease::grant(&client, endpoints, args.ttl).await.map_err(judged)?;
         let lease = self.lease.insert(lease);
@@ -285,7 +274,7 @@ impl Session<'_> {
 /// Waits for the name, and raises its fence.
 async fn taken(client: Client, args: &Common, aim: &Aim, lease: i64) -> Result<Held, Failed> {
     let name = &args.name;
-    let judged = |error: ClientError| judged(&error, &args.endpoints);
+    let judged = |error: ClientError| judged(&error, &args.cluster.endpoints);
     let of_status = |status| judged(ClientError::Status(status));
     let key = match aim {
         Aim::Lock => {

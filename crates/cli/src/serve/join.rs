@@ -51,10 +51,7 @@ pub(super) fn resolve(settings: &mut Settings) -> Result<(), Problem> {
         settings.server.learners = [node].into();
         return Ok(());
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Problem::new(Exit::Failed, format!("the runtime did not start: {e}"), ""))?;
+    let runtime = crate::runtime()?;
     let (cluster, members) = if join.endpoints.is_empty() {
         ask_peers(&join.through)?
     } else {

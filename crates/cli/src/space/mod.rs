@@ -7,7 +7,7 @@ mod manage;
 mod manifest;
 mod remote;
 
-use crate::report::{Exit, Problem};
+use crate::report::Problem;
 use indicatif::{ProgressBar, ProgressStyle};
 use remote::Endpoint;
 use std::path::PathBuf;
@@ -107,10 +107,7 @@ Requests are signed with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, where they
 
 /// Does what is asked.
 pub(crate) fn run(args: &Args) -> Result<(), Problem> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Problem::new(Exit::Failed, format!("the runtime did not start: {e}"), ""))?;
+    let runtime = crate::runtime()?;
     match &args.command {
         Command::Create(args) => runtime.block_on(manage::create(args)),
         Command::Describe(args) => runtime.block_on(manage::describe(args)),

@@ -76,10 +76,7 @@ pub(crate) fn cluster_in(dir: &Path) -> Option<String> {
 
 /// Runs a cluster until a signal.
 pub(crate) fn run(args: &Args) -> Result<(), Problem> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Problem::new(Exit::Failed, format!("the runtime did not start: {e}"), ""))?;
+    let runtime = crate::runtime()?;
     runtime.block_on(up(args))
 }
 
