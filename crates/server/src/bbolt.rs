@@ -210,16 +210,16 @@ pub(crate) fn read(source: &Source, take: &mut Take<'_>) -> Read<Kept> {
     // What is large comes last.
     let (versions, beside) = (buckets.remove(&b"key"[..]), buckets.remove(BESIDE.as_bytes()));
     for (name, (at, value)) in buckets {
-        store.bucket(at, value, &mut |at, key, value| kept.small(&name, at, &key, &value))?;
+        store.bucket(at, &value, &mut |at, key, value| kept.small(&name, at, &key, &value))?;
     }
     // We leave members out, and an etcd that was made of our snapshot has its own: then what it carries beside is of another time than
     // the rest.
     if let Some((at, value)) = beside.filter(|_| kept.cluster.members.is_empty()) {
-        store.bucket(at, value, &mut |at, key, value| kept.beside(at, key, value, take))?;
+        store.bucket(at, &value, &mut |at, key, value| kept.beside(at, key, value, take))?;
     }
     let mut newest = (1, 0);
     if let Some((at, value)) = versions {
-        store.bucket(at, value, &mut |at, key, value| kept.version(at, &key, value, &mut newest, take))?;
+        store.bucket(at, &value, &mut |at, key, value| kept.version(at, &key, value, &mut newest, take))?;
     }
     let foreign = &mut kept.foreign;
     foreign.revision = foreign.revision.max(newest.0).max(foreign.compacted);
@@ -399,7 +399,7 @@ impl Store<'_> {
     fn bucket(
         &mut self,
         at: u64,
-        value: Bytes,
+        value: &Bytes,
         each: &mut dyn FnMut(u64, Bytes, Bytes) -> Read<()>,
     ) -> Read<()> {
         if value.len() < PAGE_HEADER {

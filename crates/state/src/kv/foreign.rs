@@ -101,10 +101,8 @@ impl Foreign {
             ..Meta::new()
         };
         let Some(own) = &self.beside.numbers else {
-            return match self.beside.any {
-                true => Err(bad("what stands beside etcd's data has no numbers")),
-                false => Ok(meta),
-            };
+            let numberless = self.beside.any.then(|| bad("what stands beside etcd's data has no numbers"));
+            return numberless.map_or(Ok(meta), Err);
         };
         if own.revision < meta.revision || own.compacted.max(0) != self.compacted.max(0) {
             return Err(bad("its revisions are not those that stand beside them"));
@@ -222,30 +220,27 @@ impl Adopting<'_> {
         kv.meta.live_bytes -= stored.as_ref().map_or(0, |stored| key.len() + stored.len()) as i64;
         let rev = Rev::new(revision, sub);
         let lease = pair.as_ref().map_or(0, |pair| pair.lease);
-        match pair {
-            Some(pair) => {
-                let record = Record {
-                    create: pair.create_revision,
-                    rev,
-                    version: pair.version,
-                    lease,
-                    path: match &old {
-                        Some(old) if old.version + 1 == pair.version => old.path.next(old.version, old.rev),
-                        _ => Path::unknown(pair.version),
-                    },
-                    value: pair.value,
-                };
-                let bytes = kv.put_foreign(&key, old.as_ref(), record, told);
-                kv.meta.live_bytes += (key.len() + bytes) as i64;
-                if old.is_none() {
-                    kv.counts.created(&key, &Written(&*kv.state), kv.keys)?;
-                }
+        if let Some(pair) = pair {
+            let record = Record {
+                create: pair.create_revision,
+                rev,
+                version: pair.version,
+                lease,
+                path: match &old {
+                    Some(old) if old.version + 1 == pair.version => old.path.next(old.version, old.rev),
+                    _ => Path::unknown(pair.version),
+                },
+                value: pair.value,
+            };
+            let bytes = kv.put_foreign(&key, old.as_ref(), record, told);
+            kv.meta.live_bytes += (key.len() + bytes) as i64;
+            if old.is_none() {
+                kv.counts.created(&key, &Written(&*kv.state), kv.keys)?;
             }
-            None => {
-                kv.delete_foreign(&key, rev, old.as_ref(), told);
-                if old.is_some() {
-                    kv.counts.deleted(&key)?;
-                }
+        } else {
+            kv.delete_foreign(&key, rev, old.as_ref(), told);
+            if old.is_some() {
+                kv.counts.deleted(&key)?;
             }
         }
         kv.move_lease(&key, old.map_or(0, |old| old.lease), lease);

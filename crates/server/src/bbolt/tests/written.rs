@@ -77,7 +77,7 @@ fn pairs_of(file: &Bytes) -> (Pairs, usize) {
         .unwrap();
     let (at, value) = bucket.unwrap();
     store
-        .bucket(at, value, &mut |_, key, value| {
+        .bucket(at, &value, &mut |_, key, value| {
             pairs.push((key.to_vec(), value.to_vec()));
             Ok(())
         })
