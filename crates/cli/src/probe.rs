@@ -121,8 +121,17 @@ pub(crate) struct Cluster {
     pub(crate) endpoints: Vec<String>,
 }
 
-/// Parses an endpoint as it stands on the command line, `http://` left out or not.
+/// Parses an endpoint as it stands on the command line: `http://` left out or not, or `unix://FILE`, a socket in the file system.
 pub(crate) fn endpoint(text: &str) -> Result<String, String> {
+    match text.strip_prefix("unix://") {
+        Some("") => Err("it names no file: write unix://FILE".into()),
+        Some(_) => Ok(text.to_string()),
+        None => url_of_clients(text),
+    }
+}
+
+/// The same where it must be reached from other machines.
+pub(crate) fn url_of_clients(text: &str) -> Result<String, String> {
     url(text, "10.0.0.1:2379")
 }
 
@@ -294,5 +303,7 @@ mod tests {
             assert!(endpoint(bad).unwrap_err().starts_with(why), "{bad}: {}", endpoint(bad).unwrap_err());
         }
         assert!(endpoint("https://a:1").unwrap_err().contains("no TLS yet"));
+        assert_eq!(endpoint("unix:///run/q.sock").as_deref(), Ok("unix:///run/q.sock"));
+        assert!(endpoint("unix://").is_err() && super::url_of_clients("unix:///run/q.sock").is_err());
     }
 }

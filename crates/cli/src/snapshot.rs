@@ -124,8 +124,7 @@ Each node of the new cluster is restored from the same file, with the same membe
 same settings. Revisions and leases are as they were. A snapshot of etcd is restored, too, without its members, users and alarms.
 
 With --etcd, and by `etcdctl snapshot save`, the file is one of etcd's: `etcdutl snapshot status` and `restore` take it, which makes
-an etcd of it. Restored here it is whole, too, fences and tables included; but a restore holds such a file in memory, and one in
-Quorate's own form not.
+an etcd of it. Restored here it is whole, too, fences and tables included.
 
 Tables are in a snapshot, but for the items of those that have shards of their own (`--shards`): it names these, and is only
 restored with --drop-sharded-tables, without them. `quorate space export` puts such a table into files.

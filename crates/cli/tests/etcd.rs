@@ -326,9 +326,15 @@ fn a_socket_in_the_file_system_is_served() {
     // Some clients give the path as the name of the host.
     let answered = call_with_authority(&file, &file);
     assert!(answered.windows(4).any(|text| text == b"solo"), "{:?}", String::from_utf8_lossy(&answered));
-    if let Some((ok, said)) = etcdctl(&format!("unix://{file}"), &["put", "k", "v"]) {
+    let endpoint = format!("unix://{file}");
+    if let Some((ok, said)) = etcdctl(&endpoint, &["put", "k", "v"]) {
         assert!(ok, "{said}");
     }
+    let own = ["kv", "--endpoints", &endpoint, "put", "own", "v"];
+    let (code, _, said) = output(&own);
+    assert_eq!(code, 0, "{said}");
+    let (code, told, said) = output(&["status", "--endpoints", &endpoint]);
+    assert!(code == 0 && told.contains("solo"), "{code}: {told}{said}");
     node.stop();
     assert!(!std::path::Path::new(&file).exists());
 }

@@ -7,14 +7,18 @@
 //! A client has a few seconds to begin an HTTP/2 connection or a request of HTTP/1; from then on the library's own times
 //! hold (pings there, the time for a request's head here).
 //!
+//! A node that was just started and does not answer yet (it has no leader, or has not applied all that its leader had committed) lets clients
+//! over HTTP/2 wait before a word is exchanged with them, so that those who know other nodes go there, as etcd's do whose server has not
+//! joined yet. Pages are served meanwhile. Whoever starts the node says when that is over ([`crate::Options::ready`]).
+//!
 //! A node that has lost its state, and fetches it from its peers, serves pages alone: whoever watches over it must see that it
 //! lives, or would start it again, and with it the transfer. Clients come over HTTP/2, are closed at once, and go to
 //! other nodes.
 
-use crate::Counters;
-use crate::authority::Tolerant;
+use crate::authority::{Tolerant, Wait};
 use crate::counted::Counted;
 use crate::listening::{Arrived, Listener};
+use crate::{Counters, Ready};
 use quorate_base::Instant;
 use quorate_base::time::{Duration, Throttle};
 use quorate_node::api::Door;
@@ -44,6 +48,7 @@ pub(crate) struct Arrivals {
     door: Arc<dyn Door>,
     pause: Option<Pin<Box<Sleep>>>,
     counters: Arc<Counters>,
+    ready: Option<Ready>,
     started: std::time::Instant,
     full: Throttle,
     failed: Throttle,
@@ -56,6 +61,7 @@ impl Arrivals {
         most: usize,
         counters: Arc<Counters>,
         door: Arc<dyn Door>,
+        ready: Option<Ready>,
     ) -> Self {
         Self {
             listeners,
@@ -65,6 +71,7 @@ impl Arrivals {
             places: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
             pause: None,
             counters,
+            ready,
             started: std::time::Instant::now(),
             full: Throttle::new(TELL_EVERY),
             failed: Throttle::new(TELL_EVERY),
@@ -80,6 +87,14 @@ impl Arrivals {
             }
         }
         Poll::Pending
+    }
+
+    /// What a client waits for that comes now.
+    fn wait(&mut self) -> Option<Wait> {
+        // Once it is over, it is over for all.
+        self.ready.take_if(|ready| *ready.borrow());
+        let mut ready = self.ready.clone()?;
+        Some(Box::pin(async move { drop(ready.wait_for(|ready| *ready).await) }))
     }
 
     fn now(&self) -> Instant {
@@ -127,6 +142,7 @@ impl Stream for Arrivals {
                     Ok(place) => {
                         let stream = Counted { stream, counters: this.counters.clone() };
                         let stream = Tolerant::new(stream, place, BEGIN_PATIENCE);
+                        let stream = stream.held(this.wait());
                         return Poll::Ready(Some(Ok(stream.pages_only(this.door.away()))));
                     }
                     Err(_) => this.turned_away(),
@@ -151,7 +167,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, counters) = (listener.local_addr().unwrap(), Arc::<Counters>::default());
         let door = Arc::new(crate::tests::Alone::default());
-        (Arrivals::new(vec![Listener::Port(listener)], most, counters.clone(), door), address, counters)
+        (Arrivals::new(vec![Listener::Port(listener)], most, counters.clone(), door, None), address, counters)
     }
 
     #[tokio::test]
@@ -187,6 +203,32 @@ mod tests {
             client.write_all(&said[said.len() - 1..]).await.unwrap();
             assert_eq!(server.read(&mut [0; 100]).await.is_ok(), served, "{said:?}");
         }
+    }
+
+    /// Claim: while the node is not ready, nothing is read on a connection of HTTP/2, and so nothing is answered; a page is served; from
+    /// then on all are, also where who was to say so is gone.
+    #[tokio::test]
+    async fn a_node_that_is_not_ready_lets_clients_wait_and_serves_pages() {
+        let (say, ready) = tokio::sync::watch::channel(false);
+        let (mut arrivals, address, _) = arrivals(9).await;
+        arrivals.ready = Some(ready);
+        let mut buffer = [0; 100];
+        let mut said = async |what: &[u8]| {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(what).await.unwrap();
+            (client, arrivals.next().await.unwrap().unwrap())
+        };
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        let (_page, mut page) = said(b"GET /livez HTTP/1.1\r\n").await;
+        assert!(page.read(&mut buffer).await.unwrap() > 0);
+        let (_first, mut first) = said(preface).await;
+        let soon = tokio::time::timeout(Duration::from_millis(50), first.read(&mut buffer)).await;
+        assert!(soon.is_err(), "{soon:?}");
+        say.send_replace(true);
+        assert_eq!(first.read(&mut buffer).await.unwrap(), preface.len());
+        let (_second, mut second) = said(preface).await;
+        drop(say);
+        assert_eq!(second.read(&mut buffer).await.unwrap(), preface.len());
     }
 
     #[tokio::test]

@@ -21,6 +21,7 @@
 mod tests;
 
 use bytes::{Buf, BytesMut};
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -38,6 +39,9 @@ const PRIORITY: u8 = 0x20;
 const FRAME_MAX: usize = 16_384;
 const READ: usize = 16 << 10;
 
+/// What is waited for.
+pub(crate) type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// A connection in which authorities are put right. It has to begin in time, and holds its place among the others.
 pub(crate) struct Tolerant<S> {
     inner: S,
@@ -46,13 +50,20 @@ pub(crate) struct Tolerant<S> {
     begin_by: Option<Pin<Box<Sleep>>>,
     /// Nothing but pages is served on it: one that begins HTTP/2 is closed, so that its client goes to another node.
     pages_only: bool,
+    /// One that begins HTTP/2 is not listened to before this is over.
+    held: Option<Wait>,
     _place: OwnedSemaphorePermit,
 }
 
 impl<S> Tolerant<S> {
     pub(crate) fn new(inner: S, place: OwnedSemaphorePermit, patience: Duration) -> Self {
         let begin_by = Some(Box::pin(tokio::time::sleep(patience)));
-        Self { inner, filter: Filter::default(), begin_by, pages_only: false, _place: place }
+        Self { inner, filter: Filter::default(), begin_by, pages_only: false, held: None, _place: place }
+    }
+
+    /// One on which HTTP/2 has to wait.
+    pub(crate) fn held(self, held: Option<Wait>) -> Self {
+        Self { held, ..self }
     }
 
     /// One on which nothing but pages is served, if so.
@@ -67,11 +78,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tolerant<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { inner, filter, begin_by, pages_only, .. } = &mut *self;
+        let Self { inner, filter, begin_by, pages_only, held, .. } = &mut *self;
         if filter.is_through() {
             return Pin::new(inner).poll_read(cx, buf);
         }
         loop {
+            if let Some(over) = held.as_mut().filter(|_| filter.http2) {
+                ready!(over.as_mut().poll(cx));
+                *held = None;
+            }
             if filter.give(buf) || buf.remaining() == 0 {
                 return Poll::Ready(Ok(()));
             }

@@ -75,6 +75,9 @@ const ENCODE_MAX: usize = i32::MAX as usize;
 /// A page of metrics, made when it is asked for.
 pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
 
+/// True once the node answers.
+pub type Ready = tokio::sync::watch::Receiver<bool>;
+
 /// What the door is told beside its node.
 #[derive(Clone, Default)]
 pub struct Options {
@@ -90,6 +93,8 @@ pub struct Options {
     pub limits: Limits,
     /// Sockets in the file system, where clients connect as well.
     pub sockets: Vec<Arc<std::os::unix::net::UnixListener>>,
+    /// Before this is true, clients over HTTP/2 wait; none waits where there is none.
+    pub ready: Option<Ready>,
     /// Where the door counts.
     pub counters: Arc<Counters>,
     /// A planted bug; without the feature `mutants` it has no effect.
@@ -151,7 +156,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let endings = Endings::start(door.clone());
-    let Options { version, metrics, clients_max, limits, sockets, counters, mutant, dynamo } = options;
+    let Options { version, metrics, clients_max, limits, sockets, ready, counters, mutant, dynamo } = options;
     let (version, aside) = (version.into(), Aside::default());
     let unfinished = Arc::new(Unfinished::new(limits.decoded()));
     let gateway = Arc::new(Gateway {
@@ -168,7 +173,7 @@ pub async fn serve(
     });
     let mut all: Vec<Listener> = listeners.into_iter().map(Listener::Port).collect();
     all.extend(sockets.iter().filter_map(|socket| listen(socket)));
-    let arrivals = Arrivals::new(all, clients_max, counters, door);
+    let arrivals = Arrivals::new(all, clients_max, counters, door, ready);
     let front = Arc::new(Front { routes: routes(&gateway), gateway });
     connections::serve(arrivals, front, shutdown).await;
 }

@@ -154,9 +154,18 @@ fn a_short_disk_raises_the_alarm_which_stands_until_it_is_disarmed() {
     let mut node = Node::start(0);
     assert!(node.put(10) && node.alarms().is_empty());
     node.lane.handle(node.now, Event::Room { short: true });
-    assert!(!node.put(10), "before the log says so");
-    node.pass(200);
+    let (answers, put) = (node.answers.clone(), Put { key: "a".into(), ..Put::default() });
+    let done = Box::new(move |result| answers.lock().unwrap().push(result));
+    let request = Request::Write(Command::Put(put));
+    node.lane.handle(node.now, Event::Call { shard: KV, request, timeout: None, done });
+    assert!(node.answers.lock().unwrap().is_empty(), "before the alarm stands nobody hears of it");
+    node.pass(1);
+    let told = node.answers.lock().unwrap().pop();
+    assert!(matches!(told, Some(Err(Failure::Refused(Refused::NoSpace, _)))), "{told:?}");
     assert_eq!(node.alarms(), [OWN]);
+    // Taken back too early, it is there again with the next refusal.
+    node.disarm();
+    assert!(!node.put(10) && node.alarms() == [OWN]);
     node.delete_and_compact();
     node.disarm();
     node.pass(1_100);

@@ -9,13 +9,14 @@
 //! with the same members; since all begin at one entry, their logs fit. The new cluster has another identity than the old one,
 //! or a node of the old one that comes back would be taken for a member, with a log that goes further.
 
-use crate::bbolt::{self, MAGIC, MAGIC_AT};
+mod etcd;
+
 use crate::config::ServerConfig;
 use crate::datadir::{DataDir, RESTORING, TAKING_OVER, create_dir_durably};
 use crate::disk::FsDisk;
 use crate::error::{ServeError, ServeErrorKind};
-use bytes::Bytes;
-use quorate_base::{Base, EntryId, Index, Mint, Term};
+use etcd::OfEtcd;
+use quorate_base::{Base, Mint};
 use quorate_lsm::LsmStore;
 use quorate_node::backup::{ALIGN, BadHeader, CHUNK_MAX, HEADER, Header, SUM};
 use quorate_protocol::raft::Membership;
@@ -41,10 +42,23 @@ pub struct Inspected {
 
 /// Reads and verifies all of a snapshot file.
 pub fn inspect(path: &Path) -> Result<Inspected, ServeError> {
-    let mut survey = Survey::default();
-    let (header, size) = read(path, |chunk| survey.chunk(chunk))?;
+    let (mut found, etcd) = look(path)?;
+    if let Some(etcd) = etcd {
+        (found.contents.keys, found.contents.changes) = etcd.count()?;
+    }
+    Ok(found)
+}
+
+/// The same, but for how many keys and changes one of etcd has.
+fn look(path: &Path) -> Result<(Inspected, Option<OfEtcd>), ServeError> {
+    if let Some(etcd) = OfEtcd::open(path)? {
+        let found = Inspected { header: etcd.kept.header, contents: etcd.contents()?, size: etcd.size };
+        return Ok((found, Some(etcd)));
+    }
+    let (mut file, mut survey) = (SnapshotFile::open(path)?, Survey::default());
+    let header = Some(file.read(|chunk| survey.chunk(chunk))?);
     let contents = survey.finish().map_err(|e| damaged(path, 0, &e.context))?;
-    Ok(Inspected { header, contents, size })
+    Ok((Inspected { header, contents, size: file.size }, None))
 }
 
 /// What is made of a snapshot beside what is in it: the same on each node of the new cluster.
@@ -61,7 +75,7 @@ pub struct Changes {
 /// interrupted.
 pub fn restore(path: &Path, config: &ServerConfig, changes: Changes) -> Result<Inspected, ServeError> {
     config.check()?;
-    let found = inspect(path)?;
+    let (mut found, etcd) = look(path)?;
     if found.header.is_some_and(|header| header.cluster == config.cluster) {
         return Err(ServeError::new(
             ServeErrorKind::Config,
@@ -88,14 +102,14 @@ pub fn restore(path: &Path, config: &ServerConfig, changes: Changes) -> Result<I
     };
     let making = Making::begin(config, RESTORING, DataDir::open)?;
     let mut kv = making.state()?;
-    kv.import_begin().map_err(|e| of_state(&e))?;
-    let mut seq = 0;
-    read(path, |chunk| {
-        let taken = kv.import_chunk(seq, chunk);
-        seq += 1;
-        taken
-    })?;
-    kv.import_finish(base.clone()).map_err(|e| of_state(&e))?;
+    if let Some(etcd) = etcd {
+        match etcd.restore(&mut kv, &base) {
+            Ok(counted) => (found.contents.keys, found.contents.changes) = counted,
+            Err(error) => return Err(making.given_up(error)),
+        }
+    } else {
+        import(path, &mut kv, &base)?;
+    }
     if changes.drop_tables {
         kv.drop_tables_elsewhere();
     }
@@ -104,6 +118,17 @@ pub fn restore(path: &Path, config: &ServerConfig, changes: Changes) -> Result<I
     }
     making.end(kv, base)?;
     Ok(found)
+}
+
+fn import(path: &Path, kv: &mut Kv, base: &Base) -> Result<(), ServeError> {
+    kv.import_begin().map_err(|e| of_state(&e))?;
+    let mut seq = 0;
+    SnapshotFile::open(path)?.read(|chunk| {
+        let taken = kv.import_chunk(seq, chunk);
+        seq += 1;
+        taken
+    })?;
+    kv.import_finish(base.clone()).map_err(|e| of_state(&e))
 }
 
 /// A directory that is being made: it counts from its end on.
@@ -139,6 +164,20 @@ impl Making {
         let mut store = LsmStore::new(&self.data.path().join("state"), self.identity, options);
         let state = store.open(None).map_err(|e| of_state(&e))?;
         Kv::open(crate::run::KV, state).map_err(|e| of_state(&e))
+    }
+
+    /// What it is made of is damaged, as was found out on the way: nothing of it stays. Else it stays as it is, to be begun again.
+    pub(crate) fn given_up(self, error: ServeError) -> ServeError {
+        if error.kind == ServeErrorKind::Damaged {
+            let path = self.data.path().to_path_buf();
+            let gone = ["state", "journal"].iter().try_for_each(|part| remove_dir(&path.join(part)));
+            if gone.is_ok() && self.data.forget() {
+                let _ = fs::remove_file(&self.marker);
+                // If there was nothing else.
+                let _ = fs::remove_dir(&path);
+            }
+        }
+        error
     }
 
     /// What the machine holds is the directory's, whose log begins behind `base`.
@@ -222,52 +261,6 @@ fn restore_journal(data: &Path, identity: Identity, base: Base) -> Result<(), Se
         journal.sync().map(drop)
     };
     write().map_err(|e| ServeError::of_journal(&e))
-}
-
-/// Reads and verifies a file of either kind, and gives each chunk; whose it is and how long.
-fn read(
-    path: &Path,
-    each: impl FnMut(&[u8]) -> Result<(), StateError>,
-) -> Result<(Option<Header>, u64), ServeError> {
-    let mut file = SnapshotFile::open(path)?;
-    let mut start = [0; MAGIC_AT + MAGIC.len()];
-    let begun = File::open(path).and_then(|mut file| file.read_exact(&mut start));
-    if begun.is_ok() && start[MAGIC_AT..] == MAGIC {
-        return read_etcd(path, each).map(|header| (header, file.size));
-    }
-    Ok((Some(file.read(each)?), file.size))
-}
-
-/// A snapshot of etcd, or of ours in its form: all of it is read into memory. One of etcd's stands behind one entry, the same for
-/// whoever restores it.
-fn read_etcd(
-    path: &Path,
-    mut each: impl FnMut(&[u8]) -> Result<(), StateError>,
-) -> Result<Option<Header>, ServeError> {
-    let file: Bytes = fs::read(path).map_err(|e| io("read", path, &e))?.into();
-    let store = file.len().saturating_sub(SUM as usize);
-    if file.len() as u64 % ALIGN != SUM {
-        return Err(damaged(
-            path,
-            file.len() as u64,
-            "a snapshot of etcd ends with a sum, and this does not",
-        ));
-    }
-    let sum = Sha256::digest(&file[..store]);
-    if sum[..] != file[store..] {
-        return Err(damaged(path, store as u64, "the sum over the whole file does not hold"));
-    }
-    let bbolt::Kept { foreign, header, .. } =
-        bbolt::read(&file.slice(..store)).map_err(|e| damaged(path, e.at, e.what))?;
-    let digest = sum.iter().take(8).fold(0, |n, byte| n << 8 | u64::from(*byte));
-    let chunks = foreign.into_chunks(EntryId::new(Term(1), Index(1)), digest);
-    for chunk in chunks.map_err(|e| damaged(path, 0, &e.context))? {
-        each(&chunk).map_err(|error| match error.kind {
-            StateErrorKind::Damaged => damaged(path, 0, &error.context),
-            _ => of_state(&error),
-        })?;
-    }
-    Ok(header)
 }
 
 /// A snapshot file while it is read.

@@ -5,6 +5,9 @@
 //! revision, and leases in `lease`; what it has compacted is in `meta`. Members, users and alarms are the old cluster's: they are told
 //! apart from the rest, for whoever goes on with that cluster.
 //!
+//! The file may be larger than memory: it is read page by page, a page of each level of a tree at once, and its versions are given on one
+//! by one, in the order of their revisions.
+//!
 //! What is not trusted: every offset and every length is held against the file, and no page is read twice.
 
 mod pages;
@@ -18,9 +21,13 @@ pub(crate) use snapshot::{Snapshot, Unwritten};
 use bytes::Bytes;
 use prost::Message;
 use quorate_node::backup::{HEADER, Header};
-use quorate_state::kv::{Foreign, ForeignVersion};
+use quorate_state::kv::{Foreign, ForeignPart, ForeignVersion};
+use quorate_storage::state::StateError;
 use quorate_wire::kv::KeyValue;
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 
 /// How the file of a store begins, at [`MAGIC_AT`] of each of its two first pages.
 pub(crate) const MAGIC: [u8; 4] = 0xED0C_DAED_u32.to_le_bytes();
@@ -38,19 +45,56 @@ const BESIDE: &str = "quorate";
 /// Where in it the header of a snapshot of this program's own form stands: before all else.
 const HEADER_KEY: &[u8] = b"\0header";
 
-/// Where the file makes no sense, and why.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// Where the file makes no sense, and why; or why whoever took what is in it did not.
+#[derive(Debug)]
 pub(crate) struct BadStore {
     /// The offset.
     pub(crate) at: u64,
     /// In words.
-    pub(crate) what: &'static str,
+    pub(crate) what: Cow<'static, str>,
+    /// It could not be taken.
+    pub(crate) untaken: Option<StateError>,
 }
 
 type Read<T> = Result<T, BadStore>;
 
-fn bad<T>(at: usize, what: &'static str) -> Read<T> {
-    Err(BadStore { at: at as u64, what })
+fn bad<T>(at: u64, what: impl Into<Cow<'static, str>>) -> Read<T> {
+    Err(BadStore { at, what: what.into(), untaken: None })
+}
+
+/// The bytes of a file of a store, of which no more are in memory than are asked for.
+pub(crate) enum Source {
+    /// And how many of them are the store's.
+    File(File, u64),
+    #[cfg(test)]
+    Bytes(Bytes),
+}
+
+impl Source {
+    fn len(&self) -> u64 {
+        match self {
+            Self::File(_, len) => *len,
+            #[cfg(test)]
+            Self::Bytes(bytes) => bytes.len() as u64,
+        }
+    }
+
+    fn read(&self, at: u64, len: usize) -> Read<Bytes> {
+        if at.checked_add(len as u64).is_none_or(|end| end > self.len()) {
+            return bad(self.len(), "the file ends too early");
+        }
+        match self {
+            Self::File(file, _) => {
+                let mut bytes = vec![0; len];
+                match file.read_exact_at(&mut bytes, at) {
+                    Ok(()) => Ok(bytes.into()),
+                    Err(error) => bad(at, format!("it cannot be read: {error}")),
+                }
+            }
+            #[cfg(test)]
+            Self::Bytes(bytes) => Ok(bytes.slice(at as usize..at as usize + len)),
+        }
+    }
 }
 
 /// A pair as etcd keeps it.
@@ -81,11 +125,13 @@ struct Lease {
     remaining: i64,
 }
 
-/// All that is kept in the file of a store.
+/// What is kept in the file of a store, but for its parts.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     /// The space.
     pub(crate) foreign: Foreign,
+    /// How many versions it has.
+    pub(crate) versions: u64,
     /// Of which node it is, where that was one of ours.
     pub(crate) header: Option<Header>,
     /// What is the cluster's.
@@ -113,7 +159,7 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// Takes a pair of one of the small buckets.
-    fn take(&mut self, bucket: &[u8], at: usize, key: &Bytes, value: Bytes) -> Read<()> {
+    fn take(&mut self, bucket: &[u8], at: u64, key: &Bytes, value: &Bytes) -> Read<()> {
         let number = value.first_chunk::<8>().filter(|_| value.len() == 8).map(|n| u64::from_be_bytes(*n));
         match (bucket, &key[..]) {
             (b"meta", b"consistent_index" | b"term") if number.is_none() => {
@@ -121,8 +167,9 @@ impl Cluster {
             }
             (b"meta", b"consistent_index") => self.applied = number,
             (b"meta", b"term") => self.term = number,
-            (b"members", _) => self.members.push(value),
-            (b"members_removed", _) => self.removed.push(key.clone()),
+            // Copied: a slice would hold its page.
+            (b"members", _) => self.members.push(Bytes::copy_from_slice(value)),
+            (b"members_removed", _) => self.removed.push(Bytes::copy_from_slice(key)),
             (b"alarm", _) => match AlarmMember::decode(&key[..]) {
                 Ok(AlarmMember { member, kind }) => self.alarms.push((member, kind)),
                 Err(_) => return bad(at, "an alarm is malformed"),
@@ -144,83 +191,106 @@ struct AlarmMember {
     kind: i32,
 }
 
-/// All that is kept in the file of a store.
-pub(crate) fn read(file: &Bytes) -> Read<Kept> {
-    let mut store = Store { file, page_size: 4096, seen: BTreeSet::new() };
+/// Takes the parts of a store as they are read.
+pub(crate) type Take<'t> = dyn FnMut(ForeignPart) -> Result<(), StateError> + 't;
+
+/// Reads all that is kept in the file of a store, and gives its parts on.
+pub(crate) fn read(source: &Source, take: &mut Take<'_>) -> Read<Kept> {
+    let mut store = Store { source, page_size: 4096, seen: BTreeMap::new() };
     let root = store.root()?;
+    let mut buckets = BTreeMap::new();
     let perhaps_older = !store.both();
-    let mut buckets = Vec::new();
     store.walk(Place::Page(root), 0, &mut |at, flags, key, value| {
         if flags & BUCKET != 0 {
-            buckets.push((key, at, value));
+            buckets.insert(key, (at, value));
         }
         Ok(())
     })?;
-    let (mut foreign, mut header, mut cluster) =
-        (Foreign::default(), None, Cluster { perhaps_older, ..Cluster::default() });
-    for (name, at, value) in buckets {
-        match &name[..] {
-            b"key" => store.bucket(at, &value, &mut |at, key, value| {
-                // A revision that was raised by etcd's tools, and nothing else.
-                if let (17, true, Some(main)) = (key.len(), value.is_empty(), key.first_chunk::<8>()) {
-                    foreign.revision = foreign.revision.max(i64::from_be_bytes(*main));
-                    return Ok(());
-                }
-                let version = version(at, &key, value)?;
-                let before = foreign.versions.last().map(|before| (before.revision, before.sub));
-                if before >= Some((version.revision, version.sub)) {
-                    return bad(at, "revisions do not ascend");
-                }
-                foreign.versions.push(version);
-                Ok(())
-            })?,
-            b"lease" => store.bucket(at, &value, &mut |at, _, value| {
-                let Ok(Lease { id, ttl, remaining }) = Lease::decode(value) else {
+    let mut kept = Kept { cluster: Cluster { perhaps_older, ..Cluster::default() }, ..Kept::default() };
+    // What is large comes last.
+    let (versions, beside) = (buckets.remove(&b"key"[..]), buckets.remove(BESIDE.as_bytes()));
+    for (name, (at, value)) in buckets {
+        store.bucket(at, &value, &mut |at, key, value| kept.small(&name, at, &key, &value))?;
+    }
+    // We leave members out, and an etcd that was made of our snapshot has its own: then what it carries beside is of another time than
+    // the rest.
+    if let Some((at, value)) = beside.filter(|_| kept.cluster.members.is_empty()) {
+        store.bucket(at, &value, &mut |at, key, value| kept.beside(at, key, value, take))?;
+    }
+    let mut newest = (1, 0);
+    if let Some((at, value)) = versions {
+        store.bucket(at, &value, &mut |at, key, value| kept.version(at, &key, value, &mut newest, take))?;
+    }
+    let foreign = &mut kept.foreign;
+    foreign.revision = foreign.revision.max(newest.0).max(foreign.compacted);
+    Ok(kept)
+}
+
+fn taken(at: u64, taken: Result<(), StateError>) -> Read<()> {
+    taken.map_err(|error| BadStore { at, what: error.context.clone().into(), untaken: Some(error) })
+}
+
+impl Kept {
+    /// Takes a pair of one of the small buckets.
+    fn small(&mut self, bucket: &[u8], at: u64, key: &Bytes, value: &Bytes) -> Read<()> {
+        match (bucket, &key[..]) {
+            (b"lease", _) => {
+                let Ok(Lease { id, ttl, remaining }) = Lease::decode(&value[..]) else {
                     return bad(at, "a lease is malformed");
                 };
-                foreign.leases.push((id, ttl, remaining));
-                Ok(())
-            })?,
-            b"meta" => store.bucket(at, &value, &mut |at, key, value| {
-                // What is scheduled is compacted already for whoever reads.
-                if matches!(&key[..], b"scheduledCompactRev" | b"finishedCompactRev")
-                    && let Some(main) = value.first_chunk::<8>()
-                {
-                    foreign.compacted = foreign.compacted.max(i64::from_be_bytes(*main));
-                }
-                cluster.take(b"meta", at, &key, value)
-            })?,
-            name if name == BESIDE.as_bytes() => store.bucket(at, &value, &mut |at, key, value| {
-                if key == HEADER_KEY {
-                    let bytes = value.first_chunk::<HEADER>().filter(|_| value.len() == HEADER);
-                    header = bytes.and_then(|bytes| Header::decode(bytes).ok());
-                    return if header.is_some() {
-                        Ok(())
-                    } else {
-                        bad(at, "whose snapshot it is does not verify")
-                    };
-                }
-                foreign.beside.push((key, value));
-                Ok(())
-            })?,
-            name => {
-                store.bucket(at, &value, &mut |at, key, value| cluster.take(name, at, &key, value))?;
+                self.foreign.leases.push((id, ttl, remaining));
             }
+            // What is scheduled is compacted already for whoever reads.
+            (b"meta", b"scheduledCompactRev" | b"finishedCompactRev") => {
+                if let Some(main) = value.first_chunk::<8>() {
+                    self.foreign.compacted = self.foreign.compacted.max(i64::from_be_bytes(*main));
+                }
+            }
+            _ => return self.cluster.take(bucket, at, key, value),
         }
+        Ok(())
     }
-    // We leave them out, and an etcd that was made of our snapshot has its own: then what it carries beside is of another time than the
-    // rest.
-    if !cluster.members.is_empty() {
-        foreign.beside.clear();
-        header = None;
+
+    fn beside(&mut self, at: u64, key: Bytes, value: Bytes, take: &mut Take<'_>) -> Read<()> {
+        if key == HEADER_KEY {
+            let bytes = value.first_chunk::<HEADER>().filter(|_| value.len() == HEADER);
+            self.header = bytes.and_then(|bytes| Header::decode(bytes).ok());
+            return if self.header.is_some() {
+                Ok(())
+            } else {
+                bad(at, "whose snapshot it is does not verify")
+            };
+        }
+        taken(at, self.foreign.beside.pair(&key, &value))?;
+        taken(at, take(ForeignPart::Beside(key, value)))
     }
-    let newest = foreign.versions.last().map_or(1, |version| version.revision);
-    foreign.revision = foreign.revision.max(newest).max(foreign.compacted);
-    Ok(Kept { foreign, header, cluster })
+
+    fn version(
+        &mut self,
+        at: u64,
+        key: &Bytes,
+        value: Bytes,
+        newest: &mut (i64, u32),
+        take: &mut Take<'_>,
+    ) -> Read<()> {
+        // A revision that was raised by etcd's tools, and nothing else.
+        if let (17, true, Some(main)) = (key.len(), value.is_empty(), key.first_chunk::<8>()) {
+            self.foreign.revision = self.foreign.revision.max(i64::from_be_bytes(*main));
+            return Ok(());
+        }
+        let version = version(at, key, value)?;
+        let place = (version.revision, version.sub);
+        if self.versions > 0 && *newest >= place {
+            return bad(at, "revisions do not ascend");
+        }
+        *newest = place;
+        self.versions += 1;
+        taken(at, take(ForeignPart::Version(version)))
+    }
 }
 
 /// `main(8 bytes BE) _ sub(8 bytes BE)`, and a `t` behind it for a deletion.
-fn version(at: usize, key: &[u8], value: Bytes) -> Read<ForeignVersion> {
+fn version(at: u64, key: &[u8], value: Bytes) -> Read<ForeignVersion> {
     let deleted = key.len() == 18 && key[17] == b't';
     let main = key.first_chunk::<8>().map(|main| i64::from_be_bytes(*main));
     let sub = key.get(9..17).and_then(|sub| sub.try_into().ok()).map(u64::from_be_bytes);
@@ -254,36 +324,47 @@ fn sum_of(bytes: &[u8]) -> u64 {
 }
 
 struct Store<'f> {
-    file: &'f Bytes,
-    page_size: usize,
-    /// Pages that were read.
-    seen: BTreeSet<u64>,
+    source: &'f Source,
+    page_size: u64,
+    /// Pages that were read: the bits of [`SEEN`] numbers each.
+    seen: BTreeMap<u64, [u64; SEEN as usize / 64]>,
 }
 
-/// Where a page is: in the file by its number, or in the value of a small bucket.
-#[derive(Clone, Copy)]
+/// See [`Store::seen`].
+const SEEN: u64 = 4096;
+/// Of a page no more than so much is held at once: what lies behind, large values, is read for itself.
+const HELD: u64 = if cfg!(test) { 8 << 10 } else { 256 << 10 };
+
+/// etcd takes no request that comes near.
+const PAIR_MAX: u64 = 256 << 20;
+
+/// Where a page is: in the file by its number, or in the value of a small bucket, by the place of that.
 enum Place {
     Page(u64),
-    Inline(usize, usize),
+    Inline(u64, Bytes),
+}
+
+/// A page: where it begins, how long it is with what it overflows into, and its beginning.
+struct Page {
+    at: u64,
+    len: u64,
+    held: Bytes,
 }
 
 /// Takes each pair: its place, its flags, key and value.
-type Each<'e> = dyn FnMut(usize, u32, Bytes, Bytes) -> Read<()> + 'e;
+type Each<'e> = dyn FnMut(u64, u32, Bytes, Bytes) -> Read<()> + 'e;
+
+fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte))
+}
 
 impl Store<'_> {
-    fn number<const N: usize>(&self, at: usize) -> Read<u64> {
-        match self.file.get(at..at.saturating_add(N)) {
-            Some(bytes) => Ok(bytes.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte))),
-            None => bad(self.file.len(), "the file ends too early"),
-        }
-    }
-
     /// The page of the root bucket, by the newer description that verifies.
     fn root(&mut self) -> Read<u64> {
         let mut best = None;
         // The second stands one page further; how large pages are is in it, too.
         for at in [0, 4096, 8192, 16384, 65536] {
-            let Ok(Some((size, root, txid))) = self.description(at) else { continue };
+            let Some((size, root, txid)) = self.description(at)? else { continue };
             if best.is_none_or(|(_, _, newest)| txid > newest) {
                 best = Some((size, root, txid));
             }
@@ -298,83 +379,99 @@ impl Store<'_> {
         [0, self.page_size].iter().all(|&at| matches!(self.description(at), Ok(Some(_))))
     }
 
-    fn description(&self, page: usize) -> Read<Option<(usize, u64, u64)>> {
-        let at = page + MAGIC_AT;
-        let Some(bytes) = self.file.get(at..at + 64) else { return Ok(None) };
-        let sum = sum_of(&bytes[..56]);
+    fn description(&self, page: u64) -> Read<Option<(u64, u64, u64)>> {
+        let at = page + MAGIC_AT as u64;
+        if at + 64 > self.source.len() {
+            return Ok(None);
+        }
+        let bytes = self.source.read(at, 64)?;
         let sound = bytes[..4] == MAGIC
-            && self.number::<4>(at + 4)? == u64::from(VERSION)
-            && self.number::<8>(at + 56)? == sum;
-        let size = self.number::<4>(at + 8)? as usize;
+            && number(&bytes[4..8]) == u64::from(VERSION)
+            && number(&bytes[56..]) == sum_of(&bytes[..56]);
+        let size = number(&bytes[8..12]);
         if !sound || !(512..=1 << 20).contains(&size) {
             return Ok(None);
         }
-        Ok(Some((size, self.number::<8>(at + 16)?, self.number::<8>(at + 48)?)))
+        Ok(Some((size, number(&bytes[16..24]), number(&bytes[48..56]))))
     }
 
     /// The pairs of a bucket whose value stands at `at`.
     fn bucket(
         &mut self,
-        at: usize,
+        at: u64,
         value: &Bytes,
-        each: &mut dyn FnMut(usize, Bytes, Bytes) -> Read<()>,
+        each: &mut dyn FnMut(u64, Bytes, Bytes) -> Read<()>,
     ) -> Read<()> {
         if value.len() < PAGE_HEADER {
             return bad(at, "a bucket is malformed");
         }
-        let place = match self.number::<8>(at)? {
-            0 => Place::Inline(at + PAGE_HEADER, value.len() - PAGE_HEADER),
+        let place = match number(&value[..8]) {
+            0 => Place::Inline(at + PAGE_HEADER as u64, value.slice(PAGE_HEADER..)),
             root => Place::Page(root),
         };
         self.walk(place, 0, &mut |at, _, key, value| each(at, key, value))
     }
 
     fn walk(&mut self, place: Place, depth: usize, each: &mut Each<'_>) -> Read<()> {
-        let (at, len) = match place {
-            Place::Inline(at, len) => (at, len),
+        let page = match place {
+            Place::Inline(at, held) => Page { at, len: held.len() as u64, held },
             Place::Page(number) => self.page(number)?,
         };
-        let (flags, count) = (self.number::<2>(at + 8)? as u16, self.number::<2>(at + 10)? as usize);
-        if depth > DEPTH_MAX || PAGE_HEADER + count * ELEMENT > len {
-            return bad(at, "a page makes no sense");
+        let header = self.part(&page, 0, PAGE_HEADER as u64)?;
+        let (flags, count) = (number(&header[8..10]) as u16, number(&header[10..12]));
+        if depth > DEPTH_MAX || (PAGE_HEADER as u64) + count * ELEMENT as u64 > page.len {
+            return bad(page.at, "a page makes no sense");
         }
         for n in 0..count {
-            let element = at + PAGE_HEADER + n * ELEMENT;
+            let at = PAGE_HEADER as u64 + n * ELEMENT as u64;
+            let element = self.part(&page, at, ELEMENT as u64)?;
             match flags {
-                BRANCH => {
-                    let child = self.number::<8>(element + 8)?;
-                    self.walk(Place::Page(child), depth + 1, each)?;
-                }
+                BRANCH => self.walk(Place::Page(number(&element[8..])), depth + 1, each)?,
                 LEAF => {
-                    let field = |n: usize| self.number::<4>(element + 4 * n).map(|n| n as usize);
-                    let (flags, begin) = (field(0)? as u32, element + field(1)?);
-                    let (key, value) = (field(2)?, field(3)?);
-                    if begin + key + value > at + len {
-                        return bad(element, "a pair reaches beyond its page");
-                    }
-                    let value = self.file.slice(begin + key..begin + key + value);
-                    each(begin + key, flags, self.file.slice(begin..begin + key), value)?;
+                    let field = |n: usize| number(&element[4 * n..4 * n + 4]);
+                    let (begin, key, value) = (at + field(1), field(2), field(3));
+                    let pair = self.part(&page, begin, key + value)?;
+                    let (key, place) = (key as usize, page.at + begin + key);
+                    each(place, field(0) as u32, pair.slice(..key), pair.slice(key..))?;
                 }
-                _ => return bad(at, "a page is of no kind that a tree has"),
+                _ => return bad(page.at, "a page is of no kind that a tree has"),
             }
         }
         Ok(())
     }
 
-    /// Where a page begins, and how long it is with what it overflows into.
-    fn page(&mut self, number: u64) -> Read<(usize, usize)> {
-        let at = usize::try_from(number).ok().and_then(|n| n.checked_mul(self.page_size));
-        let Some(at) = at.filter(|&at| at < self.file.len()) else {
-            return bad(self.file.len(), "a page lies beyond the end");
+    /// The page of this number.
+    fn page(&mut self, page: u64) -> Read<Page> {
+        let end = self.source.len();
+        let Some(at) = page.checked_mul(self.page_size).filter(|&at| at < end) else {
+            return bad(end, "a page lies beyond the end");
         };
-        if !self.seen.insert(number) {
+        let (seen, bit) = (self.seen.entry(page / SEEN).or_insert([0; _]), page % SEEN);
+        if seen[bit as usize / 64] & 1 << (bit % 64) != 0 {
             return bad(at, "a page is in two places of a tree");
         }
-        let overflow = self.number::<4>(at + 12)? as usize;
-        let len = (overflow + 1).checked_mul(self.page_size);
-        match len.filter(|len| len.checked_add(at).is_some_and(|end| end <= self.file.len())) {
-            Some(len) => Ok((at, len)),
-            None => bad(at, "a page reaches beyond the end"),
+        seen[bit as usize / 64] |= 1 << (bit % 64);
+        // Nearly all pages overflow into none.
+        let held = self.source.read(at, self.page_size.min(end - at) as usize)?;
+        let overflow = held.get(12..16).map_or(0, number);
+        let len = (overflow + 1) * self.page_size;
+        if len > end - at {
+            return bad(at, "a page reaches beyond the end");
+        }
+        let held = if overflow == 0 { held } else { self.source.read(at, len.min(HELD) as usize)? };
+        Ok(Page { at, len, held })
+    }
+
+    /// A part of a page.
+    fn part(&self, page: &Page, from: u64, len: u64) -> Read<Bytes> {
+        let to = from + len;
+        if len > PAIR_MAX {
+            return bad(page.at + from, "a pair is larger than any that etcd takes");
+        }
+        match to {
+            to if to <= page.held.len() as u64 => Ok(page.held.slice(from as usize..to as usize)),
+            to if to <= page.len => self.source.read(page.at + from, len as usize),
+            _ => bad(page.at + from, "a pair reaches beyond its page"),
         }
     }
 }

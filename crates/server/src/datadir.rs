@@ -115,6 +115,15 @@ impl DataDir {
         self.path.join(WITHHOLDS).exists()
     }
 
+    /// It is no node's any more; false where that cannot be done.
+    pub(crate) fn forget(self) -> bool {
+        let gone = |name: &str| match fs::remove_file(self.path.join(name)) {
+            Err(error) => error.kind() == ErrorKind::NotFound,
+            Ok(()) => true,
+        };
+        gone(IDENTITY) && gone(LOCK)
+    }
+
     /// Refuses `--data-lost` where it comes too late: the directory was made before it was given, so that peers that know another
     /// one turn this away, and the node has never had to do with anybody since. What has run knows a term.
     pub(crate) fn must_be_marked(&self, config: &ServerConfig, term: Term) -> Result<(), ServeError> {

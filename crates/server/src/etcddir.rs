@@ -22,7 +22,7 @@ mod tests;
 mod wal;
 
 use crate::backup::{self, Making};
-use crate::bbolt::{self, Cluster, Kept};
+use crate::bbolt::{self, Cluster, Kept, Source};
 use crate::config::{Peer, ServerConfig};
 use crate::datadir::{DataDir, OF_ETCD, TAKING_OVER};
 use crate::error::{ServeError, ServeErrorKind};
@@ -30,14 +30,14 @@ use bytes::Bytes;
 use members::Members;
 use quorate_base::{Base, Entry, EntryId, EntryKind, Index, NodeId, Term};
 use quorate_protocol::raft::Membership;
-use quorate_state::kv::{Foreign, KEY_MAX, Kv, Revision};
+use quorate_state::kv::{Beside, Foreign, ForeignPart, KEY_MAX, Kv, Revision};
 use quorate_wire::command;
 use quorate_wire::kv::{Alarm, AlarmKind, Command, Op, Refused, Txn};
 use quorate_wire::members::Book;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::path::Path;
-use wal::{Kind, Wal};
+use wal::{At, Kind, Wal};
 
 /// The way out where a directory cannot be taken over.
 const BY_SNAPSHOT: &str = "start etcd on it again, `etcdctl snapshot save FILE`, and restore that into a new directory: `etcdutl snapshot restore`, whose \
@@ -89,11 +89,11 @@ pub fn take_over(
         return Ok(None);
     }
     let (read, _lock) = Read::all(data, translate, forced)?;
-    let Read { foreign, members, wal, commands, applied, users } = &read;
+    let Read { members, wal, entries, users, .. } = &read;
     let no = |what: String| ServeError::new(ServeErrorKind::DataDir, what, BY_SNAPSHOT);
     let membership = members.membership().map_err(|what| no(format!("{}: {what}", data.display())))?;
     let config = ServerConfig { cluster: wal.cluster, node: NodeId(wal.node), ..config.clone() };
-    let revision = write(&config, foreign.clone(), *applied, commands, &membership)?;
+    let revision = write(&config, &read, translate, &membership)?;
     let (peers, learners) = listed(&membership);
     let taken = Taken {
         cluster: wal.cluster,
@@ -101,7 +101,7 @@ pub fn take_over(
         peers,
         learners,
         revision,
-        entries: commands.len(),
+        entries: *entries,
         torn: wal.torn.is_some(),
         users: *users,
     };
@@ -110,11 +110,14 @@ pub fn take_over(
 
 /// All that is in etcd's files, verified.
 struct Read {
+    store: Source,
     foreign: Foreign,
+    /// What stands for all that was done before.
+    digest: u64,
     members: Members,
     wal: Wal,
-    /// The entries behind the store's.
-    commands: Vec<Entry>,
+    /// How many there are behind the store's.
+    entries: usize,
     /// The last entry in the store.
     applied: EntryId,
     users: bool,
@@ -124,9 +127,13 @@ impl Read {
     fn all(data: &Path, translate: &Translate<'_>, forced: bool) -> Result<(Self, File), ServeError> {
         let store = data.join(OF_ETCD).join("snap").join("db");
         let lock = lock(&store)?;
-        let bytes: Bytes = fs::read(&store).map_err(|e| io("read", &store, &e))?.into();
-        let Kept { mut foreign, cluster, .. } =
-            bbolt::read(&bytes).map_err(|e| damaged(&store, e.at, e.what))?;
+        let source = source(&store)?;
+        let mut sum = Sha256::new();
+        let kept = bbolt::read(&source, &mut |part| {
+            add(&mut sum, &part);
+            Ok(())
+        });
+        let Kept { mut foreign, cluster, .. } = kept.map_err(|e| damaged(&store, e.at, &e.what))?;
         if cluster.perhaps_older {
             return Err(damaged(&store, 0, "one of the two descriptions of the store does not verify"));
         }
@@ -139,17 +146,43 @@ impl Read {
             ));
         }
         // Fences and tables are of another moment, if an etcd carries any along.
-        foreign.beside.clear();
+        foreign.beside = Beside::default();
         foreign.alarms = alarms(&cluster);
         let applied = cluster.applied.unwrap_or(0);
         let log = data.join(OF_ETCD).join("wal");
         let mut wal = wal::read(&log, applied)?;
         let term = term(&wal, &cluster, applied, &log)?;
         let members = alone_or_new(data, &mut wal, &cluster, applied, forced)?;
-        let commands = commands(data, &wal, applied, translate)?;
         let applied = if applied == 0 { EntryId::ZERO } else { EntryId::new(Term(term), Index(applied)) };
-        Ok((Self { foreign, members, wal, commands, applied, users: cluster.users }, lock))
+        let digest = digest(sum, &foreign);
+        let mut read =
+            Self { store: source, foreign, digest, members, wal, entries: 0, applied, users: cluster.users };
+        read.entries = read.behind(data, translate, &mut |_| Ok(()))?.1;
+        Ok((read, lock))
     }
+
+    /// Gives the entries of the log behind the store's last, as entries of this program; the last one, and how many there are. They may be
+    /// more than fit into memory.
+    fn behind(
+        &self,
+        data: &Path,
+        translate: &Translate<'_>,
+        each: &mut dyn FnMut(&Entry) -> Result<(), ServeError>,
+    ) -> Result<(EntryId, usize), ServeError> {
+        let (mut last, mut count) = (self.applied, 0);
+        for at in self.wal.entries.iter().filter(|at| at.index > self.applied.index.get()) {
+            let entry = command(data, &self.wal, at, translate)?;
+            each(&entry)?;
+            (last, count) = (entry.id, count + 1);
+        }
+        Ok((last, count))
+    }
+}
+
+fn source(store: &Path) -> Result<Source, ServeError> {
+    let file = File::open(store).map_err(|e| io("open", store, &e))?;
+    let len = file.metadata().map_err(|e| io("read", store, &e))?.len();
+    Ok(Source::File(file, len))
 }
 
 /// etcd has its store locked while it runs.
@@ -246,37 +279,27 @@ fn alone_or_new(
     ))
 }
 
-/// What stands in the log behind the store's last entry, as entries of this program.
-fn commands(
-    data: &Path,
-    wal: &Wal,
-    applied: u64,
-    translate: &Translate<'_>,
-) -> Result<Vec<Entry>, ServeError> {
-    let mut entries = Vec::new();
-    for at in wal.entries.iter().filter(|at| at.index > applied) {
-        let id = EntryId::new(Term(at.term), Index(at.index));
-        let told = match at.kind {
-            Kind::Change => Ok(None),
-            Kind::Normal => translate(&wal.data(at)?.into()),
-        };
-        let told = told.and_then(|command| match command {
-            Some(command) if !fits(&command) => Err(format!("a key is longer than {KEY_MAX} bytes")),
-            command => Ok(command),
-        });
-        let told = told.map_err(|why| {
-            let what =
-                format!("{}: the entry {} of its log cannot be had here: {why}", data.display(), at.index);
-            ServeError::new(ServeErrorKind::DataDir, what, BY_SNAPSHOT)
-        })?;
-        entries.push(match told {
-            None => Entry { id, kind: EntryKind::Empty, data: Bytes::new() },
-            Some(command) => {
-                Entry { id, kind: EntryKind::Command, data: command::encode(NodeId(0), 0, &command) }
-            }
-        });
-    }
-    Ok(entries)
+/// What stands in an entry of the log, as an entry of this program.
+fn command(data: &Path, wal: &Wal, at: &At, translate: &Translate<'_>) -> Result<Entry, ServeError> {
+    let id = EntryId::new(Term(at.term), Index(at.index));
+    let told = match at.kind {
+        Kind::Change => Ok(None),
+        Kind::Normal => translate(&wal.data(at)?.into()),
+    };
+    let told = told.and_then(|command| match command {
+        Some(command) if !fits(&command) => Err(format!("a key is longer than {KEY_MAX} bytes")),
+        command => Ok(command),
+    });
+    let told = told.map_err(|why| {
+        let what = format!("{}: the entry {} of its log cannot be had here: {why}", data.display(), at.index);
+        ServeError::new(ServeErrorKind::DataDir, what, BY_SNAPSHOT)
+    })?;
+    Ok(match told {
+        None => Entry { id, kind: EntryKind::Empty, data: Bytes::new() },
+        Some(command) => {
+            Entry { id, kind: EntryKind::Command, data: command::encode(NodeId(0), 0, &command) }
+        }
+    })
 }
 
 /// Whether its keys are no longer than the state takes.
@@ -296,7 +319,7 @@ fn fits(command: &Command) -> bool {
 }
 
 /// What stands for all that was done before: equal where the space is, also where the file is not.
-fn digest(foreign: &Foreign) -> u64 {
+fn digest(versions: Sha256, foreign: &Foreign) -> u64 {
     let mut sum = Sha256::new();
     for number in [foreign.revision, foreign.compacted, foreign.leases.len() as i64] {
         sum.update(number.to_le_bytes());
@@ -306,53 +329,66 @@ fn digest(foreign: &Foreign) -> u64 {
             sum.update(number.to_le_bytes());
         }
     }
-    for version in &foreign.versions {
-        let pair = version.pair.as_ref();
-        let value = pair.map_or(&b""[..], |pair| &pair.value);
-        let numbers = [
-            version.revision,
-            i64::from(version.sub),
-            version.key.len() as i64,
-            pair.map_or(-1, |pair| pair.value.len() as i64),
-            pair.map_or(0, |pair| pair.lease),
-        ];
-        for number in numbers {
-            sum.update(number.to_le_bytes());
-        }
-        sum.update(&version.key);
-        sum.update(value);
-    }
+    sum.update(versions.finalize());
     sum.finalize().iter().take(8).fold(0, |n, byte| n << 8 | u64::from(*byte))
+}
+
+/// Adds a version to the sum of all of them.
+fn add(sum: &mut Sha256, part: &ForeignPart) {
+    let ForeignPart::Version(version) = part else { return };
+    let pair = version.pair.as_ref();
+    let numbers = [
+        version.revision,
+        i64::from(version.sub),
+        version.key.len() as i64,
+        pair.map_or(-1, |pair| pair.value.len() as i64),
+        pair.map_or(0, |pair| pair.lease),
+    ];
+    for number in numbers {
+        sum.update(number.to_le_bytes());
+    }
+    sum.update(&version.key);
+    sum.update(pair.map_or(&b""[..], |pair| &pair.value));
 }
 
 /// Writes all of it; the revision that it comes to.
 fn write(
     config: &ServerConfig,
-    foreign: Foreign,
-    applied: EntryId,
-    entries: &[Entry],
+    read: &Read,
+    translate: &Translate<'_>,
     membership: &Membership,
 ) -> Result<Revision, ServeError> {
-    let log = config.data.join(OF_ETCD).join("wal");
-    let store = config.data.join(OF_ETCD).join("snap").join("db");
-    let digest = digest(&foreign);
-    let chunks = foreign.into_chunks(applied, digest).map_err(|e| damaged(&store, 0, &e.context))?;
-    let last = entries.last().map_or(applied, |entry| entry.id);
-    let membership = membership.encode();
-    let begun = Base { id: applied, membership: membership.clone() };
     let making = Making::begin(config, TAKING_OVER, DataDir::beside_etcd)?;
     let mut kv = making.state()?;
-    kv.import_begin().map_err(|e| backup::of_state(&e))?;
-    for (seq, chunk) in chunks.iter().enumerate() {
-        kv.import_chunk(seq as u64, chunk).map_err(|e| damaged(&store, 0, &e.context))?;
+    let begun = Base { id: read.applied, membership: membership.encode() };
+    if let Err(error) = adopt(config, read, &mut kv, &begun) {
+        return Err(making.given_up(error));
     }
-    kv.import_finish(begun).map_err(|e| backup::of_state(&e))?;
-    for entry in entries {
-        apply(&mut kv, entry, &log)?;
-    }
+    let log = config.data.join(OF_ETCD).join("wal");
+    let (last, _) = read.behind(&config.data, translate, &mut |entry| apply(&mut kv, entry, &log))?;
     let revision = kv.revision();
-    making.end(kv, Base { id: last, membership })?;
+    making.end(kv, Base { id: last, ..begun })?;
     Ok(revision)
+}
+
+fn adopt(config: &ServerConfig, read: &Read, kv: &mut Kv, base: &Base) -> Result<(), ServeError> {
+    let store = config.data.join(OF_ETCD).join("snap").join("db");
+    let adopting = kv.adopt(&read.foreign, read.applied, read.digest);
+    let mut adopting = adopting.map_err(|e| damaged(&store, 0, &e.context))?;
+    let mut sum = Sha256::new();
+    let again = bbolt::read(&read.store, &mut |part| {
+        add(&mut sum, &part);
+        // Fences and tables are of another moment, if an etcd carries any along.
+        if matches!(part, ForeignPart::Beside(..)) { Ok(()) } else { adopting.part(part) }
+    });
+    again.map_err(|e| match &e.untaken {
+        Some(error) if !error.damaged() => backup::of_state(error),
+        _ => damaged(&store, e.at, &e.what),
+    })?;
+    if digest(sum, &read.foreign) != read.digest {
+        return Err(damaged(&store, 0, "it is not the same twice"));
+    }
+    adopting.finish(base).map(drop).map_err(|e| backup::of_state(&e))
 }
 
 /// What etcd's apply refuses is refused here, too; what only this program refuses would be lost.

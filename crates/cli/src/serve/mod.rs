@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -38,6 +39,10 @@ const ORPHAN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a node that does not answer yet is left alone.
 const ANNOUNCE_AGAIN: Duration = Duration::from_millis(50);
+/// And one whose leader is waited for, with clients who wait.
+const LEADER_AGAIN: Duration = Duration::from_millis(10);
+/// Clients wait no longer for a node that has a leader and is not as far as that.
+const HELD_MAX: Duration = Duration::from_secs(30);
 /// So often it is asked whether its name is known.
 const NAME_TRIES: usize = 100;
 
@@ -167,7 +172,7 @@ fn serve(settings: Settings, json: bool, exit_with_stdin: bool) -> Result<(), Pr
         counters: Arc::new(Counters { slow: Slow::beyond(slow), ..Counters::default() }),
         ..Default::default()
     };
-    let doors = doors(options, keys);
+    let doors = doors(options, keys, settings.server.election_max);
     quorate_server::run(settings.server, doors, told_to_stop(orphaned), ready)?;
     Ok(())
 }
@@ -225,11 +230,7 @@ fn keys(path: &Path) -> Result<quorate_gateway_dynamo::Keys, Problem> {
 /// Tells who started this node once it answers: it has a leader, and a state that is as new as any that it ever showed. Its name is
 /// known by then, too, so that it counts as started where members are changed; but for that nobody waits for ever.
 async fn announce(door: Arc<dyn Door>) {
-    // Also a learner answers this one; the first of a life is no older than any before.
-    let read = || Request::Range { range: Range::default(), serializable: true };
-    while ask(&door, read()).await.is_err() {
-        tokio::time::sleep(ANNOUNCE_AGAIN).await;
-    }
+    answers(&door).await;
     for _ in 0..NAME_TRIES {
         match ask(&door, Request::Status).await {
             Ok(Body::Status(status)) if !status.named => tokio::time::sleep(ANNOUNCE_AGAIN).await,
@@ -241,6 +242,39 @@ async fn announce(door: Arc<dyn Door>) {
     notify::ready();
 }
 
+async fn answers(door: &Arc<dyn Door>) {
+    // Also a learner answers this one; the first of a life is no older than any before.
+    let read = || Request::Range { range: Range::default(), serializable: true };
+    while ask(door, read()).await.is_err() {
+        tokio::time::sleep(ANNOUNCE_AGAIN).await;
+    }
+}
+
+/// Lets clients in once the node answers and has a leader.
+async fn let_in(door: Arc<dyn Door>, election: Duration, ready: watch::Sender<bool>) {
+    let serves = async {
+        answers(&door).await;
+        while door.leaderless().is_some() {
+            tokio::time::sleep(LEADER_AGAIN).await;
+        }
+    };
+    tokio::select! {
+        () = serves => {}
+        () = without_hope(&door, election) => {}
+    }
+    ready.send_replace(true);
+}
+
+/// Comes to its end where clients should not wait any longer: nobody leads, or it takes too long to be as far as who does. What there is
+/// to say then is in the errors.
+async fn without_hope(door: &Arc<dyn Door>, election: Duration) {
+    let begun = tokio::time::Instant::now();
+    let leaderless = || door.leaderless().is_some() && begun.elapsed() >= 2 * election;
+    while !leaderless() && begun.elapsed() < HELD_MAX {
+        tokio::time::sleep(ANNOUNCE_AGAIN).await;
+    }
+}
+
 async fn ask(door: &Arc<dyn Door>, request: Request) -> Result<Body, Failure> {
     let (answered, answer) = tokio::sync::oneshot::channel();
     door.call(request, None, Box::new(move |result| drop(answered.send(result))));
@@ -248,11 +282,17 @@ async fn ask(door: &Arc<dyn Door>, request: Request) -> Result<Body, Failure> {
 }
 
 /// The doors, as the server starts them.
-fn doors(told: quorate_gateway_etcd::Options, keys: Option<Arc<quorate_gateway_dynamo::Keys>>) -> ServeDoor {
+fn doors(
+    told: quorate_gateway_etcd::Options,
+    keys: Option<Arc<quorate_gateway_dynamo::Keys>>,
+    election: Duration,
+) -> ServeDoor {
     Box::new(move |start: DoorStart| {
         Box::pin(async move {
             let DoorStart { door, listeners, dynamo, clients_max, facts } = start;
+            let (said, ready) = watch::channel(false);
             tokio::task::spawn_local(announce(door.clone()));
+            tokio::task::spawn_local(let_in(door.clone(), election, said));
             // Where there are two doors, each has half of the places.
             let clients_max = if dynamo.is_some() { clients_max.div_ceil(2) } else { clients_max };
             let tables = Arc::<quorate_gateway_dynamo::Counters>::default();
@@ -271,6 +311,7 @@ fn doors(told: quorate_gateway_etcd::Options, keys: Option<Arc<quorate_gateway_d
             let options = quorate_gateway_etcd::Options {
                 metrics: Some(metrics),
                 dynamo: tables_served,
+                ready: Some(ready),
                 clients_max,
                 ..told
             };

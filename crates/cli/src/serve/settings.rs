@@ -50,7 +50,7 @@ pub(crate) struct Flags {
     pub(crate) client_urls: Vec<(u64, String)>,
     /// Join a cluster that serves, in the place of --node, --cluster and --peers: etcd endpoints of members. The cluster must
     /// have been told of this node (`quorate node add`)
-    #[arg(long, value_name = "URL[,URL...]", value_delimiter = ',', value_parser = crate::probe::endpoint)]
+    #[arg(long, value_name = "URL[,URL...]", value_delimiter = ',', value_parser = crate::probe::url_of_clients)]
     #[arg(conflicts_with_all = ["node", "cluster", "peers", "client_urls"])]
     pub(crate) join: Vec<String>,
     /// With --join: this node's name in member lists [default: n and its id]
@@ -60,7 +60,7 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "HOST:PORT", requires = "join")]
     pub(crate) advertise_peer: Option<String>,
     /// With --join: where clients reach this node [default: http:// and what --etcd says]
-    #[arg(long, value_name = "URL", requires = "join", value_parser = crate::probe::endpoint)]
+    #[arg(long, value_name = "URL", requires = "join", value_parser = crate::probe::url_of_clients)]
     pub(crate) advertise_etcd: Option<String>,
     /// In which zone this node is, a rack or a data center: replicas of one shard are kept in different ones. Name them once all nodes
     /// are of a release that knows zones: 1 to 64 letters, digits, dots, underscores and hyphens [default: a zone of its own]

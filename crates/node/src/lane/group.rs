@@ -126,7 +126,7 @@ impl Group {
     }
 
     /// Whether this is the key-value space, in whose log alarms and members stand.
-    fn is_space(&self) -> bool {
+    pub(super) fn is_space(&self) -> bool {
         self.hub.is_some()
     }
 

@@ -149,7 +149,11 @@ impl Node {
 
     /// Whether somebody waits for the answer to a request that was taken.
     pub(super) fn owes(&self) -> bool {
-        self.pending.len() > 0 || self.reading > 0 || self.large.len() > 0 || self.away.len() > 0
+        self.pending.len() > 0
+            || self.reading > 0
+            || self.large.len() > 0
+            || self.away.len() > 0
+            || !self.room.refused.is_empty()
     }
 
     /// Time-outs; true if it was time to look.
@@ -173,6 +177,7 @@ impl Node {
         waiting.append(&mut self.large.drain_all());
         waiting.append(&mut self.away.drain_all());
         waiting.append(&mut self.settling.drain_all());
+        waiting.append(&mut self.room.refused);
         waiting.extend(std::mem::take(&mut self.met).into_iter().map(|met| met.done));
         waiting
     }

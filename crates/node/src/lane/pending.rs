@@ -6,6 +6,8 @@
 //! be. So what still waits then was not done: it is parked again, under another number, by which a late word about its first
 //! course is told from one about its second. That the leader died is then a delay for who asked, and no error.
 //!
+//! So what is parked at its deadline was not done, and is answered "no leader"; what was sent by then is in doubt.
+//!
 //! But for entries that this node has not applied one by one: behind a snapshot of a peer nobody knows here what was done, and what was
 //! sent before it is answered "leader changed" at once, so that nobody waits for a time-out.
 
@@ -214,8 +216,11 @@ impl Pending {
             if at > now {
                 break;
             }
-            if let Some((_, done, _)) = self.finish(request) {
-                out.push((done, Failure::TimedOut));
+            // What is parked is in nobody's log, and goes nowhere any more. Whoever asks about leases asks again in any case.
+            let parked = self.waiting.get(&request).is_some_and(|waiting| waiting.sent.is_none());
+            if let Some((want, done, _)) = self.finish(request) {
+                let not_done = parked && !want.repeatable();
+                out.push((done, if not_done { Failure::NoLeader } else { Failure::TimedOut }));
             } else {
                 self.deadlines.pop_first();
             }
@@ -312,6 +317,31 @@ mod tests {
             pending.send_parked(KV, Instant(1), Term(4), NodeId(1)),
             [(7, Want::Write(write(7)), false)]
         );
+    }
+
+    /// Claim: at its deadline a write that is parked was not done, whether it was never sent, refused, or left behind by a term; one that
+    /// was sent is in doubt, and what asks about a lease has come too late.
+    #[test]
+    fn what_is_parked_at_its_deadline_was_not_done() {
+        let (log, mut pending) = (Arc::default(), Pending::default());
+        for (request, name) in [(1, "left behind"), (2, "refused"), (3, "sent")] {
+            pending.park(KV, request, Want::Write(write(request)), Instant(9), (done(&log, name), None));
+        }
+        pending.send_parked(KV, Instant(1), Term(3), NodeId(1));
+        pending.overtaken(KV, Term(4), {
+            let mut numbers = 10..;
+            move || numbers.next().unwrap()
+        });
+        pending.send_parked(KV, Instant(2), Term(4), NodeId(2));
+        // The first is left behind once more, and the second refused.
+        pending.refused(11);
+        pending.park(KV, 4, Want::Write(write(4)), Instant(9), (done(&log, "parked"), None));
+        pending.park(KV, 5, Want::KeepAlive(7, 1), Instant(9), (done(&log, "lease"), None));
+        pending.refused(10);
+        let ends: Vec<Failure> =
+            pending.expired(Instant(9)).into_iter().map(|(_, failure)| failure).collect();
+        let (no, late) = (Failure::NoLeader, Failure::TimedOut);
+        assert_eq!(ends, [no.clone(), late.clone(), no.clone(), no, late]);
     }
 
     /// Claim: what waits for one shard's leader is not sent to another's, and does not hear of another's terms.

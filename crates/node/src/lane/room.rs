@@ -2,20 +2,25 @@
 //!
 //! The driver tells when its disk is nearly full; how large the space may grow is a setting. Either makes the node ask the log
 //! for an alarm in its name, since only the log may refuse what others would take. Till that stands its own clients' writes that
-//! make the space grow are refused here, so that a flood of them does not eat what is kept for taking things away.
+//! make the space grow are refused here, so that a flood of them does not eat what is kept for taking things away; who is refused hears it
+//! once the alarm stands, if it comes to stand soon, so that whoever hears it finds it.
 //! The alarm stands until somebody takes it back, also where there is room again: whoever filled the disk may do so again.
 
 use super::AutoCompaction;
 use super::group::Group;
 use super::node::Node;
 use super::pending::Want;
+use crate::api::{Done, Failure};
 use quorate_base::Instant;
 use quorate_base::time::Duration;
 use quorate_wire::command;
-use quorate_wire::kv::{Alarm, AlarmKind, Command};
+use quorate_wire::kv::{Alarm, AlarmKind, Command, Refused};
 
 /// A node asks again after so long, if its alarm does not stand.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// No more wait to hear that there is no room.
+const REFUSED_MAX: usize = 4096;
 
 /// What a node does unasked about the space that it serves.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,6 +38,8 @@ pub(super) struct Room {
     pub(super) disk_short: bool,
     /// It has asked for the alarm, and asks again from then on.
     asked_until: Option<Instant>,
+    /// Those who are to hear that there is no room, once the alarm stands.
+    pub(super) refused: Vec<Done>,
     /// The space's bytes, where it has just outgrown its quota.
     pub(super) outgrown: Option<i64>,
 }
@@ -49,14 +56,28 @@ impl Group {
         self.is_short_of_room(node) && !self.view.alarms().contains(&own_alarm(node))
     }
 
+    /// Who wants to write hears that there is no room.
+    pub(super) fn refuse_for_room(&self, node: &mut Node, done: Done) {
+        if self.is_space() && self.wants_alarm(node) && node.room.refused.len() < REFUSED_MAX {
+            return node.room.refused.push(done);
+        }
+        done(Err(Failure::Refused(Refused::NoSpace, self.head(node))));
+    }
+
     /// Asks the log for the alarm, if it is to stand and does not.
     pub(super) fn watch_room(&mut self, node: &mut Node, now: Instant) {
-        if !self.is_short_of_room(node) {
+        let wants = self.wants_alarm(node) && !node.stopping && !self.raft.state_lost();
+        let asked = node.room.asked_until.filter(|_| wants);
+        if !wants {
+            // One that is taken back too early is raised again at once.
             node.room.asked_until = None;
-            return;
         }
-        let asked = node.room.asked_until.is_some_and(|until| now < until);
-        if asked || node.stopping || self.raft.state_lost() || !self.wants_alarm(node) {
+        if !wants || asked.is_some_and(|until| now >= until) {
+            for done in std::mem::take(&mut node.room.refused) {
+                done(Err(Failure::Refused(Refused::NoSpace, self.head(node))));
+            }
+        }
+        if !wants || asked.is_some_and(|until| now < until) {
             return;
         }
         if node.room.asked_until.is_none() && !node.room.disk_short {

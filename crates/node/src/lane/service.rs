@@ -179,7 +179,7 @@ impl Group {
 
     fn call_write(&self, node: &mut Node, command: &Command, deadline: Instant, asker: Asking) {
         if command.grows() && (self.is_short_of_room(node) || (node.alarmed && self.hub.is_none())) {
-            return asker.0(Err(Failure::Refused(Refused::NoSpace, self.head(node))));
+            return self.refuse_for_room(node, asker.0);
         }
         let request = node.take_request();
         let data = quorate_wire::command::encode(node.settings.node, request, command);

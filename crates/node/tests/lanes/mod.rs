@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's panic is its failure")]
 
 mod bounded;
+mod ends;
 mod moves;
 mod pages;
 mod placed;
@@ -74,6 +75,7 @@ struct Cluster {
     appends: u64,
     /// How often there was something to do, and since when: without a step of time that must come to an end.
     drains: (u32, Instant),
+    log_keep: usize,
 }
 
 /// Many times what is ever to be done at one moment.
@@ -81,6 +83,11 @@ const DRAINS: u32 = 20_000;
 
 impl Cluster {
     fn new(groups: u32) -> Self {
+        Self::keeping(groups, raft::Config::new(KV, NodeId(1)).log_keep_bytes)
+    }
+
+    /// Logs keep so many bytes of what is applied.
+    fn keeping(groups: u32, log_keep: usize) -> Self {
         let disks = (1..=NODES).map(FaultyDisk::new).collect();
         let nodes = (0..NODES).map(|_| None).collect();
         let mut cluster = Self {
@@ -98,6 +105,7 @@ impl Cluster {
             flushes: 0,
             appends: 0,
             drains: (0, Instant(0)),
+            log_keep,
         };
         (1..=NODES).for_each(|id| cluster.start(id));
         cluster.pass(3_000);
@@ -120,7 +128,7 @@ impl Cluster {
             Journal::open(disk.clone(), "journal", identity, Options::default(), Mint::for_journal())
                 .unwrap();
         let mut store = MemoryStore::new(disk, "state", identity);
-        let config = raft::Config::new(KV, id);
+        let config = raft::Config { log_keep_bytes: self.log_keep, ..raft::Config::new(KV, id) };
         let parts = Parts {
             raft: config.clone(),
             found,

@@ -92,7 +92,7 @@ impl Scratch {
     /// With the fixture as its store; `log` writes what is behind what the store has applied.
     fn new(name: &str, log: impl FnOnce(&mut Log, u64)) -> Self {
         let store = Bytes::from_static(&SNAPSHOT[..SNAPSHOT.len() - 32]);
-        let kept = bbolt::read(&store).unwrap();
+        let kept = bbolt::read(&Source::Bytes(store.clone()), &mut |_| Ok(())).unwrap();
         let (applied, revision) = (kept.cluster.applied.unwrap(), kept.foreign.revision);
         let mut config = good();
         config.data = std::env::temp_dir().join(format!("quorate-etcddir-{}-{name}", std::process::id()));

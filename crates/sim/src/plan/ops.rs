@@ -172,7 +172,9 @@ pub(super) fn answered(
 ) -> What {
     let end = match result {
         Ok(_) => End::Answered,
-        Err(Failure::Refused(..) | Failure::Broken(_) | Failure::Members(_)) => End::Refused,
+        Err(Failure::Refused(..) | Failure::Broken(_) | Failure::Members(_) | Failure::NoLeader) => {
+            End::Refused
+        }
         Err(_) => End::Unknown,
     };
     What::Answered { client, node, asked, op, end, text: answer_in_words(result) }

@@ -254,7 +254,7 @@ impl Kv {
     }
 
     /// The change that puts `put`, or deletes, where `old` was. What the history lacks of the version that it replaces is written.
-    fn change(&mut self, key: &Bytes, old: Option<&Record>, put: Option<Record>) -> Change {
+    pub(super) fn change(&mut self, key: &Bytes, old: Option<&Record>, put: Option<Record>) -> Change {
         if let Some(old) = old.filter(|old| old.rev < self.meta.swept) {
             // As the newest version it stood in `LATEST` alone: its change was swept.
             let put = Some(old.first_known());
@@ -267,7 +267,7 @@ impl Kv {
 
     /// Writes a put: the newest version and the change. Both, with their keys, lie in one piece of memory, since there may be tens
     /// of thousands of them before they are flushed. Returns the bytes of the version.
-    fn store(&mut self, rev: Rev, change: &Change) -> usize {
+    pub(super) fn store(&mut self, rev: Rev, change: &Change) -> usize {
         let (latest, event) =
             (self.keys.raw(&mut self.key_buf, table::LATEST, &change.key).len(), PREFIX + 13);
         let mut all = Vec::with_capacity(latest + event + change.size());
@@ -283,11 +283,11 @@ impl Kv {
         all.len() - record
     }
 
-    fn record(&mut self, rev: Rev, change: &Change) {
+    pub(super) fn record(&mut self, rev: Rev, change: &Change) {
         self.state.put(self.keys.event(&mut self.key_buf, rev), change.encode(&mut self.value_buf));
     }
 
-    fn move_lease(&mut self, key: &[u8], from: LeaseId, to: LeaseId) {
+    pub(super) fn move_lease(&mut self, key: &[u8], from: LeaseId, to: LeaseId) {
         if from == to {
             return;
         }

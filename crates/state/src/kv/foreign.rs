@@ -1,25 +1,24 @@
-//! A space made of the versions that another store with etcd's data model kept: as the chunks of a snapshot, so that it comes in by
-//! the same way as any other.
+//! A space made of the versions that another store with etcd's data model kept, one by one in the order of their revisions: however
+//! many they are, no more of them is held than of any writes.
 //!
 //! Revisions, versions and leases stay as they were. Below the compacted revision there are only the versions that are readable
-//! at it, and no events.
+//! at it, and no events. What a version replaces is looked up in the state, as where a command is applied, so that a change which does
+//! not follow the one before of its key is found; whoever only looks ([`super::Census`]) finds it, too.
 
-use super::alarm::stored;
-use super::counts::BLOCK_MAX;
-use super::layout::{Change, KEY_MAX, Keys, PREFIX, Path, Record, Rev, encode_mark, table};
-use super::lease::LeaseInfo;
+use super::alarm::{self, stored};
+use super::layout::{KEY_MAX, Path, Record, Rev, damaged, encode_mark, table};
+use super::lease::{self, LeaseInfo};
 use super::meta::Meta;
+use super::source::Written;
+use super::survey::Contents;
 use super::sweep::{change_bytes, mark_bytes, replaced_bytes};
-use super::transfer::{NUMBERS, bad, framed, put_bytes};
-use super::versions::numbers_of;
+use super::transfer::{NUMBERS, bad};
+use super::{Kv, fence};
+use crate::table::Tables;
 use bytes::Bytes;
-use quorate_base::{EntryId, Index, ShardId};
+use quorate_base::{Base, EntryId, Index};
 use quorate_storage::state::StateResult;
 use quorate_wire::kv::{Alarm, KeyValue, LeaseId, Revision};
-use std::collections::BTreeMap;
-
-/// How large a chunk is, about.
-const CHUNK_BYTES: usize = 1 << 20;
 
 /// One change of one key, as another store kept it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,7 +33,16 @@ pub struct ForeignVersion {
     pub pair: Option<KeyValue>,
 }
 
-/// All of another store.
+/// A part of another store: there may be more of them than fit into memory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ForeignPart {
+    /// Of its space, in the order of their revisions.
+    Version(ForeignVersion),
+    /// One of the pairs that [`super::KvView::beside`] gave, where the store was written by this program.
+    Beside(Bytes, Bytes),
+}
+
+/// All of another store but its parts.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Foreign {
     /// The newest revision.
@@ -45,19 +53,46 @@ pub struct Foreign {
     pub leases: Vec<(LeaseId, i64, i64)>,
     /// Alarms that stand, where they are to go on standing.
     pub alarms: Vec<Alarm>,
-    /// In the order of their revisions.
-    pub versions: Vec<ForeignVersion>,
-    /// What [`super::KvView::beside`] gave, where that store was written by this program; else empty.
-    pub beside: Vec<(Bytes, Bytes)>,
+    /// What its pairs beside come to.
+    pub beside: Beside,
+}
+
+/// What a store written by this program has beside what etcd keeps, as far as it is told without all of it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Beside {
+    numbers: Option<Meta>,
+    any: bool,
+    leases: u64,
+    fences: u64,
+    alarms: u64,
+    elsewhere: Vec<String>,
+    tables: Vec<String>,
+}
+
+impl Beside {
+    /// Takes the next pair down, and refuses what cannot be among them.
+    pub fn pair(&mut self, key: &[u8], value: &[u8]) -> StateResult<()> {
+        self.any = true;
+        match key.first() {
+            Some(&NUMBERS) if key.len() == 1 => self.numbers = Some(Meta::decode(value)?),
+            Some(&table::LEASE) => self.leases += 1,
+            Some(&table::FENCE) => self.fences += 1,
+            Some(&table::ALARM) => self.alarms += 1,
+            Some(&table::TABLE) => {
+                self.elsewhere.extend(crate::table::elsewhere(&key[1..], value)?);
+                self.tables.extend(crate::table::defined(&key[1..])?);
+            }
+            _ => return Err(damaged("what a snapshot holds beside etcd's data")),
+        }
+        Ok(())
+    }
 }
 
 impl Foreign {
-    /// The space as a snapshot behind the entry `applied`; `digest` stands for what was done before. Where it has numbers of its own
+    /// The machine's numbers behind the entry `applied`; `digest` stands for what was done before. Where the store has numbers of its own
     /// beside, those hold.
-    pub fn into_chunks(self, applied: EntryId, digest: u64) -> StateResult<Vec<Bytes>> {
-        let keys = Keys::new(ShardId(0), 0);
-        let mut stream: BTreeMap<Vec<u8>, Bytes> = BTreeMap::new();
-        let mut meta = Meta {
+    fn meta(&self, applied: EntryId, digest: u64) -> StateResult<Meta> {
+        let meta = Meta {
             applied,
             revision: self.revision.max(1),
             compacted: if self.compacted > 0 { self.compacted } else { -1 },
@@ -65,126 +100,196 @@ impl Foreign {
             digest,
             ..Meta::new()
         };
-        if let Some(own) = numbers_of(&self.beside)? {
-            if own.revision < meta.revision || own.compacted.max(0) != self.compacted.max(0) {
-                return Err(bad("its revisions are not those that stand beside them"));
-            }
-            let swept = meta.swept;
-            meta = Meta { swept, live_bytes: 0, history_bytes: 0, ..own };
+        let Some(own) = &self.beside.numbers else {
+            let numberless = self.beside.any.then(|| bad("what stands beside etcd's data has no numbers"));
+            return numberless.map_or(Ok(meta), Err);
+        };
+        if own.revision < meta.revision || own.compacted.max(0) != self.compacted.max(0) {
+            return Err(bad("its revisions are not those that stand beside them"));
         }
-        let mut put = |key: &[u8], value: Bytes| drop(stream.insert(key[PREFIX..].to_vec(), value));
-        let (mut buf, mut out) = (Vec::new(), Vec::new());
-        for &(id, ttl, remaining) in &self.leases {
+        Ok(Meta { swept: meta.swept, live_bytes: 0, history_bytes: 0, ..own.clone() })
+    }
+
+    /// What is in it, without how many keys and changes its versions come to.
+    pub fn contents(&self, applied: EntryId, digest: u64) -> StateResult<Contents> {
+        let (keys, changes) = (0, 0);
+        let Meta { applied, membership, revision, compacted, digest, .. } = self.meta(applied, digest)?;
+        let Beside { numbers, leases, fences, alarms, elsewhere, tables, .. } = &self.beside;
+        let (leases, alarms) = match numbers {
+            Some(_) => (*leases, *alarms),
+            None => (self.leases.len() as u64, self.alarms.len() as u64),
+        };
+        let mut elsewhere = elsewhere.clone();
+        elsewhere.sort();
+        let mut tables: Vec<_> = tables.iter().filter(|name| !elsewhere.contains(name)).cloned().collect();
+        tables.sort();
+        let base = Base { id: applied, membership };
+        let compacted = compacted.max(0);
+        let fences = *fences;
+        Ok(Contents {
+            base,
+            revision,
+            compacted,
+            digest,
+            keys,
+            changes,
+            leases,
+            fences,
+            alarms,
+            elsewhere,
+            tables,
+        })
+    }
+}
+
+/// Whether a version can be kept, where `old` (its revision of creation and its version) was the newest of its key.
+pub(super) fn check(
+    version: &ForeignVersion,
+    old: Option<(Revision, i64)>,
+    compacted: Revision,
+) -> StateResult<()> {
+    let ForeignVersion { key, revision, pair, .. } = version;
+    if key.is_empty() || key.len() > KEY_MAX {
+        return Err(bad(&format!("a key of {} bytes; this release takes 1 to {KEY_MAX}", key.len())));
+    }
+    // Behind the compacted revision nothing in between is missing.
+    let follows = match (old, pair) {
+        (None, Some(pair)) => pair.version == 1 && pair.create_revision == *revision,
+        (Some((create, before)), Some(pair)) => pair.version == before + 1 && pair.create_revision == create,
+        (old, None) => old.is_some(),
+    };
+    if *revision > compacted && !follows {
+        return Err(bad(&format!(
+            "the change at revision {revision} does not follow the one before of its key"
+        )));
+    }
+    Ok(())
+}
+
+/// A space that is being made so, in a machine with nothing in it.
+pub struct Adopting<'k> {
+    kv: &'k mut Kv,
+    /// Events that were written.
+    changes: u64,
+}
+
+impl Kv {
+    /// Begins to make the space of another store this machine's, which has none yet: behind the entry `applied`, with `digest` for what was
+    /// done before. After an error, or without [`Adopting::finish`], there is no machine.
+    pub fn adopt(&mut self, foreign: &Foreign, applied: EntryId, digest: u64) -> StateResult<Adopting<'_>> {
+        assert_eq!(self.meta.applied, EntryId::ZERO, "a machine that has something takes in another space");
+        self.meta = foreign.meta(applied, digest)?;
+        for &(id, ttl, remaining) in &foreign.leases {
             let info = LeaseInfo { ttl, remaining, at: Index(0) };
-            put(keys.lease(&mut buf, id), info.encode().into());
+            self.state.put(self.keys.lease(&mut self.key_buf, id), &info.encode());
         }
-        for &alarm in &self.alarms {
-            put(keys.raw(&mut buf, table::ALARM, &stored(alarm)), Bytes::new());
+        for &alarm in &foreign.alarms {
+            self.state.put(self.keys.raw(&mut self.key_buf, table::ALARM, &stored(alarm)), b"");
         }
-        // With what etcd does not keep of leases.
-        for (key, value) in &self.beside {
-            buf.clear();
-            buf.extend_from_slice(&[0; PREFIX]);
-            buf.extend_from_slice(key);
-            put(&buf, value.clone());
-        }
-        let mut latest: BTreeMap<Bytes, Record> = BTreeMap::new();
-        for ForeignVersion { key, revision, sub, pair } in self.versions {
-            if key.is_empty() || key.len() > KEY_MAX {
-                return Err(bad(&format!("a key of {} bytes; this release takes 1 to {KEY_MAX}", key.len())));
+        Ok(Adopting { kv: self, changes: 0 })
+    }
+}
+
+impl Adopting<'_> {
+    /// Takes the next part.
+    pub fn part(&mut self, part: ForeignPart) -> StateResult<()> {
+        match part {
+            ForeignPart::Version(version) => self.version(version),
+            // The numbers came before. What else there is says more of leases than etcd does.
+            ForeignPart::Beside(key, _) if key[..] == [NUMBERS] => Ok(()),
+            ForeignPart::Beside(key, value) => {
+                Beside::default().pair(&key, &value)?;
+                let kv = &mut *self.kv;
+                kv.state.put(kv.keys.raw(&mut kv.key_buf, key[0], &key[1..]), &value);
+                Ok(())
             }
-            let rev = Rev::new(revision, sub);
-            let old = latest.remove(&key);
-            if revision > self.compacted && !follows(old.as_ref(), revision, pair.as_ref()) {
-                return Err(bad(&format!(
-                    "the change at revision {revision} does not follow the one before of its key"
-                )));
-            }
-            let record = pair.map(|pair| Record {
+        }
+    }
+
+    fn version(&mut self, version: ForeignVersion) -> StateResult<()> {
+        let kv = &mut *self.kv;
+        let stored = kv.stored(&version.key)?;
+        let old = stored.clone().map(Record::decode).transpose()?;
+        let compacted = kv.compacted();
+        check(&version, old.as_ref().map(|old| (old.create, old.version)), compacted)?;
+        let ForeignVersion { key, revision, sub, pair } = version;
+        let told = revision >= compacted;
+        // The newest one at the compacted revision is told of, too, where it is replaced.
+        let first = old.as_ref().is_some_and(|old| old.rev < kv.meta.swept);
+        self.changes += if told { 1 + u64::from(first) } else { 0 };
+        kv.meta.live_bytes -= stored.as_ref().map_or(0, |stored| key.len() + stored.len()) as i64;
+        let rev = Rev::new(revision, sub);
+        let lease = pair.as_ref().map_or(0, |pair| pair.lease);
+        if let Some(pair) = pair {
+            let record = Record {
                 create: pair.create_revision,
                 rev,
                 version: pair.version,
-                lease: pair.lease,
+                lease,
                 path: match &old {
                     Some(old) if old.version + 1 == pair.version => old.path.next(old.version, old.rev),
                     _ => Path::unknown(pair.version),
                 },
                 value: pair.value,
-            });
-            let mut log = |rev: Rev, change: &Change| {
-                put(keys.event(&mut buf, rev), Bytes::copy_from_slice(change.encode(&mut out)));
             };
-            // The newest one at the compacted revision, if this is not itself one that the compaction left for its sweep.
-            let kept = |old: &&Record| old.rev.main < self.compacted && revision >= self.compacted;
-            if let Some(old) = old.as_ref().filter(kept) {
-                // Its own change is not known.
-                let put = Some(old.first_known());
-                log(old.rev, &Change { prev: Rev::NONE, prev_bytes: 0, key: key.clone(), put });
+            let bytes = kv.put_foreign(&key, old.as_ref(), record, told);
+            kv.meta.live_bytes += (key.len() + bytes) as i64;
+            if old.is_none() {
+                kv.counts.created(&key, &Written(&*kv.state), kv.keys)?;
             }
-            if revision >= self.compacted {
-                let prev = old.as_ref().map_or(Rev::NONE, |old| old.rev);
-                let prev_bytes = old.as_ref().map_or(0, |old| old.value.len() as u64);
-                let change = Change { prev, prev_bytes, key: key.clone(), put: record.clone() };
-                log(rev, &change);
-                meta.history_bytes += replaced_bytes(&change);
-                if record.is_none() {
-                    put(
-                        keys.deleted(&mut buf, &key, rev),
-                        Bytes::copy_from_slice(encode_mark(&mut out, prev)),
-                    );
-                    meta.history_bytes += change_bytes(&change) + mark_bytes(&key);
-                }
-            }
-            if let Some(record) = record {
-                latest.insert(key, record);
+        } else {
+            kv.delete_foreign(&key, rev, old.as_ref(), told);
+            if old.is_some() {
+                kv.counts.deleted(&key)?;
             }
         }
-        let (mut boundary, mut count) = (Bytes::new(), 0_u32);
-        for (key, record) in &latest {
-            let stored = Bytes::copy_from_slice(record.encode(&mut out));
-            meta.live_bytes += (key.len() + stored.len()) as i64;
-            put(keys.raw(&mut buf, table::LATEST, key), stored);
-            if record.lease != 0 {
-                put(keys.lease_key(&mut buf, record.lease, key), Bytes::new());
-            }
-            if count == BLOCK_MAX / 2 {
-                put(
-                    keys.raw(&mut buf, table::BLOCK, &boundary),
-                    Bytes::copy_from_slice(&count.to_le_bytes()),
-                );
-                (boundary, count) = (key.clone(), 0);
-            }
-            count += 1;
+        kv.move_lease(&key, old.map_or(0, |old| old.lease), lease);
+        Ok(())
+    }
+
+    /// All of it has come: the machine has the space, with the membership of `base`, which is behind the entry that it was begun with.
+    /// Gives how many keys and changes it has.
+    pub fn finish(self, base: &Base) -> StateResult<(u64, u64)> {
+        let (kv, changes) = (self.kv, self.changes);
+        if base.id != kv.meta.applied {
+            return Err(bad("it is not behind the entry that was announced"));
         }
-        put(keys.raw(&mut buf, table::BLOCK, &boundary), Bytes::copy_from_slice(&count.to_le_bytes()));
-        stream.insert(vec![NUMBERS], meta.encode().into());
-        Ok(pack(&stream))
+        let source = Written(&*kv.state);
+        kv.leases = lease::load(&source, kv.keys)?;
+        kv.fences = fence::load(&source, kv.keys)?;
+        kv.alarms = alarm::load(&source, kv.keys)?;
+        kv.tables = Tables::open(&kv.keys.tables(), &source)?;
+        kv.before = base.id;
+        kv.meta.membership = base.membership.clone();
+        Ok((kv.counts.blocks().weight(), changes))
     }
 }
 
-/// Whether this is what comes of a key's newest version: behind the compacted revision nothing in between is missing.
-fn follows(old: Option<&Record>, revision: Revision, pair: Option<&KeyValue>) -> bool {
-    match (old, pair) {
-        (None, Some(pair)) => pair.version == 1 && pair.create_revision == revision,
-        (Some(old), Some(pair)) => pair.version == old.version + 1 && pair.create_revision == old.create,
-        (old, None) => old.is_some(),
-    }
-}
-
-fn pack(stream: &BTreeMap<Vec<u8>, Bytes>) -> Vec<Bytes> {
-    let (mut chunks, mut after) = (Vec::new(), Vec::new());
-    let mut pairs = stream.iter().peekable();
-    while pairs.peek().is_some() {
-        let mut body = vec![0];
-        put_bytes(&mut body, &after);
-        while body.len() < CHUNK_BYTES {
-            let Some((key, value)) = pairs.next() else { break };
-            put_bytes(&mut body, key);
-            put_bytes(&mut body, value);
-            after.clone_from(key);
+impl Kv {
+    /// Returns the bytes of the version. One that no event tells of stands with its key alone.
+    fn put_foreign(&mut self, key: &Bytes, old: Option<&Record>, record: Record, told: bool) -> usize {
+        if told {
+            let rev = record.rev;
+            let change = self.change(key, old, Some(record));
+            return self.store(rev, &change);
         }
-        body[0] = u8::from(pairs.peek().is_none());
-        chunks.push(framed(body));
+        let latest = self.keys.raw(&mut self.key_buf, table::LATEST, key);
+        self.recent.delete(latest);
+        let stored = record.encode(&mut self.value_buf);
+        self.state.put(latest, stored);
+        stored.len()
     }
-    chunks
+
+    fn delete_foreign(&mut self, key: &Bytes, rev: Rev, old: Option<&Record>, told: bool) {
+        let latest = self.keys.raw(&mut self.key_buf, table::LATEST, key);
+        self.recent.delete(latest);
+        self.state.delete(latest);
+        if told {
+            let change = self.change(key, old, None);
+            let mark = self.keys.deleted(&mut self.key_buf, key, rev);
+            self.state.put(mark, encode_mark(&mut self.value_buf, change.prev));
+            self.meta.history_bytes += replaced_bytes(&change) + change_bytes(&change) + mark_bytes(key);
+            self.record(rev, &change);
+        }
+    }
 }

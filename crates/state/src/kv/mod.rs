@@ -72,6 +72,7 @@
 
 mod alarm;
 mod apply;
+mod census;
 mod counts;
 mod fence;
 mod foreign;
@@ -92,7 +93,8 @@ mod versions;
 mod view;
 
 pub use apply::Applied;
-pub use foreign::{Foreign, ForeignVersion};
+pub use census::Census;
+pub use foreign::{Adopting, Beside, Foreign, ForeignPart, ForeignVersion};
 pub use layout::KEY_MAX;
 pub use lease::{LeaseChange, LeaseInfo};
 pub use mutant::Mutant;

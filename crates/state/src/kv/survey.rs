@@ -23,7 +23,6 @@ struct Counts {
     leases: u64,
     fences: u64,
     alarms: u64,
-    bytes: u64,
 }
 
 /// What is in a snapshot.
@@ -47,8 +46,6 @@ pub struct Contents {
     pub fences: u64,
     /// How many alarms stand.
     pub alarms: u64,
-    /// Bytes of keys and values with all that belongs to them.
-    pub bytes: u64,
     /// The tables that have shards of their own: their definitions are in it and their items are not. In order.
     pub elsewhere: Vec<String>,
     /// The tables whose items are in it. In order.
@@ -72,7 +69,6 @@ impl Survey {
         let Chunk { last, after, pairs } = self.incoming.take(data)?;
         debug_assert!(last || !pairs.is_empty() || after.is_empty());
         for (key, value) in &pairs {
-            self.counts.bytes += (key.len() + value.len()) as u64;
             match key[0] {
                 table::EVENT => self.counts.changes += 1,
                 table::LEASE => self.counts.leases += 1,
@@ -90,7 +86,7 @@ impl Survey {
 
     /// The result, once all chunks are taken.
     pub fn finish(self) -> StateResult<Contents> {
-        let Counts { changes, leases, fences, alarms, bytes } = self.counts;
+        let Counts { changes, leases, fences, alarms } = self.counts;
         let (meta, keys) = self.incoming.whole().ok_or_else(|| bad("it is not whole"))?;
         let Meta { applied, membership, revision, compacted, digest, .. } = meta;
         let base = Base { id: applied, membership };
@@ -110,7 +106,6 @@ impl Survey {
             leases,
             fences,
             alarms,
-            bytes,
             elsewhere,
             tables,
         })

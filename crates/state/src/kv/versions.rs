@@ -3,7 +3,7 @@
 //! A version stands in the log of changes, in the order of revisions; or, where its change was swept, with its key alone, in the order
 //! of keys. Whoever wants one order puts the two together. What a compaction has left for its sweep may still be among the former.
 
-use super::layout::{Change, PREFIX, Record, damaged, parse_event_key, table};
+use super::layout::{Change, PREFIX, Record, parse_event_key, table};
 use super::transfer::NUMBERS;
 use super::view::KvView;
 use super::{ForeignVersion, layout::Rev};
@@ -66,20 +66,4 @@ impl KvView {
 fn told(rev: Rev, key: Bytes, record: Option<Record>) -> ForeignVersion {
     let pair = record.map(|record| record.into_pair(key.clone()));
     ForeignVersion { key, revision: rev.main, sub: rev.sub, pair }
-}
-
-/// Takes the numbers out of such pairs, and refuses what cannot be among them.
-pub(super) fn numbers_of(beside: &[(Bytes, Bytes)]) -> StateResult<Option<super::meta::Meta>> {
-    let mut meta = None;
-    for (key, value) in beside {
-        match key.first() {
-            Some(&NUMBERS) if key.len() == 1 => meta = Some(super::meta::Meta::decode(value)?),
-            Some(&(table::LEASE | table::FENCE | table::ALARM | table::TABLE)) => {}
-            _ => return Err(damaged("what a snapshot holds beside etcd's data")),
-        }
-    }
-    if meta.is_none() && !beside.is_empty() {
-        return Err(damaged("what a snapshot holds beside etcd's data, which has no numbers, and so"));
-    }
-    Ok(meta)
 }

@@ -3,16 +3,18 @@
 use super::super::pages::{Layout, PAGE, Pages, Tree};
 use super::super::sorted::Sorter;
 use super::super::*;
+use super::read_all;
 use crate::room::Spare;
 use quorate_base::{Base, Entry, EntryId, EntryKind, Index, NodeId, Rng, ShardId, Term};
 use quorate_faulty::FaultyDisk;
-use quorate_state::kv::{Kv, KvView, Survey};
+use quorate_state::kv::{Census, Kv, KvView};
 use quorate_state::testing::{Model, Workload};
 use quorate_storage::journal::Identity;
 use quorate_storage::memory::MemoryStore;
 use quorate_storage::state::StateStore;
 use quorate_wire::command;
 use quorate_wire::kv::{Command, KeyRange, Range};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -40,14 +42,14 @@ impl Drop for Dir {
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// A file with one bucket.
-fn file_of(pairs: &Pairs) -> (Layout, Bytes) {
+pub(super) fn file_of(bucket: &str, pairs: &Pairs) -> (Layout, Bytes) {
     let fill = |mut pages: Pages<'_, '_>| {
         let mut tree = Tree::new();
         for (key, value) in pairs {
             tree.add(&mut pages, key, value).unwrap();
         }
         let root = tree.end(&mut pages).unwrap();
-        pages.end(vec![("b", root)]).unwrap()
+        pages.end(vec![(bucket, root)]).unwrap()
     };
     let layout = fill(Pages::counted(&mut |piece| piece.is_empty()));
     let mut file = Vec::new();
@@ -62,7 +64,8 @@ fn file_of(pairs: &Pairs) -> (Layout, Bytes) {
 
 /// All pairs of the only bucket.
 fn pairs_of(file: &Bytes) -> (Pairs, usize) {
-    let mut store = Store { file, page_size: PAGE, seen: BTreeSet::new() };
+    let source = Source::Bytes(file.clone());
+    let mut store = Store { source: &source, page_size: PAGE as u64, seen: BTreeMap::new() };
     let root = store.root().unwrap();
     let (mut bucket, mut pairs) = (None, Vec::new());
     store
@@ -79,7 +82,8 @@ fn pairs_of(file: &Bytes) -> (Pairs, usize) {
             Ok(())
         })
         .unwrap();
-    (pairs, store.seen.len())
+    let seen = store.seen.values().flatten().map(|bits| bits.count_ones() as usize);
+    (pairs, seen.sum())
 }
 
 /// No page is lost or in two places, and none but the root has a single child: bbolt could not delete below it. Gives how many levels
@@ -122,7 +126,7 @@ fn pairs_are_read_back_from_pages_that_each_are_used_once() {
                 (key, vec![n as u8; value as usize])
             })
             .collect();
-        let (layout, file) = file_of(&pairs);
+        let (layout, file) = file_of("b", &pairs);
         assert!(pairs_of(&file).0 == pairs, "seed 3, round {round}");
         branches.insert(check(&file, layout));
     }
@@ -180,18 +184,23 @@ fn snapshot_of(view: &KvView, spare: &Spare) -> Bytes {
 
 /// Takes a file in as a restore does.
 fn restored(file: &Bytes) -> Kv {
-    let Kept { foreign, header, .. } = read(file).unwrap();
+    let (Kept { foreign, header, .. }, versions, beside) = read_all(file).unwrap();
     assert_eq!(header, Some(Header { cluster: 9, node: NodeId(2) }));
-    let chunks = foreign.into_chunks(EntryId::new(Term(1), Index(1)), 5).unwrap();
-    let mut survey = Survey::default();
-    let mut kv = new_kv(77);
-    kv.import_begin().unwrap();
-    for (seq, chunk) in chunks.iter().enumerate() {
-        survey.chunk(chunk).unwrap();
-        kv.import_chunk(seq as u64, chunk).unwrap();
+    let (behind, mut kv) = (EntryId::new(Term(1), Index(1)), new_kv(77));
+    let base: Base = foreign.contents(behind, 5).unwrap().base;
+    let mut adopting = kv.adopt(&foreign, behind, 5).unwrap();
+    for (key, value) in beside {
+        adopting.part(ForeignPart::Beside(key, value)).unwrap();
     }
-    let base: Base = survey.finish().unwrap().base;
-    kv.import_finish(base).unwrap();
+    let mut census = Census::new(foreign.compacted);
+    for version in &versions {
+        census.version(version).unwrap();
+        adopting.part(ForeignPart::Version(version.clone())).unwrap();
+    }
+    let counted = adopting.finish(&base).unwrap();
+    assert!(!census.goes_on());
+    assert_eq!(census.count(), counted);
+    assert_eq!(counted.0, kv.view().len());
     kv
 }
 
@@ -261,9 +270,9 @@ fn what_an_etcd_has_carried_along_is_passed_over() {
             true
         };
         fill(Pages::written(&mut take, layout).unwrap());
-        let Kept { foreign, header, .. } = read(&file.into()).unwrap();
-        assert_eq!((foreign.versions.len(), foreign.revision), (1, 2));
-        assert_eq!((foreign.beside.is_empty(), header.is_none()), (members, members));
+        let (Kept { foreign, header, versions, .. }, _, beside) = read_all(&file.into()).unwrap();
+        assert_eq!((versions, foreign.revision), (1, 2));
+        assert_eq!((beside.is_empty(), header.is_none()), (members, members));
     }
 }
 
