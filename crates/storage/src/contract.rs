@@ -173,7 +173,11 @@ impl Run<'_> {
     }
 
     fn upkeep(&mut self) {
+        let settles = self.rng.chance(1, 4);
         if let Some(upkeep) = &mut self.upkeep {
+            if settles {
+                upkeep.settle().expect("all is merged");
+            }
             self.done.upkeep += u64::from(upkeep.step().expect("upkeep"));
         }
     }
