@@ -234,6 +234,11 @@ fn what_is_missing_cut_short_or_of_another_node_is_refused_by_name() {
         assert!(error.damaged() && error.context.contains(name), "{name} missing: {error}");
         fs::write(&path, &good).unwrap();
     }
+    // Under another number it is another checkpoint.
+    let moved = dir.0.join(format!("{:016}", 2));
+    fs::rename(&checkpoint, &moved).unwrap();
+    assert!(store(&dir.0).open(Some(2)).is_err_and(|e| e.damaged()));
+    fs::rename(&moved, &checkpoint).unwrap();
     let other = Identity { node: NodeId(2), ..IDENTITY };
     assert!(LsmStore::new(&dir.0, other, SMALL).open(Some(1)).is_err_and(|e| e.damaged()));
     assert_eq!(read_all(&dir.0, &pairs).unwrap(), pairs);
@@ -316,7 +321,9 @@ fn an_examination_goes_on_behind_the_first_damage() {
         .unwrap();
     let mut bytes = fs::read(&table).unwrap();
     let places = [1, 2, 3].map(|quarter| bytes.len() * quarter / 5);
-    places.iter().for_each(|&at| bytes[at] ^= 4);
+    for at in places {
+        bytes[at] ^= 4;
+    }
     fs::write(&table, &bytes).unwrap();
     // Of the other one a file of its own.
     let ends = of(1).join("ENDS");
@@ -342,6 +349,8 @@ fn a_condemned_state_is_not_opened() {
     store.condemn("a read of it failed").unwrap();
     let error = store.open(Some(1)).err().unwrap();
     assert!(error.damaged() && error.context.contains("a read of it failed"), "{error}");
+    let faults = quorate_lsm::examine(&dir.0.join("state"), IDENTITY, Some(1)).unwrap().faults;
+    assert!(faults.iter().any(|fault| fault.what.contains("a read of it failed")), "{faults:?}");
     let aside = store.set_aside().unwrap().unwrap();
     assert_eq!(all(&*store.open(None).unwrap()).unwrap(), []);
     fs::remove_file(Path::new(&aside).join("DAMAGED")).unwrap();
@@ -362,15 +371,18 @@ fn a_scrub_passes_over_no_table() {
     assert!(tables.len() > 3, "{tables:?}");
     for table in tables {
         let good = fs::read(&table).unwrap();
-        let mut bytes = good.clone();
-        bytes[good.len() / 3] ^= 16;
-        fs::write(&table, bytes).unwrap();
-        let found = std::iter::repeat_with(|| upkeep.scrub(50_000)).take(100).find_map(Result::err);
-        assert!(
-            found.is_some_and(|error| error.context.contains(table.to_str().unwrap())),
-            "{}",
-            table.display()
-        );
+        let blocks = good.len() - SMALL.end_bytes as usize;
+        for at in [good.len() / 3, blocks * 9 / 10] {
+            let mut bytes = good.clone();
+            bytes[at] ^= 16;
+            fs::write(&table, bytes).unwrap();
+            let found = std::iter::repeat_with(|| upkeep.scrub(50_000)).take(100).find_map(Result::err);
+            assert!(
+                found.is_some_and(|error| error.context.contains(table.to_str().unwrap())),
+                "byte {at} of {}",
+                table.display()
+            );
+        }
         fs::write(&table, good).unwrap();
     }
 }
