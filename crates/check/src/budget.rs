@@ -80,3 +80,28 @@ impl<'a> Budget<'a> {
         self.bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    /// Claim: what was spent stays spent: a clock that says no more that it is time, and memory that is given back, change nothing.
+    #[test]
+    fn once_an_error_always_the_same() {
+        let late = Cell::new(true);
+        let stop = || late.get();
+        let mut budget = Budget::new(&stop, 100);
+        assert_eq!(budget.look(), Err(Spent::Time));
+        late.set(false);
+        assert_eq!([budget.look(), budget.step(), budget.take(1), budget.take(1_000)], [Err(Spent::Time); 4]);
+
+        let mut budget = Budget::new(&stop, 100);
+        assert_eq!((budget.take(60), budget.left()), (Ok(()), 40));
+        assert_eq!(budget.take(41), Err(Spent::Memory));
+        budget.give(60);
+        assert_eq!([budget.take(1), budget.step(), budget.look()], [Err(Spent::Memory); 3]);
+        late.set(true);
+        assert_eq!(budget.look(), Err(Spent::Memory));
+    }
+}

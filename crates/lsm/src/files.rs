@@ -6,12 +6,13 @@
 //! ENDS := { table(u64) length(u32) crc(u32, CRC-32C of the table's last `length` bytes) }      little-endian
 //! ```
 
+use crate::calls;
 use quorate_storage::journal::Identity;
 use quorate_storage::manifest::{FileEntry, Manifest, ManifestError, NAME};
 use quorate_storage::state::{StateError, StateErrorKind, StateResult};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -81,7 +82,7 @@ impl Layout {
                 copy_verified(&source, &target, crc)?;
             } else {
                 verify_end(&source, &entry.name, size, &ends)?;
-                fs::hard_link(&source, &target).map_err(|e| failed("linking", &source, &e))?;
+                calls::link(&source, &target).map_err(|e| failed("linking", &source, &e))?;
             }
         }
         self.remove_others(&[generation])
@@ -143,7 +144,7 @@ impl Layout {
         for table in tables {
             let name = format!("{TABLES}/{table}");
             let (source, target) = (live.join(&name), dir.join(&name));
-            fs::hard_link(&source, &target).map_err(|e| failed("linking", &source, &e))?;
+            calls::link(&source, &target).map_err(|e| failed("linking", &source, &e))?;
             let size = fs::metadata(&target).map_err(|e| failed("reading", &target, &e))?.len();
             let len = size.min(self.end_bytes) as u32;
             let crc = end_crc(&target, size, len)?;
@@ -166,7 +167,7 @@ impl Layout {
         let manifest = Manifest { identity: self.identity, generation, files };
         let temporary = dir.join("MANIFEST.tmp");
         write_synced(&temporary, &manifest.encode())?;
-        fs::rename(&temporary, dir.join(NAME)).map_err(|e| failed("renaming", &temporary, &e))?;
+        calls::rename(&temporary, &dir.join(NAME)).map_err(|e| failed("renaming", &temporary, &e))?;
         sync_dir(&dir)?;
         sync_dir(&self.dir)?;
         // The one before stays: the journal has not recorded this one yet.
@@ -225,7 +226,7 @@ impl Layout {
         let name = self.dir.file_name().map_or_else(|| "state".into(), |name| name.to_string_lossy());
         let free = (1_u64..).map(|n| self.dir.with_file_name(format!("{name}.damaged-{n}")));
         let Some(aside) = free.into_iter().find(|path| !path.exists()) else { return Ok(None) };
-        fs::rename(&self.dir, &aside).map_err(|e| failed("setting aside", &self.dir, &e))?;
+        calls::rename(&self.dir, &aside).map_err(|e| failed("setting aside", &self.dir, &e))?;
         self.create_home()?;
         Ok(Some(aside))
     }
@@ -301,20 +302,15 @@ fn copy_verified(source: &Path, target: &Path, crc: u32) -> StateResult<()> {
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> StateResult<()> {
-    let write = || {
-        let mut file = File::create(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(|e| failed("writing", path, &e))
+    calls::write(path, bytes).map_err(|e| failed("writing", path, &e))
 }
 
 fn sync_dir(path: &Path) -> StateResult<()> {
-    File::open(path).and_then(|d| d.sync_all()).map_err(|e| failed("syncing", path, &e))
+    calls::sync_dir(path).map_err(|e| failed("syncing", path, &e))
 }
 
 fn create_dir(path: &Path) -> StateResult<()> {
-    fs::create_dir_all(path).map_err(|e| failed("creating", path, &e))
+    calls::create_dir(path).map_err(|e| failed("creating", path, &e))
 }
 
 fn remove_file(path: &Path) -> StateResult<()> {

@@ -46,6 +46,7 @@
 
 mod ahead;
 mod blocks;
+mod calls;
 mod examine;
 mod files;
 mod flush;

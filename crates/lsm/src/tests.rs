@@ -1,4 +1,5 @@
 use super::*;
+use crate::calls::watched::{Unflushed, watch};
 use quorate_base::NodeId;
 
 const MEMTABLE: u64 = 64 << 10;
@@ -97,5 +98,34 @@ fn a_checkpoint_that_waits_holds_no_memory_and_is_one_cut() {
     let all: Vec<_> = state.scan((Bound::Unbounded, Bound::Unbounded)).map(Result::unwrap).collect();
     assert!(all.len() == 2_000 && all.iter().all(|(_, value)| value[..] == [0; 100]));
     drop((all, state));
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+/// Nothing of what was done may be lost to a power cut, or be there by half.
+fn is_durable(unflushed: &Unflushed) {
+    let Unflushed { names, bytes, halves, calls } = unflushed;
+    assert!(names.is_empty() && bytes.is_empty() && halves.is_empty(), "{names:?} {bytes:?} {halves:?}");
+    assert!(*calls > 3, "{calls} calls were seen");
+}
+
+/// Claim: a checkpoint whose work has returned is durable, with all its names, and its list was so before it had its name; so is the
+/// word that a state failed a read, and the name under which it was set aside.
+#[test]
+fn a_checkpoint_that_returned_has_left_nothing_unflushed() {
+    let (dir, mut state) = open("durable");
+    for generation in 1..4 {
+        fill(&mut state, generation as u32);
+        let job = state.seal().unwrap();
+        let (done, unflushed) = watch(|| job.run(generation));
+        done.unwrap();
+        is_durable(&unflushed);
+        assert!(unflushed.calls > 15, "{} calls were seen", unflushed.calls);
+    }
+    let layout = state.shared.layout.clone();
+    drop(state);
+    is_durable(&watch(|| layout.condemn("a read failed").unwrap()).1);
+    let (aside, unflushed) = watch(|| layout.set_aside().unwrap().unwrap());
+    is_durable(&unflushed);
+    std::fs::remove_dir_all(aside).unwrap();
     std::fs::remove_dir_all(&dir).unwrap();
 }

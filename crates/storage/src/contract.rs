@@ -169,11 +169,19 @@ impl Run<'_> {
         } else {
             self.done.recorded += 1;
             self.recorded = Some((generation, model));
+            // Whoever keeps up with it lets go of those before it, or dies before that.
+            if let Some(upkeep) = self.upkeep.as_mut().filter(|_| self.rng.chance(1, 2)) {
+                upkeep.recorded(generation).expect("older checkpoints are let go of");
+            }
         }
     }
 
     fn upkeep(&mut self) {
+        let settles = self.rng.chance(1, 4);
         if let Some(upkeep) = &mut self.upkeep {
+            if settles {
+                upkeep.settle().expect("all is merged");
+            }
             self.done.upkeep += u64::from(upkeep.step().expect("upkeep"));
         }
     }

@@ -172,6 +172,7 @@ fn read_body(rest: &mut Bytes) -> Option<Manifest> {
 mod tests {
     use super::*;
     use quorate_base::Rng;
+    use quorate_faulty::FaultyDisk;
 
     #[test]
     fn every_flipped_bit_is_seen() {
@@ -189,6 +190,36 @@ mod tests {
             let mut bad = bytes.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
             assert!(Manifest::decode(&bad, "m").is_err(), "bit {bit}");
+        }
+    }
+
+    /// Claim: a manifest that was written is there after the power went, whenever it goes before that there is the one before it, and
+    /// never half of one.
+    #[test]
+    fn a_manifest_is_there_whole_or_not_at_all() {
+        let identity = Identity { cluster: 7, node: NodeId(2) };
+        let of = |generation| Manifest {
+            identity,
+            generation,
+            files: vec![FileEntry { name: "tables/4".into(), size: 1000, crc: None }; 40],
+        };
+        let whole = FaultyDisk::new(0);
+        whole.create_dir("d").unwrap();
+        of(1).write(&whole, "d").unwrap();
+        let before = whole.operations();
+        of(2).write(&whole, "d").unwrap();
+        for k in before..=whole.operations() {
+            for seed in 0..8 {
+                let disk = FaultyDisk::new(seed);
+                disk.create_dir("d").unwrap();
+                of(1).write(&disk, "d").unwrap();
+                disk.freeze_at(k);
+                let done = of(2).write(&disk, "d").is_ok();
+                disk.heal();
+                disk.power_loss();
+                let found = Manifest::read(&disk, "d", identity).map(|manifest| manifest.generation);
+                assert!(found == Ok(2) || !done && found == Ok(1), "frozen at {k}, seed {seed}: {found:?}");
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 mod brute;
 mod budgets;
 mod fast;
+mod keys;
 mod make;
 mod pending;
 #[path = "../common/slice.rs"]

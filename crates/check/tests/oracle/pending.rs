@@ -93,3 +93,52 @@ fn the_search_tries_what_nobody_heard_of() {
         );
     }
 }
+
+/// Claim: a place to which the search comes with another unheard operation used is another place. The shortest way to what is read first
+/// uses up the write without which the second read has none; only the longer way leaves it.
+#[test]
+fn what_was_used_makes_a_place_another_one() {
+    let op = |process, ask, heard, invoked, returned| Op { process, ask, heard, invoked, returned };
+    let lost = |process, ask| op(process, ask, Heard::Nothing, 2 + process, u32::MAX);
+    let read = |at| op(9, Ask::Read, Heard::Got(Some(3)), at, at + 1);
+    let ops = [
+        op(9, Ask::Write(1), Heard::Done, 0, 1),
+        lost(0, Ask::Write(3)),
+        lost(1, Ask::Cas(1, 2)),
+        lost(2, Ask::Cas(2, 3)),
+        read(10),
+        op(9, Ask::Write(5), Heard::Done, 20, 21),
+        read(30),
+    ];
+    // Each of the three is needed.
+    for left_out in [None, Some(1), Some(2), Some(3)] {
+        let ops: Vec<Op> = (0..ops.len()).filter(|&at| Some(at) != left_out).map(|at| ops[at]).collect();
+        assert_eq!(
+            slow::holds(Object::CasRegister, &history(&ops)),
+            Some(left_out.is_none()),
+            "{left_out:?}"
+        );
+        assert_eq!(orderable_at_length(Object::CasRegister, &ops), left_out.is_none());
+    }
+}
+
+/// Claim: a place to which the search comes with more writes that may have been hidden is another place. The long write of 2 may have been
+/// right before the short one without a trace; but where it counts as done when it returns, the write of 3 is hidden behind it.
+#[test]
+fn what_may_be_hidden_makes_a_place_another_one() {
+    for late in [false, true] {
+        let op = |process, ask, heard, invoked, returned| Op { process, ask, heard, invoked, returned };
+        let ops = [
+            op(0, Ask::Write(1), Heard::Done, 0, 1),
+            op(1, Ask::Write(2), Heard::Done, 2, if late { 30 } else { 15 }),
+            op(2, Ask::Write(2), Heard::Done, 3, 10),
+            op(3, Ask::Read, Heard::Got(Some(2)), 4, 9),
+            op(4, Ask::Write(3), Heard::Done, 20, 40),
+            op(5, Ask::Read, Heard::Got(Some(2)), 50, 51),
+        ];
+        for object in [Object::Register, Object::CasRegister] {
+            assert_eq!(slow::holds(object, &history(&ops)), Some(late), "{object:?}");
+        }
+        assert_eq!(orderable_at_length(Object::Register, &ops), late);
+    }
+}

@@ -33,8 +33,17 @@ impl<M: Model> Model for Slow<M> {
         self.0.observes(action)
     }
 
+    // What fills a cell is hidden behind what fills it later: half of the search is about that.
+    fn fills(&self, action: &M::Action) -> bool {
+        self.0.fills(action)
+    }
+
     fn flow(&self, action: &M::Action) -> Flow {
         self.0.flow(action)
+    }
+
+    fn weight(&self, state: &M::State) -> usize {
+        self.0.weight(state)
     }
 
     fn show(&self, state: &M::State, values: &Values) -> String {

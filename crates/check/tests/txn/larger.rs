@@ -136,6 +136,95 @@ fn one_reader_hides_behind_no_number_of_pairs() {
     }
 }
 
+/// What is appended to keys, and `None` where a key is seen to be empty.
+type Micros = Vec<(i64, Option<i64>)>;
+
+/// A circle of two sessions, of which each in its second transaction missed what the other appended in its first; where it is `hidden` a
+/// third session misses that, having but overwritten something of the second transaction. Appends and what was seen, by process and turn.
+fn circle(at: i64, hidden: bool) -> Vec<(i64, Micros)> {
+    let of = |number: i64| 10_000 + 10 * at + number;
+    let misses = |number| (of(number), None);
+    let appends = |number, element| (of(number), Some(element));
+    let half = |session, own, other, over| {
+        let first = (session, vec![appends(own, 1)]);
+        let mut rest = vec![(session, if hidden { vec![appends(over, 1)] } else { vec![misses(other)] })];
+        if hidden {
+            rest.push((session + 1, vec![appends(over, 2), misses(other)]));
+        }
+        std::iter::once(first).chain(rest).collect::<Vec<_>>()
+    };
+    [half(4 * at, 0, 1, 2), half(4 * at + 2, 1, 0, 3)].concat()
+}
+
+/// Claim: that two sessions missed each other's appends is found beside so many circles of more transactions, in one component with
+/// them, in which one overwrote something before another missed something.
+#[test]
+fn sessions_that_missed_each_other_hide_behind_no_number_of_others() {
+    for at_place in [0, 30, 60] {
+        for shown in [false, true] {
+            let mut sessions: BTreeMap<i64, Vec<Micros>> = BTreeMap::new();
+            for at in 0..=60 {
+                if at == at_place && !shown {
+                    continue;
+                }
+                for (number, (session, mut micros)) in circle(at, at != at_place).into_iter().enumerate() {
+                    // The first of each circle and that of the next one missed something of each other.
+                    if number == 0 {
+                        let before = at - 1 - i64::from(at - 1 == at_place && !shown);
+                        micros.extend([(2 * at, None), (2 * at + 1, Some(1))]);
+                        micros.extend((before >= 0).then_some((2 * before + 1, None)));
+                        micros.extend((before >= 0).then_some((2 * before, Some(1))));
+                    }
+                    sessions.entry(session).or_default().push(micros);
+                }
+            }
+            let mut builder = Builder::new();
+            let mut keys: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+            for turn in 0..2 {
+                let now = || sessions.iter().filter_map(|(&at, turns)| Some((at, turns.get(turn)?)));
+                for (session, _) in now() {
+                    let process = builder.int(session);
+                    builder.invoke(process).unwrap();
+                }
+                for (session, micros) in now() {
+                    for &(key, element) in micros {
+                        let name = builder.int(key);
+                        match element {
+                            Some(element) => {
+                                keys.entry(key).or_default().push(element);
+                                let element = builder.int(element);
+                                builder.append(name, element);
+                            }
+                            None => builder.list(name, &[]),
+                        }
+                    }
+                    let process = builder.int(session);
+                    builder.complete(process, Outcome::Ok).unwrap();
+                }
+            }
+            let process = builder.int(-1);
+            builder.invoke(process).unwrap();
+            for (key, mut elements) in keys {
+                elements.sort_unstable();
+                let elements: Vec<_> = elements.into_iter().map(|element| builder.int(element)).collect();
+                let key = builder.int(key);
+                builder.list(key, &elements);
+            }
+            builder.complete(process, Outcome::Ok).unwrap();
+            let report = judge(&builder.finish().unwrap(), Model::ListAppend);
+            let found = |level| refuted(&report, level);
+            assert!(
+                found("strong-session-snapshot-isolation")
+                    && !found("prefix")
+                    && !found("strong-session-PSI"),
+                "{at_place}: {:?}",
+                report.minimal_refuted()
+            );
+            assert_eq!(found("strong-session-prefix"), shown, "{at_place}: {:?}", report.minimal_refuted());
+        }
+    }
+}
+
 /// Claim: after thousands of components that break one level another one that breaks more is still looked at.
 #[test]
 fn what_is_worst_may_come_last() {

@@ -453,6 +453,33 @@ mod tests {
         (Append { shard, write: quorate_base::WriteId(1), hard: Some(hard), prev, entries }, mark)
     }
 
+    /// Claim: the checksum covers all of a batch, its number and what it says was flushed among it: no bit of it flips unseen.
+    #[test]
+    fn no_bit_of_a_batch_flips_unseen() {
+        let mut out = vec![0; SEGMENT_HEADER];
+        let hard = HardState { term: Term(3), vote: Some(NodeId(2)), commit: Index(4) };
+        put_batch(&mut out, place(), Batch { number: 7, durable: 6 }, &[Record::Hard(ShardId(1), hard)]);
+        assert!(matches!(read_batch(&out.clone().into(), place(), None), Found::Batch(..)));
+        for bit in SEGMENT_HEADER * 8..out.len() * 8 {
+            let mut bad = out.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let found = read_batch(&bad.into(), place(), None);
+            assert!(matches!(found, Found::Nothing { .. }), "bit {bit}: {found:?}");
+        }
+    }
+
+    /// Claim: a record of a kind that is not known is no end of a batch that is read: what stands behind it is not known to be nothing.
+    #[test]
+    fn an_unknown_record_is_not_passed_over() {
+        let mut payload = Vec::new();
+        put_hard(&mut payload, ShardId(1), HardState::default());
+        assert!(matches!(read_batch(&sealed(&payload), place(), Some(7)), Found::Batch(..)));
+        for kind in [0, 4, 255] {
+            let found = read_batch(&sealed(&[&payload[..], &[kind]].concat()), place(), Some(7));
+            assert_eq!(found, Found::Nothing { touched: true }, "kind {kind}");
+        }
+    }
+
     /// Seed 5: checksums that hold over nonsense, headers of noise. An error or a value, never a panic, and no room for what
     /// only a number claims.
     #[test]

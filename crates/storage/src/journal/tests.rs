@@ -299,6 +299,8 @@ fn a_second_record_that_was_written_over_is_named() {
     let mut file = disk.open("j/votes").unwrap();
     file.write_at(0, &vec![0x5a; 32 << 10]).unwrap();
     file.sync().unwrap();
+    // Whoever only looks sees it, too.
+    assert_eq!(examine(&disk, "j", ME).unwrap().harmless.len(), 2);
     let (_, found) = open(&disk).unwrap();
     assert_eq!(found.harmless.iter().map(|damage| damage.file.as_str()).collect::<Vec<_>>(), ["j/votes"; 2]);
     assert_eq!(found.shards[&SHARD].hard, voted);
