@@ -9,7 +9,7 @@ mod words;
 
 use super::draw::Zipf;
 use super::meter::{self, Figures, Meter, Tally, Turns};
-use crate::probe::endpoint;
+use crate::probe::url_of_clients;
 use crate::report::{Exit, Problem, say};
 use quorate_base::Rng;
 use quorate_client::dynamo::{Operation, Trouble, call};
@@ -63,7 +63,7 @@ type Shared = Rc<Mutex<Link>>;
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// Where the cluster is
-    #[arg(long, alias = "endpoint", value_name = "URL[,URL...]", value_delimiter = ',', value_parser = endpoint, default_value = "http://127.0.0.1:8000")]
+    #[arg(long, alias = "endpoint", value_name = "URL[,URL...]", value_delimiter = ',', value_parser = url_of_clients, default_value = "http://127.0.0.1:8000")]
     endpoints: Vec<String>,
     /// What the clients do
     #[arg(long, value_enum, default_value_t = Op::Put)]
