@@ -30,6 +30,7 @@
 
 mod memo;
 mod plan;
+mod way;
 
 use crate::budget::{Budget, Spent};
 use crate::history::Call;
@@ -150,9 +151,6 @@ const HIDDEN: u32 = 1 << 31;
 
 /// No way was found, and none was ruled out.
 const ANY: u32 = u32::MAX;
-
-/// The search for a way to the operation due next looks at so many states.
-const MOST_LOOKED_AT: usize = 48;
 
 struct Search<'a, const W: usize> {
     machine: Machine<'a>,
@@ -529,46 +527,6 @@ impl<'a, const W: usize> Search<'a, W> {
             nth += 1;
         }
         Ok(false)
-    }
-
-    /// The next state on a shortest way to one where the operation due next fits, were each operation that is there to be
-    /// used any number of times. `None`: there is no such way, so that nothing more need be tried here.
-    fn way_to(&mut self, due: u32, budget: &mut Budget<'_>) -> Result<Option<u32>, Spent> {
-        self.there.clear();
-        for slot in bits(without(without(self.open_mask, self.observing), self.here.mask)) {
-            self.there.push(self.calls[self.open[slot] as usize].action);
-        }
-        for (class, (action, _)) in self.pending.iter().enumerate() {
-            if self.invoked[class] > self.sets.count(self.used, class as u32) {
-                self.there.push(*action);
-            }
-        }
-        self.there.sort_unstable();
-        self.there.dedup();
-        self.way.clear();
-        self.way.push((self.here.state, ANY));
-        let mut at = 0;
-        while let Some(&(state, first)) = self.way.get(at) {
-            at += 1;
-            for place in 0..self.there.len() {
-                let mut nth = 0;
-                while let Some(next) = self.machine.step(state, self.there[place], nth, budget)? {
-                    nth += 1;
-                    if self.way.iter().any(|&(met, _)| met == next) {
-                        continue;
-                    }
-                    let first = if first == ANY { next } else { first };
-                    if self.machine.enabled(next, due, budget)? {
-                        return Ok(Some(first));
-                    }
-                    if self.way.len() >= MOST_LOOKED_AT {
-                        return Ok(Some(ANY));
-                    }
-                    self.way.push((next, first));
-                }
-            }
-        }
-        Ok(None)
     }
 
     /// True where a choice belongs to this round: those that lead toward the operation due next come first.

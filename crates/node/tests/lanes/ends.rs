@@ -53,7 +53,7 @@ fn what_waited_for_a_leader_alone_was_not_done() {
     cluster.kill(3);
     let taken = cluster.write(1, "taken", "v".into());
     cluster.pass(4_000);
-    assert_eq!(cluster.leaders(KV), []);
+    assert!(cluster.leaders(KV).is_empty());
     let waited = cluster.write(1, "waited", "v".into());
     cluster.pass(20_000);
     assert_eq!((ends(&taken), ends(&waited)), (vec![Failure::TimedOut], vec![Failure::NoLeader]));

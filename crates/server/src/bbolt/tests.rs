@@ -9,8 +9,10 @@ fn store() -> Bytes {
     Bytes::from_static(&SNAPSHOT[..SNAPSHOT.len() - 32])
 }
 
+type Beside = Vec<(Bytes, Bytes)>;
+
 /// All of a store, with its versions and what stands beside them.
-fn read_all(file: &Bytes) -> Read<(Kept, Vec<ForeignVersion>, Vec<(Bytes, Bytes)>)> {
+fn read_all(file: &Bytes) -> Read<(Kept, Vec<ForeignVersion>, Beside)> {
     let (mut versions, mut beside) = (Vec::new(), Vec::new());
     let kept = read(&Source::Bytes(file.clone()), &mut |part| {
         match part {
