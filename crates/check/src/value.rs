@@ -47,15 +47,47 @@ pub enum Datum {
 
 /// The value of a number that was written with a fraction, an exponent or too many digits for an `Int`: `1e2` and `100.0` are
 /// one, `-0.5` and `-0.50` are. A fraction of zero makes no whole number in EDN, where `(= 1 1.0)` is false; in JSON, which
-/// knows one kind of number (`whole`), it does. What is no decimal, as `7/2`, stays as it was written.
+/// knows one kind of number (`whole`), it does. Of Clojure's other spellings, ratios are reduced (`4/2` is 2) and numbers of
+/// another base are what they are (`0x10` is 16, `2r101` is 5); what is none of them stays as it was written.
 pub fn number(written: &str, whole: bool) -> Datum {
-    let Some(decimal) = Decimal::of(written) else { return Datum::Number(written.into()) };
+    let Some(decimal) = Decimal::of(written) else {
+        return ratio(written)
+            .or_else(|| based(written).map(Datum::Int))
+            .unwrap_or_else(|| Datum::Number(written.into()));
+    };
     let len = decimal.digits.len() as i64;
     if !decimal.float || (whole && (len..=MOST_WHOLE).contains(&decimal.point)) {
         let text = decimal.plain();
         return text.parse().map_or_else(|_| Datum::Number(text.into()), Datum::Int);
     }
     Datum::Number(decimal.show().into())
+}
+
+fn ratio(written: &str) -> Option<Datum> {
+    let (above, below) = written.split_once('/')?;
+    let (above, below) = (above.parse::<i64>().ok()?, below.parse::<i64>().ok().filter(|&below| below > 0)?);
+    let (mut divisor, mut rest) = (above.unsigned_abs(), below.unsigned_abs());
+    while rest > 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    let divisor = i64::try_from(divisor).ok()?;
+    let (above, below) = (above / divisor, below / divisor);
+    Some(if below == 1 { Datum::Int(above) } else { Datum::Number(format!("{above}/{below}").into()) })
+}
+
+fn based(written: &str) -> Option<i64> {
+    let (sign, digits) = match written.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", written.strip_prefix('+').unwrap_or(written)),
+    };
+    let (radix, digits) = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        Some(digits) => (16, digits),
+        None => {
+            let (radix, digits) = digits.split_once(['r', 'R'])?;
+            (radix.parse().ok().filter(|radix| (2..=36).contains(radix))?, digits)
+        }
+    };
+    i64::from_str_radix(&format!("{sign}{digits}"), radix).ok().filter(|_| !digits.starts_with(['+', '-']))
 }
 
 /// A whole number with an exponent has at most so many digits; a longer one keeps its exponent.

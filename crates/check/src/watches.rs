@@ -184,6 +184,7 @@ pub fn judge(history: &History) -> Result<Vec<(&'static str, Verdict)>, (u32, St
     for stream in &streams {
         stream.judge(&truth, history, &mut found);
     }
+    lives(&streams, history, &mut found);
     let verdict = |name: &'static str| match found.iter().find(|(of, _)| *of == name) {
         Some((_, witness)) => Verdict::Refuted(witness.clone()),
         None => Verdict::Proved { by: BY },
@@ -562,6 +563,38 @@ impl Stream {
                 at.0, at.1, first.0
             );
             tell("resumable", what, &[fact.operation]);
+        }
+    }
+}
+
+/// When each key was made, by what the events say: an event belongs to the life that was there then, or begins one.
+fn lives(streams: &[Stream], history: &History, found: &mut Findings) {
+    let mut puts: BTreeMap<&str, BTreeMap<i64, (i64, u32)>> = BTreeMap::new();
+    let mut tell =
+        |what: String, core: &[u32]| found.push(("is-create", witness(history, "is-create", &what, core)));
+    for stream in streams {
+        for event in stream.events().filter(|event| event.value.is_some()) {
+            let Some(create) = event.create else { continue };
+            let (key, revision) = (&event.key, event.revision);
+            let it = (create, stream.operation);
+            let &mut (other, operation) = puts.entry(key).or_default().entry(revision).or_insert(it);
+            if create > revision || create != other {
+                let what = format!(
+                    "revision {revision} of {key:?} says that the key was made at {create}, and at {other}"
+                );
+                tell(what, &[operation, stream.operation]);
+            }
+        }
+    }
+    for (key, puts) in puts {
+        for ((before, made), (revision, (create, operation))) in puts.iter().zip(puts.iter().skip(1)) {
+            if create <= before && *create != made.0 {
+                let what = format!(
+                    "revision {revision} says that {key:?} was made at {create}, and revision {before} that it was at {}",
+                    made.0
+                );
+                tell(what, &[made.1, *operation]);
+            }
         }
     }
 }

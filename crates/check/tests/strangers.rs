@@ -71,6 +71,20 @@ fn numbers_are_compared_by_value() {
         ] {
             assert!(!same(one, other, json), "{one} {other}");
         }
+        for (one, other) in [
+            ("4/2", "2"),
+            ("2/4", "1/2"),
+            ("0x10", "16"),
+            ("2r101", "5"),
+            ("-0xff", "-255"),
+            ("\\newline", "\\u000A"),
+        ] {
+            assert!(json || same(one, other, json), "{one} {other}");
+        }
+        for (one, other) in [("1/2", "2/1"), ("1/0", "0"), ("0x", "0"), ("37r1", "1"), ("\\u00e9", "\\u00e8")]
+        {
+            assert!(json || !same(one, other, json), "{one} {other}");
+        }
         assert_eq!(same("1", "1.0", json), json, "Clojure tells them apart, JSON knows one kind of number");
         assert_eq!(same("100000000000000000000", "1e20", json), json);
     }
@@ -452,4 +466,143 @@ fn brackets_are_named_where_they_open() {
         assert_eq!((bad.line, bad.column), (1, column), "{text}: {bad:?}");
         assert!(bad.what.contains(what), "{text}: {bad:?}");
     }
+}
+
+/// Claim: forms that drop forms are read as deep as values may be nested, and no deeper: five thousand of them ended the stack.
+#[test]
+fn dropped_forms_are_bounded() {
+    let text = |many: usize| {
+        let dropped = "#_ ".repeat(many) + &"1 ".repeat(many);
+        format!("{{:process 0 :type :invoke :f :write :value {dropped} 5}}")
+    };
+    let history = read(text(90).as_bytes()).unwrap();
+    assert_eq!(history.values.show(history.operations[0].argument), "5");
+    for many in [200, 100_000] {
+        assert!(refused(&text(many)).what.contains("nested deeper"), "{many}");
+        assert!(read(text(many)[48..].as_bytes()).is_err());
+    }
+}
+
+/// Claim: answers of etcd to which no change is known are no violation (they were one, without a witness), and what answers say of one
+/// key, also of one that is older than the history, is of one course (nobody looked).
+#[test]
+fn what_etcd_says_of_one_key_agrees() {
+    let told = |all: &[&str]| {
+        let get = |(place, answer): (usize, &&str)| {
+            format!(
+                "{{:process {place} :type :invoke :f :get :key :a :value nil}}\n{{:process {place} :type :ok :f :get :key :a :value [{answer}] :version 9}}\n"
+            )
+        };
+        broken("etcd", &all.iter().enumerate().map(get).collect::<String>())
+    };
+    let none: [&str; 0] = [];
+    let same = "{:key :a :value 1 :mod 5 :create 2 :ver 3 :lease 7}";
+    assert_eq!(told(&[""]), none);
+    assert_eq!(told(&["", ""]), none);
+    assert_eq!(told(&[same, same, "{:key :a :value 1}"]), none);
+    for other in [":create 3 :ver 3", ":create 2 :ver 4", ":create 2 :ver 3 :lease 8", ":value 2"] {
+        assert_eq!(told(&[same, &format!("{{:key :a :mod 5 {other}}}")]), ["state"], "{other}");
+    }
+    for one in [
+        ":mod 2 :create 3",
+        ":mod 2 :create 2 :ver 2",
+        ":ver 0 :mod 3",
+        ":mod 5 :create 2 :ver 9",
+        ":mod 5 :create 2 :ver 1",
+    ] {
+        assert_eq!(told(&[&format!("{{:key :a :value 1 {one}}}")]), ["state"], "{one}");
+    }
+    let put = |ver: u32| {
+        format!(
+            "{{:process 0 :type :invoke :f :get :key :a :value nil}}
+            {{:process 0 :type :ok :f :get :key :a :value [{{:key :a :value 1 :mod 5 :create 3 :ver 3}}] :version 5}}
+            {{:process 0 :type :invoke :f :put :key :a :value 2}}
+            {{:process 0 :type :ok :f :put :key :a :value nil :version 6}}
+            {{:process 0 :type :invoke :f :get :key :a :value nil}}
+            {{:process 0 :type :ok :f :get :key :a :value [{{:key :a :value 2 :mod 6 :create 3 :ver {ver}}}] :version 6}}"
+        )
+    };
+    assert_eq!(broken("etcd", &put(4)), none);
+    assert_eq!(broken("etcd", &put(5)), ["state"]);
+    assert_eq!(broken("etcd", &put(3)), ["state"]);
+}
+
+/// Claim: two events of one life of a key tell one beginning of it. They held with two.
+#[test]
+fn a_life_of_a_key_begins_once() {
+    let told = |first: u32, second: u32| {
+        let text = format!(
+            r#"{{"process":0,"type":"invoke","f":"watch","value":{{"key":"b"}}}}
+{{"process":0,"type":"ok","f":"watch","value":[{{"events":[{{"type":"put","key":"b","value":1,"mod":5,"create":{first}}}]}},{{"events":[{{"type":"put","key":"b","value":2,"mod":8,"create":{second}}}]}}]}}"#
+        );
+        broken("watch", &text)
+    };
+    for (first, second) in [(5, 5), (3, 3), (5, 7), (3, 6)] {
+        assert!(told(first, second).is_empty(), "{first} {second}");
+    }
+    for (first, second) in [(6, 6), (3, 5), (5, 4), (3, 9), (4, 3)] {
+        assert_eq!(told(first, second), ["is-create"], "{first} {second}");
+    }
+}
+
+/// Claim: repeatable read is refuted where a weaker level is, also by what a range saw. It was proved beside a refuted read committed.
+#[test]
+fn what_refutes_a_weaker_level_refutes_repeatable_read() {
+    let circular = "{:process 0 :type :invoke :f :txn :value [[:insert 1 0] [:scan 2 3 nil]]}
+        {:process 1 :type :invoke :f :txn :value [[:delete 1] [:insert 2 1]]}
+        {:process 1 :type :ok :f :txn :value [[:delete 1] [:insert 2 1]]}
+        {:process 0 :type :ok :f :txn :value [[:insert 1 0] [:scan 2 3 {2 1}]]}";
+    let halved = "{:process 0 :type :invoke :f :txn :value [[:insert 1 0] [:insert 2 0]]}
+        {:process 0 :type :ok :f :txn :value [[:insert 1 0] [:insert 2 0]]}
+        {:process 1 :type :invoke :f :txn :value [[:scan 1 1 nil] [:scan 2 2 nil]]}
+        {:process 1 :type :ok :f :txn :value [[:scan 1 1 {1 0}] [:scan 2 2 {}]]}";
+    for text in [circular, halved] {
+        let report = of(Model::Predicate, text);
+        for (level, verdict) in &report.verdicts {
+            let weaker = report.verdicts.iter().filter(|(below, _)| level.includes(*below));
+            let refuted = weaker.clone().any(|(_, verdict)| matches!(verdict, Verdict::Refuted(_)));
+            assert_eq!(matches!(verdict, Verdict::Refuted(_)), refuted, "{}", level.name());
+            let proved = weaker.clone().all(|(_, verdict)| matches!(verdict, Verdict::Proved { .. }));
+            assert!(proved || !matches!(verdict, Verdict::Proved { .. }), "{}", level.name());
+        }
+        assert!(refuted(&report).contains(&"repeatable-read"));
+    }
+}
+
+/// Claim: to delete a key is to write what it held first, for the levels of sessions too, which said that they do not know it; and a
+/// comparison of one of several keys that failed may end with the key and false, which was bad input.
+#[test]
+fn a_deleted_key_and_a_failed_comparison() {
+    let text = |seen: &str| {
+        format!(
+            "0 :invoke :put [:a 1]\n0 :ok :put [:a 1]\n0 :invoke :delete [:a nil]\n0 :fail :delete [:a nil]
+1 :invoke :delete [:b nil]\n1 :ok :delete [:b nil]\n1 :invoke :get [:b nil]\n1 :ok :get [:b nil]\n0 :invoke :get [:a nil]\n0 :ok :get [:a {seen}]\n"
+        )
+    };
+    let judged = |text: &str| {
+        let mut history = read(text.as_bytes()).unwrap();
+        history.split_tuples();
+        let go_on = || false;
+        let mut budget = Budget::new(&go_on, 1 << 30);
+        let found = sessions::judge(&LEVELS, "kv", Value::NIL, &history, false, &mut budget).unwrap();
+        found.into_iter().map(|found| found.verdict).collect::<Vec<_>>()
+    };
+    let told = judged(&text("1"));
+    assert!(told[..9].iter().all(|verdict| matches!(verdict, Verdict::Proved { .. })), "{told:?}");
+    assert!(matches!(told[9], Verdict::NotRefuted { .. }), "{told:?}");
+    assert!(judged(&text("nil")).iter().any(|verdict| matches!(verdict, Verdict::Refuted(_))));
+    let compared = |holds: u32| {
+        let text = format!(
+            "0 :invoke :write [0 {holds}]\n0 :ok :write [0 {holds}]\n0 :invoke :cas [0 [5 6]]\n0 :ok :cas [0 false]\n"
+        );
+        let mut history = read(text.as_bytes()).unwrap();
+        history.split_tuples();
+        let go_on = || false;
+        let judge = models::judge("cas-register", Value::NIL, &history).unwrap();
+        (0..judge.parts()).all(|part| {
+            let judged = judge.linearizable(part, &history, &mut Budget::new(&go_on, 1 << 30));
+            matches!(judged.verdict, Verdict::Proved { .. })
+        })
+    };
+    assert!(compared(4) && !compared(5));
 }

@@ -235,6 +235,32 @@ fn a_growing_file_is_followed() {
     folder.write("good.log", GOOD);
     let (code, out, _) = check(&folder.0, &["--follow", "good.log", "--model", "register", "--idle", "0.1"]);
     assert!(code == 0 && out.contains("holds"), "{code} {out}");
+    // One that is written anew, or replaced, does not go on: what is in it now was not judged.
+    for (name, anew) in [
+        ("cut.log", ""),
+        ("anew.log", "0 :invoke :read nil\n0 :ok :read 9\n0 :invoke :write 3\n"),
+        ("moved.log", GOOD),
+    ] {
+        folder.write(name, GOOD);
+        let args = ["check", "--follow", name, "--model", "register", "--idle", "20"];
+        let child = Command::new(env!("CARGO_BIN_EXE_quorate"))
+            .args(args)
+            .current_dir(&folder.0)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        if name == "moved.log" {
+            std::fs::rename(folder.0.join(name), folder.0.join("old.log")).unwrap();
+        }
+        folder.write(name, anew);
+        let (code, out, err) = told(child.wait_with_output().unwrap());
+        assert!(
+            code == 3 && (out.clone() + &err).contains("cannot be read on"),
+            "{name}: {code} {out} {err}"
+        );
+    }
     folder.write("whole.jsonl", "{\"process\":0,\"f\":\"read\",\"start\":3,\"end\":4}\n");
     let (code, _, err) = check(&folder.0, &["--follow", "whole.jsonl", "--model", "register"]);
     assert!(code == 3 && err.contains("write events"), "{code} {err}");
@@ -255,6 +281,11 @@ fn what_a_stranger_tried() {
     }
     let (_, out, _) = run(&["failed.log", "-m", "register"]);
     assert!(out.contains("nothing was judged"), "{out}");
+    folder.write("lost.log", "0 :invoke :write 1\n0 :info :write 1\n1 :invoke :write 2\n");
+    for level in ["linearizable", "all", "sequential"] {
+        let (code, out, _) = run(&["lost.log", "-m", "register", "--level", level]);
+        assert!(code == 2 && out.contains("nothing was judged"), "{level}: {code} {out}");
+    }
     folder.write("bad.jsonl", "{\"process\":0,\"type\":\"ok\",\"f\":\"txn\",\"value\":[]}\n");
     let (code, out, _) = run(&["bad.jsonl", "-m", "predicate", "--json"]);
     let line: serde_json::Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();

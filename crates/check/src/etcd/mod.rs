@@ -22,6 +22,7 @@
 //! claims exponential in the worst case, then bounded, and it ends as unknown.
 
 mod ask;
+mod numbers;
 mod replay;
 mod store;
 
@@ -64,6 +65,8 @@ pub fn judge(history: &History) -> Result<Vec<(&'static str, Verdict)>, (u32, St
         Verdict::NotRefuted {
             why: "revisions are not unique, so that there is no store to compare with".into(),
         }
+    } else if let Some(witness) = numbers::contradiction(history, &asked) {
+        Verdict::Refuted(witness)
     } else {
         Replay::new(history, &asked).run()
     };

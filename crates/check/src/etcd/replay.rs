@@ -115,9 +115,10 @@ impl<'a> Replay<'a> {
             return Verdict::Refuted(witness);
         }
         let mut revision = self.base + 1;
-        if revision <= self.top {
-            stack.push(self.choice(revision));
+        if revision > self.top {
+            return Verdict::Proved { by: BY };
         }
+        stack.push(self.choice(revision));
         while let Some(mut choice) = stack.pop() {
             revision = choice.revision;
             self.store.back_to(revision);

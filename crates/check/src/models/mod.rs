@@ -144,7 +144,7 @@ pub fn with<W: With>(name: &str, initial: Value, values: &Values, what: W) -> Re
 }
 
 /// The name of a function.
-fn function(f: Value, values: &Values) -> &str {
+pub(crate) fn function(f: Value, values: &Values) -> &str {
     match values.datum(f) {
         Datum::Keyword(name) | Datum::Text(name) => name,
         _ => "",

@@ -180,11 +180,9 @@ fn told(values: &Values, asked: Value, done: Value) -> Option<Value> {
         _ if asked == done || done == Value::NIL => Some(asked),
         (Datum::Nil, _) => Some(done),
         (one, Datum::Bool(_)) if !matches!(one, Datum::Bool(_)) => Some(asked),
-        // A key and a value, of which the invocation may have named the key alone.
-        (Datum::List(one), Datum::List(two))
-            if one.len() == 2 && two.len() == 2 && one[0] == two[0] && one[1] == Value::NIL =>
-        {
-            Some(done)
+        // A key and a value, of which the invocation may have named the key alone, and the end the key and whether it was done.
+        (Datum::List(one), Datum::List(two)) if one.len() == 2 && two.len() == 2 && one[0] == two[0] => {
+            told(values, one[1], two[1]).map(|value| if value == one[1] { asked } else { done })
         }
         _ => None,
     }

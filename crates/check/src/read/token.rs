@@ -91,12 +91,14 @@ pub struct Tokens<'a> {
     at: usize,
     notation: Notation,
     whole: bool,
+    /// So many `#_` wait for the form that they drop.
+    dropping: u32,
 }
 
 impl<'a> Tokens<'a> {
     /// Reads `bytes`; unless they are the `whole` rest of the text, a token that touches their end is cut.
     pub fn new(bytes: &'a [u8], notation: Notation, whole: bool) -> Self {
-        Self { bytes, at: 0, notation, whole }
+        Self { bytes, at: 0, notation, whole, dropping: 0 }
     }
 
     /// The place of the next byte.
@@ -326,7 +328,10 @@ impl<'a> Tokens<'a> {
             }
             Some(b'_') => {
                 self.at += 1;
+                // One that drops another one is read within it.
+                self.dropping = self.deeper(self.dropping)?;
                 self.skip()?;
+                self.dropping -= 1;
                 Ok(None)
             }
             Some(b'#') => {
@@ -352,13 +357,15 @@ impl<'a> Tokens<'a> {
         self.at = (from + width).min(self.bytes.len());
         self.word()?;
         let text = self.str(from, self.at)?;
-        Ok(Token::Text(Cow::Borrowed(match text {
-            "newline" => "\n",
-            "space" => " ",
-            "tab" => "\t",
-            "return" => "\r",
-            other => other,
-        })))
+        Ok(Token::Text(match text {
+            "newline" => "\n".into(),
+            "space" => " ".into(),
+            "tab" => "\t".into(),
+            "return" => "\r".into(),
+            "backspace" => "\u{8}".into(),
+            "formfeed" => "\u{c}".into(),
+            other => coded(other).map_or(Cow::Borrowed(other), |one| String::from(one).into()),
+        }))
     }
 
     fn symbol(&mut self) -> Result<Token<'a>, Mistake> {
@@ -514,6 +521,16 @@ impl<'a> Tokens<'a> {
             .and_then(|digits| u32::from_str_radix(digits, 16).ok())
             .ok_or_else(|| self.mistake(from, "\\u wants four hexadecimal digits", ""))
     }
+}
+
+/// The character that `u` with four hexadecimal digits, or `o` with some octal ones, names.
+fn coded(text: &str) -> Option<char> {
+    let (digits, radix) = match text.split_at_checked(1)? {
+        ("u", digits) if digits.len() == 4 => (digits, 16),
+        ("o", digits) if (1..=3).contains(&digits.len()) => (digits, 8),
+        _ => return None,
+    };
+    char::from_u32(u32::from_str_radix(digits, radix).ok()?)
 }
 
 #[inline]

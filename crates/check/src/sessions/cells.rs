@@ -1,9 +1,9 @@
 //! A history as sessions that read and write cells, where each read names the write that it saw.
 
 use crate::budget::Spent;
-use crate::history::{History, Moment, NEVER, Operation};
+use crate::history::{History, Moment, NEVER, Operation, Outcome};
 use crate::model::Model;
-use crate::models::{Register, RegisterAction};
+use crate::models::{Register, RegisterAction, function};
 use crate::table::Table;
 use crate::value::Value;
 use crate::verdict::Witness;
@@ -133,7 +133,11 @@ impl Cut {
         let mut keys: Table<Value, u32> = Table::default();
         let mut names: Vec<Value> = Vec::new();
         for (source, operation) in history.operations.iter().enumerate() {
+            // To delete a key is to write what it held first.
+            let deletes = matches!(function(operation.f, &history.values), "delete" | "del" | "remove");
             let action = match register.action(operation, &history.values) {
+                _ if deletes && operation.outcome == Outcome::Fail => None,
+                _ if deletes => Some(RegisterAction::Write(initial)),
                 Ok(action) => action,
                 Err(why) => return Self::Unsupported(why),
             };

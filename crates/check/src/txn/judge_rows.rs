@@ -41,9 +41,9 @@ pub(super) fn check(history: &History, budget: &mut Budget<'_>) -> Report {
     let mut verdicts = judge::verdicts(found, &findings, history.len(), &open);
     let by_items = judged.as_ref().map(|judged| &judged.items).map_err(|&spent| spent);
     let alone = judge::verdicts(by_items, &items, history.len(), &open);
-    for (level, verdict) in &mut verdicts {
-        if level.name() == ITEMS_ONLY && !matches!(verdict, Verdict::Proved { .. }) {
-            *verdict = alone[level.index()].1.clone();
+    for at in 0..verdicts.len() {
+        if verdicts[at].0.name() == ITEMS_ONLY && !matches!(verdicts[at].1, Verdict::Proved { .. }) {
+            verdicts[at].1 = by_items_alone(&verdicts, &alone[at]);
         }
     }
     if let Ok(judged) = &judged {
@@ -53,6 +53,20 @@ pub(super) fn check(history: &History, budget: &mut Budget<'_>) -> Report {
         "a row was inserted or deleted twice: each row must live once. Nothing is proved.".to_owned()
     });
     Report { findings: findings.all().cloned().collect(), verdicts, notes: notes.into_iter().collect() }
+}
+
+/// The verdict on a level that forbids cycles of single reads, but all that weaker ones do: those speak of ranges too, as in Adya's G1.
+fn by_items_alone(verdicts: &[(Level, Verdict)], (level, alone): &(Level, Verdict)) -> Verdict {
+    let weaker =
+        || verdicts.iter().filter(|(below, _)| below != level && level.includes(*below)).map(|(_, it)| it);
+    if let Some(refuted) = weaker().find(|it| matches!(it, Verdict::Refuted(_))) {
+        return refuted.clone();
+    }
+    let open = weaker().find(|it| !matches!(it, Verdict::Proved { .. }));
+    match (alone, open) {
+        (Verdict::Proved { .. }, Some(open)) => open.clone(),
+        _ => alone.clone(),
+    }
 }
 
 fn search<'a>(

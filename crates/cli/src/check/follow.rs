@@ -11,8 +11,10 @@ use crate::report::{self, Problem};
 use quorate_check::read::{BadInput, Reader};
 use quorate_check::value::Value;
 use quorate_check::verdict::Verdict;
+use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -66,22 +68,78 @@ type Piece = std::io::Result<Vec<u8>>;
 fn pieces(path: &Path) -> Result<Receiver<Piece>, Problem> {
     let (sender, receiver) = sync_channel(16);
     if path.as_os_str() == "-" {
-        std::thread::spawn(move || read_on(&mut std::io::stdin().lock(), &sender, false));
+        std::thread::spawn(move || read_on(&mut std::io::stdin().lock(), &sender, None));
         return Ok(receiver);
     }
-    let mut file = std::fs::File::open(path).map_err(|error| {
+    let cannot = |error| {
         let what = format!("cannot read {}: {error}", path.display());
         Problem::new(report::Exit::Usage, what, "the file must be there when it is followed")
-    })?;
-    std::thread::spawn(move || read_on(&mut file, &sender, true));
+    };
+    let mut file = File::open(path).map_err(cannot)?;
+    let mut grown = Grown {
+        is_file: file.metadata().map_err(cannot)?.is_file(),
+        file: file.try_clone().map_err(cannot)?,
+        path: path.to_owned(),
+        read: 0,
+        tail: Vec::new(),
+    };
+    std::thread::spawn(move || read_on(&mut file, &sender, Some(&mut grown)));
     Ok(receiver)
 }
 
-fn read_on(source: &mut impl Read, sender: &SyncSender<Piece>, grows: bool) {
+/// A file that grows, and is the same one that was begun.
+struct Grown {
+    is_file: bool,
+    file: File,
+    path: PathBuf,
+    read: u64,
+    /// The last bytes read.
+    tail: Vec<u8>,
+}
+
+/// So many bytes are compared, to see whether a file was written anew.
+const TAIL: usize = 64;
+
+impl Grown {
+    fn add(&mut self, piece: &[u8]) {
+        self.read += piece.len() as u64;
+        self.tail.extend_from_slice(&piece[piece.len().saturating_sub(TAIL)..]);
+        self.tail.drain(..self.tail.len().saturating_sub(TAIL));
+    }
+
+    /// An error where what was read is not there any more: then what comes next does not go on from it.
+    fn same(&self) -> std::io::Result<()> {
+        if !self.is_file {
+            return Ok(());
+        }
+        let mut now = vec![0; self.tail.len()];
+        let at = self.read - self.tail.len() as u64;
+        if self.file.read_exact_at(&mut now, at).is_err() || now != self.tail {
+            return Err(std::io::Error::other("it was written anew while it was followed"));
+        }
+        let ours = self.file.metadata()?;
+        // One that was removed is over; one that was replaced goes on elsewhere.
+        match std::fs::metadata(&self.path) {
+            Ok(named) if (named.dev(), named.ino()) != (ours.dev(), ours.ino()) => {
+                Err(std::io::Error::other("another file stands in its place now"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn read_on(source: &mut impl Read, sender: &SyncSender<Piece>, mut grown: Option<&mut Grown>) {
     let mut piece = vec![0; 64 << 10];
     loop {
-        let sent = match source.read(&mut piece) {
-            Ok(0) if grows => {
+        let read = match grown.as_mut() {
+            Some(grown) => grown.same().and_then(|()| source.read(&mut piece)),
+            None => source.read(&mut piece),
+        };
+        if let (Some(grown), Ok(len)) = (grown.as_mut(), &read) {
+            grown.add(&piece[..*len]);
+        }
+        let sent = match read {
+            Ok(0) if grown.is_some() => {
                 std::thread::sleep(LOOK);
                 Ok(())
             }
@@ -121,7 +179,10 @@ fn follow(args: &Args, pieces: &Receiver<Piece>) -> Result<Judgement, BadInput> 
                 quiet = Instant::now();
                 reader.reader.feed(&bytes)?;
             }
-            Ok(Err(error)) => return Err(BadInput::new(format!("cannot be read: {error}"), "")),
+            Ok(Err(error)) => {
+                let hint = "what was read until then broke nothing; follow the file again from its beginning";
+                return Err(BadInput::new(format!("cannot be read on: {error}"), hint));
+            }
             Err(RecvTimeoutError::Timeout) => {
                 if args.idle.is_some_and(|idle| quiet.elapsed().as_secs_f64() >= idle) {
                     return reader.finish();
