@@ -23,7 +23,7 @@ fn ends(answers: &Answers) -> Vec<Failure> {
 }
 
 /// Claim: a write that is in a snapshot of a peer, and not in entries that the asked node applied, is in doubt once another leads: sent
-/// again it would be done twice. (Red where the lane does not say to those that wait that a snapshot came.)
+/// again it would be done twice.
 #[test]
 fn what_may_be_in_a_snapshot_is_not_done_twice() {
     let mut cluster = Cluster::keeping(0, 4_000);
