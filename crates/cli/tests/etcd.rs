@@ -342,7 +342,7 @@ fn a_socket_in_the_file_system_is_served() {
 /// What comes back for one call through a socket, which asks for the members and says where it goes in these words.
 fn call_with_authority(socket: &str, authority: &str) -> Vec<u8> {
     let mut stream = UnixStream::connect(socket).unwrap();
-    stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let block = wire::call_to(authority, "/etcdserverpb.Cluster/MemberList");
     let request = [
         wire::PREFACE.to_vec(),
