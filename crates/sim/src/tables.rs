@@ -22,7 +22,7 @@ mod old;
 mod pages;
 
 pub(crate) use ends::ENDERS;
-pub(crate) use judge::{check_feed, check_index};
+pub(crate) use judge::{check_ends, check_feed, check_index};
 
 use crate::world::{KV, World};
 use ask::{Condition, append, check, put, read};

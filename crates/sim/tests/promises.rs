@@ -430,3 +430,56 @@ fn many_leases_end_neither_early_nor_never() {
         run_until(&mut world, end);
     }
 }
+
+/// How often a key was put that a node has, by its own state.
+fn puts(world: &mut World, node: NodeId, key: &'static str) -> i64 {
+    let range = Range { range: KeyRange { key: key.into(), end: "".into() }, ..Range::default() };
+    match answer(world, node, Request::Range { range, serializable: true }).body {
+        Body::Reply(Reply::Range(reply)) => reply.kvs.first().map_or(0, |kv| kv.version),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Claim: what was done in entries that a node has as a snapshot alone, it does not ask for again when their leader is lost: who asked
+/// hears that nobody knows, and it is done once.
+#[test]
+fn what_a_snapshot_brought_is_not_asked_for_again() {
+    for seed in 0..5 {
+        let quick = Duration::from_micros(300);
+        let knobs = Knobs { nodes: 3, groups: 0, drop: 0, duplicate: 0, late: false, ..Knobs::draw(seed) };
+        let knobs = Knobs { at_once: 1_000, read_max: quick, delay_max: quick, flush_max: quick, ..knobs };
+        let knobs = Knobs { log_keep_bytes: 200, append_entries: 64, window_messages: 4, ..knobs };
+        let mut world = world_with(seed, knobs);
+        let leader = world.leader().expect("there is one");
+        let asked = [1, 2, 3].map(NodeId).into_iter().find(|&id| id != leader).expect("one of three");
+        answer(&mut world, asked, put("before", 0));
+        // The first read of a node's life asks the leader.
+        assert_eq!(puts(&mut world, asked, "before"), 1);
+        // It is heard, and hears nothing.
+        world.cut(leader, asked);
+        let heard = ask(&mut world, asked, put("once", 0));
+        while puts(&mut world, leader, "once") == 0 {
+            world.step().expect("a sound world");
+        }
+        // More than the leader keeps for who is heard.
+        for _ in 0..60 {
+            let (key, value) = ("other".into(), vec![7; 300].into());
+            let large = Put { key, value, ..Put::default() };
+            answer(&mut world, leader, Request::Write(Command::Put(large)));
+        }
+        world.heal();
+        while puts(&mut world, asked, "other") < 60 {
+            world.step().expect("a sound world");
+        }
+        let waits = || heard.lock().expect("one thread").is_none();
+        assert!(waits(), "seed {seed}: there was no snapshot: {:?}", heard.lock().expect("one thread"));
+        world.kill(leader);
+        while waits() {
+            world.step().expect("a sound world");
+        }
+        let result = wait_for(&mut world, &heard);
+        assert!(matches!(result, Err(Failure::LeaderChanged)), "seed {seed}: {result:?}");
+        answer(&mut world, asked, put("behind", 0));
+        assert_eq!(puts(&mut world, asked, "once"), 1, "seed {seed}: it was done again");
+    }
+}

@@ -1,7 +1,7 @@
 //! Clients of tables in a run, and what must be true of tables at its end. What they do stands in `tables.rs`.
 
 use super::{Run, answered};
-use crate::tables::{ENDERS, TABLE, Tables, check_feed, check_index};
+use crate::tables::{ENDERS, TABLE, Tables, check_ends, check_feed, check_index};
 use crate::trace::What;
 use crate::world::{KV, Script};
 use quorate_base::time::Duration;
@@ -228,6 +228,7 @@ impl Run {
             } else {
                 let Some(view) = running.lane.view_of(tables.shard()) else { continue };
                 check_index(view, tables.name())?;
+                check_ends(view, tables.name())?;
                 if tables.name() != TABLE {
                     check_feed(view, tables.name())?;
                 }

@@ -95,6 +95,18 @@ fn end_of(item: &Item) -> Option<i64> {
     }
 }
 
+/// Moments in milliseconds at which it makes a difference when an item ends.
+pub(super) fn moments(item: &Item) -> impl Iterator<Item = u64> + use<> {
+    let ends = end_of(item).into_iter().flat_map(|end| [end, end.saturating_add(LONG_AGO)]);
+    let ms = ends.filter_map(|second| u64::try_from(second).ok()?.checked_mul(1000));
+    ms.flat_map(|ms| [ms.saturating_sub(1), ms])
+}
+
+/// Whether an item's time is over.
+pub(super) fn is_to_go(item: &Item, ms: u64) -> bool {
+    end_of(item).is_some_and(|end| is_over(end, ms))
+}
+
 fn name(number: u64) -> String {
     format!("e{number}")
 }

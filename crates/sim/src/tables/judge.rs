@@ -75,6 +75,7 @@ impl Tables {
             let view = view_of(shard).ok_or("Tables: a node has not all shards of its table at the end")?;
             check_index(view, self.name())?;
             check_feed(view, self.name())?;
+            check_ends(view, self.name())?;
         }
         Ok(held)
     }
@@ -229,6 +230,41 @@ pub(crate) fn check_feed(view: &KvView, table: &str) -> Result<(), String> {
         told.len(),
         all.len()
     ))
+}
+
+/// Who looks for items whose time is over finds each once that is, by their ends, and no other: at any moment, so at those at which
+/// one of them ends, or has ended too long ago.
+pub(crate) fn check_ends(view: &KvView, table: &str) -> Result<(), String> {
+    let Some(number) = view.tables().definition(table).filter(|of| of.expires.is_some()).map(|of| of.id)
+    else {
+        return Ok(());
+    };
+    let all = page(view, table, None, KeysAsked::All(None))?;
+    let moments: BTreeSet<u64> = all.iter().flat_map(ends::moments).collect();
+    // Some of them, right before an end and at one.
+    for &now in moments.iter().step_by((moments.len() / 12) | 1) {
+        let should = all.iter().filter(|item| ends::is_to_go(item, now)).count();
+        let (mut found, mut after) = (BTreeSet::new(), None);
+        loop {
+            let ReadReply::Overdue(overdue) = asked(view, &Read::Overdue { after, now, items: 5 })? else {
+                return Err("Ends: it was asked what is over, and something else came".into());
+            };
+            for (table, key) in overdue.items {
+                if table == number && !found.insert(key) {
+                    return Err("Ends: an item was found to be over twice".into());
+                }
+            }
+            after = overdue.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        if found.len() != should {
+            let found = found.len();
+            return Err(format!("Ends: at {now} ms {found} items are found to be over, and {should} are"));
+        }
+    }
+    Ok(())
 }
 
 /// The index of a node, or of a shard, holds exactly the registers of each group.

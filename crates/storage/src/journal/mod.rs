@@ -23,6 +23,8 @@
 pub mod format;
 #[cfg(test)]
 mod mutants;
+#[cfg(test)]
+mod promises;
 pub mod recovery;
 #[cfg(test)]
 mod tests;
