@@ -80,12 +80,12 @@ fn based(written: &str) -> Option<i64> {
         Some(digits) => ("-", digits),
         None => ("", written.strip_prefix('+').unwrap_or(written)),
     };
-    let (radix, digits) = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
-        Some(digits) => (16, digits),
-        None => {
-            let (radix, digits) = digits.split_once(['r', 'R'])?;
-            (radix.parse().ok().filter(|radix| (2..=36).contains(radix))?, digits)
-        }
+    let hexadecimal = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"));
+    let (radix, digits) = if let Some(digits) = hexadecimal {
+        (16, digits)
+    } else {
+        let (radix, digits) = digits.split_once(['r', 'R'])?;
+        (radix.parse().ok().filter(|radix| (2..=36).contains(radix))?, digits)
     };
     i64::from_str_radix(&format!("{sign}{digits}"), radix).ok().filter(|_| !digits.starts_with(['+', '-']))
 }

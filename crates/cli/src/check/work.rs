@@ -5,7 +5,7 @@ use super::{Args, Exit};
 use crate::report::{self, Problem};
 use quorate_check::budget::Budget;
 use quorate_check::fast::Staleness;
-use quorate_check::history::{History, Outcome};
+use quorate_check::history::History;
 use quorate_check::judge::{Core, Judge, Judged};
 use quorate_check::read::{BadInput, value};
 use quorate_check::sessions::{self, LEVELS, Level};
@@ -421,8 +421,11 @@ pub(super) fn judge_history(
     let (linearizable, levels) = levels(args)?;
     let judge = models::judge(model, initial, history)?;
     let started = Instant::now();
-    let shows =
-        judge.parts() > 0 && history.operations.iter().any(|operation| operation.outcome == Outcome::Ok);
+    let shows = judge.parts() > 0
+        && history
+            .operations
+            .iter()
+            .any(|operation| operation.outcome == quorate_check::history::Outcome::Ok);
     let Tally { worst, ran, searched } = if linearizable && shows {
         judge_parts(&*judge, history, args, jobs, deadline)
     } else {
