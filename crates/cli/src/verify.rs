@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// What clients do
     #[arg(long, value_name = "NAME[,NAME...]", value_delimiter = ',', default_value = "register")]
     workload: Vec<String>,
-    /// What is broken; `none` for nothing [default: all that works on the target]
+    /// What is broken; `none` for nothing, `all` for all that works on the target, as without this
     #[arg(long, value_name = "NAME[,NAME...]", value_delimiter = ',')]
     nemesis: Vec<String>,
     /// Faults that may stand at once [default: 2 where several are named, else 1]
@@ -162,6 +162,7 @@ fn plan(args: &Args) -> Result<Plan, BadPlan> {
         [] if !args.pids.is_empty() => catalog::UNDONE.map(str::to_string).to_vec(),
         [] => catalog::nemeses_of(&args.target),
         [none] if none == "none" => Vec::new(),
+        [all] if all == "all" => catalog::nemeses_of(&args.target),
         named => named.to_vec(),
     };
     Ok(Plan {

@@ -281,6 +281,13 @@ fn what_a_stranger_tried() {
     }
     let (_, out, _) = run(&["failed.log", "-m", "register"]);
     assert!(out.contains("nothing was judged"), "{out}");
+    for (bytes, what) in
+        [(&b"\x1f\x8b\x08\0"[..], "gzip"), (b"\x28\xb5\x2f\xfd\0", "zstd"), (b"\xff\xfe0\0", "UTF-16")]
+    {
+        std::fs::write(folder.0.join("packed.log"), bytes).unwrap();
+        let (code, out, err) = run(&["packed.log", "-m", "register"]);
+        assert!(code == 3 && (out.clone() + &err).contains(what), "{what}: {code} {out} {err}");
+    }
     folder.write("lost.log", "0 :invoke :write 1\n0 :info :write 1\n1 :invoke :write 2\n");
     for level in ["linearizable", "all", "sequential"] {
         let (code, out, _) = run(&["lost.log", "-m", "register", "--level", level]);

@@ -53,7 +53,7 @@ pub(super) fn look(
         let these: Vec<Value> = balances.iter().map(|&(account, _)| account).collect();
         if accounts.is_none() {
             looked.notes.push(format!(
-                "without --initial the accounts are those of the first read, {} of them",
+                "--initial names no accounts, so they are those of the first read, {} of them",
                 these.len()
             ));
         }

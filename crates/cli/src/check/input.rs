@@ -98,13 +98,36 @@ fn pieces_of(
     take: &mut impl FnMut(&[u8]) -> Result<(), BadInput>,
 ) -> Result<(), Unread> {
     let mut piece = vec![0; 256 << 10];
+    let mut begins = true;
     loop {
         match source.read(&mut piece) {
             Ok(0) => return Ok(()),
             Ok(_) if Instant::now() >= deadline => return Err(Unread::Late),
-            Ok(len) => take(&piece[..len])?,
+            Ok(len) => {
+                if std::mem::take(&mut begins)
+                    && let Some(bad) = no_text(&piece[..len])
+                {
+                    return Err(bad.into());
+                }
+                take(&piece[..len])?;
+            }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(BadInput::new(format!("cannot be read: {error}"), "").into()),
         }
+    }
+}
+
+/// What a file is by its first bytes, where it is none of plain UTF-8.
+fn no_text(begin: &[u8]) -> Option<BadInput> {
+    let is = |what: &str, hint| Some(BadInput::new(format!("the file is {what}"), hint));
+    match begin {
+        [0x1f, 0x8b, ..] => {
+            is("compressed by gzip", "unpack it first: gunzip -c FILE | quorate check - --model …")
+        }
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            is("compressed by zstd", "unpack it first: zstdcat FILE | quorate check - --model …")
+        }
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => is("UTF-16", "convert it: iconv -f UTF-16 -t UTF-8"),
+        _ => None,
     }
 }

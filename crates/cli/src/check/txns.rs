@@ -289,7 +289,10 @@ impl Told for Judged {
         if !refuted.is_empty() {
             say(&format!("  the weakest levels that are refuted: {}", names(&refuted)));
         }
-        if !open.is_empty() {
+        let judged = |(_, verdict): &(_, Verdict)| {
+            !matches!(verdict, Verdict::Unknown { .. } | Verdict::Unsupported { .. })
+        };
+        if !open.is_empty() && self.report.verdicts.iter().any(judged) {
             say(&format!("  the strongest that are not: {}", names(&open)));
         }
         for finding in &self.report.findings {

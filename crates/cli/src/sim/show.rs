@@ -76,8 +76,9 @@ impl Show {
             records.iter().filter(|record| (from..=to).contains(&record.at)).cloned().collect();
         if let Some(file) = &self.html {
             std::fs::write(file, html::page(seed, replay, &records)).map_err(|error| {
+                // No promise was broken.
                 Problem::new(
-                    Exit::Failed,
+                    Exit::Usage,
                     format!("{} cannot be written: {error}", file.display()),
                     "name a file in a directory that is there and writable",
                 )

@@ -343,10 +343,19 @@ impl Raft {
         raft.reads.seed(raft.rng.next_u64());
         raft.next_snapshot = raft.rng.next_u64() >> 8;
         raft.deaf = deaf.then(|| raft.rng.next_u64());
-        if !(fresh && boot.campaign_at_once && !boot.disk_lost) {
+        if raft.is_alone() && !boot.disk_lost {
+            // There is nobody to be heard of, and so nothing to wait for but what an earlier life promised.
+            raft.election_at = raft.promised_until;
+        } else if !(fresh && boot.campaign_at_once && !boot.disk_lost) {
             raft.redraw_timeout(now);
         }
         Ok(raft)
+    }
+
+    /// No other replica has a vote.
+    fn is_alone(&self) -> bool {
+        let members = self.membership();
+        !members.is_joint() && members.voters.iter().eq([&self.config.id])
     }
 
     // ---- the one funnel for messages ----

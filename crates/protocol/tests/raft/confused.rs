@@ -10,10 +10,14 @@ const ME: NodeId = NodeId(1);
 const LEADER: NodeId = NodeId(2);
 
 fn follower() -> Raft {
-    let membership = Membership::of_voters((1..=3).map(NodeId)).encode();
+    booted(&Membership::of_voters((1..=3).map(NodeId)), HardState::default(), Duration::ZERO)
+}
+
+fn booted(membership: &Membership, hard: HardState, promised: Duration) -> Raft {
+    let membership = membership.encode();
     let boot = Boot {
-        promised: quorate_base::time::Duration::ZERO,
-        hard: HardState::default(),
+        promised,
+        hard,
         base: Base { id: EntryId::ZERO, membership },
         entries: Vec::new(),
         applied: Index(0),
@@ -50,4 +54,24 @@ fn entries_that_replace_its_own_are_not_confirmed() {
         raft.check_invariants().unwrap();
         assert!(out.write.is_some_and(|write| !write.entries.is_empty()));
     }
+}
+
+/// Claim: a replica that has the only vote waits for nobody when it is started again, but for what an earlier life promised; one that
+/// shares the vote, or did until just now, gives the others their time.
+#[test]
+fn who_is_alone_does_not_wait() {
+    let (began, promise) = (Instant::ZERO + Duration::from_millis(1), Duration::from_millis(400));
+    let hard = HardState { term: Term(7), ..HardState::default() };
+    let wants = |membership: &Membership, promised| booted(membership, hard, promised).deadline().unwrap();
+    let alone = Membership::of_voters([ME]);
+    assert_eq!(wants(&alone, Duration::ZERO), began);
+    assert_eq!(wants(&alone, promise), began + promise);
+    let leaving = Membership { outgoing: Some([ME, LEADER].into()), ..alone.clone() };
+    for membership in [Membership::of_voters([ME, LEADER]), leaving] {
+        assert!(wants(&membership, Duration::ZERO) >= began + Config::new(ShardId(1), ME).election_min);
+    }
+    let mut raft = booted(&alone, hard, Duration::ZERO);
+    raft.handle(began, Input::Tick);
+    raft.drain(began, &mut Outbox::default());
+    assert_eq!(raft.term(), Term(8));
 }
