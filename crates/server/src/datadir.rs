@@ -31,8 +31,21 @@ pub(crate) const RESTORING: &str = "restoring";
 pub(crate) const TAKING_OVER: &str = "taking-over";
 /// What may lie in a directory that is not yet a node's: the lock, a half-written identity, the mark of a restore (which
 /// comes before all else), the log of a supervisor, and what file systems put at their root.
-const HARMLESS: [&str; 9] =
-    [LOCK, "identity.new", RESTORING, TAKING_OVER, "log", "log.old", "lost+found", DATA_LOST, WITHHOLDS];
+const HARMLESS: [&str; 11] = [
+    LOCK,
+    "identity.new",
+    RESTORING,
+    TAKING_OVER,
+    "log",
+    "log.old",
+    "lost+found",
+    DATA_LOST,
+    WITHHOLDS,
+    FORCED,
+    "forced.new",
+];
+/// Says that `--force-new-cluster` had its effect, so that it has none at the next start ([`crate::force`]).
+pub(crate) const FORCED: &str = "forced";
 /// What etcd has in its data directory.
 pub(crate) const OF_ETCD: &str = "member";
 /// Stands where `quorate up` keeps a cluster, beside its nodes' directories.
@@ -388,7 +401,7 @@ fn refuse(message: String, hint: &str) -> ServeError {
     ServeError::new(ServeErrorKind::DataDir, message, hint)
 }
 
-fn io(path: &Path, what: &str, error: &std::io::Error) -> ServeError {
+pub(crate) fn io(path: &Path, what: &str, error: &std::io::Error) -> ServeError {
     ServeError::new(
         ServeErrorKind::DataDir,
         format!("cannot {what} {}: {error}", path.display()),

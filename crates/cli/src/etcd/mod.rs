@@ -92,6 +92,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
     takeover::take_over(&mut settings, forced)?;
     if forced {
         takeover::force(&mut settings)?;
+    } else {
+        takeover::not_forced(&settings)?;
     }
     serve::run_with(settings, lines, &given.warnings).map_err(in_its_words)
 }

@@ -8,6 +8,8 @@ use quorate_server::etcddir::{self, Taken};
 use quorate_server::force::{self, Forced};
 use quorate_server::{Peer, config, datadir};
 use std::time::Duration;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 const LOG: &str = "quorate_server::etcddir";
 
@@ -40,7 +42,16 @@ pub(super) fn take_over(settings: &mut Settings, forced: bool) -> Result<(), Pro
 /// Makes the node the only member of its cluster, at this start alone.
 pub(super) fn force(settings: &mut Settings) -> Result<(), Problem> {
     let server = &mut settings.server;
-    match force::new_cluster(server)? {
+    let mut now = String::new();
+    let _ = SystemTime.format_time(&mut Writer::new(&mut now));
+    match force::new_cluster(server, &now)? {
+        Forced::Spent(at) => {
+            tracing::warn!(
+                target: LOG,
+                "--force-new-cluster changes nothing: it had its effect at the start of {at}, and whoever was added since stays a member. \
+                 Leave it out from now on; to force a new cluster again, start once without it and then with it"
+            );
+        }
         Forced::New => {
             tracing::warn!(target: LOG, "--force-new-cluster changes nothing: there are no data of a cluster yet");
         }
@@ -60,6 +71,14 @@ pub(super) fn force(settings: &mut Settings) -> Result<(), Problem> {
             server.learners.remove(&server.node);
             settings.join = None;
         }
+    }
+    Ok(())
+}
+
+/// The flag is not given: it has its effect again when it is.
+pub(super) fn not_forced(settings: &Settings) -> Result<(), Problem> {
+    if force::not_asked(&settings.server.data)? {
+        tracing::info!(target: LOG, "a start without --force-new-cluster: from now on it has its effect again where it is given");
     }
     Ok(())
 }
