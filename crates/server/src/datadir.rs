@@ -31,7 +31,7 @@ pub(crate) const RESTORING: &str = "restoring";
 pub(crate) const TAKING_OVER: &str = "taking-over";
 /// What may lie in a directory that is not yet a node's: the lock, a half-written identity, the mark of a restore (which
 /// comes before all else), the log of a supervisor, and what file systems put at their root.
-const HARMLESS: [&str; 11] = [
+const HARMLESS: [&str; 13] = [
     LOCK,
     "identity.new",
     RESTORING,
@@ -43,11 +43,15 @@ const HARMLESS: [&str; 11] = [
     WITHHOLDS,
     FORCED,
     "forced.new",
+    FROM_ETCD,
+    "from-etcd.new",
 ];
 /// Says that `--force-new-cluster` had its effect, so that it has none at the next start ([`crate::force`]).
 pub(crate) const FORCED: &str = "forced";
 /// What etcd has in its data directory.
 pub(crate) const OF_ETCD: &str = "member";
+/// How that ended when it was taken over.
+pub(crate) const FROM_ETCD: &str = "from-etcd";
 /// Stands where `quorate up` keeps a cluster, beside its nodes' directories.
 pub const CLUSTER: &str = "cluster.toml";
 /// The node ran before, with a directory that is lost.
@@ -91,7 +95,12 @@ impl DataDir {
         // What is refused is left as it was, without a lock in it.
         if path.is_dir() {
             match Identity::load(&path)? {
-                Some(found) => found.must_fit(&wanted, &path)?,
+                Some(found) => {
+                    found.must_fit(&wanted, &path)?;
+                    if other.is_none() {
+                        crate::etcddir::must_be_as_taken(&path)?;
+                    }
+                }
                 None => must_be_unused(&path, other)?,
             }
         }

@@ -7,6 +7,7 @@ use quorate_gateway_etcd::{Logged, logged};
 use quorate_server::etcddir::{self, Taken};
 use quorate_server::force::{self, Forced};
 use quorate_server::{Peer, config, datadir};
+use std::path::Path;
 use std::time::Duration;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
@@ -31,7 +32,7 @@ pub(super) fn take_over(settings: &mut Settings, forced: bool) -> Result<(), Pro
         None if etcddir::is_there(&server.data) && datadir::owner(&server.data)?.is_some() => {
             tracing::info!(
                 target: LOG,
-                "{data}: this node's own data count; etcd's, from which they were taken over, are not read any more"
+                "{data}: this node's own data count, and etcd's, from which they were taken over, do not any more"
             );
         }
         None => {}
@@ -81,6 +82,12 @@ pub(super) fn not_forced(settings: &Settings) -> Result<(), Problem> {
         tracing::info!(target: LOG, "a start without --force-new-cluster: from now on it has its effect again where it is given");
     }
     Ok(())
+}
+
+/// What is said of an error behind a take-over.
+pub(super) fn behind(data: &Path, problem: Problem) -> Problem {
+    let hint = etcddir::hint_behind(data, &problem.hint).unwrap_or(problem.hint);
+    Problem { hint, ..problem }
 }
 
 /// A lease has at least one and a half election timeouts, in whole seconds.

@@ -318,3 +318,61 @@ fn a_flipped_bit_of_a_description_is_noticed() {
         scratch.refused("does not verify");
     }
 }
+
+/// Claim: a start beside etcd's files sees whether an etcd has written to them since they were taken over, and says both ways out; one
+/// from before that was kept passes.
+#[test]
+fn an_etcd_that_went_on_is_seen() {
+    let scratch = Scratch::new("since", |_, _| {});
+    let taken = scratch.take().unwrap().unwrap();
+    let config = ServerConfig { cluster: taken.cluster, node: taken.node, ..scratch.config.clone() };
+    let open = || DataDir::open(&config).map(drop);
+    let before = fs::read(scratch.wal()).unwrap();
+    open().unwrap();
+    // Another time, the same content: a copy.
+    fs::write(scratch.wal(), &before).unwrap();
+    open().unwrap();
+    let mut after = before.clone();
+    after[PREALLOCATED - 1] = 1;
+    fs::write(scratch.wal(), &after).unwrap();
+    let refused = open().unwrap_err();
+    assert!(refused.message.contains("an etcd has run on it since"), "{refused}");
+    assert!(refused.hint.contains("move") && refused.hint.contains("anew"), "{}", refused.hint);
+    fs::write(scratch.wal(), &before).unwrap();
+    let next = scratch.config.data.join("member/wal/0000000000000001-0000000000000099.wal");
+    fs::write(&next, "").unwrap();
+    assert!(open().is_err());
+    fs::remove_file(&next).unwrap();
+    open().unwrap();
+    let note = scratch.config.data.join("from-etcd");
+    fs::write(&note, "file = a").unwrap();
+    assert_eq!(open().unwrap_err().kind, ServeErrorKind::Damaged);
+    let found = crate::doctor::examine(&scratch.config.data).unwrap().findings;
+    assert!(found.iter().any(|finding| finding.file == "from-etcd"), "{found:?}");
+    fs::rename(scratch.config.data.join("member"), scratch.config.data.join("log")).unwrap();
+    open().unwrap();
+}
+
+/// Claim: what failed behind a take-over is not said to have changed nothing, and one that was cut short has words of its own.
+#[test]
+fn hints_behind_a_take_over_are_true() {
+    let scratch = Scratch::new("hints", |_, _| {});
+    let data = scratch.config.data.clone();
+    let room = "nothing was changed; make room";
+    assert_eq!(hint_behind(&data, room), None);
+    let cut = write_fails(&data, || scratch.take().unwrap_err());
+    assert!(cut.hint.contains("was not taken over") && !cut.hint.contains("restore"), "{}", cut.hint);
+    scratch.take().unwrap().unwrap();
+    let hint = hint_behind(&data, room).unwrap();
+    assert!(!hint.contains("nothing was changed") && hint.ends_with("; make room"), "{hint}");
+    assert_eq!(hint_behind(&data, "another"), None);
+}
+
+/// A directory stands where the note of etcd's log is to be written.
+fn write_fails<T>(data: &Path, run: impl FnOnce() -> T) -> T {
+    let way = data.join("from-etcd.new");
+    fs::create_dir(&way).unwrap();
+    let done = run();
+    fs::remove_dir(&way).unwrap();
+    done
+}
