@@ -21,6 +21,7 @@ mod members;
 mod since;
 #[cfg(test)]
 mod tests;
+mod two;
 mod wal;
 
 use crate::backup::{self, Making};
@@ -174,6 +175,7 @@ impl Read {
         let applied = cluster.applied.unwrap_or(0);
         let log = data.join(OF_ETCD).join("wal");
         let mut wal = wal::read(&log, applied)?;
+        no_keys_of_two(data, &wal)?;
         let term = term(&wal, &cluster, applied, &log)?;
         let members = alone_or_new(data, &mut wal, &cluster, applied, forced)?;
         let applied = if applied == 0 { EntryId::ZERO } else { EntryId::new(Term(term), Index(applied)) };
@@ -200,6 +202,19 @@ impl Read {
         }
         Ok((last, count))
     }
+}
+
+/// Keys of version 2 would be lost, in what the store has applied as in what it has not.
+fn no_keys_of_two(data: &Path, wal: &Wal) -> Result<(), ServeError> {
+    let (kept, upto) = two::kept(&data.join(OF_ETCD).join("snap"))?;
+    let logged = wal.two.as_ref().filter(|(index, _)| *index > upto).map(|(_, key)| key.clone());
+    let Some(key) = kept.or(logged) else { return Ok(()) };
+    Err(ServeError::new(
+        ServeErrorKind::DataDir,
+        format!("{} has keys of etcd's version 2, as {key:?}, of which there are none here", data.display()),
+        "where they are not needed any more, start etcd on it once more with --enable-v2 and delete them, let it take so many writes that it \
+         makes a snapshot (--snapshot-count), and stop it; or take `etcdctl snapshot save`, which has only keys of version 3; nothing was changed",
+    ))
 }
 
 fn source(store: &Path) -> Result<Source, ServeError> {

@@ -376,3 +376,58 @@ fn write_fails<T>(data: &Path, run: impl FnOnce() -> T) -> T {
     fs::remove_dir(&way).unwrap();
     done
 }
+
+/// Claim: keys of version 2 are found where etcd has them: in its newest snapshot, and in the log behind that, also in what the store has
+/// applied; what etcd keeps of itself is none.
+#[test]
+fn keys_of_version_2_are_refused_also_where_they_are_applied() {
+    let summed = |keys: &str| {
+        let own = r#""0":{"Path":"/0","Children":{"version":{"Value":"3.4.0","Children":null}}}"#;
+        let json = format!(
+            r#"{{"Root":{{"Path":"/","Children":{{{own},"1":{{"Path":"/1","Children":{keys}}}}}}},"CurrentIndex":4}}"#
+        );
+        let data = Numbers { data: json.into_bytes(), ..Numbers::default() };
+        let mut data = data.encode_to_vec();
+        // The content stands in field 1 there.
+        data[0] = 0x0a;
+        let mut out = vec![0x08];
+        prost::encoding::encode_varint(u64::from(crc32c::crc32c(&data)), &mut out);
+        out.push(0x12);
+        prost::encoding::encode_varint(data.len() as u64, &mut out);
+        out.extend(&data);
+        out
+    };
+    let request = |method: &str, path: &str| {
+        let part = |tag: u8, text: &str| [&[tag, text.len() as u8], text.as_bytes()].concat();
+        [part(0x12, method), part(0x1a, path)].concat()
+    };
+    let with = |name: &str, entry: &[u8]| {
+        let scratch = Scratch::new(name, |_, _| {});
+        let mut log = Log::new(NODE);
+        log.member(1, NODE);
+        for index in 2..=scratch.applied {
+            match index {
+                4 => log.numbers(2, 0, 2, index, entry),
+                _ => log.entry(index, "before"),
+            }
+        }
+        scratch.log(log);
+        scratch
+    };
+    let put = request("PUT", "/1/foo");
+    with("v2-log", &put).refused("version 2, as \"/foo\"");
+    with("v2-wrapped", &[&[0x12, put.len() as u8], &put[..]].concat()).refused("version 2, as \"/foo\"");
+    assert!(with("v2-own", &request("PUT", "/0/version")).take().unwrap().is_some());
+    // Behind the entry a snapshot says what is left.
+    let snapshot = |scratch: &Scratch, index: u64, keys: &str| {
+        let name = format!("member/snap/{:016x}-{index:016x}.snap", 2);
+        fs::write(scratch.config.data.join(name), summed(keys)).unwrap();
+    };
+    let scratch = with("v2-snap", &put);
+    snapshot(&scratch, 3, "{}");
+    scratch.refused("version 2");
+    snapshot(&scratch, 5, r#"{"bar":{"Path":"/1/bar","Value":"x","Children":null}}"#);
+    scratch.refused("version 2, as \"/bar\"");
+    snapshot(&scratch, 6, "{}");
+    assert!(scratch.take().unwrap().is_some());
+}
