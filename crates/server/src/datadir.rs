@@ -31,10 +31,27 @@ pub(crate) const RESTORING: &str = "restoring";
 pub(crate) const TAKING_OVER: &str = "taking-over";
 /// What may lie in a directory that is not yet a node's: the lock, a half-written identity, the mark of a restore (which
 /// comes before all else), the log of a supervisor, and what file systems put at their root.
-const HARMLESS: [&str; 9] =
-    [LOCK, "identity.new", RESTORING, TAKING_OVER, "log", "log.old", "lost+found", DATA_LOST, WITHHOLDS];
+const HARMLESS: [&str; 13] = [
+    LOCK,
+    "identity.new",
+    RESTORING,
+    TAKING_OVER,
+    "log",
+    "log.old",
+    "lost+found",
+    DATA_LOST,
+    WITHHOLDS,
+    FORCED,
+    "forced.new",
+    FROM_ETCD,
+    "from-etcd.new",
+];
+/// Says that `--force-new-cluster` had its effect, so that it has none at the next start ([`crate::force`]).
+pub(crate) const FORCED: &str = "forced";
 /// What etcd has in its data directory.
 pub(crate) const OF_ETCD: &str = "member";
+/// How that ended when it was taken over.
+pub(crate) const FROM_ETCD: &str = "from-etcd";
 /// Stands where `quorate up` keeps a cluster, beside its nodes' directories.
 pub const CLUSTER: &str = "cluster.toml";
 /// The node ran before, with a directory that is lost.
@@ -78,7 +95,12 @@ impl DataDir {
         // What is refused is left as it was, without a lock in it.
         if path.is_dir() {
             match Identity::load(&path)? {
-                Some(found) => found.must_fit(&wanted, &path)?,
+                Some(found) => {
+                    found.must_fit(&wanted, &path)?;
+                    if other.is_none() {
+                        crate::etcddir::must_be_as_taken(&path)?;
+                    }
+                }
                 None => must_be_unused(&path, other)?,
             }
         }
@@ -369,7 +391,26 @@ fn must_be_unused(dir: &Path, other: Option<&str>) -> Result<(), ServeError> {
                     ),
                 ));
             }
-            if name == OF_ETCD {
+            if name == OF_ETCD && !crate::etcddir::is_there(dir) {
+                return Err(refuse(
+                    format!(
+                        "{} holds `member`, as etcd's directories do, but neither member/snap nor member/wal",
+                        dir.display()
+                    ),
+                    "remove `member` if nothing in it is wanted, and start again; else bring back what etcd had in it",
+                ));
+            }
+            if let Some(of_etcd) = other {
+                return Err(refuse(
+                    format!(
+                        "{} holds {:?} beside what etcd has in {of_etcd:?}",
+                        dir.display(),
+                        name.to_string_lossy()
+                    ),
+                    "it may be somebody's data: move it out of this directory, and start again; nothing was changed",
+                ));
+            }
+            if dir.join(OF_ETCD).exists() {
                 return Err(refuse(
                     format!("{} is a data directory of etcd", dir.display()),
                     "`quorate etcd --data-dir` takes over what is in it; or choose an empty directory",
@@ -388,7 +429,7 @@ fn refuse(message: String, hint: &str) -> ServeError {
     ServeError::new(ServeErrorKind::DataDir, message, hint)
 }
 
-fn io(path: &Path, what: &str, error: &std::io::Error) -> ServeError {
+pub(crate) fn io(path: &Path, what: &str, error: &std::io::Error) -> ServeError {
     ServeError::new(
         ServeErrorKind::DataDir,
         format!("cannot {what} {}: {error}", path.display()),
@@ -544,6 +585,25 @@ mod tests {
         let newer = Identity { format: FORMAT + 1, cluster: 7, node: 1, life: 3 };
         fs::write(dir.join(IDENTITY), newer.encode()).unwrap();
         assert!(scratch.refusal(7, 1).message.contains("format 2"));
+    }
+
+    /// Claim: what is wrong with a directory of etcd is said of it, and not of a node's.
+    #[test]
+    fn a_directory_of_etcd_has_words_of_its_own() {
+        let scratch = Scratch::new("words");
+        let dir = scratch.0.join("n");
+        fs::create_dir_all(dir.join("member")).unwrap();
+        let empty = scratch.refusal(7, 1);
+        assert!(empty.hint.starts_with("remove `member`"), "{}", empty.hint);
+        fs::create_dir_all(dir.join("member/wal")).unwrap();
+        assert!(scratch.refusal(7, 1).hint.starts_with("`quorate etcd --data-dir`"));
+        fs::write(dir.join("lost.txt"), "").unwrap();
+        assert!(scratch.refusal(7, 1).hint.starts_with("`quorate etcd --data-dir`"));
+        let beside = DataDir::beside_etcd(&scratch.config(7, 1)).unwrap_err();
+        assert!(
+            beside.message.contains("\"lost.txt\" beside") && beside.hint.contains("move it out"),
+            "{beside}"
+        );
     }
 
     /// Seed 3: a checksum that holds over nonsense. Damaged, or an identity.

@@ -107,6 +107,15 @@ pub fn examine(dir: &Path) -> Result<Report, ServeError> {
     if readings::is_damaged(dir) {
         report.find("clock", Some(0), "the bound of the hybrid clock is damaged; it is noted anew", true);
     }
+    if crate::force::is_damaged(dir) {
+        let what =
+            "the note that --force-new-cluster was done is damaged; a start without the flag takes it away";
+        report.find(datadir::FORCED, Some(0), what, true);
+    }
+    if crate::etcddir::is_damaged(dir) {
+        let what = "how etcd's log ended when it was taken over is damaged; once `member` is moved away, it is not asked for";
+        report.find(datadir::FROM_ETCD, Some(0), what, false);
+    }
     if crate::backup::taking_over(dir) {
         report.find(
             "taking-over",

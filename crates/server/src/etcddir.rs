@@ -14,11 +14,14 @@
 //!
 //! etcd's files are only read, and locked against etcd meanwhile. All is read and verified before anything is written; what is written
 //! lies beside `member`, and counts once the mark of a restore is taken away, at the end ([`crate::backup`]). Until then the next start
-//! begins again. From then on it is this program's directory, and etcd's files are not looked at any more.
+//! begins again. From then on it is this program's directory, and of etcd's files it is only asked whether an etcd went on with them
+//! ([`since`]).
 
 mod members;
+mod since;
 #[cfg(test)]
 mod tests;
+mod two;
 mod wal;
 
 use crate::backup::{self, Making};
@@ -35,6 +38,7 @@ use quorate_wire::command;
 use quorate_wire::kv::{Alarm, AlarmKind, Command, Op, Refused, Txn};
 use quorate_wire::members::Book;
 use sha2::{Digest, Sha256};
+pub(crate) use since::{is_damaged, must_be_as_taken};
 use std::fs::{self, File};
 use std::path::Path;
 use wal::{At, Kind, Wal};
@@ -93,7 +97,7 @@ pub fn take_over(
     let no = |what: String| ServeError::new(ServeErrorKind::DataDir, what, BY_SNAPSHOT);
     let membership = members.membership().map_err(|what| no(format!("{}: {what}", data.display())))?;
     let config = ServerConfig { cluster: wal.cluster, node: NodeId(wal.node), ..config.clone() };
-    let revision = write(&config, &read, translate, &membership)?;
+    let revision = write(&config, &read, translate, &membership).map_err(|e| begun(data, e))?;
     let (peers, learners) = listed(&membership);
     let taken = Taken {
         cluster: wal.cluster,
@@ -106,6 +110,26 @@ pub fn take_over(
         users: *users,
     };
     Ok(Some(taken))
+}
+
+/// What to do where the writing did not come to its end.
+fn begun(data: &Path, error: ServeError) -> ServeError {
+    if error.kind == ServeErrorKind::Damaged || !backup::taking_over(data) {
+        return error;
+    }
+    let hint = "it was not taken over: what was begun beside etcd's files counts for nothing, and those are as they were. Mend what is in the \
+                way (the disk must have room for as much again), and start `quorate etcd` again, which begins anew; or go on with etcd, \
+                and delete what stands beside `member`";
+    ServeError::new(error.kind, error.message, hint)
+}
+
+/// The hint of an error behind a take-over that is complete, where it says that nothing was changed: that would send people back to etcd.
+pub fn hint_behind(data: &Path, hint: &str) -> Option<String> {
+    let rest =
+        hint.strip_prefix("nothing was changed").filter(|_| since::is_taken(data) && is_there(data))?;
+    Some(format!(
+        "what etcd had here was taken over, all of it: do not start etcd on it any more, but `quorate etcd` again{rest}"
+    ))
 }
 
 /// All that is in etcd's files, verified.
@@ -151,6 +175,7 @@ impl Read {
         let applied = cluster.applied.unwrap_or(0);
         let log = data.join(OF_ETCD).join("wal");
         let mut wal = wal::read(&log, applied)?;
+        no_keys_of_two(data, &wal)?;
         let term = term(&wal, &cluster, applied, &log)?;
         let members = alone_or_new(data, &mut wal, &cluster, applied, forced)?;
         let applied = if applied == 0 { EntryId::ZERO } else { EntryId::new(Term(term), Index(applied)) };
@@ -177,6 +202,19 @@ impl Read {
         }
         Ok((last, count))
     }
+}
+
+/// Keys of version 2 would be lost, in what the store has applied as in what it has not.
+fn no_keys_of_two(data: &Path, wal: &Wal) -> Result<(), ServeError> {
+    let (kept, upto) = two::kept(&data.join(OF_ETCD).join("snap"))?;
+    let logged = wal.two.as_ref().filter(|(index, _)| *index > upto).map(|(_, key)| key.clone());
+    let Some(key) = kept.or(logged) else { return Ok(()) };
+    Err(ServeError::new(
+        ServeErrorKind::DataDir,
+        format!("{} has keys of etcd's version 2, as {key:?}, of which there are none here", data.display()),
+        "where they are not needed any more, start etcd on it once more with --enable-v2 and delete them, let it take so many writes that it \
+         makes a snapshot (--snapshot-count), and stop it; or take `etcdctl snapshot save`, which has only keys of version 3; nothing was changed",
+    ))
 }
 
 fn source(store: &Path) -> Result<Source, ServeError> {
@@ -367,6 +405,7 @@ fn write(
     let log = config.data.join(OF_ETCD).join("wal");
     let (last, _) = read.behind(&config.data, translate, &mut |entry| apply(&mut kv, entry, &log))?;
     let revision = kv.revision();
+    since::keep(&config.data)?;
     making.end(kv, Base { id: last, ..begun })?;
     Ok(revision)
 }
@@ -398,9 +437,7 @@ fn apply(kv: &mut Kv, entry: &Entry, log: &Path) -> Result<(), ServeError> {
         Err(why @ (Refused::KeyTooLong | Refused::UnknownCommand | Refused::TooManyAlarms)) => {
             let what =
                 format!("the entry {} of {} cannot be had here: {why:?}", entry.id.index, log.display());
-            let hint =
-                "go on with etcd; what was begun beside its files counts for nothing and may be deleted";
-            Err(ServeError::new(ServeErrorKind::DataDir, what, hint))
+            Err(ServeError::new(ServeErrorKind::DataDir, what, ""))
         }
         _ => Ok(()),
     }

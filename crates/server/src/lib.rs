@@ -24,6 +24,7 @@ mod queue;
 mod readings;
 mod room;
 mod run;
+mod sealed;
 mod transport;
 mod workers;
 

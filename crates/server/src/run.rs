@@ -563,8 +563,10 @@ async fn run_lane(
             roster = lane.roster_version();
             transport.follow(lane.roster());
         }
-        if lane.roster().was_removed(lane.raft().id()) || transport.told_removed().is_some() {
-            let (since, by) = *removed.get_or_insert((std::time::Instant::now(), transport.told_removed()));
+        let told = transport.told_removed(lane.raft().leader().is_some());
+        removed = removed.filter(|(_, by)| by.is_none() || told.is_some());
+        if lane.roster().was_removed(lane.raft().id()) || told.is_some() {
+            let (since, by) = *removed.get_or_insert((std::time::Instant::now(), told));
             if since.elapsed() >= REMOVED_PATIENCE {
                 end(lane, door, clock).await;
                 return Err(End::Removed(by));

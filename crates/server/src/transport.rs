@@ -196,9 +196,12 @@ impl Transport {
         self.dial_all();
     }
 
-    /// Who said that this node was removed from the cluster, if anybody did.
-    pub(crate) fn told_removed(&self) -> Option<NodeId> {
-        *lock(&self.told_removed)
+    /// Who said that this node was removed from the cluster, if anybody did. Where it is `led`, by itself or by another, a majority knows
+    /// better: who said so may be one that was made to go on alone.
+    pub(crate) fn told_removed(&self, led: bool) -> Option<NodeId> {
+        let mut told = lock(&self.told_removed);
+        *told = told.filter(|_| !led);
+        *told
     }
 
     fn dial_all(self: &Arc<Self>) {

@@ -54,7 +54,8 @@ const V2: &str = "only version 3 of etcd's interface is served";
 const PROXY: &str = "this is a member and no proxy: point clients at the members themselves";
 const HOSTS: &str = "hosts and origins are not filtered here: put a proxy in front that does";
 const OWN_LOG: &str = "the log goes to standard error in a form of its own";
-const ONE_DIR: &str = "the journal lies in the data directory: mount the faster disk at --data-dir";
+const ONE_DIR: &str = "the journal lies in the data directory: mount the faster disk at --data-dir. A log of etcd that lies elsewhere is taken over through a \
+     symbolic link to it, member/wal in the data directory, once this flag is left out";
 const TRACING: &str = "nothing is traced here; the metadata `quorate-evidence: 1` tells of single requests";
 
 const FLAGS: &[Flag] = &[

@@ -92,8 +92,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
     takeover::take_over(&mut settings, forced)?;
     if forced {
         takeover::force(&mut settings)?;
+    } else {
+        takeover::not_forced(&settings)?;
     }
-    serve::run_with(settings, lines, &given.warnings).map_err(in_its_words)
+    let data = settings.server.data.clone();
+    let served = serve::run_with(settings, lines, &given.warnings);
+    served.map_err(|problem| in_its_words(takeover::behind(&data, problem)))
 }
 
 /// What the server says names flags of `quorate serve`; here the same things have etcd's names.

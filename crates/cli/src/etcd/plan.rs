@@ -11,10 +11,10 @@ use crate::serve::join::Join;
 use crate::serve::settings::{LOG, Settings};
 use quorate_base::NodeId;
 use quorate_gateway_etcd::Limits;
-use quorate_server::{AutoCompaction, Peer, ServerConfig, Upkeep, datadir};
+use quorate_server::{AutoCompaction, Peer, ServerConfig, Upkeep, datadir, etcddir};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const CLIENTS: &str = "http://localhost:2379";
@@ -39,7 +39,11 @@ pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
     choose_port(&mut listen[0], &mut advertised[0])?;
     let address = one(given, "initial-advertise-peer-urls")?;
     let token = given.get("initial-cluster-token").unwrap_or("etcd-cluster").to_string();
-    let members = members(given, &name, &address)?;
+    // A directory that is a node's or etcd's says who the members are.
+    let members = match members(given, &name, &address) {
+        Err(_) if is_known(&data)? => [(name.clone(), address.clone())].into(),
+        members => members?,
+    };
     let me =
         Peer { id: NodeId(0), name: name.clone(), address, client_url: format!("http://{}", advertised[0]) };
     let (cluster, peers) = found(&token, &members, &me);
@@ -97,6 +101,11 @@ pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
         members.into_iter().filter(|(other, _)| *other != settings.server.name).map(|(_, at)| at).collect();
     belong(given, &mut settings, me, others)?;
     Ok(settings)
+}
+
+/// Whether a directory says itself whose it is, so that `--initial-*` count for nothing.
+fn is_known(data: &Path) -> Result<bool, Problem> {
+    Ok(etcddir::is_there(data) || datadir::owner(data)?.is_some())
 }
 
 /// Where any port will do, for clients as for the node, one that is free is chosen, so that clients are told which.
@@ -477,6 +486,19 @@ mod tests {
         .server;
         assert_eq!((s.name.as_str(), s.etcd_also.len(), s.data), ("node", 2, PathBuf::from("/var/lib/etcd")));
         assert!(s.etcd_advertise_also.is_empty());
+    }
+
+    /// Claim: `--initial-cluster` is asked of a new directory alone, as with etcd: one that has members knows them.
+    #[test]
+    fn a_directory_that_has_members_is_not_asked_for_them() {
+        let data = std::env::temp_dir().join(format!("quorate-plan-known-{}", std::process::id()));
+        let flag = format!("--data-dir={}", data.display());
+        let other = ["--initial-cluster=old=http://10.0.0.9:2380", "--name=renamed", &flag];
+        assert!(planned(&other).is_err());
+        std::fs::create_dir_all(data.join("member/wal")).unwrap();
+        let taken = planned(&other).map(|settings| settings.server.name);
+        std::fs::remove_dir_all(&data).unwrap();
+        assert_eq!(taken, Ok("renamed".into()));
     }
 
     /// Claim: members with the same flags form one cluster, in whatever order they are listed; another token is another cluster.

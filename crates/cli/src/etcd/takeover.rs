@@ -7,7 +7,10 @@ use quorate_gateway_etcd::{Logged, logged};
 use quorate_server::etcddir::{self, Taken};
 use quorate_server::force::{self, Forced};
 use quorate_server::{Peer, config, datadir};
+use std::path::Path;
 use std::time::Duration;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 const LOG: &str = "quorate_server::etcddir";
 
@@ -29,7 +32,7 @@ pub(super) fn take_over(settings: &mut Settings, forced: bool) -> Result<(), Pro
         None if etcddir::is_there(&server.data) && datadir::owner(&server.data)?.is_some() => {
             tracing::info!(
                 target: LOG,
-                "{data}: this node's own data count; etcd's, from which they were taken over, are not read any more"
+                "{data}: this node's own data count, and etcd's, from which they were taken over, do not any more"
             );
         }
         None => {}
@@ -40,7 +43,16 @@ pub(super) fn take_over(settings: &mut Settings, forced: bool) -> Result<(), Pro
 /// Makes the node the only member of its cluster, at this start alone.
 pub(super) fn force(settings: &mut Settings) -> Result<(), Problem> {
     let server = &mut settings.server;
-    match force::new_cluster(server)? {
+    let mut now = String::new();
+    let _ = SystemTime.format_time(&mut Writer::new(&mut now));
+    match force::new_cluster(server, &now)? {
+        Forced::Spent(at) => {
+            tracing::warn!(
+                target: LOG,
+                "--force-new-cluster changes nothing: it had its effect at the start of {at}, and whoever was added since stays a member. \
+                 Leave it out from now on; to force a new cluster again, start once without it and then with it"
+            );
+        }
         Forced::New => {
             tracing::warn!(target: LOG, "--force-new-cluster changes nothing: there are no data of a cluster yet");
         }
@@ -62,6 +74,20 @@ pub(super) fn force(settings: &mut Settings) -> Result<(), Problem> {
         }
     }
     Ok(())
+}
+
+/// The flag is not given: it has its effect again when it is.
+pub(super) fn not_forced(settings: &Settings) -> Result<(), Problem> {
+    if force::not_asked(&settings.server.data)? {
+        tracing::info!(target: LOG, "a start without --force-new-cluster: from now on it has its effect again where it is given");
+    }
+    Ok(())
+}
+
+/// What is said of an error behind a take-over.
+pub(super) fn behind(data: &Path, problem: Problem) -> Problem {
+    let hint = etcddir::hint_behind(data, &problem.hint).unwrap_or(problem.hint);
+    Problem { hint, ..problem }
 }
 
 /// A lease has at least one and a half election timeouts, in whole seconds.

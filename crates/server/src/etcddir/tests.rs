@@ -318,3 +318,116 @@ fn a_flipped_bit_of_a_description_is_noticed() {
         scratch.refused("does not verify");
     }
 }
+
+/// Claim: a start beside etcd's files sees whether an etcd has written to them since they were taken over, and says both ways out; one
+/// from before that was kept passes.
+#[test]
+fn an_etcd_that_went_on_is_seen() {
+    let scratch = Scratch::new("since", |_, _| {});
+    let taken = scratch.take().unwrap().unwrap();
+    let config = ServerConfig { cluster: taken.cluster, node: taken.node, ..scratch.config.clone() };
+    let open = || DataDir::open(&config).map(drop);
+    let before = fs::read(scratch.wal()).unwrap();
+    open().unwrap();
+    // Another time, the same content: a copy.
+    fs::write(scratch.wal(), &before).unwrap();
+    open().unwrap();
+    let mut after = before.clone();
+    after[PREALLOCATED - 1] = 1;
+    fs::write(scratch.wal(), &after).unwrap();
+    let refused = open().unwrap_err();
+    assert!(refused.message.contains("an etcd has run on it since"), "{refused}");
+    assert!(refused.hint.contains("move") && refused.hint.contains("anew"), "{}", refused.hint);
+    fs::write(scratch.wal(), &before).unwrap();
+    let next = scratch.config.data.join("member/wal/0000000000000001-0000000000000099.wal");
+    fs::write(&next, "").unwrap();
+    assert!(open().is_err());
+    fs::remove_file(&next).unwrap();
+    open().unwrap();
+    let note = scratch.config.data.join("from-etcd");
+    fs::write(&note, "file = a").unwrap();
+    assert_eq!(open().unwrap_err().kind, ServeErrorKind::Damaged);
+    let found = crate::doctor::examine(&scratch.config.data).unwrap().findings;
+    assert!(found.iter().any(|finding| finding.file == "from-etcd"), "{found:?}");
+    fs::rename(scratch.config.data.join("member"), scratch.config.data.join("log")).unwrap();
+    open().unwrap();
+}
+
+/// Claim: what failed behind a take-over is not said to have changed nothing, and one that was cut short has words of its own.
+#[test]
+fn hints_behind_a_take_over_are_true() {
+    let scratch = Scratch::new("hints", |_, _| {});
+    let data = scratch.config.data.clone();
+    let room = "nothing was changed; make room";
+    assert_eq!(hint_behind(&data, room), None);
+    let cut = write_fails(&data, || scratch.take().unwrap_err());
+    assert!(cut.hint.contains("was not taken over") && !cut.hint.contains("restore"), "{}", cut.hint);
+    scratch.take().unwrap().unwrap();
+    let hint = hint_behind(&data, room).unwrap();
+    assert!(!hint.contains("nothing was changed") && hint.ends_with("; make room"), "{hint}");
+    assert_eq!(hint_behind(&data, "another"), None);
+}
+
+/// A directory stands where the note of etcd's log is to be written.
+fn write_fails<T>(data: &Path, run: impl FnOnce() -> T) -> T {
+    let way = data.join("from-etcd.new");
+    fs::create_dir(&way).unwrap();
+    let done = run();
+    fs::remove_dir(&way).unwrap();
+    done
+}
+
+/// Claim: keys of version 2 are found where etcd has them: in its newest snapshot, and in the log behind that, also in what the store has
+/// applied; what etcd keeps of itself is none.
+#[test]
+fn keys_of_version_2_are_refused_also_where_they_are_applied() {
+    let summed = |keys: &str| {
+        let own = r#""0":{"Path":"/0","Children":{"version":{"Value":"3.4.0","Children":null}}}"#;
+        let json = format!(
+            r#"{{"Root":{{"Path":"/","Children":{{{own},"1":{{"Path":"/1","Children":{keys}}}}}}},"CurrentIndex":4}}"#
+        );
+        let data = Numbers { data: json.into_bytes(), ..Numbers::default() };
+        let mut data = data.encode_to_vec();
+        // The content stands in field 1 there.
+        data[0] = 0x0a;
+        let mut out = vec![0x08];
+        prost::encoding::encode_varint(u64::from(crc32c::crc32c(&data)), &mut out);
+        out.push(0x12);
+        prost::encoding::encode_varint(data.len() as u64, &mut out);
+        out.extend(&data);
+        out
+    };
+    let request = |method: &str, path: &str| {
+        let part = |tag: u8, text: &str| [&[tag, text.len() as u8], text.as_bytes()].concat();
+        [part(0x12, method), part(0x1a, path)].concat()
+    };
+    let with = |name: &str, entry: &[u8]| {
+        let scratch = Scratch::new(name, |_, _| {});
+        let mut log = Log::new(NODE);
+        log.member(1, NODE);
+        for index in 2..=scratch.applied {
+            match index {
+                4 => log.numbers(2, 0, 2, index, entry),
+                _ => log.entry(index, "before"),
+            }
+        }
+        scratch.log(log);
+        scratch
+    };
+    let put = request("PUT", "/1/foo");
+    with("v2-log", &put).refused("version 2, as \"/foo\"");
+    with("v2-wrapped", &[&[0x12, put.len() as u8], &put[..]].concat()).refused("version 2, as \"/foo\"");
+    assert!(with("v2-own", &request("PUT", "/0/version")).take().unwrap().is_some());
+    // Behind the entry a snapshot says what is left.
+    let snapshot = |scratch: &Scratch, index: u64, keys: &str| {
+        let name = format!("member/snap/{:016x}-{index:016x}.snap", 2);
+        fs::write(scratch.config.data.join(name), summed(keys)).unwrap();
+    };
+    let scratch = with("v2-snap", &put);
+    snapshot(&scratch, 3, "{}");
+    scratch.refused("version 2");
+    snapshot(&scratch, 5, r#"{"bar":{"Path":"/1/bar","Value":"x","Children":null}}"#);
+    scratch.refused("version 2, as \"/bar\"");
+    snapshot(&scratch, 6, "{}");
+    assert!(scratch.take().unwrap().is_some());
+}

@@ -110,6 +110,8 @@ pub(super) struct Wal {
     pub(super) last: (u64, u64),
     /// Requests, and beginnings of leaders, of any index.
     pub(super) normal: u64,
+    /// The last entry that writes a key of version 2, and the key.
+    pub(super) two: Option<(u64, String)>,
     /// Where a record is not whole.
     pub(super) torn: Option<u64>,
 }
@@ -131,6 +133,7 @@ pub(super) fn read(dir: &Path, after: u64) -> Result<Wal, ServeError> {
             entries: Vec::new(),
             last: (0, 0),
             normal: 0,
+            two: None,
             torn: None,
         },
     };
@@ -269,6 +272,11 @@ impl Reading {
                     _ => return Some("an entry is of a kind that is not known here"),
                 };
                 let (index, term) = (entry.index, entry.term);
+                if kind == Kind::Normal
+                    && let Some(key) = super::two::key(&entry.data)
+                {
+                    self.wal.two = Some((index, key));
+                }
                 return self.entry(At { index, term, kind, file, offset, len });
             }
             STATE => match State::decode(&record.data[..]) {

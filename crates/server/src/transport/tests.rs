@@ -347,9 +347,10 @@ async fn members_come_and_go() {
     node.transport.follow(&without);
     node.expect(&["down"]).await;
     lagging.expect(&["down"]).await;
-    let told = eventually("it is told", async || lagging.transport.told_removed()).await;
+    let told = eventually("it is told", async || lagging.transport.told_removed(false)).await;
     assert_eq!(told, NodeId(1));
-    assert_eq!(node.transport.told_removed(), None);
+    assert_eq!(node.transport.told_removed(false), None);
+    assert_eq!(lagging.transport.told_removed(true), None, "one peer's word, against that of a leader");
 }
 
 /// Claim: who is refused hears why from the one that refuses: its own log is where its operator looks.
