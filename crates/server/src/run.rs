@@ -174,7 +174,8 @@ async fn serve(
     founders::must_fit(&config, lane.raft().membership())?;
     data.must_be_marked(&config, lane.raft().hard().term)?;
     let _watching = room::watch(room, inbox.clone()).map_err(|e| no_thread(&e))?;
-    let patience = Patience::of(config.election_max);
+    let election = config.election_max;
+    let patience = Patience::of(election);
     let life = (data.life(), Met::beside(data.path()));
     let (roster, loop_) = (lane.roster().clone(), (inbox.clone(), clock));
     let mut rng = Rng::new(seed(&config));
@@ -212,8 +213,17 @@ async fn serve(
 
     let mut healing = Healing(withholds.then_some(&data));
     let watched = (&mut front, &mut healing);
-    let result =
-        run_lane(&mut lane, &inbox, &workers, &transport, &door, watched, (clock, data.path()), stop).await;
+    let result = run_lane(
+        &mut lane,
+        &inbox,
+        &workers,
+        &transport,
+        &door,
+        watched,
+        (clock, data.path(), election),
+        stop,
+    )
+    .await;
     let result = result.map_err(|end| match end {
         End::Broken(broken) => condemn(&mut store, &lane, broken),
         End::Removed(by) => removed(config.node, by, &config.data),
@@ -508,7 +518,7 @@ async fn run_lane(
     transport: &Arc<Transport>,
     door: &NodeDoor,
     (front, healing): (&mut Front, &mut Healing<'_>),
-    (clock, data): (Clock, &Path),
+    (clock, data, election): (Clock, &Path, Duration),
     stop: impl Future<Output = ()>,
 ) -> Result<(), End> {
     let mut roster = lane.roster_version();
@@ -565,9 +575,12 @@ async fn run_lane(
         }
         let told = transport.told_removed(lane.raft().leader().is_some());
         removed = removed.filter(|(_, by)| by.is_none() || told.is_some());
-        if lane.roster().was_removed(lane.raft().id()) || told.is_some() {
+        let known = lane.roster().was_removed(lane.raft().id());
+        if known || told.is_some() {
             let (since, by) = *removed.get_or_insert((std::time::Instant::now(), told));
-            if since.elapsed() >= REMOVED_PATIENCE {
+            // A peer alone may be wrong, where it was forced to go on by itself: those who lost their leader have time to find another.
+            let patience = if known { REMOVED_PATIENCE } else { 2 * election };
+            if since.elapsed() >= patience {
                 end(lane, door, clock).await;
                 return Err(End::Removed(by));
             }
