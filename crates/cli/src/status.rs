@@ -235,6 +235,20 @@ fn unstarted(m: probe::MemberInfo) -> Answer {
 
 type Answer = (String, Option<(u64, String)>, Result<NodeStatus, String>);
 
+/// Nodes that have applied the same entries hold the same data, and are at one revision.
+fn apart(nodes: &[&NodeStatus]) -> Option<String> {
+    let pairs = nodes.iter().flat_map(|one| nodes.iter().map(move |other| (one, other)));
+    let mut apart =
+        pairs.filter(|(one, other)| one.applied == other.applied && one.revision < other.revision);
+    apart.next().map(|(one, other)| {
+        format!(
+            "nodes {} and {} have applied the same entries and hold different data, at revisions {} and {}: one was not restored from the \
+             snapshot that the other was, or its data are damaged; `quorate node replace` puts a new node in its place",
+            one.id, other.id, one.revision, other.revision
+        )
+    })
+}
+
 /// What the answers say together.
 fn judge(answers: Vec<Answer>) -> Report {
     let good = || answers.iter().filter_map(|(_, _, status)| status.as_ref().ok());
@@ -258,6 +272,7 @@ fn judge(answers: Vec<Answer>) -> Report {
     if clusters.len() > 1 {
         unhealthy.push("the nodes belong to different clusters".to_string());
     }
+    unhealthy.extend(apart(&good().collect::<Vec<_>>()));
     let leader = if votes.len() == 1 { votes.keys().next().copied().unwrap_or(0) } else { 0 };
     let sizes = good().map(|s| (s.id, (s.db_size, s.quota))).collect();
     let nodes: Vec<Line> =
@@ -432,6 +447,15 @@ mod tests {
         );
         ill(vec![well(1, 1, 5000), answer(2, Err("refused".into()))], "quorate node replace 2");
         ill(vec![well(1, 1, 5000), well(2, 2, 5000)], "disagree on the leader");
+        let at = |id: u64, applied: u64, revision: i64| {
+            let (url, member, status) = well(id, 1, applied);
+            (url, member, status.map(|status| NodeStatus { revision, ..status }))
+        };
+        ill(
+            vec![at(1, 5000, 67), at(2, 4999, 66), at(3, 5000, 180)],
+            "nodes 1 and 3 have applied the same entries",
+        );
+        assert!(judge(vec![at(1, 5000, 67), at(2, 4999, 66), at(3, 5000, 67)]).healthy);
         let added = probe::MemberInfo {
             id: 4,
             name: String::new(),

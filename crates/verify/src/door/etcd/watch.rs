@@ -87,7 +87,10 @@ impl Etcd {
                 told.push(json!({"progress": revision(reply.header.as_ref())}));
                 return Ok(());
             }
-            if events > MANY && !asking {
+            if asking {
+                // It is told how far it is behind all that was; what still comes is no silence.
+                deadline = Instant::now() + self.patience;
+            } else if events > MANY {
                 deadline = Instant::now();
             }
         }
