@@ -71,15 +71,37 @@ struct Args {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let args = Args::parse();
-    match fuzz(&args).await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
-        Err(error) => {
-            eprintln!("difffuzz: {error}");
-            ExitCode::from(2)
+    let mut args = Args::parse();
+    let mut tries = 0;
+    loop {
+        match fuzz(&args).await {
+            Ok(Found::Nothing) => return ExitCode::SUCCESS,
+            Ok(Found::ReferenceDied { after }) if tries < DEATHS => {
+                tries += 1;
+                args.requests = args.requests.saturating_sub(after);
+                args.seed = args.seed.wrapping_add(1);
+                args.data = args.data.map(|data| data.join(format!("again-{tries}")));
+            }
+            Ok(Found::Difference | Found::ReferenceDied { .. }) => return ExitCode::from(1),
+            Err(error) => {
+                eprintln!("difffuzz: {error}");
+                return ExitCode::from(2);
+            }
         }
     }
+}
+
+/// The reference may end by itself so often: then the rest of the requests is asked of a new one.
+const DEATHS: u32 = 3;
+
+/// What a run found.
+enum Found {
+    Nothing,
+    Difference,
+    /// The reference crashed at a request of which this side made an answer; so many before it were answered alike.
+    ReferenceDied {
+        after: u64,
+    },
 }
 
 /// Starts a side if it is to be started; gives its endpoints, and what must be kept alive.
@@ -98,9 +120,9 @@ async fn side(
     Ok((Side::connect(name, &cluster.urls(), matches!(target, Target::Quorate(_))).await?, Some(cluster)))
 }
 
-/// Runs all requests; false where a difference was found.
-async fn fuzz(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
-    let (a, _cluster_a) = side(args, "a", args.start_a.as_ref(), &args.a).await?;
+/// Runs all requests.
+async fn fuzz(args: &Args) -> Result<Found, Box<dyn std::error::Error>> {
+    let (a, mut cluster_a) = side(args, "a", args.start_a.as_ref(), &args.a).await?;
     let (b, _cluster_b) = side(args, "b", args.start_b.as_ref(), &args.b).await?;
     println!("difffuzz: a reports {}, b reports {}; seed {}", a.version, b.version, args.seed);
     let mut run = Run::new(a, b, args.plant);
@@ -124,7 +146,20 @@ async fn fuzz(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
     for (kind, n) in &run.found {
         println!("{n:6} differences in {kind}");
     }
-    let Err(difference) = outcome else { return Ok(run.found.is_empty()) };
+    let Err(difference) = outcome else {
+        return Ok(if run.found.is_empty() { Found::Nothing } else { Found::Difference });
+    };
+    // A reply that never came says that a process may be gone; it is, a moment later.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let gone = cluster_a.as_mut().map(Cluster::reap).transpose()?.unwrap_or_default();
+    if let (Some((_, how)), false) = (gone.first(), matches!(args.start_a, Some(Target::Quorate(_)))) {
+        println!(
+            "\nthe reference ended by itself ({how}) after {} requests, seed {}; its last words are in the log of a\n",
+            ops.len(),
+            args.seed
+        );
+        return Ok(Found::ReferenceDied { after: ops.len() as u64 });
+    }
     println!("\nDIFFERENCE after {} requests, seed {}:\n{difference}", ops.len(), args.seed);
     if args.no_shrink {
         println!("\nthe last requests:");
@@ -132,7 +167,7 @@ async fn fuzz(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
     } else {
         shrink::shrink(&mut run, ops).await;
     }
-    Ok(false)
+    Ok(Found::Difference)
 }
 
 fn report(counts: &Counts, requests: usize, took: Duration) {
