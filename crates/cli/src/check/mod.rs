@@ -7,6 +7,7 @@ mod expect;
 mod follow;
 mod html;
 mod input;
+mod lists;
 mod print;
 mod table;
 mod txns;
@@ -17,6 +18,9 @@ use crate::report::{self, Problem};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use work::{Found, Summary};
+
+/// What is meant of transactions without `--level`.
+const DEFAULT_LEVEL: &str = "strict-serializable";
 
 /// Judge histories of any system: are they what it promised?
 #[derive(clap::Args, Debug)]
@@ -153,13 +157,13 @@ pub(crate) fn refuse_usage(error: &clap::Error) -> ExitCode {
 pub(crate) fn run(args: &Args) -> ExitCode {
     if args.models || args.levels {
         match (args.models, args.json) {
-            (true, true) => print::models_json(),
-            (true, false) => print::models(),
+            (true, true) => lists::models_json(),
+            (true, false) => lists::models(),
             _ => {}
         }
         match (args.levels, args.json) {
-            (true, true) => txns::levels_json(),
-            (true, false) => txns::levels(),
+            (true, true) => lists::levels_json(),
+            (true, false) => lists::levels(),
             _ => {}
         }
         return Exit::Holds.into();

@@ -5,10 +5,8 @@ use super::expect::Expected;
 use super::work::{Found, Judgement, Outcome, Summary, model, names};
 use crate::report::{self, Problem, colours, say};
 use quorate_check::fast::Staleness;
-use quorate_check::invariants::{Invariant, NAMES as INVARIANTS};
+use quorate_check::invariants::Invariant;
 use quorate_check::judge::Judged;
-use quorate_check::models::NAMES;
-use quorate_check::promises::MODELS;
 use quorate_check::sessions;
 use quorate_check::value::Value;
 use quorate_check::verdict::Verdict;
@@ -19,59 +17,6 @@ use std::time::Duration;
 
 /// As many operations of a witness are shown.
 const SHOWN: usize = 20;
-
-/// The models of transactions.
-const TRANSACTIONS: [(&str, &str); 3] = [
-    (
-        "list-append",
-        "transactions that append unique elements to lists and read whole lists; the surest to judge",
-    ),
-    ("rw-register", "transactions that read and write registers, each value written once"),
-    ("predicate", "transactions that insert and delete rows, read single rows and scan ranges: phantoms"),
-];
-
-/// The models.
-pub(super) fn models() {
-    for model in &NAMES {
-        let aliases = if model.aliases.is_empty() {
-            String::new()
-        } else {
-            format!(" (also {})", model.aliases.join(", "))
-        };
-        say(&format!("{}{aliases}\n    {}", model.name, model.about));
-    }
-    for (name, about) in TRANSACTIONS {
-        say(&format!("{name}\n    {about}"));
-    }
-    super::whole::models();
-    for model in &MODELS {
-        say(&format!("{} (also {})\n    {}", model.name, model.aliases.join(", "), model.about));
-        for (name, about) in model.promises {
-            say(&format!("    --level {name}: {about}"));
-        }
-    }
-}
-
-/// The same, a line of JSON each.
-pub(super) fn models_json() {
-    let tell = |kind: &str, name: &str, aliases: &[&str], about: &str, levels: &[&str]| {
-        let line = json!({"kind": kind, "model": name, "aliases": aliases, "about": about, "levels": levels});
-        say(&line.to_string());
-    };
-    for model in &NAMES {
-        tell("object", model.name, model.aliases, model.about, &[]);
-    }
-    for (name, about) in TRANSACTIONS {
-        tell("transactions", name, &[], about, &[]);
-    }
-    for (_, name, aliases, about) in INVARIANTS {
-        tell("invariant", name, aliases, about, &[]);
-    }
-    for model in &MODELS {
-        let levels: Vec<&str> = model.promises.iter().map(|(name, _)| *name).collect();
-        tell("promises", model.name, model.aliases, model.about, &levels);
-    }
-}
 
 /// One file.
 pub(super) fn file(args: &Args, found: &Found, surprise: Option<&str>, several: bool) {
@@ -352,7 +297,7 @@ fn level_asked(args: &Args) -> Json {
     let whole = Invariant::named(model).is_some();
     match &args.level[..] {
         [] if whole => Json::Null,
-        [] if transactions => super::txns::DEFAULT_LEVEL.into(),
+        [] if transactions => super::DEFAULT_LEVEL.into(),
         _ => names(args).join(",").into(),
     }
 }

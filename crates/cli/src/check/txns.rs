@@ -3,7 +3,7 @@
 use super::input::Unread;
 use super::print::{paint, time};
 use super::work::{Asks, Outcome, Told};
-use super::{Args, input};
+use super::{Args, DEFAULT_LEVEL, input};
 use crate::report::{self, Problem, say};
 use quorate_check::budget::Budget;
 use quorate_check::sessions::Level as ObjectLevel;
@@ -19,9 +19,6 @@ use quorate_check::verdict::Verdict;
 use serde_json::{Value as Json, json};
 use std::path::Path;
 use std::time::{Duration, Instant};
-
-/// What is meant without `--level`.
-pub(super) const DEFAULT_LEVEL: &str = "strict-serializable";
 
 /// As many transactions of a core are shown.
 const SHOWN: usize = 20;
@@ -163,32 +160,6 @@ fn assumed(args: &Args) -> Result<Vec<Assume>, Problem> {
         )),
     };
     args.assume.iter().map(one).collect()
-}
-
-/// The levels, stronger ones first.
-pub(super) fn levels() {
-    for level in Level::all().collect::<Vec<_>>().into_iter().rev() {
-        let row = level.row();
-        let aliases = if row.aliases.is_empty() {
-            String::new()
-        } else {
-            format!(" (also {})", row.aliases.join(", "))
-        };
-        let above = if row.weaker.is_empty() {
-            "the weakest".to_owned()
-        } else {
-            format!("above {}", row.weaker.join(", "))
-        };
-        say(&format!("{}{aliases}\n    {above}", row.name));
-    }
-}
-
-/// The same, a line of JSON each.
-pub(super) fn levels_json() {
-    for level in Level::all().collect::<Vec<_>>().into_iter().rev() {
-        let row = level.row();
-        say(&json!({"level": row.name, "aliases": row.aliases, "above": row.weaker}).to_string());
-    }
 }
 
 /// A history of transactions that was judged.

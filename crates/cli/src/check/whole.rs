@@ -7,7 +7,7 @@ use super::{Args, input};
 use crate::report::{self, Problem, say};
 use quorate_check::budget::Budget;
 use quorate_check::history::History;
-use quorate_check::invariants::{Invariant, NAMES, Report, check};
+use quorate_check::invariants::{Invariant, Report, check};
 use quorate_check::read::{BadInput, value};
 use quorate_check::value::Value;
 use quorate_check::verdict::Verdict;
@@ -33,13 +33,6 @@ impl super::Args {
             return Err(Problem::new(report::Exit::Usage, what, "leave out --initial"));
         }
         Ok(Some(invariant))
-    }
-}
-
-/// The invariants.
-pub(super) fn models() {
-    for (_, name, others, about) in NAMES {
-        say(&format!("{name} (also {})\n    {about}", others.join(", ")));
     }
 }
 

@@ -2,14 +2,12 @@
 
 mod file;
 mod flags;
-mod lines;
 mod plan;
 mod takeover;
 
 use crate::report::{Problem, say};
 use crate::serve;
 use flags::Given;
-pub(crate) use lines::Zap;
 use quorate_server::ServerConfig;
 
 /// Run one node by etcd's own flags and ETCD_* variables.

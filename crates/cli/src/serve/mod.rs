@@ -9,13 +9,17 @@
 //! ```
 
 pub(crate) mod join;
+mod logs;
 mod metrics;
 mod notify;
 pub(crate) mod settings;
 mod sockets;
 
-use crate::etcd::Zap;
-use crate::report::{Exit, Problem, colours, speaks};
+pub(crate) use logs::{Lines, start_logging};
+
+use crate::report::{Exit, Problem, speaks};
+use crate::up::plan::cluster_in;
+use logs::log_filter;
 use quorate_gateway_etcd::{Counters, Slow};
 use quorate_node::api::{Body, Door, Failure, Request};
 use quorate_server::{DoorStart, Ready, ServeDoor};
@@ -30,9 +34,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// How long a node whose starter is gone may take to stop in order.
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(5);
@@ -181,7 +182,7 @@ fn serve(settings: Settings, json: bool, exit_with_stdin: bool) -> Result<(), Pr
 /// have the same one unless told otherwise.
 fn not_beside_up(settings: &Settings) -> Result<(), Problem> {
     let Some(home) = settings.server.data.parent() else { return Ok(()) };
-    match crate::up::cluster_in(home) {
+    match cluster_in(home) {
         Some(cluster) if cluster != settings.cluster => {
             let (home, data) = (home.display(), settings.server.data.display());
             Err(Problem::new(
@@ -318,46 +319,6 @@ fn doors(
             quorate_gateway_etcd::serve(listeners, door, options, std::future::pending()).await;
         })
     })
-}
-
-/// What is logged. The library takes a word that is no level for the name of a part of the program, all of which is then logged:
-/// whoever mistypes a level would hear nothing.
-fn log_filter(filter: &str) -> Result<Targets, Problem> {
-    let bad = |why: String| {
-        Problem::new(
-            Exit::Usage,
-            format!("the log filter {filter:?} makes no sense: {why}"),
-            "use error, warn, info, debug or trace, or a list as in warn,quorate_server=debug",
-        )
-    };
-    let levels = ["off", "error", "warn", "info", "debug", "trace"];
-    for part in filter.split(',').map(str::trim).filter(|part| !part.contains('=')) {
-        if !levels.iter().any(|level| part.eq_ignore_ascii_case(level)) {
-            return Err(bad(format!("{part:?} is no level")));
-        }
-    }
-    filter.parse().map_err(|e: tracing_subscriber::filter::ParseError| bad(e.to_string()))
-}
-
-/// How a line of the log looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lines {
-    /// For people.
-    Own,
-    /// As etcd's.
-    Zap,
-}
-
-/// The first call counts.
-pub(crate) fn start_logging(filter: &str, lines: Lines) -> Result<(), Problem> {
-    let filter = log_filter(filter)?;
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let registry = tracing_subscriber::registry();
-    let _ = match lines {
-        Lines::Own => registry.with(layer.with_ansi(colours(&std::io::stderr()))).with(filter).try_init(),
-        Lines::Zap => registry.with(layer.event_format(Zap)).with(filter).try_init(),
-    };
-    Ok(())
 }
 
 /// Completes at the first SIGTERM or SIGINT, or when `orphaned` does; the next signal ends the process on the spot.

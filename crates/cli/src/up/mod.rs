@@ -7,7 +7,7 @@
 mod child;
 mod cluster;
 mod home;
-mod plan;
+pub(crate) mod plan;
 pub(crate) mod screen;
 
 use crate::report::{Exit, Problem};
@@ -15,7 +15,7 @@ use crate::serve;
 use cluster::{Began, Cluster, Signals};
 use home::Home;
 use screen::Screen;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// How often a start is tried again when somebody took a port between its choice and its use.
@@ -68,11 +68,6 @@ Further nodes take free ports, which are printed and kept.
 
 A node that was removed from the cluster (`quorate node remove`) is told of and not started any more. One that was added runs
 where you started it, now and the next time: `up` says so, and how.";
-
-/// The name of the cluster that `up` keeps in `dir`, if it does.
-pub(crate) fn cluster_in(dir: &Path) -> Option<String> {
-    plan::Plan::load(dir).ok().flatten().map(|plan| plan.cluster)
-}
 
 /// Runs a cluster until a signal.
 pub(crate) fn run(args: &Args) -> Result<(), Problem> {

@@ -26,6 +26,11 @@ const FREE: std::ops::Range<u16> = 20_000..32_000;
 /// More than this on one machine is a mistake.
 pub(super) const MOST_NODES: u64 = 9;
 
+/// The name of the cluster that `up` keeps in `dir`, if it does.
+pub(crate) fn cluster_in(dir: &Path) -> Option<String> {
+    Plan::load(dir).ok().flatten().map(|plan| plan.cluster)
+}
+
 /// A local cluster.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]

@@ -13,7 +13,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 /// The form of `--logger=zap --log-format=json`, etcd's default.
-pub(crate) struct Zap;
+pub(super) struct Zap;
 
 impl<S, N> FormatEvent<S, N> for Zap
 where
