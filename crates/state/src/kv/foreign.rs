@@ -10,7 +10,7 @@ use super::layout::{KEY_MAX, Path, Record, Rev, damaged, encode_mark, table};
 use super::lease::{self, LeaseInfo};
 use super::meta::Meta;
 use super::source::Written;
-use super::survey::Contents;
+use super::survey::{Contents, Counts};
 use super::sweep::{change_bytes, mark_bytes, replaced_bytes};
 use super::transfer::{NUMBERS, bad};
 use super::{Kv, fence};
@@ -112,33 +112,13 @@ impl Foreign {
 
     /// What is in it, without how many keys and changes its versions come to.
     pub fn contents(&self, applied: EntryId, digest: u64) -> StateResult<Contents> {
-        let (keys, changes) = (0, 0);
-        let Meta { applied, membership, revision, compacted, digest, .. } = self.meta(applied, digest)?;
         let Beside { numbers, leases, fences, alarms, elsewhere, tables, .. } = &self.beside;
         let (leases, alarms) = match numbers {
             Some(_) => (*leases, *alarms),
             None => (self.leases.len() as u64, self.alarms.len() as u64),
         };
-        let mut elsewhere = elsewhere.clone();
-        elsewhere.sort();
-        let mut tables: Vec<_> = tables.iter().filter(|name| !elsewhere.contains(name)).cloned().collect();
-        tables.sort();
-        let base = Base { id: applied, membership };
-        let compacted = compacted.max(0);
-        let fences = *fences;
-        Ok(Contents {
-            base,
-            revision,
-            compacted,
-            digest,
-            keys,
-            changes,
-            leases,
-            fences,
-            alarms,
-            elsewhere,
-            tables,
-        })
+        let counts = Counts { changes: 0, leases, fences: *fences, alarms };
+        Ok(Contents::of(self.meta(applied, digest)?, 0, counts, elsewhere.clone(), tables.clone()))
     }
 }
 

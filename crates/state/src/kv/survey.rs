@@ -18,11 +18,11 @@ pub struct Survey {
 
 /// How much of what there is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct Counts {
-    changes: u64,
-    leases: u64,
-    fences: u64,
-    alarms: u64,
+pub(super) struct Counts {
+    pub(super) changes: u64,
+    pub(super) leases: u64,
+    pub(super) fences: u64,
+    pub(super) alarms: u64,
 }
 
 /// What is in a snapshot.
@@ -86,20 +86,29 @@ impl Survey {
 
     /// The result, once all chunks are taken.
     pub fn finish(self) -> StateResult<Contents> {
-        let Counts { changes, leases, fences, alarms } = self.counts;
         let (meta, keys) = self.incoming.whole().ok_or_else(|| bad("it is not whole"))?;
+        Ok(Contents::of(meta, keys, self.counts, self.elsewhere, self.tables))
+    }
+}
+
+impl Contents {
+    /// `tables` names all tables, and `elsewhere` those of them whose items are in shards of their own, in any order.
+    pub(super) fn of(
+        meta: Meta,
+        keys: u64,
+        counts: Counts,
+        mut elsewhere: Vec<String>,
+        mut tables: Vec<String>,
+    ) -> Self {
         let Meta { applied, membership, revision, compacted, digest, .. } = meta;
-        let base = Base { id: applied, membership };
-        let compacted = compacted.max(0);
-        let mut elsewhere = self.elsewhere;
+        let Counts { changes, leases, fences, alarms } = counts;
         elsewhere.sort();
-        let mut tables = self.tables;
         tables.retain(|name| !elsewhere.contains(name));
         tables.sort();
-        Ok(Contents {
-            base,
+        Self {
+            base: Base { id: applied, membership },
             revision,
-            compacted,
+            compacted: compacted.max(0),
             digest,
             keys,
             changes,
@@ -108,7 +117,7 @@ impl Survey {
             alarms,
             elsewhere,
             tables,
-        })
+        }
     }
 }
 
