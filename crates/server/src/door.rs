@@ -19,6 +19,7 @@ use quorate_wire::kv::Refused;
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use tokio::sync::watch;
 
 /// What doors may see without asking the lane: refreshed after each drain.
 struct Pulse {
@@ -52,6 +53,8 @@ pub(crate) struct NodeDoor {
     patience: Patience,
     clock: Clock,
     stopping: AtomicBool,
+    /// Whether clients are to go elsewhere; who listens has some yet.
+    leaving: watch::Sender<bool>,
     spare: Spare,
 }
 
@@ -71,6 +74,7 @@ impl NodeDoor {
             patience: lane.patience(),
             clock,
             stopping: AtomicBool::new(false),
+            leaving: watch::channel(false).0,
             spare,
         })
     }
@@ -94,6 +98,26 @@ impl NodeDoor {
     /// How many watches there are.
     pub(crate) fn watches(&self) -> Counts {
         lock(&self.hub).counts()
+    }
+
+    /// Hears when clients are to go elsewhere; to be dropped once all of them have.
+    pub(crate) fn leaving(&self) -> watch::Receiver<bool> {
+        self.leaving.subscribe()
+    }
+
+    /// From now on clients are to go elsewhere; all that they ask is still served.
+    pub(crate) fn leave(&self) {
+        self.leaving.send_if_modified(|leaving| !std::mem::replace(leaving, true));
+    }
+
+    /// Whether there are clients yet that were to go.
+    pub(crate) fn has_clients(&self) -> bool {
+        !self.leaving.is_closed()
+    }
+
+    /// Until there are none.
+    pub(crate) async fn left(&self) {
+        self.leaving.closed().await;
     }
 
     /// From now on requests are refused and streams end.

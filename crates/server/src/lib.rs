@@ -16,6 +16,7 @@ mod faults;
 pub mod force;
 mod founders;
 mod inbox;
+mod leaving;
 mod met;
 mod mistakes;
 mod ports;

@@ -9,6 +9,7 @@ use crate::door::NodeDoor;
 use crate::error::{ServeError, ServeErrorKind};
 use crate::founders;
 use crate::inbox::Inbox;
+use crate::leaving::Leaving;
 use crate::met::Met;
 use crate::ports::Ports;
 use crate::promised;
@@ -41,8 +42,6 @@ use tokio::net::TcpListener;
 pub(crate) const KV: ShardId = ShardId(1);
 /// Followers hear of a commitment with the next append if that comes so soon: about the resolution of the runtime's timers.
 const COMMIT_PATIENCE: Duration = Duration::from_millis(1);
-/// How long a stopping node waits for its successor to take over.
-const HAND_OVER_PATIENCE: Duration = Duration::from_millis(1500);
 /// How long a node that was removed goes on, so that what it has still to say is heard.
 const REMOVED_PATIENCE: Duration = Duration::from_millis(300);
 /// How often a node that waits for its state says so.
@@ -71,6 +70,8 @@ pub struct DoorStart {
     pub clients_max: usize,
     /// The counters and facts of the node for its metrics page.
     pub facts: Arc<dyn Fn() -> Facts + Send + Sync>,
+    /// True once its clients are to go elsewhere; dropped once all of them have.
+    pub leaving: tokio::sync::watch::Receiver<bool>,
 }
 
 /// Figures about a running node.
@@ -203,7 +204,8 @@ async fn serve(
             shards: ShardFigures::of(&figures.placement(), config.node),
         })
     };
-    let start = DoorStart { door: door.clone(), listeners, dynamo, clients_max, facts };
+    let leaving = door.leaving();
+    let start = DoorStart { door: door.clone(), listeners, dynamo, clients_max, facts, leaving };
     let served = tokio::task::spawn_local(async move { serve_door(start).await });
     let mut front = Front::new(Box::new(move || {
         ready(addresses);
@@ -524,7 +526,7 @@ async fn run_lane(
     let mut roster = lane.roster_version();
     let mut removed: Option<(std::time::Instant, Option<NodeId>)> = None;
     let mut stop = std::pin::pin!(stop);
-    let mut stopping: Option<std::time::Instant> = None;
+    let mut leaving = Leaving::default();
     let mut events = Vec::new();
     let mut effects = Effects::default();
     let mut late = Vec::new();
@@ -542,8 +544,9 @@ async fn run_lane(
             () = inbox.ready() => {}
             () = timer => read_what_waits().await,
             () = tokio::time::sleep(REMOVED_PATIENCE), if removed.is_some() => {}
-            () = &mut stop, if stopping.is_none() => {
-                stopping = Some(std::time::Instant::now());
+            () = leaving.gone(door), if leaving.clients_go(door) => {}
+            () = &mut stop, if !leaving.begun() => {
+                leaving.begin();
                 inbox.push(Event::HandOver);
             }
         }
@@ -578,6 +581,7 @@ async fn run_lane(
         let known = lane.roster().was_removed(lane.raft().id());
         if known || told.is_some() {
             let (since, by) = *removed.get_or_insert((std::time::Instant::now(), told));
+            door.leave();
             // A peer alone may be wrong, where it was forced to go on by itself: those who lost their leader have time to find another.
             let patience = if known { REMOVED_PATIENCE } else { 2 * election };
             if since.elapsed() >= patience {
@@ -585,16 +589,9 @@ async fn run_lane(
                 return Err(End::Removed(by));
             }
         }
-        if let Some(since) = stopping
-            && (!lane.raft().is_leader() || since.elapsed() > HAND_OVER_PATIENCE || !transport.any())
-        {
-            // What is new goes elsewhere; what was taken is answered first: the successor has it in its log.
-            door.close();
-            let answered = !lane.owes() || lane.raft().leader().is_none();
-            if answered || since.elapsed() > HAND_OVER_PATIENCE || !transport.any() {
-                end(lane, door, clock).await;
-                return Ok(());
-            }
+        if leaving.step(lane, transport, door) {
+            end(lane, door, clock).await;
+            return Ok(());
         }
     }
 }

@@ -290,7 +290,7 @@ fn doors(
 ) -> ServeDoor {
     Box::new(move |start: DoorStart| {
         Box::pin(async move {
-            let DoorStart { door, listeners, dynamo, clients_max, facts } = start;
+            let DoorStart { door, listeners, dynamo, clients_max, facts, mut leaving } = start;
             let (said, ready) = watch::channel(false);
             tokio::task::spawn_local(announce(door.clone()));
             tokio::task::spawn_local(let_in(door.clone(), election, said));
@@ -316,7 +316,9 @@ fn doors(
                 clients_max,
                 ..told
             };
-            quorate_gateway_etcd::serve(listeners, door, options, std::future::pending()).await;
+            // Where nobody is left to say so, the node ends.
+            let shutdown = async { drop(leaving.wait_for(|leaving| *leaving).await) };
+            quorate_gateway_etcd::serve(listeners, door, options, shutdown).await;
         })
     })
 }

@@ -111,6 +111,8 @@ struct Watch {
     next: Revision,
     /// The revision that it asked to begin at; 0 for none.
     start: Revision,
+    /// It was told all there was once, and the ring has held since what it has not seen: a compaction takes nothing from it.
+    keeps_up: bool,
     no_put: bool,
     no_delete: bool,
     prev_kv: bool,
@@ -404,6 +406,7 @@ impl Hub {
             range: create.range.clone(),
             next,
             start: create.start,
+            keeps_up: next > revision,
             no_put: create.no_put,
             no_delete: create.no_delete,
             prev_kv: create.prev_kv,
@@ -521,7 +524,8 @@ impl Hub {
             None => None,
         };
         let watch = stream.watches.get_mut(&id)?;
-        if batch.is_none() && watch.next < compacted {
+        watch.keeps_up &= batch.is_none() && watch.next >= self.ring_from;
+        if batch.is_none() && watch.next < compacted && !watch.keeps_up {
             self.forget(number, id);
             // etcd's header has no revision here: nothing was promised up to any.
             let message =
@@ -576,6 +580,7 @@ impl Hub {
         watch.next = upto + 1;
         if watch.next > revision {
             stream.ready.remove(&id);
+            watch.keeps_up = true;
         }
         if events.is_empty() {
             return None;

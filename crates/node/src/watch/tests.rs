@@ -247,6 +247,36 @@ fn a_compaction_while_history_is_read_is_told_behind_what_was_read() {
     }
 }
 
+/// A watch that keeps up loses nothing by a compaction, as long as the newest events hold what it has not seen; one that begins below the
+/// compacted revision has asked for what is gone, whatever is still at hand.
+#[test]
+fn a_compaction_takes_nothing_from_a_watch_that_keeps_up() {
+    let hub = hub(1000, &Past { revision: 1, ..Past::default() });
+    let open = |start| {
+        let mut s = Hub::open_stream(&hub, Box::new(|| {}));
+        s.request(create(range("a", ""), start));
+        assert!(s.poll().unwrap().created && s.poll().is_none());
+        s
+    };
+    let publish = |revisions: std::ops::RangeInclusive<Revision>, compacted| {
+        let new: Vec<Event> = revisions.clone().map(|r| event("a", r, false)).collect();
+        let events = new.iter().filter(|e| e.kv.mod_revision >= compacted).cloned().collect();
+        lock(&hub).publish(Arc::new(Past { revision: *revisions.end(), compacted, events }), new);
+    };
+    let (mut from_now, mut from_later) = (open(0), open(3));
+    publish(2..=5, 5);
+    assert_eq!(told(&all(&hub, &mut from_now)), vec![2, 3, 4, 5]);
+    assert_eq!(told(&all(&hub, &mut from_later)), vec![3, 4, 5]);
+    let mut late = Hub::open_stream(&hub, Box::new(|| {}));
+    late.request(create(range("a", ""), 4));
+    let said = all(&hub, &mut late);
+    assert_eq!((said.len(), said[1].canceled, said[1].compact_revision), (2, true, 5));
+    // Behind the ring it has lost them.
+    publish(6..=40, 40);
+    let said = all(&hub, &mut from_now);
+    assert_eq!((said.len(), said[0].canceled, said[0].compact_revision), (1, true, 40));
+}
+
 /// A batch belongs to the watch that it was read for, not to a later one of the same name.
 #[test]
 fn a_batch_for_a_watch_that_is_gone_is_told_to_nobody() {
