@@ -1,7 +1,7 @@
 //! The Watch service.
 //!
-//! A watch stream is pulled: the next message is made when the connection has room for it, so that a client that does not
-//! read costs nothing but its position in the history. It ends when the node says so ([`crate::ending`]) or the client is
+//! A watch stream is pulled: the next message is made when the connection has room for it, so that a stream that its client does not
+//! read costs its position in the history and one message, which is a small one (`quorate_node::watch`). It ends when the node says so ([`crate::ending`]) or the client is
 //! gone. A client that only closes its own side goes on hearing of its watches, as with etcd.
 //!
 //! What is left out: requests are read when messages are written, so a client that does not read its messages does not have

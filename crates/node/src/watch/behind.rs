@@ -73,7 +73,7 @@ impl Hub {
                 continue;
             }
             self.reading += 1;
-            let (view, from, bytes) = (self.view.clone(), watch.next, self.options.message_bytes);
+            let (view, from, bytes) = (self.view.clone(), watch.next, stream.stride);
             out.push(CatchUp { stream: number, number: batch, view, from, bytes });
         }
         self.wake(&wake);

@@ -1,7 +1,9 @@
 //! Watches: who wants to know what, and how far each has been told.
 //!
 //! One ring holds the newest events for all watches; a watch holds a position and nothing else, so a client that does not
-//! read costs no memory an event. Messages are made when the client's stream can take them ([`WatchStream::poll`]).
+//! read costs no memory an event. Messages are made when the client's stream can take them ([`WatchStream::poll`]). One
+//! that is on its way is held whole, and a client may have thousands of streams that it does not read: so a stream that has
+//! more to tell than fits begins with little, and twice as much whenever it has taken that ([`Options::message_bytes`] at most).
 //!
 //! A watch that fell behind the ring is told the history of the state, like one that starts at an old revision. Reading it
 //! takes long, and would hold up whoever polls: so it is read a batch at a time on another thread ([`CatchUp`]), from the
@@ -69,7 +71,7 @@ impl History for KvView {
 pub struct Options {
     /// Bytes of events in the ring.
     pub ring_bytes: usize,
-    /// Bytes of events in one message, about.
+    /// Bytes of events in one message at most, about: one revision is told whole.
     pub message_bytes: usize,
     /// Between two progress messages of a watch that wants them.
     pub progress_every: Duration,
@@ -88,9 +90,17 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    fn first(&self) -> usize {
+        FIRST_BYTES.min(self.message_bytes)
+    }
+}
+
 /// Called when there may be something to do; it must neither block nor call the hub.
 pub type Wake = Box<dyn Fn() + Send + Sync>;
 type WatchKey = (u64, i64);
+/// Bytes of events in the first message of a stream that has more to tell, about.
+const FIRST_BYTES: usize = 32 << 10;
 
 /// How many watches a node has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -139,6 +149,8 @@ struct Stream {
     next_id: i64,
     /// So many progress messages are owed, once all is told: one for each request.
     progress: u64,
+    /// Bytes of events in the next message, about.
+    stride: usize,
 }
 
 /// All watches of a node.
@@ -315,6 +327,7 @@ impl Hub {
             next_behind: i64::MIN,
             next_id: 0,
             progress: 0,
+            stride: this.options.first(),
         };
         this.streams.insert(number, stream);
         // With somebody to tell, events are waited for.
@@ -566,7 +579,7 @@ impl Hub {
                 let start = self.ring.partition_point(|e| e.kv.mod_revision < watch.next);
                 for event in self.ring.range(start..) {
                     // Only between two revisions may a message end.
-                    if seen > self.options.message_bytes && event.kv.mod_revision > upto {
+                    if seen > stream.stride && event.kv.mod_revision > upto {
                         break;
                     }
                     seen += size(event);
@@ -581,6 +594,9 @@ impl Hub {
         if watch.next > revision {
             stream.ready.remove(&id);
             watch.keeps_up = true;
+            stream.stride = self.options.first();
+        } else {
+            stream.stride = (2 * stream.stride).min(self.options.message_bytes);
         }
         if events.is_empty() {
             return None;

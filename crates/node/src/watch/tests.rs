@@ -277,6 +277,36 @@ fn a_compaction_takes_nothing_from_a_watch_that_keeps_up() {
     assert_eq!((said.len(), said[0].canceled, said[0].compact_revision), (1, true, 40));
 }
 
+/// A stream that has much to tell begins with little, whether its client reads it at all: each message is twice the one before, until
+/// it has told all.
+#[test]
+fn a_stream_that_is_behind_begins_with_a_small_message() {
+    let large = |r| {
+        let mut event = event("a", r, false);
+        event.kv.value = vec![b'v'; 10_000].into();
+        event
+    };
+    for ring_bytes in [1, 32 << 20] {
+        let options = Options { ring_bytes, ..Options::default() };
+        let past = Past { revision: 1, ..Past::default() };
+        let hub = Arc::new(Mutex::new(Hub::new(options, Arc::new(past), Box::new(|| {}))));
+        let mut s = Hub::open_stream(&hub, Box::new(|| {}));
+        s.request(create(range("a", ""), 0));
+        assert!(s.poll().unwrap().created && s.poll().is_none());
+        for (round, new) in [2..=500, 501..=501].into_iter().enumerate() {
+            let revision = *new.end();
+            let past = Past { revision, events: (2..=revision).map(large).collect(), compacted: 0 };
+            lock(&hub).publish(Arc::new(past), new.map(large).collect());
+            let said = all(&hub, &mut s);
+            let sizes: Vec<usize> = said.iter().map(|m| m.events.len()).collect();
+            match round {
+                0 => assert_eq!((&sizes[..6], sizes.iter().sum()), (&[4, 7, 13, 26, 52, 104][..], 499)),
+                _ => assert_eq!(sizes, vec![1]),
+            }
+        }
+    }
+}
+
 /// A batch belongs to the watch that it was read for, not to a later one of the same name.
 #[test]
 fn a_batch_for_a_watch_that_is_gone_is_told_to_nobody() {
