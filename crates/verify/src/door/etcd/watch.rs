@@ -60,13 +60,15 @@ impl Etcd {
         let stream = timeout(self.patience, stream).await.map_err(|_| "no answer in time")?;
         let mut stream = stream.map_err(|status| status.message().to_string())?.into_inner();
         let mut deadline = Instant::now() + LISTEN;
-        let (mut asking, mut events) = (false, 0);
+        // How many events there were when it was asked last.
+        let (mut asked, mut events) = (None, 0);
         loop {
             let Ok(message) = timeout_at(deadline, stream.message()).await else {
-                if asking {
+                // One that still reads history passes over the question.
+                if asked == Some(events) {
                     return Err("it does not say how far it is".into());
                 }
-                asking = true;
+                asked = Some(events);
                 deadline = Instant::now() + self.patience;
                 ask(RequestUnion::ProgressRequest(pb::WatchProgressRequest {}))?;
                 continue;
@@ -83,14 +85,13 @@ impl Etcd {
                 told.push(
                     json!({"events": reply.events.iter().map(|it| self.event(it)).collect::<Vec<_>>()}),
                 );
-            } else if !reply.created && asking {
+            } else if !reply.created && asked.is_some() {
                 told.push(json!({"progress": revision(reply.header.as_ref())}));
                 return Ok(());
             }
-            if asking {
-                // It is told how far it is behind all that was; what still comes is no silence.
-                deadline = Instant::now() + self.patience;
-            } else if events > MANY {
+            if asked.is_some_and(|asked| asked < events) {
+                deadline = Instant::now() + LISTEN;
+            } else if asked.is_none() && events > MANY {
                 deadline = Instant::now();
             }
         }
