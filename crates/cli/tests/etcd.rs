@@ -232,6 +232,42 @@ fn an_empty_directory_beside_another_cluster_ends() {
     node.stop();
 }
 
+/// Claim: where the others were started by `quorate etcd`, `quorate node add` tells the variables with which a new one joins.
+#[test]
+fn a_node_that_is_added_is_told_the_variables() {
+    let scratch = Scratch::new("etcd-added");
+    let (clients, peers) = (ports(2), ports(2));
+    let solo = format!("a={}", url(peers[0]));
+    let first = Node::start(&scratch, "a", &flags(&scratch, "a", clients[0], peers[0], &solo), &[]);
+    eventually("it serves", || kv(clients[0], &["put", "k", "v"]).0 == 0);
+    let (peer, endpoint) = (format!("127.0.0.1:{}", peers[1]), url(clients[0]));
+    let (code, said, wrong) =
+        output(&["node", "add", &peer, "--no-wait", "--json", "--endpoints", &endpoint]);
+    assert_eq!(code, 0, "{wrong}");
+    let said: serde_json::Value = serde_json::from_str(said.trim()).unwrap();
+    let told: Vec<(String, String)> = said["variables"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| {
+            let (name, value) = line.as_str().unwrap().split_once('=').unwrap();
+            (name.to_string(), value.trim_matches('"').replace("NAME", "b"))
+        })
+        .collect();
+    let variables: Vec<(&str, String)> =
+        told.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+    let own = [
+        format!("--data-dir={}", scratch.path("b.etcd")),
+        format!("--listen-peer-urls={}", url(peers[1])),
+        format!("--listen-client-urls={}", url(clients[1])),
+        format!("--advertise-client-urls={}", url(clients[1])),
+    ];
+    let second = Node::start(&scratch, "b", &own, &variables);
+    eventually("it has joined", || kv(clients[1], &["get", "k"]) == (0, "k = v\n".into()));
+    second.stop();
+    first.stop();
+}
+
 /// Claim: a member is configured by variables alone, as units with an environment file do it, systemd hears when it serves, and the
 /// metrics' port is one of its own; plain addresses are warned about once.
 #[test]
@@ -349,21 +385,20 @@ fn a_file_of_json_makes_room_for_large_requests() {
     node.stop();
 }
 
-/// Claim: all URLs that a member advertises are in the list of members, also behind a start with others.
+/// Claim: all URLs that a member advertises are in the list of members, also behind a start with others, and whoever asks it first finds them.
 #[test]
 fn every_advertised_url_is_told() {
     let scratch = Scratch::new("etcd-advertise");
     let ports = ports(2);
     let mut flags = flags(&scratch, "solo", ports[0], ports[1], &format!("solo={}", url(ports[1])));
     let told = |wanted: &str| {
-        eventually("the list of members has all", || {
-            post(ports[0], "/v3/cluster/member/list", "{}").contains(wanted)
-        });
+        eventually("it listens", || TcpStream::connect(("127.0.0.1", ports[0])).is_ok());
+        let said = post(ports[0], "/v3/cluster/member/list", "{}");
+        assert!(said.contains(wanted), "{wanted}: {said}");
     };
     for more in ["http://a.example:1", "http://b.example:2"] {
         flags[3] = format!("--advertise-client-urls={},{more}", url(ports[0]));
         let node = Node::start(&scratch, "solo", &flags, &[]);
-        eventually("it serves", || kv(ports[0], &["put", "a", "b"]).0 == 0);
         told(&format!(r#""clientURLs":["{}","{more}"]"#, url(ports[0])));
         node.stop();
     }
