@@ -5,6 +5,7 @@
 //! ([`drain`]). It works by etcd's Cluster service.
 
 mod drain;
+mod start;
 
 use crate::probe::{self, Cluster, MemberInfo, time};
 use crate::report::{Exit, Problem, say};
@@ -119,7 +120,7 @@ fn address(url: &str) -> String {
 #[derive(Serialize, Debug, PartialEq, Eq)]
 #[serde(tag = "step", rename_all = "kebab-case")]
 enum Step<'a> {
-    Added { id: u64, peer: &'a str, start: &'a str },
+    Added { id: u64, peer: &'a str, start: &'a str, variables: &'a [String] },
     There { id: u64, peer: &'a str },
     Starts { id: u64 },
     CatchesUp { id: u64, lag: u64 },
@@ -140,8 +141,11 @@ impl Step<'_> {
     /// The same for people.
     fn words(&self) -> String {
         match self {
-            Self::Added { id, peer, start } => {
-                format!("added member {id:x}, to be reached at {peer}; start it there:\n  {start}")
+            Self::Added { id, peer, start, variables } => {
+                let added =
+                    format!("added member {id:x}, to be reached at {peer}; start it there:\n  {start}");
+                let otherwise = "\nor, as the member that was asked, by `quorate etcd` with these variables or flags:\n  ";
+                if variables.is_empty() { added } else { added + otherwise + &variables.join("\n  ") }
             }
             Self::There { id, peer } => format!("member {id:x} at {peer} is there already"),
             Self::Starts { id } => format!("waiting for member {id:x} to start"),
@@ -307,9 +311,10 @@ impl Guide {
                 async move { client.member_add(request).await.map(tonic::Response::into_inner) }
             })
             .await?;
-        let id = reply.member.unwrap_or_default().id;
-        let start = self.start(peer, &self.others().await);
-        self.tell(&Step::Added { id, peer, start: &start });
+        let id = reply.member.as_ref().map_or(0, |member| member.id);
+        let others = self.others().await;
+        let (start, variables) = (self.start(peer, &others), start::variables(peer, &reply.members, &others));
+        self.tell(&Step::Added { id, peer, start: &start, variables: &variables });
         Ok(id)
     }
 
@@ -321,22 +326,6 @@ impl Guide {
             }
         }
         MovesResponse::default()
-    }
-
-    /// How a member is started that was added: with what the others have, too.
-    fn start(&self, peer: &str, others: &MovesResponse) -> String {
-        let join: Vec<String> = self.endpoints.iter().map(|url| address(url)).collect();
-        let host = peer.rsplit_once(':').map_or(peer, |(host, _)| host);
-        let open = if host.starts_with("127.") || host == "[::1]" { "" } else { " --insecure" };
-        let dynamo = if others.dynamo { format!(" --dynamo {host}:PORT") } else { String::new() };
-        let replaced = others.zones.iter().find(|zone| Some(zone.node) == self.replaces);
-        let zone = match replaced {
-            Some(zone) => format!(" --zone {}", zone.name),
-            None if others.zones.is_empty() => String::new(),
-            None => " --zone ZONE".into(),
-        };
-        let join = join.join(",");
-        format!("quorate serve --join {join} --data DIR --peer {peer} --etcd {host}:PORT{dynamo}{zone}{open}")
     }
 
     /// Waits until the member has started, holds the data and, if it is to, votes.
@@ -583,7 +572,6 @@ fn explain(what: &str, status: &Status) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_proto::quoratepb;
 
     #[test]
     fn members_are_named_by_id_or_name() {
@@ -629,23 +617,6 @@ mod tests {
         assert!(!goes_on(&[1, 2, 3], 1, 2), "three are less without it");
         assert!(!goes_on(&[1, 2, 3, 4], 1, 2), "another came later");
         assert!(!goes_on(&[1, 2, 3, 4], 3, 0), "it was there before");
-    }
-
-    #[test]
-    fn a_member_is_started_with_what_the_others_have() {
-        let (endpoints, timeout) = (vec!["http://10.0.0.1:2379".to_string()], Duration::ZERO);
-        let mut guide = Guide { endpoints, timeout, json: false, drains: true, replaces: None };
-        let zone = |node, name: &str| quoratepb::Zone { node, name: name.into() };
-        let zones = vec![zone(1, "a"), zone(3, "b")];
-        let with = MovesResponse { zones, dynamo: true, ..MovesResponse::default() };
-        let bare = "quorate serve --join 10.0.0.1:2379 --data DIR --peer 10.0.0.4:7100 --etcd 10.0.0.4:PORT";
-        assert_eq!(guide.start("10.0.0.4:7100", &MovesResponse::default()), format!("{bare} --insecure"));
-        let more = "--dynamo 10.0.0.4:PORT --zone ZONE --insecure";
-        assert_eq!(guide.start("10.0.0.4:7100", &with), format!("{bare} {more}"));
-        guide.replaces = Some(3);
-        assert!(guide.start("127.0.0.1:7100", &with).ends_with(" --dynamo 127.0.0.1:PORT --zone b"));
-        guide.replaces = Some(2);
-        assert!(guide.start("127.0.0.1:7100", &with).ends_with(" --zone ZONE"));
     }
 
     #[test]

@@ -82,8 +82,18 @@ fn page(address: &str, path: &str) -> String {
     said.lines().next().unwrap_or_default().to_string()
 }
 
-/// Claim: a node that was killed and is back lets a client over gRPC wait until it has a leader, and answers pages meanwhile; where it
-/// remains without one, the client hears that in the end.
+/// The answer to such a client that calls in JSON.
+fn call(address: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head = "POST /v3/kv/range HTTP/1.1\r\nhost: x\r\nconnection: close\r\ngrpc-metadata-hasleader: true";
+    write!(stream, "{head}\r\ncontent-length: 14\r\n\r\n{{\"key\":\"aw==\"}}").unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    said
+}
+
+/// Claim: a node that was killed and is back lets a client over gRPC or in JSON wait until it has a leader, and answers pages meanwhile; where
+/// it remains without one, the client hears that in the end.
 #[test]
 fn clients_wait_for_a_node_that_is_not_ready() {
     let ports = (0..6).map(|_| free_port()).collect();
@@ -92,16 +102,19 @@ fn clients_wait_for_a_node_that_is_not_ready() {
     (1..=3).for_each(|id| cluster.get(id).unwrap());
     drop(nodes);
     let first = cluster.start(1);
-    let (asked, second) = std::thread::scope(|scope| {
-        let asked = scope.spawn(|| cluster.get(1));
+    let (asked, called, second) = std::thread::scope(|scope| {
+        let (asked, called) = (scope.spawn(|| cluster.get(1)), scope.spawn(|| call(&cluster.etcd(1))));
         assert_eq!(page(&cluster.etcd(1), "/livez"), "HTTP/1.1 200 OK");
         let second = cluster.start(2);
-        (asked.join().unwrap(), second)
+        (asked.join().unwrap(), called.join().unwrap(), second)
     });
     asked.unwrap();
+    assert!(called.starts_with("HTTP/1.1 200"), "{called}");
     drop(first);
     drop(second);
     let _alone = cluster.start(3);
     let refused = cluster.get(3).unwrap_err();
     assert_eq!((refused.code(), refused.message()), (tonic::Code::Unavailable, "etcdserver: no leader"));
+    let refused = call(&cluster.etcd(3));
+    assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("etcdserver: no leader"), "{refused}");
 }

@@ -28,6 +28,12 @@ impl Node {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Its exit code, once it has ended by itself.
+    fn end(mut self) -> Option<i32> {
+        eventually("it ends", || self.child.try_wait().unwrap().is_some());
+        self.child.wait().unwrap().code()
+    }
+
     fn stop(mut self) {
         send(i64::from(self.child.id()), Signal::TERM);
         assert!(self.child.wait().unwrap().success(), "{}", self.log());
@@ -156,6 +162,112 @@ fn three_processes_with_the_same_flags_are_one_cluster_and_a_fourth_joins() {
     nodes.into_iter().for_each(Node::stop);
 }
 
+/// Claim: a member that comes back with an empty directory ends with what etcd says of it, and with what is to be done in the words of
+/// `quorate etcd`, whatever it is told of the cluster's state and however often it is started; once that is done, a member of its name
+/// serves again.
+#[test]
+fn a_member_that_lost_its_directory_ends_and_says_what_to_do() {
+    let scratch = Scratch::new("etcd-lost");
+    let (clients, peers) = (ports(3), ports(3));
+    let names = ["a", "b", "c"];
+    let cluster: Vec<String> = names.iter().zip(&peers).map(|(n, &p)| format!("{n}={}", url(p))).collect();
+    let cluster = cluster.join(",");
+    let start = |at: usize, state: &str| {
+        let mut flags = flags(&scratch, names[at], clients[at], peers[at], &cluster);
+        flags[8] = format!("--initial-cluster-state={state}");
+        Node::start(&scratch, names[at], &flags, &[])
+    };
+    let mut nodes: Vec<Node> = (0..3).map(|at| start(at, "new")).collect();
+    for &client in &clients {
+        eventually("it takes a write", || kv(client, &["put", "k", "v"]).0 == 0);
+    }
+    // The ids are by the peers' URLs.
+    let id = peers.iter().filter(|&&peer| peer <= peers[2]).count();
+    let met = |name: &str| scratch.0.join(format!("{name}.etcd/met/{id}")).exists();
+    eventually("both have met it", || met("a") && met("b"));
+    let (data, log) = (scratch.path("c.etcd"), scratch.path("c.log"));
+    nodes.remove(2).stop();
+    std::fs::remove_dir_all(&data).unwrap();
+    let (remove, add) =
+        (format!("member remove {id:x}"), format!("member add c --peer-urls={}", url(peers[2])));
+    for state in ["new", "new", "existing"] {
+        std::fs::write(&log, "").unwrap();
+        if state == "existing" {
+            std::fs::remove_dir_all(&data).unwrap();
+        }
+        let code = start(2, state).end();
+        let said = std::fs::read_to_string(&log).unwrap();
+        assert_eq!(code, Some(4), "{state}: {said}");
+        for words in ["has already been bootstrapped", &remove, &add, "--initial-cluster-state existing"] {
+            assert!(said.contains(words), "{state}: {words}: {said}");
+        }
+        assert!(!said.contains("--data-lost") && !said.contains("quorate node replace"), "{state}: {said}");
+    }
+    let endpoints = format!("{},{}", url(clients[0]), url(clients[1]));
+    let run = |words: &str| etcdctl(&endpoints, &words.split(' ').collect::<Vec<_>>());
+    if let Some((removed, said)) = run(&remove) {
+        assert!(removed, "{said}");
+        assert!(run(&add).unwrap().0);
+        let _ = std::fs::remove_dir_all(&data);
+        nodes.push(start(2, "existing"));
+        eventually("it serves", || kv(clients[2], &["get", "k"]) == (0, "k = v\n".into()));
+    }
+    nodes.into_iter().for_each(Node::stop);
+}
+
+/// Claim: an empty directory that would begin a cluster of its own ends where the members of its list are another cluster's.
+#[test]
+fn an_empty_directory_beside_another_cluster_ends() {
+    let scratch = Scratch::new("etcd-other");
+    let (clients, peers) = (ports(2), ports(2));
+    let solo = format!("a={}", url(peers[0]));
+    let node = Node::start(&scratch, "a", &flags(&scratch, "a", clients[0], peers[0], &solo), &[]);
+    eventually("it serves", || kv(clients[0], &["put", "k", "v"]).0 == 0);
+    let both = format!("{solo},b={}", url(peers[1]));
+    let late = Node::start(&scratch, "b", &flags(&scratch, "b", clients[1], peers[1], &both), &[]);
+    let log = late.log.clone();
+    assert_eq!(late.end(), Some(4));
+    let said = std::fs::read_to_string(log).unwrap();
+    assert!(said.contains("is a member of cluster") && said.contains("member add b --peer-urls"), "{said}");
+    node.stop();
+}
+
+/// Claim: where the others were started by `quorate etcd`, `quorate node add` tells the variables with which a new one joins.
+#[test]
+fn a_node_that_is_added_is_told_the_variables() {
+    let scratch = Scratch::new("etcd-added");
+    let (clients, peers) = (ports(2), ports(2));
+    let solo = format!("a={}", url(peers[0]));
+    let first = Node::start(&scratch, "a", &flags(&scratch, "a", clients[0], peers[0], &solo), &[]);
+    eventually("it serves", || kv(clients[0], &["put", "k", "v"]).0 == 0);
+    let (peer, endpoint) = (format!("127.0.0.1:{}", peers[1]), url(clients[0]));
+    let (code, said, wrong) =
+        output(&["node", "add", &peer, "--no-wait", "--json", "--endpoints", &endpoint]);
+    assert_eq!(code, 0, "{wrong}");
+    let said: serde_json::Value = serde_json::from_str(said.trim()).unwrap();
+    let told: Vec<(String, String)> = said["variables"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| {
+            let (name, value) = line.as_str().unwrap().split_once('=').unwrap();
+            (name.to_string(), value.trim_matches('"').replace("NAME", "b"))
+        })
+        .collect();
+    let variables: Vec<(&str, String)> =
+        told.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+    let own = [
+        format!("--data-dir={}", scratch.path("b.etcd")),
+        format!("--listen-peer-urls={}", url(peers[1])),
+        format!("--listen-client-urls={}", url(clients[1])),
+        format!("--advertise-client-urls={}", url(clients[1])),
+    ];
+    let second = Node::start(&scratch, "b", &own, &variables);
+    eventually("it has joined", || kv(clients[1], &["get", "k"]) == (0, "k = v\n".into()));
+    second.stop();
+    first.stop();
+}
+
 /// Claim: a member is configured by variables alone, as units with an environment file do it, systemd hears when it serves, and the
 /// metrics' port is one of its own; plain addresses are warned about once.
 #[test]
@@ -273,21 +385,20 @@ fn a_file_of_json_makes_room_for_large_requests() {
     node.stop();
 }
 
-/// Claim: all URLs that a member advertises are in the list of members, also behind a start with others.
+/// Claim: all URLs that a member advertises are in the list of members, also behind a start with others, and whoever asks it first finds them.
 #[test]
 fn every_advertised_url_is_told() {
     let scratch = Scratch::new("etcd-advertise");
     let ports = ports(2);
     let mut flags = flags(&scratch, "solo", ports[0], ports[1], &format!("solo={}", url(ports[1])));
     let told = |wanted: &str| {
-        eventually("the list of members has all", || {
-            post(ports[0], "/v3/cluster/member/list", "{}").contains(wanted)
-        });
+        eventually("it listens", || TcpStream::connect(("127.0.0.1", ports[0])).is_ok());
+        let said = post(ports[0], "/v3/cluster/member/list", "{}");
+        assert!(said.contains(wanted), "{wanted}: {said}");
     };
     for more in ["http://a.example:1", "http://b.example:2"] {
         flags[3] = format!("--advertise-client-urls={},{more}", url(ports[0]));
         let node = Node::start(&scratch, "solo", &flags, &[]);
-        eventually("it serves", || kv(ports[0], &["put", "a", "b"]).0 == 0);
         told(&format!(r#""clientURLs":["{}","{more}"]"#, url(ports[0])));
         node.stop();
     }

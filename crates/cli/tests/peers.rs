@@ -145,7 +145,7 @@ fn a_node_that_lost_its_directory_does_not_vote() {
     let log = scratch.path("log");
     let _first = one(&home, &cluster, &nodes, (0, &[]), fs::File::create(&log).unwrap().into());
     let own = scratch.path("own");
-    let third = one(&home, &cluster, &nodes, (2, &[]), fs::File::create(&own).unwrap().into());
+    let mut third = one(&home, &cluster, &nodes, (2, &[]), fs::File::create(&own).unwrap().into());
     eventually("it is refused", || fs::read_to_string(&log).unwrap().contains("another data directory"));
     let put = ["kv", "put", "a", "b", "--timeout", "2s", "--endpoints", &etcd];
     assert_eq!(output(&put).0, 1, "two of three served, and one of them had forgotten everything");
@@ -154,6 +154,8 @@ fn a_node_that_lost_its_directory_does_not_vote() {
         let own = fs::read_to_string(&own).unwrap();
         own.contains("has met this node with another data directory") && own.contains("--data-lost")
     });
+    eventually("it has ended", || third.0.try_wait().unwrap().is_some());
+    assert_eq!(third.0.wait().unwrap().code(), Some(4));
 
     drop(third);
     fs::remove_dir_all(format!("{home}/n3")).unwrap();

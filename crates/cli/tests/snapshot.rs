@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test's panic is its failure")]
 
 use crate::common::tables::Table;
-use crate::common::{Alone, Scratch, free_address, output};
+use crate::common::{Alone, Process, Scratch, eventually, free_address, output, quorate};
 use quorate_proto::etcdserverpb as pb;
 use serde_json::Value;
 use std::fs;
+use std::process::Stdio;
 
 /// Taken by Debian's etcdctl 3.4 from an etcd with some keys, a lease, deletions and a compaction at 8.
 const ETCD: &[u8] = include_bytes!("../../server/tests/etcd-3.4.snap");
@@ -282,6 +283,110 @@ async fn as_it_was(etcd: &str) {
     leases.lease_revoke(pb::LeaseRevokeRequest { id: lease.id }).await.unwrap();
     let now = range(0).await.unwrap();
     assert!(!now.contains("leased") && now.contains("t2=b"), "{now}");
+}
+
+/// Three members that are restored into one cluster, each from the file that is named, or from none.
+struct Restored<'t> {
+    scratch: &'t Scratch,
+    ports: Vec<(String, String)>,
+}
+
+impl Restored<'_> {
+    fn settings(&self, id: usize) -> Vec<String> {
+        let list = |of: &dyn Fn(&(String, String)) -> String| {
+            let all = self.ports.iter().enumerate().map(|(at, ports)| format!("{}={}", at + 1, of(ports)));
+            all.collect::<Vec<_>>().join(",")
+        };
+        let (peers, urls) = (list(&|(_, peer)| peer.clone()), list(&|(etcd, _)| format!("http://{etcd}")));
+        let data = self.scratch.path(&format!("m{id}"));
+        let words = [
+            "--node",
+            &id.to_string(),
+            "--cluster",
+            "new",
+            "--data",
+            &data,
+            "--peers",
+            &peers,
+            "--client-urls",
+            &urls,
+        ];
+        words.map(str::to_string).to_vec()
+    }
+
+    fn restore(&self, id: usize, file: &str) {
+        let settings = self.settings(id);
+        let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+        let (code, _, stderr) = output(&[&["snapshot", "restore", file], &settings[..]].concat());
+        assert_eq!(code, 0, "{stderr}");
+    }
+
+    fn start(&self, id: usize) -> (Process, String) {
+        let (etcd, peer) = &self.ports[id - 1];
+        let log = self.scratch.path(&format!("m{id}.log"));
+        let mut command = quorate(&["serve", "--etcd", etcd, "--peer", peer]);
+        command.args(self.settings(id)).args(["--election-min-ms", "300", "--election-max-ms", "600"]);
+        let stderr = fs::File::create(&log).unwrap();
+        (Process(command.stdout(Stdio::null()).stderr(stderr).spawn().unwrap()), log)
+    }
+
+    fn get(&self, id: usize) -> String {
+        output(&["kv", "--endpoints", &format!("http://{}", self.ports[id - 1].0), "get", "k"]).1
+    }
+
+    /// What it says at its end.
+    fn end(mut process: Process, log: &str) -> String {
+        eventually("it ends", || process.0.try_wait().unwrap().is_some());
+        let said = fs::read_to_string(log).unwrap();
+        assert_eq!(process.0.wait().unwrap().code(), Some(4), "{said}");
+        said
+    }
+}
+
+/// Claim: a member that was restored from another snapshot than the others, or was not while they were, ends with a word of what each
+/// began with, and helps nobody to a majority; restored as they were, it serves with them.
+#[test]
+fn members_restored_from_different_snapshots_do_not_come_together() {
+    let scratch = Scratch::new("snapshot-other");
+    let node = Alone::start(&scratch.path("n1"), "").unwrap();
+    let files = ["first", "second"].map(|value| {
+        assert_eq!(node.put("k", value).0, 0);
+        let file = scratch.path(value);
+        json(&["snapshot", "save", &file, "--endpoint", &node.etcd, "--json"]);
+        file
+    });
+    node.stop();
+    let cluster =
+        Restored { scratch: &scratch, ports: (0..3).map(|_| (free_address(), free_address())).collect() };
+    cluster.restore(1, &files[1]);
+    cluster.restore(2, &files[1]);
+    cluster.restore(3, &files[0]);
+    // Two that differ, and would be a majority.
+    let ((first, log), (third, third_log)) = (cluster.start(1), cluster.start(3));
+    for (process, log) in [(first, log), (third, third_log)] {
+        let said = Restored::end(process, &log);
+        for words in [
+            "began with different data",
+            "at revision 2 (digest",
+            "at revision 3 (digest",
+            "one and the same",
+        ] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+    }
+    let _others = [cluster.start(1), cluster.start(2)];
+    eventually("they serve", || cluster.get(1) == "k = second\n");
+    let data = scratch.path("m3");
+    let (third, log) = cluster.start(3);
+    assert!(Restored::end(third, &log).contains("began with different data"));
+    fs::remove_dir_all(&data).unwrap();
+    let (third, log) = cluster.start(3);
+    let said = Restored::end(third, &log);
+    assert!(said.contains("with nothing") && said.contains("at revision 3 (digest"), "{said}");
+    fs::remove_dir_all(&data).unwrap();
+    cluster.restore(3, &files[1]);
+    let _third = cluster.start(3);
+    eventually("it serves with them", || cluster.get(3) == "k = second\n");
 }
 
 /// Claim: a restore that bumps the revision goes on behind it, and what was before is compacted for every reader.

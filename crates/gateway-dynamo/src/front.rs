@@ -257,6 +257,10 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Vec<u8>, 
             "This node has lost its state and fetches it from its peers. Please retry elsewhere.",
         ));
     }
+    // A node that was just started does not answer before it can serve; its body is not read meanwhile.
+    if let Some(mut ready) = shared.options.ready.clone().filter(|ready| !*ready.borrow()) {
+        drop(ready.wait_for(|ready| *ready).await);
+    }
     let host = host(&request).to_string();
     let hint = request.body().size_hint();
     let most = hint.upper().map_or(REQUEST_MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
@@ -468,6 +472,26 @@ mod tests {
         let put = b"{\"TableName\":\"items\",\"Item\":{\"id\":{\"N\":\"1\"}}}";
         let (head, _) = asked(options(4, None), &post("PutItem", "Quorate-Evidence: 1\r\n", put)).await;
         assert!(head.starts_with("HTTP/1.1 400") && head.contains("quorate-mode: log"), "{head}");
+    }
+
+    /// Claim: before the node is ready an operation waits for that, and who asks whether there is somebody does not.
+    #[tokio::test]
+    async fn an_operation_waits_for_a_node_that_is_not_ready() {
+        let (say, ready) = tokio::sync::watch::channel(false);
+        let waiting = || Options { ready: Some(ready.clone()), ..options(4, None) };
+        let (head, _) = asked(waiting(), b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        let list = post("ListTables", "", b"{}");
+        let soon = Duration::from_millis(50);
+        assert!(tokio::time::timeout(soon, asked(waiting(), &list)).await.is_err());
+        let ((head, _), ()) = tokio::join!(asked(waiting(), &list), async {
+            tokio::time::sleep(soon).await;
+            say.send_replace(true);
+        });
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        say.send_replace(false);
+        drop(say);
+        assert!(asked(waiting(), &list).await.0.starts_with("HTTP/1.1 200"), "nobody is left to say so");
     }
 
     #[tokio::test]

@@ -70,7 +70,12 @@ pub struct Options {
     pub counters: Arc<Counters>,
     /// The keys that requests must be signed with; without any, whoever reaches the door may do all.
     pub keys: Option<Arc<Keys>>,
+    /// Before this is true, operations wait; none waits where there is none.
+    pub ready: Option<Ready>,
 }
+
+/// True once the node answers.
+pub type Ready = tokio::sync::watch::Receiver<bool>;
 
 /// What the door counts.
 #[derive(Debug, Default)]

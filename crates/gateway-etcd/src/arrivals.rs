@@ -9,7 +9,7 @@
 //!
 //! A node that was just started and does not answer yet (it has no leader, or has not applied all that its leader had committed) lets clients
 //! over HTTP/2 wait before a word is exchanged with them, so that those who know other nodes go there, as etcd's do whose server has not
-//! joined yet. Pages are served meanwhile. Whoever starts the node says when that is over ([`crate::Options::ready`]).
+//! joined yet. Pages are served meanwhile, and calls in JSON wait (`json.rs`). Whoever starts the node says when that is over ([`crate::Options::ready`]).
 //!
 //! A node that has lost its state, and fetches it from its peers, serves pages alone: whoever watches over it must see that it
 //! lives, or would start it again, and with it the transfer. Clients come over HTTP/2, are closed at once, and go to

@@ -152,7 +152,7 @@ pub(crate) fn expired() -> Status {
 }
 
 /// When a client will not wait any longer: as gRPC has it, no number has more than eight digits.
-fn timeout(headers: &http::HeaderMap) -> Option<Duration> {
+pub(crate) fn timeout(headers: &http::HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     if text.len() > 9 { None } else { crate::timeout_of(text) }
 }

@@ -10,7 +10,7 @@
 //! loopback must not be every web page's. (etcd lets all in unless told otherwise.)
 
 use crate::direct::{HEAD, Reply};
-use crate::front::{Front, Page};
+use crate::front::{Front, Page, expired, timeout};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http_body::{Body as _, Frame};
 use http_body_util::Full;
@@ -130,6 +130,7 @@ impl Front {
             let wrong = String::from_utf8_lossy(wrong.as_bytes());
             return Err(Status::invalid_argument(format!("invalid grpc-timeout: {wrong}")));
         }
+        self.wait(&head.headers).await?;
         let text = self.gateway.unfinished.whole(body, self.gateway.limits.body()).await?;
         let (head, body) =
             self.called(as_grpc(call, &head.headers, requests(call, &text)?)).await.into_parts();
@@ -143,6 +144,26 @@ impl Front {
         let evidence = head.headers.into_iter().filter_map(|(name, value)| Some((name?, value)));
         page.headers_mut().extend(evidence.filter(|(name, _)| name.as_str().starts_with("quorate-")));
         Ok(page)
+    }
+}
+
+impl Front {
+    /// A node that was just started lets a call in JSON wait, as it lets a client over gRPC; no longer than that wants to wait itself.
+    async fn wait(&self, headers: &http::HeaderMap) -> Result<(), Status> {
+        let Some(mut ready) = self.gateway.ready.clone().filter(|ready| !*ready.borrow()) else {
+            return Ok(());
+        };
+        // One that has lost its state says so.
+        if self.gateway.door.away() {
+            return Ok(());
+        }
+        // Where nobody is left to say so, nothing is waited for.
+        let over = async { drop(ready.wait_for(|ready| *ready).await) };
+        match timeout(headers) {
+            Some(patience) => tokio::time::timeout(patience, over).await.map_err(|_| expired())?,
+            None => over.await,
+        }
+        Ok(())
     }
 }
 
@@ -332,6 +353,33 @@ mod tests {
     fn front(willing: bool) -> Front {
         let gateway = Arc::new(gateway(Arc::new(Alone { willing, ..Alone::default() })));
         Front { routes: crate::routes(&gateway), gateway }
+    }
+
+    /// Claim: before the node is ready a call in JSON waits, as long as it wants to itself; one that makes no sense is told so at once; and
+    /// whoever was to say that it is ready may be gone.
+    #[tokio::test]
+    async fn a_call_waits_for_a_node_that_is_not_ready() {
+        let (say, ready) = tokio::sync::watch::channel(false);
+        let waiting = || {
+            let alone = Arc::new(Alone { willing: true, ..Alone::default() });
+            let gateway = Arc::new(crate::Gateway { ready: Some(ready.clone()), ..gateway(alone) });
+            Front { routes: crate::routes(&gateway), gateway }
+        };
+        let front = waiting();
+        let (range, key) = ("/v3/kv/range", r#"{"key":"aw=="}"#);
+        let (status, late) = post(&front, range, &[("grpc-timeout", "20m")], key).await;
+        assert_eq!(status, 504, "{late}");
+        assert_eq!(post(&front, "/v3/kv/nothing", &[], key).await.0, 404);
+        let soon = std::time::Duration::from_millis(50);
+        assert!(tokio::time::timeout(soon, post(&front, range, &[], key)).await.is_err());
+        let (answered, ()) = tokio::join!(post(&front, range, &[], key), async {
+            say.send_replace(true);
+        });
+        assert_eq!(answered.0, 200, "{}", answered.1);
+        say.send_replace(false);
+        let front = waiting();
+        drop(say);
+        assert_eq!(post(&front, range, &[], key).await.0, 200);
     }
 
     async fn post(front: &Front, path: &str, headers: &[(&str, &str)], text: &str) -> (u16, String) {

@@ -87,13 +87,15 @@ pub struct Options {
     pub metrics: Option<Metrics>,
     /// Whether DynamoDB's clients are served, too, elsewhere.
     pub dynamo: bool,
+    /// Whether the node was started by etcd's own flags.
+    pub etcd: bool,
     /// How many connections there may be at once.
     pub clients_max: usize,
     /// How large a request may be.
     pub limits: Limits,
     /// Sockets in the file system, where clients connect as well.
     pub sockets: Vec<Arc<std::os::unix::net::UnixListener>>,
-    /// Before this is true, clients over HTTP/2 wait; none waits where there is none.
+    /// Before this is true, clients over HTTP/2 wait, and calls in JSON; none waits where there is none.
     pub ready: Option<Ready>,
     /// Where the door counts.
     pub counters: Arc<Counters>,
@@ -140,6 +142,8 @@ pub(crate) struct Gateway {
     pub(crate) version: Arc<str>,
     pub(crate) metrics: Option<Metrics>,
     pub(crate) dynamo: bool,
+    pub(crate) etcd: bool,
+    pub(crate) ready: Option<Ready>,
     pub(crate) endings: Endings,
     pub(crate) limits: Limits,
     pub(crate) unfinished: Arc<Unfinished>,
@@ -156,7 +160,8 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let endings = Endings::start(door.clone());
-    let Options { version, metrics, clients_max, limits, sockets, ready, counters, mutant, dynamo } = options;
+    let Options { version, metrics, clients_max, limits, sockets, ready, counters, mutant, dynamo, etcd } =
+        options;
     let (version, aside) = (version.into(), Aside::default());
     let unfinished = Arc::new(Unfinished::new(limits.decoded()));
     let gateway = Arc::new(Gateway {
@@ -164,6 +169,8 @@ pub async fn serve(
         version,
         metrics,
         dynamo,
+        etcd,
+        ready: ready.clone(),
         endings,
         limits,
         unfinished,
@@ -424,6 +431,8 @@ mod tests {
             version: "3.6.0".into(),
             metrics: None,
             dynamo: false,
+            etcd: false,
+            ready: None,
             endings,
             limits,
             unfinished: Arc::new(Unfinished::new(limits.decoded())),

@@ -42,7 +42,7 @@ impl pb::shards_server::Shards for Gateway {
         let voters = members.iter().filter(|m| !m.learner).map(|m| NodeId(m.id)).collect();
         let asked = Some(NodeId(message.node)).filter(|node| node.get() != 0);
         let told = told(&self.door.placement(), &voters, asked);
-        Ok(Response::new(pb::MovesResponse { dynamo: self.dynamo, ..told }))
+        Ok(Response::new(pb::MovesResponse { dynamo: self.dynamo, etcd: self.etcd, ..told }))
     }
 
     async fn led(&self, r: tonic::Request<pb::LedRequest>) -> Result<Response<pb::LedResponse>, Status> {
@@ -155,6 +155,7 @@ fn told(placement: &Placement, voters: &BTreeSet<NodeId>, asked: Option<NodeId>)
         zones: zones.collect(),
         close: close(placement.close_shards(), outlook.close),
         dynamo: false,
+        etcd: false,
         short: placement.short_shards().into_iter().map(short).collect(),
     }
 }

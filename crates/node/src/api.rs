@@ -317,8 +317,8 @@ pub struct Status {
     pub db_size_in_use: i64,
     /// It is a learner.
     pub learner: bool,
-    /// The members know its name: it counts as one that has started.
-    pub named: bool,
+    /// The list of members has its name, and where clients reach it, as it says itself: it counts as one that has started.
+    pub listed: bool,
     /// What is unhealthy, in words.
     pub errors: Vec<String>,
     /// A digest of the state at `applied`.

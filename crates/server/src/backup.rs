@@ -11,6 +11,7 @@
 
 mod etcd;
 
+use crate::began::Began;
 use crate::config::ServerConfig;
 use crate::datadir::{DataDir, RESTORING, TAKING_OVER, create_dir_durably};
 use crate::disk::FsDisk;
@@ -182,6 +183,7 @@ impl Making {
 
     /// What the machine holds is the directory's, whose log begins behind `base`.
     pub(crate) fn end(self, mut kv: Kv, base: Base) -> Result<(), ServeError> {
+        Began::of(&kv).store(self.data.path())?;
         let checkpoint = kv.seal().map_err(|e| of_state(&e))?;
         checkpoint.run(1).map_err(|e| of_state(&e))?;
         restore_journal(self.data.path(), self.identity, base)?;

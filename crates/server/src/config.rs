@@ -25,6 +25,16 @@ pub struct Peer {
     pub client_url: String,
 }
 
+/// The command that starts a node. It decides what a node is told to do in words of its own, and what it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Starter {
+    /// `quorate serve`. Data of a cluster that never had another member are refused where [`ServerConfig::peers`] names some: these
+    /// would found a cluster of their own beside it.
+    Serve,
+    /// `quorate etcd`, which takes such data, as etcd does.
+    Etcd,
+}
+
 /// All that a node is told.
 ///
 /// [`ServerConfig::check`] holds: ids are not 0 and differ, the node itself is among `peers`, addresses have a host and a
@@ -69,9 +79,8 @@ pub struct ServerConfig {
     pub campaign_at_once: bool,
     /// The node ran before, with a data directory that is lost: a new one is made for it, which knows that.
     pub data_lost: bool,
-    /// Data of a cluster that never had another member are refused where `peers` names some: these would found a cluster of their
-    /// own beside it. etcd takes them.
-    pub lone_data_refused: bool,
+    /// By which command it is started.
+    pub starter: Starter,
     /// The version that etcd clients are told: plain MAJOR.MINOR.PATCH.
     pub reported_version: String,
     /// Serve reads under a lease: how far the nodes' clocks may run fast or slow, in millionths. Unless set each such read asks a
@@ -356,7 +365,7 @@ pub(crate) mod tests {
             election_max: ServerConfig::ELECTION_MAX,
             campaign_at_once: false,
             data_lost: false,
-            lone_data_refused: true,
+            starter: Starter::Serve,
             reported_version: ServerConfig::REPORTED_VERSION.into(),
             lease_reads: None,
             watch_progress: None,

@@ -12,6 +12,7 @@
 //! A directory that was made because the node's former one is lost says so in `data-lost`, for ever, and in `withholds`, until
 //! its peers have healed it. Both are there before the identity is.
 
+use crate::began::Began;
 use crate::config::ServerConfig;
 use crate::error::{ServeError, ServeErrorKind};
 use crate::met::Met;
@@ -32,7 +33,7 @@ pub(crate) const RESTORING: &str = "restoring";
 pub(crate) const TAKING_OVER: &str = "taking-over";
 /// What may lie in a directory that is not yet a node's: the lock, a half-written identity, the mark of a restore (which
 /// comes before all else), the log of a supervisor, and what file systems put at their root.
-const HARMLESS: [&str; 13] = [
+const HARMLESS: [&str; 15] = [
     LOCK,
     "identity.new",
     RESTORING,
@@ -46,6 +47,8 @@ const HARMLESS: [&str; 13] = [
     "forced.new",
     FROM_ETCD,
     "from-etcd.new",
+    BEGAN,
+    "began.new",
 ];
 /// Says that `--force-new-cluster` had its effect, so that it has none at the next start ([`crate::force`]).
 pub(crate) const FORCED: &str = "forced";
@@ -53,6 +56,8 @@ pub(crate) const FORCED: &str = "forced";
 pub(crate) const OF_ETCD: &str = "member";
 /// How that ended when it was taken over.
 pub(crate) const FROM_ETCD: &str = "from-etcd";
+/// With what it began ([`crate::began`]).
+pub(crate) const BEGAN: &str = "began";
 /// Stands where `quorate up` keeps a cluster, beside its nodes' directories.
 pub const CLUSTER: &str = "cluster.toml";
 /// The node ran before, with a directory that is lost.
@@ -115,6 +120,8 @@ impl DataDir {
             if config.data_lost {
                 mark(&path, WITHHOLDS)?;
                 mark(&path, DATA_LOST)?;
+            } else if !config.joins && !config.learners.contains(&config.node) {
+                Began::EMPTY.store(&path)?;
             }
             wanted.store(&path)?;
             wanted
@@ -144,7 +151,7 @@ impl DataDir {
             Err(error) => error.kind() == ErrorKind::NotFound,
             Ok(()) => true,
         };
-        gone(IDENTITY) && gone(LOCK)
+        gone(IDENTITY) && gone(BEGAN) && gone(LOCK)
     }
 
     /// Refuses `--data-lost` where it comes too late: the directory was made before it was given, so that peers that know another
@@ -459,7 +466,7 @@ mod tests {
                 zone: String::new(),
                 insecure: false,
                 data_lost: false,
-                lone_data_refused: true,
+                starter: crate::config::Starter::Serve,
                 upkeep: crate::config::Upkeep::default(),
             }
         }

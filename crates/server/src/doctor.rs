@@ -107,6 +107,11 @@ pub fn examine(dir: &Path) -> Result<Report, ServeError> {
     if readings::is_damaged(dir) {
         report.find("clock", Some(0), "the bound of the hybrid clock is damaged; it is noted anew", true);
     }
+    if crate::began::is_damaged(dir) {
+        let what =
+            "the note of what it began with is damaged; peers that began otherwise are not known by it";
+        report.find(datadir::BEGAN, Some(0), what, true);
+    }
     if crate::force::is_damaged(dir) {
         let what =
             "the note that --force-new-cluster was done is damaged; a start without the flag takes it away";

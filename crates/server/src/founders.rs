@@ -4,7 +4,7 @@
 //! is out of date, or a mistake: of these the dangerous one is a directory in which a node once began a cluster of its own.
 //! Its peers, with directories that are new, begin another under the same name, and both serve.
 
-use crate::config::ServerConfig;
+use crate::config::{ServerConfig, Starter};
 use crate::error::{ServeError, ServeErrorKind};
 use quorate_base::NodeId;
 use quorate_protocol::raft::Membership;
@@ -28,7 +28,7 @@ pub(crate) fn must_fit(config: &ServerConfig, known: &Membership) -> Result<(), 
     );
     let (what_counts, lone) =
         ("those of the data count", known_nodes.len() == 1 && !had_others(known, config.node));
-    if lone && config.lone_data_refused {
+    if lone && config.starter == Starter::Serve {
         let hint = "this node would serve alone, and the others as a cluster of their own under the same name; to keep its data \
                     start it as the only one of its list and add the others with `quorate node add`, else begin the cluster \
                     with an empty directory here, too";
@@ -56,7 +56,7 @@ fn joined_or_not(config: &ServerConfig, known: &Membership) -> Result<(), ServeE
         "the data in {} are those of a node that began a cluster of its own, and it is to join another one",
         config.data.display()
     );
-    if !config.lone_data_refused {
+    if config.starter == Starter::Etcd {
         tracing::warn!("{message}: it serves alone");
         return Ok(());
     }
@@ -94,9 +94,9 @@ mod tests {
             refused.contains("cluster of node 1") && refused.contains("names nodes 1, 2, 3"),
             "{refused}"
         );
-        config.lone_data_refused = false;
+        config.starter = Starter::Etcd;
         assert!(must_fit(&config, &lone).is_ok(), "etcd takes it");
-        config.lone_data_refused = true;
+        config.starter = Starter::Serve;
         let shrunk = Book { used: NodeId(3), ..Book::default() };
         let shrunk = Membership { book: shrunk.encode().unwrap(), ..lone.clone() };
         assert!(must_fit(&config, &shrunk).is_ok(), "it had others");

@@ -2,6 +2,7 @@
 
 pub mod backup;
 mod bbolt;
+mod began;
 mod clock;
 pub mod config;
 pub mod datadir;
@@ -9,6 +10,7 @@ mod descriptors;
 pub mod disk;
 pub mod doctor;
 mod door;
+mod ends;
 mod error;
 pub mod etcddir;
 #[cfg(feature = "faults")]
@@ -29,7 +31,8 @@ mod sealed;
 mod transport;
 mod workers;
 
-pub use config::{AutoCompaction, Peer, ServerConfig, Upkeep};
+pub use config::{AutoCompaction, Peer, ServerConfig, Starter, Upkeep};
+pub use ends::in_its_place;
 pub use error::{ServeError, ServeErrorKind};
 pub use run::{DoorStart, Facts, Ready, ServeDoor, ShardFigures, run};
 pub use transport::PeerBytes;

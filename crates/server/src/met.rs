@@ -37,9 +37,9 @@ impl Met {
             Some(_) if life.taken_back => self.note(&path, life),
             Some(_) => Err(format!(
                 "node {peer} comes with another data directory than it had, so what it had confirmed is lost or elsewhere; \
-                 give it the old one back. If that is lost, replace it: `quorate node replace {peer:x}` removes it and adds a \
-                 new one under a new id. Or start it once with --data-lost, and with the members that there are now: it is taken \
-                 back when the others have told it what it may have forgotten.",
+                 give it the old one back. If that is lost, replace it: `quorate node replace {peer:x}`, or `member remove` and \
+                 `member add`, removes it and adds a new one under a new id. Or `quorate serve` starts it once with --data-lost, \
+                 and with the members that there are now: it is taken back when the others have told it what it may have forgotten.",
                 peer = peer.get()
             )),
             None => self.note(&path, life),

@@ -49,6 +49,8 @@ pub(crate) enum MistakeKind {
     Removed,
     /// It is a member with another data directory than it had.
     Forgetful,
+    /// It is a member that began with something else.
+    Began,
     /// It is a member, and another process is the same one and lives.
     Twin,
     /// A packet was too long or damaged.

@@ -1,11 +1,13 @@
 //! Putting a node together and running it: recovery, threads, the lane's loop, an orderly end.
 
+use crate::began::Began;
 use crate::clock::Clock;
 use crate::config::{AutoCompaction, ServerConfig};
 use crate::datadir::DataDir;
 use crate::descriptors;
 use crate::disk::FsDisk;
 use crate::door::NodeDoor;
+use crate::ends;
 use crate::error::{ServeError, ServeErrorKind};
 use crate::founders;
 use crate::inbox::Inbox;
@@ -15,7 +17,7 @@ use crate::ports::Ports;
 use crate::promised;
 use crate::readings;
 use crate::room::{self, Room, Spare};
-use crate::transport::{Patience, PeerBytes, Transport};
+use crate::transport::{Asking, Exclusion, Patience, PeerBytes, Transport};
 use crate::workers::{Counters, ToBackground, Workers};
 use quorate_base::{Mint, NodeId, Rng, ShardId};
 use quorate_clock::hybrid::WINDOW;
@@ -177,7 +179,8 @@ async fn serve(
     let _watching = room::watch(room, inbox.clone()).map_err(|e| no_thread(&e))?;
     let election = config.election_max;
     let patience = Patience::of(election);
-    let life = (data.life(), Met::beside(data.path()));
+    let began = Began::load(data.path());
+    let life = (data.life(), Met::beside(data.path()), began);
     let (roster, loop_) = (lane.roster().clone(), (inbox.clone(), clock));
     let mut rng = Rng::new(seed(&config));
     let transport = Transport::new(config.cluster, config.node, life, roster, patience, loop_, &mut rng);
@@ -228,7 +231,8 @@ async fn serve(
     .await;
     let result = result.map_err(|end| match end {
         End::Broken(broken) => condemn(&mut store, &lane, broken),
-        End::Removed(by) => removed(config.node, by, &config.data),
+        End::Excluded(None) => ends::removed(&config, None),
+        End::Excluded(Some((peer, why))) => ends::excluded(&config, peer, why, began),
     });
     door.close();
     served.abort();
@@ -495,20 +499,8 @@ fn seed(config: &ServerConfig) -> u64 {
 enum End {
     /// It cannot go on.
     Broken(Broken),
-    /// It was removed; who said so, if it is not in its own log.
-    Removed(Option<NodeId>),
-}
-
-fn removed(node: NodeId, by: Option<NodeId>, data: &Path) -> ServeError {
-    let by = by.map_or_else(|| "its log says so".to_string(), |by| format!("node {by} says so"));
-    ServeError::new(
-        ServeErrorKind::Removed,
-        format!("node {node} was removed from its cluster ({by})"),
-        &format!(
-            "it is not coming back under this id: {} can be deleted; `quorate node add` adds a new node in its place",
-            data.display()
-        ),
-    )
+    /// It does not belong to its cluster; who said so, and why, if it is not in its own log.
+    Excluded(Option<(NodeId, Exclusion)>),
 }
 
 /// The loop: everything that came, then one drain, then its effects.
@@ -524,7 +516,7 @@ async fn run_lane(
     stop: impl Future<Output = ()>,
 ) -> Result<(), End> {
     let mut roster = lane.roster_version();
-    let mut removed: Option<(std::time::Instant, Option<NodeId>)> = None;
+    let mut excluded: Option<(std::time::Instant, Option<(NodeId, Exclusion)>)> = None;
     let mut stop = std::pin::pin!(stop);
     let mut leaving = Leaving::default();
     let mut events = Vec::new();
@@ -543,7 +535,7 @@ async fn run_lane(
             biased;
             () = inbox.ready() => {}
             () = timer => read_what_waits().await,
-            () = tokio::time::sleep(REMOVED_PATIENCE), if removed.is_some() => {}
+            () = tokio::time::sleep(REMOVED_PATIENCE), if excluded.is_some() => {}
             () = leaving.gone(door), if leaving.clients_go(door) => {}
             () = &mut stop, if !leaving.begun() => {
                 leaving.begin();
@@ -576,17 +568,25 @@ async fn run_lane(
             roster = lane.roster_version();
             transport.follow(lane.roster());
         }
-        let told = transport.told_removed(lane.raft().leader().is_some());
-        removed = removed.filter(|(_, by)| by.is_none() || told.is_some());
+        let (led, last) = (lane.raft().leader().is_some(), lane.raft().last().index.get());
+        let told = transport.excluded(Asking { led, last });
+        excluded = excluded.filter(|(_, by)| by.is_none() || told.is_some());
         let known = lane.roster().was_removed(lane.raft().id());
         if known || told.is_some() {
-            let (since, by) = *removed.get_or_insert((std::time::Instant::now(), told));
-            door.leave();
-            // A peer alone may be wrong, where it was forced to go on by itself: those who lost their leader have time to find another.
-            let patience = if known { REMOVED_PATIENCE } else { 2 * election };
+            let (since, by) = *excluded.get_or_insert((std::time::Instant::now(), told));
+            if known {
+                door.leave();
+            }
+            let patience = match told {
+                _ if known => REMOVED_PATIENCE,
+                // It must not help anybody to a majority who has not met it.
+                Some((_, Exclusion::Forgetful)) if last == 0 => Duration::ZERO,
+                // A peer alone may be wrong, where it was forced to go on by itself: those who lost their leader have time to find another.
+                _ => 2 * election,
+            };
             if since.elapsed() >= patience {
                 end(lane, door, clock).await;
-                return Err(End::Removed(by));
+                return Err(End::Excluded(by));
             }
         }
         if leaving.step(lane, transport, door) {

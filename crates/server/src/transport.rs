@@ -21,17 +21,20 @@
 //! this process itself stands still counts as one step of that while, not as the peer's silence. Dialling, too, has an end:
 //! a host that swallows the first packet of a connection would hold it for minutes.
 
+mod excluded;
 mod hello;
 mod listing;
 mod outage;
 
+use crate::began::Began;
 use crate::clock::Clock;
 use crate::datadir::Life;
 use crate::inbox::{Inbox, lock};
 use crate::met::Met;
 use crate::mistakes::{Mistake, MistakeKind, Mistakes, TELL_EVERY};
 use bytes::{Buf, Bytes, BytesMut};
-use hello::{Greeting, Hello, Refused, read_first, read_hello};
+pub(crate) use excluded::{Asking, Exclusion};
+use hello::{Greeting, Hello, MAGIC, Refused, read_farewell, read_first, read_hello};
 use outage::{Outage, Told};
 use quorate_base::time::Throttle;
 use quorate_base::{NodeId, Rng};
@@ -51,8 +54,9 @@ use tokio::sync::{Notify, Semaphore};
 /// 2: a node says that it is there, with an empty packet, also when it has nothing to say; and in its answers to heartbeats,
 /// whether it withholds. 4: members come and go. 5: promises for leases, and how an entry was committed. 6: a replica whose disk is
 /// lost asks its leader for the term. 9: reads of indexes row by row, and of streams, are passed on. 11: pages lay
-/// committed intents over their rows, and have a leader pause. 12: a greeting tells processes of one node apart.
-pub(crate) const VERSION: u16 = 12;
+/// committed intents over their rows, and have a leader pause. 12: a greeting tells processes of one node apart. 13: and with what
+/// a directory began.
+pub(crate) const VERSION: u16 = 13;
 const HEADER_BYTES: usize = 8;
 /// The largest packet that is read: what a lane makes, and room for its last frame to be the largest there is.
 const PACKET_MAX: usize = PACKET_BYTES + (12 << 20);
@@ -78,6 +82,7 @@ pub(crate) struct Transport {
     me: NodeId,
     life: Life,
     met: Met,
+    began: Option<Began>,
     /// Tells this process from any other of the same node.
     run: u64,
     roster: Mutex<Roster>,
@@ -85,8 +90,8 @@ pub(crate) struct Transport {
     dialled: Mutex<BTreeSet<NodeId>>,
     /// Draws the pauses between attempts.
     rng: Mutex<Rng>,
-    /// Who said that this node was removed.
-    told_removed: Mutex<Option<NodeId>>,
+    /// Who will not talk to this node, and why.
+    excluded: Mutex<Option<(NodeId, Exclusion)>>,
     patience: Patience,
     links: Mutex<BTreeMap<NodeId, Arc<Link>>>,
     told: Mutex<BTreeMap<NodeId, Told>>,
@@ -155,7 +160,7 @@ impl Transport {
     pub(crate) fn new(
         cluster: u64,
         me: NodeId,
-        (life, met): (Life, Met),
+        (life, met, began): (Life, Met, Option<Began>),
         roster: Roster,
         patience: Patience,
         (inbox, clock): (Arc<Inbox>, Clock),
@@ -166,11 +171,12 @@ impl Transport {
             me,
             life,
             met,
+            began,
             run: rng.next_u64(),
             roster: Mutex::new(roster),
             dialled: Mutex::default(),
             rng: Mutex::new(Rng::new(rng.next_u64())),
-            told_removed: Mutex::default(),
+            excluded: Mutex::default(),
             patience,
             links: Mutex::default(),
             told: Mutex::default(),
@@ -194,14 +200,6 @@ impl Transport {
             link.closed.notify_one();
         }
         self.dial_all();
-    }
-
-    /// Who said that this node was removed from the cluster, if anybody did. Where it is `led`, by itself or by another, a majority knows
-    /// better: who said so may be one that was made to go on alone.
-    pub(crate) fn told_removed(&self, led: bool) -> Option<NodeId> {
-        let mut told = lock(&self.told_removed);
-        *told = told.filter(|_| !led);
-        *told
     }
 
     fn dial_all(self: &Arc<Self>) {
@@ -386,16 +384,18 @@ impl Transport {
         let mut stream = connect(address, self.patience.dial).await.map_err(|e| Mistake::broken(&e))?;
         self.write_hello(&mut stream, peer, None).await?;
         let hello = read_hello(&mut stream).await?;
-        self.check(&hello, Some(peer))?;
+        if let Err(mistake) = self.check(&hello, Some(peer)) {
+            // It has greeted already, and hears it in a second greeting.
+            if let Some(refused) = Refused::of(mistake.kind) {
+                let _ = self.write_hello(&mut stream, peer, Some(refused)).await;
+            }
+            return Err(mistake);
+        }
         let Some(refused) = hello.refused else {
             self.must_be_alone(peer, hello.run).await?;
             return Ok((stream, hello.run));
         };
-        if refused == Refused::Removed {
-            *lock(&self.told_removed) = Some(peer);
-            self.inbox.push(Event::Tick);
-        }
-        Err(refused.mistake(peer))
+        Err(self.turned_away(peer, refused))
     }
 
     async fn write_hello(
@@ -408,7 +408,8 @@ impl Transport {
         let member_at = lock(&self.roster).member_at.get();
         let (life, taken_back) = (life.number, life.taken_back);
         let (cluster, run) = (self.cluster, self.run);
-        let hello = Hello { version: VERSION, cluster, from, to, life, member_at, run, refused, taken_back };
+        let (version, began) = (VERSION, self.began);
+        let hello = Hello { version, cluster, from, to, life, member_at, run, refused, taken_back, began };
         stream.set_nodelay(true).map_err(|e| Mistake::broken(&e))?;
         stream.write_all(&hello.encode()).await.map_err(|e| Mistake::broken(&e))
     }
@@ -425,6 +426,9 @@ impl Transport {
             ));
         }
         if hello.cluster != self.cluster {
+            if let Some(peer) = expected {
+                self.is_of(peer, hello.cluster);
+            }
             return Err(Mistake::new(
                 MistakeKind::Cluster,
                 format!(
@@ -455,6 +459,10 @@ impl Transport {
             ));
         }
         let life = Life { number: hello.life, taken_back: hello.taken_back };
+        // Nobody is met, for good, who is turned away for what it began with.
+        if self.met.life_of(from).is_none_or(|known| known == life.number) {
+            self.must_have_begun_alike(from, hello.began)?;
+        }
         self.met.meet(from, life).map_err(|why| Mistake::new(MistakeKind::Forgetful, why))
     }
 
@@ -537,8 +545,16 @@ impl Transport {
     /// Reads packets into the inbox; ends with the reason.
     async fn read(&self, from: NodeId, mut read: OwnedReadHalf, link: &Link) -> String {
         let mut buffer = BytesMut::with_capacity(READ_BYTES);
+        let mut first = true;
         loop {
-            match take_packet(&mut buffer) {
+            // No packet begins as a greeting does.
+            let parts = first && buffer.starts_with(&MAGIC);
+            if let Some(told) = parts.then(|| read_farewell(&buffer)).flatten() {
+                return self.left(from, told);
+            }
+            let taken = if parts { Ok(None) } else { take_packet(&mut buffer) };
+            first &= matches!(taken, Ok(None));
+            match taken {
                 // Somebody is there, no more.
                 Ok(Some(body)) if body.is_empty() => continue,
                 Ok(Some(body)) => {

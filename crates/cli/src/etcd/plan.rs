@@ -11,7 +11,7 @@ use crate::serve::join::Join;
 use crate::serve::settings::{LOG, Settings};
 use quorate_base::NodeId;
 use quorate_gateway_etcd::Limits;
-use quorate_server::{AutoCompaction, Peer, ServerConfig, Upkeep, datadir, etcddir};
+use quorate_server::{AutoCompaction, Peer, ServerConfig, Starter, Upkeep, datadir, etcddir};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -60,7 +60,7 @@ pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
         sockets: files,
         server: ServerConfig {
             data_lost: false,
-            lone_data_refused: false,
+            starter: Starter::Etcd,
             cluster,
             node,
             name,

@@ -9,7 +9,7 @@ use super::settings::Settings;
 use crate::probe::{self, MemberInfo};
 use crate::report::{Exit, Problem};
 use quorate_base::NodeId;
-use quorate_server::{Peer, datadir};
+use quorate_server::{Peer, Starter, datadir, in_its_place};
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
@@ -57,7 +57,7 @@ pub(super) fn resolve(settings: &mut Settings) -> Result<(), Problem> {
     } else {
         runtime.block_on(ask(&join.endpoints))?
     };
-    let node = find(&members, &join, settings.server.data_lost)?;
+    let node = find(&members, &join, settings.server.starter, settings.server.data_lost)?;
     settings.server.cluster = cluster;
     be(settings, &join, node);
     let others = members.iter().filter(|m| m.id != node.get()).map(|m| Peer {
@@ -81,7 +81,11 @@ fn be(settings: &mut Settings, join: &Join, node: NodeId) {
     let server = &mut settings.server;
     server.node = node;
     server.name = join.name.clone().unwrap_or_else(|| format!("n{node}"));
-    server.data = join.data.clone().unwrap_or_else(|| format!("quorate-data/n{node}").into());
+    server.data = data_of(join, node);
+}
+
+fn data_of(join: &Join, node: NodeId) -> PathBuf {
+    join.data.clone().unwrap_or_else(|| format!("quorate-data/n{node}").into())
 }
 
 fn me(settings: &Settings, join: &Join) -> Peer {
@@ -177,7 +181,7 @@ fn read_page(page: &str) -> Result<(u64, Vec<MemberInfo>), String> {
 }
 
 /// The member that this node is to be.
-fn find(members: &[MemberInfo], join: &Join, data_lost: bool) -> Result<NodeId, Problem> {
+fn find(members: &[MemberInfo], join: &Join, starter: Starter, data_lost: bool) -> Result<NodeId, Problem> {
     let mine = |m: &&MemberInfo| m.peer_urls.iter().any(|url| address(url) == join.peer);
     let Some(member) = members.iter().find(mine) else {
         let known: Vec<&str> = members.iter().flat_map(|m| &m.peer_urls).map(String::as_str).collect();
@@ -201,13 +205,16 @@ fn find(members: &[MemberInfo], join: &Join, data_lost: bool) -> Result<NodeId, 
     Err(Problem::new(
         Exit::DataDir,
         format!(
-            "member {} ({}) has the peer address {}, and it has started before with other data than are here",
+            "member {:x} ({}) has the peer address {} and has already been bootstrapped: it has started before with other data than are here",
             member.id, member.name, join.peer
         ),
         format!(
-            "start it with its own data directory (--data); if that is lost, `quorate node replace {:x}` removes it and adds \
-             a new member in its place; or add --data-lost, and it is taken back",
-            member.id
+            "start it with its own data directory (--data); if that is lost, {}",
+            in_its_place(
+                starter,
+                (NodeId(member.id), &member.name, &join.peer),
+                &data_of(join, NodeId(member.id))
+            )
         ),
     ))
 }
@@ -239,14 +246,20 @@ mod tests {
             etcd: String::new(),
             data: None,
         };
-        assert_eq!(find(&members, &join("h:4"), false), Ok(NodeId(4)));
-        let unknown = find(&members, &join("h:5"), false).unwrap_err();
+        assert_eq!(find(&members, &join("h:4"), Starter::Serve, false), Ok(NodeId(4)));
+        let unknown = find(&members, &join("h:5"), Starter::Serve, false).unwrap_err();
         assert!(
             unknown.message.contains("h:5") && unknown.hint.contains("quorate node add h:5"),
             "{unknown}"
         );
-        let known = find(&members, &join("h:1"), false).unwrap_err();
-        assert_eq!(known.exit, Exit::DataDir);
-        assert!(known.hint.contains("quorate node replace 1"), "{known}");
+        let known = |starter| find(&members, &join("h:1"), starter, false).unwrap_err();
+        assert_eq!(known(Starter::Serve).exit, Exit::DataDir);
+        let (own, etcd) = (known(Starter::Serve).hint, known(Starter::Etcd).hint);
+        assert!(own.contains("quorate node replace 1 --with") && own.contains("--data-lost"), "{own}");
+        assert!(
+            etcd.contains("etcdctl member remove 1`") && etcd.contains("add n1 --peer-urls=http://h:1`"),
+            "{etcd}"
+        );
+        assert!(!etcd.contains("--data-lost"), "{etcd}");
     }
 }

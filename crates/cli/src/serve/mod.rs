@@ -22,7 +22,7 @@ use crate::up::plan::cluster_in;
 use logs::log_filter;
 use quorate_gateway_etcd::{Counters, Slow};
 use quorate_node::api::{Body, Door, Failure, Request};
-use quorate_server::{DoorStart, Ready, ServeDoor};
+use quorate_server::{DoorStart, Ready, ServeDoor, Starter};
 use quorate_wire::kv::Range;
 use serde::{Deserialize, Serialize};
 use settings::{Flags, Settings};
@@ -168,6 +168,7 @@ fn serve(settings: Settings, json: bool, exit_with_stdin: bool) -> Result<(), Pr
     let listening = sockets.listeners.clone();
     let options = quorate_gateway_etcd::Options {
         version,
+        etcd: settings.server.starter == Starter::Etcd,
         limits: settings.limits,
         sockets: listening,
         counters: Arc::new(Counters { slow: Slow::beyond(slow), ..Counters::default() }),
@@ -228,16 +229,11 @@ fn keys(path: &Path) -> Result<quorate_gateway_dynamo::Keys, Problem> {
     quorate_gateway_dynamo::Keys::parse(&text).map_err(|e| told(&e))
 }
 
-/// Tells who started this node once it answers: it has a leader, and a state that is as new as any that it ever showed. Its name is
-/// known by then, too, so that it counts as started where members are changed; but for that nobody waits for ever.
+/// Tells who started this node once it answers: it has a leader, and a state that is as new as any that it ever showed. It is listed
+/// by then, too, so that it counts as started where members are changed; but for that nobody waits for ever.
 async fn announce(door: Arc<dyn Door>) {
     answers(&door).await;
-    for _ in 0..NAME_TRIES {
-        match ask(&door, Request::Status).await {
-            Ok(Body::Status(status)) if !status.named => tokio::time::sleep(ANNOUNCE_AGAIN).await,
-            _ => break,
-        }
-    }
+    is_listed(&door, ANNOUNCE_AGAIN).await;
     // etcd's words: what starts members waits for them.
     tracing::info!(target: "quorate_server::serve", "ready to serve client requests");
     notify::ready();
@@ -251,13 +247,24 @@ async fn answers(door: &Arc<dyn Door>) {
     }
 }
 
-/// Lets clients in once the node answers and has a leader.
+/// Waits until the list of members has what this node says of itself: asked so often, and no longer.
+async fn is_listed(door: &Arc<dyn Door>, pause: Duration) {
+    for _ in 0..NAME_TRIES {
+        match ask(door, Request::Status).await {
+            Ok(Body::Status(status)) if !status.listed => tokio::time::sleep(pause).await,
+            _ => break,
+        }
+    }
+}
+
+/// Lets clients in once the node answers, has a leader, and is listed as what it is: whoever asks it for the members finds it.
 async fn let_in(door: Arc<dyn Door>, election: Duration, ready: watch::Sender<bool>) {
     let serves = async {
         answers(&door).await;
         while door.leaderless().is_some() {
             tokio::time::sleep(LEADER_AGAIN).await;
         }
+        is_listed(&door, LEADER_AGAIN).await;
     };
     tokio::select! {
         () = serves => {}
@@ -300,7 +307,12 @@ fn doors(
             let tables_served = dynamo.is_some();
             let tables_counted = dynamo.is_some().then(|| tables.clone());
             if let Some(listener) = dynamo {
-                let options = quorate_gateway_dynamo::Options { clients_max, counters: tables, keys };
+                let options = quorate_gateway_dynamo::Options {
+                    clients_max,
+                    counters: tables,
+                    keys,
+                    ready: Some(ready.clone()),
+                };
                 let door = door.clone();
                 tokio::task::spawn_local(async move {
                     quorate_gateway_dynamo::serve(listener, door, options, std::future::pending()).await;

@@ -4,7 +4,7 @@ use super::join::Join;
 use crate::report::{Exit, Problem};
 use quorate_base::NodeId;
 use quorate_gateway_etcd::Limits;
-use quorate_server::{AutoCompaction, Peer, ServerConfig, Upkeep};
+use quorate_server::{AutoCompaction, Peer, ServerConfig, Starter, Upkeep};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -333,7 +333,7 @@ impl Settings {
                 election_max: longest,
                 campaign_at_once: false,
                 data_lost: false,
-                lone_data_refused: true,
+                starter: Starter::Serve,
                 reported_version: flags
                     .reported_version
                     .or(file.reported_version)

@@ -302,6 +302,7 @@ mod tests {
             zones: vec![pb::Zone { node: 10, name: "a".into() }],
             close: vec![pb::Close { table: "orders".into(), shards: 1, most: 2, stay: 0 }],
             dynamo: true,
+            etcd: false,
             short: vec![pb::Short { table: "few".into(), shards: 2, copies: 2, asked: 3 }],
         };
         let mut moves = Moves::from(told);

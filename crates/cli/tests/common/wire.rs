@@ -75,7 +75,7 @@ pub(crate) async fn ask(
 }
 
 /// The version of the peer protocol that nodes of this release speak.
-pub(crate) const PEER_VERSION: u16 = 12;
+pub(crate) const PEER_VERSION: u16 = 13;
 
 /// The greeting of the peer protocol.
 #[derive(Clone, Copy)]
@@ -100,6 +100,8 @@ impl Hello {
         if self.version == PEER_VERSION {
             out.extend_from_slice(&self.member_at.to_le_bytes());
             out.extend_from_slice(&self.run.to_le_bytes());
+            // It does not say with what it began.
+            out.extend_from_slice(&[0; 24]);
             out.push(0);
             out.extend_from_slice(&crc32c(&out).to_le_bytes());
         }

@@ -161,6 +161,17 @@ impl Group {
         Book::of(self.raft.membership()).members.remove(&node.settings.node)
     }
 
+    /// Whether the list of members that this node gives has it as it says itself.
+    fn is_listed(&self, node: &Node) -> bool {
+        let me = node.settings.node;
+        let told = node.settings.members.iter().find(|m| m.id == me.get());
+        let listed = Membership::decode(self.view.membership()).map(|now| Book::of(&now));
+        let listed = listed.and_then(|mut book| book.members.remove(&me));
+        listed.is_some_and(|info| {
+            told.is_none_or(|told| info.name == told.name && info.client_urls == told.client_urls)
+        })
+    }
+
     /// A table that is made with shards of its own: with whom their groups begin stands in the entry.
     fn name_founders(&self, command: &mut Command) {
         let Command::Table(command) = command else { return };
@@ -461,7 +472,7 @@ impl Group {
             db_size,
             db_size_in_use,
             learner: self.raft.is_learner(),
-            named: self.own_info(node).is_some_and(|info| !info.name.is_empty()),
+            listed: self.is_listed(node),
             errors,
             digest: self.view.digest(),
             alarms: self.view.alarms().iter().copied().collect(),

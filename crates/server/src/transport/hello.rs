@@ -2,6 +2,7 @@
 
 use super::listing::ASKED;
 use super::{HELLO_PATIENCE, VERSION};
+use crate::began::Began;
 use crate::mistakes::{Mistake, MistakeKind};
 use bytes::Buf;
 use quorate_base::NodeId;
@@ -13,13 +14,14 @@ pub(super) const MAGIC: [u8; 8] = *b"QRTpeer\0";
 /// The part of a greeting that all versions have, by which they know each other's version; its checksum stands at its end.
 pub(super) const HELLO_BYTES: usize = 8 + 2 + 8 * 4 + 4;
 /// What follows it, with a checksum over both.
-pub(super) const MORE_BYTES: usize = 8 + 8 + 1 + 4;
+pub(super) const MORE_BYTES: usize = 8 * 5 + 1 + 4;
 
 const REMOVED: u8 = 1;
 const TAKEN_BACK: u8 = 2;
 const STRANGER: u8 = 4;
 const FORGETFUL: u8 = 8;
 const TWIN: u8 = 16;
+const BEGAN: u8 = 32;
 
 /// Why the sender of a greeting will not talk to its receiver: what that one cannot see from the greeting itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,9 +70,7 @@ impl Refused {
             Self::Forgetful => Mistake::new(
                 MistakeKind::Forgetful,
                 format!(
-                    "node {peer} has met this node with another data directory, so what it had confirmed is lost or elsewhere; give it \
-                     the old one back. If that is lost, replace it by a new node (`quorate node replace`), or empty this directory and \
-                     start it once with --data-lost"
+                    "node {peer} has met this node with another data directory, so what it had confirmed is lost or elsewhere"
                 ),
             ),
         }
@@ -103,6 +103,8 @@ pub(super) struct Hello {
     pub(super) refused: Option<Refused>,
     /// The sender's directory was made because its former one is lost.
     pub(super) taken_back: bool,
+    /// With what it began, where it notes that.
+    pub(super) began: Option<Began>,
 }
 
 impl Hello {
@@ -118,9 +120,15 @@ impl Hello {
         out[42..46].copy_from_slice(&crc.to_le_bytes());
         out[46..54].copy_from_slice(&self.member_at.to_le_bytes());
         out[54..62].copy_from_slice(&self.run.to_le_bytes());
-        out[62] = self.refused.map_or(0, Refused::flag) | (u8::from(self.taken_back) * TAKEN_BACK);
-        let crc = crc32c::crc32c(&out[..63]);
-        out[63..].copy_from_slice(&crc.to_le_bytes());
+        if let Some(Began { index, revision, digest }) = self.began {
+            out[62..70].copy_from_slice(&index.to_le_bytes());
+            out[70..78].copy_from_slice(&revision.to_le_bytes());
+            out[78..86].copy_from_slice(&digest.to_le_bytes());
+            out[86] = BEGAN;
+        }
+        out[86] |= self.refused.map_or(0, Refused::flag) | (u8::from(self.taken_back) * TAKEN_BACK);
+        let crc = crc32c::crc32c(&out[..87]);
+        out[87..].copy_from_slice(&crc.to_le_bytes());
         out
     }
 
@@ -142,6 +150,7 @@ impl Hello {
             run: 0,
             refused: None,
             taken_back: false,
+            began: None,
         };
         if rest.get_u32_le() == crc32c::crc32c(&bytes[..42]) { Ok(hello) } else { Err(damaged()) }
     }
@@ -155,11 +164,14 @@ impl Hello {
         let mut rest = &more[..];
         self.member_at = rest.get_u64_le();
         self.run = rest.get_u64_le();
+        let began =
+            Began { index: rest.get_u64_le(), revision: rest.get_i64_le(), digest: rest.get_u64_le() };
         let flags = rest.get_u8();
+        self.began = (flags & BEGAN != 0).then_some(began);
         self.taken_back = flags & TAKEN_BACK != 0;
         let reasons = [Refused::Removed, Refused::Stranger, Refused::Forgetful, Refused::Twin];
         self.refused = reasons.into_iter().find(|reason| flags & reason.flag() != 0);
-        let crc = crc32c::crc32c_append(crc32c::crc32c(first), &more[..17]);
+        let crc = crc32c::crc32c_append(crc32c::crc32c(first), &more[..41]);
         if rest.get_u32_le() == crc { Ok(()) } else { Err(damaged()) }
     }
 }
@@ -204,6 +216,19 @@ pub(super) async fn read_first(stream: &mut TcpStream) -> Result<Greeting, Mista
         hello.decode_more(&bytes, &more)?;
     }
     Ok(Greeting::Hello(hello))
+}
+
+/// What who dialled says where it finds, by the answer to its greeting, that it will not talk to this node: another greeting, with the reason. `None`
+/// while that is not whole.
+pub(super) fn read_farewell(bytes: &[u8]) -> Option<Result<Hello, Mistake>> {
+    let (first, more) = bytes.split_first_chunk()?;
+    let more = more.first_chunk()?;
+    let read = || {
+        let mut hello = Hello::decode(first)?;
+        hello.decode_more(first, more)?;
+        Ok(hello)
+    };
+    Some(read())
 }
 
 async fn read_greeting(stream: &mut TcpStream, into: &mut [u8]) -> Result<(), Mistake> {

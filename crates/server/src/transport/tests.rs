@@ -77,6 +77,7 @@ fn a_hello_must_be_whole() {
         run: 5,
         refused: Some(Refused::Forgetful),
         taken_back: false,
+        began: Some(Began { index: 6, revision: 7, digest: 8 }),
     };
     let bytes = hello.encode();
     assert_eq!(decode(&bytes), Ok(hello));
@@ -93,9 +94,9 @@ fn a_hello_must_be_whole() {
         assert!(decode(&bad).is_err(), "noise, seed 2");
         let crc = crc32c::crc32c(&bad[..42]);
         bad[42..46].copy_from_slice(&crc.to_le_bytes());
-        bad[62] &= 1;
-        let crc = crc32c::crc32c(&bad[..63]);
-        bad[63..].copy_from_slice(&crc.to_le_bytes());
+        bad[86] = bad[86] & 1 | 32;
+        let crc = crc32c::crc32c(&bad[..87]);
+        bad[87..].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(decode(&bad).map(Hello::encode), Ok(bad), "any numbers, seed 2");
     }
 }
@@ -125,11 +126,22 @@ impl Drop for Node {
 impl Node {
     /// Node `me` on `listener`, whose only peer is at `address`.
     fn start(me: u64, listener: TcpListener, peer: u64, address: SocketAddr) -> Self {
+        Self::start_with(None, me, listener, peer, address)
+    }
+
+    /// The same, with what its directory notes that it began with.
+    fn start_with(
+        began: Option<Began>,
+        me: u64,
+        listener: TcpListener,
+        peer: u64,
+        address: SocketAddr,
+    ) -> Self {
         let inbox = Arc::new(Inbox::default());
         let roster = roster(&[(me, String::new()), (peer, address.to_string())], 0);
         let port = listener.local_addr().unwrap().port();
         let data = std::env::temp_dir().join(format!("quorate-links-{}-{port}", std::process::id()));
-        let life = (Life { number: me, taken_back: false }, Met::beside(&data));
+        let life = (Life { number: me, taken_back: false }, Met::beside(&data), began);
         let driver = (inbox.clone(), Clock::start());
         let transport =
             Transport::new(CLUSTER, NodeId(me), life, roster, PATIENCE, driver, &mut Rng::new(port.into()));
@@ -203,6 +215,7 @@ async fn greet(listener: &TcpListener) -> TcpStream {
                 run: 6,
                 refused,
                 taken_back: false,
+                began: None,
             };
             stream.write_all(&hello.encode()).await.unwrap();
             return stream;
@@ -347,10 +360,11 @@ async fn members_come_and_go() {
     node.transport.follow(&without);
     node.expect(&["down"]).await;
     lagging.expect(&["down"]).await;
-    let told = eventually("it is told", async || lagging.transport.told_removed(false)).await;
-    assert_eq!(told, NodeId(1));
-    assert_eq!(node.transport.told_removed(false), None);
-    assert_eq!(lagging.transport.told_removed(true), None, "one peer's word, against that of a leader");
+    let asking = |led| Asking { led, last: 1 };
+    let told = eventually("it is told", async || lagging.transport.excluded(asking(false))).await;
+    assert_eq!(told, (NodeId(1), Exclusion::Removed));
+    assert_eq!(node.transport.excluded(asking(false)), None);
+    assert_eq!(lagging.transport.excluded(asking(true)), None, "one peer's word, against that of a leader");
 }
 
 /// Claim: who is refused hears why from the one that refuses: its own log is where its operator looks.
@@ -379,6 +393,61 @@ async fn who_is_refused_hears_why() {
     let refused = node.transport.call(NodeId(3), &at_three.to_string()).await.unwrap_err();
     assert_eq!(refused.kind, MistakeKind::Forgetful);
     assert!(refused.why.contains("has met this node with another data directory"), "{refused:?}");
+}
+
+/// Claim: a node that is dialled by one that had met it with another directory hears that, and does not have to dial itself before it
+/// knows; it is told so also where it is led, as long as it has nothing.
+#[tokio::test]
+async fn who_is_dialled_and_refused_hears_why() {
+    let ((one, at_one), (three, at_three)) = (listen().await, listen().await);
+    let node = Node::start(3, three, 3, at_three);
+    let dials = Node::start(1, one, 1, at_one);
+    Met::beside(&dials.data).meet(NodeId(3), Life { number: 9, taken_back: false }).unwrap();
+    // It knows nobody whom it could dial.
+    dials.transport.follow(&roster(&[(1, at_one.to_string()), (3, at_three.to_string())], 0));
+    node.transport.follow(&Roster { peers: [(NodeId(1), vec![])].into(), ..roster(&[], 0) });
+    let nothing = Asking { led: true, last: 0 };
+    let told = eventually("it is told", async || node.transport.excluded(nothing)).await;
+    assert_eq!(told, (NodeId(1), Exclusion::Forgetful));
+    assert_eq!(node.transport.excluded(Asking { led: true, last: 1 }), None);
+    assert_eq!(dials.transport.excluded(nothing), None);
+    assert!(!dials.transport.any());
+}
+
+/// Claim: members that began with different states turn each other away, and note nobody for that; who began alike, joined, or
+/// is of an earlier release is taken. Who has gone on since is told nothing by it.
+#[tokio::test]
+async fn members_that_began_otherwise_turn_each_other_away() {
+    let began = |revision, digest| Some(Began { index: 5, revision, digest });
+    for (one_began, two_began, fits) in [
+        (began(7, 1), began(7, 1), true),
+        (began(7, 1), None, true),
+        (None, Some(Began::EMPTY), true),
+        (began(7, 1), began(7, 2), false),
+        (began(7, 1), Some(Began::EMPTY), false),
+    ] {
+        let ((one, at_one), (two, at_two)) = (listen().await, listen().await);
+        let second = Node::start_with(two_began, 2, two, 1, at_one);
+        let mut first = Node::start_with(one_began, 1, one, 2, at_two);
+        if fits {
+            first.expect(&["up"]).await;
+            continue;
+        }
+        for (node, peer, last, theirs) in
+            [(&first, 2, 5, two_began), (&second, 1, two_began.unwrap().index, one_began)]
+        {
+            let asking = Asking { led: false, last };
+            let told = eventually("it is told", async || node.transport.excluded(asking)).await;
+            assert_eq!(told, (NodeId(peer), Exclusion::Began(theirs.unwrap())));
+            assert_eq!(Met::beside(&node.data).life_of(NodeId(peer)), None);
+            assert_eq!(node.transport.excluded(Asking { last: last + 1, ..asking }), None, "it has gone on");
+        }
+        let refused = first.transport.call(NodeId(2), &at_two.to_string()).await.map(|_| ()).unwrap_err();
+        assert!(
+            refused.kind == MistakeKind::Began && refused.why.contains("node 2 began with "),
+            "{refused:?}"
+        );
+    }
 }
 
 /// Claim: while a node is connected and speaks, another process that is the same node is refused, and hears why; once the first one
