@@ -22,7 +22,8 @@ impl pb::maintenance_server::Maintenance for Gateway {
                 raft_term: s.term.get(),
                 raft_applied_index: s.applied.get(),
                 errors: maintenance::errors(&s),
-                db_size_in_use: s.db_size_in_use,
+                // All of it: what is compacted is not counted, and nothing waits for a defragmentation.
+                db_size_in_use: s.db_size,
                 is_learner: s.learner,
                 storage_version: self.storage_version(),
                 db_size_quota: s.quota,

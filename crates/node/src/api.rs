@@ -311,10 +311,8 @@ pub struct Status {
     pub commit: Index,
     /// What its machine has applied.
     pub applied: Index,
-    /// Bytes of state on disk.
+    /// Bytes of all that is not compacted.
     pub db_size: i64,
-    /// Bytes of it in use.
-    pub db_size_in_use: i64,
     /// It is a learner.
     pub learner: bool,
     /// The list of members has its name, and where clients reach it, as it says itself: it counts as one that has started.

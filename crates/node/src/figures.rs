@@ -78,8 +78,6 @@ pub struct Figures {
     pub failed: u64,
     /// Bytes of all versions.
     pub db_size: i64,
-    /// Bytes of the newest versions alone.
-    pub db_size_in_use: i64,
     /// The bound to the former, 0 for none.
     pub quota: i64,
     /// The newest revision.

@@ -128,11 +128,11 @@ fn server(page: &mut Page, facts: &Facts) {
 /// What was done to the keys, and the leases.
 fn space(page: &mut Page, facts: &Facts, counters: &Counters) {
     let (lane, done) = (&facts.lane, facts.lane.tally);
-    for name in ["etcd_mvcc_db_total_size_in_bytes", "etcd_debugging_mvcc_db_total_size_in_bytes"] {
-        page.gauge(name, "Bytes of all versions of all keys, about.", lane.db_size);
+    let (size, in_use) = ("etcd_mvcc_db_total_size_in_bytes", "etcd_mvcc_db_total_size_in_use_in_bytes");
+    // All of it is in use: what is compacted is not counted, and nothing waits for a defragmentation.
+    for name in [size, "etcd_debugging_mvcc_db_total_size_in_bytes", in_use] {
+        page.gauge(name, "Bytes of all versions of all keys that are not compacted, about.", lane.db_size);
     }
-    let help = "Bytes of the newest versions, about.";
-    page.gauge("etcd_mvcc_db_total_size_in_use_in_bytes", help, lane.db_size_in_use);
     let (ranges, txns) = (&counters.ranges, &counters.range_txns);
     let ranges = done.ranges + ranges.load(Ordering::Relaxed);
     let txns = done.txns + txns.load(Ordering::Relaxed);

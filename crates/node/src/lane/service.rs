@@ -420,7 +420,7 @@ impl Group {
     }
 
     fn figures(&self, node: &Node) -> Figures {
-        let (db_size, db_size_in_use) = self.view.sizes();
+        let (db_size, _) = self.view.sizes();
         Figures {
             clock: node.times.stand(),
             has_leader: self.raft.leader().is_some(),
@@ -432,7 +432,6 @@ impl Group {
             pending: node.pending.len() as u64,
             failed: node.failed,
             db_size,
-            db_size_in_use,
             quota: node.settings.upkeep.quota,
             revision: self.view.revision(),
             compacted: self.view.compacted(),
@@ -447,7 +446,7 @@ impl Group {
     }
 
     fn status(&self, node: &Node) -> Status {
-        let (db_size, db_size_in_use) = self.view.sizes();
+        let (db_size, _) = self.view.sizes();
         let mut errors = Vec::new();
         if self.raft.leader().is_none() {
             errors.push("etcdserver: no leader".to_string());
@@ -470,7 +469,6 @@ impl Group {
             commit: self.raft.commit(),
             applied: self.view.applied().index,
             db_size,
-            db_size_in_use,
             learner: self.raft.is_learner(),
             listed: self.is_listed(node),
             errors,
