@@ -305,7 +305,7 @@ impl http_body::Body for Lines {
             Some(Ok(text)) => format!("{{\"result\":{text}}}\n"),
             Some(Err(status)) => {
                 self.ended = true;
-                format!("{{\"error\":{}}}\n", told(&status))
+                format!("{{\"error\":{}}}\n", told_within(&status))
             }
             None => return Poll::Ready(None),
         };
@@ -319,8 +319,22 @@ fn told(status: &Status) -> String {
     format!(r#"{{"error":{text},"code":{},"message":{text},"details":[]}}"#, status.code() as i32)
 }
 
+/// Why a stream ends. (The first three are what gateways of etcd before 3.6 say; there are clients that read the codes.)
+fn told_within(status: &Status) -> String {
+    let (text, code) = (serde_json::Value::from(status.message()), status.code() as i32);
+    let http = http_status(status.code());
+    let name =
+        http::StatusCode::from_u16(http).ok().and_then(|http| http.canonical_reason()).unwrap_or_default();
+    let older = format!(r#""grpc_code":{code},"http_code":{http},"http_status":"{name}""#);
+    format!(r#"{{{older},"code":{code},"message":{text},"details":[]}}"#)
+}
+
 fn refusal(status: &Status) -> Page {
-    let http = match status.code() {
+    page(http_status(status.code()), Body::new(told(status)))
+}
+
+fn http_status(code: Code) -> u16 {
+    match code {
         Code::Ok => 200,
         Code::Cancelled => 499,
         Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => 400,
@@ -333,8 +347,7 @@ fn refusal(status: &Status) -> Page {
         Code::Unimplemented => 501,
         Code::Unavailable => 503,
         Code::Unknown | Code::Internal | Code::DataLoss => 500,
-    };
-    page(http, Body::new(told(status)))
+    }
 }
 
 fn page(status: u16, body: Body) -> Page {
@@ -501,5 +514,8 @@ mod tests {
             (&end["error"]["code"], &end["error"]["message"]),
             (&15.into(), &"a \"bit\" flipped".into())
         );
+        // What older gateways say, and Patroni reads.
+        let older = [&end["error"]["grpc_code"], &end["error"]["http_code"], &end["error"]["http_status"]];
+        assert_eq!(serde_json::json!(older), serde_json::json!([15, 500, "Internal Server Error"]));
     }
 }
