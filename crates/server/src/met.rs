@@ -6,6 +6,8 @@
 //! replaced, by removing it and adding another under a new id, which nobody has met. (etcd refuses a member that "has already
 //! been bootstrapped" for the same reason.) Or it is taken back: a directory that was made with `--data-lost` says so in its
 //! greeting, and withholds until it has healed, so its life counts from then on.
+//!
+//! A note has its line twice, and one that verifies is enough: whoever forgot whom it met would let in the next who comes.
 
 use crate::datadir::Life;
 use quorate_base::NodeId;
@@ -26,14 +28,15 @@ impl Met {
 
     /// The life that a peer was met with last, if it was.
     pub(crate) fn life_of(&self, peer: NodeId) -> Option<u64> {
-        known(&self.dir.join(peer.to_string()))
+        known(&self.dir.join(peer.to_string())).map(|note| note.life)
     }
 
     /// A peer greets with its directory's life: fine the first time, and as long as it is the same. The error says what to do.
     pub(crate) fn meet(&self, peer: NodeId, life: Life) -> Result<(), String> {
         let path = self.dir.join(peer.to_string());
         match known(&path) {
-            Some(known) if known == life.number => Ok(()),
+            Some(note) if note.life == life.number && note.whole => Ok(()),
+            Some(note) if note.life == life.number => self.note(&path, life),
             Some(_) if life.taken_back => self.note(&path, life),
             Some(_) => Err(format!(
                 "node {peer} comes with another data directory than it had, so what it had confirmed is lost or elsewhere; \
@@ -55,42 +58,61 @@ impl Met {
         crate::datadir::create_dir_durably(&self.dir)?;
         let new = path.with_extension("new");
         let mut file = File::create(&new)?;
-        file.write_all(line(life).as_bytes())?;
+        file.write_all(line(life).repeat(2).as_bytes())?;
         file.sync_all()?;
         fs::rename(&new, path)?;
         File::open(&self.dir)?.sync_all()
     }
 }
 
-/// What is written there; nothing if that is damaged, as it can be written again.
-fn known(path: &Path) -> Option<u64> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
+/// What is written down of a peer.
+struct Note {
+    life: u64,
+    /// Both lines verify.
+    whole: bool,
+}
+
+/// What is written there; nothing if no line of it verifies, as it can be written again.
+fn known(path: &Path) -> Option<Note> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return None,
         Err(error) => {
             tracing::warn!("{} cannot be read and is written anew: {error}", path.display());
             return None;
         }
     };
-    let life = read(&text);
-    if life.is_none() {
+    let note = read(&bytes);
+    if note.as_ref().is_none_or(|note| !note.whole) {
         tracing::warn!("{} is damaged and is written anew", path.display());
     }
-    life
+    note
 }
 
 /// The notes in a data directory that are damaged.
 pub(crate) fn damaged(data: &Path) -> Vec<String> {
     let entries = fs::read_dir(data.join("met")).into_iter().flatten().flatten();
     let notes = entries.filter(|entry| entry.file_name().to_string_lossy().parse::<u64>().is_ok());
-    let harmed = notes.filter(|entry| fs::read_to_string(entry.path()).ok().and_then(|t| read(&t)).is_none());
+    let whole =
+        |path: &Path| fs::read(path).ok().and_then(|bytes| read(&bytes)).is_some_and(|note| note.whole);
+    let harmed = notes.filter(|entry| !whole(&entry.path()));
     harmed.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-fn read(text: &str) -> Option<u64> {
-    let life = text.get(..16).and_then(|hex| u64::from_str_radix(hex, 16).ok());
-    life.filter(|&life| text == line(life))
+fn read(bytes: &[u8]) -> Option<Note> {
+    // By length, and not by ends of lines, which may be damaged, too.
+    let lives = bytes.chunks(LINE).map(|text| {
+        let text = std::str::from_utf8(text).ok()?;
+        let life = u64::from_str_radix(text.get(..16)?, 16).ok()?;
+        (text == line(life)).then_some(life)
+    });
+    let lives: Vec<Option<u64>> = lives.collect();
+    let life = lives.iter().flatten().next().copied()?;
+    Some(Note { life, whole: lives == [Some(life); 2] })
 }
+
+/// So long is one.
+const LINE: usize = 26;
 
 fn line(life: u64) -> String {
     let life = format!("{life:016x}");
@@ -119,7 +141,18 @@ mod tests {
         );
         assert_eq!(met().meet(NodeId(2), life(9)), Ok(()));
         assert!(met().meet(NodeId(2), life(7)).is_err(), "the old one counts no more");
-        fs::write(data.join("met/3"), "0000000000000008 00000000\n").unwrap();
+        let note = data.join("met/3");
+        let good = fs::read(&note).unwrap();
+        for bit in (0..good.len() * 8).step_by(5) {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&note, &bad).unwrap();
+            assert_eq!(damaged(&data), ["3"], "bit {bit}");
+            assert!(met().meet(NodeId(3), life(9)).is_err(), "one line is enough");
+            assert_eq!(met().meet(NodeId(3), life(8)), Ok(()));
+            assert_eq!(fs::read(&note).unwrap(), good, "it is written anew");
+        }
+        fs::write(&note, "0000000000000008 00000000\n".repeat(2)).unwrap();
         assert_eq!(met().meet(NodeId(3), life(8)), Ok(()), "a damaged note is no note");
         fs::remove_file(data.join("met/2")).unwrap();
         assert_eq!(met().meet(NodeId(2), life(8)), Ok(()));
