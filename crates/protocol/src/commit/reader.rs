@@ -218,3 +218,57 @@ impl<V: Clone + PartialEq> Reader<V> {
         unheard.map(|(of, _)| *of).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_base::NodeId;
+
+    const HERE: ShardId = ShardId(2);
+    const YES: Answer<()> = Answer::Vote(Vote::Yes);
+
+    fn id(sequence: u64) -> TxnId {
+        TxnId { node: NodeId(1), boot: 1, sequence, attempt: 1 }
+    }
+
+    fn at(version: u64) -> Versioned<u64> {
+        Versioned { value: Some(version), version }
+    }
+
+    /// A key of the first version, of which a transaction that another shard takes part in is about to make the second.
+    fn met(id: TxnId, other: u32) -> Seen<u64> {
+        let intent = Met { id, participants: vec![HERE, ShardId(other)], post: at(2) };
+        Seen { pre: at(1), intent: Some(intent) }
+    }
+
+    fn written() -> Seen<u64> {
+        Seen { pre: at(2), intent: None }
+    }
+
+    fn both_are_of_the_second() -> Read<u64> {
+        Read::Values(BTreeMap::from([(HERE, vec![at(2), at(2)])]))
+    }
+
+    /// Claim: what was said of a transaction before its shard was read once more does not count: it may have been committed since, and
+    /// somebody may have been told so before the read began.
+    #[test]
+    fn a_vote_of_before_the_reading_does_not_count() {
+        let mut reader = Reader::single(vec![HERE], None);
+        assert_eq!(reader.keys(HERE, 1, vec![met(id(1), 3), met(id(2), 4)]), None);
+        assert_eq!(reader.vote::<()>(ShardId(3), 1, id(1), &Answer::Over), None);
+        assert_eq!(reader.keys(HERE, 2, vec![written(), met(id(2), 4)]), None);
+        assert_eq!(reader.vote::<()>(ShardId(4), 1, id(2), &Answer::Missing), None, "it comes late");
+        assert_eq!(reader.vote(ShardId(4), 2, id(2), &YES), Some(both_are_of_the_second()));
+    }
+
+    /// Claim: one shard alone is read at one moment only where no intent is met: what is said of those is of several moments, and the one
+    /// that was not committed when it was asked for may have been before the other, which was.
+    #[test]
+    fn one_shard_with_intents_is_read_again() {
+        let mut reader = Reader::transaction(vec![HERE], 5, None);
+        assert_eq!(reader.keys(HERE, 1, vec![met(id(1), 3), met(id(2), 4)]), None);
+        assert_eq!(reader.vote::<()>(ShardId(3), 1, id(1), &Answer::Missing), None);
+        assert_eq!(reader.vote(ShardId(4), 1, id(2), &YES), None);
+        assert_eq!(reader.keys(HERE, 2, vec![written(), written()]), Some(both_are_of_the_second()));
+    }
+}

@@ -271,6 +271,20 @@ mod tests {
     }
 
     #[test]
+    fn a_completion_does_not_vouch_for_what_follows_a_snapshot() {
+        let mut log = Log::new(EntryId::ZERO, vec![entry(1, 1)]);
+        (2..=5).for_each(|index| log.push(entry(1, index)));
+        log.take_unsaved(WriteId(1));
+        log.install(EntryId::new(Term(2), Index(4)));
+        log.push(entry(2, 5));
+        log.take_unsaved(WriteId(2));
+        log.written(WriteId(1));
+        assert_eq!(log.durable(), Index(4), "the first write was of another entry 5");
+        log.written(WriteId(2));
+        assert_eq!(log.durable(), Index(5));
+    }
+
+    #[test]
     fn compaction_keeps_a_bounded_tail() {
         let mut log = Log::new(EntryId::ZERO, (1..=100).map(|i| entry(1, i)).collect());
         log.compact(Index(90), 480);

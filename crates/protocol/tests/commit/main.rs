@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail so")]
 
 mod judge;
+mod leaders;
 mod mutants;
 mod properties;
 mod script;

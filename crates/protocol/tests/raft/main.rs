@@ -15,5 +15,6 @@ mod script;
 mod scripts;
 mod search;
 mod setups;
+mod single;
 mod steady;
 mod trace;

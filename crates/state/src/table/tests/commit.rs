@@ -563,3 +563,43 @@ fn a_token_that_is_held_is_not_spent() {
     }
     assert_eq!(run.command(What::Execute(execute(1)), EPOCH), Ok(Reply::Repeated));
 }
+
+/// Claim: what a transaction over shards does is told by the feed of each shard, by the entry of its outcome: each item as it was and as it
+/// is, in a place of its own.
+#[test]
+fn a_feed_tells_what_a_transaction_did() {
+    let mut run = Run::new(6);
+    let made = Definition { stream: Some(StreamView::Both), ..definition("t") };
+    run.command(What::Create(Box::new(made)), EPOCH).unwrap();
+    let asked =
+        |q, what| Asked { table: "t".into(), key: ("p".into(), q), condition: Held::Always, what }.op();
+    let execute = |ops| Execute { atomic: true, token: None, ops };
+    let before = vec![asked(0, Doing::Set(1)), asked(1, Doing::Set(1))];
+    run.command(What::Execute(execute(before)), EPOCH).unwrap();
+    let id = TxnId { node: NodeId(7), boot: 3, sequence: 1, attempt: 1 };
+    let ops = execute(vec![asked(0, Doing::Set(2)), asked(1, Doing::Delete), asked(2, Doing::Set(2))]);
+    let prepare = Prepare { id, began: 1, participants: vec![ShardId(1), ShardId(2)], ops };
+    let outcome = Step::Outcome { id, outcome: Decision::Commit };
+    for step in [Step::Prepare(prepare), outcome] {
+        run.command(What::Commit(step), EPOCH).unwrap();
+    }
+    let at = run.log.len() as u64;
+    let stream = StreamId {
+        table: 1,
+        label: run.replicas[0].kv().view().tables().definition("t").unwrap().latest_stream.unwrap(),
+    };
+    let Records::Read { records, .. } = records(&run.replicas[0].kv().view(), stream, Position::default(), 9)
+    else {
+        panic!()
+    };
+    let value = |item: &Option<Item>| item.as_ref().and_then(|item| item.get("v").cloned());
+    let mut told: Vec<_> = records
+        .iter()
+        .filter(|record| record.at.index == at)
+        .map(|record| (record.keys.get("q").cloned(), value(&record.old), value(&record.new)))
+        .collect();
+    told.sort_by_key(|(q, ..)| format!("{q:?}"));
+    let (one, two) = (Some(n(1)), Some(n(2)));
+    let expected = [(Some(n(0)), one.clone(), two.clone()), (Some(n(1)), one, None), (Some(n(2)), None, two)];
+    assert_eq!((records.len(), told), (5, expected.to_vec()));
+}

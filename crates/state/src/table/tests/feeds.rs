@@ -122,3 +122,26 @@ fn a_record_says_that_time_took_the_item() {
     let told: Vec<_> = recorded(&mut run, id).iter().map(|record| (record.changed, record.by_time)).collect();
     assert_eq!(told, [(Changed::Inserted, false), (Changed::Removed, true)]);
 }
+
+/// Claim: who goes on reading at a replica that is behind is told nothing again, and is not sent back.
+#[test]
+fn reading_does_not_go_back_at_a_replica_that_is_behind() {
+    let mut run = Run::new(8);
+    let made = Definition { stream: Some(StreamView::Both), ..definition("t") };
+    run.command(What::Create(Box::new(made)), EPOCH).unwrap();
+    execute(&mut run, 1, Doing::Set(1));
+    let id = streams(&mut run)[0].id;
+    let behind = run.replicas[0].kv().view();
+    for value in 2..5 {
+        execute(&mut run, 1, Doing::Set(value));
+    }
+    let newest = run.replicas[0].kv().view();
+    let read_on = |view: &KvView, from| match records(view, id, from, 9) {
+        Records::Read { records, next, .. } => (records.len(), next.unwrap()),
+        Records::Trimmed => panic!("trimmed"),
+    };
+    let (told, place) = read_on(&newest, Position::default());
+    assert_eq!(told, 4);
+    assert_eq!(read_on(&behind, place), (0, place));
+    assert_eq!(read_on(&newest, place), (0, place));
+}
