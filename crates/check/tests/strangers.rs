@@ -606,3 +606,31 @@ fn a_deleted_key_and_a_failed_comparison() {
     };
     assert!(compared(4) && !compared(5));
 }
+
+/// Claim: the sums of a counter are true ones: one that wraps around at 64 bits shows a number that nobody reached. That held.
+#[test]
+fn a_counter_that_wraps_around_is_none() {
+    let counted = |seen: &str| {
+        let text = format!(
+            "0 :invoke :add {0}\n0 :ok :add {0}\n0 :invoke :add 2\n0 :ok :add 2\n0 :invoke :read nil\n0 :ok :read {seen}\n",
+            i64::MAX - 1
+        );
+        let history = read(text.as_bytes()).unwrap();
+        let judge = models::judge("counter", Value::NIL, &history).unwrap();
+        let go_on = || false;
+        judge.linearizable(0, &history, &mut Budget::new(&go_on, 1 << 30)).verdict
+    };
+    assert!(matches!(counted(&i64::MIN.to_string()), Verdict::Refuted(_)));
+}
+
+/// Claim: who deleted a row has seen it, so that it cannot miss what was made with it. Read atomic and the causal levels were proved, and
+/// so was repeatable read beside them.
+#[test]
+fn who_deletes_a_row_has_seen_it() {
+    let text = "{:process 0 :type :invoke :f :txn :value [[:insert 1 0] [:insert 2 0]]}
+        {:process 0 :type :ok :f :txn :value [[:insert 1 0] [:insert 2 0]]}
+        {:process 1 :type :invoke :f :txn :value [[:delete 1] [:r 2 nil]]}
+        {:process 1 :type :ok :f :txn :value [[:delete 1] [:r 2 nil]]}";
+    let report = of(Model::Predicate, text);
+    assert!(refuted(&report).contains(&"read-atomic"), "{:?}", refuted(&report));
+}

@@ -24,6 +24,7 @@ use quorate_storage::memory::MemoryStore;
 use quorate_storage::state::StateErrorKind;
 use quorate_wire::command;
 use quorate_wire::kv::{Command, KeyRange, Put, Range};
+use quorate_wire::members::Change;
 use quorate_wire::peer::{Close, Commitment, Declined, Follows, Frame, LeaseAsk, Packet};
 use std::sync::{Arc, Mutex};
 
@@ -470,6 +471,28 @@ fn a_forwarded_command_of_a_newer_release_is_declined() {
     let frames = node.packets.iter().flat_map(|(_, body)| Packet::read(body.clone()));
     let declined = Frame::Refused { request: 7, why: Declined::Unknown };
     assert!(frames.filter_map(Result::ok).any(|frame| frame == declined), "who sent it hears so");
+}
+
+/// Claim: what was sent to the leader of one term is not taken by the same node as the leader of another: by then it may have been sent
+/// again, under another number.
+#[test]
+fn what_was_sent_to_the_leader_of_another_term_is_not_taken() {
+    let mut node = leader();
+    let (last, term) = (node.lane.raft().last().index, node.lane.raft().term());
+    let data = command::encode(NodeId(2), 7, &Command::LeaseRevoke { ids: vec![9] });
+    let change = Change::Add { peer_urls: vec!["http://127.0.0.1:1".into()], learner: true };
+    for term in [Term(term.0 - 1), term.next()] {
+        let mut packet = Packet::default();
+        packet.push(&Frame::Forward { shard: KV, term, request: 7, data: data.clone(), explain: false });
+        packet.push(&Frame::Members { shard: KV, term, request: 8, change: change.clone() });
+        node.packets.clear();
+        node.packet(2, packet.finish());
+        assert_eq!(node.settle(), None);
+        assert_eq!(node.lane.raft().last().index, last);
+        let frames = node.packets.iter().flat_map(|(_, body)| Packet::read(body.clone()));
+        let refused = |frame: &Frame| matches!(frame, Frame::Refused { why: Declined::NotLeading, .. });
+        assert_eq!(frames.filter_map(Result::ok).filter(refused).count(), 2);
+    }
 }
 
 /// Claim: what was parked without a leader goes out in packets that a peer reads, and does not grow without bound.

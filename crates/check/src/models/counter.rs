@@ -1,4 +1,4 @@
-//! A counter.
+//! A counter. Its sums are true ones: a system whose 64 bits wrap around shows a number that nobody reached.
 
 use super::{function, unknown, whole};
 use crate::fast::{Answer, Case, counter};
@@ -23,11 +23,11 @@ pub enum Action {
 }
 
 impl Model for Counter {
-    type State = i64;
+    type State = i128;
     type Action = Action;
 
-    fn initial(&self) -> i64 {
-        self.initial
+    fn initial(&self) -> i128 {
+        self.initial.into()
     }
 
     fn action(&self, operation: &Operation, values: &Values) -> Result<Option<Action>, String> {
@@ -50,10 +50,10 @@ impl Model for Counter {
         Ok((operation.outcome == Outcome::Ok || operation.returned == NEVER).then_some(Action::Add(amount)))
     }
 
-    fn step(&self, state: &i64, action: &Action, next: &mut Next<'_, '_, i64>) {
+    fn step(&self, state: &i128, action: &Action, next: &mut Next<'_, '_, i128>) {
         match *action {
-            Action::Add(amount) => _ = next.add(state.wrapping_add(amount)),
-            Action::Read(value) if value == *state => _ = next.add(value),
+            Action::Add(amount) => _ = next.add(state.saturating_add(amount.into())),
+            Action::Read(value) if i128::from(value) == *state => _ = next.add(*state),
             Action::Read(_) => {}
         }
     }
@@ -70,7 +70,7 @@ impl Model for Counter {
         counter::decide(self.initial, calls, case)
     }
 
-    fn show(&self, state: &i64, _: &Values) -> String {
+    fn show(&self, state: &i128, _: &Values) -> String {
         format!("the counter is {state}")
     }
 }

@@ -7,7 +7,7 @@
 //! - wr: from the insert to whoever saw the row. ww: from the insert to the delete.
 //! - rw: from whoever saw the row to the delete; from whoever did not see it, and cannot have come after the delete, to the
 //!   insert (the phantom).
-//! - A delete that holds saw its row: a system that lets one delete a missing row must say that it failed.
+//! - A delete that holds saw its row, as a read does: a system that lets one delete a missing row must say that it failed.
 //! - Who did not see a row that was deleted came before the insert or after the delete: either an rw edge to the one or a wr
 //!   edge from the other. Serializability and snapshot isolation are then settled by search (as [`super::complete`]).
 //!
@@ -146,6 +146,7 @@ impl Rows {
     ) -> Result<(), Spent> {
         for (at, micro) in history.ops(id).iter().enumerate() {
             match micro.act() {
+                Act::Delete => self.saw_what_it_deletes(history, id, at, micro.key()),
                 Act::Read(value) => {
                     let seen = Some(value).filter(|&value| value != Element::NIL);
                     self.look(history, id, at, (micro.key() as u32, false), seen, findings);
@@ -174,6 +175,18 @@ impl Rows {
             }
         }
         Ok(())
+    }
+
+    /// Where it is not its own: levels that go by what was seen, as read atomic and the causal ones, need to know.
+    fn saw_what_it_deletes(&mut self, history: &History, id: Id, at: usize, key: usize) {
+        let Row { insert, delete, twice, .. } = self.lives[key];
+        let own = history.ops(id)[..at]
+            .iter()
+            .any(|micro| micro.key() == key && matches!(micro.act(), Act::Write(_) | Act::Delete));
+        let made = insert != NONE && insert != id && history.txn(insert).outcome != Outcome::Fail;
+        if made && delete == id && !twice && !own {
+            self.looks.push(Look { txn: id, key: key as u32, seen: Seen::There, range: false });
+        }
     }
 
     fn look(

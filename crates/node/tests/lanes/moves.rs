@@ -380,3 +380,36 @@ fn who_knows_nothing_of_shard_one_hands_on_what_it_leads() {
     assert!(has_lost(&cluster) && !leads(&cluster), "{}", cluster.moves_in_words());
     assert!(shards.iter().all(|shard| cluster.voters(*shard) == [1, 2]), "{}", cluster.moves_in_words());
 }
+
+/// Claim: a write that was passed on to a node which is lost sight of may have been done, and goes to no other one; a read does.
+#[test]
+fn a_write_is_passed_on_once_to_who_may_have_done_it() {
+    let (mut cluster, shards) = filled(8);
+    cluster.come(4);
+    cluster.settles(60_000);
+    let elsewhere = |id: u64| shards.iter().copied().find(|&shard| !cluster.has(id, shard));
+    let (id, shard) = (1..=4).find_map(|id| Some((id, elsewhere(id)?))).unwrap();
+    for (request, again) in [(put_item(7), false), (get_item(7), true)] {
+        let answers = cluster.call(id, shard, request);
+        // What is sent does not arrive.
+        let asked = |cluster: &mut Cluster| -> Vec<NodeId> {
+            let sent = cluster.drain().unwrap_or_default().into_iter();
+            let asks = |body: Bytes| {
+                Packet::read(body).filter_map(Result::ok).any(|frame| matches!(frame, Frame::Ask { .. }))
+            };
+            sent.filter(|(from, _, body)| from.get() == id && asks(body.clone()))
+                .map(|(_, to, _)| to)
+                .collect()
+        };
+        let first = asked(&mut cluster);
+        assert_eq!(first.len(), 1);
+        for (event, others) in [(Event::PeerDown(first[0]), usize::from(again)), (Event::PeerUp(first[0]), 0)]
+        {
+            let now = cluster.now;
+            cluster.nodes[id as usize - 1].as_mut().unwrap().lane.handle(now, event);
+            assert_eq!(asked(&mut cluster).len(), others);
+        }
+        let answer = answers.lock().unwrap().pop();
+        assert_eq!(matches!(answer, Some(Err(Failure::LeaderChanged))), !again, "{answer:?}");
+    }
+}

@@ -187,8 +187,10 @@ fn lock(workload: &str, events: &[Event]) -> Finding {
         format!("each holder's read and write as one step; two held at once {twice} times by what they knew");
     let mut finding = objects::linearizable(workload, "cas-register", &swaps, &how);
     finding.check = "mutual exclusion".into();
-    if finding.verdict == Verdict::Holds && swaps.is_empty() {
+    let held = swaps.iter().any(|swap| swap.kind == Kind::Ok);
+    if finding.verdict != Verdict::Violated && !held {
         finding.verdict = Verdict::Unknown;
+        finding.why = "nothing was shown: nobody held the lock, wrote under it and was told so".into();
     }
     finding
 }
@@ -263,5 +265,19 @@ mod tests {
         assert_eq!(with(Kind::Ok), Verdict::Violated);
         let ops = [("update", "", Kind::Ok, json!([null, 1])), ("update", "", Kind::Ok, json!([1, 2]))];
         assert_eq!(lock("lock", &history(&ops)).verdict, Verdict::Holds);
+    }
+
+    /// Claim: that a lock excludes is not said where nobody is known to have held it.
+    #[test]
+    fn a_lock_that_nobody_held_has_shown_nothing() {
+        let update = |end| history(&[("update", "", end, json!([null, 1]))]);
+        assert_eq!(lock("lock", &update(Kind::Ok)).verdict, Verdict::Holds);
+        let mut refused = update(Kind::Fail);
+        refused[1].error = Some("an older token".into());
+        for events in [refused, update(Kind::Info), Vec::new()] {
+            let finding = lock("lock", &events);
+            assert_eq!(finding.verdict, Verdict::Unknown);
+            assert!(finding.why.starts_with("nothing was shown"), "{}", finding.why);
+        }
     }
 }

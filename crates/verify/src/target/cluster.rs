@@ -1,6 +1,6 @@
 //! The nodes of a run: started, killed, frozen and started again, each behind its proxies.
 
-use super::{Place, Target, status};
+use super::{Place, Target, listens, status};
 use crate::door::prepare_postgres;
 use crate::link::{End, Net, free_ports};
 use crate::plan::{BadPlan, Plan};
@@ -134,6 +134,9 @@ impl Cluster {
         for (&pid, endpoint) in plan.pids.iter().zip(&plan.endpoints) {
             let start =
                 process::start_of(pid).map_err(|why| BadPlan::new(why, "name processes of your own"))?;
+            if let Some(why) = listens::why_not(pid, endpoint) {
+                return Err(BadPlan::new(why, "pids and endpoints belong together, in their order").into());
+            }
             let id = cluster.places.len() as u64 + 1;
             cluster.standing.borrow_mut().foreign(pid, start, &format!("node {id}"))?;
             cluster.foreign.borrow_mut().push(Some((pid, start)));

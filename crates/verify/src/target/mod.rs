@@ -1,6 +1,7 @@
 //! The systems: their command lines, and what they are asked beside the clients' business.
 
 mod cluster;
+mod listens;
 mod postgres;
 mod status;
 
