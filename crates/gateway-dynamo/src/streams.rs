@@ -582,7 +582,7 @@ mod tests {
         let other = if &text[at..=at] == "0" { "1" } else { "0" };
         assert_eq!(Cursor::parse(&format!("{}{other}{}", &text[..at], &text[at + 1..])), None);
         let (arn, place) = text.split_once('|').unwrap();
-        let others = [arn.replace("orders", "others"), arn.replace("T", "T0"), "hello".into()]
+        let others = [arn.replace("orders", "others"), arn.replace('T', "T0"), "hello".into()]
             .map(|arn| format!("{arn}|{place}"));
         for other in others.iter().map(String::as_str).chain([
             "x|1|é",
