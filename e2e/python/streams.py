@@ -223,6 +223,8 @@ def sharded(here, url, p):
     while not ended():
         equal(time.monotonic() < deadline, True, "all shards have ended")
         time.sleep(0.05)
+    # What is still being changed, as this node sees it, is not deleted.
+    here.get_waiter("table_exists").wait(TableName=table, WaiterConfig={"Delay": 1})
     here.delete_table(TableName=table)
     refused("ResourceNotFoundException", "Stream", streams.describe_stream, StreamArn=arn)
 

@@ -615,6 +615,8 @@ def sharded(here, there, p):
     eventually("sums over all shards", lambda: counts() == [120, 120])
     here.update_table(TableName=table, GlobalSecondaryIndexUpdates=[{"Delete": {"IndexName": "later"}}])
     eventually("it is gone", lambda: states() == ["ACTIVE"])
+    # What is still being changed is not deleted.
+    eventually("all shards know", lambda: here.describe_table(TableName=table)["Table"]["TableStatus"] == "ACTIVE")
     here.delete_table(TableName=table)
 
 

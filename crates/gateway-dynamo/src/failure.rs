@@ -161,7 +161,8 @@ pub(crate) fn of_node(failure: Failure, retry: Retry) -> ApiError {
         Failure::Overloaded => {
             ApiError::new(Kind::Throttled, "Too many requests wait on this node. Please retry later.")
         }
-        Failure::TooLarge => ApiError::validation("The request is larger than the log takes in one entry"),
+        // The log takes whatever the service does: what is larger has a key or older parameters that are larger than any item.
+        Failure::TooLarge => ApiError::validation("Item size has exceeded the maximum allowed size"),
         Failure::Broken(why) => ApiError::new(Kind::Unavailable, format!("This node cannot serve: {why}")),
     }
 }

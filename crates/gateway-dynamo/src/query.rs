@@ -3,11 +3,11 @@
 use crate::Gateway;
 use crate::body::Params;
 use crate::capacity::{Told, Units, read_units};
-use crate::failure::{Answered, ApiError};
+use crate::failure::{Answered, ApiError, Kind};
 use crate::items::{Members, check_styles, expressions, of_item, operator_alone, projection, take, text};
 use crate::limits::{Arns, Constraints};
 use crate::reply::Reply;
-use quorate_item::{Condition, Expressions, Item, Use, legacy};
+use quorate_item::{Condition, Expressions, Item, KeySchema, Use, legacy};
 use quorate_node::api::tables::{KeysAsked, Page, Paged};
 use serde_json::json;
 
@@ -102,41 +102,22 @@ pub(crate) async fn query(gateway: &Gateway, mut members: Members) -> Answered<V
     let projected = projected(&members);
     let start = start(&mut members)?;
     let mut expressions = expressions(&mut members)?;
-    let keys = match (text(&members, "KeyConditionExpression")?, take(&mut members, "KeyConditions")) {
-        (Some(text), _) => {
-            KeysAsked::Condition(expressions.condition(Use::KeyCondition, &text).map_err(of_item)?)
-        }
-        (None, Some(conditions)) => {
-            // The older parameters are read by the keys' names.
-            let described = crate::tables::described(gateway, &asked.table).await;
-            let described = described.map_err(|error| match error.kind {
-                crate::failure::Kind::NotFound => {
-                    ApiError { message: "Requested resource not found".into(), ..error }
-                }
-                _ => error,
-            })?;
-            let schema = match &asked.index {
-                None => &described.schema,
-                Some(name) => {
-                    let of = described.indexes.iter().find(|(index, _)| index == name);
-                    let missing = || {
-                        ApiError::validation(format!("The table does not have the specified index: {name}"))
-                    };
-                    &of.ok_or_else(missing)?.1
-                }
-            };
-            KeysAsked::Resolved(legacy::key_conditions(conditions, schema).map_err(of_item)?)
-        }
-        (None, None) => {
-            return Err(ApiError::validation(
-                "Either the KeyConditions or KeyConditionExpression parameter must be specified in the request.",
-            ));
-        }
-    };
+    let conditions = conditions(&mut members, &mut expressions)?;
     let filter = filter(&mut members, &mut expressions, legacy::Filter::Query)?;
     let projection = projection(&mut members, &mut expressions)?;
     expressions.finish().map_err(of_item)?;
     let (whole, count) = selected(&asked, projected)?;
+    // What the request itself is wrong in comes before whether there is such a table.
+    let keys = match conditions {
+        Conditions::Expression(condition) => {
+            condition.check_as_key().map_err(of_item)?;
+            KeysAsked::Condition(condition)
+        }
+        // The older parameters are read by the keys' names.
+        Conditions::Older(given) => {
+            KeysAsked::Resolved(given.of(&schema(gateway, &asked).await?).map_err(of_item)?)
+        }
+    };
     let backward = Params(&members).flag("ScanIndexForward")? == Some(false);
     let page = Page {
         index: asked.index.clone(),
@@ -151,6 +132,37 @@ pub(crate) async fn query(gateway: &Gateway, mut members: Members) -> Answered<V
         ..Page::of(&asked.table, keys)
     };
     answer(gateway, &asked, page).await
+}
+
+/// What keys are asked for, in either form.
+enum Conditions {
+    Expression(Condition),
+    Older(legacy::KeyConditions),
+}
+
+fn conditions(members: &mut Members, expressions: &mut Expressions) -> Answered<Conditions> {
+    match (text(members, "KeyConditionExpression")?, take(members, "KeyConditions")) {
+        (Some(text), _) => {
+            expressions.condition(Use::KeyCondition, &text).map(Conditions::Expression).map_err(of_item)
+        }
+        (None, Some(given)) => legacy::KeyConditions::read(given).map(Conditions::Older).map_err(of_item),
+        (None, None) => Err(ApiError::validation(
+            "Either the KeyConditions or KeyConditionExpression parameter must be specified in the request.",
+        )),
+    }
+}
+
+/// The keys of the table or the index that is asked.
+async fn schema(gateway: &Gateway, asked: &Asked) -> Answered<KeySchema> {
+    let described = crate::tables::described(gateway, &asked.table).await;
+    let described = described.map_err(|error| match error.kind {
+        Kind::NotFound => ApiError { message: "Requested resource not found".into(), ..error },
+        _ => error,
+    })?;
+    let Some(name) = &asked.index else { return Ok(described.schema) };
+    let of = described.indexes.into_iter().find(|(index, _)| index == name);
+    of.map(|(_, schema)| schema)
+        .ok_or_else(|| ApiError::validation(format!("The table does not have the specified index: {name}")))
 }
 
 /// `FilterExpression`, or what was there before it.

@@ -18,7 +18,7 @@ use quorate_node::api::tables::{Block, Get, Got, KeysAsked, Page, Paged, Placeme
 use quorate_node::api::{Body, Gather, Request, Transact};
 use quorate_wire::kv::Reply as AnyReply;
 use quorate_wire::table::{Action, Command, Done, EPOCH, Execute, Op, Outcome, Reply, Token, What};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::task::Poll;
@@ -258,11 +258,20 @@ fn at_once(place: Place) -> usize {
 /// Items at one moment, wherever they lie.
 async fn gathered(gateway: &Gateway, gets: Vec<(Place, Get)>) -> Answered<Vec<Got>> {
     let many = gets.len();
-    let new = gets.iter().any(|(place, _)| place.shard != META);
+    let (of_shards, of_meta): (Vec<_>, Vec<_>) = gets.iter().partition(|(place, _)| place.shard != META);
+    let new = !of_shards.is_empty();
+    let elsewhere: BTreeSet<String> = of_meta.into_iter().map(|(_, get)| get.table.clone()).collect();
     let request = Request::Gather(Box::new(Gather { gets, together: true }));
     let answer = gateway.ask(META, request).await.map_err(|failure| of_node(failure, Retry::Harmless));
     let body = match answer {
-        Err(error) if new && error.kind == Kind::NotFound => return Err(moved()),
+        Err(error) if new && error.kind == Kind::NotFound => {
+            // Which table it was the node does not say: a shard that does not know its own yet, or one that is nowhere.
+            for table in &elsewhere {
+                let missing = |why: ApiError| if why.kind == Kind::NotFound { error.clone() } else { why };
+                crate::tables::described(gateway, table).await.map_err(missing)?;
+            }
+            return Err(moved());
+        }
         answer => answer?.body,
     };
     let Body::Table(reply) = body else { return Err(unexpected()) };

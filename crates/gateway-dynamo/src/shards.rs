@@ -3,10 +3,10 @@
 mod hot;
 
 use crate::body::Params;
-use crate::failure::Answered;
+use crate::failure::{Answered, ApiError, Kind};
 use crate::limits::Constraints;
 use crate::route::Place;
-use crate::{Gateway, tables, unexpected};
+use crate::{Gateway, now_ms, tables, unexpected};
 use bytes::Bytes;
 use quorate_base::{NodeId, ShardId};
 use quorate_node::api::tables::{Home, Read, ReadReply, Zones};
@@ -14,6 +14,9 @@ use quorate_node::api::{Body, Request};
 use quorate_wire::table::{Definition, Figures, IndexState};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// So long a table may be in the making, in milliseconds.
+const MAKING: u64 = 120_000;
 
 /// One of them.
 struct Shard {
@@ -87,8 +90,34 @@ pub(crate) async fn figures(gateway: &Gateway, table: &mut Definition) -> Option
     Some((sum, status))
 }
 
-/// A definition without how far its indexes are: that is each shard's own.
+/// Refuses to change a table that is still being made or changed: some of its shards have not heard of it yet.
+///
+/// Nobody is locked out by what takes for ever: a shard that nobody leads is not waited for, nor a table that is not made after a while.
+pub(crate) async fn check_settled(gateway: &Gateway, table: &str) -> Answered<()> {
+    // Through shard 1's log, so that this node's map is as new. Whether there is such a table is told where it is changed.
+    let Ok((definition, _)) = tables::definition(gateway, table).await else { return Ok(()) };
+    if definition.closing {
+        return Ok(());
+    }
+    let in_use = |what: &str| {
+        let text = "Attempt to change a resource which is still in use: Table is being";
+        Err(ApiError::new(Kind::InUse, format!("{text} {what}: {table}")))
+    };
+    let made = now_ms().saturating_sub(definition.created) > MAKING;
+    let mut changes = false;
+    for shard in all(gateway, table).await.unwrap_or_default() {
+        match shard.definition {
+            None if !made => return in_use("created"),
+            Some(known) if shard.leader != 0 => changes |= settled(known) != settled(definition.clone()),
+            _ => {}
+        }
+    }
+    if changes { in_use("updated") } else { Ok(()) }
+}
+
+/// A definition without how far its indexes are, which is each shard's own, and without what is changed beside its state.
 fn settled(mut definition: Definition) -> Definition {
+    (definition.expires, definition.tags) = (None, Vec::new());
     definition.globals.iter_mut().for_each(|index| index.state = IndexState::Active);
     definition
 }

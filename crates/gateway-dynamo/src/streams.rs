@@ -319,8 +319,8 @@ const PLACE: usize = 40;
 const CHECK: usize = 8;
 
 impl Cursor {
-    /// As a client carries it. The check finds what was cut off or mixed up; it is no seal, since the door would read what it
-    /// names for anyone who may name it.
+    /// As a client carries it. The check finds what was cut off or mixed up, or is another table's; it is no seal, since the door would
+    /// read what it names for anyone who may name it.
     fn text(&self, table: &str) -> String {
         let mut bytes = Vec::with_capacity(PLACE + CHECK);
         bytes.extend_from_slice(&self.shard.get().to_be_bytes());
@@ -330,30 +330,30 @@ impl Cursor {
         bytes.extend_from_slice(&self.at.number.to_be_bytes());
         bytes.extend_from_slice(&[0; 4]);
         bytes.extend_from_slice(&self.made.to_be_bytes());
-        let check = Sha256::digest(&bytes);
+        let check = Sha256::new().chain_update(&bytes).chain_update(table).finalize();
         bytes.extend_from_slice(&check[..CHECK]);
         format!("{}|1|{}", stream_arn(table, self.stream.label), hex(&bytes))
     }
 
-    fn parse(text: &str) -> Option<Self> {
-        let hex = text.rsplit_once("|1|")?.1;
+    /// One that is as it was given out, to the letter, and its table's name.
+    fn parse(text: &str) -> Option<(Self, &str)> {
+        let (arn, hex) = text.rsplit_once("|1|")?;
+        let table = arn.split_once(":table/")?.1.split_once('/')?.0;
         if hex.len() != 2 * (PLACE + CHECK) || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return None;
         }
         let byte = |at: usize| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
         let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect::<Option<_>>()?;
-        let (place, check) = bytes.split_at(PLACE);
-        if Sha256::digest(place)[..CHECK] != *check {
-            return None;
-        }
+        let place = &bytes[..PLACE];
         let long = |at: usize| Some(u64::from_be_bytes(place.get(at..at + 8)?.try_into().ok()?));
         let short = |at: usize| Some(u32::from_be_bytes(place.get(at..at + 4)?.try_into().ok()?));
-        Some(Self {
+        let cursor = Self {
             shard: ShardId(short(0)?),
             stream: StreamId { table: short(4)?, label: long(8)? },
             at: Position { index: long(16)?, number: short(24)? },
             made: long(32)?,
-        })
+        };
+        (cursor.text(table) == text).then_some((cursor, table))
     }
 }
 
@@ -365,7 +365,8 @@ pub(crate) async fn records(gateway: &Gateway, params: Params<'_>) -> Answered<V
     let text = required(params, "ShardIterator", "shardIterator", &mut constraints)?;
     let limit = limit(params, RECORDS_MAX, &mut constraints)?;
     constraints.check()?;
-    let iterator = Cursor::parse(text).ok_or_else(|| ApiError::validation("Invalid ShardIterator"))?;
+    let (iterator, table) =
+        Cursor::parse(text).ok_or_else(|| ApiError::validation("Invalid ShardIterator"))?;
     let now = now_ms();
     if now > iterator.made.saturating_add(ITERATOR_LASTS) || iterator.made > now.saturating_add(SKEW) {
         return Err(ApiError::new(
@@ -383,8 +384,6 @@ pub(crate) async fn records(gateway: &Gateway, params: Params<'_>) -> Answered<V
         Records::Trimmed => return Err(trimmed()),
         Records::Read { records, view, next } => (records, view, next),
     };
-    let table =
-        text.split_once(":table/").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(name, _)| name);
     let mut reply = Reply::new();
     reply.raw("Records", |out| {
         out.push(b'[');
@@ -575,14 +574,23 @@ mod tests {
         let iterator =
             Cursor { shard: ShardId(9), stream: ID, at: Position { index: 5, number: 1 }, made: 77 };
         let text = iterator.text("orders");
-        assert_eq!(Cursor::parse(&text), Some(iterator));
+        assert_eq!(Cursor::parse(&text), Some((iterator, "orders")));
         for cut in 0..text.len() {
             assert_eq!(Cursor::parse(&text[..cut]), None);
         }
         let at = text.len() - 20;
         let other = if &text[at..=at] == "0" { "1" } else { "0" };
         assert_eq!(Cursor::parse(&format!("{}{other}{}", &text[..at], &text[at + 1..])), None);
-        assert_eq!(Cursor::parse("x|1|é"), None);
+        let (arn, place) = text.split_once('|').unwrap();
+        let others = [arn.replace("orders", "others"), arn.replace('T', "T0"), "hello".into()]
+            .map(|arn| format!("{arn}|{place}"));
+        for other in others.iter().map(String::as_str).chain([
+            "x|1|é",
+            &text.to_uppercase(),
+            &format!("{arn}|{}", place.to_uppercase()),
+        ]) {
+            assert_eq!(Cursor::parse(other), None, "{other}");
+        }
     }
 
     use crate::tests::{alone, ask};

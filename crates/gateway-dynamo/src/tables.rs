@@ -530,6 +530,7 @@ pub(crate) async fn list(gateway: &Gateway, params: Params<'_>) -> Answered<Valu
 
 pub(crate) async fn delete(gateway: &Gateway, params: Params<'_>) -> Answered<Value> {
     let table = table_name(params)?;
+    crate::shards::check_settled(gateway, &table).await?;
     // A second one would find no table, or one that somebody has made since.
     let what = What::Drop { table: table.clone(), drained: 0 };
     let (definition, figures) = write(gateway, what, Retry::Harmful).await?;
@@ -568,6 +569,7 @@ pub(crate) async fn update_expiry(gateway: &Gateway, params: Params<'_>) -> Answ
         constraints.key_name(name, "timeToLiveSpecification.attributeName");
     }
     constraints.check()?;
+    crate::shards::check_settled(gateway, &table).await?;
     let (attribute, on) = (name.unwrap_or_default().to_string(), on.unwrap_or(false));
     let change = Change::Expiry { attribute: attribute.clone(), on };
     write(gateway, What::Change { table, change }, Retry::Harmful).await?;

@@ -64,6 +64,7 @@ pub(crate) async fn update(gateway: &Gateway, params: Params<'_>) -> Answered<Va
     let comes = indexes.iter().any(|change| matches!(change, IndexChange::Create(_)));
     let attributes = if comes { attributes } else { Vec::new() };
     let was = definition(gateway, &table).await?;
+    crate::shards::check_settled(gateway, &table).await?;
     let now = &was.0;
     check_global(&indexes, now)?;
     if comes {

@@ -32,6 +32,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// An expression has at most this many bytes.
 const TEXT_SIZE: usize = 4096;
+/// What the names and values of an expression come to, in bytes, with their placeholders.
+const SUBSTITUTED_SIZE: usize = 2 << 20;
 /// A placeholder has at most this many bytes.
 const PLACEHOLDER_SIZE: usize = 255;
 
@@ -73,6 +75,8 @@ pub struct Expressions {
     values: Map,
     used_names: BTreeSet<String>,
     used_values: BTreeSet<String>,
+    /// What the expression that is read substitutes, in bytes; what several use counts in the first.
+    substituted: usize,
 }
 
 impl Expressions {
@@ -100,6 +104,7 @@ impl Expressions {
             values: values.unwrap_or_default(),
             used_names: BTreeSet::new(),
             used_values: BTreeSet::new(),
+            substituted: 0,
         })
     }
 
@@ -167,13 +172,20 @@ impl Expressions {
         text: &str,
         parse: impl FnOnce(&mut Self) -> Result<T, String>,
     ) -> Result<T, Error> {
-        let result = match text.len() {
+        self.substituted = 0;
+        let mut result = match text.len() {
             0 => Err("The expression can not be empty;".into()),
             1..=TEXT_SIZE => parse(self),
             size => {
                 Err(format!("Expression size has exceeded the maximum allowed size; expression size: {size}"))
             }
         };
+        if self.substituted > SUBSTITUTED_SIZE {
+            result = Err(format!(
+                "The size of the expression's names and values has exceeded the maximum allowed size of 2 MB; size: {}",
+                self.substituted
+            ));
+        }
         result.map_err(|why| Error::Validation(format!("Invalid {}: {why}", place.parameter())))
     }
 
@@ -182,13 +194,19 @@ impl Expressions {
     }
 
     fn use_name(&mut self, placeholder: &str) {
-        self.used_names.insert(placeholder.to_string());
+        if self.used_names.insert(placeholder.to_string()) {
+            let name = self.names.get(placeholder).map_or(0, String::len);
+            self.substituted = self.substituted.saturating_add(placeholder.len() + name);
+        }
     }
 
     fn use_value(&mut self, placeholder: &str) -> Option<AttributeValue> {
-        let value = self.values.get(placeholder)?.clone();
-        self.used_values.insert(placeholder.to_string());
-        Some(value)
+        let value = self.values.get(placeholder)?;
+        if self.used_values.insert(placeholder.to_string()) {
+            self.substituted = self.substituted.saturating_add(placeholder.len() + value.size());
+        }
+        // What is refused for its size is not copied before, as often as the text names it.
+        Some(if self.substituted > SUBSTITUTED_SIZE { AttributeValue::Null } else { value.clone() })
     }
 }
 

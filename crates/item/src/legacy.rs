@@ -136,25 +136,44 @@ pub fn attributes_to_get(names: Vec<String>) -> Result<Projection, Error> {
     Ok(Projection { paths: names.into_iter().map(Path::attribute).collect() })
 }
 
-/// `KeyConditions`, for a table or an index with this schema.
-pub fn key_conditions(conditions: Value, schema: &KeySchema) -> Result<KeyCondition, Error> {
-    let parameter = "keyConditions";
-    let mut given = Vec::new();
-    for (name, json) in structures(conditions, "Condition")? {
-        let read = Given::read(parameter, &name, json)?;
-        let operator = read.needed_operator(parameter, &name)?;
-        let values = read.values.unwrap_or_default();
-        condition(&name, &operator, values.clone())?;
-        given.push((name, operator, values));
+/// `KeyConditions`, checked as far as that needs no schema.
+#[derive(Clone, Debug)]
+pub struct KeyConditions(Vec<(String, String, Vec<AttributeValue>)>);
+
+impl KeyConditions {
+    /// Reads them from JSON.
+    pub fn read(conditions: Value) -> Result<Self, Error> {
+        let parameter = "keyConditions";
+        let mut given = Vec::new();
+        for (name, json) in structures(conditions, "Condition")? {
+            let read = Given::read(parameter, &name, json)?;
+            let operator = read.needed_operator(parameter, &name)?;
+            let values = read.values.unwrap_or_default();
+            check_values(&operator, &values)?;
+            given.push((name, operator, values));
+        }
+        if given.is_empty() {
+            return Err(wrong_length());
+        }
+        Ok(Self(given))
     }
-    if !(1..=2).contains(&given.len()) && schema.attributes().count() <= 2 {
-        return Err(Error::validation("Conditions can be of length 1 or 2 only"));
+
+    /// What they ask for, of a table or an index with this schema.
+    pub fn of(self, schema: &KeySchema) -> Result<KeyCondition, Error> {
+        let Self(given) = self;
+        if given.len() > 2 && schema.attributes().count() <= 2 {
+            return Err(wrong_length());
+        }
+        let mut terms = Vec::new();
+        for (name, operator, values) in given {
+            terms.push(KeyTerm { name, test: key_test(&operator, values)? });
+        }
+        schema.query(&terms)
     }
-    let mut terms = Vec::new();
-    for (name, operator, values) in given {
-        terms.push(KeyTerm { name, test: key_test(&operator, values)? });
-    }
-    schema.query(&terms)
+}
+
+fn wrong_length() -> Error {
+    Error::validation("Conditions can be of length 1 or 2 only")
 }
 
 /// One condition as it was given.

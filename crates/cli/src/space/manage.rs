@@ -393,13 +393,26 @@ pub(super) async fn list(args: &ListArgs) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Whether a node says that a table is still being made or changed.
+fn in_the_making(message: &str) -> bool {
+    ["created", "updated"].iter().any(|what| message.contains(&format!("Table is being {what}:")))
+}
+
 pub(super) async fn drop(args: &DropArgs) -> Result<(), Problem> {
     let mut remote = Remote::new(args.at.endpoint());
     let failed = |e: Refused| e.problem(&format!("cannot drop {:?}", args.name));
     let request = json!({ "TableName": args.name });
     let end = Instant::now() + args.timeout;
-    let dropped = timeout_at(end, remote.ask("DeleteTable", &request)).await;
-    let dropped = dropped.map_err(|_| {
+    let dropped = timeout_at(end, async {
+        loop {
+            match remote.ask("DeleteTable", &request).await {
+                // It goes once all of its shards have heard of it, or of its last change.
+                Err(refused) if in_the_making(&refused.message) => sleep(LOOK).await,
+                other => break other,
+            }
+        }
+    });
+    let dropped = dropped.await.map_err(|_| {
         let message = format!("no answer says after {:?} whether {:?} is dropped", args.timeout, args.name);
         Problem::new(Exit::Failed, message, "`quorate status` says what is amiss; give the command again then: who drops twice hears that it is gone")
     })?;

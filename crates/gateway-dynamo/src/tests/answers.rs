@@ -396,3 +396,44 @@ async fn lists_of_nothing_have_bounds() {
         invalid(&gateway, "ListBackups", json!({ "Limit": 101 })).await.contains("less than or equal to 100")
     );
 }
+
+/// Claim: what is wrong with a query by itself is told before there is looked for its table, as with a scan.
+#[tokio::test]
+async fn a_query_is_judged_before_its_table_is_looked_for() {
+    let (gateway, _) = alone();
+    let is = |operator: &str, values: Value| json!({ "ComparisonOperator": operator, "AttributeValueList": values });
+    let a = || json!([{ "S": "a" }]);
+    let one = || json!({ "p": is("EQ", a()) });
+    let older = |conditions: Value| json!({ "KeyConditions": conditions });
+    let newer = |text: &str| json!({ "KeyConditionExpression": text, "ExpressionAttributeValues": { ":p": { "S": "a" } } });
+    let arity = "Invalid number of argument(s) for the EQ ComparisonOperator";
+    for (mut body, words) in [
+        (older(json!({ "p": is("XX", a()) })), "keyConditions.p.member.comparisonOperator"),
+        (older(json!({ "p": is("EQ", json!([{ "S": "a" }, { "S": "b" }])) })), arity),
+        (older(json!({ "p": is("EQ", json!([{ "N": "x" }])) })), "cannot be converted to a numeric value: x"),
+        (older(json!({})), "Conditions can be of length 1 or 2 only"),
+        (json!({ "KeyConditions": one(), "QueryFilter": { "a": is("EQ", json!([])) } }), arity),
+        (
+            json!({ "KeyConditions": one(), "AttributesToGet": ["a", "a"] }),
+            "Duplicate value in attribute name: a",
+        ),
+        (
+            json!({ "KeyConditions": one(), "Select": "SPECIFIC_ATTRIBUTES" }),
+            "Must specify the AttributesToGet",
+        ),
+        (json!({ "KeyConditions": one(), "ConditionalOperator": "OR" }), "without Filter or Expected"),
+        (newer("p = :p OR a = :p"), "Invalid operator used in KeyConditionExpression: OR"),
+        (newer("p = :p AND p = :p"), "must only contain one condition per key"),
+        (newer("p = :p AND size(x) = :p"), "cannot contain nested operations"),
+        (newer("p.x = :p"), "cannot have conditions on nested attributes"),
+        (json!({ "KeyConditionExpression": "p = q" }), "Multiple attribute names used in one condition"),
+    ] {
+        body["TableName"] = json!("nothing");
+        let text = invalid(&gateway, "Query", body).await;
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    for mut body in [older(one()), newer("p = :p")] {
+        body["TableName"] = json!("nothing");
+        assert_eq!(refused(&gateway, "Query", body).await.0, Kind::NotFound);
+    }
+}

@@ -3,11 +3,16 @@
 
 use super::*;
 use quorate_base::rng::Rng;
-use quorate_node::api::Status;
-use quorate_node::api::tables::{Placement, ReadReply};
+use quorate_node::api::tables::{Placement, Read, ReadReply};
+use quorate_node::api::{Gather, Status};
 use quorate_wire::kv::Command as Any;
-use quorate_wire::table::{self, What};
+use quorate_wire::table::{self, Change, Settings, What};
 use std::collections::BTreeMap;
+
+/// The node that answers, and leads all shards.
+fn head() -> Head {
+    Head { member: 1, ..Head::default() }
+}
 
 /// A node with a machine for each shard.
 pub(super) struct Sharded {
@@ -68,6 +73,26 @@ impl Sharded {
     }
 }
 
+fn read_of(kv: &Kv, read: &Read) -> Result<ReadReply, Failure> {
+    match kv.view().tables_while(read, &|_| true) {
+        Ok(reply) => Ok(reply.unwrap()),
+        Err(ReadError::Refused(refused)) => Err(Failure::Refused(refused, Head::default())),
+        Err(ReadError::Store(error)) => panic!("{error}"),
+    }
+}
+
+/// Nothing is under way here, so items in several shards are at one moment whenever they are read. A shard that is not there yet has no table.
+fn gathered(shards: &BTreeMap<u32, Kv>, gather: &Gather) -> Result<ReadReply, Failure> {
+    let mut all = Vec::new();
+    for (place, get) in &gather.gets {
+        let new = machine(place.shard.get());
+        let kv = shards.get(&place.shard.get()).unwrap_or(&new);
+        let ReadReply::Items(got) = read_of(kv, &Read::Get(vec![get.clone()]))? else { panic!() };
+        all.extend(got);
+    }
+    Ok(ReadReply::Items(all))
+}
+
 impl Door for Sharded {
     fn call(&self, request: Request, timeout: Option<Duration>, done: Done) {
         self.call_of(ShardId(1), request, timeout, done);
@@ -75,6 +100,10 @@ impl Door for Sharded {
 
     fn call_of(&self, shard: ShardId, request: Request, _: Option<Duration>, done: Done) {
         let mut shards = self.shards.lock().unwrap();
+        if let Request::Gather(gather) = &request {
+            let got = gathered(&shards, gather).map(|reply| Body::Table(Box::new(reply)));
+            return done(got.map(|body| Answer { head: head(), body }));
+        }
         let Some(kv) = shards.get_mut(&shard.get()) else { return done(Err(Failure::NoLeader)) };
         let body = match request {
             Request::Write(mut command) => {
@@ -85,20 +114,16 @@ impl Door for Sharded {
                 }
                 apply(kv, &command)
             }
-            Request::Table { read, .. } => match kv.view().tables_while(&read, &|_| true) {
-                Ok(reply) => Ok(Body::Table(Box::new(reply.unwrap()))),
-                Err(ReadError::Refused(refused)) => Err(Failure::Refused(refused, Head::default())),
-                Err(ReadError::Store(error)) => panic!("{error}"),
-            },
+            Request::Table { read, .. } => read_of(kv, &read).map(|reply| Body::Table(Box::new(reply))),
             // It is the node that the header names, and leads.
-            Request::Status => Ok(Body::Status(Status::default())),
+            Request::Status => Ok(Body::Status(Status { leader: head().member, ..Status::default() })),
             _ => Err(Failure::NoLeader),
         };
         drop(shards);
         if shard == ShardId(1) && !*self.deaf.lock().unwrap() {
             self.adopt();
         }
-        done(body.map(|body| Answer { head: Head::default(), body }));
+        done(body.map(|body| Answer { head: head(), body }));
     }
 
     fn placement(&self) -> Arc<Placement> {
@@ -449,8 +474,16 @@ async fn a_stream_has_a_shard_for_each_of_the_table() {
     ask(&gateway, "UpdateTable", settings(true)).await.unwrap();
     let unheard = described(&gateway).await;
     assert_eq!(unheard["TableStatus"], "UPDATING");
-    ask(&gateway, "UpdateTable", settings(false)).await.unwrap();
+    // It may be ended before they have heard of it by who does not ask the door.
+    let ends = Settings { stream: Some(None), ..Settings::default() };
+    let change = Change::Settings(Box::new(ends));
+    apply(
+        door.shards.lock().unwrap().get_mut(&1).unwrap(),
+        &of_tables(What::Change { table: "many".into(), change }),
+    )
+    .unwrap();
     assert_eq!(shards_of(&gateway, &unheard["LatestStreamArn"], 100).await, Vec::<Value>::new());
+    door.adopt();
     ask(&gateway, "UpdateTable", settings(true)).await.unwrap();
     *door.deaf.lock().unwrap() = false;
     write(&gateway, &mut rng).await;
@@ -507,4 +540,66 @@ async fn what_ends_in_a_shard_goes() {
         }
     }
     assert_eq!(by_time, 20);
+}
+
+/// Claim: what is read at one moment from a table with shards and from one that is nowhere is told that the latter is not there, and not
+/// that shards are not ready yet; one whose shard has not heard of it is waited for.
+#[tokio::test]
+async fn a_missing_table_beside_one_with_shards_is_told_of() {
+    let (gateway, door) = Sharded::new();
+    *door.deaf.lock().unwrap() = true;
+    make(&gateway).await;
+    let get = |table: &&str| json!({ "Get": { "TableName": table, "Key": { "id": { "S": "a" } } } });
+    let read = |tables: &[&str]| {
+        let gets: Vec<Value> = tables.iter().map(get).collect();
+        ask(&gateway, "TransactGetItems", json!({ "TransactItems": gets }))
+    };
+    for tables in [["many", "none"], ["none", "many"]] {
+        let (kind, text) = read(&tables).await.unwrap_err();
+        assert_eq!((kind, &text[..]), (failure::Kind::NotFound, "Requested resource not found"));
+    }
+    let late = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        door.adopt();
+    };
+    let (told, ()) = tokio::join!(read(&["many", "one"]), late);
+    assert_eq!(told.unwrap()["Responses"], json!([{}, {}]));
+}
+
+/// Claim: a table of which a shard has not heard yet, or not of its last change, is in use; a change that does not concern its state does
+/// not bring that about. What takes for ever locks nobody out: a table that is not made after a while can be deleted.
+#[tokio::test]
+async fn a_table_that_is_being_made_or_changed_is_in_use() {
+    let (gateway, door) = Sharded::new();
+    *door.deaf.lock().unwrap() = true;
+    make(&gateway).await;
+    let ends = json!({ "AttributeName": "end", "Enabled": true });
+    let expiry = || json!({ "TableName": "many", "TimeToLiveSpecification": ends });
+    let stream = || json!({ "TableName": "many", "StreamSpecification": { "StreamEnabled": false } });
+    let all = || {
+        let deletion = json!({ "TableName": "many" });
+        [("UpdateTable", stream()), ("UpdateTimeToLive", expiry()), ("DeleteTable", deletion)]
+    };
+    let refused = async |what: &str| {
+        for (name, body) in all() {
+            let text =
+                format!("Attempt to change a resource which is still in use: Table is being {what}: many");
+            let told = ask(&gateway, name, body).await.unwrap_err();
+            assert_eq!(told, (failure::Kind::InUse, text), "{name}");
+        }
+    };
+    refused("created").await;
+    door.adopt();
+    ask(&gateway, "UpdateTimeToLive", expiry()).await.unwrap();
+    assert_eq!(described(&gateway).await["TableStatus"], "ACTIVE");
+    ask(&gateway, "UpdateTable", stream()).await.unwrap();
+    refused("updated").await;
+    // The same table, made long ago, of which no shard can be asked.
+    let mut definition = door.shards.lock().unwrap()[&1].view().tables().definition("many").unwrap().clone();
+    definition.name = "old".into();
+    let made = What::Place { definition: Box::new(definition), founders: Bytes::new() };
+    apply(door.shards.lock().unwrap().get_mut(&1).unwrap(), &of_tables(made)).unwrap();
+    assert_eq!(crate::shards::check_settled(&gateway, "old").await, Ok(()));
+    door.adopt();
+    ask(&gateway, "DeleteTable", json!({ "TableName": "many" })).await.unwrap();
 }

@@ -76,6 +76,13 @@ impl KeyTest {
     }
 }
 
+impl Condition {
+    /// Whether a parsed `KeyConditionExpression` has the form of one, as far as that needs no schema.
+    pub fn check_as_key(&self) -> Result<(), Error> {
+        terms(self, &mut Vec::new())
+    }
+}
+
 impl KeySchema {
     /// What a parsed `KeyConditionExpression` asks for.
     pub fn condition(&self, condition: &Condition) -> Result<KeyCondition, Error> {

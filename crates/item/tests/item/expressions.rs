@@ -228,6 +228,33 @@ fn projections() {
     refused("ProjectionExpression", "deep", expressions().projection(&deep(33)), why);
 }
 
+/// Claim: the names and values of an expression may have 2 MB together.
+#[test]
+fn what_is_substituted_is_bounded() {
+    let compared = |count: usize, size: usize| {
+        let value = |at| (format!(":v{at}"), json!({ "S": "x".repeat(size) }));
+        let values = (0..count).map(value).collect();
+        let text: Vec<String> = (0..count).map(|at| format!("v{at} <> :v{at}")).collect();
+        let mut given = Expressions::from_json(None, Some(serde_json::Value::Object(values))).unwrap();
+        given.condition(Use::Condition, &text.join(" AND "))
+    };
+    let named = |count: usize| {
+        let name = |at| (format!("#n{at}"), json!("n".repeat(60_000)));
+        let names = (10..10 + count).map(name).collect();
+        let text: Vec<String> = (10..10 + count).map(|at| format!("attribute_exists(#n{at})")).collect();
+        let mut given = Expressions::from_json(Some(serde_json::Value::Object(names)), None).unwrap();
+        given.condition(Use::Condition, &text.join(" AND "))
+    };
+    assert!(compared(5, 400_000).is_ok() && named(34).is_ok());
+    let why = |size: usize| {
+        format!(
+            "The size of the expression's names and values has exceeded the maximum allowed size of 2 MB; size: {size}"
+        )
+    };
+    refused("ConditionExpression", "values", compared(6, 400_000), &why(6 * 400_003));
+    refused("ConditionExpression", "names", named(35), &why(35 * 60_004));
+}
+
 /// Claim: at a limit an expression is taken, beyond it refused.
 #[test]
 fn limits() {

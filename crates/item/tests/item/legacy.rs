@@ -2,7 +2,7 @@
 
 use crate::{item, shown};
 use quorate_item::legacy::{
-    Filter, attributes_to_get, expected, filter, key_conditions, update_error, updates,
+    Filter, KeyConditions, attributes_to_get, expected, filter, update_error, updates,
 };
 use quorate_item::{Error, Item, KeyAttribute, KeySchema, KeyType};
 use serde_json::{Value, json};
@@ -193,7 +193,11 @@ fn keys() {
         let values = json!({":p": {"S": "p"}, ":1": {"N": "1"}, ":2": {"N": "2"}});
         let mut given = quorate_item::Expressions::from_json(None, Some(values)).unwrap();
         let condition = given.condition(quorate_item::Use::KeyCondition, text).unwrap();
-        assert_eq!(key_conditions(json, &schema), schema.condition(&condition), "{text}");
+        assert_eq!(
+            KeyConditions::read(json).and_then(|given| given.of(&schema)),
+            schema.condition(&condition),
+            "{text}"
+        );
     }
     let table = [
         (json!({}), "Conditions can be of length 1 or 2 only"),
@@ -218,6 +222,10 @@ fn keys() {
         ),
     ];
     for (json, why) in table {
-        assert_eq!(told(key_conditions(json.clone(), &schema)), why, "{json}");
+        assert_eq!(
+            told(KeyConditions::read(json.clone()).and_then(|given| given.of(&schema))),
+            why,
+            "{json}"
+        );
     }
 }

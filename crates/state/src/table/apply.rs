@@ -64,6 +64,16 @@ pub(super) struct Planned {
     pub(super) done: Done,
 }
 
+/// An item's rows in an index before and behind a change of it.
+struct Indexed {
+    before: Option<(Vec<u8>, Item)>,
+    behind: Option<(Vec<u8>, Item)>,
+    /// Both have the same key.
+    same_row: bool,
+    /// Of writing.
+    units: u64,
+}
+
 /// What is there behind an operation.
 pub(super) enum Becomes {
     /// What was there.
@@ -341,6 +351,29 @@ impl Tables {
         old: Option<&Item>,
         new: Option<&Item>,
     ) -> u64 {
+        let Some(Indexed { before, behind, same_row, units }) = self.indexed(table, index, key, (old, new))
+        else {
+            return 0;
+        };
+        let size = |row: &Option<(Vec<u8>, Item)>| row.as_ref().map(|(_, item)| item.size());
+        index.counted.changed(size(&before), size(&behind));
+        if let Some((row, _)) = before.filter(|_| !same_row && !self.has(Mutant::IndexRowLeft)) {
+            state.delete(&row);
+        }
+        if let Some((row, item)) = behind {
+            state.put(&row, &item.encode());
+        }
+        units
+    }
+
+    /// What a changed item changes in an index; `None` if nothing.
+    fn indexed(
+        &self,
+        table: &Table,
+        index: &IndexTable,
+        key: &Key,
+        (old, new): (Option<&Item>, Option<&Item>),
+    ) -> Option<Indexed> {
         let row = |item: &Item| {
             let at = index_bytes(&index.schema.index_key(item)?, key);
             let row = self.rows.index(table.definition.id, index.index.id, &at);
@@ -348,22 +381,30 @@ impl Tables {
         };
         let (before, behind) = (old.and_then(row), new.and_then(row));
         if before == behind {
-            return 0;
+            return None;
         }
-        let size = |row: &Option<(Vec<u8>, Item)>| row.as_ref().map(|(_, item)| item.size());
-        index.counted.changed(size(&before), size(&behind));
-        let units =
-            |row: &Option<(Vec<u8>, Item)>| size(row).map_or(0, |size| (size as u64).div_ceil(1024).max(1));
+        let units = |row: &Option<(Vec<u8>, Item)>| {
+            row.as_ref().map_or(0, |(_, item)| (item.size() as u64).div_ceil(1024).max(1))
+        };
         let same_row = matches!((&before, &behind), (Some((a, _)), Some((b, _))) if a == b);
-        let cost =
-            if same_row { units(&before).max(units(&behind)) } else { units(&before) + units(&behind) };
-        if let Some((row, _)) = before.filter(|_| !same_row && !self.has(Mutant::IndexRowLeft)) {
-            state.delete(&row);
-        }
-        if let Some((row, item)) = behind {
-            state.put(&row, &item.encode());
-        }
-        cost
+        let (was, is) = (units(&before), units(&behind));
+        let units = if same_row { was.max(is) } else { was + is };
+        Some(Indexed { before, behind, same_row, units })
+    }
+
+    /// The units of writing that an operation would take in the indexes of its table, as [`Done`] tells them.
+    pub(super) fn units_in_indexes(&self, planned: &Planned) -> Vec<(String, bool, u64)> {
+        let Planned { table, key, at, old, becomes, .. } = planned;
+        let new = match becomes {
+            Becomes::Same => return Vec::new(),
+            Becomes::Nothing => None,
+            Becomes::Item(item, _) => Some(item),
+        };
+        let units = |index: &IndexTable| {
+            let units = self.indexed(table, index, key, (old.as_ref(), new))?.units;
+            Some((index.index.name.clone(), index.global, units))
+        };
+        table.indexes.iter().filter(|index| index.covers(at)).filter_map(units).collect()
     }
 
     /// What is known of a token.

@@ -247,7 +247,9 @@ impl Machine for Applying<'_> {
         }
         let mut images = Images { token: ops.token.clone(), now: self.moment.now, ..Images::default() };
         let mut done = self.done.borrow_mut();
-        for planned in planned.into_iter().flatten() {
+        for mut planned in planned.into_iter().flatten() {
+            // The rows follow when the intent is installed, and nobody waits for that.
+            planned.done.indexes = self.tables.units_in_indexes(&planned);
             let key = (planned.table.definition.id, Bytes::from(planned.at));
             match planned.becomes {
                 Becomes::Same => {}

@@ -603,3 +603,37 @@ fn a_feed_tells_what_a_transaction_did() {
     let expected = [(Some(n(0)), one.clone(), two.clone()), (Some(n(1)), one, None), (Some(n(2)), None, two)];
     assert_eq!((records.len(), told), (5, expected.to_vec()));
 }
+
+/// Claim: what a transaction over several shards costs in indexes is told with its vote, and is what the same would cost as one command.
+#[test]
+fn what_a_vote_costs_in_indexes_is_told() {
+    let mut runs = [Run::new(5), Run::new(6)];
+    for run in &mut runs {
+        run.command(What::Create(Box::new(definition("t"))), EPOCH).unwrap();
+    }
+    let put = |g: &str, l: i64| {
+        let mut item = key_item(&("p".into(), 0));
+        item.0.insert("g".into(), s(g));
+        item.0.insert("l".into(), n(l));
+        Doing::Put(item)
+    };
+    let steps = [put("x", 1), put("y", 1), put("y", 1), Doing::Check, Doing::Delete, Doing::Delete];
+    let mut costs = Vec::new();
+    for (what, sequence) in steps.into_iter().zip(1..) {
+        let op = Asked { table: "t".into(), key: ("p".into(), 0), condition: Held::Always, what }.op();
+        let execute = Execute { atomic: true, token: None, ops: vec![op] };
+        let whole = runs[0].command(What::Execute(execute.clone()), EPOCH).unwrap();
+        let Reply::Executed(whole) = whole else { panic!("{whole:?}") };
+        let id = TxnId { node: NodeId(7), boot: 3, sequence, attempt: 1 };
+        let participants = vec![ShardId(1), ShardId(2)];
+        let prepare = Step::Prepare(Prepare { id, began: sequence, participants, ops: execute });
+        let voted = runs[1].command(What::Commit(prepare), EPOCH).unwrap();
+        let Reply::Commit(Answer::Vote(Vote::Yes), done) = voted else { panic!("{voted:?}") };
+        assert_eq!(done, whole, "step {sequence}");
+        let outcome = Step::Outcome { id, outcome: Decision::Commit };
+        runs[1].command(What::Commit(outcome), EPOCH).unwrap();
+        costs.push(done[0].indexes.iter().map(|(.., units)| units).sum::<u64>());
+    }
+    // A row comes in the global index and in the local one; one of the global index moves; both go.
+    assert_eq!(costs, [2, 2, 0, 0, 2, 0]);
+}
