@@ -123,7 +123,7 @@ mod tests {
         assert_eq!((&line["level"], &line["msg"]), (&"warn".into(), &"it is \"late\"".into()));
         assert_eq!((&line["node"], &line["well"]), (&3.into(), &true.into()));
         assert_eq!((&line["path"], &line["why"]), (&"a\"b\n".into(), &"\"x\"".into()));
-        assert!(line["caller"].as_str().unwrap().starts_with("etcd/lines.rs:"), "{line}");
+        assert!(line["caller"].as_str().unwrap().starts_with("logs/zap.rs:"), "{line}");
         assert!(line["ts"].as_str().unwrap().ends_with('Z'));
     }
 }
