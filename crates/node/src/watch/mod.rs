@@ -2,8 +2,8 @@
 //!
 //! One ring holds the newest events for all watches; a watch holds a position and nothing else, so a client that does not
 //! read costs no memory an event. Messages are made when the client's stream can take them ([`WatchStream::poll`]). One
-//! that is on its way is held whole, and a client may have thousands of streams that it does not read: so a stream that has
-//! more to tell than fits begins with little, and twice as much whenever it has taken that ([`Options::message_bytes`] at most).
+//! that is on its way is held whole, more than once while it is encoded, and there may be thousands of streams whose client does not read, or
+//! not so fast: so messages are small, and those of a stream that has more to tell begin smaller yet.
 //!
 //! A watch that fell behind the ring is told the history of the state, like one that starts at an old revision. Reading it
 //! takes long, and would hold up whoever polls: so it is read a batch at a time on another thread ([`CatchUp`]), from the
@@ -83,7 +83,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             ring_bytes: 8 << 20,
-            message_bytes: 1 << 20,
+            message_bytes: 128 << 10,
             progress_every: Duration::from_secs(600),
             watch_bytes: 512 << 20,
         }
@@ -101,6 +101,8 @@ pub type Wake = Box<dyn Fn() + Send + Sync>;
 type WatchKey = (u64, i64);
 /// Bytes of events in the first message of a stream that has more to tell, about.
 const FIRST_BYTES: usize = 32 << 10;
+/// Where nothing is for a watch, so many times as much is looked at in one go as is told at most in one message.
+const PASSED_OVER: usize = 8;
 
 /// How many watches a node has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -596,7 +598,8 @@ impl Hub {
             watch.keeps_up = true;
             stream.stride = self.options.first();
         } else {
-            stream.stride = (2 * stream.stride).min(self.options.message_bytes);
+            let most = self.options.message_bytes * if events.is_empty() { PASSED_OVER } else { 1 };
+            stream.stride = (2 * stream.stride).min(most);
         }
         if events.is_empty() {
             return None;
