@@ -215,21 +215,33 @@ fn a_member_that_lost_its_directory_ends_and_says_what_to_do() {
     nodes.into_iter().for_each(Node::stop);
 }
 
-/// Claim: an empty directory that would begin a cluster of its own ends where the members of its list are another cluster's.
+/// Claim: members of a new cluster wait where those of another are yet: one cluster may take the place of another member by member.
 #[test]
-fn an_empty_directory_beside_another_cluster_ends() {
+fn a_cluster_takes_the_place_of_another_member_by_member() {
     let scratch = Scratch::new("etcd-other");
     let (clients, peers) = (ports(2), ports(2));
-    let solo = format!("a={}", url(peers[0]));
-    let node = Node::start(&scratch, "a", &flags(&scratch, "a", clients[0], peers[0], &solo), &[]);
+    let (a, b) = (format!("a={}", url(peers[0])), format!("b={}", url(peers[1])));
+    let former = Node::start(&scratch, "a", &flags(&scratch, "a", clients[0], peers[0], &a), &[]);
     eventually("it serves", || kv(clients[0], &["put", "k", "v"]).0 == 0);
-    let both = format!("{solo},b={}", url(peers[1]));
-    let late = Node::start(&scratch, "b", &flags(&scratch, "b", clients[1], peers[1], &both), &[]);
+    let both = format!("{a},{b}");
+    let started = |name: &str, at: usize, dir: &str| {
+        let mut flags = flags(&scratch, name, clients[at], peers[at], &both);
+        flags[1] = format!("--data-dir={}", scratch.path(dir));
+        let token = flags.iter_mut().find(|flag| flag.starts_with("--initial-cluster-token")).unwrap();
+        *token = "--initial-cluster-token=new".into();
+        Node::start(&scratch, dir, &flags, &[])
+    };
+    let late = started("b", 1, "b.new");
     let log = late.log.clone();
-    assert_eq!(late.end(), Some(4));
-    let said = std::fs::read_to_string(log).unwrap();
-    assert!(said.contains("is a member of cluster") && said.contains("member add b --peer-urls"), "{said}");
-    node.stop();
+    eventually("it has met the other cluster", || {
+        std::fs::read_to_string(&log).unwrap().contains("check the peer addresses")
+    });
+    former.stop();
+    let other = started("a", 0, "a.new");
+    eventually("the new one serves", || kv(clients[1], &["put", "k", "w"]).0 == 0);
+    for node in [late, other] {
+        node.stop();
+    }
 }
 
 /// Claim: where the others were started by `quorate etcd`, `quorate node add` tells the variables with which a new one joins.

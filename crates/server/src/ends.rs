@@ -17,7 +17,6 @@ pub(crate) fn excluded(
     match why {
         Exclusion::Removed => removed(config, Some(peer)),
         Exclusion::Forgetful => forgetful(config, peer),
-        Exclusion::Cluster(theirs) => of_another_cluster(config, peer, theirs),
         Exclusion::Began(theirs) => began_otherwise(config, peer, theirs, began),
     }
 }
@@ -66,31 +65,6 @@ pub fn in_its_place(starter: Starter, (node, name, address): (NodeId, &str, &str
              --data-lost and the members that there are now: it is taken back when the others have told it what it may have forgotten"
         ),
     }
-}
-
-fn of_another_cluster(config: &ServerConfig, peer: NodeId, theirs: u64) -> ServeError {
-    let (ours, data) = (config.cluster, config.data.display());
-    let there = config.peers.iter().find(|other| other.id == peer).map_or("", |other| &other.address);
-    let (name, address) = (&config.name, address(config));
-    let hint = match config.starter {
-        Starter::Etcd => format!(
-            "--initial-cluster and --initial-cluster-token name a new cluster. Where the one that is there is meant, and had this member, a new \
-             one takes its place: `etcdctl member list` and `member remove` there, `etcdctl member add {name} --peer-urls=http://{address}`, \
-             and a start with an empty directory (delete {data}), --initial-cluster-state existing and the --initial-cluster that `member \
-             add` prints"
-        ),
-        Starter::Serve => format!(
-            "check --cluster and --peers. Where the cluster that is there is meant, add this one to it (`quorate node add {address}`), and \
-             start it with an empty directory (delete {data}) and --join"
-        ),
-    };
-    ServeError::new(
-        ServeErrorKind::DataDir,
-        format!(
-            "{data} is empty and would begin the cluster {ours:x}, and where node {peer} should be ({there}) is a member of cluster {theirs:x}"
-        ),
-        &hint,
-    )
 }
 
 /// Where the others reach it.

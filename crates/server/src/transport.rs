@@ -426,9 +426,6 @@ impl Transport {
             ));
         }
         if hello.cluster != self.cluster {
-            if let Some(peer) = expected {
-                self.is_of(peer, hello.cluster);
-            }
             return Err(Mistake::new(
                 MistakeKind::Cluster,
                 format!(

@@ -20,8 +20,6 @@ pub(crate) enum Exclusion {
     Forgetful,
     /// The peer began with something else: that.
     Began(Began),
-    /// Where the peer should be is a member of another cluster: of that.
-    Cluster(u64),
 }
 
 /// What a node is that asks whether it is excluded.
@@ -36,13 +34,12 @@ pub(crate) struct Asking {
 impl Transport {
     /// Who said last that this node does not belong here, if anybody did. Where it is led a majority knows better: who said so may be one
     /// that was made to go on alone. But one that has nothing was met with something by whoever says so; and of other beginnings
-    /// and clusters none is told that has gone on since.
+    /// none is told that has gone on since. Members of another cluster may be about to make room, one by one: nobody ends for those.
     pub(crate) fn excluded(&self, Asking { led, last }: Asking) -> Option<(NodeId, Exclusion)> {
         let mut told = lock(&self.excluded);
         *told = told.filter(|(_, why)| match why {
             Exclusion::Removed => !led,
             Exclusion::Forgetful => !led || last == 0,
-            Exclusion::Cluster(_) => !led && last == 0,
             Exclusion::Began(_) => !led && self.began.is_some_and(|began| began.index == last),
         });
         *told
@@ -61,11 +58,6 @@ impl Transport {
             Refused::Stranger | Refused::Twin => {}
         }
         why.mistake(peer)
-    }
-
-    /// This node has dialled a peer of its list, and a member of another cluster is there.
-    pub(super) fn is_of(&self, peer: NodeId, cluster: u64) {
-        self.exclude(peer, Exclusion::Cluster(cluster));
     }
 
     /// Two that began otherwise turn each other away.
