@@ -22,6 +22,7 @@
 //! something, `bell` rung when history is to be read.
 
 mod behind;
+mod fragments;
 mod ranges;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use crate::api::{WatchCreate, WatchMessage, WatchRequest, WatchStream};
 pub use behind::{CatchUp, Caught};
 use behind::{Catching, is_pending};
 use bytes::Bytes;
+use fragments::{FRAGMENT_BYTES, split};
 use quorate_base::Instant;
 use quorate_base::time::Duration;
 use quorate_state::kv::{KvView, ReadError};
@@ -621,28 +623,6 @@ impl Hub {
         }
         first
     }
-}
-
-/// A watch that allows it gets messages of about this size.
-const FRAGMENT_BYTES: usize = 1 << 20;
-
-fn split(message: WatchMessage) -> VecDeque<WatchMessage> {
-    let mut parts = VecDeque::new();
-    let empty = WatchMessage { events: Vec::new(), fragment: true, ..message.clone() };
-    let mut part = empty.clone();
-    let mut bytes = 0;
-    for event in message.events {
-        let more = size(&event);
-        if bytes + more > FRAGMENT_BYTES && !part.events.is_empty() {
-            parts.push_back(std::mem::replace(&mut part, empty.clone()));
-            bytes = 0;
-        }
-        bytes += more;
-        part.events.push(event);
-    }
-    part.fragment = false;
-    parts.push_back(part);
-    parts
 }
 
 impl Stream {
