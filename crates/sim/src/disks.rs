@@ -187,26 +187,14 @@ impl World {
     }
 
     /// What the core's page names as remaining: a voter has lost its state, holds the longest log that is left, and another
-    /// withholds; and see [`World::newest_does_not_stand`] and [`World::lost_a_voter`]. Asked before a group without a leader is held
+    /// withholds; and see [`World::lost_a_voter`]. Asked before a group without a leader is held
     /// against the core.
     pub(crate) fn beyond_help(&self, shard: ShardId) -> bool {
         let rafts = || self.places.iter().filter_map(|place| place.core(shard));
         let longest = rafts().map(raft::Raft::last).max();
         let lost = rafts().any(|raft| raft.state_lost() && Some(raft.last()) == longest);
         let stuck = lost && rafts().filter(|raft| raft.withholds() || raft.state_lost()).count() > 1;
-        stuck || self.newest_does_not_stand(shard) || (shard != KV && self.lost_a_voter(shard))
-    }
-
-    /// The newest log that is left is that of one that does not vote by it, and so does not stand for election, while a voter withholds. A
-    /// voter that has a change of members which the others lack may need the vote of just that one, and with its older log does not get it
-    /// (seed 38: a leader lost its disk when it had told but a learner of its term, and that learner was to become a voter by an
-    /// entry of the term before).
-    fn newest_does_not_stand(&self, shard: ShardId) -> bool {
-        let cores = || self.places.iter().filter_map(|place| Some((place.id, place.core(shard)?)));
-        let newest = cores().max_by_key(|(_, raft)| raft.last());
-        newest.is_some_and(|(id, raft)| !raft.membership().is_voter(id))
-            && cores().all(|(_, raft)| raft.leader().is_none())
-            && cores().any(|(_, raft)| raft.withholds() || raft.state_lost())
+        stuck || (shard != KV && self.lost_a_voter(shard))
     }
 
     /// A voter of a group has no replica, and never gets one: it was removed before it was taken back without its disk, or before it heard

@@ -16,11 +16,16 @@ use quorate_base::{EntryId, Index, Instant, NodeId, Term};
 /// election timeouts.
 const TAIL: u32 = 10;
 
+/// A replica without a vote waits for so many of the longest election timeouts longer than one that has one.
+const PATIENCE: u64 = 2;
+
 impl Raft {
     pub(super) fn redraw_timeout(&mut self, now: Instant) {
         let (min, max) =
             (self.config.election_min.as_nanos() as u64, self.config.election_max.as_nanos() as u64);
-        self.election_at = now + Duration::from_nanos(self.rng.between(min, max));
+        // One without a vote stands only where those who have one got nowhere.
+        let patience = if self.votes_itself() { 0 } else { PATIENCE * max };
+        self.election_at = now + Duration::from_nanos(patience + self.rng.between(min, max));
         self.excused = false;
     }
 
@@ -33,6 +38,9 @@ impl Raft {
         let pause = Duration::from_nanos(self.rng.between(min / 8, min / 2));
         if mutant(&self.config, Mutant::LeaseBrokenByConnection) {
             self.promised_until = Instant::ZERO;
+        }
+        if !self.votes_itself() {
+            return;
         }
         // What was promised to it stands all the same.
         let soon = if self.is_bound(now) { self.promised_until + pause / 4 } else { now + pause };
@@ -60,9 +68,10 @@ impl Raft {
         }
     }
 
-    /// A voter may; and so may one that is on its way out, until it knows that this is committed (dissertation, 4.2.2). If it
-    /// alone holds the entry that removes it, those who stay cannot win against its longer log, and all would wait for ever:
-    /// its own configuration lets them elect it, it commits the entry, and leaves.
+    /// A voter may; and so may a member without a vote, where its log holds what it does not know to be committed. It may be
+    /// the only one that holds an entry, and a voter that needs its vote, by an older entry that gives it one, does not get
+    /// it for its older log: all would wait for ever. It stands by its own configuration, in which its own vote does not
+    /// count, and leaves as soon as its voters hold what it held.
     ///
     /// Not one that has lost its state: it could show nobody what its log begins with. Nor one that has lost its disk, before the log
     /// that it got since says who votes.
@@ -71,6 +80,13 @@ impl Raft {
         if lost_state || (self.disk_lost() && self.configured_at().0 == Index(0)) {
             return false;
         }
+        self.votes_itself() || (self.is_learner() && self.log.last().index > self.hard.commit)
+    }
+
+    /// A voter by its log; and so is one that is on its way out, until it knows that this is committed (dissertation, 4.2.2). If it
+    /// alone holds the entry that removes it, those who stay cannot win against its longer log, and all would wait for ever:
+    /// its own configuration lets them elect it, it commits the entry, and leaves.
+    fn votes_itself(&self) -> bool {
         let id = self.config.id;
         let uncommitted = self.configs.iter().rev().take_while(|&&(at, _)| at > self.hard.commit).count();
         let from = self.configs.len().saturating_sub(uncommitted + 1);

@@ -28,7 +28,9 @@
 //!   it still led after they came; then its commit index is their read index. Any replica may ask it.
 //!   Only where the operator allows it, a lease takes the place of the round ([`leases`]): then that clocks run true within a bound
 //!   is part of the argument.
-//! - *Membership*: joint consensus always; configurations act from the log ([`membership`]).
+//! - *Membership*: joint consensus always; configurations act from the log ([`membership`]). Since they do, a learner may be the only
+//!   one that holds the newest entry, and then it stands for election itself, without a vote of its own ([`election`]; found by the
+//!   simulator, seed 38).
 //!
 //! # Replicas that may have forgotten
 //!
@@ -72,11 +74,6 @@
 //! tick is late would wait for ever.
 //! Left out: witnesses, reading old entries back from the journal (a follower beyond the log in memory
 //! gets a snapshot).
-//!
-//! What remains of acting from the log: a replica that does not vote by its own log does not stand for election. Where a leader
-//! was lost when none but such a one had heard of its term, and a voter has an entry of the term before that makes it a voter, that
-//! voter needs its vote and, with the older log, does not get it: the group stands still until the lost one is back.
-//! (Found by the simulator, seed 38. That replica would have to stand itself, without its own vote.)
 
 mod ask;
 pub mod election;

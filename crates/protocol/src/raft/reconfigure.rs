@@ -103,10 +103,12 @@ impl Raft {
             .retain(|_, p| p.leaving.is_none_or(|since| p.told < at && now.since(since) <= patience));
     }
 
-    /// A leader that has been removed leaves once that is committed, and asks a successor to campaign at once.
+    /// A leader without a vote leaves once that it has none is committed, and the log that it was elected with, and asks a
+    /// successor to campaign at once.
     pub(super) fn leave_if_removed(&mut self, now: Instant) {
         let (at, current) = &self.configs[self.configs.len() - 1];
-        if *at <= self.hard.commit && !current.is_joint() && !current.is_voter(self.config.id) {
+        let settled = *at <= self.hard.commit && self.term_start <= self.hard.commit;
+        if settled && !current.is_joint() && !current.is_voter(self.config.id) {
             // Those who stay hear of the commitment first.
             self.tell_commit(now, true);
             let term = self.hard.term;
@@ -116,7 +118,7 @@ impl Raft {
                 self.lease_ends();
                 self.post(to, Message::TimeoutNow { term });
             }
-            self.follow(now, term, None, "was removed from the group");
+            self.follow(now, term, None, "has no vote in the group");
         }
     }
 
