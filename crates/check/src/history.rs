@@ -75,6 +75,9 @@ pub struct History {
     pub shades: Vec<Shade>,
     /// How many moments there are.
     pub moments: Moment,
+    /// Several processes began something at the very time at which they ended something else. Moments say then that all of these overlap,
+    /// those of one process too, which they did not; see [`separate`](Self::separate).
+    pub coarse: bool,
 }
 
 /// An operation as an algorithm for one kind of object takes it. Operations that failed are not among them, except where the
@@ -106,6 +109,24 @@ impl<A> Call<A> {
 }
 
 impl History {
+    /// Takes equal times the other way, for a history that is coarse: what ended at a time was over before anything began then. That is more
+    /// than is known, so what holds then holds.
+    pub fn separate(&mut self) {
+        let mut spans: Vec<(i64, u8, u32, bool)> = Vec::new();
+        for (place, (operation, &(start, end))) in (0..).zip(self.operations.iter().zip(&self.times)) {
+            let at_once = operation.returned != NEVER && start == end;
+            spans.push((start, if at_once { 1 } else { 2 }, place, false));
+            if operation.returned != NEVER {
+                spans.push((end, u8::from(at_once), place, true));
+            }
+        }
+        spans.sort_unstable();
+        for (moment, (_, _, place, end)) in (0..).zip(spans) {
+            let operation = &mut self.operations[place as usize];
+            *(if end { &mut operation.returned } else { &mut operation.invoked }) = moment;
+        }
+    }
+
     /// An operation in words: who, what, and what came of it.
     pub fn show(&self, place: u32) -> String {
         let Some(operation) = self.operations.get(place as usize) else { return String::new() };

@@ -18,6 +18,8 @@ pub struct Model {
     pub about: &'static str,
     /// What is promised: the name, and what it means.
     pub promises: &'static [(&'static str, &'static str)],
+    /// Those that a beginning may break and the whole keep: what came later was still to come.
+    pub late: &'static [&'static str],
     judge: fn(&History) -> Told,
 }
 
@@ -28,6 +30,7 @@ pub const MODELS: [Model; 3] = [
         aliases: &["kafka"],
         about: "send, poll, txn of both, assign, seek, subscribe; each key is a log with offsets",
         promises: &logs::PROMISES,
+        late: &["no-lost-write"],
         judge: logs::judge,
     },
     Model {
@@ -35,6 +38,7 @@ pub const MODELS: [Model; 3] = [
         aliases: &["watches", "etcd-watch"],
         about: "put, delete, txn with a revision as version; watch with its responses",
         promises: &watches::PROMISES,
+        late: &[],
         judge: watches::judge,
     },
     Model {
@@ -42,6 +46,7 @@ pub const MODELS: [Model; 3] = [
         aliases: &["etcd-kv", "mvcc"],
         about: "put, delete, get, txn, grant, revoke, each answer with its revision as version",
         promises: &etcd::PROMISES,
+        late: &[],
         judge: etcd::judge,
     },
 ];

@@ -232,3 +232,31 @@ fn harmed_bytes_end_nothing() {
         let _ = read(&text[..at]);
     }
 }
+
+/// Claim: equal times of whole operations overlap, but not those of one process; where no order of moments says that of several processes
+/// the history is coarse, and `separate` takes them the other way.
+#[test]
+fn a_process_ends_one_thing_before_it_begins_the_next() {
+    let whole = |rows: &[(u32, i64, i64)]| {
+        let line = |&(process, start, end): &(u32, i64, i64)| {
+            format!("{{\"process\":{process},\"f\":\"write\",\"value\":1,\"start\":{start},\"end\":{end}}}\n")
+        };
+        read_all_ways(&rows.iter().map(line).collect::<String>()).unwrap()
+    };
+    let overlap = |history: &History, one: usize, other: usize| {
+        let (one, other) = (&history.operations[one], &history.operations[other]);
+        one.invoked < other.returned && other.invoked < one.returned
+    };
+    // In the middle: one process goes on at 9, others begin, end, and do something within that time.
+    let history = whole(&[(0, 5, 9), (1, 6, 9), (0, 9, 12), (2, 9, 13), (3, 9, 9)]);
+    let lines: Vec<u32> = history.lines.clone();
+    let at = |line: u32| lines.iter().position(|&of| of == line).unwrap();
+    assert!(!history.coarse && !overlap(&history, at(1), at(3)));
+    for (one, other) in [(1, 4), (2, 3), (2, 4), (1, 5), (5, 3), (2, 5), (5, 4)] {
+        assert!(overlap(&history, at(one), at(other)), "lines {one} and {other}: {:?}", history.operations);
+    }
+    let mut history = whole(&[(0, 5, 9), (1, 6, 9), (0, 9, 12), (1, 9, 13)]);
+    assert!(history.coarse && overlap(&history, 0, 2) && overlap(&history, 0, 3));
+    history.separate();
+    assert!(!overlap(&history, 0, 2) && !overlap(&history, 0, 3) && overlap(&history, 0, 1));
+}

@@ -308,3 +308,77 @@ fn what_a_stranger_tried() {
         code == 0 && models.iter().any(|model| model["model"] == "watch" && model["levels"][0] == "ordered")
     );
 }
+
+/// Claim: a beginning is not held against a whole that mends it: a record that is polled later, a read whose write is invoked later.
+#[test]
+fn what_comes_later_may_mend_a_beginning() {
+    let folder = Scratch::new("check-late");
+    let log = "{\"process\":0,\"type\":\"invoke\",\"f\":\"send\",\"value\":[[\"send\",1,7]]}
+{\"process\":0,\"type\":\"ok\",\"f\":\"send\",\"value\":[[\"send\",1,[0,7]]]}
+{\"process\":0,\"type\":\"invoke\",\"f\":\"send\",\"value\":[[\"send\",1,8]]}
+{\"process\":0,\"type\":\"ok\",\"f\":\"send\",\"value\":[[\"send\",1,[1,8]]]}
+{\"process\":1,\"type\":\"invoke\",\"f\":\"poll\",\"value\":[[\"poll\"]]}
+{\"process\":1,\"type\":\"ok\",\"f\":\"poll\",\"value\":[[\"poll\",{\"1\":[[1,8]]}]]}
+";
+    let later = "{\"process\":2,\"type\":\"invoke\",\"f\":\"poll\",\"value\":[[\"poll\"]]}
+{\"process\":2,\"type\":\"ok\",\"f\":\"poll\",\"value\":[[\"poll\",{\"1\":[[0,7],[1,8]]}]]}
+";
+    let read = "0 :invoke :read nil\n0 :ok :read 1\n";
+    let written = "1 :invoke :write 1\n1 :ok :write 1\n";
+    for (name, first, rest, args) in [
+        ("log.jsonl", log, later, &["--model", "log"][..]),
+        (
+            "run.log",
+            read,
+            written,
+            &["--model", "register", "--level", "sequential,causal,read-your-writes"][..],
+        ),
+    ] {
+        folder.write(name, first);
+        let mut all = vec!["check", "--follow", name, "--idle", "1"];
+        all.extend(args);
+        let child = Command::new(env!("CARGO_BIN_EXE_quorate"))
+            .args(&all)
+            .current_dir(&folder.0)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(400));
+        let mut file = std::fs::OpenOptions::new().append(true).open(folder.0.join(name)).unwrap();
+        file.write_all(rest.as_bytes()).unwrap();
+        let (code, out, err) = told(child.wait_with_output().unwrap());
+        assert!(code == 0, "{name}: {code} {out} {err}");
+        // And what nothing mends is violated in the end.
+        folder.write(name, first);
+        let (code, out, err) = check(&folder.0, &all[1..]);
+        assert!(code == 1, "{name}: {code} {out} {err}");
+    }
+}
+
+/// Claim: times that touch within one process are no overlap; where they touch in several, only what holds either way holds.
+#[test]
+fn times_that_touch_are_an_order_within_a_process() {
+    let folder = Scratch::new("check-touch");
+    let row = |process: u32, f: &str, value: &str, start: u32, end: u32| {
+        let name = if f == "read" { "result" } else { "value" };
+        format!(
+            "{{\"process\":{process},\"f\":\"{f}\",\"{name}\":{value},\"start\":{start},\"end\":{end}}}\n"
+        )
+    };
+    let unread = row(0, "write", "1", 5, 9) + &row(0, "read", "null", 9, 12);
+    folder.write("unread.jsonl", &unread);
+    for level in ["linearizable", "read-your-writes", "all"] {
+        let (code, out, _) = check(&folder.0, &["unread.jsonl", "--model", "register", "--level", level]);
+        assert_eq!(code, 1, "{level}: {out}");
+    }
+    folder.write("coarse.jsonl", &(unread + &row(1, "read", "null", 1, 9) + &row(1, "read", "null", 9, 12)));
+    let (code, out, _) = check(&folder.0, &["coarse.jsonl", "--model", "register"]);
+    assert!(code == 2 && out.contains("finer times"), "{code} {out}");
+    let (code, out, _) = check(&folder.0, &["coarse.jsonl", "--model", "register", "--level", "all"]);
+    assert!(code == 1 && out.contains("read-your-writes"), "{code} {out}");
+    let fine = row(0, "write", "1", 5, 9) + &row(0, "read", "1", 9, 12);
+    folder.write("fine.jsonl", &(fine + &row(1, "read", "null", 1, 9) + &row(1, "read", "1", 9, 12)));
+    let (code, out, _) = check(&folder.0, &["fine.jsonl", "--model", "register"]);
+    assert_eq!(code, 0, "{out}");
+}

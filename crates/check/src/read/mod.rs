@@ -14,6 +14,7 @@ use crate::history::{History, Moment, NEVER, Operation, Outcome, Shade};
 use crate::table::Table;
 use crate::value::{Datum, Value, Values};
 use events::{Cutter, Event, Kind, Process, Raw, Sink};
+use std::collections::BTreeMap;
 use std::fmt;
 use token::{Mistake, Shape, Token, Tokens};
 
@@ -509,9 +510,38 @@ impl Pairing {
         Ok(self.history)
     }
 
-    /// Puts whole operations into the order of their times. Intervals are closed: of equal times all beginnings come first.
+    /// Puts whole operations into the order of their times. Intervals are closed: of equal times all beginnings come first. Not so those of one
+    /// process, which ends one thing before it begins the next: it does so between the beginnings and the ends of the others. Where
+    /// several do at one time no order says all of that, and the history is [`coarse`](History::coarse).
     fn by_time(&mut self) -> Result<(), BadInput> {
         self.spans.sort_unstable();
+        let operations = &self.history.operations;
+        let process = |span: &(i64, bool, u32)| operations[span.2 as usize].process;
+        for tie in self.spans.chunk_by_mut(|one, other| one.0 == other.0) {
+            let (begins, ends) = tie.split_at(tie.partition_point(|&(_, end, _)| !end));
+            if begins.is_empty() || ends.is_empty() {
+                continue;
+            }
+            // By process: what it begins first, and last.
+            let mut begun: BTreeMap<u32, (u32, u32)> = BTreeMap::new();
+            for begin in begins {
+                begun.entry(process(begin)).or_insert((begin.2, begin.2)).1 = begin.2;
+            }
+            let other = |end: &&(i64, bool, u32)| {
+                begun.get(&process(end)).is_some_and(|&(first, last)| first != end.2 || last != end.2)
+            };
+            let mut touching = ends.iter().filter(other).map(process);
+            let Some(one) = touching.next() else { continue };
+            if touching.any(|other| other != one) {
+                self.history.coarse = true;
+                continue;
+            }
+            let times = &self.history.times;
+            tie.sort_by_key(|span @ &(_, end, place)| {
+                let (start, until) = times[place as usize];
+                if process(span) == one { (1, start, until, end) } else { (2 * i32::from(end), 0, 0, end) }
+            });
+        }
         let mut open: Vec<Option<u32>> = vec![None; self.doing.len()];
         for (moment, &(time, end, place)) in self.spans.iter().enumerate() {
             let operation = &mut self.history.operations[place as usize];

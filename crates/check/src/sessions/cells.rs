@@ -177,17 +177,27 @@ fn name_writes(
             writers.or_insert_with((access.key, value), Vec::new).push(place as u32);
         }
     }
-    let mut may: Vec<Vec<Option<u32>>> = vec![Vec::new(); accesses.len()];
+    let mut may = May { of: vec![0; accesses.len()], lists: vec![Vec::new()] };
+    let mut lists: Table<(u32, Value), u32> = Table::default();
     let mut open = None;
     for place in 0..accesses.len() {
         let (access, value, _) = accesses[place];
         if access.what == What::Write {
             continue;
         }
-        let written = writers.get(&(access.key, value)).map_or(&[][..], Vec::as_slice);
-        may[place] =
-            (value == initial).then_some(None).into_iter().chain(written.iter().copied().map(Some)).collect();
-        let Some(&first) = may[place].first() else {
+        let fresh = may.lists.len() as u32;
+        let list = *lists.or_insert_with((access.key, value), || fresh);
+        may.of[place] = list;
+        if list == fresh {
+            let written = writers.get(&(access.key, value)).map_or(&[][..], Vec::as_slice);
+            let first = (value == initial).then_some(None);
+            may.lists.push(first.into_iter().chain(written.iter().copied().map(Some)).collect());
+            for &write in written {
+                accesses[write as usize].2 = true;
+            }
+        }
+        let list = &may.lists[list as usize];
+        let Some(&first) = list.first() else {
             return Cut::Thin(Witness {
                 kind: "thin-air read".into(),
                 words: format!("{} returned what nobody wrote", history.show(access.source)),
@@ -195,13 +205,10 @@ fn name_writes(
                 by: "a look at the values",
             });
         };
-        if may[place].len() > 1 {
+        if list.len() > 1 {
             open.get_or_insert((access.key, value));
         }
         accesses[place].0.what = What::Read(first);
-        for &write in written {
-            accesses[write as usize].2 = true;
-        }
     }
     // A pending write that nobody can have read may as well never have happened.
     let read: Vec<bool> =
@@ -230,17 +237,39 @@ fn name_writes(
 pub struct Loose {
     /// The accesses; such a read names the first that it may have seen.
     pub cells: Cells,
-    /// By access: what a read may have seen.
-    pub may: Vec<Vec<Option<u32>>>,
+    /// What each read may have seen.
+    pub may: May,
     /// Of which value that is so.
     pub why: String,
+}
+
+/// Which writes reads may have seen, in the order of their invocations; `None` for what the cell held at first. Reads of one value share
+/// a list: with one each, a history of few values would need the square of its length.
+#[derive(Clone, Debug)]
+pub struct May {
+    /// By access: its list; that of writes is the first, which is empty.
+    of: Vec<u32>,
+    lists: Vec<Vec<Option<u32>>>,
+}
+
+impl May {
+    /// What a read may have seen; empty for a write.
+    pub fn of(&self, access: u32) -> &[Option<u32>] {
+        &self.lists[self.of[access as usize] as usize]
+    }
+
+    /// How many accesses there are.
+    pub fn len(&self) -> u32 {
+        self.of.len() as u32
+    }
 }
 
 impl Loose {
     /// Those that are kept. Who may have read what is not kept must not be either.
     pub(super) fn only(&self, keep: impl Fn(u32) -> bool) -> Self {
-        let gone =
-            |place: u32| !keep(place) || self.may[place as usize].iter().flatten().any(|&write| !keep(write));
+        let lacks = |list: &Vec<Option<u32>>| list.iter().flatten().any(|&write| !keep(write));
+        let lacking: Vec<bool> = self.may.lists.iter().map(lacks).collect();
+        let gone = |place: u32| !keep(place) || lacking[self.may.of[place as usize] as usize];
         let kept: Vec<u32> = (0..self.cells.accesses.len() as u32).filter(|&place| !gone(place)).collect();
         // `Cells` sorts: by its place in the history an access is found again.
         let cells = self.cells.only(|place| !gone(place));
@@ -249,9 +278,12 @@ impl Loose {
             at.or_insert_with(access.source, || place as u32);
         }
         let new = |old: u32| *at.get(&self.cells.accesses[old as usize].source).unwrap_or(&0);
-        let mut may = vec![Vec::new(); cells.accesses.len()];
+        let lists = self.may.lists.iter().zip(&lacking).map(|(list, &lacking)| {
+            if lacking { Vec::new() } else { list.iter().map(|write| write.map(new)).collect() }
+        });
+        let mut may = May { of: vec![0; cells.accesses.len()], lists: lists.collect() };
         for old in kept {
-            may[new(old) as usize] = self.may[old as usize].iter().map(|write| write.map(new)).collect();
+            may.of[new(old) as usize] = self.may.of[old as usize];
         }
         Self { cells, may, why: self.why.clone() }
     }
@@ -263,7 +295,7 @@ impl Loose {
         for (access, chosen) in cells.accesses.iter_mut().zip(chosen) {
             access.what = chosen.unwrap_or(access.what);
         }
-        cells.only(|place| self.may[place as usize].is_empty() || chosen[place as usize].is_some())
+        cells.only(|place| self.may.of(place).is_empty() || chosen[place as usize].is_some())
     }
 }
 

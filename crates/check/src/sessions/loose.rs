@@ -90,7 +90,8 @@ fn without(
 
 /// What is known without a choice.
 fn sure(loose: &Loose) -> Choice {
-    loose.may.iter().map(|may| if let [one] = may[..] { Some(What::Read(one)) } else { None }).collect()
+    let one = |read| if let [one] = *loose.may.of(read) { Some(What::Read(one)) } else { None };
+    (0..loose.may.len()).map(one).collect()
 }
 
 /// Looks for a choice under which nothing bad is found. Nothing where the tries are used up.
@@ -101,12 +102,10 @@ fn search(
     budget: &mut Budget<'_>,
 ) -> Result<Option<bool>, Spent> {
     let mut choice = sure(loose);
-    let mut open: Vec<u32> =
-        (0..loose.may.len() as u32).filter(|&read| loose.may[read as usize].len() > 1).collect();
+    let mut open: Vec<u32> = (0..loose.may.len()).filter(|&read| loose.may.of(read).len() > 1).collect();
     open.sort_by_key(|&read| loose.cells.accesses[read as usize].invoked);
-    let ranked: Vec<Vec<Option<u32>>> = open.iter().map(|&read| ranked(loose, read)).collect();
-    for (&read, ranked) in open.iter().zip(&ranked) {
-        choice[read as usize] = ranked.first().copied().map(What::Read);
+    for &read in &open {
+        choice[read as usize] = likeliest(loose, read, 0).map(What::Read);
     }
     let mut innocent = |choice: &Choice, budget: &mut Budget<'_>| -> Result<Option<bool>, Spent> {
         let Some(left) = tries.checked_sub(1) else { return Ok(None) };
@@ -129,7 +128,7 @@ fn search(
         if depth == open.len() {
             return Ok(Some(true));
         }
-        let Some(&write) = ranked[depth].get(next) else {
+        let Some(write) = likeliest(loose, open[depth], next) else {
             choice[open[depth] as usize] = None;
             let Some(last) = picked.pop() else { return Ok(Some(false)) };
             next = last + 1;
@@ -147,14 +146,16 @@ fn search(
     }
 }
 
-/// What a read may have seen, the likeliest first: the newest that had begun before the read returned.
-fn ranked(loose: &Loose, read: u32) -> Vec<Option<u32>> {
+/// The `nth` of what a read may have seen, the likeliest first: the newest that had begun before the read returned, then older ones; then
+/// those that had not begun.
+fn likeliest(loose: &Loose, read: u32, nth: usize) -> Option<Option<u32>> {
     let until = loose.cells.accesses[read as usize].returned;
-    let mut may = loose.may[read as usize].clone();
+    let may = loose.may.of(read);
     let begun =
         |write: &Option<u32>| write.map_or(0, |write| loose.cells.accesses[write as usize].invoked + 1);
-    may.sort_by_key(|write| (begun(write) > until, std::cmp::Reverse(begun(write))));
-    may
+    let open = may.partition_point(|write| begun(write) <= until);
+    let at = if nth < open { open.checked_sub(nth + 1) } else { (may.len() + open).checked_sub(nth + 1) };
+    at.and_then(|at| may.get(at)).copied()
 }
 
 /// No choice is left: with a core, as far as the budget goes.

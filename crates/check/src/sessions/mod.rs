@@ -173,6 +173,9 @@ pub fn borders(found: &[Found]) -> (Vec<Level>, Vec<Level>) {
     (least.copied().collect(), most.copied().collect())
 }
 
+/// Bytes that an operation takes here.
+const ROOM: u64 = 160;
+
 /// Judges levels of a history, in the order given. Where it is known to be `linearizable` all of them hold; where it is
 /// sequential most do. The error says that the model does not know an operation.
 pub fn judge(
@@ -183,7 +186,11 @@ pub fn judge(
     linearizable: bool,
     budget: &mut Budget<'_>,
 ) -> Result<Vec<Found>, BadInput> {
+    // About what an access takes, and its copies.
+    let spent = budget.take(history.operations.len() as u64 * ROOM).err();
+    let asked = !linearizable && !levels.is_empty() && spent.is_none();
     let cells = match cell_model(model) {
+        _ if !asked => Cut::Unsupported(String::new()),
         Some(()) => Cut::new(history, initial),
         None => Cut::Unsupported(format!(
             "these levels are decided for reads and writes of cells, not for {model}"
@@ -195,6 +202,7 @@ pub fn judge(
         let mut found = Found { level, verdict: Verdict::Proved { by: "" }, chain: Vec::new(), round: false };
         found.verdict = match (&cells, level) {
             _ if linearizable => Verdict::Proved { by: "what is linearizable keeps it" },
+            _ if spent.is_some() => Verdict::Unknown { why: spent.map_or(String::new(), spent_words) },
             _ if all.iter().any(|found| proved(found) && found.level.implies().contains(&level)) => {
                 Verdict::Proved { by: "a stronger level that holds" }
             }

@@ -250,3 +250,28 @@ fn what_has_no_order_has_a_core() {
         other => panic!("{other:?}"),
     }
 }
+
+/// Claim: of repeated values no list is kept for each read, and levels that nobody asks for cost nothing: 2,000 writes and reads of one value fit in 2 MB.
+#[test]
+fn repeated_values_need_no_square() {
+    let ops: Vec<Op> = (0..4_000)
+        .map(|place| Op {
+            session: place % 2,
+            key: 0,
+            did: if place % 2 == 0 { Did::Wrote(1) } else { Did::Read(1) },
+            lost: false,
+        })
+        .collect();
+    let history = history(&ops);
+    let never = || false;
+    let mut budget = Budget::new(&never, 2 << 20);
+    let found = sessions::judge(&LEVELS, "register", Value::NIL, &history, false, &mut budget).unwrap();
+    let spent = |found: &sessions::Found| matches!(found.verdict, Verdict::Unknown { .. });
+    assert!(!found.iter().any(|found| found.level == Level::MonotonicReads && spent(found)), "{found:?}");
+    let mut budget = Budget::new(&never, 1);
+    let found = sessions::judge(&[], "register", Value::NIL, &history, true, &mut budget).unwrap();
+    assert!(found.is_empty());
+    let mut budget = Budget::new(&never, 1);
+    let found = sessions::judge(&LEVELS, "register", Value::NIL, &history, false, &mut budget).unwrap();
+    assert!(found.iter().all(spent), "{found:?}");
+}

@@ -1,7 +1,8 @@
 //! Judges a history while it is written, and ends at the first violation.
 //!
 //! What was read so far is judged again and again: operations that are open may still return with anything. A violation of
-//! such a beginning is one of the whole, so nothing is told too early. It is judged when something new came, and not before
+//! such a beginning is one of the whole, so nothing is told too early; what that is not true for (levels without real time, a record that
+//! may be polled later) is judged when all is there. It is judged when something new came, and not before
 //! twice the time has passed that the last judging took: so judging takes a third of a core at most, and a violation is told
 //! within about three times of what it takes to find it.
 
@@ -32,9 +33,13 @@ pub(super) fn run(args: &Args) -> Result<Exit, Problem> {
         return Err(Problem::new(report::Exit::Usage, "--follow needs a --model", hint));
     }
     work::check_names(args)?;
+    let early = work::early(args).map_err(|bad| Problem::new(report::Exit::Usage, bad.what, bad.hint))?;
+    if early.is_empty() && !args.json {
+        eprintln!("what is asked is judged when all is there: what comes later may still mend a beginning");
+    }
     let pieces = pieces(path)?;
     let began = Instant::now();
-    let (outcome, bad, judgement) = match follow(args, &pieces) {
+    let (outcome, bad, judgement) = match follow(args, early, &pieces) {
         Ok(judgement) => (judgement.outcome(), None, Some(judgement)),
         Err(bad) => (work::Outcome::BadInput, Some(bad), None),
     };
@@ -158,13 +163,14 @@ fn read_on(source: &mut impl Read, sender: &SyncSender<Piece>, mut grown: Option
 }
 
 /// The judgement of the first beginning that is violated, or of all.
-fn follow(args: &Args, pieces: &Receiver<Piece>) -> Result<Judgement, BadInput> {
+fn follow(args: &Args, early: work::Asked, pieces: &Receiver<Piece>) -> Result<Judgement, BadInput> {
     let mut reader = Reader::default();
     if args.tuples == Some(true) {
         reader.split_tuples();
     }
     let mut reader = Following {
         args,
+        early,
         reader,
         initial: Value::NIL,
         judged: 0,
@@ -198,6 +204,8 @@ fn follow(args: &Args, pieces: &Receiver<Piece>) -> Result<Judgement, BadInput> 
 
 struct Following<'a> {
     args: &'a Args,
+    /// What a beginning can break for good.
+    early: work::Asked,
     reader: Reader,
     initial: Value,
     /// How many events the last judging saw.
@@ -220,19 +228,18 @@ impl Following<'_> {
                 "write events (type invoke, ok, fail, info) to be followed",
             ));
         }
-        if history.moments == self.judged || self.last.elapsed() < 2 * self.cost {
+        if self.early.is_empty() || history.moments == self.judged || self.last.elapsed() < 2 * self.cost {
             return Ok(None);
         }
         let began = Instant::now();
-        let found = self.judge(history)?;
+        let found = work::judge_asked(self.args, &self.early, history, self.initial, 1, self.deadline())?;
         let violated = found.verdicts().any(|(_, verdict)| matches!(verdict, Verdict::Refuted(_)));
         (self.judged, self.cost, self.last) = (history.moments, began.elapsed(), Instant::now());
         if violated { self.with_history(found).map(Some) } else { Ok(None) }
     }
 
-    fn judge(&self, history: &quorate_check::history::History) -> Result<Judgement, BadInput> {
-        let deadline = Instant::now() + Duration::from_secs_f64(self.args.time);
-        work::judge_history(self.args, history, self.initial, 1, deadline)
+    fn deadline(&self) -> Instant {
+        Instant::now() + Duration::from_secs_f64(self.args.time)
     }
 
     /// The reader is done with: its history goes to the report.
@@ -243,7 +250,7 @@ impl Following<'_> {
 
     fn finish(mut self) -> Result<Judgement, BadInput> {
         let history = std::mem::take(&mut self.reader).finish()?;
-        let mut found = self.judge(&history)?;
+        let mut found = work::judge_history(self.args, &history, self.initial, 1, self.deadline())?;
         found.history = history;
         Ok(found)
     }

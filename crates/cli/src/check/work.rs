@@ -108,6 +108,10 @@ pub(super) struct Judgement {
     pub(super) judging: Duration,
 }
 
+/// Why a history is not known to be linearizable.
+const COARSE: &str = "several processes ended one operation and began the next at the same time, and it depends on what was over before what began: \
+                      finer times would tell";
+
 impl Judgement {
     /// All verdicts, each with the name of its level.
     pub(super) fn verdicts(&self) -> impl Iterator<Item = (&'static str, &Verdict)> {
@@ -115,6 +119,21 @@ impl Judgement {
         first
             .chain(self.levels.iter().map(|found| (found.level.name(), &found.verdict)))
             .chain(self.promises.iter().map(|(name, verdict)| (*name, verdict)))
+    }
+
+    fn is_linearizable(&self) -> bool {
+        self.judged.as_ref().is_some_and(|judged| matches!(judged.verdict, Verdict::Proved { .. }))
+    }
+
+    /// It was linearizable, had all that touches overlapped, and here nothing did: what is refuted here is unknown.
+    fn doubt_time(&mut self) {
+        if let Some(judged) = &mut self.judged
+            && matches!(judged.verdict, Verdict::Refuted(_))
+        {
+            judged.verdict = Verdict::Unknown { why: COARSE.to_owned() };
+            judged.longest = None;
+            (self.core, self.staleness) = (None, None);
+        }
     }
 
     /// The worst of the verdicts decides.
@@ -207,9 +226,12 @@ fn asked(args: &Args, model: &promises::Model) -> Result<Vec<&'static str>, BadI
     }
 }
 
-fn judge_promises(args: &Args, model: &promises::Model, history: &History) -> Result<Judgement, BadInput> {
+fn judge_promises(
+    model: &promises::Model,
+    asked: &[&'static str],
+    history: &History,
+) -> Result<Judgement, BadInput> {
     let started = Instant::now();
-    let asked = asked(args, model)?;
     let mut promises = model.judge(history)?;
     promises.retain(|(name, _)| asked.contains(name));
     Ok(Judgement {
@@ -402,11 +424,59 @@ fn read_and_judge(args: &Args, file: &File, jobs: usize, began: Instant) -> Resu
         history.split_tuples();
     }
     let mut found = judge_history(args, &history, initial, jobs, deadline)?;
+    if history.coarse && found.is_linearizable() {
+        history.separate();
+        found = judge_history(args, &history, initial, jobs, deadline)?;
+        found.doubt_time();
+    }
     found.history = history;
     Ok(found)
 }
 
-/// Judges a history; it is not in what comes back.
+/// What the violation of a beginning is one of the whole for: linearizability, and promises that nothing which comes later could still keep.
+/// Levels without real time are no such thing: who read what is not yet written may have read what is written later.
+pub(super) fn early(args: &Args) -> Result<Asked, BadInput> {
+    let model = args.model.as_deref().unwrap_or_default();
+    Ok(match promises::Model::named(model) {
+        Some(model) => {
+            let mut promises = asked(args, model)?;
+            promises.retain(|name| !model.late.contains(name));
+            Asked::Promises(model, promises)
+        }
+        None => Asked::Levels(levels(args)?.0, Vec::new()),
+    })
+}
+
+/// What of a history is judged.
+pub(super) enum Asked {
+    /// Of a model whose system gives the order.
+    Promises(&'static promises::Model, Vec<&'static str>),
+    /// Of an object: whether it is linearizable, and other levels.
+    Levels(bool, Vec<Level>),
+}
+
+impl Asked {
+    fn of(args: &Args) -> Result<Self, BadInput> {
+        let model = args.model.as_deref().unwrap_or_default();
+        Ok(match promises::Model::named(model) {
+            Some(model) => Self::Promises(model, asked(args, model)?),
+            None => {
+                let (linearizable, levels) = levels(args)?;
+                Self::Levels(linearizable, levels)
+            }
+        })
+    }
+
+    /// Nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Promises(_, promises) => promises.is_empty(),
+            Self::Levels(linearizable, levels) => !linearizable && levels.is_empty(),
+        }
+    }
+}
+
+/// Judges all that is asked of a history; it is not in what comes back.
 pub(super) fn judge_history(
     args: &Args,
     history: &History,
@@ -414,11 +484,23 @@ pub(super) fn judge_history(
     jobs: usize,
     deadline: Instant,
 ) -> Result<Judgement, BadInput> {
+    judge_asked(args, &Asked::of(args)?, history, initial, jobs, deadline)
+}
+
+/// Judges this of a history; it is not in what comes back.
+pub(super) fn judge_asked(
+    args: &Args,
+    asked: &Asked,
+    history: &History,
+    initial: Value,
+    jobs: usize,
+    deadline: Instant,
+) -> Result<Judgement, BadInput> {
+    let (linearizable, levels) = match asked {
+        Asked::Promises(model, asked) => return judge_promises(model, asked, history),
+        Asked::Levels(linearizable, levels) => (*linearizable, levels),
+    };
     let model = args.model.as_deref().unwrap_or_default();
-    if let Some(model) = promises::Model::named(model) {
-        return judge_promises(args, model, history);
-    }
-    let (linearizable, levels) = levels(args)?;
     let judge = models::judge(model, initial, history)?;
     let started = Instant::now();
     let shows = judge.parts() > 0
@@ -448,7 +530,7 @@ pub(super) fn judge_history(
         }
         None => false,
     };
-    let mut levels = sessions::judge(&levels, model, initial, history, is_linearizable, &mut budget)?;
+    let mut levels = sessions::judge(levels, model, initial, history, is_linearizable, &mut budget)?;
     if !shows {
         for found in &mut levels {
             found.verdict = Verdict::Unknown { why: NOTHING.to_owned() };
