@@ -69,14 +69,14 @@ impl Lane {
 
     /// Whether no group may have forgotten anything, or has lost its state. (Nor will one that is still to begin here.)
     pub fn is_whole(&self) -> bool {
-        let mut all = self.groups.values().chain([&self.space]);
+        let mut all = self.groups.values().map(AsRef::as_ref).chain([&self.space]);
         self.has_begun_all() && all.all(|group| !group.raft.withholds() && !group.raft.state_lost())
     }
 
     /// Whether a group has not healed yet after its disk was lost, or one is still to begin that may have been on it.
     pub fn disk_lost(&self) -> bool {
         let lost = |group: &Group| group.raft.disk_lost();
-        self.placed.lost.has_disk() || lost(&self.space) || self.groups.values().any(lost)
+        self.placed.lost.has_disk() || lost(&self.space) || self.groups.values().any(|group| lost(group))
     }
 
     /// How many groups rest.

@@ -135,6 +135,11 @@ impl Exports {
         now
     }
 
+    /// Whether nothing is sent to anybody.
+    pub(super) fn is_empty(&self) -> bool {
+        self.outgoing.is_empty() && self.wanted.is_empty()
+    }
+
     /// Whether a chunk waits.
     pub(super) fn any_wait(&self) -> bool {
         !self.wanted.is_empty()

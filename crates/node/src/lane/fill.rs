@@ -27,7 +27,8 @@ impl Group {
         if !self.raft.is_leader() || node.stopping {
             return;
         }
-        let Some(next) = self.view.tables().filling() else {
+        let next = if self.fills() { self.view.tables().filling() } else { None };
+        let Some(next) = next else {
             self.filling = None;
             return;
         };

@@ -37,6 +37,23 @@ pub(super) enum Proposer {
     Nobody,
 }
 
+/// What every drain asks of the view. Of a thousand groups each is cold when something happens to it, and so is its view.
+struct Glance {
+    applied: Index,
+    /// An index is to be filled.
+    fills: bool,
+    /// A transaction holds something.
+    locked: bool,
+}
+
+impl Glance {
+    fn of(view: &KvView) -> Self {
+        let tables = view.tables();
+        let (fills, locked) = (tables.filling().is_some(), tables.is_locked());
+        Self { applied: view.applied().index, fills, locked }
+    }
+}
+
 /// See the module page.
 pub(crate) struct Group {
     pub(super) shard: ShardId,
@@ -61,6 +78,7 @@ pub(crate) struct Group {
     /// Who watches what changes; the key-value space only.
     pub(super) hub: Option<Arc<Mutex<Hub>>>,
     pub(super) view: Arc<KvView>,
+    glance: Glance,
     pub(super) leader: Option<NodeId>,
     pub(super) leaderless_since: Option<Instant>,
     last_applied_term: Term,
@@ -102,6 +120,7 @@ impl Group {
             lessor,
             renewals: BTreeMap::new(),
             hub: None,
+            glance: Glance::of(&view),
             view,
             leader: raft.leader(),
             leaderless_since: Some(now),
@@ -132,8 +151,7 @@ impl Group {
 
     /// When it next wants to be looked at, if nothing else happens to it.
     pub(super) fn deadline(&self, node: &Node) -> Option<Instant> {
-        let tables = self.view.tables();
-        let leads = || tables.filling().is_some() || tables.is_locked() || !self.queue.is_idle();
+        let leads = || self.glance.fills || self.glance.locked || !self.queue.is_idle();
         let waits = self.reads.any() || self.raft.is_leader() && leads();
         let tick = waits.then_some(node.tick_at);
         let chunk = self.exports.any_wait().then(|| node.pace.free_at());
@@ -229,8 +247,28 @@ impl Group {
 
     /// The view gives way to one of the same content: one that stays keeps in memory what is written meanwhile.
     pub(super) fn renew(&mut self, view: Arc<KvView>) {
-        self.view = view;
+        self.show(view);
         self.publish(Vec::new());
+    }
+
+    fn show(&mut self, view: Arc<KvView>) {
+        self.glance = Glance::of(&view);
+        self.view = view;
+    }
+
+    /// Whether an index is to be filled.
+    pub(super) fn fills(&self) -> bool {
+        self.glance.fills
+    }
+
+    /// Whether a transaction over several shards holds something.
+    pub(super) fn locked(&self) -> bool {
+        self.glance.locked
+    }
+
+    /// Up to where the state is.
+    pub(super) fn shows(&self) -> Index {
+        self.glance.applied
     }
 
     fn publish(&self, events: Vec<quorate_wire::kv::Event>) {
@@ -241,7 +279,7 @@ impl Group {
 
     pub(super) fn applied(&mut self, node: &mut Node, now: Instant, applied: Applied) {
         let index = applied.last.index;
-        self.view = applied.view;
+        self.show(applied.view);
         let mut changed = Vec::new();
         for change in applied.leases {
             match change {
@@ -285,7 +323,7 @@ impl Group {
 
     /// A snapshot was taken in, and the checkpoint that holds it is recorded.
     pub(super) fn installed(&mut self, now: Instant, base: Base, view: Arc<KvView>) {
-        self.view = view;
+        self.show(view);
         self.lessor.reset(now, self.view.leases());
         if let Some(watched) = &self.hub {
             hub(watched).reset(self.view.clone());
@@ -327,8 +365,11 @@ impl Group {
         }
         self.renew_roster(node);
         self.answer_moves(node, now);
-        let progress = self.raft.progress();
-        self.exports.retain(|to| progress.get(&to).is_some_and(|p| matches!(p.phase, Phase::Snapshot(_))));
+        if !self.exports.is_empty() {
+            let progress = self.raft.progress();
+            self.exports
+                .retain(|to| progress.get(&to).is_some_and(|p| matches!(p.phase, Phase::Snapshot(_))));
+        }
         // What the outbox brought (a leader, an index) may let more go at once: no second wake-up for it.
         self.serve_reads(node, now);
         let free = node.pace.free_at() <= now;

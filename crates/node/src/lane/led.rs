@@ -35,7 +35,8 @@ impl Lane {
         let mut undecided = Vec::new();
         for (id, since, waits_for) in self.transactions.all_undecided() {
             let mut holds = Vec::new();
-            let groups = self.groups.values().chain([&self.space]).filter(|group| group.raft.is_leader());
+            let all = self.groups.values().map(AsRef::as_ref).chain([&self.space]);
+            let groups = all.filter(|group| group.raft.is_leader());
             for group in groups.filter(|_| undecided.len() < NAMED) {
                 if group.view.tables().is_locked() && holds.len() < HELD {
                     holds.extend(group.view.held_by(&id, HELD - holds.len()));

@@ -117,8 +117,8 @@ pub struct Lane {
     node: Node,
     /// The group of the key-value space.
     space: Group,
-    /// All others.
-    groups: BTreeMap<ShardId, Group>,
+    /// All others, each in a place of its own: among a thousand, one is found by what is at hand of the map.
+    groups: BTreeMap<ShardId, Box<Group>>,
     /// Those of the others that something has happened to since the last drain.
     touched: BTreeSet<ShardId>,
     /// When those of the others that wait for a time are due; each of them stands here once, as [`Group::due`] says.
@@ -157,7 +157,8 @@ impl Lane {
     /// Adds the group of another shard, as it was booted.
     pub fn add(&mut self, shard: ShardId, raft: Raft, view: Arc<KvView>, now: Instant) {
         assert!(shard != self.space.shard, "the group of the key-value space is there");
-        let former = self.groups.insert(shard, Group::new(&self.node, shard, raft, view, now));
+        let group = Box::new(Group::new(&self.node, shard, raft, view, now));
+        let former = self.groups.insert(shard, group);
         assert!(former.is_none(), "the group of shard {shard:?} is there");
         self.touched.insert(shard);
     }

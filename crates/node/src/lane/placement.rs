@@ -369,7 +369,12 @@ impl Lane {
             nodes.extend(group.raft.committed_membership().nodes());
             nodes
         };
-        let nodes = self.groups.values().flat_map(known).chain(self.placed.hosts.iter().copied()).collect();
+        let nodes = self
+            .groups
+            .values()
+            .flat_map(|group| known(group))
+            .chain(self.placed.hosts.iter().copied())
+            .collect();
         self.still_in_groups(nodes);
     }
 

@@ -233,7 +233,7 @@ impl Group {
     }
 
     pub(super) fn serve_reads(&mut self, node: &mut Node, now: Instant) {
-        for read in self.reads.ready(self.view.applied().index) {
+        for read in self.reads.ready(self.shows()) {
             self.caught_up = true;
             match read {
                 Read::Local { request, done, deadline, trace } => {

@@ -389,7 +389,9 @@ impl Lane {
         let may = !self.node.times.fence.holds_back();
         let without_round = mutant(self.node.times.planted, Mutant::CloseWithoutRound);
         let (space, groups) = (&self.space, &self.groups);
-        let of = |shard: ShardId| if shard == space.shard { Some(space) } else { groups.get(&shard) };
+        let of = |shard: ShardId| {
+            if shard == space.shard { Some(space) } else { groups.get(&shard).map(AsRef::as_ref) }
+        };
         let is_quorum = |shard: ShardId, says: &dyn Fn(NodeId) -> bool| {
             of(shard).is_some_and(|group| group.raft.membership().is_quorum(|node| node == me || says(node)))
         };

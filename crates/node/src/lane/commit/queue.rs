@@ -121,7 +121,7 @@ impl Group {
         (who, data): (Proposer, Bytes),
         explain: bool,
     ) {
-        let idle = !self.view.tables().is_locked() && self.queue.is_idle();
+        let idle = !self.locked() && self.queue.is_idle();
         let step = (!idle || command::may_be_step(&data)).then(|| step_of(&data)).flatten();
         let Some(step) = step else { return self.propose_for(now, who, data, explain) };
         if let Step::Prepare(asked) = &step {
@@ -250,7 +250,7 @@ impl Group {
             self.let_go(now, caller);
             self.queue.callers.remove(&caller);
         }
-        if !self.view.tables().is_locked() {
+        if !self.locked() {
             return;
         }
         let mut out = Outbox::default();
